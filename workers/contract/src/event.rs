@@ -1,0 +1,95 @@
+//! The kinds of message, and the road each takes.
+
+use serde::{Deserialize, Serialize};
+
+use crate::queue::{ORDERS, PAYMENTS, Queue};
+use crate::topic::{INVENTORY_ALERTS, ORDER_CREATED, ORDER_STATUS_CHANGED, Topic};
+
+/// Every kind of message in the system. Its name is the `type` of the envelope.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum EventKind {
+    ReserveStock,
+    ReleaseStock,
+    ChargeCard,
+    RefundCard,
+    OrderCreated,
+    InventoryReserved,
+    PaymentCompleted,
+    PaymentFailed,
+    PaymentRefunded,
+    OrderStatusChanged,
+    StockLevelReached,
+}
+
+/// Where a message goes when it leaves the outbox.
+#[derive(Debug, Clone, Copy)]
+pub enum Route {
+    Queue(&'static Queue),
+    Topic(&'static Topic),
+    Bus,
+}
+
+impl EventKind {
+    pub const ALL: [EventKind; 11] = [
+        EventKind::ReserveStock,
+        EventKind::ReleaseStock,
+        EventKind::ChargeCard,
+        EventKind::RefundCard,
+        EventKind::OrderCreated,
+        EventKind::InventoryReserved,
+        EventKind::PaymentCompleted,
+        EventKind::PaymentFailed,
+        EventKind::PaymentRefunded,
+        EventKind::OrderStatusChanged,
+        EventKind::StockLevelReached,
+    ];
+
+    pub const fn name(self) -> &'static str {
+        match self {
+            EventKind::ReserveStock => "ReserveStock",
+            EventKind::ReleaseStock => "ReleaseStock",
+            EventKind::ChargeCard => "ChargeCard",
+            EventKind::RefundCard => "RefundCard",
+            EventKind::OrderCreated => "OrderCreated",
+            EventKind::InventoryReserved => "InventoryReserved",
+            EventKind::PaymentCompleted => "PaymentCompleted",
+            EventKind::PaymentFailed => "PaymentFailed",
+            EventKind::PaymentRefunded => "PaymentRefunded",
+            EventKind::OrderStatusChanged => "OrderStatusChanged",
+            EventKind::StockLevelReached => "StockLevelReached",
+        }
+    }
+
+    pub fn from_name(name: &str) -> Option<EventKind> {
+        EventKind::ALL.into_iter().find(|kind| kind.name() == name)
+    }
+
+    /// Where it goes: commands to the queue of whoever carries them out, events to the bus and the topics that
+    /// people know, and payment results also to the saga.
+    pub const fn routes(self) -> &'static [Route] {
+        match self {
+            EventKind::ReserveStock | EventKind::ReleaseStock => &[Route::Queue(&ORDERS)],
+            EventKind::ChargeCard | EventKind::RefundCard => &[Route::Queue(&PAYMENTS)],
+            EventKind::PaymentCompleted | EventKind::PaymentFailed | EventKind::PaymentRefunded => {
+                &[Route::Queue(&ORDERS), Route::Bus]
+            }
+            EventKind::OrderCreated => &[Route::Topic(&ORDER_CREATED), Route::Bus],
+            EventKind::InventoryReserved => &[Route::Bus],
+            EventKind::OrderStatusChanged => &[Route::Topic(&ORDER_STATUS_CHANGED), Route::Bus],
+            EventKind::StockLevelReached => &[Route::Topic(&INVENTORY_ALERTS), Route::Bus],
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_read_back() {
+        for kind in EventKind::ALL {
+            assert_eq!(EventKind::from_name(kind.name()), Some(kind));
+            assert!(!kind.routes().is_empty(), "{kind:?} goes nowhere");
+        }
+    }
+}

@@ -1,0 +1,186 @@
+//! The messages themselves: one envelope, one body for each kind, a schema version on each.
+//!
+//! Their JSON Schemas are published in `workers/contract/schemas/` and derived from these types; a test keeps the
+//! files fresh. A body may gain optional fields under the same version; anything else is a new version, and
+//! consumers then read both.
+
+use domain::ids::{EventId, OrderId};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use time::OffsetDateTime;
+use time::serde::rfc3339;
+
+use crate::event::EventKind;
+
+/// The schema version that producers write today.
+pub const SCHEMA: u16 = 1;
+
+/// What travels. `event_id` is the idempotency key: it survives redelivery, redrive, and every hop.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Envelope {
+    #[schemars(with = "uuid_schema::Uuid")]
+    pub event_id: EventId,
+    #[serde(flatten)]
+    pub message: Message,
+    pub schema: u16,
+    #[serde(with = "rfc3339")]
+    #[schemars(with = "uuid_schema::DateTime")]
+    pub occurred_at: OffsetDateTime,
+    /// The order it is about; absent for messages about stock.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<uuid_schema::Uuid>")]
+    pub order_id: Option<OrderId>,
+    pub metadata: Metadata,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Metadata {
+    /// The role that made it.
+    pub source: String,
+    /// The version of the program that made it.
+    pub version: String,
+    /// W3C trace context.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub traceparent: Option<String>,
+}
+
+/// The body, by kind.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(tag = "type", content = "data")]
+pub enum Message {
+    /// Check the menu, then hold the stock of the order.
+    ReserveStock {},
+    /// Give back what is held or sold for the order.
+    ReleaseStock {},
+    /// Charge the order's card, or learn whether it was charged, and answer with the outcome.
+    ChargeCard { amount_minor: i64, currency: String },
+    /// Give the money back, if any was taken, and answer with `PaymentRefunded`.
+    RefundCard { amount_minor: i64, currency: String },
+    OrderCreated {
+        order_number: String,
+        tenant_id: String,
+        location_id: String,
+        order_type: String,
+        items: Vec<PricedItem>,
+        total_minor: i64,
+        currency: String,
+    },
+    InventoryReserved {
+        reservation_id: String,
+        items: Vec<ReservedItem>,
+        #[serde(with = "rfc3339")]
+        #[schemars(with = "uuid_schema::DateTime")]
+        expires_at: OffsetDateTime,
+    },
+    PaymentCompleted { payment_id: String, amount_minor: i64, currency: String, status: String },
+    PaymentFailed { reason: String },
+    /// `amount_minor` is zero when nothing had been taken.
+    PaymentRefunded { payment_id: String, amount_minor: i64, currency: String },
+    OrderStatusChanged {
+        order_number: String,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        from: Option<String>,
+        to: String,
+        step: String,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        reason: Option<String>,
+    },
+    /// A product fell to its threshold (`low`) or to nothing (`out`). Said once a crossing.
+    StockLevelReached { product_id: String, name: String, level: String, available: i64, low_stock_threshold: i64 },
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct PricedItem {
+    pub product_id: String,
+    pub quantity: u32,
+    pub unit_price_minor: i64,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct ReservedItem {
+    pub product_id: String,
+    pub quantity: u32,
+}
+
+impl Message {
+    pub const fn kind(&self) -> EventKind {
+        match self {
+            Message::ReserveStock {} => EventKind::ReserveStock,
+            Message::ReleaseStock {} => EventKind::ReleaseStock,
+            Message::ChargeCard { .. } => EventKind::ChargeCard,
+            Message::RefundCard { .. } => EventKind::RefundCard,
+            Message::OrderCreated { .. } => EventKind::OrderCreated,
+            Message::InventoryReserved { .. } => EventKind::InventoryReserved,
+            Message::PaymentCompleted { .. } => EventKind::PaymentCompleted,
+            Message::PaymentFailed { .. } => EventKind::PaymentFailed,
+            Message::PaymentRefunded { .. } => EventKind::PaymentRefunded,
+            Message::OrderStatusChanged { .. } => EventKind::OrderStatusChanged,
+            Message::StockLevelReached { .. } => EventKind::StockLevelReached,
+        }
+    }
+}
+
+/// Why a message body cannot be read. Trying again would not help: it is parked.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Undecodable {
+    NotAnEnvelope(String),
+    UnknownSchema(u16),
+}
+
+impl std::fmt::Display for Undecodable {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Undecodable::NotAnEnvelope(why) => write!(f, "not an envelope of a known type: {why}"),
+            Undecodable::UnknownSchema(version) => write!(f, "schema version {version} is not known here"),
+        }
+    }
+}
+
+impl std::error::Error for Undecodable {}
+
+impl Envelope {
+    /// Reads a message body, raw as SQS delivers it or inside an EventBridge event.
+    ///
+    /// # Errors
+    /// `Undecodable` with what was expected; the sender must be mended, not the delivery.
+    pub fn decode(body: &str) -> Result<Envelope, Undecodable> {
+        #[derive(Deserialize)]
+        struct Version {
+            schema: u16,
+        }
+        let not_an_envelope = |error: serde_json::Error| Undecodable::NotAnEnvelope(error.to_string());
+        // The version first: a body of another version need not fit these types at all.
+        let Version { schema } = serde_json::from_str(body).map_err(not_an_envelope)?;
+        if schema != SCHEMA {
+            return Err(Undecodable::UnknownSchema(schema));
+        }
+        serde_json::from_str(body).map_err(not_an_envelope)
+    }
+
+    pub fn encode(&self) -> String {
+        // These types hold nothing that JSON cannot: string keys, integers, text.
+        serde_json::to_string(self).unwrap_or_default()
+    }
+
+    /// The published JSON Schema of every message, by file name.
+    pub fn schemas() -> Vec<(String, serde_json::Value)> {
+        let schema = serde_json::to_value(schemars::schema_for!(Envelope)).unwrap_or_default();
+        vec![(format!("envelope.v{SCHEMA}.json"), schema)]
+    }
+}
+
+/// Stand-ins that say the JSON form of types of other crates.
+mod uuid_schema {
+    use schemars::JsonSchema;
+
+    #[derive(JsonSchema)]
+    #[schemars(inline, extend("format" = "uuid"))]
+    pub struct Uuid(#[allow(dead_code, reason = "only its schema is used")] String);
+
+    #[derive(JsonSchema)]
+    #[schemars(inline, extend("format" = "date-time"))]
+    pub struct DateTime(#[allow(dead_code, reason = "only its schema is used")] String);
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,97 @@
+//! Every metric we emit. A raw string does not compile, so an alarm cannot watch a series that nobody writes.
+
+/// Our namespace in CloudWatch.
+pub const NAMESPACE: &str = "BrewHaven";
+
+/// How a metric behaves.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Shape {
+    /// Only grows.
+    Counter,
+    /// Goes up and down.
+    Gauge,
+    /// A distribution of durations in seconds.
+    Seconds,
+}
+
+macro_rules! metrics {
+    ($($(#[doc = $about:literal])* $name:ident: $shape:ident [$($dimension:literal),*];)*) => {
+        /// The name is the CloudWatch metric's; beside its dimensions every series carries `Environment` and `Service`.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+        pub enum Metric { $($(#[doc = $about])* $name,)* }
+
+        impl Metric {
+            pub const ALL: &'static [Metric] = &[$(Metric::$name,)*];
+
+            pub const fn name(self) -> &'static str {
+                match self { $(Metric::$name => stringify!($name),)* }
+            }
+
+            pub const fn about(self) -> &'static str {
+                match self { $(Metric::$name => concat!($($about),*),)* }
+            }
+
+            pub const fn shape(self) -> Shape {
+                match self { $(Metric::$name => Shape::$shape,)* }
+            }
+
+            /// Names of the dimensions, few and fixed: each value is a series that costs money.
+            pub const fn dimensions(self) -> &'static [&'static str] {
+                match self { $(Metric::$name => &[$($dimension),*],)* }
+            }
+        }
+    };
+}
+
+metrics! {
+    /// Orders accepted by the storefront.
+    OrdersAccepted: Counter [];
+    /// Orders that reached a status, by that status.
+    OrdersReached: Counter ["status"];
+    /// Seconds from acceptance to confirmed.
+    ConfirmLatency: Seconds [];
+    /// Requests answered, by class of status code.
+    HttpRequests: Counter ["class"];
+    /// Seconds to answer a request.
+    HttpLatency: Seconds [];
+    /// Requests answered from a stored answer.
+    IdempotentReplays: Counter [];
+    /// Messages handled, by queue and outcome (done, retry, park).
+    MessagesHandled: Counter ["queue", "outcome"];
+    /// Seconds a handler took.
+    HandlerLatency: Seconds ["queue"];
+    /// Messages that had been applied before.
+    DuplicateDeliveries: Counter ["queue"];
+    /// Deletes or extensions refused because the message had come back to the queue.
+    ExpiredHandles: Counter ["queue"];
+    /// Receives that an empty queue answered.
+    EmptyReceives: Counter ["queue"];
+    /// Polls now running.
+    Pollers: Gauge ["queue"];
+    /// Age in seconds of the oldest message that has not left the outbox.
+    OutboxLag: Gauge [];
+    /// Messages sent from the outbox.
+    OutboxPublished: Counter [];
+    /// Seconds between a stream's newest record read and now.
+    StreamLag: Gauge [];
+    /// Times a stream's checkpoint was lost and the whole table was read instead.
+    StreamRebuilds: Counter [];
+    /// Alerts that a product ran low or out, by level.
+    StockAlerts: Counter ["level"];
+    /// Products whose counters do not add up.
+    StockDrift: Gauge [];
+    /// Reservations refused because there was too little.
+    ReservationsRefused: Counter [];
+    /// Holds given back because their order had ended.
+    ReservationsExpired: Counter [];
+    /// Orders whose awaited answer was asked for again.
+    OrdersRedriven: Counter [];
+    /// Notices sent, by channel.
+    NotificationsSent: Counter ["channel"];
+    /// Notices that could not be sent at a try, by channel.
+    NotificationsFailed: Counter ["channel"];
+    /// Seconds from the event to the notice.
+    NotificationDelay: Seconds [];
+    /// Calls to AWS, by service.
+    AwsCalls: Counter ["service"];
+}

@@ -1,0 +1,58 @@
+//! Settings and secrets: which there are, what they mean, and what they must look like.
+
+/// A setting that may change while the system runs; read from Parameter Store again and again.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Parameter {
+    /// Below the environment's parameter root.
+    pub key: &'static str,
+    pub about: &'static str,
+    pub default: &'static str,
+    /// A regular expression that CloudFormation holds the value to.
+    pub pattern: &'static str,
+}
+
+pub const MAX_QUEUE_SIZE: Parameter = Parameter {
+    key: "order/max_queue_size",
+    about: "Orders that may wait for the bar before new ones are turned away",
+    default: "1000",
+    pattern: "^[0-9]{1,6}$",
+};
+pub const PROCESSING_TIMEOUT: Parameter = Parameter {
+    key: "order/processing_timeout",
+    about: "Seconds until an order that machines are still working on is asked after again",
+    default: "30",
+    pattern: "^[0-9]{1,4}$",
+};
+pub const EMAIL_ENABLED: Parameter = Parameter {
+    key: "notification/email_enabled",
+    about: "Whether e-mails are sent",
+    default: "true",
+    pattern: "^(true|false)$",
+};
+pub const SMS_ENABLED: Parameter = Parameter {
+    key: "notification/sms_enabled",
+    about: "Whether text messages are sent",
+    default: "false",
+    pattern: "^(true|false)$",
+};
+
+pub const PARAMETERS: &[&Parameter] = &[&MAX_QUEUE_SIZE, &PROCESSING_TIMEOUT, &EMAIL_ENABLED, &SMS_ENABLED];
+
+/// A secret that Secrets Manager makes and keeps; a container gets it by reference.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Secret {
+    pub slug: &'static str,
+    pub about: &'static str,
+    /// The environment variable a process finds it in.
+    pub variable: &'static str,
+}
+
+pub const PAYMENT_WEBHOOK: Secret = Secret {
+    slug: "payment-webhook",
+    about: "Signs what the payment gateway tells us",
+    variable: "PAYMENT_WEBHOOK_SECRET",
+};
+pub const STAFF_TOKEN_KEY: Secret =
+    Secret { slug: "staff-token-key", about: "Signs the tokens of staff", variable: "HAVEN_STAFF_TOKEN_KEY" };
+
+pub const SECRETS: &[&Secret] = &[&PAYMENT_WEBHOOK, &STAFF_TOKEN_KEY];

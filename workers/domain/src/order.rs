@@ -1,0 +1,250 @@
+//! An order as a customer and a barista see it.
+
+use serde::{Deserialize, Serialize};
+
+use crate::cart::Quantity;
+use crate::customer::Customer;
+use crate::ids::{LocationId, OrderId, ProductId, TenantId};
+use crate::money::{Money, MoneyError, TaxRate};
+use crate::saga::{Event, State};
+use crate::{FieldError, Timestamp};
+
+/// What the customer is told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Status {
+    Pending,
+    Confirmed,
+    Preparing,
+    Ready,
+    Completed,
+    Cancelled,
+    Failed,
+}
+
+impl Status {
+    pub const ALL: [Status; 7] = [
+        Status::Pending,
+        Status::Confirmed,
+        Status::Preparing,
+        Status::Ready,
+        Status::Completed,
+        Status::Cancelled,
+        Status::Failed,
+    ];
+
+    pub const fn code(self) -> &'static str {
+        match self {
+            Status::Pending => "pending",
+            Status::Confirmed => "confirmed",
+            Status::Preparing => "preparing",
+            Status::Ready => "ready",
+            Status::Completed => "completed",
+            Status::Cancelled => "cancelled",
+            Status::Failed => "failed",
+        }
+    }
+
+    pub fn from_code(code: &str) -> Option<Status> {
+        Status::ALL.into_iter().find(|status| status.code() == code)
+    }
+
+    /// The edges of the status machine.
+    pub const fn may_become(self, next: Status) -> bool {
+        matches!(
+            (self, next),
+            (Status::Pending, Status::Confirmed | Status::Cancelled | Status::Failed)
+                | (Status::Confirmed, Status::Preparing | Status::Cancelled)
+                | (Status::Preparing, Status::Ready | Status::Cancelled)
+                | (Status::Ready, Status::Completed)
+        )
+    }
+
+    /// What staff do to an order when they set this status by hand; `None` where only the saga may.
+    pub const fn set_by_staff(self) -> Option<Event> {
+        match self {
+            Status::Preparing => Some(Event::PreparationStarted),
+            Status::Ready => Some(Event::MadeReady),
+            Status::Completed => Some(Event::HandedOver),
+            Status::Cancelled => Some(Event::CancelRequested),
+            Status::Pending | Status::Confirmed | Status::Failed => None,
+        }
+    }
+}
+
+/// Where the machines are: the processing steps beside the customer's status.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Step {
+    Validating,
+    InventoryCheck,
+    PaymentProcessing,
+    Fulfilment,
+    /// Money and stock are going back.
+    Compensating,
+    Done,
+}
+
+impl Step {
+    pub const ALL: [Step; 6] = [
+        Step::Validating,
+        Step::InventoryCheck,
+        Step::PaymentProcessing,
+        Step::Fulfilment,
+        Step::Compensating,
+        Step::Done,
+    ];
+
+    pub const fn code(self) -> &'static str {
+        match self {
+            Step::Validating => "validating",
+            Step::InventoryCheck => "inventory_check",
+            Step::PaymentProcessing => "payment_processing",
+            Step::Fulfilment => "fulfilment",
+            Step::Compensating => "compensating",
+            Step::Done => "done",
+        }
+    }
+
+    pub fn from_code(code: &str) -> Option<Step> {
+        Step::ALL.into_iter().find(|step| step.code() == code)
+    }
+}
+
+/// How the order leaves the shop.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum OrderType {
+    Pickup,
+    DineIn,
+    Delivery,
+}
+
+impl OrderType {
+    pub const ALL: [OrderType; 3] = [OrderType::Pickup, OrderType::DineIn, OrderType::Delivery];
+
+    pub const fn code(self) -> &'static str {
+        match self {
+            OrderType::Pickup => "pickup",
+            OrderType::DineIn => "dine_in",
+            OrderType::Delivery => "delivery",
+        }
+    }
+
+    pub fn from_code(code: &str) -> Option<OrderType> {
+        OrderType::ALL.into_iter().find(|kind| kind.code() == code)
+    }
+}
+
+/// One product of an order at the price agreed when it was placed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Item {
+    pub product_id: ProductId,
+    pub name: String,
+    pub quantity: Quantity,
+    pub unit_price: Money,
+}
+
+/// What the order costs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Totals {
+    pub subtotal: Money,
+    pub tax: Money,
+    pub total: Money,
+}
+
+impl Totals {
+    /// Adds up `items` and the location's tax on the sum.
+    ///
+    /// # Errors
+    /// A field error when there are no items, they are in two currencies, or the sum is too large.
+    pub fn of(items: &[Item], rate: TaxRate) -> Result<Totals, FieldError> {
+        let first = items.first().ok_or_else(|| FieldError::new("items", "must have at least one product"))?;
+        let add_up = || -> Result<Totals, MoneyError> {
+            let mut subtotal = Money::zero(first.unit_price.currency);
+            for item in items {
+                subtotal = subtotal.plus(item.unit_price.times(item.quantity.get())?)?;
+            }
+            let tax = subtotal.tax(rate)?;
+            Ok(Totals { subtotal, tax, total: subtotal.plus(tax)? })
+        };
+        add_up().map_err(|error| FieldError::new("items", error.to_string()))
+    }
+}
+
+/// An order with everything but its history.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Order {
+    pub order_id: OrderId,
+    pub tenant_id: TenantId,
+    pub location_id: LocationId,
+    /// What is called at the counter, such as `A-047`.
+    pub order_number: String,
+    pub order_type: OrderType,
+    pub customer: Customer,
+    pub special_instructions: String,
+    pub pickup_at: Option<Timestamp>,
+    pub items: Vec<Item>,
+    pub totals: Totals,
+    pub state: State,
+    pub status: Status,
+    /// Grows by one with every change. Whoever writes says which version it read, so that no change is lost.
+    pub version: i64,
+    /// Why it failed or was cancelled, for people.
+    pub reason: Option<String>,
+    pub created_at: Timestamp,
+    pub updated_at: Timestamp,
+}
+
+/// One line of an order's history.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HistoryEntry {
+    /// Counts from 1 without a gap.
+    pub seq: i64,
+    /// `None` on the first line.
+    pub from: Option<Status>,
+    pub to: Status,
+    pub step: Step,
+    /// Who did it: a role's name, `customer`, or a staff member's name.
+    pub actor: String,
+    pub note: Option<String>,
+    pub at: Timestamp,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::money::Currency;
+
+    fn item(price: i64, quantity: u32) -> Item {
+        Item {
+            product_id: ProductId::parse("espresso").expect("a slug"),
+            name: "Espresso".to_owned(),
+            quantity: Quantity::new(quantity).expect("1 to 99"),
+            unit_price: Money::new(price, Currency::Usd),
+        }
+    }
+
+    #[test]
+    fn the_total_is_the_lines_and_the_tax_on_their_sum() {
+        let totals = Totals::of(&[item(333, 3), item(101, 1)], TaxRate { basis_points: 887 }).expect("adds up");
+        assert_eq!((totals.subtotal.minor, totals.tax.minor, totals.total.minor), (1_100, 98, 1_198));
+    }
+
+    #[test]
+    fn an_empty_order_and_a_sum_past_counting_are_refused() {
+        assert!(Totals::of(&[], TaxRate { basis_points: 0 }).is_err());
+        assert!(Totals::of(&[item(i64::MAX, 2)], TaxRate { basis_points: 0 }).is_err());
+    }
+
+    #[test]
+    fn staff_may_ask_only_for_what_the_machine_allows() {
+        for status in Status::ALL {
+            for next in Status::ALL {
+                if status.may_become(next) && status != Status::Pending {
+                    assert!(next.set_by_staff().is_some(), "nobody can move {status:?} to {next:?}");
+                }
+            }
+        }
+    }
+}

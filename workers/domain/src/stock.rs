@@ -1,0 +1,185 @@
+//! Counting units. Whatever happens, `received = available + reserved + sold + written_off` and none is negative.
+
+use serde::{Deserialize, Serialize};
+
+/// The five counters of one product, in units.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Counters {
+    pub available: i64,
+    pub reserved: i64,
+    pub sold: i64,
+    pub written_off: i64,
+    pub received: i64,
+}
+
+/// One thing that can happen to a product's units.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Movement {
+    /// Units held for an order that is not paid yet.
+    Reserve(u32),
+    /// Held units become sold.
+    Confirm(u32),
+    /// Held units go back on the shelf.
+    Release(u32),
+    /// Sold units of a cancelled order go back on the shelf.
+    Return(u32),
+    /// Units delivered to the shop.
+    Restock(u32),
+    /// Units found to be missing or spoilt.
+    WriteOff(u32),
+    /// A write-off was a mistake: the units are there after all.
+    WriteOn(u32),
+}
+
+/// A movement that the counters do not allow: there are too few units to take.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("too few units: {wanted} wanted, {there} there")]
+pub struct TooFew {
+    pub wanted: u32,
+    pub there: i64,
+}
+
+impl Movement {
+    /// What is added to each counter. Each row sums to zero against `received`: that is the conservation law.
+    pub const fn delta(self) -> Counters {
+        const NONE: Counters = Counters { available: 0, reserved: 0, sold: 0, written_off: 0, received: 0 };
+        match self {
+            Movement::Reserve(n) => Counters { available: -(n as i64), reserved: n as i64, ..NONE },
+            Movement::Confirm(n) => Counters { reserved: -(n as i64), sold: n as i64, ..NONE },
+            Movement::Release(n) => Counters { reserved: -(n as i64), available: n as i64, ..NONE },
+            Movement::Return(n) => Counters { sold: -(n as i64), available: n as i64, ..NONE },
+            Movement::Restock(n) => Counters { available: n as i64, received: n as i64, ..NONE },
+            Movement::WriteOff(n) => Counters { available: -(n as i64), written_off: n as i64, ..NONE },
+            Movement::WriteOn(n) => Counters { written_off: -(n as i64), available: n as i64, ..NONE },
+        }
+    }
+}
+
+impl Counters {
+    /// A product's counters when its first units arrive.
+    pub const fn received(units: u32) -> Counters {
+        Counters { available: units as i64, reserved: 0, sold: 0, written_off: 0, received: units as i64 }
+    }
+
+    /// The counters after `movement`.
+    ///
+    /// # Errors
+    /// `TooFew` when a counter would become negative; nothing changes then.
+    pub fn after(self, movement: Movement) -> Result<Counters, TooFew> {
+        let delta = movement.delta();
+        let mut next = self;
+        for (counter, change) in [
+            (&mut next.available, delta.available),
+            (&mut next.reserved, delta.reserved),
+            (&mut next.sold, delta.sold),
+            (&mut next.written_off, delta.written_off),
+            (&mut next.received, delta.received),
+        ] {
+            if *counter + change < 0 {
+                return Err(TooFew { wanted: u32::try_from(-change).unwrap_or(u32::MAX), there: *counter });
+            }
+            *counter += change;
+        }
+        Ok(next)
+    }
+
+    /// Whether the conservation law holds. False means a defect or a hand in the table: see `runbooks/stock-drift.md`.
+    pub const fn conserved(self) -> bool {
+        self.received == self.available + self.reserved + self.sold + self.written_off
+            && self.available >= 0
+            && self.reserved >= 0
+            && self.sold >= 0
+            && self.written_off >= 0
+    }
+
+    pub const fn availability(self, low_stock_threshold: i64) -> Availability {
+        if self.available <= 0 {
+            Availability::Out
+        } else if self.available <= low_stock_threshold {
+            Availability::Low
+        } else {
+            Availability::InStock
+        }
+    }
+}
+
+/// What a customer is told about a product's stock.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Availability {
+    InStock,
+    Low,
+    Out,
+}
+
+impl Availability {
+    pub const fn code(self) -> &'static str {
+        match self {
+            Availability::InStock => "in_stock",
+            Availability::Low => "low",
+            Availability::Out => "out",
+        }
+    }
+
+    /// The level just reached when stock fell from `self` to `now`; `None` when it did not get worse.
+    /// Staff are told once a crossing, not once an order.
+    pub fn worsened_to(self, now: Availability) -> Option<Availability> {
+        (now > self).then_some(now)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn movements() -> impl Strategy<Value = Movement> {
+        (0u8..7, 0u32..50).prop_map(|(kind, n)| match kind {
+            0 => Movement::Reserve(n),
+            1 => Movement::Confirm(n),
+            2 => Movement::Release(n),
+            3 => Movement::Return(n),
+            4 => Movement::Restock(n),
+            5 => Movement::WriteOff(n),
+            _ => Movement::WriteOn(n),
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn no_sequence_of_movements_makes_or_loses_a_unit(
+            received in 0u32..200,
+            sequence in proptest::collection::vec(movements(), 0..200),
+        ) {
+            let mut counters = Counters::received(received);
+            for movement in sequence {
+                counters = counters.after(movement).unwrap_or(counters);
+                prop_assert!(counters.conserved(), "{movement:?} gave {counters:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn what_was_reserved_and_released_leaves_no_trace() {
+        let full = Counters::received(3);
+        let held = full.after(Movement::Reserve(3)).expect("three are there");
+        assert_eq!(held.after(Movement::Reserve(1)), Err(TooFew { wanted: 1, there: 0 }));
+        assert_eq!(held.after(Movement::Release(3)), Ok(full));
+        let sold = held.after(Movement::Confirm(3)).expect("three are held");
+        assert_eq!(sold.after(Movement::Return(3)), Ok(full));
+    }
+
+    #[test]
+    fn staff_hear_of_a_level_once_when_it_is_reached() {
+        use Availability::*;
+        let heard = |from: Availability, to| from.worsened_to(to);
+        assert_eq!(heard(InStock, Low), Some(Low));
+        assert_eq!(heard(InStock, Out), Some(Out));
+        assert_eq!(heard(Low, Out), Some(Out));
+        for (from, to) in [(Low, Low), (Out, Out), (Out, Low), (Low, InStock), (InStock, InStock)] {
+            assert_eq!(heard(from, to), None);
+        }
+    }
+}
