@@ -1,1 +1,4 @@
-//! app
+//! Use-cases and the ports they need. No AWS, no SQL, no clock, no chance: all of these are arguments.
+
+pub mod inbox;
+pub mod ports;

@@ -1,0 +1,44 @@
+//! The payment gateway. What it did is known only when it said so.
+
+use std::future::Future;
+
+use domain::ids::OrderId;
+use domain::money::Money;
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ChargeOutcome {
+    Captured { charge_id: String, amount: Money },
+    Declined { charge_id: String, reason: String },
+}
+
+/// Why there is no outcome.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum GatewayError {
+    /// It was asked and did not answer: it may have done it. Ask what happened.
+    #[error("the gateway did not answer: {0}")]
+    Unknown(String),
+    /// It said that it did nothing now; later it may.
+    #[error("the gateway is unavailable: {0}")]
+    Unavailable(String),
+    /// It said no to the request itself: a human must look.
+    #[error("the gateway refused the request: {0}")]
+    Refused(String),
+}
+
+pub trait Gateway: Send + Sync {
+    /// Charges under `key`: the same key never charges twice.
+    fn charge(
+        &self,
+        key: &str,
+        order_id: OrderId,
+        amount: Money,
+        token: &str,
+    ) -> impl Future<Output = Result<ChargeOutcome, GatewayError>> + Send;
+
+    /// What became of the charge under `key`; `None` when the gateway never saw it.
+    fn charge_by_key(&self, key: &str) -> impl Future<Output = Result<Option<ChargeOutcome>, GatewayError>> + Send;
+
+    /// Refunds under `key`: the same key never refunds twice.
+    fn refund(&self, key: &str, charge_id: &str, amount: Money)
+    -> impl Future<Output = Result<(), GatewayError>> + Send;
+}

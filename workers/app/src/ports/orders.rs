@@ -1,0 +1,257 @@
+//! The source of truth: orders, their history, their money, and the messages they owe the world.
+//!
+//! Everything that belongs together leaves together: a `Change` is one transaction.
+
+use std::future::Future;
+
+use contract::messages::Envelope;
+use domain::Timestamp;
+use domain::ids::{EventId, LocationId, OrderId, TenantId};
+use domain::money::Money;
+use domain::order::{HistoryEntry, Order, Status};
+use domain::saga::State;
+
+use super::Unavailable;
+
+/// An order that is about to be accepted.
+#[derive(Debug, Clone)]
+pub struct NewOrder {
+    pub order: Order,
+    /// Unguessable; whoever has it may follow the order.
+    pub tracking_token: String,
+    /// SHA-256 in hex of the customer's session; `None` when the order came without one.
+    pub session_hash: Option<String>,
+    /// SHA-256 in hex of the idempotency key.
+    pub key_hash: String,
+    /// SHA-256 in hex of what was asked for under the key.
+    pub request_hash: String,
+    /// The gateway's name for the card. Never a card number.
+    pub payment_token: String,
+    pub next_action_at: Timestamp,
+    /// The first line of the history.
+    pub history: HistoryEntry,
+    pub outbox: Vec<Envelope>,
+}
+
+/// What came of accepting an order.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Placement {
+    Placed,
+    /// The key was used before; nothing was written.
+    KeyUsed(KeyUse),
+}
+
+/// What an idempotency key was used for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KeyUse {
+    pub order_id: OrderId,
+    pub request_hash: String,
+    pub session_hash: Option<String>,
+}
+
+/// An order with what decides who may see it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StoredOrder {
+    pub order: Order,
+    pub tracking_token: String,
+    pub session_hash: Option<String>,
+}
+
+/// Effects of one message or one request, applied whole or not at all, and at most once.
+#[derive(Debug, Clone)]
+pub struct Change {
+    /// Who applies it: a role's slug. Together with `event_id` the key of the inbox.
+    pub consumer: &'static str,
+    pub event_id: EventId,
+    pub order: Option<OrderChange>,
+    pub payment: Option<PaymentChange>,
+    pub outbox: Vec<Envelope>,
+    pub at: Timestamp,
+}
+
+/// One or more steps of an order's saga.
+#[derive(Debug, Clone)]
+pub struct OrderChange {
+    pub order_id: OrderId,
+    /// The version that was read; if the order has moved on, nothing is applied.
+    pub expected_version: i64,
+    pub state: State,
+    pub status: Status,
+    /// Kept when `None`.
+    pub reason: Option<String>,
+    /// When the sweeper is to look at it; `None` for never.
+    pub next_action_at: Option<Timestamp>,
+    /// Not empty. The first has `seq` `expected_version + 1`; the last one's `seq` becomes the version.
+    pub history: Vec<HistoryEntry>,
+}
+
+/// What became of a change.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Applied {
+    Applied,
+    /// This consumer had applied this event before.
+    Duplicate,
+    /// The order, or the payment, is not as it was read: read again and decide again.
+    Conflict,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum PaymentKind {
+    Charge,
+    Refund,
+}
+
+impl PaymentKind {
+    pub const fn code(self) -> &'static str {
+        match self {
+            PaymentKind::Charge => "charge",
+            PaymentKind::Refund => "refund",
+        }
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum PaymentState {
+    /// To be asked of the gateway, under a key that never changes.
+    Requested,
+    /// The gateway was asked and did not answer: it must be asked what happened before anything else.
+    Unknown,
+    Captured,
+    Declined,
+    Refunded,
+}
+
+impl PaymentState {
+    pub const ALL: [PaymentState; 5] = [
+        PaymentState::Requested,
+        PaymentState::Unknown,
+        PaymentState::Captured,
+        PaymentState::Declined,
+        PaymentState::Refunded,
+    ];
+
+    pub const fn code(self) -> &'static str {
+        match self {
+            PaymentState::Requested => "requested",
+            PaymentState::Unknown => "unknown",
+            PaymentState::Captured => "captured",
+            PaymentState::Declined => "declined",
+            PaymentState::Refunded => "refunded",
+        }
+    }
+
+    pub fn from_code(code: &str) -> Option<PaymentState> {
+        PaymentState::ALL.into_iter().find(|state| state.code() == code)
+    }
+}
+
+/// One charge or one refund of an order; there is at most one of each.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Payment {
+    pub order_id: OrderId,
+    pub kind: PaymentKind,
+    pub amount: Money,
+    pub state: PaymentState,
+    /// The card's token; only on a charge.
+    pub token: Option<String>,
+    /// The gateway's name for the charge, once known.
+    pub charge_id: Option<String>,
+    pub reason: Option<String>,
+}
+
+/// A payment's new state.
+#[derive(Debug, Clone)]
+pub struct PaymentChange {
+    /// The state that was read; `None` to add the row.
+    pub expected: Option<PaymentState>,
+    pub payment: Payment,
+}
+
+/// A message waiting to leave.
+#[derive(Debug, Clone, PartialEq)]
+pub struct OutboxRow {
+    /// Names the row to `mark_published`; grows within one order.
+    pub id: i64,
+    pub envelope: Envelope,
+    pub created_at: Timestamp,
+}
+
+/// An order whose `next_action_at` has passed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Due {
+    pub order_id: OrderId,
+    pub state: State,
+    pub version: i64,
+    pub created_at: Timestamp,
+}
+
+/// Which orders staff want to see, newest first.
+#[derive(Debug, Clone, Default)]
+pub struct OrderFilter {
+    /// Any when empty.
+    pub statuses: Vec<Status>,
+    /// At most so many, up to 200.
+    pub limit: u32,
+    /// Only those created before this order (for the next page).
+    pub before: Option<OrderId>,
+}
+
+pub trait OrderStore: Send + Sync {
+    /// The number for the next order of a location, counted from zero. May leave gaps, never repeats.
+    fn next_number(
+        &self,
+        tenant: &TenantId,
+        location: &LocationId,
+    ) -> impl Future<Output = Result<u64, Unavailable>> + Send;
+
+    /// Accepts orders, each in whole or not at all, in one commit where possible: order, items, first history line,
+    /// idempotency key, the intent to charge (`Requested`), outbox. One result an order, in order. Two with the same
+    /// key, at once or in a row: one is placed, the other learns what the key was used for.
+    fn place(&self, orders: &[NewOrder]) -> impl Future<Output = Vec<Result<Placement, Unavailable>>> + Send;
+
+    fn key_use(&self, key_hash: &str) -> impl Future<Output = Result<Option<KeyUse>, Unavailable>> + Send;
+
+    fn load(&self, order_id: OrderId) -> impl Future<Output = Result<Option<StoredOrder>, Unavailable>> + Send;
+
+    /// The history after `after_seq` (0 for all of it), oldest first.
+    fn history(
+        &self,
+        order_id: OrderId,
+        after_seq: i64,
+    ) -> impl Future<Output = Result<Vec<HistoryEntry>, Unavailable>> + Send;
+
+    fn list(&self, filter: &OrderFilter) -> impl Future<Output = Result<Vec<Order>, Unavailable>> + Send;
+
+    /// How many orders are not yet at an end.
+    fn open_orders(&self) -> impl Future<Output = Result<u64, Unavailable>> + Send;
+
+    fn payment(
+        &self,
+        order_id: OrderId,
+        kind: PaymentKind,
+    ) -> impl Future<Output = Result<Option<Payment>, Unavailable>> + Send;
+
+    /// Applies changes, each in whole or not at all, in one statement where possible; one that cannot be applied
+    /// does not keep back its neighbours. One result a change, in order.
+    fn apply(&self, changes: &[Change]) -> impl Future<Output = Vec<Result<Applied, Unavailable>>> + Send;
+
+    /// Up to `limit` messages that have not left, oldest first; in order within one order. Two relays at once do not
+    /// get the same rows while both hold them.
+    fn outbox(&self, limit: u32) -> impl Future<Output = Result<Vec<OutboxRow>, Unavailable>> + Send;
+
+    fn mark_published(&self, ids: &[i64], at: Timestamp) -> impl Future<Output = Result<(), Unavailable>> + Send;
+
+    /// When the oldest message that has not left was written.
+    fn oldest_unpublished(&self) -> impl Future<Output = Result<Option<Timestamp>, Unavailable>> + Send;
+
+    /// Returns when the outbox may have something, or after `at_most`.
+    fn outbox_changed(&self, at_most: std::time::Duration) -> impl Future<Output = ()> + Send;
+
+    /// Up to `limit` orders whose time has come, which are then left alone until `again_at`.
+    fn take_due(
+        &self,
+        now: Timestamp,
+        again_at: Timestamp,
+        limit: u32,
+    ) -> impl Future<Output = Result<Vec<Due>, Unavailable>> + Send;
+}

@@ -1,0 +1,125 @@
+//! Units of products. Every verb may be repeated: the record of a reservation tells what was already done.
+
+use std::future::Future;
+
+use domain::Timestamp;
+use domain::cart::Lines;
+use domain::ids::{OrderId, ProductId};
+use domain::menu::Product;
+use domain::stock::{Availability, Counters};
+
+use super::Unavailable;
+
+/// A product with its counters.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StockedProduct {
+    pub product: Product,
+    pub counters: Counters,
+    /// At or below this many available, staff are told.
+    pub low_stock_threshold: i64,
+    /// Grows with every change of the counters.
+    pub version: i64,
+    pub last_restocked: Option<Timestamp>,
+}
+
+impl StockedProduct {
+    pub fn availability(&self) -> Availability {
+        self.counters.availability(self.low_stock_threshold)
+    }
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Reserved {
+    /// Held now, or held already for this very order.
+    Held,
+    /// Already confirmed: an old message came again.
+    Confirmed,
+    /// Nothing was taken; these products have too little.
+    TooFew(Vec<ProductId>),
+    /// The order was released before: nothing was taken, and nothing ever will be.
+    Released,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Confirmed {
+    /// Sold now, or sold already.
+    Sold,
+    /// There is no hold to turn into a sale.
+    NoHold,
+}
+
+/// A hold past its expiry.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ExpiredHold {
+    pub order_id: OrderId,
+    pub expires_at: Timestamp,
+}
+
+/// A change of stock by a person.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Adjustment {
+    /// Names the change: the same one twice is made once.
+    pub movement_id: String,
+    pub product_id: ProductId,
+    /// Units delivered (`Restock`), or found missing (negative) or found again (positive) (`Correct`).
+    pub change: AdjustmentKind,
+    pub actor: String,
+    pub reason: String,
+    pub at: Timestamp,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AdjustmentKind {
+    Restock(u32),
+    Correct(i64),
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Adjusted {
+    /// The product after the change.
+    Now(StockedProduct),
+    NoSuchProduct,
+    /// The counters do not allow it: fewer are available, or fewer were written off.
+    TooFew,
+}
+
+pub trait Stock: Send + Sync {
+    fn products(&self) -> impl Future<Output = Result<Vec<StockedProduct>, Unavailable>> + Send;
+
+    fn product(&self, id: &ProductId) -> impl Future<Output = Result<Option<StockedProduct>, Unavailable>> + Send;
+
+    /// Holds all lines for the order until `expires_at`, or none.
+    fn reserve(
+        &self,
+        order_id: OrderId,
+        lines: &Lines,
+        now: Timestamp,
+        expires_at: Timestamp,
+    ) -> impl Future<Output = Result<Reserved, Unavailable>> + Send;
+
+    /// Turns the order's hold into a sale.
+    fn confirm(&self, order_id: OrderId, now: Timestamp)
+    -> impl Future<Output = Result<Confirmed, Unavailable>> + Send;
+
+    /// Gives back what is held or sold for the order. With nothing held it leaves a mark, so that a reserve that
+    /// comes later takes nothing.
+    fn release(&self, order_id: OrderId, now: Timestamp) -> impl Future<Output = Result<(), Unavailable>> + Send;
+
+    /// Up to `limit` holds that have expired.
+    fn expired_holds(
+        &self,
+        now: Timestamp,
+        limit: u32,
+    ) -> impl Future<Output = Result<Vec<ExpiredHold>, Unavailable>> + Send;
+
+    fn adjust(&self, adjustment: &Adjustment) -> impl Future<Output = Result<Adjusted, Unavailable>> + Send;
+
+    /// Adds a product with its first units; false, and nothing changed, when it is there already.
+    fn add_product(
+        &self,
+        product: &Product,
+        received: u32,
+        low_stock_threshold: i64,
+        now: Timestamp,
+    ) -> impl Future<Output = Result<bool, Unavailable>> + Send;
+}
