@@ -28,9 +28,14 @@ pub struct Delivery {
 pub enum Settlement {
     Done,
     /// Later: after the queue's usual back-off, or after so long.
-    Retry { reason: String, after: Option<Duration> },
+    Retry {
+        reason: String,
+        after: Option<Duration>,
+    },
     /// Never: trying again would not help. A human decides.
-    Park { reason: String },
+    Park {
+        reason: String,
+    },
 }
 
 /// The queue could not be reached or refused the whole call.

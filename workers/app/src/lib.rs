@@ -2,3 +2,8 @@
 
 pub mod inbox;
 pub mod ports;
+
+#[cfg(any(test, feature = "testing"))]
+pub mod fakes;
+#[cfg(any(test, feature = "testing"))]
+pub mod laws;

@@ -7,7 +7,9 @@ pub mod carts;
 pub mod gateway;
 pub mod notices;
 pub mod orders;
+pub mod publisher;
 pub mod stock;
+pub mod stream;
 
 use domain::Timestamp;
 use uuid::Uuid;

@@ -117,7 +117,12 @@ pub const ALARMS: &[Alarm] = &[
     queue_age("orders-age", &ORDERS, "Customers wait for their order to be confirmed.", Severity::Page),
     queue_age("payments-age", &PAYMENTS, "Customers wait for their payment to go through.", Severity::Page),
     queue_age("notifications-age", &NOTIFICATIONS, "Customers are told late.", Severity::Ticket),
-    parked("orders-parked", &ORDERS, "At least one order stands still until its message is dealt with.", Severity::Page),
+    parked(
+        "orders-parked",
+        &ORDERS,
+        "At least one order stands still until its message is dealt with.",
+        Severity::Page,
+    ),
     parked("payments-parked", &PAYMENTS, "At least one charge or refund stands still.", Severity::Page),
     parked("notifications-parked", &NOTIFICATIONS, "Somebody was not told something.", Severity::Ticket),
     Alarm {

@@ -53,9 +53,15 @@ pub enum Message {
     /// Give back what is held or sold for the order.
     ReleaseStock {},
     /// Charge the order's card, or learn whether it was charged, and answer with the outcome.
-    ChargeCard { amount_minor: i64, currency: String },
+    ChargeCard {
+        amount_minor: i64,
+        currency: String,
+    },
     /// Give the money back, if any was taken, and answer with `PaymentRefunded`.
-    RefundCard { amount_minor: i64, currency: String },
+    RefundCard {
+        amount_minor: i64,
+        currency: String,
+    },
     OrderCreated {
         order_number: String,
         tenant_id: String,
@@ -72,10 +78,21 @@ pub enum Message {
         #[schemars(with = "uuid_schema::DateTime")]
         expires_at: OffsetDateTime,
     },
-    PaymentCompleted { payment_id: String, amount_minor: i64, currency: String, status: String },
-    PaymentFailed { reason: String },
+    PaymentCompleted {
+        payment_id: String,
+        amount_minor: i64,
+        currency: String,
+        status: String,
+    },
+    PaymentFailed {
+        reason: String,
+    },
     /// `amount_minor` is zero when nothing had been taken.
-    PaymentRefunded { payment_id: String, amount_minor: i64, currency: String },
+    PaymentRefunded {
+        payment_id: String,
+        amount_minor: i64,
+        currency: String,
+    },
     OrderStatusChanged {
         order_number: String,
         #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -86,7 +103,13 @@ pub enum Message {
         reason: Option<String>,
     },
     /// A product fell to its threshold (`low`) or to nothing (`out`). Said once a crossing.
-    StockLevelReached { product_id: String, name: String, level: String, available: i64, low_stock_threshold: i64 },
+    StockLevelReached {
+        product_id: String,
+        name: String,
+        level: String,
+        available: i64,
+        low_stock_threshold: i64,
+    },
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -131,7 +154,9 @@ impl std::fmt::Display for Undecodable {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Undecodable::NotAnEnvelope(why) => write!(f, "not an envelope of a known type: {why}"),
-            Undecodable::UnknownSchema(version) => write!(f, "schema version {version} is not known here"),
+            Undecodable::UnknownSchema(version) => {
+                write!(f, "schema version {version} is not known here")
+            }
         }
     }
 }

@@ -52,7 +52,7 @@ pub const PAYMENT_WEBHOOK: Secret = Secret {
     about: "Signs what the payment gateway tells us",
     variable: "PAYMENT_WEBHOOK_SECRET",
 };
-pub const STAFF_TOKEN_KEY: Secret =
-    Secret { slug: "staff-token-key", about: "Signs the tokens of staff", variable: "HAVEN_STAFF_TOKEN_KEY" };
+pub const SIGNING_KEY: Secret =
+    Secret { slug: "signing-key", about: "Signs the tokens of staff", variable: "HAVEN_SIGNING_KEY" };
 
-pub const SECRETS: &[&Secret] = &[&PAYMENT_WEBHOOK, &STAFF_TOKEN_KEY];
+pub const SECRETS: &[&Secret] = &[&PAYMENT_WEBHOOK, &SIGNING_KEY];

@@ -83,7 +83,10 @@ const _: () = {
     while i < QUEUES.len() {
         let queue = QUEUES[i];
         // AWS advises six times the time a handler needs.
-        assert!(queue.visibility_timeout.as_secs() >= 6 * queue.handler_timeout.as_secs(), "visibility below six handlers");
+        assert!(
+            queue.visibility_timeout.as_secs() >= 6 * queue.handler_timeout.as_secs(),
+            "visibility below six handlers"
+        );
         assert!(queue.lease.as_secs() > queue.handler_timeout.as_secs(), "a lease ends before its handler must");
         assert!(queue.lease.as_secs() <= queue.visibility_timeout.as_secs(), "a lease longer than the queue's own");
         // SQS: 0 seconds to 12 hours.

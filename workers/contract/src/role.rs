@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::address::Address;
 use crate::parameter::{
-    EMAIL_ENABLED, MAX_QUEUE_SIZE, PAYMENT_WEBHOOK, PROCESSING_TIMEOUT, Parameter, SMS_ENABLED, STAFF_TOKEN_KEY, Secret,
+    EMAIL_ENABLED, MAX_QUEUE_SIZE, PAYMENT_WEBHOOK, PROCESSING_TIMEOUT, Parameter, SIGNING_KEY, SMS_ENABLED, Secret,
 };
 use crate::queue::{LONG_POLL, NOTIFICATIONS, ORDERS, PAYMENTS, Queue};
 use crate::table::{LEASES, MOVEMENTS, PRODUCTS, RESERVATIONS, Table};
@@ -81,7 +81,7 @@ pub const STOREFRONT: Role = Role {
     about: "Shows the menu, keeps carts, takes orders, and lets staff work on them",
     tables: &[(&PRODUCTS, Access::Write), (&MOVEMENTS, Access::Write)],
     parameters: &[&MAX_QUEUE_SIZE],
-    secrets: &[&PAYMENT_WEBHOOK, &STAFF_TOKEN_KEY],
+    secrets: &[&PAYMENT_WEBHOOK, &SIGNING_KEY],
     database: true,
     cache: true,
     public: true,
@@ -149,15 +149,8 @@ pub const SWEEPER: Role = Role {
     ..NOTHING
 };
 
-pub const ROLES: &[&Role] = &[
-    &STOREFRONT,
-    &OUTBOX_RELAY,
-    &ORDER_WORKER,
-    &PAYMENT_WORKER,
-    &INVENTORY_WORKER,
-    &NOTIFICATION_WORKER,
-    &SWEEPER,
-];
+pub const ROLES: &[&Role] =
+    &[&STOREFRONT, &OUTBOX_RELAY, &ORDER_WORKER, &PAYMENT_WORKER, &INVENTORY_WORKER, &NOTIFICATION_WORKER, &SWEEPER];
 
 impl Role {
     pub fn by_slug(slug: &str) -> Option<&'static Role> {

@@ -60,7 +60,9 @@ impl Lines {
     pub fn merge(lines: impl IntoIterator<Item = Line>) -> Result<Lines, FieldError> {
         let mut merged = Lines::default();
         for (index, line) in lines.into_iter().enumerate() {
-            merged.add(line).map_err(|error| FieldError::new(format!("items[{index}].{}", error.field), error.message))?;
+            merged
+                .add(line)
+                .map_err(|error| FieldError::new(format!("items[{index}].{}", error.field), error.message))?;
         }
         Ok(merged)
     }

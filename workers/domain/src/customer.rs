@@ -91,9 +91,9 @@ fn parse_email(text: &str) -> Result<String, FieldError> {
     let text = line("customer.email", text, EMAIL_MAX)?;
     let (user, host) = text.rsplit_once('@').ok_or_else(wrong)?;
     let host_is_legal = host.contains('.')
-        && host.split('.').all(|label| {
-            !label.is_empty() && label.chars().all(|c| c.is_ascii_alphanumeric() || c == '-')
-        });
+        && host
+            .split('.')
+            .all(|label| !label.is_empty() && label.chars().all(|c| c.is_ascii_alphanumeric() || c == '-'));
     let user_is_legal = !user.is_empty()
         && user.len() <= 64
         && user.chars().all(|c| c.is_ascii_alphanumeric() || "!#$%&'*+/=?^_`{|}~.-".contains(c));

@@ -414,12 +414,18 @@ mod tests {
                 continue;
             }
             match state {
-                State::Cancelled | State::Failed => assert!(!held && !charged, "{state:?} {held} {charged}"),
-                State::Confirmed | State::Preparing | State::Ready | State::Completed => assert!(held && charged),
+                State::Cancelled | State::Failed => {
+                    assert!(!held && !charged, "{state:?} {held} {charged}")
+                }
+                State::Confirmed | State::Preparing | State::Ready | State::Completed => {
+                    assert!(held && charged)
+                }
                 _ => {}
             }
             for event in Event::ALL {
-                let Decision::Advance(next) = state.on(event) else { continue };
+                let Decision::Advance(next) = state.on(event) else {
+                    continue;
+                };
                 let held = match event {
                     Event::StockHeld => true,
                     Event::StockReleased | Event::StockLost => false,

@@ -39,6 +39,10 @@ pub trait Gateway: Send + Sync {
     fn charge_by_key(&self, key: &str) -> impl Future<Output = Result<Option<ChargeOutcome>, GatewayError>> + Send;
 
     /// Refunds under `key`: the same key never refunds twice.
-    fn refund(&self, key: &str, charge_id: &str, amount: Money)
-    -> impl Future<Output = Result<(), GatewayError>> + Send;
+    fn refund(
+        &self,
+        key: &str,
+        charge_id: &str,
+        amount: Money,
+    ) -> impl Future<Output = Result<(), GatewayError>> + Send;
 }

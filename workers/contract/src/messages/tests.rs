@@ -39,7 +39,12 @@ fn one_of_each() -> Vec<Envelope> {
             items: vec![ReservedItem { product_id: text("espresso"), quantity: 1 }],
             expires_at: datetime!(2026-11-21 08:40:00 UTC),
         },
-        Message::PaymentCompleted { payment_id: text("ch"), amount_minor: 450, currency: usd(), status: text("captured") },
+        Message::PaymentCompleted {
+            payment_id: text("ch"),
+            amount_minor: 450,
+            currency: usd(),
+            status: text("captured"),
+        },
         Message::PaymentFailed { reason: text("declined") },
         Message::PaymentRefunded { payment_id: text("ch"), amount_minor: 450, currency: usd() },
         Message::OrderStatusChanged {
@@ -72,7 +77,11 @@ fn every_kind_is_read_back_and_fits_the_published_schema() {
         assert_eq!(sent.message.kind(), kind);
         assert_eq!(Envelope::decode(&body).as_ref(), Ok(sent));
         let json = serde_json::from_str(&body).expect("JSON");
-        assert!(validator.is_valid(&json), "{body}: {:?}", validator.iter_errors(&json).map(|e| e.to_string()).collect::<Vec<_>>());
+        assert!(
+            validator.is_valid(&json),
+            "{body}: {:?}",
+            validator.iter_errors(&json).map(|e| e.to_string()).collect::<Vec<_>>()
+        );
         assert_eq!(json["type"], kind.name());
     }
 }

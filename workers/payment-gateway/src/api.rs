@@ -1,0 +1,145 @@
+//! The routes. A handler reads, asks the clerk, and lets the token decide when the answer leaves.
+
+use std::time::Duration;
+
+use axum::body::Bytes;
+use axum::extract::rejection::{BytesRejection, QueryRejection};
+use axum::extract::{DefaultBodyLimit, Query, State};
+use axum::http::HeaderMap;
+use axum::response::{IntoResponse as _, Response};
+use axum::routing::{get, post};
+use axum::{Json, Router};
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+use tokio::time::sleep;
+use tokio_util::sync::CancellationToken;
+use tower_http::timeout::RequestBodyTimeoutLayer;
+
+use crate::books::{Charge, REFUNDED};
+use crate::clerk::{Desk, Tried};
+use crate::problem::Problem;
+use crate::requests;
+use crate::tokens::{DeclineReason, Delivery, Outcome, Token, Trouble};
+
+/// A charge with four fields of at most 255 bytes, each byte escaped, is below; more is not a request of ours.
+const BODY_BYTES_MAX: usize = 16 * 1024;
+/// How long a body may pause: an honest client sends it in one piece.
+const BODY_PAUSE_MAX: Duration = Duration::from_secs(10);
+/// How long a request that is never answered is held for a client that does not leave.
+const HOLD_MAX: Duration = Duration::from_secs(60);
+
+#[derive(Clone)]
+struct Gateway {
+    desk: Desk,
+    stop: CancellationToken,
+}
+
+/// The protocol's routes over a desk. `stop` releases the requests that are being held.
+pub fn router(desk: Desk, stop: CancellationToken) -> Router {
+    Router::new()
+        .route("/v1/charges", post(charge).get(find_charge))
+        .route("/v1/refunds", post(refund))
+        .route("/v1/ledger", get(ledger))
+        .route("/healthz", get(health))
+        .fallback(async || Problem::no_route())
+        .method_not_allowed_fallback(async || Problem::no_method())
+        .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
+        .layer(RequestBodyTimeoutLayer::new(BODY_PAUSE_MAX))
+        .with_state(Gateway { desk, stop })
+}
+
+type Body = Result<Bytes, BytesRejection>;
+
+async fn charge(State(gateway): State<Gateway>, headers: HeaderMap, body: Body) -> Result<Response, Problem> {
+    let key = requests::idempotency_key(&headers)?;
+    let request = requests::charge(&whole(body)?)?;
+    let token = Token::named(&request.token);
+    let charge = match gateway.desk.charge(key, request).await? {
+        Tried::Executed(charge) => charge,
+        Tried::Withheld(Trouble::Fails) => return Err(Problem::failed()),
+        Tried::Withheld(Trouble::Hangs) => return Err(gateway.hold().await),
+    };
+    match token.delivery() {
+        Delivery::AtOnce => {}
+        Delivery::After(delay) => sleep(delay).await,
+        Delivery::Never => return Err(gateway.hold().await),
+    }
+    Ok(charge_answer(&charge))
+}
+
+#[derive(Deserialize)]
+struct Lookup {
+    idempotency_key: String,
+}
+
+async fn find_charge(
+    State(gateway): State<Gateway>,
+    lookup: Result<Query<Lookup>, QueryRejection>,
+) -> Result<Response, Problem> {
+    let Query(lookup) = lookup.map_err(|_| Problem::key_missing("ask with ?idempotency_key="))?;
+    let key = requests::usable_key(&lookup.idempotency_key)?;
+    let charge = gateway.desk.charge_of_key(key).await?.ok_or_else(Problem::no_charge)?;
+    Ok(charge_answer(&charge))
+}
+
+async fn refund(State(gateway): State<Gateway>, headers: HeaderMap, body: Body) -> Result<Response, Problem> {
+    let key = requests::idempotency_key(&headers)?;
+    let request = requests::refund(&whole(body)?)?;
+    let refund = gateway.desk.refund(key, request).await?;
+    Ok(Json(RefundAnswer { refund_id: &refund.refund_id, status: REFUNDED }).into_response())
+}
+
+async fn ledger(State(gateway): State<Gateway>) -> Result<Response, Problem> {
+    let entries = gateway.desk.movements().await?;
+    Ok(Json(json!({ "entries": entries })).into_response())
+}
+
+async fn health(State(gateway): State<Gateway>) -> Result<Response, Problem> {
+    if gateway.desk.is_open() { Ok(Json(json!({ "status": "ok" })).into_response()) } else { Err(Problem::unavailable()) }
+}
+
+impl Gateway {
+    /// Keeps the client waiting. Dropped when it leaves; 504 for one that stays, and for all when the gateway stops.
+    async fn hold(&self) -> Problem {
+        tokio::select! {
+            () = sleep(HOLD_MAX) => {}
+            () = self.stop.cancelled() => {}
+        }
+        Problem::outcome_unknown()
+    }
+}
+
+fn whole(body: Body) -> Result<Bytes, Problem> {
+    body.map_err(|rejection| Problem::body_unread(rejection.status()))
+}
+
+/// Made of the recorded charge and nothing else: the same bytes for the same charge, whoever asks and whenever.
+/// Amount and currency are repeated, for a client that checks what was really taken.
+#[derive(Serialize)]
+struct ChargeAnswer<'a> {
+    charge_id: &'a str,
+    status: &'static str,
+    reason: Option<DeclineReason>,
+    amount_minor: i64,
+    currency: &'a str,
+}
+
+#[derive(Serialize)]
+struct RefundAnswer<'a> {
+    refund_id: &'a str,
+    status: &'static str,
+}
+
+fn charge_answer(charge: &Charge) -> Response {
+    Json(ChargeAnswer {
+        charge_id: &charge.charge_id,
+        status: charge.outcome.status(),
+        reason: match charge.outcome {
+            Outcome::Captured => None,
+            Outcome::Declined { reason } => Some(reason),
+        },
+        amount_minor: charge.request.amount_minor,
+        currency: &charge.request.currency,
+    })
+    .into_response()
+}

@@ -1,0 +1,248 @@
+//! The clerk: one thread that alone owns the books and the ledger, and the desk at which requests reach it.
+//!
+//! One owner makes the rest simple. Of two requests with the same key the second finds what the first did. A client
+//! that leaves changes nothing, because the errand is the clerk's by then. And all errands that arrive while the disk
+//! is busy are written together and synced once, before the first of them is answered.
+
+use anyhow::{Context as _, anyhow};
+use time::OffsetDateTime;
+use tokio::sync::{mpsc, oneshot};
+use tokio::task::{JoinHandle, spawn_blocking};
+use uuid::Uuid;
+
+use crate::books::{
+    Books, Charge, ChargeRequest, ChargeStep, Entry, Inconsistent, Moment, Movement, Refund, RefundRequest, RefundStep,
+    Refusal,
+};
+use crate::ledger::Ledger;
+use crate::tokens::{Outcome, Trouble};
+use crate::webhook::{Notice, Notifier};
+
+/// Errands waiting for the clerk; past it requests wait in their connections, which is back-pressure.
+const QUEUE_MAX: usize = 1024;
+
+/// Errands synced together: bounds how long the first of a group waits for the last.
+const GROUP_MAX: usize = 256;
+
+/// Where requests reach the clerk. Cheap to clone.
+#[derive(Clone)]
+pub struct Desk {
+    errands: mpsc::Sender<Errand>,
+}
+
+/// What came of a charge request. Whatever it says is on the disk.
+#[derive(Debug)]
+pub enum Tried {
+    Executed(Charge),
+    Withheld(Trouble),
+}
+
+#[derive(Debug)]
+pub enum Turned {
+    Refused(Refusal),
+    /// The clerk has left: the gateway is stopping, or its disk failed.
+    Closed,
+}
+
+pub(crate) enum Errand {
+    Charge { key: String, request: ChargeRequest, reply: oneshot::Sender<Result<Tried, Refusal>> },
+    Refund { key: String, request: RefundRequest, reply: oneshot::Sender<Result<Refund, Refusal>> },
+    ChargeOfKey { key: String, reply: oneshot::Sender<Option<Charge>> },
+    Movements { reply: oneshot::Sender<Vec<Movement>> },
+    Close,
+}
+
+/// Starts the clerk. The handle ends after [`Desk::close`], or with the error that made the books unsafe to continue.
+pub(crate) fn start(
+    books: Books,
+    ledger: Ledger,
+    notifier: Option<Notifier>,
+) -> (Desk, JoinHandle<anyhow::Result<()>>) {
+    let (errands, inbox) = mpsc::channel(QUEUE_MAX);
+    let clerk = Clerk { books, ledger, notifier, answers: Vec::new(), notices: Vec::new(), groups_synced: 0 };
+    let handle = spawn_blocking(move || clerk.work(inbox).map(drop));
+    (Desk { errands }, handle)
+}
+
+impl Desk {
+    pub(crate) async fn charge(&self, key: String, request: ChargeRequest) -> Result<Tried, Turned> {
+        self.ask(|reply| Errand::Charge { key, request, reply }).await?.map_err(Turned::Refused)
+    }
+
+    pub(crate) async fn refund(&self, key: String, request: RefundRequest) -> Result<Refund, Turned> {
+        self.ask(|reply| Errand::Refund { key, request, reply }).await?.map_err(Turned::Refused)
+    }
+
+    pub(crate) async fn charge_of_key(&self, key: String) -> Result<Option<Charge>, Turned> {
+        self.ask(|reply| Errand::ChargeOfKey { key, reply }).await
+    }
+
+    pub(crate) async fn movements(&self) -> Result<Vec<Movement>, Turned> {
+        self.ask(|reply| Errand::Movements { reply }).await
+    }
+
+    pub(crate) fn is_open(&self) -> bool {
+        !self.errands.is_closed()
+    }
+
+    /// Sends the clerk home after the errands that are before this one.
+    pub(crate) async fn close(&self) {
+        // An error says that the clerk has left already.
+        let _ = self.errands.send(Errand::Close).await;
+    }
+
+    async fn ask<T>(&self, errand: impl FnOnce(oneshot::Sender<T>) -> Errand) -> Result<T, Turned> {
+        let (reply, answer) = oneshot::channel();
+        self.errands.send(errand(reply)).await.map_err(|_| Turned::Closed)?;
+        answer.await.map_err(|_| Turned::Closed)
+    }
+}
+
+struct Clerk {
+    books: Books,
+    ledger: Ledger,
+    notifier: Option<Notifier>,
+    /// Of the group in hand: what is said and sent once it is on the disk.
+    answers: Vec<Box<dyn FnOnce() + Send>>,
+    notices: Vec<Notice>,
+    groups_synced: u64,
+}
+
+enum Day {
+    GoesOn,
+    IsOver,
+}
+
+impl Clerk {
+    /// Works until told to close; gives how many groups were synced.
+    fn work(mut self, mut inbox: mpsc::Receiver<Errand>) -> anyhow::Result<u64> {
+        while let Some(errand) = inbox.blocking_recv() {
+            let mut day = self.take(errand)?;
+            while matches!(day, Day::GoesOn)
+                && self.answers.len() < GROUP_MAX
+                && let Ok(errand) = inbox.try_recv()
+            {
+                day = self.take(errand)?;
+            }
+            self.ledger.sync()?;
+            self.groups_synced += 1;
+            self.answers.drain(..).for_each(|answer| answer());
+            self.send_notices();
+            if matches!(day, Day::IsOver) {
+                break;
+            }
+        }
+        Ok(self.groups_synced)
+    }
+
+    fn take(&mut self, errand: Errand) -> anyhow::Result<Day> {
+        match errand {
+            Errand::Charge { key, request, reply } => {
+                let tried = self.charge(&key, request)?;
+                self.answer(reply, tried);
+            }
+            Errand::Refund { key, request, reply } => {
+                let refund = self.refund(&key, request)?;
+                self.answer(reply, refund);
+            }
+            Errand::ChargeOfKey { key, reply } => {
+                let charge = self.books.charge_of_key(&key).cloned();
+                self.answer(reply, charge);
+            }
+            Errand::Movements { reply } => {
+                let movements = self.books.movements().to_vec();
+                self.answer(reply, movements);
+            }
+            Errand::Close => return Ok(Day::IsOver),
+        }
+        Ok(Day::GoesOn)
+    }
+
+    fn charge(&mut self, key: &str, request: ChargeRequest) -> anyhow::Result<Result<Tried, Refusal>> {
+        Ok(match self.books.decide_charge(key, request, this_moment()) {
+            Ok(ChargeStep::Known(charge)) => Ok(Tried::Executed(charge)),
+            Ok(ChargeStep::Execute(charge)) => {
+                self.enter(Entry::Charge(charge.clone()))?;
+                match charge.outcome {
+                    Outcome::Captured => self.notices.push(Notice::captured(&charge)),
+                    Outcome::Declined { .. } => {}
+                }
+                Ok(Tried::Executed(charge))
+            }
+            Ok(ChargeStep::Withhold(withheld, trouble)) => {
+                self.enter(Entry::Withheld(withheld))?;
+                Ok(Tried::Withheld(trouble))
+            }
+            Err(refusal) => Err(refusal),
+        })
+    }
+
+    fn refund(&mut self, key: &str, request: RefundRequest) -> anyhow::Result<Result<Refund, Refusal>> {
+        Ok(match self.books.decide_refund(key, request, this_moment()) {
+            Ok(RefundStep::Known(refund)) => Ok(refund),
+            Ok(RefundStep::Execute(refund)) => {
+                self.enter(Entry::Refund(refund.clone()))?;
+                self.notices.push(Notice::refunded(&refund));
+                Ok(refund)
+            }
+            Err(refusal) => Err(refusal),
+        })
+    }
+
+    /// Into the file's group and into the books. An error ends the clerk: from there on the two could differ.
+    fn enter(&mut self, entry: Entry) -> anyhow::Result<()> {
+        self.ledger.append(&entry)?;
+        self.books.record(entry).map_err(|Inconsistent(why)| anyhow!(why)).context("record a decision of our own")
+    }
+
+    fn answer<T: Send + 'static>(&mut self, reply: oneshot::Sender<T>, answer: T) {
+        // An error says that the client has left; what was done stays done.
+        self.answers.push(Box::new(move || drop(reply.send(answer))));
+    }
+
+    fn send_notices(&mut self) {
+        for notice in self.notices.drain(..) {
+            if let Some(notifier) = &self.notifier {
+                notifier.notify(notice);
+            }
+        }
+    }
+}
+
+fn this_moment() -> Moment {
+    Moment { id: Uuid::now_v7(), at: OffsetDateTime::now_utc() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn waiting_charges_share_one_sync_and_are_answered_after_it() {
+        const CHARGES: usize = 100;
+        let path = std::env::temp_dir().join(format!("payment-ledger-{}.jsonl", Uuid::now_v7()));
+        let (ledger, books) = crate::ledger::open(&path).unwrap();
+        let (errands, inbox) = mpsc::channel(QUEUE_MAX);
+        let mut answers = Vec::new();
+        for number in 0..CHARGES {
+            let (reply, answer) = oneshot::channel();
+            let request = ChargeRequest {
+                amount_minor: 450,
+                currency: "EUR".into(),
+                token: "tok_ok".into(),
+                reference: number.to_string(),
+            };
+            errands.try_send(Errand::Charge { key: number.to_string(), request, reply }).ok().unwrap();
+            answers.push(answer);
+        }
+        errands.try_send(Errand::Close).ok().unwrap();
+        let clerk =
+            Clerk { books, ledger, notifier: None, answers: Vec::new(), notices: Vec::new(), groups_synced: 0 };
+        assert_eq!(clerk.work(inbox).unwrap(), 1, "one sync for the whole group");
+        for mut answer in answers {
+            assert!(matches!(answer.try_recv(), Ok(Ok(Tried::Executed(_)))));
+        }
+        assert_eq!(std::fs::read_to_string(&path).unwrap().lines().count(), CHARGES);
+        std::fs::remove_file(&path).unwrap();
+    }
+}

@@ -1,0 +1,102 @@
+//! The ledger file: append-only JSON, one entry a line. What is not here did not happen.
+
+use std::fs::{File, OpenOptions, TryLockError};
+use std::io::{BufRead as _, BufReader, Write as _};
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, anyhow, bail};
+
+use crate::books::{Books, Entry, Inconsistent};
+
+pub struct Ledger {
+    file: File,
+    path: PathBuf,
+    /// Lines of the group that the next [`Ledger::sync`] makes durable.
+    pending: Vec<u8>,
+}
+
+/// Opens the ledger, or starts an empty one, and rebuilds the books from it.
+///
+/// A crash in the middle of a write leaves a last line without its end. Nobody was answered about it, so it is cut off
+/// with a warning. Any other line that cannot be read or does not follow from those before it is an error naming it:
+/// guessing about money would be worse than not starting.
+pub fn open(path: &Path) -> anyhow::Result<(Ledger, Books)> {
+    let file = OpenOptions::new()
+        .read(true)
+        .append(true)
+        .create(true)
+        .open(path)
+        .with_context(|| format!("open the ledger {}", path.display()))?;
+    match file.try_lock() {
+        Ok(()) => {}
+        Err(TryLockError::WouldBlock) => bail!("another gateway has the ledger {} open", path.display()),
+        Err(TryLockError::Error(error)) => {
+            return Err(error).with_context(|| format!("lock the ledger {}", path.display()));
+        }
+    }
+    sync_directory_of(path).with_context(|| format!("make the ledger {} last", path.display()))?;
+    let mut ledger = Ledger { file, path: path.to_owned(), pending: Vec::new() };
+    let books = ledger.replay().with_context(|| format!("read the ledger {}", path.display()))?;
+    Ok((ledger, books))
+}
+
+impl Ledger {
+    /// Puts the entry into the group. It counts only after [`Ledger::sync`].
+    pub fn append(&mut self, entry: &Entry) -> anyhow::Result<()> {
+        serde_json::to_writer(&mut self.pending, entry).context("encode a ledger entry")?;
+        self.pending.push(b'\n');
+        Ok(())
+    }
+
+    /// Writes and syncs the group. After an error the file's end is unknown and this ledger must not be used again: a
+    /// second sync could succeed although the first one's pages were dropped.
+    pub fn sync(&mut self) -> anyhow::Result<()> {
+        if self.pending.is_empty() {
+            return Ok(());
+        }
+        let context = || format!("write the ledger {}", self.path.display());
+        self.file.write_all(&self.pending).with_context(context)?;
+        self.file.sync_data().with_context(context)?;
+        self.pending.clear();
+        Ok(())
+    }
+
+    fn replay(&mut self) -> anyhow::Result<Books> {
+        let mut books = Books::default();
+        let mut reader = BufReader::new(self.file.try_clone()?);
+        let mut line = Vec::new();
+        let mut good_bytes: u64 = 0;
+        for number in 1_u64.. {
+            line.clear();
+            let read = reader.read_until(b'\n', &mut line)?;
+            if read == 0 {
+                break;
+            }
+            let entry = match (serde_json::from_slice::<Entry>(&line), line.ends_with(b"\n")) {
+                (Ok(entry), true) => entry,
+                // Whole but for its line end, by an editor or by a very late crash: kept, and ended.
+                (Ok(entry), false) => {
+                    self.pending.push(b'\n');
+                    self.sync()?;
+                    entry
+                }
+                (Err(error), false) => {
+                    tracing::warn!(line = number, bytes = read, %error, "dropped the torn last line of the ledger");
+                    self.file.set_len(good_bytes)?;
+                    self.file.sync_data()?;
+                    break;
+                }
+                (Err(error), true) => return Err(anyhow!(error).context(format!("line {number} cannot be read"))),
+            };
+            books.record(entry).map_err(|Inconsistent(why)| anyhow!("line {number} does not fit: {why}"))?;
+            good_bytes += read as u64;
+        }
+        Ok(books)
+    }
+}
+
+/// A new file's name is durable only when its directory is.
+fn sync_directory_of(path: &Path) -> std::io::Result<()> {
+    let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    File::open(directory)?.sync_all()
+}

@@ -1,0 +1,131 @@
+//! Every answer that is not a success, as `application/problem+json` (RFC 9457). Internals never reach the body.
+
+use axum::Json;
+use axum::http::{HeaderName, HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use serde::Serialize;
+
+use crate::books::Refusal;
+use crate::clerk::Turned;
+
+#[derive(Debug)]
+pub struct Problem {
+    status: StatusCode,
+    /// The last part of `type`: for programs.
+    name: &'static str,
+    /// For people.
+    title: &'static str,
+    detail: Option<String>,
+    errors: Vec<FieldError>,
+}
+
+#[derive(Debug, PartialEq, Eq, Serialize)]
+pub struct FieldError {
+    pub field: String,
+    pub message: String,
+}
+
+impl Problem {
+    pub fn malformed(detail: impl Into<String>) -> Problem {
+        Problem::new(StatusCode::BAD_REQUEST, "malformed-request", "The request cannot be read").detailed(detail)
+    }
+
+    pub fn key_missing(detail: impl Into<String>) -> Problem {
+        Problem::new(StatusCode::BAD_REQUEST, "idempotency-key-missing", "A usable idempotency key is required")
+            .detailed(detail)
+    }
+
+    pub fn invalid(errors: Vec<FieldError>) -> Problem {
+        let problem = Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "invalid-fields", "Fields are invalid");
+        Problem { errors, ..problem }
+    }
+
+    pub fn body_unread(status: StatusCode) -> Problem {
+        Problem::new(status, "body-unread", "The body is too large or did not arrive")
+    }
+
+    pub fn no_charge() -> Problem {
+        Problem::new(StatusCode::NOT_FOUND, "charge-unknown", "There is no such charge")
+    }
+
+    pub fn no_route() -> Problem {
+        Problem::new(StatusCode::NOT_FOUND, "not-found", "There is nothing here")
+    }
+
+    pub fn no_method() -> Problem {
+        Problem::new(StatusCode::METHOD_NOT_ALLOWED, "method-not-allowed", "This cannot be done here")
+    }
+
+    /// `tok_flaky`.
+    pub fn failed() -> Problem {
+        Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "internal-error", "The gateway failed")
+    }
+
+    /// The end of a held request, should the client wait for it: what a load balancer before a hung gateway says.
+    pub fn outcome_unknown() -> Problem {
+        Problem::new(StatusCode::GATEWAY_TIMEOUT, "outcome-unknown", "The gateway did not answer in time")
+            .detailed("the charge may or may not have been executed: ask by its idempotency key")
+    }
+
+    pub fn unavailable() -> Problem {
+        Problem::new(StatusCode::SERVICE_UNAVAILABLE, "unavailable", "The gateway is stopping")
+    }
+
+    fn new(status: StatusCode, name: &'static str, title: &'static str) -> Problem {
+        Problem { status, name, title, detail: None, errors: Vec::new() }
+    }
+
+    fn detailed(self, detail: impl Into<String>) -> Problem {
+        Problem { detail: Some(detail.into()), ..self }
+    }
+}
+
+impl From<Turned> for Problem {
+    fn from(turned: Turned) -> Problem {
+        match turned {
+            Turned::Refused(Refusal::KeyReused) => Problem::new(
+                StatusCode::UNPROCESSABLE_ENTITY,
+                "idempotency-key-reused",
+                "The idempotency key was used for another request",
+            ),
+            Turned::Refused(Refusal::UnknownCharge) => Problem::no_charge(),
+            Turned::Refused(Refusal::MoreThanRefundable { refundable_minor }) => {
+                Problem::invalid(vec![FieldError {
+                    field: "amount_minor".into(),
+                    message: format!("at most {refundable_minor} of this charge can be refunded"),
+                }])
+            }
+            Turned::Closed => Problem::unavailable(),
+        }
+    }
+}
+
+impl IntoResponse for Problem {
+    fn into_response(self) -> Response {
+        #[derive(Serialize)]
+        struct Body {
+            r#type: String,
+            title: &'static str,
+            status: u16,
+            #[serde(skip_serializing_if = "Option::is_none")]
+            detail: Option<String>,
+            errors: Vec<FieldError>,
+        }
+        const PROBLEM_JSON: (HeaderName, HeaderValue) =
+            (header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
+        const RETRY_AFTER: (HeaderName, HeaderValue) = (header::RETRY_AFTER, HeaderValue::from_static("1"));
+
+        let body = Json(Body {
+            r#type: format!("/problems/{}", self.name),
+            title: self.title,
+            status: self.status.as_u16(),
+            detail: self.detail,
+            errors: self.errors,
+        });
+        if self.status == StatusCode::SERVICE_UNAVAILABLE {
+            (self.status, [PROBLEM_JSON, RETRY_AFTER], body).into_response()
+        } else {
+            (self.status, [PROBLEM_JSON], body).into_response()
+        }
+    }
+}
