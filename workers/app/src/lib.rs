@@ -2,6 +2,7 @@
 
 pub mod inbox;
 pub mod ports;
+pub mod use_cases;
 
 #[cfg(any(test, feature = "testing"))]
 pub mod fakes;

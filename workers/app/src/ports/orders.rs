@@ -222,8 +222,8 @@ pub trait OrderStore: Send + Sync {
 
     fn list(&self, filter: &OrderFilter) -> impl Future<Output = Result<Vec<Order>, Unavailable>> + Send;
 
-    /// How many orders are not yet at an end.
-    fn open_orders(&self) -> impl Future<Output = Result<u64, Unavailable>> + Send;
+    /// How many orders are `pending`: accepted and not yet confirmed or ended.
+    fn pending_orders(&self) -> impl Future<Output = Result<u64, Unavailable>> + Send;
 
     fn payment(
         &self,

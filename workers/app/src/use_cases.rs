@@ -1,0 +1,124 @@
+//! What the system does, one file for each reason to act.
+
+pub mod change_order;
+pub mod notify;
+pub mod pay;
+pub mod place_order;
+pub mod progress;
+pub mod run_saga;
+pub mod sweep;
+pub mod watch_stock;
+
+use std::time::Duration;
+
+use contract::messages::{Envelope, Message, Metadata, SCHEMA};
+use domain::Timestamp;
+use domain::ids::{EventId, LocationId, OrderId, TenantId};
+use domain::money::{Currency, TaxRate};
+
+use crate::inbox::Settlement;
+use crate::ports::{Source, Unavailable};
+
+/// Stock is held so long for an order that is not paid. Longer than `ORDER_DEADLINE`, so that a hold never ends
+/// under an order that may still be paid.
+pub const HOLD: Duration = Duration::from_secs(15 * 60);
+/// An order that is not confirmed so long after it was accepted is given up.
+pub const ORDER_DEADLINE: Duration = Duration::from_secs(10 * 60);
+/// An answer that is so late is asked for again: well above what a healthy system needs, well below the minute in
+/// which a fault must be recovered from.
+pub const ASK_AGAIN: Duration = Duration::from_secs(20);
+/// Times a decision is made again because somebody else was faster, before the message goes back to the queue.
+const CONFLICTS_MAX: u32 = 5;
+
+/// The shop that this process serves.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Shop {
+    pub tenant_id: TenantId,
+    pub location_id: LocationId,
+    pub name: String,
+    pub tax: TaxRate,
+    pub currency: Currency,
+}
+
+impl Shop {
+    /// The one shop of a new installation; the migrations insert the same.
+    pub fn default_shop() -> Shop {
+        let slug = |text: &str| text.to_owned();
+        Shop {
+            tenant_id: TenantId::try_from(slug("brew-haven")).unwrap_or_else(|_| unreachable!("a legal slug")),
+            location_id: LocationId::try_from(slug("main-street")).unwrap_or_else(|_| unreachable!("a legal slug")),
+            name: "Brew Haven, Main Street".to_owned(),
+            tax: TaxRate { basis_points: 887 },
+            currency: Currency::Usd,
+        }
+    }
+}
+
+/// Who makes messages, and on whose behalf.
+#[derive(Debug, Clone)]
+pub struct Maker {
+    /// The role's slug: the actor in the history, the source of messages, and the consumer in the inbox.
+    pub role: &'static str,
+    pub version: &'static str,
+    /// The trace that the work belongs to.
+    pub traceparent: Option<String>,
+}
+
+impl Maker {
+    /// An envelope with a new event id.
+    pub fn envelope(&self, source: &impl Source, order_id: Option<OrderId>, message: Message) -> Envelope {
+        self.envelope_with(EventId(source.uuid()), source.now(), order_id, message)
+    }
+
+    pub fn envelope_with(
+        &self,
+        event_id: EventId,
+        at: Timestamp,
+        order_id: Option<OrderId>,
+        message: Message,
+    ) -> Envelope {
+        Envelope {
+            event_id,
+            message,
+            schema: SCHEMA,
+            occurred_at: at,
+            order_id,
+            metadata: Metadata {
+                source: self.role.to_owned(),
+                version: self.version.to_owned(),
+                traceparent: self.traceparent.clone(),
+            },
+        }
+    }
+}
+
+/// What a handler tells its queue, and whether the message had been applied before.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Handled {
+    pub settlement: Settlement,
+    pub duplicate: bool,
+}
+
+impl Handled {
+    pub fn done() -> Handled {
+        Handled { settlement: Settlement::Done, duplicate: false }
+    }
+
+    pub fn duplicate() -> Handled {
+        Handled { settlement: Settlement::Done, duplicate: true }
+    }
+
+    pub fn park(reason: impl Into<String>) -> Handled {
+        Handled { settlement: Settlement::Park { reason: reason.into() }, duplicate: false }
+    }
+
+    pub fn retry(reason: impl Into<String>) -> Handled {
+        Handled { settlement: Settlement::Retry { reason: reason.into(), after: None }, duplicate: false }
+    }
+}
+
+impl From<Unavailable> for Handled {
+    fn from(error: Unavailable) -> Handled {
+        Handled::retry(error.to_string())
+    }
+}

@@ -1,0 +1,119 @@
+//! What people do to an order that was accepted: cancel it, make it, hand it over.
+
+use domain::ids::{EventId, OrderId};
+use domain::order::{Order, Status};
+use domain::saga::{Decision, Event};
+
+use super::progress::Progress;
+use super::{CONFLICTS_MAX, Maker};
+use crate::ports::orders::{Applied, OrderStore};
+use crate::ports::{Source, Unavailable};
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ChangeRefusal {
+    NotFound,
+    /// Somebody was faster: the order now has this version.
+    Stale {
+        version: i64,
+    },
+    Illegal {
+        from: Status,
+        to: Status,
+    },
+    Unavailable(Unavailable),
+}
+
+impl From<Unavailable> for ChangeRefusal {
+    fn from(error: Unavailable) -> Self {
+        ChangeRefusal::Unavailable(error)
+    }
+}
+
+/// Calls the order off while the customer may. Doing so twice is no error. The order is `cancelled` when its money
+/// and its stock are back, which takes a moment.
+pub async fn cancel_by_customer(
+    orders: &impl OrderStore,
+    source: &impl Source,
+    maker: &Maker,
+    order_id: OrderId,
+) -> Result<Order, ChangeRefusal> {
+    for _ in 0..CONFLICTS_MAX {
+        let order = load(orders, order_id).await?;
+        // Once the bar has begun, only staff may call it off.
+        if order.status == Status::Preparing {
+            return Err(ChangeRefusal::Illegal { from: order.status, to: Status::Cancelled });
+        }
+        let from = order.status;
+        let mut progress = Progress::of(order, source, maker);
+        progress.because("cancelled by the customer");
+        match progress.on(Event::CancelRequested, "customer", None) {
+            Decision::AlreadyDone => return load(orders, order_id).await,
+            Decision::Impossible => return Err(ChangeRefusal::Illegal { from, to: Status::Cancelled }),
+            Decision::Advance(_) => {}
+        }
+        if let Some(order) = apply(orders, source, progress).await? {
+            return Ok(order);
+        }
+    }
+    Err(Unavailable::new("orders", "the order keeps changing").into())
+}
+
+/// A move that a member of staff asks for.
+#[derive(Debug, Clone)]
+pub struct Move {
+    pub order_id: OrderId,
+    /// The version of the order that they have seen.
+    pub expected_version: i64,
+    pub to: Status,
+    /// Their name, for the history.
+    pub actor: String,
+    pub note: Option<String>,
+}
+
+/// Moves the order, unless it has changed since it was looked at.
+pub async fn move_by_staff(
+    orders: &impl OrderStore,
+    source: &impl Source,
+    maker: &Maker,
+    asked: Move,
+) -> Result<Order, ChangeRefusal> {
+    let Move { order_id, expected_version, to, actor, note } = asked;
+    let order = load(orders, order_id).await?;
+    if order.version != expected_version {
+        return Err(ChangeRefusal::Stale { version: order.version });
+    }
+    let from = order.status;
+    let illegal = ChangeRefusal::Illegal { from, to };
+    let Some(event) = to.set_by_staff() else { return Err(illegal) };
+    let mut progress = Progress::of(order, source, maker);
+    if event == Event::CancelRequested {
+        progress.because(note.as_deref().map_or("cancelled by staff".to_owned(), |note| format!("cancelled by staff: {note}")));
+    }
+    match progress.on(event, &actor, note) {
+        Decision::Advance(_) => {}
+        // Staff who repeat a change have not seen the order as it is, or the change makes no sense here.
+        Decision::AlreadyDone | Decision::Impossible => return Err(illegal),
+    }
+    match apply(orders, source, progress).await? {
+        Some(order) => Ok(order),
+        None => Err(ChangeRefusal::Stale { version: load(orders, order_id).await?.version }),
+    }
+}
+
+async fn load(orders: &impl OrderStore, order_id: OrderId) -> Result<Order, ChangeRefusal> {
+    orders.load(order_id).await?.map(|stored| stored.order).ok_or(ChangeRefusal::NotFound)
+}
+
+/// `None` when somebody else changed the order in between.
+async fn apply<S: Source>(
+    orders: &impl OrderStore,
+    source: &S,
+    progress: Progress<'_, S>,
+) -> Result<Option<Order>, Unavailable> {
+    let (change, order) = progress.into_change(EventId(source.uuid()));
+    let applied = orders.apply(std::slice::from_ref(&change)).await.pop();
+    match applied.unwrap_or_else(|| Err(Unavailable::new("orders", "no answer to a change")))? {
+        Applied::Applied => Ok(Some(order)),
+        Applied::Conflict | Applied::Duplicate => Ok(None),
+    }
+}

@@ -1,0 +1,124 @@
+//! Telling customers and staff what happened, each once.
+
+use contract::messages::{Envelope, Message};
+use domain::order::{Order, Status};
+
+use super::Handled;
+use crate::ports::Source;
+use crate::ports::notices::{Mail, MailError, Mailer, Notice, NoticeEnd, NoticeState, NoticeStore};
+use crate::ports::orders::{OrderStore, StoredOrder};
+
+/// What there is to say.
+#[derive(Debug, Clone)]
+pub enum News<'a> {
+    /// To the customer.
+    Order { stored: &'a StoredOrder, status: Status },
+    /// To the staff.
+    Stock { name: &'a str, level: &'a str, available: i64, low_stock_threshold: i64 },
+}
+
+impl News<'_> {
+    /// The notice's kind, as it is recorded.
+    pub fn kind(&self) -> Option<&'static str> {
+        match self {
+            News::Order { status, .. } => match status {
+                Status::Confirmed => Some("order_confirmed"),
+                Status::Ready => Some("order_ready"),
+                Status::Cancelled => Some("order_cancelled"),
+                Status::Failed => Some("order_failed"),
+                Status::Pending | Status::Preparing | Status::Completed => None,
+            },
+            News::Stock { level, .. } => Some(if *level == "out" { "stock_out" } else { "stock_low" }),
+        }
+    }
+}
+
+/// Puts news into words for `email`.
+pub trait Compose: Sync {
+    fn mail(&self, news: &News<'_>, dedup_id: String) -> Mail;
+}
+
+/// What was done about a message, for the metrics.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Told {
+    pub handled: Handled,
+    pub sent: bool,
+    pub failed: bool,
+}
+
+/// Handles one message of the `notifications` queue.
+pub async fn notify<O: OrderStore + NoticeStore, M: Mailer, C: Compose, S: Source>(
+    store: &O,
+    mailer: &M,
+    composer: &C,
+    source: &S,
+    email_enabled: bool,
+    envelope: &Envelope,
+) -> Told {
+    let told = |handled| Told { handled, sent: false, failed: false };
+    let stored;
+    let news = match (&envelope.message, envelope.order_id) {
+        (Message::OrderStatusChanged { to, .. }, Some(order_id)) => {
+            let Some(status) = Status::from_code(to) else { return told(Handled::park(format!("no status {to}"))) };
+            stored = match store.load(order_id).await {
+                Ok(Some(stored)) => stored,
+                Ok(None) => return told(Handled::park(format!("order {order_id} does not exist"))),
+                Err(error) => return told(error.into()),
+            };
+            if !happened(&stored.order, status) {
+                return told(Handled::park(format!("order {order_id} never was {to}")));
+            }
+            News::Order { stored: &stored, status }
+        }
+        (Message::StockLevelReached { name, level, available, low_stock_threshold, .. }, _) => {
+            News::Stock { name, level, available: *available, low_stock_threshold: *low_stock_threshold }
+        }
+        _ => {
+            let kind = envelope.message.kind();
+            return told(Handled::park(format!("{kind:?} does not belong on this queue")));
+        }
+    };
+    let Some(kind) = news.kind() else { return told(Handled::done()) };
+
+    let notice = Notice {
+        event_id: envelope.event_id,
+        order_id: envelope.order_id,
+        kind,
+        channel: "email",
+        at: source.now(),
+    };
+    match store.begin_notice(&notice).await {
+        Ok(NoticeState::Pending { .. }) => {}
+        Ok(NoticeState::Ended) => return told(Handled::duplicate()),
+        Err(error) => return told(error.into()),
+    }
+    let end = if email_enabled {
+        match mailer.send(&composer.mail(&news, envelope.event_id.to_string())).await {
+            Ok(()) => NoticeEnd::Sent,
+            Err(MailError::Refused(_)) => NoticeEnd::Refused,
+            Err(MailError::Unavailable(why)) => {
+                return Told { handled: Handled::retry(why), sent: false, failed: true };
+            }
+        }
+    } else {
+        NoticeEnd::Suppressed
+    };
+    let handled = match store.end_notice(envelope.event_id, "email", end, source.now()).await {
+        Ok(()) => Handled::done(),
+        Err(error) => error.into(),
+    };
+    Told { handled, sent: end == NoticeEnd::Sent, failed: end == NoticeEnd::Refused }
+}
+
+/// Whether the order is, or must have been, in the status: nobody is told what never happened.
+fn happened(order: &Order, status: Status) -> bool {
+    let rank = |status| match status {
+        Status::Pending => 0,
+        Status::Confirmed => 1,
+        Status::Preparing => 2,
+        Status::Ready => 3,
+        Status::Completed => 4,
+        Status::Cancelled | Status::Failed => 5,
+    };
+    order.status == status || (rank(status) < 4 && rank(order.status) > rank(status))
+}

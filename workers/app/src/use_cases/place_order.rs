@@ -1,0 +1,260 @@
+//! Accepting an order: checked, priced from the menu, and durable before the answer leaves.
+
+use domain::cart::Lines;
+use domain::customer::{Customer, parse_instructions};
+use domain::ids::{OrderId, OrderNumber, ProductId};
+use domain::order::{HistoryEntry, Item, Order, OrderType, Status, Totals};
+use domain::saga::State;
+use domain::{FieldError, Timestamp};
+
+use super::progress::{ask_for, order_created};
+use super::{ASK_AGAIN, Maker, Shop};
+use crate::ports::orders::{KeyUse, NewOrder, OrderStore, Placement, StoredOrder};
+use crate::ports::stock::Stock;
+use crate::ports::{Source, Unavailable};
+
+/// Longest idempotency key, in bytes.
+pub const KEY_MAX: usize = 200;
+/// A pick-up time may lie so far ahead.
+const PICKUP_AHEAD: time::Duration = time::Duration::days(7);
+
+/// An order as a customer asks for it.
+#[derive(Debug, Clone)]
+pub struct Request {
+    pub customer_name: String,
+    pub customer_phone: String,
+    pub customer_email: String,
+    pub order_type: String,
+    pub pickup_at: Option<Timestamp>,
+    pub special_instructions: String,
+    /// The gateway's name for the card.
+    pub payment_token: String,
+    pub lines: Lines,
+    pub idempotency_key: String,
+    /// SHA-256 in hex of the session, if there is one.
+    pub session_hash: Option<String>,
+    pub traceparent: Option<String>,
+}
+
+/// An accepted order, as it was when it was accepted: a replay gives the same.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Accepted {
+    pub order: Order,
+    pub tracking_token: String,
+    pub replayed: bool,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Refusal {
+    /// Something is wrong with the request; every wrong field is named.
+    Fields(Vec<FieldError>),
+    /// Fewer are there than were asked for.
+    SoldOut(Vec<ProductId>),
+    /// The key was used for another request.
+    KeyReused,
+    /// Too many orders are waiting.
+    ShopFull {
+        retry_after_s: u32,
+    },
+    Unavailable(Unavailable),
+}
+
+impl From<Unavailable> for Refusal {
+    fn from(error: Unavailable) -> Self {
+        Refusal::Unavailable(error)
+    }
+}
+
+/// What the use-case may not make up, and the limits in force now.
+pub struct Means<'a, Src> {
+    pub source: &'a Src,
+    pub maker: &'a Maker,
+    /// SHA-256 in hex.
+    pub digest: fn(&[u8]) -> String,
+    /// A new unguessable token of at least 128 bits.
+    pub tracking_token: String,
+    /// `order/max_queue_size`.
+    pub pending_max: u64,
+}
+
+/// Accepts the order or says what is wrong with it. The same key and request give the same answer, however often and
+/// however concurrently they come.
+pub async fn place_order<O: OrderStore, T: Stock, S: Source>(
+    orders: &O,
+    stock: &T,
+    shop: &Shop,
+    means: Means<'_, S>,
+    request: Request,
+) -> Result<Accepted, Refusal> {
+    let checked = check(&request, means.source.now())?;
+    let key_hash = (means.digest)(request.idempotency_key.as_bytes());
+    let request_hash = (means.digest)(canonical(&request, &checked).as_bytes());
+
+    // First the key: a repeat must get its answer even if the product has sold out since.
+    if let Some(used) = orders.key_use(&key_hash).await? {
+        return replay(orders, used, &request, &request_hash).await;
+    }
+    if orders.pending_orders().await? >= means.pending_max {
+        return Err(Refusal::ShopFull { retry_after_s: 30 });
+    }
+    let items = price(stock, shop, &request.lines).await?;
+    let totals = Totals::of(&items, shop.tax).map_err(|error| Refusal::Fields(vec![error]))?;
+
+    let number = orders.next_number(&shop.tenant_id, &shop.location_id).await?;
+    let now = means.source.now();
+    let order = Order {
+        order_id: OrderId(means.source.uuid()),
+        tenant_id: shop.tenant_id.clone(),
+        location_id: shop.location_id.clone(),
+        order_number: OrderNumber::of(number).to_string(),
+        order_type: checked.order_type,
+        customer: checked.customer,
+        special_instructions: checked.special_instructions,
+        pickup_at: request.pickup_at,
+        items,
+        totals,
+        state: State::Placed,
+        status: Status::Pending,
+        version: 1,
+        reason: None,
+        created_at: now,
+        updated_at: now,
+    };
+    let first = HistoryEntry {
+        seq: 1,
+        from: None,
+        to: Status::Pending,
+        step: State::Placed.step(),
+        actor: "customer".to_owned(),
+        note: None,
+        at: now,
+    };
+    let mut outbox = Vec::with_capacity(2);
+    if let Some(command) = State::Placed.awaits() {
+        outbox.push(means.maker.envelope(means.source, Some(order.order_id), ask_for(command, &order)));
+    }
+    outbox.push(means.maker.envelope(means.source, Some(order.order_id), order_created(&order)));
+    let new = NewOrder {
+        order,
+        tracking_token: means.tracking_token,
+        session_hash: request.session_hash.clone(),
+        key_hash,
+        request_hash: request_hash.clone(),
+        payment_token: request.payment_token.clone(),
+        next_action_at: now + ASK_AGAIN,
+        history: first,
+        outbox,
+    };
+    let placed = orders.place(std::slice::from_ref(&new)).await.pop();
+    match placed.unwrap_or_else(|| Err(Unavailable::new("orders", "no answer to a placement")))? {
+        Placement::Placed => {
+            Ok(Accepted { order: new.order, tracking_token: new.tracking_token, replayed: false })
+        }
+        Placement::KeyUsed(used) => replay(orders, used, &request, &request_hash).await,
+    }
+}
+
+struct Checked {
+    customer: Customer,
+    order_type: OrderType,
+    special_instructions: String,
+}
+
+fn check(request: &Request, now: Timestamp) -> Result<Checked, Refusal> {
+    let mut errors = Vec::new();
+    let customer = Customer::parse(&request.customer_name, &request.customer_phone, &request.customer_email);
+    let customer = customer.map_err(|wrong| errors.extend(wrong)).ok();
+    let special_instructions = parse_instructions(&request.special_instructions).map_err(|e| errors.push(e)).ok();
+    let order_type = OrderType::from_code(&request.order_type);
+    if order_type.is_none() {
+        let legal = OrderType::ALL.map(OrderType::code).join(", ");
+        errors.push(FieldError::new("order_type", format!("must be one of {legal}")));
+    }
+    if request.lines.is_empty() {
+        errors.push(FieldError::new("items", "must have at least one product"));
+    }
+    let token = &request.payment_token;
+    let is_token = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_';
+    if !token.starts_with("tok_") || token.len() > 64 || !token.bytes().all(is_token) {
+        errors.push(FieldError::new("payment_token", "must be the gateway's token, such as tok_ok; never a card number"));
+    }
+    if request.pickup_at.is_some_and(|at| at < now - time::Duration::minutes(1) || at > now + PICKUP_AHEAD) {
+        errors.push(FieldError::new("pickup_at", "must lie in the next seven days"));
+    }
+    let key = &request.idempotency_key;
+    if key.is_empty() || key.len() > KEY_MAX || !key.bytes().all(|byte| byte.is_ascii_graphic() || byte == b' ') {
+        let message = format!("is required: 1 to {KEY_MAX} printable ASCII characters, new for each order");
+        errors.push(FieldError::new("Idempotency-Key", message));
+    }
+    match (customer, order_type, special_instructions) {
+        (Some(customer), Some(order_type), Some(special_instructions)) if errors.is_empty() => {
+            Ok(Checked { customer, order_type, special_instructions })
+        }
+        _ => Err(Refusal::Fields(errors)),
+    }
+}
+
+/// The request in one unambiguous text, so that "the same body" does not depend on spelling. Free text comes last
+/// and has its length before it.
+fn canonical(request: &Request, checked: &Checked) -> String {
+    let mut text = format!("v1\n{}\n{}\n", checked.order_type.code(), request.payment_token);
+    for line in &request.lines {
+        text.push_str(&format!("{} {}\n", line.product_id, line.quantity.get()));
+    }
+    text.push_str(&format!("{:?}\n", request.pickup_at.map(Timestamp::unix_timestamp)));
+    let Customer { name, phone, email } = &checked.customer;
+    for free in [name, phone, email, &checked.special_instructions] {
+        text.push_str(&format!("{}:{free}\n", free.len()));
+    }
+    text
+}
+
+/// The price is the menu's, never the customer's. Too little stock is said here already, though only the saga holds it.
+async fn price(stock: &impl Stock, shop: &Shop, lines: &Lines) -> Result<Vec<Item>, Refusal> {
+    let (mut items, mut unknown, mut short) = (Vec::new(), Vec::new(), Vec::new());
+    for (index, line) in lines.iter().enumerate() {
+        let Some(found) = stock.product(&line.product_id).await? else {
+            let field = format!("items[{index}].product_id");
+            unknown.push(FieldError::new(field, format!("there is no product {}", line.product_id)));
+            continue;
+        };
+        if found.product.price.currency != shop.currency {
+            return Err(Unavailable::new("menu", format!("{} is not priced in {:?}", line.product_id, shop.currency)).into());
+        }
+        if found.counters.available < i64::from(line.quantity.get()) {
+            short.push(line.product_id.clone());
+        }
+        items.push(Item {
+            product_id: found.product.product_id,
+            name: found.product.name,
+            quantity: line.quantity,
+            unit_price: found.product.price,
+        });
+    }
+    if !unknown.is_empty() {
+        return Err(Refusal::Fields(unknown));
+    }
+    if !short.is_empty() {
+        return Err(Refusal::SoldOut(short));
+    }
+    Ok(items)
+}
+
+async fn replay(
+    orders: &impl OrderStore,
+    used: KeyUse,
+    request: &Request,
+    request_hash: &str,
+) -> Result<Accepted, Refusal> {
+    // Another session's key is treated as a used one: its order is nobody else's business.
+    let foreign = used.session_hash.is_some() && used.session_hash != request.session_hash;
+    if foreign || used.request_hash != request_hash {
+        return Err(Refusal::KeyReused);
+    }
+    let stored = orders.load(used.order_id).await?;
+    let StoredOrder { mut order, tracking_token, .. } =
+        stored.ok_or_else(|| Unavailable::new("orders", "the order of a used key is not there"))?;
+    // The first answer, not today's.
+    (order.state, order.status, order.version) = (State::Placed, Status::Pending, 1);
+    Ok(Accepted { order, tracking_token, replayed: true })
+}

@@ -1,0 +1,133 @@
+//! Moving an order along its saga: each step one history line, one message for each change of status, and in the end
+//! the request for what the new state awaits.
+
+use contract::messages::{Envelope, Message, PricedItem};
+use domain::ids::EventId;
+use domain::order::{HistoryEntry, Order};
+use domain::saga::{Command, Decision, Event};
+
+use super::{ASK_AGAIN, Maker};
+use crate::ports::Source;
+use crate::ports::orders::{Change, OrderChange};
+
+/// An order on the move. Nothing is stored until the change that it ends in is applied.
+pub struct Progress<'a, S> {
+    pub order: Order,
+    source: &'a S,
+    maker: &'a Maker,
+    read_version: i64,
+    history: Vec<HistoryEntry>,
+    outbox: Vec<Envelope>,
+}
+
+impl<'a, S: Source> Progress<'a, S> {
+    pub fn of(order: Order, source: &'a S, maker: &'a Maker) -> Self {
+        Self { read_version: order.version, order, source, maker, history: Vec::new(), outbox: Vec::new() }
+    }
+
+    /// Takes in one event; anything but `Advance` leaves the order as it was.
+    pub fn on(&mut self, event: Event, actor: &str, note: Option<String>) -> Decision {
+        let decision = self.order.state.on(event);
+        let Decision::Advance(next) = decision else { return decision };
+        let at = self.source.now();
+        let from = self.order.status;
+        let to = next.status().unwrap_or(from);
+        self.order.state = next;
+        self.order.status = to;
+        self.order.version += 1;
+        self.order.updated_at = at;
+        self.history.push(HistoryEntry {
+            seq: self.order.version,
+            from: Some(from),
+            to,
+            step: next.step(),
+            actor: actor.to_owned(),
+            note,
+            at,
+        });
+        if from != to {
+            let message = Message::OrderStatusChanged {
+                order_number: self.order.order_number.clone(),
+                from: Some(from.code().to_owned()),
+                to: to.code().to_owned(),
+                step: next.step().code().to_owned(),
+                reason: self.order.reason.clone(),
+            };
+            self.also(message);
+        }
+        decision
+    }
+
+    /// Says why the order ends early. The first reason stays: what follows is only its consequence.
+    pub fn because(&mut self, reason: impl Into<String>) {
+        self.order.reason.get_or_insert(reason.into());
+    }
+
+    /// A message that leaves with the change.
+    pub fn also(&mut self, message: Message) {
+        self.outbox.push(self.maker.envelope(self.source, Some(self.order.order_id), message));
+    }
+
+    /// The change, with the request for what the state now awaits.
+    pub fn into_change(mut self, event_id: EventId) -> (Change, Order) {
+        let awaited = self.order.state.awaits();
+        if let Some(command) = awaited {
+            self.also(ask_for(command, &self.order));
+        }
+        let at = self.source.now();
+        let change = OrderChange {
+            order_id: self.order.order_id,
+            expected_version: self.read_version,
+            state: self.order.state,
+            status: self.order.status,
+            reason: self.order.reason.clone(),
+            next_action_at: awaited.map(|_| at + ASK_AGAIN),
+            history: self.history,
+        };
+        let change = Change {
+            consumer: self.maker.role,
+            event_id,
+            order: Some(change),
+            payment: None,
+            outbox: self.outbox,
+            at,
+        };
+        (change, self.order)
+    }
+}
+
+/// The message that asks for a command to be carried out.
+pub fn ask_for(command: Command, order: &Order) -> Message {
+    let total = order.totals.total;
+    match command {
+        Command::ReserveStock => Message::ReserveStock {},
+        Command::ReleaseStock => Message::ReleaseStock {},
+        Command::ChargeCard => {
+            Message::ChargeCard { amount_minor: total.minor, currency: total.currency.code().to_owned() }
+        }
+        Command::RefundCard => {
+            Message::RefundCard { amount_minor: total.minor, currency: total.currency.code().to_owned() }
+        }
+    }
+}
+
+/// What the world hears when an order was accepted.
+pub fn order_created(order: &Order) -> Message {
+    Message::OrderCreated {
+        order_number: order.order_number.clone(),
+        tenant_id: order.tenant_id.to_string(),
+        location_id: order.location_id.to_string(),
+        order_type: order.order_type.code().to_owned(),
+        items: order
+            .items
+            .iter()
+            .map(|item| PricedItem {
+                product_id: item.product_id.to_string(),
+                quantity: item.quantity.get(),
+                unit_price_minor: item.unit_price.minor,
+            })
+            .collect(),
+        total_minor: order.totals.total.minor,
+        currency: order.totals.total.currency.code().to_owned(),
+    }
+}

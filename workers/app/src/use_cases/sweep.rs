@@ -1,0 +1,92 @@
+//! The sweeper: what nobody else would do because a message was lost or a worker died at the worst moment.
+
+use domain::ids::EventId;
+use domain::saga::{Decision, Event, State};
+
+use super::progress::{Progress, ask_for};
+use super::{ASK_AGAIN, Maker, ORDER_DEADLINE};
+use crate::ports::orders::{Applied, Change, Due, OrderStore};
+use crate::ports::stock::Stock;
+use crate::ports::{Source, Unavailable};
+
+/// Orders or holds looked at in one round.
+const ROUND: u32 = 100;
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Swept {
+    /// Orders whose awaited answer was asked for again.
+    pub asked_again: u64,
+    /// Orders given up because their time was over.
+    pub timed_out: u64,
+    /// Holds given back.
+    pub holds_released: u64,
+}
+
+/// Orders whose awaited answer is overdue: asked for again, or given up after `ORDER_DEADLINE`.
+pub async fn sweep_orders(
+    orders: &impl OrderStore,
+    source: &impl Source,
+    maker: &Maker,
+) -> Result<Swept, Unavailable> {
+    let mut swept = Swept::default();
+    let now = source.now();
+    for due in orders.take_due(now, now + ASK_AGAIN, ROUND).await? {
+        let Some(stored) = orders.load(due.order_id).await? else { continue };
+        let change = if give_up(&due, now) {
+            let mut progress = Progress::of(stored.order, source, maker);
+            progress.because("it took too long");
+            match progress.on(Event::TimedOut, maker.role, Some("deadline passed".to_owned())) {
+                Decision::Advance(_) => {
+                    swept.timed_out += 1;
+                    progress.into_change(EventId(source.uuid())).0
+                }
+                Decision::AlreadyDone | Decision::Impossible => continue,
+            }
+        } else {
+            let Some(command) = stored.order.state.awaits() else { continue };
+            swept.asked_again += 1;
+            let message = ask_for(command, &stored.order);
+            Change {
+                consumer: maker.role,
+                event_id: EventId(source.uuid()),
+                order: None,
+                payment: None,
+                outbox: vec![maker.envelope(source, Some(due.order_id), message)],
+                at: now,
+            }
+        };
+        for applied in orders.apply(std::slice::from_ref(&change)).await {
+            // A conflict means that the order has moved on by itself, which is all that we want.
+            let (Applied::Applied | Applied::Duplicate | Applied::Conflict) = applied?;
+        }
+    }
+    Ok(swept)
+}
+
+fn give_up(due: &Due, now: domain::Timestamp) -> bool {
+    now > due.created_at + ORDER_DEADLINE && matches!(due.state, State::Placed | State::Validated | State::Charging)
+}
+
+/// Holds past their expiry. One whose order has ended badly, or does not exist, is given back; one whose order was
+/// sold is confirmed; the rest belongs to an order that is still on its way and has its own deadline.
+pub async fn sweep_holds(
+    orders: &impl OrderStore,
+    stock: &impl Stock,
+    source: &impl Source,
+) -> Result<Swept, Unavailable> {
+    let mut swept = Swept::default();
+    let now = source.now();
+    for hold in stock.expired_holds(now, ROUND).await? {
+        match orders.load(hold.order_id).await?.map(|stored| stored.order.state) {
+            None | Some(State::Cancelled | State::Failed) => {
+                stock.release(hold.order_id, now).await?;
+                swept.holds_released += 1;
+            }
+            Some(State::Confirmed | State::Preparing | State::Ready | State::Completed) => {
+                stock.confirm(hold.order_id, now).await?;
+            }
+            Some(_) => {}
+        }
+    }
+    Ok(swept)
+}
