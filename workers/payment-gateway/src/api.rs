@@ -95,7 +95,11 @@ async fn ledger(State(gateway): State<Gateway>) -> Result<Response, Problem> {
 }
 
 async fn health(State(gateway): State<Gateway>) -> Result<Response, Problem> {
-    if gateway.desk.is_open() { Ok(Json(json!({ "status": "ok" })).into_response()) } else { Err(Problem::unavailable()) }
+    if gateway.desk.is_open() {
+        Ok(Json(json!({ "status": "ok" })).into_response())
+    } else {
+        Err(Problem::unavailable())
+    }
 }
 
 impl Gateway {

@@ -3,10 +3,13 @@
 use std::env::{VarError, var};
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::process::ExitCode;
 
 use anyhow::bail;
 use clap::Parser;
 use payment_gateway::Config;
+
+const EX_USAGE: u8 = 64;
 
 /// The secret has no flag: a command line is there for everyone on the machine to read.
 const SECRET_VARIABLE: &str = "PAYMENT_WEBHOOK_SECRET";
@@ -14,7 +17,7 @@ const SECRET_VARIABLE: &str = "PAYMENT_WEBHOOK_SECRET";
 /// The simulated card gateway, for local and lab use. Webhooks are signed with PAYMENT_WEBHOOK_SECRET.
 #[derive(Parser)]
 #[command(name = "payment-gateway", version)]
-pub struct Arguments {
+struct Arguments {
     /// Where to listen
     #[arg(long, env = "PAYMENT_BIND", default_value = "127.0.0.1:8090")]
     bind: SocketAddr,
@@ -26,21 +29,32 @@ pub struct Arguments {
     webhook_url: Option<String>,
 }
 
-impl Arguments {
-    pub fn into_config(self) -> anyhow::Result<Config> {
-        let webhook_secret = match var(SECRET_VARIABLE) {
-            Ok(secret) => secret,
-            Err(VarError::NotPresent) => String::new(),
-            Err(VarError::NotUnicode(_)) => bail!("{SECRET_VARIABLE} is not UTF-8"),
-        };
-        let config = Config {
-            bind: self.bind,
-            ledger: self.ledger,
-            // A template writes an empty variable for "none".
-            webhook_url: self.webhook_url.filter(|url| !url.is_empty()),
-            webhook_secret,
-        };
-        config.check()?;
-        Ok(config)
-    }
+/// The configuration, or, once the reason is printed, the code to exit with.
+pub fn config() -> Result<Config, ExitCode> {
+    let arguments = Arguments::try_parse().map_err(|error| {
+        let _ = error.print();
+        // Help and version are not errors, and go to stdout.
+        if error.use_stderr() { ExitCode::from(EX_USAGE) } else { ExitCode::SUCCESS }
+    })?;
+    checked(arguments).map_err(|error| {
+        eprintln!("payment-gateway: {error:#}");
+        ExitCode::from(EX_USAGE)
+    })
+}
+
+fn checked(arguments: Arguments) -> anyhow::Result<Config> {
+    let webhook_secret = match var(SECRET_VARIABLE) {
+        Ok(secret) => secret,
+        Err(VarError::NotPresent) => String::new(),
+        Err(VarError::NotUnicode(_)) => bail!("{SECRET_VARIABLE} is not UTF-8"),
+    };
+    let config = Config {
+        bind: arguments.bind,
+        ledger: arguments.ledger,
+        // A template writes an empty variable for "none".
+        webhook_url: arguments.webhook_url.filter(|url| !url.is_empty()),
+        webhook_secret,
+    };
+    config.check()?;
+    Ok(config)
 }

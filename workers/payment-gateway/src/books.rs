@@ -142,6 +142,7 @@ pub struct Movement {
     at: OffsetDateTime,
 }
 
+/// The status of every refund: a refund is executed whole or refused.
 pub const REFUNDED: &str = "refunded";
 
 impl Books {

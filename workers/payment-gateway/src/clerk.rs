@@ -59,7 +59,7 @@ pub(crate) fn start(
     notifier: Option<Notifier>,
 ) -> (Desk, JoinHandle<anyhow::Result<()>>) {
     let (errands, inbox) = mpsc::channel(QUEUE_MAX);
-    let clerk = Clerk { books, ledger, notifier, answers: Vec::new(), notices: Vec::new(), groups_synced: 0 };
+    let clerk = Clerk { books, ledger, notifier, answers: Vec::new(), notices: Vec::new(), groups: 0 };
     let handle = spawn_blocking(move || clerk.work(inbox).map(drop));
     (Desk { errands }, handle)
 }
@@ -105,7 +105,7 @@ struct Clerk {
     /// Of the group in hand: what is said and sent once it is on the disk.
     answers: Vec<Box<dyn FnOnce() + Send>>,
     notices: Vec<Notice>,
-    groups_synced: u64,
+    groups: u64,
 }
 
 enum Day {
@@ -114,7 +114,7 @@ enum Day {
 }
 
 impl Clerk {
-    /// Works until told to close; gives how many groups were synced.
+    /// Works until told to close; gives how many groups that took.
     fn work(mut self, mut inbox: mpsc::Receiver<Errand>) -> anyhow::Result<u64> {
         while let Some(errand) = inbox.blocking_recv() {
             let mut day = self.take(errand)?;
@@ -125,14 +125,14 @@ impl Clerk {
                 day = self.take(errand)?;
             }
             self.ledger.sync()?;
-            self.groups_synced += 1;
+            self.groups += 1;
             self.answers.drain(..).for_each(|answer| answer());
             self.send_notices();
             if matches!(day, Day::IsOver) {
                 break;
             }
         }
-        Ok(self.groups_synced)
+        Ok(self.groups)
     }
 
     fn take(&mut self, errand: Errand) -> anyhow::Result<Day> {
@@ -214,17 +214,14 @@ fn this_moment() -> Moment {
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
 
-    #[test]
-    fn waiting_charges_share_one_sync_and_are_answered_after_it() {
-        const CHARGES: usize = 100;
-        let path = std::env::temp_dir().join(format!("payment-ledger-{}.jsonl", Uuid::now_v7()));
-        let (ledger, books) = crate::ledger::open(&path).unwrap();
+    /// A clerk with `charges` waiting errands and then the end of the day, and where the answers will arrive.
+    fn busy(ledger: Ledger, books: Books, charges: usize) -> (impl FnOnce() -> anyhow::Result<u64>, Answers) {
         let (errands, inbox) = mpsc::channel(QUEUE_MAX);
-        let mut answers = Vec::new();
-        for number in 0..CHARGES {
+        let answers = (0..charges).map(|number| {
             let (reply, answer) = oneshot::channel();
             let request = ChargeRequest {
                 amount_minor: 450,
@@ -233,16 +230,37 @@ mod tests {
                 reference: number.to_string(),
             };
             errands.try_send(Errand::Charge { key: number.to_string(), request, reply }).ok().unwrap();
-            answers.push(answer);
-        }
+            answer
+        });
+        let answers = answers.collect();
         errands.try_send(Errand::Close).ok().unwrap();
-        let clerk =
-            Clerk { books, ledger, notifier: None, answers: Vec::new(), notices: Vec::new(), groups_synced: 0 };
-        assert_eq!(clerk.work(inbox).unwrap(), 1, "one sync for the whole group");
+        let clerk = Clerk { books, ledger, notifier: None, answers: Vec::new(), notices: Vec::new(), groups: 0 };
+        (move || clerk.work(inbox), answers)
+    }
+
+    type Answers = Vec<oneshot::Receiver<Result<Tried, Refusal>>>;
+
+    #[test]
+    fn waiting_charges_share_one_sync() {
+        let path = std::env::temp_dir().join(format!("payment-ledger-{}.jsonl", Uuid::now_v7()));
+        let (ledger, books) = crate::ledger::open(&path).unwrap();
+        let (work, answers) = busy(ledger, books, 100);
+        assert_eq!(work().unwrap(), 1, "one group, one sync");
         for mut answer in answers {
             assert!(matches!(answer.try_recv(), Ok(Ok(Tried::Executed(_)))));
         }
-        assert_eq!(std::fs::read_to_string(&path).unwrap().lines().count(), CHARGES);
+        assert_eq!(std::fs::read_to_string(&path).unwrap().lines().count(), 100);
         std::fs::remove_file(&path).unwrap();
+    }
+
+    #[test]
+    fn when_the_disk_fails_nobody_is_told_anything_and_the_clerk_leaves() {
+        // Open for reading only: every write fails.
+        let unwritable = std::fs::File::open(std::env::current_exe().unwrap()).unwrap();
+        let (work, answers) = busy(Ledger::over(unwritable), Books::default(), 3);
+        assert!(format!("{:#}", work().unwrap_err()).starts_with("write the ledger"));
+        for mut answer in answers {
+            assert_eq!(answer.try_recv().unwrap_err(), oneshot::error::TryRecvError::Closed);
+        }
     }
 }

@@ -61,6 +61,12 @@ impl Ledger {
         Ok(())
     }
 
+    /// A ledger over a file of the test's choice, such as one that cannot be written.
+    #[cfg(test)]
+    pub fn over(file: File) -> Ledger {
+        Ledger { file, path: PathBuf::from("test"), pending: Vec::new() }
+    }
+
     fn replay(&mut self) -> anyhow::Result<Books> {
         let mut books = Books::default();
         let mut reader = BufReader::new(self.file.try_clone()?);
@@ -72,23 +78,25 @@ impl Ledger {
             if read == 0 {
                 break;
             }
-            let entry = match (serde_json::from_slice::<Entry>(&line), line.ends_with(b"\n")) {
-                (Ok(entry), true) => entry,
-                // Whole but for its line end, by an editor or by a very late crash: kept, and ended.
-                (Ok(entry), false) => {
-                    self.pending.push(b'\n');
-                    self.sync()?;
-                    entry
-                }
-                (Err(error), false) => {
+            let is_torn = !line.ends_with(b"\n");
+            match serde_json::from_slice::<Entry>(&line) {
+                Ok(entry) => books.record(entry).map_err(|Inconsistent(why)| {
+                    anyhow!("line {number} does not follow from those before it: {why}")
+                })?,
+                Err(error) if is_torn => {
                     tracing::warn!(line = number, bytes = read, %error, "dropped the torn last line of the ledger");
                     self.file.set_len(good_bytes)?;
                     self.file.sync_data()?;
                     break;
                 }
-                (Err(error), true) => return Err(anyhow!(error).context(format!("line {number} cannot be read"))),
-            };
-            books.record(entry).map_err(|Inconsistent(why)| anyhow!("line {number} does not fit: {why}"))?;
+                Err(error) => return Err(anyhow!(error).context(format!("line {number} cannot be read"))),
+            }
+            if is_torn {
+                // Whole but for its line end: kept, and ended.
+                self.pending.push(b'\n');
+                self.sync()?;
+                break;
+            }
             good_bytes += read as u64;
         }
         Ok(books)

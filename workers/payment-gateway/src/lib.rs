@@ -1,7 +1,7 @@
 //! The simulated card gateway: its own process, its own books, real HTTP. Local and lab only.
 //!
 //! It stands where a card processor would stand, and misbehaves on demand: the payment token of a charge chooses
-//! what goes wrong ([`tokens`]). Nothing of the shop is imported here; the protocol is the only thing shared.
+//! what goes wrong (`tokens.rs` has the list). Nothing of the shop is imported here; the protocol is the only thing shared.
 //!
 //! A request goes `api` (HTTP) -> `requests` (parsing) -> `clerk` (one thread, which alone owns the books and the
 //! disk) -> `books` (decides, purely) -> `ledger` (one line, synced) -> back. Webhooks leave from `webhook`.
@@ -18,7 +18,7 @@ mod ledger;
 mod problem;
 mod requests;
 pub mod signature;
-pub mod tokens;
+mod tokens;
 mod webhook;
 
 use std::time::Duration;

@@ -89,12 +89,10 @@ impl From<Turned> for Problem {
                 "The idempotency key was used for another request",
             ),
             Turned::Refused(Refusal::UnknownCharge) => Problem::no_charge(),
-            Turned::Refused(Refusal::MoreThanRefundable { refundable_minor }) => {
-                Problem::invalid(vec![FieldError {
-                    field: "amount_minor".into(),
-                    message: format!("at most {refundable_minor} of this charge can be refunded"),
-                }])
-            }
+            Turned::Refused(Refusal::MoreThanRefundable { refundable_minor }) => Problem::invalid(vec![FieldError {
+                field: "amount_minor".into(),
+                message: format!("at most {refundable_minor} of this charge can be refunded"),
+            }]),
             Turned::Closed => Problem::unavailable(),
         }
     }

@@ -109,6 +109,7 @@ impl fmt::Display for SignatureError {
 impl std::error::Error for SignatureError {}
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
 
@@ -143,7 +144,11 @@ mod tests {
     fn forged_reserialised_and_old_webhooks_are_not_believed() {
         check(&signed("other", NOW), "{\"a\":1}", Err(SignatureError::Mismatch));
         check(&signed("whsec", NOW), "{\"a\": 1}", Err(SignatureError::Mismatch));
-        check(&signed("whsec", NOW).replace("t=1700000000", "t=1700000001"), "{\"a\":1}", Err(SignatureError::Mismatch));
+        check(
+            &signed("whsec", NOW).replace("t=1700000000", "t=1700000001"),
+            "{\"a\":1}",
+            Err(SignatureError::Mismatch),
+        );
         check(&format!("t={NOW},v1="), "{\"a\":1}", Err(SignatureError::Mismatch));
         check(&signed("whsec", NOW - 301), "{\"a\":1}", Err(SignatureError::OutsideTolerance));
         check(&signed("whsec", NOW + 301), "{\"a\":1}", Err(SignatureError::OutsideTolerance));

@@ -88,12 +88,9 @@ impl Token {
         match self {
             Token::Flaky => (tries < FLAKY_FAILURES).then_some(Trouble::Fails),
             Token::TimeoutBefore => (tries < TIMEOUTS_BEFORE).then_some(Trouble::Hangs),
-            Token::Ok
-            | Token::Declined
-            | Token::InsufficientFunds
-            | Token::Timeout
-            | Token::Slow
-            | Token::Unknown => None,
+            Token::Ok | Token::Declined | Token::InsufficientFunds | Token::Timeout | Token::Slow | Token::Unknown => {
+                None
+            }
         }
     }
 

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::Context as _;
+use anyhow::{Context as _, ensure};
 use reqwest::header::CONTENT_TYPE;
 use rustls::crypto::{CryptoProvider, aws_lc_rs};
 use serde::Serialize;
@@ -144,17 +144,19 @@ impl Courier {
     }
 
     /// One try, signed anew: a late retry must not look like a replay.
-    async fn post(&self, body: &[u8]) -> reqwest::Result<()> {
+    async fn post(&self, body: &[u8]) -> anyhow::Result<()> {
         let now = OffsetDateTime::now_utc().unix_timestamp();
-        self.client
+        let answer = self
+            .client
             .post(&self.url)
             .header(CONTENT_TYPE, "application/json")
             .header(signature::HEADER, signature::sign(&self.secret, now, body))
             .body(body.to_vec())
             .send()
-            .await?
-            .error_for_status()
-            .map(drop)
+            .await?;
+        // A redirect is not taken either: it is not followed.
+        ensure!(answer.status().is_success(), "the receiver said {}", answer.status());
+        Ok(())
     }
 }
 

@@ -1,0 +1,104 @@
+//! The binary: how it starts, how it ends, and that its sudden death loses nothing that it answered.
+
+use std::process::Stdio;
+use std::time::Instant;
+
+use tokio::io::{AsyncBufReadExt as _, BufReader};
+use tokio::process::{Child, Command};
+use tokio::time::timeout;
+
+use crate::support::{Client, LedgerFile, PATIENCE};
+
+fn command(file: &LedgerFile) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_payment-gateway"));
+    command.env_clear().env("PAYMENT_LEDGER", &file.0).env("PAYMENT_BIND", "127.0.0.1:0");
+    command.stdout(Stdio::null()).stderr(Stdio::piped()).kill_on_drop(true);
+    command
+}
+
+/// Starts it and waits until it says where it listens.
+async fn start(file: &LedgerFile) -> (Child, Client) {
+    let mut child = command(file).spawn().unwrap();
+    let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
+    let address = timeout(PATIENCE, async {
+        loop {
+            let line = lines.next_line().await.unwrap().expect("the gateway says where it listens");
+            let event: serde_json::Value = serde_json::from_str(&line).unwrap();
+            if let Some(address) = event["fields"]["address"].as_str() {
+                return address.parse().unwrap();
+            }
+        }
+    })
+    .await
+    .unwrap();
+    // Keep reading, so that it never writes into a closed pipe.
+    tokio::spawn(async move { while let Ok(Some(_)) = lines.next_line().await {} });
+    (child, Client::new(address))
+}
+
+async fn exit_code(mut child: Child) -> Option<i32> {
+    timeout(PATIENCE, child.wait()).await.expect("it ends in time").unwrap().code()
+}
+
+async fn signal(child: &Child, name: &str) {
+    let kill = format!("kill -{name} {}", child.id().unwrap());
+    assert!(Command::new("sh").args(["-c", &kill]).status().await.unwrap().success());
+}
+
+#[tokio::test]
+async fn sigterm_and_ctrl_c_end_it_well_even_while_a_client_waits() {
+    for name in ["TERM", "INT"] {
+        let file = LedgerFile::new();
+        let (child, client) = start(&file).await;
+        let waiting = client.clone();
+        let held = tokio::spawn(async move { waiting.charge("k", "tok_timeout").await });
+        client.until_found("k").await;
+        let started = Instant::now();
+        signal(&child, name).await;
+        assert_eq!(exit_code(child).await, Some(0), "{name}");
+        assert!(started.elapsed() < PATIENCE / 2);
+        held.await.unwrap().problem(504);
+    }
+}
+
+#[tokio::test]
+async fn sigkill_loses_nothing_that_was_answered() {
+    let file = LedgerFile::new();
+    let (child, client) = start(&file).await;
+    let charge_id = client.captured("c").await;
+    let refund = client.refund("r", &charge_id, 100).await;
+    let charge = client.find("c").await;
+    signal(&child, "KILL").await;
+    assert_eq!(exit_code(child).await, None);
+
+    let (child, client) = start(&file).await;
+    assert_eq!(client.find("c").await, charge);
+    assert_eq!(client.charge("c", "tok_ok").await, charge);
+    assert_eq!(client.refund("r", &charge_id, 100).await, refund);
+    signal(&child, "TERM").await;
+    assert_eq!(exit_code(child).await, Some(0));
+}
+
+#[tokio::test]
+async fn the_exit_code_tells_bad_configuration_from_failure() {
+    let file = LedgerFile::new();
+    let damaged = LedgerFile::with("nonsense\n");
+    let occupant = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let taken = occupant.local_addr().unwrap().to_string();
+    let (damaged, taken) = (format!("--ledger {}", damaged.0.display()), format!("--bind {taken}"));
+    let cases = [
+        ("--no-such-flag", None, 64),
+        ("--bind nowhere", None, 64),
+        ("", Some(("PAYMENT_BIND", "nowhere")), 64),
+        ("--webhook-url http://127.0.0.1:1/", None, 64),
+        ("--webhook-url nonsense", Some(("PAYMENT_WEBHOOK_SECRET", "s")), 64),
+        ("--help", None, 0),
+        (&damaged, None, 1),
+        (&taken, None, 1),
+        ("--ledger /no/such/folder/ledger.jsonl", None, 1),
+    ];
+    for (arguments, variable, code) in cases {
+        let child = command(&file).args(arguments.split_whitespace()).envs(variable).spawn().unwrap();
+        assert_eq!(exit_code(child).await, Some(code), "{arguments:?} {variable:?}");
+    }
+}

@@ -1,0 +1,142 @@
+//! The words of each e-mail: templates in `templates/`, text and HTML.
+
+use app::ports::notices::Mail;
+use app::ports::orders::StoredOrder;
+use app::use_cases::notify::{Compose, News};
+use askama::Template;
+use domain::order::Status;
+
+/// Addresses that mails are made with.
+#[derive(Debug, Clone)]
+pub struct Words {
+    /// Where customers find the shop, without a slash at the end.
+    pub public_url: String,
+    /// Who hears of stock.
+    pub staff_mail: String,
+}
+
+struct LineView {
+    quantity: u32,
+    name: String,
+    price: String,
+}
+
+#[derive(Template)]
+#[template(path = "order.txt", escape = "none")]
+struct OrderText<'a> {
+    view: &'a OrderView,
+}
+
+#[derive(Template)]
+#[template(path = "order.html")]
+struct OrderHtml<'a> {
+    view: &'a OrderView,
+}
+
+#[derive(Template)]
+#[template(path = "stock.txt", escape = "none")]
+struct StockText<'a> {
+    view: &'a StockView,
+}
+
+#[derive(Template)]
+#[template(path = "stock.html")]
+struct StockHtml<'a> {
+    view: &'a StockView,
+}
+
+struct OrderView {
+    headline: String,
+    body: String,
+    customer: String,
+    number: String,
+    lines: Vec<LineView>,
+    tax: String,
+    total: String,
+    link: String,
+}
+
+struct StockView {
+    name: String,
+    out: bool,
+    available: i64,
+    threshold: i64,
+    link: String,
+}
+
+impl Compose for Words {
+    fn mail(&self, news: &News<'_>, dedup_id: String) -> Mail {
+        match news {
+            News::Order { stored, status } => {
+                let view = self.order_view(stored, *status);
+                Mail {
+                    to: stored.order.customer.email.clone(),
+                    subject: format!("{} – order {}", view.headline, view.number),
+                    text: rendered(&OrderText { view: &view }),
+                    html: rendered(&OrderHtml { view: &view }),
+                    dedup_id,
+                }
+            }
+            News::Stock { name, level, available, low_stock_threshold } => {
+                let view = StockView {
+                    name: (*name).to_owned(),
+                    out: *level == "out",
+                    available: *available,
+                    threshold: *low_stock_threshold,
+                    link: format!("{}/staff/stock", self.public_url),
+                };
+                let subject =
+                    if view.out { format!("Sold out: {name}") } else { format!("Running low: {name} ({available} left)") };
+                Mail {
+                    to: self.staff_mail.clone(),
+                    subject,
+                    text: rendered(&StockText { view: &view }),
+                    html: rendered(&StockHtml { view: &view }),
+                    dedup_id,
+                }
+            }
+        }
+    }
+}
+
+impl Words {
+    fn order_view(&self, stored: &StoredOrder, status: Status) -> OrderView {
+        let order = &stored.order;
+        let because = order.reason.as_deref().map(|reason| format!(" ({reason})")).unwrap_or_default();
+        let (headline, body) = match status {
+            Status::Confirmed => ("Your order is confirmed", "Your payment went through and the bar has your order.".to_owned()),
+            Status::Ready => ("Your order is ready", "It is waiting for you at the counter.".to_owned()),
+            Status::Cancelled => {
+                ("Your order was cancelled", format!("Your order was called off{because}. What was charged has been refunded."))
+            }
+            Status::Failed => (
+                "We could not make your order",
+                format!("We are sorry: your order could not be fulfilled{because}. You have not been charged, or what was charged has been refunded."),
+            ),
+            Status::Pending | Status::Preparing | Status::Completed => ("About your order", String::new()),
+        };
+        OrderView {
+            headline: headline.to_owned(),
+            body,
+            customer: order.customer.name.clone(),
+            number: order.order_number.clone(),
+            lines: order
+                .items
+                .iter()
+                .map(|item| LineView {
+                    quantity: item.quantity.get(),
+                    name: item.name.clone(),
+                    price: item.unit_price.times(item.quantity.get()).unwrap_or(item.unit_price).to_string(),
+                })
+                .collect(),
+            tax: order.totals.tax.to_string(),
+            total: order.totals.total.to_string(),
+            link: format!("{}/orders/{}?token={}", self.public_url, order.order_id, stored.tracking_token),
+        }
+    }
+}
+
+/// Rendering fails only when a formatter does; then a mail with its subject alone is better than none.
+fn rendered(template: &impl Template) -> String {
+    template.render().unwrap_or_default()
+}
