@@ -15,6 +15,7 @@ use contract::messages::{Envelope, Message, Metadata, SCHEMA};
 use domain::Timestamp;
 use domain::ids::{EventId, LocationId, OrderId, TenantId};
 use domain::money::{Currency, TaxRate};
+use domain::order::Status;
 
 use crate::inbox::Settlement;
 use crate::ports::{Source, Unavailable};
@@ -92,28 +93,31 @@ impl Maker {
     }
 }
 
-/// What a handler tells its queue, and whether the message had been applied before.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// What a handler tells its queue, and what is worth counting.
+#[derive(Debug, Clone, PartialEq)]
 pub struct Handled {
     pub settlement: Settlement,
+    /// The message had been applied before.
     pub duplicate: bool,
+    /// The status that an order came to, and its age in seconds then.
+    pub reached: Option<(Status, f64)>,
 }
 
 impl Handled {
     pub fn done() -> Handled {
-        Handled { settlement: Settlement::Done, duplicate: false }
+        Handled { settlement: Settlement::Done, duplicate: false, reached: None }
     }
 
     pub fn duplicate() -> Handled {
-        Handled { settlement: Settlement::Done, duplicate: true }
+        Handled { settlement: Settlement::Done, duplicate: true, reached: None }
     }
 
     pub fn park(reason: impl Into<String>) -> Handled {
-        Handled { settlement: Settlement::Park { reason: reason.into() }, duplicate: false }
+        Handled { settlement: Settlement::Park { reason: reason.into() }, duplicate: false, reached: None }
     }
 
     pub fn retry(reason: impl Into<String>) -> Handled {
-        Handled { settlement: Settlement::Retry { reason: reason.into(), after: None }, duplicate: false }
+        Handled { settlement: Settlement::Retry { reason: reason.into(), after: None }, duplicate: false, reached: None }
     }
 }
 

@@ -1,1 +1,52 @@
-//! worker
+//! The roles: each a file that wires a loop to a use-case, and nothing about coffee.
+//!
+//! One thin binary a role under `src/bin/`; one container image holds them all, and `haven role` runs the same.
+
+pub mod aws;
+pub mod config;
+pub mod http_gateway;
+pub mod mail;
+pub mod roles;
+pub mod stores;
+pub mod stream;
+
+use std::process::ExitCode;
+
+use chassis::config::{Environment, ProcessEnvironment};
+use chassis::telemetry::Lines;
+use contract::role::Role;
+
+/// What is built here.
+pub const VERSION: &str = env!("CARGO_PKG_VERSION");
+
+/// Runs the role until SIGTERM. Exit code 64 for bad configuration, 1 for a failure, 0 after a clean stop.
+pub fn main(role: &'static Role) -> ExitCode {
+    let config = match config::Config::load(role, &ProcessEnvironment) {
+        Ok(config) => config,
+        Err(problems) => {
+            eprintln!("{}: {problems}", role.slug);
+            return ExitCode::from(chassis::EX_USAGE);
+        }
+    };
+    let filter = ProcessEnvironment.get(chassis::telemetry::LOG_VARIABLE);
+    let _telemetry = chassis::telemetry::start(role.slug, filter.as_deref(), Lines::Json);
+    // One provider of cryptography in the whole process; a second call changes nothing.
+    let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+    let ran = chassis::run::runtime(THREADS).map_err(anyhow::Error::from).and_then(|runtime| {
+        tracing::info!(role = role.slug, version = VERSION, "Starting `{}`", role.slug);
+        runtime.block_on(roles::run(role, config))
+    });
+    match ran {
+        Ok(()) => {
+            tracing::info!(role = role.slug, "Stopped");
+            ExitCode::SUCCESS
+        }
+        Err(error) => {
+            tracing::error!(role = role.slug, error = format!("{error:#}"), "Failed");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// A role mostly waits; a quarter of a vCPU has no use for more threads.
+const THREADS: usize = 2;

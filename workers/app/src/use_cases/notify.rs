@@ -39,7 +39,7 @@ pub trait Compose: Sync {
 }
 
 /// What was done about a message, for the metrics.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Told {
     pub handled: Handled,
     pub sent: bool,

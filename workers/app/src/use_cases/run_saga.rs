@@ -38,6 +38,7 @@ pub async fn run_saga<O: OrderStore, A: Apply, T: Stock, S: Source>(
             Ok(None) => return Handled::park(format!("order {order_id} does not exist")),
             Err(error) => return error.into(),
         };
+        let before = order.status;
         let mut progress = Progress::of(order, source, maker);
         let decision = match advance(&mut progress, stock, source, maker, envelope).await {
             Ok(decision) => decision,
@@ -51,9 +52,13 @@ pub async fn run_saga<O: OrderStore, A: Apply, T: Stock, S: Source>(
             }
             Decision::Advance(_) => {}
         }
-        let (change, _) = progress.into_change(envelope.event_id);
+        let (change, order) = progress.into_change(envelope.event_id);
         match applier.apply_one(change).await {
-            Ok(Applied::Applied) => return Handled::done(),
+            Ok(Applied::Applied) => {
+                let age = (order.updated_at - order.created_at).as_seconds_f64();
+                let reached = (order.status != before).then_some((order.status, age));
+                return Handled { reached, ..Handled::done() };
+            }
             Ok(Applied::Duplicate) => return Handled::duplicate(),
             // Somebody was faster, a cancellation for example: look again.
             Ok(Applied::Conflict) => continue,

@@ -1,0 +1,180 @@
+//! The command line: what there is, what it is for, an example each.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+
+/// Where everything local is kept unless told otherwise.
+pub const STATE: &str = ".haven";
+
+/// Brew Haven: a coffee shop's order platform, run whole on a laptop or deployed to AWS.
+#[derive(Debug, Parser)]
+#[command(name = "haven", version, arg_required_else_help = true, after_help = "Start here:  haven up")]
+pub struct Cli {
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Run the whole platform on this machine: local AWS, database, payment gateway, every role
+    #[command(after_help = "Examples:\n  haven up\n  haven up --port 9000 --state /tmp/shop\n  haven up --postgres --redis\n  haven up --detach && haven down")]
+    Up(Up),
+    /// Stop a platform that was started with `haven up`
+    #[command(after_help = "Example:  haven down --state .haven")]
+    Down(StateFolder),
+    /// Run one role in the foreground, configured by its environment, as its container would
+    #[command(after_help = "Example:  HAVEN_ENV=local DATABASE_URL=sqlite://orders.db ... haven role order-worker\n\nWithout its settings it lists what is missing, and what each is for.")]
+    Role {
+        /// One of the worker roles, or payment-gateway
+        name: String,
+    },
+    /// Write the CloudFormation templates, one JSON file a stack
+    #[command(after_help = "Example:  haven synth local --out templates")]
+    Synth {
+        /// The environment: local, dev, staging or prod
+        environment: String,
+        /// The folder to write to; without it the names and sizes are printed
+        #[arg(long, value_name = "DIR")]
+        out: Option<PathBuf>,
+    },
+    /// Deploy the stacks, each by a change set; no change is success
+    #[command(after_help = "Examples:\n  haven deploy local                 (to the local AWS that `haven up` runs)\n  haven deploy local --endpoint http://127.0.0.1:4566")]
+    Deploy(Target),
+    /// Show the stacks, the roles and the queues
+    #[command(after_help = "Example:  haven status --json")]
+    Status(StatusOf),
+    /// Delete the stacks, and say what was kept
+    #[command(after_help = "Example:  haven destroy local --yes")]
+    Destroy {
+        #[command(flatten)]
+        target: Target,
+        /// Do not ask
+        #[arg(long)]
+        yes: bool,
+    },
+    /// Bring a database's schema up to date; never done by a service itself
+    #[command(after_help = "Example:  DATABASE_URL=postgres://user:password@host/db haven migrate")]
+    Migrate {
+        /// postgres://... or sqlite://...
+        #[arg(long, env = "DATABASE_URL", hide_env_values = true)]
+        database_url: String,
+    },
+    /// Put the menu and its first stock into the products table; what is there is left alone
+    #[command(after_help = "Example:  haven seed    (into the platform that `haven up` runs)")]
+    Seed(StateFolder),
+    /// Staff tokens
+    Staff {
+        #[command(subcommand)]
+        command: Staff,
+    },
+    /// Runbooks, one for each alarm
+    Runbook {
+        #[command(subcommand)]
+        command: Runbook,
+    },
+}
+
+#[derive(Debug, Args)]
+pub struct StateFolder {
+    /// The state folder
+    #[arg(long, value_name = "DIR", default_value = STATE)]
+    pub state: PathBuf,
+}
+
+#[derive(Debug, Clone, Args)]
+pub struct Up {
+    /// The state folder
+    #[arg(long, value_name = "DIR", default_value = STATE)]
+    pub state: PathBuf,
+    /// The storefront's port on loopback
+    #[arg(long, default_value_t = 8080)]
+    pub port: u16,
+    /// Return once everything is ready; stop it with `haven down`
+    #[arg(long)]
+    pub detach: bool,
+    /// PostgreSQL instead of SQLite: at the URL, else from the machine's own binaries, else from a container
+    #[arg(long, value_name = "URL", num_args = 0..=1, default_missing_value = "")]
+    pub postgres: Option<String>,
+    /// Carts in Redis: at the URL, else from the machine's own binary, else from a container
+    #[arg(long, value_name = "URL", num_args = 0..=1, default_missing_value = "")]
+    pub redis: Option<String>,
+    /// The local AWS, PostgreSQL and Redis from container images
+    #[arg(long)]
+    pub containers: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct Target {
+    /// The environment: local (dev, staging and prod come with the next release)
+    pub environment: String,
+    /// The AWS endpoint; for `local` that of the platform that `haven up` runs
+    #[arg(long, value_name = "URL", env = "AWS_ENDPOINT_URL")]
+    pub endpoint: Option<String>,
+    /// The state folder of `haven up`
+    #[arg(long, value_name = "DIR", default_value = STATE)]
+    pub state: PathBuf,
+    /// One JSON object a line instead of text
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct StatusOf {
+    /// The environment
+    #[arg(default_value = "local")]
+    pub environment: String,
+    /// The AWS endpoint; for `local` that of the platform that `haven up` runs
+    #[arg(long, value_name = "URL", env = "AWS_ENDPOINT_URL")]
+    pub endpoint: Option<String>,
+    /// The state folder of `haven up`
+    #[arg(long, value_name = "DIR", default_value = STATE)]
+    pub state: PathBuf,
+    /// One JSON document instead of tables
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Staff {
+    /// Print a token for a member of staff: the bearer token of the API, and the sign-in of the staff pages
+    #[command(after_help = "Example:  haven staff token --name Ana --hours 8")]
+    Token {
+        /// Who it is for; stands in the history of every order they change
+        #[arg(long, default_value = "staff")]
+        name: String,
+        /// What they may do
+        #[arg(long, default_value = "staff")]
+        role: String,
+        /// How long it is good for
+        #[arg(long, default_value_t = 12)]
+        hours: u16,
+        /// The state folder of `haven up`; elsewhere the key is read from HAVEN_SIGNING_KEY
+        #[arg(long, value_name = "DIR", default_value = STATE)]
+        state: PathBuf,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Runbook {
+    /// The runbooks there are
+    List,
+    /// Print one
+    #[command(after_help = "Example:  haven runbook show queue-age")]
+    Show {
+        /// Its name, as the alarm gives it
+        id: String,
+    },
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+}

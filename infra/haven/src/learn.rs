@@ -1,0 +1,43 @@
+//! For people who learn, and for people who are woken at night: the same texts.
+
+use anyhow::bail;
+
+/// Every runbook, by its name. A test in `tests/tidy` keeps the list whole.
+const RUNBOOKS: &[(&str, &str)] = &[
+    ("dead-letters", include_str!("../../../runbooks/dead-letters.md")),
+    ("notification-failures", include_str!("../../../runbooks/notification-failures.md")),
+    ("outbox-lag", include_str!("../../../runbooks/outbox-lag.md")),
+    ("queue-age", include_str!("../../../runbooks/queue-age.md")),
+    ("stock-drift", include_str!("../../../runbooks/stock-drift.md")),
+    ("stream-lag", include_str!("../../../runbooks/stream-lag.md")),
+];
+
+pub fn list() {
+    for (id, text) in RUNBOOKS {
+        let meaning = text.lines().skip_while(|line| !line.starts_with("## Meaning")).nth(1).unwrap_or_default();
+        println!("{id:24} {meaning}");
+    }
+}
+
+/// # Errors
+/// When there is no such runbook; the ones there are are named.
+pub fn show(id: &str) -> anyhow::Result<()> {
+    let Some((_, text)) = RUNBOOKS.iter().find(|(name, _)| *name == id) else {
+        let names: Vec<_> = RUNBOOKS.iter().map(|(name, _)| *name).collect();
+        bail!("there is no runbook {id:?}; there are {}", names.join(", "));
+    };
+    print!("{text}");
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_runbook_of_an_alarm_can_be_shown() {
+        for alarm in contract::alarm::ALARMS {
+            assert!(RUNBOOKS.iter().any(|(id, _)| *id == alarm.runbook), "{}", alarm.runbook);
+        }
+    }
+}

@@ -1,0 +1,142 @@
+//! The local AWS: MiniStack as a process on loopback, its state kept in the state folder.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::time::Duration;
+
+use anyhow::{Context as _, bail};
+use tokio::process::Child;
+
+use super::children::{self, Program};
+use super::state::State;
+
+/// Where it listens when nothing says otherwise. Kept in the state folder, since queue URLs carry the port.
+const PORT_FILE: &str = "aws-port";
+const REGION: &str = "us-east-1";
+/// It starts in a fraction of a second; on a busy machine it may take longer.
+const READY_WITHIN: Duration = Duration::from_secs(30);
+/// It writes its state when it is told to stop.
+const STOP_WITHIN: Duration = Duration::from_secs(20);
+
+/// A running local AWS.
+pub struct Emulator {
+    pub endpoint: String,
+    pub region: String,
+    child: Child,
+}
+
+impl Emulator {
+    /// Starts it on the port it had before, or on a free one.
+    pub async fn start(program: &Path, state: &State, redis_url: Option<&str>) -> anyhow::Result<Emulator> {
+        let port = port(state)?;
+        let folder = state.path("aws");
+        std::fs::create_dir_all(&folder).with_context(|| format!("make {}", folder.display()))?;
+        let mut environment = BTreeMap::new();
+        let mut set = |key: &str, value: String| environment.insert(key.to_owned(), value);
+        set("GATEWAY_PORT", port.to_string());
+        // Without these two it would listen on every interface.
+        set("BIND_HOST", "127.0.0.1".to_owned());
+        set("MINISTACK_HOST", "127.0.0.1".to_owned());
+        set("PERSIST_STATE", "1".to_owned());
+        set("STATE_DIR", folder.display().to_string());
+        set("S3_PERSIST", "1".to_owned());
+        set("S3_DATA_DIR", folder.join("s3").display().to_string());
+        set("PATH", std::env::var("PATH").unwrap_or_default());
+        set("HOME", folder.display().to_string());
+        set("PYTHONUNBUFFERED", "1".to_owned());
+        if let Some((host, port)) = redis_url.and_then(host_and_port) {
+            set("REDIS_HOST", host);
+            set("REDIS_PORT", port);
+        }
+        let program = Program {
+            name: "local-aws".to_owned(),
+            path: program.to_owned(),
+            arguments: Vec::new(),
+            environment,
+            stop_within: STOP_WITHIN,
+        };
+        let mut child = children::spawn(&program, state.log("local-aws")?)?;
+        let endpoint = format!("http://127.0.0.1:{port}");
+        if let Err(error) = wait_until_healthy(&endpoint, &mut child).await {
+            children::stop(&mut child, STOP_WITHIN).await;
+            return Err(error.context(format!("its log is {}", state.path("logs/local-aws.log").display())));
+        }
+        Ok(Emulator { endpoint, region: REGION.to_owned(), child })
+    }
+
+    pub fn pid(&self) -> Option<u32> {
+        self.child.id()
+    }
+
+    /// Returns when it has died by itself.
+    pub async fn died(&mut self) -> String {
+        self.child.wait().await.map_or_else(|error| error.to_string(), |status| status.to_string())
+    }
+
+    /// Stops it cleanly, which is when it writes its state.
+    pub async fn stop(mut self) -> bool {
+        children::stop(&mut self.child, STOP_WITHIN).await.is_some()
+    }
+}
+
+/// What an SDK needs to talk to it: never the real AWS.
+pub fn sdk_environment(endpoint: &str, region: &str) -> BTreeMap<String, String> {
+    [
+        ("AWS_ENDPOINT_URL", endpoint),
+        ("AWS_REGION", region),
+        // The local AWS takes any; without them the SDK would ask the instance metadata address.
+        ("AWS_ACCESS_KEY_ID", "local"),
+        ("AWS_SECRET_ACCESS_KEY", "local"),
+        ("AWS_EC2_METADATA_DISABLED", "true"),
+    ]
+    .map(|(key, value)| (key.to_owned(), value.to_owned()))
+    .into()
+}
+
+/// A free port on loopback, at this moment.
+pub fn free_port() -> anyhow::Result<u16> {
+    let listener = std::net::TcpListener::bind(("127.0.0.1", 0)).context("find a free port on loopback")?;
+    Ok(listener.local_addr().context("find a free port on loopback")?.port())
+}
+
+pub fn is_free(port: u16) -> bool {
+    std::net::TcpListener::bind(("127.0.0.1", port)).is_ok()
+}
+
+fn port(state: &State) -> anyhow::Result<u16> {
+    let path = state.path(PORT_FILE);
+    let kept = std::fs::read_to_string(&path).ok().and_then(|text| text.trim().parse().ok());
+    if let Some(port) = kept.filter(|port| is_free(*port)) {
+        return Ok(port);
+    }
+    let port = free_port()?;
+    std::fs::write(&path, port.to_string()).with_context(|| format!("write {}", path.display()))?;
+    Ok(port)
+}
+
+async fn wait_until_healthy(endpoint: &str, child: &mut Child) -> anyhow::Result<()> {
+    let client = reqwest::Client::builder().no_proxy().timeout(Duration::from_secs(2)).build().context("an HTTP client")?;
+    let url = format!("{endpoint}/_ministack/health");
+    let healthy = async {
+        loop {
+            if client.get(&url).send().await.is_ok_and(|answer| answer.status().is_success()) {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    };
+    tokio::select! {
+        done = tokio::time::timeout(READY_WITHIN, healthy) => match done {
+            Ok(()) => Ok(()),
+            Err(_) => bail!("the local AWS did not answer at {endpoint} within {} s", READY_WITHIN.as_secs()),
+        },
+        status = child.wait() => bail!("the local AWS ended while starting ({})", status.map_or_else(|e| e.to_string(), |s| s.to_string())),
+    }
+}
+
+fn host_and_port(redis_url: &str) -> Option<(String, String)> {
+    let rest = redis_url.strip_prefix("redis://")?;
+    let address = rest.rsplit('@').next()?.split('/').next()?;
+    let (host, port) = address.split_once(':').unwrap_or((address, "6379"));
+    Some((host.to_owned(), port.to_owned()))
+}

@@ -1,0 +1,74 @@
+//! `haven.json`: what others may know of a running platform. Its fields are part of the public contract.
+
+use std::fs;
+use std::path::Path;
+
+use anyhow::Context as _;
+use serde::{Deserialize, Serialize};
+
+pub const FILE: &str = "haven.json";
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Facts {
+    pub storefront: String,
+    pub aws_endpoint: String,
+    pub region: String,
+    pub database_url: String,
+    pub redis_url: Option<String>,
+    pub payment_url: String,
+    pub staff_token: String,
+    pub roles: Vec<RoleFacts>,
+    /// The process that watches over the others.
+    pub pid: u32,
+    /// The local AWS, when it is a process of ours.
+    pub aws_pid: Option<u32>,
+    /// Whether everything has been ready since the last start.
+    pub ready: bool,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RoleFacts {
+    pub name: String,
+    /// Zero while it is between two lives.
+    pub pid: u32,
+    /// Address of its health endpoints.
+    pub health: String,
+}
+
+impl Facts {
+    /// # Errors
+    /// When the file is not there or cannot be read as facts.
+    pub fn read(folder: &Path) -> anyhow::Result<Facts> {
+        let path = folder.join(FILE);
+        let text = fs::read_to_string(&path)
+            .with_context(|| format!("{} is not there: nothing runs on this state folder", path.display()))?;
+        serde_json::from_str(&text).with_context(|| format!("read {}", path.display()))
+    }
+
+    /// Readers see the old file or the new one, never half of one.
+    pub fn write(&self, folder: &Path) -> anyhow::Result<()> {
+        let (path, fresh) = (folder.join(FILE), folder.join("haven.json.new"));
+        let text = serde_json::to_string_pretty(self).context("encode haven.json")?;
+        write_private(&fresh, &text)?;
+        fs::rename(&fresh, &path).with_context(|| format!("write {}", path.display()))
+    }
+
+    pub fn remove(folder: &Path) {
+        // Gone already is as good.
+        let _ = fs::remove_file(folder.join(FILE));
+    }
+}
+
+/// The staff token is in it: for the owner's eyes.
+fn write_private(path: &Path, text: &str) -> anyhow::Result<()> {
+    use std::io::Write as _;
+    use std::os::unix::fs::OpenOptionsExt as _;
+    let mut file = fs::OpenOptions::new()
+        .create(true)
+        .truncate(true)
+        .write(true)
+        .mode(0o600)
+        .open(path)
+        .with_context(|| format!("write {}", path.display()))?;
+    file.write_all(text.as_bytes()).with_context(|| format!("write {}", path.display()))
+}

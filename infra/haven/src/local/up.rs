@@ -1,0 +1,465 @@
+//! `haven up`: everything, from nothing to a shop that takes orders, and watched over until it is told to stop.
+
+use std::collections::{BTreeMap, HashMap};
+use std::path::Path;
+use std::process::Stdio;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use anyhow::{Context as _, bail};
+use contract::parameter::{PAYMENT_WEBHOOK, SECRETS, SIGNING_KEY};
+use contract::role::{ROLES, Role};
+use rustix::process::Signal;
+use tokio::sync::Notify;
+use tokio_util::sync::CancellationToken;
+
+use super::children::{self, Keeper, Program};
+use super::database::Servers;
+use super::emulator::{self, Emulator, free_port, sdk_environment};
+use super::facts::{Facts, RoleFacts};
+use super::phases::Phases;
+use super::state::State;
+use super::{python, repair, seed};
+use crate::aws;
+use crate::cli::Up;
+use crate::operate::staff;
+use crate::provision;
+
+/// The environment's name, in the stacks and in every role.
+pub const ENVIRONMENT: &str = "local";
+/// The simulated gateway is a process like a role, and not part of the contract: in AWS there is a real one.
+pub const GATEWAY: &str = "payment-gateway";
+/// All processes together get so long to become ready.
+const READY_WITHIN: Duration = Duration::from_secs(60);
+
+/// Runs until stopped. A local AWS that dies is started again, with everything that stands on it.
+pub async fn up(options: Up) -> anyhow::Result<()> {
+    if options.detach {
+        return detach(&options).await;
+    }
+    let state = State::open(&options.state)?;
+    end_leftovers(state.folder()).await;
+    if !emulator::is_free(options.port) {
+        bail!("port {} on loopback is taken: choose another with --port N", options.port);
+    }
+    let stop = chassis::run::shutdown_signal().context("listen for signals")?;
+    loop {
+        let outcome = tokio::select! {
+            outcome = session(&options, &state, &stop) => outcome,
+            // While it is still starting there is nothing to be put down cleanly but children, which end with us.
+            () = interrupted_early(&stop, state.folder()) => Ok(Ended::Stopped),
+        };
+        match outcome {
+            Ok(Ended::Stopped) => break,
+            Ok(Ended::AwsDied(how)) => {
+                eprintln!("  the local AWS died ({how}); starting again, and repairing what it forgot");
+            }
+            Err(error) => {
+                Facts::remove(state.folder());
+                return Err(error);
+            }
+        }
+    }
+    Facts::remove(state.folder());
+    eprintln!("Stopped. `haven up` goes on where this left off.");
+    Ok(())
+}
+
+enum Ended {
+    Stopped,
+    AwsDied(String),
+}
+
+/// Resolves when a stop is asked for before the shop was ready.
+async fn interrupted_early(stop: &CancellationToken, folder: &Path) {
+    stop.cancelled().await;
+    if Facts::read(folder).is_ok_and(|facts| facts.ready) {
+        std::future::pending::<()>().await;
+    }
+}
+
+/// One life of the local AWS and of everything that stands on it.
+async fn session(options: &Up, state: &State, stop: &CancellationToken) -> anyhow::Result<Ended> {
+    eprintln!("Brew Haven is starting (state in {})", state.folder().display());
+    let phases = Phases::new();
+    let servers = phases
+        .run("starting the database", async {
+            let servers = Servers::start(options, state).await?;
+            let line = servers.describe();
+            Ok((servers, line))
+        })
+        .await?;
+    let started = start_on(&phases, options, state, &servers).await;
+    let (mut emulator, keeper) = match started {
+        Ok(started) => started,
+        Err(error) => {
+            servers.stop().await;
+            return Err(error);
+        }
+    };
+    let ended = tokio::select! {
+        () = stop.cancelled() => Ended::Stopped,
+        how = emulator.died() => Ended::AwsDied(how),
+    };
+    // Consumers first, then what they consume from.
+    keeper.stop().await;
+    if matches!(ended, Ended::Stopped) && !emulator.stop().await {
+        eprintln!("  the local AWS had to be killed: what it kept since its last clean stop is repaired at the next start");
+    }
+    servers.stop().await;
+    Ok(ended)
+}
+
+async fn start_on(
+    phases: &Phases,
+    options: &Up,
+    state: &State,
+    servers: &Servers,
+) -> anyhow::Result<(Emulator, Keeper)> {
+    let program = phases
+        .run("installing the local AWS (once, some 20 s)", async {
+            let (program, installed) = python::ensure(&python::folder(state.folder())).await?;
+            Ok((program, if installed { "Python environment made" } else { "Python environment found" }.to_owned()))
+        })
+        .await?;
+    let emulator = phases
+        .run("starting the local AWS", async {
+            let emulator = Emulator::start(&program, state, servers.redis_url.as_deref()).await?;
+            let line = format!("local AWS at {}", emulator.endpoint);
+            Ok((emulator, line))
+        })
+        .await?;
+    match start_roles(phases, options, state, servers, &emulator).await {
+        Ok(keeper) => Ok((emulator, keeper)),
+        Err(error) => {
+            emulator.stop().await;
+            Err(error)
+        }
+    }
+}
+
+async fn start_roles(
+    phases: &Phases,
+    options: &Up,
+    state: &State,
+    servers: &Servers,
+    emulator: &Emulator,
+) -> anyhow::Result<Keeper> {
+    let clients = aws::Aws::local(&emulator.endpoint, &emulator.region).await;
+    let environment = blueprint::Environment::local();
+    phases
+        .run("deploying the stacks", async {
+            let deployed = provision::deploy(&clients.target(environment.clone()), &provision::Reporter::quiet()).await?;
+            Ok(((), deployed.summary()))
+        })
+        .await?;
+    let addresses = clients.addresses(ENVIRONMENT).await?;
+    let secrets = clients.secrets(ENVIRONMENT).await?;
+    phases
+        .run("bringing the schema up to date", async {
+            let report = migrations::migrate(&servers.database_url).await.context("bring the schema up to date")?;
+            let line = match report.applied.len() {
+                0 => "schema up to date".to_owned(),
+                count => format!("{count} migrations applied"),
+            };
+            Ok(((), line))
+        })
+        .await?;
+    let store = worker::stores::Store::connect(&servers.database_url).await?;
+    let stock = clients.stock(&addresses)?;
+    phases
+        .run("filling the shelves", async {
+            clients.set_time_to_live(&addresses).await;
+            let (added, all) = seed::seed(&stock, &worker::stores::SystemSource).await?;
+            let repaired = repair::repair(&store, &stock, &worker::stores::SystemSource).await?;
+            let menu = if added == 0 { format!("menu of {all} products") } else { format!("menu of {all} products, {added} new") };
+            Ok(((), repaired.describe(menu)))
+        })
+        .await?;
+    drop(store);
+
+    phases
+        .run("starting the roles", async {
+            let (keeper, facts) = start_processes(options, state, servers, emulator, &addresses, &secrets)?;
+            let line = format!("payment gateway and {} roles ready", ROLES.len());
+            wait_until_ready(&facts, state).await?;
+            announce_ready(&facts, state.folder(), phases.elapsed())?;
+            Ok((keeper, line))
+        })
+        .await
+}
+
+/// The facts are written again whenever a process starts or dies.
+type Shared = Arc<Mutex<Facts>>;
+
+fn start_processes(
+    options: &Up,
+    state: &State,
+    servers: &Servers,
+    emulator: &Emulator,
+    addresses: &HashMap<String, String>,
+    secrets: &HashMap<&'static str, String>,
+) -> anyhow::Result<(Keeper, Shared)> {
+    let executable = std::env::current_exe().context("find the haven executable")?;
+    let storefront = format!("http://127.0.0.1:{}", options.port);
+    let payment_port = free_port()?;
+    let secret = |slug: &str| secrets.get(slug).cloned().with_context(|| format!("the secret {slug} was not deployed"));
+    let signing_key = secret(SIGNING_KEY.slug)?;
+
+    let mut names = vec![(GATEWAY, format!("http://127.0.0.1:{payment_port}"))];
+    for role in ROLES {
+        names.push((role.slug, format!("http://127.0.0.1:{}", free_port()?)));
+    }
+    let facts = Facts {
+        storefront: storefront.clone(),
+        aws_endpoint: emulator.endpoint.clone(),
+        region: emulator.region.clone(),
+        database_url: servers.database_url.clone(),
+        redis_url: servers.redis_url.clone(),
+        payment_url: format!("http://127.0.0.1:{payment_port}"),
+        staff_token: staff::token(&signing_key, "local staff", "staff", staff::A_YEAR),
+        roles: names
+            .iter()
+            .map(|(name, health)| RoleFacts { name: (*name).to_owned(), pid: 0, health: health.clone() })
+            .collect(),
+        pid: std::process::id(),
+        aws_pid: emulator.pid(),
+        ready: false,
+    };
+    let facts: Shared = Arc::new(Mutex::new(facts));
+
+    let changed = Arc::new(Notify::new());
+    let mut keeper = Keeper::new({
+        let changed = changed.clone();
+        move || changed.notify_one()
+    });
+    keep_facts_current(facts.clone(), keeper.pids(), changed, state.folder().to_owned());
+
+    let mut keep = |name: &'static str, environment: BTreeMap<String, String>, stop_within: Duration| {
+        let program = Program {
+            name: name.to_owned(),
+            path: executable.clone(),
+            arguments: vec!["role".to_owned(), name.to_owned()],
+            environment,
+            stop_within,
+        };
+        let folder = state.folder().to_owned();
+        keeper.keep(program, move || State::log_in(&folder, name));
+    };
+    let gateway = BTreeMap::from(
+        [
+            ("PAYMENT_BIND", format!("127.0.0.1:{payment_port}")),
+            ("PAYMENT_LEDGER", state.path("payment-ledger.jsonl").display().to_string()),
+            ("PAYMENT_WEBHOOK_URL", format!("{storefront}/webhooks/payment")),
+            (PAYMENT_WEBHOOK.variable, secret(PAYMENT_WEBHOOK.slug)?),
+        ]
+        .map(|(key, value)| (key.to_owned(), value)),
+    );
+    keep(GATEWAY, common(gateway), Duration::from_secs(10));
+    for (role, (_, health)) in ROLES.iter().zip(&names[1..]) {
+        let mut environment = common(sdk_environment(&emulator.endpoint, &emulator.region));
+        let mut set = |key: &str, value: String| environment.insert(key.to_owned(), value);
+        set("HAVEN_ENV", ENVIRONMENT.to_owned());
+        set("HAVEN_HEALTH_BIND", health.trim_start_matches("http://").to_owned());
+        set("HAVEN_PUBLIC_URL", storefront.clone());
+        set("DATABASE_URL", servers.database_url.clone());
+        if let (true, Some(url)) = (role.cache, &servers.redis_url) {
+            set("REDIS_URL", url.clone());
+        }
+        if role.gateway {
+            set("PAYMENT_URL", format!("http://127.0.0.1:{payment_port}"));
+        }
+        if role.public {
+            set("HAVEN_BIND", format!("127.0.0.1:{}", options.port));
+        }
+        for name in role.secrets {
+            set(name.variable, secret(name.slug)?);
+        }
+        for address in role.addresses() {
+            let variable = address.variable();
+            let value = addresses.get(&variable);
+            set(&variable, value.cloned().with_context(|| format!("{variable} was not deployed"))?);
+        }
+        keep(role.slug, environment, role.stop_timeout());
+    }
+    debug_assert!(SECRETS.iter().all(|name| secrets.contains_key(name.slug)));
+    Ok((keeper, facts))
+}
+
+/// What every process of ours may see of our own environment.
+fn common(mut environment: BTreeMap<String, String>) -> BTreeMap<String, String> {
+    for key in ["PATH", "HAVEN_LOG", "RUST_BACKTRACE", "TMPDIR"] {
+        if let Ok(value) = std::env::var(key) {
+            environment.insert(key.to_owned(), value);
+        }
+    }
+    // Its standard input ends with us, and then so does it.
+    environment.insert("HAVEN_STOP_ON_STDIN_END".to_owned(), "1".to_owned());
+    environment
+}
+
+fn keep_facts_current(
+    facts: Shared,
+    pids: Arc<Mutex<BTreeMap<String, u32>>>,
+    changed: Arc<Notify>,
+    folder: std::path::PathBuf,
+) {
+    tokio::spawn(async move {
+        loop {
+            changed.notified().await;
+            let pids = pids.lock().unwrap_or_else(PoisonError::into_inner).clone();
+            let mut facts = facts.lock().unwrap_or_else(PoisonError::into_inner);
+            for role in &mut facts.roles {
+                role.pid = pids.get(&role.name).copied().unwrap_or_default();
+            }
+            if let Err(error) = facts.write(&folder) {
+                eprintln!("  {error:#}");
+            }
+        }
+    });
+}
+
+async fn wait_until_ready(facts: &Shared, state: &State) -> anyhow::Result<()> {
+    let roles = facts.lock().unwrap_or_else(PoisonError::into_inner).roles.clone();
+    let client =
+        reqwest::Client::builder().no_proxy().timeout(Duration::from_secs(2)).build().context("an HTTP client")?;
+    let mut waiting: Vec<_> = roles.iter().collect();
+    let begun = std::time::Instant::now();
+    while begun.elapsed() < READY_WITHIN {
+        let mut still = Vec::new();
+        for role in waiting {
+            let path = if role.name == GATEWAY { contract::HEALTH_PATH } else { contract::READY_PATH };
+            let answer = client.get(format!("{}{path}", role.health)).send().await;
+            if !answer.is_ok_and(|answer| answer.status().is_success()) {
+                still.push(role);
+            }
+        }
+        if still.is_empty() {
+            return Ok(());
+        }
+        waiting = still;
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    let names: Vec<_> = waiting.iter().map(|role| role.name.as_str()).collect();
+    let logs = state.path("logs");
+    bail!("not ready after {} s: {}; read {}", READY_WITHIN.as_secs(), names.join(", "), logs.display())
+}
+
+fn announce_ready(facts: &Shared, folder: &Path, took: Duration) -> anyhow::Result<()> {
+    let mut facts = facts.lock().unwrap_or_else(PoisonError::into_inner);
+    facts.ready = true;
+    facts.write(folder)?;
+    println!("\nReady after {:.1} s.\n", took.as_secs_f64());
+    println!("  The shop         {}", facts.storefront);
+    println!("  The bar          {}/staff   (sign in with the staff token)", facts.storefront);
+    println!("  Staff token      {}", facts.staff_token);
+    println!("  E-mails sent     {}/_ministack/ses/messages", facts.aws_endpoint);
+    println!("  API              {}/openapi.json", facts.storefront);
+    println!("  Local AWS        {}", facts.aws_endpoint);
+    println!("\nTry this next:");
+    println!("  - order a flat white in the shop, and watch it reach the bar");
+    println!("  - kill a worker while an order is on its way:  kill -9 $(pgrep -f 'role order-worker')");
+    println!("  - see the stacks, roles and queues:            haven status");
+    println!("\nCtrl-C stops everything; nothing is lost.");
+    Ok(())
+}
+
+/// Starts itself again in the background, and returns when the shop is ready or could not be started.
+async fn detach(options: &Up) -> anyhow::Result<()> {
+    // Fails early, and in the foreground, where the state folder cannot be used.
+    let state = State::open(&options.state)?;
+    let log_path = state.path("logs/up.log");
+    let log = state.log("up")?;
+    let begins_at = log.metadata().map(|log| log.len()).unwrap_or_default();
+    let folder = state.folder().to_owned();
+    Facts::remove(&folder);
+    drop(state);
+
+    let arguments: Vec<_> = std::env::args_os().skip(1).filter(|argument| argument != "--detach").collect();
+    let errors = log.try_clone().context("use one log twice")?;
+    let mut child = tokio::process::Command::new(std::env::current_exe().context("find the haven executable")?)
+        .args(arguments)
+        .stdin(Stdio::null())
+        .stdout(log)
+        .stderr(errors)
+        .process_group(0)
+        .spawn()
+        .context("start haven in the background")?;
+    let said = || {
+        let bytes = std::fs::read(&log_path).unwrap_or_default();
+        let from = usize::try_from(begins_at).unwrap_or_default().min(bytes.len());
+        String::from_utf8_lossy(&bytes[from..]).into_owned()
+    };
+    loop {
+        if let Some(status) = child.try_wait().context("watch haven in the background")? {
+            bail!("it ended while starting ({status}):\n{}", said().trim());
+        }
+        if Facts::read(&folder).is_ok_and(|facts| facts.ready) {
+            print!("{}", said());
+            println!("Running in the background; stop it with: haven down --state {}", options.state.display());
+            return Ok(());
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+}
+
+/// `haven down`: asks whoever holds the state folder to stop, and waits until it has.
+pub async fn down(folder: &Path) -> anyhow::Result<()> {
+    let facts = match Facts::read(folder) {
+        Ok(facts) => facts,
+        Err(_) if !State::is_used(folder) => {
+            println!("Nothing runs on {}.", folder.display());
+            return Ok(());
+        }
+        Err(error) => return Err(error.context("it is still starting: wait, or stop it with Ctrl-C where it was started")),
+    };
+    if State::is_used(folder) {
+        children::signal(facts.pid, Signal::TERM);
+        /// The longest drain, the local AWS's own stop, and some air.
+        const STOPPED_WITHIN: Duration = Duration::from_secs(90);
+        let begun = std::time::Instant::now();
+        while State::is_used(folder) {
+            if begun.elapsed() > STOPPED_WITHIN {
+                bail!("process {} has not stopped after {} s", facts.pid, STOPPED_WITHIN.as_secs());
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    } else {
+        end_leftovers(folder).await;
+    }
+    println!("Stopped. `haven up` goes on where this left off.");
+    Ok(())
+}
+
+/// Ends what a killed `haven up` left behind. Only processes that are still what they were when it wrote them down.
+async fn end_leftovers(folder: &Path) {
+    let Ok(facts) = Facts::read(folder) else { return };
+    let roles = facts.roles.iter().map(|role| (role.pid, format!("role\0{}", role.name)));
+    let aws = facts.aws_pid.map(|pid| (pid, "ministack".to_owned()));
+    let left: Vec<u32> = roles.chain(aws).filter(|(pid, mark)| is_running(*pid, mark)).map(|(pid, _)| pid).collect();
+    for pid in &left {
+        children::signal(*pid, Signal::TERM);
+    }
+    for pid in left {
+        let begun = std::time::Instant::now();
+        while is_running(pid, "") {
+            if begun.elapsed() > Duration::from_secs(30) {
+                children::signal(pid, Signal::KILL);
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    }
+    Facts::remove(folder);
+}
+
+/// Whether the process is there, and its command line has the mark in it.
+fn is_running(pid: u32, mark: &str) -> bool {
+    pid != 0
+        && std::fs::read(format!("/proc/{pid}/cmdline"))
+            .is_ok_and(|line| !line.is_empty() && String::from_utf8_lossy(&line).contains(mark))
+}
+
+/// Whether a role of this name exists, for a clear error before anything is configured.
+pub fn known_role(name: &str) -> bool {
+    name == GATEWAY || Role::by_slug(name).is_some()
+}

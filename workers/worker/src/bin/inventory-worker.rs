@@ -1,0 +1,7 @@
+//! The `inventory-worker` service.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    worker::main(&contract::role::INVENTORY_WORKER)
+}

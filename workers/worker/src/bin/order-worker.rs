@@ -1,0 +1,7 @@
+//! The `order-worker` service.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    worker::main(&contract::role::ORDER_WORKER)
+}

@@ -1,0 +1,7 @@
+//! The `storefront` service.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    worker::main(&contract::role::STOREFRONT)
+}

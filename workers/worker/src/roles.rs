@@ -1,0 +1,175 @@
+//! One file a role.
+
+mod inventory;
+mod notification;
+mod order;
+mod outbox_relay;
+mod payment;
+mod storefront;
+mod sweeper;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context as _, bail};
+use app::inbox::{Delivery, Settlement};
+use app::ports::Unavailable;
+use app::ports::orders::{Applied, Change, OrderStore};
+use app::use_cases::run_saga::Apply;
+use app::use_cases::{Handled, Maker};
+use chassis::health::{self, Health};
+use chassis::{GroupCommit, Metrics, Process};
+use contract::messages::Envelope;
+use contract::metric::Metric;
+use contract::queue::Queue;
+use contract::role;
+use contract::role::Role;
+
+use crate::VERSION;
+use crate::aws::Aws;
+use crate::config::Config;
+use crate::stores::Store;
+
+/// What every role's wiring starts from.
+struct Wiring {
+    role: &'static Role,
+    config: Config,
+    process: Process,
+    aws: Aws,
+    store: Store,
+}
+
+/// Runs the role until it is asked to stop.
+pub async fn run(role: &'static Role, config: Config) -> anyhow::Result<()> {
+    let process = Process {
+        metrics: Metrics::new(),
+        health: Health::new(role.slug, VERSION),
+        shutdown: chassis::run::shutdown_signal().context("listen for signals")?,
+        drain: role.drain,
+    };
+    // Answers before anything is reachable: alive, not ready, and why.
+    process.health.expect("database");
+    let bind = config.health_bind;
+    health::serve(bind, process.health.clone(), process.metrics.clone(), process.shutdown.clone())
+        .await
+        .with_context(|| format!("serve health on {bind}"))?;
+    let aws = Aws::connect(&config, process.metrics.clone()).await;
+    let metrics = aws.send_metrics(role.slug, &config.aws, &process);
+    let Some(store) = database(&config, &process).await else { return Ok(()) };
+    watch_database(store.clone(), process.clone());
+    let wiring = Wiring { role, config, process: process.clone(), aws, store };
+    let ran = match role.slug {
+        slug if slug == role::STOREFRONT.slug => storefront::run(wiring).await,
+        slug if slug == role::OUTBOX_RELAY.slug => outbox_relay::run(wiring).await,
+        slug if slug == role::ORDER_WORKER.slug => order::run(wiring).await,
+        slug if slug == role::PAYMENT_WORKER.slug => payment::run(wiring).await,
+        slug if slug == role::INVENTORY_WORKER.slug => inventory::run(wiring).await,
+        slug if slug == role::NOTIFICATION_WORKER.slug => notification::run(wiring).await,
+        slug if slug == role::SWEEPER.slug => sweeper::run(wiring).await,
+        slug => bail!("there is no role {slug}"),
+    };
+    // The last minute's numbers.
+    process.shutdown.cancel();
+    let _ = metrics.await;
+    ran
+}
+
+/// Waits for the database instead of dying without it: a service that starts before its database becomes ready later.
+/// `None` when it is asked to stop meanwhile.
+async fn database(config: &Config, process: &Process) -> Option<Store> {
+    let mut pause = Duration::from_millis(200);
+    loop {
+        let stopped = process.shutdown.cancelled();
+        match Store::connect(config.database_url.expose()).await {
+            Ok(store) => {
+                process.health.up("database");
+                return Some(store);
+            }
+            Err(error) => {
+                process.health.down("database", error.to_string());
+                tracing::warn!(error = %error, "The database cannot be reached yet");
+            }
+        }
+        tokio::select! {
+            () = tokio::time::sleep(pause) => {}
+            () = stopped => return None,
+        }
+        pause = (pause * 2).min(Duration::from_secs(5));
+    }
+}
+
+/// Readiness follows the database.
+fn watch_database(store: Store, process: Process) {
+    const EVERY: Duration = Duration::from_secs(5);
+    tokio::spawn(async move {
+        loop {
+            tokio::select! {
+                () = tokio::time::sleep(EVERY) => {}
+                () = process.shutdown.cancelled() => return,
+            }
+            match store.oldest_unpublished().await {
+                Ok(_) => process.health.up("database"),
+                Err(error) => process.health.down("database", error.to_string()),
+            }
+        }
+    });
+}
+
+/// Changes of messages that are handled at once share a transaction.
+#[derive(Clone)]
+struct Applier(GroupCommit<Change, Result<Applied, Unavailable>>);
+
+impl Applier {
+    /// Changes in one transaction at most: five receives' worth.
+    const MAX: usize = 50;
+
+    fn new(store: Store) -> Self {
+        Self(GroupCommit::start(Applier::MAX, move |changes: Vec<Change>| {
+            let store = store.clone();
+            async move { store.apply(&changes).await }
+        }))
+    }
+}
+
+impl Apply for Applier {
+    async fn apply_one(&self, change: Change) -> Result<Applied, Unavailable> {
+        self.0.submit(change).await.unwrap_or_else(|lost| Err(Unavailable::new("orders", lost)))
+    }
+}
+
+/// Reads a delivery, or parks it: a body that cannot be read today cannot be read tomorrow.
+fn decode(delivery: &Delivery) -> Result<Envelope, Settlement> {
+    let envelope = Envelope::decode(&delivery.body).map_err(|error| Settlement::Park { reason: error.to_string() })?;
+    if let Some(order_id) = envelope.order_id {
+        tracing::Span::current().record("order.id", order_id.to_string());
+    }
+    Ok(envelope)
+}
+
+/// Logs what is worth a line, counts duplicates, and gives the queue its answer.
+fn settle(handled: Handled, queue: &'static Queue, metrics: &Metrics) -> Settlement {
+    if handled.duplicate {
+        metrics.count(Metric::DuplicateDeliveries, &[queue.slug], 1);
+    }
+    handled.settlement
+}
+
+/// Who makes messages here, in the trace of what is being handled.
+fn maker(role: &'static Role) -> Maker {
+    Maker { role: role.slug, version: VERSION, traceparent: chassis::trace::current() }
+}
+
+/// Runs until shutdown, every so often.
+async fn every(period: Duration, process: &Process, work: impl AsyncFn()) {
+    loop {
+        tokio::select! {
+            () = tokio::time::sleep(period) => work().await,
+            () = process.shutdown.cancelled() => return,
+        }
+    }
+}
+
+/// The parts of a queue's consumer, by name.
+fn inbox(wiring: &Wiring, queue: &'static Queue) -> anyhow::Result<Arc<adapter_aws::SqsInbox>> {
+    wiring.aws.inbox(queue, &wiring.config.addresses).map(Arc::new)
+}

@@ -1,0 +1,58 @@
+//! `notification-worker`: e-mails to customers and staff.
+
+use std::sync::Arc;
+
+use adapter_aws::{ParameterReader, SesMailer};
+use app::inbox::{Delivery, Settlement};
+use app::ports::Source as _;
+use app::use_cases::notify::notify;
+use chassis::{Handler, Metrics};
+use contract::metric::Metric;
+use contract::parameter::EMAIL_ENABLED;
+use contract::queue::NOTIFICATIONS;
+
+use super::{Wiring, decode, inbox, settle};
+use crate::mail::Words;
+use crate::stores::{Store, SystemSource};
+
+pub async fn run(wiring: Wiring) -> anyhow::Result<()> {
+    let inbox = inbox(&wiring, &NOTIFICATIONS)?;
+    let words = Words { public_url: wiring.config.public_url.clone(), staff_mail: wiring.config.staff_mail.clone() };
+    let handler = Herald {
+        mailer: wiring.aws.mailer(&wiring.config.mail_from),
+        parameters: wiring.aws.parameters(&wiring.config.aws.environment),
+        words,
+        store: wiring.store,
+        metrics: wiring.process.metrics.clone(),
+    };
+    chassis::consume(inbox, &NOTIFICATIONS, wiring.role.concurrency, Arc::new(handler), wiring.process).await;
+    Ok(())
+}
+
+struct Herald {
+    store: Store,
+    mailer: SesMailer,
+    parameters: ParameterReader,
+    words: Words,
+    metrics: Metrics,
+}
+
+impl Handler for Herald {
+    async fn handle(&self, delivery: &Delivery) -> Settlement {
+        let envelope = match decode(delivery) {
+            Ok(envelope) => envelope,
+            Err(settlement) => return settlement,
+        };
+        let enabled = self.parameters.get(&EMAIL_ENABLED).await != "false";
+        let told = notify(&self.store, &self.mailer, &self.words, &SystemSource, enabled, &envelope).await;
+        if told.sent {
+            self.metrics.count(Metric::NotificationsSent, &["email"], 1);
+            let delay = (SystemSource.now() - envelope.occurred_at).as_seconds_f64();
+            self.metrics.observe(Metric::NotificationDelay, &[], delay.max(0.0));
+        }
+        if told.failed {
+            self.metrics.count(Metric::NotificationsFailed, &["email"], 1);
+        }
+        settle(told.handled, &NOTIFICATIONS, &self.metrics)
+    }
+}

@@ -1,0 +1,46 @@
+//! `payment-worker`: charges and refunds.
+
+use std::sync::Arc;
+
+use app::inbox::{Delivery, Settlement};
+use app::use_cases::pay::pay;
+use chassis::{Handler, Metrics};
+use contract::queue::PAYMENTS;
+use contract::role::Role;
+
+use super::{Applier, Wiring, decode, inbox, maker, settle};
+use crate::http_gateway::HttpGateway;
+use crate::stores::{Store, SystemSource};
+
+pub async fn run(wiring: Wiring) -> anyhow::Result<()> {
+    let inbox = inbox(&wiring, &PAYMENTS)?;
+    let handler = Cashier {
+        role: wiring.role,
+        gateway: HttpGateway::new(&wiring.config.payment_url)?,
+        applier: Applier::new(wiring.store.clone()),
+        store: wiring.store,
+        metrics: wiring.process.metrics.clone(),
+    };
+    chassis::consume(inbox, &PAYMENTS, wiring.role.concurrency, Arc::new(handler), wiring.process).await;
+    Ok(())
+}
+
+struct Cashier {
+    role: &'static Role,
+    store: Store,
+    applier: Applier,
+    gateway: HttpGateway,
+    metrics: Metrics,
+}
+
+impl Handler for Cashier {
+    async fn handle(&self, delivery: &Delivery) -> Settlement {
+        let envelope = match decode(delivery) {
+            Ok(envelope) => envelope,
+            Err(settlement) => return settlement,
+        };
+        let maker = maker(self.role);
+        let handled = pay(&self.store, &self.applier, &self.gateway, &SystemSource, &maker, &envelope).await;
+        settle(handled, &PAYMENTS, &self.metrics)
+    }
+}
