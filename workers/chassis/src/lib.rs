@@ -1,1 +1,21 @@
-//! chassis
+//! What any long-running process needs: a consume loop, configuration, telemetry, metrics, health, a clean stop.
+//!
+//! Knows nothing of coffee, and neither SQS nor SQL: queues come in through [`app::inbox::Inbox`], everything else is an
+//! argument. The only place that reads the process's environment, listens to its signals, or draws random numbers.
+
+pub mod chance;
+pub mod config;
+pub mod consume;
+pub mod emf;
+pub mod group_commit;
+pub mod health;
+pub mod metrics;
+pub mod run;
+pub mod telemetry;
+pub mod trace;
+
+pub use consume::{Handler, consume};
+pub use group_commit::GroupCommit;
+pub use health::Health;
+pub use metrics::Metrics;
+pub use run::{EX_USAGE, Process};

@@ -13,7 +13,7 @@ pub struct Parameter {
 
 pub const MAX_QUEUE_SIZE: Parameter = Parameter {
     key: "order/max_queue_size",
-    about: "Orders that may wait for the bar before new ones are turned away",
+    about: "Orders that may wait to be confirmed before new ones are turned away",
     default: "1000",
     pattern: "^[0-9]{1,6}$",
 };

@@ -1,0 +1,514 @@
+//! `OrderStore` on SQLite.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use app::ports::Unavailable;
+use app::ports::orders::{
+    Applied, Change, Due, KeyUse, NewOrder, OrderChange, OrderFilter, OrderStore, OutboxRow, Payment, PaymentChange,
+    PaymentKind, PaymentState, Placement, StoredOrder,
+};
+use contract::messages::Envelope;
+use domain::Timestamp;
+use domain::ids::{LocationId, OrderId, TenantId};
+use domain::order::{HistoryEntry, Order};
+use sqlx::{Acquire as _, Sqlite, SqliteConnection, Transaction};
+
+use crate::rows::{HistoryRow, ItemRow, OrderRow, PaymentRow, order_id, state, text_of, time_of};
+use crate::{SqliteStore, unavailable};
+
+/// How often another process's writes are looked for. A look costs some microseconds.
+const WATCH_EVERY: Duration = Duration::from_millis(15);
+/// A relay that died gives its rows back after so long.
+const CLAIM: Duration = Duration::from_secs(10);
+/// Numbers taken at once, so that not every order pays for a write of its own. The rest is lost at a restart.
+const NUMBERS: u64 = 10;
+/// Orders listed at once.
+const LIST_MAX: u32 = 200;
+
+/// Numbers taken and not given out yet, by location.
+pub type Numbers = HashMap<(String, String), std::ops::Range<u64>>;
+
+const ORDER_COLUMNS: &str = "order_id, tenant_id, location_id, order_number, order_type, customer_name, customer_phone, \
+    customer_email, special_instructions, pickup_at, subtotal_minor, tax_minor, total_minor, currency, state, status, \
+    version, reason, session_hash, tracking_token, created_at, updated_at";
+
+impl SqliteStore {
+    /// The file's write lock, from the start.
+    async fn write(&self) -> Result<Transaction<'_, Sqlite>, sqlx::Error> {
+        self.writer.begin_with("BEGIN IMMEDIATE").await
+    }
+
+    async fn committed(&self, transaction: Transaction<'_, Sqlite>) -> Result<(), sqlx::Error> {
+        transaction.commit().await?;
+        self.written.notify_waiters();
+        Ok(())
+    }
+
+    async fn place_all(&self, orders: &[NewOrder]) -> Result<Vec<Placement>, sqlx::Error> {
+        let mut transaction = self.write().await?;
+        let mut placed = Vec::with_capacity(orders.len());
+        for new in orders {
+            placed.push(place_one(&mut transaction, new).await?);
+        }
+        self.committed(transaction).await?;
+        Ok(placed)
+    }
+
+    async fn apply_all(&self, changes: &[Change]) -> Result<Vec<Applied>, sqlx::Error> {
+        let mut transaction = self.write().await?;
+        let mut applied = Vec::with_capacity(changes.len());
+        for change in changes {
+            // A point to go back to: one that does not apply leaves nothing behind, and its neighbours stand.
+            let mut point = transaction.begin().await?;
+            let outcome = apply_one(&mut point, change).await?;
+            match outcome {
+                Applied::Applied => point.commit().await?,
+                Applied::Duplicate | Applied::Conflict => point.rollback().await?,
+            }
+            applied.push(outcome);
+        }
+        self.committed(transaction).await?;
+        Ok(applied)
+    }
+
+    async fn with_items(&self, rows: Vec<OrderRow>) -> Result<Vec<StoredOrder>, Unavailable> {
+        const ITEMS: &str = "SELECT order_id, product_id, name, quantity, unit_price_minor FROM order_items
+            WHERE order_id IN (SELECT value FROM json_each(?)) ORDER BY order_id, position";
+        let ids: Vec<_> = rows.iter().map(|row| row.order_id.as_str()).collect();
+        let ids = serde_json::to_string(&ids).map_err(|error| Unavailable::new("orders", error))?;
+        let items: Vec<ItemRow> =
+            sqlx::query_as(ITEMS).bind(ids).fetch_all(&self.readers).await.map_err(unavailable)?;
+        let mut by_order: HashMap<&str, Vec<&ItemRow>> = HashMap::new();
+        for item in &items {
+            by_order.entry(&item.order_id).or_default().push(item);
+        }
+        rows.into_iter()
+            .map(|row| {
+                let items = by_order.remove(row.order_id.as_str()).unwrap_or_default();
+                row.with_items(items.into_iter())
+            })
+            .collect()
+    }
+}
+
+impl OrderStore for SqliteStore {
+    async fn next_number(&self, tenant: &TenantId, location: &LocationId) -> Result<u64, Unavailable> {
+        const TAKE: &str = "UPDATE locations SET next_number = next_number + ? WHERE tenant_id = ? AND location_id = ?
+            RETURNING next_number";
+        let mut numbers = self.numbers.lock().await;
+        let left = numbers.entry((tenant.to_string(), location.to_string())).or_default();
+        if let Some(number) = left.next() {
+            return Ok(number);
+        }
+        let taken: Option<(i64,)> = sqlx::query_as(TAKE)
+            .bind(NUMBERS as i64)
+            .bind(tenant.as_str())
+            .bind(location.as_str())
+            .fetch_optional(&self.writer)
+            .await
+            .map_err(unavailable)?;
+        let (end,) = taken.ok_or_else(|| Unavailable::new("orders", format!("there is no location {location}")))?;
+        let end = u64::try_from(end).unwrap_or_default();
+        *left = end.saturating_sub(NUMBERS)..end;
+        left.next().ok_or_else(|| Unavailable::new("orders", "no number was taken"))
+    }
+
+    async fn place(&self, orders: &[NewOrder]) -> Vec<Result<Placement, Unavailable>> {
+        match (self.place_all(orders).await, orders) {
+            (Ok(placed), _) => placed.into_iter().map(Ok).collect(),
+            (Err(error), [_]) => vec![Err(unavailable(error))],
+            // One of them broke it: each for itself.
+            (Err(_), _) => {
+                let mut each = Vec::with_capacity(orders.len());
+                for new in orders {
+                    let placed = self.place_all(std::slice::from_ref(new)).await;
+                    each.push(placed.map_err(unavailable).and_then(only));
+                }
+                each
+            }
+        }
+    }
+
+    async fn key_use(&self, key_hash: &str) -> Result<Option<KeyUse>, Unavailable> {
+        let mut connection = self.readers.acquire().await.map_err(unavailable)?;
+        key_use(&mut connection, key_hash).await.map_err(unavailable)?.map(into_key_use).transpose()
+    }
+
+    async fn load(&self, order_id: OrderId) -> Result<Option<StoredOrder>, Unavailable> {
+        let select = format!("SELECT {ORDER_COLUMNS} FROM orders WHERE order_id = ?");
+        let row: Option<OrderRow> = sqlx::query_as(sqlx::AssertSqlSafe(select))
+            .bind(order_id.to_string())
+            .fetch_optional(&self.readers)
+            .await
+            .map_err(unavailable)?;
+        Ok(self.with_items(row.into_iter().collect()).await?.pop())
+    }
+
+    async fn history(&self, order_id: OrderId, after_seq: i64) -> Result<Vec<HistoryEntry>, Unavailable> {
+        const SELECT: &str = "SELECT seq, from_status, to_status, step, actor, note, at FROM order_history
+            WHERE order_id = ? AND seq > ? ORDER BY seq";
+        let rows: Vec<HistoryRow> = sqlx::query_as(SELECT)
+            .bind(order_id.to_string())
+            .bind(after_seq)
+            .fetch_all(&self.readers)
+            .await
+            .map_err(unavailable)?;
+        rows.into_iter().map(HistoryRow::into_entry).collect()
+    }
+
+    async fn list(&self, filter: &OrderFilter) -> Result<Vec<Order>, Unavailable> {
+        // UUIDv7: newest first is greatest first.
+        let select = format!(
+            "SELECT {ORDER_COLUMNS} FROM orders
+             WHERE (?1 IS NULL OR order_id < ?1)
+               AND (?2 = '[]' OR status IN (SELECT value FROM json_each(?2)))
+             ORDER BY order_id DESC LIMIT ?3"
+        );
+        let statuses: Vec<_> = filter.statuses.iter().map(|status| status.code()).collect();
+        let statuses = serde_json::to_string(&statuses).map_err(|error| Unavailable::new("orders", error))?;
+        let rows: Vec<OrderRow> = sqlx::query_as(sqlx::AssertSqlSafe(select))
+            .bind(filter.before.map(|before| before.to_string()))
+            .bind(statuses)
+            .bind(i64::from(filter.limit.clamp(1, LIST_MAX)))
+            .fetch_all(&self.readers)
+            .await
+            .map_err(unavailable)?;
+        Ok(self.with_items(rows).await?.into_iter().map(|stored| stored.order).collect())
+    }
+
+    async fn pending_orders(&self) -> Result<u64, Unavailable> {
+        let (count,): (i64,) = sqlx::query_as("SELECT count(*) FROM orders WHERE status = 'pending'")
+            .fetch_one(&self.readers)
+            .await
+            .map_err(unavailable)?;
+        Ok(u64::try_from(count).unwrap_or_default())
+    }
+
+    async fn payment(&self, order_id: OrderId, kind: PaymentKind) -> Result<Option<Payment>, Unavailable> {
+        const SELECT: &str = "SELECT amount_minor, currency, state, token, charge_id, reason FROM payments
+            WHERE order_id = ? AND kind = ?";
+        let row: Option<PaymentRow> = sqlx::query_as(SELECT)
+            .bind(order_id.to_string())
+            .bind(kind.code())
+            .fetch_optional(&self.readers)
+            .await
+            .map_err(unavailable)?;
+        row.map(|row| row.into_payment(order_id, kind)).transpose()
+    }
+
+    async fn apply(&self, changes: &[Change]) -> Vec<Result<Applied, Unavailable>> {
+        match (self.apply_all(changes).await, changes) {
+            (Ok(applied), _) => applied.into_iter().map(Ok).collect(),
+            (Err(error), [_]) => vec![Err(unavailable(error))],
+            (Err(_), _) => {
+                let mut each = Vec::with_capacity(changes.len());
+                for change in changes {
+                    let applied = self.apply_all(std::slice::from_ref(change)).await;
+                    each.push(applied.map_err(unavailable).and_then(only));
+                }
+                each
+            }
+        }
+    }
+
+    async fn outbox(&self, limit: u32) -> Result<Vec<OutboxRow>, Unavailable> {
+        // Looked at before it is claimed: an empty outbox must not cost a write.
+        const ANY: &str = "SELECT EXISTS (SELECT 1 FROM outbox WHERE published_at IS NULL)";
+        // Nothing of an order while an earlier message of it is in somebody else's hands.
+        const CLAIM_ROWS: &str = "UPDATE outbox SET claimed_by = ?1, claimed_until = ?2 WHERE id IN (
+                SELECT id FROM outbox AS mine
+                WHERE published_at IS NULL AND (claimed_by IS NULL OR claimed_by = ?1 OR claimed_until < ?3)
+                  AND NOT EXISTS (SELECT 1 FROM outbox AS earlier
+                      WHERE earlier.published_at IS NULL AND earlier.order_id = mine.order_id AND earlier.id < mine.id
+                        AND earlier.claimed_by <> ?1 AND earlier.claimed_until >= ?3)
+                ORDER BY id LIMIT ?4)
+            RETURNING id, envelope, created_at";
+        let (any,): (bool,) = sqlx::query_as(ANY).fetch_one(&self.readers).await.map_err(unavailable)?;
+        if !any {
+            return Ok(Vec::new());
+        }
+        let now = Timestamp::now_utc();
+        let mut rows: Vec<(i64, String, String)> = sqlx::query_as(CLAIM_ROWS)
+            .bind(self.claimant.to_string())
+            .bind(text_of(now + CLAIM))
+            .bind(text_of(now))
+            .bind(i64::from(limit))
+            .fetch_all(&self.writer)
+            .await
+            .map_err(unavailable)?;
+        rows.sort_by_key(|(id, _, _)| *id);
+        rows.into_iter()
+            .map(|(id, envelope, created_at)| {
+                let envelope = Envelope::decode(&envelope).map_err(|error| Unavailable::new("outbox", error))?;
+                Ok(OutboxRow { id, envelope, created_at: time_of(&created_at)? })
+            })
+            .collect()
+    }
+
+    async fn mark_published(&self, ids: &[i64], at: Timestamp) -> Result<(), Unavailable> {
+        const MARK: &str = "UPDATE outbox SET published_at = ?, claimed_by = NULL, claimed_until = NULL
+            WHERE id IN (SELECT value FROM json_each(?))";
+        let ids = serde_json::to_string(ids).map_err(|error| Unavailable::new("orders", error))?;
+        sqlx::query(MARK).bind(text_of(at)).bind(ids).execute(&self.writer).await.map_err(unavailable)?;
+        Ok(())
+    }
+
+    async fn oldest_unpublished(&self) -> Result<Option<Timestamp>, Unavailable> {
+        const OLDEST: &str = "SELECT created_at FROM outbox WHERE published_at IS NULL ORDER BY id LIMIT 1";
+        let row: Option<(String,)> = sqlx::query_as(OLDEST).fetch_optional(&self.readers).await.map_err(unavailable)?;
+        row.map(|(created_at,)| time_of(&created_at)).transpose()
+    }
+
+    async fn outbox_changed(&self, at_most: Duration) {
+        let written = self.written.notified();
+        let mut watcher = self.watcher.lock().await;
+        let by_others = async {
+            let before = data_version(&mut watcher).await;
+            // A file that cannot be read has changed, for all we know.
+            while before.is_some() && data_version(&mut watcher).await == before {
+                tokio::time::sleep(WATCH_EVERY).await;
+            }
+        };
+        tokio::select! {
+            () = written => {}
+            () = by_others => {}
+            () = tokio::time::sleep(at_most) => {}
+        }
+    }
+
+    async fn take_due(&self, now: Timestamp, again_at: Timestamp, limit: u32) -> Result<Vec<Due>, Unavailable> {
+        const ANY: &str = "SELECT EXISTS (SELECT 1 FROM orders WHERE next_action_at <= ?)";
+        const TAKE: &str = "UPDATE orders SET next_action_at = ?1 WHERE order_id IN (
+                SELECT order_id FROM orders WHERE next_action_at <= ?2 ORDER BY next_action_at LIMIT ?3)
+            RETURNING order_id, state, version, created_at";
+        let (any,): (bool,) =
+            sqlx::query_as(ANY).bind(text_of(now)).fetch_one(&self.readers).await.map_err(unavailable)?;
+        if !any {
+            return Ok(Vec::new());
+        }
+        let rows: Vec<(String, String, i64, String)> = sqlx::query_as(TAKE)
+            .bind(text_of(again_at))
+            .bind(text_of(now))
+            .bind(i64::from(limit))
+            .fetch_all(&self.writer)
+            .await
+            .map_err(unavailable)?;
+        rows.into_iter()
+            .map(|(id, code, version, created_at)| {
+                Ok(Due { order_id: order_id(&id)?, state: state(&code)?, version, created_at: time_of(&created_at)? })
+            })
+            .collect()
+    }
+}
+
+fn only<T>(mut answers: Vec<T>) -> Result<T, Unavailable> {
+    answers.pop().ok_or_else(|| Unavailable::new("orders", "no answer"))
+}
+
+async fn data_version(watcher: &mut SqliteConnection) -> Option<i64> {
+    sqlx::query_as("PRAGMA data_version").fetch_one(watcher).await.ok().map(|(version,): (i64,)| version)
+}
+
+type KeyRow = (String, String, Option<String>);
+
+async fn key_use(connection: &mut SqliteConnection, key_hash: &str) -> Result<Option<KeyRow>, sqlx::Error> {
+    const SELECT: &str = "SELECT order_id, request_hash, session_hash FROM orders WHERE idempotency_key_hash = ?";
+    sqlx::query_as(SELECT).bind(key_hash).fetch_optional(connection).await
+}
+
+fn into_key_use((id, request_hash, session_hash): KeyRow) -> Result<KeyUse, Unavailable> {
+    Ok(KeyUse { order_id: order_id(&id)?, request_hash, session_hash })
+}
+
+async fn place_one(connection: &mut SqliteConnection, new: &NewOrder) -> Result<Placement, sqlx::Error> {
+    const ORDER: &str = "INSERT INTO orders (order_id, tenant_id, location_id, order_number, order_type, customer_name,
+            customer_phone, customer_email, special_instructions, pickup_at, subtotal_minor, tax_minor, total_minor,
+            currency, state, status, step, version, reason, session_hash, tracking_token, idempotency_key_hash,
+            request_hash, next_action_at, created_at, updated_at)
+        VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+        ON CONFLICT (idempotency_key_hash) DO NOTHING";
+    const ITEM: &str = "INSERT INTO order_items (order_id, position, product_id, name, quantity, unit_price_minor)
+        VALUES (?, ?, ?, ?, ?, ?)";
+    const CHARGE: &str = "INSERT INTO payments (order_id, kind, amount_minor, currency, state, token, at)
+        VALUES (?, 'charge', ?, ?, ?, ?, ?)";
+    let order = &new.order;
+    let id = order.order_id.to_string();
+    let inserted = sqlx::query(ORDER)
+        .bind(&id)
+        .bind(order.tenant_id.as_str())
+        .bind(order.location_id.as_str())
+        .bind(&order.order_number)
+        .bind(order.order_type.code())
+        .bind(&order.customer.name)
+        .bind(&order.customer.phone)
+        .bind(&order.customer.email)
+        .bind(&order.special_instructions)
+        .bind(order.pickup_at.map(text_of))
+        .bind(order.totals.subtotal.minor)
+        .bind(order.totals.tax.minor)
+        .bind(order.totals.total.minor)
+        .bind(order.totals.total.currency.code())
+        .bind(order.state.code())
+        .bind(order.status.code())
+        .bind(order.state.step().code())
+        .bind(order.version)
+        .bind(&order.reason)
+        .bind(&new.session_hash)
+        .bind(&new.tracking_token)
+        .bind(&new.key_hash)
+        .bind(&new.request_hash)
+        .bind(text_of(new.next_action_at))
+        .bind(text_of(order.created_at))
+        .bind(text_of(order.updated_at))
+        .execute(&mut *connection)
+        .await?;
+    if inserted.rows_affected() == 0 {
+        let used = key_use(connection, &new.key_hash).await?.ok_or(sqlx::Error::RowNotFound)?;
+        return into_key_use(used).map(Placement::KeyUsed).map_err(|error| sqlx::Error::Protocol(error.to_string()));
+    }
+    for (position, item) in order.items.iter().enumerate() {
+        sqlx::query(ITEM)
+            .bind(&id)
+            .bind(position as i64)
+            .bind(item.product_id.as_str())
+            .bind(&item.name)
+            .bind(i64::from(item.quantity.get()))
+            .bind(item.unit_price.minor)
+            .execute(&mut *connection)
+            .await?;
+    }
+    sqlx::query(CHARGE)
+        .bind(&id)
+        .bind(order.totals.total.minor)
+        .bind(order.totals.total.currency.code())
+        .bind(PaymentState::Requested.code())
+        .bind(&new.payment_token)
+        .bind(text_of(order.created_at))
+        .execute(&mut *connection)
+        .await?;
+    add_history(connection, order.order_id, std::slice::from_ref(&new.history)).await?;
+    add_outbox(connection, &new.outbox, order.created_at).await?;
+    Ok(Placement::Placed)
+}
+
+async fn apply_one(connection: &mut SqliteConnection, change: &Change) -> Result<Applied, sqlx::Error> {
+    const INBOX: &str = "INSERT INTO inbox (consumer, event_id, at) VALUES (?, ?, ?) ON CONFLICT DO NOTHING";
+    let taken_in = sqlx::query(INBOX)
+        .bind(change.consumer)
+        .bind(change.event_id.to_string())
+        .bind(text_of(change.at))
+        .execute(&mut *connection)
+        .await?;
+    if taken_in.rows_affected() == 0 {
+        return Ok(Applied::Duplicate);
+    }
+    if let Some(order) = &change.order
+        && !move_order(connection, order, change.at).await?
+    {
+        return Ok(Applied::Conflict);
+    }
+    if let Some(payment) = &change.payment
+        && !change_payment(connection, payment, change.at).await?
+    {
+        return Ok(Applied::Conflict);
+    }
+    add_outbox(connection, &change.outbox, change.at).await?;
+    Ok(Applied::Applied)
+}
+
+/// False when the order is not as it was read.
+async fn move_order(connection: &mut SqliteConnection, change: &OrderChange, at: Timestamp) -> Result<bool, sqlx::Error> {
+    const MOVE: &str = "UPDATE orders SET state = ?, status = ?, step = ?, reason = coalesce(?, reason),
+            next_action_at = ?, version = ?, updated_at = ?
+        WHERE order_id = ? AND version = ?";
+    let version = change.expected_version + change.history.len() as i64;
+    let moved = sqlx::query(MOVE)
+        .bind(change.state.code())
+        .bind(change.status.code())
+        .bind(change.state.step().code())
+        .bind(&change.reason)
+        .bind(change.next_action_at.map(text_of))
+        .bind(version)
+        .bind(text_of(at))
+        .bind(change.order_id.to_string())
+        .bind(change.expected_version)
+        .execute(&mut *connection)
+        .await?;
+    if moved.rows_affected() == 0 {
+        return Ok(false);
+    }
+    add_history(connection, change.order_id, &change.history).await?;
+    Ok(true)
+}
+
+/// False when the payment is not as it was read.
+async fn change_payment(
+    connection: &mut SqliteConnection,
+    change: &PaymentChange,
+    at: Timestamp,
+) -> Result<bool, sqlx::Error> {
+    const ADD: &str = "INSERT INTO payments (order_id, kind, amount_minor, currency, state, token, charge_id, reason, at)
+        VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING";
+    const MOVE: &str = "UPDATE payments SET state = ?, charge_id = ?, reason = ?, at = ?
+        WHERE order_id = ? AND kind = ? AND state = ?";
+    let payment = &change.payment;
+    let query = match change.expected {
+        None => sqlx::query(ADD)
+            .bind(payment.order_id.to_string())
+            .bind(payment.kind.code())
+            .bind(payment.amount.minor)
+            .bind(payment.amount.currency.code())
+            .bind(payment.state.code())
+            .bind(&payment.token)
+            .bind(&payment.charge_id)
+            .bind(&payment.reason)
+            .bind(text_of(at)),
+        Some(expected) => sqlx::query(MOVE)
+            .bind(payment.state.code())
+            .bind(&payment.charge_id)
+            .bind(&payment.reason)
+            .bind(text_of(at))
+            .bind(payment.order_id.to_string())
+            .bind(payment.kind.code())
+            .bind(expected.code()),
+    };
+    Ok(query.execute(connection).await?.rows_affected() == 1)
+}
+
+async fn add_history(
+    connection: &mut SqliteConnection,
+    order_id: OrderId,
+    entries: &[HistoryEntry],
+) -> Result<(), sqlx::Error> {
+    const ADD: &str = "INSERT INTO order_history (order_id, seq, from_status, to_status, step, actor, note, at)
+        VALUES (?, ?, ?, ?, ?, ?, ?, ?)";
+    for entry in entries {
+        sqlx::query(ADD)
+            .bind(order_id.to_string())
+            .bind(entry.seq)
+            .bind(entry.from.map(|status| status.code()))
+            .bind(entry.to.code())
+            .bind(entry.step.code())
+            .bind(&entry.actor)
+            .bind(&entry.note)
+            .bind(text_of(entry.at))
+            .execute(&mut *connection)
+            .await?;
+    }
+    Ok(())
+}
+
+async fn add_outbox(connection: &mut SqliteConnection, messages: &[Envelope], at: Timestamp) -> Result<(), sqlx::Error> {
+    const ADD: &str = "INSERT INTO outbox (kind, order_id, envelope, created_at) VALUES (?, ?, ?, ?)";
+    for envelope in messages {
+        sqlx::query(ADD)
+            .bind(envelope.message.kind().name())
+            .bind(envelope.order_id.map(|id| id.to_string()))
+            .bind(envelope.encode())
+            .bind(text_of(at))
+            .execute(&mut *connection)
+            .await?;
+    }
+    Ok(())
+}

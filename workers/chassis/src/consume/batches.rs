@@ -1,0 +1,194 @@
+//! Deletes and changes of visibility, gathered into calls of ten: ten single calls cost ten times as much.
+
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
+
+use app::inbox::{EntryError, Inbox, QueueError};
+use contract::metric::Metric;
+use contract::queue::{BATCH_MAX, Queue};
+use domain::retry::Backoff;
+use tokio::sync::{mpsc, oneshot};
+use tokio::task::JoinSet;
+use tokio::time::{Instant, sleep_until, timeout, timeout_at};
+
+use super::unless_bug;
+use crate::{Metrics, chance};
+
+/// How long the first entry waits for company: less than a call takes, so nobody notices.
+const LINGER: Duration = Duration::from_millis(5);
+/// Then the entry is left to the lease: the message comes again, which its handler answers with "done before".
+const TRIES: u32 = 4;
+const BETWEEN_TRIES: Backoff = Backoff { base: Duration::from_millis(100), cap: Duration::from_secs(1) };
+/// An SDK call that hangs must not hold up those behind it for ever.
+const CALL_MAX: Duration = Duration::from_secs(10);
+/// Calls of one kind at once. One at a time would cap a consumer at ten messages a round trip.
+const CALLS_MAX: usize = 4;
+/// Entries that wait for a call, and as many that wait for another try; beyond that, lanes wait to settle.
+const WAITING_MAX: usize = 10 * BATCH_MAX;
+
+/// Where settled messages go. The tasks end when it is dropped, after what was sent before.
+pub(super) struct Batches {
+    deletes: mpsc::Sender<Request<String>>,
+    hides: mpsc::Sender<Request<(String, Duration)>>,
+}
+
+impl Batches {
+    /// Also returns the two tasks.
+    pub(super) fn start<I: Inbox + 'static>(
+        inbox: Arc<I>,
+        queue: &'static Queue,
+        metrics: Metrics,
+    ) -> (Self, JoinSet<()>) {
+        let (deletes, to_delete) = mpsc::channel(WAITING_MAX);
+        let (hides, to_hide) = mpsc::channel(WAITING_MAX);
+        let mut tasks = JoinSet::new();
+        tasks.spawn(gather::<Delete, I>(to_delete, inbox.clone(), queue, metrics.clone()));
+        tasks.spawn(gather::<Hide, I>(to_hide, inbox, queue, metrics));
+        (Self { deletes, hides }, tasks)
+    }
+
+    /// Returns as soon as the delete is in line.
+    pub(super) async fn delete(&self, handle: String) {
+        send(&self.deletes, handle).await;
+    }
+
+    /// In line at once; the answer comes when it is carried out or given up.
+    pub(super) async fn hide(&self, handle: String, so_long: Duration) -> oneshot::Receiver<()> {
+        send(&self.hides, (handle, so_long)).await
+    }
+}
+
+async fn send<E>(to: &mpsc::Sender<Request<E>>, entry: E) -> oneshot::Receiver<()> {
+    let (over, is_over) = oneshot::channel();
+    // The receiving task ends only after this sender is dropped.
+    let _ = to.send(Request { entry, tries: 0, due: Instant::now(), _over: over }).await;
+    is_over
+}
+
+struct Request<E> {
+    entry: E,
+    tries: u32,
+    due: Instant,
+    /// Dropped when the entry is carried out or given up: that is all its sender waits for.
+    _over: oneshot::Sender<()>,
+}
+
+/// What is done to a batch of entries.
+trait Verb: 'static {
+    const ACT: &str;
+    type Entry: Clone + Send + Sync + 'static;
+
+    fn call<I: Inbox>(
+        inbox: &I,
+        entries: &[Self::Entry],
+    ) -> impl Future<Output = Result<Vec<Result<(), EntryError>>, QueueError>> + Send;
+}
+
+struct Delete;
+struct Hide;
+
+impl Verb for Delete {
+    const ACT: &str = "delete";
+    type Entry = String;
+
+    fn call<I: Inbox>(
+        inbox: &I,
+        entries: &[String],
+    ) -> impl Future<Output = Result<Vec<Result<(), EntryError>>, QueueError>> + Send {
+        inbox.delete(entries)
+    }
+}
+
+impl Verb for Hide {
+    const ACT: &str = "hide";
+    type Entry = (String, Duration);
+
+    fn call<I: Inbox>(
+        inbox: &I,
+        entries: &[(String, Duration)],
+    ) -> impl Future<Output = Result<Vec<Result<(), EntryError>>, QueueError>> + Send {
+        inbox.hide(entries)
+    }
+}
+
+async fn gather<V: Verb, I: Inbox + 'static>(
+    mut requests: mpsc::Receiver<Request<V::Entry>>,
+    inbox: Arc<I>,
+    queue: &'static Queue,
+    metrics: Metrics,
+) {
+    let mut open = true;
+    let mut again: Vec<Request<V::Entry>> = Vec::new();
+    let mut calls: JoinSet<Vec<Request<V::Entry>>> = JoinSet::new();
+    loop {
+        let mut batch = Vec::with_capacity(BATCH_MAX);
+        let next_due = again.iter().map(|request| request.due).min();
+        let may_call = calls.len() < CALLS_MAX;
+        tokio::select! {
+            request = requests.recv(), if open && may_call && again.len() < WAITING_MAX => match request {
+                Some(request) => batch.push(request),
+                None => open = false,
+            },
+            () = sleep_until(next_due.unwrap_or_else(Instant::now)), if may_call && next_due.is_some() => {}
+            Some(failed) = calls.join_next() => again.extend(unless_bug(failed).unwrap_or_default()),
+            else => return,
+        }
+        if !may_call {
+            continue;
+        }
+        let now = Instant::now();
+        batch.extend(again.extract_if(.., |request| request.due <= now).take(BATCH_MAX - batch.len()));
+        while !batch.is_empty() && batch.len() < BATCH_MAX && open {
+            match timeout_at(now + LINGER, requests.recv()).await {
+                Ok(Some(request)) => batch.push(request),
+                Ok(None) => open = false,
+                Err(_) => break,
+            }
+        }
+        if !batch.is_empty() {
+            calls.spawn(carry_out::<V, I>(inbox.clone(), batch, queue, metrics.clone()));
+        }
+    }
+}
+
+/// One call; returns what is to be tried again.
+async fn carry_out<V: Verb, I: Inbox>(
+    inbox: Arc<I>,
+    batch: Vec<Request<V::Entry>>,
+    queue: &'static Queue,
+    metrics: Metrics,
+) -> Vec<Request<V::Entry>> {
+    let entries: Vec<V::Entry> = batch.iter().map(|request| request.entry.clone()).collect();
+    let answer = match timeout(CALL_MAX, V::call(&*inbox, &entries)).await {
+        Ok(answer) => answer.map_err(|error| error.to_string()),
+        Err(_) => Err(format!("no answer within {CALL_MAX:?}")),
+    };
+    let mut results = match answer {
+        Ok(results) => results,
+        Err(reason) => batch.iter().map(|_| Err(EntryError::Failed(reason.clone()))).collect(),
+    };
+    results.resize(batch.len(), Err(EntryError::Failed("the queue did not answer for it".to_owned())));
+
+    let mut again = Vec::new();
+    let mut expired = 0;
+    for (mut request, result) in batch.into_iter().zip(results) {
+        match result {
+            Ok(()) => {}
+            Err(EntryError::HandleExpired) => expired += 1,
+            Err(EntryError::Failed(reason)) => {
+                request.tries += 1;
+                if request.tries < TRIES {
+                    request.due = Instant::now() + BETWEEN_TRIES.delay(request.tries, chance::fraction());
+                    again.push(request);
+                } else {
+                    tracing::warn!(queue = queue.slug, act = V::ACT, reason, "Gave up; the message will come again");
+                }
+            }
+        }
+    }
+    if expired > 0 {
+        metrics.count(Metric::ExpiredHandles, &[queue.slug], expired);
+    }
+    again
+}

@@ -1,0 +1,172 @@
+//! The messages now in hand, started or waiting, and the heartbeat that keeps them hidden from other consumers.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use app::inbox::{EntryError, Inbox};
+use contract::metric::Metric;
+use contract::queue::{BATCH_MAX, Queue};
+use tokio::sync::Notify;
+use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
+use tokio_util::sync::CancellationToken;
+
+use crate::Metrics;
+
+/// A lease is renewed once a third of it is over, and looked at twice in that time: a message that is settled quickly
+/// costs no call, and a renewal that fails is tried three times more before the lease ends.
+const RENEW_AFTER: u32 = 3;
+const LOOK_EVERY: u32 = 6;
+
+/// Bounded by the consumer's slots: whoever takes a message in holds one.
+pub(super) struct InHand {
+    queue: &'static Queue,
+    messages: Mutex<Messages>,
+    /// Told whenever a renewal is over.
+    renewed: Notify,
+}
+
+#[derive(Default)]
+struct Messages {
+    next: u64,
+    /// In the order they were received.
+    by_ticket: BTreeMap<Ticket, Leased>,
+}
+
+/// Names a message in hand. A later one was received later.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Ticket(u64);
+
+struct Leased {
+    handle: String,
+    ends: Instant,
+    /// A call that renews it is under way.
+    renewing: bool,
+}
+
+impl InHand {
+    pub(super) fn new(queue: &'static Queue) -> Self {
+        Self { queue, messages: Mutex::default(), renewed: Notify::new() }
+    }
+
+    /// A message that was just received.
+    pub(super) fn take_in(&self, handle: &str) -> Ticket {
+        let leased = Leased { handle: handle.to_owned(), ends: Instant::now() + self.queue.lease, renewing: false };
+        let mut messages = self.messages();
+        let ticket = Ticket(messages.next);
+        messages.next += 1;
+        messages.by_ticket.insert(ticket, leased);
+        ticket
+    }
+
+    /// Whether the message is still hidden from other consumers.
+    pub(super) fn is_ours(&self, ticket: Ticket) -> bool {
+        self.messages().by_ticket.get(&ticket).is_some_and(|leased| Instant::now() < leased.ends)
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.messages().by_ticket.len()
+    }
+
+    /// Call before the message is deleted or hidden: afterwards no renewal is under way and none will begin. A renewal
+    /// that overtook would undo a back-off, or speak of a handle that is gone.
+    pub(super) async fn let_go(&self, ticket: Ticket) {
+        loop {
+            // Before looking, so that a renewal that ends in between is not missed.
+            let renewed = self.renewed.notified();
+            {
+                let mut messages = self.messages();
+                if !messages.by_ticket.get(&ticket).is_some_and(|leased| leased.renewing) {
+                    messages.by_ticket.remove(&ticket);
+                    return;
+                }
+            }
+            renewed.await;
+        }
+    }
+
+    /// Lets go of everything and returns the handles, in the order received. The heartbeat must have ended.
+    pub(super) fn let_go_of_all(&self) -> Vec<String> {
+        std::mem::take(&mut self.messages().by_ticket).into_values().map(|leased| leased.handle).collect()
+    }
+
+    /// The heartbeat: one task for all messages in hand.
+    pub(super) async fn keep<I: Inbox>(self: Arc<Self>, inbox: Arc<I>, metrics: Metrics, ends: CancellationToken) {
+        let mut looks = interval(self.queue.lease / LOOK_EVERY);
+        looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        while ends.run_until_cancelled(looks.tick()).await.is_some() {
+            let due: Vec<_> = self.due();
+            for batch in due.chunks(BATCH_MAX) {
+                // Some may have been settled while the batch before was renewed.
+                let batch = self.begin_renewal(batch);
+                if !batch.is_empty() && !ends.is_cancelled() {
+                    self.renew(&*inbox, &metrics, &batch).await;
+                }
+                self.end_renewal(&batch);
+            }
+        }
+    }
+
+    fn due(&self) -> Vec<Ticket> {
+        let renew_before = Instant::now() + self.queue.lease * (RENEW_AFTER - 1) / RENEW_AFTER;
+        let messages = self.messages();
+        messages.by_ticket.iter().filter(|(_, leased)| leased.ends <= renew_before).map(|(ticket, _)| *ticket).collect()
+    }
+
+    fn begin_renewal(&self, tickets: &[Ticket]) -> Vec<(Ticket, String)> {
+        let mut messages = self.messages();
+        let mut begin = |ticket: &Ticket| {
+            let leased = messages.by_ticket.get_mut(ticket)?;
+            leased.renewing = true;
+            Some((*ticket, leased.handle.clone()))
+        };
+        tickets.iter().filter_map(&mut begin).collect()
+    }
+
+    async fn renew(&self, inbox: &impl Inbox, metrics: &Metrics, batch: &[(Ticket, String)]) {
+        let lease = self.queue.lease;
+        let entries: Vec<_> = batch.iter().map(|(_, handle)| (handle.clone(), lease)).collect();
+        let asked = Instant::now();
+        // Longer than until the next look, and it would stand in the way of the next try.
+        let results = match timeout(lease / LOOK_EVERY, inbox.hide(&entries)).await {
+            Ok(Ok(results)) => results,
+            Ok(Err(error)) => {
+                tracing::warn!(queue = self.queue.slug, messages = batch.len(), error = %error, "Cannot renew leases");
+                return;
+            }
+            Err(_) => {
+                tracing::warn!(queue = self.queue.slug, messages = batch.len(), "No answer when renewing leases");
+                return;
+            }
+        };
+        for ((ticket, _), result) in batch.iter().zip(results) {
+            let mut messages = self.messages();
+            let Some(leased) = messages.by_ticket.get_mut(ticket) else { continue };
+            match result {
+                Ok(()) => leased.ends = asked + lease,
+                Err(EntryError::HandleExpired) => {
+                    // Someone else has it or will have it. Asking again would keep it from them.
+                    messages.by_ticket.remove(ticket);
+                    metrics.count(Metric::ExpiredHandles, &[self.queue.slug], 1);
+                }
+                Err(EntryError::Failed(reason)) => {
+                    tracing::warn!(queue = self.queue.slug, reason, "A lease was not renewed");
+                }
+            }
+        }
+    }
+
+    fn end_renewal(&self, batch: &[(Ticket, String)]) {
+        let mut messages = self.messages();
+        for (ticket, _) in batch {
+            if let Some(leased) = messages.by_ticket.get_mut(ticket) {
+                leased.renewing = false;
+            }
+        }
+        drop(messages);
+        self.renewed.notify_waiters();
+    }
+
+    fn messages(&self) -> MutexGuard<'_, Messages> {
+        self.messages.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

@@ -1,0 +1,119 @@
+//! Many callers, one transaction: what is submitted while a commit runs goes into the next one together.
+
+use std::future::Future;
+use std::panic::AssertUnwindSafe;
+
+use futures::FutureExt as _;
+use tokio::sync::{mpsc, oneshot};
+
+/// Gathers items of concurrent tasks and commits them together. Cheap to clone.
+///
+/// There is no linger: the running commit is the linger. Alone, an item is committed at once; under load, all that
+/// arrived meanwhile share the next commit.
+pub struct GroupCommit<T, R> {
+    queue: mpsc::Sender<Submitted<T, R>>,
+}
+
+/// The commit ended without an answer for this item. Whether it took effect is unknown: try again, idempotently.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the commit ended without an answer")]
+pub struct CommitLost;
+
+struct Submitted<T, R> {
+    item: T,
+    answer: oneshot::Sender<R>,
+}
+
+impl<T: Send + 'static, R: Send + 'static> GroupCommit<T, R> {
+    /// `commit` gets up to `max` items and answers each, in order. One commit runs at a time.
+    ///
+    /// At most `max` items wait beside those being committed; further callers wait for room. Ends when the last clone
+    /// is dropped and what was submitted is committed.
+    pub fn start<F, C>(max: usize, commit: F) -> Self
+    where
+        F: Fn(Vec<T>) -> C + Send + Sync + 'static,
+        C: Future<Output = Vec<R>> + Send + 'static,
+    {
+        let max = max.max(1);
+        let (queue, mut submitted) = mpsc::channel::<Submitted<T, R>>(max);
+        tokio::spawn(async move {
+            let mut batch = Vec::with_capacity(max);
+            while submitted.recv_many(&mut batch, max).await > 0 {
+                let (items, answers): (Vec<_>, Vec<_>) = batch.drain(..).map(|s| (s.item, s.answer)).unzip();
+                // A panic drops this batch's answers, which tells its callers; the next batch has its own chance.
+                let committed = AssertUnwindSafe(async { commit(items).await }).catch_unwind().await;
+                for (answer, result) in answers.into_iter().zip(committed.unwrap_or_default()) {
+                    // A caller that stopped waiting does not need its answer.
+                    let _ = answer.send(result);
+                }
+            }
+        });
+        Self { queue }
+    }
+
+    /// Waits for the item's commit. A caller that stops waiting may or may not have been committed.
+    pub async fn submit(&self, item: T) -> Result<R, CommitLost> {
+        let (answer, answered) = oneshot::channel();
+        self.queue.send(Submitted { item, answer }).await.map_err(|_| CommitLost)?;
+        answered.await.map_err(|_| CommitLost)
+    }
+}
+
+impl<T, R> Clone for GroupCommit<T, R> {
+    fn clone(&self) -> Self {
+        Self { queue: self.queue.clone() }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::{Arc, Mutex};
+    use std::time::Duration;
+
+    use futures::future::join_all;
+
+    use super::*;
+
+    type Sizes = Arc<Mutex<Vec<usize>>>;
+
+    /// Doubles; takes 10 ms a commit; panics at 13 and forgets to answer 99.
+    fn doubling(max: usize) -> (GroupCommit<u32, u32>, Sizes) {
+        let sizes = Sizes::default();
+        let seen = sizes.clone();
+        let commit = GroupCommit::start(max, move |items: Vec<u32>| {
+            seen.lock().expect("not poisoned").push(items.len());
+            async move {
+                tokio::time::sleep(Duration::from_millis(10)).await;
+                assert!(!items.contains(&13), "unlucky");
+                items.into_iter().filter(|item| *item != 99).map(|item| item * 2).collect()
+            }
+        });
+        (commit, sizes)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_arrives_during_a_commit_shares_the_next_one() {
+        let (commit, sizes) = doubling(50);
+        let answers = join_all((100..220).map(|item| commit.submit(item))).await;
+        let expected: Vec<_> = (100..220).map(|item| Ok(item * 2)).collect();
+        assert_eq!(answers, expected, "everyone gets the answer to their own item");
+        let sizes = sizes.lock().expect("not poisoned").clone();
+        assert!(sizes.len() <= 4 && sizes.iter().all(|size| *size <= 50), "{sizes:?}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn alone_an_item_does_not_wait_for_company() {
+        let (commit, _) = doubling(50);
+        let started = tokio::time::Instant::now();
+        assert_eq!(commit.submit(1).await, Ok(2));
+        assert_eq!(started.elapsed(), Duration::from_millis(10));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_panic_fails_its_own_batch_and_no_other() {
+        let (commit, _) = doubling(1);
+        assert_eq!(commit.submit(13).await, Err(CommitLost));
+        assert_eq!(commit.submit(99).await, Err(CommitLost), "an item without an answer");
+        assert_eq!(commit.submit(2).await, Ok(4));
+    }
+}

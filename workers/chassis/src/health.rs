@@ -1,0 +1,194 @@
+//! Health: alive, ready, and the numbers, on an address of its own.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
+
+use axum::extract::State;
+use axum::http::{StatusCode, header};
+use axum::response::IntoResponse;
+use axum::routing::get;
+use axum::{Json, Router};
+use contract::{HEALTH_PATH, METRICS_PATH, READY_PATH};
+use serde_json::json;
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+
+use crate::Metrics;
+
+/// Whether this process can do its work. Cheap to clone.
+#[derive(Clone)]
+pub struct Health(Arc<Inner>);
+
+struct Inner {
+    role: String,
+    version: String,
+    started: Instant,
+    draining: AtomicBool,
+    /// The hard dependencies: without one of them there is no work. `None` is up, otherwise why it is down.
+    dependencies: Mutex<BTreeMap<String, Option<String>>>,
+}
+
+impl Health {
+    pub fn new(role: impl Into<String>, version: impl Into<String>) -> Self {
+        Self(Arc::new(Inner {
+            role: role.into(),
+            version: version.into(),
+            started: Instant::now(),
+            draining: AtomicBool::new(false),
+            dependencies: Mutex::default(),
+        }))
+    }
+
+    /// Names a hard dependency; it is down until [`Health::up`].
+    pub fn expect(&self, dependency: &str) {
+        self.dependencies().entry(dependency.to_owned()).or_insert_with(|| Some("not reached yet".to_owned()));
+    }
+
+    pub fn up(&self, dependency: &str) {
+        let before = self.dependencies().insert(dependency.to_owned(), None);
+        if let Some(Some(reason)) = before {
+            tracing::info!(dependency, before = reason, "{dependency} is up");
+        }
+    }
+
+    pub fn down(&self, dependency: &str, reason: impl Into<String>) {
+        let reason = reason.into();
+        let before = self.dependencies().insert(dependency.to_owned(), Some(reason.clone()));
+        if matches!(before, None | Some(None)) {
+            tracing::warn!(dependency, reason, "{dependency} is down");
+        }
+    }
+
+    /// No new work: ready no more, alive still.
+    pub fn drain(&self) {
+        self.0.draining.store(true, Ordering::Relaxed);
+    }
+
+    pub fn is_ready(&self) -> bool {
+        !self.0.draining.load(Ordering::Relaxed) && self.dependencies().values().all(Option::is_none)
+    }
+
+    fn dependencies(&self) -> MutexGuard<'_, BTreeMap<String, Option<String>>> {
+        self.0.dependencies.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Answers on `bind` (port 0 picks one) from now to the end of the process, and returns the address.
+///
+/// From `shutdown` on it is not ready, but it still answers: whoever watches the drain wants to see it.
+pub async fn serve(
+    bind: SocketAddr,
+    health: Health,
+    metrics: Metrics,
+    shutdown: CancellationToken,
+) -> std::io::Result<SocketAddr> {
+    let listener = TcpListener::bind(bind).await?;
+    let address = listener.local_addr()?;
+    let router = router(health.clone(), metrics);
+    tokio::spawn(async move {
+        shutdown.cancelled().await;
+        health.drain();
+    });
+    tokio::spawn(async move {
+        if let Err(error) = axum::serve(listener, router).await {
+            tracing::error!(error = %error, "Health is no longer served");
+        }
+    });
+    Ok(address)
+}
+
+/// The three routes, to be merged into a service that has an address anyway.
+pub fn router(health: Health, metrics: Metrics) -> Router {
+    Router::new()
+        .route(HEALTH_PATH, get(alive))
+        .route(READY_PATH, get(ready))
+        .with_state(health)
+        .merge(Router::new().route(METRICS_PATH, get(numbers)).with_state(metrics))
+}
+
+async fn alive(State(health): State<Health>) -> impl IntoResponse {
+    let Inner { role, version, started, .. } = &*health.0;
+    Json(json!({ "role": role, "version": version, "uptime_s": started.elapsed().as_secs() }))
+}
+
+async fn ready(State(health): State<Health>) -> impl IntoResponse {
+    let status = if health.is_ready() { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    let dependencies: serde_json::Map<_, _> = health
+        .dependencies()
+        .iter()
+        .map(|(name, down)| {
+            (name.clone(), down.as_deref().map_or(json!("up"), |reason| json!(format!("down: {reason}"))))
+        })
+        .collect();
+    let draining = health.0.draining.load(Ordering::Relaxed);
+    (status, Json(json!({ "ready": status == StatusCode::OK, "draining": draining, "dependencies": dependencies })))
+}
+
+async fn numbers(State(metrics): State<Metrics>) -> impl IntoResponse {
+    ([(header::CONTENT_TYPE, "text/plain; version=0.0.4")], metrics.render())
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::body::{Body, to_bytes};
+    use axum::http::Request;
+    use tower::ServiceExt as _;
+
+    use super::*;
+
+    async fn answer(health: &Health, path: &str) -> (u16, String) {
+        let router = router(health.clone(), Metrics::new());
+        let request = Request::get(path).body(Body::empty()).expect("a request");
+        let response = router.oneshot(request).await.expect("an answer");
+        let status = response.status().as_u16();
+        let body = to_bytes(response.into_body(), usize::MAX).await.expect("a body");
+        (status, String::from_utf8(body.to_vec()).expect("text"))
+    }
+
+    #[tokio::test]
+    async fn ready_only_while_every_hard_dependency_is_up() {
+        let health = Health::new("order-worker", "1.2.3");
+        assert_eq!(answer(&health, READY_PATH).await.0, 200, "needs nothing");
+        health.expect("database");
+        health.expect("queue orders");
+        health.up("queue orders");
+        let (status, body) = answer(&health, READY_PATH).await;
+        assert_eq!(status, 503);
+        assert!(body.contains(r#""database":"down: not reached yet""#), "{body}");
+        assert!(body.contains(r#""queue orders":"up""#), "{body}");
+        health.up("database");
+        assert_eq!(answer(&health, READY_PATH).await.0, 200);
+        health.down("database", "connection refused");
+        health.expect("database");
+        let (status, body) = answer(&health, READY_PATH).await;
+        assert!(status == 503 && body.contains("connection refused"), "{status} {body}");
+        health.up("database");
+        health.drain();
+        assert_eq!(answer(&health, READY_PATH).await.0, 503, "a stopping process takes no new work");
+    }
+
+    #[tokio::test]
+    async fn alive_whatever_is_down() {
+        let health = Health::new("order-worker", "1.2.3");
+        health.down("database", "gone");
+        let (status, body) = answer(&health, HEALTH_PATH).await;
+        assert_eq!((status, body.as_str()), (200, r#"{"role":"order-worker","uptime_s":0,"version":"1.2.3"}"#));
+        let (status, body) = answer(&health, METRICS_PATH).await;
+        assert!(status == 200 && body.contains("brewhaven_orders_accepted_total 0"), "{body}");
+    }
+
+    #[tokio::test]
+    async fn is_served_on_a_free_port_and_still_answers_while_draining() {
+        let health = Health::new("sweeper", "1");
+        let shutdown = CancellationToken::new();
+        let bind = SocketAddr::from(([127, 0, 0, 1], 0));
+        let address = serve(bind, health.clone(), Metrics::new(), shutdown.clone()).await.expect("bound");
+        shutdown.cancel();
+        tokio::task::yield_now().await;
+        assert!(tokio::net::TcpStream::connect(address).await.is_ok());
+        assert!(!health.is_ready());
+    }
+}

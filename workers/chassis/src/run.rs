@@ -1,0 +1,75 @@
+//! How a process starts and stops.
+
+use std::time::Duration;
+
+use tokio::signal::unix::{SignalKind, signal};
+use tokio_util::sync::CancellationToken;
+
+use crate::{Health, Metrics};
+
+/// Exit code for bad usage or configuration (sysexits.h).
+pub const EX_USAGE: u8 = 64;
+
+/// What the loops of one process share.
+#[derive(Clone)]
+pub struct Process {
+    pub metrics: Metrics,
+    pub health: Health,
+    /// Cancelled once, when the process is asked to stop.
+    pub shutdown: CancellationToken,
+    /// How long it has from then to its end.
+    pub drain: Duration,
+}
+
+/// A runtime for a service that mostly waits: each worker thread costs memory even when idle.
+pub fn runtime(worker_threads: usize) -> std::io::Result<tokio::runtime::Runtime> {
+    /// Blocking work (file access, name lookups) is rare here; tokio would start up to 512 threads for it.
+    const BLOCKING_THREADS: usize = 8;
+
+    tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(worker_threads.max(1))
+        .max_blocking_threads(BLOCKING_THREADS)
+        .thread_name("haven")
+        .enable_all()
+        .build()
+}
+
+/// Cancelled at the first SIGTERM or SIGINT. Call it inside a runtime, before anything that has to be put down cleanly.
+///
+/// Further signals change nothing: a Ctrl-C in a terminal reaches every process of the group, and then the supervisor's
+/// SIGTERM follows; taken for impatience, the second would cut every drain short. Whoever is impatient has SIGKILL.
+pub fn shutdown_signal() -> std::io::Result<CancellationToken> {
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let shutdown = CancellationToken::new();
+    let on_signal = shutdown.clone();
+    tokio::spawn(async move {
+        let name = tokio::select! {
+            _ = terminate.recv() => "SIGTERM",
+            _ = interrupt.recv() => "SIGINT",
+        };
+        tracing::info!(signal = name, "Stopping on {name}");
+        on_signal.cancel();
+    });
+    Ok(shutdown)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sigterm_asks_the_process_to_stop_and_a_second_one_does_not_kill_it() {
+        let runtime = runtime(1).expect("a runtime");
+        runtime.block_on(async {
+            let shutdown = shutdown_signal().expect("listening");
+            for _ in 0..2 {
+                let kill = format!("kill -TERM {}", std::process::id());
+                let sent = tokio::process::Command::new("sh").args(["-c", &kill]).status().await.expect("a shell");
+                assert!(sent.success());
+                let cancelled = tokio::time::timeout(Duration::from_secs(5), shutdown.cancelled()).await;
+                assert!(cancelled.is_ok());
+            }
+        });
+    }
+}
