@@ -1,1 +1,37 @@
-//! adapter-aws
+//! AWS behind the ports of `app`. No SDK type leaves this crate, but for the clients that make an adapter.
+
+mod call_count;
+pub mod clients;
+mod inbox;
+mod items;
+mod leases;
+mod mailer;
+mod metrics;
+mod publisher;
+mod settings;
+mod stock;
+mod stream;
+
+pub use clients::Clients;
+pub use inbox::SqsInbox;
+pub use leases::DynamoLeases;
+pub use mailer::SesMailer;
+pub use metrics::{MetricSink, Series, Value};
+pub use publisher::{AwsPublisher, Destinations};
+pub use settings::{ParameterReader, addresses, secret};
+pub use stock::{DynamoStock, StockTables};
+pub use stream::DynamoStockStream;
+
+/// What went wrong in a call, for the log: the service's own code and message, or how the call itself failed.
+fn why<E, R>(error: &aws_sdk_dynamodb::error::SdkError<E, R>) -> String
+where
+    E: std::error::Error + aws_sdk_dynamodb::error::ProvideErrorMetadata + 'static,
+    R: std::fmt::Debug,
+{
+    match error.as_service_error() {
+        Some(service) => {
+            format!("{}: {}", service.code().unwrap_or("error"), service.message().unwrap_or("no message"))
+        }
+        None => format!("{}", aws_sdk_dynamodb::error::DisplayErrorContext(error)),
+    }
+}

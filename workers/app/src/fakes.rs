@@ -1,5 +1,3 @@
 //! In-memory ports. Each passes the laws of its port, as the real ones do.
 
-pub mod carts;
 pub mod orders;
-pub mod stock;

@@ -3,4 +3,3 @@
 
 pub mod carts;
 pub mod orders;
-pub mod stock;

@@ -1,6 +1,7 @@
 //! Use-cases and the ports they need. No AWS, no SQL, no clock, no chance: all of these are arguments.
 
 pub mod inbox;
+pub mod memory_carts;
 pub mod ports;
 pub mod use_cases;
 

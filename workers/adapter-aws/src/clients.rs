@@ -1,0 +1,131 @@
+//! The SDK's clients: one HTTP client for all services, one place that decides time-outs and retries.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use aws_config::retry::RetryConfig;
+use aws_config::timeout::TimeoutConfig;
+use aws_config::{BehaviorVersion, SdkConfig};
+use contract::queue::LONG_POLL;
+
+use crate::call_count::CallCount;
+
+/// One try of a call. AWS answers within milliseconds; on a busy laptop the local one takes longer.
+const ATTEMPT_WITHIN: Duration = Duration::from_secs(3);
+/// A call with its retries: well within a handler's time.
+const CALL_WITHIN: Duration = Duration::from_secs(8);
+const CONNECT_WITHIN: Duration = Duration::from_secs(2);
+/// The only layer that retries AWS calls. Handlers retry by the queue.
+const ATTEMPTS: u32 = 3;
+/// A receive may hang past its wait time (aws-sdk-rust issue 1094): it is given up a little later.
+const POLL_SLACK: Duration = Duration::from_secs(5);
+
+/// Told the service of every call that is sent, such as `sqs`.
+pub type OnCall = Arc<dyn Fn(&'static str) + Send + Sync>;
+
+/// Clients are made when they are asked for: a role has only those that it uses.
+#[derive(Clone)]
+pub struct Clients {
+    config: SdkConfig,
+    on_call: OnCall,
+}
+
+impl Clients {
+    /// From the environment, as the SDK reads it: region, endpoint, credentials.
+    pub async fn from_environment(on_call: OnCall) -> Clients {
+        let timeouts = TimeoutConfig::builder()
+            .connect_timeout(CONNECT_WITHIN)
+            .operation_attempt_timeout(ATTEMPT_WITHIN)
+            .operation_timeout(CALL_WITHIN)
+            .build();
+        let config = aws_config::defaults(BehaviorVersion::latest())
+            .retry_config(RetryConfig::standard().with_max_attempts(ATTEMPTS))
+            .timeout_config(timeouts)
+            .load()
+            .await;
+        Clients { config, on_call }
+    }
+
+    /// With everything given: a local AWS, whatever this process's environment says.
+    pub fn local(endpoint: &str, region: &str, on_call: OnCall) -> Clients {
+        let timeouts =
+            TimeoutConfig::builder().connect_timeout(CONNECT_WITHIN).operation_timeout(Duration::from_secs(30)).build();
+        let credentials = aws_sdk_sqs::config::Credentials::new("local", "local", None, None, "local AWS");
+        let config = SdkConfig::builder()
+            .behavior_version(BehaviorVersion::latest())
+            .region(aws_sdk_sqs::config::Region::new(region.to_owned()))
+            .endpoint_url(endpoint)
+            .credentials_provider(aws_sdk_sqs::config::SharedCredentialsProvider::new(credentials))
+            .retry_config(RetryConfig::standard().with_max_attempts(ATTEMPTS))
+            .timeout_config(timeouts)
+            .build();
+        Clients { config, on_call }
+    }
+
+    pub fn config(&self) -> &SdkConfig {
+        &self.config
+    }
+
+    pub fn sqs(&self) -> aws_sdk_sqs::Client {
+        let config = aws_sdk_sqs::config::Builder::from(&self.config).interceptor(self.count("sqs"));
+        aws_sdk_sqs::Client::from_conf(config.build())
+    }
+
+    /// For receives: one attempt that may take as long as the poll.
+    pub fn sqs_polls(&self) -> aws_sdk_sqs::Client {
+        let timeouts = TimeoutConfig::builder()
+            .connect_timeout(CONNECT_WITHIN)
+            .operation_attempt_timeout(LONG_POLL + POLL_SLACK)
+            .operation_timeout(LONG_POLL + POLL_SLACK)
+            .build();
+        let config = aws_sdk_sqs::config::Builder::from(&self.config)
+            .timeout_config(timeouts)
+            .retry_config(RetryConfig::disabled())
+            .interceptor(self.count("sqs"));
+        aws_sdk_sqs::Client::from_conf(config.build())
+    }
+
+    pub fn sns(&self) -> aws_sdk_sns::Client {
+        let config = aws_sdk_sns::config::Builder::from(&self.config).interceptor(self.count("sns"));
+        aws_sdk_sns::Client::from_conf(config.build())
+    }
+
+    pub fn eventbridge(&self) -> aws_sdk_eventbridge::Client {
+        let config = aws_sdk_eventbridge::config::Builder::from(&self.config).interceptor(self.count("events"));
+        aws_sdk_eventbridge::Client::from_conf(config.build())
+    }
+
+    pub fn dynamodb(&self) -> aws_sdk_dynamodb::Client {
+        let config = aws_sdk_dynamodb::config::Builder::from(&self.config).interceptor(self.count("dynamodb"));
+        aws_sdk_dynamodb::Client::from_conf(config.build())
+    }
+
+    pub fn streams(&self) -> aws_sdk_dynamodbstreams::Client {
+        let config = aws_sdk_dynamodbstreams::config::Builder::from(&self.config).interceptor(self.count("streams"));
+        aws_sdk_dynamodbstreams::Client::from_conf(config.build())
+    }
+
+    pub fn ses(&self) -> aws_sdk_sesv2::Client {
+        let config = aws_sdk_sesv2::config::Builder::from(&self.config).interceptor(self.count("ses"));
+        aws_sdk_sesv2::Client::from_conf(config.build())
+    }
+
+    pub fn ssm(&self) -> aws_sdk_ssm::Client {
+        let config = aws_sdk_ssm::config::Builder::from(&self.config).interceptor(self.count("ssm"));
+        aws_sdk_ssm::Client::from_conf(config.build())
+    }
+
+    pub fn secrets(&self) -> aws_sdk_secretsmanager::Client {
+        let config = aws_sdk_secretsmanager::config::Builder::from(&self.config).interceptor(self.count("secrets"));
+        aws_sdk_secretsmanager::Client::from_conf(config.build())
+    }
+
+    pub fn cloudwatch(&self) -> aws_sdk_cloudwatch::Client {
+        let config = aws_sdk_cloudwatch::config::Builder::from(&self.config).interceptor(self.count("cloudwatch"));
+        aws_sdk_cloudwatch::Client::from_conf(config.build())
+    }
+
+    fn count(&self, service: &'static str) -> CallCount {
+        CallCount { service, on_call: self.on_call.clone() }
+    }
+}

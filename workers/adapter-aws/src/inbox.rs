@@ -1,0 +1,158 @@
+//! An SQS queue as an `Inbox`.
+
+use std::time::Duration;
+
+use app::inbox::{Delivery, EntryError, Inbox, QueueError};
+use aws_sdk_sqs::Client;
+use aws_sdk_sqs::types::{
+    BatchResultErrorEntry, ChangeMessageVisibilityBatchRequestEntry, DeleteMessageBatchRequestEntry, Message,
+    MessageAttributeValue, MessageSystemAttributeName,
+};
+use contract::queue::Queue;
+use contract::{PARK_REASON_ATTRIBUTE, TRACEPARENT_ATTRIBUTE};
+use domain::Timestamp;
+use uuid::Uuid;
+
+/// Longest reason kept with a parked message, in characters: enough to understand, little enough to read in a list.
+const REASON_MAX: usize = 256;
+
+/// A work queue and the parking queue beside it.
+#[derive(Clone)]
+pub struct SqsInbox {
+    pub client: Client,
+    /// A client whose receives may take as long as a long poll.
+    pub polls: Client,
+    pub queue: &'static Queue,
+    pub url: String,
+    pub parking_url: String,
+}
+
+impl SqsInbox {
+    async fn poll(
+        &self,
+        max: usize,
+        wait: Duration,
+        lease: Duration,
+        attempt_id: Option<&str>,
+    ) -> Result<Vec<Message>, (bool, String)> {
+        let received = self
+            .polls
+            .receive_message()
+            .queue_url(&self.url)
+            .max_number_of_messages(i32::try_from(max.clamp(1, 10)).unwrap_or(10))
+            .wait_time_seconds(i32::try_from(wait.as_secs()).unwrap_or(0))
+            .visibility_timeout(i32::try_from(lease.as_secs()).unwrap_or(i32::MAX))
+            .message_system_attribute_names(MessageSystemAttributeName::ApproximateReceiveCount)
+            .message_system_attribute_names(MessageSystemAttributeName::MessageGroupId)
+            .message_system_attribute_names(MessageSystemAttributeName::SentTimestamp)
+            .message_attribute_names(TRACEPARENT_ATTRIBUTE)
+            .set_receive_request_attempt_id(attempt_id.map(str::to_owned))
+            .send()
+            .await;
+        match received {
+            Ok(answer) => Ok(answer.messages.unwrap_or_default()),
+            // Without an answer from the service, messages may have been taken.
+            Err(error) => Err((error.as_service_error().is_none(), crate::why(&error))),
+        }
+    }
+}
+
+impl Inbox for SqsInbox {
+    async fn receive(&self, max: usize, wait: Duration, lease: Duration) -> Result<Vec<Delivery>, QueueError> {
+        // On a FIFO queue the same attempt id gives back messages whose answer was lost; else their groups would be
+        // blocked for a whole lease.
+        let attempt_id = self.queue.fifo.then(|| Uuid::now_v7().to_string());
+        let received = match self.poll(max, wait, lease, attempt_id.as_deref()).await {
+            Err((true, _)) if attempt_id.is_some() => {
+                self.poll(max, Duration::ZERO, lease, attempt_id.as_deref()).await
+            }
+            other => other,
+        };
+        Ok(received.map_err(|(_, why)| QueueError(why))?.into_iter().map(delivery).collect())
+    }
+
+    async fn delete(&self, handles: &[String]) -> Result<Vec<Result<(), EntryError>>, QueueError> {
+        let entries = handles.iter().enumerate().map(|(index, handle)| {
+            DeleteMessageBatchRequestEntry::builder().id(index.to_string()).receipt_handle(handle).build()
+        });
+        let entries = entries.collect::<Result<Vec<_>, _>>().map_err(|error| QueueError(error.to_string()))?;
+        let answer = self.client.delete_message_batch().queue_url(&self.url).set_entries(Some(entries)).send().await;
+        let answer = answer.map_err(|error| QueueError(crate::why(&error)))?;
+        Ok(per_entry(handles.len(), &answer.failed))
+    }
+
+    async fn hide(&self, handles: &[(String, Duration)]) -> Result<Vec<Result<(), EntryError>>, QueueError> {
+        let entries = handles.iter().enumerate().map(|(index, (handle, hidden))| {
+            ChangeMessageVisibilityBatchRequestEntry::builder()
+                .id(index.to_string())
+                .receipt_handle(handle)
+                .visibility_timeout(whole_seconds(*hidden))
+                .build()
+        });
+        let entries = entries.collect::<Result<Vec<_>, _>>().map_err(|error| QueueError(error.to_string()))?;
+        let call = self.client.change_message_visibility_batch().queue_url(&self.url).set_entries(Some(entries));
+        let answer = call.send().await.map_err(|error| QueueError(crate::why(&error)))?;
+        Ok(per_entry(handles.len(), &answer.failed))
+    }
+
+    async fn park(&self, delivery: &Delivery, reason: &str) -> Result<(), QueueError> {
+        let text = |value: &str| MessageAttributeValue::builder().data_type("String").string_value(value).build();
+        // SQS refuses control characters in attributes, and an empty value.
+        let reason: String = reason.chars().filter(|c| !c.is_control()).take(REASON_MAX).collect();
+        let reason = if reason.is_empty() { "no reason was given" } else { &reason };
+        let mut call = self.client.send_message().queue_url(&self.parking_url).message_body(&delivery.body);
+        for (name, value) in [(PARK_REASON_ATTRIBUTE, reason), ("original_message_id", &delivery.message_id)] {
+            call = call.message_attributes(name, text(value).map_err(|error| QueueError(error.to_string()))?);
+        }
+        if self.queue.fifo {
+            call = call
+                .message_group_id(delivery.group.as_deref().unwrap_or("none"))
+                .message_deduplication_id(format!("{}-parked", delivery.message_id));
+        }
+        call.send().await.map(|_| ()).map_err(|error| QueueError(crate::why(&error)))
+    }
+}
+
+/// SQS counts in whole seconds. Rounded up, so that a short back-off is not none; zero stays zero.
+fn whole_seconds(hidden: Duration) -> i32 {
+    let seconds = hidden.as_secs() + u64::from(hidden.subsec_nanos() > 0);
+    i32::try_from(seconds).unwrap_or(i32::MAX)
+}
+
+fn delivery(message: Message) -> Delivery {
+    let system = |name| message.attributes.as_ref().and_then(|all| all.get(&name)).cloned();
+    let sent_at = system(MessageSystemAttributeName::SentTimestamp)
+        .and_then(|millis| millis.parse::<i128>().ok())
+        .and_then(|millis| Timestamp::from_unix_timestamp_nanos(millis * 1_000_000).ok());
+    let attempt = system(MessageSystemAttributeName::ApproximateReceiveCount).and_then(|count| count.parse().ok());
+    let group = system(MessageSystemAttributeName::MessageGroupId);
+    let traceparent = message.message_attributes.as_ref().and_then(|all| all.get(TRACEPARENT_ATTRIBUTE));
+    let traceparent = traceparent.and_then(|attribute| attribute.string_value.clone());
+    Delivery {
+        message_id: message.message_id.unwrap_or_default(),
+        handle: message.receipt_handle.unwrap_or_default(),
+        body: message.body.unwrap_or_default(),
+        group,
+        attempt: attempt.unwrap_or(1),
+        sent_at,
+        traceparent,
+    }
+}
+
+fn per_entry(count: usize, failed: &[BatchResultErrorEntry]) -> Vec<Result<(), EntryError>> {
+    let mut results = vec![Ok(()); count];
+    for entry in failed {
+        let Some(result) = entry.id.parse::<usize>().ok().and_then(|index| results.get_mut(index)) else { continue };
+        let message = entry.message.as_deref().unwrap_or_default();
+        // The codes by which SQS says that the lease is over; a FIFO queue calls it an invalid parameter.
+        let expired = ["ReceiptHandleIsInvalid", "MessageNotInflight", "InvalidParameterValue"]
+            .iter()
+            .any(|code| entry.code.contains(code));
+        *result = Err(if expired {
+            EntryError::HandleExpired
+        } else {
+            EntryError::Failed(format!("{}: {message}", entry.code))
+        });
+    }
+    results
+}

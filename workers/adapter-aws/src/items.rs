@@ -1,0 +1,125 @@
+//! Between DynamoDB items and the domain's types. Attribute names are part of the public contract.
+
+use std::collections::HashMap;
+
+use app::ports::Unavailable;
+use app::ports::stock::StockedProduct;
+use aws_sdk_dynamodb::types::AttributeValue;
+use domain::Timestamp;
+use domain::cart::{Line, Lines, Quantity};
+use domain::ids::ProductId;
+use domain::menu::{Product, ProductType};
+use domain::money::{Currency, Money};
+use domain::stock::Counters;
+use time::format_description::well_known::Rfc3339;
+
+pub type Item = HashMap<String, AttributeValue>;
+
+pub fn text(value: impl Into<String>) -> AttributeValue {
+    AttributeValue::S(value.into())
+}
+
+pub fn number(value: i64) -> AttributeValue {
+    AttributeValue::N(value.to_string())
+}
+
+pub fn time_text(at: Timestamp) -> String {
+    // Fixed width and UTC, so that it sorts in an index.
+    let format = time::macros::format_description!(
+        "[year]-[month]-[day]T[hour]:[minute]:[second].[subsecond digits:6]Z"
+    );
+    at.to_offset(time::UtcOffset::UTC).format(format).unwrap_or_default()
+}
+
+pub fn time_value(at: Timestamp) -> AttributeValue {
+    text(time_text(at))
+}
+
+pub fn get_text(item: &Item, name: &str) -> Option<String> {
+    item.get(name)?.as_s().ok().cloned()
+}
+
+pub fn get_number(item: &Item, name: &str) -> Option<i64> {
+    item.get(name)?.as_n().ok()?.parse().ok()
+}
+
+pub fn get_time(item: &Item, name: &str) -> Option<Timestamp> {
+    Timestamp::parse(&get_text(item, name)?, &Rfc3339).ok()
+}
+
+pub fn corrupt(what: &str) -> Unavailable {
+    Unavailable::new("stock", format!("an item lacks a legal {what}"))
+}
+
+pub fn product_item(product: &Product, received: u32, threshold: i64, now: Timestamp) -> Item {
+    let counters = Counters::received(received);
+    let fields = [
+        ("product_id", text(product.product_id.as_str())),
+        ("name", text(&product.name)),
+        ("description", text(&product.description)),
+        ("type", text(product.kind.code())),
+        ("price_minor", number(product.price.minor)),
+        ("currency", text(product.price.currency.code())),
+        ("image_url", text(&product.image_url)),
+        ("available", number(counters.available)),
+        ("reserved", number(counters.reserved)),
+        ("sold", number(counters.sold)),
+        ("written_off", number(counters.written_off)),
+        ("received", number(counters.received)),
+        ("low_stock_threshold", number(threshold)),
+        ("last_restocked", time_value(now)),
+        ("version", number(1)),
+        ("created_at", time_value(now)),
+        ("updated_at", time_value(now)),
+    ];
+    fields.map(|(name, value)| (name.to_owned(), value)).into()
+}
+
+pub fn stocked_product(item: &Item) -> Result<StockedProduct, Unavailable> {
+    let text = |name| get_text(item, name).ok_or_else(|| corrupt(name));
+    let number = |name| get_number(item, name).ok_or_else(|| corrupt(name));
+    let currency = Currency::from_code(&text("currency")?).ok_or_else(|| corrupt("currency"))?;
+    Ok(StockedProduct {
+        product: Product {
+            product_id: ProductId::parse(&text("product_id")?).map_err(|_| corrupt("product_id"))?,
+            name: text("name")?,
+            description: text("description")?,
+            kind: ProductType::from_code(&text("type")?).ok_or_else(|| corrupt("type"))?,
+            price: Money::new(number("price_minor")?, currency),
+            image_url: text("image_url")?,
+        },
+        counters: Counters {
+            available: number("available")?,
+            reserved: number("reserved")?,
+            sold: number("sold")?,
+            written_off: number("written_off")?,
+            received: number("received")?,
+        },
+        low_stock_threshold: number("low_stock_threshold")?,
+        version: number("version")?,
+        last_restocked: get_time(item, "last_restocked"),
+    })
+}
+
+/// The lines of a reservation, by product.
+pub fn lines_value(lines: &Lines) -> AttributeValue {
+    let units = lines.iter().map(|line| (line.product_id.to_string(), number(i64::from(line.quantity.get()))));
+    AttributeValue::M(units.collect())
+}
+
+pub fn get_lines(item: &Item) -> Result<Vec<Line>, Unavailable> {
+    // The mark of an order that was released before it held anything has none.
+    let Some(AttributeValue::M(units)) = item.get("lines") else { return Ok(Vec::new()) };
+    let mut lines = units
+        .iter()
+        .map(|(product_id, count)| {
+            let count = count.as_n().ok().and_then(|count| count.parse().ok()).and_then(Quantity::new);
+            Ok(Line {
+                product_id: ProductId::parse(product_id).map_err(|_| corrupt("line"))?,
+                quantity: count.ok_or_else(|| corrupt("line"))?,
+            })
+        })
+        .collect::<Result<Vec<_>, Unavailable>>()?;
+    lines.sort_by(|a, b| a.product_id.cmp(&b.product_id));
+    Ok(lines)
+}

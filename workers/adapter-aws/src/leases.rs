@@ -1,0 +1,79 @@
+//! Leases and checkpoints of stream readers, in a table.
+
+use app::ports::Unavailable;
+use app::ports::stream::{Lease, LeaseStore};
+use aws_sdk_dynamodb::Client;
+use aws_sdk_dynamodb::types::AttributeValue;
+
+use crate::Clients;
+use crate::items::{Item, corrupt, get_number, get_text, number, text};
+
+#[derive(Clone)]
+pub struct DynamoLeases {
+    client: Client,
+    table: String,
+}
+
+impl DynamoLeases {
+    pub fn new(clients: &Clients, table: String) -> DynamoLeases {
+        DynamoLeases { client: clients.dynamodb(), table }
+    }
+}
+
+impl LeaseStore for DynamoLeases {
+    async fn leases(&self) -> Result<Vec<Lease>, Unavailable> {
+        let mut leases = Vec::new();
+        let mut from: Option<Item> = None;
+        loop {
+            let page = self
+                .client
+                .scan()
+                .table_name(&self.table)
+                .consistent_read(true)
+                .set_exclusive_start_key(from)
+                .send()
+                .await
+                .map_err(|error| Unavailable::new("leases", crate::why(&error)))?;
+            for item in page.items() {
+                leases.push(Lease {
+                    shard: get_text(item, "lease_id").ok_or_else(|| corrupt("lease_id"))?,
+                    owner: get_text(item, "owner").unwrap_or_default(),
+                    counter: get_number(item, "counter").ok_or_else(|| corrupt("counter"))?,
+                    checkpoint: get_text(item, "checkpoint"),
+                    finished: matches!(item.get("finished"), Some(AttributeValue::Bool(true))),
+                });
+            }
+            from = page.last_evaluated_key;
+            if from.is_none() {
+                return Ok(leases);
+            }
+        }
+    }
+
+    async fn write(&self, lease: &Lease, expected_counter: Option<i64>) -> Result<bool, Unavailable> {
+        let mut put = self
+            .client
+            .put_item()
+            .table_name(&self.table)
+            .item("lease_id", text(&lease.shard))
+            .item("owner", text(&lease.owner))
+            .item("counter", number(lease.counter))
+            .item("finished", AttributeValue::Bool(lease.finished));
+        if let Some(checkpoint) = &lease.checkpoint {
+            put = put.item("checkpoint", text(checkpoint));
+        }
+        put = match expected_counter {
+            None => put.condition_expression("attribute_not_exists(lease_id)"),
+            Some(counter) => put
+                .condition_expression("#counter = :counter")
+                // A reserved word of DynamoDB.
+                .expression_attribute_names("#counter", "counter")
+                .expression_attribute_values(":counter", number(counter)),
+        };
+        match put.send().await {
+            Ok(_) => Ok(true),
+            Err(error) if error.as_service_error().is_some_and(|e| e.is_conditional_check_failed_exception()) => Ok(false),
+            Err(error) => Err(Unavailable::new("leases", crate::why(&error))),
+        }
+    }
+}

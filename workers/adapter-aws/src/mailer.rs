@@ -1,0 +1,52 @@
+//! E-mail through SES.
+
+use app::ports::notices::{Mail, MailError, Mailer};
+use aws_sdk_sesv2::Client;
+use aws_sdk_sesv2::error::ProvideErrorMetadata as _;
+use aws_sdk_sesv2::types::{Body, Content, Destination, EmailContent, Message, MessageTag};
+
+use crate::Clients;
+
+#[derive(Clone)]
+pub struct SesMailer {
+    client: Client,
+    from: String,
+}
+
+impl SesMailer {
+    pub fn new(clients: &Clients, from: &str) -> SesMailer {
+        SesMailer { client: clients.ses(), from: from.to_owned() }
+    }
+}
+
+impl Mailer for SesMailer {
+    async fn send(&self, mail: &Mail) -> Result<(), MailError> {
+        let refused = |error: aws_sdk_sesv2::error::BuildError| MailError::Refused(error.to_string());
+        let content = |text: &str| Content::builder().data(text).charset("UTF-8").build().map_err(refused);
+        let message = Message::builder()
+            .subject(content(&mail.subject)?)
+            .body(Body::builder().text(content(&mail.text)?).html(content(&mail.html)?).build())
+            .build();
+        let tag = MessageTag::builder().name("event_id").value(&mail.dedup_id).build().map_err(refused)?;
+        let sent = self
+            .client
+            .send_email()
+            .from_email_address(&self.from)
+            .destination(Destination::builder().to_addresses(&mail.to).build())
+            .content(EmailContent::builder().simple(message).build())
+            .email_tags(tag)
+            .send()
+            .await;
+        match sent {
+            Ok(_) => Ok(()),
+            Err(error) => {
+                let why = crate::why(&error);
+                match error.code() {
+                    // These say that this mail will never be sent.
+                    Some("MessageRejected" | "BadRequestException" | "InvalidParameterValue") => Err(MailError::Refused(why)),
+                    _ => Err(MailError::Unavailable(why)),
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,447 @@
+//! Stock in DynamoDB: five counters a product, one record an order.
+//!
+//! The record of the reservation is written in the same transaction as the counters and only if it is not there.
+//! That, and not a client token (which is forgotten after ten minutes) or the SDK's good luck, is what makes a repeat
+//! harmless: "executed, but the reply was lost" included.
+
+use std::collections::hash_map::RandomState;
+use std::hash::BuildHasher as _;
+use std::time::Duration;
+
+use app::ports::Unavailable;
+use app::ports::stock::{
+    Adjusted, Adjustment, AdjustmentKind, Confirmed, ExpiredHold, Reserved, Stock, StockedProduct,
+};
+use aws_sdk_dynamodb::Client;
+use aws_sdk_dynamodb::operation::transact_write_items::TransactWriteItemsError;
+use aws_sdk_dynamodb::types::{
+    AttributeValue, CancellationReason, Put, ReturnValuesOnConditionCheckFailure, TransactWriteItem, Update,
+};
+use contract::table::{HELD_BY_EXPIRY, HELD_SHARDS};
+use domain::Timestamp;
+use domain::cart::{Line, Lines};
+use domain::ids::{OrderId, ProductId};
+use domain::menu::Product;
+use domain::stock::Movement;
+
+use crate::Clients;
+use crate::items::{
+    Item, corrupt, get_lines, get_text, get_time, lines_value, number, product_item, stocked_product, text,
+    time_text, time_value,
+};
+
+/// Tries when transactions meet on one product, before the message goes back to its queue.
+const TRIES: u32 = 12;
+/// The longest wait between two tries.
+const WAIT_MAX: Duration = Duration::from_millis(200);
+/// A settled reservation is forgotten after so long: longer than any message can live.
+const FORGET_AFTER: time::Duration = time::Duration::days(30);
+
+/// Names of the tables.
+#[derive(Debug, Clone)]
+pub struct StockTables {
+    pub products: String,
+    pub reservations: String,
+    /// Only those that adjust stock need it.
+    pub movements: String,
+}
+
+#[derive(Clone)]
+pub struct DynamoStock {
+    client: Client,
+    tables: StockTables,
+}
+
+/// A reservation as it is stored.
+struct Record {
+    state: RecordState,
+    lines: Vec<Line>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum RecordState {
+    Held,
+    Confirmed,
+    Released,
+}
+
+impl RecordState {
+    const fn code(self) -> &'static str {
+        match self {
+            RecordState::Held => "held",
+            RecordState::Confirmed => "confirmed",
+            RecordState::Released => "released",
+        }
+    }
+}
+
+/// How a transaction ended.
+enum Written {
+    Done,
+    /// Some condition did not hold: the reason of each action, in order.
+    Refused(Vec<CancellationReason>),
+}
+
+impl DynamoStock {
+    pub fn new(clients: &Clients, tables: StockTables) -> DynamoStock {
+        DynamoStock { client: clients.dynamodb(), tables }
+    }
+
+    /// Writes all or nothing. Transactions that met another one are tried again; other failures are not.
+    async fn write(&self, actions: Vec<TransactWriteItem>) -> Result<Written, Unavailable> {
+        let mut last = String::new();
+        for attempt in 1..=TRIES {
+            let sent = self.client.transact_write_items().set_transact_items(Some(actions.clone())).send().await;
+            let error = match sent {
+                Ok(_) => return Ok(Written::Done),
+                Err(error) => error,
+            };
+            last = crate::why(&error);
+            match error.into_service_error() {
+                TransactWriteItemsError::TransactionCanceledException(cancelled) => {
+                    let reasons = cancelled.cancellation_reasons.unwrap_or_default();
+                    let of = |code: &str| reasons.iter().any(|reason| reason.code.as_deref() == Some(code));
+                    if of("ConditionalCheckFailed") {
+                        return Ok(Written::Refused(reasons));
+                    }
+                    if !of("TransactionConflict") && !of("ThrottlingError") && !of("ProvisionedThroughputExceeded") {
+                        break;
+                    }
+                }
+                TransactWriteItemsError::TransactionInProgressException(_) => {}
+                _ => break,
+            }
+            tokio::time::sleep(jittered(attempt)).await;
+        }
+        Err(Unavailable::new("stock", last))
+    }
+
+    async fn record(&self, order_id: OrderId) -> Result<Option<Record>, Unavailable> {
+        let got = self
+            .client
+            .get_item()
+            .table_name(&self.tables.reservations)
+            .key("reservation_id", text(order_id.to_string()))
+            .consistent_read(true)
+            .send()
+            .await
+            .map_err(|error| Unavailable::new("stock", crate::why(&error)))?;
+        got.item.as_ref().map(record_of).transpose()
+    }
+
+    /// Moves the record from one state to another, and the counters of its products with it.
+    async fn settle(
+        &self,
+        order_id: OrderId,
+        record: &Record,
+        to: RecordState,
+        movement: fn(u32) -> Movement,
+        now: Timestamp,
+    ) -> Result<Written, Unavailable> {
+        let update = Update::builder()
+            .table_name(&self.tables.reservations)
+            .key("reservation_id", text(order_id.to_string()))
+            // Out of the index of holds, and to be forgotten one day.
+            .update_expression("SET #state = :to, updated_at = :now, forget_at = :forget REMOVE held_shard")
+            .condition_expression("#state = :from")
+            .expression_attribute_names("#state", "state")
+            .expression_attribute_values(":from", text(record.state.code()))
+            .expression_attribute_values(":to", text(to.code()))
+            .expression_attribute_values(":now", time_value(now))
+            .expression_attribute_values(":forget", number((now + FORGET_AFTER).unix_timestamp()))
+            .build();
+        let mut actions = vec![TransactWriteItem::builder().update(update.map_err(|error| Unavailable::new("stock", error))?).build()];
+        for line in &record.lines {
+            actions.push(self.count(&line.product_id, movement(line.quantity.get()), now)?);
+        }
+        self.write(actions).await
+    }
+
+    /// The movement as an update of the product's counters; refused when one of them would become negative.
+    fn count(&self, product_id: &ProductId, movement: Movement, now: Timestamp) -> Result<TransactWriteItem, Unavailable> {
+        let delta = movement.delta();
+        let mut update = Update::builder()
+            .table_name(&self.tables.products)
+            .key("product_id", text(product_id.as_str()))
+            .expression_attribute_values(":one", number(1))
+            .expression_attribute_values(":now", time_value(now));
+        let mut expression = "SET version = version + :one, updated_at = :now".to_owned();
+        let mut condition = "attribute_exists(product_id)".to_owned();
+        let counters = [
+            ("available", delta.available),
+            ("reserved", delta.reserved),
+            ("sold", delta.sold),
+            ("written_off", delta.written_off),
+            ("received", delta.received),
+        ];
+        for (counter, change) in counters {
+            if change == 0 {
+                continue;
+            }
+            let (sign, guard) = if change < 0 { ("-", true) } else { ("+", false) };
+            expression.push_str(&format!(", {counter} = {counter} {sign} :{counter}"));
+            if guard {
+                condition.push_str(&format!(" AND {counter} >= :{counter}"));
+            }
+            update = update.expression_attribute_values(format!(":{counter}"), number(change.abs()));
+        }
+        if let Movement::Restock(_) = movement {
+            expression.push_str(", last_restocked = :now");
+        }
+        let update = update.update_expression(expression).condition_expression(condition).build();
+        Ok(TransactWriteItem::builder().update(update.map_err(|error| Unavailable::new("stock", error))?).build())
+    }
+
+    fn put_new(&self, table: &str, item: Item, key: &str) -> Result<TransactWriteItem, Unavailable> {
+        let put = Put::builder()
+            .table_name(table)
+            .set_item(Some(item))
+            .condition_expression(format!("attribute_not_exists({key})"))
+            .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld)
+            .build();
+        Ok(TransactWriteItem::builder().put(put.map_err(|error| Unavailable::new("stock", error))?).build())
+    }
+}
+
+impl Stock for DynamoStock {
+    async fn products(&self) -> Result<Vec<StockedProduct>, Unavailable> {
+        let mut products = Vec::new();
+        let mut from: Option<Item> = None;
+        loop {
+            let page = self
+                .client
+                .scan()
+                .table_name(&self.tables.products)
+                .consistent_read(true)
+                .set_exclusive_start_key(from)
+                .send()
+                .await
+                .map_err(|error| Unavailable::new("stock", crate::why(&error)))?;
+            for item in page.items() {
+                products.push(stocked_product(item)?);
+            }
+            from = page.last_evaluated_key;
+            if from.is_none() {
+                break;
+            }
+        }
+        products.sort_by(|a, b| {
+            (a.product.kind, &a.product.name).cmp(&(b.product.kind, &b.product.name))
+        });
+        Ok(products)
+    }
+
+    async fn product(&self, id: &ProductId) -> Result<Option<StockedProduct>, Unavailable> {
+        let got = self
+            .client
+            .get_item()
+            .table_name(&self.tables.products)
+            .key("product_id", text(id.as_str()))
+            .consistent_read(true)
+            .send()
+            .await
+            .map_err(|error| Unavailable::new("stock", crate::why(&error)))?;
+        got.item.as_ref().map(stocked_product).transpose()
+    }
+
+    async fn reserve(
+        &self,
+        order_id: OrderId,
+        lines: &Lines,
+        now: Timestamp,
+        expires_at: Timestamp,
+    ) -> Result<Reserved, Unavailable> {
+        let mut sorted: Vec<&Line> = lines.iter().collect();
+        sorted.sort_by(|a, b| a.product_id.cmp(&b.product_id));
+        let record: [(&str, AttributeValue); 6] = [
+            ("reservation_id", text(order_id.to_string())),
+            ("state", text(RecordState::Held.code())),
+            ("lines", lines_value(lines)),
+            ("expires_at", time_value(expires_at)),
+            ("created_at", time_value(now)),
+            ("held_shard", number(i64::from(shard_of(order_id)))),
+        ];
+        let record: Item = record.map(|(name, value)| (name.to_owned(), value)).into();
+        let mut actions = vec![self.put_new(&self.tables.reservations, record, "reservation_id")?];
+        for line in &sorted {
+            actions.push(self.count(&line.product_id, Movement::Reserve(line.quantity.get()), now)?);
+        }
+        let Written::Refused(reasons) = self.write(actions).await? else { return Ok(Reserved::Held) };
+        let refused = |reason: &CancellationReason| reason.code.as_deref() == Some("ConditionalCheckFailed");
+        // The record decides: with it there, the counters refuse only because this very order was counted before.
+        if let Some(reason) = reasons.first().filter(|reason| refused(reason)) {
+            let there = match &reason.item {
+                Some(item) => Some(record_of(item)?),
+                None => self.record(order_id).await?,
+            };
+            return match there.map(|record| record.state) {
+                Some(RecordState::Held) => Ok(Reserved::Held),
+                Some(RecordState::Confirmed) => Ok(Reserved::Confirmed),
+                Some(RecordState::Released) => Ok(Reserved::Released),
+                None => Err(Unavailable::new("stock", "a reservation was there, and then was not")),
+            };
+        }
+        let short = sorted.iter().zip(reasons.iter().skip(1)).filter(|(_, reason)| refused(reason));
+        Ok(Reserved::TooFew(short.map(|(line, _)| line.product_id.clone()).collect()))
+    }
+
+    async fn confirm(&self, order_id: OrderId, now: Timestamp) -> Result<Confirmed, Unavailable> {
+        for _ in 0..TRIES {
+            let Some(record) = self.record(order_id).await? else { return Ok(Confirmed::NoHold) };
+            match record.state {
+                RecordState::Confirmed => return Ok(Confirmed::Sold),
+                RecordState::Released => return Ok(Confirmed::NoHold),
+                RecordState::Held => {
+                    let written = self.settle(order_id, &record, RecordState::Confirmed, Movement::Confirm, now).await?;
+                    if let Written::Done = written {
+                        return Ok(Confirmed::Sold);
+                    }
+                    // Somebody settled it meanwhile, or this very call did and its reply was lost: look again.
+                }
+            }
+        }
+        Err(Unavailable::new("stock", "a reservation keeps changing"))
+    }
+
+    async fn release(&self, order_id: OrderId, now: Timestamp) -> Result<(), Unavailable> {
+        for _ in 0..TRIES {
+            let written = match self.record(order_id).await? {
+                Some(record) => match record.state {
+                    RecordState::Released => return Ok(()),
+                    RecordState::Held => {
+                        self.settle(order_id, &record, RecordState::Released, Movement::Release, now).await?
+                    }
+                    RecordState::Confirmed => {
+                        self.settle(order_id, &record, RecordState::Released, Movement::Return, now).await?
+                    }
+                },
+                None => {
+                    let mark: [(&str, AttributeValue); 4] = [
+                        ("reservation_id", text(order_id.to_string())),
+                        ("state", text(RecordState::Released.code())),
+                        ("created_at", time_value(now)),
+                        ("forget_at", number((now + FORGET_AFTER).unix_timestamp())),
+                    ];
+                    let mark: Item = mark.map(|(name, value)| (name.to_owned(), value)).into();
+                    self.write(vec![self.put_new(&self.tables.reservations, mark, "reservation_id")?]).await?
+                }
+            };
+            if let Written::Done = written {
+                return Ok(());
+            }
+        }
+        Err(Unavailable::new("stock", "a reservation keeps changing"))
+    }
+
+    async fn expired_holds(&self, now: Timestamp, limit: u32) -> Result<Vec<ExpiredHold>, Unavailable> {
+        let mut holds = Vec::new();
+        for shard in 0..HELD_SHARDS {
+            let page = self
+                .client
+                .query()
+                .table_name(&self.tables.reservations)
+                .index_name(HELD_BY_EXPIRY.name)
+                .key_condition_expression("held_shard = :shard AND expires_at < :now")
+                .expression_attribute_values(":shard", number(i64::from(shard)))
+                .expression_attribute_values(":now", text(time_text(now)))
+                .limit(i32::try_from(limit).unwrap_or(i32::MAX))
+                .send()
+                .await
+                .map_err(|error| Unavailable::new("stock", crate::why(&error)))?;
+            for item in page.items() {
+                let order_id = get_text(item, "reservation_id").and_then(|id| id.parse().ok());
+                holds.push(ExpiredHold {
+                    order_id: order_id.ok_or_else(|| corrupt("reservation_id"))?,
+                    expires_at: get_time(item, "expires_at").ok_or_else(|| corrupt("expires_at"))?,
+                });
+                if holds.len() >= limit as usize {
+                    return Ok(holds);
+                }
+            }
+        }
+        Ok(holds)
+    }
+
+    async fn adjust(&self, adjustment: &Adjustment) -> Result<Adjusted, Unavailable> {
+        let units = |change: i64| u32::try_from(change.unsigned_abs()).unwrap_or(u32::MAX);
+        let (movement, change) = match adjustment.change {
+            AdjustmentKind::Restock(count) => (Movement::Restock(count), i64::from(count)),
+            AdjustmentKind::Correct(change) if change < 0 => (Movement::WriteOff(units(change)), change),
+            AdjustmentKind::Correct(change) => (Movement::WriteOn(units(change)), change),
+        };
+        let kind = match movement {
+            Movement::Restock(_) => "restock",
+            _ => "adjustment",
+        };
+        let item: [(&str, AttributeValue); 7] = [
+            ("product_id", text(adjustment.product_id.as_str())),
+            ("movement_id", text(&adjustment.movement_id)),
+            ("kind", text(kind)),
+            ("change", number(change)),
+            ("actor", text(&adjustment.actor)),
+            ("reason", text(&adjustment.reason)),
+            ("at", time_value(adjustment.at)),
+        ];
+        let item: Item = item.map(|(name, value)| (name.to_owned(), value)).into();
+        let actions = vec![
+            self.put_new(&self.tables.movements, item, "movement_id")?,
+            self.count(&adjustment.product_id, movement, adjustment.at)?,
+        ];
+        let written = self.write(actions).await?;
+        let Some(product) = self.product(&adjustment.product_id).await? else { return Ok(Adjusted::NoSuchProduct) };
+        match written {
+            Written::Done => Ok(Adjusted::Now(product)),
+            Written::Refused(reasons) => {
+                // The movement was made before: say how things stand.
+                let made = reasons.first().is_some_and(|reason| reason.code.as_deref() == Some("ConditionalCheckFailed"));
+                Ok(if made { Adjusted::Now(product) } else { Adjusted::TooFew })
+            }
+        }
+    }
+
+    async fn add_product(
+        &self,
+        product: &Product,
+        received: u32,
+        low_stock_threshold: i64,
+        now: Timestamp,
+    ) -> Result<bool, Unavailable> {
+        let item = product_item(product, received, low_stock_threshold, now);
+        let put = self
+            .client
+            .put_item()
+            .table_name(&self.tables.products)
+            .set_item(Some(item))
+            .condition_expression("attribute_not_exists(product_id)")
+            .send()
+            .await;
+        match put {
+            Ok(_) => Ok(true),
+            Err(error) if error.as_service_error().is_some_and(|e| e.is_conditional_check_failed_exception()) => Ok(false),
+            Err(error) => Err(Unavailable::new("stock", crate::why(&error))),
+        }
+    }
+}
+
+fn record_of(item: &Item) -> Result<Record, Unavailable> {
+    let state = match get_text(item, "state").as_deref() {
+        Some("held") => RecordState::Held,
+        Some("confirmed") => RecordState::Confirmed,
+        Some("released") => RecordState::Released,
+        _ => return Err(corrupt("state")),
+    };
+    Ok(Record { state, lines: get_lines(item)? })
+}
+
+/// Holds are spread over the index's partitions by their id's last, random bits.
+fn shard_of(order_id: OrderId) -> u32 {
+    (order_id.0.as_u128() % u128::from(HELD_SHARDS)) as u32
+}
+
+/// Doubling from 5 ms, half of it by chance: those who met must not meet again.
+fn jittered(attempt: u32) -> Duration {
+    let step = Duration::from_millis(5 << attempt.min(6)).min(WAIT_MAX);
+    // A hasher of the standard library is seeded at random; chance of this quality is enough.
+    let chance = RandomState::new().hash_one(attempt) as f64 / u64::MAX as f64;
+    step.mul_f64(0.5 + chance / 2.0)
+}

@@ -1,0 +1,102 @@
+//! The products table's stream.
+
+use std::collections::HashMap;
+
+use app::ports::Unavailable;
+use app::ports::stock::StockedProduct;
+use app::ports::stream::{Page, Position, Shard, StockRecord, StockStream, StreamError};
+use aws_sdk_dynamodb::types::AttributeValue as Value;
+use aws_sdk_dynamodbstreams::Client;
+use aws_sdk_dynamodbstreams::error::ProvideErrorMetadata as _;
+use aws_sdk_dynamodbstreams::types::{AttributeValue, Record, ShardIteratorType};
+use domain::Timestamp;
+
+use crate::Clients;
+use crate::items::stocked_product;
+
+#[derive(Clone)]
+pub struct DynamoStockStream {
+    client: Client,
+    arn: String,
+}
+
+impl DynamoStockStream {
+    pub fn new(clients: &Clients, arn: String) -> DynamoStockStream {
+        DynamoStockStream { client: clients.streams(), arn }
+    }
+}
+
+impl StockStream for DynamoStockStream {
+    async fn shards(&self) -> Result<Vec<Shard>, StreamError> {
+        let mut shards = Vec::new();
+        let mut from = None;
+        loop {
+            let call = self.client.describe_stream().stream_arn(&self.arn).set_exclusive_start_shard_id(from);
+            let answer = call.send().await.map_err(|error| failed(error.code(), crate::why(&error)))?;
+            let Some(description) = answer.stream_description else { break };
+            for shard in description.shards.unwrap_or_default() {
+                let Some(id) = shard.shard_id else { continue };
+                shards.push(Shard { id, parent: shard.parent_shard_id });
+            }
+            from = description.last_evaluated_shard_id;
+            if from.is_none() {
+                break;
+            }
+        }
+        Ok(shards)
+    }
+
+    async fn open(&self, shard: &str, position: &Position) -> Result<String, StreamError> {
+        let call = self.client.get_shard_iterator().stream_arn(&self.arn).shard_id(shard);
+        let call = match position {
+            Position::Oldest => call.shard_iterator_type(ShardIteratorType::TrimHorizon),
+            Position::After(sequence) => {
+                call.shard_iterator_type(ShardIteratorType::AfterSequenceNumber).sequence_number(sequence)
+            }
+        };
+        let answer = call.send().await.map_err(|error| failed(error.code(), crate::why(&error)))?;
+        answer.shard_iterator.ok_or(StreamError::Trimmed)
+    }
+
+    async fn read(&self, iterator: &str, limit: u32) -> Result<Page, StreamError> {
+        let call = self.client.get_records().shard_iterator(iterator).limit(i32::try_from(limit).unwrap_or(1000));
+        let answer = call.send().await.map_err(|error| failed(error.code(), crate::why(&error)))?;
+        let records = answer.records.unwrap_or_default().into_iter().map(stock_record);
+        Ok(Page { records: records.collect::<Result<_, _>>()?, next: answer.next_shard_iterator })
+    }
+}
+
+fn failed(code: Option<&str>, why: String) -> StreamError {
+    match code {
+        Some("ExpiredIteratorException") => StreamError::IteratorExpired,
+        Some("TrimmedDataAccessException" | "ResourceNotFoundException") => StreamError::Trimmed,
+        _ => StreamError::Unavailable(Unavailable::new("stream", why)),
+    }
+}
+
+fn stock_record(record: Record) -> Result<StockRecord, StreamError> {
+    let change = record.dynamodb.ok_or_else(|| Unavailable::new("stream", "a record without a change"))?;
+    let at = change.approximate_creation_date_time;
+    let at = at.and_then(|at| Timestamp::from_unix_timestamp_nanos(at.as_nanos()).ok());
+    Ok(StockRecord {
+        sequence: change.sequence_number.ok_or_else(|| Unavailable::new("stream", "a record without a number"))?,
+        before: product(change.old_image)?,
+        after: product(change.new_image)?,
+        at,
+    })
+}
+
+fn product(image: Option<HashMap<String, AttributeValue>>) -> Result<Option<StockedProduct>, Unavailable> {
+    // An image that is not there may come as an empty one.
+    let Some(image) = image.filter(|image| !image.is_empty()) else { return Ok(None) };
+    let item = image.into_iter().filter_map(|(name, value)| {
+        let value = match value {
+            AttributeValue::S(text) => Value::S(text),
+            AttributeValue::N(number) => Value::N(number),
+            // A product has no other types.
+            _ => return None,
+        };
+        Some((name, value))
+    });
+    stocked_product(&item.collect()).map(Some)
+}

@@ -1,0 +1,146 @@
+//! Carts in the storefront's own memory, for one storefront without Redis.
+
+use std::collections::HashMap;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use domain::Timestamp;
+use domain::cart::{Line, Lines, Quantity};
+use domain::ids::ProductId;
+
+use crate::ports::carts::{CART_LIFETIME, CartError, CartStore};
+use crate::ports::{Source, Unavailable};
+
+/// Carts kept at once. Some kilobytes each at most; the one that was left alone longest makes room.
+const CARTS_MAX: usize = 10_000;
+
+pub struct MemoryCarts<S> {
+    source: S,
+    carts: Mutex<HashMap<String, Cart>>,
+}
+
+#[derive(Clone)]
+struct Cart {
+    lines: Lines,
+    expires_at: Timestamp,
+}
+
+impl<S: Source> MemoryCarts<S> {
+    pub fn new(source: S) -> Self {
+        Self { source, carts: Mutex::default() }
+    }
+
+    fn carts(&self) -> MutexGuard<'_, HashMap<String, Cart>> {
+        self.carts.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Changes the cart under the lock: what two tabs do at once is done one after the other.
+    fn change<T>(&self, session: &str, change: impl FnOnce(&mut Lines) -> T) -> (T, Lines) {
+        let now = self.source.now();
+        let mut carts = self.carts();
+        let mut lines = carts.remove(session).filter(|cart| cart.expires_at > now).map(|cart| cart.lines).unwrap_or_default();
+        let outcome = change(&mut lines);
+        let lines = sorted(lines);
+        if !lines.is_empty() {
+            if carts.len() >= CARTS_MAX {
+                make_room(&mut carts, now);
+            }
+            carts.insert(session.to_owned(), Cart { lines: lines.clone(), expires_at: now + CART_LIFETIME });
+        }
+        (outcome, lines)
+    }
+}
+
+impl<S: Source> CartStore for MemoryCarts<S> {
+    async fn get(&self, session: &str) -> Result<Lines, Unavailable> {
+        let now = self.source.now();
+        let cart = self.carts().get(session).filter(|cart| cart.expires_at > now).cloned();
+        Ok(cart.map(|cart| cart.lines).unwrap_or_default())
+    }
+
+    async fn add(&self, session: &str, line: &Line) -> Result<Lines, CartError> {
+        let (added, lines) = self.change(session, |lines| lines.add(line.clone()));
+        added?;
+        Ok(lines)
+    }
+
+    async fn set(
+        &self,
+        session: &str,
+        product_id: &ProductId,
+        quantity: Quantity,
+    ) -> Result<Option<Lines>, Unavailable> {
+        let (there, lines) = self.change(session, |lines| lines.set(product_id, quantity));
+        Ok(there.then_some(lines))
+    }
+
+    async fn remove(&self, session: &str, product_id: &ProductId) -> Result<Lines, Unavailable> {
+        Ok(self.change(session, |lines| lines.remove(product_id)).1)
+    }
+
+    async fn clear(&self, session: &str) -> Result<(), Unavailable> {
+        self.carts().remove(session);
+        Ok(())
+    }
+}
+
+fn sorted(lines: Lines) -> Lines {
+    let mut lines = Vec::from(lines);
+    lines.sort_by(|a, b| a.product_id.cmp(&b.product_id));
+    // They were within the limits before they were sorted.
+    Lines::merge(lines).unwrap_or_default()
+}
+
+/// Takes out what has expired, and if nothing has, the cart that was left alone longest.
+fn make_room(carts: &mut HashMap<String, Cart>, now: Timestamp) {
+    let before = carts.len();
+    carts.retain(|_, cart| cart.expires_at > now);
+    if carts.len() == before
+        && let Some(oldest) = carts.iter().min_by_key(|(_, cart)| cart.expires_at).map(|(session, _)| session.clone())
+    {
+        carts.remove(&oldest);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicI64, Ordering};
+
+    use uuid::Uuid;
+
+    use super::*;
+    use crate::laws;
+
+    #[derive(Clone, Default)]
+    struct Clock(Arc<AtomicI64>);
+
+    impl Source for Clock {
+        fn now(&self) -> Timestamp {
+            Timestamp::UNIX_EPOCH + time::Duration::seconds(self.0.load(Ordering::Relaxed))
+        }
+
+        fn uuid(&self) -> Uuid {
+            Uuid::nil()
+        }
+    }
+
+    #[test]
+    fn it_passes_the_laws_of_carts() {
+        futures::executor::block_on(laws::carts::all(&MemoryCarts::new(Clock::default())));
+    }
+
+    #[test]
+    fn a_cart_left_alone_for_a_day_is_forgotten_and_a_used_one_is_not() {
+        let clock = Clock::default();
+        let carts = MemoryCarts::new(clock.clone());
+        futures::executor::block_on(async {
+            carts.add("used", &laws::carts::line("espresso", 1)).await.expect("added");
+            carts.add("left", &laws::carts::line("espresso", 1)).await.expect("added");
+            clock.0.store(20 * 3600, Ordering::Relaxed);
+            carts.add("used", &laws::carts::line("espresso", 1)).await.expect("added");
+            clock.0.store(30 * 3600, Ordering::Relaxed);
+            assert_eq!(carts.get("used").await.expect("read").units(), 2);
+            assert!(carts.get("left").await.expect("read").is_empty());
+        });
+    }
+}
