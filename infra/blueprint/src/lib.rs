@@ -1,1 +1,18 @@
-//! blueprint
+//! The platform as CloudFormation, computed from `contract`. Pure: data in, JSON out.
+//!
+//! Names of resources are CloudFormation's; what a process must find is exported and written to Parameter Store under
+//! the key that `contract` gives it.
+
+mod dashboard;
+mod environment;
+mod roles;
+mod stacks;
+mod template;
+#[cfg(test)]
+mod tests;
+
+pub use dashboard::operations as operations_dashboard;
+pub use environment::{Environment, LeftOut};
+pub use roles::statements;
+pub use stacks::{Stack, stacks};
+pub use template::{Keep, LogicalId, Statement, Template, get_att, reference, sub};

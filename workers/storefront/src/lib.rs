@@ -1,1 +1,129 @@
-//! storefront
+//! The storefront: JSON API and server-rendered pages over the same use-cases.
+//!
+//! Generic over its ports, so that tests run it on fakes. It decides nothing about orders: it checks input, asks a
+//! use-case, and puts the answer into words.
+
+mod api;
+mod fields;
+mod menu;
+mod openapi;
+mod pages;
+mod problem;
+mod security;
+mod session;
+pub mod signature;
+pub mod staff;
+mod static_files;
+#[cfg(test)]
+mod tests;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use app::ports::Source;
+use app::ports::carts::CartStore;
+use app::ports::orders::OrderStore;
+use app::ports::stock::Stock;
+use app::use_cases::{Maker, Shop};
+use axum::Router;
+use tokio_util::sync::CancellationToken;
+
+/// What the storefront needs of the world.
+pub trait Ports: Clone + Send + Sync + 'static {
+    type Orders: OrderStore + Send + Sync + 'static;
+    type Stock: Stock + Send + Sync + 'static;
+    type Carts: CartStore + Send + Sync + 'static;
+    type Source: Source + Send + Sync + 'static;
+
+    fn orders(&self) -> &Self::Orders;
+    fn stock(&self) -> &Self::Stock;
+    fn carts(&self) -> &Self::Carts;
+    fn source(&self) -> &Self::Source;
+    /// Something worth counting happened.
+    fn observe(&self, observation: Observation);
+}
+
+/// What is worth counting.
+#[derive(Debug, Clone, Copy)]
+pub enum Observation {
+    Accepted,
+    Replayed,
+    Answered { status: u16, took: Duration },
+}
+
+/// What does not change while it runs, and one number that does.
+#[derive(Clone)]
+pub struct Settings {
+    pub shop: Shop,
+    /// Signs staff tokens.
+    pub signing_key: String,
+    /// Shared with the payment gateway.
+    pub webhook_secret: String,
+    /// Browsers send cookies over TLS only. Off on a laptop, where there is none.
+    pub secure_cookies: bool,
+    /// `order/max_queue_size`, read live.
+    pub pending_max: Arc<AtomicU64>,
+    pub shutdown: CancellationToken,
+}
+
+/// The state of every handler.
+pub struct App<P: Ports> {
+    ports: P,
+    settings: Arc<Settings>,
+    menu: Arc<menu::Menu>,
+    watchers: Arc<api::events::Watchers>,
+}
+
+impl<P: Ports> Clone for App<P> {
+    fn clone(&self) -> Self {
+        Self {
+            ports: self.ports.clone(),
+            settings: self.settings.clone(),
+            menu: self.menu.clone(),
+            watchers: self.watchers.clone(),
+        }
+    }
+}
+
+impl<P: Ports> App<P> {
+    fn maker(&self) -> Maker {
+        Maker {
+            role: contract::role::STOREFRONT.slug,
+            version: env!("CARGO_PKG_VERSION"),
+            traceparent: chassis::trace::current(),
+        }
+    }
+
+    fn pending_max(&self) -> u64 {
+        self.settings.pending_max.load(Ordering::Relaxed)
+    }
+}
+
+/// All routes, with everything around them: limits, headers, errors.
+pub fn router<P: Ports>(ports: P, settings: Settings) -> Router {
+    let app = App { ports, settings: Arc::new(settings), menu: Arc::default(), watchers: Arc::default() };
+    let routes = api::routes::<P>().merge(pages::routes::<P>()).fallback(problem::no_such_page);
+    security::around(routes, app.clone()).with_state(app)
+}
+
+/// SHA-256 in hex.
+pub fn digest(bytes: &[u8]) -> String {
+    use std::fmt::Write as _;
+    let hash = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, bytes);
+    hash.as_ref().iter().fold(String::with_capacity(64), |mut text, byte| {
+        let _ = write!(text, "{byte:02x}");
+        text
+    })
+}
+
+/// 128 random bits, as text that fits into a URL.
+fn random_token() -> String {
+    use base64::Engine as _;
+    let mut bytes = [0u8; 16];
+    // The system's random source does not fail once it has worked; a token that is not random must not be given out.
+    match aws_lc_rs::rand::fill(&mut bytes) {
+        Ok(()) => base64::engine::general_purpose::URL_SAFE_NO_PAD.encode(bytes),
+        Err(_) => panic!("the system has no random numbers"),
+    }
+}

@@ -23,6 +23,10 @@ pub async fn watch_record(
     // A new product is expected to be there, so that one that comes sold out is news.
     let before = record.before.as_ref().map_or(Availability::InStock, StockedProduct::availability);
     let Some(level) = before.worsened_to(after.availability()) else { return Ok(None) };
+    if record.before.is_none() {
+        // A product's first record says no more than a look at the table: whichever comes first tells it.
+        return Ok(tell(applier, source, maker, after, level, rebuild_id(after, level)).await?.then_some(level));
+    }
     let told = tell(applier, source, maker, after, level, crossing_id(after)).await?;
     // So that a later rebuild, which cannot know of this crossing, does not tell it again.
     remember(applier, source, maker, rebuild_id(after, level)).await?;

@@ -1,0 +1,105 @@
+//! A CloudFormation template under construction. A logical id is made only by inserting a resource, so that a reference
+//! to nothing cannot be written.
+
+use serde_json::{Map, Value, json};
+
+/// The name of a resource that is in the template.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LogicalId(String);
+
+impl LogicalId {
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+/// What happens to a resource that leaves the template or is replaced.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Keep {
+    /// It holds nothing, or nothing that outlives its environment.
+    Nothing,
+    /// It holds data: it stays, out of the stack.
+    Data,
+}
+
+#[derive(Debug)]
+pub struct Template {
+    description: String,
+    resources: Map<String, Value>,
+    outputs: Map<String, Value>,
+}
+
+impl Template {
+    pub fn new(description: impl Into<String>) -> Template {
+        Template { description: description.into(), resources: Map::new(), outputs: Map::new() }
+    }
+
+    /// Adds a resource under a logical id made of `words`.
+    ///
+    /// # Panics
+    /// When the id is taken: two resources of one name are a defect of ours, found by any test that makes the template.
+    pub fn add(&mut self, words: &str, kind: &str, properties: Value, keep: Keep) -> LogicalId {
+        let id = logical(words);
+        let mut resource = json!({ "Type": kind, "Properties": properties });
+        if let Keep::Data = keep {
+            resource["DeletionPolicy"] = json!("RetainExceptOnCreate");
+            resource["UpdateReplacePolicy"] = json!("Retain");
+        }
+        let before = self.resources.insert(id.clone(), resource);
+        assert!(before.is_none(), "two resources are called {id}");
+        LogicalId(id)
+    }
+
+    /// An output that other stacks import under `export`.
+    pub fn export(&mut self, words: &str, export: &str, about: &str, value: Value) {
+        let output = json!({ "Description": about, "Value": value, "Export": { "Name": export } });
+        let id = logical(words);
+        let before = self.outputs.insert(id.clone(), output);
+        assert!(before.is_none(), "two outputs are called {id}");
+    }
+
+    pub fn into_json(self) -> Value {
+        let mut template = json!({
+            "AWSTemplateFormatVersion": "2010-09-09",
+            "Description": self.description,
+            "Resources": self.resources,
+        });
+        if !self.outputs.is_empty() {
+            template["Outputs"] = Value::Object(self.outputs);
+        }
+        template
+    }
+}
+
+/// `order-status-changed topic` becomes `OrderStatusChangedTopic`.
+fn logical(words: &str) -> String {
+    let parts = words.split(|c: char| !c.is_ascii_alphanumeric()).filter(|part| !part.is_empty());
+    parts.map(|part| part[..1].to_ascii_uppercase() + &part[1..]).collect()
+}
+
+pub fn reference(id: &LogicalId) -> Value {
+    json!({ "Ref": id.0 })
+}
+
+pub fn get_att(id: &LogicalId, attribute: &str) -> Value {
+    json!({ "Fn::GetAtt": [id.0, attribute] })
+}
+
+pub fn sub(text: &str) -> Value {
+    json!({ "Fn::Sub": text })
+}
+
+/// What a role may do to a resource, and which edge of the contract asks for it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Statement {
+    pub actions: Vec<&'static str>,
+    pub resources: Vec<Value>,
+    /// The edge, for `haven why`.
+    pub because: String,
+}
+
+impl Statement {
+    pub fn to_json(&self) -> Value {
+        json!({ "Effect": "Allow", "Action": self.actions, "Resource": self.resources })
+    }
+}

@@ -1,0 +1,159 @@
+use std::collections::BTreeSet;
+use std::path::Path;
+
+use contract::alarm::ALARMS;
+use contract::queue::QUEUES;
+use contract::role::ROLES;
+use serde_json::Value;
+
+use super::*;
+
+fn environments() -> Vec<Environment> {
+    ["local", "dev", "staging", "prod"].into_iter().filter_map(Environment::named).collect()
+}
+
+/// Every value under `key`, anywhere.
+fn under<'a>(value: &'a Value, key: &str, found: &mut Vec<&'a Value>) {
+    match value {
+        Value::Object(object) => {
+            found.extend(object.get(key));
+            object.values().for_each(|value| under(value, key, found));
+        }
+        Value::Array(values) => values.iter().for_each(|value| under(value, key, found)),
+        _ => {}
+    }
+}
+
+fn all<'a>(value: &'a Value, key: &str) -> Vec<&'a Value> {
+    let mut found = Vec::new();
+    under(value, key, &mut found);
+    found
+}
+
+/// Compares with the file, or writes it with `HAVEN_BLESS=1`.
+fn fresh(path: &Path, value: &Value) {
+    let text = serde_json::to_string_pretty(value).expect("JSON") + "\n";
+    if std::env::var_os("HAVEN_BLESS").is_some() {
+        std::fs::create_dir_all(path.parent().expect("a folder")).expect("made");
+        std::fs::write(path, &text).expect("written");
+    }
+    let there = std::fs::read_to_string(path).unwrap_or_default();
+    assert!(there == text, "{} is stale: run HAVEN_BLESS=1 cargo test -p blueprint", path.display());
+}
+
+#[test]
+fn the_golden_templates_are_what_is_deployed() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("golden");
+    for environment in [Environment::local(), Environment::named("prod").expect("known")] {
+        for stack in stacks(&environment) {
+            fresh(&folder.join(&environment.name).join(format!("{}.json", stack.slug)), &stack.template);
+        }
+    }
+}
+
+#[test]
+fn the_dashboard_is_fresh() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../dashboards");
+    fresh(&folder.join("operations.json"), &operations_dashboard());
+}
+
+#[test]
+fn every_import_is_exported_by_a_stack_that_comes_before() {
+    for environment in environments() {
+        let mut exported: Vec<(String, BTreeSet<String>)> = Vec::new();
+        for stack in stacks(&environment) {
+            for import in all(&stack.template, "Fn::ImportValue") {
+                let name = import.as_str().expect("a plain name");
+                let from = exported.iter().find(|(_, names)| names.contains(name));
+                let (from, _) = from.unwrap_or_else(|| panic!("{} imports {name}, which nobody exports", stack.name));
+                assert!(stack.depends_on.contains(from), "{} does not say that it needs {from}", stack.name);
+            }
+            let names: Vec<_> = all(&stack.template, "Export").iter().map(|export| export["Name"].as_str().expect("a name").to_owned()).collect();
+            let unique: BTreeSet<_> = names.iter().cloned().collect();
+            assert_eq!(unique.len(), names.len(), "{} exports a name twice", stack.name);
+            assert!(exported.iter().all(|(_, other)| other.is_disjoint(&unique)));
+            exported.push((stack.name, unique));
+        }
+    }
+}
+
+#[test]
+fn every_reference_is_to_a_resource_of_the_template() {
+    for environment in environments() {
+        for stack in stacks(&environment) {
+            let resources = stack.template["Resources"].as_object().expect("resources");
+            let refs = all(&stack.template, "Ref").into_iter().filter_map(Value::as_str);
+            let atts = all(&stack.template, "Fn::GetAtt").into_iter().filter_map(|att| att[0].as_str());
+            for name in refs.chain(atts).filter(|name| !name.starts_with("AWS::")) {
+                assert!(resources.contains_key(name), "{}: {name}", stack.name);
+            }
+        }
+    }
+}
+
+#[test]
+fn every_queue_has_a_parking_queue_and_every_parking_queue_an_alarm() {
+    for queue in QUEUES {
+        assert!(ALARMS.iter().any(|alarm| matches!(alarm.signal, contract::alarm::Signal::Parked(watched) if watched == *queue)));
+    }
+    let environment = Environment::named("prod").expect("known");
+    let messaging = &stacks(&environment)[0].template;
+    let kinds = |kind: &str| {
+        let resources = messaging["Resources"].as_object().expect("resources");
+        resources.values().filter(|resource| resource["Type"] == kind).collect::<Vec<_>>()
+    };
+    let queues = kinds("AWS::SQS::Queue");
+    assert_eq!(queues.iter().filter(|queue| queue["Properties"].get("RedrivePolicy").is_some()).count(), QUEUES.len());
+    assert_eq!(kinds("AWS::SQS::QueuePolicy").len(), queues.len(), "each refuses what is not encrypted");
+}
+
+#[test]
+fn whatever_holds_data_is_kept_when_its_stack_goes() {
+    for environment in environments() {
+        for stack in stacks(&environment) {
+            for (name, resource) in stack.template["Resources"].as_object().expect("resources") {
+                if matches!(resource["Type"].as_str(), Some("AWS::DynamoDB::Table" | "AWS::SecretsManager::Secret")) {
+                    assert_eq!(resource["DeletionPolicy"], "RetainExceptOnCreate", "{name}");
+                    assert_eq!(resource["UpdateReplacePolicy"], "Retain", "{name}");
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn no_role_may_do_everything_or_touch_everything() {
+    let environment = Environment::named("prod").expect("known");
+    for role in ROLES {
+        let statements = statements(role, &environment);
+        let edges = role.consumes.len() * 2 + role.sends.len() + role.publishes.len() + role.puts_events.len()
+            + role.tables.len() + role.streams.len() + usize::from(!role.parameters.is_empty())
+            + role.secrets.len() + usize::from(role.mail);
+        assert_eq!(statements.len(), edges, "{}: a statement an edge", role.slug);
+        for statement in statements {
+            assert!(statement.actions.iter().all(|action| !action.contains('*')), "{}", statement.because);
+            assert!(statement.resources.iter().all(|resource| resource != "*"), "{}", statement.because);
+        }
+    }
+}
+
+#[test]
+fn templates_stay_within_what_cloudformation_takes_inline() {
+    for environment in environments() {
+        for stack in stacks(&environment) {
+            let bytes = stack.template.to_string().len();
+            assert!(bytes < 51_200, "{} is {bytes} bytes", stack.name);
+            for alarm in all(&stack.template, "AlarmDescription") {
+                assert!(alarm.as_str().is_some_and(|text| text.len() <= 1_024));
+            }
+        }
+    }
+}
+
+#[test]
+fn what_is_left_out_locally_has_a_reason_and_nothing_is_left_out_elsewhere() {
+    for environment in environments() {
+        assert_eq!(environment.left_out().is_empty(), !environment.local);
+        assert!(environment.left_out().iter().all(|left_out| !left_out.why.is_empty()));
+    }
+}

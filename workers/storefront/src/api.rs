@@ -1,0 +1,46 @@
+//! The JSON API, `/api/v1/...`, as `docs/interfaces.md` promises it.
+
+mod admin;
+mod cart;
+pub mod events;
+mod menu;
+pub mod orders;
+mod webhook;
+
+use axum::Router;
+use axum::http::HeaderMap;
+use axum::routing::{get, post, put};
+
+use crate::problem::Problem;
+use crate::staff::{self, Staff};
+use crate::{App, Ports};
+use app::ports::Source as _;
+
+pub fn routes<P: Ports>() -> Router<App<P>> {
+    Router::new()
+        .route("/api/v1/menu", get(menu::list::<P>))
+        .route("/api/v1/menu/{product_id}", get(menu::one::<P>))
+        .route("/api/v1/cart", get(cart::show::<P>).delete(cart::clear::<P>))
+        .route("/api/v1/cart/items", post(cart::add::<P>))
+        .route("/api/v1/cart/items/{product_id}", put(cart::set::<P>).delete(cart::remove::<P>))
+        .route("/api/v1/orders", post(orders::place::<P>))
+        .route("/api/v1/orders/{id}", get(orders::show::<P>))
+        .route("/api/v1/orders/{id}/events", get(events::follow::<P>))
+        .route("/api/v1/orders/{id}/cancel", post(orders::cancel::<P>))
+        .route("/api/v1/admin/orders", get(admin::orders::<P>))
+        .route("/api/v1/admin/orders/{id}/status", put(admin::set_status::<P>))
+        .route("/api/v1/admin/inventory", get(admin::inventory::<P>))
+        .route("/api/v1/admin/inventory/{product_id}/restock", post(admin::restock::<P>))
+        .route("/api/v1/admin/inventory/{product_id}/adjust", post(admin::adjust::<P>))
+        .route("/webhooks/payment", post(webhook::payment::<P>))
+        .route("/openapi.json", get(crate::openapi::serve))
+}
+
+/// Who asks, if it is a member of staff.
+pub fn staff_of<P: Ports>(app: &App<P>, headers: &HeaderMap) -> Option<Staff> {
+    staff::verify(&app.settings.signing_key, &staff::token(headers)?, app.ports.source().now())
+}
+
+fn staff_only<P: Ports>(app: &App<P>, headers: &HeaderMap) -> Result<Staff, Problem> {
+    staff_of(app, headers).ok_or_else(Problem::unauthorized)
+}

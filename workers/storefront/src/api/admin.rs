@@ -1,0 +1,244 @@
+//! What staff do: orders and stock.
+
+use std::collections::HashMap;
+
+use app::ports::Source as _;
+use app::ports::orders::{OrderFilter, OrderStore as _};
+use app::ports::stock::{Adjusted, Adjustment, AdjustmentKind, Stock as _, StockedProduct};
+use app::use_cases::change_order::{Move, move_by_staff};
+use axum::Json;
+use axum::body::Bytes;
+use axum::extract::{Path, Query, State};
+use axum::http::{HeaderMap, StatusCode};
+use axum::response::Response;
+use domain::customer::{NAME_MAX, line};
+use domain::ids::{OrderId, ProductId};
+use domain::order::Status;
+use serde_json::{Value, json};
+
+use super::orders::{answer, summary, time_text};
+use super::staff_only;
+use crate::fields::{Fields, object};
+use crate::problem::Problem;
+use crate::{App, Ports};
+
+/// Longest reason or note, in characters.
+const NOTE_MAX: usize = 300;
+/// Most units of one delivery or correction: a typing error should not pass for a lorry.
+const UNITS_MAX: i64 = 100_000;
+const LIST_MAX: u32 = 200;
+
+pub async fn orders<P: Ports>(
+    State(app): State<App<P>>,
+    Query(query): Query<HashMap<String, String>>,
+    headers: HeaderMap,
+) -> Result<Json<Value>, Problem> {
+    staff_only(&app, &headers)?;
+    let mut errors = Vec::new();
+    let mut filter = OrderFilter { limit: 50, ..OrderFilter::default() };
+    for (name, value) in &query {
+        let good = match name.as_str() {
+            "status" => {
+                let statuses: Option<Vec<_>> = value.split(',').map(Status::from_code).collect();
+                statuses.map(|statuses| filter.statuses = statuses).is_some()
+            }
+            "limit" => {
+                let limit = value.parse().ok().filter(|limit| (1..=LIST_MAX).contains(limit));
+                limit.map(|limit| filter.limit = limit).is_some()
+            }
+            "before" => value.parse().map(|before: OrderId| filter.before = Some(before)).is_ok(),
+            _ => false,
+        };
+        if !good {
+            let message = "must be status (one or more, by comma), limit (1 to 200) or before (an order id), each legal";
+            errors.push(domain::FieldError::new(name, message));
+        }
+    }
+    if !errors.is_empty() {
+        return Err(Problem::fields(errors));
+    }
+    let orders = app.ports.orders().list(&filter).await?;
+    let next = (orders.len() == filter.limit as usize).then(|| orders.last().map(|order| order.order_id)).flatten();
+    Ok(Json(json!({ "orders": orders.iter().map(summary).collect::<Vec<_>>(), "next_before": next })))
+}
+
+pub async fn set_status<P: Ports>(
+    State(app): State<App<P>>,
+    Path(id): Path<String>,
+    headers: HeaderMap,
+    body: Bytes,
+) -> Result<Response, Problem> {
+    let staff = staff_only(&app, &headers)?;
+    let order_id: OrderId = id.parse().map_err(|_| Problem::not_found())?;
+    let mut errors = Vec::new();
+    let mut fields = Fields::new(object(&headers, &body)?, "", &mut errors);
+    let text = fields.text("status");
+    let to = Status::from_code(&text);
+    if to.is_none() && !text.is_empty() {
+        let legal = Status::ALL.map(Status::code).join(", ");
+        fields.wrong("status", format!("must be one of {legal}"));
+    }
+    let note = fields.optional_text("note");
+    fields.finish();
+    let note = note.map(|note| line("note", &note, NOTE_MAX)).transpose().unwrap_or_else(|error| {
+        errors.push(error);
+        None
+    });
+    let (Some(to), []) = (to, errors.as_slice()) else { return Err(Problem::fields(errors)) };
+    let expected_version = if_match(&headers)?;
+    let asked = Move { order_id, expected_version, to, actor: staff.name, note };
+    let order = move_by_staff(app.ports.orders(), app.ports.source(), &app.maker(), asked).await?;
+    let history = app.ports.orders().history(order_id, 0).await?;
+    Ok(answer(&order, &history))
+}
+
+/// The version that the caller has seen, plain or as an `ETag`.
+fn if_match(headers: &HeaderMap) -> Result<i64, Problem> {
+    let Some(tag) = headers.get("if-match") else {
+        return Err(Problem {
+            errors: vec![domain::FieldError::new("If-Match", "is required: the version of the order that you have seen")],
+            ..Problem::new(
+                StatusCode::PRECONDITION_REQUIRED,
+                "precondition-required",
+                "Which version?",
+                "Send If-Match with the version of the order that you have seen.",
+            )
+        });
+    };
+    let tag = tag.to_str().unwrap_or_default().trim().trim_start_matches("W/").trim_matches('"');
+    tag.parse().map_err(|_| Problem::malformed("If-Match", "must be a version, such as 4"))
+}
+
+pub async fn inventory<P: Ports>(State(app): State<App<P>>, headers: HeaderMap) -> Result<Json<Value>, Problem> {
+    staff_only(&app, &headers)?;
+    let products = app.ports.stock().products().await?;
+    Ok(Json(json!({ "products": products.iter().map(stocked).collect::<Vec<_>>() })))
+}
+
+pub async fn restock<P: Ports>(
+    State(app): State<App<P>>,
+    Path(product_id): Path<String>,
+    headers: HeaderMap,
+    body: Bytes,
+) -> Result<Json<Value>, Problem> {
+    let staff = staff_only(&app, &headers)?;
+    let asked = read(&headers, &body, "quantity", |units| (1..=UNITS_MAX).contains(&units), "must be a whole number from 1 to 100000")?;
+    let change = AdjustmentKind::Restock(u32::try_from(asked.units).unwrap_or(u32::MAX));
+    adjust_by(&app, &product_id, change, asked, staff.name).await
+}
+
+pub async fn adjust<P: Ports>(
+    State(app): State<App<P>>,
+    Path(product_id): Path<String>,
+    headers: HeaderMap,
+    body: Bytes,
+) -> Result<Json<Value>, Problem> {
+    let staff = staff_only(&app, &headers)?;
+    let legal = |units: i64| units != 0 && units.abs() <= UNITS_MAX;
+    let asked = read(&headers, &body, "change", legal, "must be a whole number, not 0: negative for units lost, positive for units found again")?;
+    let change = AdjustmentKind::Correct(asked.units);
+    adjust_by(&app, &product_id, change, asked, staff.name).await
+}
+
+pub struct Asked {
+    pub units: i64,
+    pub reason: String,
+    pub movement_id: Option<String>,
+}
+
+fn read(
+    headers: &HeaderMap,
+    body: &Bytes,
+    field: &str,
+    legal: impl Fn(i64) -> bool,
+    rule: &str,
+) -> Result<Asked, Problem> {
+    let mut errors = Vec::new();
+    let mut fields = Fields::new(object(headers, body)?, "", &mut errors);
+    let units = fields.integer(field);
+    if units.is_some_and(|units| !legal(units)) {
+        fields.wrong(field, rule);
+    }
+    let reason = fields.text("reason");
+    let movement_id = fields.optional_text("movement_id");
+    fields.finish();
+    check(units.unwrap_or_default(), &reason, movement_id, errors)
+}
+
+/// A reason is required: a year later nobody remembers.
+pub fn check(
+    units: i64,
+    reason: &str,
+    movement_id: Option<String>,
+    mut errors: Vec<domain::FieldError>,
+) -> Result<Asked, Problem> {
+    let told = errors.iter().any(|error| error.field == "reason");
+    let reason = line("reason", reason, NOTE_MAX).unwrap_or_else(|error| {
+        if !told {
+            errors.push(error);
+        }
+        String::new()
+    });
+    let movement_id = movement_id.map(|id| line("movement_id", &id, NAME_MAX)).transpose().unwrap_or_else(|error| {
+        errors.push(error);
+        None
+    });
+    if errors.is_empty() { Ok(Asked { units, reason, movement_id }) } else { Err(Problem::fields(errors)) }
+}
+
+async fn adjust_by<P: Ports>(
+    app: &App<P>,
+    product_id: &str,
+    change: AdjustmentKind,
+    asked: Asked,
+    actor: String,
+) -> Result<Json<Value>, Problem> {
+    adjust_stock(app, product_id, change, asked, actor).await.map(|product| Json(stocked(&product)))
+}
+
+/// Changes the stock, with who and why beside it.
+pub async fn adjust_stock<P: Ports>(
+    app: &App<P>,
+    product_id: &str,
+    change: AdjustmentKind,
+    asked: Asked,
+    actor: String,
+) -> Result<StockedProduct, Problem> {
+    let product_id = ProductId::parse(product_id).map_err(|_| Problem::not_found())?;
+    let source = app.ports.source();
+    let adjustment = Adjustment {
+        movement_id: asked.movement_id.unwrap_or_else(|| source.uuid().to_string()),
+        product_id,
+        change,
+        actor,
+        reason: asked.reason,
+        at: source.now(),
+    };
+    let adjusted = app.ports.stock().adjust(&adjustment).await?;
+    app.menu.forget().await;
+    match adjusted {
+        Adjusted::Now(product) => Ok(product),
+        Adjusted::NoSuchProduct => Err(Problem::not_found()),
+        Adjusted::TooFew => Err(Problem {
+            errors: vec![domain::FieldError::new("change", "is more than there is to take")],
+            ..Problem::new(StatusCode::CONFLICT, "too-few", "Too few", "There are fewer units than you want to take.")
+        }),
+    }
+}
+
+fn stocked(product: &StockedProduct) -> Value {
+    let counters = product.counters;
+    json!({
+        "product_id": product.product.product_id,
+        "name": product.product.name,
+        "available": counters.available,
+        "reserved": counters.reserved,
+        "sold": counters.sold,
+        "written_off": counters.written_off,
+        "received": counters.received,
+        "low_stock_threshold": product.low_stock_threshold,
+        "availability": product.availability().code(),
+        "last_restocked": product.last_restocked.map(time_text),
+        "version": product.version,
+    })
+}

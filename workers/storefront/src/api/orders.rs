@@ -1,0 +1,292 @@
+//! Orders as customers place, see and cancel them.
+
+use std::collections::HashMap;
+
+use app::ports::carts::CartStore as _;
+use app::ports::orders::{OrderStore as _, StoredOrder};
+use app::use_cases::change_order::cancel_by_customer;
+use app::use_cases::place_order::{Accepted, Means, Refusal, Request, place_order};
+use axum::Json;
+use axum::body::Bytes;
+use axum::extract::{Path, Query, State};
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse as _, Response};
+use domain::cart::{Line, Lines};
+use domain::ids::{OrderId, ProductId};
+use domain::order::{HistoryEntry, Order};
+use serde_json::{Map, Value, json};
+use time::format_description::well_known::Rfc3339;
+
+use super::staff_of;
+use crate::fields::{Fields, object};
+use crate::problem::Problem;
+use crate::{App, Observation, Ports, digest, random_token, session};
+
+pub async fn place<P: Ports>(State(app): State<App<P>>, headers: HeaderMap, body: Bytes) -> Result<Response, Problem> {
+    let session = session::of(&headers, &app.settings);
+    let key = headers.get("idempotency-key").map(|key| key.to_str().unwrap_or("\u{7f}").to_owned());
+    let Some(key) = key else {
+        return Err(Problem::malformed("Idempotency-Key", "is required: a header with a value that is new for each order"));
+    };
+    let mut asked = read(object(&headers, &body)?)?;
+    let from_cart = asked.lines.is_none();
+    let lines = match (asked.lines.take(), &session) {
+        (Some(lines), _) => lines,
+        (None, Some(session)) => app.ports.carts().get(&session.hash).await?,
+        (None, None) => Lines::default(),
+    };
+    let session_hash = session.map(|session| session.hash);
+    let request = Request { lines, idempotency_key: key, session_hash: session_hash.clone(), ..asked.request };
+    let accepted = accept(&app, request).await?;
+    if let (true, Some(session)) = (from_cart && !accepted.replayed, &session_hash) {
+        // The order stands; a cart that could not be emptied is emptied by the customer.
+        let _ = app.ports.carts().clear(session).await;
+    }
+    let location = format!("/api/v1/orders/{}", accepted.order.order_id);
+    let mut response = (StatusCode::ACCEPTED, Json(receipt(&accepted))).into_response();
+    if let Ok(location) = HeaderValue::from_str(&location) {
+        response.headers_mut().insert(header::LOCATION, location);
+    }
+    Ok(response)
+}
+
+/// Places the order, whether it came as JSON or from a form.
+pub async fn accept<P: Ports>(app: &App<P>, request: Request) -> Result<Accepted, Refusal> {
+    let maker = app.maker();
+    let means = Means {
+        source: app.ports.source(),
+        maker: &maker,
+        digest,
+        tracking_token: random_token(),
+        pending_max: app.pending_max(),
+    };
+    let accepted = place_order(app.ports.orders(), app.ports.stock(), &app.settings.shop, means, request).await?;
+    app.ports.observe(if accepted.replayed { Observation::Replayed } else { Observation::Accepted });
+    Ok(accepted)
+}
+
+struct Asked {
+    request: Request,
+    /// `None`: what is in the cart.
+    lines: Option<Lines>,
+}
+
+/// Every wrong field at once, here for shape and in the use-case for meaning.
+fn read(body: Map<String, Value>) -> Result<Asked, Problem> {
+    let mut errors = Vec::new();
+    let mut fields = Fields::new(body, "", &mut errors);
+    let customer = fields.object("customer");
+    let order_type = fields.optional_text("order_type").unwrap_or_else(|| "pickup".to_owned());
+    let pickup_at = fields.time("pickup_at");
+    let special_instructions = fields.optional_text("special_instructions").unwrap_or_default();
+    let payment_token = fields.text("payment_token");
+    let cart = match fields.take("cart") {
+        None => false,
+        Some(Value::Bool(cart)) => cart,
+        Some(_) => {
+            fields.wrong("cart", "must be true or false");
+            false
+        }
+    };
+    let items = match fields.take("items") {
+        None if cart => None,
+        None => {
+            fields.wrong("items", "is required, or \"cart\": true");
+            None
+        }
+        Some(_) if cart => {
+            fields.wrong("items", "must not be given together with \"cart\": true");
+            None
+        }
+        Some(Value::Array(items)) => Some(items),
+        Some(_) => {
+            fields.wrong("items", "must be a list");
+            None
+        }
+    };
+    fields.finish();
+    let mut person = Fields::new(customer, "customer", &mut errors);
+    let (name, phone, email) = (person.text("name"), person.text("phone"), person.text("email"));
+    person.finish();
+    let lines = items.map(|items| read_items(items, &mut errors));
+    if !errors.is_empty() {
+        return Err(Problem::fields(errors));
+    }
+    let request = Request {
+        customer_name: name,
+        customer_phone: phone,
+        customer_email: email,
+        order_type,
+        pickup_at,
+        special_instructions,
+        payment_token,
+        lines: Lines::default(),
+        idempotency_key: String::new(),
+        session_hash: None,
+        traceparent: chassis::trace::current(),
+    };
+    Ok(Asked { request, lines })
+}
+
+fn read_items(items: Vec<Value>, errors: &mut Vec<domain::FieldError>) -> Lines {
+    let mut lines = Vec::with_capacity(items.len().min(100));
+    for (index, item) in items.into_iter().enumerate() {
+        let path = format!("items[{index}]");
+        let Value::Object(item) = item else {
+            errors.push(domain::FieldError::new(path, "must be an object"));
+            continue;
+        };
+        let mut fields = Fields::new(item, path, errors);
+        let text = fields.text("product_id");
+        let product_id = ProductId::parse(&text);
+        if let (Err(error), false) = (&product_id, text.is_empty()) {
+            fields.wrong("product_id", error.message.clone());
+        }
+        let quantity = fields.quantity("quantity");
+        fields.finish();
+        if let (Ok(product_id), Some(quantity)) = (product_id, quantity) {
+            lines.push(Line { product_id, quantity });
+        }
+    }
+    Lines::merge(lines).unwrap_or_else(|error| {
+        errors.push(error);
+        Lines::default()
+    })
+}
+
+/// The answer to a placement. Nothing in it changes later, so that a replay gives the same bytes.
+fn receipt(accepted: &Accepted) -> Value {
+    let (order, token) = (&accepted.order, &accepted.tracking_token);
+    json!({
+        "order_id": order.order_id,
+        "order_number": order.order_number,
+        "tracking_token": token,
+        "status": order.status.code(),
+        "subtotal_minor": order.totals.subtotal.minor,
+        "tax_minor": order.totals.tax.minor,
+        "total_minor": order.totals.total.minor,
+        "currency": order.totals.total.currency.code(),
+        "links": links(order, Some(token)),
+    })
+}
+
+fn links(order: &Order, token: Option<&str>) -> Value {
+    let query = token.map(|token| format!("?token={token}")).unwrap_or_default();
+    let api = format!("/api/v1/orders/{}", order.order_id);
+    json!({
+        "self": format!("{api}{query}"),
+        "events": format!("{api}/events{query}"),
+        "cancel": format!("{api}/cancel{query}"),
+        "page": format!("/orders/{}{query}", order.order_id),
+    })
+}
+
+pub async fn show<P: Ports>(
+    State(app): State<App<P>>,
+    Path(id): Path<String>,
+    Query(query): Query<HashMap<String, String>>,
+    headers: HeaderMap,
+) -> Result<Response, Problem> {
+    let stored = visible(&app, &id, &query, &headers).await?;
+    let history = app.ports.orders().history(stored.order.order_id, 0).await?;
+    Ok(answer(&stored.order, &history))
+}
+
+pub async fn cancel<P: Ports>(
+    State(app): State<App<P>>,
+    Path(id): Path<String>,
+    Query(query): Query<HashMap<String, String>>,
+    headers: HeaderMap,
+) -> Result<Response, Problem> {
+    let stored = visible(&app, &id, &query, &headers).await?;
+    let order =
+        cancel_by_customer(app.ports.orders(), app.ports.source(), &app.maker(), stored.order.order_id).await?;
+    let history = app.ports.orders().history(order.order_id, 0).await?;
+    let mut response = answer(&order, &history);
+    *response.status_mut() = StatusCode::ACCEPTED;
+    Ok(response)
+}
+
+/// The order, for its owner's session, whoever has its tracking token, and staff. For anybody else it is exactly as
+/// if it did not exist.
+pub async fn visible<P: Ports>(
+    app: &App<P>,
+    id: &str,
+    query: &HashMap<String, String>,
+    headers: &HeaderMap,
+) -> Result<StoredOrder, Problem> {
+    let order_id: OrderId = id.parse().map_err(|_| Problem::not_found())?;
+    let stored = app.ports.orders().load(order_id).await?.ok_or_else(Problem::not_found)?;
+    let same = |a: &str, b: &str| aws_lc_rs::constant_time::verify_slices_are_equal(a.as_bytes(), b.as_bytes()).is_ok();
+    let by_token = query.get("token").is_some_and(|token| same(token, &stored.tracking_token));
+    let by_session = || {
+        let session = session::of(headers, &app.settings);
+        session.zip(stored.session_hash.as_ref()).is_some_and(|(session, owner)| same(&session.hash, owner))
+    };
+    if by_token || by_session() || staff_of(app, headers).is_some() {
+        Ok(stored)
+    } else {
+        Err(Problem::not_found())
+    }
+}
+
+/// An order with its history, and its version as `ETag`.
+pub fn answer(order: &Order, history: &[HistoryEntry]) -> Response {
+    let mut body = summary(order);
+    body["history"] = history.iter().map(entry).collect();
+    body["links"] = links(order, None);
+    let mut response = Json(body).into_response();
+    if let Ok(tag) = HeaderValue::from_str(&format!("\"{}\"", order.version)) {
+        response.headers_mut().insert(header::ETAG, tag);
+    }
+    response
+}
+
+pub fn summary(order: &Order) -> Value {
+    let items = order.items.iter().map(|item| {
+        let line_total = item.unit_price.times(item.quantity.get()).unwrap_or(item.unit_price);
+        json!({
+            "product_id": item.product_id,
+            "name": item.name,
+            "quantity": item.quantity.get(),
+            "unit_price_minor": item.unit_price.minor,
+            "line_total_minor": line_total.minor,
+        })
+    });
+    json!({
+        "order_id": order.order_id,
+        "order_number": order.order_number,
+        "status": order.status.code(),
+        "step": order.state.step().code(),
+        "version": order.version,
+        "order_type": order.order_type.code(),
+        "customer": { "name": order.customer.name, "phone": order.customer.phone, "email": order.customer.email },
+        "special_instructions": order.special_instructions,
+        "pickup_at": order.pickup_at.map(time_text),
+        "items": items.collect::<Vec<_>>(),
+        "subtotal_minor": order.totals.subtotal.minor,
+        "tax_minor": order.totals.tax.minor,
+        "total_minor": order.totals.total.minor,
+        "currency": order.totals.total.currency.code(),
+        "reason": order.reason,
+        "created_at": time_text(order.created_at),
+        "updated_at": time_text(order.updated_at),
+    })
+}
+
+fn entry(entry: &HistoryEntry) -> Value {
+    json!({
+        "seq": entry.seq,
+        "from_status": entry.from.map(|status| status.code()),
+        "to_status": entry.to.code(),
+        "step": entry.step.code(),
+        "actor": entry.actor,
+        "note": entry.note,
+        "at": time_text(entry.at),
+    })
+}
+
+pub fn time_text(at: domain::Timestamp) -> String {
+    // RFC 3339 lacks years past 9999, which no order has.
+    at.format(&Rfc3339).unwrap_or_default()
+}

@@ -1,0 +1,32 @@
+//! `POST /webhooks/payment`: what the gateway tells by itself.
+//!
+//! A hint and nothing more: the outcome of a charge is what the gateway answers to the payment worker, which asks until
+//! it knows. So a webhook that is lost, doubled, late or early changes nothing. It is checked like any input.
+
+use app::ports::Source as _;
+use axum::body::Bytes;
+use axum::extract::State;
+use axum::http::{HeaderMap, StatusCode};
+use serde_json::Value;
+
+use crate::problem::Problem;
+use crate::{App, Ports, signature};
+
+pub async fn payment<P: Ports>(
+    State(app): State<App<P>>,
+    headers: HeaderMap,
+    body: Bytes,
+) -> Result<StatusCode, Problem> {
+    let signed = headers.get(signature::HEADER).and_then(|header| header.to_str().ok()).unwrap_or_default();
+    let now = app.ports.source().now().unix_timestamp();
+    if !signature::verify(&app.settings.webhook_secret, signed, &body, now) {
+        return Err(Problem::malformed(signature::HEADER, "is missing, not the gateway's, or older than five minutes"));
+    }
+    let event: Value = serde_json::from_slice(&body).map_err(|error| Problem::malformed("body", error.to_string()))?;
+    let text = |field: &str| event.get(field).and_then(Value::as_str);
+    let (Some(event_id), Some(kind)) = (text("event_id"), text("type")) else {
+        return Err(Problem::malformed("body", "must have event_id and type"));
+    };
+    tracing::info!(event_id, kind, "The gateway says `{kind}`");
+    Ok(StatusCode::NO_CONTENT)
+}

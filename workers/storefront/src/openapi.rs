@@ -1,0 +1,127 @@
+//! `/openapi.json`: the API as a document, for programs. A test compares it with the routes.
+
+use axum::Json;
+use serde_json::{Value, json};
+
+/// Method, path, what it does, status of success, whether it is for staff.
+const OPERATIONS: &[(&str, &str, &str, u16, bool)] = &[
+    ("get", "/api/v1/menu", "The menu with availability", 200, false),
+    ("get", "/api/v1/menu/{product_id}", "One product", 200, false),
+    ("get", "/api/v1/cart", "The session's cart with today's prices and conflicts", 200, false),
+    ("delete", "/api/v1/cart", "Empty the cart", 204, false),
+    ("post", "/api/v1/cart/items", "Add a product to the cart", 200, false),
+    ("put", "/api/v1/cart/items/{product_id}", "Set a product's quantity", 200, false),
+    ("delete", "/api/v1/cart/items/{product_id}", "Take a product out of the cart", 200, false),
+    ("post", "/api/v1/orders", "Place an order; the same key and body give the same answer", 202, false),
+    ("get", "/api/v1/orders/{id}", "An order with its history", 200, false),
+    ("get", "/api/v1/orders/{id}/events", "An order's history as it grows (server-sent events)", 200, false),
+    ("post", "/api/v1/orders/{id}/cancel", "Cancel while it may be cancelled", 202, false),
+    ("get", "/api/v1/admin/orders", "Orders, newest first", 200, true),
+    ("put", "/api/v1/admin/orders/{id}/status", "Move an order; If-Match carries the version seen", 200, true),
+    ("get", "/api/v1/admin/inventory", "Stock counters of every product", 200, true),
+    ("post", "/api/v1/admin/inventory/{product_id}/restock", "Units were delivered", 200, true),
+    ("post", "/api/v1/admin/inventory/{product_id}/adjust", "Units were lost or found again", 200, true),
+    ("post", "/webhooks/payment", "Events of the payment gateway, signed", 204, false),
+];
+
+pub async fn serve() -> Json<Value> {
+    Json(document())
+}
+
+pub fn document() -> Value {
+    let mut paths = json!({});
+    for (method, path, summary, success, staff) in OPERATIONS {
+        let mut operation = json!({
+            "summary": summary,
+            "operationId": operation_id(method, path),
+            "responses": {
+                success.to_string(): { "description": "Done" },
+                "4XX": { "$ref": "#/components/responses/Problem" },
+                "503": { "$ref": "#/components/responses/Problem" },
+            },
+        });
+        if *staff {
+            operation["security"] = json!([{ "staff": [] }]);
+        }
+        let mut parameters: Vec<Value> = path
+            .split('/')
+            .filter_map(|part| part.strip_prefix('{')?.strip_suffix('}'))
+            .map(|name| json!({ "name": name, "in": "path", "required": true, "schema": { "type": "string" } }))
+            .collect();
+        let schema = match (*method, *path) {
+            ("post", "/api/v1/orders") => {
+                let key = json!({ "name": "Idempotency-Key", "in": "header", "required": true,
+                    "schema": { "type": "string", "minLength": 1, "maxLength": 200 } });
+                parameters.push(key);
+                Some("NewOrder")
+            }
+            ("put", "/api/v1/admin/orders/{id}/status") => {
+                parameters.push(json!({ "name": "If-Match", "in": "header", "required": true, "schema": { "type": "string" } }));
+                Some("StatusChange")
+            }
+            ("post", "/api/v1/cart/items") => Some("CartItem"),
+            ("put", "/api/v1/cart/items/{product_id}") => Some("Quantity"),
+            ("post", path) if path.ends_with("/restock") => Some("Restock"),
+            ("post", path) if path.ends_with("/adjust") => Some("Adjustment"),
+            _ => None,
+        };
+        if path.starts_with("/api/v1/orders/{id}") {
+            parameters.push(json!({ "name": "token", "in": "query", "schema": { "type": "string" },
+                "description": "The order's tracking token, for whoever has no session of its owner" }));
+        }
+        operation["parameters"] = json!(parameters);
+        if let Some(schema) = schema {
+            operation["requestBody"] = json!({ "required": true, "content": {
+                "application/json": { "schema": { "$ref": format!("#/components/schemas/{schema}") } } } });
+        }
+        paths[*path][*method] = operation;
+    }
+    json!({
+        "openapi": "3.1.0",
+        "info": { "title": "Brew Haven", "version": env!("CARGO_PKG_VERSION"),
+            "description": "Money is integer minor units, times are RFC 3339 in UTC, errors are application/problem+json." },
+        "paths": paths,
+        "components": { "securitySchemes": { "staff": { "type": "http", "scheme": "bearer" } },
+            "responses": { "Problem": { "description": "What is wrong, and what would be right",
+                "content": { "application/problem+json": { "schema": { "$ref": "#/components/schemas/Problem" } } } } },
+            "schemas": schemas() },
+    })
+}
+
+fn operation_id(method: &str, path: &str) -> String {
+    let words = path.trim_start_matches("/api/v1").split('/').filter(|part| !part.is_empty());
+    let words: Vec<_> = words.map(|part| part.trim_matches(['{', '}'])).collect();
+    format!("{method}_{}", words.join("_"))
+}
+
+fn schemas() -> Value {
+    let text = |max: u32| json!({ "type": "string", "minLength": 1, "maxLength": max });
+    let quantity = json!({ "type": "integer", "minimum": 1, "maximum": 99 });
+    let item = json!({ "type": "object", "additionalProperties": false, "required": ["product_id", "quantity"],
+        "properties": { "product_id": text(40), "quantity": quantity } });
+    json!({
+        "Problem": { "type": "object", "required": ["type", "title", "status", "detail", "request_id"], "properties": {
+            "type": { "type": "string" }, "title": { "type": "string" }, "status": { "type": "integer" },
+            "detail": { "type": "string" }, "request_id": { "type": "string" },
+            "errors": { "type": "array", "items": { "type": "object", "required": ["field", "message"],
+                "properties": { "field": { "type": "string" }, "message": { "type": "string" } } } } } },
+        "CartItem": item,
+        "Quantity": { "type": "object", "additionalProperties": false, "required": ["quantity"],
+            "properties": { "quantity": quantity } },
+        "NewOrder": { "type": "object", "additionalProperties": false, "required": ["customer", "payment_token"], "properties": {
+            "customer": { "type": "object", "additionalProperties": false, "required": ["name", "phone", "email"],
+                "properties": { "name": text(100), "phone": text(30), "email": text(254) } },
+            "items": { "type": "array", "minItems": 1, "maxItems": 50, "items": item },
+            "cart": { "type": "boolean", "description": "true instead of items: what is in the session's cart" },
+            "order_type": { "enum": ["pickup", "dine_in", "delivery"], "default": "pickup" },
+            "pickup_at": { "type": "string", "format": "date-time" },
+            "special_instructions": { "type": "string", "maxLength": 500 },
+            "payment_token": { "type": "string", "pattern": "^tok_[a-z0-9_]+$" } } },
+        "StatusChange": { "type": "object", "additionalProperties": false, "required": ["status"], "properties": {
+            "status": { "enum": ["preparing", "ready", "completed", "cancelled"] }, "note": text(300) } },
+        "Restock": { "type": "object", "additionalProperties": false, "required": ["quantity", "reason"], "properties": {
+            "quantity": { "type": "integer", "minimum": 1, "maximum": 100_000 }, "reason": text(300), "movement_id": text(100) } },
+        "Adjustment": { "type": "object", "additionalProperties": false, "required": ["change", "reason"], "properties": {
+            "change": { "type": "integer" }, "reason": text(300), "movement_id": text(100) } },
+    })
+}

@@ -1,0 +1,181 @@
+//! Errors as `application/problem+json` (RFC 9457), or as a page where a browser asks.
+
+use app::ports::Unavailable;
+use app::ports::carts::CartError;
+use app::use_cases::change_order::ChangeRefusal;
+use app::use_cases::place_order::Refusal;
+use axum::http::{HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use domain::FieldError;
+use serde_json::{Value, json};
+
+/// Seconds after which a client may try again when something is down.
+const RETRY_AFTER_S: u32 = 2;
+
+/// What is told to a client. What broke inside goes to the log.
+#[derive(Debug, Clone)]
+pub struct Problem {
+    pub status: StatusCode,
+    /// The last part of `type`: stable, for programs.
+    pub kind: &'static str,
+    pub title: &'static str,
+    pub detail: String,
+    pub errors: Vec<FieldError>,
+    pub retry_after_s: Option<u32>,
+    /// Members of its own, such as the current `version`.
+    pub more: Vec<(&'static str, Value)>,
+}
+
+impl Problem {
+    pub fn new(status: StatusCode, kind: &'static str, title: &'static str, detail: impl Into<String>) -> Problem {
+        let detail = detail.into();
+        Problem { status, kind, title, detail, errors: Vec::new(), retry_after_s: None, more: Vec::new() }
+    }
+
+    pub fn not_found() -> Problem {
+        Problem::new(StatusCode::NOT_FOUND, "not-found", "Not found", "There is nothing here, or it is not yours to see.")
+    }
+
+    pub fn fields(errors: Vec<FieldError>) -> Problem {
+        let named: Vec<_> = errors.iter().map(|error| error.field.as_str()).collect();
+        let detail = format!("Please correct: {}.", named.join(", "));
+        Problem {
+            errors,
+            ..Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "invalid", "The request is not right", detail)
+        }
+    }
+
+    pub fn field(field: &str, message: impl Into<String>) -> Problem {
+        Problem::fields(vec![FieldError::new(field, message)])
+    }
+
+    pub fn malformed(field: &str, message: impl Into<String>) -> Problem {
+        let message = message.into();
+        Problem {
+            errors: vec![FieldError::new(field, message.clone())],
+            ..Problem::new(StatusCode::BAD_REQUEST, "malformed", "The request cannot be read", format!("{field}: {message}"))
+        }
+    }
+
+    pub fn unauthorized() -> Problem {
+        Problem::new(
+            StatusCode::UNAUTHORIZED,
+            "unauthorized",
+            "Staff only",
+            "Send a staff token as `Authorization: Bearer ...`; `haven staff token` makes one.",
+        )
+    }
+
+    pub fn busy(retry_after_s: u32, detail: impl Into<String>) -> Problem {
+        Problem {
+            retry_after_s: Some(retry_after_s),
+            ..Problem::new(StatusCode::SERVICE_UNAVAILABLE, "unavailable", "Not now", detail)
+        }
+    }
+
+    /// The body, as programs read it.
+    pub fn json(&self, request_id: &str) -> Value {
+        let mut body = json!({
+            "type": format!("https://brewhaven.example/problems/{}", self.kind),
+            "title": self.title,
+            "status": self.status.as_u16(),
+            "detail": self.detail,
+            "request_id": request_id,
+        });
+        if !self.errors.is_empty() {
+            let errors = self.errors.iter().map(|error| json!({ "field": error.field, "message": error.message }));
+            body["errors"] = errors.collect();
+        }
+        for (name, value) in &self.more {
+            body[*name] = value.clone();
+        }
+        body
+    }
+}
+
+/// The body is written by `security::around`, which knows the request's id and whether a browser asks.
+impl IntoResponse for Problem {
+    fn into_response(self) -> Response {
+        let mut response = self.status.into_response();
+        let headers = response.headers_mut();
+        if let Some(seconds) = self.retry_after_s {
+            headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
+        }
+        if self.status == StatusCode::UNAUTHORIZED {
+            headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer realm=\"staff\""));
+        }
+        response.extensions_mut().insert(self);
+        response
+    }
+}
+
+pub async fn no_such_page() -> Problem {
+    Problem::not_found()
+}
+
+impl From<Unavailable> for Problem {
+    fn from(error: Unavailable) -> Problem {
+        tracing::warn!(error = %error, "Answered 503");
+        Problem::busy(RETRY_AFTER_S, "We cannot do that at the moment. Please try again.")
+    }
+}
+
+impl From<CartError> for Problem {
+    fn from(error: CartError) -> Problem {
+        match error {
+            CartError::Limit(error) => Problem::fields(vec![error]),
+            CartError::Unavailable(error) => error.into(),
+        }
+    }
+}
+
+impl From<Refusal> for Problem {
+    fn from(refusal: Refusal) -> Problem {
+        match refusal {
+            Refusal::Fields(errors) if errors.iter().any(|error| error.field == "Idempotency-Key") => {
+                Problem { errors, ..Problem::malformed("Idempotency-Key", "is required, new for each order") }
+            }
+            Refusal::Fields(errors) => Problem::fields(errors),
+            Refusal::SoldOut(products) => {
+                let names: Vec<_> = products.iter().map(ToString::to_string).collect();
+                let errors = names.iter().map(|name| FieldError::new("items", format!("{name} is sold out, or has fewer left")));
+                Problem {
+                    errors: errors.collect(),
+                    more: vec![("sold_out", json!(names))],
+                    ..Problem::new(StatusCode::CONFLICT, "sold-out", "Sold out", format!("Too few left of: {}.", names.join(", ")))
+                }
+            }
+            Refusal::KeyReused => {
+                Problem::field("Idempotency-Key", "was used for another request: use a new key for a new order")
+            }
+            Refusal::ShopFull { retry_after_s } => {
+                Problem::busy(retry_after_s, "Many orders are waiting just now. Please try again in a moment.")
+            }
+            Refusal::Unavailable(error) => error.into(),
+        }
+    }
+}
+
+impl From<ChangeRefusal> for Problem {
+    fn from(refusal: ChangeRefusal) -> Problem {
+        match refusal {
+            ChangeRefusal::NotFound => Problem::not_found(),
+            ChangeRefusal::Stale { version } => Problem {
+                more: vec![("version", json!(version))],
+                ..Problem::new(
+                    StatusCode::PRECONDITION_FAILED,
+                    "stale",
+                    "Somebody was faster",
+                    format!("The order has changed since you looked at it: it is at version {version} now."),
+                )
+            },
+            ChangeRefusal::Illegal { from, to } => Problem::new(
+                StatusCode::CONFLICT,
+                "illegal-transition",
+                "That does not follow",
+                format!("An order that is {} cannot become {}.", from.code(), to.code()),
+            ),
+            ChangeRefusal::Unavailable(error) => error.into(),
+        }
+    }
+}

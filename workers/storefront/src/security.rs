@@ -1,0 +1,152 @@
+//! What stands around every route: limits, headers, one form of errors.
+
+use std::any::Any;
+use std::time::{Duration, Instant};
+
+use axum::Router;
+use axum::body::Body;
+use axum::extract::{DefaultBodyLimit, Request, State};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
+use axum::middleware::{Next, from_fn_with_state};
+use axum::response::{IntoResponse as _, Response};
+use tower_http::catch_panic::CatchPanicLayer;
+use uuid::Uuid;
+
+use crate::pages::ProblemPage;
+use crate::problem::Problem;
+use crate::{App, Observation, Ports};
+
+/// An order of fifty lines with the longest texts is below 10 KiB.
+const BODY_MAX: usize = 64 * 1024;
+/// Requests in hand at once; more are turned away at once instead of waiting until everybody's time is up.
+const REQUESTS_MAX: usize = 256;
+/// No answer takes so long while things are well.
+const ANSWER_WITHIN: Duration = Duration::from_secs(10);
+
+pub static REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+
+pub fn around<P: Ports>(routes: Router<App<P>>, app: App<P>) -> Router<App<P>> {
+    let slots = std::sync::Arc::new(tokio::sync::Semaphore::new(REQUESTS_MAX));
+    routes
+        .layer(DefaultBodyLimit::max(BODY_MAX))
+        .layer(CatchPanicLayer::custom(panicked))
+        .layer(from_fn_with_state(slots, limited))
+        .layer(from_fn_with_state(app, outermost))
+}
+
+async fn limited(State(slots): State<std::sync::Arc<tokio::sync::Semaphore>>, request: Request, next: Next) -> Response {
+    let Ok(_slot) = slots.try_acquire() else {
+        return Problem::busy(1, "Too many requests at once. Please try again.").into_response();
+    };
+    match tokio::time::timeout(ANSWER_WITHIN, next.run(request)).await {
+        Ok(response) => response,
+        Err(_) => Problem::busy(2, "That took too long. It may have been done: repeat it with the same key.").into_response(),
+    }
+}
+
+/// Gives the request its id and its trace, refuses what comes from another site, and dresses the answer.
+async fn outermost<P: Ports>(State(app): State<App<P>>, request: Request, next: Next) -> Response {
+    let begun = Instant::now();
+    let request_id = Uuid::now_v7().to_string();
+    let browser = wants_page(request.headers(), request.uri().path());
+    let public = request.uri().path().starts_with("/static/");
+    let said = request.headers().get(contract::TRACEPARENT_ATTRIBUTE).and_then(|value| value.to_str().ok());
+    let trace = chassis::trace::Traceparent::continuing(said);
+    let foreign = is_unsafe(request.method()) && from_another_site(request.headers());
+    let response = if foreign {
+        Problem::new(StatusCode::FORBIDDEN, "cross-site", "Not from here", "The request came from another site.").into_response()
+    } else {
+        chassis::trace::scope(trace, next.run(request)).await
+    };
+    let mut response = as_problem(response, &request_id, browser);
+    let headers = response.headers_mut();
+    if let Ok(id) = HeaderValue::from_str(&request_id) {
+        headers.insert(REQUEST_ID.clone(), id);
+    }
+    for (name, value) in [
+        (header::CONTENT_SECURITY_POLICY, "default-src 'self'; frame-ancestors 'none'; base-uri 'none'; form-action 'self'"),
+        (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
+        (header::REFERRER_POLICY, "no-referrer"),
+        (header::X_FRAME_OPTIONS, "DENY"),
+    ] {
+        headers.insert(name, HeaderValue::from_static(value));
+    }
+    if app.settings.secure_cookies {
+        headers.insert(
+            header::STRICT_TRANSPORT_SECURITY,
+            HeaderValue::from_static("max-age=31536000; includeSubDomains"),
+        );
+    }
+    if !public {
+        headers.entry(header::CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
+    }
+    let status = response.status().as_u16();
+    app.ports.observe(Observation::Answered { status, took: begun.elapsed() });
+    response
+}
+
+/// Whatever is no success and has no body of ours gets one: of a problem, an unknown method, an unreadable body.
+fn as_problem(response: Response, request_id: &str, browser: bool) -> Response {
+    let status = response.status();
+    let problem = match response.extensions().get::<Problem>() {
+        Some(problem) => problem.clone(),
+        None if status.is_client_error() || status.is_server_error() => of_status(status),
+        None => return response,
+    };
+    let (mut parts, _) = response.into_parts();
+    parts.headers.remove(header::CONTENT_LENGTH);
+    let (kind, body) = if browser {
+        ("text/html; charset=utf-8", ProblemPage::render(&problem, request_id))
+    } else {
+        ("application/problem+json", problem.json(request_id).to_string())
+    };
+    parts.headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(kind));
+    Response::from_parts(parts, Body::from(body))
+}
+
+fn of_status(status: StatusCode) -> Problem {
+    match status {
+        StatusCode::NOT_FOUND => Problem::not_found(),
+        StatusCode::METHOD_NOT_ALLOWED => {
+            Problem::new(status, "method-not-allowed", "Not that way", "This address does not take that method.")
+        }
+        StatusCode::PAYLOAD_TOO_LARGE => Problem::new(
+            status,
+            "too-large",
+            "Too large",
+            format!("The body must be at most {} KiB.", BODY_MAX / 1024),
+        ),
+        status if status.is_server_error() => {
+            Problem::new(status, "internal", "Our fault", "Something went wrong on our side. Please try again.")
+        }
+        status => Problem::new(status, "bad-request", "The request is not right", "The request cannot be read."),
+    }
+}
+
+fn panicked(panic: Box<dyn Any + Send>) -> Response {
+    let said = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
+    let said = said.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_default();
+    tracing::error!(panic = said, "A request panicked");
+    of_status(StatusCode::INTERNAL_SERVER_ERROR).into_response()
+}
+
+fn wants_page(headers: &HeaderMap, path: &str) -> bool {
+    let accepts = headers.get(header::ACCEPT).and_then(|accept| accept.to_str().ok()).unwrap_or_default();
+    accepts.contains("text/html") && !path.starts_with("/api/")
+}
+
+fn is_unsafe(method: &Method) -> bool {
+    !matches!(*method, Method::GET | Method::HEAD | Method::OPTIONS)
+}
+
+/// Browsers say where a request comes from; programs say nothing, and carry no cookies of somebody else.
+fn from_another_site(headers: &HeaderMap) -> bool {
+    let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
+    if matches!(text("sec-fetch-site"), Some("cross-site" | "same-site")) {
+        return true;
+    }
+    match (text("origin"), text("host")) {
+        (Some(origin), Some(host)) => origin.split_once("://").is_none_or(|(_, from)| from != host),
+        _ => false,
+    }
+}

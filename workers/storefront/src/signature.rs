@@ -1,0 +1,31 @@
+//! The gateway's signature on a webhook: `t=<unix seconds>,v1=<hex HMAC-SHA256(secret, t + "." + body)>`.
+
+use std::time::Duration;
+
+use aws_lc_rs::hmac;
+
+pub const HEADER: &str = "Payment-Signature";
+/// An older message may be a recorded one played again.
+pub const TOLERANCE: Duration = Duration::from_secs(300);
+
+/// Whether the body is the gateway's and fresh. Several `v1` may stand there while a secret is rotated.
+pub fn verify(secret: &str, header: &str, body: &[u8], now: i64) -> bool {
+    let mut parts = header.split(',').filter_map(|part| part.trim().split_once('='));
+    let Some(("t", at)) = parts.next() else { return false };
+    let Ok(seconds) = at.parse::<i64>() else { return false };
+    if now.abs_diff(seconds) > TOLERANCE.as_secs() {
+        return false;
+    }
+    let key = hmac::Key::new(hmac::HMAC_SHA256, secret.as_bytes());
+    let signed = [at.as_bytes(), b".", body].concat();
+    parts.filter(|(version, _)| *version == "v1").any(|(_, signature)| {
+        unhex(signature).is_some_and(|signature| hmac::verify(&key, &signed, &signature).is_ok())
+    })
+}
+
+fn unhex(text: &str) -> Option<Vec<u8>> {
+    if !text.is_ascii() || !text.len().is_multiple_of(2) {
+        return None;
+    }
+    (0..text.len()).step_by(2).map(|at| u8::from_str_radix(&text[at..at + 2], 16).ok()).collect()
+}

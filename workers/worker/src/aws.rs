@@ -1,0 +1,151 @@
+//! A role's adapters, made from its settings.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use adapter_aws::{
+    AwsPublisher, Clients, Destinations, DynamoLeases, DynamoStock, DynamoStockStream, MetricSink, ParameterReader, Series,
+    SesMailer, SqsInbox, StockTables, Value,
+};
+use anyhow::Context as _;
+use app::ports::Source as _;
+use chassis::config::AwsSettings;
+use chassis::metrics::{Datum, Kind};
+use chassis::{Metrics, Process, emf};
+use contract::address::Address;
+use contract::metric::{Metric, Shape};
+use contract::queue::{QUEUES, Queue};
+use contract::table::{LEASES, MOVEMENTS, PRODUCTS, RESERVATIONS};
+use contract::topic::{BUS, TOPICS};
+
+use crate::config::Config;
+use crate::stores::SystemSource;
+
+/// How often numbers leave: CloudWatch keeps one value a minute anyway.
+const SEND_EVERY: Duration = Duration::from_secs(60);
+
+#[derive(Clone)]
+pub struct Aws {
+    clients: Clients,
+}
+
+impl Aws {
+    pub async fn connect(_config: &Config, metrics: Metrics) -> Aws {
+        let clients =
+            Clients::from_environment(Arc::new(move |service| metrics.count(Metric::AwsCalls, &[service], 1))).await;
+        Aws { clients }
+    }
+
+    /// For `haven`, which knows where its local AWS is.
+    pub fn of(clients: Clients) -> Aws {
+        Aws { clients }
+    }
+
+    pub fn clients(&self) -> &Clients {
+        &self.clients
+    }
+
+    pub fn inbox(&self, queue: &'static Queue, addresses: &HashMap<String, String>) -> anyhow::Result<SqsInbox> {
+        Ok(SqsInbox {
+            client: self.clients.sqs(),
+            polls: self.clients.sqs_polls(),
+            queue,
+            url: value(addresses, Address::Queue(queue))?,
+            parking_url: value(addresses, Address::ParkingQueue(queue))?,
+        })
+    }
+
+    pub fn publisher(&self, addresses: &HashMap<String, String>) -> anyhow::Result<AwsPublisher> {
+        let known = |address: Address| addresses.get(&address.variable()).cloned();
+        // Those it may not send to are not among its addresses.
+        let queues = QUEUES.iter().filter_map(|queue| Some((queue.slug, known(Address::Queue(queue))?)));
+        let topics = TOPICS.iter().filter_map(|topic| Some((topic.slug, known(Address::Topic(topic))?)));
+        let destinations =
+            Destinations { queues: queues.collect(), topics: topics.collect(), bus: value(addresses, Address::Bus(&BUS))? };
+        Ok(AwsPublisher::new(&self.clients, destinations))
+    }
+
+    /// A role that has no table of reservations or movements gets a stock whose other verbs still work.
+    pub fn stock(&self, addresses: &HashMap<String, String>) -> anyhow::Result<DynamoStock> {
+        let optional = |address: Address| addresses.get(&address.variable()).cloned().unwrap_or_default();
+        let tables = StockTables {
+            products: value(addresses, Address::Table(&PRODUCTS))?,
+            reservations: optional(Address::Table(&RESERVATIONS)),
+            movements: optional(Address::Table(&MOVEMENTS)),
+        };
+        Ok(DynamoStock::new(&self.clients, tables))
+    }
+
+    pub fn stream(&self, addresses: &HashMap<String, String>) -> anyhow::Result<DynamoStockStream> {
+        Ok(DynamoStockStream::new(&self.clients, value(addresses, Address::Stream(&PRODUCTS))?))
+    }
+
+    pub fn leases(&self, addresses: &HashMap<String, String>) -> anyhow::Result<DynamoLeases> {
+        Ok(DynamoLeases::new(&self.clients, value(addresses, Address::Table(&LEASES))?))
+    }
+
+    pub fn mailer(&self, from: &str) -> SesMailer {
+        SesMailer::new(&self.clients, from)
+    }
+
+    pub fn parameters(&self, environment: &str) -> ParameterReader {
+        ParameterReader::new(&self.clients, environment)
+    }
+
+    /// Sends the numbers every minute until shutdown, and once more then: as log lines in AWS, by PutMetricData to a
+    /// local AWS, which reads no log lines.
+    pub fn send_metrics(
+        &self,
+        service: &'static str,
+        settings: &AwsSettings,
+        process: &Process,
+    ) -> tokio::task::JoinHandle<()> {
+        let sink = settings.is_local().then(|| MetricSink::new(&self.clients));
+        let source = emf::Source { environment: settings.environment.clone(), service: service.to_owned() };
+        let (metrics, shutdown) = (process.metrics.clone(), process.shutdown.clone());
+        tokio::spawn(async move {
+            loop {
+                let stopping = tokio::select! {
+                    () = tokio::time::sleep(SEND_EVERY) => false,
+                    () = shutdown.cancelled() => true,
+                };
+                let data = metrics.take_deltas();
+                match &sink {
+                    Some(sink) => {
+                        let series = data.iter().map(|datum| series(datum, &source)).collect();
+                        if let Err(error) = sink.put(series).await {
+                            tracing::warn!(error, "A minute's numbers could not be sent");
+                        }
+                    }
+                    None => {
+                        for line in emf::lines(&data, &source, SystemSource.now()) {
+                            println!("{line}");
+                        }
+                    }
+                }
+                if stopping {
+                    return;
+                }
+            }
+        })
+    }
+}
+
+fn series(datum: &Datum, source: &emf::Source) -> Series {
+    let mut dimensions =
+        vec![("Environment".to_owned(), source.environment.clone()), ("Service".to_owned(), source.service.clone())];
+    dimensions.extend(datum.dimensions.iter().map(|(name, value)| ((*name).to_owned(), value.clone())));
+    let value = match &datum.kind {
+        Kind::Sum(value) | Kind::Value(value) => Value::Single(*value),
+        Kind::Distribution { count, sum, min, max, .. } => {
+            Value::Statistics { count: *count as f64, sum: *sum, min: *min, max: *max }
+        }
+    };
+    Series { name: datum.metric.name(), dimensions, value, seconds: datum.metric.shape() == Shape::Seconds }
+}
+
+fn value(addresses: &HashMap<String, String>, address: Address) -> anyhow::Result<String> {
+    let variable = address.variable();
+    addresses.get(&variable).cloned().with_context(|| format!("{variable} is not known to this role"))
+}
