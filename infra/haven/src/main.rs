@@ -1,1 +1,7 @@
-fn main() {}
+//! The `haven` command.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    haven::main()
+}

@@ -145,7 +145,7 @@ async fn start_roles(
     servers: &Servers,
     emulator: &Emulator,
 ) -> anyhow::Result<Keeper> {
-    let clients = aws::Aws::local(&emulator.endpoint, &emulator.region).await;
+    let clients = aws::Aws::local(&emulator.endpoint, &emulator.region);
     let environment = blueprint::Environment::local();
     phases
         .run("deploying the stacks", async {
@@ -170,6 +170,7 @@ async fn start_roles(
     phases
         .run("filling the shelves", async {
             clients.set_time_to_live(&addresses).await;
+            clients.forget_leases(&addresses).await?;
             let (added, all) = seed::seed(&stock, &worker::stores::SystemSource).await?;
             let repaired = repair::repair(&store, &stock, &worker::stores::SystemSource).await?;
             let menu = if added == 0 { format!("menu of {all} products") } else { format!("menu of {all} products, {added} new") };

@@ -1,0 +1,108 @@
+//! AWS as `haven` sees it: the local one, or whatever the environment names.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use adapter_aws::{Clients, DynamoStock};
+use anyhow::Context as _;
+use contract::address::Address;
+use contract::parameter::SECRETS;
+use contract::table::{LEASES, TABLES};
+
+use crate::provision::Target;
+
+pub struct Aws {
+    clients: Clients,
+    adapters: worker::aws::Aws,
+}
+
+impl Aws {
+    /// The local AWS at an endpoint, whatever this process's environment says.
+    pub fn local(endpoint: &str, region: &str) -> Aws {
+        let clients = Clients::local(endpoint, region, Arc::new(|_| {}));
+        Aws { adapters: worker::aws::Aws::of(clients.clone()), clients }
+    }
+
+    pub fn target(&self, environment: blueprint::Environment) -> Target {
+        let cloudformation = aws_sdk_cloudformation::Client::new(self.clients.config());
+        Target { environment, cloudformation }
+    }
+
+    pub async fn addresses(&self, environment: &str) -> anyhow::Result<HashMap<String, String>> {
+        adapter_aws::addresses(&self.clients, environment).await.context("read where the stacks put everything")
+    }
+
+    /// By the secret's slug.
+    pub async fn secrets(&self, environment: &str) -> anyhow::Result<HashMap<&'static str, String>> {
+        let mut secrets = HashMap::new();
+        for secret in SECRETS {
+            let value = adapter_aws::secret(&self.clients, environment, secret).await?;
+            secrets.insert(secret.slug, value);
+        }
+        Ok(secrets)
+    }
+
+    pub fn stock(&self, addresses: &HashMap<String, String>) -> anyhow::Result<DynamoStock> {
+        self.adapters.stock(addresses)
+    }
+
+    /// The local AWS ignores time to live in a template; nothing relies on it, so a refusal is no failure.
+    pub async fn set_time_to_live(&self, addresses: &HashMap<String, String>) {
+        use aws_sdk_dynamodb::types::TimeToLiveSpecification;
+        for table in TABLES {
+            let name = addresses.get(&Address::Table(table).variable());
+            let (Some(attribute), Some(name)) = (table.ttl_attribute, name) else { continue };
+            let specification = TimeToLiveSpecification::builder().attribute_name(attribute).enabled(true).build();
+            if let Ok(specification) = specification {
+                let call = self.clients.dynamodb().update_time_to_live().table_name(name);
+                let _ = call.time_to_live_specification(specification).send().await;
+            }
+        }
+    }
+
+    /// The local AWS forgets stream records when it stops, so its readers must not go on where they were: without a
+    /// lease they read the whole table first.
+    pub async fn forget_leases(&self, addresses: &HashMap<String, String>) -> anyhow::Result<()> {
+        let name = addresses.get(&Address::Table(&LEASES).variable()).context("the leases table was not deployed")?;
+        let client = self.clients.dynamodb();
+        let leases = client.scan().table_name(name).send().await.context("read the leases")?;
+        for lease in leases.items() {
+            let Some(id) = lease.get(LEASES.partition.attribute) else { continue };
+            let delete = client.delete_item().table_name(name).key(LEASES.partition.attribute, id.clone());
+            delete.send().await.context("delete a lease")?;
+        }
+        Ok(())
+    }
+
+    /// Messages waiting, in hand and parked, by queue.
+    pub async fn queues(&self, addresses: &HashMap<String, String>) -> anyhow::Result<Vec<QueueStatus>> {
+        use aws_sdk_sqs::types::QueueAttributeName;
+        let client = self.clients.sqs();
+        let count = async |address: Address, attribute: QueueAttributeName| -> anyhow::Result<u64> {
+            let url = addresses.get(&address.variable()).context("a queue was not deployed")?;
+            let got = client.get_queue_attributes().queue_url(url).attribute_names(attribute.clone()).send().await;
+            let got = got.with_context(|| format!("ask about {url}"))?;
+            let count = got.attributes.and_then(|all| all.get(&attribute)?.parse().ok());
+            Ok(count.unwrap_or_default())
+        };
+        let mut queues = Vec::new();
+        for queue in contract::queue::QUEUES {
+            use QueueAttributeName::{ApproximateNumberOfMessages, ApproximateNumberOfMessagesNotVisible};
+            queues.push(QueueStatus {
+                queue: queue.slug,
+                waiting: count(Address::Queue(queue), ApproximateNumberOfMessages).await?,
+                in_hand: count(Address::Queue(queue), ApproximateNumberOfMessagesNotVisible).await?,
+                parked: count(Address::ParkingQueue(queue), ApproximateNumberOfMessages).await?,
+            });
+        }
+        Ok(queues)
+    }
+}
+
+#[derive(Debug, Clone, serde::Serialize)]
+pub struct QueueStatus {
+    pub queue: &'static str,
+    pub waiting: u64,
+    pub in_hand: u64,
+    pub parked: u64,
+}

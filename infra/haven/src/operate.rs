@@ -1,0 +1,4 @@
+//! What operators do.
+
+pub mod staff;
+pub mod status;
