@@ -11,6 +11,9 @@ use axum::Router;
 use axum::http::HeaderMap;
 use axum::routing::{get, post, put};
 
+pub use admin::{adjust_stock, check as check_adjustment};
+pub use cart::{check_add as cart_check_add, price as cart_price};
+
 use crate::problem::Problem;
 use crate::staff::{self, Staff};
 use crate::{App, Ports};

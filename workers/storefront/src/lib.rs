@@ -14,8 +14,6 @@ mod session;
 pub mod signature;
 pub mod staff;
 mod static_files;
-#[cfg(test)]
-mod tests;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};

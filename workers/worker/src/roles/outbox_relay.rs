@@ -2,14 +2,16 @@
 
 use std::time::Duration;
 
-use app::ports::Source as _;
+use adapter_aws::AwsPublisher;
+use app::ports::{Source as _, Unavailable};
 use app::ports::orders::OrderStore as _;
 use app::ports::publisher::Publisher as _;
+use chassis::Process;
 use contract::messages::Envelope;
 use contract::metric::Metric;
 
-use super::Wiring;
-use crate::stores::SystemSource;
+use super::{Wiring, every};
+use crate::stores::{Store, SystemSource};
 
 /// Rows taken at once: ten batches of ten.
 const ROWS: u32 = 100;
@@ -23,20 +25,20 @@ const AFTER_FAILURE: Duration = Duration::from_millis(500);
 pub async fn run(wiring: Wiring) -> anyhow::Result<()> {
     let publisher = wiring.aws.publisher(&wiring.config.addresses)?;
     let Wiring { store, process, .. } = wiring;
-    let measuring = tokio::spawn({
-        let (store, process) = (store.clone(), process.clone());
-        async move {
-            super::every(MEASURE_EVERY, &process, async || {
-                if let Ok(oldest) = store.oldest_unpublished().await {
-                    let age = oldest.map_or(0.0, |written| (SystemSource.now() - written).as_seconds_f64());
-                    process.metrics.set(Metric::OutboxLag, &[], age.max(0.0));
-                }
-            })
-            .await;
+    let measuring = every(MEASURE_EVERY, &process, async || {
+        if let Ok(oldest) = store.oldest_unpublished().await {
+            let age = oldest.map_or(0.0, |written| (SystemSource.now() - written).as_seconds_f64());
+            process.metrics.set(Metric::OutboxLag, &[], age.max(0.0));
         }
     });
+    tokio::join!(measuring, relay(&store, &publisher, &process));
+    Ok(())
+}
+
+/// Moves messages until shutdown.
+async fn relay(store: &Store, publisher: &AwsPublisher, process: &Process) {
     while !process.shutdown.is_cancelled() {
-        let moved = move_some(&store, &publisher).await;
+        let moved = move_some(store, publisher).await;
         let pause = match moved {
             Ok(Moved { sent, failed: None }) => {
                 process.metrics.count(Metric::OutboxPublished, &[], sent);
@@ -65,8 +67,6 @@ pub async fn run(wiring: Wiring) -> anyhow::Result<()> {
             () = process.shutdown.cancelled() => {}
         }
     }
-    measuring.abort();
-    Ok(())
 }
 
 struct Moved {
@@ -76,10 +76,7 @@ struct Moved {
 }
 
 /// Sends what waits and marks what was sent. A crash between the two sends it again; consumers know it by its id.
-async fn move_some(
-    store: &crate::stores::Store,
-    publisher: &adapter_aws::AwsPublisher,
-) -> Result<Moved, app::ports::Unavailable> {
+async fn move_some(store: &Store, publisher: &AwsPublisher) -> Result<Moved, Unavailable> {
     let rows = store.outbox(ROWS).await?;
     if rows.is_empty() {
         return Ok(Moved { sent: 0, failed: None });

@@ -1,0 +1,450 @@
+//! `OrderStore` on PostgreSQL.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use app::ports::Unavailable;
+use app::ports::orders::{
+    Applied, Change, Due, KeyUse, NewOrder, OrderFilter, OrderStore, OutboxRow, Payment, PaymentKind, PaymentState,
+    Placement, StoredOrder,
+};
+use contract::messages::Envelope;
+use domain::Timestamp;
+use domain::ids::{LocationId, OrderId, TenantId};
+use domain::order::{HistoryEntry, Order};
+use serde_json::{Value, json};
+use sqlx::postgres::PgListener;
+use time::format_description::well_known::Rfc3339;
+use uuid::Uuid;
+
+use crate::rows::{HistoryRow, ItemRow, OrderRow, PaymentRow, state};
+use crate::{PostgresStore, unavailable};
+
+/// A relay that died gives its rows back after so long.
+const CLAIM: Duration = Duration::from_secs(10);
+/// Orders listed at once.
+const LIST_MAX: u32 = 200;
+/// The channel on which writers say that the outbox has something.
+const CHANNEL: &str = "outbox";
+
+const ORDER_COLUMNS: &str = "order_id, tenant_id, location_id, order_number, order_type, customer_name, customer_phone, \
+    customer_email, special_instructions, pickup_at, subtotal_minor, tax_minor, total_minor, currency, state, status, \
+    version, reason, session_hash, tracking_token, created_at, updated_at";
+
+/// Applies a list of changes: inbox, orders, payments, history and outbox in one statement. $1 are the changes, $2 the
+/// history lines, $3 the messages. Gives how many were new to the inbox, how many orders moved and how many payments.
+const APPLY: &str = "
+WITH input AS (
+    SELECT * FROM jsonb_to_recordset($1) AS i (consumer text, event_id uuid, at timestamptz,
+        order_id uuid, expected_version bigint, version bigint, state text, status text, step text, reason text,
+        next_action_at timestamptz, pay_order_id uuid, pay_kind text, pay_expected text, pay_amount bigint,
+        pay_currency text, pay_state text, pay_token text, pay_charge_id text, pay_reason text)
+), taken_in AS (
+    INSERT INTO inbox (consumer, event_id, at) SELECT consumer, event_id, at FROM input
+    ON CONFLICT DO NOTHING RETURNING 1
+), moved AS (
+    UPDATE orders SET state = i.state, status = i.status, step = i.step, reason = coalesce(i.reason, orders.reason),
+        next_action_at = i.next_action_at, version = i.version, updated_at = i.at
+    FROM input AS i WHERE orders.order_id = i.order_id AND orders.version = i.expected_version RETURNING 1
+), payments_moved AS (
+    UPDATE payments SET state = i.pay_state, charge_id = i.pay_charge_id, reason = i.pay_reason, at = i.at
+    FROM input AS i
+    WHERE payments.order_id = i.pay_order_id AND payments.kind = i.pay_kind AND payments.state = i.pay_expected RETURNING 1
+), payments_added AS (
+    INSERT INTO payments (order_id, kind, amount_minor, currency, state, token, charge_id, reason, at)
+    SELECT pay_order_id, pay_kind, pay_amount, pay_currency, pay_state, pay_token, pay_charge_id, pay_reason, at
+    FROM input WHERE pay_order_id IS NOT NULL AND pay_expected IS NULL
+    ON CONFLICT DO NOTHING RETURNING 1
+), told AS (
+    INSERT INTO order_history (order_id, seq, from_status, to_status, step, actor, note, at)
+    SELECT * FROM jsonb_to_recordset($2) AS h (order_id uuid, seq bigint, from_status text, to_status text, step text,
+        actor text, note text, at timestamptz)
+    ON CONFLICT DO NOTHING
+), owed AS (
+    INSERT INTO outbox (kind, order_id, envelope, created_at)
+    SELECT kind, order_id, envelope, created_at
+    FROM jsonb_to_recordset($3) AS m (n int, kind text, order_id uuid, envelope text, created_at timestamptz) ORDER BY n
+    RETURNING 1
+)
+SELECT (SELECT count(*) FROM taken_in), (SELECT count(*) FROM moved),
+    (SELECT count(*) FROM payments_moved) + (SELECT count(*) FROM payments_added),
+    (SELECT count(pg_notify('outbox', '')::text) FROM (SELECT 1 FROM owed LIMIT 1) AS any_owed)";
+
+/// Accepts a list of orders. $1 are the orders, $2 their items, $3 their messages. Gives the ids that were accepted.
+const PLACE: &str = "
+WITH input AS (
+    SELECT * FROM jsonb_to_recordset($1) AS i (order_id uuid, tenant_id text, location_id text, order_number text,
+        order_type text, customer_name text, customer_phone text, customer_email text, special_instructions text,
+        pickup_at timestamptz, subtotal_minor bigint, tax_minor bigint, total_minor bigint, currency text, state text,
+        status text, step text, version bigint, session_hash text, tracking_token text, idempotency_key_hash text,
+        request_hash text, next_action_at timestamptz, created_at timestamptz, actor text, payment_token text)
+), placed AS (
+    INSERT INTO orders (order_id, tenant_id, location_id, order_number, order_type, customer_name, customer_phone,
+        customer_email, special_instructions, pickup_at, subtotal_minor, tax_minor, total_minor, currency, state, status,
+        step, version, session_hash, tracking_token, idempotency_key_hash, request_hash, next_action_at, created_at,
+        updated_at)
+    SELECT order_id, tenant_id, location_id, order_number, order_type, customer_name, customer_phone, customer_email,
+        special_instructions, pickup_at, subtotal_minor, tax_minor, total_minor, currency, state, status, step, version,
+        session_hash, tracking_token, idempotency_key_hash, request_hash, next_action_at, created_at, created_at
+    FROM input ON CONFLICT (idempotency_key_hash) DO NOTHING RETURNING order_id
+), items AS (
+    INSERT INTO order_items (order_id, position, product_id, name, quantity, unit_price_minor)
+    SELECT l.* FROM jsonb_to_recordset($2) AS l (order_id uuid, position int, product_id text, name text, quantity int,
+        unit_price_minor bigint) JOIN placed USING (order_id)
+), told AS (
+    INSERT INTO order_history (order_id, seq, from_status, to_status, step, actor, note, at)
+    SELECT order_id, 1, NULL, status, step, actor, NULL, created_at FROM input JOIN placed USING (order_id)
+), charges AS (
+    INSERT INTO payments (order_id, kind, amount_minor, currency, state, token, at)
+    SELECT order_id, 'charge', total_minor, currency, 'requested', payment_token, created_at
+    FROM input JOIN placed USING (order_id)
+), owed AS (
+    INSERT INTO outbox (kind, order_id, envelope, created_at)
+    SELECT m.kind, m.order_id, m.envelope, m.created_at
+    FROM jsonb_to_recordset($3) AS m (n int, kind text, order_id uuid, envelope text, created_at timestamptz)
+    JOIN placed USING (order_id) ORDER BY m.n
+)
+SELECT order_id, pg_notify('outbox', '')::text FROM placed";
+
+impl PostgresStore {
+    async fn apply_all(&self, changes: &[Change]) -> Result<Applied, sqlx::Error> {
+        let mut transaction = self.pool.begin().await?;
+        let (orders, payments) = (
+            changes.iter().filter(|change| change.order.is_some()).count() as i64,
+            changes.iter().filter(|change| change.payment.is_some()).count() as i64,
+        );
+        let (taken_in, moved, paid, _): (i64, i64, i64, i64) = sqlx::query_as(APPLY)
+            .bind(Value::Array(changes.iter().map(change_json).collect()))
+            .bind(Value::Array(changes.iter().flat_map(history_json).collect()))
+            .bind(outbox_json(changes.iter().flat_map(|change| change.outbox.iter().map(|message| (message, change.at)))))
+            .fetch_one(&mut *transaction)
+            .await?;
+        if taken_in < changes.len() as i64 {
+            transaction.rollback().await?;
+            return Ok(Applied::Duplicate);
+        }
+        if moved < orders || paid < payments {
+            transaction.rollback().await?;
+            return Ok(Applied::Conflict);
+        }
+        transaction.commit().await?;
+        Ok(Applied::Applied)
+    }
+
+    async fn place_all(&self, orders: &[NewOrder]) -> Result<Vec<Uuid>, sqlx::Error> {
+        let placed: Vec<(Uuid, String)> = sqlx::query_as(PLACE)
+            .bind(Value::Array(orders.iter().map(order_json).collect()))
+            .bind(Value::Array(orders.iter().flat_map(items_json).collect()))
+            .bind(outbox_json(orders.iter().flat_map(|new| new.outbox.iter().map(|message| (message, new.order.created_at)))))
+            .fetch_all(&self.pool)
+            .await?;
+        Ok(placed.into_iter().map(|(id, _)| id).collect())
+    }
+
+    async fn placement(&self, new: &NewOrder, placed: &[Uuid]) -> Result<Placement, Unavailable> {
+        if placed.contains(&new.order.order_id.0) {
+            return Ok(Placement::Placed);
+        }
+        let used = self.key_use(&new.key_hash).await?;
+        used.map(Placement::KeyUsed).ok_or_else(|| Unavailable::new("orders", "a key was used, and then was not"))
+    }
+
+    async fn with_items(&self, rows: Vec<OrderRow>) -> Result<Vec<StoredOrder>, Unavailable> {
+        const ITEMS: &str = "SELECT order_id, product_id, name, quantity, unit_price_minor FROM order_items
+            WHERE order_id = ANY($1) ORDER BY order_id, position";
+        if rows.is_empty() {
+            return Ok(Vec::new());
+        }
+        let ids: Vec<Uuid> = rows.iter().map(|row| row.order_id).collect();
+        let items: Vec<ItemRow> = sqlx::query_as(ITEMS).bind(ids).fetch_all(&self.pool).await.map_err(unavailable)?;
+        let mut by_order: HashMap<Uuid, Vec<&ItemRow>> = HashMap::new();
+        for item in &items {
+            by_order.entry(item.order_id).or_default().push(item);
+        }
+        rows.into_iter()
+            .map(|row| {
+                let items = by_order.remove(&row.order_id).unwrap_or_default();
+                row.with_items(items.into_iter())
+            })
+            .collect()
+    }
+}
+
+impl OrderStore for PostgresStore {
+    async fn next_number(&self, _tenant: &TenantId, _location: &LocationId) -> Result<u64, Unavailable> {
+        // One sequence for all locations: a number need only be unique at its counter.
+        let (number,): (i64,) =
+            sqlx::query_as("SELECT nextval('order_numbers')").fetch_one(&self.pool).await.map_err(unavailable)?;
+        Ok(u64::try_from(number).unwrap_or_default())
+    }
+
+    async fn place(&self, orders: &[NewOrder]) -> Vec<Result<Placement, Unavailable>> {
+        let mut answers = Vec::with_capacity(orders.len());
+        match (self.place_all(orders).await, orders) {
+            (Ok(placed), _) => {
+                for new in orders {
+                    answers.push(self.placement(new, &placed).await);
+                }
+            }
+            (Err(error), [_]) => answers.push(Err(unavailable(error))),
+            // One of them broke it: each for itself.
+            (Err(_), _) => {
+                for new in orders {
+                    answers.push(match self.place_all(std::slice::from_ref(new)).await {
+                        Ok(placed) => self.placement(new, &placed).await,
+                        Err(error) => Err(unavailable(error)),
+                    });
+                }
+            }
+        }
+        answers
+    }
+
+    async fn key_use(&self, key_hash: &str) -> Result<Option<KeyUse>, Unavailable> {
+        const SELECT: &str = "SELECT order_id, request_hash, session_hash FROM orders WHERE idempotency_key_hash = $1";
+        let row: Option<(Uuid, String, Option<String>)> =
+            sqlx::query_as(SELECT).bind(key_hash).fetch_optional(&self.pool).await.map_err(unavailable)?;
+        Ok(row.map(|(id, request_hash, session_hash)| KeyUse { order_id: OrderId(id), request_hash, session_hash }))
+    }
+
+    async fn load(&self, order_id: OrderId) -> Result<Option<StoredOrder>, Unavailable> {
+        let select = format!("SELECT {ORDER_COLUMNS} FROM orders WHERE order_id = $1");
+        let row: Option<OrderRow> = sqlx::query_as(sqlx::AssertSqlSafe(select))
+            .bind(order_id.0)
+            .fetch_optional(&self.pool)
+            .await
+            .map_err(unavailable)?;
+        Ok(self.with_items(row.into_iter().collect()).await?.pop())
+    }
+
+    async fn history(&self, order_id: OrderId, after_seq: i64) -> Result<Vec<HistoryEntry>, Unavailable> {
+        const SELECT: &str = "SELECT seq, from_status, to_status, step, actor, note, at FROM order_history
+            WHERE order_id = $1 AND seq > $2 ORDER BY seq";
+        let rows: Vec<HistoryRow> = sqlx::query_as(SELECT)
+            .bind(order_id.0)
+            .bind(after_seq)
+            .fetch_all(&self.pool)
+            .await
+            .map_err(unavailable)?;
+        rows.into_iter().map(HistoryRow::into_entry).collect()
+    }
+
+    async fn list(&self, filter: &OrderFilter) -> Result<Vec<Order>, Unavailable> {
+        // UUIDv7: newest first is greatest first.
+        let select = format!(
+            "SELECT {ORDER_COLUMNS} FROM orders
+             WHERE ($1::uuid IS NULL OR order_id < $1) AND (cardinality($2::text[]) = 0 OR status = ANY($2))
+             ORDER BY order_id DESC LIMIT $3"
+        );
+        let statuses: Vec<String> = filter.statuses.iter().map(|status| status.code().to_owned()).collect();
+        let rows: Vec<OrderRow> = sqlx::query_as(sqlx::AssertSqlSafe(select))
+            .bind(filter.before.map(|before| before.0))
+            .bind(statuses)
+            .bind(i64::from(filter.limit.clamp(1, LIST_MAX)))
+            .fetch_all(&self.pool)
+            .await
+            .map_err(unavailable)?;
+        Ok(self.with_items(rows).await?.into_iter().map(|stored| stored.order).collect())
+    }
+
+    async fn pending_orders(&self) -> Result<u64, Unavailable> {
+        let (count,): (i64,) = sqlx::query_as("SELECT count(*) FROM orders WHERE status = 'pending'")
+            .fetch_one(&self.pool)
+            .await
+            .map_err(unavailable)?;
+        Ok(u64::try_from(count).unwrap_or_default())
+    }
+
+    async fn payment(&self, order_id: OrderId, kind: PaymentKind) -> Result<Option<Payment>, Unavailable> {
+        const SELECT: &str = "SELECT amount_minor, currency, state, token, charge_id, reason FROM payments
+            WHERE order_id = $1 AND kind = $2";
+        let row: Option<PaymentRow> = sqlx::query_as(SELECT)
+            .bind(order_id.0)
+            .bind(kind.code())
+            .fetch_optional(&self.pool)
+            .await
+            .map_err(unavailable)?;
+        row.map(|row| row.into_payment(order_id, kind)).transpose()
+    }
+
+    async fn apply(&self, changes: &[Change]) -> Vec<Result<Applied, Unavailable>> {
+        match (self.apply_all(changes).await, changes) {
+            (Ok(Applied::Applied), _) => vec![Ok(Applied::Applied); changes.len()],
+            (outcome, [_]) => vec![outcome.map_err(unavailable)],
+            // One of them did not fit: each for itself, so that its neighbours stand.
+            (_, _) => {
+                let mut each = Vec::with_capacity(changes.len());
+                for change in changes {
+                    each.push(self.apply_all(std::slice::from_ref(change)).await.map_err(unavailable));
+                }
+                each
+            }
+        }
+    }
+
+    async fn outbox(&self, limit: u32) -> Result<Vec<OutboxRow>, Unavailable> {
+        // Nothing of an order while an earlier message of it is in somebody else's hands.
+        const CLAIM_ROWS: &str = "UPDATE outbox SET claimed_by = $1, claimed_until = $2 WHERE id IN (
+                SELECT id FROM outbox AS mine
+                WHERE published_at IS NULL AND (claimed_by IS NULL OR claimed_by = $1 OR claimed_until < $3)
+                  AND NOT EXISTS (SELECT 1 FROM outbox AS earlier
+                      WHERE earlier.published_at IS NULL AND earlier.order_id = mine.order_id AND earlier.id < mine.id
+                        AND earlier.claimed_by <> $1 AND earlier.claimed_until >= $3)
+                ORDER BY id LIMIT $4 FOR UPDATE SKIP LOCKED)
+            RETURNING id, envelope, created_at";
+        let now = Timestamp::now_utc();
+        let mut rows: Vec<(i64, String, Timestamp)> = sqlx::query_as(CLAIM_ROWS)
+            .bind(self.claimant)
+            .bind(now + CLAIM)
+            .bind(now)
+            .bind(i64::from(limit))
+            .fetch_all(&self.pool)
+            .await
+            .map_err(unavailable)?;
+        rows.sort_by_key(|(id, _, _)| *id);
+        rows.into_iter()
+            .map(|(id, envelope, created_at)| {
+                let envelope = Envelope::decode(&envelope).map_err(|error| Unavailable::new("outbox", error))?;
+                Ok(OutboxRow { id, envelope, created_at })
+            })
+            .collect()
+    }
+
+    async fn mark_published(&self, ids: &[i64], at: Timestamp) -> Result<(), Unavailable> {
+        const MARK: &str =
+            "UPDATE outbox SET published_at = $1, claimed_by = NULL, claimed_until = NULL WHERE id = ANY($2)";
+        sqlx::query(MARK).bind(at).bind(ids).execute(&self.pool).await.map_err(unavailable)?;
+        Ok(())
+    }
+
+    async fn oldest_unpublished(&self) -> Result<Option<Timestamp>, Unavailable> {
+        const OLDEST: &str = "SELECT created_at FROM outbox WHERE published_at IS NULL ORDER BY id LIMIT 1";
+        let row: Option<(Timestamp,)> = sqlx::query_as(OLDEST).fetch_optional(&self.pool).await.map_err(unavailable)?;
+        Ok(row.map(|(created_at,)| created_at))
+    }
+
+    async fn outbox_changed(&self, at_most: Duration) {
+        let mut listener = self.listener.lock().await;
+        if listener.is_none()
+            && let Ok(mut fresh) = PgListener::connect_with(&self.pool).await
+            && fresh.listen(CHANNEL).await.is_ok()
+        {
+            *listener = Some(fresh);
+        }
+        let heard = async {
+            match listener.as_mut() {
+                Some(listener) => match listener.recv().await {
+                    // One look answers all that was said meanwhile.
+                    Ok(_) => while listener.next_buffered().is_some() {},
+                    Err(_) => std::future::pending().await,
+                },
+                None => std::future::pending().await,
+            }
+        };
+        let _ = tokio::time::timeout(at_most, heard).await;
+    }
+
+    async fn take_due(&self, now: Timestamp, again_at: Timestamp, limit: u32) -> Result<Vec<Due>, Unavailable> {
+        const TAKE: &str = "UPDATE orders SET next_action_at = $1 WHERE order_id IN (
+                SELECT order_id FROM orders WHERE next_action_at <= $2
+                ORDER BY next_action_at LIMIT $3 FOR UPDATE SKIP LOCKED)
+            RETURNING order_id, state, version, created_at";
+        let rows: Vec<(Uuid, String, i64, Timestamp)> = sqlx::query_as(TAKE)
+            .bind(again_at)
+            .bind(now)
+            .bind(i64::from(limit))
+            .fetch_all(&self.pool)
+            .await
+            .map_err(unavailable)?;
+        rows.into_iter()
+            .map(|(id, code, version, created_at)| {
+                Ok(Due { order_id: OrderId(id), state: state(&code)?, version, created_at })
+            })
+            .collect()
+    }
+}
+
+fn time_json(at: Timestamp) -> Value {
+    json!(at.format(&Rfc3339).unwrap_or_default())
+}
+
+fn change_json(change: &Change) -> Value {
+    let mut row = json!({
+        "consumer": change.consumer,
+        "event_id": change.event_id,
+        "at": time_json(change.at),
+    });
+    if let Some(order) = &change.order {
+        row["order_id"] = json!(order.order_id);
+        row["expected_version"] = json!(order.expected_version);
+        row["version"] = json!(order.expected_version + order.history.len() as i64);
+        row["state"] = json!(order.state.code());
+        row["status"] = json!(order.status.code());
+        row["step"] = json!(order.state.step().code());
+        row["reason"] = json!(order.reason);
+        row["next_action_at"] = order.next_action_at.map_or(Value::Null, time_json);
+    }
+    if let Some(change) = &change.payment {
+        let payment = &change.payment;
+        row["pay_order_id"] = json!(payment.order_id);
+        row["pay_kind"] = json!(payment.kind.code());
+        row["pay_expected"] = json!(change.expected.map(PaymentState::code));
+        row["pay_amount"] = json!(payment.amount.minor);
+        row["pay_currency"] = json!(payment.amount.currency.code());
+        row["pay_state"] = json!(payment.state.code());
+        row["pay_token"] = json!(payment.token);
+        row["pay_charge_id"] = json!(payment.charge_id);
+        row["pay_reason"] = json!(payment.reason);
+    }
+    row
+}
+
+fn history_json(change: &Change) -> Vec<Value> {
+    let Some(order) = &change.order else { return Vec::new() };
+    let line = |entry: &HistoryEntry| {
+        json!({
+            "order_id": order.order_id, "seq": entry.seq, "from_status": entry.from.map(|status| status.code()),
+            "to_status": entry.to.code(), "step": entry.step.code(), "actor": entry.actor, "note": entry.note,
+            "at": time_json(entry.at),
+        })
+    };
+    order.history.iter().map(line).collect()
+}
+
+fn outbox_json<'a>(messages: impl Iterator<Item = (&'a Envelope, Timestamp)>) -> Value {
+    let rows = messages.enumerate().map(|(n, (envelope, at))| {
+        json!({
+            "n": n, "kind": envelope.message.kind().name(), "order_id": envelope.order_id,
+            "envelope": envelope.encode(), "created_at": time_json(at),
+        })
+    });
+    Value::Array(rows.collect())
+}
+
+fn order_json(new: &NewOrder) -> Value {
+    let order = &new.order;
+    json!({
+        "order_id": order.order_id, "tenant_id": order.tenant_id, "location_id": order.location_id,
+        "order_number": order.order_number, "order_type": order.order_type.code(),
+        "customer_name": order.customer.name, "customer_phone": order.customer.phone,
+        "customer_email": order.customer.email, "special_instructions": order.special_instructions,
+        "pickup_at": order.pickup_at.map_or(Value::Null, time_json),
+        "subtotal_minor": order.totals.subtotal.minor, "tax_minor": order.totals.tax.minor,
+        "total_minor": order.totals.total.minor, "currency": order.totals.total.currency.code(),
+        "state": order.state.code(), "status": order.status.code(), "step": order.state.step().code(),
+        "version": order.version, "session_hash": new.session_hash, "tracking_token": new.tracking_token,
+        "idempotency_key_hash": new.key_hash, "request_hash": new.request_hash,
+        "next_action_at": time_json(new.next_action_at), "created_at": time_json(order.created_at),
+        "actor": new.history.actor, "payment_token": new.payment_token,
+    })
+}
+
+fn items_json(new: &NewOrder) -> Vec<Value> {
+    let item = |(position, item): (usize, &domain::order::Item)| {
+        json!({
+            "order_id": new.order.order_id, "position": position, "product_id": item.product_id, "name": item.name,
+            "quantity": item.quantity.get(), "unit_price_minor": item.unit_price.minor,
+        })
+    };
+    new.order.items.iter().enumerate().map(item).collect()
+}

@@ -1,0 +1,156 @@
+//! Between rows and the domain's types.
+
+use app::ports::Unavailable;
+use app::ports::orders::{Payment, PaymentKind, PaymentState, StoredOrder};
+use domain::Timestamp;
+use domain::cart::Quantity;
+use domain::customer::Customer;
+use domain::ids::{LocationId, OrderId, ProductId, TenantId};
+use domain::money::{Currency, Money};
+use domain::order::{HistoryEntry, Item, Order, OrderType, Status, Step, Totals};
+use domain::saga::State;
+use uuid::Uuid;
+pub fn corrupt(what: &str, value: &str) -> Unavailable {
+    Unavailable::new("orders", format!("{value:?} is stored where {what} should be"))
+}
+
+pub fn status(text: &str) -> Result<Status, Unavailable> {
+    Status::from_code(text).ok_or_else(|| corrupt("a status", text))
+}
+
+pub fn state(text: &str) -> Result<State, Unavailable> {
+    State::from_code(text).ok_or_else(|| corrupt("a state", text))
+}
+
+fn currency(text: &str) -> Result<Currency, Unavailable> {
+    Currency::from_code(text).ok_or_else(|| corrupt("a currency", text))
+}
+
+#[derive(sqlx::FromRow)]
+pub struct OrderRow {
+    pub order_id: Uuid,
+    tenant_id: String,
+    location_id: String,
+    order_number: String,
+    order_type: String,
+    customer_name: String,
+    customer_phone: String,
+    customer_email: String,
+    special_instructions: String,
+    pickup_at: Option<Timestamp>,
+    subtotal_minor: i64,
+    tax_minor: i64,
+    total_minor: i64,
+    currency: String,
+    state: String,
+    status: String,
+    version: i64,
+    reason: Option<String>,
+    session_hash: Option<String>,
+    tracking_token: String,
+    created_at: Timestamp,
+    updated_at: Timestamp,
+}
+
+#[derive(sqlx::FromRow)]
+pub struct ItemRow {
+    pub order_id: Uuid,
+    product_id: String,
+    name: String,
+    quantity: i32,
+    unit_price_minor: i64,
+}
+
+impl OrderRow {
+    pub fn with_items<'a>(self, items: impl Iterator<Item = &'a ItemRow>) -> Result<StoredOrder, Unavailable> {
+        let currency = currency(&self.currency)?;
+        let money = |minor| Money::new(minor, currency);
+        let items = items
+            .map(|row| {
+                let quantity = u32::try_from(row.quantity).ok().and_then(Quantity::new);
+                Ok(Item {
+                    product_id: ProductId::parse(&row.product_id).map_err(|_| corrupt("a product id", &row.product_id))?,
+                    name: row.name.clone(),
+                    quantity: quantity.ok_or_else(|| corrupt("a quantity", &row.quantity.to_string()))?,
+                    unit_price: money(row.unit_price_minor),
+                })
+            })
+            .collect::<Result<Vec<_>, Unavailable>>()?;
+        Ok(StoredOrder {
+            order: Order {
+                order_id: OrderId(self.order_id),
+                tenant_id: TenantId::parse(&self.tenant_id).map_err(|_| corrupt("a tenant", &self.tenant_id))?,
+                location_id: LocationId::parse(&self.location_id).map_err(|_| corrupt("a location", &self.location_id))?,
+                order_number: self.order_number,
+                order_type: OrderType::from_code(&self.order_type)
+                    .ok_or_else(|| corrupt("an order type", &self.order_type))?,
+                customer: Customer { name: self.customer_name, phone: self.customer_phone, email: self.customer_email },
+                special_instructions: self.special_instructions,
+                pickup_at: self.pickup_at,
+                items,
+                totals: Totals {
+                    subtotal: money(self.subtotal_minor),
+                    tax: money(self.tax_minor),
+                    total: money(self.total_minor),
+                },
+                state: state(&self.state)?,
+                status: status(&self.status)?,
+                version: self.version,
+                reason: self.reason,
+                created_at: self.created_at,
+                updated_at: self.updated_at,
+            },
+            tracking_token: self.tracking_token,
+            session_hash: self.session_hash,
+        })
+    }
+}
+
+#[derive(sqlx::FromRow)]
+pub struct HistoryRow {
+    seq: i64,
+    from_status: Option<String>,
+    to_status: String,
+    step: String,
+    actor: String,
+    note: Option<String>,
+    at: Timestamp,
+}
+
+impl HistoryRow {
+    pub fn into_entry(self) -> Result<HistoryEntry, Unavailable> {
+        Ok(HistoryEntry {
+            seq: self.seq,
+            from: self.from_status.as_deref().map(status).transpose()?,
+            to: status(&self.to_status)?,
+            step: Step::from_code(&self.step).ok_or_else(|| corrupt("a step", &self.step))?,
+            actor: self.actor,
+            note: self.note,
+            at: self.at,
+        })
+    }
+}
+
+#[derive(sqlx::FromRow)]
+pub struct PaymentRow {
+    amount_minor: i64,
+    currency: String,
+    state: String,
+    token: Option<String>,
+    charge_id: Option<String>,
+    reason: Option<String>,
+}
+
+impl PaymentRow {
+    pub fn into_payment(self, order_id: OrderId, kind: PaymentKind) -> Result<Payment, Unavailable> {
+        Ok(Payment {
+            order_id,
+            kind,
+            amount: Money::new(self.amount_minor, currency(&self.currency)?),
+            state: PaymentState::from_code(&self.state).ok_or_else(|| corrupt("a payment state", &self.state))?,
+            token: self.token,
+            charge_id: self.charge_id,
+            reason: self.reason,
+        })
+    }
+}

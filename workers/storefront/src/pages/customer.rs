@@ -1,0 +1,371 @@
+//! Menu, cart, checkout, the order's page.
+
+use std::collections::HashMap;
+
+use app::ports::carts::CartStore as _;
+use app::ports::orders::{OrderStore as _, StoredOrder};
+use app::ports::stock::StockedProduct;
+use app::use_cases::change_order::cancel_by_customer;
+use app::use_cases::place_order::{Refusal, Request};
+use axum::Form;
+use axum::extract::{Path, Query, State};
+use axum::http::{HeaderMap, HeaderValue};
+use axum::response::{IntoResponse as _, Redirect, Response};
+use domain::FieldError;
+use domain::cart::{Line, Lines, Quantity};
+use domain::ids::ProductId;
+use domain::menu::ProductType;
+use domain::order::{HistoryEntry, Status, Step};
+use domain::stock::Availability;
+use time::macros::format_description;
+
+use super::page;
+use super::views::{
+    CartPage, CheckoutForm, CheckoutPage, ErrorView, HistoryView, LineView, LookupPage, MenuPage, MenuSection,
+    OrderFragment, OrderLineView, OrderPage, OrderView, ProductCard, Shell, StepView,
+};
+use crate::api::orders::{accept, visible};
+use crate::problem::Problem;
+use crate::session::Session;
+use crate::{App, Ports, api, random_token, session};
+
+pub async fn menu<P: Ports>(State(app): State<App<P>>, headers: HeaderMap) -> Result<Response, Problem> {
+    let products = app.menu.products(app.ports.stock()).await?;
+    let section = |kind: ProductType| MenuSection {
+        title: match kind {
+            ProductType::Coffee => "Coffee",
+            ProductType::Tea => "Tea",
+            ProductType::Pastry => "Pastry",
+            ProductType::Sandwich => "Sandwiches",
+        },
+        products: products.iter().filter(|product| product.product.kind == kind).map(card).collect(),
+    };
+    let sections = ProductType::ALL.map(section).into_iter().filter(|section| !section.products.is_empty()).collect();
+    let session = session::of_or_new(&headers, &app.settings);
+    let page = page(&MenuPage { shell: shell(&app, &session).await, sections })?;
+    Ok(session.onto(page))
+}
+
+fn card(stocked: &StockedProduct) -> ProductCard {
+    let product = &stocked.product;
+    ProductCard {
+        product_id: product.product_id.to_string(),
+        name: product.name.clone(),
+        description: product.description.clone(),
+        price: product.price.to_string(),
+        image_url: product.image_url.clone(),
+        availability: stocked.availability().code(),
+        badge: badge(stocked),
+        out: stocked.availability() == Availability::Out,
+    }
+}
+
+pub fn badge(stocked: &StockedProduct) -> String {
+    match stocked.availability() {
+        Availability::InStock => "In stock".to_owned(),
+        Availability::Low => format!("Only {} left", stocked.counters.available),
+        Availability::Out => "Sold out".to_owned(),
+    }
+}
+
+/// The count in the header is a convenience: without the carts it is zero, and the page stands.
+async fn shell<P: Ports>(app: &App<P>, session: &Session) -> Shell {
+    let lines = app.ports.carts().get(&session.hash).await.unwrap_or_default();
+    Shell { cart_count: lines.units(), notice: None }
+}
+
+pub async fn cart<P: Ports>(State(app): State<App<P>>, headers: HeaderMap) -> Result<Response, Problem> {
+    let session = session::of_or_new(&headers, &app.settings);
+    let lines = app.ports.carts().get(&session.hash).await?;
+    let (views, [subtotal, tax, total]) = priced(&app, &lines).await?;
+    let blocked = views.iter().any(|line| line.conflict.is_some());
+    let shell = Shell { cart_count: lines.units(), notice: None };
+    Ok(session.onto(page(&CartPage { shell, lines: views, subtotal, tax, total, blocked })?))
+}
+
+async fn priced<P: Ports>(app: &App<P>, lines: &Lines) -> Result<(Vec<LineView>, [String; 3]), Problem> {
+    let products = app.menu.products(app.ports.stock()).await?;
+    let priced = api::cart_price(app, &products, lines)?;
+    let totals = [priced.subtotal, priced.tax, priced.total].map(|money| money.to_string());
+    let views = priced.lines.into_iter().map(|line| LineView {
+        product_id: line.line.product_id.to_string(),
+        name: line.name,
+        image_url: line.image_url,
+        quantity: line.line.quantity.get(),
+        unit_price: line.unit_price.to_string(),
+        line_total: line.line_total.to_string(),
+        conflict: line.conflict,
+    });
+    Ok((views.collect(), totals))
+}
+
+pub async fn add<P: Ports>(
+    State(app): State<App<P>>,
+    headers: HeaderMap,
+    Form(form): Form<HashMap<String, String>>,
+) -> Result<Response, Problem> {
+    let line = Line { product_id: product_id(form.get("product_id"))?, quantity: quantity(&form)? };
+    api::cart_check_add(&app, &line).await?;
+    let session = session::of_or_new(&headers, &app.settings);
+    let lines = app.ports.carts().add(&session.hash, &line).await?;
+    // A script wants the new count, a browser the page it came from.
+    let mut response = if headers.contains_key("x-requested-with") {
+        axum::http::StatusCode::NO_CONTENT.into_response()
+    } else {
+        Redirect::to("/cart").into_response()
+    };
+    response.headers_mut().insert("x-cart-count", HeaderValue::from(lines.units()));
+    Ok(session.onto(response))
+}
+
+pub async fn set<P: Ports>(
+    State(app): State<App<P>>,
+    Path(id): Path<String>,
+    headers: HeaderMap,
+    Form(form): Form<HashMap<String, String>>,
+) -> Result<Response, Problem> {
+    let (id, quantity) = (product_id(Some(&id))?, quantity(&form)?);
+    if let Some(session) = session::of(&headers, &app.settings) {
+        app.ports.carts().set(&session.hash, &id, quantity).await?;
+    }
+    Ok(Redirect::to("/cart").into_response())
+}
+
+pub async fn remove<P: Ports>(
+    State(app): State<App<P>>,
+    Path(id): Path<String>,
+    headers: HeaderMap,
+) -> Result<Response, Problem> {
+    if let Some(session) = session::of(&headers, &app.settings) {
+        app.ports.carts().remove(&session.hash, &product_id(Some(&id))?).await?;
+    }
+    Ok(Redirect::to("/cart").into_response())
+}
+
+pub async fn clear<P: Ports>(State(app): State<App<P>>, headers: HeaderMap) -> Result<Response, Problem> {
+    if let Some(session) = session::of(&headers, &app.settings) {
+        app.ports.carts().clear(&session.hash).await?;
+    }
+    Ok(Redirect::to("/cart").into_response())
+}
+
+fn product_id(text: Option<&String>) -> Result<ProductId, Problem> {
+    let text = text.map(String::as_str).unwrap_or_default();
+    ProductId::parse(text).map_err(|error| Problem::fields(vec![error]))
+}
+
+fn quantity(form: &HashMap<String, String>) -> Result<Quantity, Problem> {
+    let quantity = form.get("quantity").and_then(|text| text.trim().parse().ok()).and_then(Quantity::new);
+    quantity.ok_or_else(|| Problem::field("quantity", "must be a whole number from 1 to 99"))
+}
+
+pub async fn checkout<P: Ports>(State(app): State<App<P>>, headers: HeaderMap) -> Result<Response, Problem> {
+    let Some(session) = session::of(&headers, &app.settings) else { return Ok(Redirect::to("/cart").into_response()) };
+    let form = CheckoutForm {
+        order_type: "pickup".to_owned(),
+        payment_token: "tok_ok".to_owned(),
+        // One key a rendered form: sent twice, it places one order.
+        idempotency_key: random_token(),
+        ..CheckoutForm::default()
+    };
+    checkout_page(&app, &session, form, Vec::new()).await
+}
+
+async fn checkout_page<P: Ports>(
+    app: &App<P>,
+    session: &Session,
+    form: CheckoutForm,
+    errors: Vec<FieldError>,
+) -> Result<Response, Problem> {
+    let lines = app.ports.carts().get(&session.hash).await?;
+    if lines.is_empty() && errors.is_empty() {
+        return Ok(Redirect::to("/cart").into_response());
+    }
+    let (views, [subtotal, tax, total]) = priced(app, &lines).await?;
+    let shell = Shell { cart_count: lines.units(), notice: None };
+    let errors = errors.iter().map(ErrorView::of).collect();
+    page(&CheckoutPage { shell, form, errors, lines: views, subtotal, tax, total })
+}
+
+pub async fn place<P: Ports>(
+    State(app): State<App<P>>,
+    headers: HeaderMap,
+    Form(form): Form<CheckoutForm>,
+) -> Result<Response, Problem> {
+    let Some(session) = session::of(&headers, &app.settings) else { return Ok(Redirect::to("/cart").into_response()) };
+    let lines = app.ports.carts().get(&session.hash).await?;
+    let request = Request {
+        customer_name: form.name.clone(),
+        customer_phone: form.phone.clone(),
+        customer_email: form.email.clone(),
+        order_type: form.order_type.clone(),
+        pickup_at: None,
+        special_instructions: form.special_instructions.clone(),
+        payment_token: form.payment_token.clone(),
+        lines,
+        idempotency_key: form.idempotency_key.clone(),
+        session_hash: Some(session.hash.clone()),
+        traceparent: chassis::trace::current(),
+    };
+    match accept(&app, request).await {
+        Ok(accepted) => {
+            let _ = app.ports.carts().clear(&session.hash).await;
+            Ok(Redirect::to(&order_url(&accepted.order.order_id.to_string(), Some(&accepted.tracking_token), "")).into_response())
+        }
+        // The second click of two finds the cart empty, but its order placed.
+        Err(Refusal::Fields(errors)) if errors.iter().all(|error| error.field == "items") => {
+            match app.ports.orders().key_use(&crate::digest(form.idempotency_key.as_bytes())).await? {
+                Some(used) if used.session_hash.as_deref() == Some(&session.hash) => {
+                    Ok(Redirect::to(&order_url(&used.order_id.to_string(), None, "")).into_response())
+                }
+                _ => Ok(Redirect::to("/cart").into_response()),
+            }
+        }
+        Err(Refusal::Fields(errors)) => checkout_page(&app, &session, form, errors).await,
+        Err(Refusal::SoldOut(_)) => Ok(Redirect::to("/cart").into_response()),
+        Err(refusal) => Err(refusal.into()),
+    }
+}
+
+pub async fn lookup<P: Ports>(
+    State(app): State<App<P>>,
+    Query(query): Query<HashMap<String, String>>,
+    headers: HeaderMap,
+) -> Result<Response, Problem> {
+    let session = session::of_or_new(&headers, &app.settings);
+    let mut error = None;
+    if let Some(id) = query.get("order_id") {
+        match visible(&app, id.trim(), &query, &headers).await {
+            Ok(stored) => {
+                let id = stored.order.order_id.to_string();
+                return Ok(Redirect::to(&order_url(&id, query.get("token").map(String::as_str), "")).into_response());
+            }
+            Err(_) => error = Some("No order was found under this id and token.".to_owned()),
+        }
+    }
+    let page = page(&LookupPage { shell: shell(&app, &session).await, error })?;
+    Ok(session.onto(page))
+}
+
+pub async fn order<P: Ports>(
+    State(app): State<App<P>>,
+    Path(id): Path<String>,
+    Query(query): Query<HashMap<String, String>>,
+    headers: HeaderMap,
+) -> Result<Response, Problem> {
+    let order = order_view(&app, &id, &query, &headers).await?;
+    let session = session::of_or_new(&headers, &app.settings);
+    let page = page(&OrderPage { shell: shell(&app, &session).await, order })?;
+    Ok(session.onto(page))
+}
+
+pub async fn order_fragment<P: Ports>(
+    State(app): State<App<P>>,
+    Path(id): Path<String>,
+    Query(query): Query<HashMap<String, String>>,
+    headers: HeaderMap,
+) -> Result<Response, Problem> {
+    page(&OrderFragment { order: order_view(&app, &id, &query, &headers).await? })
+}
+
+pub async fn cancel<P: Ports>(
+    State(app): State<App<P>>,
+    Path(id): Path<String>,
+    Query(query): Query<HashMap<String, String>>,
+    headers: HeaderMap,
+) -> Result<Response, Problem> {
+    let stored = visible(&app, &id, &query, &headers).await?;
+    cancel_by_customer(app.ports.orders(), app.ports.source(), &app.maker(), stored.order.order_id).await?;
+    Ok(Redirect::to(&order_url(&id, query.get("token").map(String::as_str), "")).into_response())
+}
+
+async fn order_view<P: Ports>(
+    app: &App<P>,
+    id: &str,
+    query: &HashMap<String, String>,
+    headers: &HeaderMap,
+) -> Result<OrderView, Problem> {
+    let stored = visible(app, id, query, headers).await?;
+    let history = app.ports.orders().history(stored.order.order_id, 0).await?;
+    Ok(view(&stored, &history, query.get("token").map(String::as_str)))
+}
+
+fn order_url(id: &str, token: Option<&str>, below: &str) -> String {
+    // Our tokens need no escaping; another one opens nothing anyway.
+    let token = token.filter(|token| token.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_".contains(&byte)));
+    let query = token.map(|token| format!("?token={token}")).unwrap_or_default();
+    format!("/orders/{id}{below}{query}")
+}
+
+fn view(stored: &StoredOrder, history: &[HistoryEntry], token: Option<&str>) -> OrderView {
+    const WAY: [(Status, &str); 5] = [
+        (Status::Pending, "Received"),
+        (Status::Confirmed, "Confirmed"),
+        (Status::Preparing, "Being made"),
+        (Status::Ready, "Ready"),
+        (Status::Completed, "Handed over"),
+    ];
+    let order = &stored.order;
+    let id = order.order_id.to_string();
+    let reached = WAY.iter().position(|(status, _)| *status == order.status).unwrap_or_default();
+    let steps = WAY.iter().enumerate().map(|(index, (_, label))| StepView {
+        label,
+        state: match index.cmp(&reached) {
+            std::cmp::Ordering::Less => "done",
+            std::cmp::Ordering::Equal if order.status == Status::Completed => "done",
+            std::cmp::Ordering::Equal => "current",
+            std::cmp::Ordering::Greater => "todo",
+        },
+    });
+    let ended = matches!(order.status, Status::Cancelled | Status::Failed)
+        .then(|| order.reason.clone().unwrap_or_else(|| "It has ended.".to_owned()));
+    let token = token.filter(|token| *token == stored.tracking_token);
+    OrderView {
+        number: order.order_number.clone(),
+        status_label: status_label(order.status, order.state.step()),
+        step_label: order.state.step().code().replace('_', " "),
+        steps: steps.collect(),
+        ended,
+        lines: order.items.iter().map(|item| OrderLineView {
+            quantity: item.quantity.get(),
+            name: item.name.clone(),
+            line_total: item.unit_price.times(item.quantity.get()).unwrap_or(item.unit_price).to_string(),
+        }).collect(),
+        subtotal: order.totals.subtotal.to_string(),
+        tax: order.totals.tax.to_string(),
+        total: order.totals.total.to_string(),
+        customer_name: order.customer.name.clone(),
+        placed_at: clock(order.created_at),
+        can_cancel: matches!(order.status, Status::Pending | Status::Confirmed) && order.state.step() != Step::Compensating,
+        cancel_url: order_url(&id, token, "/cancel"),
+        events_url: format!("/api/v1{}", order_url(&id, token, "/events")),
+        fragment_url: order_url(&id, token, "/fragment"),
+        history: history.iter().map(|entry| HistoryView {
+            at: clock(entry.at),
+            text: format!(
+                "{} · {}{}",
+                entry.to.code(),
+                entry.step.code().replace('_', " "),
+                entry.note.as_ref().map(|note| format!(" – {note}")).unwrap_or_default()
+            ),
+            actor: entry.actor.clone(),
+        }).collect(),
+    }
+}
+
+fn status_label(status: Status, step: Step) -> &'static str {
+    match (status, step) {
+        (Status::Cancelled, _) => "Your order was cancelled.",
+        (Status::Failed, _) => "We could not make your order.",
+        (_, Step::Compensating) => "Your order is being called off; your money and our stock are on their way back.",
+        (Status::Pending, _) => "We have your order and are confirming it.",
+        (Status::Confirmed, _) => "Confirmed. The bar has your order.",
+        (Status::Preparing, _) => "Your order is being made.",
+        (Status::Ready, _) => "Ready. It waits for you at the counter.",
+        (Status::Completed, _) => "Enjoy!",
+    }
+}
+
+pub fn clock(at: domain::Timestamp) -> String {
+    at.format(format_description!("[hour]:[minute]:[second]")).unwrap_or_default()
+}

@@ -1,0 +1,256 @@
+//! What the templates show. Text and numbers only: a template decides nothing.
+
+use askama::Template;
+use domain::FieldError;
+
+use crate::problem::Problem;
+
+/// What every page has around it.
+#[derive(Default)]
+pub struct Shell {
+    pub cart_count: u32,
+    pub notice: Option<String>,
+}
+
+#[derive(Template)]
+#[template(path = "menu.html")]
+pub struct MenuPage {
+    pub shell: Shell,
+    pub sections: Vec<MenuSection>,
+}
+
+pub struct MenuSection {
+    pub title: &'static str,
+    pub products: Vec<ProductCard>,
+}
+
+pub struct ProductCard {
+    pub product_id: String,
+    pub name: String,
+    pub description: String,
+    pub price: String,
+    pub image_url: String,
+    pub availability: &'static str,
+    pub badge: String,
+    pub out: bool,
+}
+
+#[derive(Template)]
+#[template(path = "cart.html")]
+pub struct CartPage {
+    pub shell: Shell,
+    pub lines: Vec<LineView>,
+    pub subtotal: String,
+    pub tax: String,
+    pub total: String,
+    pub blocked: bool,
+}
+
+pub struct LineView {
+    pub product_id: String,
+    pub name: String,
+    pub image_url: String,
+    pub quantity: u32,
+    pub unit_price: String,
+    pub line_total: String,
+    pub conflict: Option<String>,
+}
+
+#[derive(Template)]
+#[template(path = "checkout.html")]
+pub struct CheckoutPage {
+    pub shell: Shell,
+    pub form: CheckoutForm,
+    pub errors: Vec<ErrorView>,
+    pub lines: Vec<LineView>,
+    pub subtotal: String,
+    pub tax: String,
+    pub total: String,
+}
+
+#[derive(Default, serde::Deserialize)]
+#[serde(default)]
+pub struct CheckoutForm {
+    pub name: String,
+    pub phone: String,
+    pub email: String,
+    pub order_type: String,
+    pub special_instructions: String,
+    pub payment_token: String,
+    pub idempotency_key: String,
+}
+
+pub struct ErrorView {
+    pub field: String,
+    pub message: String,
+}
+
+impl ErrorView {
+    pub fn of(error: &FieldError) -> ErrorView {
+        let label = match error.field.as_str() {
+            "customer.name" => "Name",
+            "customer.phone" => "Phone",
+            "customer.email" => "E-mail",
+            "special_instructions" => "The note",
+            _ => "The order",
+        };
+        ErrorView { field: error.field.clone(), message: format!("{label} {}", error.message) }
+    }
+
+    /// The id of the input that it is about.
+    pub fn id(&self) -> &str {
+        self.field.rsplit('.').next().unwrap_or_default()
+    }
+}
+
+impl CheckoutPage {
+    fn message(&self, field: &str) -> Option<&str> {
+        self.errors.iter().find(|error| error.field == field).map(|error| error.message.as_str())
+    }
+
+    fn wrong(&self, field: &str) -> bool {
+        self.message(field).is_some()
+    }
+}
+
+#[derive(Template)]
+#[template(path = "order.html")]
+pub struct OrderPage {
+    pub shell: Shell,
+    pub order: OrderView,
+}
+
+#[derive(Template)]
+#[template(path = "order_fragment.html")]
+pub struct OrderFragment {
+    pub order: OrderView,
+}
+
+pub struct OrderView {
+    pub number: String,
+    pub status_label: &'static str,
+    pub step_label: String,
+    pub steps: Vec<StepView>,
+    pub ended: Option<String>,
+    pub lines: Vec<OrderLineView>,
+    pub subtotal: String,
+    pub tax: String,
+    pub total: String,
+    pub customer_name: String,
+    pub placed_at: String,
+    pub can_cancel: bool,
+    pub cancel_url: String,
+    pub events_url: String,
+    pub fragment_url: String,
+    pub history: Vec<HistoryView>,
+}
+
+pub struct StepView {
+    pub label: &'static str,
+    /// `done`, `current` or `todo`.
+    pub state: &'static str,
+}
+
+pub struct OrderLineView {
+    pub quantity: u32,
+    pub name: String,
+    pub line_total: String,
+}
+
+pub struct HistoryView {
+    pub at: String,
+    pub text: String,
+    pub actor: String,
+}
+
+#[derive(Template)]
+#[template(path = "lookup.html")]
+pub struct LookupPage {
+    pub shell: Shell,
+    pub error: Option<String>,
+}
+
+#[derive(Template)]
+#[template(path = "board.html")]
+pub struct BoardPage {
+    pub shell: Shell,
+    pub columns: Vec<BoardColumn>,
+}
+
+#[derive(Template)]
+#[template(path = "board_fragment.html")]
+pub struct BoardFragment {
+    pub columns: Vec<BoardColumn>,
+}
+
+pub struct BoardColumn {
+    pub title: &'static str,
+    pub cards: Vec<BoardCard>,
+}
+
+pub struct BoardCard {
+    pub order_id: String,
+    pub number: String,
+    pub version: i64,
+    pub customer_name: String,
+    pub order_type: &'static str,
+    pub age: String,
+    pub late: bool,
+    pub lines: Vec<String>,
+    pub note: Option<String>,
+    pub actions: Vec<BoardAction>,
+}
+
+pub struct BoardAction {
+    pub label: &'static str,
+    pub status: &'static str,
+}
+
+#[derive(Template)]
+#[template(path = "stock.html")]
+pub struct StockPage {
+    pub shell: Shell,
+    pub rows: Vec<StockRow>,
+}
+
+pub struct StockRow {
+    pub product_id: String,
+    pub name: String,
+    pub badge: String,
+    pub available: i64,
+    pub reserved: i64,
+    pub sold: i64,
+    pub written_off: i64,
+    pub received: i64,
+}
+
+#[derive(Template)]
+#[template(path = "signin.html")]
+pub struct SignInPage {
+    pub shell: Shell,
+    pub error: Option<String>,
+}
+
+#[derive(Template)]
+#[template(path = "problem.html")]
+pub struct ProblemPage<'a> {
+    shell: Shell,
+    status: u16,
+    title: &'a str,
+    detail: &'a str,
+    request_id: &'a str,
+}
+
+impl ProblemPage<'_> {
+    /// A problem for a browser.
+    pub fn render(problem: &Problem, request_id: &str) -> String {
+        let page = ProblemPage {
+            shell: Shell::default(),
+            status: problem.status.as_u16(),
+            title: problem.title,
+            detail: &problem.detail,
+            request_id,
+        };
+        Template::render(&page).unwrap_or_else(|_| problem.title.to_owned())
+    }
+}
