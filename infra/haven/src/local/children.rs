@@ -104,6 +104,8 @@ impl Keeper {
                 let begun = Instant::now();
                 let died = match log().and_then(|log| spawn(&program, log)) {
                     Ok(mut child) => {
+                        // Waiting would close it, and the child take that for our end.
+                        let _stdin = child.stdin.take();
                         set(&program.name, child.id().unwrap_or_default());
                         tokio::select! {
                             status = child.wait() => status.map_or_else(|error| error.to_string(), |status| status.to_string()),
