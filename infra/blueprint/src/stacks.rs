@@ -77,6 +77,13 @@ pub fn secret_arn(environment: &Environment, slug: &str) -> String {
 
 fn messaging(environment: &Environment) -> Template {
     let mut template = Template::new("Brew Haven: queues, topics and the event bus");
+    // Mails leave under a domain that is ours; outside the local AWS its DKIM records must be published in its DNS.
+    template.add(
+        "mail identity",
+        "AWS::SES::EmailIdentity",
+        json!({ "EmailIdentity": MAIL_DOMAIN, "DkimAttributes": { "SigningEnabled": true } }),
+        Keep::Nothing,
+    );
     let mut queues = Vec::new();
     for queue in QUEUES {
         let parking = add_queue(&mut template, environment, queue, None);

@@ -1,1 +1,279 @@
-//! e2e
+//! A running shop for a test: `haven up` on a state folder, ports and stacks of its own.
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::{Arc, OnceLock};
+use std::time::{Duration, Instant};
+
+use adapter_aws::{Clients, DynamoStock, StockTables};
+use contract::address::Address;
+use contract::table::{MOVEMENTS, PRODUCTS, RESERVATIONS};
+use reqwest::{Method, StatusCode};
+use serde_json::{Value, json};
+use tokio::sync::{Mutex, MutexGuard};
+use uuid::Uuid;
+
+/// A start with the Python environment still to be made takes a package download.
+const READY_WITHIN: Duration = Duration::from_secs(180);
+/// An order comes to rest within this, faults included.
+pub const SETTLED_WITHIN: Duration = Duration::from_secs(60);
+
+/// One shop at a time: nine processes each, and two cores.
+static TURN: Mutex<()> = Mutex::const_new(());
+
+/// A shop that is open; it ends with the value.
+pub struct World {
+    pub http: reqwest::Client,
+    pub facts: Value,
+    state: PathBuf,
+    haven: Child,
+    _turn: MutexGuard<'static, ()>,
+}
+
+/// An answer: status and body.
+#[derive(Debug)]
+pub struct Answer {
+    pub status: StatusCode,
+    pub body: Value,
+}
+
+impl Answer {
+    /// The fields that a problem names.
+    pub fn fields(&self) -> Vec<&str> {
+        let errors = self.body["errors"].as_array().map(Vec::as_slice).unwrap_or_default();
+        errors.iter().filter_map(|error| error["field"].as_str()).collect()
+    }
+}
+
+impl World {
+    /// Opens a shop with more arguments for `haven up`, such as `--postgres`.
+    pub async fn open(arguments: &[&str]) -> World {
+        let turn = TURN.lock().await;
+        let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+        let state = std::env::temp_dir().join(format!("haven-e2e-{}", Uuid::now_v7()));
+        let haven = start(&state, arguments);
+        let mut world =
+            World { http: client(), facts: Value::Null, state, haven, _turn: turn };
+        world.wait_until_ready().await;
+        world
+    }
+
+    async fn wait_until_ready(&mut self) {
+        let begun = Instant::now();
+        loop {
+            let facts = std::fs::read_to_string(self.state.join("haven.json")).ok();
+            let facts: Option<Value> = facts.and_then(|text| serde_json::from_str(&text).ok());
+            if let Some(facts) = facts.filter(|facts| facts["ready"] == true) {
+                self.facts = facts;
+                return;
+            }
+            if let Ok(Some(status)) = self.haven.try_wait() {
+                panic!("haven up ended with {status}:\n{}", self.said());
+            }
+            assert!(begun.elapsed() < READY_WITHIN, "haven up is not ready:\n{}", self.said());
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    }
+
+    fn said(&self) -> String {
+        std::fs::read_to_string(self.state.join("said")).unwrap_or_default()
+    }
+
+    /// Stops the shop cleanly and opens it again on the same state.
+    pub async fn reopen(&mut self, arguments: &[&str]) {
+        let stopped = Command::new(haven()).args(["down", "--state"]).arg(&self.state).status();
+        assert!(stopped.expect("haven down runs").success());
+        assert!(self.haven.wait().expect("it has ended").success(), "{}", self.said());
+        self.haven = start(&self.state, arguments);
+        self.wait_until_ready().await;
+    }
+
+    /// The process of a role now; none between two lives.
+    pub fn pid(&self, role: &str) -> Option<u32> {
+        let facts = std::fs::read_to_string(self.state.join("haven.json")).ok()?;
+        let facts: Value = serde_json::from_str(&facts).ok()?;
+        let role = facts["roles"].as_array()?.iter().find(|known| known["name"] == role)?;
+        role["pid"].as_u64().and_then(|pid| u32::try_from(pid).ok()).filter(|pid| *pid > 0)
+    }
+
+    /// Kills a role as the kernel would, with no time to say goodbye.
+    pub fn kill(&self, role: &str) {
+        if let Some(pid) = self.pid(role) {
+            signal(pid, "-KILL");
+        }
+    }
+
+    pub async fn ask(&self, method: Method, path: &str, headers: &[(&str, &str)], body: Option<&Value>) -> Answer {
+        let url = format!("{}{path}", self.facts["storefront"].as_str().expect("an address"));
+        let mut request = self.http.request(method, url);
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        if let Some(body) = body {
+            request = request.json(body);
+        }
+        let response = request.send().await.expect("the storefront answers");
+        let status = response.status();
+        let text = response.text().await.expect("a body");
+        Answer { status, body: serde_json::from_str(&text).unwrap_or(Value::String(text)) }
+    }
+
+    pub async fn get(&self, path: &str) -> Answer {
+        self.ask(Method::GET, path, &[], None).await
+    }
+
+    /// Places an order under a key of its own.
+    pub async fn order(&self, product: &str, quantity: u32, payment_token: &str) -> Answer {
+        let key = Uuid::now_v7().to_string();
+        self.ask(Method::POST, "/api/v1/orders", &[("Idempotency-Key", &key)], Some(&order(product, quantity, payment_token))).await
+    }
+
+    pub async fn as_staff(&self, method: Method, path: &str, headers: &[(&str, &str)], body: Option<&Value>) -> Answer {
+        let bearer = format!("Bearer {}", self.facts["staff_token"].as_str().expect("a token"));
+        let mut all = vec![("Authorization", bearer.as_str())];
+        all.extend_from_slice(headers);
+        self.ask(method, path, &all, body).await
+    }
+
+    /// Moves an order to a status, as the bar does.
+    pub async fn staff_sets(&self, order_id: &str, status: &str) -> Answer {
+        let order = self.as_staff(Method::GET, &format!("/api/v1/orders/{order_id}"), &[], None).await;
+        let version = order.body["version"].to_string();
+        let path = format!("/api/v1/admin/orders/{order_id}/status");
+        self.as_staff(Method::PUT, &path, &[("If-Match", &version)], Some(&json!({ "status": status }))).await
+    }
+
+    /// Follows an order until it has one of the statuses.
+    pub async fn until(&self, accepted: &Answer, statuses: &[&str]) -> Value {
+        let path = accepted.body["links"]["self"].as_str().unwrap_or_else(|| panic!("not accepted: {accepted:?}"));
+        let begun = Instant::now();
+        loop {
+            let seen = self.get(path).await.body;
+            if seen["status"].as_str().is_some_and(|status| statuses.contains(&status)) {
+                return seen;
+            }
+            assert!(begun.elapsed() < SETTLED_WITHIN, "it never became {statuses:?}: {seen:#}");
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+
+    /// One product's counters.
+    pub async fn stock_of(&self, product: &str) -> Value {
+        let inventory = self.as_staff(Method::GET, "/api/v1/admin/inventory", &[], None).await.body;
+        let products = inventory["products"].as_array().expect("products").clone();
+        products.into_iter().find(|found| found["product_id"] == product).expect("a known product")
+    }
+
+    /// E-mails that were sent, by recipient and subject.
+    pub async fn mails(&self) -> Vec<(String, String)> {
+        let url = format!("{}/_ministack/ses/messages", self.facts["aws_endpoint"].as_str().expect("an address"));
+        let sent: Value = self.http.get(url).send().await.expect("an answer").json().await.expect("JSON");
+        let accounts = sent["messages"].as_object().cloned().unwrap_or_default();
+        let mails = accounts.values().filter_map(Value::as_array).flatten().map(|mail| {
+            let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+            (text(&mail["To"][0]), text(&mail["Subject"]))
+        });
+        mails.collect()
+    }
+
+    /// The gateway's own books.
+    pub async fn ledger(&self) -> Vec<Value> {
+        let url = format!("{}/v1/ledger", self.facts["payment_url"].as_str().expect("an address"));
+        let books: Value = self.http.get(url).send().await.expect("an answer").json().await.expect("JSON");
+        books["entries"].as_array().cloned().unwrap_or_default()
+    }
+
+    pub fn aws(&self) -> Clients {
+        let text = |name: &str| self.facts[name].as_str().expect("a fact").to_owned();
+        Clients::local(&text("aws_endpoint"), &text("region"), Arc::new(|_| {}))
+    }
+
+    pub async fn addresses(&self) -> HashMap<String, String> {
+        adapter_aws::addresses(&self.aws(), "local").await.expect("the stacks are deployed")
+    }
+
+    pub async fn stock(&self) -> DynamoStock {
+        let addresses = self.addresses().await;
+        let name = |table| addresses[&Address::Table(table).variable()].clone();
+        let tables = StockTables { products: name(&PRODUCTS), reservations: name(&RESERVATIONS), movements: name(&MOVEMENTS) };
+        DynamoStock::new(&self.aws(), tables)
+    }
+
+    /// How many messages wait, are in hand and are parked, over all queues.
+    pub async fn messages(&self) -> (u64, u64, u64) {
+        let status = Command::new(haven()).args(["status", "--json", "--state"]).arg(&self.state).output();
+        let status: Value = serde_json::from_slice(&status.expect("haven status runs").stdout).expect("JSON");
+        let queues = status["queues"].as_array().cloned().unwrap_or_default();
+        let sum = |what: &str| queues.iter().filter_map(|queue| queue[what].as_u64()).sum();
+        (sum("waiting"), sum("in_hand"), sum("parked"))
+    }
+}
+
+impl Drop for World {
+    fn drop(&mut self) {
+        // The roles leave when their standard input ends; the local AWS has to be told.
+        let _ = self.haven.kill();
+        let _ = self.haven.wait();
+        if let Some(pid) = self.facts["aws_pid"].as_u64().and_then(|pid| u32::try_from(pid).ok()) {
+            signal(pid, "-KILL");
+        }
+        if std::thread::panicking() {
+            eprintln!("what was left behind is in {}", self.state.display());
+        } else {
+            let _ = std::fs::remove_dir_all(&self.state);
+        }
+    }
+}
+
+/// What a customer sends.
+pub fn order(product: &str, quantity: u32, payment_token: &str) -> Value {
+    json!({
+        "customer": { "name": "Ana", "phone": "+1 555 010 0123", "email": "ana@example.com" },
+        "items": [{ "product_id": product, "quantity": quantity }],
+        "payment_token": payment_token,
+    })
+}
+
+fn client() -> reqwest::Client {
+    reqwest::Client::builder().no_proxy().timeout(Duration::from_secs(30)).build().expect("a client")
+}
+
+fn signal(pid: u32, name: &str) {
+    let _ = Command::new("kill").args([name, &pid.to_string()]).stderr(Stdio::null()).status();
+}
+
+fn start(state: &Path, arguments: &[&str]) -> Child {
+    std::fs::create_dir_all(state).expect("a state folder");
+    let said = std::fs::File::create(state.join("said")).expect("a log");
+    let port = std::net::TcpListener::bind("127.0.0.1:0").expect("a port").local_addr().expect("bound").port();
+    Command::new(haven())
+        .args(["up", "--port", &port.to_string(), "--state"])
+        .arg(state)
+        .args(arguments)
+        // One Python environment for all tests.
+        .env("HAVEN_PYTHON_ENV", Path::new(env!("CARGO_MANIFEST_DIR")).join("../../.haven/python-for-tests"))
+        .stdin(Stdio::null())
+        .stdout(said.try_clone().expect("one log"))
+        .stderr(said)
+        .spawn()
+        .expect("haven starts")
+}
+
+/// The `haven` of this checkout, built if it is not fresh.
+fn haven() -> &'static Path {
+    static HAVEN: OnceLock<PathBuf> = OnceLock::new();
+    HAVEN.get_or_init(|| {
+        let mut build = Command::new(env!("CARGO"));
+        build.args(["build", "--quiet", "-p", "haven", "--bin", "haven", "--message-format=json"]);
+        if !cfg!(debug_assertions) {
+            build.arg("--release");
+        }
+        let built = build.current_dir(env!("CARGO_MANIFEST_DIR")).stderr(Stdio::inherit()).output().expect("cargo runs");
+        assert!(built.status.success(), "haven does not build");
+        let messages = String::from_utf8_lossy(&built.stdout);
+        let executables = messages.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
+        let executable = executables.filter_map(|message| message["executable"].as_str().map(PathBuf::from)).last();
+        executable.expect("cargo names the executable")
+    })
+}

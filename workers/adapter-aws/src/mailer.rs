@@ -42,6 +42,8 @@ impl Mailer for SesMailer {
             Err(error) => {
                 let why = crate::why(&error);
                 match error.code() {
+                    // The sender is not set up yet: that is mended, and then the mail must still go out.
+                    Some("MessageRejected") if why.contains("not verified") => Err(MailError::Unavailable(why)),
                     // These say that this mail will never be sent.
                     Some("MessageRejected" | "BadRequestException" | "InvalidParameterValue") => Err(MailError::Refused(why)),
                     _ => Err(MailError::Unavailable(why)),

@@ -43,7 +43,8 @@ pub trait Compose: Sync {
 pub struct Told {
     pub handled: Handled,
     pub sent: bool,
-    pub failed: bool,
+    /// Why the mail service did not take it, for the log.
+    pub failed: Option<String>,
 }
 
 /// Handles one message of the `notifications` queue.
@@ -55,7 +56,7 @@ pub async fn notify<O: OrderStore + NoticeStore, M: Mailer, C: Compose, S: Sourc
     email_enabled: bool,
     envelope: &Envelope,
 ) -> Told {
-    let told = |handled| Told { handled, sent: false, failed: false };
+    let told = |handled| Told { handled, sent: false, failed: None };
     let stored;
     let news = match (&envelope.message, envelope.order_id) {
         (Message::OrderStatusChanged { to, .. }, Some(order_id)) => {
@@ -92,12 +93,16 @@ pub async fn notify<O: OrderStore + NoticeStore, M: Mailer, C: Compose, S: Sourc
         Ok(NoticeState::Ended) => return told(Handled::duplicate()),
         Err(error) => return told(error.into()),
     }
+    let mut failed = None;
     let end = if email_enabled {
         match mailer.send(&composer.mail(&news, envelope.event_id.to_string())).await {
             Ok(()) => NoticeEnd::Sent,
-            Err(MailError::Refused(_)) => NoticeEnd::Refused,
+            Err(MailError::Refused(why)) => {
+                failed = Some(why);
+                NoticeEnd::Refused
+            }
             Err(MailError::Unavailable(why)) => {
-                return Told { handled: Handled::retry(why), sent: false, failed: true };
+                return Told { handled: Handled::retry(why.clone()), sent: false, failed: Some(why) };
             }
         }
     } else {
@@ -107,7 +112,7 @@ pub async fn notify<O: OrderStore + NoticeStore, M: Mailer, C: Compose, S: Sourc
         Ok(()) => Handled::done(),
         Err(error) => error.into(),
     };
-    Told { handled, sent: end == NoticeEnd::Sent, failed: end == NoticeEnd::Refused }
+    Told { handled, sent: end == NoticeEnd::Sent, failed }
 }
 
 /// Whether the order is, or must have been, in the status: nobody is told what never happened.

@@ -50,7 +50,8 @@ impl Handler for Herald {
             let delay = (SystemSource.now() - envelope.occurred_at).as_seconds_f64();
             self.metrics.observe(Metric::NotificationDelay, &[], delay.max(0.0));
         }
-        if told.failed {
+        if let Some(why) = &told.failed {
+            tracing::warn!(event_id = %envelope.event_id, why, "A mail was not taken");
             self.metrics.count(Metric::NotificationsFailed, &["email"], 1);
         }
         settle(told.handled, &NOTIFICATIONS, &self.metrics)
