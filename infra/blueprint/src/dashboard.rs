@@ -19,18 +19,28 @@ pub fn operations() -> Value {
         let suffix = if parked { "-parking" } else { "" };
         format!("${{{slug}{suffix}}}")
     };
-    let ages = QUEUES.iter().map(|q| json!(["AWS/SQS", "ApproximateAgeOfOldestMessage", "QueueName", queue(q.slug, false)]));
-    let depths = QUEUES.iter().map(|q| json!(["AWS/SQS", "ApproximateNumberOfMessagesVisible", "QueueName", queue(q.slug, false)]));
-    let parked = QUEUES.iter().map(|q| json!(["AWS/SQS", "ApproximateNumberOfMessagesVisible", "QueueName", queue(q.slug, true)]));
+    let ages =
+        QUEUES.iter().map(|q| json!(["AWS/SQS", "ApproximateAgeOfOldestMessage", "QueueName", queue(q.slug, false)]));
+    let depths = QUEUES
+        .iter()
+        .map(|q| json!(["AWS/SQS", "ApproximateNumberOfMessagesVisible", "QueueName", queue(q.slug, false)]));
+    let parked = QUEUES
+        .iter()
+        .map(|q| json!(["AWS/SQS", "ApproximateNumberOfMessagesVisible", "QueueName", queue(q.slug, true)]));
     let mut graphs = vec![
-        graph("Age of the oldest message (s)", ages.collect(), "Maximum", thresholds(|signal| matches!(signal, Signal::QueueAge(_)))),
+        graph(
+            "Age of the oldest message (s)",
+            ages.collect(),
+            "Maximum",
+            thresholds(|signal| matches!(signal, Signal::QueueAge(_))),
+        ),
         graph("Messages waiting", depths.collect(), "Maximum", Vec::new()),
         graph("Messages parked", parked.collect(), "Maximum", thresholds(|signal| matches!(signal, Signal::Parked(_)))),
     ];
     for metric in Metric::ALL {
-        let services = contract::role::ROLES.iter().map(|role| {
-            json!([NAMESPACE, metric.name(), "Environment", "${Environment}", "Service", role.slug])
-        });
+        let services = contract::role::ROLES
+            .iter()
+            .map(|role| json!([NAMESPACE, metric.name(), "Environment", "${Environment}", "Service", role.slug]));
         let (unit, statistic) = match metric.shape() {
             Shape::Counter => ("count", "Sum"),
             Shape::Gauge => ("value", "Maximum"),

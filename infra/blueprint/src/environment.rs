@@ -20,7 +20,10 @@ pub struct LeftOut {
 
 /// All that the local AWS does without. The only place that decides it.
 const LOCAL: &[LeftOut] = &[
-    LeftOut { what: "time to live of tables", why: "the local AWS ignores it in a template; `haven up` sets it by API" },
+    LeftOut {
+        what: "time to live of tables",
+        why: "the local AWS ignores it in a template; `haven up` sets it by API",
+    },
     LeftOut { what: "point-in-time recovery and deletion protection of tables", why: "a laptop's data is one folder" },
     LeftOut { what: "refusal of unencrypted transport", why: "the local AWS is reached over plain HTTP on loopback" },
 ];

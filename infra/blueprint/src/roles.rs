@@ -16,12 +16,8 @@ pub fn statements(role: &Role, environment: &Environment) -> Vec<Statement> {
     };
     let import = |address: Address| json!({ "Fn::ImportValue": export_of_arn(environment, address) });
     for queue in role.consumes {
-        let actions = [
-            "sqs:ReceiveMessage",
-            "sqs:DeleteMessage",
-            "sqs:ChangeMessageVisibility",
-            "sqs:GetQueueAttributes",
-        ];
+        let actions =
+            ["sqs:ReceiveMessage", "sqs:DeleteMessage", "sqs:ChangeMessageVisibility", "sqs:GetQueueAttributes"];
         allow(&actions, vec![import(Address::Queue(queue))], format!("consumes {}", queue.slug));
         allow(&["sqs:SendMessage"], vec![import(Address::ParkingQueue(queue))], format!("parks from {}", queue.slug));
     }
@@ -53,14 +49,21 @@ pub fn statements(role: &Role, environment: &Environment) -> Vec<Statement> {
     }
     if !role.parameters.is_empty() {
         let resources = role.parameters.iter().map(|parameter| sub(&parameter_arn(environment, parameter.key)));
-        allow(&["ssm:GetParametersByPath", "ssm:GetParameters"], resources.collect(), "reads its parameters".to_owned());
+        allow(
+            &["ssm:GetParametersByPath", "ssm:GetParameters"],
+            resources.collect(),
+            "reads its parameters".to_owned(),
+        );
     }
     for secret in role.secrets {
         let resource = sub(&secret_arn(environment, secret.slug));
         allow(&["secretsmanager:GetSecretValue"], vec![resource], format!("reads the secret {}", secret.slug));
     }
     if role.mail {
-        let identity = sub(&format!("arn:${{AWS::Partition}}:ses:${{AWS::Region}}:${{AWS::AccountId}}:identity/{}", stacks::MAIL_DOMAIN));
+        let identity = sub(&format!(
+            "arn:${{AWS::Partition}}:ses:${{AWS::Region}}:${{AWS::AccountId}}:identity/{}",
+            stacks::MAIL_DOMAIN
+        ));
         allow(&["ses:SendEmail"], vec![identity], "sends e-mail".to_owned());
     }
     statements

@@ -91,8 +91,18 @@ fn messaging(environment: &Environment) -> Template {
         for (address, id) in [(Address::ParkingQueue(queue), &parking), (Address::Queue(queue), &work)] {
             let words = address.parameter();
             template.export(&words, &export_of(environment, address), queue.about, reference(id));
-            template.export(&format!("{words} arn"), &export_of_arn(environment, address), queue.about, get_att(id, "Arn"));
-            template.export(&format!("{words} name"), &export_of_name(environment, address), queue.about, get_att(id, "QueueName"));
+            template.export(
+                &format!("{words} arn"),
+                &export_of_arn(environment, address),
+                queue.about,
+                get_att(id, "Arn"),
+            );
+            template.export(
+                &format!("{words} name"),
+                &export_of_name(environment, address),
+                queue.about,
+                get_att(id, "QueueName"),
+            );
         }
         queues.push((*queue, work, parking));
     }
@@ -197,7 +207,12 @@ fn messaging(environment: &Environment) -> Template {
 }
 
 /// The work queue when it has a parking queue to move to, else the parking queue itself.
-fn add_queue(template: &mut Template, environment: &Environment, queue: &Queue, parking: Option<&LogicalId>) -> LogicalId {
+fn add_queue(
+    template: &mut Template,
+    environment: &Environment,
+    queue: &Queue,
+    parking: Option<&LogicalId>,
+) -> LogicalId {
     let retention = if parking.is_some() { RETENTION } else { PARKING_RETENTION };
     let mut properties = json!({
         "MessageRetentionPeriod": retention.as_secs(),
@@ -215,7 +230,8 @@ fn add_queue(template: &mut Template, environment: &Environment, queue: &Queue, 
         properties["RedrivePolicy"] =
             json!({ "deadLetterTargetArn": get_att(parking, "Arn"), "maxReceiveCount": queue.deliveries_max });
     }
-    let words = if parking.is_some() { format!("{} queue", queue.slug) } else { format!("{} queue", queue.parking_slug()) };
+    let words =
+        if parking.is_some() { format!("{} queue", queue.slug) } else { format!("{} queue", queue.parking_slug()) };
     template.add(&words, "AWS::SQS::Queue", properties, Keep::Nothing)
 }
 
@@ -269,14 +285,24 @@ fn topic_policy(environment: &Environment, topic: &LogicalId, rules: Vec<Value>,
 fn data(environment: &Environment) -> Template {
     let mut template = Template::new("Brew Haven: tables of stock");
     for table in TABLES {
-        let id = template.add(&format!("{} table", table.slug), "AWS::DynamoDB::Table", table_properties(environment, table), Keep::Data);
+        let id = template.add(
+            &format!("{} table", table.slug),
+            "AWS::DynamoDB::Table",
+            table_properties(environment, table),
+            Keep::Data,
+        );
         let address = Address::Table(table);
         template.export(&address.parameter(), &export_of(environment, address), table.about, reference(&id));
         let arn = export_of_arn(environment, address);
         template.export(&format!("{} arn", address.parameter()), &arn, table.about, get_att(&id, "Arn"));
         if table.stream {
             let address = Address::Stream(table);
-            template.export(&address.parameter(), &export_of(environment, address), table.about, get_att(&id, "StreamArn"));
+            template.export(
+                &address.parameter(),
+                &export_of(environment, address),
+                table.about,
+                get_att(&id, "StreamArn"),
+            );
         }
     }
     template
@@ -384,7 +410,12 @@ fn parameters(environment: &Environment) -> Template {
 fn alarms(environment: &Environment) -> Template {
     let mut template = Template::new("Brew Haven: what calls for a human");
     for alarm in ALARMS {
-        template.add(&format!("{} alarm", alarm.slug), "AWS::CloudWatch::Alarm", alarm_properties(environment, alarm), Keep::Nothing);
+        template.add(
+            &format!("{} alarm", alarm.slug),
+            "AWS::CloudWatch::Alarm",
+            alarm_properties(environment, alarm),
+            Keep::Nothing,
+        );
     }
     template
 }

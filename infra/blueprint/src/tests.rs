@@ -68,7 +68,10 @@ fn every_import_is_exported_by_a_stack_that_comes_before() {
                 let (from, _) = from.unwrap_or_else(|| panic!("{} imports {name}, which nobody exports", stack.name));
                 assert!(stack.depends_on.contains(from), "{} does not say that it needs {from}", stack.name);
             }
-            let names: Vec<_> = all(&stack.template, "Export").iter().map(|export| export["Name"].as_str().expect("a name").to_owned()).collect();
+            let names: Vec<_> = all(&stack.template, "Export")
+                .iter()
+                .map(|export| export["Name"].as_str().expect("a name").to_owned())
+                .collect();
             let unique: BTreeSet<_> = names.iter().cloned().collect();
             assert_eq!(unique.len(), names.len(), "{} exports a name twice", stack.name);
             assert!(exported.iter().all(|(_, other)| other.is_disjoint(&unique)));
@@ -94,7 +97,11 @@ fn every_reference_is_to_a_resource_of_the_template() {
 #[test]
 fn every_queue_has_a_parking_queue_and_every_parking_queue_an_alarm() {
     for queue in QUEUES {
-        assert!(ALARMS.iter().any(|alarm| matches!(alarm.signal, contract::alarm::Signal::Parked(watched) if watched == *queue)));
+        assert!(
+            ALARMS
+                .iter()
+                .any(|alarm| matches!(alarm.signal, contract::alarm::Signal::Parked(watched) if watched == *queue))
+        );
     }
     let environment = Environment::named("prod").expect("known");
     let messaging = &stacks(&environment)[0].template;
@@ -126,9 +133,15 @@ fn no_role_may_do_everything_or_touch_everything() {
     let environment = Environment::named("prod").expect("known");
     for role in ROLES {
         let statements = statements(role, &environment);
-        let edges = role.consumes.len() * 2 + role.sends.len() + role.publishes.len() + role.puts_events.len()
-            + role.tables.len() + role.streams.len() + usize::from(!role.parameters.is_empty())
-            + role.secrets.len() + usize::from(role.mail);
+        let edges = role.consumes.len() * 2
+            + role.sends.len()
+            + role.publishes.len()
+            + role.puts_events.len()
+            + role.tables.len()
+            + role.streams.len()
+            + usize::from(!role.parameters.is_empty())
+            + role.secrets.len()
+            + usize::from(role.mail);
         assert_eq!(statements.len(), edges, "{}: a statement an edge", role.slug);
         for statement in statements {
             assert!(statement.actions.iter().all(|action| !action.contains('*')), "{}", statement.because);

@@ -18,13 +18,17 @@ pub struct Cli {
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// Run the whole platform on this machine: local AWS, database, payment gateway, every role
-    #[command(after_help = "Examples:\n  haven up\n  haven up --port 9000 --state /tmp/shop\n  haven up --postgres --redis\n  haven up --detach && haven down")]
+    #[command(
+        after_help = "Examples:\n  haven up\n  haven up --port 9000 --state /tmp/shop\n  haven up --postgres --redis\n  haven up --detach && haven down"
+    )]
     Up(Up),
     /// Stop a platform that was started with `haven up`
     #[command(after_help = "Example:  haven down --state .haven")]
     Down(StateFolder),
     /// Run one role in the foreground, configured by its environment, as its container would
-    #[command(after_help = "Example:  HAVEN_ENV=local DATABASE_URL=sqlite://orders.db ... haven role order-worker\n\nWithout its settings it lists what is missing, and what each is for.")]
+    #[command(
+        after_help = "Example:  HAVEN_ENV=local DATABASE_URL=sqlite://orders.db ... haven role order-worker\n\nWithout its settings it lists what is missing, and what each is for."
+    )]
     Role {
         /// One of the worker roles, or payment-gateway
         name: String,
@@ -39,7 +43,9 @@ pub enum Command {
         out: Option<PathBuf>,
     },
     /// Deploy the stacks, each by a change set; no change is success
-    #[command(after_help = "Examples:\n  haven deploy local                 (to the local AWS that `haven up` runs)\n  haven deploy local --endpoint http://127.0.0.1:4566")]
+    #[command(
+        after_help = "Examples:\n  haven deploy local                 (to the local AWS that `haven up` runs)\n  haven deploy local --endpoint http://127.0.0.1:4566"
+    )]
     Deploy(Target),
     /// Show the stacks, the roles and the queues
     #[command(after_help = "Example:  haven status --json")]

@@ -85,7 +85,11 @@ async fn run(command: Command) -> anyhow::Result<bool> {
             if target.json {
                 println!("{}", serde_json::to_string(&destroyed).context("write JSON")?);
             } else {
-                println!("{} stacks deleted; {} resources that hold data were kept", destroyed.removed.len(), destroyed.retained.len());
+                println!(
+                    "{} stacks deleted; {} resources that hold data were kept",
+                    destroyed.removed.len(),
+                    destroyed.retained.len()
+                );
             }
         }
         Command::Migrate { database_url } => {

@@ -43,12 +43,8 @@ fn gateway() -> ExitCode {
     let secret = reader.secret(PAYMENT_WEBHOOK.variable, PAYMENT_WEBHOOK.about);
     let webhook_url = reader.optional("PAYMENT_WEBHOOK_URL");
     let bind = bind.unwrap_or(SocketAddr::from(([127, 0, 0, 1], 8090)));
-    let config = payment_gateway::Config {
-        bind,
-        ledger: ledger.into(),
-        webhook_url,
-        webhook_secret: secret.expose().clone(),
-    };
+    let config =
+        payment_gateway::Config { bind, ledger: ledger.into(), webhook_url, webhook_secret: secret.expose().clone() };
     let config = match reader.finish(config) {
         Ok(config) => config,
         Err(problems) => {

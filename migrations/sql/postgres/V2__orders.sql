@@ -44,7 +44,7 @@ CREATE TABLE order_items (
 
 CREATE TABLE order_history (
     order_id uuid NOT NULL REFERENCES orders (order_id),
-    seq integer NOT NULL,
+    seq bigint NOT NULL,
     from_status text,
     to_status text NOT NULL,
     step text NOT NULL,

@@ -53,8 +53,7 @@ impl World {
         let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
         let state = std::env::temp_dir().join(format!("haven-e2e-{}", Uuid::now_v7()));
         let haven = start(&state, arguments);
-        let mut world =
-            World { http: client(), facts: Value::Null, state, haven, _turn: turn };
+        let mut world = World { http: client(), facts: Value::Null, state, haven, _turn: turn };
         world.wait_until_ready().await;
         world
     }
@@ -126,7 +125,13 @@ impl World {
     /// Places an order under a key of its own.
     pub async fn order(&self, product: &str, quantity: u32, payment_token: &str) -> Answer {
         let key = Uuid::now_v7().to_string();
-        self.ask(Method::POST, "/api/v1/orders", &[("Idempotency-Key", &key)], Some(&order(product, quantity, payment_token))).await
+        self.ask(
+            Method::POST,
+            "/api/v1/orders",
+            &[("Idempotency-Key", &key)],
+            Some(&order(product, quantity, payment_token)),
+        )
+        .await
     }
 
     pub async fn as_staff(&self, method: Method, path: &str, headers: &[(&str, &str)], body: Option<&Value>) -> Answer {
@@ -177,6 +182,17 @@ impl World {
         mails.collect()
     }
 
+    /// A role's numbers.
+    pub async fn metrics(&self, role: &str) -> String {
+        let roles = self.facts["roles"].as_array().expect("roles");
+        let health = roles.iter().find(|known| known["name"] == role).and_then(|role| role["health"].as_str());
+        let url = format!("{}{}", health.expect("a known role"), contract::METRICS_PATH);
+        match self.http.get(url).send().await {
+            Ok(answer) => answer.text().await.unwrap_or_default(),
+            Err(_) => String::new(),
+        }
+    }
+
     /// The gateway's own books.
     pub async fn ledger(&self) -> Vec<Value> {
         let url = format!("{}/v1/ledger", self.facts["payment_url"].as_str().expect("an address"));
@@ -196,7 +212,8 @@ impl World {
     pub async fn stock(&self) -> DynamoStock {
         let addresses = self.addresses().await;
         let name = |table| addresses[&Address::Table(table).variable()].clone();
-        let tables = StockTables { products: name(&PRODUCTS), reservations: name(&RESERVATIONS), movements: name(&MOVEMENTS) };
+        let tables =
+            StockTables { products: name(&PRODUCTS), reservations: name(&RESERVATIONS), movements: name(&MOVEMENTS) };
         DynamoStock::new(&self.aws(), tables)
     }
 
@@ -224,6 +241,26 @@ impl Drop for World {
             let _ = std::fs::remove_dir_all(&self.state);
         }
     }
+}
+
+/// Whether a suite's servers are on this machine. Where they are not, it says so in one line; `HAVEN_REQUIRE`, such as
+/// `postgres,redis`, turns that into a failure.
+pub fn has(what: &str) -> bool {
+    let on_path = |program: &str| {
+        let path = std::env::var_os("PATH").unwrap_or_default();
+        std::env::split_paths(&path).any(|folder| folder.join(program).is_file())
+    };
+    let there = match what {
+        "postgres" => Path::new("/usr/lib/postgresql").is_dir() || on_path("postgres"),
+        "redis" => on_path("redis-server") || on_path("valkey-server"),
+        other => panic!("nobody knows how to look for {other}"),
+    };
+    if !there {
+        let required = std::env::var("HAVEN_REQUIRE").unwrap_or_default();
+        assert!(!required.split(',').any(|name| name == what), "{what} is required and was not found");
+        println!("skipped: {what} was not found on this machine");
+    }
+    there
 }
 
 /// What a customer sends.
@@ -269,7 +306,8 @@ fn haven() -> &'static Path {
         if !cfg!(debug_assertions) {
             build.arg("--release");
         }
-        let built = build.current_dir(env!("CARGO_MANIFEST_DIR")).stderr(Stdio::inherit()).output().expect("cargo runs");
+        let built =
+            build.current_dir(env!("CARGO_MANIFEST_DIR")).stderr(Stdio::inherit()).output().expect("cargo runs");
         assert!(built.status.success(), "haven does not build");
         let messages = String::from_utf8_lossy(&built.stdout);
         let executables = messages.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());

@@ -25,9 +25,8 @@ pub fn number(value: i64) -> AttributeValue {
 
 pub fn time_text(at: Timestamp) -> String {
     // Fixed width and UTC, so that it sorts in an index.
-    let format = time::macros::format_description!(
-        "[year]-[month]-[day]T[hour]:[minute]:[second].[subsecond digits:6]Z"
-    );
+    let format =
+        time::macros::format_description!("[year]-[month]-[day]T[hour]:[minute]:[second].[subsecond digits:6]Z");
     at.to_offset(time::UtcOffset::UTC).format(format).unwrap_or_default()
 }
 

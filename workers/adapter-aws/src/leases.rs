@@ -72,7 +72,9 @@ impl LeaseStore for DynamoLeases {
         };
         match put.send().await {
             Ok(_) => Ok(true),
-            Err(error) if error.as_service_error().is_some_and(|e| e.is_conditional_check_failed_exception()) => Ok(false),
+            Err(error) if error.as_service_error().is_some_and(|e| e.is_conditional_check_failed_exception()) => {
+                Ok(false)
+            }
             Err(error) => Err(Unavailable::new("leases", crate::why(&error))),
         }
     }

@@ -45,7 +45,9 @@ impl Mailer for SesMailer {
                     // The sender is not set up yet: that is mended, and then the mail must still go out.
                     Some("MessageRejected") if why.contains("not verified") => Err(MailError::Unavailable(why)),
                     // These say that this mail will never be sent.
-                    Some("MessageRejected" | "BadRequestException" | "InvalidParameterValue") => Err(MailError::Refused(why)),
+                    Some("MessageRejected" | "BadRequestException" | "InvalidParameterValue") => {
+                        Err(MailError::Refused(why))
+                    }
                     _ => Err(MailError::Unavailable(why)),
                 }
             }

@@ -46,7 +46,8 @@ impl MetricSink {
 }
 
 fn datum(series: Series) -> MetricDatum {
-    let dimensions = series.dimensions.into_iter().map(|(name, value)| Dimension::builder().name(name).value(value).build());
+    let dimensions =
+        series.dimensions.into_iter().map(|(name, value)| Dimension::builder().name(name).value(value).build());
     let datum = MetricDatum::builder()
         .metric_name(series.name)
         .set_dimensions(Some(dimensions.collect()))

@@ -53,8 +53,10 @@ impl Publisher for AwsPublisher {
                 }
             }
         }
-        let queues = futures::future::join_all(to_queues.values().map(|(queue, indexes)| self.send(queue, messages, indexes)));
-        let topics = futures::future::join_all(to_topics.values().map(|(topic, indexes)| self.say(topic, messages, indexes)));
+        let queues =
+            futures::future::join_all(to_queues.values().map(|(queue, indexes)| self.send(queue, messages, indexes)));
+        let topics =
+            futures::future::join_all(to_topics.values().map(|(topic, indexes)| self.say(topic, messages, indexes)));
         let (queues, topics, bus) = futures::future::join3(queues, topics, self.put(messages, &to_bus)).await;
 
         let mut results = vec![Ok(()); messages.len()];
@@ -92,9 +94,8 @@ impl AwsPublisher {
                     }
                 }
                 if queue.fifo {
-                    entry = entry
-                        .message_group_id(group(envelope))
-                        .message_deduplication_id(envelope.event_id.to_string());
+                    entry =
+                        entry.message_group_id(group(envelope)).message_deduplication_id(envelope.event_id.to_string());
                 }
                 match entry.build() {
                     Ok(entry) => entries.push(entry),

@@ -26,8 +26,8 @@ use domain::stock::Movement;
 
 use crate::Clients;
 use crate::items::{
-    Item, corrupt, get_lines, get_text, get_time, lines_value, number, product_item, stocked_product, text,
-    time_text, time_value,
+    Item, corrupt, get_lines, get_text, get_time, lines_value, number, product_item, stocked_product, text, time_text,
+    time_value,
 };
 
 /// Tries when transactions meet on one product, before the message goes back to its queue.
@@ -150,7 +150,9 @@ impl DynamoStock {
             .expression_attribute_values(":now", time_value(now))
             .expression_attribute_values(":forget", number((now + FORGET_AFTER).unix_timestamp()))
             .build();
-        let mut actions = vec![TransactWriteItem::builder().update(update.map_err(|error| Unavailable::new("stock", error))?).build()];
+        let mut actions = vec![
+            TransactWriteItem::builder().update(update.map_err(|error| Unavailable::new("stock", error))?).build(),
+        ];
         for line in &record.lines {
             actions.push(self.count(&line.product_id, movement(line.quantity.get()), now)?);
         }
@@ -158,7 +160,12 @@ impl DynamoStock {
     }
 
     /// The movement as an update of the product's counters; refused when one of them would become negative.
-    fn count(&self, product_id: &ProductId, movement: Movement, now: Timestamp) -> Result<TransactWriteItem, Unavailable> {
+    fn count(
+        &self,
+        product_id: &ProductId,
+        movement: Movement,
+        now: Timestamp,
+    ) -> Result<TransactWriteItem, Unavailable> {
         let delta = movement.delta();
         let mut update = Update::builder()
             .table_name(&self.tables.products)
@@ -225,9 +232,7 @@ impl Stock for DynamoStock {
                 break;
             }
         }
-        products.sort_by(|a, b| {
-            (a.product.kind, &a.product.name).cmp(&(b.product.kind, &b.product.name))
-        });
+        products.sort_by(|a, b| (a.product.kind, &a.product.name).cmp(&(b.product.kind, &b.product.name)));
         Ok(products)
     }
 
@@ -292,7 +297,8 @@ impl Stock for DynamoStock {
                 RecordState::Confirmed => return Ok(Confirmed::Sold),
                 RecordState::Released => return Ok(Confirmed::NoHold),
                 RecordState::Held => {
-                    let written = self.settle(order_id, &record, RecordState::Confirmed, Movement::Confirm, now).await?;
+                    let written =
+                        self.settle(order_id, &record, RecordState::Confirmed, Movement::Confirm, now).await?;
                     if let Written::Done = written {
                         return Ok(Confirmed::Sold);
                     }
@@ -393,7 +399,8 @@ impl Stock for DynamoStock {
             Written::Done => Ok(Adjusted::Now(product)),
             Written::Refused(reasons) => {
                 // The movement was made before: say how things stand.
-                let made = reasons.first().is_some_and(|reason| reason.code.as_deref() == Some("ConditionalCheckFailed"));
+                let made =
+                    reasons.first().is_some_and(|reason| reason.code.as_deref() == Some("ConditionalCheckFailed"));
                 Ok(if made { Adjusted::Now(product) } else { Adjusted::TooFew })
             }
         }
@@ -417,7 +424,9 @@ impl Stock for DynamoStock {
             .await;
         match put {
             Ok(_) => Ok(true),
-            Err(error) if error.as_service_error().is_some_and(|e| e.is_conditional_check_failed_exception()) => Ok(false),
+            Err(error) if error.as_service_error().is_some_and(|e| e.is_conditional_check_failed_exception()) => {
+                Ok(false)
+            }
             Err(error) => Err(Unavailable::new("stock", crate::why(&error))),
         }
     }

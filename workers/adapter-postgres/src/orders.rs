@@ -116,7 +116,9 @@ impl PostgresStore {
         let (taken_in, moved, paid, _): (i64, i64, i64, i64) = sqlx::query_as(APPLY)
             .bind(Value::Array(changes.iter().map(change_json).collect()))
             .bind(Value::Array(changes.iter().flat_map(history_json).collect()))
-            .bind(outbox_json(changes.iter().flat_map(|change| change.outbox.iter().map(|message| (message, change.at)))))
+            .bind(outbox_json(
+                changes.iter().flat_map(|change| change.outbox.iter().map(|message| (message, change.at))),
+            ))
             .fetch_one(&mut *transaction)
             .await?;
         if taken_in < changes.len() as i64 {
@@ -135,7 +137,9 @@ impl PostgresStore {
         let placed: Vec<(Uuid, String)> = sqlx::query_as(PLACE)
             .bind(Value::Array(orders.iter().map(order_json).collect()))
             .bind(Value::Array(orders.iter().flat_map(items_json).collect()))
-            .bind(outbox_json(orders.iter().flat_map(|new| new.outbox.iter().map(|message| (message, new.order.created_at)))))
+            .bind(outbox_json(
+                orders.iter().flat_map(|new| new.outbox.iter().map(|message| (message, new.order.created_at))),
+            ))
             .fetch_all(&self.pool)
             .await?;
         Ok(placed.into_iter().map(|(id, _)| id).collect())
@@ -220,12 +224,8 @@ impl OrderStore for PostgresStore {
     async fn history(&self, order_id: OrderId, after_seq: i64) -> Result<Vec<HistoryEntry>, Unavailable> {
         const SELECT: &str = "SELECT seq, from_status, to_status, step, actor, note, at FROM order_history
             WHERE order_id = $1 AND seq > $2 ORDER BY seq";
-        let rows: Vec<HistoryRow> = sqlx::query_as(SELECT)
-            .bind(order_id.0)
-            .bind(after_seq)
-            .fetch_all(&self.pool)
-            .await
-            .map_err(unavailable)?;
+        let rows: Vec<HistoryRow> =
+            sqlx::query_as(SELECT).bind(order_id.0).bind(after_seq).fetch_all(&self.pool).await.map_err(unavailable)?;
         rows.into_iter().map(HistoryRow::into_entry).collect()
     }
 

@@ -69,7 +69,8 @@ impl OrderRow {
             .map(|row| {
                 let quantity = u32::try_from(row.quantity).ok().and_then(Quantity::new);
                 Ok(Item {
-                    product_id: ProductId::parse(&row.product_id).map_err(|_| corrupt("a product id", &row.product_id))?,
+                    product_id: ProductId::parse(&row.product_id)
+                        .map_err(|_| corrupt("a product id", &row.product_id))?,
                     name: row.name.clone(),
                     quantity: quantity.ok_or_else(|| corrupt("a quantity", &row.quantity.to_string()))?,
                     unit_price: money(row.unit_price_minor),
@@ -80,7 +81,8 @@ impl OrderRow {
             order: Order {
                 order_id: OrderId(self.order_id),
                 tenant_id: TenantId::parse(&self.tenant_id).map_err(|_| corrupt("a tenant", &self.tenant_id))?,
-                location_id: LocationId::parse(&self.location_id).map_err(|_| corrupt("a location", &self.location_id))?,
+                location_id: LocationId::parse(&self.location_id)
+                    .map_err(|_| corrupt("a location", &self.location_id))?,
                 order_number: self.order_number,
                 order_type: OrderType::from_code(&self.order_type)
                     .ok_or_else(|| corrupt("an order type", &self.order_type))?,

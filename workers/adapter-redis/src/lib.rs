@@ -60,7 +60,10 @@ impl RedisCarts {
         let stored = match read {
             Ok(stored) => stored,
             // Something else lies under the key: not a cart.
-            Err(error) if error.kind() == redis::ErrorKind::Server(redis::ServerErrorKind::ResponseError) || error.code() == Some("WRONGTYPE") => {
+            Err(error)
+                if error.kind() == redis::ErrorKind::Server(redis::ServerErrorKind::ResponseError)
+                    || error.code() == Some("WRONGTYPE") =>
+            {
                 self.clear(session).await?;
                 return Ok(Lines::default());
             }
@@ -100,7 +103,8 @@ impl CartStore for RedisCarts {
         match added.as_str() {
             "quantity" => Err(FieldError::new("quantity", "must not pass 99 of one product").into()),
             "lines" => {
-                Err(FieldError::new("product_id", format!("must not be more than {LINES_MAX} different products")).into())
+                Err(FieldError::new("product_id", format!("must not be more than {LINES_MAX} different products"))
+                    .into())
             }
             _ => Ok(self.read(session).await?),
         }

@@ -418,7 +418,11 @@ async fn apply_one(connection: &mut SqliteConnection, change: &Change) -> Result
 }
 
 /// False when the order is not as it was read.
-async fn move_order(connection: &mut SqliteConnection, change: &OrderChange, at: Timestamp) -> Result<bool, sqlx::Error> {
+async fn move_order(
+    connection: &mut SqliteConnection,
+    change: &OrderChange,
+    at: Timestamp,
+) -> Result<bool, sqlx::Error> {
     const MOVE: &str = "UPDATE orders SET state = ?, status = ?, step = ?, reason = coalesce(?, reason),
             next_action_at = ?, version = ?, updated_at = ?
         WHERE order_id = ? AND version = ?";
@@ -448,7 +452,8 @@ async fn change_payment(
     change: &PaymentChange,
     at: Timestamp,
 ) -> Result<bool, sqlx::Error> {
-    const ADD: &str = "INSERT INTO payments (order_id, kind, amount_minor, currency, state, token, charge_id, reason, at)
+    const ADD: &str =
+        "INSERT INTO payments (order_id, kind, amount_minor, currency, state, token, charge_id, reason, at)
         VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING";
     const MOVE: &str = "UPDATE payments SET state = ?, charge_id = ?, reason = ?, at = ?
         WHERE order_id = ? AND kind = ? AND state = ?";
@@ -499,7 +504,11 @@ async fn add_history(
     Ok(())
 }
 
-async fn add_outbox(connection: &mut SqliteConnection, messages: &[Envelope], at: Timestamp) -> Result<(), sqlx::Error> {
+async fn add_outbox(
+    connection: &mut SqliteConnection,
+    messages: &[Envelope],
+    at: Timestamp,
+) -> Result<(), sqlx::Error> {
     const ADD: &str = "INSERT INTO outbox (kind, order_id, envelope, created_at) VALUES (?, ?, ?, ?)";
     for envelope in messages {
         sqlx::query(ADD)

@@ -37,7 +37,8 @@ impl<S: Source> MemoryCarts<S> {
     fn change<T>(&self, session: &str, change: impl FnOnce(&mut Lines) -> T) -> (T, Lines) {
         let now = self.source.now();
         let mut carts = self.carts();
-        let mut lines = carts.remove(session).filter(|cart| cart.expires_at > now).map(|cart| cart.lines).unwrap_or_default();
+        let mut lines =
+            carts.remove(session).filter(|cart| cart.expires_at > now).map(|cart| cart.lines).unwrap_or_default();
         let outcome = change(&mut lines);
         let lines = sorted(lines);
         if !lines.is_empty() {
@@ -141,6 +142,23 @@ mod tests {
             clock.0.store(30 * 3600, Ordering::Relaxed);
             assert_eq!(carts.get("used").await.expect("read").units(), 2);
             assert!(carts.get("left").await.expect("read").is_empty());
+        });
+    }
+
+    #[test]
+    fn when_there_are_too_many_carts_the_one_left_alone_longest_makes_room() {
+        let clock = Clock::default();
+        let carts = MemoryCarts::new(clock.clone());
+        futures::executor::block_on(async {
+            for number in 0..=CARTS_MAX {
+                clock.0.store(i64::try_from(number).expect("small"), Ordering::Relaxed);
+                carts.add(&number.to_string(), &laws::carts::line("tea", 1)).await.expect("added");
+            }
+            assert!(carts.get("0").await.expect("read").is_empty(), "the oldest made room");
+            for kept in ["1", &CARTS_MAX.to_string()] {
+                assert_eq!(carts.get(kept).await.expect("read").units(), 1, "{kept}");
+            }
+            assert_eq!(carts.carts().len(), CARTS_MAX);
         });
     }
 }

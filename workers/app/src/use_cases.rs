@@ -117,7 +117,11 @@ impl Handled {
     }
 
     pub fn retry(reason: impl Into<String>) -> Handled {
-        Handled { settlement: Settlement::Retry { reason: reason.into(), after: None }, duplicate: false, reached: None }
+        Handled {
+            settlement: Settlement::Retry { reason: reason.into(), after: None },
+            duplicate: false,
+            reached: None,
+        }
     }
 }
 

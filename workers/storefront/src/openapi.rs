@@ -56,7 +56,9 @@ pub fn document() -> Value {
                 Some("NewOrder")
             }
             ("put", "/api/v1/admin/orders/{id}/status") => {
-                parameters.push(json!({ "name": "If-Match", "in": "header", "required": true, "schema": { "type": "string" } }));
+                parameters.push(
+                    json!({ "name": "If-Match", "in": "header", "required": true, "schema": { "type": "string" } }),
+                );
                 Some("StatusChange")
             }
             ("post", "/api/v1/cart/items") => Some("CartItem"),

@@ -33,7 +33,12 @@ impl Problem {
     }
 
     pub fn not_found() -> Problem {
-        Problem::new(StatusCode::NOT_FOUND, "not-found", "Not found", "There is nothing here, or it is not yours to see.")
+        Problem::new(
+            StatusCode::NOT_FOUND,
+            "not-found",
+            "Not found",
+            "There is nothing here, or it is not yours to see.",
+        )
     }
 
     pub fn fields(errors: Vec<FieldError>) -> Problem {
@@ -53,7 +58,12 @@ impl Problem {
         let message = message.into();
         Problem {
             errors: vec![FieldError::new(field, message.clone())],
-            ..Problem::new(StatusCode::BAD_REQUEST, "malformed", "The request cannot be read", format!("{field}: {message}"))
+            ..Problem::new(
+                StatusCode::BAD_REQUEST,
+                "malformed",
+                "The request cannot be read",
+                format!("{field}: {message}"),
+            )
         }
     }
 
@@ -138,11 +148,17 @@ impl From<Refusal> for Problem {
             Refusal::Fields(errors) => Problem::fields(errors),
             Refusal::SoldOut(products) => {
                 let names: Vec<_> = products.iter().map(ToString::to_string).collect();
-                let errors = names.iter().map(|name| FieldError::new("items", format!("{name} is sold out, or has fewer left")));
+                let errors =
+                    names.iter().map(|name| FieldError::new("items", format!("{name} is sold out, or has fewer left")));
                 Problem {
                     errors: errors.collect(),
                     more: vec![("sold_out", json!(names))],
-                    ..Problem::new(StatusCode::CONFLICT, "sold-out", "Sold out", format!("Too few left of: {}.", names.join(", ")))
+                    ..Problem::new(
+                        StatusCode::CONFLICT,
+                        "sold-out",
+                        "Sold out",
+                        format!("Too few left of: {}.", names.join(", ")),
+                    )
                 }
             }
             Refusal::KeyReused => {

@@ -34,13 +34,19 @@ pub fn around<P: Ports>(routes: Router<App<P>>, app: App<P>) -> Router<App<P>> {
         .layer(from_fn_with_state(app, outermost))
 }
 
-async fn limited(State(slots): State<std::sync::Arc<tokio::sync::Semaphore>>, request: Request, next: Next) -> Response {
+async fn limited(
+    State(slots): State<std::sync::Arc<tokio::sync::Semaphore>>,
+    request: Request,
+    next: Next,
+) -> Response {
     let Ok(_slot) = slots.try_acquire() else {
         return Problem::busy(1, "Too many requests at once. Please try again.").into_response();
     };
     match tokio::time::timeout(ANSWER_WITHIN, next.run(request)).await {
         Ok(response) => response,
-        Err(_) => Problem::busy(2, "That took too long. It may have been done: repeat it with the same key.").into_response(),
+        Err(_) => {
+            Problem::busy(2, "That took too long. It may have been done: repeat it with the same key.").into_response()
+        }
     }
 }
 
@@ -54,7 +60,8 @@ async fn outermost<P: Ports>(State(app): State<App<P>>, request: Request, next: 
     let trace = chassis::trace::Traceparent::continuing(said);
     let foreign = is_unsafe(request.method()) && from_another_site(request.headers());
     let response = if foreign {
-        Problem::new(StatusCode::FORBIDDEN, "cross-site", "Not from here", "The request came from another site.").into_response()
+        Problem::new(StatusCode::FORBIDDEN, "cross-site", "Not from here", "The request came from another site.")
+            .into_response()
     } else {
         chassis::trace::scope(trace, next.run(request)).await
     };
@@ -64,7 +71,10 @@ async fn outermost<P: Ports>(State(app): State<App<P>>, request: Request, next: 
         headers.insert(REQUEST_ID.clone(), id);
     }
     for (name, value) in [
-        (header::CONTENT_SECURITY_POLICY, "default-src 'self'; frame-ancestors 'none'; base-uri 'none'; form-action 'self'"),
+        (
+            header::CONTENT_SECURITY_POLICY,
+            "default-src 'self'; frame-ancestors 'none'; base-uri 'none'; form-action 'self'",
+        ),
         (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
         (header::REFERRER_POLICY, "no-referrer"),
         (header::X_FRAME_OPTIONS, "DENY"),
@@ -72,10 +82,8 @@ async fn outermost<P: Ports>(State(app): State<App<P>>, request: Request, next: 
         headers.insert(name, HeaderValue::from_static(value));
     }
     if app.settings.secure_cookies {
-        headers.insert(
-            header::STRICT_TRANSPORT_SECURITY,
-            HeaderValue::from_static("max-age=31536000; includeSubDomains"),
-        );
+        headers
+            .insert(header::STRICT_TRANSPORT_SECURITY, HeaderValue::from_static("max-age=31536000; includeSubDomains"));
     }
     if !public {
         headers.entry(header::CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
@@ -110,12 +118,9 @@ fn of_status(status: StatusCode) -> Problem {
         StatusCode::METHOD_NOT_ALLOWED => {
             Problem::new(status, "method-not-allowed", "Not that way", "This address does not take that method.")
         }
-        StatusCode::PAYLOAD_TOO_LARGE => Problem::new(
-            status,
-            "too-large",
-            "Too large",
-            format!("The body must be at most {} KiB.", BODY_MAX / 1024),
-        ),
+        StatusCode::PAYLOAD_TOO_LARGE => {
+            Problem::new(status, "too-large", "Too large", format!("The body must be at most {} KiB.", BODY_MAX / 1024))
+        }
         status if status.is_server_error() => {
             Problem::new(status, "internal", "Our fault", "Something went wrong on our side. Please try again.")
         }

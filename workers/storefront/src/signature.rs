@@ -18,9 +18,9 @@ pub fn verify(secret: &str, header: &str, body: &[u8], now: i64) -> bool {
     }
     let key = hmac::Key::new(hmac::HMAC_SHA256, secret.as_bytes());
     let signed = [at.as_bytes(), b".", body].concat();
-    parts.filter(|(version, _)| *version == "v1").any(|(_, signature)| {
-        unhex(signature).is_some_and(|signature| hmac::verify(&key, &signed, &signature).is_ok())
-    })
+    parts
+        .filter(|(version, _)| *version == "v1")
+        .any(|(_, signature)| unhex(signature).is_some_and(|signature| hmac::verify(&key, &signed, &signature).is_ok()))
 }
 
 fn unhex(text: &str) -> Option<Vec<u8>> {

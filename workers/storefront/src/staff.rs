@@ -63,7 +63,9 @@ mod tests {
         let forged = issue("key", "Ana", "admin", now + time::Duration::hours(1));
         let (body, _) = forged.rsplit_once('.').expect("signed");
         let (_, signature) = token.rsplit_once('.').expect("signed");
-        for wrong in [format!("{body}.{signature}"), body.to_owned(), String::new(), "..".to_owned(), "hv1.e30.".to_owned()] {
+        for wrong in
+            [format!("{body}.{signature}"), body.to_owned(), String::new(), "..".to_owned(), "hv1.e30.".to_owned()]
+        {
             assert_eq!(verify("key", &wrong, now), None, "{wrong}");
         }
     }

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use adapter_aws::{
-    AwsPublisher, Clients, Destinations, DynamoLeases, DynamoStock, DynamoStockStream, MetricSink, ParameterReader, Series,
-    SesMailer, SqsInbox, StockTables, Value,
+    AwsPublisher, Clients, Destinations, DynamoLeases, DynamoStock, DynamoStockStream, MetricSink, ParameterReader,
+    Series, SesMailer, SqsInbox, StockTables, Value,
 };
 use anyhow::Context as _;
 use app::ports::Source as _;
@@ -61,8 +61,11 @@ impl Aws {
         // Those it may not send to are not among its addresses.
         let queues = QUEUES.iter().filter_map(|queue| Some((queue.slug, known(Address::Queue(queue))?)));
         let topics = TOPICS.iter().filter_map(|topic| Some((topic.slug, known(Address::Topic(topic))?)));
-        let destinations =
-            Destinations { queues: queues.collect(), topics: topics.collect(), bus: value(addresses, Address::Bus(&BUS))? };
+        let destinations = Destinations {
+            queues: queues.collect(),
+            topics: topics.collect(),
+            bus: value(addresses, Address::Bus(&BUS))?,
+        };
         Ok(AwsPublisher::new(&self.clients, destinations))
     }
 

@@ -39,7 +39,9 @@ impl Config {
         };
         let aws = settings_for_aws(&reader);
         let database_url = wanted(role.database, "DATABASE_URL", "the orders: postgres://... or sqlite://...");
-        if !database_url.is_empty() && !["postgres://", "postgresql://", "sqlite:"].iter().any(|kind| database_url.starts_with(kind)) {
+        if !database_url.is_empty()
+            && !["postgres://", "postgresql://", "sqlite:"].iter().any(|kind| database_url.starts_with(kind))
+        {
             reader.problem("DATABASE_URL", "the orders", "must begin with postgres:// or sqlite://");
         }
         let redis_url = if role.cache { reader.optional("REDIS_URL").map(Secret::new) } else { None };
@@ -54,9 +56,11 @@ impl Config {
         let bind = reader.parsed("HAVEN_BIND", "the storefront's address, such as 127.0.0.1:8080", default_bind);
         let health_bind = reader.parsed("HAVEN_HEALTH_BIND", "the address of health and metrics", NO_BIND);
         let public_url = reader.optional("HAVEN_PUBLIC_URL").unwrap_or_else(|| format!("http://{bind}"));
-        let mail_from = reader.optional("HAVEN_MAIL_FROM").unwrap_or_else(|| "Brew Haven <orders@brewhaven.example>".to_owned());
+        let mail_from =
+            reader.optional("HAVEN_MAIL_FROM").unwrap_or_else(|| "Brew Haven <orders@brewhaven.example>".to_owned());
         let staff_mail = reader.optional("HAVEN_STAFF_MAIL").unwrap_or_else(|| "staff@brewhaven.example".to_owned());
-        let addresses = role.addresses().into_iter().map(|address| (address.variable(), reader.address(address))).collect();
+        let addresses =
+            role.addresses().into_iter().map(|address| (address.variable(), reader.address(address))).collect();
         reader.finish(Config {
             aws,
             database_url: Secret::new(database_url),

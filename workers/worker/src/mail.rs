@@ -85,8 +85,11 @@ impl Compose for Words {
                     threshold: *low_stock_threshold,
                     link: format!("{}/staff/stock", self.public_url),
                 };
-                let subject =
-                    if view.out { format!("Sold out: {name}") } else { format!("Running low: {name} ({available} left)") };
+                let subject = if view.out {
+                    format!("Sold out: {name}")
+                } else {
+                    format!("Running low: {name} ({available} left)")
+                };
                 Mail {
                     to: self.staff_mail.clone(),
                     subject,
@@ -104,14 +107,19 @@ impl Words {
         let order = &stored.order;
         let because = order.reason.as_deref().map(|reason| format!(" ({reason})")).unwrap_or_default();
         let (headline, body) = match status {
-            Status::Confirmed => ("Your order is confirmed", "Your payment went through and the bar has your order.".to_owned()),
-            Status::Ready => ("Your order is ready", "It is waiting for you at the counter.".to_owned()),
-            Status::Cancelled => {
-                ("Your order was cancelled", format!("Your order was called off{because}. What was charged has been refunded."))
+            Status::Confirmed => {
+                ("Your order is confirmed", "Your payment went through and the bar has your order.".to_owned())
             }
+            Status::Ready => ("Your order is ready", "It is waiting for you at the counter.".to_owned()),
+            Status::Cancelled => (
+                "Your order was cancelled",
+                format!("Your order was called off{because}. What was charged has been refunded."),
+            ),
             Status::Failed => (
                 "We could not make your order",
-                format!("We are sorry: your order could not be fulfilled{because}. You have not been charged, or what was charged has been refunded."),
+                format!(
+                    "We are sorry: your order could not be fulfilled{because}. You have not been charged, or what was charged has been refunded."
+                ),
             ),
             Status::Pending | Status::Preparing | Status::Completed => ("About your order", String::new()),
         };

@@ -6,8 +6,8 @@ use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
-use app::ports::Unavailable;
 use app::ports::Source as _;
+use app::ports::Unavailable;
 use app::ports::stream::{Lease, LeaseStore, Position, Shard, StockRecord, StockStream, StreamError};
 use chassis::Process;
 use contract::metric::Metric;
@@ -220,8 +220,7 @@ impl<S: StockStream, L: LeaseStore, H: RecordHandler> Follower<S, L, H> {
 
     /// Writes how far the shard was read, and shows that we are alive. False when the lease is somebody else's now.
     async fn renew(&self, lease: &mut Lease, handled: &Option<String>, finished: bool) -> bool {
-        let next =
-            Lease { counter: lease.counter + 1, checkpoint: handled.clone(), finished, ..lease.clone() };
+        let next = Lease { counter: lease.counter + 1, checkpoint: handled.clone(), finished, ..lease.clone() };
         match self.leases.write(&next, Some(lease.counter)).await {
             Ok(true) => {
                 *lease = next;

@@ -79,12 +79,7 @@ pub struct Keeper {
 impl Keeper {
     /// `changed` is called whenever a process was started or has died.
     pub fn new(changed: impl Fn() + Send + Sync + 'static) -> Self {
-        Self {
-            shutdown: CancellationToken::new(),
-            tasks: Vec::new(),
-            pids: Arc::default(),
-            changed: Arc::new(changed),
-        }
+        Self { shutdown: CancellationToken::new(), tasks: Vec::new(), pids: Arc::default(), changed: Arc::new(changed) }
     }
 
     pub fn pids(&self) -> Arc<Mutex<BTreeMap<String, u32>>> {

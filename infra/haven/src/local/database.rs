@@ -125,7 +125,8 @@ impl Servers {
             let folder = state.path("redis");
             std::fs::create_dir_all(&folder).with_context(|| format!("make {}", folder.display()))?;
             let port = free_port()?;
-            let arguments = ["--port", &port.to_string(), "--bind", "127.0.0.1", "--dir", &folder.display().to_string()];
+            let arguments =
+                ["--port", &port.to_string(), "--bind", "127.0.0.1", "--dir", &folder.display().to_string()];
             let child = self.spawn("redis", binary, arguments.map(str::to_owned).into(), state)?;
             self.ours.push(child);
             format!("redis://127.0.0.1:{port}")
@@ -147,8 +148,7 @@ impl Servers {
 
     fn spawn(&self, name: &str, path: PathBuf, arguments: Vec<String>, state: &State) -> anyhow::Result<Child> {
         let environment = BTreeMap::from([("PATH".to_owned(), std::env::var("PATH").unwrap_or_default())]);
-        let program =
-            Program { name: name.to_owned(), path, arguments, environment, stop_within: STOP_WITHIN };
+        let program = Program { name: name.to_owned(), path, arguments, environment, stop_within: STOP_WITHIN };
         children::spawn(&program, state.log(name)?)
     }
 }

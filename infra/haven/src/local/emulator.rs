@@ -115,7 +115,8 @@ fn port(state: &State) -> anyhow::Result<u16> {
 }
 
 async fn wait_until_healthy(endpoint: &str, child: &mut Child) -> anyhow::Result<()> {
-    let client = reqwest::Client::builder().no_proxy().timeout(Duration::from_secs(2)).build().context("an HTTP client")?;
+    let client =
+        reqwest::Client::builder().no_proxy().timeout(Duration::from_secs(2)).build().context("an HTTP client")?;
     let url = format!("{endpoint}/_ministack/health");
     let healthy = async {
         loop {

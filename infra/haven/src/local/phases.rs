@@ -24,7 +24,8 @@ impl Phases {
     ) -> anyhow::Result<T> {
         let begun = Instant::now();
         let spinner = self.terminal.then(|| {
-            let style = ProgressStyle::with_template("  {spinner} {msg}").unwrap_or_else(|_| ProgressStyle::default_spinner());
+            let style =
+                ProgressStyle::with_template("  {spinner} {msg}").unwrap_or_else(|_| ProgressStyle::default_spinner());
             let spinner = ProgressBar::new_spinner().with_style(style).with_message(doing.to_owned());
             spinner.enable_steady_tick(Duration::from_millis(120));
             spinner

@@ -31,11 +31,7 @@ impl Repaired {
 
 /// Goes through all orders and makes their holds and sales of stock again where they are missing. Messages that were
 /// forgotten need nothing here: the sweeper asks again.
-pub async fn repair(
-    orders: &impl OrderStore,
-    stock: &impl Stock,
-    source: &impl Source,
-) -> anyhow::Result<Repaired> {
+pub async fn repair(orders: &impl OrderStore, stock: &impl Stock, source: &impl Source) -> anyhow::Result<Repaired> {
     const PAGE: u32 = 200;
     let mut repaired = Repaired::default();
     let mut filter = OrderFilter { limit: PAGE, ..OrderFilter::default() };

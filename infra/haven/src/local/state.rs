@@ -20,11 +20,13 @@ impl State {
     /// When it cannot be written, or another `haven up` uses it; each says what to do.
     pub fn open(folder: &Path) -> anyhow::Result<State> {
         let made = fs::create_dir_all(folder).and_then(|()| fs::create_dir_all(folder.join("logs")));
-        made.with_context(|| format!("the state folder {} cannot be made: choose another with --state DIR", folder.display()))?;
-        let folder = folder.canonicalize().with_context(|| format!("find {}", folder.display()))?;
-        let lock = OpenOptions::new().create(true).truncate(false).write(true).open(folder.join("lock")).with_context(|| {
-            format!("the state folder {} cannot be written: choose another with --state DIR", folder.display())
+        made.with_context(|| {
+            format!("the state folder {} cannot be made: choose another with --state DIR", folder.display())
         })?;
+        let folder = folder.canonicalize().with_context(|| format!("find {}", folder.display()))?;
+        let lock = OpenOptions::new().create(true).truncate(false).write(true).open(folder.join("lock")).with_context(
+            || format!("the state folder {} cannot be written: choose another with --state DIR", folder.display()),
+        )?;
         match lock.try_lock() {
             Ok(()) => Ok(State { folder, _lock: lock }),
             Err(TryLockError::WouldBlock) => bail!(
@@ -62,7 +64,8 @@ impl State {
         const LOG_MAX: u64 = 50 * 1024 * 1024;
         let path = folder.join("logs").join(format!("{process}.log"));
         if fs::metadata(&path).is_ok_and(|log| log.len() > LOG_MAX) {
-            fs::rename(&path, path.with_extension("log.old")).with_context(|| format!("set {} aside", path.display()))?;
+            fs::rename(&path, path.with_extension("log.old"))
+                .with_context(|| format!("set {} aside", path.display()))?;
         }
         OpenOptions::new().create(true).append(true).open(&path).with_context(|| format!("open {}", path.display()))
     }

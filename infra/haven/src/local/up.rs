@@ -104,7 +104,9 @@ async fn session(options: &Up, state: &State, stop: &CancellationToken) -> anyho
     // Consumers first, then what they consume from.
     keeper.stop().await;
     if matches!(ended, Ended::Stopped) && !emulator.stop().await {
-        eprintln!("  the local AWS had to be killed: what it kept since its last clean stop is repaired at the next start");
+        eprintln!(
+            "  the local AWS had to be killed: what it kept since its last clean stop is repaired at the next start"
+        );
     }
     servers.stop().await;
     Ok(ended)
@@ -149,7 +151,8 @@ async fn start_roles(
     let environment = blueprint::Environment::local();
     phases
         .run("deploying the stacks", async {
-            let deployed = provision::deploy(&clients.target(environment.clone()), &provision::Reporter::quiet()).await?;
+            let deployed =
+                provision::deploy(&clients.target(environment.clone()), &provision::Reporter::quiet()).await?;
             Ok(((), deployed.summary()))
         })
         .await?;
@@ -173,7 +176,11 @@ async fn start_roles(
             clients.forget_leases(&addresses).await?;
             let (added, all) = seed::seed(&stock, &worker::stores::SystemSource).await?;
             let repaired = repair::repair(&store, &stock, &worker::stores::SystemSource).await?;
-            let menu = if added == 0 { format!("menu of {all} products") } else { format!("menu of {all} products, {added} new") };
+            let menu = if added == 0 {
+                format!("menu of {all} products")
+            } else {
+                format!("menu of {all} products, {added} new")
+            };
             Ok(((), repaired.describe(menu)))
         })
         .await?;
@@ -412,7 +419,9 @@ pub async fn down(folder: &Path) -> anyhow::Result<()> {
             println!("Nothing runs on {}.", folder.display());
             return Ok(());
         }
-        Err(error) => return Err(error.context("it is still starting: wait, or stop it with Ctrl-C where it was started")),
+        Err(error) => {
+            return Err(error.context("it is still starting: wait, or stop it with Ctrl-C where it was started"));
+        }
     };
     if State::is_used(folder) {
         children::signal(facts.pid, Signal::TERM);

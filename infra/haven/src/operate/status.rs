@@ -18,7 +18,10 @@ pub async fn status(options: &StatusOf) -> anyhow::Result<bool> {
         (Some(endpoint), _) => endpoint.clone(),
         (None, Ok(facts)) => facts.aws_endpoint.clone(),
         (None, Err(_)) => {
-            return Err(facts.err().context("no facts")?.context("nothing to ask: start the platform with `haven up`, or give --endpoint"));
+            return Err(facts
+                .err()
+                .context("no facts")?
+                .context("nothing to ask: start the platform with `haven up`, or give --endpoint"));
         }
     };
     let region = facts.as_ref().map_or("us-east-1", |facts| facts.region.as_str());
@@ -56,7 +59,12 @@ pub async fn status(options: &StatusOf) -> anyhow::Result<bool> {
     println!("{shown}\n");
     let mut shown = table(&["Queue", "Waiting", "In hand", "Parked"]);
     for queue in &queues {
-        shown.add_row([queue.queue.to_owned(), queue.waiting.to_string(), queue.in_hand.to_string(), queue.parked.to_string()]);
+        shown.add_row([
+            queue.queue.to_owned(),
+            queue.waiting.to_string(),
+            queue.in_hand.to_string(),
+            queue.parked.to_string(),
+        ]);
     }
     println!("{shown}");
     Ok(well)

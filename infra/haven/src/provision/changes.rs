@@ -88,7 +88,8 @@ async fn create(
         // So that a failed first attempt leaves no corpse.
         call = call.on_stack_failure(OnStackFailure::Delete);
     }
-    for (key, value) in [("Environment", environment.name.as_str()), ("Service", "brew-haven"), ("ManagedBy", "haven")] {
+    for (key, value) in [("Environment", environment.name.as_str()), ("Service", "brew-haven"), ("ManagedBy", "haven")]
+    {
         call = call.tags(Tag::builder().key(key).value(value).build());
     }
     match call.send().await {
@@ -108,7 +109,8 @@ async fn wait_until_computed(
     let mut pause = LOOK.0;
     loop {
         let described = client.describe_change_set().stack_name(&stack.name).change_set_name(change_set).send().await;
-        let described = described.map_err(|error| anyhow::anyhow!("read the change set of {}: {}", stack.name, why(&error)))?;
+        let described =
+            described.map_err(|error| anyhow::anyhow!("read the change set of {}: {}", stack.name, why(&error)))?;
         let reason = described.status_reason().unwrap_or_default();
         match described.status() {
             Some(ChangeSetStatus::CreateComplete) => {
@@ -128,7 +130,9 @@ async fn wait_until_computed(
 
 fn says_no_change(reason: &str) -> bool {
     let reason = reason.to_ascii_lowercase();
-    reason.contains("didn't contain changes") || reason.contains("no updates are to be performed") || reason.contains("no changes")
+    reason.contains("didn't contain changes")
+        || reason.contains("no updates are to be performed")
+        || reason.contains("no changes")
 }
 
 /// Follows the events until the stack rests.
@@ -136,8 +140,12 @@ async fn watch(client: &Client, name: &str, before: &HashSet<String>, line: &Lin
     let mut pause = LOOK.0;
     loop {
         let stack = find(client, name).await?;
-        let seen: Vec<Seen> =
-            events(client, name).await.unwrap_or_default().into_iter().filter(|event| !before.contains(&event.id)).collect();
+        let seen: Vec<Seen> = events(client, name)
+            .await
+            .unwrap_or_default()
+            .into_iter()
+            .filter(|event| !before.contains(&event.id))
+            .collect();
         let Some(stack) = stack else {
             // A first attempt that failed was taken away again.
             bail!("{}", failure(name, "was rolled back and deleted", &seen));

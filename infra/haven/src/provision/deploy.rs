@@ -102,8 +102,11 @@ mod tests {
     #[test]
     fn what_needs_nothing_goes_first_and_side_by_side() {
         let waves = waves(vec![stack("c", &["a", "b"]), stack("a", &[]), stack("b", &[]), stack("d", &["a"])]);
-        let names: Vec<Vec<_>> =
-            waves.expect("no circle").iter().map(|wave| wave.iter().map(|stack| stack.name.clone()).collect()).collect();
+        let names: Vec<Vec<_>> = waves
+            .expect("no circle")
+            .iter()
+            .map(|wave| wave.iter().map(|stack| stack.name.clone()).collect())
+            .collect();
         assert_eq!(names, [vec!["a", "b"], vec!["c", "d"]]);
     }
 

@@ -21,9 +21,11 @@ pub async fn status(target: &Target) -> anyhow::Result<Vec<StackStatus>> {
         let found = find(&target.cloudformation, &stack.name).await?;
         let mut resources = 0;
         if found.is_some() {
-            let mut pages = target.cloudformation.list_stack_resources().stack_name(&stack.name).into_paginator().send();
+            let mut pages =
+                target.cloudformation.list_stack_resources().stack_name(&stack.name).into_paginator().send();
             while let Some(page) = pages.next().await {
-                let page = page.map_err(|error| anyhow::anyhow!("list the resources of {}: {}", stack.name, why(&error)))?;
+                let page =
+                    page.map_err(|error| anyhow::anyhow!("list the resources of {}: {}", stack.name, why(&error)))?;
                 resources += page.stack_resource_summaries().len();
             }
         }

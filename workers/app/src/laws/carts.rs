@@ -10,6 +10,9 @@ pub async fn all(carts: &impl CartStore) {
     what_is_added_is_there_until_it_is_taken_out(carts).await;
     changes_at_once_all_take_effect(carts).await;
     limits_hold_and_leave_the_cart_as_it_was(carts).await;
+    limits_hold_when_tabs_add_at_once(carts).await;
+    taking_out_what_is_not_there_changes_nothing(carts).await;
+    one_session_does_not_see_another(carts).await;
 }
 
 pub fn line(product: &str, quantity: u32) -> Line {
@@ -69,4 +72,44 @@ async fn limits_hold_and_leave_the_cart_as_it_was(carts: &impl CartStore) {
     assert!(matches!(refused, Err(CartError::Limit(_))), "{refused:?}");
     let now = carts.get(&session).await.expect("read");
     assert_eq!((now.len(), now.units()), (LINES_MAX, 98 + 49));
+}
+
+async fn limits_hold_when_tabs_add_at_once(carts: &impl CartStore) {
+    let units = session("units-at-once");
+    let one = line("espresso", 1);
+    let adds = futures::future::join_all((0..110).map(|_| carts.add(&units, &one))).await;
+    assert_eq!(adds.iter().filter(|added| added.is_ok()).count(), 99, "each add was within the limit or refused");
+    assert_eq!(carts.get(&units).await.expect("read").units(), 99);
+
+    let products = session("products-at-once");
+    let each: Vec<_> = (0..LINES_MAX + 10).map(|n| line(&format!("p-{n}"), 1)).collect();
+    let adds = futures::future::join_all(each.iter().map(|line| carts.add(&products, line))).await;
+    assert_eq!(adds.iter().filter(|added| added.is_ok()).count(), LINES_MAX);
+    assert_eq!(carts.get(&products).await.expect("read").len(), LINES_MAX);
+    // What is in a full cart may still grow, shrink and leave.
+    let first = Vec::from(carts.get(&products).await.expect("read")).remove(0);
+    carts.add(&products, &first).await.expect("no new product");
+    carts.remove(&products, &first.product_id).await.expect("removed");
+    carts.add(&products, &line("one-more", 1)).await.expect("there is room now");
+}
+
+async fn taking_out_what_is_not_there_changes_nothing(carts: &impl CartStore) {
+    let session = session("absent");
+    assert!(carts.remove(&session, &product_id("tea")).await.expect("asked").is_empty());
+    assert_eq!(carts.set(&session, &product_id("tea"), quantity_of(1)).await.expect("asked"), None);
+    carts.clear(&session).await.expect("there is nothing to clear");
+    carts.add(&session, &line("tea", 2)).await.expect("added");
+    let now = carts.remove(&session, &product_id("cake")).await.expect("asked");
+    assert_eq!(Vec::from(now), [line("tea", 2)]);
+    assert!(carts.remove(&session, &product_id("tea")).await.expect("removed").is_empty());
+    assert!(carts.get(&session).await.expect("read").is_empty());
+}
+
+async fn one_session_does_not_see_another(carts: &impl CartStore) {
+    let (mine, theirs) = (session("mine"), session("theirs"));
+    carts.add(&mine, &line("tea", 1)).await.expect("added");
+    carts.add(&theirs, &line("cake", 2)).await.expect("added");
+    carts.clear(&theirs).await.expect("cleared");
+    assert_eq!(Vec::from(carts.get(&mine).await.expect("read")), [line("tea", 1)]);
+    assert!(carts.get(&theirs).await.expect("read").is_empty());
 }

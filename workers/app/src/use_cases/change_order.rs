@@ -87,7 +87,9 @@ pub async fn move_by_staff(
     let Some(event) = to.set_by_staff() else { return Err(illegal) };
     let mut progress = Progress::of(order, source, maker);
     if event == Event::CancelRequested {
-        progress.because(note.as_deref().map_or("cancelled by staff".to_owned(), |note| format!("cancelled by staff: {note}")));
+        progress.because(
+            note.as_deref().map_or("cancelled by staff".to_owned(), |note| format!("cancelled by staff: {note}")),
+        );
     }
     match progress.on(event, &actor, note) {
         Decision::Advance(_) => {}

@@ -81,13 +81,8 @@ pub async fn notify<O: OrderStore + NoticeStore, M: Mailer, C: Compose, S: Sourc
     };
     let Some(kind) = news.kind() else { return told(Handled::done()) };
 
-    let notice = Notice {
-        event_id: envelope.event_id,
-        order_id: envelope.order_id,
-        kind,
-        channel: "email",
-        at: source.now(),
-    };
+    let notice =
+        Notice { event_id: envelope.event_id, order_id: envelope.order_id, kind, channel: "email", at: source.now() };
     match store.begin_notice(&notice).await {
         Ok(NoticeState::Pending { .. }) => {}
         Ok(NoticeState::Ended) => return told(Handled::duplicate()),

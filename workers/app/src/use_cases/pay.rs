@@ -187,10 +187,6 @@ impl<O: OrderStore, A: Apply, G: Gateway, S: Source> Worker<'_, O, A, G, S> {
     }
 
     fn refunded(&self, payment_id: String, amount: Money) -> Message {
-        Message::PaymentRefunded {
-            payment_id,
-            amount_minor: amount.minor,
-            currency: amount.currency.code().to_owned(),
-        }
+        Message::PaymentRefunded { payment_id, amount_minor: amount.minor, currency: amount.currency.code().to_owned() }
     }
 }

@@ -147,9 +147,7 @@ pub async fn place_order<O: OrderStore, T: Stock, S: Source>(
     };
     let placed = orders.place(std::slice::from_ref(&new)).await.pop();
     match placed.unwrap_or_else(|| Err(Unavailable::new("orders", "no answer to a placement")))? {
-        Placement::Placed => {
-            Ok(Accepted { order: new.order, tracking_token: new.tracking_token, replayed: false })
-        }
+        Placement::Placed => Ok(Accepted { order: new.order, tracking_token: new.tracking_token, replayed: false }),
         Placement::KeyUsed(used) => replay(orders, used, &request, &request_hash).await,
     }
 }
@@ -176,7 +174,8 @@ fn check(request: &Request, now: Timestamp) -> Result<Checked, Refusal> {
     let token = &request.payment_token;
     let is_token = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_';
     if !token.starts_with("tok_") || token.len() > 64 || !token.bytes().all(is_token) {
-        errors.push(FieldError::new("payment_token", "must be the gateway's token, such as tok_ok; never a card number"));
+        errors
+            .push(FieldError::new("payment_token", "must be the gateway's token, such as tok_ok; never a card number"));
     }
     if request.pickup_at.is_some_and(|at| at < now - time::Duration::minutes(1) || at > now + PICKUP_AHEAD) {
         errors.push(FieldError::new("pickup_at", "must lie in the next seven days"));
@@ -219,7 +218,9 @@ async fn price(stock: &impl Stock, shop: &Shop, lines: &Lines) -> Result<Vec<Ite
             continue;
         };
         if found.product.price.currency != shop.currency {
-            return Err(Unavailable::new("menu", format!("{} is not priced in {:?}", line.product_id, shop.currency)).into());
+            return Err(
+                Unavailable::new("menu", format!("{} is not priced in {:?}", line.product_id, shop.currency)).into()
+            );
         }
         if found.counters.available < i64::from(line.quantity.get()) {
             short.push(line.product_id.clone());

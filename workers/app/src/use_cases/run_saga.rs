@@ -48,7 +48,10 @@ pub async fn run_saga<O: OrderStore, A: Apply, T: Stock, S: Source>(
             Decision::AlreadyDone => return Handled::duplicate(),
             Decision::Impossible => {
                 let state = progress.order.state.code();
-                return Handled::park(format!("{:?} cannot happen to an order that is {state}", envelope.message.kind()));
+                return Handled::park(format!(
+                    "{:?} cannot happen to an order that is {state}",
+                    envelope.message.kind()
+                ));
             }
             Decision::Advance(_) => {}
         }
@@ -127,10 +130,9 @@ async fn reserve<S: Source>(
     let expires_at = now + HOLD;
     Ok(match stock.reserve(progress.order.order_id, &lines, now, expires_at).await? {
         Reserved::Held | Reserved::Confirmed => {
-            let items = lines.iter().map(|line| ReservedItem {
-                product_id: line.product_id.to_string(),
-                quantity: line.quantity.get(),
-            });
+            let items = lines
+                .iter()
+                .map(|line| ReservedItem { product_id: line.product_id.to_string(), quantity: line.quantity.get() });
             let reservation_id = progress.order.order_id.to_string();
             progress.also(Message::InventoryReserved { reservation_id, items: items.collect(), expires_at });
             progress.on(Event::StockHeld, actor, None)
@@ -170,7 +172,5 @@ async fn charged_card<S: Source>(
 
 /// The order's items as lines of stock.
 pub fn lines_of(order: &Order) -> Result<Lines, FieldError> {
-    Lines::merge(
-        order.items.iter().map(|item| Line { product_id: item.product_id.clone(), quantity: item.quantity }),
-    )
+    Lines::merge(order.items.iter().map(|item| Line { product_id: item.product_id.clone(), quantity: item.quantity }))
 }

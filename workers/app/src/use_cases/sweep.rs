@@ -23,11 +23,7 @@ pub struct Swept {
 }
 
 /// Orders whose awaited answer is overdue: asked for again, or given up after `ORDER_DEADLINE`.
-pub async fn sweep_orders(
-    orders: &impl OrderStore,
-    source: &impl Source,
-    maker: &Maker,
-) -> Result<Swept, Unavailable> {
+pub async fn sweep_orders(orders: &impl OrderStore, source: &impl Source, maker: &Maker) -> Result<Swept, Unavailable> {
     let mut swept = Swept::default();
     let now = source.now();
     for due in orders.take_due(now, now + ASK_AGAIN, ROUND).await? {

@@ -50,7 +50,8 @@ pub async fn orders<P: Ports>(
             _ => false,
         };
         if !good {
-            let message = "must be status (one or more, by comma), limit (1 to 200) or before (an order id), each legal";
+            let message =
+                "must be status (one or more, by comma), limit (1 to 200) or before (an order id), each legal";
             errors.push(domain::FieldError::new(name, message));
         }
     }
@@ -96,7 +97,10 @@ pub async fn set_status<P: Ports>(
 fn if_match(headers: &HeaderMap) -> Result<i64, Problem> {
     let Some(tag) = headers.get("if-match") else {
         return Err(Problem {
-            errors: vec![domain::FieldError::new("If-Match", "is required: the version of the order that you have seen")],
+            errors: vec![domain::FieldError::new(
+                "If-Match",
+                "is required: the version of the order that you have seen",
+            )],
             ..Problem::new(
                 StatusCode::PRECONDITION_REQUIRED,
                 "precondition-required",
@@ -122,7 +126,13 @@ pub async fn restock<P: Ports>(
     body: Bytes,
 ) -> Result<Json<Value>, Problem> {
     let staff = staff_only(&app, &headers)?;
-    let asked = read(&headers, &body, "quantity", |units| (1..=UNITS_MAX).contains(&units), "must be a whole number from 1 to 100000")?;
+    let asked = read(
+        &headers,
+        &body,
+        "quantity",
+        |units| (1..=UNITS_MAX).contains(&units),
+        "must be a whole number from 1 to 100000",
+    )?;
     let change = AdjustmentKind::Restock(u32::try_from(asked.units).unwrap_or(u32::MAX));
     adjust_by(&app, &product_id, change, asked, staff.name).await
 }
@@ -135,7 +145,13 @@ pub async fn adjust<P: Ports>(
 ) -> Result<Json<Value>, Problem> {
     let staff = staff_only(&app, &headers)?;
     let legal = |units: i64| units != 0 && units.abs() <= UNITS_MAX;
-    let asked = read(&headers, &body, "change", legal, "must be a whole number, not 0: negative for units lost, positive for units found again")?;
+    let asked = read(
+        &headers,
+        &body,
+        "change",
+        legal,
+        "must be a whole number, not 0: negative for units lost, positive for units found again",
+    )?;
     let change = AdjustmentKind::Correct(asked.units);
     adjust_by(&app, &product_id, change, asked, staff.name).await
 }

@@ -104,7 +104,9 @@ fn watcher<P: Ports>(app: &App<P>, order_id: OrderId) -> Arc<watch::Sender<i64>>
             let Some(watcher) = weak.upgrade() else { return };
             // A database that is down is looked at again.
             if let Ok(Some(stored)) = app.ports.orders().load(order_id).await {
-                watcher.send_if_modified(|version| std::mem::replace(version, stored.order.version) != stored.order.version);
+                watcher.send_if_modified(|version| {
+                    std::mem::replace(version, stored.order.version) != stored.order.version
+                });
             }
         }
     });

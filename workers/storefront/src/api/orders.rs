@@ -26,7 +26,10 @@ pub async fn place<P: Ports>(State(app): State<App<P>>, headers: HeaderMap, body
     let session = session::of(&headers, &app.settings);
     let key = headers.get("idempotency-key").map(|key| key.to_str().unwrap_or("\u{7f}").to_owned());
     let Some(key) = key else {
-        return Err(Problem::malformed("Idempotency-Key", "is required: a header with a value that is new for each order"));
+        return Err(Problem::malformed(
+            "Idempotency-Key",
+            "is required: a header with a value that is new for each order",
+        ));
     };
     let mut asked = read(object(&headers, &body)?)?;
     let from_cart = asked.lines.is_none();
@@ -199,8 +202,7 @@ pub async fn cancel<P: Ports>(
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
     let stored = visible(&app, &id, &query, &headers).await?;
-    let order =
-        cancel_by_customer(app.ports.orders(), app.ports.source(), &app.maker(), stored.order.order_id).await?;
+    let order = cancel_by_customer(app.ports.orders(), app.ports.source(), &app.maker(), stored.order.order_id).await?;
     let history = app.ports.orders().history(order.order_id, 0).await?;
     let mut response = answer(&order, &history);
     *response.status_mut() = StatusCode::ACCEPTED;
@@ -223,11 +225,7 @@ pub async fn visible<P: Ports>(
         let session = session::of(headers, &app.settings);
         session.zip(stored.session_hash.as_ref()).is_some_and(|(session, owner)| same(&session.hash, owner))
     };
-    if by_token || by_session() || staff_of(app, headers).is_some() {
-        Ok(stored)
-    } else {
-        Err(Problem::not_found())
-    }
+    if by_token || by_session() || staff_of(app, headers).is_some() { Ok(stored) } else { Err(Problem::not_found()) }
 }
 
 /// An order with its history, and its version as `ETag`.

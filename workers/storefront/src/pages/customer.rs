@@ -210,7 +210,8 @@ pub async fn place<P: Ports>(
     match accept(&app, request).await {
         Ok(accepted) => {
             let _ = app.ports.carts().clear(&session.hash).await;
-            Ok(Redirect::to(&order_url(&accepted.order.order_id.to_string(), Some(&accepted.tracking_token), "")).into_response())
+            Ok(Redirect::to(&order_url(&accepted.order.order_id.to_string(), Some(&accepted.tracking_token), ""))
+                .into_response())
         }
         // The second click of two finds the cart empty, but its order placed.
         Err(Refusal::Fields(errors)) if errors.iter().all(|error| error.field == "items") => {
@@ -326,30 +327,38 @@ fn view(stored: &StoredOrder, history: &[HistoryEntry], token: Option<&str>) -> 
         step_label: order.state.step().code().replace('_', " "),
         steps: steps.collect(),
         ended,
-        lines: order.items.iter().map(|item| OrderLineView {
-            quantity: item.quantity.get(),
-            name: item.name.clone(),
-            line_total: item.unit_price.times(item.quantity.get()).unwrap_or(item.unit_price).to_string(),
-        }).collect(),
+        lines: order
+            .items
+            .iter()
+            .map(|item| OrderLineView {
+                quantity: item.quantity.get(),
+                name: item.name.clone(),
+                line_total: item.unit_price.times(item.quantity.get()).unwrap_or(item.unit_price).to_string(),
+            })
+            .collect(),
         subtotal: order.totals.subtotal.to_string(),
         tax: order.totals.tax.to_string(),
         total: order.totals.total.to_string(),
         customer_name: order.customer.name.clone(),
         placed_at: clock(order.created_at),
-        can_cancel: matches!(order.status, Status::Pending | Status::Confirmed) && order.state.step() != Step::Compensating,
+        can_cancel: matches!(order.status, Status::Pending | Status::Confirmed)
+            && order.state.step() != Step::Compensating,
         cancel_url: order_url(&id, token, "/cancel"),
         events_url: format!("/api/v1{}", order_url(&id, token, "/events")),
         fragment_url: order_url(&id, token, "/fragment"),
-        history: history.iter().map(|entry| HistoryView {
-            at: clock(entry.at),
-            text: format!(
-                "{} · {}{}",
-                entry.to.code(),
-                entry.step.code().replace('_', " "),
-                entry.note.as_ref().map(|note| format!(" – {note}")).unwrap_or_default()
-            ),
-            actor: entry.actor.clone(),
-        }).collect(),
+        history: history
+            .iter()
+            .map(|entry| HistoryView {
+                at: clock(entry.at),
+                text: format!(
+                    "{} · {}{}",
+                    entry.to.code(),
+                    entry.step.code().replace('_', " "),
+                    entry.note.as_ref().map(|note| format!(" – {note}")).unwrap_or_default()
+                ),
+                actor: entry.actor.clone(),
+            })
+            .collect(),
     }
 }
 

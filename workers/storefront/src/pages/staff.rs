@@ -15,7 +15,9 @@ use domain::order::{Order, OrderType, Status};
 
 use super::customer::badge;
 use super::page;
-use super::views::{BoardAction, BoardCard, BoardColumn, BoardFragment, BoardPage, Shell, SignInPage, StockPage, StockRow};
+use super::views::{
+    BoardAction, BoardCard, BoardColumn, BoardFragment, BoardPage, Shell, SignInPage, StockPage, StockRow,
+};
 use crate::problem::Problem;
 use crate::staff::{COOKIE, Staff, verify};
 use crate::{App, Ports, api};
@@ -106,16 +108,23 @@ pub async fn stock<P: Ports>(State(app): State<App<P>>, headers: HeaderMap) -> R
     if let Err(sign_in) = signed(&app, &headers) {
         return Ok(sign_in);
     }
-    let rows = app.ports.stock().products().await?.iter().map(|product| StockRow {
-        product_id: product.product.product_id.to_string(),
-        name: product.product.name.clone(),
-        badge: badge(product),
-        available: product.counters.available,
-        reserved: product.counters.reserved,
-        sold: product.counters.sold,
-        written_off: product.counters.written_off,
-        received: product.counters.received,
-    }).collect();
+    let rows = app
+        .ports
+        .stock()
+        .products()
+        .await?
+        .iter()
+        .map(|product| StockRow {
+            product_id: product.product.product_id.to_string(),
+            name: product.product.name.clone(),
+            badge: badge(product),
+            available: product.counters.available,
+            reserved: product.counters.reserved,
+            sold: product.counters.sold,
+            written_off: product.counters.written_off,
+            received: product.counters.received,
+        })
+        .collect();
     page(&StockPage { shell: Shell::default(), rows })
 }
 
@@ -149,7 +158,8 @@ async fn change<P: Ports>(
         Ok(staff) => staff,
         Err(sign_in) => return Ok(sign_in),
     };
-    let units: Option<i64> = form.get("units").and_then(|units| units.trim().parse().ok()).filter(|units: &i64| units.abs() <= 100_000);
+    let units: Option<i64> =
+        form.get("units").and_then(|units| units.trim().parse().ok()).filter(|units: &i64| units.abs() <= 100_000);
     let Some(kind) = units.and_then(legal) else {
         return Err(Problem::field("units", "must be a whole number, not 0"));
     };

@@ -3,9 +3,9 @@
 use std::time::Duration;
 
 use adapter_aws::AwsPublisher;
-use app::ports::{Source as _, Unavailable};
 use app::ports::orders::OrderStore as _;
 use app::ports::publisher::Publisher as _;
+use app::ports::{Source as _, Unavailable};
 use chassis::Process;
 use contract::messages::Envelope;
 use contract::metric::Metric;

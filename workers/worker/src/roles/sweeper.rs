@@ -16,16 +16,17 @@ const HOLDS_EVERY: Duration = Duration::from_secs(60);
 pub async fn run(wiring: Wiring) -> anyhow::Result<()> {
     let stock = wiring.aws.stock(&wiring.config.addresses)?;
     let Wiring { role, store, process, .. } = wiring;
-    let orders = every(ORDERS_EVERY, &process, async || match sweep_orders(&store, &SystemSource, &maker(role)).await {
-        Ok(swept) => {
-            process.metrics.count(Metric::OrdersRedriven, &[], swept.asked_again);
-            if swept.asked_again + swept.timed_out > 0 {
-                let (asked_again, timed_out) = (swept.asked_again, swept.timed_out);
-                tracing::info!(asked_again, timed_out, "Swept overdue orders");
+    let orders =
+        every(ORDERS_EVERY, &process, async || match sweep_orders(&store, &SystemSource, &maker(role)).await {
+            Ok(swept) => {
+                process.metrics.count(Metric::OrdersRedriven, &[], swept.asked_again);
+                if swept.asked_again + swept.timed_out > 0 {
+                    let (asked_again, timed_out) = (swept.asked_again, swept.timed_out);
+                    tracing::info!(asked_again, timed_out, "Swept overdue orders");
+                }
             }
-        }
-        Err(error) => tracing::warn!(error = %error, "Cannot sweep orders"),
-    });
+            Err(error) => tracing::warn!(error = %error, "Cannot sweep orders"),
+        });
     let holds = every(HOLDS_EVERY, &process, async || {
         match sweep_holds(&store, &stock, &SystemSource).await {
             Ok(swept) => process.metrics.count(Metric::ReservationsExpired, &[], swept.holds_released),

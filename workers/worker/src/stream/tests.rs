@@ -134,7 +134,8 @@ async fn who_starts_again_goes_on_after_the_checkpoint() {
 async fn a_shard_of_another_is_left_alone_until_its_lease_stands_still() {
     let world = Shared::default();
     world.shard("a", None, 1, false);
-    let lease = Lease { shard: "a".to_owned(), owner: "other".to_owned(), counter: 7, checkpoint: None, finished: false };
+    let lease =
+        Lease { shard: "a".to_owned(), owner: "other".to_owned(), counter: 7, checkpoint: None, finished: false };
     world.with(|world| world.leases.insert("a".to_owned(), lease));
     follow_for(&world, 8).await;
     assert!(world.with(|world| world.handled.is_empty()), "it was somebody else's");
@@ -148,7 +149,9 @@ async fn an_expired_iterator_costs_nothing_and_lost_records_cost_a_look_at_the_t
     world.shard("a", None, 2, false);
     world.with(|world| world.failures = vec![StreamError::Trimmed, StreamError::IteratorExpired]);
     follow_for(&world, 5).await;
-    world.with(|world| assert_eq!((world.handled.len(), world.rebuilt), (2, 2), "once at first sight, once for the loss"));
+    world.with(|world| {
+        assert_eq!((world.handled.len(), world.rebuilt), (2, 2), "once at first sight, once for the loss")
+    });
 }
 
 #[tokio::test(start_paused = true)]
@@ -159,5 +162,7 @@ async fn leases_of_a_stream_that_is_gone_mean_that_records_were_lost() {
     world.with(|world| world.shards.clear());
     world.shard("new", None, 1, false);
     follow_for(&world, 3).await;
-    world.with(|world| assert_eq!((world.handled.clone(), world.rebuilt), (vec!["old/1".to_owned(), "new/1".to_owned()], 2)));
+    world.with(|world| {
+        assert_eq!((world.handled.clone(), world.rebuilt), (vec!["old/1".to_owned(), "new/1".to_owned()], 2))
+    });
 }
