@@ -311,7 +311,8 @@ fn haven() -> &'static Path {
         assert!(built.status.success(), "haven does not build");
         let messages = String::from_utf8_lossy(&built.stdout);
         let executables = messages.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
-        let executable = executables.filter_map(|message| message["executable"].as_str().map(PathBuf::from)).last();
+        let mut executables = executables.filter_map(|message| message["executable"].as_str().map(PathBuf::from));
+        let executable = executables.next_back();
         executable.expect("cargo names the executable")
     })
 }

@@ -6,6 +6,10 @@ use std::time::Duration;
 use aws_config::retry::RetryConfig;
 use aws_config::timeout::TimeoutConfig;
 use aws_config::{BehaviorVersion, SdkConfig};
+use aws_sdk_sqs::config::SharedHttpClient;
+use aws_smithy_http_client::proxy::ProxyConfig;
+use aws_smithy_http_client::tls::{Provider, rustls_provider::CryptoMode};
+use aws_smithy_http_client::{Builder, ConnectorBuilder};
 use contract::queue::LONG_POLL;
 
 use crate::call_count::CallCount;
@@ -41,6 +45,7 @@ impl Clients {
         let config = aws_config::defaults(BehaviorVersion::latest())
             .retry_config(RetryConfig::standard().with_max_attempts(ATTEMPTS))
             .timeout_config(timeouts)
+            .http_client(http_client())
             .load()
             .await;
         Clients { config, on_call }
@@ -58,6 +63,7 @@ impl Clients {
             .credentials_provider(aws_sdk_sqs::config::SharedCredentialsProvider::new(credentials))
             .retry_config(RetryConfig::standard().with_max_attempts(ATTEMPTS))
             .timeout_config(timeouts)
+            .http_client(http_client())
             .build();
         Clients { config, on_call }
     }
@@ -128,4 +134,17 @@ impl Clients {
     fn count(&self, service: &'static str) -> CallCount {
         CallCount { service, on_call: self.on_call.clone() }
     }
+}
+
+/// As the SDK makes it for each of its clients; made once, all of them share its connections and its certificates.
+fn http_client() -> SharedHttpClient {
+    Builder::new().build_with_connector_fn(|settings, components| {
+        let mut connector = ConnectorBuilder::default().tls_provider(Provider::Rustls(CryptoMode::AwsLc));
+        connector.set_connector_settings(settings.cloned());
+        if let Some(components) = components {
+            connector.set_sleep_impl(components.sleep_impl());
+        }
+        connector.set_proxy_config(Some(ProxyConfig::from_env()));
+        connector.build()
+    })
 }

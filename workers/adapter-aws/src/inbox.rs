@@ -16,6 +16,9 @@ use uuid::Uuid;
 /// Longest reason kept with a parked message, in characters: enough to understand, little enough to read in a list.
 const REASON_MAX: usize = 256;
 
+/// Message attribute under which a parked message names the message that it was.
+const ORIGINAL_ID_ATTRIBUTE: &str = "original_message_id";
+
 /// A work queue and the parking queue beside it.
 #[derive(Clone)]
 pub struct SqsInbox {
@@ -72,6 +75,10 @@ impl Inbox for SqsInbox {
     }
 
     async fn delete(&self, handles: &[String]) -> Result<Vec<Result<(), EntryError>>, QueueError> {
+        if handles.is_empty() {
+            // SQS calls an empty batch an error.
+            return Ok(Vec::new());
+        }
         let entries = handles.iter().enumerate().map(|(index, handle)| {
             DeleteMessageBatchRequestEntry::builder().id(index.to_string()).receipt_handle(handle).build()
         });
@@ -82,6 +89,9 @@ impl Inbox for SqsInbox {
     }
 
     async fn hide(&self, handles: &[(String, Duration)]) -> Result<Vec<Result<(), EntryError>>, QueueError> {
+        if handles.is_empty() {
+            return Ok(Vec::new());
+        }
         let entries = handles.iter().enumerate().map(|(index, (handle, hidden))| {
             ChangeMessageVisibilityBatchRequestEntry::builder()
                 .id(index.to_string())
@@ -97,11 +107,16 @@ impl Inbox for SqsInbox {
 
     async fn park(&self, delivery: &Delivery, reason: &str) -> Result<(), QueueError> {
         let text = |value: &str| MessageAttributeValue::builder().data_type("String").string_value(value).build();
-        // SQS refuses control characters in attributes, and an empty value.
-        let reason: String = reason.chars().filter(|c| !c.is_control()).take(REASON_MAX).collect();
-        let reason = if reason.is_empty() { "no reason was given" } else { &reason };
+        let reason = reason_text(reason);
         let mut call = self.client.send_message().queue_url(&self.parking_url).message_body(&delivery.body);
-        for (name, value) in [(PARK_REASON_ATTRIBUTE, reason), ("original_message_id", &delivery.message_id)] {
+        let attributes = [
+            (PARK_REASON_ATTRIBUTE, Some(reason.as_str())),
+            (ORIGINAL_ID_ATTRIBUTE, Some(delivery.message_id.as_str())),
+            // Whoever sends it back goes on with its trace.
+            (TRACEPARENT_ATTRIBUTE, delivery.traceparent.as_deref()),
+        ];
+        for (name, value) in attributes {
+            let Some(value) = value.filter(|value| !value.is_empty()) else { continue };
             call = call.message_attributes(name, text(value).map_err(|error| QueueError(error.to_string()))?);
         }
         if self.queue.fifo {
@@ -111,6 +126,13 @@ impl Inbox for SqsInbox {
         }
         call.send().await.map(|_| ()).map_err(|error| QueueError(crate::why(&error)))
     }
+}
+
+/// What SQS takes in an attribute: no control characters, no noncharacters, not nothing.
+fn reason_text(reason: &str) -> String {
+    let legal = |c: &char| !c.is_control() && !matches!(c, '\u{fffe}' | '\u{ffff}');
+    let reason: String = reason.chars().filter(legal).take(REASON_MAX).collect();
+    if reason.is_empty() { "no reason was given".to_owned() } else { reason }
 }
 
 /// SQS counts in whole seconds. Rounded up, so that a short back-off is not none; zero stays zero.
@@ -144,10 +166,7 @@ fn per_entry(count: usize, failed: &[BatchResultErrorEntry]) -> Vec<Result<(), E
     for entry in failed {
         let Some(result) = entry.id.parse::<usize>().ok().and_then(|index| results.get_mut(index)) else { continue };
         let message = entry.message.as_deref().unwrap_or_default();
-        // The codes by which SQS says that the lease is over; a FIFO queue calls it an invalid parameter.
-        let expired = ["ReceiptHandleIsInvalid", "MessageNotInflight", "InvalidParameterValue"]
-            .iter()
-            .any(|code| entry.code.contains(code));
+        let expired = is_expired(&entry.code, message);
         *result = Err(if expired {
             EntryError::HandleExpired
         } else {
@@ -155,4 +174,52 @@ fn per_entry(count: usize, failed: &[BatchResultErrorEntry]) -> Vec<Result<(), E
         });
     }
     results
+}
+
+/// Whether SQS says that the lease is over. A FIFO queue calls the handle an invalid parameter, and so does any queue
+/// when it is asked to hide what is not in flight; other invalid parameters are mistakes of ours.
+fn is_expired(code: &str, message: &str) -> bool {
+    let about_the_handle = ["ReceiptHandle", "receipt handle", "not available for visibility timeout change"];
+    code.contains("ReceiptHandleIsInvalid")
+        || code.contains("MessageNotInflight")
+        || (code.contains("InvalidParameterValue") && about_the_handle.iter().any(|part| message.contains(part)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_lease_that_ended_is_told_from_a_mistake_of_ours() {
+        for (code, message) in [
+            ("ReceiptHandleIsInvalid", "The input receipt handle is invalid."),
+            ("AWS.SimpleQueueService.MessageNotInflight", ""),
+            (
+                "InvalidParameterValue",
+                "Value AQ for parameter ReceiptHandle is invalid. Reason: The receipt handle has expired.",
+            ),
+            (
+                "InvalidParameterValue",
+                "Reason: Message does not exist or is not available for visibility timeout change.",
+            ),
+        ] {
+            assert!(is_expired(code, message), "{code}: {message}");
+        }
+        let ours = "Value 99999 for parameter VisibilityTimeout is invalid. Reason: Must be between 0 and 43200.";
+        assert!(!is_expired("InvalidParameterValue", ours));
+        assert!(!is_expired("InternalError", "receipt handle"));
+    }
+
+    #[test]
+    fn a_reason_is_what_sqs_takes() {
+        assert_eq!(reason_text("bad\0 \u{ffff}line\n"), "bad line");
+        assert_eq!(reason_text("\r\n"), "no reason was given");
+        assert_eq!(reason_text(&"\u{e9}".repeat(300)).chars().count(), REASON_MAX);
+    }
+
+    #[test]
+    fn a_short_back_off_is_not_none() {
+        let waits = [Duration::ZERO, Duration::from_millis(1), Duration::from_millis(1500)];
+        assert_eq!(waits.map(whole_seconds), [0, 1, 2]);
+    }
 }

@@ -27,7 +27,7 @@ impl Mailer for SesMailer {
             .subject(content(&mail.subject)?)
             .body(Body::builder().text(content(&mail.text)?).html(content(&mail.html)?).build())
             .build();
-        let tag = MessageTag::builder().name("event_id").value(&mail.dedup_id).build().map_err(refused)?;
+        let tag = MessageTag::builder().name("event_id").value(tag_text(&mail.dedup_id)).build().map_err(refused)?;
         let sent = self
             .client
             .send_email()
@@ -53,4 +53,10 @@ impl Mailer for SesMailer {
             }
         }
     }
+}
+
+/// What SES takes in a tag: at most 256 ASCII letters, digits, `_` and `-`.
+fn tag_text(value: &str) -> String {
+    let legal = |c: char| if c.is_ascii_alphanumeric() || c == '_' || c == '-' { c } else { '_' };
+    value.chars().take(256).map(legal).collect()
 }

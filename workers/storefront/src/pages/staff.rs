@@ -25,21 +25,25 @@ use crate::{App, Ports, api};
 /// An order that waits longer is marked.
 const LATE: time::Duration = time::Duration::minutes(10);
 
-/// The member of staff, or the way to the sign-in.
-fn signed<P: Ports>(app: &App<P>, headers: &HeaderMap) -> Result<Staff, Response> {
-    api::staff_of(app, headers).ok_or_else(|| Redirect::to("/staff/sign-in").into_response())
+fn signed<P: Ports>(app: &App<P>, headers: &HeaderMap) -> Option<Staff> {
+    api::staff_of(app, headers)
+}
+
+/// Where whoever is not signed in is sent.
+fn to_sign_in() -> Result<Response, Problem> {
+    Ok(Redirect::to("/staff/sign-in").into_response())
 }
 
 pub async fn board<P: Ports>(State(app): State<App<P>>, headers: HeaderMap) -> Result<Response, Problem> {
-    if let Err(sign_in) = signed(&app, &headers) {
-        return Ok(sign_in);
+    if signed(&app, &headers).is_none() {
+        return to_sign_in();
     }
     page(&BoardPage { shell: Shell::default(), columns: columns(&app).await? })
 }
 
 pub async fn board_fragment<P: Ports>(State(app): State<App<P>>, headers: HeaderMap) -> Result<Response, Problem> {
-    if let Err(sign_in) = signed(&app, &headers) {
-        return Ok(sign_in);
+    if signed(&app, &headers).is_none() {
+        return to_sign_in();
     }
     page(&BoardFragment { columns: columns(&app).await? })
 }
@@ -89,10 +93,7 @@ pub async fn set_status<P: Ports>(
     headers: HeaderMap,
     Form(form): Form<HashMap<String, String>>,
 ) -> Result<Response, Problem> {
-    let staff = match signed(&app, &headers) {
-        Ok(staff) => staff,
-        Err(sign_in) => return Ok(sign_in),
-    };
+    let Some(staff) = signed(&app, &headers) else { return to_sign_in() };
     let order_id = id.parse().map_err(|_| Problem::not_found())?;
     let to = form.get("status").and_then(|status| Status::from_code(status));
     let version = form.get("version").and_then(|version| version.parse().ok());
@@ -105,8 +106,8 @@ pub async fn set_status<P: Ports>(
 }
 
 pub async fn stock<P: Ports>(State(app): State<App<P>>, headers: HeaderMap) -> Result<Response, Problem> {
-    if let Err(sign_in) = signed(&app, &headers) {
-        return Ok(sign_in);
+    if signed(&app, &headers).is_none() {
+        return to_sign_in();
     }
     let rows = app
         .ports
@@ -154,10 +155,7 @@ async fn change<P: Ports>(
     form: HashMap<String, String>,
     legal: impl Fn(i64) -> Option<AdjustmentKind>,
 ) -> Result<Response, Problem> {
-    let staff = match signed(&app, &headers) {
-        Ok(staff) => staff,
-        Err(sign_in) => return Ok(sign_in),
-    };
+    let Some(staff) = signed(&app, &headers) else { return to_sign_in() };
     let units: Option<i64> =
         form.get("units").and_then(|units| units.trim().parse().ok()).filter(|units: &i64| units.abs() <= 100_000);
     let Some(kind) = units.and_then(legal) else {

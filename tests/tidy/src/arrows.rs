@@ -1,0 +1,129 @@
+//! Which crate may need which (ARCHITECTURE.md, "Which way arrows point").
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::process::Command;
+
+use super::root;
+
+/// Everything that a crate needs in the end, tests aside.
+fn tree(package: &str) -> BTreeSet<String> {
+    let tree = Command::new(env!("CARGO"))
+        .args(["tree", "--offline", "--edges", "normal", "--prefix", "none", "--format", "{p}", "-p", package])
+        .current_dir(root())
+        .output()
+        .expect("cargo tree runs");
+    assert!(tree.status.success(), "{}", String::from_utf8_lossy(&tree.stderr));
+    let names = String::from_utf8(tree.stdout).expect("text");
+    names.lines().filter_map(|line| line.split_whitespace().next().map(str::to_owned)).collect()
+}
+
+/// What each crate of ours names in its manifest, tests aside.
+fn direct() -> BTreeMap<String, BTreeSet<String>> {
+    let mut direct = BTreeMap::new();
+    for folder in ["infra", "workers", "tests", "."] {
+        for entry in std::fs::read_dir(root().join(folder)).expect("a folder").flatten() {
+            let Ok(manifest) = std::fs::read_to_string(entry.path().join("Cargo.toml")) else { continue };
+            let name = entry.file_name().to_string_lossy().into_owned();
+            assert!(
+                manifest.contains(&format!("name = \"{name}\"")),
+                "the crate in {name}/ has another name than its folder"
+            );
+            let mut section = "";
+            let mut needs = BTreeSet::new();
+            for line in manifest.lines() {
+                if line.starts_with('[') {
+                    section = line;
+                } else if section == "[dependencies]" && line.contains('=') {
+                    assert!(line.contains("workspace = true"), "{name}: versions stand in the root manifest: {line}");
+                    needs.insert(line.split(['.', ' ', '=']).next().unwrap_or_default().to_owned());
+                }
+            }
+            direct.insert(name, needs);
+        }
+    }
+    direct
+}
+
+#[test]
+fn the_pure_crates_reach_neither_clock_nor_network_nor_disk() {
+    for package in ["domain", "contract", "app", "blueprint"] {
+        let needs = tree(package);
+        for impure in
+            ["tokio", "axum", "hyper", "reqwest", "sqlx", "rusqlite", "redis", "aws-config", "prometheus", "aws-lc-rs"]
+        {
+            assert!(!needs.contains(impure), "{package} needs {impure}");
+        }
+        assert!(needs.iter().all(|name| !name.starts_with("aws-sdk-")), "{package} needs an SDK");
+    }
+}
+
+#[test]
+fn each_technology_is_known_to_its_adapter_alone() {
+    let allowed = |name: &str| -> &[&str] {
+        match name {
+            "sqlx" => &["adapter-postgres", "adapter-sqlite"],
+            "tokio-postgres" | "rusqlite" | "refinery" => &["migrations"],
+            "redis" => &["adapter-redis"],
+            "prometheus" => &["chassis"],
+            name if name.starts_with("aws-") && name != "aws-lc-rs" => &["adapter-aws", "haven", "e2e"],
+            name => panic!("{name} is not looked for"),
+        }
+    };
+    for (package, needs) in direct() {
+        for name in needs {
+            let watched =
+                ["sqlx", "tokio-postgres", "rusqlite", "refinery", "redis", "prometheus"].contains(&name.as_str());
+            if watched || (name.starts_with("aws-") && name != "aws-lc-rs") {
+                assert!(allowed(&name).contains(&package.as_str()), "{package} names {name}");
+            }
+        }
+    }
+}
+
+#[test]
+fn arrows_between_our_crates_point_up() {
+    let may = |package: &str| -> &[&str] {
+        match package {
+            "domain" => &[],
+            "contract" => &["domain"],
+            "app" | "blueprint" => &["contract", "domain"],
+            "chassis" | "adapter-aws" | "adapter-postgres" | "adapter-sqlite" | "adapter-redis" => {
+                &["app", "contract", "domain"]
+            }
+            "migrations" | "payment-gateway" => &[],
+            "storefront" => &["app", "chassis", "contract", "domain"],
+            "worker" => &[
+                "adapter-aws",
+                "adapter-postgres",
+                "adapter-redis",
+                "adapter-sqlite",
+                "app",
+                "chassis",
+                "contract",
+                "domain",
+                "storefront",
+            ],
+            "tidy" => &["contract"],
+            // They put everything together, or drive it from outside.
+            "haven" | "e2e" => return &["*"],
+            other => panic!("{other} has no place in ARCHITECTURE.md"),
+        }
+    };
+    let direct = direct();
+    for (package, needs) in &direct {
+        let allowed = may(package);
+        for name in needs.iter().filter(|name| direct.contains_key(*name)) {
+            assert!(allowed == ["*"] || allowed.contains(&name.as_str()), "{package} must not need {name}");
+        }
+    }
+}
+
+#[test]
+fn there_is_one_provider_of_cryptography() {
+    for package in ["haven", "worker", "payment-gateway"] {
+        let needs = tree(package);
+        for other in ["ring", "native-tls", "openssl"] {
+            assert!(!needs.contains(other), "{package} needs {other} beside aws-lc-rs");
+        }
+    }
+}

@@ -1,0 +1,404 @@
+//! What a `Stock` must do. The one law behind all of them: no unit is made, lost, or sold twice, whatever is repeated,
+//! reordered or done at once.
+
+use std::collections::BTreeSet;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use domain::Timestamp;
+use domain::cart::{Line, Lines, Quantity};
+use domain::ids::{OrderId, ProductId};
+use domain::menu::{Product, ProductType};
+use domain::money::{Currency, Money};
+use domain::stock::Counters;
+use time::Duration;
+use uuid::Uuid;
+
+use crate::ports::Unavailable;
+use crate::ports::stock::{Adjusted, Adjustment, AdjustmentKind, Confirmed, Reserved, Stock, StockedProduct};
+
+/// All laws but the race, on products and orders of their own: they may run again and again on one store.
+pub async fn all(stock: &impl Stock) {
+    a_product_is_added_once(stock).await;
+    units_are_conserved_by_every_verb(stock).await;
+    an_order_holds_once_however_often_it_asks(stock).await;
+    who_took_the_last_unit_is_told_again_that_it_is_held(stock).await;
+    too_few_names_the_products_and_takes_nothing(stock).await;
+    a_release_that_comes_first_leaves_a_mark(stock).await;
+    a_hold_is_sold_once(stock).await;
+    a_release_after_the_sale_returns_the_units(stock).await;
+    only_holds_that_have_expired_are_found(stock).await;
+    an_adjustment_is_made_once(stock).await;
+    corrections_stop_at_what_is_there(stock).await;
+    orders_of_crossing_products_never_hold_half(stock).await;
+}
+
+/// How a race ended; a caller with a clock makes a speed of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Race {
+    pub tries: usize,
+    /// Distinct orders that got a unit.
+    pub sold: usize,
+    /// Tries that were told there is too little.
+    pub refused: usize,
+    /// Calls that could not be answered and were made again, as a queue would.
+    pub unavailable: usize,
+    /// Calls in all.
+    pub calls: usize,
+}
+
+/// `CLIENTS` race for `UNITS` of one product in `TRIES` tries, `REPEATS` of which are for an order that another try is
+/// for as well: exactly the units there were are sold, and none stays held.
+pub async fn race(stock: &impl Stock) -> Race {
+    const CLIENTS: usize = 64;
+    const TRIES: usize = 600;
+    const REPEATS: usize = 100;
+    const UNITS: u32 = 100;
+    /// Calls for one try until the race is called broken.
+    const PATIENCE: usize = 50;
+
+    let product = added(stock, "race", UNITS).await;
+    let orders: Vec<OrderId> = (0..TRIES - REPEATS).map(|_| order()).collect();
+    let (next, calls, refused, unavailable) =
+        (AtomicUsize::new(0), AtomicUsize::new(0), AtomicUsize::new(0), AtomicUsize::new(0));
+    let sold: Mutex<BTreeSet<OrderId>> = Mutex::default();
+    let client = async || {
+        loop {
+            let number = next.fetch_add(1, Ordering::Relaxed);
+            if number >= TRIES {
+                return;
+            }
+            // The repeats come mixed with the rest: every sixth try is for the order of the try before it, so that
+            // both are under way at once.
+            let order_id = orders[number - (number + 1) / (TRIES / REPEATS)];
+            let mut answered = false;
+            for _ in 0..PATIENCE {
+                calls.fetch_add(1, Ordering::Relaxed);
+                let reserved = stock.reserve(order_id, &lines(&[(&product, 1)]), NOW, NOW + HOLD).await;
+                let sell = match reserved {
+                    Ok(Reserved::Held | Reserved::Confirmed) => true,
+                    Ok(Reserved::TooFew(short)) => {
+                        assert_eq!(short, std::slice::from_ref(&product));
+                        refused.fetch_add(1, Ordering::Relaxed);
+                        false
+                    }
+                    Ok(Reserved::Released) => panic!("nobody released {order_id}"),
+                    Err(Unavailable { .. }) => {
+                        unavailable.fetch_add(1, Ordering::Relaxed);
+                        continue;
+                    }
+                };
+                if sell {
+                    calls.fetch_add(1, Ordering::Relaxed);
+                    match stock.confirm(order_id, NOW).await {
+                        Ok(Confirmed::Sold) => {
+                            sold.lock().expect("not poisoned").insert(order_id);
+                        }
+                        Ok(Confirmed::NoHold) => panic!("the hold of {order_id} was lost"),
+                        Err(Unavailable { .. }) => {
+                            unavailable.fetch_add(1, Ordering::Relaxed);
+                            continue;
+                        }
+                    }
+                }
+                answered = true;
+                break;
+            }
+            assert!(answered, "no answer for {order_id} in {PATIENCE} calls");
+        }
+    };
+    futures::future::join_all((0..CLIENTS).map(|_| client())).await;
+
+    let sold = sold.into_inner().expect("not poisoned").len();
+    let counters = counters(stock, &product).await;
+    assert_eq!(counters.sold, i64::from(UNITS), "{counters:?}");
+    assert_eq!((counters.available, counters.reserved), (0, 0), "units are stranded: {counters:?}");
+    assert_eq!(sold, UNITS as usize, "as many orders as units");
+    Race {
+        tries: TRIES,
+        sold,
+        refused: refused.into_inner(),
+        unavailable: unavailable.into_inner(),
+        calls: calls.into_inner(),
+    }
+}
+
+const NOW: Timestamp = time::macros::datetime!(2026-03-01 08:00 UTC);
+const HOLD: Duration = Duration::minutes(15);
+
+/// A product for the menu, with a name that no other law or run has.
+pub fn product(name: &str) -> Product {
+    let chance = Uuid::now_v7().simple().to_string();
+    Product {
+        product_id: ProductId::parse(&format!("{name}-{}", &chance[20..])).expect("a slug"),
+        name: format!("The {name}"),
+        description: "Of the house; caf\u{e9} \u{2615}".to_owned(),
+        kind: ProductType::Coffee,
+        price: Money::new(350, Currency::Eur),
+        image_url: "/static/menu/cup.svg".to_owned(),
+    }
+}
+
+pub fn lines(wanted: &[(&ProductId, u32)]) -> Lines {
+    let lines = wanted.iter().map(|(product_id, quantity)| Line {
+        product_id: (*product_id).clone(),
+        quantity: Quantity::new(*quantity).expect("1 to 99"),
+    });
+    Lines::merge(lines).expect("within the limits")
+}
+
+fn order() -> OrderId {
+    OrderId(Uuid::now_v7())
+}
+
+async fn added(stock: &impl Stock, name: &str, units: u32) -> ProductId {
+    let product = product(name);
+    assert!(stock.add_product(&product, units, 2, NOW).await.expect("added"), "it was not there");
+    product.product_id
+}
+
+async fn stocked(stock: &impl Stock, id: &ProductId) -> StockedProduct {
+    let stocked = stock.product(id).await.expect("read").expect("it is there");
+    assert!(stocked.counters.conserved(), "{id}: {:?}", stocked.counters);
+    stocked
+}
+
+async fn counters(stock: &impl Stock, id: &ProductId) -> Counters {
+    stocked(stock, id).await.counters
+}
+
+/// Available, held, sold.
+async fn units(stock: &impl Stock, id: &ProductId) -> (i64, i64, i64) {
+    let counters = counters(stock, id).await;
+    (counters.available, counters.reserved, counters.sold)
+}
+
+async fn reserve(stock: &impl Stock, order_id: OrderId, wanted: &[(&ProductId, u32)]) -> Reserved {
+    stock.reserve(order_id, &lines(wanted), NOW, NOW + HOLD).await.expect("answered")
+}
+
+async fn a_product_is_added_once(stock: &impl Stock) {
+    let product = product("new");
+    assert!(stock.add_product(&product, 7, 2, NOW).await.expect("added"));
+    assert!(!stock.add_product(&product, 99, 9, NOW).await.expect("asked"), "it was there already");
+    let there = stocked(stock, &product.product_id).await;
+    assert_eq!((&there.product, there.counters), (&product, Counters::received(7)), "as it was added first");
+    assert_eq!((there.low_stock_threshold, there.last_restocked), (2, Some(NOW)));
+    assert!(stock.products().await.expect("listed").contains(&there));
+    let unknown = self::product("unknown").product_id;
+    assert_eq!(stock.product(&unknown).await.expect("read"), None);
+}
+
+async fn units_are_conserved_by_every_verb(stock: &impl Stock) {
+    let id = added(stock, "conserved", 10).await;
+    let (sold, returned) = (order(), order());
+    let mut version = stocked(stock, &id).await.version;
+    // Each step, and what it must leave: available, held, sold, written off.
+    for (step, left) in [
+        ("reserve", (7, 3, 0, 0)),
+        ("reserve another", (5, 5, 0, 0)),
+        ("confirm", (5, 2, 3, 0)),
+        ("release", (7, 0, 3, 0)),
+        ("return", (10, 0, 0, 0)),
+        ("restock", (15, 0, 0, 0)),
+        ("write off", (11, 0, 0, 4)),
+        ("write on", (12, 0, 0, 3)),
+    ] {
+        match step {
+            "reserve" => assert_eq!(reserve(stock, sold, &[(&id, 3)]).await, Reserved::Held),
+            "reserve another" => assert_eq!(reserve(stock, returned, &[(&id, 2)]).await, Reserved::Held),
+            "confirm" => assert_eq!(stock.confirm(sold, NOW).await.expect("answered"), Confirmed::Sold),
+            "release" => stock.release(returned, NOW).await.expect("released"),
+            "return" => stock.release(sold, NOW).await.expect("released"),
+            "restock" => drop(adjust(stock, &id, step, AdjustmentKind::Restock(5)).await),
+            "write off" => drop(adjust(stock, &id, step, AdjustmentKind::Correct(-4)).await),
+            _ => drop(adjust(stock, &id, step, AdjustmentKind::Correct(1)).await),
+        }
+        let now = stocked(stock, &id).await;
+        let counters = now.counters;
+        assert_eq!((counters.available, counters.reserved, counters.sold, counters.written_off), left, "{step}");
+        assert!(now.version > version, "{step} is seen in the version");
+        version = now.version;
+    }
+}
+
+async fn an_order_holds_once_however_often_it_asks(stock: &impl Stock) {
+    let id = added(stock, "once", 10).await;
+    let order_id = order();
+    let wanted = [(&id, 2)];
+    let asked = futures::future::join_all((0..8).map(|_| reserve(stock, order_id, &wanted))).await;
+    assert!(asked.iter().all(|answer| *answer == Reserved::Held), "{asked:?}");
+    assert_eq!(reserve(stock, order_id, &wanted).await, Reserved::Held);
+    assert_eq!(units(stock, &id).await, (8, 2, 0));
+}
+
+async fn who_took_the_last_unit_is_told_again_that_it_is_held(stock: &impl Stock) {
+    let id = added(stock, "last", 1).await;
+    let (first, second) = (order(), order());
+    assert_eq!(reserve(stock, first, &[(&id, 1)]).await, Reserved::Held);
+    assert_eq!(reserve(stock, second, &[(&id, 1)]).await, Reserved::TooFew(vec![id.clone()]));
+    // Its message came again, and there is nothing left: it is its own unit that is missing.
+    assert_eq!(reserve(stock, first, &[(&id, 1)]).await, Reserved::Held);
+    assert_eq!(stock.confirm(first, NOW).await.expect("answered"), Confirmed::Sold);
+    assert_eq!(reserve(stock, first, &[(&id, 1)]).await, Reserved::Confirmed);
+    assert_eq!(units(stock, &id).await, (0, 0, 1));
+}
+
+async fn too_few_names_the_products_and_takes_nothing(stock: &impl Stock) {
+    let (enough, short) = (added(stock, "enough", 10).await, added(stock, "short", 1).await);
+    let (out, unknown) = (added(stock, "out", 0).await, product("unknown").product_id);
+    let order_id = order();
+    let wanted = [(&enough, 3), (&short, 2), (&out, 1), (&unknown, 1)];
+    let Reserved::TooFew(mut named) = reserve(stock, order_id, &wanted).await else { panic!("there are too few") };
+    named.sort();
+    let mut expected = [short.clone(), out.clone(), unknown];
+    expected.sort();
+    assert_eq!(named, expected);
+    assert_eq!(units(stock, &enough).await, (10, 0, 0), "all lines or none");
+    assert_eq!(units(stock, &short).await, (1, 0, 0));
+    assert_eq!(stock.confirm(order_id, NOW).await.expect("answered"), Confirmed::NoHold);
+    // A refusal leaves nothing behind: the order may ask again.
+    assert_eq!(reserve(stock, order_id, &[(&enough, 3), (&short, 1)]).await, Reserved::Held);
+    assert_eq!((units(stock, &enough).await, units(stock, &short).await), ((7, 3, 0), (0, 1, 0)));
+}
+
+async fn a_release_that_comes_first_leaves_a_mark(stock: &impl Stock) {
+    let id = added(stock, "early", 5).await;
+    let order_id = order();
+    stock.release(order_id, NOW).await.expect("released");
+    stock.release(order_id, NOW).await.expect("released again");
+    assert_eq!(reserve(stock, order_id, &[(&id, 1)]).await, Reserved::Released);
+    assert_eq!(stock.confirm(order_id, NOW).await.expect("answered"), Confirmed::NoHold);
+    assert_eq!(units(stock, &id).await, (5, 0, 0));
+    // An ordinary release ends in the same state.
+    let order_id = order();
+    assert_eq!(reserve(stock, order_id, &[(&id, 2)]).await, Reserved::Held);
+    stock.release(order_id, NOW).await.expect("released");
+    stock.release(order_id, NOW).await.expect("released again");
+    assert_eq!(reserve(stock, order_id, &[(&id, 2)]).await, Reserved::Released);
+    assert_eq!(units(stock, &id).await, (5, 0, 0));
+}
+
+async fn a_hold_is_sold_once(stock: &impl Stock) {
+    let id = added(stock, "sold", 5).await;
+    let order_id = order();
+    assert_eq!(stock.confirm(order_id, NOW).await.expect("answered"), Confirmed::NoHold);
+    assert_eq!(reserve(stock, order_id, &[(&id, 2)]).await, Reserved::Held);
+    let confirms = futures::future::join_all((0..4).map(|_| stock.confirm(order_id, NOW))).await;
+    assert!(confirms.iter().all(|answer| *answer == Ok(Confirmed::Sold)), "{confirms:?}");
+    assert_eq!(stock.confirm(order_id, NOW).await.expect("answered"), Confirmed::Sold);
+    assert_eq!(units(stock, &id).await, (3, 0, 2));
+}
+
+async fn a_release_after_the_sale_returns_the_units(stock: &impl Stock) {
+    let (a, b) = (added(stock, "back-a", 5).await, added(stock, "back-b", 5).await);
+    let order_id = order();
+    assert_eq!(reserve(stock, order_id, &[(&a, 2), (&b, 1)]).await, Reserved::Held);
+    assert_eq!(stock.confirm(order_id, NOW).await.expect("answered"), Confirmed::Sold);
+    let releases = futures::future::join_all((0..4).map(|_| stock.release(order_id, NOW))).await;
+    assert!(releases.iter().all(Result::is_ok), "{releases:?}");
+    assert_eq!((units(stock, &a).await, units(stock, &b).await), ((5, 0, 0), (5, 0, 0)), "given back once");
+    assert_eq!(stock.confirm(order_id, NOW).await.expect("answered"), Confirmed::NoHold);
+    assert_eq!(reserve(stock, order_id, &[(&a, 2)]).await, Reserved::Released);
+}
+
+async fn only_holds_that_have_expired_are_found(stock: &impl Stock) {
+    /// More than all laws together leave behind.
+    const ALL: u32 = 1_000;
+    let id = added(stock, "expiring", 9).await;
+    let (early, late, sold, released) = (order(), order(), order(), order());
+    for (order_id, expires_at) in
+        [(early, NOW + HOLD), (late, NOW + HOLD * 2), (sold, NOW + HOLD), (released, NOW + HOLD)]
+    {
+        let held = stock.reserve(order_id, &lines(&[(&id, 1)]), NOW, expires_at).await;
+        assert_eq!(held, Ok(Reserved::Held));
+    }
+    assert_eq!(stock.confirm(sold, NOW).await, Ok(Confirmed::Sold));
+    stock.release(released, NOW).await.expect("released");
+    let ours = async |now: Timestamp| {
+        let found = stock.expired_holds(now, ALL).await.expect("found");
+        assert!(found.iter().all(|hold| hold.expires_at < now), "{found:?}");
+        let ours = found.into_iter().filter(|hold| [early, late, sold, released].contains(&hold.order_id));
+        ours.map(|hold| (hold.order_id, hold.expires_at)).collect::<Vec<_>>()
+    };
+    assert_eq!(ours(NOW).await, []);
+    assert_eq!(ours(NOW + HOLD * 1.5).await, [(early, NOW + HOLD)]);
+    assert!(stock.expired_holds(NOW + HOLD * 3, 1).await.expect("found").len() <= 1, "no more than asked for");
+    for expired in [early, late] {
+        stock.release(expired, NOW + HOLD * 3).await.expect("released");
+    }
+    assert_eq!(ours(NOW + HOLD * 3).await, [], "given back, they are no holds");
+    assert_eq!(units(stock, &id).await, (8, 0, 1));
+}
+
+async fn adjust(stock: &impl Stock, id: &ProductId, movement_id: &str, change: AdjustmentKind) -> Adjusted {
+    let adjustment = Adjustment {
+        movement_id: movement_id.to_owned(),
+        product_id: id.clone(),
+        change,
+        actor: "ada".to_owned(),
+        reason: "counted".to_owned(),
+        at: NOW + HOLD,
+    };
+    stock.adjust(&adjustment).await.expect("answered")
+}
+
+async fn an_adjustment_is_made_once(stock: &impl Stock) {
+    let id = added(stock, "restocked", 1).await;
+    for _ in 0..2 {
+        let Adjusted::Now(now) = adjust(stock, &id, "delivery-1", AdjustmentKind::Restock(5)).await else {
+            panic!("it may be restocked")
+        };
+        assert_eq!((now.counters.available, now.counters.received), (6, 6));
+        assert_eq!(now.last_restocked, Some(NOW + HOLD));
+    }
+    let again = adjust(stock, &id, "delivery-2", AdjustmentKind::Restock(5)).await;
+    assert!(matches!(again, Adjusted::Now(now) if now.counters.available == 11), "another delivery counts");
+    let unknown = product("unknown").product_id;
+    assert_eq!(adjust(stock, &unknown, "delivery-1", AdjustmentKind::Restock(5)).await, Adjusted::NoSuchProduct);
+}
+
+async fn corrections_stop_at_what_is_there(stock: &impl Stock) {
+    let id = added(stock, "corrected", 5).await;
+    assert_eq!(reserve(stock, order(), &[(&id, 2)]).await, Reserved::Held);
+    assert_eq!(
+        adjust(stock, &id, "too-many", AdjustmentKind::Correct(-4)).await,
+        Adjusted::TooFew,
+        "what is held for a customer cannot be written off"
+    );
+    assert_eq!(adjust(stock, &id, "none-lost", AdjustmentKind::Correct(1)).await, Adjusted::TooFew);
+    assert_eq!(adjust(stock, &id, "absurd", AdjustmentKind::Correct(i64::MIN)).await, Adjusted::TooFew);
+    for (movement, change, left) in [("spilt", -3, (0, 3)), ("found", 2, (2, 1)), ("too-many", -2, (0, 3))] {
+        let adjusted = adjust(stock, &id, movement, AdjustmentKind::Correct(change)).await;
+        let Adjusted::Now(now) = adjusted else { panic!("{movement}: {adjusted:?}") };
+        // A refused movement was not made: its name is free.
+        assert_eq!((now.counters.available, now.counters.written_off), left, "{movement}");
+    }
+    assert_eq!(counters(stock, &id).await.received, 5, "a correction delivers nothing");
+}
+
+async fn orders_of_crossing_products_never_hold_half(stock: &impl Stock) {
+    const ORDERS: usize = 40;
+    const UNITS: u32 = 12;
+    let (a, b) = (added(stock, "cross-a", UNITS).await, added(stock, "cross-b", UNITS).await);
+    let buy = async |number: usize| {
+        let wanted = if number.is_multiple_of(2) { [(&a, 1), (&b, 2)] } else { [(&b, 2), (&a, 1)] };
+        let order_id = order();
+        loop {
+            match stock.reserve(order_id, &lines(&wanted), NOW, NOW + HOLD).await {
+                Ok(Reserved::Held) => return 1,
+                Ok(Reserved::TooFew(short)) => {
+                    assert_eq!(short, std::slice::from_ref(&b), "only that one runs out");
+                    return 0;
+                }
+                Ok(other) => panic!("{other:?}"),
+                // As a queue would: again.
+                Err(Unavailable { .. }) => {}
+            }
+        }
+    };
+    let held: u32 = futures::future::join_all((0..ORDERS).map(buy)).await.into_iter().sum();
+    assert_eq!(held, UNITS / 2, "every pair that there was, and no more");
+    assert_eq!(units(stock, &a).await, (i64::from(UNITS - held), i64::from(held), 0));
+    assert_eq!(units(stock, &b).await, (0, i64::from(UNITS), 0));
+}
