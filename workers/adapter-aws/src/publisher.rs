@@ -11,6 +11,11 @@ use contract::{EVENT_TYPE_ATTRIBUTE, STATUS_ATTRIBUTE, TRACEPARENT_ATTRIBUTE};
 
 use crate::Clients;
 
+/// SNS and EventBridge take no more in a call, entries and attributes together; SQS takes more, but charges by 64 KB.
+const CALL_BYTES_MAX: usize = 256 * 1024;
+/// What an entry weighs beside its body: attributes, ids, source.
+const ENTRY_BYTES: usize = 512;
+
 /// Where each destination is.
 #[derive(Debug, Clone, Default)]
 pub struct Destinations {
@@ -30,6 +35,13 @@ pub struct AwsPublisher {
     destinations: Destinations,
 }
 
+/// A message on its way: which of the messages it is, and what is sent of it.
+struct Letter<'a> {
+    index: usize,
+    envelope: &'a Envelope,
+    body: String,
+}
+
 /// Which of the messages failed on one route, and why.
 type Failures = Vec<(usize, String)>;
 
@@ -41,23 +53,23 @@ impl AwsPublisher {
 
 impl Publisher for AwsPublisher {
     async fn publish(&self, messages: &[Envelope]) -> Vec<Result<(), String>> {
-        let mut to_queues: HashMap<&str, (&'static Queue, Vec<usize>)> = HashMap::new();
-        let mut to_topics: HashMap<&str, (&'static Topic, Vec<usize>)> = HashMap::new();
+        let mut to_queues: HashMap<&str, (&'static Queue, Vec<Letter<'_>>)> = HashMap::new();
+        let mut to_topics: HashMap<&str, (&'static Topic, Vec<Letter<'_>>)> = HashMap::new();
         let mut to_bus = Vec::new();
         for (index, envelope) in messages.iter().enumerate() {
             for route in envelope.message.kind().routes() {
+                let letter = Letter { index, envelope, body: body(envelope) };
                 match route {
-                    Route::Queue(queue) => to_queues.entry(queue.slug).or_insert((queue, Vec::new())).1.push(index),
-                    Route::Topic(topic) => to_topics.entry(topic.slug).or_insert((topic, Vec::new())).1.push(index),
-                    Route::Bus => to_bus.push(index),
+                    Route::Queue(queue) => to_queues.entry(queue.slug).or_insert((queue, Vec::new())).1.push(letter),
+                    Route::Topic(topic) => to_topics.entry(topic.slug).or_insert((topic, Vec::new())).1.push(letter),
+                    Route::Bus => to_bus.push(letter),
                 }
             }
         }
-        let queues =
-            futures::future::join_all(to_queues.values().map(|(queue, indexes)| self.send(queue, messages, indexes)));
-        let topics =
-            futures::future::join_all(to_topics.values().map(|(topic, indexes)| self.say(topic, messages, indexes)));
-        let (queues, topics, bus) = futures::future::join3(queues, topics, self.put(messages, &to_bus)).await;
+        let queues = to_queues.into_values().map(|(queue, letters)| self.send(queue, letters));
+        let topics = to_topics.into_values().map(|(topic, letters)| self.say(topic, letters));
+        let (queues, topics) = (futures::future::join_all(queues), futures::future::join_all(topics));
+        let (queues, topics, bus) = futures::future::join3(queues, topics, self.put(to_bus)).await;
 
         let mut results = vec![Ok(()); messages.len()];
         for (index, why) in queues.into_iter().chain(topics).flatten().chain(bus) {
@@ -69,117 +81,213 @@ impl Publisher for AwsPublisher {
 
 impl AwsPublisher {
     /// One batch after the other: the order within a group is the order of sending.
-    async fn send(&self, queue: &'static Queue, messages: &[Envelope], indexes: &[usize]) -> Failures {
+    async fn send(&self, queue: &'static Queue, letters: Vec<Letter<'_>>) -> Failures {
         use aws_sdk_sqs::types::{MessageAttributeValue, SendMessageBatchRequestEntry};
-        let mut failures = Failures::new();
         let Some(url) = self.destinations.queues.get(queue.slug) else {
-            return indexes.iter().map(|index| (*index, format!("the queue {} has no URL", queue.slug))).collect();
+            return all_failed(&letters, &format!("the queue {} has no URL", queue.slug));
         };
+        let mut failures = Failures::new();
         // On a FIFO queue nothing of a group may overtake a message of it that was not taken.
         let mut held_back: HashSet<String> = HashSet::new();
-        for batch in indexes.chunks(BATCH_MAX) {
+        let mut waiting = letters;
+        while !waiting.is_empty() {
+            let (batch, rest) = next_batch(waiting, queue.fifo);
+            waiting = rest;
             let mut entries = Vec::with_capacity(batch.len());
-            for index in batch {
-                let envelope = &messages[*index];
-                if queue.fifo && held_back.contains(&group(envelope)) {
-                    failures.push((*index, "an earlier message of its group was not taken".to_owned()));
+            let mut sent = Vec::with_capacity(batch.len());
+            for letter in batch {
+                if queue.fifo && held_back.contains(&group(letter.envelope)) {
+                    failures.push((letter.index, "an earlier message of its group was not taken".to_owned()));
                     continue;
                 }
                 let mut entry =
-                    SendMessageBatchRequestEntry::builder().id(index.to_string()).message_body(envelope.encode());
-                for (name, value) in attributes(envelope) {
+                    SendMessageBatchRequestEntry::builder().id(letter.index.to_string()).message_body(&letter.body);
+                for (name, value) in attributes(letter.envelope) {
                     match MessageAttributeValue::builder().data_type("String").string_value(value).build() {
                         Ok(attribute) => entry = entry.message_attributes(name, attribute),
                         Err(error) => tracing::warn!(error = %error, name, "Sent without an attribute"),
                     }
                 }
                 if queue.fifo {
-                    entry =
-                        entry.message_group_id(group(envelope)).message_deduplication_id(envelope.event_id.to_string());
+                    entry = entry
+                        .message_group_id(group(letter.envelope))
+                        .message_deduplication_id(letter.envelope.event_id.to_string());
                 }
                 match entry.build() {
-                    Ok(entry) => entries.push(entry),
-                    Err(error) => failures.push((*index, error.to_string())),
+                    Ok(entry) => {
+                        entries.push(entry);
+                        sent.push(letter);
+                    }
+                    Err(error) => {
+                        held_back.insert(group(letter.envelope));
+                        failures.push((letter.index, error.to_string()));
+                    }
                 }
             }
             if entries.is_empty() {
                 continue;
             }
-            let sent = self.sqs.send_message_batch().queue_url(url).set_entries(Some(entries)).send().await;
-            let failed: Failures = match sent {
-                Ok(answer) => answer
-                    .failed
-                    .iter()
-                    .filter_map(|entry| Some((entry.id.parse().ok()?, format!("{}: {:?}", entry.code, entry.message))))
-                    .collect(),
-                Err(error) => batch.iter().map(|index| (*index, crate::why(&error))).collect(),
+            let answer = self.sqs.send_message_batch().queue_url(url).set_entries(Some(entries)).send().await;
+            let failed = match answer {
+                Ok(answer) => not_taken(
+                    &sent,
+                    answer.successful.iter().map(|entry| entry.id.as_str()),
+                    answer.failed.iter().map(|entry| Refusal::of(&entry.id, &entry.code, entry.message.as_deref())),
+                ),
+                Err(error) => all_failed(&sent, &crate::why(&error)),
             };
-            held_back.extend(failed.iter().map(|(index, _)| group(&messages[*index])));
+            for letter in &sent {
+                if failed.iter().any(|(index, _)| *index == letter.index) {
+                    held_back.insert(group(letter.envelope));
+                }
+            }
             failures.extend(failed);
         }
         failures
     }
 
-    async fn say(&self, topic: &'static Topic, messages: &[Envelope], indexes: &[usize]) -> Failures {
+    async fn say(&self, topic: &'static Topic, letters: Vec<Letter<'_>>) -> Failures {
         use aws_sdk_sns::types::{MessageAttributeValue, PublishBatchRequestEntry};
-        let mut failures = Failures::new();
         let Some(arn) = self.destinations.topics.get(topic.slug) else {
-            return indexes.iter().map(|index| (*index, format!("the topic {} has no ARN", topic.slug))).collect();
+            return all_failed(&letters, &format!("the topic {} has no ARN", topic.slug));
         };
-        for batch in indexes.chunks(BATCH_MAX) {
+        let mut failures = Failures::new();
+        let mut waiting = letters;
+        while !waiting.is_empty() {
+            let (batch, rest) = next_batch(waiting, false);
+            waiting = rest;
             let mut entries = Vec::with_capacity(batch.len());
-            for index in batch {
-                let envelope = &messages[*index];
-                let mut entry = PublishBatchRequestEntry::builder().id(index.to_string()).message(envelope.encode());
-                for (name, value) in attributes(envelope) {
+            let mut sent = Vec::with_capacity(batch.len());
+            for letter in batch {
+                let mut entry = PublishBatchRequestEntry::builder().id(letter.index.to_string()).message(&letter.body);
+                for (name, value) in attributes(letter.envelope) {
                     match MessageAttributeValue::builder().data_type("String").string_value(value).build() {
                         Ok(attribute) => entry = entry.message_attributes(name, attribute),
                         Err(error) => tracing::warn!(error = %error, name, "Published without an attribute"),
                     }
                 }
                 match entry.build() {
-                    Ok(entry) => entries.push(entry),
-                    Err(error) => failures.push((*index, error.to_string())),
+                    Ok(entry) => {
+                        entries.push(entry);
+                        sent.push(letter);
+                    }
+                    Err(error) => failures.push((letter.index, error.to_string())),
                 }
             }
-            let sent = self.sns.publish_batch().topic_arn(arn);
-            match sent.set_publish_batch_request_entries(Some(entries)).send().await {
-                Ok(answer) => failures.extend(answer.failed.unwrap_or_default().iter().filter_map(|entry| {
-                    Some((entry.id.parse().ok()?, format!("{}: {:?}", entry.code, entry.message)))
-                })),
-                Err(error) => failures.extend(batch.iter().map(|index| (*index, crate::why(&error)))),
+            if entries.is_empty() {
+                continue;
+            }
+            let call = self.sns.publish_batch().topic_arn(arn);
+            match call.set_publish_batch_request_entries(Some(entries)).send().await {
+                Ok(answer) => failures.extend(not_taken(
+                    &sent,
+                    answer.successful().iter().filter_map(|entry| entry.id.as_deref()),
+                    answer.failed().iter().map(|entry| Refusal::of(&entry.id, &entry.code, entry.message.as_deref())),
+                )),
+                Err(error) => failures.extend(all_failed(&sent, &crate::why(&error))),
             }
         }
         failures
     }
 
-    async fn put(&self, messages: &[Envelope], indexes: &[usize]) -> Failures {
+    async fn put(&self, letters: Vec<Letter<'_>>) -> Failures {
         use aws_sdk_eventbridge::types::PutEventsRequestEntry;
         let mut failures = Failures::new();
-        for batch in indexes.chunks(BATCH_MAX) {
-            let entries = batch.iter().map(|index| {
-                let envelope = &messages[*index];
+        let mut waiting = letters;
+        while !waiting.is_empty() {
+            let (batch, rest) = next_batch(waiting, false);
+            waiting = rest;
+            let entries = batch.iter().map(|letter| {
                 PutEventsRequestEntry::builder()
                     .event_bus_name(&self.destinations.bus)
-                    .source(format!("brew-haven.{}", envelope.metadata.source))
-                    .detail_type(envelope.message.kind().name())
-                    .detail(envelope.encode())
+                    .source(format!("brew-haven.{}", letter.envelope.metadata.source))
+                    .detail_type(letter.envelope.message.kind().name())
+                    .detail(&letter.body)
                     .build()
             });
             match self.events.put_events().set_entries(Some(entries.collect())).send().await {
-                // HTTP 200 says nothing about the entries.
+                // HTTP 200 says nothing about the entries: each that was taken has got an id, in the order of sending.
                 Ok(answer) => {
-                    let results = answer.entries.unwrap_or_default();
-                    failures.extend(batch.iter().zip(results).filter_map(|(index, entry)| {
-                        let code = entry.error_code?;
-                        Some((*index, format!("{code}: {}", entry.error_message.unwrap_or_default())))
+                    let mut results = answer.entries.unwrap_or_default().into_iter();
+                    failures.extend(batch.iter().filter_map(|letter| match results.next() {
+                        Some(entry) if entry.error_code.is_none() => None,
+                        Some(entry) => {
+                            let code = entry.error_code.unwrap_or_default();
+                            Some((letter.index, format!("{code}: {}", entry.error_message.unwrap_or_default())))
+                        }
+                        None => Some((letter.index, NOT_SAID.to_owned())),
                     }));
                 }
-                Err(error) => failures.extend(batch.iter().map(|index| (*index, crate::why(&error)))),
+                Err(error) => failures.extend(all_failed(&batch, &crate::why(&error))),
             }
         }
         failures
     }
+}
+
+/// The next call's messages, in order, within the limits of a call; and the rest. With `one_a_group`, none of a group
+/// that has one in the call already: a batch may fail in part, and the later of two would have overtaken the earlier.
+fn next_batch(waiting: Vec<Letter<'_>>, one_a_group: bool) -> (Vec<Letter<'_>>, Vec<Letter<'_>>) {
+    let (mut batch, mut rest) = (Vec::new(), Vec::new());
+    let mut groups = HashSet::new();
+    let mut bytes = 0;
+    for letter in waiting {
+        let weight = letter.body.len() + ENTRY_BYTES;
+        let full = batch.len() == BATCH_MAX || (!batch.is_empty() && bytes + weight > CALL_BYTES_MAX);
+        // A group that was passed over is not picked up further down, or its messages would change places.
+        let passed_over = one_a_group && !groups.insert(group(letter.envelope));
+        if full || passed_over {
+            rest.push(letter);
+        } else {
+            bytes += weight;
+            batch.push(letter);
+        }
+    }
+    (batch, rest)
+}
+
+/// What a service says of an entry that it did not take.
+struct Refusal<'a> {
+    id: &'a str,
+    why: String,
+}
+
+impl<'a> Refusal<'a> {
+    fn of(id: &'a str, code: &str, message: Option<&str>) -> Self {
+        Refusal { id, why: format!("{code}: {}", message.unwrap_or("no message")) }
+    }
+}
+
+const NOT_SAID: &str = "the service did not say whether it was taken";
+
+/// A message is taken when the service says so, and not merely when it does not say otherwise.
+fn not_taken<'a>(
+    sent: &[Letter<'_>],
+    taken: impl Iterator<Item = &'a str>,
+    refused: impl Iterator<Item = Refusal<'a>>,
+) -> Failures {
+    let taken: HashSet<&str> = taken.collect();
+    let mut reasons: HashMap<&str, String> = refused.map(|refusal| (refusal.id, refusal.why)).collect();
+    let failures = sent.iter().filter_map(|letter| {
+        let id = letter.index.to_string();
+        let why = || NOT_SAID.to_owned();
+        (!taken.contains(id.as_str())).then(|| (letter.index, reasons.remove(id.as_str()).unwrap_or_else(why)))
+    });
+    failures.collect()
+}
+
+fn all_failed(letters: &[Letter<'_>], why: &str) -> Failures {
+    letters.iter().map(|letter| (letter.index, why.to_owned())).collect()
+}
+
+/// The envelope as JSON that a queue takes: SQS and SNS refuse two characters that Unicode calls noncharacters and JSON
+/// lets through. They can only stand inside of a string, where their escapes mean the same.
+fn body(envelope: &Envelope) -> String {
+    let body = envelope.encode();
+    if body.contains(['\u{fffe}', '\u{ffff}']) {
+        return body.replace('\u{fffe}', "\\ufffe").replace('\u{ffff}', "\\uffff");
+    }
+    body
 }
 
 /// Messages of one order are one group; those about no order are groups of their own.
@@ -197,4 +305,77 @@ fn attributes(envelope: &Envelope) -> Vec<(&'static str, String)> {
         attributes.push((TRACEPARENT_ATTRIBUTE, traceparent.clone()));
     }
     attributes
+}
+
+#[cfg(test)]
+mod tests {
+    use contract::messages::{Metadata, SCHEMA};
+    use domain::ids::{EventId, OrderId};
+    use uuid::Uuid;
+
+    use super::*;
+
+    fn envelope(order: u128, number: u128, reason: &str) -> Envelope {
+        Envelope {
+            event_id: EventId(Uuid::from_u128(number)),
+            message: Message::PaymentFailed { reason: reason.to_owned() },
+            schema: SCHEMA,
+            occurred_at: domain::Timestamp::UNIX_EPOCH,
+            order_id: Some(OrderId(Uuid::from_u128(order))),
+            metadata: Metadata { source: "test".to_owned(), version: "0".to_owned(), traceparent: None },
+        }
+    }
+
+    fn letters(envelopes: &[Envelope]) -> Vec<Letter<'_>> {
+        let letter = |(index, envelope)| Letter { index, envelope, body: body(envelope) };
+        envelopes.iter().enumerate().map(letter).collect()
+    }
+
+    /// The orders of each batch, by number.
+    fn batches(envelopes: &[Envelope], one_a_group: bool) -> Vec<Vec<u128>> {
+        let mut waiting = letters(envelopes);
+        let mut batches = Vec::new();
+        while !waiting.is_empty() {
+            let (batch, rest) = next_batch(waiting, one_a_group);
+            let order = |letter: &Letter<'_>| letter.envelope.order_id.map_or(0, |order_id| order_id.0.as_u128());
+            batches.push(batch.iter().map(order).collect());
+            waiting = rest;
+        }
+        batches
+    }
+
+    #[test]
+    fn a_batch_has_one_message_of_a_group_and_the_rest_keep_their_order() {
+        let envelopes: Vec<_> =
+            [1, 1, 2, 1, 3, 2].iter().zip(1..).map(|(order, number)| envelope(*order, number, "")).collect();
+        assert_eq!(batches(&envelopes, true), [vec![1, 2, 3], vec![1, 2], vec![1]]);
+        assert_eq!(batches(&envelopes, false), [vec![1, 1, 2, 1, 3, 2]]);
+    }
+
+    #[test]
+    fn a_batch_is_at_most_ten_messages_and_what_a_call_may_weigh() {
+        let small: Vec<_> = (1..=23).map(|number| envelope(number, number, "")).collect();
+        let sizes = |envelopes: &[Envelope]| batches(envelopes, true).iter().map(Vec::len).collect::<Vec<_>>();
+        assert_eq!(sizes(&small), [10, 10, 3]);
+        let large: Vec<_> = (1..=5).map(|number| envelope(number, number, &"x".repeat(100_000))).collect();
+        assert_eq!(sizes(&large), [2, 2, 1]);
+        let huge = [envelope(1, 1, &"x".repeat(300_000)), envelope(2, 2, "")];
+        assert_eq!(sizes(&huge), [1, 1], "the service refuses it, and only it");
+    }
+
+    #[test]
+    fn characters_that_sqs_refuses_arrive_as_they_were() {
+        let sent = envelope(1, 1, "a\u{fffe}b\u{ffff}c");
+        let body = body(&sent);
+        assert!(!body.contains(['\u{fffe}', '\u{ffff}']), "{body}");
+        assert_eq!(Envelope::decode(&body), Ok(sent));
+    }
+
+    #[test]
+    fn a_message_that_the_service_does_not_name_was_not_taken() {
+        let envelopes: Vec<_> = (1..=3).map(|number| envelope(number, number, "")).collect();
+        let refused = [Refusal::of("2", "Internal", None)];
+        let failures = not_taken(&letters(&envelopes), ["0"].into_iter(), refused.into_iter());
+        assert_eq!(failures, [(1, NOT_SAID.to_owned()), (2, "Internal: no message".to_owned())]);
+    }
 }

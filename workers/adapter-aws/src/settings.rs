@@ -1,7 +1,7 @@
 //! Parameter Store and Secrets Manager.
 
 use std::collections::HashMap;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
 use app::ports::Unavailable;
@@ -66,12 +66,14 @@ pub async fn secret(clients: &Clients, environment: &str, secret: &Secret) -> Re
 }
 
 /// Tunable parameters, read live. When Parameter Store cannot be reached, the last value that was read stands, and
-/// before the first one the default.
+/// before the first one the default. Nobody waits for it but the first.
 #[derive(Clone)]
 pub struct ParameterReader {
     client: Client,
     root: String,
-    read: Arc<Mutex<Read>>,
+    read: Arc<RwLock<Read>>,
+    /// Held by whoever reads now.
+    reading: Arc<Mutex<()>>,
 }
 
 #[derive(Default)]
@@ -82,19 +84,45 @@ struct Read {
 
 impl ParameterReader {
     pub fn new(clients: &Clients, environment: &str) -> ParameterReader {
-        ParameterReader { client: clients.ssm(), root: parameter_root(environment), read: Arc::default() }
+        ParameterReader {
+            client: clients.ssm(),
+            root: parameter_root(environment),
+            read: Arc::default(),
+            reading: Arc::default(),
+        }
     }
 
     pub async fn get(&self, parameter: &Parameter) -> String {
-        let mut read = self.read.lock().await;
-        if read.at.is_none_or(|at| at.elapsed() > REFRESH) {
-            match below(&self.client, &self.root).await {
-                Ok(values) => read.values = values,
-                Err(error) => tracing::warn!(error = %error, "Parameters cannot be read; the last ones stand"),
+        match self.last_read() {
+            None => {
+                let _reading = self.reading.lock().await;
+                if self.last_read().is_none() {
+                    self.refresh().await;
+                }
             }
-            // After a failure too: it must not be asked by every message.
-            read.at = Some(Instant::now());
+            Some(at) if at.elapsed() > REFRESH => {
+                if let Ok(_reading) = self.reading.try_lock() {
+                    self.refresh().await;
+                }
+            }
+            Some(_) => {}
         }
+        let read = self.read.read().unwrap_or_else(PoisonError::into_inner);
         read.values.get(parameter.key).cloned().unwrap_or_else(|| parameter.default.to_owned())
+    }
+
+    fn last_read(&self) -> Option<Instant> {
+        self.read.read().unwrap_or_else(PoisonError::into_inner).at
+    }
+
+    async fn refresh(&self) {
+        let found = below(&self.client, &self.root).await;
+        let mut read = self.read.write().unwrap_or_else(PoisonError::into_inner);
+        match found {
+            Ok(values) => read.values = values,
+            Err(error) => tracing::warn!(error = %error, "Parameters cannot be read; the last ones stand"),
+        }
+        // After a failure too: it must not be asked by every message.
+        read.at = Some(Instant::now());
     }
 }
