@@ -1,7 +1,6 @@
 //! Carts in Redis: one hash a session, product to quantity. Limits and expiry are kept by scripts, so that what two
 //! tabs do at once is done one after the other.
 
-use std::collections::BTreeMap;
 use std::time::Duration;
 
 use app::ports::Unavailable;
@@ -10,36 +9,69 @@ use domain::FieldError;
 use domain::cart::{LINES_MAX, Line, Lines, Quantity};
 use domain::ids::ProductId;
 use redis::aio::{ConnectionManager, ConnectionManagerConfig};
-use redis::{AsyncCommands as _, RedisError, Script};
+use redis::{AsyncCommands as _, RedisError, Script, ScriptInvocation};
 
 /// Redis answers in well under a millisecond. A storefront that waits longer keeps its customers waiting.
-const ANSWER_WITHIN: Duration = Duration::from_millis(250);
+const ANSWER_WITHIN: Duration = Duration::from_millis(200);
+const CONNECT_WITHIN: Duration = Duration::from_secs(1);
+/// Tries to connect before those who wait are told that it is unavailable; the next call tries again.
+const CONNECT_RETRIES: usize = 2;
 
 #[derive(Clone)]
 pub struct RedisCarts {
     connection: ConnectionManager,
+    get: Script,
     add: Script,
     set: Script,
+    remove: Script,
 }
 
-/// Adds ARGV[2] of product ARGV[1]. Answers "lines" or "quantity" where a limit would break, else the whole hash.
-/// What is no hash of small numbers is no cart of ours: it is thrown away.
-const ADD: &str = r"
-if redis.call('EXISTS', KEYS[1]) == 1 and redis.call('TYPE', KEYS[1]).ok ~= 'hash' then redis.call('DEL', KEYS[1]) end
-local there = tonumber(redis.call('HGET', KEYS[1], ARGV[1]) or '0') or 0
-if there + tonumber(ARGV[2]) > tonumber(ARGV[3]) then return 'quantity' end
-if there == 0 and redis.call('HLEN', KEYS[1]) >= tonumber(ARGV[4]) then return 'lines' end
-redis.call('HSET', KEYS[1], ARGV[1], there + tonumber(ARGV[2]))
-redis.call('EXPIRE', KEYS[1], ARGV[5])
-return 'ok'
+/// What every script begins and ends with. KEYS[1] is the cart; ARGV[1] the most of one product, ARGV[2] the most
+/// products, ARGV[3] the seconds a cart lives. What is not a hash of that is no cart of ours: it is thrown away, and the
+/// customer starts with an empty one. `reply` gives a word and the cart.
+const AROUND: &str = r"
+local cart, most, products, lifetime = KEYS[1], tonumber(ARGV[1]), tonumber(ARGV[2]), ARGV[3]
+local function is_cart()
+  local kind = redis.call('TYPE', cart).ok
+  if kind == 'none' then return true end
+  if kind ~= 'hash' or redis.call('HLEN', cart) > products then return false end
+  local flat = redis.call('HGETALL', cart)
+  for i = 1, #flat, 2 do
+    local count = tonumber(flat[i + 1])
+    if not string.match(flat[i], '^[a-z0-9-]+$') or #flat[i] > 40 then return false end
+    if not string.match(flat[i + 1], '^[1-9]%d*$') or count < 1 or count > most then return false end
+  end
+  return true
+end
+local function reply(word)
+  if word == 'changed' then redis.call('EXPIRE', cart, lifetime) end
+  return {word, redis.call('HGETALL', cart)}
+end
+if not is_cart() then redis.call('DEL', cart) end
 ";
 
-/// Sets product ARGV[1] to ARGV[2] if it is there.
+const GET: &str = "return reply('there')";
+
+/// Adds ARGV[5] of product ARGV[4].
+const ADD: &str = r"
+local there = tonumber(redis.call('HGET', cart, ARGV[4]) or '0')
+if there + tonumber(ARGV[5]) > most then return reply('quantity') end
+if there == 0 and redis.call('HLEN', cart) >= products then return reply('lines') end
+redis.call('HINCRBY', cart, ARGV[4], ARGV[5])
+return reply('changed')
+";
+
+/// Sets product ARGV[4] to ARGV[5] if it is there.
 const SET: &str = r"
-if redis.call('TYPE', KEYS[1]).ok ~= 'hash' or redis.call('HEXISTS', KEYS[1], ARGV[1]) == 0 then return 0 end
-redis.call('HSET', KEYS[1], ARGV[1], ARGV[2])
-redis.call('EXPIRE', KEYS[1], ARGV[3])
-return 1
+if redis.call('HEXISTS', cart, ARGV[4]) == 0 then return reply('absent') end
+redis.call('HSET', cart, ARGV[4], ARGV[5])
+return reply('changed')
+";
+
+/// Takes product ARGV[4] out.
+const REMOVE: &str = r"
+redis.call('HDEL', cart, ARGV[4])
+return reply('changed')
 ";
 
 impl RedisCarts {
@@ -49,64 +81,55 @@ impl RedisCarts {
         let client = redis::Client::open(url).map_err(unavailable)?;
         let config = ConnectionManagerConfig::new()
             .set_response_timeout(Some(ANSWER_WITHIN))
-            .set_connection_timeout(Some(Duration::from_secs(1)))
-            .set_number_of_retries(2);
+            .set_connection_timeout(Some(CONNECT_WITHIN))
+            .set_number_of_retries(CONNECT_RETRIES);
         let connection = ConnectionManager::new_with_config(client, config).await.map_err(unavailable)?;
-        Ok(RedisCarts { connection, add: Script::new(ADD), set: Script::new(SET) })
+        let script = |verb: &str| Script::new(&format!("{AROUND}{verb}"));
+        Ok(RedisCarts { connection, get: script(GET), add: script(ADD), set: script(SET), remove: script(REMOVE) })
     }
 
-    async fn read(&self, session: &str) -> Result<Lines, Unavailable> {
-        let read: Result<BTreeMap<String, String>, RedisError> = self.connection.clone().hgetall(key(session)).await;
-        let stored = match read {
-            Ok(stored) => stored,
-            // Something else lies under the key: not a cart.
-            Err(error)
-                if error.kind() == redis::ErrorKind::Server(redis::ServerErrorKind::ResponseError)
-                    || error.code() == Some("WRONGTYPE") =>
-            {
-                self.clear(session).await?;
-                return Ok(Lines::default());
-            }
-            Err(error) => return Err(unavailable(error)),
-        };
-        let lines = stored.iter().map(|(product, count)| {
-            let quantity = count.parse().ok().and_then(Quantity::new)?;
-            Some(Line { product_id: ProductId::parse(product).ok()?, quantity })
+    /// Runs a script on the cart; gives its word, and the cart as it then is.
+    async fn run<'a>(
+        &self,
+        script: &'a Script,
+        session: &str,
+        arguments: impl FnOnce(&mut ScriptInvocation<'a>),
+    ) -> Result<(String, Lines), Unavailable> {
+        let mut call = script.key(key(session));
+        call.arg(Quantity::MAX).arg(LINES_MAX).arg(CART_LIFETIME.as_secs());
+        arguments(&mut call);
+        let (word, stored): (String, Vec<(String, u32)>) =
+            call.invoke_async(&mut self.connection.clone()).await.map_err(unavailable)?;
+        let lines = stored.into_iter().map(|(product, count)| {
+            Some(Line { product_id: ProductId::parse(&product).ok()?, quantity: Quantity::new(count)? })
         });
-        match lines.collect::<Option<Vec<_>>>().and_then(|lines| Lines::merge(lines).ok()) {
-            Some(lines) => Ok(lines),
-            None => {
-                self.clear(session).await?;
-                Ok(Lines::default())
-            }
-        }
+        // The script let nothing else through.
+        let mut lines = lines.collect::<Option<Vec<_>>>().unwrap_or_default();
+        lines.sort_by(|a, b| a.product_id.cmp(&b.product_id));
+        Ok((word, Lines::merge(lines).unwrap_or_default()))
     }
 }
 
 impl CartStore for RedisCarts {
     async fn get(&self, session: &str) -> Result<Lines, Unavailable> {
-        self.read(session).await
+        Ok(self.run(&self.get, session, |_| {}).await?.1)
     }
 
     async fn add(&self, session: &str, line: &Line) -> Result<Lines, CartError> {
-        let added: String = self
-            .add
-            .key(key(session))
-            .arg(line.product_id.as_str())
-            .arg(line.quantity.get())
-            .arg(Quantity::MAX)
-            .arg(LINES_MAX)
-            .arg(CART_LIFETIME.as_secs())
-            .invoke_async(&mut self.connection.clone())
-            .await
-            .map_err(unavailable)?;
-        match added.as_str() {
-            "quantity" => Err(FieldError::new("quantity", "must not pass 99 of one product").into()),
-            "lines" => {
-                Err(FieldError::new("product_id", format!("must not be more than {LINES_MAX} different products"))
-                    .into())
+        let (word, lines) = self
+            .run(&self.add, session, |call| {
+                call.arg(line.product_id.as_str()).arg(line.quantity.get());
+            })
+            .await?;
+        match word.as_str() {
+            "quantity" => {
+                Err(FieldError::new("quantity", format!("must not pass {} of one product", Quantity::MAX)).into())
             }
-            _ => Ok(self.read(session).await?),
+            "lines" => {
+                let message = format!("must not be more than {LINES_MAX} different products");
+                Err(FieldError::new("product_id", message).into())
+            }
+            _ => Ok(lines),
         }
     }
 
@@ -116,22 +139,19 @@ impl CartStore for RedisCarts {
         product_id: &ProductId,
         quantity: Quantity,
     ) -> Result<Option<Lines>, Unavailable> {
-        let there: bool = self
-            .set
-            .key(key(session))
-            .arg(product_id.as_str())
-            .arg(quantity.get())
-            .arg(CART_LIFETIME.as_secs())
-            .invoke_async(&mut self.connection.clone())
-            .await
-            .map_err(unavailable)?;
-        if there { self.read(session).await.map(Some) } else { Ok(None) }
+        let (word, lines) = self
+            .run(&self.set, session, |call| {
+                call.arg(product_id.as_str()).arg(quantity.get());
+            })
+            .await?;
+        Ok((word != "absent").then_some(lines))
     }
 
     async fn remove(&self, session: &str, product_id: &ProductId) -> Result<Lines, Unavailable> {
-        let removed: Result<i64, _> = self.connection.clone().hdel(key(session), product_id.as_str()).await;
-        removed.map_err(unavailable)?;
-        self.read(session).await
+        let removed = self.run(&self.remove, session, |call| {
+            call.arg(product_id.as_str());
+        });
+        Ok(removed.await?.1)
     }
 
     async fn clear(&self, session: &str) -> Result<(), Unavailable> {

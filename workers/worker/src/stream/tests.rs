@@ -15,6 +15,12 @@ struct World {
     rebuilt: usize,
     /// Answers of the next reads, before the real ones.
     failures: Vec<StreamError>,
+    /// What each record takes.
+    slow: Duration,
+    /// So many times the handler fails, or breaks off, at the record with this number.
+    unavailable: (String, usize),
+    panics: (String, usize),
+    lease_writes: usize,
 }
 
 #[derive(Clone, Default)]
@@ -73,6 +79,7 @@ impl LeaseStore for Shared {
 
     async fn write(&self, lease: &Lease, expected_counter: Option<i64>) -> Result<bool, Unavailable> {
         Ok(self.with(|world| {
+            world.lease_writes += 1;
             let fits = world.leases.get(&lease.shard).map(|there| there.counter) == expected_counter;
             if fits {
                 world.leases.insert(lease.shard.clone(), lease.clone());
@@ -84,6 +91,17 @@ impl LeaseStore for Shared {
 
 impl RecordHandler for Shared {
     async fn record(&self, record: &StockRecord) -> Result<(), Unavailable> {
+        let take = |(sequence, times): &mut (String, usize)| {
+            let now = *sequence == record.sequence && *times > 0;
+            *times -= usize::from(now);
+            now
+        };
+        let slow = self.with(|world| world.slow);
+        sleep(slow).await;
+        assert!(!self.with(|world| take(&mut world.panics)), "a defect of the handler");
+        if self.with(|world| take(&mut world.unavailable)) {
+            return Err(Unavailable::new("orders", "down"));
+        }
         self.with(|world| world.handled.push(record.sequence.clone()));
         Ok(())
     }
@@ -94,14 +112,18 @@ impl RecordHandler for Shared {
     }
 }
 
-/// Follows for so long, then stops cleanly.
-async fn follow_for(world: &Shared, seconds: u64) {
-    let process = Process {
+fn process() -> Process {
+    Process {
         metrics: Metrics::new(),
         health: Health::new("test", "0"),
         shutdown: CancellationToken::new(),
         drain: Duration::from_secs(10),
-    };
+    }
+}
+
+/// Follows for so long, then stops cleanly.
+async fn follow_for(world: &Shared, seconds: u64) {
+    let process = process();
     let shutdown = process.shutdown.clone();
     let following = tokio::spawn(follow(world.clone(), world.clone(), world.clone(), process));
     sleep(Duration::from_secs(seconds)).await;
@@ -165,4 +187,138 @@ async fn leases_of_a_stream_that_is_gone_mean_that_records_were_lost() {
     world.with(|world| {
         assert_eq!((world.handled.clone(), world.rebuilt), (vec!["old/1".to_owned(), "new/1".to_owned()], 2))
     });
+}
+
+fn numbers(range: std::ops::RangeInclusive<u32>) -> Vec<String> {
+    range.map(|number| format!("a/{number}")).collect()
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_page_of_slow_records_does_not_cost_the_lease() {
+    let world = Shared::default();
+    world.shard("a", None, 6, false);
+    // A page of two takes 20 s, longer than a lease lasts.
+    world.with(|world| world.slow = Duration::from_secs(10));
+    let (first, second) = (tokio::spawn(follow_for_owned(world.clone(), 70)), async {
+        sleep(Duration::from_secs(1)).await;
+        follow_for(&world, 68).await;
+    });
+    let (first, ()) = tokio::join!(first, second);
+    first.expect("it ends by itself");
+    assert_eq!(world.with(|world| world.handled.clone()), numbers(1..=6), "each once, by the one that began");
+}
+
+async fn follow_for_owned(world: Shared, seconds: u64) {
+    follow_for(&world, seconds).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_stop_comes_between_two_records_and_says_how_far_it_got() {
+    let world = Shared::default();
+    world.shard("a", None, 100, false);
+    world.with(|world| world.slow = Duration::from_millis(700));
+    let begun = Instant::now();
+    follow_for(&world, 3).await;
+    assert!(begun.elapsed() < Duration::from_secs(4), "it does not finish the shard first");
+    let (handled, lease) = world.with(|world| (world.handled.clone(), world.leases["a"].clone()));
+    assert_eq!(lease.checkpoint.as_ref(), handled.last());
+    assert_eq!(lease.owner, "", "the next one need not wait");
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_a_killed_worker_had_in_hand_is_done_again_and_nothing_is_left_out() {
+    let world = Shared::default();
+    world.shard("a", None, 40, false);
+    world.with(|world| world.slow = Duration::from_millis(300));
+    // Its future is dropped with everything in it: that is all a SIGKILL leaves.
+    let killed = tokio::time::timeout(Duration::from_secs(5), follow_alone(world.clone()));
+    assert!(killed.await.is_err(), "killed");
+    let done = world.with(|world| world.handled.len());
+    let begun = Instant::now();
+    follow_for(&world, 50).await;
+    let handled = world.with(|world| world.handled.clone());
+    let mut distinct = handled.clone();
+    distinct.dedup();
+    let again = handled.len() - 40;
+    assert!(again <= 5, "a second's worth is done again, {again} records after {done}");
+    assert!(numbers(1..=40).iter().all(|number| handled.contains(number)), "{handled:?}");
+    assert!(begun.elapsed() < Duration::from_secs(60), "a fault is recovered from within a minute");
+}
+
+/// One shard, read in this very task, so that dropping it is a kill.
+async fn follow_alone(world: Shared) {
+    let follower = Follower {
+        stream: world.clone(),
+        leases: world.clone(),
+        handler: world.clone(),
+        owner: "killed".to_owned(),
+        process: process(),
+    };
+    let taken = follower.to_take(&HashSet::new(), &mut HashMap::new()).await.expect("taken");
+    for lease in taken {
+        follower.read_shard(lease).await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_record_that_cannot_be_handled_now_holds_up_those_behind_it() {
+    let world = Shared::default();
+    world.shard("a", None, 5, false);
+    world.with(|world| world.unavailable = ("a/2".to_owned(), 7));
+    follow_for(&world, 20).await;
+    assert_eq!(world.with(|world| world.handled.clone()), numbers(1..=5), "each once and in order");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_reader_that_breaks_off_is_started_again() {
+    let world = Shared::default();
+    world.shard("a", None, 5, false);
+    world.with(|world| world.panics = ("a/4".to_owned(), 1));
+    follow_for(&world, 10).await;
+    let handled = world.with(|world| world.handled.clone());
+    assert_eq!(handled.last().map(String::as_str), Some("a/5"), "{handled:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_shard_that_was_lost_before_its_end_costs_a_look_at_the_table() {
+    let world = Shared::default();
+    world.shard("other", None, 1, false);
+    world.shard("parent", None, 3, false);
+    follow_for(&world, 3).await;
+    let before = world.with(|world| world.rebuilt);
+    // A day later: the parent is trimmed, unread to its end, and its child is there; the other shard still is.
+    world.with(|world| world.shards.retain(|(shard, _, _)| shard.id != "parent"));
+    world.shard("child", Some("parent"), 2, false);
+    follow_for(&world, 3).await;
+    follow_for(&world, 3).await;
+    world.with(|world| {
+        assert_eq!(world.rebuilt, before + 1, "once");
+        assert!(world.leases["parent"].finished);
+        assert!(world.handled.contains(&"child/2".to_owned()));
+    });
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_shard_that_is_gone_is_not_asked_for_without_end() {
+    let world = Shared::default();
+    world.shard("a", None, 2, false);
+    world.with(|world| world.failures = vec![StreamError::Trimmed; 6]);
+    follow_for(&world, 35).await;
+    world.with(|world| {
+        assert!(world.rebuilt <= 5, "{} looks at the table in 35 s", world.rebuilt);
+        assert_eq!(world.handled, numbers(1..=2));
+    });
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_checkpoint_is_written_once_a_second_at_most_and_an_idle_lease_every_five() {
+    let world = Shared::default();
+    world.shard("a", None, 1_000, false);
+    world.with(|world| world.slow = Duration::from_millis(10));
+    follow_for(&world, 10).await;
+    let busy = world.with(|world| std::mem::take(&mut world.lease_writes));
+    assert!((9..=13).contains(&busy), "{busy} writes in 10 s");
+    follow_for(&world, 30).await;
+    let idle = world.with(|world| world.lease_writes);
+    assert!((6..=10).contains(&idle), "{idle} writes in 30 s");
 }

@@ -1,0 +1,96 @@
+//! The adapters against a local AWS, whose address is in `HAVEN_TEST_AWS_ENDPOINT`. Without one each test says so in one
+//! line and returns; `HAVEN_REQUIRE=aws` turns that into a failure. Every test makes tables and queues of its own.
+
+mod inbox;
+mod lossy;
+mod others;
+mod publisher;
+mod stock;
+mod stream;
+
+use std::sync::Arc;
+
+use adapter_aws::{Clients, DynamoStock, StockTables};
+use aws_sdk_dynamodb::types::{
+    AttributeDefinition, BillingMode, GlobalSecondaryIndex, KeySchemaElement, KeyType as Place, Projection,
+    ProjectionType, ScalarAttributeType, StreamSpecification, StreamViewType,
+};
+use contract::table::{Key, KeyType, MOVEMENTS, PRODUCTS, RESERVATIONS, Table};
+use uuid::Uuid;
+
+/// Where the local AWS is.
+fn endpoint() -> Option<String> {
+    let endpoint = std::env::var("HAVEN_TEST_AWS_ENDPOINT").ok().filter(|endpoint| !endpoint.is_empty());
+    if endpoint.is_none() {
+        let required = std::env::var("HAVEN_REQUIRE").unwrap_or_default();
+        assert!(
+            !required.split(',').any(|name| name == "aws"),
+            "a local AWS is required; HAVEN_TEST_AWS_ENDPOINT is not set"
+        );
+        println!("skipped: no local AWS");
+    }
+    endpoint
+}
+
+fn clients(endpoint: &str) -> Clients {
+    Clients::local(endpoint, "us-east-1", Arc::new(|_| {}))
+}
+
+fn unique(name: &str) -> String {
+    format!("{name}-{}", Uuid::now_v7().simple())
+}
+
+/// A table as the contract says; gives its name and the ARN of its stream.
+async fn table(clients: &Clients, table: &Table) -> (String, Option<String>) {
+    let name = unique(table.slug);
+    let mut keys = vec![table.partition];
+    keys.extend(table.sort);
+    let mut call = clients.dynamodb().create_table().table_name(&name).billing_mode(BillingMode::PayPerRequest);
+    for element in schema(table.partition, table.sort) {
+        call = call.key_schema(element);
+    }
+    for index in table.indexes {
+        keys.push(index.partition);
+        keys.extend(index.sort);
+        let projection = Projection::builder().projection_type(ProjectionType::All).build();
+        let index = GlobalSecondaryIndex::builder()
+            .index_name(index.name)
+            .set_key_schema(Some(schema(index.partition, index.sort)))
+            .projection(projection);
+        call = call.global_secondary_indexes(index.build().expect("an index"));
+    }
+    for key in keys {
+        let kind = match key.kind {
+            KeyType::Text => ScalarAttributeType::S,
+            KeyType::Number => ScalarAttributeType::N,
+        };
+        let definition = AttributeDefinition::builder().attribute_name(key.attribute).attribute_type(kind);
+        call = call.attribute_definitions(definition.build().expect("a definition"));
+    }
+    if table.stream {
+        let both =
+            StreamSpecification::builder().stream_enabled(true).stream_view_type(StreamViewType::NewAndOldImages);
+        call = call.stream_specification(both.build().expect("a stream"));
+    }
+    let made = call.send().await.expect("the table is made");
+    (name, made.table_description.and_then(|table| table.latest_stream_arn))
+}
+
+fn schema(partition: Key, sort: Option<Key>) -> Vec<KeySchemaElement> {
+    let element = |key: Key, place: Place| {
+        KeySchemaElement::builder().attribute_name(key.attribute).key_type(place).build().expect("a key")
+    };
+    let sort = sort.map(|key| element(key, Place::Range));
+    std::iter::once(element(partition, Place::Hash)).chain(sort).collect()
+}
+
+/// Stock in three tables of its own; with it the ARN of the products' stream.
+async fn stock(clients: &Clients) -> (DynamoStock, StockTables, String) {
+    let (products, stream) = table(clients, &PRODUCTS).await;
+    let tables = StockTables {
+        products,
+        reservations: table(clients, &RESERVATIONS).await.0,
+        movements: table(clients, &MOVEMENTS).await.0,
+    };
+    (DynamoStock::new(clients, tables.clone()), tables, stream.expect("products have a stream"))
+}

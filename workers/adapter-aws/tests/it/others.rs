@@ -1,0 +1,91 @@
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use adapter_aws::{Clients, MetricSink, ParameterReader, Series, SesMailer, Value, addresses, secret};
+use app::ports::notices::{Mail, MailError, Mailer};
+use aws_sdk_ssm::types::ParameterType;
+use contract::address::Address;
+use contract::parameter::{MAX_QUEUE_SIZE, PAYMENT_WEBHOOK, SMS_ENABLED};
+use contract::parameter_root;
+
+/// Nobody listens there.
+const NOWHERE: &str = "http://127.0.0.1:9";
+
+async fn set(clients: &Clients, name: &str, value: &str) {
+    let call = clients.ssm().put_parameter().name(name).value(value).r#type(ParameterType::String).overwrite(true);
+    call.send().await.expect("set");
+}
+
+#[tokio::test]
+async fn settings_are_read_by_path_and_the_last_ones_stand() {
+    let Some(endpoint) = super::endpoint() else { return };
+    let clients = super::clients(&endpoint);
+    let environment = super::unique("env");
+    let root = parameter_root(&environment);
+    assert!(addresses(&clients, &environment).await.is_err(), "nothing is deployed");
+    // More than the ten that a page holds.
+    for address in Address::all() {
+        set(&clients, &format!("{root}/{}", address.parameter()), &format!("value of {}", address.variable())).await;
+    }
+    let found = addresses(&clients, &environment).await.expect("all are there");
+    assert_eq!(found.len(), Address::all().count());
+    assert!(found.iter().all(|(variable, value)| *value == format!("value of {variable}")));
+
+    set(&clients, &format!("{root}/{}", MAX_QUEUE_SIZE.key), "7").await;
+    let reader = ParameterReader::new(&clients, &environment);
+    assert_eq!(reader.get(&MAX_QUEUE_SIZE).await, "7");
+    assert_eq!(reader.get(&SMS_ENABLED).await, SMS_ENABLED.default, "not set: the default");
+    set(&clients, &format!("{root}/{}", MAX_QUEUE_SIZE.key), "8").await;
+    assert_eq!(reader.get(&MAX_QUEUE_SIZE).await, "7", "not read by every message");
+    assert_eq!(ParameterReader::new(&super::clients(NOWHERE), &environment).get(&MAX_QUEUE_SIZE).await, "1000");
+
+    let id = format!("{root}/{}", PAYMENT_WEBHOOK.slug);
+    assert!(secret(&clients, &environment, &PAYMENT_WEBHOOK).await.is_err());
+    clients.secrets().create_secret().name(id).secret_string("s3cret").send().await.expect("made");
+    assert_eq!(secret(&clients, &environment, &PAYMENT_WEBHOOK).await.as_deref(), Ok("s3cret"));
+}
+
+#[tokio::test]
+async fn a_mail_is_sent_or_may_be_tried_again() {
+    let Some(endpoint) = super::endpoint() else { return };
+    let mail = Mail {
+        to: "ana@example.com".to_owned(),
+        subject: "Order A-001 is ready \u{2615}".to_owned(),
+        text: "Come and get it.".to_owned(),
+        html: "<p>Come and get it.</p>".to_owned(),
+        dedup_id: "order/ready: 1".to_owned(),
+    };
+    let clients = super::clients(&endpoint);
+    let from = "Brew Haven <orders@brew-haven.example>";
+    let verified = clients.ses().create_email_identity().email_identity("orders@brew-haven.example").send().await;
+    println!("identity: {}", verified.is_ok());
+    SesMailer::new(&clients, from).send(&mail).await.expect("sent");
+    let unreachable = SesMailer::new(&super::clients(NOWHERE), from).send(&mail).await;
+    assert!(matches!(unreachable, Err(MailError::Unavailable(_))), "{unreachable:?}");
+}
+
+#[tokio::test]
+async fn numbers_arrive_and_every_call_is_counted() {
+    let Some(endpoint) = super::endpoint() else { return };
+    let calls = Arc::new(AtomicUsize::new(0));
+    let counted = calls.clone();
+    let on_call = Arc::new(move |service: &'static str| {
+        assert_eq!(service, "cloudwatch");
+        counted.fetch_add(1, Ordering::Relaxed);
+    });
+    let clients = Clients::local(&endpoint, "us-east-1", on_call);
+    let series = |number: usize| Series {
+        name: "OrdersAccepted",
+        dimensions: vec![("Environment".to_owned(), format!("{number}"))],
+        value: if number.is_multiple_of(2) {
+            Value::Single(1.0)
+        } else {
+            Value::Statistics { count: 2.0, sum: 3.0, min: 1.0, max: 2.0 }
+        },
+        seconds: false,
+    };
+    MetricSink::new(&clients).put((0..1_001).map(series).collect()).await.expect("put");
+    assert_eq!(calls.load(Ordering::Relaxed), 2, "a thousand a call");
+    MetricSink::new(&clients).put(Vec::new()).await.expect("nothing to put");
+    assert_eq!(calls.load(Ordering::Relaxed), 2);
+}

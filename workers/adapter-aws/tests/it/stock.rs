@@ -1,0 +1,148 @@
+use std::collections::BTreeSet;
+use std::time::Instant;
+
+use adapter_aws::{Clients, DynamoStock, StockTables};
+use app::laws;
+use app::ports::stock::{Confirmed, Reserved, Stock};
+use aws_sdk_dynamodb::types::AttributeValue;
+use domain::Timestamp;
+use domain::ids::{OrderId, ProductId};
+use time::Duration;
+use uuid::Uuid;
+
+use super::lossy::Lossy;
+
+const NOW: Timestamp = time::macros::datetime!(2026-03-01 08:00 UTC);
+
+#[tokio::test]
+async fn it_passes_the_laws_of_stock() {
+    let Some(endpoint) = super::endpoint() else { return };
+    let (stock, ..) = super::stock(&super::clients(&endpoint)).await;
+    laws::stock::all(&stock).await;
+}
+
+#[tokio::test]
+async fn a_race_for_a_hundred_units_sells_a_hundred() {
+    let Some(endpoint) = super::endpoint() else { return };
+    let (stock, ..) = super::stock(&super::clients(&endpoint)).await;
+    for _ in 0..3 {
+        let begun = Instant::now();
+        let race = laws::stock::race(&stock).await;
+        let seconds = begun.elapsed().as_secs_f64();
+        println!("{race:?}: {seconds:.2} s, {:.0} transactions/s", race.calls as f64 / seconds);
+    }
+}
+
+/// The same tables through a proxy, and one product.
+async fn behind_a_proxy(endpoint: &str, units: u32) -> (Lossy, DynamoStock, ProductId) {
+    let (direct, tables, _) = super::stock(&super::clients(endpoint)).await;
+    let lossy = Lossy::before(endpoint).await;
+    let stock = DynamoStock::new(&super::clients(&lossy.endpoint), tables);
+    let product = laws::stock::product("lost");
+    assert!(direct.add_product(&product, units, 0, NOW).await.expect("added"));
+    (lossy, stock, product.product_id)
+}
+
+const TRANSACTION: &str = "TransactWriteItems";
+
+#[tokio::test]
+async fn an_answer_that_is_lost_costs_no_unit() {
+    let Some(endpoint) = super::endpoint() else { return };
+    let (lossy, stock, id) = behind_a_proxy(&endpoint, 3).await;
+    let lines = laws::stock::lines(&[(&id, 1)]);
+    let units = async || {
+        let counters = stock.product(&id).await.expect("read").expect("there").counters;
+        (counters.available, counters.reserved, counters.sold)
+    };
+    // Lost once: the SDK asks again by itself.
+    let order = OrderId(Uuid::now_v7());
+    lossy.lose(TRANSACTION, 1);
+    assert_eq!(stock.reserve(order, &lines, NOW, NOW + Duration::MINUTE).await, Ok(Reserved::Held));
+    assert_eq!(units().await, (2, 1, 0));
+    // Lost for good: the message comes again, long after DynamoDB has forgotten the call.
+    for held in [(1, 2, 0), (0, 3, 0)] {
+        let order = OrderId(Uuid::now_v7());
+        lossy.lose(TRANSACTION, 3);
+        assert!(stock.reserve(order, &lines, NOW, NOW + Duration::MINUTE).await.is_err());
+        assert_eq!(stock.reserve(order, &lines, NOW, NOW + Duration::MINUTE).await, Ok(Reserved::Held));
+        assert_eq!(units().await, held, "the last one too");
+    }
+    lossy.lose(TRANSACTION, 3);
+    assert!(stock.confirm(order, NOW).await.is_err());
+    assert_eq!(stock.confirm(order, NOW).await, Ok(Confirmed::Sold));
+    assert_eq!(units().await, (0, 2, 1));
+    lossy.lose(TRANSACTION, 3);
+    assert!(stock.release(order, NOW).await.is_err());
+    assert_eq!(stock.release(order, NOW).await, Ok(()));
+    assert_eq!(units().await, (1, 2, 0));
+}
+
+#[tokio::test]
+async fn items_have_the_attributes_of_the_public_contract() {
+    let Some(endpoint) = super::endpoint() else { return };
+    let clients = super::clients(&endpoint);
+    let (stock, tables, _) = super::stock(&clients).await;
+    let product = laws::stock::product("item");
+    stock.add_product(&product, 5, 2, NOW).await.expect("added");
+    let item = item(&clients, &tables.products, "product_id", product.product_id.as_str()).await;
+    let names: BTreeSet<&str> = item.keys().map(String::as_str).collect();
+    let documented = "product_id name description price_minor currency type image_url available reserved sold \
+        written_off received low_stock_threshold last_restocked version created_at updated_at";
+    assert_eq!(names, documented.split_whitespace().collect());
+    assert_eq!(item["price_minor"], AttributeValue::N("350".to_owned()));
+
+    let order = OrderId(Uuid::now_v7());
+    let lines = laws::stock::lines(&[(&product.product_id, 2)]);
+    stock.reserve(order, &lines, NOW, NOW + Duration::MINUTE).await.expect("held");
+    let reservation = async |tables: &StockTables| {
+        self::item(&clients, &tables.reservations, "reservation_id", &order.to_string()).await
+    };
+    let held = reservation(&tables).await;
+    assert_eq!(held["state"], AttributeValue::S("held".to_owned()));
+    assert_eq!(held["expires_at"], AttributeValue::S("2026-03-01T08:01:00.000000Z".to_owned()));
+    assert!(held.contains_key("lines") && held.contains_key("held_shard") && !held.contains_key("forget_at"));
+    stock.confirm(order, NOW).await.expect("sold");
+    let sold = reservation(&tables).await;
+    assert_eq!(sold["state"], AttributeValue::S("confirmed".to_owned()));
+    assert!(!sold.contains_key("held_shard"), "out of the index of holds");
+    let forget_at = (NOW + Duration::days(30)).unix_timestamp();
+    assert_eq!(sold["forget_at"], AttributeValue::N(forget_at.to_string()));
+}
+
+#[tokio::test]
+async fn a_hand_in_the_table_does_not_close_the_shop() {
+    let Some(endpoint) = super::endpoint() else { return };
+    let clients = super::clients(&endpoint);
+    let (stock, tables, _) = super::stock(&clients).await;
+    let product = laws::stock::product("sound");
+    stock.add_product(&product, 5, 2, NOW).await.expect("added");
+    let broken = AttributeValue::S("broken".to_owned());
+    let put = clients.dynamodb().put_item().table_name(&tables.products).item("product_id", broken);
+    put.send().await.expect("put");
+    let products = stock.products().await.expect("listed");
+    assert_eq!(products.len(), 1, "what can be read is sold");
+
+    // Counters that do not hold what a reservation says: no endless trying, and the product is named.
+    let order = OrderId(Uuid::now_v7());
+    let lines = laws::stock::lines(&[(&product.product_id, 2)]);
+    stock.reserve(order, &lines, NOW, NOW + Duration::MINUTE).await.expect("held");
+    let set = clients.dynamodb().update_item().table_name(&tables.products);
+    set.key("product_id", AttributeValue::S(product.product_id.to_string()))
+        .update_expression("SET reserved = :one")
+        .expression_attribute_values(":one", AttributeValue::N("1".to_owned()))
+        .send()
+        .await
+        .expect("set");
+    let refused = stock.confirm(order, NOW).await.expect_err("two cannot be sold of one");
+    assert!(refused.why.contains(product.product_id.as_str()), "{refused}");
+}
+
+async fn item(
+    clients: &Clients,
+    table: &str,
+    key: &str,
+    value: &str,
+) -> std::collections::HashMap<String, AttributeValue> {
+    let call = clients.dynamodb().get_item().table_name(table).key(key, AttributeValue::S(value.to_owned()));
+    call.consistent_read(true).send().await.expect("read").item.expect("there")
+}

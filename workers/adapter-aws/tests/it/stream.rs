@@ -1,0 +1,83 @@
+use adapter_aws::{DynamoLeases, DynamoStockStream};
+use app::laws;
+use app::ports::stock::{Adjustment, AdjustmentKind, Stock};
+use app::ports::stream::{Lease, LeaseStore, Position, StockStream, StreamError};
+use contract::table::LEASES;
+use domain::Timestamp;
+use time::Duration;
+
+const NOW: Timestamp = time::macros::datetime!(2026-03-01 08:00 UTC);
+
+#[tokio::test]
+async fn changes_of_products_come_in_order_with_what_was_before() {
+    let Some(endpoint) = super::endpoint() else { return };
+    let clients = super::clients(&endpoint);
+    let (stock, _, arn) = super::stock(&clients).await;
+    let stream = DynamoStockStream::new(&clients, arn);
+    let product = laws::stock::product("streamed");
+    stock.add_product(&product, 5, 2, NOW).await.expect("added");
+    for number in 1..=3 {
+        let adjustment = Adjustment {
+            movement_id: number.to_string(),
+            product_id: product.product_id.clone(),
+            change: AdjustmentKind::Restock(1),
+            actor: "ada".to_owned(),
+            reason: "delivered".to_owned(),
+            at: NOW + Duration::HOUR,
+        };
+        stock.adjust(&adjustment).await.expect("restocked");
+    }
+
+    let shards = stream.shards().await.expect("shards");
+    let [shard] = shards.as_slice() else { panic!("one shard: {shards:?}") };
+    let all = read(&stream, &shard.id, &Position::Oldest).await.expect("read");
+    let available = |stocked: &Option<app::ports::stock::StockedProduct>| {
+        stocked.as_ref().map(|stocked| stocked.counters.available)
+    };
+    let seen: Vec<_> = all.iter().map(|record| (available(&record.before), available(&record.after))).collect();
+    assert_eq!(seen, [(None, Some(5)), (Some(5), Some(6)), (Some(6), Some(7)), (Some(7), Some(8))]);
+    assert!(all.iter().all(|record| record.at.is_some()));
+
+    let rest = read(&stream, &shard.id, &Position::After(all[1].sequence.clone())).await.expect("read");
+    assert_eq!(rest, all[2..]);
+    // A checkpoint of a stream that was lost.
+    let lost = read(&stream, &shard.id, &Position::After("000000000000000000000001".to_owned())).await;
+    assert_eq!(lost, Err(StreamError::Trimmed));
+    let gone = stream.open("shardId-00000000000000000000-99999999", &Position::Oldest).await;
+    assert_eq!(gone, Err(StreamError::Trimmed));
+}
+
+/// Until a page comes back empty.
+async fn read(
+    stream: &DynamoStockStream,
+    shard: &str,
+    position: &Position,
+) -> Result<Vec<app::ports::stream::StockRecord>, StreamError> {
+    let mut records = Vec::new();
+    let mut next = Some(stream.open(shard, position).await?);
+    while let Some(iterator) = next {
+        let page = stream.read(&iterator, 2).await?;
+        if page.records.is_empty() {
+            break;
+        }
+        records.extend(page.records);
+        next = page.next;
+    }
+    Ok(records)
+}
+
+#[tokio::test]
+async fn a_lease_is_written_by_who_knows_its_counter() {
+    let Some(endpoint) = super::endpoint() else { return };
+    let clients = super::clients(&endpoint);
+    let leases = DynamoLeases::new(&clients, super::table(&clients, &LEASES).await.0);
+    let first = Lease { shard: "a".to_owned(), owner: "one".to_owned(), counter: 1, checkpoint: None, finished: false };
+    assert_eq!(leases.write(&first, None).await, Ok(true));
+    assert_eq!(leases.write(&first, None).await, Ok(false), "somebody has it");
+    let second = Lease { owner: "two".to_owned(), counter: 2, checkpoint: Some("7".to_owned()), ..first.clone() };
+    assert_eq!(leases.write(&second, Some(9)).await, Ok(false));
+    assert_eq!(leases.write(&second, Some(1)).await, Ok(true));
+    let ended = Lease { counter: 3, finished: true, ..second.clone() };
+    assert_eq!(leases.write(&ended, Some(2)).await, Ok(true));
+    assert_eq!(leases.leases().await, Ok(vec![ended]));
+}

@@ -1,0 +1,184 @@
+//! Carts in a real Redis: the one at `HAVEN_TEST_REDIS_URL`, else one that the test starts from the `PATH`. Without
+//! either each test says so in one line and returns; `HAVEN_REQUIRE=redis` turns that into a failure.
+
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use adapter_redis::RedisCarts;
+use app::laws;
+use app::ports::carts::{CART_LIFETIME, CartStore};
+use domain::cart::Quantity;
+use redis::AsyncCommands as _;
+
+/// A server of its own, or the one that was given; ours ends with it.
+struct Server {
+    url: String,
+    own: Option<(Child, PathBuf)>,
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        if let Some((child, folder)) = &mut self.own {
+            let _ = child.kill();
+            let _ = child.wait();
+            let _ = std::fs::remove_dir_all(folder);
+        }
+    }
+}
+
+fn program() -> Option<PathBuf> {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let found = std::env::split_paths(&path)
+        .flat_map(|folder| ["redis-server", "valkey-server"].map(|name| folder.join(name)))
+        .find(|program| program.is_file());
+    if found.is_none() {
+        let required = std::env::var("HAVEN_REQUIRE").unwrap_or_default();
+        assert!(!required.split(',').any(|name| name == "redis"), "redis is required and was not found");
+        println!("skipped: no redis-server on the PATH, and HAVEN_TEST_REDIS_URL is not set");
+    }
+    found
+}
+
+fn free_port() -> u16 {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    listener.local_addr().expect("an address").port()
+}
+
+async fn started(program: &PathBuf, port: u16) -> Server {
+    let folder = std::env::temp_dir().join(format!("haven-redis-{}-{port}", std::process::id()));
+    std::fs::create_dir_all(&folder).expect("a folder");
+    let child = Command::new(program)
+        .args(["--bind", "127.0.0.1", "--save", "", "--appendonly", "no", "--port", &port.to_string()])
+        .current_dir(&folder)
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .expect("it starts");
+    let server = Server { url: format!("redis://127.0.0.1:{port}/"), own: Some((child, folder)) };
+    let client = redis::Client::open(server.url.as_str()).expect("a URL");
+    let begun = Instant::now();
+    while client.get_multiplexed_async_connection().await.is_err() {
+        assert!(begun.elapsed() < Duration::from_secs(10), "redis does not answer on port {port}");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    server
+}
+
+async fn server() -> Option<Server> {
+    if let Some(url) = std::env::var("HAVEN_TEST_REDIS_URL").ok().filter(|url| !url.is_empty()) {
+        return Some(Server { url, own: None });
+    }
+    Some(started(&program()?, free_port()).await)
+}
+
+async fn bare(server: &Server) -> redis::aio::MultiplexedConnection {
+    let client = redis::Client::open(server.url.as_str()).expect("a URL");
+    client.get_multiplexed_async_connection().await.expect("connected")
+}
+
+/// A session of its own: the server may be shared.
+fn session(name: &str) -> String {
+    format!("{name}-{}-{}", std::process::id(), free_port())
+}
+
+#[tokio::test]
+async fn it_passes_the_laws_of_carts() {
+    let Some(server) = server().await else { return };
+    laws::carts::all(&RedisCarts::connect(&server.url).await.expect("connected")).await;
+}
+
+#[tokio::test]
+async fn every_change_puts_the_end_off_and_a_look_does_not() {
+    let Some(server) = server().await else { return };
+    let carts = RedisCarts::connect(&server.url).await.expect("connected");
+    let session = session("expiring");
+    let mut connection = bare(&server).await;
+    let tea = laws::carts::line("tea", 1);
+    let key = format!("cart:{session}");
+    for verb in ["add", "set", "remove of another", "get"] {
+        if verb != "add" {
+            let _: bool = connection.expire(&key, 10).await.expect("set");
+        }
+        match verb {
+            "add" => drop(carts.add(&session, &tea).await.expect("added")),
+            "set" => drop(carts.set(&session, &tea.product_id, Quantity::new(2).expect("two")).await.expect("set")),
+            "get" => drop(carts.get(&session).await.expect("read")),
+            _ => drop(carts.remove(&session, &laws::carts::line("cake", 1).product_id).await.expect("removed")),
+        }
+        let left: u64 = connection.ttl(&key).await.expect("it ends one day");
+        let full = CART_LIFETIME.as_secs();
+        assert_eq!(left > 10, verb != "get", "{verb}: {left} s");
+        assert!(left <= full, "{verb}: {left} s");
+    }
+    let _: bool = connection.pexpire(&key, 1).await.expect("set");
+    tokio::time::sleep(Duration::from_millis(20)).await;
+    assert!(carts.get(&session).await.expect("read").is_empty(), "forgotten");
+}
+
+#[tokio::test]
+async fn what_is_no_cart_is_thrown_away() {
+    let Some(server) = server().await else { return };
+    let carts = RedisCarts::connect(&server.url).await.expect("connected");
+    let mut connection = bare(&server).await;
+    let tea = laws::carts::line("tea", 1);
+    let two = Quantity::new(2).expect("two");
+    for broken in ["text", "list", "words", "fraction", "zero", "many", "product", "products"] {
+        for verb in ["get", "add", "set", "remove", "clear"] {
+            let session = session(broken);
+            let key = format!("cart:{session}");
+            match broken {
+                "text" => connection.set(&key, "not a hash").await.expect("set"),
+                "list" => connection.rpush(&key, "not a hash").await.expect("set"),
+                "words" => connection.hset(&key, "tea", "three").await.expect("set"),
+                "fraction" => connection.hset(&key, "tea", "1.5").await.expect("set"),
+                "zero" => connection.hset(&key, "tea", 0).await.expect("set"),
+                "many" => connection.hset(&key, "tea", "99999999999999999999").await.expect("set"),
+                "product" => connection.hset(&key, "T\u{e9}a", 1).await.expect("set"),
+                _ => {
+                    let fields: Vec<(String, u32)> = (0..51).map(|number| (format!("p-{number}"), 1)).collect();
+                    connection.hset_multiple::<_, _, _, ()>(&key, &fields).await.expect("set");
+                }
+            }
+            let left = match verb {
+                "get" => carts.get(&session).await.expect("read"),
+                "add" => carts.add(&session, &tea).await.expect("added"),
+                "set" => carts.set(&session, &tea.product_id, two).await.expect("asked").unwrap_or_default(),
+                "remove" => carts.remove(&session, &tea.product_id).await.expect("removed"),
+                _ => {
+                    carts.clear(&session).await.expect("cleared");
+                    carts.get(&session).await.expect("read")
+                }
+            };
+            assert_eq!(left.units(), u32::from(verb == "add"), "{verb} on {broken}");
+            assert_eq!(carts.get(&session).await.expect("read"), left, "{verb} on {broken}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_server_that_is_away_is_told_of_and_found_again() {
+    // This one is stopped, so it must be ours.
+    let Some(program) = program() else { return };
+    let port = free_port();
+    let server = started(&program, port).await;
+    let carts = RedisCarts::connect(&server.url).await.expect("connected");
+    let tea = laws::carts::line("tea", 1);
+    carts.add("s", &tea).await.expect("added");
+    drop(server);
+    let begun = Instant::now();
+    let away = carts.get("s").await.expect_err("it is away");
+    assert_eq!(away.what, "carts");
+    assert!(begun.elapsed() < Duration::from_secs(3), "{:?}", begun.elapsed());
+    let server = started(&program, port).await;
+    let begun = Instant::now();
+    // An empty server knows no scripts either.
+    while carts.add("s", &tea).await.is_err() {
+        assert!(begun.elapsed() < Duration::from_secs(20), "it is not found again");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    println!("found again after {:?}", begun.elapsed());
+    drop(server);
+    let nowhere = format!("redis://127.0.0.1:{}/", free_port());
+    assert!(RedisCarts::connect(&nowhere).await.is_err());
+}
