@@ -2,5 +2,6 @@
 //! tests run them against the fakes, the adapters' tests against real servers.
 
 pub mod carts;
+pub mod notices;
 pub mod orders;
 pub mod stock;

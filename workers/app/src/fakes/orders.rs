@@ -1,1 +1,298 @@
-//! orders
+//! Orders and notices in memory: one lock, the same answers.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use domain::Timestamp;
+use domain::ids::{EventId, LocationId, OrderId, TenantId};
+use domain::order::{HistoryEntry, Order, Status};
+
+use crate::ports::Unavailable;
+use crate::ports::notices::{Notice, NoticeEnd, NoticeState, NoticeStore};
+use crate::ports::orders::{
+    Applied, Change, Due, KeyUse, NewOrder, OrderChange, OrderFilter, OrderStore, OutboxRow, Payment, PaymentChange,
+    PaymentKind, PaymentState, Placement, StoredOrder,
+};
+
+/// Orders listed at once, as the real stores do.
+const LIST_MAX: u32 = 200;
+
+/// A store; `another` is a second process on the same database.
+pub struct MemoryOrders {
+    books: Arc<Mutex<Books>>,
+    /// Names this store to others that claim outbox rows.
+    claimant: u64,
+}
+
+#[derive(Default)]
+struct Books {
+    orders: BTreeMap<OrderId, Kept>,
+    keys: HashMap<String, KeyUse>,
+    payments: HashMap<(OrderId, PaymentKind), Payment>,
+    inbox: HashSet<(&'static str, EventId)>,
+    outbox: Vec<Owed>,
+    /// Tries so far, and whether it has ended.
+    notices: HashMap<(EventId, &'static str), (u32, Option<NoticeEnd>)>,
+    numbers: u64,
+}
+
+struct Kept {
+    stored: StoredOrder,
+    history: Vec<HistoryEntry>,
+    next_action_at: Option<Timestamp>,
+}
+
+struct Owed {
+    row: OutboxRow,
+    published: bool,
+    claimed_by: Option<u64>,
+}
+
+impl Default for MemoryOrders {
+    fn default() -> Self {
+        Self { books: Arc::default(), claimant: 0 }
+    }
+}
+
+impl MemoryOrders {
+    pub fn another(&self) -> MemoryOrders {
+        static CLAIMANTS: AtomicU64 = AtomicU64::new(1);
+        Self { books: Arc::clone(&self.books), claimant: CLAIMANTS.fetch_add(1, Ordering::Relaxed) }
+    }
+
+    fn books(&self) -> MutexGuard<'_, Books> {
+        self.books.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Books {
+    fn owe(&mut self, envelopes: &[contract::messages::Envelope], at: Timestamp) {
+        for envelope in envelopes {
+            let id = self.outbox.len() as i64 + 1;
+            let row = OutboxRow { id, envelope: envelope.clone(), created_at: at };
+            self.outbox.push(Owed { row, published: false, claimed_by: None });
+        }
+    }
+
+    fn place(&mut self, new: &NewOrder) -> Placement {
+        if let Some(used) = self.keys.get(&new.key_hash) {
+            return Placement::KeyUsed(used.clone());
+        }
+        let order = &new.order;
+        let used = KeyUse {
+            order_id: order.order_id,
+            request_hash: new.request_hash.clone(),
+            session_hash: new.session_hash.clone(),
+        };
+        self.keys.insert(new.key_hash.clone(), used);
+        let charge = Payment {
+            order_id: order.order_id,
+            kind: PaymentKind::Charge,
+            amount: order.totals.total,
+            state: PaymentState::Requested,
+            token: Some(new.payment_token.clone()),
+            charge_id: None,
+            reason: None,
+        };
+        self.payments.insert((order.order_id, PaymentKind::Charge), charge);
+        self.owe(&new.outbox, order.created_at);
+        let stored = StoredOrder {
+            order: order.clone(),
+            tracking_token: new.tracking_token.clone(),
+            session_hash: new.session_hash.clone(),
+        };
+        let kept = Kept { stored, history: vec![new.history.clone()], next_action_at: Some(new.next_action_at) };
+        self.orders.insert(order.order_id, kept);
+        Placement::Placed
+    }
+
+    fn apply(&mut self, change: &Change) -> Applied {
+        if self.inbox.contains(&(change.consumer, change.event_id)) {
+            return Applied::Duplicate;
+        }
+        let order_fits = change.order.as_ref().is_none_or(|order| self.is_as_read(order));
+        let payment_fits = change.payment.as_ref().is_none_or(|payment| self.is_as_expected(payment));
+        if !order_fits || !payment_fits {
+            return Applied::Conflict;
+        }
+        self.inbox.insert((change.consumer, change.event_id));
+        if let Some(moved) = &change.order
+            && let Some(kept) = self.orders.get_mut(&moved.order_id)
+        {
+            let order = &mut kept.stored.order;
+            (order.state, order.status) = (moved.state, moved.status);
+            order.version += moved.history.len() as i64;
+            order.updated_at = change.at;
+            if moved.reason.is_some() {
+                order.reason.clone_from(&moved.reason);
+            }
+            kept.next_action_at = moved.next_action_at;
+            kept.history.extend(moved.history.iter().cloned());
+        }
+        if let Some(PaymentChange { payment, .. }) = &change.payment {
+            let kept = self.payments.entry((payment.order_id, payment.kind)).or_insert_with(|| payment.clone());
+            kept.state = payment.state;
+            kept.charge_id.clone_from(&payment.charge_id);
+            kept.reason.clone_from(&payment.reason);
+        }
+        self.owe(&change.outbox, change.at);
+        Applied::Applied
+    }
+
+    fn is_as_read(&self, change: &OrderChange) -> bool {
+        self.orders.get(&change.order_id).is_some_and(|kept| kept.stored.order.version == change.expected_version)
+    }
+
+    fn is_as_expected(&self, change: &PaymentChange) -> bool {
+        let kept = self.payments.get(&(change.payment.order_id, change.payment.kind));
+        kept.map(|payment| payment.state) == change.expected
+    }
+}
+
+impl OrderStore for MemoryOrders {
+    async fn next_number(&self, _tenant: &TenantId, _location: &LocationId) -> Result<u64, Unavailable> {
+        let mut books = self.books();
+        books.numbers += 1;
+        Ok(books.numbers - 1)
+    }
+
+    async fn place(&self, orders: &[NewOrder]) -> Vec<Result<Placement, Unavailable>> {
+        let mut books = self.books();
+        orders.iter().map(|new| Ok(books.place(new))).collect()
+    }
+
+    async fn key_use(&self, key_hash: &str) -> Result<Option<KeyUse>, Unavailable> {
+        Ok(self.books().keys.get(key_hash).cloned())
+    }
+
+    async fn load(&self, order_id: OrderId) -> Result<Option<StoredOrder>, Unavailable> {
+        Ok(self.books().orders.get(&order_id).map(|kept| kept.stored.clone()))
+    }
+
+    async fn history(&self, order_id: OrderId, after_seq: i64) -> Result<Vec<HistoryEntry>, Unavailable> {
+        let books = self.books();
+        let lines = books.orders.get(&order_id).map(|kept| kept.history.as_slice()).unwrap_or_default();
+        Ok(lines.iter().filter(|line| line.seq > after_seq).cloned().collect())
+    }
+
+    async fn list(&self, filter: &OrderFilter) -> Result<Vec<Order>, Unavailable> {
+        let books = self.books();
+        // UUIDv7: newest first is greatest first.
+        let orders = books.orders.values().rev().map(|kept| &kept.stored.order);
+        let wanted = orders.filter(|order| {
+            (filter.statuses.is_empty() || filter.statuses.contains(&order.status))
+                && filter.before.is_none_or(|before| order.order_id < before)
+        });
+        Ok(wanted.take(filter.limit.clamp(1, LIST_MAX) as usize).cloned().collect())
+    }
+
+    async fn pending_orders(&self) -> Result<u64, Unavailable> {
+        let books = self.books();
+        Ok(books.orders.values().filter(|kept| kept.stored.order.status == Status::Pending).count() as u64)
+    }
+
+    async fn payment(&self, order_id: OrderId, kind: PaymentKind) -> Result<Option<Payment>, Unavailable> {
+        Ok(self.books().payments.get(&(order_id, kind)).cloned())
+    }
+
+    async fn apply(&self, changes: &[Change]) -> Vec<Result<Applied, Unavailable>> {
+        let mut books = self.books();
+        changes.iter().map(|change| Ok(books.apply(change))).collect()
+    }
+
+    async fn outbox(&self, limit: u32) -> Result<Vec<OutboxRow>, Unavailable> {
+        let mut books = self.books();
+        let others: HashSet<Option<OrderId>> = books
+            .outbox
+            .iter()
+            .filter(|owed| !owed.published && owed.claimed_by.is_some_and(|by| by != self.claimant))
+            .map(|owed| owed.row.envelope.order_id)
+            .collect();
+        // Nothing of an order while an earlier message of it is in somebody else's hands.
+        let free = books.outbox.iter_mut().filter(|owed| {
+            let order_id = owed.row.envelope.order_id;
+            !owed.published
+                && owed.claimed_by.is_none_or(|by| by == self.claimant)
+                && (order_id.is_none() || !others.contains(&order_id))
+        });
+        let claimed = free.take(limit as usize).map(|owed| {
+            owed.claimed_by = Some(self.claimant);
+            owed.row.clone()
+        });
+        Ok(claimed.collect())
+    }
+
+    async fn mark_published(&self, ids: &[i64], _at: Timestamp) -> Result<(), Unavailable> {
+        let mut books = self.books();
+        for owed in books.outbox.iter_mut().filter(|owed| ids.contains(&owed.row.id)) {
+            owed.published = true;
+        }
+        Ok(())
+    }
+
+    async fn oldest_unpublished(&self) -> Result<Option<Timestamp>, Unavailable> {
+        Ok(self.books().outbox.iter().find(|owed| !owed.published).map(|owed| owed.row.created_at))
+    }
+
+    async fn outbox_changed(&self, _at_most: std::time::Duration) {
+        // It may have something at any time: whoever drives the fake also drives the time.
+    }
+
+    async fn take_due(&self, now: Timestamp, again_at: Timestamp, limit: u32) -> Result<Vec<Due>, Unavailable> {
+        let mut books = self.books();
+        let mut due: Vec<(Timestamp, OrderId)> = books
+            .orders
+            .iter()
+            .filter_map(|(order_id, kept)| Some((kept.next_action_at.filter(|at| *at <= now)?, *order_id)))
+            .collect();
+        due.sort();
+        let mut taken = Vec::new();
+        for (_, order_id) in due.into_iter().take(limit as usize) {
+            if let Some(kept) = books.orders.get_mut(&order_id) {
+                kept.next_action_at = Some(again_at);
+                let Order { state, version, created_at, .. } = kept.stored.order;
+                taken.push(Due { order_id, state, version, created_at });
+            }
+        }
+        Ok(taken)
+    }
+}
+
+impl NoticeStore for MemoryOrders {
+    async fn begin_notice(&self, notice: &Notice) -> Result<NoticeState, Unavailable> {
+        let mut books = self.books();
+        let (tries, ended) = books.notices.entry((notice.event_id, notice.channel)).or_insert((0, None));
+        if ended.is_some() {
+            return Ok(NoticeState::Ended);
+        }
+        *tries += 1;
+        Ok(NoticeState::Pending { attempt: *tries })
+    }
+
+    async fn end_notice(
+        &self,
+        event_id: EventId,
+        channel: &'static str,
+        end: NoticeEnd,
+        _at: Timestamp,
+    ) -> Result<(), Unavailable> {
+        if let Some((_, ended)) = self.books().notices.get_mut(&(event_id, channel)) {
+            *ended = Some(end);
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::laws;
+
+    #[test]
+    fn it_passes_the_laws_of_orders_and_notices() {
+        let store = MemoryOrders::default();
+        futures::executor::block_on(laws::orders::all(&store, &store.another()));
+        futures::executor::block_on(laws::notices::all(&store));
+    }
+}

@@ -1,1 +1,429 @@
-//! orders
+//! What an `OrderStore` must do. The laws take two stores on the same, migrated database: two processes.
+
+use contract::messages::Envelope;
+use domain::Timestamp;
+use domain::cart::Quantity;
+use domain::customer::Customer;
+use domain::ids::{EventId, OrderId, ProductId};
+use domain::money::{Currency, Money};
+use domain::order::{HistoryEntry, Item, Order, OrderType, Status, Totals};
+use domain::saga::{Command, State};
+use futures::future::join_all;
+use time::macros::datetime;
+use uuid::Uuid;
+
+use crate::ports::orders::{
+    Applied, Change, Due, KeyUse, NewOrder, OrderChange, OrderFilter, OrderStore, Payment, PaymentChange, PaymentKind,
+    PaymentState, Placement,
+};
+use crate::use_cases::progress::{ask_for, order_created};
+use crate::use_cases::{Maker, Shop};
+
+/// All laws, on orders of their own; only the outbox is expected to be nobody else's.
+pub async fn all(store: &impl OrderStore, other: &impl OrderStore) {
+    an_accepted_order_is_there_whole(store, other).await;
+    one_key_gives_one_order(store, other).await;
+    one_key_gives_one_order_within_a_batch(store).await;
+    a_change_takes_effect_once_and_whole(store).await;
+    a_change_of_what_has_moved_on_leaves_nothing(store).await;
+    changes_at_once_take_effect_once(store, other).await;
+    a_change_does_not_keep_back_its_neighbours(store).await;
+    two_steps_of_one_order_in_a_batch(store).await;
+    a_payment_moves_only_from_what_was_read(store).await;
+    messages_leave_in_order_and_once(store, other).await;
+    two_relays_do_not_share_an_order(store, other).await;
+    what_is_due_is_taken_by_one(store, other).await;
+    numbers_are_given_out_once(store, other).await;
+    lists_are_newest_first_and_go_on(store).await;
+}
+
+const NOON: Timestamp = datetime!(2026-03-01 12:00 UTC);
+const MAKER: Maker = Maker { role: "order-worker", version: "0", traceparent: None };
+
+/// An order as `place_order` makes it: a coffee and two cakes, and text that a store might get wrong.
+pub fn new_order() -> NewOrder {
+    let shop = Shop::default_shop();
+    let price = |minor| Money::new(minor, Currency::Usd);
+    let item = |product: &str, name: &str, quantity, minor| Item {
+        product_id: ProductId::parse(product).expect("a slug"),
+        name: name.to_owned(),
+        quantity: Quantity::new(quantity).expect("1 to 99"),
+        unit_price: price(minor),
+    };
+    let items = vec![item("flat-white", "Flat white", 1, 420), item("apple-cake", "Ana's \"Apfelkuchen\" 🍰", 2, 390)];
+    let order = Order {
+        order_id: OrderId(Uuid::now_v7()),
+        tenant_id: shop.tenant_id,
+        location_id: shop.location_id,
+        order_number: "A-047".to_owned(),
+        order_type: OrderType::DineIn,
+        customer: Customer::parse("Zoë O'Neill", "+1 555 010 0123", "zoe@example.com").expect("a customer"),
+        special_instructions: "oat milk; no\ncinnamon -- 50% 'hot'".to_owned(),
+        pickup_at: Some(NOON + time::Duration::minutes(20)),
+        totals: Totals::of(&items, shop.tax).expect("adds up"),
+        items,
+        state: State::Placed,
+        status: Status::Pending,
+        version: 1,
+        reason: None,
+        created_at: NOON,
+        updated_at: NOON,
+    };
+    let message = |message| MAKER.envelope_with(EventId(Uuid::now_v7()), NOON, Some(order.order_id), message);
+    NewOrder {
+        tracking_token: Uuid::now_v7().to_string(),
+        session_hash: Some("5e55".to_owned()),
+        key_hash: Uuid::now_v7().to_string(),
+        request_hash: "4e4e".to_owned(),
+        payment_token: "tok_ok".to_owned(),
+        next_action_at: NOON + time::Duration::seconds(20),
+        history: line(1, None, &order.state),
+        outbox: vec![message(ask_for(Command::ReserveStock, &order)), message(order_created(&order))],
+        order,
+    }
+}
+
+fn line(seq: i64, from: Option<Status>, state: &State) -> HistoryEntry {
+    let to = state.status().unwrap_or(from.unwrap_or(Status::Pending));
+    HistoryEntry { seq, from, to, step: state.step(), actor: "Ana".to_owned(), note: None, at: NOON }
+}
+
+/// One step on from `version`, with one message.
+pub fn step(new: &NewOrder, version: i64, state: State) -> Change {
+    let order = &new.order;
+    let history = line(version + 1, Some(Status::Pending), &state);
+    Change {
+        consumer: MAKER.role,
+        event_id: EventId(Uuid::now_v7()),
+        order: Some(OrderChange {
+            order_id: order.order_id,
+            expected_version: version,
+            state,
+            status: history.to,
+            reason: None,
+            next_action_at: None,
+            history: vec![history],
+        }),
+        payment: None,
+        outbox: vec![MAKER.envelope_with(
+            EventId(Uuid::now_v7()),
+            NOON,
+            Some(order.order_id),
+            ask_for(Command::ChargeCard, order),
+        )],
+        at: NOON + time::Duration::seconds(1),
+    }
+}
+
+async fn place(store: &impl OrderStore, new: &NewOrder) -> Placement {
+    one(store.place(std::slice::from_ref(new)).await)
+}
+
+async fn apply(store: &impl OrderStore, change: &Change) -> Applied {
+    one(store.apply(std::slice::from_ref(change)).await)
+}
+
+fn one<T: std::fmt::Debug, E: std::fmt::Debug>(answers: Vec<Result<T, E>>) -> T {
+    let [answer]: [Result<T, E>; 1] = answers.try_into().expect("one answer");
+    answer.expect("the store is there")
+}
+
+fn all_of<T, E: std::fmt::Debug>(answers: Vec<Result<T, E>>) -> Vec<T> {
+    answers.into_iter().map(|answer| answer.expect("the store is there")).collect()
+}
+
+async fn placed(store: &impl OrderStore) -> NewOrder {
+    let new = new_order();
+    assert_eq!(place(store, &new).await, Placement::Placed);
+    new
+}
+
+async fn now(store: &impl OrderStore, new: &NewOrder) -> Order {
+    store.load(new.order.order_id).await.expect("read").expect("it is there").order
+}
+
+/// What is owed for one order, taken by this store and marked as gone.
+async fn owed(store: &impl OrderStore, order_id: OrderId) -> Vec<Envelope> {
+    let taken = empty_the_outbox(store).await;
+    taken.into_iter().filter(|envelope| envelope.order_id == Some(order_id)).collect()
+}
+
+async fn empty_the_outbox(store: &impl OrderStore) -> Vec<Envelope> {
+    let mut taken = Vec::new();
+    loop {
+        let rows = store.outbox(100).await.expect("read");
+        if rows.is_empty() {
+            return taken;
+        }
+        let ids: Vec<i64> = rows.iter().map(|row| row.id).collect();
+        taken.extend(rows.into_iter().map(|row| row.envelope));
+        store.mark_published(&ids, NOON).await.expect("marked");
+    }
+}
+
+async fn an_accepted_order_is_there_whole(store: &impl OrderStore, other: &impl OrderStore) {
+    let pending = store.pending_orders().await.expect("counted");
+    let new = placed(store).await;
+    let id = new.order.order_id;
+    let read = other.load(id).await.expect("read").expect("another process sees it");
+    assert_eq!(read.order, new.order);
+    assert_eq!((read.tracking_token, read.session_hash), (new.tracking_token.clone(), new.session_hash.clone()));
+    let used = KeyUse { order_id: id, request_hash: new.request_hash.clone(), session_hash: new.session_hash.clone() };
+    assert_eq!(other.key_use(&new.key_hash).await.expect("read"), Some(used));
+    assert_eq!(other.history(id, 0).await.expect("read"), [new.history.clone()]);
+    assert_eq!(other.pending_orders().await.expect("counted"), pending + 1);
+    let charge = other.payment(id, PaymentKind::Charge).await.expect("read").expect("the intent to charge");
+    assert_eq!((charge.state, charge.amount), (PaymentState::Requested, new.order.totals.total));
+    assert_eq!((charge.token.as_deref(), charge.charge_id), (Some("tok_ok"), None));
+    assert_eq!(other.payment(id, PaymentKind::Refund).await.expect("read"), None);
+    assert!(other.oldest_unpublished().await.expect("read").is_some());
+    assert_eq!(owed(other, id).await, new.outbox, "messages leave as they were written");
+
+    let unknown = OrderId(Uuid::now_v7());
+    assert_eq!(store.load(unknown).await.expect("read"), None);
+    assert!(store.history(unknown, 0).await.expect("read").is_empty());
+    assert_eq!(store.key_use("never used").await.expect("read"), None);
+}
+
+async fn one_key_gives_one_order(store: &impl OrderStore, other: &impl OrderStore) {
+    let first = new_order();
+    let tries: Vec<NewOrder> =
+        (0..16).map(|_| NewOrder { key_hash: first.key_hash.clone(), ..new_order() }).collect();
+    let tries_here = join_all(tries.iter().step_by(2).map(|new| place(store, new)));
+    let tries_there = join_all(tries.iter().skip(1).step_by(2).map(|new| place(other, new)));
+    let (here, there) = futures::join!(tries_here, tries_there);
+    let outcomes: Vec<Placement> = here.into_iter().chain(there).collect();
+    let placed = outcomes.iter().filter(|outcome| **outcome == Placement::Placed).count();
+    assert_eq!(placed, 1, "{outcomes:?}");
+    let used = store.key_use(&first.key_hash).await.expect("read").expect("used");
+    for outcome in outcomes {
+        assert!(outcome == Placement::Placed || outcome == Placement::KeyUsed(used.clone()), "{outcome:?}");
+    }
+    let there = join_all(tries.iter().map(|new| store.load(new.order.order_id))).await;
+    assert_eq!(there.into_iter().filter(|read| matches!(read, Ok(Some(_)))).count(), 1, "the others left nothing");
+}
+
+async fn one_key_gives_one_order_within_a_batch(store: &impl OrderStore) {
+    let (first, third) = (new_order(), new_order());
+    let repeat = NewOrder { key_hash: first.key_hash.clone(), ..new_order() };
+    let batch = [first, repeat, third];
+    let outcomes = all_of(store.place(&batch).await);
+    let used = store.key_use(&batch[0].key_hash).await.expect("read").expect("used");
+    let placed = outcomes.iter().filter(|outcome| **outcome == Placement::Placed).count();
+    assert_eq!((placed, &outcomes[2]), (2, &Placement::Placed), "{outcomes:?}");
+    assert!(outcomes.contains(&Placement::KeyUsed(used)), "{outcomes:?}");
+}
+
+async fn a_change_takes_effect_once_and_whole(store: &impl OrderStore) {
+    let new = placed(store).await;
+    empty_the_outbox(store).await;
+    let mut change = step(&new, 1, State::Charging);
+    if let Some(order) = &mut change.order {
+        order.reason = Some("because".to_owned());
+        order.next_action_at = Some(NOON + time::Duration::minutes(1));
+    }
+    assert_eq!(apply(store, &change).await, Applied::Applied);
+    let order = now(store, &new).await;
+    assert_eq!((order.state, order.status, order.version), (State::Charging, Status::Pending, 2));
+    assert_eq!((order.reason.as_deref(), order.updated_at), (Some("because"), change.at));
+    let line = change.order.as_ref().expect("an order").history[0].clone();
+    assert_eq!(store.history(new.order.order_id, 1).await.expect("read"), [line]);
+    assert_eq!(owed(store, new.order.order_id).await, change.outbox);
+
+    assert_eq!(apply(store, &change).await, Applied::Duplicate);
+    assert_eq!(now(store, &new).await, order, "the second time changes nothing");
+    assert_eq!(store.history(new.order.order_id, 0).await.expect("read").len(), 2);
+    assert!(owed(store, new.order.order_id).await.is_empty(), "and sends nothing");
+
+    assert_eq!(apply(store, &step(&new, 2, State::Paid)).await, Applied::Applied);
+    let order = now(store, &new).await;
+    assert_eq!(order.reason.as_deref(), Some("because"), "a reason is kept when none is given");
+}
+
+async fn a_change_of_what_has_moved_on_leaves_nothing(store: &impl OrderStore) {
+    let new = placed(store).await;
+    empty_the_outbox(store).await;
+    let mut late = step(&new, 7, State::Paid);
+    assert_eq!(apply(store, &late).await, Applied::Conflict);
+    assert_eq!(now(store, &new).await, new.order);
+    assert_eq!(store.history(new.order.order_id, 0).await.expect("read").len(), 1);
+    assert!(owed(store, new.order.order_id).await.is_empty());
+    // Read again, decided again: the same message is not taken for a duplicate.
+    if let Some(order) = &mut late.order {
+        (order.expected_version, order.history[0].seq) = (1, 2);
+    }
+    assert_eq!(apply(store, &late).await, Applied::Applied);
+}
+
+async fn changes_at_once_take_effect_once(store: &impl OrderStore, other: &impl OrderStore) {
+    let new = placed(store).await;
+    let change = step(&new, 1, State::Charging);
+    let (here, there) =
+        futures::join!(join_all((0..8).map(|_| apply(store, &change))), join_all((0..8).map(|_| apply(other, &change))));
+    let outcomes: Vec<Applied> = here.into_iter().chain(there).collect();
+    assert_eq!(outcomes.iter().filter(|outcome| **outcome == Applied::Applied).count(), 1, "{outcomes:?}");
+
+    let rivals: Vec<Change> = (0..8).map(|_| step(&new, 2, State::Paid)).collect();
+    let outcomes = join_all(rivals.iter().map(|change| apply(store, change))).await;
+    assert_eq!(outcomes.iter().filter(|outcome| **outcome == Applied::Applied).count(), 1, "{outcomes:?}");
+    assert!(!outcomes.contains(&Applied::Duplicate), "{outcomes:?}");
+    assert_eq!(now(store, &new).await.version, 3, "no version twice");
+    assert_eq!(store.history(new.order.order_id, 0).await.expect("read").len(), 3);
+}
+
+async fn a_change_does_not_keep_back_its_neighbours(store: &impl OrderStore) {
+    let orders = [placed(store).await, placed(store).await, placed(store).await, placed(store).await];
+    let seen_before = step(&orders[2], 1, State::Charging);
+    assert_eq!(apply(store, &seen_before).await, Applied::Applied);
+    let batch = [
+        step(&orders[0], 1, State::Charging),
+        step(&orders[1], 9, State::Charging),
+        seen_before,
+        step(&orders[3], 1, State::Charging),
+    ];
+    let outcomes = all_of(store.apply(&batch).await);
+    assert_eq!(outcomes, [Applied::Applied, Applied::Conflict, Applied::Duplicate, Applied::Applied]);
+    for (index, version) in [2, 1, 2, 2].into_iter().enumerate() {
+        assert_eq!(now(store, &orders[index]).await.version, version, "order {index}");
+    }
+    assert!(store.apply(&[]).await.is_empty());
+}
+
+async fn two_steps_of_one_order_in_a_batch(store: &impl OrderStore) {
+    let new = placed(store).await;
+    let batch = [step(&new, 1, State::Charging), step(&new, 2, State::Paid)];
+    assert_eq!(all_of(store.apply(&batch).await), [Applied::Applied, Applied::Applied]);
+    assert_eq!(now(store, &new).await.version, 3);
+}
+
+async fn a_payment_moves_only_from_what_was_read(store: &impl OrderStore) {
+    let new = placed(store).await;
+    let id = new.order.order_id;
+    let to = |kind, state, expected| {
+        let token = (kind == PaymentKind::Charge).then(|| "tok_ok".to_owned());
+        let charge_id = (state == PaymentState::Captured).then(|| "ch_1".to_owned());
+        let amount = new.order.totals.total;
+        let payment = Payment { order_id: id, kind, amount, state, token, charge_id, reason: None };
+        Change { payment: Some(PaymentChange { expected, payment }), ..step(&new, 1, State::Charging) }
+    };
+    let charge = PaymentKind::Charge;
+    let captured = to(charge, PaymentState::Captured, Some(PaymentState::Unknown));
+    assert_eq!(apply(store, &captured).await, Applied::Conflict, "it was never unknown");
+    assert_eq!(now(store, &new).await.version, 1, "the order did not move without its payment");
+    let captured = to(charge, PaymentState::Captured, Some(PaymentState::Requested));
+    assert_eq!(apply(store, &captured).await, Applied::Applied);
+    let read = store.payment(id, charge).await.expect("read").expect("it is there");
+    assert_eq!((read.state, read.charge_id.as_deref()), (PaymentState::Captured, Some("ch_1")));
+
+    let alone = |change: Change| Change { order: None, outbox: Vec::new(), ..change };
+    let refund = || alone(to(PaymentKind::Refund, PaymentState::Requested, None));
+    assert_eq!(apply(store, &refund()).await, Applied::Applied);
+    assert_eq!(apply(store, &refund()).await, Applied::Conflict, "one refund an order");
+    let read = store.payment(id, PaymentKind::Refund).await.expect("read").expect("it is there");
+    assert_eq!((read.state, read.amount, read.token), (PaymentState::Requested, new.order.totals.total, None));
+}
+
+async fn messages_leave_in_order_and_once(store: &impl OrderStore, other: &impl OrderStore) {
+    empty_the_outbox(store).await;
+    assert_eq!(store.oldest_unpublished().await.expect("read"), None);
+    let new = placed(store).await;
+    let change = step(&new, 1, State::Charging);
+    assert_eq!(apply(store, &change).await, Applied::Applied);
+    assert_eq!(store.oldest_unpublished().await.expect("read"), Some(NOON));
+
+    let first = store.outbox(1).await.expect("read");
+    assert_eq!(first.iter().map(|row| &row.envelope).collect::<Vec<_>>(), [&new.outbox[0]]);
+    assert!(other.outbox(10).await.expect("read").is_empty(), "the rest of the order waits for its first message");
+    store.mark_published(&[first[0].id], NOON).await.expect("marked");
+
+    let rest = other.outbox(10).await.expect("read");
+    let expected: Vec<&Envelope> = new.outbox[1..].iter().chain(&change.outbox).collect();
+    assert_eq!(rest.iter().map(|row| &row.envelope).collect::<Vec<_>>(), expected);
+    let again = other.outbox(10).await.expect("read");
+    assert_eq!(again, rest, "what was not marked is still owed");
+    let ids: Vec<i64> = rest.iter().map(|row| row.id).collect();
+    other.mark_published(&ids, NOON).await.expect("marked");
+    assert!(store.outbox(10).await.expect("read").is_empty());
+    assert_eq!(store.oldest_unpublished().await.expect("read"), None);
+}
+
+async fn two_relays_do_not_share_an_order(store: &impl OrderStore, other: &impl OrderStore) {
+    empty_the_outbox(store).await;
+    for _ in 0..20 {
+        placed(store).await;
+    }
+    let (here, there) = futures::join!(store.outbox(25), other.outbox(25));
+    let (here, there) = (here.expect("read"), there.expect("read"));
+    assert!(!here.is_empty() || !there.is_empty());
+    let orders = |rows: &[crate::ports::orders::OutboxRow]| -> std::collections::BTreeSet<Option<OrderId>> {
+        rows.iter().map(|row| row.envelope.order_id).collect()
+    };
+    assert!(orders(&here).is_disjoint(&orders(&there)), "one order in two hands");
+    let ids: Vec<i64> = there.iter().map(|row| row.id).collect();
+    other.mark_published(&ids, NOON).await.expect("marked");
+    empty_the_outbox(store).await;
+    empty_the_outbox(other).await;
+    assert_eq!(store.oldest_unpublished().await.expect("read"), None, "between them they took all");
+}
+
+async fn what_is_due_is_taken_by_one(store: &impl OrderStore, other: &impl OrderStore) {
+    // Other laws left orders that are due: these are let go first.
+    let far = NOON + time::Duration::days(3650);
+    while !store.take_due(far, far + time::Duration::days(1), 100).await.expect("taken").is_empty() {}
+    let orders = [placed(store).await, placed(store).await, placed(store).await];
+    let due_at = orders[0].next_action_at;
+    let again_at = due_at + time::Duration::seconds(20);
+    let early = store.take_due(due_at - time::Duration::milliseconds(1), again_at, 10).await.expect("taken");
+    assert_eq!(early, [], "not before its time");
+
+    let first = store.take_due(due_at, again_at, 2).await.expect("taken");
+    assert_eq!(first.len(), 2, "not more than was asked for");
+    let (here, there) = futures::join!(store.take_due(due_at, again_at, 10), other.take_due(due_at, again_at, 10));
+    let rest: Vec<Due> = here.expect("taken").into_iter().chain(there.expect("taken")).collect();
+    let mut taken: Vec<Due> = first.into_iter().chain(rest).collect();
+    taken.sort_by_key(|due| due.order_id);
+    let expected = orders.each_ref().map(|new| Due {
+        order_id: new.order.order_id,
+        state: State::Placed,
+        version: 1,
+        created_at: NOON,
+    });
+    assert_eq!(taken, expected, "each once");
+    assert_eq!(store.take_due(due_at, again_at, 10).await.expect("taken"), [], "left alone until then");
+    assert_eq!(store.take_due(again_at, far, 10).await.expect("taken").len(), 3);
+
+    assert_eq!(apply(store, &step(&orders[0], 1, State::Completed)).await, Applied::Applied);
+    assert_eq!(store.take_due(far, far + time::Duration::days(1), 10).await.expect("taken").len(), 2, "never again");
+}
+
+async fn numbers_are_given_out_once(store: &impl OrderStore, other: &impl OrderStore) {
+    let Shop { tenant_id, location_id, .. } = Shop::default_shop();
+    let (here, there) = futures::join!(
+        join_all((0..25).map(|_| store.next_number(&tenant_id, &location_id))),
+        join_all((0..25).map(|_| other.next_number(&tenant_id, &location_id))),
+    );
+    let mut numbers: Vec<u64> = all_of(here).into_iter().chain(all_of(there)).collect();
+    numbers.sort_unstable();
+    numbers.dedup();
+    assert_eq!(numbers.len(), 50);
+}
+
+async fn lists_are_newest_first_and_go_on(store: &impl OrderStore) {
+    let mut orders = Vec::new();
+    for _ in 0..5 {
+        orders.push(placed(store).await);
+    }
+    assert_eq!(apply(store, &step(&orders[1], 1, State::Confirmed)).await, Applied::Applied);
+    let ids = |orders: Vec<Order>| orders.into_iter().map(|order| order.order_id).collect::<Vec<_>>();
+    let id = |index: usize| orders[index].order.order_id;
+
+    let page = store.list(&OrderFilter { statuses: Vec::new(), limit: 2, before: None }).await.expect("read");
+    assert_eq!(ids(page), [id(4), id(3)]);
+    let page = store.list(&OrderFilter { statuses: Vec::new(), limit: 2, before: Some(id(3)) }).await.expect("read");
+    assert_eq!(page[1].items, orders[1].order.items, "with their items");
+    assert_eq!(ids(page), [id(2), id(1)]);
+    let pending = OrderFilter { statuses: vec![Status::Pending], limit: 2, before: Some(id(2)) };
+    assert_eq!(ids(store.list(&pending).await.expect("read"))[0], id(0), "the confirmed one is left out");
+    let two = OrderFilter { statuses: vec![Status::Pending, Status::Confirmed], limit: 5, before: None };
+    assert_eq!(ids(store.list(&two).await.expect("read")), [id(4), id(3), id(2), id(1), id(0)]);
+}

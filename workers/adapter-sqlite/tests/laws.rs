@@ -1,0 +1,70 @@
+//! The store on a real file, with two of them as two processes would have it.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use adapter_sqlite::SqliteStore;
+use app::laws;
+use app::ports::orders::OrderStore as _;
+use uuid::Uuid;
+
+/// A migrated file of its own.
+struct Database(PathBuf);
+
+impl Database {
+    async fn new() -> Database {
+        let folder = std::env::temp_dir().join(format!("haven-sqlite-{}", Uuid::now_v7()));
+        std::fs::create_dir_all(&folder).expect("a folder");
+        let database = Database(folder);
+        migrations::migrate(&database.url()).await.expect("migrated");
+        database
+    }
+
+    fn url(&self) -> String {
+        format!("sqlite://{}", self.0.join("orders.db").display())
+    }
+
+    async fn store(&self) -> SqliteStore {
+        SqliteStore::connect(&self.url()).await.expect("it opens")
+    }
+}
+
+impl Drop for Database {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn it_passes_the_laws_of_orders_and_notices() {
+    let database = Database::new().await;
+    let (store, other) = (database.store().await, database.store().await);
+    laws::orders::all(&store, &other).await;
+    laws::notices::all(&store).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_waits_for_messages_hears_of_another_process_s() {
+    let database = Database::new().await;
+    let (relay, storefront) = (database.store().await, database.store().await);
+    let placing = async {
+        loop {
+            let placed = storefront.place(&[laws::orders::new_order()]).await;
+            assert!(placed.iter().all(Result::is_ok), "{placed:?}");
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    };
+    let heard = tokio::time::timeout(Duration::from_secs(30), async {
+        tokio::select! {
+            () = relay.outbox_changed(Duration::from_secs(3600)) => {}
+            () = placing => {}
+        }
+    });
+    assert!(heard.await.is_ok(), "it did not hear of one order in 30 s");
+}
+
+#[tokio::test]
+async fn a_file_that_is_not_there_is_not_made_up() {
+    let missing = format!("sqlite://{}", std::env::temp_dir().join(format!("{}.db", Uuid::now_v7())).display());
+    assert!(SqliteStore::connect(&missing).await.is_err());
+}
