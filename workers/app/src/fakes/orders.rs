@@ -19,6 +19,7 @@ use crate::ports::orders::{
 const LIST_MAX: u32 = 200;
 
 /// A store; `another` is a second process on the same database.
+#[derive(Default)]
 pub struct MemoryOrders {
     books: Arc<Mutex<Books>>,
     /// Names this store to others that claim outbox rows.
@@ -47,12 +48,6 @@ struct Owed {
     row: OutboxRow,
     published: bool,
     claimed_by: Option<u64>,
-}
-
-impl Default for MemoryOrders {
-    fn default() -> Self {
-        Self { books: Arc::default(), claimant: 0 }
-    }
 }
 
 impl MemoryOrders {

@@ -170,7 +170,7 @@ async fn an_accepted_order_is_there_whole(store: &impl OrderStore, other: &impl 
     assert_eq!((read.tracking_token, read.session_hash), (new.tracking_token.clone(), new.session_hash.clone()));
     let used = KeyUse { order_id: id, request_hash: new.request_hash.clone(), session_hash: new.session_hash.clone() };
     assert_eq!(other.key_use(&new.key_hash).await.expect("read"), Some(used));
-    assert_eq!(other.history(id, 0).await.expect("read"), [new.history.clone()]);
+    assert_eq!(other.history(id, 0).await.expect("read"), std::slice::from_ref(&new.history));
     assert_eq!(other.pending_orders().await.expect("counted"), pending + 1);
     let charge = other.payment(id, PaymentKind::Charge).await.expect("read").expect("the intent to charge");
     assert_eq!((charge.state, charge.amount), (PaymentState::Requested, new.order.totals.total));
@@ -187,8 +187,7 @@ async fn an_accepted_order_is_there_whole(store: &impl OrderStore, other: &impl 
 
 async fn one_key_gives_one_order(store: &impl OrderStore, other: &impl OrderStore) {
     let first = new_order();
-    let tries: Vec<NewOrder> =
-        (0..16).map(|_| NewOrder { key_hash: first.key_hash.clone(), ..new_order() }).collect();
+    let tries: Vec<NewOrder> = (0..16).map(|_| NewOrder { key_hash: first.key_hash.clone(), ..new_order() }).collect();
     let tries_here = join_all(tries.iter().step_by(2).map(|new| place(store, new)));
     let tries_there = join_all(tries.iter().skip(1).step_by(2).map(|new| place(other, new)));
     let (here, there) = futures::join!(tries_here, tries_there);
@@ -258,8 +257,10 @@ async fn a_change_of_what_has_moved_on_leaves_nothing(store: &impl OrderStore) {
 async fn changes_at_once_take_effect_once(store: &impl OrderStore, other: &impl OrderStore) {
     let new = placed(store).await;
     let change = step(&new, 1, State::Charging);
-    let (here, there) =
-        futures::join!(join_all((0..8).map(|_| apply(store, &change))), join_all((0..8).map(|_| apply(other, &change))));
+    let (here, there) = futures::join!(
+        join_all((0..8).map(|_| apply(store, &change))),
+        join_all((0..8).map(|_| apply(other, &change)))
+    );
     let outcomes: Vec<Applied> = here.into_iter().chain(there).collect();
     assert_eq!(outcomes.iter().filter(|outcome| **outcome == Applied::Applied).count(), 1, "{outcomes:?}");
 

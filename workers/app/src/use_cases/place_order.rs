@@ -30,6 +30,8 @@ pub struct Request {
     /// The gateway's name for the card.
     pub payment_token: String,
     pub lines: Lines,
+    /// The request said "what is in my cart", not which products: its repeat comes when the cart is empty.
+    pub from_cart: bool,
     pub idempotency_key: String,
     /// SHA-256 in hex of the session, if there is one.
     pub session_hash: Option<String>,
@@ -93,6 +95,9 @@ pub async fn place_order<O: OrderStore, T: Stock, S: Source>(
     // First the key: a repeat must get its answer even if the product has sold out since.
     if let Some(used) = orders.key_use(&key_hash).await? {
         return replay(orders, used, &request, &request_hash).await;
+    }
+    if request.lines.is_empty() {
+        return Err(Refusal::Fields(vec![FieldError::new("items", "must have at least one product")]));
     }
     if orders.pending_orders().await? >= means.pending_max {
         return Err(Refusal::ShopFull { retry_after_s: 30 });
@@ -168,7 +173,7 @@ fn check(request: &Request, now: Timestamp) -> Result<Checked, Refusal> {
         let legal = OrderType::ALL.map(OrderType::code).join(", ");
         errors.push(FieldError::new("order_type", format!("must be one of {legal}")));
     }
-    if request.lines.is_empty() {
+    if request.lines.is_empty() && !request.from_cart {
         errors.push(FieldError::new("items", "must have at least one product"));
     }
     let token = &request.payment_token;
@@ -197,8 +202,12 @@ fn check(request: &Request, now: Timestamp) -> Result<Checked, Refusal> {
 /// and has its length before it.
 fn canonical(request: &Request, checked: &Checked) -> String {
     let mut text = format!("v1\n{}\n{}\n", checked.order_type.code(), request.payment_token);
-    for line in &request.lines {
-        text.push_str(&format!("{} {}\n", line.product_id, line.quantity.get()));
+    if request.from_cart {
+        text.push_str("cart\n");
+    } else {
+        for line in &request.lines {
+            text.push_str(&format!("{} {}\n", line.product_id, line.quantity.get()));
+        }
     }
     text.push_str(&format!("{:?}\n", request.pickup_at.map(Timestamp::unix_timestamp)));
     let Customer { name, phone, email } = &checked.customer;

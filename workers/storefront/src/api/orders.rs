@@ -39,7 +39,8 @@ pub async fn place<P: Ports>(State(app): State<App<P>>, headers: HeaderMap, body
         (None, None) => Lines::default(),
     };
     let session_hash = session.map(|session| session.hash);
-    let request = Request { lines, idempotency_key: key, session_hash: session_hash.clone(), ..asked.request };
+    let request =
+        Request { lines, from_cart, idempotency_key: key, session_hash: session_hash.clone(), ..asked.request };
     let accepted = accept(&app, request).await?;
     if let (true, Some(session)) = (from_cart && !accepted.replayed, &session_hash) {
         // The order stands; a cart that could not be emptied is emptied by the customer.
@@ -124,6 +125,7 @@ fn read(body: Map<String, Value>) -> Result<Asked, Problem> {
         special_instructions,
         payment_token,
         lines: Lines::default(),
+        from_cart: false,
         idempotency_key: String::new(),
         session_hash: None,
         traceparent: chassis::trace::current(),

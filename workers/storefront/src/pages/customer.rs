@@ -203,23 +203,30 @@ pub async fn place<P: Ports>(
         special_instructions: form.special_instructions.clone(),
         payment_token: form.payment_token.clone(),
         lines,
+        from_cart: true,
         idempotency_key: form.idempotency_key.clone(),
         session_hash: Some(session.hash.clone()),
         traceparent: chassis::trace::current(),
     };
     match accept(&app, request).await {
         Ok(accepted) => {
-            let _ = app.ports.carts().clear(&session.hash).await;
+            // A second click must not empty what was put in since.
+            if !accepted.replayed {
+                let _ = app.ports.carts().clear(&session.hash).await;
+            }
             Ok(Redirect::to(&order_url(&accepted.order.order_id.to_string(), Some(&accepted.tracking_token), ""))
                 .into_response())
         }
-        // The second click of two finds the cart empty, but its order placed.
         Err(Refusal::Fields(errors)) if errors.iter().all(|error| error.field == "items") => {
+            Ok(Redirect::to("/cart").into_response())
+        }
+        // Sent again with another name, say: the order stands as it was placed.
+        Err(Refusal::KeyReused) => {
             match app.ports.orders().key_use(&crate::digest(form.idempotency_key.as_bytes())).await? {
                 Some(used) if used.session_hash.as_deref() == Some(&session.hash) => {
                     Ok(Redirect::to(&order_url(&used.order_id.to_string(), None, "")).into_response())
                 }
-                _ => Ok(Redirect::to("/cart").into_response()),
+                _ => Err(Refusal::KeyReused.into()),
             }
         }
         Err(Refusal::Fields(errors)) => checkout_page(&app, &session, form, errors).await,

@@ -1,0 +1,229 @@
+//! The storefront over HTTP, on ports in memory: what a client, a browser and an attacker would notice.
+
+mod access;
+mod documents;
+mod events;
+mod orders;
+mod staff;
+mod surroundings;
+mod webhook;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use app::fakes::orders::MemoryOrders;
+use app::fakes::stock::MemoryStock;
+use app::memory_carts::MemoryCarts;
+use app::ports::Source;
+use app::ports::stock::Stock as _;
+use app::use_cases::Shop;
+use axum::Router;
+use axum::body::Body;
+use axum::http::{HeaderMap, Method, Request, StatusCode};
+use domain::Timestamp;
+use domain::ids::ProductId;
+use domain::menu::{Product, ProductType};
+use domain::money::{Currency, Money};
+use serde_json::{Value, json};
+use storefront::{Observation, Ports, Settings, router};
+use time::macros::datetime;
+use tokio_util::sync::CancellationToken;
+use tower::ServiceExt as _;
+use uuid::Uuid;
+
+const NOON: Timestamp = datetime!(2026-03-01 12:00 UTC);
+const SIGNING_KEY: &str = "a key of the tests";
+const WEBHOOK_SECRET: &str = "a secret of the tests";
+
+#[derive(Clone)]
+struct World(Arc<Things>);
+
+struct Things {
+    orders: MemoryOrders,
+    stock: MemoryStock,
+    carts: MemoryCarts<Clock>,
+    clock: Clock,
+}
+
+/// It stands still: nothing here depends on how long a test takes.
+#[derive(Clone, Copy)]
+struct Clock;
+
+impl Source for Clock {
+    fn now(&self) -> Timestamp {
+        NOON
+    }
+
+    fn uuid(&self) -> Uuid {
+        Uuid::now_v7()
+    }
+}
+
+impl Ports for World {
+    type Orders = MemoryOrders;
+    type Stock = MemoryStock;
+    type Carts = MemoryCarts<Clock>;
+    type Source = Clock;
+
+    fn orders(&self) -> &MemoryOrders {
+        &self.0.orders
+    }
+
+    fn stock(&self) -> &MemoryStock {
+        &self.0.stock
+    }
+
+    fn carts(&self) -> &MemoryCarts<Clock> {
+        &self.0.carts
+    }
+
+    fn source(&self) -> &Clock {
+        &self.0.clock
+    }
+
+    fn observe(&self, _observation: Observation) {}
+}
+
+/// A shop with an espresso (10 there), a flat white (10) and a croissant (sold out).
+struct Client {
+    world: World,
+    router: Router,
+    pending_max: Arc<AtomicU64>,
+    shutdown: CancellationToken,
+}
+
+struct Answer {
+    status: StatusCode,
+    headers: HeaderMap,
+    text: String,
+}
+
+impl Answer {
+    fn json(&self) -> Value {
+        serde_json::from_str(&self.text).unwrap_or_else(|_| panic!("no JSON: {}", self.text))
+    }
+
+    fn fields(&self) -> Vec<String> {
+        let problem = self.json();
+        let errors = problem["errors"].as_array().cloned().unwrap_or_default();
+        errors.iter().filter_map(|error| error["field"].as_str().map(str::to_owned)).collect()
+    }
+
+    fn header(&self, name: &str) -> &str {
+        self.headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default()
+    }
+
+    /// The session's cookie, as a browser sends it back.
+    fn cookie(&self) -> String {
+        let (pair, _) = self.header("set-cookie").split_once(';').expect("a cookie with attributes");
+        pair.to_owned()
+    }
+}
+
+impl Client {
+    async fn new() -> Client {
+        Client::with(false).await
+    }
+
+    async fn with(secure_cookies: bool) -> Client {
+        let stock = MemoryStock::default();
+        for (product, name, minor, units) in [
+            ("espresso", "Espresso", 300, 10),
+            ("flat-white", "Flat white", 420, 10),
+            ("croissant", "Croissant", 350, 0),
+        ] {
+            let product = Product {
+                product_id: ProductId::parse(product).expect("a slug"),
+                name: name.to_owned(),
+                description: "Good.".to_owned(),
+                kind: ProductType::Coffee,
+                price: Money::new(minor, Currency::Usd),
+                image_url: format!("/static/menu/{product}.svg"),
+            };
+            assert!(stock.add_product(&product, units, 3, NOON).await.expect("added"));
+        }
+        let things = Things { orders: MemoryOrders::default(), stock, carts: MemoryCarts::new(Clock), clock: Clock };
+        let pending_max = Arc::new(AtomicU64::new(1_000));
+        let shutdown = CancellationToken::new();
+        let settings = Settings {
+            shop: Shop::default_shop(),
+            signing_key: SIGNING_KEY.to_owned(),
+            webhook_secret: WEBHOOK_SECRET.to_owned(),
+            secure_cookies,
+            pending_max: pending_max.clone(),
+            shutdown: shutdown.clone(),
+        };
+        let world = World(Arc::new(things));
+        Client { router: router(world.clone(), settings), world, pending_max, shutdown }
+    }
+
+    async fn response(
+        &self,
+        method: &str,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: impl Into<Body>,
+    ) -> axum::response::Response {
+        let method = Method::from_bytes(method.as_bytes()).expect("a method");
+        let mut request = Request::builder().method(method).uri(path).header("host", "shop.example");
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        let request = request.body(body.into()).expect("a request");
+        self.router.clone().oneshot(request).await.expect("an answer")
+    }
+
+    async fn send(&self, method: &str, path: &str, headers: &[(&str, &str)], body: impl Into<Body>) -> Answer {
+        let response = self.response(method, path, headers, body).await;
+        let (parts, body) = response.into_parts();
+        let bytes = axum::body::to_bytes(body, 1 << 20).await.expect("a body");
+        Answer { status: parts.status, headers: parts.headers, text: String::from_utf8_lossy(&bytes).into_owned() }
+    }
+
+    async fn get(&self, path: &str, headers: &[(&str, &str)]) -> Answer {
+        self.send("GET", path, headers, Body::empty()).await
+    }
+
+    async fn json(&self, method: &str, path: &str, headers: &[(&str, &str)], body: &Value) -> Answer {
+        let headers: Vec<_> =
+            std::iter::once(("content-type", "application/json")).chain(headers.iter().copied()).collect();
+        self.send(method, path, &headers, body.to_string()).await
+    }
+
+    async fn order(&self, key: &str, body: &Value) -> Answer {
+        self.json("POST", "/api/v1/orders", &[("idempotency-key", key)], body).await
+    }
+
+    /// An accepted order: its receipt.
+    async fn accepted(&self) -> Value {
+        let answer = self.order(&Uuid::now_v7().to_string(), &an_espresso()).await;
+        assert_eq!(answer.status, StatusCode::ACCEPTED, "{}", answer.text);
+        answer.json()
+    }
+
+    async fn as_staff(&self, method: &str, path: &str, headers: &[(&str, &str)], body: Option<&Value>) -> Answer {
+        let bearer = format!("Bearer {}", token("Ana", NOON + time::Duration::hours(1)));
+        let mut all = vec![("authorization", bearer.as_str())];
+        all.extend_from_slice(headers);
+        match body {
+            Some(body) => self.json(method, path, &all, body).await,
+            None => self.get(path, &all).await,
+        }
+    }
+
+    fn pending_max(&self, orders: u64) {
+        self.pending_max.store(orders, Ordering::Relaxed);
+    }
+}
+
+fn token(name: &str, until: Timestamp) -> String {
+    storefront::staff::issue(SIGNING_KEY, name, "barista", until)
+}
+
+fn an_espresso() -> Value {
+    json!({
+        "customer": { "name": "Ana", "phone": "+1 555 010 0123", "email": "ana@example.com" },
+        "items": [{ "product_id": "espresso", "quantity": 1 }],
+        "payment_token": "tok_ok",
+    })
+}

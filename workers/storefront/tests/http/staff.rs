@@ -1,0 +1,87 @@
+//! What staff do: orders by version, stock by reason.
+
+use app::ports::orders::OrderStore as _;
+use app::ports::stock::Stock as _;
+use axum::http::StatusCode;
+use domain::ids::ProductId;
+use domain::order::Status;
+use domain::saga::State;
+use serde_json::json;
+
+use crate::Client;
+
+/// An order that is ready to be made, as the workers leave it: version 2.
+async fn confirmed(client: &Client) -> String {
+    let new = app::laws::orders::new_order();
+    let orders = &client.world.0.orders;
+    orders.place(std::slice::from_ref(&new)).await.pop().expect("an answer").expect("placed");
+    let step = app::laws::orders::step(&new, 1, State::Confirmed);
+    orders.apply(&[step]).await.pop().expect("an answer").expect("applied");
+    let read = orders.load(new.order.order_id).await.expect("read").expect("there").order;
+    assert_eq!((read.status, read.version), (Status::Confirmed, 2));
+    new.order.order_id.to_string()
+}
+
+#[tokio::test]
+async fn two_who_move_one_order_do_not_undo_each_other() {
+    let client = Client::new().await;
+    let path = format!("/api/v1/admin/orders/{}/status", confirmed(&client).await);
+    let preparing = json!({ "status": "preparing" });
+    let first = client.as_staff("PUT", &path, &[("if-match", "2")], Some(&preparing)).await;
+    assert_eq!((first.status, first.header("etag")), (StatusCode::OK, "\"3\""));
+    let second = client.as_staff("PUT", &path, &[("if-match", "\"2\"")], Some(&json!({ "status": "cancelled" }))).await;
+    assert_eq!(second.status, StatusCode::PRECONDITION_FAILED);
+    let blind = client.as_staff("PUT", &path, &[], Some(&preparing)).await;
+    assert_eq!((blind.status, blind.fields()), (StatusCode::PRECONDITION_REQUIRED, vec!["If-Match".to_owned()]));
+}
+
+#[tokio::test]
+async fn a_step_that_the_machine_does_not_have_is_refused() {
+    let client = Client::new().await;
+    let path = format!("/api/v1/admin/orders/{}/status", confirmed(&client).await);
+    let jump = client.as_staff("PUT", &path, &[("if-match", "2")], Some(&json!({ "status": "completed" }))).await;
+    assert_eq!(jump.status, StatusCode::CONFLICT);
+    let unknown = client.as_staff("PUT", &path, &[("if-match", "2")], Some(&json!({ "status": "burnt" }))).await;
+    assert_eq!((unknown.status, unknown.fields()), (StatusCode::UNPROCESSABLE_ENTITY, vec!["status".to_owned()]));
+}
+
+#[tokio::test]
+async fn the_list_goes_on_where_a_page_ended() {
+    let client = Client::new().await;
+    for _ in 0..3 {
+        client.accepted().await;
+    }
+    let page = client.as_staff("GET", "/api/v1/admin/orders?limit=2&status=pending", &[], None).await.json();
+    assert_eq!(page["orders"].as_array().map(Vec::len), Some(2));
+    let next = page["next_before"].as_str().expect("there is more");
+    let rest = client.as_staff("GET", &format!("/api/v1/admin/orders?limit=2&before={next}"), &[], None).await.json();
+    assert_eq!((rest["orders"].as_array().map(Vec::len), rest["next_before"].is_null()), (Some(1), true));
+    for wrong in ["limit=0", "limit=201", "status=burnt", "before=x", "sort=name"] {
+        let refused = client.as_staff("GET", &format!("/api/v1/admin/orders?{wrong}"), &[], None).await;
+        assert_eq!(refused.status, StatusCode::UNPROCESSABLE_ENTITY, "{wrong}");
+        assert_eq!(refused.fields(), [wrong.split('=').next().expect("a name")]);
+    }
+}
+
+#[tokio::test]
+async fn stock_changes_need_a_reason_and_are_made_once_by_their_id() {
+    let client = Client::new().await;
+    let path = "/api/v1/admin/inventory/espresso/restock";
+    let refused = client.as_staff("POST", path, &[], Some(&json!({ "quantity": 5 }))).await;
+    assert_eq!((refused.status, refused.fields()), (StatusCode::UNPROCESSABLE_ENTITY, vec!["reason".to_owned()]));
+    let delivery = json!({ "quantity": 5, "reason": "Monday's delivery", "movement_id": "delivery-7" });
+    for _ in 0..2 {
+        assert_eq!(client.as_staff("POST", path, &[], Some(&delivery)).await.json()["available"], 15);
+    }
+    let path = "/api/v1/admin/inventory/espresso/adjust";
+    let too_many = client.as_staff("POST", path, &[], Some(&json!({ "change": -16, "reason": "spilt" }))).await;
+    assert_eq!((too_many.status, too_many.fields()), (StatusCode::CONFLICT, vec!["change".to_owned()]));
+    let spilt = client.as_staff("POST", path, &[], Some(&json!({ "change": -4, "reason": "spilt" }))).await.json();
+    assert_eq!((spilt["available"].as_i64(), spilt["written_off"].as_i64()), (Some(11), Some(4)));
+    let found = json!({ "change": 1, "reason": "found" });
+    let nowhere = client.as_staff("POST", "/api/v1/admin/inventory/tea/adjust", &[], Some(&found)).await;
+    assert_eq!(nowhere.status, StatusCode::NOT_FOUND);
+    let espresso = ProductId::parse("espresso").expect("a slug");
+    let kept = client.world.0.stock.product(&espresso).await.expect("read").expect("there");
+    assert_eq!(kept.counters.available, 11);
+}

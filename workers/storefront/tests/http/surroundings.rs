@@ -1,0 +1,81 @@
+//! What stands around every answer: headers, cookies, one form of errors, and no requests from other sites.
+
+use axum::http::StatusCode;
+use serde_json::json;
+
+use crate::{Client, an_espresso};
+
+#[tokio::test]
+async fn every_answer_wears_the_same_clothes() {
+    let client = Client::new().await;
+    for path in ["/", "/cart", "/api/v1/menu", "/nowhere", "/staff", "/openapi.json", "/static/nothing.css"] {
+        let answer = client.get(path, &[]).await;
+        assert!(answer.header("content-security-policy").starts_with("default-src 'self'"), "{path}");
+        assert_eq!(answer.header("x-content-type-options"), "nosniff", "{path}");
+        assert_eq!(answer.header("referrer-policy"), "no-referrer", "{path}: the tracking token is in the address");
+        assert_eq!(answer.header("x-frame-options"), "DENY", "{path}");
+        assert!(!answer.header("x-request-id").is_empty(), "{path}");
+    }
+    assert_eq!(client.get("/", &[]).await.header("cache-control"), "no-store");
+}
+
+#[tokio::test]
+async fn cookies_are_out_of_reach_of_scripts_and_on_tls_tied_to_the_host() {
+    let line = json!({ "product_id": "espresso", "quantity": 1 });
+    let laptop = Client::new().await.json("POST", "/api/v1/cart/items", &[], &line).await;
+    let cookie = laptop.header("set-cookie").to_owned();
+    assert!(cookie.starts_with("sid=") && cookie.contains("HttpOnly") && cookie.contains("SameSite=Lax"), "{cookie}");
+    let cloud = Client::with(true).await;
+    let added = cloud.json("POST", "/api/v1/cart/items", &[], &line).await;
+    let cookie = added.header("set-cookie").to_owned();
+    assert!(cookie.starts_with("__Host-sid=") && cookie.contains("Secure") && cookie.contains("Path=/;"), "{cookie}");
+    assert!(added.header("strict-transport-security").starts_with("max-age="));
+}
+
+#[tokio::test]
+async fn what_comes_from_another_site_changes_nothing() {
+    let client = Client::new().await;
+    let line = json!({ "product_id": "espresso", "quantity": 1 });
+    for headers in [
+        [("sec-fetch-site", "cross-site"), ("accept", "*/*")],
+        [("sec-fetch-site", "same-site"), ("accept", "*/*")],
+        [("origin", "https://evil.example"), ("accept", "*/*")],
+        [("origin", "null"), ("accept", "*/*")],
+    ] {
+        let answer = client.json("POST", "/api/v1/cart/items", &headers, &line).await;
+        assert_eq!((answer.status, answer.header("set-cookie")), (StatusCode::FORBIDDEN, ""), "{headers:?}");
+    }
+    let own = [("origin", "http://shop.example"), ("sec-fetch-site", "same-origin")];
+    assert_eq!(client.json("POST", "/api/v1/cart/items", &own, &line).await.status, StatusCode::OK);
+}
+
+#[tokio::test]
+async fn an_error_is_a_problem_for_programs_and_a_page_for_people() {
+    let client = Client::new().await;
+    let problem = client.get("/api/v1/menu/nothing", &[]).await;
+    assert_eq!((problem.status, problem.header("content-type")), (StatusCode::NOT_FOUND, "application/problem+json"));
+    let body = problem.json();
+    for field in ["type", "title", "status", "detail", "request_id"] {
+        assert!(!body[field].is_null(), "{field} is missing: {body}");
+    }
+    assert_eq!(body["request_id"], problem.header("x-request-id"));
+    let page = client.get("/nowhere", &[("accept", "text/html")]).await;
+    assert_eq!((page.status, page.header("content-type")), (StatusCode::NOT_FOUND, "text/html; charset=utf-8"));
+    let wrong_method = client.send("DELETE", "/api/v1/menu", &[], "").await;
+    assert_eq!((wrong_method.status, wrong_method.header("allow")), (StatusCode::METHOD_NOT_ALLOWED, "GET,HEAD"));
+}
+
+#[tokio::test]
+async fn what_people_write_is_shown_as_text() {
+    let client = Client::new().await;
+    let mut order = an_espresso();
+    order["customer"]["name"] = json!("<script>alert(1)</script>");
+    order["special_instructions"] = json!("\"><img src=x onerror=alert(1)>");
+    let receipt = client.order("k-1", &order).await.json();
+    let page = client.get(receipt["links"]["page"].as_str().expect("a page"), &[("accept", "text/html")]).await;
+    assert_eq!(page.status, StatusCode::OK);
+    let board = client.as_staff("GET", "/staff", &[("accept", "text/html")], None).await;
+    for html in [page.text, board.text] {
+        assert!(!html.contains("<script>alert") && !html.contains("<img src=x"), "{html}");
+    }
+}
