@@ -1,6 +1,7 @@
 //! The command line: what there is, what it is for, an example each.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
 
@@ -69,6 +70,11 @@ pub enum Command {
     /// Put the menu and its first stock into the products table; what is there is left alone
     #[command(after_help = "Example:  haven seed    (into the platform that `haven up` runs)")]
     Seed(StateFolder),
+    /// Order at a steady rate from the platform that `haven up` runs, and report how long customers waited
+    #[command(
+        after_help = "Examples:\n  haven load --rate 20 --duration 30s\n  haven load --rate 20 --duration 30s --product espresso --json\n\nIt fills the shelves first. Exit 2 when an order was not accepted and confirmed."
+    )]
+    Load(Load),
     /// Staff tokens
     Staff {
         #[command(subcommand)]
@@ -141,6 +147,48 @@ pub struct StatusOf {
     pub json: bool,
 }
 
+#[derive(Debug, Args)]
+pub struct Load {
+    /// Orders a second
+    #[arg(long, default_value_t = 20.0, value_parser = rate)]
+    pub rate: f64,
+    /// For how long, such as 30s, 5m or 500ms
+    #[arg(long, default_value = "30s", value_parser = duration)]
+    pub duration: Duration,
+    /// Everybody orders this product, instead of the menu in turn
+    #[arg(long, value_name = "PRODUCT_ID")]
+    pub product: Option<String>,
+    /// The state folder of `haven up`
+    #[arg(long, value_name = "DIR", default_value = STATE)]
+    pub state: PathBuf,
+    /// One JSON object instead of text
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Above this one process is no longer a fair crowd.
+const RATE_MAX: f64 = 1_000.0;
+
+fn rate(text: &str) -> Result<f64, String> {
+    let rate: Option<f64> = text.parse().ok().filter(|rate| *rate > 0.0 && *rate <= RATE_MAX);
+    rate.ok_or_else(|| format!("must be a number of orders a second, above 0 and at most {RATE_MAX}"))
+}
+
+fn duration(text: &str) -> Result<Duration, String> {
+    let at = text.find(|letter: char| letter.is_ascii_alphabetic()).unwrap_or(text.len());
+    let (number, unit) = text.split_at(at);
+    let unit_s = match unit {
+        "ms" => 0.001,
+        "s" => 1.0,
+        "m" => 60.0,
+        "h" => 3600.0,
+        _ => return Err("must be a number and a unit: ms, s, m or h, such as 30s".to_owned()),
+    };
+    let seconds = number.parse().ok().map(|number: f64| number * unit_s);
+    let seconds = seconds.filter(|seconds| *seconds > 0.0 && *seconds <= 24.0 * 3600.0);
+    seconds.map(Duration::from_secs_f64).ok_or_else(|| "must be above 0 and at most 24h".to_owned())
+}
+
 #[derive(Debug, Subcommand)]
 pub enum Staff {
     /// Print a token for a member of staff: the bearer token of the API, and the sign-in of the staff pages
@@ -182,5 +230,14 @@ mod tests {
     #[test]
     fn the_command_line_is_consistent() {
         Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn a_duration_is_a_number_and_a_unit() {
+        assert_eq!(duration("500ms"), Ok(Duration::from_millis(500)));
+        assert_eq!(duration("1.5m"), Ok(Duration::from_secs(90)));
+        for wrong in ["", "30", "s", "-1s", "0s", "30 days", "1e9h"] {
+            assert!(duration(wrong).is_err(), "{wrong}");
+        }
     }
 }

@@ -1,4 +1,5 @@
 //! What operators do.
 
+pub mod load;
 pub mod staff;
 pub mod status;

@@ -1,0 +1,270 @@
+//! `haven load`: customers at a steady rate, and how long each had to wait.
+//!
+//! Open loop: an order is due at its own time, whether or not the one before it has been answered, and what it waits is
+//! counted from then. A shop that stalls is not spared the customers who would have come meanwhile.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context as _, bail};
+use reqwest::StatusCode;
+use serde::Serialize;
+use serde_json::{Value, json};
+use time::format_description::well_known::Rfc3339;
+use time::{OffsetDateTime, UtcDateTime};
+use tokio::task::JoinSet;
+use tokio::time::Instant;
+use uuid::Uuid;
+
+use crate::cli::Load;
+use crate::local::facts::Facts;
+
+/// An order that is not confirmed so long after the last was sent is counted as not confirmed.
+const SETTLED_WITHIN: Duration = Duration::from_secs(60);
+/// Units of each ordered product that are put on the shelf beyond what the orders need.
+const SPARE_UNITS: u64 = 50;
+
+/// What came of it. Times are milliseconds from when an order was due.
+#[derive(Debug, Serialize)]
+pub struct Report {
+    pub rate_per_s: f64,
+    pub seconds: f64,
+    pub sent: usize,
+    pub accepted: usize,
+    /// Of answers that were not acceptance: by status, or `no answer`.
+    pub refused: BTreeMap<String, usize>,
+    pub confirmed: usize,
+    /// Accepted orders that came to no end in time.
+    pub unsettled: usize,
+    pub accept_ms: Option<Percentiles>,
+    pub confirm_ms: Option<Percentiles>,
+    /// CPU milliseconds of all roles and the gateway, an accepted order. `None` where processes cannot be read.
+    pub cpu_ms_per_order: Option<f64>,
+}
+
+#[derive(Debug, Serialize)]
+pub struct Percentiles {
+    pub p50: f64,
+    pub p95: f64,
+    pub p99: f64,
+    pub max: f64,
+}
+
+impl Percentiles {
+    /// The nearest-rank percentiles; none of nothing.
+    fn of(mut values: Vec<f64>) -> Option<Percentiles> {
+        values.sort_by(f64::total_cmp);
+        let rank = |share: f64| {
+            let rank = (share * values.len() as f64).ceil() as usize;
+            values.get(rank.saturating_sub(1)).copied()
+        };
+        Some(Percentiles { p50: rank(0.50)?, p95: rank(0.95)?, p99: rank(0.99)?, max: rank(1.0)? })
+    }
+}
+
+struct Sent {
+    due: OffsetDateTime,
+    answer: Result<(StatusCode, Value), String>,
+    waited: Duration,
+}
+
+/// Runs the load and prints the report. Gives whether every order was accepted and confirmed.
+pub async fn load(options: &Load) -> anyhow::Result<bool> {
+    let count = (options.rate * options.duration.as_secs_f64()).round() as usize;
+    if count == 0 {
+        bail!("--rate and --duration together give no order: {} orders/s for {:?}", options.rate, options.duration);
+    }
+    let facts = Facts::read(&options.state)?;
+    let shop = Arc::new(Shop { client: client()?, url: facts.storefront.clone(), staff: facts.staff_token.clone() });
+    let products = match &options.product {
+        Some(product) => vec![product.clone()],
+        None => shop.menu().await?,
+    };
+    shop.fill_shelves(&products, (count.div_ceil(products.len())) as u64 + SPARE_UNITS).await?;
+    eprintln!("{count} orders at {}/s over {} products", options.rate, products.len());
+
+    let cpu_before = cpu_time(&facts);
+    let begun = Instant::now();
+    let mut sending = JoinSet::new();
+    for index in 0..count {
+        let due = begun + Duration::from_secs_f64(index as f64 / options.rate);
+        tokio::time::sleep_until(due).await;
+        let (shop, product) = (shop.clone(), products[index % products.len()].clone());
+        // On the wall clock, which the order's history is written by.
+        let due_at = OffsetDateTime::now_utc() - due.elapsed();
+        sending.spawn(async move {
+            let answer = shop.order(&product).await;
+            Sent { due: due_at, answer, waited: due.elapsed() }
+        });
+        let every = (options.rate * 10.0).ceil() as usize;
+        if (index + 1).is_multiple_of(every.max(1)) {
+            eprintln!("  {:>6} sent, {} not answered yet", index + 1, sending.len());
+        }
+    }
+    let sent = sending.join_all().await;
+    let lasted = begun.elapsed();
+
+    let mut refused = BTreeMap::new();
+    let (mut accept_ms, mut confirm_ms, mut accepted, mut unsettled) = (Vec::new(), Vec::new(), 0, 0);
+    let settled_by = Instant::now() + SETTLED_WITHIN;
+    for order in &sent {
+        match &order.answer {
+            Ok((StatusCode::ACCEPTED, receipt)) => {
+                accepted += 1;
+                accept_ms.push(millis(order.waited));
+                let path = receipt["links"]["self"].as_str().context("a receipt without a link")?;
+                match shop.confirmed_at(path, settled_by).await? {
+                    Some(Some(at)) => confirm_ms.push((at - order.due).as_seconds_f64() * 1e3),
+                    Some(None) => {}
+                    None => unsettled += 1,
+                }
+            }
+            Ok((status, _)) => *refused.entry(status.as_u16().to_string()).or_default() += 1,
+            Err(_) => *refused.entry("no answer".to_owned()).or_default() += 1,
+        }
+    }
+    let cpu = cpu_before.zip(cpu_time(&facts)).map(|(before, after)| millis(after.saturating_sub(before)));
+    let report = Report {
+        rate_per_s: options.rate,
+        seconds: lasted.as_secs_f64(),
+        sent: sent.len(),
+        accepted,
+        refused,
+        confirmed: confirm_ms.len(),
+        unsettled,
+        accept_ms: Percentiles::of(accept_ms),
+        confirm_ms: Percentiles::of(confirm_ms),
+        cpu_ms_per_order: cpu.filter(|_| accepted > 0).map(|cpu| cpu / accepted as f64),
+    };
+    if options.json {
+        println!("{}", serde_json::to_string(&report).context("write JSON")?);
+    } else {
+        print(&report);
+    }
+    Ok(report.confirmed == report.sent)
+}
+
+fn print(report: &Report) {
+    println!("sent       {:>7}   in {:.1} s", report.sent, report.seconds);
+    println!("accepted   {:>7}   refused {:?}", report.accepted, report.refused);
+    println!("confirmed  {:>7}   without an end {}", report.confirmed, report.unsettled);
+    for (name, percentiles) in [("accept", &report.accept_ms), ("confirm", &report.confirm_ms)] {
+        if let Some(Percentiles { p50, p95, p99, max }) = percentiles {
+            println!("{name:<8} ms   p50 {p50:.0}   p95 {p95:.0}   p99 {p99:.0}   max {max:.0}");
+        }
+    }
+    if let Some(cpu) = report.cpu_ms_per_order {
+        println!("CPU of our processes: {cpu:.1} ms an order");
+    }
+}
+
+struct Shop {
+    client: reqwest::Client,
+    url: String,
+    staff: String,
+}
+
+impl Shop {
+    async fn menu(&self) -> anyhow::Result<Vec<String>> {
+        let menu: Value = self.client.get(format!("{}/api/v1/menu", self.url)).send().await?.json().await?;
+        let products = menu["products"].as_array().context("the storefront gave no menu")?;
+        Ok(products.iter().filter_map(|product| product["product_id"].as_str().map(str::to_owned)).collect())
+    }
+
+    async fn fill_shelves(&self, products: &[String], units: u64) -> anyhow::Result<()> {
+        let answer = self.client.get(format!("{}/api/v1/admin/inventory", self.url)).bearer_auth(&self.staff);
+        let inventory: Value = answer.send().await?.error_for_status()?.json().await?;
+        let shelves = inventory["products"].as_array().context("the storefront gave no inventory")?;
+        let available: HashMap<&str, i64> = shelves
+            .iter()
+            .filter_map(|product| Some((product["product_id"].as_str()?, product["available"].as_i64()?)))
+            .collect();
+        for product in products {
+            let Some(there) = available.get(product.as_str()) else { bail!("there is no product {product:?}") };
+            let missing = i64::try_from(units)? - there;
+            if missing > 0 {
+                self.client
+                    .post(format!("{}/api/v1/admin/inventory/{product}/restock", self.url))
+                    .bearer_auth(&self.staff)
+                    .json(&json!({ "quantity": missing, "reason": "haven load" }))
+                    .send()
+                    .await?
+                    .error_for_status()?;
+            }
+        }
+        Ok(())
+    }
+
+    async fn order(&self, product: &str) -> Result<(StatusCode, Value), String> {
+        let body = json!({
+            "customer": { "name": "haven load", "phone": "+1 555 010 0199", "email": "load@example.com" },
+            "items": [{ "product_id": product, "quantity": 1 }],
+            "payment_token": "tok_ok",
+        });
+        let request = self.client.post(format!("{}/api/v1/orders", self.url));
+        let request = request.header("Idempotency-Key", Uuid::now_v7().to_string()).json(&body);
+        let answer = request.send().await.map_err(|error| error.to_string())?;
+        let status = answer.status();
+        Ok((status, answer.json().await.map_err(|error| error.to_string())?))
+    }
+
+    /// When the order was confirmed by its own history: looking does not slow it down. Inside, nothing for an order that
+    /// ended otherwise; outside, for one that has not ended by then.
+    async fn confirmed_at(&self, path: &str, settled_by: Instant) -> anyhow::Result<Option<Option<OffsetDateTime>>> {
+        loop {
+            let order: Value = self.client.get(format!("{}{path}", self.url)).send().await?.json().await?;
+            let history = order["history"].as_array().map(Vec::as_slice).unwrap_or_default();
+            if let Some(entry) = history.iter().find(|entry| entry["to_status"] == "confirmed") {
+                let at = entry["at"].as_str().context("a history without times")?;
+                return Ok(Some(Some(UtcDateTime::parse(at, &Rfc3339).context("a time in the history")?.into())));
+            }
+            if matches!(order["status"].as_str(), Some("failed" | "cancelled")) {
+                return Ok(Some(None));
+            }
+            if Instant::now() > settled_by {
+                return Ok(None);
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    }
+}
+
+fn client() -> anyhow::Result<reqwest::Client> {
+    reqwest::Client::builder().no_proxy().timeout(Duration::from_secs(30)).build().context("an HTTP client")
+}
+
+fn millis(duration: Duration) -> f64 {
+    duration.as_secs_f64() * 1e3
+}
+
+/// The processor time that our processes have taken since each began. `None` off Linux, and when one has just died.
+fn cpu_time(facts: &Facts) -> Option<Duration> {
+    // Fields 14 and 15 of proc_pid_stat(5), in ticks; Linux shows them at 100 a second on all its platforms.
+    const TICK: Duration = Duration::from_millis(10);
+    let mut ticks = 0u32;
+    for role in &facts.roles {
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", role.pid)).ok()?;
+        // The second field is the program's name, in parentheses, and may have spaces.
+        let (_, fields) = stat.rsplit_once(") ")?;
+        let mut times = fields.split(' ').skip(11).take(2);
+        ticks += times.next()?.parse::<u32>().ok()? + times.next()?.parse::<u32>().ok()?;
+    }
+    Some(TICK * ticks)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn percentiles_are_values_that_were_measured() {
+        assert!(Percentiles::of(Vec::new()).is_none());
+        let Some(Percentiles { p50, p95, p99, max }) = Percentiles::of((1..=100).rev().map(f64::from).collect()) else {
+            panic!("of a hundred values")
+        };
+        assert_eq!((p50, p95, p99, max), (50.0, 95.0, 99.0, 100.0));
+        let alone = Percentiles::of(vec![7.0]).expect("of one");
+        assert_eq!((alone.p50, alone.max), (7.0, 7.0));
+    }
+}
