@@ -86,7 +86,7 @@ pub async fn load(options: &Load) -> anyhow::Result<bool> {
 
     let cpu_before = cpu_time(&facts);
     let begun = Instant::now();
-    let mut sending = JoinSet::new();
+    let (mut sending, mut sent) = (JoinSet::new(), Vec::with_capacity(count));
     for index in 0..count {
         let due = begun + Duration::from_secs_f64(index as f64 / options.rate);
         tokio::time::sleep_until(due).await;
@@ -97,12 +97,15 @@ pub async fn load(options: &Load) -> anyhow::Result<bool> {
             let answer = shop.order(&product).await;
             Sent { due: due_at, answer, waited: due.elapsed() }
         });
+        while let Some(answered) = sending.try_join_next() {
+            sent.push(answered.context("a customer's task failed")?);
+        }
         let every = (options.rate * 10.0).ceil() as usize;
         if (index + 1).is_multiple_of(every.max(1)) {
             eprintln!("  {:>6} sent, {} not answered yet", index + 1, sending.len());
         }
     }
-    let sent = sending.join_all().await;
+    sent.extend(sending.join_all().await);
     let lasted = begun.elapsed();
 
     let mut refused = BTreeMap::new();
