@@ -205,6 +205,30 @@ impl World {
         Clients::local(&text("aws_endpoint"), &text("region"), Arc::new(|_| {}))
     }
 
+    /// A queue of its own that hears of a topic from now on.
+    pub async fn listen(&self, topic_arn: &str) -> String {
+        let (sqs, name) = (self.aws().sqs(), format!("test-{}", Uuid::now_v7().simple()));
+        let queue = sqs.create_queue().queue_name(name).send().await.expect("a queue").queue_url.expect("its URL");
+        let arn = aws_sdk_sqs::types::QueueAttributeName::QueueArn;
+        let asked = sqs.get_queue_attributes().queue_url(&queue).attribute_names(arn.clone()).send().await;
+        let arn = asked.expect("attributes").attributes.and_then(|mut all| all.remove(&arn)).expect("an ARN");
+        let subscribe = self.aws().sns().subscribe().topic_arn(topic_arn).protocol("sqs").endpoint(arn);
+        subscribe.send().await.expect("subscribed");
+        queue
+    }
+
+    /// What such a queue has heard, once it is at least so much.
+    pub async fn heard(&self, queue_url: &str, at_least: usize) -> Vec<String> {
+        let (sqs, begun, mut heard) = (self.aws().sqs(), Instant::now(), Vec::new());
+        while heard.len() < at_least {
+            assert!(begun.elapsed() < SETTLED_WITHIN, "only {} of {at_least}: {heard:?}", heard.len());
+            let receive = sqs.receive_message().queue_url(queue_url).max_number_of_messages(10).wait_time_seconds(1);
+            let received = receive.send().await.expect("an answer").messages.unwrap_or_default();
+            heard.extend(received.into_iter().filter_map(|message| message.body));
+        }
+        heard
+    }
+
     pub async fn addresses(&self) -> HashMap<String, String> {
         adapter_aws::addresses(&self.aws(), "local").await.expect("the stacks are deployed")
     }

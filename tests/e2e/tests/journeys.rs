@@ -3,10 +3,12 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use adapter_aws::DynamoStock;
+use adapter_aws::{DynamoStock, MetricSink, Series};
 use app::ports::stock::{Confirmed, Reserved, Stock as _};
 use contract::address::Address;
+use contract::metric::Metric;
 use contract::queue::{NOTIFICATIONS, ORDERS, PAYMENTS};
+use contract::topic::{STAFF_ALERTS, SYSTEM_ALERTS};
 use domain::Timestamp;
 use domain::cart::{Line, Lines, Quantity};
 use domain::ids::{OrderId, ProductId};
@@ -140,14 +142,19 @@ async fn the_same_holds_on_postgresql_and_redis() {
     assert_eq!((&stock["sold"], &stock["reserved"]), (&json!(16), &json!(0)));
     assert_eq!(world.ledger().await.iter().filter(|entry| entry["status"] == "captured").count(), 16);
 
-    let left = json!({ "change": 40 - stock["available"].as_i64().expect("a number"), "reason": "a race for forty" });
+    let left =
+        json!({ "change": 100 - stock["available"].as_i64().expect("a number"), "reason": "a race for a hundred" });
     world.as_staff(Method::POST, "/api/v1/admin/inventory/espresso/adjust", &[], Some(&left)).await;
-    let placed = join_all((0..64).map(|_| world.order("espresso", 1, "tok_ok"))).await;
+    // 64 customers, each of whom tries twice.
+    let customer =
+        || async { [world.order("espresso", 1, "tok_ok").await, world.order("espresso", 1, "tok_ok").await] };
+    let placed = join_all((0..64).map(|_| customer())).await;
     let mut sold = 0;
-    for answer in placed.iter().filter(|answer| answer.status == StatusCode::ACCEPTED) {
+    for answer in placed.iter().flatten().filter(|answer| answer.status == StatusCode::ACCEPTED) {
         sold += i64::from(world.until(answer, &["confirmed", "failed"]).await["status"] == "confirmed");
     }
-    assert_eq!(sold, 40);
+    let after = world.stock_of("espresso").await;
+    assert_eq!((sold, &after["available"], &after["reserved"]), (100, &json!(0), &json!(0)), "{after:#}");
 
     world.reopen(&["--postgres", "--redis"]).await;
     world.until(&accepted[0], &["confirmed"]).await;
@@ -372,6 +379,36 @@ async fn sixty_four_clients_race_for_a_hundred_units_and_exactly_a_hundred_are_s
     let after = world.stock_of("espresso").await;
     assert_eq!(sold, 50, "{after:#}");
     assert_eq!((&after["available"], &after["reserved"], &after["sold"]), (&json!(0), &json!(0), &json!(100)));
+}
+
+/// From the bus, a rule and a topic to staff; from a metric, an alarm and a topic to whoever is on call.
+#[tokio::test(flavor = "multi_thread")]
+async fn staff_hear_of_a_failed_order_and_the_one_on_call_of_an_alarm() {
+    let world = World::open(&[]).await;
+    let addresses = world.addresses().await;
+    let address = |topic| addresses[&Address::Topic(topic).variable()].clone();
+    let staff = world.listen(&address(&STAFF_ALERTS)).await;
+    let on_call = world.listen(&address(&SYSTEM_ALERTS)).await;
+
+    let failed = world.order("espresso", 1, "tok_declined").await;
+    world.until(&failed, &["failed"]).await;
+    let confirmed = world.order("espresso", 1, "tok_ok").await;
+    world.until(&confirmed, &["confirmed"]).await;
+    let heard = world.heard(&staff, 1).await;
+    let number = failed.body["order_number"].as_str().expect("a number");
+    assert!(heard.len() == 1 && heard[0].contains(number) && heard[0].contains("failed"), "{heard:?}");
+
+    // The local AWS judges an alarm whenever its metric comes in: this shows the wiring, not the threshold.
+    let dimension = |name: &str, value: &str| (name.to_owned(), value.to_owned());
+    let lag = Series {
+        name: Metric::OutboxLag.name(),
+        dimensions: vec![dimension("Environment", "local"), dimension("Service", "outbox-relay")],
+        value: adapter_aws::Value::Single(1e6),
+        seconds: true,
+    };
+    MetricSink::new(&world.aws()).put(vec![lag]).await.expect("the metric is taken");
+    let heard = world.heard(&on_call, 1).await;
+    assert!(heard.iter().any(|said| said.contains("outbox-lag")), "{heard:?}");
 }
 
 async fn reserve_all(stock: &DynamoStock, product: &ProductId, orders: &[OrderId]) -> Vec<OrderId> {
