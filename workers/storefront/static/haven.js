@@ -1,34 +1,49 @@
 // Makes pages live. Everything works without it.
 "use strict";
 
-const say = (text) => { document.getElementById("status").textContent = text; };
+const RECONNECTING = "Reconnecting…";
+const line = document.getElementById("status");
+// A text that is there already is not read out again.
+const show = (element, text) => { if (element.textContent !== text) element.textContent = text; };
+const connected = (yes) => {
+  if (!yes) show(line, RECONNECTING);
+  else if (line.textContent === RECONNECTING) show(line, "");
+};
 
-// Swaps a region's content, unless somebody is in the middle of it.
+// Swaps a region's content for the server's; what had the focus has it again.
 async function refresh(region) {
-  if (region.contains(document.activeElement)) return;
+  const turn = region.turn = (region.turn ?? 0) + 1;
   const answer = await fetch(region.dataset.fragment, { headers: { Accept: "text/html" } });
-  if (answer.redirected || !answer.ok) return;
-  const open = region.querySelector("details[open]") !== null;
-  region.innerHTML = await answer.text();
-  if (open) region.querySelector("details")?.setAttribute("open", "");
+  if (answer.redirected) return location.assign(answer.url);
+  if (!answer.ok) throw new Error(`HTTP ${answer.status}`);
+  const html = await answer.text();
+  // A click is not cut in two.
+  while (region.matches(":active")) await new Promise((resolve) => setTimeout(resolve, 200));
+  if (turn !== region.turn || html === region.html) return;
+  region.html = html;
+  const open = region.querySelector("details")?.open;
+  const focused = region.contains(document.activeElement) ? document.activeElement.id : null;
+  region.innerHTML = html;
+  if (open) region.querySelector("details").open = true;
+  if (focused !== null) (document.getElementById(focused) ?? region).focus({ preventScroll: true });
 }
 
 const order = document.getElementById("order-live");
 if (order && window.EventSource) {
-  const state = document.getElementById("live-state");
   const events = new EventSource(order.dataset.events);
   events.addEventListener("status", async () => {
     await refresh(order);
-    const headline = order.querySelector("[data-announce]");
-    if (headline && headline.textContent !== say.last) say(say.last = headline.textContent);
+    show(document.getElementById("headline"), order.querySelector("[data-headline]").dataset.headline);
   });
-  events.addEventListener("end", () => { events.close(); state.hidden = true; });
-  events.onopen = () => { state.hidden = true; };
-  events.onerror = () => { state.hidden = events.readyState === EventSource.CLOSED; };
+  events.addEventListener("end", () => { events.close(); connected(true); });
+  events.onopen = () => connected(true);
+  events.onerror = () => connected(events.readyState === EventSource.CLOSED);
 }
 
 const board = document.getElementById("board");
-if (board) setInterval(() => { if (!document.hidden) refresh(board).catch(() => say("Reconnecting…")); }, 3000);
+if (board) setInterval(() => {
+  if (!document.hidden) refresh(board).then(() => connected(true), () => connected(false));
+}, 3000);
 
 for (const form of document.querySelectorAll("form.add")) {
   form.addEventListener("submit", async (event) => {
@@ -39,13 +54,16 @@ for (const form of document.querySelectorAll("form.add")) {
       if (!answer.ok || count === null) throw new Error();
       const shown = document.getElementById("cart-count");
       shown.textContent = count;
-      shown.closest("a").setAttribute("aria-label", `Cart, ${count} items`);
-      say(`${form.closest(".card").querySelector("h3").textContent} is in your cart.`);
+      shown.closest("a").setAttribute("aria-label", `Cart, ${count} item${count === "1" ? "" : "s"}`);
+      const added = `${form.elements.quantity.value} × ${form.closest(".card").querySelector("h3").textContent} added.`;
+      // Emptied first, so that the same words are read out again.
+      show(line, "");
+      setTimeout(show, 100, line, added);
     } catch { form.submit(); }
   });
 }
 
-document.querySelector("form.checkout #place")?.form.addEventListener("submit", (event) => {
+document.getElementById("place")?.form.addEventListener("submit", (event) => {
   const button = event.target.querySelector("#place");
   button.disabled = true;
   button.textContent = "Placing your order…";

@@ -5,17 +5,16 @@ use std::collections::HashMap;
 use app::ports::carts::CartStore as _;
 use app::ports::orders::{OrderStore as _, StoredOrder};
 use app::ports::stock::StockedProduct;
-use app::use_cases::change_order::cancel_by_customer;
+use app::use_cases::change_order::{ChangeRefusal, cancel_by_customer};
 use app::use_cases::place_order::{Refusal, Request};
 use axum::Form;
 use axum::extract::{Path, Query, State};
 use axum::http::{HeaderMap, HeaderValue};
 use axum::response::{IntoResponse as _, Redirect, Response};
-use domain::FieldError;
 use domain::cart::{Line, Lines, Quantity};
 use domain::ids::ProductId;
 use domain::menu::ProductType;
-use domain::order::{HistoryEntry, Status, Step};
+use domain::order::{HistoryEntry, OrderType, Status, Step};
 use domain::stock::Availability;
 use time::macros::format_description;
 
@@ -71,7 +70,7 @@ pub fn badge(stocked: &StockedProduct) -> String {
 /// The count in the header is a convenience: without the carts it is zero, and the page stands.
 async fn shell<P: Ports>(app: &App<P>, session: &Session) -> Shell {
     let lines = app.ports.carts().get(&session.hash).await.unwrap_or_default();
-    Shell { cart_count: lines.units(), notice: None }
+    Shell { cart_count: Some(lines.units()), notice: None }
 }
 
 pub async fn cart<P: Ports>(State(app): State<App<P>>, headers: HeaderMap) -> Result<Response, Problem> {
@@ -79,7 +78,7 @@ pub async fn cart<P: Ports>(State(app): State<App<P>>, headers: HeaderMap) -> Re
     let lines = app.ports.carts().get(&session.hash).await?;
     let (views, [subtotal, tax, total]) = priced(&app, &lines).await?;
     let blocked = views.iter().any(|line| line.conflict.is_some());
-    let shell = Shell { cart_count: lines.units(), notice: None };
+    let shell = Shell { cart_count: Some(lines.units()), notice: None };
     Ok(session.onto(page(&CartPage { shell, lines: views, subtotal, tax, total, blocked })?))
 }
 
@@ -94,7 +93,7 @@ async fn priced<P: Ports>(app: &App<P>, lines: &Lines) -> Result<(Vec<LineView>,
         quantity: line.line.quantity.get(),
         unit_price: line.unit_price.to_string(),
         line_total: line.line_total.to_string(),
-        conflict: line.conflict,
+        conflict: line.conflict.map(|conflict| sentence(conflict.strip_prefix("is ").unwrap_or(&conflict))),
     });
     Ok((views.collect(), totals))
 }
@@ -175,15 +174,14 @@ async fn checkout_page<P: Ports>(
     app: &App<P>,
     session: &Session,
     form: CheckoutForm,
-    errors: Vec<FieldError>,
+    errors: Vec<ErrorView>,
 ) -> Result<Response, Problem> {
     let lines = app.ports.carts().get(&session.hash).await?;
     if lines.is_empty() && errors.is_empty() {
         return Ok(Redirect::to("/cart").into_response());
     }
     let (views, [subtotal, tax, total]) = priced(app, &lines).await?;
-    let shell = Shell { cart_count: lines.units(), notice: None };
-    let errors = errors.iter().map(ErrorView::of).collect();
+    let shell = Shell { cart_count: Some(lines.units()), notice: None };
     page(&CheckoutPage { shell, form, errors, lines: views, subtotal, tax, total })
 }
 
@@ -229,9 +227,18 @@ pub async fn place<P: Ports>(
                 _ => Err(Refusal::KeyReused.into()),
             }
         }
-        Err(Refusal::Fields(errors)) => checkout_page(&app, &session, form, errors).await,
+        Err(Refusal::Fields(errors)) => {
+            checkout_page(&app, &session, form, errors.iter().map(ErrorView::of).collect()).await
+        }
         Err(Refusal::SoldOut(_)) => Ok(Redirect::to("/cart").into_response()),
-        Err(refusal) => Err(refusal.into()),
+        Err(refusal) => match Problem::from(refusal) {
+            // It may go well in a moment: the customer does not write it all again.
+            problem if problem.retry_after_s.is_some() => {
+                let error = ErrorView { field: String::new(), message: problem.detail };
+                checkout_page(&app, &session, form, vec![error]).await
+            }
+            problem => Err(problem),
+        },
     }
 }
 
@@ -248,10 +255,12 @@ pub async fn lookup<P: Ports>(
                 let id = stored.order.order_id.to_string();
                 return Ok(Redirect::to(&order_url(&id, query.get("token").map(String::as_str), "")).into_response());
             }
-            Err(_) => error = Some("No order was found under this id and token.".to_owned()),
+            Err(_) => error = Some("No order was found under this id and token."),
         }
     }
-    let page = page(&LookupPage { shell: shell(&app, &session).await, error })?;
+    let said = |name| query.get(name).map(|text| text.trim().to_owned()).unwrap_or_default();
+    let (order_id, token) = (said("order_id"), said("token"));
+    let page = page(&LookupPage { shell: shell(&app, &session).await, order_id, token, error })?;
     Ok(session.onto(page))
 }
 
@@ -263,7 +272,8 @@ pub async fn order<P: Ports>(
 ) -> Result<Response, Problem> {
     let order = order_view(&app, &id, &query, &headers).await?;
     let session = session::of_or_new(&headers, &app.settings);
-    let page = page(&OrderPage { shell: shell(&app, &session).await, order })?;
+    let notice = query.contains_key("late").then_some("It is too late to cancel.");
+    let page = page(&OrderPage { shell: Shell { notice, ..shell(&app, &session).await }, order })?;
     Ok(session.onto(page))
 }
 
@@ -283,8 +293,17 @@ pub async fn cancel<P: Ports>(
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
     let stored = visible(&app, &id, &query, &headers).await?;
-    cancel_by_customer(app.ports.orders(), app.ports.source(), &app.maker(), stored.order.order_id).await?;
-    Ok(Redirect::to(&order_url(&id, query.get("token").map(String::as_str), "")).into_response())
+    let token = query.get("token").map(String::as_str);
+    let to = order_url(&stored.order.order_id.to_string(), token, "");
+    match cancel_by_customer(app.ports.orders(), app.ports.source(), &app.maker(), stored.order.order_id).await {
+        Ok(_) => Ok(Redirect::to(&to).into_response()),
+        // The bar was faster than the page: the order's page says how far it is.
+        Err(ChangeRefusal::Illegal { .. }) => {
+            let joint = if to.contains('?') { '&' } else { '?' };
+            Ok(Redirect::to(&format!("{to}{joint}late")).into_response())
+        }
+        Err(refusal) => Err(refusal.into()),
+    }
 }
 
 async fn order_view<P: Ports>(
@@ -326,12 +345,11 @@ fn view(stored: &StoredOrder, history: &[HistoryEntry], token: Option<&str>) -> 
         },
     });
     let ended = matches!(order.status, Status::Cancelled | Status::Failed)
-        .then(|| order.reason.clone().unwrap_or_else(|| "It has ended.".to_owned()));
+        .then(|| why(order.reason.as_deref().unwrap_or("it has ended")));
     let token = token.filter(|token| *token == stored.tracking_token);
     OrderView {
         number: order.order_number.clone(),
-        status_label: status_label(order.status, order.state.step()),
-        step_label: order.state.step().code().replace('_', " "),
+        status_label: status_label(order.status, order.state.step(), order.order_type),
         steps: steps.collect(),
         ended,
         lines: order
@@ -369,7 +387,23 @@ fn view(stored: &StoredOrder, history: &[HistoryEntry], token: Option<&str>) -> 
     }
 }
 
-fn status_label(status: Status, step: Step) -> &'static str {
+/// Why it ended, as a sentence to the customer. The journey below keeps the words of the system.
+fn why(reason: &str) -> String {
+    let why = match reason {
+        "cancelled by the customer" => "You cancelled it.".to_owned(),
+        _ if reason.starts_with("payment declined") => "The card was declined.".to_owned(),
+        _ => sentence(reason),
+    };
+    // An order only ends once its money is back.
+    format!("{why} Nothing stays charged.")
+}
+
+fn sentence(text: &str) -> String {
+    let mut letters = text.chars();
+    letters.next().map(|first| first.to_uppercase().chain(letters).chain(['.']).collect()).unwrap_or_default()
+}
+
+fn status_label(status: Status, step: Step, order_type: OrderType) -> &'static str {
     match (status, step) {
         (Status::Cancelled, _) => "Your order was cancelled.",
         (Status::Failed, _) => "We could not make your order.",
@@ -377,7 +411,10 @@ fn status_label(status: Status, step: Step) -> &'static str {
         (Status::Pending, _) => "We have your order and are confirming it.",
         (Status::Confirmed, _) => "Confirmed. The bar has your order.",
         (Status::Preparing, _) => "Your order is being made.",
-        (Status::Ready, _) => "Ready. It waits for you at the counter.",
+        (Status::Ready, _) => match order_type {
+            OrderType::Pickup | OrderType::DineIn => "Ready. It waits for you at the counter.",
+            OrderType::Delivery => "Ready. It is about to be brought to you.",
+        },
         (Status::Completed, _) => "Enjoy!",
     }
 }

@@ -4,10 +4,10 @@ use std::collections::HashMap;
 
 use app::ports::Source as _;
 use app::ports::orders::{OrderFilter, OrderStore as _};
-use app::ports::stock::{AdjustmentKind, Stock as _};
-use app::use_cases::change_order::{Move, move_by_staff};
+use app::ports::stock::{AdjustmentKind, Stock as _, StockedProduct};
+use app::use_cases::change_order::{ChangeRefusal, Move, move_by_staff};
 use axum::Form;
-use axum::extract::{Path, State};
+use axum::extract::{Path, Query, State};
 use axum::http::{HeaderMap, HeaderValue, header};
 use axum::response::{IntoResponse as _, Redirect, Response};
 use domain::Timestamp;
@@ -16,7 +16,7 @@ use domain::order::{Order, OrderType, Status};
 use super::customer::badge;
 use super::page;
 use super::views::{
-    BoardAction, BoardCard, BoardColumn, BoardFragment, BoardPage, Shell, SignInPage, StockPage, StockRow,
+    BoardAction, BoardCard, BoardColumn, BoardFragment, BoardPage, Shell, SignInPage, StockChange, StockPage, StockRow,
 };
 use crate::problem::Problem;
 use crate::staff::{COOKIE, Staff, verify};
@@ -34,11 +34,16 @@ fn to_sign_in() -> Result<Response, Problem> {
     Ok(Redirect::to("/staff/sign-in").into_response())
 }
 
-pub async fn board<P: Ports>(State(app): State<App<P>>, headers: HeaderMap) -> Result<Response, Problem> {
+pub async fn board<P: Ports>(
+    State(app): State<App<P>>,
+    Query(query): Query<HashMap<String, String>>,
+    headers: HeaderMap,
+) -> Result<Response, Problem> {
     if signed(&app, &headers).is_none() {
         return to_sign_in();
     }
-    page(&BoardPage { shell: Shell::default(), columns: columns(&app).await? })
+    let notice = query.contains_key("late").then_some("Somebody was faster: that order had changed already.");
+    page(&BoardPage { shell: Shell { notice, ..Shell::default() }, columns: columns(&app).await? })
 }
 
 pub async fn board_fragment<P: Ports>(State(app): State<App<P>>, headers: HeaderMap) -> Result<Response, Problem> {
@@ -101,32 +106,47 @@ pub async fn set_status<P: Ports>(
         return Err(Problem::field("status", "and version must be given"));
     };
     let asked = Move { order_id, expected_version, to, actor: staff.name, note: None };
-    move_by_staff(app.ports.orders(), app.ports.source(), &app.maker(), asked).await?;
-    Ok(Redirect::to("/staff").into_response())
+    match move_by_staff(app.ports.orders(), app.ports.source(), &app.maker(), asked).await {
+        Ok(_) => Ok(Redirect::to("/staff").into_response()),
+        Err(ChangeRefusal::Stale { .. } | ChangeRefusal::Illegal { .. }) => {
+            Ok(Redirect::to("/staff?late").into_response())
+        }
+        Err(refusal) => Err(refusal.into()),
+    }
 }
 
 pub async fn stock<P: Ports>(State(app): State<App<P>>, headers: HeaderMap) -> Result<Response, Problem> {
     if signed(&app, &headers).is_none() {
         return to_sign_in();
     }
-    let rows = app
-        .ports
-        .stock()
-        .products()
-        .await?
-        .iter()
-        .map(|product| StockRow {
-            product_id: product.product.product_id.to_string(),
-            name: product.product.name.clone(),
-            badge: badge(product),
-            available: product.counters.available,
-            reserved: product.counters.reserved,
-            sold: product.counters.sold,
-            written_off: product.counters.written_off,
-            received: product.counters.received,
-        })
-        .collect();
+    stock_page(&app, None).await
+}
+
+/// The stock room, with what was refused of one product in its row.
+async fn stock_page<P: Ports>(app: &App<P>, refused: Option<(&str, StockChange)>) -> Result<Response, Problem> {
+    let products = app.ports.stock().products().await?;
+    let mut rows: Vec<_> = products.iter().map(row).collect();
+    if let Some((id, change)) = refused
+        && let Some(row) = rows.iter_mut().find(|row| row.product_id == id)
+    {
+        row.change = change;
+    }
     page(&StockPage { shell: Shell::default(), rows })
+}
+
+fn row(product: &StockedProduct) -> StockRow {
+    StockRow {
+        product_id: product.product.product_id.to_string(),
+        name: product.product.name.clone(),
+        availability: product.availability().code(),
+        badge: badge(product),
+        available: product.counters.available,
+        reserved: product.counters.reserved,
+        sold: product.counters.sold,
+        written_off: product.counters.written_off,
+        received: product.counters.received,
+        change: StockChange::default(),
+    }
 }
 
 pub async fn restock<P: Ports>(
@@ -136,7 +156,7 @@ pub async fn restock<P: Ports>(
     Form(form): Form<HashMap<String, String>>,
 ) -> Result<Response, Problem> {
     let legal = |units: i64| u32::try_from(units).ok().filter(|units| *units > 0).map(AdjustmentKind::Restock);
-    change(app, id, headers, form, legal).await
+    change(&app, &id, &headers, &form, legal).await
 }
 
 pub async fn adjust<P: Ports>(
@@ -145,26 +165,38 @@ pub async fn adjust<P: Ports>(
     headers: HeaderMap,
     Form(form): Form<HashMap<String, String>>,
 ) -> Result<Response, Problem> {
-    change(app, id, headers, form, |units| (units != 0).then_some(AdjustmentKind::Correct(units))).await
+    change(&app, &id, &headers, &form, |units| (units != 0).then_some(AdjustmentKind::Correct(units))).await
 }
 
 async fn change<P: Ports>(
-    app: App<P>,
-    id: String,
-    headers: HeaderMap,
-    form: HashMap<String, String>,
+    app: &App<P>,
+    id: &str,
+    headers: &HeaderMap,
+    form: &HashMap<String, String>,
     legal: impl Fn(i64) -> Option<AdjustmentKind>,
 ) -> Result<Response, Problem> {
-    let Some(staff) = signed(&app, &headers) else { return to_sign_in() };
-    let units: Option<i64> =
-        form.get("units").and_then(|units| units.trim().parse().ok()).filter(|units: &i64| units.abs() <= 100_000);
-    let Some(kind) = units.and_then(legal) else {
-        return Err(Problem::field("units", "must be a whole number, not 0"));
+    let Some(staff) = signed(app, headers) else { return to_sign_in() };
+    let said = |name| form.get(name).map(|text| text.trim()).unwrap_or_default();
+    let units: Option<i64> = said("units").parse().ok().filter(|units: &i64| units.abs() <= 100_000);
+    let asked = match units.and_then(legal) {
+        Some(kind) => api::check_adjustment(units.unwrap_or_default(), said("reason"), None, Vec::new())
+            .map(|asked| (kind, asked)),
+        None => Err(Problem::field("units", "must be a whole number, above 0 to restock, not 0 to correct")),
     };
-    let reason = form.get("reason").map(String::as_str).unwrap_or_default();
-    let asked = api::check_adjustment(units.unwrap_or_default(), reason, None, Vec::new())?;
-    api::adjust_stock(&app, &id, kind, asked, staff.name).await?;
-    Ok(Redirect::to("/staff/stock").into_response())
+    let changed = match asked {
+        Ok((kind, asked)) => api::adjust_stock(app, id, kind, asked, staff.name).await,
+        Err(problem) => Err(problem),
+    };
+    match changed {
+        Ok(product) => Ok(Redirect::to(&format!("/staff/stock#{}", product.product.product_id)).into_response()),
+        Err(problem) if !problem.errors.is_empty() => {
+            let told = problem.errors.iter().map(|error| format!("The {} {}.", error.field, error.message));
+            let error = Some(told.collect::<Vec<_>>().join(" "));
+            let change = StockChange { units: said("units").to_owned(), reason: said("reason").to_owned(), error };
+            stock_page(app, Some((id, change))).await
+        }
+        Err(problem) => Err(problem),
+    }
 }
 
 pub async fn sign_in<P: Ports>(State(_): State<App<P>>) -> Result<Response, Problem> {
@@ -177,7 +209,7 @@ pub async fn signed_in<P: Ports>(
 ) -> Result<Response, Problem> {
     let token = form.get("token").map(|token| token.trim().to_owned()).unwrap_or_default();
     let Some(staff) = verify(&app.settings.signing_key, &token, app.ports.source().now()) else {
-        let error = Some("This token is not one of ours, or its time is over.".to_owned());
+        let error = Some("This token is not one of ours, or its time is over.");
         return page(&SignInPage { shell: Shell::default(), error });
     };
     let age = (staff.exp - app.ports.source().now().unix_timestamp()).max(0);

@@ -8,8 +8,9 @@ use crate::problem::Problem;
 /// What every page has around it.
 #[derive(Default)]
 pub struct Shell {
-    pub cart_count: u32,
-    pub notice: Option<String>,
+    /// `None` where the cart is not looked at.
+    pub cart_count: Option<u32>,
+    pub notice: Option<&'static str>,
 }
 
 #[derive(Template)]
@@ -97,9 +98,11 @@ impl ErrorView {
         ErrorView { field: error.field.clone(), message: format!("{label} {}", error.message) }
     }
 
-    /// The id of the input that it is about.
-    pub fn id(&self) -> &str {
-        self.field.rsplit('.').next().unwrap_or_default()
+    /// The id of the input that it is about, if the form has one for it.
+    pub fn id(&self) -> Option<&str> {
+        /// The inputs in which something can be wrong.
+        const INPUTS: [&str; 6] = ["name", "phone", "email", "order_type", "special_instructions", "payment_token"];
+        self.field.rsplit('.').next().filter(|id| INPUTS.contains(id))
     }
 }
 
@@ -129,7 +132,6 @@ pub struct OrderFragment {
 pub struct OrderView {
     pub number: String,
     pub status_label: &'static str,
-    pub step_label: String,
     pub steps: Vec<StepView>,
     pub ended: Option<String>,
     pub lines: Vec<OrderLineView>,
@@ -167,7 +169,9 @@ pub struct HistoryView {
 #[template(path = "lookup.html")]
 pub struct LookupPage {
     pub shell: Shell,
-    pub error: Option<String>,
+    pub order_id: String,
+    pub token: String,
+    pub error: Option<&'static str>,
 }
 
 #[derive(Template)]
@@ -216,19 +220,29 @@ pub struct StockPage {
 pub struct StockRow {
     pub product_id: String,
     pub name: String,
+    pub availability: &'static str,
     pub badge: String,
     pub available: i64,
     pub reserved: i64,
     pub sold: i64,
     pub written_off: i64,
     pub received: i64,
+    pub change: StockChange,
+}
+
+/// What stands in a row's form: nothing, or what was refused and why.
+#[derive(Default)]
+pub struct StockChange {
+    pub units: String,
+    pub reason: String,
+    pub error: Option<String>,
 }
 
 #[derive(Template)]
 #[template(path = "signin.html")]
 pub struct SignInPage {
     pub shell: Shell,
-    pub error: Option<String>,
+    pub error: Option<&'static str>,
 }
 
 #[derive(Template)]
@@ -238,6 +252,7 @@ pub struct ProblemPage<'a> {
     status: u16,
     title: &'a str,
     detail: &'a str,
+    errors: Vec<&'a FieldError>,
     request_id: &'a str,
 }
 
@@ -249,6 +264,7 @@ impl ProblemPage<'_> {
             status: problem.status.as_u16(),
             title: problem.title,
             detail: &problem.detail,
+            errors: problem.errors.iter().filter(|error| !problem.detail.contains(&error.message)).collect(),
             request_id,
         };
         Template::render(&page).unwrap_or_else(|_| problem.title.to_owned())
