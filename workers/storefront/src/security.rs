@@ -76,7 +76,9 @@ async fn outermost<P: Ports>(State(app): State<App<P>>, request: Request, next: 
             "default-src 'self'; frame-ancestors 'none'; base-uri 'none'; form-action 'self'",
         ),
         (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
-        (header::REFERRER_POLICY, "no-referrer"),
+        // Tracking tokens stand in addresses: no other site sees one. `no-referrer` would hide even from ourselves where a
+        // form was sent from (its `Origin` would be `null`).
+        (header::REFERRER_POLICY, "same-origin"),
         (header::X_FRAME_OPTIONS, "DENY"),
     ] {
         headers.insert(name, HeaderValue::from_static(value));
@@ -98,6 +100,8 @@ fn as_problem(response: Response, request_id: &str, browser: bool) -> Response {
     let status = response.status();
     let problem = match response.extensions().get::<Problem>() {
         Some(problem) => problem.clone(),
+        // A form with what is wrong beside each field.
+        None if is_page(&response) => return response,
         None if status.is_client_error() || status.is_server_error() => of_status(status),
         None => return response,
     };
@@ -140,6 +144,11 @@ fn wants_page(headers: &HeaderMap, path: &str) -> bool {
     accepts.contains("text/html") && !path.starts_with("/api/")
 }
 
+fn is_page(response: &Response) -> bool {
+    let kind = response.headers().get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok());
+    kind.is_some_and(|kind| kind.starts_with("text/html"))
+}
+
 fn is_unsafe(method: &Method) -> bool {
     !matches!(*method, Method::GET | Method::HEAD | Method::OPTIONS)
 }
@@ -147,8 +156,9 @@ fn is_unsafe(method: &Method) -> bool {
 /// Browsers say where a request comes from; programs say nothing, and carry no cookies of somebody else.
 fn from_another_site(headers: &HeaderMap) -> bool {
     let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
-    if matches!(text("sec-fetch-site"), Some("cross-site" | "same-site")) {
-        return true;
+    // No page can forge it; browsers before 2023 do not send it.
+    if let Some(site) = text("sec-fetch-site") {
+        return !matches!(site, "same-origin" | "none");
     }
     match (text("origin"), text("host")) {
         (Some(origin), Some(host)) => origin.split_once("://").is_none_or(|(_, from)| from != host),

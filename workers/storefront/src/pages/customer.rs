@@ -9,7 +9,7 @@ use app::use_cases::change_order::{ChangeRefusal, cancel_by_customer};
 use app::use_cases::place_order::{Refusal, Request};
 use axum::Form;
 use axum::extract::{Path, Query, State};
-use axum::http::{HeaderMap, HeaderValue};
+use axum::http::{HeaderMap, HeaderValue, StatusCode};
 use axum::response::{IntoResponse as _, Redirect, Response};
 use domain::cart::{Line, Lines, Quantity};
 use domain::ids::ProductId;
@@ -109,7 +109,7 @@ pub async fn add<P: Ports>(
     let lines = app.ports.carts().add(&session.hash, &line).await?;
     // A script wants the new count, a browser the page it came from.
     let mut response = if headers.contains_key("x-requested-with") {
-        axum::http::StatusCode::NO_CONTENT.into_response()
+        StatusCode::NO_CONTENT.into_response()
     } else {
         Redirect::to("/cart").into_response()
     };
@@ -228,14 +228,16 @@ pub async fn place<P: Ports>(
             }
         }
         Err(Refusal::Fields(errors)) => {
-            checkout_page(&app, &session, form, errors.iter().map(ErrorView::of).collect()).await
+            let page = checkout_page(&app, &session, form, errors.iter().map(ErrorView::of).collect()).await?;
+            Ok((StatusCode::UNPROCESSABLE_ENTITY, page).into_response())
         }
         Err(Refusal::SoldOut(_)) => Ok(Redirect::to("/cart").into_response()),
         Err(refusal) => match Problem::from(refusal) {
             // It may go well in a moment: the customer does not write it all again.
             problem if problem.retry_after_s.is_some() => {
                 let error = ErrorView { field: String::new(), message: problem.detail };
-                checkout_page(&app, &session, form, vec![error]).await
+                let page = checkout_page(&app, &session, form, vec![error]).await?;
+                Ok((problem.status, page).into_response())
             }
             problem => Err(problem),
         },

@@ -8,7 +8,7 @@ use app::ports::stock::{AdjustmentKind, Stock as _, StockedProduct};
 use app::use_cases::change_order::{ChangeRefusal, Move, move_by_staff};
 use axum::Form;
 use axum::extract::{Path, Query, State};
-use axum::http::{HeaderMap, HeaderValue, header};
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse as _, Redirect, Response};
 use domain::Timestamp;
 use domain::order::{Order, OrderType, Status};
@@ -20,7 +20,7 @@ use super::views::{
 };
 use crate::problem::Problem;
 use crate::staff::{COOKIE, Staff, verify};
-use crate::{App, Ports, api};
+use crate::{App, Ports, api, random_token};
 
 /// An order that waits longer is marked.
 const LATE: time::Duration = time::Duration::minutes(10);
@@ -146,6 +146,7 @@ fn row(product: &StockedProduct) -> StockRow {
         written_off: product.counters.written_off,
         received: product.counters.received,
         change: StockChange::default(),
+        movement_id: random_token(),
     }
 }
 
@@ -179,8 +180,11 @@ async fn change<P: Ports>(
     let said = |name| form.get(name).map(|text| text.trim()).unwrap_or_default();
     let units: Option<i64> = said("units").parse().ok().filter(|units: &i64| units.abs() <= 100_000);
     let asked = match units.and_then(legal) {
-        Some(kind) => api::check_adjustment(units.unwrap_or_default(), said("reason"), None, Vec::new())
-            .map(|asked| (kind, asked)),
+        Some(kind) => {
+            let movement_id = form.get("movement_id").cloned();
+            api::check_adjustment(units.unwrap_or_default(), said("reason"), movement_id, Vec::new())
+                .map(|asked| (kind, asked))
+        }
         None => Err(Problem::field("units", "must be a whole number, above 0 to restock, not 0 to correct")),
     };
     let changed = match asked {
@@ -193,7 +197,7 @@ async fn change<P: Ports>(
             let told = problem.errors.iter().map(|error| format!("The {} {}.", error.field, error.message));
             let error = Some(told.collect::<Vec<_>>().join(" "));
             let change = StockChange { units: said("units").to_owned(), reason: said("reason").to_owned(), error };
-            stock_page(app, Some((id, change))).await
+            Ok((problem.status, stock_page(app, Some((id, change))).await?).into_response())
         }
         Err(problem) => Err(problem),
     }
@@ -210,7 +214,8 @@ pub async fn signed_in<P: Ports>(
     let token = form.get("token").map(|token| token.trim().to_owned()).unwrap_or_default();
     let Some(staff) = verify(&app.settings.signing_key, &token, app.ports.source().now()) else {
         let error = Some("This token is not one of ours, or its time is over.");
-        return page(&SignInPage { shell: Shell::default(), error });
+        let page = page(&SignInPage { shell: Shell::default(), error })?;
+        return Ok((StatusCode::UNPROCESSABLE_ENTITY, page).into_response());
     };
     let age = (staff.exp - app.ports.source().now().unix_timestamp()).max(0);
     let secure = if app.settings.secure_cookies { "; Secure" } else { "" };

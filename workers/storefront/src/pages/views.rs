@@ -228,6 +228,8 @@ pub struct StockRow {
     pub written_off: i64,
     pub received: i64,
     pub change: StockChange,
+    /// New for each rendered form: sent twice, it changes the stock once.
+    pub movement_id: String,
 }
 
 /// What stands in a row's form: nothing, or what was refused and why.

@@ -4,6 +4,7 @@ mod access;
 mod documents;
 mod events;
 mod orders;
+mod pages;
 mod staff;
 mod surroundings;
 mod webhook;

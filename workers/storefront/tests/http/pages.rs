@@ -1,0 +1,105 @@
+//! The pages as a browser without scripts uses them: forms, redirects, errors at their fields.
+
+use app::ports::stock::Stock as _;
+use axum::http::StatusCode;
+use domain::ids::ProductId;
+
+use crate::{Answer, Client, NOON, token};
+
+/// What a browser says with every form of ours.
+const BROWSER: [(&str, &str); 3] =
+    [("accept", "text/html"), ("content-type", "application/x-www-form-urlencoded"), ("sec-fetch-site", "same-origin")];
+
+async fn submit(client: &Client, cookie: &str, path: &str, form: &str) -> Answer {
+    let headers: Vec<_> = BROWSER.into_iter().chain([("cookie", cookie)]).collect();
+    client.send("POST", path, &headers, form.to_owned()).await
+}
+
+async fn open(client: &Client, cookie: &str, path: &str) -> Answer {
+    client.get(path, &[("accept", "text/html"), ("cookie", cookie)]).await
+}
+
+/// The value of a hidden field.
+fn hidden(page: &str, name: &str) -> String {
+    let (_, rest) = page.split_once(&format!("name=\"{name}\" value=\"")).expect("a hidden field");
+    rest.split('"').next().expect("its end").to_owned()
+}
+
+#[tokio::test]
+async fn a_coffee_is_ordered_by_forms_alone_and_a_second_click_orders_no_second() {
+    let client = Client::new().await;
+    let added = submit(&client, "", "/cart/items", "product_id=espresso&quantity=2").await;
+    assert_eq!(added.status, StatusCode::SEE_OTHER, "{}", added.text);
+    let cookie = added.cookie();
+    let checkout = open(&client, &cookie, "/checkout").await;
+    let key = hidden(&checkout.text, "idempotency_key");
+    let form = |name: &str| {
+        format!(
+            "name={name}&phone=%2B15550100123&email=ana%40example.com&order_type=pickup&special_instructions=\
+             &payment_token=tok_ok&idempotency_key={key}"
+        )
+    };
+    let refused = submit(&client, &cookie, "/checkout", &form("")).await;
+    assert_eq!(refused.status, StatusCode::UNPROCESSABLE_ENTITY);
+    assert!(refused.text.contains("ana@example.com"), "what was written is kept");
+    assert_eq!(hidden(&refused.text, "idempotency_key"), key);
+
+    let first = submit(&client, &cookie, "/checkout", &form("Ana")).await;
+    assert_eq!(first.status, StatusCode::SEE_OTHER, "{}", first.text);
+    assert!(open(&client, &cookie, first.header("location")).await.text.contains("Espresso"));
+    submit(&client, &cookie, "/cart/items", "product_id=flat-white&quantity=1").await;
+    let second = submit(&client, &cookie, "/checkout", &form("Ana")).await;
+    assert_eq!(second.header("location"), first.header("location"));
+    let cart = client.get("/api/v1/cart", &[("cookie", &cookie)]).await.json();
+    assert_eq!(cart["units"], 1, "what was put in since stays");
+}
+
+#[tokio::test]
+async fn a_shop_that_is_full_keeps_what_was_written() {
+    let client = Client::new().await;
+    let cookie = submit(&client, "", "/cart/items", "product_id=espresso&quantity=1").await.cookie();
+    client.pending_max(0);
+    let form = "name=Ana&phone=%2B15550100123&email=ana%40example.com&order_type=pickup&special_instructions=oat\
+                &payment_token=tok_ok&idempotency_key=k-1";
+    let turned_away = submit(&client, &cookie, "/checkout", form).await;
+    assert_eq!(turned_away.status, StatusCode::SERVICE_UNAVAILABLE);
+    assert!(turned_away.text.contains("ana@example.com") && turned_away.text.contains("oat"));
+}
+
+#[tokio::test]
+async fn a_delivery_is_counted_once_however_often_the_form_is_sent() {
+    let client = Client::new().await;
+    let staff = format!("staff={}", token("Ana", NOON + time::Duration::hours(1)));
+    let page = open(&client, &staff, "/staff/stock").await;
+    let id = hidden(&page.text, "movement_id");
+    for _ in 0..2 {
+        let form = format!("units=5&reason=delivery&movement_id={id}");
+        let done = submit(&client, &staff, "/staff/stock/espresso/restock", &form).await;
+        assert_eq!(done.status, StatusCode::SEE_OTHER, "{}", done.text);
+    }
+    let espresso = ProductId::parse("espresso").expect("a slug");
+    let stocked = client.world.0.stock.product(&espresso).await.expect("read").expect("there");
+    assert_eq!(stocked.counters.available, 15);
+    let refused = submit(&client, &staff, "/staff/stock/espresso/restock", "units=-5&reason=typo").await;
+    assert_eq!(refused.status, StatusCode::UNPROCESSABLE_ENTITY);
+    assert!(refused.text.contains("typo"), "what was written is kept");
+}
+
+#[tokio::test]
+async fn the_staff_pages_ask_for_a_token() {
+    let client = Client::new().await;
+    for path in ["/staff", "/staff/stock"] {
+        let sent_away = open(&client, "", path).await;
+        assert_eq!(
+            (sent_away.status, sent_away.header("location")),
+            (StatusCode::SEE_OTHER, "/staff/sign-in"),
+            "{path}"
+        );
+    }
+    assert_eq!(submit(&client, "", "/staff/sign-in", "token=guess").await.status, StatusCode::UNPROCESSABLE_ENTITY);
+    let good = format!("token={}", token("Ana", NOON + time::Duration::hours(1)));
+    let signed_in = submit(&client, "", "/staff/sign-in", &good).await;
+    let cookie = signed_in.header("set-cookie").to_owned();
+    assert!(cookie.contains("HttpOnly") && cookie.contains("SameSite=Strict"), "{cookie}");
+    assert_eq!(open(&client, &signed_in.cookie(), "/staff").await.status, StatusCode::OK);
+}
