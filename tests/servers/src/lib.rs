@@ -1,0 +1,112 @@
+//! Real servers for the adapters' tests: started for one test on a port of its own, gone with it. They are started by the
+//! very code of `haven up`.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use haven::cli::Up;
+use haven::local::database::Servers;
+use haven::local::emulator::{Emulator, Source};
+use haven::local::python;
+use haven::local::state::State;
+use uuid::Uuid;
+
+/// What `localstack/images/build` makes.
+const IMAGES: [&str; 3] = ["brew-haven/postgres:local", "brew-haven/redis:local", "brew-haven/ministack:local"];
+
+/// A state folder of a test's own; gone with the value.
+struct Folder(PathBuf);
+
+impl Folder {
+    fn new() -> Folder {
+        Folder(std::env::temp_dir().join(format!("haven-servers-{}", Uuid::now_v7())))
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+/// PostgreSQL or Redis. Its process is killed when the value is dropped, before its folder goes.
+pub struct Server {
+    pub url: String,
+    _process: Servers,
+    _folder: Folder,
+}
+
+/// A PostgreSQL without a schema; `None`, and one line that says so, on a machine that has none.
+pub async fn postgres() -> Option<Server> {
+    let (servers, folder) = start("postgres", |up| up.postgres = Some(String::new())).await?;
+    Some(Server { url: servers.database_url.clone(), _process: servers, _folder: folder })
+}
+
+/// A Redis; `None`, and one line that says so, on a machine that has none.
+pub async fn redis() -> Option<Server> {
+    let (servers, folder) = start("redis", |up| up.redis = Some(String::new())).await?;
+    Some(Server { url: servers.redis_url.clone().expect("it was asked for"), _process: servers, _folder: folder })
+}
+
+async fn start(what: &str, ask: impl FnOnce(&mut Up)) -> Option<(Servers, Folder)> {
+    if !has(what) {
+        return None;
+    }
+    let folder = Folder::new();
+    let mut up =
+        Up { state: folder.0.clone(), port: 0, detach: false, postgres: None, redis: None, containers: false };
+    ask(&mut up);
+    let state = State::open(&folder.0).expect("a state folder");
+    Some((Servers::start(&up, &state).await.expect("the server starts"), folder))
+}
+
+/// An empty local AWS. Its process is killed when the value is dropped.
+pub struct LocalAws {
+    pub endpoint: String,
+    _process: Emulator,
+    _folder: Folder,
+}
+
+/// # Panics
+/// Without Python: the local AWS is what every test machine has.
+pub async fn local_aws() -> LocalAws {
+    let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+    let (program, _) = python::ensure(&python_folder()).await.expect("the local AWS is installed");
+    let folder = Folder::new();
+    let state = State::open(&folder.0).expect("a state folder");
+    let process = Emulator::start(&Source::Program(program), &state, None).await.expect("the local AWS starts");
+    LocalAws { endpoint: process.endpoint.clone(), _process: process, _folder: folder }
+}
+
+/// The Python environment of all tests: `HAVEN_PYTHON_ENV`, else one in the checkout.
+pub fn python_folder() -> PathBuf {
+    let ours = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../.haven/python-for-tests");
+    std::env::var_os("HAVEN_PYTHON_ENV").map_or(ours, PathBuf::from)
+}
+
+/// Whether a suite's servers are on this machine. Where they are not, it says so in one line; `HAVEN_REQUIRE`, such as
+/// `postgres,redis,docker`, turns that into a failure.
+pub fn has(what: &str) -> bool {
+    let on_path = |program: &str| {
+        let path = std::env::var_os("PATH").unwrap_or_default();
+        std::env::split_paths(&path).any(|folder| folder.join(program).is_file())
+    };
+    let there = match what {
+        "postgres" => Path::new("/usr/lib/postgresql").is_dir() || on_path("postgres"),
+        "redis" => on_path("redis-server") || on_path("valkey-server"),
+        "docker" => docker(&["info"]) && IMAGES.iter().all(|image| docker(&["image", "inspect", image])),
+        other => panic!("nobody knows how to look for {other}"),
+    };
+    if !there {
+        let required = std::env::var("HAVEN_REQUIRE").unwrap_or_default();
+        assert!(!required.split(',').any(|name| name == what), "{what} is required and was not found");
+        println!("skipped: {what} was not found on this machine");
+    }
+    there
+}
+
+/// Whether Docker is there and agrees.
+fn docker(arguments: &[&str]) -> bool {
+    let asked = Command::new("docker").args(arguments).stdout(Stdio::null()).stderr(Stdio::null()).status();
+    asked.is_ok_and(|status| status.success())
+}

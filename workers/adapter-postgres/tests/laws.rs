@@ -1,0 +1,42 @@
+//! The store on a real PostgreSQL, with two of them as two processes would have it.
+
+use std::time::Duration;
+
+use adapter_postgres::PostgresStore;
+use app::laws;
+use app::ports::orders::OrderStore as _;
+use servers::Server;
+
+async fn stores() -> Option<(Server, PostgresStore, PostgresStore)> {
+    let server = servers::postgres().await?;
+    migrations::migrate(&server.url).await.expect("migrated");
+    let store = PostgresStore::connect(&server.url, 8).await.expect("it answers");
+    let other = PostgresStore::connect(&server.url, 8).await.expect("it answers");
+    Some((server, store, other))
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn it_passes_the_laws_of_orders_and_notices() {
+    let Some((_server, store, other)) = stores().await else { return };
+    laws::orders::all(&store, &other).await;
+    laws::notices::all(&store).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_waits_for_messages_hears_of_another_process_s() {
+    let Some((_server, relay, storefront)) = stores().await else { return };
+    let placing = async {
+        loop {
+            let placed = storefront.place(&[laws::orders::new_order()]).await;
+            assert!(placed.iter().all(Result::is_ok), "{placed:?}");
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    };
+    let heard = tokio::time::timeout(Duration::from_secs(30), async {
+        tokio::select! {
+            () = relay.outbox_changed(Duration::from_secs(3600)) => {}
+            () = placing => {}
+        }
+    });
+    assert!(heard.await.is_ok(), "it did not hear of one order in 30 s");
+}
