@@ -20,7 +20,7 @@ pub struct Cli {
 pub enum Command {
     /// Run the whole platform on this machine: local AWS, database, payment gateway, every role
     #[command(
-        after_help = "Examples:\n  haven up\n  haven up --port 9000 --state /tmp/shop\n  haven up --postgres --redis\n  haven up --detach && haven down"
+        after_help = "Examples:\n  haven up\n  haven up --port 9000 --state /tmp/shop\n  haven up --postgres --redis\n  haven up --containers\n  haven up --detach && haven down"
     )]
     Up(Up),
     /// Stop a platform that was started with `haven up`
@@ -111,7 +111,7 @@ pub struct Up {
     /// Carts in Redis: at the URL, else from the machine's own binary, else from a container
     #[arg(long, value_name = "URL", num_args = 0..=1, default_missing_value = "")]
     pub redis: Option<String>,
-    /// The local AWS, PostgreSQL and Redis from container images
+    /// The local AWS, PostgreSQL and Redis in containers (from localstack/images/build); a URL goes before a container
     #[arg(long)]
     pub containers: bool,
 }

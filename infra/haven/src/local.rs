@@ -1,6 +1,7 @@
 //! The whole platform on this machine: started, watched over, stopped.
 
 pub mod children;
+pub mod containers;
 pub mod database;
 pub mod emulator;
 pub mod facts;

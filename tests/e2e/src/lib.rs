@@ -63,7 +63,9 @@ impl World {
         loop {
             let facts = std::fs::read_to_string(self.state.join("haven.json")).ok();
             let facts: Option<Value> = facts.and_then(|text| serde_json::from_str(&text).ok());
-            if let Some(facts) = facts.filter(|facts| facts["ready"] == true) {
+            // Not the word of one that was killed.
+            let pid = self.haven.id();
+            if let Some(facts) = facts.filter(|facts| facts["ready"] == true && facts["pid"] == pid) {
                 self.facts = facts;
                 return;
             }
@@ -81,11 +83,29 @@ impl World {
 
     /// Stops the shop cleanly and opens it again on the same state.
     pub async fn reopen(&mut self, arguments: &[&str]) {
+        self.close();
+        self.haven = start(&self.state, arguments);
+        self.wait_until_ready().await;
+    }
+
+    /// Stops the shop cleanly.
+    pub fn close(&mut self) {
         let stopped = Command::new(haven()).args(["down", "--state"]).arg(&self.state).status();
         assert!(stopped.expect("haven down runs").success());
         assert!(self.haven.wait().expect("it has ended").success(), "{}", self.said());
+    }
+
+    /// Kills `haven up` itself, as the kernel would, and opens the shop again on the same state.
+    pub async fn reopen_after_kill(&mut self, arguments: &[&str]) {
+        self.haven.kill().expect("it runs");
+        self.haven.wait().expect("it has ended");
         self.haven = start(&self.state, arguments);
         self.wait_until_ready().await;
+    }
+
+    /// The containers of this shop, by id, running or not.
+    pub fn containers(&self) -> Vec<String> {
+        containers_on(&self.state).expect("docker lists them")
     }
 
     /// The process of a role now; none between two lives.
@@ -259,6 +279,9 @@ impl Drop for World {
         if let Some(pid) = self.facts["aws_pid"].as_u64().and_then(|pid| u32::try_from(pid).ok()) {
             signal(pid, "-KILL");
         }
+        for container in containers_on(&self.state).unwrap_or_default() {
+            let _ = Command::new("docker").args(["rm", "--force", &container]).stdout(Stdio::null()).status();
+        }
         if std::thread::panicking() {
             eprintln!("what was left behind is in {}", self.state.display());
         } else {
@@ -267,8 +290,19 @@ impl Drop for World {
     }
 }
 
+fn containers_on(state: &Path) -> Option<Vec<String>> {
+    // None has ever been here; Docker need not be either.
+    if !state.join("containers").is_dir() {
+        return Some(Vec::new());
+    }
+    let label = format!("label=brew-haven.state={}", state.canonicalize().ok()?.display());
+    let listed = Command::new("docker").args(["ps", "--all", "--quiet", "--filter", &label]).output().ok()?;
+    let ids = String::from_utf8_lossy(&listed.stdout);
+    listed.status.success().then(|| ids.split_whitespace().map(str::to_owned).collect())
+}
+
 /// Whether a suite's servers are on this machine. Where they are not, it says so in one line; `HAVEN_REQUIRE`, such as
-/// `postgres,redis`, turns that into a failure.
+/// `postgres,redis,docker`, turns that into a failure.
 pub fn has(what: &str) -> bool {
     let on_path = |program: &str| {
         let path = std::env::var_os("PATH").unwrap_or_default();
@@ -277,6 +311,7 @@ pub fn has(what: &str) -> bool {
     let there = match what {
         "postgres" => Path::new("/usr/lib/postgresql").is_dir() || on_path("postgres"),
         "redis" => on_path("redis-server") || on_path("valkey-server"),
+        "docker" => docker(&["info"]) && IMAGES.iter().all(|image| docker(&["image", "inspect", image])),
         other => panic!("nobody knows how to look for {other}"),
     };
     if !there {
@@ -285,6 +320,15 @@ pub fn has(what: &str) -> bool {
         println!("skipped: {what} was not found on this machine");
     }
     there
+}
+
+/// What `localstack/images/build` makes.
+const IMAGES: [&str; 3] = ["brew-haven/postgres:local", "brew-haven/redis:local", "brew-haven/ministack:local"];
+
+/// Whether Docker is there and agrees.
+fn docker(arguments: &[&str]) -> bool {
+    let asked = Command::new("docker").args(arguments).stdout(Stdio::null()).stderr(Stdio::null()).status();
+    asked.is_ok_and(|status| status.success())
 }
 
 /// What a customer sends.

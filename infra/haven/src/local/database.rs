@@ -10,17 +10,13 @@ use anyhow::{Context as _, bail};
 use tokio::process::{Child, Command};
 
 use super::children::{self, Program};
+use super::containers::{Container, POSTGRES, REDIS, Run};
 use super::emulator::free_port;
 use super::state::State;
 use crate::cli::Up;
 
 const READY_WITHIN: Duration = Duration::from_secs(30);
 const STOP_WITHIN: Duration = Duration::from_secs(30);
-
-/// Images of `--containers`, and the variables that name others.
-const POSTGRES_IMAGE: (&str, &str) = ("HAVEN_IMAGE_POSTGRES", "brew-haven/postgres:local");
-const REDIS_IMAGE: (&str, &str) = ("HAVEN_IMAGE_REDIS", "brew-haven/redis:local");
-pub const AWS_IMAGE: (&str, &str) = ("HAVEN_IMAGE_AWS", "brew-haven/ministack:local");
 
 /// The servers that hold what the platform keeps, and how to stop those that are ours.
 pub struct Servers {
@@ -89,12 +85,18 @@ impl Servers {
         if let (false, Some(binaries)) = (containers, postgres_binaries()) {
             return self.own_postgres(&binaries, state).await;
         }
-        let container = Container::start(POSTGRES_IMAGE, 5432, &[("POSTGRES_PASSWORD", "haven")]).await.context(
-            "--postgres needs a URL, PostgreSQL's binaries (on Debian: apt install postgresql), or Docker with an image (see localstack/README.md)",
-        )?;
-        let url = format!("postgres://haven:haven@127.0.0.1:{}/haven", container.port);
-        self.containers.push(container);
-        wait_for_postgres(&url).await?;
+        let port = free_port()?;
+        let run = Run {
+            image: &POSTGRES,
+            publish: (port, 5432),
+            stop_within: STOP_WITHIN,
+            environment: BTreeMap::from([("POSTGRES_PASSWORD".to_owned(), "haven".to_owned())]),
+            data: Some(state.path("containers/postgres")),
+        };
+        let needs = "--postgres needs a URL, PostgreSQL's binaries (on Debian: apt install postgresql), or a container";
+        self.run(run, state).await.context(if containers { "start PostgreSQL" } else { needs })?;
+        let url = format!("postgres://haven:haven@127.0.0.1:{port}/haven");
+        wait_for_postgres(&url).await.with_context(|| log_hint(state, "postgres"))?;
         Ok(url)
     }
 
@@ -131,12 +133,13 @@ impl Servers {
             self.ours.push(child);
             format!("redis://127.0.0.1:{port}")
         } else {
-            let container = Container::start(REDIS_IMAGE, 6379, &[]).await.context(
-                "--redis needs a URL, redis-server on the PATH (on Debian: apt install redis-server), or Docker with an image (see localstack/README.md)",
-            )?;
-            let url = format!("redis://127.0.0.1:{}", container.port);
-            self.containers.push(container);
-            url
+            let port = free_port()?;
+            let (publish, environment) = ((port, 6379), BTreeMap::new());
+            let run = Run { image: &REDIS, publish, stop_within: STOP_WITHIN, environment, data: None };
+            let needs =
+                "--redis needs a URL, redis-server on the PATH (on Debian: apt install redis-server), or a container";
+            self.run(run, state).await.context(if containers { "start Redis" } else { needs })?;
+            format!("redis://127.0.0.1:{port}")
         };
         until("Redis", || async {
             adapter_redis::RedisCarts::connect(&url).await.map(|_| ()).map_err(anyhow::Error::from)
@@ -146,45 +149,16 @@ impl Servers {
         Ok(url)
     }
 
+    async fn run(&mut self, run: Run<'_>, state: &State) -> anyhow::Result<()> {
+        self.containers.push(Container::start(run, state).await?);
+        Ok(())
+    }
+
     fn spawn(&self, name: &str, path: PathBuf, arguments: Vec<String>, state: &State) -> anyhow::Result<Child> {
         let environment = BTreeMap::from([("PATH".to_owned(), std::env::var("PATH").unwrap_or_default())]);
         let program = Program { name: name.to_owned(), path, arguments, environment, stop_within: STOP_WITHIN };
         children::spawn(&program, state.log(name)?)
     }
-}
-
-/// A container of ours, published on a free port of loopback.
-pub struct Container {
-    id: String,
-    pub port: u16,
-}
-
-impl Container {
-    pub async fn start(image: (&str, &str), port: u16, environment: &[(&str, &str)]) -> anyhow::Result<Container> {
-        let image = std::env::var(image.0).unwrap_or_else(|_| image.1.to_owned());
-        let mut run = Command::new("docker");
-        run.args(["run", "--detach", "--rm", "--publish", &format!("127.0.0.1::{port}")]);
-        for (key, value) in environment {
-            run.args(["--env", &format!("{key}={value}")]);
-        }
-        let id = docker(run.arg(&image)).await.with_context(|| format!("start a container of {image}"))?;
-        let published = docker(Command::new("docker").args(["port", &id, &port.to_string()])).await?;
-        let port = published.lines().next().and_then(|line| line.rsplit(':').next()?.parse().ok());
-        let port = port.with_context(|| format!("read the published port from {published:?}"))?;
-        Ok(Container { id, port })
-    }
-
-    pub async fn stop(self) {
-        let _ = docker(Command::new("docker").args(["stop", "--time", "10", &self.id])).await;
-    }
-}
-
-async fn docker(command: &mut Command) -> anyhow::Result<String> {
-    let output = command.stdin(Stdio::null()).output().await.context("Docker is not installed, or not on the PATH")?;
-    if !output.status.success() {
-        bail!("docker: {}", String::from_utf8_lossy(&output.stderr).trim());
-    }
-    Ok(String::from_utf8_lossy(&output.stdout).trim().to_owned())
 }
 
 async fn wait_for_postgres(url: &str) -> anyhow::Result<()> {

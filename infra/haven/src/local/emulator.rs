@@ -1,13 +1,14 @@
-//! The local AWS: MiniStack as a process on loopback, its state kept in the state folder.
+//! The local AWS: MiniStack on loopback, as a process or in a container, its state kept in the state folder.
 
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
 use tokio::process::Child;
 
 use super::children::{self, Program};
+use super::containers::{self, Container, Run};
 use super::state::State;
 
 /// Where it listens when nothing says otherwise. Kept in the state folder, since queue URLs carry the port.
@@ -22,61 +23,124 @@ const STOP_WITHIN: Duration = Duration::from_secs(20);
 pub struct Emulator {
     pub endpoint: String,
     pub region: String,
-    child: Child,
+    body: Body,
+}
+
+enum Body {
+    Process(Child),
+    Container(Container),
+}
+
+/// What it is started from.
+#[derive(Debug)]
+pub enum Source {
+    /// The program of a Python environment.
+    Program(PathBuf),
+    /// A container image.
+    Image,
 }
 
 impl Emulator {
-    /// Starts it on the port it had before, or on a free one.
-    pub async fn start(program: &Path, state: &State, redis_url: Option<&str>) -> anyhow::Result<Emulator> {
+    /// Starts it on the port it had before, or on a free one. Its state is the same whatever it is started from.
+    pub async fn start(source: &Source, state: &State, redis_url: Option<&str>) -> anyhow::Result<Emulator> {
         let port = port(state)?;
         let folder = state.path("aws");
         std::fs::create_dir_all(&folder).with_context(|| format!("make {}", folder.display()))?;
         let mut environment = BTreeMap::new();
         let mut set = |key: &str, value: String| environment.insert(key.to_owned(), value);
+        // These two stand in the addresses that it gives out.
         set("GATEWAY_PORT", port.to_string());
-        // Without these two it would listen on every interface.
-        set("BIND_HOST", "127.0.0.1".to_owned());
         set("MINISTACK_HOST", "127.0.0.1".to_owned());
         set("PERSIST_STATE", "1".to_owned());
-        set("STATE_DIR", folder.display().to_string());
         set("S3_PERSIST", "1".to_owned());
-        set("S3_DATA_DIR", folder.join("s3").display().to_string());
-        set("PATH", std::env::var("PATH").unwrap_or_default());
-        set("HOME", folder.display().to_string());
-        set("PYTHONUNBUFFERED", "1".to_owned());
         if let Some((host, port)) = redis_url.and_then(host_and_port) {
             set("REDIS_HOST", host);
             set("REDIS_PORT", port);
         }
-        let program = Program {
-            name: "local-aws".to_owned(),
-            path: program.to_owned(),
-            arguments: Vec::new(),
-            environment,
-            stop_within: STOP_WITHIN,
+        let body = match source {
+            Source::Program(program) => Body::Process(start_process(program, environment, &folder, state)?),
+            Source::Image => {
+                let (publish, data) = ((port, port), Some(folder));
+                let run = Run { image: &containers::AWS, publish, stop_within: STOP_WITHIN, environment, data };
+                Body::Container(Container::start(run, state).await?)
+            }
         };
-        let mut child = children::spawn(&program, state.log("local-aws")?)?;
         let endpoint = format!("http://127.0.0.1:{port}");
-        if let Err(error) = wait_until_healthy(&endpoint, &mut child).await {
-            children::stop(&mut child, STOP_WITHIN).await;
+        let mut emulator = Emulator { endpoint, region: REGION.to_owned(), body };
+        if let Err(error) = emulator.wait_until_healthy().await {
+            emulator.stop().await;
             return Err(error.context(format!("its log is {}", state.path("logs/local-aws.log").display())));
         }
-        Ok(Emulator { endpoint, region: REGION.to_owned(), child })
+        Ok(emulator)
     }
 
+    /// None for a container, which is found by its label.
     pub fn pid(&self) -> Option<u32> {
-        self.child.id()
+        match &self.body {
+            Body::Process(child) => child.id(),
+            Body::Container(_) => None,
+        }
     }
 
     /// Returns when it has died by itself.
     pub async fn died(&mut self) -> String {
-        self.child.wait().await.map_or_else(|error| error.to_string(), |status| status.to_string())
+        let ended = match &mut self.body {
+            Body::Process(child) => child.wait().await,
+            Body::Container(container) => container.ended().await,
+        };
+        ended.map_or_else(|error| error.to_string(), |status| status.to_string())
     }
 
     /// Stops it cleanly, which is when it writes its state.
-    pub async fn stop(mut self) -> bool {
-        children::stop(&mut self.child, STOP_WITHIN).await.is_some()
+    pub async fn stop(self) -> bool {
+        match self.body {
+            Body::Process(mut child) => children::stop(&mut child, STOP_WITHIN).await.is_some(),
+            Body::Container(container) => container.stop().await,
+        }
     }
+
+    async fn wait_until_healthy(&mut self) -> anyhow::Result<()> {
+        let client =
+            reqwest::Client::builder().no_proxy().timeout(Duration::from_secs(2)).build().context("an HTTP client")?;
+        let url = format!("{}/_ministack/health", self.endpoint);
+        let healthy = async {
+            while !client.get(&url).send().await.is_ok_and(|answer| answer.status().is_success()) {
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+        };
+        let endpoint = self.endpoint.clone();
+        tokio::select! {
+            done = tokio::time::timeout(READY_WITHIN, healthy) => match done {
+                Ok(()) => Ok(()),
+                Err(_) => bail!("the local AWS did not answer at {endpoint} within {} s", READY_WITHIN.as_secs()),
+            },
+            how = self.died() => bail!("the local AWS ended while starting ({how})"),
+        }
+    }
+}
+
+fn start_process(
+    program: &Path,
+    mut environment: BTreeMap<String, String>,
+    folder: &Path,
+    state: &State,
+) -> anyhow::Result<Child> {
+    let mut set = |key: &str, value: String| environment.insert(key.to_owned(), value);
+    // Without it it would listen on every interface.
+    set("BIND_HOST", "127.0.0.1".to_owned());
+    set("STATE_DIR", folder.display().to_string());
+    set("S3_DATA_DIR", folder.join("s3").display().to_string());
+    set("PATH", std::env::var("PATH").unwrap_or_default());
+    set("HOME", folder.display().to_string());
+    set("PYTHONUNBUFFERED", "1".to_owned());
+    let program = Program {
+        name: "local-aws".to_owned(),
+        path: program.to_owned(),
+        arguments: Vec::new(),
+        environment,
+        stop_within: STOP_WITHIN,
+    };
+    children::spawn(&program, state.log("local-aws")?)
 }
 
 /// What an SDK needs to talk to it: never the real AWS.
@@ -112,27 +176,6 @@ fn port(state: &State) -> anyhow::Result<u16> {
     let port = free_port()?;
     std::fs::write(&path, port.to_string()).with_context(|| format!("write {}", path.display()))?;
     Ok(port)
-}
-
-async fn wait_until_healthy(endpoint: &str, child: &mut Child) -> anyhow::Result<()> {
-    let client =
-        reqwest::Client::builder().no_proxy().timeout(Duration::from_secs(2)).build().context("an HTTP client")?;
-    let url = format!("{endpoint}/_ministack/health");
-    let healthy = async {
-        loop {
-            if client.get(&url).send().await.is_ok_and(|answer| answer.status().is_success()) {
-                return;
-            }
-            tokio::time::sleep(Duration::from_millis(50)).await;
-        }
-    };
-    tokio::select! {
-        done = tokio::time::timeout(READY_WITHIN, healthy) => match done {
-            Ok(()) => Ok(()),
-            Err(_) => bail!("the local AWS did not answer at {endpoint} within {} s", READY_WITHIN.as_secs()),
-        },
-        status = child.wait() => bail!("the local AWS ended while starting ({})", status.map_or_else(|e| e.to_string(), |s| s.to_string())),
-    }
 }
 
 fn host_and_port(redis_url: &str) -> Option<(String, String)> {

@@ -15,11 +15,11 @@ use tokio_util::sync::CancellationToken;
 
 use super::children::{self, Keeper, Program};
 use super::database::Servers;
-use super::emulator::{self, Emulator, free_port, sdk_environment};
+use super::emulator::{self, Emulator, Source, free_port, sdk_environment};
 use super::facts::{Facts, RoleFacts};
 use super::phases::Phases;
 use super::state::State;
-use super::{python, repair, seed};
+use super::{containers, python, repair, seed};
 use crate::aws;
 use crate::cli::Up;
 use crate::operate::staff;
@@ -43,26 +43,31 @@ pub async fn up(options: Up) -> anyhow::Result<()> {
         bail!("port {} on loopback is taken: choose another with --port N", options.port);
     }
     let stop = chassis::run::shutdown_signal().context("listen for signals")?;
+    let outcome = until_stopped(&options, &state, &stop).await;
+    // Processes end with our handles on them; the containers of a start that was broken off do not.
+    containers::end_leftovers(state.folder()).await;
+    Facts::remove(state.folder());
+    outcome?;
+    eprintln!("Stopped. `haven up` goes on where this left off.");
+    Ok(())
+}
+
+async fn until_stopped(options: &Up, state: &State, stop: &CancellationToken) -> anyhow::Result<()> {
     loop {
         let outcome = tokio::select! {
-            outcome = session(&options, &state, &stop) => outcome,
+            outcome = session(options, state, stop) => outcome,
             // While it is still starting there is nothing to be put down cleanly but children, which end with us.
-            () = interrupted_early(&stop, state.folder()) => Ok(Ended::Stopped),
+            () = interrupted_early(stop, state.folder()) => Ok(Ended::Stopped),
         };
-        match outcome {
-            Ok(Ended::Stopped) => break,
-            Ok(Ended::AwsDied(how)) => {
+        match outcome? {
+            Ended::Stopped => return Ok(()),
+            Ended::AwsDied(how) => {
                 eprintln!("  the local AWS died ({how}); starting again, and repairing what it forgot");
-            }
-            Err(error) => {
-                Facts::remove(state.folder());
-                return Err(error);
+                // What was killed may have been Docker's client, and the container live on with the state folder.
+                containers::end_leftovers(state.folder()).await;
             }
         }
     }
-    Facts::remove(state.folder());
-    eprintln!("Stopped. `haven up` goes on where this left off.");
-    Ok(())
 }
 
 enum Ended {
@@ -118,15 +123,19 @@ async fn start_on(
     state: &State,
     servers: &Servers,
 ) -> anyhow::Result<(Emulator, Keeper)> {
-    let program = phases
-        .run("installing the local AWS (once, some 20 s)", async {
+    let source = if options.containers {
+        Source::Image
+    } else {
+        let install = async {
             let (program, installed) = python::ensure(&python::folder(state.folder())).await?;
-            Ok((program, if installed { "Python environment made" } else { "Python environment found" }.to_owned()))
-        })
-        .await?;
+            let line = if installed { "Python environment made" } else { "Python environment found" };
+            Ok((Source::Program(program), line.to_owned()))
+        };
+        phases.run("installing the local AWS (once, some 20 s)", install).await?
+    };
     let emulator = phases
         .run("starting the local AWS", async {
-            let emulator = Emulator::start(&program, state, servers.redis_url.as_deref()).await?;
+            let emulator = Emulator::start(&source, state, servers.redis_url.as_deref()).await?;
             let line = format!("local AWS at {}", emulator.endpoint);
             Ok((emulator, line))
         })
@@ -416,6 +425,7 @@ pub async fn down(folder: &Path) -> anyhow::Result<()> {
     let facts = match Facts::read(folder) {
         Ok(facts) => facts,
         Err(_) if !State::is_used(folder) => {
+            containers::end_leftovers(folder).await;
             println!("Nothing runs on {}.", folder.display());
             return Ok(());
         }
@@ -441,8 +451,14 @@ pub async fn down(folder: &Path) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Ends what a killed `haven up` left behind. Only processes that are still what they were when it wrote them down.
+/// Ends what a killed `haven up` left behind: consumers first, then what they consume from.
 async fn end_leftovers(folder: &Path) {
+    end_left_processes(folder).await;
+    containers::end_leftovers(folder).await;
+}
+
+/// Only processes that are still what they were when it wrote them down.
+async fn end_left_processes(folder: &Path) {
     let Ok(facts) = Facts::read(folder) else { return };
     let roles = facts.roles.iter().map(|role| (role.pid, format!("role\0{}", role.name)));
     let aws = facts.aws_pid.map(|pid| (pid, "ministack".to_owned()));
