@@ -301,36 +301,6 @@ fn containers_on(state: &Path) -> Option<Vec<String>> {
     listed.status.success().then(|| ids.split_whitespace().map(str::to_owned).collect())
 }
 
-/// Whether a suite's servers are on this machine. Where they are not, it says so in one line; `HAVEN_REQUIRE`, such as
-/// `postgres,redis,docker`, turns that into a failure.
-pub fn has(what: &str) -> bool {
-    let on_path = |program: &str| {
-        let path = std::env::var_os("PATH").unwrap_or_default();
-        std::env::split_paths(&path).any(|folder| folder.join(program).is_file())
-    };
-    let there = match what {
-        "postgres" => Path::new("/usr/lib/postgresql").is_dir() || on_path("postgres"),
-        "redis" => on_path("redis-server") || on_path("valkey-server"),
-        "docker" => docker(&["info"]) && IMAGES.iter().all(|image| docker(&["image", "inspect", image])),
-        other => panic!("nobody knows how to look for {other}"),
-    };
-    if !there {
-        let required = std::env::var("HAVEN_REQUIRE").unwrap_or_default();
-        assert!(!required.split(',').any(|name| name == what), "{what} is required and was not found");
-        println!("skipped: {what} was not found on this machine");
-    }
-    there
-}
-
-/// What `localstack/images/build` makes.
-const IMAGES: [&str; 3] = ["brew-haven/postgres:local", "brew-haven/redis:local", "brew-haven/ministack:local"];
-
-/// Whether Docker is there and agrees.
-fn docker(arguments: &[&str]) -> bool {
-    let asked = Command::new("docker").args(arguments).stdout(Stdio::null()).stderr(Stdio::null()).status();
-    asked.is_ok_and(|status| status.success())
-}
-
 /// What a customer sends.
 pub fn order(product: &str, quantity: u32, payment_token: &str) -> Value {
     json!({
@@ -357,7 +327,7 @@ fn start(state: &Path, arguments: &[&str]) -> Child {
         .arg(state)
         .args(arguments)
         // One Python environment for all tests.
-        .env("HAVEN_PYTHON_ENV", Path::new(env!("CARGO_MANIFEST_DIR")).join("../../.haven/python-for-tests"))
+        .env("HAVEN_PYTHON_ENV", servers::python_folder())
         .stdin(Stdio::null())
         .stdout(said.try_clone().expect("one log"))
         .stderr(said)

@@ -10,7 +10,7 @@ use uuid::Uuid;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_coffee_is_sold_on_a_postgresql_and_a_redis_that_somebody_else_runs() {
-    if !e2e::has("docker") {
+    if !servers::has("docker") {
         return;
     }
     let password = Uuid::now_v7().simple().to_string();
@@ -37,7 +37,7 @@ async fn a_coffee_is_sold_on_a_postgresql_and_a_redis_that_somebody_else_runs() 
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_shop_in_containers_remembers_and_leaves_none_behind() {
-    if !e2e::has("docker") {
+    if !servers::has("docker") {
         return;
     }
     let mut world = World::open(&["--containers"]).await;

@@ -108,7 +108,7 @@ async fn what_cannot_be_fulfilled_gives_everything_back() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_same_holds_on_postgresql_and_redis() {
-    if !e2e::has("postgres") || !e2e::has("redis") {
+    if !servers::has("postgres") || !servers::has("redis") {
         return;
     }
     let mut world = World::open(&["--postgres", "--redis"]).await;

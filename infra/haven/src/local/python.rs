@@ -23,6 +23,7 @@ pub fn folder(state: &Path) -> PathBuf {
 /// # Errors
 /// No Python, or the package index cannot be reached: each in one line with what to do.
 pub async fn ensure(folder: &Path) -> anyhow::Result<(PathBuf, bool)> {
+    let _turn = turn(folder).await?;
     let program = folder.join("bin").join("ministack");
     let stamp = folder.join("requirements.installed");
     if program.exists() && fs::read_to_string(&stamp).is_ok_and(|installed| installed == REQUIREMENTS) {
@@ -53,6 +54,18 @@ pub async fn ensure(folder: &Path) -> anyhow::Result<(PathBuf, bool)> {
     }
     fs::write(&stamp, REQUIREMENTS).with_context(|| format!("write {}", stamp.display()))?;
     Ok((program, true))
+}
+
+/// One at a time: two that start at once must not make the same folder. Given back with the value.
+async fn turn(folder: &Path) -> anyhow::Result<fs::File> {
+    let path = folder.with_extension("lock");
+    let shown = path.display().to_string();
+    let locked = tokio::task::spawn_blocking(move || {
+        fs::create_dir_all(path.parent().unwrap_or(Path::new(".")))?;
+        let file = fs::File::create(&path)?;
+        file.lock().map(|()| file)
+    });
+    locked.await.context("wait for the lock")?.with_context(|| format!("lock {shown}"))
 }
 
 /// The first Python that is new enough; `HAVEN_PYTHON` names one to use.

@@ -50,8 +50,8 @@ async fn receive(inbox: &SqsInbox) -> Vec<app::inbox::Delivery> {
 
 #[tokio::test]
 async fn a_group_waits_for_its_message_and_a_lease_that_ended_is_told() {
-    let Some(endpoint) = super::endpoint() else { return };
-    let inbox = inbox(&super::clients(&endpoint), &ORDERS).await;
+    let aws = servers::local_aws().await;
+    let inbox = inbox(&super::clients(&aws.endpoint), &ORDERS).await;
     for (group, body) in [("a", "a1"), ("a", "a2"), ("b", "b1")] {
         send(&inbox, group, body).await;
     }
@@ -87,8 +87,8 @@ async fn a_group_waits_for_its_message_and_a_lease_that_ended_is_told() {
 
 #[tokio::test]
 async fn what_is_parked_says_why_and_stays_as_it_was() {
-    let Some(endpoint) = super::endpoint() else { return };
-    let clients = super::clients(&endpoint);
+    let aws = servers::local_aws().await;
+    let clients = super::clients(&aws.endpoint);
     for queue in [&ORDERS, &NOTIFICATIONS] {
         let inbox = inbox(&clients, queue).await;
         send(&inbox, "a", "{not json").await;
@@ -120,9 +120,9 @@ async fn what_is_parked_says_why_and_stays_as_it_was() {
 
 #[tokio::test]
 async fn a_receive_whose_answer_was_lost_is_asked_for_again_by_its_name() {
-    let Some(endpoint) = super::endpoint() else { return };
-    let lossy = Lossy::before(&endpoint).await;
-    let direct = inbox(&super::clients(&endpoint), &ORDERS).await;
+    let aws = servers::local_aws().await;
+    let lossy = Lossy::before(&aws.endpoint).await;
+    let direct = inbox(&super::clients(&aws.endpoint), &ORDERS).await;
     let proxied = super::clients(&lossy.endpoint);
     let inbox = SqsInbox { client: proxied.sqs(), polls: proxied.sqs_polls(), ..direct.clone() };
     lossy.lose("ReceiveMessage", 1);

@@ -1,5 +1,4 @@
-//! The adapters against a local AWS, whose address is in `HAVEN_TEST_AWS_ENDPOINT`. Without one each test says so in one
-//! line and returns; `HAVEN_REQUIRE=aws` turns that into a failure. Every test makes tables and queues of its own.
+//! The adapters against a local AWS: each test starts one of its own.
 
 mod inbox;
 mod lossy;
@@ -17,20 +16,6 @@ use aws_sdk_dynamodb::types::{
 };
 use contract::table::{Key, KeyType, MOVEMENTS, PRODUCTS, RESERVATIONS, Table};
 use uuid::Uuid;
-
-/// Where the local AWS is.
-fn endpoint() -> Option<String> {
-    let endpoint = std::env::var("HAVEN_TEST_AWS_ENDPOINT").ok().filter(|endpoint| !endpoint.is_empty());
-    if endpoint.is_none() {
-        let required = std::env::var("HAVEN_REQUIRE").unwrap_or_default();
-        assert!(
-            !required.split(',').any(|name| name == "aws"),
-            "a local AWS is required; HAVEN_TEST_AWS_ENDPOINT is not set"
-        );
-        println!("skipped: no local AWS");
-    }
-    endpoint
-}
 
 fn clients(endpoint: &str) -> Clients {
     Clients::local(endpoint, "us-east-1", Arc::new(|_| {}))

@@ -18,8 +18,8 @@ async fn set(clients: &Clients, name: &str, value: &str) {
 
 #[tokio::test]
 async fn settings_are_read_by_path_and_the_last_ones_stand() {
-    let Some(endpoint) = super::endpoint() else { return };
-    let clients = super::clients(&endpoint);
+    let aws = servers::local_aws().await;
+    let clients = super::clients(&aws.endpoint);
     let environment = super::unique("env");
     let root = parameter_root(&environment);
     assert!(addresses(&clients, &environment).await.is_err(), "nothing is deployed");
@@ -47,7 +47,7 @@ async fn settings_are_read_by_path_and_the_last_ones_stand() {
 
 #[tokio::test]
 async fn a_mail_is_sent_or_may_be_tried_again() {
-    let Some(endpoint) = super::endpoint() else { return };
+    let aws = servers::local_aws().await;
     let mail = Mail {
         to: "ana@example.com".to_owned(),
         subject: "Order A-001 is ready \u{2615}".to_owned(),
@@ -55,7 +55,7 @@ async fn a_mail_is_sent_or_may_be_tried_again() {
         html: "<p>Come and get it.</p>".to_owned(),
         dedup_id: "order/ready: 1".to_owned(),
     };
-    let clients = super::clients(&endpoint);
+    let clients = super::clients(&aws.endpoint);
     let from = "Brew Haven <orders@brew-haven.example>";
     let verified = clients.ses().create_email_identity().email_identity("orders@brew-haven.example").send().await;
     println!("identity: {}", verified.is_ok());
@@ -66,14 +66,14 @@ async fn a_mail_is_sent_or_may_be_tried_again() {
 
 #[tokio::test]
 async fn numbers_arrive_and_every_call_is_counted() {
-    let Some(endpoint) = super::endpoint() else { return };
+    let aws = servers::local_aws().await;
     let calls = Arc::new(AtomicUsize::new(0));
     let counted = calls.clone();
     let on_call = Arc::new(move |service: &'static str| {
         assert_eq!(service, "cloudwatch");
         counted.fetch_add(1, Ordering::Relaxed);
     });
-    let clients = Clients::local(&endpoint, "us-east-1", on_call);
+    let clients = Clients::local(&aws.endpoint, "us-east-1", on_call);
     let series = |number: usize| Series {
         name: "OrdersAccepted",
         dimensions: vec![("Environment".to_owned(), format!("{number}"))],

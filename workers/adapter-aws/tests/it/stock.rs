@@ -16,15 +16,15 @@ const NOW: Timestamp = time::macros::datetime!(2026-03-01 08:00 UTC);
 
 #[tokio::test]
 async fn it_passes_the_laws_of_stock() {
-    let Some(endpoint) = super::endpoint() else { return };
-    let (stock, ..) = super::stock(&super::clients(&endpoint)).await;
+    let aws = servers::local_aws().await;
+    let (stock, ..) = super::stock(&super::clients(&aws.endpoint)).await;
     laws::stock::all(&stock).await;
 }
 
 #[tokio::test]
 async fn a_race_for_a_hundred_units_sells_a_hundred() {
-    let Some(endpoint) = super::endpoint() else { return };
-    let (stock, ..) = super::stock(&super::clients(&endpoint)).await;
+    let aws = servers::local_aws().await;
+    let (stock, ..) = super::stock(&super::clients(&aws.endpoint)).await;
     for _ in 0..3 {
         let begun = Instant::now();
         let race = laws::stock::race(&stock).await;
@@ -47,8 +47,8 @@ const TRANSACTION: &str = "TransactWriteItems";
 
 #[tokio::test]
 async fn an_answer_that_is_lost_costs_no_unit() {
-    let Some(endpoint) = super::endpoint() else { return };
-    let (lossy, stock, id) = behind_a_proxy(&endpoint, 3).await;
+    let aws = servers::local_aws().await;
+    let (lossy, stock, id) = behind_a_proxy(&aws.endpoint, 3).await;
     let lines = laws::stock::lines(&[(&id, 1)]);
     let units = async || {
         let counters = stock.product(&id).await.expect("read").expect("there").counters;
@@ -79,8 +79,8 @@ async fn an_answer_that_is_lost_costs_no_unit() {
 
 #[tokio::test]
 async fn items_have_the_attributes_of_the_public_contract() {
-    let Some(endpoint) = super::endpoint() else { return };
-    let clients = super::clients(&endpoint);
+    let aws = servers::local_aws().await;
+    let clients = super::clients(&aws.endpoint);
     let (stock, tables, _) = super::stock(&clients).await;
     let product = laws::stock::product("item");
     stock.add_product(&product, 5, 2, NOW).await.expect("added");
@@ -111,8 +111,8 @@ async fn items_have_the_attributes_of_the_public_contract() {
 
 #[tokio::test]
 async fn a_hand_in_the_table_does_not_close_the_shop() {
-    let Some(endpoint) = super::endpoint() else { return };
-    let clients = super::clients(&endpoint);
+    let aws = servers::local_aws().await;
+    let clients = super::clients(&aws.endpoint);
     let (stock, tables, _) = super::stock(&clients).await;
     let product = laws::stock::product("sound");
     stock.add_product(&product, 5, 2, NOW).await.expect("added");

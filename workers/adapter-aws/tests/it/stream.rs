@@ -10,8 +10,8 @@ const NOW: Timestamp = time::macros::datetime!(2026-03-01 08:00 UTC);
 
 #[tokio::test]
 async fn changes_of_products_come_in_order_with_what_was_before() {
-    let Some(endpoint) = super::endpoint() else { return };
-    let clients = super::clients(&endpoint);
+    let aws = servers::local_aws().await;
+    let clients = super::clients(&aws.endpoint);
     let (stock, _, arn) = super::stock(&clients).await;
     let stream = DynamoStockStream::new(&clients, arn);
     let product = laws::stock::product("streamed");
@@ -68,8 +68,8 @@ async fn read(
 
 #[tokio::test]
 async fn a_lease_is_written_by_who_knows_its_counter() {
-    let Some(endpoint) = super::endpoint() else { return };
-    let clients = super::clients(&endpoint);
+    let aws = servers::local_aws().await;
+    let clients = super::clients(&aws.endpoint);
     let leases = DynamoLeases::new(&clients, super::table(&clients, &LEASES).await.0);
     let first = Lease { shard: "a".to_owned(), owner: "one".to_owned(), counter: 1, checkpoint: None, finished: false };
     assert_eq!(leases.write(&first, None).await, Ok(true));
