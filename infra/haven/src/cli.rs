@@ -99,7 +99,7 @@ pub struct Up {
     /// The state folder
     #[arg(long, value_name = "DIR", default_value = STATE)]
     pub state: PathBuf,
-    /// The storefront's port on loopback
+    /// The storefront's port on loopback; 0 for any free one
     #[arg(long, default_value_t = 8080)]
     pub port: u16,
     /// Return once everything is ready; stop it with `haven down`

@@ -33,12 +33,15 @@ pub const GATEWAY: &str = "payment-gateway";
 const READY_WITHIN: Duration = Duration::from_secs(60);
 
 /// Runs until stopped. A local AWS that dies is started again, with everything that stands on it.
-pub async fn up(options: Up) -> anyhow::Result<()> {
+pub async fn up(mut options: Up) -> anyhow::Result<()> {
     if options.detach {
         return detach(&options).await;
     }
     let state = State::open(&options.state)?;
     end_leftovers(state.folder()).await;
+    if options.port == 0 {
+        options.port = free_port()?;
+    }
     if !emulator::is_free(options.port) {
         bail!("port {} on loopback is taken: choose another with --port N", options.port);
     }
@@ -195,15 +198,16 @@ async fn start_roles(
         .await?;
     drop(store);
 
-    phases
+    let (keeper, facts) = phases
         .run("starting the roles", async {
             let (keeper, facts) = start_processes(options, state, servers, emulator, &addresses, &secrets)?;
             let line = format!("payment gateway and {} roles ready", ROLES.len());
             wait_until_ready(&facts, state).await?;
-            announce_ready(&facts, state.folder(), phases.elapsed())?;
-            Ok((keeper, line))
+            Ok(((keeper, facts), line))
         })
-        .await
+        .await?;
+    announce_ready(&facts, state.folder(), phases.elapsed())?;
+    Ok(keeper)
 }
 
 /// The facts are written again whenever a process starts or dies.
