@@ -2,13 +2,16 @@
 
 use serde_json::{Value, json};
 
+use crate::settings::{Account, Settings};
+
 /// One deployed platform.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Environment {
     /// Part of every stack's name, and of the parameter root.
     pub name: String,
     /// On the local AWS, which lacks some things: see `left_out`.
     pub local: bool,
+    pub settings: Settings,
 }
 
 /// Something that an environment does without.
@@ -30,14 +33,15 @@ const LOCAL: &[LeftOut] = &[
 
 impl Environment {
     pub fn local() -> Environment {
-        Environment { name: "local".to_owned(), local: true }
+        Environment { name: "local".to_owned(), local: true, settings: Settings::small() }
     }
 
     /// One of the environments there are.
     pub fn named(name: &str) -> Option<Environment> {
         match name {
             "local" => Some(Environment::local()),
-            "dev" | "staging" | "prod" => Some(Environment { name: name.to_owned(), local: false }),
+            "dev" | "staging" => Some(Environment { name: name.to_owned(), local: false, settings: Settings::small() }),
+            "prod" => Some(Environment { name: name.to_owned(), local: false, settings: Settings::large() }),
             _ => None,
         }
     }
@@ -53,6 +57,18 @@ impl Environment {
     /// For every resource that takes tags.
     pub fn tags(&self) -> Value {
         let tag = |key: &str, value: &str| json!({ "Key": key, "Value": value });
-        json!([tag("Environment", &self.name), tag("ManagedBy", "haven"), tag("Service", "brew-haven")])
+        let Account { owner, cost_center, .. } = &self.settings.account;
+        json!([
+            tag("CostCenter", cost_center),
+            tag("Environment", &self.name),
+            tag("ManagedBy", "haven"),
+            tag("Owner", owner),
+            tag("Service", "brew-haven"),
+        ])
+    }
+
+    /// Whether it would hurt to lose it: real customers' data.
+    pub fn is_production(&self) -> bool {
+        self.name == "prod"
     }
 }

@@ -6,6 +6,7 @@
 mod dashboard;
 mod environment;
 mod roles;
+mod settings;
 mod stacks;
 mod template;
 #[cfg(test)]
@@ -14,5 +15,6 @@ mod tests;
 pub use dashboard::operations as operations_dashboard;
 pub use environment::{Environment, LeftOut};
 pub use roles::statements;
-pub use stacks::{Stack, stacks};
+pub use settings::*;
+pub use stacks::{Shared, Stack, stacks};
 pub use template::{Keep, LogicalId, Statement, Template, get_att, reference, sub};

@@ -1,17 +1,27 @@
 //! The stacks: what is kept together, because it lives and dies together.
 
+mod alarms;
+mod backup;
+mod compute;
+mod data;
+mod edge;
+mod messaging;
+mod network;
+mod observability;
+mod parameters;
+mod security;
+mod shared;
+
+use std::collections::{BTreeSet, HashMap};
+
 use contract::address::Address;
-use contract::alarm::{ALARMS, Alarm, Missing, Severity, Signal, Statistic};
-use contract::metric::NAMESPACE;
-use contract::parameter::{PARAMETERS, SECRETS};
 use contract::parameter_root;
-use contract::queue::{PARKING_RETENTION, QUEUES, Queue, RETENTION};
-use contract::table::{KeyType, TABLES, Table};
-use contract::topic::{BUS, RULES, SUBSCRIPTIONS, SYSTEM_ALERTS, TOPICS};
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use crate::Environment;
-use crate::template::{Keep, LogicalId, Template, get_att, reference};
+use crate::template::Template;
+
+pub use shared::Shared;
 
 /// The domain that mails come from.
 pub const MAIL_DOMAIN: &str = "brewhaven.example";
@@ -23,25 +33,82 @@ pub struct Stack {
     pub name: String,
     pub about: &'static str,
     pub template: Value,
+    /// Whether it holds what would be missed: it is protected from deletion, and its resources from replacement.
+    pub stateful: bool,
     /// Names of stacks that must be there first.
     pub depends_on: Vec<String>,
 }
 
-/// All stacks of an environment, in an order in which they can be deployed.
+/// All stacks of an environment.
 pub fn stacks(environment: &Environment) -> Vec<Stack> {
-    let stack = |slug, about, template: Template, after: &[&str]| Stack {
-        slug,
-        name: environment.stack_name(slug),
-        about,
-        template: template.into_json(),
-        depends_on: after.iter().map(|slug| environment.stack_name(slug)).collect(),
+    let stack = |slug, about, template: Template| {
+        let (name, template) = (environment.stack_name(slug), template.into_json());
+        let stateful = slug == "data" || slug == "messaging" || slug == "security" || slug == "parameters";
+        Stack { slug, name, about, template, stateful, depends_on: Vec::new() }
     };
-    vec![
-        stack("messaging", "Queues, topics and the event bus", messaging(environment), &[]),
-        stack("data", "Tables of stock", data(environment), &[]),
-        stack("parameters", "Settings, secrets and addresses", parameters(environment), &["messaging", "data"]),
-        stack("alarms", "What calls for a human", alarms(environment), &["messaging"]),
-    ]
+    let mut stacks = vec![
+        stack("messaging", "Queues, topics and the event bus", messaging::messaging(environment)),
+        stack("data", "What holds data", data::data(environment)),
+        stack("parameters", "Settings, secrets and addresses", parameters::parameters(environment)),
+        stack("alarms", "What calls for a human", alarms::alarms(environment)),
+    ];
+    if !environment.local {
+        stacks.extend([
+            stack("network", "The VPC and who may talk to whom", network::network(environment)),
+            stack("security", "Keys and boundaries", security::security(environment)),
+            stack("edge", "What the world reaches", edge::edge(environment)),
+            stack("compute", "Where the roles run", compute::compute(environment)),
+            stack("observability", "Logs, dashboards, traces, the budget", observability::observability(environment)),
+            stack("backup", "Copies of what must not be lost", backup::backup(environment)),
+        ]);
+    }
+    // A stack without resources is none.
+    stacks.retain(|stack| stack.template["Resources"].as_object().is_some_and(|resources| !resources.is_empty()));
+    in_order(stacks)
+}
+
+/// Each after those whose exports it imports.
+///
+/// # Panics
+/// When stacks import from each other in a circle, or what nobody exports: a defect of ours, found by any test that makes
+/// the stacks.
+fn in_order(mut stacks: Vec<Stack>) -> Vec<Stack> {
+    let makers: HashMap<String, String> = stacks
+        .iter()
+        .flat_map(|stack| exports(&stack.template).into_iter().map(|export| (export, stack.name.clone())))
+        .collect();
+    for stack in &mut stacks {
+        let needed = imports(&stack.template).into_iter().map(|import| match makers.get(&import) {
+            Some(maker) => maker.clone(),
+            None => panic!("{} imports {import}, which nobody exports", stack.name),
+        });
+        stack.depends_on = needed.collect::<BTreeSet<_>>().into_iter().collect();
+    }
+    let mut ordered: Vec<Stack> = Vec::with_capacity(stacks.len());
+    while !stacks.is_empty() {
+        let ready = |stack: &Stack| stack.depends_on.iter().all(|name| ordered.iter().any(|done| done.name == *name));
+        let Some(next) = stacks.iter().position(ready) else {
+            panic!("these stacks need each other: {:?}", stacks.iter().map(|stack| &stack.name).collect::<Vec<_>>())
+        };
+        ordered.push(stacks.remove(next));
+    }
+    ordered
+}
+
+fn exports(template: &Value) -> Vec<String> {
+    let outputs = template["Outputs"].as_object().into_iter().flat_map(|outputs| outputs.values());
+    outputs.filter_map(|output| output["Export"]["Name"].as_str().map(str::to_owned)).collect()
+}
+
+fn imports(value: &Value) -> BTreeSet<String> {
+    match value {
+        Value::Object(object) => {
+            let own = object.get("Fn::ImportValue").and_then(Value::as_str).map(str::to_owned);
+            own.into_iter().chain(object.values().flat_map(imports)).collect()
+        }
+        Value::Array(values) => values.iter().flat_map(imports).collect(),
+        _ => BTreeSet::new(),
+    }
 }
 
 /// Under this name a stack exports what a process finds by `address`.
@@ -73,396 +140,4 @@ pub fn secret_arn(environment: &Environment, slug: &str) -> String {
     let root = parameter_root(&environment.name);
     // Secrets Manager adds six characters of its own.
     format!("arn:${{AWS::Partition}}:secretsmanager:${{AWS::Region}}:${{AWS::AccountId}}:secret:{root}/{slug}-??????")
-}
-
-fn messaging(environment: &Environment) -> Template {
-    let mut template = Template::new("Brew Haven: queues, topics and the event bus");
-    // Mails leave under a domain that is ours; outside the local AWS its DKIM records must be published in its DNS.
-    template.add(
-        "mail identity",
-        "AWS::SES::EmailIdentity",
-        json!({ "EmailIdentity": MAIL_DOMAIN, "DkimAttributes": { "SigningEnabled": true } }),
-        Keep::Nothing,
-    );
-    let mut queues = Vec::new();
-    for queue in QUEUES {
-        let parking = add_queue(&mut template, environment, queue, None);
-        let work = add_queue(&mut template, environment, queue, Some(&parking));
-        for (address, id) in [(Address::ParkingQueue(queue), &parking), (Address::Queue(queue), &work)] {
-            let words = address.parameter();
-            template.export(&words, &export_of(environment, address), queue.about, reference(id));
-            template.export(
-                &format!("{words} arn"),
-                &export_of_arn(environment, address),
-                queue.about,
-                get_att(id, "Arn"),
-            );
-            template.export(
-                &format!("{words} name"),
-                &export_of_name(environment, address),
-                queue.about,
-                get_att(id, "QueueName"),
-            );
-        }
-        queues.push((*queue, work, parking));
-    }
-    // What could not be handed over by a topic or a rule lands here instead of nowhere.
-    let undelivered = template.add(
-        "undelivered",
-        "AWS::SQS::Queue",
-        json!({
-            "MessageRetentionPeriod": PARKING_RETENTION.as_secs(),
-            "SqsManagedSseEnabled": true,
-            "Tags": environment.tags(),
-        }),
-        Keep::Nothing,
-    );
-
-    let mut topics = Vec::new();
-    for topic in TOPICS {
-        let id = template.add(
-            &format!("{} topic", topic.slug),
-            "AWS::SNS::Topic",
-            json!({ "DisplayName": topic.about, "Tags": environment.tags() }),
-            Keep::Nothing,
-        );
-        let address = Address::Topic(topic);
-        template.export(&address.parameter(), &export_of(environment, address), topic.about, reference(&id));
-        topics.push((*topic, id));
-    }
-    let topic_id = |slug: &str| topics.iter().find(|(topic, _)| topic.slug == slug).map(|(_, id)| id);
-    let bus = template.add(
-        "event bus",
-        "AWS::Events::EventBus",
-        json!({ "Name": environment.stack_name(BUS.slug), "Tags": environment.tags() }),
-        Keep::Nothing,
-    );
-    let address = Address::Bus(&BUS);
-    template.export(&address.parameter(), &export_of(environment, address), "The event bus", reference(&bus));
-    template.export("bus arn", &export_of_arn(environment, address), "The event bus", get_att(&bus, "Arn"));
-
-    let mut rules = Vec::new();
-    for rule in RULES {
-        let mut pattern = json!({ "detail-type": [rule.kind.name()] });
-        if !rule.to.is_empty() {
-            pattern["detail"] = json!({ "data": { "to": rule.to } });
-        }
-        let Some(target) = topic_id(rule.target.slug) else { continue };
-        let id = template.add(
-            &format!("{} rule", rule.slug),
-            "AWS::Events::Rule",
-            json!({
-                "Description": rule.about,
-                "EventBusName": reference(&bus),
-                "EventPattern": pattern,
-                "State": "ENABLED",
-                "Targets": [{
-                    "Id": rule.target.slug,
-                    "Arn": reference(target),
-                    "DeadLetterConfig": { "Arn": get_att(&undelivered, "Arn") },
-                }],
-            }),
-            Keep::Nothing,
-        );
-        rules.push((rule, id));
-    }
-    for (topic, id) in &topics {
-        let from_rules = rules.iter().filter(|(rule, _)| rule.target == *topic).map(|(_, rule)| get_att(rule, "Arn"));
-        let policy = topic_policy(environment, id, from_rules.collect(), topic.slug == SYSTEM_ALERTS.slug);
-        template.add(&format!("{} topic policy", topic.slug), "AWS::SNS::TopicPolicy", policy, Keep::Nothing);
-    }
-    for (queue, work, parking) in &queues {
-        let heard = SUBSCRIPTIONS.iter().filter(|subscription| subscription.queue == *queue);
-        let sources: Vec<Value> = heard.filter_map(|heard| topic_id(heard.topic.slug)).map(reference).collect();
-        let mut policy = |name: String, id: &LogicalId, sources: Vec<Value>| {
-            let properties = queue_policy(environment, id, sources, "sns.amazonaws.com");
-            if let Some(properties) = properties {
-                template.add(&name, "AWS::SQS::QueuePolicy", properties, Keep::Nothing);
-            }
-        };
-        policy(format!("{} queue policy", queue.slug), work, sources);
-        policy(format!("{} parking queue policy", queue.slug), parking, Vec::new());
-    }
-    let from_rules: Vec<Value> = rules.iter().map(|(_, rule)| get_att(rule, "Arn")).collect();
-    if let Some(properties) = queue_policy(environment, &undelivered, from_rules, "events.amazonaws.com") {
-        template.add("undelivered policy", "AWS::SQS::QueuePolicy", properties, Keep::Nothing);
-    }
-    for subscription in SUBSCRIPTIONS {
-        let Some(topic) = topic_id(subscription.topic.slug) else { continue };
-        let Some((_, work, _)) = queues.iter().find(|(queue, _, _)| *queue == subscription.queue) else { continue };
-        let mut properties = json!({
-            "Protocol": "sqs",
-            "TopicArn": reference(topic),
-            "Endpoint": get_att(work, "Arn"),
-            "RawMessageDelivery": true,
-        });
-        if let Some(filter) = &subscription.filter {
-            properties["FilterPolicy"] = json!({ filter.attribute: filter.values });
-            properties["FilterPolicyScope"] = json!("MessageAttributes");
-        }
-        let words = format!("{} to {}", subscription.topic.slug, subscription.queue.slug);
-        template.add(&words, "AWS::SNS::Subscription", properties, Keep::Nothing);
-    }
-    template
-}
-
-/// The work queue when it has a parking queue to move to, else the parking queue itself.
-fn add_queue(
-    template: &mut Template,
-    environment: &Environment,
-    queue: &Queue,
-    parking: Option<&LogicalId>,
-) -> LogicalId {
-    let retention = if parking.is_some() { RETENTION } else { PARKING_RETENTION };
-    let mut properties = json!({
-        "MessageRetentionPeriod": retention.as_secs(),
-        "VisibilityTimeout": queue.visibility_timeout.as_secs(),
-        "SqsManagedSseEnabled": true,
-        "Tags": environment.tags(),
-    });
-    if queue.fifo {
-        properties["FifoQueue"] = json!(true);
-        // Per order, not per queue: the quota of 300 calls a second is then one of each order.
-        properties["DeduplicationScope"] = json!("messageGroup");
-        properties["FifoThroughputLimit"] = json!("perMessageGroupId");
-    }
-    if let Some(parking) = parking {
-        properties["RedrivePolicy"] =
-            json!({ "deadLetterTargetArn": get_att(parking, "Arn"), "maxReceiveCount": queue.deliveries_max });
-    }
-    let words =
-        if parking.is_some() { format!("{} queue", queue.slug) } else { format!("{} queue", queue.parking_slug()) };
-    template.add(&words, "AWS::SQS::Queue", properties, Keep::Nothing)
-}
-
-/// Who may send, besides roles (which their own policies allow); `None` where there is nothing to say.
-fn queue_policy(environment: &Environment, queue: &LogicalId, sources: Vec<Value>, service: &str) -> Option<Value> {
-    let mut statements = Vec::new();
-    if !sources.is_empty() {
-        statements.push(json!({
-            "Sid": "FanOut", "Effect": "Allow", "Principal": { "Service": service }, "Action": "sqs:SendMessage",
-            "Resource": get_att(queue, "Arn"), "Condition": { "ArnEquals": { "aws:SourceArn": sources } },
-        }));
-    }
-    if !environment.local {
-        statements.push(json!({
-            "Sid": "EncryptedTransportOnly", "Effect": "Deny", "Principal": "*", "Action": "sqs:SendMessage",
-            "Resource": get_att(queue, "Arn"), "Condition": { "Bool": { "aws:SecureTransport": false } },
-        }));
-    }
-    let document = json!({ "Version": "2012-10-17", "Statement": statements });
-    (!statements.is_empty()).then(|| json!({ "Queues": [reference(queue)], "PolicyDocument": document }))
-}
-
-fn topic_policy(environment: &Environment, topic: &LogicalId, rules: Vec<Value>, alarms: bool) -> Value {
-    let own_account = json!({ "StringEquals": { "aws:SourceAccount": { "Ref": "AWS::AccountId" } } });
-    let mut statements = vec![json!({
-        "Sid": "OwnAccount", "Effect": "Allow",
-        "Principal": { "AWS": { "Fn::Sub": "arn:${AWS::Partition}:iam::${AWS::AccountId}:root" } },
-        "Action": ["sns:Publish", "sns:Subscribe"], "Resource": reference(topic),
-    })];
-    if !rules.is_empty() {
-        statements.push(json!({
-            "Sid": "Rules", "Effect": "Allow", "Principal": { "Service": "events.amazonaws.com" }, "Action": "sns:Publish",
-            "Resource": reference(topic), "Condition": { "ArnEquals": { "aws:SourceArn": rules } },
-        }));
-    }
-    if alarms {
-        statements.push(json!({
-            "Sid": "Alarms", "Effect": "Allow", "Principal": { "Service": "cloudwatch.amazonaws.com" },
-            "Action": "sns:Publish", "Resource": reference(topic), "Condition": own_account,
-        }));
-    }
-    if !environment.local {
-        statements.push(json!({
-            "Sid": "EncryptedTransportOnly", "Effect": "Deny", "Principal": "*", "Action": "sns:Publish",
-            "Resource": reference(topic), "Condition": { "Bool": { "aws:SecureTransport": false } },
-        }));
-    }
-    json!({ "Topics": [reference(topic)], "PolicyDocument": { "Version": "2012-10-17", "Statement": statements } })
-}
-
-fn data(environment: &Environment) -> Template {
-    let mut template = Template::new("Brew Haven: tables of stock");
-    for table in TABLES {
-        let id = template.add(
-            &format!("{} table", table.slug),
-            "AWS::DynamoDB::Table",
-            table_properties(environment, table),
-            Keep::Data,
-        );
-        let address = Address::Table(table);
-        template.export(&address.parameter(), &export_of(environment, address), table.about, reference(&id));
-        let arn = export_of_arn(environment, address);
-        template.export(&format!("{} arn", address.parameter()), &arn, table.about, get_att(&id, "Arn"));
-        if table.stream {
-            let address = Address::Stream(table);
-            template.export(
-                &address.parameter(),
-                &export_of(environment, address),
-                table.about,
-                get_att(&id, "StreamArn"),
-            );
-        }
-    }
-    template
-}
-
-fn table_properties(environment: &Environment, table: &Table) -> Value {
-    let mut keys = vec![table.partition];
-    keys.extend(table.sort);
-    for index in table.indexes {
-        keys.push(index.partition);
-        keys.extend(index.sort);
-    }
-    let mut attributes: Vec<Value> = Vec::new();
-    for key in keys {
-        let kind = match key.kind {
-            KeyType::Text => "S",
-            KeyType::Number => "N",
-        };
-        let attribute = json!({ "AttributeName": key.attribute, "AttributeType": kind });
-        if !attributes.contains(&attribute) {
-            attributes.push(attribute);
-        }
-    }
-    let schema = |partition: contract::table::Key, sort: Option<contract::table::Key>| {
-        let mut schema = vec![json!({ "AttributeName": partition.attribute, "KeyType": "HASH" })];
-        schema.extend(sort.map(|sort| json!({ "AttributeName": sort.attribute, "KeyType": "RANGE" })));
-        schema
-    };
-    let mut properties = json!({
-        "BillingMode": "PAY_PER_REQUEST",
-        "AttributeDefinitions": attributes,
-        "KeySchema": schema(table.partition, table.sort),
-        "Tags": environment.tags(),
-    });
-    if !table.indexes.is_empty() {
-        let indexes = table.indexes.iter().map(|index| {
-            json!({
-                "IndexName": index.name,
-                "KeySchema": schema(index.partition, index.sort),
-                "Projection": { "ProjectionType": "ALL" },
-            })
-        });
-        properties["GlobalSecondaryIndexes"] = indexes.collect();
-    }
-    if table.stream {
-        properties["StreamSpecification"] = json!({ "StreamViewType": "NEW_AND_OLD_IMAGES" });
-    }
-    if !environment.local {
-        properties["PointInTimeRecoverySpecification"] = json!({ "PointInTimeRecoveryEnabled": true });
-        properties["DeletionProtectionEnabled"] = json!(true);
-        properties["SSESpecification"] = json!({ "SSEEnabled": true });
-        if let Some(attribute) = table.ttl_attribute {
-            properties["TimeToLiveSpecification"] = json!({ "AttributeName": attribute, "Enabled": true });
-        }
-    }
-    properties
-}
-
-fn parameters(environment: &Environment) -> Template {
-    let mut template = Template::new("Brew Haven: settings, secrets and addresses");
-    let root = parameter_root(&environment.name);
-    for parameter in PARAMETERS {
-        template.add(
-            &format!("{} setting", parameter.key.replace('_', "-")),
-            "AWS::SSM::Parameter",
-            json!({
-                "Name": format!("{root}/{}", parameter.key),
-                "Type": "String",
-                "Value": parameter.default,
-                "AllowedPattern": parameter.pattern,
-                "Description": parameter.about,
-            }),
-            Keep::Nothing,
-        );
-    }
-    for secret in SECRETS {
-        template.add(
-            &format!("{} secret", secret.slug),
-            "AWS::SecretsManager::Secret",
-            json!({
-                "Name": format!("{root}/{}", secret.slug),
-                "Description": secret.about,
-                "GenerateSecretString": { "PasswordLength": 48, "ExcludePunctuation": true },
-                "Tags": environment.tags(),
-            }),
-            Keep::Data,
-        );
-    }
-    for address in Address::all() {
-        template.add(
-            &format!("{} address", address.parameter()),
-            "AWS::SSM::Parameter",
-            json!({
-                "Name": format!("{root}/{}", address.parameter()),
-                "Type": "String",
-                "Value": { "Fn::ImportValue": export_of(environment, address) },
-                "Description": format!("Handed to processes as {}", address.variable()),
-            }),
-            Keep::Nothing,
-        );
-    }
-    template
-}
-
-fn alarms(environment: &Environment) -> Template {
-    let mut template = Template::new("Brew Haven: what calls for a human");
-    for alarm in ALARMS {
-        template.add(
-            &format!("{} alarm", alarm.slug),
-            "AWS::CloudWatch::Alarm",
-            alarm_properties(environment, alarm),
-            Keep::Nothing,
-        );
-    }
-    template
-}
-
-fn alarm_properties(environment: &Environment, alarm: &Alarm) -> Value {
-    let dimension = |name: &str, value: Value| json!({ "Name": name, "Value": value });
-    let queue = |address| dimension("QueueName", json!({ "Fn::ImportValue": export_of_name(environment, address) }));
-    let (namespace, metric, statistic, dimensions) = match alarm.signal {
-        Signal::QueueAge(watched) => {
-            ("AWS/SQS", "ApproximateAgeOfOldestMessage", "Maximum", vec![queue(Address::Queue(watched))])
-        }
-        Signal::Parked(watched) => {
-            ("AWS/SQS", "ApproximateNumberOfMessagesVisible", "Maximum", vec![queue(Address::ParkingQueue(watched))])
-        }
-        Signal::Ours { metric, service, statistic } => {
-            let statistic = match statistic {
-                Statistic::Maximum => "Maximum",
-                Statistic::Sum => "Sum",
-            };
-            let dimensions =
-                vec![dimension("Environment", json!(environment.name)), dimension("Service", json!(service))];
-            (NAMESPACE, metric.name(), statistic, dimensions)
-        }
-    };
-    let urgency = match alarm.severity {
-        Severity::Page => "Look now.",
-        Severity::Ticket => "Look today.",
-    };
-    let missing = match alarm.missing {
-        Missing::NotBreaching => "notBreaching",
-        Missing::Breaching => "breaching",
-    };
-    let alerts = json!([{ "Fn::ImportValue": export_of(environment, Address::Topic(&SYSTEM_ALERTS)) }]);
-    json!({
-        "AlarmName": environment.stack_name(alarm.slug),
-        "AlarmDescription": format!("{} {urgency} First: haven runbook show {}", alarm.impact, alarm.runbook),
-        "Namespace": namespace,
-        "MetricName": metric,
-        "Dimensions": dimensions,
-        "Statistic": statistic,
-        "Period": alarm.period.as_secs(),
-        "EvaluationPeriods": alarm.evaluation_periods,
-        "DatapointsToAlarm": alarm.datapoints,
-        "Threshold": alarm.threshold,
-        "ComparisonOperator": "GreaterThanThreshold",
-        "TreatMissingData": missing,
-        "AlarmActions": alerts,
-        "OKActions": alerts,
-    })
 }

@@ -20,6 +20,8 @@ pub enum Keep {
     Nothing,
     /// It holds data: it stays, out of the stack.
     Data,
+    /// It holds data that is dear to keep running: a last snapshot stays. For databases and caches.
+    Snapshot,
 }
 
 #[derive(Debug)]
@@ -41,13 +43,30 @@ impl Template {
     pub fn add(&mut self, words: &str, kind: &str, properties: Value, keep: Keep) -> LogicalId {
         let id = logical(words);
         let mut resource = json!({ "Type": kind, "Properties": properties });
-        if let Keep::Data = keep {
-            resource["DeletionPolicy"] = json!("RetainExceptOnCreate");
-            resource["UpdateReplacePolicy"] = json!("Retain");
+        // A first create that fails takes with it what it made.
+        let policies = match keep {
+            Keep::Nothing => None,
+            Keep::Data => Some(("RetainExceptOnCreate", "Retain")),
+            Keep::Snapshot => Some(("Snapshot", "Snapshot")),
+        };
+        if let Some((deleted, replaced)) = policies {
+            resource["DeletionPolicy"] = json!(deleted);
+            resource["UpdateReplacePolicy"] = json!(replaced);
         }
         let before = self.resources.insert(id.clone(), resource);
         assert!(before.is_none(), "two resources are called {id}");
         LogicalId(id)
+    }
+
+    /// Makes `id` wait for others that it does not refer to.
+    pub fn after(&mut self, id: &LogicalId, others: &[&LogicalId]) {
+        let others: Vec<&str> = others.iter().map(|other| other.as_str()).collect();
+        self.resources[id.as_str()]["DependsOn"] = json!(others);
+    }
+
+    /// Says something about a resource beside its properties: why a check does not apply to it, for example.
+    pub fn note(&mut self, id: &LogicalId, key: &str, value: Value) {
+        self.resources[id.as_str()]["Metadata"][key] = value;
     }
 
     /// An output that other stacks import under `export`.

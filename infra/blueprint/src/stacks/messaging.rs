@@ -1,0 +1,217 @@
+//! Queues, topics, the event bus and its rules.
+
+use contract::address::Address;
+use contract::queue::{PARKING_RETENTION, QUEUES, Queue, RETENTION};
+use contract::topic::{BUS, RULES, SUBSCRIPTIONS, SYSTEM_ALERTS, TOPICS};
+use serde_json::{Value, json};
+
+use super::{MAIL_DOMAIN, export_of, export_of_arn, export_of_name};
+use crate::Environment;
+use crate::template::{Keep, LogicalId, Template, get_att, reference};
+
+pub fn messaging(environment: &Environment) -> Template {
+    let mut template = Template::new("Brew Haven: queues, topics and the event bus");
+    // Mails leave under a domain that is ours; outside the local AWS its DKIM records must be published in its DNS.
+    template.add(
+        "mail identity",
+        "AWS::SES::EmailIdentity",
+        json!({ "EmailIdentity": MAIL_DOMAIN, "DkimAttributes": { "SigningEnabled": true } }),
+        Keep::Nothing,
+    );
+    let mut queues = Vec::new();
+    for queue in QUEUES {
+        let parking = add_queue(&mut template, environment, queue, None);
+        let work = add_queue(&mut template, environment, queue, Some(&parking));
+        for (address, id) in [(Address::ParkingQueue(queue), &parking), (Address::Queue(queue), &work)] {
+            let words = address.parameter();
+            template.export(&words, &export_of(environment, address), queue.about, reference(id));
+            template.export(
+                &format!("{words} arn"),
+                &export_of_arn(environment, address),
+                queue.about,
+                get_att(id, "Arn"),
+            );
+            template.export(
+                &format!("{words} name"),
+                &export_of_name(environment, address),
+                queue.about,
+                get_att(id, "QueueName"),
+            );
+        }
+        queues.push((*queue, work, parking));
+    }
+    // What could not be handed over by a topic or a rule lands here instead of nowhere.
+    let undelivered = template.add(
+        "undelivered",
+        "AWS::SQS::Queue",
+        json!({
+            "MessageRetentionPeriod": PARKING_RETENTION.as_secs(),
+            "SqsManagedSseEnabled": true,
+            "Tags": environment.tags(),
+        }),
+        Keep::Nothing,
+    );
+
+    let mut topics = Vec::new();
+    for topic in TOPICS {
+        let id = template.add(
+            &format!("{} topic", topic.slug),
+            "AWS::SNS::Topic",
+            json!({ "DisplayName": topic.about, "Tags": environment.tags() }),
+            Keep::Nothing,
+        );
+        let address = Address::Topic(topic);
+        template.export(&address.parameter(), &export_of(environment, address), topic.about, reference(&id));
+        topics.push((*topic, id));
+    }
+    let topic_id = |slug: &str| topics.iter().find(|(topic, _)| topic.slug == slug).map(|(_, id)| id);
+    let bus = template.add(
+        "event bus",
+        "AWS::Events::EventBus",
+        json!({ "Name": environment.stack_name(BUS.slug), "Tags": environment.tags() }),
+        Keep::Nothing,
+    );
+    let address = Address::Bus(&BUS);
+    template.export(&address.parameter(), &export_of(environment, address), "The event bus", reference(&bus));
+    template.export("bus arn", &export_of_arn(environment, address), "The event bus", get_att(&bus, "Arn"));
+
+    let mut rules = Vec::new();
+    for rule in RULES {
+        let mut pattern = json!({ "detail-type": [rule.kind.name()] });
+        if !rule.to.is_empty() {
+            pattern["detail"] = json!({ "data": { "to": rule.to } });
+        }
+        let Some(target) = topic_id(rule.target.slug) else { continue };
+        let id = template.add(
+            &format!("{} rule", rule.slug),
+            "AWS::Events::Rule",
+            json!({
+                "Description": rule.about,
+                "EventBusName": reference(&bus),
+                "EventPattern": pattern,
+                "State": "ENABLED",
+                "Targets": [{
+                    "Id": rule.target.slug,
+                    "Arn": reference(target),
+                    "DeadLetterConfig": { "Arn": get_att(&undelivered, "Arn") },
+                }],
+            }),
+            Keep::Nothing,
+        );
+        rules.push((rule, id));
+    }
+    for (topic, id) in &topics {
+        let from_rules = rules.iter().filter(|(rule, _)| rule.target == *topic).map(|(_, rule)| get_att(rule, "Arn"));
+        let policy = topic_policy(environment, id, from_rules.collect(), topic.slug == SYSTEM_ALERTS.slug);
+        template.add(&format!("{} topic policy", topic.slug), "AWS::SNS::TopicPolicy", policy, Keep::Nothing);
+    }
+    for (queue, work, parking) in &queues {
+        let heard = SUBSCRIPTIONS.iter().filter(|subscription| subscription.queue == *queue);
+        let sources: Vec<Value> = heard.filter_map(|heard| topic_id(heard.topic.slug)).map(reference).collect();
+        let mut policy = |name: String, id: &LogicalId, sources: Vec<Value>| {
+            let properties = queue_policy(environment, id, sources, "sns.amazonaws.com");
+            if let Some(properties) = properties {
+                template.add(&name, "AWS::SQS::QueuePolicy", properties, Keep::Nothing);
+            }
+        };
+        policy(format!("{} queue policy", queue.slug), work, sources);
+        policy(format!("{} parking queue policy", queue.slug), parking, Vec::new());
+    }
+    let from_rules: Vec<Value> = rules.iter().map(|(_, rule)| get_att(rule, "Arn")).collect();
+    if let Some(properties) = queue_policy(environment, &undelivered, from_rules, "events.amazonaws.com") {
+        template.add("undelivered policy", "AWS::SQS::QueuePolicy", properties, Keep::Nothing);
+    }
+    for subscription in SUBSCRIPTIONS {
+        let Some(topic) = topic_id(subscription.topic.slug) else { continue };
+        let Some((_, work, _)) = queues.iter().find(|(queue, _, _)| *queue == subscription.queue) else { continue };
+        let mut properties = json!({
+            "Protocol": "sqs",
+            "TopicArn": reference(topic),
+            "Endpoint": get_att(work, "Arn"),
+            "RawMessageDelivery": true,
+        });
+        if let Some(filter) = &subscription.filter {
+            properties["FilterPolicy"] = json!({ filter.attribute: filter.values });
+            properties["FilterPolicyScope"] = json!("MessageAttributes");
+        }
+        let words = format!("{} to {}", subscription.topic.slug, subscription.queue.slug);
+        template.add(&words, "AWS::SNS::Subscription", properties, Keep::Nothing);
+    }
+    template
+}
+
+/// The work queue when it has a parking queue to move to, else the parking queue itself.
+fn add_queue(
+    template: &mut Template,
+    environment: &Environment,
+    queue: &Queue,
+    parking: Option<&LogicalId>,
+) -> LogicalId {
+    let retention = if parking.is_some() { RETENTION } else { PARKING_RETENTION };
+    let mut properties = json!({
+        "MessageRetentionPeriod": retention.as_secs(),
+        "VisibilityTimeout": queue.visibility_timeout.as_secs(),
+        "SqsManagedSseEnabled": true,
+        "Tags": environment.tags(),
+    });
+    if queue.fifo {
+        properties["FifoQueue"] = json!(true);
+        // Per order, not per queue: the quota of 300 calls a second is then one of each order.
+        properties["DeduplicationScope"] = json!("messageGroup");
+        properties["FifoThroughputLimit"] = json!("perMessageGroupId");
+    }
+    if let Some(parking) = parking {
+        properties["RedrivePolicy"] =
+            json!({ "deadLetterTargetArn": get_att(parking, "Arn"), "maxReceiveCount": queue.deliveries_max });
+    }
+    let words =
+        if parking.is_some() { format!("{} queue", queue.slug) } else { format!("{} queue", queue.parking_slug()) };
+    template.add(&words, "AWS::SQS::Queue", properties, Keep::Nothing)
+}
+
+/// Who may send, besides roles (which their own policies allow); `None` where there is nothing to say.
+fn queue_policy(environment: &Environment, queue: &LogicalId, sources: Vec<Value>, service: &str) -> Option<Value> {
+    let mut statements = Vec::new();
+    if !sources.is_empty() {
+        statements.push(json!({
+            "Sid": "FanOut", "Effect": "Allow", "Principal": { "Service": service }, "Action": "sqs:SendMessage",
+            "Resource": get_att(queue, "Arn"), "Condition": { "ArnEquals": { "aws:SourceArn": sources } },
+        }));
+    }
+    if !environment.local {
+        statements.push(json!({
+            "Sid": "EncryptedTransportOnly", "Effect": "Deny", "Principal": "*", "Action": "sqs:SendMessage",
+            "Resource": get_att(queue, "Arn"), "Condition": { "Bool": { "aws:SecureTransport": false } },
+        }));
+    }
+    let document = json!({ "Version": "2012-10-17", "Statement": statements });
+    (!statements.is_empty()).then(|| json!({ "Queues": [reference(queue)], "PolicyDocument": document }))
+}
+
+fn topic_policy(environment: &Environment, topic: &LogicalId, rules: Vec<Value>, alarms: bool) -> Value {
+    let own_account = json!({ "StringEquals": { "aws:SourceAccount": { "Ref": "AWS::AccountId" } } });
+    let mut statements = vec![json!({
+        "Sid": "OwnAccount", "Effect": "Allow",
+        "Principal": { "AWS": { "Fn::Sub": "arn:${AWS::Partition}:iam::${AWS::AccountId}:root" } },
+        "Action": ["sns:Publish", "sns:Subscribe"], "Resource": reference(topic),
+    })];
+    if !rules.is_empty() {
+        statements.push(json!({
+            "Sid": "Rules", "Effect": "Allow", "Principal": { "Service": "events.amazonaws.com" }, "Action": "sns:Publish",
+            "Resource": reference(topic), "Condition": { "ArnEquals": { "aws:SourceArn": rules } },
+        }));
+    }
+    if alarms {
+        statements.push(json!({
+            "Sid": "Alarms", "Effect": "Allow", "Principal": { "Service": "cloudwatch.amazonaws.com" },
+            "Action": "sns:Publish", "Resource": reference(topic), "Condition": own_account,
+        }));
+    }
+    if !environment.local {
+        statements.push(json!({
+            "Sid": "EncryptedTransportOnly", "Effect": "Deny", "Principal": "*", "Action": "sns:Publish",
+            "Resource": reference(topic), "Condition": { "Bool": { "aws:SecureTransport": false } },
+        }));
+    }
+    json!({ "Topics": [reference(topic)], "PolicyDocument": { "Version": "2012-10-17", "Statement": statements } })
+}

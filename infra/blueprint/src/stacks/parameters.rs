@@ -1,0 +1,56 @@
+//! Settings, secrets and addresses, where processes and people find them.
+
+use contract::address::Address;
+use contract::parameter::{PARAMETERS, SECRETS};
+use contract::parameter_root;
+use serde_json::json;
+
+use super::export_of;
+use crate::Environment;
+use crate::template::{Keep, Template};
+
+pub fn parameters(environment: &Environment) -> Template {
+    let mut template = Template::new("Brew Haven: settings, secrets and addresses");
+    let root = parameter_root(&environment.name);
+    for parameter in PARAMETERS {
+        template.add(
+            &format!("{} setting", parameter.key.replace('_', "-")),
+            "AWS::SSM::Parameter",
+            json!({
+                "Name": format!("{root}/{}", parameter.key),
+                "Type": "String",
+                "Value": parameter.default,
+                "AllowedPattern": parameter.pattern,
+                "Description": parameter.about,
+            }),
+            Keep::Nothing,
+        );
+    }
+    for secret in SECRETS {
+        template.add(
+            &format!("{} secret", secret.slug),
+            "AWS::SecretsManager::Secret",
+            json!({
+                "Name": format!("{root}/{}", secret.slug),
+                "Description": secret.about,
+                "GenerateSecretString": { "PasswordLength": 48, "ExcludePunctuation": true },
+                "Tags": environment.tags(),
+            }),
+            Keep::Data,
+        );
+    }
+    for address in Address::all() {
+        template.add(
+            &format!("{} address", address.parameter()),
+            "AWS::SSM::Parameter",
+            json!({
+                "Name": format!("{root}/{}", address.parameter()),
+                "Type": "String",
+                "Value": { "Fn::ImportValue": export_of(environment, address) },
+                "Description": format!("Handed to processes as {}", address.variable()),
+            }),
+            Keep::Nothing,
+        );
+    }
+    template
+}
