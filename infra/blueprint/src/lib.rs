@@ -6,6 +6,7 @@
 mod dashboard;
 mod environment;
 mod roles;
+pub mod schema;
 mod settings;
 mod stacks;
 mod template;
