@@ -3,6 +3,7 @@
 //! Names of resources are CloudFormation's; what a process must find is exported and written to Parameter Store under
 //! the key that `contract` gives it.
 
+pub mod consequence;
 mod dashboard;
 mod environment;
 mod roles;

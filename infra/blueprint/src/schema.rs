@@ -99,7 +99,9 @@ pub enum Effect {
 
 /// The facts about a resource type; `None` for one that is not in the table.
 pub fn kind(name: &str) -> Option<&'static Kind> {
-    static KINDS: OnceLock<BTreeMap<&'static str, (&'static str, OnceLock<Option<Kind>>)>> = OnceLock::new();
+    /// Its facts as text, and read once they were asked for.
+    type Line = (&'static str, OnceLock<Option<Kind>>);
+    static KINDS: OnceLock<BTreeMap<&'static str, Line>> = OnceLock::new();
     // One type a line: only those that are asked for are read.
     let kinds = KINDS.get_or_init(|| {
         let lines = TABLE.lines().filter_map(|line| {
@@ -266,12 +268,11 @@ impl<'a> Checker<'a> {
         }
         if let Some(number) = number(value)
             && is_numeric(shape)
+            && (shape.minimum.is_some_and(|least| number < least) || shape.maximum.is_some_and(|most| number > most))
         {
-            if shape.minimum.is_some_and(|least| number < least) || shape.maximum.is_some_and(|most| number > most) {
-                let bound = |bound: Option<f64>| bound.map_or("any".to_owned(), |bound| bound.to_string());
-                let range = format!("{} to {}", bound(shape.minimum), bound(shape.maximum));
-                self.wrong(path, format!("must be in {range}, is {number}"));
-            }
+            let bound = |bound: Option<f64>| bound.map_or("any".to_owned(), |bound| bound.to_string());
+            let range = format!("{} to {}", bound(shape.minimum), bound(shape.maximum));
+            self.wrong(path, format!("must be in {range}, is {number}"));
         }
         if let Some(text) = value.as_str() {
             let length = text.chars().count();
