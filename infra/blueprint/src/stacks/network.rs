@@ -3,9 +3,9 @@
 //! All rules of all security groups are here, whoever uses the groups: a rule in the stack of one of its two sides makes
 //! the stacks need each other.
 
+use contract::parameter_root;
 use serde_json::{Value, json};
 
-use super::parameter_arn;
 use super::shared::Shared;
 use crate::Environment;
 use crate::template::{Keep, LogicalId, Template, get_att, reference, sub};
@@ -427,7 +427,12 @@ const INTERFACES: &[Endpoint] = &[
 
 fn resource_of(environment: &Environment, endpoint: &Endpoint) -> Value {
     match endpoint.service {
-        "ssm" => sub(&parameter_arn(environment, "*")),
+        // Reading by path is about the root itself.
+        "ssm" => {
+            let root =
+                format!("ssm:${{AWS::Region}}:${{AWS::AccountId}}:parameter{}", parameter_root(&environment.name));
+            json!([sub(&format!("arn:${{AWS::Partition}}:{root}")), sub(&format!("arn:${{AWS::Partition}}:{root}/*"))])
+        }
         _ => sub(&format!("arn:${{AWS::Partition}}:{}", endpoint.resource)),
     }
 }
@@ -601,4 +606,232 @@ fn flow_logs(template: &mut Template, environment: &Environment, vpc: &LogicalId
     );
     // The flow log refers to the role and not to what the role may do.
     template.after(&log, &[&permissions]);
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::{BTreeMap, BTreeSet};
+
+    use contract::role::ROLES;
+
+    use super::*;
+
+    fn environments() -> Vec<Environment> {
+        ["dev", "staging", "prod"].into_iter().filter_map(Environment::named).collect()
+    }
+
+    /// Name and properties.
+    fn resources<'a>(template: &'a Value, kind: &str) -> Vec<(&'a str, &'a Value)> {
+        let resources = template["Resources"].as_object().expect("resources").iter();
+        let of_kind = resources.filter(|(_, resource)| resource["Type"] == kind);
+        of_kind.map(|(name, resource)| (name.as_str(), &resource["Properties"])).collect()
+    }
+
+    /// The logical id of the group that a rule belongs to, or that it names.
+    fn group(rule: &Value, key: &str) -> Option<String> {
+        rule[key]["Fn::GetAtt"][0].as_str().map(str::to_owned)
+    }
+
+    /// Every rule that lets something in or out: the group, the rule.
+    fn rules(template: &Value, direction: &str) -> Vec<(String, Value)> {
+        let mut rules = Vec::new();
+        for (name, properties) in resources(template, "AWS::EC2::SecurityGroup") {
+            let own = properties[format!("SecurityGroup{direction}")].as_array().cloned().unwrap_or_default();
+            rules.extend(own.into_iter().map(|rule| (name.to_owned(), rule)));
+        }
+        for (_, rule) in resources(template, &format!("AWS::EC2::SecurityGroup{direction}")) {
+            rules.push((group(rule, "GroupId").expect("a group of ours"), rule.clone()));
+        }
+        rules
+    }
+
+    #[test]
+    fn only_the_balancer_is_open_to_the_world_and_only_at_443_and_80() {
+        for environment in environments() {
+            let template = network(&environment).into_json();
+            let mut open = Vec::new();
+            for (name, rule) in rules(&template, "Ingress") {
+                // Whatever is not from a group of ours is from outside.
+                if group(&rule, "SourceSecurityGroupId").is_none() {
+                    assert_eq!(rule["FromPort"], rule["ToPort"], "{name}");
+                    open.push((name, rule["FromPort"].as_u64().expect("a port")));
+                }
+            }
+            open.sort();
+            assert_eq!(open, [("BalancerGroup".to_owned(), 80), ("BalancerGroup".to_owned(), 443)]);
+        }
+    }
+
+    #[test]
+    fn only_tasks_reach_the_world_and_only_by_https() {
+        for environment in environments() {
+            let template = network(&environment).into_json();
+            for (name, properties) in resources(&template, "AWS::EC2::SecurityGroup") {
+                assert!(properties["SecurityGroupEgress"].is_array(), "{name} would get a way out to everywhere");
+            }
+            for (name, rule) in rules(&template, "Egress") {
+                let to_group = group(&rule, "DestinationSecurityGroupId").is_some();
+                let nowhere = rule["CidrIp"] == "127.0.0.1/32";
+                let https = name == "TasksGroup" && rule["FromPort"] == 443 && rule["ToPort"] == 443;
+                assert!(to_group || nowhere || https, "{name}: {rule}");
+            }
+        }
+    }
+
+    #[test]
+    fn database_and_cache_let_in_their_clients_and_nobody_else() {
+        for environment in environments() {
+            let template = network(&environment).into_json();
+            for (name, clients, port) in
+                [("DatabaseGroup", "DatabaseClientsGroup", 5432), ("CacheGroup", "CacheClientsGroup", 6379)]
+            {
+                let into: Vec<_> = rules(&template, "Ingress").into_iter().filter(|(group, _)| group == name).collect();
+                let [(_, rule)] = &into[..] else { panic!("{name} has {} ways in", into.len()) };
+                assert_eq!(group(rule, "SourceSecurityGroupId").as_deref(), Some(clients));
+                assert_eq!((&rule["FromPort"], &rule["ToPort"]), (&json!(port), &json!(port)));
+            }
+        }
+    }
+
+    #[test]
+    fn every_way_out_to_a_group_is_a_way_into_it() {
+        let template = network(&environments()[0]).into_json();
+        let ways_in = rules(&template, "Ingress");
+        for (from, out) in rules(&template, "Egress") {
+            let Some(to) = group(&out, "DestinationSecurityGroupId") else { continue };
+            let met = ways_in.iter().any(|(name, rule)| {
+                *name == to
+                    && group(rule, "SourceSecurityGroupId").as_ref() == Some(&from)
+                    && rule["FromPort"] == out["FromPort"]
+            });
+            assert!(met, "{from} may leave for {to}, which does not let it in");
+        }
+    }
+
+    /// Subnet to route table.
+    fn tables(template: &Value) -> BTreeMap<&str, &str> {
+        let associations = resources(template, "AWS::EC2::SubnetRouteTableAssociation").into_iter();
+        associations
+            .filter_map(|(_, properties)| {
+                Some((properties["SubnetId"]["Ref"].as_str()?, properties["RouteTableId"]["Ref"].as_str()?))
+            })
+            .collect()
+    }
+
+    /// Route table to the gateway that it leads to.
+    fn gateways(template: &Value) -> BTreeMap<&str, &str> {
+        let routes = resources(template, "AWS::EC2::Route").into_iter();
+        routes
+            .filter_map(|(_, route)| {
+                let gateway = route.get("NatGatewayId").or(route.get("GatewayId"))?;
+                Some((route["RouteTableId"]["Ref"].as_str()?, gateway["Ref"].as_str()?))
+            })
+            .collect()
+    }
+
+    #[test]
+    fn subnets_are_public_private_or_isolated_in_every_zone() {
+        for environment in environments() {
+            let template = network(&environment).into_json();
+            let (tables, gateways) = (tables(&template), gateways(&template));
+            let zones = usize::from(environment.settings.network.zones);
+            let mut ranges = BTreeSet::new();
+            let subnets = resources(&template, "AWS::EC2::Subnet");
+            assert_eq!(subnets.len(), 3 * zones);
+            for (name, subnet) in subnets {
+                assert_eq!(subnet["MapPublicIpOnLaunch"], false, "{name}");
+                assert!(ranges.insert(subnet["CidrBlock"]["Fn::Select"][0].as_u64()), "{name} has another's range");
+                let leads_to = gateways.get(tables[name]).copied();
+                let right = match leads_to {
+                    Some("InternetGateway") => name.starts_with("Public"),
+                    Some(gateway) => name.starts_with("Private") && gateway.starts_with("Nat"),
+                    None => name.starts_with("Isolated"),
+                };
+                assert!(right, "{name} leads to {leads_to:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn with_a_nat_gateway_a_zone_the_loss_of_one_zone_is_its_own() {
+        let mut environment = environments()[0].clone();
+        for (count, expected) in [(1, ["Nat1", "Nat1", "Nat1"]), (3, ["Nat1", "Nat2", "Nat3"])] {
+            environment.settings.network.nat_gateways = count;
+            let template = network(&environment).into_json();
+            let (tables, gateways) = (tables(&template), gateways(&template));
+            let used: Vec<_> = (1..=3).map(|zone| gateways[tables[format!("PrivateSubnet{zone}").as_str()]]).collect();
+            assert_eq!(used, expected);
+            assert_eq!(resources(&template, "AWS::EC2::NatGateway").len(), usize::from(count));
+            for (name, endpoint) in resources(&template, "AWS::EC2::VPCEndpoint") {
+                if endpoint["VpcEndpointType"] == "Interface" {
+                    let subnets = endpoint["SubnetIds"].as_array().expect("a list").len();
+                    assert_eq!(subnets, usize::from(count), "{name}");
+                }
+            }
+        }
+    }
+
+    fn actions(policy: &Value) -> BTreeSet<&str> {
+        let statements = policy["Statement"].as_array().into_iter().flatten();
+        statements
+            .flat_map(|statement| match &statement["Action"] {
+                Value::Array(actions) => actions.iter().filter_map(Value::as_str).collect::<Vec<_>>(),
+                action => action.as_str().into_iter().collect(),
+            })
+            .collect()
+    }
+
+    #[test]
+    fn endpoints_let_through_what_every_role_needs() {
+        let environment = &environments()[0];
+        let template = network(environment).into_json();
+        let endpoints = resources(&template, "AWS::EC2::VPCEndpoint");
+        let through: BTreeSet<&str> = endpoints.iter().flat_map(|(_, it)| actions(&it["PolicyDocument"])).collect();
+        let services: BTreeSet<&str> = through.iter().filter_map(|action| action.split(':').next()).collect();
+        // Streams have an address of their own, which no endpoint answers to.
+        let streams = ["dynamodb:DescribeStream", "dynamodb:GetShardIterator", "dynamodb:GetRecords"];
+        for role in ROLES {
+            for statement in crate::statements(role, environment) {
+                for action in statement.actions.iter().filter(|action| !streams.contains(action)) {
+                    let service = action.split(':').next().expect("a service");
+                    let passes = !services.contains(service) || through.contains(action);
+                    assert!(passes, "{} {}: no endpoint lets {action} through", role.slug, statement.because);
+                }
+            }
+        }
+        for service in ["dynamodb", "ecr", "events", "kms", "logs", "s3", "secretsmanager", "sns", "sqs", "ssm"] {
+            assert!(services.contains(service), "{service}");
+        }
+    }
+
+    #[test]
+    fn no_endpoint_carries_data_out_with_keys_of_another_account() {
+        for environment in environments() {
+            let template = network(&environment).into_json();
+            for (name, endpoint) in resources(&template, "AWS::EC2::VPCEndpoint") {
+                assert!(actions(&endpoint["PolicyDocument"]).iter().all(|action| !action.contains('*')), "{name}");
+                for statement in endpoint["PolicyDocument"]["Statement"].as_array().expect("statements") {
+                    let own = statement["Condition"]["StringEquals"]["aws:PrincipalAccount"]["Ref"] == "AWS::AccountId";
+                    // Signed by ECR, and only to be read.
+                    let layers = statement["Action"] == "s3:GetObject"
+                        && statement["Resource"].to_string().contains("-starport-layer-bucket/*");
+                    assert!(own || layers, "{name}: {statement}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn all_traffic_is_logged_encrypted_and_kept() {
+        for environment in environments() {
+            let template = network(&environment).into_json();
+            let [(_, log)] = resources(&template, "AWS::EC2::FlowLog")[..] else { panic!("one flow log") };
+            assert_eq!(log["TrafficType"], "ALL");
+            assert_eq!(log["ResourceId"]["Ref"], "Vpc");
+            let group = &template["Resources"]["FlowLogGroup"];
+            assert_eq!(group["Properties"]["KmsKeyId"], Shared::LogsKey.import(&environment));
+            assert_eq!(group["Properties"]["RetentionInDays"], environment.settings.network.flow_log_days);
+            assert_eq!(group["UpdateReplacePolicy"], "Retain");
+        }
+    }
 }

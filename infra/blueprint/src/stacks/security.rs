@@ -3,6 +3,7 @@
 //! This stack imports nothing and is deployed by a human with more rights than the deploy role has: whoever may change
 //! the boundary is not held by it.
 
+use contract::parameter_root;
 use serde_json::{Value, json};
 
 use super::shared::Shared;
@@ -27,7 +28,7 @@ struct Key {
     shared: Shared,
     slug: &'static str,
     about: &'static str,
-    services: fn(&Environment) -> Vec<Value>,
+    services: fn() -> Vec<Value>,
 }
 
 const KEYS: &[Key] = &[
@@ -39,12 +40,12 @@ const KEYS: &[Key] = &[
     Key { shared: Shared::StorageKey, slug: "storage", about: "Buckets", services: log_delivery },
 ];
 
-fn nobody(_environment: &Environment) -> Vec<Value> {
+fn nobody() -> Vec<Value> {
     Vec::new()
 }
 
 /// Who encrypts or decrypts messages in the chains: queues and topics ask the key in the name of whoever sends to them.
-fn senders(_environment: &Environment) -> Vec<Value> {
+fn senders() -> Vec<Value> {
     let services = [
         // To subscribed queues.
         "sns.amazonaws.com",
@@ -91,7 +92,7 @@ fn senders(_environment: &Environment) -> Vec<Value> {
 
 /// CloudWatch Logs says for which log group it asks, and not for which account (CloudWatch Logs user guide, "Encrypt log
 /// data using AWS KMS").
-fn log_groups(_environment: &Environment) -> Vec<Value> {
+fn log_groups() -> Vec<Value> {
     let groups = sub("arn:${AWS::Partition}:logs:${AWS::Region}:${AWS::AccountId}:log-group:*");
     vec![statement(
         "LogGroups",
@@ -110,7 +111,7 @@ fn log_groups(_environment: &Environment) -> Vec<Value> {
 }
 
 /// Logs that AWS services put into buckets.
-fn log_delivery(_environment: &Environment) -> Vec<Value> {
+fn log_delivery() -> Vec<Value> {
     let actions = ["kms:Decrypt", "kms:GenerateDataKey"];
     vec![statement("LogDelivery", json!("delivery.logs.amazonaws.com"), &actions, own_account())]
 }
@@ -141,7 +142,7 @@ fn add_key(template: &mut Template, environment: &Environment, key: &Key) {
         "Action": "kms:*",
         "Resource": "*",
     })];
-    statements.extend((key.services)(environment));
+    statements.extend((key.services)());
     let id = template.add(
         &format!("{} key", key.slug),
         "AWS::KMS::Key",
@@ -176,7 +177,8 @@ fn add_key(template: &mut Template, environment: &Environment, key: &Key) {
 /// What roles may do at most to resources of one kind.
 struct Limit {
     actions: &'static [&'static str],
-    /// After `arn:<partition>:`. `{ours}` is the beginning of the names that CloudFormation gives in this environment.
+    /// After `arn:<partition>:`. `{ours}` is what the names that CloudFormation gives in this environment are like, `{root}` the
+    /// environment's root in Parameter Store.
     resources: &'static [&'static str],
 }
 
@@ -255,7 +257,7 @@ const LIMITS: &[Limit] = &[
             "ssm:GetParameters",
             "ssm:GetParametersByPath",
         ],
-        resources: &["secretsmanager:{here}:secret:*", "ssm:{here}:parameter/brewhaven/{environment}/*"],
+        resources: &["secretsmanager:{here}:secret:*", "ssm:{here}:parameter{root}", "ssm:{here}:parameter{root}/*"],
     },
     Limit {
         actions: &[
@@ -275,6 +277,7 @@ const LIMITS: &[Limit] = &[
             "logs:CreateLogStream",
             "logs:DescribeLogGroups",
             "logs:DescribeLogStreams",
+            "logs:FilterLogEvents",
             "logs:GetLogEvents",
             "logs:PutLogEvents",
             "logs:PutRetentionPolicy",
@@ -354,7 +357,7 @@ fn limited(environment: &Environment, limit: &Limit) -> Value {
             .replace("{here}", "${AWS::Region}:${AWS::AccountId}")
             .replace("{copies}", &format!("{}:${{AWS::AccountId}}", copies_region(environment)))
             .replace("{ours}", &environment.stack_name("*"))
-            .replace("{environment}", &environment.name);
+            .replace("{root}", &parameter_root(&environment.name));
         format!("arn:${{AWS::Partition}}:{pattern}")
     };
     let mut resources: Vec<String> = limit.resources.iter().map(resource).collect();
@@ -590,4 +593,248 @@ fn stay_in_regions_of_deployments(environment: &Environment) -> Value {
         regions.push(json!("us-east-1"));
     }
     statement
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use contract::role::ROLES;
+
+    use super::*;
+
+    fn environments() -> Vec<Environment> {
+        ["dev", "staging", "prod"].into_iter().filter_map(Environment::named).collect()
+    }
+
+    fn resources<'a>(template: &'a Value, kind: &str) -> Vec<(&'a String, &'a Value)> {
+        let resources = template["Resources"].as_object().expect("resources");
+        resources.iter().filter(|(_, resource)| resource["Type"] == kind).collect()
+    }
+
+    fn statements<'a>(template: &'a Value, resource: &str) -> Vec<&'a Value> {
+        let properties = &template["Resources"][resource]["Properties"];
+        let document = properties.get("PolicyDocument").unwrap_or(&properties["KeyPolicy"]);
+        document["Statement"].as_array().expect("statements").iter().collect()
+    }
+
+    /// One string or a list of them.
+    fn texts(value: &Value) -> Vec<&str> {
+        match value {
+            Value::String(text) => vec![text],
+            Value::Array(values) => values.iter().filter_map(Value::as_str).collect(),
+            _ => Vec::new(),
+        }
+    }
+
+    fn services(statement: &Value) -> Vec<&str> {
+        texts(&statement["Principal"]["Service"])
+    }
+
+    #[test]
+    fn every_class_of_data_has_a_key_that_turns_and_is_not_lost() {
+        for environment in environments() {
+            let template = security(&environment).into_json();
+            let keys = resources(&template, "AWS::KMS::Key");
+            assert_eq!(keys.len(), 6);
+            for (name, key) in keys {
+                let properties = &key["Properties"];
+                assert_eq!(properties["EnableKeyRotation"], true, "{name}");
+                assert_eq!(properties["PendingWindowInDays"], 30, "{name}");
+                assert_eq!(key["DeletionPolicy"], "RetainExceptOnCreate", "{name}");
+                assert_eq!(key["UpdateReplacePolicy"], "Retain", "{name}");
+            }
+            let aliases = resources(&template, "AWS::KMS::Alias");
+            let targets = aliases.iter().map(|(_, alias)| alias["Properties"]["TargetKeyId"]["Ref"].as_str());
+            let targets: BTreeSet<_> = targets.collect();
+            assert_eq!(targets.len(), 6, "an alias each");
+        }
+    }
+
+    #[test]
+    fn nobody_of_another_account_may_use_a_key() {
+        for environment in environments() {
+            let template = security(&environment).into_json();
+            for (name, _) in resources(&template, "AWS::KMS::Key") {
+                for statement in statements(&template, name) {
+                    if statement["Principal"].get("AWS").is_some() {
+                        let root = "arn:${AWS::Partition}:iam::${AWS::AccountId}:root";
+                        assert_eq!(statement["Principal"]["AWS"]["Fn::Sub"], root, "{name}");
+                        continue;
+                    }
+                    assert!(texts(&statement["Action"]).iter().all(|action| !action.contains('*')), "{name}");
+                    let account = &statement["Condition"]["StringEquals"]["aws:SourceAccount"]["Ref"];
+                    let context = statement["Condition"]["ArnLike"].as_object();
+                    let own = context.is_some_and(|context| {
+                        context.iter().all(|(key, arn)| {
+                            key.starts_with("kms:EncryptionContext:")
+                                && arn["Fn::Sub"].as_str().is_some_and(|arn| arn.contains(":${AWS::AccountId}:"))
+                        }) && !context.is_empty()
+                    });
+                    assert!(account == "AWS::AccountId" || own, "{name}: {statement}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn every_chain_of_messages_has_the_key_it_passes_through() {
+        let template = security(&environments()[0]).into_json();
+        let statements = statements(&template, "MessagesKey");
+        let allowed = |service: &str, action: &str, condition: &str| {
+            statements.iter().any(|statement| {
+                services(statement).contains(&service)
+                    && texts(&statement["Action"]).contains(&action)
+                    && statement["Condition"].to_string().contains(condition)
+            })
+        };
+        for action in ["kms:Decrypt", "kms:GenerateDataKey"] {
+            // A topic to a queue, an alarm to a topic.
+            assert!(allowed("sns.amazonaws.com", action, "aws:SourceAccount"));
+            assert!(allowed("cloudwatch.amazonaws.com", action, "aws:SourceAccount"));
+            // A rule to a queue, a rule to a topic, an event to the bus.
+            assert!(allowed("events.amazonaws.com", action, "aws:SourceAccount"));
+            assert!(allowed("events.amazonaws.com", action, "aws:sns:topicArn"));
+            assert!(allowed("events.amazonaws.com", action, "aws:events:event-bus:arn"));
+        }
+    }
+
+    #[test]
+    fn eventbridge_reaches_topics_without_the_condition_it_cannot_meet() {
+        let template = security(&environments()[0]).into_json();
+        let statements = statements(&template, "MessagesKey");
+        let to_topics = statements.iter().find(|statement| statement["Sid"] == "RulesToTopics").expect("there");
+        assert!(!to_topics["Condition"].to_string().contains("aws:Source"), "every message would be lost in silence");
+    }
+
+    fn boundary_actions(template: &Value) -> BTreeSet<&str> {
+        let allowed =
+            statements(template, "RoleBoundary").into_iter().filter(|statement| statement["Effect"] == "Allow");
+        allowed.flat_map(|statement| texts(&statement["Action"])).collect()
+    }
+
+    #[test]
+    fn the_boundary_leaves_every_role_what_it_needs() {
+        let environment = &environments()[0];
+        let template = security(environment).into_json();
+        let allowed = boundary_actions(&template);
+        for role in ROLES {
+            for statement in crate::statements(role, environment) {
+                for action in statement.actions {
+                    assert!(allowed.contains(action), "{} {}: {action}", role.slug, statement.because);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn the_boundary_gives_no_rights_over_rights_and_holds_everything_in_place() {
+        for environment in environments() {
+            let template = security(&environment).into_json();
+            for action in boundary_actions(&template) {
+                assert!(!action.contains('*'), "{action}");
+                assert!(!action.starts_with("iam:") && !action.starts_with("sts:"), "{action}");
+            }
+            let statements = statements(&template, "RoleBoundary");
+            let denied = |sid: &str| {
+                let found =
+                    statements.iter().find(|statement| statement["Sid"] == sid && statement["Effect"] == "Deny");
+                (*found.unwrap_or_else(|| panic!("{sid}"))).clone()
+            };
+            assert!(texts(&denied("NoRights")["Action"]).contains(&"iam:*"));
+            assert_eq!(denied("StayInAccount")["Action"], "*");
+            let region = denied("StayInRegion");
+            let regions = region["Condition"]["StringNotEquals"]["aws:RequestedRegion"].as_array().expect("a list");
+            let copies = usize::from(!environment.settings.backup.copy_to_region.is_empty());
+            assert_eq!(regions.len(), 1 + copies, "its own, and the one of its copies");
+        }
+    }
+
+    /// What CloudFormation would make of it.
+    fn resolved(value: &Value) -> Value {
+        match value {
+            Value::Object(object) => match (object.get("Fn::Sub").and_then(Value::as_str), object.get("Ref")) {
+                (Some(text), _) => {
+                    let text =
+                        text.replace("${AWS::Partition}", "aws-us-gov").replace("${AWS::Region}", "ap-southeast-2");
+                    json!(text.replace("${AWS::AccountId}", "123456789012"))
+                }
+                (None, Some(_)) => {
+                    json!("arn:aws-us-gov:iam::123456789012:policy/a-name-of-some-forty-characters-0123")
+                }
+                (None, None) => object.iter().map(|(key, value)| (key.clone(), resolved(value))).collect(),
+            },
+            Value::Array(values) => values.iter().map(resolved).collect(),
+            other => other.clone(),
+        }
+    }
+
+    #[test]
+    fn policies_fit_into_what_iam_takes() {
+        for environment in environments() {
+            let template = security(&environment).into_json();
+            for (name, policy) in resources(&template, "AWS::IAM::ManagedPolicy") {
+                // IAM and STS quotas: 6,144 characters a managed policy, white space not counted.
+                let size = resolved(&policy["Properties"]["PolicyDocument"]).to_string().len();
+                assert!(size <= 6_144, "{name} of {}: {size}", environment.name);
+            }
+        }
+    }
+
+    #[test]
+    fn a_deployment_makes_only_roles_inside_the_boundary_and_hands_over_only_ours() {
+        for environment in environments() {
+            let template = security(&environment).into_json();
+            let statements = statements(&template, "DeployPolicy");
+            let allowing = |action: &str| -> Vec<&Value> {
+                let allow = statements.iter().filter(|statement| statement["Effect"] == "Allow");
+                allow.filter(|statement| texts(&statement["Action"]).contains(&action)).copied().collect()
+            };
+            for action in ["iam:CreateRole", "iam:AttachRolePolicy", "iam:PutRolePermissionsBoundary"] {
+                for statement in allowing(action) {
+                    let boundary = &statement["Condition"]["StringEquals"]["iam:PermissionsBoundary"]["Ref"];
+                    assert_eq!(boundary, "RoleBoundary", "{action}");
+                }
+            }
+            let [pass] = allowing("iam:PassRole")[..] else { panic!("one statement") };
+            let ours = format!(":role/brew-haven-{}-*", environment.name);
+            assert!(pass["Resource"]["Fn::Sub"].as_str().is_some_and(|arn| arn.ends_with(&ours)));
+            assert!(!texts(&pass["Condition"]["StringEquals"]["iam:PassedToService"]).is_empty());
+            for statement in statements.iter().filter(|statement| statement["Effect"] == "Allow") {
+                assert_ne!(statement["Resource"], "*");
+                assert!(texts(&statement["Action"]).iter().all(|action| !action.contains('*')));
+            }
+            // Inline policies would go round the managed ones that are reviewed.
+            assert!(allowing("iam:PutRolePolicy").is_empty());
+        }
+    }
+
+    #[test]
+    fn a_deployment_cannot_lift_its_own_limits() {
+        let template = security(&environments()[0]).into_json();
+        let statements = statements(&template, "DeployPolicy");
+        let denied: BTreeSet<&str> = statements
+            .iter()
+            .filter(|statement| statement["Effect"] == "Deny")
+            .flat_map(|statement| texts(&statement["Action"]))
+            .collect();
+        for action in [
+            "iam:AttachRolePolicy",
+            "iam:CreatePolicyVersion",
+            "iam:DeleteRolePermissionsBoundary",
+            "iam:SetDefaultPolicyVersion",
+            "iam:UpdateAssumeRolePolicy",
+            "kms:PutKeyPolicy",
+            "kms:ScheduleKeyDeletion",
+        ] {
+            assert!(denied.contains(action), "{action}");
+        }
+    }
+
+    #[test]
+    fn it_needs_no_other_stack() {
+        for environment in environments() {
+            assert!(!security(&environment).into_json().to_string().contains("Fn::ImportValue"));
+        }
+    }
 }
