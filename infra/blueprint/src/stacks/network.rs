@@ -1,8 +1,837 @@
 //! The VPC: subnets, routes, endpoints, and who may talk to whom.
+//!
+//! All rules of all security groups are here, whoever uses the groups: a rule in the stack of one of its two sides makes
+//! the stacks need each other.
 
+use contract::parameter_root;
+use serde_json::{Value, json};
+
+use super::shared::Shared;
 use crate::Environment;
-use crate::template::Template;
+use crate::template::{Keep, LogicalId, Template, get_att, reference, sub};
 
-pub fn network(_environment: &Environment) -> Template {
-    Template::new("Brew Haven: network")
+/// Where containers listen. Above 1,023, so that they need not be root.
+pub const TASK_PORT: u16 = 8080;
+const HTTPS: u16 = 443;
+const HTTP: u16 = 80;
+const POSTGRES: u16 = 5432;
+const REDIS: u16 = 6379;
+const WORLD: &str = "0.0.0.0/0";
+
+pub fn network(environment: &Environment) -> Template {
+    let mut template = Template::new("Brew Haven: network");
+    let vpc = vpc(&mut template, environment);
+    let public = subnets(&mut template, environment, &vpc, Tier::Public);
+    let private = subnets(&mut template, environment, &vpc, Tier::Private);
+    let isolated = subnets(&mut template, environment, &vpc, Tier::Isolated);
+    let online = public_routes(&mut template, environment, &vpc, &public);
+    let nat = nat_gateways(&mut template, environment, &public, &online);
+    let tables = private_routes(&mut template, environment, &vpc, &nat, &private);
+    isolated_routes(&mut template, environment, &vpc, &isolated);
+    let groups = security_groups(&mut template, environment, &vpc);
+    gateway_endpoints(&mut template, environment, &vpc, &tables);
+    interface_endpoints(&mut template, environment, &vpc, &private, &groups.endpoints);
+    flow_logs(&mut template, environment, &vpc);
+
+    Shared::Vpc.export(&mut template, environment, "The VPC", reference(&vpc));
+    Shared::PublicSubnets.export(&mut template, environment, "Where the balancer stands", joined(&public));
+    Shared::PrivateSubnets.export(&mut template, environment, "Where tasks run", joined(&private));
+    Shared::IsolatedSubnets.export(&mut template, environment, "Where data stands", joined(&isolated));
+    for (shared, id, about) in [
+        (Shared::BalancerGroup, &groups.balancer, "Group of the balancer"),
+        (Shared::TaskGroup, &groups.tasks, "Group of every task"),
+        (Shared::DatabaseClients, &groups.database_clients, "May talk to the database"),
+        (Shared::DatabaseGroup, &groups.database, "Group of the database"),
+        (Shared::CacheClients, &groups.cache_clients, "May talk to the cache"),
+        (Shared::CacheGroup, &groups.cache, "Group of the cache"),
+    ] {
+        shared.export(&mut template, environment, about, get_att(id, "GroupId"));
+    }
+    template
+}
+
+/// The environment's tags and the name that the console shows.
+fn tags(environment: &Environment, name: &str) -> Value {
+    let mut tags = environment.tags();
+    if let Some(tags) = tags.as_array_mut() {
+        tags.push(json!({ "Key": "Name", "Value": environment.stack_name(name) }));
+    }
+    tags
+}
+
+fn joined(ids: &[LogicalId]) -> Value {
+    json!({ "Fn::Join": [",", ids.iter().map(reference).collect::<Vec<_>>()] })
+}
+
+/// Its default security group cannot be emptied by CloudFormation: it lets its members talk to each other. It has no
+/// members, for everything of ours names its groups, and nothing of ours lets it in.
+fn vpc(template: &mut Template, environment: &Environment) -> LogicalId {
+    template.add(
+        "vpc",
+        "AWS::EC2::VPC",
+        json!({
+            "CidrBlock": environment.settings.network.cidr,
+            // Both are what private DNS names of endpoints need.
+            "EnableDnsHostnames": true,
+            "EnableDnsSupport": true,
+            "InstanceTenancy": "default",
+            "Tags": tags(environment, "vpc"),
+        }),
+        Keep::Nothing,
+    )
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Tier {
+    /// Reached from the world: balancer and NAT gateways.
+    Public,
+    /// Reaches the world: tasks.
+    Private,
+    /// Neither: database and cache.
+    Isolated,
+}
+
+impl Tier {
+    const fn slug(self) -> &'static str {
+        match self {
+            Tier::Public => "public",
+            Tier::Private => "private",
+            Tier::Isolated => "isolated",
+        }
+    }
+
+    /// Which of the sixteen parts of the VPC's range its first subnet has. Four parts a tier, so that a zone more moves
+    /// no other subnet; the last four are free.
+    const fn first_part(self) -> usize {
+        match self {
+            Tier::Public => 0,
+            Tier::Private => 4,
+            Tier::Isolated => 8,
+        }
+    }
+}
+
+/// One subnet a zone, each a /20 with room for 4,091 addresses: a task takes one.
+fn subnets(template: &mut Template, environment: &Environment, vpc: &LogicalId, tier: Tier) -> Vec<LogicalId> {
+    let zones = usize::from(environment.settings.network.zones);
+    let add = |zone: usize| {
+        let name = format!("{} subnet {}", tier.slug(), zone + 1);
+        let parts = json!({ "Fn::Cidr": [get_att(vpc, "CidrBlock"), 16, 12] });
+        let properties = json!({
+            "VpcId": reference(vpc),
+            "AvailabilityZone": { "Fn::Select": [zone, { "Fn::GetAZs": "" }] },
+            "CidrBlock": { "Fn::Select": [tier.first_part() + zone, parts] },
+            "MapPublicIpOnLaunch": false,
+            "Tags": tags(environment, &format!("{}-{}", tier.slug(), zone + 1)),
+        });
+        template.add(&name, "AWS::EC2::Subnet", properties, Keep::Nothing)
+    };
+    (0..zones).map(add).collect()
+}
+
+fn route_table(template: &mut Template, environment: &Environment, vpc: &LogicalId, name: &str) -> LogicalId {
+    template.add(
+        &format!("{name} route table"),
+        "AWS::EC2::RouteTable",
+        json!({ "VpcId": reference(vpc), "Tags": tags(environment, name) }),
+        Keep::Nothing,
+    )
+}
+
+fn associate(template: &mut Template, name: &str, table: &LogicalId, subnet: &LogicalId) {
+    template.add(
+        &format!("{name} association"),
+        "AWS::EC2::SubnetRouteTableAssociation",
+        json!({ "RouteTableId": reference(table), "SubnetId": reference(subnet) }),
+        Keep::Nothing,
+    );
+}
+
+/// The result is what must be there before anything can have an address in the internet.
+fn public_routes(
+    template: &mut Template,
+    environment: &Environment,
+    vpc: &LogicalId,
+    subnets: &[LogicalId],
+) -> LogicalId {
+    let gateway = template.add(
+        "internet gateway",
+        "AWS::EC2::InternetGateway",
+        json!({ "Tags": tags(environment, "internet") }),
+        Keep::Nothing,
+    );
+    let attachment = template.add(
+        "internet gateway attachment",
+        "AWS::EC2::VPCGatewayAttachment",
+        json!({ "VpcId": reference(vpc), "InternetGatewayId": reference(&gateway) }),
+        Keep::Nothing,
+    );
+    let table = route_table(template, environment, vpc, "public");
+    let route = template.add(
+        "public route",
+        "AWS::EC2::Route",
+        json!({
+            "RouteTableId": reference(&table),
+            "DestinationCidrBlock": WORLD,
+            "GatewayId": reference(&gateway),
+        }),
+        Keep::Nothing,
+    );
+    template.after(&route, &[&attachment]);
+    for (zone, subnet) in subnets.iter().enumerate() {
+        associate(template, &format!("public {}", zone + 1), &table, subnet);
+    }
+    attachment
+}
+
+/// One, or one a zone.
+fn nat_gateways(
+    template: &mut Template,
+    environment: &Environment,
+    subnets: &[LogicalId],
+    online: &LogicalId,
+) -> Vec<LogicalId> {
+    let count = usize::from(environment.settings.network.nat_gateways).max(1);
+    let mut gateways = Vec::new();
+    for (zone, subnet) in subnets.iter().take(count).enumerate() {
+        let name = format!("nat-{}", zone + 1);
+        let address = template.add(
+            &format!("{name} address"),
+            "AWS::EC2::EIP",
+            json!({ "Domain": "vpc", "Tags": tags(environment, &name) }),
+            Keep::Nothing,
+        );
+        template.after(&address, &[online]);
+        let properties = json!({
+            "AllocationId": get_att(&address, "AllocationId"),
+            "ConnectivityType": "public",
+            "SubnetId": reference(subnet),
+            "Tags": tags(environment, &name),
+        });
+        gateways.push(template.add(&name, "AWS::EC2::NatGateway", properties, Keep::Nothing));
+    }
+    gateways
+}
+
+/// A route table a zone, to the zone's own NAT gateway; where there are fewer gateways than zones, they are shared.
+fn private_routes(
+    template: &mut Template,
+    environment: &Environment,
+    vpc: &LogicalId,
+    nat: &[LogicalId],
+    subnets: &[LogicalId],
+) -> Vec<LogicalId> {
+    let mut tables = Vec::new();
+    for (zone, subnet) in subnets.iter().enumerate() {
+        let name = format!("private-{}", zone + 1);
+        let table = route_table(template, environment, vpc, &name);
+        template.add(
+            &format!("{name} route"),
+            "AWS::EC2::Route",
+            json!({
+                "RouteTableId": reference(&table),
+                "DestinationCidrBlock": WORLD,
+                "NatGatewayId": reference(&nat[zone % nat.len()]),
+            }),
+            Keep::Nothing,
+        );
+        associate(template, &name, &table, subnet);
+        tables.push(table);
+    }
+    tables
+}
+
+/// No route leaves the VPC.
+fn isolated_routes(template: &mut Template, environment: &Environment, vpc: &LogicalId, subnets: &[LogicalId]) {
+    let table = route_table(template, environment, vpc, "isolated");
+    for (zone, subnet) in subnets.iter().enumerate() {
+        associate(template, &format!("isolated {}", zone + 1), &table, subnet);
+    }
+}
+
+struct Groups {
+    balancer: LogicalId,
+    tasks: LogicalId,
+    database_clients: LogicalId,
+    database: LogicalId,
+    cache_clients: LogicalId,
+    cache: LogicalId,
+    endpoints: LogicalId,
+}
+
+/// Whoever may talk to something is in a group of its clients; that something lets in only that group.
+fn security_groups(template: &mut Template, environment: &Environment, vpc: &LogicalId) -> Groups {
+    // A group that names no way out gets one to everywhere; a way to itself takes it away (AWS::EC2::SecurityGroup,
+    // "Remove the default rule").
+    let nowhere = json!({ "IpProtocol": "-1", "CidrIp": "127.0.0.1/32", "Description": "Nowhere" });
+    let https = json!({
+        "IpProtocol": "tcp", "FromPort": HTTPS, "ToPort": HTTPS, "CidrIp": WORLD,
+        "Description": "AWS and the payment gateway",
+    });
+    let mut group = |name: &str, about: &str, out: &Value| {
+        let properties = json!({
+            "GroupDescription": about,
+            "VpcId": reference(vpc),
+            "SecurityGroupEgress": [out],
+            "Tags": tags(environment, name),
+        });
+        template.add(&format!("{name} group"), "AWS::EC2::SecurityGroup", properties, Keep::Nothing)
+    };
+    let groups = Groups {
+        balancer: group("balancer", "The load balancer", &nowhere),
+        tasks: group("tasks", "Every task", &https),
+        database_clients: group("database-clients", "May talk to the database", &nowhere),
+        database: group("database", "The database", &nowhere),
+        cache_clients: group("cache-clients", "May talk to the cache", &nowhere),
+        cache: group("cache", "The cache", &nowhere),
+        endpoints: group("endpoints", "Endpoints of AWS services", &nowhere),
+    };
+    world_to_balancer(template, &groups.balancer);
+    allow(template, ("balancer", &groups.balancer), ("tasks", &groups.tasks), TASK_PORT);
+    allow(template, ("database clients", &groups.database_clients), ("database", &groups.database), POSTGRES);
+    allow(template, ("cache clients", &groups.cache_clients), ("cache", &groups.cache), REDIS);
+    // The way out is among those of the tasks: HTTPS to everywhere.
+    ingress(template, ("tasks", &groups.tasks), ("endpoints", &groups.endpoints), HTTPS);
+    groups
+}
+
+fn world_to_balancer(template: &mut Template, balancer: &LogicalId) {
+    for (port, about) in [(HTTPS, "The shop"), (HTTP, "Answered with a redirect to HTTPS")] {
+        let rule = template.add(
+            &format!("world to balancer {port}"),
+            "AWS::EC2::SecurityGroupIngress",
+            json!({
+                "GroupId": get_att(balancer, "GroupId"),
+                "CidrIp": WORLD,
+                "IpProtocol": "tcp",
+                "FromPort": port,
+                "ToPort": port,
+                "Description": about,
+            }),
+            Keep::Nothing,
+        );
+        if port == HTTP {
+            let reason = "Whoever types the shop's name without https must be redirected; nothing else answers there";
+            template.note(&rule, "checkov", json!({ "skip": [{ "id": "CKV_AWS_260", "comment": reason }] }));
+        }
+    }
+}
+
+/// One group may open connections to another, at one port: a way out of the one, a way into the other.
+fn allow(template: &mut Template, from: (&str, &LogicalId), to: (&str, &LogicalId), port: u16) {
+    template.add(
+        &format!("{} out to {}", from.0, to.0),
+        "AWS::EC2::SecurityGroupEgress",
+        json!({
+            "GroupId": get_att(from.1, "GroupId"),
+            "DestinationSecurityGroupId": get_att(to.1, "GroupId"),
+            "IpProtocol": "tcp",
+            "FromPort": port,
+            "ToPort": port,
+            "Description": format!("To {}", to.0),
+        }),
+        Keep::Nothing,
+    );
+    ingress(template, from, to, port);
+}
+
+fn ingress(template: &mut Template, from: (&str, &LogicalId), to: (&str, &LogicalId), port: u16) {
+    template.add(
+        &format!("{} in from {}", to.0, from.0),
+        "AWS::EC2::SecurityGroupIngress",
+        json!({
+            "GroupId": get_att(to.1, "GroupId"),
+            "SourceSecurityGroupId": get_att(from.1, "GroupId"),
+            "IpProtocol": "tcp",
+            "FromPort": port,
+            "ToPort": port,
+            "Description": format!("From {}", from.0),
+        }),
+        Keep::Nothing,
+    );
+}
+
+/// What goes through an endpoint: exactly what tasks, and ECS when it starts them, ask of the service.
+struct Endpoint {
+    /// After `com.amazonaws.<region>.`.
+    service: &'static str,
+    actions: &'static [&'static str],
+    /// After `arn:<partition>:`.
+    resource: &'static str,
+}
+
+const DYNAMODB: Endpoint = Endpoint {
+    service: "dynamodb",
+    actions: &[
+        "dynamodb:ConditionCheckItem",
+        "dynamodb:DescribeTable",
+        "dynamodb:GetItem",
+        "dynamodb:PutItem",
+        "dynamodb:Query",
+        "dynamodb:Scan",
+        "dynamodb:UpdateItem",
+    ],
+    resource: "dynamodb:${AWS::Region}:${AWS::AccountId}:table/*",
+};
+
+const PULL: &[&str] = &["ecr:BatchCheckLayerAvailability", "ecr:BatchGetImage", "ecr:GetDownloadUrlForLayer"];
+const REPOSITORIES: &str = "ecr:${AWS::Region}:${AWS::AccountId}:repository/*";
+
+/// Not among them:
+/// - `monitoring` and `kinesis-streams`: metrics leave as log lines, and it is the bus that fills the stream;
+/// - `dynamodb-streams`: it has no private DNS name (DynamoDB developer guide, "AWS PrivateLink for DynamoDB Streams"), so
+///   that no client would find it; the gateway endpoint does not carry streams either. They go through NAT, with TLS;
+/// - `email` and `xray`: little, and no secret.
+const INTERFACES: &[Endpoint] = &[
+    Endpoint {
+        service: "sqs",
+        actions: &[
+            "sqs:ChangeMessageVisibility",
+            "sqs:DeleteMessage",
+            "sqs:GetQueueAttributes",
+            "sqs:ReceiveMessage",
+            "sqs:SendMessage",
+        ],
+        resource: "sqs:${AWS::Region}:${AWS::AccountId}:*",
+    },
+    Endpoint { service: "sns", actions: &["sns:Publish"], resource: "sns:${AWS::Region}:${AWS::AccountId}:*" },
+    Endpoint {
+        service: "events",
+        actions: &["events:PutEvents"],
+        resource: "events:${AWS::Region}:${AWS::AccountId}:event-bus/*",
+    },
+    Endpoint {
+        service: "kms",
+        actions: &["kms:Decrypt", "kms:GenerateDataKey"],
+        resource: "kms:${AWS::Region}:${AWS::AccountId}:key/*",
+    },
+    Endpoint {
+        service: "secretsmanager",
+        actions: &["secretsmanager:DescribeSecret", "secretsmanager:GetSecretValue"],
+        resource: "secretsmanager:${AWS::Region}:${AWS::AccountId}:secret:*",
+    },
+    Endpoint {
+        service: "ssm",
+        actions: &["ssm:GetParameter", "ssm:GetParameters", "ssm:GetParametersByPath"],
+        // The environment's own: see `resource_of`.
+        resource: "",
+    },
+    Endpoint {
+        service: "logs",
+        actions: &["logs:CreateLogStream", "logs:DescribeLogStreams", "logs:PutLogEvents"],
+        resource: "logs:${AWS::Region}:${AWS::AccountId}:log-group:*",
+    },
+    Endpoint { service: "ecr.api", actions: PULL, resource: REPOSITORIES },
+    Endpoint { service: "ecr.dkr", actions: PULL, resource: REPOSITORIES },
+];
+
+fn resource_of(environment: &Environment, endpoint: &Endpoint) -> Value {
+    match endpoint.service {
+        // Reading by path is about the root itself.
+        "ssm" => {
+            let root =
+                format!("ssm:${{AWS::Region}}:${{AWS::AccountId}}:parameter{}", parameter_root(&environment.name));
+            json!([sub(&format!("arn:${{AWS::Partition}}:{root}")), sub(&format!("arn:${{AWS::Partition}}:{root}/*"))])
+        }
+        _ => sub(&format!("arn:${{AWS::Partition}}:{}", endpoint.resource)),
+    }
+}
+
+/// An endpoint's policy grants nothing; it is the most that goes through. Callers are of the own account, so that nobody
+/// carries data out with keys of another one.
+fn through(actions: &[&str], resource: Value) -> Value {
+    json!({
+        "Effect": "Allow",
+        "Principal": "*",
+        "Action": actions,
+        "Resource": resource,
+        "Condition": { "StringEquals": { "aws:PrincipalAccount": { "Ref": "AWS::AccountId" } } },
+    })
+}
+
+fn policy(statements: Vec<Value>) -> Value {
+    json!({ "Version": "2012-10-17", "Statement": statements })
+}
+
+fn service_name(service: &str) -> Value {
+    sub(&format!("com.amazonaws.${{AWS::Region}}.{service}"))
+}
+
+/// They cost nothing, and take the bulk from NAT: image layers and tables.
+fn gateway_endpoints(template: &mut Template, environment: &Environment, vpc: &LogicalId, tables: &[LogicalId]) {
+    let mut own_buckets = through(
+        &["s3:AbortMultipartUpload", "s3:GetObject", "s3:ListBucket", "s3:PutObject"],
+        sub(&format!("arn:${{AWS::Partition}}:s3:::{}", environment.stack_name("*"))),
+    );
+    // An ARN of S3 has no account: a bucket of that name may be anybody's.
+    own_buckets["Condition"]["StringEquals"]["aws:ResourceAccount"] = json!({ "Ref": "AWS::AccountId" });
+    // Layers of images lie in a bucket of ECR's, and are fetched with addresses that ECR has signed (ECR user guide,
+    // "Minimum Amazon S3 bucket permissions for Amazon ECR").
+    let layers = json!({
+        "Effect": "Allow",
+        "Principal": "*",
+        "Action": "s3:GetObject",
+        "Resource": sub("arn:${AWS::Partition}:s3:::prod-${AWS::Region}-starport-layer-bucket/*"),
+    });
+    let tables_only = through(DYNAMODB.actions, resource_of(environment, &DYNAMODB));
+    for (service, statements) in [("s3", vec![own_buckets, layers]), (DYNAMODB.service, vec![tables_only])] {
+        template.add(
+            &format!("{service} endpoint"),
+            "AWS::EC2::VPCEndpoint",
+            json!({
+                "ServiceName": service_name(service),
+                "VpcEndpointType": "Gateway",
+                "VpcId": reference(vpc),
+                "RouteTableIds": tables.iter().map(reference).collect::<Vec<_>>(),
+                "PolicyDocument": policy(statements),
+                "Tags": tags(environment, service),
+            }),
+            Keep::Nothing,
+        );
+    }
+}
+
+/// The same services everywhere, so that what is proven in one environment runs in the next. Each costs by zone and hour:
+/// they stand in as many zones as NAT gateways do, for where one zone's loss is everybody's, more would not help.
+fn interface_endpoints(
+    template: &mut Template,
+    environment: &Environment,
+    vpc: &LogicalId,
+    private: &[LogicalId],
+    group: &LogicalId,
+) {
+    let zones = usize::from(environment.settings.network.nat_gateways).max(1);
+    let subnets: Vec<Value> = private.iter().take(zones).map(reference).collect();
+    for endpoint in INTERFACES {
+        let mut statements = vec![through(endpoint.actions, resource_of(environment, endpoint))];
+        if endpoint.service == "ecr.api" {
+            statements.push(through(&["ecr:GetAuthorizationToken"], json!("*")));
+        }
+        let id = template.add(
+            &format!("{} endpoint", endpoint.service),
+            "AWS::EC2::VPCEndpoint",
+            json!({
+                "ServiceName": service_name(endpoint.service),
+                "VpcEndpointType": "Interface",
+                "VpcId": reference(vpc),
+                "SubnetIds": subnets,
+                "SecurityGroupIds": [get_att(group, "GroupId")],
+                "PrivateDnsEnabled": true,
+                "PolicyDocument": policy(statements),
+                "Tags": tags(environment, endpoint.service),
+            }),
+            Keep::Nothing,
+        );
+        if endpoint.service == "ecr.api" {
+            let reason = "ecr:GetAuthorizationToken is not about a repository: AWS offers no narrower resource";
+            template.note(&id, "wildcard", json!(reason));
+        }
+    }
+}
+
+fn flow_logs(template: &mut Template, environment: &Environment, vpc: &LogicalId) {
+    let group = template.add(
+        "flow log group",
+        "AWS::Logs::LogGroup",
+        json!({
+            "KmsKeyId": Shared::LogsKey.import(environment),
+            "RetentionInDays": environment.settings.network.flow_log_days,
+            "Tags": tags(environment, "flow-logs"),
+        }),
+        Keep::Data,
+    );
+    let role = template.add(
+        "flow log role",
+        "AWS::IAM::Role",
+        json!({
+            "Description": "Flow logs to CloudWatch Logs",
+            "AssumeRolePolicyDocument": {
+                "Version": "2012-10-17",
+                "Statement": [{
+                    "Effect": "Allow",
+                    "Principal": { "Service": "vpc-flow-logs.amazonaws.com" },
+                    "Action": "sts:AssumeRole",
+                    "Condition": {
+                        "StringEquals": { "aws:SourceAccount": { "Ref": "AWS::AccountId" } },
+                        "ArnLike": {
+                            "aws:SourceArn":
+                                sub("arn:${AWS::Partition}:ec2:${AWS::Region}:${AWS::AccountId}:vpc-flow-log/*"),
+                        },
+                    },
+                }],
+            },
+            "PermissionsBoundary": Shared::RoleBoundary.import(environment),
+            "Tags": tags(environment, "flow-logs"),
+        }),
+        Keep::Nothing,
+    );
+    let permissions = template.add(
+        "flow log policy",
+        "AWS::IAM::ManagedPolicy",
+        json!({
+            "Description": "Writes flow logs",
+            "PolicyDocument": {
+                "Version": "2012-10-17",
+                "Statement": [
+                    {
+                        "Effect": "Allow",
+                        "Action": ["logs:CreateLogStream", "logs:DescribeLogStreams", "logs:PutLogEvents"],
+                        "Resource": get_att(&group, "Arn"),
+                    },
+                    {
+                        "Effect": "Allow",
+                        "Action": "logs:DescribeLogGroups",
+                        "Resource": sub("arn:${AWS::Partition}:logs:${AWS::Region}:${AWS::AccountId}:log-group:*"),
+                    },
+                ],
+            },
+            "Roles": [reference(&role)],
+        }),
+        Keep::Nothing,
+    );
+    let log = template.add(
+        "flow log",
+        "AWS::EC2::FlowLog",
+        json!({
+            "ResourceId": reference(vpc),
+            "ResourceType": "VPC",
+            "TrafficType": "ALL",
+            "LogDestinationType": "cloud-watch-logs",
+            "LogGroupName": reference(&group),
+            "DeliverLogsPermissionArn": get_att(&role, "Arn"),
+            "MaxAggregationInterval": 600,
+            "Tags": tags(environment, "flow-logs"),
+        }),
+        Keep::Nothing,
+    );
+    // The flow log refers to the role and not to what the role may do.
+    template.after(&log, &[&permissions]);
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::{BTreeMap, BTreeSet};
+
+    use contract::role::ROLES;
+
+    use super::*;
+
+    fn environments() -> Vec<Environment> {
+        ["dev", "staging", "prod"].into_iter().filter_map(Environment::named).collect()
+    }
+
+    /// Name and properties.
+    fn resources<'a>(template: &'a Value, kind: &str) -> Vec<(&'a str, &'a Value)> {
+        let resources = template["Resources"].as_object().expect("resources").iter();
+        let of_kind = resources.filter(|(_, resource)| resource["Type"] == kind);
+        of_kind.map(|(name, resource)| (name.as_str(), &resource["Properties"])).collect()
+    }
+
+    /// The logical id of the group that a rule belongs to, or that it names.
+    fn group(rule: &Value, key: &str) -> Option<String> {
+        rule[key]["Fn::GetAtt"][0].as_str().map(str::to_owned)
+    }
+
+    /// Every rule that lets something in or out: the group, the rule.
+    fn rules(template: &Value, direction: &str) -> Vec<(String, Value)> {
+        let mut rules = Vec::new();
+        for (name, properties) in resources(template, "AWS::EC2::SecurityGroup") {
+            let own = properties[format!("SecurityGroup{direction}")].as_array().cloned().unwrap_or_default();
+            rules.extend(own.into_iter().map(|rule| (name.to_owned(), rule)));
+        }
+        for (_, rule) in resources(template, &format!("AWS::EC2::SecurityGroup{direction}")) {
+            rules.push((group(rule, "GroupId").expect("a group of ours"), rule.clone()));
+        }
+        rules
+    }
+
+    #[test]
+    fn only_the_balancer_is_open_to_the_world_and_only_at_443_and_80() {
+        for environment in environments() {
+            let template = network(&environment).into_json();
+            let mut open = Vec::new();
+            for (name, rule) in rules(&template, "Ingress") {
+                // Whatever is not from a group of ours is from outside.
+                if group(&rule, "SourceSecurityGroupId").is_none() {
+                    assert_eq!(rule["FromPort"], rule["ToPort"], "{name}");
+                    open.push((name, rule["FromPort"].as_u64().expect("a port")));
+                }
+            }
+            open.sort();
+            assert_eq!(open, [("BalancerGroup".to_owned(), 80), ("BalancerGroup".to_owned(), 443)]);
+        }
+    }
+
+    #[test]
+    fn only_tasks_reach_the_world_and_only_by_https() {
+        for environment in environments() {
+            let template = network(&environment).into_json();
+            for (name, properties) in resources(&template, "AWS::EC2::SecurityGroup") {
+                assert!(properties["SecurityGroupEgress"].is_array(), "{name} would get a way out to everywhere");
+            }
+            for (name, rule) in rules(&template, "Egress") {
+                let to_group = group(&rule, "DestinationSecurityGroupId").is_some();
+                let nowhere = rule["CidrIp"] == "127.0.0.1/32";
+                let https = name == "TasksGroup" && rule["FromPort"] == 443 && rule["ToPort"] == 443;
+                assert!(to_group || nowhere || https, "{name}: {rule}");
+            }
+        }
+    }
+
+    #[test]
+    fn database_and_cache_let_in_their_clients_and_nobody_else() {
+        for environment in environments() {
+            let template = network(&environment).into_json();
+            for (name, clients, port) in
+                [("DatabaseGroup", "DatabaseClientsGroup", 5432), ("CacheGroup", "CacheClientsGroup", 6379)]
+            {
+                let into: Vec<_> = rules(&template, "Ingress").into_iter().filter(|(group, _)| group == name).collect();
+                let [(_, rule)] = &into[..] else { panic!("{name} has {} ways in", into.len()) };
+                assert_eq!(group(rule, "SourceSecurityGroupId").as_deref(), Some(clients));
+                assert_eq!((&rule["FromPort"], &rule["ToPort"]), (&json!(port), &json!(port)));
+            }
+        }
+    }
+
+    #[test]
+    fn every_way_out_to_a_group_is_a_way_into_it() {
+        let template = network(&environments()[0]).into_json();
+        let ways_in = rules(&template, "Ingress");
+        for (from, out) in rules(&template, "Egress") {
+            let Some(to) = group(&out, "DestinationSecurityGroupId") else { continue };
+            let met = ways_in.iter().any(|(name, rule)| {
+                *name == to
+                    && group(rule, "SourceSecurityGroupId").as_ref() == Some(&from)
+                    && rule["FromPort"] == out["FromPort"]
+            });
+            assert!(met, "{from} may leave for {to}, which does not let it in");
+        }
+    }
+
+    /// Subnet to route table.
+    fn tables(template: &Value) -> BTreeMap<&str, &str> {
+        let associations = resources(template, "AWS::EC2::SubnetRouteTableAssociation").into_iter();
+        associations
+            .filter_map(|(_, properties)| {
+                Some((properties["SubnetId"]["Ref"].as_str()?, properties["RouteTableId"]["Ref"].as_str()?))
+            })
+            .collect()
+    }
+
+    /// Route table to the gateway that it leads to.
+    fn gateways(template: &Value) -> BTreeMap<&str, &str> {
+        let routes = resources(template, "AWS::EC2::Route").into_iter();
+        routes
+            .filter_map(|(_, route)| {
+                let gateway = route.get("NatGatewayId").or(route.get("GatewayId"))?;
+                Some((route["RouteTableId"]["Ref"].as_str()?, gateway["Ref"].as_str()?))
+            })
+            .collect()
+    }
+
+    #[test]
+    fn subnets_are_public_private_or_isolated_in_every_zone() {
+        for environment in environments() {
+            let template = network(&environment).into_json();
+            let (tables, gateways) = (tables(&template), gateways(&template));
+            let zones = usize::from(environment.settings.network.zones);
+            let mut ranges = BTreeSet::new();
+            let subnets = resources(&template, "AWS::EC2::Subnet");
+            assert_eq!(subnets.len(), 3 * zones);
+            for (name, subnet) in subnets {
+                assert_eq!(subnet["MapPublicIpOnLaunch"], false, "{name}");
+                assert!(ranges.insert(subnet["CidrBlock"]["Fn::Select"][0].as_u64()), "{name} has another's range");
+                let leads_to = gateways.get(tables[name]).copied();
+                let right = match leads_to {
+                    Some("InternetGateway") => name.starts_with("Public"),
+                    Some(gateway) => name.starts_with("Private") && gateway.starts_with("Nat"),
+                    None => name.starts_with("Isolated"),
+                };
+                assert!(right, "{name} leads to {leads_to:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn with_a_nat_gateway_a_zone_the_loss_of_one_zone_is_its_own() {
+        let mut environment = environments()[0].clone();
+        for (count, expected) in [(1, ["Nat1", "Nat1", "Nat1"]), (3, ["Nat1", "Nat2", "Nat3"])] {
+            environment.settings.network.nat_gateways = count;
+            let template = network(&environment).into_json();
+            let (tables, gateways) = (tables(&template), gateways(&template));
+            let used: Vec<_> = (1..=3).map(|zone| gateways[tables[format!("PrivateSubnet{zone}").as_str()]]).collect();
+            assert_eq!(used, expected);
+            assert_eq!(resources(&template, "AWS::EC2::NatGateway").len(), usize::from(count));
+            for (name, endpoint) in resources(&template, "AWS::EC2::VPCEndpoint") {
+                if endpoint["VpcEndpointType"] == "Interface" {
+                    let subnets = endpoint["SubnetIds"].as_array().expect("a list").len();
+                    assert_eq!(subnets, usize::from(count), "{name}");
+                }
+            }
+        }
+    }
+
+    fn actions(policy: &Value) -> BTreeSet<&str> {
+        let statements = policy["Statement"].as_array().into_iter().flatten();
+        statements
+            .flat_map(|statement| match &statement["Action"] {
+                Value::Array(actions) => actions.iter().filter_map(Value::as_str).collect::<Vec<_>>(),
+                action => action.as_str().into_iter().collect(),
+            })
+            .collect()
+    }
+
+    #[test]
+    fn endpoints_let_through_what_every_role_needs() {
+        let environment = &environments()[0];
+        let template = network(environment).into_json();
+        let endpoints = resources(&template, "AWS::EC2::VPCEndpoint");
+        let through: BTreeSet<&str> = endpoints.iter().flat_map(|(_, it)| actions(&it["PolicyDocument"])).collect();
+        let services: BTreeSet<&str> = through.iter().filter_map(|action| action.split(':').next()).collect();
+        // Streams have an address of their own, which no endpoint answers to.
+        let streams = ["dynamodb:DescribeStream", "dynamodb:GetShardIterator", "dynamodb:GetRecords"];
+        for role in ROLES {
+            for statement in crate::statements(role, environment) {
+                for action in statement.actions.iter().filter(|action| !streams.contains(action)) {
+                    let service = action.split(':').next().expect("a service");
+                    let passes = !services.contains(service) || through.contains(action);
+                    assert!(passes, "{} {}: no endpoint lets {action} through", role.slug, statement.because);
+                }
+            }
+        }
+        for service in ["dynamodb", "ecr", "events", "kms", "logs", "s3", "secretsmanager", "sns", "sqs", "ssm"] {
+            assert!(services.contains(service), "{service}");
+        }
+    }
+
+    #[test]
+    fn no_endpoint_carries_data_out_with_keys_of_another_account() {
+        for environment in environments() {
+            let template = network(&environment).into_json();
+            for (name, endpoint) in resources(&template, "AWS::EC2::VPCEndpoint") {
+                assert!(actions(&endpoint["PolicyDocument"]).iter().all(|action| !action.contains('*')), "{name}");
+                for statement in endpoint["PolicyDocument"]["Statement"].as_array().expect("statements") {
+                    let own = statement["Condition"]["StringEquals"]["aws:PrincipalAccount"]["Ref"] == "AWS::AccountId";
+                    // Signed by ECR, and only to be read.
+                    let layers = statement["Action"] == "s3:GetObject"
+                        && statement["Resource"].to_string().contains("-starport-layer-bucket/*");
+                    assert!(own || layers, "{name}: {statement}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn all_traffic_is_logged_encrypted_and_kept() {
+        for environment in environments() {
+            let template = network(&environment).into_json();
+            let [(_, log)] = resources(&template, "AWS::EC2::FlowLog")[..] else { panic!("one flow log") };
+            assert_eq!(log["TrafficType"], "ALL");
+            assert_eq!(log["ResourceId"]["Ref"], "Vpc");
+            let group = &template["Resources"]["FlowLogGroup"];
+            assert_eq!(group["Properties"]["KmsKeyId"], Shared::LogsKey.import(&environment));
+            assert_eq!(group["Properties"]["RetentionInDays"], environment.settings.network.flow_log_days);
+            assert_eq!(group["UpdateReplacePolicy"], "Retain");
+        }
+    }
 }

@@ -37,6 +37,8 @@ pub enum Shared {
     StorageKey,
     /// ARN of the policy that no role of ours can go beyond.
     RoleBoundary,
+    /// ARN of the role that CloudFormation takes for the other stacks.
+    DeployRole,
 
     // Made by `data`.
     DatabaseHost,
@@ -91,6 +93,7 @@ impl Shared {
             Shared::LogsKey => "logs-key",
             Shared::StorageKey => "storage-key",
             Shared::RoleBoundary => "role-boundary",
+            Shared::DeployRole => "deploy-role",
             Shared::DatabaseHost => "database-host",
             Shared::DatabasePort => "database-port",
             Shared::DatabaseSecret => "database-secret",
