@@ -1,8 +1,303 @@
 //! Copies of what must not be lost.
 
-use crate::Environment;
-use crate::template::Template;
+use contract::address::Address;
+use contract::table::TABLES;
+use serde_json::{Value, json};
 
-pub fn backup(_environment: &Environment) -> Template {
-    Template::new("Brew Haven: backup")
+use super::{Shared, export_of_arn};
+use crate::template::{Keep, LogicalId, Template, get_att, reference, sub};
+use crate::{Engine, Environment};
+
+/// Days after which a monthly copy moves to cold storage, where its type allows it (tables do, databases and buckets
+/// do not, and AWS Backup then ignores it).
+const COLD_AFTER_DAYS: u16 = 30;
+/// Days that a copy must be cold at least (AWS Backup Developer Guide, "Lifecycle").
+const COLD_DAYS_MIN: u16 = 90;
+
+pub fn backup(environment: &Environment) -> Template {
+    let mut template = Template::new("Brew Haven: backup");
+    let vault = vault(&mut template, environment);
+    let plan = plan(&mut template, environment, &vault);
+    let role = backup_role(&mut template, environment);
+    restore_role(&mut template, environment);
+    selection(&mut template, &plan, &role, "database", vec![database(environment)]);
+    selection(&mut template, &plan, &role, "tables", tables(environment));
+    selection(&mut template, &plan, &role, "buckets", buckets(environment));
+    template
+}
+
+/// Where copies are kept.
+///
+/// In production it is locked, in governance mode: nobody deletes a copy before its time without first taking off the
+/// lock. Compliance mode could never be taken off again, and a shop that moves out would pay for a year.
+fn vault(template: &mut Template, environment: &Environment) -> LogicalId {
+    let settings = &environment.settings.backup;
+    let mut properties = json!({
+        "BackupVaultName": vault_name(environment),
+        "EncryptionKeyArn": Shared::OrdersKey.import(environment),
+        "AccessPolicy": { "Version": "2012-10-17", "Statement": [{
+            "Sid": "CopiesEndByAge", "Effect": "Deny", "Principal": "*",
+            "Action": ["backup:DeleteRecoveryPoint", "backup:UpdateRecoveryPointLifecycle"],
+            "Resource": "*",
+        }] },
+        "BackupVaultTags": tags(environment),
+    });
+    if environment.is_production() {
+        properties["LockConfiguration"] = json!({
+            "MinRetentionDays": settings.daily_days.min(settings.monthly_days),
+            "MaxRetentionDays": settings.daily_days.max(settings.monthly_days),
+        });
+    }
+    let vault = template.add("vault", "AWS::Backup::BackupVault", properties, Keep::Data);
+    template.note(&vault, "wildcard", json!("A vault's policy is about its own copies, which have no names yet"));
+    vault
+}
+
+/// AWS wants a name. A part of the stack's id is in it, so that a vault that was kept does not stand in the way of the
+/// next one.
+fn vault_name(environment: &Environment) -> Value {
+    let id = json!({ "Fn::Select": [2, { "Fn::Split": ["/", { "Ref": "AWS::StackId" }] }] });
+    let beginning = json!({ "Fn::Select": [0, { "Fn::Split": ["-", id] }] });
+    json!({ "Fn::Join": ["-", [environment.stack_name("backups"), beginning]] })
+}
+
+/// AWS Backup takes tags as an object.
+fn tags(environment: &Environment) -> Value {
+    let tags = environment.tags();
+    let pairs =
+        tags.as_array().into_iter().flatten().filter_map(|tag| Some((tag["Key"].as_str()?, tag["Value"].clone())));
+    pairs.map(|(key, value)| (key.to_owned(), value)).collect::<serde_json::Map<_, _>>().into()
+}
+
+/// Every day and every month.
+///
+/// Not continuous: the database and tables have recovery to any second of their own, which AWS Backup would take over
+/// and whose settings would then drift from the template; buckets keep versions.
+fn plan(template: &mut Template, environment: &Environment, vault: &LogicalId) -> LogicalId {
+    let settings = &environment.settings.backup;
+    // UTC. Both begin more than an hour before the database's own windows, see `data`.
+    let daily =
+        rule(environment, vault, "daily", "cron(0 2 * * ? *)", json!({ "DeleteAfterDays": settings.daily_days }));
+    let mut lifecycle = json!({ "DeleteAfterDays": settings.monthly_days });
+    if settings.monthly_days >= COLD_AFTER_DAYS + COLD_DAYS_MIN {
+        lifecycle["MoveToColdStorageAfterDays"] = json!(COLD_AFTER_DAYS);
+    }
+    let monthly = rule(environment, vault, "monthly", "cron(0 4 1 * ? *)", lifecycle);
+    template.add(
+        "plan",
+        "AWS::Backup::BackupPlan",
+        json!({
+            "BackupPlan": { "BackupPlanName": environment.stack_name("backups"), "BackupPlanRule": [daily, monthly] },
+            "BackupPlanTags": tags(environment),
+        }),
+        Keep::Nothing,
+    )
+}
+
+fn rule(environment: &Environment, vault: &LogicalId, name: &str, schedule: &str, lifecycle: Value) -> Value {
+    let mut rule = json!({
+        "RuleName": name,
+        "TargetBackupVault": reference(vault),
+        "ScheduleExpression": schedule,
+        // An hour is the least that AWS Backup takes.
+        "StartWindowMinutes": 60,
+        "CompletionWindowMinutes": 720,
+        "Lifecycle": lifecycle,
+        "RecoveryPointTags": tags(environment),
+    });
+    if let Some(other) = other_vault(environment) {
+        rule["CopyActions"] = json!([{ "DestinationBackupVaultArn": other, "Lifecycle": rule["Lifecycle"] }]);
+    }
+    rule
+}
+
+/// The vault of the other region, if copies go to one. A stack makes nothing outside its own region, so this vault must
+/// be there before: `aws backup create-backup-vault --region R --backup-vault-name brew-haven-ENV-copies
+/// --encryption-key-arn K`, with a key of that region. Without it copies fail, and backups do not.
+fn other_vault(environment: &Environment) -> Option<Value> {
+    let region = &environment.settings.backup.copy_to_region;
+    let name = environment.stack_name("copies");
+    let arn = format!("arn:${{AWS::Partition}}:backup:{region}:${{AWS::AccountId}}:backup-vault:{name}");
+    (!region.is_empty()).then(|| sub(&arn))
+}
+
+/// What makes copies; it cannot restore.
+fn backup_role(template: &mut Template, environment: &Environment) -> LogicalId {
+    let policies = ["service-role/AWSBackupServiceRolePolicyForBackup", "AWSBackupServiceRolePolicyForS3Backup"];
+    template.add("backup role", "AWS::IAM::Role", role(environment, policies), Keep::Nothing)
+}
+
+/// What restores, there before the day it is needed; it cannot make or delete copies.
+fn restore_role(template: &mut Template, environment: &Environment) {
+    let policies = ["service-role/AWSBackupServiceRolePolicyForRestores", "AWSBackupServiceRolePolicyForS3Restore"];
+    template.add("restore role", "AWS::IAM::Role", role(environment, policies), Keep::Nothing);
+}
+
+fn role(environment: &Environment, policies: [&str; 2]) -> Value {
+    json!({
+        "AssumeRolePolicyDocument": { "Version": "2012-10-17", "Statement": [{
+            "Effect": "Allow", "Principal": { "Service": "backup.amazonaws.com" }, "Action": "sts:AssumeRole",
+            "Condition": { "StringEquals": { "aws:SourceAccount": { "Ref": "AWS::AccountId" } } },
+        }] },
+        "ManagedPolicyArns": policies.map(|policy| sub(&format!("arn:${{AWS::Partition}}:iam::aws:policy/{policy}"))),
+        "PermissionsBoundary": Shared::RoleBoundary.import(environment),
+        "Tags": environment.tags(),
+    })
+}
+
+fn selection(template: &mut Template, plan: &LogicalId, role: &LogicalId, name: &str, resources: Vec<Value>) {
+    template.add(
+        &format!("{name} selection"),
+        "AWS::Backup::BackupSelection",
+        json!({
+            "BackupPlanId": reference(plan),
+            "BackupSelection": { "SelectionName": name, "IamRoleArn": get_att(role, "Arn"), "Resources": resources },
+        }),
+        Keep::Nothing,
+    );
+}
+
+fn database(environment: &Environment) -> Value {
+    let kind = match environment.settings.database.engine {
+        Engine::Postgres => "db",
+        Engine::Aurora => "cluster",
+    };
+    let arn = format!("arn:${{AWS::Partition}}:rds:${{AWS::Region}}:${{AWS::AccountId}}:{kind}:${{Name}}");
+    json!({ "Fn::Sub": [arn, { "Name": Shared::DatabaseIdentifier.import(environment) }] })
+}
+
+/// Every one of the contract's.
+fn tables(environment: &Environment) -> Vec<Value> {
+    let arns = TABLES.iter().map(|table| export_of_arn(environment, Address::Table(table)));
+    arns.map(|arn| json!({ "Fn::ImportValue": arn })).collect()
+}
+
+/// Not the logs: they restore nothing.
+fn buckets(environment: &Environment) -> Vec<Value> {
+    let arn = |bucket: Shared| json!({ "Fn::Sub": ["arn:${AWS::Partition}:s3:::${Name}", { "Name": bucket.import(environment) }] });
+    vec![arn(Shared::AuditBucket), arn(Shared::LakeBucket)]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn named(name: &str) -> Environment {
+        Environment::named(name).expect("known")
+    }
+
+    fn resources(environment: &Environment, kind: &str) -> Vec<Value> {
+        let template = backup(environment).into_json();
+        let resources = template["Resources"].as_object().expect("resources").values();
+        resources.filter(|resource| resource["Type"] == kind).cloned().collect()
+    }
+
+    fn rules(environment: &Environment) -> Vec<Value> {
+        let plans = resources(environment, "AWS::Backup::BackupPlan");
+        plans[0]["Properties"]["BackupPlan"]["BackupPlanRule"].as_array().expect("rules").clone()
+    }
+
+    fn selected(environment: &Environment) -> String {
+        let selections = resources(environment, "AWS::Backup::BackupSelection");
+        let selected = |selection: &Value| selection["Properties"]["BackupSelection"]["Resources"].to_string();
+        selections.iter().map(selected).collect()
+    }
+
+    #[test]
+    fn all_that_holds_data_is_backed_up_and_logs_are_not() {
+        for name in ["dev", "staging", "prod"] {
+            let environment = named(name);
+            let selected = selected(&environment);
+            for table in TABLES {
+                let arn = export_of_arn(&environment, Address::Table(table));
+                assert!(selected.contains(&format!("\"{arn}\"")), "{name}: {}", table.slug);
+            }
+            for shared in [Shared::DatabaseIdentifier, Shared::AuditBucket, Shared::LakeBucket] {
+                assert!(selected.contains(&shared.import(&environment).to_string()), "{name}: {shared:?}");
+            }
+            assert!(!selected.contains(&Shared::LogsBucket.import(&environment).to_string()));
+        }
+    }
+
+    #[test]
+    fn the_database_is_known_by_what_its_engine_makes() {
+        let mut environment = named("prod");
+        assert!(selected(&environment).contains(":db:${Name}"));
+        environment.settings.database.engine = Engine::Aurora;
+        assert!(selected(&environment).contains(":cluster:${Name}"));
+    }
+
+    #[test]
+    fn production_alone_locks_its_vault_and_every_rule_keeps_within_the_lock() {
+        for name in ["dev", "staging", "prod"] {
+            let environment = named(name);
+            let vault = &resources(&environment, "AWS::Backup::BackupVault")[0];
+            assert_eq!(vault["DeletionPolicy"], "RetainExceptOnCreate");
+            assert_eq!(vault["UpdateReplacePolicy"], "Retain");
+            let lock = &vault["Properties"]["LockConfiguration"];
+            assert_eq!(lock.is_object(), environment.is_production(), "{name}");
+            // With it the lock could never be taken off.
+            assert!(lock.get("ChangeableForDays").is_none());
+            for rule in rules(&environment).iter().filter(|_| lock.is_object()) {
+                let days = rule["Lifecycle"]["DeleteAfterDays"].as_u64();
+                assert!(
+                    lock["MinRetentionDays"].as_u64() <= days && days <= lock["MaxRetentionDays"].as_u64(),
+                    "{rule}"
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn nobody_deletes_a_copy_before_its_time() {
+        let vault = &resources(&named("prod"), "AWS::Backup::BackupVault")[0];
+        let statement = &vault["Properties"]["AccessPolicy"]["Statement"][0];
+        assert_eq!((&statement["Effect"], &statement["Principal"]), (&json!("Deny"), &json!("*")));
+        assert!(
+            statement["Action"]
+                .as_array()
+                .is_some_and(|actions| actions.contains(&json!("backup:DeleteRecoveryPoint")))
+        );
+        assert!(vault["Metadata"]["wildcard"].is_string(), "`*` has a reason");
+    }
+
+    #[test]
+    fn copies_go_to_another_region_where_one_is_given() {
+        for name in ["dev", "staging", "prod"] {
+            let environment = named(name);
+            for rule in rules(&environment) {
+                let region = &environment.settings.backup.copy_to_region;
+                let to = rule["CopyActions"][0]["DestinationBackupVaultArn"]["Fn::Sub"].as_str();
+                assert_eq!(to.is_some(), !region.is_empty(), "{name}");
+                assert!(to.is_none_or(|arn| arn.contains(&format!(":backup:{region}:"))), "{to:?}");
+            }
+        }
+        assert_ne!(named("prod").settings.backup.copy_to_region, named("prod").settings.account.region);
+    }
+
+    #[test]
+    fn a_copy_is_cold_for_the_least_time_or_never() {
+        let mut environment = named("prod");
+        for days in [31, 100, 119, 120, 365] {
+            environment.settings.backup.monthly_days = days;
+            for rule in rules(&environment) {
+                let Some(cold) = rule["Lifecycle"]["MoveToColdStorageAfterDays"].as_u64() else { continue };
+                let end = rule["Lifecycle"]["DeleteAfterDays"].as_u64().expect("an end");
+                assert!(end >= cold + u64::from(COLD_DAYS_MIN), "{rule}");
+            }
+            let cold = rules(&environment)[1]["Lifecycle"].get("MoveToColdStorageAfterDays").is_some();
+            assert_eq!(cold, days >= 120, "{days}");
+        }
+    }
+
+    #[test]
+    fn what_makes_copies_cannot_restore_and_no_other_account_takes_the_role() {
+        for role in resources(&named("prod"), "AWS::IAM::Role") {
+            let policies = role["Properties"]["ManagedPolicyArns"].to_string();
+            assert_ne!(policies.contains("ForBackup"), policies.contains("Restore"), "{policies}");
+            let trust = &role["Properties"]["AssumeRolePolicyDocument"]["Statement"][0];
+            assert_eq!(trust["Condition"]["StringEquals"]["aws:SourceAccount"], json!({ "Ref": "AWS::AccountId" }));
+            assert!(role["Properties"].get("PermissionsBoundary").is_some());
+        }
+    }
 }

@@ -1,0 +1,288 @@
+//! What the stack of data promises to whoever is on call for it.
+
+use super::*;
+
+/// The environments on AWS, with either engine.
+fn on_aws() -> Vec<Environment> {
+    let named = ["dev", "staging", "prod"].into_iter().filter_map(Environment::named);
+    let both = named.flat_map(|environment| {
+        let mut aurora = environment.clone();
+        aurora.settings.database.engine = Engine::Aurora;
+        [environment, aurora]
+    });
+    both.collect()
+}
+
+fn template_of(environment: &Environment) -> Value {
+    data(environment).into_json()
+}
+
+fn resources(template: &Value) -> Vec<(&String, &Value)> {
+    template["Resources"].as_object().expect("resources").iter().collect()
+}
+
+fn of_kind<'a>(template: &'a Value, kind: &str) -> Vec<(&'a String, &'a Value)> {
+    resources(template).into_iter().filter(|(_, resource)| resource["Type"] == kind).collect()
+}
+
+/// The one resource of a kind.
+fn only<'a>(template: &'a Value, kind: &str) -> &'a Value {
+    let found = of_kind(template, kind);
+    assert_eq!(found.len(), 1, "{kind}");
+    &found[0].1["Properties"]
+}
+
+#[test]
+fn the_local_aws_gets_tables_alone_and_imports_nothing() {
+    let template = template_of(&Environment::local());
+    assert_eq!(of_kind(&template, "AWS::DynamoDB::Table").len(), TABLES.len());
+    assert_eq!(resources(&template).len(), TABLES.len());
+    let text = template.to_string();
+    assert!(!text.contains("Fn::ImportValue") && !text.contains("SSESpecification"), "{text}");
+}
+
+#[test]
+fn the_database_is_encrypted_doubled_backed_up_and_out_of_reach() {
+    for environment in on_aws() {
+        let template = template_of(&environment);
+        let (kind, parameters) = match environment.settings.database.engine {
+            Engine::Postgres => ("AWS::RDS::DBInstance", "AWS::RDS::DBParameterGroup"),
+            Engine::Aurora => ("AWS::RDS::DBCluster", "AWS::RDS::DBClusterParameterGroup"),
+        };
+        let database = only(&template, kind);
+        for promise in
+            ["StorageEncrypted", "DeletionProtection", "EnableIAMDatabaseAuthentication", "ManageMasterUserPassword"]
+        {
+            assert_eq!(database[promise], true, "{promise}");
+        }
+        assert!(database.get("MasterUserPassword").is_none());
+        assert_eq!(database["KmsKeyId"], Shared::OrdersKey.import(&environment));
+        assert!(database["BackupRetentionPeriod"].as_u64() >= Some(7));
+        assert_eq!(only(&template, parameters)["Parameters"]["rds.force_ssl"], "1");
+        let subnets = only(&template, "AWS::RDS::DBSubnetGroup");
+        assert_eq!(subnets["SubnetIds"], Shared::IsolatedSubnets.list(&environment));
+
+        let machines = of_kind(&template, "AWS::RDS::DBInstance");
+        for (name, machine) in &machines {
+            assert_eq!(machine["Properties"]["PubliclyAccessible"], false, "{name}");
+            assert_eq!(machine["Properties"]["MonitoringInterval"], 60, "{name}");
+        }
+        let doubled = machines.len() == 2 || database["MultiAZ"] == true;
+        assert_eq!(doubled, environment.settings.database.multi_az);
+    }
+}
+
+#[test]
+fn what_a_database_logs_names_no_customer() {
+    let parameters = database_parameters();
+    assert_eq!(parameters["log_parameter_max_length"], "0");
+    assert_ne!(parameters["log_statement"], "all");
+    assert!(parameters.as_object().expect("parameters").values().all(Value::is_string), "as CloudFormation takes them");
+}
+
+#[test]
+fn carts_survive_a_node_and_travel_encrypted() {
+    for environment in on_aws() {
+        let template = template_of(&environment);
+        let cache = only(&template, "AWS::ElastiCache::ReplicationGroup");
+        for promise in
+            ["AutomaticFailoverEnabled", "MultiAZEnabled", "TransitEncryptionEnabled", "AtRestEncryptionEnabled"]
+        {
+            assert_eq!(cache[promise], true, "{promise}");
+        }
+        assert_eq!(cache["TransitEncryptionMode"], "required", "`preferred` lets clear text in");
+        assert!(cache["NumCacheClusters"].as_u64() >= Some(2), "a primary and whoever takes over");
+        assert!(cache["SnapshotRetentionLimit"].as_u64() >= Some(1));
+        // The current token, by reference to the secret of this template.
+        assert_eq!(cache["AuthToken"], sub("{{resolve:secretsmanager:${CacheToken}:SecretString:token}}"));
+        assert!(of_kind(&template, "AWS::SecretsManager::Secret").iter().any(|(name, _)| *name == "CacheToken"));
+    }
+}
+
+#[test]
+fn no_secret_is_written_into_a_template() {
+    for environment in on_aws() {
+        let template = template_of(&environment);
+        for (name, secret) in of_kind(&template, "AWS::SecretsManager::Secret") {
+            assert!(secret["Properties"].get("SecretString").is_none(), "{name}");
+            assert!(secret["Properties"]["GenerateSecretString"].is_object(), "{name}");
+            assert_eq!(secret["Properties"]["KmsKeyId"], Shared::SecretsKey.import(&environment), "{name}");
+        }
+    }
+}
+
+#[test]
+fn tables_are_recoverable_to_the_second_and_cannot_be_deleted() {
+    for environment in on_aws() {
+        let template = template_of(&environment);
+        let tables = of_kind(&template, "AWS::DynamoDB::Table");
+        assert_eq!(tables.len(), TABLES.len());
+        for (name, table) in tables {
+            let properties = &table["Properties"];
+            assert_eq!(properties["PointInTimeRecoverySpecification"]["PointInTimeRecoveryEnabled"], true, "{name}");
+            assert_eq!(properties["DeletionProtectionEnabled"], true, "{name}");
+            assert_eq!(
+                properties["SSESpecification"]["KMSMasterKeyId"],
+                Shared::StockKey.import(&environment),
+                "{name}"
+            );
+            let statement = &properties["ResourcePolicy"]["PolicyDocument"]["Statement"][0];
+            assert_eq!(statement["Effect"], "Deny", "{name}");
+            assert_eq!(statement["Condition"]["Bool"]["aws:SecureTransport"], false, "{name}");
+            assert!(table["Metadata"]["wildcard"].is_string(), "{name}: `*` has a reason");
+        }
+        let expiring = TABLES.iter().filter(|table| table.ttl_attribute.is_some()).count();
+        assert_eq!(template.to_string().matches("TimeToLiveSpecification").count(), expiring);
+    }
+}
+
+#[test]
+fn every_bucket_is_private_versioned_encrypted_logged_and_tidied() {
+    for environment in on_aws() {
+        let template = template_of(&environment);
+        let buckets = of_kind(&template, "AWS::S3::Bucket");
+        assert_eq!(buckets.len(), 3);
+        for (name, bucket) in buckets {
+            let properties = &bucket["Properties"];
+            let block = properties["PublicAccessBlockConfiguration"].as_object().expect("a block");
+            assert!(block.len() == 4 && block.values().all(|blocked| blocked == true), "{name}");
+            assert_eq!(properties["VersioningConfiguration"]["Status"], "Enabled", "{name}");
+            assert_eq!(properties["OwnershipControls"]["Rules"][0]["ObjectOwnership"], "BucketOwnerEnforced", "{name}");
+            assert!(properties["LoggingConfiguration"]["LogFilePrefix"].is_string(), "{name}");
+            assert!(properties["LifecycleConfiguration"]["Rules"].is_array(), "{name}");
+            let encryption = &properties["BucketEncryption"]["ServerSideEncryptionConfiguration"][0];
+            let algorithm = encryption["ServerSideEncryptionByDefault"]["SSEAlgorithm"].as_str();
+            // Neither the load balancer nor S3 delivers logs to a bucket with a key of ours or with Object Lock.
+            let logs = name == "LogsBucket";
+            assert_eq!(algorithm, Some(if logs { "AES256" } else { "aws:kms" }), "{name}");
+            assert_eq!(properties.get("ObjectLockEnabled").is_some(), !logs, "{name}");
+        }
+    }
+}
+
+#[test]
+fn every_bucket_refuses_clear_transport_and_lets_nobody_in_but_deliveries_of_logs() {
+    for environment in on_aws() {
+        let template = template_of(&environment);
+        for (bucket, _) in of_kind(&template, "AWS::S3::Bucket") {
+            let policies = of_kind(&template, "AWS::S3::BucketPolicy").into_iter();
+            let policies: Vec<_> =
+                policies.filter(|(_, policy)| policy["Properties"]["Bucket"]["Ref"] == **bucket).collect();
+            assert_eq!(policies.len(), 1, "{bucket}: S3 takes one policy");
+            let statements = policies[0].1["Properties"]["PolicyDocument"]["Statement"].as_array().expect("statements");
+            let (denied, allowed): (Vec<_>, Vec<_>) =
+                statements.iter().partition(|statement| statement["Effect"] == "Deny");
+            let clear = denied.iter().find(|deny| deny["Condition"]["Bool"]["aws:SecureTransport"] == false);
+            let clear = clear.unwrap_or_else(|| panic!("{bucket} takes clear transport"));
+            assert_eq!(clear["Resource"].as_array().map(Vec::len), Some(2), "{bucket}: itself and its objects");
+            assert_eq!(allowed.is_empty(), bucket != "LogsBucket", "{bucket}");
+            for allow in allowed {
+                assert_eq!(allow["Action"], "s3:PutObject");
+                assert!(allow["Principal"]["Service"].is_string(), "{allow}");
+            }
+        }
+    }
+}
+
+#[test]
+fn nobody_goes_around_the_lock_of_the_audit_bucket() {
+    for environment in on_aws() {
+        let template = template_of(&environment);
+        let lock = &template["Resources"]["AuditBucket"]["Properties"]["ObjectLockConfiguration"];
+        let days = lock["Rule"]["DefaultRetention"]["Days"].as_u64().expect("days");
+        assert!(days >= 365 || !environment.is_production(), "{days}");
+        let policy = &template["Resources"]["AuditBucketPolicy"]["Properties"]["PolicyDocument"];
+        let statements = policy["Statement"].as_array().expect("statements");
+        let deny = statements.iter().find(|statement| statement["Action"] == "s3:BypassGovernanceRetention");
+        let deny = deny.expect("a denial of the bypass");
+        assert_eq!((&deny["Effect"], &deny["Principal"]), (&json!("Deny"), &json!("*")));
+    }
+}
+
+#[test]
+fn whatever_holds_data_stays_or_leaves_a_snapshot_and_can_be_replaced() {
+    /// What holds data, and the name that it must not be given.
+    const HOLDERS: [(&str, &str); 7] = [
+        ("AWS::RDS::DBInstance", "DBInstanceIdentifier"),
+        ("AWS::RDS::DBCluster", "DBClusterIdentifier"),
+        ("AWS::ElastiCache::ReplicationGroup", "ReplicationGroupId"),
+        ("AWS::DynamoDB::Table", "TableName"),
+        ("AWS::S3::Bucket", "BucketName"),
+        ("AWS::SecretsManager::Secret", "Name"),
+        ("AWS::Logs::LogGroup", "LogGroupName"),
+    ];
+    for environment in on_aws() {
+        let template = template_of(&environment);
+        for (kind, name_property) in HOLDERS {
+            for (name, resource) in of_kind(&template, kind) {
+                assert!(resource["Properties"].get(name_property).is_none(), "{name} has a fixed name");
+                // In a cluster the machines hold nothing.
+                if resource["Properties"].get("DBClusterIdentifier").is_some() && !environment.is_production() {
+                    continue;
+                }
+                let policies = (&resource["DeletionPolicy"], &resource["UpdateReplacePolicy"]);
+                let (retained, snapshot) = (json!("RetainExceptOnCreate"), json!("Snapshot"));
+                let allowed = policies == (&retained, &json!("Retain"))
+                    || (policies == (&snapshot, &snapshot) && !environment.is_production());
+                assert!(allowed, "{name}: {policies:?}");
+            }
+        }
+    }
+}
+
+#[test]
+fn both_engines_hand_on_the_same_names_and_all_of_them() {
+    let made = [
+        Shared::DatabaseHost,
+        Shared::DatabasePort,
+        Shared::DatabaseSecret,
+        Shared::DatabaseIdentifier,
+        Shared::CacheHost,
+        Shared::CacheSecret,
+        Shared::CacheIdentifier,
+        Shared::LogsBucket,
+        Shared::AuditBucket,
+        Shared::LakeBucket,
+    ];
+    for environment in on_aws() {
+        let template = template_of(&environment);
+        let outputs = template["Outputs"].as_object().expect("outputs");
+        let exported: Vec<_> = outputs.values().filter_map(|output| output["Export"]["Name"].as_str()).collect();
+        for shared in made {
+            assert!(exported.contains(&environment.stack_name(shared.slug()).as_str()), "{shared:?}");
+        }
+    }
+}
+
+#[test]
+fn all_that_takes_tags_has_them() {
+    for environment in on_aws() {
+        let template = template_of(&environment);
+        for (name, resource) in resources(&template) {
+            if resource["Type"] != "AWS::S3::BucketPolicy" {
+                assert_eq!(resource["Properties"]["Tags"], environment.tags(), "{name}");
+            }
+        }
+    }
+}
+
+#[test]
+fn every_waiver_has_a_reason() {
+    for environment in on_aws() {
+        let template = template_of(&environment);
+        let waivers =
+            resources(&template).into_iter().filter_map(|(name, one)| Some((name, one["Metadata"].get("guard")?)));
+        for (name, waiver) in waivers {
+            assert!(waiver["SuppressedRules"].as_array().is_some_and(|rules| !rules.is_empty()), "{name}");
+            assert!(waiver["Reason"].as_str().is_some_and(|reason| reason.len() > 20), "{name}");
+        }
+    }
+}
+
+#[test]
+fn the_template_is_taken_inline_with_either_engine() {
+    for environment in on_aws() {
+        let bytes = template_of(&environment).to_string().len();
+        assert!(bytes < 51_200, "{bytes}");
+    }
+}
