@@ -69,6 +69,10 @@ pub enum Shared {
     // Made by `compute`.
     ClusterName,
     ClusterArn,
+
+    // Made by `alarms`.
+    /// Name of the composite alarm over those that call for a look now.
+    OrdersPage,
 }
 
 impl Shared {
@@ -110,6 +114,7 @@ impl Shared {
             Shared::ApiName => "api-name",
             Shared::ClusterName => "cluster-name",
             Shared::ClusterArn => "cluster-arn",
+            Shared::OrdersPage => "orders-page",
         }
     }
 
