@@ -3,75 +3,71 @@
 //! A body is small because it says little: a graph of an alarm shows the alarm's own metric and threshold, a search
 //! finds the series of every service, and CloudWatch puts widgets without a place side by side.
 
-use contract::alarm::{ALARMS, Alarm, Severity};
+use contract::alarm::{ALARMS, Alarm};
 use contract::metric::{Metric, NAMESPACE, Shape};
 use serde_json::{Value, json};
 
 /// CloudWatch's grid is 24 wide, and a widget 6 by 6 if it does not say otherwise.
 const WIDTH: usize = 24;
-const HALF: usize = WIDTH / 2;
 
 /// What to look at when an alarm has gone off. In it `${Alarms}` stands for what comes before an alarm's slug in its ARN,
 /// and `${Environment}` and `${AWS::Region}` for themselves.
 pub fn operations() -> Value {
     let named = |alarm: &Alarm| format!("${{Alarms}}{}", alarm.slug);
     let mut widgets = vec![text("# Operations\nEach alarm has a runbook: `haven runbook list`. Times are UTC.")];
-    for (title, severity) in
-        [("Look now", Severity::Page), ("Look today", Severity::Ticket), ("Only to know", Severity::Notice)]
-    {
-        let alarms: Vec<String> = ALARMS.iter().filter(|alarm| alarm.severity == severity).map(named).collect();
-        let height = alarms.len().div_ceil(4) + 1;
-        let properties = json!({ "title": title, "alarms": alarms });
-        widgets.push(json!({ "type": "alarm", "width": WIDTH, "height": height, "properties": properties }));
-    }
+    let alarms: Vec<String> = ALARMS.iter().map(named).collect();
+    let height = alarms.len().div_ceil(4) + 1;
+    widgets.push(json!({ "type": "alarm", "width": WIDTH, "height": height, "properties": { "alarms": alarms } }));
     widgets.extend(ALARMS.iter().map(|alarm| {
         json!({ "type": "metric", "properties": {
             "title": alarm.slug, "region": "${AWS::Region}", "annotations": { "alarms": [named(alarm)] },
         } })
     }));
-    let technical = Metric::ALL.iter().filter(|metric| !is_business(**metric));
-    widgets.extend(technical.map(|metric| graph(*metric, 6)));
+    widgets.extend(OPERATIONS.iter().map(|panel| graph(panel, 8)));
     dashboard(widgets)
 }
 
 /// How the shop is doing: orders, stock and what customers were told.
 pub fn business() -> Value {
     let mut widgets = vec![text("# Business\nOrders, stock and notices of all customers. Times are UTC.")];
-    let business = Metric::ALL.iter().filter(|metric| is_business(**metric));
-    widgets.extend(business.map(|metric| graph(*metric, HALF)));
+    widgets.extend(BUSINESS.iter().map(|panel| graph(panel, 12)));
     dashboard(widgets)
 }
 
-/// Whether somebody who runs the shop asks for it, and not only somebody who runs the machines.
-fn is_business(metric: Metric) -> bool {
-    match metric {
-        Metric::OrdersAccepted
-        | Metric::OrdersReached
-        | Metric::ConfirmLatency
-        | Metric::StockAlerts
-        | Metric::ReservationsRefused
-        | Metric::ReservationsExpired
-        | Metric::NotificationsSent
-        | Metric::NotificationsFailed
-        | Metric::NotificationDelay => true,
-        Metric::HttpRequests
-        | Metric::HttpLatency
-        | Metric::IdempotentReplays
-        | Metric::MessagesHandled
-        | Metric::HandlerLatency
-        | Metric::DuplicateDeliveries
-        | Metric::ExpiredHandles
-        | Metric::EmptyReceives
-        | Metric::Pollers
-        | Metric::OutboxLag
-        | Metric::OutboxPublished
-        | Metric::StreamLag
-        | Metric::StreamRebuilds
-        | Metric::StockDrift
-        | Metric::OrdersRedriven
-        | Metric::AwsCalls => false,
-    }
+/// Metrics that are looked at together: counts and values on the left, seconds (the 95th percentile) on the right.
+struct Panel {
+    title: &'static str,
+    metrics: &'static [Metric],
 }
+
+/// What no alarm shows: what an alarm watches has a graph of its own.
+const OPERATIONS: &[Panel] = &[
+    Panel { title: "Requests", metrics: &[Metric::HttpRequests, Metric::HttpLatency] },
+    Panel { title: "Messages", metrics: &[Metric::MessagesHandled, Metric::HandlerLatency] },
+    Panel { title: "Outbox", metrics: &[Metric::OutboxPublished] },
+    Panel { title: "Polling", metrics: &[Metric::Pollers, Metric::EmptyReceives] },
+    Panel {
+        title: "Twice or late",
+        metrics: &[
+            Metric::DuplicateDeliveries,
+            Metric::ExpiredHandles,
+            Metric::IdempotentReplays,
+            Metric::OrdersRedriven,
+            Metric::StreamRebuilds,
+        ],
+    },
+    Panel { title: "Calls to AWS", metrics: &[Metric::AwsCalls] },
+];
+
+const BUSINESS: &[Panel] = &[
+    Panel { title: "Orders", metrics: &[Metric::OrdersAccepted, Metric::OrdersReached] },
+    Panel { title: "Until confirmed", metrics: &[Metric::ConfirmLatency] },
+    Panel { title: "Stock", metrics: &[Metric::StockAlerts, Metric::ReservationsRefused, Metric::ReservationsExpired] },
+    Panel {
+        title: "Notices",
+        metrics: &[Metric::NotificationsSent, Metric::NotificationsFailed, Metric::NotificationDelay],
+    },
+];
 
 fn dashboard(widgets: Vec<Value>) -> Value {
     json!({ "start": "-PT6H", "periodOverride": "inherit", "widgets": widgets })
@@ -81,20 +77,45 @@ fn text(markdown: &str) -> Value {
     json!({ "type": "text", "width": WIDTH, "height": 2, "properties": { "markdown": markdown } })
 }
 
-/// One metric of ours, a line for each service and for each value of the metric's own dimensions.
-fn graph(metric: Metric, width: usize) -> Value {
-    let (unit, statistic) = match metric.shape() {
-        Shape::Counter => ("count", "Sum"),
-        Shape::Gauge => ("value", "Maximum"),
-        Shape::Seconds => ("s, p95", "p95"),
-    };
-    let own = metric.dimensions().iter().map(|name| format!(",{name}")).collect::<String>();
-    let name = metric.name();
-    let series = format!(
-        "SEARCH('{{{NAMESPACE},Environment,Service{own}}} MetricName=\"{name}\" Environment=\"${{Environment}}\"',\
-         '{statistic}',60)"
-    );
+/// A line for each service and for each value of a metric's own dimensions.
+fn graph(panel: &Panel, width: usize) -> Value {
+    let lines = panel.metrics.iter().map(|metric| {
+        let own = metric.dimensions().iter().map(|name| format!(",{name}")).collect::<String>();
+        let statistic = match metric.shape() {
+            Shape::Counter => "Sum",
+            Shape::Gauge => "Maximum",
+            Shape::Seconds => "p95",
+        };
+        let name = metric.name();
+        let search = format!(
+            "SEARCH('{{{NAMESPACE},Environment,Service{own}}} MetricName=\"{name}\" Environment=\"${{Environment}}\"',\
+             '{statistic}',60)"
+        );
+        let mut line = json!({ "expression": search });
+        if metric.shape() == Shape::Seconds {
+            line["yAxis"] = json!("right");
+        }
+        json!([line])
+    });
     json!({ "type": "metric", "width": width, "properties": {
-        "title": format!("{name} ({unit})"), "region": "${AWS::Region}", "metrics": [[{ "expression": series }]],
+        "title": panel.title, "region": "${AWS::Region}", "metrics": lines.collect::<Vec<_>>(),
     } })
+}
+
+#[cfg(test)]
+mod tests {
+    use contract::alarm::Signal;
+
+    use super::*;
+
+    #[test]
+    fn every_metric_is_on_a_dashboard_once() {
+        let watched = |metric: Metric| {
+            ALARMS.iter().any(|alarm| matches!(alarm.signal, Signal::Ours { metric: watched, .. } if watched == metric))
+        };
+        for metric in Metric::ALL {
+            let panels = OPERATIONS.iter().chain(BUSINESS).filter(|panel| panel.metrics.contains(metric)).count();
+            assert!(panels == 1 || (panels == 0 && watched(*metric)), "{metric:?} is on {panels} panels");
+        }
+    }
 }

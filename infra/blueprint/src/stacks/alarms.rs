@@ -3,8 +3,8 @@
 use contract::address::Address;
 use contract::alarm::{ALARMS, Alarm, Missing, Platform, Severity, Signal, Statistic};
 use contract::metric::NAMESPACE;
-use contract::table::TABLES;
-use contract::topic::{SYSTEM_ALERTS, TOPICS};
+use contract::role::Role;
+use contract::topic::SYSTEM_ALERTS;
 use serde_json::{Value, json};
 
 use super::{Shared, export_of, export_of_name};
@@ -15,9 +15,9 @@ use crate::template::{Keep, LogicalId, Template, reference};
 /// The alarms on queues and on what our services say of themselves.
 pub fn alarms(environment: &Environment) -> Template {
     let mut template = Template::new("Brew Haven: what calls for a human");
-    let pages = add_alarms(&mut template, environment, |signal| !matches!(signal, Signal::Platform(_)));
+    let alarms = add_alarms(&mut template, environment, |signal| !matches!(signal, Signal::Platform(_)));
     if !environment.local {
-        let page = add_page(&mut template, environment, &ORDERS_PAGE, &any_of(&pages), None);
+        let page = add_page(&mut template, environment, &ORDERS_PAGE, &any_of(&alarms), None);
         Shared::OrdersPage.export(&mut template, environment, "Whether orders call for a page", reference(&page));
     }
     template
@@ -25,21 +25,16 @@ pub fn alarms(environment: &Environment) -> Template {
 
 /// The alarms on what AWS measures of the platform, and the two that page.
 pub fn platform_alarms(template: &mut Template, environment: &Environment) {
-    let pages = add_alarms(template, environment, |signal| matches!(signal, Signal::Platform(_)));
-    let slug = |slug: &'static str| move |(alarm, _): &&(&Alarm, LogicalId)| alarm.slug == slug;
-    let (Some((_, deploying)), Some((_, stuck))) =
-        (pages.iter().find(slug("deploying")), pages.iter().find(slug("deployment-stuck")))
-    else {
-        return;
-    };
+    let alarms = add_alarms(template, environment, |signal| matches!(signal, Signal::Platform(_)));
+    let [deploying, stuck] = ["deploying", "deployment-stuck"].map(|slug| logical_id(&alarms, slug));
     let quiet = add_page(
         template,
         environment,
         &QUIET,
-        &json!({ "Fn::Sub": format!("{} AND NOT {}", in_alarm(deploying), in_alarm(stuck)) }),
+        &json!({ "Fn::Sub": format!("{} AND NOT {}", in_alarm(&deploying), in_alarm(&stuck)) }),
         None,
     );
-    let (seen, unseen): (Vec<_>, Vec<_>) = pages.into_iter().partition(|(alarm, _)| customers_notice(alarm));
+    let (seen, unseen): (Vec<_>, Vec<_>) = alarms.into_iter().partition(|(alarm, _)| customers_notice(alarm));
     let orders = json!({ "Fn::Sub": [
         format!("ALARM(\"${{Orders}}\") OR {}", joined(&seen)),
         { "Orders": Shared::OrdersPage.import(environment) },
@@ -95,14 +90,21 @@ fn add_page(
     template.add(page.slug, "AWS::CloudWatch::CompositeAlarm", properties, Keep::Nothing)
 }
 
-fn any_of(pages: &[(&Alarm, LogicalId)]) -> Value {
-    json!({ "Fn::Sub": joined(pages) })
+fn any_of(alarms: &[(&Alarm, LogicalId)]) -> Value {
+    json!({ "Fn::Sub": joined(alarms) })
 }
 
 /// Alarms that page, as a rule: any of them. One hundred are the most that a rule takes.
 fn joined(alarms: &[(&Alarm, LogicalId)]) -> String {
     let pages = alarms.iter().filter(|(alarm, _)| alarm.severity == Severity::Page);
     pages.map(|(_, id)| in_alarm(id)).collect::<Vec<_>>().join(" OR ")
+}
+
+/// # Panics
+/// When there is no such alarm: a defect of ours, found by any test that makes the template.
+fn logical_id(alarms: &[(&Alarm, LogicalId)], slug: &str) -> LogicalId {
+    let found = alarms.iter().find(|(alarm, _)| alarm.slug == slug);
+    found.map_or_else(|| panic!("the contract has no alarm {slug}"), |(_, id)| id.clone())
 }
 
 fn in_alarm(id: &LogicalId) -> String {
@@ -117,8 +119,7 @@ fn add_alarms(
     let alarms = ALARMS.iter().filter(|alarm| wanted(&alarm.signal));
     let add = |alarm: &'static Alarm| {
         let properties = alarm_properties(environment, alarm);
-        let id =
-            template.add(&format!("{} alarm", alarm.slug), "AWS::CloudWatch::Alarm", properties, Keep::Nothing);
+        let id = template.add(&format!("{} alarm", alarm.slug), "AWS::CloudWatch::Alarm", properties, Keep::Nothing);
         (alarm, id)
     };
     alarms.map(add).collect()
@@ -163,7 +164,7 @@ fn alerts(environment: &Environment) -> Value {
 enum Watch {
     Metric(Metric),
     /// An expression over metrics that are called `a`, `b`, `c`, ...
-    Math(&'static str, Vec<Metric>),
+    Math(String, Vec<Metric>),
     /// A query in Metrics Insights. Grouped by a dimension it watches each series by itself, those of tomorrow too
     /// (CloudWatch user guide, "Create an alarm based on a Multi Time Series Metrics Insights query").
     Query(Value),
@@ -208,7 +209,7 @@ impl Watch {
                 }
             }
             Watch::Math(expression, metrics) => {
-                let mut all = vec![json!({ "Id": "x", "Expression": expression, "ReturnData": true })];
+                let mut all = vec![json!({ "Id": "x", "Expression": expression })];
                 for (id, metric) in ('a'..).zip(metrics) {
                     let watched = json!({
                         "Namespace": metric.namespace, "MetricName": metric.name, "Dimensions": metric.dimensions(),
@@ -219,8 +220,7 @@ impl Watch {
                 properties["Metrics"] = json!(all);
             }
             Watch::Query(query) => {
-                properties["Metrics"] =
-                    json!([{ "Id": "x", "Expression": query, "Period": period, "ReturnData": true }]);
+                properties["Metrics"] = json!([{ "Id": "x", "Expression": query, "Period": period }]);
             }
         }
     }
@@ -260,31 +260,26 @@ fn watch_platform(environment: &Environment, watched: Platform) -> Watch {
         Platform::CacheMemory => cache(environment, "DatabaseMemoryUsagePercentage", "Maximum"),
         Platform::CacheEvictions => cache(environment, "Evictions", "Sum"),
         Platform::CacheLag => cache(environment, "ReplicationLag", "Maximum"),
-        Platform::TableThrottles => {
-            let throttles = TABLES.iter().flat_map(|table| {
-                let name = json!({ "Fn::ImportValue": export_of(environment, Address::Table(table)) });
-                ["ReadThrottleEvents", "WriteThrottleEvents"]
-                    .map(|metric| Metric::new("AWS/DynamoDB", metric, "Sum", vec![("TableName", name.clone())]))
-            });
-            Watch::Math("SUM(METRICS())", throttles.collect())
-        }
         // Of every table of the account: each operation is a series of its own, more than metric math takes (ten), and
-        // a query knows no OR. It is a fault of AWS, which no environment has for itself.
-        Platform::TableErrors => Watch::Query(json!(
-            "SELECT SUM(SystemErrors) FROM SCHEMA(\"AWS/DynamoDB\",Operation,TableName) GROUP BY TableName"
-        )),
+        // a query knows no OR.
+        Platform::TableThrottles => each_of("ThrottledRequests", "\"AWS/DynamoDB\",Operation,TableName", "TableName"),
+        Platform::TableErrors => each_of("SystemErrors", "\"AWS/DynamoDB\",Operation,TableName", "TableName"),
         Platform::TasksCpu => each_service(environment, "MAX(CPUUtilization)"),
         Platform::TasksMemory => each_service(environment, "MAX(MemoryUtilization)"),
-        Platform::TasksMissing(role) => {
-            let tasks = |metric| {
-                let service = vec![("ClusterName", Shared::ClusterName.import(environment)), ("ServiceName", json!(role.slug))];
+        Platform::TasksMissing(roles) => {
+            let tasks = |metric, role: &Role| {
+                let cluster = Shared::ClusterName.import(environment);
+                let service = vec![("ClusterName", cluster), ("ServiceName", json!(role.slug))];
                 Metric::new("ECS/ContainerInsights", metric, "Average", service)
             };
-            Watch::Math("a-FILL(b,0)", vec![tasks("DesiredTaskCount"), tasks("RunningTaskCount")])
+            let each = roles.iter().flat_map(|role| [tasks("DesiredTaskCount", role), tasks("RunningTaskCount", role)]);
+            let ids = ('a'..='z').zip('b'..='z').step_by(2).take(roles.len());
+            let missing: Vec<String> = ids.map(|(desired, running)| format!("{desired}-FILL({running},0)")).collect();
+            Watch::Math(format!("MAX([{}])", missing.join(",")), each.collect())
         }
         // Below twenty answers a minute a single error would be a share worth waking somebody.
         Platform::ShopErrors => Watch::Math(
-            "IF(FILL(a,0)+FILL(b,0)>=20,100*(FILL(b,0)+FILL(c,0))/(FILL(a,0)+FILL(b,0)),0)",
+            "IF(FILL(a,0)+FILL(b,0)>=20,100*(FILL(b,0)+FILL(c,0))/(FILL(a,0)+FILL(b,0)),0)".to_owned(),
             vec![
                 balancer(environment, "RequestCount", "Sum"),
                 // The balancer's own, for want of a target; these are not among the requests.
@@ -301,18 +296,11 @@ fn watch_platform(environment: &Environment, watched: Platform) -> Watch {
         ),
         Platform::ShopConnections => Watch::Metric(balancer(environment, "TargetConnectionErrorCount", "Sum")),
         Platform::ApiErrors => {
-            let api = |metric| Metric::new("AWS/ApiGateway", metric, "Sum", vec![("ApiName", Shared::ApiName.import(environment))]);
-            Watch::Math("IF(a>=20,100*FILL(b,0)/a,0)", vec![api("Count"), api("5XXError")])
+            let name = || Shared::ApiName.import(environment);
+            let api = |metric| Metric::new("AWS/ApiGateway", metric, "Sum", vec![("ApiName", name())]);
+            Watch::Math("IF(a>=20,100*FILL(b,0)/a,0)".to_owned(), vec![api("Count"), api("5XXError")])
         }
-        Platform::TopicFailures => {
-            let failures = TOPICS.iter().map(|topic| {
-                let arn = json!({ "Fn::ImportValue": export_of(environment, Address::Topic(topic)) });
-                // arn:aws:sns:<region>:<account>:<name>
-                let name = json!({ "Fn::Select": [5, { "Fn::Split": [":", arn] }] });
-                Metric::new("AWS/SNS", "NumberOfNotificationsFailed", "Sum", vec![("TopicName", name)])
-            });
-            Watch::Math("SUM(METRICS())", failures.collect())
-        }
+        Platform::TopicFailures => each_of("NumberOfNotificationsFailed", "\"AWS/SNS\",TopicName", "TopicName"),
         Platform::Deployments => query(
             "SELECT MAX(DeploymentCount) FROM SCHEMA(\"ECS/ContainerInsights\",ClusterName,ServiceName) \
              WHERE ClusterName='${It}'",
@@ -338,12 +326,17 @@ fn cache(environment: &Environment, metric: &'static str, statistic: &'static st
         let name = json!({ "Fn::Join": ["-", [group, format!("{node:03}")]] });
         Metric::new("AWS/ElastiCache", metric, statistic, vec![("CacheClusterId", name)])
     });
-    Watch::Math("MAX(METRICS())", nodes.collect())
+    Watch::Math("MAX(METRICS())".to_owned(), nodes.collect())
 }
 
 fn balancer(environment: &Environment, metric: &'static str, statistic: &'static str) -> Metric {
     let name = Shared::BalancerName.import(environment);
     Metric::new("AWS/ApplicationELB", metric, statistic, vec![("LoadBalancer", name)])
+}
+
+/// Each series of the whole account by itself: an environment has an account of its own.
+fn each_of(metric: &str, series: &str, by: &str) -> Watch {
+    Watch::Query(json!(format!("SELECT SUM({metric}) FROM SCHEMA({series}) GROUP BY {by}")))
 }
 
 fn each_service(environment: &Environment, what: &str) -> Watch {

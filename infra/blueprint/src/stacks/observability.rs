@@ -4,7 +4,7 @@ use contract::address::Address;
 use contract::parameter_root;
 use contract::role::{ROLES, Role};
 use contract::topic::SYSTEM_ALERTS;
-use serde_json::{Value, json};
+use serde_json::json;
 
 use super::{alarms, export_of};
 use crate::template::{Keep, Template};
@@ -71,11 +71,9 @@ fn dashboards(template: &mut Template, environment: &Environment) {
     }
 }
 
-/// A question that somebody asks the logs again and again.
+/// A question that somebody asks the logs of all roles again and again.
 struct Query {
     name: &'static str,
-    /// Whose logs; none for everybody's.
-    role: Option<&'static Role>,
     text: &'static str,
 }
 
@@ -83,26 +81,22 @@ struct Query {
 const QUERIES: &[Query] = &[
     Query {
         name: "slow orders",
-        role: None,
         text: "filter ispresent(span.order.id)\n\
                | stats (max(@timestamp)-min(@timestamp))/1000 as seconds, count(*) as lines by span.order.id\n\
                | sort seconds desc | limit 50",
     },
     Query {
         name: "errors by role",
-        role: None,
         text: "filter level='ERROR'\n| stats count(*) as errors, latest(@timestamp) as last by role, message\n\
                | sort errors desc | limit 100",
     },
     Query {
         name: "one order by id",
-        role: None,
         text: "fields @timestamp, role, message, reason, span.attempt, span.trace.id\n\
                | filter span.order.id='PUT-THE-ID-HERE' or order_id='PUT-THE-ID-HERE'\n| sort @timestamp | limit 1000",
     },
     Query {
         name: "parked messages",
-        role: None,
         text: "filter message='Parked'\n\
                | display @timestamp, role, span.queue, span.order.id, span.message.id, reason\n\
                | sort @timestamp desc | limit 200",
@@ -110,8 +104,8 @@ const QUERIES: &[Query] = &[
 ];
 
 fn queries(template: &mut Template, environment: &Environment) {
+    let groups: Vec<String> = ROLES.iter().map(|role| log_group(environment, role)).collect();
     for query in QUERIES {
-        let roles = ROLES.iter().filter(|role| query.role.is_none_or(|wanted| wanted.slug == role.slug));
         template.add(
             &format!("{} query", query.name),
             "AWS::Logs::QueryDefinition",
@@ -119,7 +113,7 @@ fn queries(template: &mut Template, environment: &Environment) {
                 // A slash makes a folder in the console.
                 "Name": format!("{}/{}", environment.stack_name("logs"), query.name),
                 "QueryString": query.text,
-                "LogGroupNames": roles.map(|role| log_group(environment, role)).collect::<Vec<_>>(),
+                "LogGroupNames": groups,
             }),
             Keep::Nothing,
         );
