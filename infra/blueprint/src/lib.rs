@@ -3,9 +3,11 @@
 //! Names of resources are CloudFormation's; what a process must find is exported and written to Parameter Store under
 //! the key that `contract` gives it.
 
+pub mod consequence;
 mod dashboard;
 mod environment;
 mod roles;
+pub mod schema;
 mod settings;
 mod stacks;
 mod template;

@@ -1,0 +1,602 @@
+//! What a change of a template does to what is deployed: told by consequence, worst first, before anything is done.
+//!
+//! Computed from the two templates and the schema table alone, so that it works without an account. What CloudFormation
+//! itself then says of the same change can only make it worse.
+
+use std::collections::BTreeSet;
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+use crate::schema::{self, Effect};
+
+/// From harmless to the worst.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Rung {
+    /// Tags and descriptions.
+    Metadata,
+    InPlace,
+    /// In place, and out of reach for a while.
+    Interruption,
+    /// Tasks are started anew, some at a time.
+    RollingReplacement,
+    /// A new resource takes its place; what the old one holds is kept outside the stack, or it holds nothing.
+    Replacement,
+    /// Less would be left if one availability zone were lost.
+    ZoneLoss,
+    /// Somebody may do more than before.
+    IamBroadening,
+    /// Somebody can reach more than before.
+    NetworkExposure,
+    DataLoss,
+}
+
+impl Rung {
+    pub const fn title(self) -> &'static str {
+        match self {
+            Rung::Metadata => "metadata only",
+            Rung::InPlace => "in place",
+            Rung::Interruption => "in place, with an interruption",
+            Rung::RollingReplacement => "tasks are replaced, some at a time",
+            Rung::Replacement => "replacement",
+            Rung::ZoneLoss => "LESS IS LEFT WHEN A ZONE IS LOST",
+            Rung::IamBroadening => "SOMEBODY MAY DO MORE",
+            Rung::NetworkExposure => "SOMEBODY CAN REACH MORE",
+            Rung::DataLoss => "DATA LOSS",
+        }
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Action {
+    Add,
+    Change,
+    Replace,
+    /// CloudFormation decides when it does it.
+    MayReplace,
+    Remove,
+}
+
+/// One property, before and after. A value that is not there is null.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct PropertyChange {
+    pub path: String,
+    pub before: Value,
+    pub after: Value,
+    pub rung: Rung,
+}
+
+/// What happens to one resource.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Change {
+    /// The logical id.
+    pub resource: String,
+    #[serde(rename = "type")]
+    pub kind: String,
+    pub action: Action,
+    pub rung: Rung,
+    /// One sentence.
+    pub consequence: String,
+    /// Whether it is one that must be named before it is removed or replaced.
+    pub stateful: bool,
+    pub properties: Vec<PropertyChange>,
+}
+
+impl Change {
+    /// Whether it may be done only when it was named: it takes away, or puts something else in the place of, what holds
+    /// data. One rule for every way that leads here.
+    pub fn must_be_named(&self) -> bool {
+        self.stateful && matches!(self.action, Action::Remove | Action::Replace | Action::MayReplace)
+    }
+}
+
+/// Types that hold what cannot be made again: their removal or replacement is refused unless named.
+pub fn is_stateful(kind: &str) -> bool {
+    const STATEFUL: [&str; 18] = [
+        "AWS::Backup::BackupVault",
+        "AWS::CloudTrail::Trail",
+        "AWS::DynamoDB::Table",
+        "AWS::ECR::Repository",
+        "AWS::ElastiCache::ReplicationGroup",
+        "AWS::Events::Archive",
+        "AWS::KMS::Key",
+        "AWS::Kinesis::Stream",
+        "AWS::Logs::LogGroup",
+        "AWS::RDS::DBCluster",
+        "AWS::RDS::DBInstance",
+        "AWS::Route53::HostedZone",
+        "AWS::S3::Bucket",
+        "AWS::SES::EmailIdentity",
+        // Its messages, its address, and whoever subscribed to it.
+        "AWS::SNS::Topic",
+        "AWS::SQS::Queue",
+        "AWS::SecretsManager::Secret",
+        "AWS::EC2::EIP",
+    ];
+    STATEFUL.contains(&kind)
+}
+
+/// What becomes of each resource, worst first. `before` is null for a stack that is not there.
+pub fn diff(before: &Value, after: &Value) -> Vec<Change> {
+    let (old, new) = (resources(before), resources(after));
+    let mut changes: Vec<Change> = new
+        .iter()
+        .filter_map(|(id, resource)| match old.get(id) {
+            None => Some(added(id, resource)),
+            Some(was) if kind(was) != kind(resource) => Some(retyped(id, was, resource)),
+            Some(was) => changed(id, was, resource),
+        })
+        .collect();
+    changes.extend(old.iter().filter(|(id, _)| !new.contains_key(*id)).map(|(id, was)| removed(id, was)));
+    changes.sort_by(|a, b| b.rung.cmp(&a.rung).then_with(|| a.resource.cmp(&b.resource)));
+    changes
+}
+
+fn resources(template: &Value) -> Map<String, Value> {
+    template["Resources"].as_object().cloned().unwrap_or_default()
+}
+
+fn kind(resource: &Value) -> &str {
+    resource["Type"].as_str().unwrap_or_default()
+}
+
+fn added(id: &str, resource: &Value) -> Change {
+    let kind = kind(resource);
+    let mut properties = Vec::new();
+    // Only what lets somebody do or reach more is worth a line of its own: the rest is the template.
+    let wider: Vec<PropertyChange> = leaves(&Value::Null, &resource["Properties"], "")
+        .into_iter()
+        .filter_map(|(path, before, after)| {
+            let rung = exposure(kind, &path, &before, &after)?;
+            Some(PropertyChange { path, before, after, rung })
+        })
+        .collect();
+    let exposed = wider.iter().map(|property| property.rung).max();
+    properties.extend(wider);
+    let consequence = match exposed {
+        Some(Rung::NetworkExposure) => "is made, and can be reached from everywhere".to_owned(),
+        _ => "is made".to_owned(),
+    };
+    let rung = exposed.unwrap_or(Rung::InPlace);
+    let (stateful, kind) = (is_stateful(kind), kind.to_owned());
+    Change { resource: id.to_owned(), kind, action: Action::Add, rung, consequence, stateful, properties }
+}
+
+/// What leaves the template, by what its policy says becomes of it.
+fn removed(id: &str, was: &Value) -> Change {
+    let kind = kind(was);
+    let stateful = is_stateful(kind);
+    let policy = was["DeletionPolicy"].as_str().unwrap_or("Delete");
+    let (rung, consequence) = match (stateful, policy) {
+        (_, "Retain" | "RetainExceptOnCreate") => (
+            Rung::Replacement,
+            "leaves the stack; it stays where it is, costs what it costs, and nobody looks after it",
+        ),
+        (true, "Snapshot") => (Rung::DataLoss, "is deleted; a last snapshot stays, from which it can be made again"),
+        (true, _) => (Rung::DataLoss, "is deleted with everything in it"),
+        (false, _) => (Rung::InPlace, "is deleted; it holds nothing"),
+    };
+    Change {
+        resource: id.to_owned(),
+        kind: kind.to_owned(),
+        action: Action::Remove,
+        rung,
+        consequence: consequence.to_owned(),
+        stateful,
+        properties: Vec::new(),
+    }
+}
+
+fn retyped(id: &str, was: &Value, resource: &Value) -> Change {
+    let mut change = removed(id, was);
+    change.action = Action::Replace;
+    change.consequence = format!("becomes {}; the old one {}", kind(resource), change.consequence);
+    change
+}
+
+fn changed(id: &str, was: &Value, resource: &Value) -> Option<Change> {
+    let kind = kind(resource);
+    let known = schema::kind(kind);
+    let mut action = Action::Change;
+    let mut fails = false;
+    let mut properties = Vec::new();
+    for (path, before, after) in leaves(&was["Properties"], &resource["Properties"], "") {
+        let effect = known.map_or(Effect::MayReplace, |known| known.effect(&plain(&path)));
+        match effect {
+            Effect::Replaces => action = Action::Replace,
+            Effect::MayReplace if action == Action::Change => action = Action::MayReplace,
+            Effect::Fails => fails = true,
+            Effect::MayReplace | Effect::InPlace => {}
+        }
+        let mildest = match effect {
+            Effect::Replaces | Effect::MayReplace | Effect::Fails => Rung::Replacement,
+            Effect::InPlace if is_metadata(&path, known.and_then(schema::Kind::tags)) => Rung::Metadata,
+            Effect::InPlace => interruption(kind, &path).unwrap_or(Rung::InPlace),
+        };
+        let worse = exposure(kind, &path, &before, &after).or_else(|| zone_loss(kind, &path, &before, &after));
+        let rung = worse.map_or(mildest, |worse| worse.max(mildest));
+        properties.push(PropertyChange { path, before, after, rung });
+    }
+    for attribute in ["DeletionPolicy", "UpdateReplacePolicy"] {
+        if was.get(attribute) != resource.get(attribute) {
+            let (before, after) = (was[attribute].clone(), resource[attribute].clone());
+            properties.push(PropertyChange { path: attribute.to_owned(), before, after, rung: Rung::Metadata });
+        }
+    }
+    let mut rung = properties.iter().map(|property| property.rung).max()?;
+    let stateful = is_stateful(kind);
+    let replaced = matches!(action, Action::Replace | Action::MayReplace);
+    let kept = matches!(resource["UpdateReplacePolicy"].as_str(), Some("Retain" | "Snapshot"));
+    if replaced && stateful && !kept {
+        rung = Rung::DataLoss;
+    }
+    // Everything that runs a task definition follows it.
+    if kind == "AWS::ECS::TaskDefinition" && rung <= Rung::Replacement {
+        rung = Rung::RollingReplacement;
+    }
+    let may = if action == Action::MayReplace { "may be" } else { "is" };
+    let because = properties.iter().filter(|property| property.rung >= Rung::Replacement).map(|p| p.path.as_str());
+    let because = because.collect::<Vec<_>>().join(", ");
+    let consequence = if fails {
+        format!("cannot be changed so: CloudFormation refuses {because}; it must be made anew under another name")
+    } else if kind == "AWS::ECS::TaskDefinition" {
+        "gets a new revision: its tasks are replaced, some at a time".to_owned()
+    } else if replaced && stateful {
+        let old = match resource["UpdateReplacePolicy"].as_str() {
+            Some("Retain") => "the old one stays outside the stack with its data",
+            Some("Snapshot") => "of the old one a last snapshot stays",
+            _ => "the old one is deleted with everything in it",
+        };
+        format!("{may} replaced by an EMPTY one because of {because}; {old}")
+    } else if replaced {
+        format!("{may} replaced because of {because}")
+    } else {
+        sentence(rung, kind).to_owned()
+    };
+    let (resource, kind) = (id.to_owned(), kind.to_owned());
+    Some(Change { resource, kind, action, rung, consequence, stateful, properties })
+}
+
+fn sentence(rung: Rung, kind: &str) -> &'static str {
+    match rung {
+        Rung::Metadata => "changes in name, tags or description alone",
+        Rung::Interruption if kind.starts_with("AWS::RDS") => "is changed and may restart or fail over: orders wait",
+        Rung::Interruption => "is changed, and is out of reach for a while",
+        Rung::RollingReplacement => "has its tasks replaced, some at a time",
+        Rung::ZoneLoss => "is changed so that the loss of one availability zone takes more with it",
+        Rung::IamBroadening => "lets somebody do more than before",
+        Rung::NetworkExposure => "can be reached by more than before",
+        Rung::InPlace | Rung::Replacement | Rung::DataLoss => "is changed in place",
+    }
+}
+
+/// Every place where two values differ, as (path, before, after). Lists that are sets are compared as wholes.
+fn leaves(before: &Value, after: &Value, path: &str) -> Vec<(String, Value, Value)> {
+    if before == after {
+        return Vec::new();
+    }
+    let is_plain = |value: &Value| value.as_object().is_some_and(|object| !is_function(object));
+    if (is_plain(before) || before.is_null())
+        && (is_plain(after) || after.is_null())
+        && !(before.is_null() && after.is_null())
+    {
+        let empty = Map::new();
+        let (old, new) = (before.as_object().unwrap_or(&empty), after.as_object().unwrap_or(&empty));
+        let names: BTreeSet<&String> = old.keys().chain(new.keys()).collect();
+        let inner = names.into_iter().flat_map(|name| {
+            let path = if path.is_empty() { name.clone() } else { format!("{path}.{name}") };
+            let part = |object: &Map<String, Value>| object.get(name).cloned().unwrap_or(Value::Null);
+            leaves(&part(old), &part(new), &path)
+        });
+        return inner.collect();
+    }
+    vec![(path.to_owned(), before.clone(), after.clone())]
+}
+
+fn is_function(object: &Map<String, Value>) -> bool {
+    object.len() == 1 && object.keys().all(|name| name == "Ref" || name.starts_with("Fn::"))
+}
+
+/// Without the indexes, as the table writes it.
+fn plain(path: &str) -> String {
+    path.split('[').map(|part| part.split_once(']').map_or(part, |(_, rest)| rest)).collect()
+}
+
+fn is_metadata(path: &str, tags: Option<&str>) -> bool {
+    let first = path.split(['.', '[']).next().unwrap_or_default();
+    tags == Some(first) || first.ends_with("Description") || first == "DisplayName" || first == "Comment"
+}
+
+/// Changes in place that are felt. Sources: "Modifying an Amazon RDS DB instance" (its table of downtime), "Scaling up
+/// node types" and "Version management" of the ElastiCache user guide.
+fn interruption(kind: &str, path: &str) -> Option<Rung> {
+    let first = path.split('.').next().unwrap_or_default();
+    match kind {
+        "AWS::RDS::DBInstance" | "AWS::RDS::DBCluster" => {
+            let felt = [
+                "DBInstanceClass",
+                "EngineVersion",
+                "DBParameterGroupName",
+                "DBClusterParameterGroupName",
+                "Port",
+                "CACertificateIdentifier",
+                "StorageType",
+                "AllowMajorVersionUpgrade",
+            ];
+            felt.contains(&first).then_some(Rung::Interruption)
+        }
+        // Static parameters wait for a restart.
+        "AWS::RDS::DBParameterGroup" | "AWS::RDS::DBClusterParameterGroup" => {
+            (first == "Parameters").then_some(Rung::Interruption)
+        }
+        "AWS::ElastiCache::ReplicationGroup" => {
+            ["CacheNodeType", "EngineVersion", "Engine", "CacheParameterGroupName", "AuthToken"]
+                .contains(&first)
+                .then_some(Rung::Interruption)
+        }
+        "AWS::ECS::Service" => {
+            ["TaskDefinition", "NetworkConfiguration", "LoadBalancers", "PlatformVersion", "CapacityProviderStrategy"]
+                .contains(&first)
+                .then_some(Rung::RollingReplacement)
+        }
+        "AWS::ElasticLoadBalancingV2::Listener" => {
+            ["Port", "Protocol", "Certificates"].contains(&first).then_some(Rung::Interruption)
+        }
+        _ => None,
+    }
+}
+
+/// Fewer zones, replicas or tasks than before.
+fn zone_loss(kind: &str, path: &str, before: &Value, after: &Value) -> Option<Rung> {
+    let last = path.rsplit('.').next().unwrap_or_default();
+    let switched_off = before == &Value::Bool(true) && after != &Value::Bool(true);
+    let fewer = match (number(before), number(after)) {
+        (Some(before), Some(after)) => after < before,
+        (Some(_), None) => true,
+        _ => before.as_array().is_some_and(|before| after.as_array().is_none_or(|after| after.len() < before.len())),
+    };
+    let lost = match last {
+        "MultiAZ" | "MultiAZEnabled" | "AutomaticFailoverEnabled" => switched_off,
+        "NumCacheClusters" | "ReplicasPerNodeGroup" => kind == "AWS::ElastiCache::ReplicationGroup" && fewer,
+        "Subnets" | "SubnetIds" | "VPCZoneIdentifier" | "AvailabilityZones" => fewer,
+        "DesiredCount" | "MinCapacity" => fewer && number(after).is_none_or(|tasks| tasks < 2.0),
+        "AvailabilityZoneRebalancing" => after.as_str() == Some("DISABLED"),
+        _ => false,
+    };
+    lost.then_some(Rung::ZoneLoss)
+}
+
+fn number(value: &Value) -> Option<f64> {
+    value.as_f64().or_else(|| value.as_str()?.parse().ok())
+}
+
+/// Who may do more, and who can reach more.
+fn exposure(kind: &str, path: &str, before: &Value, after: &Value) -> Option<Rung> {
+    let last = path.rsplit('.').next().unwrap_or_default();
+    match last {
+        "SecurityGroupIngress" => {
+            let new = after.as_array().into_iter().flatten();
+            let old: Vec<&Value> = before.as_array().into_iter().flatten().collect();
+            new.filter(|rule| !old.contains(rule)).any(is_from_everywhere).then_some(Rung::NetworkExposure)
+        }
+        "CidrIp" | "CidrIpv6" if kind == "AWS::EC2::SecurityGroupIngress" => {
+            is_everywhere(after).then_some(Rung::NetworkExposure)
+        }
+        "PubliclyAccessible" | "MapPublicIpOnLaunch" => is_true(after).then_some(Rung::NetworkExposure),
+        "AssignPublicIp" => (after == "ENABLED").then_some(Rung::NetworkExposure),
+        "Scheme" => (after == "internet-facing").then_some(Rung::NetworkExposure),
+        "BlockPublicAcls" | "BlockPublicPolicy" | "IgnorePublicAcls" | "RestrictPublicBuckets" => {
+            (is_true(before) && !is_true(after)).then_some(Rung::NetworkExposure)
+        }
+        // The listener's certificate policy, and encryption on the way.
+        "TransitEncryptionEnabled" => (is_true(before) && !is_true(after)).then_some(Rung::NetworkExposure),
+        "Statement" => {
+            let (old, new) = (grants(before), grants(after));
+            let allowed_more = new.allows.difference(&old.allows).next().is_some();
+            let denied_less = old.denies.difference(&new.denies).next().is_some();
+            // A resource that is new brings its own grants; what was there before must not grow unseen.
+            (!before.is_null() && (allowed_more || denied_less)).then_some(Rung::IamBroadening)
+        }
+        "ManagedPolicyArns" => {
+            let texts = |value: &Value| -> BTreeSet<String> {
+                value.as_array().into_iter().flatten().map(ToString::to_string).collect()
+            };
+            let grown = texts(after).difference(&texts(before)).next().is_some();
+            (!before.is_null() && grown).then_some(Rung::IamBroadening)
+        }
+        "PermissionsBoundary" => (!before.is_null() && before != after).then_some(Rung::IamBroadening),
+        _ => None,
+    }
+}
+
+fn is_true(value: &Value) -> bool {
+    value == &Value::Bool(true) || value == "true"
+}
+
+fn is_everywhere(value: &Value) -> bool {
+    matches!(value.as_str(), Some("0.0.0.0/0" | "::/0"))
+}
+
+fn is_from_everywhere(rule: &Value) -> bool {
+    is_everywhere(&rule["CidrIp"]) || is_everywhere(&rule["CidrIpv6"])
+}
+
+/// Each permission for itself, so that order and grouping of statements do not matter.
+#[derive(Default)]
+struct Grants {
+    allows: BTreeSet<String>,
+    denies: BTreeSet<String>,
+}
+
+fn grants(statements: &Value) -> Grants {
+    let mut grants = Grants::default();
+    let each = |value: &Value| -> Vec<String> {
+        match value {
+            Value::Array(values) => values.iter().map(ToString::to_string).collect(),
+            Value::Null => vec![String::new()],
+            value => vec![value.to_string()],
+        }
+    };
+    for statement in statements.as_array().into_iter().flatten() {
+        let who = &statement["Principal"];
+        let whom = format!("{who} {}", statement["Condition"]);
+        for action in each(&statement["Action"]) {
+            for resource in each(&statement["Resource"]) {
+                let grant = format!("{action} {resource} {whom}");
+                if statement["Effect"] == "Deny" { &mut grants.denies } else { &mut grants.allows }.insert(grant);
+            }
+        }
+    }
+    grants
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn template(kind: &str, properties: Value) -> Value {
+        json!({ "Resources": { "It": { "Type": kind, "Properties": properties } } })
+    }
+
+    fn only(before: &Value, after: &Value) -> Change {
+        let mut changes = diff(before, after);
+        assert_eq!(changes.len(), 1, "{changes:#?}");
+        changes.remove(0)
+    }
+
+    fn of(kind: &str, before: Value, after: Value) -> Change {
+        only(&template(kind, before), &template(kind, after))
+    }
+
+    #[test]
+    fn nothing_changes_nothing() {
+        let one = template("AWS::SQS::Queue", json!({ "VisibilityTimeout": 30 }));
+        assert_eq!(diff(&one, &one), []);
+    }
+
+    #[test]
+    fn each_rung_is_told_apart() {
+        let cases = [
+            (
+                "AWS::SQS::Queue",
+                json!({ "Tags": [] }),
+                json!({ "Tags": [{ "Key": "a", "Value": "b" }] }),
+                Rung::Metadata,
+            ),
+            ("AWS::SQS::Queue", json!({ "VisibilityTimeout": 30 }), json!({ "VisibilityTimeout": 60 }), Rung::InPlace),
+            (
+                "AWS::RDS::DBInstance",
+                json!({ "DBInstanceClass": "db.t4g.small" }),
+                json!({ "DBInstanceClass": "db.t4g.large" }),
+                Rung::Interruption,
+            ),
+            (
+                "AWS::ECS::Service",
+                json!({ "TaskDefinition": "a:1" }),
+                json!({ "TaskDefinition": "a:2" }),
+                Rung::RollingReplacement,
+            ),
+            ("AWS::ECS::TaskDefinition", json!({ "Cpu": "256" }), json!({ "Cpu": "512" }), Rung::RollingReplacement),
+            (
+                "AWS::EC2::Subnet",
+                json!({ "CidrBlock": "10.0.0.0/24" }),
+                json!({ "CidrBlock": "10.0.1.0/24" }),
+                Rung::Replacement,
+            ),
+            ("AWS::RDS::DBInstance", json!({ "MultiAZ": true }), json!({ "MultiAZ": false }), Rung::ZoneLoss),
+            (
+                "AWS::ElastiCache::ReplicationGroup",
+                json!({ "NumCacheClusters": 3 }),
+                json!({ "NumCacheClusters": 2 }),
+                Rung::ZoneLoss,
+            ),
+            (
+                "AWS::EC2::SecurityGroup",
+                json!({ "SecurityGroupIngress": [] }),
+                json!({ "SecurityGroupIngress": [{ "IpProtocol": "tcp", "CidrIp": "0.0.0.0/0" }] }),
+                Rung::NetworkExposure,
+            ),
+            (
+                "AWS::RDS::DBInstance",
+                json!({ "PubliclyAccessible": false }),
+                json!({ "PubliclyAccessible": true }),
+                Rung::NetworkExposure,
+            ),
+            (
+                "AWS::RDS::DBInstance",
+                json!({ "StorageEncrypted": true }),
+                json!({ "StorageEncrypted": false }),
+                Rung::DataLoss,
+            ),
+        ];
+        for (kind, before, after, rung) in cases {
+            let change = of(kind, before.clone(), after.clone());
+            assert_eq!(change.rung, rung, "{kind} {before} -> {after}: {change:#?}");
+            assert!(!change.consequence.is_empty());
+        }
+    }
+
+    #[test]
+    fn a_policy_that_allows_more_is_seen_whatever_its_order_and_one_that_allows_less_is_not() {
+        let policy = |statements: Value| json!({ "PolicyDocument": { "Statement": statements } });
+        let allow = |actions: Value| json!({ "Effect": "Allow", "Action": actions, "Resource": "a" });
+        let rung = |before: Value, after: Value| of("AWS::IAM::ManagedPolicy", policy(before), policy(after)).rung;
+        let (one, two) = (json!([allow(json!(["s:A"]))]), json!([allow(json!(["s:A", "s:B"]))]));
+        assert_eq!(rung(one.clone(), two.clone()), Rung::IamBroadening);
+        assert_eq!(rung(two.clone(), one.clone()), Rung::InPlace);
+        let split = json!([allow(json!("s:B")), allow(json!("s:A"))]);
+        assert_eq!(rung(two, split), Rung::InPlace, "the same, written otherwise");
+        let denied = json!([allow(json!(["s:A"])), { "Effect": "Deny", "Action": "s:*", "Resource": "b" }]);
+        assert_eq!(rung(denied, one), Rung::IamBroadening, "a denial that goes is a permission that comes");
+    }
+
+    #[test]
+    fn what_holds_data_must_be_named_before_it_is_removed_or_replaced_whatever_its_policy() {
+        let table = |extra: Value, name: &str| {
+            let mut resource = json!({ "Type": "AWS::DynamoDB::Table", "Properties": { "TableName": name } });
+            for (key, value) in extra.as_object().expect("an object") {
+                resource[key] = value.clone();
+            }
+            json!({ "Resources": { "It": resource } })
+        };
+        let kept = json!({ "DeletionPolicy": "Retain", "UpdateReplacePolicy": "Retain" });
+        let replaced = only(&table(kept.clone(), "a"), &table(kept.clone(), "b"));
+        assert_eq!(
+            (replaced.action, replaced.rung, replaced.must_be_named()),
+            (Action::Replace, Rung::Replacement, true)
+        );
+        assert!(replaced.consequence.contains("EMPTY") && replaced.consequence.contains("stays outside"));
+        let lost = only(&table(json!({}), "a"), &table(json!({}), "b"));
+        assert_eq!((lost.rung, lost.must_be_named()), (Rung::DataLoss, true));
+        let nothing = json!({ "Resources": {} });
+        let removed = only(&table(kept, "a"), &nothing);
+        assert_eq!((removed.action, removed.rung, removed.must_be_named()), (Action::Remove, Rung::Replacement, true));
+        let deleted = only(&table(json!({}), "a"), &nothing);
+        assert_eq!((deleted.rung, deleted.must_be_named()), (Rung::DataLoss, true));
+        let alarm = template("AWS::CloudWatch::Alarm", json!({}));
+        assert!(!only(&alarm, &nothing).must_be_named());
+    }
+
+    #[test]
+    fn the_worst_comes_first() {
+        let before = json!({ "Resources": {
+            "A": { "Type": "AWS::SQS::Queue", "Properties": { "DelaySeconds": 1 } },
+            "B": { "Type": "AWS::S3::Bucket", "Properties": {} } } });
+        let after = json!({ "Resources": { "A": { "Type": "AWS::SQS::Queue", "Properties": { "DelaySeconds": 2 } } } });
+        let rungs: Vec<Rung> = diff(&before, &after).into_iter().map(|change| change.rung).collect();
+        assert_eq!(rungs, [Rung::DataLoss, Rung::InPlace]);
+    }
+
+    #[test]
+    fn what_can_be_reached_from_everywhere_is_said_when_it_is_made() {
+        let ingress = json!({ "IpProtocol": "tcp", "CidrIp": "0.0.0.0/0" });
+        let made = only(&Value::Null, &template("AWS::EC2::SecurityGroupIngress", ingress));
+        assert_eq!((made.action, made.rung), (Action::Add, Rung::NetworkExposure));
+        let made = only(&Value::Null, &template("AWS::SQS::Queue", json!({})));
+        assert_eq!((made.rung, made.properties.len()), (Rung::InPlace, 0));
+    }
+}

@@ -1,0 +1,595 @@
+//! What CloudFormation says of each resource type, and templates held against it: offline, in milliseconds.
+//!
+//! The facts are in `infra/blueprint/schema/table.json`, made from AWS's own resource provider schemas.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::OnceLock;
+
+use serde::Deserialize;
+use serde_json::{Map, Value};
+
+const TABLE: &str = include_str!("../schema/table.json");
+
+/// What is wrong with a template.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
+pub struct Violation {
+    /// The logical id; empty for the template itself.
+    pub resource: String,
+    /// Such as `Properties.RedrivePolicy.maxReceiveCount`.
+    pub path: String,
+    /// What is wrong, and what would be right.
+    pub message: String,
+}
+
+/// One resource type.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Kind {
+    #[serde(flatten)]
+    shape: Shape,
+    #[serde(default)]
+    definitions: BTreeMap<String, Shape>,
+    #[serde(default)]
+    get_att: BTreeSet<String>,
+    #[serde(default)]
+    read_only: BTreeSet<String>,
+    #[serde(default)]
+    create_only: Vec<String>,
+    #[serde(default)]
+    conditional_create_only: Vec<String>,
+    #[serde(default)]
+    update_fails: Vec<String>,
+    /// The property that takes tags.
+    tags: Option<String>,
+    #[serde(default)]
+    permissions: BTreeMap<String, Vec<String>>,
+}
+
+/// What a value may be.
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+struct Shape {
+    #[serde(rename = "type")]
+    kind: Option<OneOrMore>,
+    #[serde(rename = "ref")]
+    reference: Option<String>,
+    properties: BTreeMap<String, Shape>,
+    pattern_properties: BTreeMap<String, Shape>,
+    required: Vec<String>,
+    /// Takes properties that are not named.
+    open: bool,
+    items: Option<Box<Shape>>,
+    #[serde(rename = "enum")]
+    values: Option<Vec<Value>>,
+    #[serde(rename = "enumCaseInsensitive")]
+    values_in_any_case: Option<Vec<Value>>,
+    minimum: Option<f64>,
+    maximum: Option<f64>,
+    min_length: Option<usize>,
+    max_length: Option<usize>,
+    min_items: Option<usize>,
+    max_items: Option<usize>,
+    dependent_required: BTreeMap<String, Vec<String>>,
+    dependent_excluded: BTreeMap<String, Vec<String>>,
+    /// Exactly one of these.
+    required_xor: Vec<String>,
+    /// At least one of these.
+    required_or: Vec<String>,
+    any_of: Vec<Shape>,
+    one_of: Vec<Shape>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(untagged)]
+enum OneOrMore {
+    One(String),
+    More(Vec<String>),
+}
+
+/// What a change of a property does to the resource that has it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Effect {
+    InPlace,
+    /// It depends on the value, or AWS says different things.
+    MayReplace,
+    Replaces,
+    /// CloudFormation refuses it: the resource must be made anew under another logical id.
+    Fails,
+}
+
+/// The facts about a resource type; `None` for one that is not in the table.
+pub fn kind(name: &str) -> Option<&'static Kind> {
+    /// Its facts as text, and read once they were asked for.
+    type Line = (&'static str, OnceLock<Option<Kind>>);
+    static KINDS: OnceLock<BTreeMap<&'static str, Line>> = OnceLock::new();
+    // One type a line: only those that are asked for are read.
+    let kinds = KINDS.get_or_init(|| {
+        let lines = TABLE.lines().filter_map(|line| {
+            let (name, facts) = line.strip_prefix('"')?.split_once("\":")?;
+            let facts = facts.trim_end_matches(',');
+            name.starts_with("AWS::").then_some((name, (facts, OnceLock::new())))
+        });
+        lines.collect()
+    });
+    let (facts, read) = kinds.get(name)?;
+    read.get_or_init(|| serde_json::from_str(facts).ok()).as_ref()
+}
+
+impl Kind {
+    /// What a change of the property at `path` does: `Name`, or `Budget.BudgetName`.
+    pub fn effect(&self, path: &str) -> Effect {
+        let listed = |list: &[String]| {
+            list.iter().any(|known| {
+                // What contains it, or is in it, counts too: a diff may be coarser or finer than the list.
+                let covers = |outer: &str, inner: &str| {
+                    inner == outer || inner.strip_prefix(outer).is_some_and(|rest| rest.starts_with('.'))
+                };
+                covers(known, path) || covers(path, known)
+            })
+        };
+        if listed(&self.update_fails) {
+            Effect::Fails
+        } else if listed(&self.create_only) {
+            Effect::Replaces
+        } else if listed(&self.conditional_create_only) {
+            Effect::MayReplace
+        } else {
+            Effect::InPlace
+        }
+    }
+
+    /// The property that takes tags.
+    pub fn tags(&self) -> Option<&str> {
+        self.tags.as_deref()
+    }
+
+    /// What whoever deploys must be allowed: the actions behind `create`, `read`, `update`, `delete` and `tag`.
+    pub fn permissions(&self) -> impl Iterator<Item = (&str, &[String])> {
+        self.permissions.iter().map(|(verb, actions)| (verb.as_str(), actions.as_slice()))
+    }
+}
+
+/// Everything in a template that CloudFormation would refuse, as far as its schemas tell.
+pub fn check(template: &Value) -> Vec<Violation> {
+    let empty = Map::new();
+    let resources = template["Resources"].as_object().unwrap_or(&empty);
+    let mut checker = Checker { resources, resource: "", kind: None, violations: Vec::new() };
+    for (id, resource) in resources {
+        checker.resource = id;
+        checker.resource(resource);
+    }
+    checker.resource = "";
+    checker.kind = None;
+    checker.references(&template["Outputs"], "Outputs");
+    checker.violations
+}
+
+/// Beside `Type` and `Properties`.
+const ATTRIBUTES: [&str; 8] = [
+    "Type",
+    "Properties",
+    "DependsOn",
+    "Condition",
+    "Metadata",
+    "DeletionPolicy",
+    "UpdateReplacePolicy",
+    "UpdatePolicy",
+];
+/// RetainExceptOnCreate is a deletion policy alone.
+const DELETION_POLICIES: [&str; 4] = ["Delete", "Retain", "RetainExceptOnCreate", "Snapshot"];
+const REPLACE_POLICIES: [&str; 3] = ["Delete", "Retain", "Snapshot"];
+const PSEUDO_PARAMETERS: [&str; 8] = [
+    "AWS::AccountId",
+    "AWS::NotificationARNs",
+    "AWS::NoValue",
+    "AWS::Partition",
+    "AWS::Region",
+    "AWS::StackId",
+    "AWS::StackName",
+    "AWS::URLSuffix",
+];
+
+struct Checker<'a> {
+    resources: &'a Map<String, Value>,
+    resource: &'a str,
+    kind: Option<&'static Kind>,
+    violations: Vec<Violation>,
+}
+
+impl<'a> Checker<'a> {
+    fn wrong(&mut self, path: &str, message: impl Into<String>) {
+        let resource = self.resource.to_owned();
+        self.violations.push(Violation { resource, path: path.to_owned(), message: message.into() });
+    }
+
+    fn resource(&mut self, resource: &'a Value) {
+        let Some(object) = resource.as_object() else { return self.wrong("", "must be an object") };
+        for name in object.keys().filter(|name| !ATTRIBUTES.contains(&name.as_str())) {
+            self.wrong(name, format!("is not an attribute of a resource; there are {}", ATTRIBUTES.join(", ")));
+        }
+        for (name, legal) in [("DeletionPolicy", &DELETION_POLICIES[..]), ("UpdateReplacePolicy", &REPLACE_POLICIES)] {
+            if let Some(policy) = object.get(name)
+                && !policy.as_str().is_some_and(|policy| legal.contains(&policy))
+            {
+                self.wrong(name, format!("must be one of {}", legal.join(", ")));
+            }
+        }
+        for other in names(object.get("DependsOn")) {
+            if !self.resources.contains_key(other) {
+                self.wrong("DependsOn", format!("there is no resource {other}"));
+            }
+        }
+        let name = object.get("Type").and_then(Value::as_str).unwrap_or_default();
+        let Some(known) = kind(name) else {
+            return self.wrong("Type", format!("{name:?} is not in the table: add it to schema/types.txt"));
+        };
+        self.kind = Some(known);
+        let nothing = Value::Object(Map::new());
+        let properties = object.get("Properties").unwrap_or(&nothing);
+        for property in properties.as_object().into_iter().flat_map(Map::keys) {
+            if known.read_only.contains(property) {
+                self.wrong(&format!("Properties.{property}"), "is made by AWS and cannot be set");
+            }
+        }
+        self.object(&known.shape, properties, "Properties");
+        self.references(object.get("Properties").unwrap_or(&Value::Null), "Properties");
+    }
+
+    fn value(&mut self, shape: &Shape, value: &Value, path: &str) {
+        if let Some(name) = &shape.reference
+            && let Some(defined) = self.kind.and_then(|kind| kind.definitions.get(name))
+        {
+            self.value(defined, value, path);
+        }
+        // What it will be is known only when it is deployed.
+        if is_intrinsic(value) {
+            return;
+        }
+        if let Some(kind) = &shape.kind {
+            let kinds: &[String] = match kind {
+                OneOrMore::One(kind) => std::slice::from_ref(kind),
+                OneOrMore::More(kinds) => kinds,
+            };
+            if !kinds.iter().any(|kind| is(kind, value)) {
+                return self.wrong(path, format!("must be {}, is {}", kinds.join(" or "), shown(value)));
+            }
+        }
+        if let Some(values) = &shape.values
+            && !values.iter().any(|legal| same(legal, value))
+        {
+            let legal: Vec<String> = values.iter().map(shown).collect();
+            return self.wrong(path, format!("must be one of {}, is {}", legal.join(", "), shown(value)));
+        }
+        if let Some(values) = &shape.values_in_any_case
+            && !values.iter().any(|legal| bare(legal).eq_ignore_ascii_case(&bare(value)))
+        {
+            let legal: Vec<String> = values.iter().map(shown).collect();
+            return self.wrong(path, format!("must be one of {}, is {}", legal.join(", "), shown(value)));
+        }
+        if let Some(number) = number(value)
+            && is_numeric(shape)
+            && (shape.minimum.is_some_and(|least| number < least) || shape.maximum.is_some_and(|most| number > most))
+        {
+            let bound = |bound: Option<f64>| bound.map_or("any".to_owned(), |bound| bound.to_string());
+            let range = format!("{} to {}", bound(shape.minimum), bound(shape.maximum));
+            self.wrong(path, format!("must be in {range}, is {number}"));
+        }
+        if let Some(text) = value.as_str() {
+            let length = text.chars().count();
+            if shape.min_length.is_some_and(|least| length < least)
+                || shape.max_length.is_some_and(|most| length > most)
+            {
+                self.wrong(
+                    path,
+                    format!("is {length} characters long; {}", bounds(shape.min_length, shape.max_length)),
+                );
+            }
+        }
+        if let Some(values) = value.as_array() {
+            let length = values.len();
+            if shape.min_items.is_some_and(|least| length < least) || shape.max_items.is_some_and(|most| length > most)
+            {
+                self.wrong(path, format!("has {length} items; {}", bounds(shape.min_items, shape.max_items)));
+            }
+            if let Some(items) = &shape.items {
+                for (index, value) in values.iter().enumerate() {
+                    self.value(items, value, &format!("{path}[{index}]"));
+                }
+            }
+        }
+        if value.is_object() && shape.reference.is_none() {
+            self.object(shape, value, path);
+        }
+        for (parts, exactly) in [(&shape.any_of, false), (&shape.one_of, true)] {
+            if !parts.is_empty() {
+                self.alternatives(parts, exactly, value, path);
+            }
+        }
+    }
+
+    /// One of several shapes; what is wrong is told only when none fits.
+    fn alternatives(&mut self, parts: &[Shape], exactly: bool, value: &Value, path: &str) {
+        let before = self.violations.len();
+        let mut fitting = 0;
+        let mut first = Vec::new();
+        for part in parts {
+            self.value(part, value, path);
+            let wrong = self.violations.split_off(before);
+            if wrong.is_empty() {
+                fitting += 1;
+            } else if first.is_empty() {
+                first = wrong;
+            }
+        }
+        if fitting == 0 {
+            self.violations.extend(first);
+        } else if exactly && fitting > 1 && parts.iter().all(|part| !part.required.is_empty()) {
+            let choices: Vec<String> = parts.iter().map(|part| part.required.join(" and ")).collect();
+            self.wrong(path, format!("must have exactly one of {}", choices.join("; ")));
+        }
+    }
+
+    fn object(&mut self, shape: &Shape, value: &Value, path: &str) {
+        let Some(object) = value.as_object().filter(|_| !is_intrinsic(value)) else { return };
+        for name in shape.required.iter().filter(|name| !object.contains_key(*name)) {
+            self.wrong(path, format!("{name} is required"));
+        }
+        let there = |names: &[String]| names.iter().filter(|name| object.contains_key(*name)).count();
+        if !shape.required_xor.is_empty() && there(&shape.required_xor) != 1 {
+            self.wrong(path, format!("exactly one of {} is required", shape.required_xor.join(", ")));
+        }
+        if !shape.required_or.is_empty() && there(&shape.required_or) == 0 {
+            self.wrong(path, format!("one of {} is required", shape.required_or.join(", ")));
+        }
+        for (name, others) in shape.dependent_required.iter().filter(|(name, _)| object.contains_key(*name)) {
+            for other in others.iter().filter(|other| !object.contains_key(*other)) {
+                self.wrong(path, format!("{name} is given, so {other} is required"));
+            }
+        }
+        for (name, others) in shape.dependent_excluded.iter().filter(|(name, _)| object.contains_key(*name)) {
+            for other in others.iter().filter(|other| object.contains_key(*other)) {
+                self.wrong(path, format!("{name} and {other} exclude each other"));
+            }
+        }
+        // An alternative that only asks for some properties says nothing of the others.
+        let names_all = !shape.open && (shape.kind.is_some() || !shape.properties.is_empty());
+        for (name, value) in object {
+            let path = format!("{path}.{name}");
+            match shape.properties.get(name) {
+                Some(known) => self.value(known, value, &path),
+                None if names_all && shape.pattern_properties.is_empty() => {
+                    let near = nearest(name, shape.properties.keys());
+                    let hint = near.map(|near| format!("; did you mean {near}?")).unwrap_or_default();
+                    self.wrong(&path, format!("is not a known property{hint}"));
+                }
+                None => {}
+            }
+        }
+    }
+
+    /// `Ref`, `Fn::GetAtt` and `Fn::Sub` lead to what is there.
+    fn references(&mut self, value: &Value, path: &str) {
+        match value {
+            Value::Array(values) => {
+                for (index, value) in values.iter().enumerate() {
+                    self.references(value, &format!("{path}[{index}]"));
+                }
+            }
+            Value::Object(object) => {
+                for (name, inner) in object {
+                    match (name.as_str(), inner) {
+                        ("Ref", Value::String(id)) => self.reference(id, path),
+                        ("Fn::GetAtt", Value::Array(parts)) => {
+                            let part = |at: usize| parts.get(at).and_then(Value::as_str).unwrap_or_default();
+                            self.attribute(part(0), part(1), path);
+                        }
+                        ("Fn::Sub", Value::String(text)) => self.substitutions(text, None, path),
+                        ("Fn::Sub", Value::Array(parts)) => {
+                            let text = parts.first().and_then(Value::as_str).unwrap_or_default();
+                            self.substitutions(text, parts.get(1).and_then(Value::as_object), path);
+                            self.references(parts.get(1).unwrap_or(&Value::Null), path);
+                        }
+                        _ => self.references(inner, &format!("{path}.{name}")),
+                    }
+                }
+            }
+            _ => {}
+        }
+    }
+
+    fn substitutions(&mut self, text: &str, given: Option<&Map<String, Value>>, path: &str) {
+        for rest in text.split("${").skip(1) {
+            let Some((name, _)) = rest.split_once('}') else { continue };
+            // `${!Literal}` is left as it is.
+            if name.starts_with('!') || given.is_some_and(|given| given.contains_key(name)) {
+                continue;
+            }
+            match name.split_once('.') {
+                Some((id, attribute)) => self.attribute(id, attribute, path),
+                None => self.reference(name, path),
+            }
+        }
+    }
+
+    fn reference(&mut self, id: &str, path: &str) {
+        if !self.resources.contains_key(id) && !PSEUDO_PARAMETERS.contains(&id) {
+            self.wrong(path, format!("refers to {id}, which is not in the template"));
+        }
+    }
+
+    fn attribute(&mut self, id: &str, attribute: &str, path: &str) {
+        let Some(resource) = self.resources.get(id) else {
+            return self.wrong(path, format!("refers to {id}, which is not in the template"));
+        };
+        let name = resource["Type"].as_str().unwrap_or_default();
+        let Some(known) = kind(name) else { return };
+        if !known.get_att.contains(attribute) {
+            let near = nearest(attribute, known.get_att.iter());
+            let hint = near.map(|near| format!("; did you mean {near}?")).unwrap_or_default();
+            self.wrong(path, format!("{name} has no attribute {attribute}{hint}"));
+        }
+    }
+}
+
+fn names(value: Option<&Value>) -> Vec<&str> {
+    match value {
+        Some(Value::String(name)) => vec![name],
+        Some(Value::Array(names)) => names.iter().filter_map(Value::as_str).collect(),
+        _ => Vec::new(),
+    }
+}
+
+/// A function of CloudFormation instead of a value.
+fn is_intrinsic(value: &Value) -> bool {
+    let Some(object) = value.as_object() else { return false };
+    object.len() == 1 && object.keys().all(|name| name == "Ref" || name.starts_with("Fn::"))
+}
+
+/// CloudFormation takes text for a number or a truth value, and the other way round.
+fn is(kind: &str, value: &Value) -> bool {
+    match kind {
+        "string" => value.is_string() || value.is_number() || value.is_boolean(),
+        "integer" => number(value).is_some_and(|number| number.fract() == 0.0),
+        "number" => number(value).is_some(),
+        "boolean" => value.is_boolean() || matches!(value.as_str(), Some("true" | "false")),
+        "array" => value.is_array(),
+        "object" => value.is_object(),
+        _ => true,
+    }
+}
+
+fn is_numeric(shape: &Shape) -> bool {
+    matches!(&shape.kind, Some(OneOrMore::One(kind)) if kind == "integer" || kind == "number")
+}
+
+fn number(value: &Value) -> Option<f64> {
+    value.as_f64().or_else(|| value.as_str()?.parse().ok())
+}
+
+fn same(legal: &Value, value: &Value) -> bool {
+    legal == value || (!legal.is_object() && !value.is_object() && bare(legal) == bare(value))
+}
+
+fn bare(value: &Value) -> String {
+    value.as_str().map_or_else(|| value.to_string(), str::to_owned)
+}
+
+fn shown(value: &Value) -> String {
+    let text = bare(value);
+    if text.chars().count() > 60 { text.chars().take(57).chain("...".chars()).collect() } else { text }
+}
+
+fn bounds(least: Option<usize>, most: Option<usize>) -> String {
+    match (least, most) {
+        (Some(least), Some(most)) => format!("{least} to {most} are allowed"),
+        (Some(least), None) => format!("at least {least} is needed"),
+        (None, Some(most)) => format!("at most {most} are allowed"),
+        (None, None) => String::new(),
+    }
+}
+
+/// The known name that is nearest to a mistyped one.
+fn nearest<'n>(name: &str, known: impl Iterator<Item = &'n String>) -> Option<&'n String> {
+    let mistakes = known.map(|known| (distance(&name.to_lowercase(), &known.to_lowercase()), known));
+    mistakes
+        .filter(|(distance, _)| *distance <= 1 + name.len() / 4)
+        .min_by_key(|(distance, _)| *distance)
+        .map(|(_, known)| known)
+}
+
+/// Letters to change, add or take away (Levenshtein).
+fn distance(a: &str, b: &str) -> usize {
+    let b: Vec<char> = b.chars().collect();
+    let mut row: Vec<usize> = (0..=b.len()).collect();
+    for (i, from) in a.chars().enumerate() {
+        let mut diagonal = row[0];
+        row[0] = i + 1;
+        for (j, to) in b.iter().enumerate() {
+            let cost = diagonal + usize::from(from != *to);
+            diagonal = row[j + 1];
+            row[j + 1] = cost.min(row[j] + 1).min(diagonal + 1);
+        }
+    }
+    row.last().copied().unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn queue(properties: Value) -> Value {
+        json!({ "Resources": { "Queue": { "Type": "AWS::SQS::Queue", "Properties": properties } } })
+    }
+
+    fn told(template: &Value) -> Vec<(String, String)> {
+        check(template).into_iter().map(|violation| (violation.path, violation.message)).collect()
+    }
+
+    #[test]
+    fn every_line_of_the_table_can_be_read() {
+        let types = include_str!("../schema/types.txt").lines();
+        let mut count = 0;
+        for name in types.filter(|name| !name.is_empty()) {
+            assert!(kind(name).is_some(), "{name} cannot be read");
+            count += 1;
+        }
+        assert!(count > 80);
+        assert!(kind("AWS::Lambda::Function").is_none(), "we emit none");
+    }
+
+    #[test]
+    fn what_cloudformation_takes_is_taken() {
+        let properties = json!({
+            "FifoQueue": true, "VisibilityTimeout": "300", "RedrivePolicy": { "maxReceiveCount": 5 },
+            "KmsMasterKeyId": { "Fn::ImportValue": "key" }, "Tags": [{ "Key": "a", "Value": { "Ref": "AWS::Region" } }],
+        });
+        assert_eq!(told(&queue(properties)), []);
+    }
+
+    #[test]
+    fn each_kind_of_mistake_is_told_with_its_place_and_what_would_be_right() {
+        let cases = [
+            (json!({ "VisibilityTimeuot": 1 }), "Properties.VisibilityTimeuot", "did you mean VisibilityTimeout?"),
+            (json!({ "FifoQueue": "yes" }), "Properties.FifoQueue", "must be boolean"),
+            (json!({ "Tags": [{ "Key": "a" }] }), "Properties.Tags[0]", "Value is required"),
+            (json!({ "Tags": { "a": "b" } }), "Properties.Tags", "must be array"),
+            (json!({ "Arn": "arn" }), "Properties.Arn", "made by AWS"),
+            (json!({ "QueueName": { "Ref": "Nowhere" } }), "Properties.QueueName", "not in the template"),
+            (json!({ "QueueName": { "Fn::GetAtt": ["Queue", "Arm"] } }), "Properties.QueueName", "did you mean Arn?"),
+            (
+                json!({ "QueueName": { "Fn::Sub": "${Nowhere}-${AWS::Region}-${!x}" } }),
+                "Properties.QueueName",
+                "Nowhere",
+            ),
+        ];
+        for (properties, path, message) in cases {
+            let told = told(&queue(properties.clone()));
+            assert!(told.len() == 1 && told[0].0 == path && told[0].1.contains(message), "{properties}: {told:?}");
+        }
+        let table = json!({ "Resources": { "Table": { "Type": "AWS::DynamoDB::Table", "Properties": {
+            "BillingMode": "FREE", "KeySchema": [{ "AttributeName": "a", "KeyType": "HASH" }] } } } });
+        assert!(
+            told(&table)
+                .iter()
+                .any(|(path, message)| path == "Properties.BillingMode" && message.contains("PAY_PER_REQUEST")),
+            "{:?}",
+            told(&table)
+        );
+        let unknown = json!({ "Resources": { "A": { "Type": "AWS::Nothing::AtAll" }, "B": { "Type": "AWS::SQS::Queue",
+            "DeletionPolicy": "Keep", "DependsOn": ["C"], "Propertys": {} } } });
+        let paths: Vec<String> = told(&unknown).into_iter().map(|(path, _)| path).collect();
+        assert_eq!(paths, ["Type", "Propertys", "DeletionPolicy", "DependsOn"]);
+    }
+
+    #[test]
+    fn what_a_change_does_is_known() {
+        let effect = |name: &str, path: &str| kind(name).expect("a known type").effect(path);
+        assert_eq!(effect("AWS::SQS::Queue", "VisibilityTimeout"), Effect::InPlace);
+        assert_eq!(effect("AWS::SQS::Queue", "FifoQueue"), Effect::Replaces);
+        assert_eq!(effect("AWS::RDS::DBInstance", "StorageEncrypted"), Effect::Replaces);
+        assert_eq!(effect("AWS::RDS::DBInstance", "DBInstanceClass"), Effect::InPlace);
+        assert_eq!(effect("AWS::KMS::Key", "KeySpec"), Effect::Fails);
+    }
+}
