@@ -1,5 +1,7 @@
 //! What calls for a human.
 
+use std::collections::BTreeSet;
+
 use contract::address::Address;
 use contract::alarm::{ALARMS, Alarm, Missing, Platform, Severity, Signal, Statistic};
 use contract::metric::NAMESPACE;
@@ -15,9 +17,9 @@ use crate::template::{Keep, LogicalId, Template, reference};
 /// The alarms on queues and on what our services say of themselves.
 pub fn alarms(environment: &Environment) -> Template {
     let mut template = Template::new("Brew Haven: what calls for a human");
-    let alarms = add_alarms(&mut template, environment, |signal| !matches!(signal, Signal::Platform(_)));
+    let alarms = add_alarms(&mut template, environment, is_ours);
     if !environment.local {
-        let page = add_page(&mut template, environment, &ORDERS_PAGE, &any_of(&alarms), None);
+        let page = add_page(&mut template, environment, &ORDERS_PAGE, &paging(&alarms), &any_of(&alarms), None);
         Shared::OrdersPage.export(&mut template, environment, "Whether orders call for a page", reference(&page));
     }
     template
@@ -25,12 +27,13 @@ pub fn alarms(environment: &Environment) -> Template {
 
 /// The alarms on what AWS measures of the platform, and the two that page.
 pub fn platform_alarms(template: &mut Template, environment: &Environment) {
-    let alarms = add_alarms(template, environment, |signal| matches!(signal, Signal::Platform(_)));
-    let [deploying, stuck] = ["deploying", "deployment-stuck"].map(|slug| logical_id(&alarms, slug));
+    let alarms = add_alarms(template, environment, |signal| !is_ours(signal));
+    let [(deploys, deploying), (_, stuck)] = ["deploying", "deployment-stuck"].map(|slug| find(&alarms, slug));
     let quiet = add_page(
         template,
         environment,
         &QUIET,
+        &[deploys],
         &json!({ "Fn::Sub": format!("{} AND NOT {}", in_alarm(&deploying), in_alarm(&stuck)) }),
         None,
     );
@@ -39,8 +42,16 @@ pub fn platform_alarms(template: &mut Template, environment: &Environment) {
         format!("ALARM(\"${{Orders}}\") OR {}", joined(&seen)),
         { "Orders": Shared::OrdersPage.import(environment) },
     ] });
-    add_page(template, environment, &CUSTOMERS_PAGE, &orders, None);
-    add_page(template, environment, &PLATFORM_PAGE, &any_of(&unseen), Some(&quiet));
+    // The orders' own page is one of its causes: what is in it has the runbooks of the queues.
+    let of_orders = ALARMS.iter().filter(|alarm| is_ours(&alarm.signal) && alarm.severity == Severity::Page);
+    let causes: Vec<&Alarm> = of_orders.chain(paging(&seen)).collect();
+    add_page(template, environment, &CUSTOMERS_PAGE, &causes, &orders, None);
+    add_page(template, environment, &PLATFORM_PAGE, &paging(&unseen), &any_of(&unseen), Some(&quiet));
+}
+
+/// Whether it is about our queues or our own numbers, which a laptop has too.
+fn is_ours(signal: &Signal) -> bool {
+    !matches!(signal, Signal::Platform(_))
 }
 
 /// A composite alarm, for whoever wants one call and not one for each symptom: a pager subscribes to system-alerts with
@@ -68,13 +79,15 @@ fn add_page(
     template: &mut Template,
     environment: &Environment,
     page: &Page,
+    causes: &[&Alarm],
     rule: &Value,
     quiet: Option<&LogicalId>,
 ) -> LogicalId {
     let alerts = alerts(environment);
+    let runbooks: Vec<String> = causes.iter().map(|alarm| runbook(alarm)).collect::<BTreeSet<_>>().into_iter().collect();
     let mut properties = json!({
         "AlarmName": environment.stack_name(page.slug),
-        "AlarmDescription": format!("{} First: haven runbook list", page.about),
+        "AlarmDescription": format!("{} Runbooks: {}", page.about, runbooks.join(", ")),
         "AlarmRule": rule,
         "AlarmActions": alerts,
         "OKActions": alerts,
@@ -100,11 +113,20 @@ fn joined(alarms: &[(&Alarm, LogicalId)]) -> String {
     pages.map(|(_, id)| in_alarm(id)).collect::<Vec<_>>().join(" OR ")
 }
 
+fn paging<'a>(alarms: &[(&'a Alarm, LogicalId)]) -> Vec<&'a Alarm> {
+    alarms.iter().map(|(alarm, _)| *alarm).filter(|alarm| alarm.severity == Severity::Page).collect()
+}
+
 /// # Panics
 /// When there is no such alarm: a defect of ours, found by any test that makes the template.
-fn logical_id(alarms: &[(&Alarm, LogicalId)], slug: &str) -> LogicalId {
+fn find<'a>(alarms: &[(&'a Alarm, LogicalId)], slug: &str) -> (&'a Alarm, LogicalId) {
     let found = alarms.iter().find(|(alarm, _)| alarm.slug == slug);
-    found.map_or_else(|| panic!("the contract has no alarm {slug}"), |(_, id)| id.clone())
+    found.map_or_else(|| panic!("the contract has no alarm {slug}"), |(alarm, id)| (*alarm, id.clone()))
+}
+
+/// Where its page is in the repository; `haven runbook show` knows it by the file's name without `.md`.
+fn runbook(alarm: &Alarm) -> String {
+    format!("runbooks/{}.md", alarm.runbook)
 }
 
 fn in_alarm(id: &LogicalId) -> String {
@@ -142,7 +164,7 @@ fn alarm_properties(environment: &Environment, alarm: &Alarm) -> Value {
     let alerts = alerts(environment);
     let mut properties = json!({
         "AlarmName": environment.stack_name(alarm.slug),
-        "AlarmDescription": format!("{} {urgency} First: haven runbook show {}", alarm.impact, alarm.runbook),
+        "AlarmDescription": format!("{} {urgency} Runbook: {}", alarm.impact, runbook(alarm)),
         "EvaluationPeriods": alarm.evaluation_periods,
         "DatapointsToAlarm": alarm.datapoints,
         "Threshold": threshold,

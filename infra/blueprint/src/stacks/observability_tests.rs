@@ -1,4 +1,5 @@
 use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
 
 use contract::alarm::{ALARMS, Severity};
 use serde_json::Value;
@@ -52,23 +53,64 @@ fn every_alarm_says_what_to_do_and_tells_somebody_when_it_comes_and_when_it_goes
             assert_eq!(properties["OKActions"], alerts, "{id}");
             assert_eq!(properties["Tags"], environment.tags(), "{id}: whose is it");
             let description = properties["AlarmDescription"].as_str().expect("a description");
-            assert!(description.contains("First: haven runbook "), "{id}: {description}");
+            assert!(!linked(description).is_empty(), "{id} names no runbook: {description}");
+            for link in linked(description) {
+                assert!(repository().join(link).is_file(), "{id} names {link}, which is not there");
+            }
         }
-        let runbooks = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../runbooks");
-        for alarm in ALARMS {
-            let text = std::fs::read_to_string(runbooks.join(format!("{}.md", alarm.runbook))).expect(alarm.runbook);
-            assert!(text.contains(alarm.slug), "{} does not name {}", alarm.runbook, alarm.slug);
+    }
+}
+
+fn repository() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
+}
+
+/// The runbooks that an alarm's description names.
+fn linked(description: &str) -> Vec<&str> {
+    description.split([' ', ',']).filter(|word| word.starts_with("runbooks/")).collect()
+}
+
+#[test]
+fn every_runbook_says_what_it_means_how_to_confirm_it_what_to_do_and_how_to_prevent_it() {
+    for alarm in ALARMS {
+        let path = repository().join(format!("runbooks/{}.md", alarm.runbook));
+        let text = std::fs::read_to_string(path).expect(alarm.runbook);
+        assert!(text.contains(alarm.slug), "{} does not name {}", alarm.runbook, alarm.slug);
+        for heading in ["Meaning", "Impact", "Diagnosis", "Mitigation", "Prevention"] {
+            let (_, section) = text.split_once(&format!("\n## {heading}\n")).expect(alarm.runbook);
+            let section = section.split("\n## ").next().unwrap_or_default().trim();
+            assert!(!section.is_empty(), "{}: nothing under {heading}", alarm.runbook);
         }
     }
 }
 
 #[test]
+fn a_page_names_the_runbooks_of_what_it_is_made_of() {
+    let environment = prod();
+    let composites = of_kind(&environment, "AWS::CloudWatch::CompositeAlarm");
+    let named = |page: &str| -> BTreeSet<String> {
+        let (_, properties) = composites.iter().find(|(_, it)| slug(&environment, it) == page).expect(page);
+        let description = properties["AlarmDescription"].as_str().expect("a description");
+        linked(description).into_iter().map(str::to_owned).collect()
+    };
+    for (id, properties) in of_kind(&environment, "AWS::CloudWatch::Alarm") {
+        let own = linked(properties["AlarmDescription"].as_str().expect("a description"))[0].to_owned();
+        for page in ["page-orders", "page-customers", "page-platform"] {
+            if rule(&composites, &environment, page).contains(&format!("${{{id}}}")) {
+                assert!(named(page).contains(&own), "{page} does not name {own}");
+            }
+        }
+    }
+    assert!(named("page-orders").is_subset(&named("page-customers")), "orders are what customers notice");
+}
+
+#[test]
 fn every_alarm_has_a_graph_on_the_operations_dashboard() {
     let body = dashboard::operations();
-    let mut widgets = body["widgets"].as_array().expect("widgets").iter().filter(|widget| widget["type"] == "metric");
+    let widgets = body["widgets"].as_array().expect("widgets");
     for alarm in ALARMS {
         let named = json!([format!("${{Alarms}}{}", alarm.slug)]);
-        assert!(widgets.any(|widget| widget["properties"]["annotations"]["alarms"] == named), "{}", alarm.slug);
+        assert!(widgets.iter().any(|widget| widget["properties"]["annotations"]["alarms"] == named), "{}", alarm.slug);
     }
 }
 
@@ -185,24 +227,4 @@ fn on_a_laptop_no_alarm_watches_what_is_not_there() {
         assert!(["AWS/SQS", "BrewHaven"].iter().any(|ours| resource["Properties"]["Namespace"] == *ours), "{id}");
     }
     assert!(!resources.is_empty());
-}
-
-#[test]
-fn write_out() {
-    if let Ok(folder) = std::env::var("OUT") {
-        for environment in environments() {
-            for (name, t) in [("alarms", alarms::alarms(&environment)), ("observability", observability(&environment))]
-            {
-                std::fs::write(format!("{folder}/{}-{name}.json", environment.name), t.into_json().to_string())
-                    .unwrap();
-            }
-            let mut e = environment.clone();
-            e.settings.database.engine = crate::Engine::Aurora;
-            std::fs::write(
-                format!("{folder}/{}-aurora.json", environment.name),
-                observability(&e).into_json().to_string(),
-            )
-            .unwrap();
-        }
-    }
 }
