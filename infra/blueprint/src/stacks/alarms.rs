@@ -84,7 +84,8 @@ fn add_page(
     quiet: Option<&LogicalId>,
 ) -> LogicalId {
     let alerts = alerts(environment);
-    let runbooks: Vec<String> = causes.iter().map(|alarm| runbook(alarm)).collect::<BTreeSet<_>>().into_iter().collect();
+    let runbooks: Vec<String> =
+        causes.iter().map(|alarm| runbook(alarm)).collect::<BTreeSet<_>>().into_iter().collect();
     let mut properties = json!({
         "AlarmName": environment.stack_name(page.slug),
         "AlarmDescription": format!("{} Runbooks: {}", page.about, runbooks.join(", ")),
