@@ -1,73 +1,121 @@
-//! The operations dashboard: what to look at when an alarm has gone off.
+//! The dashboards: what to look at when an alarm has gone off, and how the shop is doing.
+//!
+//! A body is small because it says little: a graph of an alarm shows the alarm's own metric and threshold, a search
+//! finds the series of every service, and CloudWatch puts widgets without a place side by side.
 
-use contract::alarm::{ALARMS, Signal};
+use contract::alarm::{ALARMS, Alarm};
 use contract::metric::{Metric, NAMESPACE, Shape};
-use contract::queue::QUEUES;
 use serde_json::{Value, json};
 
-/// CloudWatch's grid is 24 wide.
+/// CloudWatch's grid is 24 wide, and a widget 6 by 6 if it does not say otherwise.
 const WIDTH: usize = 24;
-const HEIGHT: usize = 6;
 
-/// The body of the dashboard, for an environment that is written as `${Environment}` and region `${AWS::Region}`.
+/// What to look at when an alarm has gone off. In it `${Alarms}` stands for what comes before an alarm's slug in its ARN,
+/// and `${Environment}` and `${AWS::Region}` for themselves.
 pub fn operations() -> Value {
-    let mut widgets = vec![json!({
-        "type": "text", "x": 0, "y": 0, "width": WIDTH, "height": 2,
-        "properties": { "markdown": "# Brew Haven operations\nEach alarm has a runbook: `haven runbook list`. Times are UTC." },
-    })];
-    let queue = |slug: &str, parked: bool| {
-        let suffix = if parked { "-parking" } else { "" };
-        format!("${{{slug}{suffix}}}")
-    };
-    let ages =
-        QUEUES.iter().map(|q| json!(["AWS/SQS", "ApproximateAgeOfOldestMessage", "QueueName", queue(q.slug, false)]));
-    let depths = QUEUES
-        .iter()
-        .map(|q| json!(["AWS/SQS", "ApproximateNumberOfMessagesVisible", "QueueName", queue(q.slug, false)]));
-    let parked = QUEUES
-        .iter()
-        .map(|q| json!(["AWS/SQS", "ApproximateNumberOfMessagesVisible", "QueueName", queue(q.slug, true)]));
-    let mut graphs = vec![
-        graph(
-            "Age of the oldest message (s)",
-            ages.collect(),
-            "Maximum",
-            thresholds(|signal| matches!(signal, Signal::QueueAge(_))),
-        ),
-        graph("Messages waiting", depths.collect(), "Maximum", Vec::new()),
-        graph("Messages parked", parked.collect(), "Maximum", thresholds(|signal| matches!(signal, Signal::Parked(_)))),
-    ];
-    for metric in Metric::ALL {
-        let services = contract::role::ROLES
-            .iter()
-            .map(|role| json!([NAMESPACE, metric.name(), "Environment", "${Environment}", "Service", role.slug]));
-        let (unit, statistic) = match metric.shape() {
-            Shape::Counter => ("count", "Sum"),
-            Shape::Gauge => ("value", "Maximum"),
-            Shape::Seconds => ("s, p95", "p95"),
-        };
-        let watched = thresholds(|signal| matches!(signal, Signal::Ours { metric: watched, .. } if watched == metric));
-        graphs.push(graph(&format!("{} ({unit})", metric.name()), services.collect(), statistic, watched));
-    }
-    for (index, mut widget) in graphs.into_iter().enumerate() {
-        let columns = 3;
-        widget["x"] = json!(index % columns * (WIDTH / columns));
-        widget["y"] = json!(2 + index / columns * HEIGHT);
-        widget["width"] = json!(WIDTH / columns);
-        widget["height"] = json!(HEIGHT);
-        widgets.push(widget);
-    }
+    let named = |alarm: &Alarm| format!("${{Alarms}}{}", alarm.slug);
+    let mut widgets = vec![text("# Operations\nEach alarm has a runbook: `haven runbook list`. Times are UTC.")];
+    let alarms: Vec<String> = ALARMS.iter().map(named).collect();
+    let height = alarms.len().div_ceil(4) + 1;
+    widgets.push(json!({ "type": "alarm", "width": WIDTH, "height": height, "properties": { "alarms": alarms } }));
+    widgets.extend(ALARMS.iter().map(|alarm| {
+        json!({ "type": "metric", "properties": {
+            "title": alarm.slug, "region": "${AWS::Region}", "annotations": { "alarms": [named(alarm)] },
+        } })
+    }));
+    widgets.extend(OPERATIONS.iter().map(|panel| graph(panel, 8)));
+    dashboard(widgets)
+}
+
+/// How the shop is doing: orders, stock and what customers were told.
+pub fn business() -> Value {
+    let mut widgets = vec![text("# Business\nOrders, stock and notices of all customers. Times are UTC.")];
+    widgets.extend(BUSINESS.iter().map(|panel| graph(panel, 12)));
+    dashboard(widgets)
+}
+
+/// Metrics that are looked at together: counts and values on the left, seconds (the 95th percentile) on the right.
+struct Panel {
+    title: &'static str,
+    metrics: &'static [Metric],
+}
+
+/// What no alarm shows: what an alarm watches has a graph of its own.
+const OPERATIONS: &[Panel] = &[
+    Panel { title: "Requests", metrics: &[Metric::HttpRequests, Metric::HttpLatency] },
+    Panel { title: "Messages", metrics: &[Metric::MessagesHandled, Metric::HandlerLatency] },
+    Panel { title: "Outbox", metrics: &[Metric::OutboxPublished] },
+    Panel { title: "Polling", metrics: &[Metric::Pollers, Metric::EmptyReceives] },
+    Panel {
+        title: "Twice or late",
+        metrics: &[
+            Metric::DuplicateDeliveries,
+            Metric::ExpiredHandles,
+            Metric::IdempotentReplays,
+            Metric::OrdersRedriven,
+            Metric::StreamRebuilds,
+        ],
+    },
+    Panel { title: "Calls to AWS", metrics: &[Metric::AwsCalls] },
+];
+
+const BUSINESS: &[Panel] = &[
+    Panel { title: "Orders", metrics: &[Metric::OrdersAccepted, Metric::OrdersReached] },
+    Panel { title: "Until confirmed", metrics: &[Metric::ConfirmLatency] },
+    Panel { title: "Stock", metrics: &[Metric::StockAlerts, Metric::ReservationsRefused, Metric::ReservationsExpired] },
+    Panel {
+        title: "Notices",
+        metrics: &[Metric::NotificationsSent, Metric::NotificationsFailed, Metric::NotificationDelay],
+    },
+];
+
+fn dashboard(widgets: Vec<Value>) -> Value {
     json!({ "start": "-PT6H", "periodOverride": "inherit", "widgets": widgets })
 }
 
-fn graph(title: &str, metrics: Vec<Value>, statistic: &str, annotations: Vec<Value>) -> Value {
-    json!({ "type": "metric", "properties": {
-        "title": title, "metrics": metrics, "stat": statistic, "period": 60, "region": "${AWS::Region}",
-        "yAxis": { "left": { "min": 0 } }, "annotations": { "horizontal": annotations },
+fn text(markdown: &str) -> Value {
+    json!({ "type": "text", "width": WIDTH, "height": 2, "properties": { "markdown": markdown } })
+}
+
+/// A line for each service and for each value of a metric's own dimensions.
+fn graph(panel: &Panel, width: usize) -> Value {
+    let lines = panel.metrics.iter().map(|metric| {
+        let own = metric.dimensions().iter().map(|name| format!(",{name}")).collect::<String>();
+        let statistic = match metric.shape() {
+            Shape::Counter => "Sum",
+            Shape::Gauge => "Maximum",
+            Shape::Seconds => "p95",
+        };
+        let name = metric.name();
+        let search = format!(
+            "SEARCH('{{{NAMESPACE},Environment,Service{own}}} MetricName=\"{name}\" Environment=\"${{Environment}}\"',\
+             '{statistic}',60)"
+        );
+        let mut line = json!({ "expression": search });
+        if metric.shape() == Shape::Seconds {
+            line["yAxis"] = json!("right");
+        }
+        json!([line])
+    });
+    json!({ "type": "metric", "width": width, "properties": {
+        "title": panel.title, "region": "${AWS::Region}", "metrics": lines.collect::<Vec<_>>(),
     } })
 }
 
-fn thresholds(watched: impl Fn(&Signal) -> bool) -> Vec<Value> {
-    let alarms = ALARMS.iter().filter(|alarm| watched(&alarm.signal));
-    alarms.map(|alarm| json!({ "label": alarm.slug, "value": alarm.threshold })).collect()
+#[cfg(test)]
+mod tests {
+    use contract::alarm::Signal;
+
+    use super::*;
+
+    #[test]
+    fn every_metric_is_on_a_dashboard_once() {
+        let watched = |metric: Metric| {
+            ALARMS.iter().any(|alarm| matches!(alarm.signal, Signal::Ours { metric: watched, .. } if watched == metric))
+        };
+        for metric in Metric::ALL {
+            let panels = OPERATIONS.iter().chain(BUSINESS).filter(|panel| panel.metrics.contains(metric)).count();
+            assert!(panels == 1 || (panels == 0 && watched(*metric)), "{metric:?} is on {panels} panels");
+        }
+    }
 }

@@ -1,71 +1,413 @@
 //! What calls for a human.
 
+use std::collections::BTreeSet;
+
 use contract::address::Address;
-use contract::alarm::{ALARMS, Alarm, Missing, Severity, Signal, Statistic};
+use contract::alarm::{ALARMS, Alarm, Missing, Platform, Severity, Signal, Statistic};
 use contract::metric::NAMESPACE;
+use contract::role::Role;
 use contract::topic::SYSTEM_ALERTS;
 use serde_json::{Value, json};
 
-use super::{export_of, export_of_name};
+use super::{Shared, export_of, export_of_name};
 use crate::Environment;
-use crate::template::{Keep, Template};
+use crate::settings::Engine;
+use crate::template::{Keep, LogicalId, Template, reference};
 
+/// The alarms on queues and on what our services say of themselves.
 pub fn alarms(environment: &Environment) -> Template {
     let mut template = Template::new("Brew Haven: what calls for a human");
-    for alarm in ALARMS {
-        template.add(
-            &format!("{} alarm", alarm.slug),
-            "AWS::CloudWatch::Alarm",
-            alarm_properties(environment, alarm),
-            Keep::Nothing,
-        );
+    let alarms = add_alarms(&mut template, environment, is_ours);
+    if !environment.local {
+        let page = add_page(&mut template, environment, &ORDERS_PAGE, &paging(&alarms), &any_of(&alarms), None);
+        Shared::OrdersPage.export(&mut template, environment, "Whether orders call for a page", reference(&page));
     }
     template
 }
 
-fn alarm_properties(environment: &Environment, alarm: &Alarm) -> Value {
-    let dimension = |name: &str, value: Value| json!({ "Name": name, "Value": value });
-    let queue = |address| dimension("QueueName", json!({ "Fn::ImportValue": export_of_name(environment, address) }));
-    let (namespace, metric, statistic, dimensions) = match alarm.signal {
-        Signal::QueueAge(watched) => {
-            ("AWS/SQS", "ApproximateAgeOfOldestMessage", "Maximum", vec![queue(Address::Queue(watched))])
-        }
-        Signal::Parked(watched) => {
-            ("AWS/SQS", "ApproximateNumberOfMessagesVisible", "Maximum", vec![queue(Address::ParkingQueue(watched))])
-        }
-        Signal::Ours { metric, service, statistic } => {
-            let statistic = match statistic {
-                Statistic::Maximum => "Maximum",
-                Statistic::Sum => "Sum",
-            };
-            let dimensions =
-                vec![dimension("Environment", json!(environment.name)), dimension("Service", json!(service))];
-            (NAMESPACE, metric.name(), statistic, dimensions)
-        }
+/// The alarms on what AWS measures of the platform, and the two that page.
+pub fn platform_alarms(template: &mut Template, environment: &Environment) {
+    let alarms = add_alarms(template, environment, |signal| !is_ours(signal));
+    let [(deploys, deploying), (_, stuck)] = ["deploying", "deployment-stuck"].map(|slug| find(&alarms, slug));
+    let quiet = add_page(
+        template,
+        environment,
+        &QUIET,
+        &[deploys],
+        &json!({ "Fn::Sub": format!("{} AND NOT {}", in_alarm(&deploying), in_alarm(&stuck)) }),
+        None,
+    );
+    let (seen, unseen): (Vec<_>, Vec<_>) = alarms.into_iter().partition(|(alarm, _)| customers_notice(alarm));
+    let orders = json!({ "Fn::Sub": [
+        format!("ALARM(\"${{Orders}}\") OR {}", joined(&seen)),
+        { "Orders": Shared::OrdersPage.import(environment) },
+    ] });
+    // The orders' own page is one of its causes: what is in it has the runbooks of the queues.
+    let of_orders = ALARMS.iter().filter(|alarm| is_ours(&alarm.signal) && alarm.severity == Severity::Page);
+    let causes: Vec<&Alarm> = of_orders.chain(paging(&seen)).collect();
+    add_page(template, environment, &CUSTOMERS_PAGE, &causes, &orders, None);
+    add_page(template, environment, &PLATFORM_PAGE, &paging(&unseen), &any_of(&unseen), Some(&quiet));
+}
+
+/// Whether it is about our queues or our own numbers, which a laptop has too.
+fn is_ours(signal: &Signal) -> bool {
+    !matches!(signal, Signal::Platform(_))
+}
+
+/// A composite alarm, for whoever wants one call and not one for each symptom: a pager subscribes to system-alerts with
+/// a filter on `AlarmName`.
+struct Page {
+    slug: &'static str,
+    about: &'static str,
+}
+
+const ORDERS_PAGE: Page = Page { slug: "page-orders", about: "Orders stand still or are late." };
+const CUSTOMERS_PAGE: Page = Page { slug: "page-customers", about: "Customers notice it, during a deployment too." };
+const PLATFORM_PAGE: Page =
+    Page { slug: "page-platform", about: "The platform is about to fail. Held back while a deployment runs." };
+const QUIET: Page = Page { slug: "quiet", about: "A deployment runs and is not stuck: nothing to do." };
+
+/// What customers notice is never held back: a deployment may be its cause.
+fn customers_notice(alarm: &Alarm) -> bool {
+    matches!(
+        alarm.signal,
+        Signal::Platform(Platform::ShopErrors | Platform::ShopLatency | Platform::ApiErrors | Platform::TableErrors)
+    )
+}
+
+fn add_page(
+    template: &mut Template,
+    environment: &Environment,
+    page: &Page,
+    causes: &[&Alarm],
+    rule: &Value,
+    quiet: Option<&LogicalId>,
+) -> LogicalId {
+    let alerts = alerts(environment);
+    let runbooks: Vec<String> =
+        causes.iter().map(|alarm| runbook(alarm)).collect::<BTreeSet<_>>().into_iter().collect();
+    let mut properties = json!({
+        "AlarmName": environment.stack_name(page.slug),
+        "AlarmDescription": format!("{} Runbooks: {}", page.about, runbooks.join(", ")),
+        "AlarmRule": rule,
+        "AlarmActions": alerts,
+        "OKActions": alerts,
+        "Tags": environment.tags(),
+    });
+    if let Some(quiet) = quiet {
+        properties["ActionsSuppressor"] = reference(quiet);
+        // Container Insights reports once a minute: a deployment shows up to two minutes late, and what it did to the
+        // numbers is gone some minutes after it.
+        properties["ActionsSuppressorWaitPeriod"] = json!(120);
+        properties["ActionsSuppressorExtensionPeriod"] = json!(300);
+    }
+    template.add(page.slug, "AWS::CloudWatch::CompositeAlarm", properties, Keep::Nothing)
+}
+
+fn any_of(alarms: &[(&Alarm, LogicalId)]) -> Value {
+    json!({ "Fn::Sub": joined(alarms) })
+}
+
+/// Alarms that page, as a rule: any of them. One hundred are the most that a rule takes.
+fn joined(alarms: &[(&Alarm, LogicalId)]) -> String {
+    let pages = alarms.iter().filter(|(alarm, _)| alarm.severity == Severity::Page);
+    pages.map(|(_, id)| in_alarm(id)).collect::<Vec<_>>().join(" OR ")
+}
+
+fn paging<'a>(alarms: &[(&'a Alarm, LogicalId)]) -> Vec<&'a Alarm> {
+    alarms.iter().map(|(alarm, _)| *alarm).filter(|alarm| alarm.severity == Severity::Page).collect()
+}
+
+/// # Panics
+/// When there is no such alarm: a defect of ours, found by any test that makes the template.
+fn find<'a>(alarms: &[(&'a Alarm, LogicalId)], slug: &str) -> (&'a Alarm, LogicalId) {
+    let found = alarms.iter().find(|(alarm, _)| alarm.slug == slug);
+    found.map_or_else(|| panic!("the contract has no alarm {slug}"), |(alarm, id)| (*alarm, id.clone()))
+}
+
+/// Where its page is in the repository; `haven runbook show` knows it by the file's name without `.md`.
+fn runbook(alarm: &Alarm) -> String {
+    format!("runbooks/{}.md", alarm.runbook)
+}
+
+fn in_alarm(id: &LogicalId) -> String {
+    format!("ALARM(\"${{{}}}\")", id.as_str())
+}
+
+fn add_alarms(
+    template: &mut Template,
+    environment: &Environment,
+    wanted: impl Fn(&Signal) -> bool,
+) -> Vec<(&'static Alarm, LogicalId)> {
+    let alarms = ALARMS.iter().filter(|alarm| wanted(&alarm.signal));
+    let add = |alarm: &'static Alarm| {
+        let properties = alarm_properties(environment, alarm);
+        let id = template.add(&format!("{} alarm", alarm.slug), "AWS::CloudWatch::Alarm", properties, Keep::Nothing);
+        (alarm, id)
     };
+    alarms.map(add).collect()
+}
+
+fn alarm_properties(environment: &Environment, alarm: &Alarm) -> Value {
     let urgency = match alarm.severity {
         Severity::Page => "Look now.",
         Severity::Ticket => "Look today.",
+        Severity::Notice => "Nothing to do.",
     };
     let missing = match alarm.missing {
         Missing::NotBreaching => "notBreaching",
         Missing::Breaching => "breaching",
     };
-    let alerts = json!([{ "Fn::ImportValue": export_of(environment, Address::Topic(&SYSTEM_ALERTS)) }]);
-    json!({
+    let (threshold, floor) = match alarm.signal {
+        Signal::Platform(watched) => (threshold(environment, watched, alarm.threshold), watched.is_a_floor()),
+        _ => (alarm.threshold, false),
+    };
+    let alerts = alerts(environment);
+    let mut properties = json!({
         "AlarmName": environment.stack_name(alarm.slug),
-        "AlarmDescription": format!("{} {urgency} First: haven runbook show {}", alarm.impact, alarm.runbook),
-        "Namespace": namespace,
-        "MetricName": metric,
-        "Dimensions": dimensions,
-        "Statistic": statistic,
-        "Period": alarm.period.as_secs(),
+        "AlarmDescription": format!("{} {urgency} Runbook: {}", alarm.impact, runbook(alarm)),
         "EvaluationPeriods": alarm.evaluation_periods,
         "DatapointsToAlarm": alarm.datapoints,
-        "Threshold": alarm.threshold,
-        "ComparisonOperator": "GreaterThanThreshold",
+        "Threshold": threshold,
+        "ComparisonOperator": if floor { "LessThanThreshold" } else { "GreaterThanThreshold" },
         "TreatMissingData": missing,
         "AlarmActions": alerts,
         "OKActions": alerts,
-    })
+        "Tags": environment.tags(),
+    });
+    watch(environment, alarm).write(&mut properties, alarm.period.as_secs());
+    properties
+}
+
+fn alerts(environment: &Environment) -> Value {
+    json!([{ "Fn::ImportValue": export_of(environment, Address::Topic(&SYSTEM_ALERTS)) }])
+}
+
+/// Where the numbers come from.
+enum Watch {
+    Metric(Metric),
+    /// An expression over metrics that are called `a`, `b`, `c`, ...
+    Math(String, Vec<Metric>),
+    /// A query in Metrics Insights. Grouped by a dimension it watches each series by itself, those of tomorrow too
+    /// (CloudWatch user guide, "Create an alarm based on a Multi Time Series Metrics Insights query").
+    Query(Value),
+}
+
+struct Metric {
+    namespace: &'static str,
+    name: &'static str,
+    dimensions: Vec<(&'static str, Value)>,
+    statistic: &'static str,
+}
+
+impl Metric {
+    fn new(
+        namespace: &'static str,
+        name: &'static str,
+        statistic: &'static str,
+        dimensions: Vec<(&'static str, Value)>,
+    ) -> Metric {
+        Metric { namespace, name, dimensions, statistic }
+    }
+
+    fn dimensions(&self) -> Value {
+        self.dimensions.iter().map(|(name, value)| json!({ "Name": name, "Value": value })).collect()
+    }
+}
+
+impl Watch {
+    fn write(self, properties: &mut Value, period: u64) {
+        match self {
+            Watch::Metric(metric) => {
+                properties["Namespace"] = json!(metric.namespace);
+                properties["MetricName"] = json!(metric.name);
+                properties["Dimensions"] = metric.dimensions();
+                properties["Period"] = json!(period);
+                if metric.statistic.starts_with('p') {
+                    properties["ExtendedStatistic"] = json!(metric.statistic);
+                    // One slow answer at night is no percentile.
+                    properties["EvaluateLowSampleCountPercentile"] = json!("ignore");
+                } else {
+                    properties["Statistic"] = json!(metric.statistic);
+                }
+            }
+            Watch::Math(expression, metrics) => {
+                let mut all = vec![json!({ "Id": "x", "Expression": expression })];
+                for (id, metric) in ('a'..).zip(metrics) {
+                    let watched = json!({
+                        "Namespace": metric.namespace, "MetricName": metric.name, "Dimensions": metric.dimensions(),
+                    });
+                    let measured = json!({ "Metric": watched, "Period": period, "Stat": metric.statistic });
+                    all.push(json!({ "Id": id, "MetricStat": measured, "ReturnData": false }));
+                }
+                properties["Metrics"] = json!(all);
+            }
+            Watch::Query(query) => {
+                properties["Metrics"] = json!([{ "Id": "x", "Expression": query, "Period": period }]);
+            }
+        }
+    }
+}
+
+fn watch(environment: &Environment, alarm: &Alarm) -> Watch {
+    let queue = |name, address| {
+        let queue = json!({ "Fn::ImportValue": export_of_name(environment, address) });
+        Watch::Metric(Metric::new("AWS/SQS", name, "Maximum", vec![("QueueName", queue)]))
+    };
+    match alarm.signal {
+        Signal::QueueAge(watched) => queue("ApproximateAgeOfOldestMessage", Address::Queue(watched)),
+        Signal::Parked(watched) => queue("ApproximateNumberOfMessagesVisible", Address::ParkingQueue(watched)),
+        Signal::Ours { metric, service, statistic } => {
+            let statistic = match statistic {
+                Statistic::Maximum => "Maximum",
+                Statistic::Sum => "Sum",
+            };
+            let dimensions = vec![("Environment", json!(environment.name)), ("Service", json!(service))];
+            Watch::Metric(Metric::new(NAMESPACE, metric.name(), statistic, dimensions))
+        }
+        Signal::Platform(watched) => watch_platform(environment, watched),
+    }
+}
+
+fn watch_platform(environment: &Environment, watched: Platform) -> Watch {
+    match watched {
+        Platform::DatabaseCpu => database(environment, "CPUUtilization", "Average"),
+        Platform::DatabaseMemory => database(environment, "FreeableMemory", "Minimum"),
+        Platform::DatabaseStorage => match environment.settings.database.engine {
+            Engine::Postgres => database(environment, "FreeStorageSpace", "Minimum"),
+            // Aurora's volume grows by itself; what an instance can run out of is its disk for sorting and indexes.
+            Engine::Aurora => database(environment, "FreeLocalStorage", "Minimum"),
+        },
+        Platform::DatabaseConnections => database(environment, "DatabaseConnections", "Maximum"),
+        Platform::CacheCpu => cache(environment, "EngineCPUUtilization", "Average"),
+        Platform::CacheMemory => cache(environment, "DatabaseMemoryUsagePercentage", "Maximum"),
+        Platform::CacheEvictions => cache(environment, "Evictions", "Sum"),
+        Platform::CacheLag => cache(environment, "ReplicationLag", "Maximum"),
+        // Of every table of the account: each operation is a series of its own, more than metric math takes (ten), and
+        // a query knows no OR.
+        Platform::TableThrottles => each_of("ThrottledRequests", "\"AWS/DynamoDB\",Operation,TableName", "TableName"),
+        Platform::TableErrors => each_of("SystemErrors", "\"AWS/DynamoDB\",Operation,TableName", "TableName"),
+        Platform::TasksCpu => each_service(environment, "MAX(CPUUtilization)"),
+        Platform::TasksMemory => each_service(environment, "MAX(MemoryUtilization)"),
+        Platform::TasksMissing(roles) => {
+            let tasks = |metric, role: &Role| {
+                let cluster = Shared::ClusterName.import(environment);
+                let service = vec![("ClusterName", cluster), ("ServiceName", json!(role.slug))];
+                Metric::new("ECS/ContainerInsights", metric, "Average", service)
+            };
+            let each = roles.iter().flat_map(|role| [tasks("DesiredTaskCount", role), tasks("RunningTaskCount", role)]);
+            let ids = ('a'..='z').zip('b'..='z').step_by(2).take(roles.len());
+            let missing: Vec<String> = ids.map(|(desired, running)| format!("{desired}-FILL({running},0)")).collect();
+            Watch::Math(format!("MAX([{}])", missing.join(",")), each.collect())
+        }
+        // Below twenty answers a minute a single error would be a share worth waking somebody.
+        Platform::ShopErrors => Watch::Math(
+            "IF(FILL(a,0)+FILL(b,0)>=20,100*(FILL(b,0)+FILL(c,0))/(FILL(a,0)+FILL(b,0)),0)".to_owned(),
+            vec![
+                balancer(environment, "RequestCount", "Sum"),
+                // The balancer's own, for want of a target; these are not among the requests.
+                balancer(environment, "HTTPCode_ELB_5XX_Count", "Sum"),
+                balancer(environment, "HTTPCode_Target_5XX_Count", "Sum"),
+            ],
+        ),
+        Platform::ShopLatency => Watch::Metric(balancer(environment, "TargetResponseTime", "p99")),
+        // Both target groups: a blue/green deployment changes which of them customers see.
+        Platform::ShopUnhealthy => query(
+            "SELECT MAX(UnHealthyHostCount) FROM SCHEMA(\"AWS/ApplicationELB\",LoadBalancer,TargetGroup) \
+             WHERE LoadBalancer='${It}' GROUP BY TargetGroup",
+            Shared::BalancerName.import(environment),
+        ),
+        Platform::ShopConnections => Watch::Metric(balancer(environment, "TargetConnectionErrorCount", "Sum")),
+        Platform::ApiErrors => {
+            let name = || Shared::ApiName.import(environment);
+            let api = |metric| Metric::new("AWS/ApiGateway", metric, "Sum", vec![("ApiName", name())]);
+            Watch::Math("IF(a>=20,100*FILL(b,0)/a,0)".to_owned(), vec![api("Count"), api("5XXError")])
+        }
+        Platform::TopicFailures => each_of("NumberOfNotificationsFailed", "\"AWS/SNS\",TopicName", "TopicName"),
+        Platform::Deployments => query(
+            "SELECT MAX(DeploymentCount) FROM SCHEMA(\"ECS/ContainerInsights\",ClusterName,ServiceName) \
+             WHERE ClusterName='${It}'",
+            Shared::ClusterName.import(environment),
+        ),
+    }
+}
+
+fn database(environment: &Environment, metric: &'static str, statistic: &'static str) -> Watch {
+    let dimension = match environment.settings.database.engine {
+        Engine::Postgres => "DBInstanceIdentifier",
+        Engine::Aurora => "DBClusterIdentifier",
+    };
+    let identifier = Shared::DatabaseIdentifier.import(environment);
+    Watch::Metric(Metric::new("AWS/RDS", metric, statistic, vec![(dimension, identifier)]))
+}
+
+/// The worst of all nodes. ElastiCache calls them after their replication group: `<group>-001` and so on.
+fn cache(environment: &Environment, metric: &'static str, statistic: &'static str) -> Watch {
+    let nodes = 1..=1 + environment.settings.cache.replicas;
+    let nodes = nodes.map(|node| {
+        let group = Shared::CacheIdentifier.import(environment);
+        let name = json!({ "Fn::Join": ["-", [group, format!("{node:03}")]] });
+        Metric::new("AWS/ElastiCache", metric, statistic, vec![("CacheClusterId", name)])
+    });
+    Watch::Math("MAX(METRICS())".to_owned(), nodes.collect())
+}
+
+fn balancer(environment: &Environment, metric: &'static str, statistic: &'static str) -> Metric {
+    let name = Shared::BalancerName.import(environment);
+    Metric::new("AWS/ApplicationELB", metric, statistic, vec![("LoadBalancer", name)])
+}
+
+/// Each series of the whole account by itself: an environment has an account of its own.
+fn each_of(metric: &str, series: &str, by: &str) -> Watch {
+    Watch::Query(json!(format!("SELECT SUM({metric}) FROM SCHEMA({series}) GROUP BY {by}")))
+}
+
+fn each_service(environment: &Environment, what: &str) -> Watch {
+    query(
+        &format!(
+            "SELECT {what} FROM SCHEMA(\"AWS/ECS\",ClusterName,ServiceName) WHERE ClusterName='${{It}}' \
+             GROUP BY ServiceName"
+        ),
+        Shared::ClusterName.import(environment),
+    )
+}
+
+/// A query with `It` in place of `${It}`.
+fn query(text: &str, it: Value) -> Watch {
+    Watch::Query(json!({ "Fn::Sub": [text, { "It": it }] }))
+}
+
+/// The threshold in the unit of the metric, for an environment of this size.
+fn threshold(environment: &Environment, watched: Platform, percent: u64) -> u64 {
+    let database = &environment.settings.database;
+    let memory = memory_gib(&database.instance_class) * GIB;
+    match watched {
+        Platform::DatabaseMemory => memory * percent / 100,
+        Platform::DatabaseStorage => match database.engine {
+            Engine::Postgres => u64::from(database.storage_gib) * GIB * percent / 100,
+            // About twice the memory is the disk of an instance.
+            Engine::Aurora => 2 * memory * percent / 100,
+        },
+        // RDS user guide, "Quotas and constraints": LEAST(DBInstanceClassMemory / 9531392, 5000).
+        Platform::DatabaseConnections => (memory / 9_531_392).min(5_000) * percent / 100,
+        _ => percent,
+    }
+}
+
+const GIB: u64 = 1 << 30;
+
+/// Memory of an instance class such as `db.r7g.2xlarge`. Of one size, families for memory (`r`, `x`) have twice what the
+/// others have.
+fn memory_gib(class: &str) -> u64 {
+    let mut parts = class.split('.').skip(1);
+    let (family, size) = (parts.next().unwrap_or_default(), parts.next().unwrap_or_default());
+    let general = match size {
+        "micro" => 1,
+        "small" => 2,
+        "medium" => 4,
+        "large" => 8,
+        "xlarge" => 16,
+        larger => 16 * larger.trim_end_matches("xlarge").parse().unwrap_or(1),
+    };
+    if family.starts_with(['r', 'x']) { 2 * general } else { general }
 }

@@ -71,6 +71,10 @@ pub enum Shared {
     // Made by `compute`.
     ClusterName,
     ClusterArn,
+
+    // Made by `alarms`.
+    /// Name of the composite alarm over those that call for a look now.
+    OrdersPage,
 }
 
 impl Shared {
@@ -113,6 +117,7 @@ impl Shared {
             Shared::ApiName => "api-name",
             Shared::ClusterName => "cluster-name",
             Shared::ClusterArn => "cluster-arn",
+            Shared::OrdersPage => "orders-page",
         }
     }
 
