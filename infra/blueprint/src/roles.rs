@@ -15,7 +15,7 @@ use crate::{Environment, stacks};
 
 /// One thing that a role does with something that is not its own.
 #[derive(Debug, Clone, Copy)]
-pub enum Edge {
+enum Edge {
     Consumes(&'static Queue),
     Parks(&'static Queue),
     Sends(&'static Queue),
@@ -57,13 +57,22 @@ pub fn statements(role: &Role, environment: &Environment) -> Vec<Statement> {
     edges(role).iter().map(|edge| edge.statement(role, environment)).collect()
 }
 
-/// The document of the policy for one of the role's two actors; `None` where it has nothing to do.
-pub fn policy(role: &Role, environment: &Environment, actor: Actor, more: Vec<Statement>) -> Option<Value> {
-    let edges: Vec<Edge> = edges(role).into_iter().filter(|edge| edge.actor() == actor).collect();
+/// The document of the policy for one of the role's two actors, with what that one needs `more` and no edge asks for.
+pub fn policy(role: &Role, environment: &Environment, actor: Actor, more: Vec<Statement>) -> Value {
+    let edges = edges_of(role, actor);
     let own = edges.iter().map(|edge| edge.statement(role, environment));
     let mut statements: Vec<Value> = more.into_iter().chain(own).map(|statement| named(&statement)).collect();
     statements.extend(key_statements(&edges, environment));
-    (!statements.is_empty()).then(|| document(statements))
+    document(statements)
+}
+
+/// Why this actor may do what it may, an edge each: roles with the same reasons need the same rights.
+pub fn reasons(role: &Role, actor: Actor) -> Vec<String> {
+    edges_of(role, actor).into_iter().map(Edge::because).collect()
+}
+
+fn edges_of(role: &Role, actor: Actor) -> Vec<Edge> {
+    edges(role).into_iter().filter(|edge| edge.actor() == actor).collect()
 }
 
 pub fn document(statements: Vec<Value>) -> Value {
@@ -81,7 +90,7 @@ pub fn named(statement: &Statement) -> Value {
 }
 
 /// All edges of a role: the contract's, nothing else.
-pub fn edges(role: &Role) -> Vec<Edge> {
+fn edges(role: &Role) -> Vec<Edge> {
     let mut edges = Vec::new();
     for queue in role.consumes {
         edges.extend([Edge::Consumes(queue), Edge::Parks(queue)]);
@@ -101,7 +110,7 @@ pub fn edges(role: &Role) -> Vec<Edge> {
 
 impl Edge {
     /// For people, and for the Sid.
-    pub fn because(self) -> String {
+    fn because(self) -> String {
         match self {
             Edge::Consumes(queue) => format!("consumes {}", queue.slug),
             Edge::Parks(queue) => format!("parks from {}", queue.slug),
@@ -119,7 +128,7 @@ impl Edge {
         }
     }
 
-    pub fn actor(self) -> Actor {
+    fn actor(self) -> Actor {
         match self {
             Edge::Secret(_) | Edge::Database | Edge::Cache => Actor::Starter,
             Edge::Consumes(_)
@@ -218,19 +227,15 @@ impl Edge {
     }
 }
 
-/// One statement a key, for all edges that need it.
+/// One statement a key, for all edges whose resources are encrypted with it; its Sid names the key.
 fn key_statements(edges: &[Edge], environment: &Environment) -> Vec<Value> {
     let mut statements = Vec::new();
     for key in [Shared::MessagesKey, Shared::StockKey, Shared::SecretsKey] {
-        let uses: Vec<(Edge, KeyUse)> = edges
-            .iter()
-            .filter_map(|edge| edge.key_use().map(|used| (*edge, used)))
-            .filter(|(_, used)| used.key == key)
-            .collect();
-        let Some((_, first)) = uses.first() else { continue };
+        let uses: Vec<KeyUse> = edges.iter().filter_map(|edge| edge.key_use()).filter(|used| used.key == key).collect();
+        let Some(first) = uses.first() else { continue };
         let mut actions: Vec<&'static str> = Vec::new();
         let mut services: Vec<Value> = Vec::new();
-        for (_, used) in &uses {
+        for used in &uses {
             actions.extend(used.actions);
             let service = sub(&format!("{}.${{AWS::Region}}.amazonaws.com", used.service));
             if !services.contains(&service) {
@@ -239,8 +244,7 @@ fn key_statements(edges: &[Edge], environment: &Environment) -> Vec<Value> {
         }
         actions.sort_unstable();
         actions.dedup();
-        let reasons: Vec<String> = uses.iter().map(|(edge, _)| edge.because()).collect();
-        let because = format!("{} key {}", first.name, reasons.join(" "));
+        let because = format!("opens the {} key", first.name);
         let mut json = named(&Statement { actions, resources: vec![key.import(environment)], because });
         json["Condition"] = json!({ "StringEquals": { "kms:ViaService": services } });
         statements.push(json);
@@ -300,7 +304,7 @@ mod tests {
             let (process, starter) =
                 (policy(role, &prod(), Actor::Process, Vec::new()), policy(role, &prod(), Actor::Starter, Vec::new()));
             let mut sids = Vec::new();
-            for document in [process, starter].into_iter().flatten() {
+            for document in [process, starter] {
                 for statement in document["Statement"].as_array().expect("a list") {
                     let sid = statement["Sid"].as_str().expect("a Sid").to_owned();
                     assert!(sid.bytes().all(|byte| byte.is_ascii_alphanumeric()), "{sid}");
@@ -322,8 +326,7 @@ mod tests {
     #[test]
     fn a_role_that_touches_something_encrypted_may_use_its_key_and_only_through_that_service() {
         for role in ROLES {
-            let document = policy(role, &prod(), Actor::Process, Vec::new());
-            let text = document.map(|document| document.to_string()).unwrap_or_default();
+            let text = policy(role, &prod(), Actor::Process, Vec::new()).to_string();
             let messages = !role.consumes.is_empty() || !role.sends.is_empty() || !role.publishes.is_empty();
             let stock = !role.tables.is_empty() || !role.streams.is_empty();
             assert_eq!(text.contains("messages-key"), messages, "{}", role.slug);
@@ -338,8 +341,7 @@ mod tests {
     #[test]
     fn a_running_process_cannot_read_a_secret() {
         for role in ROLES {
-            let document = policy(role, &prod(), Actor::Process, Vec::new());
-            let text = document.map(|document| document.to_string()).unwrap_or_default();
+            let text = policy(role, &prod(), Actor::Process, Vec::new()).to_string();
             assert!(!text.contains("secretsmanager:"), "{}", role.slug);
         }
     }
@@ -348,7 +350,7 @@ mod tests {
     #[test]
     fn who_has_parameters_may_read_their_path() {
         for role in ROLES.iter().filter(|role| !role.parameters.is_empty()) {
-            let document = policy(role, &prod(), Actor::Process, Vec::new()).expect("some").to_string();
+            let document = policy(role, &prod(), Actor::Process, Vec::new()).to_string();
             assert!(document.contains(":parameter/brewhaven/prod\""), "{}: {document}", role.slug);
         }
     }

@@ -8,10 +8,10 @@ use contract::queue::Queue;
 use contract::role::{ROLES, Role};
 use serde_json::{Value, json};
 
-use super::{MAIL_DOMAIN, Shared, export_of, export_of_name};
+use super::{Shared, export_of, export_of_name};
 use crate::Environment;
 use crate::roles::{self, Actor};
-use crate::template::{Keep, LogicalId, Statement, Template, get_att, reference, sub};
+use crate::template::{Keep, LogicalId, Statement, Template, get_att, reference};
 
 /// The storefront's port, which the load balancer's target groups send to.
 const PORT: u16 = 8080;
@@ -23,8 +23,6 @@ const USER: &str = "10001:10001";
 const ARCHITECTURE: &str = "ARM64";
 /// The database that the data stack makes.
 const DATABASE_NAME: &str = "brewhaven";
-/// Where the image keeps the certificates that RDS signs with: they are in no public set of roots.
-const DATABASE_ROOTS: &str = "/etc/ssl/certs/rds-global-bundle.pem";
 /// Requests a minute of one storefront task: a hundred tasks answer 2,000 requests a second.
 const REQUESTS_PER_TASK: u32 = 1_200;
 /// Percent of a storefront task's CPU that is left to use before more tasks are started.
@@ -32,17 +30,21 @@ const CPU_TARGET: u32 = 60;
 /// More tasks soon, fewer late: too many cost cents, too few cost customers.
 const SCALE_OUT_SECONDS: u32 = 60;
 const SCALE_IN_SECONDS: u32 = 300;
+/// In a policy's metadata: why one of its statements has `*` as its resource.
+const ANY_RESOURCE: &str = "AnyResource";
 
 pub fn compute(environment: &Environment) -> Template {
     let mut template = Template::new("Brew Haven: where the roles run");
     let images = images(&mut template, environment);
     let cluster = cluster(&mut template, environment);
-    let pull = pull_policy(&mut template, &images);
-    for role in ROLES {
-        let logs = logs(&mut template, environment, role.slug, &format!("{} logs", role.slug));
+    let logs: Vec<(&Role, LogicalId)> =
+        ROLES.iter().map(|role| (*role, role_logs(&mut template, environment, role))).collect();
+    let starters = starters(&mut template, environment, &images, &logs);
+    for (role, logs) in &logs {
         let process = process_role(&mut template, environment, role);
-        let starter = starter_role(&mut template, environment, role, &logs, &pull);
-        let task = Task { image: &images, logs: &logs, process: process.as_ref(), starter: &starter };
+        let reasons = roles::reasons(role, Actor::Starter);
+        let Some(starter) = starters.iter().find(|starter| starter.reasons == reasons) else { continue };
+        let task = Task { image: &images, logs, process: &process, starter: &starter.role };
         let task = task_definition(&mut template, environment, role, &task);
         let service = service(&mut template, environment, role, &cluster, &task);
         scaling(&mut template, environment, role, &cluster, &service);
@@ -98,10 +100,10 @@ fn cluster(template: &mut Template, environment: &Environment) -> LogicalId {
     cluster
 }
 
-/// A role's log group, by a name that people look for: a replacement never changes it, and it holds nothing that a new one
-/// could not hold.
-fn logs(template: &mut Template, environment: &Environment, slug: &str, words: &str) -> LogicalId {
-    log_group(template, environment, words, &format!("{}/{slug}", parameter_root(&environment.name)))
+/// A role's log group, by a name that people look for; no change of it ever needs a replacement.
+fn role_logs(template: &mut Template, environment: &Environment, role: &Role) -> LogicalId {
+    let name = format!("{}/{}", parameter_root(&environment.name), role.slug);
+    log_group(template, environment, &format!("{} logs", role.slug), &name)
 }
 
 fn log_group(template: &mut Template, environment: &Environment, words: &str, name: &str) -> LogicalId {
@@ -118,52 +120,69 @@ fn log_group(template: &mut Template, environment: &Environment, words: &str, na
     )
 }
 
-/// Lets ECS fetch the image; the same for every role, since the image is.
-fn pull_policy(template: &mut Template, images: &LogicalId) -> LogicalId {
+/// Who starts processes: ECS, which fetches the image, opens secrets and writes logs. No process ever holds these rights, so
+/// roles that are given the same secrets share a starter.
+struct Starter {
+    /// Why it may open which secrets.
+    reasons: Vec<String>,
+    role: LogicalId,
+}
+
+fn starters(
+    template: &mut Template,
+    environment: &Environment,
+    images: &LogicalId,
+    logs: &[(&'static Role, LogicalId)],
+) -> Vec<Starter> {
+    let mut starters: Vec<Starter> = Vec::new();
+    for (role, _) in logs {
+        let reasons = roles::reasons(role, Actor::Starter);
+        if starters.iter().any(|starter| starter.reasons == reasons) {
+            continue;
+        }
+        let alike = logs.iter().filter(|(other, _)| roles::reasons(other, Actor::Starter) == reasons);
+        let logs = alike.map(|(_, logs)| get_att(logs, "Arn")).collect();
+        let policy = start_policy(template, environment, role, images, logs);
+        let role = iam_role(template, environment, &format!("{} start role", role.slug), task_trust(), &policy);
+        starters.push(Starter { reasons, role });
+    }
+    starters
+}
+
+fn start_policy(
+    template: &mut Template,
+    environment: &Environment,
+    role: &Role,
+    images: &LogicalId,
+    logs: Vec<Value>,
+) -> LogicalId {
     let fetch = Statement {
         actions: vec!["ecr:BatchCheckLayerAvailability", "ecr:BatchGetImage", "ecr:GetDownloadUrlForLayer"],
         resources: vec![get_att(images, "Arn")],
         because: "starts from the image".to_owned(),
     };
-    // It logs in to the registry of the account, which is no resource of a policy (Service Authorization Reference, ECR).
     let login = Statement {
         actions: vec!["ecr:GetAuthorizationToken"],
         resources: vec![json!("*")],
         because: "logs in to the registry".to_owned(),
     };
-    let statements = vec![roles::named(&fetch), roles::named(&login)];
-    let policy = managed_policy(template, "image policy", roles::document(statements));
-    let reason = json!({ "ecr:GetAuthorizationToken": "AWS offers no narrower resource" });
-    template.note(&policy, "AnyResource", reason);
+    let write = Statement {
+        actions: vec!["logs:CreateLogStream", "logs:PutLogEvents"],
+        resources: logs,
+        because: "writes the log".to_owned(),
+    };
+    let document = roles::policy(role, environment, Actor::Starter, vec![fetch, login, write]);
+    let policy = managed_policy(template, &format!("{} start policy", role.slug), document);
+    // Service Authorization Reference, Elastic Container Registry: the action has no resource type.
+    template.note(&policy, ANY_RESOURCE, json!("ecr:GetAuthorizationToken is of the account, not of a repository"));
     policy
 }
 
-/// What the running process may do; `None` where that is nothing.
-fn process_role(template: &mut Template, environment: &Environment, role: &Role) -> Option<LogicalId> {
-    let document = roles::policy(role, environment, Actor::Process, Vec::new())?;
+/// What the running process may do.
+fn process_role(template: &mut Template, environment: &Environment, role: &Role) -> LogicalId {
+    let document = roles::policy(role, environment, Actor::Process, Vec::new());
     let policy = managed_policy(template, &format!("{} task policy", role.slug), document);
-    Some(iam_role(template, environment, &format!("{} task role", role.slug), task_trust(), &[&policy]))
-}
-
-/// What ECS may do to start the process: fetch the image, open its secrets, write its log.
-fn starter_role(
-    template: &mut Template,
-    environment: &Environment,
-    role: &Role,
-    logs: &LogicalId,
-    pull: &LogicalId,
-) -> LogicalId {
-    let log = Statement {
-        actions: vec!["logs:CreateLogStream", "logs:PutLogEvents"],
-        resources: vec![get_att(logs, "Arn")],
-        because: "writes its log".to_owned(),
-    };
-    let mut policies = vec![pull.clone()];
-    if let Some(document) = roles::policy(role, environment, Actor::Starter, vec![log]) {
-        policies.push(managed_policy(template, &format!("{} start policy", role.slug), document));
-    }
-    let policies: Vec<&LogicalId> = policies.iter().collect();
-    iam_role(template, environment, &format!("{} start role", role.slug), task_trust(), &policies)
+    iam_role(template, environment, &format!("{} task role", role.slug), task_trust(), &policy)
 }
 
 /// Lets ECS turn the storefront's traffic from one target group to the other, and nothing else of the balancer.
@@ -191,9 +210,9 @@ fn traffic_role(template: &mut Template, environment: &Environment) -> LogicalId
     };
     let statements = [look, turn, register].iter().map(roles::named).collect();
     let policy = managed_policy(template, "traffic policy", roles::document(statements));
-    let reason = json!({ "elasticloadbalancing:Describe": "AWS offers no narrower resource" });
-    template.note(&policy, "AnyResource", reason);
-    iam_role(template, environment, "traffic role", trust("ecs.amazonaws.com", own_account()), &[&policy])
+    // Service Authorization Reference, Elastic Load Balancing V2: none of them has a resource type.
+    template.note(&policy, ANY_RESOURCE, json!("elasticloadbalancing:Describe... have no resource"));
+    iam_role(template, environment, "traffic role", trust("ecs.amazonaws.com"), &policy)
 }
 
 fn managed_policy(template: &mut Template, words: &str, document: Value) -> LogicalId {
@@ -205,16 +224,15 @@ fn iam_role(
     environment: &Environment,
     words: &str,
     trust: Value,
-    policies: &[&LogicalId],
+    policy: &LogicalId,
 ) -> LogicalId {
-    let policies: Vec<Value> = policies.iter().map(|policy| reference(policy)).collect();
     template.add(
         words,
         "AWS::IAM::Role",
         json!({
             "AssumeRolePolicyDocument": trust,
             // Attached from here and not from the policy: who waits for the role then waits for its rights too.
-            "ManagedPolicyArns": policies,
+            "ManagedPolicyArns": [reference(policy)],
             "PermissionsBoundary": Shared::RoleBoundary.import(environment),
             "Tags": environment.tags(),
         }),
@@ -222,21 +240,15 @@ fn iam_role(
     )
 }
 
-/// Only for tasks of this account and region (ECS Developer Guide, "Amazon ECS task IAM role").
 fn task_trust() -> Value {
-    let mut condition = own_account();
-    condition["ArnLike"] =
-        json!({ "aws:SourceArn": sub("arn:${AWS::Partition}:ecs:${AWS::Region}:${AWS::AccountId}:*") });
-    trust("ecs-tasks.amazonaws.com", condition)
+    trust("ecs-tasks.amazonaws.com")
 }
 
-fn own_account() -> Value {
-    json!({ "StringEquals": { "aws:SourceAccount": { "Ref": "AWS::AccountId" } } })
-}
-
-fn trust(service: &str, condition: Value) -> Value {
+/// Only on behalf of this account (IAM User Guide, "The confused deputy problem").
+fn trust(service: &str) -> Value {
     roles::document(vec![json!({
-        "Effect": "Allow", "Principal": { "Service": service }, "Action": "sts:AssumeRole", "Condition": condition,
+        "Effect": "Allow", "Principal": { "Service": service }, "Action": "sts:AssumeRole",
+        "Condition": { "StringEquals": { "aws:SourceAccount": { "Ref": "AWS::AccountId" } } },
     })])
 }
 
@@ -244,7 +256,7 @@ fn trust(service: &str, condition: Value) -> Value {
 struct Task<'a> {
     image: &'a LogicalId,
     logs: &'a LogicalId,
-    process: Option<&'a LogicalId>,
+    process: &'a LogicalId,
     starter: &'a LogicalId,
 }
 
@@ -254,7 +266,6 @@ fn task_definition(template: &mut Template, environment: &Environment, role: &Ro
     let mut container = json!({
         "Name": role.slug,
         "Image": image,
-        "Essential": true,
         "EntryPoint": [binary],
         "User": USER,
         "Privileged": false,
@@ -263,7 +274,7 @@ fn task_definition(template: &mut Template, environment: &Environment, role: &Ro
         "LinuxParameters": { "InitProcessEnabled": true, "Capabilities": { "Drop": ["ALL"] } },
         "StopTimeout": role.stop_timeout().as_secs(),
         // The image has neither a shell nor curl: the binary asks the process beside it.
-        "HealthCheck": { "Command": ["CMD", binary, "health"], "Interval": 10, "Timeout": 5, "Retries": 3, "StartPeriod": 30 },
+        "HealthCheck": { "Command": ["CMD", binary, "health"], "Interval": 10, "StartPeriod": 30 },
         "Environment": variables(environment, role),
         "Secrets": secrets(environment, role),
         "LogConfiguration": {
@@ -282,20 +293,18 @@ fn task_definition(template: &mut Template, environment: &Environment, role: &Ro
     if role.public {
         container["PortMappings"] = json!([{ "ContainerPort": PORT, "Protocol": "tcp" }]);
     }
-    let mut properties = json!({
+    let properties = json!({
         "Family": environment.stack_name(role.slug),
         "RequiresCompatibilities": ["FARGATE"],
         "RuntimePlatform": { "CpuArchitecture": ARCHITECTURE, "OperatingSystemFamily": "LINUX" },
         "NetworkMode": "awsvpc",
         "Cpu": role.cpu.to_string(),
         "Memory": role.memory_mib.to_string(),
+        "TaskRoleArn": get_att(task.process, "Arn"),
         "ExecutionRoleArn": get_att(task.starter, "Arn"),
         "ContainerDefinitions": [container],
         "Tags": environment.tags(),
     });
-    if let Some(process) = task.process {
-        properties["TaskRoleArn"] = get_att(process, "Arn");
-    }
     template.add(&format!("{} task", role.slug), "AWS::ECS::TaskDefinition", properties, Keep::Nothing)
 }
 
@@ -337,7 +346,6 @@ fn variables(environment: &Environment, role: &Role) -> Vec<Value> {
     if role.mail {
         let domain = &environment.settings.edge.domain;
         variables.push(variable("HAVEN_PUBLIC_URL", json!(format!("https://{domain}"))));
-        variables.push(variable("HAVEN_MAIL_FROM", json!(format!("Brew Haven <orders@{MAIL_DOMAIN}>"))));
     }
     for address in role.addresses() {
         let value = json!({ "Fn::ImportValue": export_of(environment, address) });
@@ -346,11 +354,11 @@ fn variables(environment: &Environment, role: &Role) -> Vec<Value> {
     variables
 }
 
-/// Address and encryption alone: the login comes as `PGUSER` and `PGPASSWORD`, which PostgreSQL's clients take where the
+/// Address and encryption alone. The image knows where its copy of the roots that RDS signs with is: `PGSSLROOTCERT`. The login comes as `PGUSER` and `PGPASSWORD`, which PostgreSQL's clients take where the
 /// URL has none (PostgreSQL documentation, "Environment Variables" of libpq; sqlx does the same).
 fn database_url(environment: &Environment) -> Value {
     let (host, port) = (Shared::DatabaseHost.import(environment), Shared::DatabasePort.import(environment));
-    let rest = format!("/{DATABASE_NAME}?sslmode=verify-full&sslrootcert={DATABASE_ROOTS}");
+    let rest = format!("/{DATABASE_NAME}?sslmode=verify-full");
     json!({ "Fn::Join": ["", ["postgres://", host, ":", port, rest]] })
 }
 
@@ -389,8 +397,6 @@ fn service(
         "ServiceName": role.slug,
         "Cluster": reference(cluster),
         "TaskDefinition": reference(task),
-        "CapacityProviderStrategy": [{ "CapacityProvider": capacity(environment, role), "Weight": 1 }],
-        "PlatformVersion": "LATEST",
         "NetworkConfiguration": { "AwsvpcConfiguration": {
             "AssignPublicIp": "DISABLED",
             "SecurityGroups": groups(environment, role),
@@ -418,10 +424,11 @@ fn service(
             },
         }]);
         properties["HealthCheckGracePeriodSeconds"] = json!(60);
-    } else {
-        deployment["Strategy"] = json!("ROLLING");
     }
     properties["DeploymentConfiguration"] = deployment;
+    if may_be_interrupted(environment, role) {
+        properties["CapacityProviderStrategy"] = json!([{ "CapacityProvider": "FARGATE_SPOT", "Weight": 1 }]);
+    }
     match tasks(environment, role) {
         _ if !has_image(environment) => properties["DesiredCount"] = json!(0),
         Tasks::Fixed(count) => properties["DesiredCount"] = json!(count),
@@ -431,10 +438,10 @@ fn service(
     template.add(&format!("{} service", role.slug), "AWS::ECS::Service", properties, Keep::Nothing)
 }
 
-/// Outside production, work that comes back by itself may run on capacity that AWS takes away at two minutes' notice: every
-/// drain fits into them.
-fn capacity(environment: &Environment, role: &Role) -> &'static str {
-    if environment.is_production() || role.public { "FARGATE" } else { "FARGATE_SPOT" }
+/// Outside production, work that comes back by itself runs on capacity that AWS takes away at two minutes' notice: every
+/// drain fits into them. All else runs on the cluster's own.
+fn may_be_interrupted(environment: &Environment, role: &Role) -> bool {
+    !environment.is_production() && !role.public
 }
 
 /// Everybody's group, and those of clients only where the role has the edge.
@@ -481,6 +488,7 @@ fn scaling(template: &mut Template, environment: &Environment, role: &Role, clus
             "ResourceId": { "Fn::Join": ["/", ["service", reference(cluster), get_att(service, "Name")]] },
             "MinCapacity": least,
             "MaxCapacity": most,
+            "Tags": environment.tags(),
         }),
         Keep::Nothing,
     );
