@@ -1,4 +1,4 @@
-//! Where the roles run: images, the cluster, and for every role a task, a service, two IAM roles and its scaling.
+//! Where the roles run: images, the cluster, and for every role a task, a service and its scaling.
 //!
 //! One image holds all roles: a role's slug is its binary in `/usr/local/bin`, and the image is named by its digest alone.
 
@@ -8,10 +8,11 @@ use contract::queue::Queue;
 use contract::role::{ROLES, Role};
 use serde_json::{Value, json};
 
-use super::{Shared, export_of, export_of_name};
+use super::roles::{iam_role, managed_policy, task_trust, trust};
+use super::{MAIL_DOMAIN, Shared, export_of, export_of_name};
 use crate::Environment;
 use crate::roles::{self, Actor};
-use crate::template::{Keep, LogicalId, Statement, Template, get_att, reference};
+use crate::template::{Keep, LogicalId, Statement, Template, get_att, reference, sub};
 
 /// The storefront's port, which the load balancer's target groups send to.
 const PORT: u16 = 8080;
@@ -41,10 +42,9 @@ pub fn compute(environment: &Environment) -> Template {
         ROLES.iter().map(|role| (*role, role_logs(&mut template, environment, role))).collect();
     let starters = starters(&mut template, environment, &images, &logs);
     for (role, logs) in &logs {
-        let process = process_role(&mut template, environment, role);
         let reasons = roles::reasons(role, Actor::Starter);
         let Some(starter) = starters.iter().find(|starter| starter.reasons == reasons) else { continue };
-        let task = Task { image: &images, logs, process: &process, starter: &starter.role };
+        let task = Task { image: &images, logs, starter: &starter.role };
         let task = task_definition(&mut template, environment, role, &task);
         let service = service(&mut template, environment, role, &cluster, &task);
         scaling(&mut template, environment, role, &cluster, &service);
@@ -178,13 +178,6 @@ fn start_policy(
     policy
 }
 
-/// What the running process may do.
-fn process_role(template: &mut Template, environment: &Environment, role: &Role) -> LogicalId {
-    let document = roles::policy(role, environment, Actor::Process, Vec::new());
-    let policy = managed_policy(template, &format!("{} task policy", role.slug), document);
-    iam_role(template, environment, &format!("{} task role", role.slug), task_trust(), &policy)
-}
-
 /// Lets ECS turn the storefront's traffic from one target group to the other, and nothing else of the balancer.
 fn traffic_role(template: &mut Template, environment: &Environment) -> LogicalId {
     let import = |shared: Shared| shared.import(environment);
@@ -215,54 +208,16 @@ fn traffic_role(template: &mut Template, environment: &Environment) -> LogicalId
     iam_role(template, environment, "traffic role", trust("ecs.amazonaws.com"), &policy)
 }
 
-fn managed_policy(template: &mut Template, words: &str, document: Value) -> LogicalId {
-    template.add(words, "AWS::IAM::ManagedPolicy", json!({ "PolicyDocument": document }), Keep::Nothing)
-}
-
-fn iam_role(
-    template: &mut Template,
-    environment: &Environment,
-    words: &str,
-    trust: Value,
-    policy: &LogicalId,
-) -> LogicalId {
-    template.add(
-        words,
-        "AWS::IAM::Role",
-        json!({
-            "AssumeRolePolicyDocument": trust,
-            // Attached from here and not from the policy: who waits for the role then waits for its rights too.
-            "ManagedPolicyArns": [reference(policy)],
-            "PermissionsBoundary": Shared::RoleBoundary.import(environment),
-            "Tags": environment.tags(),
-        }),
-        Keep::Nothing,
-    )
-}
-
-fn task_trust() -> Value {
-    trust("ecs-tasks.amazonaws.com")
-}
-
-/// Only on behalf of this account (IAM User Guide, "The confused deputy problem").
-fn trust(service: &str) -> Value {
-    roles::document(vec![json!({
-        "Effect": "Allow", "Principal": { "Service": service }, "Action": "sts:AssumeRole",
-        "Condition": { "StringEquals": { "aws:SourceAccount": { "Ref": "AWS::AccountId" } } },
-    })])
-}
-
 /// What a role's task is made of.
 struct Task<'a> {
     image: &'a LogicalId,
     logs: &'a LogicalId,
-    process: &'a LogicalId,
     starter: &'a LogicalId,
 }
 
 fn task_definition(template: &mut Template, environment: &Environment, role: &Role, task: &Task<'_>) -> LogicalId {
     let binary = format!("/usr/local/bin/{}", role.slug);
-    let image = json!({ "Fn::Join": ["@", [get_att(task.image, "RepositoryUri"), digest(environment)]] });
+    let image = sub(&format!("${{{}.RepositoryUri}}@{}", task.image.as_str(), digest(environment)));
     let mut container = json!({
         "Name": role.slug,
         "Image": image,
@@ -300,7 +255,7 @@ fn task_definition(template: &mut Template, environment: &Environment, role: &Ro
         "NetworkMode": "awsvpc",
         "Cpu": role.cpu.to_string(),
         "Memory": role.memory_mib.to_string(),
-        "TaskRoleArn": get_att(task.process, "Arn"),
+        "TaskRoleArn": Shared::task_role(environment, role),
         "ExecutionRoleArn": get_att(task.starter, "Arn"),
         "ContainerDefinitions": [container],
         "Tags": environment.tags(),
@@ -346,6 +301,9 @@ fn variables(environment: &Environment, role: &Role) -> Vec<Value> {
     if role.mail {
         let domain = &environment.settings.edge.domain;
         variables.push(variable("HAVEN_PUBLIC_URL", json!(format!("https://{domain}"))));
+        // The one domain that its task role may send from.
+        variables.push(variable("HAVEN_MAIL_FROM", json!(format!("Brew Haven <orders@{MAIL_DOMAIN}>"))));
+        variables.push(variable("HAVEN_STAFF_MAIL", json!(format!("staff@{MAIL_DOMAIN}"))));
     }
     for address in role.addresses() {
         let value = json!({ "Fn::ImportValue": export_of(environment, address) });
@@ -354,8 +312,9 @@ fn variables(environment: &Environment, role: &Role) -> Vec<Value> {
     variables
 }
 
-/// Address and encryption alone. The image knows where its copy of the roots that RDS signs with is: `PGSSLROOTCERT`. The login comes as `PGUSER` and `PGPASSWORD`, which PostgreSQL's clients take where the
-/// URL has none (PostgreSQL documentation, "Environment Variables" of libpq; sqlx does the same).
+/// Address and encryption alone: the image knows where its copy of the roots is that RDS signs with (`PGSSLROOTCERT`). The
+/// login comes as `PGUSER` and `PGPASSWORD`, which PostgreSQL's clients take where the URL has none (PostgreSQL
+/// documentation, "Environment Variables" of libpq; sqlx does the same).
 fn database_url(environment: &Environment) -> Value {
     let (host, port) = (Shared::DatabaseHost.import(environment), Shared::DatabasePort.import(environment));
     let rest = format!("/{DATABASE_NAME}?sslmode=verify-full");
@@ -485,7 +444,7 @@ fn scaling(template: &mut Template, environment: &Environment, role: &Role, clus
         json!({
             "ServiceNamespace": "ecs",
             "ScalableDimension": "ecs:service:DesiredCount",
-            "ResourceId": { "Fn::Join": ["/", ["service", reference(cluster), get_att(service, "Name")]] },
+            "ResourceId": sub(&format!("service/${{{}}}/${{{}.Name}}", cluster.as_str(), service.as_str())),
             "MinCapacity": least,
             "MaxCapacity": most,
             "Tags": environment.tags(),

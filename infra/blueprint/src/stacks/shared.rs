@@ -2,6 +2,7 @@
 //! it, so that CloudFormation refuses to take it away while somebody uses it.
 
 use contract::parameter::Secret;
+use contract::role::Role;
 use serde_json::{Value, json};
 
 use crate::Environment;
@@ -138,6 +139,21 @@ impl Shared {
     pub fn export_secret(template: &mut Template, environment: &Environment, secret: &Secret, arn: Value) {
         template.export(&format!("{} secret", secret.slug), &secret_export(environment, secret), secret.about, arn);
     }
+
+    /// The ARN of a role's task role, which `roles` makes.
+    pub fn task_role(environment: &Environment, role: &Role) -> Value {
+        json!({ "Fn::ImportValue": task_role_export(environment, role) })
+    }
+
+    /// Makes a task role's ARN known, in the stack that makes it.
+    pub fn export_task_role(template: &mut Template, environment: &Environment, role: &Role, arn: Value) {
+        let about = "Its process runs with it";
+        template.export(&format!("{} task role arn", role.slug), &task_role_export(environment, role), about, arn);
+    }
+}
+
+fn task_role_export(environment: &Environment, role: &Role) -> String {
+    environment.stack_name(&format!("task-role-{}", role.slug))
 }
 
 fn secret_export(environment: &Environment, secret: &Secret) -> String {
