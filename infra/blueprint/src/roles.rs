@@ -1,70 +1,357 @@
 //! What each role may do: exactly what its edges in the contract ask for.
 
 use contract::address::Address;
+use contract::parameter::Secret;
+use contract::parameter_root;
+use contract::queue::Queue;
 use contract::role::{Access, Role};
+use contract::table::Table;
+use contract::topic::{Bus, Topic};
 use serde_json::{Value, json};
 
-use crate::stacks::{export_of_arn, parameter_arn, secret_arn};
+use crate::stacks::{Shared, export_of_arn, parameter_arn, secret_arn};
 use crate::template::{Statement, sub};
 use crate::{Environment, stacks};
 
-/// The statements of a role's task.
+/// One thing that a role does with something that is not its own.
+#[derive(Debug, Clone, Copy)]
+enum Edge {
+    Consumes(&'static Queue),
+    Parks(&'static Queue),
+    Sends(&'static Queue),
+    Publishes(&'static Topic),
+    PutsEvents(&'static Bus),
+    Table(&'static Table, Access),
+    Stream(&'static Table),
+    /// All settings at once: it reads them by their path.
+    Parameters,
+    Mail,
+    Secret(&'static Secret),
+    /// The database's user and password; who reaches its address is a matter of security groups.
+    Database,
+    /// The cache's token.
+    Cache,
+}
+
+/// Who acts on an edge.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Actor {
+    /// The process: the task role.
+    Process,
+    /// ECS, before the process starts, to put secrets into its environment: the execution role.
+    Starter,
+}
+
+/// What an edge needs of the key that its resource is encrypted with.
+struct KeyUse {
+    key: Shared,
+    /// Such as `messages`.
+    name: &'static str,
+    /// The key may be used only by way of this service.
+    service: &'static str,
+    actions: &'static [&'static str],
+}
+
+/// The statements of a role, one an edge.
 pub fn statements(role: &Role, environment: &Environment) -> Vec<Statement> {
-    let mut statements = Vec::new();
-    let mut allow = |actions: &[&'static str], resources: Vec<Value>, because: String| {
-        statements.push(Statement { actions: actions.to_vec(), resources, because });
-    };
-    let import = |address: Address| json!({ "Fn::ImportValue": export_of_arn(environment, address) });
+    edges(role).iter().map(|edge| edge.statement(role, environment)).collect()
+}
+
+/// The document of the policy for one of the role's two actors, with what that one needs `more` and no edge asks for.
+pub fn policy(role: &Role, environment: &Environment, actor: Actor, more: Vec<Statement>) -> Value {
+    let edges = edges_of(role, actor);
+    let own = edges.iter().map(|edge| edge.statement(role, environment));
+    let mut statements: Vec<Value> = more.into_iter().chain(own).map(|statement| named(&statement)).collect();
+    statements.extend(key_statements(&edges, environment));
+    document(statements)
+}
+
+/// Why this actor may do what it may, an edge each: roles with the same reasons need the same rights.
+pub fn reasons(role: &Role, actor: Actor) -> Vec<String> {
+    edges_of(role, actor).into_iter().map(Edge::because).collect()
+}
+
+fn edges_of(role: &Role, actor: Actor) -> Vec<Edge> {
+    edges(role).into_iter().filter(|edge| edge.actor() == actor).collect()
+}
+
+pub fn document(statements: Vec<Value>) -> Value {
+    json!({ "Version": "2012-10-17", "Statement": statements })
+}
+
+/// A statement whose Sid is its edge, such as `ConsumesOrders`. A Sid takes letters and digits alone (IAM JSON policy
+/// elements, Sid).
+pub fn named(statement: &Statement) -> Value {
+    let mut json = statement.to_json();
+    let words = statement.because.split(|letter: char| !letter.is_ascii_alphanumeric()).filter(|word| !word.is_empty());
+    let sid: String = words.map(|word| word[..1].to_ascii_uppercase() + &word[1..]).collect();
+    json["Sid"] = json!(sid);
+    json
+}
+
+/// All edges of a role: the contract's, nothing else.
+fn edges(role: &Role) -> Vec<Edge> {
+    let mut edges = Vec::new();
     for queue in role.consumes {
-        let actions =
-            ["sqs:ReceiveMessage", "sqs:DeleteMessage", "sqs:ChangeMessageVisibility", "sqs:GetQueueAttributes"];
-        allow(&actions, vec![import(Address::Queue(queue))], format!("consumes {}", queue.slug));
-        allow(&["sqs:SendMessage"], vec![import(Address::ParkingQueue(queue))], format!("parks from {}", queue.slug));
+        edges.extend([Edge::Consumes(queue), Edge::Parks(queue)]);
     }
-    for queue in role.sends {
-        allow(&["sqs:SendMessage"], vec![import(Address::Queue(queue))], format!("sends to {}", queue.slug));
-    }
-    for topic in role.publishes {
-        allow(&["sns:Publish"], vec![import(Address::Topic(topic))], format!("publishes to {}", topic.slug));
-    }
-    for bus in role.puts_events {
-        allow(&["events:PutEvents"], vec![import(Address::Bus(bus))], format!("puts events on {}", bus.slug));
-    }
-    for (table, access) in role.tables {
-        let mut actions = vec!["dynamodb:GetItem", "dynamodb:Query", "dynamodb:Scan"];
-        if *access == Access::Write {
-            actions.extend(["dynamodb:PutItem", "dynamodb:UpdateItem", "dynamodb:ConditionCheckItem"]);
+    edges.extend(role.sends.iter().map(|queue| Edge::Sends(queue)));
+    edges.extend(role.publishes.iter().map(|topic| Edge::Publishes(topic)));
+    edges.extend(role.puts_events.iter().map(|bus| Edge::PutsEvents(bus)));
+    edges.extend(role.tables.iter().map(|(table, access)| Edge::Table(table, *access)));
+    edges.extend(role.streams.iter().map(|table| Edge::Stream(table)));
+    edges.extend((!role.parameters.is_empty()).then_some(Edge::Parameters));
+    edges.extend(role.mail.then_some(Edge::Mail));
+    edges.extend(role.secrets.iter().map(|secret| Edge::Secret(secret)));
+    edges.extend(role.database.then_some(Edge::Database));
+    edges.extend(role.cache.then_some(Edge::Cache));
+    edges
+}
+
+impl Edge {
+    /// For people, and for the Sid.
+    fn because(self) -> String {
+        match self {
+            Edge::Consumes(queue) => format!("consumes {}", queue.slug),
+            Edge::Parks(queue) => format!("parks from {}", queue.slug),
+            Edge::Sends(queue) => format!("sends to {}", queue.slug),
+            Edge::Publishes(topic) => format!("publishes to {}", topic.slug),
+            Edge::PutsEvents(bus) => format!("puts events on {}", bus.slug),
+            Edge::Table(table, Access::Read) => format!("reads {}", table.slug),
+            Edge::Table(table, Access::Write) => format!("writes {}", table.slug),
+            Edge::Stream(table) => format!("reads the stream of {}", table.slug),
+            Edge::Parameters => "reads its parameters".to_owned(),
+            Edge::Mail => "sends e-mail".to_owned(),
+            Edge::Secret(secret) => format!("is given the secret {}", secret.slug),
+            Edge::Database => "is given the database login".to_owned(),
+            Edge::Cache => "is given the cache token".to_owned(),
         }
-        let arn = export_of_arn(environment, Address::Table(table));
-        let mut resources = vec![json!({ "Fn::ImportValue": arn })];
-        for index in table.indexes {
-            let index = format!("/index/{}", index.name);
-            resources.push(json!({ "Fn::Join": ["", [{ "Fn::ImportValue": arn }, index]] }));
+    }
+
+    fn actor(self) -> Actor {
+        match self {
+            Edge::Secret(_) | Edge::Database | Edge::Cache => Actor::Starter,
+            Edge::Consumes(_)
+            | Edge::Parks(_)
+            | Edge::Sends(_)
+            | Edge::Publishes(_)
+            | Edge::PutsEvents(_)
+            | Edge::Table(..)
+            | Edge::Stream(_)
+            | Edge::Parameters
+            | Edge::Mail => Actor::Process,
         }
-        allow(&actions, resources, format!("{access:?} of {}", table.slug));
     }
-    for table in role.streams {
-        let actions = ["dynamodb:DescribeStream", "dynamodb:GetShardIterator", "dynamodb:GetRecords"];
-        allow(&actions, vec![import(Address::Stream(table))], format!("reads the stream of {}", table.slug));
+
+    fn statement(self, role: &Role, environment: &Environment) -> Statement {
+        let import = |address: Address| json!({ "Fn::ImportValue": export_of_arn(environment, address) });
+        let (actions, resources) = match self {
+            Edge::Consumes(queue) => (
+                vec![
+                    "sqs:ReceiveMessage",
+                    "sqs:DeleteMessage",
+                    "sqs:ChangeMessageVisibility",
+                    "sqs:GetQueueAttributes",
+                ],
+                vec![import(Address::Queue(queue))],
+            ),
+            Edge::Parks(queue) => (vec!["sqs:SendMessage"], vec![import(Address::ParkingQueue(queue))]),
+            Edge::Sends(queue) => (vec!["sqs:SendMessage"], vec![import(Address::Queue(queue))]),
+            Edge::Publishes(topic) => (vec!["sns:Publish"], vec![import(Address::Topic(topic))]),
+            Edge::PutsEvents(bus) => (vec!["events:PutEvents"], vec![import(Address::Bus(bus))]),
+            Edge::Table(table, access) => {
+                let mut actions = vec!["dynamodb:GetItem", "dynamodb:Query", "dynamodb:Scan"];
+                if access == Access::Write {
+                    actions.extend(["dynamodb:PutItem", "dynamodb:UpdateItem", "dynamodb:ConditionCheckItem"]);
+                }
+                let arn = import(Address::Table(table));
+                let indexes = table
+                    .indexes
+                    .iter()
+                    .map(|index| json!({ "Fn::Join": ["", [arn, format!("/index/{}", index.name)]] }));
+                let resources = std::iter::once(arn.clone()).chain(indexes).collect();
+                (actions, resources)
+            }
+            Edge::Stream(table) => (
+                vec!["dynamodb:DescribeStream", "dynamodb:GetShardIterator", "dynamodb:GetRecords"],
+                vec![import(Address::Stream(table))],
+            ),
+            Edge::Parameters => {
+                // Reading by path is allowed or denied by the path's own ARN, not by those of the parameters below it
+                // (Systems Manager User Guide, "How Parameter Store authorizes parameter retrieval").
+                let root = parameter_root(&environment.name);
+                let path = format!("arn:${{AWS::Partition}}:ssm:${{AWS::Region}}:${{AWS::AccountId}}:parameter{root}");
+                let below = role.parameters.iter().map(|parameter| sub(&parameter_arn(environment, parameter.key)));
+                let resources = std::iter::once(sub(&path)).chain(below).collect();
+                (vec!["ssm:GetParametersByPath", "ssm:GetParameters"], resources)
+            }
+            Edge::Mail => {
+                let identity = format!(
+                    "arn:${{AWS::Partition}}:ses:${{AWS::Region}}:${{AWS::AccountId}}:identity/{}",
+                    stacks::MAIL_DOMAIN
+                );
+                (vec!["ses:SendEmail"], vec![sub(&identity)])
+            }
+            Edge::Secret(secret) => {
+                (vec!["secretsmanager:GetSecretValue"], vec![sub(&secret_arn(environment, secret.slug))])
+            }
+            Edge::Database => (vec!["secretsmanager:GetSecretValue"], vec![Shared::DatabaseSecret.import(environment)]),
+            Edge::Cache => (vec!["secretsmanager:GetSecretValue"], vec![Shared::CacheSecret.import(environment)]),
+        };
+        Statement { actions, resources, because: self.because() }
     }
-    if !role.parameters.is_empty() {
-        let resources = role.parameters.iter().map(|parameter| sub(&parameter_arn(environment, parameter.key)));
-        allow(
-            &["ssm:GetParametersByPath", "ssm:GetParameters"],
-            resources.collect(),
-            "reads its parameters".to_owned(),
-        );
+
+    fn key_use(self) -> Option<KeyUse> {
+        // What writes makes a data key first; SQS and SNS open it again to be sure of it (SQS and SNS Developer Guides,
+        // "Key management").
+        const READ: &[&str] = &["kms:Decrypt"];
+        const WRITE: &[&str] = &["kms:Decrypt", "kms:GenerateDataKey"];
+        const TABLE_READ: &[&str] = &["kms:Decrypt", "kms:DescribeKey"];
+        const TABLE_WRITE: &[&str] = &["kms:Decrypt", "kms:DescribeKey", "kms:Encrypt", "kms:GenerateDataKey"];
+        let used = |key, name, service, actions| Some(KeyUse { key, name, service, actions });
+        match self {
+            Edge::Consumes(_) => used(Shared::MessagesKey, "messages", "sqs", READ),
+            Edge::Parks(_) | Edge::Sends(_) => used(Shared::MessagesKey, "messages", "sqs", WRITE),
+            Edge::Publishes(_) => used(Shared::MessagesKey, "messages", "sns", WRITE),
+            // DynamoDB uses a table's key on behalf of who reads or writes it (DynamoDB Developer Guide, "Authorizing use
+            // of your KMS keys"; what CDK's grants give, without their wildcards).
+            Edge::Table(_, Access::Write) => used(Shared::StockKey, "stock", "dynamodb", TABLE_WRITE),
+            Edge::Table(_, Access::Read) | Edge::Stream(_) => used(Shared::StockKey, "stock", "dynamodb", TABLE_READ),
+            Edge::Secret(_) | Edge::Database | Edge::Cache => {
+                used(Shared::SecretsKey, "secrets", "secretsmanager", READ)
+            }
+            // EventBridge uses the bus's key by itself, by the key's own policy (EventBridge User Guide, "Authorizing
+            // EventBridge to use a customer managed key"); settings and mail have none of ours.
+            Edge::PutsEvents(_) | Edge::Parameters | Edge::Mail => None,
+        }
     }
-    for secret in role.secrets {
-        let resource = sub(&secret_arn(environment, secret.slug));
-        allow(&["secretsmanager:GetSecretValue"], vec![resource], format!("reads the secret {}", secret.slug));
-    }
-    if role.mail {
-        let identity = sub(&format!(
-            "arn:${{AWS::Partition}}:ses:${{AWS::Region}}:${{AWS::AccountId}}:identity/{}",
-            stacks::MAIL_DOMAIN
-        ));
-        allow(&["ses:SendEmail"], vec![identity], "sends e-mail".to_owned());
+}
+
+/// One statement a key, for all edges whose resources are encrypted with it; its Sid names the key.
+fn key_statements(edges: &[Edge], environment: &Environment) -> Vec<Value> {
+    let mut statements = Vec::new();
+    for key in [Shared::MessagesKey, Shared::StockKey, Shared::SecretsKey] {
+        let uses: Vec<KeyUse> = edges.iter().filter_map(|edge| edge.key_use()).filter(|used| used.key == key).collect();
+        let Some(first) = uses.first() else { continue };
+        let mut actions: Vec<&'static str> = Vec::new();
+        let mut services: Vec<Value> = Vec::new();
+        for used in &uses {
+            actions.extend(used.actions);
+            let service = sub(&format!("{}.${{AWS::Region}}.amazonaws.com", used.service));
+            if !services.contains(&service) {
+                services.push(service);
+            }
+        }
+        actions.sort_unstable();
+        actions.dedup();
+        let because = format!("opens the {} key", first.name);
+        let mut json = named(&Statement { actions, resources: vec![key.import(environment)], because });
+        json["Condition"] = json!({ "StringEquals": { "kms:ViaService": services } });
+        statements.push(json);
     }
     statements
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use contract::role::ROLES;
+
+    use super::*;
+
+    fn prod() -> Environment {
+        Environment::named("prod").expect("known")
+    }
+
+    /// Said again from the contract, not from `edges`.
+    fn expected(role: &Role) -> BTreeSet<String> {
+        let mut expected = BTreeSet::new();
+        expected.extend(role.consumes.iter().map(|queue| format!("consumes {}", queue.slug)));
+        expected.extend(role.consumes.iter().map(|queue| format!("parks from {}", queue.slug)));
+        expected.extend(role.sends.iter().map(|queue| format!("sends to {}", queue.slug)));
+        expected.extend(role.publishes.iter().map(|topic| format!("publishes to {}", topic.slug)));
+        expected.extend(role.puts_events.iter().map(|bus| format!("puts events on {}", bus.slug)));
+        expected.extend(role.tables.iter().map(|(table, access)| match access {
+            Access::Read => format!("reads {}", table.slug),
+            Access::Write => format!("writes {}", table.slug),
+        }));
+        expected.extend(role.streams.iter().map(|table| format!("reads the stream of {}", table.slug)));
+        expected.extend(role.secrets.iter().map(|secret| format!("is given the secret {}", secret.slug)));
+        let flags = [
+            (!role.parameters.is_empty(), "reads its parameters"),
+            (role.mail, "sends e-mail"),
+            (role.database, "is given the database login"),
+            (role.cache, "is given the cache token"),
+        ];
+        expected.extend(flags.iter().filter(|(set, _)| *set).map(|(_, because)| (*because).to_owned()));
+        expected
+    }
+
+    #[test]
+    fn every_edge_has_one_statement_and_every_statement_one_edge() {
+        for role in ROLES {
+            let statements = statements(role, &prod());
+            let reasons: BTreeSet<String> = statements.iter().map(|statement| statement.because.clone()).collect();
+            assert_eq!(reasons, expected(role), "{}", role.slug);
+            assert_eq!(reasons.len(), statements.len(), "{}: two statements for one edge", role.slug);
+        }
+    }
+
+    #[test]
+    fn both_policies_together_hold_every_statement_once_under_a_sid_of_its_own() {
+        for role in ROLES {
+            let (process, starter) =
+                (policy(role, &prod(), Actor::Process, Vec::new()), policy(role, &prod(), Actor::Starter, Vec::new()));
+            let mut sids = Vec::new();
+            for document in [process, starter] {
+                for statement in document["Statement"].as_array().expect("a list") {
+                    let sid = statement["Sid"].as_str().expect("a Sid").to_owned();
+                    assert!(sid.bytes().all(|byte| byte.is_ascii_alphanumeric()), "{sid}");
+                    sids.push(sid);
+                }
+            }
+            let unique: BTreeSet<&String> = sids.iter().collect();
+            assert_eq!(unique.len(), sids.len(), "{}: {sids:?}", role.slug);
+            let own: BTreeSet<String> = statements(role, &prod())
+                .iter()
+                .filter_map(|statement| named(statement)["Sid"].as_str().map(str::to_owned))
+                .collect();
+            let keys: Vec<&String> = sids.iter().filter(|sid| !own.contains(*sid)).collect();
+            assert_eq!(sids.len() - keys.len(), own.len(), "{}", role.slug);
+            assert!(keys.iter().all(|sid| sid.contains("Key")), "{keys:?}");
+        }
+    }
+
+    #[test]
+    fn a_role_that_touches_something_encrypted_may_use_its_key_and_only_through_that_service() {
+        for role in ROLES {
+            let text = policy(role, &prod(), Actor::Process, Vec::new()).to_string();
+            let messages = !role.consumes.is_empty() || !role.sends.is_empty() || !role.publishes.is_empty();
+            let stock = !role.tables.is_empty() || !role.streams.is_empty();
+            assert_eq!(text.contains("messages-key"), messages, "{}", role.slug);
+            assert_eq!(text.contains("stock-key"), stock, "{}", role.slug);
+            assert!(!text.contains("secrets-key"), "{}: secrets are handed over at the start", role.slug);
+            assert_eq!(text.matches("kms:ViaService").count(), usize::from(messages) + usize::from(stock));
+            let writes = messages || role.tables.iter().any(|(_, access)| *access == Access::Write);
+            assert_eq!(text.contains("kms:GenerateDataKey"), writes, "{}", role.slug);
+        }
+    }
+
+    #[test]
+    fn a_running_process_cannot_read_a_secret() {
+        for role in ROLES {
+            let text = policy(role, &prod(), Actor::Process, Vec::new()).to_string();
+            assert!(!text.contains("secretsmanager:"), "{}", role.slug);
+        }
+    }
+
+    /// Parameter Store is read by path, which its own ARN allows.
+    #[test]
+    fn who_has_parameters_may_read_their_path() {
+        for role in ROLES.iter().filter(|role| !role.parameters.is_empty()) {
+            let document = policy(role, &prod(), Actor::Process, Vec::new()).to_string();
+            assert!(document.contains(":parameter/brewhaven/prod\""), "{}: {document}", role.slug);
+        }
+    }
 }

@@ -9,6 +9,7 @@ mod messaging;
 mod network;
 mod observability;
 mod parameters;
+mod roles;
 mod security;
 mod shared;
 
@@ -57,6 +58,7 @@ pub fn stacks(environment: &Environment) -> Vec<Stack> {
             stack("network", "The VPC and who may talk to whom", network::network(environment)),
             stack("security", "Keys and boundaries", security::security(environment)),
             stack("edge", "What the world reaches", edge::edge(environment)),
+            stack("roles", "What each role may do", roles::roles(environment)),
             stack("compute", "Where the roles run", compute::compute(environment)),
             stack("observability", "Logs, dashboards, traces, the budget", observability::observability(environment)),
             stack("backup", "Copies of what must not be lost", backup::backup(environment)),

@@ -133,16 +133,6 @@ fn no_role_may_do_everything_or_touch_everything() {
     let environment = Environment::named("prod").expect("known");
     for role in ROLES {
         let statements = statements(role, &environment);
-        let edges = role.consumes.len() * 2
-            + role.sends.len()
-            + role.publishes.len()
-            + role.puts_events.len()
-            + role.tables.len()
-            + role.streams.len()
-            + usize::from(!role.parameters.is_empty())
-            + role.secrets.len()
-            + usize::from(role.mail);
-        assert_eq!(statements.len(), edges, "{}: a statement an edge", role.slug);
         for statement in statements {
             assert!(statement.actions.iter().all(|action| !action.contains('*')), "{}", statement.because);
             assert!(statement.resources.iter().all(|resource| resource != "*"), "{}", statement.because);

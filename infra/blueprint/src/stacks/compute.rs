@@ -1,8 +1,530 @@
-//! Where the roles run: cluster, a service and a task role each, scaling.
+//! Where the roles run: images, the cluster, and for every role a task, a service and its scaling.
+//!
+//! One image holds all roles: a role's slug is its binary in `/usr/local/bin`, and the image is named by its digest alone.
 
+use contract::address::Address;
+use contract::parameter_root;
+use contract::queue::Queue;
+use contract::role::{ROLES, Role};
+use serde_json::{Value, json};
+
+use super::roles::{iam_role, managed_policy, task_trust, trust};
+use super::{MAIL_DOMAIN, Shared, export_of, export_of_name};
 use crate::Environment;
-use crate::template::Template;
+use crate::roles::{self, Actor};
+use crate::template::{Keep, LogicalId, Statement, Template, get_att, reference, sub};
 
-pub fn compute(_environment: &Environment) -> Template {
-    Template::new("Brew Haven: compute")
+/// The storefront's port, which the load balancer's target groups send to.
+const PORT: u16 = 8080;
+/// Health and metrics, for whoever is inside the container: nobody else has business there.
+const HEALTH_ADDRESS: &str = "127.0.0.1:9000";
+/// A user and a group that no file of the image belongs to.
+const USER: &str = "10001:10001";
+/// Graviton: a fifth cheaper than X86_64 a vCPU and GiB (AWS Fargate Pricing), as are the database and the cache.
+const ARCHITECTURE: &str = "ARM64";
+/// The database that the data stack makes.
+const DATABASE_NAME: &str = "brewhaven";
+/// Requests a minute of one storefront task: a hundred tasks answer 2,000 requests a second.
+const REQUESTS_PER_TASK: u32 = 1_200;
+/// Percent of a storefront task's CPU that is left to use before more tasks are started.
+const CPU_TARGET: u32 = 60;
+/// More tasks soon, fewer late: too many cost cents, too few cost customers.
+const SCALE_OUT_SECONDS: u32 = 60;
+const SCALE_IN_SECONDS: u32 = 300;
+/// In a policy's metadata: why one of its statements has `*` as its resource.
+const ANY_RESOURCE: &str = "AnyResource";
+
+pub fn compute(environment: &Environment) -> Template {
+    let mut template = Template::new("Brew Haven: where the roles run");
+    let images = images(&mut template, environment);
+    let cluster = cluster(&mut template, environment);
+    let logs: Vec<(&Role, LogicalId)> =
+        ROLES.iter().map(|role| (*role, role_logs(&mut template, environment, role))).collect();
+    let starters = starters(&mut template, environment, &images, &logs);
+    for (role, logs) in &logs {
+        let reasons = roles::reasons(role, Actor::Starter);
+        let Some(starter) = starters.iter().find(|starter| starter.reasons == reasons) else { continue };
+        let task = Task { image: &images, logs, starter: &starter.role };
+        let task = task_definition(&mut template, environment, role, &task);
+        let service = service(&mut template, environment, role, &cluster, &task);
+        scaling(&mut template, environment, role, &cluster, &service);
+    }
+    template
 }
+
+/// The roles' image, in a repository of this environment: promotion copies it, digest and all.
+fn images(template: &mut Template, environment: &Environment) -> LogicalId {
+    let rule = |priority: u32, about: &str, selection: Value| json!({ "rulePriority": priority, "description": about, "selection": selection, "action": { "type": "expire" } });
+    let lifecycle = json!({ "rules": [
+        rule(1, "Untagged", json!({
+            "tagStatus": "untagged", "countType": "sinceImagePushed", "countUnit": "days", "countNumber": 7,
+        })),
+        // Many more than a rollback ever reaches back.
+        rule(2, "Old", json!({ "tagStatus": "any", "countType": "imageCountMoreThan", "countNumber": 100 })),
+    ] });
+    template.add(
+        "images",
+        "AWS::ECR::Repository",
+        json!({
+            "ImageTagMutability": "IMMUTABLE",
+            "ImageScanningConfiguration": { "ScanOnPush": true },
+            "EncryptionConfiguration": { "EncryptionType": "KMS", "KmsKey": Shared::StorageKey.import(environment) },
+            "LifecyclePolicy": { "LifecyclePolicyText": lifecycle.to_string() },
+            "Tags": environment.tags(),
+        }),
+        Keep::Data,
+    )
+}
+
+fn cluster(template: &mut Template, environment: &Environment) -> LogicalId {
+    // A fixed name: Container Insights writes to a log group that is called by it, and would make that one itself, kept
+    // for ever and under no key of ours, were it not there first.
+    let name = environment.stack_name("cluster");
+    let insights =
+        log_group(template, environment, "insights logs", &format!("/aws/ecs/containerinsights/{name}/performance"));
+    let cluster = template.add(
+        "cluster",
+        "AWS::ECS::Cluster",
+        json!({
+            "ClusterName": name,
+            "ClusterSettings": [{ "Name": "containerInsights", "Value": "enabled" }],
+            "CapacityProviders": ["FARGATE", "FARGATE_SPOT"],
+            "DefaultCapacityProviderStrategy": [{ "CapacityProvider": "FARGATE", "Weight": 1 }],
+            "Tags": environment.tags(),
+        }),
+        Keep::Nothing,
+    );
+    template.after(&cluster, &[&insights]);
+    Shared::ClusterName.export(template, environment, "The cluster's name", reference(&cluster));
+    Shared::ClusterArn.export(template, environment, "The cluster", get_att(&cluster, "Arn"));
+    cluster
+}
+
+/// A role's log group, by a name that people look for; no change of it ever needs a replacement.
+fn role_logs(template: &mut Template, environment: &Environment, role: &Role) -> LogicalId {
+    let name = format!("{}/{}", parameter_root(&environment.name), role.slug);
+    log_group(template, environment, &format!("{} logs", role.slug), &name)
+}
+
+fn log_group(template: &mut Template, environment: &Environment, words: &str, name: &str) -> LogicalId {
+    template.add(
+        words,
+        "AWS::Logs::LogGroup",
+        json!({
+            "LogGroupName": name,
+            "RetentionInDays": environment.settings.observability.log_days,
+            "KmsKeyId": Shared::LogsKey.import(environment),
+            "Tags": environment.tags(),
+        }),
+        Keep::Data,
+    )
+}
+
+/// Who starts processes: ECS, which fetches the image, opens secrets and writes logs. No process ever holds these rights, so
+/// roles that are given the same secrets share a starter.
+struct Starter {
+    /// Why it may open which secrets.
+    reasons: Vec<String>,
+    role: LogicalId,
+}
+
+fn starters(
+    template: &mut Template,
+    environment: &Environment,
+    images: &LogicalId,
+    logs: &[(&'static Role, LogicalId)],
+) -> Vec<Starter> {
+    let mut starters: Vec<Starter> = Vec::new();
+    for (role, _) in logs {
+        let reasons = roles::reasons(role, Actor::Starter);
+        if starters.iter().any(|starter| starter.reasons == reasons) {
+            continue;
+        }
+        let alike = logs.iter().filter(|(other, _)| roles::reasons(other, Actor::Starter) == reasons);
+        let logs = alike.map(|(_, logs)| get_att(logs, "Arn")).collect();
+        let policy = start_policy(template, environment, role, images, logs);
+        let role = iam_role(template, environment, &format!("{} start role", role.slug), task_trust(), &policy);
+        starters.push(Starter { reasons, role });
+    }
+    starters
+}
+
+fn start_policy(
+    template: &mut Template,
+    environment: &Environment,
+    role: &Role,
+    images: &LogicalId,
+    logs: Vec<Value>,
+) -> LogicalId {
+    let fetch = Statement {
+        actions: vec!["ecr:BatchCheckLayerAvailability", "ecr:BatchGetImage", "ecr:GetDownloadUrlForLayer"],
+        resources: vec![get_att(images, "Arn")],
+        because: "starts from the image".to_owned(),
+    };
+    let login = Statement {
+        actions: vec!["ecr:GetAuthorizationToken"],
+        resources: vec![json!("*")],
+        because: "logs in to the registry".to_owned(),
+    };
+    let write = Statement {
+        actions: vec!["logs:CreateLogStream", "logs:PutLogEvents"],
+        resources: logs,
+        because: "writes the log".to_owned(),
+    };
+    let document = roles::policy(role, environment, Actor::Starter, vec![fetch, login, write]);
+    let policy = managed_policy(template, &format!("{} start policy", role.slug), document);
+    // Service Authorization Reference, Elastic Container Registry: the action has no resource type.
+    template.note(&policy, ANY_RESOURCE, json!("ecr:GetAuthorizationToken is of the account, not of a repository"));
+    policy
+}
+
+/// Lets ECS turn the storefront's traffic from one target group to the other, and nothing else of the balancer.
+fn traffic_role(template: &mut Template, environment: &Environment) -> LogicalId {
+    let import = |shared: Shared| shared.import(environment);
+    let look = Statement {
+        actions: vec![
+            "elasticloadbalancing:DescribeListeners",
+            "elasticloadbalancing:DescribeRules",
+            "elasticloadbalancing:DescribeTargetGroups",
+            "elasticloadbalancing:DescribeTargetHealth",
+        ],
+        resources: vec![json!("*")],
+        because: "looks at the balancer".to_owned(),
+    };
+    let turn = Statement {
+        actions: vec!["elasticloadbalancing:ModifyRule"],
+        resources: vec![import(Shared::StorefrontRule), import(Shared::StorefrontTestRule)],
+        because: "turns the traffic".to_owned(),
+    };
+    let register = Statement {
+        actions: vec!["elasticloadbalancing:DeregisterTargets", "elasticloadbalancing:RegisterTargets"],
+        resources: vec![import(Shared::StorefrontTargets), import(Shared::StorefrontOtherTargets)],
+        because: "registers tasks".to_owned(),
+    };
+    let statements = [look, turn, register].iter().map(roles::named).collect();
+    let policy = managed_policy(template, "traffic policy", roles::document(statements));
+    // Service Authorization Reference, Elastic Load Balancing V2: none of them has a resource type.
+    template.note(&policy, ANY_RESOURCE, json!("elasticloadbalancing:Describe... have no resource"));
+    iam_role(template, environment, "traffic role", trust("ecs.amazonaws.com"), &policy)
+}
+
+/// What a role's task is made of.
+struct Task<'a> {
+    image: &'a LogicalId,
+    logs: &'a LogicalId,
+    starter: &'a LogicalId,
+}
+
+fn task_definition(template: &mut Template, environment: &Environment, role: &Role, task: &Task<'_>) -> LogicalId {
+    let binary = format!("/usr/local/bin/{}", role.slug);
+    let image = sub(&format!("${{{}.RepositoryUri}}@{}", task.image.as_str(), digest(environment)));
+    let mut container = json!({
+        "Name": role.slug,
+        "Image": image,
+        "EntryPoint": [binary],
+        "User": USER,
+        "Privileged": false,
+        "ReadonlyRootFilesystem": true,
+        // The first process gives signals on and buries what is orphaned.
+        "LinuxParameters": { "InitProcessEnabled": true, "Capabilities": { "Drop": ["ALL"] } },
+        "StopTimeout": role.stop_timeout().as_secs(),
+        // The image has neither a shell nor curl: the binary asks the process beside it.
+        "HealthCheck": { "Command": ["CMD", binary, "health"], "Interval": 10, "StartPeriod": 30 },
+        "Environment": variables(environment, role),
+        "Secrets": secrets(environment, role),
+        "LogConfiguration": {
+            "LogDriver": "awslogs",
+            "Options": {
+                "awslogs-group": reference(task.logs),
+                "awslogs-region": { "Ref": "AWS::Region" },
+                "awslogs-stream-prefix": "task",
+                // A log that cannot be delivered must not stop orders. 25 MiB is what AWS found to lose nothing at 5 MB a
+                // second (AWS Containers Blog, "Preventing log loss with non-blocking mode").
+                "mode": "non-blocking",
+                "max-buffer-size": "25m",
+            },
+        },
+    });
+    if role.public {
+        container["PortMappings"] = json!([{ "ContainerPort": PORT, "Protocol": "tcp" }]);
+    }
+    let properties = json!({
+        "Family": environment.stack_name(role.slug),
+        "RequiresCompatibilities": ["FARGATE"],
+        "RuntimePlatform": { "CpuArchitecture": ARCHITECTURE, "OperatingSystemFamily": "LINUX" },
+        "NetworkMode": "awsvpc",
+        "Cpu": role.cpu.to_string(),
+        "Memory": role.memory_mib.to_string(),
+        "TaskRoleArn": Shared::task_role(environment, role),
+        "ExecutionRoleArn": get_att(task.starter, "Arn"),
+        "ContainerDefinitions": [container],
+        "Tags": environment.tags(),
+    });
+    template.add(&format!("{} task", role.slug), "AWS::ECS::TaskDefinition", properties, Keep::Nothing)
+}
+
+/// Before the first image there is nothing to run: the services are made without tasks, and with a digest of nothing.
+fn has_image(environment: &Environment) -> bool {
+    !environment.settings.compute.image_digest.is_empty()
+}
+
+fn digest(environment: &Environment) -> String {
+    if has_image(environment) {
+        environment.settings.compute.image_digest.clone()
+    } else {
+        format!("sha256:{}", "0".repeat(64))
+    }
+}
+
+/// Exactly what the role's configuration asks for.
+fn variables(environment: &Environment, role: &Role) -> Vec<Value> {
+    let variable = |name: &str, value: Value| json!({ "Name": name, "Value": value });
+    let mut variables = vec![
+        variable("HAVEN_ENV", json!(environment.name)),
+        variable("AWS_REGION", json!({ "Ref": "AWS::Region" })),
+        variable("HAVEN_HEALTH_BIND", json!(HEALTH_ADDRESS)),
+    ];
+    if role.public {
+        variables.push(variable("HAVEN_BIND", json!(format!("0.0.0.0:{PORT}"))));
+    }
+    if role.database {
+        variables.push(variable("DATABASE_URL", database_url(environment)));
+    }
+    if role.cache {
+        let host = Shared::CacheHost.import(environment);
+        variables.push(variable("REDIS_URL", json!({ "Fn::Join": ["", ["rediss://", host, ":6379"]] })));
+    }
+    if role.gateway {
+        let domain = &environment.settings.edge.domain;
+        variables.push(variable("PAYMENT_URL", json!(format!("https://payments.{domain}"))));
+    }
+    if role.mail {
+        let domain = &environment.settings.edge.domain;
+        variables.push(variable("HAVEN_PUBLIC_URL", json!(format!("https://{domain}"))));
+        // The one domain that its task role may send from.
+        variables.push(variable("HAVEN_MAIL_FROM", json!(format!("Brew Haven <orders@{MAIL_DOMAIN}>"))));
+        variables.push(variable("HAVEN_STAFF_MAIL", json!(format!("staff@{MAIL_DOMAIN}"))));
+    }
+    for address in role.addresses() {
+        let value = json!({ "Fn::ImportValue": export_of(environment, address) });
+        variables.push(variable(&address.variable(), value));
+    }
+    variables
+}
+
+/// Address and encryption alone: the image knows where its copy of the roots is that RDS signs with (`PGSSLROOTCERT`). The
+/// login comes as `PGUSER` and `PGPASSWORD`, which PostgreSQL's clients take where the URL has none (PostgreSQL
+/// documentation, "Environment Variables" of libpq; sqlx does the same).
+fn database_url(environment: &Environment) -> Value {
+    let (host, port) = (Shared::DatabaseHost.import(environment), Shared::DatabasePort.import(environment));
+    let rest = format!("/{DATABASE_NAME}?sslmode=verify-full");
+    json!({ "Fn::Join": ["", ["postgres://", host, ":", port, rest]] })
+}
+
+/// By reference: ECS puts the values into the process's environment, and no template or task definition holds one.
+fn secrets(environment: &Environment, role: &Role) -> Vec<Value> {
+    let secret = |name: &str, from: Value| json!({ "Name": name, "ValueFrom": from });
+    // One key of a secret, in its current version (ECS Developer Guide, "Pass Secrets Manager secrets through Amazon ECS
+    // environment variables").
+    let part =
+        |shared: Shared, key: &str| json!({ "Fn::Join": ["", [shared.import(environment), format!(":{key}::")]] });
+    let own = role.secrets.iter().map(|known| secret(known.variable, Shared::secret(environment, known)));
+    let mut secrets: Vec<Value> = own.collect();
+    if role.database {
+        secrets.push(secret("PGUSER", part(Shared::DatabaseSecret, "username")));
+        secrets.push(secret("PGPASSWORD", part(Shared::DatabaseSecret, "password")));
+    }
+    if role.cache {
+        secrets.push(secret("REDIS_PASSWORD", part(Shared::CacheSecret, "token")));
+    }
+    secrets
+}
+
+fn service(
+    template: &mut Template,
+    environment: &Environment,
+    role: &Role,
+    cluster: &LogicalId,
+    task: &LogicalId,
+) -> LogicalId {
+    let mut deployment = json!({
+        "MinimumHealthyPercent": 100,
+        "MaximumPercent": 200,
+        "DeploymentCircuitBreaker": { "Enable": true, "Rollback": true },
+    });
+    let mut properties = json!({
+        "ServiceName": role.slug,
+        "Cluster": reference(cluster),
+        "TaskDefinition": reference(task),
+        "NetworkConfiguration": { "AwsvpcConfiguration": {
+            "AssignPublicIp": "DISABLED",
+            "SecurityGroups": groups(environment, role),
+            "Subnets": Shared::PrivateSubnets.list(environment),
+        } },
+        "AvailabilityZoneRebalancing": "ENABLED",
+        "EnableECSManagedTags": true,
+        "EnableExecuteCommand": false,
+        "PropagateTags": "SERVICE",
+        "Tags": environment.tags(),
+    });
+    if role.public {
+        let traffic = traffic_role(template, environment);
+        deployment["Strategy"] = json!("BLUE_GREEN");
+        deployment["BakeTimeInMinutes"] = json!(environment.settings.compute.bake_minutes);
+        properties["LoadBalancers"] = json!([{
+            "ContainerName": role.slug,
+            "ContainerPort": PORT,
+            "TargetGroupArn": Shared::StorefrontTargets.import(environment),
+            "AdvancedConfiguration": {
+                "AlternateTargetGroupArn": Shared::StorefrontOtherTargets.import(environment),
+                "ProductionListenerRule": Shared::StorefrontRule.import(environment),
+                "TestListenerRule": Shared::StorefrontTestRule.import(environment),
+                "RoleArn": get_att(&traffic, "Arn"),
+            },
+        }]);
+        properties["HealthCheckGracePeriodSeconds"] = json!(60);
+    }
+    properties["DeploymentConfiguration"] = deployment;
+    if may_be_interrupted(environment, role) {
+        properties["CapacityProviderStrategy"] = json!([{ "CapacityProvider": "FARGATE_SPOT", "Weight": 1 }]);
+    }
+    match tasks(environment, role) {
+        _ if !has_image(environment) => properties["DesiredCount"] = json!(0),
+        Tasks::Fixed(count) => properties["DesiredCount"] = json!(count),
+        // Left out: a deployment then keeps the number that scaling has come to.
+        Tasks::Scaled { .. } => {}
+    }
+    template.add(&format!("{} service", role.slug), "AWS::ECS::Service", properties, Keep::Nothing)
+}
+
+/// Outside production, work that comes back by itself runs on capacity that AWS takes away at two minutes' notice: every
+/// drain fits into them. All else runs on the cluster's own.
+fn may_be_interrupted(environment: &Environment, role: &Role) -> bool {
+    !environment.is_production() && !role.public
+}
+
+/// Everybody's group, and those of clients only where the role has the edge.
+fn groups(environment: &Environment, role: &Role) -> Vec<Value> {
+    let mut groups = vec![Shared::TaskGroup.import(environment)];
+    groups.extend(role.database.then(|| Shared::DatabaseClients.import(environment)));
+    groups.extend(role.cache.then(|| Shared::CacheClients.import(environment)));
+    groups
+}
+
+/// How many tasks a role has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Tasks {
+    Fixed(u16),
+    Scaled { least: u16, most: u16 },
+}
+
+fn tasks(environment: &Environment, role: &Role) -> Tasks {
+    let compute = &environment.settings.compute;
+    let scaled = |(least, most): (u16, u16)| Tasks::Scaled { least, most };
+    if role.public {
+        scaled(compute.storefront_tasks)
+    } else if !role.consumes.is_empty() {
+        scaled(compute.worker_tasks)
+    } else if !role.streams.is_empty() || !role.sends.is_empty() {
+        // Everything waits for the relay, and staff for the stream: a second task stands by in another zone, where the
+        // environment has more than one of anything. Rows and shards are claimed, so two do not do the same work twice.
+        Tasks::Fixed(compute.worker_tasks.0.min(2))
+    } else {
+        // What it asks again is overdue already: a minute without it harms nobody.
+        Tasks::Fixed(1)
+    }
+}
+
+fn scaling(template: &mut Template, environment: &Environment, role: &Role, cluster: &LogicalId, service: &LogicalId) {
+    let Tasks::Scaled { least, most } = tasks(environment, role) else { return };
+    let (least, most) = if has_image(environment) { (least, most) } else { (0, 0) };
+    let target = template.add(
+        &format!("{} scaling", role.slug),
+        "AWS::ApplicationAutoScaling::ScalableTarget",
+        json!({
+            "ServiceNamespace": "ecs",
+            "ScalableDimension": "ecs:service:DesiredCount",
+            "ResourceId": sub(&format!("service/${{{}}}/${{{}.Name}}", cluster.as_str(), service.as_str())),
+            "MinCapacity": least,
+            "MaxCapacity": most,
+            "Tags": environment.tags(),
+        }),
+        Keep::Nothing,
+    );
+    let mut follow = |what: &str, goal: u32, metric: (&str, Value)| {
+        let words = format!("{} {what} scaling", role.slug);
+        template.add(
+            &words,
+            "AWS::ApplicationAutoScaling::ScalingPolicy",
+            json!({
+                "PolicyName": format!("{}-{what}", role.slug),
+                "PolicyType": "TargetTrackingScaling",
+                "ScalingTargetId": reference(&target),
+                "TargetTrackingScalingPolicyConfiguration": {
+                    metric.0: metric.1,
+                    "TargetValue": goal,
+                    "ScaleOutCooldown": SCALE_OUT_SECONDS,
+                    "ScaleInCooldown": SCALE_IN_SECONDS,
+                },
+            }),
+            Keep::Nothing,
+        );
+    };
+    if role.public {
+        let cpu = json!({ "PredefinedMetricType": "ECSServiceAverageCPUUtilization" });
+        follow("cpu", CPU_TARGET, ("PredefinedMetricSpecification", cpu));
+        follow("requests", REQUESTS_PER_TASK, ("CustomizedMetricSpecification", requests_per_task(environment)));
+    }
+    for queue in role.consumes {
+        let metric = backlog_per_task(environment, queue, cluster, service);
+        let goal = u32::from(environment.settings.compute.backlog_per_task);
+        follow("backlog", goal, ("CustomizedMetricSpecification", metric));
+    }
+}
+
+/// Of both target groups, since a deployment turns traffic from one to the other, and `ALBRequestCountPerTarget` knows one
+/// alone (ECS Developer Guide, "Use a target metric to scale Amazon ECS services").
+fn requests_per_task(environment: &Environment) -> Value {
+    // `targetgroup/name/id` is what follows the last colon of the ARN.
+    let name = |shared: Shared| json!({ "Fn::Select": [5, { "Fn::Split": [":", shared.import(environment)] }] });
+    let requests = |id: &str, shared: Shared| {
+        let dimensions = json!([{ "Name": "TargetGroup", "Value": name(shared) }]);
+        metric(id, "AWS/ApplicationELB", "RequestCountPerTarget", "Sum", dimensions)
+    };
+    json!({ "Metrics": [
+        requests("one", Shared::StorefrontTargets),
+        requests("other", Shared::StorefrontOtherTargets),
+        { "Id": "requests", "Expression": "FILL(one, 0) + FILL(other, 0)", "ReturnData": true },
+    ] })
+}
+
+/// Messages that wait, divided by tasks that run (Application Auto Scaling User Guide, "Create a target tracking scaling
+/// policy using metric math").
+fn backlog_per_task(
+    environment: &Environment,
+    queue: &'static Queue,
+    cluster: &LogicalId,
+    service: &LogicalId,
+) -> Value {
+    let queue_name = json!({ "Fn::ImportValue": export_of_name(environment, Address::Queue(queue)) });
+    let queue = json!([{ "Name": "QueueName", "Value": queue_name }]);
+    let tasks = json!([
+        { "Name": "ClusterName", "Value": reference(cluster) },
+        { "Name": "ServiceName", "Value": get_att(service, "Name") },
+    ]);
+    json!({ "Metrics": [
+        metric("waiting", "AWS/SQS", "ApproximateNumberOfMessagesVisible", "Maximum", queue),
+        metric("running", "ECS/ContainerInsights", "RunningTaskCount", "Average", tasks),
+        // Nothing is divided by no task.
+        { "Id": "backlog", "Expression": "waiting / IF(running > 0, running, 1)", "ReturnData": true },
+    ] })
+}
+
+fn metric(id: &str, namespace: &str, name: &str, statistic: &str, dimensions: Value) -> Value {
+    let metric = json!({ "Namespace": namespace, "MetricName": name, "Dimensions": dimensions });
+    json!({ "Id": id, "MetricStat": { "Metric": metric, "Stat": statistic }, "ReturnData": false })
+}
+
+#[cfg(test)]
+#[path = "compute_tests.rs"]
+mod tests;

@@ -5,9 +5,9 @@ use contract::parameter::{PARAMETERS, SECRETS};
 use contract::parameter_root;
 use serde_json::json;
 
-use super::export_of;
+use super::{Shared, export_of};
 use crate::Environment;
-use crate::template::{Keep, Template};
+use crate::template::{Keep, Template, reference};
 
 pub fn parameters(environment: &Environment) -> Template {
     let mut template = Template::new("Brew Haven: settings, secrets and addresses");
@@ -27,7 +27,7 @@ pub fn parameters(environment: &Environment) -> Template {
         );
     }
     for secret in SECRETS {
-        template.add(
+        let id = template.add(
             &format!("{} secret", secret.slug),
             "AWS::SecretsManager::Secret",
             json!({
@@ -38,6 +38,7 @@ pub fn parameters(environment: &Environment) -> Template {
             }),
             Keep::Data,
         );
+        Shared::export_secret(&mut template, environment, secret, reference(&id));
     }
     for address in Address::all() {
         template.add(

@@ -1,6 +1,8 @@
 //! What one stack makes and others use, beside the addresses of the contract. A name is an export of the stack that makes
 //! it, so that CloudFormation refuses to take it away while somebody uses it.
 
+use contract::parameter::Secret;
+use contract::role::Role;
 use serde_json::{Value, json};
 
 use crate::Environment;
@@ -135,4 +137,33 @@ impl Shared {
     pub fn export(self, template: &mut Template, environment: &Environment, about: &str, value: Value) {
         template.export(self.slug(), &environment.stack_name(self.slug()), about, value);
     }
+
+    /// The ARN of one of the contract's secrets, which `parameters` makes.
+    pub fn secret(environment: &Environment, secret: &Secret) -> Value {
+        json!({ "Fn::ImportValue": secret_export(environment, secret) })
+    }
+
+    /// Makes a secret's ARN known, in the stack that makes it.
+    pub fn export_secret(template: &mut Template, environment: &Environment, secret: &Secret, arn: Value) {
+        template.export(&format!("{} secret", secret.slug), &secret_export(environment, secret), secret.about, arn);
+    }
+
+    /// The ARN of a role's task role, which `roles` makes.
+    pub fn task_role(environment: &Environment, role: &Role) -> Value {
+        json!({ "Fn::ImportValue": task_role_export(environment, role) })
+    }
+
+    /// Makes a task role's ARN known, in the stack that makes it.
+    pub fn export_task_role(template: &mut Template, environment: &Environment, role: &Role, arn: Value) {
+        let about = "Its process runs with it";
+        template.export(&format!("{} task role arn", role.slug), &task_role_export(environment, role), about, arn);
+    }
+}
+
+fn task_role_export(environment: &Environment, role: &Role) -> String {
+    environment.stack_name(&format!("task-role-{}", role.slug))
+}
+
+fn secret_export(environment: &Environment, secret: &Secret) -> String {
+    environment.stack_name(&format!("secret-{}", secret.slug))
 }

@@ -1,0 +1,61 @@
+//! What the running process of each role may do, apart from where it runs: deploying an image never touches rights.
+
+use contract::role::{ROLES, Role};
+use serde_json::{Value, json};
+
+use super::Shared;
+use crate::Environment;
+use crate::roles::{self, Actor};
+use crate::template::{Keep, LogicalId, Template, get_att, reference};
+
+pub fn roles(environment: &Environment) -> Template {
+    let mut template = Template::new("Brew Haven: what each role may do");
+    for role in ROLES {
+        let id = task_role(&mut template, environment, role);
+        Shared::export_task_role(&mut template, environment, role, get_att(&id, "Arn"));
+    }
+    template
+}
+
+fn task_role(template: &mut Template, environment: &Environment, role: &Role) -> LogicalId {
+    let document = roles::policy(role, environment, Actor::Process, Vec::new());
+    let policy = managed_policy(template, &format!("{} task policy", role.slug), document);
+    iam_role(template, environment, &format!("{} task role", role.slug), task_trust(), &policy)
+}
+
+pub fn managed_policy(template: &mut Template, words: &str, document: Value) -> LogicalId {
+    template.add(words, "AWS::IAM::ManagedPolicy", json!({ "PolicyDocument": document }), Keep::Nothing)
+}
+
+pub fn iam_role(
+    template: &mut Template,
+    environment: &Environment,
+    words: &str,
+    trust: Value,
+    policy: &LogicalId,
+) -> LogicalId {
+    template.add(
+        words,
+        "AWS::IAM::Role",
+        json!({
+            "AssumeRolePolicyDocument": trust,
+            // Attached from here and not from the policy: who waits for the role then waits for its rights too.
+            "ManagedPolicyArns": [reference(policy)],
+            "PermissionsBoundary": Shared::RoleBoundary.import(environment),
+            "Tags": environment.tags(),
+        }),
+        Keep::Nothing,
+    )
+}
+
+pub fn task_trust() -> Value {
+    trust("ecs-tasks.amazonaws.com")
+}
+
+/// Only on behalf of this account (IAM User Guide, "The confused deputy problem").
+pub fn trust(service: &str) -> Value {
+    roles::document(vec![json!({
+        "Effect": "Allow", "Principal": { "Service": service }, "Action": "sts:AssumeRole",
+        "Condition": { "StringEquals": { "aws:SourceAccount": { "Ref": "AWS::AccountId" } } },
+    })])
+}
