@@ -218,6 +218,10 @@ struct Reading {
     problems: Vec<Problem>,
     /// Keys that have a problem of their own: no rule is asked about them.
     bad: BTreeSet<&'static str>,
+    /// Keys that were set beyond the first file.
+    set: BTreeSet<&'static str>,
+    /// Keys that somebody probably meant to set, but misspelt.
+    meant: BTreeSet<&'static str>,
     /// A file could not be read whole, so that values may be missing.
     torn: bool,
 }
@@ -279,7 +283,10 @@ impl Reading {
             return self.problems.push(Problem { origin, key: path.to_owned(), found, allowed });
         };
         match self.given.get_mut(key.path) {
-            Some(given) => (given.value, given.origin) = (value, origin),
+            Some(given) => {
+                (given.value, given.origin) = (value, origin);
+                self.set.insert(key.path);
+            }
             None => drop(self.given.insert(key.path, Given { default: value.clone(), value, origin })),
         }
     }
@@ -287,6 +294,7 @@ impl Reading {
     fn unknown(&mut self, path: &str, origin: Origin) {
         let mut allowed = "a key of `haven config explain`".to_owned();
         if let Some(near) = nearest(path) {
+            self.meant.insert(near);
             allowed = format!("{allowed}; did you mean {near}?");
         }
         self.problems.push(Problem { origin, key: plain(path), found: "an unknown key".to_owned(), allowed });
@@ -328,9 +336,11 @@ impl Reading {
         if self.torn {
             return Some(settings);
         }
+        // Of a key that was given wrongly only that is told: a default in its place is not what was meant.
+        let sound = |key: &&str| !self.bad.contains(key) && (self.set.contains(key) || !self.meant.contains(key));
         let broken = RULES
             .iter()
-            .filter(|rule| rule.tier.covers(environment) && rule.keys.iter().all(|key| !self.bad.contains(key)))
+            .filter(|rule| rule.tier.covers(environment) && rule.keys.iter().all(sound))
             .filter(|rule| !(rule.holds)(&settings));
         for rule in broken {
             let given: Vec<_> = rule.keys.iter().filter_map(|key| Some((*key, self.given.get(key)?))).collect();

@@ -204,6 +204,13 @@ fn all_problems_are_told_at_once() {
 }
 
 #[test]
+fn a_misspelt_key_is_not_blamed_a_second_time_for_its_default() {
+    let own = "backup.copy_to_regoin = \"us-west-2\"\nnetwork.nat_gateways = 3\ndatabase.backup_days = 30\n";
+    let meant = "an unknown key; allowed: a key of `haven config explain`; did you mean backup.copy_to_region?";
+    check("prod", own, &[&format!("own.toml:1: backup.copy_to_regoin: found {meant}")]);
+}
+
+#[test]
 fn a_file_that_is_not_toml_is_told_with_its_line_and_no_rule_is_blamed_for_it() {
     let problems = load("prod", "[network]\nzones = = 3\ncidr = \"nowhere\"\n[edge\n", &[]).expect_err("a problem");
     let told: Vec<String> = problems.0.iter().map(Problem::to_string).collect();
@@ -286,6 +293,58 @@ fn a_variable_names_a_key_with_two_underscores() {
     );
     let problem = problem.expect_err("unknown").to_string();
     assert!(problem.starts_with("HAVEN_SET_network__zone: network.zone: found an unknown key"), "{problem}");
+}
+
+#[test]
+fn texts_that_only_look_right_are_refused() {
+    let cases: &[(&str, &[&str], &[&str])] = &[
+        ("account.id", &["", "123456789012"], &["12345678901", "1234567890123", "12345678901x", "١٢٣٤٥٦"]),
+        (
+            "account.region",
+            &["eu-central-1", "ap-southeast-4", "us-gov-west-1", "eusc-de-east-1"],
+            &["", "us-east", "us-east-1a", "US-EAST-1", "us--1", "us-east-0", "everywhere-1"],
+        ),
+        (
+            "network.cidr",
+            &["10.0.0.0/16", "10.255.0.0/16", "172.16.0.0/16", "172.31.0.0/16", "192.168.0.0/16"],
+            &[
+                "10.0.0.0/8",
+                "10.0.1.0/16",
+                "10.256.0.0/16",
+                "10.01.0.0/16",
+                "172.32.0.0/16",
+                "192.169.0.0/16",
+                "0.0.0.0/0",
+            ],
+        ),
+        ("database.engine_version", &["15.0", "16.9", "17.10"], &["16", "14.12", "16.9.1", "16.09", "99.1", "16.x"]),
+        (
+            "database.instance_class",
+            &["db.t4g.medium", "db.r7g.large", "db.r6gd.16xlarge", "db.m7i.xlarge"],
+            &["db.t4g", "cache.t4g.small", "t4g.medium", "db.t4g.huge", "db.r7g.1xlarge", "db.R7g.large", "db.x.large"],
+        ),
+        ("cache.node_type", &["cache.t4g.small", "cache.r7g.2xlarge"], &["db.t4g.small", "cache.t4g.", "cache..small"]),
+        ("compute.image_digest", &[""], &["latest", "sha256:", "sha256:E3B0", "brew-haven:1.0"]),
+        (
+            "edge.domain",
+            &["shop.brewhaven.example", "a.b", "xn--caf-dma.example"],
+            &["", "shop", "Shop.example", "-a.example", "a..example", "shop.example.", "10.0.0.1", "a b.example"],
+        ),
+        ("edge.hosted_zone_id", &["Z1", "Z0123456789ABCDEFGHIJ"], &["", "Z", "z123", "/hostedzone/Z1"]),
+        (
+            "edge.cors_origins",
+            &["https://a.example", "https://a.example:8443"],
+            &["", "*", "http://a.example", "https://a.example/", "https://a.example:0", "https://*.a.example"],
+        ),
+        ("observability.alarm_email", &["on-call@a.example"], &["", "on-call", "@a.example", "a@b@c.example", "a@b"]),
+        ("observability.log_days", &["365", "3653"], &["0", "366", "-1", "3654"]),
+        ("account.owner", &["platform", "Team A: coffee"], &["", "a\nb", "a\"b", "a,b"]),
+    ];
+    for (path, good, wrong) in cases {
+        let kind = keys::key(path).expect("a key").kind;
+        assert!(good.iter().all(|text| kind.read_plain(text).is_some()), "{path}: one of {good:?} is refused");
+        assert!(wrong.iter().all(|text| kind.read_plain(text).is_none()), "{path}: one of {wrong:?} is let through");
+    }
 }
 
 /// Overrides of an environment of the repository that break a rule, and only that one.
@@ -392,6 +451,9 @@ fn any_value() -> impl Strategy<Value = String> {
 }
 
 proptest! {
+    // Enough to notice a slip within the crate's second; tens of thousands were run once by hand.
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
     #[test]
     fn no_text_makes_it_panic(text in ".{0,200}", name in ".{0,20}") {
         let _ = load(&name, &text, &[]);
