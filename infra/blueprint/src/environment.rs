@@ -2,6 +2,7 @@
 
 use serde_json::{Value, json};
 
+use crate::configuration::{Configuration, embedded, is_prod};
 use crate::settings::{Account, Settings};
 
 /// One deployed platform.
@@ -32,17 +33,31 @@ const LOCAL: &[LeftOut] = &[
 ];
 
 impl Environment {
-    pub fn local() -> Environment {
-        Environment { name: "local".to_owned(), local: true, settings: Settings::small() }
+    /// As its files and the caller's overrides describe it.
+    pub fn configured(configuration: &Configuration) -> Environment {
+        let Configuration { environment: name, settings, .. } = configuration;
+        Environment { name: name.clone(), local: name == "local", settings: settings.clone() }
     }
 
-    /// One of the environments there are.
+    /// One of the environments that this repository has, without overrides.
+    ///
+    /// # Panics
+    /// When a file in `infra/environments` is wrong: a defect of ours, found by any test that makes an environment.
     pub fn named(name: &str) -> Option<Environment> {
-        match name {
-            "local" => Some(Environment::local()),
-            "dev" | "staging" => Some(Environment { name: name.to_owned(), local: false, settings: Settings::small() }),
-            "prod" => Some(Environment { name: name.to_owned(), local: false, settings: Settings::large() }),
-            _ => None,
+        match Configuration::load(name, &embedded(name)?, &[]) {
+            Ok(configuration) => Some(Environment::configured(&configuration)),
+            Err(problems) => panic!("{problems}"),
+        }
+    }
+
+    /// The one on this machine.
+    ///
+    /// # Panics
+    /// As `named`.
+    pub fn local() -> Environment {
+        match Environment::named("local") {
+            Some(environment) => environment,
+            None => panic!("no files for the local environment"),
         }
     }
 
@@ -69,6 +84,6 @@ impl Environment {
 
     /// Whether it would hurt to lose it: real customers' data.
     pub fn is_production(&self) -> bool {
-        self.name == "prod"
+        is_prod(&self.name)
     }
 }

@@ -3,6 +3,7 @@
 //! Names of resources are CloudFormation's; what a process must find is exported and written to Parameter Store under
 //! the key that `contract` gives it.
 
+mod configuration;
 pub mod consequence;
 mod dashboard;
 mod environment;
@@ -14,6 +15,7 @@ mod template;
 #[cfg(test)]
 mod tests;
 
+pub use configuration::{Configuration, Explanation, File, Origin, Override, Problem, Problems, embedded};
 pub use dashboard::operations as operations_dashboard;
 pub use environment::{Environment, LeftOut};
 pub use roles::statements;

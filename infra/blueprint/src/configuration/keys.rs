@@ -1,0 +1,376 @@
+//! Every key of an environment's files: what it may hold, and what it means. The only place that says so.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use toml::de::{DeArray, DeValue};
+
+use super::patterns::*;
+use crate::settings::*;
+
+use Kind::{Boolean, Integer, IntegerOf, Number, OneOf, Pair, Text, Texts};
+
+/// What may be set.
+#[derive(Debug, Clone, Copy)]
+pub struct Key {
+    /// Group and name, such as `network.zones`: the field of `Settings` of that name.
+    pub path: &'static str,
+    pub kind: Kind,
+    /// One line, with the unit.
+    pub about: &'static str,
+}
+
+#[derive(Debug, Clone, Copy)]
+pub enum Kind {
+    Text(Pattern),
+    Integer {
+        least: i64,
+        most: i64,
+    },
+    IntegerOf(&'static [i64]),
+    Number {
+        least: f64,
+        most: f64,
+    },
+    Boolean,
+    OneOf(&'static [&'static str]),
+    Texts {
+        each: Pattern,
+        most: usize,
+    },
+    /// Least and most, both within these.
+    Pair {
+        least: i64,
+        most: i64,
+    },
+}
+
+/// What a key holds.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Value {
+    Text(String),
+    Integer(i64),
+    Number(f64),
+    Boolean(bool),
+    Texts(Vec<String>),
+    Pair(i64, i64),
+}
+
+pub type Values = BTreeMap<&'static str, Value>;
+
+/// Makes the table and the way from it to `Settings` from one list: a field without a key, or a key without a field,
+/// does not compile.
+macro_rules! keys {
+    ($($group:ident: $Group:ident { $($field:ident: $kind:expr, $about:literal;)* })*) => {
+        pub static KEYS: &[Key] = &[$($(
+            Key { path: concat!(stringify!($group), ".", stringify!($field)), kind: $kind, about: $about },
+        )*)*];
+
+        /// Settings that hold these values, or the first key whose value its field cannot hold.
+        pub fn settings(values: &Values) -> Result<Settings, &'static str> {
+            Ok(Settings { $($group: $Group { $(
+                $field: take(values, concat!(stringify!($group), ".", stringify!($field)))?,
+            )* },)* })
+        }
+    };
+}
+
+keys! {
+    account: Account {
+        id: Text(ACCOUNT_ID), "The account; asserted before anything is done there";
+        region: Text(REGION), "The region; asserted before anything is done there";
+        owner: Text(TAG), "Whose it is: tag Owner";
+        cost_center: Text(TAG), "Who pays: tag CostCenter";
+    }
+    network: Network {
+        cidr: Text(CIDR), "Addresses of the VPC, other than those of any network it may be joined to";
+        zones: Integer { least: 2, most: 3 }, "Availability zones";
+        nat_gateways: Integer { least: 1, most: 3 }, "NAT gateways: 1, or one a zone";
+        flow_log_days: IntegerOf(LOG_DAYS), "Days that flow logs are kept";
+    }
+    database: Database {
+        engine: OneOf(&[POSTGRES, AURORA]), "RDS for PostgreSQL, or Aurora PostgreSQL";
+        engine_version: Text(ENGINE_VERSION), "Release of PostgreSQL";
+        instance_class: Text(INSTANCE_CLASS), "Size of the database's hosts";
+        // The least and most of gp3 volumes: AmazonRDS/latest/UserGuide/CHAP_Storage.html
+        storage_gib: Integer { least: 20, most: 65_536 }, "Storage, GiB; Aurora ignores it";
+        storage_max_gib: Integer { least: 22, most: 65_536 }, "Up to where storage grows by itself, GiB; Aurora ignores it";
+        multi_az: Boolean, "A second host in another zone that takes over by itself";
+        backup_days: Integer { least: 7, most: 35 }, "Days that automatic backups are kept";
+    }
+    cache: Cache {
+        node_type: Text(NODE_TYPE), "Size of the cache's nodes";
+        // AmazonElastiCache/latest/dg/Replication.html: at most five replicas a primary.
+        replicas: Integer { least: 1, most: 5 }, "Replicas beside the primary; failover needs one";
+        snapshot_days: Integer { least: 1, most: 35 }, "Days that snapshots are kept";
+    }
+    compute: Compute {
+        image_digest: Text(DIGEST), "The image of all roles; empty until one was pushed";
+        storefront_tasks: Pair { least: 1, most: 1_000 }, "Tasks of the storefront";
+        worker_tasks: Pair { least: 1, most: 1_000 }, "Tasks of each worker role";
+        backlog_per_task: Integer { least: 1, most: 10_000 }, "Messages behind one worker task before more tasks start";
+        // ECS takes up to a day; nobody watches a deployment for more than four hours.
+        bake_minutes: Integer { least: 0, most: 240 }, "Minutes that old and new storefront run beside each other";
+    }
+    edge: Edge {
+        domain: Text(DOMAIN), "The shop's name in DNS";
+        hosted_zone_id: Text(HOSTED_ZONE), "The Route 53 zone of that name";
+        // An account's default quota in most regions: apigateway/latest/developerguide/limits.html
+        rate: Integer { least: 1, most: 10_000 }, "Requests a second that the API lets through";
+        burst: Integer { least: 1, most: 5_000 }, "Requests at once that the API lets through";
+        daily_quota: Integer { least: 1, most: 100_000_000 }, "Requests a day of one API key";
+        // waf/latest/APIReference/API_RateBasedStatement.html; above ten million it is no limit.
+        requests_per_address: Integer { least: 10, most: 10_000_000 }, "Requests of one address in five minutes before it is blocked";
+        // apigateway/latest/developerguide/api-gateway-caching.html: an hour at most.
+        cache_seconds: Integer { least: 0, most: 3_600 }, "Seconds that the menu may come from the cache; 0 is no cache";
+        cors_origins: Texts { each: ORIGIN, most: 10 }, "Origins that browsers may call the API from";
+    }
+    observability: Observability {
+        log_days: IntegerOf(LOG_DAYS), "Days that logs are kept";
+        alarm_email: Text(EMAIL), "Who is told of alarms";
+        budget_usd: Integer { least: 1, most: 1_000_000 }, "Budget, USD a month";
+        trace_share: Number { least: 0.0, most: 1.0 }, "Share of requests that are traced";
+    }
+    backup: Backup {
+        // A continuous backup is kept 35 days at most: aws-backup/latest/devguide/point-in-time-recovery.html
+        daily_days: Integer { least: 7, most: 35 }, "Days that daily copies are kept";
+        // What moved to cold storage stays there 90 days at least: aws-backup/latest/devguide/API_Lifecycle.html
+        monthly_days: Integer { least: 90, most: 3_650 }, "Days that monthly copies are kept";
+        copy_to_region: Text(OTHER_REGION), "Where copies go too";
+    }
+    usage: Usage {
+        orders_per_month: Integer { least: 0, most: 1_000_000_000 }, "Orders a month, for the cost estimate alone";
+        page_views_per_order: Integer { least: 0, most: 10_000 }, "Pages looked at for one order, for the cost estimate alone";
+        gib_out_per_month: Integer { least: 0, most: 1_000_000 }, "GiB a month to the internet, for the cost estimate alone";
+        log_gib_per_month: Integer { least: 0, most: 1_000_000 }, "GiB of logs a month, for the cost estimate alone";
+    }
+}
+
+const POSTGRES: &str = "postgres";
+const AURORA: &str = "aurora";
+
+/// What CloudWatch Logs takes: AmazonCloudWatchLogs/latest/APIReference/API_PutRetentionPolicy.html
+const LOG_DAYS: &[i64] =
+    &[1, 3, 5, 7, 14, 30, 60, 90, 120, 150, 180, 365, 400, 545, 731, 1096, 1827, 2192, 2557, 2922, 3288, 3653];
+
+pub fn key(path: &str) -> Option<&'static Key> {
+    KEYS.iter().find(|key| key.path == path)
+}
+
+impl Kind {
+    /// The value as a file gives it; `None` when it is not what is allowed.
+    pub fn read(&self, written: &DeValue<'_>) -> Option<Value> {
+        let value = match self {
+            Text(_) | OneOf(_) => Value::Text(written.as_str()?.to_owned()),
+            Integer { .. } | IntegerOf(_) => Value::Integer(integer(written)?),
+            Number { .. } => Value::Number(number(written)?),
+            Boolean => Value::Boolean(written.as_bool()?),
+            Texts { .. } => Value::Texts(texts(written.as_array()?)?),
+            Pair { .. } => {
+                let [least, most] = &**written.as_array()? else { return None };
+                Value::Pair(integer(least.get_ref())?, integer(most.get_ref())?)
+            }
+        };
+        self.admits(&value).then_some(value)
+    }
+
+    /// The value as a command line or a variable gives it. There a text needs no quotes and a list no brackets.
+    pub fn read_plain(&self, text: &str) -> Option<Value> {
+        let value = match self {
+            Text(_) | OneOf(_) => Value::Text(text.to_owned()),
+            Boolean => Value::Boolean(text.parse().ok()?),
+            Integer { .. } | IntegerOf(_) => Value::Integer(plain_integer(text)?),
+            Number { .. } => Value::Number(text.parse().ok()?),
+            Texts { .. } => Value::Texts(items(text).map(|item| item.trim_matches('"').to_owned()).collect()),
+            Pair { .. } => {
+                let mut numbers = items(text).map(plain_integer);
+                let pair = Value::Pair(numbers.next()??, numbers.next()??);
+                numbers.next().is_none().then_some(pair)?
+            }
+        };
+        self.admits(&value).then_some(value)
+    }
+
+    pub fn admits(&self, value: &Value) -> bool {
+        match (self, value) {
+            (Text(pattern), Value::Text(text)) => (pattern.fits)(text),
+            (OneOf(words), Value::Text(text)) => words.contains(&text.as_str()),
+            (Integer { least, most }, Value::Integer(number)) => (least..=most).contains(&number),
+            (IntegerOf(numbers), Value::Integer(number)) => numbers.contains(number),
+            (Number { least, most }, Value::Number(number)) => (least..=most).contains(&number),
+            (Boolean, Value::Boolean(_)) => true,
+            (Texts { each, most }, Value::Texts(texts)) => {
+                (1..=*most).contains(&texts.len()) && texts.iter().all(|text| (each.fits)(text))
+            }
+            (Pair { least, most }, Value::Pair(low, high)) => least <= low && low <= high && high <= most,
+            _ => false,
+        }
+    }
+
+    /// What is allowed, for whoever got it wrong: with an example where words alone are not enough.
+    pub fn allowed(&self) -> String {
+        match self {
+            Text(_) | Texts { .. } => format!("{self}, such as {}", self.example()),
+            _ => self.to_string(),
+        }
+    }
+
+    /// Something that is allowed, to stand in for what is not.
+    pub fn example(&self) -> Value {
+        match self {
+            Text(pattern) => Value::Text(pattern.example.to_owned()),
+            OneOf(words) => Value::Text(words.first().copied().unwrap_or_default().to_owned()),
+            Integer { least, .. } => Value::Integer(*least),
+            IntegerOf(numbers) => Value::Integer(numbers.first().copied().unwrap_or_default()),
+            Number { least, .. } => Value::Number(*least),
+            Boolean => Value::Boolean(true),
+            Texts { each, .. } => Value::Texts(vec![each.example.to_owned()]),
+            Pair { least, .. } => Value::Pair(*least, *least),
+        }
+    }
+}
+
+/// What is allowed, in words.
+impl fmt::Display for Kind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Text(pattern) => f.write_str(pattern.says),
+            OneOf(words) => {
+                let quoted: Vec<_> = words.iter().map(|word| format!("\"{word}\"")).collect();
+                f.write_str(&quoted.join(" or "))
+            }
+            Integer { least, most } => write!(f, "{} to {}", grouped(*least), grouped(*most)),
+            IntegerOf(numbers) => {
+                let numbers: Vec<_> = numbers.iter().map(i64::to_string).collect();
+                write!(f, "one of {}", numbers.join(" "))
+            }
+            Number { least, most } => write!(f, "{least} to {most}"),
+            Boolean => f.write_str("true or false"),
+            Texts { each, most } => write!(f, "list of 1 to {most}, each {}", each.says),
+            Pair { least, most } => write!(f, "[least, most], {} to {}", grouped(*least), grouped(*most)),
+        }
+    }
+}
+
+/// As a file would say it.
+impl fmt::Display for Value {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // What JSON escapes, TOML escapes alike.
+        let quoted = |text: &String| serde_json::Value::from(text.as_str()).to_string();
+        match self {
+            Value::Text(text) => f.write_str(&quoted(text)),
+            Value::Integer(number) => f.write_str(&grouped(*number)),
+            Value::Number(number) => write!(f, "{number}"),
+            Value::Boolean(value) => write!(f, "{value}"),
+            Value::Texts(texts) => write!(f, "[{}]", texts.iter().map(quoted).collect::<Vec<_>>().join(", ")),
+            Value::Pair(least, most) => write!(f, "[{}, {}]", grouped(*least), grouped(*most)),
+        }
+    }
+}
+
+/// With an underscore a thousand, as TOML takes it.
+fn grouped(number: i64) -> String {
+    let digits = number.unsigned_abs().to_string();
+    let mut text = String::from(if number < 0 { "-" } else { "" });
+    for (at, digit) in digits.chars().enumerate() {
+        if at > 0 && (digits.len() - at).is_multiple_of(3) {
+            text.push('_');
+        }
+        text.push(digit);
+    }
+    text
+}
+
+fn integer(written: &DeValue<'_>) -> Option<i64> {
+    let number = written.as_integer()?;
+    i64::from_str_radix(number.as_str(), number.radix()).ok()
+}
+
+/// A whole number is a number too: `trace_share = 1`.
+fn number(written: &DeValue<'_>) -> Option<f64> {
+    match written {
+        DeValue::Float(number) => number.as_str().parse().ok(),
+        DeValue::Integer(number) if number.radix() == 10 => number.as_str().parse().ok(),
+        _ => None,
+    }
+}
+
+fn texts(written: &DeArray<'_>) -> Option<Vec<String>> {
+    written.iter().map(|text| text.get_ref().as_str().map(str::to_owned)).collect()
+}
+
+fn plain_integer(text: &str) -> Option<i64> {
+    text.replace('_', "").parse().ok()
+}
+
+fn items(text: &str) -> impl Iterator<Item = &str> {
+    let text = text.trim();
+    let inner = text.strip_prefix('[').and_then(|text| text.strip_suffix(']')).unwrap_or(text);
+    inner.split(',').map(str::trim)
+}
+
+/// What can be had from a value.
+trait Held: Sized {
+    fn from_value(value: &Value) -> Option<Self>;
+}
+
+fn take<T: Held>(values: &Values, path: &'static str) -> Result<T, &'static str> {
+    values.get(path).and_then(T::from_value).ok_or(path)
+}
+
+macro_rules! held_integer {
+    ($($type:ty)*) => {$(
+        impl Held for $type {
+            fn from_value(value: &Value) -> Option<$type> {
+                let Value::Integer(number) = value else { return None };
+                (*number).try_into().ok()
+            }
+        }
+    )*};
+}
+held_integer!(u8 u16 u32 u64);
+
+impl Held for (u16, u16) {
+    fn from_value(value: &Value) -> Option<(u16, u16)> {
+        let Value::Pair(least, most) = value else { return None };
+        Some(((*least).try_into().ok()?, (*most).try_into().ok()?))
+    }
+}
+
+impl Held for f64 {
+    fn from_value(value: &Value) -> Option<f64> {
+        let Value::Number(number) = value else { return None };
+        Some(*number)
+    }
+}
+
+impl Held for bool {
+    fn from_value(value: &Value) -> Option<bool> {
+        let Value::Boolean(value) = value else { return None };
+        Some(*value)
+    }
+}
+
+impl Held for String {
+    fn from_value(value: &Value) -> Option<String> {
+        let Value::Text(text) = value else { return None };
+        Some(text.clone())
+    }
+}
+
+impl Held for Vec<String> {
+    fn from_value(value: &Value) -> Option<Vec<String>> {
+        let Value::Texts(texts) = value else { return None };
+        Some(texts.clone())
+    }
+}
+
+impl Held for Engine {
+    fn from_value(value: &Value) -> Option<Engine> {
+        match value {
+            Value::Text(text) if text == POSTGRES => Some(Engine::Postgres),
+            Value::Text(text) if text == AURORA => Some(Engine::Aurora),
+            _ => None,
+        }
+    }
+}

@@ -1,0 +1,161 @@
+//! What texts must look like. Few and simple enough to do without regular expressions.
+
+/// A text that is checked.
+#[derive(Debug, Clone, Copy)]
+pub struct Pattern {
+    /// In words, for whoever got it wrong.
+    pub says: &'static str,
+    pub example: &'static str,
+    pub fits: fn(&str) -> bool,
+}
+
+pub const ACCOUNT_ID: Pattern = Pattern {
+    says: "12 digits, or empty until it is chosen",
+    example: "123456789012",
+    fits: |text| text.is_empty() || text.len() == 12 && text.bytes().all(|byte| byte.is_ascii_digit()),
+};
+
+pub const REGION: Pattern = Pattern { says: "a region", example: "us-east-1", fits: is_region };
+
+pub const OTHER_REGION: Pattern = Pattern {
+    says: "a region, or empty for nowhere",
+    example: "us-west-2",
+    fits: |text| text.is_empty() || is_region(text),
+};
+
+pub const TAG: Pattern = Pattern {
+    says: "1 to 64 letters, digits, spaces or _.:/=+-@",
+    example: "platform",
+    fits: |text| {
+        (1..=64).contains(&text.len())
+            && text.chars().all(|character| character.is_ascii_alphanumeric() || " _.:/=+-@".contains(character))
+    },
+};
+
+pub const CIDR: Pattern =
+    Pattern { says: "a private range of size /16", example: "10.20.0.0/16", fits: is_private_slash_16 };
+
+/// From 15 on PostgreSQL on RDS refuses plain text by default:
+/// AmazonRDS/latest/UserGuide/PostgreSQL.Concepts.General.SSL.html
+pub const ENGINE_VERSION: Pattern = Pattern {
+    says: "major and minor version, 15 or later",
+    example: "16.9",
+    fits: |text| {
+        let whole = |part: &str| part.parse::<u8>().ok().filter(|number| number.to_string() == part);
+        text.split_once('.').is_some_and(|(major, minor)| {
+            whole(major).is_some_and(|major| (15..=30).contains(&major)) && whole(minor).is_some()
+        })
+    },
+};
+
+pub const INSTANCE_CLASS: Pattern = Pattern {
+    says: "db, family and size",
+    example: "db.t4g.medium",
+    fits: |text| text.strip_prefix("db.").is_some_and(is_family_and_size),
+};
+
+pub const NODE_TYPE: Pattern = Pattern {
+    says: "cache, family and size",
+    example: "cache.t4g.small",
+    fits: |text| text.strip_prefix("cache.").is_some_and(is_family_and_size),
+};
+
+pub const DIGEST: Pattern = Pattern {
+    says: "sha256: and 64 hexadecimal digits, or empty",
+    example: "sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855",
+    fits: |text| {
+        text.is_empty()
+            || text.strip_prefix("sha256:").is_some_and(|digits| {
+                digits.len() == 64 && digits.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
+            })
+    },
+};
+
+pub const DOMAIN: Pattern =
+    Pattern { says: "a name in DNS, in small letters", example: "shop.brewhaven.example", fits: is_domain };
+
+pub const HOSTED_ZONE: Pattern = Pattern {
+    says: "Z and up to 31 capital letters or digits",
+    example: "Z0123456789ABCDEFGHIJ",
+    fits: |text| {
+        (2..=32).contains(&text.len())
+            && text.starts_with('Z')
+            && text.bytes().all(|byte| byte.is_ascii_uppercase() || byte.is_ascii_digit())
+    },
+};
+
+/// Never `*`, and never plain HTTP.
+pub const ORIGIN: Pattern = Pattern {
+    says: "https:// and a name in DNS, with a port or without",
+    example: "https://shop.brewhaven.example",
+    fits: |text| {
+        let Some(host) = text.strip_prefix("https://") else { return false };
+        match host.split_once(':') {
+            Some((name, port)) => {
+                is_domain(name) && port.parse::<u16>().is_ok_and(|number| number > 0 && number.to_string() == port)
+            }
+            None => is_domain(host),
+        }
+    },
+};
+
+pub const EMAIL: Pattern = Pattern {
+    says: "an address for mail",
+    example: "on-call@brewhaven.example",
+    fits: |text| {
+        text.split_once('@').is_some_and(|(local, domain)| {
+            (1..=64).contains(&local.len())
+                && local.chars().all(|character| character.is_ascii_alphanumeric() || "._+-".contains(character))
+                && is_domain(domain)
+        })
+    },
+};
+
+/// Letters, one or more words, and a number: `us-east-1`, `us-gov-west-1`, `eusc-de-east-1`.
+fn is_region(text: &str) -> bool {
+    let parts: Vec<&str> = text.split('-').collect();
+    let [first, words @ .., number] = parts.as_slice() else { return false };
+    let letters = |word: &str| !word.is_empty() && word.bytes().all(|byte| byte.is_ascii_lowercase());
+    (2..=4).contains(&first.len())
+        && letters(first)
+        && (1..=2).contains(&words.len())
+        && words.iter().all(|word| word.len() <= 9 && letters(word))
+        && number.len() == 1
+        && number.bytes().all(|byte| matches!(byte, b'1'..=b'9'))
+}
+
+fn is_private_slash_16(text: &str) -> bool {
+    let whole = |part: &str| part.parse::<u8>().ok().filter(|number| number.to_string() == part);
+    let Some((first, second)) = text.strip_suffix(".0.0/16").and_then(|start| start.split_once('.')) else {
+        return false;
+    };
+    matches!((whole(first), whole(second)), (Some(10), Some(_)) | (Some(172), Some(16..=31)) | (Some(192), Some(168)))
+}
+
+/// `t4g.medium`, `r7g.16xlarge`.
+fn is_family_and_size(text: &str) -> bool {
+    let Some((family, size)) = text.split_once('.') else { return false };
+    let times = size.strip_suffix("xlarge");
+    let a_size = matches!(size, "micro" | "small" | "medium" | "large" | "metal" | "xlarge")
+        || times.is_some_and(|times| times.parse::<u8>().is_ok_and(|number| number > 1 && number.to_string() == times));
+    a_size
+        && (2..=12).contains(&family.len())
+        && family.starts_with(|character: char| character.is_ascii_lowercase())
+        && family.bytes().any(|byte| byte.is_ascii_digit())
+        && family.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit())
+}
+
+fn is_domain(text: &str) -> bool {
+    let label = |label: &str| {
+        (1..=63).contains(&label.len())
+            && !label.starts_with('-')
+            && !label.ends_with('-')
+            && label.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-')
+    };
+    let top = text.rsplit('.').next().unwrap_or_default();
+    // An address of four numbers is no name.
+    text.len() <= 253
+        && text.contains('.')
+        && text.split('.').all(label)
+        && top.bytes().any(|byte| byte.is_ascii_lowercase())
+}
