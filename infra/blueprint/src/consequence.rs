@@ -203,7 +203,10 @@ fn changed(id: &str, was: &Value, resource: &Value) -> Option<Change> {
     let mut fails = false;
     let mut properties = Vec::new();
     for (path, before, after) in leaves(&was["Properties"], &resource["Properties"], "") {
-        let effect = known.map_or(Effect::MayReplace, |known| known.effect(&plain(&path)));
+        let effect = match known.map_or(Effect::MayReplace, |known| known.effect(&plain(&path))) {
+            Effect::MayReplace if interrupts_only(kind, &path) => Effect::InPlace,
+            effect => effect,
+        };
         match effect {
             Effect::Replaces => action = Action::Replace,
             Effect::MayReplace if action == Action::Change => action = Action::MayReplace,
@@ -307,6 +310,20 @@ fn plain(path: &str) -> String {
 fn is_metadata(path: &str, tags: Option<&str>) -> bool {
     let first = path.split(['.', '[']).next().unwrap_or_default();
     tags == Some(first) || first.ends_with("Description") || first == "DisplayName" || first == "Comment"
+}
+
+/// Properties of a database that the schemas count among those that may replace it, and the documentation (page
+/// "AWS::RDS::DBInstance") among those with "some interruptions". Where CloudFormation then says otherwise, it is believed.
+fn interrupts_only(kind: &str, path: &str) -> bool {
+    const PROPERTIES: [&str; 6] = [
+        "AutoMinorVersionUpgrade",
+        "BackupRetentionPeriod",
+        "DBParameterGroupName",
+        "MultiAZ",
+        "PerformanceInsightsKMSKeyId",
+        "PreferredMaintenanceWindow",
+    ];
+    kind == "AWS::RDS::DBInstance" && PROPERTIES.contains(&path)
 }
 
 /// Changes in place that are felt. Sources: "Modifying an Amazon RDS DB instance" (its table of downtime), "Scaling up
