@@ -142,7 +142,8 @@ impl Servers {
             format!("redis://127.0.0.1:{port}")
         };
         until("Redis", || async {
-            adapter_redis::RedisCarts::connect(&url).await.map(|_| ()).map_err(anyhow::Error::from)
+            let carts = adapter_redis::RedisCarts::connect(&url).await.map_err(anyhow::Error::from)?;
+            carts.ping().await.map_err(anyhow::Error::from)
         })
         .await
         .with_context(|| log_hint(state, "redis"))?;
