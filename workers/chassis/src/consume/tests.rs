@@ -284,7 +284,7 @@ async fn a_message_that_kills_its_handler_every_time_is_parked_early() {
     assert_eq!(worker.attempts("a1"), (1..=most).collect::<Vec<_>>());
     let reason = format!("gave up after {most} deliveries: the handler panicked: a bug");
     assert_eq!(queue.parked(), [("a1".to_owned(), reason)]);
-    assert_eq!(worker.attempts("a2"), [1], "its group goes on");
+    assert_eq!(worker.attempts("a2").len(), 1, "its group goes on");
 }
 
 #[tokio::test(start_paused = true)]
