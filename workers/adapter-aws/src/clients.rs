@@ -112,7 +112,10 @@ impl Clients {
     }
 
     pub fn ses(&self) -> aws_sdk_sesv2::Client {
-        let config = aws_sdk_sesv2::config::Builder::from(&self.config).interceptor(self.count("ses"));
+        // Sending twice is two mails: a try whose answer was lost is not repeated by the SDK. The queue does it, later.
+        let config = aws_sdk_sesv2::config::Builder::from(&self.config)
+            .retry_config(RetryConfig::disabled())
+            .interceptor(self.count("ses"));
         aws_sdk_sesv2::Client::from_conf(config.build())
     }
 

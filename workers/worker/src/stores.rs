@@ -125,19 +125,23 @@ impl NoticeStore for Store {
     ) -> Result<(), Unavailable> {
         either!(self, store => store.end_notice(event_id, channel, end, at))
     }
+
+    async fn give_back_notice(&self, event_id: EventId, channel: &'static str) -> Result<(), Unavailable> {
+        either!(self, store => store.give_back_notice(event_id, channel))
+    }
 }
 
 /// Carts, in Redis or in this process.
 #[derive(Clone)]
 pub enum Carts {
     Memory(std::sync::Arc<MemoryCarts<SystemSource>>),
-    Redis(RedisCarts),
+    Redis(Box<RedisCarts>),
 }
 
 impl Carts {
     pub async fn connect(redis_url: Option<&str>) -> Result<Carts, Unavailable> {
         match redis_url {
-            Some(url) => Ok(Carts::Redis(RedisCarts::connect(url).await?)),
+            Some(url) => Ok(Carts::Redis(Box::new(RedisCarts::connect(url).await?))),
             None => Ok(Carts::Memory(std::sync::Arc::new(MemoryCarts::new(SystemSource)))),
         }
     }

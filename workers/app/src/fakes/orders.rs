@@ -9,7 +9,7 @@ use domain::ids::{EventId, LocationId, OrderId, TenantId};
 use domain::order::{HistoryEntry, Order, Status};
 
 use crate::ports::Unavailable;
-use crate::ports::notices::{Notice, NoticeEnd, NoticeState, NoticeStore};
+use crate::ports::notices::{CLAIM, Notice, NoticeEnd, NoticeState, NoticeStore};
 use crate::ports::orders::{
     Applied, Change, Due, KeyUse, NewOrder, OrderChange, OrderFilter, OrderStore, OutboxRow, Payment, PaymentChange,
     PaymentKind, PaymentState, Placement, StoredOrder,
@@ -33,8 +33,7 @@ struct Books {
     payments: HashMap<(OrderId, PaymentKind), Payment>,
     inbox: HashSet<(&'static str, EventId)>,
     outbox: Vec<Owed>,
-    /// Tries so far, and whether it has ended.
-    notices: HashMap<(EventId, &'static str), (u32, Option<NoticeEnd>)>,
+    notices: HashMap<(EventId, &'static str), Telling>,
     numbers: u64,
 }
 
@@ -42,6 +41,13 @@ struct Kept {
     stored: StoredOrder,
     history: Vec<HistoryEntry>,
     next_action_at: Option<Timestamp>,
+}
+
+#[derive(Default)]
+struct Telling {
+    tries: u32,
+    claimed_until: Option<Timestamp>,
+    end: Option<NoticeEnd>,
 }
 
 struct Owed {
@@ -257,12 +263,16 @@ impl OrderStore for MemoryOrders {
 impl NoticeStore for MemoryOrders {
     async fn begin_notice(&self, notice: &Notice) -> Result<NoticeState, Unavailable> {
         let mut books = self.books();
-        let (tries, ended) = books.notices.entry((notice.event_id, notice.channel)).or_insert((0, None));
-        if ended.is_some() {
+        let telling = books.notices.entry((notice.event_id, notice.channel)).or_default();
+        if telling.end.is_some() {
             return Ok(NoticeState::Ended);
         }
-        *tries += 1;
-        Ok(NoticeState::Pending { attempt: *tries })
+        if telling.claimed_until.is_some_and(|until| until > notice.at) {
+            return Ok(NoticeState::InHand);
+        }
+        telling.tries += 1;
+        telling.claimed_until = Some(notice.at + CLAIM);
+        Ok(NoticeState::Pending { attempt: telling.tries })
     }
 
     async fn end_notice(
@@ -272,8 +282,15 @@ impl NoticeStore for MemoryOrders {
         end: NoticeEnd,
         _at: Timestamp,
     ) -> Result<(), Unavailable> {
-        if let Some((_, ended)) = self.books().notices.get_mut(&(event_id, channel)) {
-            *ended = Some(end);
+        if let Some(telling) = self.books().notices.get_mut(&(event_id, channel)) {
+            telling.end = Some(end);
+        }
+        Ok(())
+    }
+
+    async fn give_back_notice(&self, event_id: EventId, channel: &'static str) -> Result<(), Unavailable> {
+        if let Some(telling) = self.books().notices.get_mut(&(event_id, channel)) {
+            telling.claimed_until = None;
         }
         Ok(())
     }

@@ -72,17 +72,21 @@ pub async fn sweep_holds(
 ) -> Result<Swept, Unavailable> {
     let mut swept = Swept::default();
     let now = source.now();
+    let mut failed = None;
     for hold in stock.expired_holds(now, ROUND).await? {
-        match orders.load(hold.order_id).await?.map(|stored| stored.order.state) {
+        let settled = match orders.load(hold.order_id).await?.map(|stored| stored.order.state) {
             None | Some(State::Cancelled | State::Failed) => {
-                stock.release(hold.order_id, now).await?;
-                swept.holds_released += 1;
+                let released = stock.release(hold.order_id, now).await;
+                swept.holds_released += u64::from(released.is_ok());
+                released
             }
             Some(State::Confirmed | State::Preparing | State::Ready | State::Completed) => {
-                stock.confirm(hold.order_id, now).await?;
+                stock.confirm(hold.order_id, now).await.map(|_| ())
             }
-            Some(_) => {}
-        }
+            Some(_) => Ok(()),
+        };
+        // One that cannot be settled must not keep back those behind it.
+        failed = failed.or(settled.err());
     }
-    Ok(swept)
+    failed.map_or(Ok(swept), Err)
 }
