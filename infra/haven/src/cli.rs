@@ -37,8 +37,8 @@ pub enum Command {
     /// Write the CloudFormation templates, one JSON file a stack
     #[command(after_help = "Example:  haven synth local --out templates")]
     Synth {
-        /// The environment: local, dev, staging or prod
-        environment: String,
+        #[command(flatten)]
+        which: Which,
         /// The folder to write to; without it the names and sizes are printed
         #[arg(long, value_name = "DIR")]
         out: Option<PathBuf>,
@@ -49,8 +49,8 @@ pub enum Command {
     )]
     Deploy(Target),
     /// Show the stacks, the roles and the queues
-    #[command(after_help = "Example:  haven status --json")]
-    Status(StatusOf),
+    #[command(after_help = "Examples:\n  haven status local --json\n  haven status prod")]
+    Status(Target),
     /// Delete the stacks, and say what was kept
     #[command(after_help = "Example:  haven destroy local --yes")]
     Destroy {
@@ -116,35 +116,34 @@ pub struct Up {
     pub containers: bool,
 }
 
-#[derive(Debug, Args)]
-pub struct Target {
-    /// The environment: local (dev, staging and prod come with the next release)
+/// An environment as its files describe it: all that a command needs which asks no AWS.
+#[derive(Debug, Clone, Args)]
+pub struct Which {
+    /// The environment: local, dev, staging or prod, or one of --environments
+    #[arg(default_value = "local")]
     pub environment: String,
-    /// The AWS endpoint; for `local` that of the platform that `haven up` runs
-    #[arg(long, value_name = "URL", env = "AWS_ENDPOINT_URL")]
-    pub endpoint: Option<String>,
-    /// The state folder of `haven up`
-    #[arg(long, value_name = "DIR", default_value = STATE)]
-    pub state: PathBuf,
-    /// One JSON object a line instead of text
+    /// Another value for a setting, such as network.zones=2; may be given again
+    #[arg(long = "set", value_name = "KEY=VALUE")]
+    pub set: Vec<String>,
+    /// A folder with base.toml and a file for each environment, instead of the ones that haven was built with
+    #[arg(long, value_name = "DIR", env = "HAVEN_ENVIRONMENTS")]
+    pub environments: Option<PathBuf>,
+    /// JSON instead of text: one document, or one object a line for what takes time
     #[arg(long)]
     pub json: bool,
 }
 
-#[derive(Debug, Args)]
-pub struct StatusOf {
-    /// The environment
-    #[arg(default_value = "local")]
-    pub environment: String,
+/// An environment, and the account it stands in.
+#[derive(Debug, Clone, Args)]
+pub struct Target {
+    #[command(flatten)]
+    pub which: Which,
     /// The AWS endpoint; for `local` that of the platform that `haven up` runs
     #[arg(long, value_name = "URL", env = "AWS_ENDPOINT_URL")]
     pub endpoint: Option<String>,
-    /// The state folder of `haven up`
+    /// The state folder of `haven up`; what was deployed is remembered there too
     #[arg(long, value_name = "DIR", default_value = STATE)]
     pub state: PathBuf,
-    /// One JSON document instead of tables
-    #[arg(long)]
-    pub json: bool,
 }
 
 #[derive(Debug, Args)]

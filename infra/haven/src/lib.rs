@@ -7,6 +7,7 @@ pub mod local;
 pub mod operate;
 pub mod provision;
 mod role;
+pub mod target;
 
 use std::io::IsTerminal as _;
 use std::process::ExitCode;
@@ -54,17 +55,17 @@ async fn run(command: Command) -> anyhow::Result<bool> {
         Command::Up(options) => local::up::up(options).await?,
         Command::Down(folder) => local::up::down(&folder.state).await?,
         Command::Role { .. } => unreachable!("a role runs in a runtime of its own"),
-        Command::Synth { environment, out } => {
-            let environment = crate::environment(&environment)?;
+        Command::Synth { which, out } => {
+            let environment = target::environment(&which)?;
             for (name, bytes) in provision::synth(&environment, out.as_deref())? {
                 println!("{name:32} {bytes:>7} bytes");
             }
         }
         Command::Deploy(target) => {
-            let (aws, environment) = local_target(&target)?;
-            let reporter = provision::Reporter::new(target.json);
+            let (aws, environment) = target::resolve(&target).await?;
+            let reporter = provision::Reporter::new(target.which.json);
             let deployed = provision::deploy(&aws.target(environment.clone()), &reporter).await?;
-            if target.json {
+            if target.which.json {
                 println!("{}", serde_json::to_string(&deployed).context("write JSON")?);
             } else {
                 println!("{}", deployed.summary());
@@ -75,14 +76,14 @@ async fn run(command: Command) -> anyhow::Result<bool> {
         }
         Command::Status(options) => return operate::status::status(&options).await,
         Command::Destroy { target, yes } => {
-            let (aws, environment) = local_target(&target)?;
+            let (aws, environment) = target::resolve(&target).await?;
             if !yes && !confirmed(&environment.name)? {
                 println!("Nothing was deleted.");
                 return Ok(true);
             }
-            let reporter = provision::Reporter::new(target.json);
+            let reporter = provision::Reporter::new(target.which.json);
             let destroyed = provision::destroy(&aws.target(environment), &reporter).await?;
-            if target.json {
+            if target.which.json {
                 println!("{}", serde_json::to_string(&destroyed).context("write JSON")?);
             } else {
                 println!(
@@ -114,29 +115,6 @@ async fn run(command: Command) -> anyhow::Result<bool> {
         Command::Runbook { command: Runbook::Show { id } } => learn::show(&id)?,
     }
     Ok(true)
-}
-
-/// # Errors
-/// When there is no such environment; the ones there are are named.
-pub fn environment(name: &str) -> anyhow::Result<blueprint::Environment> {
-    blueprint::Environment::named(name)
-        .with_context(|| format!("there is no environment {name:?}; there are local, dev, staging and prod"))
-}
-
-/// Only the local AWS can be deployed to yet: the other environments need stacks that come with the next release.
-fn local_target(target: &cli::Target) -> anyhow::Result<(aws::Aws, blueprint::Environment)> {
-    let environment = environment(&target.environment)?;
-    if !environment.local {
-        bail!("deploying {} is not there yet: it needs the network and compute stacks", environment.name);
-    }
-    let facts = Facts::read(&target.state);
-    let endpoint = match (&target.endpoint, &facts) {
-        (Some(endpoint), _) => endpoint.clone(),
-        (None, Ok(facts)) => facts.aws_endpoint.clone(),
-        (None, Err(_)) => bail!("no local AWS is known: start one with `haven up`, or give --endpoint URL"),
-    };
-    let region = facts.as_ref().map_or("us-east-1", |facts| facts.region.as_str());
-    Ok((aws::Aws::local(&endpoint, region), environment))
 }
 
 fn confirmed(name: &str) -> anyhow::Result<bool> {

@@ -19,6 +19,14 @@ pub use synth::synth;
 pub struct Target {
     pub environment: blueprint::Environment,
     pub cloudformation: aws_sdk_cloudformation::Client,
+    pub config: aws_config::SdkConfig,
+}
+
+impl Target {
+    pub fn new(environment: blueprint::Environment, config: &aws_config::SdkConfig) -> Target {
+        let cloudformation = aws_sdk_cloudformation::Client::new(config);
+        Target { environment, cloudformation, config: config.clone() }
+    }
 }
 
 /// A call's failure as its own words, not the SDK's tree of types.

@@ -68,6 +68,21 @@ impl Clients {
         Clients { config, on_call }
     }
 
+    /// For whoever administers an account: the credentials of the environment, the region that is meant, and time for slow calls.
+    pub async fn in_account(endpoint: Option<&str>, region: &str, on_call: OnCall) -> Clients {
+        let timeouts =
+            TimeoutConfig::builder().connect_timeout(CONNECT_WITHIN).operation_timeout(Duration::from_secs(60)).build();
+        let mut loader = aws_config::defaults(BehaviorVersion::latest())
+            .region(aws_sdk_sqs::config::Region::new(region.to_owned()))
+            .retry_config(RetryConfig::standard().with_max_attempts(5))
+            .timeout_config(timeouts)
+            .http_client(http_client());
+        if let Some(endpoint) = endpoint {
+            loader = loader.endpoint_url(endpoint);
+        }
+        Clients { config: loader.load().await, on_call }
+    }
+
     pub fn config(&self) -> &SdkConfig {
         &self.config
     }
