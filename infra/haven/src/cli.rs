@@ -43,11 +43,24 @@ pub enum Command {
         #[arg(long, value_name = "DIR")]
         out: Option<PathBuf>,
     },
-    /// Deploy the stacks, each by a change set; no change is success
+    /// Show what a deployment would do, worst first, and seal it into a file for `haven apply`
     #[command(
-        after_help = "Examples:\n  haven deploy local                 (to the local AWS that `haven up` runs)\n  haven deploy local --endpoint http://127.0.0.1:4566"
+        after_help = "Examples:\n  haven plan dev --out dev.plan.json\n  haven plan prod --allow data/Database --valid-for 2h\n\nExit 2 when the plan would be refused: something that holds data would go, and was not named."
     )]
-    Deploy(Target),
+    Plan(PlanOf),
+    /// Do what a plan says, and nothing else
+    #[command(
+        after_help = "Example:  haven apply dev.plan.json\n\nIt refuses a plan that was edited, has expired, was made for another account, or does not fit what stands there now."
+    )]
+    Apply(Apply),
+    /// Plan, ask, and apply; no change is success
+    #[command(
+        after_help = "Examples:\n  haven deploy local                 (to the local AWS that `haven up` runs; nothing is asked)\n  haven deploy dev\n  haven deploy dev --yes --allow data/Database"
+    )]
+    Deploy(Deploy),
+    /// Compare the templates with those that were last deployed from here, without asking AWS
+    #[command(after_help = "Example:  haven diff prod --set database.multi_az=false\n\nExit 2 when something differs.")]
+    Diff(Diff),
     /// Show the stacks, the roles and the queues
     #[command(after_help = "Examples:\n  haven status local --json\n  haven status prod")]
     Status(Target),
@@ -56,6 +69,8 @@ pub enum Command {
     Destroy {
         #[command(flatten)]
         target: Target,
+        #[command(flatten)]
+        guard: Guard,
         /// Do not ask
         #[arg(long)]
         yes: bool,
@@ -142,6 +157,78 @@ pub struct Target {
     #[arg(long, value_name = "URL", env = "AWS_ENDPOINT_URL")]
     pub endpoint: Option<String>,
     /// The state folder of `haven up`; what was deployed is remembered there too
+    #[arg(long, value_name = "DIR", default_value = STATE)]
+    pub state: PathBuf,
+}
+
+#[derive(Debug, Args)]
+pub struct PlanOf {
+    #[command(flatten)]
+    pub target: Target,
+    #[command(flatten)]
+    pub guard: Guard,
+    /// Where the plan goes; without it, it is only shown
+    #[arg(long, value_name = "FILE")]
+    pub out: Option<PathBuf>,
+    /// For how long it may be applied, such as 30m or 8h
+    #[arg(long, default_value = "8h", value_parser = duration)]
+    pub valid_for: Duration,
+}
+
+/// The guard of what holds data.
+#[derive(Debug, Clone, Args)]
+pub struct Guard {
+    /// Let this one be removed or replaced though it holds data, such as data/Database; may be given again
+    #[arg(long, value_name = "STACK/RESOURCE", value_parser = stack_and_resource)]
+    pub allow: Vec<String>,
+}
+
+fn stack_and_resource(text: &str) -> Result<String, String> {
+    let plain =
+        |part: &str| !part.is_empty() && part.chars().all(|letter| letter.is_ascii_alphanumeric() || letter == '-');
+    match text.split_once('/') {
+        Some((stack, resource)) if plain(stack) && plain(resource) => Ok(text.to_owned()),
+        _ => Err("must be one resource, as a plan names it, such as data/Database".to_owned()),
+    }
+}
+
+#[derive(Debug, Args)]
+pub struct Apply {
+    /// The file that `haven plan --out` wrote
+    pub plan: PathBuf,
+    /// The folder of environment files that the plan was made with, if it was
+    #[arg(long, value_name = "DIR", env = "HAVEN_ENVIRONMENTS")]
+    pub environments: Option<PathBuf>,
+    /// The AWS endpoint; for `local` that of the platform that `haven up` runs
+    #[arg(long, value_name = "URL", env = "AWS_ENDPOINT_URL")]
+    pub endpoint: Option<String>,
+    /// The state folder of `haven up`; what was deployed is remembered there too
+    #[arg(long, value_name = "DIR", default_value = STATE)]
+    pub state: PathBuf,
+    /// One JSON object a line instead of text
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct Deploy {
+    #[command(flatten)]
+    pub target: Target,
+    #[command(flatten)]
+    pub guard: Guard,
+    /// Do not ask
+    #[arg(long)]
+    pub yes: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct Diff {
+    #[command(flatten)]
+    pub which: Which,
+    /// The folder with the templates to compare with, as `haven synth --out` writes them
+    #[arg(long, value_name = "DIR")]
+    pub against: Option<PathBuf>,
+    /// The folder where deployments are remembered
     #[arg(long, value_name = "DIR", default_value = STATE)]
     pub state: PathBuf,
 }

@@ -9,10 +9,9 @@ pub mod provision;
 mod role;
 pub mod target;
 
-use std::io::IsTerminal as _;
 use std::process::ExitCode;
 
-use anyhow::{Context as _, bail};
+use anyhow::Context as _;
 use clap::Parser as _;
 use cli::{Cli, Command, Runbook, Staff};
 use local::facts::Facts;
@@ -61,38 +60,12 @@ async fn run(command: Command) -> anyhow::Result<bool> {
                 println!("{name:32} {bytes:>7} bytes");
             }
         }
-        Command::Deploy(target) => {
-            let (aws, environment) = target::resolve(&target).await?;
-            let reporter = provision::Reporter::new(target.which.json);
-            let deployed = provision::deploy(&aws.target(environment.clone()), &reporter).await?;
-            if target.which.json {
-                println!("{}", serde_json::to_string(&deployed).context("write JSON")?);
-            } else {
-                println!("{}", deployed.summary());
-                for left_out in environment.left_out() {
-                    println!("  left out: {} ({})", left_out.what, left_out.why);
-                }
-            }
-        }
+        Command::Plan(options) => return provision::plan_command(&options).await,
+        Command::Apply(options) => return provision::apply_command(&options).await,
+        Command::Deploy(options) => return provision::deploy_command(&options).await,
+        Command::Diff(options) => return provision::diff_command(&options),
         Command::Status(options) => return operate::status::status(&options).await,
-        Command::Destroy { target, yes } => {
-            let (aws, environment) = target::resolve(&target).await?;
-            if !yes && !confirmed(&environment.name)? {
-                println!("Nothing was deleted.");
-                return Ok(true);
-            }
-            let reporter = provision::Reporter::new(target.which.json);
-            let destroyed = provision::destroy(&aws.target(environment), &reporter).await?;
-            if target.which.json {
-                println!("{}", serde_json::to_string(&destroyed).context("write JSON")?);
-            } else {
-                println!(
-                    "{} stacks deleted; {} resources that hold data were kept",
-                    destroyed.removed.len(),
-                    destroyed.retained.len()
-                );
-            }
-        }
+        Command::Destroy { target, guard, yes } => return provision::destroy_command(&target, &guard, yes).await,
         Command::Migrate { database_url } => {
             let report = migrations::migrate(&database_url).await.context("bring the schema up to date")?;
             match report.applied.as_slice() {
@@ -115,14 +88,4 @@ async fn run(command: Command) -> anyhow::Result<bool> {
         Command::Runbook { command: Runbook::Show { id } } => learn::show(&id)?,
     }
     Ok(true)
-}
-
-fn confirmed(name: &str) -> anyhow::Result<bool> {
-    if !std::io::stdin().is_terminal() {
-        bail!("this deletes the stacks of {name}: say --yes");
-    }
-    eprint!("Delete the stacks of {name}? Type its name: ");
-    let mut typed = String::new();
-    std::io::stdin().read_line(&mut typed).context("read the answer")?;
-    Ok(typed.trim() == name)
 }
