@@ -442,7 +442,7 @@ pub async fn relays_keep_each_order_in_order(relays: &[impl OrderStore]) {
     const MESSAGES: usize = 6;
     let store = &relays[0];
     empty_the_outbox(store).await;
-    let mut written: BTreeMap<OrderId, Vec<EventId>> = BTreeMap::new();
+    let mut written = Told::new();
     for _ in 0..ORDERS {
         let new = placed(store).await;
         let events = written.entry(new.order.order_id).or_default();
@@ -453,32 +453,30 @@ pub async fn relays_keep_each_order_in_order(relays: &[impl OrderStore]) {
             events.push(change.outbox[0].event_id);
         }
     }
-    let sent: Mutex<BTreeMap<OrderId, Vec<EventId>>> = Mutex::default();
-    let relay = async |relay| {
-        let relay: &_ = relay;
-        while OrderStore::oldest_unpublished(relay).await.expect("read").is_some() {
-            // Few at a time, so that a round's end falls within an order.
-            let rows = take(relay, 3).await;
-            for row in &rows {
-                let Letter { envelope, routes } = letter(row);
-                let Some(order_id) = envelope.order_id.filter(|_| *routes == [Route::Queue(&ORDERS_QUEUE)]) else {
-                    continue;
-                };
-                let mut sent = sent.lock().expect("no test panicked");
-                let before = sent.entry(order_id).or_default();
-                assert_eq!(
-                    written[&order_id].get(before.len()),
-                    Some(&envelope.event_id),
-                    "{} of order {order_id} were sent when this one was in hand",
-                    before.len()
-                );
-                before.push(envelope.event_id);
-            }
-            mark(relay, &rows).await;
+    let sent = Mutex::default();
+    join_all(relays.iter().map(|relay| relay_all(relay, &written, &sent))).await;
+    assert_eq!(sent.into_inner().expect("no relay panicked"), written);
+}
+
+/// The messages of each order, in order.
+type Told = BTreeMap<OrderId, Vec<EventId>>;
+
+async fn relay_all(relay: &impl OrderStore, written: &Told, sent: &Mutex<Told>) {
+    while relay.oldest_unpublished().await.expect("read").is_some() {
+        // Few at a time, so that a round ends within an order.
+        let rows = take(relay, 3).await;
+        for Letter { envelope, routes } in letters_of(&rows) {
+            let Some(order_id) = envelope.order_id.filter(|_| routes == [Route::Queue(&ORDERS_QUEUE)]) else {
+                continue;
+            };
+            let mut sent = sent.lock().expect("no relay panicked");
+            let before = sent.entry(order_id).or_default();
+            let next = written[&order_id].get(before.len());
+            assert_eq!(Some(&envelope.event_id), next, "in hand when {} of order {order_id} were sent", before.len());
+            before.push(envelope.event_id);
         }
-    };
-    join_all(relays.iter().map(relay)).await;
-    assert_eq!(sent.into_inner().expect("no test panicked"), written);
+        mark(relay, &rows).await;
+    }
 }
 
 async fn what_has_served_its_time_is_deleted(store: &impl OrderStore) {
