@@ -5,7 +5,7 @@ use std::sync::Mutex;
 
 use contract::event::Route;
 use contract::messages::{Envelope, Message};
-use contract::queue::ORDERS as ORDERS_QUEUE;
+use contract::queue;
 use domain::Timestamp;
 use domain::cart::Quantity;
 use domain::customer::Customer;
@@ -466,7 +466,7 @@ async fn relay_all(relay: &impl OrderStore, written: &Told, sent: &Mutex<Told>) 
         // Few at a time, so that a round ends within an order.
         let rows = take(relay, 3).await;
         for Letter { envelope, routes } in letters_of(&rows) {
-            let Some(order_id) = envelope.order_id.filter(|_| routes == [Route::Queue(&ORDERS_QUEUE)]) else {
+            let Some(order_id) = envelope.order_id.filter(|_| routes == [Route::Queue(&queue::ORDERS)]) else {
                 continue;
             };
             let mut sent = sent.lock().expect("no relay panicked");
