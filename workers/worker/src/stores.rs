@@ -90,12 +90,16 @@ impl OrderStore for Store {
         either!(self, store => store.apply(changes))
     }
 
-    async fn outbox(&self, limit: u32) -> Result<Vec<OutboxRow>, Unavailable> {
-        either!(self, store => store.outbox(limit))
+    async fn take_outbox(&self, now: Timestamp, limit: u32) -> Result<Vec<OutboxRow>, Unavailable> {
+        either!(self, store => store.take_outbox(now, limit))
     }
 
     async fn mark_published(&self, ids: &[i64], at: Timestamp) -> Result<(), Unavailable> {
         either!(self, store => store.mark_published(ids, at))
+    }
+
+    async fn put_off(&self, rows: &[(i64, Timestamp)]) -> Result<(), Unavailable> {
+        either!(self, store => store.put_off(rows))
     }
 
     async fn oldest_unpublished(&self) -> Result<Option<Timestamp>, Unavailable> {
@@ -108,6 +112,10 @@ impl OrderStore for Store {
 
     async fn take_due(&self, now: Timestamp, again_at: Timestamp, limit: u32) -> Result<Vec<Due>, Unavailable> {
         either!(self, store => store.take_due(now, again_at, limit))
+    }
+
+    async fn prune(&self, before: Timestamp, limit: u32) -> Result<u64, Unavailable> {
+        either!(self, store => store.prune(before, limit))
     }
 }
 

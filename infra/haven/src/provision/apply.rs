@@ -94,7 +94,8 @@ async fn apply_stack(
     reporter: &Reporter,
 ) -> anyhow::Result<StackOutcome> {
     let begun = Instant::now();
-    let line = reporter.begin(&stack.name, stack.about);
+    let estimate = planned.last_took_s.map(|seconds| format!(", about {seconds:.0} s")).unwrap_or_default();
+    let line = reporter.begin(&stack.name, &format!("{}{estimate}", stack.about));
     let changed = match planned.action {
         StackAction::Unchanged => Ok(Changed::Nothing),
         StackAction::Create | StackAction::Update => change(target, plan, stack, planned, &line).await,

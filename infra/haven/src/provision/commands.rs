@@ -40,11 +40,9 @@ pub async fn plan_command(options: &cli::PlanOf) -> anyhow::Result<bool> {
 }
 
 fn plan_options(options: &cli::PlanOf) -> Options {
-    Options {
-        named: Named::new(&options.guard.allow),
-        set: options.target.which.set.clone(),
-        valid_for: options.valid_for,
-    }
+    let which = &options.target.which;
+    let history = History::of(&options.target.state, &which.environment);
+    Options { named: Named::new(&options.guard.allow), set: which.set.clone(), valid_for: options.valid_for, history }
 }
 
 pub async fn apply_command(options: &cli::Apply) -> anyhow::Result<bool> {
@@ -65,7 +63,9 @@ pub async fn deploy_command(options: &cli::Deploy) -> anyhow::Result<bool> {
     let which = &options.target.which;
     let (aws, environment) = target::resolve(&options.target).await?;
     let target = aws.target(environment);
-    let planning = Options { named: Named::new(&options.guard.allow), set: which.set.clone(), valid_for: AT_ONCE };
+    let history = History::of(&options.target.state, &which.environment);
+    let planning =
+        Options { named: Named::new(&options.guard.allow), set: which.set.clone(), valid_for: AT_ONCE, history };
     let made = plan(&target, &planning, &Reporter::aside(which.json)).await?;
     if made.is_empty() {
         return tell(&target, &Deployed::unchanged(&made), &options.target);

@@ -13,6 +13,7 @@ use time::OffsetDateTime;
 
 use super::change_set::{ChangeSet, deployed_template, discard, find, prepare, status_of};
 use super::guard::Named;
+use super::history::History;
 use super::live;
 use super::{Reporter, Target, why};
 
@@ -56,6 +57,8 @@ pub struct StackPlan {
     /// Exports of other stacks that are not there yet.
     pub waits_for: BTreeSet<String>,
     pub changes: Vec<Change>,
+    /// Seconds that its last change took, where it was made from here.
+    pub last_took_s: Option<f64>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -134,6 +137,7 @@ pub struct Options {
     pub named: Named,
     pub set: Vec<String>,
     pub valid_for: Duration,
+    pub history: History,
 }
 
 /// Asks CloudFormation for a change set of every stack that can have one yet, and foresees the rest.
@@ -145,7 +149,7 @@ pub async fn plan(target: &Target, options: &Options, reporter: &Reporter) -> an
     let mut exported = exports(target).await?;
     let mut stacks: Vec<StackPlan> = Vec::new();
     for stack in blueprint::stacks(&target.environment) {
-        match plan_stack(target, &stack, &exported, reporter).await {
+        match plan_stack(target, &stack, &exported, &options.history, reporter).await {
             Ok(planned) => {
                 // What it takes away, nobody can count on.
                 let kept = stack.exports();
@@ -190,6 +194,7 @@ async fn plan_stack(
     target: &Target,
     stack: &Stack,
     exported: &BTreeSet<String>,
+    history: &History,
     reporter: &Reporter,
 ) -> anyhow::Result<StackPlan> {
     let line = reporter.begin(&stack.name, stack.about);
@@ -227,6 +232,7 @@ async fn plan_stack(
         change_set,
         waits_for,
         changes,
+        last_took_s: history.seconds(&stack.name),
     })
 }
 

@@ -48,7 +48,11 @@ fn write(out: &mut String, plan: &Plan) -> std::fmt::Result {
         };
         let waits =
             if stack.waits_for.is_empty() { "" } else { ", foreseen: it needs what other stacks of this plan make" };
-        writeln!(out, "  {:32} {words}{waits}", stack.name)?;
+        let took = match (stack.action, stack.last_took_s) {
+            (StackAction::Unchanged, _) | (_, None) => String::new(),
+            (_, Some(seconds)) => format!("; the last time it took {seconds:.0} s"),
+        };
+        writeln!(out, "  {:32} {words}{waits}{took}", stack.name)?;
     }
     for stack in &plan.forgotten {
         writeln!(out, "  {stack:32} nothing makes it any more; this plan leaves it alone")?;
