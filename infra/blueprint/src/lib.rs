@@ -7,6 +7,7 @@ mod configuration;
 pub mod consequence;
 mod dashboard;
 mod environment;
+pub mod policy;
 mod roles;
 pub mod schema;
 mod settings;

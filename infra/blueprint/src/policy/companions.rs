@@ -1,0 +1,243 @@
+//! Rules about more than one resource of a template: what must stand beside what.
+
+use std::collections::HashSet;
+
+use serde_json::Value;
+
+use super::{Finding, list, of_type, referred, resources};
+
+pub const RULES: &[&str] = &[
+    "SQS-4", "SQS-6", "SQS-7", "SQS-8", "SNS-5", "EVENTS-3", "S3-4", "S3-6", "S3-9", "SECRET-2", "VPC-3", "VPC-6",
+    "VPC-9", "ECS-15", "WAF-3", "WAF-4", "WAF-8",
+];
+
+/// A resource of one type that another of some type must point to.
+struct Companion {
+    rule: &'static str,
+    of: &'static str,
+    by: &'static str,
+    /// The other's property that points.
+    property: &'static str,
+    message: &'static str,
+}
+
+const COMPANIONS: &[Companion] = &[
+    Companion {
+        rule: "SQS-8",
+        of: "AWS::SQS::Queue",
+        by: "AWS::SQS::QueuePolicy",
+        property: "Queues",
+        message: "The queue has no policy, so it takes messages over plain HTTP. Add a QueuePolicy that denies that.",
+    },
+    Companion {
+        rule: "SNS-5",
+        of: "AWS::SNS::Topic",
+        by: "AWS::SNS::TopicPolicy",
+        property: "Topics",
+        message: "The topic has no policy, so it takes messages over plain HTTP. Add a TopicPolicy that denies that.",
+    },
+    Companion {
+        rule: "EVENTS-3",
+        of: "AWS::Events::EventBus",
+        by: "AWS::Events::Archive",
+        property: "SourceArn",
+        message: "Events cannot be replayed after a fault. Add an AWS::Events::Archive of the bus.",
+    },
+    Companion {
+        rule: "S3-6",
+        of: "AWS::S3::Bucket",
+        by: "AWS::S3::BucketPolicy",
+        property: "Bucket",
+        message: "The bucket has no policy, so it answers over plain HTTP. Add a BucketPolicy that denies that.",
+    },
+    Companion {
+        rule: "SECRET-2",
+        of: "AWS::SecretsManager::Secret",
+        by: "AWS::SecretsManager::RotationSchedule",
+        property: "SecretId",
+        message: "The secret is never changed. Add a RotationSchedule.",
+    },
+    Companion {
+        rule: "VPC-3",
+        of: "AWS::EC2::VPC",
+        by: "AWS::EC2::FlowLog",
+        property: "ResourceId",
+        message: "Nobody can tell afterwards who talked to whom. Add a FlowLog of the VPC with TrafficType ALL.",
+    },
+    Companion {
+        rule: "WAF-3",
+        of: "AWS::WAFv2::WebACL",
+        by: "AWS::WAFv2::WebACLAssociation",
+        property: "WebACLArn",
+        message: "The firewall guards nothing. Add a WebACLAssociation.",
+    },
+    Companion {
+        rule: "WAF-4",
+        of: "AWS::WAFv2::WebACL",
+        by: "AWS::WAFv2::LoggingConfiguration",
+        property: "ResourceArn",
+        message: "Nobody can tell what the firewall blocked. Add a LoggingConfiguration.",
+    },
+];
+
+/// 14 days: as long as SQS keeps any message.
+const PARKING_RETENTION: u64 = 1_209_600;
+/// What SQS takes where a queue does not say.
+const DEFAULT_RETENTION: u64 = 345_600;
+
+pub fn findings(stack: &str, template: &Value) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    let mut say = |rule: &str, resource: &str, property: &str, message: &str| {
+        findings.push(Finding {
+            rule: rule.to_owned(),
+            stack: stack.to_owned(),
+            resource: resource.to_owned(),
+            path: format!("/Resources/{resource}/Properties{property}"),
+            message: message.to_owned(),
+            waived: None,
+        });
+    };
+    for Companion { rule, of, by, property, message } in COMPANIONS {
+        let beside = of_type(template, by).flat_map(|(_, other)| referred(&other["Properties"][property]));
+        let beside: HashSet<&str> = beside.collect();
+        for (id, _) in of_type(template, of).filter(|(id, _)| !beside.contains(id)) {
+            say(rule, id, "", message);
+        }
+    }
+    parking(template, &mut say);
+    buckets(template, &mut say);
+    endpoints(template, &mut say);
+    outward(template, &mut say);
+    task_roles(template, &mut say);
+    behind_the_firewall(template, &mut say);
+    findings
+}
+
+/// Says what a rule finds: rule, resource, property, message.
+type Say<'a> = &'a mut dyn FnMut(&str, &str, &str, &str);
+
+/// Each queue has a parking queue or is one, and each parking queue fits the one that it is for.
+fn parking(template: &Value, say: Say) {
+    let mut parking: HashSet<&str> = HashSet::new();
+    for (_, resource) in resources(template) {
+        let properties = &resource["Properties"];
+        parking.extend(referred(&properties["RedrivePolicy"]["deadLetterTargetArn"]));
+        parking.extend(referred(&properties["DeadLetterConfig"]));
+        parking.extend(list(&properties["Targets"]).iter().flat_map(|target| referred(&target["DeadLetterConfig"])));
+    }
+    for (id, queue) in of_type(template, "AWS::SQS::Queue") {
+        let properties = &queue["Properties"];
+        if properties["RedrivePolicy"].is_null() && !parking.contains(id) {
+            say(
+                "SQS-4",
+                id,
+                "",
+                "A message that cannot be handled comes back for ever. Give the queue a RedrivePolicy.",
+            );
+        }
+        let retention = |queue: &Value| queue["MessageRetentionPeriod"].as_u64().unwrap_or(DEFAULT_RETENTION);
+        for parking in referred(&properties["RedrivePolicy"]["deadLetterTargetArn"]) {
+            let parked = &template["Resources"][parking]["Properties"];
+            // A message keeps its age when it is parked.
+            if retention(parked) < PARKING_RETENTION || retention(parked) <= retention(properties) {
+                let message = "Parked messages are gone before anybody looks. Set MessageRetentionPeriod to 1209600 (14 \
+                               days), and the work queue's to less.";
+                say("SQS-6", parking, "/MessageRetentionPeriod", message);
+            }
+            if properties["FifoQueue"] != parked["FifoQueue"] {
+                let message = "The parking queue of a FIFO queue must be one too, and that of a standard queue a standard \
+                               one: SQS refuses the pair. Set FifoQueue on both or neither.";
+                say("SQS-7", parking, "/FifoQueue", message);
+            }
+        }
+    }
+}
+
+/// Each bucket logs and has a copy, unless it holds the logs or is the copy.
+fn buckets(template: &Value, say: Say) {
+    let mut holds_logs: HashSet<&str> = HashSet::new();
+    let mut is_copy: HashSet<&str> = HashSet::new();
+    for (_, bucket) in of_type(template, "AWS::S3::Bucket") {
+        let properties = &bucket["Properties"];
+        holds_logs.extend(referred(&properties["LoggingConfiguration"]["DestinationBucketName"]));
+        let rules = list(&properties["ReplicationConfiguration"]["Rules"]);
+        is_copy.extend(rules.iter().flat_map(|rule| referred(&rule["Destination"]["Bucket"])));
+    }
+    for (id, bucket) in of_type(template, "AWS::S3::Bucket") {
+        let properties = &bucket["Properties"];
+        // A bucket that logs into itself fills itself.
+        if properties["LoggingConfiguration"]["DestinationBucketName"].is_null() && !holds_logs.contains(id) {
+            say("S3-4", id, "", "Nobody can tell afterwards who read the bucket. Set LoggingConfiguration.");
+        }
+        let rules = list(&properties["ReplicationConfiguration"]["Rules"]);
+        if !rules.iter().any(|rule| rule["Status"] == "Enabled") && !is_copy.contains(id) {
+            say("S3-9", id, "", "There is one copy of the objects. Set ReplicationConfiguration with an enabled rule.");
+        }
+    }
+}
+
+/// The services that tasks call: their traffic stays inside the network.
+fn endpoints(template: &Value, say: Say) {
+    const SERVICES: &[&str] = &["sqs", "sns", "dynamodb", "kms", "secretsmanager", "logs", "ecr.api", "ecr.dkr", "s3"];
+    let text = |endpoint: &Value| endpoint["Properties"]["ServiceName"].to_string();
+    let names: Vec<String> = of_type(template, "AWS::EC2::VPCEndpoint").map(|(_, endpoint)| text(endpoint)).collect();
+    for (id, _) in of_type(template, "AWS::EC2::VPC") {
+        // The name ends its text, be it plain, in a Fn::Sub or the last of a Fn::Join.
+        let there = |service: &&&str| names.iter().any(|name| name.contains(&format!(".{service}\"")));
+        let missing: Vec<&str> = SERVICES.iter().filter(|service| !there(service)).copied().collect();
+        if !missing.is_empty() {
+            let missing = missing.join(", ");
+            say("VPC-9", id, "", &format!("Calls to {missing} leave the network. Add a VPCEndpoint for each."));
+        }
+    }
+}
+
+/// A group that says nothing lets everything out.
+fn outward(template: &Value, say: Say) {
+    let apart = of_type(template, "AWS::EC2::SecurityGroupEgress");
+    let apart: HashSet<&str> = apart.flat_map(|(_, rule)| referred(&rule["Properties"]["GroupId"])).collect();
+    for (id, group) in of_type(template, "AWS::EC2::SecurityGroup") {
+        if list(&group["Properties"]["SecurityGroupEgress"]).is_empty() && !apart.contains(id) {
+            let message = "The group lets everything out. Say in SecurityGroupEgress where its members may call.";
+            say("VPC-6", id, "/SecurityGroupEgress", message);
+        }
+    }
+}
+
+/// A task's role is its own: what one may do, no other gets.
+fn task_roles(template: &Value, say: Say) {
+    let mut taken: Vec<&Value> = Vec::new();
+    for (id, task) in of_type(template, "AWS::ECS::TaskDefinition") {
+        let (role, starter) = (&task["Properties"]["TaskRoleArn"], &task["Properties"]["ExecutionRoleArn"]);
+        if role.is_null() {
+            continue;
+        }
+        if taken.contains(&role) || role == starter {
+            let message = "The task shares its role, and so has rights of others. Give each task a TaskRoleArn of its own, \
+                           apart from its ExecutionRoleArn.";
+            say("ECS-15", id, "/TaskRoleArn", message);
+        }
+        taken.push(role);
+    }
+}
+
+/// Whatever the world reaches, it reaches through the firewall.
+fn behind_the_firewall(template: &Value, say: Say) {
+    let guarded = of_type(template, "AWS::WAFv2::WebACLAssociation");
+    let guarded: HashSet<&str> =
+        guarded.flat_map(|(_, association)| referred(&association["Properties"]["ResourceArn"])).collect();
+    let message = "It is reached past the firewall. Add a WebACLAssociation with its ARN.";
+    for (id, balancer) in of_type(template, "AWS::ElasticLoadBalancingV2::LoadBalancer") {
+        // The firewall does not take network load balancers.
+        let open = balancer["Properties"]["Scheme"] != "internal" && balancer["Properties"]["Type"] != "network";
+        if open && !guarded.contains(id) {
+            say("WAF-8", id, "", message);
+        }
+    }
+    for (id, stage) in of_type(template, "AWS::ApiGateway::Stage") {
+        let api = referred(&stage["Properties"]["RestApiId"]);
+        if !guarded.contains(id) && api.is_disjoint(&guarded.iter().copied().collect()) {
+            say("WAF-8", id, "", message);
+        }
+    }
+}

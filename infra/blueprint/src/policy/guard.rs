@@ -1,0 +1,161 @@
+//! The rules in Guard language, parsed once and evaluated in-process.
+//!
+//! A rule's name is its id with `_` for `-`, which Guard does not take in a name. Its first message is what the rule says
+//! of itself, and what is said where the clause that failed has none.
+
+use std::collections::HashMap;
+use std::rc::Rc;
+
+use cloudformation_guard_lang::errors::Error;
+use cloudformation_guard_lang::eval::eval_rules_file;
+use cloudformation_guard_lang::eval_context::{ClauseReport, ValueComparisons, root_scope, simplified_json_from_root};
+use cloudformation_guard_lang::exprs::RulesFile;
+use cloudformation_guard_lang::parser::{from_str2, rules_file};
+use cloudformation_guard_lang::path_value::PathAwareValue;
+use serde_json::{Value, json};
+
+use super::{Finding, resources};
+
+/// Name and text of each file.
+const FILES: &[(&str, &str)] = &[
+    ("network", include_str!("../../policy/network.guard")),
+    ("rds", include_str!("../../policy/rds.guard")),
+    ("elasticache", include_str!("../../policy/elasticache.guard")),
+    ("dynamodb", include_str!("../../policy/dynamodb.guard")),
+    ("s3", include_str!("../../policy/s3.guard")),
+    ("sqs", include_str!("../../policy/sqs.guard")),
+    ("sns", include_str!("../../policy/sns.guard")),
+    ("eventbridge", include_str!("../../policy/eventbridge.guard")),
+    ("kinesis", include_str!("../../policy/kinesis.guard")),
+    ("ecs", include_str!("../../policy/ecs.guard")),
+    ("edge", include_str!("../../policy/edge.guard")),
+    ("iam", include_str!("../../policy/iam.guard")),
+    ("secrets", include_str!("../../policy/secrets.guard")),
+    ("logs", include_str!("../../policy/logs.guard")),
+    ("alarms", include_str!("../../policy/alarms.guard")),
+    ("keep", include_str!("../../policy/keep.guard")),
+];
+
+struct File {
+    name: &'static str,
+    parsed: RulesFile<'static>,
+    /// The types of resources that it speaks of: it need not see the others.
+    types: Vec<&'static str>,
+    asks_for_parameters: bool,
+    /// What each rule says of itself, by name.
+    messages: HashMap<&'static str, &'static str>,
+}
+
+thread_local! {
+    /// Parsed rules hold counted pointers, so each thread has its own.
+    static RULES: Vec<File> = FILES.iter().map(|(name, text)| parse(name, text)).collect();
+}
+
+pub fn rules() -> Vec<String> {
+    let names = |file: &File| file.parsed.guard_rules.iter().map(|rule| id(&rule.rule_name)).collect::<Vec<_>>();
+    RULES.with(|files| files.iter().flat_map(names).collect())
+}
+
+pub fn findings(stack: &str, template: &Value) -> Vec<Finding> {
+    RULES.with(|files| files.iter().flat_map(|file| evaluate(file, stack, template)).collect())
+}
+
+fn parse(name: &'static str, text: &'static str) -> File {
+    let parsed = match rules_file(from_str2(text)) {
+        Ok(Some(parsed)) => parsed,
+        Ok(None) => panic!("{name}.guard has no rules"),
+        Err(error) => panic!("{name}.guard: {error}"),
+    };
+    let mut types: Vec<&str> = text.match_indices("AWS::").map(|(at, _)| first_word(&text[at..])).collect();
+    types.sort_unstable();
+    types.dedup();
+    let messages = text.split("\nrule ").skip(1).filter_map(|rule| {
+        let said = rule.split_once("<<")?.1.split_once(">>")?.0;
+        Some((first_word(rule), said))
+    });
+    let asks_for_parameters = text.contains("= Parameters");
+    File { name, parsed, types, asks_for_parameters, messages: messages.collect() }
+}
+
+fn first_word(text: &str) -> &str {
+    let end = text.find(|c: char| !c.is_ascii_alphanumeric() && c != ':' && c != '_');
+    &text[..end.unwrap_or(text.len())]
+}
+
+fn id(rule: &str) -> String {
+    rule.replace('_', "-")
+}
+
+/// One resource at a time: what failed is then about that one, even where Guard does not say what it was about.
+fn evaluate(file: &File, stack: &str, template: &Value) -> Vec<Finding> {
+    let about = |resource: &Value| resource["Type"].as_str().is_some_and(|kind| file.types.contains(&kind));
+    let mine = resources(template).filter(|(_, resource)| about(resource));
+    let mut findings: Vec<Finding> = mine
+        .flat_map(|(id, resource)| {
+            let seen = json!({ "Resources": { id: resource }, "Parameters": {} });
+            found(file, stack, id, &format!("/Resources/{id}"), seen)
+        })
+        .collect();
+    let parameters = template["Parameters"].as_object().into_iter().flatten();
+    for (name, parameter) in parameters.filter(|_| file.asks_for_parameters) {
+        // Guard stops where there is no resource at all.
+        let seen = json!({ "Resources": { "None": { "Type": "None" } }, "Parameters": { name: parameter } });
+        findings.extend(found(file, stack, "", &format!("/Parameters/{name}"), seen));
+    }
+    findings
+}
+
+/// What the rules of a file find in what they are let see, which is at `place`.
+fn found(file: &File, stack: &str, resource: &str, place: &str, seen: Value) -> Vec<Finding> {
+    let failed = failed(file, seen).unwrap_or_else(|error| panic!("{}.guard on {stack}: {error}", file.name));
+    let finding = |Failed { rule, path, message }| {
+        let of_rule = file.messages.get(rule.as_str()).copied().unwrap_or_default();
+        Finding {
+            rule: id(&rule),
+            stack: stack.to_owned(),
+            resource: resource.to_owned(),
+            path: if path.is_empty() { place.to_owned() } else { path },
+            message: message.unwrap_or_else(|| of_rule.to_owned()),
+            waived: None,
+        }
+    };
+    failed.into_iter().map(finding).collect()
+}
+
+fn failed(file: &File, seen: Value) -> Result<Vec<Failed>, Error> {
+    let root = Rc::new(PathAwareValue::try_from(seen)?);
+    let mut scope = root_scope(&file.parsed, root);
+    eval_rules_file(&file.parsed, &mut scope, None)?;
+    let record = scope.reset_recorder().extract();
+    let mut failed = Vec::new();
+    for rule in simplified_json_from_root(&record)?.not_compliant {
+        if let ClauseReport::Rule(rule) = rule {
+            rule.checks.iter().for_each(|check| gather(rule.name, check, &mut failed));
+        }
+    }
+    Ok(failed)
+}
+
+struct Failed {
+    rule: String,
+    path: String,
+    message: Option<String>,
+}
+
+/// The clauses that failed, of those that are joined by `or` the last alone.
+fn gather(rule: &str, check: &ClauseReport<'_>, failed: &mut Vec<Failed>) {
+    match check {
+        ClauseReport::Rule(inner) => inner.checks.iter().for_each(|check| gather(rule, check, failed)),
+        ClauseReport::Disjunctions(either) => {
+            if let Some(last) = either.checks.last() {
+                gather(rule, last, failed);
+            }
+        }
+        ClauseReport::Block(_) | ClauseReport::Clause(_) => {
+            let path = check.value_from().map(|value| value.self_path().0.clone());
+            let mut said = check.get_message().into_iter().filter_map(|messages| messages.custom_message);
+            let message = said.rfind(|message| !message.is_empty());
+            failed.push(Failed { rule: rule.to_owned(), path: path.unwrap_or_default(), message });
+        }
+    }
+}
