@@ -7,6 +7,8 @@ use contract::alarm::{ALARMS, Alarm};
 use contract::metric::{Metric, NAMESPACE, Shape};
 use serde_json::{Value, json};
 
+use crate::template::sorted;
+
 /// CloudWatch's grid is 24 wide, and a widget 6 by 6 if it does not say otherwise.
 const WIDTH: usize = 24;
 
@@ -70,7 +72,7 @@ const BUSINESS: &[Panel] = &[
 ];
 
 fn dashboard(widgets: Vec<Value>) -> Value {
-    json!({ "start": "-PT6H", "periodOverride": "inherit", "widgets": widgets })
+    sorted(json!({ "start": "-PT6H", "periodOverride": "inherit", "widgets": widgets }))
 }
 
 fn text(markdown: &str) -> Value {
