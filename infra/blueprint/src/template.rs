@@ -18,6 +18,8 @@ impl LogicalId {
 pub enum Keep {
     /// It holds nothing, or nothing that outlives its environment.
     Nothing,
+    /// It holds something that may go with its environment: decided, and said.
+    Gone,
     /// It holds data: it stays, out of the stack.
     Data,
     /// It holds data that is dear to keep running: a last snapshot stays. For databases and caches.
@@ -46,6 +48,7 @@ impl Template {
         // A first create that fails takes with it what it made.
         let policies = match keep {
             Keep::Nothing => None,
+            Keep::Gone => Some(("Delete", "Delete")),
             Keep::Data => Some(("RetainExceptOnCreate", "Retain")),
             Keep::Snapshot => Some(("Snapshot", "Snapshot")),
         };
@@ -69,6 +72,17 @@ impl Template {
         self.resources[id.as_str()]["Metadata"][key] = value;
     }
 
+    /// Allows this resource what rules of ours (`policy`) forbid, and says why.
+    pub fn waive(&mut self, id: &LogicalId, rules: &[&str], reason: &str) {
+        let waive = &mut self.resources[id.as_str()]["Metadata"]["haven"]["waive"];
+        if waive.is_null() {
+            *waive = json!([]);
+        }
+        if let Some(waivers) = waive.as_array_mut() {
+            waivers.extend(rules.iter().map(|rule| json!({ "rule": rule, "reason": reason })));
+        }
+    }
+
     /// An output that other stacks import under `export`.
     pub fn export(&mut self, words: &str, export: &str, about: &str, value: Value) {
         let output = json!({ "Description": about, "Value": value, "Export": { "Name": export } });
@@ -86,8 +100,15 @@ impl Template {
         if !self.outputs.is_empty() {
             template["Outputs"] = Value::Object(self.outputs);
         }
-        template
+        sorted(template)
     }
+}
+
+/// With keys in the order of the alphabet. A crate below us switches on the feature of serde_json that keeps them in the
+/// order of writing, so that without this a template would depend on what else is built.
+pub fn sorted(mut value: Value) -> Value {
+    value.sort_all_objects();
+    value
 }
 
 /// `order-status-changed topic` becomes `OrderStatusChangedTopic`.

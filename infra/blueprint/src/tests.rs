@@ -104,7 +104,8 @@ fn every_queue_has_a_parking_queue_and_every_parking_queue_an_alarm() {
         );
     }
     let environment = Environment::named("prod").expect("known");
-    let messaging = &stacks(&environment)[0].template;
+    let stacks = stacks(&environment);
+    let messaging = &stacks.iter().find(|stack| stack.slug == "messaging").expect("a stack of queues").template;
     let kinds = |kind: &str| {
         let resources = messaging["Resources"].as_object().expect("resources");
         resources.values().filter(|resource| resource["Type"] == kind).collect::<Vec<_>>()

@@ -63,6 +63,8 @@ pub enum Platform {
     ApiErrors,
     /// Messages that a topic could not hand over, in one period.
     TopicFailures,
+    /// Messages that no topic or rule could hand over, kept for a human.
+    Undelivered,
     /// Deployments of one service that run beside each other; more than one while it is being deployed.
     Deployments,
 }
@@ -418,6 +420,15 @@ pub const ALARMS: &[Alarm] = &[
         Severity::Ticket,
         "topics",
         "Somebody was not told something.",
+    ),
+    platform(
+        "undelivered",
+        Platform::Undelivered,
+        0,
+        (1, 1),
+        Severity::Ticket,
+        "topics",
+        "Somebody was not told something, and it waits to be sent again.",
     ),
     platform(
         "deploying",

@@ -323,6 +323,10 @@ fn watch_platform(environment: &Environment, watched: Platform) -> Watch {
             let api = |metric| Metric::new("AWS/ApiGateway", metric, "Sum", vec![("ApiName", name())]);
             Watch::Math("IF(a>=20,100*FILL(b,0)/a,0)".to_owned(), vec![api("Count"), api("5XXError")])
         }
+        Platform::Undelivered => {
+            let queue = vec![("QueueName", Shared::UndeliveredName.import(environment))];
+            Watch::Metric(Metric::new("AWS/SQS", "ApproximateNumberOfMessagesVisible", "Maximum", queue))
+        }
         Platform::TopicFailures => each_of("NumberOfNotificationsFailed", "\"AWS/SNS\",TopicName", "TopicName"),
         Platform::Deployments => query(
             "SELECT MAX(DeploymentCount) FROM SCHEMA(\"ECS/ContainerInsights\",ClusterName,ServiceName) \

@@ -8,16 +8,22 @@ use contract::queue::Queue;
 use contract::role::{ROLES, Role};
 use serde_json::{Value, json};
 
+use super::edge::STOREFRONT_HEALTH_PORT;
 use super::roles::{iam_role, managed_policy, task_trust, trust};
 use super::{MAIL_DOMAIN, Shared, export_of, export_of_name};
 use crate::Environment;
 use crate::roles::{self, Actor};
-use crate::template::{Keep, LogicalId, Statement, Template, get_att, reference, sub};
+use crate::template::{Keep, LogicalId, Statement, Template, get_att, reference, sorted, sub};
 
 /// The storefront's port, which the load balancer's target groups send to.
 const PORT: u16 = 8080;
-/// Health and metrics, for whoever is inside the container: nobody else has business there.
+/// Health and metrics, for whoever is inside the container: nobody else has business there...
 const HEALTH_ADDRESS: &str = "127.0.0.1:9000";
+/// ...but the load balancer, which asks the storefront.
+fn health_address(role: &Role) -> String {
+    if role.public { format!("0.0.0.0:{STOREFRONT_HEALTH_PORT}") } else { HEALTH_ADDRESS.to_owned() }
+}
+
 /// A user and a group that no file of the image belongs to.
 const USER: &str = "10001:10001";
 /// Graviton: a fifth cheaper than X86_64 a vCPU and GiB (AWS Fargate Pricing), as are the database and the cache.
@@ -69,7 +75,7 @@ fn images(template: &mut Template, environment: &Environment) -> LogicalId {
             "ImageTagMutability": "IMMUTABLE",
             "ImageScanningConfiguration": { "ScanOnPush": true },
             "EncryptionConfiguration": { "EncryptionType": "KMS", "KmsKey": Shared::StorageKey.import(environment) },
-            "LifecyclePolicy": { "LifecyclePolicyText": lifecycle.to_string() },
+            "LifecyclePolicy": { "LifecyclePolicyText": sorted(lifecycle).to_string() },
             "Tags": environment.tags(),
         }),
         Keep::Data,
@@ -204,7 +210,9 @@ fn traffic_role(template: &mut Template, environment: &Environment) -> LogicalId
     let statements = [look, turn, register].iter().map(roles::named).collect();
     let policy = managed_policy(template, "traffic policy", roles::document(statements));
     // Service Authorization Reference, Elastic Load Balancing V2: none of them has a resource type.
-    template.note(&policy, ANY_RESOURCE, json!("elasticloadbalancing:Describe... have no resource"));
+    let reason = "The Describe actions of elasticloadbalancing take no resource";
+    template.note(&policy, ANY_RESOURCE, json!(reason));
+    template.waive(&policy, &["IAM-2"], reason);
     iam_role(template, environment, "traffic role", trust("ecs.amazonaws.com"), &policy)
 }
 
@@ -282,7 +290,7 @@ fn variables(environment: &Environment, role: &Role) -> Vec<Value> {
     let mut variables = vec![
         variable("HAVEN_ENV", json!(environment.name)),
         variable("AWS_REGION", json!({ "Ref": "AWS::Region" })),
-        variable("HAVEN_HEALTH_BIND", json!(HEALTH_ADDRESS)),
+        variable("HAVEN_HEALTH_BIND", json!(health_address(role))),
     ];
     if role.public {
         variables.push(variable("HAVEN_BIND", json!(format!("0.0.0.0:{PORT}"))));

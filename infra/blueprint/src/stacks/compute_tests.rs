@@ -79,7 +79,7 @@ fn a_task_role_holds_the_statements_of_its_edges_and_no_others() {
             policies.values().map(|policy| policy["PolicyDocument"].to_string()).collect();
         let expected: BTreeSet<String> = ROLES
             .iter()
-            .map(|role| roles::policy(role, &environment, Actor::Process, Vec::new()).to_string())
+            .map(|role| sorted(roles::policy(role, &environment, Actor::Process, Vec::new())).to_string())
             .collect();
         assert_eq!(documents, expected);
     }
@@ -216,7 +216,8 @@ fn a_task_is_reached_by_nobody_that_it_does_not_need() {
                 assert_eq!(groups.contains(&group.import(&environment)), needed, "{}: {group:?}", role.slug);
             }
             let health = container(&environment, role)["Environment"].to_string();
-            assert!(health.contains("127.0.0.1:9000"), "{}: health is for the container alone", role.slug);
+            let address = if role.public { "0.0.0.0:8081" } else { "127.0.0.1:9000" };
+            assert!(health.contains(address), "{}: health is for the container, and the balancer alone", role.slug);
             assert_eq!(container(&environment, role).get("PortMappings").is_some(), role.public, "{}", role.slug);
         }
     }

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 use super::shared::Shared;
 use crate::Environment;
-use crate::template::{Keep, LogicalId, Template, get_att, reference, sub};
+use crate::template::{Keep, LogicalId, Template, get_att, reference, sorted, sub};
 
 /// Where the storefront's tasks answer customers (`HAVEN_BIND`)...
 pub const STOREFRONT_PORT: u16 = 8080;
@@ -118,6 +118,9 @@ fn balancer(template: &mut Template, environment: &Environment) -> LogicalId {
         }),
         Keep::Nothing,
     );
+    if protected == "false" {
+        template.waive(&id, &["ALB-6"], "This environment is taken down every evening");
+    }
     let name = get_att(&id, "LoadBalancerFullName");
     Shared::BalancerName.export(template, environment, "The load balancer, as metrics know it", name);
     id
@@ -371,7 +374,7 @@ struct Parts<'a> {
 
 impl Parts<'_> {
     fn add(&mut self, words: &str, kind: &str, properties: Value) -> LogicalId {
-        self.text += &properties.to_string();
+        self.text += &sorted(properties.clone()).to_string();
         let id = self.template.add(words, kind, properties, Keep::Nothing);
         self.ids.push(id.clone());
         id
@@ -631,6 +634,7 @@ fn api_logging(template: &mut Template, environment: &Environment) -> LogicalId 
         }),
         Keep::Nothing,
     );
+    template.waive(&role, &["IAM-3"], "API Gateway sends no aws:SourceAccount when it takes this role");
     let properties = json!({ "CloudWatchRoleArn": get_att(&role, "Arn") });
     template.add("api logging", "AWS::ApiGateway::Account", properties, Keep::Nothing)
 }

@@ -5,7 +5,7 @@ use contract::queue::{PARKING_RETENTION, QUEUES, Queue, RETENTION};
 use contract::topic::{BUS, RULES, SUBSCRIPTIONS, SYSTEM_ALERTS, TOPICS};
 use serde_json::{Value, json};
 
-use super::{MAIL_DOMAIN, export_of, export_of_arn, export_of_name};
+use super::{MAIL_DOMAIN, Shared, export_of, export_of_arn, export_of_name};
 use crate::Environment;
 use crate::template::{Keep, LogicalId, Template, get_att, reference};
 
@@ -44,33 +44,28 @@ pub fn messaging(environment: &Environment) -> Template {
     let undelivered = template.add(
         "undelivered",
         "AWS::SQS::Queue",
-        json!({
-            "MessageRetentionPeriod": PARKING_RETENTION.as_secs(),
-            "SqsManagedSseEnabled": true,
-            "Tags": environment.tags(),
-        }),
-        Keep::Nothing,
+        encrypted(
+            environment,
+            json!({ "MessageRetentionPeriod": PARKING_RETENTION.as_secs(), "Tags": environment.tags() }),
+        ),
+        kept(environment),
     );
+    let name = get_att(&undelivered, "QueueName");
+    Shared::UndeliveredName.export(&mut template, environment, "What could not be handed over", name);
 
     let mut topics = Vec::new();
     for topic in TOPICS {
-        let id = template.add(
-            &format!("{} topic", topic.slug),
-            "AWS::SNS::Topic",
-            json!({ "DisplayName": topic.about, "Tags": environment.tags() }),
-            Keep::Nothing,
-        );
+        let mut properties = json!({ "DisplayName": topic.about, "Tags": environment.tags() });
+        if !environment.local {
+            properties["KmsMasterKeyId"] = Shared::MessagesKey.import(environment);
+        }
+        let id = template.add(&format!("{} topic", topic.slug), "AWS::SNS::Topic", properties, Keep::Nothing);
         let address = Address::Topic(topic);
         template.export(&address.parameter(), &export_of(environment, address), topic.about, reference(&id));
         topics.push((*topic, id));
     }
     let topic_id = |slug: &str| topics.iter().find(|(topic, _)| topic.slug == slug).map(|(_, id)| id);
-    let bus = template.add(
-        "event bus",
-        "AWS::Events::EventBus",
-        json!({ "Name": environment.stack_name(BUS.slug), "Tags": environment.tags() }),
-        Keep::Nothing,
-    );
+    let bus = event_bus(&mut template, environment);
     let address = Address::Bus(&BUS);
     template.export(&address.parameter(), &export_of(environment, address), "The event bus", reference(&bus));
     template.export("bus arn", &export_of_arn(environment, address), "The event bus", get_att(&bus, "Arn"));
@@ -118,7 +113,17 @@ pub fn messaging(environment: &Environment) -> Template {
         policy(format!("{} parking queue policy", queue.slug), parking, Vec::new());
     }
     let from_rules: Vec<Value> = rules.iter().map(|(_, rule)| get_att(rule, "Arn")).collect();
-    if let Some(properties) = queue_policy(environment, &undelivered, from_rules, "events.amazonaws.com") {
+    if let Some(mut properties) = queue_policy(environment, &undelivered, from_rules, "events.amazonaws.com") {
+        // Topics hand over in their own name what a subscriber did not take.
+        let from_topics = SUBSCRIPTIONS.iter().filter_map(|heard| topic_id(heard.topic.slug)).map(reference).collect();
+        let topics = queue_policy(environment, &undelivered, from_topics, "sns.amazonaws.com");
+        let allowed = topics.map(|mut topics| topics["PolicyDocument"]["Statement"][0].take());
+        if let (Some(mut allowed), Some(statements)) =
+            (allowed, properties["PolicyDocument"]["Statement"].as_array_mut())
+        {
+            allowed["Sid"] = json!("Topics");
+            statements.push(allowed);
+        }
         template.add("undelivered policy", "AWS::SQS::QueuePolicy", properties, Keep::Nothing);
     }
     for subscription in SUBSCRIPTIONS {
@@ -129,6 +134,7 @@ pub fn messaging(environment: &Environment) -> Template {
             "TopicArn": reference(topic),
             "Endpoint": get_att(work, "Arn"),
             "RawMessageDelivery": true,
+            "RedrivePolicy": { "deadLetterTargetArn": get_att(&undelivered, "Arn") },
         });
         if let Some(filter) = &subscription.filter {
             properties["FilterPolicy"] = json!({ filter.attribute: filter.values });
@@ -140,6 +146,45 @@ pub fn messaging(environment: &Environment) -> Template {
     template
 }
 
+/// What leaves production waits until somebody has looked at it; elsewhere it goes with its stack.
+fn kept(environment: &Environment) -> Keep {
+    if environment.is_production() { Keep::Data } else { Keep::Gone }
+}
+
+/// A queue under the key of messages; the local AWS has no keys of ours.
+fn encrypted(environment: &Environment, mut queue: Value) -> Value {
+    if environment.local {
+        queue["SqsManagedSseEnabled"] = json!(true);
+    } else {
+        queue["KmsMasterKeyId"] = Shared::MessagesKey.import(environment);
+    }
+    queue
+}
+
+/// Days that events can be played again.
+const ARCHIVE_DAYS: u16 = 30;
+
+fn event_bus(template: &mut Template, environment: &Environment) -> LogicalId {
+    let mut properties = json!({ "Name": environment.stack_name(BUS.slug), "Tags": environment.tags() });
+    if environment.local {
+        return template.add("event bus", "AWS::Events::EventBus", properties, Keep::Nothing);
+    }
+    properties["KmsKeyIdentifier"] = Shared::MessagesKey.import(environment);
+    let bus = template.add("event bus", "AWS::Events::EventBus", properties, Keep::Nothing);
+    template.add(
+        "event archive",
+        "AWS::Events::Archive",
+        json!({
+            "Description": "Every event, to be played again after a fault",
+            "SourceArn": get_att(&bus, "Arn"),
+            "RetentionDays": ARCHIVE_DAYS,
+            "KmsKeyIdentifier": Shared::MessagesKey.import(environment),
+        }),
+        Keep::Nothing,
+    );
+    bus
+}
+
 /// The work queue when it has a parking queue to move to, else the parking queue itself.
 fn add_queue(
     template: &mut Template,
@@ -148,12 +193,14 @@ fn add_queue(
     parking: Option<&LogicalId>,
 ) -> LogicalId {
     let retention = if parking.is_some() { RETENTION } else { PARKING_RETENTION };
-    let mut properties = json!({
-        "MessageRetentionPeriod": retention.as_secs(),
-        "VisibilityTimeout": queue.visibility_timeout.as_secs(),
-        "SqsManagedSseEnabled": true,
-        "Tags": environment.tags(),
-    });
+    let mut properties = encrypted(
+        environment,
+        json!({
+            "MessageRetentionPeriod": retention.as_secs(),
+            "VisibilityTimeout": queue.visibility_timeout.as_secs(),
+            "Tags": environment.tags(),
+        }),
+    );
     if queue.fifo {
         properties["FifoQueue"] = json!(true);
         // Per order, not per queue: the quota of 300 calls a second is then one of each order.
@@ -166,7 +213,7 @@ fn add_queue(
     }
     let words =
         if parking.is_some() { format!("{} queue", queue.slug) } else { format!("{} queue", queue.parking_slug()) };
-    template.add(&words, "AWS::SQS::Queue", properties, Keep::Nothing)
+    template.add(&words, "AWS::SQS::Queue", properties, kept(environment))
 }
 
 /// Who may send, besides roles (which their own policies allow); `None` where there is nothing to say.

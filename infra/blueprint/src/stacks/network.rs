@@ -6,6 +6,7 @@
 use contract::parameter_root;
 use serde_json::{Value, json};
 
+use super::edge::STOREFRONT_HEALTH_PORT;
 use super::shared::Shared;
 use crate::Environment;
 use crate::template::{Keep, LogicalId, Template, get_att, reference, sub};
@@ -288,6 +289,8 @@ fn security_groups(template: &mut Template, environment: &Environment, vpc: &Log
     };
     world_to_balancer(template, &groups.balancer);
     allow(template, ("balancer", &groups.balancer), ("tasks", &groups.tasks), TASK_PORT);
+    // The same two groups once more: to ask whether a task is ready.
+    allow(template, ("balancer", &groups.balancer), ("tasks health", &groups.tasks), STOREFRONT_HEALTH_PORT);
     allow(template, ("database clients", &groups.database_clients), ("database", &groups.database), POSTGRES);
     allow(template, ("cache clients", &groups.cache_clients), ("cache", &groups.cache), REDIS);
     // The way out is among those of the tasks: HTTPS to everywhere.

@@ -400,6 +400,7 @@ fn role_boundary(template: &mut Template, environment: &Environment) -> LogicalI
     );
     let reason = "Denials are of everything; what is allowed on * has no narrower resource";
     template.note(&id, "wildcard", json!(reason));
+    template.waive(&id, &["IAM-2"], reason);
     Shared::RoleBoundary.export(template, environment, "No role goes beyond it", reference(&id));
     id
 }
@@ -472,6 +473,8 @@ fn deploy_role(template: &mut Template, environment: &Environment, boundary: &Lo
         }),
         Keep::Nothing,
     );
+    let reason = "It makes everything there is; the deploy policy denies what it must not do";
+    template.waive(&role, &["IAM-4", "IAM-7"], reason);
     let policy = template.add(
         "deploy policy",
         "AWS::IAM::ManagedPolicy",

@@ -37,6 +37,8 @@ pub enum Shared {
     LogsKey,
     /// Buckets.
     StorageKey,
+    /// Name of the queue of what topics and rules could not hand over. Made by `messaging`.
+    UndeliveredName,
     /// ARN of the policy that no role of ours can go beyond.
     RoleBoundary,
     /// ARN of the role that CloudFormation takes for the other stacks.
@@ -98,6 +100,7 @@ impl Shared {
             Shared::SecretsKey => "secrets-key",
             Shared::LogsKey => "logs-key",
             Shared::StorageKey => "storage-key",
+            Shared::UndeliveredName => "undelivered-name",
             Shared::RoleBoundary => "role-boundary",
             Shared::DeployRole => "deploy-role",
             Shared::DatabaseHost => "database-host",
