@@ -5,8 +5,10 @@
 
 mod configuration;
 pub mod consequence;
+pub mod cost;
 mod dashboard;
 mod environment;
+pub mod prices;
 mod roles;
 pub mod schema;
 mod settings;
