@@ -43,6 +43,11 @@ pub enum Command {
         #[arg(long, value_name = "DIR")]
         out: Option<PathBuf>,
     },
+    /// What a month costs, computed from the templates; needs no account
+    #[command(
+        after_help = "Examples:\n  haven cost prod\n  haven cost dev staging prod\n  haven cost prod --budget 2500 --orders-a-day 5000\n  haven cost dev --set network.nat_gateways=2\n\nExit 2 when an environment costs more than --budget, or has resources without a price."
+    )]
+    Cost(crate::provision::cost::Cost),
     /// Deploy the stacks, each by a change set; no change is success
     #[command(
         after_help = "Examples:\n  haven deploy local                 (to the local AWS that `haven up` runs)\n  haven deploy local --endpoint http://127.0.0.1:4566"

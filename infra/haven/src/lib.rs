@@ -60,6 +60,7 @@ async fn run(command: Command) -> anyhow::Result<bool> {
                 println!("{name:32} {bytes:>7} bytes");
             }
         }
+        Command::Cost(options) => return provision::cost::print(&options),
         Command::Deploy(target) => {
             let (aws, environment) = local_target(&target)?;
             let reporter = provision::Reporter::new(target.json);

@@ -1,6 +1,7 @@
 //! Stacks, deployed by change sets, watched, and taken away.
 
 mod changes;
+pub mod cost;
 mod deploy;
 mod destroy;
 mod events;

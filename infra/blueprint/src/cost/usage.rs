@@ -103,9 +103,9 @@ fn messages(queue: &Queue) -> f64 {
 /// The statuses that pass the filter of the notifications' subscription.
 fn notices_per_order() -> f64 {
     let filters = SUBSCRIPTIONS.iter().filter(|subscription| *subscription.queue == NOTIFICATIONS);
-    let passing = filters.filter_map(|subscription| subscription.filter.as_ref()).map(|filter| {
-        STATUSES.iter().filter(|status| filter.values.contains(status)).count()
-    });
+    let passing = filters
+        .filter_map(|subscription| subscription.filter.as_ref())
+        .map(|filter| STATUSES.iter().filter(|status| filter.values.contains(status)).count());
     passing.sum::<usize>() as f64
 }
 
