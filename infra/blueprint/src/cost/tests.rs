@@ -61,13 +61,27 @@ fn an_environment_costs_more_the_nearer_it_is_to_customers() {
 }
 
 #[test]
-fn a_second_gateway_costs_itself_and_its_address_and_nothing_else() {
+fn twice_the_gateways_cost_twice_as_much_and_nothing_else_changes() {
+    let environment = environment("prod", &[]);
+    let mut stacks = stacks(&environment);
+    let cost = |stacks: &[Stack]| estimate(stacks, &environment, &environment.settings.usage).expect("prices");
+    let before = cost(&stacks);
+    for stack in &mut stacks {
+        let resources = stack.template["Resources"].as_object_mut().expect("resources");
+        let gateways = resources.iter().filter(|(_, resource)| resource["Type"] == "AWS::EC2::NatGateway");
+        let more: Vec<_> = gateways.map(|(id, gateway)| (format!("{id}Again"), gateway.clone())).collect();
+        resources.extend(more);
+    }
+    let one = usd(0.045 * HOURS_A_MONTH);
+    assert_eq!(changed(&before, &cost(&stacks)), vec![("NAT gateway".to_owned(), one); 3]);
+}
+
+#[test]
+fn a_gateway_in_every_zone_brings_its_address_and_the_endpoints_of_its_zone() {
     let (one, two) = (cost("staging", &["network.nat_gateways=1"]), cost("staging", &["network.nat_gateways=2"]));
-    let hours = HOURS_A_MONTH;
-    assert_eq!(
-        changed(&one, &two),
-        [("NAT gateway".to_owned(), usd(0.045 * hours)), ("Public IPv4 address".to_owned(), usd(0.005 * hours))]
-    );
+    let changed = changed(&one, &two);
+    let kinds: BTreeSet<&str> = changed.iter().map(|(what, _)| what.as_str()).collect();
+    assert_eq!(kinds, ["Interface endpoint in a zone", "NAT gateway", "Public IPv4 address"].into());
 }
 
 #[test]
