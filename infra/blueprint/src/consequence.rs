@@ -130,8 +130,79 @@ pub fn diff(before: &Value, after: &Value) -> Vec<Change> {
         })
         .collect();
     changes.extend(old.iter().filter(|(id, _)| !new.contains_key(*id)).map(|(id, was)| removed(id, was)));
-    changes.sort_by(|a, b| b.rung.cmp(&a.rung).then_with(|| a.resource.cmp(&b.resource)));
+    sort(&mut changes);
     changes
+}
+
+/// What CloudFormation itself says of one resource in a change set.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Said {
+    /// The logical id.
+    pub resource: String,
+    pub kind: String,
+    pub removes: bool,
+    /// `Some(true)`: it replaces it. `Some(false)`: it may.
+    pub replaces: Option<bool>,
+    /// What becomes of the old one: `Delete`, `Retain`, `Snapshot`, `ReplaceAndDelete`, ...; empty where it does not say.
+    pub policy: String,
+    /// Properties that it touches, as (path, before, after).
+    pub properties: Vec<(String, Value, Value)>,
+}
+
+/// What we foresaw and what CloudFormation says, worst first: neither can make the other's consequence milder.
+pub fn merged(mut changes: Vec<Change>, said: &[Said]) -> Vec<Change> {
+    for said in said {
+        match changes.iter_mut().find(|change| change.resource == said.resource) {
+            Some(change) => worsen(change, said),
+            None => {
+                let mut change = unforeseen(said);
+                worsen(&mut change, said);
+                changes.push(change);
+            }
+        }
+    }
+    sort(&mut changes);
+    changes
+}
+
+/// It changes without its own part of the template changing: what it refers to changes.
+fn unforeseen(said: &Said) -> Change {
+    let properties = said.properties.iter().map(|(path, before, after)| {
+        let rung = Rung::InPlace;
+        PropertyChange { path: path.clone(), before: before.clone(), after: after.clone(), rung }
+    });
+    Change {
+        resource: said.resource.clone(),
+        kind: said.kind.clone(),
+        action: Action::Change,
+        rung: Rung::InPlace,
+        consequence: "is changed in place, since what it refers to changes".to_owned(),
+        stateful: is_stateful(&said.kind),
+        properties: properties.collect(),
+    }
+}
+
+fn worsen(change: &mut Change, said: &Said) {
+    let known = matches!(change.action, Action::Replace | Action::Remove);
+    if said.removes && change.action != Action::Remove {
+        change.action = Action::Remove;
+        change.consequence = "is deleted, CloudFormation says".to_owned();
+        change.rung = change.rung.max(if change.stateful { Rung::DataLoss } else { Rung::InPlace });
+    } else if let (Some(surely), false) = (said.replaces, known || change.action == Action::Add) {
+        change.action = if surely { Action::Replace } else { Action::MayReplace };
+        let may = if surely { "is" } else { "may be" };
+        change.consequence = format!("{may} replaced, CloudFormation says");
+        change.rung = change.rung.max(Rung::Replacement);
+    }
+    if change.stateful && matches!(said.policy.as_str(), "Delete" | "ReplaceAndDelete") && change.rung < Rung::DataLoss
+    {
+        change.rung = Rung::DataLoss;
+        change.consequence.push_str("; the old one is deleted with everything in it");
+    }
+}
+
+fn sort(changes: &mut [Change]) {
+    changes.sort_by(|a, b| b.rung.cmp(&a.rung).then_with(|| a.resource.cmp(&b.resource)));
 }
 
 fn resources(template: &Value) -> Map<String, Value> {
@@ -606,6 +677,30 @@ mod tests {
         let after = json!({ "Resources": { "A": { "Type": "AWS::SQS::Queue", "Properties": { "DelaySeconds": 2 } } } });
         let rungs: Vec<Rung> = diff(&before, &after).into_iter().map(|change| change.rung).collect();
         assert_eq!(rungs, [Rung::DataLoss, Rung::InPlace]);
+    }
+
+    #[test]
+    fn what_cloudformation_says_makes_it_worse_and_never_milder() {
+        let before = template("AWS::DynamoDB::Table", json!({ "BillingMode": "PROVISIONED" }));
+        let after = template("AWS::DynamoDB::Table", json!({ "BillingMode": "PAY_PER_REQUEST" }));
+        let said = |replaces, policy: &str| Said {
+            resource: "It".to_owned(),
+            kind: "AWS::DynamoDB::Table".to_owned(),
+            replaces,
+            policy: policy.to_owned(),
+            ..Said::default()
+        };
+        let of = |said: Said| merged(diff(&before, &after), &[said]).remove(0);
+        assert_eq!((of(said(None, "")).rung, of(said(None, "")).must_be_named()), (Rung::InPlace, false));
+        let kept = of(said(Some(true), "ReplaceAndRetain"));
+        assert_eq!((kept.action, kept.rung, kept.must_be_named()), (Action::Replace, Rung::Replacement, true));
+        let maybe = of(said(Some(false), ""));
+        assert_eq!((maybe.action, maybe.must_be_named()), (Action::MayReplace, true));
+        assert_eq!(of(said(Some(true), "ReplaceAndDelete")).rung, Rung::DataLoss);
+        let lost = merged(diff(&before, &Value::Null), &[said(None, "Retain")]).remove(0);
+        assert_eq!((lost.action, lost.rung), (Action::Remove, Rung::DataLoss), "we foresaw worse");
+        let other = merged(Vec::new(), &[said(Some(true), "ReplaceAndDelete")]).remove(0);
+        assert_eq!((other.rung, other.must_be_named()), (Rung::DataLoss, true), "what only CloudFormation sees counts");
     }
 
     #[test]

@@ -44,7 +44,7 @@ struct Panel {
 const OPERATIONS: &[Panel] = &[
     Panel { title: "Requests", metrics: &[Metric::HttpRequests, Metric::HttpLatency] },
     Panel { title: "Messages", metrics: &[Metric::MessagesHandled, Metric::HandlerLatency] },
-    Panel { title: "Outbox", metrics: &[Metric::OutboxPublished] },
+    Panel { title: "Outbox", metrics: &[Metric::OutboxPublished, Metric::OutboxFailures, Metric::OutboxUnreadable] },
     Panel { title: "Polling", metrics: &[Metric::Pollers, Metric::EmptyReceives] },
     Panel {
         title: "Twice or late",

@@ -40,6 +40,18 @@ pub struct Stack {
     pub depends_on: Vec<String>,
 }
 
+impl Stack {
+    /// The exports of other stacks that it needs.
+    pub fn imports(&self) -> BTreeSet<String> {
+        imports(&self.template)
+    }
+
+    /// What other stacks may need of it.
+    pub fn exports(&self) -> BTreeSet<String> {
+        exports(&self.template).into_iter().collect()
+    }
+}
+
 /// All stacks of an environment.
 pub fn stacks(environment: &Environment) -> Vec<Stack> {
     let stack = |slug, about, template: Template| {

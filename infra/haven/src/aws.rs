@@ -23,9 +23,14 @@ impl Aws {
         Aws { adapters: worker::aws::Aws::of(clients.clone()), clients }
     }
 
+    /// An account, with the credentials of whoever runs this; at another endpoint when one is given.
+    pub async fn in_account(endpoint: Option<&str>, region: &str) -> Aws {
+        let clients = Clients::in_account(endpoint, region, Arc::new(|_| {})).await;
+        Aws { adapters: worker::aws::Aws::of(clients.clone()), clients }
+    }
+
     pub fn target(&self, environment: blueprint::Environment) -> Target {
-        let cloudformation = aws_sdk_cloudformation::Client::new(self.clients.config());
-        Target { environment, cloudformation }
+        Target::new(environment, self.clients.config())
     }
 
     pub async fn addresses(&self, environment: &str) -> anyhow::Result<HashMap<String, String>> {

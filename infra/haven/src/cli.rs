@@ -37,8 +37,8 @@ pub enum Command {
     /// Write the CloudFormation templates, one JSON file a stack
     #[command(after_help = "Example:  haven synth local --out templates")]
     Synth {
-        /// The environment: local, dev, staging or prod
-        environment: String,
+        #[command(flatten)]
+        which: Which,
         /// The folder to write to; without it the names and sizes are printed
         #[arg(long, value_name = "DIR")]
         out: Option<PathBuf>,
@@ -48,19 +48,34 @@ pub enum Command {
         after_help = "Examples:\n  haven cost prod\n  haven cost dev staging prod\n  haven cost prod --budget 2500 --orders-a-day 5000\n  haven cost dev --set network.nat_gateways=2\n\nExit 2 when an environment costs more than --budget, or has resources without a price."
     )]
     Cost(crate::provision::cost::Cost),
-    /// Deploy the stacks, each by a change set; no change is success
+    /// Show what a deployment would do, worst first, and seal it into a file for `haven apply`
     #[command(
-        after_help = "Examples:\n  haven deploy local                 (to the local AWS that `haven up` runs)\n  haven deploy local --endpoint http://127.0.0.1:4566"
+        after_help = "Examples:\n  haven plan dev --out dev.plan.json\n  haven plan prod --allow data/Database --valid-for 2h\n\nExit 2 when the plan would be refused: something that holds data would go, and was not named."
     )]
-    Deploy(Target),
+    Plan(PlanOf),
+    /// Do what a plan says, and nothing else
+    #[command(
+        after_help = "Example:  haven apply dev.plan.json\n\nIt refuses a plan that was edited, has expired, was made for another account, or does not fit what stands there now."
+    )]
+    Apply(Apply),
+    /// Plan, ask, and apply; no change is success
+    #[command(
+        after_help = "Examples:\n  haven deploy local                 (to the local AWS that `haven up` runs; nothing is asked)\n  haven deploy dev\n  haven deploy dev --yes --allow data/Database"
+    )]
+    Deploy(Deploy),
+    /// Compare the templates with those that were last deployed from here, without asking AWS
+    #[command(after_help = "Example:  haven diff prod --set database.multi_az=false\n\nExit 2 when something differs.")]
+    Diff(Diff),
     /// Show the stacks, the roles and the queues
-    #[command(after_help = "Example:  haven status --json")]
-    Status(StatusOf),
+    #[command(after_help = "Examples:\n  haven status local --json\n  haven status prod")]
+    Status(Target),
     /// Delete the stacks, and say what was kept
     #[command(after_help = "Example:  haven destroy local --yes")]
     Destroy {
         #[command(flatten)]
         target: Target,
+        #[command(flatten)]
+        guard: Guard,
         /// Do not ask
         #[arg(long)]
         yes: bool,
@@ -121,14 +136,78 @@ pub struct Up {
     pub containers: bool,
 }
 
-#[derive(Debug, Args)]
-pub struct Target {
-    /// The environment: local (dev, staging and prod come with the next release)
+/// An environment as its files describe it: all that a command needs which asks no AWS.
+#[derive(Debug, Clone, Args)]
+pub struct Which {
+    /// The environment: local, dev, staging or prod, or one of --environments
+    #[arg(default_value = "local")]
     pub environment: String,
+    /// Another value for a setting, such as network.zones=2; may be given again
+    #[arg(long = "set", value_name = "KEY=VALUE")]
+    pub set: Vec<String>,
+    /// A folder with base.toml and a file for each environment, instead of the ones that haven was built with
+    #[arg(long, value_name = "DIR", env = "HAVEN_ENVIRONMENTS")]
+    pub environments: Option<PathBuf>,
+    /// JSON instead of text: one document, or one object a line for what takes time
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// An environment, and the account it stands in.
+#[derive(Debug, Clone, Args)]
+pub struct Target {
+    #[command(flatten)]
+    pub which: Which,
     /// The AWS endpoint; for `local` that of the platform that `haven up` runs
     #[arg(long, value_name = "URL", env = "AWS_ENDPOINT_URL")]
     pub endpoint: Option<String>,
-    /// The state folder of `haven up`
+    /// The state folder of `haven up`; what was deployed is remembered there too
+    #[arg(long, value_name = "DIR", default_value = STATE)]
+    pub state: PathBuf,
+}
+
+#[derive(Debug, Args)]
+pub struct PlanOf {
+    #[command(flatten)]
+    pub target: Target,
+    #[command(flatten)]
+    pub guard: Guard,
+    /// Where the plan goes; without it, it is only shown
+    #[arg(long, value_name = "FILE")]
+    pub out: Option<PathBuf>,
+    /// For how long it may be applied, such as 30m or 8h
+    #[arg(long, default_value = "8h", value_parser = duration)]
+    pub valid_for: Duration,
+}
+
+/// The guard of what holds data.
+#[derive(Debug, Clone, Args)]
+pub struct Guard {
+    /// Let this one be removed or replaced though it holds data, such as data/Database; may be given again
+    #[arg(long, value_name = "STACK/RESOURCE", value_parser = stack_and_resource)]
+    pub allow: Vec<String>,
+}
+
+fn stack_and_resource(text: &str) -> Result<String, String> {
+    let plain =
+        |part: &str| !part.is_empty() && part.chars().all(|letter| letter.is_ascii_alphanumeric() || letter == '-');
+    match text.split_once('/') {
+        Some((stack, resource)) if plain(stack) && plain(resource) => Ok(text.to_owned()),
+        _ => Err("must be one resource, as a plan names it, such as data/Database".to_owned()),
+    }
+}
+
+#[derive(Debug, Args)]
+pub struct Apply {
+    /// The file that `haven plan --out` wrote
+    pub plan: PathBuf,
+    /// The folder of environment files that the plan was made with, if it was
+    #[arg(long, value_name = "DIR", env = "HAVEN_ENVIRONMENTS")]
+    pub environments: Option<PathBuf>,
+    /// The AWS endpoint; for `local` that of the platform that `haven up` runs
+    #[arg(long, value_name = "URL", env = "AWS_ENDPOINT_URL")]
+    pub endpoint: Option<String>,
+    /// The state folder of `haven up`; what was deployed is remembered there too
     #[arg(long, value_name = "DIR", default_value = STATE)]
     pub state: PathBuf,
     /// One JSON object a line instead of text
@@ -137,19 +216,26 @@ pub struct Target {
 }
 
 #[derive(Debug, Args)]
-pub struct StatusOf {
-    /// The environment
-    #[arg(default_value = "local")]
-    pub environment: String,
-    /// The AWS endpoint; for `local` that of the platform that `haven up` runs
-    #[arg(long, value_name = "URL", env = "AWS_ENDPOINT_URL")]
-    pub endpoint: Option<String>,
-    /// The state folder of `haven up`
+pub struct Deploy {
+    #[command(flatten)]
+    pub target: Target,
+    #[command(flatten)]
+    pub guard: Guard,
+    /// Do not ask
+    #[arg(long)]
+    pub yes: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct Diff {
+    #[command(flatten)]
+    pub which: Which,
+    /// The folder with the templates to compare with, as `haven synth --out` writes them
+    #[arg(long, value_name = "DIR")]
+    pub against: Option<PathBuf>,
+    /// The folder where deployments are remembered
     #[arg(long, value_name = "DIR", default_value = STATE)]
     pub state: PathBuf,
-    /// One JSON document instead of tables
-    #[arg(long)]
-    pub json: bool,
 }
 
 #[derive(Debug, Args)]

@@ -7,11 +7,11 @@ pub mod local;
 pub mod operate;
 pub mod provision;
 mod role;
+pub mod target;
 
-use std::io::IsTerminal as _;
 use std::process::ExitCode;
 
-use anyhow::{Context as _, bail};
+use anyhow::Context as _;
 use clap::Parser as _;
 use cli::{Cli, Command, Runbook, Staff};
 use local::facts::Facts;
@@ -54,45 +54,19 @@ async fn run(command: Command) -> anyhow::Result<bool> {
         Command::Up(options) => local::up::up(options).await?,
         Command::Down(folder) => local::up::down(&folder.state).await?,
         Command::Role { .. } => unreachable!("a role runs in a runtime of its own"),
-        Command::Synth { environment, out } => {
-            let environment = crate::environment(&environment)?;
+        Command::Synth { which, out } => {
+            let environment = target::environment(&which)?;
             for (name, bytes) in provision::synth(&environment, out.as_deref())? {
                 println!("{name:32} {bytes:>7} bytes");
             }
         }
         Command::Cost(options) => return provision::cost::print(&options),
-        Command::Deploy(target) => {
-            let (aws, environment) = local_target(&target)?;
-            let reporter = provision::Reporter::new(target.json);
-            let deployed = provision::deploy(&aws.target(environment.clone()), &reporter).await?;
-            if target.json {
-                println!("{}", serde_json::to_string(&deployed).context("write JSON")?);
-            } else {
-                println!("{}", deployed.summary());
-                for left_out in environment.left_out() {
-                    println!("  left out: {} ({})", left_out.what, left_out.why);
-                }
-            }
-        }
+        Command::Plan(options) => return provision::plan_command(&options).await,
+        Command::Apply(options) => return provision::apply_command(&options).await,
+        Command::Deploy(options) => return provision::deploy_command(&options).await,
+        Command::Diff(options) => return provision::diff_command(&options),
         Command::Status(options) => return operate::status::status(&options).await,
-        Command::Destroy { target, yes } => {
-            let (aws, environment) = local_target(&target)?;
-            if !yes && !confirmed(&environment.name)? {
-                println!("Nothing was deleted.");
-                return Ok(true);
-            }
-            let reporter = provision::Reporter::new(target.json);
-            let destroyed = provision::destroy(&aws.target(environment), &reporter).await?;
-            if target.json {
-                println!("{}", serde_json::to_string(&destroyed).context("write JSON")?);
-            } else {
-                println!(
-                    "{} stacks deleted; {} resources that hold data were kept",
-                    destroyed.removed.len(),
-                    destroyed.retained.len()
-                );
-            }
-        }
+        Command::Destroy { target, guard, yes } => return provision::destroy_command(&target, &guard, yes).await,
         Command::Migrate { database_url } => {
             let report = migrations::migrate(&database_url).await.context("bring the schema up to date")?;
             match report.applied.as_slice() {
@@ -115,37 +89,4 @@ async fn run(command: Command) -> anyhow::Result<bool> {
         Command::Runbook { command: Runbook::Show { id } } => learn::show(&id)?,
     }
     Ok(true)
-}
-
-/// # Errors
-/// When there is no such environment; the ones there are are named.
-pub fn environment(name: &str) -> anyhow::Result<blueprint::Environment> {
-    blueprint::Environment::named(name)
-        .with_context(|| format!("there is no environment {name:?}; there are local, dev, staging and prod"))
-}
-
-/// Only the local AWS can be deployed to yet: the other environments need stacks that come with the next release.
-fn local_target(target: &cli::Target) -> anyhow::Result<(aws::Aws, blueprint::Environment)> {
-    let environment = environment(&target.environment)?;
-    if !environment.local {
-        bail!("deploying {} is not there yet: it needs the network and compute stacks", environment.name);
-    }
-    let facts = Facts::read(&target.state);
-    let endpoint = match (&target.endpoint, &facts) {
-        (Some(endpoint), _) => endpoint.clone(),
-        (None, Ok(facts)) => facts.aws_endpoint.clone(),
-        (None, Err(_)) => bail!("no local AWS is known: start one with `haven up`, or give --endpoint URL"),
-    };
-    let region = facts.as_ref().map_or("us-east-1", |facts| facts.region.as_str());
-    Ok((aws::Aws::local(&endpoint, region), environment))
-}
-
-fn confirmed(name: &str) -> anyhow::Result<bool> {
-    if !std::io::stdin().is_terminal() {
-        bail!("this deletes the stacks of {name}: say --yes");
-    }
-    eprint!("Delete the stacks of {name}? Type its name: ");
-    let mut typed = String::new();
-    std::io::stdin().read_line(&mut typed).context("read the answer")?;
-    Ok(typed.trim() == name)
 }

@@ -1,25 +1,53 @@
 //! Stacks, deployed by change sets, watched, and taken away.
 
-mod changes;
+mod apply;
+mod change_set;
+mod commands;
 pub mod cost;
 mod deploy;
 mod destroy;
 mod events;
+mod guard;
+mod history;
+mod live;
+mod plan;
+mod present;
+mod protection;
 mod report;
 mod status;
 mod synth;
 
+use apply::apply;
+pub use commands::{apply_command, deploy_command, destroy_command, diff_command, plan_command};
 pub use deploy::{Deployed, Outcome, StackOutcome, deploy};
-pub use destroy::{Destroyed, destroy};
+pub use guard::Named;
 pub use report::Reporter;
 pub use status::{StackStatus, status};
 pub use synth::synth;
+
+use aws_sdk_cloudformation::types::Tag;
 
 /// Where stacks go.
 #[derive(Clone)]
 pub struct Target {
     pub environment: blueprint::Environment,
     pub cloudformation: aws_sdk_cloudformation::Client,
+    pub config: aws_config::SdkConfig,
+}
+
+impl Target {
+    pub fn new(environment: blueprint::Environment, config: &aws_config::SdkConfig) -> Target {
+        let cloudformation = aws_sdk_cloudformation::Client::new(config);
+        Target { environment, cloudformation, config: config.clone() }
+    }
+
+    /// On the stack, from which CloudFormation hands them to nearly every resource.
+    fn tags(&self) -> Vec<Tag> {
+        let tags = self.environment.tags();
+        let tags = tags.as_array().into_iter().flatten();
+        let text = |value: &serde_json::Value| value.as_str().unwrap_or_default().to_owned();
+        tags.map(|tag| Tag::builder().key(text(&tag["Key"])).value(text(&tag["Value"])).build()).collect()
+    }
 }
 
 /// A call's failure as its own words, not the SDK's tree of types.

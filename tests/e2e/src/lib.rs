@@ -1,6 +1,7 @@
 //! A running shop for a test: `haven up` on a state folder, ports and stacks of its own.
 
 use std::collections::HashMap;
+use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, OnceLock};
@@ -273,12 +274,14 @@ impl World {
 
 impl Drop for World {
     fn drop(&mut self) {
-        // The roles leave when their standard input ends; the local AWS has to be told.
         let _ = self.haven.kill();
         let _ = self.haven.wait();
+        // Nobody needs what it keeps; everything else is ended as a user would end it.
         if let Some(pid) = self.facts["aws_pid"].as_u64().and_then(|pid| u32::try_from(pid).ok()) {
             signal(pid, "-KILL");
         }
+        let down = [OsStr::new("down"), OsStr::new("--state"), self.state.as_os_str()];
+        let _ = Command::new(haven()).args(down).stdout(Stdio::null()).status();
         for container in containers_on(&self.state).unwrap_or_default() {
             let _ = Command::new("docker").args(["rm", "--force", &container]).stdout(Stdio::null()).status();
         }

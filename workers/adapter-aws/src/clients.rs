@@ -68,6 +68,21 @@ impl Clients {
         Clients { config, on_call }
     }
 
+    /// For whoever administers an account: the credentials of the environment, the region that is meant, and time for slow calls.
+    pub async fn in_account(endpoint: Option<&str>, region: &str, on_call: OnCall) -> Clients {
+        let timeouts =
+            TimeoutConfig::builder().connect_timeout(CONNECT_WITHIN).operation_timeout(Duration::from_secs(60)).build();
+        let mut loader = aws_config::defaults(BehaviorVersion::latest())
+            .region(aws_sdk_sqs::config::Region::new(region.to_owned()))
+            .retry_config(RetryConfig::standard().with_max_attempts(5))
+            .timeout_config(timeouts)
+            .http_client(http_client());
+        if let Some(endpoint) = endpoint {
+            loader = loader.endpoint_url(endpoint);
+        }
+        Clients { config: loader.load().await, on_call }
+    }
+
     pub fn config(&self) -> &SdkConfig {
         &self.config
     }
@@ -112,7 +127,10 @@ impl Clients {
     }
 
     pub fn ses(&self) -> aws_sdk_sesv2::Client {
-        let config = aws_sdk_sesv2::config::Builder::from(&self.config).interceptor(self.count("ses"));
+        // Sending twice is two mails: a try whose answer was lost is not repeated by the SDK. The queue does it, later.
+        let config = aws_sdk_sesv2::config::Builder::from(&self.config)
+            .retry_config(RetryConfig::disabled())
+            .interceptor(self.count("ses"));
         aws_sdk_sesv2::Client::from_conf(config.build())
     }
 

@@ -40,10 +40,14 @@ impl Mailer for SesMailer {
         match sent {
             Ok(_) => Ok(()),
             Err(error) => {
-                let why = crate::why(&error);
+                // The message may name the recipient, and what is said here is logged: the code must do.
+                let said = error.message().unwrap_or_default().to_owned();
+                let why = error.code().map_or_else(|| "no answer".to_owned(), str::to_owned);
                 match error.code() {
                     // The sender is not set up yet: that is mended, and then the mail must still go out.
-                    Some("MessageRejected") if why.contains("not verified") => Err(MailError::Unavailable(why)),
+                    Some("MessageRejected") if said.contains("not verified") => {
+                        Err(MailError::Unavailable(format!("{why}: an identity is not verified")))
+                    }
                     // These say that this mail will never be sent.
                     Some("MessageRejected" | "BadRequestException" | "InvalidParameterValue") => {
                         Err(MailError::Refused(why))

@@ -1,4 +1,4 @@
-//! From the outbox to queues, topics and the bus, ten messages a call.
+//! From the outbox to a queue, a topic or the bus, ten messages a call.
 
 use std::collections::{HashMap, HashSet};
 
@@ -42,7 +42,7 @@ struct Letter<'a> {
     body: String,
 }
 
-/// Which of the messages failed on one route, and why.
+/// Which of the messages failed, and why.
 type Failures = Vec<(usize, String)>;
 
 impl AwsPublisher {
@@ -52,27 +52,16 @@ impl AwsPublisher {
 }
 
 impl Publisher for AwsPublisher {
-    async fn publish(&self, messages: &[Envelope]) -> Vec<Result<(), String>> {
-        let mut to_queues: HashMap<&str, (&'static Queue, Vec<Letter<'_>>)> = HashMap::new();
-        let mut to_topics: HashMap<&str, (&'static Topic, Vec<Letter<'_>>)> = HashMap::new();
-        let mut to_bus = Vec::new();
-        for (index, envelope) in messages.iter().enumerate() {
-            for route in envelope.message.kind().routes() {
-                let letter = Letter { index, envelope, body: body(envelope) };
-                match route {
-                    Route::Queue(queue) => to_queues.entry(queue.slug).or_insert((queue, Vec::new())).1.push(letter),
-                    Route::Topic(topic) => to_topics.entry(topic.slug).or_insert((topic, Vec::new())).1.push(letter),
-                    Route::Bus => to_bus.push(letter),
-                }
-            }
-        }
-        let queues = to_queues.into_values().map(|(queue, letters)| self.send(queue, letters));
-        let topics = to_topics.into_values().map(|(topic, letters)| self.say(topic, letters));
-        let (queues, topics) = (futures::future::join_all(queues), futures::future::join_all(topics));
-        let (queues, topics, bus) = futures::future::join3(queues, topics, self.put(to_bus)).await;
-
+    async fn publish(&self, route: Route, messages: &[Envelope]) -> Vec<Result<(), String>> {
+        let letter = |(index, envelope)| Letter { index, envelope, body: body(envelope) };
+        let letters = messages.iter().enumerate().map(letter).collect();
+        let failures = match route {
+            Route::Queue(queue) => self.send(queue, letters).await,
+            Route::Topic(topic) => self.say(topic, letters).await,
+            Route::Bus => self.put(letters).await,
+        };
         let mut results = vec![Ok(()); messages.len()];
-        for (index, why) in queues.into_iter().chain(topics).flatten().chain(bus) {
+        for (index, why) in failures {
             results[index] = Err(why);
         }
         results

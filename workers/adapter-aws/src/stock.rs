@@ -221,7 +221,8 @@ impl DynamoStock {
         Ok(TransactWriteItem::builder().update(update.map_err(|error| Unavailable::new("stock", error))?).build())
     }
 
-    async fn is_made(&self, adjustment: &Adjustment) -> Result<bool, Unavailable> {
+    /// The movement of this id, if one was made.
+    async fn movement(&self, adjustment: &Adjustment) -> Result<Option<Item>, Unavailable> {
         let got = self
             .client
             .get_item()
@@ -232,7 +233,7 @@ impl DynamoStock {
             .send()
             .await
             .map_err(|error| Unavailable::new("stock", crate::why(&error)))?;
-        Ok(got.item.is_some())
+        Ok(got.item)
     }
 
     fn put_new(&self, table: &str, item: Item, key: &str) -> Result<TransactWriteItem, Unavailable> {
@@ -442,10 +443,17 @@ impl Stock for DynamoStock {
         let Some(product) = self.product(&adjustment.product_id).await? else { return Ok(Adjusted::NoSuchProduct) };
         Ok(match written {
             Written::Done => Adjusted::Now(product),
-            // A movement that was made before: say how things stand.
-            Written::Refused(reasons) if reasons.first().is_some_and(refused) => Adjusted::Now(product),
-            Written::Refused(_) if self.is_made(adjustment).await? => Adjusted::Now(product),
-            Written::Refused(_) => Adjusted::TooFew,
+            Written::Refused(_) => match self.movement(adjustment).await? {
+                // The same was made before: say how things stand.
+                Some(made)
+                    if get_text(&made, "kind").as_deref() == Some(kind)
+                        && made.get("change") == Some(&number(change)) =>
+                {
+                    Adjusted::Now(product)
+                }
+                Some(_) => Adjusted::IdReused,
+                None => Adjusted::TooFew,
+            },
         })
     }
 

@@ -1,7 +1,7 @@
 //! `NoticeStore` on PostgreSQL.
 
 use app::ports::Unavailable;
-use app::ports::notices::{Notice, NoticeEnd, NoticeState, NoticeStore};
+use app::ports::notices::{CLAIM, Notice, NoticeEnd, NoticeState, NoticeStore};
 use domain::Timestamp;
 use domain::ids::EventId;
 
@@ -9,23 +9,40 @@ use crate::{PostgresStore, unavailable};
 
 impl NoticeStore for PostgresStore {
     async fn begin_notice(&self, notice: &Notice) -> Result<NoticeState, Unavailable> {
-        const BEGIN: &str = "INSERT INTO notifications (event_id, channel, order_id, kind, state, attempts, created_at)
-            VALUES ($1, $2, $3, $4, 'pending', 1, $5)
-            ON CONFLICT (event_id, channel) DO UPDATE SET attempts = notifications.attempts + 1 WHERE notifications.state = 'pending'
+        const BEGIN: &str = "INSERT INTO notifications AS known (event_id, channel, order_id, kind, state, attempts,
+                created_at, claimed_until)
+            VALUES ($1, $2, $3, $4, 'pending', 1, $5, $6)
+            ON CONFLICT (event_id, channel) DO UPDATE SET attempts = known.attempts + 1, claimed_until = $6
+                WHERE known.state = 'pending' AND (known.claimed_until IS NULL OR known.claimed_until <= $5)
             RETURNING attempts";
+        const STATE: &str = "SELECT state FROM notifications WHERE event_id = $1 AND channel = $2";
         let row: Option<(i32,)> = sqlx::query_as(BEGIN)
             .bind(notice.event_id.0)
             .bind(notice.channel)
             .bind(notice.order_id.map(|id| id.0))
             .bind(notice.kind)
             .bind(notice.at)
+            .bind(notice.at + CLAIM)
             .fetch_optional(&self.pool)
             .await
             .map_err(unavailable)?;
-        Ok(match row {
-            Some((attempt,)) => NoticeState::Pending { attempt: u32::try_from(attempt).unwrap_or(u32::MAX) },
-            None => NoticeState::Ended,
-        })
+        if let Some((attempt,)) = row {
+            return Ok(NoticeState::Pending { attempt: u32::try_from(attempt).unwrap_or(u32::MAX) });
+        }
+        let (state,): (String,) = sqlx::query_as(STATE)
+            .bind(notice.event_id.0)
+            .bind(notice.channel)
+            .fetch_one(&self.pool)
+            .await
+            .map_err(unavailable)?;
+        Ok(if state == "pending" { NoticeState::InHand } else { NoticeState::Ended })
+    }
+
+    async fn give_back_notice(&self, event_id: EventId, channel: &'static str) -> Result<(), Unavailable> {
+        const GIVE_BACK: &str = "UPDATE notifications SET claimed_until = NULL WHERE event_id = $1 AND channel = $2";
+        let query = sqlx::query(GIVE_BACK).bind(event_id.0).bind(channel);
+        query.execute(&self.pool).await.map_err(unavailable)?;
+        Ok(())
     }
 
     async fn end_notice(

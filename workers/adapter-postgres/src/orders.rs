@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use app::ports::Unavailable;
 use app::ports::orders::{
-    Applied, Change, Due, KeyUse, NewOrder, OrderFilter, OrderStore, OutboxRow, Payment, PaymentKind, PaymentState,
-    Placement, StoredOrder,
+    Applied, Change, Due, KeyUse, NewOrder, OUTBOX_CLAIM, OrderFilter, OrderStore, OutboxRow, Payment, PaymentKind,
+    PaymentState, Placement, StoredOrder,
 };
 use contract::messages::Envelope;
 use domain::Timestamp;
@@ -20,8 +20,6 @@ use uuid::Uuid;
 use crate::rows::{HistoryRow, ItemRow, OrderRow, PaymentRow, state};
 use crate::{PostgresStore, unavailable};
 
-/// A relay that died gives its rows back after so long.
-const CLAIM: Duration = Duration::from_secs(10);
 /// Orders listed at once.
 const LIST_MAX: u32 = 200;
 /// The channel on which writers say that the outbox has something.
@@ -61,9 +59,10 @@ WITH input AS (
         actor text, note text, at timestamptz)
     ON CONFLICT DO NOTHING
 ), owed AS (
-    INSERT INTO outbox (kind, order_id, envelope, created_at)
-    SELECT kind, order_id, envelope, created_at
-    FROM jsonb_to_recordset($3) AS m (n int, kind text, order_id uuid, envelope text, created_at timestamptz) ORDER BY n
+    INSERT INTO outbox (kind, order_id, route, envelope, created_at)
+    SELECT kind, order_id, route, envelope, created_at
+    FROM jsonb_to_recordset($3) AS m (n int, kind text, order_id uuid, route text, envelope text,
+        created_at timestamptz) ORDER BY n
     RETURNING 1
 )
 SELECT (SELECT count(*) FROM taken_in), (SELECT count(*) FROM moved),
@@ -99,10 +98,10 @@ WITH input AS (
     SELECT order_id, 'charge', total_minor, currency, 'requested', payment_token, created_at
     FROM input JOIN placed USING (order_id)
 ), owed AS (
-    INSERT INTO outbox (kind, order_id, envelope, created_at)
-    SELECT m.kind, m.order_id, m.envelope, m.created_at
-    FROM jsonb_to_recordset($3) AS m (n int, kind text, order_id uuid, envelope text, created_at timestamptz)
-    JOIN placed USING (order_id) ORDER BY m.n
+    INSERT INTO outbox (kind, order_id, route, envelope, created_at)
+    SELECT m.kind, m.order_id, m.route, m.envelope, m.created_at
+    FROM jsonb_to_recordset($3) AS m (n int, kind text, order_id uuid, route text, envelope text,
+        created_at timestamptz) JOIN placed USING (order_id) ORDER BY m.n
 )
 SELECT order_id, pg_notify('outbox', '')::text FROM placed";
 
@@ -282,38 +281,51 @@ impl OrderStore for PostgresStore {
         }
     }
 
-    async fn outbox(&self, limit: u32) -> Result<Vec<OutboxRow>, Unavailable> {
-        // Nothing of an order while an earlier message of it is in somebody else's hands.
-        const CLAIM_ROWS: &str = "UPDATE outbox SET claimed_by = $1, claimed_until = $2 WHERE id IN (
+    async fn take_outbox(&self, now: Timestamp, limit: u32) -> Result<Vec<OutboxRow>, Unavailable> {
+        // The head of its order and route: nothing that has not left stands before it. Once that is true it stays true,
+        // since an order's rows are written one after the other; so it does not matter how old the snapshot is, nor
+        // who holds what. Between two relays that want the same head, the lock decides, and the loser sees the claim.
+        // A row without a route goes everywhere: it stands before all of its order, and behind all.
+        const TAKE: &str = "WITH heads AS MATERIALIZED (
                 SELECT id FROM outbox AS mine
-                WHERE published_at IS NULL AND (claimed_by IS NULL OR claimed_by = $1 OR claimed_until < $3)
+                WHERE published_at IS NULL AND retry_at <= $3
+                  AND (claimed_by IS NULL OR claimed_by = $1 OR claimed_until <= $3)
                   AND NOT EXISTS (SELECT 1 FROM outbox AS earlier
                       WHERE earlier.published_at IS NULL AND earlier.order_id = mine.order_id AND earlier.id < mine.id
-                        AND earlier.claimed_by <> $1 AND earlier.claimed_until >= $3)
-                ORDER BY id LIMIT $4 FOR UPDATE SKIP LOCKED)
-            RETURNING id, envelope, created_at";
-        let now = Timestamp::now_utc();
-        let mut rows: Vec<(i64, String, Timestamp)> = sqlx::query_as(CLAIM_ROWS)
+                        AND (earlier.route = mine.route OR earlier.route IS NULL OR mine.route IS NULL))
+                ORDER BY retry_at, id LIMIT $4 FOR UPDATE SKIP LOCKED)
+            UPDATE outbox SET claimed_by = $1, claimed_until = $2 FROM heads WHERE outbox.id = heads.id
+            RETURNING outbox.id, attempts, route, envelope";
+        let mut rows: Vec<(i64, i32, Option<String>, String)> = sqlx::query_as(TAKE)
             .bind(self.claimant)
-            .bind(now + CLAIM)
+            .bind(now + OUTBOX_CLAIM)
             .bind(now)
             .bind(i64::from(limit))
             .fetch_all(&self.pool)
             .await
             .map_err(unavailable)?;
-        rows.sort_by_key(|(id, _, _)| *id);
-        rows.into_iter()
-            .map(|(id, envelope, created_at)| {
-                let envelope = Envelope::decode(&envelope).map_err(|error| Unavailable::new("outbox", error))?;
-                Ok(OutboxRow { id, envelope, created_at })
-            })
-            .collect()
+        rows.sort_by_key(|(id, ..)| *id);
+        let read = |(id, attempts, route, envelope): (i64, i32, Option<String>, String)| {
+            OutboxRow::read(id, attempts, route.as_deref(), &envelope)
+        };
+        Ok(rows.into_iter().map(read).collect())
     }
 
     async fn mark_published(&self, ids: &[i64], at: Timestamp) -> Result<(), Unavailable> {
         const MARK: &str =
             "UPDATE outbox SET published_at = $1, claimed_by = NULL, claimed_until = NULL WHERE id = ANY($2)";
         sqlx::query(MARK).bind(at).bind(ids).execute(&self.pool).await.map_err(unavailable)?;
+        Ok(())
+    }
+
+    async fn put_off(&self, rows: &[(i64, Timestamp)]) -> Result<(), Unavailable> {
+        const PUT_OFF: &str = "UPDATE outbox SET attempts = attempts + 1, retry_at = late.retry_at, claimed_by = NULL,
+                claimed_until = NULL
+            FROM unnest($1::bigint[], $2::timestamptz[]) AS late (id, retry_at)
+            WHERE outbox.id = late.id AND claimed_by = $3 AND published_at IS NULL";
+        let (ids, times): (Vec<i64>, Vec<Timestamp>) = rows.iter().copied().unzip();
+        let query = sqlx::query(PUT_OFF).bind(ids).bind(times).bind(self.claimant);
+        query.execute(&self.pool).await.map_err(unavailable)?;
         Ok(())
     }
 
@@ -356,11 +368,24 @@ impl OrderStore for PostgresStore {
             .fetch_all(&self.pool)
             .await
             .map_err(unavailable)?;
-        rows.into_iter()
-            .map(|(id, code, version, created_at)| {
-                Ok(Due { order_id: OrderId(id), state: state(&code)?, version, created_at })
-            })
-            .collect()
+        let due = |(id, code, version, created_at): (Uuid, String, i64, Timestamp)| {
+            let read = state(&code).map(|state| Due { order_id: OrderId(id), state, version, created_at });
+            read.inspect_err(|error| tracing::error!(order.id = %id, %error, "A due order cannot be read")).ok()
+        };
+        Ok(rows.into_iter().filter_map(due).collect())
+    }
+
+    async fn prune(&self, before: Timestamp, limit: u32) -> Result<u64, Unavailable> {
+        const OUTBOX: &str = "DELETE FROM outbox WHERE id IN (
+            SELECT id FROM outbox WHERE published_at < $1 ORDER BY published_at LIMIT $2)";
+        const INBOX: &str = "DELETE FROM inbox WHERE (consumer, event_id) IN (
+            SELECT consumer, event_id FROM inbox WHERE at < $1 ORDER BY at LIMIT $2)";
+        let mut deleted = 0;
+        for delete in [OUTBOX, INBOX] {
+            let query = sqlx::query(delete).bind(before).bind(i64::from(limit));
+            deleted += query.execute(&self.pool).await.map_err(unavailable)?.rows_affected();
+        }
+        Ok(deleted)
     }
 }
 
@@ -412,9 +437,11 @@ fn history_json(change: &Change) -> Vec<Value> {
 }
 
 fn outbox_json<'a>(messages: impl Iterator<Item = (&'a Envelope, Timestamp)>) -> Value {
-    let rows = messages.enumerate().map(|(n, (envelope, at))| {
+    let each_route = messages
+        .flat_map(|(envelope, at)| envelope.message.kind().routes().iter().map(move |route| (envelope, route, at)));
+    let rows = each_route.enumerate().map(|(n, (envelope, route, at))| {
         json!({
-            "n": n, "kind": envelope.message.kind().name(), "order_id": envelope.order_id,
+            "n": n, "kind": envelope.message.kind().name(), "order_id": envelope.order_id, "route": route.code(),
             "envelope": envelope.encode(), "created_at": time_json(at),
         })
     });

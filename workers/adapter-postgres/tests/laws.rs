@@ -23,6 +23,25 @@ async fn it_passes_the_laws_of_orders_and_notices() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn relays_keep_each_order_in_order() {
+    let Some(server) = servers::postgres().await else { return };
+    migrations::migrate(&server.url).await.expect("migrated");
+    let relays = (0..8).map(|_| PostgresStore::connect(&server.url, 1));
+    let relays: Vec<PostgresStore> = futures::future::try_join_all(relays).await.expect("it answers");
+    laws::orders::relays_keep_each_order_in_order(&relays).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_cannot_be_read_keeps_nothing_else_back() {
+    let Some((server, store, _)) = stores().await else { return };
+    let database = sqlx::PgPool::connect(&server.url).await.expect("it answers");
+    let execute = async |sql: String| {
+        sqlx::query(sqlx::AssertSqlSafe(sql)).execute(&database).await.expect("done");
+    };
+    laws::orders::what_cannot_be_read_keeps_nothing_else_back(&store, execute).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn who_waits_for_messages_hears_of_another_process_s() {
     let Some((_server, relay, storefront)) = stores().await else { return };
     let placing = async {

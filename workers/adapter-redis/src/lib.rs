@@ -1,6 +1,7 @@
 //! Carts in Redis: one hash a session, product to quantity. Limits and expiry are kept by scripts, so that what two
 //! tabs do at once is done one after the other.
 
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use app::ports::Unavailable;
@@ -9,17 +10,20 @@ use domain::FieldError;
 use domain::cart::{LINES_MAX, Line, Lines, Quantity};
 use domain::ids::ProductId;
 use redis::aio::{ConnectionManager, ConnectionManagerConfig};
-use redis::{AsyncCommands as _, RedisError, Script, ScriptInvocation};
+use redis::{AsyncCommands as _, ErrorKind, RedisError, Script, ScriptInvocation, ServerErrorKind};
 
 /// Redis answers in well under a millisecond. A storefront that waits longer keeps its customers waiting.
 const ANSWER_WITHIN: Duration = Duration::from_millis(200);
 const CONNECT_WITHIN: Duration = Duration::from_secs(1);
+const CALL_WITHIN: Duration = Duration::from_millis(500);
 /// Tries to connect before those who wait are told that it is unavailable; the next call tries again.
 const CONNECT_RETRIES: usize = 2;
 
 #[derive(Clone)]
 pub struct RedisCarts {
-    connection: ConnectionManager,
+    client: redis::Client,
+    /// Shared by all clones, and put in its place a new one when it has gone stale.
+    connection: Arc<Mutex<ConnectionManager>>,
     get: Script,
     add: Script,
     set: Script,
@@ -75,17 +79,51 @@ return reply('changed')
 ";
 
 impl RedisCarts {
+    /// The server need not be there yet: it is reached when it is needed, and again when it was lost.
+    ///
     /// # Errors
-    /// When the server cannot be reached now. Later it is reached again by itself.
+    /// When the URL is none.
     pub async fn connect(url: &str) -> Result<RedisCarts, Unavailable> {
         let client = redis::Client::open(url).map_err(unavailable)?;
-        let config = ConnectionManagerConfig::new()
-            .set_response_timeout(Some(ANSWER_WITHIN))
-            .set_connection_timeout(Some(CONNECT_WITHIN))
-            .set_number_of_retries(CONNECT_RETRIES);
-        let connection = ConnectionManager::new_with_config(client, config).await.map_err(unavailable)?;
+        let connection = Arc::new(Mutex::new(manager(&client).map_err(unavailable)?));
         let script = |verb: &str| Script::new(&format!("{AROUND}{verb}"));
-        Ok(RedisCarts { connection, get: script(GET), add: script(ADD), set: script(SET), remove: script(REMOVE) })
+        Ok(RedisCarts {
+            client,
+            connection,
+            get: script(GET),
+            add: script(ADD),
+            set: script(SET),
+            remove: script(REMOVE),
+        })
+    }
+
+    /// Whether the server answers.
+    pub async fn ping(&self) -> Result<(), Unavailable> {
+        let mut connection = self.connection();
+        self.within(async { connection.ping().await }).await
+    }
+
+    fn connection(&self) -> ConnectionManager {
+        self.connection.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Runs a call, connecting included: a page without its cart's count is better than a page that waits.
+    async fn within<T>(&self, call: impl Future<Output = Result<T, RedisError>>) -> Result<T, Unavailable> {
+        let answer = tokio::time::timeout(CALL_WITHIN, call).await;
+        // The manager connects anew after an error of the connection, but not when a server that is gone says nothing, nor
+        // when after a failover it talks to what is now a replica.
+        let stale = match &answer {
+            Err(_) => true,
+            Ok(Err(error)) => error.is_timeout() || error.kind() == ErrorKind::Server(ServerErrorKind::ReadOnly),
+            Ok(Ok(_)) => false,
+        };
+        if stale && let Ok(fresh) = manager(&self.client) {
+            *self.connection.lock().unwrap_or_else(PoisonError::into_inner) = fresh;
+        }
+        match answer {
+            Ok(answer) => answer.map_err(unavailable),
+            Err(_) => Err(Unavailable::new("carts", format!("no answer within {CALL_WITHIN:?}"))),
+        }
     }
 
     /// Runs a script on the cart; gives its word, and the cart as it then is.
@@ -99,7 +137,7 @@ impl RedisCarts {
         call.arg(Quantity::MAX).arg(LINES_MAX).arg(CART_LIFETIME.as_secs());
         arguments(&mut call);
         let (word, stored): (String, Vec<(String, u32)>) =
-            call.invoke_async(&mut self.connection.clone()).await.map_err(unavailable)?;
+            self.within(call.invoke_async(&mut self.connection())).await?;
         let lines = stored.into_iter().map(|(product, count)| {
             Some(Line { product_id: ProductId::parse(&product).ok()?, quantity: Quantity::new(count)? })
         });
@@ -155,9 +193,18 @@ impl CartStore for RedisCarts {
     }
 
     async fn clear(&self, session: &str) -> Result<(), Unavailable> {
-        let deleted: Result<i64, _> = self.connection.clone().del(key(session)).await;
-        deleted.map(|_| ()).map_err(unavailable)
+        let mut connection = self.connection();
+        let _: i64 = self.within(connection.del(key(session))).await?;
+        Ok(())
     }
+}
+
+fn manager(client: &redis::Client) -> Result<ConnectionManager, RedisError> {
+    let config = ConnectionManagerConfig::new()
+        .set_response_timeout(Some(ANSWER_WITHIN))
+        .set_connection_timeout(Some(CONNECT_WITHIN))
+        .set_number_of_retries(CONNECT_RETRIES);
+    ConnectionManager::new_lazy_with_config(client.clone(), config)
 }
 
 fn key(session: &str) -> String {

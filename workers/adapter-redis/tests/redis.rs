@@ -179,6 +179,14 @@ async fn a_server_that_is_away_is_told_of_and_found_again() {
     }
     println!("found again after {:?}", begun.elapsed());
     drop(server);
-    let nowhere = format!("redis://127.0.0.1:{}/", free_port());
-    assert!(RedisCarts::connect(&nowhere).await.is_err());
+    let port = free_port();
+    let early = RedisCarts::connect(&format!("redis://127.0.0.1:{port}/")).await.expect("it need not be there yet");
+    assert!(early.ping().await.is_err() && early.get("s").await.is_err());
+    let _server = started(&program, port).await;
+    let begun = Instant::now();
+    while early.ping().await.is_err() {
+        assert!(begun.elapsed() < Duration::from_secs(20), "it is not found");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    assert!(RedisCarts::connect("not a URL").await.is_err());
 }

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use app::ports::Unavailable;
 use app::ports::orders::{
-    Applied, Change, Due, KeyUse, NewOrder, OrderChange, OrderFilter, OrderStore, OutboxRow, Payment, PaymentChange,
-    PaymentKind, PaymentState, Placement, StoredOrder,
+    Applied, Change, Due, KeyUse, NewOrder, OUTBOX_CLAIM, OrderChange, OrderFilter, OrderStore, OutboxRow, Payment,
+    PaymentChange, PaymentKind, PaymentState, Placement, StoredOrder,
 };
 use contract::messages::Envelope;
 use domain::Timestamp;
@@ -19,8 +19,6 @@ use crate::{SqliteStore, unavailable};
 
 /// How often another process's writes are looked for. A look costs some microseconds.
 const WATCH_EVERY: Duration = Duration::from_millis(15);
-/// A relay that died gives its rows back after so long.
-const CLAIM: Duration = Duration::from_secs(10);
 /// Numbers taken at once, so that not every order pays for a write of its own. The rest is lost at a restart.
 const NUMBERS: u64 = 10;
 /// Orders listed at once.
@@ -212,38 +210,38 @@ impl OrderStore for SqliteStore {
         }
     }
 
-    async fn outbox(&self, limit: u32) -> Result<Vec<OutboxRow>, Unavailable> {
-        // Looked at before it is claimed: an empty outbox must not cost a write.
-        const ANY: &str = "SELECT EXISTS (SELECT 1 FROM outbox WHERE published_at IS NULL)";
-        // Nothing of an order while an earlier message of it is in somebody else's hands.
-        const CLAIM_ROWS: &str = "UPDATE outbox SET claimed_by = ?1, claimed_until = ?2 WHERE id IN (
+    async fn take_outbox(&self, now: Timestamp, limit: u32) -> Result<Vec<OutboxRow>, Unavailable> {
+        // Looked at before it is claimed: an outbox with nothing to send must not cost a write.
+        const ANY: &str = "SELECT EXISTS (SELECT 1 FROM outbox WHERE published_at IS NULL AND retry_at <= ?)";
+        // The head of its order and route: nothing that has not left stands before it, whoever holds it. A row without
+        // a route goes everywhere: it stands before all of its order, and behind all.
+        const TAKE: &str = "UPDATE outbox SET claimed_by = ?1, claimed_until = ?2 WHERE id IN (
                 SELECT id FROM outbox AS mine
-                WHERE published_at IS NULL AND (claimed_by IS NULL OR claimed_by = ?1 OR claimed_until < ?3)
+                WHERE published_at IS NULL AND retry_at <= ?3
+                  AND (claimed_by IS NULL OR claimed_by = ?1 OR claimed_until <= ?3)
                   AND NOT EXISTS (SELECT 1 FROM outbox AS earlier
                       WHERE earlier.published_at IS NULL AND earlier.order_id = mine.order_id AND earlier.id < mine.id
-                        AND earlier.claimed_by <> ?1 AND earlier.claimed_until >= ?3)
-                ORDER BY id LIMIT ?4)
-            RETURNING id, envelope, created_at";
-        let (any,): (bool,) = sqlx::query_as(ANY).fetch_one(&self.readers).await.map_err(unavailable)?;
+                        AND (earlier.route = mine.route OR earlier.route IS NULL OR mine.route IS NULL))
+                ORDER BY retry_at, id LIMIT ?4)
+            RETURNING id, attempts, route, envelope";
+        let (any,): (bool,) =
+            sqlx::query_as(ANY).bind(text_of(now)).fetch_one(&self.readers).await.map_err(unavailable)?;
         if !any {
             return Ok(Vec::new());
         }
-        let now = Timestamp::now_utc();
-        let mut rows: Vec<(i64, String, String)> = sqlx::query_as(CLAIM_ROWS)
+        let mut rows: Vec<(i64, i32, Option<String>, String)> = sqlx::query_as(TAKE)
             .bind(self.claimant.to_string())
-            .bind(text_of(now + CLAIM))
+            .bind(text_of(now + OUTBOX_CLAIM))
             .bind(text_of(now))
             .bind(i64::from(limit))
             .fetch_all(&self.writer)
             .await
             .map_err(unavailable)?;
-        rows.sort_by_key(|(id, _, _)| *id);
-        rows.into_iter()
-            .map(|(id, envelope, created_at)| {
-                let envelope = Envelope::decode(&envelope).map_err(|error| Unavailable::new("outbox", error))?;
-                Ok(OutboxRow { id, envelope, created_at: time_of(&created_at)? })
-            })
-            .collect()
+        rows.sort_by_key(|(id, ..)| *id);
+        let read = |(id, attempts, route, envelope): (i64, i32, Option<String>, String)| {
+            OutboxRow::read(id, attempts, route.as_deref(), &envelope)
+        };
+        Ok(rows.into_iter().map(read).collect())
     }
 
     async fn mark_published(&self, ids: &[i64], at: Timestamp) -> Result<(), Unavailable> {
@@ -251,6 +249,17 @@ impl OrderStore for SqliteStore {
             WHERE id IN (SELECT value FROM json_each(?))";
         let ids = serde_json::to_string(ids).map_err(|error| Unavailable::new("orders", error))?;
         sqlx::query(MARK).bind(text_of(at)).bind(ids).execute(&self.writer).await.map_err(unavailable)?;
+        Ok(())
+    }
+
+    async fn put_off(&self, rows: &[(i64, Timestamp)]) -> Result<(), Unavailable> {
+        const PUT_OFF: &str = "UPDATE outbox SET attempts = attempts + 1, retry_at = late.value ->> 1,
+                claimed_by = NULL, claimed_until = NULL
+            FROM json_each(?) AS late WHERE outbox.id = late.value ->> 0 AND claimed_by = ? AND published_at IS NULL";
+        let rows: Vec<(i64, String)> = rows.iter().map(|(id, retry_at)| (*id, text_of(*retry_at))).collect();
+        let rows = serde_json::to_string(&rows).map_err(|error| Unavailable::new("orders", error))?;
+        let query = sqlx::query(PUT_OFF).bind(rows).bind(self.claimant.to_string());
+        query.execute(&self.writer).await.map_err(unavailable)?;
         Ok(())
     }
 
@@ -294,11 +303,27 @@ impl OrderStore for SqliteStore {
             .fetch_all(&self.writer)
             .await
             .map_err(unavailable)?;
-        rows.into_iter()
-            .map(|(id, code, version, created_at)| {
+        let due = |(id, code, version, created_at): (String, String, i64, String)| {
+            let read = || {
                 Ok(Due { order_id: order_id(&id)?, state: state(&code)?, version, created_at: time_of(&created_at)? })
-            })
-            .collect()
+            };
+            let read: Result<Due, Unavailable> = read();
+            read.inspect_err(|error| tracing::error!(order.id = %id, %error, "A due order cannot be read")).ok()
+        };
+        Ok(rows.into_iter().filter_map(due).collect())
+    }
+
+    async fn prune(&self, before: Timestamp, limit: u32) -> Result<u64, Unavailable> {
+        const OUTBOX: &str = "DELETE FROM outbox WHERE id IN (
+            SELECT id FROM outbox WHERE published_at < ? ORDER BY published_at LIMIT ?)";
+        const INBOX: &str = "DELETE FROM inbox WHERE (consumer, event_id) IN (
+            SELECT consumer, event_id FROM inbox WHERE at < ? ORDER BY at LIMIT ?)";
+        let mut deleted = 0;
+        for delete in [OUTBOX, INBOX] {
+            let query = sqlx::query(delete).bind(text_of(before)).bind(i64::from(limit));
+            deleted += query.execute(&self.writer).await.map_err(unavailable)?.rows_affected();
+        }
+        Ok(deleted)
     }
 }
 
@@ -509,15 +534,18 @@ async fn add_outbox(
     messages: &[Envelope],
     at: Timestamp,
 ) -> Result<(), sqlx::Error> {
-    const ADD: &str = "INSERT INTO outbox (kind, order_id, envelope, created_at) VALUES (?, ?, ?, ?)";
+    const ADD: &str = "INSERT INTO outbox (kind, order_id, route, envelope, created_at) VALUES (?, ?, ?, ?, ?)";
     for envelope in messages {
-        sqlx::query(ADD)
-            .bind(envelope.message.kind().name())
-            .bind(envelope.order_id.map(|id| id.to_string()))
-            .bind(envelope.encode())
-            .bind(text_of(at))
-            .execute(&mut *connection)
-            .await?;
+        for route in envelope.message.kind().routes() {
+            sqlx::query(ADD)
+                .bind(envelope.message.kind().name())
+                .bind(envelope.order_id.map(|id| id.to_string()))
+                .bind(route.code())
+                .bind(envelope.encode())
+                .bind(text_of(at))
+                .execute(&mut *connection)
+                .await?;
+        }
     }
     Ok(())
 }

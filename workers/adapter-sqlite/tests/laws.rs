@@ -44,6 +44,24 @@ async fn it_passes_the_laws_of_orders_and_notices() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn relays_keep_each_order_in_order() {
+    let database = Database::new().await;
+    let relays = [database.store().await, database.store().await, database.store().await, database.store().await];
+    laws::orders::relays_keep_each_order_in_order(&relays).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_cannot_be_read_keeps_nothing_else_back() {
+    let database = Database::new().await;
+    let store = database.store().await;
+    let file = sqlx::SqlitePool::connect(&database.url()).await.expect("it opens");
+    let execute = async |sql: String| {
+        sqlx::query(sqlx::AssertSqlSafe(sql)).execute(&file).await.expect("done");
+    };
+    laws::orders::what_cannot_be_read_keeps_nothing_else_back(&store, execute).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn who_waits_for_messages_hears_of_another_process_s() {
     let database = Database::new().await;
     let (relay, storefront) = (database.store().await, database.store().await);

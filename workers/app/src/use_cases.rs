@@ -5,6 +5,7 @@ pub mod notify;
 pub mod pay;
 pub mod place_order;
 pub mod progress;
+pub mod relay;
 pub mod run_saga;
 pub mod sweep;
 pub mod watch_stock;

@@ -22,11 +22,22 @@ pub enum EventKind {
 }
 
 /// Where a message goes when it leaves the outbox.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Route {
     Queue(&'static Queue),
     Topic(&'static Topic),
     Bus,
+}
+
+impl Route {
+    /// How the outbox names it, such as `queue/orders`.
+    pub fn code(self) -> String {
+        match self {
+            Route::Queue(queue) => format!("queue/{}", queue.slug),
+            Route::Topic(topic) => format!("topic/{}", topic.slug),
+            Route::Bus => "bus".to_owned(),
+        }
+    }
 }
 
 impl EventKind {

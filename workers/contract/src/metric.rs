@@ -72,6 +72,10 @@ metrics! {
     OutboxLag: Gauge [];
     /// Messages sent from the outbox.
     OutboxPublished: Counter [];
+    /// Times a message in the outbox was not taken by its destination.
+    OutboxFailures: Counter [];
+    /// Times a row of the outbox could not be read.
+    OutboxUnreadable: Counter [];
     /// Seconds between a stream's newest record read and now.
     StreamLag: Gauge [];
     /// Times a stream's checkpoint was lost and the whole table was read instead.

@@ -27,8 +27,11 @@ pub struct Queue {
     /// What our consumers ask for at receive and renew by heartbeat. Short, because a killed worker's messages come
     /// back only after it.
     pub lease: Duration,
-    /// Deliveries before SQS parks the message.
+    /// Deliveries before the message is parked. Enough to outlast any outage of what the handler needs: a fault that has
+    /// ended must not need a human.
     pub deliveries_max: u32,
+    /// Deliveries before a message whose handler panics or does not end is parked: the fault is then the message's own.
+    pub crashes_max: u32,
     /// Age of the oldest message that calls for a human.
     pub age_alarm: Duration,
 }
@@ -41,7 +44,8 @@ pub const ORDERS: Queue = Queue {
     handler_timeout: Duration::from_secs(15),
     visibility_timeout: Duration::from_secs(300),
     lease: Duration::from_secs(20),
-    deliveries_max: 8,
+    deliveries_max: 100,
+    crashes_max: 5,
     age_alarm: Duration::from_secs(60),
 };
 
@@ -53,7 +57,8 @@ pub const PAYMENTS: Queue = Queue {
     handler_timeout: Duration::from_secs(15),
     visibility_timeout: Duration::from_secs(120),
     lease: Duration::from_secs(20),
-    deliveries_max: 12,
+    deliveries_max: 300,
+    crashes_max: 5,
     age_alarm: Duration::from_secs(60),
 };
 
@@ -65,7 +70,8 @@ pub const NOTIFICATIONS: Queue = Queue {
     handler_timeout: Duration::from_secs(10),
     visibility_timeout: Duration::from_secs(120),
     lease: Duration::from_secs(20),
-    deliveries_max: 12,
+    deliveries_max: 500,
+    crashes_max: 5,
     age_alarm: Duration::from_secs(300),
 };
 
@@ -92,7 +98,10 @@ const _: () = {
         assert!(queue.lease.as_secs() <= queue.visibility_timeout.as_secs(), "a lease longer than the queue's own");
         // SQS: 0 seconds to 12 hours.
         assert!(queue.visibility_timeout.as_secs() <= 43_200, "visibility past the SQS limit");
-        assert!(queue.deliveries_max >= 3, "one crash and one retry must not park a message");
+        // SQS: maxReceiveCount is 1 to 1,000.
+        assert!(queue.deliveries_max <= 1_000, "deliveries past the SQS limit");
+        assert!(queue.crashes_max >= 3, "one crash and one retry must not park a message");
+        assert!(queue.crashes_max <= queue.deliveries_max, "SQS would park it first, without a reason");
         i += 1;
     }
     assert!(PARKING_RETENTION.as_secs() > RETENTION.as_secs(), "parking shortens a message's life");

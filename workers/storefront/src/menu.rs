@@ -1,6 +1,6 @@
 //! The menu, kept for a moment: the page that everybody looks at must not read the whole table each time.
 
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 
 use app::ports::Unavailable;
@@ -13,28 +13,53 @@ const FRESH: Duration = Duration::from_secs(1);
 
 #[derive(Default)]
 pub struct Menu {
-    /// Whoever holds the lock reads; the others wait for the same answer.
-    read: Mutex<Option<(Instant, Products)>>,
+    last: std::sync::Mutex<Option<(Instant, Products)>>,
+    /// Whoever holds it reads; the others wait for the same answer, or take the last.
+    reading: Mutex<Option<(Instant, Unavailable)>>,
 }
 
 pub type Products = Arc<Vec<StockedProduct>>;
 
 impl Menu {
+    /// The products, at most `FRESH` old. While the stock cannot be read they are as old as they are: a menu of a minute
+    /// ago is better than none, and what is ordered is checked again.
     pub async fn products(&self, stock: &impl Stock) -> Result<Products, Unavailable> {
-        let mut read = self.read.lock().await;
-        if let Some((at, products)) = read.as_ref()
+        let last = || self.last.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        if let Some((at, products)) = last()
             && at.elapsed() < FRESH
         {
-            return Ok(products.clone());
+            return Ok(products);
         }
-        let products = Arc::new(stock.products().await?);
-        *read = Some((Instant::now(), products.clone()));
-        Ok(products)
+        let mut failed = match (self.reading.try_lock(), last()) {
+            (Ok(failed), _) => failed,
+            (Err(_), Some((_, products))) => return Ok(products),
+            (Err(_), None) => self.reading.lock().await,
+        };
+        // Somebody may have read it while we waited, or found that it cannot be read.
+        match (last(), failed.as_ref()) {
+            (Some((at, products)), _) if at.elapsed() < FRESH => return Ok(products),
+            (known, Some((at, error))) if at.elapsed() < FRESH => {
+                return known.map_or_else(|| Err(error.clone()), |(_, products)| Ok(products));
+            }
+            _ => {}
+        }
+        match stock.products().await {
+            Ok(products) => {
+                let products = Arc::new(products);
+                *self.last.lock().unwrap_or_else(PoisonError::into_inner) = Some((Instant::now(), products.clone()));
+                *failed = None;
+                Ok(products)
+            }
+            Err(error) => {
+                *failed = Some((Instant::now(), error.clone()));
+                last().map_or(Err(error), |(_, products)| Ok(products))
+            }
+        }
     }
 
     /// After a change by staff, who want to see it at once.
     pub async fn forget(&self) {
-        *self.read.lock().await = None;
+        *self.last.lock().unwrap_or_else(PoisonError::into_inner) = None;
     }
 }
 

@@ -22,6 +22,11 @@ pub struct HttpGateway {
 }
 
 #[derive(Deserialize)]
+struct RefundAnswer {
+    status: String,
+}
+
+#[derive(Deserialize)]
 struct ChargeAnswer {
     charge_id: String,
     status: String,
@@ -62,7 +67,15 @@ impl HttpGateway {
         match status {
             // It may have failed before or after it did the work.
             status if status.is_server_error() => Err(GatewayError::Unknown(format!("answered {status}"))),
-            StatusCode::TOO_MANY_REQUESTS => Err(GatewayError::Unavailable(format!("answered {status}"))),
+            // Another request under the same key is in hand, or it gave up waiting for ours.
+            StatusCode::CONFLICT | StatusCode::REQUEST_TIMEOUT => {
+                Err(GatewayError::Unknown(format!("answered {status}")))
+            }
+            // It did not look at the request: our credentials are being rotated, or there are too many of us.
+            StatusCode::UNAUTHORIZED
+            | StatusCode::FORBIDDEN
+            | StatusCode::TOO_EARLY
+            | StatusCode::TOO_MANY_REQUESTS => Err(GatewayError::Unavailable(format!("answered {status}"))),
             status => Ok((status, body)),
         }
     }
@@ -87,15 +100,15 @@ impl Gateway for HttpGateway {
         if status != StatusCode::OK {
             return Err(refused(status, &body));
         }
-        outcome(&body, Some(amount))
+        outcome(&body, amount)
     }
 
-    async fn charge_by_key(&self, key: &str) -> Result<Option<ChargeOutcome>, GatewayError> {
+    async fn charge_by_key(&self, key: &str, amount: Money) -> Result<Option<ChargeOutcome>, GatewayError> {
         let request = self.client.get(format!("{}/v1/charges", self.url)).query(&[("idempotency_key", key)]);
         let (status, body) = self.ask(request).await?;
         match status {
             StatusCode::NOT_FOUND => Ok(None),
-            StatusCode::OK => outcome(&body, None).map(Some),
+            StatusCode::OK => outcome(&body, amount).map(Some),
             status => Err(refused(status, &body)),
         }
     }
@@ -104,23 +117,33 @@ impl Gateway for HttpGateway {
         let body = json!({ "charge_id": charge_id, "amount_minor": amount.minor });
         let request = self.client.post(format!("{}/v1/refunds", self.url)).header("Idempotency-Key", key).json(&body);
         let (status, body) = self.ask(request).await?;
-        if status == StatusCode::OK { Ok(()) } else { Err(refused(status, &body)) }
+        if status == StatusCode::OK { refunded(&body) } else { Err(refused(status, &body)) }
     }
 }
 
-/// The gateway's answer is input like any other: read strictly. `asked` stands in where it does not repeat the amount.
-fn outcome(body: &[u8], asked: Option<Money>) -> Result<ChargeOutcome, GatewayError> {
-    let unreadable = |why: String| GatewayError::Unknown(format!("the answer cannot be read: {why}"));
-    let answer: ChargeAnswer = serde_json::from_slice(body).map_err(|error| unreadable(error.to_string()))?;
-    let said = match (answer.amount_minor, answer.currency.as_deref()) {
-        (Some(minor), Some(code)) => Currency::from_code(code).map(|currency| Money::new(minor, currency)),
-        _ => asked,
-    };
+fn unreadable(why: impl std::fmt::Display) -> GatewayError {
+    GatewayError::Unknown(format!("the answer cannot be read: {why}"))
+}
+
+/// A refund is done when the gateway says so, and not merely when it answers.
+fn refunded(body: &[u8]) -> Result<(), GatewayError> {
+    let answer: RefundAnswer = serde_json::from_slice(body).map_err(unreadable)?;
     match answer.status.as_str() {
-        "captured" => {
-            let amount = said.ok_or_else(|| unreadable("no amount".to_owned()))?;
-            Ok(ChargeOutcome::Captured { charge_id: answer.charge_id, amount })
-        }
+        "refunded" => Ok(()),
+        other => Err(GatewayError::Unknown(format!("the refund is {other:?}"))),
+    }
+}
+
+/// The gateway's answer is input like any other: read strictly. `asked` stands in for what it does not repeat.
+fn outcome(body: &[u8], asked: Money) -> Result<ChargeOutcome, GatewayError> {
+    let answer: ChargeAnswer = serde_json::from_slice(body).map_err(unreadable)?;
+    let currency = match answer.currency.as_deref() {
+        Some(code) => Currency::from_code(code).ok_or_else(|| unreadable(format!("currency {code:?}")))?,
+        None => asked.currency,
+    };
+    let amount = Money::new(answer.amount_minor.unwrap_or(asked.minor), currency);
+    match answer.status.as_str() {
+        "captured" => Ok(ChargeOutcome::Captured { charge_id: answer.charge_id, amount }),
         "declined" => {
             let reason = answer.reason.unwrap_or_else(|| "declined".to_owned());
             Ok(ChargeOutcome::Declined { charge_id: answer.charge_id, reason })
@@ -132,4 +155,38 @@ fn outcome(body: &[u8], asked: Option<Money>) -> Result<ChargeOutcome, GatewayEr
 fn refused(status: StatusCode, body: &[u8]) -> GatewayError {
     let body: String = String::from_utf8_lossy(body).chars().take(300).collect();
     GatewayError::Refused(format!("answered {status}: {body}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const DUE: Money = Money { minor: 457, currency: Currency::Usd };
+
+    #[test]
+    fn an_answer_by_the_published_protocol_is_enough() {
+        let body = br#"{ "charge_id": "ch_1", "status": "captured" }"#;
+        assert_eq!(outcome(body, DUE), Ok(ChargeOutcome::Captured { charge_id: "ch_1".to_owned(), amount: DUE }));
+    }
+
+    #[test]
+    fn an_amount_or_a_currency_that_is_said_counts() {
+        let amount = |body: &str| match outcome(body.as_bytes(), DUE) {
+            Ok(ChargeOutcome::Captured { amount, .. }) => amount,
+            other => panic!("{other:?}"),
+        };
+        let more = amount(r#"{ "charge_id": "ch_1", "status": "captured", "amount_minor": 900 }"#);
+        assert_eq!(more, Money::new(900, Currency::Usd));
+        let strange = br#"{ "charge_id": "ch_1", "status": "captured", "currency": "XXX" }"#;
+        assert!(matches!(outcome(strange, DUE), Err(GatewayError::Unknown(_))));
+    }
+
+    #[test]
+    fn a_refund_is_done_when_the_gateway_says_so() {
+        assert_eq!(refunded(br#"{ "refund_id": "re_1", "status": "refunded" }"#), Ok(()));
+        for body in [&br#"{ "refund_id": "re_1", "status": "pending" }"#[..], br#"{ "refund_id": "re_1" }"#, b"", b"[]"]
+        {
+            assert!(matches!(refunded(body), Err(GatewayError::Unknown(_))), "{}", String::from_utf8_lossy(body));
+        }
+    }
 }

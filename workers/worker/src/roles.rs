@@ -58,15 +58,29 @@ pub async fn run(role: &'static Role, config: Config) -> anyhow::Result<()> {
     let Some(store) = database(&config, &process).await else { return Ok(()) };
     watch_database(store.clone(), process.clone());
     let wiring = Wiring { role, config, process: process.clone(), aws, store };
-    let ran = match role.slug {
-        slug if slug == role::STOREFRONT.slug => storefront::run(wiring).await,
-        slug if slug == role::OUTBOX_RELAY.slug => outbox_relay::run(wiring).await,
-        slug if slug == role::ORDER_WORKER.slug => order::run(wiring).await,
-        slug if slug == role::PAYMENT_WORKER.slug => payment::run(wiring).await,
-        slug if slug == role::INVENTORY_WORKER.slug => inventory::run(wiring).await,
-        slug if slug == role::NOTIFICATION_WORKER.slug => notification::run(wiring).await,
-        slug if slug == role::SWEEPER.slug => sweeper::run(wiring).await,
-        slug => bail!("there is no role {slug}"),
+    let working = async {
+        match role.slug {
+            slug if slug == role::STOREFRONT.slug => storefront::run(wiring).await,
+            slug if slug == role::OUTBOX_RELAY.slug => outbox_relay::run(wiring).await,
+            slug if slug == role::ORDER_WORKER.slug => order::run(wiring).await,
+            slug if slug == role::PAYMENT_WORKER.slug => payment::run(wiring).await,
+            slug if slug == role::INVENTORY_WORKER.slug => inventory::run(wiring).await,
+            slug if slug == role::NOTIFICATION_WORKER.slug => notification::run(wiring).await,
+            slug if slug == role::SWEEPER.slug => sweeper::run(wiring).await,
+            slug => bail!("there is no role {slug}"),
+        }
+    };
+    // Whatever is still in hand when the drain is over comes again: nothing is kept in memory alone.
+    let drained = async {
+        process.shutdown.cancelled().await;
+        tokio::time::sleep(process.drain).await;
+    };
+    let ran = tokio::select! {
+        ran = working => ran,
+        () = drained => {
+            tracing::warn!("Still at work when the drain was over");
+            Ok(())
+        }
     };
     // The last minute's numbers.
     process.shutdown.cancel();

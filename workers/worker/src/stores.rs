@@ -90,12 +90,16 @@ impl OrderStore for Store {
         either!(self, store => store.apply(changes))
     }
 
-    async fn outbox(&self, limit: u32) -> Result<Vec<OutboxRow>, Unavailable> {
-        either!(self, store => store.outbox(limit))
+    async fn take_outbox(&self, now: Timestamp, limit: u32) -> Result<Vec<OutboxRow>, Unavailable> {
+        either!(self, store => store.take_outbox(now, limit))
     }
 
     async fn mark_published(&self, ids: &[i64], at: Timestamp) -> Result<(), Unavailable> {
         either!(self, store => store.mark_published(ids, at))
+    }
+
+    async fn put_off(&self, rows: &[(i64, Timestamp)]) -> Result<(), Unavailable> {
+        either!(self, store => store.put_off(rows))
     }
 
     async fn oldest_unpublished(&self) -> Result<Option<Timestamp>, Unavailable> {
@@ -108,6 +112,10 @@ impl OrderStore for Store {
 
     async fn take_due(&self, now: Timestamp, again_at: Timestamp, limit: u32) -> Result<Vec<Due>, Unavailable> {
         either!(self, store => store.take_due(now, again_at, limit))
+    }
+
+    async fn prune(&self, before: Timestamp, limit: u32) -> Result<u64, Unavailable> {
+        either!(self, store => store.prune(before, limit))
     }
 }
 
@@ -125,19 +133,23 @@ impl NoticeStore for Store {
     ) -> Result<(), Unavailable> {
         either!(self, store => store.end_notice(event_id, channel, end, at))
     }
+
+    async fn give_back_notice(&self, event_id: EventId, channel: &'static str) -> Result<(), Unavailable> {
+        either!(self, store => store.give_back_notice(event_id, channel))
+    }
 }
 
 /// Carts, in Redis or in this process.
 #[derive(Clone)]
 pub enum Carts {
     Memory(std::sync::Arc<MemoryCarts<SystemSource>>),
-    Redis(RedisCarts),
+    Redis(Box<RedisCarts>),
 }
 
 impl Carts {
     pub async fn connect(redis_url: Option<&str>) -> Result<Carts, Unavailable> {
         match redis_url {
-            Some(url) => Ok(Carts::Redis(RedisCarts::connect(url).await?)),
+            Some(url) => Ok(Carts::Redis(Box::new(RedisCarts::connect(url).await?))),
             None => Ok(Carts::Memory(std::sync::Arc::new(MemoryCarts::new(SystemSource)))),
         }
     }

@@ -142,7 +142,8 @@ impl Servers {
             format!("redis://127.0.0.1:{port}")
         };
         until("Redis", || async {
-            adapter_redis::RedisCarts::connect(&url).await.map(|_| ()).map_err(anyhow::Error::from)
+            let carts = adapter_redis::RedisCarts::connect(&url).await.map_err(anyhow::Error::from)?;
+            carts.ping().await.map_err(anyhow::Error::from)
         })
         .await
         .with_context(|| log_hint(state, "redis"))?;
@@ -157,8 +158,23 @@ impl Servers {
     fn spawn(&self, name: &str, path: PathBuf, arguments: Vec<String>, state: &State) -> anyhow::Result<Child> {
         let environment = BTreeMap::from([("PATH".to_owned(), std::env::var("PATH").unwrap_or_default())]);
         let program = Program { name: name.to_owned(), path, arguments, environment, stop_within: STOP_WITHIN };
-        children::spawn(&program, state.log(name)?)
+        let child = children::spawn(&program, state.log(name)?)?;
+        // For the next `haven up`, should this one be killed: servers do not follow it into death.
+        std::fs::write(pid_file(state.folder(), name), child.id().unwrap_or_default().to_string())?;
+        Ok(child)
     }
+}
+
+/// The servers that a killed `haven up` left on a state folder, by pid and name.
+pub fn leftovers(folder: &Path) -> impl Iterator<Item = (u32, String)> {
+    ["postgres", "redis"].into_iter().filter_map(|name| {
+        let pid = std::fs::read_to_string(pid_file(folder, name)).ok()?.trim().parse().ok()?;
+        Some((pid, name.to_owned()))
+    })
+}
+
+fn pid_file(folder: &Path, name: &str) -> PathBuf {
+    folder.join(format!("{name}.pid"))
 }
 
 async fn wait_for_postgres(url: &str) -> anyhow::Result<()> {

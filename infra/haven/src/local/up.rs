@@ -429,7 +429,7 @@ pub async fn down(folder: &Path) -> anyhow::Result<()> {
     let facts = match Facts::read(folder) {
         Ok(facts) => facts,
         Err(_) if !State::is_used(folder) => {
-            containers::end_leftovers(folder).await;
+            end_leftovers(folder).await;
             println!("Nothing runs on {}.", folder.display());
             return Ok(());
         }
@@ -463,10 +463,14 @@ async fn end_leftovers(folder: &Path) {
 
 /// Only processes that are still what they were when it wrote them down.
 async fn end_left_processes(folder: &Path) {
-    let Ok(facts) = Facts::read(folder) else { return };
-    let roles = facts.roles.iter().map(|role| (role.pid, format!("role\0{}", role.name)));
-    let aws = facts.aws_pid.map(|pid| (pid, "ministack".to_owned()));
-    let left: Vec<u32> = roles.chain(aws).filter(|(pid, mark)| is_running(*pid, mark)).map(|(pid, _)| pid).collect();
+    let facts = Facts::read(folder).ok();
+    let facts = facts.as_ref();
+    let roles = facts.into_iter().flat_map(|facts| &facts.roles);
+    let roles = roles.map(|role| (role.pid, format!("role\0{}", role.name)));
+    let aws = facts.and_then(|facts| facts.aws_pid).map(|pid| (pid, "ministack".to_owned()));
+    let servers = super::database::leftovers(folder);
+    let left: Vec<u32> =
+        roles.chain(aws).chain(servers).filter(|(pid, mark)| is_running(*pid, mark)).map(|(pid, _)| pid).collect();
     for pid in &left {
         children::signal(*pid, Signal::TERM);
     }

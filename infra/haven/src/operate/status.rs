@@ -6,36 +6,23 @@ use anyhow::Context as _;
 use comfy_table::{Table, presets};
 use serde_json::json;
 
-use crate::aws::Aws;
-use crate::cli::StatusOf;
+use crate::cli::Target;
 use crate::local::facts::Facts;
 use crate::provision;
 
 /// Prints how things stand. Gives whether everything is as it should be.
-pub async fn status(options: &StatusOf) -> anyhow::Result<bool> {
+pub async fn status(options: &Target) -> anyhow::Result<bool> {
     let facts = Facts::read(&options.state);
-    let endpoint = match (&options.endpoint, &facts) {
-        (Some(endpoint), _) => endpoint.clone(),
-        (None, Ok(facts)) => facts.aws_endpoint.clone(),
-        (None, Err(_)) => {
-            return Err(facts
-                .err()
-                .context("no facts")?
-                .context("nothing to ask: start the platform with `haven up`, or give --endpoint"));
-        }
-    };
-    let region = facts.as_ref().map_or("us-east-1", |facts| facts.region.as_str());
-    let aws = Aws::local(&endpoint, region);
-    let environment = crate::environment(&options.environment)?;
+    let (aws, environment) = crate::target::resolve(options).await?;
     let stacks = provision::status(&aws.target(environment.clone())).await?;
     let deployed = stacks.iter().all(|stack| stack.status.ends_with("_COMPLETE") && !stack.status.contains("ROLLBACK"));
     let queues = if deployed { aws.queues(&aws.addresses(&environment.name).await?).await? } else { Vec::new() };
     let roles = match &facts {
-        Ok(facts) => roles(facts).await?,
-        Err(_) => Vec::new(),
+        Ok(facts) if environment.local => roles(facts).await?,
+        _ => Vec::new(),
     };
     let well = deployed && roles.iter().all(|(_, _, ready)| *ready) && queues.iter().all(|queue| queue.parked == 0);
-    if options.json {
+    if options.which.json {
         let roles = roles.iter().map(|(name, pid, ready)| json!({ "name": name, "pid": pid, "ready": ready }));
         let document = json!({ "environment": environment.name, "well": well, "stacks": stacks,
             "roles": roles.collect::<Vec<_>>(), "queues": queues });

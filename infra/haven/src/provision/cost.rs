@@ -1,19 +1,22 @@
 //! `haven cost`: what a month costs, before anything is made. Needs no account.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 
 use anyhow::{Context as _, bail};
 use blueprint::cost::{self, Estimate, Line, MicroUsd, Part};
-use blueprint::{Configuration, Environment, Override, embedded};
 use clap::Args;
 use comfy_table::{Cell, CellAlignment, Table, presets};
 use serde_json::json;
+
+use crate::cli::Which;
+use crate::target;
 
 #[derive(Debug, Args)]
 pub struct Cost {
     /// Environments: dev, staging or prod; several are set beside each other
     #[arg(required = true, value_name = "ENV")]
-    pub environments: Vec<String>,
+    pub names: Vec<String>,
     /// One JSON document instead of a table
     #[arg(long)]
     pub json: bool,
@@ -23,9 +26,12 @@ pub struct Cost {
     /// Orders a day, instead of what the settings say
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(..=ORDERS_A_DAY_MAX))]
     pub orders_a_day: Option<u64>,
-    /// A setting to be other than its files say, such as network.nat_gateways=1
+    /// Another value for a setting, such as network.nat_gateways=1; may be given again
     #[arg(long = "set", value_name = "KEY=VALUE")]
     pub set: Vec<String>,
+    /// A folder with base.toml and a file for each environment, instead of the ones that haven was built with
+    #[arg(long, value_name = "DIR", env = "HAVEN_ENVIRONMENTS")]
+    pub environments: Option<PathBuf>,
 }
 
 /// What `usage.orders_per_month` takes at most.
@@ -41,19 +47,7 @@ fn budget(text: &str) -> Result<f64, String> {
 /// # Errors
 /// When an environment is not known or wrong, or no prices are known for its region.
 pub fn print(options: &Cost) -> anyhow::Result<bool> {
-    let mut estimates = Vec::new();
-    for name in &options.environments {
-        let environment = configured(name, &options.set)?;
-        if environment.local {
-            bail!("local runs on this machine and costs nothing; there are dev, staging and prod");
-        }
-        let environment = cost::running(&environment);
-        let mut usage = environment.settings.usage.clone();
-        if let Some(orders) = options.orders_a_day {
-            usage.orders_per_month = orders * 365 / 12;
-        }
-        estimates.push(cost::estimate(&blueprint::stacks(&environment), &environment, &usage)?);
-    }
+    let estimates = options.names.iter().map(|name| estimate(name, options)).collect::<anyhow::Result<Vec<_>>>()?;
     let over: Vec<String> = estimates.iter().filter_map(|estimate| over_budget(estimate, options.budget?)).collect();
     if options.json {
         let document = json!({ "estimates": estimates, "budget_usd": options.budget, "over_budget": over });
@@ -65,17 +59,18 @@ pub fn print(options: &Cost) -> anyhow::Result<bool> {
     Ok(over.is_empty())
 }
 
-/// The environment as its files, variables and the command line describe it.
-fn configured(name: &str, set: &[String]) -> anyhow::Result<Environment> {
-    let files =
-        embedded(name).with_context(|| format!("there is no environment {name:?}; there are dev, staging and prod"))?;
-    let mut overrides: Vec<Override> =
-        std::env::vars().filter_map(|(name, value)| Override::from_variable(&name, &value)).collect();
-    for argument in set {
-        let given = Override::from_argument(argument);
-        overrides.push(given.with_context(|| format!("--set {argument}: must be key=value"))?);
+fn estimate(name: &str, options: &Cost) -> anyhow::Result<Estimate> {
+    let (set, environments) = (options.set.clone(), options.environments.clone());
+    let which = Which { environment: name.to_owned(), set, environments, json: options.json };
+    let environment = cost::running(&target::environment(&which)?);
+    if environment.local {
+        bail!("local runs on this machine and costs nothing; there are dev, staging and prod");
     }
-    Ok(Environment::configured(&Configuration::load(name, &files, &overrides)?))
+    let mut usage = environment.settings.usage.clone();
+    if let Some(orders) = options.orders_a_day {
+        usage.orders_per_month = orders * 365 / 12;
+    }
+    Ok(cost::estimate(&blueprint::stacks(&environment), &environment, &usage)?)
 }
 
 /// Why an estimate does not keep to a budget. What has no price may cost anything.
@@ -237,20 +232,14 @@ mod tests {
         let error = |arguments: &[&str]| format!("{:#}", print(&options(arguments)).expect_err("an error"));
         assert!(error(&["production"]).contains("there is no environment"));
         assert!(error(&["local"]).contains("costs nothing"));
-        assert!(error(&["dev", "--set", "network.zones"]).contains("must be key=value"));
+        assert!(error(&["dev", "--set", "network.zones"]).contains("must be KEY=VALUE"));
         assert!(error(&["dev", "--set", "network.zones=9"]).contains("2 to 3"));
         assert!(error(&["dev", "--set", "account.region=eu-west-1"]).contains("no prices for eu-west-1"));
     }
 
     #[test]
     fn orders_a_day_change_the_usage_part() {
-        let total = |arguments: &[&str]| {
-            let options = options(arguments);
-            let environment = cost::running(&configured("dev", &[]).expect("sound"));
-            let mut usage = environment.settings.usage.clone();
-            usage.orders_per_month = options.orders_a_day.unwrap_or_default() * 365 / 12;
-            cost::estimate(&blueprint::stacks(&environment), &environment, &usage).expect("prices").usage
-        };
+        let total = |arguments: &[&str]| estimate("dev", &options(arguments)).expect("prices").usage;
         assert!(total(&["dev", "--orders-a-day", "10"]) < total(&["dev", "--orders-a-day", "100000"]));
     }
 }

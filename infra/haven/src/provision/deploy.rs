@@ -1,13 +1,16 @@
 //! All stacks of an environment, in order of need, side by side where they do not need each other.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use anyhow::bail;
 use blueprint::Stack;
 use futures::future::join_all;
 use serde::Serialize;
 
-use super::changes::{Changed, apply};
+use super::change_set::{Changed, apply};
+use super::guard::Named;
+use super::plan::{Plan, StackPlan};
+use super::report::Line;
 use super::{Reporter, Target};
 
 #[derive(Debug, Clone, Serialize)]
@@ -31,6 +34,17 @@ pub enum Outcome {
 }
 
 impl Deployed {
+    /// Of a plan that has nothing to do.
+    pub fn unchanged(plan: &Plan) -> Deployed {
+        let name = |stack: &StackPlan| stack.name.clone();
+        let stacks = plan.stacks.iter();
+        Deployed {
+            stacks: stacks
+                .map(|stack| StackOutcome { name: name(stack), outcome: Outcome::Unchanged, seconds: 0.0 })
+                .collect(),
+        }
+    }
+
     pub fn summary(&self) -> String {
         let count = |outcome| self.stacks.iter().filter(|stack| stack.outcome == outcome).count();
         let (created, updated) = (count(Outcome::Created), count(Outcome::Updated));
@@ -56,21 +70,33 @@ pub async fn deploy(target: &Target, reporter: &Reporter) -> anyhow::Result<Depl
 async fn deploy_one(target: &Target, stack: &Stack, reporter: &Reporter) -> anyhow::Result<StackOutcome> {
     let begun = Instant::now();
     let line = reporter.begin(&stack.name, stack.about);
-    let changed = apply(target, stack, &line).await;
-    let seconds = begun.elapsed().as_secs_f64();
-    let (outcome, text) = match &changed {
-        Ok(Changed::Created) => (Outcome::Created, "created"),
-        Ok(Changed::Updated) => (Outcome::Updated, "updated"),
-        Ok(Changed::Nothing) => (Outcome::Unchanged, "no changes"),
-        Err(_) => (Outcome::Unchanged, "FAILED"),
-    };
-    line.end(&format!("{text} ({seconds:.1} s)"));
-    changed?;
-    Ok(StackOutcome { name: stack.name.clone(), outcome, seconds })
+    let changed = apply(target, stack, &Named::default(), &line).await;
+    StackOutcome::of(&stack.name, changed, begun.elapsed(), line)
+}
+
+impl StackOutcome {
+    /// Ends the stack's line with what came of it.
+    pub fn of(
+        name: &str,
+        changed: anyhow::Result<Changed>,
+        took: Duration,
+        line: Line,
+    ) -> anyhow::Result<StackOutcome> {
+        let seconds = took.as_secs_f64();
+        let (outcome, text) = match &changed {
+            Ok(Changed::Created) => (Outcome::Created, "created"),
+            Ok(Changed::Updated) => (Outcome::Updated, "updated"),
+            Ok(Changed::Nothing) => (Outcome::Unchanged, "no changes"),
+            Err(_) => (Outcome::Unchanged, "FAILED"),
+        };
+        line.end(&format!("{text} ({seconds:.1} s)"));
+        changed?;
+        Ok(StackOutcome { name: name.to_owned(), outcome, seconds })
+    }
 }
 
 /// Stacks that can be deployed side by side, wave after wave.
-fn waves(mut stacks: Vec<Stack>) -> anyhow::Result<Vec<Vec<Stack>>> {
+pub fn waves(mut stacks: Vec<Stack>) -> anyhow::Result<Vec<Vec<Stack>>> {
     let mut waves: Vec<Vec<Stack>> = Vec::new();
     while !stacks.is_empty() {
         let there = |name: &String| waves.iter().flatten().any(|stack| stack.name == *name);
@@ -95,6 +121,7 @@ mod tests {
             name: name.to_owned(),
             about: "",
             template: serde_json::Value::Null,
+            stateful: false,
             depends_on: depends_on.iter().map(|name| (*name).to_owned()).collect(),
         }
     }

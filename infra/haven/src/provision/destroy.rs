@@ -1,8 +1,13 @@
 //! Taking stacks away, in reverse order of need.
 
+use blueprint::Stack;
+use blueprint::consequence::{self, Change};
 use serde::Serialize;
+use serde_json::{Value, json};
 
-use super::changes::{find, wait_until_gone};
+use super::change_set::{deployed_template, find, wait_until_gone};
+use super::guard::Named;
+use super::protection::Protection;
 use super::{Reporter, Target, why};
 
 #[derive(Debug, Clone, Serialize)]
@@ -12,16 +17,56 @@ pub struct Destroyed {
     pub retained: Vec<String>,
 }
 
-/// Deletes every stack that is there.
-pub async fn destroy(target: &Target, reporter: &Reporter) -> anyhow::Result<Destroyed> {
+/// A stack that is there, and what its deletion does.
+pub struct Doomed {
+    stack: Stack,
+    template: Value,
+    pub changes: Vec<Change>,
+}
+
+/// What a destruction would take, in the order in which it would.
+pub async fn doomed(target: &Target) -> anyhow::Result<Vec<Doomed>> {
+    let mut doomed = Vec::new();
+    for stack in blueprint::stacks(&target.environment).into_iter().rev() {
+        if find(&target.cloudformation, &stack.name).await?.is_some() {
+            // By what is deployed: the policy there counts, not the one that we would write now.
+            let template = deployed_template(&target.cloudformation, &stack.name).await?;
+            let changes = consequence::diff(&template, &json!({ "Resources": {} }));
+            doomed.push(Doomed { stack, template, changes });
+        }
+    }
+    Ok(doomed)
+}
+
+/// # Errors
+/// When something would lose its data and was not named: all of it. What the deletion leaves where it is loses nothing.
+/// A laptop's shop is one folder, and its owner has agreed.
+pub fn check(target: &Target, doomed: &[Doomed], named: &Named) -> anyhow::Result<()> {
+    if target.environment.local {
+        return Ok(());
+    }
+    let lost = |change: &&Change| change.rung == consequence::Rung::DataLoss;
+    let mut refused = Vec::new();
+    for Doomed { stack, changes, .. } in doomed {
+        let lost: Vec<Change> = changes.iter().filter(lost).cloned().collect();
+        refused.extend(named.check(stack.slug, &lost).err());
+    }
+    match refused.is_empty() {
+        true => Ok(()),
+        false => anyhow::bail!("{}", refused.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")),
+    }
+}
+
+/// Deletes what is doomed.
+pub async fn destroy(target: &Target, doomed: Vec<Doomed>, reporter: &Reporter) -> anyhow::Result<Destroyed> {
     let client = &target.cloudformation;
     let mut destroyed = Destroyed { removed: Vec::new(), retained: Vec::new() };
-    for stack in blueprint::stacks(&target.environment).into_iter().rev() {
-        if find(client, &stack.name).await?.is_none() {
-            continue;
-        }
+    for Doomed { stack, template, .. } in doomed {
         let line = reporter.begin(&stack.name, "deleting");
-        let kept = kept(target, &stack).await?;
+        let kept = kept(target, &stack.name, &template).await?;
+        if stack.stateful && !target.environment.local {
+            Protection::of(target, &stack).terminable(true).await?;
+        }
         let deleted = client.delete_stack().stack_name(&stack.name).send().await;
         deleted.map_err(|error| anyhow::anyhow!("delete {}: {}", stack.name, why(&error)))?;
         wait_until_gone(client, &stack.name).await?;
@@ -33,14 +78,14 @@ pub async fn destroy(target: &Target, reporter: &Reporter) -> anyhow::Result<Des
 }
 
 /// The physical names of what a deletion leaves behind.
-async fn kept(target: &Target, stack: &blueprint::Stack) -> anyhow::Result<Vec<String>> {
+async fn kept(target: &Target, stack: &str, template: &Value) -> anyhow::Result<Vec<String>> {
     let mut kept = Vec::new();
-    let mut pages = target.cloudformation.list_stack_resources().stack_name(&stack.name).into_paginator().send();
+    let mut pages = target.cloudformation.list_stack_resources().stack_name(stack).into_paginator().send();
     while let Some(page) = pages.next().await {
-        let page = page.map_err(|error| anyhow::anyhow!("list the resources of {}: {}", stack.name, why(&error)))?;
+        let page = page.map_err(|error| anyhow::anyhow!("list the resources of {stack}: {}", why(&error)))?;
         for resource in page.stack_resource_summaries() {
             let id = resource.logical_resource_id().unwrap_or_default();
-            let policy = &stack.template["Resources"][id]["DeletionPolicy"];
+            let policy = &template["Resources"][id]["DeletionPolicy"];
             if policy.as_str().is_some_and(|policy| policy.starts_with("Retain")) {
                 kept.push(resource.physical_resource_id().unwrap_or(id).to_owned());
             }

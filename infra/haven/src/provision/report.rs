@@ -38,6 +38,11 @@ impl Reporter {
         }
     }
 
+    /// Of what a command does before it prints its document: never on the same stream.
+    pub fn aside(json: bool) -> Reporter {
+        if json { Reporter::Quiet } else { Reporter::new(false) }
+    }
+
     pub fn begin(&self, stack: &str, doing: &str) -> Line {
         let bar = match self {
             Reporter::Terminal(bars) => {

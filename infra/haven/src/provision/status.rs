@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use super::changes::{find, status_of};
+use super::change_set::{find, status_of};
 use super::{Target, why};
 
 #[derive(Debug, Clone, Serialize)]

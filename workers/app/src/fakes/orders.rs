@@ -1,18 +1,20 @@
 //! Orders and notices in memory: one lock, the same answers.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use contract::event::Route;
+use contract::messages::Envelope;
 use domain::Timestamp;
 use domain::ids::{EventId, LocationId, OrderId, TenantId};
 use domain::order::{HistoryEntry, Order, Status};
 
 use crate::ports::Unavailable;
-use crate::ports::notices::{Notice, NoticeEnd, NoticeState, NoticeStore};
+use crate::ports::notices::{CLAIM, Notice, NoticeEnd, NoticeState, NoticeStore};
 use crate::ports::orders::{
-    Applied, Change, Due, KeyUse, NewOrder, OrderChange, OrderFilter, OrderStore, OutboxRow, Payment, PaymentChange,
-    PaymentKind, PaymentState, Placement, StoredOrder,
+    Applied, Change, Due, KeyUse, Letter, NewOrder, OUTBOX_CLAIM, OrderChange, OrderFilter, OrderStore, OutboxRow,
+    Payment, PaymentChange, PaymentKind, PaymentState, Placement, StoredOrder,
 };
 
 /// Orders listed at once, as the real stores do.
@@ -31,10 +33,10 @@ struct Books {
     orders: BTreeMap<OrderId, Kept>,
     keys: HashMap<String, KeyUse>,
     payments: HashMap<(OrderId, PaymentKind), Payment>,
-    inbox: HashSet<(&'static str, EventId)>,
+    inbox: HashMap<(&'static str, EventId), Timestamp>,
     outbox: Vec<Owed>,
-    /// Tries so far, and whether it has ended.
-    notices: HashMap<(EventId, &'static str), (u32, Option<NoticeEnd>)>,
+    rows_written: i64,
+    notices: HashMap<(EventId, &'static str), Telling>,
     numbers: u64,
 }
 
@@ -44,10 +46,33 @@ struct Kept {
     next_action_at: Option<Timestamp>,
 }
 
+#[derive(Default)]
+struct Telling {
+    tries: u32,
+    claimed_until: Option<Timestamp>,
+    end: Option<NoticeEnd>,
+}
+
 struct Owed {
-    row: OutboxRow,
-    published: bool,
-    claimed_by: Option<u64>,
+    id: i64,
+    envelope: Envelope,
+    route: &'static Route,
+    attempts: u32,
+    retry_at: Timestamp,
+    created_at: Timestamp,
+    published_at: Option<Timestamp>,
+    /// By whom, and until when.
+    claim: Option<(u64, Timestamp)>,
+}
+
+impl Owed {
+    fn is_behind(&self, earlier: &Owed) -> bool {
+        earlier.published_at.is_none()
+            && earlier.id < self.id
+            && earlier.route == self.route
+            && earlier.envelope.order_id.is_some()
+            && earlier.envelope.order_id == self.envelope.order_id
+    }
 }
 
 impl MemoryOrders {
@@ -62,11 +87,21 @@ impl MemoryOrders {
 }
 
 impl Books {
-    fn owe(&mut self, envelopes: &[contract::messages::Envelope], at: Timestamp) {
+    fn owe(&mut self, envelopes: &[Envelope], at: Timestamp) {
         for envelope in envelopes {
-            let id = self.outbox.len() as i64 + 1;
-            let row = OutboxRow { id, envelope: envelope.clone(), created_at: at };
-            self.outbox.push(Owed { row, published: false, claimed_by: None });
+            for route in envelope.message.kind().routes() {
+                self.rows_written += 1;
+                self.outbox.push(Owed {
+                    id: self.rows_written,
+                    envelope: envelope.clone(),
+                    route,
+                    attempts: 0,
+                    retry_at: Timestamp::UNIX_EPOCH,
+                    created_at: at,
+                    published_at: None,
+                    claim: None,
+                });
+            }
         }
     }
 
@@ -103,7 +138,7 @@ impl Books {
     }
 
     fn apply(&mut self, change: &Change) -> Applied {
-        if self.inbox.contains(&(change.consumer, change.event_id)) {
+        if self.inbox.contains_key(&(change.consumer, change.event_id)) {
             return Applied::Duplicate;
         }
         let order_fits = change.order.as_ref().is_none_or(|order| self.is_as_read(order));
@@ -111,7 +146,7 @@ impl Books {
         if !order_fits || !payment_fits {
             return Applied::Conflict;
         }
-        self.inbox.insert((change.consumer, change.event_id));
+        self.inbox.insert((change.consumer, change.event_id), change.at);
         if let Some(moved) = &change.order
             && let Some(kept) = self.orders.get_mut(&moved.order_id)
         {
@@ -196,38 +231,51 @@ impl OrderStore for MemoryOrders {
         changes.iter().map(|change| Ok(books.apply(change))).collect()
     }
 
-    async fn outbox(&self, limit: u32) -> Result<Vec<OutboxRow>, Unavailable> {
+    async fn take_outbox(&self, now: Timestamp, limit: u32) -> Result<Vec<OutboxRow>, Unavailable> {
         let mut books = self.books();
-        let others: HashSet<Option<OrderId>> = books
-            .outbox
-            .iter()
-            .filter(|owed| !owed.published && owed.claimed_by.is_some_and(|by| by != self.claimant))
-            .map(|owed| owed.row.envelope.order_id)
+        let outbox = &mut books.outbox;
+        let is_free = |owed: &Owed| owed.claim.is_none_or(|(by, until)| by == self.claimant || until <= now);
+        let mut heads: Vec<usize> = (0..outbox.len())
+            .filter(|&index| {
+                let owed = &outbox[index];
+                let due = owed.published_at.is_none() && owed.retry_at <= now;
+                due && is_free(owed) && !outbox.iter().any(|earlier| owed.is_behind(earlier))
+            })
             .collect();
-        // Nothing of an order while an earlier message of it is in somebody else's hands.
-        let free = books.outbox.iter_mut().filter(|owed| {
-            let order_id = owed.row.envelope.order_id;
-            !owed.published
-                && owed.claimed_by.is_none_or(|by| by == self.claimant)
-                && (order_id.is_none() || !others.contains(&order_id))
+        heads.sort_by_key(|&index| outbox[index].retry_at);
+        heads.truncate(limit as usize);
+        heads.sort_unstable();
+        let taken = heads.into_iter().map(|index| {
+            let owed = &mut outbox[index];
+            owed.claim = Some((self.claimant, now + OUTBOX_CLAIM));
+            let letter = Letter { envelope: owed.envelope.clone(), routes: std::slice::from_ref(owed.route) };
+            OutboxRow { id: owed.id, attempts: owed.attempts, letter: Ok(letter) }
         });
-        let claimed = free.take(limit as usize).map(|owed| {
-            owed.claimed_by = Some(self.claimant);
-            owed.row.clone()
-        });
-        Ok(claimed.collect())
+        Ok(taken.collect())
     }
 
-    async fn mark_published(&self, ids: &[i64], _at: Timestamp) -> Result<(), Unavailable> {
+    async fn mark_published(&self, ids: &[i64], at: Timestamp) -> Result<(), Unavailable> {
         let mut books = self.books();
-        for owed in books.outbox.iter_mut().filter(|owed| ids.contains(&owed.row.id)) {
-            owed.published = true;
+        for owed in books.outbox.iter_mut().filter(|owed| ids.contains(&owed.id)) {
+            owed.published_at = Some(at);
+        }
+        Ok(())
+    }
+
+    async fn put_off(&self, rows: &[(i64, Timestamp)]) -> Result<(), Unavailable> {
+        let mut books = self.books();
+        for (id, retry_at) in rows {
+            let ours = |owed: &&mut Owed| owed.id == *id && owed.claim.is_some_and(|(by, _)| by == self.claimant);
+            if let Some(owed) = books.outbox.iter_mut().find(ours).filter(|owed| owed.published_at.is_none()) {
+                owed.attempts += 1;
+                (owed.retry_at, owed.claim) = (*retry_at, None);
+            }
         }
         Ok(())
     }
 
     async fn oldest_unpublished(&self) -> Result<Option<Timestamp>, Unavailable> {
-        Ok(self.books().outbox.iter().find(|owed| !owed.published).map(|owed| owed.row.created_at))
+        Ok(self.books().outbox.iter().find(|owed| owed.published_at.is_none()).map(|owed| owed.created_at))
     }
 
     async fn outbox_changed(&self, _at_most: std::time::Duration) {
@@ -252,17 +300,33 @@ impl OrderStore for MemoryOrders {
         }
         Ok(taken)
     }
+
+    async fn prune(&self, before: Timestamp, limit: u32) -> Result<u64, Unavailable> {
+        let mut books = self.books();
+        let limit = limit as usize;
+        let sent = |owed: &&Owed| owed.published_at.is_some_and(|at| at < before);
+        let rows: Vec<i64> = books.outbox.iter().filter(sent).map(|owed| owed.id).take(limit).collect();
+        let applied: Vec<_> =
+            books.inbox.iter().filter(|(_, at)| **at < before).map(|(key, _)| *key).take(limit).collect();
+        books.outbox.retain(|owed| !rows.contains(&owed.id));
+        books.inbox.retain(|key, _| !applied.contains(key));
+        Ok((rows.len() + applied.len()) as u64)
+    }
 }
 
 impl NoticeStore for MemoryOrders {
     async fn begin_notice(&self, notice: &Notice) -> Result<NoticeState, Unavailable> {
         let mut books = self.books();
-        let (tries, ended) = books.notices.entry((notice.event_id, notice.channel)).or_insert((0, None));
-        if ended.is_some() {
+        let telling = books.notices.entry((notice.event_id, notice.channel)).or_default();
+        if telling.end.is_some() {
             return Ok(NoticeState::Ended);
         }
-        *tries += 1;
-        Ok(NoticeState::Pending { attempt: *tries })
+        if telling.claimed_until.is_some_and(|until| until > notice.at) {
+            return Ok(NoticeState::InHand);
+        }
+        telling.tries += 1;
+        telling.claimed_until = Some(notice.at + CLAIM);
+        Ok(NoticeState::Pending { attempt: telling.tries })
     }
 
     async fn end_notice(
@@ -272,8 +336,15 @@ impl NoticeStore for MemoryOrders {
         end: NoticeEnd,
         _at: Timestamp,
     ) -> Result<(), Unavailable> {
-        if let Some((_, ended)) = self.books().notices.get_mut(&(event_id, channel)) {
-            *ended = Some(end);
+        if let Some(telling) = self.books().notices.get_mut(&(event_id, channel)) {
+            telling.end = Some(end);
+        }
+        Ok(())
+    }
+
+    async fn give_back_notice(&self, event_id: EventId, channel: &'static str) -> Result<(), Unavailable> {
+        if let Some(telling) = self.books().notices.get_mut(&(event_id, channel)) {
+            telling.claimed_until = None;
         }
         Ok(())
     }
@@ -289,5 +360,12 @@ mod tests {
         let store = MemoryOrders::default();
         futures::executor::block_on(laws::orders::all(&store, &store.another()));
         futures::executor::block_on(laws::notices::all(&store));
+    }
+
+    #[test]
+    fn relays_keep_each_order_in_order() {
+        let store = MemoryOrders::default();
+        let relays = [store.another(), store.another(), store.another()];
+        futures::executor::block_on(laws::orders::relays_keep_each_order_in_order(&relays));
     }
 }

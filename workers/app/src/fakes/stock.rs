@@ -1,6 +1,6 @@
 //! Stock in memory: one lock, the same answers.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use domain::Timestamp;
@@ -21,7 +21,7 @@ pub struct MemoryStock(Mutex<Books>);
 struct Books {
     products: BTreeMap<ProductId, StockedProduct>,
     reservations: BTreeMap<OrderId, Reservation>,
-    movements: BTreeSet<(ProductId, String)>,
+    movements: BTreeMap<(ProductId, String), AdjustmentKind>,
 }
 
 enum Reservation {
@@ -129,12 +129,12 @@ impl Stock for MemoryStock {
     async fn adjust(&self, adjustment: &Adjustment) -> Result<Adjusted, Unavailable> {
         let mut books = self.books();
         let made = (adjustment.product_id.clone(), adjustment.movement_id.clone());
-        let repeated = books.movements.contains(&made);
+        let before = books.movements.get(&made).copied();
         let Some(product) = books.products.get_mut(&adjustment.product_id) else {
             return Ok(Adjusted::NoSuchProduct);
         };
-        if repeated {
-            return Ok(Adjusted::Now(product.clone()));
+        if let Some(before) = before {
+            return Ok(if before == adjustment.change { Adjusted::Now(product.clone()) } else { Adjusted::IdReused });
         }
         let units = |change: i64| u32::try_from(change.unsigned_abs()).unwrap_or(u32::MAX);
         let movement = match adjustment.change {
@@ -149,7 +149,7 @@ impl Stock for MemoryStock {
             product.last_restocked = Some(adjustment.at);
         }
         let now = product.clone();
-        books.movements.insert(made);
+        books.movements.insert(made, adjustment.change);
         Ok(Adjusted::Now(now))
     }
 

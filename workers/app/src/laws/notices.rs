@@ -4,14 +4,15 @@ use domain::ids::EventId;
 use time::macros::datetime;
 use uuid::Uuid;
 
-use crate::ports::notices::{Notice, NoticeEnd, NoticeState, NoticeStore};
+use crate::ports::notices::{CLAIM, Notice, NoticeEnd, NoticeState, NoticeStore};
 
 /// All laws, on notices of their own.
 pub async fn all(notices: &impl NoticeStore) {
     tries_are_counted_until_an_end(notices).await;
     every_end_is_an_end(notices).await;
     channels_are_apart(notices).await;
-    tries_at_once_are_all_counted(notices).await;
+    one_of_many_at_once_may_send(notices).await;
+    a_try_that_died_is_followed_by_another(notices).await;
 }
 
 fn notice(channel: &'static str) -> Notice {
@@ -30,7 +31,8 @@ async fn end(notices: &impl NoticeStore, notice: &Notice, end: NoticeEnd) {
 async fn tries_are_counted_until_an_end(notices: &impl NoticeStore) {
     let notice = notice("email");
     assert_eq!(begin(notices, &notice).await, NoticeState::Pending { attempt: 1 });
-    assert_eq!(begin(notices, &notice).await, NoticeState::Pending { attempt: 2 }, "the first try may have died");
+    notices.give_back_notice(notice.event_id, notice.channel).await.expect("given back");
+    assert_eq!(begin(notices, &notice).await, NoticeState::Pending { attempt: 2 }, "the first try came to nothing");
     end(notices, &notice, NoticeEnd::Sent).await;
     assert_eq!(begin(notices, &notice).await, NoticeState::Ended, "what was sent is not sent again");
 }
@@ -52,15 +54,20 @@ async fn channels_are_apart(notices: &impl NoticeStore) {
     assert_eq!(begin(notices, &text).await, NoticeState::Pending { attempt: 1 });
 }
 
-async fn tries_at_once_are_all_counted(notices: &impl NoticeStore) {
+async fn one_of_many_at_once_may_send(notices: &impl NoticeStore) {
     let notice = notice("email");
-    let mut attempts: Vec<u32> = Vec::new();
-    for state in futures::future::join_all((0..8).map(|_| begin(notices, &notice))).await {
-        match state {
-            NoticeState::Pending { attempt } => attempts.push(attempt),
-            NoticeState::Ended => panic!("nobody ended it"),
-        }
-    }
-    attempts.sort_unstable();
-    assert_eq!(attempts, [1, 2, 3, 4, 5, 6, 7, 8]);
+    let states = futures::future::join_all((0..8).map(|_| begin(notices, &notice))).await;
+    let may = states.iter().filter(|state| **state == NoticeState::Pending { attempt: 1 }).count();
+    let told_to_wait = states.iter().filter(|state| **state == NoticeState::InHand).count();
+    assert_eq!((may, told_to_wait), (1, 7), "{states:?}");
+}
+
+async fn a_try_that_died_is_followed_by_another(notices: &impl NoticeStore) {
+    let first = notice("email");
+    begin(notices, &first).await;
+    let soon = Notice { at: first.at + CLAIM / 2, ..first.clone() };
+    assert_eq!(begin(notices, &soon).await, NoticeState::InHand);
+    let later = Notice { at: first.at + CLAIM, ..first.clone() };
+    assert_eq!(begin(notices, &later).await, NoticeState::Pending { attempt: 2 });
+    assert_eq!(begin(notices, &later).await, NoticeState::InHand, "the second try is one alone, too");
 }

@@ -1,6 +1,11 @@
 //! What an `OrderStore` must do. The laws take two stores on the same, migrated database: two processes.
 
-use contract::messages::Envelope;
+use std::collections::BTreeMap;
+use std::sync::Mutex;
+
+use contract::event::Route;
+use contract::messages::{Envelope, Message};
+use contract::queue;
 use domain::Timestamp;
 use domain::cart::Quantity;
 use domain::customer::Customer;
@@ -12,11 +17,14 @@ use futures::future::join_all;
 use time::macros::datetime;
 use uuid::Uuid;
 
+use crate::ports::Source;
 use crate::ports::orders::{
-    Applied, Change, Due, KeyUse, NewOrder, OrderChange, OrderFilter, OrderStore, Payment, PaymentChange, PaymentKind,
-    PaymentState, Placement,
+    Applied, Change, Due, KeyUse, Letter, NewOrder, OUTBOX_CLAIM, OrderChange, OrderFilter, OrderStore, OutboxRow,
+    Payment, PaymentChange, PaymentKind, PaymentState, Placement,
 };
+use crate::ports::publisher::Publisher;
 use crate::use_cases::progress::{ask_for, order_created};
+use crate::use_cases::relay::relay_some;
 use crate::use_cases::{Maker, Shop};
 
 /// All laws, on orders of their own; only the outbox is expected to be nobody else's.
@@ -31,7 +39,9 @@ pub async fn all(store: &impl OrderStore, other: &impl OrderStore) {
     two_steps_of_one_order_in_a_batch(store).await;
     a_payment_moves_only_from_what_was_read(store).await;
     messages_leave_in_order_and_once(store, other).await;
-    two_relays_do_not_share_an_order(store, other).await;
+    a_row_put_off_holds_back_its_order_and_route_only(store, other).await;
+    what_a_dead_relay_took_is_given_to_another(store, other).await;
+    what_has_served_its_time_is_deleted(store).await;
     what_is_due_is_taken_by_one(store, other).await;
     numbers_are_given_out_once(store, other).await;
     lists_are_newest_first_and_go_on(store).await;
@@ -143,22 +153,55 @@ async fn now(store: &impl OrderStore, new: &NewOrder) -> Order {
 }
 
 /// What is owed for one order, taken by this store and marked as gone.
-async fn owed(store: &impl OrderStore, order_id: OrderId) -> Vec<Envelope> {
+async fn owed(store: &impl OrderStore, order_id: OrderId) -> Vec<Letter> {
     let taken = empty_the_outbox(store).await;
-    taken.into_iter().filter(|envelope| envelope.order_id == Some(order_id)).collect()
+    taken.into_iter().filter(|letter| letter.envelope.order_id == Some(order_id)).collect()
 }
 
-async fn empty_the_outbox(store: &impl OrderStore) -> Vec<Envelope> {
+async fn empty_the_outbox(store: &impl OrderStore) -> Vec<Letter> {
     let mut taken = Vec::new();
     loop {
-        let rows = store.outbox(100).await.expect("read");
+        let rows = take(store, 100).await;
         if rows.is_empty() {
             return taken;
         }
-        let ids: Vec<i64> = rows.iter().map(|row| row.id).collect();
-        taken.extend(rows.into_iter().map(|row| row.envelope));
-        store.mark_published(&ids, NOON).await.expect("marked");
+        taken.extend(letters_of(&rows));
+        mark(store, &rows).await;
     }
+}
+
+async fn take(store: &impl OrderStore, limit: u32) -> Vec<OutboxRow> {
+    store.take_outbox(NOON, limit).await.expect("read")
+}
+
+async fn mark(store: &impl OrderStore, rows: &[OutboxRow]) {
+    let ids: Vec<i64> = rows.iter().map(|row| row.id).collect();
+    store.mark_published(&ids, NOON).await.expect("marked");
+}
+
+fn letter(row: &OutboxRow) -> &Letter {
+    row.letter.as_ref().expect("it can be read")
+}
+
+fn letters_of(rows: &[OutboxRow]) -> Vec<Letter> {
+    rows.iter().map(|row| letter(row).clone()).collect()
+}
+
+/// One for each route of each message.
+fn letters(envelopes: &[Envelope]) -> Vec<Letter> {
+    let of = |envelope: &Envelope| {
+        let routes = envelope.message.kind().routes().iter();
+        routes
+            .map(|route| Letter { envelope: envelope.clone(), routes: std::slice::from_ref(route) })
+            .collect::<Vec<_>>()
+    };
+    envelopes.iter().flat_map(of).collect()
+}
+
+/// A step with a message of its own.
+fn one_more(new: &NewOrder, version: i64, state: State, message: Message) -> Change {
+    let envelope = MAKER.envelope_with(EventId(Uuid::now_v7()), NOON, Some(new.order.order_id), message);
+    Change { outbox: vec![envelope], ..step(new, version, state) }
 }
 
 async fn an_accepted_order_is_there_whole(store: &impl OrderStore, other: &impl OrderStore) {
@@ -177,7 +220,7 @@ async fn an_accepted_order_is_there_whole(store: &impl OrderStore, other: &impl 
     assert_eq!((charge.token.as_deref(), charge.charge_id), (Some("tok_ok"), None));
     assert_eq!(other.payment(id, PaymentKind::Refund).await.expect("read"), None);
     assert!(other.oldest_unpublished().await.expect("read").is_some());
-    assert_eq!(owed(other, id).await, new.outbox, "messages leave as they were written");
+    assert_eq!(owed(other, id).await, letters(&new.outbox), "messages leave as they were written, by each route");
 
     let unknown = OrderId(Uuid::now_v7());
     assert_eq!(store.load(unknown).await.expect("read"), None);
@@ -227,7 +270,7 @@ async fn a_change_takes_effect_once_and_whole(store: &impl OrderStore) {
     assert_eq!((order.reason.as_deref(), order.updated_at), (Some("because"), change.at));
     let line = change.order.as_ref().expect("an order").history[0].clone();
     assert_eq!(store.history(new.order.order_id, 1).await.expect("read"), [line]);
-    assert_eq!(owed(store, new.order.order_id).await, change.outbox);
+    assert_eq!(owed(store, new.order.order_id).await, letters(&change.outbox));
 
     assert_eq!(apply(store, &change).await, Applied::Duplicate);
     assert_eq!(now(store, &new).await, order, "the second time changes nothing");
@@ -328,43 +371,223 @@ async fn messages_leave_in_order_and_once(store: &impl OrderStore, other: &impl 
     empty_the_outbox(store).await;
     assert_eq!(store.oldest_unpublished().await.expect("read"), None);
     let new = placed(store).await;
-    let change = step(&new, 1, State::Charging);
-    assert_eq!(apply(store, &change).await, Applied::Applied);
+    let reserve = &new.outbox[0];
+    let again = one_more(&new, 1, State::Charging, reserve.message.clone());
+    assert_eq!(apply(store, &again).await, Applied::Applied);
     assert_eq!(store.oldest_unpublished().await.expect("read"), Some(NOON));
 
-    let first = store.outbox(1).await.expect("read");
-    assert_eq!(first.iter().map(|row| &row.envelope).collect::<Vec<_>>(), [&new.outbox[0]]);
-    assert!(other.outbox(10).await.expect("read").is_empty(), "the rest of the order waits for its first message");
-    store.mark_published(&[first[0].id], NOON).await.expect("marked");
+    let first = take(store, 1).await;
+    assert_eq!(letters_of(&first), letters(std::slice::from_ref(reserve)));
+    let rest = take(other, 10).await;
+    assert_eq!(letters_of(&rest), letters(&new.outbox[1..]), "its other routes do not wait, the same route does");
+    assert_eq!(take(other, 10).await, rest, "what was not marked is still owed");
+    mark(other, &rest).await;
+    assert_eq!(take(other, 10).await, [], "nothing of the route while its first message is in somebody's hands");
+    mark(store, &first).await;
 
-    let rest = other.outbox(10).await.expect("read");
-    let expected: Vec<&Envelope> = new.outbox[1..].iter().chain(&change.outbox).collect();
-    assert_eq!(rest.iter().map(|row| &row.envelope).collect::<Vec<_>>(), expected);
-    let again = other.outbox(10).await.expect("read");
-    assert_eq!(again, rest, "what was not marked is still owed");
-    let ids: Vec<i64> = rest.iter().map(|row| row.id).collect();
-    other.mark_published(&ids, NOON).await.expect("marked");
-    assert!(store.outbox(10).await.expect("read").is_empty());
+    let second = take(other, 10).await;
+    assert_eq!(letters_of(&second), letters(&again.outbox));
+    mark(other, &second).await;
+    assert_eq!(take(store, 10).await, []);
     assert_eq!(store.oldest_unpublished().await.expect("read"), None);
 }
 
-async fn two_relays_do_not_share_an_order(store: &impl OrderStore, other: &impl OrderStore) {
+async fn a_row_put_off_holds_back_its_order_and_route_only(store: &impl OrderStore, other: &impl OrderStore) {
     empty_the_outbox(store).await;
-    for _ in 0..20 {
-        placed(store).await;
+    let (late, well) = (placed(store).await, placed(store).await);
+    let again = one_more(&late, 1, State::Charging, late.outbox[0].message.clone());
+    assert_eq!(apply(store, &again).await, Applied::Applied);
+    let rows = take(store, 10).await;
+    let (failed, sent): (Vec<OutboxRow>, Vec<OutboxRow>) =
+        rows.into_iter().partition(|row| letter(row).envelope == late.outbox[0]);
+    assert_eq!(letters_of(&sent), [letters(&late.outbox[1..]), letters(&well.outbox)].concat());
+    mark(store, &sent).await;
+    let retry_at = NOON + time::Duration::seconds(1);
+    store.put_off(&[(failed[0].id, retry_at)]).await.expect("put off");
+
+    let just_before = retry_at - time::Duration::milliseconds(1);
+    assert_eq!(other.take_outbox(just_before, 10).await.expect("read"), [], "it and what is behind it wait");
+    let fresh = placed(store).await;
+    let rows = other.take_outbox(retry_at, 1).await.expect("read");
+    assert_eq!(letters_of(&rows), letters(&fresh.outbox[..1]), "what was never tried goes first");
+    let tried = other.take_outbox(retry_at, 10).await.expect("read").into_iter().find(|row| row.id == failed[0].id);
+    let tried = tried.expect("its time has come, for whoever looks");
+    assert_eq!((failed[0].attempts, tried.attempts), (0, 1));
+    mark(other, &[tried]).await;
+    let left = [letters(&again.outbox), letters(&fresh.outbox)].concat();
+    assert_eq!(empty_the_outbox(other).await, left);
+}
+
+async fn what_a_dead_relay_took_is_given_to_another(store: &impl OrderStore, other: &impl OrderStore) {
+    empty_the_outbox(store).await;
+    placed(store).await;
+    let taken = take(store, 10).await;
+    let over = NOON + OUTBOX_CLAIM;
+    let just_before = over - time::Duration::milliseconds(1);
+    assert_eq!(other.take_outbox(just_before, 10).await.expect("read"), [], "it may be alive");
+    assert_eq!(other.take_outbox(over, 10).await.expect("read"), taken);
+    // It was only slow: what it says now of rows that are not its own any more does not count.
+    let far = NOON + time::Duration::days(1);
+    store.put_off(&taken.iter().map(|row| (row.id, far)).collect::<Vec<_>>()).await.expect("put off");
+    assert_eq!(store.take_outbox(over, 10).await.expect("read"), []);
+    assert_eq!(other.take_outbox(over, 10).await.expect("read"), taken);
+    mark(other, &taken).await;
+}
+
+/// Many relays, each with its own store, and many orders with many messages for one route. No relay may have a message
+/// in hand while an earlier one of its order has not been sent; and each is sent once. The clock stands, so that no
+/// claim ever runs out: nothing here depends on how long anything takes.
+pub async fn relays_keep_each_order_in_order(relays: &[impl OrderStore]) {
+    const ORDERS: usize = 12;
+    const MESSAGES: usize = 6;
+    let store = &relays[0];
+    empty_the_outbox(store).await;
+    let mut written = Told::new();
+    for _ in 0..ORDERS {
+        let new = placed(store).await;
+        let events = written.entry(new.order.order_id).or_default();
+        events.push(new.outbox[0].event_id);
+        for version in 1..MESSAGES as i64 {
+            let change = one_more(&new, version, State::Charging, new.outbox[0].message.clone());
+            assert_eq!(apply(store, &change).await, Applied::Applied);
+            events.push(change.outbox[0].event_id);
+        }
     }
-    let (here, there) = futures::join!(store.outbox(25), other.outbox(25));
-    let (here, there) = (here.expect("read"), there.expect("read"));
-    assert!(!here.is_empty() || !there.is_empty());
-    let orders = |rows: &[crate::ports::orders::OutboxRow]| -> std::collections::BTreeSet<Option<OrderId>> {
-        rows.iter().map(|row| row.envelope.order_id).collect()
-    };
-    assert!(orders(&here).is_disjoint(&orders(&there)), "one order in two hands");
-    let ids: Vec<i64> = there.iter().map(|row| row.id).collect();
-    other.mark_published(&ids, NOON).await.expect("marked");
+    let sent = Mutex::default();
+    join_all(relays.iter().map(|relay| relay_all(relay, &written, &sent))).await;
+    assert_eq!(sent.into_inner().expect("no relay panicked"), written);
+}
+
+/// The messages of each order, in order.
+type Told = BTreeMap<OrderId, Vec<EventId>>;
+
+async fn relay_all(relay: &impl OrderStore, written: &Told, sent: &Mutex<Told>) {
+    while relay.oldest_unpublished().await.expect("read").is_some() {
+        // Few at a time, so that a round ends within an order.
+        let rows = take(relay, 3).await;
+        for Letter { envelope, routes } in letters_of(&rows) {
+            let Some(order_id) = envelope.order_id.filter(|_| routes == [Route::Queue(&queue::ORDERS)]) else {
+                continue;
+            };
+            let mut sent = sent.lock().expect("no relay panicked");
+            let before = sent.entry(order_id).or_default();
+            let next = written[&order_id].get(before.len());
+            assert_eq!(Some(&envelope.event_id), next, "in hand when {} of order {order_id} were sent", before.len());
+            before.push(envelope.event_id);
+        }
+        mark(relay, &rows).await;
+    }
+}
+
+async fn what_has_served_its_time_is_deleted(store: &impl OrderStore) {
+    let old = NOON + time::Duration::minutes(1);
     empty_the_outbox(store).await;
-    empty_the_outbox(other).await;
-    assert_eq!(store.oldest_unpublished().await.expect("read"), None, "between them they took all");
+    let new = placed(store).await;
+    let (first, second) = (step(&new, 1, State::Charging), Change { at: old, ..step(&new, 2, State::Paid) });
+    assert_eq!(apply(store, &first).await, Applied::Applied);
+    assert_eq!(apply(store, &second).await, Applied::Applied);
+    // One is not sent, and one was sent at a time that is not old yet.
+    let rows = take(store, 10).await;
+    let [unsent, young, sent @ ..] = rows.as_slice() else { panic!("{rows:?}") };
+    mark(store, sent).await;
+    store.mark_published(&[young.id], old).await.expect("marked");
+
+    let mut deleted = 0;
+    loop {
+        match store.prune(old, 2).await.expect("pruned") {
+            0 => break,
+            some => {
+                assert!(some <= 4, "two of each at most, not {some}");
+                deleted += some;
+            }
+        }
+    }
+    assert!(deleted > sent.len() as u64, "the sent rows and the inbox, not {deleted}");
+    assert_eq!(apply(store, &first).await, Applied::Conflict, "it is not known any more, and the order has moved on");
+    assert_eq!(apply(store, &second).await, Applied::Duplicate, "it is too young to be forgotten");
+    let left = take(store, 10).await;
+    assert_eq!(left[0], *unsent, "what was not sent is never too old");
+    assert_eq!(
+        store.prune(old + time::Duration::seconds(1), 10).await.expect("pruned"),
+        2,
+        "the young, when it is old"
+    );
+    empty_the_outbox(store).await;
+}
+
+/// A destination that is always there.
+struct TakesAll;
+
+impl Publisher for TakesAll {
+    async fn publish(&self, _route: Route, messages: &[Envelope]) -> Vec<Result<(), String>> {
+        vec![Ok(()); messages.len()]
+    }
+}
+
+/// A clock that stands.
+struct At(Timestamp);
+
+impl Source for At {
+    fn now(&self) -> Timestamp {
+        self.0
+    }
+
+    fn uuid(&self) -> Uuid {
+        Uuid::now_v7()
+    }
+}
+
+/// What only a database can hold: rows that this program cannot read. `execute` runs a statement on it.
+pub async fn what_cannot_be_read_keeps_nothing_else_back(store: &impl OrderStore, execute: impl AsyncFn(String)) {
+    // An order in a state that nobody knows.
+    let (odd, fine) = (placed(store).await, placed(store).await);
+    execute(format!("UPDATE orders SET state = 'dreaming' WHERE order_id = '{}'", odd.order.order_id)).await;
+    let again_at = odd.next_action_at + time::Duration::seconds(20);
+    let due = store.take_due(odd.next_action_at, again_at, 100).await.expect("the others are there");
+    let ids: Vec<OrderId> = due.iter().map(|due| due.order_id).collect();
+    assert!(ids.contains(&fine.order.order_id) && !ids.contains(&odd.order.order_id), "{ids:?}");
+    assert_eq!(store.take_due(odd.next_action_at, again_at, 100).await.expect("taken"), [], "nor does it come at once");
+
+    // A message of another time.
+    empty_the_outbox(store).await;
+    let (odd, fine) = (placed(store).await, placed(store).await);
+    let reserve = format!("order_id = '{}' AND kind = 'ReserveStock'", odd.order.order_id);
+    execute(format!("UPDATE outbox SET envelope = '{{\"schema\":9}}' WHERE {reserve}")).await;
+    let relay = async |at| relay_some(store, &TakesAll, &At(at), &|| 1.0).await.expect("the others leave");
+    let relayed = relay(NOON).await;
+    assert_eq!(
+        (relayed.sent, relayed.failed),
+        (letters(&odd.outbox[1..]).len() as u64 + letters(&fine.outbox).len() as u64, 0)
+    );
+    let [(id, why)] = relayed.unreadable.as_slice() else { panic!("{relayed:?}") };
+    assert!(why.contains("version 9"), "{why}");
+    let later = one_more(&odd, 1, State::Charging, odd.outbox[0].message.clone());
+    assert_eq!(apply(store, &later).await, Applied::Applied);
+    assert!(
+        relay(NOON + time::Duration::minutes(1)).await.idle(),
+        "it is put off for long, and what is behind it waits"
+    );
+    let mended = odd.outbox[0].encode().replace('\'', "''");
+    execute(format!("UPDATE outbox SET envelope = '{mended}' WHERE id = {id}")).await;
+    let tomorrow = NOON + time::Duration::days(1);
+    assert_eq!([relay(tomorrow).await.sent, relay(tomorrow).await.sent], [1, 1], "one after the other");
+
+    // A row of a program from before rows had a route.
+    let new = placed(store).await;
+    let of_order = format!("order_id = '{}'", new.order.order_id);
+    execute(format!("DELETE FROM outbox WHERE {of_order} AND route = 'bus'")).await;
+    execute(format!("UPDATE outbox SET route = NULL WHERE {of_order} AND kind = 'OrderCreated'")).await;
+    let after = one_more(&new, 1, State::Charging, new.outbox[0].message.clone());
+    assert_eq!(apply(store, &after).await, Applied::Applied);
+    for expected in [
+        Letter { envelope: new.outbox[0].clone(), routes: new.outbox[0].message.kind().routes() },
+        Letter { envelope: new.outbox[1].clone(), routes: new.outbox[1].message.kind().routes() },
+        Letter { envelope: after.outbox[0].clone(), routes: after.outbox[0].message.kind().routes() },
+    ] {
+        let rows = take(store, 10).await;
+        assert_eq!(letters_of(&rows), [expected], "one after the other: it goes everywhere");
+        mark(store, &rows).await;
+    }
 }
 
 async fn what_is_due_is_taken_by_one(store: &impl OrderStore, other: &impl OrderStore) {

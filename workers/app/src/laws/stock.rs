@@ -352,6 +352,9 @@ async fn an_adjustment_is_made_once(stock: &impl Stock) {
         assert_eq!((now.counters.available, now.counters.received), (6, 6));
         assert_eq!(now.last_restocked, Some(NOW + HOLD));
     }
+    for other in [AdjustmentKind::Restock(50), AdjustmentKind::Correct(5)] {
+        assert_eq!(adjust(stock, &id, "delivery-1", other).await, Adjusted::IdReused, "{other:?} is another change");
+    }
     let again = adjust(stock, &id, "delivery-2", AdjustmentKind::Restock(5)).await;
     assert!(matches!(again, Adjusted::Now(now) if now.counters.available == 11), "another delivery counts");
     let unknown = product("unknown").product_id;

@@ -20,7 +20,7 @@ pub enum GatewayError {
     /// It said that it did nothing now; later it may.
     #[error("the gateway is unavailable: {0}")]
     Unavailable(String),
-    /// It said no to the request itself: a human must look.
+    /// It said no to the request itself: nothing was done, and asking again would not help.
     #[error("the gateway refused the request: {0}")]
     Refused(String),
 }
@@ -35,10 +35,15 @@ pub trait Gateway: Send + Sync {
         token: &str,
     ) -> impl Future<Output = Result<ChargeOutcome, GatewayError>> + Send;
 
-    /// What became of the charge under `key`; `None` when the gateway never saw it.
-    fn charge_by_key(&self, key: &str) -> impl Future<Output = Result<Option<ChargeOutcome>, GatewayError>> + Send;
+    /// What became of the charge of `amount` under `key`; `None` when the gateway never saw it.
+    fn charge_by_key(
+        &self,
+        key: &str,
+        amount: Money,
+    ) -> impl Future<Output = Result<Option<ChargeOutcome>, GatewayError>> + Send;
 
-    /// Refunds under `key`: the same key never refunds twice.
+    /// Refunds under `key`: the same key never refunds twice. `Ok` when the money is on its way back; anything less sure
+    /// is `Unknown`.
     fn refund(
         &self,
         key: &str,

@@ -32,6 +32,9 @@ pub trait Mailer: Send + Sync {
     fn send(&self, mail: &Mail) -> impl Future<Output = Result<(), MailError>> + Send;
 }
 
+/// A try that has not ended is its beginner's for so long: above what a mail service needs to answer or give up.
+pub const CLAIM: std::time::Duration = std::time::Duration::from_secs(30);
+
 /// One thing to be said to one person through one channel.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Notice {
@@ -47,8 +50,10 @@ pub struct Notice {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum NoticeState {
-    /// To be sent; this is the so-manieth try.
+    /// To be sent, by whoever was told so; this is the so-manieth try.
     Pending { attempt: u32 },
+    /// Somebody else is sending it, or died doing so: ask again after `CLAIM`.
+    InHand,
     /// Sent, refused for good, or switched off: nothing to do.
     Ended,
 }
@@ -72,7 +77,8 @@ impl NoticeEnd {
 }
 
 pub trait NoticeStore: Send + Sync {
-    /// Records that a try begins, and says whether there is still something to do. Keyed by event and channel.
+    /// Records that a try begins, and says whether there is still something to do. Keyed by event and channel. The try is
+    /// the caller's alone until it ends it, gives it back, or `CLAIM` is over.
     fn begin_notice(&self, notice: &Notice) -> impl Future<Output = Result<NoticeState, Unavailable>> + Send;
 
     fn end_notice(
@@ -81,5 +87,12 @@ pub trait NoticeStore: Send + Sync {
         channel: &'static str,
         end: NoticeEnd,
         at: Timestamp,
+    ) -> impl Future<Output = Result<(), Unavailable>> + Send;
+
+    /// The try came to nothing: the next may begin at once.
+    fn give_back_notice(
+        &self,
+        event_id: EventId,
+        channel: &'static str,
     ) -> impl Future<Output = Result<(), Unavailable>> + Send;
 }

@@ -3,7 +3,9 @@
 //! Everything that belongs together leaves together: a `Change` is one transaction.
 
 use std::future::Future;
+use std::time::Duration;
 
+use contract::event::Route;
 use contract::messages::Envelope;
 use domain::Timestamp;
 use domain::ids::{EventId, LocationId, OrderId, TenantId};
@@ -167,13 +169,46 @@ pub struct PaymentChange {
     pub payment: Payment,
 }
 
-/// A message waiting to leave.
+/// A relay that died gives its rows back after so long. One that is only slow may then send a row a second time, but
+/// never before an earlier one of the same order.
+pub const OUTBOX_CLAIM: Duration = Duration::from_secs(10);
+
+/// A message waiting to leave for one destination.
 #[derive(Debug, Clone, PartialEq)]
 pub struct OutboxRow {
-    /// Names the row to `mark_published`; grows within one order.
+    /// Names the row to `mark_published` and `put_off`; grows within one order.
     pub id: i64,
+    /// Tries that failed.
+    pub attempts: u32,
+    /// Or why it cannot be read.
+    pub letter: Result<Letter, String>,
+}
+
+/// A message and where it goes.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Letter {
     pub envelope: Envelope,
-    pub created_at: Timestamp,
+    /// One; all of its kind in a row that was written before rows had a route.
+    pub routes: &'static [Route],
+}
+
+impl OutboxRow {
+    /// From what a database keeps of it.
+    pub fn read(id: i64, attempts: i32, route: Option<&str>, envelope: &str) -> OutboxRow {
+        let letter = Envelope::decode(envelope).map_err(|error| error.to_string()).and_then(|envelope| {
+            let routes = envelope.message.kind().routes();
+            let routes = match route {
+                None => routes,
+                Some(code) => routes
+                    .iter()
+                    .find(|route| route.code() == code)
+                    .map(std::slice::from_ref)
+                    .ok_or_else(|| format!("{} does not go to {code}", envelope.message.kind().name()))?,
+            };
+            Ok(Letter { envelope, routes })
+        });
+        OutboxRow { id, attempts: attempts.unsigned_abs(), letter }
+    }
 }
 
 /// An order whose `next_action_at` has passed.
@@ -235,23 +270,37 @@ pub trait OrderStore: Send + Sync {
     /// does not keep back its neighbours. One result a change, in order.
     fn apply(&self, changes: &[Change]) -> impl Future<Output = Vec<Result<Applied, Unavailable>>> + Send;
 
-    /// Up to `limit` messages that have not left, oldest first; in order within one order. Two relays at once do not
-    /// get the same rows while both hold them.
-    fn outbox(&self, limit: u32) -> impl Future<Output = Result<Vec<OutboxRow>, Unavailable>> + Send;
+    /// Up to `limit` rows of the outbox, for this relay alone until `OUTBOX_CLAIM` is over. Of the rows of one order and
+    /// one route only the oldest that has not left is given out: what is behind it waits until it was marked. Rows that
+    /// were put off come when their time has come, after those that were never tried.
+    fn take_outbox(
+        &self,
+        now: Timestamp,
+        limit: u32,
+    ) -> impl Future<Output = Result<Vec<OutboxRow>, Unavailable>> + Send;
 
     fn mark_published(&self, ids: &[i64], at: Timestamp) -> impl Future<Output = Result<(), Unavailable>> + Send;
+
+    /// Gives back rows that could not be sent, each until its time; counts the try. Rows that somebody else has taken
+    /// meanwhile are left to them.
+    fn put_off(&self, rows: &[(i64, Timestamp)]) -> impl Future<Output = Result<(), Unavailable>> + Send;
 
     /// When the oldest message that has not left was written.
     fn oldest_unpublished(&self) -> impl Future<Output = Result<Option<Timestamp>, Unavailable>> + Send;
 
     /// Returns when the outbox may have something, or after `at_most`.
-    fn outbox_changed(&self, at_most: std::time::Duration) -> impl Future<Output = ()> + Send;
+    fn outbox_changed(&self, at_most: Duration) -> impl Future<Output = ()> + Send;
 
-    /// Up to `limit` orders whose time has come, which are then left alone until `again_at`.
+    /// Up to `limit` orders whose time has come, which are then left alone until `again_at`. One that cannot be read
+    /// is logged and left out.
     fn take_due(
         &self,
         now: Timestamp,
         again_at: Timestamp,
         limit: u32,
     ) -> impl Future<Output = Result<Vec<Due>, Unavailable>> + Send;
+
+    /// Deletes what nobody will ask for again: rows of the outbox that were sent before then, and rows of the inbox as
+    /// old. At most `limit` of each; returns how many.
+    fn prune(&self, before: Timestamp, limit: u32) -> impl Future<Output = Result<u64, Unavailable>> + Send;
 }

@@ -81,6 +81,8 @@ pub enum Adjusted {
     NoSuchProduct,
     /// The counters do not allow it: fewer are available, or fewer were written off.
     TooFew,
+    /// The movement's id was used for another change.
+    IdReused,
 }
 
 pub trait Stock: Send + Sync {

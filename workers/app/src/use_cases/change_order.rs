@@ -9,6 +9,9 @@ use super::{CONFLICTS_MAX, Maker};
 use crate::ports::orders::{Applied, OrderStore};
 use crate::ports::{Source, Unavailable};
 
+/// The actor in the history when it is not one of us.
+pub const CUSTOMER: &str = "customer";
+
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ChangeRefusal {
     NotFound,
@@ -29,13 +32,15 @@ impl From<Unavailable> for ChangeRefusal {
     }
 }
 
-/// Calls the order off while the customer may. Doing so twice is no error. The order is `cancelled` when its money
+/// Calls the order off while the customer may, in the name of `actor`: `customer`, or a member of staff who looks at the
+/// order as a customer does. Doing so twice is no error. The order is `cancelled` when its money
 /// and its stock are back, which takes a moment.
 pub async fn cancel_by_customer(
     orders: &impl OrderStore,
     source: &impl Source,
     maker: &Maker,
     order_id: OrderId,
+    actor: &str,
 ) -> Result<Order, ChangeRefusal> {
     for _ in 0..CONFLICTS_MAX {
         let order = load(orders, order_id).await?;
@@ -45,8 +50,8 @@ pub async fn cancel_by_customer(
         }
         let from = order.status;
         let mut progress = Progress::of(order, source, maker);
-        progress.because("cancelled by the customer");
-        match progress.on(Event::CancelRequested, "customer", None) {
+        progress.because(if actor == CUSTOMER { "cancelled by the customer" } else { "cancelled by staff" });
+        match progress.on(Event::CancelRequested, actor, None) {
             Decision::AlreadyDone => return load(orders, order_id).await,
             Decision::Impossible => return Err(ChangeRefusal::Illegal { from, to: Status::Cancelled }),
             Decision::Advance(_) => {}

@@ -86,6 +86,8 @@ pub async fn notify<O: OrderStore + NoticeStore, M: Mailer, C: Compose, S: Sourc
     match store.begin_notice(&notice).await {
         Ok(NoticeState::Pending { .. }) => {}
         Ok(NoticeState::Ended) => return told(Handled::duplicate()),
+        // A copy of the event, delivered beside this one: whoever is first sends it.
+        Ok(NoticeState::InHand) => return told(Handled::retry("another try is under way")),
         Err(error) => return told(error.into()),
     }
     let mut failed = None;
@@ -97,6 +99,8 @@ pub async fn notify<O: OrderStore + NoticeStore, M: Mailer, C: Compose, S: Sourc
                 NoticeEnd::Refused
             }
             Err(MailError::Unavailable(why)) => {
+                // Not given back, it would be free again a little later.
+                let _ = store.give_back_notice(envelope.event_id, "email").await;
                 return Told { handled: Handled::retry(why.clone()), sent: false, failed: Some(why) };
             }
         }

@@ -6,6 +6,7 @@
 use contract::messages::{Envelope, Message};
 use domain::ids::{EventId, OrderId};
 use domain::money::Money;
+use uuid::Uuid;
 
 use super::run_saga::Apply;
 use super::{CONFLICTS_MAX, Handled, Maker};
@@ -62,7 +63,7 @@ impl<O: OrderStore, A: Apply, G: Gateway, S: Source> Worker<'_, O, A, G, S> {
         }
         let mut outcome = Ok(None);
         if charge.state == PaymentState::Unknown {
-            outcome = self.gateway.charge_by_key(&key).await;
+            outcome = self.gateway.charge_by_key(&key, charge.amount).await;
         }
         let outcome = match outcome {
             Ok(Some(known)) => Ok(known),
@@ -75,9 +76,17 @@ impl<O: OrderStore, A: Apply, G: Gateway, S: Source> Worker<'_, O, A, G, S> {
         };
         let settled = match outcome {
             Ok(ChargeOutcome::Captured { charge_id, amount }) => {
-                // What the gateway says is checked like any input.
+                // What the gateway says is checked like any input: a wrong amount goes back, and the order ends.
                 if amount != charge.amount {
-                    return Err(Handled::park(format!("the gateway charged {amount}, due was {}", charge.amount)));
+                    self.give_back(&charge_id, amount).await?;
+                    let reason = format!("{amount} were charged instead of {}, and given back", charge.amount);
+                    let wrong = Payment {
+                        state: PaymentState::Declined,
+                        charge_id: Some(charge_id),
+                        reason: Some(reason),
+                        ..charge.clone()
+                    };
+                    return self.settle(&charge, wrong).await;
                 }
                 Payment { state: PaymentState::Captured, charge_id: Some(charge_id), ..charge.clone() }
             }
@@ -94,9 +103,21 @@ impl<O: OrderStore, A: Apply, G: Gateway, S: Source> Worker<'_, O, A, G, S> {
                 return Err(Handled::retry(format!("the charge's outcome is unknown: {why}")));
             }
             Err(GatewayError::Unavailable(why)) => return Err(Handled::retry(why)),
-            Err(GatewayError::Refused(why)) => return Err(Handled::park(why)),
+            // A definite no, and nothing taken: the order must not wait for ever.
+            Err(GatewayError::Refused(why)) => {
+                Payment { state: PaymentState::Declined, reason: Some(why), ..charge.clone() }
+            }
         };
         self.settle(&charge, settled).await
+    }
+
+    async fn give_back(&self, charge_id: &str, amount: Money) -> Result<(), Handled> {
+        match self.gateway.refund(&format!("refund:{}", self.order_id), charge_id, amount).await {
+            Ok(()) => Ok(()),
+            Err(GatewayError::Unknown(why) | GatewayError::Unavailable(why)) => Err(Handled::retry(why)),
+            // Money is owed, and nobody but a human can give it back.
+            Err(GatewayError::Refused(why)) => Err(Handled::park(why)),
+        }
     }
 
     /// Writes the outcome and tells the saga, in one transaction.
@@ -144,12 +165,7 @@ impl<O: OrderStore, A: Apply, G: Gateway, S: Source> Worker<'_, O, A, G, S> {
             }
         };
         if refund.state != PaymentState::Refunded {
-            let key = format!("refund:{}", self.order_id);
-            match self.gateway.refund(&key, &charge_id, refund.amount).await {
-                Ok(()) => {}
-                Err(GatewayError::Unknown(why) | GatewayError::Unavailable(why)) => return Err(Handled::retry(why)),
-                Err(GatewayError::Refused(why)) => return Err(Handled::park(why)),
-            }
+            self.give_back(&charge_id, refund.amount).await?;
         }
         let message = self.refunded(charge_id, refund.amount);
         let done = Payment { state: PaymentState::Refunded, ..refund.clone() };
@@ -174,7 +190,13 @@ impl<O: OrderStore, A: Apply, G: Gateway, S: Source> Worker<'_, O, A, G, S> {
         payment: Option<PaymentChange>,
         messages: Vec<Message>,
     ) -> Result<Applied, Unavailable> {
-        let envelope = |message| self.maker.envelope(self.source, Some(self.order_id), message);
+        // Named after what happened, not after who asked: asked again, it is the same event, and who counts payments
+        // counts one.
+        let envelope = |message: Message| {
+            let name = format!("{} {}", self.order_id, message.kind().name());
+            let event_id = EventId(Uuid::new_v5(&Uuid::NAMESPACE_OID, name.as_bytes()));
+            self.maker.envelope_with(event_id, self.source.now(), Some(self.order_id), message)
+        };
         let change = Change {
             consumer: self.maker.role,
             event_id,

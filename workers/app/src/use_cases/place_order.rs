@@ -7,6 +7,7 @@ use domain::order::{HistoryEntry, Item, Order, OrderType, Status, Totals};
 use domain::saga::State;
 use domain::{FieldError, Timestamp};
 
+use super::change_order::CUSTOMER;
 use super::progress::{ask_for, order_created};
 use super::{ASK_AGAIN, Maker, Shop};
 use crate::ports::orders::{KeyUse, NewOrder, OrderStore, Placement, StoredOrder};
@@ -104,6 +105,10 @@ pub async fn place_order<O: OrderStore, T: Stock, S: Source>(
     }
     let items = price(stock, shop, &request.lines).await?;
     let totals = Totals::of(&items, shop.tax).map_err(|error| Refusal::Fields(vec![error]))?;
+    // No gateway charges nothing.
+    if totals.total.minor <= 0 {
+        return Err(Refusal::Fields(vec![FieldError::new("items", "must cost something")]));
+    }
 
     let number = orders.next_number(&shop.tenant_id, &shop.location_id).await?;
     let now = means.source.now();
@@ -130,7 +135,7 @@ pub async fn place_order<O: OrderStore, T: Stock, S: Source>(
         from: None,
         to: Status::Pending,
         step: State::Placed.step(),
-        actor: "customer".to_owned(),
+        actor: CUSTOMER.to_owned(),
         note: None,
         at: now,
     };

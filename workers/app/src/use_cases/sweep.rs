@@ -1,5 +1,8 @@
 //! The sweeper: what nobody else would do because a message was lost or a worker died at the worst moment.
 
+use std::time::Duration;
+
+use contract::queue::PARKING_RETENTION;
 use domain::ids::EventId;
 use domain::saga::{Decision, Event, State};
 
@@ -11,6 +14,11 @@ use crate::ports::{Source, Unavailable};
 
 /// Orders or holds looked at in one round.
 const ROUND: u32 = 100;
+/// Rows deleted in one transaction: short enough for whoever waits behind it.
+const PRUNED_AT_ONCE: u32 = 1_000;
+/// What was sent or applied so long ago is forgotten: no queue can bring it back any more.
+const KEPT: Duration = Duration::from_secs(15 * 24 * 3600);
+const _: () = assert!(KEPT.as_secs() > PARKING_RETENTION.as_secs());
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Swept {
@@ -72,17 +80,33 @@ pub async fn sweep_holds(
 ) -> Result<Swept, Unavailable> {
     let mut swept = Swept::default();
     let now = source.now();
+    let mut failed = None;
     for hold in stock.expired_holds(now, ROUND).await? {
-        match orders.load(hold.order_id).await?.map(|stored| stored.order.state) {
+        let settled = match orders.load(hold.order_id).await?.map(|stored| stored.order.state) {
             None | Some(State::Cancelled | State::Failed) => {
-                stock.release(hold.order_id, now).await?;
-                swept.holds_released += 1;
+                let released = stock.release(hold.order_id, now).await;
+                swept.holds_released += u64::from(released.is_ok());
+                released
             }
             Some(State::Confirmed | State::Preparing | State::Ready | State::Completed) => {
-                stock.confirm(hold.order_id, now).await?;
+                stock.confirm(hold.order_id, now).await.map(|_| ())
             }
-            Some(_) => {}
+            Some(_) => Ok(()),
+        };
+        // One that cannot be settled must not keep back those behind it.
+        failed = failed.or(settled.err());
+    }
+    failed.map_or(Ok(swept), Err)
+}
+
+/// Rows of inbox and outbox that have served their time. Returns how many were deleted.
+pub async fn sweep_messages(orders: &impl OrderStore, source: &impl Source) -> Result<u64, Unavailable> {
+    let before = source.now() - KEPT;
+    let mut deleted = 0;
+    loop {
+        match orders.prune(before, PRUNED_AT_ONCE).await? {
+            0 => return Ok(deleted),
+            some => deleted += some,
         }
     }
-    Ok(swept)
 }

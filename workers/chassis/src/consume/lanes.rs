@@ -23,8 +23,9 @@ use super::in_hand::{InHand, Ticket};
 use crate::trace::{self, Traceparent};
 use crate::{Metrics, chance};
 
-/// Between two deliveries of a message whose handler failed.
-const BETWEEN_ATTEMPTS: Backoff = Backoff { base: Duration::from_secs(1), cap: Duration::from_secs(60) };
+/// Between two deliveries of a message whose handler failed. At most so long, since a fault that has ended must be
+/// recovered from within a minute, and an order takes three hops.
+const BETWEEN_ATTEMPTS: Backoff = Backoff { base: Duration::from_secs(1), cap: Duration::from_secs(20) };
 /// SQS hides a message for 12 hours at most, counted from its receipt; an hour less for what has passed of it.
 const HIDE_MAX: Duration = Duration::from_secs(11 * 3600);
 /// A parking queue that does not answer must not hold a slot for ever; the message is tried again instead.
@@ -166,15 +167,21 @@ impl<I: Inbox + 'static, H: Handler> Line<I, H> {
     }
 
     async fn handle(&self, delivery: &Delivery, traceparent: Traceparent) -> Settlement {
-        let retry = |reason| Settlement::Retry { reason, after: None };
+        // A message that kills its handler again and again is itself the fault.
+        let crashed = |reason: String| match delivery.attempt {
+            attempt if attempt >= self.queue.crashes_max => {
+                Settlement::Park { reason: format!("gave up after {attempt} deliveries: {reason}") }
+            }
+            _ => Settlement::Retry { reason, after: None },
+        };
         let started = Instant::now();
         let handling = trace::scope(traceparent, async { self.handler.handle(delivery).await });
         // A handler that panicked is not used again for this message; what it shares with others is behind locks that
         // are poisoned, or in transactions that are rolled back.
         let settlement = match timeout(self.queue.handler_timeout, AssertUnwindSafe(handling).catch_unwind()).await {
             Ok(Ok(settlement)) => settlement,
-            Ok(Err(panic)) => retry(format!("the handler panicked: {}", panic_message(&*panic))),
-            Err(_) => retry(format!("no result within {:?}", self.queue.handler_timeout)),
+            Ok(Err(panic)) => crashed(format!("the handler panicked: {}", panic_message(&*panic))),
+            Err(_) => crashed(format!("no result within {:?}", self.queue.handler_timeout)),
         };
         self.metrics.observe(Metric::HandlerLatency, &[self.queue.slug], started.elapsed().as_secs_f64());
         settlement

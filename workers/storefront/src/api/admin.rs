@@ -144,7 +144,7 @@ pub async fn adjust<P: Ports>(
     body: Bytes,
 ) -> Result<Json<Value>, Problem> {
     let staff = staff_only(&app, &headers)?;
-    let legal = |units: i64| units != 0 && units.abs() <= UNITS_MAX;
+    let legal = |units: i64| units != 0 && units.unsigned_abs() <= UNITS_MAX.unsigned_abs();
     let asked = read(
         &headers,
         &body,
@@ -235,6 +235,7 @@ pub async fn adjust_stock<P: Ports>(
     match adjusted {
         Adjusted::Now(product) => Ok(product),
         Adjusted::NoSuchProduct => Err(Problem::not_found()),
+        Adjusted::IdReused => Err(Problem::field("movement_id", "was used for another change: give this one its own")),
         Adjusted::TooFew => Err(Problem {
             errors: vec![domain::FieldError::new("change", "is more than there is to take")],
             ..Problem::new(StatusCode::CONFLICT, "too-few", "Too few", "There are fewer units than you want to take.")

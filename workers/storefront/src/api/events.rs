@@ -59,6 +59,7 @@ pub async fn follow<P: Ports>(
         order_id,
         after,
         waiting: VecDeque::new(),
+        over: over(stored.order.status),
         ended: false,
         _place: place,
     };
@@ -120,6 +121,8 @@ struct Follower<P: Ports> {
     _keep: Arc<watch::Sender<i64>>,
     after: i64,
     waiting: VecDeque<Event>,
+    /// The order had ended when it was first looked at.
+    over: bool,
     ended: bool,
     _place: Place,
 }
@@ -134,13 +137,25 @@ fn events<P: Ports>(follower: Follower<P>) -> impl Stream<Item = Result<Event, I
                 return None;
             }
             let shutdown: CancellationToken = follower.app.settings.shutdown.clone();
-            let history = follower.app.ports.orders().history(follower.order_id, follower.after).await;
-            for entry in history.unwrap_or_default() {
+            let Ok(history) = follower.app.ports.orders().history(follower.order_id, follower.after).await else {
+                // A database that is down is looked at again.
+                tokio::select! {
+                    () = tokio::time::sleep(LOOK_EVERY) => continue,
+                    () = shutdown.cancelled() => return None,
+                }
+            };
+            // Whoever comes back after the last line has heard everything.
+            if history.is_empty() && follower.over {
+                follower.ended = true;
+                follower.waiting.push_back(end());
+                continue;
+            }
+            for entry in history {
                 follower.after = entry.seq;
-                follower.ended = over(&entry);
+                follower.ended = over(entry.to);
                 follower.waiting.push_back(event(&entry));
                 if follower.ended {
-                    follower.waiting.push_back(Event::default().event("end").data("{}"));
+                    follower.waiting.push_back(end());
                 }
             }
             if follower.waiting.is_empty() {
@@ -154,8 +169,13 @@ fn events<P: Ports>(follower: Follower<P>) -> impl Stream<Item = Result<Event, I
     })
 }
 
-fn over(entry: &HistoryEntry) -> bool {
-    matches!(entry.to, Status::Completed | Status::Cancelled | Status::Failed)
+fn over(status: Status) -> bool {
+    matches!(status, Status::Completed | Status::Cancelled | Status::Failed)
+}
+
+/// Nothing more will come.
+fn end() -> Event {
+    Event::default().event("end").data("{}")
 }
 
 fn event(entry: &HistoryEntry) -> Event {

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use app::ports::carts::CartStore as _;
 use app::ports::orders::{OrderStore as _, StoredOrder};
-use app::use_cases::change_order::cancel_by_customer;
+use app::use_cases::change_order::{CUSTOMER, ChangeRefusal, cancel_by_customer};
 use app::use_cases::place_order::{Accepted, Means, Refusal, Request, place_order};
 use axum::Json;
 use axum::body::Bytes;
@@ -204,11 +204,22 @@ pub async fn cancel<P: Ports>(
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
     let stored = visible(&app, &id, &query, &headers).await?;
-    let order = cancel_by_customer(app.ports.orders(), app.ports.source(), &app.maker(), stored.order.order_id).await?;
+    let order = cancel_visible(&app, &headers, &stored).await?;
     let history = app.ports.orders().history(order.order_id, 0).await?;
     let mut response = answer(&order, &history);
     *response.status_mut() = StatusCode::ACCEPTED;
     Ok(response)
+}
+
+/// Calls off an order that the caller may see, in the caller's own name.
+pub async fn cancel_visible<P: Ports>(
+    app: &App<P>,
+    headers: &HeaderMap,
+    stored: &StoredOrder,
+) -> Result<Order, ChangeRefusal> {
+    let staff = staff_of(app, headers);
+    let actor = staff.as_ref().map_or(CUSTOMER, |staff| &staff.name);
+    cancel_by_customer(app.ports.orders(), app.ports.source(), &app.maker(), stored.order.order_id, actor).await
 }
 
 /// The order, for its owner's session, whoever has its tracking token, and staff. For anybody else it is exactly as

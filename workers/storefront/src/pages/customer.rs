@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use app::ports::carts::CartStore as _;
 use app::ports::orders::{OrderStore as _, StoredOrder};
 use app::ports::stock::StockedProduct;
-use app::use_cases::change_order::{ChangeRefusal, cancel_by_customer};
+use app::use_cases::change_order::ChangeRefusal;
 use app::use_cases::place_order::{Refusal, Request};
 use axum::Form;
 use axum::extract::{Path, Query, State};
@@ -23,7 +23,7 @@ use super::views::{
     CartPage, CheckoutForm, CheckoutPage, ErrorView, HistoryView, LineView, LookupPage, MenuPage, MenuSection,
     OrderFragment, OrderLineView, OrderPage, OrderView, ProductCard, Shell, StepView,
 };
-use crate::api::orders::{accept, visible};
+use crate::api::orders::{accept, cancel_visible, visible};
 use crate::problem::Problem;
 use crate::session::Session;
 use crate::{App, Ports, api, random_token, session};
@@ -297,7 +297,7 @@ pub async fn cancel<P: Ports>(
     let stored = visible(&app, &id, &query, &headers).await?;
     let token = query.get("token").map(String::as_str);
     let to = order_url(&stored.order.order_id.to_string(), token, "");
-    match cancel_by_customer(app.ports.orders(), app.ports.source(), &app.maker(), stored.order.order_id).await {
+    match cancel_visible(&app, &headers, &stored).await {
         Ok(_) => Ok(Redirect::to(&to).into_response()),
         // The bar was faster than the page: the order's page says how far it is.
         Err(ChangeRefusal::Illegal { .. }) => {

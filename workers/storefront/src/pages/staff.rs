@@ -178,7 +178,7 @@ async fn change<P: Ports>(
 ) -> Result<Response, Problem> {
     let Some(staff) = signed(app, headers) else { return to_sign_in() };
     let said = |name| form.get(name).map(|text| text.trim()).unwrap_or_default();
-    let units: Option<i64> = said("units").parse().ok().filter(|units: &i64| units.abs() <= 100_000);
+    let units: Option<i64> = said("units").parse().ok().filter(|units: &i64| units.unsigned_abs() <= 100_000);
     let asked = match units.and_then(legal) {
         Some(kind) => {
             let movement_id = form.get("movement_id").cloned();

@@ -57,6 +57,8 @@ async fn a_reader_who_comes_back_goes_on_after_the_last_line_and_hears_the_end()
     let rest = read(&client, &new, &[("last-event-id", "2")], "").await;
     assert_eq!(ids(&rest), ["3", "4"]);
     assert!(rest.contains("event: end"), "{rest}");
+    let nothing = read(&client, &new, &[("last-event-id", "4")], "").await;
+    assert!(ids(&nothing).is_empty() && nothing.contains("event: end"), "{nothing}");
 }
 
 #[tokio::test]

@@ -3,23 +3,20 @@
 use std::time::Duration;
 
 use adapter_aws::AwsPublisher;
+use app::ports::Source as _;
 use app::ports::orders::OrderStore as _;
-use app::ports::publisher::Publisher as _;
-use app::ports::{Source as _, Unavailable};
-use chassis::Process;
-use contract::messages::Envelope;
+use app::use_cases::relay::{Relayed, relay_some};
+use chassis::{Process, chance};
 use contract::metric::Metric;
 
 use super::{Wiring, every};
 use crate::stores::{Store, SystemSource};
 
-/// Rows taken at once: ten batches of ten.
-const ROWS: u32 = 100;
 /// A look at the outbox even if nothing said that it changed.
 const LOOK_EVERY: Duration = Duration::from_millis(200);
 /// How often the age of the oldest message is measured.
 const MEASURE_EVERY: Duration = Duration::from_secs(5);
-/// After a failure: the service or the database needs air.
+/// After a failure: the database needs air.
 const AFTER_FAILURE: Duration = Duration::from_millis(500);
 
 pub async fn run(wiring: Wiring) -> anyhow::Result<()> {
@@ -38,55 +35,38 @@ pub async fn run(wiring: Wiring) -> anyhow::Result<()> {
 /// Moves messages until shutdown.
 async fn relay(store: &Store, publisher: &AwsPublisher, process: &Process) {
     while !process.shutdown.is_cancelled() {
-        let moved = move_some(store, publisher).await;
-        let pause = match moved {
-            Ok(Moved { sent, failed: None }) => {
-                process.metrics.count(Metric::OutboxPublished, &[], sent);
-                process.health.up("publishing");
-                if sent == u64::from(ROWS) {
-                    continue;
-                }
+        match relay_some(store, publisher, &SystemSource, &chance::fraction).await {
+            Ok(relayed) if relayed.idle() => {
                 tokio::select! {
                     () = store.outbox_changed(LOOK_EVERY) => {}
                     () = process.shutdown.cancelled() => {}
                 }
-                continue;
             }
-            Ok(Moved { sent, failed: Some(why) }) => {
-                process.metrics.count(Metric::OutboxPublished, &[], sent);
-                process.health.down("publishing", why);
-                AFTER_FAILURE
-            }
+            // At once again: what was sent stood before more of its order, and what failed waits by itself.
+            Ok(relayed) => report(relayed, process),
             Err(error) => {
                 tracing::warn!(error = %error, "The outbox cannot be read");
-                AFTER_FAILURE
+                tokio::select! {
+                    () = tokio::time::sleep(AFTER_FAILURE) => {}
+                    () = process.shutdown.cancelled() => {}
+                }
             }
-        };
-        tokio::select! {
-            () = tokio::time::sleep(pause) => {}
-            () = process.shutdown.cancelled() => {}
         }
     }
 }
 
-struct Moved {
-    sent: u64,
-    /// Why some stayed, if some did.
-    failed: Option<String>,
-}
-
-/// Sends what waits and marks what was sent. A crash between the two sends it again; consumers know it by its id.
-async fn move_some(store: &Store, publisher: &AwsPublisher) -> Result<Moved, Unavailable> {
-    let rows = store.outbox(ROWS).await?;
-    if rows.is_empty() {
-        return Ok(Moved { sent: 0, failed: None });
+fn report(relayed: Relayed, process: &Process) {
+    process.metrics.count(Metric::OutboxPublished, &[], relayed.sent);
+    process.metrics.count(Metric::OutboxFailures, &[], relayed.failed);
+    process.metrics.count(Metric::OutboxUnreadable, &[], relayed.unreadable.len() as u64);
+    for (id, why) in relayed.unreadable {
+        tracing::error!(row = id, why, "A row of the outbox cannot be read; what is behind it waits");
     }
-    let envelopes: Vec<Envelope> = rows.iter().map(|row| row.envelope.clone()).collect();
-    let results = publisher.publish(&envelopes).await;
-    let sent: Vec<i64> = rows.iter().zip(&results).filter(|(_, sent)| sent.is_ok()).map(|(row, _)| row.id).collect();
-    if !sent.is_empty() {
-        store.mark_published(&sent, SystemSource.now()).await?;
+    match relayed.why {
+        Some(why) => {
+            tracing::warn!(failed = relayed.failed, why, "Not everything in the outbox was taken");
+            process.health.down("publishing", why);
+        }
+        None => process.health.up("publishing"),
     }
-    let failed = results.into_iter().find_map(Result::err);
-    Ok(Moved { sent: sent.len() as u64, failed })
 }

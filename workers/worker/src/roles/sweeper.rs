@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use app::ports::stock::Stock as _;
-use app::use_cases::sweep::{sweep_holds, sweep_orders};
+use app::use_cases::sweep::{sweep_holds, sweep_messages, sweep_orders};
 use contract::metric::Metric;
 
 use super::{Wiring, every, maker};
@@ -12,6 +12,8 @@ use crate::stores::SystemSource;
 const ORDERS_EVERY: Duration = Duration::from_secs(5);
 /// Holds last minutes: looking once a minute gives one back soon enough.
 const HOLDS_EVERY: Duration = Duration::from_secs(60);
+/// Old rows are in nobody's way.
+const MESSAGES_EVERY: Duration = Duration::from_secs(3600);
 
 pub async fn run(wiring: Wiring) -> anyhow::Result<()> {
     let stock = wiring.aws.stock(&wiring.config.addresses)?;
@@ -44,6 +46,16 @@ pub async fn run(wiring: Wiring) -> anyhow::Result<()> {
             Err(error) => tracing::warn!(error = %error, "Cannot look at the stock"),
         }
     });
-    tokio::join!(orders, holds);
+    let prune = async || match sweep_messages(&store, &SystemSource).await {
+        Ok(0) => {}
+        Ok(deleted) => tracing::info!(deleted, "Deleted old rows of inbox and outbox"),
+        Err(error) => tracing::warn!(error = %error, "Cannot delete old rows of inbox and outbox"),
+    };
+    // At the start as well: a shop that is closed at night may never be open for an hour.
+    let messages = async {
+        prune().await;
+        every(MESSAGES_EVERY, &process, prune).await;
+    };
+    tokio::join!(orders, holds, messages);
     Ok(())
 }

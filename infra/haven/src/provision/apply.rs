@@ -1,0 +1,142 @@
+//! Does what a plan says, and nothing else: whatever moved since it was made stops it before anything is done.
+
+use std::collections::HashMap;
+use std::time::Instant;
+
+use anyhow::{Context as _, bail};
+use blueprint::Stack;
+use blueprint::consequence::Change;
+use futures::future::join_all;
+use time::OffsetDateTime;
+
+use super::change_set::{ChangeSet, Changed, discard, execute, prepare, read};
+use super::deploy::{Deployed, StackOutcome, waves};
+use super::plan::{Plan, StackAction, StackPlan};
+use super::report::Line;
+use super::{Reporter, Target, live};
+
+/// # Errors
+/// Everything that moved since the plan was made, at once, before anything is done; else the cause of the first failure.
+pub async fn apply(target: &Target, plan: &Plan, reporter: &Reporter) -> anyhow::Result<Deployed> {
+    plan.check_named()?;
+    let stacks = blueprint::stacks(&target.environment);
+    let moved = moved(target, plan, &stacks).await?;
+    if !moved.is_empty() {
+        bail!("the plan does not fit any more, nothing was done; plan again:\n  {}", moved.join("\n  "));
+    }
+    let planned: HashMap<&str, &StackPlan> = plan.stacks.iter().map(|stack| (stack.name.as_str(), stack)).collect();
+    let mut outcomes = Vec::new();
+    for wave in waves(stacks)? {
+        let applied = join_all(wave.iter().map(|stack| async {
+            let planned = planned.get(stack.name.as_str()).context("the plan has every stack")?;
+            apply_stack(target, plan, stack, planned, reporter).await
+        }));
+        for outcome in applied.await {
+            outcomes.push(outcome?);
+        }
+    }
+    Ok(Deployed { stacks: outcomes })
+}
+
+/// What is not as it was when the plan was made, a line each.
+async fn moved(target: &Target, plan: &Plan, stacks: &[Stack]) -> anyhow::Result<Vec<String>> {
+    let mut moved = Vec::new();
+    let now = OffsetDateTime::now_utc();
+    if now > plan.expires_at {
+        moved.push(format!("it expired at {}", text_of(plan.expires_at)));
+    }
+    let account = live::expected_account(target).await?;
+    if account != plan.account {
+        moved.push(format!("it was made for account {}, and this is {account}", plan.account));
+    }
+    let region = &target.environment.settings.account.region;
+    if *region != plan.region {
+        moved.push(format!("it was made for region {}, and this is {region}", plan.region));
+    }
+    if !moved.is_empty() {
+        return Ok(moved);
+    }
+    if stacks.len() != plan.stacks.len() {
+        moved.push(format!("it has {} stacks, and now there are {}", plan.stacks.len(), stacks.len()));
+    }
+    for planned in &plan.stacks {
+        let Some(stack) = stacks.iter().find(|stack| stack.name == planned.name) else {
+            moved.push(format!("{}: no code makes this stack any more", planned.name));
+            continue;
+        };
+        if live::sha256(&stack.template.to_string()) != planned.template_sha256 {
+            moved.push(format!("{}: its template has changed, by code or by settings", planned.name));
+        }
+        if live::fingerprint(target, &planned.name).await? != planned.live {
+            moved.push(format!("{}: somebody else has deployed it since", planned.name));
+        }
+    }
+    moved.extend(moved_parameters(plan, &live::parameter_versions(target).await?));
+    Ok(moved)
+}
+
+fn moved_parameters(plan: &Plan, now: &std::collections::BTreeMap<String, i64>) -> Vec<String> {
+    let names = plan.parameters.keys().chain(now.keys().filter(|name| !plan.parameters.contains_key(*name)));
+    let version = |version: Option<&i64>| version.map_or("gone".to_owned(), |version| format!("at version {version}"));
+    names
+        .filter(|name| plan.parameters.get(*name) != now.get(*name))
+        .map(|name| {
+            format!("the parameter {name} was {} and is {}", version(plan.parameters.get(name)), version(now.get(name)))
+        })
+        .collect()
+}
+
+async fn apply_stack(
+    target: &Target,
+    plan: &Plan,
+    stack: &Stack,
+    planned: &StackPlan,
+    reporter: &Reporter,
+) -> anyhow::Result<StackOutcome> {
+    let begun = Instant::now();
+    let estimate = planned.last_took_s.map(|seconds| format!(", about {seconds:.0} s")).unwrap_or_default();
+    let line = reporter.begin(&stack.name, &format!("{}{estimate}", stack.about));
+    let changed = match planned.action {
+        StackAction::Unchanged => Ok(Changed::Nothing),
+        StackAction::Create | StackAction::Update => change(target, plan, stack, planned, &line).await,
+    };
+    StackOutcome::of(&stack.name, changed, begun.elapsed(), line)
+}
+
+async fn change(
+    target: &Target,
+    plan: &Plan,
+    stack: &Stack,
+    planned: &StackPlan,
+    line: &Line,
+) -> anyhow::Result<Changed> {
+    let change_set = match &planned.change_set {
+        Some(arn) => Some(read(target, stack, arn, planned.live.is_empty()).await?),
+        // What it waited for is there now.
+        None => prepare(target, stack, line).await?,
+    };
+    let Some(change_set) = change_set else { return Ok(Changed::Nothing) };
+    if let Some(surprise) = surprise(&planned.changes, &change_set) {
+        discard(&target.cloudformation, &stack.name, &change_set.arn).await;
+        bail!(
+            "{}: stopped, since this was not in the plan: {} {}",
+            stack.name,
+            surprise.resource,
+            surprise.consequence
+        );
+    }
+    execute(target, stack, &change_set, &plan.named(), line).await
+}
+
+/// The first change that was not planned, or is worse than it was planned.
+fn surprise<'a>(planned: &[Change], change_set: &'a ChangeSet) -> Option<&'a Change> {
+    change_set.changes.iter().find(|change| {
+        let expected = planned.iter().find(|planned| planned.resource == change.resource);
+        expected
+            .is_none_or(|planned| change.rung > planned.rung || (change.must_be_named() && !planned.must_be_named()))
+    })
+}
+
+pub fn text_of(time: OffsetDateTime) -> String {
+    time.format(&time::format_description::well_known::Rfc3339).unwrap_or_else(|_| time.to_string())
+}

@@ -1,0 +1,178 @@
+//! `haven plan`, `apply`, `deploy`, `diff` and `destroy`: from the command line to the acts.
+
+use std::io::IsTerminal as _;
+
+use anyhow::{Context as _, bail};
+use blueprint::consequence::{self, Change};
+use serde::Serialize;
+use serde_json::json;
+
+use super::deploy::Deployed;
+use super::destroy::{check, destroy, doomed};
+use super::history::{History, read_template};
+use super::plan::{Options, Plan, forget, plan};
+use super::{Named, Reporter, Target, present};
+use crate::{cli, target};
+
+/// How long a plan is good that is applied at once.
+const AT_ONCE: std::time::Duration = std::time::Duration::from_secs(3600);
+
+/// Gives whether the plan may be applied as it is.
+pub async fn plan_command(options: &cli::PlanOf) -> anyhow::Result<bool> {
+    let (aws, environment) = target::resolve(&options.target).await?;
+    let target = aws.target(environment);
+    let json = options.target.which.json;
+    let made = plan(&target, &plan_options(options), &Reporter::aside(json)).await?;
+    if let Some(path) = &options.out {
+        made.write(path)?;
+    } else {
+        forget(&target, &made.stacks).await;
+    }
+    show(&made, json)?;
+    let may_be_applied = made.check_named();
+    match (&options.out, &may_be_applied, json) {
+        (_, _, true) => {}
+        (_, Err(refused), _) => eprintln!("\n{refused}"),
+        (Some(path), Ok(()), _) => eprintln!("\nIt is in {0}; do it with: haven apply {0}", path.display()),
+        (None, Ok(()), _) => eprintln!("\nNothing was kept: with --out FILE it can be applied as it is."),
+    }
+    Ok(may_be_applied.is_ok())
+}
+
+fn plan_options(options: &cli::PlanOf) -> Options {
+    let which = &options.target.which;
+    let history = History::of(&options.target.state, &which.environment);
+    Options { named: Named::new(&options.guard.allow), set: which.set.clone(), valid_for: options.valid_for, history }
+}
+
+pub async fn apply_command(options: &cli::Apply) -> anyhow::Result<bool> {
+    let plan = Plan::read(&options.plan)?;
+    let which = cli::Which {
+        environment: plan.environment.clone(),
+        set: plan.set.clone(),
+        environments: options.environments.clone(),
+        json: options.json,
+    };
+    let target = cli::Target { which, endpoint: options.endpoint.clone(), state: options.state.clone() };
+    let (aws, environment) = target::resolve(&target).await?;
+    apply_and_tell(&aws.target(environment), &plan, &target).await
+}
+
+/// Plan, question, apply.
+pub async fn deploy_command(options: &cli::Deploy) -> anyhow::Result<bool> {
+    let which = &options.target.which;
+    let (aws, environment) = target::resolve(&options.target).await?;
+    let target = aws.target(environment);
+    let history = History::of(&options.target.state, &which.environment);
+    let planning =
+        Options { named: Named::new(&options.guard.allow), set: which.set.clone(), valid_for: AT_ONCE, history };
+    let made = plan(&target, &planning, &Reporter::aside(which.json)).await?;
+    if made.is_empty() {
+        return tell(&target, &Deployed::unchanged(&made), &options.target);
+    }
+    if let Err(refused) = made.check_named() {
+        forget(&target, &made.stacks).await;
+        return Err(refused);
+    }
+    if !target.environment.local {
+        show(&made, false)?;
+        if !options.yes && !is_agreed(&target.environment.name)? {
+            forget(&target, &made.stacks).await;
+            eprintln!("Nothing was done.");
+            return Ok(true);
+        }
+    }
+    apply_and_tell(&target, &made, &options.target).await
+}
+
+async fn apply_and_tell(target: &Target, plan: &Plan, options: &cli::Target) -> anyhow::Result<bool> {
+    let deployed = super::apply(target, plan, &Reporter::new(options.which.json)).await?;
+    let history = History::of(&options.state, &target.environment.name);
+    history.remember(&blueprint::stacks(&target.environment), &deployed.stacks)?;
+    tell(target, &deployed, options)
+}
+
+fn tell(target: &Target, deployed: &Deployed, options: &cli::Target) -> anyhow::Result<bool> {
+    if options.which.json {
+        println!("{}", serde_json::to_string(deployed).context("write JSON")?);
+    } else {
+        println!("{}", deployed.summary());
+        for left_out in target.environment.left_out() {
+            println!("  left out: {} ({})", left_out.what, left_out.why);
+        }
+    }
+    Ok(true)
+}
+
+fn show(plan: &Plan, json: bool) -> anyhow::Result<()> {
+    match json {
+        true => println!("{}", serde_json::to_string_pretty(plan).context("write JSON")?),
+        false => print!("{}", present::text(plan)),
+    }
+    Ok(())
+}
+
+fn is_agreed(environment: &str) -> anyhow::Result<bool> {
+    if !std::io::stdin().is_terminal() {
+        bail!("this changes {environment}: say --yes, or use haven plan and haven apply");
+    }
+    eprint!("\nDo this? Type {environment}: ");
+    let mut typed = String::new();
+    std::io::stdin().read_line(&mut typed).context("read the answer")?;
+    Ok(typed.trim() == environment)
+}
+
+#[derive(Serialize)]
+struct StackDiff {
+    stack: String,
+    changes: Vec<Change>,
+}
+
+/// Gives whether nothing differs.
+pub fn diff_command(options: &cli::Diff) -> anyhow::Result<bool> {
+    let environment = target::environment(&options.which)?;
+    let history = History::of(&options.state, &environment.name);
+    let mut diffs = Vec::new();
+    for stack in blueprint::stacks(&environment) {
+        let before = match &options.against {
+            Some(folder) => read_template(folder, &stack.name)?,
+            None => history.template(&stack.name)?,
+        };
+        let changes = consequence::diff(&before, &stack.template);
+        if !changes.is_empty() {
+            diffs.push(StackDiff { stack: stack.slug.to_owned(), changes });
+        }
+    }
+    if options.which.json {
+        println!("{}", serde_json::to_string_pretty(&json!({ "environment": environment.name, "stacks": diffs }))?);
+    } else {
+        let mut changes: Vec<(&str, &Change)> =
+            diffs.iter().flat_map(|diff| diff.changes.iter().map(|change| (diff.stack.as_str(), change))).collect();
+        changes.sort_by_key(|(_, change)| std::cmp::Reverse(change.rung));
+        print!("{}", present::changes(&changes, &Named::default()));
+    }
+    Ok(diffs.is_empty())
+}
+
+pub async fn destroy_command(options: &cli::Target, guard: &cli::Guard, yes: bool) -> anyhow::Result<bool> {
+    let (aws, environment) = target::resolve(options).await?;
+    let target = aws.target(environment);
+    if !target.environment.local {
+        super::live::expected_account(&target).await?;
+    }
+    let doomed = doomed(&target).await?;
+    check(&target, &doomed, &Named::new(&guard.allow))?;
+    if !yes && !is_agreed(&target.environment.name)? {
+        eprintln!("Nothing was deleted.");
+        return Ok(true);
+    }
+    let destroyed = destroy(&target, doomed, &Reporter::new(options.which.json)).await?;
+    History::of(&options.state, &target.environment.name).forget();
+    if options.which.json {
+        println!("{}", serde_json::to_string(&destroyed).context("write JSON")?);
+    } else {
+        let (removed, retained) = (destroyed.removed.len(), destroyed.retained.len());
+        println!("{removed} stacks deleted; {retained} resources that hold data were kept");
+    }
+    Ok(true)
+}

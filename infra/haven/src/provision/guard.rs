@@ -1,0 +1,76 @@
+//! The one guard of what holds data: deploy, apply, destroy and promote all come through here.
+
+use std::collections::BTreeSet;
+
+use anyhow::bail;
+use blueprint::consequence::{Change, Rung};
+
+/// What was named on the command line, as `stack/LogicalId`, such as `data/Database`.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Named(BTreeSet<String>);
+
+impl Named {
+    pub fn new(names: &[String]) -> Named {
+        Named(names.iter().cloned().collect())
+    }
+
+    pub fn iter(&self) -> impl Iterator<Item = &String> {
+        self.0.iter()
+    }
+
+    pub fn has(&self, stack: &str, resource: &str) -> bool {
+        self.0.contains(&name(stack, resource))
+    }
+
+    /// Those of a stack's changes that must be named and were not.
+    pub fn missing<'a>(&self, stack: &str, changes: &'a [Change]) -> Vec<&'a Change> {
+        changes.iter().filter(|change| change.must_be_named() && !self.has(stack, &change.resource)).collect()
+    }
+
+    /// # Errors
+    /// When something that holds data would go, or be replaced, and nobody named it: all of them, with what to add.
+    pub fn check(&self, stack: &str, changes: &[Change]) -> anyhow::Result<()> {
+        let missing = self.missing(stack, changes);
+        if missing.is_empty() {
+            return Ok(());
+        }
+        let lines = missing.iter().map(|change| format!("\n  {}", refusal(stack, change)));
+        let flags = missing.iter().map(|change| format!(" --allow {}", name(stack, &change.resource)));
+        bail!(
+            "refused, since it holds data:{}\n  if that is meant, add{}",
+            lines.collect::<String>(),
+            flags.collect::<String>()
+        )
+    }
+}
+
+pub fn name(stack: &str, resource: &str) -> String {
+    format!("{stack}/{resource}")
+}
+
+fn refusal(stack: &str, change: &Change) -> String {
+    let loss = if change.rung == Rung::DataLoss { "DATA LOSS: " } else { "" };
+    format!("{loss}{} ({}) {}", name(stack, &change.resource), change.kind, change.consequence)
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn table_goes() -> Vec<Change> {
+        let before = json!({ "Resources": { "Orders": { "Type": "AWS::DynamoDB::Table", "Properties": {} } } });
+        blueprint::consequence::diff(&before, &json!({ "Resources": {} }))
+    }
+
+    #[test]
+    fn what_holds_data_goes_only_when_it_was_named_and_only_in_its_own_stack() {
+        let refused = Named::default().check("data", &table_goes()).expect_err("nobody named it").to_string();
+        assert!(refused.contains("DATA LOSS: data/Orders") && refused.contains("--allow data/Orders"), "{refused}");
+        assert!(Named::new(&["data/Orders".to_owned()]).check("data", &table_goes()).is_ok());
+        for other in ["Orders", "messaging/Orders", "data/*", "data", "data/orders"] {
+            assert!(Named::new(&[other.to_owned()]).check("data", &table_goes()).is_err(), "{other}");
+        }
+    }
+}

@@ -1,0 +1,63 @@
+//! What stands in the account now, as fingerprints: whoever plans by it can later tell whether it moved.
+
+use std::collections::BTreeMap;
+
+use anyhow::{Context as _, bail};
+use serde_json::json;
+use sha2::{Digest as _, Sha256};
+
+use super::change_set::{deployed_template, find, status_of};
+use super::{Target, why};
+
+/// In hexadecimal.
+pub fn sha256(text: &str) -> String {
+    Sha256::digest(text.as_bytes()).iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// Of a stack: which one it is, how it stands, when and to what it was last brought. Empty when there is none.
+pub async fn fingerprint(target: &Target, stack: &str) -> anyhow::Result<String> {
+    let client = &target.cloudformation;
+    // An empty stack that a change set waits in is none yet.
+    let Some(found) = find(client, stack).await?.filter(|found| status_of(found) != "REVIEW_IN_PROGRESS") else {
+        return Ok(String::new());
+    };
+    let times = [found.creation_time(), found.last_updated_time()].map(|time| time.map(ToString::to_string));
+    let template = deployed_template(client, stack).await?;
+    let facts = json!([found.stack_id(), status_of(&found), times, template]);
+    Ok(sha256(&facts.to_string()))
+}
+
+/// The account that these credentials are of.
+pub async fn account(target: &Target) -> anyhow::Result<String> {
+    let asked = aws_sdk_sts::Client::new(&target.config).get_caller_identity().send().await;
+    let identity = asked.map_err(|error| anyhow::anyhow!("ask AWS who we are: {}", why(&error)))?;
+    identity.account.context("AWS did not say which account this is")
+}
+
+/// # Errors
+/// When the settings say which account is meant, and it is another one.
+pub async fn expected_account(target: &Target) -> anyhow::Result<String> {
+    let (account, meant) = (account(target).await?, &target.environment.settings.account.id);
+    if !meant.is_empty() && *meant != account {
+        bail!(
+            "these credentials are of account {account}, and {} stands in {meant} (account.id): use other credentials",
+            target.environment.name
+        );
+    }
+    Ok(account)
+}
+
+/// The version of each parameter of the environment, by name.
+pub async fn parameter_versions(target: &Target) -> anyhow::Result<BTreeMap<String, i64>> {
+    let client = aws_sdk_ssm::Client::new(&target.config);
+    let root = contract::parameter_root(&target.environment.name);
+    let mut versions = BTreeMap::new();
+    let mut pages = client.get_parameters_by_path().path(root).recursive(true).into_paginator().send();
+    while let Some(page) = pages.next().await {
+        let page = page.map_err(|error| anyhow::anyhow!("read the parameters: {}", why(&error)))?;
+        versions.extend(
+            page.parameters().iter().filter_map(|parameter| Some((parameter.name()?.to_owned(), parameter.version()))),
+        );
+    }
+    Ok(versions)
+}

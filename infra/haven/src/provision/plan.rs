@@ -1,0 +1,272 @@
+//! A plan: what a deployment would do, worst first, sealed, so that exactly that is done later or nothing.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+use std::time::Duration;
+
+use anyhow::{Context as _, bail};
+use blueprint::Stack;
+use blueprint::consequence::{self, Change, Rung};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use time::OffsetDateTime;
+
+use super::change_set::{ChangeSet, deployed_template, discard, find, prepare, status_of};
+use super::guard::Named;
+use super::history::History;
+use super::live;
+use super::{Reporter, Target, why};
+
+/// Of this file's form.
+const FORMAT: u32 = 1;
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Plan {
+    pub format: u32,
+    pub environment: String,
+    /// Overrides that it was made with, as `--set` takes them.
+    pub set: Vec<String>,
+    pub account: String,
+    pub region: String,
+    #[serde(with = "time::serde::rfc3339")]
+    pub made_at: OffsetDateTime,
+    #[serde(with = "time::serde::rfc3339")]
+    pub expires_at: OffsetDateTime,
+    /// What may be removed or replaced though it holds data, as `stack/LogicalId`.
+    pub named: Vec<String>,
+    /// Every stack, in the order in which they are deployed.
+    pub stacks: Vec<StackPlan>,
+    /// Stacks of this environment that nothing describes any more; a plan leaves them alone.
+    pub forgotten: Vec<String>,
+    /// The version of each parameter, by name.
+    pub parameters: BTreeMap<String, i64>,
+    /// SHA-256 over everything else.
+    pub seal: String,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct StackPlan {
+    pub slug: String,
+    pub name: String,
+    pub action: StackAction,
+    pub template_sha256: String,
+    /// What stood there; empty where nothing did.
+    pub live: String,
+    /// The change set that waits; `None` where nothing changes, or where it can only be made once `waits_for` is there.
+    pub change_set: Option<String>,
+    /// Exports of other stacks that are not there yet.
+    pub waits_for: BTreeSet<String>,
+    pub changes: Vec<Change>,
+    /// Seconds that its last change took, where it was made from here.
+    pub last_took_s: Option<f64>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum StackAction {
+    Create,
+    Update,
+    Unchanged,
+}
+
+impl Plan {
+    /// Whether there is nothing to do.
+    pub fn is_empty(&self) -> bool {
+        self.stacks.iter().all(|stack| stack.action == StackAction::Unchanged)
+    }
+
+    pub fn named(&self) -> Named {
+        Named::new(&self.named)
+    }
+
+    /// # Errors
+    /// When something that holds data would go or be replaced and was not named.
+    pub fn check_named(&self) -> anyhow::Result<()> {
+        let named = self.named();
+        self.stacks.iter().try_for_each(|stack| named.check(&stack.slug, &stack.changes))
+    }
+
+    /// All changes, worst first, with the slug of their stack.
+    pub fn changes(&self) -> Vec<(&str, &Change)> {
+        let stacks = self.stacks.iter();
+        let mut changes: Vec<(&str, &Change)> =
+            stacks.flat_map(|stack| stack.changes.iter().map(|change| (stack.slug.as_str(), change))).collect();
+        changes.sort_by_key(|(_, change)| std::cmp::Reverse(change.rung));
+        changes
+    }
+
+    /// The worst that it does.
+    pub fn worst(&self) -> Option<Rung> {
+        self.changes().first().map(|(_, change)| change.rung)
+    }
+
+    fn sealed(mut self) -> anyhow::Result<Plan> {
+        self.seal = self.seal_of()?;
+        Ok(self)
+    }
+
+    fn seal_of(&self) -> anyhow::Result<String> {
+        let mut open = serde_json::to_value(self).context("write the plan")?;
+        open["seal"] = Value::Null;
+        Ok(live::sha256(&open.to_string()))
+    }
+
+    /// # Errors
+    /// When the file cannot be read, is no plan, or was changed after it was made.
+    pub fn read(path: &Path) -> anyhow::Result<Plan> {
+        let text = std::fs::read_to_string(path).with_context(|| format!("read {}", path.display()))?;
+        let plan: Plan = serde_json::from_str(&text)
+            .with_context(|| format!("{} is not a plan of `haven plan`, or of another release", path.display()))?;
+        if plan.format != FORMAT {
+            bail!("{} has the form {}, and this haven reads {FORMAT}: plan again", path.display(), plan.format);
+        }
+        if plan.seal != plan.seal_of()? {
+            bail!("{} was changed after it was made: its seal does not fit; plan again", path.display());
+        }
+        Ok(plan)
+    }
+
+    pub fn write(&self, path: &Path) -> anyhow::Result<()> {
+        let text = serde_json::to_string_pretty(self).context("write the plan")? + "\n";
+        std::fs::write(path, text).with_context(|| format!("write {}", path.display()))
+    }
+}
+
+/// What to plan with.
+pub struct Options {
+    pub named: Named,
+    pub set: Vec<String>,
+    pub valid_for: Duration,
+    pub history: History,
+}
+
+/// Asks CloudFormation for a change set of every stack that can have one yet, and foresees the rest.
+///
+/// # Errors
+/// When the account is another one than the settings say, or CloudFormation refuses a template. No change set is left.
+pub async fn plan(target: &Target, options: &Options, reporter: &Reporter) -> anyhow::Result<Plan> {
+    let account = live::expected_account(target).await?;
+    let mut exported = exports(target).await?;
+    let mut stacks: Vec<StackPlan> = Vec::new();
+    for stack in blueprint::stacks(&target.environment) {
+        match plan_stack(target, &stack, &exported, &options.history, reporter).await {
+            Ok(planned) => {
+                // What it takes away, nobody can count on.
+                let kept = stack.exports();
+                let had: BTreeSet<String> = old_exports(target, &stack.name).await?;
+                exported.retain(|export| kept.contains(export) || !had.contains(export));
+                stacks.push(planned);
+            }
+            Err(error) => {
+                forget(target, &stacks).await;
+                return Err(error);
+            }
+        }
+    }
+    let made_at = OffsetDateTime::now_utc();
+    let plan = Plan {
+        format: FORMAT,
+        environment: target.environment.name.clone(),
+        set: options.set.clone(),
+        account,
+        region: target.environment.settings.account.region.clone(),
+        made_at,
+        expires_at: made_at + options.valid_for,
+        named: options.named.iter().cloned().collect(),
+        forgotten: forgotten(target).await?,
+        parameters: live::parameter_versions(target).await?,
+        stacks,
+        seal: String::new(),
+    };
+    plan.sealed()
+}
+
+/// Takes back the change sets of a plan that is not to be applied.
+pub async fn forget(target: &Target, stacks: &[StackPlan]) {
+    for stack in stacks {
+        if let Some(change_set) = &stack.change_set {
+            discard(&target.cloudformation, &stack.name, change_set).await;
+        }
+    }
+}
+
+async fn plan_stack(
+    target: &Target,
+    stack: &Stack,
+    exported: &BTreeSet<String>,
+    history: &History,
+    reporter: &Reporter,
+) -> anyhow::Result<StackPlan> {
+    let line = reporter.begin(&stack.name, stack.about);
+    let live = live::fingerprint(target, &stack.name).await?;
+    let waits_for: BTreeSet<String> = stack.imports().difference(exported).cloned().collect();
+    let (change_set, changes) = if waits_for.is_empty() {
+        match prepare(target, stack, &line).await {
+            Ok(Some(ChangeSet { arn, changes, .. })) => (Some(arn), changes),
+            Ok(None) => (None, Vec::new()),
+            Err(error) => {
+                line.end("FAILED");
+                return Err(error);
+            }
+        }
+    } else {
+        // CloudFormation makes no change set for what imports something that is not there.
+        (None, consequence::diff(&deployed_template(&target.cloudformation, &stack.name).await?, &stack.template))
+    };
+    let action = match (live.is_empty(), changes.is_empty() && change_set.is_none()) {
+        (true, _) => StackAction::Create,
+        (false, true) => StackAction::Unchanged,
+        (false, false) => StackAction::Update,
+    };
+    line.end(match action {
+        StackAction::Create => "new",
+        StackAction::Update => "changes",
+        StackAction::Unchanged => "no changes",
+    });
+    Ok(StackPlan {
+        slug: stack.slug.to_owned(),
+        name: stack.name.clone(),
+        action,
+        template_sha256: live::sha256(&stack.template.to_string()),
+        live,
+        change_set,
+        waits_for,
+        changes,
+        last_took_s: history.seconds(&stack.name),
+    })
+}
+
+/// The names of all exports of the account and region.
+async fn exports(target: &Target) -> anyhow::Result<BTreeSet<String>> {
+    let mut exports = BTreeSet::new();
+    let mut pages = target.cloudformation.list_exports().into_paginator().send();
+    while let Some(page) = pages.next().await {
+        let page = page.map_err(|error| anyhow::anyhow!("list the exports: {}", why(&error)))?;
+        exports.extend(page.exports().iter().filter_map(|export| export.name().map(str::to_owned)));
+    }
+    Ok(exports)
+}
+
+async fn old_exports(target: &Target, stack: &str) -> anyhow::Result<BTreeSet<String>> {
+    let found = find(&target.cloudformation, stack).await?;
+    let outputs = found.iter().flat_map(|stack| stack.outputs());
+    Ok(outputs.filter_map(|output| output.export_name().map(str::to_owned)).collect())
+}
+
+/// Stacks with our names that no code makes any more.
+pub async fn forgotten(target: &Target) -> anyhow::Result<Vec<String>> {
+    let prefix = target.environment.stack_name("");
+    let ours: Vec<String> = blueprint::stacks(&target.environment).into_iter().map(|stack| stack.name).collect();
+    let mut forgotten = Vec::new();
+    let mut pages = target.cloudformation.describe_stacks().into_paginator().send();
+    while let Some(page) = pages.next().await {
+        let page = page.map_err(|error| anyhow::anyhow!("list the stacks: {}", why(&error)))?;
+        let names = page.stacks().iter().filter(|stack| status_of(stack) != "DELETE_COMPLETE");
+        let names = names.filter_map(|stack| stack.stack_name());
+        forgotten.extend(
+            names.filter(|name| name.starts_with(&prefix) && !ours.iter().any(|our| our == name)).map(str::to_owned),
+        );
+    }
+    forgotten.sort();
+    Ok(forgotten)
+}

@@ -1,0 +1,118 @@
+//! A plan as a person reads it: consequences first, the worst at the top.
+
+use std::fmt::Write as _;
+
+use blueprint::consequence::{Action, Change, PropertyChange, Rung};
+use serde_json::Value;
+
+use super::apply::text_of;
+use super::guard::{Named, name};
+use super::plan::{Plan, StackAction};
+
+/// Longer values are cut: the whole stands in the plan file.
+const VALUE_LENGTH: usize = 72;
+
+pub fn text(plan: &Plan) -> String {
+    let mut text = String::new();
+    // Writing to a string cannot fail.
+    let _ = write(&mut text, plan);
+    text
+}
+
+/// Changes with the slug of their stack, in the order given.
+pub fn changes(changes: &[(&str, &Change)], named: &Named) -> String {
+    let mut text = String::new();
+    let _ = write_changes(&mut text, changes, named);
+    let _ = write_count(&mut text, changes);
+    text
+}
+
+fn write(out: &mut String, plan: &Plan) -> std::fmt::Result {
+    let (environment, account, region) = (&plan.environment, &plan.account, &plan.region);
+    writeln!(out, "Plan for {environment} (account {account}, {region}), good until {}", text_of(plan.expires_at))?;
+    // A new stack's resources are its template: only what is worse than being made is worth a line.
+    let is_told = |slug: &str, change: &Change| {
+        let new = plan.stacks.iter().any(|stack| stack.slug == slug && stack.action == StackAction::Create);
+        !(new && change.action == Action::Add && change.rung == Rung::InPlace)
+    };
+    let changes = plan.changes();
+    let told: Vec<(&str, &Change)> = changes.iter().copied().filter(|(slug, change)| is_told(slug, change)).collect();
+    write_changes(out, &told, &plan.named())?;
+    writeln!(out)?;
+    for stack in &plan.stacks {
+        let count = stack.changes.len();
+        let words = match stack.action {
+            StackAction::Create => format!("new, {count} resources"),
+            StackAction::Update => format!("{count} changes"),
+            StackAction::Unchanged => "no changes".to_owned(),
+        };
+        let waits =
+            if stack.waits_for.is_empty() { "" } else { ", foreseen: it needs what other stacks of this plan make" };
+        let took = match (stack.action, stack.last_took_s) {
+            (StackAction::Unchanged, _) | (_, None) => String::new(),
+            (_, Some(seconds)) => format!("; the last time it took {seconds:.0} s"),
+        };
+        writeln!(out, "  {:32} {words}{waits}{took}", stack.name)?;
+    }
+    for stack in &plan.forgotten {
+        writeln!(out, "  {stack:32} nothing makes it any more; this plan leaves it alone")?;
+    }
+    write_count(out, &changes)
+}
+
+fn write_changes(out: &mut String, changes: &[(&str, &Change)], named: &Named) -> std::fmt::Result {
+    let mut rung = None;
+    for (slug, change) in changes {
+        if rung != Some(change.rung) {
+            rung = Some(change.rung);
+            writeln!(out, "\n{}", change.rung.title())?;
+        }
+        writeln!(out, "  {} {} ({})", sign(change.action), name(slug, &change.resource), change.kind)?;
+        writeln!(out, "      {}", change.consequence)?;
+        for property in &change.properties {
+            writeln!(out, "      {}", line(property))?;
+        }
+        if change.must_be_named() && !named.has(slug, &change.resource) {
+            writeln!(out, "      REFUSED unless it is named: --allow {}", name(slug, &change.resource))?;
+        }
+    }
+    Ok(())
+}
+
+fn write_count(out: &mut String, changes: &[(&str, &Change)]) -> std::fmt::Result {
+    let count = |action| changes.iter().filter(|(_, change)| change.action == action).count();
+    writeln!(
+        out,
+        "\n{} to add, {} to change, {} to replace, {} to remove",
+        count(Action::Add),
+        count(Action::Change),
+        count(Action::Replace) + count(Action::MayReplace),
+        count(Action::Remove)
+    )
+}
+
+fn sign(action: Action) -> &'static str {
+    match action {
+        Action::Add => "+",
+        Action::Change => "~",
+        Action::Replace | Action::MayReplace => "-/+",
+        Action::Remove => "-",
+    }
+}
+
+fn line(property: &PropertyChange) -> String {
+    let mark =
+        if property.rung >= Rung::Replacement { format!("  <- {}", property.rung.title()) } else { String::new() };
+    format!("{}: {} -> {}{mark}", property.path, value(&property.before), value(&property.after))
+}
+
+fn value(value: &Value) -> String {
+    let text = match value {
+        Value::Null => "(none)".to_owned(),
+        value => value.to_string(),
+    };
+    if text.chars().count() <= VALUE_LENGTH {
+        return text;
+    }
+    text.chars().take(VALUE_LENGTH - 1).chain(['…']).collect()
+}

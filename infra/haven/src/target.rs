@@ -1,0 +1,78 @@
+//! From the command line to an environment, and to the account that it stands in.
+
+use std::path::Path;
+
+use anyhow::{Context as _, bail};
+use blueprint::{Configuration, Environment, File, Override};
+
+use crate::aws::Aws;
+use crate::cli;
+use crate::local::facts::Facts;
+
+/// The settings of an environment, with where each is from.
+///
+/// # Errors
+/// When there is no such environment, or its settings are wrong: everything that is, at once.
+pub fn configuration(which: &cli::Which) -> anyhow::Result<Configuration> {
+    let overrides = overrides(&which.set)?;
+    match &which.environments {
+        Some(folder) => configuration_in(folder, &which.environment, &overrides),
+        None => {
+            let name = &which.environment;
+            let files = blueprint::embedded(name).with_context(|| {
+                format!("there is no environment {name:?}; there are local, dev, staging and prod, and your own with --environments DIR")
+            })?;
+            Configuration::load(name, &files, &overrides).map_err(|problems| wrong(name, &problems))
+        }
+    }
+}
+
+pub fn environment(which: &cli::Which) -> anyhow::Result<Environment> {
+    Ok(Environment::configured(&configuration(which)?))
+}
+
+/// An environment, and AWS as it stands there. Nothing is asked of it yet.
+///
+/// # Errors
+/// When the settings are wrong, or `local` is meant and no local AWS runs.
+pub async fn resolve(target: &cli::Target) -> anyhow::Result<(Aws, Environment)> {
+    let environment = environment(&target.which)?;
+    let region = &environment.settings.account.region;
+    let facts = Facts::read(&target.state);
+    let aws = match (&target.endpoint, environment.local, facts) {
+        (Some(endpoint), true, _) => Aws::local(endpoint, region),
+        (None, true, Ok(facts)) => Aws::local(&facts.aws_endpoint, &facts.region),
+        (None, true, Err(_)) => bail!("no local AWS is known: start one with `haven up`, or give --endpoint URL"),
+        (endpoint, false, _) => Aws::in_account(endpoint.as_deref(), region).await,
+    };
+    Ok((aws, environment))
+}
+
+/// From `--set` and from variables such as `HAVEN_SET_network__zones`; the command line is the stronger.
+fn overrides(set: &[String]) -> anyhow::Result<Vec<Override>> {
+    let variables = std::env::vars().filter_map(|(name, value)| Override::from_variable(&name, &value));
+    let arguments = set.iter().map(|argument| {
+        Override::from_argument(argument)
+            .with_context(|| format!("--set {argument}: must be KEY=VALUE, such as network.zones=2"))
+    });
+    variables.map(Ok).chain(arguments).collect()
+}
+
+fn configuration_in(folder: &Path, name: &str, overrides: &[Override]) -> anyhow::Result<Configuration> {
+    let read = |file: String| -> anyhow::Result<(String, String)> {
+        let path = folder.join(&file);
+        let text = std::fs::read_to_string(&path).with_context(|| format!("read {}", path.display()))?;
+        Ok((path.display().to_string(), text))
+    };
+    let mut texts = vec![read("base.toml".to_owned())?];
+    // Base as it stands is the local one.
+    if name != "local" {
+        texts.push(read(format!("{name}.toml"))?);
+    }
+    let files: Vec<File<'_>> = texts.iter().map(|(name, text)| File { name, text }).collect();
+    Configuration::load(name, &files, overrides).map_err(|problems| wrong(name, &problems))
+}
+
+fn wrong(name: &str, problems: &blueprint::Problems) -> anyhow::Error {
+    anyhow::anyhow!("the settings of {name} are wrong:\n{problems}")
+}

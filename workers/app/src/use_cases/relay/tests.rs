@@ -1,0 +1,142 @@
+//! Over the in-memory store, with destinations that refuse when told to, and a clock that moves when told to.
+
+use std::sync::Mutex;
+
+use domain::Timestamp;
+use domain::ids::EventId;
+use futures::executor::block_on;
+use time::Duration;
+use time::macros::datetime;
+use uuid::Uuid;
+
+use super::*;
+use crate::fakes::orders::MemoryOrders;
+use crate::laws::orders::new_order;
+use crate::ports::orders::{NewOrder, OutboxRow};
+
+const NOON: Timestamp = datetime!(2026-03-01 12:00 UTC);
+
+struct Clock(Mutex<Timestamp>);
+
+impl Source for Clock {
+    fn now(&self) -> Timestamp {
+        *self.0.lock().expect("no test panicked")
+    }
+
+    fn uuid(&self) -> Uuid {
+        Uuid::now_v7()
+    }
+}
+
+/// What arrived where, in order; and the route that takes nothing now.
+#[derive(Default)]
+struct World {
+    arrived: Mutex<Vec<(String, EventId)>>,
+    refuses: Mutex<Option<&'static str>>,
+}
+
+impl Publisher for World {
+    async fn publish(&self, route: Route, messages: &[Envelope]) -> Vec<Result<(), String>> {
+        let refused = *self.refuses.lock().expect("no test panicked") == Some(route.code().as_str());
+        let mut arrived = self.arrived.lock().expect("no test panicked");
+        let take = |message: &Envelope| {
+            if refused {
+                return Err("out of order".to_owned());
+            }
+            arrived.push((route.code(), message.event_id));
+            Ok(())
+        };
+        messages.iter().map(take).collect()
+    }
+}
+
+struct Shop {
+    orders: MemoryOrders,
+    world: World,
+    clock: Clock,
+}
+
+impl Shop {
+    fn new() -> Shop {
+        Shop { orders: MemoryOrders::default(), world: World::default(), clock: Clock(Mutex::new(NOON)) }
+    }
+
+    fn place(&self) -> NewOrder {
+        let new = new_order();
+        assert!(block_on(self.orders.place(std::slice::from_ref(&new)))[0].is_ok());
+        new
+    }
+
+    fn refuse(&self, route: Option<&'static str>) {
+        *self.world.refuses.lock().expect("no test panicked") = route;
+    }
+
+    fn after(&self, seconds: i64) -> &Shop {
+        *self.clock.0.lock().expect("no test panicked") = NOON + Duration::seconds(seconds);
+        self
+    }
+
+    /// With the longest waits.
+    fn relay(&self) -> Relayed {
+        block_on(relay_some(&self.orders, &self.world, &self.clock, &|| 1.0)).expect("the store is there")
+    }
+
+    fn arrived(&self) -> Vec<(String, EventId)> {
+        let mut arrived = std::mem::take(&mut *self.world.arrived.lock().expect("no test panicked"));
+        arrived.sort();
+        arrived
+    }
+}
+
+fn at(route: &str, new: &NewOrder, message: usize) -> (String, EventId) {
+    (route.to_owned(), new.outbox[message].event_id)
+}
+
+#[test]
+fn a_destination_that_refuses_is_tried_again_alone_and_later_each_time() {
+    let shop = Shop::new();
+    shop.refuse(Some("bus"));
+    let new = shop.place();
+    let relayed = shop.relay();
+    assert_eq!((relayed.sent, relayed.failed), (2, 1));
+    assert_eq!(relayed.why.as_deref(), Some("bus: out of order"));
+    assert_eq!(shop.arrived(), [at("queue/orders", &new, 0), at("topic/order-created", &new, 1)]);
+
+    // One second, then two, four, ... and never more than a minute.
+    let mut now = 0;
+    for wait in [1, 2, 4, 8, 16, 32, 60, 60] {
+        assert!(shop.after(now + wait - 1).relay().idle(), "before {wait} s were over");
+        now += wait;
+        assert_eq!(shop.after(now).relay().failed, 1, "after {wait} s");
+    }
+    shop.refuse(None);
+    assert_eq!(shop.after(now + 60).relay().sent, 1);
+    assert_eq!(shop.arrived(), [at("bus", &new, 1)], "the others were not sent again");
+    assert!(shop.after(now + 600).relay().idle());
+}
+
+#[test]
+fn other_orders_go_on_while_one_waits() {
+    let shop = Shop::new();
+    shop.refuse(Some("queue/orders"));
+    let waiting = shop.place();
+    shop.relay();
+    shop.arrived();
+    shop.refuse(None);
+    let next = shop.place();
+    assert_eq!(shop.relay().sent, 3);
+    let all = [at("bus", &next, 1), at("queue/orders", &next, 0), at("topic/order-created", &next, 1)];
+    assert_eq!(shop.arrived(), all);
+    shop.after(1).relay();
+    assert_eq!(shop.arrived(), [at("queue/orders", &waiting, 0)]);
+}
+
+#[test]
+fn a_row_without_a_route_goes_everywhere_and_one_of_an_unknown_route_is_unreadable() {
+    let created = &new_order().outbox[1];
+    let read = |route| OutboxRow::read(1, 0, route, &created.encode()).letter;
+    let codes = |route| read(route).map(|letter| letter.routes.iter().map(|route| route.code()).collect::<Vec<_>>());
+    assert_eq!(codes(None), Ok(vec!["topic/order-created".to_owned(), "bus".to_owned()]));
+    assert_eq!(codes(Some("bus")), Ok(vec!["bus".to_owned()]));
+    assert_eq!(codes(Some("queue/payments")), Err("OrderCreated does not go to queue/payments".to_owned()));
+}
