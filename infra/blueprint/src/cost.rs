@@ -148,6 +148,7 @@ const NOT_INCLUDED: &[&str] = &[
     "a KMS key's first two rotations, USD 1 a month each from then on",
     "questions that people ask: Logs Insights, metrics read by dashboards, traces looked at",
     "requests to Secrets Manager and of lifecycle rules; access logs that are read",
+    "what the lake and audit buckets hold, and its copies",
     "restores, and reading copies back",
 ];
 

@@ -48,6 +48,9 @@ fn the_price_table_is_sound() {
             assert_eq!(price.usd.is_some(), price.by.is_empty(), "{name} has one price, or one for each variant");
             assert!(price.usd.iter().chain(price.by.values()).all(|usd| *usd > 0.0), "{name} costs nothing");
         }
+        let code = [include_str!("fixed.rs"), include_str!("usage.rs")].concat();
+        let unused = prices.price.keys().find(|name| !code.contains(&format!("\"{name}\"")));
+        assert_eq!(unused, None, "a price that nothing asks for");
         let used = |source: &String| prices.price.values().any(|price| price.source == *source);
         assert!(prices.source.keys().all(used), "a source that no price is from");
         assert!(fixed::BY_USE.iter().all(|kind| !prices.free.contains_key(*kind)), "free and charged by use");
