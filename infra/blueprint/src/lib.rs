@@ -5,9 +5,11 @@
 
 mod configuration;
 pub mod consequence;
+pub mod cost;
 mod dashboard;
 mod environment;
 pub mod policy;
+pub mod prices;
 mod roles;
 pub mod schema;
 mod settings;

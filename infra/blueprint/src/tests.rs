@@ -31,7 +31,7 @@ fn all<'a>(value: &'a Value, key: &str) -> Vec<&'a Value> {
 }
 
 /// Compares with the file, or writes it with `HAVEN_BLESS=1`.
-fn fresh(path: &Path, value: &Value) {
+pub(crate) fn fresh(path: &Path, value: &Value) {
     let text = serde_json::to_string_pretty(value).expect("JSON") + "\n";
     if std::env::var_os("HAVEN_BLESS").is_some() {
         std::fs::create_dir_all(path.parent().expect("a folder")).expect("made");

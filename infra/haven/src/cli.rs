@@ -43,6 +43,11 @@ pub enum Command {
         #[arg(long, value_name = "DIR")]
         out: Option<PathBuf>,
     },
+    /// What a month costs, computed from the templates; needs no account
+    #[command(
+        after_help = "Examples:\n  haven cost prod\n  haven cost dev staging prod\n  haven cost prod --budget 2500 --orders-a-day 5000\n  haven cost dev --set network.nat_gateways=2\n\nExit 2 when an environment costs more than --budget, or has resources without a price."
+    )]
+    Cost(crate::provision::cost::Cost),
     /// Show what a deployment would do, worst first, and seal it into a file for `haven apply`
     #[command(
         after_help = "Examples:\n  haven plan dev --out dev.plan.json\n  haven plan prod --allow data/Database --valid-for 2h\n\nExit 2 when the plan would be refused: something that holds data would go, and was not named."

@@ -60,6 +60,7 @@ async fn run(command: Command) -> anyhow::Result<bool> {
                 println!("{name:32} {bytes:>7} bytes");
             }
         }
+        Command::Cost(options) => return provision::cost::print(&options),
         Command::Plan(options) => return provision::plan_command(&options).await,
         Command::Apply(options) => return provision::apply_command(&options).await,
         Command::Deploy(options) => return provision::deploy_command(&options).await,

@@ -3,6 +3,7 @@
 mod apply;
 mod change_set;
 mod commands;
+pub mod cost;
 mod deploy;
 mod destroy;
 mod events;

@@ -1,0 +1,254 @@
+//! What a month costs, computed from the templates: a template that changes changes the cost.
+//!
+//! Two parts. The fixed part is what the resources cost when nobody comes; the usage part is what orders, pages and logs
+//! add, from the settings under `usage` and a few assumptions that `usage.rs` names. Nothing is left out in silence: a
+//! resource or a size that the price table does not have is listed as unpriced.
+
+mod delta;
+mod fixed;
+mod platform;
+#[cfg(test)]
+mod tests;
+mod usage;
+
+use std::collections::BTreeSet;
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+use crate::prices::{Prices, REGIONS};
+use crate::settings::Usage;
+use crate::{Environment, Stack};
+use platform::{Platform, Resource};
+
+pub use delta::{CostChange, CostDelta, delta};
+
+/// AWS counts a month as a twelfth of 365 days.
+pub const HOURS_A_MONTH: f64 = 730.0;
+
+/// Millionths of a dollar. Every line is rounded to whole ones, half away from zero; sums are of rounded lines, so that a
+/// table adds up.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct MicroUsd(pub i64);
+
+impl MicroUsd {
+    /// The nearest, half away from zero.
+    pub fn from_usd(usd: f64) -> MicroUsd {
+        // A cast saturates; a bill of nine trillion dollars does not occur.
+        MicroUsd((usd * 1e6).round() as i64)
+    }
+
+    pub fn usd(self) -> f64 {
+        self.0 as f64 / 1e6
+    }
+}
+
+impl std::ops::Add for MicroUsd {
+    type Output = MicroUsd;
+
+    fn add(self, other: MicroUsd) -> MicroUsd {
+        MicroUsd(self.0.saturating_add(other.0))
+    }
+}
+
+impl std::ops::Sub for MicroUsd {
+    type Output = MicroUsd;
+
+    fn sub(self, other: MicroUsd) -> MicroUsd {
+        MicroUsd(self.0.saturating_sub(other.0))
+    }
+}
+
+impl std::iter::Sum for MicroUsd {
+    fn sum<I: Iterator<Item = MicroUsd>>(amounts: I) -> MicroUsd {
+        amounts.fold(MicroUsd::default(), |sum, amount| sum + amount)
+    }
+}
+
+/// In dollars and cents.
+impl fmt::Display for MicroUsd {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(&format!("{:.2}", self.usd()))
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Part {
+    /// Whether or not anybody comes.
+    Fixed,
+    Usage,
+}
+
+/// One thing that costs.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Line {
+    /// The stack's slug.
+    pub stack: String,
+    /// The logical id; what is used by all of a type together has that type.
+    pub resource: String,
+    /// Its price's name in the table.
+    pub price: String,
+    pub what: String,
+    pub quantity: f64,
+    pub unit: String,
+    pub unit_usd: f64,
+    #[serde(rename = "month_micro_usd")]
+    pub month: MicroUsd,
+    pub part: Part,
+    /// Whether the price was read from a page that gives it.
+    pub confirmed: bool,
+}
+
+/// What costs something that we cannot tell.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Unpriced {
+    pub stack: String,
+    pub resource: String,
+    #[serde(rename = "type")]
+    pub kind: String,
+    pub why: String,
+}
+
+/// What a month of an environment costs.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Estimate {
+    pub environment: String,
+    pub region: String,
+    /// The day of the price table.
+    pub prices_of: String,
+    /// Dearest first.
+    pub lines: Vec<Line>,
+    #[serde(rename = "fixed_micro_usd")]
+    pub fixed: MicroUsd,
+    #[serde(rename = "usage_micro_usd")]
+    pub usage: MicroUsd,
+    #[serde(rename = "total_micro_usd")]
+    pub total: MicroUsd,
+    /// The total is too low by what these cost.
+    pub unpriced: Vec<Unpriced>,
+    /// Prices in this estimate that no page at hand confirmed.
+    pub unconfirmed: Vec<String>,
+    /// What was assumed of usage.
+    pub assumed: Vec<String>,
+    pub not_included: Vec<String>,
+}
+
+/// No estimate is possible.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("there are no prices for {0}; there are for {known}", known = REGIONS.join(", "))]
+pub struct NoPrices(pub String);
+
+/// What is never in an estimate.
+const NOT_INCLUDED: &[&str] = &[
+    "taxes, support plans, free tiers, discounts and commitments",
+    "tasks beyond the least that scaling keeps, and the second set of tasks while a deployment runs",
+    "data between availability zones",
+    "a KMS key's first two rotations, USD 1 a month each from then on",
+    "questions that people ask: Logs Insights, metrics read by dashboards, traces looked at",
+    "requests to Secrets Manager and of lifecycle rules; access logs that are read",
+    "what the lake and audit buckets hold, and its copies",
+    "restores, and reading copies back",
+];
+
+/// What the stacks cost in a month.
+///
+/// # Errors
+/// When there is no price table for the environment's region.
+pub fn estimate(stacks: &[Stack], environment: &Environment, usage: &Usage) -> Result<Estimate, NoPrices> {
+    let region = &environment.settings.account.region;
+    let prices = Prices::of(region).ok_or_else(|| NoPrices(region.clone()))?;
+    let platform = Platform::of(stacks);
+    let mut bill = Bill { prices: &prices, lines: Vec::new(), unpriced: Vec::new() };
+    for resource in platform.resources() {
+        fixed::resource(&mut bill, &platform, resource);
+    }
+    let assumed = usage::month(&mut bill, &platform, usage);
+    let Bill { mut lines, unpriced, .. } = bill;
+    lines.sort_by(|a, b| {
+        b.month.cmp(&a.month).then_with(|| (&a.stack, &a.resource, &a.price).cmp(&(&b.stack, &b.resource, &b.price)))
+    });
+    let sum = |part: Part| lines.iter().filter(|line| line.part == part).map(|line| line.month).sum::<MicroUsd>();
+    let (fixed, usage) = (sum(Part::Fixed), sum(Part::Usage));
+    let unconfirmed: BTreeSet<String> =
+        lines.iter().filter(|line| !line.confirmed).map(|line| line.what.clone()).collect();
+    Ok(Estimate {
+        environment: environment.name.clone(),
+        region: prices.region.clone(),
+        prices_of: prices.date.clone(),
+        fixed,
+        usage,
+        total: fixed + usage,
+        unpriced,
+        unconfirmed: unconfirmed.into_iter().collect(),
+        assumed,
+        not_included: NOT_INCLUDED.iter().map(|text| (*text).to_owned()).collect(),
+        lines,
+    })
+}
+
+/// The environment as it is once an image was pushed. Before that its services have no tasks, and an estimate would leave
+/// out what is to run.
+pub fn running(environment: &Environment) -> Environment {
+    let mut environment = environment.clone();
+    let digest = &mut environment.settings.compute.image_digest;
+    if digest.is_empty() {
+        *digest = format!("sha256:{}", "0".repeat(64));
+    }
+    environment
+}
+
+/// Lines so far.
+struct Bill<'a> {
+    prices: &'a Prices,
+    lines: Vec<Line>,
+    unpriced: Vec<Unpriced>,
+}
+
+impl Bill<'_> {
+    /// So much of it, every month, whoever comes.
+    fn fixed(&mut self, resource: &Resource<'_>, price: &str, variant: &str, quantity: f64) {
+        self.add(resource, resource.id, Part::Fixed, price, variant, quantity);
+    }
+
+    /// So much of it by all resources of the type together; nothing where there is none.
+    fn used(&mut self, platform: &Platform<'_>, kind: &str, price: &str, quantity: f64) {
+        if let Some(first) = platform.of_type(kind).next() {
+            self.add(first, kind, Part::Usage, price, "", quantity);
+        }
+    }
+
+    fn add(&mut self, at: &Resource<'_>, named: &str, part: Part, price: &str, variant: &str, quantity: f64) {
+        let known = self.prices.price.get(price).and_then(|known| Some((known, known.of(variant)?)));
+        let Some((known, unit_usd)) = known else {
+            let size = if variant.is_empty() { String::new() } else { format!(" of {variant}") };
+            return self.unpriced(at, format!("no price {price}{size}"));
+        };
+        if quantity <= 0.0 {
+            return;
+        }
+        let what = if variant.is_empty() { known.what.clone() } else { format!("{} {variant}", known.what) };
+        self.lines.push(Line {
+            stack: at.stack.to_owned(),
+            resource: named.to_owned(),
+            price: price.to_owned(),
+            what,
+            quantity,
+            unit: known.unit.clone(),
+            unit_usd,
+            month: MicroUsd::from_usd(quantity * unit_usd),
+            part,
+            confirmed: known.confirmed,
+        });
+    }
+
+    fn unpriced(&mut self, at: &Resource<'_>, why: String) {
+        self.unpriced.push(Unpriced {
+            stack: at.stack.to_owned(),
+            resource: at.id.to_owned(),
+            kind: at.kind.to_owned(),
+            why,
+        });
+    }
+}

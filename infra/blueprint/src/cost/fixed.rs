@@ -1,0 +1,225 @@
+//! What a resource costs by being there.
+
+use serde_json::Value;
+
+use super::platform::{Platform, Resource, number};
+use super::{Bill, HOURS_A_MONTH};
+
+/// Types that cost only by what is done with them: `usage.rs`.
+pub(super) const BY_USE: &[&str] = &[
+    "AWS::ApiGateway::RestApi",
+    "AWS::Backup::BackupPlan",
+    "AWS::ECR::Repository",
+    "AWS::Events::Archive",
+    "AWS::Events::EventBus",
+    "AWS::Logs::LogGroup",
+    "AWS::S3::Bucket",
+    "AWS::SES::EmailIdentity",
+    "AWS::SNS::Topic",
+    "AWS::SQS::Queue",
+];
+
+/// Metrics that Container Insights makes of a cluster, of each service and of each task definition (Amazon CloudWatch
+/// Pricing, the example of Container Insights for ECS).
+const INSIGHTS_CLUSTER: f64 = 8.0;
+const INSIGHTS_SERVICE: f64 = 11.0;
+const INSIGHTS_TASK: f64 = 6.0;
+/// Operations of a table that CloudWatch keeps apart: a query that groups by table reads each (DynamoDB metrics).
+const TABLE_OPERATIONS: f64 = 6.0;
+/// Its band has two edges beside the metric, each charged as a metric.
+const ANOMALY_METRICS: f64 = 3.0;
+
+pub(super) fn resource(bill: &mut Bill<'_>, platform: &Platform<'_>, it: &Resource<'_>) {
+    let hours = |count: f64| count * HOURS_A_MONTH;
+    match it.kind {
+        "AWS::EC2::NatGateway" => bill.fixed(it, "nat_gateway_hour", "", hours(1.0)),
+        "AWS::EC2::EIP" => bill.fixed(it, "public_ipv4_hour", "", hours(1.0)),
+        "AWS::EC2::VPCEndpoint" => endpoint(bill, platform, it),
+        "AWS::ElasticLoadBalancingV2::LoadBalancer" => balancer(bill, platform, it),
+        "AWS::ApiGateway::Stage" => stage(bill, it),
+        "AWS::WAFv2::WebACL" => {
+            bill.fixed(it, "firewall_month", "", 1.0);
+            bill.fixed(it, "firewall_rule_month", "", length(&it.properties["Rules"]));
+        }
+        "AWS::Route53::HostedZone" | "AWS::ServiceDiscovery::PrivateDnsNamespace" => {
+            bill.fixed(it, "hosted_zone_month", "", 1.0);
+        }
+        "AWS::ECS::Cluster" => cluster(bill, platform, it),
+        "AWS::ECS::Service" => service(bill, platform, it),
+        "AWS::RDS::DBInstance" => instance(bill, it),
+        "AWS::RDS::DBCluster" => master_secret(bill, it),
+        "AWS::ElastiCache::ReplicationGroup" => cache(bill, it),
+        "AWS::DynamoDB::Table" => {
+            if it.text("BillingMode") != "PAY_PER_REQUEST" {
+                bill.unpriced(it, "only tables on demand have prices".to_owned());
+            }
+        }
+        "AWS::Kinesis::Stream" => match it.properties["StreamModeDetails"]["StreamMode"].as_str() {
+            Some("ON_DEMAND") => bill.fixed(it, "stream_hour", "", hours(1.0)),
+            _ => bill.fixed(it, "stream_shard_hour", "", hours(it.number("ShardCount").unwrap_or(1.0))),
+        },
+        "AWS::KMS::Key" => bill.fixed(it, "key_month", "", 1.0),
+        "AWS::SecretsManager::Secret" => bill.fixed(it, "secret_month", "", 1.0),
+        "AWS::CloudWatch::Alarm" => alarm(bill, platform, it),
+        "AWS::CloudWatch::CompositeAlarm" => bill.fixed(it, "alarm_composite_month", "", 1.0),
+        "AWS::CloudWatch::Dashboard" => bill.fixed(it, "dashboard_month", "", 1.0),
+        kind if BY_USE.contains(&kind) || bill.prices.free.contains_key(kind) => {}
+        kind => bill.unpriced(it, format!("nobody has said what {kind} costs")),
+    }
+}
+
+/// One of the interface kind is charged in every zone it stands in; gateways are free.
+fn endpoint(bill: &mut Bill<'_>, platform: &Platform<'_>, it: &Resource<'_>) {
+    // `Gateway` is CloudFormation's default.
+    if it.text("VpcEndpointType") != "Interface" {
+        return;
+    }
+    match platform.length(&it.properties["SubnetIds"]) {
+        Some(zones) => bill.fixed(it, "endpoint_hour", "", zones * HOURS_A_MONTH),
+        None => bill.unpriced(it, "its zones cannot be counted".to_owned()),
+    }
+}
+
+/// It has an address in every zone, and the ones that the world reaches are public.
+fn balancer(bill: &mut Bill<'_>, platform: &Platform<'_>, it: &Resource<'_>) {
+    if !matches!(it.text("Type"), "" | "application") {
+        return bill.unpriced(it, "only application load balancers have prices".to_owned());
+    }
+    bill.fixed(it, "balancer_hour", "", HOURS_A_MONTH);
+    if it.text("Scheme") == "internal" {
+        return;
+    }
+    match platform.length(&it.properties["Subnets"]) {
+        Some(zones) => bill.fixed(it, "public_ipv4_hour", "", zones * HOURS_A_MONTH),
+        None => bill.unpriced(it, "its addresses cannot be counted".to_owned()),
+    }
+}
+
+fn stage(bill: &mut Bill<'_>, it: &Resource<'_>) {
+    if it.is("CacheClusterEnabled") {
+        let size = number(&it.properties["CacheClusterSize"]).map_or_else(|| "0.5".to_owned(), |size| size.to_string());
+        bill.fixed(it, "api_cache_hour", &size, HOURS_A_MONTH);
+    }
+}
+
+/// Its metrics: those of Container Insights, and those that the roles write themselves.
+fn cluster(bill: &mut Bill<'_>, platform: &Platform<'_>, it: &Resource<'_>) {
+    let running = platform.of_type("AWS::ECS::Service").filter(|service| platform.tasks(service) > 0.0).count() as f64;
+    let insights = it.properties["ClusterSettings"]
+        .as_array()
+        .into_iter()
+        .flatten()
+        .find(|setting| setting["Name"] == "containerInsights")
+        .and_then(|setting| setting["Value"].as_str());
+    match insights {
+        Some("enabled") => {
+            let metrics = INSIGHTS_CLUSTER + running * (INSIGHTS_SERVICE + INSIGHTS_TASK);
+            bill.fixed(it, "insights_metric_month", "", metrics);
+        }
+        None | Some("disabled") => {}
+        Some(other) => bill.unpriced(it, format!("no price of Container Insights {other}")),
+    }
+    if running > 0.0 {
+        bill.fixed(it, "metric_month", "", super::usage::series());
+    }
+}
+
+/// The tasks that are always there.
+fn service(bill: &mut Bill<'_>, platform: &Platform<'_>, it: &Resource<'_>) {
+    let tasks = platform.tasks(it);
+    let id = it.properties["TaskDefinition"]["Ref"].as_str().unwrap_or_default();
+    let task = platform.of_type("AWS::ECS::TaskDefinition").find(|task| task.stack == it.stack && task.id == id);
+    let size = task.and_then(|task| Some((task, task.number("Cpu")?, task.number("Memory")?)));
+    let Some((task, cpu, memory_mib)) = size else {
+        return bill.unpriced(it, "the size of its tasks is not known".to_owned());
+    };
+    let architecture = task.properties["RuntimePlatform"]["CpuArchitecture"].as_str().unwrap_or("X86_64");
+    let spot = it.properties["CapacityProviderStrategy"]
+        .as_array()
+        .is_some_and(|providers| providers.iter().any(|provider| provider["CapacityProvider"] == "FARGATE_SPOT"));
+    let (vcpu, gib) = match spot {
+        true => ("fargate_spot_vcpu_hour", "fargate_spot_gib_hour"),
+        false => ("fargate_vcpu_hour", "fargate_gib_hour"),
+    };
+    bill.fixed(it, vcpu, architecture, tasks * cpu / 1024.0 * HOURS_A_MONTH);
+    bill.fixed(it, gib, architecture, tasks * memory_mib / 1024.0 * HOURS_A_MONTH);
+}
+
+/// A Multi-AZ instance is two, each with storage of its own.
+fn instance(bill: &mut Bill<'_>, it: &Resource<'_>) {
+    let class = it.text("DBInstanceClass");
+    match it.text("Engine") {
+        "aurora-postgresql" if class.starts_with("db.t") => {
+            bill.fixed(it, "aurora_burstable_hour", class, HOURS_A_MONTH);
+        }
+        "aurora-postgresql" => bill.fixed(it, "aurora_hour", class, HOURS_A_MONTH),
+        "postgres" => {
+            let copies = if it.is("MultiAZ") { 2.0 } else { 1.0 };
+            bill.fixed(it, "postgres_hour", class, copies * HOURS_A_MONTH);
+            match (it.text("StorageType"), it.number("AllocatedStorage")) {
+                ("gp3", Some(gib)) if it.properties["Iops"].is_null() => {
+                    bill.fixed(it, "postgres_storage_gib_month", "", copies * gib);
+                }
+                _ => bill.unpriced(it, "only gp3 storage without more IOPS has a price".to_owned()),
+            }
+        }
+        other => bill.unpriced(it, format!("no price of a database of engine {other:?}")),
+    }
+    master_secret(bill, it);
+}
+
+/// RDS makes the secret; it is charged as any other.
+fn master_secret(bill: &mut Bill<'_>, it: &Resource<'_>) {
+    if it.is("ManageMasterUserPassword") {
+        bill.fixed(it, "secret_month", "", 1.0);
+    }
+}
+
+fn cache(bill: &mut Bill<'_>, it: &Resource<'_>) {
+    let price = match it.text("Engine") {
+        "valkey" => "valkey_hour",
+        "redis" | "" => "redis_hour",
+        other => return bill.unpriced(it, format!("no price of a cache of engine {other}")),
+    };
+    let nodes = it.number("NumCacheClusters").unwrap_or_else(|| {
+        it.number("NumNodeGroups").unwrap_or(1.0) * (1.0 + it.number("ReplicasPerNodeGroup").unwrap_or_default())
+    });
+    bill.fixed(it, price, it.text("CacheNodeType"), nodes * HOURS_A_MONTH);
+}
+
+/// Charged by each metric it watches.
+fn alarm(bill: &mut Bill<'_>, platform: &Platform<'_>, it: &Resource<'_>) {
+    let metrics = it.properties["Metrics"].as_array().map_or(&[][..], Vec::as_slice);
+    let periods = metrics.iter().flat_map(|metric| [&metric["Period"], &metric["MetricStat"]["Period"]]);
+    let fast = periods.chain([&it.properties["Period"]]).filter_map(number).any(|seconds| seconds < 60.0);
+    let price = if fast { "alarm_fast_month" } else { "alarm_month" };
+    let watched: f64 = metrics.iter().map(|metric| watched(platform, metric)).sum();
+    bill.fixed(it, price, "", watched.max(1.0));
+}
+
+/// How many metrics one entry of an alarm's metric math stands for.
+fn watched(platform: &Platform<'_>, metric: &Value) -> f64 {
+    if !metric["MetricStat"].is_null() {
+        return 1.0;
+    }
+    let expression = metric["Expression"].to_string();
+    if expression.contains("ANOMALY_DETECTION_BAND") {
+        return ANOMALY_METRICS - 1.0;
+    }
+    if !expression.contains("SELECT ") {
+        return 0.0;
+    }
+    // A query is charged by the series it reads, which is one for each thing that the schema's namespace has.
+    let series = [
+        ("ECS", platform.count("AWS::ECS::Service")),
+        ("AWS/DynamoDB", platform.count("AWS::DynamoDB::Table") * TABLE_OPERATIONS),
+        ("AWS/SNS", platform.count("AWS::SNS::Topic")),
+        ("AWS/SQS", platform.count("AWS::SQS::Queue")),
+        ("AWS/ApplicationELB", platform.count("AWS::ElasticLoadBalancingV2::TargetGroup")),
+    ];
+    series.into_iter().find(|(namespace, _)| expression.contains(namespace)).map_or(1.0, |(_, series)| series.max(1.0))
+}
+
+fn length(list: &Value) -> f64 {
+    list.as_array().map_or(0.0, |items| items.len() as f64)
+}
