@@ -1,0 +1,203 @@
+//! What the local AWS cannot hold of a platform, and why. The only place that decides it: everything else writes its
+//! templates for AWS.
+//!
+//! Found by deploying the templates of every environment to MiniStack 1.5.33. `localstack/README.md` tells what else is
+//! different there.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde::Serialize;
+use serde_json::Value;
+
+use crate::stacks::{Stack, exports, imports};
+
+/// Something that a stack does without.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct LeftOut {
+    /// The stack's slug.
+    pub stack: &'static str,
+    /// Type of the resources.
+    pub kind: String,
+    /// The property that they do without; `None` when they are left out themselves.
+    pub property: Option<&'static str>,
+    /// Logical ids.
+    pub resources: Vec<String>,
+    pub why: String,
+}
+
+/// Which resources the local AWS does not take as they are, and what is done about it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Gap {
+    /// The type.
+    Type(&'static str),
+    /// Resources of the type that have the property.
+    With(&'static str, &'static str),
+    /// The property alone, `/` between its steps: the resource is made without it.
+    Property(&'static str, &'static str),
+}
+
+const NO_TRAFFIC: &str = "no packet flows through the local network";
+const NO_SCALING: &str = "the local AWS has no Application Auto Scaling";
+const NO_FIREWALL: &str = "the local AWS makes a web ACL and connects it to nothing";
+
+/// All that is left out, with its reason.
+const GAPS: &[(Gap, &str)] = &[
+    (Gap::Type("AWS::ApiGatewayV2::VpcLink"), "the local AWS has no VPC links of API Gateway v2"),
+    (Gap::Property("AWS::ApiGateway::Method", "Integration/ConnectionId"), "it names the VPC link, which is left out"),
+    (Gap::Type("AWS::ApplicationAutoScaling::ScalableTarget"), NO_SCALING),
+    (Gap::Type("AWS::ApplicationAutoScaling::ScalingPolicy"), NO_SCALING),
+    (Gap::Type("AWS::Backup::BackupSelection"), "the local AWS takes no backups"),
+    (Gap::Type("AWS::Budgets::Budget"), "the local AWS costs nothing"),
+    (Gap::With("AWS::CloudWatch::Alarm", "Metrics"), "the local AWS has no metric math"),
+    (Gap::Type("AWS::CloudWatch::CompositeAlarm"), "the local AWS has no composite alarms"),
+    (Gap::Type("AWS::EC2::EIP"), NO_TRAFFIC),
+    (Gap::Type("AWS::EC2::FlowLog"), NO_TRAFFIC),
+    (Gap::Type("AWS::EC2::NatGateway"), NO_TRAFFIC),
+    (Gap::Type("AWS::EC2::SecurityGroupEgress"), NO_TRAFFIC),
+    (Gap::Type("AWS::EC2::SecurityGroupIngress"), NO_TRAFFIC),
+    (Gap::Type("AWS::Logs::QueryDefinition"), "the local AWS has no Logs Insights"),
+    (Gap::Type("AWS::Route53::RecordSet"), "the zone of the shop's name is not on the local AWS"),
+    (Gap::Type("AWS::WAFv2::IPSet"), NO_FIREWALL),
+    (Gap::Type("AWS::WAFv2::LoggingConfiguration"), NO_FIREWALL),
+    (Gap::Type("AWS::WAFv2::WebACLAssociation"), NO_FIREWALL),
+    (Gap::Type("AWS::XRay::SamplingRule"), "the local AWS has no X-Ray; traces go where OTEL_EXPORTER_OTLP_ENDPOINT says"),
+];
+
+/// The stacks as the local AWS can hold them, and what they do without. `stacks` are in order of need.
+pub fn localize(mut stacks: Vec<Stack>) -> (Vec<Stack>, Vec<LeftOut>) {
+    let (mut all, mut missing) = (Vec::new(), BTreeSet::new());
+    for stack in &mut stacks {
+        let mut left_out = Found::default();
+        let before = exports(&stack.template);
+        cut_properties(&mut stack.template, &mut left_out);
+        for (id, why) in doomed(&stack.template, &missing) {
+            remove(&mut stack.template, &id, why, &mut left_out);
+        }
+        let after = exports(&stack.template);
+        missing.extend(before.into_iter().filter(|export| !after.contains(export)));
+        all.extend(left_out.into_list(stack.slug));
+    }
+    stacks.retain(|stack| stack.template["Resources"].as_object().is_some_and(|resources| !resources.is_empty()));
+    (stacks, all)
+}
+
+/// What is left out of one stack: logical ids by what they have in common.
+#[derive(Default)]
+struct Found(BTreeMap<(String, Option<&'static str>, String), Vec<String>>);
+
+impl Found {
+    fn add(&mut self, id: &str, resource: &Value, property: Option<&'static str>, why: String) {
+        let kind = resource["Type"].as_str().unwrap_or_default().to_owned();
+        self.0.entry((kind, property, why)).or_default().push(id.to_owned());
+    }
+
+    fn into_list(self, stack: &'static str) -> impl Iterator<Item = LeftOut> {
+        let entry = move |((kind, property, why), resources)| LeftOut { stack, kind, property, resources, why };
+        self.0.into_iter().map(entry)
+    }
+}
+
+fn cut_properties(template: &mut Value, left_out: &mut Found) {
+    let resources = template["Resources"].as_object_mut().into_iter().flatten();
+    for (id, resource) in resources {
+        for (gap, why) in GAPS {
+            let Gap::Property(kind, path) = gap else { continue };
+            if resource["Type"] == *kind && cut(&mut resource["Properties"], path) {
+                left_out.add(id, resource, Some(path), (*why).to_owned());
+            }
+        }
+    }
+}
+
+/// Whether there was such a property.
+fn cut(properties: &mut Value, path: &str) -> bool {
+    let (parents, name) = path.rsplit_once('/').unwrap_or(("", path));
+    let mut parent = Some(properties);
+    for step in parents.split('/').filter(|step| !step.is_empty()) {
+        parent = parent.and_then(|value| value.get_mut(step));
+    }
+    parent.and_then(Value::as_object_mut).is_some_and(|parent| parent.remove(name).is_some())
+}
+
+/// Every resource that cannot be, with the reason: a gap, or the need of something that cannot be either. What uses an
+/// export that is missing cannot be.
+fn doomed(template: &Value, missing: &BTreeSet<String>) -> BTreeMap<String, String> {
+    let resources: Vec<(&String, &Value)> = template["Resources"].as_object().into_iter().flatten().collect();
+    let mut doomed = BTreeMap::new();
+    for (id, resource) in &resources {
+        if let Some((_, why)) = GAPS.iter().find(|(gap, _)| gap.takes(resource)) {
+            doomed.insert((*id).clone(), (*why).to_owned());
+        } else if let Some(import) = imports(resource).into_iter().find(|import| missing.contains(import)) {
+            doomed.insert((*id).clone(), format!("it needs {import}, which is left out"));
+        }
+    }
+    loop {
+        let needs = |resource: &Value| references(&resource["Properties"]).into_iter().find(|id| doomed.contains_key(id));
+        let more: Vec<_> = resources
+            .iter()
+            .filter(|(id, _)| !doomed.contains_key(*id))
+            .filter_map(|(id, resource)| Some(((*id).clone(), format!("it needs {}, which is left out", needs(resource)?))))
+            .collect();
+        if more.is_empty() {
+            return doomed;
+        }
+        doomed.extend(more);
+    }
+}
+
+/// Takes a resource away, with every output that shows it and every wait for it.
+fn remove(template: &mut Value, id: &str, why: String, left_out: &mut Found) {
+    let Some(resources) = template["Resources"].as_object_mut() else { return };
+    let Some(resource) = resources.remove(id) else { return };
+    left_out.add(id, &resource, None, why);
+    for resource in resources.values_mut() {
+        let Some(waits) = resource.get_mut("DependsOn").and_then(Value::as_array_mut) else { continue };
+        waits.retain(|other| other != id);
+        if waits.is_empty() {
+            resource.as_object_mut().map(|resource| resource.remove("DependsOn"));
+        }
+    }
+    if let Some(outputs) = template["Outputs"].as_object_mut() {
+        outputs.retain(|_, output| !references(output).contains(id));
+        if outputs.is_empty() {
+            template.as_object_mut().map(|template| template.remove("Outputs"));
+        }
+    }
+}
+
+impl Gap {
+    /// Whether the resource cannot be.
+    fn takes(&self, resource: &Value) -> bool {
+        match self {
+            Gap::Type(kind) => resource["Type"] == *kind,
+            Gap::With(kind, property) => resource["Type"] == *kind && resource["Properties"].get(property).is_some(),
+            Gap::Property(..) => false,
+        }
+    }
+}
+
+/// The logical ids that a value names.
+fn references(value: &Value) -> BTreeSet<String> {
+    match value {
+        Value::Object(object) => {
+            let mut named: BTreeSet<String> = object.values().flat_map(references).collect();
+            let sub = object.get("Fn::Sub");
+            named.extend(object.get("Ref").and_then(Value::as_str).map(str::to_owned));
+            named.extend(object.get("Fn::GetAtt").and_then(|att| att[0].as_str()).map(str::to_owned));
+            named.extend(sub.and_then(|sub| sub.as_str().or_else(|| sub[0].as_str())).into_iter().flat_map(in_text));
+            named
+        }
+        Value::Array(values) => values.iter().flat_map(references).collect(),
+        _ => BTreeSet::new(),
+    }
+}
+
+/// `${Queue.Arn} of ${AWS::Region}` names `Queue` (and `AWS::Region`, which nobody minds).
+fn in_text(text: &str) -> impl Iterator<Item = String> {
+    let ends = text.split("${").skip(1).filter_map(|part| part.split_once('}'));
+    ends.filter_map(|(name, _)| name.split('.').next().map(str::to_owned))
+}
+
+#[cfg(test)]
+#[path = "local_tests.rs"]
+mod tests;
