@@ -7,7 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Serialize;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::stacks::{Stack, exports, imports};
 
@@ -18,7 +18,7 @@ pub struct LeftOut {
     pub stack: &'static str,
     /// Type of the resources.
     pub kind: String,
-    /// The property that they do without; `None` when they are left out themselves.
+    /// The property or attribute that they do without; `None` when they are left out themselves.
     pub property: Option<&'static str>,
     /// Logical ids.
     pub resources: Vec<String>,
@@ -34,11 +34,16 @@ enum Gap {
     With(&'static str, &'static str),
     /// The property alone, `/` between its steps: the resource is made without it.
     Property(&'static str, &'static str),
+    /// What the type says of itself under the name. Where it is asked for, `Fn::Sub` of a text stands for it, in which
+    /// `{}` is the logical id.
+    Attribute(&'static str, &'static str, &'static str),
 }
 
 const NO_TRAFFIC: &str = "no packet flows through the local network";
 const NO_SCALING: &str = "the local AWS has no Application Auto Scaling";
 const NO_FIREWALL: &str = "the local AWS makes a web ACL and connects it to nothing";
+const NO_DATABASE_SECRET: &str = "the local AWS makes no database and no password; an ARN of nothing stands for it";
+const DATABASE_SECRET: &str = "arn:${AWS::Partition}:secretsmanager:${AWS::Region}:${AWS::AccountId}:secret:rds!{}";
 
 /// All that is left out, with its reason.
 const GAPS: &[(Gap, &str)] = &[
@@ -56,6 +61,8 @@ const GAPS: &[(Gap, &str)] = &[
     (Gap::Type("AWS::EC2::SecurityGroupEgress"), NO_TRAFFIC),
     (Gap::Type("AWS::EC2::SecurityGroupIngress"), NO_TRAFFIC),
     (Gap::Type("AWS::Logs::QueryDefinition"), "the local AWS has no Logs Insights"),
+    (Gap::Attribute("AWS::RDS::DBCluster", "MasterUserSecret.SecretArn", DATABASE_SECRET), NO_DATABASE_SECRET),
+    (Gap::Attribute("AWS::RDS::DBInstance", "MasterUserSecret.SecretArn", DATABASE_SECRET), NO_DATABASE_SECRET),
     (Gap::Type("AWS::Route53::RecordSet"), "the zone of the shop's name is not on the local AWS"),
     (Gap::Type("AWS::WAFv2::IPSet"), NO_FIREWALL),
     (Gap::Type("AWS::WAFv2::LoggingConfiguration"), NO_FIREWALL),
@@ -98,14 +105,37 @@ impl Found {
 }
 
 fn cut_properties(template: &mut Value, left_out: &mut Found) {
-    let resources = template["Resources"].as_object_mut().into_iter().flatten();
+    let resources: Vec<(String, Value)> = match template["Resources"].as_object() {
+        Some(resources) => resources.clone().into_iter().collect(),
+        None => return,
+    };
     for (id, resource) in resources {
-        for (gap, why) in GAPS {
-            let Gap::Property(kind, path) = gap else { continue };
-            if resource["Type"] == *kind && cut(&mut resource["Properties"], path) {
-                left_out.add(id, resource, Some(path), (*why).to_owned());
+        for (gap, why) in GAPS.iter().filter(|(gap, _)| resource["Type"] == *gap.kind()) {
+            let found = match *gap {
+                Gap::Type(_) | Gap::With(..) => continue,
+                Gap::Property(_, path) => cut(&mut template["Resources"][&id]["Properties"], path).then_some(path),
+                Gap::Attribute(_, name, text) => {
+                    let stand_in = json!({ "Fn::Sub": text.replace("{}", &id) });
+                    replace(template, &json!({ "Fn::GetAtt": [id, name] }), &stand_in).then_some(name)
+                }
+            };
+            if found.is_some() {
+                left_out.add(&id, &resource, found, (*why).to_owned());
             }
         }
+    }
+}
+
+/// Whether it was there.
+fn replace(value: &mut Value, wanted: &Value, stand_in: &Value) -> bool {
+    if value == wanted {
+        *value = stand_in.clone();
+        return true;
+    }
+    match value {
+        Value::Object(object) => object.values_mut().fold(false, |any, value| replace(value, wanted, stand_in) || any),
+        Value::Array(values) => values.iter_mut().fold(false, |any, value| replace(value, wanted, stand_in) || any),
+        _ => false,
     }
 }
 
@@ -157,7 +187,7 @@ fn remove(template: &mut Value, id: &str, why: String, left_out: &mut Found) {
             resource.as_object_mut().map(|resource| resource.remove("DependsOn"));
         }
     }
-    if let Some(outputs) = template["Outputs"].as_object_mut() {
+    if let Some(outputs) = template.get_mut("Outputs").and_then(Value::as_object_mut) {
         outputs.retain(|_, output| !references(output).contains(id));
         if outputs.is_empty() {
             template.as_object_mut().map(|template| template.remove("Outputs"));
@@ -171,7 +201,13 @@ impl Gap {
         match self {
             Gap::Type(kind) => resource["Type"] == *kind,
             Gap::With(kind, property) => resource["Type"] == *kind && resource["Properties"].get(property).is_some(),
-            Gap::Property(..) => false,
+            Gap::Property(..) | Gap::Attribute(..) => false,
+        }
+    }
+
+    fn kind(&self) -> &'static str {
+        match self {
+            Gap::Type(kind) | Gap::With(kind, _) | Gap::Property(kind, _) | Gap::Attribute(kind, ..) => kind,
         }
     }
 }

@@ -34,7 +34,7 @@ fn every_type_is_either_made_by_the_local_aws_or_left_out_with_a_reason() {
         .map(|(_, resource)| resource["Type"].as_str().expect("a type").to_owned())
         .collect();
     let made: BTreeSet<String> = MADE.iter().map(|kind| (*kind).to_owned()).collect();
-    let left_out = |kind: &str| GAPS.iter().any(|(gap, _)| *gap == Gap::Type(kind_of(gap)) && kind_of(gap) == kind);
+    let left_out = |kind: &str| GAPS.iter().any(|(gap, _)| matches!(gap, Gap::Type(left_out) if *left_out == kind));
     for kind in &used {
         assert!(
             made.contains(kind) != left_out(kind),
@@ -45,21 +45,20 @@ fn every_type_is_either_made_by_the_local_aws_or_left_out_with_a_reason() {
     assert!(idle.is_empty(), "no template has {idle:?}: take them out of MADE");
 }
 
-fn kind_of(gap: &Gap) -> &'static str {
-    match gap {
-        Gap::Type(kind) | Gap::With(kind, _) | Gap::Property(kind, _) => kind,
-    }
-}
-
 #[test]
 fn no_entry_of_the_table_is_idle() {
     let stacks = all();
     for (gap, why) in GAPS {
-        let hits = |resource: &Value| match gap {
-            Gap::Property(kind, path) => resource["Type"] == *kind && cut(&mut resource["Properties"].clone(), path),
-            _ => gap.takes(resource),
+        let hits = |stack: &Stack, id: &str, resource: &Value| match gap {
+            Gap::Type(_) | Gap::With(..) => gap.takes(resource),
+            Gap::Property(_, path) => cut(&mut resource["Properties"].clone(), path),
+            Gap::Attribute(_, name, _) => {
+                replace(&mut stack.template.clone(), &json!({ "Fn::GetAtt": [id, name] }), &Value::Null)
+            }
         };
-        assert!(stacks.iter().flat_map(resources).any(|(_, resource)| hits(resource)), "nothing needs {gap:?} now");
+        let mut found = stacks.iter().flat_map(|stack| resources(stack).map(move |(id, resource)| (stack, id, resource)));
+        let used = found.any(|(stack, id, resource)| resource["Type"] == gap.kind() && hits(stack, id, resource));
+        assert!(used, "nothing needs {gap:?} now");
         assert!(!why.is_empty());
     }
 }
@@ -81,7 +80,7 @@ fn whatever_is_missing_locally_is_told_and_nothing_is_left_out_elsewhere() {
             match now {
                 None => assert!(told.iter().any(|told| told.property.is_none() && !told.why.is_empty()), "{id}"),
                 Some(now) => {
-                    assert_eq!(now["Properties"] != resource["Properties"], !told.is_empty(), "{id}");
+                    assert!(now["Properties"] == resource["Properties"] || !told.is_empty(), "{id}");
                     assert!(told.iter().all(|told| told.property.is_some()), "{id}");
                 }
             }
