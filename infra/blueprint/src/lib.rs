@@ -19,7 +19,7 @@ mod tests;
 pub use configuration::{Configuration, Explanation, File, Origin, Override, Problem, Problems, embedded};
 pub use dashboard::operations as operations_dashboard;
 pub use environment::{Environment, Part};
-pub use local::LeftOut;
+pub use local::{How, LeftOut};
 pub use roles::statements;
 pub use settings::*;
 pub use stacks::{Shared, Stack, left_out, stacks};

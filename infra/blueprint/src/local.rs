@@ -18,11 +18,22 @@ pub struct LeftOut {
     pub stack: &'static str,
     /// Type of the resources.
     pub kind: String,
-    /// The property or attribute that they do without; `None` when they are left out themselves.
-    pub property: Option<&'static str>,
+    pub how: How,
     /// Logical ids.
     pub resources: Vec<String>,
     pub why: String,
+}
+
+/// How far something is missing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum How {
+    /// The resources are not made.
+    LeftOut,
+    /// They are made without the property, or without what they would say of themselves under the name.
+    Without(&'static str),
+    /// They are made, and do not do what they are for.
+    Idle,
 }
 
 /// Which resources the local AWS does not take as they are, and what is done about it.
@@ -37,18 +48,24 @@ enum Gap {
     /// What the type says of itself under the name. Where it is asked for, `Fn::Sub` of a text stands for it, in which
     /// `{}` is the logical id.
     Attribute(&'static str, &'static str, &'static str),
+    /// Nothing is done: resources of the type are made, and there is nothing behind them.
+    Idle(&'static str),
 }
 
 const NO_TRAFFIC: &str = "no packet flows through the local network";
 const NO_SCALING: &str = "the local AWS has no Application Auto Scaling";
 const NO_FIREWALL: &str = "the local AWS makes a web ACL and connects it to nothing";
-const NO_DATABASE_SECRET: &str = "the local AWS makes no database and no password; an ARN of nothing stands for it";
+const NO_DATABASE: &str = "there is no server behind it: `haven up` has SQLite, `haven up --postgres` PostgreSQL";
+const NO_DATABASE_SECRET: &str = "the local AWS makes no password; the ARN of no secret stands for it";
 const DATABASE_SECRET: &str = "arn:${AWS::Partition}:secretsmanager:${AWS::Region}:${AWS::AccountId}:secret:rds!{}";
+
+const IGNORED: &str = "the local AWS takes it and does nothing";
 
 /// All that is left out, with its reason.
 const GAPS: &[(Gap, &str)] = &[
     (Gap::Type("AWS::ApiGatewayV2::VpcLink"), "the local AWS has no VPC links of API Gateway v2"),
     (Gap::Property("AWS::ApiGateway::Method", "Integration/ConnectionId"), "it names the VPC link, which is left out"),
+    (Gap::Property("AWS::ApiGateway::Stage", "AccessLogSetting"), IGNORED),
     (Gap::Type("AWS::ApplicationAutoScaling::ScalableTarget"), NO_SCALING),
     (Gap::Type("AWS::ApplicationAutoScaling::ScalingPolicy"), NO_SCALING),
     (Gap::Type("AWS::Backup::BackupSelection"), "the local AWS takes no backups"),
@@ -60,10 +77,18 @@ const GAPS: &[(Gap, &str)] = &[
     (Gap::Type("AWS::EC2::NatGateway"), NO_TRAFFIC),
     (Gap::Type("AWS::EC2::SecurityGroupEgress"), NO_TRAFFIC),
     (Gap::Type("AWS::EC2::SecurityGroupIngress"), NO_TRAFFIC),
+    (Gap::Idle("AWS::ECS::Service"), "nothing runs in it: `haven up` runs the roles as processes"),
+    (Gap::Idle("AWS::ElastiCache::ReplicationGroup"), "there is no server behind it: `haven up --redis` has one"),
+    (Gap::Idle("AWS::ElasticLoadBalancingV2::LoadBalancer"), "nothing stands behind it: the shop has its own port"),
     (Gap::Type("AWS::Logs::QueryDefinition"), "the local AWS has no Logs Insights"),
+    (Gap::Idle("AWS::RDS::DBCluster"), NO_DATABASE),
+    (Gap::Idle("AWS::RDS::DBInstance"), NO_DATABASE),
     (Gap::Attribute("AWS::RDS::DBCluster", "MasterUserSecret.SecretArn", DATABASE_SECRET), NO_DATABASE_SECRET),
     (Gap::Attribute("AWS::RDS::DBInstance", "MasterUserSecret.SecretArn", DATABASE_SECRET), NO_DATABASE_SECRET),
     (Gap::Type("AWS::Route53::RecordSet"), "the zone of the shop's name is not on the local AWS"),
+    (Gap::Property("AWS::S3::Bucket", "LifecycleConfiguration"), IGNORED),
+    (Gap::Property("AWS::S3::Bucket", "LoggingConfiguration"), IGNORED),
+    (Gap::Property("AWS::S3::Bucket", "ObjectLockConfiguration"), IGNORED),
     (Gap::Type("AWS::WAFv2::IPSet"), NO_FIREWALL),
     (Gap::Type("AWS::WAFv2::LoggingConfiguration"), NO_FIREWALL),
     (Gap::Type("AWS::WAFv2::WebACLAssociation"), NO_FIREWALL),
@@ -76,7 +101,7 @@ pub fn localize(mut stacks: Vec<Stack>) -> (Vec<Stack>, Vec<LeftOut>) {
     for stack in &mut stacks {
         let mut left_out = Found::default();
         let before = exports(&stack.template);
-        cut_properties(&mut stack.template, &mut left_out);
+        cut_within(&mut stack.template, &mut left_out);
         for (id, why) in doomed(&stack.template, &missing) {
             remove(&mut stack.template, &id, why, &mut left_out);
         }
@@ -90,21 +115,21 @@ pub fn localize(mut stacks: Vec<Stack>) -> (Vec<Stack>, Vec<LeftOut>) {
 
 /// What is left out of one stack: logical ids by what they have in common.
 #[derive(Default)]
-struct Found(BTreeMap<(String, Option<&'static str>, String), Vec<String>>);
+struct Found(BTreeMap<(How, String, String), Vec<String>>);
 
 impl Found {
-    fn add(&mut self, id: &str, resource: &Value, property: Option<&'static str>, why: String) {
+    fn add(&mut self, id: &str, resource: &Value, how: How, why: String) {
         let kind = resource["Type"].as_str().unwrap_or_default().to_owned();
-        self.0.entry((kind, property, why)).or_default().push(id.to_owned());
+        self.0.entry((how, kind, why)).or_default().push(id.to_owned());
     }
 
     fn into_list(self, stack: &'static str) -> impl Iterator<Item = LeftOut> {
-        let entry = move |((kind, property, why), resources)| LeftOut { stack, kind, property, resources, why };
+        let entry = move |((how, kind, why), resources)| LeftOut { stack, kind, how, resources, why };
         self.0.into_iter().map(entry)
     }
 }
 
-fn cut_properties(template: &mut Value, left_out: &mut Found) {
+fn cut_within(template: &mut Value, left_out: &mut Found) {
     let resources: Vec<(String, Value)> = match template["Resources"].as_object() {
         Some(resources) => resources.clone().into_iter().collect(),
         None => return,
@@ -112,15 +137,19 @@ fn cut_properties(template: &mut Value, left_out: &mut Found) {
     for (id, resource) in resources {
         for (gap, why) in GAPS.iter().filter(|(gap, _)| resource["Type"] == *gap.kind()) {
             let found = match *gap {
-                Gap::Type(_) | Gap::With(..) => continue,
-                Gap::Property(_, path) => cut(&mut template["Resources"][&id]["Properties"], path).then_some(path),
+                Gap::Type(_) | Gap::With(..) => None,
+                Gap::Idle(_) => Some(How::Idle),
+                Gap::Property(_, path) => {
+                    let properties = &mut template["Resources"][&id]["Properties"];
+                    cut(properties, path).then_some(How::Without(path))
+                }
                 Gap::Attribute(_, name, text) => {
                     let stand_in = json!({ "Fn::Sub": text.replace("{}", &id) });
-                    replace(template, &json!({ "Fn::GetAtt": [id, name] }), &stand_in).then_some(name)
+                    replace(template, &json!({ "Fn::GetAtt": [id, name] }), &stand_in).then_some(How::Without(name))
                 }
             };
-            if found.is_some() {
-                left_out.add(&id, &resource, found, (*why).to_owned());
+            if let Some(how) = found {
+                left_out.add(&id, &resource, how, (*why).to_owned());
             }
         }
     }
@@ -179,7 +208,7 @@ fn doomed(template: &Value, missing: &BTreeSet<String>) -> BTreeMap<String, Stri
 fn remove(template: &mut Value, id: &str, why: String, left_out: &mut Found) {
     let Some(resources) = template["Resources"].as_object_mut() else { return };
     let Some(resource) = resources.remove(id) else { return };
-    left_out.add(id, &resource, None, why);
+    left_out.add(id, &resource, How::LeftOut, why);
     for resource in resources.values_mut() {
         let Some(waits) = resource.get_mut("DependsOn").and_then(Value::as_array_mut) else { continue };
         waits.retain(|other| other != id);
@@ -201,13 +230,17 @@ impl Gap {
         match self {
             Gap::Type(kind) => resource["Type"] == *kind,
             Gap::With(kind, property) => resource["Type"] == *kind && resource["Properties"].get(property).is_some(),
-            Gap::Property(..) | Gap::Attribute(..) => false,
+            Gap::Property(..) | Gap::Attribute(..) | Gap::Idle(_) => false,
         }
     }
 
     fn kind(&self) -> &'static str {
         match self {
-            Gap::Type(kind) | Gap::With(kind, _) | Gap::Property(kind, _) | Gap::Attribute(kind, ..) => kind,
+            Gap::Type(kind)
+            | Gap::With(kind, _)
+            | Gap::Property(kind, _)
+            | Gap::Attribute(kind, ..)
+            | Gap::Idle(kind) => kind,
         }
     }
 }

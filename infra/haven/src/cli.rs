@@ -45,7 +45,7 @@ pub enum Command {
     },
     /// Deploy the stacks, each by a change set; no change is success
     #[command(
-        after_help = "Examples:\n  haven deploy local                 (to the local AWS that `haven up` runs)\n  haven deploy local --endpoint http://127.0.0.1:4566"
+        after_help = "Examples:\n  haven deploy local                 (to the local AWS that `haven up` runs)\n  haven deploy local --endpoint http://127.0.0.1:4566\n\n`local` gets every stack, as far as the local AWS can hold it: what is left out, and why, is said at the end.\nFour of them are all that `haven up` needs and deploys."
     )]
     Deploy(Target),
     /// Show the stacks, the roles and the queues

@@ -68,9 +68,7 @@ async fn run(command: Command) -> anyhow::Result<bool> {
                 println!("{}", serde_json::to_string(&deployed).context("write JSON")?);
             } else {
                 println!("{}", deployed.summary());
-                for left_out in environment.left_out() {
-                    println!("  left out: {} ({})", left_out.what, left_out.why);
-                }
+                provision::print_left_out(&deployed.left_out);
             }
         }
         Command::Status(options) => return operate::status::status(&options).await,
@@ -90,6 +88,7 @@ async fn run(command: Command) -> anyhow::Result<bool> {
                     destroyed.removed.len(),
                     destroyed.retained.len()
                 );
+                destroyed.retained.iter().for_each(|name| println!("  kept  {name}"));
             }
         }
         Command::Migrate { database_url } => {

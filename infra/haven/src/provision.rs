@@ -4,14 +4,16 @@ mod changes;
 mod deploy;
 mod destroy;
 mod events;
+mod left_out;
 mod report;
 mod status;
 mod synth;
 
 pub use deploy::{Deployed, Outcome, StackOutcome, deploy};
 pub use destroy::{Destroyed, destroy};
+pub use left_out::print_left_out;
 pub use report::Reporter;
-pub use status::{StackStatus, status};
+pub use status::{NOT_DEPLOYED, StackStatus, status};
 pub use synth::synth;
 
 /// Where stacks go.

@@ -27,7 +27,12 @@ pub async fn status(options: &StatusOf) -> anyhow::Result<bool> {
     let region = facts.as_ref().map_or("us-east-1", |facts| facts.region.as_str());
     let aws = Aws::local(&endpoint, region);
     let environment = crate::environment(&options.environment)?;
-    let stacks = provision::status(&aws.target(environment.clone())).await?;
+    let mut stacks = provision::status(&aws.target(environment.clone())).await?;
+    if environment.local {
+        // `haven up` needs a part of them; the others are there when somebody deployed them.
+        let needed: Vec<_> = blueprint::stacks(&blueprint::Environment::shop()).into_iter().map(|stack| stack.name).collect();
+        stacks.retain(|stack| stack.status != provision::NOT_DEPLOYED || needed.contains(&stack.name));
+    }
     let deployed = stacks.iter().all(|stack| stack.status.ends_with("_COMPLETE") && !stack.status.contains("ROLLBACK"));
     let queues = if deployed { aws.queues(&aws.addresses(&environment.name).await?).await? } else { Vec::new() };
     let roles = match &facts {

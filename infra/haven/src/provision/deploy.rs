@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use anyhow::bail;
-use blueprint::Stack;
+use blueprint::{LeftOut, Stack};
 use futures::future::join_all;
 use serde::Serialize;
 
@@ -13,6 +13,8 @@ use super::{Reporter, Target};
 #[derive(Debug, Clone, Serialize)]
 pub struct Deployed {
     pub stacks: Vec<StackOutcome>,
+    /// What the stacks do without: on the local AWS only.
+    pub left_out: Vec<LeftOut>,
 }
 
 #[derive(Debug, Clone, Serialize)]
@@ -50,7 +52,7 @@ pub async fn deploy(target: &Target, reporter: &Reporter) -> anyhow::Result<Depl
             outcomes.push(outcome?);
         }
     }
-    Ok(Deployed { stacks: outcomes })
+    Ok(Deployed { stacks: outcomes, left_out: blueprint::left_out(&target.environment) })
 }
 
 async fn deploy_one(target: &Target, stack: &Stack, reporter: &Reporter) -> anyhow::Result<StackOutcome> {
