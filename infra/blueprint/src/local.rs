@@ -30,7 +30,7 @@ pub struct LeftOut {
 pub enum How {
     /// The resources are not made.
     LeftOut,
-    /// They are made without the property, or without what they would say of themselves under the name.
+    /// They are made without the property or statement, or without what they would say of themselves under the name.
     Without(&'static str),
     /// They are made, and do not do what they are for.
     Idle,
@@ -50,6 +50,8 @@ enum Gap {
     Attribute(&'static str, &'static str, &'static str),
     /// Nothing is done: resources of the type are made, and there is nothing behind them.
     Idle(&'static str),
+    /// Nothing is done: their own template knows `Environment::local`, and leaves it out of resources of the type.
+    Unwritten(&'static str, &'static str),
 }
 
 const NO_TRAFFIC: &str = "no packet flows through the local network";
@@ -59,6 +61,8 @@ const NO_DATABASE: &str = "there is no server behind it: `haven up` has SQLite, 
 const NO_DATABASE_SECRET: &str = "the local AWS makes no password; the ARN of no secret stands for it";
 const DATABASE_SECRET: &str = "arn:${AWS::Partition}:secretsmanager:${AWS::Region}:${AWS::AccountId}:secret:rds!{}";
 
+const ONE_FOLDER: &str = "a laptop's data is one folder, which may be deleted";
+const PLAIN_HTTP: &str = "the local AWS is reached over plain HTTP on loopback";
 const IGNORED: &str = "the local AWS takes it and does nothing";
 
 /// All that is left out, with its reason.
@@ -72,6 +76,17 @@ const GAPS: &[(Gap, &str)] = &[
     (Gap::Type("AWS::Budgets::Budget"), "the local AWS costs nothing"),
     (Gap::With("AWS::CloudWatch::Alarm", "Metrics"), "the local AWS has no metric math"),
     (Gap::Type("AWS::CloudWatch::CompositeAlarm"), "the local AWS has no composite alarms"),
+    (Gap::Property("AWS::DynamoDB::Table", "DeletionProtectionEnabled"), ONE_FOLDER),
+    (Gap::Property("AWS::DynamoDB::Table", "PointInTimeRecoverySpecification"), ONE_FOLDER),
+    (Gap::Property("AWS::DynamoDB::Table", "ResourcePolicy"), PLAIN_HTTP),
+    (
+        Gap::Property("AWS::DynamoDB::Table", "SSESpecification"),
+        "`haven up` deploys no keys, and the local AWS ignores it",
+    ),
+    (
+        Gap::Property("AWS::DynamoDB::Table", "TimeToLiveSpecification"),
+        "the local AWS ignores it; `haven up` sets it by API",
+    ),
     (Gap::Type("AWS::EC2::EIP"), NO_TRAFFIC),
     (Gap::Type("AWS::EC2::FlowLog"), NO_TRAFFIC),
     (Gap::Type("AWS::EC2::NatGateway"), NO_TRAFFIC),
@@ -89,10 +104,12 @@ const GAPS: &[(Gap, &str)] = &[
     (Gap::Property("AWS::S3::Bucket", "LifecycleConfiguration"), IGNORED),
     (Gap::Property("AWS::S3::Bucket", "LoggingConfiguration"), IGNORED),
     (Gap::Property("AWS::S3::Bucket", "ObjectLockConfiguration"), IGNORED),
+    (Gap::Unwritten("AWS::SNS::TopicPolicy", "EncryptedTransportOnly"), PLAIN_HTTP),
+    (Gap::Unwritten("AWS::SQS::QueuePolicy", "EncryptedTransportOnly"), PLAIN_HTTP),
     (Gap::Type("AWS::WAFv2::IPSet"), NO_FIREWALL),
     (Gap::Type("AWS::WAFv2::LoggingConfiguration"), NO_FIREWALL),
     (Gap::Type("AWS::WAFv2::WebACLAssociation"), NO_FIREWALL),
-    (Gap::Type("AWS::XRay::SamplingRule"), "the local AWS has no X-Ray; traces go where OTEL_EXPORTER_OTLP_ENDPOINT says"),
+    (Gap::Type("AWS::XRay::SamplingRule"), "the local AWS has no X-Ray"),
 ];
 
 /// The stacks as the local AWS can hold them, and what they do without. `stacks` are in order of need.
@@ -139,6 +156,7 @@ fn cut_within(template: &mut Value, left_out: &mut Found) {
             let found = match *gap {
                 Gap::Type(_) | Gap::With(..) => None,
                 Gap::Idle(_) => Some(How::Idle),
+                Gap::Unwritten(_, what) => Some(How::Without(what)),
                 Gap::Property(_, path) => {
                     let properties = &mut template["Resources"][&id]["Properties"];
                     cut(properties, path).then_some(How::Without(path))
@@ -191,11 +209,14 @@ fn doomed(template: &Value, missing: &BTreeSet<String>) -> BTreeMap<String, Stri
         }
     }
     loop {
-        let needs = |resource: &Value| references(&resource["Properties"]).into_iter().find(|id| doomed.contains_key(id));
+        let needs =
+            |resource: &Value| references(&resource["Properties"]).into_iter().find(|id| doomed.contains_key(id));
         let more: Vec<_> = resources
             .iter()
             .filter(|(id, _)| !doomed.contains_key(*id))
-            .filter_map(|(id, resource)| Some(((*id).clone(), format!("it needs {}, which is left out", needs(resource)?))))
+            .filter_map(|(id, resource)| {
+                Some(((*id).clone(), format!("it needs {}, which is left out", needs(resource)?)))
+            })
             .collect();
         if more.is_empty() {
             return doomed;
@@ -230,7 +251,7 @@ impl Gap {
         match self {
             Gap::Type(kind) => resource["Type"] == *kind,
             Gap::With(kind, property) => resource["Type"] == *kind && resource["Properties"].get(property).is_some(),
-            Gap::Property(..) | Gap::Attribute(..) | Gap::Idle(_) => false,
+            Gap::Property(..) | Gap::Attribute(..) | Gap::Idle(_) | Gap::Unwritten(..) => false,
         }
     }
 
@@ -240,7 +261,8 @@ impl Gap {
             | Gap::With(kind, _)
             | Gap::Property(kind, _)
             | Gap::Attribute(kind, ..)
-            | Gap::Idle(kind) => kind,
+            | Gap::Idle(kind)
+            | Gap::Unwritten(kind, _) => kind,
         }
     }
 }

@@ -564,15 +564,13 @@ fn table_properties(environment: &Environment, table: &Table) -> Value {
     if table.stream {
         properties["StreamSpecification"] = json!({ "StreamViewType": "NEW_AND_OLD_IMAGES" });
     }
-    if !environment.local {
-        properties["PointInTimeRecoverySpecification"] = json!({ "PointInTimeRecoveryEnabled": true });
-        properties["DeletionProtectionEnabled"] = json!(true);
-        properties["SSESpecification"] =
-            json!({ "SSEEnabled": true, "SSEType": "KMS", "KMSMasterKeyId": Shared::StockKey.import(environment) });
-        properties["ResourcePolicy"] = json!({ "PolicyDocument": encrypted_transport_to_table() });
-        if let Some(attribute) = table.ttl_attribute {
-            properties["TimeToLiveSpecification"] = json!({ "AttributeName": attribute, "Enabled": true });
-        }
+    properties["PointInTimeRecoverySpecification"] = json!({ "PointInTimeRecoveryEnabled": true });
+    properties["DeletionProtectionEnabled"] = json!(true);
+    properties["SSESpecification"] =
+        json!({ "SSEEnabled": true, "SSEType": "KMS", "KMSMasterKeyId": Shared::StockKey.import(environment) });
+    properties["ResourcePolicy"] = json!({ "PolicyDocument": encrypted_transport_to_table() });
+    if let Some(attribute) = table.ttl_attribute {
+        properties["TimeToLiveSpecification"] = json!({ "AttributeName": attribute, "Enabled": true });
     }
     properties
 }

@@ -30,7 +30,8 @@ pub async fn status(options: &StatusOf) -> anyhow::Result<bool> {
     let mut stacks = provision::status(&aws.target(environment.clone())).await?;
     if environment.local {
         // `haven up` needs a part of them; the others are there when somebody deployed them.
-        let needed: Vec<_> = blueprint::stacks(&blueprint::Environment::shop()).into_iter().map(|stack| stack.name).collect();
+        let needed: Vec<_> =
+            blueprint::stacks(&blueprint::Environment::shop()).into_iter().map(|stack| stack.name).collect();
         stacks.retain(|stack| stack.status != provision::NOT_DEPLOYED || needed.contains(&stack.name));
     }
     let deployed = stacks.iter().all(|stack| stack.status.ends_with("_COMPLETE") && !stack.status.contains("ROLLBACK"));

@@ -97,6 +97,7 @@ mod tests {
             name: name.to_owned(),
             about: "",
             template: serde_json::Value::Null,
+            stateful: false,
             depends_on: depends_on.iter().map(|name| (*name).to_owned()).collect(),
         }
     }
