@@ -179,11 +179,16 @@ fn replace(value: &mut Value, wanted: &Value, stand_in: &Value) -> bool {
         *value = stand_in.clone();
         return true;
     }
-    match value {
-        Value::Object(object) => object.values_mut().fold(false, |any, value| replace(value, wanted, stand_in) || any),
-        Value::Array(values) => values.iter_mut().fold(false, |any, value| replace(value, wanted, stand_in) || any),
-        _ => false,
+    let inner: Vec<&mut Value> = match value {
+        Value::Object(object) => object.values_mut().collect(),
+        Value::Array(values) => values.iter_mut().collect(),
+        _ => Vec::new(),
+    };
+    let mut any = false;
+    for value in inner {
+        any |= replace(value, wanted, stand_in);
     }
+    any
 }
 
 /// Whether there was such a property.

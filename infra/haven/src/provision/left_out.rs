@@ -4,30 +4,25 @@ use std::collections::BTreeMap;
 
 use blueprint::{How, LeftOut};
 
-/// One line for each reason and type; nothing where nothing is missing.
+/// One line for each type and reason; nothing where nothing is missing.
 pub fn print_left_out(left_out: &[LeftOut]) {
-    let is = |entry: &&LeftOut, wanted: fn(How) -> bool| wanted(entry.how);
-    let kinds: [(&str, fn(How) -> bool); 3] = [
-        ("left out, since the local AWS cannot hold it", |how| how == How::LeftOut),
-        ("made without", |how| matches!(how, How::Without(_))),
-        ("made, with nothing behind it", |how| how == How::Idle),
-    ];
-    for (title, wanted) in kinds {
-        // By type and reason: stacks side by side.
-        let mut lines: BTreeMap<(String, &str), Vec<String>> = BTreeMap::new();
-        for entry in left_out.iter().filter(|entry| is(entry, wanted)) {
-            let what = match entry.how {
-                How::Without(property) => format!("{property} of {}", entry.kind),
-                How::LeftOut | How::Idle => entry.kind.clone(),
-            };
-            let names = entry.resources.iter().map(|id| format!("{}/{id}", entry.stack));
-            lines.entry((what, entry.why.as_str())).or_default().extend(names);
-        }
-        if !lines.is_empty() {
+    // By type and reason: stacks side by side.
+    let mut lines: BTreeMap<(&str, String, &str), Vec<String>> = BTreeMap::new();
+    for LeftOut { stack, kind, how, resources, why } in left_out {
+        let (title, what) = match how {
+            How::LeftOut => ("left out, since the local AWS cannot hold it", kind.clone()),
+            How::Without(property) => ("made without", format!("{property} of {kind}")),
+            How::Idle => ("made, with nothing behind it", kind.clone()),
+        };
+        let names = resources.iter().map(|id| format!("{stack}/{id}"));
+        lines.entry((title, what, why)).or_default().extend(names);
+    }
+    let mut under = "";
+    for ((title, what, why), names) in lines {
+        if title != under {
             println!("\n{title}:");
+            under = title;
         }
-        for ((what, why), names) in lines {
-            println!("  {what}: {why}\n      {}", names.join(", "));
-        }
+        println!("  {what}: {why}\n      {}", names.join(", "));
     }
 }
