@@ -10,33 +10,25 @@ use crate::settings::{Account, Settings};
 pub struct Environment {
     /// Part of every stack's name, and of the parameter root.
     pub name: String,
-    /// On the local AWS, which lacks some things: see `left_out`.
+    /// On the local AWS, which lacks some things: see `local`.
     pub local: bool,
+    pub part: Part,
     pub settings: Settings,
 }
 
-/// Something that an environment does without.
+/// How much of a platform is meant.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct LeftOut {
-    pub what: &'static str,
-    pub why: &'static str,
+pub enum Part {
+    Whole,
+    /// What roles need that run as processes beside a local AWS: `haven up`.
+    Shop,
 }
-
-/// All that the local AWS does without. The only place that decides it.
-const LOCAL: &[LeftOut] = &[
-    LeftOut {
-        what: "time to live of tables",
-        why: "the local AWS ignores it in a template; `haven up` sets it by API",
-    },
-    LeftOut { what: "point-in-time recovery and deletion protection of tables", why: "a laptop's data is one folder" },
-    LeftOut { what: "refusal of unencrypted transport", why: "the local AWS is reached over plain HTTP on loopback" },
-];
 
 impl Environment {
     /// As its files and the caller's overrides describe it.
     pub fn configured(configuration: &Configuration) -> Environment {
         let Configuration { environment: name, settings, .. } = configuration;
-        Environment { name: name.clone(), local: name == "local", settings: settings.clone() }
+        Environment { name: name.clone(), local: name == "local", part: Part::Whole, settings: settings.clone() }
     }
 
     /// One of the environments that this repository has, without overrides.
@@ -61,8 +53,12 @@ impl Environment {
         }
     }
 
-    pub fn left_out(&self) -> &'static [LeftOut] {
-        if self.local { LOCAL } else { &[] }
+    /// As much of the local one as `haven up` needs.
+    ///
+    /// # Panics
+    /// As `named`.
+    pub fn shop() -> Environment {
+        Environment { part: Part::Shop, ..Environment::local() }
     }
 
     pub fn stack_name(&self, slug: &str) -> String {

@@ -19,7 +19,8 @@ use contract::address::Address;
 use contract::parameter_root;
 use serde_json::Value;
 
-use crate::Environment;
+use crate::environment::{Environment, Part};
+use crate::local::{LeftOut, localize};
 use crate::template::Template;
 
 pub use shared::Shared;
@@ -52,11 +53,38 @@ impl Stack {
     }
 }
 
-/// All stacks of an environment.
+/// All stacks of an environment, or of the part of it that is meant.
 pub fn stacks(environment: &Environment) -> Vec<Stack> {
+    localized(environment).0
+}
+
+/// What the stacks do without, and why. Nothing, on AWS.
+pub fn left_out(environment: &Environment) -> Vec<LeftOut> {
+    localized(environment).1
+}
+
+/// These stacks the roles need to run, wherever they run. They import from each other only.
+const SHOP: [&str; 4] = ["messaging", "data", "parameters", "alarms"];
+
+fn localized(environment: &Environment) -> (Vec<Stack>, Vec<LeftOut>) {
+    let mut stacks = on_aws(environment);
+    let mut left_out = Vec::new();
+    if environment.local {
+        (stacks, left_out) = localize(stacks);
+        stacks = in_order(stacks);
+    }
+    if environment.part == Part::Shop {
+        stacks.retain(|stack| SHOP.contains(&stack.slug));
+        left_out.retain(|left_out| SHOP.contains(&left_out.stack));
+    }
+    (stacks, left_out)
+}
+
+/// The stacks as AWS could hold them.
+pub(crate) fn on_aws(environment: &Environment) -> Vec<Stack> {
     let stack = |slug, about, template: Template| {
         let (name, template) = (environment.stack_name(slug), template.into_json());
-        let stateful = slug == "data" || slug == "messaging" || slug == "security" || slug == "parameters";
+        let stateful = matches!(slug, "data" | "servers" | "messaging" | "security" | "parameters");
         Stack { slug, name, about, template, stateful, depends_on: Vec::new() }
     };
     let mut stacks = vec![
@@ -64,17 +92,16 @@ pub fn stacks(environment: &Environment) -> Vec<Stack> {
         stack("data", "What holds data", data::data(environment)),
         stack("parameters", "Settings, secrets and addresses", parameters::parameters(environment)),
         stack("alarms", "What calls for a human", alarms::alarms(environment)),
+        stack("network", "The VPC and who may talk to whom", network::network(environment)),
+        stack("security", "Keys and boundaries", security::security(environment)),
+        stack("edge", "What the world reaches", edge::edge(environment)),
+        stack("roles", "What each role may do", roles::roles(environment)),
+        stack("compute", "Where the roles run", compute::compute(environment)),
+        stack("observability", "Logs, dashboards, traces, the budget", observability::observability(environment)),
+        stack("backup", "Copies of what must not be lost", backup::backup(environment)),
     ];
-    if !environment.local {
-        stacks.extend([
-            stack("network", "The VPC and who may talk to whom", network::network(environment)),
-            stack("security", "Keys and boundaries", security::security(environment)),
-            stack("edge", "What the world reaches", edge::edge(environment)),
-            stack("roles", "What each role may do", roles::roles(environment)),
-            stack("compute", "Where the roles run", compute::compute(environment)),
-            stack("observability", "Logs, dashboards, traces, the budget", observability::observability(environment)),
-            stack("backup", "Copies of what must not be lost", backup::backup(environment)),
-        ]);
+    if environment.local {
+        stacks.push(stack("servers", "Database, cache and buckets", data::servers(environment)));
     }
     // A stack without resources is none.
     stacks.retain(|stack| stack.template["Resources"].as_object().is_some_and(|resources| !resources.is_empty()));
@@ -109,12 +136,12 @@ fn in_order(mut stacks: Vec<Stack>) -> Vec<Stack> {
     ordered
 }
 
-fn exports(template: &Value) -> Vec<String> {
+pub(crate) fn exports(template: &Value) -> Vec<String> {
     let outputs = template["Outputs"].as_object().into_iter().flat_map(|outputs| outputs.values());
     outputs.filter_map(|output| output["Export"]["Name"].as_str().map(str::to_owned)).collect()
 }
 
-fn imports(value: &Value) -> BTreeSet<String> {
+pub(crate) fn imports(value: &Value) -> BTreeSet<String> {
     match value {
         Value::Object(object) => {
             let own = object.get("Fn::ImportValue").and_then(Value::as_str).map(str::to_owned);

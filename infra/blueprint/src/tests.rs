@@ -153,11 +153,3 @@ fn templates_stay_within_what_cloudformation_takes_inline() {
         }
     }
 }
-
-#[test]
-fn what_is_left_out_locally_has_a_reason_and_nothing_is_left_out_elsewhere() {
-    for environment in environments() {
-        assert_eq!(environment.left_out().is_empty(), !environment.local);
-        assert!(environment.left_out().iter().all(|left_out| !left_out.why.is_empty()));
-    }
-}

@@ -60,7 +60,7 @@ pub enum Command {
     Apply(Apply),
     /// Plan, ask, and apply; no change is success
     #[command(
-        after_help = "Examples:\n  haven deploy local                 (to the local AWS that `haven up` runs; nothing is asked)\n  haven deploy dev\n  haven deploy dev --yes --allow data/Database"
+        after_help = "Examples:\n  haven deploy local                 (to the local AWS that `haven up` runs; nothing is asked)\n  haven deploy dev\n  haven deploy dev --yes --allow data/Database\n\n`local` gets every stack, as far as the local AWS can hold it: what is left out, and why, is said at the end."
     )]
     Deploy(Deploy),
     /// Compare the templates with those that were last deployed from here, without asking AWS

@@ -9,6 +9,7 @@ mod destroy;
 mod events;
 mod guard;
 mod history;
+mod left_out;
 mod live;
 mod plan;
 mod present;
@@ -21,8 +22,9 @@ use apply::apply;
 pub use commands::{apply_command, deploy_command, destroy_command, diff_command, plan_command};
 pub use deploy::{Deployed, Outcome, StackOutcome, deploy};
 pub use guard::Named;
+pub use left_out::print_left_out;
 pub use report::Reporter;
-pub use status::{StackStatus, status};
+pub use status::{NOT_DEPLOYED, StackStatus, status};
 pub use synth::synth;
 
 use aws_sdk_cloudformation::types::Tag;

@@ -82,6 +82,11 @@ impl World {
         std::fs::read_to_string(self.state.join("said")).unwrap_or_default()
     }
 
+    /// A command of `haven` on this shop's state folder.
+    pub fn haven(&self, arguments: &[&str]) -> std::process::Output {
+        Command::new(haven()).args(arguments).arg("--state").arg(&self.state).output().expect("haven runs")
+    }
+
     /// Stops the shop cleanly and opens it again on the same state.
     pub async fn reopen(&mut self, arguments: &[&str]) {
         self.close();
@@ -339,7 +344,7 @@ fn start(state: &Path, arguments: &[&str]) -> Child {
 }
 
 /// The `haven` of this checkout, built if it is not fresh.
-fn haven() -> &'static Path {
+pub fn haven() -> &'static Path {
     static HAVEN: OnceLock<PathBuf> = OnceLock::new();
     HAVEN.get_or_init(|| {
         let mut build = Command::new(env!("CARGO"));

@@ -18,10 +18,8 @@ use crate::template::{Keep, LogicalId, Template, reference};
 pub fn alarms(environment: &Environment) -> Template {
     let mut template = Template::new("Brew Haven: what calls for a human");
     let alarms = add_alarms(&mut template, environment, is_ours);
-    if !environment.local {
-        let page = add_page(&mut template, environment, &ORDERS_PAGE, &paging(&alarms), &any_of(&alarms), None);
-        Shared::OrdersPage.export(&mut template, environment, "Whether orders call for a page", reference(&page));
-    }
+    let page = add_page(&mut template, environment, &ORDERS_PAGE, &paging(&alarms), &any_of(&alarms), None);
+    Shared::OrdersPage.export(&mut template, environment, "Whether orders call for a page", reference(&page));
     template
 }
 

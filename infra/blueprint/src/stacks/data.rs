@@ -12,19 +12,30 @@ use crate::{Engine, Environment};
 pub fn data(environment: &Environment) -> Template {
     let mut template = Template::new("Brew Haven: database, cache, tables and buckets");
     tables(&mut template, environment);
-    if environment.local {
-        return template;
+    if !environment.local {
+        add_servers(&mut template, environment);
     }
-    let subnets = database_subnets(&mut template, environment);
-    let monitoring = monitoring_role(&mut template, environment);
-    match environment.settings.database.engine {
-        Engine::Postgres => instance(&mut template, environment, &subnets, &monitoring),
-        Engine::Aurora => cluster(&mut template, environment, &subnets, &monitoring),
-    }
-    let token = cache_token(&mut template, environment);
-    cache(&mut template, environment, &token);
-    buckets(&mut template, environment);
     template
+}
+
+/// What `data` holds beside the tables, as a stack of its own: on the local AWS, where `haven up` has the tables without
+/// the network and the keys that the rest needs.
+pub fn servers(environment: &Environment) -> Template {
+    let mut template = Template::new("Brew Haven: database, cache and buckets");
+    add_servers(&mut template, environment);
+    template
+}
+
+fn add_servers(template: &mut Template, environment: &Environment) {
+    let subnets = database_subnets(template, environment);
+    let monitoring = monitoring_role(template, environment);
+    match environment.settings.database.engine {
+        Engine::Postgres => instance(template, environment, &subnets, &monitoring),
+        Engine::Aurora => cluster(template, environment, &subnets, &monitoring),
+    }
+    let token = cache_token(template, environment);
+    cache(template, environment, &token);
+    buckets(template, environment);
 }
 
 /// Of databases and caches: what leaves production stays as it is; elsewhere its last snapshot does.
@@ -558,15 +569,13 @@ fn table_properties(environment: &Environment, table: &Table) -> Value {
     if table.stream {
         properties["StreamSpecification"] = json!({ "StreamViewType": "NEW_AND_OLD_IMAGES" });
     }
-    if !environment.local {
-        properties["PointInTimeRecoverySpecification"] = json!({ "PointInTimeRecoveryEnabled": true });
-        properties["DeletionProtectionEnabled"] = json!(true);
-        properties["SSESpecification"] =
-            json!({ "SSEEnabled": true, "SSEType": "KMS", "KMSMasterKeyId": Shared::StockKey.import(environment) });
-        properties["ResourcePolicy"] = json!({ "PolicyDocument": encrypted_transport_to_table() });
-        if let Some(attribute) = table.ttl_attribute {
-            properties["TimeToLiveSpecification"] = json!({ "AttributeName": attribute, "Enabled": true });
-        }
+    properties["PointInTimeRecoverySpecification"] = json!({ "PointInTimeRecoveryEnabled": true });
+    properties["DeletionProtectionEnabled"] = json!(true);
+    properties["SSESpecification"] =
+        json!({ "SSEEnabled": true, "SSEType": "KMS", "KMSMasterKeyId": Shared::StockKey.import(environment) });
+    properties["ResourcePolicy"] = json!({ "PolicyDocument": encrypted_transport_to_table() });
+    if let Some(attribute) = table.ttl_attribute {
+        properties["TimeToLiveSpecification"] = json!({ "AttributeName": attribute, "Enabled": true });
     }
     properties
 }

@@ -117,7 +117,7 @@ fn subnets(template: &mut Template, environment: &Environment, vpc: &LogicalId, 
     let zones = usize::from(environment.settings.network.zones);
     let add = |zone: usize| {
         let name = format!("{} subnet {}", tier.slug(), zone + 1);
-        let parts = json!({ "Fn::Cidr": [get_att(vpc, "CidrBlock"), 16, 12] });
+        let parts = json!({ "Fn::Cidr": [environment.settings.network.cidr, 16, 12] });
         let properties = json!({
             "VpcId": reference(vpc),
             "AvailabilityZone": { "Fn::Select": [zone, { "Fn::GetAZs": "" }] },

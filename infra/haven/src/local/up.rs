@@ -160,7 +160,7 @@ async fn start_roles(
     emulator: &Emulator,
 ) -> anyhow::Result<Keeper> {
     let clients = aws::Aws::local(&emulator.endpoint, &emulator.region);
-    let environment = blueprint::Environment::local();
+    let environment = blueprint::Environment::shop();
     phases
         .run("deploying the stacks", async {
             let deployed =

@@ -6,11 +6,10 @@ use std::time::Instant;
 use anyhow::{Context as _, bail};
 use blueprint::Stack;
 use blueprint::consequence::Change;
-use futures::future::join_all;
 use time::OffsetDateTime;
 
 use super::change_set::{ChangeSet, Changed, discard, execute, prepare, read};
-use super::deploy::{Deployed, StackOutcome, waves};
+use super::deploy::{Deployed, StackOutcome, in_waves};
 use super::plan::{Plan, StackAction, StackPlan};
 use super::report::Line;
 use super::{Reporter, Target, live};
@@ -25,17 +24,11 @@ pub async fn apply(target: &Target, plan: &Plan, reporter: &Reporter) -> anyhow:
         bail!("the plan does not fit any more, nothing was done; plan again:\n  {}", moved.join("\n  "));
     }
     let planned: HashMap<&str, &StackPlan> = plan.stacks.iter().map(|stack| (stack.name.as_str(), stack)).collect();
-    let mut outcomes = Vec::new();
-    for wave in waves(stacks)? {
-        let applied = join_all(wave.iter().map(|stack| async {
-            let planned = planned.get(stack.name.as_str()).context("the plan has every stack")?;
-            apply_stack(target, plan, stack, planned, reporter).await
-        }));
-        for outcome in applied.await {
-            outcomes.push(outcome?);
-        }
-    }
-    Ok(Deployed { stacks: outcomes })
+    in_waves(&target.environment, async |stack: &Stack| {
+        let planned = planned.get(stack.name.as_str()).context("the plan has every stack")?;
+        apply_stack(target, plan, stack, planned, reporter).await
+    })
+    .await
 }
 
 /// What is not as it was when the plan was made, a line each.

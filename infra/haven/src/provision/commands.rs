@@ -11,7 +11,7 @@ use super::deploy::Deployed;
 use super::destroy::{check, destroy, doomed};
 use super::history::{History, read_template};
 use super::plan::{Options, Plan, forget, plan};
-use super::{Named, Reporter, Target, present};
+use super::{Named, Reporter, Target, present, print_left_out};
 use crate::{cli, target};
 
 /// How long a plan is good that is applied at once.
@@ -68,7 +68,7 @@ pub async fn deploy_command(options: &cli::Deploy) -> anyhow::Result<bool> {
         Options { named: Named::new(&options.guard.allow), set: which.set.clone(), valid_for: AT_ONCE, history };
     let made = plan(&target, &planning, &Reporter::aside(which.json)).await?;
     if made.is_empty() {
-        return tell(&target, &Deployed::unchanged(&made), &options.target);
+        return tell(&Deployed::unchanged(&made, &target.environment), &options.target);
     }
     if let Err(refused) = made.check_named() {
         forget(&target, &made.stacks).await;
@@ -89,17 +89,15 @@ async fn apply_and_tell(target: &Target, plan: &Plan, options: &cli::Target) -> 
     let deployed = super::apply(target, plan, &Reporter::new(options.which.json)).await?;
     let history = History::of(&options.state, &target.environment.name);
     history.remember(&blueprint::stacks(&target.environment), &deployed.stacks)?;
-    tell(target, &deployed, options)
+    tell(&deployed, options)
 }
 
-fn tell(target: &Target, deployed: &Deployed, options: &cli::Target) -> anyhow::Result<bool> {
+fn tell(deployed: &Deployed, options: &cli::Target) -> anyhow::Result<bool> {
     if options.which.json {
         println!("{}", serde_json::to_string(deployed).context("write JSON")?);
     } else {
         println!("{}", deployed.summary());
-        for left_out in target.environment.left_out() {
-            println!("  left out: {} ({})", left_out.what, left_out.why);
-        }
+        print_left_out(&deployed.left_out);
     }
     Ok(true)
 }
@@ -173,6 +171,7 @@ pub async fn destroy_command(options: &cli::Target, guard: &cli::Guard, yes: boo
     } else {
         let (removed, retained) = (destroyed.removed.len(), destroyed.retained.len());
         println!("{removed} stacks deleted; {retained} resources that hold data were kept");
+        destroyed.retained.iter().for_each(|name| println!("  kept  {name}"));
     }
     Ok(true)
 }

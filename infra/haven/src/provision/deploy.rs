@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use anyhow::bail;
-use blueprint::Stack;
+use blueprint::{Environment, LeftOut, Stack};
 use futures::future::join_all;
 use serde::Serialize;
 
@@ -16,6 +16,8 @@ use super::{Reporter, Target};
 #[derive(Debug, Clone, Serialize)]
 pub struct Deployed {
     pub stacks: Vec<StackOutcome>,
+    /// What the stacks do without: on the local AWS only.
+    pub left_out: Vec<LeftOut>,
 }
 
 #[derive(Debug, Clone, Serialize)]
@@ -35,14 +37,10 @@ pub enum Outcome {
 
 impl Deployed {
     /// Of a plan that has nothing to do.
-    pub fn unchanged(plan: &Plan) -> Deployed {
-        let name = |stack: &StackPlan| stack.name.clone();
-        let stacks = plan.stacks.iter();
-        Deployed {
-            stacks: stacks
-                .map(|stack| StackOutcome { name: name(stack), outcome: Outcome::Unchanged, seconds: 0.0 })
-                .collect(),
-        }
+    pub fn unchanged(plan: &Plan, environment: &Environment) -> Deployed {
+        let of =
+            |stack: &StackPlan| StackOutcome { name: stack.name.clone(), outcome: Outcome::Unchanged, seconds: 0.0 };
+        Deployed { stacks: plan.stacks.iter().map(of).collect(), left_out: blueprint::left_out(environment) }
     }
 
     pub fn summary(&self) -> String {
@@ -57,14 +55,35 @@ impl Deployed {
 
 /// Deploys what has changed. The first failure stops whatever has not begun, and is told cause first.
 pub async fn deploy(target: &Target, reporter: &Reporter) -> anyhow::Result<Deployed> {
-    let mut outcomes = Vec::new();
-    for wave in waves(blueprint::stacks(&target.environment))? {
-        let deployed = join_all(wave.iter().map(|stack| deploy_one(target, stack, reporter))).await;
-        for outcome in deployed {
-            outcomes.push(outcome?);
+    in_waves(&target.environment, async |stack: &Stack| deploy_one(target, stack, reporter).await).await
+}
+
+/// Does something to every stack, side by side where they do not need each other.
+///
+/// # Errors
+/// Every failure of a wave, with what had been done by then. What comes after has not begun.
+pub async fn in_waves(
+    environment: &Environment,
+    act: impl AsyncFn(&Stack) -> anyhow::Result<StackOutcome>,
+) -> anyhow::Result<Deployed> {
+    let mut outcomes: Vec<StackOutcome> = Vec::new();
+    for wave in waves(blueprint::stacks(environment))? {
+        let (done, failed): (Vec<_>, Vec<_>) =
+            join_all(wave.iter().map(|stack| act(stack))).await.into_iter().partition(Result::is_ok);
+        outcomes.extend(done.into_iter().flatten());
+        if !failed.is_empty() {
+            let causes: Vec<String> =
+                failed.into_iter().filter_map(Result::err).map(|error| format!("{error:#}")).collect();
+            let changed = outcomes.iter().filter(|stack| stack.outcome != Outcome::Unchanged);
+            let changed: Vec<&str> = changed.map(|stack| stack.name.as_str()).collect();
+            let done = match changed.as_slice() {
+                [] => "nothing was changed before that".to_owned(),
+                names => format!("what was done before stays: {}; deploy again to go on from there", names.join(", ")),
+            };
+            bail!("{}\n{done}", causes.join("\n"));
         }
     }
-    Ok(Deployed { stacks: outcomes })
+    Ok(Deployed { stacks: outcomes, left_out: blueprint::left_out(environment) })
 }
 
 async fn deploy_one(target: &Target, stack: &Stack, reporter: &Reporter) -> anyhow::Result<StackOutcome> {
@@ -96,7 +115,7 @@ impl StackOutcome {
 }
 
 /// Stacks that can be deployed side by side, wave after wave.
-pub fn waves(mut stacks: Vec<Stack>) -> anyhow::Result<Vec<Vec<Stack>>> {
+fn waves(mut stacks: Vec<Stack>) -> anyhow::Result<Vec<Vec<Stack>>> {
     let mut waves: Vec<Vec<Stack>> = Vec::new();
     while !stacks.is_empty() {
         let there = |name: &String| waves.iter().flatten().any(|stack| stack.name == *name);

@@ -85,9 +85,11 @@ async fn kept(target: &Target, stack: &str, template: &Value) -> anyhow::Result<
         let page = page.map_err(|error| anyhow::anyhow!("list the resources of {stack}: {}", why(&error)))?;
         for resource in page.stack_resource_summaries() {
             let id = resource.logical_resource_id().unwrap_or_default();
-            let policy = &template["Resources"][id]["DeletionPolicy"];
-            if policy.as_str().is_some_and(|policy| policy.starts_with("Retain")) {
-                kept.push(resource.physical_resource_id().unwrap_or(id).to_owned());
+            let name = resource.physical_resource_id().unwrap_or(id);
+            match template["Resources"][id]["DeletionPolicy"].as_str() {
+                Some("Retain" | "RetainExceptOnCreate") => kept.push(name.to_owned()),
+                Some("Snapshot") => kept.push(format!("a last snapshot of {name}")),
+                _ => {}
             }
         }
     }

@@ -14,6 +14,9 @@ pub struct StackStatus {
     pub resources: usize,
 }
 
+/// What stands for the status of a stack that is not there.
+pub const NOT_DEPLOYED: &str = "NOT_DEPLOYED";
+
 /// One line a stack, in the order in which they are deployed.
 pub async fn status(target: &Target) -> anyhow::Result<Vec<StackStatus>> {
     let mut all = Vec::new();
@@ -29,7 +32,7 @@ pub async fn status(target: &Target) -> anyhow::Result<Vec<StackStatus>> {
                 resources += page.stack_resource_summaries().len();
             }
         }
-        let status = found.as_ref().map_or("NOT_DEPLOYED", status_of).to_owned();
+        let status = found.as_ref().map_or(NOT_DEPLOYED, status_of).to_owned();
         all.push(StackStatus { name: stack.name, about: stack.about, status, resources });
     }
     Ok(all)

@@ -1,0 +1,28 @@
+//! What the stacks do without, for people.
+
+use std::collections::BTreeMap;
+
+use blueprint::{How, LeftOut};
+
+/// One line for each type and reason; nothing where nothing is missing.
+pub fn print_left_out(left_out: &[LeftOut]) {
+    // By type and reason: stacks side by side.
+    let mut lines: BTreeMap<(&str, String, &str), Vec<String>> = BTreeMap::new();
+    for LeftOut { stack, kind, how, resources, why } in left_out {
+        let (title, what) = match how {
+            How::LeftOut => ("left out, since the local AWS cannot hold it", kind.clone()),
+            How::Without(property) => ("made without", format!("{property} of {kind}")),
+            How::Idle => ("made, with nothing behind it", kind.clone()),
+        };
+        let names = resources.iter().map(|id| format!("{stack}/{id}"));
+        lines.entry((title, what, why)).or_default().extend(names);
+    }
+    let mut under = "";
+    for ((title, what, why), names) in lines {
+        if title != under {
+            println!("\n{title}:");
+            under = title;
+        }
+        println!("  {what}: {why}\n      {}", names.join(", "));
+    }
+}
