@@ -63,6 +63,21 @@ pub enum Command {
         after_help = "Examples:\n  haven deploy local                 (to the local AWS that `haven up` runs; nothing is asked)\n  haven deploy dev\n  haven deploy dev --yes --allow data/Database\n\n`local` gets every stack, as far as the local AWS can hold it: what is left out, and why, is said at the end."
     )]
     Deploy(Deploy),
+    /// Plan for one environment what was proven in another: the same code, the same image
+    #[command(
+        after_help = "Example:  haven promote staging prod --out prod.plan.json && haven apply prod.plan.json\n\nIt shows which settings differ, and refuses when the first does not run what this code makes."
+    )]
+    Promote(Promote),
+    /// Deploy an environment on a local AWS of its own, check it, and plan one failure
+    #[command(
+        after_help = "Example:  haven rehearse prod\n\nNeeds no account. Exit 2 when a step did not go as it must."
+    )]
+    Rehearse(Which),
+    /// Check that what was deployed works
+    #[command(
+        after_help = "Examples:\n  haven smoke local\n  haven smoke prod --shop https://shop.example.com\n\nFor `local` a marked order goes through the whole chain. Exit 2 when a check does not hold."
+    )]
+    Smoke(Smoke),
     /// Compare the templates with those that were last deployed from here, without asking AWS
     #[command(after_help = "Example:  haven diff prod --set database.multi_az=false\n\nExit 2 when something differs.")]
     Diff(Diff),
@@ -228,6 +243,46 @@ pub struct Deploy {
     /// Do not ask
     #[arg(long)]
     pub yes: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct Promote {
+    /// Where it was proven
+    pub from: String,
+    /// Where it goes
+    pub to: String,
+    /// Another value for a setting of the second; may be given again
+    #[arg(long = "set", value_name = "KEY=VALUE")]
+    pub set: Vec<String>,
+    #[command(flatten)]
+    pub guard: Guard,
+    /// Where the plan goes; without it, it is only shown
+    #[arg(long, value_name = "FILE")]
+    pub out: Option<PathBuf>,
+    /// For how long it may be applied, such as 30m or 8h
+    #[arg(long, default_value = "8h", value_parser = duration)]
+    pub valid_for: Duration,
+    /// A folder with base.toml and a file for each environment, instead of the ones that haven was built with
+    #[arg(long, value_name = "DIR", env = "HAVEN_ENVIRONMENTS")]
+    pub environments: Option<PathBuf>,
+    /// The AWS endpoint
+    #[arg(long, value_name = "URL", env = "AWS_ENDPOINT_URL")]
+    pub endpoint: Option<String>,
+    /// The folder where deployments are remembered
+    #[arg(long, value_name = "DIR", default_value = STATE)]
+    pub state: PathBuf,
+    /// JSON instead of text
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct Smoke {
+    #[command(flatten)]
+    pub target: Target,
+    /// The shop's address, if it is not the domain of the settings
+    #[arg(long, value_name = "URL")]
+    pub shop: Option<String>,
 }
 
 #[derive(Debug, Args)]

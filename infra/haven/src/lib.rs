@@ -61,9 +61,12 @@ async fn run(command: Command) -> anyhow::Result<bool> {
             }
         }
         Command::Cost(options) => return provision::cost::print(&options),
-        Command::Plan(options) => return provision::plan_command(&options).await,
+        Command::Plan(options) => return provision::plan_and_show(&options).await,
         Command::Apply(options) => return provision::apply_command(&options).await,
         Command::Deploy(options) => return provision::deploy_command(&options).await,
+        Command::Promote(options) => return provision::promote(&options).await,
+        Command::Rehearse(which) => return provision::rehearse(&which).await,
+        Command::Smoke(options) => return operate::smoke::smoke(&options).await,
         Command::Diff(options) => return provision::diff_command(&options),
         Command::Status(options) => return operate::status::status(&options).await,
         Command::Destroy { target, allow, yes } => return provision::destroy_command(&target, &allow, yes).await,

@@ -18,7 +18,7 @@ use crate::{cli, target};
 const AT_ONCE: std::time::Duration = std::time::Duration::from_secs(3600);
 
 /// Gives whether the plan may be applied as it is.
-pub async fn plan_command(options: &cli::PlanOf) -> anyhow::Result<bool> {
+pub async fn plan_and_show(options: &cli::PlanOf) -> anyhow::Result<bool> {
     let (aws, environment) = target::resolve(&options.target).await?;
     let target = aws.target(environment);
     let json = options.target.which.json;
