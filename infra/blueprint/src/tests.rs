@@ -4,7 +4,9 @@ use std::path::Path;
 use contract::alarm::ALARMS;
 use contract::queue::QUEUES;
 use contract::role::ROLES;
+use serde::Serialize;
 use serde_json::Value;
+use serde_json::ser::{PrettyFormatter, Serializer};
 
 use super::*;
 
@@ -32,10 +34,21 @@ fn all<'a>(value: &'a Value, key: &str) -> Vec<&'a Value> {
 
 /// Compares with the file, or writes it with `HAVEN_BLESS=1`.
 pub(crate) fn fresh(path: &Path, value: &Value) {
-    let text = serde_json::to_string_pretty(value).expect("JSON") + "\n";
+    fresh_text(path, &(serde_json::to_string_pretty(value).expect("JSON") + "\n"));
+}
+
+/// A property a line, as a diff wants it, and no more white space than that: there are four environments of them.
+fn golden(value: &Value) -> String {
+    let mut text = Vec::new();
+    let mut writer = Serializer::with_formatter(&mut text, PrettyFormatter::with_indent(b" "));
+    value.serialize(&mut writer).expect("JSON");
+    String::from_utf8(text).expect("UTF-8") + "\n"
+}
+
+fn fresh_text(path: &Path, text: &str) {
     if std::env::var_os("HAVEN_BLESS").is_some() {
         std::fs::create_dir_all(path.parent().expect("a folder")).expect("made");
-        std::fs::write(path, &text).expect("written");
+        std::fs::write(path, text).expect("written");
     }
     let there = std::fs::read_to_string(path).unwrap_or_default();
     assert!(there == text, "{} is stale: run HAVEN_BLESS=1 cargo test -p blueprint", path.display());
@@ -44,10 +57,18 @@ pub(crate) fn fresh(path: &Path, value: &Value) {
 #[test]
 fn the_golden_templates_are_what_is_deployed() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("golden");
-    for environment in [Environment::local(), Environment::named("prod").expect("known")] {
+    for environment in environments() {
+        let folder = folder.join(&environment.name);
+        let mut files = BTreeSet::new();
         for stack in stacks(&environment) {
-            fresh(&folder.join(&environment.name).join(format!("{}.json", stack.slug)), &stack.template);
+            let file = format!("{}.json", stack.slug);
+            fresh_text(&folder.join(&file), &golden(&stack.template));
+            files.insert(file);
         }
+        // A file of a stack that is no more would be linted and reviewed for nothing.
+        let there = std::fs::read_dir(&folder).expect("a folder").map(|file| file.expect("a file").file_name());
+        let there: BTreeSet<String> = there.filter_map(|name| name.into_string().ok()).collect();
+        assert_eq!(there, files, "in {}", folder.display());
     }
 }
 

@@ -31,7 +31,6 @@ pub fn parameters(environment: &Environment) -> Template {
             "Name": format!("{root}/{}", secret.slug),
             "Description": secret.about,
             "GenerateSecretString": { "PasswordLength": 48, "ExcludePunctuation": true },
-            "Tags": environment.tags(),
         });
         if !environment.local {
             properties["KmsKeyId"] = Shared::SecretsKey.import(environment);
