@@ -72,6 +72,17 @@ fn the_golden_templates_are_what_is_deployed() {
     }
 }
 
+/// A type that is not in the table would go unchecked: `check` says so too.
+#[test]
+fn every_template_is_what_the_schemas_of_its_types_take() {
+    for environment in environments() {
+        for stack in stacks(&environment) {
+            let violations = schema::check(&stack.template);
+            assert!(violations.is_empty(), "{}: {violations:#?}", stack.name);
+        }
+    }
+}
+
 #[test]
 fn the_dashboard_is_fresh() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../dashboards");

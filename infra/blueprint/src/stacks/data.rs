@@ -362,7 +362,7 @@ fn buckets(template: &mut Template, environment: &Environment) {
 }
 
 /// What every bucket is: private, versioned, owned by this account whoever writes to it.
-fn bucket(environment: &Environment, encryption: Value, logging: Value, mut rules: Vec<Value>) -> Value {
+fn bucket(encryption: Value, logging: Value, mut rules: Vec<Value>) -> Value {
     rules.push(json!({
         "Id": "clear-away", "Status": "Enabled",
         "NoncurrentVersionExpiration": { "NoncurrentDays": UNDO_DAYS },
@@ -401,7 +401,7 @@ fn logs_bucket(environment: &Environment) -> Value {
         expire("access-logs", ACCESS_LOGS, ACCESS_LOG_DAYS),
         expire("balancer-logs", BALANCER_LOGS, environment.settings.observability.log_days),
     ];
-    bucket(environment, encryption, logging, rules)
+    bucket(encryption, logging, rules)
 }
 
 /// What was done, for whoever asks later. Nothing in it expires.
@@ -414,7 +414,7 @@ fn audit_bucket(environment: &Environment, logs: &LogicalId) -> Value {
         "Id": "seldom-read", "Status": "Enabled",
         "Transitions": [{ "StorageClass": "GLACIER_IR", "TransitionInDays": SELDOM_READ_DAYS }],
     });
-    let mut properties = bucket(environment, storage_key(environment), access_logs(logs, "audit"), vec![cool]);
+    let mut properties = bucket(storage_key(environment), access_logs(logs, "audit"), vec![cool]);
     let days = if environment.is_production() { 365 } else { 1 };
     properties["ObjectLockEnabled"] = json!(true);
     properties["ObjectLockConfiguration"] = json!({
@@ -429,7 +429,7 @@ fn lake_bucket(environment: &Environment, logs: &LogicalId) -> Value {
         "Id": "seldom-read", "Status": "Enabled",
         "Transitions": [{ "StorageClass": "STANDARD_IA", "TransitionInDays": SELDOM_READ_DAYS }],
     });
-    let mut properties = bucket(environment, storage_key(environment), access_logs(logs, "lake"), vec![cool]);
+    let mut properties = bucket(storage_key(environment), access_logs(logs, "lake"), vec![cool]);
     // Without a rule it locks nothing by itself: it lets single events be put under a legal hold.
     properties["ObjectLockEnabled"] = json!(true);
     properties
