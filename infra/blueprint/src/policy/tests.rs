@@ -117,8 +117,10 @@ fn open(finding: &Finding) -> Option<(String, String, String)> {
     finding.waived.is_none().then(|| (finding.rule.clone(), finding.stack.clone(), finding.resource.clone()))
 }
 
+type Weaken = fn(&mut Environment);
+
 /// Weaknesses that are in no template, but in what `haven` sets on every stack.
-const OF_THE_STACKS: &[(&str, fn(&mut Environment))] = &[
+const OF_THE_STACKS: &[(&str, Weaken)] = &[
     ("TAG-2", |environment| environment.settings.account.owner.clear()),
     ("TAG-2", |environment| environment.settings.account.cost_center.clear()),
 ];
