@@ -20,7 +20,7 @@ mod synth;
 
 use apply::apply;
 pub use commands::{apply_command, deploy_command, destroy_command, diff_command, plan_command};
-pub use deploy::{Deployed, Outcome, StackOutcome, deploy};
+pub use deploy::{Deployed, Outcome, StackOutcome, deploy, deploy_stacks};
 pub use guard::Named;
 pub use left_out::print_left_out;
 pub use report::Reporter;

@@ -24,11 +24,12 @@ pub async fn apply(target: &Target, plan: &Plan, reporter: &Reporter) -> anyhow:
         bail!("the plan does not fit any more, nothing was done; plan again:\n  {}", moved.join("\n  "));
     }
     let planned: HashMap<&str, &StackPlan> = plan.stacks.iter().map(|stack| (stack.name.as_str(), stack)).collect();
-    in_waves(&target.environment, async |stack: &Stack| {
+    let stacks = in_waves(stacks, async |stack: &Stack| {
         let planned = planned.get(stack.name.as_str()).context("the plan has every stack")?;
         apply_stack(target, plan, stack, planned, reporter).await
     })
-    .await
+    .await?;
+    Ok(Deployed { stacks, left_out: blueprint::left_out(&target.environment) })
 }
 
 /// What is not as it was when the plan was made, a line each.
