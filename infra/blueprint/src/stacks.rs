@@ -12,6 +12,7 @@ mod parameters;
 mod roles;
 mod security;
 mod shared;
+mod tags;
 
 use std::collections::{BTreeSet, HashMap};
 
@@ -82,7 +83,8 @@ fn localized(environment: &Environment) -> (Vec<Stack>, Vec<LeftOut>) {
 
 /// The stacks as AWS could hold them.
 pub(crate) fn on_aws(environment: &Environment) -> Vec<Stack> {
-    let stack = |slug, about, template: Template| {
+    let stack = |slug, about, mut template: Template| {
+        tags::tag(&mut template, environment);
         let (name, template) = (environment.stack_name(slug), template.into_json());
         let stateful = matches!(slug, "data" | "servers" | "messaging" | "security" | "parameters");
         Stack { slug, name, about, template, stateful, depends_on: Vec::new() }

@@ -157,7 +157,6 @@ fn add_key(template: &mut Template, environment: &Environment, key: &Key) {
             // The longest there is: what it encrypts is lost with it.
             "PendingWindowInDays": 30,
             "KeyPolicy": { "Version": "2012-10-17", "Statement": statements },
-            "Tags": environment.tags(),
         }),
         Keep::Data,
     );
@@ -171,7 +170,7 @@ fn add_key(template: &mut Template, environment: &Environment, key: &Key) {
         }),
         Keep::Nothing,
     );
-    key.shared.export(template, environment, key.about, get_att(&id, "Arn"));
+    key.shared.export(template, environment, get_att(&id, "Arn"));
 }
 
 /// What roles may do at most to resources of one kind.
@@ -401,7 +400,7 @@ fn role_boundary(template: &mut Template, environment: &Environment) -> LogicalI
     let reason = "Denials are of everything; what is allowed on * has no narrower resource";
     template.note(&id, "wildcard", json!(reason));
     template.waive(&id, &["IAM-2"], reason);
-    Shared::RoleBoundary.export(template, environment, "No role goes beyond it", reference(&id));
+    Shared::RoleBoundary.export(template, environment, reference(&id));
     id
 }
 
@@ -469,7 +468,6 @@ fn deploy_role(template: &mut Template, environment: &Environment, boundary: &Lo
                 }],
             },
             "ManagedPolicyArns": [sub("arn:${AWS::Partition}:iam::aws:policy/PowerUserAccess")],
-            "Tags": environment.tags(),
         }),
         Keep::Nothing,
     );
@@ -486,7 +484,7 @@ fn deploy_role(template: &mut Template, environment: &Environment, boundary: &Lo
         Keep::Nothing,
     );
     template.note(&policy, "wildcard", json!("Only in denials"));
-    Shared::DeployRole.export(template, environment, "CloudFormation deploys with it", get_att(&role, "Arn"));
+    Shared::DeployRole.export(template, environment, get_att(&role, "Arn"));
 }
 
 fn deploy_statements(environment: &Environment, boundary: &LogicalId) -> Vec<Value> {
