@@ -2,7 +2,10 @@
 
 mod apply;
 mod change_set;
+pub mod check;
 mod commands;
+pub mod completions;
+pub mod config;
 pub mod cost;
 mod deploy;
 mod destroy;
@@ -11,12 +14,14 @@ mod guard;
 mod history;
 mod left_out;
 mod live;
+pub mod outputs;
 mod plan;
 mod present;
 mod protection;
 mod report;
 mod status;
-mod synth;
+pub mod synth;
+pub mod why;
 
 use apply::apply;
 pub use commands::{apply_command, deploy_command, destroy_command, diff_command, plan_command};
@@ -25,7 +30,6 @@ pub use guard::Named;
 pub use left_out::print_left_out;
 pub use report::Reporter;
 pub use status::{NOT_DEPLOYED, StackStatus, status};
-pub use synth::synth;
 
 use aws_sdk_cloudformation::types::Tag;
 
