@@ -165,7 +165,8 @@ pub fn estimate(stacks: &[Stack], environment: &Environment, usage: &Usage) -> R
         fixed::resource(&mut bill, &platform, resource);
     }
     let assumed = usage::month(&mut bill, &platform, usage);
-    let Bill { mut lines, unpriced, .. } = bill;
+    let Bill { mut lines, mut unpriced, .. } = bill;
+    unpriced.sort_by(|a, b| (&a.stack, &a.resource).cmp(&(&b.stack, &b.resource)));
     lines.sort_by(|a, b| {
         b.month.cmp(&a.month).then_with(|| (&a.stack, &a.resource, &a.price).cmp(&(&b.stack, &b.resource, &b.price)))
     });

@@ -63,6 +63,7 @@ const DATABASE_SECRET: &str = "arn:${AWS::Partition}:secretsmanager:${AWS::Regio
 
 const ONE_FOLDER: &str = "a laptop's data is one folder, which may be deleted";
 const PLAIN_HTTP: &str = "the local AWS is reached over plain HTTP on loopback";
+const NO_KEYS: &str = "`haven up` deploys no keys, and the local AWS encrypts nothing";
 const IGNORED: &str = "the local AWS takes it and does nothing";
 
 /// All that is left out, with its reason.
@@ -79,10 +80,7 @@ const GAPS: &[(Gap, &str)] = &[
     (Gap::Property("AWS::DynamoDB::Table", "DeletionProtectionEnabled"), ONE_FOLDER),
     (Gap::Property("AWS::DynamoDB::Table", "PointInTimeRecoverySpecification"), ONE_FOLDER),
     (Gap::Property("AWS::DynamoDB::Table", "ResourcePolicy"), PLAIN_HTTP),
-    (
-        Gap::Property("AWS::DynamoDB::Table", "SSESpecification"),
-        "`haven up` deploys no keys, and the local AWS ignores it",
-    ),
+    (Gap::Property("AWS::DynamoDB::Table", "SSESpecification"), NO_KEYS),
     (
         Gap::Property("AWS::DynamoDB::Table", "TimeToLiveSpecification"),
         "the local AWS ignores it; `haven up` sets it by API",
@@ -95,6 +93,8 @@ const GAPS: &[(Gap, &str)] = &[
     (Gap::Idle("AWS::ECS::Service"), "nothing runs in it: `haven up` runs the roles as processes"),
     (Gap::Idle("AWS::ElastiCache::ReplicationGroup"), "there is no server behind it: `haven up --redis` has one"),
     (Gap::Idle("AWS::ElasticLoadBalancingV2::LoadBalancer"), "nothing stands behind it: the shop has its own port"),
+    (Gap::Type("AWS::Events::Archive"), "the local AWS keeps no archive of a bus"),
+    (Gap::Property("AWS::Events::EventBus", "KmsKeyIdentifier"), NO_KEYS),
     (Gap::Type("AWS::Logs::QueryDefinition"), "the local AWS has no Logs Insights"),
     (Gap::Idle("AWS::RDS::DBCluster"), NO_DATABASE),
     (Gap::Idle("AWS::RDS::DBInstance"), NO_DATABASE),
@@ -104,6 +104,9 @@ const GAPS: &[(Gap, &str)] = &[
     (Gap::Property("AWS::S3::Bucket", "LifecycleConfiguration"), IGNORED),
     (Gap::Property("AWS::S3::Bucket", "LoggingConfiguration"), IGNORED),
     (Gap::Property("AWS::S3::Bucket", "ObjectLockConfiguration"), IGNORED),
+    (Gap::Property("AWS::SecretsManager::Secret", "KmsKeyId"), NO_KEYS),
+    (Gap::Property("AWS::SNS::Topic", "KmsMasterKeyId"), NO_KEYS),
+    (Gap::Property("AWS::SQS::Queue", "KmsMasterKeyId"), NO_KEYS),
     (Gap::Unwritten("AWS::SNS::TopicPolicy", "EncryptedTransportOnly"), PLAIN_HTTP),
     (Gap::Unwritten("AWS::SQS::QueuePolicy", "EncryptedTransportOnly"), PLAIN_HTTP),
     (Gap::Type("AWS::WAFv2::IPSet"), NO_FIREWALL),

@@ -13,6 +13,7 @@ mod tests;
 
 use std::collections::BTreeSet;
 
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::{Environment, Stack};
@@ -20,7 +21,7 @@ use crate::{Environment, Stack};
 pub use closure::closure;
 
 /// Something that is not as it should be.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Finding {
     /// Such as `SQS-2`.
     pub rule: String,

@@ -95,8 +95,9 @@ pub enum Command {
     Destroy {
         #[command(flatten)]
         target: Target,
-        #[command(flatten)]
-        guard: Guard,
+        /// Let this one be deleted though it holds data, such as data/Database; may be given again
+        #[arg(long, value_name = "STACK/RESOURCE", value_parser = stack_and_resource)]
+        allow: Vec<String>,
         /// Do not ask
         #[arg(long)]
         yes: bool,
@@ -201,12 +202,15 @@ pub struct PlanOf {
     pub valid_for: Duration,
 }
 
-/// The guard of what holds data.
+/// What a plan is held to.
 #[derive(Debug, Clone, Args)]
 pub struct Guard {
     /// Let this one be removed or replaced though it holds data, such as data/Database; may be given again
     #[arg(long, value_name = "STACK/RESOURCE", value_parser = stack_and_resource)]
     pub allow: Vec<String>,
+    /// The most that a month may cost, USD
+    #[arg(long, value_name = "USD", value_parser = crate::provision::cost::budget)]
+    pub budget: Option<f64>,
 }
 
 fn stack_and_resource(text: &str) -> Result<String, String> {

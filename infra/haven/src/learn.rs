@@ -4,12 +4,19 @@ use anyhow::bail;
 
 /// Every runbook, by its name. A test in `tests/tidy` keeps the list whole.
 const RUNBOOKS: &[(&str, &str)] = &[
+    ("cache", include_str!("../../../runbooks/cache.md")),
+    ("database", include_str!("../../../runbooks/database.md")),
     ("dead-letters", include_str!("../../../runbooks/dead-letters.md")),
+    ("deployments", include_str!("../../../runbooks/deployments.md")),
     ("notification-failures", include_str!("../../../runbooks/notification-failures.md")),
     ("outbox-lag", include_str!("../../../runbooks/outbox-lag.md")),
     ("queue-age", include_str!("../../../runbooks/queue-age.md")),
+    ("shop", include_str!("../../../runbooks/shop.md")),
     ("stock-drift", include_str!("../../../runbooks/stock-drift.md")),
     ("stream-lag", include_str!("../../../runbooks/stream-lag.md")),
+    ("tables", include_str!("../../../runbooks/tables.md")),
+    ("tasks", include_str!("../../../runbooks/tasks.md")),
+    ("topics", include_str!("../../../runbooks/topics.md")),
 ];
 
 pub fn list() {

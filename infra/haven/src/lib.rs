@@ -75,7 +75,7 @@ async fn run(command: Command) -> anyhow::Result<bool> {
         Command::Deploy(options) => return provision::deploy_command(&options).await,
         Command::Diff(options) => return provision::diff_command(&options),
         Command::Status(options) => return operate::status::status(&options).await,
-        Command::Destroy { target, guard, yes } => return provision::destroy_command(&target, &guard, yes).await,
+        Command::Destroy { target, allow, yes } => return provision::destroy_command(&target, &allow, yes).await,
         Command::Migrate { database_url } => {
             let report = migrations::migrate(&database_url).await.context("bring the schema up to date")?;
             match report.applied.as_slice() {

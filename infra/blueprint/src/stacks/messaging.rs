@@ -55,10 +55,11 @@ pub fn messaging(environment: &Environment) -> Template {
 
     let mut topics = Vec::new();
     for topic in TOPICS {
-        let mut properties = json!({ "DisplayName": topic.about, "Tags": environment.tags() });
-        if !environment.local {
-            properties["KmsMasterKeyId"] = Shared::MessagesKey.import(environment);
-        }
+        let properties = json!({
+            "DisplayName": topic.about,
+            "KmsMasterKeyId": Shared::MessagesKey.import(environment),
+            "Tags": environment.tags(),
+        });
         let id = template.add(&format!("{} topic", topic.slug), "AWS::SNS::Topic", properties, Keep::Nothing);
         let address = Address::Topic(topic);
         template.export(&address.parameter(), &export_of(environment, address), topic.about, reference(&id));
@@ -151,13 +152,9 @@ fn kept(environment: &Environment) -> Keep {
     if environment.is_production() { Keep::Data } else { Keep::Gone }
 }
 
-/// A queue under the key of messages; the local AWS has no keys of ours.
+/// A queue under the key of messages.
 fn encrypted(environment: &Environment, mut queue: Value) -> Value {
-    if environment.local {
-        queue["SqsManagedSseEnabled"] = json!(true);
-    } else {
-        queue["KmsMasterKeyId"] = Shared::MessagesKey.import(environment);
-    }
+    queue["KmsMasterKeyId"] = Shared::MessagesKey.import(environment);
     queue
 }
 
@@ -165,11 +162,11 @@ fn encrypted(environment: &Environment, mut queue: Value) -> Value {
 const ARCHIVE_DAYS: u16 = 30;
 
 fn event_bus(template: &mut Template, environment: &Environment) -> LogicalId {
-    let mut properties = json!({ "Name": environment.stack_name(BUS.slug), "Tags": environment.tags() });
-    if environment.local {
-        return template.add("event bus", "AWS::Events::EventBus", properties, Keep::Nothing);
-    }
-    properties["KmsKeyIdentifier"] = Shared::MessagesKey.import(environment);
+    let properties = json!({
+        "Name": environment.stack_name(BUS.slug),
+        "KmsKeyIdentifier": Shared::MessagesKey.import(environment),
+        "Tags": environment.tags(),
+    });
     let bus = template.add("event bus", "AWS::Events::EventBus", properties, Keep::Nothing);
     template.add(
         "event archive",

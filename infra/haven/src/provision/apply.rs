@@ -17,7 +17,7 @@ use super::{Reporter, Target, live};
 /// # Errors
 /// Everything that moved since the plan was made, at once, before anything is done; else the cause of the first failure.
 pub async fn apply(target: &Target, plan: &Plan, reporter: &Reporter) -> anyhow::Result<Deployed> {
-    plan.check_named()?;
+    plan.check()?;
     let stacks = blueprint::stacks(&target.environment);
     let moved = moved(target, plan, &stacks).await?;
     if !moved.is_empty() {

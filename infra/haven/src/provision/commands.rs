@@ -29,7 +29,7 @@ pub async fn plan_command(options: &cli::PlanOf) -> anyhow::Result<bool> {
         forget(&target, &made.stacks).await;
     }
     show(&made, json)?;
-    let may_be_applied = made.check_named();
+    let may_be_applied = made.check();
     match (&options.out, &may_be_applied, json) {
         (_, _, true) => {}
         (_, Err(refused), _) => eprintln!("\n{refused}"),
@@ -42,7 +42,13 @@ pub async fn plan_command(options: &cli::PlanOf) -> anyhow::Result<bool> {
 fn plan_options(options: &cli::PlanOf) -> Options {
     let which = &options.target.which;
     let history = History::of(&options.target.state, &which.environment);
-    Options { named: Named::new(&options.guard.allow), set: which.set.clone(), valid_for: options.valid_for, history }
+    Options {
+        named: Named::new(&options.guard.allow),
+        set: which.set.clone(),
+        valid_for: options.valid_for,
+        history,
+        budget_usd: options.guard.budget,
+    }
 }
 
 pub async fn apply_command(options: &cli::Apply) -> anyhow::Result<bool> {
@@ -64,13 +70,18 @@ pub async fn deploy_command(options: &cli::Deploy) -> anyhow::Result<bool> {
     let (aws, environment) = target::resolve(&options.target).await?;
     let target = aws.target(environment);
     let history = History::of(&options.target.state, &which.environment);
-    let planning =
-        Options { named: Named::new(&options.guard.allow), set: which.set.clone(), valid_for: AT_ONCE, history };
+    let planning = Options {
+        named: Named::new(&options.guard.allow),
+        set: which.set.clone(),
+        valid_for: AT_ONCE,
+        history,
+        budget_usd: options.guard.budget,
+    };
     let made = plan(&target, &planning, &Reporter::aside(which.json)).await?;
     if made.is_empty() {
         return tell(&Deployed::unchanged(&made, &target.environment), &options.target);
     }
-    if let Err(refused) = made.check_named() {
+    if let Err(refused) = made.check() {
         forget(&target, &made.stacks).await;
         return Err(refused);
     }
@@ -152,14 +163,14 @@ pub fn diff_command(options: &cli::Diff) -> anyhow::Result<bool> {
     Ok(diffs.is_empty())
 }
 
-pub async fn destroy_command(options: &cli::Target, guard: &cli::Guard, yes: bool) -> anyhow::Result<bool> {
+pub async fn destroy_command(options: &cli::Target, allow: &[String], yes: bool) -> anyhow::Result<bool> {
     let (aws, environment) = target::resolve(options).await?;
     let target = aws.target(environment);
     if !target.environment.local {
         super::live::expected_account(&target).await?;
     }
     let doomed = doomed(&target).await?;
-    check(&target, &doomed, &Named::new(&guard.allow))?;
+    check(&target, &doomed, &Named::new(allow))?;
     if !yes && !is_agreed(&target.environment.name)? {
         eprintln!("Nothing was deleted.");
         return Ok(true);

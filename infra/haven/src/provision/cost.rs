@@ -37,7 +37,7 @@ pub struct Cost {
 /// What `usage.orders_per_month` takes at most.
 const ORDERS_A_DAY_MAX: u64 = 30_000_000;
 
-fn budget(text: &str) -> Result<f64, String> {
+pub fn budget(text: &str) -> Result<f64, String> {
     let budget: Option<f64> = text.parse().ok().filter(|usd: &f64| usd.is_finite() && *usd > 0.0);
     budget.ok_or_else(|| "must be an amount in USD above 0".to_owned())
 }

@@ -5,8 +5,10 @@ use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
-use blueprint::Stack;
 use blueprint::consequence::{self, Change, Rung};
+use blueprint::cost::{self, CostDelta, MicroUsd};
+use blueprint::policy::Finding;
+use blueprint::{Environment, Stack};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use time::OffsetDateTime;
@@ -40,6 +42,12 @@ pub struct Plan {
     pub forgotten: Vec<String>,
     /// The version of each parameter, by name.
     pub parameters: BTreeMap<String, i64>,
+    /// What our policy has against the templates. A plan with findings is not applied.
+    pub findings: Vec<Finding>,
+    /// What a month costs, before and after; `None` on the local AWS, and where no prices are known.
+    pub cost: Option<CostDelta>,
+    /// The most that a month may cost, USD.
+    pub budget_usd: Option<f64>,
     /// SHA-256 over everything else.
     pub seal: String,
 }
@@ -80,10 +88,26 @@ impl Plan {
     }
 
     /// # Errors
-    /// When something that holds data would go or be replaced and was not named.
-    pub fn check_named(&self) -> anyhow::Result<()> {
+    /// Every reason not to apply it: data that would go and was not named, a policy that does not hold, a budget that is
+    /// too small.
+    pub fn check(&self) -> anyhow::Result<()> {
         let named = self.named();
-        self.stacks.iter().try_for_each(|stack| named.check(&stack.slug, &stack.changes))
+        let unnamed = self.stacks.iter().filter_map(|stack| named.check(&stack.slug, &stack.changes).err());
+        let mut refused: Vec<String> = unnamed.map(|refused| refused.to_string()).collect();
+        refused.extend(self.findings.iter().map(|finding| {
+            let Finding { rule, stack, resource, message, .. } = finding;
+            format!("refused by policy {rule}: {stack}/{resource}: {message}")
+        }));
+        if let (Some(cost), Some(budget)) = (&self.cost, self.budget_usd)
+            && cost.after > MicroUsd::from_usd(budget)
+        {
+            refused
+                .push(format!("refused by budget: it would cost USD {} a month, and may cost {budget:.2}", cost.after));
+        }
+        match refused.is_empty() {
+            true => Ok(()),
+            false => bail!("{}", refused.join("\n")),
+        }
     }
 
     /// All changes, worst first, with the slug of their stack.
@@ -138,6 +162,7 @@ pub struct Options {
     pub set: Vec<String>,
     pub valid_for: Duration,
     pub history: History,
+    pub budget_usd: Option<f64>,
 }
 
 /// Asks CloudFormation for a change set of every stack that can have one yet, and foresees the rest.
@@ -147,9 +172,10 @@ pub struct Options {
 pub async fn plan(target: &Target, options: &Options, reporter: &Reporter) -> anyhow::Result<Plan> {
     let account = live::expected_account(target).await?;
     let mut exported = exports(target).await?;
+    let wanted = blueprint::stacks(&target.environment);
     let mut stacks: Vec<StackPlan> = Vec::new();
-    for stack in blueprint::stacks(&target.environment) {
-        match plan_stack(target, &stack, &exported, &options.history, reporter).await {
+    for stack in &wanted {
+        match plan_stack(target, stack, &exported, &options.history, reporter).await {
             Ok(planned) => {
                 // What it takes away, nobody can count on.
                 let kept = stack.exports();
@@ -175,10 +201,37 @@ pub async fn plan(target: &Target, options: &Options, reporter: &Reporter) -> an
         named: options.named.iter().cloned().collect(),
         forgotten: forgotten(target).await?,
         parameters: live::parameter_versions(target).await?,
+        findings: findings(&target.environment, &wanted),
+        cost: cost_delta(target, &wanted).await?,
+        budget_usd: options.budget_usd,
         stacks,
         seal: String::new(),
     };
     plan.sealed()
+}
+
+/// What stands against the templates without a reason. The local AWS is held to nothing: it lacks half of what we ask.
+fn findings(environment: &Environment, stacks: &[Stack]) -> Vec<Finding> {
+    if environment.local {
+        return Vec::new();
+    }
+    blueprint::policy::check_all(environment, stacks).into_iter().filter(|finding| finding.waived.is_none()).collect()
+}
+
+async fn cost_delta(target: &Target, stacks: &[Stack]) -> anyhow::Result<Option<CostDelta>> {
+    let environment = &target.environment;
+    if environment.local {
+        return Ok(None);
+    }
+    let mut deployed = Vec::new();
+    for stack in stacks {
+        let template = deployed_template(&target.cloudformation, &stack.name).await?;
+        deployed.push(Stack { template, ..stack.clone() });
+    }
+    let usage = &environment.settings.usage;
+    let (before, after) = (cost::estimate(&deployed, environment, usage), cost::estimate(stacks, environment, usage));
+    // A region without prices is no reason not to deploy to it.
+    Ok(before.ok().zip(after.ok()).map(|(before, after)| cost::delta(&before, &after)))
 }
 
 /// Takes back the change sets of a plan that is not to be applied.

@@ -3,6 +3,7 @@
 use std::fmt::Write as _;
 
 use blueprint::consequence::{Action, Change, PropertyChange, Rung};
+use blueprint::cost::CostDelta;
 use serde_json::Value;
 
 use super::apply::text_of;
@@ -57,7 +58,32 @@ fn write(out: &mut String, plan: &Plan) -> std::fmt::Result {
     for stack in &plan.forgotten {
         writeln!(out, "  {stack:32} nothing makes it any more; this plan leaves it alone")?;
     }
-    write_count(out, &changes)
+    write_count(out, &changes)?;
+    for finding in &plan.findings {
+        writeln!(
+            out,
+            "REFUSED by policy {}: {}/{}: {}",
+            finding.rule, finding.stack, finding.resource, finding.message
+        )?;
+    }
+    match &plan.cost {
+        None => Ok(()),
+        Some(cost) => write_cost(out, cost),
+    }
+}
+
+/// Lines of what changes in price; the rest is in the plan file, and in `haven cost`.
+const COST_LINES: usize = 5;
+
+fn write_cost(out: &mut String, cost: &CostDelta) -> std::fmt::Result {
+    writeln!(out, "USD a month: {} -> {} ({:+.2})", cost.before, cost.after, (cost.after - cost.before).usd())?;
+    for change in cost.changes.iter().take(COST_LINES) {
+        writeln!(out, "  {:+10.2}  {}/{}: {}", change.more().usd(), change.stack, change.resource, change.what)?;
+    }
+    match cost.changes.len().saturating_sub(COST_LINES) {
+        0 => Ok(()),
+        more => writeln!(out, "  and {more} smaller changes"),
+    }
 }
 
 fn write_changes(out: &mut String, changes: &[(&str, &Change)], named: &Named) -> std::fmt::Result {
