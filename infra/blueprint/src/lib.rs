@@ -20,6 +20,7 @@ mod stacks;
 mod template;
 #[cfg(test)]
 mod tests;
+pub mod why;
 
 pub use configuration::{Configuration, Explanation, File, Origin, Override, Problem, Problems, embedded, nearest_key};
 pub use dashboard::operations as operations_dashboard;
