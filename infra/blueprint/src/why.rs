@@ -391,7 +391,7 @@ fn targets(value: &Value, path: &str, found: &mut Vec<(String, Target)>) {
                 let here = || path.to_owned();
                 let resource = |id: &str| (here(), Target::Resource(id.to_owned()));
                 match (name.as_str(), inner) {
-                    ("Ref", Value::String(id)) => found.push(resource(id)),
+                    ("Ref", Value::String(id)) if !id.starts_with("AWS::") => found.push(resource(id)),
                     ("Fn::GetAtt", Value::Array(parts)) => {
                         found.extend(parts.first().and_then(Value::as_str).map(resource));
                     }
@@ -420,7 +420,7 @@ fn targets(value: &Value, path: &str, found: &mut Vec<(String, Target)>) {
 /// `${Queue.Arn}` names `Queue`.
 fn substituted(text: &str) -> impl Iterator<Item = &str> {
     let names = text.split("${").skip(1).filter_map(|rest| rest.split(['}', '.']).next());
-    names.filter(|name| !name.starts_with(['!', 'A']) || !name.starts_with("AWS::"))
+    names.filter(|name| !name.starts_with('!') && !name.starts_with("AWS::"))
 }
 
 /// Wherever a statement of a policy stands.

@@ -187,7 +187,7 @@ fn of_queue(queue: &'static queue::Queue) -> Vec<String> {
 }
 
 fn users(how: &str, uses: impl Fn(&'static Role) -> bool) -> Vec<String> {
-    let roles: Vec<&str> = ROLES.iter().filter(|role| uses(role)).map(|role| role.slug).collect();
+    let roles: Vec<&str> = ROLES.iter().copied().filter(|role| uses(role)).map(|role| role.slug).collect();
     if roles.is_empty() { Vec::new() } else { vec![format!("{how} {}", roles.join(", "))] }
 }
 
