@@ -309,7 +309,7 @@ impl<'a> Platform<'a> {
         let slug = self.stacks[*at].slug;
         let all = crate::left_out(self.environment);
         let own = all.iter().filter(|left_out| left_out.stack == slug && left_out.resources.contains(id));
-        own.map(|left_out| left_out.why.to_string()).collect()
+        own.map(|left_out| left_out.why.clone()).collect()
     }
 
     /// Every statement of every policy.
