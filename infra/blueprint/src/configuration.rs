@@ -18,6 +18,7 @@ use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use crate::settings::Settings;
+use crate::spelling::distance;
 use keys::{KEYS, Key, Value, Values};
 use rules::RULES;
 
@@ -293,7 +294,7 @@ impl Reading {
 
     fn unknown(&mut self, path: &str, origin: Origin) {
         let mut allowed = "a key of `haven config explain`".to_owned();
-        if let Some(near) = nearest(path) {
+        if let Some(near) = nearest_key(path) {
             self.meant.insert(near);
             allowed = format!("{allowed}; did you mean {near}?");
         }
@@ -409,7 +410,7 @@ fn one_line(text: &str) -> String {
 }
 
 /// The key that was probably meant: a slip or two away, or the right name in the wrong group.
-fn nearest(path: &str) -> Option<&'static str> {
+pub fn nearest_key(path: &str) -> Option<&'static str> {
     let name = |path: &str| path.rsplit('.').next().unwrap_or_default().to_owned();
     let tried = path.to_ascii_lowercase();
     if tried.len() > SHOWN_MAX {
@@ -418,20 +419,4 @@ fn nearest(path: &str) -> Option<&'static str> {
     let far = |key: &Key| distance(key.path, &tried).min(1 + distance(&name(key.path), &name(&tried)));
     let key = KEYS.iter().min_by_key(|key| far(key))?;
     (far(key) <= 2.max(name(&tried).chars().count() / 3)).then_some(key.path)
-}
-
-/// How many characters must be put in, taken out or changed to make one of the other (Levenshtein).
-fn distance(one: &str, other: &str) -> usize {
-    let other: Vec<char> = other.chars().collect();
-    let mut row: Vec<usize> = (0..=other.len()).collect();
-    for (above, character) in one.chars().enumerate() {
-        let mut diagonal = row[0];
-        row[0] = above + 1;
-        for (at, candidate) in other.iter().enumerate() {
-            let changed = diagonal + usize::from(*candidate != character);
-            diagonal = row[at + 1];
-            row[at + 1] = changed.min(diagonal + 1).min(row[at] + 1);
-        }
-    }
-    row.last().copied().unwrap_or_default()
 }

@@ -8,18 +8,21 @@ pub mod consequence;
 pub mod cost;
 mod dashboard;
 mod environment;
+pub mod limits;
 mod local;
 pub mod policy;
 pub mod prices;
 mod roles;
 pub mod schema;
 mod settings;
+pub mod spelling;
 mod stacks;
 mod template;
 #[cfg(test)]
 mod tests;
+pub mod why;
 
-pub use configuration::{Configuration, Explanation, File, Origin, Override, Problem, Problems, embedded};
+pub use configuration::{Configuration, Explanation, File, Origin, Override, Problem, Problems, embedded, nearest_key};
 pub use dashboard::operations as operations_dashboard;
 pub use environment::{Environment, Part};
 pub use local::{How, LeftOut};

@@ -8,6 +8,8 @@ use std::sync::OnceLock;
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
+use crate::spelling::nearest;
+
 const TABLE: &str = include_str!("../schema/table.json");
 
 /// What is wrong with a template.
@@ -365,7 +367,7 @@ impl<'a> Checker<'a> {
             match shape.properties.get(name) {
                 Some(known) => self.value(known, value, &path),
                 None if names_all && shape.pattern_properties.is_empty() => {
-                    let near = nearest(name, shape.properties.keys());
+                    let near = nearest(name, shape.properties.keys().map(String::as_str));
                     let hint = near.map(|near| format!("; did you mean {near}?")).unwrap_or_default();
                     self.wrong(&path, format!("is not a known property{hint}"));
                 }
@@ -431,7 +433,7 @@ impl<'a> Checker<'a> {
         let name = resource["Type"].as_str().unwrap_or_default();
         let Some(known) = kind(name) else { return };
         if !known.get_att.contains(attribute) {
-            let near = nearest(attribute, known.get_att.iter());
+            let near = nearest(attribute, known.get_att.iter().map(String::as_str));
             let hint = near.map(|near| format!("; did you mean {near}?")).unwrap_or_default();
             self.wrong(path, format!("{name} has no attribute {attribute}{hint}"));
         }
@@ -493,31 +495,6 @@ fn bounds(least: Option<usize>, most: Option<usize>) -> String {
         (None, Some(most)) => format!("at most {most} are allowed"),
         (None, None) => String::new(),
     }
-}
-
-/// The known name that is nearest to a mistyped one.
-fn nearest<'n>(name: &str, known: impl Iterator<Item = &'n String>) -> Option<&'n String> {
-    let mistakes = known.map(|known| (distance(&name.to_lowercase(), &known.to_lowercase()), known));
-    mistakes
-        .filter(|(distance, _)| *distance <= 1 + name.len() / 4)
-        .min_by_key(|(distance, _)| *distance)
-        .map(|(_, known)| known)
-}
-
-/// Letters to change, add or take away (Levenshtein).
-fn distance(a: &str, b: &str) -> usize {
-    let b: Vec<char> = b.chars().collect();
-    let mut row: Vec<usize> = (0..=b.len()).collect();
-    for (i, from) in a.chars().enumerate() {
-        let mut diagonal = row[0];
-        row[0] = i + 1;
-        for (j, to) in b.iter().enumerate() {
-            let cost = diagonal + usize::from(from != *to);
-            diagonal = row[j + 1];
-            row[j + 1] = cost.min(row[j] + 1).min(diagonal + 1);
-        }
-    }
-    row.last().copied().unwrap_or_default()
 }
 
 #[cfg(test)]

@@ -25,6 +25,7 @@ use crate::local::{LeftOut, localize};
 use crate::template::Template;
 
 pub use shared::Shared;
+pub(crate) use shared::secret_export;
 
 /// The domain that mails come from.
 pub const MAIL_DOMAIN: &str = "brewhaven.example";
@@ -155,7 +156,7 @@ pub(crate) fn imports(value: &Value) -> BTreeSet<String> {
 }
 
 /// Under this name a stack exports what a process finds by `address`.
-fn export_of(environment: &Environment, address: Address) -> String {
+pub fn export_of(environment: &Environment, address: Address) -> String {
     format!("brew-haven-{}-{}", environment.name, address.parameter().replace('/', "-"))
 }
 

@@ -121,7 +121,7 @@ pub fn sorted(mut value: Value) -> Value {
 }
 
 /// `order-status-changed topic` becomes `OrderStatusChangedTopic`.
-fn logical(words: &str) -> String {
+pub fn logical(words: &str) -> String {
     let parts = words.split(|c: char| !c.is_ascii_alphanumeric()).filter(|part| !part.is_empty());
     parts.map(|part| part[..1].to_ascii_uppercase() + &part[1..]).collect()
 }

@@ -35,14 +35,35 @@ pub enum Command {
         name: String,
     },
     /// Write the CloudFormation templates, one JSON file a stack
-    #[command(after_help = "Example:  haven synth local --out templates")]
-    Synth {
-        #[command(flatten)]
-        which: Which,
-        /// The folder to write to; without it the names and sizes are printed
-        #[arg(long, value_name = "DIR")]
-        out: Option<PathBuf>,
+    #[command(
+        after_help = "Examples:\n  haven synth local --out templates\n  haven synth prod --stack data\n  haven synth prod --json\n\nExit 2, with nothing written, when CloudFormation would refuse a template."
+    )]
+    Synth(crate::provision::synth::Synth),
+    /// Hold the templates against CloudFormation's schemas and limits, our own policy and the contract; needs no account
+    #[command(
+        after_help = "Examples:\n  haven check\n  haven check prod --set database.backup_days=10\n  haven check --templates templates --json\n\nExit 2 when there is a finding. What is waived is listed with its reason and is none."
+    )]
+    Check(crate::provision::check::Check),
+    /// Explain a resource: what it is for, who uses it, who may, what watches it, what a change of it would do
+    #[command(
+        after_help = "Examples:\n  haven why data/Database\n  haven why OrdersQueue\n  haven why orders                 (a queue, topic, table, role, secret or alarm of the contract)\n  haven why ConsumesOrders dev     (a statement of a policy)\n\nAsks nothing of AWS. Exit 2 when there is no such thing; what was probably meant is named."
+    )]
+    Why(crate::provision::why::Why),
+    /// The settings of an environment
+    Config {
+        #[command(subcommand)]
+        command: crate::provision::config::Config,
     },
+    /// What the deployed stacks give out, and the addresses and settings in Parameter Store; never a secret
+    #[command(
+        after_help = "Examples:\n  haven outputs local\n  haven outputs prod queue/orders/url      (that value alone)\n  haven outputs dev --json\n\nExit 2 when nothing is deployed, or nothing has that name."
+    )]
+    Outputs(crate::provision::outputs::Outputs),
+    /// Print a script that completes `haven` in a shell
+    #[command(
+        after_help = "Examples:\n  haven completions bash > ~/.local/share/bash-completion/completions/haven\n  haven completions zsh > ~/.zfunc/_haven"
+    )]
+    Completions(crate::provision::completions::Completions),
     /// What a month costs, computed from the templates; needs no account
     #[command(
         after_help = "Examples:\n  haven cost prod\n  haven cost dev staging prod\n  haven cost prod --budget 2500 --orders-a-day 5000\n  haven cost dev --set network.nat_gateways=2\n\nExit 2 when an environment costs more than --budget, or has resources without a price."

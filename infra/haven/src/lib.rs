@@ -5,6 +5,7 @@ pub mod cli;
 pub mod learn;
 pub mod local;
 pub mod operate;
+mod pipe;
 pub mod provision;
 mod role;
 pub mod target;
@@ -15,12 +16,17 @@ use anyhow::Context as _;
 use clap::Parser as _;
 use cli::{Cli, Command, Runbook, Staff};
 use local::facts::Facts;
+use provision::config::Config;
 
 /// "There are changes", "it is not well": a reading command's answer that a script can tell from failure.
 const EX_NOT_WELL: u8 = 2;
 
-/// Runs the command line: 0 done, 1 failed, 2 a check did not hold, 64 bad usage.
+/// Runs the command line: 0 done, 1 failed, 2 a check did not hold, 64 bad usage or settings.
 pub fn main() -> ExitCode {
+    pipe::until_closed(command_line)
+}
+
+fn command_line() -> ExitCode {
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) => {
@@ -44,7 +50,10 @@ pub fn main() -> ExitCode {
         Ok(false) => ExitCode::from(EX_NOT_WELL),
         Err(error) => {
             eprintln!("haven: {error:#}");
-            ExitCode::FAILURE
+            match error.is::<target::BadUsage>() {
+                true => ExitCode::from(chassis::EX_USAGE),
+                false => ExitCode::FAILURE,
+            }
         }
     }
 }
@@ -54,12 +63,12 @@ async fn run(command: Command) -> anyhow::Result<bool> {
         Command::Up(options) => local::up::up(options).await?,
         Command::Down(folder) => local::up::down(&folder.state).await?,
         Command::Role { .. } => unreachable!("a role runs in a runtime of its own"),
-        Command::Synth { which, out } => {
-            let environment = target::environment(&which)?;
-            for (name, bytes) in provision::synth(&environment, out.as_deref())? {
-                println!("{name:32} {bytes:>7} bytes");
-            }
-        }
+        Command::Synth(options) => return provision::synth::print(&options),
+        Command::Check(options) => return provision::check::print(&options),
+        Command::Why(options) => return provision::why::print(&options),
+        Command::Config { command: Config::Explain(options) } => return provision::config::explain(&options),
+        Command::Outputs(options) => return provision::outputs::print(&options).await,
+        Command::Completions(options) => return provision::completions::print(&options),
         Command::Cost(options) => return provision::cost::print(&options),
         Command::Plan(options) => return provision::plan_and_show(&options).await,
         Command::Apply(options) => return provision::apply_command(&options).await,

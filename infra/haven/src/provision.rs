@@ -2,7 +2,10 @@
 
 mod apply;
 mod change_set;
+pub mod check;
 mod commands;
+pub mod completions;
+pub mod config;
 pub mod cost;
 mod deploy;
 mod destroy;
@@ -11,6 +14,7 @@ mod guard;
 mod history;
 mod left_out;
 mod live;
+pub mod outputs;
 mod plan;
 mod present;
 mod promote;
@@ -18,7 +22,8 @@ mod protection;
 mod rehearse;
 mod report;
 mod status;
-mod synth;
+pub mod synth;
+pub mod why;
 
 use apply::apply;
 pub use commands::{apply_command, deploy_command, destroy_command, diff_command, plan_and_show};
@@ -30,7 +35,6 @@ pub use promote::promote;
 pub use rehearse::rehearse;
 pub use report::Reporter;
 pub use status::{NOT_DEPLOYED, StackStatus, status};
-pub use synth::synth;
 
 use aws_sdk_cloudformation::types::Tag;
 

@@ -3,11 +3,25 @@
 use std::path::Path;
 
 use anyhow::{Context as _, bail};
-use blueprint::{Configuration, Environment, File, Override};
+use blueprint::spelling::nearest;
+use blueprint::{Configuration, Environment, File, Override, Problems};
 
 use crate::aws::Aws;
 use crate::cli;
 use crate::local::facts::Facts;
+
+/// The environments that haven was built with.
+pub const OURS: [&str; 4] = ["local", "dev", "staging", "prod"];
+
+/// What the caller can put right: the command ends with 64 and not with 1.
+#[derive(Debug, thiserror::Error)]
+pub enum BadUsage {
+    /// A sentence that names what was given, and what would be right.
+    #[error("{0}")]
+    Said(String),
+    #[error("the settings of {environment} are wrong:\n{problems}")]
+    Settings { environment: String, problems: Problems },
+}
 
 /// The settings of an environment, with where each is from.
 ///
@@ -19,10 +33,8 @@ pub fn configuration(which: &cli::Which) -> anyhow::Result<Configuration> {
         Some(folder) => configuration_in(folder, &which.environment, &overrides),
         None => {
             let name = &which.environment;
-            let files = blueprint::embedded(name).with_context(|| {
-                format!("there is no environment {name:?}; there are local, dev, staging and prod, and your own with --environments DIR")
-            })?;
-            Configuration::load(name, &files, &overrides).map_err(|problems| wrong(name, &problems))
+            let files = blueprint::embedded(name).ok_or_else(|| BadUsage::Said(no_environment(name)))?;
+            Ok(Configuration::load(name, &files, &overrides).map_err(|problems| wrong(name, problems))?)
         }
     }
 }
@@ -52,10 +64,10 @@ pub async fn resolve(target: &cli::Target) -> anyhow::Result<(Aws, Environment)>
 fn overrides(set: &[String]) -> anyhow::Result<Vec<Override>> {
     let variables = std::env::vars().filter_map(|(name, value)| Override::from_variable(&name, &value));
     let arguments = set.iter().map(|argument| {
-        Override::from_argument(argument)
-            .with_context(|| format!("--set {argument}: must be KEY=VALUE, such as network.zones=2"))
+        let wrong = || BadUsage::Said(format!("--set {argument}: must be KEY=VALUE, such as network.zones=2"));
+        Override::from_argument(argument).ok_or_else(wrong)
     });
-    variables.map(Ok).chain(arguments).collect()
+    Ok(variables.map(Ok).chain(arguments).collect::<Result<_, _>>()?)
 }
 
 fn configuration_in(folder: &Path, name: &str, overrides: &[Override]) -> anyhow::Result<Configuration> {
@@ -70,9 +82,17 @@ fn configuration_in(folder: &Path, name: &str, overrides: &[Override]) -> anyhow
         texts.push(read(format!("{name}.toml"))?);
     }
     let files: Vec<File<'_>> = texts.iter().map(|(name, text)| File { name, text }).collect();
-    Configuration::load(name, &files, overrides).map_err(|problems| wrong(name, &problems))
+    Ok(Configuration::load(name, &files, overrides).map_err(|problems| wrong(name, problems))?)
 }
 
-fn wrong(name: &str, problems: &blueprint::Problems) -> anyhow::Error {
-    anyhow::anyhow!("the settings of {name} are wrong:\n{problems}")
+fn wrong(name: &str, problems: Problems) -> BadUsage {
+    BadUsage::Settings { environment: name.to_owned(), problems }
+}
+
+fn no_environment(name: &str) -> String {
+    let hint = nearest(name, OURS).map(|near| format!(" (did you mean {near}?)")).unwrap_or_default();
+    format!(
+        "there is no environment {name:?}{hint}; there are {}, and your own with --environments DIR",
+        OURS.join(", ")
+    )
 }

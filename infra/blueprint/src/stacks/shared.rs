@@ -166,6 +166,6 @@ fn task_role_export(environment: &Environment, role: &Role) -> String {
     environment.stack_name(&format!("task-role-{}", role.slug))
 }
 
-fn secret_export(environment: &Environment, secret: &Secret) -> String {
+pub(crate) fn secret_export(environment: &Environment, secret: &Secret) -> String {
     environment.stack_name(&format!("secret-{}", secret.slug))
 }

@@ -1,21 +1,126 @@
-//! The templates as files.
+//! `haven synth`: the templates, on the screen or as files.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
-use blueprint::Environment;
+use blueprint::Stack;
+use blueprint::spelling::nearest;
+use clap::Args;
+use serde_json::{Value, json};
 
-/// Writes one file a stack, or with no folder only tells. Gives each stack's name and its size in bytes, minified.
-pub fn synth(environment: &Environment, out: Option<&Path>) -> anyhow::Result<Vec<(String, usize)>> {
-    let mut written = Vec::new();
-    for stack in blueprint::stacks(environment) {
-        if let Some(folder) = out {
-            std::fs::create_dir_all(folder).with_context(|| format!("make {}", folder.display()))?;
-            let path = folder.join(format!("{}.json", stack.name));
-            let text = serde_json::to_string_pretty(&stack.template).context("write a template")? + "\n";
-            std::fs::write(&path, text).with_context(|| format!("write {}", path.display()))?;
+use super::check::{self, Finding};
+use crate::cli::Which;
+use crate::target::{self, BadUsage};
+
+#[derive(Debug, Args)]
+pub struct Synth {
+    #[command(flatten)]
+    pub which: Which,
+    /// The folder to write to; without it the names and sizes are printed
+    #[arg(long, value_name = "DIR")]
+    pub out: Option<PathBuf>,
+    /// Print this stack's template, such as data, and nothing else
+    #[arg(long, value_name = "SLUG", conflicts_with = "out")]
+    pub stack: Option<String>,
+}
+
+/// Writes or prints them. Gives whether CloudFormation would take them, as far as its schemas and limits tell; nothing is
+/// written when it would not.
+///
+/// # Errors
+/// When the environment or the stack is not known, or a file cannot be written.
+pub fn print(options: &Synth) -> anyhow::Result<bool> {
+    let environment = target::environment(&options.which)?;
+    let mut stacks = blueprint::stacks(&environment);
+    if let Some(slug) = &options.stack {
+        let slugs: Vec<&str> = stacks.iter().map(|stack| stack.slug).collect();
+        if !slugs.contains(&slug.as_str()) {
+            return Err(BadUsage::Said(no_stack(slug, &slugs)).into());
         }
-        written.push((stack.name, stack.template.to_string().len()));
+        stacks.retain(|stack| stack.slug == slug);
     }
-    Ok(written)
+    let findings = refused(&stacks);
+    if findings.is_empty() {
+        if let Some(folder) = &options.out {
+            write(&stacks, folder)?;
+        }
+        match (options.stack.is_some(), options.which.json, &stacks[..]) {
+            (true, _, [stack]) => println!("{}", pretty(&stack.template)?),
+            (_, true, stacks) => println!("{}", pretty(&document(&environment.name, stacks, options.out.as_deref()))?),
+            (_, false, stacks) => {
+                stacks.iter().for_each(|stack| println!("{:32} {:>7} bytes", stack.name, bytes(stack)))
+            }
+        }
+    } else if options.which.json {
+        println!("{}", pretty(&json!({ "environment": environment.name, "stacks": [], "findings": findings }))?);
+    } else {
+        findings.iter().for_each(|finding| eprintln!("{finding}"));
+        eprintln!("{} findings; nothing was written", findings.len());
+    }
+    Ok(findings.is_empty())
+}
+
+fn refused(stacks: &[Stack]) -> Vec<Finding> {
+    stacks.iter().flat_map(|stack| check::refused(&stack.name, &stack.template)).collect()
+}
+
+fn no_stack(slug: &str, slugs: &[&str]) -> String {
+    let hint = nearest(slug, slugs.iter().copied()).map(|near| format!(" (did you mean {near}?)")).unwrap_or_default();
+    format!("--stack {slug}: there is no such stack{hint}; there are {}", slugs.join(", "))
+}
+
+fn document(environment: &str, stacks: &[Stack], out: Option<&Path>) -> Value {
+    let stacks = stacks.iter().map(|stack| {
+        let resources = stack.template["Resources"].as_object().map_or(0, serde_json::Map::len);
+        let file = out.map(|folder| file(stack, folder));
+        json!({ "slug": stack.slug, "name": stack.name, "about": stack.about, "stateful": stack.stateful,
+            "depends_on": stack.depends_on, "resources": resources, "bytes": bytes(stack), "file": file })
+    });
+    json!({ "environment": environment, "stacks": stacks.collect::<Vec<_>>(), "findings": [] })
+}
+
+/// Minified, as it is deployed.
+fn bytes(stack: &Stack) -> usize {
+    stack.template.to_string().len()
+}
+
+fn file(stack: &Stack, folder: &Path) -> PathBuf {
+    folder.join(format!("{}.json", stack.name))
+}
+
+fn write(stacks: &[Stack], folder: &Path) -> anyhow::Result<()> {
+    std::fs::create_dir_all(folder).with_context(|| format!("make {}", folder.display()))?;
+    for stack in stacks {
+        let path = file(stack, folder);
+        std::fs::write(&path, pretty(&stack.template)? + "\n").with_context(|| format!("write {}", path.display()))?;
+    }
+    Ok(())
+}
+
+fn pretty(value: &Value) -> anyhow::Result<String> {
+    serde_json::to_string_pretty(value).context("write JSON")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_template_that_cloudformation_would_refuse_is_found() {
+        let prod = blueprint::Environment::named("prod").expect("it is one of ours");
+        let mut stacks = blueprint::stacks(&prod);
+        assert_eq!(refused(&stacks), []);
+        stacks[0].template["Resources"]["OrdersQueue"]["Properties"]["VisibilityTimeuot"] = json!(30);
+        let findings = refused(&stacks);
+        assert!(
+            findings.len() == 1 && findings[0].to_string().contains("did you mean VisibilityTimeout?"),
+            "{findings:?}"
+        );
+    }
+
+    #[test]
+    fn a_misspelt_stack_is_told_with_those_there_are() {
+        let told = no_stack("dta", &["data", "messaging"]);
+        assert_eq!(told, "--stack dta: there is no such stack (did you mean data?); there are data, messaging");
+    }
 }

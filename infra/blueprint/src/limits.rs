@@ -1,0 +1,97 @@
+//! What CloudFormation and CloudWatch take at most, which no schema says. From the CloudFormation quotas and the reference
+//! of `PutMetricAlarm`.
+
+use serde_json::Value;
+
+use crate::schema::Violation;
+
+/// Bytes of a template that goes with the request; a longer one must lie in a bucket first.
+pub const INLINE_BYTES_MAX: usize = 51_200;
+pub const RESOURCES_MAX: usize = 500;
+pub const OUTPUTS_MAX: usize = 200;
+pub const PARAMETERS_MAX: usize = 200;
+/// `{{resolve:...}}` in one template.
+pub const DYNAMIC_REFERENCES_MAX: usize = 60;
+pub const ALARM_DESCRIPTION_MAX: usize = 1_024;
+
+/// Everything in a template that is too much.
+pub fn check(template: &Value) -> Vec<Violation> {
+    let text = template.to_string();
+    let sizes = [
+        ("", text.len(), INLINE_BYTES_MAX, "bytes"),
+        ("Resources", length(&template["Resources"]), RESOURCES_MAX, "resources"),
+        ("Outputs", length(&template["Outputs"]), OUTPUTS_MAX, "outputs"),
+        ("Parameters", length(&template["Parameters"]), PARAMETERS_MAX, "parameters"),
+        ("", text.matches("{{resolve:").count(), DYNAMIC_REFERENCES_MAX, "dynamic references"),
+    ];
+    let too_much =
+        sizes.into_iter().filter(|(_, size, most, _)| size > most).map(|(path, size, most, what)| Violation {
+            resource: String::new(),
+            path: path.to_owned(),
+            message: format!("has {size} {what}; at most {most} are taken: move some to another stack"),
+        });
+    let resources = template["Resources"].as_object().into_iter().flatten();
+    let alarms = resources.filter_map(|(id, resource)| {
+        let size = characters(&resource["Properties"]["AlarmDescription"]);
+        (size > ALARM_DESCRIPTION_MAX).then(|| Violation {
+            resource: id.clone(),
+            path: "Properties.AlarmDescription".to_owned(),
+            message: format!(
+                "is {size} characters long; at most {ALARM_DESCRIPTION_MAX} are taken: say the rest in the runbook"
+            ),
+        })
+    });
+    too_much.chain(alarms).collect()
+}
+
+fn length(object: &Value) -> usize {
+    object.as_object().map_or(0, serde_json::Map::len)
+}
+
+/// Of a text, as long as it is before anything is put into it.
+fn characters(text: &Value) -> usize {
+    let written = text.as_str().or_else(|| text["Fn::Sub"].as_str()).or_else(|| text["Fn::Sub"][0].as_str());
+    written.map_or(0, |text| text.chars().count())
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn told(template: &Value) -> Vec<(String, String)> {
+        check(template).into_iter().map(|wrong| (wrong.path, wrong.message)).collect()
+    }
+
+    fn many(count: usize, value: &Value) -> Value {
+        (0..count).map(|number| (format!("N{number}"), value.clone())).collect::<serde_json::Map<_, _>>().into()
+    }
+
+    #[test]
+    fn each_limit_is_told_when_it_is_passed_and_not_before() {
+        let alarm = |length: usize| json!({ "Resources": { "Alarm": { "Properties": { "AlarmDescription": "é".repeat(length) } } } });
+        let password = json!("{{resolve:secretsmanager:a}}");
+        let cases = [
+            (json!({ "Description": "x".repeat(51_181) }), json!({ "Description": "x".repeat(51_183) }), "51201 bytes"),
+            (
+                json!({ "Resources": many(500, &json!({})) }),
+                json!({ "Resources": many(501, &json!({})) }),
+                "501 resources",
+            ),
+            (json!({ "Outputs": many(200, &json!({})) }), json!({ "Outputs": many(201, &json!({})) }), "201 outputs"),
+            (
+                json!({ "Parameters": many(200, &json!({})) }),
+                json!({ "Parameters": many(201, &json!({})) }),
+                "201 param",
+            ),
+            (many(60, &password), many(61, &password), "61 dynamic references"),
+            (alarm(1_024), alarm(1_025), "1025 characters"),
+        ];
+        for (enough, too_much, message) in cases {
+            assert_eq!(told(&enough), [], "{message}");
+            let told = told(&too_much);
+            assert!(told.len() == 1 && told[0].1.contains(message), "{message}: {told:?}");
+        }
+    }
+}

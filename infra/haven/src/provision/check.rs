@@ -1,0 +1,247 @@
+//! `haven check`: what is wrong with the templates, before anybody deploys them. Needs no account.
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+use anyhow::{Context as _, bail};
+use blueprint::{limits, policy, schema};
+use clap::Args;
+use serde::Serialize;
+use serde_json::{Value, json};
+
+use crate::cli::Which;
+use crate::target;
+
+#[derive(Debug, Args)]
+pub struct Check {
+    /// Environments; without any: dev, staging, prod and local
+    #[arg(value_name = "ENV")]
+    pub names: Vec<String>,
+    /// A folder of JSON templates to check instead. What holds between stacks is not asked of them
+    #[arg(long, value_name = "DIR", conflicts_with_all = ["names", "set", "environments"])]
+    pub templates: Option<PathBuf>,
+    /// Another value for a setting, such as network.zones=2; may be given again
+    #[arg(long = "set", value_name = "KEY=VALUE")]
+    pub set: Vec<String>,
+    /// A folder with base.toml and a file for each environment, instead of the ones that haven was built with
+    #[arg(long, value_name = "DIR", env = "HAVEN_ENVIRONMENTS")]
+    pub environments: Option<PathBuf>,
+    /// One JSON document instead of text
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// How bad it is, worst first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Severity {
+    /// CloudFormation would refuse the template, or fail on it.
+    Refused,
+    /// It would be deployed, and be less safe or less reliable than it must be.
+    Weak,
+    /// A waiver that is wrong or that nothing needs.
+    Untidy,
+}
+
+impl Severity {
+    const fn title(self) -> &'static str {
+        match self {
+            Severity::Refused => "CLOUDFORMATION WOULD REFUSE IT",
+            Severity::Weak => "NOT SAFE OR NOT RELIABLE",
+            Severity::Untidy => "UNTIDY",
+        }
+    }
+
+    /// Of a rule of our policy.
+    fn of(rule: &str) -> Severity {
+        match rule.split('-').next() {
+            // An import that nobody exports.
+            Some("IMPORT") => Severity::Refused,
+            Some("WAIVE") => Severity::Untidy,
+            _ => Severity::Weak,
+        }
+    }
+}
+
+/// Something that is not as it should be.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Finding {
+    pub severity: Severity,
+    /// Of our policy, such as `SQS-2`; else `SCHEMA` or `LIMIT`.
+    pub rule: String,
+    pub stack: String,
+    /// The logical id; empty where it is about the stack as a whole.
+    pub resource: String,
+    /// A JSON pointer into the template.
+    pub path: String,
+    /// What is wrong, and what would be right.
+    pub message: String,
+    /// Why it is allowed here.
+    pub waived: Option<String>,
+}
+
+impl fmt::Display for Finding {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Finding { rule, stack, resource, path, message, .. } = self;
+        let place = if resource.is_empty() { stack.clone() } else { format!("{stack}/{resource}") };
+        write!(f, "  {rule:8} {place}\n           {path}\n           {message}")
+    }
+}
+
+/// What was found in the templates of one environment, or of one folder.
+#[derive(Debug, Serialize)]
+struct Checked {
+    name: String,
+    stacks: usize,
+    resources: usize,
+    /// Whether our policy was asked too, and not the schemas and limits alone.
+    policy: bool,
+    findings: Vec<Finding>,
+    waived: Vec<Finding>,
+}
+
+/// Prints it. Gives whether there is no finding.
+///
+/// # Errors
+/// When an environment is not known or its settings are wrong, or a template cannot be read.
+pub fn print(options: &Check) -> anyhow::Result<bool> {
+    let begun = Instant::now();
+    let checked = match &options.templates {
+        Some(folder) => vec![check_folder(folder)?],
+        None => check_environments(options)?,
+    };
+    let seconds = begun.elapsed().as_secs_f64();
+    let is_fine = checked.iter().all(|checked| checked.findings.is_empty());
+    if options.json {
+        let document = json!({ "fine": is_fine, "checked": checked, "seconds": seconds });
+        println!("{}", serde_json::to_string_pretty(&document).context("write JSON")?);
+    } else {
+        print!("{}", text(&checked));
+        println!("{seconds:.2} s");
+    }
+    Ok(is_fine)
+}
+
+fn check_environments(options: &Check) -> anyhow::Result<Vec<Checked>> {
+    let all = ["dev", "staging", "prod", "local"].map(str::to_owned);
+    let names = if options.names.is_empty() { &all[..] } else { &options.names };
+    // Wrong settings of any are told before time is spent on the others.
+    let environments = names.iter().map(|name| {
+        let (set, environments) = (options.set.clone(), options.environments.clone());
+        target::environment(&Which { environment: name.clone(), set, environments, json: options.json })
+    });
+    let environments = environments.collect::<anyhow::Result<Vec<_>>>()?;
+    Ok(environments.iter().map(check_environment).collect())
+}
+
+fn check_environment(environment: &blueprint::Environment) -> Checked {
+    let stacks = blueprint::stacks(environment);
+    let mut findings: Vec<Finding> = stacks.iter().flat_map(|stack| refused(&stack.name, &stack.template)).collect();
+    // What the local AWS cannot hold is left out of its templates, encryption and network rules included: our policy is for
+    // what faces the world.
+    if !environment.local {
+        findings.extend(policy::check_all(environment, &stacks).into_iter().map(of_policy));
+    }
+    let templates = stacks.iter().map(|stack| &stack.template);
+    Checked { policy: !environment.local, ..checked(environment.name.clone(), templates, findings) }
+}
+
+fn check_folder(folder: &Path) -> anyhow::Result<Checked> {
+    let entries = std::fs::read_dir(folder).with_context(|| format!("--templates: read {}", folder.display()))?;
+    let mut paths = Vec::new();
+    for entry in entries {
+        let path = entry.with_context(|| format!("--templates: read {}", folder.display()))?.path();
+        if path.extension().is_some_and(|extension| extension == "json") {
+            paths.push(path);
+        }
+    }
+    paths.sort();
+    if paths.is_empty() {
+        bail!("--templates: {} has no .json file; `haven synth ENV --out DIR` writes some", folder.display());
+    }
+    let mut templates = Vec::new();
+    let mut findings = Vec::new();
+    for path in paths {
+        let text = std::fs::read_to_string(&path).with_context(|| format!("read {}", path.display()))?;
+        let template: Value = serde_json::from_str(&text).with_context(|| format!("{} is not JSON", path.display()))?;
+        if !template["Resources"].is_object() {
+            bail!("{} is not a template: it has no Resources", path.display());
+        }
+        let stack = path.file_stem().unwrap_or_default().to_string_lossy();
+        findings.extend(refused(&stack, &template));
+        findings.extend(policy::check(&stack, &template).into_iter().map(of_policy));
+        templates.push(template);
+    }
+    Ok(checked(folder.display().to_string(), templates.iter(), findings))
+}
+
+/// What CloudFormation would refuse of one template, as far as its schemas and limits tell.
+pub fn refused(stack: &str, template: &Value) -> Vec<Finding> {
+    let of = |rule: &'static str| {
+        move |wrong: schema::Violation| Finding {
+            severity: Severity::Refused,
+            rule: rule.to_owned(),
+            stack: stack.to_owned(),
+            path: pointer(&wrong),
+            resource: wrong.resource,
+            message: wrong.message,
+            waived: None,
+        }
+    };
+    let schema = schema::check(template).into_iter().map(of("SCHEMA"));
+    schema.chain(limits::check(template).into_iter().map(of("LIMIT"))).collect()
+}
+
+/// `Properties.Tags[0].Key` of a resource as a JSON pointer.
+fn pointer(wrong: &schema::Violation) -> String {
+    let path = wrong.path.replace(['.', '['], "/").replace(']', "");
+    let parts = match wrong.resource.as_str() {
+        "" => vec![path.as_str()],
+        resource => vec!["Resources", resource, &path],
+    };
+    parts.into_iter().filter(|part| !part.is_empty()).map(|part| format!("/{part}")).collect()
+}
+
+fn of_policy(finding: policy::Finding) -> Finding {
+    let policy::Finding { rule, stack, resource, path, message, waived } = finding;
+    Finding { severity: Severity::of(&rule), rule, stack, resource, path, message, waived }
+}
+
+fn checked<'a>(name: String, templates: impl Iterator<Item = &'a Value>, findings: Vec<Finding>) -> Checked {
+    let counts = templates.map(|template| template["Resources"].as_object().map_or(0, serde_json::Map::len));
+    let counts: Vec<usize> = counts.collect();
+    let (waived, mut findings): (Vec<_>, Vec<_>) = findings.into_iter().partition(|finding| finding.waived.is_some());
+    // Stacks stay in the order in which they are deployed.
+    findings.sort_by_key(|finding| finding.severity);
+    Checked { name, stacks: counts.len(), resources: counts.iter().sum(), policy: true, findings, waived }
+}
+
+fn text(checked: &[Checked]) -> String {
+    let mut lines = Vec::new();
+    for Checked { name, stacks, resources, policy, findings, waived } in checked {
+        let count = |severity| findings.iter().filter(|finding| finding.severity == severity).count();
+        lines.push(format!(
+            "{name}: {stacks} stacks, {resources} resources, {} findings, {} waived{}",
+            findings.len(),
+            waived.len(),
+            if *policy { "" } else { " (held against schemas and limits alone)" }
+        ));
+        let mut under = None;
+        for finding in findings {
+            if under != Some(finding.severity) {
+                under = Some(finding.severity);
+                lines.push(format!("\n{} ({})", finding.severity.title(), count(finding.severity)));
+            }
+            lines.push(finding.to_string());
+        }
+        if !waived.is_empty() {
+            lines.push("\n  Waived, with the reason:".to_owned());
+        }
+        for Finding { rule, stack, resource, waived, .. } in waived {
+            lines.push(format!("  {rule:8} {stack}/{resource}: {}", waived.as_deref().unwrap_or_default()));
+        }
+        lines.push(String::new());
+    }
+    lines.iter().map(|line| format!("{line}\n")).collect()
+}
