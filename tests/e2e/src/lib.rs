@@ -352,7 +352,8 @@ pub fn haven() -> &'static Path {
 /// A binary of this checkout, built if it is not fresh.
 pub fn built(package: &str, binary: &str) -> PathBuf {
     let mut build = Command::new(env!("CARGO"));
-    build.args(["build", "--quiet", "-p", package, "--bin", binary, "--message-format=json"]);
+    // Always beside `haven`: with its features, so that nothing is compiled a second time with fewer.
+    build.args(["build", "--quiet", "-p", "haven", "-p", package, "--bin", binary, "--message-format=json"]);
     if !cfg!(debug_assertions) {
         build.arg("--release");
     }
