@@ -118,7 +118,9 @@ pub enum Command {
         yes: bool,
     },
     /// Bring a database's schema up to date; never done by a service itself
-    #[command(after_help = "Example:  DATABASE_URL=postgres://user:password@host/db haven migrate")]
+    #[command(
+        after_help = "Example:  DATABASE_URL=postgres://user:password@host/db haven migrate\n\nA login that the URL has not is taken from PGUSER and PGPASSWORD; with sslmode=verify-full in the URL, PGSSLROOTCERT\nnames the file of the roots that the server's certificate is checked against."
+    )]
     Migrate {
         /// postgres://... or sqlite://...
         #[arg(long, env = "DATABASE_URL", hide_env_values = true)]

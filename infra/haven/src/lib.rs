@@ -13,6 +13,7 @@ pub mod target;
 use std::process::ExitCode;
 
 use anyhow::Context as _;
+use chassis::config::{ProcessEnvironment, Reader};
 use clap::Parser as _;
 use cli::{Cli, Command, Runbook, Staff};
 use local::facts::Facts;
@@ -58,6 +59,16 @@ fn command_line() -> ExitCode {
     }
 }
 
+/// As the roles get theirs. No argument carries a password: everybody on a machine can read those.
+fn migration_login() -> migrations::Login {
+    let reader = Reader::new(&ProcessEnvironment);
+    migrations::Login {
+        user: reader.optional("PGUSER"),
+        password: reader.optional("PGPASSWORD"),
+        root_certificates: reader.optional("PGSSLROOTCERT").map(Into::into),
+    }
+}
+
 async fn run(command: Command) -> anyhow::Result<bool> {
     match command {
         Command::Up(options) => local::up::up(options).await?,
@@ -80,7 +91,8 @@ async fn run(command: Command) -> anyhow::Result<bool> {
         Command::Status(options) => return operate::status::status(&options).await,
         Command::Destroy { target, allow, yes } => return provision::destroy_command(&target, &allow, yes).await,
         Command::Migrate { database_url } => {
-            let report = migrations::migrate(&database_url).await.context("bring the schema up to date")?;
+            let report = migrations::migrate_as(&database_url, &migration_login()).await;
+            let report = report.context("bring the schema up to date")?;
             match report.applied.as_slice() {
                 [] => println!("The schema is up to date."),
                 applied => applied.iter().for_each(|name| println!("applied {name}")),
