@@ -66,6 +66,11 @@ pub enum Command {
     /// Compare the templates with those that were last deployed from here, without asking AWS
     #[command(after_help = "Example:  haven diff prod --set database.multi_az=false\n\nExit 2 when something differs.")]
     Diff(Diff),
+    /// Show what was changed by hand since the last deployment, and bring back what the templates say
+    #[command(
+        after_help = "Examples:\n  haven drift prod\n  haven drift prod --revert\n  haven drift local --revert --yes --json\n\nA revert goes back to the templates that were last deployed, not to what the code would make now.\nExit 0 when nothing differs, or no more; 2 when something does."
+    )]
+    Drift(crate::provision::drift::Drift),
     /// Show the stacks, the roles and the queues
     #[command(after_help = "Examples:\n  haven status local --json\n  haven status prod")]
     Status(Target),
@@ -190,9 +195,12 @@ pub struct Guard {
     /// The most that a month may cost, USD
     #[arg(long, value_name = "USD", value_parser = crate::provision::cost::budget)]
     pub budget: Option<f64>,
+    /// Do not look for what was changed by hand since the last deployment; on AWS that takes a minute or two
+    #[arg(long)]
+    pub no_drift: bool,
 }
 
-fn stack_and_resource(text: &str) -> Result<String, String> {
+pub fn stack_and_resource(text: &str) -> Result<String, String> {
     let plain =
         |part: &str| !part.is_empty() && part.chars().all(|letter| letter.is_ascii_alphanumeric() || letter == '-');
     match text.split_once('/') {

@@ -1,11 +1,14 @@
 //! Stacks, deployed by change sets, watched, and taken away.
 
 mod apply;
+mod cause;
 mod change_set;
 mod commands;
 pub mod cost;
 mod deploy;
+mod denied;
 mod destroy;
+pub mod drift;
 mod events;
 mod guard;
 mod history;
@@ -16,6 +19,7 @@ mod present;
 mod protection;
 mod report;
 mod status;
+mod stopped;
 mod synth;
 
 use apply::apply;
