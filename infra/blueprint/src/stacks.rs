@@ -2,6 +2,7 @@
 
 mod alarms;
 mod backup;
+mod bootstrap;
 mod compute;
 mod data;
 mod edge;
@@ -23,6 +24,7 @@ use crate::environment::{Environment, Part};
 use crate::local::{LeftOut, localize};
 use crate::template::Template;
 
+pub use bootstrap::{BOOTSTRAP, bootstrap, execution_role_export};
 pub use shared::Shared;
 
 /// The domain that mails come from.

@@ -1,13 +1,16 @@
 //! Stacks, deployed by change sets, watched, and taken away.
 
+mod advice;
 mod apply;
+pub mod bootstrap;
 mod cause;
 mod change_set;
 mod commands;
 pub mod cost;
-mod deploy;
 mod denied;
+mod deploy;
 mod destroy;
+pub mod doctor;
 pub mod drift;
 mod events;
 mod guard;
@@ -15,6 +18,7 @@ mod history;
 mod left_out;
 mod live;
 mod plan;
+mod preflight;
 mod present;
 mod protection;
 mod report;

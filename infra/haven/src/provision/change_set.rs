@@ -6,13 +6,14 @@ use std::time::Duration;
 use anyhow::{Context as _, bail};
 use aws_sdk_cloudformation::Client;
 use aws_sdk_cloudformation::types::{
-    Capability, Change as SdkChange, ChangeAction, ChangeSetStatus, ChangeSetType, DeploymentMode, OnStackFailure, Replacement, Stack,
-    TemplateStage,
+    Capability, Change as SdkChange, ChangeAction, ChangeSetStatus, ChangeSetType, DeploymentMode, OnStackFailure,
+    Replacement, Stack, TemplateStage,
 };
 use blueprint::consequence::{self, Change, Said};
 use serde_json::Value;
 use uuid::Uuid;
 
+use super::bootstrap::role_for;
 use super::cause::{self, events, told};
 use super::events::Seen;
 use super::guard::Named;
@@ -25,6 +26,9 @@ use super::{Target, why};
 pub const LOOK: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(2));
 /// A change set is computed within seconds; CloudFormation itself gives up after an hour.
 const COMPUTED_WITHIN: Duration = Duration::from_secs(600);
+
+/// Of the names of our change sets.
+pub const CHANGE_SET_PREFIX: &str = "haven-";
 
 /// What a change set did.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -194,13 +198,14 @@ async fn create(
         .cloudformation
         .create_change_set()
         .stack_name(&stack.name)
-        .change_set_name(format!("haven-{}", Uuid::now_v7()))
+        .change_set_name(format!("{CHANGE_SET_PREFIX}{}", Uuid::now_v7()))
         .change_set_type(kind)
         .template_body(stack.template.to_string())
         .capabilities(Capability::CapabilityNamedIam)
         .description(stack.about)
         .set_tags(Some(target.tags()))
-        .set_deployment_mode(mode);
+        .set_deployment_mode(mode)
+        .set_role_arn(role_for(target, stack).await?);
     if creates {
         // So that a failed first attempt leaves no corpse.
         call = call.on_stack_failure(OnStackFailure::Delete);

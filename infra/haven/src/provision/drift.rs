@@ -320,7 +320,10 @@ fn as_it_is(template: &Value, drift: &[Drifted]) -> anyhow::Result<Value> {
                 let resources = template["Resources"].as_object_mut().context("a template has resources")?;
                 resources.remove(id);
                 let text = template.to_string();
-                if [format!("\"{id}\""), format!("${{{id}}}"), format!("${{{id}.")].iter().any(|use_| text.contains(use_)) {
+                if [format!("\"{id}\""), format!("${{{id}}}"), format!("${{{id}.")]
+                    .iter()
+                    .any(|use_| text.contains(use_))
+                {
                     bail!("{id} is gone, and others of its stack need it: destroy that stack and deploy it again");
                 }
             }

@@ -338,7 +338,8 @@ async fn old_exports(target: &Target, stack: &str) -> anyhow::Result<BTreeSet<St
 /// Stacks with our names that no code makes any more.
 pub async fn forgotten(target: &Target) -> anyhow::Result<Vec<String>> {
     let prefix = target.environment.stack_name("");
-    let ours: Vec<String> = blueprint::stacks(&target.environment).into_iter().map(|stack| stack.name).collect();
+    let mut ours: Vec<String> = blueprint::stacks(&target.environment).into_iter().map(|stack| stack.name).collect();
+    ours.push(target.environment.stack_name(blueprint::BOOTSTRAP));
     let mut forgotten = Vec::new();
     let mut pages = target.cloudformation.describe_stacks().into_paginator().send();
     while let Some(page) = pages.next().await {
