@@ -2,6 +2,7 @@
 
 mod alarms;
 mod backup;
+mod bootstrap;
 mod compute;
 mod data;
 mod edge;
@@ -24,6 +25,7 @@ use crate::environment::{Environment, Part};
 use crate::local::{LeftOut, localize};
 use crate::template::Template;
 
+pub use bootstrap::{BOOTSTRAP, bootstrap, execution_role_export};
 pub use shared::Shared;
 pub(crate) use shared::secret_export;
 

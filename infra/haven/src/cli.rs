@@ -102,6 +102,21 @@ pub enum Command {
     /// Compare the templates with those that were last deployed from here, without asking AWS
     #[command(after_help = "Example:  haven diff prod --set database.multi_az=false\n\nExit 2 when something differs.")]
     Diff(Diff),
+    /// Show what was changed by hand since the last deployment, and bring back what the templates say
+    #[command(
+        after_help = "Examples:\n  haven drift prod\n  haven drift prod --revert\n  haven drift local --revert --yes --json\n\nA revert goes back to the templates that were last deployed, not to what the code would make now.\nExit 0 when nothing differs, or no more; 2 when something does."
+    )]
+    Drift(crate::provision::drift::Drift),
+    /// Say what is the matter with stacks, change sets and the account, with the one next command for each
+    #[command(
+        after_help = "Examples:\n  haven doctor prod\n  haven doctor dev --fix\n\nEach line is ok, look (nothing is broken, somebody should know) or wrong.\nExit 0 when nothing is wrong, 2 when something is."
+    )]
+    Doctor(crate::provision::doctor::Doctor),
+    /// Prepare an account, once: the role that CloudFormation deploys with. It costs nothing
+    #[command(
+        after_help = "Example:  haven bootstrap dev\n\nOne stack, brew-haven-ENV-bootstrap: a role that only CloudFormation can take, for our stacks alone, which may do\nwhat AWS names for the resource types in our templates. Every change set but that of security uses it from then on.\nIt needs rights over IAM, may be run again at any time, and `haven destroy` leaves what it made.\nNo bucket is made: every template is small enough to be sent along (51,200 bytes)."
+    )]
+    Bootstrap(crate::provision::bootstrap::Bootstrap),
     /// Show the stacks, the roles and the queues
     #[command(after_help = "Examples:\n  haven status local --json\n  haven status prod")]
     Status(Target),
@@ -228,9 +243,12 @@ pub struct Guard {
     /// The most that a month may cost, USD
     #[arg(long, value_name = "USD", value_parser = crate::provision::cost::budget)]
     pub budget: Option<f64>,
+    /// Do not look for what was changed by hand since the last deployment; on AWS that takes a minute or two
+    #[arg(long)]
+    pub no_drift: bool,
 }
 
-fn stack_and_resource(text: &str) -> Result<String, String> {
+pub fn stack_and_resource(text: &str) -> Result<String, String> {
     let plain =
         |part: &str| !part.is_empty() && part.chars().all(|letter| letter.is_ascii_alphanumeric() || letter == '-');
     match text.split_once('/') {

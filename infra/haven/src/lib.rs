@@ -88,6 +88,9 @@ async fn run(command: Command) -> anyhow::Result<bool> {
         Command::Rehearse(which) => return provision::rehearse(&which).await,
         Command::Smoke(options) => return operate::smoke::smoke(&options).await,
         Command::Diff(options) => return provision::diff_command(&options),
+        Command::Doctor(options) => return provision::doctor::command(&options).await,
+        Command::Bootstrap(options) => return provision::bootstrap::command(&options).await,
+        Command::Drift(options) => return provision::drift::command(&options).await,
         Command::Status(options) => return operate::status::status(&options).await,
         Command::Destroy { target, allow, yes } => return provision::destroy_command(&target, &allow, yes).await,
         Command::Migrate { database_url } => {

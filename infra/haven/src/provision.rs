@@ -1,14 +1,20 @@
 //! Stacks, deployed by change sets, watched, and taken away.
 
+mod advice;
 mod apply;
+pub mod bootstrap;
+mod cause;
 mod change_set;
 pub mod check;
 mod commands;
 pub mod completions;
 pub mod config;
 pub mod cost;
+mod denied;
 mod deploy;
 mod destroy;
+pub mod doctor;
+pub mod drift;
 mod events;
 mod guard;
 mod history;
@@ -16,12 +22,14 @@ mod left_out;
 mod live;
 pub mod outputs;
 mod plan;
+mod preflight;
 mod present;
 mod promote;
 mod protection;
 mod rehearse;
 mod report;
 mod status;
+mod stopped;
 pub mod synth;
 pub mod why;
 

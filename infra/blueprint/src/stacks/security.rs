@@ -443,42 +443,28 @@ const LINKED_ROLE_SERVICES: &[&str] = &[
     "wafv2.amazonaws.com",
 ];
 
-/// The role that CloudFormation takes for all stacks but this one. Its rights are in two parts: AWS's policy for all but
+/// The role that CloudFormation may take for all stacks but this one, where `bootstrap` has made no narrower one. Its rights are in two parts: AWS's policy for all but
 /// IAM, and ours for the little of IAM that it needs: roles that stay inside the boundary.
 fn deploy_role(template: &mut Template, environment: &Environment, boundary: &LogicalId) {
-    let stacks = format!(
-        "arn:${{AWS::Partition}}:cloudformation:${{AWS::Region}}:${{AWS::AccountId}}:stack/{}/*",
-        environment.stack_name("*")
-    );
     let role = template.add(
         "deploy role",
         "AWS::IAM::Role",
         json!({
             "Description": "CloudFormation deploys with it",
-            "AssumeRolePolicyDocument": {
-                "Version": "2012-10-17",
-                "Statement": [{
-                    "Effect": "Allow",
-                    "Principal": { "Service": "cloudformation.amazonaws.com" },
-                    "Action": "sts:AssumeRole",
-                    "Condition": {
-                        "StringEquals": { "aws:SourceAccount": { "Ref": "AWS::AccountId" } },
-                        "ArnLike": { "aws:SourceArn": sub(&stacks) },
-                    },
-                }],
-            },
+            "AssumeRolePolicyDocument": cloudformation_trust(environment),
             "ManagedPolicyArns": [sub("arn:${AWS::Partition}:iam::aws:policy/PowerUserAccess")],
         }),
         Keep::Nothing,
     );
     let reason = "It makes everything there is; the deploy policy denies what it must not do";
     template.waive(&role, &["IAM-4", "IAM-7"], reason);
+    let inside = json!({ "StringEquals": { "iam:PermissionsBoundary": reference(boundary) } });
     let policy = template.add(
         "deploy policy",
         "AWS::IAM::ManagedPolicy",
         json!({
             "Description": "What a deployment may do with IAM, and what it may not do at all",
-            "PolicyDocument": { "Version": "2012-10-17", "Statement": deploy_statements(environment, boundary) },
+            "PolicyDocument": { "Version": "2012-10-17", "Statement": deploy_statements(environment, &inside) },
             "Roles": [reference(&role)],
         }),
         Keep::Nothing,
@@ -487,7 +473,29 @@ fn deploy_role(template: &mut Template, environment: &Environment, boundary: &Lo
     Shared::DeployRole.export(template, environment, get_att(&role, "Arn"));
 }
 
-fn deploy_statements(environment: &Environment, boundary: &LogicalId) -> Vec<Value> {
+/// CloudFormation, for our stacks alone.
+pub fn cloudformation_trust(environment: &Environment) -> Value {
+    let stacks = format!(
+        "arn:${{AWS::Partition}}:cloudformation:${{AWS::Region}}:${{AWS::AccountId}}:stack/{}/*",
+        environment.stack_name("*")
+    );
+    json!({
+        "Version": "2012-10-17",
+        "Statement": [{
+            "Effect": "Allow",
+            "Principal": { "Service": "cloudformation.amazonaws.com" },
+            "Action": "sts:AssumeRole",
+            "Condition": {
+                "StringEquals": { "aws:SourceAccount": { "Ref": "AWS::AccountId" } },
+                "ArnLike": { "aws:SourceArn": sub(&stacks) },
+            },
+        }],
+    })
+}
+
+/// What a deployment may do with IAM, and what it may not do at all. `inside` is the condition that a role has the
+/// boundary.
+pub fn deploy_statements(environment: &Environment, inside: &Value) -> Vec<Value> {
     let named = |kind: &str, slug: &str| {
         sub(&format!("arn:${{AWS::Partition}}:iam::${{AWS::AccountId}}:{kind}/{}", environment.stack_name(slug)))
     };
@@ -503,7 +511,7 @@ fn deploy_statements(environment: &Environment, boundary: &LogicalId) -> Vec<Val
                 "iam:PutRolePermissionsBoundary",
             ],
             "Resource": roles,
-            "Condition": { "StringEquals": { "iam:PermissionsBoundary": reference(boundary) } },
+            "Condition": inside,
         }),
         json!({
             "Sid": "Roles",
@@ -551,7 +559,7 @@ fn deploy_statements(environment: &Environment, boundary: &LogicalId) -> Vec<Val
             "Resource": sub("arn:${AWS::Partition}:iam::${AWS::AccountId}:role/aws-service-role/*"),
             "Condition": { "StringEquals": { "iam:AWSServiceName": LINKED_ROLE_SERVICES } },
         }),
-        // What this stack makes is not for deployments to change, nor to hand to anything but CloudFormation.
+        // What this stack and `bootstrap` make is not for deployments to change, nor to hand to anything but CloudFormation.
         json!({
             "Sid": "NotItself",
             "Effect": "Deny",
@@ -568,7 +576,12 @@ fn deploy_statements(environment: &Environment, boundary: &LogicalId) -> Vec<Val
                 "iam:UpdateAssumeRolePolicy",
                 "iam:UpdateRole",
             ],
-            "Resource": [named("role", "security-*"), named("policy", "security-*")],
+            "Resource": [
+                named("role", "security-*"),
+                named("policy", "security-*"),
+                named("role", "bootstrap-*"),
+                named("policy", "bootstrap-*"),
+            ],
         }),
         json!({
             "Sid": "BoundariesAndKeysStay",

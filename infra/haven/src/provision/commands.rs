@@ -48,6 +48,7 @@ fn plan_options(options: &cli::PlanOf) -> Options {
         valid_for: options.valid_for,
         history,
         budget_usd: options.guard.budget,
+        drift: !options.guard.no_drift,
     }
 }
 
@@ -76,6 +77,7 @@ pub async fn deploy_command(options: &cli::Deploy) -> anyhow::Result<bool> {
         valid_for: AT_ONCE,
         history,
         budget_usd: options.guard.budget,
+        drift: !options.guard.no_drift,
     };
     let made = plan(&target, &planning, &Reporter::aside(which.json)).await?;
     if made.is_empty() {
@@ -121,7 +123,7 @@ fn show(plan: &Plan, json: bool) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn is_agreed(environment: &str) -> anyhow::Result<bool> {
+pub fn is_agreed(environment: &str) -> anyhow::Result<bool> {
     if !std::io::stdin().is_terminal() {
         bail!("this changes {environment}: say --yes, or use haven plan and haven apply");
     }
