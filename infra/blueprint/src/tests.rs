@@ -60,7 +60,7 @@ fn the_golden_templates_are_what_is_deployed() {
     for environment in environments() {
         let folder = folder.join(&environment.name);
         let mut files = BTreeSet::new();
-        for stack in stacks(&environment) {
+        for stack in stacks(&environment).into_iter().chain([crate::bootstrap(&environment)]) {
             let file = format!("{}.json", stack.slug);
             fresh_text(&folder.join(&file), &golden(&stack.template));
             files.insert(file);

@@ -174,11 +174,4 @@ mod tests {
             }
         }
     }
-
-    #[test]
-    fn the_golden_template_is_what_is_deployed() {
-        let prod = Environment::named("prod").expect("known");
-        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("golden/prod/bootstrap.json");
-        crate::tests::fresh(&path, &bootstrap(&prod).template);
-    }
 }
