@@ -153,7 +153,7 @@ pub(crate) fn imports(value: &Value) -> BTreeSet<String> {
 }
 
 /// Under this name a stack exports what a process finds by `address`.
-fn export_of(environment: &Environment, address: Address) -> String {
+pub fn export_of(environment: &Environment, address: Address) -> String {
     format!("brew-haven-{}-{}", environment.name, address.parameter().replace('/', "-"))
 }
 

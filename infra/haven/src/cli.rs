@@ -59,6 +59,16 @@ pub enum Command {
         after_help = "Examples:\n  haven outputs local\n  haven outputs prod queue/orders/url      (that value alone)\n  haven outputs dev --json\n\nExit 2 when nothing is deployed, or nothing has that name."
     )]
     Outputs(crate::provision::outputs::Outputs),
+    /// Find what is wrong with an environment and its account, and say the one next command
+    #[command(
+        after_help = "Examples:\n  haven doctor local\n  haven doctor prod\n  haven doctor dev --json\n\nLines are `ok`, `look`, `WRONG`, or `?` for what could not be found out. Exit 2 when there is something to see to."
+    )]
+    Doctor(crate::provision::doctor::Doctor),
+    /// Compare what is deployed with its templates, property by property, and put back what somebody changed
+    #[command(
+        after_help = "Examples:\n  haven drift dev\n  haven drift prod --json\n  haven drift dev --revert\n\nExit 2 when something differs, and still does at the end."
+    )]
+    Drift(crate::provision::drift::Drift),
     /// Print a script that completes `haven` in a shell
     #[command(
         after_help = "Examples:\n  haven completions bash > ~/.local/share/bash-completion/completions/haven\n  haven completions zsh > ~/.zfunc/_haven"
@@ -213,7 +223,7 @@ pub struct Guard {
     pub budget: Option<f64>,
 }
 
-fn stack_and_resource(text: &str) -> Result<String, String> {
+pub fn stack_and_resource(text: &str) -> Result<String, String> {
     let plain =
         |part: &str| !part.is_empty() && part.chars().all(|letter| letter.is_ascii_alphanumeric() || letter == '-');
     match text.split_once('/') {

@@ -9,6 +9,8 @@ pub mod config;
 pub mod cost;
 mod deploy;
 mod destroy;
+pub mod doctor;
+pub mod drift;
 mod events;
 mod guard;
 mod history;

@@ -185,7 +185,7 @@ async fn create(target: &Target, stack: &blueprint::Stack, creates: bool) -> any
 
 /// What a change set would do, once CloudFormation has worked it out; `None` when that is nothing, which CloudFormation
 /// reports as a failure with a reason.
-async fn computed(client: &Client, stack: &str, arn: &str) -> anyhow::Result<Option<Vec<Said>>> {
+pub async fn computed(client: &Client, stack: &str, arn: &str) -> anyhow::Result<Option<Vec<Said>>> {
     let begun = std::time::Instant::now();
     let mut pause = LOOK.0;
     loop {
@@ -285,7 +285,7 @@ fn failure(name: &str, status: &str, seen: &[Seen]) -> String {
 }
 
 /// All events of the stack, oldest first.
-async fn events(client: &Client, name: &str) -> anyhow::Result<Vec<Seen>> {
+pub async fn events(client: &Client, name: &str) -> anyhow::Result<Vec<Seen>> {
     let mut seen = Vec::new();
     let mut pages = client.describe_stack_events().stack_name(name).into_paginator().send();
     while let Some(page) = pages.next().await {

@@ -121,7 +121,7 @@ fn show(plan: &Plan, json: bool) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn is_agreed(environment: &str) -> anyhow::Result<bool> {
+pub fn is_agreed(environment: &str) -> anyhow::Result<bool> {
     if !std::io::stdin().is_terminal() {
         bail!("this changes {environment}: say --yes, or use haven plan and haven apply");
     }
