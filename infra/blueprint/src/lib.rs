@@ -27,5 +27,5 @@ pub use environment::{Environment, Part};
 pub use local::{How, LeftOut};
 pub use roles::statements;
 pub use settings::*;
-pub use stacks::{MAIL_DOMAIN, Shared, Stack, export_of, left_out, stacks};
+pub use stacks::{MAIL_DOMAIN, Shared, Stack, export_of, imports, left_out, stacks};
 pub use template::{Keep, LogicalId, Statement, Template, get_att, reference, sub};

@@ -54,18 +54,11 @@ pub async fn compare(
             compared.note = note;
             for drift in drifts(target, &stack.name).await? {
                 let id = drift.logical_resource_id().unwrap_or_default().to_owned();
-                match drift.stack_resource_drift_status() {
-                    Some(
-                        StackResourceDriftStatus::InSync
-                        | StackResourceDriftStatus::Modified
-                        | StackResourceDriftStatus::Deleted,
-                    ) => {
-                        compared.by_cloudformation += 1;
-                        compared.drifted.extend(drifted(&drift));
-                        done.insert(id);
-                    }
-                    // Not checked, unsupported, unknown: read it, if we can.
-                    _ => {}
+                // Not checked, unsupported, unknown: read it, if we can.
+                if is_compared(drift.stack_resource_drift_status()) {
+                    compared.by_cloudformation += 1;
+                    compared.drifted.extend(drifted(&drift));
+                    done.insert(id);
                 }
             }
         }
@@ -96,6 +89,11 @@ pub async fn compare(
 /// As the user guide lists them ("Detecting unmanaged configuration changes").
 fn is_comparable(status: &str) -> bool {
     matches!(status, "CREATE_COMPLETE" | "UPDATE_COMPLETE" | "UPDATE_ROLLBACK_COMPLETE" | "UPDATE_ROLLBACK_FAILED")
+}
+
+fn is_compared(status: Option<&StackResourceDriftStatus>) -> bool {
+    use StackResourceDriftStatus::{Deleted, InSync, Modified};
+    matches!(status, Some(InSync | Modified | Deleted))
 }
 
 fn found(resource: Resource, state: State, differences: Vec<Difference>) -> Drifted {
