@@ -41,7 +41,7 @@ pub enum Command {
     Synth(crate::provision::synth::Synth),
     /// Hold the templates against CloudFormation's schemas and limits, our own policy and the contract; needs no account
     #[command(
-        after_help = "Examples:\n  haven check\n  haven check prod --set database.backup_days=10\n  haven check --templates templates --json\n\nExit 2 when there is a finding. What is waived is listed with its reason and is none."
+        after_help = "Examples:\n  haven check\n  haven check prod --set database.backup_days=10\n  haven check --templates templates --json\n\nOf `local` only what CloudFormation would refuse is told: the local AWS does without keys and most alarms on purpose.\nExit 2 when there is a finding. What is waived is listed with its reason and is none."
     )]
     Check(crate::provision::check::Check),
     /// Explain a resource: what it is for, who uses it, who may, what watches it, what a change of it would do

@@ -81,7 +81,8 @@ fn settings_that_break_a_rule_are_told_all_at_once() {
 #[test]
 fn our_templates_have_no_finding_and_a_weakness_has_one() {
     let checked = json(&run(&["check", "--json"], DONE));
-    let names: Vec<&str> = checked["checked"].as_array().expect("a list").iter().filter_map(|one| one["name"].as_str()).collect();
+    let names: Vec<&str> =
+        checked["checked"].as_array().expect("a list").iter().filter_map(|one| one["name"].as_str()).collect();
     assert_eq!(names, ["dev", "staging", "prod", "local"]);
     let waived = checked["checked"][2]["waived"].as_array().expect("a list");
     assert!(waived.iter().all(|waived| waived["waived"].as_str().is_some_and(|reason| !reason.is_empty())));

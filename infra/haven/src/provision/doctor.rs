@@ -179,7 +179,10 @@ fn left_over(stack: &str, change_set: &ChangeSetSummary) -> Option<Diagnosis> {
         Some(ExecutionStatus::Available) => format!(
             "the change set {name} waits to be executed. Does a plan file still want it? Then `haven apply` it, else delete it"
         ),
-        _ => format!("the change set {name} can never be executed: {}", change_set.status_reason().unwrap_or("out of date")),
+        _ => format!(
+            "the change set {name} can never be executed: {}",
+            change_set.status_reason().unwrap_or("out of date")
+        ),
     };
     let command = format!("aws cloudformation delete-change-set --stack-name {stack} --change-set-name {name}");
     Some(Diagnosis::look(stack, finding, &command))
@@ -192,7 +195,9 @@ fn missing(target: &Target, stacks: &[Stack], deployed: &BTreeSet<&str>) -> Opti
     match (missing.is_empty(), deployed.is_empty(), target.environment.local) {
         (true, ..) => None,
         (false, true, _) => Some(Diagnosis::ok(what, "none is deployed yet".to_owned())),
-        (false, false, true) => Some(Diagnosis::ok(what, format!("not deployed, and not needed by `haven up`: {list}"))),
+        (false, false, true) => {
+            Some(Diagnosis::ok(what, format!("not deployed, and not needed by `haven up`: {list}")))
+        }
         (false, false, false) => Some(Diagnosis::look(what, format!("not deployed: {list}"), "haven deploy {env}")),
     }
 }

@@ -8,8 +8,8 @@ mod platform;
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 
-use anyhow::Context as _;
 use ::contract::role::{ROLES, Role};
+use anyhow::Context as _;
 use blueprint::Environment;
 use blueprint::spelling::nearest;
 use clap::Args;
@@ -71,7 +71,8 @@ pub fn print(options: &Why) -> anyhow::Result<bool> {
         println!("{}", serde_json::to_string_pretty(&document).context("write JSON")?);
     } else {
         let resources = resources.iter().map(resource_text);
-        let parts: Vec<String> = resources.chain(role.iter().map(role_text)).chain(statements_text(&statements)).collect();
+        let parts: Vec<String> =
+            resources.chain(role.iter().map(role_text)).chain(statements_text(&statements)).collect();
         print!("{}", parts.join("\n"));
     }
     Ok(true)
@@ -200,9 +201,9 @@ fn permissions_lines(permissions: &[Permission], with_resources: bool) -> Vec<St
 
 fn alarm_lines(alarms: &[Watch]) -> Vec<String> {
     let title = (!alarms.is_empty()).then(|| "  Alarms:".to_owned());
-    let each = alarms.iter().map(|watch| {
-        format!("    {}: {} (haven runbook show {})", watch.alarm, watch.impact, watch.runbook)
-    });
+    let each = alarms
+        .iter()
+        .map(|watch| format!("    {}: {} (haven runbook show {})", watch.alarm, watch.impact, watch.runbook));
     title.into_iter().chain(each).collect()
 }
 
@@ -291,7 +292,8 @@ mod tests {
         let expected = [("order-worker", "consumes orders"), ("outbox-relay", "sends to orders")];
         assert_eq!(edges, expected.map(|(role, edge)| (role.to_owned(), edge.to_owned())).into());
         assert!(queue.alarms.iter().any(|watch| watch.alarm == "orders-age" && watch.runbook == "queue-age"));
-        let effect = |name: &str| queue.changes.iter().find(|change| change.property == name).map(|change| change.effect);
+        let effect =
+            |name: &str| queue.changes.iter().find(|change| change.property == name).map(|change| change.effect);
         assert_eq!(effect("FifoQueue"), Some("replaces it"));
         assert_eq!(effect("VisibilityTimeout"), Some("in place"));
     }

@@ -89,7 +89,9 @@ pub fn advice(status: &str) -> Advice {
             "aws cloudformation describe-stack-events --stack-name {stack}",
         ),
         // A state that AWS adds later: whether to wait can be told from its name.
-        new if new.ends_with("_IN_PROGRESS") => look("haven does not know this state; something is under way: wait", WAIT),
+        new if new.ends_with("_IN_PROGRESS") => {
+            look("haven does not know this state; something is under way: wait", WAIT)
+        }
         _ => look(
             "haven does not know this state: see what happened last",
             "aws cloudformation describe-stack-events --stack-name {stack}",

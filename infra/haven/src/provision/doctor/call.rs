@@ -59,8 +59,7 @@ async fn ask(
         .build()
         .context("sign")?
         .into();
-    let signable =
-        SignableRequest::new("POST", &url, headers.iter().copied(), SignableBody::Bytes(body.as_bytes()))?;
+    let signable = SignableRequest::new("POST", &url, headers.iter().copied(), SignableBody::Bytes(body.as_bytes()))?;
     let (signature, _) = sign(signable, &parameters).context("sign")?.into_parts();
     let mut client = reqwest::Client::builder().timeout(ANSWERED_WITHIN);
     if own_endpoint {

@@ -209,11 +209,7 @@ fn differ(path: &str, expected: &Value, actual: &Value, all: &mut Vec<Difference
             }
         }
         _ if same(expected, actual) => {}
-        _ => all.push(Difference {
-            path: path.to_owned(),
-            expected: expected.clone(),
-            actual: actual.clone(),
-        }),
+        _ => all.push(Difference { path: path.to_owned(), expected: expected.clone(), actual: actual.clone() }),
     }
 }
 

@@ -32,7 +32,7 @@ pub async fn read(target: &Target, kind: &str, physical: &str) -> anyhow::Result
 fn reading<E, R>(found: Result<Value, SdkError<E, R>>) -> anyhow::Result<Reading>
 where
     E: std::error::Error + ProvideErrorMetadata + 'static,
-    R: std::fmt::Debug,
+    R: std::fmt::Debug + 'static,
 {
     match found {
         Ok(Value::Object(properties)) => {

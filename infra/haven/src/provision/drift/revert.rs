@@ -142,7 +142,10 @@ fn take_in(template: &Value, drifted: &[Drifted]) -> anyhow::Result<Value> {
         for difference in differences {
             let properties = &mut template["Resources"][resource]["Properties"];
             put(properties, &difference.path, &difference.actual).with_context(|| {
-                format!("{resource}{}: haven cannot put this back; deploy a change of it, and change it back", difference.path)
+                format!(
+                    "{resource}{}: haven cannot put this back; deploy a change of it, and change it back",
+                    difference.path
+                )
             })?;
         }
     }

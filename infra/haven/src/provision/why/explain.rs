@@ -173,7 +173,8 @@ impl<'a> Explainer<'a> {
                 watches.extend(alarm(self.environment, known).map(watch));
             }
         }
-        if let (Some(role), "AWS::ECS::Service" | "AWS::ECS::TaskDefinition") = (role_of(place.1), platform.kind(place)) {
+        if let (Some(role), "AWS::ECS::Service" | "AWS::ECS::TaskDefinition") = (role_of(place.1), platform.kind(place))
+        {
             let more: Vec<Watch> = alarms_of(role).map(watch).filter(|more| !watches.contains(more)).collect();
             watches.extend(more);
         }
@@ -268,9 +269,10 @@ pub fn given_names(resource: &Value) -> Vec<&str> {
 
 /// Whether an ARN is that of a name; Secrets Manager adds a dash and six characters.
 fn ends_with_name(arn: &str, name: &str) -> bool {
-    arn.strip_suffix("-??????").unwrap_or(arn).strip_suffix(name).is_some_and(|before| {
-        before.is_empty() || name.starts_with('/') || before.ends_with(['/', ':'])
-    })
+    arn.strip_suffix("-??????")
+        .unwrap_or(arn)
+        .strip_suffix(name)
+        .is_some_and(|before| before.is_empty() || name.starts_with('/') || before.ends_with(['/', ':']))
 }
 
 fn list(value: &Value) -> &[Value] {
