@@ -3,9 +3,11 @@
 //!
 //! The only crate that speaks to databases through `tokio-postgres` and `rusqlite`; queries are the adapters' business.
 
+mod connect;
+
 use std::path::Path;
 
-use tokio_postgres::NoTls;
+pub use connect::Login;
 
 mod postgres {
     refinery::embed_migrations!("sql/postgres");
@@ -28,6 +30,10 @@ pub enum MigrateError {
     UnknownUrl,
     #[error("the database file {0} cannot be made")]
     File(String, #[source] std::io::Error),
+    #[error("PGSSLROOTCERT must name the file of the roots that the database's certificate is checked against")]
+    NoRoots,
+    #[error("the roots in {0} cannot be used")]
+    Roots(String, #[source] Box<dyn std::error::Error + Send + Sync>),
     #[error("the database cannot be reached")]
     Postgres(#[from] tokio_postgres::Error),
     #[error("the database cannot be opened")]
@@ -40,21 +46,25 @@ pub enum MigrateError {
 
 /// Applies what is missing, each migration in a transaction. Safe to repeat.
 pub async fn migrate(database_url: &str) -> Result<Report, MigrateError> {
+    migrate_as(database_url, &Login::default()).await
+}
+
+/// The same, with a login that the URL does not carry.
+pub async fn migrate_as(database_url: &str, login: &Login) -> Result<Report, MigrateError> {
     if let Some(path) = database_url.strip_prefix("sqlite:") {
         let path = path.trim_start_matches("//").split('?').next().unwrap_or_default().to_owned();
         return tokio::task::spawn_blocking(move || migrate_sqlite(Path::new(&path))).await?;
     }
     if database_url.starts_with("postgres://") || database_url.starts_with("postgresql://") {
-        return migrate_postgres(database_url).await;
+        return migrate_postgres(database_url, login).await;
     }
     Err(MigrateError::UnknownUrl)
 }
 
-async fn migrate_postgres(database_url: &str) -> Result<Report, MigrateError> {
+async fn migrate_postgres(database_url: &str, login: &Login) -> Result<Report, MigrateError> {
     /// Held while migrating, so that two who migrate at once do not meet. Any number that nobody else uses.
     const LOCK: i64 = 0x6272_6577;
-    let (mut client, connection) = tokio_postgres::connect(database_url, NoTls).await?;
-    let connection = tokio::spawn(connection);
+    let (mut client, connection) = connect::connect(database_url, login).await?;
     client.execute("SELECT pg_advisory_lock($1)", &[&LOCK]).await?;
     let report = postgres::migrations::runner().run_async(&mut client).await;
     drop(client);

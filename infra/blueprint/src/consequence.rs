@@ -188,7 +188,9 @@ fn worsen(change: &mut Change, said: &Said) {
         change.action = Action::Remove;
         change.consequence = "is deleted, CloudFormation says".to_owned();
         change.rung = change.rung.max(if change.stateful { Rung::DataLoss } else { Rung::InPlace });
-    } else if let (Some(surely), false) = (said.replaces, known || change.action == Action::Add) {
+    } else if let (Some(surely), false) = (said.replaces, known || change.action == Action::Add)
+        && (surely || !foresees(change, said))
+    {
         change.action = if surely { Action::Replace } else { Action::MayReplace };
         let may = if surely { "is" } else { "may be" };
         change.consequence = format!("{may} replaced, CloudFormation says");
@@ -199,6 +201,17 @@ fn worsen(change: &mut Change, said: &Said) {
         change.rung = Rung::DataLoss;
         change.consequence.push_str("; the old one is deleted with everything in it");
     }
+}
+
+/// Whether we saw every property that it is about, and know from the schemas what a change of them does: then its "perhaps"
+/// tells nothing new. It says that of whatever depends on other resources, and of every change of some types.
+fn foresees(change: &Change, said: &Said) -> bool {
+    let ours =
+        |path: &str| change.properties.iter().any(|property| path.split('.').next() == property.path.split('.').next());
+    change.action == Action::Change
+        && !change.properties.is_empty()
+        && schema::kind(&change.kind).is_some()
+        && said.properties.iter().all(|(path, ..)| ours(path))
 }
 
 fn sort(changes: &mut [Change]) {
@@ -701,8 +714,11 @@ mod tests {
         assert_eq!((of(said(None, "")).rung, of(said(None, "")).must_be_named()), (Rung::InPlace, false));
         let kept = of(said(Some(true), "ReplaceAndRetain"));
         assert_eq!((kept.action, kept.rung, kept.must_be_named()), (Action::Replace, Rung::Replacement, true));
-        let maybe = of(said(Some(false), ""));
-        assert_eq!((maybe.action, maybe.must_be_named()), (Action::MayReplace, true));
+        assert_eq!(of(said(Some(false), "")).action, Action::Change, "we know what this property does");
+        let mut elsewhere = said(Some(false), "");
+        elsewhere.properties = vec![("KeySchema".to_owned(), Value::Null, Value::Null)];
+        let maybe = of(elsewhere);
+        assert_eq!((maybe.action, maybe.must_be_named()), (Action::MayReplace, true), "we had not seen that one");
         assert_eq!(of(said(Some(true), "ReplaceAndDelete")).rung, Rung::DataLoss);
         let lost = merged(diff(&before, &Value::Null), &[said(None, "Retain")]).remove(0);
         assert_eq!((lost.action, lost.rung), (Action::Remove, Rung::DataLoss), "we foresaw worse");

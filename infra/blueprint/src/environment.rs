@@ -65,7 +65,8 @@ impl Environment {
         format!("brew-haven-{}-{slug}", self.name)
     }
 
-    /// For every resource that takes tags.
+    /// Whose it is and who pays. `haven` sets them on every stack, and CloudFormation hands them to nearly every resource: see
+    /// `stacks::tags`.
     pub fn tags(&self) -> Value {
         let tag = |key: &str, value: &str| json!({ "Key": key, "Value": value });
         let Account { owner, cost_center, .. } = &self.settings.account;

@@ -20,6 +20,7 @@ mod stacks;
 mod template;
 #[cfg(test)]
 mod tests;
+pub mod why;
 
 pub use configuration::{Configuration, Explanation, File, Origin, Override, Problem, Problems, embedded, nearest_key};
 pub use dashboard::operations as operations_dashboard;
@@ -27,5 +28,5 @@ pub use environment::{Environment, Part};
 pub use local::{How, LeftOut};
 pub use roles::statements;
 pub use settings::*;
-pub use stacks::{MAIL_DOMAIN, Shared, Stack, export_of, imports, left_out, stacks};
+pub use stacks::{BOOTSTRAP, MAIL_DOMAIN, Shared, Stack, bootstrap, execution_role_export, left_out, stacks};
 pub use template::{Keep, LogicalId, Statement, Template, get_att, reference, sub};

@@ -1,10 +1,12 @@
 //! What each role may do: exactly what its edges in the contract ask for.
 
+use std::collections::BTreeSet;
+
 use contract::address::Address;
 use contract::parameter::Secret;
 use contract::parameter_root;
 use contract::queue::Queue;
-use contract::role::{Access, Role};
+use contract::role::{Access, ROLES, Role};
 use contract::table::Table;
 use contract::topic::{Bus, Topic};
 use serde_json::{Value, json};
@@ -83,10 +85,43 @@ pub fn document(statements: Vec<Value>) -> Value {
 /// elements, Sid).
 pub fn named(statement: &Statement) -> Value {
     let mut json = statement.to_json();
-    let words = statement.because.split(|letter: char| !letter.is_ascii_alphanumeric()).filter(|word| !word.is_empty());
-    let sid: String = words.map(|word| word[..1].to_ascii_uppercase() + &word[1..]).collect();
-    json["Sid"] = json!(sid);
+    json["Sid"] = json!(sid_of(&statement.because));
     json
+}
+
+fn sid_of(because: &str) -> String {
+    let words = because.split(|letter: char| !letter.is_ascii_alphanumeric()).filter(|word| !word.is_empty());
+    words.map(|word| word[..1].to_ascii_uppercase() + &word[1..]).collect()
+}
+
+/// What the contract asks for, of which a statement with this Sid is the answer: an edge of a role; the edges whose
+/// resources a key encrypts; or what every service needs to start, and the public one to be reached.
+pub fn demand(sid: &str) -> Option<String> {
+    const OF_A_SERVICE: [(&str, &str); 6] = [
+        ("StartsFromTheImage", "is a role: its service starts from the image"),
+        ("LogsInToTheRegistry", "is a role: its service fetches the image"),
+        ("WritesTheLog", "is a role: its service writes a log"),
+        ("LooksAtTheBalancer", "is public: its deployment turns the traffic"),
+        ("TurnsTheTraffic", "is public: its deployment turns the traffic"),
+        ("RegistersTasks", "is public: its tasks stand behind the balancer"),
+    ];
+    let all: Vec<Edge> = ROLES.iter().flat_map(|role| edges(role)).collect();
+    if let Some(edge) = all.iter().find(|edge| sid_of(&edge.because()) == sid) {
+        return Some(edge.because());
+    }
+    let opened: BTreeSet<String> = all
+        .iter()
+        .filter(|edge| edge.key_use().is_some_and(|used| sid_of(&opens(used.name)) == sid))
+        .map(|edge| edge.because())
+        .collect();
+    if !opened.is_empty() {
+        return Some(format!("what is encrypted with it: {}", opened.into_iter().collect::<Vec<_>>().join(", ")));
+    }
+    OF_A_SERVICE.iter().find(|(known, _)| *known == sid).map(|(_, demand)| (*demand).to_owned())
+}
+
+fn opens(key: &str) -> String {
+    format!("opens the {key} key")
 }
 
 /// All edges of a role: the contract's, nothing else.
@@ -244,7 +279,7 @@ fn key_statements(edges: &[Edge], environment: &Environment) -> Vec<Value> {
         }
         actions.sort_unstable();
         actions.dedup();
-        let because = format!("opens the {} key", first.name);
+        let because = opens(first.name);
         let mut json = named(&Statement { actions, resources: vec![key.import(environment)], because });
         json["Condition"] = json!({ "StringEquals": { "kms:ViaService": services } });
         statements.push(json);
@@ -254,10 +289,6 @@ fn key_statements(edges: &[Edge], environment: &Environment) -> Vec<Value> {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeSet;
-
-    use contract::role::ROLES;
-
     use super::*;
 
     fn prod() -> Environment {

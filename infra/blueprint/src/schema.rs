@@ -44,6 +44,8 @@ pub struct Kind {
     /// The property that takes tags.
     tags: Option<String>,
     #[serde(default)]
+    stack_tags: bool,
+    #[serde(default)]
     permissions: BTreeMap<String, Vec<String>>,
 }
 
@@ -143,6 +145,11 @@ impl Kind {
     /// The property that takes tags.
     pub fn tags(&self) -> Option<&str> {
         self.tags.as_deref()
+    }
+
+    /// Whether CloudFormation hands it the tags of its stack.
+    pub fn takes_stack_tags(&self) -> bool {
+        self.stack_tags
     }
 
     /// What whoever deploys must be allowed: the actions behind `create`, `read`, `update`, `delete` and `tag`.

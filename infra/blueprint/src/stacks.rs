@@ -2,6 +2,7 @@
 
 mod alarms;
 mod backup;
+mod bootstrap;
 mod compute;
 mod data;
 mod edge;
@@ -12,6 +13,7 @@ mod parameters;
 mod roles;
 mod security;
 mod shared;
+mod tags;
 
 use std::collections::{BTreeSet, HashMap};
 
@@ -23,7 +25,9 @@ use crate::environment::{Environment, Part};
 use crate::local::{LeftOut, localize};
 use crate::template::Template;
 
+pub use bootstrap::{BOOTSTRAP, bootstrap, execution_role_export};
 pub use shared::Shared;
+pub(crate) use shared::secret_export;
 
 /// The domain that mails come from.
 pub const MAIL_DOMAIN: &str = "brewhaven.example";
@@ -82,7 +86,8 @@ fn localized(environment: &Environment) -> (Vec<Stack>, Vec<LeftOut>) {
 
 /// The stacks as AWS could hold them.
 pub(crate) fn on_aws(environment: &Environment) -> Vec<Stack> {
-    let stack = |slug, about, template: Template| {
+    let stack = |slug, about, mut template: Template| {
+        tags::tag(&mut template, environment);
         let (name, template) = (environment.stack_name(slug), template.into_json());
         let stateful = matches!(slug, "data" | "servers" | "messaging" | "security" | "parameters");
         Stack { slug, name, about, template, stateful, depends_on: Vec::new() }

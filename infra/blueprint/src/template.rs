@@ -67,6 +67,15 @@ impl Template {
         self.resources[id.as_str()]["DependsOn"] = json!(others);
     }
 
+    /// Sets a property of every resource of these types.
+    pub fn set_all(&mut self, types: &[&str], property: &str, value: &Value) {
+        for resource in self.resources.values_mut() {
+            if resource["Type"].as_str().is_some_and(|kind| types.contains(&kind)) {
+                resource["Properties"][property] = value.clone();
+            }
+        }
+    }
+
     /// Says something about a resource beside its properties: why a check does not apply to it, for example.
     pub fn note(&mut self, id: &LogicalId, key: &str, value: Value) {
         self.resources[id.as_str()]["Metadata"][key] = value;
@@ -83,9 +92,9 @@ impl Template {
         }
     }
 
-    /// An output that other stacks import under `export`.
-    pub fn export(&mut self, words: &str, export: &str, about: &str, value: Value) {
-        let output = json!({ "Description": about, "Value": value, "Export": { "Name": export } });
+    /// An output that other stacks import under `export`: its name and where it is made say what it is.
+    pub fn export(&mut self, words: &str, export: &str, value: Value) {
+        let output = json!({ "Value": value, "Export": { "Name": export } });
         let id = logical(words);
         let before = self.outputs.insert(id.clone(), output);
         assert!(before.is_none(), "two outputs are called {id}");
@@ -112,7 +121,7 @@ pub fn sorted(mut value: Value) -> Value {
 }
 
 /// `order-status-changed topic` becomes `OrderStatusChangedTopic`.
-fn logical(words: &str) -> String {
+pub fn logical(words: &str) -> String {
     let parts = words.split(|c: char| !c.is_ascii_alphanumeric()).filter(|part| !part.is_empty());
     parts.map(|part| part[..1].to_ascii_uppercase() + &part[1..]).collect()
 }

@@ -4,7 +4,9 @@ use std::path::Path;
 use contract::alarm::ALARMS;
 use contract::queue::QUEUES;
 use contract::role::ROLES;
+use serde::Serialize;
 use serde_json::Value;
+use serde_json::ser::{PrettyFormatter, Serializer};
 
 use super::*;
 
@@ -32,10 +34,21 @@ fn all<'a>(value: &'a Value, key: &str) -> Vec<&'a Value> {
 
 /// Compares with the file, or writes it with `HAVEN_BLESS=1`.
 pub(crate) fn fresh(path: &Path, value: &Value) {
-    let text = serde_json::to_string_pretty(value).expect("JSON") + "\n";
+    fresh_text(path, &(serde_json::to_string_pretty(value).expect("JSON") + "\n"));
+}
+
+/// A property a line, as a diff wants it, and no more white space than that: there are four environments of them.
+fn golden(value: &Value) -> String {
+    let mut text = Vec::new();
+    let mut writer = Serializer::with_formatter(&mut text, PrettyFormatter::with_indent(b" "));
+    value.serialize(&mut writer).expect("JSON");
+    String::from_utf8(text).expect("UTF-8") + "\n"
+}
+
+fn fresh_text(path: &Path, text: &str) {
     if std::env::var_os("HAVEN_BLESS").is_some() {
         std::fs::create_dir_all(path.parent().expect("a folder")).expect("made");
-        std::fs::write(path, &text).expect("written");
+        std::fs::write(path, text).expect("written");
     }
     let there = std::fs::read_to_string(path).unwrap_or_default();
     assert!(there == text, "{} is stale: run HAVEN_BLESS=1 cargo test -p blueprint", path.display());
@@ -44,9 +57,28 @@ pub(crate) fn fresh(path: &Path, value: &Value) {
 #[test]
 fn the_golden_templates_are_what_is_deployed() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("golden");
-    for environment in [Environment::local(), Environment::named("prod").expect("known")] {
+    for environment in environments() {
+        let folder = folder.join(&environment.name);
+        let mut files = BTreeSet::new();
         for stack in stacks(&environment) {
-            fresh(&folder.join(&environment.name).join(format!("{}.json", stack.slug)), &stack.template);
+            let file = format!("{}.json", stack.slug);
+            fresh_text(&folder.join(&file), &golden(&stack.template));
+            files.insert(file);
+        }
+        // A file of a stack that is no more would be linted and reviewed for nothing.
+        let there = std::fs::read_dir(&folder).expect("a folder").map(|file| file.expect("a file").file_name());
+        let there: BTreeSet<String> = there.filter_map(|name| name.into_string().ok()).collect();
+        assert_eq!(there, files, "in {}", folder.display());
+    }
+}
+
+/// A type that is not in the table would go unchecked: `check` says so too.
+#[test]
+fn every_template_is_what_the_schemas_of_its_types_take() {
+    for environment in environments() {
+        for stack in stacks(&environment) {
+            let violations = schema::check(&stack.template);
+            assert!(violations.is_empty(), "{}: {violations:#?}", stack.name);
         }
     }
 }
@@ -141,15 +173,25 @@ fn no_role_may_do_everything_or_touch_everything() {
     }
 }
 
+/// Of one environment together: a little above what they are, see docs/figures.md. Who needs more should say there for what.
+const ALL_TEMPLATES_BYTES_MAX: usize = 225_000;
+
+/// Run it with `--nocapture` to see how large they are.
 #[test]
 fn templates_stay_within_what_cloudformation_takes_inline() {
     for environment in environments() {
+        let (mut total, mut resources) = (0, 0);
         for stack in stacks(&environment) {
             let bytes = stack.template.to_string().len();
+            let count = stack.template["Resources"].as_object().expect("resources").len();
+            println!("{bytes:7} bytes, {count:3} resources: {}", stack.name);
+            (total, resources) = (total + bytes, resources + count);
             assert!(bytes < 51_200, "{} is {bytes} bytes", stack.name);
             for alarm in all(&stack.template, "AlarmDescription") {
                 assert!(alarm.as_str().is_some_and(|text| text.len() <= 1_024));
             }
         }
+        println!("{total:7} bytes, {resources:3} resources: all of {}", environment.name);
+        assert!(total <= ALL_TEMPLATES_BYTES_MAX, "the templates of {} are {total} bytes", environment.name);
     }
 }

@@ -33,6 +33,10 @@ impl Aws {
         Target::new(environment, self.clients.config())
     }
 
+    pub fn cloudwatch(&self) -> aws_sdk_cloudwatch::Client {
+        self.clients.cloudwatch()
+    }
+
     pub async fn addresses(&self, environment: &str) -> anyhow::Result<HashMap<String, String>> {
         adapter_aws::addresses(&self.clients, environment).await.context("read where the stacks put everything")
     }

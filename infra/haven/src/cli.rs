@@ -94,9 +94,39 @@ pub enum Command {
         after_help = "Examples:\n  haven deploy local                 (to the local AWS that `haven up` runs; nothing is asked)\n  haven deploy dev\n  haven deploy dev --yes --allow data/Database\n\n`local` gets every stack, as far as the local AWS can hold it: what is left out, and why, is said at the end."
     )]
     Deploy(Deploy),
+    /// Plan for one environment what was proven in another: the same code, the same image
+    #[command(
+        after_help = "Example:  haven promote staging prod --out prod.plan.json && haven apply prod.plan.json\n\nIt shows which settings differ, and refuses when the first does not run what this code makes."
+    )]
+    Promote(Promote),
+    /// Deploy an environment on a local AWS of its own, check it, and plan one failure
+    #[command(
+        after_help = "Example:  haven rehearse prod\n\nNeeds no account. Exit 2 when a step did not go as it must."
+    )]
+    Rehearse(Which),
+    /// Check that what was deployed works
+    #[command(
+        after_help = "Examples:\n  haven smoke local\n  haven smoke prod --shop https://shop.example.com\n\nFor `local` a marked order goes through the whole chain. Exit 2 when a check does not hold."
+    )]
+    Smoke(Smoke),
     /// Compare the templates with those that were last deployed from here, without asking AWS
     #[command(after_help = "Example:  haven diff prod --set database.multi_az=false\n\nExit 2 when something differs.")]
     Diff(Diff),
+    /// Show what was changed by hand since the last deployment, and bring back what the templates say
+    #[command(
+        after_help = "Examples:\n  haven drift prod\n  haven drift prod --revert\n  haven drift local --revert --yes --json\n\nA revert goes back to the templates that were last deployed, not to what the code would make now.\nExit 0 when nothing differs, or no more; 2 when something does."
+    )]
+    Drift(crate::provision::drift::Drift),
+    /// Say what is the matter with stacks, change sets and the account, with the one next command for each
+    #[command(
+        after_help = "Examples:\n  haven doctor prod\n  haven doctor dev --fix\n\nEach line is ok, look (nothing is broken, somebody should know) or wrong.\nExit 0 when nothing is wrong, 2 when something is."
+    )]
+    Doctor(crate::provision::doctor::Doctor),
+    /// Prepare an account, once: the role that CloudFormation deploys with. It costs nothing
+    #[command(
+        after_help = "Example:  haven bootstrap dev\n\nOne stack, brew-haven-ENV-bootstrap: a role that only CloudFormation can take, for our stacks alone, which may do\nwhat AWS names for the resource types in our templates. Every change set but that of security uses it from then on.\nIt needs rights over IAM, may be run again at any time, and `haven destroy` leaves what it made.\nNo bucket is made: every template is small enough to be sent along (51,200 bytes)."
+    )]
+    Bootstrap(crate::provision::bootstrap::Bootstrap),
     /// Show the stacks, the roles and the queues
     #[command(after_help = "Examples:\n  haven status local --json\n  haven status prod")]
     Status(Target),
@@ -113,7 +143,9 @@ pub enum Command {
         yes: bool,
     },
     /// Bring a database's schema up to date; never done by a service itself
-    #[command(after_help = "Example:  DATABASE_URL=postgres://user:password@host/db haven migrate")]
+    #[command(
+        after_help = "Example:  DATABASE_URL=postgres://user:password@host/db haven migrate\n\nA login that the URL has not is taken from PGUSER and PGPASSWORD; with sslmode=verify-full in the URL, PGSSLROOTCERT\nnames the file of the roots that the server's certificate is checked against."
+    )]
     Migrate {
         /// postgres://... or sqlite://...
         #[arg(long, env = "DATABASE_URL", hide_env_values = true)]
@@ -221,6 +253,9 @@ pub struct Guard {
     /// The most that a month may cost, USD
     #[arg(long, value_name = "USD", value_parser = crate::provision::cost::budget)]
     pub budget: Option<f64>,
+    /// Do not look for what was changed by hand since the last deployment; on AWS that takes a minute or two
+    #[arg(long)]
+    pub no_drift: bool,
 }
 
 pub fn stack_and_resource(text: &str) -> Result<String, String> {
@@ -259,6 +294,46 @@ pub struct Deploy {
     /// Do not ask
     #[arg(long)]
     pub yes: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct Promote {
+    /// Where it was proven
+    pub from: String,
+    /// Where it goes
+    pub to: String,
+    /// Another value for a setting of the second; may be given again
+    #[arg(long = "set", value_name = "KEY=VALUE")]
+    pub set: Vec<String>,
+    #[command(flatten)]
+    pub guard: Guard,
+    /// Where the plan goes; without it, it is only shown
+    #[arg(long, value_name = "FILE")]
+    pub out: Option<PathBuf>,
+    /// For how long it may be applied, such as 30m or 8h
+    #[arg(long, default_value = "8h", value_parser = duration)]
+    pub valid_for: Duration,
+    /// A folder with base.toml and a file for each environment, instead of the ones that haven was built with
+    #[arg(long, value_name = "DIR", env = "HAVEN_ENVIRONMENTS")]
+    pub environments: Option<PathBuf>,
+    /// The AWS endpoint
+    #[arg(long, value_name = "URL", env = "AWS_ENDPOINT_URL")]
+    pub endpoint: Option<String>,
+    /// The folder where deployments are remembered
+    #[arg(long, value_name = "DIR", default_value = STATE)]
+    pub state: PathBuf,
+    /// JSON instead of text
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct Smoke {
+    #[command(flatten)]
+    pub target: Target,
+    /// The shop's address, if it is not the domain of the settings
+    #[arg(long, value_name = "URL")]
+    pub shop: Option<String>,
 }
 
 #[derive(Debug, Args)]

@@ -13,6 +13,7 @@ pub mod target;
 use std::process::ExitCode;
 
 use anyhow::Context as _;
+use chassis::config::{ProcessEnvironment, Reader};
 use clap::Parser as _;
 use cli::{Cli, Command, Runbook, Staff};
 use local::facts::Facts;
@@ -58,6 +59,16 @@ fn command_line() -> ExitCode {
     }
 }
 
+/// As the roles get theirs. No argument carries a password: everybody on a machine can read those.
+fn migration_login() -> migrations::Login {
+    let reader = Reader::new(&ProcessEnvironment);
+    migrations::Login {
+        user: reader.optional("PGUSER"),
+        password: reader.optional("PGPASSWORD"),
+        root_certificates: reader.optional("PGSSLROOTCERT").map(Into::into),
+    }
+}
+
 async fn run(command: Command) -> anyhow::Result<bool> {
     match command {
         Command::Up(options) => local::up::up(options).await?,
@@ -72,14 +83,21 @@ async fn run(command: Command) -> anyhow::Result<bool> {
         Command::Drift(options) => return provision::drift::print(&options).await,
         Command::Completions(options) => return provision::completions::print(&options),
         Command::Cost(options) => return provision::cost::print(&options),
-        Command::Plan(options) => return provision::plan_command(&options).await,
+        Command::Plan(options) => return provision::plan_and_show(&options).await,
         Command::Apply(options) => return provision::apply_command(&options).await,
         Command::Deploy(options) => return provision::deploy_command(&options).await,
+        Command::Promote(options) => return provision::promote(&options).await,
+        Command::Rehearse(which) => return provision::rehearse(&which).await,
+        Command::Smoke(options) => return operate::smoke::smoke(&options).await,
         Command::Diff(options) => return provision::diff_command(&options),
+        Command::Doctor(options) => return provision::doctor::command(&options).await,
+        Command::Bootstrap(options) => return provision::bootstrap::command(&options).await,
+        Command::Drift(options) => return provision::drift::command(&options).await,
         Command::Status(options) => return operate::status::status(&options).await,
         Command::Destroy { target, allow, yes } => return provision::destroy_command(&target, &allow, yes).await,
         Command::Migrate { database_url } => {
-            let report = migrations::migrate(&database_url).await.context("bring the schema up to date")?;
+            let report = migrations::migrate_as(&database_url, &migration_login()).await;
+            let report = report.context("bring the schema up to date")?;
             match report.applied.as_slice() {
                 [] => println!("The schema is up to date."),
                 applied => applied.iter().for_each(|name| println!("applied {name}")),

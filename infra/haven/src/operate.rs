@@ -1,5 +1,7 @@
 //! What operators do.
 
 pub mod load;
+pub mod shop;
+pub mod smoke;
 pub mod staff;
 pub mod status;

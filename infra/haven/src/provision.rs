@@ -1,12 +1,16 @@
 //! Stacks, deployed by change sets, watched, and taken away.
 
+mod advice;
 mod apply;
+pub mod bootstrap;
+mod cause;
 mod change_set;
 pub mod check;
 mod commands;
 pub mod completions;
 pub mod config;
 pub mod cost;
+mod denied;
 mod deploy;
 mod destroy;
 pub mod doctor;
@@ -18,18 +22,25 @@ mod left_out;
 mod live;
 pub mod outputs;
 mod plan;
+mod preflight;
 mod present;
+mod promote;
 mod protection;
+mod rehearse;
 mod report;
 mod status;
+mod stopped;
 pub mod synth;
 pub mod why;
 
 use apply::apply;
-pub use commands::{apply_command, deploy_command, destroy_command, diff_command, plan_command};
-pub use deploy::{Deployed, Outcome, StackOutcome, deploy};
+pub use commands::{apply_command, deploy_command, destroy_command, diff_command, plan_and_show};
+pub use deploy::{Deployed, Outcome, StackOutcome, deploy, deploy_stacks};
 pub use guard::Named;
 pub use left_out::print_left_out;
+pub use live::parameter_versions;
+pub use promote::promote;
+pub use rehearse::rehearse;
 pub use report::Reporter;
 pub use status::{NOT_DEPLOYED, StackStatus, status};
 

@@ -19,7 +19,7 @@ pub fn run(name: &str) -> ExitCode {
         return gateway();
     }
     match Role::by_slug(name) {
-        Some(role) => worker::main(role),
+        Some(role) => worker::run(role),
         None => {
             let names: Vec<_> = contract::role::ROLES.iter().map(|role| role.slug).collect();
             eprintln!("haven: there is no role {name:?}; there are {}, {GATEWAY}", names.join(", "));

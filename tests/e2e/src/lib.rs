@@ -346,19 +346,22 @@ fn start(state: &Path, arguments: &[&str]) -> Child {
 /// The `haven` of this checkout, built if it is not fresh.
 pub fn haven() -> &'static Path {
     static HAVEN: OnceLock<PathBuf> = OnceLock::new();
-    HAVEN.get_or_init(|| {
-        let mut build = Command::new(env!("CARGO"));
-        build.args(["build", "--quiet", "-p", "haven", "--bin", "haven", "--message-format=json"]);
-        if !cfg!(debug_assertions) {
-            build.arg("--release");
-        }
-        let built =
-            build.current_dir(env!("CARGO_MANIFEST_DIR")).stderr(Stdio::inherit()).output().expect("cargo runs");
-        assert!(built.status.success(), "haven does not build");
-        let messages = String::from_utf8_lossy(&built.stdout);
-        let executables = messages.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
-        let mut executables = executables.filter_map(|message| message["executable"].as_str().map(PathBuf::from));
-        let executable = executables.next_back();
-        executable.expect("cargo names the executable")
-    })
+    HAVEN.get_or_init(|| built("haven", "haven"))
+}
+
+/// A binary of this checkout, built if it is not fresh.
+pub fn built(package: &str, binary: &str) -> PathBuf {
+    let mut build = Command::new(env!("CARGO"));
+    // Always beside `haven`: with its features, so that nothing is compiled a second time with fewer.
+    build.args(["build", "--quiet", "-p", "haven", "-p", package, "--bin", binary, "--message-format=json"]);
+    if !cfg!(debug_assertions) {
+        build.arg("--release");
+    }
+    let built = build.current_dir(env!("CARGO_MANIFEST_DIR")).stderr(Stdio::inherit()).output().expect("cargo runs");
+    assert!(built.status.success(), "{binary} does not build");
+    let messages = String::from_utf8_lossy(&built.stdout);
+    let executables = messages.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
+    let mut executables = executables.filter_map(|message| message["executable"].as_str().map(PathBuf::from));
+    let executable = executables.next_back();
+    executable.expect("cargo names the executable")
 }

@@ -1,9 +1,12 @@
 //! Real servers for the adapters' tests: started for one test on a port of its own, gone with it. They are started by the
 //! very code of `haven up`.
 
+mod certificates;
+
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
+pub use certificates::Certificates;
 use haven::cli::Up;
 use haven::local::database::Servers;
 use haven::local::emulator::{Emulator, Source};

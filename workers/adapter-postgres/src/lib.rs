@@ -1,5 +1,6 @@
 //! Orders in PostgreSQL. Changes of messages that are handled together are one statement.
 
+mod login;
 mod notices;
 mod orders;
 mod rows;
@@ -9,7 +10,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use app::ports::Unavailable;
-use sqlx::postgres::{PgConnectOptions, PgListener, PgPool, PgPoolOptions};
+pub use login::{ConnectError, Login};
+use sqlx::Connection as _;
+use sqlx::postgres::{PgConnectOptions, PgConnection, PgListener, PgPool, PgPoolOptions};
 use tokio::sync::Mutex;
 use uuid::Uuid;
 
@@ -30,20 +33,42 @@ pub struct PostgresStore {
 }
 
 impl PostgresStore {
+    /// With the login that the URL carries.
+    ///
     /// # Errors
-    /// When the server cannot be reached now. Later, connections are made again as they are needed.
-    pub async fn connect(url: &str, connections_max: u32) -> Result<PostgresStore, Unavailable> {
-        let options = PgConnectOptions::from_str(url)
-            .map_err(unavailable)?
+    /// When the server cannot be reached now, or refuses us. Later, connections are made again as they are needed.
+    pub async fn connect(url: &str, connections_max: u32) -> Result<PostgresStore, ConnectError> {
+        PostgresStore::connect_as(url, &Login::default(), connections_max).await
+    }
+
+    /// With a login that the URL does not carry.
+    ///
+    /// # Errors
+    /// As [`PostgresStore::connect`].
+    pub async fn connect_as(url: &str, login: &Login, connections_max: u32) -> Result<PostgresStore, ConnectError> {
+        let options = login
+            .apply(PgConnectOptions::from_str(url).map_err(unavailable)?)
             .application_name("brew-haven")
             .options([("statement_timeout", STATEMENT_WITHIN), ("lock_timeout", LOCK_WITHIN)]);
+        let user = options.get_username().to_owned();
         let pool = PgPoolOptions::new()
             .max_connections(connections_max)
             .acquire_timeout(ACQUIRE_WITHIN)
             .connect_with(options)
             .await
-            .map_err(unavailable)?;
+            .map_err(|error| ConnectError::of(&user, error))?;
         Ok(PostgresStore { pool, listener: Arc::default(), claimant: Uuid::now_v7() })
+    }
+
+    /// Whether a new connection would be let in: those that are open go on when a password is changed.
+    ///
+    /// # Errors
+    /// As [`PostgresStore::connect`].
+    pub async fn check_login(&self) -> Result<(), ConnectError> {
+        let options = self.pool.connect_options();
+        let connection = PgConnection::connect_with(&options).await;
+        let connection = connection.map_err(|error| ConnectError::of(options.get_username(), error))?;
+        Ok(connection.close().await.map_err(unavailable)?)
     }
 }
 

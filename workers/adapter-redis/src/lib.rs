@@ -10,7 +10,9 @@ use domain::FieldError;
 use domain::cart::{LINES_MAX, Line, Lines, Quantity};
 use domain::ids::ProductId;
 use redis::aio::{ConnectionManager, ConnectionManagerConfig};
-use redis::{AsyncCommands as _, ErrorKind, RedisError, Script, ScriptInvocation, ServerErrorKind};
+use redis::{
+    AsyncCommands as _, ErrorKind, IntoConnectionInfo as _, RedisError, Script, ScriptInvocation, ServerErrorKind,
+};
 
 /// Redis answers in well under a millisecond. A storefront that waits longer keeps its customers waiting.
 const ANSWER_WITHIN: Duration = Duration::from_millis(200);
@@ -79,12 +81,26 @@ return reply('changed')
 ";
 
 impl RedisCarts {
-    /// The server need not be there yet: it is reached when it is needed, and again when it was lost.
+    /// The server need not be there yet: it is reached when it is needed, and again when it was lost. A `rediss://` server
+    /// must show a certificate that this machine's roots know.
     ///
     /// # Errors
     /// When the URL is none.
     pub async fn connect(url: &str) -> Result<RedisCarts, Unavailable> {
-        let client = redis::Client::open(url).map_err(unavailable)?;
+        RedisCarts::connect_as(url, None).await
+    }
+
+    /// With a password that the URL does not carry.
+    ///
+    /// # Errors
+    /// When the URL is none.
+    pub async fn connect_as(url: &str, password: Option<&str>) -> Result<RedisCarts, Unavailable> {
+        let mut info = url.into_connection_info().map_err(unavailable)?;
+        if let Some(password) = password {
+            let settings = info.redis_settings().clone().set_password(password);
+            info = info.set_redis_settings(settings);
+        }
+        let client = redis::Client::open(info).map_err(unavailable)?;
         let connection = Arc::new(Mutex::new(manager(&client).map_err(unavailable)?));
         let script = |verb: &str| Script::new(&format!("{AROUND}{verb}"));
         Ok(RedisCarts {

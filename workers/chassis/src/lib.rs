@@ -9,6 +9,7 @@ pub mod consume;
 pub mod emf;
 pub mod group_commit;
 pub mod health;
+pub mod health_check;
 pub mod metrics;
 pub mod run;
 pub mod telemetry;

@@ -1,19 +1,132 @@
 //! A role's settings, read whole before anything is opened.
 
 use std::collections::HashMap;
-use std::net::SocketAddr;
+use std::net::{AddrParseError, SocketAddr};
+use std::path::PathBuf;
 
+use adapter_postgres::Login;
 use chassis::config::{AwsSettings, Environment, Problems, Reader, Secret, settings_for_aws};
 use contract::role::Role;
 
 const NO_BIND: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 0);
+
+/// Who must have a setting.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Needed {
+    Always,
+    /// A local platform has a stand-in for it; on AWS the stand-in would hide that it was forgotten.
+    OnAws,
+    Never,
+}
+
+/// Where a setting comes from on AWS.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Origin {
+    /// A value in the task definition.
+    Task,
+    /// In the task definition by reference: the process alone sees the value.
+    Secret,
+    /// A value in the image: it tells where one of the image's files is.
+    Image,
+    /// Nobody sets it there.
+    Local,
+}
+
+/// One setting, for the roles that have it.
+#[derive(Debug)]
+pub struct Setting {
+    pub variable: &'static str,
+    pub about: &'static str,
+    needed: Needed,
+    origin: Origin,
+    of: fn(&Role) -> bool,
+}
+
+const EVERY_ROLE: fn(&Role) -> bool = |_| true;
+
+const fn setting(variable: &'static str, about: &'static str, needed: Needed) -> Setting {
+    Setting { variable, about, needed, origin: Origin::Task, of: EVERY_ROLE }
+}
+
+impl Setting {
+    const fn of(self, of: fn(&Role) -> bool) -> Setting {
+        Setting { of, ..self }
+    }
+
+    const fn from(self, origin: Origin) -> Setting {
+        Setting { origin, ..self }
+    }
+}
+
+const ENVIRONMENT: Setting = setting("HAVEN_ENV", "read by chassis", Needed::Always);
+const REGION: Setting = setting("AWS_REGION", "read by chassis", Needed::Always);
+const ENDPOINT: Setting = setting("AWS_ENDPOINT_URL", "read by chassis", Needed::Never).from(Origin::Local);
+const DATABASE_URL: Setting =
+    setting("DATABASE_URL", "the orders: postgres://... or sqlite://...", Needed::Always).of(|role| role.database);
+const DATABASE_USER: Setting = setting("PGUSER", "the database's user, where its URL has none", Needed::OnAws)
+    .of(|role| role.database)
+    .from(Origin::Secret);
+const DATABASE_PASSWORD: Setting =
+    setting("PGPASSWORD", "the user's password", Needed::OnAws).of(|role| role.database).from(Origin::Secret);
+const DATABASE_ROOTS: Setting = setting("PGSSLROOTCERT", "the file of the roots that RDS signs with", Needed::OnAws)
+    .of(|role| role.database)
+    .from(Origin::Image);
+const REDIS_URL: Setting =
+    setting("REDIS_URL", "the carts: redis://... or rediss://...", Needed::OnAws).of(|role| role.cache);
+const REDIS_PASSWORD: Setting = setting("REDIS_PASSWORD", "what clients of the cache show", Needed::OnAws)
+    .of(|role| role.cache)
+    .from(Origin::Secret);
+const PAYMENT_URL: Setting =
+    setting("PAYMENT_URL", "the payment gateway, such as http://127.0.0.1:8090", Needed::Always)
+        .of(|role| role.gateway);
+const BIND: Setting =
+    setting("HAVEN_BIND", "the storefront's address, such as 127.0.0.1:8080", Needed::OnAws).of(|role| role.public);
+/// Read by the health check too.
+pub(crate) const HEALTH_BIND: Setting =
+    setting("HAVEN_HEALTH_BIND", "the address of health and metrics, such as 127.0.0.1:9000", Needed::OnAws);
+const PUBLIC_URL: Setting =
+    setting("HAVEN_PUBLIC_URL", "where customers find the shop", Needed::OnAws).of(|role| role.mail);
+const MAIL_FROM: Setting = setting("HAVEN_MAIL_FROM", "who e-mails are from", Needed::OnAws).of(|role| role.mail);
+const STAFF_MAIL: Setting =
+    setting("HAVEN_STAFF_MAIL", "who is told of what staff must see", Needed::OnAws).of(|role| role.mail);
+
+/// All but the contract's secrets and addresses, which are a list there.
+const SETTINGS: [&Setting; 15] = [
+    &ENVIRONMENT,
+    &REGION,
+    &ENDPOINT,
+    &DATABASE_URL,
+    &DATABASE_USER,
+    &DATABASE_PASSWORD,
+    &DATABASE_ROOTS,
+    &REDIS_URL,
+    &REDIS_PASSWORD,
+    &PAYMENT_URL,
+    &BIND,
+    &HEALTH_BIND,
+    &PUBLIC_URL,
+    &MAIL_FROM,
+    &STAFF_MAIL,
+];
+
+/// Every variable that the configuration of a role reads on AWS, and where it comes from there: what its task definition
+/// must give it, no more and no less.
+pub fn settings(role: &Role) -> Vec<(String, Origin)> {
+    let ours = SETTINGS.iter().filter(|setting| (setting.of)(role));
+    let ours = ours.map(|setting| (setting.variable.to_owned(), setting.origin));
+    let secrets = role.secrets.iter().map(|secret| (secret.variable.to_owned(), Origin::Secret));
+    let addresses = role.addresses().into_iter().map(|address| (address.variable(), Origin::Task));
+    ours.chain(secrets).chain(addresses).collect()
+}
 
 /// What a role may need. A setting that the role does not need is empty.
 #[derive(Debug, Clone)]
 pub struct Config {
     pub aws: AwsSettings,
     pub database_url: Secret<String>,
+    pub database_login: Login,
     pub redis_url: Option<Secret<String>>,
+    pub redis_password: Option<Secret<String>>,
     pub payment_url: String,
     pub webhook_secret: Secret<String>,
     pub signing_key: Secret<String>,
@@ -34,57 +147,162 @@ impl Config {
     /// Every problem at once, each with what the setting is for.
     pub fn load(role: &Role, environment: &impl Environment) -> Result<Config, Problems> {
         let reader = Reader::new(environment);
-        let wanted = |needed: bool, key: &str, about: &str| {
-            if needed { reader.required(key, about) } else { String::new() }
-        };
         let aws = settings_for_aws(&reader);
-        let database_url = wanted(role.database, "DATABASE_URL", "the orders: postgres://... or sqlite://...");
-        if !database_url.is_empty()
-            && !["postgres://", "postgresql://", "sqlite:"].iter().any(|kind| database_url.starts_with(kind))
-        {
-            reader.problem("DATABASE_URL", "the orders", "must begin with postgres:// or sqlite://");
-        }
-        let redis_url = if role.cache { reader.optional("REDIS_URL").map(Secret::new) } else { None };
-        let payment_url = wanted(role.gateway, "PAYMENT_URL", "the payment gateway, such as http://127.0.0.1:8090");
+        // Where not even the environment is known, what only AWS needs is not asked for.
+        let on_aws = !aws.is_local() && !aws.environment.is_empty();
+        let read = |setting: &Setting| {
+            if !(setting.of)(role) {
+                return None;
+            }
+            let needed = setting.needed == Needed::Always || (setting.needed == Needed::OnAws && on_aws);
+            let value = if needed {
+                reader.required(setting.variable, setting.about)
+            } else {
+                reader.optional(setting.variable)?
+            };
+            Some(value).filter(|value| !value.is_empty())
+        };
+        let address = |setting: &Setting, default: SocketAddr| {
+            let parsed = read(setting).map(|text| text.parse());
+            parsed.unwrap_or(Ok(default)).unwrap_or_else(|error: AddrParseError| {
+                reader.problem(setting.variable, setting.about, format!("is no address: {error}"));
+                default
+            })
+        };
+        let text = |setting: &Setting, default: &str| read(setting).unwrap_or_else(|| default.to_owned());
         let secret = |known: &'static contract::parameter::Secret| {
             let needed = role.secrets.contains(&known);
-            Secret::new(wanted(needed, known.variable, known.about))
+            Secret::new(if needed { reader.required(known.variable, known.about) } else { String::new() })
         };
-        let (webhook_secret, signing_key) =
-            (secret(&contract::parameter::PAYMENT_WEBHOOK), secret(&contract::parameter::SIGNING_KEY));
-        let default_bind = SocketAddr::from(([0, 0, 0, 0], 8080));
-        let bind = reader.parsed("HAVEN_BIND", "the storefront's address, such as 127.0.0.1:8080", default_bind);
-        let health_bind = reader.parsed("HAVEN_HEALTH_BIND", "the address of health and metrics", NO_BIND);
-        let public_url = reader.optional("HAVEN_PUBLIC_URL").unwrap_or_else(|| format!("http://{bind}"));
-        let mail_from =
-            reader.optional("HAVEN_MAIL_FROM").unwrap_or_else(|| "Brew Haven <orders@brewhaven.example>".to_owned());
-        let staff_mail = reader.optional("HAVEN_STAFF_MAIL").unwrap_or_else(|| "staff@brewhaven.example".to_owned());
-        let addresses =
-            role.addresses().into_iter().map(|address| (address.variable(), reader.address(address))).collect();
-        reader.finish(Config {
-            aws,
+        let database_url = read(&DATABASE_URL).unwrap_or_default();
+        let redis_url = read(&REDIS_URL);
+        check_urls(&reader, on_aws, &database_url, redis_url.as_deref());
+        let bind = address(&BIND, SocketAddr::from(([0, 0, 0, 0], 8080)));
+        let public_url = read(&PUBLIC_URL).unwrap_or_else(|| format!("http://{bind}"));
+        let config = Config {
             database_url: Secret::new(database_url),
-            redis_url,
-            payment_url,
-            webhook_secret,
-            signing_key,
+            database_login: Login {
+                user: read(&DATABASE_USER),
+                password: read(&DATABASE_PASSWORD),
+                root_certificates: read(&DATABASE_ROOTS).map(PathBuf::from),
+            },
+            redis_url: redis_url.map(Secret::new),
+            redis_password: read(&REDIS_PASSWORD).map(Secret::new),
+            payment_url: read(&PAYMENT_URL).unwrap_or_default(),
+            webhook_secret: secret(&contract::parameter::PAYMENT_WEBHOOK),
+            signing_key: secret(&contract::parameter::SIGNING_KEY),
             bind,
-            health_bind,
+            health_bind: address(&HEALTH_BIND, NO_BIND),
             public_url: public_url.trim_end_matches('/').to_owned(),
-            mail_from,
-            staff_mail,
-            addresses,
-        })
+            mail_from: text(&MAIL_FROM, "Brew Haven <orders@brewhaven.example>"),
+            staff_mail: text(&STAFF_MAIL, "staff@brewhaven.example"),
+            addresses: role.addresses().into_iter().map(|one| (one.variable(), reader.address(one))).collect(),
+            aws,
+        };
+        reader.finish(config)
+    }
+}
+
+/// The kinds of URL that there is an adapter for; on AWS only those that prove who the server is before it gets a password.
+fn check_urls(reader: &Reader<'_>, on_aws: bool, database_url: &str, redis_url: Option<&str>) {
+    let begins = |url: &str, kinds: &[&str]| kinds.iter().any(|kind| url.starts_with(kind));
+    if !database_url.is_empty() {
+        let (variable, about) = (DATABASE_URL.variable, "the orders");
+        if !begins(database_url, &["postgres://", "postgresql://", "sqlite:"]) {
+            reader.problem(variable, about, "must begin with postgres:// or sqlite://");
+        } else if on_aws && !database_url.contains("sslmode=verify-full") {
+            reader.problem(variable, about, "must end with ?sslmode=verify-full");
+        }
+    }
+    if let Some(url) = redis_url {
+        let kinds: &[&str] = if on_aws { &["rediss://"] } else { &["redis://", "rediss://"] };
+        if !begins(url, kinds) {
+            reader.problem(REDIS_URL.variable, "the carts", format!("must begin with {}", kinds.join(" or ")));
+        }
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeMap;
+    use std::cell::RefCell;
+    use std::collections::{BTreeMap, BTreeSet};
 
-    use contract::role::ROLES;
+    use contract::role::{ROLES, STOREFRONT};
 
     use super::*;
+
+    /// Usable values for everything that the role reads on AWS.
+    fn on_aws(role: &Role) -> BTreeMap<String, String> {
+        let settings = settings(role).into_iter().filter(|(_, origin)| *origin != Origin::Local);
+        settings
+            .map(|(variable, origin)| {
+                let value = match variable.as_str() {
+                    "DATABASE_URL" => "postgres://database:5432/brewhaven?sslmode=verify-full",
+                    "REDIS_URL" => "rediss://cache:6379",
+                    "PGUSER" => "barista",
+                    name if name.ends_with("_BIND") => "127.0.0.1:9000",
+                    _ if origin == Origin::Secret => "s3cret",
+                    _ => "value",
+                };
+                (variable, value.to_owned())
+            })
+            .collect()
+    }
+
+    /// Remembers what it was asked for.
+    struct Recording<'a>(&'a BTreeMap<String, String>, RefCell<BTreeSet<String>>);
+
+    impl Environment for Recording<'_> {
+        fn get(&self, key: &str) -> Option<String> {
+            self.1.borrow_mut().insert(key.to_owned());
+            Environment::get(self.0, key)
+        }
+    }
+
+    #[test]
+    fn a_role_reads_what_its_settings_say_and_nothing_else() {
+        for role in ROLES {
+            let environment = on_aws(role);
+            let recording = Recording(&environment, RefCell::default());
+            Config::load(role, &recording).unwrap_or_else(|problems| panic!("{}: {problems}", role.slug));
+            let said: BTreeSet<String> = settings(role).into_iter().map(|(variable, _)| variable).collect();
+            assert_eq!(recording.1.into_inner(), said, "{}", role.slug);
+        }
+    }
+
+    #[test]
+    fn on_aws_each_setting_that_is_missing_is_told_and_no_stand_in_taken() {
+        for role in ROLES {
+            for lacking in on_aws(role).keys() {
+                let mut environment = on_aws(role);
+                environment.remove(lacking);
+                let told = Config::load(role, &environment).err().map(|problems| problems.to_string());
+                assert!(told.is_some_and(|told| told.contains(lacking)), "{} starts without {lacking}", role.slug);
+            }
+        }
+    }
+
+    #[test]
+    fn on_aws_no_password_goes_to_a_server_that_has_not_proved_itself() {
+        for (variable, value) in [
+            ("DATABASE_URL", "postgres://database/brewhaven"),
+            ("DATABASE_URL", "postgres://database/brewhaven?sslmode=require"),
+            ("DATABASE_URL", "sqlite://orders.db"),
+            ("REDIS_URL", "redis://cache:6379"),
+        ] {
+            let mut environment = on_aws(&STOREFRONT);
+            environment.insert(variable.to_owned(), value.to_owned());
+            let told = Config::load(&STOREFRONT, &environment).expect_err(value).to_string();
+            assert!(told.contains(variable), "{value}: {told}");
+        }
+    }
+
+    #[test]
+    fn no_secret_can_be_printed() {
+        let config = Config::load(&STOREFRONT, &on_aws(&STOREFRONT)).expect("all is set");
+        let printed = format!("{config:?}");
+        assert!(printed.contains("barista") && !printed.contains("s3cret"), "{printed}");
+    }
 
     #[test]
     fn a_role_without_settings_is_told_of_every_one() {

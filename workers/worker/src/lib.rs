@@ -3,6 +3,7 @@
 //! One thin binary a role under `src/bin/`; one container image holds them all, and `haven role` runs the same.
 
 pub mod aws;
+mod command;
 pub mod config;
 pub mod http_gateway;
 pub mod mail;
@@ -19,8 +20,13 @@ use contract::role::Role;
 /// What is built here.
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");
 
-/// Runs the role until SIGTERM. Exit code 64 for bad configuration, 1 for a failure, 0 after a clean stop.
+/// The whole of a role's binary.
 pub fn main(role: &'static Role) -> ExitCode {
+    command::main(role, std::env::args().skip(1))
+}
+
+/// Runs the role until SIGTERM. Exit code 64 for bad configuration, 1 for a failure, 0 after a clean stop.
+pub fn run(role: &'static Role) -> ExitCode {
     let config = match config::Config::load(role, &ProcessEnvironment) {
         Ok(config) => config,
         Err(problems) => {

@@ -1,6 +1,7 @@
 //! One file a role.
 
 mod inventory;
+mod login;
 mod notification;
 mod order;
 mod outbox_relay;
@@ -11,6 +12,7 @@ mod sweeper;
 use std::sync::Arc;
 use std::time::Duration;
 
+use adapter_postgres::ConnectError;
 use anyhow::{Context as _, bail};
 use app::inbox::{Delivery, Settlement};
 use app::ports::Unavailable;
@@ -55,8 +57,9 @@ pub async fn run(role: &'static Role, config: Config) -> anyhow::Result<()> {
         .with_context(|| format!("serve health on {bind}"))?;
     let aws = Aws::connect(&config, process.metrics.clone()).await;
     let metrics = aws.send_metrics(role.slug, &config.aws, &process);
-    let Some(store) = database(&config, &process).await else { return Ok(()) };
+    let Some(store) = database(&config, &process).await? else { return Ok(()) };
     watch_database(store.clone(), process.clone());
+    let login = login::watch(store.clone(), process.clone());
     let wiring = Wiring { role, config, process: process.clone(), aws, store };
     let working = async {
         match role.slug {
@@ -85,20 +88,21 @@ pub async fn run(role: &'static Role, config: Config) -> anyhow::Result<()> {
     // The last minute's numbers.
     process.shutdown.cancel();
     let _ = metrics.await;
-    ran
+    ran.and(login.await.context("watch the login")?)
 }
 
 /// Waits for the database instead of dying without it: a service that starts before its database becomes ready later.
-/// `None` when it is asked to stop meanwhile.
-async fn database(config: &Config, process: &Process) -> Option<Store> {
+/// `None` when it is asked to stop meanwhile. A refused login is no matter of time: then it does die.
+async fn database(config: &Config, process: &Process) -> anyhow::Result<Option<Store>> {
     let mut pause = Duration::from_millis(200);
     loop {
         let stopped = process.shutdown.cancelled();
-        match Store::connect(config.database_url.expose()).await {
+        match Store::connect(config.database_url.expose(), &config.database_login).await {
             Ok(store) => {
                 process.health.up("database");
-                return Some(store);
+                return Ok(Some(store));
             }
+            Err(refused @ ConnectError::LoginRefused { .. }) => return Err(refused.into()),
             Err(error) => {
                 process.health.down("database", error.to_string());
                 tracing::warn!(error = %error, "The database cannot be reached yet");
@@ -106,7 +110,7 @@ async fn database(config: &Config, process: &Process) -> Option<Store> {
         }
         tokio::select! {
             () = tokio::time::sleep(pause) => {}
-            () = stopped => return None,
+            () = stopped => return Ok(None),
         }
         pause = (pause * 2).min(Duration::from_secs(5));
     }

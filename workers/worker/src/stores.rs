@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use adapter_postgres::PostgresStore;
+use adapter_postgres::{ConnectError, Login, PostgresStore};
 use adapter_redis::RedisCarts;
 use adapter_sqlite::SqliteStore;
 use app::memory_carts::MemoryCarts;
@@ -31,15 +31,26 @@ pub enum Store {
 
 impl Store {
     /// # Errors
-    /// When the URL is of another kind, or the database cannot be reached.
-    pub async fn connect(database_url: &str) -> Result<Store, Unavailable> {
+    /// When the URL is of another kind, or the database cannot be reached or refuses us.
+    pub async fn connect(database_url: &str, login: &Login) -> Result<Store, ConnectError> {
         if database_url.starts_with("postgres://") || database_url.starts_with("postgresql://") {
-            return Ok(Store::Postgres(PostgresStore::connect(database_url, CONNECTIONS_MAX).await?));
+            return Ok(Store::Postgres(PostgresStore::connect_as(database_url, login, CONNECTIONS_MAX).await?));
         }
         if database_url.starts_with("sqlite:") {
             return Ok(Store::Sqlite(SqliteStore::connect(database_url).await?));
         }
-        Err(Unavailable::new("orders", "DATABASE_URL must begin with postgres:// or sqlite://"))
+        Err(Unavailable::new("orders", "DATABASE_URL must begin with postgres:// or sqlite://").into())
+    }
+
+    /// Whether the database would let a new connection in. A file always does.
+    ///
+    /// # Errors
+    /// As [`Store::connect`].
+    pub async fn check_login(&self) -> Result<(), ConnectError> {
+        match self {
+            Store::Postgres(store) => store.check_login().await,
+            Store::Sqlite(_) => Ok(()),
+        }
     }
 }
 
@@ -147,9 +158,9 @@ pub enum Carts {
 }
 
 impl Carts {
-    pub async fn connect(redis_url: Option<&str>) -> Result<Carts, Unavailable> {
+    pub async fn connect(redis_url: Option<&str>, password: Option<&str>) -> Result<Carts, Unavailable> {
         match redis_url {
-            Some(url) => Ok(Carts::Redis(Box::new(RedisCarts::connect(url).await?))),
+            Some(url) => Ok(Carts::Redis(Box::new(RedisCarts::connect_as(url, password).await?))),
             None => Ok(Carts::Memory(std::sync::Arc::new(MemoryCarts::new(SystemSource)))),
         }
     }

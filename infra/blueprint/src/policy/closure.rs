@@ -14,7 +14,7 @@ use crate::{Environment, Stack};
 
 pub const RULES: &[&str] = &[
     "IMPORT-1", "KEY-1", "CHAIN-1", "REACH-1", "BOUND-1", "WATCH-1", "WATCH-2", "WATCH-3", "WATCH-4", "WATCH-5",
-    "WATCH-6", "WATCH-7", "WATCH-8", "WATCH-9", "WATCH-10", "WATCH-11", "EDGE-1", "EDGE-2",
+    "WATCH-6", "WATCH-7", "WATCH-8", "WATCH-9", "WATCH-10", "WATCH-11", "EDGE-1", "EDGE-2", "TAG-2",
 ];
 
 /// Every rule about all stacks of an environment together.
@@ -27,6 +27,7 @@ pub fn closure(environment: &Environment, stacks: &[Stack]) -> Vec<Finding> {
     findings.extend(platform.queues_without_alarms());
     findings.extend(platform.unwatched());
     findings.extend(platform.edges(environment));
+    findings.extend(nobodys(environment));
     for finding in &mut findings {
         let stack = stacks.iter().find(|stack| stack.name == finding.stack);
         let mut waived = stack.into_iter().flat_map(|stack| waivers(&stack.template, &finding.resource));
@@ -35,6 +36,24 @@ pub fn closure(environment: &Environment, stacks: &[Stack]) -> Vec<Finding> {
             .map(|(_, reason)| reason.to_owned());
     }
     findings
+}
+
+/// The tags of every stack, which go on to its resources, say all that TAG-1 asks for.
+fn nobodys(environment: &Environment) -> Option<Finding> {
+    let tags = environment.tags();
+    let said = |key: &str| list(&tags).iter().any(|tag| tag["Key"] == key && tag["Value"] != "");
+    let missing = ["Service", "Environment", "Owner", "CostCenter", "ManagedBy"].into_iter().find(|key| !said(key))?;
+    Some(Finding {
+        rule: "TAG-2".to_owned(),
+        stack: environment.stack_name("*"),
+        resource: String::new(),
+        path: format!("/Tags/{missing}"),
+        message: format!(
+            "The bill and whoever asks cannot tell whose the stacks are: they have no {missing}. Set it in the \
+             environment's file, under `account`."
+        ),
+        waived: None,
+    })
 }
 
 /// A resource of a stack, by the place of the stack.

@@ -19,7 +19,7 @@ pub fn alarms(environment: &Environment) -> Template {
     let mut template = Template::new("Brew Haven: what calls for a human");
     let alarms = add_alarms(&mut template, environment, is_ours);
     let page = add_page(&mut template, environment, &ORDERS_PAGE, &paging(&alarms), &any_of(&alarms), None);
-    Shared::OrdersPage.export(&mut template, environment, "Whether orders call for a page", reference(&page));
+    Shared::OrdersPage.export(&mut template, environment, reference(&page));
     template
 }
 
@@ -90,7 +90,6 @@ fn add_page(
         "AlarmRule": rule,
         "AlarmActions": alerts,
         "OKActions": alerts,
-        "Tags": environment.tags(),
     });
     if let Some(quiet) = quiet {
         properties["ActionsSuppressor"] = reference(quiet);
@@ -171,7 +170,6 @@ fn alarm_properties(environment: &Environment, alarm: &Alarm) -> Value {
         "TreatMissingData": missing,
         "AlarmActions": alerts,
         "OKActions": alerts,
-        "Tags": environment.tags(),
     });
     watch(environment, alarm).write(&mut properties, alarm.period.as_secs());
     properties

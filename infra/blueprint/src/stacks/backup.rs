@@ -40,7 +40,6 @@ fn vault(template: &mut Template, environment: &Environment) -> LogicalId {
             "Action": ["backup:DeleteRecoveryPoint", "backup:UpdateRecoveryPointLifecycle"],
             "Resource": "*",
         }] },
-        "BackupVaultTags": tags(environment),
     });
     if environment.is_production() {
         properties["LockConfiguration"] = json!({
@@ -61,7 +60,8 @@ fn vault_name(environment: &Environment) -> Value {
     json!({ "Fn::Join": ["-", [environment.stack_name("backups"), beginning]] })
 }
 
-/// AWS Backup takes tags as an object.
+/// Of the copies, which are not resources of the stack: it hands its tags to the plan and the vault alone. AWS Backup takes
+/// them as an object.
 fn tags(environment: &Environment) -> Value {
     let tags = environment.tags();
     let pairs =
@@ -88,7 +88,6 @@ fn plan(template: &mut Template, environment: &Environment, vault: &LogicalId) -
         "AWS::Backup::BackupPlan",
         json!({
             "BackupPlan": { "BackupPlanName": environment.stack_name("backups"), "BackupPlanRule": [daily, monthly] },
-            "BackupPlanTags": tags(environment),
         }),
         Keep::Nothing,
     )
@@ -141,7 +140,6 @@ fn role(environment: &Environment, policies: [&str; 2]) -> Value {
         }] },
         "ManagedPolicyArns": policies.map(|policy| sub(&format!("arn:${{AWS::Partition}}:iam::aws:policy/{policy}"))),
         "PermissionsBoundary": Shared::RoleBoundary.import(environment),
-        "Tags": environment.tags(),
     })
 }
 

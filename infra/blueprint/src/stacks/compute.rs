@@ -76,7 +76,6 @@ fn images(template: &mut Template, environment: &Environment) -> LogicalId {
             "ImageScanningConfiguration": { "ScanOnPush": true },
             "EncryptionConfiguration": { "EncryptionType": "KMS", "KmsKey": Shared::StorageKey.import(environment) },
             "LifecyclePolicy": { "LifecyclePolicyText": sorted(lifecycle).to_string() },
-            "Tags": environment.tags(),
         }),
         Keep::Data,
     )
@@ -96,13 +95,12 @@ fn cluster(template: &mut Template, environment: &Environment) -> LogicalId {
             "ClusterSettings": [{ "Name": "containerInsights", "Value": "enabled" }],
             "CapacityProviders": ["FARGATE", "FARGATE_SPOT"],
             "DefaultCapacityProviderStrategy": [{ "CapacityProvider": "FARGATE", "Weight": 1 }],
-            "Tags": environment.tags(),
         }),
         Keep::Nothing,
     );
     template.after(&cluster, &[&insights]);
-    Shared::ClusterName.export(template, environment, "The cluster's name", reference(&cluster));
-    Shared::ClusterArn.export(template, environment, "The cluster", get_att(&cluster, "Arn"));
+    Shared::ClusterName.export(template, environment, reference(&cluster));
+    Shared::ClusterArn.export(template, environment, get_att(&cluster, "Arn"));
     cluster
 }
 
@@ -120,7 +118,6 @@ fn log_group(template: &mut Template, environment: &Environment, words: &str, na
             "LogGroupName": name,
             "RetentionInDays": environment.settings.observability.log_days,
             "KmsKeyId": Shared::LogsKey.import(environment),
-            "Tags": environment.tags(),
         }),
         Keep::Data,
     )
@@ -266,7 +263,6 @@ fn task_definition(template: &mut Template, environment: &Environment, role: &Ro
         "TaskRoleArn": Shared::task_role(environment, role),
         "ExecutionRoleArn": get_att(task.starter, "Arn"),
         "ContainerDefinitions": [container],
-        "Tags": environment.tags(),
     });
     template.add(&format!("{} task", role.slug), "AWS::ECS::TaskDefinition", properties, Keep::Nothing)
 }
@@ -373,7 +369,6 @@ fn service(
         "EnableECSManagedTags": true,
         "EnableExecuteCommand": false,
         "PropagateTags": "SERVICE",
-        "Tags": environment.tags(),
     });
     if role.public {
         let traffic = traffic_role(template, environment);
@@ -455,7 +450,6 @@ fn scaling(template: &mut Template, environment: &Environment, role: &Role, clus
             "ResourceId": sub(&format!("service/${{{}}}/${{{}.Name}}", cluster.as_str(), service.as_str())),
             "MinCapacity": least,
             "MaxCapacity": most,
-            "Tags": environment.tags(),
         }),
         Keep::Nothing,
     );

@@ -49,11 +49,6 @@ fn service_of(environment: &Environment, role: &Role) -> Value {
     of_role(environment, "AWS::ECS::Service", role, "service")
 }
 
-fn names(list: &Value) -> BTreeSet<String> {
-    let entries = list.as_array().expect("a list").iter();
-    entries.map(|entry| entry["Name"].as_str().expect("a name").to_owned()).collect()
-}
-
 #[test]
 fn every_role_has_a_task_a_service_and_a_task_role_of_its_own() {
     for environment in environments() {
@@ -140,38 +135,6 @@ fn a_container_has_as_long_to_stop_as_the_contract_says() {
         let timeout = container(&prod(), role)["StopTimeout"].as_u64().expect("seconds");
         assert_eq!(timeout, role.drain.as_secs() + 5, "{}", role.slug);
         assert!(timeout <= 120, "{}: Fargate waits no longer", role.slug);
-    }
-}
-
-/// Said again from `worker::config`, not from `variables`: what a role reads, besides what has a default that fits
-/// (`HAVEN_LOG`) or is for a local AWS alone (`AWS_ENDPOINT_URL`).
-#[test]
-fn a_role_is_given_the_variables_that_it_reads_and_no_others() {
-    for role in ROLES {
-        let mut plain: BTreeSet<String> = role.addresses().iter().map(|address| address.variable()).collect();
-        let mut secret: BTreeSet<String> = role.secrets.iter().map(|secret| secret.variable.to_owned()).collect();
-        plain.extend(["HAVEN_ENV", "AWS_REGION", "HAVEN_HEALTH_BIND"].map(str::to_owned));
-        if role.database {
-            plain.insert("DATABASE_URL".to_owned());
-            secret.extend(["PGUSER", "PGPASSWORD"].map(str::to_owned));
-        }
-        if role.cache {
-            plain.insert("REDIS_URL".to_owned());
-            secret.insert("REDIS_PASSWORD".to_owned());
-        }
-        if role.gateway {
-            plain.insert("PAYMENT_URL".to_owned());
-        }
-        if role.public {
-            plain.insert("HAVEN_BIND".to_owned());
-        }
-        if role.mail {
-            plain.extend(["HAVEN_PUBLIC_URL", "HAVEN_MAIL_FROM", "HAVEN_STAFF_MAIL"].map(str::to_owned));
-        }
-        let container = container(&prod(), role);
-        assert_eq!(names(&container["Environment"]), plain, "{}", role.slug);
-        assert_eq!(names(&container["Secrets"]), secret, "{}", role.slug);
-        assert_eq!(container["Environment"].as_array().map(Vec::len), Some(plain.len()), "{}: one twice", role.slug);
     }
 }
 

@@ -50,7 +50,6 @@ fn database_subnets(template: &mut Template, environment: &Environment) -> Logic
         json!({
             "DBSubnetGroupDescription": "Subnets without a way out",
             "SubnetIds": Shared::IsolatedSubnets.list(environment),
-            "Tags": environment.tags(),
         }),
         Keep::Nothing,
     )
@@ -68,7 +67,6 @@ fn monitoring_role(template: &mut Template, environment: &Environment) -> Logica
             }] },
             "ManagedPolicyArns": [sub("arn:${AWS::Partition}:iam::aws:policy/service-role/AmazonRDSEnhancedMonitoringRole")],
             "PermissionsBoundary": Shared::RoleBoundary.import(environment),
-            "Tags": environment.tags(),
         }),
         Keep::Nothing,
     )
@@ -124,7 +122,6 @@ fn database_properties(environment: &Environment, subnets: &LogicalId) -> Value 
         // Backups outlive the database that production lost.
         "DeleteAutomatedBackups": !environment.is_production(),
         "DeletionProtection": true,
-        "Tags": environment.tags(),
     })
 }
 
@@ -142,7 +139,6 @@ fn machine_properties(environment: &Environment, monitoring: &LogicalId) -> Valu
         "PerformanceInsightsKMSKeyId": Shared::OrdersKey.import(environment),
         // The days that cost nothing.
         "PerformanceInsightsRetentionPeriod": 7,
-        "Tags": environment.tags(),
     })
 }
 
@@ -163,7 +159,6 @@ fn instance(template: &mut Template, environment: &Environment, subnets: &Logica
             "Description": "Encrypted connections only",
             "Family": format!("postgres{}", major(&settings.engine_version)),
             "Parameters": database_parameters(),
-            "Tags": environment.tags(),
         }),
         Keep::Nothing,
     );
@@ -194,7 +189,6 @@ fn cluster(template: &mut Template, environment: &Environment, subnets: &Logical
             "Description": "Encrypted connections only",
             "Family": format!("aurora-postgresql{}", major(&settings.engine_version)),
             "Parameters": database_parameters(),
-            "Tags": environment.tags(),
         }),
         Keep::Nothing,
     );
@@ -219,11 +213,11 @@ fn cluster(template: &mut Template, environment: &Environment, subnets: &Logical
 }
 
 fn export_database(template: &mut Template, environment: &Environment, database: &LogicalId) {
-    let mut export = |shared: Shared, about: &str, value: Value| shared.export(template, environment, about, value);
-    export(Shared::DatabaseHost, "Where the database is", get_att(database, "Endpoint.Address"));
-    export(Shared::DatabasePort, "Its port", get_att(database, "Endpoint.Port"));
-    export(Shared::DatabaseSecret, "Its user and password", get_att(database, "MasterUserSecret.SecretArn"));
-    export(Shared::DatabaseIdentifier, "Its name in metrics", reference(database));
+    let mut export = |shared: Shared, value: Value| shared.export(template, environment, value);
+    export(Shared::DatabaseHost, get_att(database, "Endpoint.Address"));
+    export(Shared::DatabasePort, get_att(database, "Endpoint.Port"));
+    export(Shared::DatabaseSecret, get_att(database, "MasterUserSecret.SecretArn"));
+    export(Shared::DatabaseIdentifier, reference(database));
 }
 
 /// What clients of the cache show. Its name is not given, so that it can be replaced.
@@ -239,14 +233,13 @@ fn cache_token(template: &mut Template, environment: &Environment) -> LogicalId 
                 "SecretStringTemplate": "{}", "GenerateStringKey": "token",
                 "PasswordLength": 64, "ExcludePunctuation": true,
             },
-            "Tags": environment.tags(),
         }),
         Keep::Data,
     );
     let why = "ElastiCache has no rotation of its own; a new token is set by a change of this stack";
     waive(template, &token, &["SECRETSMANAGER_ROTATION_ENABLED_CHECK"], why);
     template.waive(&token, &["SECRET-2"], why);
-    Shared::CacheSecret.export(template, environment, "The cache's token", reference(&token));
+    Shared::CacheSecret.export(template, environment, reference(&token));
     token
 }
 
@@ -261,7 +254,6 @@ fn cache(template: &mut Template, environment: &Environment, token: &LogicalId) 
         json!({
             "Description": "Subnets without a way out",
             "SubnetIds": Shared::IsolatedSubnets.list(environment),
-            "Tags": environment.tags(),
         }),
         Keep::Nothing,
     );
@@ -273,7 +265,6 @@ fn cache(template: &mut Template, environment: &Environment, token: &LogicalId) 
             "Description": "Full, it forgets the cart that was left alone longest",
             // A cart's time begins anew with each change, so the least time left is the longest left alone.
             "Properties": { "maxmemory-policy": "volatile-ttl" },
-            "Tags": environment.tags(),
         }),
         Keep::Nothing,
     );
@@ -315,12 +306,11 @@ fn cache(template: &mut Template, environment: &Environment, token: &LogicalId) 
             "PreferredMaintenanceWindow": "sun:09:30-sun:10:30",
             "AutoMinorVersionUpgrade": true,
             "LogDeliveryConfigurations": logs,
-            "Tags": environment.tags(),
         }),
         keep(environment),
     );
-    Shared::CacheHost.export(template, environment, "Where carts are", get_att(&cache, "PrimaryEndPoint.Address"));
-    Shared::CacheIdentifier.export(template, environment, "Its name in metrics", reference(&cache));
+    Shared::CacheHost.export(template, environment, get_att(&cache, "PrimaryEndPoint.Address"));
+    Shared::CacheIdentifier.export(template, environment, reference(&cache));
 }
 
 /// It outlives the stack, so CloudFormation names it: a name of ours would stand in the way of the next one.
@@ -332,7 +322,6 @@ fn cache_log(template: &mut Template, environment: &Environment, kind: &str) -> 
             "LogGroupClass": "STANDARD",
             "RetentionInDays": environment.settings.observability.log_days,
             "KmsKeyId": Shared::LogsKey.import(environment),
-            "Tags": environment.tags(),
         }),
         Keep::Data,
     )
@@ -367,13 +356,13 @@ fn buckets(template: &mut Template, environment: &Environment) {
     template.waive(&policy, &["S3-12"], "The path carries the account: balancers of others cannot write here");
     bucket_policy(template, &audit, vec![no_bypass(&audit)]);
     bucket_policy(template, &lake, Vec::new());
-    Shared::LogsBucket.export(template, environment, "Bucket of access logs", reference(&logs));
-    Shared::AuditBucket.export(template, environment, "Bucket of what nobody may change", reference(&audit));
-    Shared::LakeBucket.export(template, environment, "Bucket of events for analysis", reference(&lake));
+    Shared::LogsBucket.export(template, environment, reference(&logs));
+    Shared::AuditBucket.export(template, environment, reference(&audit));
+    Shared::LakeBucket.export(template, environment, reference(&lake));
 }
 
 /// What every bucket is: private, versioned, owned by this account whoever writes to it.
-fn bucket(environment: &Environment, encryption: Value, logging: Value, mut rules: Vec<Value>) -> Value {
+fn bucket(encryption: Value, logging: Value, mut rules: Vec<Value>) -> Value {
     rules.push(json!({
         "Id": "clear-away", "Status": "Enabled",
         "NoncurrentVersionExpiration": { "NoncurrentDays": UNDO_DAYS },
@@ -388,7 +377,6 @@ fn bucket(environment: &Environment, encryption: Value, logging: Value, mut rule
         "VersioningConfiguration": { "Status": "Enabled" },
         "LoggingConfiguration": logging,
         "LifecycleConfiguration": { "Rules": rules },
-        "Tags": environment.tags(),
     })
 }
 
@@ -413,7 +401,7 @@ fn logs_bucket(environment: &Environment) -> Value {
         expire("access-logs", ACCESS_LOGS, ACCESS_LOG_DAYS),
         expire("balancer-logs", BALANCER_LOGS, environment.settings.observability.log_days),
     ];
-    bucket(environment, encryption, logging, rules)
+    bucket(encryption, logging, rules)
 }
 
 /// What was done, for whoever asks later. Nothing in it expires.
@@ -426,7 +414,7 @@ fn audit_bucket(environment: &Environment, logs: &LogicalId) -> Value {
         "Id": "seldom-read", "Status": "Enabled",
         "Transitions": [{ "StorageClass": "GLACIER_IR", "TransitionInDays": SELDOM_READ_DAYS }],
     });
-    let mut properties = bucket(environment, storage_key(environment), access_logs(logs, "audit"), vec![cool]);
+    let mut properties = bucket(storage_key(environment), access_logs(logs, "audit"), vec![cool]);
     let days = if environment.is_production() { 365 } else { 1 };
     properties["ObjectLockEnabled"] = json!(true);
     properties["ObjectLockConfiguration"] = json!({
@@ -441,7 +429,7 @@ fn lake_bucket(environment: &Environment, logs: &LogicalId) -> Value {
         "Id": "seldom-read", "Status": "Enabled",
         "Transitions": [{ "StorageClass": "STANDARD_IA", "TransitionInDays": SELDOM_READ_DAYS }],
     });
-    let mut properties = bucket(environment, storage_key(environment), access_logs(logs, "lake"), vec![cool]);
+    let mut properties = bucket(storage_key(environment), access_logs(logs, "lake"), vec![cool]);
     // Without a rule it locks nothing by itself: it lets single events be put under a legal hold.
     properties["ObjectLockEnabled"] = json!(true);
     properties
@@ -512,17 +500,12 @@ fn tables(template: &mut Template, environment: &Environment) {
             template.note(&id, "wildcard", json!("A table's policy is about that table and cannot name it"));
         }
         let address = Address::Table(table);
-        template.export(&address.parameter(), &export_of(environment, address), table.about, reference(&id));
+        template.export(&address.parameter(), &export_of(environment, address), reference(&id));
         let arn = export_of_arn(environment, address);
-        template.export(&format!("{} arn", address.parameter()), &arn, table.about, get_att(&id, "Arn"));
+        template.export(&format!("{} arn", address.parameter()), &arn, get_att(&id, "Arn"));
         if table.stream {
             let address = Address::Stream(table);
-            template.export(
-                &address.parameter(),
-                &export_of(environment, address),
-                table.about,
-                get_att(&id, "StreamArn"),
-            );
+            template.export(&address.parameter(), &export_of(environment, address), get_att(&id, "StreamArn"));
         }
     }
 }
@@ -554,7 +537,6 @@ fn table_properties(environment: &Environment, table: &Table) -> Value {
         "BillingMode": "PAY_PER_REQUEST",
         "AttributeDefinitions": attributes,
         "KeySchema": schema(table.partition, table.sort),
-        "Tags": environment.tags(),
     });
     if !table.indexes.is_empty() {
         let indexes = table.indexes.iter().map(|index| {

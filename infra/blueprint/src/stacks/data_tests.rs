@@ -256,18 +256,6 @@ fn both_engines_hand_on_the_same_names_and_all_of_them() {
 }
 
 #[test]
-fn all_that_takes_tags_has_them() {
-    for environment in on_aws() {
-        let template = template_of(&environment);
-        for (name, resource) in resources(&template) {
-            if resource["Type"] != "AWS::S3::BucketPolicy" {
-                assert_eq!(resource["Properties"]["Tags"], environment.tags(), "{name}");
-            }
-        }
-    }
-}
-
-#[test]
 fn every_waiver_has_a_reason() {
     for environment in on_aws() {
         let template = template_of(&environment);

@@ -63,7 +63,6 @@ fn certificate(template: &mut Template, environment: &Environment) -> LogicalId 
             "DomainValidationOptions": validation,
             "KeyAlgorithm": "RSA_2048",
             "CertificateTransparencyLoggingPreference": "ENABLED",
-            "Tags": environment.tags(),
         }),
         Keep::Nothing,
     )
@@ -114,7 +113,6 @@ fn balancer(template: &mut Template, environment: &Environment) -> LogicalId {
                 // An operator may turn traffic away from a zone in trouble.
                 ("zonal_shift.config.enabled", json!("true")),
             ]),
-            "Tags": environment.tags(),
         }),
         Keep::Nothing,
     );
@@ -122,7 +120,7 @@ fn balancer(template: &mut Template, environment: &Environment) -> LogicalId {
         template.waive(&id, &["ALB-6"], "This environment is taken down every evening");
     }
     let name = get_att(&id, "LoadBalancerFullName");
-    Shared::BalancerName.export(template, environment, "The load balancer, as metrics know it", name);
+    Shared::BalancerName.export(template, environment, name);
     id
 }
 
@@ -139,7 +137,6 @@ fn group(
         "VpcId": Shared::Vpc.import(environment),
         "SecurityGroupIngress": ingress,
         "SecurityGroupEgress": egress,
-        "Tags": environment.tags(),
     });
     template.add(words, "AWS::EC2::SecurityGroup", properties, Keep::Nothing)
 }
@@ -184,7 +181,6 @@ fn targets(template: &mut Template, environment: &Environment) -> Targets {
                     // Sessions are in the cache, so that any task will do.
                     ("stickiness.enabled", json!("false")),
                 ]),
-                "Tags": environment.tags(),
             }),
             Keep::Nothing,
         )
@@ -192,10 +188,10 @@ fn targets(template: &mut Template, environment: &Environment) -> Targets {
     let targets = Targets { first: add("storefront targets"), other: add("storefront other targets") };
     for (shared, id) in [(Shared::StorefrontTargets, &targets.first), (Shared::StorefrontOtherTargets, &targets.other)]
     {
-        shared.export(template, environment, "Storefront tasks, of one of two versions", reference(id));
+        shared.export(template, environment, reference(id));
     }
     let name = get_att(&targets.first, "TargetGroupFullName");
-    Shared::TargetsName.export(template, environment, "Storefront tasks, as metrics know them", name);
+    Shared::TargetsName.export(template, environment, name);
     targets
 }
 
@@ -217,7 +213,6 @@ fn listeners(
                 "Type": "redirect",
                 "RedirectConfig": { "Protocol": "HTTPS", "Port": "443", "StatusCode": "HTTP_301" },
             }],
-            "Tags": environment.tags(),
         }),
         Keep::Nothing,
     );
@@ -243,7 +238,6 @@ fn listeners(
                     "FixedResponseConfig": { "StatusCode": "404", "ContentType": "text/plain", "MessageBody": "Not here" },
                 }],
                 "ListenerAttributes": response_headers(environment),
-                "Tags": environment.tags(),
             }),
             Keep::Nothing,
         );
@@ -269,11 +263,10 @@ fn listeners(
                     "Type": "url-rewrite",
                     "UrlRewriteConfig": { "Rewrites": [{ "Regex": format!("^/{STAGE}/(.*)$"), "Replace": "/$1" }] },
                 }],
-                "Tags": environment.tags(),
             }),
             Keep::Nothing,
         );
-        shared.export(template, environment, "Turned by deployments of the storefront", reference(&rule));
+        shared.export(template, environment, reference(&rule));
     }
 }
 
@@ -316,11 +309,6 @@ fn private_link(template: &mut Template, environment: &Environment) -> LogicalId
             "DestinationSecurityGroupId": Shared::BalancerGroup.import(environment),
         }]),
     );
-    // Tags of this type are a map.
-    let tags = environment.tags();
-    let pairs = tags.as_array().into_iter().flatten();
-    let tags: serde_json::Map<String, Value> =
-        pairs.filter_map(|tag| Some((tag["Key"].as_str()?.to_owned(), tag["Value"].clone()))).collect();
     template.add(
         "api link",
         "AWS::ApiGatewayV2::VpcLink",
@@ -328,7 +316,6 @@ fn private_link(template: &mut Template, environment: &Environment) -> LogicalId
             "Name": environment.stack_name("api"),
             "SubnetIds": Shared::PrivateSubnets.list(environment),
             "SecurityGroupIds": [get_att(&group, "GroupId")],
-            "Tags": tags,
         }),
         Keep::Nothing,
     )
@@ -404,7 +391,6 @@ fn api(template: &mut Template, environment: &Environment, backend: &Backend) ->
             // developer guide, "How to change a security policy" and "Supported security policies").
             "SecurityPolicy": "SecurityPolicy_TLS13_1_2_PFS_PQ_2025_09",
             "EndpointAccessMode": "STRICT",
-            "Tags": environment.tags(),
         }),
     );
     let order = order_model(&mut parts, &id);
@@ -437,7 +423,7 @@ fn api(template: &mut Template, environment: &Environment, backend: &Backend) ->
         Keep::Nothing,
     );
     template.after(&deployment, &ids.iter().skip(1).collect::<Vec<_>>());
-    Shared::ApiName.export(template, environment, "The API, as metrics know it", json!(name));
+    Shared::ApiName.export(template, environment, json!(name));
     Api { id, deployment }
 }
 
@@ -529,8 +515,10 @@ fn method(
     if operation.takes_order {
         properties["RequestModels"] = json!({ "application/json": reference(&order.model) });
     }
-    properties["RequestParameters"] = from;
-    properties["Integration"]["RequestParameters"] = to;
+    if from != json!({}) {
+        properties["RequestParameters"] = from;
+        properties["Integration"]["RequestParameters"] = to;
+    }
     let words = format!("{} {}", operation.method.to_lowercase(), words(operation.path));
     parts.add(&words, "AWS::ApiGateway::Method", properties);
 }
@@ -600,7 +588,6 @@ fn log_group(template: &mut Template, environment: &Environment, words: &str, na
         "LogGroupClass": "STANDARD",
         "RetentionInDays": environment.settings.observability.log_days,
         "KmsKeyId": Shared::LogsKey.import(environment),
-        "Tags": environment.tags(),
     });
     if let Some(name) = name {
         properties["LogGroupName"] = name;
@@ -630,7 +617,6 @@ fn api_logging(template: &mut Template, environment: &Environment) -> LogicalId 
                 sub("arn:${AWS::Partition}:iam::aws:policy/service-role/AmazonAPIGatewayPushToCloudWatchLogs"),
             ],
             "PermissionsBoundary": Shared::RoleBoundary.import(environment),
-            "Tags": environment.tags(),
         }),
         Keep::Nothing,
     );
@@ -677,7 +663,6 @@ fn stage(template: &mut Template, environment: &Environment, api: &Api) -> Logic
         "TracingEnabled": true,
         "CacheClusterEnabled": cache,
         "AccessLogSetting": { "DestinationArn": log_group_arn(&access), "Format": access_log_format() },
-        "Tags": environment.tags(),
     });
     if cache {
         properties["CacheClusterSize"] = json!("0.5");
@@ -725,7 +710,6 @@ fn usage_plan(template: &mut Template, environment: &Environment, api: &Api, sta
             "ApiStages": [{ "ApiId": reference(&api.id), "Stage": reference(stage) }],
             "Throttle": { "RateLimit": edge.rate, "BurstLimit": edge.burst },
             "Quota": { "Limit": edge.daily_quota, "Period": "DAY" },
-            "Tags": environment.tags(),
         }),
         Keep::Nothing,
     );
@@ -733,7 +717,7 @@ fn usage_plan(template: &mut Template, environment: &Environment, api: &Api, sta
     let key = template.add(
         "api key",
         "AWS::ApiGateway::ApiKey",
-        json!({ "Description": "The first program", "Enabled": true, "Tags": environment.tags() }),
+        json!({ "Description": "The first program", "Enabled": true }),
         Keep::Nothing,
     );
     template.add(
@@ -760,7 +744,6 @@ fn api_domain(
             "RegionalCertificateArn": reference(certificate),
             // At least 1.2, and 1.3; the API's own policy is narrower.
             "SecurityPolicy": "TLS_1_2",
-            "Tags": environment.tags(),
         }),
         Keep::Nothing,
     );
@@ -808,7 +791,6 @@ fn firewall(template: &mut Template, environment: &Environment, balancer: &Logic
             "Scope": "REGIONAL",
             "IPAddressVersion": "IPV4",
             "Addresses": [environment.settings.network.cidr],
-            "Tags": environment.tags(),
         }),
         Keep::Nothing,
     );
@@ -821,7 +803,6 @@ fn firewall(template: &mut Template, environment: &Environment, balancer: &Logic
             "DefaultAction": { "Allow": {} },
             "VisibilityConfig": visibility("firewall"),
             "Rules": firewall_rules(environment, &link),
-            "Tags": environment.tags(),
         }),
         Keep::Nothing,
     );

@@ -361,31 +361,6 @@ fn one_key_cannot_use_up_the_day() {
 }
 
 #[test]
-fn whatever_takes_tags_has_them() {
-    const UNTAGGED: &[&str] = &[
-        "AWS::ApiGateway::Account",
-        "AWS::ApiGateway::BasePathMapping",
-        "AWS::ApiGateway::Deployment",
-        "AWS::ApiGateway::GatewayResponse",
-        "AWS::ApiGateway::Method",
-        "AWS::ApiGateway::Model",
-        "AWS::ApiGateway::RequestValidator",
-        "AWS::ApiGateway::Resource",
-        "AWS::ApiGateway::UsagePlanKey",
-        "AWS::Route53::RecordSet",
-        "AWS::WAFv2::LoggingConfiguration",
-        "AWS::WAFv2::WebACLAssociation",
-    ];
-    for environment in environments() {
-        for (id, resource) in template(&environment)["Resources"].as_object().expect("resources") {
-            let kind = resource["Type"].as_str().expect("a type");
-            let tagged = resource["Properties"].get("Tags").is_some();
-            assert_eq!(tagged, !UNTAGGED.contains(&kind), "{id} ({kind})");
-        }
-    }
-}
-
-#[test]
 fn the_only_role_is_within_the_boundary_and_has_no_policy_of_its_own() {
     for environment in environments() {
         let template = template(&environment);

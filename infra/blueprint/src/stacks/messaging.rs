@@ -24,19 +24,9 @@ pub fn messaging(environment: &Environment) -> Template {
         let work = add_queue(&mut template, environment, queue, Some(&parking));
         for (address, id) in [(Address::ParkingQueue(queue), &parking), (Address::Queue(queue), &work)] {
             let words = address.parameter();
-            template.export(&words, &export_of(environment, address), queue.about, reference(id));
-            template.export(
-                &format!("{words} arn"),
-                &export_of_arn(environment, address),
-                queue.about,
-                get_att(id, "Arn"),
-            );
-            template.export(
-                &format!("{words} name"),
-                &export_of_name(environment, address),
-                queue.about,
-                get_att(id, "QueueName"),
-            );
+            template.export(&words, &export_of(environment, address), reference(id));
+            template.export(&format!("{words} arn"), &export_of_arn(environment, address), get_att(id, "Arn"));
+            template.export(&format!("{words} name"), &export_of_name(environment, address), get_att(id, "QueueName"));
         }
         queues.push((*queue, work, parking));
     }
@@ -44,32 +34,28 @@ pub fn messaging(environment: &Environment) -> Template {
     let undelivered = template.add(
         "undelivered",
         "AWS::SQS::Queue",
-        encrypted(
-            environment,
-            json!({ "MessageRetentionPeriod": PARKING_RETENTION.as_secs(), "Tags": environment.tags() }),
-        ),
+        encrypted(environment, json!({ "MessageRetentionPeriod": PARKING_RETENTION.as_secs() })),
         kept(environment),
     );
     let name = get_att(&undelivered, "QueueName");
-    Shared::UndeliveredName.export(&mut template, environment, "What could not be handed over", name);
+    Shared::UndeliveredName.export(&mut template, environment, name);
 
     let mut topics = Vec::new();
     for topic in TOPICS {
         let properties = json!({
             "DisplayName": topic.about,
             "KmsMasterKeyId": Shared::MessagesKey.import(environment),
-            "Tags": environment.tags(),
         });
         let id = template.add(&format!("{} topic", topic.slug), "AWS::SNS::Topic", properties, Keep::Nothing);
         let address = Address::Topic(topic);
-        template.export(&address.parameter(), &export_of(environment, address), topic.about, reference(&id));
+        template.export(&address.parameter(), &export_of(environment, address), reference(&id));
         topics.push((*topic, id));
     }
     let topic_id = |slug: &str| topics.iter().find(|(topic, _)| topic.slug == slug).map(|(_, id)| id);
     let bus = event_bus(&mut template, environment);
     let address = Address::Bus(&BUS);
-    template.export(&address.parameter(), &export_of(environment, address), "The event bus", reference(&bus));
-    template.export("bus arn", &export_of_arn(environment, address), "The event bus", get_att(&bus, "Arn"));
+    template.export(&address.parameter(), &export_of(environment, address), reference(&bus));
+    template.export("bus arn", &export_of_arn(environment, address), get_att(&bus, "Arn"));
 
     let mut rules = Vec::new();
     for rule in RULES {
@@ -165,7 +151,6 @@ fn event_bus(template: &mut Template, environment: &Environment) -> LogicalId {
     let properties = json!({
         "Name": environment.stack_name(BUS.slug),
         "KmsKeyIdentifier": Shared::MessagesKey.import(environment),
-        "Tags": environment.tags(),
     });
     let bus = template.add("event bus", "AWS::Events::EventBus", properties, Keep::Nothing);
     template.add(
@@ -195,7 +180,6 @@ fn add_queue(
         json!({
             "MessageRetentionPeriod": retention.as_secs(),
             "VisibilityTimeout": queue.visibility_timeout.as_secs(),
-            "Tags": environment.tags(),
         }),
     );
     if queue.fifo {

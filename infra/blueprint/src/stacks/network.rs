@@ -34,30 +34,26 @@ pub fn network(environment: &Environment) -> Template {
     interface_endpoints(&mut template, environment, &vpc, &private, &groups.endpoints);
     flow_logs(&mut template, environment, &vpc);
 
-    Shared::Vpc.export(&mut template, environment, "The VPC", reference(&vpc));
-    Shared::PublicSubnets.export(&mut template, environment, "Where the balancer stands", joined(&public));
-    Shared::PrivateSubnets.export(&mut template, environment, "Where tasks run", joined(&private));
-    Shared::IsolatedSubnets.export(&mut template, environment, "Where data stands", joined(&isolated));
-    for (shared, id, about) in [
-        (Shared::BalancerGroup, &groups.balancer, "Group of the balancer"),
-        (Shared::TaskGroup, &groups.tasks, "Group of every task"),
-        (Shared::DatabaseClients, &groups.database_clients, "May talk to the database"),
-        (Shared::DatabaseGroup, &groups.database, "Group of the database"),
-        (Shared::CacheClients, &groups.cache_clients, "May talk to the cache"),
-        (Shared::CacheGroup, &groups.cache, "Group of the cache"),
+    Shared::Vpc.export(&mut template, environment, reference(&vpc));
+    Shared::PublicSubnets.export(&mut template, environment, joined(&public));
+    Shared::PrivateSubnets.export(&mut template, environment, joined(&private));
+    Shared::IsolatedSubnets.export(&mut template, environment, joined(&isolated));
+    for (shared, id) in [
+        (Shared::BalancerGroup, &groups.balancer),
+        (Shared::TaskGroup, &groups.tasks),
+        (Shared::DatabaseClients, &groups.database_clients),
+        (Shared::DatabaseGroup, &groups.database),
+        (Shared::CacheClients, &groups.cache_clients),
+        (Shared::CacheGroup, &groups.cache),
     ] {
-        shared.export(&mut template, environment, about, get_att(id, "GroupId"));
+        shared.export(&mut template, environment, get_att(id, "GroupId"));
     }
     template
 }
 
-/// The environment's tags and the name that the console shows.
+/// The name that the console shows. Whose it is comes from the stack.
 fn tags(environment: &Environment, name: &str) -> Value {
-    let mut tags = environment.tags();
-    if let Some(tags) = tags.as_array_mut() {
-        tags.push(json!({ "Key": "Name", "Value": environment.stack_name(name) }));
-    }
-    tags
+    json!([{ "Key": "Name", "Value": environment.stack_name(name) }])
 }
 
 fn joined(ids: &[LogicalId]) -> Value {
@@ -539,7 +535,6 @@ fn flow_logs(template: &mut Template, environment: &Environment, vpc: &LogicalId
         json!({
             "KmsKeyId": Shared::LogsKey.import(environment),
             "RetentionInDays": environment.settings.network.flow_log_days,
-            "Tags": tags(environment, "flow-logs"),
         }),
         Keep::Data,
     );
@@ -564,7 +559,6 @@ fn flow_logs(template: &mut Template, environment: &Environment, vpc: &LogicalId
                 }],
             },
             "PermissionsBoundary": Shared::RoleBoundary.import(environment),
-            "Tags": tags(environment, "flow-logs"),
         }),
         Keep::Nothing,
     );

@@ -64,7 +64,6 @@ fn dashboards(template: &mut Template, environment: &Environment) {
             json!({
                 "DashboardName": environment.stack_name(name),
                 "DashboardBody": body,
-                "Tags": environment.tags(),
             }),
             Keep::Nothing,
         );
@@ -141,7 +140,6 @@ fn traces(template: &mut Template, environment: &Environment) {
                 // A pattern for what is traced; it permits nothing.
                 "ResourceARN": "*",
             },
-            "Tags": environment.tags(),
         }),
         Keep::Nothing,
     );
@@ -169,7 +167,6 @@ fn budget(template: &mut Template, environment: &Environment) {
             "TimeUnit": "MONTHLY",
             "BudgetLimit": { "Amount": settings.budget_usd, "Unit": "USD" },
         },
-        "ResourceTags": environment.tags(),
     });
     if !settings.alarm_email.is_empty() {
         properties["NotificationsWithSubscribers"] = json!([notify("ACTUAL", 80), notify("FORECASTED", 100)]);

@@ -32,7 +32,6 @@ pub fn parameters(environment: &Environment) -> Template {
             "Description": secret.about,
             "KmsKeyId": Shared::SecretsKey.import(environment),
             "GenerateSecretString": { "PasswordLength": 48, "ExcludePunctuation": true },
-            "Tags": environment.tags(),
         });
         let id =
             template.add(&format!("{} secret", secret.slug), "AWS::SecretsManager::Secret", properties, Keep::Data);

@@ -42,7 +42,6 @@ pub fn iam_role(
             // Attached from here and not from the policy: who waits for the role then waits for its rights too.
             "ManagedPolicyArns": [reference(policy)],
             "PermissionsBoundary": Shared::RoleBoundary.import(environment),
-            "Tags": environment.tags(),
         }),
         Keep::Nothing,
     )

@@ -157,7 +157,6 @@ fn add_key(template: &mut Template, environment: &Environment, key: &Key) {
             // The longest there is: what it encrypts is lost with it.
             "PendingWindowInDays": 30,
             "KeyPolicy": { "Version": "2012-10-17", "Statement": statements },
-            "Tags": environment.tags(),
         }),
         Keep::Data,
     );
@@ -171,7 +170,7 @@ fn add_key(template: &mut Template, environment: &Environment, key: &Key) {
         }),
         Keep::Nothing,
     );
-    key.shared.export(template, environment, key.about, get_att(&id, "Arn"));
+    key.shared.export(template, environment, get_att(&id, "Arn"));
 }
 
 /// What roles may do at most to resources of one kind.
@@ -401,7 +400,7 @@ fn role_boundary(template: &mut Template, environment: &Environment) -> LogicalI
     let reason = "Denials are of everything; what is allowed on * has no narrower resource";
     template.note(&id, "wildcard", json!(reason));
     template.waive(&id, &["IAM-2"], reason);
-    Shared::RoleBoundary.export(template, environment, "No role goes beyond it", reference(&id));
+    Shared::RoleBoundary.export(template, environment, reference(&id));
     id
 }
 
@@ -444,52 +443,59 @@ const LINKED_ROLE_SERVICES: &[&str] = &[
     "wafv2.amazonaws.com",
 ];
 
-/// The role that CloudFormation takes for all stacks but this one. Its rights are in two parts: AWS's policy for all but
+/// The role that CloudFormation may take for all stacks but this one, where `bootstrap` has made no narrower one. Its rights are in two parts: AWS's policy for all but
 /// IAM, and ours for the little of IAM that it needs: roles that stay inside the boundary.
 fn deploy_role(template: &mut Template, environment: &Environment, boundary: &LogicalId) {
-    let stacks = format!(
-        "arn:${{AWS::Partition}}:cloudformation:${{AWS::Region}}:${{AWS::AccountId}}:stack/{}/*",
-        environment.stack_name("*")
-    );
     let role = template.add(
         "deploy role",
         "AWS::IAM::Role",
         json!({
             "Description": "CloudFormation deploys with it",
-            "AssumeRolePolicyDocument": {
-                "Version": "2012-10-17",
-                "Statement": [{
-                    "Effect": "Allow",
-                    "Principal": { "Service": "cloudformation.amazonaws.com" },
-                    "Action": "sts:AssumeRole",
-                    "Condition": {
-                        "StringEquals": { "aws:SourceAccount": { "Ref": "AWS::AccountId" } },
-                        "ArnLike": { "aws:SourceArn": sub(&stacks) },
-                    },
-                }],
-            },
+            "AssumeRolePolicyDocument": cloudformation_trust(environment),
             "ManagedPolicyArns": [sub("arn:${AWS::Partition}:iam::aws:policy/PowerUserAccess")],
-            "Tags": environment.tags(),
         }),
         Keep::Nothing,
     );
     let reason = "It makes everything there is; the deploy policy denies what it must not do";
     template.waive(&role, &["IAM-4", "IAM-7"], reason);
+    let inside = json!({ "StringEquals": { "iam:PermissionsBoundary": reference(boundary) } });
     let policy = template.add(
         "deploy policy",
         "AWS::IAM::ManagedPolicy",
         json!({
             "Description": "What a deployment may do with IAM, and what it may not do at all",
-            "PolicyDocument": { "Version": "2012-10-17", "Statement": deploy_statements(environment, boundary) },
+            "PolicyDocument": { "Version": "2012-10-17", "Statement": deploy_statements(environment, &inside) },
             "Roles": [reference(&role)],
         }),
         Keep::Nothing,
     );
     template.note(&policy, "wildcard", json!("Only in denials"));
-    Shared::DeployRole.export(template, environment, "CloudFormation deploys with it", get_att(&role, "Arn"));
+    Shared::DeployRole.export(template, environment, get_att(&role, "Arn"));
 }
 
-fn deploy_statements(environment: &Environment, boundary: &LogicalId) -> Vec<Value> {
+/// CloudFormation, for our stacks alone.
+pub fn cloudformation_trust(environment: &Environment) -> Value {
+    let stacks = format!(
+        "arn:${{AWS::Partition}}:cloudformation:${{AWS::Region}}:${{AWS::AccountId}}:stack/{}/*",
+        environment.stack_name("*")
+    );
+    json!({
+        "Version": "2012-10-17",
+        "Statement": [{
+            "Effect": "Allow",
+            "Principal": { "Service": "cloudformation.amazonaws.com" },
+            "Action": "sts:AssumeRole",
+            "Condition": {
+                "StringEquals": { "aws:SourceAccount": { "Ref": "AWS::AccountId" } },
+                "ArnLike": { "aws:SourceArn": sub(&stacks) },
+            },
+        }],
+    })
+}
+
+/// What a deployment may do with IAM, and what it may not do at all. `inside` is the condition that a role has the
+/// boundary.
+pub fn deploy_statements(environment: &Environment, inside: &Value) -> Vec<Value> {
     let named = |kind: &str, slug: &str| {
         sub(&format!("arn:${{AWS::Partition}}:iam::${{AWS::AccountId}}:{kind}/{}", environment.stack_name(slug)))
     };
@@ -505,7 +511,7 @@ fn deploy_statements(environment: &Environment, boundary: &LogicalId) -> Vec<Val
                 "iam:PutRolePermissionsBoundary",
             ],
             "Resource": roles,
-            "Condition": { "StringEquals": { "iam:PermissionsBoundary": reference(boundary) } },
+            "Condition": inside,
         }),
         json!({
             "Sid": "Roles",
@@ -553,7 +559,7 @@ fn deploy_statements(environment: &Environment, boundary: &LogicalId) -> Vec<Val
             "Resource": sub("arn:${AWS::Partition}:iam::${AWS::AccountId}:role/aws-service-role/*"),
             "Condition": { "StringEquals": { "iam:AWSServiceName": LINKED_ROLE_SERVICES } },
         }),
-        // What this stack makes is not for deployments to change, nor to hand to anything but CloudFormation.
+        // What this stack and `bootstrap` make is not for deployments to change, nor to hand to anything but CloudFormation.
         json!({
             "Sid": "NotItself",
             "Effect": "Deny",
@@ -570,7 +576,12 @@ fn deploy_statements(environment: &Environment, boundary: &LogicalId) -> Vec<Val
                 "iam:UpdateAssumeRolePolicy",
                 "iam:UpdateRole",
             ],
-            "Resource": [named("role", "security-*"), named("policy", "security-*")],
+            "Resource": [
+                named("role", "security-*"),
+                named("policy", "security-*"),
+                named("role", "bootstrap-*"),
+                named("policy", "bootstrap-*"),
+            ],
         }),
         json!({
             "Sid": "BoundariesAndKeysStay",

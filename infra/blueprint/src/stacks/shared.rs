@@ -137,8 +137,8 @@ impl Shared {
     }
 
     /// Makes the value known, in the stack that makes it.
-    pub fn export(self, template: &mut Template, environment: &Environment, about: &str, value: Value) {
-        template.export(self.slug(), &environment.stack_name(self.slug()), about, value);
+    pub fn export(self, template: &mut Template, environment: &Environment, value: Value) {
+        template.export(self.slug(), &environment.stack_name(self.slug()), value);
     }
 
     /// The ARN of one of the contract's secrets, which `parameters` makes.
@@ -148,7 +148,7 @@ impl Shared {
 
     /// Makes a secret's ARN known, in the stack that makes it.
     pub fn export_secret(template: &mut Template, environment: &Environment, secret: &Secret, arn: Value) {
-        template.export(&format!("{} secret", secret.slug), &secret_export(environment, secret), secret.about, arn);
+        template.export(&format!("{} secret", secret.slug), &secret_export(environment, secret), arn);
     }
 
     /// The ARN of a role's task role, which `roles` makes.
@@ -158,8 +158,7 @@ impl Shared {
 
     /// Makes a task role's ARN known, in the stack that makes it.
     pub fn export_task_role(template: &mut Template, environment: &Environment, role: &Role, arn: Value) {
-        let about = "Its process runs with it";
-        template.export(&format!("{} task role arn", role.slug), &task_role_export(environment, role), about, arn);
+        template.export(&format!("{} task role arn", role.slug), &task_role_export(environment, role), arn);
     }
 }
 
@@ -167,6 +166,6 @@ fn task_role_export(environment: &Environment, role: &Role) -> String {
     environment.stack_name(&format!("task-role-{}", role.slug))
 }
 
-fn secret_export(environment: &Environment, secret: &Secret) -> String {
+pub(crate) fn secret_export(environment: &Environment, secret: &Secret) -> String {
     environment.stack_name(&format!("secret-{}", secret.slug))
 }

@@ -6,6 +6,7 @@ use std::process::Stdio;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use adapter_postgres::Login;
 use anyhow::{Context as _, bail};
 use contract::parameter::{PAYMENT_WEBHOOK, SECRETS, SIGNING_KEY};
 use contract::role::{ROLES, Role};
@@ -180,7 +181,7 @@ async fn start_roles(
             Ok(((), line))
         })
         .await?;
-    let store = worker::stores::Store::connect(&servers.database_url).await?;
+    let store = worker::stores::Store::connect(&servers.database_url, &Login::default()).await?;
     let stock = clients.stock(&addresses)?;
     phases
         .run("filling the shelves", async {

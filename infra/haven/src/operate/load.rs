@@ -3,20 +3,19 @@
 //! Open loop: an order is due at its own time, whether or not the one before it has been answered, and what it waits is
 //! counted from then. A shop that stalls is not spared the customers who would have come meanwhile.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
 use reqwest::StatusCode;
 use serde::Serialize;
-use serde_json::{Value, json};
-use time::format_description::well_known::Rfc3339;
-use time::{OffsetDateTime, UtcDateTime};
+use serde_json::Value;
+use time::OffsetDateTime;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
-use uuid::Uuid;
 
+use super::shop::Shop;
 use crate::cli::Load;
 use crate::local::facts::Facts;
 
@@ -76,7 +75,7 @@ pub async fn load(options: &Load) -> anyhow::Result<bool> {
         bail!("--rate and --duration together give no order: {} orders/s for {:?}", options.rate, options.duration);
     }
     let facts = Facts::read(&options.state)?;
-    let shop = Arc::new(Shop { client: client()?, url: facts.storefront.clone(), staff: facts.staff_token.clone() });
+    let shop = Arc::new(Shop::of(&facts, "haven load")?);
     let products = match &options.product {
         Some(product) => vec![product.clone()],
         None => shop.menu().await?,
@@ -160,81 +159,6 @@ fn print(report: &Report) {
     if let Some(cpu) = report.cpu_ms_per_order {
         println!("CPU of our processes: {cpu:.1} ms an order");
     }
-}
-
-struct Shop {
-    client: reqwest::Client,
-    url: String,
-    staff: String,
-}
-
-impl Shop {
-    async fn menu(&self) -> anyhow::Result<Vec<String>> {
-        let menu: Value = self.client.get(format!("{}/api/v1/menu", self.url)).send().await?.json().await?;
-        let products = menu["products"].as_array().context("the storefront gave no menu")?;
-        Ok(products.iter().filter_map(|product| product["product_id"].as_str().map(str::to_owned)).collect())
-    }
-
-    async fn fill_shelves(&self, products: &[String], units: u64) -> anyhow::Result<()> {
-        let answer = self.client.get(format!("{}/api/v1/admin/inventory", self.url)).bearer_auth(&self.staff);
-        let inventory: Value = answer.send().await?.error_for_status()?.json().await?;
-        let shelves = inventory["products"].as_array().context("the storefront gave no inventory")?;
-        let available: HashMap<&str, i64> = shelves
-            .iter()
-            .filter_map(|product| Some((product["product_id"].as_str()?, product["available"].as_i64()?)))
-            .collect();
-        for product in products {
-            let Some(there) = available.get(product.as_str()) else { bail!("there is no product {product:?}") };
-            let missing = i64::try_from(units)? - there;
-            if missing > 0 {
-                self.client
-                    .post(format!("{}/api/v1/admin/inventory/{product}/restock", self.url))
-                    .bearer_auth(&self.staff)
-                    .json(&json!({ "quantity": missing, "reason": "haven load" }))
-                    .send()
-                    .await?
-                    .error_for_status()?;
-            }
-        }
-        Ok(())
-    }
-
-    async fn order(&self, product: &str) -> Result<(StatusCode, Value), String> {
-        let body = json!({
-            "customer": { "name": "haven load", "phone": "+1 555 010 0199", "email": "load@example.com" },
-            "items": [{ "product_id": product, "quantity": 1 }],
-            "payment_token": "tok_ok",
-        });
-        let request = self.client.post(format!("{}/api/v1/orders", self.url));
-        let request = request.header("Idempotency-Key", Uuid::now_v7().to_string()).json(&body);
-        let answer = request.send().await.map_err(|error| error.to_string())?;
-        let status = answer.status();
-        Ok((status, answer.json().await.map_err(|error| error.to_string())?))
-    }
-
-    /// When the order was confirmed by its own history: looking does not slow it down. Inside, nothing for an order that
-    /// ended otherwise; outside, for one that has not ended by then.
-    async fn confirmed_at(&self, path: &str, settled_by: Instant) -> anyhow::Result<Option<Option<OffsetDateTime>>> {
-        loop {
-            let order: Value = self.client.get(format!("{}{path}", self.url)).send().await?.json().await?;
-            let history = order["history"].as_array().map(Vec::as_slice).unwrap_or_default();
-            if let Some(entry) = history.iter().find(|entry| entry["to_status"] == "confirmed") {
-                let at = entry["at"].as_str().context("a history without times")?;
-                return Ok(Some(Some(UtcDateTime::parse(at, &Rfc3339).context("a time in the history")?.into())));
-            }
-            if matches!(order["status"].as_str(), Some("failed" | "cancelled")) {
-                return Ok(Some(None));
-            }
-            if Instant::now() > settled_by {
-                return Ok(None);
-            }
-            tokio::time::sleep(Duration::from_millis(50)).await;
-        }
-    }
-}
-
-fn client() -> anyhow::Result<reqwest::Client> {
-    reqwest::Client::builder().no_proxy().timeout(Duration::from_secs(30)).build().context("an HTTP client")
 }
 
 fn millis(duration: Duration) -> f64 {

@@ -10,6 +10,7 @@ use time::OffsetDateTime;
 
 use super::change_set::{ChangeSet, Changed, discard, execute, prepare, read};
 use super::deploy::{Deployed, StackOutcome, in_waves};
+use super::drift::{self, StackDrift};
 use super::plan::{Plan, StackAction, StackPlan};
 use super::report::Line;
 use super::{Reporter, Target, live};
@@ -24,11 +25,12 @@ pub async fn apply(target: &Target, plan: &Plan, reporter: &Reporter) -> anyhow:
         bail!("the plan does not fit any more, nothing was done; plan again:\n  {}", moved.join("\n  "));
     }
     let planned: HashMap<&str, &StackPlan> = plan.stacks.iter().map(|stack| (stack.name.as_str(), stack)).collect();
-    in_waves(&target.environment, async |stack: &Stack| {
+    let stacks = in_waves(stacks, async |stack: &Stack| {
         let planned = planned.get(stack.name.as_str()).context("the plan has every stack")?;
         apply_stack(target, plan, stack, planned, reporter).await
     })
-    .await
+    .await?;
+    Ok(Deployed { stacks, left_out: blueprint::left_out(&target.environment) })
 }
 
 /// What is not as it was when the plan was made, a line each.
@@ -60,12 +62,34 @@ async fn moved(target: &Target, plan: &Plan, stacks: &[Stack]) -> anyhow::Result
         if live::sha256(&stack.template.to_string()) != planned.template_sha256 {
             moved.push(format!("{}: its template has changed, by code or by settings", planned.name));
         }
-        if live::fingerprint(target, &planned.name).await? != planned.live {
+        // By the drift that it was planned with: what moved there is told below.
+        if live::fingerprint(target, &planned.name, &planned.drift).await? != planned.live {
             moved.push(format!("{}: somebody else has deployed it since", planned.name));
         }
     }
+    moved.extend(moved_by_hand(target, plan, stacks).await);
     moved.extend(moved_parameters(plan, &live::parameter_versions(target).await?));
     Ok(moved)
+}
+
+/// What was changed by hand since, of the stacks that could be looked at when the plan was made.
+async fn moved_by_hand(target: &Target, plan: &Plan, stacks: &[Stack]) -> Vec<String> {
+    let planned = |name: &str| plan.stacks.iter().find(|planned| planned.name == name);
+    let is_known = |stack: &&Stack| planned(&stack.name).is_some_and(|planned| planned.drift_unknown.is_none());
+    let known: Vec<&Stack> = stacks.iter().filter(is_known).collect();
+    let mut moved = Vec::new();
+    for StackDrift { name, drift, unknown, .. } in drift::look(target, &known, &Reporter::quiet()).await {
+        let before = planned(&name).map(|planned| planned.drift.as_slice()).unwrap_or_default();
+        if let Some(unknown) = unknown {
+            moved.push(format!("{name}: whether it was changed by hand cannot be told any more: {unknown}"));
+        } else if drift != before {
+            let changed = drift.iter().filter(|drifted| !before.contains(drifted));
+            let undone = before.iter().filter(|old| !drift.iter().any(|new| new.resource == old.resource));
+            let names: Vec<&str> = changed.chain(undone).map(|drifted| drifted.resource.as_str()).collect();
+            moved.push(format!("{name}: changed by hand since: {}", names.join(", ")));
+        }
+    }
+    moved
 }
 
 fn moved_parameters(plan: &Plan, now: &std::collections::BTreeMap<String, i64>) -> Vec<String> {

@@ -6,23 +6,29 @@ use std::time::Duration;
 use anyhow::{Context as _, bail};
 use aws_sdk_cloudformation::Client;
 use aws_sdk_cloudformation::types::{
-    Capability, Change as SdkChange, ChangeAction, ChangeSetStatus, ChangeSetType, OnStackFailure, Replacement, Stack,
-    TemplateStage,
+    Capability, Change as SdkChange, ChangeAction, ChangeSetStatus, ChangeSetType, DeploymentMode, OnStackFailure,
+    Replacement, Stack, TemplateStage,
 };
 use blueprint::consequence::{self, Change, Said};
 use serde_json::Value;
 use uuid::Uuid;
 
-use super::events::{Seen, explain, root_cause};
+use super::bootstrap::role_for;
+use super::cause::{self, events, told};
+use super::events::Seen;
 use super::guard::Named;
 use super::protection::Protection;
 use super::report::Line;
+use super::stopped::last_words;
 use super::{Target, why};
 
 /// Between two looks at something that is under way.
-const LOOK: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(2));
+pub const LOOK: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(2));
 /// A change set is computed within seconds; CloudFormation itself gives up after an hour.
 const COMPUTED_WITHIN: Duration = Duration::from_secs(600);
+
+/// Of the names of our change sets.
+pub const CHANGE_SET_PREFIX: &str = "haven-";
 
 /// What a change set did.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -76,19 +82,38 @@ pub async fn apply(target: &Target, stack: &blueprint::Stack, named: &Named, lin
 
 /// Makes the change set and reads it. `None` when there is nothing to change.
 pub async fn prepare(target: &Target, stack: &blueprint::Stack, line: &Line) -> anyhow::Result<Option<ChangeSet>> {
+    prepare_as(target, stack, None, line).await
+}
+
+/// The same, by what is there and not by what the last template said: it undoes what was changed by hand. `None` where the
+/// endpoint does not know such change sets: they come back empty.
+pub async fn prepare_revert(
+    target: &Target,
+    stack: &blueprint::Stack,
+    line: &Line,
+) -> anyhow::Result<Option<ChangeSet>> {
+    prepare_as(target, stack, Some(DeploymentMode::RevertDrift), line).await
+}
+
+async fn prepare_as(
+    target: &Target,
+    stack: &blueprint::Stack,
+    mode: Option<DeploymentMode>,
+    line: &Line,
+) -> anyhow::Result<Option<ChangeSet>> {
     let client = &target.cloudformation;
     let mut found = find(client, &stack.name).await?;
     // A stack that never came to be cannot be changed, only made again.
     if let Some(corpse) = found.as_ref().filter(|stack| is_corpse(status_of(stack))) {
         line.doing(&format!("deleting what is left of a failed attempt ({})", status_of(corpse)));
         client.delete_stack().stack_name(&stack.name).send().await.map_err(|error| anyhow::anyhow!(why(&error)))?;
-        wait_until_gone(client, &stack.name).await?;
+        wait_until_gone(target, &stack.name).await?;
         found = None;
     }
     let creates = matches!(found.as_ref().map(status_of), None | Some("REVIEW_IN_PROGRESS"));
     let before = if creates { Value::Null } else { deployed_template(client, &stack.name).await? };
     line.doing("asking CloudFormation what would change");
-    let arn = create(target, stack, creates).await?;
+    let arn = create(target, stack, creates, mode).await?;
     match computed(client, &stack.name, &arn).await {
         Ok(Some(said)) if creates || !said.is_empty() => {
             let changes = consequence::merged(consequence::diff(&before, &stack.template), &said);
@@ -139,9 +164,10 @@ pub async fn execute(
         protection.lift(named).await?;
     }
     let before: HashSet<String> = events(client, &stack.name).await?.into_iter().map(|event| event.id).collect();
+    let id = find(client, &stack.name).await?.and_then(|found| found.stack_id).unwrap_or_else(|| stack.name.clone());
     let executed = client.execute_change_set().stack_name(&stack.name).change_set_name(&change_set.arn).send().await;
     let ended = match executed {
-        Ok(_) => watch(client, &stack.name, &before, line).await,
+        Ok(_) => watch(target, &stack.name, &id, &before, line).await,
         Err(error) => Err(anyhow::anyhow!("execute the change set of {}: {}", stack.name, why(&error))),
     };
     // Whatever became of it; a stack that was rolled back and deleted has nothing to protect.
@@ -161,18 +187,25 @@ pub async fn discard(client: &Client, stack: &str, arn: &str) {
     }
 }
 
-async fn create(target: &Target, stack: &blueprint::Stack, creates: bool) -> anyhow::Result<String> {
+async fn create(
+    target: &Target,
+    stack: &blueprint::Stack,
+    creates: bool,
+    mode: Option<DeploymentMode>,
+) -> anyhow::Result<String> {
     let kind = if creates { ChangeSetType::Create } else { ChangeSetType::Update };
     let mut call = target
         .cloudformation
         .create_change_set()
         .stack_name(&stack.name)
-        .change_set_name(format!("haven-{}", Uuid::now_v7()))
+        .change_set_name(format!("{CHANGE_SET_PREFIX}{}", Uuid::now_v7()))
         .change_set_type(kind)
         .template_body(stack.template.to_string())
         .capabilities(Capability::CapabilityNamedIam)
         .description(stack.about)
-        .set_tags(Some(target.tags()));
+        .set_tags(Some(target.tags()))
+        .set_deployment_mode(mode)
+        .set_role_arn(role_for(target, stack).await?);
     if creates {
         // So that a failed first attempt leaves no corpse.
         call = call.on_stack_failure(OnStackFailure::Delete);
@@ -205,7 +238,11 @@ pub async fn computed(client: &Client, stack: &str, arn: &str) -> anyhow::Result
                     }
                 }
                 Some(ChangeSetStatus::Failed) if says_no_change(reason) => return Ok(None),
-                Some(ChangeSetStatus::Failed) => bail!("the change set of {stack} failed: {reason}"),
+                Some(ChangeSetStatus::Failed) => {
+                    let cause = cause::of_change_set(client, arn).await;
+                    let cause = cause.map(|cause| format!("\n  {cause}")).unwrap_or_default();
+                    bail!("the change set of {stack} failed: {reason}{cause}")
+                }
                 _ if begun.elapsed() > COMPUTED_WITHIN => {
                     bail!("the change set of {stack} was not computed within {} s", COMPUTED_WITHIN.as_secs())
                 }
@@ -249,24 +286,35 @@ fn says_no_change(reason: &str) -> bool {
         || reason.contains("no changes")
 }
 
-/// Follows the events until the stack rests.
-async fn watch(client: &Client, name: &str, before: &HashSet<String>, line: &Line) -> anyhow::Result<()> {
+/// Follows the events until the stack rests. `id` finds what happened after the stack is gone, too.
+async fn watch(target: &Target, name: &str, id: &str, before: &HashSet<String>, line: &Line) -> anyhow::Result<()> {
+    let client = &target.cloudformation;
     let mut pause = LOOK.0;
+    let mut evidence = None;
     loop {
         let stack = find(client, name).await?;
-        let seen: Vec<Seen> = events(client, name)
+        let seen: Vec<Seen> = events(client, id)
             .await
             .unwrap_or_default()
             .into_iter()
             .filter(|event| !before.contains(&event.id))
             .collect();
+        // At once: a rollback takes the service away, and with it the way to its tasks.
+        let service = seen.iter().find(|event| event.is_failure() && event.kind == "AWS::ECS::Service");
+        if let (None, Some(service)) = (&evidence, service) {
+            evidence = Some(last_words(&target.config, &service.physical).await);
+        }
+        let evidence = evidence.as_deref().unwrap_or_default();
         let Some(stack) = stack else {
             // A first attempt that failed was taken away again.
-            bail!("{}", failure(name, "was rolled back and deleted", &seen));
+            bail!("{}", told(target, name, "was rolled back and deleted", &seen, evidence).await);
         };
         let status = status_of(&stack);
         if is_at_rest(status) {
-            return if is_good(status) { Ok(()) } else { bail!("{}", failure(name, status, &seen)) };
+            return match is_good(status) {
+                true => Ok(()),
+                false => bail!("{}", told(target, name, status, &seen, evidence).await),
+            };
         }
         if let Some(last) = seen.last() {
             line.doing(&format!("{} {}", last.resource, last.status.to_ascii_lowercase().replace('_', " ")));
@@ -276,37 +324,15 @@ async fn watch(client: &Client, name: &str, before: &HashSet<String>, line: &Lin
     }
 }
 
-/// The cause first, then what became of the stack.
-fn failure(name: &str, status: &str, seen: &[Seen]) -> String {
-    match root_cause(seen) {
-        Some(cause) => format!("{}\n  so the stack {name} is {status}", explain(cause)),
-        None => format!("the stack {name} is {status}, and CloudFormation gave no reason"),
-    }
-}
-
-/// All events of the stack, oldest first.
-pub async fn events(client: &Client, name: &str) -> anyhow::Result<Vec<Seen>> {
-    let mut seen = Vec::new();
-    let mut pages = client.describe_stack_events().stack_name(name).into_paginator().send();
-    while let Some(page) = pages.next().await {
-        match page {
-            Ok(page) => seen.extend(page.stack_events().iter().map(Seen::from)),
-            Err(error) if why(&error).contains("does not exist") => break,
-            Err(error) => bail!("read the events of {name}: {}", why(&error)),
-        }
-    }
-    seen.reverse();
-    Ok(seen)
-}
-
-pub async fn wait_until_gone(client: &Client, name: &str) -> anyhow::Result<()> {
+pub async fn wait_until_gone(target: &Target, name: &str) -> anyhow::Result<()> {
+    let client = &target.cloudformation;
     let mut pause = LOOK.0;
     loop {
         match find(client, name).await?.as_ref().map(status_of) {
             None | Some("DELETE_COMPLETE") => return Ok(()),
             Some("DELETE_FAILED") => {
                 let seen = events(client, name).await.context("find out why")?;
-                bail!("{}", failure(name, "DELETE_FAILED", &seen));
+                bail!("{}", told(target, name, "DELETE_FAILED", &seen, &[]).await);
             }
             Some(_) => {}
         }

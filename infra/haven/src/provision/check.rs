@@ -95,6 +95,8 @@ struct Checked {
     name: String,
     stacks: usize,
     resources: usize,
+    /// Whether our policy was asked too, and not the schemas and limits alone.
+    policy: bool,
     findings: Vec<Finding>,
     waived: Vec<Finding>,
 }
@@ -136,13 +138,13 @@ fn check_environments(options: &Check) -> anyhow::Result<Vec<Checked>> {
 fn check_environment(environment: &blueprint::Environment) -> Checked {
     let stacks = blueprint::stacks(environment);
     let mut findings: Vec<Finding> = stacks.iter().flat_map(|stack| refused(&stack.name, &stack.template)).collect();
-    // The local AWS does without keys, firewall and most alarms on purpose (`blueprint::left_out`): that it is weaker is
-    // no finding.
+    // What the local AWS cannot hold is left out of its templates, encryption and network rules included: our policy is for
+    // what faces the world.
     if !environment.local {
         findings.extend(policy::check_all(environment, &stacks).into_iter().map(of_policy));
     }
     let templates = stacks.iter().map(|stack| &stack.template);
-    checked(environment.name.clone(), templates, findings)
+    Checked { policy: !environment.local, ..checked(environment.name.clone(), templates, findings) }
 }
 
 fn check_folder(folder: &Path) -> anyhow::Result<Checked> {
@@ -212,17 +214,18 @@ fn checked<'a>(name: String, templates: impl Iterator<Item = &'a Value>, finding
     let (waived, mut findings): (Vec<_>, Vec<_>) = findings.into_iter().partition(|finding| finding.waived.is_some());
     // Stacks stay in the order in which they are deployed.
     findings.sort_by_key(|finding| finding.severity);
-    Checked { name, stacks: counts.len(), resources: counts.iter().sum(), findings, waived }
+    Checked { name, stacks: counts.len(), resources: counts.iter().sum(), policy: true, findings, waived }
 }
 
 fn text(checked: &[Checked]) -> String {
     let mut lines = Vec::new();
-    for Checked { name, stacks, resources, findings, waived } in checked {
+    for Checked { name, stacks, resources, policy, findings, waived } in checked {
         let count = |severity| findings.iter().filter(|finding| finding.severity == severity).count();
         lines.push(format!(
-            "{name}: {stacks} stacks, {resources} resources, {} findings, {} waived",
+            "{name}: {stacks} stacks, {resources} resources, {} findings, {} waived{}",
             findings.len(),
-            waived.len()
+            waived.len(),
+            if *policy { "" } else { " (held against schemas and limits alone)" }
         ));
         let mut under = None;
         for finding in findings {

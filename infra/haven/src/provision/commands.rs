@@ -18,7 +18,7 @@ use crate::{cli, target};
 const AT_ONCE: std::time::Duration = std::time::Duration::from_secs(3600);
 
 /// Gives whether the plan may be applied as it is.
-pub async fn plan_command(options: &cli::PlanOf) -> anyhow::Result<bool> {
+pub async fn plan_and_show(options: &cli::PlanOf) -> anyhow::Result<bool> {
     let (aws, environment) = target::resolve(&options.target).await?;
     let target = aws.target(environment);
     let json = options.target.which.json;
@@ -48,6 +48,7 @@ fn plan_options(options: &cli::PlanOf) -> Options {
         valid_for: options.valid_for,
         history,
         budget_usd: options.guard.budget,
+        drift: !options.guard.no_drift,
     }
 }
 
@@ -76,6 +77,7 @@ pub async fn deploy_command(options: &cli::Deploy) -> anyhow::Result<bool> {
         valid_for: AT_ONCE,
         history,
         budget_usd: options.guard.budget,
+        drift: !options.guard.no_drift,
     };
     let made = plan(&target, &planning, &Reporter::aside(which.json)).await?;
     if made.is_empty() {

@@ -55,7 +55,24 @@ impl Deployed {
 
 /// Deploys what has changed. The first failure stops whatever has not begun, and is told cause first.
 pub async fn deploy(target: &Target, reporter: &Reporter) -> anyhow::Result<Deployed> {
-    in_waves(&target.environment, async |stack: &Stack| deploy_one(target, stack, reporter).await).await
+    let stacks = deploy_stacks(target, blueprint::stacks(&target.environment), &Named::default(), reporter).await?;
+    Ok(Deployed { stacks, left_out: blueprint::left_out(&target.environment) })
+}
+
+/// Brings these stacks to their templates; what holds data goes only when it was named.
+pub async fn deploy_stacks(
+    target: &Target,
+    stacks: Vec<Stack>,
+    named: &Named,
+    reporter: &Reporter,
+) -> anyhow::Result<Vec<StackOutcome>> {
+    in_waves(stacks, async |stack: &Stack| {
+        let begun = Instant::now();
+        let line = reporter.begin(&stack.name, stack.about);
+        let changed = apply(target, stack, named, &line).await;
+        StackOutcome::of(&stack.name, changed, begun.elapsed(), line)
+    })
+    .await
 }
 
 /// Does something to every stack, side by side where they do not need each other.
@@ -63,11 +80,11 @@ pub async fn deploy(target: &Target, reporter: &Reporter) -> anyhow::Result<Depl
 /// # Errors
 /// Every failure of a wave, with what had been done by then. What comes after has not begun.
 pub async fn in_waves(
-    environment: &Environment,
+    stacks: Vec<Stack>,
     act: impl AsyncFn(&Stack) -> anyhow::Result<StackOutcome>,
-) -> anyhow::Result<Deployed> {
+) -> anyhow::Result<Vec<StackOutcome>> {
     let mut outcomes: Vec<StackOutcome> = Vec::new();
-    for wave in waves(blueprint::stacks(environment))? {
+    for wave in waves(stacks)? {
         let (done, failed): (Vec<_>, Vec<_>) =
             join_all(wave.iter().map(|stack| act(stack))).await.into_iter().partition(Result::is_ok);
         outcomes.extend(done.into_iter().flatten());
@@ -83,14 +100,7 @@ pub async fn in_waves(
             bail!("{}\n{done}", causes.join("\n"));
         }
     }
-    Ok(Deployed { stacks: outcomes, left_out: blueprint::left_out(environment) })
-}
-
-async fn deploy_one(target: &Target, stack: &Stack, reporter: &Reporter) -> anyhow::Result<StackOutcome> {
-    let begun = Instant::now();
-    let line = reporter.begin(&stack.name, stack.about);
-    let changed = apply(target, stack, &Named::default(), &line).await;
-    StackOutcome::of(&stack.name, changed, begun.elapsed(), line)
+    Ok(outcomes)
 }
 
 impl StackOutcome {

@@ -69,7 +69,7 @@ pub async fn destroy(target: &Target, doomed: Vec<Doomed>, reporter: &Reporter) 
         }
         let deleted = client.delete_stack().stack_name(&stack.name).send().await;
         deleted.map_err(|error| anyhow::anyhow!("delete {}: {}", stack.name, why(&error)))?;
-        wait_until_gone(client, &stack.name).await?;
+        wait_until_gone(target, &stack.name).await?;
         line.end(&if kept.is_empty() { "deleted".to_owned() } else { format!("deleted; kept {}", kept.join(", ")) });
         destroyed.retained.extend(kept);
         destroyed.removed.push(stack.name);

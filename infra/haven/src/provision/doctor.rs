@@ -1,291 +1,212 @@
-//! `haven doctor`: whatever state things are in, the one next command.
+//! `haven doctor`: what is the matter, and the one next command for each thing that is.
 
-mod account;
-mod advice;
-mod call;
-
-use std::collections::BTreeSet;
-
-use anyhow::Context as _;
-use aws_sdk_cloudformation::types::{ChangeSetSummary, ExecutionStatus};
-use blueprint::Stack;
+use anyhow::{Context as _, anyhow};
+use aws_sdk_cloudformation::types::{ChangeSetStatus, ChangeSetSummary, ExecutionStatus};
+use blueprint::BOOTSTRAP;
 use clap::Args;
 use serde::Serialize;
-use serde_json::json;
 
-use self::advice::Verdict;
-use super::change_set::{events, find, status_of};
-use super::events::{Seen, explain, root_cause};
+use super::advice::{Verdict, advice};
+use super::change_set::{CHANGE_SET_PREFIX, find, status_of, wait_until_gone};
 use super::plan::forgotten;
-use super::{Target, why};
+use super::preflight::{self, Check};
+use super::{NOT_DEPLOYED, Target, why};
 use crate::{cli, target};
 
 #[derive(Debug, Args)]
 pub struct Doctor {
     #[command(flatten)]
     pub target: cli::Target,
+    /// Delete change sets of haven that were never executed, and the empty stacks that they wait in. A sealed plan that
+    /// counts on one must be made again
+    #[arg(long)]
+    pub fix: bool,
 }
 
-/// How one thing stands.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+/// How one stack stands.
+struct Patient {
+    name: String,
+    status: String,
+    /// A stack of ours that no code makes any more.
+    is_forgotten: bool,
+    /// Made by haven and never executed.
+    ours: Vec<String>,
+    /// Somebody else's that wait too.
+    others: usize,
+}
+
+#[derive(Debug, Serialize)]
 struct Diagnosis {
-    verdict: Verdict,
-    what: String,
-    finding: String,
-    /// The one to type next.
-    command: Option<String>,
+    environment: String,
+    /// What `--fix` did.
+    fixed: Vec<String>,
+    checks: Vec<Check>,
 }
 
-impl Diagnosis {
-    fn ok(what: &str, finding: String) -> Diagnosis {
-        Diagnosis { verdict: Verdict::Ok, what: what.to_owned(), finding, command: None }
-    }
-
-    fn unchecked(what: &str, finding: String) -> Diagnosis {
-        Diagnosis { verdict: Verdict::Unchecked, what: what.to_owned(), finding, command: None }
-    }
-
-    fn look(what: &str, finding: String, command: &str) -> Diagnosis {
-        Diagnosis { verdict: Verdict::Look, what: what.to_owned(), finding, command: Some(command.to_owned()) }
-    }
-
-    fn wrong(what: &str, finding: String, command: &str) -> Diagnosis {
-        Diagnosis { verdict: Verdict::Wrong, ..Diagnosis::look(what, finding, command) }
-    }
-}
-
-/// Prints it. Gives whether there is nothing to see to.
-///
-/// # Errors
-/// When the settings are wrong, or `local` is meant and no local AWS runs.
-pub async fn print(options: &Doctor) -> anyhow::Result<bool> {
+/// Gives whether nothing is wrong.
+pub async fn command(options: &Doctor) -> anyhow::Result<bool> {
+    let which = &options.target.which;
     let (aws, environment) = target::resolve(&options.target).await?;
     let target = aws.target(environment);
-    let mut all = examine(&target).await;
-    for diagnosis in &mut all {
-        diagnosis.command = diagnosis.command.take().map(|command| complete(&command, &target));
-    }
-    let worst = all.iter().map(|diagnosis| diagnosis.verdict).max_by_key(|verdict| weight(*verdict));
-    let is_well = worst.is_none_or(|worst| weight(worst) <= weight(Verdict::Unchecked));
-    if options.target.which.json {
-        let document = json!({ "environment": target.environment.name, "well": is_well, "diagnoses": all });
-        println!("{}", serde_json::to_string_pretty(&document).context("write JSON")?);
-    } else {
-        print!("{}", text(&all));
-    }
-    Ok(is_well)
-}
-
-const fn weight(verdict: Verdict) -> u8 {
-    match verdict {
-        Verdict::Ok => 0,
-        Verdict::Unchecked => 1,
-        Verdict::Look => 2,
-        Verdict::Wrong => 3,
-    }
-}
-
-async fn examine(target: &Target) -> Vec<Diagnosis> {
-    let stacks = blueprint::stacks(&target.environment);
-    let identity = account::identity(target).await;
-    let answers = identity.verdict != Verdict::Wrong;
-    let mut all = vec![identity];
-    if !target.environment.local {
-        all.push(account::region(target));
-    }
-    all.push(account::template_sizes(&stacks));
-    if !answers {
-        all.push(Diagnosis::unchecked("everything else", "see to the account first".to_owned()));
-        return all;
-    }
-    let mut deployed = BTreeSet::new();
-    let mut of_stacks = Vec::new();
-    for stack in &stacks {
-        match stack_stands(target, stack).await {
-            Ok(stands) => {
-                deployed.extend(stands.there.then_some(stack.slug));
-                of_stacks.extend(stands.diagnoses);
+    let mut checks = preflight::checks(&target).await;
+    let mut fixed = Vec::new();
+    match patients(&target).await {
+        Ok(mut patients) => {
+            if options.fix {
+                fixed = fix(&target, &patients).await?;
+                patients = self::patients(&target).await?;
             }
-            Err(error) => of_stacks.push(Diagnosis::unchecked(&stack.name, format!("{error:#}"))),
+            checks.extend(patients.iter().flat_map(|patient| diagnosis(&target.environment.name, patient)));
         }
+        // Without an account there is nothing to examine, and the checks say so already.
+        Err(error) => checks.push(Check::wrong(format!("the stacks cannot be seen: {error:#}"), "haven --help")),
     }
-    all.extend(account::checks(target, &stacks, &deployed).await);
-    all.extend(of_stacks);
-    all.extend(missing(target, &stacks, &deployed));
-    match forgotten(target).await {
-        Ok(names) => all.extend(names.iter().map(|name| left_behind(name))),
-        Err(error) => all.push(Diagnosis::unchecked("stacks that nothing makes", format!("{error:#}"))),
+    let diagnosis = Diagnosis { environment: target.environment.name.clone(), fixed, checks };
+    if which.json {
+        println!("{}", serde_json::to_string_pretty(&diagnosis).context("write JSON")?);
+    } else {
+        diagnosis.fixed.iter().for_each(|done| println!("fixed  {done}"));
+        diagnosis.checks.iter().for_each(print);
     }
-    all
+    Ok(diagnosis.checks.iter().all(|check| check.verdict != Verdict::Wrong))
 }
 
-/// One stack, as far as it is there.
-struct Stands {
-    there: bool,
-    diagnoses: Vec<Diagnosis>,
-}
-
-async fn stack_stands(target: &Target, stack: &Stack) -> anyhow::Result<Stands> {
-    let client = &target.cloudformation;
-    let Some(found) = find(client, &stack.name).await? else {
-        return Ok(Stands { there: false, diagnoses: Vec::new() });
+fn print(check: &Check) {
+    let verdict = match check.verdict {
+        Verdict::Ok => "ok",
+        Verdict::Look => "look",
+        Verdict::Wrong => "wrong",
     };
-    let status = status_of(&found);
-    let advice = advice::advice(status);
-    let mut finding = format!("{status}: {}", advice.meaning);
-    // Whatever went wrong said why; what is as it should be may have failed long ago.
-    if status.contains("FAILED") || status.contains("ROLLBACK") {
-        let events = events(client, &stack.name).await?;
-        if let Some(cause) = root_cause(last_operation(&events)) {
-            finding.push_str(&format!("\nthe cause: {}", explain(cause)));
+    println!("{verdict:6} {}", check.what);
+    if let Some(next) = &check.next {
+        println!("       -> {next}");
+    }
+}
+
+async fn patients(target: &Target) -> anyhow::Result<Vec<Patient>> {
+    let ours = blueprint::stacks(&target.environment).into_iter().map(|stack| (stack.name, false));
+    let bootstrap = target.environment.stack_name(BOOTSTRAP);
+    let forgotten = forgotten(target).await?.into_iter().map(|name| (name, true));
+    let mut patients = Vec::new();
+    for (name, is_forgotten) in ours.chain([(bootstrap.clone(), false)]).chain(forgotten) {
+        let found = find(&target.cloudformation, &name).await?;
+        let status = found.as_ref().map_or(NOT_DEPLOYED, status_of).to_owned();
+        // Whether it should be there, its own check tells.
+        if name == bootstrap && found.is_none() {
+            continue;
         }
+        let waiting = if found.is_some() { waiting(target, &name).await? } else { Vec::new() };
+        let (ours, others): (Vec<String>, Vec<String>) =
+            waiting.into_iter().partition(|name| name.starts_with(CHANGE_SET_PREFIX));
+        patients.push(Patient { name, status, is_forgotten, ours, others: others.len() });
     }
-    let command = advice.command.map(|command| command.replace("{stack}", &stack.name));
-    let mut diagnoses = vec![Diagnosis { verdict: advice.verdict, what: stack.name.clone(), finding, command }];
-    let reviewed = status == "REVIEW_IN_PROGRESS";
-    if !reviewed {
-        let left = change_sets(target, &stack.name).await?;
-        diagnoses.extend(left.iter().filter_map(|change_set| left_over(&stack.name, change_set)));
-    }
-    Ok(Stands { there: !reviewed, diagnoses })
+    Ok(patients)
 }
 
-/// From where the stack was last asked to change. `events` are in the order of time.
-fn last_operation(events: &[Seen]) -> &[Seen] {
-    let begins = |event: &Seen| {
-        event.kind == "AWS::CloudFormation::Stack"
-            && ["CREATE_IN_PROGRESS", "UPDATE_IN_PROGRESS", "DELETE_IN_PROGRESS", "IMPORT_IN_PROGRESS"]
-                .contains(&event.status.as_str())
-    };
-    let at = events.iter().rposition(begins).unwrap_or_default();
-    &events[at..]
-}
-
-async fn change_sets(target: &Target, stack: &str) -> anyhow::Result<Vec<ChangeSetSummary>> {
-    let mut all = Vec::new();
+/// The names of a stack's change sets that nobody executed.
+async fn waiting(target: &Target, stack: &str) -> anyhow::Result<Vec<String>> {
+    let mut names = Vec::new();
     let mut pages = target.cloudformation.list_change_sets().stack_name(stack).into_paginator().send();
     while let Some(page) = pages.next().await {
-        let page = page.map_err(|error| anyhow::anyhow!("list the change sets of {stack}: {}", why(&error)))?;
-        all.extend(page.summaries.unwrap_or_default());
+        let page = page.map_err(|error| anyhow!("list the change sets of {stack}: {}", why(&error)))?;
+        let waiting = page.summaries().iter().filter(|summary| is_waiting(summary));
+        names.extend(waiting.filter_map(|summary| summary.change_set_name().map(str::to_owned)));
     }
-    Ok(all)
+    Ok(names)
 }
 
-/// A change set that nobody has executed, or that never can be.
-fn left_over(stack: &str, change_set: &ChangeSetSummary) -> Option<Diagnosis> {
-    let name = change_set.change_set_name().unwrap_or_default();
-    let finding = match change_set.execution_status() {
-        Some(ExecutionStatus::ExecuteComplete | ExecutionStatus::ExecuteInProgress) => return None,
-        Some(ExecutionStatus::Available) => format!(
-            "the change set {name} waits to be executed. Does a plan file still want it? Then `haven apply` it, else delete it"
-        ),
-        _ => format!(
-            "the change set {name} can never be executed: {}",
-            change_set.status_reason().unwrap_or("out of date")
-        ),
-    };
-    let command = format!("aws cloudformation delete-change-set --stack-name {stack} --change-set-name {name}");
-    Some(Diagnosis::look(stack, finding, &command))
+/// Not one that is being computed or executed, which somebody is working with, nor one that was executed.
+fn is_waiting(summary: &ChangeSetSummary) -> bool {
+    use ExecutionStatus::{Available, Obsolete, Unavailable};
+    matches!(summary.status(), Some(ChangeSetStatus::CreateComplete | ChangeSetStatus::Failed))
+        && matches!(summary.execution_status(), Some(Available | Obsolete | Unavailable))
 }
 
-/// Of a platform that is there in part. `haven up` deploys a part of the local one, and no more is asked of that.
-fn missing(target: &Target, stacks: &[Stack], deployed: &BTreeSet<&str>) -> Option<Diagnosis> {
-    let missing: Vec<&str> = stacks.iter().map(|stack| stack.slug).filter(|slug| !deployed.contains(slug)).collect();
-    let (what, list) = ("stacks", missing.join(", "));
-    match (missing.is_empty(), deployed.is_empty(), target.environment.local) {
-        (true, ..) => None,
-        (false, true, _) => Some(Diagnosis::ok(what, "none is deployed yet".to_owned())),
-        (false, false, true) => {
-            Some(Diagnosis::ok(what, format!("not deployed, and not needed by `haven up`: {list}")))
+fn diagnosis(environment: &str, patient: &Patient) -> Vec<Check> {
+    let Patient { name, status, is_forgotten, ours, others } = patient;
+    let advice = advice(status);
+    let verdict = advice.verdict;
+    let mut checks = Vec::new();
+    if *is_forgotten && verdict == Verdict::Ok {
+        let next = format!("aws cloudformation list-stack-resources --stack-name {name}");
+        checks.push(Check::look(format!("{name} {status}: nothing makes it any more; see what is in it"), next));
+    } else if status == "REVIEW_IN_PROGRESS" && *others > 0 {
+        let next = format!("aws cloudformation list-change-sets --stack-name {name}");
+        checks.push(Check::look(format!("{name} {status}: change sets wait in it that haven did not make"), next));
+    } else {
+        let what = format!("{name} {status}: {}", advice.why);
+        checks.push(Check { verdict, what, next: advice.next(environment, name) });
+    }
+    if !ours.is_empty() && status != "REVIEW_IN_PROGRESS" {
+        let what =
+            format!("{name}: {} change sets of haven wait: a plan to be applied, or a forgotten one", ours.len());
+        checks.push(Check::look(what, format!("haven doctor {environment} --fix")));
+    }
+    checks
+}
+
+/// Does what takes nothing from anybody. Gives what was done.
+async fn fix(target: &Target, patients: &[Patient]) -> anyhow::Result<Vec<String>> {
+    let client = &target.cloudformation;
+    let mut fixed = Vec::new();
+    for Patient { name, status, ours, others, .. } in patients {
+        for change_set in ours {
+            let deleted = client.delete_change_set().stack_name(name).change_set_name(change_set).send().await;
+            deleted.map_err(|error| anyhow!("delete the change set {change_set} of {name}: {}", why(&error)))?;
+            fixed.push(format!("{name}: deleted the change set {change_set}, which nobody executed"));
         }
-        (false, false, false) => Some(Diagnosis::look(what, format!("not deployed: {list}"), "haven deploy {env}")),
+        // Somebody else's change set would go with its shell.
+        if status == "REVIEW_IN_PROGRESS" && *others == 0 {
+            let deleted = client.delete_stack().stack_name(name).send().await;
+            deleted.map_err(|error| anyhow!("delete the empty stack {name}: {}", why(&error)))?;
+            wait_until_gone(target, name).await?;
+            fixed.push(format!("{name}: deleted the empty stack"));
+        }
     }
-}
-
-fn left_behind(name: &str) -> Diagnosis {
-    let finding = "nothing makes this stack any more: if nobody needs what is in it, delete it".to_owned();
-    Diagnosis::look(name, finding, &format!("aws cloudformation delete-stack --stack-name {name}"))
-}
-
-/// With the names in it, and what a command of AWS's own needs to reach the same place.
-fn complete(command: &str, target: &Target) -> String {
-    let region = &target.environment.settings.account.region;
-    let command = command.replace("{env}", &target.environment.name).replace("{region}", region);
-    if !command.starts_with("aws ") {
-        return command;
-    }
-    let endpoint = target.config.endpoint_url().map(|url| format!(" --endpoint-url {url}")).unwrap_or_default();
-    format!("{command} --region {region}{endpoint}")
-}
-
-fn text(all: &[Diagnosis]) -> String {
-    let mut lines = Vec::new();
-    for Diagnosis { verdict, what, finding, command } in all {
-        let word = match verdict {
-            Verdict::Ok => "ok",
-            Verdict::Look => "look",
-            Verdict::Wrong => "WRONG",
-            Verdict::Unchecked => "?",
-        };
-        let mut said = finding.lines();
-        lines.push(format!("{word:5}  {what}: {}", said.next().unwrap_or_default()));
-        lines.extend(said.map(|line| format!("       {line}")));
-        lines.extend(command.iter().map(|command| format!("       next: {command}")));
-    }
-    let count = |verdict| all.iter().filter(|diagnosis| diagnosis.verdict == verdict).count();
-    lines.push(match (count(Verdict::Wrong), count(Verdict::Look)) {
-        (0, 0) => "\nNothing to see to.".to_owned(),
-        (wrong, look) => format!("\n{wrong} wrong, {look} to look at"),
-    });
-    lines.iter().map(|line| format!("{line}\n")).collect()
+    Ok(fixed)
 }
 
 #[cfg(test)]
 mod tests {
-    use aws_sdk_cloudformation::types::ChangeSetStatus;
-
     use super::*;
 
-    fn event(kind: &str, status: &str) -> Seen {
-        let text = |text: &str| text.to_owned();
-        Seen { id: text(status), resource: text("it"), kind: text(kind), status: text(status), reason: None }
+    fn patient(status: &str) -> Patient {
+        let (name, status) = ("brew-haven-dev-data".to_owned(), status.to_owned());
+        Patient { name, status, is_forgotten: false, ours: Vec::new(), others: 0 }
     }
 
     #[test]
-    fn only_the_last_operation_is_asked_for_its_cause() {
-        let (stack, queue) = ("AWS::CloudFormation::Stack", "AWS::SQS::Queue");
-        let events = [
-            event(stack, "CREATE_IN_PROGRESS"),
-            event(queue, "CREATE_FAILED"),
-            event(stack, "UPDATE_IN_PROGRESS"),
-            event(queue, "UPDATE_FAILED"),
-            event(stack, "UPDATE_ROLLBACK_IN_PROGRESS"),
-            event(stack, "UPDATE_ROLLBACK_COMPLETE"),
-        ];
-        let cause = root_cause(last_operation(&events)).expect("there is one");
-        assert_eq!(cause.status, "UPDATE_FAILED");
-        assert!(last_operation(&[]).is_empty());
+    fn a_change_set_that_waits_is_told_beside_the_stack() {
+        let waits = Patient { ours: vec!["haven-1".to_owned()], ..patient("UPDATE_COMPLETE") };
+        let checks = diagnosis("dev", &waits);
+        assert_eq!(checks.iter().map(|check| check.verdict).collect::<Vec<_>>(), [Verdict::Ok, Verdict::Look]);
+        assert_eq!(checks[1].next.as_deref(), Some("haven doctor dev --fix"));
     }
 
     #[test]
-    fn a_change_set_that_waits_and_one_that_failed_are_told_and_an_executed_one_is_not() {
-        let of = |execution: ExecutionStatus| {
-            let summary = ChangeSetSummary::builder().change_set_name("haven-1").status(ChangeSetStatus::Failed);
-            left_over("data", &summary.execution_status(execution).build())
+    fn a_shell_with_somebody_elses_change_set_is_not_ours_to_clear() {
+        let shell = Patient { ours: vec!["haven-1".to_owned()], others: 1, ..patient("REVIEW_IN_PROGRESS") };
+        let checks = diagnosis("dev", &shell);
+        assert_eq!(checks.len(), 1);
+        assert!(checks[0].what.contains("haven did not make"), "{checks:?}");
+    }
+
+    #[test]
+    fn a_forgotten_stack_that_stands_is_told() {
+        let forgotten = Patient { is_forgotten: true, ..patient("CREATE_COMPLETE") };
+        assert!(diagnosis("dev", &forgotten)[0].what.contains("nothing makes it any more"));
+        let broken = Patient { is_forgotten: true, ..patient("UPDATE_ROLLBACK_FAILED") };
+        assert_eq!(diagnosis("dev", &broken)[0].verdict, Verdict::Wrong);
+    }
+
+    #[test]
+    fn what_is_under_way_does_not_wait() {
+        let summary = |status, execution| {
+            is_waiting(&ChangeSetSummary::builder().status(status).execution_status(execution).build())
         };
-        assert!(of(ExecutionStatus::Available).is_some_and(|told| told.finding.contains("waits to be executed")));
-        assert!(of(ExecutionStatus::Unavailable).is_some_and(|told| told.finding.contains("never be executed")));
-        assert_eq!(of(ExecutionStatus::ExecuteComplete), None);
-    }
-
-    #[test]
-    fn a_line_says_how_it_stands_why_and_what_to_type() {
-        let all = [
-            Diagnosis::ok("region", "eu-west-1".to_owned()),
-            Diagnosis::wrong("data", "ROLLBACK_COMPLETE: empty\nthe cause: Db failed".to_owned(), "haven deploy dev"),
-        ];
-        let expected = "ok     region: eu-west-1\nWRONG  data: ROLLBACK_COMPLETE: empty\n       the cause: Db failed\n       \
-                        next: haven deploy dev\n\n1 wrong, 0 to look at\n";
-        assert_eq!(text(&all), expected);
+        assert!(summary(ChangeSetStatus::CreateComplete, ExecutionStatus::Available));
+        assert!(summary(ChangeSetStatus::Failed, ExecutionStatus::Unavailable));
+        assert!(!summary(ChangeSetStatus::CreateInProgress, ExecutionStatus::Unavailable));
+        assert!(!summary(ChangeSetStatus::CreateComplete, ExecutionStatus::ExecuteInProgress));
     }
 }

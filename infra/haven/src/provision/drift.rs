@@ -1,200 +1,367 @@
-//! `haven drift`: what somebody changed without us, and the way back.
-
-mod detect;
-mod read;
-mod revert;
+//! `haven drift`: what was changed by hand since the last deployment, and the way back.
 
 use anyhow::{Context as _, bail};
+use aws_sdk_cloudformation::types::{
+    StackDriftDetectionStatus, StackResourceDrift, StackResourceDriftStatus as DriftStatus,
+};
+use blueprint::Stack;
 use clap::Args;
 use futures::future::join_all;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use super::change_set::find;
+use super::change_set::{LOOK, apply, deployed_template, execute, find, prepare_revert, status_of};
 use super::commands::is_agreed;
-use super::{Named, Reporter, Target, live};
+use super::report::Line;
+use super::{Named, Reporter, Target, live, why};
 use crate::{cli, target};
 
 #[derive(Debug, Args)]
 pub struct Drift {
     #[command(flatten)]
     pub target: cli::Target,
-    /// Put back what differs, as the deployed templates have it; code that was not deployed yet stays out of it
+    /// Bring back what the templates say that were last deployed
     #[arg(long)]
     pub revert: bool,
-    /// Let --revert replace this one though it holds data, such as data/Database; may be given again
-    #[arg(long, value_name = "STACK/RESOURCE", value_parser = cli::stack_and_resource, requires = "revert")]
-    pub allow: Vec<String>,
-    /// Do not ask before --revert
+    /// Do not ask before that
     #[arg(long, requires = "revert")]
     pub yes: bool,
+    /// Let this one be removed or replaced though it holds data, such as data/Database; may be given again
+    #[arg(long, value_name = "STACK/RESOURCE", value_parser = cli::stack_and_resource, requires = "revert")]
+    pub allow: Vec<String>,
 }
 
-/// Who compared.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum By {
-    CloudFormation,
-    /// Haven, from what the service itself says: where CloudFormation does not compare.
-    Reading,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum State {
-    Modified,
-    Deleted,
-}
-
-/// A resource that is not as its template has it.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+/// A resource that is not as its template says.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Drifted {
     /// The logical id.
     pub resource: String,
-    #[serde(rename = "type")]
     pub kind: String,
-    pub physical: String,
-    pub state: State,
-    pub by: By,
+    pub how: How,
     pub differences: Vec<Difference>,
 }
 
-/// One property. What is not there is null.
-#[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct Difference {
-    /// A JSON pointer below the resource's properties.
-    pub path: String,
-    pub expected: Value,
-    pub actual: Value,
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum How {
+    Modified,
+    Deleted,
+    /// CloudFormation could not read it, and says why.
+    Unknown(String),
 }
 
-/// One stack that is deployed.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Difference {
+    /// From the resource's properties, such as `/RedrivePolicy/maxReceiveCount`.
+    pub path: String,
+    /// What the template says; `None` where it has no such value.
+    pub expected: Option<String>,
+    /// What is there; `None` where it was taken away.
+    pub actual: Option<String>,
+}
+
+/// What was found of one stack.
 #[derive(Debug, Clone, Serialize)]
 pub struct StackDrift {
     pub slug: &'static str,
-    pub stack: String,
-    /// Resources that were compared, by whom.
-    pub by_cloudformation: usize,
-    pub by_reading: usize,
-    /// Those that nobody compares, by type.
-    pub not_compared: Vec<String>,
-    pub drifted: Vec<Drifted>,
-    /// Why the stack as a whole was not compared, or not in full.
-    pub note: Option<String>,
+    pub name: String,
+    pub drift: Vec<Drifted>,
+    /// Why it could not be looked for.
+    pub unknown: Option<String>,
 }
 
-/// Prints what differs, and puts it back if that is asked. Gives whether nothing differs, at the end.
+/// CloudFormation asks every resource in turn; a stack of hundreds takes minutes.
+const DETECTED_WITHIN: std::time::Duration = std::time::Duration::from_secs(1800);
+
+/// What differs between a stack's resources and the template that it was last brought to. Nothing, for a stack that is
+/// not there.
 ///
 /// # Errors
-/// When AWS cannot be asked, or a way back is refused or fails.
-pub async fn print(options: &Drift) -> anyhow::Result<bool> {
+/// When it cannot be looked for: the stack is in no state for it, or these credentials may not.
+pub async fn detect(target: &Target, stack: &str) -> anyhow::Result<Vec<Drifted>> {
+    let client = &target.cloudformation;
+    let found = find(client, stack).await?;
+    if found.is_none_or(|found| matches!(status_of(&found), "REVIEW_IN_PROGRESS" | "DELETE_COMPLETE")) {
+        return Ok(Vec::new());
+    }
+    let begun = client.detect_stack_drift().stack_name(stack).send().await;
+    let begun = begun.map_err(|error| anyhow::anyhow!("look for drift of {stack}: {}", why(&error)))?;
+    let id = begun.stack_drift_detection_id.context("CloudFormation gave the look for drift no id")?;
+    let failed = detected(target, stack, &id).await?;
+    let statuses = [DriftStatus::Modified, DriftStatus::Deleted, DriftStatus::UnknownValue];
+    let mut drift = Vec::new();
+    let mut token = None;
+    loop {
+        let call = client.describe_stack_resource_drifts().stack_name(stack).set_next_token(token);
+        let page = call.set_stack_resource_drift_status_filters(Some(statuses.to_vec())).send().await;
+        let page = page.map_err(|error| anyhow::anyhow!("read the drift of {stack}: {}", why(&error)))?;
+        drift.extend(page.stack_resource_drifts().iter().filter_map(drifted));
+        token = page.next_token;
+        if token.is_none() {
+            break;
+        }
+    }
+    // It fails as a whole when one resource could not be read; that one is in the list then.
+    match failed {
+        Some(reason) if drift.is_empty() => bail!("look for drift of {stack}: {reason}"),
+        _ => {}
+    }
+    drift.sort();
+    Ok(drift)
+}
+
+/// Waits for the end of a look. Gives why it failed, if it did.
+async fn detected(target: &Target, stack: &str, id: &str) -> anyhow::Result<Option<String>> {
+    let begun = std::time::Instant::now();
+    let mut pause = LOOK.0;
+    loop {
+        let call = target.cloudformation.describe_stack_drift_detection_status().stack_drift_detection_id(id);
+        let seen = call.send().await;
+        let seen = seen.map_err(|error| anyhow::anyhow!("follow the look for drift of {stack}: {}", why(&error)))?;
+        match seen.detection_status() {
+            Some(StackDriftDetectionStatus::DetectionComplete) => return Ok(None),
+            Some(StackDriftDetectionStatus::DetectionFailed) => {
+                return Ok(Some(seen.detection_status_reason().unwrap_or("CloudFormation gave no reason").to_owned()));
+            }
+            _ if begun.elapsed() > DETECTED_WITHIN => {
+                bail!("the look for drift of {stack} did not end within {} s", DETECTED_WITHIN.as_secs())
+            }
+            _ => {}
+        }
+        tokio::time::sleep(pause).await;
+        pause = (pause * 2).min(LOOK.1);
+    }
+}
+
+fn drifted(said: &StackResourceDrift) -> Option<Drifted> {
+    let how = match said.stack_resource_drift_status()? {
+        DriftStatus::Modified => How::Modified,
+        DriftStatus::Deleted => How::Deleted,
+        DriftStatus::InSync | DriftStatus::NotChecked | DriftStatus::Unsupported => return None,
+        _ => How::Unknown(said.drift_status_reason().unwrap_or("CloudFormation gave no reason").to_owned()),
+    };
+    let differences = said.property_differences().iter().map(|difference| {
+        let kind = difference.difference_type().map(|kind| kind.as_str()).unwrap_or_default();
+        let text = |text: Option<&str>, absent: bool| text.filter(|_| !absent).map(str::to_owned);
+        Difference {
+            path: difference.property_path().unwrap_or_default().to_owned(),
+            expected: text(difference.expected_value(), kind == "ADD"),
+            actual: text(difference.actual_value(), kind == "REMOVE"),
+        }
+    });
+    let mut differences: Vec<Difference> = differences.collect();
+    differences.sort();
+    Some(Drifted {
+        resource: said.logical_resource_id()?.to_owned(),
+        kind: said.resource_type().unwrap_or_default().to_owned(),
+        how,
+        differences,
+    })
+}
+
+/// Looks at stacks side by side.
+pub async fn look(target: &Target, stacks: &[&Stack], reporter: &Reporter) -> Vec<StackDrift> {
+    join_all(stacks.iter().map(|stack| async {
+        let line = reporter.begin(&stack.name, "comparing what is there with its template");
+        let (drift, unknown) = match detect(target, &stack.name).await {
+            Ok(drift) => (drift, None),
+            Err(error) => (Vec::new(), Some(format!("{error:#}"))),
+        };
+        line.end(&match (&unknown, drift.len()) {
+            (Some(_), _) => "not known".to_owned(),
+            (None, 0) => "as its template says".to_owned(),
+            (None, count) => format!("{count} resources differ"),
+        });
+        StackDrift { slug: stack.slug, name: stack.name.clone(), drift, unknown }
+    }))
+    .await
+}
+
+/// A resource and its differences, a line each, without the stack.
+pub fn lines(slug: &str, drifted: &Drifted) -> Vec<String> {
+    let what = match &drifted.how {
+        How::Modified => String::new(),
+        How::Deleted => ": it is gone".to_owned(),
+        How::Unknown(reason) => format!(": could not be read: {reason}"),
+    };
+    let mut lines = vec![format!("{slug}/{} ({}){what}", drifted.resource, drifted.kind)];
+    lines.extend(drifted.differences.iter().map(|difference| {
+        let path = difference.path.trim_start_matches('/').replace('/', ".");
+        let text = |value: &Option<String>| value.clone().unwrap_or_else(|| "(none)".to_owned());
+        format!("    {path}: template {}, actual {}", text(&difference.expected), text(&difference.actual))
+    }));
+    lines
+}
+
+/// Gives whether everything is as the templates say, in the end.
+pub async fn command(options: &Drift) -> anyhow::Result<bool> {
+    let which = &options.target.which;
     let (aws, environment) = target::resolve(&options.target).await?;
     let target = aws.target(environment);
-    if !target.environment.local {
-        live::expected_account(&target).await?;
-    }
-    let json = options.target.which.json;
-    let reporter = Reporter::aside(json);
-    let found = compare(&target, &reporter).await?;
-    let drifted = found.iter().any(|stack| !stack.drifted.is_empty());
-    let mut reverted = Vec::new();
-    let mut left = None;
-    if drifted && options.revert {
-        if !json {
-            print!("{}", text(&found));
-        }
-        if !target.environment.local && !options.yes && !is_agreed(&target.environment.name)? {
-            eprintln!("Nothing was done.");
-            return Ok(false);
-        }
-        let named = Named::new(&options.allow);
-        for stack in found.iter().filter(|stack| !stack.drifted.is_empty()) {
-            reverted.push(revert::revert(&target, stack, &named, &reporter).await?);
-        }
-        left = Some(compare(&target, &reporter).await?);
-    }
-    let at_the_end = left.as_ref().unwrap_or(&found);
-    let is_fine = at_the_end.iter().all(|stack| stack.drifted.is_empty());
-    if json {
-        let document = json!({ "environment": target.environment.name, "in_sync": is_fine, "stacks": found,
-            "reverted": reverted, "left": left });
-        println!("{}", serde_json::to_string_pretty(&document).context("write JSON")?);
-    } else {
-        reverted.iter().for_each(|reverted| println!("{}: put back by {}", reverted.stack, reverted.way.title()));
-        print!("{}", text(at_the_end));
-    }
-    Ok(is_fine)
-}
-
-/// All stacks that are there, side by side: CloudFormation takes its time.
-async fn compare(target: &Target, reporter: &Reporter) -> anyhow::Result<Vec<StackDrift>> {
+    live::expected_account(&target).await?;
     let stacks = blueprint::stacks(&target.environment);
-    let compared = join_all(stacks.iter().map(|stack| compare_stack(target, stack, reporter))).await;
-    let compared: Vec<StackDrift> = compared.into_iter().filter_map(Result::transpose).collect::<Result<_, _>>()?;
-    if compared.is_empty() {
-        bail!("nothing is deployed in {}: there is nothing to compare", target.environment.name);
+    let all: Vec<&Stack> = stacks.iter().collect();
+    let reporter = Reporter::aside(which.json);
+    let found = look(&target, &all, &reporter).await;
+    if !which.json {
+        print(&found);
     }
-    Ok(compared)
+    let drifts: Vec<&StackDrift> = found.iter().filter(|stack| !stack.drift.is_empty()).collect();
+    if !options.revert || drifts.is_empty() {
+        if which.json {
+            tell(&target, &found, &[])?;
+        } else if !drifts.is_empty() {
+            eprintln!("\nBring back what the templates say with: haven drift {} --revert", which.environment);
+        }
+        return Ok(found.iter().all(is_clean));
+    }
+    if !options.yes && !is_agreed(&target.environment.name)? {
+        eprintln!("Nothing was done.");
+        return Ok(false);
+    }
+    let named = Named::new(&options.allow);
+    let mut reverted = Vec::new();
+    for stack in drifts {
+        let ours = all.iter().find(|ours| ours.name == stack.name).context("it is one of ours")?;
+        let line = reporter.begin(&stack.name, "bringing back what its template says");
+        match revert(&target, ours, &stack.drift, &named, &line).await {
+            Ok(how) => {
+                line.end(how);
+                reverted.push(json!({ "stack": stack.name, "how": how }));
+            }
+            Err(error) => {
+                line.end("FAILED");
+                return Err(error);
+            }
+        }
+    }
+    let left = look(&target, &all, &Reporter::quiet()).await;
+    if which.json {
+        tell(&target, &left, &reverted)?;
+    } else if left.iter().all(is_clean) {
+        println!("\nEverything is as the templates say.");
+    } else {
+        println!("\nThis is left:");
+        print(&left);
+    }
+    Ok(left.iter().all(is_clean))
 }
 
-/// `None` for a stack that is not there.
-async fn compare_stack(
-    target: &Target,
-    stack: &blueprint::Stack,
-    reporter: &Reporter,
-) -> anyhow::Result<Option<StackDrift>> {
-    let Some(found) = find(&target.cloudformation, &stack.name).await? else { return Ok(None) };
-    let line = reporter.begin(&stack.name, "comparing with what is there");
-    match detect::compare(target, stack, &found, &line).await {
-        Ok(compared) => {
-            line.end(&match (compared.drifted.len(), &compared.note) {
-                (0, Some(note)) => note.clone(),
-                (0, None) => "as its template has it".to_owned(),
-                (count, _) => format!("{count} differ"),
-            });
-            Ok(Some(compared))
-        }
-        Err(error) => {
-            line.end("FAILED");
-            Err(error)
-        }
-    }
+/// What could not be looked at is no drift, and no proof that there is none; it is shown.
+fn is_clean(stack: &StackDrift) -> bool {
+    stack.drift.is_empty()
 }
 
-fn text(stacks: &[StackDrift]) -> String {
-    let mut lines = Vec::new();
+fn tell(target: &Target, stacks: &[StackDrift], reverted: &[Value]) -> anyhow::Result<()> {
+    let document = json!({ "environment": target.environment.name, "stacks": stacks, "reverted": reverted });
+    println!("{}", serde_json::to_string_pretty(&document).context("write JSON")?);
+    Ok(())
+}
+
+fn print(stacks: &[StackDrift]) {
     for stack in stacks {
-        for Drifted { resource, kind, physical, state, by, differences } in &stack.drifted {
-            let by = match by {
-                By::CloudFormation => "",
-                By::Reading => ", as haven reads it",
-            };
-            let state = match state {
-                State::Modified => "was changed",
-                State::Deleted => "WAS DELETED",
-            };
-            lines.push(format!("{}/{resource} ({kind}) {state}{by}\n    {physical}", stack.slug));
-            lines.extend(differences.iter().map(|difference| {
-                let Difference { path, expected, actual } = difference;
-                format!("    {path}: should be {}, is {}", value(expected), value(actual))
-            }));
+        for line in stack.drift.iter().flat_map(|drifted| lines(stack.slug, drifted)) {
+            println!("{line}");
         }
-        lines.extend(stack.note.iter().map(|note| format!("{}: {note}", stack.stack)));
+        if let Some(unknown) = &stack.unknown {
+            println!("{}: not known: {unknown}", stack.slug);
+        }
     }
-    let sum = |count: fn(&StackDrift) -> usize| stacks.iter().map(count).sum::<usize>();
-    let (told, read) = (sum(|stack| stack.by_cloudformation), sum(|stack| stack.by_reading));
-    let (nobody, drifted) = (sum(|stack| stack.not_compared.len()), sum(|stack| stack.drifted.len()));
-    lines.push(format!(
-        "{drifted} differ; {told} resources compared by CloudFormation, {read} by reading them, {nobody} by nobody"
-    ));
-    lines.iter().map(|line| format!("{line}\n")).collect()
+    let count: usize = stacks.iter().map(|stack| stack.drift.len()).sum();
+    println!("{count} resources differ from their templates");
 }
 
-fn value(value: &Value) -> String {
-    match value {
-        Value::Null => "(none)".to_owned(),
-        Value::String(text) => text.clone(),
-        value => value.to_string(),
+const BY_CHANGE_SET: &str = "reverted";
+const BY_TWO_UPDATES: &str = "reverted by two updates, since this endpoint makes no drift-aware change sets";
+
+/// Brings a stack's resources back to the template that it was last brought to, not to what the code would make now. Gives
+/// how.
+async fn revert(
+    target: &Target,
+    stack: &Stack,
+    drift: &[Drifted],
+    named: &Named,
+    line: &Line,
+) -> anyhow::Result<&'static str> {
+    let template = deployed_template(&target.cloudformation, &stack.name).await?;
+    let deployed = Stack { template, ..stack.clone() };
+    if let Some(change_set) = prepare_revert(target, &deployed, line).await? {
+        execute(target, &deployed, &change_set, named, line).await?;
+        return Ok(BY_CHANGE_SET);
+    }
+    // CloudFormation compares templates then, so it first has to be told how things are.
+    let template = as_it_is(&deployed.template, drift).with_context(|| format!("bring back {}", stack.name))?;
+    apply(target, &Stack { template, ..stack.clone() }, named, line).await?;
+    apply(target, &deployed, named, line).await?;
+    Ok(BY_TWO_UPDATES)
+}
+
+/// The template that would have made what is there.
+///
+/// # Errors
+/// When no template can say it: what is gone is needed by others, or a difference is in no place of the template.
+fn as_it_is(template: &Value, drift: &[Drifted]) -> anyhow::Result<Value> {
+    let mut template = template.clone();
+    for drifted in drift {
+        let id = &drifted.resource;
+        match &drifted.how {
+            How::Modified => {
+                let properties = &mut template["Resources"][id]["Properties"];
+                // From the back, so that what is taken out of a list moves nothing that is still to be changed.
+                for Difference { path, expected, actual } in drifted.differences.iter().rev() {
+                    let done = match actual {
+                        Some(actual) => put(properties, path, actual, expected.is_none()),
+                        None => take(properties, path),
+                    };
+                    done.with_context(|| format!("{id} has no {path} in its template: deploy its stack again"))?;
+                }
+            }
+            How::Deleted => {
+                let resources = template["Resources"].as_object_mut().context("a template has resources")?;
+                resources.remove(id);
+                let text = template.to_string();
+                if [format!("\"{id}\""), format!("${{{id}}}"), format!("${{{id}.")]
+                    .iter()
+                    .any(|use_| text.contains(use_))
+                {
+                    bail!("{id} is gone, and others of its stack need it: destroy that stack and deploy it again");
+                }
+            }
+            How::Unknown(reason) => bail!("{id} could not be read: {reason}"),
+        }
+    }
+    Ok(template)
+}
+
+/// Writes a value that CloudFormation gives as text, in the form of the one that is there.
+fn put(properties: &mut Value, path: &str, text: &str, is_new: bool) -> Option<()> {
+    let (parent, name) = path.rsplit_once('/')?;
+    let parent = properties.pointer_mut(parent)?;
+    let parsed = || serde_json::from_str(text).unwrap_or_else(|_| json!(text));
+    match parent {
+        Value::Object(object) if is_new || object.contains_key(name) => {
+            let value = if object.get(name).is_some_and(Value::is_string) { json!(text) } else { parsed() };
+            object.insert(name.to_owned(), value);
+        }
+        Value::Array(values) if is_new => values.push(parsed()),
+        Value::Array(values) => {
+            let value = values.get_mut(name.parse::<usize>().ok()?)?;
+            *value = if value.is_string() { json!(text) } else { parsed() };
+        }
+        _ => return None,
+    }
+    Some(())
+}
+
+fn take(properties: &mut Value, path: &str) -> Option<()> {
+    let (parent, name) = path.rsplit_once('/')?;
+    match properties.pointer_mut(parent)? {
+        Value::Object(object) => object.remove(name).map(drop),
+        Value::Array(values) => {
+            let at: usize = name.parse().ok()?;
+            (at < values.len()).then(|| drop(values.remove(at)))
+        }
+        _ => None,
     }
 }
 
@@ -202,29 +369,57 @@ fn value(value: &Value) -> String {
 mod tests {
     use super::*;
 
-    #[test]
-    fn a_difference_names_what_should_be_what_is_and_who_compared() {
-        let differences =
-            vec![Difference { path: "/VisibilityTimeout".to_owned(), expected: json!("300"), actual: json!("30") }];
-        let drifted = Drifted {
-            resource: "OrdersQueue".to_owned(),
+    fn modified(path: &str, expected: Option<&str>, actual: Option<&str>) -> Drifted {
+        let text = |text: Option<&str>| text.map(str::to_owned);
+        let difference = Difference { path: path.to_owned(), expected: text(expected), actual: text(actual) };
+        Drifted {
+            resource: "Orders".to_owned(),
             kind: "AWS::SQS::Queue".to_owned(),
-            physical: "http://queue".to_owned(),
-            state: State::Modified,
-            by: By::CloudFormation,
-            differences,
-        };
-        let stack = StackDrift {
-            slug: "messaging",
-            stack: "brew-haven-dev-messaging".to_owned(),
-            by_cloudformation: 12,
-            by_reading: 3,
-            not_compared: vec!["AWS::SQS::QueuePolicy".to_owned()],
-            drifted: vec![drifted],
-            note: None,
-        };
-        let expected = "messaging/OrdersQueue (AWS::SQS::Queue) was changed\n    http://queue\n    /VisibilityTimeout: should be \
-                        300, is 30\n1 differ; 12 resources compared by CloudFormation, 3 by reading them, 1 by nobody\n";
-        assert_eq!(text(&[stack]), expected);
+            how: How::Modified,
+            differences: vec![difference],
+        }
+    }
+
+    fn template() -> Value {
+        json!({ "Resources": {
+            "Orders": { "Type": "AWS::SQS::Queue", "Properties": {
+                "VisibilityTimeout": 60, "DelaySeconds": "5", "Tags": [{ "Key": "a", "Value": "1" }],
+                "RedrivePolicy": { "deadLetterTargetArn": { "Fn::GetAtt": ["Parking", "Arn"] }, "maxReceiveCount": 5 } } },
+            "Parking": { "Type": "AWS::SQS::Queue", "Properties": {} } } })
+    }
+
+    fn properties(drift: Drifted) -> Value {
+        as_it_is(&template(), &[drift]).expect("it can be said")["Resources"]["Orders"]["Properties"].clone()
+    }
+
+    #[test]
+    fn a_template_can_say_what_is_there_in_the_form_of_what_was() {
+        assert_eq!(properties(modified("/VisibilityTimeout", Some("60"), Some("77")))["VisibilityTimeout"], 77);
+        assert_eq!(properties(modified("/DelaySeconds", Some("5"), Some("7")))["DelaySeconds"], "7");
+        let redrive = properties(modified("/RedrivePolicy/maxReceiveCount", Some("5"), Some("9")));
+        assert_eq!(redrive["RedrivePolicy"]["maxReceiveCount"], 9);
+        let gone = properties(modified("/RedrivePolicy", Some("{}"), None));
+        assert!(gone.get("RedrivePolicy").is_none());
+        let tag = properties(modified("/Tags/1", None, Some(r#"{"Key":"b","Value":"2"}"#)));
+        assert_eq!(tag["Tags"][1]["Key"], "b");
+        assert_eq!(properties(modified("/Tags/0/Value", Some("1"), Some("2")))["Tags"][0]["Value"], "2");
+        assert_eq!(properties(modified("/Tags/0", Some("{}"), None))["Tags"], json!([]));
+    }
+
+    #[test]
+    fn what_no_template_can_say_is_refused() {
+        let deleted = |id: &str| Drifted { resource: id.to_owned(), how: How::Deleted, ..modified("", None, None) };
+        let error = as_it_is(&template(), &[deleted("Parking")]).expect_err("Orders needs it").to_string();
+        assert!(error.contains("others of its stack need it"), "{error}");
+        let without = as_it_is(&template(), &[deleted("Orders")]).expect("nobody needs it");
+        assert!(without["Resources"].get("Orders").is_none());
+        assert!(as_it_is(&template(), &[modified("/Nowhere/at", Some("1"), Some("2"))]).is_err());
+    }
+
+    #[test]
+    fn each_difference_is_a_line_with_both_values() {
+        let told = lines("messaging", &modified("/RedrivePolicy/maxReceiveCount", Some("5"), None));
+        assert_eq!(told[0], "messaging/Orders (AWS::SQS::Queue)");
+        assert_eq!(told[1], "    RedrivePolicy.maxReceiveCount: template 5, actual (none)");
     }
 }

@@ -1,27 +1,78 @@
 //! From a stack's many events to the one that began the trouble.
 
-use aws_sdk_cloudformation::types::StackEvent;
+use aws_sdk_cloudformation::primitives::DateTime;
+use aws_sdk_cloudformation::types::{OperationEvent, StackEvent};
 
 /// One event, as far as we look at it.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Seen {
     pub id: String,
+    /// The id of the stack that it is an event of.
+    pub stack: String,
     pub resource: String,
+    /// What AWS calls the resource; of a stack, its id.
+    pub physical: String,
     pub kind: String,
     /// As CloudFormation writes it: a status that is new to us is shown, not refused.
     pub status: String,
     pub reason: Option<String>,
+    pub at: Option<DateTime>,
+}
+
+impl Seen {
+    /// Whether it is about a stack within its stack, whose own events say more.
+    pub fn is_nested_stack(&self) -> bool {
+        self.kind == STACK && !self.physical.is_empty() && self.physical != self.stack
+    }
+
+    pub fn is_failure(&self) -> bool {
+        self.status.ends_with("_FAILED")
+    }
+
+    /// Whether it only follows from another failure.
+    fn is_consequence(&self) -> bool {
+        let reason = self.reason.as_deref().unwrap_or_default().to_ascii_lowercase();
+        reason.contains("cancelled") || reason.contains("canceled") || self.kind == STACK
+    }
+}
+
+const STACK: &str = "AWS::CloudFormation::Stack";
+
+fn text(text: Option<&str>) -> String {
+    text.unwrap_or_default().to_owned()
 }
 
 impl From<&StackEvent> for Seen {
     fn from(event: &StackEvent) -> Seen {
-        let text = |text: Option<&str>| text.unwrap_or_default().to_owned();
         Seen {
             id: text(event.event_id()),
+            stack: text(event.stack_id()),
             resource: text(event.logical_resource_id()),
+            physical: text(event.physical_resource_id()),
             kind: text(event.resource_type()),
             status: text(event.resource_status().map(|status| status.as_str())),
             reason: event.resource_status_reason().map(str::to_owned),
+            at: event.timestamp().copied(),
+        }
+    }
+}
+
+/// One of an operation's: it may also be a failed validation or hook, which stack events do not tell.
+impl From<&OperationEvent> for Seen {
+    fn from(event: &OperationEvent) -> Seen {
+        let status = event.resource_status().map(|status| status.as_str());
+        let reasons = [event.resource_status_reason(), event.validation_status_reason(), event.hook_status_reason()];
+        let reason = reasons.into_iter().flatten().find(|reason| !reason.is_empty());
+        let place = event.validation_path().map(|path| format!(" (at {path})")).unwrap_or_default();
+        Seen {
+            id: text(event.event_id()),
+            stack: text(event.stack_id()),
+            resource: text(event.logical_resource_id()),
+            physical: text(event.physical_resource_id()),
+            kind: text(event.resource_type()),
+            status: text(status.or(event.event_type().map(|kind| kind.as_str()))),
+            reason: reason.map(|reason| format!("{reason}{place}")),
+            at: event.timestamp().copied(),
         }
     }
 }
@@ -29,16 +80,16 @@ impl From<&StackEvent> for Seen {
 /// The event that the others followed from: the earliest failure that is no consequence of another.
 /// `events` are in the order of time.
 pub fn root_cause(events: &[Seen]) -> Option<&Seen> {
-    let failed = |event: &&Seen| event.status.ends_with("_FAILED");
-    let consequence = |event: &Seen| {
-        let reason = event.reason.as_deref().unwrap_or_default().to_ascii_lowercase();
-        reason.contains("cancelled") || reason.contains("canceled") || event.kind == "AWS::CloudFormation::Stack"
-    };
-    let first = events.iter().filter(failed).find(|event| !consequence(event));
-    first.or_else(|| events.iter().find(failed)).or_else(|| {
+    let failed = || events.iter().filter(|event| event.is_failure());
+    failed().find(|event| !event.is_consequence()).or_else(|| failed().next()).or_else(|| {
         // A rollback without a failed resource says why on the stack itself.
         events.iter().find(|event| event.status.contains("ROLLBACK") && event.reason.is_some())
     })
+}
+
+/// The same of events that are all failures, whatever their status is called.
+pub fn first_cause(failures: &[Seen]) -> Option<&Seen> {
+    failures.iter().find(|event| !event.is_consequence()).or(failures.first())
 }
 
 /// The cause in one line.
@@ -58,6 +109,7 @@ mod tests {
             kind: "AWS::SQS::Queue".to_owned(),
             status: status.to_owned(),
             reason: reason.map(str::to_owned),
+            ..Seen::default()
         }
     }
 
@@ -78,5 +130,30 @@ mod tests {
         let events = [event("B", "UPDATE_FAILED", Some("Resource update cancelled"))];
         assert_eq!(root_cause(&events).map(|cause| cause.resource.as_str()), Some("B"));
         assert_eq!(root_cause(&[event("A", "CREATE_COMPLETE", None)]), None);
+    }
+
+    #[test]
+    fn a_failed_validation_is_a_cause_with_its_place() {
+        let event = OperationEvent::builder()
+            .logical_resource_id("Orders")
+            .event_type(aws_sdk_cloudformation::types::EventType::ValidationError)
+            .validation_status_reason("unknown property")
+            .validation_path("/Resources/Orders/Properties/Delay")
+            .build();
+        let seen = [Seen::from(&event)];
+        assert_eq!(root_cause(&seen), None, "no stack event is like this");
+        let told = first_cause(&seen).map(explain).expect("a cause");
+        assert!(told.ends_with("VALIDATION_ERROR: unknown property (at /Resources/Orders/Properties/Delay)"), "{told}");
+    }
+
+    #[test]
+    fn a_stack_within_a_stack_is_told_from_the_stack_itself() {
+        let of = |physical: &str| Seen {
+            kind: STACK.to_owned(),
+            stack: "outer".to_owned(),
+            physical: physical.to_owned(),
+            ..event("Inner", "CREATE_FAILED", Some("Embedded stack was not created"))
+        };
+        assert!(of("inner").is_nested_stack() && !of("outer").is_nested_stack() && !of("").is_nested_stack());
     }
 }

@@ -7,6 +7,7 @@ use serde_json::json;
 use sha2::{Digest as _, Sha256};
 
 use super::change_set::{deployed_template, find, status_of};
+use super::drift::Drifted;
 use super::{Target, why};
 
 /// In hexadecimal.
@@ -14,8 +15,9 @@ pub fn sha256(text: &str) -> String {
     Sha256::digest(text.as_bytes()).iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-/// Of a stack: which one it is, how it stands, when and to what it was last brought. Empty when there is none.
-pub async fn fingerprint(target: &Target, stack: &str) -> anyhow::Result<String> {
+/// Of a stack: which one it is, how it stands, when and to what it was last brought, and what was changed by hand since.
+/// Empty when there is none.
+pub async fn fingerprint(target: &Target, stack: &str, drift: &[Drifted]) -> anyhow::Result<String> {
     let client = &target.cloudformation;
     // An empty stack that a change set waits in is none yet.
     let Some(found) = find(client, stack).await?.filter(|found| status_of(found) != "REVIEW_IN_PROGRESS") else {
@@ -23,7 +25,7 @@ pub async fn fingerprint(target: &Target, stack: &str) -> anyhow::Result<String>
     };
     let times = [found.creation_time(), found.last_updated_time()].map(|time| time.map(ToString::to_string));
     let template = deployed_template(client, stack).await?;
-    let facts = json!([found.stack_id(), status_of(&found), times, template]);
+    let facts = json!([found.stack_id(), status_of(&found), times, template, drift]);
     Ok(sha256(&facts.to_string()))
 }
 

@@ -97,8 +97,8 @@ async fn parameters(target: &Target) -> anyhow::Result<Parameters> {
     let client = aws_sdk_ssm::Client::new(&target.config);
     let root = contract::parameter_root(&target.environment.name);
     let mut parameters = Parameters::new();
-    let pages = client.get_parameters_by_path().path(&root).recursive(true).with_decryption(false);
-    let mut pages = pages.into_paginator().send();
+    let call = client.get_parameters_by_path().path(&root).recursive(true).with_decryption(false);
+    let mut pages = call.into_paginator().send();
     while let Some(page) = pages.next().await {
         let page = page.map_err(|error| anyhow::anyhow!("read the parameters: {}", why(&error)))?;
         for parameter in page.parameters() {

@@ -14,6 +14,7 @@ use serde_json::Value;
 use time::OffsetDateTime;
 
 use super::change_set::{ChangeSet, deployed_template, discard, find, prepare, status_of};
+use super::drift::{self, Drifted, StackDrift};
 use super::guard::Named;
 use super::history::History;
 use super::live;
@@ -58,8 +59,12 @@ pub struct StackPlan {
     pub name: String,
     pub action: StackAction,
     pub template_sha256: String,
-    /// What stood there; empty where nothing did.
+    /// What stood there, drift included; empty where nothing did.
     pub live: String,
+    /// What was changed by hand since the stack was last deployed.
+    pub drift: Vec<Drifted>,
+    /// Why nobody looked for that, or could.
+    pub drift_unknown: Option<String>,
     /// The change set that waits; `None` where nothing changes, or where it can only be made once `waits_for` is there.
     pub change_set: Option<String>,
     /// Exports of other stacks that are not there yet.
@@ -163,6 +168,8 @@ pub struct Options {
     pub valid_for: Duration,
     pub history: History,
     pub budget_usd: Option<f64>,
+    /// Whether to look for what was changed by hand.
+    pub drift: bool,
 }
 
 /// Asks CloudFormation for a change set of every stack that can have one yet, and foresees the rest.
@@ -174,8 +181,9 @@ pub async fn plan(target: &Target, options: &Options, reporter: &Reporter) -> an
     let mut exported = exports(target).await?;
     let wanted = blueprint::stacks(&target.environment);
     let mut stacks: Vec<StackPlan> = Vec::new();
-    for stack in &wanted {
-        match plan_stack(target, stack, &exported, &options.history, reporter).await {
+    let drifts = drifts(target, &wanted, options.drift, reporter).await;
+    for (stack, drift) in wanted.iter().zip(drifts) {
+        match plan_stack(target, stack, drift, &exported, &options.history, reporter).await {
             Ok(planned) => {
                 // What it takes away, nobody can count on.
                 let kept = stack.exports();
@@ -246,12 +254,13 @@ pub async fn forget(target: &Target, stacks: &[StackPlan]) {
 async fn plan_stack(
     target: &Target,
     stack: &Stack,
+    StackDrift { drift, unknown: drift_unknown, .. }: StackDrift,
     exported: &BTreeSet<String>,
     history: &History,
     reporter: &Reporter,
 ) -> anyhow::Result<StackPlan> {
     let line = reporter.begin(&stack.name, stack.about);
-    let live = live::fingerprint(target, &stack.name).await?;
+    let live = live::fingerprint(target, &stack.name, &drift).await?;
     let waits_for: BTreeSet<String> = stack.imports().difference(exported).cloned().collect();
     let (change_set, changes) = if waits_for.is_empty() {
         match prepare(target, stack, &line).await {
@@ -282,11 +291,31 @@ async fn plan_stack(
         action,
         template_sha256: live::sha256(&stack.template.to_string()),
         live,
+        drift,
+        drift_unknown,
         change_set,
         waits_for,
         changes,
         last_took_s: history.seconds(&stack.name),
     })
+}
+
+/// Of every stack, in the order given.
+async fn drifts(target: &Target, stacks: &[Stack], wanted: bool, reporter: &Reporter) -> Vec<StackDrift> {
+    if !wanted {
+        let skipped = |stack: &Stack| StackDrift {
+            slug: stack.slug,
+            name: stack.name.clone(),
+            drift: Vec::new(),
+            unknown: Some("it was not looked for (--no-drift)".to_owned()),
+        };
+        return stacks.iter().map(skipped).collect();
+    }
+    let line = reporter.begin("drift", "comparing what is there with the templates");
+    let drifts = drift::look(target, &stacks.iter().collect::<Vec<_>>(), &Reporter::quiet()).await;
+    let count: usize = drifts.iter().map(|stack| stack.drift.len()).sum();
+    line.end(&format!("{count} resources were changed by hand"));
+    drifts
 }
 
 /// The names of all exports of the account and region.
@@ -309,7 +338,8 @@ async fn old_exports(target: &Target, stack: &str) -> anyhow::Result<BTreeSet<St
 /// Stacks with our names that no code makes any more.
 pub async fn forgotten(target: &Target) -> anyhow::Result<Vec<String>> {
     let prefix = target.environment.stack_name("");
-    let ours: Vec<String> = blueprint::stacks(&target.environment).into_iter().map(|stack| stack.name).collect();
+    let mut ours: Vec<String> = blueprint::stacks(&target.environment).into_iter().map(|stack| stack.name).collect();
+    ours.push(target.environment.stack_name(blueprint::BOOTSTRAP));
     let mut forgotten = Vec::new();
     let mut pages = target.cloudformation.describe_stacks().into_paginator().send();
     while let Some(page) = pages.next().await {

@@ -1,5 +1,6 @@
 //! A plan as a person reads it: consequences first, the worst at the top.
 
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 use blueprint::consequence::{Action, Change, PropertyChange, Rung};
@@ -7,6 +8,7 @@ use blueprint::cost::CostDelta;
 use serde_json::Value;
 
 use super::apply::text_of;
+use super::drift;
 use super::guard::{Named, name};
 use super::plan::{Plan, StackAction};
 
@@ -58,6 +60,7 @@ fn write(out: &mut String, plan: &Plan) -> std::fmt::Result {
     for stack in &plan.forgotten {
         writeln!(out, "  {stack:32} nothing makes it any more; this plan leaves it alone")?;
     }
+    write_drift(out, plan)?;
     write_count(out, &changes)?;
     for finding in &plan.findings {
         writeln!(
@@ -70,6 +73,28 @@ fn write(out: &mut String, plan: &Plan) -> std::fmt::Result {
         None => Ok(()),
         Some(cost) => write_cost(out, cost),
     }
+}
+
+/// What was changed by hand, and where nobody knows.
+fn write_drift(out: &mut String, plan: &Plan) -> std::fmt::Result {
+    let drifted = plan.stacks.iter().flat_map(|stack| stack.drift.iter().map(|drifted| (&stack.slug, drifted)));
+    for (at, (slug, drifted)) in drifted.enumerate() {
+        if at == 0 {
+            let way = format!("haven drift {} --revert", plan.environment);
+            writeln!(out, "\nchanged by hand since the last deployment; this plan does not undo it ({way} does)")?;
+        }
+        drift::lines(slug, drifted).iter().try_for_each(|line| writeln!(out, "  ! {line}"))?;
+    }
+    // One reason is mostly the reason of all.
+    let mut unknown: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
+    for stack in &plan.stacks {
+        if let Some(reason) = &stack.drift_unknown {
+            unknown.entry(reason).or_default().push(&stack.slug);
+        }
+    }
+    unknown.iter().try_for_each(|(reason, slugs)| {
+        writeln!(out, "\nwhat was changed by hand is not known of {}: {reason}", slugs.join(", "))
+    })
 }
 
 /// Lines of what changes in price; the rest is in the plan file, and in `haven cost`.

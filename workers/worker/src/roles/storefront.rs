@@ -19,11 +19,12 @@ const READ_PARAMETERS_EVERY: Duration = Duration::from_secs(30);
 
 pub async fn run(wiring: Wiring) -> anyhow::Result<()> {
     let Wiring { config, process, aws, store, .. } = wiring;
-    let redis_url = config.redis_url.as_ref().map(|url| url.expose().as_str());
+    let [redis_url, redis_password] = [&config.redis_url, &config.redis_password]
+        .map(|secret| secret.as_ref().map(|secret| secret.expose().as_str()));
     let things = Things {
         store,
         stock: aws.stock(&config.addresses)?,
-        carts: Carts::connect(redis_url).await?,
+        carts: Carts::connect(redis_url, redis_password).await?,
         metrics: process.metrics.clone(),
     };
     let pending_max = Arc::new(AtomicU64::new(MAX_QUEUE_SIZE.default.parse().unwrap_or(u64::MAX)));

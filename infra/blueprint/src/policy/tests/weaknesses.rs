@@ -451,7 +451,9 @@ fn kept() -> Vec<Weakness> {
         set("NAME-1", TABLE, "TableName", "products"),
         set("NAME-1", QUEUE, "QueueName", "orders"),
         take("TAG-1", TABLE, "Tags"),
-        take("TAG-1", DATABASE, "Tags/Key=Owner"),
+        take("TAG-1", KEY, "Tags/Key=Owner"),
+        take("TAG-1", ROLE, "Tags/Key=CostCenter"),
+        take("TAG-1", QUEUE, "Tags/Key=ManagedBy"),
         take("BACKUP-1", "AWS::Backup::BackupVault", "EncryptionKeyArn"),
         set("BACKUP-2", "AWS::Backup::BackupPlan", "BackupPlan/BackupPlanRule/0/Lifecycle/DeleteAfterDays", 1),
     ]

@@ -1,0 +1,190 @@
+//! What an account needs before its first deployment: the role that CloudFormation deploys with.
+//!
+//! Its rights are those that AWS's own schemas name for the resource types in our templates, and no others. With IAM it
+//! may do what the deploy role of `security` may, inside the same fences. `security` itself is not made with it: whoever
+//! may change the boundary is not held by it.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde_json::{Value, json};
+
+use super::security::{cloudformation_trust, deploy_statements};
+use super::{Stack, stacks};
+use crate::Environment;
+use crate::schema;
+use crate::template::{Keep, Template, get_att, reference, sub};
+
+/// The slug of the stack.
+pub const BOOTSTRAP: &str = "bootstrap";
+/// IAM takes so many characters of a managed policy, white space not counted.
+const POLICY_LENGTH: usize = 6_144;
+
+/// The stack that is deployed by hand, once an account. It is none of [`stacks`].
+pub fn bootstrap(environment: &Environment) -> Stack {
+    let mut template = Template::new("Brew Haven: the role that CloudFormation deploys with");
+    let inside = json!({ "ArnLike": { "iam:PermissionsBoundary": sub(&format!(
+        "arn:${{AWS::Partition}}:iam::${{AWS::AccountId}}:policy/{}",
+        environment.stack_name("security-RoleBoundary-*")
+    )) } });
+    let fences = document(&deploy_statements(environment, &inside));
+    let fences = template.add("fence policy", "AWS::IAM::ManagedPolicy", policy(&fences), Keep::Nothing);
+    template.note(&fences, "wildcard", json!("Only in denials"));
+    let mut policies = vec![reference(&fences)];
+    for (at, statements) in split(&permissions(environment)).iter().enumerate() {
+        let words = format!("execution policy {}", at + 1);
+        let id = template.add(&words, "AWS::IAM::ManagedPolicy", policy(&document(statements)), Keep::Nothing);
+        let reason = "CloudFormation makes what has no name yet; each action is one that AWS names for a type of ours";
+        template.note(&id, "wildcard", json!(reason));
+        template.waive(&id, &["IAM-2"], reason);
+        policies.push(reference(&id));
+    }
+    let role = template.add(
+        "execution role",
+        "AWS::IAM::Role",
+        json!({
+            "Description": "CloudFormation deploys with it",
+            "AssumeRolePolicyDocument": cloudformation_trust(environment),
+            "ManagedPolicyArns": policies,
+            "Tags": environment.tags(),
+        }),
+        Keep::Nothing,
+    );
+    template.waive(&role, &["IAM-4"], "The boundary is made after it; its fences are in a policy of its own");
+    template.export(
+        "execution role arn",
+        &execution_role_export(environment),
+        "CloudFormation deploys with it",
+        get_att(&role, "Arn"),
+    );
+    Stack {
+        slug: BOOTSTRAP,
+        name: environment.stack_name(BOOTSTRAP),
+        about: "The role that CloudFormation deploys with",
+        template: template.into_json(),
+        // Nothing could be deployed or deleted without it.
+        stateful: true,
+        depends_on: Vec::new(),
+    }
+}
+
+/// Under this name it exports the role's ARN.
+pub fn execution_role_export(environment: &Environment) -> String {
+    environment.stack_name("execution-role")
+}
+
+/// What whoever makes our resources must be allowed, by service; IAM has statements of its own.
+fn permissions(environment: &Environment) -> BTreeMap<String, BTreeSet<String>> {
+    let mut environment = environment.clone();
+    let digest = &mut environment.settings.compute.image_digest;
+    if digest.is_empty() {
+        // The services come with the first image.
+        *digest = format!("sha256:{}", "0".repeat(64));
+    }
+    let stacks = stacks(&environment);
+    let resources = stacks
+        .iter()
+        .filter(|stack| stack.slug != "security")
+        .flat_map(|stack| stack.template["Resources"].as_object().into_iter().flat_map(|resources| resources.values()));
+    let types: BTreeSet<&str> = resources.filter_map(|resource| resource["Type"].as_str()).collect();
+    let mut permissions: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+    for (_, actions) in types.into_iter().filter_map(schema::kind).flat_map(schema::Kind::permissions) {
+        for (service, action) in actions.iter().filter_map(|action| action.split_once(':')) {
+            // Some schemas write it in capitals.
+            let service = service.to_ascii_lowercase();
+            if service != "iam" {
+                permissions.entry(service.clone()).or_default().insert(format!("{service}:{action}"));
+            }
+        }
+    }
+    permissions
+}
+
+/// One statement a service, as many in a policy as it holds.
+fn split(permissions: &BTreeMap<String, BTreeSet<String>>) -> Vec<Vec<Value>> {
+    let mut policies: Vec<Vec<Value>> = vec![Vec::new()];
+    for (service, actions) in permissions {
+        let sid: String = service.split('-').map(|part| part[..1].to_ascii_uppercase() + &part[1..]).collect();
+        let statement = json!({ "Sid": sid, "Effect": "Allow", "Action": actions, "Resource": "*" });
+        if let Some(last) = policies.last_mut() {
+            last.push(statement.clone());
+            if document(last).to_string().len() > POLICY_LENGTH && last.len() > 1 {
+                last.pop();
+                policies.push(vec![statement]);
+            }
+        }
+    }
+    policies
+}
+
+fn document(statements: &[Value]) -> Value {
+    json!({ "Version": "2012-10-17", "Statement": statements })
+}
+
+fn policy(document: &Value) -> Value {
+    json!({ "Description": "What CloudFormation may do when it deploys", "PolicyDocument": document })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+    use crate::policy::check;
+
+    fn environments() -> Vec<Environment> {
+        ["local", "dev", "staging", "prod"].into_iter().filter_map(Environment::named).collect()
+    }
+
+    fn policies(stack: &Stack) -> Vec<&Value> {
+        let resources = stack.template["Resources"].as_object().expect("resources").values();
+        resources.filter(|resource| resource["Type"] == "AWS::IAM::ManagedPolicy").collect()
+    }
+
+    #[test]
+    fn it_is_what_cloudformation_and_iam_take() {
+        for environment in environments() {
+            let stack = bootstrap(&environment);
+            assert_eq!(schema::check(&stack.template), []);
+            assert!(stack.template.to_string().len() < 51_200);
+            let policies = policies(&stack);
+            // A role takes ten unless AWS is asked for more.
+            assert!(policies.len() <= 10, "{}", policies.len());
+            for policy in policies {
+                let length = policy["Properties"]["PolicyDocument"].to_string().len();
+                assert!(length <= POLICY_LENGTH, "{length}");
+            }
+            let findings = check(&stack.name, &stack.template);
+            assert!(findings.iter().all(|finding| finding.waived.is_some()), "{findings:?}");
+        }
+    }
+
+    #[test]
+    fn it_may_make_every_type_of_ours_and_nothing_is_everything() {
+        for environment in environments() {
+            let stack = bootstrap(&environment);
+            let statements = policies(&stack).into_iter().flat_map(|policy| {
+                policy["Properties"]["PolicyDocument"]["Statement"].as_array().into_iter().flatten()
+            });
+            let allowed: BTreeSet<&str> = statements
+                .filter(|statement| statement["Effect"] == "Allow")
+                .flat_map(|statement| statement["Action"].as_array().into_iter().flatten())
+                .filter_map(Value::as_str)
+                .collect();
+            assert!(allowed.iter().all(|action| !action.contains('*')));
+            for action in ["sqs:CreateQueue", "dynamodb:CreateTable", "ssm:PutParameter", "iam:CreateRole"] {
+                assert!(allowed.contains(action), "{action}");
+            }
+            assert!(allowed.contains("ecs:CreateService"), "services come with the first image");
+            for action in ["kms:PutKeyPolicy", "iam:CreateUser", "iam:AttachUserPolicy", "iam:CreateAccessKey"] {
+                assert!(!allowed.contains(action), "{action}");
+            }
+        }
+    }
+
+    #[test]
+    fn the_golden_template_is_what_is_deployed() {
+        let prod = Environment::named("prod").expect("known");
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("golden/prod/bootstrap.json");
+        crate::tests::fresh(&path, &bootstrap(&prod).template);
+    }
+}

@@ -1,0 +1,242 @@
+//! The contract's items, as `haven why` tells of them, and which resources they are behind.
+
+use contract::address::Address;
+use contract::alarm::{ALARMS, Alarm, Platform, Severity, Signal};
+use contract::parameter::{PARAMETERS, SECRETS};
+use contract::role::{Access, ROLES, Role};
+use contract::topic::{RULES, SUBSCRIPTIONS};
+use contract::{parameter_root, queue, table, topic};
+use serde::Serialize;
+use serde_json::Value;
+
+use super::{Place, Platform as Stacks};
+use crate::Environment;
+use crate::stacks::{export_of, secret_export};
+use crate::template::logical;
+
+/// Something that the contract promises.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Item {
+    /// Such as `queue`.
+    pub what: &'static str,
+    pub slug: String,
+    pub about: String,
+    /// Who uses it, and what for.
+    pub facts: Vec<String>,
+    pub alarms: Vec<Watch>,
+    /// Other names that it is asked for by.
+    #[serde(skip)]
+    pub names: Vec<String>,
+}
+
+/// An alarm, and what to do when it goes off.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+pub struct Watch {
+    pub slug: &'static str,
+    pub severity: &'static str,
+    pub impact: &'static str,
+    /// As `haven runbook show` takes it.
+    pub runbook: &'static str,
+}
+
+impl Watch {
+    pub fn of(alarm: &Alarm) -> Watch {
+        let severity = match alarm.severity {
+            Severity::Page => "page",
+            Severity::Ticket => "ticket",
+            Severity::Notice => "notice",
+        };
+        Watch { slug: alarm.slug, severity, impact: alarm.impact, runbook: alarm.runbook }
+    }
+}
+
+/// The contract's alarm behind a resource of this logical id.
+pub fn alarm_of(id: &str) -> Option<&'static Alarm> {
+    ALARMS.iter().find(|alarm| logical(&format!("{} alarm", alarm.slug)) == id)
+}
+
+/// Every item, with the places of its resources; the first of them is the thing itself.
+pub fn items(environment: &Environment, stacks: &Stacks<'_>) -> Vec<(Item, Vec<Place>)> {
+    let root = parameter_root(&environment.name);
+    let at_key = |key: &str| stacks.having("Name", &format!("{root}/{key}"));
+    let mut items: Vec<(Item, Vec<Place>)> = Vec::new();
+    for &queue in queue::QUEUES {
+        for (address, slug) in
+            [(Address::Queue(queue), queue.slug.to_owned()), (Address::ParkingQueue(queue), queue.parking_slug())]
+        {
+            let parking = matches!(address, Address::ParkingQueue(_));
+            let about = match parking {
+                true => format!("What could not be handled from {}, kept for a human", queue.slug),
+                false => queue.about.to_owned(),
+            };
+            let watched = |signal: &Signal| match signal {
+                Signal::QueueAge(watched) => !parking && *watched == queue,
+                Signal::Parked(watched) => parking && *watched == queue,
+                Signal::Ours { .. } | Signal::Platform(_) => false,
+            };
+            let facts =
+                if parking { users("parked to by", |role| role.consumes.contains(&queue)) } else { of_queue(queue) };
+            items.push(addressed(environment, stacks, "queue", &slug, &about, facts, watched, &[address]));
+        }
+    }
+    for &topic in topic::TOPICS {
+        let mut facts = users("published to by", |role| role.publishes.contains(&topic));
+        facts.extend(
+            SUBSCRIPTIONS
+                .iter()
+                .filter(|heard| heard.topic == topic)
+                .map(|heard| format!("heard by the queue {}", heard.queue.slug)),
+        );
+        facts.extend(
+            RULES.iter().filter(|rule| rule.target == topic).map(|rule| format!("the rule {} sends to it", rule.slug)),
+        );
+        let address = [Address::Topic(topic)];
+        items.push(addressed(environment, stacks, "topic", topic.slug, topic.about, facts, |_| false, &address));
+    }
+    let bus = &topic::BUS;
+    let facts = users("events are put on it by", |role| !role.puts_events.is_empty());
+    items.push(addressed(
+        environment,
+        stacks,
+        "bus",
+        bus.slug,
+        "The event bus",
+        facts,
+        |_| false,
+        &[Address::Bus(bus)],
+    ));
+    for &table in table::TABLES {
+        let uses =
+            |role: &&Role, meant: Access| role.tables.iter().any(|(used, access)| *used == table && *access == meant);
+        let mut facts = users("written by", |role| uses(&role, Access::Write));
+        facts.extend(users("read by", |role| uses(&role, Access::Read)));
+        facts.extend(users("its stream is read by", |role| role.streams.contains(&table)));
+        let mut addresses = vec![Address::Table(table)];
+        addresses.extend(table.stream.then_some(Address::Stream(table)));
+        let watched =
+            |signal: &Signal| matches!(signal, Signal::Platform(Platform::TableThrottles | Platform::TableErrors));
+        items.push(addressed(environment, stacks, "table", table.slug, table.about, facts, watched, &addresses));
+    }
+    for &secret in SECRETS {
+        let facts = users("given to", |role| role.secrets.contains(&secret));
+        let mut places = stacks.behind_export(&secret_export(environment, secret));
+        places.extend(at_key(secret.slug));
+        items.push(item(
+            "secret",
+            secret.slug,
+            secret.about,
+            facts,
+            |_| false,
+            vec![secret.variable.to_owned()],
+            places,
+        ));
+    }
+    for &parameter in PARAMETERS {
+        let mut facts = users("read by", |role| role.parameters.contains(&parameter));
+        facts.push(format!("{} until somebody changes it", parameter.default));
+        items.push(item(
+            "parameter",
+            parameter.key,
+            parameter.about,
+            facts,
+            |_| false,
+            Vec::new(),
+            at_key(parameter.key),
+        ));
+    }
+    for &role in ROLES {
+        let places = stacks.beginning_with(&logical(role.slug));
+        let watched = |signal: &Signal| match signal {
+            Signal::Ours { service, .. } => *service == role.slug,
+            Signal::Platform(Platform::TasksMissing(roles)) => roles.iter().any(|missed| missed.slug == role.slug),
+            Signal::Platform(Platform::TasksCpu | Platform::TasksMemory) => true,
+            Signal::QueueAge(queue) => role.consumes.contains(queue),
+            Signal::Parked(_) | Signal::Platform(_) => false,
+        };
+        items.push(item("role", role.slug, role.about, Vec::new(), watched, Vec::new(), places));
+    }
+    for rule in RULES {
+        let facts = vec![format!("sends to the topic {}", rule.target.slug)];
+        let places = stacks.called(&logical(&format!("{} rule", rule.slug)));
+        items.push(item("rule", rule.slug, rule.about, facts, |_| false, Vec::new(), places));
+    }
+    for alarm in ALARMS {
+        let places = stacks.called(&logical(&format!("{} alarm", alarm.slug)));
+        let mut item = item("alarm", alarm.slug, alarm.impact, Vec::new(), |_| false, Vec::new(), places);
+        item.0.alarms = vec![Watch::of(alarm)];
+        items.push(item);
+    }
+    items
+}
+
+fn of_queue(queue: &'static queue::Queue) -> Vec<String> {
+    let mut facts = users("consumed by", |role| role.consumes.contains(&queue));
+    facts.extend(users("sent to by", |role| role.sends.contains(&queue)));
+    facts.extend(
+        SUBSCRIPTIONS
+            .iter()
+            .filter(|heard| heard.queue == queue)
+            .map(|heard| format!("hears of the topic {}", heard.topic.slug)),
+    );
+    facts.push(format!(
+        "a handler has {} s; after {} deliveries a message is parked",
+        queue.handler_timeout.as_secs(),
+        queue.deliveries_max
+    ));
+    facts
+}
+
+fn users(how: &str, uses: impl Fn(&'static Role) -> bool) -> Vec<String> {
+    let roles: Vec<&str> = ROLES.iter().copied().filter(|role| uses(role)).map(|role| role.slug).collect();
+    if roles.is_empty() { Vec::new() } else { vec![format!("{how} {}", roles.join(", "))] }
+}
+
+/// What CloudFormation names and a process finds.
+#[expect(clippy::too_many_arguments, reason = "a row of a table")]
+fn addressed(
+    environment: &Environment,
+    stacks: &Stacks<'_>,
+    what: &'static str,
+    slug: &str,
+    about: &str,
+    facts: Vec<String>,
+    watched: impl Fn(&Signal) -> bool,
+    addresses: &[Address],
+) -> (Item, Vec<Place>) {
+    let root = parameter_root(&environment.name);
+    let names = addresses.iter().flat_map(|address| [address.variable(), address.parameter()]).collect();
+    let mut places = Vec::new();
+    for address in addresses {
+        places.extend(stacks.behind_export(&export_of(environment, *address)));
+        places.extend(stacks.having("Name", &format!("{root}/{}", address.parameter())));
+    }
+    item(what, slug, about, facts, watched, names, places)
+}
+
+fn item(
+    what: &'static str,
+    slug: &str,
+    about: &str,
+    facts: Vec<String>,
+    watched: impl Fn(&Signal) -> bool,
+    names: Vec<String>,
+    mut places: Vec<Place>,
+) -> (Item, Vec<Place>) {
+    let mut seen = Vec::new();
+    places.retain(|place| {
+        !seen.contains(place) && {
+            seen.push(place.clone());
+            true
+        }
+    });
+    let alarms = ALARMS.iter().filter(|alarm| watched(&alarm.signal)).map(Watch::of).collect();
+    (Item { what, slug: slug.to_owned(), about: about.to_owned(), facts, alarms, names }, places)
+}
+
+/// Whether an IAM resource means this one by its name in Parameter Store or Secrets Manager.
+pub fn is_named_in(arn: &Value, resource: &Value) -> bool {
+    let (Some(arn), Some(name)) = (arn["Fn::Sub"].as_str(), resource["Properties"]["Name"].as_str()) else {
+        return false;
+    };
+    arn.ends_with(&format!(":parameter{name}")) || arn.ends_with(&format!(":secret:{name}-??????"))
+}

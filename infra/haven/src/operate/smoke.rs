@@ -1,0 +1,143 @@
+//! `haven smoke`: whether what was deployed works, asked as its users would.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use anyhow::{Context as _, bail};
+use aws_sdk_cloudwatch::types::StateValue;
+use contract::address::Address;
+use contract::parameter::PARAMETERS;
+use contract::parameter_root;
+use reqwest::StatusCode;
+use serde::Serialize;
+use serde_json::json;
+use tokio::time::Instant;
+
+use super::shop::Shop;
+use crate::aws::Aws;
+use crate::cli;
+use crate::local::facts::Facts;
+use crate::provision;
+
+/// An order without a fault in its way is confirmed well within a second.
+const CONFIRMED_WITHIN: Duration = Duration::from_secs(30);
+
+/// One check, and what it found.
+#[derive(Debug, Clone, Serialize)]
+pub struct Check {
+    pub name: &'static str,
+    pub ok: bool,
+    pub found: String,
+}
+
+impl Check {
+    pub fn of(name: &'static str, found: anyhow::Result<String>) -> Check {
+        match found {
+            Ok(found) => Check { name, ok: true, found },
+            Err(error) => Check { name, ok: false, found: format!("{error:#}") },
+        }
+    }
+}
+
+/// Prints each check. Gives whether all hold.
+pub async fn smoke(options: &cli::Smoke) -> anyhow::Result<bool> {
+    let target = &options.target;
+    let (aws, environment) = crate::target::resolve(target).await?;
+    let mut checks = of_the_platform(&aws, &environment).await;
+    let facts = Facts::read(&target.state).ok().filter(|_| environment.local);
+    if let Some(facts) = facts {
+        checks.push(Check::of("a marked order is confirmed", order(&Shop::of(&facts, "haven smoke")?).await));
+    } else if !environment.local {
+        let url = options.shop.clone().unwrap_or_else(|| format!("https://{}", environment.settings.edge.domain));
+        checks.push(Check::of("the shop answers through its balancer", answers(&url).await));
+    }
+    let well = checks.iter().all(|check| check.ok);
+    if target.which.json {
+        println!("{}", serde_json::to_string_pretty(&json!({ "well": well, "checks": checks })).context("write JSON")?);
+    } else {
+        checks.iter().for_each(print);
+    }
+    Ok(well)
+}
+
+pub fn print(check: &Check) {
+    println!("{}  {:40} {}", if check.ok { "ok   " } else { "WRONG" }, check.name, check.found);
+}
+
+/// What can be asked of AWS alone.
+pub async fn of_the_platform(aws: &Aws, environment: &blueprint::Environment) -> Vec<Check> {
+    vec![
+        Check::of("every stack is where its template says", stacks(aws, environment).await),
+        Check::of("every address and setting can be read", parameters(aws, environment).await),
+        Check::of("every queue answers, and none has parked a message", queues(aws, environment).await),
+        Check::of("alarms are quiet", alarms(aws, environment).await),
+    ]
+}
+
+async fn stacks(aws: &Aws, environment: &blueprint::Environment) -> anyhow::Result<String> {
+    let stacks = provision::status(&aws.target(environment.clone())).await?;
+    let bad = stacks.iter().filter(|stack| !matches!(stack.status.as_str(), "CREATE_COMPLETE" | "UPDATE_COMPLETE"));
+    let bad: Vec<String> = bad.map(|stack| format!("{} is {}", stack.name, stack.status)).collect();
+    if bad.is_empty() { Ok(format!("{} stacks", stacks.len())) } else { bail!("{}", bad.join(", ")) }
+}
+
+async fn parameters(aws: &Aws, environment: &blueprint::Environment) -> anyhow::Result<String> {
+    let root = parameter_root(&environment.name);
+    let there: BTreeSet<String> =
+        provision::parameter_versions(&aws.target(environment.clone())).await?.into_keys().collect();
+    let keys = Address::all().map(|address| address.parameter());
+    let keys = keys.chain(PARAMETERS.iter().map(|parameter| parameter.key.to_owned()));
+    let wanted: Vec<String> = keys.map(|key| format!("{root}/{key}")).collect();
+    let missing: Vec<&str> = wanted.iter().filter(|name| !there.contains(*name)).map(String::as_str).collect();
+    if missing.is_empty() {
+        Ok(format!("{} parameters", wanted.len()))
+    } else {
+        bail!("missing: {}", missing.join(", "))
+    }
+}
+
+async fn queues(aws: &Aws, environment: &blueprint::Environment) -> anyhow::Result<String> {
+    let queues = aws.queues(&aws.addresses(&environment.name).await?).await?;
+    let parked = queues.iter().filter(|queue| queue.parked > 0);
+    let parked: Vec<String> = parked.map(|queue| format!("{} has parked {}", queue.queue, queue.parked)).collect();
+    if parked.is_empty() { Ok(format!("{} queues", queues.len())) } else { bail!("{}", parked.join(", ")) }
+}
+
+async fn alarms(aws: &Aws, environment: &blueprint::Environment) -> anyhow::Result<String> {
+    let client = aws.cloudwatch();
+    let (mut all, mut ringing) = (0, Vec::new());
+    let mut pages = client.describe_alarms().alarm_name_prefix(environment.stack_name("")).into_paginator().send();
+    while let Some(page) = pages.next().await {
+        let page = page.context("read the alarms")?;
+        all += page.metric_alarms().len();
+        let in_alarm = page.metric_alarms().iter().filter(|alarm| alarm.state_value() == Some(&StateValue::Alarm));
+        ringing.extend(in_alarm.filter_map(|alarm| alarm.alarm_name().map(str::to_owned)));
+    }
+    if ringing.is_empty() { Ok(format!("{all} alarms")) } else { bail!("in alarm: {}", ringing.join(", ")) }
+}
+
+async fn answers(url: &str) -> anyhow::Result<String> {
+    let client = reqwest::Client::builder().timeout(Duration::from_secs(10)).build().context("an HTTP client")?;
+    let answer = client.get(format!("{url}/api/v1/menu")).send().await.with_context(|| format!("ask {url}"))?;
+    let status = answer.status();
+    if status == StatusCode::OK { Ok(url.to_owned()) } else { bail!("{url} answers {status}") }
+}
+
+/// The whole chain: storefront, outbox, queues, stock, payment.
+async fn order(shop: &Shop) -> anyhow::Result<String> {
+    let product = shop.menu().await?.into_iter().next().context("the menu is empty")?;
+    shop.fill_shelves(std::slice::from_ref(&product), 1).await?;
+    let begun = Instant::now();
+    let (status, receipt) = shop.order(&product).await.map_err(|error| anyhow::anyhow!(error))?;
+    if status != StatusCode::ACCEPTED {
+        bail!("the shop answers {status}: {receipt}");
+    }
+    let path = receipt["links"]["self"].as_str().context("a receipt without a link")?;
+    match shop.confirmed_at(path, begun + CONFIRMED_WITHIN).await? {
+        Some(Some(_)) => {
+            Ok(format!("{} in {} ms", receipt["order_id"].as_str().unwrap_or(path), begun.elapsed().as_millis()))
+        }
+        Some(None) => bail!("the order at {path} was not confirmed: look at its history"),
+        None => bail!("the order at {path} has come to no end within {} s", CONFIRMED_WITHIN.as_secs()),
+    }
+}

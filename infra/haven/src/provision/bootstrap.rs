@@ -1,0 +1,109 @@
+//! `haven bootstrap`: what an account needs before its first deployment, made once.
+
+use anyhow::Context as _;
+use blueprint::{BOOTSTRAP, Stack};
+use clap::Args;
+use serde::Serialize;
+
+use super::change_set::{Changed, apply, find};
+use super::{Named, Reporter, Target, live, why};
+use crate::{cli, target};
+
+#[derive(Debug, Args)]
+pub struct Bootstrap {
+    #[command(flatten)]
+    pub target: cli::Target,
+}
+
+/// What is there now.
+#[derive(Debug, Serialize)]
+struct Bootstrapped {
+    environment: String,
+    account: String,
+    region: String,
+    stack: String,
+    /// `created`, `updated` or `unchanged`.
+    outcome: &'static str,
+    execution_role: String,
+    resources: Vec<Resource>,
+}
+
+#[derive(Debug, Serialize)]
+struct Resource {
+    id: String,
+    kind: String,
+    name: String,
+}
+
+/// Makes it, or brings it up to date.
+///
+/// # Errors
+/// When this is another account than the settings say, or the stack fails.
+pub async fn command(options: &Bootstrap) -> anyhow::Result<bool> {
+    let which = &options.target.which;
+    let (aws, environment) = target::resolve(&options.target).await?;
+    let target = aws.target(environment);
+    let account = live::expected_account(&target).await?;
+    let stack = blueprint::bootstrap(&target.environment);
+    let line = Reporter::aside(which.json).begin(&stack.name, stack.about);
+    let changed = apply(&target, &stack, &Named::default(), &line).await;
+    line.end(if changed.is_ok() { "done" } else { "FAILED" });
+    let outcome = match changed? {
+        Changed::Created => "created",
+        Changed::Updated => "updated",
+        Changed::Nothing => "unchanged",
+    };
+    let made = Bootstrapped {
+        environment: target.environment.name.clone(),
+        account,
+        region: target.environment.settings.account.region.clone(),
+        outcome,
+        execution_role: role(&target).await?.context("the stack is there, and exports no role")?,
+        resources: resources(&target, &stack).await?,
+        stack: stack.name,
+    };
+    if which.json {
+        println!("{}", serde_json::to_string_pretty(&made).context("write JSON")?);
+        return Ok(true);
+    }
+    println!("{}: {outcome}, in account {} ({}); it costs nothing", made.stack, made.account, made.region);
+    for Resource { id, kind, name } in &made.resources {
+        println!("  {id:20} {kind:24} {name}");
+    }
+    println!(
+        "From now on CloudFormation deploys every stack but security with {}\nand no more with the rights of whoever runs haven, who needs iam:PassRole for it.",
+        made.execution_role
+    );
+    Ok(true)
+}
+
+async fn resources(target: &Target, stack: &Stack) -> anyhow::Result<Vec<Resource>> {
+    let mut resources = Vec::new();
+    let mut pages = target.cloudformation.list_stack_resources().stack_name(&stack.name).into_paginator().send();
+    while let Some(page) = pages.next().await {
+        let page = page.map_err(|error| anyhow::anyhow!("list the resources of {}: {}", stack.name, why(&error)))?;
+        let text = |text: Option<&str>| text.unwrap_or_default().to_owned();
+        resources.extend(page.stack_resource_summaries().iter().map(|resource| Resource {
+            id: text(resource.logical_resource_id()),
+            kind: text(resource.resource_type()),
+            name: text(resource.physical_resource_id()),
+        }));
+    }
+    Ok(resources)
+}
+
+/// The role that CloudFormation is to deploy a stack with; `None` for its own rights to be those of whoever asks.
+pub async fn role_for(target: &Target, stack: &Stack) -> anyhow::Result<Option<String>> {
+    match stack.slug {
+        // A role makes neither itself nor its fences.
+        BOOTSTRAP | "security" => Ok(None),
+        _ => role(target).await,
+    }
+}
+
+async fn role(target: &Target) -> anyhow::Result<Option<String>> {
+    let export = blueprint::execution_role_export(&target.environment);
+    let found = find(&target.cloudformation, &target.environment.stack_name(BOOTSTRAP)).await?;
+    let output = found.iter().flat_map(|stack| stack.outputs()).find(|output| output.export_name() == Some(&export));
+    Ok(output.and_then(|output| output.output_value().map(str::to_owned)))
+}

@@ -1,0 +1,229 @@
+//! What can be known of an account before a deployment fails on it, a check each. A check that cannot be made says so, and
+//! is no failure.
+
+use std::collections::BTreeSet;
+
+use blueprint::{BOOTSTRAP, MAIL_DOMAIN, Stack};
+use serde::Serialize;
+
+use super::advice::Verdict;
+use super::change_set::{deployed_template, find};
+use super::{Target, live, why};
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Check {
+    pub verdict: Verdict,
+    pub what: String,
+    /// The next command, or what to set.
+    pub next: Option<String>,
+}
+
+impl Check {
+    pub fn ok(what: impl Into<String>) -> Check {
+        Check { verdict: Verdict::Ok, what: what.into(), next: None }
+    }
+
+    pub fn look(what: impl Into<String>, next: impl Into<String>) -> Check {
+        Check { verdict: Verdict::Look, what: what.into(), next: Some(next.into()) }
+    }
+
+    pub fn wrong(what: impl Into<String>, next: impl Into<String>) -> Check {
+        Check { verdict: Verdict::Wrong, what: what.into(), next: Some(next.into()) }
+    }
+
+    fn not_made(what: &str, error: impl std::fmt::Display) -> Check {
+        Check { verdict: Verdict::Look, what: format!("{what} could not be checked: {error}"), next: None }
+    }
+}
+
+/// All checks, in the order in which a deployment would fail on them.
+pub async fn checks(target: &Target) -> Vec<Check> {
+    let mut checks = vec![identity(target).await, region(target)];
+    checks.extend(limits(&blueprint::stacks(&target.environment)));
+    checks.push(bootstrapped(target).await);
+    // The local AWS runs no image, verifies nothing and has no quotas.
+    if !target.environment.local {
+        checks.push(image(target));
+        checks.push(addresses(target).await);
+        checks.push(mail_identity(target).await);
+        checks.push(certificate(target).await);
+    }
+    checks
+}
+
+async fn identity(target: &Target) -> Check {
+    let name = &target.environment.name;
+    let meant = &target.environment.settings.account.id;
+    match live::account(target).await {
+        Err(error) => Check::wrong(format!("AWS does not know us: {error:#}"), "aws sts get-caller-identity"),
+        Ok(account) if *meant == account => Check::ok(format!("account {account}")),
+        Ok(account) if meant.is_empty() && target.environment.local => Check::ok(format!("account {account}")),
+        Ok(account) if meant.is_empty() => Check::look(
+            format!("account {account}; {name} names none, so nothing stops a deployment to the wrong one"),
+            format!("set account.id = \"{account}\" in infra/environments/{name}.toml"),
+        ),
+        Ok(account) => Check::wrong(
+            format!("these credentials are of account {account}, and {name} stands in {meant}"),
+            format!("use credentials of account {meant}, or set account.id"),
+        ),
+    }
+}
+
+/// `haven` goes by the settings alone; what else somebody runs in this shell would not.
+fn region(target: &Target) -> Check {
+    let region = &target.environment.settings.account.region;
+    let shell = ["AWS_REGION", "AWS_DEFAULT_REGION"].into_iter().find_map(|name| std::env::var(name).ok());
+    region_check(region, shell.filter(|_| !target.environment.local).as_deref())
+}
+
+fn region_check(region: &str, shell: Option<&str>) -> Check {
+    match shell {
+        Some(shell) if shell != region => Check::look(
+            format!("region {region}, but other tools in this shell go to {shell}"),
+            format!("export AWS_REGION={region}"),
+        ),
+        _ => Check::ok(format!("region {region}")),
+    }
+}
+
+/// Of CloudFormation ("CloudFormation quotas"): a template that is sent along and not through a bucket.
+const TEMPLATE_BYTES: usize = 51_200;
+const RESOURCES: usize = 500;
+const OUTPUTS: usize = 200;
+
+fn limits(stacks: &[Stack]) -> Vec<Check> {
+    let of = |stack: &Stack, key: &str| stack.template[key].as_object().map_or(0, serde_json::Map::len);
+    let mut checks = Vec::new();
+    for stack in stacks {
+        let sizes = [
+            ("bytes", stack.template.to_string().len(), TEMPLATE_BYTES),
+            ("resources", of(stack, "Resources"), RESOURCES),
+            ("outputs", of(stack, "Outputs"), OUTPUTS),
+        ];
+        for (unit, size, most) in sizes.into_iter().filter(|(_, size, most)| size > most) {
+            let what = format!("{} has {size} {unit}, and CloudFormation takes {most}", stack.name);
+            checks.push(Check::wrong(what, "divide the stack: its code is in infra/blueprint/src/stacks"));
+        }
+    }
+    if checks.is_empty() {
+        let largest = stacks.iter().map(|stack| stack.template.to_string().len()).max().unwrap_or_default();
+        let count = stacks.len();
+        checks.push(Check::ok(format!("{count} templates, the largest {largest} of {TEMPLATE_BYTES} bytes")));
+    }
+    checks
+}
+
+async fn bootstrapped(target: &Target) -> Check {
+    let stack = blueprint::bootstrap(&target.environment);
+    let next = format!("haven {BOOTSTRAP} {}", target.environment.name);
+    match deployed_template(&target.cloudformation, &stack.name).await {
+        Err(error) => Check::not_made(&stack.name, format!("{error:#}")),
+        Ok(template) if template == stack.template => Check::ok("CloudFormation has a role of its own"),
+        Ok(template) if template.is_null() => {
+            Check::look("CloudFormation deploys with the rights of whoever runs haven", next)
+        }
+        Ok(_) => Check::look("the role of CloudFormation is not what the templates need now", next),
+    }
+}
+
+fn image(target: &Target) -> Check {
+    let name = &target.environment.name;
+    match target.environment.settings.compute.image_digest.as_str() {
+        "" => Check::look(
+            format!("{name} has no image yet (compute.image_digest): nothing will run in it"),
+            format!("haven deploy {name} --set compute.image_digest=sha256:..."),
+        ),
+        digest => Check::ok(format!("image {digest}")),
+    }
+}
+
+/// Elastic IP addresses that an account has in a region until it asks for more (quota L-0263D0A3).
+const ADDRESSES: usize = 5;
+
+/// Not the quota itself, which only Service Quotas knows: whether the usual one could be too small.
+async fn addresses(target: &Target) -> Check {
+    let stacks = blueprint::stacks(&target.environment);
+    let resources = stacks.iter().flat_map(|stack| stack.template["Resources"].as_object().into_iter().flatten());
+    let needed = resources.filter(|(_, resource)| resource["Type"] == "AWS::EC2::EIP").count();
+    let network = target.environment.stack_name("network");
+    match find(&target.cloudformation, &network).await {
+        Ok(Some(_)) => Check::ok(format!("{needed} elastic IP addresses, for NAT gateways that are there")),
+        Ok(None) => Check::look(
+            format!(
+                "{needed} elastic IP addresses are needed; an account has {ADDRESSES} a region (how many are used was not checked)"
+            ),
+            "aws ec2 describe-addresses --query 'length(Addresses)'",
+        ),
+        Err(error) => Check::not_made("the quota of elastic IP addresses", format!("{error:#}")),
+    }
+}
+
+async fn mail_identity(target: &Target) -> Check {
+    let what = format!("mails from {MAIL_DOMAIN}");
+    let client = aws_sdk_sesv2::Client::new(&target.config);
+    let records = format!("aws sesv2 get-email-identity --email-identity {MAIL_DOMAIN} --query DkimAttributes.Tokens");
+    match client.get_email_identity().email_identity(MAIL_DOMAIN).send().await {
+        Ok(identity) if identity.verified_for_sending_status() => Check::ok(format!("{what} may be sent")),
+        Ok(_) => Check::wrong(format!("{what} are refused: its DKIM records are not in DNS"), records),
+        Err(error) if error.as_service_error().is_some_and(|error| error.is_not_found_exception()) => Check::look(
+            format!("{what} cannot be sent yet: the stack messaging makes the identity"),
+            format!("haven deploy {}", target.environment.name),
+        ),
+        Err(error) => Check::not_made(&what, why(&error)),
+    }
+}
+
+/// CloudFormation waits until a certificate is issued, so its resource knows.
+async fn certificate(target: &Target) -> Check {
+    let stack = target.environment.stack_name("edge");
+    let deploy = format!("haven deploy {}", target.environment.name);
+    match find(&target.cloudformation, &stack).await {
+        Ok(Some(_)) => {}
+        Ok(None) => return Check::look("no certificate yet: the stack edge makes it", deploy),
+        Err(error) => return Check::not_made("the certificate", format!("{error:#}")),
+    }
+    let described = match target.cloudformation.describe_stack_resources().stack_name(&stack).send().await {
+        Ok(described) => described,
+        Err(error) => return Check::not_made("the certificate", why(&error)),
+    };
+    let resources = described.stack_resources().iter();
+    let certificates =
+        resources.filter(|resource| resource.resource_type() == Some("AWS::CertificateManager::Certificate"));
+    let waiting: BTreeSet<&str> = certificates
+        .filter(|resource| resource.resource_status().is_none_or(|status| !status.as_str().ends_with("_COMPLETE")))
+        .map(|resource| resource.physical_resource_id().unwrap_or_default())
+        .collect();
+    match waiting.first() {
+        None => Check::ok("the certificate is issued"),
+        Some(arn) => Check::wrong(
+            "the certificate is not issued: its record must be in the public zone of edge.hosted_zone_id",
+            format!("aws acm describe-certificate --certificate-arn {arn}"),
+        ),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn another_region_in_the_shell_is_told() {
+        assert_eq!(region_check("eu-west-1", None).verdict, Verdict::Ok);
+        assert_eq!(region_check("eu-west-1", Some("eu-west-1")).verdict, Verdict::Ok);
+        let other = region_check("eu-west-1", Some("us-east-1"));
+        assert_eq!((other.verdict, other.next.as_deref()), (Verdict::Look, Some("export AWS_REGION=eu-west-1")));
+    }
+
+    #[test]
+    fn a_template_beyond_a_limit_is_wrong() {
+        let prod = blueprint::Environment::named("prod").expect("known");
+        let mut stacks = blueprint::stacks(&prod);
+        assert!(limits(&stacks).iter().all(|check| check.verdict == Verdict::Ok));
+        stacks[0].template["Description"] = json!("x".repeat(TEMPLATE_BYTES));
+        let checks = limits(&stacks);
+        assert_eq!(checks.len(), 1);
+        assert!(checks[0].verdict == Verdict::Wrong && checks[0].what.contains("51200"), "{checks:?}");
+    }
+}

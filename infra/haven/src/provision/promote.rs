@@ -1,0 +1,118 @@
+//! `haven promote`: what was proven in one environment, planned for another: the same code and the same image, so that
+//! only settings differ.
+
+use std::collections::BTreeMap;
+
+use anyhow::{Context as _, bail};
+use blueprint::Configuration;
+use serde::Serialize;
+
+use super::change_set::deployed_template;
+use super::commands::plan_and_show;
+use crate::cli;
+use crate::target::{self, configuration};
+
+/// The setting that says which image runs.
+const IMAGE: &str = "compute.image_digest";
+
+/// A setting that is not the same in both.
+#[derive(Debug, PartialEq, Eq, Serialize)]
+pub struct Difference {
+    pub key: &'static str,
+    pub from: String,
+    pub to: String,
+}
+
+/// Plans `to` with the image that runs in `from`. Gives whether the plan may be applied as it is.
+///
+/// # Errors
+/// When `from` does not run what this code makes: nothing was proven there.
+pub async fn promote(options: &cli::Promote) -> anyhow::Result<bool> {
+    let which = |name: &str, set: Vec<String>| cli::Which {
+        environment: name.to_owned(),
+        set,
+        environments: options.environments.clone(),
+        json: options.json,
+    };
+    let digest = proven_digest(options, which(&options.from, Vec::new())).await?;
+    let mut set = options.set.clone();
+    set.push(format!("{IMAGE}={digest}"));
+    let (from, to) = (which(&options.from, vec![format!("{IMAGE}={digest}")]), which(&options.to, set));
+    let differences = differences(&configuration(&from)?, &configuration(&to)?);
+    if !options.json {
+        println!("{} runs {digest}. Settings of {} that differ from {}:", options.from, options.to, options.from);
+        differences.iter().for_each(|Difference { key, from, to }| println!("  {key}: {from} -> {to}"));
+        println!();
+    }
+    let target = cli::Target { which: to, endpoint: options.endpoint.clone(), state: options.state.clone() };
+    let plan =
+        cli::PlanOf { target, guard: options.guard.clone(), out: options.out.clone(), valid_for: options.valid_for };
+    plan_and_show(&plan).await
+}
+
+/// The image that `from` runs, if all else there is what this code makes.
+async fn proven_digest(options: &cli::Promote, which: cli::Which) -> anyhow::Result<String> {
+    let name = which.environment.clone();
+    let deployed = cli::Target { which, endpoint: options.endpoint.clone(), state: options.state.clone() };
+    let (aws, environment) = target::resolve(&deployed).await?;
+    let client = aws.target(environment.clone()).cloudformation;
+    let compute = deployed_template(&client, &environment.stack_name("compute")).await?;
+    let digest = digest_in(&compute.to_string()).with_context(|| {
+        format!("{name} runs no image: deploy it there with --set {IMAGE}=sha256:..., and prove it first")
+    })?;
+    let mut proven = deployed.which.clone();
+    proven.set.push(format!("{IMAGE}={digest}"));
+    for stack in blueprint::stacks(&target::environment(&proven)?) {
+        if deployed_template(&client, &stack.name).await? != stack.template {
+            bail!(
+                "{} is not what this code and these settings make: deploy {name} first, and prove it there",
+                stack.name
+            );
+        }
+    }
+    Ok(digest)
+}
+
+/// The first digest in a text, such as `sha256:` and 64 hexadecimal digits.
+fn digest_in(text: &str) -> Option<String> {
+    const HEAD: &str = "sha256:";
+    text.match_indices(HEAD).find_map(|(at, _)| {
+        let digits = text.get(at + HEAD.len()..at + HEAD.len() + 64)?;
+        digits.bytes().all(|byte| byte.is_ascii_hexdigit()).then(|| format!("{HEAD}{digits}"))
+    })
+}
+
+fn differences(from: &Configuration, to: &Configuration) -> Vec<Difference> {
+    let values = |configuration: &Configuration| -> BTreeMap<&'static str, String> {
+        configuration.explain().into_iter().map(|known| (known.key, known.value)).collect()
+    };
+    let (from, to) = (values(from), values(to));
+    let differ = from.into_iter().filter_map(|(key, from)| {
+        let to = to.get(key)?.clone();
+        (from != to).then_some(Difference { key, from, to })
+    });
+    differ.collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_digest_is_found_in_a_template_and_nothing_else_is() {
+        let digest = format!("sha256:{}", "0a".repeat(32));
+        assert_eq!(digest_in(&format!("\"Image\": \"repo@{digest}\"")), Some(digest));
+        assert_eq!(digest_in("sha256:abc and sha256:"), None);
+    }
+
+    #[test]
+    fn only_what_differs_is_told() {
+        let load = |name: &str| {
+            Configuration::load(name, &blueprint::embedded(name).expect("ours"), &[]).expect("it is right")
+        };
+        let told = differences(&load("staging"), &load("prod"));
+        assert!(told.iter().any(|difference| difference.key == "network.nat_gateways"), "{told:?}");
+        assert!(told.iter().all(|difference| difference.from != difference.to));
+        assert_eq!(differences(&load("prod"), &load("prod")), []);
+    }
+}

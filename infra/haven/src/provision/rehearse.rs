@@ -1,0 +1,92 @@
+//! `haven rehearse`: a deployment of an environment on a local AWS of its own, before anybody does it for real: from
+//! nothing, again without a change, its smoke checks, and one failure that we plan, to see that it is told and undone.
+
+use std::time::Instant;
+
+use anyhow::{Context as _, bail};
+use serde_json::{Value, json};
+use uuid::Uuid;
+
+use super::deploy::{Outcome, deploy_stacks};
+use super::{Named, Reporter};
+use crate::aws::Aws;
+use crate::cli;
+use crate::local::emulator::{Emulator, Source};
+use crate::local::python;
+use crate::local::state::State;
+use crate::operate::smoke::{Check, of_the_platform, print};
+
+/// In a stack of the rehearsal, it cannot be made: an alarm that watches nothing.
+const BROKEN: &str = "PlannedFailure";
+
+/// Prints each step. Gives whether all went as they must.
+pub async fn rehearse(which: &cli::Which) -> anyhow::Result<bool> {
+    let mut environment = crate::target::environment(which)?;
+    // What the local AWS lacks is left out, as for `deploy local`.
+    environment.local = true;
+    let folder = std::env::temp_dir().join(format!("haven-rehearsal-{}", Uuid::now_v7()));
+    let (program, _) = python::ensure(&python::folder(std::path::Path::new(cli::STATE))).await?;
+    let state = State::open(&folder)?;
+    let emulator = Emulator::start(&Source::Program(program), &state, None).await?;
+    let rehearsed = steps(&Aws::local(&emulator.endpoint, &emulator.region), &environment).await;
+    emulator.stop().await;
+    drop(state);
+    let _ = std::fs::remove_dir_all(&folder);
+    let checks = rehearsed?;
+    let well = checks.iter().all(|check| check.ok);
+    if which.json {
+        println!("{}", serde_json::to_string_pretty(&json!({ "well": well, "steps": checks })).context("write JSON")?);
+    } else {
+        println!("Rehearsal of {} on a local AWS of its own", environment.name);
+        checks.iter().for_each(print);
+        super::print_left_out(&blueprint::left_out(&environment));
+    }
+    Ok(well)
+}
+
+async fn steps(aws: &Aws, environment: &blueprint::Environment) -> anyhow::Result<Vec<Check>> {
+    let mut checks =
+        vec![Check::of("everything is made from nothing", brought(aws, environment, Outcome::Created).await)];
+    // Nothing else can be asked of what is not there.
+    if checks.iter().all(|check| check.ok) {
+        checks.push(Check::of("a second time changes nothing", brought(aws, environment, Outcome::Unchanged).await));
+        checks.extend(of_the_platform(aws, environment).await);
+        checks.push(Check::of("a failure is told by its cause, and undone", failure(aws, environment).await));
+    }
+    Ok(checks)
+}
+
+async fn brought(aws: &Aws, environment: &blueprint::Environment, expected: Outcome) -> anyhow::Result<String> {
+    let begun = Instant::now();
+    let stacks = blueprint::stacks(environment);
+    let target = aws.target(environment.clone());
+    let outcomes = deploy_stacks(&target, stacks, &Named::default(), &Reporter::quiet()).await?;
+    match outcomes.iter().find(|stack| stack.outcome != expected) {
+        Some(other) => bail!("{} was {:?}, and should have been {expected:?}", other.name, other.outcome),
+        None => Ok(format!("{} stacks in {:.1} s", outcomes.len(), begun.elapsed().as_secs_f64())),
+    }
+}
+
+/// Adds what cannot be made to the first stack.
+async fn failure(aws: &Aws, environment: &blueprint::Environment) -> anyhow::Result<String> {
+    let target = aws.target(environment.clone());
+    let mut stack = blueprint::stacks(environment).into_iter().next().context("an environment has stacks")?;
+    stack.template["Resources"][BROKEN] = json!({ "Type": "AWS::CloudWatch::Alarm",
+        "Properties": { "ComparisonOperator": "GreaterThanThreshold", "EvaluationPeriods": 1 } });
+    let name = stack.name.clone();
+    stack.depends_on.clear();
+    let failed = deploy_stacks(&target, vec![stack], &Named::default(), &Reporter::quiet()).await;
+    let said = match failed {
+        Ok(_) => bail!("{BROKEN} was made"),
+        Err(error) => error.to_string(),
+    };
+    let cause = said.lines().next().unwrap_or_default();
+    if !cause.starts_with(BROKEN) {
+        bail!("the cause is not what comes first: {said}");
+    }
+    let left = super::change_set::deployed_template(&target.cloudformation, &name).await?;
+    match &left["Resources"][BROKEN] {
+        Value::Null => Ok(cause.to_owned()),
+        _ => bail!("{name} still has {BROKEN} in its template"),
+    }
+}

@@ -1,0 +1,105 @@
+//! A connection to PostgreSQL: in plain text on this machine, over TLS to a server that asks for it.
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject as _;
+use rustls::{ClientConfig, RootCertStore};
+use tokio::task::JoinHandle;
+use tokio_postgres::config::SslMode;
+use tokio_postgres::{Client, Config, NoTls};
+use tokio_postgres_rustls::MakeRustlsConnect;
+
+use crate::MigrateError;
+
+/// What a URL should not carry. What is left out comes from the URL.
+#[derive(Clone, Default)]
+pub struct Login {
+    pub user: Option<String>,
+    pub password: Option<String>,
+    /// The file of the roots that the server's certificate is checked against.
+    pub root_certificates: Option<PathBuf>,
+}
+
+impl fmt::Debug for Login {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Login { user, password, root_certificates } = self;
+        let password = password.as_ref().map(|_| "***");
+        f.debug_struct("Login")
+            .field("user", user)
+            .field("password", &password)
+            .field("root_certificates", root_certificates)
+            .finish()
+    }
+}
+
+pub type Connection = JoinHandle<Result<(), tokio_postgres::Error>>;
+
+pub async fn connect(url: &str, login: &Login) -> Result<(Client, Connection), MigrateError> {
+    let (url, encrypted) = without_verify(url);
+    let mut config: Config = url.parse()?;
+    if let Some(user) = &login.user {
+        config.user(user);
+    }
+    if let Some(password) = &login.password {
+        config.password(password);
+    }
+    if !encrypted && config.get_ssl_mode() != SslMode::Require {
+        let (client, connection) = config.connect(NoTls).await?;
+        return Ok((client, tokio::spawn(connection)));
+    }
+    config.ssl_mode(SslMode::Require);
+    let file = login.root_certificates.as_deref().ok_or(MigrateError::NoRoots)?;
+    let (client, connection) = config.connect(MakeRustlsConnect::new(client_config(file)?)).await?;
+    Ok((client, tokio::spawn(connection)))
+}
+
+/// `tokio-postgres` knows no `verify-ca` and no `verify-full`. Whoever asks for either, or for `require`, gets what
+/// `verify-full` means: never less than what was asked for.
+fn without_verify(url: &str) -> (String, bool) {
+    let Some((address, query)) = url.split_once('?') else { return (url.to_owned(), false) };
+    let (verify, rest): (Vec<&str>, Vec<&str>) =
+        query.split('&').partition(|pair| matches!(*pair, "sslmode=verify-full" | "sslmode=verify-ca"));
+    let query = if rest.is_empty() { String::new() } else { format!("?{}", rest.join("&")) };
+    (format!("{address}{query}"), !verify.is_empty())
+}
+
+fn client_config(roots: &Path) -> Result<ClientConfig, MigrateError> {
+    let wrong =
+        |error: Box<dyn std::error::Error + Send + Sync>| MigrateError::Roots(roots.display().to_string(), error);
+    let mut store = RootCertStore::empty();
+    for certificate in CertificateDer::pem_file_iter(roots).map_err(|error| wrong(error.into()))? {
+        let certificate = certificate.map_err(|error| wrong(error.into()))?;
+        store.add(certificate).map_err(|error| wrong(error.into()))?;
+    }
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let versions = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
+    Ok(versions.map_err(|error| wrong(error.into()))?.with_root_certificates(store).with_no_client_auth())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_the_client_does_not_know_is_taken_out_of_the_url() {
+        for (url, rest, encrypted) in [
+            ("postgres://db/shop", "postgres://db/shop", false),
+            ("postgres://db/shop?sslmode=verify-full", "postgres://db/shop", true),
+            ("postgres://db/shop?sslmode=verify-ca&connect_timeout=3", "postgres://db/shop?connect_timeout=3", true),
+            ("postgres://db/shop?sslmode=disable", "postgres://db/shop?sslmode=disable", false),
+        ] {
+            assert_eq!(without_verify(url), (rest.to_owned(), encrypted), "{url}");
+        }
+    }
+
+    #[tokio::test]
+    async fn nobody_is_trusted_without_roots() {
+        for url in ["postgres://db/shop?sslmode=verify-full", "postgres://db/shop?sslmode=require"] {
+            let refused = connect(url, &Login::default()).await.err();
+            assert!(matches!(refused, Some(MigrateError::NoRoots)), "{url}: {refused:?}");
+        }
+    }
+}

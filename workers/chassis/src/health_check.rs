@@ -1,0 +1,115 @@
+//! The question that a container's health check asks the process beside it. Blocking and without a runtime: it runs every
+//! few seconds, next to the role that it must not disturb.
+
+use std::io::{self, Read as _, Write as _};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream};
+use std::time::{Duration, Instant};
+
+use contract::HEALTH_PATH;
+
+/// The status line and no more.
+const ANSWER_MAX: usize = 12;
+
+/// Whether the process that serves health on `bind` is alive.
+///
+/// # Errors
+/// In words: what was asked, and what came back instead of 200 `within` that time.
+pub fn ask(bind: SocketAddr, within: Duration) -> Result<(), String> {
+    let address = SocketAddr::new(reachable(bind.ip()), bind.port());
+    let failed = |why: String| format!("http://{address}{HEALTH_PATH}: {why}");
+    match status(address, Instant::now() + within) {
+        Ok(status) if status == "HTTP/1.1 200" => Ok(()),
+        Ok(status) => Err(failed(format!("answered {status:?}"))),
+        // What a socket says when its time is over.
+        Err(error) if matches!(error.kind(), io::ErrorKind::TimedOut | io::ErrorKind::WouldBlock) => {
+            Err(failed(format!("no answer within {within:?}")))
+        }
+        Err(error) => Err(failed(error.to_string())),
+    }
+}
+
+/// A process that listens everywhere is asked on loopback.
+fn reachable(ip: IpAddr) -> IpAddr {
+    match ip {
+        IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
+        IpAddr::V6(ip) if ip.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
+        ip => ip,
+    }
+}
+
+fn status(address: SocketAddr, deadline: Instant) -> io::Result<String> {
+    let mut stream = TcpStream::connect_timeout(&address, left(deadline)?)?;
+    stream.set_write_timeout(Some(left(deadline)?))?;
+    let request = format!("GET {HEALTH_PATH} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n");
+    stream.write_all(request.as_bytes())?;
+    let mut answer = [0; ANSWER_MAX];
+    let mut got = 0;
+    // Each read is given what is left: a server that drips must not stretch the whole.
+    while got < ANSWER_MAX {
+        stream.set_read_timeout(Some(left(deadline)?))?;
+        match stream.read(&mut answer[got..])? {
+            0 => break,
+            more => got += more,
+        }
+    }
+    Ok(String::from_utf8_lossy(&answer[..got]).into_owned())
+}
+
+fn left(deadline: Instant) -> io::Result<Duration> {
+    let left = deadline.saturating_duration_since(Instant::now());
+    // A timeout of nothing would mean none at all.
+    if left.is_zero() { Err(io::ErrorKind::TimedOut.into()) } else { Ok(left) }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::TcpListener;
+
+    use tokio_util::sync::CancellationToken;
+
+    use super::*;
+    use crate::{Health, Metrics, health};
+
+    const WITHIN: Duration = Duration::from_millis(300);
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn a_process_that_is_alive_is_healthy_even_when_it_is_not_ready() {
+        let role = Health::new("sweeper", "1");
+        role.down("database", "gone");
+        let everywhere = SocketAddr::from(([0, 0, 0, 0], 0));
+        let address = health::serve(everywhere, role, Metrics::new(), CancellationToken::new()).await.expect("bound");
+        assert_eq!(ask(address, Duration::from_secs(2)), Ok(()), "{address}");
+    }
+
+    #[test]
+    fn whatever_else_answers_is_not_healthy() {
+        for (answer, told) in
+            [("HTTP/1.1 503 Service Unavailable\r\n\r\n", "answered \"HTTP/1.1 503\""), ("", "answered \"\"")]
+        {
+            let listener = TcpListener::bind(("127.0.0.1", 0)).expect("a port");
+            let address = listener.local_addr().expect("an address");
+            let serving = std::thread::spawn(move || {
+                let (mut stream, _) = listener.accept().expect("a question");
+                let mut question = [0; 512];
+                let _ = stream.read(&mut question);
+                stream.write_all(answer.as_bytes()).expect("answered");
+            });
+            let error = ask(address, Duration::from_secs(2)).expect_err("not healthy");
+            assert_eq!(error, format!("http://{address}/healthz: {told}"));
+            serving.join().expect("served");
+        }
+    }
+
+    #[test]
+    fn nobody_and_somebody_silent_are_told_apart_and_in_time() {
+        let listener = TcpListener::bind(("127.0.0.1", 0)).expect("a port");
+        let address = listener.local_addr().expect("an address");
+        let begun = Instant::now();
+        let silent = ask(address, WITHIN).expect_err("it says nothing");
+        assert!(silent.ends_with("no answer within 300ms"), "{silent}");
+        drop(listener);
+        let nobody = ask(address, WITHIN).expect_err("nobody is there");
+        assert!(nobody.contains("refused"), "{nobody}");
+        assert!(begun.elapsed() < WITHIN * 3);
+    }
+}

@@ -1,0 +1,129 @@
+//! What a role's binary is asked to do. Two words at most, so read by hand.
+
+use std::net::SocketAddr;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use chassis::config::{Environment, ProcessEnvironment, Reader};
+use chassis::{EX_USAGE, health_check};
+use contract::role::Role;
+
+use crate::VERSION;
+use crate::config::HEALTH_BIND;
+
+/// Well below the five seconds that ECS gives a health check (`HealthCheck.Timeout`).
+const HEALTHY_WITHIN: Duration = Duration::from_secs(2);
+
+#[derive(Debug, PartialEq, Eq)]
+enum Ask {
+    Run,
+    Health,
+    Help,
+    Version,
+}
+
+/// Does what the arguments after the binary's name say.
+pub fn main(role: &'static Role, arguments: impl Iterator<Item = String>) -> ExitCode {
+    match parse(arguments) {
+        Ok(Ask::Run) => crate::run(role),
+        Ok(Ask::Health) => health(role),
+        Ok(Ask::Help) => {
+            println!("{}", help(role));
+            ExitCode::SUCCESS
+        }
+        Ok(Ask::Version) => {
+            println!("{} {VERSION}", role.slug);
+            ExitCode::SUCCESS
+        }
+        Err(unknown) => {
+            eprintln!("{}: unknown argument {unknown:?} (see --help)", role.slug);
+            ExitCode::from(EX_USAGE)
+        }
+    }
+}
+
+fn parse(mut arguments: impl Iterator<Item = String>) -> Result<Ask, String> {
+    let ask = match arguments.next() {
+        None => return Ok(Ask::Run),
+        Some(word) => match word.as_str() {
+            "health" => Ask::Health,
+            "help" | "--help" | "-h" => Ask::Help,
+            "--version" | "-V" => Ask::Version,
+            _ => return Err(word),
+        },
+    };
+    match arguments.next() {
+        Some(more) if ask != Ask::Help => Err(more),
+        _ => Ok(ask),
+    }
+}
+
+fn help(role: &Role) -> String {
+    let slug = role.slug;
+    format!(
+        "{}\n\n\
+         Usage: {slug}          runs until SIGTERM; without its settings it lists what is missing\n       \
+         {slug} health   asks the {slug} that runs beside it, at {}, whether it is alive\n\n\
+         Exit codes: 0 after a clean stop, or healthy; 1 for a failure, or not healthy; {EX_USAGE} for bad settings or arguments",
+        role.about, HEALTH_BIND.variable
+    )
+}
+
+/// For the container's health check: the image has neither a shell nor curl.
+fn health(role: &Role) -> ExitCode {
+    match health_address(&ProcessEnvironment) {
+        Err(problem) => {
+            eprintln!("{}: {problem}", role.slug);
+            ExitCode::from(EX_USAGE)
+        }
+        Ok(bind) => match health_check::ask(bind, HEALTHY_WITHIN) {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(why) => {
+                eprintln!("{}: not healthy: {why}", role.slug);
+                ExitCode::FAILURE
+            }
+        },
+    }
+}
+
+/// Nothing else of the role's settings: a health check needs no secret.
+fn health_address(environment: &impl Environment) -> Result<SocketAddr, String> {
+    let reader = Reader::new(environment);
+    let bind: Option<SocketAddr> = reader.optional_parsed(HEALTH_BIND.variable, HEALTH_BIND.about);
+    match reader.finish(bind) {
+        Ok(Some(bind)) if bind.port() != 0 => Ok(bind),
+        Ok(_) => Err(format!("{} must be set, with a port, to find the process by", HEALTH_BIND.variable)),
+        Err(problems) => Err(problems.to_string()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::*;
+
+    fn parsed(line: &str) -> Result<Ask, String> {
+        parse(line.split_whitespace().map(str::to_owned))
+    }
+
+    #[test]
+    fn only_no_argument_at_all_starts_the_role() {
+        assert_eq!(parsed(""), Ok(Ask::Run));
+        assert_eq!(parsed("health"), Ok(Ask::Health));
+        assert_eq!(parsed("--help"), Ok(Ask::Help));
+        assert_eq!(parsed("--version"), Ok(Ask::Version));
+        for (line, unknown) in [("helth", "helth"), ("--health", "--health"), ("health now", "now"), ("run", "run")] {
+            assert_eq!(parsed(line), Err(unknown.to_owned()), "{line}");
+        }
+    }
+
+    #[test]
+    fn a_health_check_needs_an_address_and_nothing_else() {
+        let found = |value: &str| health_address(&BTreeMap::from([("HAVEN_HEALTH_BIND".to_owned(), value.to_owned())]));
+        assert_eq!(found("0.0.0.0:8081"), Ok(SocketAddr::from(([0, 0, 0, 0], 8081))));
+        for unusable in ["", "127.0.0.1:0", "localhost"] {
+            assert!(found(unusable).expect_err("unusable").contains("HAVEN_HEALTH_BIND"), "{unusable}");
+        }
+    }
+}
