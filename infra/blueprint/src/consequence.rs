@@ -282,17 +282,26 @@ fn retyped(id: &str, was: &Value, resource: &Value) -> Change {
 
 fn changed(id: &str, was: &Value, resource: &Value) -> Option<Change> {
     let kind = kind(resource);
+    let known = schema::kind(kind);
     let mut action = Action::Change;
     let mut fails = false;
     let mut properties = Vec::new();
     for (path, before, after) in leaves(&was["Properties"], &resource["Properties"], "") {
-        let (effect, mildest) = at_least(kind, &path);
+        let effect = match known.map_or(Effect::MayReplace, |known| known.effect(&plain(&path))) {
+            Effect::MayReplace if interrupts_only(kind, &path) => Effect::InPlace,
+            effect => effect,
+        };
         match effect {
             Effect::Replaces => action = Action::Replace,
             Effect::MayReplace if action == Action::Change => action = Action::MayReplace,
             Effect::Fails => fails = true,
             Effect::MayReplace | Effect::InPlace => {}
         }
+        let mildest = match effect {
+            Effect::Replaces | Effect::MayReplace | Effect::Fails => Rung::Replacement,
+            Effect::InPlace if is_metadata(&path, known.and_then(schema::Kind::tags)) => Rung::Metadata,
+            Effect::InPlace => interruption(kind, &path).unwrap_or(Rung::InPlace),
+        };
         let worse = exposure(kind, &path, &before, &after).or_else(|| zone_loss(kind, &path, &before, &after));
         let rung = worse.map_or(mildest, |worse| worse.max(mildest));
         properties.push(PropertyChange { path, before, after, rung });
@@ -335,22 +344,6 @@ fn changed(id: &str, was: &Value, resource: &Value) -> Option<Change> {
     };
     let (resource, kind) = (id.to_owned(), kind.to_owned());
     Some(Change { resource, kind, action, rung, consequence, stateful, properties })
-}
-
-/// What a change of one property does to a resource of a type, whatever the values: how it is made, and what is felt of it
-/// at the least.
-pub fn at_least(kind: &str, path: &str) -> (Effect, Rung) {
-    let known = schema::kind(kind);
-    let effect = match known.map_or(Effect::MayReplace, |known| known.effect(&plain(path))) {
-        Effect::MayReplace if interrupts_only(kind, path) => Effect::InPlace,
-        effect => effect,
-    };
-    let mildest = match effect {
-        Effect::Replaces | Effect::MayReplace | Effect::Fails => Rung::Replacement,
-        Effect::InPlace if is_metadata(path, known.and_then(schema::Kind::tags)) => Rung::Metadata,
-        Effect::InPlace => interruption(kind, path).unwrap_or(Rung::InPlace),
-    };
-    (effect, mildest)
 }
 
 fn sentence(rung: Rung, kind: &str) -> &'static str {

@@ -122,7 +122,7 @@ fn of_type<'a>(template: &'a Value, kind: &'a str) -> impl Iterator<Item = (&'a 
 }
 
 /// The logical ids that a value refers to, by `Ref`, `Fn::GetAtt` or `Fn::Sub`.
-pub fn referred(value: &Value) -> BTreeSet<&str> {
+fn referred(value: &Value) -> BTreeSet<&str> {
     match value {
         Value::Object(object) => {
             let mut ids: BTreeSet<&str> = object.values().flat_map(referred).collect();

@@ -146,8 +146,7 @@ pub(crate) fn exports(template: &Value) -> Vec<String> {
     outputs.filter_map(|output| output["Export"]["Name"].as_str().map(str::to_owned)).collect()
 }
 
-/// The exports that a value imports.
-pub fn imports(value: &Value) -> BTreeSet<String> {
+pub(crate) fn imports(value: &Value) -> BTreeSet<String> {
     match value {
         Value::Object(object) => {
             let own = object.get("Fn::ImportValue").and_then(Value::as_str).map(str::to_owned);

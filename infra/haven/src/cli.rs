@@ -41,7 +41,7 @@ pub enum Command {
     Synth(crate::provision::synth::Synth),
     /// Hold the templates against CloudFormation's schemas and limits, our own policy and the contract; needs no account
     #[command(
-        after_help = "Examples:\n  haven check\n  haven check prod --set database.backup_days=10\n  haven check --templates templates --json\n\nOf `local` only what CloudFormation would refuse is told: the local AWS does without keys and most alarms on purpose.\nExit 2 when there is a finding. What is waived is listed with its reason and is none."
+        after_help = "Examples:\n  haven check\n  haven check prod --set database.backup_days=10\n  haven check --templates templates --json\n\nExit 2 when there is a finding. What is waived is listed with its reason and is none."
     )]
     Check(crate::provision::check::Check),
     /// Explain a resource: what it is for, who uses it, who may, what watches it, what a change of it would do
@@ -59,16 +59,6 @@ pub enum Command {
         after_help = "Examples:\n  haven outputs local\n  haven outputs prod queue/orders/url      (that value alone)\n  haven outputs dev --json\n\nExit 2 when nothing is deployed, or nothing has that name."
     )]
     Outputs(crate::provision::outputs::Outputs),
-    /// Find what is wrong with an environment and its account, and say the one next command
-    #[command(
-        after_help = "Examples:\n  haven doctor local\n  haven doctor prod\n  haven doctor dev --json\n\nLines are `ok`, `look`, `WRONG`, or `?` for what could not be found out. Exit 2 when there is something to see to."
-    )]
-    Doctor(crate::provision::doctor::Doctor),
-    /// Compare what is deployed with its templates, property by property, and put back what somebody changed
-    #[command(
-        after_help = "Examples:\n  haven drift dev\n  haven drift prod --json\n  haven drift dev --revert\n\nExit 2 when something differs, and still does at the end."
-    )]
-    Drift(crate::provision::drift::Drift),
     /// Print a script that completes `haven` in a shell
     #[command(
         after_help = "Examples:\n  haven completions bash > ~/.local/share/bash-completion/completions/haven\n  haven completions zsh > ~/.zfunc/_haven"

@@ -79,8 +79,6 @@ async fn run(command: Command) -> anyhow::Result<bool> {
         Command::Why(options) => return provision::why::print(&options),
         Command::Config { command: Config::Explain(options) } => return provision::config::explain(&options),
         Command::Outputs(options) => return provision::outputs::print(&options).await,
-        Command::Doctor(options) => return provision::doctor::print(&options).await,
-        Command::Drift(options) => return provision::drift::print(&options).await,
         Command::Completions(options) => return provision::completions::print(&options),
         Command::Cost(options) => return provision::cost::print(&options),
         Command::Plan(options) => return provision::plan_and_show(&options).await,

@@ -26,6 +26,7 @@ mod preflight;
 mod present;
 mod promote;
 mod protection;
+mod reading;
 mod rehearse;
 mod report;
 mod status;

@@ -218,7 +218,7 @@ async fn create(
 
 /// What a change set would do, once CloudFormation has worked it out; `None` when that is nothing, which CloudFormation
 /// reports as a failure with a reason.
-pub async fn computed(client: &Client, stack: &str, arn: &str) -> anyhow::Result<Option<Vec<Said>>> {
+async fn computed(client: &Client, stack: &str, arn: &str) -> anyhow::Result<Option<Vec<Said>>> {
     let begun = std::time::Instant::now();
     let mut pause = LOOK.0;
     loop {
