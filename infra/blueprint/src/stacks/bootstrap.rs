@@ -42,7 +42,6 @@ pub fn bootstrap(environment: &Environment) -> Stack {
         "execution role",
         "AWS::IAM::Role",
         json!({
-            "Description": "CloudFormation deploys with it",
             "AssumeRolePolicyDocument": cloudformation_trust(environment),
             "ManagedPolicyArns": policies,
             "Tags": environment.tags(),
@@ -50,12 +49,7 @@ pub fn bootstrap(environment: &Environment) -> Stack {
         Keep::Nothing,
     );
     template.waive(&role, &["IAM-4"], "The boundary is made after it; its fences are in a policy of its own");
-    template.export(
-        "execution role arn",
-        &execution_role_export(environment),
-        "CloudFormation deploys with it",
-        get_att(&role, "Arn"),
-    );
+    template.export("execution role arn", &execution_role_export(environment), get_att(&role, "Arn"));
     Stack {
         slug: BOOTSTRAP,
         name: environment.stack_name(BOOTSTRAP),
