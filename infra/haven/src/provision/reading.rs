@@ -64,6 +64,8 @@ fn differences(expected: &Value, actual: &Map<String, Value>) -> Vec<Difference>
             differ(&format!("/{name}"), expected, actual, &mut all);
         }
     }
+    // Whatever order a template's keys are in.
+    all.sort();
     all
 }
 
