@@ -26,6 +26,7 @@ mod preflight;
 mod present;
 mod promote;
 mod protection;
+mod reading;
 mod rehearse;
 mod report;
 mod status;
@@ -73,10 +74,14 @@ impl Target {
 fn why<E, R>(error: &aws_sdk_cloudformation::error::SdkError<E, R>) -> String
 where
     E: std::error::Error + aws_sdk_cloudformation::error::ProvideErrorMetadata + 'static,
-    R: std::fmt::Debug,
+    R: std::fmt::Debug + 'static,
 {
     match error.as_service_error() {
         Some(service) => service.message().or(service.code()).unwrap_or("no message").to_owned(),
-        None => aws_sdk_cloudformation::error::DisplayErrorContext(error).to_string(),
+        // What it is made of, down to "connection refused", without the types.
+        None => std::iter::successors(Some(error as &dyn std::error::Error), |error| error.source())
+            .map(ToString::to_string)
+            .collect::<Vec<_>>()
+            .join(": "),
     }
 }

@@ -1,10 +1,11 @@
 //! `haven drift`: what was changed by hand since the last deployment, and the way back.
 
 use anyhow::{Context as _, bail};
+use aws_sdk_cloudformation::error::ProvideErrorMetadata as _;
 use aws_sdk_cloudformation::types::{
     StackDriftDetectionStatus, StackResourceDrift, StackResourceDriftStatus as DriftStatus,
 };
-use blueprint::Stack;
+use blueprint::{Stack, consequence};
 use clap::Args;
 use futures::future::join_all;
 use serde::{Deserialize, Serialize};
@@ -13,7 +14,7 @@ use serde_json::{Value, json};
 use super::change_set::{LOOK, apply, deployed_template, execute, find, prepare_revert, status_of};
 use super::commands::is_agreed;
 use super::report::Line;
-use super::{Named, Reporter, Target, live, why};
+use super::{Named, Reporter, Target, live, reading, why};
 use crate::{cli, target};
 
 #[derive(Debug, Args)]
@@ -38,6 +39,8 @@ pub struct Drifted {
     pub resource: String,
     pub kind: String,
     pub how: How,
+    #[serde(default)]
+    pub by: By,
     pub differences: Vec<Difference>,
 }
 
@@ -48,6 +51,16 @@ pub enum How {
     Deleted,
     /// CloudFormation could not read it, and says why.
     Unknown(String),
+}
+
+/// Who compared.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum By {
+    #[default]
+    CloudFormation,
+    /// Haven, with what the service itself says: where CloudFormation does not compare.
+    Reading,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -85,7 +98,15 @@ pub async fn detect(target: &Target, stack: &str) -> anyhow::Result<Vec<Drifted>
         return Ok(Vec::new());
     }
     let begun = client.detect_stack_drift().stack_name(stack).send().await;
-    let begun = begun.map_err(|error| anyhow::anyhow!("look for drift of {stack}: {}", why(&error)))?;
+    let begun = match begun {
+        // What a server says of an operation that it does not have.
+        Err(error)
+            if matches!(error.code(), Some("InvalidAction" | "UnknownOperationException" | "NotImplemented")) =>
+        {
+            return reading::drift(target, stack).await;
+        }
+        begun => begun.map_err(|error| anyhow::anyhow!("look for drift of {stack}: {}", why(&error)))?,
+    };
     let id = begun.stack_drift_detection_id.context("CloudFormation gave the look for drift no id")?;
     let failed = detected(target, stack, &id).await?;
     let statuses = [DriftStatus::Modified, DriftStatus::Deleted, DriftStatus::UnknownValue];
@@ -106,6 +127,7 @@ pub async fn detect(target: &Target, stack: &str) -> anyhow::Result<Vec<Drifted>
         Some(reason) if drift.is_empty() => bail!("look for drift of {stack}: {reason}"),
         _ => {}
     }
+    drift.extend(reading::drift(target, stack).await?);
     drift.sort();
     Ok(drift)
 }
@@ -155,6 +177,7 @@ fn drifted(said: &StackResourceDrift) -> Option<Drifted> {
         resource: said.logical_resource_id()?.to_owned(),
         kind: said.resource_type().unwrap_or_default().to_owned(),
         how,
+        by: By::CloudFormation,
         differences,
     })
 }
@@ -184,7 +207,8 @@ pub fn lines(slug: &str, drifted: &Drifted) -> Vec<String> {
         How::Deleted => ": it is gone".to_owned(),
         How::Unknown(reason) => format!(": could not be read: {reason}"),
     };
-    let mut lines = vec![format!("{slug}/{} ({}){what}", drifted.resource, drifted.kind)];
+    let by = if drifted.by == By::Reading { " (as haven reads it: CloudFormation does not compare it)" } else { "" };
+    let mut lines = vec![format!("{slug}/{} ({}){what}{by}", drifted.resource, drifted.kind)];
     lines.extend(drifted.differences.iter().map(|difference| {
         let path = difference.path.trim_start_matches('/').replace('/', ".");
         let text = |value: &Option<String>| value.clone().unwrap_or_else(|| "(none)".to_owned());
@@ -291,6 +315,8 @@ async fn revert(
     }
     // CloudFormation compares templates then, so it first has to be told how things are.
     let template = as_it_is(&deployed.template, drift).with_context(|| format!("bring back {}", stack.name))?;
+    // What the way back does is asked before the first of the two steps, so that none is done alone.
+    named.check(stack.slug, &consequence::diff(&template, &deployed.template))?;
     apply(target, &Stack { template, ..stack.clone() }, named, line).await?;
     apply(target, &deployed, named, line).await?;
     Ok(BY_TWO_UPDATES)
@@ -376,6 +402,7 @@ mod tests {
             resource: "Orders".to_owned(),
             kind: "AWS::SQS::Queue".to_owned(),
             how: How::Modified,
+            by: By::CloudFormation,
             differences: vec![difference],
         }
     }

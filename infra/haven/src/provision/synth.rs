@@ -110,7 +110,8 @@ mod tests {
         let prod = blueprint::Environment::named("prod").expect("it is one of ours");
         let mut stacks = blueprint::stacks(&prod);
         assert_eq!(refused(&stacks), []);
-        stacks[0].template["Resources"]["OrdersQueue"]["Properties"]["VisibilityTimeuot"] = json!(30);
+        let messaging = stacks.iter_mut().find(|stack| stack.slug == "messaging").expect("it is one of ours");
+        messaging.template["Resources"]["OrdersQueue"]["Properties"]["VisibilityTimeuot"] = json!(30);
         let findings = refused(&stacks);
         assert!(
             findings.len() == 1 && findings[0].to_string().contains("did you mean VisibilityTimeout?"),
