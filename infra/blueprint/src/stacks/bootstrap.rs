@@ -120,7 +120,6 @@ fn policy(document: &Value) -> Value {
 
 #[cfg(test)]
 mod tests {
-    use std::path::Path;
 
     use super::*;
     use crate::policy::check;
