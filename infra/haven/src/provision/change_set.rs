@@ -65,6 +65,10 @@ pub fn status_of(stack: &Stack) -> &str {
 
 /// The template that a stack was last brought to; null for a stack that is not there or was not made by us.
 pub async fn deployed_template(client: &Client, name: &str) -> anyhow::Result<Value> {
+    // CloudFormation goes on giving the template of a stack that was deleted.
+    if find(client, name).await?.is_none_or(|found| status_of(&found) == "DELETE_COMPLETE") {
+        return Ok(Value::Null);
+    }
     match client.get_template().stack_name(name).template_stage(TemplateStage::Original).send().await {
         Ok(got) => Ok(serde_json::from_str(got.template_body().unwrap_or_default()).unwrap_or(Value::Null)),
         Err(error) => {
