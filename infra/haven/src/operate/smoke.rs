@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, bail};
 use aws_sdk_cloudwatch::types::StateValue;
+use blueprint::Environment;
 use contract::address::Address;
 use contract::parameter::PARAMETERS;
 use contract::parameter_root;
@@ -65,7 +66,7 @@ pub fn print(check: &Check) {
 }
 
 /// What can be asked of AWS alone.
-pub async fn of_the_platform(aws: &Aws, environment: &blueprint::Environment) -> Vec<Check> {
+pub async fn of_the_platform(aws: &Aws, environment: &Environment) -> Vec<Check> {
     vec![
         Check::of("every stack is where its template says", stacks(aws, environment).await),
         Check::of("every address and setting can be read", parameters(aws, environment).await),
@@ -74,14 +75,20 @@ pub async fn of_the_platform(aws: &Aws, environment: &blueprint::Environment) ->
     ]
 }
 
-async fn stacks(aws: &Aws, environment: &blueprint::Environment) -> anyhow::Result<String> {
+async fn stacks(aws: &Aws, environment: &Environment) -> anyhow::Result<String> {
     let stacks = provision::status(&aws.target(environment.clone())).await?;
+    // `haven up` needs a part of them; the others are there when somebody deployed them.
+    let shop: Vec<String> = blueprint::stacks(&Environment::shop()).into_iter().map(|stack| stack.name).collect();
+    let is_meant = |stack: &&provision::StackStatus| {
+        environment.name != "local" || stack.status != provision::NOT_DEPLOYED || shop.contains(&stack.name)
+    };
+    let stacks: Vec<_> = stacks.iter().filter(is_meant).collect();
     let bad = stacks.iter().filter(|stack| !matches!(stack.status.as_str(), "CREATE_COMPLETE" | "UPDATE_COMPLETE"));
     let bad: Vec<String> = bad.map(|stack| format!("{} is {}", stack.name, stack.status)).collect();
     if bad.is_empty() { Ok(format!("{} stacks", stacks.len())) } else { bail!("{}", bad.join(", ")) }
 }
 
-async fn parameters(aws: &Aws, environment: &blueprint::Environment) -> anyhow::Result<String> {
+async fn parameters(aws: &Aws, environment: &Environment) -> anyhow::Result<String> {
     let root = parameter_root(&environment.name);
     let there: BTreeSet<String> =
         provision::parameter_versions(&aws.target(environment.clone())).await?.into_keys().collect();
@@ -96,14 +103,14 @@ async fn parameters(aws: &Aws, environment: &blueprint::Environment) -> anyhow::
     }
 }
 
-async fn queues(aws: &Aws, environment: &blueprint::Environment) -> anyhow::Result<String> {
+async fn queues(aws: &Aws, environment: &Environment) -> anyhow::Result<String> {
     let queues = aws.queues(&aws.addresses(&environment.name).await?).await?;
     let parked = queues.iter().filter(|queue| queue.parked > 0);
     let parked: Vec<String> = parked.map(|queue| format!("{} has parked {}", queue.queue, queue.parked)).collect();
     if parked.is_empty() { Ok(format!("{} queues", queues.len())) } else { bail!("{}", parked.join(", ")) }
 }
 
-async fn alarms(aws: &Aws, environment: &blueprint::Environment) -> anyhow::Result<String> {
+async fn alarms(aws: &Aws, environment: &Environment) -> anyhow::Result<String> {
     let client = aws.cloudwatch();
     let (mut all, mut ringing) = (0, Vec::new());
     let mut pages = client.describe_alarms().alarm_name_prefix(environment.stack_name("")).into_paginator().send();
