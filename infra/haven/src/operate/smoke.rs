@@ -77,12 +77,6 @@ pub async fn of_the_platform(aws: &Aws, environment: &Environment) -> Vec<Check>
 
 async fn stacks(aws: &Aws, environment: &Environment) -> anyhow::Result<String> {
     let stacks = provision::status(&aws.target(environment.clone())).await?;
-    // `haven up` needs a part of them; the others are there when somebody deployed them.
-    let shop: Vec<String> = blueprint::stacks(&Environment::shop()).into_iter().map(|stack| stack.name).collect();
-    let is_meant = |stack: &&provision::StackStatus| {
-        environment.name != "local" || stack.status != provision::NOT_DEPLOYED || shop.contains(&stack.name)
-    };
-    let stacks: Vec<_> = stacks.iter().filter(is_meant).collect();
     let bad = stacks.iter().filter(|stack| !matches!(stack.status.as_str(), "CREATE_COMPLETE" | "UPDATE_COMPLETE"));
     let bad: Vec<String> = bad.map(|stack| format!("{} is {}", stack.name, stack.status)).collect();
     if bad.is_empty() { Ok(format!("{} stacks", stacks.len())) } else { bail!("{}", bad.join(", ")) }

@@ -14,13 +14,7 @@ use crate::provision;
 pub async fn status(options: &Target) -> anyhow::Result<bool> {
     let facts = Facts::read(&options.state);
     let (aws, environment) = crate::target::resolve(options).await?;
-    let mut stacks = provision::status(&aws.target(environment.clone())).await?;
-    if environment.local {
-        // `haven up` needs a part of them; the others are there when somebody deployed them.
-        let needed: Vec<_> =
-            blueprint::stacks(&blueprint::Environment::shop()).into_iter().map(|stack| stack.name).collect();
-        stacks.retain(|stack| stack.status != provision::NOT_DEPLOYED || needed.contains(&stack.name));
-    }
+    let stacks = provision::status(&aws.target(environment.clone())).await?;
     let deployed = stacks.iter().all(|stack| stack.status.ends_with("_COMPLETE") && !stack.status.contains("ROLLBACK"));
     let queues = if deployed { aws.queues(&aws.addresses(&environment.name).await?).await? } else { Vec::new() };
     let roles = match &facts {

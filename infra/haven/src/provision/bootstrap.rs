@@ -5,8 +5,8 @@ use blueprint::{BOOTSTRAP, Stack};
 use clap::Args;
 use serde::Serialize;
 
-use super::change_set::{Changed, apply, find};
-use super::{Named, Reporter, Target, live, why};
+use super::change_set::{Changed, apply, find, resources};
+use super::{Named, Reporter, Target, live};
 use crate::{cli, target};
 
 #[derive(Debug, Args)]
@@ -59,7 +59,7 @@ pub async fn command(options: &Bootstrap) -> anyhow::Result<bool> {
         region: target.environment.settings.account.region.clone(),
         outcome,
         execution_role: role(&target).await?.context("the stack is there, and exports no role")?,
-        resources: resources(&target, &stack).await?,
+        resources: made_of(&target, &stack.name).await?,
         stack: stack.name,
     };
     if which.json {
@@ -77,19 +77,15 @@ pub async fn command(options: &Bootstrap) -> anyhow::Result<bool> {
     Ok(true)
 }
 
-async fn resources(target: &Target, stack: &Stack) -> anyhow::Result<Vec<Resource>> {
-    let mut resources = Vec::new();
-    let mut pages = target.cloudformation.list_stack_resources().stack_name(&stack.name).into_paginator().send();
-    while let Some(page) = pages.next().await {
-        let page = page.map_err(|error| anyhow::anyhow!("list the resources of {}: {}", stack.name, why(&error)))?;
-        let text = |text: Option<&str>| text.unwrap_or_default().to_owned();
-        resources.extend(page.stack_resource_summaries().iter().map(|resource| Resource {
-            id: text(resource.logical_resource_id()),
-            kind: text(resource.resource_type()),
-            name: text(resource.physical_resource_id()),
-        }));
-    }
-    Ok(resources)
+async fn made_of(target: &Target, stack: &str) -> anyhow::Result<Vec<Resource>> {
+    let text = |text: Option<&str>| text.unwrap_or_default().to_owned();
+    let resources = resources(&target.cloudformation, stack).await?;
+    let of = resources.iter().map(|resource| Resource {
+        id: text(resource.logical_resource_id()),
+        kind: text(resource.resource_type()),
+        name: text(resource.physical_resource_id()),
+    });
+    Ok(of.collect())
 }
 
 /// The role that CloudFormation is to deploy a stack with; `None` for its own rights to be those of whoever asks.

@@ -7,7 +7,7 @@ use anyhow::{Context as _, bail};
 use aws_sdk_cloudformation::Client;
 use aws_sdk_cloudformation::types::{
     Capability, Change as SdkChange, ChangeAction, ChangeSetStatus, ChangeSetType, DeploymentMode, OnStackFailure,
-    Replacement, Stack, TemplateStage,
+    Replacement, Stack, StackResourceSummary, TemplateStage,
 };
 use blueprint::consequence::{self, Change, Said};
 use serde_json::Value;
@@ -48,10 +48,10 @@ pub struct ChangeSet {
     pub changes: Vec<Change>,
 }
 
-/// The stack as CloudFormation has it; `None` when it has none of this name.
+/// The stack as CloudFormation has it; `None` when it has none of this name, or none any more.
 pub async fn find(client: &Client, name: &str) -> anyhow::Result<Option<Stack>> {
     match client.describe_stacks().stack_name(name).send().await {
-        Ok(found) => Ok(found.stacks.unwrap_or_default().into_iter().next()),
+        Ok(found) => Ok(found.stacks.unwrap_or_default().into_iter().find(|stack| status_of(stack) != "DELETE_COMPLETE")),
         Err(error) => {
             let said = why(&error);
             if said.contains("does not exist") { Ok(None) } else { bail!("look for the stack {name}: {said}") }
@@ -66,7 +66,7 @@ pub fn status_of(stack: &Stack) -> &str {
 /// The template that a stack was last brought to; null for a stack that is not there or was not made by us.
 pub async fn deployed_template(client: &Client, name: &str) -> anyhow::Result<Value> {
     // CloudFormation goes on giving the template of a stack that was deleted.
-    if find(client, name).await?.is_none_or(|found| status_of(&found) == "DELETE_COMPLETE") {
+    if find(client, name).await?.is_none() {
         return Ok(Value::Null);
     }
     match client.get_template().stack_name(name).template_stage(TemplateStage::Original).send().await {
@@ -76,6 +76,17 @@ pub async fn deployed_template(client: &Client, name: &str) -> anyhow::Result<Va
             if said.contains("does not exist") { Ok(Value::Null) } else { bail!("read the template of {name}: {said}") }
         }
     }
+}
+
+/// What is in a stack.
+pub async fn resources(client: &Client, stack: &str) -> anyhow::Result<Vec<StackResourceSummary>> {
+    let mut resources = Vec::new();
+    let mut pages = client.list_stack_resources().stack_name(stack).into_paginator().send();
+    while let Some(page) = pages.next().await {
+        let page = page.map_err(|error| anyhow::anyhow!("list the resources of {stack}: {}", why(&error)))?;
+        resources.extend(page.stack_resource_summaries.unwrap_or_default());
+    }
+    Ok(resources)
 }
 
 /// Brings the stack to its template, unless that takes what holds data and was not named.
@@ -333,7 +344,7 @@ pub async fn wait_until_gone(target: &Target, name: &str) -> anyhow::Result<()> 
     let mut pause = LOOK.0;
     loop {
         match find(client, name).await?.as_ref().map(status_of) {
-            None | Some("DELETE_COMPLETE") => return Ok(()),
+            None => return Ok(()),
             Some("DELETE_FAILED") => {
                 let seen = events(client, name).await.context("find out why")?;
                 bail!("{}", told(target, name, "DELETE_FAILED", &seen, &[]).await);

@@ -5,7 +5,7 @@ use blueprint::consequence::{self, Change};
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use super::change_set::{deployed_template, find, wait_until_gone};
+use super::change_set::{deployed_template, find, resources, wait_until_gone};
 use super::guard::Named;
 use super::protection::Protection;
 use super::{Reporter, Target, why};
@@ -80,17 +80,13 @@ pub async fn destroy(target: &Target, doomed: Vec<Doomed>, reporter: &Reporter) 
 /// The physical names of what a deletion leaves behind.
 async fn kept(target: &Target, stack: &str, template: &Value) -> anyhow::Result<Vec<String>> {
     let mut kept = Vec::new();
-    let mut pages = target.cloudformation.list_stack_resources().stack_name(stack).into_paginator().send();
-    while let Some(page) = pages.next().await {
-        let page = page.map_err(|error| anyhow::anyhow!("list the resources of {stack}: {}", why(&error)))?;
-        for resource in page.stack_resource_summaries() {
-            let id = resource.logical_resource_id().unwrap_or_default();
-            let name = resource.physical_resource_id().unwrap_or(id);
-            match template["Resources"][id]["DeletionPolicy"].as_str() {
-                Some("Retain" | "RetainExceptOnCreate") => kept.push(name.to_owned()),
-                Some("Snapshot") => kept.push(format!("a last snapshot of {name}")),
-                _ => {}
-            }
+    for resource in resources(&target.cloudformation, stack).await? {
+        let id = resource.logical_resource_id().unwrap_or_default();
+        let name = resource.physical_resource_id().unwrap_or(id);
+        match template["Resources"][id]["DeletionPolicy"].as_str() {
+            Some("Retain" | "RetainExceptOnCreate") => kept.push(name.to_owned()),
+            Some("Snapshot") => kept.push(format!("a last snapshot of {name}")),
+            _ => {}
         }
     }
     Ok(kept)

@@ -94,7 +94,7 @@ const DETECTED_WITHIN: std::time::Duration = std::time::Duration::from_secs(1800
 pub async fn detect(target: &Target, stack: &str) -> anyhow::Result<Vec<Drifted>> {
     let client = &target.cloudformation;
     let found = find(client, stack).await?;
-    if found.is_none_or(|found| matches!(status_of(&found), "REVIEW_IN_PROGRESS" | "DELETE_COMPLETE")) {
+    if found.is_none_or(|found| status_of(&found) == "REVIEW_IN_PROGRESS") {
         return Ok(Vec::new());
     }
     let begun = client.detect_stack_drift().stack_name(stack).send().await;

@@ -7,7 +7,7 @@ use aws_sdk_cloudformation::types::StackResourceDriftStatus as DriftStatus;
 use aws_sdk_sqs::types::QueueAttributeName;
 use serde_json::{Map, Value, json};
 
-use super::change_set::deployed_template;
+use super::change_set::{deployed_template, resources};
 use super::drift::{By, Difference, Drifted, How};
 use super::{Target, why};
 
@@ -26,31 +26,27 @@ enum Reading {
 pub async fn drift(target: &Target, stack: &str) -> anyhow::Result<Vec<Drifted>> {
     let template = deployed_template(&target.cloudformation, stack).await?;
     let mut drift = Vec::new();
-    let mut pages = target.cloudformation.list_stack_resources().stack_name(stack).into_paginator().send();
-    while let Some(page) = pages.next().await {
-        let page = page.map_err(|error| anyhow::anyhow!("list the resources of {stack}: {}", why(&error)))?;
-        for resource in page.stack_resource_summaries() {
-            let told = resource.drift_information().and_then(|told| told.stack_resource_drift_status());
-            if matches!(told, Some(DriftStatus::InSync | DriftStatus::Modified | DriftStatus::Deleted)) {
-                continue;
+    for resource in resources(&target.cloudformation, stack).await? {
+        let told = resource.drift_information().and_then(|told| told.stack_resource_drift_status());
+        if matches!(told, Some(DriftStatus::InSync | DriftStatus::Modified | DriftStatus::Deleted)) {
+            continue;
+        }
+        let (Some(id), Some(kind), Some(physical)) =
+            (resource.logical_resource_id(), resource.resource_type(), resource.physical_resource_id())
+        else {
+            continue;
+        };
+        let read = read(target, kind, physical).await.with_context(|| format!("read {id} of {stack}"))?;
+        let (how, differences) = match read {
+            Reading::NobodyCan => continue,
+            Reading::Gone => (How::Deleted, Vec::new()),
+            Reading::Properties(actual) => {
+                (How::Modified, differences(&template["Resources"][id]["Properties"], &actual))
             }
-            let (Some(id), Some(kind), Some(physical)) =
-                (resource.logical_resource_id(), resource.resource_type(), resource.physical_resource_id())
-            else {
-                continue;
-            };
-            let read = read(target, kind, physical).await.with_context(|| format!("read {id} of {stack}"))?;
-            let (how, differences) = match read {
-                Reading::NobodyCan => continue,
-                Reading::Gone => (How::Deleted, Vec::new()),
-                Reading::Properties(actual) => {
-                    (How::Modified, differences(&template["Resources"][id]["Properties"], &actual))
-                }
-            };
-            if how == How::Deleted || !differences.is_empty() {
-                let (resource, kind) = (id.to_owned(), kind.to_owned());
-                drift.push(Drifted { resource, kind, how, by: By::Reading, differences });
-            }
+        };
+        if how == How::Deleted || !differences.is_empty() {
+            let (resource, kind) = (id.to_owned(), kind.to_owned());
+            drift.push(Drifted { resource, kind, how, by: By::Reading, differences });
         }
     }
     Ok(drift)

@@ -1,9 +1,10 @@
 //! What is deployed.
 
+use blueprint::Environment;
 use serde::Serialize;
 
-use super::change_set::{find, status_of};
-use super::{Target, why};
+use super::Target;
+use super::change_set::{find, resources, status_of};
 
 #[derive(Debug, Clone, Serialize)]
 pub struct StackStatus {
@@ -17,21 +18,22 @@ pub struct StackStatus {
 /// What stands for the status of a stack that is not there.
 pub const NOT_DEPLOYED: &str = "NOT_DEPLOYED";
 
-/// One line a stack, in the order in which they are deployed.
+/// One line a stack, in the order in which they are deployed. Of the local ones `haven up` needs a part: the others are
+/// told of when somebody deployed them.
 pub async fn status(target: &Target) -> anyhow::Result<Vec<StackStatus>> {
+    let shop: Vec<String> = blueprint::stacks(&Environment::shop()).into_iter().map(|stack| stack.name).collect();
+    let is_ours = target.environment.name == Environment::shop().name;
+    let may_be_missing = |name: &String| is_ours && !shop.contains(name);
     let mut all = Vec::new();
     for stack in blueprint::stacks(&target.environment) {
         let found = find(&target.cloudformation, &stack.name).await?;
-        let mut resources = 0;
-        if found.is_some() {
-            let mut pages =
-                target.cloudformation.list_stack_resources().stack_name(&stack.name).into_paginator().send();
-            while let Some(page) = pages.next().await {
-                let page =
-                    page.map_err(|error| anyhow::anyhow!("list the resources of {}: {}", stack.name, why(&error)))?;
-                resources += page.stack_resource_summaries().len();
-            }
+        if found.is_none() && may_be_missing(&stack.name) {
+            continue;
         }
+        let resources = match &found {
+            Some(_) => resources(&target.cloudformation, &stack.name).await?.len(),
+            None => 0,
+        };
         let status = found.as_ref().map_or(NOT_DEPLOYED, status_of).to_owned();
         all.push(StackStatus { name: stack.name, about: stack.about, status, resources });
     }
