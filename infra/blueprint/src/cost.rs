@@ -4,6 +4,7 @@
 //! add, from the settings under `usage` and a few assumptions that `usage.rs` names. Nothing is left out in silence: a
 //! resource or a size that the price table does not have is listed as unpriced.
 
+mod calls;
 mod delta;
 mod fixed;
 mod platform;
@@ -21,6 +22,7 @@ use crate::settings::Usage;
 use crate::{Environment, Stack};
 use platform::{Platform, Resource};
 
+pub use calls::{CallCost, of_calls};
 pub use delta::{CostChange, CostDelta, delta};
 
 /// AWS counts a month as a twelfth of 365 days.

@@ -146,7 +146,7 @@ pub enum Command {
     Seed(StateFolder),
     /// Order at a steady rate from the platform that `haven up` runs, and report how long customers waited
     #[command(
-        after_help = "Examples:\n  haven load --rate 20 --duration 30s\n  haven load --rate 20 --duration 30s --product espresso --json\n\nIt fills the shelves first. Exit 2 when an order was not accepted and confirmed."
+        after_help = "Examples:\n  haven load --rate 20 --duration 30s\n  haven load --rate 20 --duration 30s --hot-product espresso --json\n  haven load --rate 17 --duration 10m --mix customers.toml\n\nIt fills the shelves first. Exit 2 when an order was not accepted, or did not end as its customer's card and wish\ndemand, or was not told of within 30 s.\n\nA mix: [[customer]] share = 90, products = 2, quantity = 1; [[customer]] share = 5, payment_token = \"tok_declined\";\n[[customer]] share = 5, cancels = true"
     )]
     Load(Load),
     /// Staff tokens
@@ -346,9 +346,12 @@ pub struct Load {
     /// For how long, such as 30s, 5m or 500ms
     #[arg(long, default_value = "30s", value_parser = duration)]
     pub duration: Duration,
-    /// Everybody orders this product, instead of the menu in turn
-    #[arg(long, value_name = "PRODUCT_ID")]
-    pub product: Option<String>,
+    /// Everybody wants the same product: this one, or the first of the menu
+    #[arg(long, value_name = "PRODUCT_ID", num_args = 0..=1, default_missing_value = "")]
+    pub hot_product: Option<String>,
+    /// Who comes: a TOML file of [[customer]] with share, products, quantity, payment_token and cancels
+    #[arg(long, value_name = "FILE")]
+    pub mix: Option<PathBuf>,
     /// The state folder of `haven up`
     #[arg(long, value_name = "DIR", default_value = STATE)]
     pub state: PathBuf,

@@ -10,6 +10,7 @@ use aws_sdk_sqs::config::SharedHttpClient;
 use aws_smithy_http_client::proxy::ProxyConfig;
 use aws_smithy_http_client::tls::{Provider, rustls_provider::CryptoMode};
 use aws_smithy_http_client::{Builder, ConnectorBuilder};
+use contract::billed::Billed;
 use contract::queue::LONG_POLL;
 
 use crate::call_count::CallCount;
@@ -24,8 +25,17 @@ const ATTEMPTS: u32 = 3;
 /// A receive may hang past its wait time (aws-sdk-rust issue 1094): it is given up a little later.
 const POLL_SLACK: Duration = Duration::from_secs(5);
 
-/// Told the service of every call that is sent, such as `sqs`.
-pub type OnCall = Arc<dyn Fn(&'static str) + Send + Sync>;
+/// What is known of a call.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Called {
+    /// It is sent, or sent again; to this service, such as `sqs`.
+    Sent(&'static str),
+    /// It is about to be sent, and AWS bills it by so many of these.
+    Billed(Billed, u64),
+}
+
+/// Told of every call.
+pub type OnCall = Arc<dyn Fn(Called) + Send + Sync>;
 
 /// Clients are made when they are asked for: a role has only those that it uses.
 #[derive(Clone)]

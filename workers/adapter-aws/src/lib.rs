@@ -12,7 +12,7 @@ mod settings;
 mod stock;
 mod stream;
 
-pub use clients::Clients;
+pub use clients::{Called, Clients};
 pub use inbox::SqsInbox;
 pub use leases::DynamoLeases;
 pub use mailer::SesMailer;

@@ -7,6 +7,7 @@
 
 pub mod address;
 pub mod alarm;
+pub mod billed;
 pub mod event;
 pub mod messages;
 pub mod metric;

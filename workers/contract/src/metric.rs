@@ -98,4 +98,6 @@ metrics! {
     NotificationDelay: Seconds [];
     /// Calls to AWS, by service.
     AwsCalls: Counter ["service"];
+    /// What AWS bills those calls by, by what it is called there.
+    AwsUnits: Counter ["unit"];
 }

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use adapter_aws::{
-    AwsPublisher, Clients, Destinations, DynamoLeases, DynamoStock, DynamoStockStream, MetricSink, ParameterReader,
-    Series, SesMailer, SqsInbox, StockTables, Value,
+    AwsPublisher, Called, Clients, Destinations, DynamoLeases, DynamoStock, DynamoStockStream, MetricSink,
+    ParameterReader, Series, SesMailer, SqsInbox, StockTables, Value,
 };
 use anyhow::Context as _;
 use app::ports::Source as _;
@@ -32,8 +32,11 @@ pub struct Aws {
 
 impl Aws {
     pub async fn connect(_config: &Config, metrics: Metrics) -> Aws {
-        let clients =
-            Clients::from_environment(Arc::new(move |service| metrics.count(Metric::AwsCalls, &[service], 1))).await;
+        let on_call = move |called| match called {
+            Called::Sent(service) => metrics.count(Metric::AwsCalls, &[service], 1),
+            Called::Billed(billed, units) => metrics.count(Metric::AwsUnits, &[billed.code()], units),
+        };
+        let clients = Clients::from_environment(Arc::new(on_call)).await;
         Aws { clients }
     }
 

@@ -1,6 +1,7 @@
 //! What orders, pages and logs add to the bill. How many there are is set under `usage`; what one of them asks of AWS is
 //! derived from the contract where it says so, and else assumed here.
 
+use contract::billed::Billed;
 use contract::metric::Metric;
 use contract::queue::{LONG_POLL, NOTIFICATIONS, ORDERS, PAYMENTS, QUEUES, Queue};
 use contract::role::ROLES;
@@ -240,6 +241,7 @@ fn values(dimension: &str) -> f64 {
         "channel" => 2.0,
         // SQS, SNS, EventBridge, DynamoDB, SES, Parameter Store.
         "service" => 6.0,
+        "unit" => Billed::ALL.len() as f64,
         // A dimension is to have few.
         _ => 5.0,
     }

@@ -1,15 +1,18 @@
-//! `haven load`: customers at a steady rate, and how long each had to wait.
+//! `haven load`: customers at a steady rate, how long each had to wait, and what it cost.
 //!
 //! Open loop: an order is due at its own time, whether or not the one before it has been answered, and what it waits is
 //! counted from then. A shop that stalls is not spared the customers who would have come meanwhile.
 
-use std::collections::BTreeMap;
+mod counters;
+mod mix;
+mod report;
+
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
+use contract::metric::Metric;
 use reqwest::StatusCode;
-use serde::Serialize;
 use serde_json::Value;
 use time::OffsetDateTime;
 use tokio::task::JoinSet;
@@ -19,145 +22,171 @@ use super::shop::Shop;
 use crate::cli::Load;
 use crate::local::facts::Facts;
 
-/// An order that is not confirmed so long after the last was sent is counted as not confirmed.
+use counters::Counters;
+use mix::{Customer, Mix};
+use report::{Aws, Notices, Percentiles, Report};
+
+/// An order that is not confirmed or ended so long after the last was sent is counted as without an end.
 const SETTLED_WITHIN: Duration = Duration::from_secs(60);
+/// What customers may have to wait for a notice.
+const TOLD_WITHIN: Duration = Duration::from_secs(30);
 /// Units of each ordered product that are put on the shelf beyond what the orders need.
 const SPARE_UNITS: u64 = 50;
+const LOOK_EVERY: Duration = Duration::from_millis(200);
 
-/// What came of it. Times are milliseconds from when an order was due.
-#[derive(Debug, Serialize)]
-pub struct Report {
-    pub rate_per_s: f64,
-    pub seconds: f64,
-    pub sent: usize,
-    pub accepted: usize,
-    /// Of answers that were not acceptance: by status, or `no answer`.
-    pub refused: BTreeMap<String, usize>,
-    pub confirmed: usize,
-    /// Accepted orders that came to no end in time.
-    pub unsettled: usize,
-    pub accept_ms: Option<Percentiles>,
-    pub confirm_ms: Option<Percentiles>,
-    /// CPU milliseconds of all roles and the gateway, an accepted order. `None` where processes cannot be read.
-    pub cpu_ms_per_order: Option<f64>,
-}
-
-#[derive(Debug, Serialize)]
-pub struct Percentiles {
-    pub p50: f64,
-    pub p95: f64,
-    pub p99: f64,
-    pub max: f64,
-}
-
-impl Percentiles {
-    /// The nearest-rank percentiles; none of nothing.
-    fn of(mut values: Vec<f64>) -> Option<Percentiles> {
-        values.sort_by(f64::total_cmp);
-        let rank = |share: f64| {
-            let rank = (share * values.len() as f64).ceil() as usize;
-            values.get(rank.saturating_sub(1)).copied()
-        };
-        Some(Percentiles { p50: rank(0.50)?, p95: rank(0.95)?, p99: rank(0.99)?, max: rank(1.0)? })
-    }
-}
-
+/// An order that was sent.
 struct Sent {
+    /// On the wall clock, which the order's history is written by.
     due: OffsetDateTime,
+    pays: bool,
+    cancels: bool,
     answer: Result<(StatusCode, Value), String>,
     waited: Duration,
 }
 
-/// Runs the load and prints the report. Gives whether every order was accepted and confirmed.
+/// Runs the load and prints the report. Gives whether it held.
 pub async fn load(options: &Load) -> anyhow::Result<bool> {
     let count = (options.rate * options.duration.as_secs_f64()).round() as usize;
     if count == 0 {
         bail!("--rate and --duration together give no order: {} orders/s for {:?}", options.rate, options.duration);
     }
+    let mix = options.mix.as_deref().map_or_else(|| Ok(Mix::plain()), Mix::read)?;
     let facts = Facts::read(&options.state)?;
     let shop = Arc::new(Shop::of(&facts, "haven load")?);
-    let products = match &options.product {
-        Some(product) => vec![product.clone()],
-        None => shop.menu().await?,
-    };
-    shop.fill_shelves(&products, (count.div_ceil(products.len())) as u64 + SPARE_UNITS).await?;
+    let products = products(&shop, options, &mix).await?;
+    let orders_of_each = (count * mix.products_max()).div_ceil(products.len()) as u64;
+    shop.fill_shelves(&products, orders_of_each * u64::from(mix.quantity_max()) + SPARE_UNITS).await?;
     eprintln!("{count} orders at {}/s over {} products", options.rate, products.len());
 
+    let counted = Counters::read(&shop.client, &facts).await?;
     let cpu_before = cpu_time(&facts);
     let begun = Instant::now();
-    let (mut sending, mut sent) = (JoinSet::new(), Vec::with_capacity(count));
-    for index in 0..count {
-        let due = begun + Duration::from_secs_f64(index as f64 / options.rate);
+    let sent = send(&shop, options.rate, &products, &mix.order_of(count)).await?;
+    let lasted = begun.elapsed();
+    // Before anybody looks at the orders, which costs the shop something too.
+    let settled_by = Instant::now() + SETTLED_WITHIN;
+    while shop.pending().await? > 0 && Instant::now() < settled_by {
+        tokio::time::sleep(LOOK_EVERY).await;
+    }
+    let cpu = cpu_before.zip(cpu_time(&facts)).map(|(before, after)| after.saturating_sub(before));
+    let grown = Counters::read(&shop.client, &facts).await?.since(&counted);
+
+    let mut report = tally(&shop, &sent, settled_by).await?;
+    report.rate_per_s = options.rate;
+    report.seconds = lasted.as_secs_f64();
+    report.cpu_ms_per_order = cpu.filter(|_| report.accepted > 0).map(|cpu| millis(cpu) / report.accepted as f64);
+    report.aws = Aws::of(&facts.region, &grown, report.accepted);
+    report.notices = notices(&shop, &facts, &counted, report.told_at_least()).await?;
+    if options.json {
+        println!("{}", serde_json::to_string(&report).context("write JSON")?);
+    } else {
+        report.print();
+    }
+    Ok(report.holds())
+}
+
+/// What is ordered: the menu in turn, or one product.
+async fn products(shop: &Shop, options: &Load, mix: &Mix) -> anyhow::Result<Vec<String>> {
+    let menu = shop.menu().await?;
+    let products = match options.hot_product.as_deref() {
+        None => menu,
+        Some("") => menu.into_iter().take(1).collect(),
+        Some(product) => vec![product.to_owned()],
+    };
+    if products.len() < mix.products_max() {
+        bail!("--mix wants {} products in an order, and there are {}", mix.products_max(), products.len());
+    }
+    Ok(products)
+}
+
+async fn send(shop: &Arc<Shop>, rate: f64, products: &[String], line: &[&Customer]) -> anyhow::Result<Vec<Sent>> {
+    let begun = Instant::now();
+    let (mut sending, mut sent) = (JoinSet::new(), Vec::with_capacity(line.len()));
+    let mut next = products.iter().cycle();
+    for (index, customer) in line.iter().enumerate() {
+        let due = begun + Duration::from_secs_f64(index as f64 / rate);
         tokio::time::sleep_until(due).await;
-        let (shop, product) = (shop.clone(), products[index % products.len()].clone());
-        // On the wall clock, which the order's history is written by.
-        let due_at = OffsetDateTime::now_utc() - due.elapsed();
-        sending.spawn(async move {
-            let answer = shop.order(&product).await;
-            Sent { due: due_at, answer, waited: due.elapsed() }
-        });
+        let wanted: Vec<String> = next.by_ref().take(customer.products).cloned().collect();
+        sending.spawn(one(shop.clone(), (*customer).clone(), wanted, due));
         while let Some(answered) = sending.try_join_next() {
             sent.push(answered.context("a customer's task failed")?);
         }
-        let every = (options.rate * 10.0).ceil() as usize;
+        let every = (rate * 10.0).ceil() as usize;
         if (index + 1).is_multiple_of(every.max(1)) {
             eprintln!("  {:>6} sent, {} not answered yet", index + 1, sending.len());
         }
     }
     sent.extend(sending.join_all().await);
-    let lasted = begun.elapsed();
-
-    let mut refused = BTreeMap::new();
-    let (mut accept_ms, mut confirm_ms, mut accepted, mut unsettled) = (Vec::new(), Vec::new(), 0, 0);
-    let settled_by = Instant::now() + SETTLED_WITHIN;
-    for order in &sent {
-        match &order.answer {
-            Ok((StatusCode::ACCEPTED, receipt)) => {
-                accepted += 1;
-                accept_ms.push(millis(order.waited));
-                let path = receipt["links"]["self"].as_str().context("a receipt without a link")?;
-                match shop.confirmed_at(path, settled_by).await? {
-                    Some(Some(at)) => confirm_ms.push((at - order.due).as_seconds_f64() * 1e3),
-                    Some(None) => {}
-                    None => unsettled += 1,
-                }
-            }
-            Ok((status, _)) => *refused.entry(status.as_u16().to_string()).or_default() += 1,
-            Err(_) => *refused.entry("no answer".to_owned()).or_default() += 1,
-        }
-    }
-    let cpu = cpu_before.zip(cpu_time(&facts)).map(|(before, after)| millis(after.saturating_sub(before)));
-    let report = Report {
-        rate_per_s: options.rate,
-        seconds: lasted.as_secs_f64(),
-        sent: sent.len(),
-        accepted,
-        refused,
-        confirmed: confirm_ms.len(),
-        unsettled,
-        accept_ms: Percentiles::of(accept_ms),
-        confirm_ms: Percentiles::of(confirm_ms),
-        cpu_ms_per_order: cpu.filter(|_| accepted > 0).map(|cpu| cpu / accepted as f64),
-    };
-    if options.json {
-        println!("{}", serde_json::to_string(&report).context("write JSON")?);
-    } else {
-        print(&report);
-    }
-    Ok(report.confirmed == report.sent)
+    Ok(sent)
 }
 
-fn print(report: &Report) {
-    println!("sent       {:>7}   in {:.1} s", report.sent, report.seconds);
-    println!("accepted   {:>7}   refused {:?}", report.accepted, report.refused);
-    println!("confirmed  {:>7}   without an end {}", report.confirmed, report.unsettled);
-    for (name, percentiles) in [("accept", &report.accept_ms), ("confirm", &report.confirm_ms)] {
-        if let Some(Percentiles { p50, p95, p99, max }) = percentiles {
-            println!("{name:<8} ms   p50 {p50:.0}   p95 {p95:.0}   p99 {p99:.0}   max {max:.0}");
-        }
+/// One customer's order, due then.
+async fn one(shop: Arc<Shop>, customer: Customer, wanted: Vec<String>, due: Instant) -> Sent {
+    let due_at = OffsetDateTime::now_utc() - due.elapsed();
+    let wanted: Vec<&str> = wanted.iter().map(String::as_str).collect();
+    let answer = shop.order_of(&wanted, customer.quantity, &customer.payment_token).await;
+    let waited = due.elapsed();
+    let mut cancels = false;
+    if let (true, Ok((StatusCode::ACCEPTED, receipt))) = (customer.cancels, &answer) {
+        // Too late, and it is an order like any other.
+        cancels = shop.cancel(receipt).await == Ok(StatusCode::ACCEPTED);
     }
-    if let Some(cpu) = report.cpu_ms_per_order {
-        println!("CPU of our processes: {cpu:.1} ms an order");
+    Sent { due: due_at, pays: customer.pays(), cancels, answer, waited }
+}
+
+/// How each order ended.
+async fn tally(shop: &Shop, sent: &[Sent], settled_by: Instant) -> anyhow::Result<Report> {
+    let mut report = Report { sent: sent.len(), ..Report::default() };
+    let (mut accept_ms, mut confirm_ms) = (Vec::new(), Vec::new());
+    for order in sent {
+        let receipt = match &order.answer {
+            Ok((StatusCode::ACCEPTED, receipt)) => receipt,
+            Ok((status, _)) => {
+                *report.refused.entry(status.as_u16().to_string()).or_default() += 1;
+                continue;
+            }
+            Err(_) => {
+                *report.refused.entry("no answer".to_owned()).or_default() += 1;
+                continue;
+            }
+        };
+        report.accepted += 1;
+        accept_ms.push(millis(order.waited));
+        let path = receipt["links"]["self"].as_str().context("a receipt without a link")?;
+        let standing = shop.standing(path, settled_by).await?;
+        if let Some(at) = standing.confirmed_at {
+            confirm_ms.push((at - order.due).as_seconds_f64() * 1e3);
+        }
+        let end = match standing.status.as_str() {
+            "failed" => &mut report.failed,
+            "cancelled" => &mut report.cancelled,
+            _ if standing.settled() => &mut report.confirmed,
+            _ => &mut report.unsettled,
+        };
+        *end += 1;
+        let as_it_should = match standing.status.as_str() {
+            "failed" => !order.pays,
+            // The money or the stock of a cancelled order may still be on its way back.
+            "cancelled" => order.cancels,
+            _ => order.pays && standing.settled(),
+        };
+        report.wrong_end += usize::from(!as_it_should);
+    }
+    report.accept_ms = Percentiles::of(accept_ms);
+    report.confirm_ms = Percentiles::of(confirm_ms);
+    Ok(report)
+}
+
+/// What was told, once as many notices as there must be were sent, or their time is over.
+async fn notices(shop: &Shop, facts: &Facts, counted: &Counters, at_least: usize) -> anyhow::Result<Notices> {
+    let until = Instant::now() + TOLD_WITHIN;
+    loop {
+        let grown = Counters::read(&shop.client, facts).await?.since(counted);
+        let (in_time, sent) = grown.within(Metric::NotificationDelay, TOLD_WITHIN);
+        if sent as usize >= at_least || Instant::now() > until {
+            return Ok(Notices { at_least, sent: sent as usize, in_time: in_time as usize });
+        }
+        tokio::time::sleep(LOOK_EVERY).await;
     }
 }
 
@@ -178,20 +207,4 @@ fn cpu_time(facts: &Facts) -> Option<Duration> {
         ticks += times.next()?.parse::<u32>().ok()? + times.next()?.parse::<u32>().ok()?;
     }
     Some(TICK * ticks)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn percentiles_are_values_that_were_measured() {
-        assert!(Percentiles::of(Vec::new()).is_none());
-        let Some(Percentiles { p50, p95, p99, max }) = Percentiles::of((1..=100).rev().map(f64::from).collect()) else {
-            panic!("of a hundred values")
-        };
-        assert_eq!((p50, p95, p99, max), (50.0, 95.0, 99.0, 100.0));
-        let alone = Percentiles::of(vec![7.0]).expect("of one");
-        assert_eq!((alone.p50, alone.max), (7.0, 7.0));
-    }
 }

@@ -57,11 +57,23 @@ impl Shop {
         Ok(())
     }
 
+    /// One of the product, paid with a good card.
     pub async fn order(&self, product: &str) -> Result<(StatusCode, Value), String> {
+        self.order_of(&[product], 1, "tok_ok").await
+    }
+
+    /// So much of each product. The error says how the shop could not be asked.
+    pub async fn order_of(
+        &self,
+        products: &[&str],
+        quantity: u32,
+        payment_token: &str,
+    ) -> Result<(StatusCode, Value), String> {
+        let item = |product: &&str| json!({ "product_id": product, "quantity": quantity });
         let body = json!({
             "customer": { "name": self.name, "phone": "+1 555 010 0199", "email": "load@example.com" },
-            "items": [{ "product_id": product, "quantity": 1 }],
-            "payment_token": "tok_ok",
+            "items": products.iter().map(item).collect::<Vec<_>>(),
+            "payment_token": payment_token,
         });
         let request = self.client.post(format!("{}/api/v1/orders", self.url));
         let request = request.header("Idempotency-Key", Uuid::now_v7().to_string()).json(&body);
@@ -70,28 +82,56 @@ impl Shop {
         Ok((status, answer.json().await.map_err(|error| error.to_string())?))
     }
 
-    /// When the order was confirmed by its own history: looking does not slow it down. Inside, nothing for an order that
-    /// ended otherwise; outside, for one that has not ended by then.
-    pub async fn confirmed_at(
-        &self,
-        path: &str,
-        settled_by: Instant,
-    ) -> anyhow::Result<Option<Option<OffsetDateTime>>> {
+    /// Calls an order off, by the link in its receipt; whether it is too late for that is the shop's to say.
+    pub async fn cancel(&self, receipt: &Value) -> Result<StatusCode, String> {
+        let path = receipt["links"]["cancel"].as_str().unwrap_or_default();
+        let answer = self.client.post(format!("{}{path}", self.url)).send().await;
+        Ok(answer.map_err(|error| error.to_string())?.status())
+    }
+
+    /// How many orders are accepted and neither confirmed nor ended; at most 200 are counted.
+    pub async fn pending(&self) -> anyhow::Result<usize> {
+        let url = format!("{}/api/v1/admin/orders?status=pending&limit=200", self.url);
+        let answer = self.client.get(url).bearer_auth(&self.staff).send().await?.error_for_status()?;
+        let answer: Value = answer.json().await?;
+        Ok(answer["orders"].as_array().context("the storefront gave no orders")?.len())
+    }
+
+    /// How the order stands by its own history, which tells when: looking late does not make it slow. Waits for it to be
+    /// confirmed or ended until then.
+    pub async fn standing(&self, path: &str, settled_by: Instant) -> anyhow::Result<Standing> {
         loop {
             let order: Value = self.client.get(format!("{}{path}", self.url)).send().await?.json().await?;
             let history = order["history"].as_array().map(Vec::as_slice).unwrap_or_default();
-            if let Some(entry) = history.iter().find(|entry| entry["to_status"] == "confirmed") {
+            let confirmed = history.iter().find(|entry| entry["to_status"] == "confirmed");
+            let confirmed_at = confirmed.map(|entry| {
                 let at = entry["at"].as_str().context("a history without times")?;
-                return Ok(Some(Some(UtcDateTime::parse(at, &Rfc3339).context("a time in the history")?.into())));
-            }
-            if matches!(order["status"].as_str(), Some("failed" | "cancelled")) {
-                return Ok(Some(None));
-            }
-            if Instant::now() > settled_by {
-                return Ok(None);
+                Ok::<_, anyhow::Error>(UtcDateTime::parse(at, &Rfc3339).context("a time in the history")?.into())
+            });
+            let standing = Standing {
+                status: order["status"].as_str().unwrap_or_default().to_owned(),
+                confirmed_at: confirmed_at.transpose()?,
+            };
+            if standing.settled() || Instant::now() > settled_by {
+                return Ok(standing);
             }
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
+    }
+}
+
+/// How an order stands.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Standing {
+    pub status: String,
+    /// Also when it was called off afterwards.
+    pub confirmed_at: Option<OffsetDateTime>,
+}
+
+impl Standing {
+    /// Whether it was confirmed, or ended otherwise.
+    pub fn settled(&self) -> bool {
+        self.confirmed_at.is_some() || matches!(self.status.as_str(), "failed" | "cancelled")
     }
 }
 

@@ -134,11 +134,12 @@ async fn order(shop: &Shop) -> anyhow::Result<String> {
         bail!("the shop answers {status}: {receipt}");
     }
     let path = receipt["links"]["self"].as_str().context("a receipt without a link")?;
-    match shop.confirmed_at(path, begun + CONFIRMED_WITHIN).await? {
-        Some(Some(_)) => {
-            Ok(format!("{} in {} ms", receipt["order_id"].as_str().unwrap_or(path), begun.elapsed().as_millis()))
-        }
-        Some(None) => bail!("the order at {path} was not confirmed: look at its history"),
-        None => bail!("the order at {path} has come to no end within {} s", CONFIRMED_WITHIN.as_secs()),
+    let standing = shop.standing(path, begun + CONFIRMED_WITHIN).await?;
+    if standing.confirmed_at.is_some() {
+        Ok(format!("{} in {} ms", receipt["order_id"].as_str().unwrap_or(path), begun.elapsed().as_millis()))
+    } else if standing.settled() {
+        bail!("the order at {path} is {}: look at its history", standing.status)
+    } else {
+        bail!("the order at {path} has come to no end within {} s", CONFIRMED_WITHIN.as_secs())
     }
 }

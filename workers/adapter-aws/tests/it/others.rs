@@ -1,7 +1,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use adapter_aws::{Clients, MetricSink, ParameterReader, Series, SesMailer, Value, addresses, secret};
+use adapter_aws::{Called, Clients, MetricSink, ParameterReader, Series, SesMailer, Value, addresses, secret};
 use app::ports::notices::{Mail, MailError, Mailer};
 use aws_sdk_ssm::types::ParameterType;
 use contract::address::Address;
@@ -69,8 +69,8 @@ async fn numbers_arrive_and_every_call_is_counted() {
     let aws = servers::local_aws().await;
     let calls = Arc::new(AtomicUsize::new(0));
     let counted = calls.clone();
-    let on_call = Arc::new(move |service: &'static str| {
-        assert_eq!(service, "cloudwatch");
+    let on_call = Arc::new(move |called| {
+        assert_eq!(called, Called::Sent("cloudwatch"));
         counted.fetch_add(1, Ordering::Relaxed);
     });
     let clients = Clients::local(&aws.endpoint, "us-east-1", on_call);
