@@ -436,7 +436,7 @@ fn trail(template: &mut Template, environment: &Environment, audit: &Audit) {
 fn trail_delivery(environment: &Environment, audit: &LogicalId) -> Vec<Value> {
     let service = json!({ "Service": "cloudtrail.amazonaws.com" });
     let mut deliver = of_the_trail(environment);
-    deliver["StringEquals"]["s3:x-amz-acl"] = json!("bucket-owner-full-control");
+    deliver["StringEquals"] = json!({ "s3:x-amz-acl": "bucket-owner-full-control" });
     vec![
         json!({
             "Sid": "TrailLooks", "Effect": "Allow", "Principal": service, "Action": "s3:GetBucketAcl",
@@ -452,7 +452,7 @@ fn trail_delivery(environment: &Environment, audit: &LogicalId) -> Vec<Value> {
 /// That CloudTrail asks for this trail, and not for somebody else's.
 pub fn of_the_trail(environment: &Environment) -> Value {
     let arn = "arn:${AWS::Partition}:cloudtrail:${AWS::Region}:${AWS::AccountId}:trail";
-    json!({ "StringEquals": { "aws:SourceArn": sub(&format!("{arn}/{}", environment.stack_name(TRAIL))) } })
+    json!({ "ArnEquals": { "aws:SourceArn": sub(&format!("{arn}/{}", environment.stack_name(TRAIL))) } })
 }
 
 /// What every bucket is: private, versioned, owned by this account whoever writes to it.

@@ -229,7 +229,7 @@ fn the_trail_is_whole_and_bucket_and_key_let_it_and_no_other_write() {
             let own: Vec<&Value> =
                 statements.filter(|one| one["Principal"]["Service"] == "cloudtrail.amazonaws.com").collect();
             for one in &own {
-                let of = one["Condition"]["StringEquals"]["aws:SourceArn"]["Fn::Sub"].as_str().expect("whose");
+                let of = one["Condition"]["ArnEquals"]["aws:SourceArn"]["Fn::Sub"].as_str().expect("whose");
                 assert!(of.ends_with(&format!(":trail/{name}")), "{of}");
             }
             let allowed: String = own.iter().map(|one| one["Action"].to_string()).collect();

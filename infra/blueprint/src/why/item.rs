@@ -161,7 +161,8 @@ pub fn items(environment: &Environment, stacks: &Stacks<'_>) -> Vec<(Item, Vec<P
         format!("a reader can begin {} days back", stream.retention.as_secs() / 86_400),
     ];
     // Only on AWS.
-    let places = stacks.beginning_with(&logical(stream.slug));
+    let mut places = stacks.called(&logical(&format!("{} stream", stream.slug)));
+    places.extend(stacks.beginning_with(&logical(stream.slug)));
     if !places.is_empty() {
         items.push(item("stream", stream.slug, stream.about, facts, |_| false, Vec::new(), places));
     }
