@@ -426,7 +426,8 @@ fn trail(template: &mut Template, environment: &Environment, audit: &Audit) {
                 "DataResources": [{ "Type": "AWS::S3::Object", "Values": ["arn:aws:s3:::"] }],
             }],
         }),
-        Keep::Data,
+        // What it wrote stays in the bucket; itself it holds nothing, and its name would be in the way of the next one.
+        Keep::Gone,
     );
     // It tries both when it is made.
     template.after(&trail, &[&audit.policy, &policy]);
