@@ -92,6 +92,11 @@ impl Template {
         }
     }
 
+    /// Says which rules of public rule sets (Guard's, of AWS) do not hold for this resource, and why.
+    pub fn waive_public(&mut self, id: &LogicalId, rules: &[&str], reason: &str) {
+        self.note(id, "guard", json!({ "SuppressedRules": rules, "Reason": reason }));
+    }
+
     /// An output that other stacks import under `export`: its name and where it is made say what it is.
     pub fn export(&mut self, words: &str, export: &str, value: Value) {
         let output = json!({ "Value": value, "Export": { "Name": export } });

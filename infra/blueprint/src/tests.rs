@@ -179,8 +179,40 @@ fn no_role_may_do_everything_or_touch_everything() {
     }
 }
 
+/// Other people's rules that a template tells Guard to overlook. Each is in docs/figures.md with what would be worse, and
+/// there is no other.
+#[test]
+fn rules_of_public_sets_are_waived_only_where_the_figures_say_so() {
+    let figures = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/figures.md");
+    let figures = std::fs::read_to_string(figures).expect("figures");
+    let mut waived = BTreeSet::new();
+    for environment in ["dev", "staging", "prod"].into_iter().filter_map(Environment::named) {
+        for stack in stacks(&environment).into_iter().chain([crate::bootstrap(&environment)]) {
+            for (name, resource) in stack.template["Resources"].as_object().expect("resources") {
+                let guard = &resource["Metadata"]["guard"];
+                for rule in guard["SuppressedRules"].as_array().into_iter().flatten() {
+                    let rule = rule.as_str().expect("a name").to_owned();
+                    let reason = guard["Reason"].as_str().unwrap_or_default();
+                    assert!(reason.split_whitespace().count() >= 5, "{name}: {rule} without a reason");
+                    assert!(figures.contains(&format!("`{rule}`")), "{name}: docs/figures.md does not tell of {rule}");
+                    waived.insert(rule);
+                }
+            }
+        }
+    }
+    let told = [
+        "API_GW_CACHE_ENABLED_AND_ENCRYPTED",
+        "ELB_DELETION_PROTECTION_ENABLED",
+        "NO_UNRESTRICTED_ROUTE_TO_IGW",
+        "S3_BUCKET_DEFAULT_LOCK_ENABLED",
+        "S3_BUCKET_REPLICATION_ENABLED",
+        "SECRETSMANAGER_ROTATION_ENABLED_CHECK",
+    ];
+    assert_eq!(waived, told.map(str::to_owned).into());
+}
+
 /// Of one environment together: a little above what they are, see docs/figures.md. Who needs more should say there for what.
-const ALL_TEMPLATES_BYTES_MAX: usize = 225_000;
+const ALL_TEMPLATES_BYTES_MAX: usize = 230_000;
 
 /// Run it with `--nocapture` to see how large they are.
 #[test]

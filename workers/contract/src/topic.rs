@@ -1,4 +1,6 @@
-//! Topics, their subscriptions, the event bus and its rules: how events fan out.
+//! Topics, their subscriptions, the event bus, its rules and its stream: how events fan out.
+
+use std::time::Duration;
 
 use crate::event::EventKind;
 use crate::queue::{NOTIFICATIONS, Queue};
@@ -72,3 +74,22 @@ pub const RULES: &[Rule] = &[Rule {
     to: &["failed"],
     target: &STAFF_ALERTS,
 }];
+
+/// A Kinesis stream that the bus fills with every event about an order, in the order in which they came for each order.
+/// Whoever analyses them reads it again and again: nothing is taken out by reading.
+#[derive(Debug)]
+pub struct Stream {
+    pub slug: &'static str,
+    pub about: &'static str,
+    /// How far back a reader can begin: the archive of the bus has what is older.
+    pub retention: Duration,
+}
+
+pub const ORDER_EVENTS: Stream = Stream {
+    slug: "order-events",
+    about: "Every event about an order, for analytics",
+    retention: Duration::from_secs(7 * 24 * 3600),
+};
+
+/// The field of an envelope that an order's events share, and that keeps them in one shard.
+pub const ORDER_EVENTS_KEY: &str = "order_id";

@@ -9,6 +9,7 @@ use super::{Bill, HOURS_A_MONTH};
 pub(super) const BY_USE: &[&str] = &[
     "AWS::ApiGateway::RestApi",
     "AWS::Backup::BackupPlan",
+    "AWS::CloudTrail::Trail",
     "AWS::ECR::Repository",
     "AWS::Events::Archive",
     "AWS::Events::EventBus",

@@ -181,6 +181,9 @@ fn data(bill: &mut Bill<'_>, platform: &Platform<'_>, orders: f64, requests: f64
     let access_logs = requests * ACCESS_LOG_KIB / KIB_PER_GIB * ACCESS_LOG_MONTHS;
     bill.used(platform, "AWS::S3::Bucket", "bucket_gib_month", access_logs);
     bill.used(platform, "AWS::S3::Bucket", "bucket_put_thousand", LOG_FILES_PER_HOUR * HOURS_A_MONTH / 1e3);
+    // Each file that is put is an event of the trail, and what the trail then writes another.
+    let recorded = 2.0 * LOG_FILES_PER_HOUR * HOURS_A_MONTH;
+    bill.used(platform, "AWS::CloudTrail::Trail", "trail_event_hundred_thousand", recorded / 1e5);
     bill.used(platform, "AWS::ECR::Repository", "image_gib_month", IMAGES * IMAGE_GIB);
     bill.used(platform, "AWS::KMS::Key", "key_ten_thousand", orders * KEY_REQUESTS_PER_ORDER / 1e4);
 }

@@ -1,4 +1,4 @@
-//! What holds data: the database, the cache, tables and buckets. What people and processes find by address are tables
+//! What holds data: the database, the cache, tables and buckets, and the trail that is written into one of them. What people and processes find by address are tables
 //! alone; everything else is handed on through `Shared`.
 
 use contract::address::Address;
@@ -35,7 +35,8 @@ fn add_servers(template: &mut Template, environment: &Environment) {
     }
     let token = cache_token(template, environment);
     cache(template, environment, &token);
-    buckets(template, environment);
+    let audit = buckets(template, environment);
+    trail(template, environment, &audit);
 }
 
 /// Of databases and caches: what leaves production stays as it is; elsewhere its last snapshot does.
@@ -237,7 +238,7 @@ fn cache_token(template: &mut Template, environment: &Environment) -> LogicalId 
         Keep::Data,
     );
     let why = "ElastiCache has no rotation of its own; a new token is set by a change of this stack";
-    waive(template, &token, &["SECRETSMANAGER_ROTATION_ENABLED_CHECK"], why);
+    template.waive_public(&token, &["SECRETSMANAGER_ROTATION_ENABLED_CHECK"], why);
     template.waive(&token, &["SECRET-2"], why);
     Shared::CacheSecret.export(template, environment, reference(&token));
     token
@@ -271,7 +272,7 @@ fn cache(template: &mut Template, environment: &Environment, token: &LogicalId) 
     let logs: Vec<Value> = ["slow-log", "engine-log"]
         .into_iter()
         .map(|kind| {
-            let group = cache_log(template, environment, kind);
+            let group = log_group(template, environment, &format!("cache {kind}"));
             json!({
                 "LogType": kind, "LogFormat": "json", "DestinationType": "cloudwatch-logs",
                 "DestinationDetails": { "CloudWatchLogsDetails": { "LogGroup": reference(&group) } },
@@ -314,9 +315,9 @@ fn cache(template: &mut Template, environment: &Environment, token: &LogicalId) 
 }
 
 /// It outlives the stack, so CloudFormation names it: a name of ours would stand in the way of the next one.
-fn cache_log(template: &mut Template, environment: &Environment, kind: &str) -> LogicalId {
+fn log_group(template: &mut Template, environment: &Environment, words: &str) -> LogicalId {
     template.add(
-        &format!("cache {kind}"),
+        words,
         "AWS::Logs::LogGroup",
         json!({
             "LogGroupClass": "STANDARD",
@@ -326,6 +327,9 @@ fn cache_log(template: &mut Template, environment: &Environment, kind: &str) -> 
         Keep::Data,
     )
 }
+
+/// The slug of the trail.
+const TRAIL: &str = "trail";
 
 /// Under these the bucket of logs is written to, by the load balancer and by S3 itself.
 const BALANCER_LOGS: &str = "balancer";
@@ -338,27 +342,118 @@ const UNDO_DAYS: u16 = 30;
 /// Days until what is seldom read is stored where storing costs less and reading more.
 const SELDOM_READ_DAYS: u16 = 90;
 
-fn buckets(template: &mut Template, environment: &Environment) {
+/// The bucket of what was done, and its policy.
+struct Audit {
+    bucket: LogicalId,
+    policy: LogicalId,
+}
+
+fn buckets(template: &mut Template, environment: &Environment) -> Audit {
     let logs = template.add("logs bucket", "AWS::S3::Bucket", logs_bucket(environment), Keep::Data);
     let audit = template.add("audit bucket", "AWS::S3::Bucket", audit_bucket(environment, &logs), Keep::Data);
     let lake = template.add("lake bucket", "AWS::S3::Bucket", lake_bucket(environment, &logs), Keep::Data);
     let copied = "Backed up daily; where it matters the plan of the backup stack copies it to another region";
     for bucket in [&audit, &lake] {
-        waive(template, bucket, &["S3_BUCKET_REPLICATION_ENABLED"], copied);
+        template.waive_public(bucket, &["S3_BUCKET_REPLICATION_ENABLED"], copied);
         template.waive(bucket, &["S3-9"], copied);
     }
     // S3 delivers no access logs to a bucket with Object Lock (Amazon S3 User Guide, "Object Lock considerations").
     let lost = "Logs of a lost region restore nothing; S3 delivers no access logs to a bucket with Object Lock";
-    waive(template, &logs, &["S3_BUCKET_REPLICATION_ENABLED", "S3_BUCKET_DEFAULT_LOCK_ENABLED"], lost);
+    template.waive_public(&logs, &["S3_BUCKET_REPLICATION_ENABLED", "S3_BUCKET_DEFAULT_LOCK_ENABLED"], lost);
     template.waive(&logs, &["S3-2"], "Load balancer and S3 deliver logs only where S3 keeps the key");
     template.waive(&logs, &["S3-9"], lost);
     let policy = bucket_policy(template, &logs, log_delivery(&logs, &[&logs, &audit, &lake]));
     template.waive(&policy, &["S3-12"], "The path carries the account: balancers of others cannot write here");
-    bucket_policy(template, &audit, vec![no_bypass(&audit)]);
+    let mut statements = trail_delivery(environment, &audit);
+    statements.push(no_bypass(&audit));
+    let policy = bucket_policy(template, &audit, statements);
     bucket_policy(template, &lake, Vec::new());
     Shared::LogsBucket.export(template, environment, reference(&logs));
     Shared::AuditBucket.export(template, environment, reference(&audit));
     Shared::LakeBucket.export(template, environment, reference(&lake));
+    Audit { bucket: audit, policy }
+}
+
+/// Who called AWS for what, in every region, and who read or wrote an object of a bucket: with a seal on every file, beyond
+/// change in the audit bucket, and in CloudWatch Logs for questions of today.
+///
+/// In an account that has a trail already its management events are charged once more (AWS CloudTrail Pricing): then an
+/// environment of its own account is the better place.
+fn trail(template: &mut Template, environment: &Environment, audit: &Audit) {
+    let log = log_group(template, environment, "trail log");
+    let role = template.add(
+        "trail role",
+        "AWS::IAM::Role",
+        json!({
+            "AssumeRolePolicyDocument": { "Version": "2012-10-17", "Statement": [{
+                "Effect": "Allow", "Principal": { "Service": "cloudtrail.amazonaws.com" }, "Action": "sts:AssumeRole",
+                "Condition": of_the_trail(environment),
+            }] },
+            "PermissionsBoundary": Shared::RoleBoundary.import(environment),
+        }),
+        Keep::Nothing,
+    );
+    let policy = template.add(
+        "trail policy",
+        "AWS::IAM::ManagedPolicy",
+        json!({
+            "PolicyDocument": { "Version": "2012-10-17", "Statement": [{
+                "Effect": "Allow", "Action": ["logs:CreateLogStream", "logs:PutLogEvents"], "Resource": get_att(&log, "Arn"),
+            }] },
+            "Roles": [reference(&role)],
+        }),
+        Keep::Nothing,
+    );
+    let trail = template.add(
+        "trail",
+        "AWS::CloudTrail::Trail",
+        json!({
+            // Policies of the bucket and of the key must know it before it is there.
+            "TrailName": environment.stack_name(TRAIL),
+            "IsLogging": true,
+            "IsMultiRegionTrail": true,
+            "IncludeGlobalServiceEvents": true,
+            "EnableLogFileValidation": true,
+            "S3BucketName": reference(&audit.bucket),
+            // By its alias: the public rules of Guard take text alone.
+            "KMSKeyId": format!("alias/{}", environment.stack_name("logs")),
+            "CloudWatchLogsLogGroupArn": get_att(&log, "Arn"),
+            "CloudWatchLogsRoleArn": get_att(&role, "Arn"),
+            "EventSelectors": [{
+                "ReadWriteType": "All",
+                "IncludeManagementEvents": true,
+                // Of every bucket.
+                "DataResources": [{ "Type": "AWS::S3::Object", "Values": ["arn:aws:s3:::"] }],
+            }],
+        }),
+        // What it wrote stays in the bucket; itself it holds nothing, and its name would be in the way of the next one.
+        Keep::Gone,
+    );
+    // It tries both when it is made.
+    template.after(&trail, &[&audit.policy, &policy]);
+}
+
+/// What CloudTrail must be let do with its bucket (AWS CloudTrail User Guide, "Amazon S3 bucket policy for CloudTrail").
+fn trail_delivery(environment: &Environment, audit: &LogicalId) -> Vec<Value> {
+    let service = json!({ "Service": "cloudtrail.amazonaws.com" });
+    let mut deliver = of_the_trail(environment);
+    deliver["StringEquals"] = json!({ "s3:x-amz-acl": "bucket-owner-full-control" });
+    vec![
+        json!({
+            "Sid": "TrailLooks", "Effect": "Allow", "Principal": service, "Action": "s3:GetBucketAcl",
+            "Resource": get_att(audit, "Arn"), "Condition": of_the_trail(environment),
+        }),
+        json!({
+            "Sid": "TrailWrites", "Effect": "Allow", "Principal": service, "Action": "s3:PutObject",
+            "Resource": within(audit, "AWSLogs/${AWS::AccountId}/*"), "Condition": deliver,
+        }),
+    ]
+}
+
+/// That CloudTrail asks for this trail, and not for somebody else's.
+pub fn of_the_trail(environment: &Environment) -> Value {
+    let arn = "arn:${AWS::Partition}:cloudtrail:${AWS::Region}:${AWS::AccountId}:trail";
+    json!({ "ArnEquals": { "aws:SourceArn": sub(&format!("{arn}/{}", environment.stack_name(TRAIL))) } })
 }
 
 /// What every bucket is: private, versioned, owned by this account whoever writes to it.
@@ -480,11 +575,6 @@ fn no_bypass(audit: &LogicalId) -> Value {
         "Sid": "NoWayAroundTheLock", "Effect": "Deny", "Principal": "*",
         "Action": "s3:BypassGovernanceRetention", "Resource": within(audit, "*"),
     })
-}
-
-/// Rules of public rule sets that do not hold here, and why.
-fn waive(template: &mut Template, id: &LogicalId, rules: &[&str], why: &str) {
-    template.note(id, "guard", json!({ "SuppressedRules": rules, "Reason": why }));
 }
 
 /// Tables of the contract, found by address.

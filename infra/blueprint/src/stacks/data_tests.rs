@@ -176,9 +176,10 @@ fn every_bucket_refuses_clear_transport_and_lets_nobody_in_but_deliveries_of_log
             let clear = denied.iter().find(|deny| deny["Condition"]["Bool"]["aws:SecureTransport"] == false);
             let clear = clear.unwrap_or_else(|| panic!("{bucket} takes clear transport"));
             assert_eq!(clear["Resource"].as_array().map(Vec::len), Some(2), "{bucket}: itself and its objects");
-            assert_eq!(allowed.is_empty(), bucket != "LogsBucket", "{bucket}");
+            assert_eq!(allowed.is_empty(), bucket == "LakeBucket", "{bucket}");
             for allow in allowed {
-                assert_eq!(allow["Action"], "s3:PutObject");
+                // CloudTrail asks first whose the bucket is.
+                assert!(allow["Action"] == "s3:PutObject" || allow["Action"] == "s3:GetBucketAcl", "{allow}");
                 assert!(allow["Principal"]["Service"].is_string(), "{allow}");
             }
         }
@@ -197,6 +198,43 @@ fn nobody_goes_around_the_lock_of_the_audit_bucket() {
         let deny = statements.iter().find(|statement| statement["Action"] == "s3:BypassGovernanceRetention");
         let deny = deny.expect("a denial of the bypass");
         assert_eq!((&deny["Effect"], &deny["Principal"]), (&json!("Deny"), &json!("*")));
+    }
+}
+
+/// As CloudTrail wants them; nothing but a real account would notice one that is missing.
+#[test]
+fn the_trail_is_whole_and_bucket_and_key_let_it_and_no_other_write() {
+    for environment in on_aws() {
+        let template = template_of(&environment);
+        let trail = only(&template, "AWS::CloudTrail::Trail");
+        for promise in ["IsLogging", "IsMultiRegionTrail", "IncludeGlobalServiceEvents", "EnableLogFileValidation"] {
+            assert_eq!(trail[promise], true, "{promise}");
+        }
+        assert_eq!(trail["S3BucketName"], json!({ "Ref": "AuditBucket" }));
+        assert_eq!(trail["EventSelectors"][0]["DataResources"][0]["Values"], json!(["arn:aws:s3:::"]));
+        let waits = template["Resources"]["Trail"]["DependsOn"].as_array().expect("it waits");
+        assert!(waits.contains(&json!("AuditBucketPolicy")) && waits.contains(&json!("TrailPolicy")), "{waits:?}");
+
+        let name = trail["TrailName"].as_str().expect("a name");
+        let security = super::super::security::security(&environment).into_json();
+        let alias = &security["Resources"]["LogsKeyAlias"]["Properties"]["AliasName"];
+        assert_eq!(trail["KMSKeyId"], *alias, "the key's alias in the stack before");
+        let of_key = &security["Resources"]["LogsKey"]["Properties"]["KeyPolicy"];
+        let of_bucket = &template["Resources"]["AuditBucketPolicy"]["Properties"]["PolicyDocument"];
+        for (document, wanted) in [
+            (of_key, vec!["kms:Decrypt", "kms:DescribeKey", "kms:GenerateDataKey"]),
+            (of_bucket, vec!["s3:GetBucketAcl", "s3:PutObject"]),
+        ] {
+            let statements = document["Statement"].as_array().expect("statements").iter();
+            let own: Vec<&Value> =
+                statements.filter(|one| one["Principal"]["Service"] == "cloudtrail.amazonaws.com").collect();
+            for one in &own {
+                let of = one["Condition"]["ArnEquals"]["aws:SourceArn"]["Fn::Sub"].as_str().expect("whose");
+                assert!(of.ends_with(&format!(":trail/{name}")), "{of}");
+            }
+            let allowed: String = own.iter().map(|one| one["Action"].to_string()).collect();
+            assert!(wanted.iter().all(|action| allowed.contains(&format!("\"{action}\""))), "{allowed}");
+        }
     }
 }
 

@@ -138,7 +138,7 @@ fn only_dev_is_taken_down_without_asking_and_all_write_what_happened() {
         let template = template(&environment);
         let (_, balancer) = of(&template, "AWS::ElasticLoadBalancingV2::LoadBalancer")[0];
         let attributes = &balancer["LoadBalancerAttributes"];
-        let protected = attribute(attributes, "deletion_protection.enabled") == "true";
+        let protected = *attribute(attributes, "deletion_protection.enabled") == true;
         assert_eq!(protected, environment.name != "dev");
         assert_eq!(attribute(attributes, "access_logs.s3.enabled"), "true");
         assert_eq!(*attribute(attributes, "access_logs.s3.bucket"), Shared::LogsBucket.import(&environment));

@@ -1,13 +1,13 @@
-//! Queues, topics, the event bus and its rules.
+//! Queues, topics, the event bus, its rules and the stream of events about orders.
 
 use contract::address::Address;
 use contract::queue::{PARKING_RETENTION, QUEUES, Queue, RETENTION};
-use contract::topic::{BUS, RULES, SUBSCRIPTIONS, SYSTEM_ALERTS, TOPICS};
+use contract::topic::{BUS, ORDER_EVENTS, ORDER_EVENTS_KEY, RULES, SUBSCRIPTIONS, SYSTEM_ALERTS, TOPICS};
 use serde_json::{Value, json};
 
 use super::{MAIL_DOMAIN, Shared, export_of, export_of_arn, export_of_name};
 use crate::Environment;
-use crate::template::{Keep, LogicalId, Template, get_att, reference};
+use crate::template::{Keep, LogicalId, Template, get_att, reference, sub};
 
 pub fn messaging(environment: &Environment) -> Template {
     let mut template = Template::new("Brew Haven: queues, topics and the event bus");
@@ -99,7 +99,12 @@ pub fn messaging(environment: &Environment) -> Template {
         policy(format!("{} queue policy", queue.slug), work, sources);
         policy(format!("{} parking queue policy", queue.slug), parking, Vec::new());
     }
-    let from_rules: Vec<Value> = rules.iter().map(|(_, rule)| get_att(rule, "Arn")).collect();
+    let mut from_rules: Vec<Value> = rules.iter().map(|(_, rule)| get_att(rule, "Arn")).collect();
+    // `haven up` has no reader of it, nor the keys and the boundary that it needs.
+    if !environment.local {
+        let rule = order_events(&mut template, environment, &bus, &undelivered);
+        from_rules.push(get_att(&rule, "Arn"));
+    }
     if let Some(mut properties) = queue_policy(environment, &undelivered, from_rules, "events.amazonaws.com") {
         // Topics hand over in their own name what a subscriber did not take.
         let from_topics = SUBSCRIPTIONS.iter().filter_map(|heard| topic_id(heard.topic.slug)).map(reference).collect();
@@ -165,6 +170,85 @@ fn event_bus(template: &mut Template, environment: &Environment) -> LogicalId {
         Keep::Nothing,
     );
     bus
+}
+
+/// The stream of events about orders, and the rule that fills it.
+fn order_events(
+    template: &mut Template,
+    environment: &Environment,
+    bus: &LogicalId,
+    undelivered: &LogicalId,
+) -> LogicalId {
+    let mut properties = json!({
+        "RetentionPeriodHours": ORDER_EVENTS.retention.as_secs() / 3600,
+        "StreamEncryption": { "EncryptionType": "KMS", "KeyId": Shared::StockKey.import(environment) },
+    });
+    if environment.is_production() {
+        properties["StreamModeDetails"] = json!({ "StreamMode": "ON_DEMAND" });
+    } else {
+        // It takes a thousand events a second, for a third of the price.
+        properties["StreamModeDetails"] = json!({ "StreamMode": "PROVISIONED" });
+        properties["ShardCount"] = json!(1);
+    }
+    let words = |what: &str| format!("{} {what}", ORDER_EVENTS.slug);
+    let stream = template.add(&words("stream"), "AWS::Kinesis::Stream", properties, kept(environment));
+    if !environment.is_production() {
+        let why = "Only events of trials are lost with it, and a stream that is kept costs by the hour";
+        template.waive(&stream, &["KEEP-1", "KEEP-2"], why);
+    }
+    let role = template.add(
+        &words("role"),
+        "AWS::IAM::Role",
+        json!({
+            "AssumeRolePolicyDocument": { "Version": "2012-10-17", "Statement": [{
+                "Effect": "Allow", "Principal": { "Service": "events.amazonaws.com" }, "Action": "sts:AssumeRole",
+                "Condition": { "StringEquals": { "aws:SourceAccount": { "Ref": "AWS::AccountId" } } },
+            }] },
+            "PermissionsBoundary": Shared::RoleBoundary.import(environment),
+        }),
+        Keep::Nothing,
+    );
+    let statements = json!([
+        {
+            "Effect": "Allow", "Action": ["kinesis:PutRecord", "kinesis:PutRecords"], "Resource": get_att(&stream, "Arn"),
+        },
+        {
+            "Effect": "Allow", "Action": "kms:GenerateDataKey", "Resource": Shared::StockKey.import(environment),
+            "Condition": { "StringEquals": { "kms:ViaService": sub("kinesis.${AWS::Region}.amazonaws.com") } },
+        },
+    ]);
+    let policy = template.add(
+        &words("policy"),
+        "AWS::IAM::ManagedPolicy",
+        json!({
+            "PolicyDocument": { "Version": "2012-10-17", "Statement": statements },
+            "Roles": [reference(&role)],
+        }),
+        Keep::Nothing,
+    );
+    let mut pattern = json!({ "detail": {} });
+    pattern["detail"][ORDER_EVENTS_KEY] = json!([{ "exists": true }]);
+    let rule = template.add(
+        &words("rule"),
+        "AWS::Events::Rule",
+        json!({
+            "Description": ORDER_EVENTS.about,
+            "EventBusName": reference(bus),
+            "EventPattern": pattern,
+            "State": "ENABLED",
+            "Targets": [{
+                "Id": ORDER_EVENTS.slug,
+                "Arn": get_att(&stream, "Arn"),
+                "RoleArn": get_att(&role, "Arn"),
+                "KinesisParameters": { "PartitionKeyPath": format!("$.detail.{ORDER_EVENTS_KEY}") },
+                "DeadLetterConfig": { "Arn": get_att(undelivered, "Arn") },
+            }],
+        }),
+        Keep::Nothing,
+    );
+    // Events that came before the role may write would all be handed to the dead-letter queue.
+    template.after(&rule, &[&policy]);
+    rule
 }
 
 /// The work queue when it has a parking queue to move to, else the parking queue itself.

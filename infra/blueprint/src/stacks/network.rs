@@ -175,6 +175,9 @@ fn public_routes(
         Keep::Nothing,
     );
     template.after(&route, &[&attachment]);
+    let why =
+        "Customers reach the load balancer by it, and tasks reach AWS; these subnets hold it and NAT gateways alone";
+    template.waive_public(&route, &["NO_UNRESTRICTED_ROUTE_TO_IGW"], why);
     for (zone, subnet) in subnets.iter().enumerate() {
         associate(template, &format!("public {}", zone + 1), &table, subnet);
     }

@@ -6,6 +6,7 @@
 use contract::parameter_root;
 use serde_json::{Value, json};
 
+use super::data::of_the_trail;
 use super::shared::Shared;
 use crate::Environment;
 use crate::template::{Keep, LogicalId, Template, get_att, reference, sub};
@@ -28,7 +29,7 @@ struct Key {
     shared: Shared,
     slug: &'static str,
     about: &'static str,
-    services: fn() -> Vec<Value>,
+    services: fn(&Environment) -> Vec<Value>,
 }
 
 const KEYS: &[Key] = &[
@@ -36,16 +37,16 @@ const KEYS: &[Key] = &[
     Key { shared: Shared::StockKey, slug: "stock", about: "Stock and the stream of events", services: nobody },
     Key { shared: Shared::MessagesKey, slug: "messages", about: "Messages on their way", services: senders },
     Key { shared: Shared::SecretsKey, slug: "secrets", about: "Secrets", services: nobody },
-    Key { shared: Shared::LogsKey, slug: "logs", about: "Logs", services: log_groups },
+    Key { shared: Shared::LogsKey, slug: "logs", about: "Logs", services: loggers },
     Key { shared: Shared::StorageKey, slug: "storage", about: "Buckets", services: log_delivery },
 ];
 
-fn nobody() -> Vec<Value> {
+fn nobody(_: &Environment) -> Vec<Value> {
     Vec::new()
 }
 
 /// Who encrypts or decrypts messages in the chains: queues and topics ask the key in the name of whoever sends to them.
-fn senders() -> Vec<Value> {
+fn senders(_: &Environment) -> Vec<Value> {
     let services = [
         // To subscribed queues.
         "sns.amazonaws.com",
@@ -92,9 +93,9 @@ fn senders() -> Vec<Value> {
 
 /// CloudWatch Logs says for which log group it asks, and not for which account (CloudWatch Logs user guide, "Encrypt log
 /// data using AWS KMS").
-fn log_groups() -> Vec<Value> {
+fn loggers(environment: &Environment) -> Vec<Value> {
     let groups = sub("arn:${AWS::Partition}:logs:${AWS::Region}:${AWS::AccountId}:log-group:*");
-    vec![statement(
+    let groups = statement(
         "LogGroups",
         sub("logs.${AWS::Region}.amazonaws.com"),
         &[
@@ -107,11 +108,20 @@ fn log_groups() -> Vec<Value> {
             "kms:ReEncryptTo",
         ],
         json!({ "ArnLike": { "kms:EncryptionContext:aws:logs:arn": groups } }),
-    )]
+    );
+    // CloudTrail looks at the key when a trail is made, and has each file encrypted with it (AWS CloudTrail User Guide,
+    // "Configure AWS KMS key policies for CloudTrail").
+    let trail = statement(
+        "Trail",
+        json!("cloudtrail.amazonaws.com"),
+        &["kms:Decrypt", "kms:DescribeKey", "kms:GenerateDataKey", "kms:GenerateDataKeyWithoutPlaintext"],
+        of_the_trail(environment),
+    );
+    vec![groups, trail]
 }
 
 /// Logs that AWS services put into buckets.
-fn log_delivery() -> Vec<Value> {
+fn log_delivery(_: &Environment) -> Vec<Value> {
     let actions = ["kms:Decrypt", "kms:GenerateDataKey"];
     vec![statement("LogDelivery", json!("delivery.logs.amazonaws.com"), &actions, own_account())]
 }
@@ -142,7 +152,7 @@ fn add_key(template: &mut Template, environment: &Environment, key: &Key) {
         "Action": "kms:*",
         "Resource": "*",
     })];
-    statements.extend((key.services)());
+    statements.extend((key.services)(environment));
     let id = template.add(
         &format!("{} key", key.slug),
         "AWS::KMS::Key",
@@ -422,6 +432,7 @@ fn stay_in_region(environment: &Environment) -> Value {
 const ROLE_TAKERS: &[&str] = &[
     "apigateway.amazonaws.com",
     "backup.amazonaws.com",
+    "cloudtrail.amazonaws.com",
     "ecs-tasks.amazonaws.com",
     "ecs.amazonaws.com",
     "events.amazonaws.com",
@@ -685,7 +696,10 @@ mod tests {
                                 && arn["Fn::Sub"].as_str().is_some_and(|arn| arn.contains(":${AWS::AccountId}:"))
                         }) && !context.is_empty()
                     });
-                    assert!(account == "AWS::AccountId" || own, "{name}: {statement}");
+                    // One resource, in the own account, in whose name the service asks.
+                    let source = statement["Condition"]["ArnEquals"]["aws:SourceArn"]["Fn::Sub"].as_str();
+                    let source = source.is_some_and(|arn| arn.contains(":${AWS::AccountId}:"));
+                    assert!(account == "AWS::AccountId" || own || source, "{name}: {statement}");
                 }
             }
         }

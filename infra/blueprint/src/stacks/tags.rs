@@ -9,7 +9,7 @@ use crate::template::Template;
 /// Their schemas say that they do not take CloudFormation's own tags of the stack (`cloudFormationSystemTags`). For roles and
 /// replication groups users report that the stack's other tags are missing too (issues 277 and 1196 of AWS's
 /// `cloudformation-coverage-roadmap`); of the rest nobody says that they are sure to arrive.
-const OF_THEIR_OWN: [&str; 10] = [
+const OF_THEIR_OWN: [&str; 9] = [
     "AWS::ApplicationAutoScaling::ScalableTarget",
     "AWS::DynamoDB::Table",
     "AWS::ECS::Service",
@@ -18,7 +18,6 @@ const OF_THEIR_OWN: [&str; 10] = [
     "AWS::ElastiCache::SubnetGroup",
     "AWS::IAM::Role",
     "AWS::KMS::Key",
-    "AWS::Kinesis::Stream",
     "AWS::SQS::Queue",
 ];
 

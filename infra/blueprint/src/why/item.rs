@@ -155,6 +155,17 @@ pub fn items(environment: &Environment, stacks: &Stacks<'_>) -> Vec<(Item, Vec<P
         };
         items.push(item("role", role.slug, role.about, Vec::new(), watched, Vec::new(), places));
     }
+    let stream = &topic::ORDER_EVENTS;
+    let facts = vec![
+        "the bus sends it every event that has an order".to_owned(),
+        format!("a reader can begin {} days back", stream.retention.as_secs() / 86_400),
+    ];
+    // Only on AWS.
+    let mut places = stacks.called(&logical(&format!("{} stream", stream.slug)));
+    places.extend(stacks.beginning_with(&logical(stream.slug)));
+    if !places.is_empty() {
+        items.push(item("stream", stream.slug, stream.about, facts, |_| false, Vec::new(), places));
+    }
     for rule in RULES {
         let facts = vec![format!("sends to the topic {}", rule.target.slug)];
         let places = stacks.called(&logical(&format!("{} rule", rule.slug)));

@@ -72,6 +72,9 @@ fn every_name_of_an_item_leads_to_it() {
         assert_eq!(answer.resources[0].name, "messaging/OrdersQueue", "{name}");
         assert!(answer.items[0].facts.contains(&"consumed by order-worker".to_owned()), "{:?}", answer.items);
     }
+    let stream = why(&environment("prod"), "order-events").expect("a stream");
+    assert_eq!(stream.resources[0].name, "messaging/OrderEventsStream");
+    assert!(stream.resources[0].referenced_by.iter().any(|by| by.from == "messaging/OrderEventsRule"));
     let role = why(&environment("prod"), "order-worker").expect("a role");
     assert!(role.also.contains(&"compute/OrderWorkerService".to_owned()), "{:?}", role.also);
     let sids: Vec<&str> = role.statements.iter().map(|statement| statement.sid.as_str()).collect();

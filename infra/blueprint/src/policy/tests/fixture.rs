@@ -13,8 +13,6 @@ pub fn stack() -> Stack {
     };
     let plain = |kind: &str, properties: Value| json!({ "Type": kind, "Properties": properties });
     let template = json!({ "Resources": {
-        "FixtureTrail": plain("AWS::CloudTrail::Trail", trail()),
-        "FixtureStream": data("AWS::Kinesis::Stream", stream()),
         "FixtureDelivery": plain("AWS::KinesisFirehose::DeliveryStream", delivery()),
         "FixtureBusPolicy": plain("AWS::Events::EventBusPolicy", bus_policy()),
         "FixtureBus": plain("AWS::Events::EventBus", json!({ "Name": "fixture", "KmsKeyIdentifier": KEY })),
@@ -45,27 +43,6 @@ const KEY: &str = "arn:aws:kms:us-east-1:111122223333:key/1234abcd-12ab-34cd-56e
 
 fn tags() -> Value {
     Environment::named("prod").map(|environment| environment.tags()).unwrap_or_default()
-}
-
-fn trail() -> Value {
-    json!({
-        "IsLogging": true,
-        "IsMultiRegionTrail": true,
-        "IncludeGlobalServiceEvents": true,
-        "EnableLogFileValidation": true,
-        "CloudWatchLogsLogGroupArn": "arn:aws:logs:us-east-1:111122223333:log-group:trail:*",
-        "CloudWatchLogsRoleArn": "arn:aws:iam::111122223333:role/trail",
-        "KMSKeyId": KEY,
-        "S3BucketName": { "Ref": "FixtureBucket" },
-    })
-}
-
-fn stream() -> Value {
-    json!({
-        "StreamModeDetails": { "StreamMode": "ON_DEMAND" },
-        "StreamEncryption": { "EncryptionType": "KMS", "KeyId": KEY },
-        "Tags": tags(),
-    })
 }
 
 fn delivery() -> Value {

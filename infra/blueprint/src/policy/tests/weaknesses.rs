@@ -328,6 +328,7 @@ fn balancers() -> Vec<Weakness> {
         take("ALB-4", BALANCER, "LoadBalancerAttributes/Key=routing.http.desync_mitigation_mode"),
         set("ALB-5", BALANCER, "LoadBalancerAttributes/Key=access_logs.s3.enabled/Value", "false"),
         set("ALB-6", BALANCER, "LoadBalancerAttributes/Key=deletion_protection.enabled/Value", "false"),
+        set("ALB-6", BALANCER, "LoadBalancerAttributes/Key=deletion_protection.enabled/Value", false),
         take("ALB-7", HTTPS, "Certificates"),
         set("ALB-8", TARGETS, "HealthCheckEnabled", false),
     ]
