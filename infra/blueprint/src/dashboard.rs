@@ -58,7 +58,7 @@ const OPERATIONS: &[Panel] = &[
             Metric::StreamRebuilds,
         ],
     },
-    Panel { title: "Calls to AWS", metrics: &[Metric::AwsCalls] },
+    Panel { title: "Calls to AWS", metrics: &[Metric::AwsCalls, Metric::AwsUnits] },
 ];
 
 const BUSINESS: &[Panel] = &[
