@@ -29,6 +29,7 @@ mod protection;
 mod reading;
 mod rehearse;
 mod report;
+mod standing;
 mod status;
 mod stopped;
 pub mod synth;

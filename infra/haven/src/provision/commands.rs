@@ -23,11 +23,11 @@ pub async fn plan_and_show(options: &cli::PlanOf) -> anyhow::Result<bool> {
     let target = aws.target(environment);
     let json = options.target.which.json;
     let made = plan(&target, &plan_options(options), &Reporter::aside(json)).await?;
-    if let Some(path) = &options.out {
-        made.write(path)?;
-    } else {
+    let written = options.out.as_ref().map_or(Ok(()), |path| made.write(path));
+    if options.out.is_none() || written.is_err() {
         forget(&target, &made.stacks).await;
     }
+    written?;
     show(&made, json)?;
     let may_be_applied = made.check();
     match (&options.out, &may_be_applied, json) {
@@ -83,19 +83,31 @@ pub async fn deploy_command(options: &cli::Deploy) -> anyhow::Result<bool> {
     if made.is_empty() {
         return tell(&Deployed::unchanged(&made, &target.environment), &options.target);
     }
-    if let Err(refused) = made.check() {
-        forget(&target, &made.stacks).await;
-        return Err(refused);
-    }
-    if !target.environment.local {
-        show(&made, false)?;
-        if !options.yes && !is_agreed(&target.environment.name)? {
+    let done = match is_to_be_done(&target, &made, options.yes) {
+        Ok(true) => apply_and_tell(&target, &made, &options.target).await,
+        Ok(false) => {
             forget(&target, &made.stacks).await;
             eprintln!("Nothing was done.");
             return Ok(true);
         }
+        Err(error) => Err(error),
+    };
+    if done.is_err() {
+        // No file names them, so nobody could execute what is left.
+        forget(&target, &made.stacks).await;
     }
-    apply_and_tell(&target, &made, &options.target).await
+    done
+}
+
+/// # Errors
+/// When the plan is refused, or nobody can be asked.
+fn is_to_be_done(target: &Target, plan: &Plan, yes: bool) -> anyhow::Result<bool> {
+    plan.check()?;
+    if target.environment.local {
+        return Ok(true);
+    }
+    show(plan, false)?;
+    Ok(yes || is_agreed(&target.environment.name)?)
 }
 
 async fn apply_and_tell(target: &Target, plan: &Plan, options: &cli::Target) -> anyhow::Result<bool> {

@@ -1,32 +1,15 @@
-//! What stands in the account now, as fingerprints: whoever plans by it can later tell whether it moved.
+//! The account, and what stands in its Parameter Store, as whoever plans must know them again.
 
 use std::collections::BTreeMap;
 
 use anyhow::{Context as _, bail};
-use serde_json::json;
 use sha2::{Digest as _, Sha256};
 
-use super::change_set::{deployed_template, find, status_of};
-use super::drift::Drifted;
 use super::{Target, why};
 
 /// In hexadecimal.
 pub fn sha256(text: &str) -> String {
     Sha256::digest(text.as_bytes()).iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
-/// Of a stack: which one it is, how it stands, when and to what it was last brought, and what was changed by hand since.
-/// Empty when there is none.
-pub async fn fingerprint(target: &Target, stack: &str, drift: &[Drifted]) -> anyhow::Result<String> {
-    let client = &target.cloudformation;
-    // An empty stack that a change set waits in is none yet.
-    let Some(found) = find(client, stack).await?.filter(|found| status_of(found) != "REVIEW_IN_PROGRESS") else {
-        return Ok(String::new());
-    };
-    let times = [found.creation_time(), found.last_updated_time()].map(|time| time.map(ToString::to_string));
-    let template = deployed_template(client, stack).await?;
-    let facts = json!([found.stack_id(), status_of(&found), times, template, drift]);
-    Ok(sha256(&facts.to_string()))
 }
 
 /// The account that these credentials are of.
