@@ -45,7 +45,7 @@ pub async fn smoke(options: &cli::Smoke) -> anyhow::Result<bool> {
     let target = &options.target;
     let (aws, environment) = crate::target::resolve(target).await?;
     let mut checks = of_the_platform(&aws, &environment).await;
-    let facts = Facts::read(&target.state).ok().filter(|_| environment.local);
+    let facts = Facts::read(&target.place.state).ok().filter(|_| environment.local);
     if let Some(facts) = facts {
         checks.push(Check::of("a marked order is confirmed", order(&Shop::of(&facts, "haven smoke")?).await));
     } else if !environment.local {

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use anyhow::{Context as _, bail};
+use aws_sdk_ssm::types::Parameter;
 use sha2::{Digest as _, Sha256};
 
 use super::{Target, why};
@@ -32,17 +33,22 @@ pub async fn expected_account(target: &Target) -> anyhow::Result<String> {
     Ok(account)
 }
 
-/// The version of each parameter of the environment, by name.
-pub async fn parameter_versions(target: &Target) -> anyhow::Result<BTreeMap<String, i64>> {
+/// The parameters of the environment, without decryption: a secret is never fetched, so it cannot be printed.
+pub async fn parameters(target: &Target) -> anyhow::Result<Vec<Parameter>> {
     let client = aws_sdk_ssm::Client::new(&target.config);
     let root = contract::parameter_root(&target.environment.name);
-    let mut versions = BTreeMap::new();
-    let mut pages = client.get_parameters_by_path().path(root).recursive(true).into_paginator().send();
+    let mut parameters = Vec::new();
+    let call = client.get_parameters_by_path().path(root).recursive(true).with_decryption(false);
+    let mut pages = call.into_paginator().send();
     while let Some(page) = pages.next().await {
         let page = page.map_err(|error| anyhow::anyhow!("read the parameters: {}", why(&error)))?;
-        versions.extend(
-            page.parameters().iter().filter_map(|parameter| Some((parameter.name()?.to_owned(), parameter.version()))),
-        );
+        parameters.extend(page.parameters.unwrap_or_default());
     }
-    Ok(versions)
+    Ok(parameters)
+}
+
+/// The version of each parameter of the environment, by name.
+pub async fn parameter_versions(target: &Target) -> anyhow::Result<BTreeMap<String, i64>> {
+    let parameters = parameters(target).await?;
+    Ok(parameters.iter().filter_map(|parameter| Some((parameter.name()?.to_owned(), parameter.version()))).collect())
 }

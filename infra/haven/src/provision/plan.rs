@@ -118,11 +118,7 @@ impl Plan {
 
     /// All changes, worst first, with the slug of their stack.
     pub fn changes(&self) -> Vec<(&str, &Change)> {
-        let stacks = self.stacks.iter();
-        let mut changes: Vec<(&str, &Change)> =
-            stacks.flat_map(|stack| stack.changes.iter().map(|change| (stack.slug.as_str(), change))).collect();
-        changes.sort_by_key(|(_, change)| std::cmp::Reverse(change.rung));
-        changes
+        worst_first(self.stacks.iter().map(|stack| (stack.slug.as_str(), stack.changes.as_slice())))
     }
 
     fn sealed(mut self) -> anyhow::Result<Plan> {
@@ -155,6 +151,14 @@ impl Plan {
         let text = serde_json::to_string_pretty(self).context("write the plan")? + "\n";
         std::fs::write(path, text).with_context(|| format!("write {}", path.display()))
     }
+}
+
+/// Changes with the slug of their stack; those that are equally bad stay in the order of their stacks.
+pub fn worst_first<'a>(stacks: impl Iterator<Item = (&'a str, &'a [Change])>) -> Vec<(&'a str, &'a Change)> {
+    let mut changes: Vec<(&str, &Change)> =
+        stacks.flat_map(|(slug, changes)| changes.iter().map(move |change| (slug, change))).collect();
+    changes.sort_by_key(|(_, change)| std::cmp::Reverse(change.rung));
+    changes
 }
 
 /// What to plan with.

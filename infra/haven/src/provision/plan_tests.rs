@@ -50,7 +50,7 @@ async fn a_plan_that_fails_late_leaves_no_change_set_and_no_empty_stack() {
 
     // One that changes what is there, one that is new, and one that CloudFormation makes no change set for.
     let good = [changed, stack("second", queue(30))];
-    let bad = stack("third", json!({ "Nothing": { "Properties": {} } }));
+    let bad = stack("third", json!({ "Grinder": { "Type": "AWS::Coffee::Grinder" } }));
     let error = planned(&target, &[&good[..], &[bad]].concat()).await.expect_err("the third is refused");
     assert!(format!("{error:#}").contains("brew-haven-local-third"), "{error:#}");
     assert_eq!(change_sets(&target, "brew-haven-local-first").await, 0);

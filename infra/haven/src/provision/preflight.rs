@@ -3,6 +3,7 @@
 
 use std::collections::BTreeSet;
 
+use blueprint::limits::INLINE_BYTES_MAX;
 use blueprint::{BOOTSTRAP, MAIL_DOMAIN, Stack};
 use serde::Serialize;
 
@@ -86,31 +87,22 @@ fn region_check(region: &str, shell: Option<&str>) -> Check {
     }
 }
 
-/// Of CloudFormation ("CloudFormation quotas"): a template that is sent along and not through a bucket.
-const TEMPLATE_BYTES: usize = 51_200;
-const RESOURCES: usize = 500;
-const OUTPUTS: usize = 200;
-
+/// What `haven check` says of them too, before anybody has an account.
 fn limits(stacks: &[Stack]) -> Vec<Check> {
-    let of = |stack: &Stack, key: &str| stack.template[key].as_object().map_or(0, serde_json::Map::len);
-    let mut checks = Vec::new();
-    for stack in stacks {
-        let sizes = [
-            ("bytes", stack.template.to_string().len(), TEMPLATE_BYTES),
-            ("resources", of(stack, "Resources"), RESOURCES),
-            ("outputs", of(stack, "Outputs"), OUTPUTS),
-        ];
-        for (unit, size, most) in sizes.into_iter().filter(|(_, size, most)| size > most) {
-            let what = format!("{} has {size} {unit}, and CloudFormation takes {most}", stack.name);
-            checks.push(Check::wrong(what, "divide the stack: its code is in infra/blueprint/src/stacks"));
-        }
+    let passed = |stack: &Stack| {
+        let name = stack.name.clone();
+        blueprint::limits::check(&stack.template).into_iter().map(move |wrong| {
+            let place = if wrong.resource.is_empty() { name.clone() } else { format!("{name}/{}", wrong.resource) };
+            let next = "divide the stack: its code is in infra/blueprint/src/stacks";
+            Check::wrong(format!("{place} {}", wrong.message), next)
+        })
+    };
+    let checks: Vec<Check> = stacks.iter().flat_map(passed).collect();
+    if !checks.is_empty() {
+        return checks;
     }
-    if checks.is_empty() {
-        let largest = stacks.iter().map(|stack| stack.template.to_string().len()).max().unwrap_or_default();
-        let count = stacks.len();
-        checks.push(Check::ok(format!("{count} templates, the largest {largest} of {TEMPLATE_BYTES} bytes")));
-    }
-    checks
+    let largest = stacks.iter().map(|stack| stack.template.to_string().len()).max().unwrap_or_default();
+    vec![Check::ok(format!("{} templates, the largest {largest} of {INLINE_BYTES_MAX} bytes", stacks.len()))]
 }
 
 async fn bootstrapped(target: &Target) -> Check {
@@ -221,7 +213,7 @@ mod tests {
         let prod = blueprint::Environment::named("prod").expect("known");
         let mut stacks = blueprint::stacks(&prod);
         assert!(limits(&stacks).iter().all(|check| check.verdict == Verdict::Ok));
-        stacks[0].template["Description"] = json!("x".repeat(TEMPLATE_BYTES));
+        stacks[0].template["Description"] = json!("x".repeat(INLINE_BYTES_MAX));
         let checks = limits(&stacks);
         assert_eq!(checks.len(), 1);
         assert!(checks[0].verdict == Verdict::Wrong && checks[0].what.contains("51200"), "{checks:?}");
