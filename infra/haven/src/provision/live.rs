@@ -1,4 +1,4 @@
-//! The account, and what stands in its Parameter Store, as whoever plans must know them again.
+//! The account, its parameters and its exports, as they are now.
 
 use std::collections::BTreeMap;
 
@@ -51,4 +51,15 @@ pub async fn parameters(target: &Target) -> anyhow::Result<Vec<Parameter>> {
 pub async fn parameter_versions(target: &Target) -> anyhow::Result<BTreeMap<String, i64>> {
     let parameters = parameters(target).await?;
     Ok(parameters.iter().filter_map(|parameter| Some((parameter.name()?.to_owned(), parameter.version()))).collect())
+}
+
+/// The value of each export of the account and region, by name.
+pub async fn exports(target: &Target) -> anyhow::Result<BTreeMap<String, String>> {
+    let mut exports = BTreeMap::new();
+    let mut pages = target.cloudformation.list_exports().into_paginator().send();
+    while let Some(page) = pages.next().await {
+        let page = page.map_err(|error| anyhow::anyhow!("list the exports: {}", why(&error)))?;
+        exports.extend(page.exports.unwrap_or_default().into_iter().filter_map(|export| export.name.zip(export.value)));
+    }
+    Ok(exports)
 }

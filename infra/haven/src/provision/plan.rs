@@ -192,7 +192,7 @@ pub async fn plan_of(
     reporter: &Reporter,
 ) -> anyhow::Result<Plan> {
     let account = live::expected_account(target).await?;
-    let exported = exports(target).await?;
+    let exported = live::exports(target).await?.into_keys().collect();
     let standings = Standing::of_all(&target.cloudformation, &wanted.iter().collect::<Vec<_>>()).await?;
     let stacks: Vec<(&Stack, &Standing)> = wanted.iter().zip(&standings).collect();
     let cost = cost_delta(&target.environment, &stacks);
@@ -342,17 +342,6 @@ async fn drifts(target: &Target, stacks: &[(&Stack, &Standing)], wanted: bool, r
     let count: usize = drifts.iter().map(|stack| stack.drift.len()).sum();
     line.end(&format!("{count} resources were changed by hand"));
     drifts
-}
-
-/// The names of all exports of the account and region.
-async fn exports(target: &Target) -> anyhow::Result<BTreeSet<String>> {
-    let mut exports = BTreeSet::new();
-    let mut pages = target.cloudformation.list_exports().into_paginator().send();
-    while let Some(page) = pages.next().await {
-        let page = page.map_err(|error| anyhow::anyhow!("list the exports: {}", why(&error)))?;
-        exports.extend(page.exports().iter().filter_map(|export| export.name().map(str::to_owned)));
-    }
-    Ok(exports)
 }
 
 /// Stacks with our names that no code makes any more.
