@@ -9,7 +9,7 @@ use serde::Serialize;
 
 use super::advice::Verdict;
 use super::change_set::{deployed_template, find};
-use super::{Target, live, why};
+use super::{Target, image, live, quotas, why};
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Check {
@@ -32,7 +32,7 @@ impl Check {
         Check { verdict: Verdict::Wrong, what: what.into(), next: Some(next.into()) }
     }
 
-    fn not_made(what: &str, error: impl std::fmt::Display) -> Check {
+    pub fn not_made(what: &str, error: impl std::fmt::Display) -> Check {
         Check { verdict: Verdict::Look, what: format!("{what} could not be checked: {error}"), next: None }
     }
 }
@@ -44,8 +44,8 @@ pub async fn checks(target: &Target) -> Vec<Check> {
     checks.push(bootstrapped(target).await);
     // The local AWS runs no image, verifies nothing and has no quotas.
     if !target.environment.local {
-        checks.push(image(target));
-        checks.push(addresses(target).await);
+        checks.extend(quotas::checks(target).await);
+        checks.push(image::check(target).await);
         checks.push(mail_identity(target).await);
         checks.push(certificate(target).await);
     }
@@ -111,42 +111,13 @@ async fn bootstrapped(target: &Target) -> Check {
     match deployed_template(&target.cloudformation, &stack.name).await {
         Err(error) => Check::not_made(&stack.name, format!("{error:#}")),
         Ok(template) if template == stack.template => Check::ok("CloudFormation has a role of its own"),
+        Ok(template) if template.is_null() && target.environment.local => {
+            Check::ok("the local AWS asks nobody for rights: it needs no bootstrap")
+        }
         Ok(template) if template.is_null() => {
             Check::look("CloudFormation deploys with the rights of whoever runs haven", next)
         }
         Ok(_) => Check::look("the role of CloudFormation is not what the templates need now", next),
-    }
-}
-
-fn image(target: &Target) -> Check {
-    let name = &target.environment.name;
-    match target.environment.settings.compute.image_digest.as_str() {
-        "" => Check::look(
-            format!("{name} has no image yet (compute.image_digest): nothing will run in it"),
-            format!("haven deploy {name} --set compute.image_digest=sha256:..."),
-        ),
-        digest => Check::ok(format!("image {digest}")),
-    }
-}
-
-/// Elastic IP addresses that an account has in a region until it asks for more (quota L-0263D0A3).
-const ADDRESSES: usize = 5;
-
-/// Not the quota itself, which only Service Quotas knows: whether the usual one could be too small.
-async fn addresses(target: &Target) -> Check {
-    let stacks = blueprint::stacks(&target.environment);
-    let resources = stacks.iter().flat_map(|stack| stack.template["Resources"].as_object().into_iter().flatten());
-    let needed = resources.filter(|(_, resource)| resource["Type"] == "AWS::EC2::EIP").count();
-    let network = target.environment.stack_name("network");
-    match find(&target.cloudformation, &network).await {
-        Ok(Some(_)) => Check::ok(format!("{needed} elastic IP addresses, for NAT gateways that are there")),
-        Ok(None) => Check::look(
-            format!(
-                "{needed} elastic IP addresses are needed; an account has {ADDRESSES} a region (how many are used was not checked)"
-            ),
-            "aws ec2 describe-addresses --query 'length(Addresses)'",
-        ),
-        Err(error) => Check::not_made("the quota of elastic IP addresses", format!("{error:#}")),
     }
 }
 
@@ -206,6 +177,14 @@ mod tests {
         assert_eq!(region_check("eu-west-1", Some("eu-west-1")).verdict, Verdict::Ok);
         let other = region_check("eu-west-1", Some("us-east-1"));
         assert_eq!((other.verdict, other.next.as_deref()), (Verdict::Look, Some("export AWS_REGION=eu-west-1")));
+    }
+
+    #[tokio::test]
+    async fn nobody_is_told_to_bootstrap_a_local_aws() {
+        let aws = servers::local_aws().await;
+        let target = crate::aws::Aws::local(&aws.endpoint, "us-east-1").target(blueprint::Environment::local());
+        let checks = checks(&target).await;
+        assert!(checks.iter().all(|check| check.verdict == Verdict::Ok && check.next.is_none()), "{checks:?}");
     }
 
     #[test]
