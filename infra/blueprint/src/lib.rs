@@ -28,5 +28,8 @@ pub use environment::{Environment, Part};
 pub use local::{How, LeftOut};
 pub use roles::statements;
 pub use settings::*;
-pub use stacks::{BOOTSTRAP, MAIL_DOMAIN, Shared, Stack, bootstrap, execution_role_export, left_out, stacks};
+pub use stacks::{
+    BOOTSTRAP, MAIL_DOMAIN, Shared, Stack, bootstrap, execution_role_export, left_out, secret_export, stacks,
+    task_role_export,
+};
 pub use template::{Keep, LogicalId, Statement, Template, get_att, reference, sub};

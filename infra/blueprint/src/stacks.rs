@@ -26,8 +26,7 @@ use crate::local::{LeftOut, localize};
 use crate::template::Template;
 
 pub use bootstrap::{BOOTSTRAP, bootstrap, execution_role_export};
-pub use shared::Shared;
-pub(crate) use shared::secret_export;
+pub use shared::{Shared, secret_export, task_role_export};
 
 /// The domain that mails come from.
 pub const MAIL_DOMAIN: &str = "brewhaven.example";

@@ -196,15 +196,29 @@ pub struct Which {
     /// The environment: local, dev, staging or prod, or one of --environments
     #[arg(default_value = "local")]
     pub environment: String,
+    #[command(flatten)]
+    pub settings: Settings,
+    /// JSON instead of text: one document, or one object a line for what takes time
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Where the settings of an environment are from, and what stands instead of some.
+#[derive(Debug, Clone, Args)]
+pub struct Settings {
     /// Another value for a setting, such as network.zones=2; may be given again
     #[arg(long = "set", value_name = "KEY=VALUE")]
     pub set: Vec<String>,
     /// A folder with base.toml and a file for each environment, instead of the ones that haven was built with
     #[arg(long, value_name = "DIR", env = "HAVEN_ENVIRONMENTS")]
     pub environments: Option<PathBuf>,
-    /// JSON instead of text: one document, or one object a line for what takes time
-    #[arg(long)]
-    pub json: bool,
+}
+
+impl Settings {
+    /// The environment of this name with these settings.
+    pub fn of(&self, environment: &str, json: bool) -> Which {
+        Which { environment: environment.to_owned(), settings: self.clone(), json }
+    }
 }
 
 /// An environment, and the account it stands in.
@@ -212,6 +226,13 @@ pub struct Which {
 pub struct Target {
     #[command(flatten)]
     pub which: Which,
+    #[command(flatten)]
+    pub place: Place,
+}
+
+/// Where AWS is, and what we remember of it.
+#[derive(Debug, Clone, Args)]
+pub struct Place {
     /// The AWS endpoint; for `local` that of the platform that `haven up` runs
     #[arg(long, value_name = "URL", env = "AWS_ENDPOINT_URL")]
     pub endpoint: Option<String>,
@@ -226,6 +247,13 @@ pub struct PlanOf {
     pub target: Target,
     #[command(flatten)]
     pub guard: Guard,
+    #[command(flatten)]
+    pub file: PlanFile,
+}
+
+/// What becomes of a plan.
+#[derive(Debug, Clone, Args)]
+pub struct PlanFile {
     /// Where the plan goes; without it, it is only shown
     #[arg(long, value_name = "FILE")]
     pub out: Option<PathBuf>,
@@ -264,12 +292,8 @@ pub struct Apply {
     /// The folder of environment files that the plan was made with, if it was
     #[arg(long, value_name = "DIR", env = "HAVEN_ENVIRONMENTS")]
     pub environments: Option<PathBuf>,
-    /// The AWS endpoint; for `local` that of the platform that `haven up` runs
-    #[arg(long, value_name = "URL", env = "AWS_ENDPOINT_URL")]
-    pub endpoint: Option<String>,
-    /// The state folder of `haven up`; what was deployed is remembered there too
-    #[arg(long, value_name = "DIR", default_value = STATE)]
-    pub state: PathBuf,
+    #[command(flatten)]
+    pub place: Place,
     /// One JSON object a line instead of text
     #[arg(long)]
     pub json: bool,
@@ -292,26 +316,15 @@ pub struct Promote {
     pub from: String,
     /// Where it goes
     pub to: String,
-    /// Another value for a setting of the second; may be given again
-    #[arg(long = "set", value_name = "KEY=VALUE")]
-    pub set: Vec<String>,
+    /// Those of --set are for the second.
+    #[command(flatten)]
+    pub settings: Settings,
     #[command(flatten)]
     pub guard: Guard,
-    /// Where the plan goes; without it, it is only shown
-    #[arg(long, value_name = "FILE")]
-    pub out: Option<PathBuf>,
-    /// For how long it may be applied, such as 30m or 8h
-    #[arg(long, default_value = "8h", value_parser = duration)]
-    pub valid_for: Duration,
-    /// A folder with base.toml and a file for each environment, instead of the ones that haven was built with
-    #[arg(long, value_name = "DIR", env = "HAVEN_ENVIRONMENTS")]
-    pub environments: Option<PathBuf>,
-    /// The AWS endpoint
-    #[arg(long, value_name = "URL", env = "AWS_ENDPOINT_URL")]
-    pub endpoint: Option<String>,
-    /// The folder where deployments are remembered
-    #[arg(long, value_name = "DIR", default_value = STATE)]
-    pub state: PathBuf,
+    #[command(flatten)]
+    pub file: PlanFile,
+    #[command(flatten)]
+    pub place: Place,
     /// JSON instead of text
     #[arg(long)]
     pub json: bool,

@@ -1,7 +1,11 @@
 //! What operators do.
 
 pub mod load;
+mod readable;
 pub mod shop;
 pub mod smoke;
 pub mod staff;
 pub mod status;
+#[cfg(test)]
+pub mod stub;
+mod targets;

@@ -18,6 +18,7 @@ pub mod drift;
 mod events;
 mod guard;
 mod history;
+mod image;
 mod left_out;
 mod live;
 pub mod outputs;
@@ -26,20 +27,23 @@ mod preflight;
 mod present;
 mod promote;
 mod protection;
+mod quotas;
 mod reading;
 mod rehearse;
 mod report;
+mod standing;
 mod status;
 mod stopped;
 pub mod synth;
 pub mod why;
 
 use apply::apply;
+pub use change_set::{find, resources};
 pub use commands::{apply_command, deploy_command, destroy_command, diff_command, plan_and_show};
 pub use deploy::{Deployed, Outcome, StackOutcome, deploy, deploy_stacks};
 pub use guard::Named;
 pub use left_out::print_left_out;
-pub use live::parameter_versions;
+pub use live::{exports, parameter_versions};
 pub use promote::promote;
 pub use rehearse::rehearse;
 pub use report::Reporter;
@@ -71,7 +75,7 @@ impl Target {
 }
 
 /// A call's failure as its own words, not the SDK's tree of types.
-fn why<E, R>(error: &aws_sdk_cloudformation::error::SdkError<E, R>) -> String
+pub(crate) fn why<E, R>(error: &aws_sdk_cloudformation::error::SdkError<E, R>) -> String
 where
     E: std::error::Error + aws_sdk_cloudformation::error::ProvideErrorMetadata + 'static,
     R: std::fmt::Debug + 'static,

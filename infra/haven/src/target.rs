@@ -28,8 +28,8 @@ pub enum BadUsage {
 /// # Errors
 /// When there is no such environment, or its settings are wrong: everything that is, at once.
 pub fn configuration(which: &cli::Which) -> anyhow::Result<Configuration> {
-    let overrides = overrides(&which.set)?;
-    match &which.environments {
+    let overrides = overrides(&which.settings.set)?;
+    match &which.settings.environments {
         Some(folder) => configuration_in(folder, &which.environment, &overrides),
         None => {
             let name = &which.environment;
@@ -50,8 +50,8 @@ pub fn environment(which: &cli::Which) -> anyhow::Result<Environment> {
 pub async fn resolve(target: &cli::Target) -> anyhow::Result<(Aws, Environment)> {
     let environment = environment(&target.which)?;
     let region = &environment.settings.account.region;
-    let facts = Facts::read(&target.state);
-    let aws = match (&target.endpoint, environment.local, facts) {
+    let facts = Facts::read(&target.place.state);
+    let aws = match (&target.place.endpoint, environment.local, facts) {
         (Some(endpoint), true, _) => Aws::local(endpoint, region),
         (None, true, Ok(facts)) => Aws::local(&facts.aws_endpoint, &facts.region),
         (None, true, Err(_)) => bail!("no local AWS is known: start one with `haven up`, or give --endpoint URL"),

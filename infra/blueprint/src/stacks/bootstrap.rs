@@ -19,6 +19,31 @@ pub const BOOTSTRAP: &str = "bootstrap";
 /// IAM takes so many characters of a managed policy, white space not counted.
 const POLICY_LENGTH: usize = 6_144;
 
+/// What schemas name as permissions though IAM has no such actions (Service Authorization Reference, as cfn-lint 1.58 has
+/// it), and what IAM asks for instead where that is another one ("Required permissions for Amazon S3 API operations").
+const NO_ACTIONS: [(&str, &[&str]); 17] = [
+    ("apigateway:TagResource", &["apigateway:PUT"]),
+    ("apigateway:unTagResource", &["apigateway:DELETE"]),
+    ("backup-storage:Mount", &["backup-storage:MountCapsule"]),
+    ("kms:ReEncrypt", &["kms:ReEncryptFrom", "kms:ReEncryptTo"]),
+    ("payments:GetConnectedAccount", &[]),
+    ("s3:DeleteBucketAnalyticsConfiguration", &["s3:PutAnalyticsConfiguration"]),
+    ("s3:DeleteBucketCors", &["s3:PutBucketCORS"]),
+    ("s3:DeleteBucketEncryption", &["s3:PutEncryptionConfiguration"]),
+    ("s3:DeleteBucketLifecycle", &["s3:PutLifecycleConfiguration"]),
+    ("s3:DeleteBucketMetricsConfiguration", &["s3:PutMetricsConfiguration"]),
+    ("s3:DeleteBucketReplication", &["s3:PutReplicationConfiguration"]),
+    ("s3:DeleteBucketTagging", &["s3:PutBucketTagging"]),
+    ("s3:GetObjectMetadata", &["s3:GetObject"]),
+    ("s3:PutBucketReplication", &["s3:PutReplicationConfiguration"]),
+    ("s3:PutObjectLockConfiguration", &["s3:PutBucketObjectLockConfiguration"]),
+    // The name of an operation in access logs.
+    ("s3:REST.PUT.OBJECT", &["s3:PutObject"]),
+    ("vpc-lattice:DescribeServiceNetworkVpcEndpointAssociation", &[]),
+];
+/// Services without regions, such as DNS and budgets, are asked in this one (IAM User Guide, `aws:RequestedRegion`).
+const GLOBAL_REGION: &str = "us-east-1";
+
 /// The stack that is deployed by hand, once an account. It is none of [`stacks`].
 pub fn bootstrap(environment: &Environment) -> Stack {
     let mut template = Template::new("Brew Haven: the role that CloudFormation deploys with");
@@ -33,7 +58,7 @@ pub fn bootstrap(environment: &Environment) -> Stack {
     for (at, statements) in split(&permissions(environment)).iter().enumerate() {
         let words = format!("execution policy {}", at + 1);
         let id = template.add(&words, "AWS::IAM::ManagedPolicy", policy(&document(statements)), Keep::Nothing);
-        let reason = "CloudFormation makes what has no name yet; each action is one that AWS names for a type of ours";
+        let reason = "What has no name yet is held to its region; each action is one that AWS names for a type of ours";
         template.note(&id, "wildcard", json!(reason));
         template.waive(&id, &["IAM-2"], reason);
         policies.push(reference(&id));
@@ -85,20 +110,28 @@ fn permissions(environment: &Environment) -> BTreeMap<String, BTreeSet<String>> 
         for (service, action) in actions.iter().filter_map(|action| action.split_once(':')) {
             // Some schemas write it in capitals.
             let service = service.to_ascii_lowercase();
-            if service != "iam" {
-                permissions.entry(service.clone()).or_default().insert(format!("{service}:{action}"));
+            if service == "iam" {
+                continue;
+            }
+            let action = format!("{service}:{action}");
+            let instead = NO_ACTIONS.iter().find(|(name, _)| *name == action).map(|(_, instead)| *instead);
+            let actions = instead.map_or(vec![action], |instead| instead.iter().map(|&it| it.to_owned()).collect());
+            for action in actions {
+                permissions.entry(service.clone()).or_default().insert(action);
             }
         }
     }
     permissions
 }
 
-/// One statement a service, as many in a policy as it holds.
+/// One statement a service, as many in a policy as it holds. What has no name yet can only be held to the regions where it
+/// will be.
 fn split(permissions: &BTreeMap<String, BTreeSet<String>>) -> Vec<Vec<Value>> {
     let mut policies: Vec<Vec<Value>> = vec![Vec::new()];
     for (service, actions) in permissions {
         let sid: String = service.split('-').map(|part| part[..1].to_ascii_uppercase() + &part[1..]).collect();
-        let statement = json!({ "Sid": sid, "Effect": "Allow", "Action": actions, "Resource": "*" });
+        let statement = json!({ "Sid": sid, "Effect": "Allow", "Action": actions, "Resource": "*",
+            "Condition": { "StringEquals": { "aws:RequestedRegion": [{ "Ref": "AWS::Region" }, GLOBAL_REGION] } } });
         if let Some(last) = policies.last_mut() {
             last.push(statement.clone());
             if document(last).to_string().len() > POLICY_LENGTH && last.len() > 1 {
@@ -152,6 +185,21 @@ mod tests {
     }
 
     #[test]
+    fn it_makes_nothing_in_a_region_that_is_not_its_own() {
+        for environment in environments() {
+            let stack = bootstrap(&environment);
+            let anywhere = policies(&stack)
+                .into_iter()
+                .flat_map(|policy| policy["Properties"]["PolicyDocument"]["Statement"].as_array().into_iter().flatten())
+                .filter(|statement| statement["Effect"] == "Allow" && statement["Resource"] == "*");
+            for statement in anywhere {
+                let regions = &statement["Condition"]["StringEquals"]["aws:RequestedRegion"];
+                assert_eq!(*regions, json!([{ "Ref": "AWS::Region" }, "us-east-1"]), "{statement}");
+            }
+        }
+    }
+
+    #[test]
     fn it_may_make_every_type_of_ours_and_nothing_is_everything() {
         for environment in environments() {
             let stack = bootstrap(&environment);
@@ -168,6 +216,12 @@ mod tests {
                 assert!(allowed.contains(action), "{action}");
             }
             assert!(allowed.contains("ecs:CreateService"), "services come with the first image");
+            for (name, instead) in NO_ACTIONS {
+                assert!(!allowed.contains(name), "{name}");
+                // The local AWS has not every type.
+                let has_all = instead.iter().all(|action| allowed.contains(action));
+                assert!(environment.local || has_all, "{name}: {instead:?}");
+            }
             for action in ["kms:PutKeyPolicy", "iam:CreateUser", "iam:AttachUserPolicy", "iam:CreateAccessKey"] {
                 assert!(!allowed.contains(action), "{action}");
             }

@@ -162,10 +162,12 @@ impl Shared {
     }
 }
 
-fn task_role_export(environment: &Environment, role: &Role) -> String {
+/// Under this name the ARN of a role's task role is exported.
+pub fn task_role_export(environment: &Environment, role: &Role) -> String {
     environment.stack_name(&format!("task-role-{}", role.slug))
 }
 
-pub(crate) fn secret_export(environment: &Environment, secret: &Secret) -> String {
+/// Under this name the ARN of a secret is exported.
+pub fn secret_export(environment: &Environment, secret: &Secret) -> String {
     environment.stack_name(&format!("secret-{}", secret.slug))
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, bail};
 use aws_sdk_cloudwatch::types::StateValue;
-use blueprint::Environment;
+use blueprint::{Environment, How};
 use contract::address::Address;
 use contract::parameter::PARAMETERS;
 use contract::parameter_root;
@@ -15,6 +15,7 @@ use serde_json::json;
 use tokio::time::Instant;
 
 use super::shop::Shop;
+use super::{readable, targets};
 use crate::aws::Aws;
 use crate::cli;
 use crate::local::facts::Facts;
@@ -28,15 +29,21 @@ const CONFIRMED_WITHIN: Duration = Duration::from_secs(30);
 pub struct Check {
     pub name: &'static str,
     pub ok: bool,
+    /// Whether it could be asked here at all; if not, `found` says why, and it proves nothing.
+    pub asked: bool,
     pub found: String,
 }
 
 impl Check {
     pub fn of(name: &'static str, found: anyhow::Result<String>) -> Check {
         match found {
-            Ok(found) => Check { name, ok: true, found },
-            Err(error) => Check { name, ok: false, found: format!("{error:#}") },
+            Ok(found) => Check { name, ok: true, asked: true, found },
+            Err(error) => Check { name, ok: false, asked: true, found: format!("{error:#}") },
         }
+    }
+
+    fn not_asked(name: &'static str, why: &str) -> Check {
+        Check { name, ok: true, asked: false, found: format!("not asked: {why}") }
     }
 }
 
@@ -45,7 +52,7 @@ pub async fn smoke(options: &cli::Smoke) -> anyhow::Result<bool> {
     let target = &options.target;
     let (aws, environment) = crate::target::resolve(target).await?;
     let mut checks = of_the_platform(&aws, &environment).await;
-    let facts = Facts::read(&target.state).ok().filter(|_| environment.local);
+    let facts = Facts::read(&target.place.state).ok().filter(|_| environment.local);
     if let Some(facts) = facts {
         checks.push(Check::of("a marked order is confirmed", order(&Shop::of(&facts, "haven smoke")?).await));
     } else if !environment.local {
@@ -62,7 +69,12 @@ pub async fn smoke(options: &cli::Smoke) -> anyhow::Result<bool> {
 }
 
 pub fn print(check: &Check) {
-    println!("{}  {:40} {}", if check.ok { "ok   " } else { "WRONG" }, check.name, check.found);
+    let verdict = match (check.ok, check.asked) {
+        (true, true) => "ok",
+        (true, false) => "-",
+        (false, _) => "WRONG",
+    };
+    println!("{verdict:5}  {:48} {}", check.name, check.found);
 }
 
 /// What can be asked of AWS alone.
@@ -70,6 +82,8 @@ pub async fn of_the_platform(aws: &Aws, environment: &Environment) -> Vec<Check>
     vec![
         Check::of("every stack is where its template says", stacks(aws, environment).await),
         Check::of("every address and setting can be read", parameters(aws, environment).await),
+        readable(aws, environment).await,
+        targets(aws, environment).await,
         Check::of("every queue answers, and none has parked a message", queues(aws, environment).await),
         Check::of("alarms are quiet", alarms(aws, environment).await),
     ]
@@ -94,6 +108,28 @@ async fn parameters(aws: &Aws, environment: &Environment) -> anyhow::Result<Stri
         Ok(format!("{} parameters", wanted.len()))
     } else {
         bail!("missing: {}", missing.join(", "))
+    }
+}
+
+async fn readable(aws: &Aws, environment: &Environment) -> Check {
+    let name = "every role may read what is its own";
+    let target = aws.target(environment.clone());
+    match provision::find(&target.cloudformation, &environment.stack_name("roles")).await {
+        // `haven up` deploys what its processes need, and those have no roles of IAM.
+        Ok(None) if environment.local => Check::not_asked(name, "`haven deploy local` makes the roles"),
+        Ok(_) => Check::of(name, readable::readable(&target).await),
+        Err(error) => Check::of(name, Err(error)),
+    }
+}
+
+async fn targets(aws: &Aws, environment: &Environment) -> Check {
+    let name = "the balancer holds its targets for healthy";
+    let idle = blueprint::left_out(environment).into_iter().find(|left_out| {
+        left_out.kind == "AWS::ElasticLoadBalancingV2::LoadBalancer" && matches!(left_out.how, How::Idle | How::LeftOut)
+    });
+    match idle {
+        Some(idle) => Check::not_asked(name, &idle.why),
+        None => Check::of(name, targets::targets(&aws.target(environment.clone())).await),
     }
 }
 

@@ -12,7 +12,7 @@ use crate::provision;
 
 /// Prints how things stand. Gives whether everything is as it should be.
 pub async fn status(options: &Target) -> anyhow::Result<bool> {
-    let facts = Facts::read(&options.state);
+    let facts = Facts::read(&options.place.state);
     let (aws, environment) = crate::target::resolve(options).await?;
     let stacks = provision::status(&aws.target(environment.clone())).await?;
     let deployed = stacks.iter().all(|stack| stack.status.ends_with("_COMPLETE") && !stack.status.contains("ROLLBACK"));

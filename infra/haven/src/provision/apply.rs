@@ -13,6 +13,7 @@ use super::deploy::{Deployed, StackOutcome, in_waves};
 use super::drift::{self, StackDrift};
 use super::plan::{Plan, StackAction, StackPlan};
 use super::report::Line;
+use super::standing::Standing;
 use super::{Reporter, Target, live};
 
 /// # Errors
@@ -54,8 +55,11 @@ async fn moved(target: &Target, plan: &Plan, stacks: &[Stack]) -> anyhow::Result
     if stacks.len() != plan.stacks.len() {
         moved.push(format!("it has {} stacks, and now there are {}", plan.stacks.len(), stacks.len()));
     }
+    let ours: Vec<&Stack> = stacks.iter().collect();
+    let standings = Standing::of_all(&target.cloudformation, &ours).await?;
+    let standings: Vec<(&Stack, &Standing)> = stacks.iter().zip(&standings).collect();
     for planned in &plan.stacks {
-        let Some(stack) = stacks.iter().find(|stack| stack.name == planned.name) else {
+        let Some((stack, standing)) = standings.iter().find(|(stack, _)| stack.name == planned.name) else {
             moved.push(format!("{}: no code makes this stack any more", planned.name));
             continue;
         };
@@ -63,20 +67,20 @@ async fn moved(target: &Target, plan: &Plan, stacks: &[Stack]) -> anyhow::Result
             moved.push(format!("{}: its template has changed, by code or by settings", planned.name));
         }
         // By the drift that it was planned with: what moved there is told below.
-        if live::fingerprint(target, &planned.name, &planned.drift).await? != planned.live {
+        if standing.fingerprint(&planned.drift) != planned.live {
             moved.push(format!("{}: somebody else has deployed it since", planned.name));
         }
     }
-    moved.extend(moved_by_hand(target, plan, stacks).await);
+    moved.extend(moved_by_hand(target, plan, &standings).await);
     moved.extend(moved_parameters(plan, &live::parameter_versions(target).await?));
     Ok(moved)
 }
 
 /// What was changed by hand since, of the stacks that could be looked at when the plan was made.
-async fn moved_by_hand(target: &Target, plan: &Plan, stacks: &[Stack]) -> Vec<String> {
+async fn moved_by_hand(target: &Target, plan: &Plan, stacks: &[(&Stack, &Standing)]) -> Vec<String> {
     let planned = |name: &str| plan.stacks.iter().find(|planned| planned.name == name);
-    let is_known = |stack: &&Stack| planned(&stack.name).is_some_and(|planned| planned.drift_unknown.is_none());
-    let known: Vec<&Stack> = stacks.iter().filter(is_known).collect();
+    let is_known = |name: &str| planned(name).is_some_and(|planned| planned.drift_unknown.is_none());
+    let known: Vec<_> = stacks.iter().copied().filter(|(stack, _)| is_known(&stack.name)).collect();
     let mut moved = Vec::new();
     for StackDrift { name, drift, unknown, .. } in drift::look(target, &known, &Reporter::quiet()).await {
         let before = planned(&name).map(|planned| planned.drift.as_slice()).unwrap_or_default();
@@ -130,7 +134,10 @@ async fn change(
     let change_set = match &planned.change_set {
         Some(arn) => Some(read(target, stack, arn, planned.live.is_empty()).await?),
         // What it waited for is there now.
-        None => prepare(target, stack, line).await?,
+        None => {
+            let standing = Standing::of(&target.cloudformation, &stack.name).await?;
+            prepare(target, stack, &standing, line).await?
+        }
     };
     let Some(change_set) = change_set else { return Ok(Changed::Nothing) };
     if let Some(surprise) = surprise(&planned.changes, &change_set) {

@@ -7,7 +7,7 @@ use anyhow::{Context as _, bail};
 use aws_sdk_cloudformation::Client;
 use aws_sdk_cloudformation::types::{
     Capability, Change as SdkChange, ChangeAction, ChangeSetStatus, ChangeSetType, DeploymentMode, OnStackFailure,
-    Replacement, Stack, StackResourceSummary, TemplateStage,
+    Replacement, Stack, StackResourceSummary,
 };
 use blueprint::consequence::{self, Change, Said};
 use serde_json::Value;
@@ -19,6 +19,7 @@ use super::events::Seen;
 use super::guard::Named;
 use super::protection::Protection;
 use super::report::Line;
+use super::standing::Standing;
 use super::stopped::last_words;
 use super::{Target, why};
 
@@ -67,17 +68,7 @@ pub fn status_of(stack: &Stack) -> &str {
 
 /// The template that a stack was last brought to; null for a stack that is not there or was not made by us.
 pub async fn deployed_template(client: &Client, name: &str) -> anyhow::Result<Value> {
-    // CloudFormation goes on giving the template of a stack that was deleted.
-    if find(client, name).await?.is_none() {
-        return Ok(Value::Null);
-    }
-    match client.get_template().stack_name(name).template_stage(TemplateStage::Original).send().await {
-        Ok(got) => Ok(serde_json::from_str(got.template_body().unwrap_or_default()).unwrap_or(Value::Null)),
-        Err(error) => {
-            let said = why(&error);
-            if said.contains("does not exist") { Ok(Value::Null) } else { bail!("read the template of {name}: {said}") }
-        }
-    }
+    Ok(Standing::of(client, name).await?.template)
 }
 
 /// What is in a stack.
@@ -93,13 +84,19 @@ pub async fn resources(client: &Client, stack: &str) -> anyhow::Result<Vec<Stack
 
 /// Brings the stack to its template, unless that takes what holds data and was not named.
 pub async fn apply(target: &Target, stack: &blueprint::Stack, named: &Named, line: &Line) -> anyhow::Result<Changed> {
-    let Some(change_set) = prepare(target, stack, line).await? else { return Ok(Changed::Nothing) };
+    let standing = Standing::of(&target.cloudformation, &stack.name).await?;
+    let Some(change_set) = prepare(target, stack, &standing, line).await? else { return Ok(Changed::Nothing) };
     execute(target, stack, &change_set, named, line).await
 }
 
-/// Makes the change set and reads it. `None` when there is nothing to change.
-pub async fn prepare(target: &Target, stack: &blueprint::Stack, line: &Line) -> anyhow::Result<Option<ChangeSet>> {
-    prepare_as(target, stack, None, line).await
+/// Makes the change set of a stack that stands like this, and reads it. `None` when there is nothing to change.
+pub async fn prepare(
+    target: &Target,
+    stack: &blueprint::Stack,
+    standing: &Standing,
+    line: &Line,
+) -> anyhow::Result<Option<ChangeSet>> {
+    prepare_as(target, stack, standing, None, line).await
 }
 
 /// The same, by what is there and not by what the last template said: it undoes what was changed by hand. `None` where the
@@ -107,33 +104,35 @@ pub async fn prepare(target: &Target, stack: &blueprint::Stack, line: &Line) -> 
 pub async fn prepare_revert(
     target: &Target,
     stack: &blueprint::Stack,
+    standing: &Standing,
     line: &Line,
 ) -> anyhow::Result<Option<ChangeSet>> {
-    prepare_as(target, stack, Some(DeploymentMode::RevertDrift), line).await
+    prepare_as(target, stack, standing, Some(DeploymentMode::RevertDrift), line).await
 }
 
 async fn prepare_as(
     target: &Target,
     stack: &blueprint::Stack,
+    standing: &Standing,
     mode: Option<DeploymentMode>,
     line: &Line,
 ) -> anyhow::Result<Option<ChangeSet>> {
     let client = &target.cloudformation;
-    let mut found = find(client, &stack.name).await?;
+    let mut found = standing.stack.as_ref();
     // A stack that never came to be cannot be changed, only made again.
-    if let Some(corpse) = found.as_ref().filter(|stack| is_corpse(status_of(stack))) {
+    if let Some(corpse) = found.filter(|stack| is_corpse(status_of(stack))) {
         line.doing(&format!("deleting what is left of a failed attempt ({})", status_of(corpse)));
         client.delete_stack().stack_name(&stack.name).send().await.map_err(|error| anyhow::anyhow!(why(&error)))?;
         wait_until_gone(target, &stack.name).await?;
         found = None;
     }
-    let creates = matches!(found.as_ref().map(status_of), None | Some("REVIEW_IN_PROGRESS"));
-    let before = if creates { Value::Null } else { deployed_template(client, &stack.name).await? };
+    let creates = matches!(found.map(status_of), None | Some("REVIEW_IN_PROGRESS"));
+    let before = if creates { &Value::Null } else { &standing.template };
     line.doing("asking CloudFormation what would change");
     let arn = create(target, stack, creates, mode).await?;
     match computed(client, &stack.name, &arn).await {
         Ok(Some(said)) if creates || !said.is_empty() => {
-            let changes = consequence::merged(consequence::diff(&before, &stack.template), &said);
+            let changes = consequence::merged(consequence::diff(before, &stack.template), &said);
             Ok(Some(ChangeSet { arn, creates, changes }))
         }
         Ok(_) => {

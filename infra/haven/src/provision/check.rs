@@ -10,7 +10,7 @@ use clap::Args;
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use crate::cli::Which;
+use crate::cli::Settings;
 use crate::target;
 
 #[derive(Debug, Args)]
@@ -21,12 +21,8 @@ pub struct Check {
     /// A folder of JSON templates to check instead. What holds between stacks is not asked of them
     #[arg(long, value_name = "DIR", conflicts_with_all = ["names", "set", "environments"])]
     pub templates: Option<PathBuf>,
-    /// Another value for a setting, such as network.zones=2; may be given again
-    #[arg(long = "set", value_name = "KEY=VALUE")]
-    pub set: Vec<String>,
-    /// A folder with base.toml and a file for each environment, instead of the ones that haven was built with
-    #[arg(long, value_name = "DIR", env = "HAVEN_ENVIRONMENTS")]
-    pub environments: Option<PathBuf>,
+    #[command(flatten)]
+    pub settings: Settings,
     /// One JSON document instead of text
     #[arg(long)]
     pub json: bool,
@@ -127,10 +123,7 @@ fn check_environments(options: &Check) -> anyhow::Result<Vec<Checked>> {
     let all = ["dev", "staging", "prod", "local"].map(str::to_owned);
     let names = if options.names.is_empty() { &all[..] } else { &options.names };
     // Wrong settings of any are told before time is spent on the others.
-    let environments = names.iter().map(|name| {
-        let (set, environments) = (options.set.clone(), options.environments.clone());
-        target::environment(&Which { environment: name.clone(), set, environments, json: options.json })
-    });
+    let environments = names.iter().map(|name| target::environment(&options.settings.of(name, options.json)));
     let environments = environments.collect::<anyhow::Result<Vec<_>>>()?;
     Ok(environments.iter().map(check_environment).collect())
 }

@@ -1,6 +1,7 @@
 //! `haven plan`, `apply`, `deploy`, `diff` and `destroy`: from the command line to the acts.
 
 use std::io::IsTerminal as _;
+use std::time::Duration;
 
 use anyhow::{Context as _, bail};
 use blueprint::consequence::{self, Change};
@@ -10,27 +11,29 @@ use serde_json::json;
 use super::deploy::Deployed;
 use super::destroy::{check, destroy, doomed};
 use super::history::{History, read_template};
-use super::plan::{Options, Plan, forget, plan};
+use super::plan::{Options, Plan, forget, plan, worst_first};
 use super::{Named, Reporter, Target, present, print_left_out};
 use crate::{cli, target};
 
 /// How long a plan is good that is applied at once.
-const AT_ONCE: std::time::Duration = std::time::Duration::from_secs(3600);
+const AT_ONCE: Duration = Duration::from_secs(3600);
 
 /// Gives whether the plan may be applied as it is.
 pub async fn plan_and_show(options: &cli::PlanOf) -> anyhow::Result<bool> {
     let (aws, environment) = target::resolve(&options.target).await?;
     let target = aws.target(environment);
     let json = options.target.which.json;
-    let made = plan(&target, &plan_options(options), &Reporter::aside(json)).await?;
-    if let Some(path) = &options.out {
-        made.write(path)?;
-    } else {
+    let planning = Options::of(&options.target, &options.guard, options.file.valid_for);
+    let made = plan(&target, &planning, &Reporter::aside(json)).await?;
+    let out = options.file.out.as_ref();
+    let written = out.map_or(Ok(()), |path| made.write(path));
+    if out.is_none() || written.is_err() {
         forget(&target, &made.stacks).await;
     }
+    written?;
     show(&made, json)?;
     let may_be_applied = made.check();
-    match (&options.out, &may_be_applied, json) {
+    match (out, &may_be_applied, json) {
         (_, _, true) => {}
         (_, Err(refused), _) => eprintln!("\n{refused}"),
         (Some(path), Ok(()), _) => eprintln!("\nIt is in {0}; do it with: haven apply {0}", path.display()),
@@ -39,28 +42,24 @@ pub async fn plan_and_show(options: &cli::PlanOf) -> anyhow::Result<bool> {
     Ok(may_be_applied.is_ok())
 }
 
-fn plan_options(options: &cli::PlanOf) -> Options {
-    let which = &options.target.which;
-    let history = History::of(&options.target.state, &which.environment);
-    Options {
-        named: Named::new(&options.guard.allow),
-        set: which.set.clone(),
-        valid_for: options.valid_for,
-        history,
-        budget_usd: options.guard.budget,
-        drift: !options.guard.no_drift,
+impl Options {
+    fn of(target: &cli::Target, guard: &cli::Guard, valid_for: Duration) -> Options {
+        Options {
+            named: Named::new(&guard.allow),
+            set: target.which.settings.set.clone(),
+            valid_for,
+            history: History::of(&target.place.state, &target.which.environment),
+            budget_usd: guard.budget,
+            drift: !guard.no_drift,
+        }
     }
 }
 
 pub async fn apply_command(options: &cli::Apply) -> anyhow::Result<bool> {
     let plan = Plan::read(&options.plan)?;
-    let which = cli::Which {
-        environment: plan.environment.clone(),
-        set: plan.set.clone(),
-        environments: options.environments.clone(),
-        json: options.json,
-    };
-    let target = cli::Target { which, endpoint: options.endpoint.clone(), state: options.state.clone() };
+    let settings = cli::Settings { set: plan.set.clone(), environments: options.environments.clone() };
+    let which = settings.of(&plan.environment, options.json);
+    let target = cli::Target { which, place: options.place.clone() };
     let (aws, environment) = target::resolve(&target).await?;
     apply_and_tell(&aws.target(environment), &plan, &target).await
 }
@@ -70,37 +69,41 @@ pub async fn deploy_command(options: &cli::Deploy) -> anyhow::Result<bool> {
     let which = &options.target.which;
     let (aws, environment) = target::resolve(&options.target).await?;
     let target = aws.target(environment);
-    let history = History::of(&options.target.state, &which.environment);
-    let planning = Options {
-        named: Named::new(&options.guard.allow),
-        set: which.set.clone(),
-        valid_for: AT_ONCE,
-        history,
-        budget_usd: options.guard.budget,
-        drift: !options.guard.no_drift,
-    };
+    let planning = Options::of(&options.target, &options.guard, AT_ONCE);
     let made = plan(&target, &planning, &Reporter::aside(which.json)).await?;
     if made.is_empty() {
         return tell(&Deployed::unchanged(&made, &target.environment), &options.target);
     }
-    if let Err(refused) = made.check() {
-        forget(&target, &made.stacks).await;
-        return Err(refused);
-    }
-    if !target.environment.local {
-        show(&made, false)?;
-        if !options.yes && !is_agreed(&target.environment.name)? {
+    let done = match is_to_be_done(&target, &made, options.yes) {
+        Ok(true) => apply_and_tell(&target, &made, &options.target).await,
+        Ok(false) => {
             forget(&target, &made.stacks).await;
             eprintln!("Nothing was done.");
             return Ok(true);
         }
+        Err(error) => Err(error),
+    };
+    if done.is_err() {
+        // No file names them, so nobody could execute what is left.
+        forget(&target, &made.stacks).await;
     }
-    apply_and_tell(&target, &made, &options.target).await
+    done
+}
+
+/// # Errors
+/// When the plan is refused, or nobody can be asked.
+fn is_to_be_done(target: &Target, plan: &Plan, yes: bool) -> anyhow::Result<bool> {
+    plan.check()?;
+    if target.environment.local {
+        return Ok(true);
+    }
+    show(plan, false)?;
+    Ok(yes || is_agreed(&target.environment.name)?)
 }
 
 async fn apply_and_tell(target: &Target, plan: &Plan, options: &cli::Target) -> anyhow::Result<bool> {
     let deployed = super::apply(target, plan, &Reporter::new(options.which.json)).await?;
-    let history = History::of(&options.state, &target.environment.name);
+    let history = History::of(&options.place.state, &target.environment.name);
     history.remember(&blueprint::stacks(&target.environment), &deployed.stacks)?;
     tell(&deployed, options)
 }
@@ -157,9 +160,7 @@ pub fn diff_command(options: &cli::Diff) -> anyhow::Result<bool> {
     if options.which.json {
         println!("{}", serde_json::to_string_pretty(&json!({ "environment": environment.name, "stacks": diffs }))?);
     } else {
-        let mut changes: Vec<(&str, &Change)> =
-            diffs.iter().flat_map(|diff| diff.changes.iter().map(|change| (diff.stack.as_str(), change))).collect();
-        changes.sort_by_key(|(_, change)| std::cmp::Reverse(change.rung));
+        let changes = worst_first(diffs.iter().map(|diff| (diff.stack.as_str(), diff.changes.as_slice())));
         print!("{}", present::changes(&changes, &Named::default()));
     }
     Ok(diffs.is_empty())
@@ -178,7 +179,7 @@ pub async fn destroy_command(options: &cli::Target, allow: &[String], yes: bool)
         return Ok(true);
     }
     let destroyed = destroy(&target, doomed, &Reporter::new(options.which.json)).await?;
-    History::of(&options.state, &target.environment.name).forget();
+    History::of(&options.place.state, &target.environment.name).forget();
     if options.which.json {
         println!("{}", serde_json::to_string(&destroyed).context("write JSON")?);
     } else {

@@ -1,7 +1,6 @@
 //! `haven cost`: what a month costs, before anything is made. Needs no account.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
 
 use anyhow::{Context as _, bail};
 use blueprint::cost::{self, Estimate, Line, MicroUsd, Part};
@@ -9,7 +8,7 @@ use clap::Args;
 use comfy_table::{Cell, CellAlignment, Table, presets};
 use serde_json::json;
 
-use crate::cli::Which;
+use crate::cli::Settings;
 use crate::target;
 
 #[derive(Debug, Args)]
@@ -26,12 +25,8 @@ pub struct Cost {
     /// Orders a day, instead of what the settings say
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(..=ORDERS_A_DAY_MAX))]
     pub orders_a_day: Option<u64>,
-    /// Another value for a setting, such as network.nat_gateways=1; may be given again
-    #[arg(long = "set", value_name = "KEY=VALUE")]
-    pub set: Vec<String>,
-    /// A folder with base.toml and a file for each environment, instead of the ones that haven was built with
-    #[arg(long, value_name = "DIR", env = "HAVEN_ENVIRONMENTS")]
-    pub environments: Option<PathBuf>,
+    #[command(flatten)]
+    pub settings: Settings,
 }
 
 /// What `usage.orders_per_month` takes at most.
@@ -60,9 +55,7 @@ pub fn print(options: &Cost) -> anyhow::Result<bool> {
 }
 
 fn estimate(name: &str, options: &Cost) -> anyhow::Result<Estimate> {
-    let (set, environments) = (options.set.clone(), options.environments.clone());
-    let which = Which { environment: name.to_owned(), set, environments, json: options.json };
-    let environment = cost::running(&target::environment(&which)?);
+    let environment = cost::running(&target::environment(&options.settings.of(name, options.json))?);
     if environment.local {
         bail!("local runs on this machine and costs nothing; there are dev, staging and prod");
     }

@@ -11,9 +11,10 @@ use futures::future::join_all;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use super::change_set::{LOOK, apply, deployed_template, execute, find, prepare_revert, status_of};
+use super::change_set::{LOOK, apply, execute, prepare_revert};
 use super::commands::is_agreed;
 use super::report::Line;
+use super::standing::Standing;
 use super::{Named, Reporter, Target, live, reading, why};
 use crate::{cli, target};
 
@@ -91,10 +92,9 @@ const DETECTED_WITHIN: std::time::Duration = std::time::Duration::from_secs(1800
 ///
 /// # Errors
 /// When it cannot be looked for: the stack is in no state for it, or these credentials may not.
-pub async fn detect(target: &Target, stack: &str) -> anyhow::Result<Vec<Drifted>> {
+async fn detect(target: &Target, stack: &str, standing: &Standing) -> anyhow::Result<Vec<Drifted>> {
     let client = &target.cloudformation;
-    let found = find(client, stack).await?;
-    if found.is_none_or(|found| status_of(&found) == "REVIEW_IN_PROGRESS") {
+    if standing.there().is_none() {
         return Ok(Vec::new());
     }
     let begun = client.detect_stack_drift().stack_name(stack).send().await;
@@ -103,7 +103,7 @@ pub async fn detect(target: &Target, stack: &str) -> anyhow::Result<Vec<Drifted>
         Err(error)
             if matches!(error.code(), Some("InvalidAction" | "UnknownOperationException" | "NotImplemented")) =>
         {
-            return reading::drift(target, stack).await;
+            return reading::drift(target, stack, &standing.template).await;
         }
         begun => begun.map_err(|error| anyhow::anyhow!("look for drift of {stack}: {}", why(&error)))?,
     };
@@ -127,7 +127,7 @@ pub async fn detect(target: &Target, stack: &str) -> anyhow::Result<Vec<Drifted>
         Some(reason) if drift.is_empty() => bail!("look for drift of {stack}: {reason}"),
         _ => {}
     }
-    drift.extend(reading::drift(target, stack).await?);
+    drift.extend(reading::drift(target, stack, &standing.template).await?);
     drift.sort();
     Ok(drift)
 }
@@ -183,10 +183,10 @@ fn drifted(said: &StackResourceDrift) -> Option<Drifted> {
 }
 
 /// Looks at stacks side by side.
-pub async fn look(target: &Target, stacks: &[&Stack], reporter: &Reporter) -> Vec<StackDrift> {
-    join_all(stacks.iter().map(|stack| async {
+pub async fn look(target: &Target, stacks: &[(&Stack, &Standing)], reporter: &Reporter) -> Vec<StackDrift> {
+    join_all(stacks.iter().map(|(stack, standing)| async {
         let line = reporter.begin(&stack.name, "comparing what is there with its template");
-        let (drift, unknown) = match detect(target, &stack.name).await {
+        let (drift, unknown) = match detect(target, &stack.name, standing).await {
             Ok(drift) => (drift, None),
             Err(error) => (Vec::new(), Some(format!("{error:#}"))),
         };
@@ -226,7 +226,7 @@ pub async fn command(options: &Drift) -> anyhow::Result<bool> {
     let stacks = blueprint::stacks(&target.environment);
     let all: Vec<&Stack> = stacks.iter().collect();
     let reporter = Reporter::aside(which.json);
-    let found = look(&target, &all, &reporter).await;
+    let found = look_at_all(&target, &all, &reporter).await?;
     if !which.json {
         print(&found);
     }
@@ -259,7 +259,7 @@ pub async fn command(options: &Drift) -> anyhow::Result<bool> {
             }
         }
     }
-    let left = look(&target, &all, &Reporter::quiet()).await;
+    let left = look_at_all(&target, &all, &Reporter::quiet()).await?;
     if which.json {
         tell(&target, &left, &reverted)?;
     } else if left.iter().all(is_clean) {
@@ -269,6 +269,12 @@ pub async fn command(options: &Drift) -> anyhow::Result<bool> {
         print(&left);
     }
     Ok(left.iter().all(is_clean))
+}
+
+async fn look_at_all(target: &Target, stacks: &[&Stack], reporter: &Reporter) -> anyhow::Result<Vec<StackDrift>> {
+    let standings = Standing::of_all(&target.cloudformation, stacks).await?;
+    let stacks: Vec<(&Stack, &Standing)> = stacks.iter().copied().zip(&standings).collect();
+    Ok(look(target, &stacks, reporter).await)
 }
 
 /// What could not be looked at is no drift, and no proof that there is none; it is shown.
@@ -307,9 +313,9 @@ async fn revert(
     named: &Named,
     line: &Line,
 ) -> anyhow::Result<&'static str> {
-    let template = deployed_template(&target.cloudformation, &stack.name).await?;
-    let deployed = Stack { template, ..stack.clone() };
-    if let Some(change_set) = prepare_revert(target, &deployed, line).await? {
+    let standing = Standing::of(&target.cloudformation, &stack.name).await?;
+    let deployed = Stack { template: standing.template.clone(), ..stack.clone() };
+    if let Some(change_set) = prepare_revert(target, &deployed, &standing, line).await? {
         execute(target, &deployed, &change_set, named, line).await?;
         return Ok(BY_CHANGE_SET);
     }

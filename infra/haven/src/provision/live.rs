@@ -1,32 +1,16 @@
-//! What stands in the account now, as fingerprints: whoever plans by it can later tell whether it moved.
+//! The account, its parameters and its exports, as they are now.
 
 use std::collections::BTreeMap;
 
 use anyhow::{Context as _, bail};
-use serde_json::json;
+use aws_sdk_ssm::types::Parameter;
 use sha2::{Digest as _, Sha256};
 
-use super::change_set::{deployed_template, find, status_of};
-use super::drift::Drifted;
 use super::{Target, why};
 
 /// In hexadecimal.
 pub fn sha256(text: &str) -> String {
     Sha256::digest(text.as_bytes()).iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
-/// Of a stack: which one it is, how it stands, when and to what it was last brought, and what was changed by hand since.
-/// Empty when there is none.
-pub async fn fingerprint(target: &Target, stack: &str, drift: &[Drifted]) -> anyhow::Result<String> {
-    let client = &target.cloudformation;
-    // An empty stack that a change set waits in is none yet.
-    let Some(found) = find(client, stack).await?.filter(|found| status_of(found) != "REVIEW_IN_PROGRESS") else {
-        return Ok(String::new());
-    };
-    let times = [found.creation_time(), found.last_updated_time()].map(|time| time.map(ToString::to_string));
-    let template = deployed_template(client, stack).await?;
-    let facts = json!([found.stack_id(), status_of(&found), times, template, drift]);
-    Ok(sha256(&facts.to_string()))
 }
 
 /// The account that these credentials are of.
@@ -49,17 +33,33 @@ pub async fn expected_account(target: &Target) -> anyhow::Result<String> {
     Ok(account)
 }
 
-/// The version of each parameter of the environment, by name.
-pub async fn parameter_versions(target: &Target) -> anyhow::Result<BTreeMap<String, i64>> {
+/// The parameters of the environment, without decryption: a secret is never fetched, so it cannot be printed.
+pub async fn parameters(target: &Target) -> anyhow::Result<Vec<Parameter>> {
     let client = aws_sdk_ssm::Client::new(&target.config);
     let root = contract::parameter_root(&target.environment.name);
-    let mut versions = BTreeMap::new();
-    let mut pages = client.get_parameters_by_path().path(root).recursive(true).into_paginator().send();
+    let mut parameters = Vec::new();
+    let call = client.get_parameters_by_path().path(root).recursive(true).with_decryption(false);
+    let mut pages = call.into_paginator().send();
     while let Some(page) = pages.next().await {
         let page = page.map_err(|error| anyhow::anyhow!("read the parameters: {}", why(&error)))?;
-        versions.extend(
-            page.parameters().iter().filter_map(|parameter| Some((parameter.name()?.to_owned(), parameter.version()))),
-        );
+        parameters.extend(page.parameters.unwrap_or_default());
     }
-    Ok(versions)
+    Ok(parameters)
+}
+
+/// The version of each parameter of the environment, by name.
+pub async fn parameter_versions(target: &Target) -> anyhow::Result<BTreeMap<String, i64>> {
+    let parameters = parameters(target).await?;
+    Ok(parameters.iter().filter_map(|parameter| Some((parameter.name()?.to_owned(), parameter.version()))).collect())
+}
+
+/// The value of each export of the account and region, by name.
+pub async fn exports(target: &Target) -> anyhow::Result<BTreeMap<String, String>> {
+    let mut exports = BTreeMap::new();
+    let mut pages = target.cloudformation.list_exports().into_paginator().send();
+    while let Some(page) = pages.next().await {
+        let page = page.map_err(|error| anyhow::anyhow!("list the exports: {}", why(&error)))?;
+        exports.extend(page.exports.unwrap_or_default().into_iter().filter_map(|export| export.name.zip(export.value)));
+    }
+    Ok(exports)
 }

@@ -2,12 +2,13 @@
 
 use std::collections::BTreeMap;
 
+use aws_sdk_ssm::types::ParameterType;
 use clap::Args;
 use serde::Serialize;
 use serde_json::json;
 
 use super::change_set::{find, status_of};
-use super::{Target, why};
+use super::{Target, live};
 use crate::{cli, target};
 
 #[derive(Debug, Args)]
@@ -92,24 +93,15 @@ async fn outputs(target: &Target) -> anyhow::Result<Vec<StackOutputs>> {
     Ok(all)
 }
 
-/// Without decryption: a secret is never fetched, so it cannot be printed.
 async fn parameters(target: &Target) -> anyhow::Result<Parameters> {
-    let client = aws_sdk_ssm::Client::new(&target.config);
     let root = contract::parameter_root(&target.environment.name);
-    let mut parameters = Parameters::new();
-    let call = client.get_parameters_by_path().path(&root).recursive(true).with_decryption(false);
-    let mut pages = call.into_paginator().send();
-    while let Some(page) = pages.next().await {
-        let page = page.map_err(|error| anyhow::anyhow!("read the parameters: {}", why(&error)))?;
-        for parameter in page.parameters() {
-            let name = parameter.name().unwrap_or_default();
-            let key = name.strip_prefix(&format!("{root}/")).unwrap_or(name).to_owned();
-            let secret = parameter.r#type() == Some(&aws_sdk_ssm::types::ParameterType::SecureString);
-            let value = parameter.value().filter(|_| !secret).map(str::to_owned);
-            parameters.insert(key, Stored { value, secret });
-        }
-    }
-    Ok(parameters)
+    let stored = live::parameters(target).await?.into_iter().map(|parameter| {
+        let name = parameter.name().unwrap_or_default();
+        let key = name.strip_prefix(&format!("{root}/")).unwrap_or(name).to_owned();
+        let secret = parameter.r#type() == Some(&ParameterType::SecureString);
+        (key, Stored { value: parameter.value.filter(|_| !secret), secret })
+    });
+    Ok(stored.collect())
 }
 
 /// By the name of an output, of an export or of a parameter.

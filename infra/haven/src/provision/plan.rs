@@ -5,7 +5,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
-use blueprint::consequence::{self, Change, Rung};
+use blueprint::consequence::{self, Change};
 use blueprint::cost::{self, CostDelta, MicroUsd};
 use blueprint::policy::Finding;
 use blueprint::{Environment, Stack};
@@ -13,11 +13,12 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use time::OffsetDateTime;
 
-use super::change_set::{ChangeSet, deployed_template, discard, find, prepare, status_of};
+use super::change_set::{ChangeSet, discard, prepare, status_of};
 use super::drift::{self, Drifted, StackDrift};
 use super::guard::Named;
 use super::history::History;
 use super::live;
+use super::standing::Standing;
 use super::{Reporter, Target, why};
 
 /// Of this file's form.
@@ -117,16 +118,7 @@ impl Plan {
 
     /// All changes, worst first, with the slug of their stack.
     pub fn changes(&self) -> Vec<(&str, &Change)> {
-        let stacks = self.stacks.iter();
-        let mut changes: Vec<(&str, &Change)> =
-            stacks.flat_map(|stack| stack.changes.iter().map(|change| (stack.slug.as_str(), change))).collect();
-        changes.sort_by_key(|(_, change)| std::cmp::Reverse(change.rung));
-        changes
-    }
-
-    /// The worst that it does.
-    pub fn worst(&self) -> Option<Rung> {
-        self.changes().first().map(|(_, change)| change.rung)
+        worst_first(self.stacks.iter().map(|stack| (stack.slug.as_str(), stack.changes.as_slice())))
     }
 
     fn sealed(mut self) -> anyhow::Result<Plan> {
@@ -161,6 +153,14 @@ impl Plan {
     }
 }
 
+/// Changes with the slug of their stack; those that are equally bad stay in the order of their stacks.
+pub fn worst_first<'a>(stacks: impl Iterator<Item = (&'a str, &'a [Change])>) -> Vec<(&'a str, &'a Change)> {
+    let mut changes: Vec<(&str, &Change)> =
+        stacks.flat_map(|(slug, changes)| changes.iter().map(move |change| (slug, change))).collect();
+    changes.sort_by_key(|(_, change)| std::cmp::Reverse(change.rung));
+    changes
+}
+
 /// What to plan with.
 pub struct Options {
     pub named: Named,
@@ -175,28 +175,30 @@ pub struct Options {
 /// Asks CloudFormation for a change set of every stack that can have one yet, and foresees the rest.
 ///
 /// # Errors
-/// When the account is another one than the settings say, or CloudFormation refuses a template. No change set is left.
+/// When the account is another one than the settings say, or CloudFormation refuses a template. No change set is left:
+/// everything else that can fail is asked before the first is made.
 pub async fn plan(target: &Target, options: &Options, reporter: &Reporter) -> anyhow::Result<Plan> {
+    plan_of(target, &blueprint::stacks(&target.environment), options, reporter).await
+}
+
+/// The same for these stacks, in order of need.
+///
+/// # Errors
+/// As [`plan`].
+pub async fn plan_of(
+    target: &Target,
+    wanted: &[Stack],
+    options: &Options,
+    reporter: &Reporter,
+) -> anyhow::Result<Plan> {
     let account = live::expected_account(target).await?;
-    let mut exported = exports(target).await?;
-    let wanted = blueprint::stacks(&target.environment);
-    let mut stacks: Vec<StackPlan> = Vec::new();
-    let drifts = drifts(target, &wanted, options.drift, reporter).await;
-    for (stack, drift) in wanted.iter().zip(drifts) {
-        match plan_stack(target, stack, drift, &exported, &options.history, reporter).await {
-            Ok(planned) => {
-                // What it takes away, nobody can count on.
-                let kept = stack.exports();
-                let had: BTreeSet<String> = old_exports(target, &stack.name).await?;
-                exported.retain(|export| kept.contains(export) || !had.contains(export));
-                stacks.push(planned);
-            }
-            Err(error) => {
-                forget(target, &stacks).await;
-                return Err(error);
-            }
-        }
-    }
+    let exported = live::exports(target).await?.into_keys().collect();
+    let standings = Standing::of_all(&target.cloudformation, &wanted.iter().collect::<Vec<_>>()).await?;
+    let stacks: Vec<(&Stack, &Standing)> = wanted.iter().zip(&standings).collect();
+    let cost = cost_delta(&target.environment, &stacks);
+    let (forgotten, parameters) = (forgotten(target).await?, live::parameter_versions(target).await?);
+    let drifts = drifts(target, &stacks, options.drift, reporter).await;
+    let stacks = plan_stacks(target, stacks.into_iter().zip(drifts), exported, &options.history, reporter).await?;
     let made_at = OffsetDateTime::now_utc();
     let plan = Plan {
         format: FORMAT,
@@ -207,15 +209,39 @@ pub async fn plan(target: &Target, options: &Options, reporter: &Reporter) -> an
         made_at,
         expires_at: made_at + options.valid_for,
         named: options.named.iter().cloned().collect(),
-        forgotten: forgotten(target).await?,
-        parameters: live::parameter_versions(target).await?,
-        findings: findings(&target.environment, &wanted),
-        cost: cost_delta(target, &wanted).await?,
+        forgotten,
+        parameters,
+        findings: findings(&target.environment, wanted),
+        cost,
         budget_usd: options.budget_usd,
         stacks,
         seal: String::new(),
     };
     plan.sealed()
+}
+
+/// One after the other, since each counts on the exports of those before it. Nothing is left of a plan that fails.
+async fn plan_stacks<'a>(
+    target: &Target,
+    stacks: impl Iterator<Item = ((&'a Stack, &'a Standing), StackDrift)>,
+    mut exported: BTreeSet<String>,
+    history: &History,
+    reporter: &Reporter,
+) -> anyhow::Result<Vec<StackPlan>> {
+    let mut planned = Vec::new();
+    for ((stack, standing), drift) in stacks {
+        match plan_stack(target, stack, standing, drift, &exported, history, reporter).await {
+            Ok(plan) => planned.push(plan),
+            Err(error) => {
+                forget(target, &planned).await;
+                return Err(error);
+            }
+        }
+        // What it takes away, nobody can count on.
+        let (kept, had) = (stack.exports(), standing.exports());
+        exported.retain(|export| kept.contains(export) || !had.contains(export));
+    }
+    Ok(planned)
 }
 
 /// What stands against the templates without a reason. The local AWS is held to nothing: it lacks half of what we ask.
@@ -226,20 +252,19 @@ fn findings(environment: &Environment, stacks: &[Stack]) -> Vec<Finding> {
     blueprint::policy::check_all(environment, stacks).into_iter().filter(|finding| finding.waived.is_none()).collect()
 }
 
-async fn cost_delta(target: &Target, stacks: &[Stack]) -> anyhow::Result<Option<CostDelta>> {
-    let environment = &target.environment;
+/// `None` on the local AWS, and for a region without prices, which is no reason not to deploy to it.
+fn cost_delta(environment: &Environment, stacks: &[(&Stack, &Standing)]) -> Option<CostDelta> {
     if environment.local {
-        return Ok(None);
+        return None;
     }
-    let mut deployed = Vec::new();
-    for stack in stacks {
-        let template = deployed_template(&target.cloudformation, &stack.name).await?;
-        deployed.push(Stack { template, ..stack.clone() });
-    }
+    let (deployed, wanted): (Vec<Stack>, Vec<Stack>) = stacks
+        .iter()
+        .map(|(stack, standing)| (Stack { template: standing.template.clone(), ..(*stack).clone() }, (*stack).clone()))
+        .unzip();
     let usage = &environment.settings.usage;
-    let (before, after) = (cost::estimate(&deployed, environment, usage), cost::estimate(stacks, environment, usage));
-    // A region without prices is no reason not to deploy to it.
-    Ok(before.ok().zip(after.ok()).map(|(before, after)| cost::delta(&before, &after)))
+    let before = cost::estimate(&deployed, environment, usage).ok()?;
+    let after = cost::estimate(&wanted, environment, usage).ok()?;
+    Some(cost::delta(&before, &after))
 }
 
 /// Takes back the change sets of a plan that is not to be applied.
@@ -254,16 +279,17 @@ pub async fn forget(target: &Target, stacks: &[StackPlan]) {
 async fn plan_stack(
     target: &Target,
     stack: &Stack,
+    standing: &Standing,
     StackDrift { drift, unknown: drift_unknown, .. }: StackDrift,
     exported: &BTreeSet<String>,
     history: &History,
     reporter: &Reporter,
 ) -> anyhow::Result<StackPlan> {
     let line = reporter.begin(&stack.name, stack.about);
-    let live = live::fingerprint(target, &stack.name, &drift).await?;
+    let live = standing.fingerprint(&drift);
     let waits_for: BTreeSet<String> = stack.imports().difference(exported).cloned().collect();
     let (change_set, changes) = if waits_for.is_empty() {
-        match prepare(target, stack, &line).await {
+        match prepare(target, stack, standing, &line).await {
             Ok(Some(ChangeSet { arn, changes, .. })) => (Some(arn), changes),
             Ok(None) => (None, Vec::new()),
             Err(error) => {
@@ -273,7 +299,7 @@ async fn plan_stack(
         }
     } else {
         // CloudFormation makes no change set for what imports something that is not there.
-        (None, consequence::diff(&deployed_template(&target.cloudformation, &stack.name).await?, &stack.template))
+        (None, consequence::diff(&standing.template, &stack.template))
     };
     let action = match (live.is_empty(), changes.is_empty() && change_set.is_none()) {
         (true, _) => StackAction::Create,
@@ -301,9 +327,9 @@ async fn plan_stack(
 }
 
 /// Of every stack, in the order given.
-async fn drifts(target: &Target, stacks: &[Stack], wanted: bool, reporter: &Reporter) -> Vec<StackDrift> {
+async fn drifts(target: &Target, stacks: &[(&Stack, &Standing)], wanted: bool, reporter: &Reporter) -> Vec<StackDrift> {
     if !wanted {
-        let skipped = |stack: &Stack| StackDrift {
+        let skipped = |(stack, _): &(&Stack, &Standing)| StackDrift {
             slug: stack.slug,
             name: stack.name.clone(),
             drift: Vec::new(),
@@ -312,27 +338,10 @@ async fn drifts(target: &Target, stacks: &[Stack], wanted: bool, reporter: &Repo
         return stacks.iter().map(skipped).collect();
     }
     let line = reporter.begin("drift", "comparing what is there with the templates");
-    let drifts = drift::look(target, &stacks.iter().collect::<Vec<_>>(), &Reporter::quiet()).await;
+    let drifts = drift::look(target, stacks, &Reporter::quiet()).await;
     let count: usize = drifts.iter().map(|stack| stack.drift.len()).sum();
     line.end(&format!("{count} resources were changed by hand"));
     drifts
-}
-
-/// The names of all exports of the account and region.
-async fn exports(target: &Target) -> anyhow::Result<BTreeSet<String>> {
-    let mut exports = BTreeSet::new();
-    let mut pages = target.cloudformation.list_exports().into_paginator().send();
-    while let Some(page) = pages.next().await {
-        let page = page.map_err(|error| anyhow::anyhow!("list the exports: {}", why(&error)))?;
-        exports.extend(page.exports().iter().filter_map(|export| export.name().map(str::to_owned)));
-    }
-    Ok(exports)
-}
-
-async fn old_exports(target: &Target, stack: &str) -> anyhow::Result<BTreeSet<String>> {
-    let found = find(&target.cloudformation, stack).await?;
-    let outputs = found.iter().flat_map(|stack| stack.outputs());
-    Ok(outputs.filter_map(|output| output.export_name().map(str::to_owned)).collect())
 }
 
 /// Stacks with our names that no code makes any more.
@@ -353,3 +362,7 @@ pub async fn forgotten(target: &Target) -> anyhow::Result<Vec<String>> {
     forgotten.sort();
     Ok(forgotten)
 }
+
+#[cfg(test)]
+#[path = "plan_tests.rs"]
+mod tests;

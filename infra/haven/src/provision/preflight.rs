@@ -3,12 +3,13 @@
 
 use std::collections::BTreeSet;
 
+use blueprint::limits::INLINE_BYTES_MAX;
 use blueprint::{BOOTSTRAP, MAIL_DOMAIN, Stack};
 use serde::Serialize;
 
 use super::advice::Verdict;
 use super::change_set::{deployed_template, find};
-use super::{Target, live, why};
+use super::{Target, image, live, quotas, why};
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Check {
@@ -31,7 +32,7 @@ impl Check {
         Check { verdict: Verdict::Wrong, what: what.into(), next: Some(next.into()) }
     }
 
-    fn not_made(what: &str, error: impl std::fmt::Display) -> Check {
+    pub fn not_made(what: &str, error: impl std::fmt::Display) -> Check {
         Check { verdict: Verdict::Look, what: format!("{what} could not be checked: {error}"), next: None }
     }
 }
@@ -43,8 +44,8 @@ pub async fn checks(target: &Target) -> Vec<Check> {
     checks.push(bootstrapped(target).await);
     // The local AWS runs no image, verifies nothing and has no quotas.
     if !target.environment.local {
-        checks.push(image(target));
-        checks.push(addresses(target).await);
+        checks.extend(quotas::checks(target).await);
+        checks.push(image::check(target).await);
         checks.push(mail_identity(target).await);
         checks.push(certificate(target).await);
     }
@@ -86,31 +87,22 @@ fn region_check(region: &str, shell: Option<&str>) -> Check {
     }
 }
 
-/// Of CloudFormation ("CloudFormation quotas"): a template that is sent along and not through a bucket.
-const TEMPLATE_BYTES: usize = 51_200;
-const RESOURCES: usize = 500;
-const OUTPUTS: usize = 200;
-
+/// What `haven check` says of them too, before anybody has an account.
 fn limits(stacks: &[Stack]) -> Vec<Check> {
-    let of = |stack: &Stack, key: &str| stack.template[key].as_object().map_or(0, serde_json::Map::len);
-    let mut checks = Vec::new();
-    for stack in stacks {
-        let sizes = [
-            ("bytes", stack.template.to_string().len(), TEMPLATE_BYTES),
-            ("resources", of(stack, "Resources"), RESOURCES),
-            ("outputs", of(stack, "Outputs"), OUTPUTS),
-        ];
-        for (unit, size, most) in sizes.into_iter().filter(|(_, size, most)| size > most) {
-            let what = format!("{} has {size} {unit}, and CloudFormation takes {most}", stack.name);
-            checks.push(Check::wrong(what, "divide the stack: its code is in infra/blueprint/src/stacks"));
-        }
+    let passed = |stack: &Stack| {
+        let name = stack.name.clone();
+        blueprint::limits::check(&stack.template).into_iter().map(move |wrong| {
+            let place = if wrong.resource.is_empty() { name.clone() } else { format!("{name}/{}", wrong.resource) };
+            let next = "divide the stack: its code is in infra/blueprint/src/stacks";
+            Check::wrong(format!("{place} {}", wrong.message), next)
+        })
+    };
+    let checks: Vec<Check> = stacks.iter().flat_map(passed).collect();
+    if !checks.is_empty() {
+        return checks;
     }
-    if checks.is_empty() {
-        let largest = stacks.iter().map(|stack| stack.template.to_string().len()).max().unwrap_or_default();
-        let count = stacks.len();
-        checks.push(Check::ok(format!("{count} templates, the largest {largest} of {TEMPLATE_BYTES} bytes")));
-    }
-    checks
+    let largest = stacks.iter().map(|stack| stack.template.to_string().len()).max().unwrap_or_default();
+    vec![Check::ok(format!("{} templates, the largest {largest} of {INLINE_BYTES_MAX} bytes", stacks.len()))]
 }
 
 async fn bootstrapped(target: &Target) -> Check {
@@ -119,42 +111,13 @@ async fn bootstrapped(target: &Target) -> Check {
     match deployed_template(&target.cloudformation, &stack.name).await {
         Err(error) => Check::not_made(&stack.name, format!("{error:#}")),
         Ok(template) if template == stack.template => Check::ok("CloudFormation has a role of its own"),
+        Ok(template) if template.is_null() && target.environment.local => {
+            Check::ok("the local AWS asks nobody for rights: it needs no bootstrap")
+        }
         Ok(template) if template.is_null() => {
             Check::look("CloudFormation deploys with the rights of whoever runs haven", next)
         }
         Ok(_) => Check::look("the role of CloudFormation is not what the templates need now", next),
-    }
-}
-
-fn image(target: &Target) -> Check {
-    let name = &target.environment.name;
-    match target.environment.settings.compute.image_digest.as_str() {
-        "" => Check::look(
-            format!("{name} has no image yet (compute.image_digest): nothing will run in it"),
-            format!("haven deploy {name} --set compute.image_digest=sha256:..."),
-        ),
-        digest => Check::ok(format!("image {digest}")),
-    }
-}
-
-/// Elastic IP addresses that an account has in a region until it asks for more (quota L-0263D0A3).
-const ADDRESSES: usize = 5;
-
-/// Not the quota itself, which only Service Quotas knows: whether the usual one could be too small.
-async fn addresses(target: &Target) -> Check {
-    let stacks = blueprint::stacks(&target.environment);
-    let resources = stacks.iter().flat_map(|stack| stack.template["Resources"].as_object().into_iter().flatten());
-    let needed = resources.filter(|(_, resource)| resource["Type"] == "AWS::EC2::EIP").count();
-    let network = target.environment.stack_name("network");
-    match find(&target.cloudformation, &network).await {
-        Ok(Some(_)) => Check::ok(format!("{needed} elastic IP addresses, for NAT gateways that are there")),
-        Ok(None) => Check::look(
-            format!(
-                "{needed} elastic IP addresses are needed; an account has {ADDRESSES} a region (how many are used was not checked)"
-            ),
-            "aws ec2 describe-addresses --query 'length(Addresses)'",
-        ),
-        Err(error) => Check::not_made("the quota of elastic IP addresses", format!("{error:#}")),
     }
 }
 
@@ -216,12 +179,20 @@ mod tests {
         assert_eq!((other.verdict, other.next.as_deref()), (Verdict::Look, Some("export AWS_REGION=eu-west-1")));
     }
 
+    #[tokio::test]
+    async fn nobody_is_told_to_bootstrap_a_local_aws() {
+        let aws = servers::local_aws().await;
+        let target = crate::aws::Aws::local(&aws.endpoint, "us-east-1").target(blueprint::Environment::local());
+        let checks = checks(&target).await;
+        assert!(checks.iter().all(|check| check.verdict == Verdict::Ok && check.next.is_none()), "{checks:?}");
+    }
+
     #[test]
     fn a_template_beyond_a_limit_is_wrong() {
         let prod = blueprint::Environment::named("prod").expect("known");
         let mut stacks = blueprint::stacks(&prod);
         assert!(limits(&stacks).iter().all(|check| check.verdict == Verdict::Ok));
-        stacks[0].template["Description"] = json!("x".repeat(TEMPLATE_BYTES));
+        stacks[0].template["Description"] = json!("x".repeat(INLINE_BYTES_MAX));
         let checks = limits(&stacks);
         assert_eq!(checks.len(), 1);
         assert!(checks[0].verdict == Verdict::Wrong && checks[0].what.contains("51200"), "{checks:?}");

@@ -28,14 +28,9 @@ pub struct Difference {
 /// # Errors
 /// When `from` does not run what this code makes: nothing was proven there.
 pub async fn promote(options: &cli::Promote) -> anyhow::Result<bool> {
-    let which = |name: &str, set: Vec<String>| cli::Which {
-        environment: name.to_owned(),
-        set,
-        environments: options.environments.clone(),
-        json: options.json,
-    };
+    let which = |name: &str, set: Vec<String>| cli::Settings { set, ..options.settings.clone() }.of(name, options.json);
     let digest = proven_digest(options, which(&options.from, Vec::new())).await?;
-    let mut set = options.set.clone();
+    let mut set = options.settings.set.clone();
     set.push(format!("{IMAGE}={digest}"));
     let (from, to) = (which(&options.from, vec![format!("{IMAGE}={digest}")]), which(&options.to, set));
     let differences = differences(&configuration(&from)?, &configuration(&to)?);
@@ -44,16 +39,14 @@ pub async fn promote(options: &cli::Promote) -> anyhow::Result<bool> {
         differences.iter().for_each(|Difference { key, from, to }| println!("  {key}: {from} -> {to}"));
         println!();
     }
-    let target = cli::Target { which: to, endpoint: options.endpoint.clone(), state: options.state.clone() };
-    let plan =
-        cli::PlanOf { target, guard: options.guard.clone(), out: options.out.clone(), valid_for: options.valid_for };
-    plan_and_show(&plan).await
+    let target = cli::Target { which: to, place: options.place.clone() };
+    plan_and_show(&cli::PlanOf { target, guard: options.guard.clone(), file: options.file.clone() }).await
 }
 
 /// The image that `from` runs, if all else there is what this code makes.
 async fn proven_digest(options: &cli::Promote, which: cli::Which) -> anyhow::Result<String> {
     let name = which.environment.clone();
-    let deployed = cli::Target { which, endpoint: options.endpoint.clone(), state: options.state.clone() };
+    let deployed = cli::Target { which, place: options.place.clone() };
     let (aws, environment) = target::resolve(&deployed).await?;
     let client = aws.target(environment.clone()).cloudformation;
     let compute = deployed_template(&client, &environment.stack_name("compute")).await?;
@@ -61,7 +54,7 @@ async fn proven_digest(options: &cli::Promote, which: cli::Which) -> anyhow::Res
         format!("{name} runs no image: deploy it there with --set {IMAGE}=sha256:..., and prove it first")
     })?;
     let mut proven = deployed.which.clone();
-    proven.set.push(format!("{IMAGE}={digest}"));
+    proven.settings.set.push(format!("{IMAGE}={digest}"));
     for stack in blueprint::stacks(&target::environment(&proven)?) {
         if deployed_template(&client, &stack.name).await? != stack.template {
             bail!(

@@ -7,7 +7,7 @@ use aws_sdk_cloudformation::types::StackResourceDriftStatus as DriftStatus;
 use aws_sdk_sqs::types::QueueAttributeName;
 use serde_json::{Map, Value, json};
 
-use super::change_set::{deployed_template, resources};
+use super::change_set::resources;
 use super::drift::{By, Difference, Drifted, How};
 use super::{Target, why};
 
@@ -19,12 +19,11 @@ enum Reading {
     Properties(Map<String, Value>),
 }
 
-/// What differs of those resources of a stack that CloudFormation did not compare.
+/// What differs from its template of those resources of a stack that CloudFormation did not compare.
 ///
 /// # Errors
 /// When a service does not answer.
-pub async fn drift(target: &Target, stack: &str) -> anyhow::Result<Vec<Drifted>> {
-    let template = deployed_template(&target.cloudformation, stack).await?;
+pub async fn drift(target: &Target, stack: &str, template: &Value) -> anyhow::Result<Vec<Drifted>> {
     let mut drift = Vec::new();
     for resource in resources(&target.cloudformation, stack).await? {
         let told = resource.drift_information().and_then(|told| told.stack_resource_drift_status());

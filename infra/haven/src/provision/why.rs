@@ -1,7 +1,6 @@
 //! `haven why`: what a resource is there for, for whoever wants to change it. Asks nothing of AWS.
 
 use std::fmt::Write as _;
-use std::path::PathBuf;
 
 use anyhow::Context as _;
 use blueprint::consequence::Rung;
@@ -9,7 +8,7 @@ use blueprint::why::{Answer, Export, Item, Property, Resource, Statement, Watch,
 use clap::Args;
 use serde_json::json;
 
-use crate::cli::Which;
+use crate::cli::Settings;
 use crate::target;
 
 #[derive(Debug, Args)]
@@ -19,12 +18,8 @@ pub struct Why {
     /// The environment: dev, staging, prod or local, or one of --environments
     #[arg(default_value = "prod", value_name = "ENV")]
     pub environment: String,
-    /// Another value for a setting, such as database.engine=aurora; may be given again
-    #[arg(long = "set", value_name = "KEY=VALUE")]
-    pub set: Vec<String>,
-    /// A folder with base.toml and a file for each environment, instead of the ones that haven was built with
-    #[arg(long, value_name = "DIR", env = "HAVEN_ENVIRONMENTS")]
-    pub environments: Option<PathBuf>,
+    #[command(flatten)]
+    pub settings: Settings,
     /// One JSON document instead of text
     #[arg(long)]
     pub json: bool,
@@ -35,10 +30,8 @@ pub struct Why {
 /// # Errors
 /// When the environment is not known or its settings are wrong.
 pub fn print(options: &Why) -> anyhow::Result<bool> {
-    let Why { resource, environment, set, environments, json } = options;
-    let (set, environments) = (set.clone(), environments.clone());
-    let which = Which { environment: environment.clone(), set, environments, json: *json };
-    let environment = target::environment(&which)?;
+    let Why { resource, environment, settings, json } = options;
+    let environment = target::environment(&settings.of(environment, *json))?;
     match why(&environment, resource) {
         Ok(answer) if *json => {
             println!("{}", serde_json::to_string_pretty(&answer).context("write JSON")?);
