@@ -149,6 +149,16 @@ pub enum Command {
         after_help = "Examples:\n  haven load --rate 20 --duration 30s\n  haven load --rate 20 --duration 30s --product espresso --json\n\nIt fills the shelves first. Exit 2 when an order was not accepted and confirmed."
     )]
     Load(Load),
+    /// Parked messages (dead letters): why they lie there, and back to work with them
+    Dlq {
+        #[command(subcommand)]
+        command: crate::operate::dlq::Dlq,
+    },
+    /// Orders, moment by moment
+    Orders {
+        #[command(subcommand)]
+        command: crate::operate::orders::Orders,
+    },
     /// Staff tokens
     Staff {
         #[command(subcommand)]

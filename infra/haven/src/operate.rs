@@ -1,6 +1,9 @@
 //! What operators do.
 
+pub mod dlq;
 pub mod load;
+mod logs;
+pub mod orders;
 pub mod shop;
 pub mod smoke;
 pub mod staff;

@@ -1,12 +1,9 @@
 //! The parking queue beside a work queue, as an operator handles it: read whole, handed back, sent back to work.
 
-use std::time::Duration;
-
 use app::inbox::QueueError;
 use aws_sdk_sqs::Client;
 use aws_sdk_sqs::types::{
     ChangeMessageVisibilityBatchRequestEntry, Message, MessageAttributeValue, MessageSystemAttributeName,
-    QueueAttributeName,
 };
 use contract::queue::{BATCH_MAX, Queue};
 use contract::{DELIVERIES_ATTRIBUTE, ORIGINAL_ID_ATTRIBUTE, PARK_REASON_ATTRIBUTE, TRACEPARENT_ATTRIBUTE};
@@ -126,19 +123,6 @@ impl SqsParking {
     pub async fn delete(&self, parked: &Parked) -> Result<(), QueueError> {
         let call = self.client.delete_message().queue_url(&self.parking_url).receipt_handle(&parked.handle);
         call.send().await.map(|_| ()).map_err(|error| QueueError(crate::why(&error)))
-    }
-
-    /// Whether the work queue has nothing waiting, delayed or in hand, as far as SQS knows: it is a little behind.
-    pub async fn is_quiet(&self) -> Result<bool, QueueError> {
-        let numbers = [
-            QueueAttributeName::ApproximateNumberOfMessages,
-            QueueAttributeName::ApproximateNumberOfMessagesNotVisible,
-            QueueAttributeName::ApproximateNumberOfMessagesDelayed,
-        ];
-        let call = self.client.get_queue_attributes().queue_url(&self.url);
-        let answer = call.set_attribute_names(Some(numbers.to_vec())).send().await;
-        let all = answer.map_err(|error| QueueError(crate::why(&error)))?.attributes.unwrap_or_default();
-        Ok(numbers.iter().all(|number| all.get(number).is_none_or(|count| count == "0")))
     }
 }
 

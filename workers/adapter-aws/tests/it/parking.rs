@@ -82,14 +82,12 @@ async fn a_message_that_was_sent_a_moment_ago_is_sent_back_and_once() {
     let received = waiting(&inbox).await;
     inbox.park(&received[0], "it cannot happen").await.expect("parked");
     inbox.delete(&[received[0].handle.clone()]).await.expect("deleted");
-    assert!(parking.is_quiet().await.expect("answered"));
 
     let parked = parking.receive().await.expect("received").pop().expect("parked");
     assert_eq!(parked.original_id.as_ref(), Some(&received[0].message_id));
     let sent = parking.send_back(&parked).await.expect("sent");
     // A crash before the delete: whoever comes next sends it again.
     parking.send_back(&parked).await.expect("sent again");
-    assert!(!parking.is_quiet().await.expect("answered"));
     parking.delete(&parked).await.expect("deleted");
 
     let again = waiting(&inbox).await;
