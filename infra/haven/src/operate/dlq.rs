@@ -118,7 +118,7 @@ impl Desk {
 
     /// Everything that is parked; it lies where it was when this returns.
     pub async fn read(&self, stop: &CancellationToken) -> anyhow::Result<Vec<Letter>> {
-        let read = self.queues.iter().map(async |parking| {
+        let read = self.queues.iter().map(|parking| async move {
             let parked = parking.read(READ_MAX, stop).await;
             let parked = parked.with_context(|| format!("read what is parked of {}", parking.queue.slug))?;
             anyhow::Ok(parked.into_iter().map(|parked| Letter { queue: parking.queue, parked }).collect::<Vec<_>>())

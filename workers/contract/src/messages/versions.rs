@@ -5,7 +5,7 @@
 //! sees it. A kind's version is raised in two releases: the first reads it, the second writes it.
 
 use serde::Deserialize;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use super::Envelope;
 use crate::event::EventKind;
@@ -59,14 +59,16 @@ impl Envelope {
             return Err(Undecodable::UnknownSchema { kind, schema });
         }
         let mut older: Value = serde_json::from_str(body).map_err(not_an_envelope)?;
-        lift(kind, &mut older);
-        older["schema"] = json!(kind.schema());
+        if let Some(older) = older.as_object_mut() {
+            lift(kind, older);
+        }
         serde_json::from_value(older).map_err(not_an_envelope)
     }
 }
 
 /// Makes today's body of the one before. Whatever is missing of the older one stays missing, and is then said.
-fn lift(kind: EventKind, envelope: &mut Value) {
+fn lift(kind: EventKind, envelope: &mut Map<String, Value>) {
+    envelope.insert("schema".to_owned(), json!(kind.schema()));
     let Some(data) = envelope.get_mut("data").and_then(Value::as_object_mut) else { return };
     match kind {
         EventKind::PaymentFailed => {

@@ -64,25 +64,23 @@ pub fn group(letters: &[Letter]) -> Vec<Cause<'_>> {
 /// When several begin so.
 pub fn find<'a, 'b>(causes: &'b [Cause<'a>], beginning: &str) -> anyhow::Result<Option<&'b Cause<'a>>> {
     let fits: Vec<_> = causes.iter().filter(|cause| cause.fingerprint.starts_with(beginning)).collect();
-    let names = |causes: &mut dyn Iterator<Item = &Cause<'_>>| {
-        causes.map(|cause| cause.fingerprint.as_str()).collect::<Vec<_>>().join(", ")
-    };
     match fits.as_slice() {
         [cause] => Ok(Some(*cause)),
         [] if causes.is_empty() => {
-            eprintln!("haven: nothing is parked");
+            eprintln!("haven: nothing is parked, nor has the fingerprint {beginning}");
             Ok(None)
         }
         [] => {
-            let there = names(&mut causes.iter());
+            let there = names(&causes.iter().collect::<Vec<_>>());
             eprintln!("haven: nothing that is parked has the fingerprint {beginning}; there are {there}");
             Ok(None)
         }
-        _ => {
-            let several = names(&mut fits.iter().copied());
-            Err(BadUsage::Said(format!("fingerprint {beginning}: must be one of {several}")).into())
-        }
+        several => Err(BadUsage::Said(format!("fingerprint {beginning}: must be one of {}", names(several))).into()),
     }
+}
+
+fn names(causes: &[&Cause<'_>]) -> String {
+    causes.iter().map(|cause| cause.fingerprint.as_str()).collect::<Vec<_>>().join(", ")
 }
 
 fn fingerprint(queue: &Queue, reason: &str) -> String {

@@ -173,7 +173,7 @@ impl Run<'_> {
             if wanted.is_empty() || self.stop.is_cancelled() {
                 break Ok(());
             }
-            let mut batch = match self.parking.receive().await {
+            let batch = match self.parking.receive().await {
                 Ok(batch) => batch.into_iter(),
                 Err(error) => break Err(anyhow::Error::from(error).context("read the parking queue")),
             };
@@ -185,7 +185,7 @@ impl Run<'_> {
             }
             let at_once = ((rate * IN_HAND_S) as usize).clamp(1, BATCH_MAX);
             let (mut here, mut failed) = (0, None);
-            for parked in batch.by_ref() {
+            for parked in batch {
                 let stopped = self.stop.is_cancelled() || here == at_once;
                 if stopped || failed.is_some() || !wanted.contains(&parked.message_id) {
                     aside.push(parked);
