@@ -553,7 +553,7 @@ pub async fn what_cannot_be_read_keeps_nothing_else_back(store: &impl OrderStore
     empty_the_outbox(store).await;
     let (odd, fine) = (placed(store).await, placed(store).await);
     let reserve = format!("order_id = '{}' AND kind = 'ReserveStock'", odd.order.order_id);
-    execute(format!("UPDATE outbox SET envelope = '{{\"schema\":9}}' WHERE {reserve}")).await;
+    execute(format!("UPDATE outbox SET envelope = '{{\"type\":\"ReserveStock\",\"schema\":9}}' WHERE {reserve}")).await;
     let relay = async |at| relay_some(store, &TakesAll, &At(at), &|| 1.0).await.expect("the others leave");
     let relayed = relay(NOON).await;
     assert_eq!(
