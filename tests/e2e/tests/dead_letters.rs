@@ -158,6 +158,9 @@ async fn poison_is_grouped_explained_and_sent_back_when_its_cause_is_gone() {
     let moments = journey["moments"].as_array().expect("moments");
     let by_zoe = moments.iter().filter(|moment| moment["record"] == "redrive" && moment["by"] == "Zoe").count();
     assert_eq!(by_zoe, 4, "two sent, two ended: {journey:#}");
+    let effect =
+        |moment: &&Value| moment["record"] == "delivery" && moment["what"] == "PaymentCompleted taken in, delivery 1";
+    assert!(moments.iter().filter(effect).count() >= 1, "its effect: {journey:#}");
     let begun = Instant::now();
     while world.ledger().await.iter().filter(|entry| entry["reference"] == id).count() == 0 {
         assert!(begun.elapsed() < SETTLED_WITHIN, "the card was never charged");

@@ -100,6 +100,7 @@ impl JourneyStore for PostgresStore {
         let sent: Vec<SentRecord> = sent.into_iter().map(OutboxRecord::into_record).collect();
         let mut events: Vec<Uuid> =
             sent.iter().filter_map(|sent| Some(sent.envelope.as_ref().ok()?.event_id.0)).collect();
+        events.extend(redrives.iter().filter_map(|redrive| redrive.event_id));
         events.dedup();
         let consumers: Vec<&str> = ROLES.iter().map(|role| role.slug).collect();
         Ok(Records {

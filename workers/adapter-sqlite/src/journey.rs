@@ -103,6 +103,7 @@ impl JourneyStore for SqliteStore {
         let sent = sent.into_iter().map(OutboxRecord::into_record).collect::<Result<Vec<_>, Unavailable>>()?;
         let mut events: Vec<EventId> =
             sent.iter().filter_map(|sent| Some(sent.envelope.as_ref().ok()?.event_id)).collect();
+        events.extend(redrives.iter().filter_map(|redrive| redrive.event_id.as_deref()?.parse::<EventId>().ok()));
         events.dedup();
         let consumers: Vec<&str> = ROLES.iter().map(|role| role.slug).collect();
         Ok(Records {

@@ -97,6 +97,10 @@ async fn a_redrive_is_begun_once_and_ends(store: &(impl OrderStore + JourneyStor
     store.begin_redrive(&redrive).await.expect("begun");
     store.begin_redrive(&Redrive { actor: "another".to_owned(), ..redrive.clone() }).await.expect("begun again");
     assert_eq!(read().await, std::slice::from_ref(&redrive), "the first one stands");
+    let event_id = redrive.event_id.expect("an event");
+    assert_eq!(apply(store, &Change { event_id, ..step(&new, 1, State::Charging) }).await, Applied::Applied);
+    let taken_in = store.records(new.order.order_id).await.expect("read").taken_in;
+    assert!(taken_in.iter().any(|taken| taken.event_id == event_id), "its effect is found: {taken_in:?}");
     for end in RedriveEnd::ALL {
         store.end_redrive(redrive.redrive_id, end, NOON).await.expect("ended");
         assert_eq!(read().await, [Redrive { end: Some((end, NOON)), ..redrive.clone() }]);

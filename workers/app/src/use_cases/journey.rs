@@ -228,7 +228,10 @@ fn messages(records: &Records) -> Vec<Moment> {
         }
     }
     for taken in &records.taken_in {
-        let Some(envelope) = kinds.get(&taken.event_id) else { continue };
+        // One that nobody of ours had written, and that was parked, is known by its way back.
+        let sent_back = records.redrives.iter().find(|redrive| redrive.event_id == Some(taken.event_id));
+        let sent_back = sent_back.and_then(|redrive| Envelope::decode(&redrive.body).ok());
+        let Some(envelope) = kinds.get(&taken.event_id).copied().or(sent_back.as_ref()) else { continue };
         let kind = envelope.message.kind().name();
         let what = match taken.delivery {
             Some(delivery) => format!("{kind} taken in, delivery {delivery}"),

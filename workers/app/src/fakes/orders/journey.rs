@@ -26,8 +26,11 @@ impl JourneyStore for MemoryOrders {
                 retry_at: owed.retry_at,
             })
             .collect();
+        let redrives: Vec<Redrive> =
+            books.redrives.iter().filter(|redrive| redrive.order_id == Some(order_id)).cloned().collect();
         let ours = |event_id: EventId| {
-            sent.iter().any(|sent| sent.envelope.as_ref().is_ok_and(|envelope| envelope.event_id == event_id))
+            redrives.iter().any(|redrive| redrive.event_id == Some(event_id))
+                || sent.iter().any(|sent| sent.envelope.as_ref().is_ok_and(|envelope| envelope.event_id == event_id))
         };
         let mut taken_in: Vec<TakenIn> = books.inbox.values().filter(|taken| ours(taken.event_id)).cloned().collect();
         taken_in.sort_by(|a, b| (a.at, &a.consumer).cmp(&(b.at, &b.consumer)));
@@ -37,7 +40,6 @@ impl JourneyStore for MemoryOrders {
         let told = books.notices.values().filter(|telling| telling.order_id == Some(order_id));
         let mut notices: Vec<NoticeRecord> = told.map(|telling| telling.record.clone()).collect();
         notices.sort_by_key(|notice| notice.created_at);
-        let redrives = books.redrives.iter().filter(|redrive| redrive.order_id == Some(order_id)).cloned().collect();
         let next_action_at = books.orders.get(&order_id).and_then(|kept| kept.next_action_at);
         Ok(Records { sent, taken_in, payments, notices, redrives, next_action_at })
     }
