@@ -3,10 +3,11 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use adapter_aws::{Clients, DynamoStock};
+use adapter_aws::{Clients, DynamoStock, SqsParking};
 use anyhow::Context as _;
 use contract::address::Address;
 use contract::parameter::SECRETS;
+use contract::queue::Queue;
 use contract::table::{LEASES, TABLES};
 
 use crate::provision::Target;
@@ -53,6 +54,18 @@ impl Aws {
 
     pub fn stock(&self, addresses: &HashMap<String, String>) -> anyhow::Result<DynamoStock> {
         self.adapters.stock(addresses)
+    }
+
+    /// A queue and its parking queue, as an operator handles them.
+    pub fn parking(&self, queue: &'static Queue, addresses: &HashMap<String, String>) -> anyhow::Result<SqsParking> {
+        let url = |address: Address| addresses.get(&address.variable()).cloned().context("a queue was not deployed");
+        Ok(SqsParking {
+            client: self.clients.sqs(),
+            polls: self.clients.sqs_polls(),
+            queue,
+            url: url(Address::Queue(queue))?,
+            parking_url: url(Address::ParkingQueue(queue))?,
+        })
     }
 
     /// The local AWS ignores time to live in a template; nothing relies on it, so a refusal is no failure.

@@ -109,6 +109,8 @@ async fn run(command: Command) -> anyhow::Result<bool> {
             println!("{added} of {all} products were added; the others were there");
         }
         Command::Load(options) => return operate::load::load(&options).await,
+        Command::Dlq { command } => return operate::dlq::command(&command).await,
+        Command::Orders { command } => return operate::orders::command(&command).await,
         Command::Staff { command: Staff::Token { name, role, hours, state } } => {
             operate::staff::print_token(&name, &role, hours, &state).await?;
         }

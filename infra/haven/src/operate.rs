@@ -1,6 +1,9 @@
 //! What operators do.
 
+pub mod dlq;
 pub mod load;
+mod logs;
+pub mod orders;
 mod readable;
 pub mod shop;
 pub mod smoke;

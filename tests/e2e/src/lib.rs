@@ -129,6 +129,15 @@ impl World {
         }
     }
 
+    /// Stops a role where it stands; it lives, and does nothing until `resume`.
+    pub fn pause(&self, role: &str) {
+        signal(self.pid(role).expect("it runs"), "-STOP");
+    }
+
+    pub fn resume(&self, role: &str) {
+        signal(self.pid(role).expect("it runs"), "-CONT");
+    }
+
     pub async fn ask(&self, method: Method, path: &str, headers: &[(&str, &str)], body: Option<&Value>) -> Answer {
         let url = format!("{}{path}", self.facts["storefront"].as_str().expect("an address"));
         let mut request = self.http.request(method, url);

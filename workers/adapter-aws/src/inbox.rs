@@ -9,15 +9,12 @@ use aws_sdk_sqs::types::{
     MessageAttributeValue, MessageSystemAttributeName,
 };
 use contract::queue::Queue;
-use contract::{PARK_REASON_ATTRIBUTE, TRACEPARENT_ATTRIBUTE};
+use contract::{DELIVERIES_ATTRIBUTE, ORIGINAL_ID_ATTRIBUTE, PARK_REASON_ATTRIBUTE, TRACEPARENT_ATTRIBUTE};
 use domain::Timestamp;
 use uuid::Uuid;
 
 /// Longest reason kept with a parked message, in characters: enough to understand, little enough to read in a list.
 const REASON_MAX: usize = 256;
-
-/// Message attribute under which a parked message names the message that it was.
-const ORIGINAL_ID_ATTRIBUTE: &str = "original_message_id";
 
 /// A work queue and the parking queue beside it.
 #[derive(Clone)]
@@ -107,11 +104,12 @@ impl Inbox for SqsInbox {
 
     async fn park(&self, delivery: &Delivery, reason: &str) -> Result<(), QueueError> {
         let text = |value: &str| MessageAttributeValue::builder().data_type("String").string_value(value).build();
-        let reason = reason_text(reason);
+        let (reason, deliveries) = (reason_text(reason), delivery.attempt.to_string());
         let mut call = self.client.send_message().queue_url(&self.parking_url).message_body(&delivery.body);
         let attributes = [
             (PARK_REASON_ATTRIBUTE, Some(reason.as_str())),
             (ORIGINAL_ID_ATTRIBUTE, Some(delivery.message_id.as_str())),
+            (DELIVERIES_ATTRIBUTE, Some(deliveries.as_str())),
             // Whoever sends it back goes on with its trace.
             (TRACEPARENT_ATTRIBUTE, delivery.traceparent.as_deref()),
         ];

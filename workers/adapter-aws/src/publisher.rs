@@ -298,7 +298,8 @@ fn attributes(envelope: &Envelope) -> Vec<(&'static str, String)> {
 
 #[cfg(test)]
 mod tests {
-    use contract::messages::{Metadata, SCHEMA};
+    use contract::event::EventKind;
+    use contract::messages::{Metadata, PaymentFailure};
     use domain::ids::{EventId, OrderId};
     use uuid::Uuid;
 
@@ -307,8 +308,8 @@ mod tests {
     fn envelope(order: u128, number: u128, reason: &str) -> Envelope {
         Envelope {
             event_id: EventId(Uuid::from_u128(number)),
-            message: Message::PaymentFailed { reason: reason.to_owned() },
-            schema: SCHEMA,
+            message: Message::PaymentFailed { reason: reason.to_owned(), cause: PaymentFailure::Declined },
+            schema: EventKind::PaymentFailed.schema(),
             occurred_at: domain::Timestamp::UNIX_EPOCH,
             order_id: Some(OrderId(Uuid::from_u128(order))),
             metadata: Metadata { source: "test".to_owned(), version: "0".to_owned(), traceparent: None },

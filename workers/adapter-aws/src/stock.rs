@@ -11,7 +11,8 @@ use std::time::Duration;
 
 use app::ports::Unavailable;
 use app::ports::stock::{
-    Adjusted, Adjustment, AdjustmentKind, Confirmed, ExpiredHold, Reserved, Stock, StockedProduct,
+    Adjusted, Adjustment, AdjustmentKind, Confirmed, ExpiredHold, Reservation, ReservationState, Reservations,
+    Reserved, Stock, StockedProduct,
 };
 use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::operation::transact_write_items::TransactWriteItemsError;
@@ -127,6 +128,10 @@ impl DynamoStock {
     }
 
     async fn record(&self, order_id: OrderId) -> Result<Option<Record>, Unavailable> {
+        self.record_item(order_id).await?.as_ref().map(record_of).transpose()
+    }
+
+    async fn record_item(&self, order_id: OrderId) -> Result<Option<Item>, Unavailable> {
         let got = self
             .client
             .get_item()
@@ -136,7 +141,7 @@ impl DynamoStock {
             .send()
             .await
             .map_err(|error| Unavailable::new("stock", crate::why(&error)))?;
-        got.item.as_ref().map(record_of).transpose()
+        Ok(got.item)
     }
 
     /// Moves the record from one state to another, and the counters of its products with it.
@@ -480,6 +485,25 @@ impl Stock for DynamoStock {
             }
             Err(error) => Err(Unavailable::new("stock", crate::why(&error))),
         }
+    }
+}
+
+impl Reservations for DynamoStock {
+    async fn reservation(&self, order_id: OrderId) -> Result<Option<Reservation>, Unavailable> {
+        let Some(item) = self.record_item(order_id).await? else { return Ok(None) };
+        let record = record_of(&item)?;
+        let state = match record.state {
+            RecordState::Held => ReservationState::Held,
+            RecordState::Confirmed => ReservationState::Confirmed,
+            RecordState::Released => ReservationState::Released,
+        };
+        Ok(Some(Reservation {
+            state,
+            lines: record.lines,
+            created_at: get_time(&item, "created_at"),
+            expires_at: get_time(&item, "expires_at"),
+            settled_at: get_time(&item, "updated_at"),
+        }))
     }
 }
 

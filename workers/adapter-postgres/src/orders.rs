@@ -33,12 +33,12 @@ const ORDER_COLUMNS: &str = "order_id, tenant_id, location_id, order_number, ord
 /// history lines, $3 the messages. Gives how many were new to the inbox, how many orders moved and how many payments.
 const APPLY: &str = "
 WITH input AS (
-    SELECT * FROM jsonb_to_recordset($1) AS i (consumer text, event_id uuid, at timestamptz,
+    SELECT * FROM jsonb_to_recordset($1) AS i (consumer text, event_id uuid, at timestamptz, delivery int,
         order_id uuid, expected_version bigint, version bigint, state text, status text, step text, reason text,
         next_action_at timestamptz, pay_order_id uuid, pay_kind text, pay_expected text, pay_amount bigint,
         pay_currency text, pay_state text, pay_token text, pay_charge_id text, pay_reason text)
 ), taken_in AS (
-    INSERT INTO inbox (consumer, event_id, at) SELECT consumer, event_id, at FROM input
+    INSERT INTO inbox (consumer, event_id, at, delivery) SELECT consumer, event_id, at, delivery FROM input
     ON CONFLICT DO NOTHING RETURNING 1
 ), moved AS (
     UPDATE orders SET state = i.state, status = i.status, step = i.step, reason = coalesce(i.reason, orders.reason),
@@ -398,6 +398,7 @@ fn change_json(change: &Change) -> Value {
         "consumer": change.consumer,
         "event_id": change.event_id,
         "at": time_json(change.at),
+        "delivery": change.delivery,
     });
     if let Some(order) = &change.order {
         row["order_id"] = json!(order.order_id);

@@ -20,6 +20,7 @@ async fn it_passes_the_laws_of_orders_and_notices() {
     let Some((_server, store, other)) = stores().await else { return };
     laws::orders::all(&store, &other).await;
     laws::notices::all(&store).await;
+    laws::journey::all(&store).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -418,11 +418,13 @@ async fn place_one(connection: &mut SqliteConnection, new: &NewOrder) -> Result<
 }
 
 async fn apply_one(connection: &mut SqliteConnection, change: &Change) -> Result<Applied, sqlx::Error> {
-    const INBOX: &str = "INSERT INTO inbox (consumer, event_id, at) VALUES (?, ?, ?) ON CONFLICT DO NOTHING";
+    const INBOX: &str =
+        "INSERT INTO inbox (consumer, event_id, at, delivery) VALUES (?, ?, ?, ?) ON CONFLICT DO NOTHING";
     let taken_in = sqlx::query(INBOX)
         .bind(change.consumer)
         .bind(change.event_id.to_string())
         .bind(text_of(change.at))
+        .bind(change.delivery)
         .execute(&mut *connection)
         .await?;
     if taken_in.rows_affected() == 0 {

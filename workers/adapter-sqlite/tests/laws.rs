@@ -41,6 +41,7 @@ async fn it_passes_the_laws_of_orders_and_notices() {
     let (store, other) = (database.store().await, database.store().await);
     laws::orders::all(&store, &other).await;
     laws::notices::all(&store).await;
+    laws::journey::all(&store).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -2,6 +2,7 @@
 //! tests run them against the fakes, the adapters' tests against real servers.
 
 pub mod carts;
+pub mod journey;
 pub mod notices;
 pub mod orders;
 pub mod stock;

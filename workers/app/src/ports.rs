@@ -5,9 +5,11 @@
 
 pub mod carts;
 pub mod gateway;
+pub mod journey;
 pub mod notices;
 pub mod orders;
 pub mod publisher;
+pub mod redrives;
 pub mod stock;
 pub mod stream;
 

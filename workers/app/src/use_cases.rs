@@ -1,10 +1,12 @@
 //! What the system does, one file for each reason to act.
 
 pub mod change_order;
+pub mod journey;
 pub mod notify;
 pub mod pay;
 pub mod place_order;
 pub mod progress;
+pub mod rehearse;
 pub mod relay;
 pub mod run_saga;
 pub mod sweep;
@@ -12,7 +14,7 @@ pub mod watch_stock;
 
 use std::time::Duration;
 
-use contract::messages::{Envelope, Message, Metadata, SCHEMA};
+use contract::messages::{Envelope, Message, Metadata};
 use domain::Timestamp;
 use domain::ids::{EventId, LocationId, OrderId, TenantId};
 use domain::money::{Currency, TaxRate};
@@ -81,8 +83,8 @@ impl Maker {
     ) -> Envelope {
         Envelope {
             event_id,
+            schema: message.kind().schema(),
             message,
-            schema: SCHEMA,
             occurred_at: at,
             order_id,
             metadata: Metadata {

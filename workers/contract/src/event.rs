@@ -71,6 +71,24 @@ impl EventKind {
         }
     }
 
+    /// The version of its body that producers write today. Consumers also read the one before it
+    /// ([`crate::messages::Envelope::decode`]).
+    pub const fn schema(self) -> u16 {
+        match self {
+            EventKind::PaymentFailed => 2,
+            EventKind::ReserveStock
+            | EventKind::ReleaseStock
+            | EventKind::ChargeCard
+            | EventKind::RefundCard
+            | EventKind::OrderCreated
+            | EventKind::InventoryReserved
+            | EventKind::PaymentCompleted
+            | EventKind::PaymentRefunded
+            | EventKind::OrderStatusChanged
+            | EventKind::StockLevelReached => 1,
+        }
+    }
+
     pub fn from_name(name: &str) -> Option<EventKind> {
         EventKind::ALL.into_iter().find(|kind| kind.name() == name)
     }

@@ -30,6 +30,10 @@ pub const EVENT_TYPE_ATTRIBUTE: &str = "event_type";
 pub const STATUS_ATTRIBUTE: &str = "status";
 /// Message attribute under which a parked message says why it was parked.
 pub const PARK_REASON_ATTRIBUTE: &str = "park_reason";
+/// Message attribute under which a parked message names the message that it was.
+pub const ORIGINAL_ID_ATTRIBUTE: &str = "original_message_id";
+/// Message attribute of a parked message: how often it had been delivered.
+pub const DELIVERIES_ATTRIBUTE: &str = "deliveries";
 
 /// Liveness: the process can answer.
 pub const HEALTH_PATH: &str = "/healthz";

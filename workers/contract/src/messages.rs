@@ -1,8 +1,8 @@
 //! The messages themselves: one envelope, one body for each kind, a schema version on each.
 //!
-//! Their JSON Schemas are published in `workers/contract/schemas/` and derived from these types; a test keeps the
-//! files fresh. A body may gain optional fields under the same version; anything else is a new version, and
-//! consumers then read both.
+//! Their JSON Schemas are published in `workers/contract/schemas/`, a file for each kind and version, and derived from
+//! these types; a test keeps the files fresh. A body may gain optional fields under the same version; anything else is
+//! a new version of its kind ([`EventKind::schema`]), and consumers then read both ([`versions`]).
 
 use domain::ids::{EventId, OrderId};
 use schemars::JsonSchema;
@@ -12,8 +12,11 @@ use time::serde::rfc3339;
 
 use crate::event::EventKind;
 
-/// The schema version that producers write today.
-pub const SCHEMA: u16 = 1;
+pub mod samples;
+mod schemas;
+mod versions;
+
+pub use versions::Undecodable;
 
 /// What travels. `event_id` is the idempotency key: it survives redelivery, redrive, and every hop.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -22,6 +25,7 @@ pub struct Envelope {
     pub event_id: EventId,
     #[serde(flatten)]
     pub message: Message,
+    /// The version of the body: [`EventKind::schema`] of its kind.
     pub schema: u16,
     #[serde(with = "rfc3339")]
     #[schemars(with = "uuid_schema::DateTime")]
@@ -84,8 +88,10 @@ pub enum Message {
         currency: String,
         status: String,
     },
+    /// Nothing is kept of the customer's money. Version 1 had no `cause`.
     PaymentFailed {
         reason: String,
+        cause: PaymentFailure,
     },
     /// `amount_minor` is zero when nothing had been taken.
     PaymentRefunded {
@@ -110,6 +116,16 @@ pub enum Message {
         available: i64,
         low_stock_threshold: i64,
     },
+}
+
+/// Why a card was not charged.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum PaymentFailure {
+    /// A charge was made, and ended without the money: another card may do.
+    Declined,
+    /// The gateway refused the request itself: no card will do until somebody has looked.
+    Refused,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -143,56 +159,10 @@ impl Message {
     }
 }
 
-/// Why a message body cannot be read. Trying again would not help: it is parked.
-#[derive(Debug, PartialEq, Eq)]
-pub enum Undecodable {
-    NotAnEnvelope(String),
-    UnknownSchema(u16),
-}
-
-impl std::fmt::Display for Undecodable {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Undecodable::NotAnEnvelope(why) => write!(f, "not an envelope of a known type: {why}"),
-            Undecodable::UnknownSchema(version) => {
-                write!(f, "schema version {version} is not known here")
-            }
-        }
-    }
-}
-
-impl std::error::Error for Undecodable {}
-
 impl Envelope {
-    /// Reads a message body, raw as SQS delivers it or inside an EventBridge event.
-    ///
-    /// # Errors
-    /// `Undecodable` with what was expected; the sender must be mended, not the delivery.
-    pub fn decode(body: &str) -> Result<Envelope, Undecodable> {
-        #[derive(Deserialize)]
-        struct Version {
-            schema: u16,
-        }
-        let not_an_envelope = |error: serde_json::Error| Undecodable::NotAnEnvelope(error.to_string());
-        // The version first: a body of another version need not fit these types at all.
-        let Version { schema } = serde_json::from_str(body).map_err(not_an_envelope)?;
-        if schema != SCHEMA {
-            return Err(Undecodable::UnknownSchema(schema));
-        }
-        serde_json::from_str(body).map_err(not_an_envelope)
-    }
-
     pub fn encode(&self) -> String {
         // These types hold nothing that JSON cannot: string keys, integers, text.
         serde_json::to_string(self).unwrap_or_default()
-    }
-
-    /// The published JSON Schema of every message, by file name.
-    pub fn schemas() -> Vec<(String, serde_json::Value)> {
-        let mut schema = serde_json::to_value(schemars::schema_for!(Envelope)).unwrap_or_default();
-        // The same file whatever else is built: some crates make serde_json keep the order of writing.
-        schema.sort_all_objects();
-        vec![(format!("envelope.v{SCHEMA}.json"), schema)]
     }
 }
 

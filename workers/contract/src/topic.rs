@@ -15,12 +15,14 @@ pub struct Topic {
 pub const ORDER_CREATED: Topic = Topic { slug: "order-created", about: "An order was accepted" };
 pub const ORDER_STATUS_CHANGED: Topic =
     Topic { slug: "order-status-changed", about: "The status that a customer sees has changed" };
+pub const ORDER_FEED: Topic =
+    Topic { slug: "order-feed", about: "What happened to orders, from the bus, for whoever subscribes" };
 pub const STAFF_ALERTS: Topic = Topic { slug: "staff-alerts", about: "What the bar must hear of at once" };
 pub const INVENTORY_ALERTS: Topic = Topic { slug: "inventory-alerts", about: "A product runs low or is sold out" };
 pub const SYSTEM_ALERTS: Topic = Topic { slug: "system-alerts", about: "Alarms for whoever is on call" };
 
 pub const TOPICS: &[&Topic] =
-    &[&ORDER_CREATED, &ORDER_STATUS_CHANGED, &STAFF_ALERTS, &INVENTORY_ALERTS, &SYSTEM_ALERTS];
+    &[&ORDER_CREATED, &ORDER_STATUS_CHANGED, &ORDER_FEED, &STAFF_ALERTS, &INVENTORY_ALERTS, &SYSTEM_ALERTS];
 
 /// A queue that hears of a topic, raw, and of only those messages whose attribute has one of the values.
 #[derive(Debug)]
@@ -67,13 +69,31 @@ pub struct Rule {
     pub target: &'static Topic,
 }
 
-pub const RULES: &[Rule] = &[Rule {
-    slug: "failed-orders",
-    about: "Staff hear of an order that could not be fulfilled",
-    kind: EventKind::OrderStatusChanged,
-    to: &["failed"],
-    target: &STAFF_ALERTS,
-}];
+pub const RULES: &[Rule] = &[
+    // Stock and payment hear of an order by the saga's own commands, which are in order and taken in once; these rules
+    // are for those who only listen.
+    Rule {
+        slug: "order-created",
+        about: "Whoever follows orders hears of a new one",
+        kind: EventKind::OrderCreated,
+        to: &[],
+        target: &ORDER_FEED,
+    },
+    Rule {
+        slug: "payment-completed",
+        about: "Whoever follows orders hears that one was paid",
+        kind: EventKind::PaymentCompleted,
+        to: &[],
+        target: &ORDER_FEED,
+    },
+    Rule {
+        slug: "failed-orders",
+        about: "Staff hear of an order that could not be fulfilled",
+        kind: EventKind::OrderStatusChanged,
+        to: &["failed"],
+        target: &STAFF_ALERTS,
+    },
+];
 
 /// A Kinesis stream that the bus fills with every event about an order, in the order in which they came for each order.
 /// Whoever analyses them reads it again and again: nothing is taken out by reading.

@@ -3,6 +3,7 @@
 mod admin;
 mod cart;
 pub mod events;
+mod journey;
 mod menu;
 pub mod orders;
 mod webhook;
@@ -13,6 +14,7 @@ use axum::routing::{get, post, put};
 
 pub use admin::{adjust_stock, check as check_adjustment};
 pub use cart::{check_add as cart_check_add, price as cart_price};
+pub use journey::of as journey_of;
 
 use crate::problem::Problem;
 use crate::staff::{self, Staff};
@@ -29,6 +31,7 @@ pub fn routes<P: Ports>() -> Router<App<P>> {
         .route("/api/v1/orders", post(orders::place::<P>))
         .route("/api/v1/orders/{id}", get(orders::show::<P>))
         .route("/api/v1/orders/{id}/events", get(events::follow::<P>))
+        .route("/api/v1/orders/{id}/journey", get(journey::show::<P>))
         .route("/api/v1/orders/{id}/cancel", post(orders::cancel::<P>))
         .route("/api/v1/admin/orders", get(admin::orders::<P>))
         .route("/api/v1/admin/orders/{id}/status", put(admin::set_status::<P>))

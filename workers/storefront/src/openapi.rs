@@ -16,6 +16,13 @@ const OPERATIONS: &[(&str, &str, &str, u16, bool)] = &[
     ("get", "/api/v1/orders/{id}", "An order with its history", 200, false),
     ("get", "/api/v1/orders/{id}/events", "An order's history as it grows (server-sent events)", 200, false),
     ("post", "/api/v1/orders/{id}/cancel", "Cancel while it may be cancelled", 202, false),
+    (
+        "get",
+        "/api/v1/orders/{id}/journey",
+        "All that is recorded about an order; staff only, 404 for others",
+        200,
+        false,
+    ),
     ("get", "/api/v1/admin/orders", "Orders, newest first", 200, true),
     ("put", "/api/v1/admin/orders/{id}/status", "Move an order; If-Match carries the version seen", 200, true),
     ("get", "/api/v1/admin/inventory", "Stock counters of every product", 200, true),
@@ -67,7 +74,7 @@ pub fn document() -> Value {
             ("post", path) if path.ends_with("/adjust") => Some("Adjustment"),
             _ => None,
         };
-        if path.starts_with("/api/v1/orders/{id}") {
+        if path.starts_with("/api/v1/orders/{id}") && !path.ends_with("/journey") {
             parameters.push(json!({ "name": "token", "in": "query", "schema": { "type": "string" },
                 "description": "The order's tracking token, for whoever has no session of its owner" }));
         }

@@ -31,6 +31,7 @@ pub fn routes<P: Ports>() -> Router<App<P>> {
         .route("/orders/{id}/cancel", post(customer::cancel::<P>))
         .route("/staff", get(staff::board::<P>))
         .route("/staff/board", get(staff::board_fragment::<P>))
+        .route("/staff/orders/{id}", get(staff::journey::<P>))
         .route("/staff/orders/{id}/status", post(staff::set_status::<P>))
         .route("/staff/stock", get(staff::stock::<P>))
         .route("/staff/stock/{product_id}/restock", post(staff::restock::<P>))

@@ -151,6 +151,7 @@ impl Applier {
 
 impl Apply for Applier {
     async fn apply_one(&self, change: Change) -> Result<Applied, Unavailable> {
+        let change = Change { delivery: chassis::consume::attempt(), ..change };
         self.0.submit(change).await.unwrap_or_else(|lost| Err(Unavailable::new("orders", lost)))
     }
 }

@@ -7,12 +7,16 @@ use adapter_redis::RedisCarts;
 use adapter_sqlite::SqliteStore;
 use app::memory_carts::MemoryCarts;
 use app::ports::carts::{CartError, CartStore};
+use app::ports::journey::{JourneyStore, NoticeRecord, Records, TakenIn};
 use app::ports::notices::{Notice, NoticeEnd, NoticeState, NoticeStore};
 use app::ports::orders::{
     Applied, Change, Due, KeyUse, NewOrder, OrderFilter, OrderStore, OutboxRow, Payment, PaymentKind, Placement,
     StoredOrder,
 };
+use app::ports::redrives::{Redrive, RedriveEnd, RedriveLog};
 use app::ports::{Source, Unavailable};
+use contract::event::EventKind;
+use contract::messages::Envelope;
 use domain::Timestamp;
 use domain::cart::{Line, Lines, Quantity};
 use domain::ids::{EventId, LocationId, OrderId, ProductId, TenantId};
@@ -147,6 +151,34 @@ impl NoticeStore for Store {
 
     async fn give_back_notice(&self, event_id: EventId, channel: &'static str) -> Result<(), Unavailable> {
         either!(self, store => store.give_back_notice(event_id, channel))
+    }
+}
+
+impl JourneyStore for Store {
+    async fn records(&self, order_id: OrderId) -> Result<Records, Unavailable> {
+        either!(self, store => store.records(order_id))
+    }
+
+    async fn taken_in(&self, consumer: &str, event_id: EventId) -> Result<Option<TakenIn>, Unavailable> {
+        either!(self, store => store.taken_in(consumer, event_id))
+    }
+
+    async fn notices_of(&self, event_id: EventId) -> Result<Vec<NoticeRecord>, Unavailable> {
+        either!(self, store => store.notices_of(event_id))
+    }
+
+    async fn newest_of(&self, kind: EventKind) -> Result<Option<Envelope>, Unavailable> {
+        either!(self, store => store.newest_of(kind))
+    }
+}
+
+impl RedriveLog for Store {
+    async fn begin_redrive(&self, redrive: &Redrive) -> Result<(), Unavailable> {
+        either!(self, store => store.begin_redrive(redrive))
+    }
+
+    async fn end_redrive(&self, redrive_id: Uuid, end: RedriveEnd, at: Timestamp) -> Result<(), Unavailable> {
+        either!(self, store => store.end_redrive(redrive_id, end, at))
     }
 }
 

@@ -3,6 +3,7 @@
 mod inbox;
 mod lossy;
 mod others;
+mod parking;
 mod publisher;
 mod stock;
 mod stream;

@@ -3,7 +3,7 @@ use app::ports::publisher::Publisher;
 use aws_sdk_eventbridge::types::Target;
 use aws_sdk_sqs::types::{Message as Received, MessageSystemAttributeName, QueueAttributeName};
 use contract::event::Route;
-use contract::messages::{Envelope, Message, Metadata, SCHEMA};
+use contract::messages::{Envelope, Message, Metadata, PaymentFailure};
 use contract::queue::{ORDERS, PAYMENTS};
 use contract::topic::{ORDER_CREATED, ORDER_STATUS_CHANGED};
 use domain::ids::{EventId, OrderId};
@@ -14,8 +14,8 @@ use super::inbox::queue;
 fn envelope(order_id: OrderId, message: Message) -> Envelope {
     Envelope {
         event_id: EventId(Uuid::now_v7()),
+        schema: message.kind().schema(),
         message,
-        schema: SCHEMA,
         occurred_at: time::macros::datetime!(2026-03-01 08:00 UTC),
         order_id: Some(order_id),
         metadata: Metadata {
@@ -184,7 +184,7 @@ async fn a_route_that_fails_fails_only_its_messages() {
     assert!(results[0].is_err() && results[1].is_err() && results[2].is_ok(), "{results:?}");
     assert!(results[1].as_ref().is_err_and(|why| why.contains(ORDER_CREATED.slug)));
     // One too large for the queue, and what follows it in its group.
-    let huge = Message::PaymentFailed { reason: "x".repeat(1_200_000) };
+    let huge = Message::PaymentFailed { reason: "x".repeat(1_200_000), cause: PaymentFailure::Declined };
     let sent = [
         envelope(order, huge),
         envelope(order, Message::ReleaseStock {}),

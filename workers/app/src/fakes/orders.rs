@@ -1,5 +1,7 @@
 //! Orders and notices in memory: one lock, the same answers.
 
+mod journey;
+
 use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -11,11 +13,13 @@ use domain::ids::{EventId, LocationId, OrderId, TenantId};
 use domain::order::{HistoryEntry, Order, Status};
 
 use crate::ports::Unavailable;
+use crate::ports::journey::{NoticeRecord, TakenIn};
 use crate::ports::notices::{CLAIM, Notice, NoticeEnd, NoticeState, NoticeStore};
 use crate::ports::orders::{
     Applied, Change, Due, KeyUse, Letter, NewOrder, OUTBOX_CLAIM, OrderChange, OrderFilter, OrderStore, OutboxRow,
     Payment, PaymentChange, PaymentKind, PaymentState, Placement, StoredOrder,
 };
+use crate::ports::redrives::Redrive;
 
 /// Orders listed at once, as the real stores do.
 const LIST_MAX: u32 = 200;
@@ -32,12 +36,14 @@ pub struct MemoryOrders {
 struct Books {
     orders: BTreeMap<OrderId, Kept>,
     keys: HashMap<String, KeyUse>,
-    payments: HashMap<(OrderId, PaymentKind), Payment>,
-    inbox: HashMap<(&'static str, EventId), Timestamp>,
+    /// With the time of the last change.
+    payments: HashMap<(OrderId, PaymentKind), (Payment, Timestamp)>,
+    inbox: HashMap<(&'static str, EventId), TakenIn>,
     outbox: Vec<Owed>,
     rows_written: i64,
     notices: HashMap<(EventId, &'static str), Telling>,
     numbers: u64,
+    redrives: Vec<Redrive>,
 }
 
 struct Kept {
@@ -46,11 +52,26 @@ struct Kept {
     next_action_at: Option<Timestamp>,
 }
 
-#[derive(Default)]
 struct Telling {
-    tries: u32,
+    order_id: Option<OrderId>,
+    record: NoticeRecord,
     claimed_until: Option<Timestamp>,
     end: Option<NoticeEnd>,
+}
+
+impl Telling {
+    fn of(notice: &Notice) -> Telling {
+        let record = NoticeRecord {
+            event_id: notice.event_id,
+            channel: notice.channel.to_owned(),
+            kind: notice.kind.to_owned(),
+            state: "pending".to_owned(),
+            attempts: 0,
+            created_at: notice.at,
+            sent_at: None,
+        };
+        Telling { order_id: notice.order_id, record, claimed_until: None, end: None }
+    }
 }
 
 struct Owed {
@@ -125,7 +146,7 @@ impl Books {
             charge_id: None,
             reason: None,
         };
-        self.payments.insert((order.order_id, PaymentKind::Charge), charge);
+        self.payments.insert((order.order_id, PaymentKind::Charge), (charge, order.created_at));
         self.owe(&new.outbox, order.created_at);
         let stored = StoredOrder {
             order: order.clone(),
@@ -146,7 +167,13 @@ impl Books {
         if !order_fits || !payment_fits {
             return Applied::Conflict;
         }
-        self.inbox.insert((change.consumer, change.event_id), change.at);
+        let taken_in = TakenIn {
+            consumer: change.consumer.to_owned(),
+            event_id: change.event_id,
+            at: change.at,
+            delivery: change.delivery,
+        };
+        self.inbox.insert((change.consumer, change.event_id), taken_in);
         if let Some(moved) = &change.order
             && let Some(kept) = self.orders.get_mut(&moved.order_id)
         {
@@ -161,7 +188,9 @@ impl Books {
             kept.history.extend(moved.history.iter().cloned());
         }
         if let Some(PaymentChange { payment, .. }) = &change.payment {
-            let kept = self.payments.entry((payment.order_id, payment.kind)).or_insert_with(|| payment.clone());
+            let key = (payment.order_id, payment.kind);
+            let (kept, at) = self.payments.entry(key).or_insert_with(|| (payment.clone(), change.at));
+            *at = change.at;
             kept.state = payment.state;
             kept.charge_id.clone_from(&payment.charge_id);
             kept.reason.clone_from(&payment.reason);
@@ -176,7 +205,7 @@ impl Books {
 
     fn is_as_expected(&self, change: &PaymentChange) -> bool {
         let kept = self.payments.get(&(change.payment.order_id, change.payment.kind));
-        kept.map(|payment| payment.state) == change.expected
+        kept.map(|(payment, _)| payment.state) == change.expected
     }
 }
 
@@ -223,7 +252,7 @@ impl OrderStore for MemoryOrders {
     }
 
     async fn payment(&self, order_id: OrderId, kind: PaymentKind) -> Result<Option<Payment>, Unavailable> {
-        Ok(self.books().payments.get(&(order_id, kind)).cloned())
+        Ok(self.books().payments.get(&(order_id, kind)).map(|(payment, _)| payment.clone()))
     }
 
     async fn apply(&self, changes: &[Change]) -> Vec<Result<Applied, Unavailable>> {
@@ -307,7 +336,7 @@ impl OrderStore for MemoryOrders {
         let sent = |owed: &&Owed| owed.published_at.is_some_and(|at| at < before);
         let rows: Vec<i64> = books.outbox.iter().filter(sent).map(|owed| owed.id).take(limit).collect();
         let applied: Vec<_> =
-            books.inbox.iter().filter(|(_, at)| **at < before).map(|(key, _)| *key).take(limit).collect();
+            books.inbox.iter().filter(|(_, taken)| taken.at < before).map(|(key, _)| *key).take(limit).collect();
         books.outbox.retain(|owed| !rows.contains(&owed.id));
         books.inbox.retain(|key, _| !applied.contains(key));
         Ok((rows.len() + applied.len()) as u64)
@@ -317,16 +346,16 @@ impl OrderStore for MemoryOrders {
 impl NoticeStore for MemoryOrders {
     async fn begin_notice(&self, notice: &Notice) -> Result<NoticeState, Unavailable> {
         let mut books = self.books();
-        let telling = books.notices.entry((notice.event_id, notice.channel)).or_default();
+        let telling = books.notices.entry((notice.event_id, notice.channel)).or_insert_with(|| Telling::of(notice));
         if telling.end.is_some() {
             return Ok(NoticeState::Ended);
         }
         if telling.claimed_until.is_some_and(|until| until > notice.at) {
             return Ok(NoticeState::InHand);
         }
-        telling.tries += 1;
+        telling.record.attempts += 1;
         telling.claimed_until = Some(notice.at + CLAIM);
-        Ok(NoticeState::Pending { attempt: telling.tries })
+        Ok(NoticeState::Pending { attempt: telling.record.attempts })
     }
 
     async fn end_notice(
@@ -334,10 +363,12 @@ impl NoticeStore for MemoryOrders {
         event_id: EventId,
         channel: &'static str,
         end: NoticeEnd,
-        _at: Timestamp,
+        at: Timestamp,
     ) -> Result<(), Unavailable> {
         if let Some(telling) = self.books().notices.get_mut(&(event_id, channel)) {
             telling.end = Some(end);
+            telling.record.state = end.code().to_owned();
+            telling.record.sent_at = (end == NoticeEnd::Sent).then_some(at);
         }
         Ok(())
     }
@@ -360,6 +391,7 @@ mod tests {
         let store = MemoryOrders::default();
         futures::executor::block_on(laws::orders::all(&store, &store.another()));
         futures::executor::block_on(laws::notices::all(&store));
+        futures::executor::block_on(laws::journey::all(&store));
     }
 
     #[test]

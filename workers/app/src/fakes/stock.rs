@@ -11,7 +11,8 @@ use domain::stock::{Counters, Movement};
 
 use crate::ports::Unavailable;
 use crate::ports::stock::{
-    Adjusted, Adjustment, AdjustmentKind, Confirmed, ExpiredHold, Reserved, Stock, StockedProduct,
+    Adjusted, Adjustment, AdjustmentKind, Confirmed, ExpiredHold, ReservationState, Reservations, Reserved, Stock,
+    StockedProduct,
 };
 
 #[derive(Default)]
@@ -173,6 +174,20 @@ impl Stock for MemoryStock {
         };
         books.products.insert(product.product_id.clone(), stocked);
         Ok(true)
+    }
+}
+
+impl Reservations for MemoryStock {
+    async fn reservation(&self, order_id: OrderId) -> Result<Option<crate::ports::stock::Reservation>, Unavailable> {
+        let books = self.books();
+        let Some(reservation) = books.reservations.get(&order_id) else { return Ok(None) };
+        let (state, lines, expires_at) = match reservation {
+            Reservation::Held { lines, expires_at } => (ReservationState::Held, Some(lines), Some(*expires_at)),
+            Reservation::Confirmed { lines } => (ReservationState::Confirmed, Some(lines), None),
+            Reservation::Released => (ReservationState::Released, None, None),
+        };
+        let lines = lines.map(|lines| lines.iter().cloned().collect()).unwrap_or_default();
+        Ok(Some(crate::ports::stock::Reservation { state, lines, created_at: None, expires_at, settled_at: None }))
     }
 }
 

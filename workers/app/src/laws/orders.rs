@@ -47,7 +47,7 @@ pub async fn all(store: &impl OrderStore, other: &impl OrderStore) {
     lists_are_newest_first_and_go_on(store).await;
 }
 
-const NOON: Timestamp = datetime!(2026-03-01 12:00 UTC);
+pub(super) const NOON: Timestamp = datetime!(2026-03-01 12:00 UTC);
 const MAKER: Maker = Maker { role: "order-worker", version: "0", traceparent: None };
 
 /// An order as `place_order` makes it: a coffee and two cakes, and text that a store might get wrong.
@@ -122,6 +122,7 @@ pub fn step(new: &NewOrder, version: i64, state: State) -> Change {
             ask_for(Command::ChargeCard, order),
         )],
         at: NOON + time::Duration::seconds(1),
+        delivery: Some(2),
     }
 }
 
@@ -129,7 +130,7 @@ async fn place(store: &impl OrderStore, new: &NewOrder) -> Placement {
     one(store.place(std::slice::from_ref(new)).await)
 }
 
-async fn apply(store: &impl OrderStore, change: &Change) -> Applied {
+pub(super) async fn apply(store: &impl OrderStore, change: &Change) -> Applied {
     one(store.apply(std::slice::from_ref(change)).await)
 }
 
@@ -142,7 +143,7 @@ fn all_of<T, E: std::fmt::Debug>(answers: Vec<Result<T, E>>) -> Vec<T> {
     answers.into_iter().map(|answer| answer.expect("the store is there")).collect()
 }
 
-async fn placed(store: &impl OrderStore) -> NewOrder {
+pub(super) async fn placed(store: &impl OrderStore) -> NewOrder {
     let new = new_order();
     assert_eq!(place(store, &new).await, Placement::Placed);
     new
@@ -158,7 +159,7 @@ async fn owed(store: &impl OrderStore, order_id: OrderId) -> Vec<Letter> {
     taken.into_iter().filter(|letter| letter.envelope.order_id == Some(order_id)).collect()
 }
 
-async fn empty_the_outbox(store: &impl OrderStore) -> Vec<Letter> {
+pub(super) async fn empty_the_outbox(store: &impl OrderStore) -> Vec<Letter> {
     let mut taken = Vec::new();
     loop {
         let rows = take(store, 100).await;
@@ -552,7 +553,7 @@ pub async fn what_cannot_be_read_keeps_nothing_else_back(store: &impl OrderStore
     empty_the_outbox(store).await;
     let (odd, fine) = (placed(store).await, placed(store).await);
     let reserve = format!("order_id = '{}' AND kind = 'ReserveStock'", odd.order.order_id);
-    execute(format!("UPDATE outbox SET envelope = '{{\"schema\":9}}' WHERE {reserve}")).await;
+    execute(format!("UPDATE outbox SET envelope = '{{\"type\":\"ReserveStock\",\"schema\":9}}' WHERE {reserve}")).await;
     let relay = async |at| relay_some(store, &TakesAll, &At(at), &|| 1.0).await.expect("the others leave");
     let relayed = relay(NOON).await;
     assert_eq!(

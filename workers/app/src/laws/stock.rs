@@ -15,10 +15,13 @@ use time::Duration;
 use uuid::Uuid;
 
 use crate::ports::Unavailable;
-use crate::ports::stock::{Adjusted, Adjustment, AdjustmentKind, Confirmed, Reserved, Stock, StockedProduct};
+use crate::ports::stock::{
+    Adjusted, Adjustment, AdjustmentKind, Confirmed, ReservationState, Reservations, Reserved, Stock, StockedProduct,
+};
 
 /// All laws but the race, on products and orders of their own: they may run again and again on one store.
-pub async fn all(stock: &impl Stock) {
+pub async fn all(stock: &(impl Stock + Reservations)) {
+    a_reservation_is_read_as_it_stands(stock).await;
     a_product_is_added_once(stock).await;
     units_are_conserved_by_every_verb(stock).await;
     an_order_holds_once_however_often_it_asks(stock).await;
@@ -277,6 +280,21 @@ async fn a_release_that_comes_first_leaves_a_mark(stock: &impl Stock) {
     stock.release(order_id, NOW).await.expect("released again");
     assert_eq!(reserve(stock, order_id, &[(&id, 2)]).await, Reserved::Released);
     assert_eq!(units(stock, &id).await, (5, 0, 0));
+}
+
+async fn a_reservation_is_read_as_it_stands(stock: &(impl Stock + Reservations)) {
+    let id = added(stock, "looked-at", 5).await;
+    let order_id = order();
+    let read = async || stock.reservation(order_id).await.expect("read");
+    assert_eq!(read().await, None);
+    assert_eq!(reserve(stock, order_id, &[(&id, 2)]).await, Reserved::Held);
+    let held = read().await.expect("held");
+    assert_eq!((held.state, held.lines.len(), held.lines[0].quantity.get()), (ReservationState::Held, 1, 2));
+    assert!(held.expires_at.is_some(), "{held:?}");
+    assert_eq!(stock.confirm(order_id, NOW).await.expect("answered"), Confirmed::Sold);
+    assert_eq!(read().await.map(|sold| sold.state), Some(ReservationState::Confirmed));
+    stock.release(order_id, NOW).await.expect("released");
+    assert_eq!(read().await.map(|released| released.state), Some(ReservationState::Released));
 }
 
 async fn a_hold_is_sold_once(stock: &impl Stock) {

@@ -69,6 +69,8 @@ pub struct Change {
     pub payment: Option<PaymentChange>,
     pub outbox: Vec<Envelope>,
     pub at: Timestamp,
+    /// Which delivery of the message this is, counted from 1; `None` where no queue delivered it. Kept in the inbox.
+    pub delivery: Option<u32>,
 }
 
 /// One or more steps of an order's saga.
@@ -109,6 +111,10 @@ impl PaymentKind {
             PaymentKind::Charge => "charge",
             PaymentKind::Refund => "refund",
         }
+    }
+
+    pub fn from_code(code: &str) -> Option<PaymentKind> {
+        [PaymentKind::Charge, PaymentKind::Refund].into_iter().find(|kind| kind.code() == code)
     }
 }
 

@@ -3,7 +3,7 @@
 use std::future::Future;
 
 use domain::Timestamp;
-use domain::cart::Lines;
+use domain::cart::{Line, Lines};
 use domain::ids::{OrderId, ProductId};
 use domain::menu::Product;
 use domain::stock::{Availability, Counters};
@@ -124,4 +124,30 @@ pub trait Stock: Send + Sync {
         low_stock_threshold: i64,
         now: Timestamp,
     ) -> impl Future<Output = Result<bool, Unavailable>> + Send;
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ReservationState {
+    Held,
+    /// Sold.
+    Confirmed,
+    Released,
+}
+
+/// What is recorded of an order's hold.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Reservation {
+    pub state: ReservationState,
+    /// Empty where a release came before the reserve.
+    pub lines: Vec<Line>,
+    pub created_at: Option<Timestamp>,
+    /// Of a hold.
+    pub expires_at: Option<Timestamp>,
+    /// When the hold became a sale or was given back.
+    pub settled_at: Option<Timestamp>,
+}
+
+/// Looking at a hold without changing it.
+pub trait Reservations: Send + Sync {
+    fn reservation(&self, order_id: OrderId) -> impl Future<Output = Result<Option<Reservation>, Unavailable>> + Send;
 }

@@ -115,7 +115,7 @@ pub async fn notify<O: OrderStore + NoticeStore, M: Mailer, C: Compose, S: Sourc
 }
 
 /// Whether the order is, or must have been, in the status: nobody is told what never happened.
-fn happened(order: &Order, status: Status) -> bool {
+pub(super) fn happened(order: &Order, status: Status) -> bool {
     let rank = |status| match status {
         Status::Pending => 0,
         Status::Confirmed => 1,

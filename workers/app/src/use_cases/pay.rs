@@ -3,7 +3,7 @@
 //! The intent to charge is written with the order. The gateway is asked under a key that never changes, and an
 //! answer that did not come is a state of its own (`Unknown`): then it is asked what happened before anything else.
 
-use contract::messages::{Envelope, Message};
+use contract::messages::{Envelope, Message, PaymentFailure};
 use domain::ids::{EventId, OrderId};
 use domain::money::Money;
 use uuid::Uuid;
@@ -130,7 +130,11 @@ impl<O: OrderStore, A: Apply, G: Gateway, S: Source> Worker<'_, O, A, G, S> {
                 currency,
                 status: settled.state.code().to_owned(),
             },
-            _ => Message::PaymentFailed { reason: settled.reason.clone().unwrap_or_else(|| "declined".to_owned()) },
+            _ => Message::PaymentFailed {
+                reason: settled.reason.clone().unwrap_or_else(|| "declined".to_owned()),
+                // A charge that the gateway never made has no name there.
+                cause: if settled.charge_id.is_some() { PaymentFailure::Declined } else { PaymentFailure::Refused },
+            },
         };
         let payment = Some(PaymentChange { expected: Some(read.state), payment: settled });
         Ok(self.apply(self.event_id, payment, vec![message]).await?)
@@ -204,6 +208,7 @@ impl<O: OrderStore, A: Apply, G: Gateway, S: Source> Worker<'_, O, A, G, S> {
             payment,
             outbox: messages.into_iter().map(envelope).collect(),
             at: self.source.now(),
+            delivery: None,
         };
         self.applier.apply_one(change).await
     }

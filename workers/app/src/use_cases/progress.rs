@@ -84,8 +84,15 @@ impl<'a, S: Source> Progress<'a, S> {
             next_action_at: awaited.map(|_| at + ASK_AGAIN),
             history: self.history,
         };
-        let change =
-            Change { consumer: self.maker.role, event_id, order: Some(change), payment: None, outbox: self.outbox, at };
+        let change = Change {
+            consumer: self.maker.role,
+            event_id,
+            order: Some(change),
+            payment: None,
+            outbox: self.outbox,
+            at,
+            delivery: None,
+        };
         (change, self.order)
     }
 }

@@ -90,7 +90,7 @@ async fn advance<S: Source>(
             }
             charged_card(progress, stock, source, actor).await
         }
-        Message::PaymentFailed { reason } => {
+        Message::PaymentFailed { reason, .. } => {
             progress.because(format!("payment declined: {reason}"));
             Ok(progress.on(Event::CardRefused, actor, Some(reason.clone())))
         }

@@ -57,6 +57,7 @@ pub async fn sweep_orders(orders: &impl OrderStore, source: &impl Source, maker:
                 payment: None,
                 outbox: vec![maker.envelope(source, Some(due.order_id), message)],
                 at: now,
+                delivery: None,
             }
         };
         for applied in orders.apply(std::slice::from_ref(&change)).await {

@@ -73,6 +73,7 @@ async fn tell(
         payment: None,
         outbox: vec![maker.envelope_with(event_id, source.now(), None, message)],
         at: source.now(),
+        delivery: None,
     };
     Ok(applier.apply_one(change).await? == Applied::Applied)
 }
@@ -83,8 +84,15 @@ async fn remember(
     maker: &Maker,
     event_id: EventId,
 ) -> Result<(), Unavailable> {
-    let change =
-        Change { consumer: maker.role, event_id, order: None, payment: None, outbox: Vec::new(), at: source.now() };
+    let change = Change {
+        consumer: maker.role,
+        event_id,
+        order: None,
+        payment: None,
+        outbox: Vec::new(),
+        at: source.now(),
+        delivery: None,
+    };
     applier.apply_one(change).await.map(|_| ())
 }
 

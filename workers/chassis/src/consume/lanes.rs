@@ -17,9 +17,9 @@ use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
 use tracing::{Instrument as _, field};
 
-use super::Handler;
 use super::batches::Batches;
 use super::in_hand::{InHand, Ticket};
+use super::{ATTEMPT, Handler};
 use crate::trace::{self, Traceparent};
 use crate::{Metrics, chance};
 
@@ -176,6 +176,7 @@ impl<I: Inbox + 'static, H: Handler> Line<I, H> {
         };
         let started = Instant::now();
         let handling = trace::scope(traceparent, async { self.handler.handle(delivery).await });
+        let handling = ATTEMPT.scope(delivery.attempt, handling);
         // A handler that panicked is not used again for this message; what it shares with others is behind locks that
         // are poisoned, or in transactions that are rolled back.
         let settlement = match timeout(self.queue.handler_timeout, AssertUnwindSafe(handling).catch_unwind()).await {

@@ -44,6 +44,15 @@ pub trait Handler: Send + Sync + 'static {
     fn handle(&self, delivery: &Delivery) -> impl Future<Output = Settlement> + Send;
 }
 
+tokio::task_local! {
+    static ATTEMPT: u32;
+}
+
+/// Which delivery is being handled, counted from 1; `None` outside of a handler, and in tasks that it spawns.
+pub fn attempt() -> Option<u32> {
+    ATTEMPT.try_with(|attempt| *attempt).ok()
+}
+
 /// Consumes the queue until shutdown, then drains: finishes what was begun, hands back the rest, and returns within
 /// `process.drain`. Errors of the queue never end it; they show in readiness and in the logs.
 ///

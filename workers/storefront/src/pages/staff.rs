@@ -16,7 +16,8 @@ use domain::order::{Order, OrderType, Status};
 use super::customer::badge;
 use super::page;
 use super::views::{
-    BoardAction, BoardCard, BoardColumn, BoardFragment, BoardPage, Shell, SignInPage, StockChange, StockPage, StockRow,
+    BoardAction, BoardCard, BoardColumn, BoardFragment, BoardPage, JourneyPage, Shell, SignInPage, StockChange,
+    StockPage, StockRow,
 };
 use crate::problem::Problem;
 use crate::staff::{COOKIE, Staff, verify};
@@ -113,6 +114,19 @@ pub async fn set_status<P: Ports>(
         }
         Err(refusal) => Err(refusal.into()),
     }
+}
+
+/// What happened to one order, moment by moment.
+pub async fn journey<P: Ports>(
+    State(app): State<App<P>>,
+    Path(id): Path<String>,
+    headers: HeaderMap,
+) -> Result<Response, Problem> {
+    if signed(&app, &headers).is_none() {
+        return to_sign_in();
+    }
+    let journey = api::journey_of(&app, &id).await?;
+    page(&JourneyPage::of(journey))
 }
 
 pub async fn stock<P: Ports>(State(app): State<App<P>>, headers: HeaderMap) -> Result<Response, Problem> {

@@ -1,5 +1,6 @@
 //! What the templates show. Text and numbers only: a template decides nothing.
 
+use app::use_cases::journey::{Awaited, Journey, Moment, time_text};
 use askama::Template;
 use domain::FieldError;
 
@@ -208,6 +209,65 @@ pub struct BoardCard {
 pub struct BoardAction {
     pub label: &'static str,
     pub status: &'static str,
+}
+
+#[derive(Template)]
+#[template(path = "journey.html")]
+pub struct JourneyPage {
+    pub shell: Shell,
+    pub number: String,
+    pub order_id: String,
+    pub status: String,
+    pub state: String,
+    pub reason: Option<String>,
+    pub moments: Vec<MomentView>,
+    pub awaited: Vec<AwaitedView>,
+    pub trace_ids: Vec<String>,
+}
+
+pub struct MomentView {
+    pub at: String,
+    /// Such as `+182 ms`.
+    pub gap: String,
+    pub record: &'static str,
+    pub what: String,
+    pub by: Option<String>,
+    pub note: Option<String>,
+}
+
+pub struct AwaitedView {
+    pub what: String,
+    pub since: String,
+    pub until: Option<String>,
+}
+
+impl JourneyPage {
+    pub fn of(journey: Journey) -> JourneyPage {
+        let moment = |moment: Moment| MomentView {
+            at: time_text(moment.at),
+            gap: format!("+{} ms", moment.gap_ms),
+            record: moment.record.code(),
+            what: moment.what,
+            by: moment.by,
+            note: moment.note,
+        };
+        let awaited = |awaited: Awaited| AwaitedView {
+            what: awaited.what,
+            since: time_text(awaited.since),
+            until: awaited.until.map(time_text),
+        };
+        JourneyPage {
+            shell: Shell::default(),
+            number: journey.order_number,
+            order_id: journey.order_id.to_string(),
+            status: journey.status,
+            state: journey.state,
+            reason: journey.reason,
+            moments: journey.moments.into_iter().map(moment).collect(),
+            awaited: journey.awaited.into_iter().map(awaited).collect(),
+            trace_ids: journey.trace_ids.into_iter().collect(),
+        }
+    }
 }
 
 #[derive(Template)]

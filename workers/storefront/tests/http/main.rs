@@ -3,6 +3,7 @@
 mod access;
 mod documents;
 mod events;
+mod journey;
 mod orders;
 mod pages;
 mod staff;

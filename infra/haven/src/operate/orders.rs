@@ -1,0 +1,106 @@
+//! `haven orders show`: the order time machine, with what only this machine knows: parked messages and log lines.
+
+use std::path::PathBuf;
+
+use anyhow::Context as _;
+use app::use_cases::journey::{Journey, Moment, Record, journey, time_text};
+use clap::{Args, Subcommand};
+use domain::ids::OrderId;
+
+use super::dlq::{Desk, Letter};
+use super::logs;
+use crate::cli::STATE;
+use crate::target::BadUsage;
+
+#[derive(Debug, Subcommand)]
+pub enum Orders {
+    /// All that is recorded about one order, in one line of time, and what it waits for
+    #[command(
+        after_help = "Examples:\n  haven orders show 01934d3c-2a00-7000-8000-000000000002\n  haven orders show 01934d3c-2a00-7000-8000-000000000002 --json\n\nHistory, money, stock, messages with their deliveries, notices, parked messages, and the roles' log lines.\nExit 2 when there is no such order."
+    )]
+    Show(Show),
+}
+
+#[derive(Debug, Args)]
+pub struct Show {
+    /// The order's id
+    pub id: String,
+    /// The state folder of `haven up`
+    #[arg(long, value_name = "DIR", default_value = STATE)]
+    pub state: PathBuf,
+    /// One JSON object instead of text
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Runs a command. Gives whether there was something to show.
+pub async fn command(command: &Orders) -> anyhow::Result<bool> {
+    let Orders::Show(options) = command;
+    let wrong = |_| BadUsage::Said(format!("ID {}: must be an order's id, such as the shop answers with", options.id));
+    let order_id: OrderId = options.id.parse().map_err(wrong)?;
+    let stop = chassis::run::shutdown_signal().context("listen for signals")?;
+    let desk = Desk::open(&options.state).await?;
+    let Some(journey) = journey(&desk.store, &desk.stock, order_id).await? else {
+        eprintln!("haven: there is no order {order_id}");
+        return Ok(false);
+    };
+    let letters = desk.read(&stop).await?;
+    let mut more: Vec<Moment> = letters.iter().filter_map(|letter| parked(letter, order_id)).collect();
+    more.extend(logs::about(&options.state, order_id, &journey.trace_ids)?);
+    let journey = journey.with(more);
+    if options.json {
+        println!("{}", serde_json::to_string_pretty(&journey).context("write JSON")?);
+    } else {
+        print(&journey);
+    }
+    Ok(true)
+}
+
+fn parked(letter: &Letter, order_id: OrderId) -> Option<Moment> {
+    if letter.order_id() != Some(order_id) {
+        return None;
+    }
+    let body = letter.json()?;
+    let what = format!("{} lies parked of {}", body["type"].as_str().unwrap_or("a message"), letter.queue.slug);
+    let deliveries = letter.parked.deliveries.map(|count| format!(" (delivery {count})")).unwrap_or_default();
+    Some(Moment {
+        note: Some(format!("{}{deliveries}", letter.parked.reason)),
+        event_id: letter.event_id(),
+        ..Moment::new(letter.parked.parked_at?, Record::Parked, what)
+    })
+}
+
+fn print(journey: &Journey) {
+    println!(
+        "{}  {}  {} ({}), version {}",
+        journey.order_number, journey.order_id, journey.status, journey.state, journey.version
+    );
+    if let Some(reason) = &journey.reason {
+        println!("because {reason}");
+    }
+    println!();
+    for moment in &journey.moments {
+        let gap = format!("+{} ms", moment.gap_ms);
+        let by = moment.by.as_deref().map(|by| format!("  by {by}")).unwrap_or_default();
+        let note = moment.note.as_deref().map(|note| format!("  [{note}]")).unwrap_or_default();
+        let line =
+            format!("{}  {gap:>10}  {:<8}  {}{by}{note}", time_text(moment.at), moment.record.code(), moment.what);
+        println!("{}", printable(&line));
+    }
+    println!();
+    if journey.awaited.is_empty() {
+        println!("It waits for nothing.");
+    }
+    for awaited in &journey.awaited {
+        let until = awaited.until.map(|until| format!(", until {}", time_text(until))).unwrap_or_default();
+        println!("waits until {}, since {}{until}", awaited.what, time_text(awaited.since));
+    }
+    for trace in &journey.trace_ids {
+        println!("trace {trace}");
+    }
+}
+
+/// Notes are people's words: nothing in them moves the terminal's cursor.
+fn printable(line: &str) -> String {
+    line.chars().map(|letter| if letter.is_control() { ' ' } else { letter }).collect()
+}

@@ -1,0 +1,289 @@
+//! Parked messages and the order time machine, on a running shop.
+
+use std::process::Output;
+use std::time::{Duration, Instant};
+
+use contract::address::Address;
+use contract::event::EventKind;
+use contract::messages::samples::SAMPLES;
+use contract::queue::ORDERS;
+use contract::topic::ORDER_FEED;
+use e2e::{Answer, SETTLED_WITHIN, World};
+use reqwest::{Method, StatusCode};
+use serde_json::{Value, json};
+use uuid::Uuid;
+
+fn code(output: &Output) -> Option<i32> {
+    output.status.code()
+}
+
+fn said(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr)
+}
+
+fn json_of(output: &Output) -> Value {
+    serde_json::from_slice(&output.stdout).unwrap_or_else(|error| panic!("{error}: {}", said(output)))
+}
+
+/// To the orders queue, as nobody of ours would send it.
+async fn send(world: &World, body: &Value) {
+    let url = world.addresses().await[&Address::Queue(&ORDERS).variable()].clone();
+    let group = body["order_id"].as_str().unwrap_or("none").to_owned();
+    let call = world.aws().sqs().send_message().queue_url(url).message_body(body.to_string()).message_group_id(group);
+    call.message_deduplication_id(Uuid::now_v7().to_string()).send().await.expect("sent");
+}
+
+/// The message that says that the order was paid, in full.
+fn paid(order: &Answer) -> Value {
+    json!({
+        "event_id": Uuid::now_v7(), "type": "PaymentCompleted", "schema": 1, "occurred_at": "2026-03-01T12:00:00Z",
+        "order_id": order.body["order_id"],
+        "data": { "payment_id": "ch_by_hand", "amount_minor": order.body["total_minor"],
+            "currency": order.body["currency"], "status": "captured" },
+        "metadata": { "source": "a test", "version": "0" },
+    })
+}
+
+/// The causes, once so many messages are parked.
+async fn causes(world: &World, messages: usize) -> Vec<Value> {
+    let begun = Instant::now();
+    loop {
+        let listed = world.haven(&["dlq", "list", "--json"]);
+        assert_eq!(code(&listed), Some(0), "{}", said(&listed));
+        let listed = json_of(&listed);
+        if listed["messages"] == json!(messages) {
+            return listed["causes"].as_array().cloned().expect("causes");
+        }
+        assert!(begun.elapsed() < SETTLED_WITHIN, "never {messages}: {listed:#}");
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+}
+
+fn of<'a>(causes: &'a [Value], part: &str) -> &'a Value {
+    let found = causes.iter().find(|cause| cause["reason"].as_str().is_some_and(|reason| reason.contains(part)));
+    found.unwrap_or_else(|| panic!("no {part} among {causes:#?}"))
+}
+
+fn fingerprint(cause: &Value) -> String {
+    cause["fingerprint"].as_str().expect("a fingerprint").to_owned()
+}
+
+async fn until_step(world: &World, order: &Answer, step: &str) {
+    let (path, begun) = (order.body["links"]["self"].as_str().expect("a link"), Instant::now());
+    while world.get(path).await.body["step"] != step {
+        assert!(begun.elapsed() < SETTLED_WITHIN, "it never came to {step}");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn poison_is_grouped_explained_and_sent_back_when_its_cause_is_gone() {
+    let world = World::open(&[]).await;
+    assert!(causes(&world, 0).await.is_empty());
+
+    // The relay stands still: nothing of the order has left, and that it was paid cannot have happened.
+    world.pause("outbox-relay");
+    let order = world.order("espresso", 1, "tok_ok").await;
+    assert_eq!(order.status, StatusCode::ACCEPTED, "{order:?}");
+    for _ in 0..2 {
+        send(&world, &paid(&order)).await;
+        let mut undecodable = paid(&order);
+        undecodable["data"].as_object_mut().expect("an object").remove("amount_minor");
+        send(&world, &undecodable).await;
+        let mut newer = paid(&order);
+        newer["schema"] = json!(7);
+        send(&world, &newer).await;
+    }
+    let mut unknown = paid(&order);
+    unknown["type"] = json!("Teapot");
+    send(&world, &unknown).await;
+
+    let listed = causes(&world, 7).await;
+    let counts = |causes: &[Value]| {
+        ["cannot happen", "missing field `amount_minor`", "schema version", "Teapot"]
+            .map(|part| of(causes, part)["count"].clone())
+    };
+    assert_eq!(counts(&listed), [2, 2, 2, 1].map(Value::from), "{listed:#?}");
+    assert!(of(&listed, "schema version")["oldest"].as_str() <= of(&listed, "schema version")["newest"].as_str());
+    assert_eq!(causes(&world, 7).await.len(), 4, "reading hid nothing");
+
+    // What is wrong with each stands beside a good one.
+    let show = |cause: &Value| json_of(&world.haven(&["dlq", "show", &fingerprint(cause), "--json"]));
+    let shown = show(of(&listed, "amount_minor"));
+    assert_eq!(shown["differences"], json!([{ "field": "data.amount_minor", "problem": "is missing" }]), "{shown:#}");
+    assert_eq!(shown["message"]["deliveries"], json!(1));
+    let text = world.haven(&["dlq", "show", &fingerprint(of(&listed, "amount_minor"))[..8]]);
+    assert!(said(&text).contains("! data.amount_minor is missing"), "{}", said(&text));
+    let shown = show(of(&listed, "schema version"));
+    assert_eq!(shown["differences"][0]["field"], "schema", "{shown:#}");
+    let impossible = of(&listed, "cannot happen");
+    let shown = show(impossible);
+    assert_eq!((&shown["order"]["state"], &shown["differences"]), (&json!("placed"), &json!([])), "{shown:#}");
+    assert_eq!(shown["foreseen"]["verdict"], "parked");
+
+    // The relay goes on, and the order waits for its money: now the message fits.
+    let impossible = fingerprint(impossible);
+    let rehearse =
+        || json_of(&world.haven(&["dlq", "redrive", &impossible, "--dry-run", "--json"]))["foreseen"].clone();
+    assert_eq!(rehearse()["parked"], json!(2));
+    world.pause("payment-worker");
+    world.resume("outbox-relay");
+    until_step(&world, &order, "payment_processing").await;
+    assert_eq!(rehearse()["done"], json!(2));
+    let redriven = world.haven(&["dlq", "redrive", &impossible, "--yes", "--by", "Zoe", "--rate", "20", "--json"]);
+    let report = json_of(&redriven);
+    assert_eq!((code(&redriven), &report["stopped"]), (Some(0), &Value::Null), "{}", said(&redriven));
+    assert_eq!(
+        (&report["applied"], &report["dropped"], &report["left"]),
+        (&json!(1), &json!(1), &json!(0)),
+        "{report:#}"
+    );
+    world.until(&order, &["confirmed"]).await;
+    world.resume("payment-worker");
+
+    // Still poisoned: the canary comes back, and the other one has not been touched.
+    let newer = of(&listed, "schema version");
+    let redriven = world.haven(&["dlq", "redrive", &fingerprint(newer), "--yes", "--json"]);
+    let report = json_of(&redriven);
+    assert_eq!((code(&redriven), &report["canary"]["end"]), (Some(2), &json!("parked_again")), "{}", said(&redriven));
+    assert_eq!((&report["sent"], &report["left"]), (&json!(1), &json!(1)), "{report:#}");
+    let left = causes(&world, 5).await;
+    let (before, after) = (&newer["messages"], &of(&left, "schema version")["messages"]);
+    let kept = |id: &Value| after.as_array().is_some_and(|after| after.contains(id));
+    assert_eq!(before.as_array().expect("ids").iter().filter(|id| kept(id)).count(), 1, "{before} {after}");
+
+    // Who did it stands in the order's journey; and its card was charged once.
+    let id = order.body["order_id"].as_str().expect("an id");
+    let journey = json_of(&world.haven(&["orders", "show", id, "--json"]));
+    let moments = journey["moments"].as_array().expect("moments");
+    let by_zoe = moments.iter().filter(|moment| moment["record"] == "redrive" && moment["by"] == "Zoe").count();
+    assert_eq!(by_zoe, 4, "two sent, two ended: {journey:#}");
+    let effect =
+        |moment: &&Value| moment["record"] == "delivery" && moment["what"] == "PaymentCompleted taken in, delivery 1";
+    assert!(moments.iter().filter(effect).count() >= 1, "its effect: {journey:#}");
+    let begun = Instant::now();
+    while world.ledger().await.iter().filter(|entry| entry["reference"] == id).count() == 0 {
+        assert!(begun.elapsed() < SETTLED_WITHIN, "the card was never charged");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    assert_eq!(world.get(order.body["links"]["self"].as_str().expect("a link")).await.body["status"], "confirmed");
+    assert_eq!(world.ledger().await.iter().filter(|entry| entry["reference"] == id).count(), 1);
+
+    for (arguments, expected, part) in [
+        (&["dlq", "redrive", "0000", "--yes"][..], 2, "nothing that is parked has the fingerprint"),
+        (&["dlq", "show", "0000"], 2, "there are"),
+        (&["dlq", "redrive", &fingerprint(newer)], 64, "--dry-run"),
+        (&["dlq", "redrive", &fingerprint(newer), "--rate", "0"], 64, "--rate"),
+    ] {
+        let output = world.haven(arguments);
+        assert!(code(&output) == Some(expected) && said(&output).contains(part), "{arguments:?}: {}", said(&output));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_journey_of_an_order_is_one_line_of_time() {
+    let world = World::open(&[]).await;
+    let topic = world.addresses().await[&Address::Topic(&ORDER_FEED).variable()].clone();
+    let listener = world.listen(&topic).await;
+
+    let confirmed = world.order("espresso", 2, "tok_ok").await;
+    world.until(&confirmed, &["confirmed"]).await;
+    let heard = world.heard(&listener, 2).await;
+    for kind in ["OrderCreated", "PaymentCompleted"] {
+        assert!(heard.iter().any(|body| body.contains(kind)), "the bus has a rule for {kind}: {heard:?}");
+    }
+    let id = |order: &Answer| order.body["order_id"].as_str().expect("an id").to_owned();
+    let show = |order: &Answer| json_of(&world.haven(&["orders", "show", &id(order), "--json"]));
+    // The mail is the last to be recorded.
+    let begun = Instant::now();
+    let journey = loop {
+        let journey = show(&confirmed);
+        let told = |moment: &Value| {
+            moment["record"] == "notice" && moment["what"].as_str().is_some_and(|it| it.contains("sent"))
+        };
+        if journey["moments"].as_array().expect("moments").iter().any(told) {
+            break journey;
+        }
+        assert!(begun.elapsed() < SETTLED_WITHIN, "nobody was told: {journey:#}");
+    };
+    let moments = journey["moments"].as_array().expect("moments");
+    for (record, what) in [
+        ("history", "pending became confirmed"),
+        ("payment", "charge of"),
+        ("stock", "sold 2 × espresso"),
+        ("outbox", "ReserveStock left for queue/orders"),
+        ("delivery", "ReserveStock taken in, delivery 1"),
+        ("delivery", "ChargeCard taken in, delivery 1"),
+    ] {
+        let there =
+            |moment: &Value| moment["record"] == record && moment["what"].as_str().is_some_and(|it| it.contains(what));
+        assert!(moments.iter().any(there), "no {what} in {journey:#}");
+    }
+    let times: Vec<&str> = moments.iter().filter_map(|moment| moment["at"].as_str()).collect();
+    assert!(times.is_sorted() && times.iter().all(|at| at.len() == "2026-03-01T12:00:00.182Z".len()), "{times:?}");
+    assert!(moments.iter().all(|moment| moment["gap_ms"].as_i64().is_some_and(|gap| gap >= 0)));
+    assert_eq!(journey["awaited"][0]["what"], "the bar begins", "{journey:#}");
+    assert!(journey["trace_ids"].as_array().is_some_and(|traces| !traces.is_empty()));
+    // The same over HTTP, for staff and for nobody else.
+    let path = format!("/api/v1/orders/{}/journey", id(&confirmed));
+    assert_eq!(world.as_staff(Method::GET, &path, &[], None).await.body["trace_ids"], journey["trace_ids"]);
+    assert_eq!(world.get(&path).await.status, StatusCode::NOT_FOUND);
+
+    let declined = world.order("espresso", 1, "tok_declined").await;
+    world.until(&declined, &["failed"]).await;
+    let text = world.haven(&["orders", "show", &id(&declined)]);
+    assert_eq!(code(&text), Some(0), "{}", said(&text));
+    for part in [
+        "became failed",
+        ": declined",
+        "gave back 1 × espresso",
+        "PaymentFailed taken in",
+        "because payment declined",
+        " ms  ",
+    ] {
+        assert!(said(&text).contains(part), "no {part:?} in {}", said(&text));
+    }
+
+    // Its messages cannot leave, and one that came too early lies parked.
+    world.pause("outbox-relay");
+    let stuck = world.order("espresso", 1, "tok_ok").await;
+    send(&world, &paid(&stuck)).await;
+    causes(&world, 1).await;
+    let journey = show(&stuck);
+    let moments = journey["moments"].as_array().expect("moments");
+    let parked = moments.iter().find(|moment| moment["record"] == "parked").expect("a parked message");
+    assert!(parked["note"].as_str().is_some_and(|note| note.contains("cannot happen")), "{parked}");
+    let logged = |moment: &Value| moment["record"] == "log" && moment["by"] == "order-worker";
+    assert!(moments.iter().any(logged), "no log line: {journey:#}");
+    let awaited: Vec<&str> =
+        journey["awaited"].as_array().expect("a list").iter().filter_map(|it| it["what"].as_str()).collect();
+    assert!(awaited[0].contains("ReserveStock") && awaited[1].contains("leaves for queue/orders"), "{awaited:?}");
+    world.resume("outbox-relay");
+    world.until(&stuck, &["confirmed"]).await;
+
+    let nowhere = world.haven(&["orders", "show", &Uuid::now_v7().to_string()]);
+    assert_eq!(code(&nowhere), Some(2), "{}", said(&nowhere));
+    let nonsense = world.haven(&["orders", "show", "A-001"]);
+    assert!(code(&nonsense) == Some(64) && said(&nonsense).contains("order's id"), "{}", said(&nonsense));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_message_of_the_version_before_has_the_effect_of_todays() {
+    let world = World::open(&[]).await;
+    world.pause("payment-worker");
+    let samples = SAMPLES.iter().filter(|(kind, ..)| *kind == EventKind::PaymentFailed);
+    let mut read = Vec::new();
+    for (_, schema, sample) in samples {
+        let order = world.order("espresso", 1, "tok_ok").await;
+        until_step(&world, &order, "payment_processing").await;
+        let mut message: Value = serde_json::from_str(sample).expect("JSON");
+        (message["order_id"], message["event_id"]) = (order.body["order_id"].clone(), json!(Uuid::now_v7()));
+        send(&world, &message).await;
+        let failed = world.until(&order, &["failed"]).await;
+        assert_eq!(failed["reason"], "payment declined: insufficient funds", "version {schema}");
+        read.push(*schema);
+    }
+    assert_eq!(read, [1, 2]);
+    assert!(causes(&world, 0).await.is_empty());
+    world.resume("payment-worker");
+}

@@ -1,0 +1,339 @@
+//! The order time machine: everything that is recorded about one order, in one line of time.
+
+use std::collections::{BTreeSet, HashMap};
+
+use contract::event::Route;
+use contract::messages::Envelope;
+use contract::queue::QUEUES;
+use domain::Timestamp;
+use domain::ids::{EventId, OrderId};
+use domain::order::Order;
+use domain::saga::State;
+use serde::{Serialize, Serializer};
+use time::UtcOffset;
+use time::format_description::BorrowedFormatItem;
+use time::macros::format_description;
+
+use crate::ports::Unavailable;
+use crate::ports::journey::{JourneyStore, Records, SentRecord};
+use crate::ports::orders::{OrderStore, Payment};
+use crate::ports::stock::{Reservation, ReservationState, Reservations};
+
+/// Where a moment is written down.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Record {
+    History,
+    Payment,
+    Stock,
+    Outbox,
+    Delivery,
+    Notice,
+    Redrive,
+    Parked,
+    Log,
+}
+
+impl Record {
+    pub const fn code(self) -> &'static str {
+        match self {
+            Record::History => "history",
+            Record::Payment => "payment",
+            Record::Stock => "stock",
+            Record::Outbox => "outbox",
+            Record::Delivery => "delivery",
+            Record::Notice => "notice",
+            Record::Redrive => "redrive",
+            Record::Parked => "parked",
+            Record::Log => "log",
+        }
+    }
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Moment {
+    #[serde(serialize_with = "to_the_millisecond")]
+    pub at: Timestamp,
+    /// Since the moment before.
+    pub gap_ms: i64,
+    pub record: Record,
+    pub what: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub by: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub note: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub event_id: Option<EventId>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub trace_id: Option<String>,
+}
+
+impl Moment {
+    pub fn new(at: Timestamp, record: Record, what: impl Into<String>) -> Moment {
+        Moment { at, gap_ms: 0, record, what: what.into(), by: None, note: None, event_id: None, trace_id: None }
+    }
+
+    fn of(self, envelope: &Envelope) -> Moment {
+        let trace_id = envelope.metadata.traceparent.as_deref().and_then(trace_id);
+        Moment { event_id: Some(envelope.event_id), trace_id: trace_id.map(str::to_owned), ..self }
+    }
+}
+
+/// What the order stands still for.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Awaited {
+    pub what: String,
+    #[serde(serialize_with = "to_the_millisecond")]
+    pub since: Timestamp,
+    /// When somebody acts if it has not come by then.
+    #[serde(serialize_with = "optional_to_the_millisecond", skip_serializing_if = "Option::is_none")]
+    pub until: Option<Timestamp>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Journey {
+    pub order_id: OrderId,
+    pub order_number: String,
+    pub status: String,
+    pub state: String,
+    pub version: i64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+    pub moments: Vec<Moment>,
+    pub awaited: Vec<Awaited>,
+    /// Of every message of the order: what its log lines and traces are found by.
+    pub trace_ids: BTreeSet<String>,
+}
+
+impl Journey {
+    /// The same with more moments, each in its place.
+    pub fn with(mut self, more: Vec<Moment>) -> Journey {
+        self.moments.extend(more);
+        // Stable: what happened at one instant stays in the order in which it was recorded.
+        self.moments.sort_by_key(|moment| moment.at);
+        let mut before = None;
+        for moment in &mut self.moments {
+            // Of what is shown: gaps add up to the difference of the times beside them.
+            let at = millis(moment.at);
+            moment.gap_ms = before.map_or(0, |before| at - before);
+            before = Some(at);
+        }
+        self
+    }
+}
+
+/// The journey of an order; `None` when there is none.
+pub async fn journey<O: OrderStore + JourneyStore>(
+    orders: &O,
+    stock: &impl Reservations,
+    order_id: OrderId,
+) -> Result<Option<Journey>, Unavailable> {
+    let Some(stored) = orders.load(order_id).await? else { return Ok(None) };
+    let (history, records) = (orders.history(order_id, 0).await?, orders.records(order_id).await?);
+    let order = stored.order;
+    let mut moments = Vec::new();
+    for entry in history {
+        let what = match entry.from {
+            Some(from) if from != entry.to => {
+                format!("{} became {} ({})", from.code(), entry.to.code(), entry.step.code())
+            }
+            Some(_) => format!("{} ({})", entry.to.code(), entry.step.code()),
+            None => format!("accepted, {} ({})", entry.to.code(), entry.step.code()),
+        };
+        moments.push(Moment {
+            by: Some(entry.actor),
+            note: entry.note,
+            ..Moment::new(entry.at, Record::History, what)
+        });
+    }
+    moments.extend(money(&records));
+    // The order is worth showing without its stock.
+    match stock.reservation(order_id).await {
+        Ok(reservation) => moments.extend(reservation.iter().flat_map(units)),
+        Err(error) => moments.push(Moment::new(order.updated_at, Record::Stock, error.to_string())),
+    }
+    moments.extend(messages(&records));
+    moments.extend(people(&records));
+    let trace_of = |sent: &SentRecord| {
+        let envelope = sent.envelope.as_ref().ok()?;
+        trace_id(envelope.metadata.traceparent.as_deref()?).map(str::to_owned)
+    };
+    let journey = Journey {
+        order_id,
+        order_number: order.order_number.clone(),
+        status: order.status.code().to_owned(),
+        state: order.state.code().to_owned(),
+        version: order.version,
+        reason: order.reason.clone(),
+        moments,
+        awaited: awaited(&order, &records),
+        trace_ids: records.sent.iter().filter_map(trace_of).collect(),
+    };
+    Ok(Some(journey.with(Vec::new())))
+}
+
+fn money(records: &Records) -> Vec<Moment> {
+    let moment = |(payment, at): &(Payment, Timestamp)| {
+        let mut what = format!("{} of {}: {}", payment.kind.code(), payment.amount, payment.state.code());
+        if let Some(charge_id) = &payment.charge_id {
+            what.push_str(&format!(" as {charge_id}"));
+        }
+        Moment { note: payment.reason.clone(), ..Moment::new(*at, Record::Payment, what) }
+    };
+    records.payments.iter().map(moment).collect()
+}
+
+fn units(reservation: &Reservation) -> Vec<Moment> {
+    let lines: Vec<String> =
+        reservation.lines.iter().map(|line| format!("{} × {}", line.quantity.get(), line.product_id)).collect();
+    let lines = if lines.is_empty() { "nothing".to_owned() } else { lines.join(", ") };
+    let held = reservation.created_at.map(|at| Moment::new(at, Record::Stock, format!("held {lines}")));
+    let settled = reservation.settled_at.map(|at| {
+        let what = match reservation.state {
+            ReservationState::Held => "changed",
+            ReservationState::Confirmed => "sold",
+            ReservationState::Released => "gave back",
+        };
+        Moment::new(at, Record::Stock, format!("{what} {lines}"))
+    });
+    held.into_iter().chain(settled).collect()
+}
+
+/// Written, left, taken in.
+fn messages(records: &Records) -> Vec<Moment> {
+    let mut moments = Vec::new();
+    let mut kinds: HashMap<EventId, &Envelope> = HashMap::new();
+    for sent in &records.sent {
+        let to = sent.route.as_deref().unwrap_or("all its routes");
+        let moment = |at, what: String| match &sent.envelope {
+            Ok(envelope) => Moment {
+                by: Some(envelope.metadata.source.clone()),
+                ..Moment::new(at, Record::Outbox, what).of(envelope)
+            },
+            Err(why) => Moment { note: Some(why.clone()), ..Moment::new(at, Record::Outbox, what) },
+        };
+        if let Ok(envelope) = &sent.envelope {
+            kinds.insert(envelope.event_id, envelope);
+        }
+        moments.push(moment(sent.written_at, format!("{} written for {to}", sent.kind)));
+        if let Some(left_at) = sent.left_at {
+            let tries = match sent.failed_tries {
+                0 => String::new(),
+                tries => format!(" after {tries} failed tries"),
+            };
+            moments.push(Moment {
+                by: Some(contract::role::OUTBOX_RELAY.slug.to_owned()),
+                ..moment(left_at, format!("{} left for {to}{tries}", sent.kind))
+            });
+        }
+    }
+    for taken in &records.taken_in {
+        // One that nobody of ours had written, and that was parked, is known by its way back.
+        let sent_back = records.redrives.iter().find(|redrive| redrive.event_id == Some(taken.event_id));
+        let sent_back = sent_back.and_then(|redrive| Envelope::decode(&redrive.body).ok());
+        let Some(envelope) = kinds.get(&taken.event_id).copied().or(sent_back.as_ref()) else { continue };
+        let kind = envelope.message.kind().name();
+        let what = match taken.delivery {
+            Some(delivery) => format!("{kind} taken in, delivery {delivery}"),
+            None => format!("{kind} taken in"),
+        };
+        let moment = Moment::new(taken.at, Record::Delivery, what).of(envelope);
+        moments.push(Moment { by: Some(taken.consumer.clone()), ..moment });
+    }
+    moments
+}
+
+/// What customers were told, and what operators did.
+fn people(records: &Records) -> Vec<Moment> {
+    let mut moments = Vec::new();
+    for notice in &records.notices {
+        let what = format!("{} by {}: begun", notice.kind, notice.channel);
+        let event_id = Some(notice.event_id);
+        moments.push(Moment { event_id, ..Moment::new(notice.created_at, Record::Notice, what) });
+        if let Some(sent_at) = notice.sent_at {
+            let what = format!("{} by {}: {}, try {}", notice.kind, notice.channel, notice.state, notice.attempts);
+            moments.push(Moment { event_id, ..Moment::new(sent_at, Record::Notice, what) });
+        }
+    }
+    for redrive in &records.redrives {
+        let of = |at, what: String| Moment {
+            by: Some(redrive.actor.clone()),
+            note: Some(redrive.reason.clone()),
+            event_id: redrive.event_id,
+            ..Moment::new(at, Record::Redrive, what)
+        };
+        moments.push(of(redrive.at, format!("a parked message was sent back to {}", redrive.queue)));
+        if let Some((end, at)) = redrive.end {
+            moments.push(of(at, format!("the message that was sent back: {}", end.code().replace('_', " "))));
+        }
+    }
+    moments
+}
+
+fn awaited(order: &Order, records: &Records) -> Vec<Awaited> {
+    let mut awaited = Vec::new();
+    let since = order.updated_at;
+    let by_state = match order.state {
+        State::Confirmed => Some("the bar begins".to_owned()),
+        State::Preparing => Some("the bar makes it ready".to_owned()),
+        State::Ready => Some("somebody picks it up".to_owned()),
+        state => state.awaits().map(|command| format!("an answer to {command:?}, after which it is asked again")),
+    };
+    awaited.extend(by_state.map(|what| Awaited { what, since, until: records.next_action_at }));
+    for sent in &records.sent {
+        let to = sent.route.as_deref().unwrap_or("all its routes");
+        if sent.left_at.is_none() {
+            let until = (sent.failed_tries > 0).then_some(sent.retry_at);
+            let what = format!("{} leaves for {to} ({} failed tries)", sent.kind, sent.failed_tries);
+            awaited.push(Awaited { what, since: sent.written_at, until });
+        }
+    }
+    // A repeat leaves no row in the inbox; an order at rest waits for none.
+    if order.state.awaits().is_some() {
+        awaited.extend(records.sent.iter().filter_map(|sent| not_taken_in(sent, records)));
+    }
+    for notice in records.notices.iter().filter(|notice| notice.state == "pending") {
+        let what = format!("{} by {} is sent ({} tries)", notice.kind, notice.channel, notice.attempts);
+        awaited.push(Awaited { what, since: notice.created_at, until: None });
+    }
+    awaited
+}
+
+/// A message that left for a queue and has had no effect there.
+fn not_taken_in(sent: &SentRecord, records: &Records) -> Option<Awaited> {
+    let (since, route) = (sent.left_at?, sent.route.as_deref()?);
+    let queue = QUEUES.iter().find(|queue| Route::Queue(queue).code() == route)?;
+    let event_id = sent.envelope.as_ref().ok()?.event_id;
+    let taken_in = records.taken_in.iter().any(|taken| taken.event_id == event_id);
+    let what = format!("{} is taken in from {}, if it is no repeat", sent.kind, queue.slug);
+    (!taken_in).then_some(Awaited { what, since, until: None })
+}
+
+/// The second part of a `traceparent`.
+fn trace_id(traceparent: &str) -> Option<&str> {
+    traceparent.split('-').nth(1)
+}
+
+fn millis(at: Timestamp) -> i64 {
+    i64::try_from(at.unix_timestamp_nanos().div_euclid(1_000_000)).unwrap_or_default()
+}
+
+const TO_THE_MILLISECOND: &[BorrowedFormatItem<'_>] =
+    format_description!("[year]-[month]-[day]T[hour]:[minute]:[second].[subsecond digits:3]Z");
+
+/// RFC 3339 in UTC, to the millisecond.
+pub fn time_text(at: Timestamp) -> String {
+    // Formatting fails only for a component that a timestamp lacks; it lacks none of these.
+    at.to_offset(UtcOffset::UTC).format(TO_THE_MILLISECOND).unwrap_or_default()
+}
+
+fn to_the_millisecond<S: Serializer>(at: &Timestamp, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str(&time_text(*at))
+}
+
+fn optional_to_the_millisecond<S: Serializer>(at: &Option<Timestamp>, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_some(&at.map(time_text))
+}
+
+#[cfg(test)]
+mod tests;

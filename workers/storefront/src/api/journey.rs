@@ -1,0 +1,29 @@
+//! The order time machine, for staff.
+
+use app::use_cases::journey::{Journey, journey};
+use axum::Json;
+use axum::extract::{Path, State};
+use axum::http::HeaderMap;
+use domain::ids::OrderId;
+
+use super::staff_of;
+use crate::problem::Problem;
+use crate::{App, Ports};
+
+/// For anybody but staff it is as if there were no such order: not even its owner sees how we work.
+pub async fn show<P: Ports>(
+    State(app): State<App<P>>,
+    Path(id): Path<String>,
+    headers: HeaderMap,
+) -> Result<Json<Journey>, Problem> {
+    if staff_of(&app, &headers).is_none() {
+        return Err(Problem::not_found());
+    }
+    of(&app, &id).await.map(Json)
+}
+
+/// The journey of the order with this id; whoever calls has checked who asks.
+pub async fn of<P: Ports>(app: &App<P>, id: &str) -> Result<Journey, Problem> {
+    let order_id: OrderId = id.parse().map_err(|_| Problem::not_found())?;
+    journey(app.ports.orders(), app.ports.stock(), order_id).await?.ok_or_else(Problem::not_found)
+}
