@@ -51,8 +51,9 @@ impl Aws {
         Ok(secrets)
     }
 
-    pub fn stock(&self, addresses: &HashMap<String, String>) -> anyhow::Result<DynamoStock> {
-        self.adapters.stock(addresses)
+    /// `actor` stands in the ledger beside what is moved.
+    pub fn stock(&self, addresses: &HashMap<String, String>, actor: &str) -> anyhow::Result<DynamoStock> {
+        self.adapters.stock(addresses, actor)
     }
 
     /// The local AWS ignores time to live in a template; nothing relies on it, so a refusal is no failure.

@@ -104,7 +104,7 @@ async fn run(command: Command) -> anyhow::Result<bool> {
         Command::Seed(folder) => {
             let facts = Facts::read(&folder.state)?;
             let aws = aws::Aws::local(&facts.aws_endpoint, &facts.region);
-            let stock = aws.stock(&aws.addresses(local::up::ENVIRONMENT).await?)?;
+            let stock = aws.stock(&aws.addresses(local::up::ENVIRONMENT).await?, "haven seed")?;
             let (added, all) = local::seed::seed(&stock, &worker::stores::SystemSource).await?;
             println!("{added} of {all} products were added; the others were there");
         }

@@ -6,7 +6,9 @@
 
 mod notices;
 mod orders;
+mod payments;
 mod rows;
+mod stock_watch;
 
 use std::str::FromStr as _;
 use std::sync::Arc;

@@ -4,4 +4,6 @@
 pub mod carts;
 pub mod notices;
 pub mod orders;
+pub mod payments;
 pub mod stock;
+pub mod stock_watch;

@@ -5,10 +5,12 @@
 
 pub mod carts;
 pub mod gateway;
+pub mod ledger;
 pub mod notices;
 pub mod orders;
 pub mod publisher;
 pub mod stock;
+pub mod stock_watch;
 pub mod stream;
 
 use domain::Timestamp;

@@ -1,6 +1,7 @@
 //! `/openapi.json`: the API as a document, for programs. A test compares it with the routes.
 
 use axum::Json;
+use domain::cart::LINES_MAX;
 use serde_json::{Value, json};
 
 /// Method, path, what it does, status of success, whether it is for staff.
@@ -113,7 +114,7 @@ fn schemas() -> Value {
         "NewOrder": { "type": "object", "additionalProperties": false, "required": ["customer", "payment_token"], "properties": {
             "customer": { "type": "object", "additionalProperties": false, "required": ["name", "phone", "email"],
                 "properties": { "name": text(100), "phone": text(30), "email": text(254) } },
-            "items": { "type": "array", "minItems": 1, "maxItems": 50, "items": item },
+            "items": { "type": "array", "minItems": 1, "maxItems": LINES_MAX, "items": item },
             "cart": { "type": "boolean", "description": "true instead of items: what is in the session's cart" },
             "order_type": { "enum": ["pickup", "dine_in", "delivery"], "default": "pickup" },
             "pickup_at": { "type": "string", "format": "date-time" },

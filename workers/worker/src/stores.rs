@@ -9,10 +9,12 @@ use app::memory_carts::MemoryCarts;
 use app::ports::carts::{CartError, CartStore};
 use app::ports::notices::{Notice, NoticeEnd, NoticeState, NoticeStore};
 use app::ports::orders::{
-    Applied, Change, Due, KeyUse, NewOrder, OrderFilter, OrderStore, OutboxRow, Payment, PaymentKind, Placement,
+    Applied, Change, Due, KeyUse, NewOrder, OrderFilter, OrderStore, OutboxRow, Payment, PaymentBooks, PaymentKind, Placement,
     StoredOrder,
 };
+use app::ports::stock_watch::{Seen, StockWatch};
 use app::ports::{Source, Unavailable};
+use contract::messages::Envelope;
 use domain::Timestamp;
 use domain::cart::{Line, Lines, Quantity};
 use domain::ids::{EventId, LocationId, OrderId, ProductId, TenantId};
@@ -127,6 +129,29 @@ impl OrderStore for Store {
 
     async fn prune(&self, before: Timestamp, limit: u32) -> Result<u64, Unavailable> {
         either!(self, store => store.prune(before, limit))
+    }
+}
+
+impl PaymentBooks for Store {
+    async fn payments(&self, orders: &[OrderId]) -> Result<Vec<Payment>, Unavailable> {
+        either!(self, store => store.payments(orders))
+    }
+}
+
+impl StockWatch for Store {
+    async fn seen(&self, product_id: &ProductId) -> Result<Option<Seen>, Unavailable> {
+        either!(self, store => store.seen(product_id))
+    }
+
+    async fn remember(
+        &self,
+        product_id: &ProductId,
+        before: Option<Seen>,
+        now: Seen,
+        alert: Option<&Envelope>,
+        at: Timestamp,
+    ) -> Result<bool, Unavailable> {
+        either!(self, store => store.remember(product_id, before, now, alert, at))
     }
 }
 

@@ -77,5 +77,5 @@ async fn stock(clients: &Clients) -> (DynamoStock, StockTables, String) {
         reservations: table(clients, &RESERVATIONS).await.0,
         movements: table(clients, &MOVEMENTS).await.0,
     };
-    (DynamoStock::new(clients, tables.clone()), tables, stream.expect("products have a stream"))
+    (DynamoStock::new(clients, tables.clone(), "test"), tables, stream.expect("products have a stream"))
 }

@@ -37,7 +37,7 @@ async fn a_race_for_a_hundred_units_sells_a_hundred() {
 async fn behind_a_proxy(endpoint: &str, units: u32) -> (Lossy, DynamoStock, ProductId) {
     let (direct, tables, _) = super::stock(&super::clients(endpoint)).await;
     let lossy = Lossy::before(endpoint).await;
-    let stock = DynamoStock::new(&super::clients(&lossy.endpoint), tables);
+    let stock = DynamoStock::new(&super::clients(&lossy.endpoint), tables, "test");
     let product = laws::stock::product("lost");
     assert!(direct.add_product(&product, units, 0, NOW).await.expect("added"));
     (lossy, stock, product.product_id)

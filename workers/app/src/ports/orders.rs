@@ -110,6 +110,10 @@ impl PaymentKind {
             PaymentKind::Refund => "refund",
         }
     }
+
+    pub fn from_code(code: &str) -> Option<PaymentKind> {
+        [PaymentKind::Charge, PaymentKind::Refund].into_iter().find(|kind| kind.code() == code)
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -303,4 +307,9 @@ pub trait OrderStore: Send + Sync {
     /// Deletes what nobody will ask for again: rows of the outbox that were sent before then, and rows of the inbox as
     /// old. At most `limit` of each; returns how many.
     fn prune(&self, before: Timestamp, limit: u32) -> impl Future<Output = Result<u64, Unavailable>> + Send;
+}
+
+/// Payments of many orders at once, for those who compare the books.
+pub trait PaymentBooks: Send + Sync {
+    fn payments(&self, orders: &[OrderId]) -> impl Future<Output = Result<Vec<Payment>, Unavailable>> + Send;
 }

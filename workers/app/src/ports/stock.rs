@@ -6,7 +6,7 @@ use domain::Timestamp;
 use domain::cart::Lines;
 use domain::ids::{OrderId, ProductId};
 use domain::menu::Product;
-use domain::stock::{Availability, Counters};
+use domain::stock::{Availability, Counters, Movement};
 
 use super::Unavailable;
 
@@ -73,6 +73,21 @@ pub enum AdjustmentKind {
     Restock(u32),
     Correct(i64),
 }
+
+impl AdjustmentKind {
+    /// What it does to the counters. More than the counters can hold is refused there.
+    pub fn movement(self) -> Movement {
+        let units = |change: i64| u32::try_from(change.unsigned_abs()).unwrap_or(u32::MAX);
+        match self {
+            AdjustmentKind::Restock(count) => Movement::Restock(count),
+            AdjustmentKind::Correct(change) if change < 0 => Movement::WriteOff(units(change)),
+            AdjustmentKind::Correct(change) => Movement::WriteOn(units(change)),
+        }
+    }
+}
+
+/// The reference and the note of a product's first units in its ledger.
+pub const OPENING: &str = "opening";
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Adjusted {
