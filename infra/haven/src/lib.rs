@@ -108,6 +108,7 @@ async fn run(command: Command) -> anyhow::Result<bool> {
             let (added, all) = local::seed::seed(&stock, &worker::stores::SystemSource).await?;
             println!("{added} of {all} products were added; the others were there");
         }
+        Command::Reconcile(options) => return operate::reconcile::command(&options).await,
         Command::Load(options) => return operate::load::load(&options).await,
         Command::Staff { command: Staff::Token { name, role, hours, state } } => {
             operate::staff::print_token(&name, &role, hours, &state).await?;

@@ -21,7 +21,7 @@ pub use mailer::SesMailer;
 pub use metrics::{MetricSink, Series, Value};
 pub use publisher::{AwsPublisher, Destinations};
 pub use settings::{ParameterReader, addresses, secret};
-pub use stock::{DynamoStock, FORGET_AFTER, StockTables};
+pub use stock::{DynamoStock, StockTables};
 pub use stream::DynamoStockStream;
 
 /// What went wrong in a call, for the log: the service's own code and message, or how the call itself failed.

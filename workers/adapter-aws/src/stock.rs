@@ -9,7 +9,7 @@
 //! counters are (`ledger.rs`).
 
 use app::ports::Unavailable;
-use app::ports::ledger::{Entry, HoldState};
+use app::ports::ledger::{Entry, HOLDS_KEPT, HoldState};
 use app::ports::stock::{
     Adjusted, Adjustment, AdjustmentKind, Confirmed, ExpiredHold, OPENING, Reserved, Stock, StockedProduct,
 };
@@ -34,8 +34,6 @@ use crate::transactions::{Written, refused, write};
 
 /// Looks at a reservation that somebody else changes meanwhile, before the message goes back to its queue.
 const LOOKS: u32 = 12;
-/// A settled reservation is forgotten after so long: longer than any message can live.
-pub const FORGET_AFTER: time::Duration = time::Duration::days(30);
 
 /// Names of the tables.
 #[derive(Debug, Clone)]
@@ -101,7 +99,7 @@ impl DynamoStock {
             .expression_attribute_values(":from", text(record.state.code()))
             .expression_attribute_values(":to", text(to.code()))
             .expression_attribute_values(":now", time_value(now))
-            .expression_attribute_values(":forget", number((now + FORGET_AFTER).unix_timestamp()))
+            .expression_attribute_values(":forget", number((now + HOLDS_KEPT).unix_timestamp()))
             .build();
         let mut actions = vec![
             TransactWriteItem::builder().update(update.map_err(|error| Unavailable::new("stock", error))?).build(),
@@ -341,7 +339,7 @@ impl Stock for DynamoStock {
                         ("reservation_id", text(order_id.to_string())),
                         ("state", text(HoldState::Released.code())),
                         ("created_at", time_value(now)),
-                        ("forget_at", number((now + FORGET_AFTER).unix_timestamp())),
+                        ("forget_at", number((now + HOLDS_KEPT).unix_timestamp())),
                     ];
                     let mark: Item = mark.map(|(name, value)| (name.to_owned(), value)).into();
                     self.write(vec![self.put_new(&self.tables.reservations, mark, "reservation_id")?]).await?

@@ -13,6 +13,9 @@ use super::Unavailable;
 /// The longest page of a ledger.
 pub const ENTRIES_MAX: u32 = 200;
 
+/// A settled hold is remembered for so long: longer than any message can live. It may be forgotten some days later.
+pub const HOLDS_KEPT: time::Duration = time::Duration::days(30);
+
 /// One movement of one product, written in the transaction that changed its counters.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Entry {
