@@ -310,8 +310,7 @@ impl Stock for DynamoStock {
                 HoldState::Confirmed => return Ok(Confirmed::Sold),
                 HoldState::Released => return Ok(Confirmed::NoHold),
                 HoldState::Held => {
-                    let written =
-                        self.settle(order_id, &record, HoldState::Confirmed, Movement::Confirm, now).await?;
+                    let written = self.settle(order_id, &record, HoldState::Confirmed, Movement::Confirm, now).await?;
                     if let Written::Done = written {
                         return Ok(Confirmed::Sold);
                     }

@@ -34,11 +34,8 @@ SELECT EXISTS (SELECT 1 FROM remembered),
 impl StockWatch for PostgresStore {
     async fn seen(&self, product_id: &ProductId) -> Result<Option<Seen>, Unavailable> {
         const SELECT: &str = "SELECT version, level, received FROM stock_levels WHERE product_id = $1";
-        let row: Option<(i64, String, i64)> = sqlx::query_as(SELECT)
-            .bind(product_id.as_str())
-            .fetch_optional(&self.pool)
-            .await
-            .map_err(unavailable)?;
+        let row: Option<(i64, String, i64)> =
+            sqlx::query_as(SELECT).bind(product_id.as_str()).fetch_optional(&self.pool).await.map_err(unavailable)?;
         row.map(|(version, level, received)| {
             let level = Availability::from_code(&level).ok_or_else(|| corrupt("a level", &level))?;
             Ok(Seen { version, level, received })

@@ -3,6 +3,7 @@
 mod admin;
 mod cart;
 pub mod events;
+mod ledger;
 mod menu;
 pub mod orders;
 mod webhook;
@@ -13,6 +14,7 @@ use axum::routing::{get, post, put};
 
 pub use admin::{adjust_stock, check as check_adjustment};
 pub use cart::{check_add as cart_check_add, price as cart_price};
+pub use ledger::{PAGE as LEDGER_PAGE, cursor as ledger_cursor, page as ledger_page};
 
 use crate::problem::Problem;
 use crate::staff::{self, Staff};
@@ -35,6 +37,9 @@ pub fn routes<P: Ports>() -> Router<App<P>> {
         .route("/api/v1/admin/inventory", get(admin::inventory::<P>))
         .route("/api/v1/admin/inventory/{product_id}/restock", post(admin::restock::<P>))
         .route("/api/v1/admin/inventory/{product_id}/adjust", post(admin::adjust::<P>))
+        .route("/api/v1/admin/inventory/{product_id}/write-off", post(admin::write_off::<P>))
+        .route("/api/v1/admin/inventory/{product_id}/ledger", get(ledger::entries::<P>))
+        .route("/api/v1/admin/stock/suggestions", get(ledger::suggestions::<P>))
         .route("/webhooks/payment", post(webhook::payment::<P>))
         .route("/openapi.json", get(crate::openapi::serve))
 }

@@ -21,6 +21,7 @@ use std::time::Duration;
 
 use app::ports::Source;
 use app::ports::carts::CartStore;
+use app::ports::ledger::Ledger;
 use app::ports::orders::OrderStore;
 use app::ports::stock::Stock;
 use app::use_cases::{Maker, Shop};
@@ -30,7 +31,7 @@ use tokio_util::sync::CancellationToken;
 /// What the storefront needs of the world.
 pub trait Ports: Clone + Send + Sync + 'static {
     type Orders: OrderStore + Send + Sync + 'static;
-    type Stock: Stock + Send + Sync + 'static;
+    type Stock: Stock + Ledger + Send + Sync + 'static;
     type Carts: CartStore + Send + Sync + 'static;
     type Source: Source + Send + Sync + 'static;
 

@@ -240,9 +240,13 @@ mod tests {
                     "status": "{status}", "at": "2026-03-01T08:00:00Z" }}"#
             )
         };
-        let of = |status: &str| ledger(format!(r#"{{ "entries": [{}, {}] }}"#, line("captured"), line(status)).as_bytes());
+        let of =
+            |status: &str| ledger(format!(r#"{{ "entries": [{}, {}] }}"#, line("captured"), line(status)).as_bytes());
         let read = of("refunded").expect("readable");
-        assert_eq!(read.iter().map(|line| line.kind).collect::<Vec<_>>(), [MovementKind::Captured, MovementKind::Refunded]);
+        assert_eq!(
+            read.iter().map(|line| line.kind).collect::<Vec<_>>(),
+            [MovementKind::Captured, MovementKind::Refunded]
+        );
         assert_eq!((read[0].amount, read[0].reference.as_str()), (DUE, "o-1"));
         assert!(matches!(of("disputed"), Err(GatewayError::Unknown(_))));
     }

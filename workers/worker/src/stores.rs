@@ -9,8 +9,8 @@ use app::memory_carts::MemoryCarts;
 use app::ports::carts::{CartError, CartStore};
 use app::ports::notices::{Notice, NoticeEnd, NoticeState, NoticeStore};
 use app::ports::orders::{
-    Applied, Change, Due, KeyUse, NewOrder, OrderFilter, OrderStore, OutboxRow, Payment, PaymentBooks, PaymentKind, Placement,
-    StoredOrder,
+    Applied, Change, Due, KeyUse, NewOrder, OrderFilter, OrderStore, OutboxRow, Payment, PaymentBooks, PaymentKind,
+    Placement, StoredOrder,
 };
 use app::ports::stock_watch::{Seen, StockWatch};
 use app::ports::{Source, Unavailable};

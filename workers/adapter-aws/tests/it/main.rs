@@ -1,5 +1,6 @@
 //! The adapters against a local AWS: each test starts one of its own.
 
+mod hot_product;
 mod inbox;
 mod lossy;
 mod others;

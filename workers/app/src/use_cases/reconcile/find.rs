@@ -244,10 +244,8 @@ fn of_nobody(books: &Books, found: &mut Vec<Difference>) {
     }
     for ((reference, charge_id), kept) in kept.into_iter().filter(|(_, kept)| kept.minor > 0) {
         let subject = reference.parse().map_or_else(|_| Subject::Charge(charge_id.to_owned()), Subject::Order);
-        let evidence = vec![
-            format!("gateway: kept {kept} ({charge_id})"),
-            format!("reference {reference:?}: no such order"),
-        ];
+        let evidence =
+            vec![format!("gateway: kept {kept} ({charge_id})"), format!("reference {reference:?}: no such order")];
         found.push(Difference { kind: Kind::ChargeWithoutOrder, subject, evidence, repair: None });
     }
 }

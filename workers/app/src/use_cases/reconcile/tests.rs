@@ -58,7 +58,8 @@ enum Units {
 
 impl World {
     fn new() -> World {
-        let world = World { orders: MemoryOrders::default(), stock: MemoryStock::default(), gateway: Gateway::default() };
+        let world =
+            World { orders: MemoryOrders::default(), stock: MemoryStock::default(), gateway: Gateway::default() };
         for id in ["flat-white", "apple-cake"] {
             let product = Product {
                 product_id: ProductId::parse(id).expect("a slug"),
@@ -125,9 +126,9 @@ impl World {
     fn fix(&self) -> usize {
         let maker = Maker { role: ACTOR, version: "0", traceparent: None };
         let differences = self.report().differences;
-        let fixed = differences.iter().map(|difference| {
-            block_on(fix(&self.orders, &self.stock, &Clock, &maker, difference)).expect("answered")
-        });
+        let fixed = differences
+            .iter()
+            .map(|difference| block_on(fix(&self.orders, &self.stock, &Clock, &maker, difference)).expect("answered"));
         fixed.filter(|fixed| *fixed).count()
     }
 }
@@ -196,14 +197,7 @@ fn each_difference_is_found_by_its_name_and_only_what_is_safe_is_repaired() {
             &[Kind::SoldButNotPaid, Kind::PaymentNotAtGateway],
             &[Kind::SoldButNotPaid, Kind::PaymentNotAtGateway],
         ),
-        (
-            State::Completed,
-            Units::Sold,
-            Paid,
-            &[Captured, Captured],
-            &[Kind::ChargedTwice],
-            &[Kind::ChargedTwice],
-        ),
+        (State::Completed, Units::Sold, Paid, &[Captured, Captured], &[Kind::ChargedTwice], &[Kind::ChargedTwice]),
         (State::Failed, Units::GivenBack, Paid, &[Captured], &[Kind::MoneyOwed], &[Kind::MoneyOwed]),
         (
             State::Completed,
@@ -303,7 +297,8 @@ fn a_shelf_is_compared_with_its_holds_its_sales_and_its_ledger() {
     books.shelves[0].moving = false;
 
     let shelf = &mut books.shelves[0];
-    let moved = |counters: &mut Counters| (counters.reserved, counters.sold) = (counters.reserved + 1, counters.sold - 1);
+    let moved =
+        |counters: &mut Counters| (counters.reserved, counters.sold) = (counters.reserved + 1, counters.sold - 1);
     moved(&mut shelf.product.counters);
     moved(&mut shelf.ledger);
     assert_eq!(kinds(&books), [Kind::ReservedIsNotHeld, Kind::SoldIsNotOrdered]);

@@ -168,7 +168,12 @@ impl Shop {
             at: NOW,
         };
         block_on(self.stock.adjust(&adjustment)).expect("adjusted");
-        StockRecord { sequence: self.changes.get().to_string(), before: Some(before), after: Some(self.state()), at: None }
+        StockRecord {
+            sequence: self.changes.get().to_string(),
+            before: Some(before),
+            after: Some(self.state()),
+            at: None,
+        }
     }
 
     fn rebuild(&self) -> u64 {
@@ -230,7 +235,6 @@ fn what_orders_take_is_a_crossing_like_any_other() {
     let lines: Lines = laws::stock::lines(&[(&shop.product.product_id, 3)]);
     let order = OrderId(Uuid::now_v7());
     block_on(shop.stock.reserve(order, &lines, NOW, NOW + time::Duration::MINUTE)).expect("held");
-    let record =
-        StockRecord { sequence: "1".to_owned(), before: Some(before), after: Some(shop.state()), at: None };
+    let record = StockRecord { sequence: "1".to_owned(), before: Some(before), after: Some(shop.state()), at: None };
     assert_eq!(watch(&shop.store, &record), Some(Availability::Out));
 }
