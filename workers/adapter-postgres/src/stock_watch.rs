@@ -15,7 +15,8 @@ use crate::{PostgresStore, unavailable};
 /// Gives whether it did.
 const REMEMBER: &str = "
 WITH added AS (
-    INSERT INTO stock_levels (product_id, version, level, received, at) SELECT $1, $2, $3, $4, $5
+    INSERT INTO stock_levels (product_id, version, level, received, at)
+    SELECT $1::text, $2::bigint, $3::text, $4::bigint, $5::timestamptz
     WHERE $6::bigint IS NULL ON CONFLICT DO NOTHING RETURNING 1
 ), changed AS (
     UPDATE stock_levels SET version = $2, level = $3, received = $4, at = $5

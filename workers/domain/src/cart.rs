@@ -8,7 +8,8 @@ use crate::ids::ProductId;
 /// Most distinct products in a cart or an order: a hold is one transaction with a record and, for each product, its
 /// counters and a line in the ledger. DynamoDB takes 100 actions a transaction.
 pub const LINES_MAX: usize = 49;
-const _: () = assert!(1 + 2 * LINES_MAX <= 100);
+const HOLD_ACTIONS: usize = 1 + 2 * LINES_MAX;
+const _: () = assert!(HOLD_ACTIONS <= 100, "the longest order does not fit into a transaction");
 
 /// How many of one product: 1 to 99.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
