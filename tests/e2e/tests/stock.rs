@@ -1,4 +1,5 @@
-//! `haven reconcile` on a running shop whose books were put out of order by hand.
+//! The books of stock on a running shop: alerts once a crossing whatever dies, and `haven reconcile` when somebody put
+//! them out of order by hand.
 
 use std::collections::BTreeSet;
 use std::process::{Command, Output};
@@ -9,6 +10,7 @@ use app::ports::ledger::{HoldState, Ledger as _};
 use app::ports::stock::{Reserved, Stock as _};
 use contract::address::Address;
 use contract::table::{PRODUCTS, RESERVATIONS};
+use contract::topic::INVENTORY_ALERTS;
 use domain::cart::{Line, Lines, Quantity};
 use domain::ids::{OrderId, ProductId};
 use e2e::{Answer, SETTLED_WITHIN, World};
@@ -266,4 +268,55 @@ fn without_a_running_shop_it_says_so() {
     let output = Command::new(e2e::haven()).args(["reconcile", "--state"]).arg(nowhere).output().expect("haven runs");
     assert_eq!(code(&output), Some(1));
     assert!(String::from_utf8_lossy(&output.stderr).contains("nothing runs on this state folder"), "{output:?}");
+}
+
+/// Alerts of one product, as a queue at the topic has them: event and level.
+fn alerts_of(product: &str, bodies: &[String]) -> Vec<(String, String)> {
+    let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+    let envelopes = bodies.iter().filter_map(|body| {
+        let body: Value = serde_json::from_str(body).ok()?;
+        // As SNS wraps it, or as it was sent.
+        body["Message"].as_str().map_or(Some(body.clone()), |inner| serde_json::from_str(inner).ok())
+    });
+    let of_it = envelopes.filter(|envelope| envelope["data"]["product_id"] == product);
+    of_it.map(|envelope| (text(&envelope["event_id"]), text(&envelope["data"]["level"]))).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn staff_hear_once_of_each_crossing_though_the_worker_is_killed_at_each() {
+    let world = World::open(&[]).await;
+    let addresses = world.addresses().await;
+    let queue = world.listen(&addresses[&Address::Topic(&INVENTORY_ALERTS).variable()]).await;
+    let latte = world.stock_of("latte").await;
+    let of = |name: &str| latte[name].as_i64().expect("a number");
+    let (available, threshold) = (of("available"), of("low_stock_threshold"));
+    assert!(available > threshold && threshold > 0, "{latte:#}");
+    let change = async |product: &str, change: i64| {
+        let path = format!("/api/v1/admin/inventory/{product}/adjust");
+        let body = json!({ "change": change, "reason": "counted" });
+        let answer = world.as_staff(Method::POST, &path, &[], Some(&body)).await;
+        assert_eq!(answer.status, reqwest::StatusCode::OK, "{answer:?}");
+    };
+    // Down to the threshold, out, up again, and down once more.
+    change("latte", threshold - available).await;
+    world.kill("inventory-worker");
+    change("latte", -threshold).await;
+    world.kill("inventory-worker");
+    change("latte", available).await;
+    change("latte", threshold - available).await;
+    world.kill("inventory-worker");
+    // The last word of the stream: whatever is told a second time was told before it.
+    let espresso = world.stock_of("espresso").await["available"].as_i64().expect("a number");
+    change("espresso", -espresso).await;
+    let (begun, mut heard) = (Instant::now(), Vec::new());
+    while alerts_of("espresso", &heard).is_empty() {
+        assert!(begun.elapsed() < SETTLED_WITHIN, "{heard:?}");
+        heard.extend(world.heard(&queue, 1).await);
+    }
+    let alerts = alerts_of("latte", &heard);
+    let levels: Vec<&str> = alerts.iter().map(|(_, level)| level.as_str()).collect();
+    let events: BTreeSet<&str> = alerts.iter().map(|(event, _)| event.as_str()).collect();
+    assert_eq!((levels.len(), events.len()), (3, 3), "{alerts:?}");
+    assert_eq!(levels.iter().filter(|level| **level == "low").count(), 2, "{alerts:?}");
+    assert_eq!(code(&world.haven(&["reconcile"])), Some(0));
 }
