@@ -161,7 +161,7 @@ mod tests {
         let error = Lines::merge([line("espresso", 99), line("espresso", 1)]).expect_err("a hundred");
         assert_eq!(error.field, "items[1].quantity");
         let error = Lines::merge((0..=LINES_MAX).map(|n| line(&format!("p-{n}"), 1))).expect_err("one too many");
-        assert_eq!(error.field, "items[50].product_id");
+        assert_eq!(error.field, format!("items[{LINES_MAX}].product_id"));
     }
 
     proptest! {
