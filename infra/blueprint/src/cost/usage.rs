@@ -157,7 +157,8 @@ fn idle_polls(platform: &Platform<'_>, queue: &Queue) -> f64 {
 
 fn data(bill: &mut Bill<'_>, platform: &Platform<'_>, orders: f64, requests: f64) {
     let table = "AWS::DynamoDB::Table";
-    let writes = TRANSACTIONS_PER_ORDER * (2.0 * LINES_PER_ORDER + 1.0) * UNITS_PER_TRANSACTED_WRITE + INDEX_WRITES_PER_ORDER;
+    let writes =
+        TRANSACTIONS_PER_ORDER * (2.0 * LINES_PER_ORDER + 1.0) * UNITS_PER_TRANSACTED_WRITE + INDEX_WRITES_PER_ORDER;
     bill.used(platform, table, "table_write_million", orders * writes / 1e6);
     // At most one for each page: the storefront keeps the menu for a while.
     bill.used(platform, table, "table_read_million", requests / 1e6);

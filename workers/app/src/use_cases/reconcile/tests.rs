@@ -241,8 +241,8 @@ fn what_is_repaired_of_an_order_stands_in_its_history() {
     let row = block_on(world.orders.payment(paid.order_id, PaymentKind::Charge)).expect("read").expect("there");
     assert_eq!((row.state, row.charge_id), (PaymentState::Captured, Some(format!("ch_{}", paid.order_id))));
     let asked = block_on(world.orders.take_outbox(NOW, 100)).expect("taken");
-    let asked = asked.iter().filter_map(|row| row.letter.as_ref().ok()).map(|letter| &letter.envelope);
-    let last = asked.filter(|envelope| envelope.order_id == Some(overdue.order_id)).next_back().expect("asked");
+    let mut asked = asked.iter().filter_map(|row| row.letter.as_ref().ok()).map(|letter| &letter.envelope);
+    let last = asked.rfind(|envelope| envelope.order_id == Some(overdue.order_id)).expect("asked");
     assert!(matches!(last.message, contract::messages::Message::ChargeCard { .. }), "{last:?}");
 }
 
