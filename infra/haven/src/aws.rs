@@ -52,8 +52,9 @@ impl Aws {
         Ok(secrets)
     }
 
-    pub fn stock(&self, addresses: &HashMap<String, String>) -> anyhow::Result<DynamoStock> {
-        self.adapters.stock(addresses)
+    /// `actor` stands in the ledger beside what is moved.
+    pub fn stock(&self, addresses: &HashMap<String, String>, actor: &str) -> anyhow::Result<DynamoStock> {
+        self.adapters.stock(addresses, actor)
     }
 
     /// A queue and its parking queue, as an operator handles them.

@@ -159,6 +159,11 @@ pub enum Command {
         #[command(subcommand)]
         command: crate::operate::orders::Orders,
     },
+    /// Compare orders, payments, the gateway's own ledger, holds on stock, stock and its ledger; changes nothing by itself
+    #[command(
+        after_help = "Examples:\n  haven reconcile\n  haven reconcile --json\n  haven reconcile --fix\n\nWorks on the platform that `haven up` runs, while it runs. An order that is on its way is no difference: one that awaits\nan answer and moved within the last minute, or that moved while it was looked at.\n--fix gives back units of orders that have ended, makes holds of sold orders sales, asks again what is overdue, and\nwrites down what the gateway did; it moves no money. What it did stands under `reconcile` in the order's history, or in\nthe stock's ledger.\nExit 0 when nothing differs, or no more; 2 when something does."
+    )]
+    Reconcile(Reconcile),
     /// Staff tokens
     Staff {
         #[command(subcommand)]
@@ -381,6 +386,19 @@ pub struct Load {
     /// One JSON object instead of text
     #[arg(long)]
     pub json: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct Reconcile {
+    /// Repair what is safe to repair, and compare again
+    #[arg(long)]
+    pub fix: bool,
+    /// One JSON object instead of text
+    #[arg(long)]
+    pub json: bool,
+    /// The state folder of `haven up`
+    #[arg(long, value_name = "DIR", default_value = STATE)]
+    pub state: PathBuf,
 }
 
 /// Above this one process is no longer a fair crowd.

@@ -104,10 +104,11 @@ async fn run(command: Command) -> anyhow::Result<bool> {
         Command::Seed(folder) => {
             let facts = Facts::read(&folder.state)?;
             let aws = aws::Aws::local(&facts.aws_endpoint, &facts.region);
-            let stock = aws.stock(&aws.addresses(local::up::ENVIRONMENT).await?)?;
+            let stock = aws.stock(&aws.addresses(local::up::ENVIRONMENT).await?, "haven seed")?;
             let (added, all) = local::seed::seed(&stock, &worker::stores::SystemSource).await?;
             println!("{added} of {all} products were added; the others were there");
         }
+        Command::Reconcile(options) => return operate::reconcile::command(&options).await,
         Command::Load(options) => return operate::load::load(&options).await,
         Command::Dlq { command } => return operate::dlq::command(&command).await,
         Command::Orders { command } => return operate::orders::command(&command).await,

@@ -5,6 +5,7 @@ pub mod load;
 mod logs;
 pub mod orders;
 mod readable;
+pub mod reconcile;
 pub mod shop;
 pub mod smoke;
 pub mod staff;

@@ -273,7 +273,7 @@ impl World {
         let name = |table| addresses[&Address::Table(table).variable()].clone();
         let tables =
             StockTables { products: name(&PRODUCTS), reservations: name(&RESERVATIONS), movements: name(&MOVEMENTS) };
-        DynamoStock::new(&self.aws(), tables)
+        DynamoStock::new(&self.aws(), tables, "test")
     }
 
     /// How many messages wait, are in hand and are parked, over all queues.

@@ -5,6 +5,7 @@ pub mod clients;
 mod inbox;
 mod items;
 mod leases;
+mod ledger;
 mod mailer;
 mod metrics;
 mod parking;
@@ -12,6 +13,7 @@ mod publisher;
 mod settings;
 mod stock;
 mod stream;
+mod transactions;
 
 pub use clients::{Called, Clients};
 pub use inbox::SqsInbox;

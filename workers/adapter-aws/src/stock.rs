@@ -1,21 +1,20 @@
-//! Stock in DynamoDB: five counters a product, one record an order.
+//! Stock in DynamoDB: five counters a product, one record an order, one line of the ledger a movement.
 //!
 //! The record of the reservation is written in the same transaction as the counters and only if it is not there.
 //! That, and not a client token, is what makes a repeat harmless: "executed, but the reply was lost" included. The SDK
 //! gives every call a token of its own and keeps it over its retries; we derive none from the order, because DynamoDB
 //! forgets tokens after ten minutes, and a message may come again after days.
-
-use std::collections::hash_map::RandomState;
-use std::hash::BuildHasher as _;
-use std::time::Duration;
+//!
+//! Each change of a product's counters takes its line of the ledger along, so that what the ledger sums to is what the
+//! counters are (`ledger.rs`).
 
 use app::ports::Unavailable;
+use app::ports::ledger::{Entry, HOLDS_KEPT, HoldState};
 use app::ports::stock::{
-    Adjusted, Adjustment, AdjustmentKind, Confirmed, ExpiredHold, Reservation, ReservationState, Reservations,
-    Reserved, Stock, StockedProduct,
+    Adjusted, Adjustment, AdjustmentKind, Confirmed, ExpiredHold, OPENING, Reservation, Reservations, Reserved, Stock,
+    StockedProduct,
 };
 use aws_sdk_dynamodb::Client;
-use aws_sdk_dynamodb::operation::transact_write_items::TransactWriteItemsError;
 use aws_sdk_dynamodb::types::{
     AttributeValue, CancellationReason, Put, ReturnValuesOnConditionCheckFailure, TransactWriteItem, Update,
 };
@@ -31,100 +30,42 @@ use crate::items::{
     Item, corrupt, get_lines, get_text, get_time, lines_value, number, product_item, stocked_product, text, time_text,
     time_value,
 };
+use crate::ledger::{entry_item, marker_key};
+use crate::transactions::{Written, refused, write};
 
-/// Tries when transactions meet on one product, before the message goes back to its queue.
-const TRIES: u32 = 12;
-/// The longest wait between two tries.
-const WAIT_MAX: Duration = Duration::from_millis(200);
-/// A settled reservation is forgotten after so long: longer than any message can live.
-const FORGET_AFTER: time::Duration = time::Duration::days(30);
+/// Looks at a reservation that somebody else changes meanwhile, before the message goes back to its queue.
+const LOOKS: u32 = 12;
 
 /// Names of the tables.
 #[derive(Debug, Clone)]
 pub struct StockTables {
     pub products: String,
     pub reservations: String,
-    /// Only those that adjust stock need it.
     pub movements: String,
 }
 
 #[derive(Clone)]
 pub struct DynamoStock {
-    client: Client,
-    tables: StockTables,
+    pub(crate) client: Client,
+    pub(crate) tables: StockTables,
+    /// Who moves the stock of orders here, for the ledger.
+    actor: String,
 }
 
 /// A reservation as it is stored.
-struct Record {
-    state: RecordState,
-    lines: Vec<Line>,
-}
-
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum RecordState {
-    Held,
-    Confirmed,
-    Released,
-}
-
-impl RecordState {
-    const fn code(self) -> &'static str {
-        match self {
-            RecordState::Held => "held",
-            RecordState::Confirmed => "confirmed",
-            RecordState::Released => "released",
-        }
-    }
-}
-
-/// How a transaction ended.
-enum Written {
-    Done,
-    /// Some condition did not hold: the reason of each action, in order.
-    Refused(Vec<CancellationReason>),
-}
-
-fn refused(reason: &CancellationReason) -> bool {
-    reason.code.as_deref() == Some("ConditionalCheckFailed")
+pub struct Record {
+    pub state: HoldState,
+    pub lines: Vec<Line>,
 }
 
 impl DynamoStock {
-    pub fn new(clients: &Clients, tables: StockTables) -> DynamoStock {
-        DynamoStock { client: clients.dynamodb(), tables }
+    /// `actor` stands in the ledger beside every movement of an order's stock: a role's slug, or a command.
+    pub fn new(clients: &Clients, tables: StockTables, actor: impl Into<String>) -> DynamoStock {
+        DynamoStock { client: clients.dynamodb(), tables, actor: actor.into() }
     }
 
-    /// Writes all or nothing. Transactions that met another one are tried again; other failures are not.
     async fn write(&self, actions: Vec<TransactWriteItem>) -> Result<Written, Unavailable> {
-        let mut last = String::new();
-        for attempt in 1..=TRIES {
-            let sent = self.client.transact_write_items().set_transact_items(Some(actions.clone())).send().await;
-            let error = match sent {
-                Ok(_) => return Ok(Written::Done),
-                Err(error) => error,
-            };
-            last = crate::why(&error);
-            match error.into_service_error() {
-                TransactWriteItemsError::TransactionCanceledException(cancelled) => {
-                    let reasons = cancelled.cancellation_reasons.unwrap_or_default();
-                    let of = |code: &str| reasons.iter().any(|reason| reason.code.as_deref() == Some(code));
-                    // The first action is the record or the movement, and it decides alone. Beside a conflict, the
-                    // other reasons are no answer yet: the one that was met may be this very order's.
-                    if reasons.first().is_some_and(refused) {
-                        return Ok(Written::Refused(reasons));
-                    }
-                    if !of("TransactionConflict") && !of("ThrottlingError") && !of("ProvisionedThroughputExceeded") {
-                        if of("ConditionalCheckFailed") {
-                            return Ok(Written::Refused(reasons));
-                        }
-                        break;
-                    }
-                }
-                TransactWriteItemsError::TransactionInProgressException(_) => {}
-                _ => break,
-            }
-            tokio::time::sleep(jittered(attempt)).await;
-        }
-        Err(Unavailable::new("stock", last))
+        write(&self.client, actions).await
     }
 
     async fn record(&self, order_id: OrderId) -> Result<Option<Record>, Unavailable> {
@@ -149,7 +90,7 @@ impl DynamoStock {
         &self,
         order_id: OrderId,
         record: &Record,
-        to: RecordState,
+        to: HoldState,
         movement: fn(u32) -> Movement,
         now: Timestamp,
     ) -> Result<Written, Unavailable> {
@@ -163,14 +104,12 @@ impl DynamoStock {
             .expression_attribute_values(":from", text(record.state.code()))
             .expression_attribute_values(":to", text(to.code()))
             .expression_attribute_values(":now", time_value(now))
-            .expression_attribute_values(":forget", number((now + FORGET_AFTER).unix_timestamp()))
+            .expression_attribute_values(":forget", number((now + HOLDS_KEPT).unix_timestamp()))
             .build();
         let mut actions = vec![
             TransactWriteItem::builder().update(update.map_err(|error| Unavailable::new("stock", error))?).build(),
         ];
-        for line in &record.lines {
-            actions.push(self.count(&line.product_id, movement(line.quantity.get()), now)?);
-        }
+        actions.extend(self.move_all(order_id, &record.lines, movement, now)?);
         let written = self.write(actions).await?;
         // With the record as it was read, a product's counters lack what it says they hold: see the runbook
         // `stock-drift`. Trying on would not help.
@@ -178,12 +117,43 @@ impl DynamoStock {
             && !reasons.first().is_some_and(refused)
             && self.record(order_id).await?.is_some_and(|now| now.state == record.state)
         {
-            let lacking = record.lines.iter().zip(reasons.iter().skip(1)).filter(|(_, reason)| refused(reason));
+            let lacking = of_counters(&record.lines, reasons).filter(|(_, reason)| refused(reason));
             let lacking: Vec<&str> = lacking.map(|(line, _)| line.product_id.as_str()).collect();
             let why = format!("the counters of {lacking:?} do not hold what {order_id} holds");
             return Err(Unavailable::new("stock", why));
         }
         Ok(written)
+    }
+
+    /// An order's movements: for each line the counters, and then their line of the ledger.
+    fn move_all<'a>(
+        &self,
+        order_id: OrderId,
+        lines: impl IntoIterator<Item = &'a Line>,
+        movement: fn(u32) -> Movement,
+        now: Timestamp,
+    ) -> Result<Vec<TransactWriteItem>, Unavailable> {
+        let mut actions = Vec::new();
+        for line in lines {
+            let movement = movement(line.quantity.get());
+            let reference = order_id.to_string();
+            actions.push(self.count(&line.product_id, movement, now)?);
+            let entry = Entry {
+                entry_id: Entry::id_of(now, movement, &reference),
+                product_id: line.product_id.clone(),
+                movement,
+                reference,
+                actor: self.actor.clone(),
+                note: None,
+                at: now,
+            };
+            actions.push(self.write_down(&entry)?);
+        }
+        Ok(actions)
+    }
+
+    fn write_down(&self, entry: &Entry) -> Result<TransactWriteItem, Unavailable> {
+        self.put_new(&self.tables.movements, entry_item(entry), "movement_id")
     }
 
     /// The movement as an update of the product's counters; refused when one of them would become negative.
@@ -226,14 +196,14 @@ impl DynamoStock {
         Ok(TransactWriteItem::builder().update(update.map_err(|error| Unavailable::new("stock", error))?).build())
     }
 
-    /// The movement of this id, if one was made.
-    async fn movement(&self, adjustment: &Adjustment) -> Result<Option<Item>, Unavailable> {
+    /// The mark of the adjustment of this id, if one was made.
+    async fn marker(&self, adjustment: &Adjustment) -> Result<Option<Item>, Unavailable> {
         let got = self
             .client
             .get_item()
             .table_name(&self.tables.movements)
             .key("product_id", text(adjustment.product_id.as_str()))
-            .key("movement_id", text(&adjustment.movement_id))
+            .key("movement_id", text(marker_key(&adjustment.movement_id)))
             .consistent_read(true)
             .send()
             .await
@@ -306,7 +276,7 @@ impl Stock for DynamoStock {
         sorted.sort_by(|a, b| a.product_id.cmp(&b.product_id));
         let record: [(&str, AttributeValue); 6] = [
             ("reservation_id", text(order_id.to_string())),
-            ("state", text(RecordState::Held.code())),
+            ("state", text(HoldState::Held.code())),
             ("lines", lines_value(lines)),
             ("expires_at", time_value(expires_at)),
             ("created_at", time_value(now)),
@@ -314,9 +284,7 @@ impl Stock for DynamoStock {
         ];
         let record: Item = record.map(|(name, value)| (name.to_owned(), value)).into();
         let mut actions = vec![self.put_new(&self.tables.reservations, record, "reservation_id")?];
-        for line in &sorted {
-            actions.push(self.count(&line.product_id, Movement::Reserve(line.quantity.get()), now)?);
-        }
+        actions.extend(self.move_all(order_id, sorted.iter().copied(), Movement::Reserve, now)?);
         let Written::Refused(reasons) = self.write(actions).await? else { return Ok(Reserved::Held) };
         // The record decides: with it there, the counters refuse only because this very order was counted before. So
         // it is read before anybody is told that there is too little: nothing promises that DynamoDB names every
@@ -327,12 +295,12 @@ impl Stock for DynamoStock {
         };
         if let Some(record) = there {
             return Ok(match record.state {
-                RecordState::Held => Reserved::Held,
-                RecordState::Confirmed => Reserved::Confirmed,
-                RecordState::Released => Reserved::Released,
+                HoldState::Held => Reserved::Held,
+                HoldState::Confirmed => Reserved::Confirmed,
+                HoldState::Released => Reserved::Released,
             });
         }
-        let short = sorted.iter().zip(reasons.iter().skip(1)).filter(|(_, reason)| refused(reason));
+        let short = of_counters(&sorted, &reasons).filter(|(_, reason)| refused(reason));
         let short: Vec<ProductId> = short.map(|(line, _)| line.product_id.clone()).collect();
         if short.is_empty() {
             return Err(Unavailable::new("stock", "a reservation was there, and then was not"));
@@ -341,14 +309,13 @@ impl Stock for DynamoStock {
     }
 
     async fn confirm(&self, order_id: OrderId, now: Timestamp) -> Result<Confirmed, Unavailable> {
-        for _ in 0..TRIES {
+        for _ in 0..LOOKS {
             let Some(record) = self.record(order_id).await? else { return Ok(Confirmed::NoHold) };
             match record.state {
-                RecordState::Confirmed => return Ok(Confirmed::Sold),
-                RecordState::Released => return Ok(Confirmed::NoHold),
-                RecordState::Held => {
-                    let written =
-                        self.settle(order_id, &record, RecordState::Confirmed, Movement::Confirm, now).await?;
+                HoldState::Confirmed => return Ok(Confirmed::Sold),
+                HoldState::Released => return Ok(Confirmed::NoHold),
+                HoldState::Held => {
+                    let written = self.settle(order_id, &record, HoldState::Confirmed, Movement::Confirm, now).await?;
                     if let Written::Done = written {
                         return Ok(Confirmed::Sold);
                     }
@@ -360,23 +327,23 @@ impl Stock for DynamoStock {
     }
 
     async fn release(&self, order_id: OrderId, now: Timestamp) -> Result<(), Unavailable> {
-        for _ in 0..TRIES {
+        for _ in 0..LOOKS {
             let written = match self.record(order_id).await? {
                 Some(record) => match record.state {
-                    RecordState::Released => return Ok(()),
-                    RecordState::Held => {
-                        self.settle(order_id, &record, RecordState::Released, Movement::Release, now).await?
+                    HoldState::Released => return Ok(()),
+                    HoldState::Held => {
+                        self.settle(order_id, &record, HoldState::Released, Movement::Release, now).await?
                     }
-                    RecordState::Confirmed => {
-                        self.settle(order_id, &record, RecordState::Released, Movement::Return, now).await?
+                    HoldState::Confirmed => {
+                        self.settle(order_id, &record, HoldState::Released, Movement::Return, now).await?
                     }
                 },
                 None => {
                     let mark: [(&str, AttributeValue); 4] = [
                         ("reservation_id", text(order_id.to_string())),
-                        ("state", text(RecordState::Released.code())),
+                        ("state", text(HoldState::Released.code())),
                         ("created_at", time_value(now)),
-                        ("forget_at", number((now + FORGET_AFTER).unix_timestamp())),
+                        ("forget_at", number((now + HOLDS_KEPT).unix_timestamp())),
                     ];
                     let mark: Item = mark.map(|(name, value)| (name.to_owned(), value)).into();
                     self.write(vec![self.put_new(&self.tables.reservations, mark, "reservation_id")?]).await?
@@ -420,35 +387,39 @@ impl Stock for DynamoStock {
     }
 
     async fn adjust(&self, adjustment: &Adjustment) -> Result<Adjusted, Unavailable> {
-        let units = |change: i64| u32::try_from(change.unsigned_abs()).unwrap_or(u32::MAX);
-        let (movement, change) = match adjustment.change {
-            AdjustmentKind::Restock(count) => (Movement::Restock(count), i64::from(count)),
-            AdjustmentKind::Correct(change) if change < 0 => (Movement::WriteOff(units(change)), change),
-            AdjustmentKind::Correct(change) => (Movement::WriteOn(units(change)), change),
+        let movement = adjustment.change.movement();
+        let (kind, change) = match adjustment.change {
+            AdjustmentKind::Restock(units) => ("restock", i64::from(units)),
+            AdjustmentKind::Correct(change) => ("adjustment", change),
         };
-        let kind = match movement {
-            Movement::Restock(_) => "restock",
-            _ => "adjustment",
-        };
-        let item: [(&str, AttributeValue); 7] = [
+        // The entry's key holds the time, which a repeat has not: the mark is what is there once.
+        let marker: [(&str, AttributeValue); 5] = [
             ("product_id", text(adjustment.product_id.as_str())),
-            ("movement_id", text(&adjustment.movement_id)),
+            ("movement_id", text(marker_key(&adjustment.movement_id))),
             ("kind", text(kind)),
             ("change", number(change)),
-            ("actor", text(&adjustment.actor)),
-            ("reason", text(&adjustment.reason)),
             ("at", time_value(adjustment.at)),
         ];
-        let item: Item = item.map(|(name, value)| (name.to_owned(), value)).into();
+        let marker: Item = marker.map(|(name, value)| (name.to_owned(), value)).into();
+        let entry = Entry {
+            entry_id: Entry::id_of(adjustment.at, movement, &adjustment.movement_id),
+            product_id: adjustment.product_id.clone(),
+            movement,
+            reference: adjustment.movement_id.clone(),
+            actor: adjustment.actor.clone(),
+            note: Some(adjustment.reason.clone()),
+            at: adjustment.at,
+        };
         let actions = vec![
-            self.put_new(&self.tables.movements, item, "movement_id")?,
+            self.put_new(&self.tables.movements, marker, "movement_id")?,
             self.count(&adjustment.product_id, movement, adjustment.at)?,
+            self.write_down(&entry)?,
         ];
         let written = self.write(actions).await?;
         let Some(product) = self.product(&adjustment.product_id).await? else { return Ok(Adjusted::NoSuchProduct) };
         Ok(match written {
             Written::Done => Adjusted::Now(product),
-            Written::Refused(_) => match self.movement(adjustment).await? {
+            Written::Refused(_) => match self.marker(adjustment).await? {
                 // The same was made before: say how things stand.
                 Some(made)
                     if get_text(&made, "kind").as_deref() == Some(kind)
@@ -470,21 +441,20 @@ impl Stock for DynamoStock {
         now: Timestamp,
     ) -> Result<bool, Unavailable> {
         let item = product_item(product, received, low_stock_threshold, now);
-        let put = self
-            .client
-            .put_item()
-            .table_name(&self.tables.products)
-            .set_item(Some(item))
-            .condition_expression("attribute_not_exists(product_id)")
-            .send()
-            .await;
-        match put {
-            Ok(_) => Ok(true),
-            Err(error) if error.as_service_error().is_some_and(|e| e.is_conditional_check_failed_exception()) => {
-                Ok(false)
-            }
-            Err(error) => Err(Unavailable::new("stock", crate::why(&error))),
+        let mut actions = vec![self.put_new(&self.tables.products, item, "product_id")?];
+        if received > 0 {
+            let movement = Movement::Restock(received);
+            actions.push(self.write_down(&Entry {
+                entry_id: Entry::id_of(now, movement, OPENING),
+                product_id: product.product_id.clone(),
+                movement,
+                reference: OPENING.to_owned(),
+                actor: self.actor.clone(),
+                note: Some(OPENING.to_owned()),
+                at: now,
+            })?);
         }
+        Ok(matches!(self.write(actions).await?, Written::Done))
     }
 }
 
@@ -492,13 +462,8 @@ impl Reservations for DynamoStock {
     async fn reservation(&self, order_id: OrderId) -> Result<Option<Reservation>, Unavailable> {
         let Some(item) = self.record_item(order_id).await? else { return Ok(None) };
         let record = record_of(&item)?;
-        let state = match record.state {
-            RecordState::Held => ReservationState::Held,
-            RecordState::Confirmed => ReservationState::Confirmed,
-            RecordState::Released => ReservationState::Released,
-        };
         Ok(Some(Reservation {
-            state,
+            state: record.state,
             lines: record.lines,
             created_at: get_time(&item, "created_at"),
             expires_at: get_time(&item, "expires_at"),
@@ -507,25 +472,20 @@ impl Reservations for DynamoStock {
     }
 }
 
-fn record_of(item: &Item) -> Result<Record, Unavailable> {
-    let state = match get_text(item, "state").as_deref() {
-        Some("held") => RecordState::Held,
-        Some("confirmed") => RecordState::Confirmed,
-        Some("released") => RecordState::Released,
-        _ => return Err(corrupt("state")),
-    };
-    Ok(Record { state, lines: get_lines(item)? })
+/// The lines with the reasons of their counters. A transaction is a record, and then counters and ledger in turn.
+fn of_counters<'a, L>(
+    lines: &'a [L],
+    reasons: &'a [CancellationReason],
+) -> impl Iterator<Item = (&'a L, &'a CancellationReason)> {
+    lines.iter().zip(reasons.iter().skip(1).step_by(2))
+}
+
+pub fn record_of(item: &Item) -> Result<Record, Unavailable> {
+    let state = get_text(item, "state").and_then(|code| HoldState::from_code(&code));
+    Ok(Record { state: state.ok_or_else(|| corrupt("state"))?, lines: get_lines(item)? })
 }
 
 /// Holds are spread over the index's partitions by their id's last, random bits.
 fn shard_of(order_id: OrderId) -> u32 {
     (order_id.0.as_u128() % u128::from(HELD_SHARDS)) as u32
-}
-
-/// Doubling from 5 ms, half of it by chance: those who met must not meet again.
-fn jittered(attempt: u32) -> Duration {
-    let step = Duration::from_millis(5 << attempt.min(6)).min(WAIT_MAX);
-    // A hasher of the standard library is seeded at random; chance of this quality is enough.
-    let chance = RandomState::new().hash_one(attempt) as f64 / u64::MAX as f64;
-    step.mul_f64(0.5 + chance / 2.0)
 }

@@ -437,7 +437,7 @@ fn history_json(change: &Change) -> Vec<Value> {
     order.history.iter().map(line).collect()
 }
 
-fn outbox_json<'a>(messages: impl Iterator<Item = (&'a Envelope, Timestamp)>) -> Value {
+pub fn outbox_json<'a>(messages: impl Iterator<Item = (&'a Envelope, Timestamp)>) -> Value {
     let each_route = messages
         .flat_map(|(envelope, at)| envelope.message.kind().routes().iter().map(move |route| (envelope, route, at)));
     let rows = each_route.enumerate().map(|(n, (envelope, route, at))| {

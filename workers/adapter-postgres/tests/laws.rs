@@ -16,11 +16,13 @@ async fn stores() -> Option<(Server, PostgresStore, PostgresStore)> {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn it_passes_the_laws_of_orders_and_notices() {
+async fn it_passes_the_laws_of_its_ports() {
     let Some((_server, store, other)) = stores().await else { return };
     laws::orders::all(&store, &other).await;
     laws::notices::all(&store).await;
     laws::journey::all(&store).await;
+    laws::payments::all(&store).await;
+    laws::stock_watch::all(&store).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

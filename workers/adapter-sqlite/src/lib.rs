@@ -7,7 +7,9 @@
 mod journey;
 mod notices;
 mod orders;
+mod payments;
 mod rows;
+mod stock_watch;
 
 use std::str::FromStr as _;
 use std::sync::Arc;

@@ -33,11 +33,11 @@ const ORDER_COLUMNS: &str = "order_id, tenant_id, location_id, order_number, ord
 
 impl SqliteStore {
     /// The file's write lock, from the start.
-    async fn write(&self) -> Result<Transaction<'_, Sqlite>, sqlx::Error> {
+    pub(crate) async fn write(&self) -> Result<Transaction<'_, Sqlite>, sqlx::Error> {
         self.writer.begin_with("BEGIN IMMEDIATE").await
     }
 
-    async fn committed(&self, transaction: Transaction<'_, Sqlite>) -> Result<(), sqlx::Error> {
+    pub(crate) async fn committed(&self, transaction: Transaction<'_, Sqlite>) -> Result<(), sqlx::Error> {
         transaction.commit().await?;
         self.written.notify_waiters();
         Ok(())
@@ -531,7 +531,7 @@ async fn add_history(
     Ok(())
 }
 
-async fn add_outbox(
+pub async fn add_outbox(
     connection: &mut SqliteConnection,
     messages: &[Envelope],
     at: Timestamp,

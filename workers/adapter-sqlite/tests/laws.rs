@@ -36,12 +36,14 @@ impl Drop for Database {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn it_passes_the_laws_of_orders_and_notices() {
+async fn it_passes_the_laws_of_its_ports() {
     let database = Database::new().await;
     let (store, other) = (database.store().await, database.store().await);
     laws::orders::all(&store, &other).await;
     laws::notices::all(&store).await;
     laws::journey::all(&store).await;
+    laws::payments::all(&store).await;
+    laws::stock_watch::all(&store).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

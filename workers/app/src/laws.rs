@@ -5,4 +5,6 @@ pub mod carts;
 pub mod journey;
 pub mod notices;
 pub mod orders;
+pub mod payments;
 pub mod stock;
+pub mod stock_watch;

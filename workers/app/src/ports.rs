@@ -6,11 +6,13 @@
 pub mod carts;
 pub mod gateway;
 pub mod journey;
+pub mod ledger;
 pub mod notices;
 pub mod orders;
 pub mod publisher;
 pub mod redrives;
 pub mod stock;
+pub mod stock_watch;
 pub mod stream;
 
 use domain::Timestamp;

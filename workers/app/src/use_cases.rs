@@ -6,9 +6,11 @@ pub mod notify;
 pub mod pay;
 pub mod place_order;
 pub mod progress;
+pub mod reconcile;
 pub mod rehearse;
 pub mod relay;
 pub mod run_saga;
+pub mod suggest_reorders;
 pub mod sweep;
 pub mod watch_stock;
 

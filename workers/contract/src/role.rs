@@ -104,7 +104,7 @@ pub const ORDER_WORKER: Role = Role {
     about: "Runs the saga of each order: reserve, confirm, release",
     consumes: &[&ORDERS],
     sends: &[],
-    tables: &[(&PRODUCTS, Access::Write), (&RESERVATIONS, Access::Write)],
+    tables: &[(&PRODUCTS, Access::Write), (&RESERVATIONS, Access::Write), (&MOVEMENTS, Access::Write)],
     database: true,
     concurrency: 20,
     ..NOTHING
@@ -143,7 +143,7 @@ pub const NOTIFICATION_WORKER: Role = Role {
 pub const SWEEPER: Role = Role {
     slug: "sweeper",
     about: "Asks again where an answer is overdue, and gives back holds of orders that have ended",
-    tables: &[(&PRODUCTS, Access::Write), (&RESERVATIONS, Access::Write)],
+    tables: &[(&PRODUCTS, Access::Write), (&RESERVATIONS, Access::Write), (&MOVEMENTS, Access::Write)],
     parameters: &[&PROCESSING_TIMEOUT],
     database: true,
     ..NOTHING

@@ -1,4 +1,4 @@
-//! DynamoDB tables: stock, the holds on it, and how far streams were read.
+//! DynamoDB tables: stock, the holds on it, its ledger, and how far streams were read.
 
 /// Type of a key attribute.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -71,7 +71,7 @@ pub const RESERVATIONS: Table = Table {
 
 pub const MOVEMENTS: Table = Table {
     slug: "movements",
-    about: "Restocks and adjustments by people: who, how many, why",
+    about: "The ledger of stock: every movement of every product, with what it is for, who made it and why",
     partition: text("product_id"),
     sort: Some(text("movement_id")),
     indexes: &[],

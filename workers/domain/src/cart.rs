@@ -5,9 +5,11 @@ use serde::{Deserialize, Serialize};
 use crate::FieldError;
 use crate::ids::ProductId;
 
-/// Most distinct products in a cart or an order. With the reservation record and one update a product, a
-/// reservation of fifty lines stays within DynamoDB's limit of 100 actions a transaction.
-pub const LINES_MAX: usize = 50;
+/// Most distinct products in a cart or an order: a hold is one transaction with a record and, for each product, its
+/// counters and a line in the ledger. DynamoDB takes 100 actions a transaction.
+pub const LINES_MAX: usize = 49;
+const HOLD_ACTIONS: usize = 1 + 2 * LINES_MAX;
+const _: () = assert!(HOLD_ACTIONS <= 100, "the longest order does not fit into a transaction");
 
 /// How many of one product: 1 to 99.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -47,7 +49,7 @@ pub struct Line {
     pub quantity: Quantity,
 }
 
-/// At most fifty lines, each product once, in the order in which they were added.
+/// At most `LINES_MAX` lines, each product once, in the order in which they were added.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(try_from = "Vec<Line>", into = "Vec<Line>")]
 pub struct Lines(Vec<Line>);
@@ -56,7 +58,7 @@ impl Lines {
     /// Merges lines of the same product.
     ///
     /// # Errors
-    /// When a merged quantity passes 99 or there are more than fifty products. An empty list is legal: see `is_empty`.
+    /// When a merged quantity passes 99 or there are more than `LINES_MAX` products. An empty list is legal: see `is_empty`.
     pub fn merge(lines: impl IntoIterator<Item = Line>) -> Result<Lines, FieldError> {
         let mut merged = Lines::default();
         for (index, line) in lines.into_iter().enumerate() {
@@ -158,8 +160,8 @@ mod tests {
     fn the_limits_name_the_item_that_broke_them() {
         let error = Lines::merge([line("espresso", 99), line("espresso", 1)]).expect_err("a hundred");
         assert_eq!(error.field, "items[1].quantity");
-        let error = Lines::merge((0..=50).map(|n| line(&format!("p-{n}"), 1))).expect_err("fifty-one products");
-        assert_eq!(error.field, "items[50].product_id");
+        let error = Lines::merge((0..=LINES_MAX).map(|n| line(&format!("p-{n}"), 1))).expect_err("one too many");
+        assert_eq!(error.field, format!("items[{LINES_MAX}].product_id"));
     }
 
     proptest! {

@@ -9,6 +9,7 @@ pub mod ids;
 pub mod menu;
 pub mod money;
 pub mod order;
+pub mod reorder;
 pub mod retry;
 pub mod saga;
 pub mod stock;

@@ -41,6 +41,44 @@ pub struct TooFew {
 }
 
 impl Movement {
+    /// What the ledger calls it.
+    pub const fn code(self) -> &'static str {
+        match self {
+            Movement::Reserve(_) => "reserve",
+            Movement::Confirm(_) => "confirm",
+            Movement::Release(_) => "release",
+            Movement::Return(_) => "return",
+            Movement::Restock(_) => "restock",
+            Movement::WriteOff(_) => "write_off",
+            Movement::WriteOn(_) => "write_on",
+        }
+    }
+
+    pub fn from_code(code: &str, units: u32) -> Option<Movement> {
+        let all = [
+            Movement::Reserve(units),
+            Movement::Confirm(units),
+            Movement::Release(units),
+            Movement::Return(units),
+            Movement::Restock(units),
+            Movement::WriteOff(units),
+            Movement::WriteOn(units),
+        ];
+        all.into_iter().find(|movement| movement.code() == code)
+    }
+
+    pub const fn units(self) -> u32 {
+        match self {
+            Movement::Reserve(n)
+            | Movement::Confirm(n)
+            | Movement::Release(n)
+            | Movement::Return(n)
+            | Movement::Restock(n)
+            | Movement::WriteOff(n)
+            | Movement::WriteOn(n) => n,
+        }
+    }
+
     /// What is added to each counter. Each row sums to zero against `received`: that is the conservation law.
     pub const fn delta(self) -> Counters {
         const NONE: Counters = Counters { available: 0, reserved: 0, sold: 0, written_off: 0, received: 0 };
@@ -84,6 +122,20 @@ impl Counters {
         Ok(next)
     }
 
+    /// The sum of what movements added, in whatever order: what a ledger says the counters are.
+    pub fn of(movements: impl IntoIterator<Item = Movement>) -> Counters {
+        movements.into_iter().fold(Counters::default(), |sum, movement| {
+            let delta = movement.delta();
+            Counters {
+                available: sum.available + delta.available,
+                reserved: sum.reserved + delta.reserved,
+                sold: sum.sold + delta.sold,
+                written_off: sum.written_off + delta.written_off,
+                received: sum.received + delta.received,
+            }
+        })
+    }
+
     /// Whether the conservation law holds. False means a defect or a hand in the table: see `runbooks/stock-drift.md`.
     pub const fn conserved(self) -> bool {
         self.received == self.available + self.reserved + self.sold + self.written_off
@@ -122,6 +174,10 @@ impl Availability {
         }
     }
 
+    pub fn from_code(code: &str) -> Option<Availability> {
+        [Availability::InStock, Availability::Low, Availability::Out].into_iter().find(|level| level.code() == code)
+    }
+
     /// The level just reached when stock fell from `self` to `now`; `None` when it did not get worse.
     /// Staff are told once a crossing, not once an order.
     pub fn worsened_to(self, now: Availability) -> Option<Availability> {
@@ -158,6 +214,24 @@ mod tests {
                 counters = counters.after(movement).unwrap_or(counters);
                 prop_assert!(counters.conserved(), "{movement:?} gave {counters:?}");
             }
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn the_ledger_of_what_was_done_sums_to_the_counters(
+            sequence in proptest::collection::vec(movements(), 0..200),
+        ) {
+            let (mut counters, mut ledger) = (Counters::default(), Vec::new());
+            for movement in sequence {
+                if let Ok(after) = counters.after(movement) {
+                    counters = after;
+                    ledger.push(movement);
+                }
+            }
+            ledger.reverse();
+            let read = ledger.iter().filter_map(|made| Movement::from_code(made.code(), made.units()));
+            prop_assert_eq!(Counters::of(read), counters);
         }
     }
 

@@ -4,6 +4,7 @@ mod admin;
 mod cart;
 pub mod events;
 mod journey;
+mod ledger;
 mod menu;
 pub mod orders;
 mod webhook;
@@ -15,6 +16,7 @@ use axum::routing::{get, post, put};
 pub use admin::{adjust_stock, check as check_adjustment};
 pub use cart::{check_add as cart_check_add, price as cart_price};
 pub use journey::of as journey_of;
+pub use ledger::{PAGE as LEDGER_PAGE, cursor as ledger_cursor, page as ledger_page};
 
 use crate::problem::Problem;
 use crate::staff::{self, Staff};
@@ -38,6 +40,9 @@ pub fn routes<P: Ports>() -> Router<App<P>> {
         .route("/api/v1/admin/inventory", get(admin::inventory::<P>))
         .route("/api/v1/admin/inventory/{product_id}/restock", post(admin::restock::<P>))
         .route("/api/v1/admin/inventory/{product_id}/adjust", post(admin::adjust::<P>))
+        .route("/api/v1/admin/inventory/{product_id}/write-off", post(admin::write_off::<P>))
+        .route("/api/v1/admin/inventory/{product_id}/ledger", get(ledger::entries::<P>))
+        .route("/api/v1/admin/stock/suggestions", get(ledger::suggestions::<P>))
         .route("/webhooks/payment", post(webhook::payment::<P>))
         .route("/openapi.json", get(crate::openapi::serve))
 }

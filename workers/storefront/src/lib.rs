@@ -22,6 +22,7 @@ use std::time::Duration;
 use app::ports::Source;
 use app::ports::carts::CartStore;
 use app::ports::journey::JourneyStore;
+use app::ports::ledger::Ledger;
 use app::ports::orders::OrderStore;
 use app::ports::stock::{Reservations, Stock};
 use app::use_cases::{Maker, Shop};
@@ -31,7 +32,7 @@ use tokio_util::sync::CancellationToken;
 /// What the storefront needs of the world.
 pub trait Ports: Clone + Send + Sync + 'static {
     type Orders: OrderStore + JourneyStore + Send + Sync + 'static;
-    type Stock: Stock + Reservations + Send + Sync + 'static;
+    type Stock: Stock + Ledger + Reservations + Send + Sync + 'static;
     type Carts: CartStore + Send + Sync + 'static;
     type Source: Source + Send + Sync + 'static;
 

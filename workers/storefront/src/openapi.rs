@@ -1,6 +1,9 @@
 //! `/openapi.json`: the API as a document, for programs. A test compares it with the routes.
 
+use app::ports::ledger::ENTRIES_MAX;
+use app::use_cases::suggest_reorders::{DAYS, DAYS_MAX};
 use axum::Json;
+use domain::cart::LINES_MAX;
 use serde_json::{Value, json};
 
 /// Method, path, what it does, status of success, whether it is for staff.
@@ -28,6 +31,15 @@ const OPERATIONS: &[(&str, &str, &str, u16, bool)] = &[
     ("get", "/api/v1/admin/inventory", "Stock counters of every product", 200, true),
     ("post", "/api/v1/admin/inventory/{product_id}/restock", "Units were delivered", 200, true),
     ("post", "/api/v1/admin/inventory/{product_id}/adjust", "Units were lost or found again", 200, true),
+    (
+        "post",
+        "/api/v1/admin/inventory/{product_id}/write-off",
+        "Units were spilt, broken or are past their day",
+        200,
+        true,
+    ),
+    ("get", "/api/v1/admin/inventory/{product_id}/ledger", "Every movement of a product, newest first", 200, true),
+    ("get", "/api/v1/admin/stock/suggestions", "What to order from suppliers, most urgent first", 200, true),
     ("post", "/webhooks/payment", "Events of the payment gateway, signed", 204, false),
 ];
 
@@ -70,7 +82,7 @@ pub fn document() -> Value {
             }
             ("post", "/api/v1/cart/items") => Some("CartItem"),
             ("put", "/api/v1/cart/items/{product_id}") => Some("Quantity"),
-            ("post", path) if path.ends_with("/restock") => Some("Restock"),
+            ("post", path) if path.ends_with("/restock") || path.ends_with("/write-off") => Some("Restock"),
             ("post", path) if path.ends_with("/adjust") => Some("Adjustment"),
             _ => None,
         };
@@ -78,6 +90,18 @@ pub fn document() -> Value {
             parameters.push(json!({ "name": "token", "in": "query", "schema": { "type": "string" },
                 "description": "The order's tracking token, for whoever has no session of its owner" }));
         }
+        let query: Vec<(&str, Value)> = match *path {
+            "/api/v1/admin/inventory/{product_id}/ledger" => vec![
+                ("limit", json!({ "type": "integer", "minimum": 1, "maximum": ENTRIES_MAX })),
+                ("before", json!({ "type": "string" })),
+            ],
+            "/api/v1/admin/stock/suggestions" => {
+                vec![("days", json!({ "type": "integer", "minimum": 1, "maximum": DAYS_MAX, "default": DAYS }))]
+            }
+            _ => Vec::new(),
+        };
+        parameters
+            .extend(query.into_iter().map(|(name, schema)| json!({ "name": name, "in": "query", "schema": schema })));
         operation["parameters"] = json!(parameters);
         if let Some(schema) = schema {
             operation["requestBody"] = json!({ "required": true, "content": {
@@ -120,7 +144,7 @@ fn schemas() -> Value {
         "NewOrder": { "type": "object", "additionalProperties": false, "required": ["customer", "payment_token"], "properties": {
             "customer": { "type": "object", "additionalProperties": false, "required": ["name", "phone", "email"],
                 "properties": { "name": text(100), "phone": text(30), "email": text(254) } },
-            "items": { "type": "array", "minItems": 1, "maxItems": 50, "items": item },
+            "items": { "type": "array", "minItems": 1, "maxItems": LINES_MAX, "items": item },
             "cart": { "type": "boolean", "description": "true instead of items: what is in the session's cart" },
             "order_type": { "enum": ["pickup", "dine_in", "delivery"], "default": "pickup" },
             "pickup_at": { "type": "string", "format": "date-time" },

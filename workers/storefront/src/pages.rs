@@ -2,6 +2,7 @@
 
 mod customer;
 mod staff;
+mod stock;
 mod views;
 
 use askama::Template;
@@ -33,9 +34,11 @@ pub fn routes<P: Ports>() -> Router<App<P>> {
         .route("/staff/board", get(staff::board_fragment::<P>))
         .route("/staff/orders/{id}", get(staff::journey::<P>))
         .route("/staff/orders/{id}/status", post(staff::set_status::<P>))
-        .route("/staff/stock", get(staff::stock::<P>))
-        .route("/staff/stock/{product_id}/restock", post(staff::restock::<P>))
-        .route("/staff/stock/{product_id}/adjust", post(staff::adjust::<P>))
+        .route("/staff/stock", get(stock::stock::<P>))
+        .route("/staff/stock/{product_id}", get(stock::ledger::<P>))
+        .route("/staff/stock/{product_id}/restock", post(stock::restock::<P>))
+        .route("/staff/stock/{product_id}/adjust", post(stock::adjust::<P>))
+        .route("/staff/stock/{product_id}/write-off", post(stock::write_off::<P>))
         .route("/staff/sign-in", get(staff::sign_in::<P>).post(staff::signed_in::<P>))
         .route("/static/{*path}", get(static_files::serve))
 }

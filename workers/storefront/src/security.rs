@@ -16,7 +16,7 @@ use crate::pages::ProblemPage;
 use crate::problem::Problem;
 use crate::{App, Observation, Ports};
 
-/// An order of fifty lines with the longest texts is below 10 KiB.
+/// An order of the most lines with the longest texts is below 10 KiB.
 const BODY_MAX: usize = 64 * 1024;
 /// Requests in hand at once; more are turned away at once instead of waiting until everybody's time is up.
 const REQUESTS_MAX: usize = 256;

@@ -72,15 +72,16 @@ impl Aws {
         Ok(AwsPublisher::new(&self.clients, destinations))
     }
 
-    /// A role that has no table of reservations or movements gets a stock whose other verbs still work.
-    pub fn stock(&self, addresses: &HashMap<String, String>) -> anyhow::Result<DynamoStock> {
+    /// A role that has no table of reservations or movements gets a stock whose other verbs still work. `actor` stands in
+    /// the ledger beside what is moved here.
+    pub fn stock(&self, addresses: &HashMap<String, String>, actor: &str) -> anyhow::Result<DynamoStock> {
         let optional = |address: Address| addresses.get(&address.variable()).cloned().unwrap_or_default();
         let tables = StockTables {
             products: value(addresses, Address::Table(&PRODUCTS))?,
             reservations: optional(Address::Table(&RESERVATIONS)),
             movements: optional(Address::Table(&MOVEMENTS)),
         };
-        Ok(DynamoStock::new(&self.clients, tables))
+        Ok(DynamoStock::new(&self.clients, tables, actor))
     }
 
     pub fn stream(&self, addresses: &HashMap<String, String>) -> anyhow::Result<DynamoStockStream> {

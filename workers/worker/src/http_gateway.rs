@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use app::ports::gateway::{ChargeOutcome, Gateway, GatewayError};
+use app::ports::gateway::{ChargeOutcome, Gateway, GatewayBooks, GatewayError, GatewayMovement, MovementKind};
 use domain::ids::OrderId;
 use domain::money::{Currency, Money};
 use reqwest::{Client, RequestBuilder, StatusCode};
@@ -14,6 +14,9 @@ const ANSWER_WITHIN: Duration = Duration::from_secs(4);
 const CONNECT_WITHIN: Duration = Duration::from_secs(1);
 /// An answer is a few hundred bytes; more is not read.
 const ANSWER_BYTES_MAX: usize = 64 * 1024;
+/// A whole ledger: a million lines.
+const LEDGER_BYTES_MAX: usize = 256 * 1024 * 1024;
+const LEDGER_WITHIN: Duration = Duration::from_secs(60);
 
 #[derive(Clone)]
 pub struct HttpGateway {
@@ -49,6 +52,14 @@ impl HttpGateway {
     /// The status and body. Everything after the request may have left is `Unknown`; a connection that was never made
     /// is `Unavailable`.
     async fn ask(&self, request: RequestBuilder) -> Result<(StatusCode, Vec<u8>), GatewayError> {
+        self.ask_for_up_to(ANSWER_BYTES_MAX, request).await
+    }
+
+    async fn ask_for_up_to(
+        &self,
+        bytes_max: usize,
+        request: RequestBuilder,
+    ) -> Result<(StatusCode, Vec<u8>), GatewayError> {
         let mut response = request.send().await.map_err(|error| {
             if error.is_connect() {
                 GatewayError::Unavailable(format!("{error:?}"))
@@ -59,7 +70,7 @@ impl HttpGateway {
         let status = response.status();
         let mut body = Vec::new();
         while let Some(chunk) = response.chunk().await.map_err(|error| GatewayError::Unknown(error.to_string()))? {
-            if body.len() + chunk.len() > ANSWER_BYTES_MAX {
+            if body.len() + chunk.len() > bytes_max {
                 return Err(GatewayError::Unknown("the answer is too long".to_owned()));
             }
             body.extend_from_slice(&chunk);
@@ -121,6 +132,46 @@ impl Gateway for HttpGateway {
     }
 }
 
+#[derive(Deserialize)]
+struct LedgerAnswer {
+    entries: Vec<LedgerLine>,
+}
+
+#[derive(Deserialize)]
+struct LedgerLine {
+    charge_id: String,
+    reference: String,
+    amount_minor: i64,
+    currency: String,
+    status: String,
+}
+
+impl GatewayBooks for HttpGateway {
+    async fn movements(&self) -> Result<Vec<GatewayMovement>, GatewayError> {
+        let request = self.client.get(format!("{}/v1/ledger", self.url)).timeout(LEDGER_WITHIN);
+        let (status, body) = self.ask_for_up_to(LEDGER_BYTES_MAX, request).await?;
+        if status == StatusCode::OK { ledger(&body) } else { Err(refused(status, &body)) }
+    }
+}
+
+/// Whole or not at all: a line that is left out would be money that nobody misses.
+fn ledger(body: &[u8]) -> Result<Vec<GatewayMovement>, GatewayError> {
+    let answer: LedgerAnswer = serde_json::from_slice(body).map_err(unreadable)?;
+    let movement = |line: LedgerLine| {
+        let kind = match line.status.as_str() {
+            "captured" => MovementKind::Captured,
+            "declined" => MovementKind::Declined,
+            "refunded" => MovementKind::Refunded,
+            other => return Err(unreadable(format!("status {other:?}"))),
+        };
+        let currency = Currency::from_code(&line.currency);
+        let currency = currency.ok_or_else(|| unreadable(format!("currency {:?}", line.currency)))?;
+        let amount = Money::new(line.amount_minor, currency);
+        Ok(GatewayMovement { kind, charge_id: line.charge_id, reference: line.reference, amount })
+    };
+    answer.entries.into_iter().map(movement).collect()
+}
+
 fn unreadable(why: impl std::fmt::Display) -> GatewayError {
     GatewayError::Unknown(format!("the answer cannot be read: {why}"))
 }
@@ -179,6 +230,25 @@ mod tests {
         assert_eq!(more, Money::new(900, Currency::Usd));
         let strange = br#"{ "charge_id": "ch_1", "status": "captured", "currency": "XXX" }"#;
         assert!(matches!(outcome(strange, DUE), Err(GatewayError::Unknown(_))));
+    }
+
+    #[test]
+    fn a_ledger_is_read_whole_or_not_at_all() {
+        let line = |status: &str| {
+            format!(
+                r#"{{ "kind": "charge", "charge_id": "ch_1", "reference": "o-1", "amount_minor": 457, "currency": "USD",
+                    "status": "{status}", "at": "2026-03-01T08:00:00Z" }}"#
+            )
+        };
+        let of =
+            |status: &str| ledger(format!(r#"{{ "entries": [{}, {}] }}"#, line("captured"), line(status)).as_bytes());
+        let read = of("refunded").expect("readable");
+        assert_eq!(
+            read.iter().map(|line| line.kind).collect::<Vec<_>>(),
+            [MovementKind::Captured, MovementKind::Refunded]
+        );
+        assert_eq!((read[0].amount, read[0].reference.as_str()), (DUE, "o-1"));
+        assert!(matches!(of("disputed"), Err(GatewayError::Unknown(_))));
     }
 
     #[test]

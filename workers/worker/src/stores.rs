@@ -10,10 +10,11 @@ use app::ports::carts::{CartError, CartStore};
 use app::ports::journey::{JourneyStore, NoticeRecord, Records, TakenIn};
 use app::ports::notices::{Notice, NoticeEnd, NoticeState, NoticeStore};
 use app::ports::orders::{
-    Applied, Change, Due, KeyUse, NewOrder, OrderFilter, OrderStore, OutboxRow, Payment, PaymentKind, Placement,
-    StoredOrder,
+    Applied, Change, Due, KeyUse, NewOrder, OrderFilter, OrderStore, OutboxRow, Payment, PaymentBooks, PaymentKind,
+    Placement, StoredOrder,
 };
 use app::ports::redrives::{Redrive, RedriveEnd, RedriveLog};
+use app::ports::stock_watch::{Seen, StockWatch};
 use app::ports::{Source, Unavailable};
 use contract::event::EventKind;
 use contract::messages::Envelope;
@@ -131,6 +132,29 @@ impl OrderStore for Store {
 
     async fn prune(&self, before: Timestamp, limit: u32) -> Result<u64, Unavailable> {
         either!(self, store => store.prune(before, limit))
+    }
+}
+
+impl PaymentBooks for Store {
+    async fn payments(&self, orders: &[OrderId]) -> Result<Vec<Payment>, Unavailable> {
+        either!(self, store => store.payments(orders))
+    }
+}
+
+impl StockWatch for Store {
+    async fn seen(&self, product_id: &ProductId) -> Result<Option<Seen>, Unavailable> {
+        either!(self, store => store.seen(product_id))
+    }
+
+    async fn remember(
+        &self,
+        product_id: &ProductId,
+        before: Option<Seen>,
+        now: Seen,
+        alert: Option<&Envelope>,
+        at: Timestamp,
+    ) -> Result<bool, Unavailable> {
+        either!(self, store => store.remember(product_id, before, now, alert, at))
     }
 }
 

@@ -23,7 +23,8 @@ const PAYMENTS_MESSAGES: f64 = 1.0;
 const REQUESTS_PER_MESSAGE: f64 = 3.0;
 /// Different products in one order.
 const LINES_PER_ORDER: f64 = 2.0;
-/// Stock is reserved, then sold: a transaction over the products and the reservation each, where a write counts twice.
+/// Stock is reserved, then sold: a transaction each over the reservation, and for each product its counters and a line of its
+/// ledger; a write counts twice there.
 const TRANSACTIONS_PER_ORDER: f64 = 2.0;
 const UNITS_PER_TRANSACTED_WRITE: f64 = 2.0;
 /// The reservation enters and leaves its index.
@@ -157,7 +158,8 @@ fn idle_polls(platform: &Platform<'_>, queue: &Queue) -> f64 {
 
 fn data(bill: &mut Bill<'_>, platform: &Platform<'_>, orders: f64, requests: f64) {
     let table = "AWS::DynamoDB::Table";
-    let writes = TRANSACTIONS_PER_ORDER * (LINES_PER_ORDER + 1.0) * UNITS_PER_TRANSACTED_WRITE + INDEX_WRITES_PER_ORDER;
+    let writes =
+        TRANSACTIONS_PER_ORDER * (2.0 * LINES_PER_ORDER + 1.0) * UNITS_PER_TRANSACTED_WRITE + INDEX_WRITES_PER_ORDER;
     bill.used(platform, table, "table_write_million", orders * writes / 1e6);
     // At most one for each page: the storefront keeps the menu for a while.
     bill.used(platform, table, "table_read_million", requests / 1e6);

@@ -182,7 +182,7 @@ async fn start_roles(
         })
         .await?;
     let store = worker::stores::Store::connect(&servers.database_url, &Login::default()).await?;
-    let stock = clients.stock(&addresses)?;
+    let stock = clients.stock(&addresses, "haven up")?;
     phases
         .run("filling the shelves", async {
             clients.set_time_to_live(&addresses).await;

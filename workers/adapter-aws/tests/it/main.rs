@@ -1,5 +1,6 @@
 //! The adapters against a local AWS: each test starts one of its own.
 
+mod hot_product;
 mod inbox;
 mod lossy;
 mod others;
@@ -78,5 +79,5 @@ async fn stock(clients: &Clients) -> (DynamoStock, StockTables, String) {
         reservations: table(clients, &RESERVATIONS).await.0,
         movements: table(clients, &MOVEMENTS).await.0,
     };
-    (DynamoStock::new(clients, tables.clone()), tables, stream.expect("products have a stream"))
+    (DynamoStock::new(clients, tables.clone(), "test"), tables, stream.expect("products have a stream"))
 }

@@ -37,7 +37,7 @@ async fn a_race_for_a_hundred_units_sells_a_hundred() {
 async fn behind_a_proxy(endpoint: &str, units: u32) -> (Lossy, DynamoStock, ProductId) {
     let (direct, tables, _) = super::stock(&super::clients(endpoint)).await;
     let lossy = Lossy::before(endpoint).await;
-    let stock = DynamoStock::new(&super::clients(&lossy.endpoint), tables);
+    let stock = DynamoStock::new(&super::clients(&lossy.endpoint), tables, "test");
     let product = laws::stock::product("lost");
     assert!(direct.add_product(&product, units, 0, NOW).await.expect("added"));
     (lossy, stock, product.product_id)
@@ -100,6 +100,21 @@ async fn items_have_the_attributes_of_the_public_contract() {
     let held = reservation(&tables).await;
     assert_eq!(held["state"], AttributeValue::S("held".to_owned()));
     assert_eq!(held["expires_at"], AttributeValue::S("2026-03-01T08:01:00.000000Z".to_owned()));
+    let entry = item_of(
+        &clients,
+        &tables.movements,
+        &[
+            ("product_id", product.product_id.as_str()),
+            ("movement_id", &format!("2026-03-01T08:00:00.000000Z#reserve#{order}")),
+        ],
+    )
+    .await;
+    let names: BTreeSet<&str> = entry.keys().map(String::as_str).collect();
+    assert_eq!(names, "product_id movement_id kind units reference actor at".split_whitespace().collect());
+    assert_eq!(
+        (&entry["units"], &entry["actor"]),
+        (&AttributeValue::N("2".to_owned()), &AttributeValue::S("test".to_owned()))
+    );
     assert!(held.contains_key("lines") && held.contains_key("held_shard") && !held.contains_key("forget_at"));
     stock.confirm(order, NOW).await.expect("sold");
     let sold = reservation(&tables).await;
@@ -143,6 +158,17 @@ async fn item(
     key: &str,
     value: &str,
 ) -> std::collections::HashMap<String, AttributeValue> {
-    let call = clients.dynamodb().get_item().table_name(table).key(key, AttributeValue::S(value.to_owned()));
-    call.consistent_read(true).send().await.expect("read").item.expect("there")
+    item_of(clients, table, &[(key, value)]).await
+}
+
+async fn item_of(
+    clients: &Clients,
+    table: &str,
+    key: &[(&str, &str)],
+) -> std::collections::HashMap<String, AttributeValue> {
+    let mut call = clients.dynamodb().get_item().table_name(table).consistent_read(true);
+    for (name, value) in key {
+        call = call.key(*name, AttributeValue::S((*value).to_owned()));
+    }
+    call.send().await.expect("read").item.expect("there")
 }

@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use contract::event::Route;
 use contract::messages::Envelope;
 use domain::Timestamp;
-use domain::ids::{EventId, LocationId, OrderId, TenantId};
+use domain::ids::{EventId, LocationId, OrderId, ProductId, TenantId};
 use domain::order::{HistoryEntry, Order, Status};
 
 use crate::ports::Unavailable;
@@ -17,9 +17,10 @@ use crate::ports::journey::{NoticeRecord, TakenIn};
 use crate::ports::notices::{CLAIM, Notice, NoticeEnd, NoticeState, NoticeStore};
 use crate::ports::orders::{
     Applied, Change, Due, KeyUse, Letter, NewOrder, OUTBOX_CLAIM, OrderChange, OrderFilter, OrderStore, OutboxRow,
-    Payment, PaymentChange, PaymentKind, PaymentState, Placement, StoredOrder,
+    Payment, PaymentBooks, PaymentChange, PaymentKind, PaymentState, Placement, StoredOrder,
 };
 use crate::ports::redrives::Redrive;
+use crate::ports::stock_watch::{Seen, StockWatch};
 
 /// Orders listed at once, as the real stores do.
 const LIST_MAX: u32 = 200;
@@ -42,6 +43,7 @@ struct Books {
     outbox: Vec<Owed>,
     rows_written: i64,
     notices: HashMap<(EventId, &'static str), Telling>,
+    levels: BTreeMap<ProductId, Seen>,
     numbers: u64,
     redrives: Vec<Redrive>,
 }
@@ -343,6 +345,37 @@ impl OrderStore for MemoryOrders {
     }
 }
 
+impl PaymentBooks for MemoryOrders {
+    async fn payments(&self, orders: &[OrderId]) -> Result<Vec<Payment>, Unavailable> {
+        let books = self.books();
+        let asked = |payment: &&Payment| orders.contains(&payment.order_id);
+        Ok(books.payments.values().filter(asked).cloned().collect())
+    }
+}
+
+impl StockWatch for MemoryOrders {
+    async fn seen(&self, product_id: &ProductId) -> Result<Option<Seen>, Unavailable> {
+        Ok(self.books().levels.get(product_id).copied())
+    }
+
+    async fn remember(
+        &self,
+        product_id: &ProductId,
+        before: Option<Seen>,
+        now: Seen,
+        alert: Option<&Envelope>,
+        at: Timestamp,
+    ) -> Result<bool, Unavailable> {
+        let mut books = self.books();
+        if books.levels.get(product_id).copied() != before {
+            return Ok(false);
+        }
+        books.levels.insert(product_id.clone(), now);
+        books.owe(alert.map(std::slice::from_ref).unwrap_or_default(), at);
+        Ok(true)
+    }
+}
+
 impl NoticeStore for MemoryOrders {
     async fn begin_notice(&self, notice: &Notice) -> Result<NoticeState, Unavailable> {
         let mut books = self.books();
@@ -387,11 +420,13 @@ mod tests {
     use crate::laws;
 
     #[test]
-    fn it_passes_the_laws_of_orders_and_notices() {
+    fn it_passes_the_laws_of_its_ports() {
         let store = MemoryOrders::default();
         futures::executor::block_on(laws::orders::all(&store, &store.another()));
         futures::executor::block_on(laws::notices::all(&store));
         futures::executor::block_on(laws::journey::all(&store));
+        futures::executor::block_on(laws::payments::all(&store));
+        futures::executor::block_on(laws::stock_watch::all(&store));
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! Stock in memory: one lock, the same answers.
+//! Stock in memory, with its ledger: one lock, the same answers.
 
 use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -10,10 +10,13 @@ use domain::menu::Product;
 use domain::stock::{Counters, Movement};
 
 use crate::ports::Unavailable;
+use crate::ports::ledger::{ENTRIES_MAX, Entry, Hold, HoldState, Ledger};
 use crate::ports::stock::{
-    Adjusted, Adjustment, AdjustmentKind, Confirmed, ExpiredHold, ReservationState, Reservations, Reserved, Stock,
-    StockedProduct,
+    Adjusted, Adjustment, AdjustmentKind, Confirmed, ExpiredHold, OPENING, Reservations, Reserved, Stock, StockedProduct,
 };
+
+/// Who moves the stock of orders here.
+const ACTOR: &str = "memory";
 
 #[derive(Default)]
 pub struct MemoryStock(Mutex<Books>);
@@ -22,13 +25,14 @@ pub struct MemoryStock(Mutex<Books>);
 struct Books {
     products: BTreeMap<ProductId, StockedProduct>,
     reservations: BTreeMap<OrderId, Reservation>,
-    movements: BTreeMap<(ProductId, String), AdjustmentKind>,
+    adjustments: BTreeMap<(ProductId, String), AdjustmentKind>,
+    ledger: BTreeMap<(ProductId, String), Entry>,
 }
 
 enum Reservation {
     Held { lines: Lines, expires_at: Timestamp },
     Confirmed { lines: Lines },
-    Released,
+    Released { lines: Lines },
 }
 
 impl MemoryStock {
@@ -39,7 +43,13 @@ impl MemoryStock {
 
 impl Books {
     /// All lines or none; else the products that do not allow it.
-    fn count(&mut self, lines: &Lines, movement: fn(u32) -> Movement) -> Result<(), Vec<ProductId>> {
+    fn count(
+        &mut self,
+        order_id: OrderId,
+        lines: &Lines,
+        movement: fn(u32) -> Movement,
+        now: Timestamp,
+    ) -> Result<(), Vec<ProductId>> {
         let after = |product_id: &ProductId, units: u32| {
             self.products.get(product_id).and_then(|there| there.counters.after(movement(units)).ok())
         };
@@ -56,7 +66,32 @@ impl Books {
                 product.version += 1;
             }
         }
+        for line in lines {
+            let movement = movement(line.quantity.get());
+            self.write_down(&line.product_id, movement, &order_id.to_string(), ACTOR, None, now);
+        }
         Ok(())
+    }
+
+    fn write_down(
+        &mut self,
+        product_id: &ProductId,
+        movement: Movement,
+        reference: &str,
+        actor: &str,
+        note: Option<&str>,
+        at: Timestamp,
+    ) {
+        let entry = Entry {
+            entry_id: Entry::id_of(at, movement, reference),
+            product_id: product_id.clone(),
+            movement,
+            reference: reference.to_owned(),
+            actor: actor.to_owned(),
+            note: note.map(str::to_owned),
+            at,
+        };
+        self.ledger.insert((product_id.clone(), entry.entry_id.clone()), entry);
     }
 }
 
@@ -73,46 +108,51 @@ impl Stock for MemoryStock {
         &self,
         order_id: OrderId,
         lines: &Lines,
-        _now: Timestamp,
+        now: Timestamp,
         expires_at: Timestamp,
     ) -> Result<Reserved, Unavailable> {
         let mut books = self.books();
         match books.reservations.get(&order_id) {
             Some(Reservation::Held { .. }) => return Ok(Reserved::Held),
             Some(Reservation::Confirmed { .. }) => return Ok(Reserved::Confirmed),
-            Some(Reservation::Released) => return Ok(Reserved::Released),
+            Some(Reservation::Released { .. }) => return Ok(Reserved::Released),
             None => {}
         }
-        if let Err(short) = books.count(lines, Movement::Reserve) {
+        if let Err(short) = books.count(order_id, lines, Movement::Reserve, now) {
             return Ok(Reserved::TooFew(short));
         }
         books.reservations.insert(order_id, Reservation::Held { lines: lines.clone(), expires_at });
         Ok(Reserved::Held)
     }
 
-    async fn confirm(&self, order_id: OrderId, _now: Timestamp) -> Result<Confirmed, Unavailable> {
+    async fn confirm(&self, order_id: OrderId, now: Timestamp) -> Result<Confirmed, Unavailable> {
         let mut books = self.books();
         let lines = match books.reservations.get(&order_id) {
             Some(Reservation::Held { lines, .. }) => lines.clone(),
             Some(Reservation::Confirmed { .. }) => return Ok(Confirmed::Sold),
-            Some(Reservation::Released) | None => return Ok(Confirmed::NoHold),
+            Some(Reservation::Released { .. }) | None => return Ok(Confirmed::NoHold),
         };
-        books.count(&lines, Movement::Confirm).map_err(|short| Unavailable::new("stock", format!("{short:?}")))?;
+        let counted = books.count(order_id, &lines, Movement::Confirm, now);
+        counted.map_err(|short| Unavailable::new("stock", format!("{short:?}")))?;
         books.reservations.insert(order_id, Reservation::Confirmed { lines });
         Ok(Confirmed::Sold)
     }
 
-    async fn release(&self, order_id: OrderId, _now: Timestamp) -> Result<(), Unavailable> {
+    async fn release(&self, order_id: OrderId, now: Timestamp) -> Result<(), Unavailable> {
         let mut books = self.books();
         let given_back = match books.reservations.get(&order_id) {
             Some(Reservation::Held { lines, .. }) => Some((lines.clone(), Movement::Release as fn(u32) -> Movement)),
             Some(Reservation::Confirmed { lines }) => Some((lines.clone(), Movement::Return as fn(u32) -> Movement)),
-            Some(Reservation::Released) | None => None,
+            Some(Reservation::Released { .. }) => return Ok(()),
+            None => None,
         };
+        let mut lines_of_it = Lines::default();
         if let Some((lines, movement)) = given_back {
-            books.count(&lines, movement).map_err(|short| Unavailable::new("stock", format!("{short:?}")))?;
+            let counted = books.count(order_id, &lines, movement, now);
+            counted.map_err(|short| Unavailable::new("stock", format!("{short:?}")))?;
+            lines_of_it = lines;
         }
-        books.reservations.insert(order_id, Reservation::Released);
+        books.reservations.insert(order_id, Reservation::Released { lines: lines_of_it });
         Ok(())
     }
 
@@ -122,7 +162,7 @@ impl Stock for MemoryStock {
             Reservation::Held { expires_at, .. } if *expires_at < now => {
                 Some(ExpiredHold { order_id: *order_id, expires_at: *expires_at })
             }
-            Reservation::Held { .. } | Reservation::Confirmed { .. } | Reservation::Released => None,
+            Reservation::Held { .. } | Reservation::Confirmed { .. } | Reservation::Released { .. } => None,
         });
         Ok(holds.take(limit as usize).collect())
     }
@@ -130,19 +170,14 @@ impl Stock for MemoryStock {
     async fn adjust(&self, adjustment: &Adjustment) -> Result<Adjusted, Unavailable> {
         let mut books = self.books();
         let made = (adjustment.product_id.clone(), adjustment.movement_id.clone());
-        let before = books.movements.get(&made).copied();
+        let before = books.adjustments.get(&made).copied();
         let Some(product) = books.products.get_mut(&adjustment.product_id) else {
             return Ok(Adjusted::NoSuchProduct);
         };
         if let Some(before) = before {
             return Ok(if before == adjustment.change { Adjusted::Now(product.clone()) } else { Adjusted::IdReused });
         }
-        let units = |change: i64| u32::try_from(change.unsigned_abs()).unwrap_or(u32::MAX);
-        let movement = match adjustment.change {
-            AdjustmentKind::Restock(count) => Movement::Restock(count),
-            AdjustmentKind::Correct(change) if change < 0 => Movement::WriteOff(units(change)),
-            AdjustmentKind::Correct(change) => Movement::WriteOn(units(change)),
-        };
+        let movement = adjustment.change.movement();
         let Ok(after) = product.counters.after(movement) else { return Ok(Adjusted::TooFew) };
         product.counters = after;
         product.version += 1;
@@ -150,7 +185,9 @@ impl Stock for MemoryStock {
             product.last_restocked = Some(adjustment.at);
         }
         let now = product.clone();
-        books.movements.insert(made, adjustment.change);
+        let Adjustment { product_id, movement_id, actor, reason, at, .. } = adjustment;
+        books.write_down(product_id, movement, movement_id, actor, Some(reason), *at);
+        books.adjustments.insert(made, adjustment.change);
         Ok(Adjusted::Now(now))
     }
 
@@ -173,6 +210,9 @@ impl Stock for MemoryStock {
             last_restocked: Some(now),
         };
         books.products.insert(product.product_id.clone(), stocked);
+        if received > 0 {
+            books.write_down(&product.product_id, Movement::Restock(received), OPENING, ACTOR, Some(OPENING), now);
+        }
         Ok(true)
     }
 }
@@ -182,12 +222,44 @@ impl Reservations for MemoryStock {
         let books = self.books();
         let Some(reservation) = books.reservations.get(&order_id) else { return Ok(None) };
         let (state, lines, expires_at) = match reservation {
-            Reservation::Held { lines, expires_at } => (ReservationState::Held, Some(lines), Some(*expires_at)),
-            Reservation::Confirmed { lines } => (ReservationState::Confirmed, Some(lines), None),
-            Reservation::Released => (ReservationState::Released, None, None),
+            Reservation::Held { lines, expires_at } => (HoldState::Held, lines, Some(*expires_at)),
+            Reservation::Confirmed { lines } => (HoldState::Confirmed, lines, None),
+            Reservation::Released { lines } => (HoldState::Released, lines, None),
         };
-        let lines = lines.map(|lines| lines.iter().cloned().collect()).unwrap_or_default();
+        let lines = Vec::from(lines.clone());
         Ok(Some(crate::ports::stock::Reservation { state, lines, created_at: None, expires_at, settled_at: None }))
+    }
+}
+
+impl Ledger for MemoryStock {
+    async fn entries(
+        &self,
+        product_id: &ProductId,
+        before: Option<&str>,
+        limit: u32,
+    ) -> Result<Vec<Entry>, Unavailable> {
+        let books = self.books();
+        let of_product = books.ledger.values().filter(|entry| entry.product_id == *product_id);
+        let older = of_product.filter(|entry| before.is_none_or(|before| entry.entry_id.as_str() < before));
+        let mut entries: Vec<Entry> = older.cloned().collect();
+        entries.reverse();
+        entries.truncate(limit.min(ENTRIES_MAX) as usize);
+        Ok(entries)
+    }
+
+    async fn holds(&self) -> Result<Vec<Hold>, Unavailable> {
+        let books = self.books();
+        let hold = |(order_id, reservation): (&OrderId, &Reservation)| {
+            let (state, lines) = match reservation {
+                Reservation::Held { lines, .. } => (HoldState::Held, lines.clone()),
+                Reservation::Confirmed { lines } => (HoldState::Confirmed, lines.clone()),
+                Reservation::Released { lines } => (HoldState::Released, lines.clone()),
+            };
+            let mut lines = Vec::from(lines);
+            lines.sort_by(|a, b| a.product_id.cmp(&b.product_id));
+            Hold { order_id: *order_id, state, lines }
+        };
+        Ok(books.reservations.iter().map(hold).collect())
     }
 }
 

@@ -6,7 +6,7 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use domain::Timestamp;
-use domain::cart::{Line, Lines, Quantity};
+use domain::cart::{LINES_MAX, Line, Lines, Quantity};
 use domain::ids::{OrderId, ProductId};
 use domain::menu::{Product, ProductType};
 use domain::money::{Currency, Money};
@@ -14,13 +14,16 @@ use domain::stock::Counters;
 use time::Duration;
 use uuid::Uuid;
 
+mod ledger;
+
 use crate::ports::Unavailable;
+use crate::ports::ledger::{HoldState, Ledger};
 use crate::ports::stock::{
-    Adjusted, Adjustment, AdjustmentKind, Confirmed, ReservationState, Reservations, Reserved, Stock, StockedProduct,
+    Adjusted, Adjustment, AdjustmentKind, Confirmed, Reservations, Reserved, Stock, StockedProduct,
 };
 
 /// All laws but the race, on products and orders of their own: they may run again and again on one store.
-pub async fn all(stock: &(impl Stock + Reservations)) {
+pub async fn all(stock: &(impl Stock + Ledger + Reservations)) {
     a_reservation_is_read_as_it_stands(stock).await;
     a_product_is_added_once(stock).await;
     units_are_conserved_by_every_verb(stock).await;
@@ -34,6 +37,8 @@ pub async fn all(stock: &(impl Stock + Reservations)) {
     an_adjustment_is_made_once(stock).await;
     corrections_stop_at_what_is_there(stock).await;
     orders_of_crossing_products_never_hold_half(stock).await;
+    the_longest_order_is_held_whole(stock).await;
+    ledger::all(stock).await;
 }
 
 /// How a race ended; a caller with a clock makes a speed of it.
@@ -52,7 +57,7 @@ pub struct Race {
 
 /// `CLIENTS` race for `UNITS` of one product in `TRIES` tries, `REPEATS` of which are for an order that another try is
 /// for as well: exactly the units there were are sold, and none stays held.
-pub async fn race(stock: &impl Stock) -> Race {
+pub async fn race(stock: &(impl Stock + Ledger)) -> Race {
     const CLIENTS: usize = 64;
     const TRIES: usize = 600;
     const REPEATS: usize = 100;
@@ -116,6 +121,7 @@ pub async fn race(stock: &impl Stock) -> Race {
     let counters = counters(stock, &product).await;
     assert_eq!(counters.sold, i64::from(UNITS), "{counters:?}");
     assert_eq!((counters.available, counters.reserved), (0, 0), "units are stranded: {counters:?}");
+    ledger::sums_to_the_counters(stock, &product).await;
     assert_eq!(sold, UNITS as usize, "as many orders as units");
     Race {
         tries: TRIES,
@@ -289,12 +295,12 @@ async fn a_reservation_is_read_as_it_stands(stock: &(impl Stock + Reservations))
     assert_eq!(read().await, None);
     assert_eq!(reserve(stock, order_id, &[(&id, 2)]).await, Reserved::Held);
     let held = read().await.expect("held");
-    assert_eq!((held.state, held.lines.len(), held.lines[0].quantity.get()), (ReservationState::Held, 1, 2));
+    assert_eq!((held.state, held.lines.len(), held.lines[0].quantity.get()), (HoldState::Held, 1, 2));
     assert!(held.expires_at.is_some(), "{held:?}");
     assert_eq!(stock.confirm(order_id, NOW).await.expect("answered"), Confirmed::Sold);
-    assert_eq!(read().await.map(|sold| sold.state), Some(ReservationState::Confirmed));
+    assert_eq!(read().await.map(|sold| sold.state), Some(HoldState::Confirmed));
     stock.release(order_id, NOW).await.expect("released");
-    assert_eq!(read().await.map(|released| released.state), Some(ReservationState::Released));
+    assert_eq!(read().await.map(|released| released.state), Some(HoldState::Released));
 }
 
 async fn a_hold_is_sold_once(stock: &impl Stock) {
@@ -422,4 +428,22 @@ async fn orders_of_crossing_products_never_hold_half(stock: &impl Stock) {
     assert_eq!(held, UNITS / 2, "every pair that there was, and no more");
     assert_eq!(units(stock, &a).await, (i64::from(UNITS - held), i64::from(held), 0));
     assert_eq!(units(stock, &b).await, (0, i64::from(UNITS), 0));
+}
+
+/// A record, and for each product its counters and a line in its ledger: as much as one transaction takes.
+async fn the_longest_order_is_held_whole(stock: &impl Stock) {
+    let mut products = Vec::new();
+    for n in 0..LINES_MAX {
+        products.push(added(stock, &format!("long-{n}"), 2).await);
+    }
+    // Each product twice: one line of it all the same.
+    let twice: Vec<(&ProductId, u32)> = products.iter().chain(&products).map(|id| (id, 1)).collect();
+    let order_id = order();
+    assert_eq!(reserve(stock, order_id, &twice).await, Reserved::Held);
+    assert_eq!(stock.confirm(order_id, NOW).await.expect("answered"), Confirmed::Sold);
+    for id in [&products[0], &products[LINES_MAX - 1]] {
+        assert_eq!(units(stock, id).await, (0, 0, 2));
+    }
+    stock.release(order_id, NOW).await.expect("released");
+    assert_eq!(units(stock, &products[LINES_MAX / 2]).await, (2, 0, 0));
 }

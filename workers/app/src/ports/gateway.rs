@@ -51,3 +51,26 @@ pub trait Gateway: Send + Sync {
         amount: Money,
     ) -> impl Future<Output = Result<(), GatewayError>> + Send;
 }
+
+/// What a line of the gateway's own ledger says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum MovementKind {
+    Captured,
+    Declined,
+    Refunded,
+}
+
+/// One line of the gateway's own ledger.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct GatewayMovement {
+    pub kind: MovementKind,
+    pub charge_id: String,
+    /// What we called it when we asked: the order's id.
+    pub reference: String,
+    pub amount: Money,
+}
+
+/// The gateway's books, for those who compare them with ours.
+pub trait GatewayBooks: Send + Sync {
+    fn movements(&self) -> impl Future<Output = Result<Vec<GatewayMovement>, GatewayError>> + Send;
+}

@@ -310,3 +310,8 @@ pub trait OrderStore: Send + Sync {
     /// old. At most `limit` of each; returns how many.
     fn prune(&self, before: Timestamp, limit: u32) -> impl Future<Output = Result<u64, Unavailable>> + Send;
 }
+
+/// Payments of many orders at once, for those who compare the books.
+pub trait PaymentBooks: Send + Sync {
+    fn payments(&self, orders: &[OrderId]) -> impl Future<Output = Result<Vec<Payment>, Unavailable>> + Send;
+}

@@ -6,9 +6,10 @@ use domain::Timestamp;
 use domain::cart::{Line, Lines};
 use domain::ids::{OrderId, ProductId};
 use domain::menu::Product;
-use domain::stock::{Availability, Counters};
+use domain::stock::{Availability, Counters, Movement};
 
 use super::Unavailable;
+use super::ledger::HoldState;
 
 /// A product with its counters.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -74,6 +75,21 @@ pub enum AdjustmentKind {
     Correct(i64),
 }
 
+impl AdjustmentKind {
+    /// What it does to the counters. More than the counters can hold is refused there.
+    pub fn movement(self) -> Movement {
+        let units = |change: i64| u32::try_from(change.unsigned_abs()).unwrap_or(u32::MAX);
+        match self {
+            AdjustmentKind::Restock(count) => Movement::Restock(count),
+            AdjustmentKind::Correct(change) if change < 0 => Movement::WriteOff(units(change)),
+            AdjustmentKind::Correct(change) => Movement::WriteOn(units(change)),
+        }
+    }
+}
+
+/// The reference and the note of a product's first units in its ledger.
+pub const OPENING: &str = "opening";
+
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Adjusted {
     /// The product after the change.
@@ -126,18 +142,10 @@ pub trait Stock: Send + Sync {
     ) -> impl Future<Output = Result<bool, Unavailable>> + Send;
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum ReservationState {
-    Held,
-    /// Sold.
-    Confirmed,
-    Released,
-}
-
 /// What is recorded of an order's hold.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Reservation {
-    pub state: ReservationState,
+    pub state: HoldState,
     /// Empty where a release came before the reserve.
     pub lines: Vec<Line>,
     pub created_at: Option<Timestamp>,

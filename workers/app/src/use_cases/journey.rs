@@ -17,7 +17,8 @@ use time::macros::format_description;
 use crate::ports::Unavailable;
 use crate::ports::journey::{JourneyStore, Records, SentRecord};
 use crate::ports::orders::{OrderStore, Payment};
-use crate::ports::stock::{Reservation, ReservationState, Reservations};
+use crate::ports::ledger::HoldState;
+use crate::ports::stock::{Reservation, Reservations};
 
 /// Where a moment is written down.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -190,9 +191,9 @@ fn units(reservation: &Reservation) -> Vec<Moment> {
     let held = reservation.created_at.map(|at| Moment::new(at, Record::Stock, format!("held {lines}")));
     let settled = reservation.settled_at.map(|at| {
         let what = match reservation.state {
-            ReservationState::Held => "changed",
-            ReservationState::Confirmed => "sold",
-            ReservationState::Released => "gave back",
+            HoldState::Held => "changed",
+            HoldState::Confirmed => "sold",
+            HoldState::Released => "gave back",
         };
         Moment::new(at, Record::Stock, format!("{what} {lines}"))
     });

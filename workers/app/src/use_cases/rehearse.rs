@@ -21,8 +21,9 @@ use crate::inbox::Settlement;
 use crate::ports::gateway::{ChargeOutcome, Gateway, GatewayError};
 use crate::ports::journey::JourneyStore;
 use crate::ports::orders::{Applied, Change, OrderStore};
+use crate::ports::ledger::HoldState;
 use crate::ports::stock::{
-    Adjusted, Adjustment, Confirmed, ExpiredHold, ReservationState, Reservations, Reserved, Stock, StockedProduct,
+    Adjusted, Adjustment, Confirmed, ExpiredHold, Reservations, Reserved, Stock, StockedProduct,
 };
 use crate::ports::{Source, Unavailable};
 
@@ -161,9 +162,9 @@ impl<T: Stock + Reservations> Stock for OnPaper<'_, T> {
         _expires_at: Timestamp,
     ) -> Result<Reserved, Unavailable> {
         match self.0.reservation(order_id).await?.map(|reservation| reservation.state) {
-            Some(ReservationState::Held) => return Ok(Reserved::Held),
-            Some(ReservationState::Confirmed) => return Ok(Reserved::Confirmed),
-            Some(ReservationState::Released) => return Ok(Reserved::Released),
+            Some(HoldState::Held) => return Ok(Reserved::Held),
+            Some(HoldState::Confirmed) => return Ok(Reserved::Confirmed),
+            Some(HoldState::Released) => return Ok(Reserved::Released),
             None => {}
         }
         let mut short = Vec::new();
@@ -178,8 +179,8 @@ impl<T: Stock + Reservations> Stock for OnPaper<'_, T> {
 
     async fn confirm(&self, order_id: OrderId, _now: Timestamp) -> Result<Confirmed, Unavailable> {
         Ok(match self.0.reservation(order_id).await?.map(|reservation| reservation.state) {
-            Some(ReservationState::Held | ReservationState::Confirmed) => Confirmed::Sold,
-            Some(ReservationState::Released) | None => Confirmed::NoHold,
+            Some(HoldState::Held | HoldState::Confirmed) => Confirmed::Sold,
+            Some(HoldState::Released) | None => Confirmed::NoHold,
         })
     }
 

@@ -1,20 +1,23 @@
 //! The inventory worker: staff are told once when a product falls to its threshold, and once when it is sold out.
+//!
+//! What was seen of a product is remembered with its version, in the transaction that tells of it. So a record that is
+//! read again, by this worker or by one that overlaps with it, is known for old; and a look at the table itself, after
+//! records were lost, knows what was told before.
 
 use contract::messages::Message;
 use domain::ids::EventId;
 use domain::stock::Availability;
 use uuid::Uuid;
 
-use super::Maker;
-use super::run_saga::Apply;
-use crate::ports::orders::{Applied, Change};
+use super::{CONFLICTS_MAX, Maker};
 use crate::ports::stock::{Stock, StockedProduct};
+use crate::ports::stock_watch::{Seen, StockWatch};
 use crate::ports::stream::StockRecord;
 use crate::ports::{Source, Unavailable};
 
 /// Takes in one change of a product; gives the level that staff were told of, if they were told now.
 pub async fn watch_record(
-    applier: &impl Apply,
+    watch: &impl StockWatch,
     source: &impl Source,
     maker: &Maker,
     record: &StockRecord,
@@ -22,99 +25,104 @@ pub async fn watch_record(
     let Some(after) = &record.after else { return Ok(None) };
     // A new product is expected to be there, so that one that comes sold out is news.
     let before = record.before.as_ref().map_or(Availability::InStock, StockedProduct::availability);
-    let Some(level) = before.worsened_to(after.availability()) else { return Ok(None) };
-    if record.before.is_none() {
-        // A product's first record says no more than a look at the table: whichever comes first tells it.
-        return Ok(tell(applier, source, maker, after, level, rebuild_id(after, level)).await?.then_some(level));
+    let now = seen(after);
+    // Most changes leave the level as it was, and cost nothing.
+    if before == now.level {
+        return Ok(None);
     }
-    let told = tell(applier, source, maker, after, level, crossing_id(after)).await?;
-    // So that a later rebuild, which cannot know of this crossing, does not tell it again.
-    remember(applier, source, maker, rebuild_id(after, level)).await?;
-    Ok(told.then_some(level))
+    for _ in 0..CONFLICTS_MAX {
+        let known = watch.seen(&after.product.product_id).await?;
+        if known.is_some_and(|known| known.version >= now.version) {
+            return Ok(None);
+        }
+        let told = before.worsened_to(now.level);
+        if take_in(watch, source, maker, after, known, told).await? {
+            return Ok(told);
+        }
+    }
+    Err(Unavailable::new("stock", "what is known of a product keeps changing"))
 }
 
-/// Reads the whole table, after records of the stream were lost: tells what is low or out and was not told since the
-/// product was last restocked or corrected. Gives how many were told.
+/// Reads the whole table, after records of the stream were lost: tells what got worse since it was last seen, and what
+/// was delivered since and is as low again. Gives how many were told.
 pub async fn rebuild(
-    applier: &impl Apply,
+    watch: &impl StockWatch,
     stock: &impl Stock,
     source: &impl Source,
     maker: &Maker,
 ) -> Result<u64, Unavailable> {
     let mut told = 0;
     for product in stock.products().await? {
-        let level = product.availability();
-        if level != Availability::InStock {
-            told += u64::from(tell(applier, source, maker, &product, level, rebuild_id(&product, level)).await?);
-        }
+        told += u64::from(look_at(watch, stock, source, maker, &product).await?);
     }
     Ok(told)
 }
 
-async fn tell(
-    applier: &impl Apply,
+/// Whether staff were told of the product now.
+async fn look_at(
+    watch: &impl StockWatch,
+    stock: &impl Stock,
     source: &impl Source,
     maker: &Maker,
     product: &StockedProduct,
-    level: Availability,
-    event_id: EventId,
 ) -> Result<bool, Unavailable> {
-    let message = Message::StockLevelReached {
-        product_id: product.product.product_id.to_string(),
-        name: product.product.name.clone(),
-        level: level.code().to_owned(),
-        available: product.counters.available,
-        low_stock_threshold: product.low_stock_threshold,
-    };
-    let change = Change {
-        consumer: maker.role,
-        event_id,
-        order: None,
-        payment: None,
-        outbox: vec![maker.envelope_with(event_id, source.now(), None, message)],
-        at: source.now(),
-        delivery: None,
-    };
-    Ok(applier.apply_one(change).await? == Applied::Applied)
+    let product_id = &product.product.product_id;
+    for _ in 0..CONFLICTS_MAX {
+        let known = watch.seen(product_id).await?;
+        // Read after what is known of it: a table that is behind that has been restored from a backup, and its
+        // versions are used a second time.
+        let Some(product) = stock.product(product_id).await? else { return Ok(false) };
+        let now = seen(&product);
+        let before = known.map_or(Availability::InStock, |known| known.level);
+        let delivered = known.is_some_and(|known| now.received > known.received);
+        let again = (delivered && now.level == before && now.level != Availability::InStock).then_some(now.level);
+        let told = before.worsened_to(now.level).or(again);
+        let restored = known.is_some_and(|known| known.version > now.version);
+        if told.is_none() && !restored && known.is_some_and(|known| known.level == now.level) {
+            return Ok(false);
+        }
+        if take_in(watch, source, maker, &product, known, told).await? {
+            return Ok(told.is_some());
+        }
+    }
+    Err(Unavailable::new("stock", "what is known of a product keeps changing"))
 }
 
-async fn remember(
-    applier: &impl Apply,
+/// Remembers the product as it is, and tells of its level if that is asked for. False when somebody was faster.
+async fn take_in(
+    watch: &impl StockWatch,
     source: &impl Source,
     maker: &Maker,
-    event_id: EventId,
-) -> Result<(), Unavailable> {
-    let change = Change {
-        consumer: maker.role,
-        event_id,
-        order: None,
-        payment: None,
-        outbox: Vec::new(),
-        at: source.now(),
-        delivery: None,
-    };
-    applier.apply_one(change).await.map(|_| ())
+    product: &StockedProduct,
+    known: Option<Seen>,
+    told: Option<Availability>,
+) -> Result<bool, Unavailable> {
+    let now = seen(product);
+    let product_id = &product.product.product_id;
+    let alert = told.map(|level| {
+        let message = Message::StockLevelReached {
+            product_id: product_id.to_string(),
+            name: product.product.name.clone(),
+            level: level.code().to_owned(),
+            available: product.counters.available,
+            low_stock_threshold: product.low_stock_threshold,
+        };
+        maker.envelope_with(crossing_id(product, level), source.now(), None, message)
+    });
+    watch.remember(product_id, known, now, alert.as_ref(), source.now()).await
 }
 
-/// One crossing has one id, however often its record is read.
-fn crossing_id(product: &StockedProduct) -> EventId {
-    derived_id(&format!("crossing/{}/{}", product.product.product_id, product.version))
+fn seen(product: &StockedProduct) -> Seen {
+    Seen { version: product.version, level: product.availability(), received: product.counters.received }
 }
 
-fn rebuild_id(product: &StockedProduct, level: Availability) -> EventId {
-    let counters = product.counters;
-    let name = format!(
-        "rebuild/{}/{}/{}/{}",
-        product.product.product_id,
-        level.code(),
-        counters.received,
-        counters.written_off
-    );
-    derived_id(&name)
-}
-
-fn derived_id(name: &str) -> EventId {
+/// One crossing has one id, whoever sees it and however often.
+fn crossing_id(product: &StockedProduct, level: Availability) -> EventId {
     /// Ours alone: the ids derived in it meet no others.
     const NAMESPACE: Uuid = Uuid::from_u128(0x6272_6577_2d68_6176_656e_2d73_746f_636b);
+    let name = format!("crossing/{}/{}/{}", product.product.product_id, product.version, level.code());
     EventId(Uuid::new_v5(&NAMESPACE, name.as_bytes()))
 }
+
+#[cfg(test)]
+mod tests;

@@ -156,6 +156,18 @@ pub async fn adjust<P: Ports>(
     adjust_by(&app, &product_id, change, asked, staff.name).await
 }
 
+pub async fn write_off<P: Ports>(
+    State(app): State<App<P>>,
+    Path(product_id): Path<String>,
+    headers: HeaderMap,
+    body: Bytes,
+) -> Result<Json<Value>, Problem> {
+    let staff = staff_only(&app, &headers)?;
+    let legal = |units: i64| (1..=UNITS_MAX).contains(&units);
+    let asked = read(&headers, &body, "quantity", legal, "must be a whole number from 1 to 100000")?;
+    adjust_by(&app, &product_id, AdjustmentKind::Correct(-asked.units), asked, staff.name).await
+}
+
 pub struct Asked {
     pub units: i64,
     pub reason: String,

@@ -1,10 +1,9 @@
-//! The bar's board, the stock room, the sign-in.
+//! The bar's board, the sign-in.
 
 use std::collections::HashMap;
 
 use app::ports::Source as _;
 use app::ports::orders::{OrderFilter, OrderStore as _};
-use app::ports::stock::{AdjustmentKind, Stock as _, StockedProduct};
 use app::use_cases::change_order::{ChangeRefusal, Move, move_by_staff};
 use axum::Form;
 use axum::extract::{Path, Query, State};
@@ -13,25 +12,21 @@ use axum::response::{IntoResponse as _, Redirect, Response};
 use domain::Timestamp;
 use domain::order::{Order, OrderType, Status};
 
-use super::customer::badge;
 use super::page;
-use super::views::{
-    BoardAction, BoardCard, BoardColumn, BoardFragment, BoardPage, JourneyPage, Shell, SignInPage, StockChange,
-    StockPage, StockRow,
-};
+use super::views::{BoardAction, BoardCard, BoardColumn, BoardFragment, BoardPage, JourneyPage, Shell, SignInPage};
 use crate::problem::Problem;
 use crate::staff::{COOKIE, Staff, verify};
-use crate::{App, Ports, api, random_token};
+use crate::{App, Ports, api};
 
 /// An order that waits longer is marked.
 const LATE: time::Duration = time::Duration::minutes(10);
 
-fn signed<P: Ports>(app: &App<P>, headers: &HeaderMap) -> Option<Staff> {
+pub fn signed<P: Ports>(app: &App<P>, headers: &HeaderMap) -> Option<Staff> {
     api::staff_of(app, headers)
 }
 
 /// Where whoever is not signed in is sent.
-fn to_sign_in() -> Result<Response, Problem> {
+pub fn to_sign_in() -> Result<Response, Problem> {
     Ok(Redirect::to("/staff/sign-in").into_response())
 }
 
@@ -127,94 +122,6 @@ pub async fn journey<P: Ports>(
     }
     let journey = api::journey_of(&app, &id).await?;
     page(&JourneyPage::of(journey))
-}
-
-pub async fn stock<P: Ports>(State(app): State<App<P>>, headers: HeaderMap) -> Result<Response, Problem> {
-    if signed(&app, &headers).is_none() {
-        return to_sign_in();
-    }
-    stock_page(&app, None).await
-}
-
-/// The stock room, with what was refused of one product in its row.
-async fn stock_page<P: Ports>(app: &App<P>, refused: Option<(&str, StockChange)>) -> Result<Response, Problem> {
-    let products = app.ports.stock().products().await?;
-    let mut rows: Vec<_> = products.iter().map(row).collect();
-    if let Some((id, change)) = refused
-        && let Some(row) = rows.iter_mut().find(|row| row.product_id == id)
-    {
-        row.change = change;
-    }
-    page(&StockPage { shell: Shell::default(), rows })
-}
-
-fn row(product: &StockedProduct) -> StockRow {
-    StockRow {
-        product_id: product.product.product_id.to_string(),
-        name: product.product.name.clone(),
-        availability: product.availability().code(),
-        badge: badge(product),
-        available: product.counters.available,
-        reserved: product.counters.reserved,
-        sold: product.counters.sold,
-        written_off: product.counters.written_off,
-        received: product.counters.received,
-        change: StockChange::default(),
-        movement_id: random_token(),
-    }
-}
-
-pub async fn restock<P: Ports>(
-    State(app): State<App<P>>,
-    Path(id): Path<String>,
-    headers: HeaderMap,
-    Form(form): Form<HashMap<String, String>>,
-) -> Result<Response, Problem> {
-    let legal = |units: i64| u32::try_from(units).ok().filter(|units| *units > 0).map(AdjustmentKind::Restock);
-    change(&app, &id, &headers, &form, legal).await
-}
-
-pub async fn adjust<P: Ports>(
-    State(app): State<App<P>>,
-    Path(id): Path<String>,
-    headers: HeaderMap,
-    Form(form): Form<HashMap<String, String>>,
-) -> Result<Response, Problem> {
-    change(&app, &id, &headers, &form, |units| (units != 0).then_some(AdjustmentKind::Correct(units))).await
-}
-
-async fn change<P: Ports>(
-    app: &App<P>,
-    id: &str,
-    headers: &HeaderMap,
-    form: &HashMap<String, String>,
-    legal: impl Fn(i64) -> Option<AdjustmentKind>,
-) -> Result<Response, Problem> {
-    let Some(staff) = signed(app, headers) else { return to_sign_in() };
-    let said = |name| form.get(name).map(|text| text.trim()).unwrap_or_default();
-    let units: Option<i64> = said("units").parse().ok().filter(|units: &i64| units.unsigned_abs() <= 100_000);
-    let asked = match units.and_then(legal) {
-        Some(kind) => {
-            let movement_id = form.get("movement_id").cloned();
-            api::check_adjustment(units.unwrap_or_default(), said("reason"), movement_id, Vec::new())
-                .map(|asked| (kind, asked))
-        }
-        None => Err(Problem::field("units", "must be a whole number, above 0 to restock, not 0 to correct")),
-    };
-    let changed = match asked {
-        Ok((kind, asked)) => api::adjust_stock(app, id, kind, asked, staff.name).await,
-        Err(problem) => Err(problem),
-    };
-    match changed {
-        Ok(product) => Ok(Redirect::to(&format!("/staff/stock#{}", product.product.product_id)).into_response()),
-        Err(problem) if !problem.errors.is_empty() => {
-            let told = problem.errors.iter().map(|error| format!("The {} {}.", error.field, error.message));
-            let error = Some(told.collect::<Vec<_>>().join(" "));
-            let change = StockChange { units: said("units").to_owned(), reason: said("reason").to_owned(), error };
-            Ok((problem.status, stock_page(app, Some((id, change))).await?).into_response())
-        }
-        Err(problem) => Err(problem),
-    }
 }
 
 pub async fn sign_in<P: Ports>(State(_): State<App<P>>) -> Result<Response, Problem> {

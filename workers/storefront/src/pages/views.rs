@@ -274,6 +274,8 @@ impl JourneyPage {
 #[template(path = "stock.html")]
 pub struct StockPage {
     pub shell: Shell,
+    /// Over which sales are looked at.
+    pub days: u32,
     pub rows: Vec<StockRow>,
 }
 
@@ -287,6 +289,9 @@ pub struct StockRow {
     pub sold: i64,
     pub written_off: i64,
     pub received: i64,
+    pub sold_per_day: String,
+    pub days_left: String,
+    pub order: String,
     pub change: StockChange,
     /// New for each rendered form: sent twice, it changes the stock once.
     pub movement_id: String,
@@ -298,6 +303,27 @@ pub struct StockChange {
     pub units: String,
     pub reason: String,
     pub error: Option<String>,
+}
+
+#[derive(Template)]
+#[template(path = "ledger.html")]
+pub struct LedgerPage {
+    pub shell: Shell,
+    pub product_id: String,
+    pub name: String,
+    pub available: i64,
+    pub entries: Vec<LedgerRow>,
+    /// Where the next page begins.
+    pub older: Option<String>,
+}
+
+pub struct LedgerRow {
+    pub at: String,
+    pub kind: &'static str,
+    pub units: u32,
+    pub reference: String,
+    pub actor: String,
+    pub note: String,
 }
 
 #[derive(Template)]

@@ -86,9 +86,27 @@ async fn a_delivery_is_counted_once_however_often_the_form_is_sent() {
 }
 
 #[tokio::test]
+async fn the_stock_room_says_what_to_order_and_what_happened() {
+    let client = Client::new().await;
+    let staff = format!("staff={}", token("Ana", NOON + time::Duration::hours(1)));
+    let room = open(&client, &staff, "/staff/stock").await.text;
+    assert!(room.contains("<td data-label=\"Order\">3</td>"), "three croissants, up to their threshold: {room}");
+    let id = hidden(&room, "movement_id");
+    let form = format!("units=2&reason=past+its+day&movement_id={id}");
+    for _ in 0..2 {
+        let done = submit(&client, &staff, "/staff/stock/espresso/write-off", &form).await;
+        assert_eq!(done.status, StatusCode::SEE_OTHER, "{}", done.text);
+    }
+    let ledger = open(&client, &staff, "/staff/stock/espresso").await.text;
+    assert!(ledger.contains("written off") && ledger.contains("past its day") && ledger.contains("8 available"));
+    assert_eq!(ledger.matches("written off").count(), 1, "once");
+    assert_eq!(open(&client, &staff, "/staff/stock/tea").await.status, StatusCode::NOT_FOUND);
+}
+
+#[tokio::test]
 async fn the_staff_pages_ask_for_a_token() {
     let client = Client::new().await;
-    for path in ["/staff", "/staff/stock"] {
+    for path in ["/staff", "/staff/stock", "/staff/stock/espresso"] {
         let sent_away = open(&client, "", path).await;
         assert_eq!(
             (sent_away.status, sent_away.header("location")),

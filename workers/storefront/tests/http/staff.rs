@@ -85,3 +85,50 @@ async fn stock_changes_need_a_reason_and_are_made_once_by_their_id() {
     let kept = client.world.0.stock.product(&espresso).await.expect("read").expect("there");
     assert_eq!(kept.counters.available, 11);
 }
+
+#[tokio::test]
+async fn units_are_written_off_and_the_ledger_says_who_and_why_page_by_page() {
+    let client = Client::new().await;
+    let path = "/api/v1/admin/inventory/espresso/write-off";
+    let spilt = json!({ "quantity": 4, "reason": "spilt", "movement_id": "spilt-1" });
+    for _ in 0..2 {
+        let after = client.as_staff("POST", path, &[], Some(&spilt)).await.json();
+        assert_eq!((after["available"].as_i64(), after["written_off"].as_i64()), (Some(6), Some(4)));
+    }
+    let refused = client.as_staff("POST", path, &[], Some(&json!({ "quantity": -4, "reason": "spilt" }))).await;
+    assert_eq!((refused.status, refused.fields()), (StatusCode::UNPROCESSABLE_ENTITY, vec!["quantity".to_owned()]));
+
+    let ledger = "/api/v1/admin/inventory/espresso/ledger";
+    let first = client.as_staff("GET", &format!("{ledger}?limit=1"), &[], None).await.json();
+    let entry = &first["entries"][0];
+    let of = |name: &str| entry[name].as_str().unwrap_or_default().to_owned();
+    assert_eq!((of("kind"), of("reference"), of("actor"), of("note")), {
+        let said = ["write_off", "spilt-1", "Ana", "spilt"].map(str::to_owned);
+        let [kind, reference, actor, note] = said;
+        (kind, reference, actor, note)
+    });
+    assert_eq!((entry["units"].as_i64(), entry["available_change"].as_i64()), (Some(4), Some(-4)));
+    let next = first["next_before"].as_str().expect("there is more").replace('#', "%23").replace(':', "%3A");
+    let rest = client.as_staff("GET", &format!("{ledger}?before={next}"), &[], None).await.json();
+    assert_eq!((&rest["entries"][0]["reference"], rest["next_before"].is_null()), (&json!("opening"), true));
+    for wrong in ["limit=0", "limit=201", "before=id%23spilt-1", "sort=at"] {
+        let refused = client.as_staff("GET", &format!("{ledger}?{wrong}"), &[], None).await;
+        assert_eq!(refused.fields(), [wrong.split('=').next().expect("a name")], "{wrong}");
+    }
+    let nowhere = client.as_staff("GET", "/api/v1/admin/inventory/tea/ledger", &[], None).await;
+    assert_eq!(nowhere.status, StatusCode::NOT_FOUND);
+}
+
+#[tokio::test]
+async fn suggestions_name_what_is_out_first_and_how_much_to_order() {
+    let client = Client::new().await;
+    let answer = client.as_staff("GET", "/api/v1/admin/stock/suggestions?days=7", &[], None).await.json();
+    assert_eq!(answer["days"], 7);
+    let first = &answer["suggestions"][0];
+    assert_eq!((&first["product_id"], &first["suggested_quantity"]), (&json!("croissant"), &json!(3)));
+    assert_eq!((first["days_left"].is_null(), &first["sold_per_day"]), (true, &json!(0.0)));
+    for wrong in ["days=0", "days=91", "days=x", "weeks=1"] {
+        let refused = client.as_staff("GET", &format!("/api/v1/admin/stock/suggestions?{wrong}"), &[], None).await;
+        assert_eq!(refused.status, StatusCode::UNPROCESSABLE_ENTITY, "{wrong}");
+    }
+}

@@ -8,8 +8,8 @@ use chassis::Metrics;
 use contract::metric::Metric;
 use contract::role::Role;
 
-use super::{Applier, Wiring, maker};
-use crate::stores::SystemSource;
+use super::{Wiring, maker};
+use crate::stores::{Store, SystemSource};
 use crate::stream::{RecordHandler, follow};
 
 pub async fn run(wiring: Wiring) -> anyhow::Result<()> {
@@ -17,8 +17,8 @@ pub async fn run(wiring: Wiring) -> anyhow::Result<()> {
     let (stream, leases) = (wiring.aws.stream(addresses)?, wiring.aws.leases(addresses)?);
     let watcher = Watcher {
         role: wiring.role,
-        stock: wiring.aws.stock(addresses)?,
-        applier: Applier::new(wiring.store),
+        stock: wiring.aws.stock(addresses, wiring.role.slug)?,
+        store: wiring.store,
         metrics: wiring.process.metrics.clone(),
     };
     follow(stream, leases, watcher, wiring.process).await;
@@ -27,14 +27,14 @@ pub async fn run(wiring: Wiring) -> anyhow::Result<()> {
 
 struct Watcher {
     role: &'static Role,
-    applier: Applier,
+    store: Store,
     stock: DynamoStock,
     metrics: Metrics,
 }
 
 impl RecordHandler for Watcher {
     async fn record(&self, record: &StockRecord) -> Result<(), Unavailable> {
-        let level = watch_record(&self.applier, &SystemSource, &maker(self.role), record).await?;
+        let level = watch_record(&self.store, &SystemSource, &maker(self.role), record).await?;
         if let Some(level) = level {
             self.metrics.count(Metric::StockAlerts, &[level.code()], 1);
         }
@@ -43,7 +43,7 @@ impl RecordHandler for Watcher {
 
     async fn rebuild(&self) -> Result<(), Unavailable> {
         self.metrics.count(Metric::StreamRebuilds, &[], 1);
-        let told = rebuild(&self.applier, &self.stock, &SystemSource, &maker(self.role)).await?;
+        let told = rebuild(&self.store, &self.stock, &SystemSource, &maker(self.role)).await?;
         tracing::warn!(told, "Records of the stream were lost; the whole table was read instead");
         Ok(())
     }

@@ -18,7 +18,7 @@ pub async fn run(wiring: Wiring) -> anyhow::Result<()> {
     let inbox = inbox(&wiring, &ORDERS)?;
     let handler = Saga {
         role: wiring.role,
-        stock: wiring.aws.stock(&wiring.config.addresses)?,
+        stock: wiring.aws.stock(&wiring.config.addresses, wiring.role.slug)?,
         applier: Applier::new(wiring.store.clone()),
         store: wiring.store,
         metrics: wiring.process.metrics.clone(),

@@ -18,12 +18,12 @@ use crate::stores::{Carts, Store, SystemSource};
 const READ_PARAMETERS_EVERY: Duration = Duration::from_secs(30);
 
 pub async fn run(wiring: Wiring) -> anyhow::Result<()> {
-    let Wiring { config, process, aws, store, .. } = wiring;
+    let Wiring { role, config, process, aws, store } = wiring;
     let [redis_url, redis_password] = [&config.redis_url, &config.redis_password]
         .map(|secret| secret.as_ref().map(|secret| secret.expose().as_str()));
     let things = Things {
         store,
-        stock: aws.stock(&config.addresses)?,
+        stock: aws.stock(&config.addresses, role.slug)?,
         carts: Carts::connect(redis_url, redis_password).await?,
         metrics: process.metrics.clone(),
     };

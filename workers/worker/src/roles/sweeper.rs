@@ -16,7 +16,7 @@ const HOLDS_EVERY: Duration = Duration::from_secs(60);
 const MESSAGES_EVERY: Duration = Duration::from_secs(3600);
 
 pub async fn run(wiring: Wiring) -> anyhow::Result<()> {
-    let stock = wiring.aws.stock(&wiring.config.addresses)?;
+    let stock = wiring.aws.stock(&wiring.config.addresses, wiring.role.slug)?;
     let Wiring { role, store, process, .. } = wiring;
     let orders =
         every(ORDERS_EVERY, &process, async || match sweep_orders(&store, &SystemSource, &maker(role)).await {

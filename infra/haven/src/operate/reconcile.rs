@@ -1,0 +1,127 @@
+//! `haven reconcile`: whether the books agree, and the repair of what is safe to repair.
+
+use adapter_postgres::Login;
+use anyhow::Context as _;
+use app::use_cases::Maker;
+use app::use_cases::reconcile::{ACTOR, Difference, Report, fix, reconcile};
+use serde_json::{Value, json};
+use worker::http_gateway::HttpGateway;
+use worker::stores::{Store, SystemSource};
+
+use crate::aws::Aws;
+use crate::cli;
+use crate::local::facts::Facts;
+use crate::local::up::ENVIRONMENT;
+
+/// Differences shown in text; all of them are in the JSON.
+const SHOWN_MAX: usize = 50;
+
+/// A difference, and what became of its repair if one was asked for.
+struct Found {
+    difference: Difference,
+    repaired: Option<Repaired>,
+}
+
+enum Repaired {
+    Done,
+    /// A person has to decide.
+    NotSafe,
+    /// The order moved by itself, or the books were changed meanwhile.
+    NoLongerFits,
+    Failed(String),
+}
+
+impl Repaired {
+    fn describe(&self) -> String {
+        match self {
+            Repaired::Done => "repaired".to_owned(),
+            Repaired::NotSafe => "left: a person has to decide".to_owned(),
+            Repaired::NoLongerFits => "left: it had changed meanwhile".to_owned(),
+            Repaired::Failed(why) => format!("not repaired: {why}"),
+        }
+    }
+}
+
+/// Prints what differs. Gives whether nothing does, or no more.
+pub async fn command(options: &cli::Reconcile) -> anyhow::Result<bool> {
+    let facts = Facts::read(&options.state)?;
+    let store = Store::connect(&facts.database_url, &Login::default()).await.context("open the orders")?;
+    let aws = Aws::local(&facts.aws_endpoint, &facts.region);
+    let stock = aws.stock(&aws.addresses(ENVIRONMENT).await?, ACTOR)?;
+    let gateway = HttpGateway::new(&facts.payment_url).context("make a client of the gateway")?;
+    let compare = async || reconcile(&store, &gateway, &stock, &SystemSource).await.context("read the books");
+    let report = compare().await?;
+    let maker = Maker { role: ACTOR, version: env!("CARGO_PKG_VERSION"), traceparent: None };
+    let mut all = Vec::new();
+    for difference in &report.differences {
+        let repaired = match (options.fix, &difference.repair) {
+            (false, _) => None,
+            (true, None) => Some(Repaired::NotSafe),
+            (true, Some(_)) => Some(match fix(&store, &stock, &SystemSource, &maker, difference).await {
+                Ok(true) => Repaired::Done,
+                Ok(false) => Repaired::NoLongerFits,
+                Err(error) => Repaired::Failed(error.to_string()),
+            }),
+        };
+        all.push(Found { difference: difference.clone(), repaired });
+    }
+    let left = if options.fix && !all.is_empty() { Some(compare().await?) } else { None };
+    let well = left.as_ref().unwrap_or(&report).differences.is_empty();
+    if options.json {
+        println!("{:#}", document(&report, &all, left.as_ref(), well));
+    } else {
+        print(&report, &all, left.as_ref());
+    }
+    Ok(well)
+}
+
+fn document(report: &Report, all: &[Found], left: Option<&Report>, well: bool) -> Value {
+    let differences = all.iter().map(|found| {
+        let Difference { kind, subject, evidence, repair } = &found.difference;
+        json!({
+            "name": kind.code(), "subject": subject.to_string(), "meaning": kind.meaning(), "evidence": evidence,
+            "safe_to_fix": repair.is_some(), "advice": kind.advice(),
+            "fixed": found.repaired.as_ref().map(|repaired| matches!(repaired, Repaired::Done)),
+            "outcome": found.repaired.as_ref().map(Repaired::describe),
+        })
+    });
+    let names = |report: &Report| {
+        let each = report.differences.iter();
+        each.map(|left| json!({ "name": left.kind.code(), "subject": left.subject.to_string() })).collect::<Vec<_>>()
+    };
+    json!({
+        "well": well,
+        "compared": { "orders": report.orders, "payments": report.payments, "holds": report.holds,
+            "charges_and_refunds": report.charges_and_refunds, "products": report.products },
+        "in_flight": report.in_flight,
+        "moving_products": report.moving,
+        "differences": differences.collect::<Vec<_>>(),
+        "left": left.map(names),
+    })
+}
+
+fn print(report: &Report, all: &[Found], left: Option<&Report>) {
+    println!(
+        "Compared {} orders ({} on their way), {} payments, {} charges and refunds of the gateway, {} holds, {} products.",
+        report.orders, report.in_flight, report.payments, report.charges_and_refunds, report.holds, report.products
+    );
+    if !report.moving.is_empty() {
+        println!("Sold too fast to be compared: {}.", report.moving.join(", "));
+    }
+    for found in all.iter().take(SHOWN_MAX) {
+        let Difference { kind, subject, evidence, .. } = &found.difference;
+        println!("\n{}  {subject}\n  {}", kind.code(), kind.meaning());
+        for line in evidence {
+            println!("  - {line}");
+        }
+        println!("  > {}", found.repaired.as_ref().map_or_else(|| kind.advice().to_owned(), Repaired::describe));
+    }
+    if all.len() > SHOWN_MAX {
+        println!("\n... and {} more: see --json", all.len() - SHOWN_MAX);
+    }
+    match (all.len(), left) {
+        (0, _) => println!("Nothing differs."),
+        (found, None) => println!("\n{found} differences. Nothing was changed."),
+        (found, Some(left)) => println!("\n{found} differences, {} left.", left.differences.len()),
+    }
+}

@@ -1,0 +1,106 @@
+//! The ledger of stock in DynamoDB: an item a movement, under its product, in the order of time.
+//!
+//! Beside the entries stand the marks of adjustments that were made, so that one is made once. A mark's key begins with a
+//! letter and an entry's with a year: all entries come before all marks.
+
+use app::ports::Unavailable;
+use app::ports::ledger::{ENTRIES_MAX, Entry, Hold, Ledger};
+use aws_sdk_dynamodb::types::AttributeValue;
+use domain::ids::ProductId;
+use domain::stock::Movement;
+
+use crate::items::{Item, corrupt, get_number, get_text, get_time, number, text, time_value};
+use crate::stock::{DynamoStock, record_of};
+
+/// The first character after the digits: every entry's key is smaller.
+const AFTER_ENTRIES: &str = ":";
+
+/// The key of the mark of an adjustment.
+pub fn marker_key(movement_id: &str) -> String {
+    format!("id#{movement_id}")
+}
+
+pub fn entry_item(entry: &Entry) -> Item {
+    let fields: [(&str, AttributeValue); 7] = [
+        ("product_id", text(entry.product_id.as_str())),
+        ("movement_id", text(&entry.entry_id)),
+        ("kind", text(entry.movement.code())),
+        ("units", number(i64::from(entry.movement.units()))),
+        ("reference", text(&entry.reference)),
+        ("actor", text(&entry.actor)),
+        ("at", time_value(entry.at)),
+    ];
+    let note = entry.note.as_ref().map(|note| ("note", text(note)));
+    fields.into_iter().chain(note).map(|(name, value)| (name.to_owned(), value)).collect()
+}
+
+fn entry(item: &Item) -> Result<Entry, Unavailable> {
+    let text = |name| get_text(item, name).ok_or_else(|| corrupt(name));
+    let units = get_number(item, "units").and_then(|units| u32::try_from(units).ok());
+    let movement = Movement::from_code(&text("kind")?, units.ok_or_else(|| corrupt("units"))?);
+    Ok(Entry {
+        entry_id: text("movement_id")?,
+        product_id: ProductId::parse(&text("product_id")?).map_err(|_| corrupt("product_id"))?,
+        movement: movement.ok_or_else(|| corrupt("kind"))?,
+        reference: text("reference")?,
+        actor: text("actor")?,
+        note: get_text(item, "note"),
+        at: get_time(item, "at").ok_or_else(|| corrupt("at"))?,
+    })
+}
+
+fn hold(item: &Item) -> Result<Hold, Unavailable> {
+    let order_id = get_text(item, "reservation_id").and_then(|id| id.parse().ok());
+    let record = record_of(item)?;
+    Ok(Hold { order_id: order_id.ok_or_else(|| corrupt("reservation_id"))?, state: record.state, lines: record.lines })
+}
+
+/// A hand in the table makes items that cannot be read; the others still are.
+fn readable<T>(item: &Item, read: fn(&Item) -> Result<T, Unavailable>) -> Option<T> {
+    read(item).inspect_err(|error| tracing::error!(error = %error, "An item of the stock's books was left out")).ok()
+}
+
+impl Ledger for DynamoStock {
+    async fn entries(
+        &self,
+        product_id: &ProductId,
+        before: Option<&str>,
+        limit: u32,
+    ) -> Result<Vec<Entry>, Unavailable> {
+        let page = self
+            .client
+            .query()
+            .table_name(&self.tables.movements)
+            .key_condition_expression("product_id = :product AND movement_id < :before")
+            .expression_attribute_values(":product", text(product_id.as_str()))
+            .expression_attribute_values(":before", text(before.unwrap_or(AFTER_ENTRIES)))
+            .scan_index_forward(false)
+            .consistent_read(true)
+            .limit(i32::try_from(limit.clamp(1, ENTRIES_MAX)).unwrap_or(i32::MAX))
+            .send()
+            .await
+            .map_err(|error| Unavailable::new("stock", crate::why(&error)))?;
+        Ok(page.items().iter().filter_map(|item| readable(item, entry)).collect())
+    }
+
+    async fn holds(&self) -> Result<Vec<Hold>, Unavailable> {
+        let mut holds = Vec::new();
+        let mut from: Option<Item> = None;
+        loop {
+            let page = self
+                .client
+                .scan()
+                .table_name(&self.tables.reservations)
+                .consistent_read(true)
+                .set_exclusive_start_key(from)
+                .send()
+                .await
+                .map_err(|error| Unavailable::new("stock", crate::why(&error)))?;
+            holds.extend(page.items().iter().filter_map(|item| readable(item, hold)));
+            from = page.last_evaluated_key;
+            if from.is_none() {
+                return Ok(holds);
+            }
+        }
+    }
+}

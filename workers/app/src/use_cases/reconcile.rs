@@ -1,0 +1,187 @@
+//! Comparing the books: orders, payments, the gateway's own ledger, holds on stock, counters, and the stock's ledger.
+//!
+//! Each of them is written in its own place, in an order that makes every pair agree when an order has come to rest. So an
+//! order that is on its way is no difference, and is told by its state: it awaits something, and moved within
+//! `MOVES_WITHIN`. The books are read one after the other while the shop goes on; what looks different is therefore looked
+//! at again, and dropped when its order has moved since it was read.
+
+mod difference;
+mod find;
+mod fix;
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use domain::Timestamp;
+use domain::ids::OrderId;
+use domain::order::Order;
+use domain::stock::Counters;
+
+pub use difference::{Difference, Kind, Repair, Subject};
+pub use find::find;
+pub use fix::fix;
+
+use crate::ports::gateway::{GatewayBooks, GatewayError, GatewayMovement};
+use crate::ports::ledger::{ENTRIES_MAX, Hold, Ledger};
+use crate::ports::orders::{OrderFilter, OrderStore, Payment, PaymentBooks};
+use crate::ports::stock::{Stock, StockedProduct};
+use crate::ports::{Source, Unavailable};
+
+/// The actor of every repair, in the history of orders and in the ledger of stock.
+pub const ACTOR: &str = "reconcile";
+/// An order that awaits something moves within this, faults included; one that does not is overdue.
+pub const MOVES_WITHIN: Duration = Duration::from_secs(60);
+/// Orders read at once.
+const PAGE: u32 = 200;
+/// Looks at the stock until no product moved while it was read. What moves on is not compared.
+const LOOKS: u32 = 3;
+
+/// One product with what its ledger sums to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Shelf {
+    pub product: StockedProduct,
+    pub ledger: Counters,
+    /// It moved while the books were read: its counters, its ledger and the holds are of different instants.
+    pub moving: bool,
+}
+
+/// Everything that is compared.
+#[derive(Debug, Clone, Default)]
+pub struct Books {
+    pub orders: Vec<Order>,
+    pub payments: Vec<Payment>,
+    pub gateway: Vec<GatewayMovement>,
+    pub holds: Vec<Hold>,
+    pub shelves: Vec<Shelf>,
+}
+
+/// What came of it.
+#[derive(Debug, Clone, Default)]
+pub struct Report {
+    pub orders: usize,
+    /// Orders on their way, and those that moved while they were looked at.
+    pub in_flight: usize,
+    pub payments: usize,
+    pub charges_and_refunds: usize,
+    pub holds: usize,
+    pub products: usize,
+    /// Products that sold too fast to be compared.
+    pub moving: Vec<String>,
+    pub differences: Vec<Difference>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ReconcileError {
+    #[error(transparent)]
+    Unavailable(#[from] Unavailable),
+    #[error("the gateway's ledger cannot be read: {0}")]
+    Gateway(#[from] GatewayError),
+}
+
+/// Reads all books and says where they differ. Changes nothing.
+pub async fn reconcile(
+    orders: &(impl OrderStore + PaymentBooks),
+    gateway: &impl GatewayBooks,
+    stock: &(impl Stock + Ledger),
+    source: &impl Source,
+) -> Result<Report, ReconcileError> {
+    let books = read(orders, gateway, stock).await?;
+    let now = source.now();
+    let suspected = find(&books, now);
+    let versions: HashMap<OrderId, i64> = books.orders.iter().map(|order| (order.order_id, order.version)).collect();
+    let mut report = Report {
+        orders: books.orders.len(),
+        in_flight: books.orders.iter().filter(|order| on_its_way(order, now)).count(),
+        payments: books.payments.len(),
+        charges_and_refunds: books.gateway.len(),
+        holds: books.holds.len(),
+        products: books.shelves.len(),
+        moving: Vec::new(),
+        differences: Vec::new(),
+    };
+    for shelf in books.shelves.iter().filter(|shelf| shelf.moving) {
+        report.moving.push(shelf.product.product.product_id.to_string());
+    }
+    let mut moved = Vec::new();
+    for difference in suspected {
+        if let Some(order_id) = difference.subject.order() {
+            let version_now = orders.load(order_id).await?.map(|stored| stored.order.version);
+            if version_now != versions.get(&order_id).copied() {
+                moved.push(order_id);
+                continue;
+            }
+        }
+        report.differences.push(difference);
+    }
+    moved.sort();
+    moved.dedup();
+    report.in_flight += moved.len();
+    Ok(report)
+}
+
+/// Whether the machines are at work on it, and not for too long.
+pub fn on_its_way(order: &Order, now: Timestamp) -> bool {
+    !order.state.settled() && now < order.updated_at + MOVES_WITHIN
+}
+
+/// Orders first: whatever is done for an order is done in the other books before the order itself says so.
+async fn read(
+    orders: &(impl OrderStore + PaymentBooks),
+    gateway: &impl GatewayBooks,
+    stock: &(impl Stock + Ledger),
+) -> Result<Books, ReconcileError> {
+    let mut books = Books::default();
+    let mut filter = OrderFilter { limit: PAGE, ..OrderFilter::default() };
+    loop {
+        let page = orders.list(&filter).await?;
+        let ids: Vec<OrderId> = page.iter().map(|order| order.order_id).collect();
+        books.payments.extend(orders.payments(&ids).await?);
+        filter.before = ids.last().copied();
+        let ended = page.len() < PAGE as usize;
+        books.orders.extend(page);
+        if ended {
+            break;
+        }
+    }
+    books.gateway = gateway.movements().await?;
+    for _ in 0..LOOKS {
+        let before = stock.products().await?;
+        books.holds = stock.holds().await?;
+        let mut ledgers = Vec::with_capacity(before.len());
+        for product in &before {
+            ledgers.push(sum(stock, product).await?);
+        }
+        let after: HashMap<_, _> = stock
+            .products()
+            .await?
+            .into_iter()
+            .map(|product| (product.product.product_id.clone(), product.version))
+            .collect();
+        books.shelves = before
+            .into_iter()
+            .zip(ledgers)
+            .map(|(product, ledger)| {
+                let moving = after.get(&product.product.product_id) != Some(&product.version);
+                Shelf { product, ledger, moving }
+            })
+            .collect();
+        if !books.shelves.iter().any(|shelf| shelf.moving) {
+            break;
+        }
+    }
+    Ok(books)
+}
+
+async fn sum(stock: &impl Ledger, product: &StockedProduct) -> Result<Counters, Unavailable> {
+    let mut movements = Vec::new();
+    let mut before: Option<String> = None;
+    loop {
+        let page = stock.entries(&product.product.product_id, before.as_deref(), ENTRIES_MAX).await?;
+        let Some(last) = page.last() else { return Ok(Counters::of(movements)) };
+        before = Some(last.entry_id.clone());
+        movements.extend(page.iter().map(|entry| entry.movement));
+    }
+}
+
+#[cfg(test)]
+mod tests;

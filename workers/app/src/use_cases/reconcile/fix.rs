@@ -1,0 +1,85 @@
+//! Repairing what is safe. Each repair asks again, in the very call that makes it, whether it still fits: a hold's record,
+//! an order's version, a payment's state.
+
+use contract::messages::Envelope;
+use domain::ids::{EventId, OrderId};
+use domain::order::{HistoryEntry, Order};
+
+use super::{ACTOR, Difference, Repair};
+use crate::ports::orders::{Applied, Change, OrderChange, OrderStore, PaymentChange};
+use crate::ports::stock::{Confirmed, Stock};
+use crate::ports::{Source, Unavailable};
+use crate::use_cases::progress::ask_for;
+use crate::use_cases::{ASK_AGAIN, Maker};
+
+/// Repairs a difference; false when there is nothing that may be done, or the order has moved on by itself. What is done
+/// stands under `ACTOR` in the order's history or in the ledger of `stock`, whose actor it must be.
+pub async fn fix(
+    orders: &impl OrderStore,
+    stock: &impl Stock,
+    source: &impl Source,
+    maker: &Maker,
+    difference: &Difference,
+) -> Result<bool, Unavailable> {
+    let now = source.now();
+    match &difference.repair {
+        None => Ok(false),
+        Some(Repair::Release(order_id)) => stock.release(*order_id, now).await.map(|()| true),
+        Some(Repair::Confirm(order_id)) => Ok(stock.confirm(*order_id, now).await? == Confirmed::Sold),
+        Some(Repair::AskAgain(order_id)) => {
+            let Some(order) = load(orders, *order_id).await? else { return Ok(false) };
+            let Some(command) = order.state.awaits() else { return Ok(false) };
+            let message = maker.envelope(source, Some(*order_id), ask_for(command, &order));
+            let note = format!("overdue: asked again for {command:?}");
+            apply(orders, source, &order, &note, None, vec![message]).await
+        }
+        Some(Repair::Record { expected, payment }) => {
+            let Some(order) = load(orders, payment.order_id).await? else { return Ok(false) };
+            let (kind, state) = (payment.kind.code(), payment.state.code());
+            let was = expected.map_or("not recorded", |state| state.code());
+            let note = format!("the {kind} was {was}, the gateway says {state}");
+            let change = PaymentChange { expected: *expected, payment: payment.clone() };
+            apply(orders, source, &order, &note, Some(change), Vec::new()).await
+        }
+    }
+}
+
+async fn load(orders: &impl OrderStore, order_id: OrderId) -> Result<Option<Order>, Unavailable> {
+    Ok(orders.load(order_id).await?.map(|stored| stored.order))
+}
+
+/// Applies what is given with a line in the order's history; the order stays where it is.
+async fn apply(
+    orders: &impl OrderStore,
+    source: &impl Source,
+    order: &Order,
+    note: &str,
+    payment: Option<PaymentChange>,
+    outbox: Vec<Envelope>,
+) -> Result<bool, Unavailable> {
+    let at = source.now();
+    let entry = HistoryEntry {
+        seq: order.version + 1,
+        from: Some(order.status),
+        to: order.status,
+        step: order.state.step(),
+        actor: ACTOR.to_owned(),
+        note: Some(note.to_owned()),
+        at,
+    };
+    let moved = OrderChange {
+        order_id: order.order_id,
+        expected_version: order.version,
+        state: order.state,
+        status: order.status,
+        reason: None,
+        next_action_at: order.state.awaits().map(|_| at + ASK_AGAIN),
+        history: vec![entry],
+    };
+    let change = Change { consumer: ACTOR, event_id: EventId(source.uuid()), order: Some(moved), payment, outbox, at };
+    let applied = orders.apply(std::slice::from_ref(&change)).await.pop();
+    match applied.unwrap_or_else(|| Err(Unavailable::new("orders", "no answer to a change")))? {
+        Applied::Applied => Ok(true),
+        Applied::Duplicate | Applied::Conflict => Ok(false),
+    }
+}

@@ -1,0 +1,172 @@
+//! The stock room: what is there, what to order, what happened to it, and what staff change about it.
+
+use std::collections::HashMap;
+
+use app::ports::ledger::Entry;
+use app::ports::stock::AdjustmentKind;
+use app::use_cases::suggest_reorders::{DAYS, Reorder, suggest_reorders};
+use axum::Form;
+use axum::extract::{Path, Query, State};
+use axum::http::HeaderMap;
+use axum::response::{IntoResponse as _, Redirect, Response};
+use domain::stock::Movement;
+
+use super::customer::badge;
+use super::page;
+use super::staff::{signed, to_sign_in};
+use super::views::{LedgerPage, LedgerRow, Shell, StockChange, StockPage, StockRow};
+use crate::problem::Problem;
+use crate::{App, Ports, api, random_token};
+
+pub async fn stock<P: Ports>(State(app): State<App<P>>, headers: HeaderMap) -> Result<Response, Problem> {
+    if signed(&app, &headers).is_none() {
+        return to_sign_in();
+    }
+    stock_page(&app, None).await
+}
+
+/// The stock room, with what was refused of one product in its row.
+async fn stock_page<P: Ports>(app: &App<P>, refused: Option<(&str, StockChange)>) -> Result<Response, Problem> {
+    let mut reorders = suggest_reorders(app.ports.stock(), app.ports.source(), DAYS).await?;
+    // As on the menu: who looks for a product finds it where it always stands.
+    reorders.sort_by(|a, b| {
+        let (a, b) = (&a.product.product, &b.product.product);
+        (a.kind, &a.name).cmp(&(b.kind, &b.name))
+    });
+    let mut rows: Vec<_> = reorders.iter().map(row).collect();
+    if let Some((id, change)) = refused
+        && let Some(row) = rows.iter_mut().find(|row| row.product_id == id)
+    {
+        row.change = change;
+    }
+    page(&StockPage { shell: Shell::default(), days: DAYS, rows })
+}
+
+fn row(reorder: &Reorder) -> StockRow {
+    let Reorder { product, suggestion, .. } = reorder;
+    StockRow {
+        product_id: product.product.product_id.to_string(),
+        name: product.product.name.clone(),
+        availability: product.availability().code(),
+        badge: badge(product),
+        available: product.counters.available,
+        reserved: product.counters.reserved,
+        sold: product.counters.sold,
+        written_off: product.counters.written_off,
+        received: product.counters.received,
+        sold_per_day: format!("{:.1}", suggestion.sold_per_day),
+        days_left: suggestion.days_left.map_or_else(|| "–".to_owned(), |days| format!("{days:.1}")),
+        order: if suggestion.quantity > 0 { suggestion.quantity.to_string() } else { "–".to_owned() },
+        change: StockChange::default(),
+        movement_id: random_token(),
+    }
+}
+
+pub async fn restock<P: Ports>(
+    State(app): State<App<P>>,
+    Path(id): Path<String>,
+    headers: HeaderMap,
+    Form(form): Form<HashMap<String, String>>,
+) -> Result<Response, Problem> {
+    let legal = |units: i64| u32::try_from(units).ok().filter(|units| *units > 0).map(AdjustmentKind::Restock);
+    change(&app, &id, &headers, &form, legal).await
+}
+
+pub async fn adjust<P: Ports>(
+    State(app): State<App<P>>,
+    Path(id): Path<String>,
+    headers: HeaderMap,
+    Form(form): Form<HashMap<String, String>>,
+) -> Result<Response, Problem> {
+    change(&app, &id, &headers, &form, |units| (units != 0).then_some(AdjustmentKind::Correct(units))).await
+}
+
+pub async fn write_off<P: Ports>(
+    State(app): State<App<P>>,
+    Path(id): Path<String>,
+    headers: HeaderMap,
+    Form(form): Form<HashMap<String, String>>,
+) -> Result<Response, Problem> {
+    change(&app, &id, &headers, &form, |units| (units > 0).then(|| AdjustmentKind::Correct(-units))).await
+}
+
+/// What happened to one product.
+pub async fn ledger<P: Ports>(
+    State(app): State<App<P>>,
+    Path(id): Path<String>,
+    Query(query): Query<HashMap<String, String>>,
+    headers: HeaderMap,
+) -> Result<Response, Problem> {
+    if signed(&app, &headers).is_none() {
+        return to_sign_in();
+    }
+    // A cursor that is none of ours shows the newest.
+    let before = query.get("before").and_then(|before| api::ledger_cursor(before));
+    let (product, entries) = api::ledger_page(&app, &id, before, api::LEDGER_PAGE).await?;
+    let full = entries.len() == api::LEDGER_PAGE as usize;
+    page(&LedgerPage {
+        shell: Shell::default(),
+        product_id: product.product.product_id.to_string(),
+        name: product.product.name,
+        available: product.counters.available,
+        older: full.then(|| entries.last().map(|entry| entry.entry_id.clone())).flatten(),
+        entries: entries.into_iter().map(ledger_row).collect(),
+    })
+}
+
+fn ledger_row(entry: Entry) -> LedgerRow {
+    let at = entry.at.format(time::macros::format_description!("[year]-[month]-[day] [hour]:[minute]:[second]"));
+    LedgerRow {
+        // Formatting fails only for a component that a timestamp lacks; it lacks none of these.
+        at: at.unwrap_or_default(),
+        kind: match entry.movement {
+            Movement::Reserve(_) => "held",
+            Movement::Confirm(_) => "sold",
+            Movement::Release(_) => "given back",
+            Movement::Return(_) => "returned",
+            Movement::Restock(_) => "delivered",
+            Movement::WriteOff(_) => "written off",
+            Movement::WriteOn(_) => "found again",
+        },
+        units: entry.movement.units(),
+        reference: entry.reference,
+        actor: entry.actor,
+        note: entry.note.unwrap_or_default(),
+    }
+}
+
+async fn change<P: Ports>(
+    app: &App<P>,
+    id: &str,
+    headers: &HeaderMap,
+    form: &HashMap<String, String>,
+    legal: impl Fn(i64) -> Option<AdjustmentKind>,
+) -> Result<Response, Problem> {
+    let Some(staff) = signed(app, headers) else { return to_sign_in() };
+    let said = |name| form.get(name).map(|text| text.trim()).unwrap_or_default();
+    let units: Option<i64> = said("units").parse().ok().filter(|units: &i64| units.unsigned_abs() <= 100_000);
+    let asked = match units.and_then(legal) {
+        Some(kind) => {
+            let movement_id = form.get("movement_id").cloned();
+            api::check_adjustment(units.unwrap_or_default(), said("reason"), movement_id, Vec::new())
+                .map(|asked| (kind, asked))
+        }
+        None => {
+            Err(Problem::field("units", "must be a whole number, above 0 to restock or write off, not 0 to correct"))
+        }
+    };
+    let changed = match asked {
+        Ok((kind, asked)) => api::adjust_stock(app, id, kind, asked, staff.name).await,
+        Err(problem) => Err(problem),
+    };
+    match changed {
+        Ok(product) => Ok(Redirect::to(&format!("/staff/stock#{}", product.product.product_id)).into_response()),
+        Err(problem) if !problem.errors.is_empty() => {
+            let told = problem.errors.iter().map(|error| format!("The {} {}.", error.field, error.message));
+            let error = Some(told.collect::<Vec<_>>().join(" "));
+            let change = StockChange { units: said("units").to_owned(), reason: said("reason").to_owned(), error };
+            Ok((problem.status, stock_page(app, Some((id, change))).await?).into_response())
+        }
+        Err(problem) => Err(problem),
+    }
+}
