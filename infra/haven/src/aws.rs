@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use adapter_aws::{Clients, DynamoStock};
+use adapter_aws::{Clients, DynamoStock, DynamoViews};
 use anyhow::Context as _;
 use contract::address::Address;
 use contract::parameter::SECRETS;
@@ -53,6 +53,10 @@ impl Aws {
 
     pub fn stock(&self, addresses: &HashMap<String, String>) -> anyhow::Result<DynamoStock> {
         self.adapters.stock(addresses)
+    }
+
+    pub fn views(&self, addresses: &HashMap<String, String>) -> anyhow::Result<DynamoViews> {
+        self.adapters.views(addresses)
     }
 
     /// The local AWS ignores time to live in a template; nothing relies on it, so a refusal is no failure.

@@ -149,6 +149,11 @@ pub enum Command {
         after_help = "Examples:\n  haven load --rate 20 --duration 30s\n  haven load --rate 20 --duration 30s --product espresso --json\n\nIt fills the shelves first. Exit 2 when an order was not accepted and confirmed."
     )]
     Load(Load),
+    /// Orders as a whole
+    Orders {
+        #[command(subcommand)]
+        command: Orders,
+    },
     /// Staff tokens
     Staff {
         #[command(subcommand)]
@@ -378,6 +383,24 @@ fn duration(text: &str) -> Result<Duration, String> {
     let seconds = number.parse().ok().map(|number: f64| number * unit_s);
     let seconds = seconds.filter(|seconds| *seconds > 0.0 && *seconds <= 24.0 * 3600.0);
     seconds.map(Duration::from_secs_f64).ok_or_else(|| "must be above 0 and at most 24h".to_owned())
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Orders {
+    /// Make the view that customers' lists are read from again, from the orders themselves
+    #[command(
+        after_help = "Examples:\n  haven orders reproject\n  DATABASE_URL=postgres://host/db haven orders reproject prod --json\n\nIt may run beside the platform, and again: what is newer stays. A login that the URL has not is taken from PGUSER and PGPASSWORD."
+    )]
+    Reproject(Reproject),
+}
+
+#[derive(Debug, Args)]
+pub struct Reproject {
+    #[command(flatten)]
+    pub target: Target,
+    /// The database of the orders, postgres://...; for `local` that of the platform that `haven up` runs
+    #[arg(long, value_name = "URL", env = "DATABASE_URL", hide_env_values = true)]
+    pub database_url: Option<String>,
 }
 
 #[derive(Debug, Subcommand)]

@@ -15,7 +15,7 @@ use std::process::ExitCode;
 use anyhow::Context as _;
 use chassis::config::{ProcessEnvironment, Reader};
 use clap::Parser as _;
-use cli::{Cli, Command, Runbook, Staff};
+use cli::{Cli, Command, Orders, Runbook, Staff};
 use local::facts::Facts;
 use provision::config::Config;
 
@@ -109,6 +109,9 @@ async fn run(command: Command) -> anyhow::Result<bool> {
             println!("{added} of {all} products were added; the others were there");
         }
         Command::Load(options) => return operate::load::load(&options).await,
+        Command::Orders { command: Orders::Reproject(options) } => {
+            operate::orders::reproject(&options, migration_login()).await?;
+        }
         Command::Staff { command: Staff::Token { name, role, hours, state } } => {
             operate::staff::print_token(&name, &role, hours, &state).await?;
         }

@@ -1,5 +1,7 @@
 //! Orders in PostgreSQL. Changes of messages that are handled together are one statement.
 
+mod fulfilment;
+mod locations;
 mod login;
 mod notices;
 mod orders;

@@ -2,6 +2,9 @@
 //! tests run them against the fakes, the adapters' tests against real servers.
 
 pub mod carts;
+pub mod fulfilment;
 pub mod notices;
 pub mod orders;
+pub mod slots;
 pub mod stock;
+pub mod views;

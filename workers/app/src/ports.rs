@@ -4,12 +4,15 @@
 //! the laws in `laws`, and so do the in-memory ones in `fakes`: a fake cannot lie.
 
 pub mod carts;
+pub mod fulfilment;
 pub mod gateway;
+pub mod locations;
 pub mod notices;
 pub mod orders;
 pub mod publisher;
 pub mod stock;
 pub mod stream;
+pub mod views;
 
 use domain::Timestamp;
 use uuid::Uuid;

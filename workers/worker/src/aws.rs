@@ -5,8 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use adapter_aws::{
-    AwsPublisher, Clients, Destinations, DynamoLeases, DynamoStock, DynamoStockStream, MetricSink, ParameterReader,
-    Series, SesMailer, SqsInbox, StockTables, Value,
+    AwsPublisher, Clients, Destinations, DynamoLeases, DynamoStock, DynamoStockStream, DynamoViews, MetricSink,
+    ParameterReader, Series, SesMailer, SqsInbox, StockTables, Value,
 };
 use anyhow::Context as _;
 use app::ports::Source as _;
@@ -16,7 +16,7 @@ use chassis::{Metrics, Process, emf};
 use contract::address::Address;
 use contract::metric::{Metric, Shape};
 use contract::queue::{QUEUES, Queue};
-use contract::table::{LEASES, MOVEMENTS, PRODUCTS, RESERVATIONS};
+use contract::table::{LEASES, MOVEMENTS, ORDER_VIEWS, PRODUCTS, RESERVATIONS};
 use contract::topic::{BUS, TOPICS};
 
 use crate::config::Config;
@@ -86,6 +86,10 @@ impl Aws {
 
     pub fn leases(&self, addresses: &HashMap<String, String>) -> anyhow::Result<DynamoLeases> {
         Ok(DynamoLeases::new(&self.clients, value(addresses, Address::Table(&LEASES))?))
+    }
+
+    pub fn views(&self, addresses: &HashMap<String, String>) -> anyhow::Result<DynamoViews> {
+        Ok(DynamoViews::new(&self.clients, value(addresses, Address::Table(&ORDER_VIEWS))?))
     }
 
     pub fn mailer(&self, from: &str) -> SesMailer {

@@ -54,6 +54,17 @@ fn one_of_each() -> Vec<Envelope> {
             step: text("fulfilment"),
             reason: None,
         },
+        Message::OrderShipped {
+            order_number: text("A-001"),
+            tracking_number: text("BH0000000000000001"),
+            location_id: text("main-street"),
+        },
+        Message::OrderOverdue {
+            order_number: text("A-001"),
+            status: text("ready"),
+            tell: text("customer"),
+            since: datetime!(2026-11-21 08:40:00 UTC),
+        },
         Message::StockLevelReached {
             product_id: text("espresso"),
             name: text("Espresso"),
