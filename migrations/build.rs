@@ -1,6 +1,6 @@
-//! The SQL files are read while compiling, which cargo does not see by itself: a new one would be left out of a build
-//! that is already there.
+//! The migrations are read by a macro, which Cargo does not watch: without this a new file is missing from an incremental
+//! build, and nobody is told.
 
 fn main() {
-    println!("cargo:rerun-if-changed=sql");
+    println!("cargo::rerun-if-changed=sql");
 }

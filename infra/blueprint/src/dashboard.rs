@@ -55,6 +55,7 @@ const OPERATIONS: &[Panel] = &[
             Metric::ExpiredHandles,
             Metric::IdempotentReplays,
             Metric::OrdersRedriven,
+            Metric::OrdersOverdue,
             Metric::StreamRebuilds,
         ],
     },

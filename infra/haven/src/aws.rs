@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use adapter_aws::{Clients, DynamoStock, SqsParking};
+use adapter_aws::{Clients, DynamoStock, DynamoViews, SqsParking};
 use anyhow::Context as _;
 use contract::address::Address;
 use contract::parameter::SECRETS;
@@ -67,6 +67,10 @@ impl Aws {
             url: url(Address::Queue(queue))?,
             parking_url: url(Address::ParkingQueue(queue))?,
         })
+    }
+
+    pub fn views(&self, addresses: &HashMap<String, String>) -> anyhow::Result<DynamoViews> {
+        self.adapters.views(addresses)
     }
 
     /// The local AWS ignores time to live in a template; nothing relies on it, so a refusal is no failure.

@@ -157,7 +157,7 @@ pub enum Command {
     /// Orders, moment by moment
     Orders {
         #[command(subcommand)]
-        command: crate::operate::orders::Orders,
+        command: Orders,
     },
     /// Compare orders, payments, the gateway's own ledger, holds on stock, stock and its ledger; changes nothing by itself
     #[command(
@@ -422,6 +422,41 @@ fn duration(text: &str) -> Result<Duration, String> {
     let seconds = number.parse().ok().map(|number: f64| number * unit_s);
     let seconds = seconds.filter(|seconds| *seconds > 0.0 && *seconds <= 24.0 * 3600.0);
     seconds.map(Duration::from_secs_f64).ok_or_else(|| "must be above 0 and at most 24h".to_owned())
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Orders {
+    /// All that is recorded about one order, in one line of time, and what it waits for
+    #[command(
+        after_help = "Examples:\n  haven orders show 01934d3c-2a00-7000-8000-000000000002\n  haven orders show 01934d3c-2a00-7000-8000-000000000002 --json\n\nHistory, money, stock, messages with their deliveries, notices, parked messages, and the roles' log lines.\nExit 2 when there is no such order."
+    )]
+    Show(Show),
+    /// Make the view that customers' lists are read from again, from the orders themselves
+    #[command(
+        after_help = "Examples:\n  haven orders reproject\n  DATABASE_URL=postgres://host/db haven orders reproject prod --json\n\nIt may run beside the platform, and again: what is newer stays. A login that the URL has not is taken from PGUSER and PGPASSWORD."
+    )]
+    Reproject(Reproject),
+}
+
+#[derive(Debug, Args)]
+pub struct Show {
+    /// The order's id
+    pub id: String,
+    /// The state folder of `haven up`
+    #[arg(long, value_name = "DIR", default_value = STATE)]
+    pub state: PathBuf,
+    /// One JSON object instead of text
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct Reproject {
+    #[command(flatten)]
+    pub target: Target,
+    /// The database of the orders, postgres://...; for `local` that of the platform that `haven up` runs
+    #[arg(long, value_name = "URL", env = "DATABASE_URL", hide_env_values = true)]
+    pub database_url: Option<String>,
 }
 
 #[derive(Debug, Subcommand)]

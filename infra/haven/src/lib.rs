@@ -15,7 +15,7 @@ use std::process::ExitCode;
 use anyhow::Context as _;
 use chassis::config::{ProcessEnvironment, Reader};
 use clap::Parser as _;
-use cli::{Cli, Command, Runbook, Staff};
+use cli::{Cli, Command, Orders, Runbook, Staff};
 use local::facts::Facts;
 use provision::config::Config;
 
@@ -111,7 +111,10 @@ async fn run(command: Command) -> anyhow::Result<bool> {
         Command::Reconcile(options) => return operate::reconcile::command(&options).await,
         Command::Load(options) => return operate::load::load(&options).await,
         Command::Dlq { command } => return operate::dlq::command(&command).await,
-        Command::Orders { command } => return operate::orders::command(&command).await,
+        Command::Orders { command: Orders::Show(options) } => return operate::orders::show(&options).await,
+        Command::Orders { command: Orders::Reproject(options) } => {
+            operate::reproject::reproject(&options, migration_login()).await?;
+        }
         Command::Staff { command: Staff::Token { name, role, hours, state } } => {
             operate::staff::print_token(&name, &role, hours, &state).await?;
         }

@@ -6,6 +6,7 @@ mod logs;
 pub mod orders;
 mod readable;
 pub mod reconcile;
+pub mod reproject;
 pub mod shop;
 pub mod smoke;
 pub mod staff;

@@ -14,6 +14,7 @@ mod settings;
 mod stock;
 mod stream;
 mod transactions;
+mod views;
 
 pub use clients::{Called, Clients};
 pub use inbox::SqsInbox;
@@ -25,6 +26,7 @@ pub use publisher::{AwsPublisher, Destinations};
 pub use settings::{ParameterReader, addresses, secret};
 pub use stock::{DynamoStock, StockTables};
 pub use stream::DynamoStockStream;
+pub use views::DynamoViews;
 
 /// What went wrong in a call, for the log: the service's own code and message, or how the call itself failed.
 fn why<E, R>(error: &aws_sdk_dynamodb::error::SdkError<E, R>) -> String

@@ -1,6 +1,8 @@
 //! Orders in PostgreSQL. Changes of messages that are handled together are one statement.
 
+mod fulfilment;
 mod journey;
+mod locations;
 mod login;
 mod notices;
 mod orders;

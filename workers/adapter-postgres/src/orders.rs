@@ -11,8 +11,9 @@ use app::ports::orders::{
 use contract::messages::Envelope;
 use domain::Timestamp;
 use domain::ids::{LocationId, OrderId, TenantId};
-use domain::order::{HistoryEntry, Order};
+use domain::order::HistoryEntry;
 use serde_json::{Value, json};
+use sqlx::PgConnection;
 use sqlx::postgres::PgListener;
 use time::format_description::well_known::Rfc3339;
 use uuid::Uuid;
@@ -26,8 +27,8 @@ const LIST_MAX: u32 = 200;
 const CHANNEL: &str = "outbox";
 
 const ORDER_COLUMNS: &str = "order_id, tenant_id, location_id, order_number, order_type, customer_name, customer_phone, \
-    customer_email, special_instructions, pickup_at, subtotal_minor, tax_minor, total_minor, currency, state, status, \
-    version, reason, session_hash, tracking_token, created_at, updated_at";
+    customer_email, special_instructions, pickup_at, subtotal_minor, tax_basis_points, tax_minor, total_minor, currency, \
+    state, status, version, reason, session_hash, tracking_token, created_at, updated_at";
 
 /// Applies a list of changes: inbox, orders, payments, history and outbox in one statement. $1 are the changes, $2 the
 /// history lines, $3 the messages. Gives how many were new to the inbox, how many orders moved and how many payments.
@@ -43,7 +44,17 @@ WITH input AS (
 ), moved AS (
     UPDATE orders SET state = i.state, status = i.status, step = i.step, reason = coalesce(i.reason, orders.reason),
         next_action_at = i.next_action_at, version = i.version, updated_at = i.at
-    FROM input AS i WHERE orders.order_id = i.order_id AND orders.version = i.expected_version RETURNING 1
+    FROM input AS i WHERE orders.order_id = i.order_id AND orders.version = i.expected_version
+    RETURNING orders.order_id, orders.status
+), given_back AS (
+    -- `before` is the order as it was: nothing here sees what this statement writes.
+    UPDATE pickup_slots AS slot SET taken = slot.taken - ended.orders
+    FROM (SELECT before.tenant_id, before.location_id, before.slot_at, count(*)::int AS orders
+        FROM moved JOIN orders AS before USING (order_id)
+        WHERE moved.status IN ('cancelled', 'failed') AND before.status NOT IN ('cancelled', 'failed')
+          AND before.slot_at IS NOT NULL
+        GROUP BY before.tenant_id, before.location_id, before.slot_at) AS ended
+    WHERE slot.tenant_id = ended.tenant_id AND slot.location_id = ended.location_id AND slot.starts_at = ended.slot_at
 ), payments_moved AS (
     UPDATE payments SET state = i.pay_state, charge_id = i.pay_charge_id, reason = i.pay_reason, at = i.at
     FROM input AS i
@@ -74,17 +85,19 @@ const PLACE: &str = "
 WITH input AS (
     SELECT * FROM jsonb_to_recordset($1) AS i (order_id uuid, tenant_id text, location_id text, order_number text,
         order_type text, customer_name text, customer_phone text, customer_email text, special_instructions text,
-        pickup_at timestamptz, subtotal_minor bigint, tax_minor bigint, total_minor bigint, currency text, state text,
-        status text, step text, version bigint, session_hash text, tracking_token text, idempotency_key_hash text,
-        request_hash text, next_action_at timestamptz, created_at timestamptz, actor text, payment_token text)
+        pickup_at timestamptz, slot_at timestamptz, subtotal_minor bigint, tax_basis_points int, tax_minor bigint,
+        total_minor bigint, currency text, state text, status text, step text, version bigint, session_hash text,
+        tracking_token text, idempotency_key_hash text, request_hash text, next_action_at timestamptz,
+        created_at timestamptz, actor text, payment_token text)
 ), placed AS (
     INSERT INTO orders (order_id, tenant_id, location_id, order_number, order_type, customer_name, customer_phone,
-        customer_email, special_instructions, pickup_at, subtotal_minor, tax_minor, total_minor, currency, state, status,
-        step, version, session_hash, tracking_token, idempotency_key_hash, request_hash, next_action_at, created_at,
-        updated_at)
+        customer_email, special_instructions, pickup_at, slot_at, subtotal_minor, tax_basis_points, tax_minor,
+        total_minor, currency, state, status, step, version, session_hash, tracking_token, idempotency_key_hash,
+        request_hash, next_action_at, created_at, updated_at)
     SELECT order_id, tenant_id, location_id, order_number, order_type, customer_name, customer_phone, customer_email,
-        special_instructions, pickup_at, subtotal_minor, tax_minor, total_minor, currency, state, status, step, version,
-        session_hash, tracking_token, idempotency_key_hash, request_hash, next_action_at, created_at, created_at
+        special_instructions, pickup_at, slot_at, subtotal_minor, tax_basis_points, tax_minor, total_minor, currency, state,
+        status, step, version, session_hash, tracking_token, idempotency_key_hash, request_hash,
+        next_action_at, created_at, created_at
     FROM input ON CONFLICT (idempotency_key_hash) DO NOTHING RETURNING order_id
 ), items AS (
     INSERT INTO order_items (order_id, position, product_id, name, quantity, unit_price_minor)
@@ -105,46 +118,34 @@ WITH input AS (
 )
 SELECT order_id, pg_notify('outbox', '')::text FROM placed";
 
+/// Order, state, version, when it was created, when it came to its state, and when it is wanted.
+type DueRow = (Uuid, String, i64, Timestamp, Timestamp, Option<Timestamp>);
+
 impl PostgresStore {
     async fn apply_all(&self, changes: &[Change]) -> Result<Applied, sqlx::Error> {
         let mut transaction = self.pool.begin().await?;
-        let (orders, payments) = (
-            changes.iter().filter(|change| change.order.is_some()).count() as i64,
-            changes.iter().filter(|change| change.payment.is_some()).count() as i64,
-        );
-        let (taken_in, moved, paid, _): (i64, i64, i64, i64) = sqlx::query_as(APPLY)
-            .bind(Value::Array(changes.iter().map(change_json).collect()))
-            .bind(Value::Array(changes.iter().flat_map(history_json).collect()))
-            .bind(outbox_json(
-                changes.iter().flat_map(|change| change.outbox.iter().map(|message| (message, change.at))),
-            ))
-            .fetch_one(&mut *transaction)
-            .await?;
-        if taken_in < changes.len() as i64 {
-            transaction.rollback().await?;
-            return Ok(Applied::Duplicate);
+        let applied = apply_all(&mut transaction, changes).await?;
+        match applied {
+            Applied::Applied => transaction.commit().await?,
+            Applied::Duplicate | Applied::Conflict => transaction.rollback().await?,
         }
-        if moved < orders || paid < payments {
-            transaction.rollback().await?;
-            return Ok(Applied::Conflict);
-        }
-        transaction.commit().await?;
-        Ok(Applied::Applied)
+        Ok(applied)
     }
 
     async fn place_all(&self, orders: &[NewOrder]) -> Result<Vec<Uuid>, sqlx::Error> {
-        let placed: Vec<(Uuid, String)> = sqlx::query_as(PLACE)
-            .bind(Value::Array(orders.iter().map(order_json).collect()))
-            .bind(Value::Array(orders.iter().flat_map(items_json).collect()))
-            .bind(outbox_json(
-                orders.iter().flat_map(|new| new.outbox.iter().map(|message| (message, new.order.created_at))),
-            ))
-            .fetch_all(&self.pool)
-            .await?;
-        Ok(placed.into_iter().map(|(id, _)| id).collect())
+        let mut connection = self.pool.acquire().await?;
+        place_all(&mut connection, orders).await
     }
 
-    async fn placement(&self, new: &NewOrder, placed: &[Uuid]) -> Result<Placement, Unavailable> {
+    async fn place_one(&self, new: &NewOrder) -> Result<Placement, Unavailable> {
+        if new.slot.is_some() {
+            return self.place_in_slot(new).await;
+        }
+        let placed = self.place_all(std::slice::from_ref(new)).await.map_err(unavailable)?;
+        self.placement(new, &placed).await
+    }
+
+    pub(crate) async fn placement(&self, new: &NewOrder, placed: &[Uuid]) -> Result<Placement, Unavailable> {
         if placed.contains(&new.order.order_id.0) {
             return Ok(Placement::Placed);
         }
@@ -183,22 +184,17 @@ impl OrderStore for PostgresStore {
 
     async fn place(&self, orders: &[NewOrder]) -> Vec<Result<Placement, Unavailable>> {
         let mut answers = Vec::with_capacity(orders.len());
-        match (self.place_all(orders).await, orders) {
-            (Ok(placed), _) => {
-                for new in orders {
-                    answers.push(self.placement(new, &placed).await);
-                }
+        if let ([_, _, ..], true) = (orders, orders.iter().all(|new| new.slot.is_none()))
+            && let Ok(placed) = self.place_all(orders).await
+        {
+            for new in orders {
+                answers.push(self.placement(new, &placed).await);
             }
-            (Err(error), [_]) => answers.push(Err(unavailable(error))),
-            // One of them broke it: each for itself.
-            (Err(_), _) => {
-                for new in orders {
-                    answers.push(match self.place_all(std::slice::from_ref(new)).await {
-                        Ok(placed) => self.placement(new, &placed).await,
-                        Err(error) => Err(unavailable(error)),
-                    });
-                }
-            }
+            return answers;
+        }
+        // One of them broke it, or takes a place that may be the last: each for itself.
+        for new in orders {
+            answers.push(self.place_one(new).await);
         }
         answers
     }
@@ -228,22 +224,24 @@ impl OrderStore for PostgresStore {
         rows.into_iter().map(HistoryRow::into_entry).collect()
     }
 
-    async fn list(&self, filter: &OrderFilter) -> Result<Vec<Order>, Unavailable> {
+    async fn list_stored(&self, filter: &OrderFilter) -> Result<Vec<StoredOrder>, Unavailable> {
         // UUIDv7: newest first is greatest first.
         let select = format!(
             "SELECT {ORDER_COLUMNS} FROM orders
              WHERE ($1::uuid IS NULL OR order_id < $1) AND (cardinality($2::text[]) = 0 OR status = ANY($2))
-             ORDER BY order_id DESC LIMIT $3"
+               AND ($3::text IS NULL OR session_hash = $3)
+             ORDER BY order_id DESC LIMIT $4"
         );
         let statuses: Vec<String> = filter.statuses.iter().map(|status| status.code().to_owned()).collect();
         let rows: Vec<OrderRow> = sqlx::query_as(sqlx::AssertSqlSafe(select))
             .bind(filter.before.map(|before| before.0))
             .bind(statuses)
+            .bind(&filter.session_hash)
             .bind(i64::from(filter.limit.clamp(1, LIST_MAX)))
             .fetch_all(&self.pool)
             .await
             .map_err(unavailable)?;
-        Ok(self.with_items(rows).await?.into_iter().map(|stored| stored.order).collect())
+        self.with_items(rows).await
     }
 
     async fn pending_orders(&self) -> Result<u64, Unavailable> {
@@ -360,19 +358,30 @@ impl OrderStore for PostgresStore {
         const TAKE: &str = "UPDATE orders SET next_action_at = $1 WHERE order_id IN (
                 SELECT order_id FROM orders WHERE next_action_at <= $2
                 ORDER BY next_action_at LIMIT $3 FOR UPDATE SKIP LOCKED)
-            RETURNING order_id, state, version, created_at";
-        let rows: Vec<(Uuid, String, i64, Timestamp)> = sqlx::query_as(TAKE)
+            RETURNING order_id, state, version, created_at, updated_at, pickup_at";
+        let rows: Vec<DueRow> = sqlx::query_as(TAKE)
             .bind(again_at)
             .bind(now)
             .bind(i64::from(limit))
             .fetch_all(&self.pool)
             .await
             .map_err(unavailable)?;
-        let due = |(id, code, version, created_at): (Uuid, String, i64, Timestamp)| {
-            let read = state(&code).map(|state| Due { order_id: OrderId(id), state, version, created_at });
+        let due = |(id, code, version, created_at, since, pickup_at): DueRow| {
+            let order_id = OrderId(id);
+            let read = state(&code).map(|state| Due { order_id, state, version, created_at, since, pickup_at });
             read.inspect_err(|error| tracing::error!(order.id = %id, %error, "A due order cannot be read")).ok()
         };
         Ok(rows.into_iter().filter_map(due).collect())
+    }
+
+    async fn look_again(&self, orders: &[(OrderId, i64, Option<Timestamp>)]) -> Result<(), Unavailable> {
+        const LOOK: &str = "UPDATE orders SET next_action_at = look.at
+            FROM jsonb_to_recordset($1) AS look (order_id uuid, version bigint, at timestamptz)
+            WHERE orders.order_id = look.order_id AND orders.version = look.version";
+        let look = |(order_id, version, at): &(OrderId, i64, Option<Timestamp>)| json!({ "order_id": order_id, "version": version, "at": at.map_or(Value::Null, time_json) });
+        let orders = Value::Array(orders.iter().map(look).collect());
+        sqlx::query(LOOK).bind(orders).execute(&self.pool).await.map_err(unavailable)?;
+        Ok(())
     }
 
     async fn prune(&self, before: Timestamp, limit: u32) -> Result<u64, Unavailable> {
@@ -387,6 +396,40 @@ impl OrderStore for PostgresStore {
         }
         Ok(deleted)
     }
+}
+
+/// Applies changes; for anything but `Applied` the transaction must be rolled back.
+pub(crate) async fn apply_all(connection: &mut PgConnection, changes: &[Change]) -> Result<Applied, sqlx::Error> {
+    let (orders, payments) = (
+        changes.iter().filter(|change| change.order.is_some()).count() as i64,
+        changes.iter().filter(|change| change.payment.is_some()).count() as i64,
+    );
+    let (taken_in, moved, paid, _): (i64, i64, i64, i64) = sqlx::query_as(APPLY)
+        .bind(Value::Array(changes.iter().map(change_json).collect()))
+        .bind(Value::Array(changes.iter().flat_map(history_json).collect()))
+        .bind(outbox_json(changes.iter().flat_map(|change| change.outbox.iter().map(|message| (message, change.at)))))
+        .fetch_one(connection)
+        .await?;
+    if taken_in < changes.len() as i64 {
+        return Ok(Applied::Duplicate);
+    }
+    if moved < orders || paid < payments {
+        return Ok(Applied::Conflict);
+    }
+    Ok(Applied::Applied)
+}
+
+/// The ids of those that were accepted: their keys are new.
+pub(crate) async fn place_all(connection: &mut PgConnection, orders: &[NewOrder]) -> Result<Vec<Uuid>, sqlx::Error> {
+    let placed: Vec<(Uuid, String)> = sqlx::query_as(PLACE)
+        .bind(Value::Array(orders.iter().map(order_json).collect()))
+        .bind(Value::Array(orders.iter().flat_map(items_json).collect()))
+        .bind(outbox_json(
+            orders.iter().flat_map(|new| new.outbox.iter().map(|message| (message, new.order.created_at))),
+        ))
+        .fetch_all(connection)
+        .await?;
+    Ok(placed.into_iter().map(|(id, _)| id).collect())
 }
 
 fn time_json(at: Timestamp) -> Value {
@@ -457,6 +500,8 @@ fn order_json(new: &NewOrder) -> Value {
         "customer_name": order.customer.name, "customer_phone": order.customer.phone,
         "customer_email": order.customer.email, "special_instructions": order.special_instructions,
         "pickup_at": order.pickup_at.map_or(Value::Null, time_json),
+        "slot_at": new.slot.map_or(Value::Null, |slot| time_json(slot.starts_at)),
+        "tax_basis_points": order.totals.rate.basis_points,
         "subtotal_minor": order.totals.subtotal.minor, "tax_minor": order.totals.tax.minor,
         "total_minor": order.totals.total.minor, "currency": order.totals.total.currency.code(),
         "state": order.state.code(), "status": order.status.code(), "step": order.state.step().code(),

@@ -26,6 +26,13 @@ async fn it_passes_the_laws_of_its_ports() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn it_passes_the_laws_of_slots_and_fulfilment() {
+    let Some((_server, store, other)) = stores().await else { return };
+    laws::slots::all(&store, &other).await;
+    laws::fulfilment::all(&store, &other).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn relays_keep_each_order_in_order() {
     let Some(server) = servers::postgres().await else { return };
     migrations::migrate(&server.url).await.expect("migrated");

@@ -4,7 +4,9 @@
 //! are short, and what several tasks want to write at once goes into one of them. Every commit is synced to disk: an
 //! acknowledged order survives a power cut.
 
+mod fulfilment;
 mod journey;
+mod locations;
 mod notices;
 mod orders;
 mod payments;
@@ -23,7 +25,7 @@ use uuid::Uuid;
 
 /// Waiting for another process's write; each lasts milliseconds.
 const BUSY: Duration = Duration::from_secs(10);
-/// Pages a connection keeps, in KiB: the working set of a shop is small, and seven processes hold one each.
+/// Pages a connection keeps, in KiB: the working set of a shop is small, and nine processes hold one each.
 const CACHE_KIB: &str = "-2000";
 /// Readers of one process at once.
 const READERS: u32 = 2;

@@ -11,10 +11,11 @@ use app::ports::orders::{
 use contract::messages::Envelope;
 use domain::Timestamp;
 use domain::ids::{LocationId, OrderId, TenantId};
-use domain::order::{HistoryEntry, Order};
+use domain::order::{HistoryEntry, Status};
 use sqlx::{Acquire as _, Sqlite, SqliteConnection, Transaction};
 
-use crate::rows::{HistoryRow, ItemRow, OrderRow, PaymentRow, order_id, state, text_of, time_of};
+use crate::locations::{give_back_place, take_place};
+use crate::rows::{HistoryRow, ItemRow, OrderRow, PaymentRow, optional_time, order_id, state, text_of, time_of};
 use crate::{SqliteStore, unavailable};
 
 /// How often another process's writes are looked for. A look costs some microseconds.
@@ -28,8 +29,11 @@ const LIST_MAX: u32 = 200;
 pub type Numbers = HashMap<(String, String), std::ops::Range<u64>>;
 
 const ORDER_COLUMNS: &str = "order_id, tenant_id, location_id, order_number, order_type, customer_name, customer_phone, \
-    customer_email, special_instructions, pickup_at, subtotal_minor, tax_minor, total_minor, currency, state, status, \
-    version, reason, session_hash, tracking_token, created_at, updated_at";
+    customer_email, special_instructions, pickup_at, subtotal_minor, tax_basis_points, tax_minor, total_minor, currency, \
+    state, status, version, reason, session_hash, tracking_token, created_at, updated_at";
+
+/// Order, state, version, when it was created, when it came to its state, and when it is wanted.
+type DueRow = (String, String, i64, String, String, Option<String>);
 
 impl SqliteStore {
     /// The file's write lock, from the start.
@@ -47,7 +51,17 @@ impl SqliteStore {
         let mut transaction = self.write().await?;
         let mut placed = Vec::with_capacity(orders.len());
         for new in orders {
-            placed.push(place_one(&mut transaction, new).await?);
+            // A point to go back to: one that finds no place in its slot leaves nothing behind, and its neighbours stand.
+            let mut point = transaction.begin().await?;
+            let mut outcome = place_one(&mut point, new).await?;
+            if outcome == Placement::Placed && !take_place(&mut point, new).await? {
+                outcome = Placement::SlotFull;
+            }
+            match outcome {
+                Placement::Placed => point.commit().await?,
+                Placement::KeyUsed(_) | Placement::SlotFull => point.rollback().await?,
+            }
+            placed.push(outcome);
         }
         self.committed(transaction).await?;
         Ok(placed)
@@ -155,24 +169,26 @@ impl OrderStore for SqliteStore {
         rows.into_iter().map(HistoryRow::into_entry).collect()
     }
 
-    async fn list(&self, filter: &OrderFilter) -> Result<Vec<Order>, Unavailable> {
+    async fn list_stored(&self, filter: &OrderFilter) -> Result<Vec<StoredOrder>, Unavailable> {
         // UUIDv7: newest first is greatest first.
         let select = format!(
             "SELECT {ORDER_COLUMNS} FROM orders
              WHERE (?1 IS NULL OR order_id < ?1)
                AND (?2 = '[]' OR status IN (SELECT value FROM json_each(?2)))
-             ORDER BY order_id DESC LIMIT ?3"
+               AND (?3 IS NULL OR session_hash = ?3)
+             ORDER BY order_id DESC LIMIT ?4"
         );
         let statuses: Vec<_> = filter.statuses.iter().map(|status| status.code()).collect();
         let statuses = serde_json::to_string(&statuses).map_err(|error| Unavailable::new("orders", error))?;
         let rows: Vec<OrderRow> = sqlx::query_as(sqlx::AssertSqlSafe(select))
             .bind(filter.before.map(|before| before.to_string()))
             .bind(statuses)
+            .bind(&filter.session_hash)
             .bind(i64::from(filter.limit.clamp(1, LIST_MAX)))
             .fetch_all(&self.readers)
             .await
             .map_err(unavailable)?;
-        Ok(self.with_items(rows).await?.into_iter().map(|stored| stored.order).collect())
+        self.with_items(rows).await
     }
 
     async fn pending_orders(&self) -> Result<u64, Unavailable> {
@@ -290,27 +306,40 @@ impl OrderStore for SqliteStore {
         const ANY: &str = "SELECT EXISTS (SELECT 1 FROM orders WHERE next_action_at <= ?)";
         const TAKE: &str = "UPDATE orders SET next_action_at = ?1 WHERE order_id IN (
                 SELECT order_id FROM orders WHERE next_action_at <= ?2 ORDER BY next_action_at LIMIT ?3)
-            RETURNING order_id, state, version, created_at";
+            RETURNING order_id, state, version, created_at, updated_at, pickup_at";
         let (any,): (bool,) =
             sqlx::query_as(ANY).bind(text_of(now)).fetch_one(&self.readers).await.map_err(unavailable)?;
         if !any {
             return Ok(Vec::new());
         }
-        let rows: Vec<(String, String, i64, String)> = sqlx::query_as(TAKE)
+        let rows: Vec<DueRow> = sqlx::query_as(TAKE)
             .bind(text_of(again_at))
             .bind(text_of(now))
             .bind(i64::from(limit))
             .fetch_all(&self.writer)
             .await
             .map_err(unavailable)?;
-        let due = |(id, code, version, created_at): (String, String, i64, String)| {
+        let due = |(id, code, version, created_at, since, pickup_at): DueRow| {
             let read = || {
-                Ok(Due { order_id: order_id(&id)?, state: state(&code)?, version, created_at: time_of(&created_at)? })
+                let (created_at, since) = (time_of(&created_at)?, time_of(&since)?);
+                let (order_id, state) = (order_id(&id)?, state(&code)?);
+                let pickup_at = optional_time(pickup_at.as_deref())?;
+                Ok(Due { order_id, state, version, created_at, since, pickup_at })
             };
             let read: Result<Due, Unavailable> = read();
             read.inspect_err(|error| tracing::error!(order.id = %id, %error, "A due order cannot be read")).ok()
         };
         Ok(rows.into_iter().filter_map(due).collect())
+    }
+
+    async fn look_again(&self, orders: &[(OrderId, i64, Option<Timestamp>)]) -> Result<(), Unavailable> {
+        const LOOK: &str = "UPDATE orders SET next_action_at = look.value ->> 2 FROM json_each(?) AS look
+            WHERE orders.order_id = look.value ->> 0 AND orders.version = look.value ->> 1";
+        let orders: Vec<_> =
+            orders.iter().map(|(order_id, version, at)| (order_id.to_string(), *version, at.map(text_of))).collect();
+        let orders = serde_json::to_string(&orders).map_err(|error| Unavailable::new("orders", error))?;
+        sqlx::query(LOOK).bind(orders).execute(&self.writer).await.map_err(unavailable)?;
+        Ok(())
     }
 
     async fn prune(&self, before: Timestamp, limit: u32) -> Result<u64, Unavailable> {
@@ -348,10 +377,10 @@ fn into_key_use((id, request_hash, session_hash): KeyRow) -> Result<KeyUse, Unav
 
 async fn place_one(connection: &mut SqliteConnection, new: &NewOrder) -> Result<Placement, sqlx::Error> {
     const ORDER: &str = "INSERT INTO orders (order_id, tenant_id, location_id, order_number, order_type, customer_name,
-            customer_phone, customer_email, special_instructions, pickup_at, subtotal_minor, tax_minor, total_minor,
-            currency, state, status, step, version, reason, session_hash, tracking_token, idempotency_key_hash,
+            customer_phone, customer_email, special_instructions, pickup_at, slot_at, subtotal_minor, tax_basis_points,
+            tax_minor, total_minor, currency, state, status, step, version, reason, session_hash, tracking_token, idempotency_key_hash,
             request_hash, next_action_at, created_at, updated_at)
-        VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+        VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
         ON CONFLICT (idempotency_key_hash) DO NOTHING";
     const ITEM: &str = "INSERT INTO order_items (order_id, position, product_id, name, quantity, unit_price_minor)
         VALUES (?, ?, ?, ?, ?, ?)";
@@ -370,7 +399,9 @@ async fn place_one(connection: &mut SqliteConnection, new: &NewOrder) -> Result<
         .bind(&order.customer.email)
         .bind(&order.special_instructions)
         .bind(order.pickup_at.map(text_of))
+        .bind(new.slot.map(|slot| text_of(slot.starts_at)))
         .bind(order.totals.subtotal.minor)
+        .bind(i64::from(order.totals.rate.basis_points))
         .bind(order.totals.tax.minor)
         .bind(order.totals.total.minor)
         .bind(order.totals.total.currency.code())
@@ -417,7 +448,7 @@ async fn place_one(connection: &mut SqliteConnection, new: &NewOrder) -> Result<
     Ok(Placement::Placed)
 }
 
-async fn apply_one(connection: &mut SqliteConnection, change: &Change) -> Result<Applied, sqlx::Error> {
+pub(crate) async fn apply_one(connection: &mut SqliteConnection, change: &Change) -> Result<Applied, sqlx::Error> {
     const INBOX: &str =
         "INSERT INTO inbox (consumer, event_id, at, delivery) VALUES (?, ?, ?, ?) ON CONFLICT DO NOTHING";
     let taken_in = sqlx::query(INBOX)
@@ -454,6 +485,10 @@ async fn move_order(
             next_action_at = ?, version = ?, updated_at = ?
         WHERE order_id = ? AND version = ?";
     let version = change.expected_version + change.history.len() as i64;
+    // Before the order is: then it would not be known whether it had ended before. What does not fit is rolled back.
+    if matches!(change.status, Status::Cancelled | Status::Failed) {
+        give_back_place(connection, change.order_id).await?;
+    }
     let moved = sqlx::query(MOVE)
         .bind(change.state.code())
         .bind(change.status.code())

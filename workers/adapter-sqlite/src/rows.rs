@@ -6,7 +6,7 @@ use domain::Timestamp;
 use domain::cart::Quantity;
 use domain::customer::Customer;
 use domain::ids::{LocationId, OrderId, ProductId, TenantId};
-use domain::money::{Currency, Money};
+use domain::money::{Currency, Money, TaxRate};
 use domain::order::{HistoryEntry, Item, Order, OrderType, Status, Step, Totals};
 use domain::saga::State;
 use time::PrimitiveDateTime;
@@ -50,6 +50,11 @@ fn currency(text: &str) -> Result<Currency, Unavailable> {
     Currency::from_code(text).ok_or_else(|| corrupt("a currency", text))
 }
 
+pub fn rate(basis_points: i32) -> Result<TaxRate, Unavailable> {
+    let read = u32::try_from(basis_points).map_err(|_| corrupt("a tax rate", &basis_points.to_string()))?;
+    Ok(TaxRate { basis_points: read })
+}
+
 #[derive(sqlx::FromRow)]
 pub struct OrderRow {
     pub order_id: String,
@@ -63,6 +68,7 @@ pub struct OrderRow {
     special_instructions: String,
     pickup_at: Option<String>,
     subtotal_minor: i64,
+    tax_basis_points: i32,
     tax_minor: i64,
     total_minor: i64,
     currency: String,
@@ -116,6 +122,7 @@ impl OrderRow {
                 items,
                 totals: Totals {
                     subtotal: money(self.subtotal_minor),
+                    rate: rate(self.tax_basis_points)?,
                     tax: money(self.tax_minor),
                     total: money(self.total_minor),
                 },

@@ -47,6 +47,14 @@ async fn it_passes_the_laws_of_its_ports() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn it_passes_the_laws_of_slots_and_fulfilment() {
+    let database = Database::new().await;
+    let (store, other) = (database.store().await, database.store().await);
+    laws::slots::all(&store, &other).await;
+    laws::fulfilment::all(&store, &other).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn relays_keep_each_order_in_order() {
     let database = Database::new().await;
     let relays = [database.store().await, database.store().await, database.store().await, database.store().await];

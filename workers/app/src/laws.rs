@@ -2,9 +2,12 @@
 //! tests run them against the fakes, the adapters' tests against real servers.
 
 pub mod carts;
+pub mod fulfilment;
 pub mod journey;
 pub mod notices;
 pub mod orders;
 pub mod payments;
+pub mod slots;
 pub mod stock;
 pub mod stock_watch;
+pub mod views;

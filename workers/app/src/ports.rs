@@ -4,9 +4,11 @@
 //! the laws in `laws`, and so do the in-memory ones in `fakes`: a fake cannot lie.
 
 pub mod carts;
+pub mod fulfilment;
 pub mod gateway;
 pub mod journey;
 pub mod ledger;
+pub mod locations;
 pub mod notices;
 pub mod orders;
 pub mod publisher;
@@ -14,6 +16,7 @@ pub mod redrives;
 pub mod stock;
 pub mod stock_watch;
 pub mod stream;
+pub mod views;
 
 use domain::Timestamp;
 use uuid::Uuid;

@@ -1,23 +1,27 @@
 //! What the system does, one file for each reason to act.
 
 pub mod change_order;
+pub mod fulfil;
 pub mod journey;
 pub mod notify;
 pub mod pay;
 pub mod place_order;
 pub mod progress;
+pub mod project;
 pub mod reconcile;
 pub mod rehearse;
 pub mod relay;
 pub mod run_saga;
 pub mod suggest_reorders;
 pub mod sweep;
+pub mod time_out;
 pub mod watch_stock;
 
 use std::time::Duration;
 
 use contract::messages::{Envelope, Message, Metadata};
 use domain::Timestamp;
+use domain::hours::{Hours, SlotRule, Zone};
 use domain::ids::{EventId, LocationId, OrderId, TenantId};
 use domain::money::{Currency, TaxRate};
 use domain::order::Status;
@@ -33,10 +37,13 @@ pub const ORDER_DEADLINE: Duration = Duration::from_secs(10 * 60);
 /// An answer that is so late is asked for again: well above what a healthy system needs, well below the minute in
 /// which a fault must be recovered from.
 pub const ASK_AGAIN: Duration = Duration::from_secs(20);
+/// What waits for people is first looked at so long after it began to: settings below it act as if they were it. Above
+/// what a bar that is not busy needs, so that few orders are looked at at all.
+pub const LOOK_FIRST: Duration = Duration::from_secs(30);
 /// Times a decision is made again because somebody else was faster, before the message goes back to the queue.
 const CONFLICTS_MAX: u32 = 5;
 
-/// The shop that this process serves.
+/// A location that takes orders.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Shop {
     pub tenant_id: TenantId,
@@ -44,6 +51,8 @@ pub struct Shop {
     pub name: String,
     pub tax: TaxRate,
     pub currency: Currency,
+    pub hours: Hours,
+    pub slots: SlotRule,
 }
 
 impl Shop {
@@ -56,6 +65,8 @@ impl Shop {
             name: "Brew Haven, Main Street".to_owned(),
             tax: TaxRate { basis_points: 887 },
             currency: Currency::Usd,
+            hours: Hours::always(Zone::parse("America/New_York").unwrap_or_else(|_| Zone::utc())),
+            slots: SlotRule::new(15, 20).unwrap_or_else(|_| unreachable!("a legal rule")),
         }
     }
 }

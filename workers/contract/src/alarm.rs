@@ -3,9 +3,10 @@
 use std::time::Duration;
 
 use crate::metric::Metric;
-use crate::queue::{NOTIFICATIONS, ORDERS, PAYMENTS, Queue};
+use crate::queue::{FULFILMENT, NOTIFICATIONS, ORDERS, PAYMENTS, PROJECTIONS, Queue};
 use crate::role::{
-    INVENTORY_WORKER, NOTIFICATION_WORKER, ORDER_WORKER, OUTBOX_RELAY, PAYMENT_WORKER, Role, STOREFRONT, SWEEPER,
+    FULFILMENT_WORKER, INVENTORY_WORKER, NOTIFICATION_WORKER, ORDER_WORKER, OUTBOX_RELAY, PAYMENT_WORKER,
+    PROJECTION_WORKER, Role, STOREFRONT, SWEEPER,
 };
 
 /// What an alarm watches.
@@ -199,8 +200,8 @@ const fn platform(
 }
 
 /// The roles that an order passes through. Metric math takes ten metrics, two a role.
-const ON_AN_ORDERS_WAY: &[&Role] = &[&STOREFRONT, &OUTBOX_RELAY, &ORDER_WORKER, &PAYMENT_WORKER];
-const BESIDE_IT: &[&Role] = &[&INVENTORY_WORKER, &NOTIFICATION_WORKER, &SWEEPER];
+const ON_AN_ORDERS_WAY: &[&Role] = &[&STOREFRONT, &OUTBOX_RELAY, &ORDER_WORKER, &PAYMENT_WORKER, &FULFILMENT_WORKER];
+const BESIDE_IT: &[&Role] = &[&INVENTORY_WORKER, &NOTIFICATION_WORKER, &PROJECTION_WORKER, &SWEEPER];
 
 /// Five minutes: longer than a task takes to start when a service grows.
 const fn tasks_missing(
@@ -221,6 +222,13 @@ pub const ALARMS: &[Alarm] = &[
     queue_age("orders-age", &ORDERS, "Customers wait for their order to be confirmed.", Severity::Page),
     queue_age("payments-age", &PAYMENTS, "Customers wait for their payment to go through.", Severity::Page),
     queue_age("notifications-age", &NOTIFICATIONS, "Customers are told late.", Severity::Ticket),
+    queue_age(
+        "fulfilment-age",
+        &FULFILMENT,
+        "Confirmed orders have no ticket, and parcels are not sent.",
+        Severity::Page,
+    ),
+    queue_age("projections-age", &PROJECTIONS, "Customers' lists of orders are behind.", Severity::Ticket),
     parked(
         "orders-parked",
         &ORDERS,
@@ -228,6 +236,8 @@ pub const ALARMS: &[Alarm] = &[
         Severity::Page,
     ),
     parked("payments-parked", &PAYMENTS, "At least one charge or refund stands still.", Severity::Page),
+    parked("fulfilment-parked", &FULFILMENT, "At least one paid order has no ticket or parcel.", Severity::Page),
+    parked("projections-parked", &PROJECTIONS, "A customer's list does not show an order as it is.", Severity::Ticket),
     parked("notifications-parked", &NOTIFICATIONS, "Somebody was not told something.", Severity::Ticket),
     Alarm {
         // The relay reports every minute; if it is silent, nothing leaves the outbox either.

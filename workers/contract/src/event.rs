@@ -18,6 +18,8 @@ pub enum EventKind {
     PaymentFailed,
     PaymentRefunded,
     OrderStatusChanged,
+    OrderShipped,
+    OrderOverdue,
     StockLevelReached,
 }
 
@@ -41,7 +43,7 @@ impl Route {
 }
 
 impl EventKind {
-    pub const ALL: [EventKind; 11] = [
+    pub const ALL: [EventKind; 13] = [
         EventKind::ReserveStock,
         EventKind::ReleaseStock,
         EventKind::ChargeCard,
@@ -52,6 +54,8 @@ impl EventKind {
         EventKind::PaymentFailed,
         EventKind::PaymentRefunded,
         EventKind::OrderStatusChanged,
+        EventKind::OrderShipped,
+        EventKind::OrderOverdue,
         EventKind::StockLevelReached,
     ];
 
@@ -67,6 +71,8 @@ impl EventKind {
             EventKind::PaymentFailed => "PaymentFailed",
             EventKind::PaymentRefunded => "PaymentRefunded",
             EventKind::OrderStatusChanged => "OrderStatusChanged",
+            EventKind::OrderShipped => "OrderShipped",
+            EventKind::OrderOverdue => "OrderOverdue",
             EventKind::StockLevelReached => "StockLevelReached",
         }
     }
@@ -85,6 +91,8 @@ impl EventKind {
             | EventKind::PaymentCompleted
             | EventKind::PaymentRefunded
             | EventKind::OrderStatusChanged
+            | EventKind::OrderShipped
+            | EventKind::OrderOverdue
             | EventKind::StockLevelReached => 1,
         }
     }
@@ -103,7 +111,7 @@ impl EventKind {
                 &[Route::Queue(&ORDERS), Route::Bus]
             }
             EventKind::OrderCreated => &[Route::Topic(&ORDER_CREATED), Route::Bus],
-            EventKind::InventoryReserved => &[Route::Bus],
+            EventKind::InventoryReserved | EventKind::OrderShipped | EventKind::OrderOverdue => &[Route::Bus],
             EventKind::OrderStatusChanged => &[Route::Topic(&ORDER_STATUS_CHANGED), Route::Bus],
             EventKind::StockLevelReached => &[Route::Topic(&INVENTORY_ALERTS), Route::Bus],
         }

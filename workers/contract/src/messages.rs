@@ -108,6 +108,23 @@ pub enum Message {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         reason: Option<String>,
     },
+    /// The parcel is on its way.
+    OrderShipped {
+        order_number: String,
+        tracking_number: String,
+        location_id: String,
+    },
+    /// Somebody should have done something about an order by now. Said once for each status.
+    OrderOverdue {
+        order_number: String,
+        /// The status that the order waits in.
+        status: String,
+        /// Who is to hear of it: `staff` or `customer`.
+        tell: String,
+        #[serde(with = "rfc3339")]
+        #[schemars(with = "uuid_schema::DateTime")]
+        since: OffsetDateTime,
+    },
     /// A product fell to its threshold (`low`) or to nothing (`out`). Said once a crossing.
     StockLevelReached {
         product_id: String,
@@ -154,6 +171,8 @@ impl Message {
             Message::PaymentFailed { .. } => EventKind::PaymentFailed,
             Message::PaymentRefunded { .. } => EventKind::PaymentRefunded,
             Message::OrderStatusChanged { .. } => EventKind::OrderStatusChanged,
+            Message::OrderShipped { .. } => EventKind::OrderShipped,
+            Message::OrderOverdue { .. } => EventKind::OrderOverdue,
             Message::StockLevelReached { .. } => EventKind::StockLevelReached,
         }
     }

@@ -90,6 +90,8 @@ metrics! {
     ReservationsExpired: Counter [];
     /// Orders whose awaited answer was asked for again.
     OrdersRedriven: Counter [];
+    /// Orders about which somebody was told that they wait.
+    OrdersOverdue: Counter [];
     /// Notices sent, by channel.
     NotificationsSent: Counter ["channel"];
     /// Notices that could not be sent at a try, by channel.

@@ -19,9 +19,27 @@ pub const MAX_QUEUE_SIZE: Parameter = Parameter {
 };
 pub const PROCESSING_TIMEOUT: Parameter = Parameter {
     key: "order/processing_timeout",
-    about: "Seconds until an order that machines are still working on is asked after again",
-    default: "30",
+    about: "Seconds between two askings after an order that machines are still working on",
+    default: "20",
     pattern: "^[0-9]{1,4}$",
+};
+pub const PREPARATION_TIMEOUT: Parameter = Parameter {
+    key: "order/preparation_timeout",
+    about: "Seconds that an order may wait for the bar, first to be begun and then to be ready, before staff are told",
+    default: "600",
+    pattern: "^[0-9]{1,6}$",
+};
+pub const COLLECTION_TIMEOUT: Parameter = Parameter {
+    key: "order/collection_timeout",
+    about: "Seconds that a ready order may wait to be collected before its customer is told",
+    default: "900",
+    pattern: "^[0-9]{1,6}$",
+};
+pub const UNCOLLECTED_TIMEOUT: Parameter = Parameter {
+    key: "order/uncollected_timeout",
+    about: "Seconds after that until an order that nobody has collected is closed",
+    default: "7200",
+    pattern: "^[0-9]{1,6}$",
 };
 pub const EMAIL_ENABLED: Parameter = Parameter {
     key: "notification/email_enabled",
@@ -36,7 +54,15 @@ pub const SMS_ENABLED: Parameter = Parameter {
     pattern: "^(true|false)$",
 };
 
-pub const PARAMETERS: &[&Parameter] = &[&MAX_QUEUE_SIZE, &PROCESSING_TIMEOUT, &EMAIL_ENABLED, &SMS_ENABLED];
+pub const PARAMETERS: &[&Parameter] = &[
+    &MAX_QUEUE_SIZE,
+    &PROCESSING_TIMEOUT,
+    &PREPARATION_TIMEOUT,
+    &COLLECTION_TIMEOUT,
+    &UNCOLLECTED_TIMEOUT,
+    &EMAIL_ENABLED,
+    &SMS_ENABLED,
+];
 
 /// A secret that Secrets Manager makes and keeps; a container gets it by reference.
 #[derive(Debug, PartialEq, Eq)]

@@ -5,7 +5,7 @@ use std::time::Duration;
 /// SQS returns at most ten messages a receive, and takes at most ten entries a batch.
 pub const BATCH_MAX: usize = 10;
 /// How long a receive waits for a message. SQS allows 20 s; a drain lets the current poll finish, so a shorter one
-/// stops a worker sooner, and costs some 60 cents a month for three idle queues.
+/// stops a worker sooner, and costs some 20 cents a month for each idle queue.
 pub const LONG_POLL: Duration = Duration::from_secs(5);
 /// Parked messages stay as long as SQS keeps any: 14 days.
 pub const PARKING_RETENTION: Duration = Duration::from_secs(14 * 24 * 3600);
@@ -75,7 +75,33 @@ pub const NOTIFICATIONS: Queue = Queue {
     age_alarm: Duration::from_secs(300),
 };
 
-pub const QUEUES: &[&Queue] = &[&ORDERS, &PAYMENTS, &NOTIFICATIONS];
+/// Orders to be handed over or sent.
+pub const FULFILMENT: Queue = Queue {
+    slug: "fulfilment",
+    about: "Confirmed orders, each to get its ticket or its parcel",
+    fifo: false,
+    handler_timeout: Duration::from_secs(10),
+    visibility_timeout: Duration::from_secs(120),
+    lease: Duration::from_secs(20),
+    deliveries_max: 300,
+    crashes_max: 5,
+    age_alarm: Duration::from_secs(60),
+};
+
+/// Orders whose view is to be made anew.
+pub const PROJECTIONS: Queue = Queue {
+    slug: "projections",
+    about: "Events after which the order view shows something else",
+    fifo: false,
+    handler_timeout: Duration::from_secs(10),
+    visibility_timeout: Duration::from_secs(120),
+    lease: Duration::from_secs(20),
+    deliveries_max: 500,
+    crashes_max: 5,
+    age_alarm: Duration::from_secs(300),
+};
+
+pub const QUEUES: &[&Queue] = &[&ORDERS, &PAYMENTS, &NOTIFICATIONS, &FULFILMENT, &PROJECTIONS];
 
 impl Queue {
     /// The slug of its parking queue.

@@ -4,10 +4,11 @@ use std::time::Duration;
 
 use crate::address::Address;
 use crate::parameter::{
-    EMAIL_ENABLED, MAX_QUEUE_SIZE, PAYMENT_WEBHOOK, PROCESSING_TIMEOUT, Parameter, SIGNING_KEY, SMS_ENABLED, Secret,
+    COLLECTION_TIMEOUT, EMAIL_ENABLED, MAX_QUEUE_SIZE, PAYMENT_WEBHOOK, PREPARATION_TIMEOUT, PROCESSING_TIMEOUT,
+    Parameter, SIGNING_KEY, SMS_ENABLED, Secret, UNCOLLECTED_TIMEOUT,
 };
-use crate::queue::{LONG_POLL, NOTIFICATIONS, ORDERS, PAYMENTS, Queue};
-use crate::table::{LEASES, MOVEMENTS, PRODUCTS, RESERVATIONS, Table};
+use crate::queue::{FULFILMENT, LONG_POLL, NOTIFICATIONS, ORDERS, PAYMENTS, PROJECTIONS, Queue};
+use crate::table::{LEASES, MOVEMENTS, ORDER_VIEWS, PRODUCTS, RESERVATIONS, Table};
 use crate::topic::{BUS, Bus, INVENTORY_ALERTS, ORDER_CREATED, ORDER_STATUS_CHANGED, Topic};
 
 /// The longest that Fargate waits between SIGTERM and SIGKILL (ECS task definition parameters, `stopTimeout`).
@@ -79,7 +80,7 @@ const NOTHING: Role = Role {
 pub const STOREFRONT: Role = Role {
     slug: "storefront",
     about: "Shows the menu, keeps carts, takes orders, and lets staff work on them",
-    tables: &[(&PRODUCTS, Access::Write), (&MOVEMENTS, Access::Write)],
+    tables: &[(&PRODUCTS, Access::Write), (&MOVEMENTS, Access::Write), (&ORDER_VIEWS, Access::Read)],
     parameters: &[&MAX_QUEUE_SIZE],
     secrets: &[&PAYMENT_WEBHOOK, &SIGNING_KEY],
     database: true,
@@ -140,17 +141,46 @@ pub const NOTIFICATION_WORKER: Role = Role {
     ..NOTHING
 };
 
+pub const FULFILMENT_WORKER: Role = Role {
+    slug: "fulfilment-worker",
+    about: "Makes the ticket of each confirmed order, or sends its parcel, exactly once",
+    consumes: &[&FULFILMENT],
+    database: true,
+    concurrency: 10,
+    ..NOTHING
+};
+
+pub const PROJECTION_WORKER: Role = Role {
+    slug: "projection-worker",
+    about: "Keeps the order view that customers' lists are read from",
+    consumes: &[&PROJECTIONS],
+    tables: &[(&ORDER_VIEWS, Access::Write)],
+    database: true,
+    concurrency: 20,
+    ..NOTHING
+};
+
 pub const SWEEPER: Role = Role {
     slug: "sweeper",
-    about: "Asks again where an answer is overdue, and gives back holds of orders that have ended",
+    about: "Asks again where an answer is overdue, tells people who keep an order waiting, and gives back holds of orders \
+        that have ended",
     tables: &[(&PRODUCTS, Access::Write), (&RESERVATIONS, Access::Write), (&MOVEMENTS, Access::Write)],
-    parameters: &[&PROCESSING_TIMEOUT],
+    parameters: &[&PROCESSING_TIMEOUT, &PREPARATION_TIMEOUT, &COLLECTION_TIMEOUT, &UNCOLLECTED_TIMEOUT],
     database: true,
     ..NOTHING
 };
 
-pub const ROLES: &[&Role] =
-    &[&STOREFRONT, &OUTBOX_RELAY, &ORDER_WORKER, &PAYMENT_WORKER, &INVENTORY_WORKER, &NOTIFICATION_WORKER, &SWEEPER];
+pub const ROLES: &[&Role] = &[
+    &STOREFRONT,
+    &OUTBOX_RELAY,
+    &ORDER_WORKER,
+    &PAYMENT_WORKER,
+    &INVENTORY_WORKER,
+    &FULFILMENT_WORKER,
+    &NOTIFICATION_WORKER,
+    &PROJECTION_WORKER,
+    &SWEEPER,
+];
 
 impl Role {
     pub fn by_slug(slug: &str) -> Option<&'static Role> {

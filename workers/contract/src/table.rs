@@ -1,4 +1,4 @@
-//! DynamoDB tables: stock, the holds on it, its ledger, and how far streams were read.
+//! DynamoDB tables: stock, the holds on it, its ledger, how far streams were read, and the view of orders.
 
 /// Type of a key attribute.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -89,4 +89,19 @@ pub const LEASES: Table = Table {
     ttl_attribute: None,
 };
 
-pub const TABLES: &[&Table] = &[&PRODUCTS, &RESERVATIONS, &MOVEMENTS, &LEASES];
+/// A session's orders by their ids, which sort by time. Sparse: an order that came without a session is in nobody's list.
+pub const BY_SESSION: Index =
+    Index { name: "by-session", partition: text("session_hash"), sort: Some(text("order_id")) };
+
+/// Derived from the orders, and made again from them at any time. An item goes 90 days after its order was placed.
+pub const ORDER_VIEWS: Table = Table {
+    slug: "order-views",
+    about: "What a customer's list of orders shows",
+    partition: text("order_id"),
+    sort: None,
+    indexes: &[BY_SESSION],
+    stream: false,
+    ttl_attribute: Some("forget_at"),
+};
+
+pub const TABLES: &[&Table] = &[&PRODUCTS, &RESERVATIONS, &MOVEMENTS, &LEASES, &ORDER_VIEWS];

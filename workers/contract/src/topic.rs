@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::event::EventKind;
-use crate::queue::{NOTIFICATIONS, Queue};
+use crate::queue::{FULFILMENT, NOTIFICATIONS, PROJECTIONS, Queue};
 
 /// A standard SNS topic.
 #[derive(Debug, PartialEq, Eq)]
@@ -66,7 +66,24 @@ pub struct Rule {
     pub kind: EventKind,
     /// Values of `data.to`; empty for any.
     pub to: &'static [&'static str],
-    pub target: &'static Topic,
+    pub target: Target,
+}
+
+/// Where a rule sends what it selects.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Target {
+    Topic(&'static Topic),
+    /// Gets the message as it was sent, without what the bus wraps round it.
+    Queue(&'static Queue),
+}
+
+impl Target {
+    pub const fn slug(self) -> &'static str {
+        match self {
+            Target::Topic(topic) => topic.slug,
+            Target::Queue(queue) => queue.slug,
+        }
+    }
 }
 
 pub const RULES: &[Rule] = &[
@@ -77,21 +94,57 @@ pub const RULES: &[Rule] = &[
         about: "Whoever follows orders hears of a new one",
         kind: EventKind::OrderCreated,
         to: &[],
-        target: &ORDER_FEED,
+        target: Target::Topic(&ORDER_FEED),
     },
     Rule {
         slug: "payment-completed",
         about: "Whoever follows orders hears that one was paid",
         kind: EventKind::PaymentCompleted,
         to: &[],
-        target: &ORDER_FEED,
+        target: Target::Topic(&ORDER_FEED),
     },
     Rule {
         slug: "failed-orders",
         about: "Staff hear of an order that could not be fulfilled",
         kind: EventKind::OrderStatusChanged,
         to: &["failed"],
-        target: &STAFF_ALERTS,
+        target: Target::Topic(&STAFF_ALERTS),
+    },
+    // Not when it is paid: an order that was paid may still be refunded, when the hold on its stock had ended.
+    Rule {
+        slug: "confirmed-orders",
+        about: "An order that is paid and whose stock is sold is handed to fulfilment",
+        kind: EventKind::OrderStatusChanged,
+        to: &["confirmed"],
+        target: Target::Queue(&FULFILMENT),
+    },
+    Rule {
+        slug: "placed-orders-shown",
+        about: "A new order enters its customer's list",
+        kind: EventKind::OrderCreated,
+        to: &[],
+        target: Target::Queue(&PROJECTIONS),
+    },
+    Rule {
+        slug: "changed-orders-shown",
+        about: "The customer's list shows what became of an order",
+        kind: EventKind::OrderStatusChanged,
+        to: &[],
+        target: Target::Queue(&PROJECTIONS),
+    },
+    Rule {
+        slug: "shipped-orders",
+        about: "The customer hears that the parcel is on its way",
+        kind: EventKind::OrderShipped,
+        to: &[],
+        target: Target::Queue(&NOTIFICATIONS),
+    },
+    Rule {
+        slug: "overdue-orders",
+        about: "Staff or the customer hear of an order that waits for them",
+        kind: EventKind::OrderOverdue,
+        to: &[],
+        target: Target::Queue(&NOTIFICATIONS),
     },
 ];
 

@@ -5,6 +5,7 @@
 
 pub mod cart;
 pub mod customer;
+pub mod hours;
 pub mod ids;
 pub mod menu;
 pub mod money;

@@ -149,12 +149,15 @@ pub struct Item {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Totals {
     pub subtotal: Money,
+    /// The rate that was in force where and when it was placed; a later change of it touches no order.
+    pub rate: TaxRate,
     pub tax: Money,
     pub total: Money,
 }
 
 impl Totals {
-    /// Adds up `items` and the location's tax on the sum.
+    /// Adds up `items` and the location's tax on the sum: rounded once, on the sum, half away from zero. So the total does
+    /// not depend on how an order is split into lines.
     ///
     /// # Errors
     /// A field error when there are no items, they are in two currencies, or the sum is too large.
@@ -166,7 +169,7 @@ impl Totals {
                 subtotal = subtotal.plus(item.unit_price.times(item.quantity.get())?)?;
             }
             let tax = subtotal.tax(rate)?;
-            Ok(Totals { subtotal, tax, total: subtotal.plus(tax)? })
+            Ok(Totals { subtotal, rate, tax, total: subtotal.plus(tax)? })
         };
         add_up().map_err(|error| FieldError::new("items", error.to_string()))
     }
@@ -213,6 +216,8 @@ pub struct HistoryEntry {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
     use crate::money::Currency;
 
@@ -229,6 +234,29 @@ mod tests {
     fn the_total_is_the_lines_and_the_tax_on_their_sum() {
         let totals = Totals::of(&[item(333, 3), item(101, 1)], TaxRate { basis_points: 887 }).expect("adds up");
         assert_eq!((totals.subtotal.minor, totals.tax.minor, totals.total.minor), (1_100, 98, 1_198));
+    }
+
+    proptest! {
+        #[test]
+        fn tax_is_exact_however_the_order_is_written(
+            prices in proptest::collection::vec((1i64..100_000, 1u32..=99), 1..20),
+            basis_points in 0u32..=10_000,
+        ) {
+            let rate = TaxRate { basis_points };
+            let items: Vec<_> = prices.iter().map(|(price, quantity)| item(*price, *quantity)).collect();
+            let totals = Totals::of(&items, rate).expect("adds up");
+            // Counted by hand, in whole hundredths of a basis point: half a cent and more is a cent.
+            let sum: i128 = prices.iter().map(|(price, quantity)| i128::from(*price) * i128::from(*quantity)).sum();
+            let exact = sum * i128::from(basis_points);
+            let expected = exact / 10_000 + i128::from(exact % 10_000 >= 5_000);
+            prop_assert_eq!(i128::from(totals.tax.minor), expected);
+            prop_assert_eq!(i128::from(totals.total.minor), sum + expected);
+            prop_assert_eq!(totals.rate, rate);
+            // One by one and backwards, it costs the same.
+            let one_by_one: Vec<_> =
+                prices.iter().rev().flat_map(|(price, quantity)| (0..*quantity).map(|_| item(*price, 1))).collect();
+            prop_assert_eq!(Totals::of(&one_by_one, rate), Ok(totals));
+        }
     }
 
     #[test]

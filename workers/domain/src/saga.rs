@@ -62,6 +62,8 @@ pub enum Event {
     PreparationStarted,
     MadeReady,
     HandedOver,
+    /// It was ready, and nobody came for it within the time that the shop keeps it.
+    NotCollected,
 }
 
 /// What a state asks others to do. Carrying one out twice has no second effect.
@@ -120,7 +122,7 @@ impl State {
             (Paid, StockConfirmed) => Advance(Confirmed),
             (Confirmed, PreparationStarted) => Advance(Preparing),
             (Preparing, MadeReady) => Advance(Ready),
-            (Ready, HandedOver) => Advance(Completed),
+            (Ready, HandedOver | NotCollected) => Advance(Completed),
 
             // It cannot go on.
             (Placed, Rejected) => Advance(ReleasingToFail),
@@ -177,7 +179,7 @@ impl State {
             ) => AlreadyDone,
             (Preparing | Ready | Completed, PreparationStarted) => AlreadyDone,
             (Ready | Completed, MadeReady) => AlreadyDone,
-            (Completed, HandedOver) => AlreadyDone,
+            (Completed, HandedOver | NotCollected) => AlreadyDone,
             // A timer that went off late found the order elsewhere.
             (
                 Paid | Confirmed | Preparing | Ready | Completed | AbandoningToCancel | AbandoningToFail
@@ -217,7 +219,7 @@ impl State {
             (
                 Placed | Validated | Charging | Paid | Confirmed | Preparing | AbandoningToCancel | AbandoningToFail
                 | RefundingToCancel | RefundingToFail | ReleasingToCancel | ReleasingToFail | Cancelled | Failed,
-                HandedOver,
+                HandedOver | NotCollected,
             ) => Impossible,
         }
     }
@@ -310,7 +312,7 @@ impl State {
 }
 
 impl Event {
-    pub const ALL: [Event; 15] = [
+    pub const ALL: [Event; 16] = [
         Event::Accepted,
         Event::Rejected,
         Event::StockHeld,
@@ -326,6 +328,7 @@ impl Event {
         Event::PreparationStarted,
         Event::MadeReady,
         Event::HandedOver,
+        Event::NotCollected,
     ];
 }
 

@@ -1,22 +1,25 @@
 //! The JSON API, `/api/v1/...`, as `docs/interfaces.md` promises it.
 
 mod admin;
+mod batch;
 mod cart;
 pub mod events;
 mod journey;
 mod ledger;
 mod menu;
 pub mod orders;
+mod slots;
 mod webhook;
 
 use axum::Router;
 use axum::http::HeaderMap;
 use axum::routing::{get, post, put};
 
-pub use admin::{adjust_stock, check as check_adjustment};
+pub use admin::{adjust_stock, check as check_adjustment, tickets_of};
 pub use cart::{check_add as cart_check_add, price as cart_price};
 pub use journey::of as journey_of;
 pub use ledger::{PAGE as LEDGER_PAGE, cursor as ledger_cursor, page as ledger_page};
+pub use slots::offered as offered_slots;
 
 use crate::problem::Problem;
 use crate::staff::{self, Staff};
@@ -30,12 +33,14 @@ pub fn routes<P: Ports>() -> Router<App<P>> {
         .route("/api/v1/cart", get(cart::show::<P>).delete(cart::clear::<P>))
         .route("/api/v1/cart/items", post(cart::add::<P>))
         .route("/api/v1/cart/items/{product_id}", put(cart::set::<P>).delete(cart::remove::<P>))
-        .route("/api/v1/orders", post(orders::place::<P>))
+        .route("/api/v1/pickup-slots", get(slots::list::<P>))
+        .route("/api/v1/orders", get(orders::list::<P>).post(orders::place::<P>))
         .route("/api/v1/orders/{id}", get(orders::show::<P>))
         .route("/api/v1/orders/{id}/events", get(events::follow::<P>))
         .route("/api/v1/orders/{id}/journey", get(journey::show::<P>))
         .route("/api/v1/orders/{id}/cancel", post(orders::cancel::<P>))
         .route("/api/v1/admin/orders", get(admin::orders::<P>))
+        .route("/api/v1/admin/orders/status", post(batch::set_statuses::<P>))
         .route("/api/v1/admin/orders/{id}/status", put(admin::set_status::<P>))
         .route("/api/v1/admin/inventory", get(admin::inventory::<P>))
         .route("/api/v1/admin/inventory/{product_id}/restock", post(admin::restock::<P>))

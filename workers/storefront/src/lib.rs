@@ -11,6 +11,7 @@ mod pages;
 mod problem;
 mod security;
 mod session;
+mod shops;
 pub mod signature;
 pub mod staff;
 mod static_files;
@@ -21,24 +22,30 @@ use std::time::Duration;
 
 use app::ports::Source;
 use app::ports::carts::CartStore;
+use app::ports::fulfilment::FulfilmentStore;
 use app::ports::journey::JourneyStore;
 use app::ports::ledger::Ledger;
+use app::ports::locations::LocationStore;
 use app::ports::orders::OrderStore;
 use app::ports::stock::{Reservations, Stock};
-use app::use_cases::{Maker, Shop};
+use app::ports::views::OrderViews;
+use app::use_cases::Maker;
 use axum::Router;
+pub use shops::Shops;
 use tokio_util::sync::CancellationToken;
 
 /// What the storefront needs of the world.
 pub trait Ports: Clone + Send + Sync + 'static {
-    type Orders: OrderStore + JourneyStore + Send + Sync + 'static;
+    type Orders: OrderStore + LocationStore + FulfilmentStore + JourneyStore + Send + Sync + 'static;
     type Stock: Stock + Ledger + Reservations + Send + Sync + 'static;
     type Carts: CartStore + Send + Sync + 'static;
+    type Views: OrderViews + Send + Sync + 'static;
     type Source: Source + Send + Sync + 'static;
 
     fn orders(&self) -> &Self::Orders;
     fn stock(&self) -> &Self::Stock;
     fn carts(&self) -> &Self::Carts;
+    fn views(&self) -> &Self::Views;
     fn source(&self) -> &Self::Source;
     /// Something worth counting happened.
     fn observe(&self, observation: Observation);
@@ -52,10 +59,11 @@ pub enum Observation {
     Answered { status: u16, took: Duration },
 }
 
-/// What does not change while it runs, and one number that does.
+/// What does not change while it runs, and what is read live.
 #[derive(Clone)]
 pub struct Settings {
-    pub shop: Shop,
+    /// The locations that take orders, read live.
+    pub shops: Arc<Shops>,
     /// Signs staff tokens.
     pub signing_key: String,
     /// Shared with the payment gateway.

@@ -16,6 +16,8 @@ const OPERATIONS: &[(&str, &str, &str, u16, bool)] = &[
     ("put", "/api/v1/cart/items/{product_id}", "Set a product's quantity", 200, false),
     ("delete", "/api/v1/cart/items/{product_id}", "Take a product out of the cart", 200, false),
     ("post", "/api/v1/orders", "Place an order; the same key and body give the same answer", 202, false),
+    ("get", "/api/v1/orders", "The session's own orders, newest first", 200, false),
+    ("get", "/api/v1/pickup-slots", "The pick-up times of a day and the places left in each", 200, false),
     ("get", "/api/v1/orders/{id}", "An order with its history", 200, false),
     ("get", "/api/v1/orders/{id}/events", "An order's history as it grows (server-sent events)", 200, false),
     ("post", "/api/v1/orders/{id}/cancel", "Cancel while it may be cancelled", 202, false),
@@ -28,6 +30,7 @@ const OPERATIONS: &[(&str, &str, &str, u16, bool)] = &[
     ),
     ("get", "/api/v1/admin/orders", "Orders, newest first", 200, true),
     ("put", "/api/v1/admin/orders/{id}/status", "Move an order; If-Match carries the version seen", 200, true),
+    ("post", "/api/v1/admin/orders/status", "Move many orders; one result an entry", 200, true),
     ("get", "/api/v1/admin/inventory", "Stock counters of every product", 200, true),
     ("post", "/api/v1/admin/inventory/{product_id}/restock", "Units were delivered", 200, true),
     ("post", "/api/v1/admin/inventory/{product_id}/adjust", "Units were lost or found again", 200, true),
@@ -79,6 +82,22 @@ pub fn document() -> Value {
                     json!({ "name": "If-Match", "in": "header", "required": true, "schema": { "type": "string" } }),
                 );
                 Some("StatusChange")
+            }
+            ("post", "/api/v1/admin/orders/status") => Some("StatusChanges"),
+            ("get", "/api/v1/orders") => {
+                parameters.push(json!({ "name": "limit", "in": "query",
+                    "schema": { "type": "integer", "minimum": 1, "maximum": 100, "default": 20 } }));
+                parameters
+                    .push(json!({ "name": "before", "in": "query", "schema": { "type": "string", "format": "uuid" },
+                    "description": "Only orders placed before this one" }));
+                None
+            }
+            ("get", "/api/v1/pickup-slots") => {
+                parameters
+                    .push(json!({ "name": "date", "in": "query", "schema": { "type": "string", "format": "date" },
+                    "description": "On the location's own calendar; today when it is not given" }));
+                parameters.push(json!({ "name": "location_id", "in": "query", "schema": { "type": "string" } }));
+                None
             }
             ("post", "/api/v1/cart/items") => Some("CartItem"),
             ("put", "/api/v1/cart/items/{product_id}") => Some("Quantity"),
@@ -147,11 +166,17 @@ fn schemas() -> Value {
             "items": { "type": "array", "minItems": 1, "maxItems": LINES_MAX, "items": item },
             "cart": { "type": "boolean", "description": "true instead of items: what is in the session's cart" },
             "order_type": { "enum": ["pickup", "dine_in", "delivery"], "default": "pickup" },
-            "pickup_at": { "type": "string", "format": "date-time" },
+            "location_id": { "type": "string", "description": "the shop's own when it is not given" },
+            "pickup_at": { "type": "string", "format": "date-time", "description": "within an open pick-up slot" },
             "special_instructions": { "type": "string", "maxLength": 500 },
             "payment_token": { "type": "string", "pattern": "^tok_[a-z0-9_]+$" } } },
         "StatusChange": { "type": "object", "additionalProperties": false, "required": ["status"], "properties": {
             "status": { "enum": ["preparing", "ready", "completed", "cancelled"] }, "note": text(300) } },
+        "StatusChanges": { "type": "object", "additionalProperties": false, "required": ["changes"], "properties": {
+            "changes": { "type": "array", "minItems": 1, "maxItems": 50, "items": { "type": "object",
+                "additionalProperties": false, "required": ["id", "version", "status"], "properties": {
+                    "id": { "type": "string", "format": "uuid" }, "version": { "type": "integer" },
+                    "status": { "enum": ["preparing", "ready", "completed", "cancelled"] }, "note": text(300) } } } } },
         "Restock": { "type": "object", "additionalProperties": false, "required": ["quantity", "reason"], "properties": {
             "quantity": { "type": "integer", "minimum": 1, "maximum": 100_000 }, "reason": text(300), "movement_id": text(100) } },
         "Adjustment": { "type": "object", "additionalProperties": false, "required": ["change", "reason"], "properties": {

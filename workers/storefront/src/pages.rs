@@ -1,6 +1,7 @@
 //! Pages for people: plain forms that work without JavaScript, over the same use-cases as the API.
 
 mod customer;
+mod slots;
 mod staff;
 mod stock;
 mod views;

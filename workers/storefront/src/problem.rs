@@ -161,6 +161,16 @@ impl From<Refusal> for Problem {
                     )
                 }
             }
+            Refusal::SlotFull(starts_at) => Problem {
+                errors: vec![FieldError::new("pickup_at", "has no place left: choose another time")],
+                more: vec![("slot", json!(crate::api::orders::time_text(starts_at)))],
+                ..Problem::new(
+                    StatusCode::CONFLICT,
+                    "slot-full",
+                    "No place left",
+                    "Every place of this pick-up time is taken.",
+                )
+            },
             Refusal::KeyReused => {
                 Problem::field("Idempotency-Key", "was used for another request: use a new key for a new order")
             }
@@ -176,13 +186,22 @@ impl From<ChangeRefusal> for Problem {
     fn from(refusal: ChangeRefusal) -> Problem {
         match refusal {
             ChangeRefusal::NotFound => Problem::not_found(),
-            ChangeRefusal::Stale { version } => Problem {
-                more: vec![("version", json!(version))],
+            ChangeRefusal::Stale(now) => Problem {
+                more: vec![
+                    ("version", json!(now.version)),
+                    ("status", json!(now.status.code())),
+                    ("changed_by", json!(now.by)),
+                ],
                 ..Problem::new(
                     StatusCode::PRECONDITION_FAILED,
                     "stale",
                     "Somebody was faster",
-                    format!("The order has changed since you looked at it: it is at version {version} now."),
+                    format!(
+                        "{} has changed the order since you looked at it: it is {} now, at version {}.",
+                        now.by.as_deref().unwrap_or("Somebody"),
+                        now.status.code(),
+                        now.version
+                    ),
                 )
             },
             ChangeRefusal::Illegal { from, to } => Problem::new(

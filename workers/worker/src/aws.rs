@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use adapter_aws::{
-    AwsPublisher, Called, Clients, Destinations, DynamoLeases, DynamoStock, DynamoStockStream, MetricSink,
+    AwsPublisher, Called, Clients, Destinations, DynamoLeases, DynamoStock, DynamoStockStream, DynamoViews, MetricSink,
     ParameterReader, Series, SesMailer, SqsInbox, StockTables, Value,
 };
 use anyhow::Context as _;
@@ -16,7 +16,7 @@ use chassis::{Metrics, Process, emf};
 use contract::address::Address;
 use contract::metric::{Metric, Shape};
 use contract::queue::{QUEUES, Queue};
-use contract::table::{LEASES, MOVEMENTS, PRODUCTS, RESERVATIONS};
+use contract::table::{LEASES, MOVEMENTS, ORDER_VIEWS, PRODUCTS, RESERVATIONS};
 use contract::topic::{BUS, TOPICS};
 
 use crate::config::Config;
@@ -90,6 +90,10 @@ impl Aws {
 
     pub fn leases(&self, addresses: &HashMap<String, String>) -> anyhow::Result<DynamoLeases> {
         Ok(DynamoLeases::new(&self.clients, value(addresses, Address::Table(&LEASES))?))
+    }
+
+    pub fn views(&self, addresses: &HashMap<String, String>) -> anyhow::Result<DynamoViews> {
+        Ok(DynamoViews::new(&self.clients, value(addresses, Address::Table(&ORDER_VIEWS))?))
     }
 
     pub fn mailer(&self, from: &str) -> SesMailer {

@@ -68,10 +68,33 @@ impl Compose for Words {
     fn mail(&self, news: &News<'_>, dedup_id: String) -> Mail {
         match news {
             News::Order { stored, status } => {
-                let view = self.order_view(stored, *status);
+                let (headline, body) = of_status(stored, *status);
+                self.about(stored, headline, body, dedup_id)
+            }
+            News::Shipped { stored, tracking_number } => {
+                let body = format!("It is on its way to you. Its tracking number is {tracking_number}.");
+                self.about(stored, "Your order is on its way", body, dedup_id)
+            }
+            News::Waiting { stored } => {
+                let body = "It is ready and waits for you at the counter. We keep it for a while.".to_owned();
+                self.about(stored, "Your order waits for you", body, dedup_id)
+            }
+            News::Overdue { stored } => {
+                let order = &stored.order;
+                let headline = format!("Order {} waits", order.order_number);
+                let body = match order.status {
+                    Status::Confirmed => "Nobody has begun it yet.",
+                    Status::Preparing => "It was begun, and is not ready yet.",
+                    _ => "It is ready, and nobody has taken it away yet.",
+                };
+                let view = OrderView {
+                    customer: "bar".to_owned(),
+                    link: format!("{}/staff", self.public_url),
+                    ..self.view(stored, headline.clone(), body.to_owned())
+                };
                 Mail {
-                    to: stored.order.customer.email.clone(),
-                    subject: format!("{} – order {}", view.headline, view.number),
+                    to: self.staff_mail.clone(),
+                    subject: headline,
                     text: rendered(&OrderText { view: &view }),
                     html: rendered(&OrderHtml { view: &view }),
                     dedup_id,
@@ -103,28 +126,22 @@ impl Compose for Words {
 }
 
 impl Words {
-    fn order_view(&self, stored: &StoredOrder, status: Status) -> OrderView {
+    /// A mail to the customer.
+    fn about(&self, stored: &StoredOrder, headline: &str, body: String, dedup_id: String) -> Mail {
+        let view = self.view(stored, headline.to_owned(), body);
+        Mail {
+            to: stored.order.customer.email.clone(),
+            subject: format!("{} – order {}", view.headline, view.number),
+            text: rendered(&OrderText { view: &view }),
+            html: rendered(&OrderHtml { view: &view }),
+            dedup_id,
+        }
+    }
+
+    fn view(&self, stored: &StoredOrder, headline: String, body: String) -> OrderView {
         let order = &stored.order;
-        let because = order.reason.as_deref().map(|reason| format!(" ({reason})")).unwrap_or_default();
-        let (headline, body) = match status {
-            Status::Confirmed => {
-                ("Your order is confirmed", "Your payment went through and the bar has your order.".to_owned())
-            }
-            Status::Ready => ("Your order is ready", "It is waiting for you at the counter.".to_owned()),
-            Status::Cancelled => (
-                "Your order was cancelled",
-                format!("Your order was called off{because}. What was charged has been refunded."),
-            ),
-            Status::Failed => (
-                "We could not make your order",
-                format!(
-                    "We are sorry: your order could not be fulfilled{because}. You have not been charged, or what was charged has been refunded."
-                ),
-            ),
-            Status::Pending | Status::Preparing | Status::Completed => ("About your order", String::new()),
-        };
         OrderView {
-            headline: headline.to_owned(),
+            headline,
             body,
             customer: order.customer.name.clone(),
             number: order.order_number.clone(),
@@ -141,6 +158,28 @@ impl Words {
             total: order.totals.total.to_string(),
             link: format!("{}/orders/{}?token={}", self.public_url, order.order_id, stored.tracking_token),
         }
+    }
+}
+
+/// Headline and body of the news that an order came to a status.
+fn of_status(stored: &StoredOrder, status: Status) -> (&'static str, String) {
+    let because = stored.order.reason.as_deref().map(|reason| format!(" ({reason})")).unwrap_or_default();
+    match status {
+        Status::Confirmed => {
+            ("Your order is confirmed", "Your payment went through and the bar has your order.".to_owned())
+        }
+        Status::Ready => ("Your order is ready", "It is waiting for you at the counter.".to_owned()),
+        Status::Cancelled => (
+            "Your order was cancelled",
+            format!("Your order was called off{because}. What was charged has been refunded."),
+        ),
+        Status::Failed => (
+            "We could not make your order",
+            format!(
+                "We are sorry: your order could not be fulfilled{because}. You have not been charged, or what was charged has been refunded."
+            ),
+        ),
+        Status::Pending | Status::Preparing | Status::Completed => ("About your order", String::new()),
     }
 }
 

@@ -1,11 +1,13 @@
 //! One file a role.
 
+mod fulfilment;
 mod inventory;
 mod login;
 mod notification;
 mod order;
 mod outbox_relay;
 mod payment;
+mod projection;
 mod storefront;
 mod sweeper;
 
@@ -69,6 +71,8 @@ pub async fn run(role: &'static Role, config: Config) -> anyhow::Result<()> {
             slug if slug == role::PAYMENT_WORKER.slug => payment::run(wiring).await,
             slug if slug == role::INVENTORY_WORKER.slug => inventory::run(wiring).await,
             slug if slug == role::NOTIFICATION_WORKER.slug => notification::run(wiring).await,
+            slug if slug == role::FULFILMENT_WORKER.slug => fulfilment::run(wiring).await,
+            slug if slug == role::PROJECTION_WORKER.slug => projection::run(wiring).await,
             slug if slug == role::SWEEPER.slug => sweeper::run(wiring).await,
             slug => bail!("there is no role {slug}"),
         }

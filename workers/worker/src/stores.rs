@@ -7,7 +7,9 @@ use adapter_redis::RedisCarts;
 use adapter_sqlite::SqliteStore;
 use app::memory_carts::MemoryCarts;
 use app::ports::carts::{CartError, CartStore};
+use app::ports::fulfilment::{Fulfilment, FulfilmentStore, Shipment, Ticket};
 use app::ports::journey::{JourneyStore, NoticeRecord, Records, TakenIn};
+use app::ports::locations::LocationStore;
 use app::ports::notices::{Notice, NoticeEnd, NoticeState, NoticeStore};
 use app::ports::orders::{
     Applied, Change, Due, KeyUse, NewOrder, OrderFilter, OrderStore, OutboxRow, Payment, PaymentBooks, PaymentKind,
@@ -16,15 +18,16 @@ use app::ports::orders::{
 use app::ports::redrives::{Redrive, RedriveEnd, RedriveLog};
 use app::ports::stock_watch::{Seen, StockWatch};
 use app::ports::{Source, Unavailable};
+use app::use_cases::Shop;
 use contract::event::EventKind;
 use contract::messages::Envelope;
 use domain::Timestamp;
 use domain::cart::{Line, Lines, Quantity};
 use domain::ids::{EventId, LocationId, OrderId, ProductId, TenantId};
-use domain::order::{HistoryEntry, Order};
+use domain::order::HistoryEntry;
 use uuid::Uuid;
 
-/// Connections of one process. Seven processes with eight each stay well below PostgreSQL's default of 100.
+/// Connections of one process. Nine processes with eight each stay well below PostgreSQL's default of 100.
 const CONNECTIONS_MAX: u32 = 8;
 
 /// Orders, in PostgreSQL or in SQLite.
@@ -90,8 +93,8 @@ impl OrderStore for Store {
         either!(self, store => store.history(order_id, after_seq))
     }
 
-    async fn list(&self, filter: &OrderFilter) -> Result<Vec<Order>, Unavailable> {
-        either!(self, store => store.list(filter))
+    async fn list_stored(&self, filter: &OrderFilter) -> Result<Vec<StoredOrder>, Unavailable> {
+        either!(self, store => store.list_stored(filter))
     }
 
     async fn pending_orders(&self) -> Result<u64, Unavailable> {
@@ -130,6 +133,10 @@ impl OrderStore for Store {
         either!(self, store => store.take_due(now, again_at, limit))
     }
 
+    async fn look_again(&self, orders: &[(OrderId, i64, Option<Timestamp>)]) -> Result<(), Unavailable> {
+        either!(self, store => store.look_again(orders))
+    }
+
     async fn prune(&self, before: Timestamp, limit: u32) -> Result<u64, Unavailable> {
         either!(self, store => store.prune(before, limit))
     }
@@ -155,6 +162,36 @@ impl StockWatch for Store {
         at: Timestamp,
     ) -> Result<bool, Unavailable> {
         either!(self, store => store.remember(product_id, before, now, alert, at))
+    }
+}
+
+impl LocationStore for Store {
+    async fn locations(&self) -> Result<Vec<Shop>, Unavailable> {
+        either!(self, store => store.locations())
+    }
+
+    async fn taken(
+        &self,
+        tenant: &TenantId,
+        location: &LocationId,
+        from: Timestamp,
+        before: Timestamp,
+    ) -> Result<Vec<(Timestamp, u32)>, Unavailable> {
+        either!(self, store => store.taken(tenant, location, from, before))
+    }
+}
+
+impl FulfilmentStore for Store {
+    async fn fulfil(&self, fulfilment: &Fulfilment) -> Result<Applied, Unavailable> {
+        either!(self, store => store.fulfil(fulfilment))
+    }
+
+    async fn tickets(&self, orders: &[OrderId]) -> Result<Vec<Ticket>, Unavailable> {
+        either!(self, store => store.tickets(orders))
+    }
+
+    async fn shipment(&self, order_id: OrderId) -> Result<Option<Shipment>, Unavailable> {
+        either!(self, store => store.shipment(order_id))
     }
 }
 

@@ -3,7 +3,7 @@
 
 use contract::billed::Billed;
 use contract::metric::Metric;
-use contract::queue::{LONG_POLL, NOTIFICATIONS, ORDERS, PAYMENTS, QUEUES, Queue};
+use contract::queue::{FULFILMENT, LONG_POLL, NOTIFICATIONS, ORDERS, PAYMENTS, QUEUES, Queue};
 use contract::role::ROLES;
 use contract::topic::SUBSCRIPTIONS;
 use domain::order::Status;
@@ -19,6 +19,8 @@ const STATUSES: [&str; 4] = ["confirmed", "preparing", "ready", "completed"];
 const ORDERS_MESSAGES: f64 = 2.0;
 /// To the payment worker: charge the card.
 const PAYMENTS_MESSAGES: f64 = 1.0;
+/// To the fulfilment worker: it is confirmed.
+const FULFILMENT_MESSAGES: f64 = 1.0;
 /// A message is sent, received and deleted.
 const REQUESTS_PER_MESSAGE: f64 = 3.0;
 /// Different products in one order.
@@ -29,6 +31,8 @@ const TRANSACTIONS_PER_ORDER: f64 = 2.0;
 const UNITS_PER_TRANSACTED_WRITE: f64 = 2.0;
 /// The reservation enters and leaves its index.
 const INDEX_WRITES_PER_ORDER: f64 = 2.0;
+/// An order's view is written at each of its events, and so is the index of it.
+const VIEW_WRITES_PER_EVENT: f64 = 2.0;
 /// A stream's shard is asked for records once a second.
 const STREAM_READS_PER_HOUR: f64 = 3600.0;
 /// Data keys are kept for a while by whoever asks for them; this many questions are left.
@@ -96,6 +100,8 @@ fn messages(queue: &Queue) -> f64 {
         PAYMENTS_MESSAGES
     } else if *queue == NOTIFICATIONS {
         notices_per_order()
+    } else if *queue == FULFILMENT {
+        FULFILMENT_MESSAGES
     } else {
         // A queue that nobody has counted yet is as busy as the busiest.
         EVENTS_PER_ORDER
@@ -158,10 +164,11 @@ fn idle_polls(platform: &Platform<'_>, queue: &Queue) -> f64 {
 
 fn data(bill: &mut Bill<'_>, platform: &Platform<'_>, orders: f64, requests: f64) {
     let table = "AWS::DynamoDB::Table";
-    let writes =
-        TRANSACTIONS_PER_ORDER * (2.0 * LINES_PER_ORDER + 1.0) * UNITS_PER_TRANSACTED_WRITE + INDEX_WRITES_PER_ORDER;
+    let writes = TRANSACTIONS_PER_ORDER * (2.0 * LINES_PER_ORDER + 1.0) * UNITS_PER_TRANSACTED_WRITE
+        + INDEX_WRITES_PER_ORDER
+        + EVENTS_PER_ORDER * VIEW_WRITES_PER_EVENT;
     bill.used(platform, table, "table_write_million", orders * writes / 1e6);
-    // At most one for each page: the storefront keeps the menu for a while.
+    // At most one for each page: the storefront keeps the menu for a while, and lists of orders are few.
     bill.used(platform, table, "table_read_million", requests / 1e6);
     let streams = platform.of_type(table).filter(|table| table.properties["StreamSpecification"].is_object()).count();
     let stream_reads = streams as f64 * STREAM_READS_PER_HOUR * HOURS_A_MONTH;

@@ -2,7 +2,7 @@
 
 use contract::address::Address;
 use contract::queue::{PARKING_RETENTION, QUEUES, Queue, RETENTION};
-use contract::topic::{BUS, ORDER_EVENTS, ORDER_EVENTS_KEY, RULES, SUBSCRIPTIONS, SYSTEM_ALERTS, TOPICS};
+use contract::topic::{BUS, ORDER_EVENTS, ORDER_EVENTS_KEY, RULES, SUBSCRIPTIONS, SYSTEM_ALERTS, TOPICS, Target};
 use serde_json::{Value, json};
 
 use super::{MAIL_DOMAIN, Shared, export_of, export_of_arn, export_of_name};
@@ -63,7 +63,20 @@ pub fn messaging(environment: &Environment) -> Template {
         if !rule.to.is_empty() {
             pattern["detail"] = json!({ "data": { "to": rule.to } });
         }
-        let Some(target) = topic_id(rule.target.slug) else { continue };
+        let mut target =
+            json!({ "Id": rule.target.slug(), "DeadLetterConfig": { "Arn": get_att(&undelivered, "Arn") } });
+        match rule.target {
+            Target::Topic(topic) => {
+                let Some(id) = topic_id(topic.slug) else { continue };
+                target["Arn"] = reference(id);
+            }
+            Target::Queue(queue) => {
+                let Some((_, work, _)) = queues.iter().find(|(known, _, _)| *known == queue) else { continue };
+                target["Arn"] = get_att(work, "Arn");
+                // The message as it was sent, without what the bus wraps round it.
+                target["InputPath"] = json!("$.detail");
+            }
+        }
         let id = template.add(
             &format!("{} rule", rule.slug),
             "AWS::Events::Rule",
@@ -72,52 +85,42 @@ pub fn messaging(environment: &Environment) -> Template {
                 "EventBusName": reference(&bus),
                 "EventPattern": pattern,
                 "State": "ENABLED",
-                "Targets": [{
-                    "Id": rule.target.slug,
-                    "Arn": reference(target),
-                    "DeadLetterConfig": { "Arn": get_att(&undelivered, "Arn") },
-                }],
+                "Targets": [target],
             }),
             Keep::Nothing,
         );
         rules.push((rule, id));
     }
+    let arns_of = |target: &dyn Fn(Target) -> bool| -> Vec<Value> {
+        rules.iter().filter(|(rule, _)| target(rule.target)).map(|(_, rule)| get_att(rule, "Arn")).collect()
+    };
     for (topic, id) in &topics {
-        let from_rules = rules.iter().filter(|(rule, _)| rule.target == *topic).map(|(_, rule)| get_att(rule, "Arn"));
-        let policy = topic_policy(environment, id, from_rules.collect(), topic.slug == SYSTEM_ALERTS.slug);
+        let from_rules = arns_of(&|target| target == Target::Topic(topic));
+        let policy = topic_policy(environment, id, from_rules, topic.slug == SYSTEM_ALERTS.slug);
         template.add(&format!("{} topic policy", topic.slug), "AWS::SNS::TopicPolicy", policy, Keep::Nothing);
     }
-    for (queue, work, parking) in &queues {
-        let heard = SUBSCRIPTIONS.iter().filter(|subscription| subscription.queue == *queue);
-        let sources: Vec<Value> = heard.filter_map(|heard| topic_id(heard.topic.slug)).map(reference).collect();
-        let mut policy = |name: String, id: &LogicalId, sources: Vec<Value>| {
-            let properties = queue_policy(environment, id, sources, "sns.amazonaws.com");
-            if let Some(properties) = properties {
-                template.add(&name, "AWS::SQS::QueuePolicy", properties, Keep::Nothing);
-            }
-        };
-        policy(format!("{} queue policy", queue.slug), work, sources);
-        policy(format!("{} parking queue policy", queue.slug), parking, Vec::new());
-    }
-    let mut from_rules: Vec<Value> = rules.iter().map(|(_, rule)| get_att(rule, "Arn")).collect();
+    let mut from_all_rules = arns_of(&|_| true);
     // `haven up` has no reader of it, nor the keys and the boundary that it needs.
     if !environment.local {
         let rule = order_events(&mut template, environment, &bus, &undelivered);
-        from_rules.push(get_att(&rule, "Arn"));
+        from_all_rules.push(get_att(&rule, "Arn"));
     }
-    if let Some(mut properties) = queue_policy(environment, &undelivered, from_rules, "events.amazonaws.com") {
-        // Topics hand over in their own name what a subscriber did not take.
-        let from_topics = SUBSCRIPTIONS.iter().filter_map(|heard| topic_id(heard.topic.slug)).map(reference).collect();
-        let topics = queue_policy(environment, &undelivered, from_topics, "sns.amazonaws.com");
-        let allowed = topics.map(|mut topics| topics["PolicyDocument"]["Statement"][0].take());
-        if let (Some(mut allowed), Some(statements)) =
-            (allowed, properties["PolicyDocument"]["Statement"].as_array_mut())
-        {
-            allowed["Sid"] = json!("Topics");
-            statements.push(allowed);
+    let topics_of = |queue: Option<&Queue>| -> Vec<Value> {
+        let heard = SUBSCRIPTIONS.iter().filter(|heard| queue.is_none_or(|queue| heard.queue == queue));
+        heard.filter_map(|heard| topic_id(heard.topic.slug)).map(reference).collect()
+    };
+    let mut policy = |name: String, id: &LogicalId, topics: Vec<Value>, rules: Vec<Value>| {
+        if let Some(properties) = queue_policy(environment, id, topics, rules) {
+            template.add(&name, "AWS::SQS::QueuePolicy", properties, Keep::Nothing);
         }
-        template.add("undelivered policy", "AWS::SQS::QueuePolicy", properties, Keep::Nothing);
+    };
+    for (queue, work, parking) in &queues {
+        let from_rules = arns_of(&|target| target == Target::Queue(queue));
+        policy(format!("{} queue policy", queue.slug), work, topics_of(Some(queue)), from_rules);
+        policy(format!("{} parking queue policy", queue.slug), parking, Vec::new(), Vec::new());
     }
+    // Topics and rules hand over in their own name what a target did not take.
+    policy("undelivered policy".to_owned(), &undelivered, topics_of(None), from_all_rules);
     for subscription in SUBSCRIPTIONS {
         let Some(topic) = topic_id(subscription.topic.slug) else { continue };
         let Some((_, work, _)) = queues.iter().find(|(queue, _, _)| *queue == subscription.queue) else { continue };
@@ -282,13 +285,15 @@ fn add_queue(
 }
 
 /// Who may send, besides roles (which their own policies allow); `None` where there is nothing to say.
-fn queue_policy(environment: &Environment, queue: &LogicalId, sources: Vec<Value>, service: &str) -> Option<Value> {
+fn queue_policy(environment: &Environment, queue: &LogicalId, topics: Vec<Value>, rules: Vec<Value>) -> Option<Value> {
     let mut statements = Vec::new();
-    if !sources.is_empty() {
-        statements.push(json!({
-            "Sid": "FanOut", "Effect": "Allow", "Principal": { "Service": service }, "Action": "sqs:SendMessage",
-            "Resource": get_att(queue, "Arn"), "Condition": { "ArnEquals": { "aws:SourceArn": sources } },
-        }));
+    for (sid, service, sources) in [("FanOut", "sns.amazonaws.com", topics), ("Rules", "events.amazonaws.com", rules)] {
+        if !sources.is_empty() {
+            statements.push(json!({
+                "Sid": sid, "Effect": "Allow", "Principal": { "Service": service }, "Action": "sqs:SendMessage",
+                "Resource": get_att(queue, "Arn"), "Condition": { "ArnEquals": { "aws:SourceArn": sources } },
+            }));
+        }
     }
     if !environment.local {
         statements.push(json!({

@@ -64,7 +64,7 @@ fn senders(_: &Environment) -> Vec<Value> {
     let buses = "arn:${AWS::Partition}:events:${AWS::Region}:${AWS::AccountId}:event-bus/*";
     vec![
         statement("Senders", json!(services), &["kms:Decrypt", "kms:GenerateDataKey"], own_account()),
-        // Queues that rules send to when a target fails. The bus checks the key before it uses it (EventBridge user guide,
+        // Queues that rules send to, at once or when a target fails. The bus checks the key before it uses it (EventBridge user guide,
         // "Authorizing EventBridge to use a customer managed key").
         statement(
             "Rules",

@@ -4,7 +4,7 @@ use contract::address::Address;
 use contract::alarm::{ALARMS, Alarm, Platform, Severity, Signal};
 use contract::parameter::{PARAMETERS, SECRETS};
 use contract::role::{Access, ROLES, Role};
-use contract::topic::{RULES, SUBSCRIPTIONS};
+use contract::topic::{RULES, SUBSCRIPTIONS, Target};
 use contract::{parameter_root, queue, table, topic};
 use serde::Serialize;
 use serde_json::Value;
@@ -88,7 +88,10 @@ pub fn items(environment: &Environment, stacks: &Stacks<'_>) -> Vec<(Item, Vec<P
                 .map(|heard| format!("heard by the queue {}", heard.queue.slug)),
         );
         facts.extend(
-            RULES.iter().filter(|rule| rule.target == topic).map(|rule| format!("the rule {} sends to it", rule.slug)),
+            RULES
+                .iter()
+                .filter(|rule| rule.target == Target::Topic(topic))
+                .map(|rule| format!("the rule {} sends to it", rule.slug)),
         );
         let address = [Address::Topic(topic)];
         items.push(addressed(environment, stacks, "topic", topic.slug, topic.about, facts, |_| false, &address));
@@ -167,7 +170,10 @@ pub fn items(environment: &Environment, stacks: &Stacks<'_>) -> Vec<(Item, Vec<P
         items.push(item("stream", stream.slug, stream.about, facts, |_| false, Vec::new(), places));
     }
     for rule in RULES {
-        let facts = vec![format!("sends to the topic {}", rule.target.slug)];
+        let facts = vec![match rule.target {
+            Target::Topic(topic) => format!("sends to the topic {}", topic.slug),
+            Target::Queue(queue) => format!("sends to the queue {}", queue.slug),
+        }];
         let places = stacks.called(&logical(&format!("{} rule", rule.slug)));
         items.push(item("rule", rule.slug, rule.about, facts, |_| false, Vec::new(), places));
     }
@@ -189,6 +195,8 @@ fn of_queue(queue: &'static queue::Queue) -> Vec<String> {
             .filter(|heard| heard.queue == queue)
             .map(|heard| format!("hears of the topic {}", heard.topic.slug)),
     );
+    let rules = RULES.iter().filter(|rule| rule.target == Target::Queue(queue));
+    facts.extend(rules.map(|rule| format!("the rule {} sends to it", rule.slug)));
     facts.push(format!(
         "a handler has {} s; after {} deliveries a message is parked",
         queue.handler_timeout.as_secs(),

@@ -20,6 +20,8 @@ use super::emulator::{self, Emulator, Source, free_port, sdk_environment};
 use super::facts::{Facts, RoleFacts};
 use super::phases::Phases;
 use super::state::State;
+use app::use_cases::project::reproject;
+
 use super::{containers, python, repair, seed};
 use crate::aws;
 use crate::cli::Up;
@@ -189,6 +191,7 @@ async fn start_roles(
             clients.forget_leases(&addresses).await?;
             let (added, all) = seed::seed(&stock, &worker::stores::SystemSource).await?;
             let repaired = repair::repair(&store, &stock, &worker::stores::SystemSource).await?;
+            reproject(&store, &clients.views(&addresses)?).await.context("show the orders")?;
             let menu = if added == 0 {
                 format!("menu of {all} products")
             } else {

@@ -111,7 +111,7 @@ impl Desk {
         let store = Store::connect(&facts.database_url, &adapter_postgres::Login::default()).await;
         Ok(Desk {
             store: store.context("open the shop's database")?,
-            stock: aws.stock(&addresses)?,
+            stock: aws.stock(&addresses, "haven dlq")?,
             queues: QUEUES.iter().map(|queue| aws.parking(queue, &addresses)).collect::<anyhow::Result<_>>()?,
         })
     }

@@ -1,41 +1,16 @@
 //! `haven orders show`: the order time machine, with what only this machine knows: parked messages and log lines.
 
-use std::path::PathBuf;
-
 use anyhow::Context as _;
 use app::use_cases::journey::{Journey, Moment, Record, journey, time_text};
-use clap::{Args, Subcommand};
 use domain::ids::OrderId;
 
 use super::dlq::{Desk, Letter};
 use super::logs;
-use crate::cli::STATE;
+use crate::cli::Show;
 use crate::target::BadUsage;
 
-#[derive(Debug, Subcommand)]
-pub enum Orders {
-    /// All that is recorded about one order, in one line of time, and what it waits for
-    #[command(
-        after_help = "Examples:\n  haven orders show 01934d3c-2a00-7000-8000-000000000002\n  haven orders show 01934d3c-2a00-7000-8000-000000000002 --json\n\nHistory, money, stock, messages with their deliveries, notices, parked messages, and the roles' log lines.\nExit 2 when there is no such order."
-    )]
-    Show(Show),
-}
-
-#[derive(Debug, Args)]
-pub struct Show {
-    /// The order's id
-    pub id: String,
-    /// The state folder of `haven up`
-    #[arg(long, value_name = "DIR", default_value = STATE)]
-    pub state: PathBuf,
-    /// One JSON object instead of text
-    #[arg(long)]
-    pub json: bool,
-}
-
-/// Runs a command. Gives whether there was something to show.
-pub async fn command(command: &Orders) -> anyhow::Result<bool> {
-    let Orders::Show(options) = command;
+/// Gives whether there was something to show.
+pub async fn show(options: &Show) -> anyhow::Result<bool> {
     let wrong = |_| BadUsage::Said(format!("ID {}: must be an order's id, such as the shop answers with", options.id));
     let order_id: OrderId = options.id.parse().map_err(wrong)?;
     let stop = chassis::run::shutdown_signal().context("listen for signals")?;

@@ -8,6 +8,7 @@ mod parking;
 mod publisher;
 mod stock;
 mod stream;
+mod views;
 
 use std::sync::Arc;
 
@@ -37,8 +38,9 @@ async fn table(clients: &Clients, table: &Table) -> (String, Option<String>) {
         call = call.key_schema(element);
     }
     for index in table.indexes {
-        keys.push(index.partition);
-        keys.extend(index.sort);
+        let more = [Some(index.partition), index.sort].into_iter().flatten();
+        // A key of the table may be one of its index, too.
+        keys.extend(more.filter(|key| !keys.contains(key)).collect::<Vec<_>>());
         let projection = Projection::builder().projection_type(ProjectionType::All).build();
         let index = GlobalSecondaryIndex::builder()
             .index_name(index.name)

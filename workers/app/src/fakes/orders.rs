@@ -13,14 +13,16 @@ use domain::ids::{EventId, LocationId, OrderId, ProductId, TenantId};
 use domain::order::{HistoryEntry, Order, Status};
 
 use crate::ports::Unavailable;
+use crate::ports::fulfilment::{Shipment, Ticket};
 use crate::ports::journey::{NoticeRecord, TakenIn};
 use crate::ports::notices::{CLAIM, Notice, NoticeEnd, NoticeState, NoticeStore};
 use crate::ports::orders::{
     Applied, Change, Due, KeyUse, Letter, NewOrder, OUTBOX_CLAIM, OrderChange, OrderFilter, OrderStore, OutboxRow,
-    Payment, PaymentBooks, PaymentChange, PaymentKind, PaymentState, Placement, StoredOrder,
+    Payment, PaymentBooks, PaymentChange, PaymentKind, PaymentState, Placement, SlotClaim, StoredOrder,
 };
 use crate::ports::redrives::Redrive;
 use crate::ports::stock_watch::{Seen, StockWatch};
+use crate::use_cases::Shop;
 
 /// Orders listed at once, as the real stores do.
 const LIST_MAX: u32 = 200;
@@ -34,12 +36,17 @@ pub struct MemoryOrders {
 }
 
 #[derive(Default)]
-struct Books {
+pub(super) struct Books {
     orders: BTreeMap<OrderId, Kept>,
     keys: HashMap<String, KeyUse>,
     /// With the time of the last change.
     payments: HashMap<(OrderId, PaymentKind), (Payment, Timestamp)>,
-    inbox: HashMap<(&'static str, EventId), TakenIn>,
+    pub(super) inbox: HashMap<(&'static str, EventId), TakenIn>,
+    pub(super) locations: Vec<Shop>,
+    /// Places taken.
+    pub(super) slots: BTreeMap<(TenantId, LocationId, Timestamp), u32>,
+    pub(super) tickets: HashMap<OrderId, (Ticket, (TenantId, LocationId))>,
+    pub(super) shipments: HashMap<OrderId, Shipment>,
     outbox: Vec<Owed>,
     rows_written: i64,
     notices: HashMap<(EventId, &'static str), Telling>,
@@ -52,6 +59,7 @@ struct Kept {
     stored: StoredOrder,
     history: Vec<HistoryEntry>,
     next_action_at: Option<Timestamp>,
+    slot_at: Option<Timestamp>,
 }
 
 struct Telling {
@@ -104,13 +112,13 @@ impl MemoryOrders {
         Self { books: Arc::clone(&self.books), claimant: CLAIMANTS.fetch_add(1, Ordering::Relaxed) }
     }
 
-    fn books(&self) -> MutexGuard<'_, Books> {
+    pub(super) fn books(&self) -> MutexGuard<'_, Books> {
         self.books.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl Books {
-    fn owe(&mut self, envelopes: &[Envelope], at: Timestamp) {
+    pub(super) fn owe(&mut self, envelopes: &[Envelope], at: Timestamp) {
         for envelope in envelopes {
             for route in envelope.message.kind().routes() {
                 self.rows_written += 1;
@@ -128,11 +136,37 @@ impl Books {
         }
     }
 
+    pub(super) fn unpublished(&self) -> Vec<Envelope> {
+        let mut envelopes: Vec<Envelope> = Vec::new();
+        for owed in self.outbox.iter().filter(|owed| owed.published_at.is_none()) {
+            if !envelopes.contains(&owed.envelope) {
+                envelopes.push(owed.envelope.clone());
+            }
+        }
+        envelopes
+    }
+
+    pub(super) fn slot_of(&self, order_id: OrderId) -> Option<Timestamp> {
+        self.orders.get(&order_id)?.slot_at
+    }
+
+    /// False when there is no place left.
+    fn take_place(&mut self, order: &Order, slot: SlotClaim) -> bool {
+        let key = (order.tenant_id.clone(), order.location_id.clone(), slot.starts_at);
+        let taken = self.slots.entry(key).or_default();
+        let free = *taken < slot.capacity;
+        *taken += u32::from(free);
+        free
+    }
+
     fn place(&mut self, new: &NewOrder) -> Placement {
         if let Some(used) = self.keys.get(&new.key_hash) {
             return Placement::KeyUsed(used.clone());
         }
         let order = &new.order;
+        if new.slot.is_some_and(|slot| !self.take_place(order, slot)) {
+            return Placement::SlotFull;
+        }
         let used = KeyUse {
             order_id: order.order_id,
             request_hash: new.request_hash.clone(),
@@ -155,7 +189,12 @@ impl Books {
             tracking_token: new.tracking_token.clone(),
             session_hash: new.session_hash.clone(),
         };
-        let kept = Kept { stored, history: vec![new.history.clone()], next_action_at: Some(new.next_action_at) };
+        let kept = Kept {
+            stored,
+            history: vec![new.history.clone()],
+            next_action_at: Some(new.next_action_at),
+            slot_at: new.slot.map(|slot| slot.starts_at),
+        };
         self.orders.insert(order.order_id, kept);
         Placement::Placed
     }
@@ -180,6 +219,11 @@ impl Books {
             && let Some(kept) = self.orders.get_mut(&moved.order_id)
         {
             let order = &mut kept.stored.order;
+            let ended = |status| matches!(status, Status::Cancelled | Status::Failed);
+            if let Some(starts_at) = kept.slot_at.filter(|_| ended(moved.status) && !ended(order.status)) {
+                let key = (order.tenant_id.clone(), order.location_id.clone(), starts_at);
+                self.slots.entry(key).and_modify(|taken| *taken -= 1);
+            }
             (order.state, order.status) = (moved.state, moved.status);
             order.version += moved.history.len() as i64;
             order.updated_at = change.at;
@@ -237,13 +281,14 @@ impl OrderStore for MemoryOrders {
         Ok(lines.iter().filter(|line| line.seq > after_seq).cloned().collect())
     }
 
-    async fn list(&self, filter: &OrderFilter) -> Result<Vec<Order>, Unavailable> {
+    async fn list_stored(&self, filter: &OrderFilter) -> Result<Vec<StoredOrder>, Unavailable> {
         let books = self.books();
         // UUIDv7: newest first is greatest first.
-        let orders = books.orders.values().rev().map(|kept| &kept.stored.order);
-        let wanted = orders.filter(|order| {
-            (filter.statuses.is_empty() || filter.statuses.contains(&order.status))
-                && filter.before.is_none_or(|before| order.order_id < before)
+        let orders = books.orders.values().rev().map(|kept| &kept.stored);
+        let wanted = orders.filter(|stored| {
+            (filter.statuses.is_empty() || filter.statuses.contains(&stored.order.status))
+                && filter.before.is_none_or(|before| stored.order.order_id < before)
+                && filter.session_hash.as_ref().is_none_or(|session| stored.session_hash.as_ref() == Some(session))
         });
         Ok(wanted.take(filter.limit.clamp(1, LIST_MAX) as usize).cloned().collect())
     }
@@ -325,11 +370,21 @@ impl OrderStore for MemoryOrders {
         for (_, order_id) in due.into_iter().take(limit as usize) {
             if let Some(kept) = books.orders.get_mut(&order_id) {
                 kept.next_action_at = Some(again_at);
-                let Order { state, version, created_at, .. } = kept.stored.order;
-                taken.push(Due { order_id, state, version, created_at });
+                let Order { state, version, created_at, updated_at: since, pickup_at, .. } = kept.stored.order;
+                taken.push(Due { order_id, state, version, created_at, since, pickup_at });
             }
         }
         Ok(taken)
+    }
+
+    async fn look_again(&self, orders: &[(OrderId, i64, Option<Timestamp>)]) -> Result<(), Unavailable> {
+        let mut books = self.books();
+        for (order_id, version, at) in orders {
+            if let Some(kept) = books.orders.get_mut(order_id).filter(|kept| kept.stored.order.version == *version) {
+                kept.next_action_at = *at;
+            }
+        }
+        Ok(())
     }
 
     async fn prune(&self, before: Timestamp, limit: u32) -> Result<u64, Unavailable> {
@@ -348,8 +403,8 @@ impl OrderStore for MemoryOrders {
 impl PaymentBooks for MemoryOrders {
     async fn payments(&self, orders: &[OrderId]) -> Result<Vec<Payment>, Unavailable> {
         let books = self.books();
-        let asked = |payment: &&Payment| orders.contains(&payment.order_id);
-        Ok(books.payments.values().filter(asked).cloned().collect())
+        let payments = books.payments.values().map(|(payment, _)| payment);
+        Ok(payments.filter(|payment| orders.contains(&payment.order_id)).cloned().collect())
     }
 }
 
@@ -427,6 +482,8 @@ mod tests {
         futures::executor::block_on(laws::journey::all(&store));
         futures::executor::block_on(laws::payments::all(&store));
         futures::executor::block_on(laws::stock_watch::all(&store));
+        futures::executor::block_on(laws::slots::all(&store, &store.another()));
+        futures::executor::block_on(laws::fulfilment::all(&store, &store.another()));
     }
 
     #[test]

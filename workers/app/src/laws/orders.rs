@@ -87,6 +87,7 @@ pub fn new_order() -> NewOrder {
         request_hash: "4e4e".to_owned(),
         payment_token: "tok_ok".to_owned(),
         next_action_at: NOON + time::Duration::seconds(20),
+        slot: None,
         history: line(1, None, &order.state),
         outbox: vec![message(ask_for(Command::ReserveStock, &order)), message(order_created(&order))],
         order,
@@ -612,10 +613,21 @@ async fn what_is_due_is_taken_by_one(store: &impl OrderStore, other: &impl Order
         state: State::Placed,
         version: 1,
         created_at: NOON,
+        since: NOON,
+        pickup_at: new.order.pickup_at,
     });
     assert_eq!(taken, expected, "each once");
     assert_eq!(store.take_due(due_at, again_at, 10).await.expect("taken"), [], "left alone until then");
     assert_eq!(store.take_due(again_at, far, 10).await.expect("taken").len(), 3);
+
+    let (early, elsewhere) = (due_at + time::Duration::seconds(1), due_at - time::Duration::seconds(1));
+    let ids = orders.each_ref().map(|new| new.order.order_id);
+    store.look_again(&[(ids[0], 1, Some(early)), (ids[1], 7, Some(elsewhere))]).await.expect("noted");
+    let found = store.take_due(early, far, 10).await.expect("taken");
+    assert_eq!(found.iter().map(|due| due.order_id).collect::<Vec<_>>(), [ids[0]], "the other one has moved on");
+    store.look_again(&[(ids[2], 1, None)]).await.expect("noted");
+    assert_eq!(store.take_due(far, far, 10).await.expect("taken").len(), 2, "not that one");
+    store.look_again(&[(ids[2], 1, Some(far))]).await.expect("noted");
 
     assert_eq!(apply(store, &step(&orders[0], 1, State::Completed)).await, Applied::Applied);
     assert_eq!(store.take_due(far, far + time::Duration::days(1), 10).await.expect("taken").len(), 2, "never again");
@@ -642,13 +654,23 @@ async fn lists_are_newest_first_and_go_on(store: &impl OrderStore) {
     let ids = |orders: Vec<Order>| orders.into_iter().map(|order| order.order_id).collect::<Vec<_>>();
     let id = |index: usize| orders[index].order.order_id;
 
-    let page = store.list(&OrderFilter { statuses: Vec::new(), limit: 2, before: None }).await.expect("read");
+    let page = store.list(&OrderFilter { limit: 2, ..OrderFilter::default() }).await.expect("read");
     assert_eq!(ids(page), [id(4), id(3)]);
-    let page = store.list(&OrderFilter { statuses: Vec::new(), limit: 2, before: Some(id(3)) }).await.expect("read");
+    let page =
+        store.list(&OrderFilter { limit: 2, before: Some(id(3)), ..OrderFilter::default() }).await.expect("read");
     assert_eq!(page[1].items, orders[1].order.items, "with their items");
     assert_eq!(ids(page), [id(2), id(1)]);
-    let pending = OrderFilter { statuses: vec![Status::Pending], limit: 2, before: Some(id(2)) };
+    let pending =
+        OrderFilter { statuses: vec![Status::Pending], limit: 2, before: Some(id(2)), ..OrderFilter::default() };
     assert_eq!(ids(store.list(&pending).await.expect("read"))[0], id(0), "the confirmed one is left out");
-    let two = OrderFilter { statuses: vec![Status::Pending, Status::Confirmed], limit: 5, before: None };
+    let two = OrderFilter { statuses: vec![Status::Pending, Status::Confirmed], limit: 5, ..OrderFilter::default() };
     assert_eq!(ids(store.list(&two).await.expect("read")), [id(4), id(3), id(2), id(1), id(0)]);
+
+    let session = Uuid::now_v7().to_string();
+    let mine = NewOrder { session_hash: Some(session.clone()), ..new_order() };
+    assert_eq!(place(store, &mine).await, Placement::Placed);
+    let of_session = OrderFilter { session_hash: Some(session), limit: 5, ..OrderFilter::default() };
+    let listed = store.list_stored(&of_session).await.expect("read");
+    assert_eq!(listed.len(), 1, "nobody else's");
+    assert_eq!((listed[0].order.order_id, &listed[0].session_hash), (mine.order.order_id, &mine.session_hash));
 }

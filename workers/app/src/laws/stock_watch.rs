@@ -1,6 +1,6 @@
 //! What a `StockWatch` must do.
 
-use contract::messages::{Envelope, Message, Metadata, SCHEMA};
+use contract::messages::{Envelope, Message, Metadata};
 use domain::Timestamp;
 use domain::ids::{EventId, ProductId};
 use domain::stock::Availability;
@@ -37,8 +37,8 @@ fn alert(product_id: &ProductId) -> Envelope {
     };
     Envelope {
         event_id: EventId(Uuid::now_v7()),
+        schema: message.kind().schema(),
         message,
-        schema: SCHEMA,
         occurred_at: NOW,
         order_id: None,
         metadata: Metadata { source: "test".to_owned(), version: "0".to_owned(), traceparent: None },

@@ -30,9 +30,19 @@ pub struct NewOrder {
     /// The gateway's name for the card. Never a card number.
     pub payment_token: String,
     pub next_action_at: Timestamp,
+    /// The place in a pick-up slot that it takes; refused as a whole when there is none left.
+    pub slot: Option<SlotClaim>,
     /// The first line of the history.
     pub history: HistoryEntry,
     pub outbox: Vec<Envelope>,
+}
+
+/// A place in a pick-up slot, for an order of the slot's location.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SlotClaim {
+    pub starts_at: Timestamp,
+    /// Places that the slot has in all.
+    pub capacity: u32,
 }
 
 /// What came of accepting an order.
@@ -41,6 +51,8 @@ pub enum Placement {
     Placed,
     /// The key was used before; nothing was written.
     KeyUsed(KeyUse),
+    /// No place is left in the slot; nothing was written.
+    SlotFull,
 }
 
 /// What an idempotency key was used for.
@@ -224,6 +236,9 @@ pub struct Due {
     pub state: State,
     pub version: i64,
     pub created_at: Timestamp,
+    /// When it came to its state.
+    pub since: Timestamp,
+    pub pickup_at: Option<Timestamp>,
 }
 
 /// Which orders staff want to see, newest first.
@@ -235,6 +250,8 @@ pub struct OrderFilter {
     pub limit: u32,
     /// Only those created before this order (for the next page).
     pub before: Option<OrderId>,
+    /// Only those of this session, by its SHA-256 in hex.
+    pub session_hash: Option<String>,
 }
 
 pub trait OrderStore: Send + Sync {
@@ -246,8 +263,8 @@ pub trait OrderStore: Send + Sync {
     ) -> impl Future<Output = Result<u64, Unavailable>> + Send;
 
     /// Accepts orders, each in whole or not at all, in one commit where possible: order, items, first history line,
-    /// idempotency key, the intent to charge (`Requested`), outbox. One result an order, in order. Two with the same
-    /// key, at once or in a row: one is placed, the other learns what the key was used for.
+    /// idempotency key, the intent to charge (`Requested`), outbox, and its place in a slot. One result an order, in
+    /// order. Two with the same key, at once or in a row: one is placed, the other learns what the key was used for.
     fn place(&self, orders: &[NewOrder]) -> impl Future<Output = Vec<Result<Placement, Unavailable>>> + Send;
 
     fn key_use(&self, key_hash: &str) -> impl Future<Output = Result<Option<KeyUse>, Unavailable>> + Send;
@@ -261,7 +278,12 @@ pub trait OrderStore: Send + Sync {
         after_seq: i64,
     ) -> impl Future<Output = Result<Vec<HistoryEntry>, Unavailable>> + Send;
 
-    fn list(&self, filter: &OrderFilter) -> impl Future<Output = Result<Vec<Order>, Unavailable>> + Send;
+    fn list(&self, filter: &OrderFilter) -> impl Future<Output = Result<Vec<Order>, Unavailable>> + Send {
+        async move { Ok(self.list_stored(filter).await?.into_iter().map(|stored| stored.order).collect()) }
+    }
+
+    /// With what decides who may see them.
+    fn list_stored(&self, filter: &OrderFilter) -> impl Future<Output = Result<Vec<StoredOrder>, Unavailable>> + Send;
 
     /// How many orders are `pending`: accepted and not yet confirmed or ended.
     fn pending_orders(&self) -> impl Future<Output = Result<u64, Unavailable>> + Send;
@@ -273,7 +295,8 @@ pub trait OrderStore: Send + Sync {
     ) -> impl Future<Output = Result<Option<Payment>, Unavailable>> + Send;
 
     /// Applies changes, each in whole or not at all, in one statement where possible; one that cannot be applied
-    /// does not keep back its neighbours. One result a change, in order.
+    /// does not keep back its neighbours. One result a change, in order. An order that becomes `cancelled` or `failed`
+    /// gives back its place in a slot.
     fn apply(&self, changes: &[Change]) -> impl Future<Output = Vec<Result<Applied, Unavailable>>> + Send;
 
     /// Up to `limit` rows of the outbox, for this relay alone until `OUTBOX_CLAIM` is over. Of the rows of one order and
@@ -305,6 +328,12 @@ pub trait OrderStore: Send + Sync {
         again_at: Timestamp,
         limit: u32,
     ) -> impl Future<Output = Result<Vec<Due>, Unavailable>> + Send;
+
+    /// Says when the sweeper is to look at orders again, each if it still has the version that was read.
+    fn look_again(
+        &self,
+        orders: &[(OrderId, i64, Option<Timestamp>)],
+    ) -> impl Future<Output = Result<(), Unavailable>> + Send;
 
     /// Deletes what nobody will ask for again: rows of the outbox that were sent before then, and rows of the inbox as
     /// old. At most `limit` of each; returns how many.

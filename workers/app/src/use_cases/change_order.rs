@@ -15,15 +15,23 @@ pub const CUSTOMER: &str = "customer";
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ChangeRefusal {
     NotFound,
-    /// Somebody was faster: the order now has this version.
-    Stale {
-        version: i64,
-    },
+    /// Somebody was faster: the order is this by now.
+    Stale(Box<Now>),
     Illegal {
         from: Status,
         to: Status,
     },
     Unavailable(Unavailable),
+}
+
+/// An order as it is, and who made it so.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Now {
+    pub order_number: String,
+    pub version: i64,
+    pub status: Status,
+    /// The actor of the last line of its history.
+    pub by: Option<String>,
 }
 
 impl From<Unavailable> for ChangeRefusal {
@@ -85,7 +93,7 @@ pub async fn move_by_staff(
     let Move { order_id, expected_version, to, actor, note } = asked;
     let order = load(orders, order_id).await?;
     if order.version != expected_version {
-        return Err(ChangeRefusal::Stale { version: order.version });
+        return Err(ChangeRefusal::Stale(Box::new(now(orders, order).await?)));
     }
     let from = order.status;
     let illegal = ChangeRefusal::Illegal { from, to };
@@ -103,8 +111,15 @@ pub async fn move_by_staff(
     }
     match apply(orders, source, progress).await? {
         Some(order) => Ok(order),
-        None => Err(ChangeRefusal::Stale { version: load(orders, order_id).await?.version }),
+        None => Err(ChangeRefusal::Stale(Box::new(now(orders, load(orders, order_id).await?).await?))),
     }
+}
+
+/// What whoever came too late is told.
+async fn now(orders: &impl OrderStore, order: Order) -> Result<Now, Unavailable> {
+    let last = orders.history(order.order_id, order.version - 1).await?.pop();
+    let Order { order_number, version, status, .. } = order;
+    Ok(Now { order_number, version, status, by: last.map(|line| line.actor) })
 }
 
 async fn load(orders: &impl OrderStore, order_id: OrderId) -> Result<Order, ChangeRefusal> {

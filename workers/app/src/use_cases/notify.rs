@@ -1,6 +1,7 @@
 //! Telling customers and staff what happened, each once.
 
 use contract::messages::{Envelope, Message};
+use domain::ids::OrderId;
 use domain::order::{Order, Status};
 
 use super::Handled;
@@ -13,6 +14,12 @@ use crate::ports::orders::{OrderStore, StoredOrder};
 pub enum News<'a> {
     /// To the customer.
     Order { stored: &'a StoredOrder, status: Status },
+    /// To the customer: the parcel is on its way.
+    Shipped { stored: &'a StoredOrder, tracking_number: &'a str },
+    /// To the customer: it is ready and waits.
+    Waiting { stored: &'a StoredOrder },
+    /// To the staff: it waits for them.
+    Overdue { stored: &'a StoredOrder },
     /// To the staff.
     Stock { name: &'a str, level: &'a str, available: i64, low_stock_threshold: i64 },
 }
@@ -28,6 +35,9 @@ impl News<'_> {
                 Status::Failed => Some("order_failed"),
                 Status::Pending | Status::Preparing | Status::Completed => None,
             },
+            News::Shipped { .. } => Some("order_shipped"),
+            News::Waiting { .. } => Some("order_waiting"),
+            News::Overdue { .. } => Some("order_overdue"),
             News::Stock { level, .. } => Some(if *level == "out" { "stock_out" } else { "stock_low" }),
         }
     }
@@ -61,15 +71,36 @@ pub async fn notify<O: OrderStore + NoticeStore, M: Mailer, C: Compose, S: Sourc
     let news = match (&envelope.message, envelope.order_id) {
         (Message::OrderStatusChanged { to, .. }, Some(order_id)) => {
             let Some(status) = Status::from_code(to) else { return told(Handled::park(format!("no status {to}"))) };
-            stored = match store.load(order_id).await {
-                Ok(Some(stored)) => stored,
-                Ok(None) => return told(Handled::park(format!("order {order_id} does not exist"))),
-                Err(error) => return told(error.into()),
+            stored = match load(store, order_id).await {
+                Ok(stored) => stored,
+                Err(handled) => return told(handled),
             };
             if !happened(&stored.order, status) {
                 return told(Handled::park(format!("order {order_id} never was {to}")));
             }
             News::Order { stored: &stored, status }
+        }
+        (Message::OrderShipped { tracking_number, .. }, Some(order_id)) => {
+            stored = match load(store, order_id).await {
+                Ok(stored) => stored,
+                Err(handled) => return told(handled),
+            };
+            News::Shipped { stored: &stored, tracking_number }
+        }
+        (Message::OrderOverdue { status, tell, .. }, Some(order_id)) => {
+            stored = match load(store, order_id).await {
+                Ok(stored) => stored,
+                Err(handled) => return told(handled),
+            };
+            // It does not wait any more: there is nothing to say.
+            if stored.order.status.code() != status {
+                return told(Handled::done());
+            }
+            match tell.as_str() {
+                "customer" => News::Waiting { stored: &stored },
+                "staff" => News::Overdue { stored: &stored },
+                other => return told(Handled::park(format!("nobody is called {other}"))),
+            }
         }
         (Message::StockLevelReached { name, level, available, low_stock_threshold, .. }, _) => {
             News::Stock { name, level, available: *available, low_stock_threshold: *low_stock_threshold }
@@ -112,6 +143,11 @@ pub async fn notify<O: OrderStore + NoticeStore, M: Mailer, C: Compose, S: Sourc
         Err(error) => error.into(),
     };
     Told { handled, sent: end == NoticeEnd::Sent, failed }
+}
+
+async fn load(store: &impl OrderStore, order_id: OrderId) -> Result<StoredOrder, Handled> {
+    let stored = store.load(order_id).await?;
+    stored.ok_or_else(|| Handled::park(format!("order {order_id} does not exist")))
 }
 
 /// Whether the order is, or must have been, in the status: nobody is told what never happened.

@@ -2,22 +2,23 @@
 
 use domain::cart::Lines;
 use domain::customer::{Customer, parse_instructions};
-use domain::ids::{OrderId, OrderNumber, ProductId};
+use domain::ids::{LocationId, OrderId, OrderNumber, ProductId};
 use domain::order::{HistoryEntry, Item, Order, OrderType, Status, Totals};
 use domain::saga::State;
 use domain::{FieldError, Timestamp};
+use time::format_description::well_known::Rfc3339;
 
 use super::change_order::CUSTOMER;
 use super::progress::{ask_for, order_created};
 use super::{ASK_AGAIN, Maker, Shop};
-use crate::ports::orders::{KeyUse, NewOrder, OrderStore, Placement, StoredOrder};
+use crate::ports::orders::{KeyUse, NewOrder, OrderStore, Placement, SlotClaim, StoredOrder};
 use crate::ports::stock::Stock;
 use crate::ports::{Source, Unavailable};
 
 /// Longest idempotency key, in bytes.
 pub const KEY_MAX: usize = 200;
 /// A pick-up time may lie so far ahead.
-const PICKUP_AHEAD: time::Duration = time::Duration::days(7);
+pub const PICKUP_AHEAD: time::Duration = time::Duration::days(7);
 
 /// An order as a customer asks for it.
 #[derive(Debug, Clone)]
@@ -26,6 +27,8 @@ pub struct Request {
     pub customer_phone: String,
     pub customer_email: String,
     pub order_type: String,
+    /// The location that was named; `None` for the one that the storefront serves by itself.
+    pub location_id: Option<LocationId>,
     pub pickup_at: Option<Timestamp>,
     pub special_instructions: String,
     /// The gateway's name for the card.
@@ -53,6 +56,8 @@ pub enum Refusal {
     Fields(Vec<FieldError>),
     /// Fewer are there than were asked for.
     SoldOut(Vec<ProductId>),
+    /// No place is left in the pick-up slot that starts then.
+    SlotFull(Timestamp),
     /// The key was used for another request.
     KeyReused,
     /// Too many orders are waiting.
@@ -89,7 +94,7 @@ pub async fn place_order<O: OrderStore, T: Stock, S: Source>(
     means: Means<'_, S>,
     request: Request,
 ) -> Result<Accepted, Refusal> {
-    let checked = check(&request, means.source.now())?;
+    let checked = check(&request)?;
     let key_hash = (means.digest)(request.idempotency_key.as_bytes());
     let request_hash = (means.digest)(canonical(&request, &checked).as_bytes());
 
@@ -100,6 +105,7 @@ pub async fn place_order<O: OrderStore, T: Stock, S: Source>(
     if request.lines.is_empty() {
         return Err(Refusal::Fields(vec![FieldError::new("items", "must have at least one product")]));
     }
+    let slot = slot_of(shop, request.pickup_at, means.source.now())?;
     if orders.pending_orders().await? >= means.pending_max {
         return Err(Refusal::ShopFull { retry_after_s: 30 });
     }
@@ -152,6 +158,7 @@ pub async fn place_order<O: OrderStore, T: Stock, S: Source>(
         request_hash: request_hash.clone(),
         payment_token: request.payment_token.clone(),
         next_action_at: now + ASK_AGAIN,
+        slot,
         history: first,
         outbox,
     };
@@ -159,6 +166,33 @@ pub async fn place_order<O: OrderStore, T: Stock, S: Source>(
     match placed.unwrap_or_else(|| Err(Unavailable::new("orders", "no answer to a placement")))? {
         Placement::Placed => Ok(Accepted { order: new.order, tracking_token: new.tracking_token, replayed: false }),
         Placement::KeyUsed(used) => replay(orders, used, &request, &request_hash).await,
+        Placement::SlotFull => Err(Refusal::SlotFull(new.slot.map_or(now, |slot| slot.starts_at))),
+    }
+}
+
+/// The slot that an order for then takes a place in; one for now takes none, and is made while the shop is open. Asked
+/// after the key was looked for: a repeat gets its answer, whatever time it is by then.
+fn slot_of(shop: &Shop, pickup_at: Option<Timestamp>, now: Timestamp) -> Result<Option<SlotClaim>, Refusal> {
+    let refused = |message: String| Refusal::Fields(vec![FieldError::new("pickup_at", message)]);
+    let opens_after = |at: Timestamp| match shop.hours.opens_after(at) {
+        Some(opens) => format!("; it opens at {}", opens.format(&Rfc3339).unwrap_or_default()),
+        None => String::new(),
+    };
+    let Some(at) = pickup_at else {
+        if shop.hours.is_open(now) {
+            return Ok(None);
+        }
+        return Err(refused(format!("is required, since the shop is closed now{}", opens_after(now))));
+    };
+    if at < now - time::Duration::minutes(1) {
+        return Err(refused("is past".to_owned()));
+    }
+    if at > now + PICKUP_AHEAD {
+        return Err(refused("must lie in the next seven days".to_owned()));
+    }
+    match shop.hours.slot_at(at, shop.slots) {
+        Some(slot) => Ok(Some(SlotClaim { starts_at: slot.starts_at, capacity: shop.slots.capacity })),
+        None => Err(refused(format!("is when the shop is closed{}", opens_after(at)))),
     }
 }
 
@@ -168,7 +202,7 @@ struct Checked {
     special_instructions: String,
 }
 
-fn check(request: &Request, now: Timestamp) -> Result<Checked, Refusal> {
+fn check(request: &Request) -> Result<Checked, Refusal> {
     let mut errors = Vec::new();
     let customer = Customer::parse(&request.customer_name, &request.customer_phone, &request.customer_email);
     let customer = customer.map_err(|wrong| errors.extend(wrong)).ok();
@@ -187,9 +221,6 @@ fn check(request: &Request, now: Timestamp) -> Result<Checked, Refusal> {
         errors
             .push(FieldError::new("payment_token", "must be the gateway's token, such as tok_ok; never a card number"));
     }
-    if request.pickup_at.is_some_and(|at| at < now - time::Duration::minutes(1) || at > now + PICKUP_AHEAD) {
-        errors.push(FieldError::new("pickup_at", "must lie in the next seven days"));
-    }
     let key = &request.idempotency_key;
     if key.is_empty() || key.len() > KEY_MAX || !key.bytes().all(|byte| byte.is_ascii_graphic() || byte == b' ') {
         let message = format!("is required: 1 to {KEY_MAX} printable ASCII characters, new for each order");
@@ -207,6 +238,10 @@ fn check(request: &Request, now: Timestamp) -> Result<Checked, Refusal> {
 /// and has its length before it.
 fn canonical(request: &Request, checked: &Checked) -> String {
     let mut text = format!("v1\n{}\n{}\n", checked.order_type.code(), request.payment_token);
+    // No product's id begins so.
+    if let Some(location_id) = &request.location_id {
+        text.push_str(&format!("@{location_id}\n"));
+    }
     if request.from_cart {
         text.push_str("cart\n");
     } else {

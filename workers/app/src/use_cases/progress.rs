@@ -6,7 +6,8 @@ use domain::ids::EventId;
 use domain::order::{HistoryEntry, Order};
 use domain::saga::{Command, Decision, Event};
 
-use super::{ASK_AGAIN, Maker};
+use super::Maker;
+use super::time_out::first_look;
 use crate::ports::Source;
 use crate::ports::orders::{Change, OrderChange};
 
@@ -81,7 +82,7 @@ impl<'a, S: Source> Progress<'a, S> {
             state: self.order.state,
             status: self.order.status,
             reason: self.order.reason.clone(),
-            next_action_at: awaited.map(|_| at + ASK_AGAIN),
+            next_action_at: first_look(self.order.state).map(|after| at + after),
             history: self.history,
         };
         let change = Change {

@@ -108,6 +108,8 @@ async fn advance<S: Source>(
         | Message::OrderCreated { .. }
         | Message::InventoryReserved { .. }
         | Message::OrderStatusChanged { .. }
+        | Message::OrderShipped { .. }
+        | Message::OrderOverdue { .. }
         | Message::StockLevelReached { .. } => {
             Err(Handled::park(format!("{:?} does not belong on this queue", envelope.message.kind())))
         }

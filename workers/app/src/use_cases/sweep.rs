@@ -7,7 +7,8 @@ use domain::ids::EventId;
 use domain::saga::{Decision, Event, State};
 
 use super::progress::{Progress, ask_for};
-use super::{ASK_AGAIN, Maker, ORDER_DEADLINE};
+use super::time_out::{Looked, Timeouts, look_after};
+use super::{Maker, ORDER_DEADLINE};
 use crate::ports::orders::{Applied, Change, Due, OrderStore};
 use crate::ports::stock::Stock;
 use crate::ports::{Source, Unavailable};
@@ -26,15 +27,37 @@ pub struct Swept {
     pub asked_again: u64,
     /// Orders given up because their time was over.
     pub timed_out: u64,
+    /// Orders about which staff or the customer were told that they wait for them.
+    pub told: u64,
+    /// Orders that nobody collected, closed.
+    pub closed: u64,
     /// Holds given back.
     pub holds_released: u64,
 }
 
-/// Orders whose awaited answer is overdue: asked for again, or given up after `ORDER_DEADLINE`.
-pub async fn sweep_orders(orders: &impl OrderStore, source: &impl Source, maker: &Maker) -> Result<Swept, Unavailable> {
+/// Orders whose awaited answer is overdue: asked for again, or given up after `ORDER_DEADLINE`. Orders that wait for
+/// people: these are told.
+pub async fn sweep_orders(
+    orders: &impl OrderStore,
+    source: &impl Source,
+    maker: &Maker,
+    timeouts: &Timeouts,
+) -> Result<Swept, Unavailable> {
     let mut swept = Swept::default();
     let now = source.now();
-    for due in orders.take_due(now, now + ASK_AGAIN, ROUND).await? {
+    for due in orders.take_due(now, now + timeouts.processing, ROUND).await? {
+        match look_after(orders, source, maker, timeouts, &due).await? {
+            Looked::NotForPeople => {}
+            Looked::NotYet => continue,
+            Looked::Told => {
+                swept.told += 1;
+                continue;
+            }
+            Looked::Closed => {
+                swept.closed += 1;
+                continue;
+            }
+        }
         let Some(stored) = orders.load(due.order_id).await? else { continue };
         let change = if give_up(&due, now) {
             let mut progress = Progress::of(stored.order, source, maker);

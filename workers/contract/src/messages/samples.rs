@@ -17,6 +17,8 @@ pub const SAMPLES: &[(EventKind, u16, &str)] = &[
     (EventKind::PaymentFailed, 2, include_str!("../../samples/PaymentFailed.v2.json")),
     (EventKind::PaymentRefunded, 1, include_str!("../../samples/PaymentRefunded.v1.json")),
     (EventKind::OrderStatusChanged, 1, include_str!("../../samples/OrderStatusChanged.v1.json")),
+    (EventKind::OrderShipped, 1, include_str!("../../samples/OrderShipped.v1.json")),
+    (EventKind::OrderOverdue, 1, include_str!("../../samples/OrderOverdue.v1.json")),
     (EventKind::StockLevelReached, 1, include_str!("../../samples/StockLevelReached.v1.json")),
 ];
 

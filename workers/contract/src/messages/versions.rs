@@ -85,6 +85,8 @@ fn lift(kind: EventKind, envelope: &mut Map<String, Value>) {
         | EventKind::PaymentCompleted
         | EventKind::PaymentRefunded
         | EventKind::OrderStatusChanged
+        | EventKind::OrderShipped
+        | EventKind::OrderOverdue
         | EventKind::StockLevelReached => {}
     }
 }

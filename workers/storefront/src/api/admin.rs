@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 
 use app::ports::Source as _;
+use app::ports::fulfilment::{FulfilmentStore as _, Ticket};
 use app::ports::orders::{OrderFilter, OrderStore as _};
 use app::ports::stock::{Adjusted, Adjustment, AdjustmentKind, Stock as _, StockedProduct};
 use app::use_cases::change_order::{Move, move_by_staff};
@@ -13,17 +14,17 @@ use axum::http::{HeaderMap, StatusCode};
 use axum::response::Response;
 use domain::customer::{NAME_MAX, line};
 use domain::ids::{OrderId, ProductId};
-use domain::order::Status;
+use domain::order::{Order, Status};
 use serde_json::{Value, json};
 
-use super::orders::{answer, summary, time_text};
+use super::orders::{answer, summary, ticket, time_text};
 use super::staff_only;
 use crate::fields::{Fields, object};
 use crate::problem::Problem;
 use crate::{App, Ports};
 
 /// Longest reason or note, in characters.
-const NOTE_MAX: usize = 300;
+pub const NOTE_MAX: usize = 300;
 /// Most units of one delivery or correction: a typing error should not pass for a lorry.
 const UNITS_MAX: i64 = 100_000;
 const LIST_MAX: u32 = 200;
@@ -59,8 +60,24 @@ pub async fn orders<P: Ports>(
         return Err(Problem::fields(errors));
     }
     let orders = app.ports.orders().list(&filter).await?;
+    let tickets = tickets_of(&app, &orders).await?;
     let next = (orders.len() == filter.limit as usize).then(|| orders.last().map(|order| order.order_id)).flatten();
-    Ok(Json(json!({ "orders": orders.iter().map(summary).collect::<Vec<_>>(), "next_before": next })))
+    Ok(Json(
+        json!({ "orders": orders.iter().map(|order| with_ticket(order, &tickets)).collect::<Vec<_>>(), "next_before": next }),
+    ))
+}
+
+/// The tickets of those that have one.
+pub async fn tickets_of<P: Ports>(app: &App<P>, orders: &[Order]) -> Result<HashMap<OrderId, Ticket>, Problem> {
+    let ids: Vec<_> = orders.iter().map(|order| order.order_id).collect();
+    let tickets = app.ports.orders().tickets(&ids).await?;
+    Ok(tickets.into_iter().map(|ticket| (ticket.order_id, ticket)).collect())
+}
+
+fn with_ticket(order: &Order, tickets: &HashMap<OrderId, Ticket>) -> Value {
+    let mut shown = summary(order);
+    shown["ticket"] = tickets.get(&order.order_id).map_or(Value::Null, ticket);
+    shown
 }
 
 pub async fn set_status<P: Ports>(

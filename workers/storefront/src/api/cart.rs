@@ -38,7 +38,7 @@ pub struct PricedLine {
 /// Prices are the menu's of this moment; a line that cannot be had says so and stays.
 pub fn price<P: Ports>(app: &App<P>, products: &[StockedProduct], lines: &Lines) -> Result<Priced, Problem> {
     let too_much = |_| Problem::field("items", "cost more than can be counted");
-    let zero = Money::zero(app.settings.shop.currency);
+    let zero = Money::zero(app.settings.shops.home().currency);
     let (mut priced, mut subtotal) = (Vec::new(), zero);
     for line in lines {
         let found = menu::find(products, &line.product_id);
@@ -54,7 +54,7 @@ pub fn price<P: Ports>(app: &App<P>, products: &[StockedProduct], lines: &Lines)
             conflict: conflict(found, line),
         });
     }
-    let tax = subtotal.tax(app.settings.shop.tax).map_err(too_much)?;
+    let tax = subtotal.tax(app.settings.shops.home().tax).map_err(too_much)?;
     Ok(Priced { lines: priced, subtotal, tax, total: subtotal.plus(tax).map_err(too_much)? })
 }
 

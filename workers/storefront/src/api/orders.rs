@@ -3,7 +3,9 @@
 use std::collections::HashMap;
 
 use app::ports::carts::CartStore as _;
-use app::ports::orders::{OrderStore as _, StoredOrder};
+use app::ports::fulfilment::{FulfilmentStore as _, Shipment, Ticket};
+use app::ports::orders::{OrderFilter, OrderStore as _, StoredOrder};
+use app::ports::views::{OrderView, OrderViews as _};
 use app::use_cases::change_order::{CUSTOMER, ChangeRefusal, cancel_by_customer};
 use app::use_cases::place_order::{Accepted, Means, Refusal, Request, place_order};
 use axum::Json;
@@ -12,7 +14,7 @@ use axum::extract::{Path, Query, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse as _, Response};
 use domain::cart::{Line, Lines};
-use domain::ids::{OrderId, ProductId};
+use domain::ids::{LocationId, OrderId, ProductId};
 use domain::order::{HistoryEntry, Order};
 use serde_json::{Map, Value, json};
 use time::format_description::well_known::Rfc3339;
@@ -21,6 +23,10 @@ use super::staff_of;
 use crate::fields::{Fields, object};
 use crate::problem::Problem;
 use crate::{App, Observation, Ports, digest, random_token, session};
+
+/// Orders of a session listed at once: unless told otherwise, and at most.
+const LIST: u32 = 20;
+const LIST_MAX: u32 = 100;
 
 pub async fn place<P: Ports>(State(app): State<App<P>>, headers: HeaderMap, body: Bytes) -> Result<Response, Problem> {
     let session = session::of(&headers, &app.settings);
@@ -64,7 +70,9 @@ pub async fn accept<P: Ports>(app: &App<P>, request: Request) -> Result<Accepted
         tracking_token: random_token(),
         pending_max: app.pending_max(),
     };
-    let accepted = place_order(app.ports.orders(), app.ports.stock(), &app.settings.shop, means, request).await?;
+    let shop = app.settings.shops.named(request.location_id.as_ref());
+    let shop = shop.map_err(|error| Refusal::Fields(vec![error]))?;
+    let accepted = place_order(app.ports.orders(), app.ports.stock(), &shop, means, request).await?;
     app.ports.observe(if accepted.replayed { Observation::Replayed } else { Observation::Accepted });
     Ok(accepted)
 }
@@ -81,6 +89,10 @@ fn read(body: Map<String, Value>) -> Result<Asked, Problem> {
     let mut fields = Fields::new(body, "", &mut errors);
     let customer = fields.object("customer");
     let order_type = fields.optional_text("order_type").unwrap_or_else(|| "pickup".to_owned());
+    let location = fields.optional_text("location_id").map(|id| LocationId::parse(&id));
+    if let Some(Err(error)) = &location {
+        fields.wrong("location_id", error.message.clone());
+    }
     let pickup_at = fields.time("pickup_at");
     let special_instructions = fields.optional_text("special_instructions").unwrap_or_default();
     let payment_token = fields.text("payment_token");
@@ -121,6 +133,7 @@ fn read(body: Map<String, Value>) -> Result<Asked, Problem> {
         customer_phone: phone,
         customer_email: email,
         order_type,
+        location_id: location.and_then(Result::ok),
         pickup_at,
         special_instructions,
         payment_token,
@@ -194,7 +207,63 @@ pub async fn show<P: Ports>(
 ) -> Result<Response, Problem> {
     let stored = visible(&app, &id, &query, &headers).await?;
     let history = app.ports.orders().history(stored.order.order_id, 0).await?;
-    Ok(answer(&stored.order, &history))
+    let mut body = told(&stored.order, &history);
+    body["ticket"] = app.ports.orders().tickets(&[stored.order.order_id]).await?.first().map_or(Value::Null, ticket);
+    body["shipment"] = match app.ports.orders().shipment(stored.order.order_id).await? {
+        Some(Shipment { tracking_number, shipped_at, .. }) => {
+            json!({ "tracking_number": tracking_number, "shipped_at": time_text(shipped_at) })
+        }
+        None => Value::Null,
+    };
+    Ok(tagged(&stored.order, body))
+}
+
+pub fn ticket(ticket: &Ticket) -> Value {
+    let slot_at = ticket.slot_at.map(time_text);
+    json!({ "day": ticket.day.to_string(), "position": ticket.position, "slot_at": slot_at })
+}
+
+/// A session's own orders, from the order view; from the orders themselves when the view does not answer. The view may be
+/// a moment behind.
+pub async fn list<P: Ports>(
+    State(app): State<App<P>>,
+    Query(query): Query<HashMap<String, String>>,
+    headers: HeaderMap,
+) -> Result<Json<Value>, Problem> {
+    let (mut limit, mut before, mut errors) = (LIST, None, Vec::new());
+    for (name, value) in &query {
+        let good = match name.as_str() {
+            "limit" => {
+                let asked = value.parse().ok().filter(|limit| (1..=LIST_MAX).contains(limit));
+                asked.map(|asked| limit = asked).is_some()
+            }
+            "before" => value.parse().map(|id: OrderId| before = Some(id)).is_ok(),
+            _ => false,
+        };
+        if !good {
+            let message = "must be limit (1 to 100) or before (an order id), each legal";
+            errors.push(domain::FieldError::new(name, message));
+        }
+    }
+    if !errors.is_empty() {
+        return Err(Problem::fields(errors));
+    }
+    let mut source = "view";
+    let views = match session::of(&headers, &app.settings) {
+        None => Vec::new(),
+        Some(session) => match app.ports.views().of_session(&session.hash, limit, before).await {
+            Ok(views) => views,
+            Err(error) => {
+                tracing::warn!(%error, "Listed the orders themselves");
+                source = "orders";
+                let session_hash = Some(session.hash);
+                let filter = OrderFilter { statuses: Vec::new(), limit, before, session_hash };
+                app.ports.orders().list_stored(&filter).await?.iter().map(OrderView::of).collect()
+            }
+        },
+    };
+    let next = (views.len() == limit as usize).then(|| views.last().map(|view| view.order_id)).flatten();
+    Ok(Json(json!({ "orders": views, "next_before": next, "source": source })))
 }
 
 pub async fn cancel<P: Ports>(
@@ -243,9 +312,17 @@ pub async fn visible<P: Ports>(
 
 /// An order with its history, and its version as `ETag`.
 pub fn answer(order: &Order, history: &[HistoryEntry]) -> Response {
+    tagged(order, told(order, history))
+}
+
+fn told(order: &Order, history: &[HistoryEntry]) -> Value {
     let mut body = summary(order);
     body["history"] = history.iter().map(entry).collect();
     body["links"] = links(order, None);
+    body
+}
+
+fn tagged(order: &Order, body: Value) -> Response {
     let mut response = Json(body).into_response();
     if let Ok(tag) = HeaderValue::from_str(&format!("\"{}\"", order.version)) {
         response.headers_mut().insert(header::ETAG, tag);
@@ -270,12 +347,14 @@ pub fn summary(order: &Order) -> Value {
         "status": order.status.code(),
         "step": order.state.step().code(),
         "version": order.version,
+        "location_id": order.location_id,
         "order_type": order.order_type.code(),
         "customer": { "name": order.customer.name, "phone": order.customer.phone, "email": order.customer.email },
         "special_instructions": order.special_instructions,
         "pickup_at": order.pickup_at.map(time_text),
         "items": items.collect::<Vec<_>>(),
         "subtotal_minor": order.totals.subtotal.minor,
+        "tax_basis_points": order.totals.rate.basis_points,
         "tax_minor": order.totals.tax.minor,
         "total_minor": order.totals.total.minor,
         "currency": order.totals.total.currency.code(),

@@ -11,6 +11,7 @@ use axum::Form;
 use axum::extract::{Path, Query, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode};
 use axum::response::{IntoResponse as _, Redirect, Response};
+use domain::FieldError;
 use domain::cart::{Line, Lines, Quantity};
 use domain::ids::ProductId;
 use domain::menu::ProductType;
@@ -19,6 +20,7 @@ use domain::stock::Availability;
 use time::macros::format_description;
 
 use super::page;
+use super::slots::{times, wanted_time};
 use super::views::{
     CartPage, CheckoutForm, CheckoutPage, ErrorView, HistoryView, LineView, LookupPage, MenuPage, MenuSection,
     OrderFragment, OrderLineView, OrderPage, OrderView, ProductCard, Shell, StepView,
@@ -182,7 +184,8 @@ async fn checkout_page<P: Ports>(
     }
     let (views, [subtotal, tax, total]) = priced(app, &lines).await?;
     let shell = Shell { cart_count: Some(lines.units()), notice: None };
-    page(&CheckoutPage { shell, form, errors, lines: views, subtotal, tax, total })
+    let times = times(app).await?;
+    page(&CheckoutPage { shell, form, errors, times, lines: views, subtotal, tax, total })
 }
 
 pub async fn place<P: Ports>(
@@ -192,12 +195,18 @@ pub async fn place<P: Ports>(
 ) -> Result<Response, Problem> {
     let Some(session) = session::of(&headers, &app.settings) else { return Ok(Redirect::to("/cart").into_response()) };
     let lines = app.ports.carts().get(&session.hash).await?;
+    let Ok(pickup_at) = wanted_time(&form.pickup_at) else {
+        let error = ErrorView::of(&FieldError::new("pickup_at", "must be one of the list"));
+        let page = checkout_page(&app, &session, form, vec![error]).await?;
+        return Ok((StatusCode::UNPROCESSABLE_ENTITY, page).into_response());
+    };
     let request = Request {
         customer_name: form.name.clone(),
         customer_phone: form.phone.clone(),
         customer_email: form.email.clone(),
         order_type: form.order_type.clone(),
-        pickup_at: None,
+        location_id: None,
+        pickup_at,
         special_instructions: form.special_instructions.clone(),
         payment_token: form.payment_token.clone(),
         lines,
@@ -230,6 +239,12 @@ pub async fn place<P: Ports>(
         Err(Refusal::Fields(errors)) => {
             let page = checkout_page(&app, &session, form, errors.iter().map(ErrorView::of).collect()).await?;
             Ok((StatusCode::UNPROCESSABLE_ENTITY, page).into_response())
+        }
+        Err(refusal @ Refusal::SlotFull(_)) => {
+            let problem = Problem::from(refusal);
+            let errors = problem.errors.iter().map(ErrorView::of).collect();
+            let form = CheckoutForm { pickup_at: String::new(), ..form };
+            Ok((problem.status, checkout_page(&app, &session, form, errors).await?).into_response())
         }
         Err(Refusal::SoldOut(_)) => Ok(Redirect::to("/cart").into_response()),
         Err(refusal) => match Problem::from(refusal) {
@@ -274,7 +289,7 @@ pub async fn order<P: Ports>(
 ) -> Result<Response, Problem> {
     let order = order_view(&app, &id, &query, &headers).await?;
     let session = session::of_or_new(&headers, &app.settings);
-    let notice = query.contains_key("late").then_some("It is too late to cancel.");
+    let notice = query.contains_key("late").then(|| "It is too late to cancel.".to_owned());
     let page = page(&OrderPage { shell: Shell { notice, ..shell(&app, &session).await }, order })?;
     Ok(session.onto(page))
 }

@@ -10,9 +10,11 @@ use axum::extract::{Path, Query, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse as _, Redirect, Response};
 use domain::Timestamp;
+use domain::ids::OrderId;
 use domain::order::{Order, OrderType, Status};
 
 use super::page;
+use super::slots::clock;
 use super::views::{BoardAction, BoardCard, BoardColumn, BoardFragment, BoardPage, JourneyPage, Shell, SignInPage};
 use crate::problem::Problem;
 use crate::staff::{COOKIE, Staff, verify};
@@ -38,7 +40,10 @@ pub async fn board<P: Ports>(
     if signed(&app, &headers).is_none() {
         return to_sign_in();
     }
-    let notice = query.contains_key("late").then_some("Somebody was faster: that order had changed already.");
+    let notice = match query.get("late") {
+        Some(id) => Some(who_was_faster(&app, id).await?),
+        None => None,
+    };
     page(&BoardPage { shell: Shell { notice, ..Shell::default() }, columns: columns(&app).await? })
 }
 
@@ -49,17 +54,49 @@ pub async fn board_fragment<P: Ports>(State(app): State<App<P>>, headers: Header
     page(&BoardFragment { columns: columns(&app).await? })
 }
 
+/// Who was faster, and what the order is now.
+async fn who_was_faster<P: Ports>(app: &App<P>, id: &str) -> Result<String, Problem> {
+    let vague = || "Somebody was faster: that order had changed already.".to_owned();
+    let Ok(order_id) = id.parse() else { return Ok(vague()) };
+    let Some(stored) = app.ports.orders().load(order_id).await? else { return Ok(vague()) };
+    let order = stored.order;
+    let last = app.ports.orders().history(order_id, order.version - 1).await?.pop();
+    let by = last.map_or("Somebody".to_owned(), |line| line.actor);
+    let now = match order.status {
+        Status::Pending => "waits to be confirmed",
+        Status::Confirmed => "is to be made",
+        Status::Preparing => "is being made",
+        Status::Ready => "is ready",
+        Status::Completed => "was handed over",
+        Status::Cancelled => "was cancelled",
+        Status::Failed => "has failed",
+    };
+    Ok(format!("{by} was faster: order {} {now}.", order.order_number))
+}
+
 async fn columns<P: Ports>(app: &App<P>) -> Result<Vec<BoardColumn>, Problem> {
     /// More than a bar can look at.
     const SHOWN: u32 = 200;
     let now = app.ports.source().now();
     let statuses = vec![Status::Confirmed, Status::Preparing, Status::Ready];
-    let mut orders = app.ports.orders().list(&OrderFilter { statuses, limit: SHOWN, before: None }).await?;
+    let mut orders = app.ports.orders().list(&OrderFilter { statuses, limit: SHOWN, ..OrderFilter::default() }).await?;
     // Oldest first: whoever waited longest is next.
     orders.reverse();
+    let tickets = api::tickets_of(app, &orders).await?;
+    let zone = &app.settings.shops.home().hours.zone;
+    let place = |order: &Order| {
+        tickets.get(&order.order_id).map(|ticket| match ticket.slot_at {
+            Some(at) => format!("No. {} for {}", ticket.position, clock(zone, at)),
+            None => format!("No. {}", ticket.position),
+        })
+    };
     let column = |title, status, next: &[(&'static str, Status)]| BoardColumn {
         title,
-        cards: orders.iter().filter(|order| order.status == status).map(|order| card(order, now, next)).collect(),
+        cards: orders
+            .iter()
+            .filter(|order| order.status == status)
+            .map(|order| card(order, now, next, place(order)))
+            .collect(),
     };
     Ok(vec![
         column("To make", Status::Confirmed, &[("Start", Status::Preparing), ("Cancel", Status::Cancelled)]),
@@ -68,11 +105,12 @@ async fn columns<P: Ports>(app: &App<P>) -> Result<Vec<BoardColumn>, Problem> {
     ])
 }
 
-fn card(order: &Order, now: Timestamp, next: &[(&'static str, Status)]) -> BoardCard {
+fn card(order: &Order, now: Timestamp, next: &[(&'static str, Status)], ticket: Option<String>) -> BoardCard {
     let age = now - order.created_at;
     BoardCard {
         order_id: order.order_id.to_string(),
         number: order.order_number.clone(),
+        ticket,
         version: order.version,
         customer_name: order.customer.name.clone(),
         order_type: match order.order_type {
@@ -95,7 +133,7 @@ pub async fn set_status<P: Ports>(
     Form(form): Form<HashMap<String, String>>,
 ) -> Result<Response, Problem> {
     let Some(staff) = signed(&app, &headers) else { return to_sign_in() };
-    let order_id = id.parse().map_err(|_| Problem::not_found())?;
+    let order_id: OrderId = id.parse().map_err(|_| Problem::not_found())?;
     let to = form.get("status").and_then(|status| Status::from_code(status));
     let version = form.get("version").and_then(|version| version.parse().ok());
     let (Some(to), Some(expected_version)) = (to, version) else {
@@ -104,8 +142,8 @@ pub async fn set_status<P: Ports>(
     let asked = Move { order_id, expected_version, to, actor: staff.name, note: None };
     match move_by_staff(app.ports.orders(), app.ports.source(), &app.maker(), asked).await {
         Ok(_) => Ok(Redirect::to("/staff").into_response()),
-        Err(ChangeRefusal::Stale { .. } | ChangeRefusal::Illegal { .. }) => {
-            Ok(Redirect::to("/staff?late").into_response())
+        Err(ChangeRefusal::Stale(_) | ChangeRefusal::Illegal { .. }) => {
+            Ok(Redirect::to(&format!("/staff?late={order_id}")).into_response())
         }
         Err(refusal) => Err(refusal.into()),
     }

@@ -11,7 +11,7 @@ use crate::problem::Problem;
 pub struct Shell {
     /// `None` where the cart is not looked at.
     pub cart_count: Option<u32>,
-    pub notice: Option<&'static str>,
+    pub notice: Option<String>,
 }
 
 #[derive(Template)]
@@ -64,6 +64,7 @@ pub struct CheckoutPage {
     pub shell: Shell,
     pub form: CheckoutForm,
     pub errors: Vec<ErrorView>,
+    pub times: Vec<TimeView>,
     pub lines: Vec<LineView>,
     pub subtotal: String,
     pub tax: String,
@@ -77,9 +78,17 @@ pub struct CheckoutForm {
     pub phone: String,
     pub email: String,
     pub order_type: String,
+    /// RFC 3339; empty for as soon as it is ready.
+    pub pickup_at: String,
     pub special_instructions: String,
     pub payment_token: String,
     pub idempotency_key: String,
+}
+
+/// A time that an order can be picked up at.
+pub struct TimeView {
+    pub value: String,
+    pub label: String,
 }
 
 pub struct ErrorView {
@@ -94,6 +103,7 @@ impl ErrorView {
             "customer.phone" => "Phone",
             "customer.email" => "E-mail",
             "special_instructions" => "The note",
+            "pickup_at" => "The time",
             _ => "The order",
         };
         ErrorView { field: error.field.clone(), message: format!("{label} {}", error.message) }
@@ -102,7 +112,8 @@ impl ErrorView {
     /// The id of the input that it is about, if the form has one for it.
     pub fn id(&self) -> Option<&str> {
         /// The inputs in which something can be wrong.
-        const INPUTS: [&str; 6] = ["name", "phone", "email", "order_type", "special_instructions", "payment_token"];
+        const INPUTS: [&str; 7] =
+            ["name", "phone", "email", "order_type", "pickup_at", "special_instructions", "payment_token"];
         self.field.rsplit('.').next().filter(|id| INPUTS.contains(id))
     }
 }
@@ -196,6 +207,8 @@ pub struct BoardColumn {
 pub struct BoardCard {
     pub order_id: String,
     pub number: String,
+    /// Its place at the counter; `None` until it has a ticket.
+    pub ticket: Option<String>,
     pub version: i64,
     pub customer_name: String,
     pub order_type: &'static str,

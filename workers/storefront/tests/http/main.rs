@@ -1,11 +1,13 @@
 //! The storefront over HTTP, on ports in memory: what a client, a browser and an attacker would notice.
 
 mod access;
+mod batch;
 mod documents;
 mod events;
 mod journey;
 mod orders;
 mod pages;
+mod slots;
 mod staff;
 mod surroundings;
 mod webhook;
@@ -15,6 +17,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use app::fakes::orders::MemoryOrders;
 use app::fakes::stock::MemoryStock;
+use app::fakes::views::MemoryViews;
 use app::memory_carts::MemoryCarts;
 use app::ports::Source;
 use app::ports::stock::Stock as _;
@@ -27,7 +30,7 @@ use domain::ids::ProductId;
 use domain::menu::{Product, ProductType};
 use domain::money::{Currency, Money};
 use serde_json::{Value, json};
-use storefront::{Observation, Ports, Settings, router};
+use storefront::{Observation, Ports, Settings, Shops, router};
 use time::macros::datetime;
 use tokio_util::sync::CancellationToken;
 use tower::ServiceExt as _;
@@ -44,6 +47,7 @@ struct Things {
     orders: MemoryOrders,
     stock: MemoryStock,
     carts: MemoryCarts<Clock>,
+    views: MemoryViews,
     clock: Clock,
 }
 
@@ -65,6 +69,7 @@ impl Ports for World {
     type Orders = MemoryOrders;
     type Stock = MemoryStock;
     type Carts = MemoryCarts<Clock>;
+    type Views = MemoryViews;
     type Source = Clock;
 
     fn orders(&self) -> &MemoryOrders {
@@ -79,6 +84,10 @@ impl Ports for World {
         &self.0.carts
     }
 
+    fn views(&self) -> &MemoryViews {
+        &self.0.views
+    }
+
     fn source(&self) -> &Clock {
         &self.0.clock
     }
@@ -90,6 +99,7 @@ impl Ports for World {
 struct Client {
     world: World,
     router: Router,
+    shops: Arc<Shops>,
     pending_max: Arc<AtomicU64>,
     shutdown: CancellationToken,
 }
@@ -144,11 +154,18 @@ impl Client {
             };
             assert!(stock.add_product(&product, units, 3, NOON).await.expect("added"));
         }
-        let things = Things { orders: MemoryOrders::default(), stock, carts: MemoryCarts::new(Clock), clock: Clock };
+        let things = Things {
+            orders: MemoryOrders::default(),
+            stock,
+            carts: MemoryCarts::new(Clock),
+            views: MemoryViews::default(),
+            clock: Clock,
+        };
         let pending_max = Arc::new(AtomicU64::new(1_000));
         let shutdown = CancellationToken::new();
+        let shops = Arc::new(Shops::new(Shop::default_shop()));
         let settings = Settings {
-            shop: Shop::default_shop(),
+            shops: shops.clone(),
             signing_key: SIGNING_KEY.to_owned(),
             webhook_secret: WEBHOOK_SECRET.to_owned(),
             secure_cookies,
@@ -156,7 +173,7 @@ impl Client {
             shutdown: shutdown.clone(),
         };
         let world = World(Arc::new(things));
-        Client { router: router(world.clone(), settings), world, pending_max, shutdown }
+        Client { router: router(world.clone(), settings), world, shops, pending_max, shutdown }
     }
 
     async fn response(

@@ -10,12 +10,12 @@ use crate::{Answer, Client, NOON, token};
 const BROWSER: [(&str, &str); 3] =
     [("accept", "text/html"), ("content-type", "application/x-www-form-urlencoded"), ("sec-fetch-site", "same-origin")];
 
-async fn submit(client: &Client, cookie: &str, path: &str, form: &str) -> Answer {
+pub async fn submit(client: &Client, cookie: &str, path: &str, form: &str) -> Answer {
     let headers: Vec<_> = BROWSER.into_iter().chain([("cookie", cookie)]).collect();
     client.send("POST", path, &headers, form.to_owned()).await
 }
 
-async fn open(client: &Client, cookie: &str, path: &str) -> Answer {
+pub async fn open(client: &Client, cookie: &str, path: &str) -> Answer {
     client.get(path, &[("accept", "text/html"), ("cookie", cookie)]).await
 }
 
@@ -64,6 +64,20 @@ async fn a_shop_that_is_full_keeps_what_was_written() {
     let turned_away = submit(&client, &cookie, "/checkout", form).await;
     assert_eq!(turned_away.status, StatusCode::SERVICE_UNAVAILABLE);
     assert!(turned_away.text.contains("ana@example.com") && turned_away.text.contains("oat"));
+}
+
+#[tokio::test]
+async fn who_comes_too_late_reads_who_was_faster_and_what_the_order_is_now() {
+    let client = Client::new().await;
+    let id = crate::staff::confirmed(&client).await;
+    let [ana, ben] = ["Ana", "Ben"].map(|name| format!("staff={}", token(name, NOON + time::Duration::hours(1))));
+    let path = format!("/staff/orders/{id}/status");
+    let moved = submit(&client, &ben, &path, "status=preparing&version=2").await;
+    assert_eq!((moved.status, moved.header("location")), (StatusCode::SEE_OTHER, "/staff"));
+    let late = submit(&client, &ana, &path, "status=cancelled&version=2").await;
+    assert_eq!(late.header("location"), format!("/staff?late={id}"));
+    let board = open(&client, &ana, late.header("location")).await;
+    assert!(board.text.contains("Ben was faster: order A-047 is being made."), "{}", board.text);
 }
 
 #[tokio::test]

@@ -11,7 +11,7 @@ use serde_json::json;
 use crate::Client;
 
 /// An order that is ready to be made, as the workers leave it: version 2.
-async fn confirmed(client: &Client) -> String {
+pub async fn confirmed(client: &Client) -> String {
     let new = app::laws::orders::new_order();
     let orders = &client.world.0.orders;
     orders.place(std::slice::from_ref(&new)).await.pop().expect("an answer").expect("placed");

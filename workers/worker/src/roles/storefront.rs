@@ -4,13 +4,15 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use adapter_aws::DynamoStock;
+use adapter_aws::{DynamoStock, DynamoViews};
 use anyhow::Context as _;
+use app::ports::Unavailable;
+use app::ports::locations::LocationStore as _;
 use app::use_cases::Shop;
 use chassis::Metrics;
 use contract::metric::Metric;
 use contract::parameter::MAX_QUEUE_SIZE;
-use storefront::{Observation, Ports, Settings};
+use storefront::{Observation, Ports, Settings, Shops};
 
 use super::{Wiring, every};
 use crate::stores::{Carts, Store, SystemSource};
@@ -24,12 +26,16 @@ pub async fn run(wiring: Wiring) -> anyhow::Result<()> {
     let things = Things {
         store,
         stock: aws.stock(&config.addresses, role.slug)?,
+        views: aws.views(&config.addresses)?,
         carts: Carts::connect(redis_url, redis_password).await?,
         metrics: process.metrics.clone(),
     };
+    let shops = Arc::new(Shops::new(Shop::default_shop()));
+    // Without them nobody knows which tax is due: it becomes ready when it has read them once.
+    read_shops(&things.store, &shops).await.context("read the locations")?;
     let pending_max = Arc::new(AtomicU64::new(MAX_QUEUE_SIZE.default.parse().unwrap_or(u64::MAX)));
     let settings = Settings {
-        shop: Shop::default_shop(),
+        shops: shops.clone(),
         signing_key: config.signing_key.expose().clone(),
         webhook_secret: config.webhook_secret.expose().clone(),
         secure_cookies: !config.aws.is_local(),
@@ -37,7 +43,11 @@ pub async fn run(wiring: Wiring) -> anyhow::Result<()> {
         shutdown: process.shutdown.clone(),
     };
     let parameters = aws.parameters(&config.aws.environment);
+    let store = things.store.clone();
     let tuning = every(READ_PARAMETERS_EVERY, &process, async || {
+        if let Err(error) = read_shops(&store, &shops).await {
+            tracing::warn!(%error, "The locations cannot be read; what was read last stands");
+        }
         if let Ok(value) = parameters.get(&MAX_QUEUE_SIZE).await.parse() {
             pending_max.store(value, Ordering::Relaxed);
         }
@@ -60,10 +70,16 @@ pub async fn run(wiring: Wiring) -> anyhow::Result<()> {
     Ok(())
 }
 
+async fn read_shops(store: &Store, shops: &Shops) -> Result<(), Unavailable> {
+    shops.replace(store.locations().await?);
+    Ok(())
+}
+
 #[derive(Clone)]
 struct Things {
     store: Store,
     stock: DynamoStock,
+    views: DynamoViews,
     carts: Carts,
     metrics: Metrics,
 }
@@ -72,6 +88,7 @@ impl Ports for Things {
     type Orders = Store;
     type Stock = DynamoStock;
     type Carts = Carts;
+    type Views = DynamoViews;
     type Source = SystemSource;
 
     fn orders(&self) -> &Store {
@@ -84,6 +101,10 @@ impl Ports for Things {
 
     fn carts(&self) -> &Carts {
         &self.carts
+    }
+
+    fn views(&self) -> &DynamoViews {
+        &self.views
     }
 
     fn source(&self) -> &SystemSource {

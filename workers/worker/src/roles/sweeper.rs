@@ -2,9 +2,14 @@
 
 use std::time::Duration;
 
+use adapter_aws::ParameterReader;
 use app::ports::stock::Stock as _;
-use app::use_cases::sweep::{sweep_holds, sweep_messages, sweep_orders};
+use app::use_cases::sweep::{Swept, sweep_holds, sweep_messages, sweep_orders};
+use app::use_cases::time_out::Timeouts;
 use contract::metric::Metric;
+use contract::parameter::{
+    COLLECTION_TIMEOUT, PREPARATION_TIMEOUT, PROCESSING_TIMEOUT, Parameter, UNCOLLECTED_TIMEOUT,
+};
 
 use super::{Wiring, every, maker};
 use crate::stores::SystemSource;
@@ -17,18 +22,22 @@ const MESSAGES_EVERY: Duration = Duration::from_secs(3600);
 
 pub async fn run(wiring: Wiring) -> anyhow::Result<()> {
     let stock = wiring.aws.stock(&wiring.config.addresses, wiring.role.slug)?;
+    let parameters = wiring.aws.parameters(&wiring.config.aws.environment);
     let Wiring { role, store, process, .. } = wiring;
-    let orders =
-        every(ORDERS_EVERY, &process, async || match sweep_orders(&store, &SystemSource, &maker(role)).await {
+    let orders = every(ORDERS_EVERY, &process, async || {
+        let timeouts = timeouts(&parameters).await;
+        match sweep_orders(&store, &SystemSource, &maker(role), &timeouts).await {
             Ok(swept) => {
                 process.metrics.count(Metric::OrdersRedriven, &[], swept.asked_again);
-                if swept.asked_again + swept.timed_out > 0 {
-                    let (asked_again, timed_out) = (swept.asked_again, swept.timed_out);
-                    tracing::info!(asked_again, timed_out, "Swept overdue orders");
+                process.metrics.count(Metric::OrdersOverdue, &[], swept.told);
+                if swept.asked_again + swept.timed_out + swept.told + swept.closed > 0 {
+                    let Swept { asked_again, timed_out, told, closed, .. } = swept;
+                    tracing::info!(asked_again, timed_out, told, closed, "Swept overdue orders");
                 }
             }
             Err(error) => tracing::warn!(error = %error, "Cannot sweep orders"),
-        });
+        }
+    });
     let holds = every(HOLDS_EVERY, &process, async || {
         match sweep_holds(&store, &stock, &SystemSource).await {
             Ok(swept) => process.metrics.count(Metric::ReservationsExpired, &[], swept.holds_released),
@@ -58,4 +67,19 @@ pub async fn run(wiring: Wiring) -> anyhow::Result<()> {
     };
     tokio::join!(orders, holds, messages);
     Ok(())
+}
+
+/// Read live. What is no number is what it was by default.
+async fn timeouts(parameters: &ParameterReader) -> Timeouts {
+    let seconds = async |parameter: &'static Parameter, default: Duration| {
+        let set = parameters.get(parameter).await.parse().ok();
+        set.map_or(default, Duration::from_secs)
+    };
+    let default = Timeouts::default();
+    Timeouts {
+        processing: seconds(&PROCESSING_TIMEOUT, default.processing).await,
+        preparation: seconds(&PREPARATION_TIMEOUT, default.preparation).await,
+        collection: seconds(&COLLECTION_TIMEOUT, default.collection).await,
+        uncollected: seconds(&UNCOLLECTED_TIMEOUT, default.uncollected).await,
+    }
 }

@@ -76,7 +76,15 @@ async fn apply(
         next_action_at: order.state.awaits().map(|_| at + ASK_AGAIN),
         history: vec![entry],
     };
-    let change = Change { consumer: ACTOR, event_id: EventId(source.uuid()), order: Some(moved), payment, outbox, at };
+    let change = Change {
+        consumer: ACTOR,
+        event_id: EventId(source.uuid()),
+        order: Some(moved),
+        payment,
+        outbox,
+        at,
+        delivery: None,
+    };
     let applied = orders.apply(std::slice::from_ref(&change)).await.pop();
     match applied.unwrap_or_else(|| Err(Unavailable::new("orders", "no answer to a change")))? {
         Applied::Applied => Ok(true),

@@ -1,0 +1,37 @@
+//! `haven orders`: what operators do about orders as a whole.
+
+use adapter_postgres::Login;
+use anyhow::Context as _;
+use app::use_cases::project;
+use serde_json::json;
+use worker::stores::Store;
+
+use crate::cli::Reproject;
+use crate::local::facts::Facts;
+use crate::local::up::ENVIRONMENT;
+use crate::target::{self, BadUsage};
+
+/// Makes the order view again from the orders. It may be run at any time and any number of times: what is newer stays.
+pub async fn reproject(options: &Reproject, login: migrations::Login) -> anyhow::Result<()> {
+    let name = &options.target.which.environment;
+    let (database_url, login) = match &options.database_url {
+        Some(url) => {
+            let migrations::Login { user, password, root_certificates } = login;
+            (url.clone(), Login { user, password, root_certificates })
+        }
+        None if name == ENVIRONMENT => (Facts::read(&options.target.place.state)?.database_url, Login::default()),
+        None => {
+            let why = format!("--database-url (or DATABASE_URL) is required for {name}");
+            return Err(BadUsage::Said(why).into());
+        }
+    };
+    let (aws, _) = target::resolve(&options.target).await?;
+    let store = Store::connect(&database_url, &login).await.context("reach the orders")?;
+    let views = aws.views(&aws.addresses(name).await?)?;
+    let shown = project::reproject(&store, &views).await.context("show the orders")?;
+    match options.target.which.json {
+        true => println!("{}", json!({ "orders": shown })),
+        false => println!("{shown} orders are shown as they are"),
+    }
+    Ok(())
+}

@@ -1,0 +1,166 @@
+//! The order view in DynamoDB: one item an order, replaced by newer versions only.
+
+use std::collections::HashMap;
+
+use app::ports::Unavailable;
+use app::ports::views::{OrderView, OrderViews, SHOWN};
+use aws_sdk_dynamodb::Client;
+use aws_sdk_dynamodb::operation::put_item::PutItemError;
+use aws_sdk_dynamodb::operation::transact_write_items::TransactWriteItemsError;
+use aws_sdk_dynamodb::types::{Put, TransactWriteItem};
+use contract::table::BY_SESSION;
+use domain::ids::OrderId;
+
+use crate::Clients;
+use crate::items::{Item, get_text, number, text};
+
+/// DynamoDB takes at most 100 actions in one transaction.
+const AT_ONCE: usize = 50;
+/// The item is new here, or older than what is written.
+const NEWER: &str = "attribute_not_exists(order_id) OR version < :version";
+
+#[derive(Clone)]
+pub struct DynamoViews {
+    client: Client,
+    table: String,
+}
+
+fn unavailable(why: impl std::fmt::Display) -> Unavailable {
+    Unavailable::new("order view", why)
+}
+
+impl DynamoViews {
+    pub fn new(clients: &Clients, table: String) -> DynamoViews {
+        DynamoViews { client: clients.dynamodb(), table }
+    }
+
+    async fn show_alone(&self, view: &OrderView) -> Result<(), Unavailable> {
+        let put = self.client.put_item().table_name(&self.table).set_item(Some(item(view)?));
+        let put = put.condition_expression(NEWER).expression_attribute_values(":version", number(view.version));
+        match put.send().await {
+            Ok(_) => Ok(()),
+            Err(error) => match error.as_service_error() {
+                // What is shown is as new already.
+                Some(PutItemError::ConditionalCheckFailedException(_)) => Ok(()),
+                _ => Err(unavailable(crate::why(&error))),
+            },
+        }
+    }
+
+    /// Different orders in one call; those whose newer version is shown already are left out of a second one. False when
+    /// it did not come to that: then each has to go by itself.
+    async fn show_together(&self, views: &[&OrderView]) -> Result<bool, Unavailable> {
+        let mut left: Vec<&OrderView> = views.to_vec();
+        for _ in 0..2 {
+            if left.is_empty() {
+                return Ok(true);
+            }
+            let actions = left.iter().map(|view| self.action(view)).collect::<Result<Vec<_>, _>>()?;
+            let Err(error) = self.client.transact_write_items().set_transact_items(Some(actions)).send().await else {
+                return Ok(true);
+            };
+            let why = crate::why(&error);
+            let Some(TransactWriteItemsError::TransactionCanceledException(cancelled)) = error.as_service_error()
+            else {
+                return Err(unavailable(why));
+            };
+            let newer = |index: usize| {
+                let reason = cancelled.cancellation_reasons().get(index);
+                reason.is_some_and(|reason| reason.code() == Some("ConditionalCheckFailed"))
+            };
+            let before = left.len();
+            left = left.iter().enumerate().filter(|(index, _)| !newer(*index)).map(|(_, view)| *view).collect();
+            if left.len() == before {
+                return Ok(false);
+            }
+        }
+        Ok(left.is_empty())
+    }
+
+    fn action(&self, view: &OrderView) -> Result<TransactWriteItem, Unavailable> {
+        let put = Put::builder()
+            .table_name(&self.table)
+            .set_item(Some(item(view)?))
+            .condition_expression(NEWER)
+            .expression_attribute_values(":version", number(view.version));
+        Ok(TransactWriteItem::builder().put(put.build().map_err(unavailable)?).build())
+    }
+}
+
+impl OrderViews for DynamoViews {
+    async fn show(&self, views: &[OrderView]) -> Vec<Result<(), Unavailable>> {
+        // Of one order the newest alone: a transaction names an item once.
+        let mut newest: HashMap<OrderId, &OrderView> = HashMap::with_capacity(views.len());
+        for view in views {
+            let kept = newest.entry(view.order_id).or_insert(view);
+            if kept.version < view.version {
+                *kept = view;
+            }
+        }
+        let newest: Vec<&OrderView> = newest.into_values().collect();
+        let mut failed: HashMap<OrderId, Unavailable> = HashMap::new();
+        for some in newest.chunks(AT_ONCE) {
+            let together = match some {
+                [_] => Ok(false),
+                _ => self.show_together(some).await,
+            };
+            match together {
+                Ok(true) => {}
+                Ok(false) => {
+                    for view in some {
+                        if let Err(error) = self.show_alone(view).await {
+                            failed.insert(view.order_id, error);
+                        }
+                    }
+                }
+                Err(error) => failed.extend(some.iter().map(|view| (view.order_id, error.clone()))),
+            }
+        }
+        views.iter().map(|view| failed.get(&view.order_id).cloned().map_or(Ok(()), Err)).collect()
+    }
+
+    async fn of_session(
+        &self,
+        session_hash: &str,
+        limit: u32,
+        before: Option<OrderId>,
+    ) -> Result<Vec<OrderView>, Unavailable> {
+        let mut query = self
+            .client
+            .query()
+            .table_name(&self.table)
+            .index_name(BY_SESSION.name)
+            .scan_index_forward(false)
+            .limit(i32::try_from(limit).unwrap_or(i32::MAX))
+            .expression_attribute_values(":session", text(session_hash));
+        query = match before {
+            Some(before) => query
+                .key_condition_expression("session_hash = :session AND order_id < :before")
+                .expression_attribute_values(":before", text(before.to_string())),
+            None => query.key_condition_expression("session_hash = :session"),
+        };
+        let found = query.send().await.map_err(|error| unavailable(crate::why(&error)))?;
+        found.items().iter().map(read).collect()
+    }
+}
+
+fn item(view: &OrderView) -> Result<Item, Unavailable> {
+    let shown = serde_json::to_string(view).map_err(unavailable)?;
+    let mut item = Item::from([
+        ("order_id".to_owned(), text(view.order_id.to_string())),
+        ("version".to_owned(), number(view.version)),
+        ("status".to_owned(), text(&view.status)),
+        ("forget_at".to_owned(), number((view.created_at + SHOWN).unix_timestamp())),
+        ("view".to_owned(), text(shown)),
+    ]);
+    if let Some(session_hash) = &view.session_hash {
+        item.insert("session_hash".to_owned(), text(session_hash));
+    }
+    Ok(item)
+}
+
+fn read(item: &Item) -> Result<OrderView, Unavailable> {
+    let shown = get_text(item, "view").ok_or_else(|| unavailable("an item has no view"))?;
+    let view: OrderView = serde_json::from_str(&shown).map_err(unavailable)?;
+    Ok(OrderView { session_hash: get_text(item, "session_hash"), ..view })
+}

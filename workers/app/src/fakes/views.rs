@@ -1,0 +1,81 @@
+//! The order view in memory.
+
+use std::collections::BTreeMap;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use domain::ids::OrderId;
+
+use crate::ports::Unavailable;
+use crate::ports::views::{OrderView, OrderViews};
+use crate::use_cases::project::Show;
+
+#[derive(Default)]
+pub struct MemoryViews(Mutex<Shown>);
+
+#[derive(Default)]
+struct Shown {
+    views: BTreeMap<OrderId, OrderView>,
+    out_of_reach: bool,
+}
+
+impl MemoryViews {
+    /// Whether it answers.
+    pub fn set_out_of_reach(&self, out_of_reach: bool) {
+        self.shown().out_of_reach = out_of_reach;
+    }
+
+    fn shown(&self) -> MutexGuard<'_, Shown> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl OrderViews for MemoryViews {
+    async fn show(&self, views: &[OrderView]) -> Vec<Result<(), Unavailable>> {
+        let mut shown = self.shown();
+        let show = |view: &OrderView| {
+            if shown.out_of_reach {
+                return Err(Unavailable::new("order view", "it is out of reach"));
+            }
+            let kept = shown.views.entry(view.order_id).or_insert_with(|| view.clone());
+            if kept.version < view.version {
+                kept.clone_from(view);
+            }
+            Ok(())
+        };
+        views.iter().map(show).collect()
+    }
+
+    async fn of_session(
+        &self,
+        session_hash: &str,
+        limit: u32,
+        before: Option<OrderId>,
+    ) -> Result<Vec<OrderView>, Unavailable> {
+        let shown = self.shown();
+        if shown.out_of_reach {
+            return Err(Unavailable::new("order view", "it is out of reach"));
+        }
+        // UUIDv7: newest first is greatest first.
+        let of_session = shown.views.values().rev().filter(|view| {
+            view.session_hash.as_deref() == Some(session_hash) && before.is_none_or(|before| view.order_id < before)
+        });
+        Ok(of_session.take(limit as usize).cloned().collect())
+    }
+}
+
+impl Show for MemoryViews {
+    async fn show_one(&self, view: OrderView) -> Result<(), Unavailable> {
+        self.show(&[view]).await.pop().unwrap_or(Ok(()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::laws;
+
+    #[test]
+    fn it_passes_the_laws_of_the_order_view() {
+        futures::executor::block_on(laws::views::all(&MemoryViews::default()));
+    }
+}

@@ -1,0 +1,87 @@
+//! The fulfilment worker: a confirmed order gets its ticket, or its parcel is sent. Each order one, however often and
+//! from wherever it is heard that the order is confirmed.
+
+use contract::messages::{Envelope, Message};
+use domain::ids::{EventId, OrderId};
+use domain::order::{Order, OrderType, Status};
+use uuid::Uuid;
+
+use super::{Handled, Maker};
+use crate::ports::Source;
+use crate::ports::fulfilment::{Fulfilment, FulfilmentStore, Work};
+use crate::ports::locations::LocationStore;
+use crate::ports::orders::{Applied, OrderStore};
+
+/// Handles one message of the `fulfilment` queue.
+pub async fn fulfil<O: OrderStore + FulfilmentStore + LocationStore, S: Source>(
+    store: &O,
+    source: &S,
+    maker: &Maker,
+    envelope: &Envelope,
+) -> Handled {
+    let order_id = match (&envelope.message, envelope.order_id) {
+        (Message::OrderStatusChanged { to, .. }, Some(order_id)) if to == Status::Confirmed.code() => order_id,
+        _ => return Handled::park(format!("{:?} does not belong on this queue", envelope.message.kind())),
+    };
+    let order = match store.load(order_id).await {
+        Ok(Some(stored)) => stored.order,
+        Ok(None) => return Handled::park(format!("order {order_id} does not exist")),
+        Err(error) => return error.into(),
+    };
+    // What was called off meanwhile is not made. The message that says so needs nothing undone here: the board shows the
+    // tickets of orders that are to be made.
+    match order.status {
+        Status::Confirmed | Status::Preparing | Status::Ready | Status::Completed => {}
+        Status::Cancelled | Status::Failed => return Handled::done(),
+        Status::Pending => return Handled::park(format!("order {order_id} never was confirmed")),
+    }
+    let (work, outbox) = match order.order_type {
+        OrderType::Pickup | OrderType::DineIn => {
+            let zone = match store.locations().await {
+                Ok(all) => all.into_iter().find(|shop| is_at(shop, &order)).map(|shop| shop.hours.zone),
+                Err(error) => return error.into(),
+            };
+            let Some(zone) = zone else {
+                return Handled::park(format!("there is no location {}", order.location_id));
+            };
+            let day = zone.date_of(order.pickup_at.unwrap_or(order.created_at));
+            let (tenant_id, location_id) = (order.tenant_id.clone(), order.location_id.clone());
+            (Work::Ticket { tenant_id, location_id, day }, Vec::new())
+        }
+        OrderType::Delivery => {
+            let tracking_number = tracking_number(order_id);
+            let message = shipped(&order, &tracking_number);
+            // Named after what happened: however often it is said, it is one event.
+            let event_id = EventId(Uuid::new_v5(&Uuid::NAMESPACE_OID, format!("{order_id} OrderShipped").as_bytes()));
+            let envelope = maker.envelope_with(event_id, source.now(), Some(order_id), message);
+            (Work::Shipment { tracking_number }, vec![envelope])
+        }
+    };
+    let fulfilment =
+        Fulfilment { consumer: maker.role, event_id: envelope.event_id, order_id, work, outbox, at: source.now() };
+    match store.fulfil(&fulfilment).await {
+        Ok(Applied::Applied) => Handled::done(),
+        Ok(Applied::Duplicate | Applied::Conflict) => Handled::duplicate(),
+        Err(error) => error.into(),
+    }
+}
+
+fn is_at(shop: &super::Shop, order: &Order) -> bool {
+    shop.tenant_id == order.tenant_id && shop.location_id == order.location_id
+}
+
+fn shipped(order: &Order, tracking_number: &str) -> Message {
+    Message::OrderShipped {
+        order_number: order.order_number.clone(),
+        tracking_number: tracking_number.to_owned(),
+        location_id: order.location_id.to_string(),
+    }
+}
+
+/// The parcel's number, from the random part of the order's id: the same however often it is asked for.
+fn tracking_number(order_id: OrderId) -> String {
+    format!("BH{:016X}", order_id.0.as_u64_pair().1)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,100 @@
+use domain::Timestamp;
+use domain::saga::State;
+use futures::executor::block_on;
+use time::macros::{date, datetime};
+
+use super::*;
+use crate::fakes::orders::MemoryOrders;
+use crate::laws::orders::{new_order, step};
+use crate::ports::orders::NewOrder;
+
+const MAKER: Maker = Maker { role: "fulfilment-worker", version: "0", traceparent: None };
+
+struct Noon;
+
+impl Source for Noon {
+    fn now(&self) -> Timestamp {
+        datetime!(2026-03-01 12:00 UTC)
+    }
+
+    fn uuid(&self) -> Uuid {
+        Uuid::now_v7()
+    }
+}
+
+/// An order of a kind that came to a state, and the news that it was confirmed.
+async fn an_order(store: &MemoryOrders, order_type: OrderType, state: State) -> (NewOrder, Envelope) {
+    let mut new = new_order();
+    new.order.order_type = order_type;
+    store.place(std::slice::from_ref(&new)).await.pop().expect("an answer").expect("placed");
+    store.apply(&[step(&new, 1, state)]).await.pop().expect("an answer").expect("applied");
+    let message = Message::OrderStatusChanged {
+        order_number: new.order.order_number.clone(),
+        from: Some("pending".to_owned()),
+        to: "confirmed".to_owned(),
+        step: "fulfilment".to_owned(),
+        reason: None,
+    };
+    let envelope = MAKER.envelope(&Noon, Some(new.order.order_id), message);
+    (new, envelope)
+}
+
+#[test]
+fn each_pick_up_order_gets_one_ticket_and_the_next_position() {
+    block_on(async {
+        let store = MemoryOrders::default();
+        let mut positions = Vec::new();
+        for order_type in [OrderType::Pickup, OrderType::DineIn] {
+            let (new, envelope) = an_order(&store, order_type, State::Confirmed).await;
+            assert_eq!(fulfil(&store, &Noon, &MAKER, &envelope).await, Handled::done());
+            assert_eq!(fulfil(&store, &Noon, &MAKER, &envelope).await, Handled::duplicate());
+            let told_otherwise = Envelope { event_id: EventId(Uuid::now_v7()), ..envelope };
+            assert_eq!(fulfil(&store, &Noon, &MAKER, &told_otherwise).await, Handled::duplicate());
+            let [ticket] = store.tickets(&[new.order.order_id]).await.expect("read").try_into().expect("one ticket");
+            assert_eq!(ticket.day, date!(2026 - 03 - 01));
+            positions.push(ticket.position);
+        }
+        assert_eq!(positions, [1, 2]);
+    });
+}
+
+#[test]
+fn a_delivery_is_shipped_once_and_the_world_hears_of_it_once() {
+    block_on(async {
+        let store = MemoryOrders::default();
+        let (new, envelope) = an_order(&store, OrderType::Delivery, State::Preparing).await;
+        for _ in 0..2 {
+            let told_otherwise = Envelope { event_id: EventId(Uuid::now_v7()), ..envelope.clone() };
+            let _ = fulfil(&store, &Noon, &MAKER, &told_otherwise).await;
+        }
+        let id = new.order.order_id;
+        let shipment = store.shipment(id).await.expect("read").expect("it is on its way");
+        assert!(store.tickets(&[id]).await.expect("read").is_empty(), "nobody calls its number");
+        let said: Vec<_> = store
+            .owed()
+            .into_iter()
+            .filter_map(|envelope| match envelope.message {
+                Message::OrderShipped { tracking_number, .. } => Some(tracking_number),
+                _ => None,
+            })
+            .collect();
+        assert_eq!(said, [shipment.tracking_number]);
+    });
+}
+
+#[test]
+fn what_was_called_off_is_not_made_and_what_was_never_confirmed_is_parked() {
+    block_on(async {
+        let store = MemoryOrders::default();
+        let (new, envelope) = an_order(&store, OrderType::Pickup, State::Cancelled).await;
+        assert_eq!(fulfil(&store, &Noon, &MAKER, &envelope).await, Handled::done());
+        assert!(store.tickets(&[new.order.order_id]).await.expect("read").is_empty());
+        let (_, early) = an_order(&store, OrderType::Pickup, State::Charging).await;
+        assert_ne!(fulfil(&store, &Noon, &MAKER, &early).await, Handled::done());
+        let stray = MAKER.envelope(&Noon, Some(new.order.order_id), Message::ReserveStock {});
+        assert!(matches!(
+            fulfil(&store, &Noon, &MAKER, &stray).await.settlement,
+            crate::inbox::Settlement::Park { .. }
+        ));
+    });
+}

@@ -1,0 +1,251 @@
+//! When a shop is open, on its own clock, and the pick-up slots that follow from it.
+//!
+//! Opening hours are wall-clock times, and a day of change has 23 or 25 hours: slots are counted in real time from
+//! opening to closing, so that no slot is twice as long as another and none is missing. Time zones come with the program
+//! (`jiff`, with the IANA database built in); a machine without one gives the same answer.
+
+use jiff::tz::TimeZone;
+use time::{Date, Duration, PrimitiveDateTime, UtcOffset};
+
+use crate::{FieldError, Timestamp};
+
+/// Minutes of a day of wall-clock time.
+const DAY: u16 = 24 * 60;
+
+/// A time zone of the IANA database.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Zone(TimeZone);
+
+impl Zone {
+    /// # Errors
+    /// When there is no such zone.
+    pub fn parse(name: &str) -> Result<Zone, FieldError> {
+        let unknown = |_| FieldError::new("time_zone", "must be a name of the IANA database, such as America/New_York");
+        TimeZone::get(name).map(Zone).map_err(unknown)
+    }
+
+    pub fn utc() -> Zone {
+        Zone(TimeZone::UTC)
+    }
+
+    pub fn name(&self) -> &str {
+        self.0.iana_name().unwrap_or("UTC")
+    }
+
+    /// What calendar and clock on the shop's wall show.
+    pub fn local(&self, at: Timestamp) -> PrimitiveDateTime {
+        let instant = jiff::Timestamp::from_second(at.unix_timestamp()).unwrap_or_default();
+        let offset = self.0.to_offset(instant).seconds();
+        let offset = UtcOffset::from_whole_seconds(offset).unwrap_or(UtcOffset::UTC);
+        let local = at.to_offset(offset);
+        PrimitiveDateTime::new(local.date(), local.time())
+    }
+
+    /// The date on the shop's own calendar.
+    pub fn date_of(&self, at: Timestamp) -> Date {
+        self.local(at).date()
+    }
+
+    /// When the clock on the wall shows so many minutes after the midnight that `date` begins with. A time that a day of
+    /// change leaves out is the one after the gap; one that it has twice is the first.
+    fn instant(&self, date: Date, minutes: u16) -> Option<Timestamp> {
+        let year = i16::try_from(date.year()).ok()?;
+        let midnight = jiff::civil::Date::new(year, u8::from(date.month()) as i8, date.day() as i8).ok()?;
+        let day = if minutes >= DAY { midnight.tomorrow().ok()? } else { midnight };
+        let minutes = minutes % DAY;
+        let local = day.at((minutes / 60) as i8, (minutes % 60) as i8, 0, 0).to_zoned(self.0.clone()).ok()?;
+        Timestamp::from_unix_timestamp(local.timestamp().as_second()).ok()
+    }
+}
+
+/// From when to when a shop is open on a weekday, in minutes since midnight on its own clock.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Opening {
+    opens: u16,
+    closes: u16,
+}
+
+impl Opening {
+    /// The whole day.
+    pub const ALL_DAY: Opening = Opening { opens: 0, closes: DAY };
+
+    /// # Errors
+    /// When it does not close after it opens, or closes after the midnight at the end of the day.
+    pub fn new(opens: u16, closes: u16) -> Result<Opening, FieldError> {
+        if opens < closes && closes <= DAY {
+            return Ok(Opening { opens, closes });
+        }
+        Err(FieldError::new("hours", "must close after they open, at 24:00 at the latest"))
+    }
+}
+
+/// When a shop is open.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Hours {
+    pub zone: Zone,
+    /// Monday first; `None` on a day when it is closed.
+    pub week: [Option<Opening>; 7],
+}
+
+/// How a day is cut into slots.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SlotRule {
+    minutes: u16,
+    /// Orders that can be handed over within one slot.
+    pub capacity: u32,
+}
+
+impl SlotRule {
+    /// # Errors
+    /// When a slot is not 1 to 240 minutes long.
+    pub fn new(minutes: u16, capacity: u32) -> Result<SlotRule, FieldError> {
+        if (1..=240).contains(&minutes) {
+            return Ok(SlotRule { minutes, capacity });
+        }
+        Err(FieldError::new("slot_minutes", "must be 1 to 240"))
+    }
+}
+
+/// A time in which orders are picked up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Slot {
+    pub starts_at: Timestamp,
+    /// Not in it any more.
+    pub ends_at: Timestamp,
+}
+
+impl Hours {
+    /// Open at any time.
+    pub const fn always(zone: Zone) -> Hours {
+        Hours { zone, week: [Some(Opening::ALL_DAY); 7] }
+    }
+
+    /// When it opens and closes on a date of its own calendar.
+    pub fn on(&self, date: Date) -> Option<(Timestamp, Timestamp)> {
+        let opening = self.week[usize::from(date.weekday().number_days_from_monday())]?;
+        let (opens, closes) = (self.zone.instant(date, opening.opens)?, self.zone.instant(date, opening.closes)?);
+        (opens < closes).then_some((opens, closes))
+    }
+
+    pub fn is_open(&self, at: Timestamp) -> bool {
+        self.on(self.zone.date_of(at)).is_some_and(|(opens, closes)| opens <= at && at < closes)
+    }
+
+    /// When it next opens, within a week.
+    pub fn opens_after(&self, at: Timestamp) -> Option<Timestamp> {
+        let today = self.zone.date_of(at);
+        (0..=7)
+            .filter_map(|days| self.on(today.checked_add(Duration::days(days))?))
+            .map(|(opens, _)| opens)
+            .find(|opens| *opens > at)
+    }
+
+    /// The slots of a date: each whole, from opening to closing.
+    pub fn slots(&self, date: Date, rule: SlotRule) -> Vec<Slot> {
+        let Some((opens, closes)) = self.on(date) else { return Vec::new() };
+        let length = Duration::minutes(i64::from(rule.minutes));
+        std::iter::successors(Some(opens), |starts_at| Some(*starts_at + length))
+            .map(|starts_at| Slot { starts_at, ends_at: starts_at + length })
+            .take_while(|slot| slot.ends_at <= closes)
+            .collect()
+    }
+
+    /// The slot that a time lies in.
+    pub fn slot_at(&self, at: Timestamp, rule: SlotRule) -> Option<Slot> {
+        let slots = self.slots(self.zone.date_of(at), rule);
+        slots.into_iter().find(|slot| slot.starts_at <= at && at < slot.ends_at)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use time::macros::{date, datetime};
+
+    use super::*;
+
+    fn zone(name: &str) -> Zone {
+        Zone::parse(name).expect("a zone")
+    }
+
+    fn weekdays(name: &str, opens: u16, closes: u16) -> Hours {
+        let day = Some(Opening::new(opens, closes).expect("hours"));
+        Hours { zone: zone(name), week: [day, day, day, day, day, None, None] }
+    }
+
+    fn rule(minutes: u16) -> SlotRule {
+        SlotRule::new(minutes, 4).expect("a rule")
+    }
+
+    #[test]
+    fn the_same_wall_clock_is_another_instant_in_winter_and_in_summer() {
+        let hours = weekdays("America/New_York", 7 * 60, 18 * 60);
+        let opens = |date| hours.on(date).map(|(opens, _)| opens);
+        assert_eq!(opens(date!(2026 - 03 - 06)), Some(datetime!(2026-03-06 12:00 UTC)));
+        assert_eq!(opens(date!(2026 - 03 - 09)), Some(datetime!(2026-03-09 11:00 UTC)), "the clocks went forward");
+        assert_eq!(opens(date!(2026 - 03 - 08)), None, "a Sunday");
+    }
+
+    #[test]
+    fn a_day_of_change_has_the_slots_of_its_real_hours() {
+        let hours = Hours::always(zone("America/New_York"));
+        let count = |date| hours.slots(date, rule(15)).len();
+        assert_eq!(count(date!(2026 - 03 - 07)), 96);
+        assert_eq!(count(date!(2026 - 03 - 08)), 92, "23 hours");
+        assert_eq!(count(date!(2026 - 11 - 01)), 100, "25 hours");
+    }
+
+    #[test]
+    fn what_is_left_before_closing_and_is_no_whole_slot_is_none() {
+        let hours = weekdays("Europe/Berlin", 9 * 60, 9 * 60 + 50);
+        let slots = hours.slots(date!(2026 - 01 - 05), rule(20));
+        assert_eq!(slots.len(), 2);
+        assert_eq!(slots[1].ends_at, datetime!(2026-01-05 08:40 UTC));
+        assert_eq!(hours.slot_at(datetime!(2026-01-05 08:39 UTC), rule(20)), Some(slots[1]));
+        assert_eq!(hours.slot_at(datetime!(2026-01-05 08:40 UTC), rule(20)), None);
+        assert!(hours.is_open(datetime!(2026-01-05 08:49 UTC)) && !hours.is_open(datetime!(2026-01-05 08:50 UTC)));
+    }
+
+    #[test]
+    fn it_says_when_it_opens_next() {
+        let hours = weekdays("Europe/Berlin", 9 * 60, 17 * 60);
+        let friday_evening = datetime!(2026-03-27 18:00 UTC);
+        assert_eq!(hours.opens_after(friday_evening), Some(datetime!(2026-03-30 07:00 UTC)), "Monday, in summer time");
+        let never = Hours { zone: Zone::utc(), week: [None; 7] };
+        assert_eq!(never.opens_after(friday_evening), None);
+    }
+
+    #[test]
+    fn what_is_no_zone_and_what_are_no_hours_is_told() {
+        assert_eq!(Zone::parse("Mars/Olympus").expect_err("no zone").field, "time_zone");
+        assert!(Opening::new(600, 600).is_err() && Opening::new(0, 1_441).is_err() && SlotRule::new(0, 1).is_err());
+        assert_eq!(zone("Europe/Berlin").name(), "Europe/Berlin");
+    }
+
+    proptest! {
+        /// In every zone with odd rules, on every day, at every length of slot.
+        #[test]
+        fn slots_follow_each_other_and_find_their_own_times(
+            which in 0usize..5,
+            day in 0i64..1_500,
+            minutes in 1u16..=240,
+            opens in 0u16..1_200,
+            open_for in 30u16..=240,
+        ) {
+            let zones = ["America/New_York", "Europe/London", "Australia/Lord_Howe", "America/Sao_Paulo", "Asia/Kathmandu"];
+            let day_hours = Some(Opening::new(opens, opens + open_for).expect("hours"));
+            let hours = Hours { zone: zone(zones[which]), week: [day_hours; 7] };
+            let date = date!(2025 - 01 - 01) + Duration::days(day);
+            let slots = hours.slots(date, rule(minutes));
+            for pair in slots.windows(2) {
+                prop_assert_eq!(pair[0].ends_at, pair[1].starts_at);
+            }
+            for slot in slots {
+                prop_assert_eq!(slot.ends_at - slot.starts_at, Duration::minutes(i64::from(minutes)));
+                prop_assert_eq!(hours.slot_at(slot.starts_at, rule(minutes)), Some(slot));
+                prop_assert_eq!(hours.slot_at(slot.ends_at - Duration::seconds(1), rule(minutes)), Some(slot));
+                prop_assert!(hours.is_open(slot.starts_at));
+            }
+        }
+    }
+}

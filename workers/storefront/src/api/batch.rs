@@ -1,0 +1,112 @@
+//! Many orders moved at once: each by itself, so that one that cannot be moved keeps nobody else's back.
+
+use app::use_cases::change_order::{ChangeRefusal, Move, move_by_staff};
+use axum::Json;
+use axum::body::Bytes;
+use axum::extract::State;
+use axum::http::HeaderMap;
+use domain::FieldError;
+use domain::customer::line;
+use domain::ids::OrderId;
+use domain::order::Status;
+use serde_json::{Value, json};
+
+use super::admin::NOTE_MAX;
+use super::staff_only;
+use crate::fields::{Fields, object};
+use crate::problem::Problem;
+use crate::{App, Ports};
+
+/// More than a bar has at hand.
+const CHANGES_MAX: usize = 50;
+
+struct Change {
+    order_id: OrderId,
+    version: i64,
+    to: Status,
+    note: Option<String>,
+}
+
+/// One result an entry, in order, always 200: who asks looks at each.
+pub async fn set_statuses<P: Ports>(
+    State(app): State<App<P>>,
+    headers: HeaderMap,
+    body: Bytes,
+) -> Result<Json<Value>, Problem> {
+    let staff = staff_only(&app, &headers)?;
+    let changes = read(&headers, &body)?;
+    let mut results = Vec::with_capacity(changes.len());
+    for change in changes {
+        let asked = Move {
+            order_id: change.order_id,
+            expected_version: change.version,
+            to: change.to,
+            actor: staff.name.clone(),
+            note: change.note,
+        };
+        let moved = move_by_staff(app.ports.orders(), app.ports.source(), &app.maker(), asked).await;
+        results.push(match moved {
+            Ok(order) => json!({
+                "id": order.order_id, "result": "moved", "status": order.status.code(), "version": order.version,
+            }),
+            Err(refusal) => refused(change.order_id, refusal),
+        });
+    }
+    Ok(Json(json!({ "results": results })))
+}
+
+/// The problem that the order alone would have been answered with.
+fn refused(order_id: OrderId, refusal: ChangeRefusal) -> Value {
+    let result = match refusal {
+        ChangeRefusal::NotFound => "not_found",
+        ChangeRefusal::Stale(_) => "stale",
+        ChangeRefusal::Illegal { .. } => "illegal",
+        ChangeRefusal::Unavailable(_) => "unavailable",
+    };
+    let problem = Problem::from(refusal);
+    let mut told = json!({ "id": order_id, "result": result, "detail": problem.detail });
+    for (name, value) in problem.more {
+        told[name] = value;
+    }
+    told
+}
+
+/// All or none are read: what is wrong with an entry is told by its place, and nothing is moved.
+fn read(headers: &HeaderMap, body: &Bytes) -> Result<Vec<Change>, Problem> {
+    let mut errors = Vec::new();
+    let mut fields = Fields::new(object(headers, body)?, "", &mut errors);
+    let entries = match fields.take("changes") {
+        Some(Value::Array(entries)) if (1..=CHANGES_MAX).contains(&entries.len()) => entries,
+        _ => {
+            fields.wrong("changes", format!("must be a list of 1 to {CHANGES_MAX} changes"));
+            Vec::new()
+        }
+    };
+    fields.finish();
+    let mut changes = Vec::with_capacity(entries.len());
+    for (index, entry) in entries.into_iter().enumerate() {
+        let path = format!("changes[{index}]");
+        let Value::Object(entry) = entry else {
+            errors.push(FieldError::new(path, "must be an object"));
+            continue;
+        };
+        let mut fields = Fields::new(entry, path.clone(), &mut errors);
+        let (id, version, status) = (fields.text("id"), fields.integer("version"), fields.text("status"));
+        let (order_id, to) = (id.parse().ok(), Status::from_code(&status));
+        if order_id.is_none() && !id.is_empty() {
+            fields.wrong("id", "must be the id of an order");
+        }
+        if to.is_none() && !status.is_empty() {
+            fields.wrong("status", format!("must be one of {}", Status::ALL.map(Status::code).join(", ")));
+        }
+        let note = fields.optional_text("note");
+        fields.finish();
+        let note = note.map(|note| line(&format!("{path}.note"), &note, NOTE_MAX)).transpose();
+        match (order_id, version, to, note) {
+            (Some(order_id), Some(version), Some(to), Ok(note)) => changes.push(Change { order_id, version, to, note }),
+            (.., Err(error)) => errors.push(error),
+            _ => {}
+        }
+    }
+    if errors.is_empty() { Ok(changes) } else { Err(Problem::fields(errors)) }
+}

@@ -1,0 +1,55 @@
+//! The locations that orders may name, as they are now: tax, hours and slots may change while it runs.
+
+use std::sync::{Arc, PoisonError, RwLock};
+
+use app::use_cases::Shop;
+use domain::FieldError;
+use domain::ids::LocationId;
+
+/// Cheap to read, replaced as a whole.
+pub struct Shops(RwLock<Known>);
+
+struct Known {
+    /// The one that an order means when it names none.
+    home: Arc<Shop>,
+    all: Vec<Arc<Shop>>,
+}
+
+impl Shops {
+    pub fn new(home: Shop) -> Shops {
+        let home = Arc::new(home);
+        Shops(RwLock::new(Known { all: vec![home.clone()], home }))
+    }
+
+    /// What was read anew. One that is gone takes no orders any more, but for the one that this storefront serves.
+    pub fn replace(&self, shops: Vec<Shop>) {
+        let mut known = self.0.write().unwrap_or_else(PoisonError::into_inner);
+        let all: Vec<_> = shops.into_iter().map(Arc::new).collect();
+        if let Some(home) = all.iter().find(|shop| is_same(shop, &known.home)) {
+            known.home = home.clone();
+            known.all = all;
+        }
+    }
+
+    pub fn home(&self) -> Arc<Shop> {
+        self.0.read().unwrap_or_else(PoisonError::into_inner).home.clone()
+    }
+
+    /// The location that is named, of the same business; the own one where none is.
+    ///
+    /// # Errors
+    /// When there is no such location.
+    pub fn named(&self, location_id: Option<&LocationId>) -> Result<Arc<Shop>, FieldError> {
+        let known = self.0.read().unwrap_or_else(PoisonError::into_inner);
+        let Some(id) = location_id else { return Ok(known.home.clone()) };
+        let ours = || known.all.iter().filter(|shop| shop.tenant_id == known.home.tenant_id);
+        ours().find(|shop| shop.location_id == *id).cloned().ok_or_else(|| {
+            let names: Vec<_> = ours().map(|shop| shop.location_id.as_str()).collect();
+            FieldError::new("location_id", format!("must be one of {}", names.join(", ")))
+        })
+    }
+}
+
+fn is_same(a: &Shop, b: &Shop) -> bool {
+    a.tenant_id == b.tenant_id && a.location_id == b.location_id
+}

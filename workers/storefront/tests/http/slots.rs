@@ -1,0 +1,206 @@
+//! Tax by location, opening hours and pick-up slots, as a customer meets them. It is noon UTC on Sunday, 1 March 2026.
+
+use std::sync::Arc;
+
+use app::ports::orders::OrderStore as _;
+use app::ports::views::{OrderView, OrderViews as _};
+use app::use_cases::Shop;
+use axum::http::StatusCode;
+use domain::hours::{Hours, Opening, SlotRule, Zone};
+use domain::ids::LocationId;
+use domain::money::TaxRate;
+use futures::future::join_all;
+use serde_json::{Value, json};
+use uuid::Uuid;
+
+use crate::pages::{open, submit};
+use crate::{Client, an_espresso};
+
+/// Open on Sundays from 8:00 to 9:00 in New York, where it is 7:00: two slots of half an hour, with two places each.
+fn corner() -> Shop {
+    let mut week = [None; 7];
+    week[6] = Some(Opening::new(8 * 60, 9 * 60).expect("hours"));
+    Shop {
+        hours: Hours { zone: Zone::parse("America/New_York").expect("a zone"), week },
+        slots: SlotRule::new(30, 2).expect("a rule"),
+        ..Shop::default_shop()
+    }
+}
+
+async fn a_corner_shop() -> Client {
+    let client = Client::new().await;
+    client.shops.replace(vec![corner()]);
+    client
+}
+
+fn at(time: &str) -> Value {
+    let mut order = an_espresso();
+    order["pickup_at"] = json!(time);
+    order
+}
+
+#[tokio::test]
+async fn an_order_pays_the_tax_of_its_location_as_it_is_when_it_is_placed() {
+    let client = Client::new().await;
+    let airport = |basis_points| Shop {
+        location_id: LocationId::parse("airport").expect("a slug"),
+        tax: TaxRate { basis_points },
+        ..Shop::default_shop()
+    };
+    client.shops.replace(vec![Shop::default_shop(), airport(1_250)]);
+    let mut there = an_espresso();
+    there["location_id"] = json!("airport");
+    let here = client.accepted().await;
+    let first = client.order("there-1", &there).await.json();
+    assert_eq!((here["tax_minor"].as_i64(), first["tax_minor"].as_i64()), (Some(27), Some(38)), "887 and 1250 of 300");
+    // The rate goes up: what was placed keeps its own, and a repeat gets the same answer.
+    client.shops.replace(vec![Shop::default_shop(), airport(2_000)]);
+    assert_eq!(client.order("there-1", &there).await.json(), first);
+    let path = first["links"]["self"].as_str().expect("a link").to_owned();
+    assert_eq!(client.get(&path, &[]).await.json()["tax_basis_points"], 1_250);
+    assert_eq!(client.order("there-2", &there).await.json()["tax_minor"], 60);
+    // The same key for another place is another request.
+    let elsewhere = client.order("there-1", &an_espresso()).await;
+    assert_eq!(
+        (elsewhere.status, elsewhere.fields()),
+        (StatusCode::UNPROCESSABLE_ENTITY, vec!["Idempotency-Key".to_owned()])
+    );
+    there["location_id"] = json!("moon");
+    let nowhere = client.order("there-3", &there).await;
+    assert_eq!((nowhere.status, nowhere.fields()), (StatusCode::UNPROCESSABLE_ENTITY, vec!["location_id".to_owned()]));
+}
+
+#[tokio::test]
+async fn the_slots_of_a_day_follow_the_shops_own_clock() {
+    let client = a_corner_shop().await;
+    let day = client.get("/api/v1/pickup-slots?date=2026-03-01", &[]).await.json();
+    assert_eq!(day["time_zone"], "America/New_York");
+    let starts: Vec<_> = day["slots"]
+        .as_array()
+        .expect("slots")
+        .iter()
+        .map(|slot| slot["starts_at"].as_str().expect("a time"))
+        .collect();
+    assert_eq!(starts, ["2026-03-01T13:00:00Z", "2026-03-01T13:30:00Z"]);
+    // A week later the clocks have gone forward.
+    let later = client.get("/api/v1/pickup-slots?date=2026-03-08", &[]).await.json();
+    assert_eq!(later["slots"][0]["starts_at"], "2026-03-08T12:00:00Z");
+    let closed = client.get("/api/v1/pickup-slots?date=2026-03-02", &[]).await.json();
+    assert_eq!(closed["slots"], json!([]));
+    for (query, field) in [
+        ("date=tomorrow", "date"),
+        ("date=2026-02-28", "date"),
+        ("date=2026-03-10", "date"),
+        ("location_id=moon", "location_id"),
+        ("day=1", "day"),
+    ] {
+        let refused = client.get(&format!("/api/v1/pickup-slots?{query}"), &[]).await;
+        assert_eq!((refused.status, refused.fields()), (StatusCode::UNPROCESSABLE_ENTITY, vec![field.to_owned()]));
+    }
+}
+
+#[tokio::test]
+async fn what_is_past_or_closed_is_refused_by_name() {
+    let client = a_corner_shop().await;
+    for (time, why) in [
+        ("2026-03-01T11:30:00Z", "is past"),
+        ("2026-03-01T12:30:00Z", "closed"),
+        ("2026-03-01T14:00:00Z", "closed"),
+        ("2026-03-02T13:00:00Z", "opens at 2026-03-08T12:00:00Z"),
+        ("2026-03-20T13:00:00Z", "seven days"),
+    ] {
+        let refused = client.order(&Uuid::now_v7().to_string(), &at(time)).await;
+        assert_eq!(refused.status, StatusCode::UNPROCESSABLE_ENTITY, "{time}");
+        assert_eq!(refused.fields(), ["pickup_at"]);
+        assert!(refused.text.contains(why), "{time}: {}", refused.text);
+    }
+    let now = client.order("now", &an_espresso()).await;
+    assert_eq!((now.status, now.fields()), (StatusCode::UNPROCESSABLE_ENTITY, vec!["pickup_at".to_owned()]));
+    assert!(now.text.contains("opens at 2026-03-01T13:00:00Z"), "{}", now.text);
+}
+
+#[tokio::test]
+async fn the_last_place_goes_to_one_of_many_and_comes_back_when_the_order_ends_badly() {
+    let client = a_corner_shop().await;
+    let order = at("2026-03-01T13:40:00Z");
+    let first = client.order("first", &order).await;
+    assert_eq!(first.status, StatusCode::ACCEPTED);
+    let client = Arc::new(client);
+    let many = join_all((0..64).map(|n| {
+        let (client, order) = (client.clone(), order.clone());
+        async move { client.order(&format!("many-{n}"), &order).await }
+    }))
+    .await;
+    let accepted: Vec<_> = many.iter().filter(|answer| answer.status == StatusCode::ACCEPTED).collect();
+    assert_eq!(accepted.len(), 1);
+    let refused = many.iter().find(|answer| answer.status != StatusCode::ACCEPTED).expect("one");
+    assert_eq!((refused.status, refused.fields()), (StatusCode::CONFLICT, vec!["pickup_at".to_owned()]));
+    assert_eq!(refused.json()["type"], "https://brewhaven.example/problems/slot-full");
+    let slot = async || client.get("/api/v1/pickup-slots?date=2026-03-01", &[]).await.json()["slots"][1].clone();
+    assert_eq!((slot().await["left"].as_i64(), slot().await["state"].as_str()), (Some(0), Some("full")));
+    // A repeat of what was accepted is no new order.
+    assert_eq!(client.order("first", &order).await.json(), first.json());
+
+    // It fails: its place is free again.
+    let id = first.json()["order_id"].as_str().expect("an id").parse().expect("an id");
+    let orders = &client.world.0.orders;
+    let mut new = app::laws::orders::new_order();
+    new.order = orders.load(id).await.expect("read").expect("there").order;
+    let ended = app::laws::orders::step(&new, 1, domain::saga::State::Failed);
+    orders.apply(&[ended]).await.pop().expect("an answer").expect("applied");
+    assert_eq!(slot().await["left"], 1);
+    assert_eq!(client.order("again", &order).await.status, StatusCode::ACCEPTED);
+}
+
+#[tokio::test]
+async fn a_session_lists_its_orders_from_the_view_and_from_the_orders_when_the_view_is_gone() {
+    let client = Client::new().await;
+    let cookie = client
+        .json("POST", "/api/v1/cart/items", &[], &json!({ "product_id": "espresso", "quantity": 1 }))
+        .await
+        .cookie();
+    let headers = [("cookie", cookie.as_str()), ("idempotency-key", "mine")];
+    let placed = client.json("POST", "/api/v1/orders", &headers, &an_espresso()).await.json();
+    client.accepted().await;
+    let list = async || client.get("/api/v1/orders", &[("cookie", cookie.as_str())]).await.json();
+    assert_eq!((list().await["orders"].clone(), list().await["source"].clone()), (json!([]), json!("view")), "not yet");
+    let id = placed["order_id"].as_str().expect("an id").parse().expect("an id");
+    let stored = client.world.0.orders.load(id).await.expect("read").expect("there");
+    client.world.0.views.show(&[OrderView::of(&stored)]).await.pop().expect("an answer").expect("shown");
+    let shown = list().await;
+    assert_eq!(
+        (shown["orders"][0]["order_id"].clone(), shown["source"].clone()),
+        (placed["order_id"].clone(), json!("view"))
+    );
+    assert!(!shown.to_string().contains("ana@example.com"), "nobody's address is in a view");
+    client.world.0.views.set_out_of_reach(true);
+    let fallback = list().await;
+    assert_eq!((fallback["orders"].clone(), fallback["source"].clone()), (shown["orders"].clone(), json!("orders")));
+    assert_eq!(
+        client.get("/api/v1/orders", &[]).await.json()["orders"],
+        json!([]),
+        "nobody's session, nobody's orders"
+    );
+    assert_eq!(client.get("/api/v1/orders?limit=0", &[]).await.fields(), ["limit"]);
+}
+
+#[tokio::test]
+async fn the_checkout_offers_the_times_that_are_left_and_keeps_what_was_written() {
+    let client = a_corner_shop().await;
+    let cookie = submit(&client, "", "/cart/items", "product_id=espresso&quantity=1").await.cookie();
+    let page = open(&client, &cookie, "/checkout").await;
+    assert!(page.text.contains("value=\"2026-03-01T13:30:00Z\"") && page.text.contains(">08:30<"), "{}", page.text);
+    let place = async |pickup_at: &str| {
+        let body = format!(
+            "name=Ana&phone=%2B15550100123&email=ana%40example.com&order_type=pickup&payment_token=tok_ok\
+             &idempotency_key={}&pickup_at={pickup_at}",
+            Uuid::now_v7()
+        );
+        submit(&client, &cookie, "/checkout", &body).await
+    };
+    let closed = place("").await;
+    assert_eq!(closed.status, StatusCode::UNPROCESSABLE_ENTITY);
+    assert!(closed.text.contains("id=\"e-time\"") && closed.text.contains("value=\"Ana\""), "{}", closed.text);
+    assert_eq!(place("soon").await.status, StatusCode::UNPROCESSABLE_ENTITY);
+    assert_eq!(place("2026-03-01T13:30:00Z").await.status, StatusCode::SEE_OTHER);
+}

@@ -1,0 +1,36 @@
+//! `fulfilment-worker`: tickets and parcels.
+
+use std::sync::Arc;
+
+use app::inbox::{Delivery, Settlement};
+use app::use_cases::fulfil::fulfil;
+use chassis::{Handler, Metrics};
+use contract::queue::FULFILMENT;
+use contract::role::Role;
+
+use super::{Wiring, decode, inbox, maker, settle};
+use crate::stores::{Store, SystemSource};
+
+pub async fn run(wiring: Wiring) -> anyhow::Result<()> {
+    let inbox = inbox(&wiring, &FULFILMENT)?;
+    let handler = Counter { role: wiring.role, store: wiring.store, metrics: wiring.process.metrics.clone() };
+    chassis::consume(inbox, &FULFILMENT, wiring.role.concurrency, Arc::new(handler), wiring.process).await;
+    Ok(())
+}
+
+struct Counter {
+    role: &'static Role,
+    store: Store,
+    metrics: Metrics,
+}
+
+impl Handler for Counter {
+    async fn handle(&self, delivery: &Delivery) -> Settlement {
+        let envelope = match decode(delivery) {
+            Ok(envelope) => envelope,
+            Err(settlement) => return settlement,
+        };
+        let handled = fulfil(&self.store, &SystemSource, &maker(self.role), &envelope).await;
+        settle(handled, &FULFILMENT, &self.metrics)
+    }
+}

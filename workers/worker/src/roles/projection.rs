@@ -1,0 +1,59 @@
+//! `projection-worker`: the order view.
+
+use std::sync::Arc;
+
+use adapter_aws::DynamoViews;
+use app::inbox::{Delivery, Settlement};
+use app::ports::Unavailable;
+use app::ports::views::{OrderView, OrderViews as _};
+use app::use_cases::project::{Show, project};
+use chassis::{GroupCommit, Handler, Metrics};
+use contract::queue::PROJECTIONS;
+
+use super::{Wiring, decode, inbox, settle};
+use crate::stores::Store;
+
+pub async fn run(wiring: Wiring) -> anyhow::Result<()> {
+    let inbox = inbox(&wiring, &PROJECTIONS)?;
+    let views = wiring.aws.views(&wiring.config.addresses)?;
+    let handler = Painter { store: wiring.store, views: Together::new(views), metrics: wiring.process.metrics.clone() };
+    chassis::consume(inbox, &PROJECTIONS, wiring.role.concurrency, Arc::new(handler), wiring.process).await;
+    Ok(())
+}
+
+struct Painter {
+    store: Store,
+    views: Together,
+    metrics: Metrics,
+}
+
+/// Views of messages that are handled at once share a call.
+struct Together(GroupCommit<OrderView, Result<(), Unavailable>>);
+
+impl Together {
+    /// Views in one call at most.
+    const MAX: usize = 20;
+
+    fn new(views: DynamoViews) -> Together {
+        Together(GroupCommit::start(Together::MAX, move |some: Vec<OrderView>| {
+            let views = views.clone();
+            async move { views.show(&some).await }
+        }))
+    }
+}
+
+impl Show for Together {
+    async fn show_one(&self, view: OrderView) -> Result<(), Unavailable> {
+        self.0.submit(view).await.unwrap_or_else(|lost| Err(Unavailable::new("order view", lost)))
+    }
+}
+
+impl Handler for Painter {
+    async fn handle(&self, delivery: &Delivery) -> Settlement {
+        let envelope = match decode(delivery) {
+            Ok(envelope) => envelope,
+            Err(settlement) => return settlement,
+        };
+        settle(project(&self.store, &self.views, &envelope).await, &PROJECTIONS, &self.metrics)
+    }
+}
