@@ -152,20 +152,20 @@ async fn statements_are_calls_and_a_lost_commit_is_committed() {
     let store = PostgresStore::connect(&through, 1).await.expect("connected");
     let (tenant, location) = (TenantId::parse("t").expect("an id"), LocationId::parse("l").expect("an id"));
     let number = || store.next_number(&tenant, &location);
-    let lost = faults.add(Rule::on(Dependency::Postgres, "INSERT INTO", Fault::DropReply).times(1));
-    let first = number().await;
-    let failed = Rule::on(Dependency::Postgres, "", Fault::Fail { status: 0, code: "40001" }).times(1);
-    if lost.count() == 1 {
-        assert!(first.is_err(), "nobody knows whether it was executed");
-    }
-    let hits = faults.add(failed);
-    let refused = number().await.expect_err("refused").to_string();
-    assert!(hits.count() == 1 && !refused.is_empty());
-    // The connection that was told no goes on, and the one that was cut is replaced.
-    let then = number().await.expect("a number");
-    assert!(then >= 1);
-    let refuse = faults.add(Rule::on(Dependency::Postgres, "", Fault::Refuse).times(1));
-    assert!(PostgresStore::connect(&through, 1).await.is_err() || refuse.count() == 1);
+    let strike = |fault| faults.add(Rule::on(Dependency::Postgres, "SELECT nextval", fault).times(1));
+    let first = number().await.expect("a number");
+    let refused = strike(Fault::Fail { status: 0, code: "40001" });
+    assert!(number().await.is_err(), "not executed");
+    let lost = strike(Fault::DropReply);
+    assert!(number().await.is_err(), "executed, and nobody knows");
+    let cut = strike(Fault::Cut);
+    assert!(number().await.is_err(), "not executed");
+    // The one that was told no went on with its connection; those that were cut off have new ones.
+    assert_eq!(number().await.expect("a number"), first + 2, "one number was taken and lost");
+    assert_eq!((refused.count(), lost.count(), cut.count()), (1, 1, 1));
+    let refuse = faults.add(Rule::on(Dependency::Postgres, "", Fault::Refuse));
+    assert!(PostgresStore::connect(&through, 1).await.is_err());
+    assert!(refuse.count() >= 1);
 }
 
 #[tokio::test]

@@ -48,18 +48,18 @@ pub async fn order(shop: &Shop, product: &str, quantity: u32, token: &str, patie
     loop {
         let request = shop.http.post(format!("{}/api/v1/orders", shop.url)).header("Idempotency-Key", id.to_string());
         if let Ok(answer) = request.json(&body).send().await {
-            let status = answer.status();
-            if status == StatusCode::ACCEPTED
-                && let Ok(body) = answer.json::<Value>().await
-            {
+            let (status, body) = (answer.status(), answer.json::<Value>().await);
+            if let (StatusCode::ACCEPTED, Ok(body)) = (status, &body) {
                 let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
                 let (order_id, links) = (text(&body["order_id"]), &body["links"]);
                 let (tracking, cancel) = (text(&links["self"]), text(&links["cancel"]));
                 return Answer::Ok(Placed { order_id, email, tracking, cancel });
             }
-            // Another try of the same key is in hand, or the shop is not well: neither is an answer.
-            let try_again = status.is_server_error() || matches!(status.as_u16(), 408 | 409 | 425 | 429);
-            if !try_again || (status == StatusCode::CONFLICT && begun.elapsed() > Duration::from_secs(5)) {
+            // Another try of the same key is in hand, or the shop is not well: neither is an answer. Sold out is one, and
+            // names the items.
+            let sold_out = body.is_ok_and(|body| body["errors"][0]["field"] == "items");
+            let later = status.is_server_error() || matches!(status.as_u16(), 202 | 408 | 409 | 425 | 429);
+            if sold_out || !later {
                 return Answer::Refused(status);
             }
         }

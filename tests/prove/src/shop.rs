@@ -205,8 +205,16 @@ impl Shop {
         self.processes.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Starts a role again that was killed or asked to stop, and waits until it is ready. Gives how the old one ended.
+    /// Starts a role again that was killed or asked to stop, and waits until it is ready, which may take a long poll.
+    /// Gives how the old one ended.
     pub async fn start_again(&self, role: &str) -> anyhow::Result<String> {
+        let (role, ended) = self.replace(role).await?;
+        self.until_ready(role).await?;
+        Ok(ended)
+    }
+
+    /// As [`Shop::start_again`], without waiting for the new one.
+    pub async fn replace(&self, role: &str) -> anyhow::Result<(&'static str, String)> {
         let taken = self.processes().remove_entry(role);
         let Some((role, mut process)) = taken else { bail!("there is no role {role}") };
         let within = process.program.stop_within;
@@ -219,8 +227,7 @@ impl Shop {
         };
         process.child = self.spawn(role, &process.program)?;
         self.processes().insert(role, process);
-        self.until_ready(role).await?;
-        Ok(ended)
+        Ok((role, ended))
     }
 
     /// Starts again whatever has died, as `haven up` and ECS do. Gives their names.

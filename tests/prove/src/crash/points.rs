@@ -75,6 +75,8 @@ pub fn idle_kinds(idle: &[Entry]) -> BTreeMap<Kind, bool> {
 /// The calls of an order in the order that they were first made: those that were made in each of the recorded runs, so
 /// that a timer that happened to go off is none.
 pub fn points(idle: &BTreeMap<Kind, bool>, runs: &[Vec<Entry>]) -> Vec<Point> {
+    // What came back with nothing even once asks again and again.
+    let asks_again: BTreeSet<Kind> = runs.iter().flatten().filter(|entry| !entry.something).map(kind).collect();
     let of_run = |run: &[Entry]| {
         let mut counts: BTreeMap<Kind, usize> = BTreeMap::new();
         let mut points = Vec::new();
@@ -84,7 +86,7 @@ pub fn points(idle: &BTreeMap<Kind, bool>, runs: &[Vec<Entry>]) -> Vec<Point> {
                 // It always brings something: a clock.
                 Some(true) => continue,
                 Some(false) => true,
-                None => false,
+                None => asks_again.contains(&kind),
             };
             if of_no_order(&kind) || !entry.something && poll {
                 continue;

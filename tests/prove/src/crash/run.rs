@@ -124,7 +124,7 @@ async fn at_point(
         // A dead role is started again by another hand than the customer's.
         let reviving = async {
             let Some(()) = kills.recv().await else { return Ok(false) };
-            shop.start_again(&point.kind.0).await?;
+            shop.replace(&point.kind.0).await?;
             if let Some(given) = hurried {
                 hurry::end_claims(shop, &point.kind.0, given).await?;
             }
