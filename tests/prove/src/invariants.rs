@@ -268,3 +268,37 @@ pub async fn mails(shop: &Shop) -> anyhow::Result<Vec<(String, String)>> {
     let all = accounts.values().filter_map(Value::as_array).flatten();
     Ok(all.map(|mail| (text(&mail["To"][0]), text(&mail["Subject"]))).collect())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn history(statuses: &[(&str, &str)]) -> Vec<HistoryRow> {
+        let row = |(seq, (from, to)): (i64, &(&str, &str))| HistoryRow {
+            order_id: "o".to_owned(),
+            seq,
+            from_status: (!from.is_empty()).then(|| (*from).to_owned()),
+            to_status: (*to).to_owned(),
+            actor: "order-worker".to_owned(),
+        };
+        (1..).zip(statuses).map(row).collect()
+    }
+
+    #[test]
+    fn a_history_that_cannot_be_is_told_by_its_rule() {
+        let sold = [("", "pending"), ("pending", "pending"), ("pending", "confirmed")];
+        assert!(of_history("o", "confirmed", &history(&sold)).is_empty());
+        for (statuses, now, rule) in [
+            (vec![("", "pending"), ("pending", "failed"), ("failed", "confirmed")], "confirmed", "I5"),
+            (vec![("", "pending"), ("confirmed", "ready")], "ready", "I9"),
+            (vec![("", "pending")], "confirmed", "I9"),
+            (Vec::new(), "pending", "I9"),
+        ] {
+            let found = of_history("o", now, &history(&statuses));
+            assert!(found.iter().any(|what| what.starts_with(rule)), "{statuses:?}: {found:?}");
+        }
+        let mut gap = history(&sold);
+        gap.remove(1);
+        assert!(of_history("o", "confirmed", &gap)[0].starts_with("I9"));
+    }
+}

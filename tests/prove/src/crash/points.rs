@@ -145,3 +145,55 @@ pub fn bystander(given: Given) -> Hook {
         Verdict::Go
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn entry(name: &str, something: bool) -> Entry {
+        let client = "order-worker".into();
+        Entry { number: 0, client, dependency: Dependency::Aws, connection: 0, name: name.to_owned(), something }
+    }
+
+    #[test]
+    fn the_points_are_the_calls_of_every_run_and_no_clock() {
+        let idle = idle_kinds(&[entry("sqs.ReceiveMessage", false), entry("streams.DescribeStream", true)]);
+        let (receive, write) = (entry("sqs.ReceiveMessage", true), entry("dynamodb.TransactWriteItems", true));
+        let first = [entry("streams.DescribeStream", true), receive.clone(), write.clone(), write.clone()];
+        let second = [entry("sqs.ReceiveMessage", false), receive, write, entry("ssm.GetParameters", true)];
+        let points = points(&idle, &[first.to_vec(), second.to_vec()]);
+        let described: Vec<String> = points.iter().map(Point::describe).collect();
+        assert_eq!(
+            described,
+            ["order-worker -> Aws sqs.ReceiveMessage #1", "order-worker -> Aws dynamodb.TransactWriteItems #1"],
+            "the second write was in one run only"
+        );
+        assert_eq!(points[0].sides(), [Side::After], "before it is answered, a poll is nobody's");
+        assert_eq!(points[1].sides(), [Side::Before, Side::After]);
+    }
+
+    #[test]
+    fn a_trap_springs_once_at_the_very_call() {
+        let kind = ("order-worker".to_owned(), Dependency::Aws, "dynamodb.TransactWriteItems".to_owned());
+        let point = Point { kind, nth: 2, poll: false };
+        let (killed, mut kills) = tokio::sync::mpsc::unbounded_channel();
+        let trap = trap(&point, Side::After, Lives::default(), Given::default(), killed);
+        let call = |name: &str| Call {
+            number: 0,
+            client: "order-worker".into(),
+            dependency: Dependency::Aws,
+            connection: 0,
+            name: name.to_owned(),
+            body: Vec::new().into(),
+            at: std::time::Instant::now(),
+        };
+        let after = || Moment::After { reply: b"", something: true };
+        let write = call("dynamodb.TransactWriteItems");
+        assert!(matches!(trap(&write, Moment::Before), Verdict::Go));
+        assert!(matches!(trap(&write, after()), Verdict::Go), "the first");
+        assert!(matches!(trap(&call("dynamodb.GetItem"), after()), Verdict::Go), "another");
+        assert!(matches!(trap(&write, after()), Verdict::Cut), "the second");
+        assert!(matches!(trap(&write, after()), Verdict::Go), "once is enough");
+        assert!(kills.try_recv().is_err(), "nobody lives: nobody is killed");
+    }
+}

@@ -194,7 +194,6 @@ fn placed_of(answer: &Value, email: &str) -> Placed {
     Placed {
         order_id: text(&answer["order_id"]),
         email: email.to_owned(),
-        tracking: text(&answer["links"]["self"]),
         cancel: text(&answer["links"]["cancel"]),
     }
 }
