@@ -81,6 +81,8 @@ pub struct Shop {
     gateway: Child,
     emulator: Emulator,
     servers: Servers,
+    /// Servers that were started again in the place of those that were ended.
+    adopted: Mutex<Vec<Child>>,
     _proxies: Vec<Proxy>,
     state: State,
     folder: PathBuf,
@@ -141,6 +143,7 @@ impl Shop {
             gateway,
             emulator,
             servers,
+            adopted: Mutex::default(),
             _proxies: vec![customers],
             state,
             folder,
@@ -242,6 +245,16 @@ impl Shop {
         Ok(dead)
     }
 
+    /// Where PostgreSQL keeps its data.
+    pub fn postgres_folder(&self) -> Option<PathBuf> {
+        (self.database == Database::Postgres).then(|| self.state.path("postgres"))
+    }
+
+    /// Keeps a server that was started again, to the end of the shop.
+    pub fn adopt(&self, server: Child) {
+        self.adopted.lock().unwrap_or_else(PoisonError::into_inner).push(server);
+    }
+
     pub fn signal(&self, role: &str, signal: rustix::process::Signal) {
         if let Some(life) = self.life(role) {
             children::signal(life.pid, signal);
@@ -280,6 +293,10 @@ impl Shop {
         let _ = self.gateway.kill().await;
         self.emulator.stop().await;
         self.servers.stop().await;
+        let adopted = std::mem::take(&mut *self.adopted.lock().unwrap_or_else(PoisonError::into_inner));
+        for mut server in adopted {
+            children::stop(&mut server, Duration::from_secs(10)).await;
+        }
         drop(self.state);
         match keep {
             Keep::Nothing => drop(std::fs::remove_dir_all(&self.folder)),

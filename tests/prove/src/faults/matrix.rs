@@ -85,8 +85,8 @@ pub const ROWS: &[Row] = &[
     row("W20", "a backlog of 50,000", NotHere("the local AWS answers 73 receives a second at that depth: it would measure that")),
     row("W21", "memory and file limits", NotHere("not built")),
     row("W22", "rolling kills, one a second", How::Act(Act::RollingKills)),
-    row("P1", "PostgreSQL restarts", NotHere("not built: its process belongs to the code of haven up")),
-    row("P2", "PostgreSQL crashes", NotHere("not built: its process belongs to the code of haven up")),
+    row("P1", "PostgreSQL restarts", How::Act(Act::RestartPostgres)),
+    row("P2", "PostgreSQL is killed and recovers from its log", How::Act(Act::CrashPostgres)),
     row("P3", "all backends terminated (57P01)", How::Act(Act::TerminateBackends)),
     row(
         "P4",
