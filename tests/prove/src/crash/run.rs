@@ -17,6 +17,7 @@ const IDLE: Duration = Duration::from_secs(7);
 const RECORDED: usize = 3;
 /// A point that is not reached is tried so often: what happens at the same time changes places.
 const TRIES: usize = 4;
+const SHOWN_EVERY: Duration = Duration::from_millis(100);
 
 pub async fn flow(shop: &Shop, flow: Flow, options: &Options) -> anyhow::Result<Report> {
     let begun = Instant::now();
@@ -127,6 +128,10 @@ async fn at_point(
             shop.replace(&point.kind.0).await?;
             if let Some(given) = hurried {
                 hurry::end_claims(shop, &point.kind.0, given).await?;
+                // A poll of the dead may still be answered, and take what was just shown. Until the trap is gone:
+                while tokio::time::timeout(SHOWN_EVERY, kills.recv()).await.is_err() {
+                    hurry::show_messages(shop, &point.kind.0, given).await;
+                }
             }
             anyhow::Ok(true)
         };
