@@ -103,7 +103,8 @@ pub(crate) fn in_part(request: &Message) -> Option<Partial> {
         let kept_back: Vec<Value> = ids.map(|id| json!({ "Id": id })).collect();
         return Some(Partial { operation: "PublishBatch", rest: None, kept_back, query: true });
     }
-    let known = ["SendMessageBatch", "DeleteMessageBatch", "ChangeMessageVisibilityBatch", "PutEvents", "BatchWriteItem"];
+    let known =
+        ["SendMessageBatch", "DeleteMessageBatch", "ChangeMessageVisibilityBatch", "PutEvents", "BatchWriteItem"];
     let operation = known.into_iter().find(|known| *known == operation)?;
     let mut body: Value = serde_json::from_slice(&request.body).ok()?;
     let (kept_back, left) = if operation == "BatchWriteItem" {
@@ -139,7 +140,8 @@ impl Partial {
             );
             return response(200, &[("content-type", "text/xml")], &body);
         }
-        let mut body: Value = rest.and_then(|rest| serde_json::from_slice(&rest.body).ok()).unwrap_or_else(|| json!({}));
+        let mut body: Value =
+            rest.and_then(|rest| serde_json::from_slice(&rest.body).ok()).unwrap_or_else(|| json!({}));
         for entry in &self.kept_back {
             match self.operation {
                 "PutEvents" => {
@@ -205,12 +207,21 @@ mod tests {
     #[tokio::test]
     async fn every_protocol_names_its_operation() {
         let scope = |service: &str| {
-            format!("authorization: AWS4-HMAC-SHA256 Credential=local/20261121/us-east-1/{service}/aws4_request, Signature=0")
+            format!(
+                "authorization: AWS4-HMAC-SHA256 Credential=local/20261121/us-east-1/{service}/aws4_request, Signature=0"
+            )
         };
         for (head, body, expected) in [
-            (format!("POST / HTTP/1.1\r\nx-amz-target: AmazonSQS.ReceiveMessage\r\n{}", scope("sqs")), "{}", "sqs.ReceiveMessage"),
             (
-                format!("POST / HTTP/1.1\r\nx-amz-target: DynamoDBStreams_20120810.GetRecords\r\n{}", scope("dynamodb")),
+                format!("POST / HTTP/1.1\r\nx-amz-target: AmazonSQS.ReceiveMessage\r\n{}", scope("sqs")),
+                "{}",
+                "sqs.ReceiveMessage",
+            ),
+            (
+                format!(
+                    "POST / HTTP/1.1\r\nx-amz-target: DynamoDBStreams_20120810.GetRecords\r\n{}",
+                    scope("dynamodb")
+                ),
                 "{}",
                 "streams.GetRecords",
             ),
@@ -220,7 +231,10 @@ mod tests {
                 "sns.PublishBatch",
             ),
             (
-                format!("POST /service/GraniteServiceVersion20100801/operation/PutMetricData HTTP/1.1\r\n{}", scope("monitoring")),
+                format!(
+                    "POST /service/GraniteServiceVersion20100801/operation/PutMetricData HTTP/1.1\r\n{}",
+                    scope("monitoring")
+                ),
                 "",
                 "monitoring.PutMetricData",
             ),

@@ -143,7 +143,14 @@ impl Faults {
         self.inner.connections.fetch_add(1, Ordering::Relaxed)
     }
 
-    pub(crate) fn call(&self, client: &Arc<str>, dependency: Dependency, connection: u64, name: String, body: &[u8]) -> Call {
+    pub(crate) fn call(
+        &self,
+        client: &Arc<str>,
+        dependency: Dependency,
+        connection: u64,
+        name: String,
+        body: &[u8],
+    ) -> Call {
         let number = self.inner.calls.fetch_add(1, Ordering::Relaxed);
         Call { number, client: client.clone(), dependency, connection, name, body: body.into(), at: Instant::now() }
     }

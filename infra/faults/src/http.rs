@@ -28,7 +28,8 @@ impl Message {
     /// The same message with another body.
     pub fn with_body(&self, body: &[u8]) -> Vec<u8> {
         let (one, two) = &self.first;
-        let mut head = if one.starts_with("HTTP/") { format!("{one} {two} \r\n") } else { format!("{one} {two} HTTP/1.1\r\n") };
+        let mut head =
+            if one.starts_with("HTTP/") { format!("{one} {two} \r\n") } else { format!("{one} {two} HTTP/1.1\r\n") };
         for (name, value) in &self.headers {
             let framing = ["content-length", "transfer-encoding", "x-amz-crc32"];
             if !framing.iter().any(|known| name.eq_ignore_ascii_case(known)) {
@@ -78,8 +79,8 @@ impl Buffer {
             }
             if !self.more(from).await? {
                 // Without a length, the end of the connection is the end of the body.
-                let (message, used) =
-                    parse_response(&self.0, method, Ended::Yes)?.ok_or_else(|| Error::from(ErrorKind::UnexpectedEof))?;
+                let (message, used) = parse_response(&self.0, method, Ended::Yes)?
+                    .ok_or_else(|| Error::from(ErrorKind::UnexpectedEof))?;
                 self.0.drain(..used);
                 return Ok(message);
             }
@@ -122,11 +123,7 @@ fn parse_response(bytes: &[u8], method: &str, ended: Ended) -> Result<Option<(Me
     let first = (format!("HTTP/1.{}", response.version.unwrap_or(1)), code.to_string());
     let headers = owned(response.headers);
     let bodiless = method == "HEAD" || code == 204 || code == 304 || code < 200;
-    let unframed = if bodiless {
-        Some(0)
-    } else {
-        (ended == Ended::Yes).then(|| bytes.len() - head)
-    };
+    let unframed = if bodiless { Some(0) } else { (ended == Ended::Yes).then(|| bytes.len() - head) };
     let framed = if bodiless { Some((Vec::new(), 0)) } else { body(&headers, &bytes[head..], unframed)? };
     let Some((body, used)) = framed else { return Ok(None) };
     Ok(Some((Message { raw: bytes[..head + used].to_vec(), first, headers, body }, head + used)))
@@ -140,7 +137,8 @@ fn owned(headers: &[httparse::Header<'_>]) -> Vec<(String, String)> {
 /// The body and how many bytes it took; `None` when it has not come whole. `unframed` is how long it is when no header
 /// says so.
 fn body(headers: &[(String, String)], bytes: &[u8], unframed: Option<usize>) -> Result<Option<(Vec<u8>, usize)>> {
-    let header = |name: &str| headers.iter().find(|(known, _)| known.eq_ignore_ascii_case(name)).map(|(_, value)| value);
+    let header =
+        |name: &str| headers.iter().find(|(known, _)| known.eq_ignore_ascii_case(name)).map(|(_, value)| value);
     if header("transfer-encoding").is_some_and(|value| value.to_ascii_lowercase().contains("chunked")) {
         return chunks(bytes);
     }
@@ -154,7 +152,9 @@ fn body(headers: &[(String, String)], bytes: &[u8], unframed: Option<usize>) -> 
 fn chunks(bytes: &[u8]) -> Result<Option<(Vec<u8>, usize)>> {
     let (mut body, mut at) = (Vec::new(), 0);
     loop {
-        let httparse::Status::Complete((head, size)) = httparse::parse_chunk_size(&bytes[at..]).map_err(|_| invalid("a chunk without a size"))? else {
+        let httparse::Status::Complete((head, size)) =
+            httparse::parse_chunk_size(&bytes[at..]).map_err(|_| invalid("a chunk without a size"))?
+        else {
             return Ok(None);
         };
         at += head;

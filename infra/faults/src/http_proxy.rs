@@ -22,7 +22,9 @@ pub(crate) async fn serve(link: &Link, mut client: TcpStream) -> Result<()> {
     while let Some(request) = read.request(&mut client).await? {
         let name = match link.dependency {
             Dependency::Aws => aws::name(&request),
-            _ => gateway::name(&request),
+            Dependency::Gateway | Dependency::Shop | Dependency::Postgres | Dependency::Redis => {
+                gateway::name(&request)
+            }
         };
         let call = link.faults.call(&link.client, link.dependency, link.connection, name, &request.body);
         let answer = match answer(link, &mut client, &mut upstream, &call, &request).await? {
@@ -60,7 +62,7 @@ async fn answer(
     let fault = faults.fault_for(call, |fault| match fault {
         Fault::Partial => link.dependency == Dependency::Aws && aws::in_part(request).is_some(),
         Fault::Replay => replay(link, call, request, &key).is_some(),
-        _ => true,
+        Fault::Refuse | Fault::Cut | Fault::DropReply | Fault::Delay(_) | Fault::Hang | Fault::Fail { .. } => true,
     });
     let mut partial = None;
     match &fault {
@@ -73,7 +75,9 @@ async fn answer(
         Some(Fault::Fail { status, code }) => {
             let failure = match link.dependency {
                 Dependency::Aws => aws::failure(request, *status, code),
-                _ => gateway::failure(*status, code),
+                Dependency::Gateway | Dependency::Shop | Dependency::Postgres | Dependency::Redis => {
+                    gateway::failure(*status, code)
+                }
             };
             return Ok(Answer::Bytes(failure));
         }

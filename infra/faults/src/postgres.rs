@@ -175,7 +175,9 @@ impl Session<'_> {
         }
         let answer = self.ask(&call.body).await?;
         faults.executed(call, answer.something);
-        if !faults.goes_on(call, Moment::After { reply: &answer.raw, something: answer.something }).await || fault == Some(Fault::DropReply) {
+        if !faults.goes_on(call, Moment::After { reply: &answer.raw, something: answer.something }).await
+            || fault == Some(Fault::DropReply)
+        {
             return Err(ErrorKind::ConnectionAborted.into());
         }
         self.to_client.write_all(&answer.raw).await

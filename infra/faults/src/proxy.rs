@@ -44,7 +44,12 @@ impl Proxy {
     ///
     /// # Errors
     /// When there is no port.
-    pub async fn start(faults: &Faults, client: &str, dependency: Dependency, upstream: &str) -> std::io::Result<Proxy> {
+    pub async fn start(
+        faults: &Faults,
+        client: &str,
+        dependency: Dependency,
+        upstream: &str,
+    ) -> std::io::Result<Proxy> {
         Proxy::start_at(faults, client, dependency, upstream, SocketAddr::from(([127, 0, 0, 1], 0))).await
     }
 

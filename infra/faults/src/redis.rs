@@ -47,7 +47,9 @@ pub(crate) async fn serve(link: &Link, client: TcpStream) -> Result<()> {
             return Err(ErrorKind::UnexpectedEof.into());
         }
         faults.executed(&call, true);
-        if !faults.goes_on(&call, Moment::After { reply: &reply, something: true }).await || fault == Some(Fault::DropReply) {
+        if !faults.goes_on(&call, Moment::After { reply: &reply, something: true }).await
+            || fault == Some(Fault::DropReply)
+        {
             return Err(ErrorKind::ConnectionAborted.into());
         }
         to_client.write_all(&reply).await?;

@@ -159,7 +159,8 @@ mod tests {
         assert!(!rule.is_about(Dependency::Aws, "order-worker", None), "a call's fault is not a connection's");
         rule.hit();
         assert!(!rule.is_about(Dependency::Aws, "order-worker", Some("sqs.DeleteMessageBatch")), "once was enough");
-        let later = Rule::on(Dependency::Aws, "", Fault::Hang).between(Duration::from_secs(60), Duration::from_secs(90));
+        let later =
+            Rule::on(Dependency::Aws, "", Fault::Hang).between(Duration::from_secs(60), Duration::from_secs(90));
         assert!(!active(later).is_about(Dependency::Aws, "order-worker", Some("sqs.ReceiveMessage")), "not yet");
         let over = Rule::on(Dependency::Aws, "", Fault::Hang).between(Duration::ZERO, Duration::ZERO);
         assert!(!active(over).is_about(Dependency::Aws, "order-worker", Some("sqs.ReceiveMessage")), "not any more");

@@ -43,7 +43,8 @@ async fn each_fault_of_http_is_what_the_caller_meets() {
     let done = || executed.load(Ordering::SeqCst);
 
     assert_eq!(charge().await.expect("an answer").text().await.expect("a body"), "{\"n\":1}");
-    for (fault, executes) in [(Fault::Refuse, false), (Fault::Cut, false), (Fault::Hang, false), (Fault::DropReply, true)]
+    for (fault, executes) in
+        [(Fault::Refuse, false), (Fault::Cut, false), (Fault::Hang, false), (Fault::DropReply, true)]
     {
         let (before, hits) = (done(), on(fault.clone()));
         assert!(charge().await.is_err(), "{fault:?} gives no answer");
@@ -58,7 +59,10 @@ async fn each_fault_of_http_is_what_the_caller_meets() {
     charge().await.expect("an answer, later");
     assert!(begun.elapsed() >= Duration::from_millis(300));
     let names: Vec<_> = faults.take_record().into_iter().map(|entry| (entry.client.to_string(), entry.name)).collect();
-    assert!(!names.is_empty() && names.iter().all(|(client, name)| client == "payment-worker" && name == "POST /v1/charges"));
+    assert!(
+        !names.is_empty()
+            && names.iter().all(|(client, name)| client == "payment-worker" && name == "POST /v1/charges")
+    );
 }
 
 #[tokio::test]
@@ -104,10 +108,15 @@ async fn aws_says_no_in_part_and_again_as_aws_does() {
     let send = || sqs.send_message().queue_url(&queue).message_body("hello").send();
 
     // The SDK knows the code as throttling, and tries again by itself: nobody hears of it.
-    let hits = faults.add(Rule::on(Dependency::Aws, "sqs.SendMessage", Fault::Fail { status: 400, code: "ThrottlingException" }).times(1));
+    let hits = faults.add(
+        Rule::on(Dependency::Aws, "sqs.SendMessage", Fault::Fail { status: 400, code: "ThrottlingException" }).times(1),
+    );
     send().await.expect("sent");
     assert_eq!(hits.count(), 1);
-    let hits = faults.add(Rule::on(Dependency::Aws, "sqs.SendMessage", Fault::Fail { status: 403, code: "AccessDeniedException" }).times(1));
+    let hits = faults.add(
+        Rule::on(Dependency::Aws, "sqs.SendMessage", Fault::Fail { status: 403, code: "AccessDeniedException" })
+            .times(1),
+    );
     let refused = send().await.expect_err("refused").into_service_error();
     assert_eq!((refused.meta().code(), hits.count()), (Some("AccessDeniedException"), 1));
 
@@ -175,10 +184,8 @@ async fn commands_of_redis_are_calls() {
     let upstream = server.url.trim_start_matches("redis://");
     let proxy = Proxy::start(&faults, "storefront", Dependency::Redis, upstream).await.expect("a proxy");
     let carts = RedisCarts::connect(&format!("redis://{}", proxy.address())).await.expect("a URL");
-    let line = Line {
-        product_id: ProductId::parse("latte").expect("an id"),
-        quantity: Quantity::new(2).expect("a quantity"),
-    };
+    let line =
+        Line { product_id: ProductId::parse("latte").expect("an id"), quantity: Quantity::new(2).expect("a quantity") };
     carts.add("session", &line).await.expect("added");
     let names: Vec<String> = faults.take_record().into_iter().map(|entry| entry.name).collect();
     assert!(names.iter().any(|name| name.starts_with("EVAL")), "{names:?}");

@@ -110,15 +110,19 @@ pub async fn staff_sets(shop: &Shop, placed: &Placed, to: &str) -> anyhow::Resul
     while begun.elapsed() < PATIENCE {
         let seen = as_staff(shop, Method::GET, &format!("/api/v1/orders/{}", placed.order_id), &[], None).await;
         if let Some((_, order)) = seen {
-            let done = order["status"] == to || order["history"].as_array().is_some_and(|history| {
-                history.iter().any(|entry| entry["to_status"] == to || (to == "cancelled" && entry["step"] == "compensating"))
-            });
+            let done = order["status"] == to
+                || order["history"].as_array().is_some_and(|history| {
+                    history
+                        .iter()
+                        .any(|entry| entry["to_status"] == to || (to == "cancelled" && entry["step"] == "compensating"))
+                });
             if done {
                 return Ok(());
             }
             let version = order["version"].to_string();
             let path = format!("/api/v1/admin/orders/{}/status", placed.order_id);
-            let moved = as_staff(shop, Method::PUT, &path, &[("If-Match", version)], Some(json!({ "status": to }))).await;
+            let moved =
+                as_staff(shop, Method::PUT, &path, &[("If-Match", version)], Some(json!({ "status": to }))).await;
             if moved.is_some_and(|(status, _)| status.is_success()) {
                 return Ok(());
             }

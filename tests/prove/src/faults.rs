@@ -51,11 +51,16 @@ pub struct Options {
 }
 
 fn known(id: &str) -> Result<&'static Row, String> {
-    ROWS.iter().find(|row| row.id.eq_ignore_ascii_case(id)).ok_or_else(|| "no such fault; see prove faults --list".to_owned())
+    ROWS.iter()
+        .find(|row| row.id.eq_ignore_ascii_case(id))
+        .ok_or_else(|| "no such fault; see prove faults --list".to_owned())
 }
 
 fn positive(text: &str) -> Result<f64, String> {
-    text.parse().ok().filter(|rate: &f64| rate.is_finite() && *rate > 0.0).ok_or_else(|| "must be above zero".to_owned())
+    text.parse()
+        .ok()
+        .filter(|rate: &f64| rate.is_finite() && *rate > 0.0)
+        .ok_or_else(|| "must be above zero".to_owned())
 }
 
 /// What came of one fault over all seeds.
@@ -97,8 +102,14 @@ pub async fn prove(options: &Options) -> anyhow::Result<bool> {
                 return Err(error.context(format!("fault {}", row.id)));
             }
         };
-        eprintln!("{:<4} {:>4} hits, {:>4} orders, quiet in {:>4.1} s {}", report.id, report.hits, report.orders, report.quiet_s,
-            report.failures.first().map_or("", String::as_str));
+        eprintln!(
+            "{:<4} {:>4} hits, {:>4} orders, quiet in {:>4.1} s {}",
+            report.id,
+            report.hits,
+            report.orders,
+            report.quiet_s,
+            report.failures.first().map_or("", String::as_str)
+        );
         if options.json {
             println!("{}", serde_json::to_string(&report)?);
         }

@@ -29,8 +29,11 @@ impl Given {
         if call.name != "sqs.ReceiveMessage" {
             return;
         }
-        let Some(body) = reply.windows(4).position(|part| part == b"\r\n\r\n").map(|at| &reply[at + 4..]) else { return };
-        let (Ok(body), Ok(request)) = (serde_json::from_slice::<Value>(body), serde_json::from_slice::<Value>(&call.body))
+        let Some(body) = reply.windows(4).position(|part| part == b"\r\n\r\n").map(|at| &reply[at + 4..]) else {
+            return;
+        };
+        let (Ok(body), Ok(request)) =
+            (serde_json::from_slice::<Value>(body), serde_json::from_slice::<Value>(&call.body))
         else {
             return;
         };
@@ -39,7 +42,11 @@ impl Given {
         let queue = request["QueueUrl"].as_str().unwrap_or_default();
         let mut given = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let kept = given.entry(call.client.to_string()).or_default();
-        kept.extend(handles.map(|handle| Handle { asked: call.at, queue: queue.to_owned(), handle: handle.to_owned() }));
+        kept.extend(handles.map(|handle| Handle {
+            asked: call.at,
+            queue: queue.to_owned(),
+            handle: handle.to_owned(),
+        }));
         // Those of long ago were settled long ago.
         let excess = kept.len().saturating_sub(500);
         kept.drain(..excess);
@@ -70,7 +77,9 @@ pub async fn end_claims(shop: &Shop, role: &str, given: &Given) -> anyhow::Resul
     show_messages(shop, role, given).await;
     match role {
         "outbox-relay" => {
-            shop.views.execute("UPDATE outbox SET claimed_by = NULL, claimed_until = NULL WHERE claimed_by IS NOT NULL").await?;
+            shop.views
+                .execute("UPDATE outbox SET claimed_by = NULL, claimed_until = NULL WHERE claimed_by IS NOT NULL")
+                .await?;
         }
         "notification-worker" => {
             shop.views.execute("UPDATE notifications SET claimed_until = NULL WHERE claimed_until IS NOT NULL").await?;

@@ -143,7 +143,12 @@ fn of_history(id: &str, status: &str, history: &[HistoryRow]) -> Vec<String> {
 }
 
 /// I7: the gateway's own books against the orders.
-async fn money(shop: &Shop, of: &str, orders: &[crate::views::OrderRow], found: &mut Vec<String>) -> anyhow::Result<()> {
+async fn money(
+    shop: &Shop,
+    of: &str,
+    orders: &[crate::views::OrderRow],
+    found: &mut Vec<String>,
+) -> anyhow::Result<()> {
     let url = format!("{}/v1/ledger", shop.surroundings.payment_url);
     let books: Value = shop.http.get(url).send().await.context("ask for the gateway's books")?.json().await?;
     let mut captures: BTreeMap<String, (usize, i64)> = BTreeMap::new();
@@ -171,9 +176,15 @@ async fn money(shop: &Shop, of: &str, orders: &[crate::views::OrderRow], found: 
     }
     for payment in shop.views.payments(of).await? {
         let (count, _) = captures.get(&payment.order_id).copied().unwrap_or_default();
-        let open = matches!(payment.state.as_str(), "unknown") || (payment.kind == "refund" && payment.state != "refunded");
-        if open || (payment.kind == "charge" && (payment.state == "captured") != (count == 1) && payment.amount_minor > 0) {
-            found.push(format!("I7 order {}: our {} is {}, the gateway has {count} captures", payment.order_id, payment.kind, payment.state));
+        let open =
+            matches!(payment.state.as_str(), "unknown") || (payment.kind == "refund" && payment.state != "refunded");
+        if open
+            || (payment.kind == "charge" && (payment.state == "captured") != (count == 1) && payment.amount_minor > 0)
+        {
+            found.push(format!(
+                "I7 order {}: our {} is {}, the gateway has {count} captures",
+                payment.order_id, payment.kind, payment.state
+            ));
         }
     }
     Ok(())

@@ -170,6 +170,7 @@ impl Views {
 
 /// A condition for some orders. The ids are those that the shop gave; nothing else gets in.
 pub fn of_orders(ids: &[String]) -> String {
-    let listed: Vec<String> = ids.iter().filter_map(|id| id.parse::<uuid::Uuid>().ok()).map(|id| format!("'{id}'")).collect();
+    let listed: Vec<String> =
+        ids.iter().filter_map(|id| id.parse::<uuid::Uuid>().ok()).map(|id| format!("'{id}'")).collect();
     format!(" WHERE CAST(order_id AS TEXT) IN ({})", listed.join(", "))
 }

@@ -51,7 +51,9 @@ pub struct ChangeSet {
 /// The stack as CloudFormation has it; `None` when it has none of this name, or none any more.
 pub async fn find(client: &Client, name: &str) -> anyhow::Result<Option<Stack>> {
     match client.describe_stacks().stack_name(name).send().await {
-        Ok(found) => Ok(found.stacks.unwrap_or_default().into_iter().find(|stack| status_of(stack) != "DELETE_COMPLETE")),
+        Ok(found) => {
+            Ok(found.stacks.unwrap_or_default().into_iter().find(|stack| status_of(stack) != "DELETE_COMPLETE"))
+        }
         Err(error) => {
             let said = why(&error);
             if said.contains("does not exist") { Ok(None) } else { bail!("look for the stack {name}: {said}") }

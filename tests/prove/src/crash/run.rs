@@ -39,9 +39,7 @@ pub async fn flow(shop: &Shop, flow: Flow, options: &Options) -> anyhow::Result<
         failures: Vec::new(),
     };
     let chosen = points.iter().enumerate().filter(|(index, _)| {
-        !options.list
-            && options.point.is_none_or(|point| point == index + 1)
-            && index % usize::from(options.every) == 0
+        !options.list && options.point.is_none_or(|point| point == index + 1) && index % usize::from(options.every) == 0
     });
     for (index, point) in chosen {
         for side in point.sides().iter().filter(|side| options.side.is_none_or(|wanted| wanted == **side)) {

@@ -61,18 +61,32 @@ pub const ROWS: &[Row] = &[
     row("A1", "kill -9 before the order is committed", Elsewhere(ALL_CRASHES)),
     row("A2", "kill -9 after the commit, before the reply", How::Act(Act::KillStorefrontBeforeReply)),
     row("A3", "SIGTERM of the storefront under load", How::Act(Act::TermStorefront)),
-    row("A4", "flood of 20 times the capacity", NotHere("not built: the load generator shares the two cores with the shop")),
+    row(
+        "A4",
+        "flood of 20 times the capacity",
+        NotHere("not built: the load generator shares the two cores with the shop"),
+    ),
     row("A5", "slow and half-open clients", How::Act(Act::SlowClients)),
     row("A6", "50 requests at once under one key", How::Act(Act::DoubleClick)),
     row("A7", "one key, another body", How::Act(Act::OtherBody)),
     row("A8", "SIGSTOP beyond the lease, then SIGCONT", How::Act(Act::StopAndContinue)),
     row("W1", "kill -9 at every call of the saga (W1-W12)", Elsewhere(ALL_CRASHES)),
-    row("W13", "kill -9 during compensation", Elsewhere("prove crash: decline, sold-out, customer-cancel, staff-cancel")),
+    row(
+        "W13",
+        "kill -9 during compensation",
+        Elsewhere("prove crash: decline, sold-out, customer-cancel, staff-cancel"),
+    ),
     row("W14", "SIGTERM with messages in hand", How::Act(Act::TermWorkers)),
     row(
         "W15",
         "a handler slower than it should be",
-        Rules(|lasting| vec![now_and_then(on(Gateway, "POST /v1/charges", Fault::Delay(Duration::from_millis(3_500))), 0.3, lasting)]),
+        Rules(|lasting| {
+            vec![now_and_then(
+                on(Gateway, "POST /v1/charges", Fault::Delay(Duration::from_millis(3_500))),
+                0.3,
+                lasting,
+            )]
+        }),
     ),
     row(
         "W16",
@@ -82,7 +96,11 @@ pub const ROWS: &[Row] = &[
     row("W17", "messages out of order", How::Act(Act::OutOfOrder)),
     row("W18", "poison: no JSON, unknown version", How::Act(Act::Poison)),
     row("W19", "redrive after the fix", NotHere("needs haven dlq redrive")),
-    row("W20", "a backlog of 50,000", NotHere("the local AWS answers 73 receives a second at that depth: it would measure that")),
+    row(
+        "W20",
+        "a backlog of 50,000",
+        NotHere("the local AWS answers 73 receives a second at that depth: it would measure that"),
+    ),
     row("W21", "memory and file limits", NotHere("not built")),
     row("W22", "rolling kills, one a second", How::Act(Act::RollingKills)),
     row("P1", "PostgreSQL restarts", How::Act(Act::RestartPostgres)),
@@ -109,10 +127,17 @@ pub const ROWS: &[Row] = &[
         }),
     ),
     row("P6", "a lock on the orders is held beyond the lock timeout", How::Act(Act::HoldLock)),
-    row("P7", "disk full (53100)", Rules(|lasting| {
-        let full = Fault::Fail { status: 0, code: "53100" };
-        ["INSERT", "UPDATE", "WITH"].into_iter().map(|name| now_and_then(on(Postgres, name, full.clone()), 1.0, lasting)).collect()
-    })),
+    row(
+        "P7",
+        "disk full (53100)",
+        Rules(|lasting| {
+            let full = Fault::Fail { status: 0, code: "53100" };
+            ["INSERT", "UPDATE", "WITH"]
+                .into_iter()
+                .map(|name| now_and_then(on(Postgres, name, full.clone()), 1.0, lasting))
+                .collect()
+        }),
+    ),
     row("P8", "no connection left (53300)", How::Act(Act::TakeConnections)),
     row("P9", "PostgreSQL is read-only (25006)", How::Act(Act::ReadOnly)),
     row(
@@ -190,8 +215,16 @@ pub const ROWS: &[Row] = &[
         }),
     ),
     row("D8", "a hold ends while the payment is in flight", How::Act(Act::EndHolds)),
-    row("D9", "a client token past its ten minutes", Elsewhere("the laws of stock: a reservation record guards, no token")),
-    row("S1", "a shard closes and has children", Elsewhere("the stream loop's tests: the local AWS has one shard for ever")),
+    row(
+        "D9",
+        "a client token past its ten minutes",
+        Elsewhere("the laws of stock: a reservation record guards, no token"),
+    ),
+    row(
+        "S1",
+        "a shard closes and has children",
+        Elsewhere("the stream loop's tests: the local AWS has one shard for ever"),
+    ),
     row(
         "S2",
         "the iterator has expired",
@@ -268,13 +301,26 @@ pub const ROWS: &[Row] = &[
     row(
         "G3",
         "the gateway is out: 500, then now and then",
-        Rules(|lasting| vec![now_and_then(on(Gateway, "/v1/", aws("out", 500)), 1.0, lasting / 2), now_and_then(on(Gateway, "/v1/", aws("out", 500)), 0.1, lasting)]),
+        Rules(|lasting| {
+            vec![
+                now_and_then(on(Gateway, "/v1/", aws("out", 500)), 1.0, lasting / 2),
+                now_and_then(on(Gateway, "/v1/", aws("out", 500)), 0.1, lasting),
+            ]
+        }),
     ),
     row("G4", "webhooks forged, old or doubled", How::Act(Act::ForgedWebhooks)),
     row("G5", "refunds fail, and later succeed", How::Act(Act::RefundLater)),
-    row("G6", "another amount or currency in the reply", Elsewhere("the tests of the payment use-case and of the gateway's adapter")),
+    row(
+        "G6",
+        "another amount or currency in the reply",
+        Elsewhere("the tests of the payment use-case and of the gateway's adapter"),
+    ),
     row("C1", "clocks differ", NotHere("needs faketime around each process; prove simulate jumps its clock")),
-    row("C2", "passwords rotate", Elsewhere("the login tests of adapter-postgres: a role leaves when its login changes")),
+    row(
+        "C2",
+        "passwords rotate",
+        Elsewhere("the login tests of adapter-postgres: a role leaves when its login changes"),
+    ),
     row("C3", "settings and secrets cannot be reached", How::Act(Act::NoParameters)),
     row("L1", "a resource fails: rollback", Elsewhere("the provisioning tests of haven")),
     row("L2", "ROLLBACK_COMPLETE, no updates and their like", Elsewhere("the provisioning tests of haven")),

@@ -43,11 +43,7 @@ async fn post(shop: &Shop, key: &str, body: &Value) -> Option<(StatusCode, Value
 
 fn placed_of(answer: &Value, email: &str) -> Placed {
     let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
-    Placed {
-        order_id: text(&answer["order_id"]),
-        email: email.to_owned(),
-        cancel: text(&answer["links"]["cancel"]),
-    }
+    Placed { order_id: text(&answer["order_id"]), email: email.to_owned(), cancel: text(&answer["links"]["cancel"]) }
 }
 
 pub async fn double_click(shop: &Shop) -> anyhow::Result<Outcome> {
@@ -79,7 +75,8 @@ pub async fn other_body(shop: &Shop) -> anyhow::Result<Outcome> {
         outcome.placed.push(placed_of(&first, &email));
         outcome.hits += 1;
         let other = post(shop, &key, &body(&email, 2)).await;
-        let leaks = other.as_ref().is_some_and(|(_, answer)| answer.to_string().contains(&placed_of(&first, "").order_id));
+        let leaks =
+            other.as_ref().is_some_and(|(_, answer)| answer.to_string().contains(&placed_of(&first, "").order_id));
         if other.as_ref().is_none_or(|(status, _)| *status != StatusCode::UNPROCESSABLE_ENTITY) || leaks {
             outcome.failures.push(format!("I6 another body under a used key gave {other:?}"));
         }

@@ -96,8 +96,11 @@ fn postmaster(folder: &Path) -> Option<u32> {
 
 /// As `haven up` starts it: PostgreSQL refuses to run as root, and a user namespace gives it another user.
 fn start(line: &[&str]) -> anyhow::Result<Child> {
-    let prefix: &[&str] =
-        if rustix::process::geteuid().is_root() { &["unshare", "--user", "--map-user=1000", "--map-group=1000"] } else { &[] };
+    let prefix: &[&str] = if rustix::process::geteuid().is_root() {
+        &["unshare", "--user", "--map-user=1000", "--map-group=1000"]
+    } else {
+        &[]
+    };
     let all: Vec<&&str> = prefix.iter().chain(line).collect();
     let (program, arguments) = all.split_first().context("a command")?;
     let mut command = Command::new(program);

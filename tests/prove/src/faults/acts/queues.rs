@@ -24,7 +24,9 @@ type Letter = (&'static contract::queue::Queue, fn(&str) -> String);
 pub fn out_of_order() -> Vec<Letter> {
     vec![
         (&ORDERS, |id| envelope("ReleaseStock", id, json!({}), 1)),
-        (&ORDERS, |id| envelope("PaymentRefunded", id, json!({ "payment_id": "x", "amount_minor": 1, "currency": "USD" }), 1)),
+        (&ORDERS, |id| {
+            envelope("PaymentRefunded", id, json!({ "payment_id": "x", "amount_minor": 1, "currency": "USD" }), 1)
+        }),
     ]
 }
 
@@ -56,7 +58,9 @@ pub async fn messages(shop: &Shop, letters: &[Letter]) -> anyhow::Result<Outcome
     let begun = Instant::now();
     while parked(shop).await? < before + outcome.hits {
         if begun.elapsed() > PATIENCE {
-            outcome.failures.push(format!("I4 {} messages were not parked", before + outcome.hits - parked(shop).await?));
+            outcome
+                .failures
+                .push(format!("I4 {} messages were not parked", before + outcome.hits - parked(shop).await?));
             break;
         }
         tokio::time::sleep(Duration::from_millis(100)).await;
