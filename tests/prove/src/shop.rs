@@ -97,7 +97,7 @@ impl Shop {
         let redis = postgres.clone();
         let up = Up { state: folder.clone(), port: 0, detach: false, postgres, redis, containers: false };
         let servers = Servers::start(&up, &state).await?;
-        let (program, _) = python::ensure(&python::folder(&folder)).await?;
+        let (program, _) = python::ensure(&servers::python_folder()).await?;
         let emulator = Emulator::start(&Source::Program(program), &state, None).await?;
         let aws = Aws::local(&emulator.endpoint, &emulator.region);
         let target = aws.target(blueprint::Environment::shop());
