@@ -37,7 +37,7 @@ pub struct Options {
     #[arg(long, value_delimiter = ',', default_values_t = [1, 2, 3])]
     seeds: Vec<u64>,
     /// Orders a second
-    #[arg(long, default_value_t = 20.0, value_parser = positive)]
+    #[arg(long, default_value_t = 20.0, value_parser = positive, allow_negative_numbers = true)]
     rate: f64,
     /// How long orders come, in seconds; the fault lasts half of it
     #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u64).range(2..=600))]

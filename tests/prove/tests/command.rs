@@ -39,7 +39,7 @@ fn bad_usage_is_told_with_the_flag() {
     for (arguments, named) in [
         (vec!["crash", "--flow", "nonsense"], "--flow"),
         (vec!["crash", "--point", "3"], "--flow"),
-        (vec!["faults"], "--all"),
+        (vec!["faults"], "ID"),
         (vec!["faults", "Z9"], "Z9"),
         (vec!["faults", "D3", "--rate", "-1"], "--rate"),
         (vec!["nothing"], "nothing"),
