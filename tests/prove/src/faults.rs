@@ -9,6 +9,7 @@ mod run;
 use std::time::Duration;
 
 use clap::Args;
+use haven::target::BadUsage;
 use serde::Serialize;
 
 use crate::shop::{Database, Keep, Shop};
@@ -85,6 +86,13 @@ pub async fn prove(options: &Options) -> anyhow::Result<bool> {
         return Ok(true);
     }
     let chosen: Vec<&Row> = if options.all { ROWS.iter().collect() } else { options.ids.clone() };
+    // A shop on SQLite has neither of the two.
+    let needs_servers = |row: &&&Row| row.id.starts_with(['P', 'R']) && row.how.not_here().is_none();
+    if let (Database::Sqlite, Some(row)) = (options.database, chosen.iter().find(needs_servers)) {
+        let why =
+            format!("--database sqlite: {} is a fault of PostgreSQL or Redis; it needs --database postgres", row.id);
+        return Err(BadUsage::Said(why).into());
+    }
     let mut shop = Shop::open(options.database, 0).await?;
     let (mut reports, mut survived) = (Vec::new(), true);
     for row in chosen {

@@ -12,6 +12,7 @@ use std::process::ExitCode;
 
 use anyhow::Context as _;
 use clap::{Parser, Subcommand};
+use haven::target::BadUsage;
 
 #[derive(Parser)]
 #[command(name = "prove", about = "Shows what Brew Haven claims: real processes, real faults, invariants when quiet")]
@@ -55,7 +56,7 @@ fn main() -> ExitCode {
         Ok(false) => ExitCode::from(2),
         Err(error) => {
             eprintln!("prove: {error:#}");
-            ExitCode::FAILURE
+            if error.is::<BadUsage>() { ExitCode::from(64) } else { ExitCode::FAILURE }
         }
     }
 }

@@ -42,6 +42,7 @@ fn bad_usage_is_told_with_the_flag() {
         (vec!["faults"], "ID"),
         (vec!["faults", "Z9"], "Z9"),
         (vec!["faults", "D3", "--rate", "-1"], "--rate"),
+        (vec!["faults", "P3", "--database", "sqlite"], "--database"),
         (vec!["nothing"], "nothing"),
     ] {
         let output = prove(&arguments);
