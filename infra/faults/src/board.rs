@@ -63,6 +63,13 @@ pub struct Entry {
     pub something: bool,
 }
 
+/// The answers to one request.
+struct Answers {
+    last: Vec<u8>,
+    /// The one before it that was another.
+    stale: Option<Vec<u8>>,
+}
+
 /// The record keeps so many of the latest calls.
 const RECORD_MAX: usize = 100_000;
 /// Answers are remembered for so many different requests.
@@ -79,8 +86,8 @@ struct Inner {
     chance: Mutex<Chance>,
     hook: Mutex<Option<Hook>>,
     record: Mutex<VecDeque<Entry>>,
-    /// By request: the last answer, and the one before it that was another.
-    answers: Mutex<HashMap<String, (Vec<u8>, Option<Vec<u8>>)>>,
+    /// By request.
+    answers: Mutex<HashMap<String, Answers>>,
     calls: AtomicU64,
     connections: AtomicU64,
 }
@@ -216,20 +223,20 @@ impl Faults {
         if answers.len() >= REMEMBERED_MAX && !answers.contains_key(request) {
             return;
         }
-        let known = answers.entry(request.to_owned()).or_insert_with(|| (answer.to_vec(), None));
-        if known.0 != answer {
-            known.1 = Some(std::mem::replace(&mut known.0, answer.to_vec()));
+        let known = answers.entry(request.to_owned()).or_insert_with(|| Answers { last: answer.to_vec(), stale: None });
+        if known.last != answer {
+            known.stale = Some(std::mem::replace(&mut known.last, answer.to_vec()));
         }
     }
 
     /// The last answer to a request.
     pub(crate) fn last_answer(&self, request: &str) -> Option<Vec<u8>> {
-        locked(&self.inner.answers).get(request).map(|(last, _)| last.clone())
+        locked(&self.inner.answers).get(request).map(|answers| answers.last.clone())
     }
 
     /// The answer to a request before the one that it has now.
     pub(crate) fn stale_answer(&self, request: &str) -> Option<Vec<u8>> {
-        locked(&self.inner.answers).get(request).and_then(|(_, stale)| stale.clone())
+        locked(&self.inner.answers).get(request).and_then(|answers| answers.stale.clone())
     }
 }
 
