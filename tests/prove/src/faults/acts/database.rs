@@ -64,9 +64,9 @@ pub async fn read_only(shop: &Shop, lasting: Duration) -> anyhow::Result<Outcome
 pub async fn restart(shop: &Shop, signal: Signal) -> anyhow::Result<Outcome> {
     let folder = shop.postgres_folder().context("this fault is PostgreSQL's: --database postgres")?;
     let pid: u32 = postmaster(&folder).context("the server's pid")?;
-    // Zeros between the arguments, and one at the end.
+    // A zero after each argument; one of them is empty.
     let line = std::fs::read_to_string(format!("/proc/{pid}/cmdline")).context("how it was started")?;
-    let line: Vec<&str> = line.trim_end_matches('\0').split('\0').collect();
+    let line: Vec<&str> = line.strip_suffix('\0').unwrap_or(&line).split('\0').collect();
     children::signal(pid, signal);
     let begun = Instant::now();
     // One that has ended and was not waited for has no command line any more.
