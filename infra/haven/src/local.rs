@@ -4,6 +4,7 @@ pub mod children;
 pub mod containers;
 pub mod database;
 pub mod emulator;
+pub mod environment;
 pub mod facts;
 pub mod phases;
 pub mod python;

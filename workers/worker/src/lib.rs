@@ -8,6 +8,7 @@ pub mod config;
 pub mod http_gateway;
 pub mod mail;
 pub mod roles;
+mod sent_once;
 pub mod stores;
 pub mod stream;
 

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use adapter_postgres::Login;
 use anyhow::{Context as _, bail};
-use contract::parameter::{PAYMENT_WEBHOOK, SECRETS, SIGNING_KEY};
+use contract::parameter::SECRETS;
 use contract::role::{ROLES, Role};
 use rustix::process::Signal;
 use tokio::sync::Notify;
@@ -16,7 +16,8 @@ use tokio_util::sync::CancellationToken;
 
 use super::children::{self, Keeper, Program};
 use super::database::Servers;
-use super::emulator::{self, Emulator, Source, free_port, sdk_environment};
+use super::emulator::{self, Emulator, Source, free_port};
+use super::environment::Surroundings;
 use super::facts::{Facts, RoleFacts};
 use super::phases::Phases;
 use super::state::State;
@@ -204,7 +205,7 @@ async fn start_roles(
 
     let (keeper, facts) = phases
         .run("starting the roles", async {
-            let (keeper, facts) = start_processes(options, state, servers, emulator, &addresses, &secrets)?;
+            let (keeper, facts) = start_processes(options, state, servers, emulator, addresses, secrets)?;
             let line = format!("payment gateway and {} roles ready", ROLES.len());
             wait_until_ready(&facts, state).await?;
             Ok(((keeper, facts), line))
@@ -222,26 +223,36 @@ fn start_processes(
     state: &State,
     servers: &Servers,
     emulator: &Emulator,
-    addresses: &HashMap<String, String>,
-    secrets: &HashMap<&'static str, String>,
+    addresses: HashMap<String, String>,
+    secrets: HashMap<&'static str, String>,
 ) -> anyhow::Result<(Keeper, Shared)> {
     let executable = std::env::current_exe().context("find the haven executable")?;
     let storefront = format!("http://127.0.0.1:{}", options.port);
     let payment_port = free_port()?;
-    let secret = |slug: &str| secrets.get(slug).cloned().with_context(|| format!("the secret {slug} was not deployed"));
-    let signing_key = secret(SIGNING_KEY.slug)?;
+    let surroundings = Surroundings {
+        storefront: format!("127.0.0.1:{}", options.port),
+        public_url: storefront.clone(),
+        aws_endpoint: emulator.endpoint.clone(),
+        region: emulator.region.clone(),
+        database_url: servers.database_url.clone(),
+        redis_url: servers.redis_url.clone(),
+        payment_url: format!("http://127.0.0.1:{payment_port}"),
+        addresses,
+        secrets,
+    };
+    let signing_key = surroundings.signing_key()?;
 
     let mut names = vec![(GATEWAY, format!("http://127.0.0.1:{payment_port}"))];
     for role in ROLES {
         names.push((role.slug, format!("http://127.0.0.1:{}", free_port()?)));
     }
     let facts = Facts {
-        storefront: storefront.clone(),
+        storefront,
         aws_endpoint: emulator.endpoint.clone(),
         region: emulator.region.clone(),
         database_url: servers.database_url.clone(),
         redis_url: servers.redis_url.clone(),
-        payment_url: format!("http://127.0.0.1:{payment_port}"),
+        payment_url: surroundings.payment_url.clone(),
         staff_token: staff::token(&signing_key, "local staff", "staff", staff::A_YEAR),
         roles: names
             .iter()
@@ -271,56 +282,15 @@ fn start_processes(
         let folder = state.folder().to_owned();
         keeper.keep(program, move || State::log_in(&folder, name));
     };
-    let gateway = BTreeMap::from(
-        [
-            ("PAYMENT_BIND", format!("127.0.0.1:{payment_port}")),
-            ("PAYMENT_LEDGER", state.path("payment-ledger.jsonl").display().to_string()),
-            ("PAYMENT_WEBHOOK_URL", format!("{storefront}/webhooks/payment")),
-            (PAYMENT_WEBHOOK.variable, secret(PAYMENT_WEBHOOK.slug)?),
-        ]
-        .map(|(key, value)| (key.to_owned(), value)),
-    );
-    keep(GATEWAY, common(gateway), Duration::from_secs(10));
+    let ledger = state.path("payment-ledger.jsonl").display().to_string();
+    let gateway = surroundings.of_gateway(&format!("127.0.0.1:{payment_port}"), ledger)?;
+    keep(GATEWAY, gateway, Duration::from_secs(10));
     for (role, (_, health)) in ROLES.iter().zip(&names[1..]) {
-        let mut environment = common(sdk_environment(&emulator.endpoint, &emulator.region));
-        let mut set = |key: &str, value: String| environment.insert(key.to_owned(), value);
-        set("HAVEN_ENV", ENVIRONMENT.to_owned());
-        set("HAVEN_HEALTH_BIND", health.trim_start_matches("http://").to_owned());
-        set("HAVEN_PUBLIC_URL", storefront.clone());
-        set("DATABASE_URL", servers.database_url.clone());
-        if let (true, Some(url)) = (role.cache, &servers.redis_url) {
-            set("REDIS_URL", url.clone());
-        }
-        if role.gateway {
-            set("PAYMENT_URL", format!("http://127.0.0.1:{payment_port}"));
-        }
-        if role.public {
-            set("HAVEN_BIND", format!("127.0.0.1:{}", options.port));
-        }
-        for name in role.secrets {
-            set(name.variable, secret(name.slug)?);
-        }
-        for address in role.addresses() {
-            let variable = address.variable();
-            let value = addresses.get(&variable);
-            set(&variable, value.cloned().with_context(|| format!("{variable} was not deployed"))?);
-        }
+        let environment = surroundings.of_role(role, health.trim_start_matches("http://"))?;
         keep(role.slug, environment, role.stop_timeout());
     }
-    debug_assert!(SECRETS.iter().all(|name| secrets.contains_key(name.slug)));
+    debug_assert!(SECRETS.iter().all(|name| surroundings.secrets.contains_key(name.slug)));
     Ok((keeper, facts))
-}
-
-/// What every process of ours may see of our own environment.
-fn common(mut environment: BTreeMap<String, String>) -> BTreeMap<String, String> {
-    for key in ["PATH", "HAVEN_LOG", "RUST_BACKTRACE", "TMPDIR"] {
-        if let Ok(value) = std::env::var(key) {
-            environment.insert(key.to_owned(), value);
-        }
-    }
-    // Its standard input ends with us, and then so does it.
-    environment.insert("HAVEN_STOP_ON_STDIN_END".to_owned(), "1".to_owned());
-    environment
 }
 
 fn keep_facts_current(

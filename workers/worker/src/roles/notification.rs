@@ -13,13 +13,14 @@ use contract::queue::NOTIFICATIONS;
 
 use super::{Wiring, decode, inbox, settle};
 use crate::mail::Words;
+use crate::sent_once::SentOnce;
 use crate::stores::{Store, SystemSource};
 
 pub async fn run(wiring: Wiring) -> anyhow::Result<()> {
     let inbox = inbox(&wiring, &NOTIFICATIONS)?;
     let words = Words { public_url: wiring.config.public_url.clone(), staff_mail: wiring.config.staff_mail.clone() };
     let handler = Herald {
-        mailer: wiring.aws.mailer(&wiring.config.mail_from),
+        mailer: SentOnce::new(wiring.aws.mailer(&wiring.config.mail_from)),
         parameters: wiring.aws.parameters(&wiring.config.aws.environment),
         words,
         store: wiring.store,
@@ -31,7 +32,7 @@ pub async fn run(wiring: Wiring) -> anyhow::Result<()> {
 
 struct Herald {
     store: Store,
-    mailer: SesMailer,
+    mailer: SentOnce<SesMailer>,
     parameters: ParameterReader,
     words: Words,
     metrics: Metrics,

@@ -1,0 +1,170 @@
+//! One HTTP connection: each request a call.
+
+use std::io::{Error, ErrorKind, Result};
+
+use tokio::io::AsyncWriteExt as _;
+use tokio::net::TcpStream;
+
+use crate::board::Call;
+use crate::http::{Buffer, Message};
+use crate::proxy::{Dependency, Link, until_left};
+use crate::{Fault, Moment, aws, gateway};
+
+/// The way to the dependency; made when it is needed, and again when it was lost.
+#[derive(Default)]
+struct Upstream {
+    stream: Option<TcpStream>,
+    read: Buffer,
+}
+
+pub(crate) async fn serve(link: &Link, mut client: TcpStream) -> Result<()> {
+    let (mut read, mut upstream) = (Buffer::default(), Upstream::default());
+    while let Some(request) = read.request(&mut client).await? {
+        let name = match link.dependency {
+            Dependency::Aws => aws::name(&request),
+            Dependency::Gateway | Dependency::Shop | Dependency::Postgres | Dependency::Redis => {
+                gateway::name(&request)
+            }
+        };
+        let call = link.faults.call(&link.client, link.dependency, link.connection, name, &request.body);
+        let answer = match answer(link, &mut client, &mut upstream, &call, &request).await? {
+            Answer::Bytes(answer) => answer,
+            Answer::Stream(mut stream) => {
+                // Server-sent events and their like: nobody knows where they end.
+                tokio::io::copy_bidirectional(&mut client, &mut stream).await?;
+                return Ok(());
+            }
+        };
+        client.write_all(&answer).await?;
+    }
+    Ok(())
+}
+
+enum Answer {
+    Bytes(Vec<u8>),
+    Stream(TcpStream),
+}
+
+/// # Errors
+/// When the connection is to end.
+async fn answer(
+    link: &Link,
+    client: &mut TcpStream,
+    upstream: &mut Upstream,
+    call: &Call,
+    request: &Message,
+) -> Result<Answer> {
+    let faults = &link.faults;
+    if !faults.goes_on(call, Moment::Before).await {
+        return Err(ErrorKind::ConnectionAborted.into());
+    }
+    let key = format!("{}\n{}", call.name, String::from_utf8_lossy(&request.body));
+    let fault = faults.fault_for(call, |fault| match fault {
+        Fault::Partial => link.dependency == Dependency::Aws && aws::in_part(request).is_some(),
+        Fault::Replay => replay(link, call, request, &key).is_some(),
+        Fault::Refuse | Fault::Cut | Fault::DropReply | Fault::Delay(_) | Fault::Hang | Fault::Fail { .. } => true,
+    });
+    let mut partial = None;
+    match &fault {
+        Some(Fault::Cut | Fault::Refuse) => return Err(ErrorKind::ConnectionAborted.into()),
+        Some(Fault::Hang) => {
+            until_left(client).await;
+            return Err(ErrorKind::ConnectionAborted.into());
+        }
+        Some(Fault::Delay(time)) => tokio::time::sleep(*time).await,
+        Some(Fault::Fail { status, code }) => {
+            let failure = match link.dependency {
+                Dependency::Aws => aws::failure(request, *status, code),
+                Dependency::Gateway | Dependency::Shop | Dependency::Postgres | Dependency::Redis => {
+                    gateway::failure(*status, code)
+                }
+            };
+            return Ok(Answer::Bytes(failure));
+        }
+        Some(Fault::Replay) => {
+            let old = replay(link, call, request, &key).ok_or_else(|| Error::from(ErrorKind::NotFound))?;
+            return Ok(Answer::Bytes(old));
+        }
+        Some(Fault::Partial) => partial = aws::in_part(request),
+        Some(Fault::DropReply) | None => {}
+    }
+    let mut something = true;
+    let answer = match &partial {
+        Some(partial) => match &partial.rest {
+            Some(rest) => partial.answer(Some(&upstream.ask(link, rest, &request.first.0).await?)),
+            None => partial.answer(None),
+        },
+        None if link.dependency == Dependency::Shop && request.first.1.ends_with("/events") => {
+            return upstream.open(link, &request.raw).await.map(Answer::Stream);
+        }
+        None => {
+            let answer = upstream.ask(link, &request.raw, &request.first.0).await?;
+            something = link.dependency != Dependency::Aws || aws::brought_something(&call.name, &answer);
+            faults.executed(call, something);
+            // A question's answer may be given again; an act's may not.
+            if something && answer.first.1 == "200" && is_question(&call.name) {
+                faults.remember(&replay_key(call, request, &key), &answer.raw);
+            }
+            answer.raw
+        }
+    };
+    if !faults.goes_on(call, Moment::After { reply: &answer, something }).await || fault == Some(Fault::DropReply) {
+        return Err(ErrorKind::ConnectionAborted.into());
+    }
+    Ok(Answer::Bytes(answer))
+}
+
+fn is_question(name: &str) -> bool {
+    let operation = name.rsplit('.').next().unwrap_or_default();
+    ["Receive", "Get", "Query", "Scan", "Describe", "GET "].iter().any(|verb| operation.starts_with(verb))
+}
+
+/// Receives ask differently each time, and mean the same queue.
+fn replay_key(call: &Call, request: &Message, key: &str) -> String {
+    if call.name != "sqs.ReceiveMessage" {
+        return key.to_owned();
+    }
+    let body: serde_json::Value = serde_json::from_slice(&request.body).unwrap_or_default();
+    format!("{} {}", call.name, body["QueueUrl"])
+}
+
+fn replay(link: &Link, call: &Call, request: &Message, key: &str) -> Option<Vec<u8>> {
+    let key = replay_key(call, request, key);
+    match call.name.as_str() {
+        "sqs.ReceiveMessage" => link.faults.last_answer(&key),
+        _ => link.faults.stale_answer(&key),
+    }
+}
+
+impl Upstream {
+    /// Asks once: to ask again after a connection broke could execute a call twice, which is the caller's decision.
+    async fn ask(&mut self, link: &Link, request: &[u8], method: &str) -> Result<Message> {
+        let mut stream = match self.stream.take() {
+            Some(stream) if still_open(&stream) => stream,
+            _ => {
+                self.read = Buffer::default();
+                link.connect().await?
+            }
+        };
+        stream.write_all(request).await?;
+        let answer = self.read.response(&mut stream, method).await?;
+        let closes = answer.header("connection").is_some_and(|value| value.eq_ignore_ascii_case("close"));
+        let framed = answer.header("content-length").is_some() || answer.header("transfer-encoding").is_some();
+        if !closes && framed {
+            self.stream = Some(stream);
+        }
+        Ok(answer)
+    }
+
+    /// A connection of its own, for an answer without an end.
+    async fn open(&self, link: &Link, request: &[u8]) -> Result<TcpStream> {
+        let mut stream = link.connect().await?;
+        stream.write_all(request).await?;
+        Ok(stream)
+    }
+}
+
+/// Whether the other side has not closed a connection that nobody is using.
+fn still_open(stream: &TcpStream) -> bool {
+    matches!(stream.try_read(&mut [0; 1]), Err(error) if error.kind() == ErrorKind::WouldBlock)
+}

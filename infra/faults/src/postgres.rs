@@ -1,0 +1,257 @@
+//! One PostgreSQL connection: each statement a call, up to where the client waits for the answer.
+//!
+//! Messages are framed as in the protocol's own description ("Frontend/Backend Protocol"): a byte for the kind, four for
+//! the length. A client that asks for TLS is told no (`N`) and goes on without.
+
+use std::collections::HashMap;
+use std::io::{Error, ErrorKind, Result};
+
+use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
+use tokio::net::TcpStream;
+use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
+
+use crate::board::Call;
+use crate::proxy::Link;
+use crate::{Fault, Moment};
+
+const SSL_REQUEST: u32 = 80_877_103;
+const GSS_REQUEST: u32 = 80_877_104;
+const MESSAGE_MAX: usize = 64 * 1024 * 1024;
+/// So much of a statement is its name: enough to tell it from the others.
+const NAME_MAX: usize = 80;
+
+/// A message with its kind; startup messages have none (0).
+struct Frame {
+    kind: u8,
+    raw: Vec<u8>,
+}
+
+impl Frame {
+    fn payload(&self) -> &[u8] {
+        self.raw.get(5..).unwrap_or_default()
+    }
+}
+
+pub(crate) async fn serve(link: &Link, client: TcpStream) -> Result<()> {
+    let (from_client, mut to_client) = client.into_split();
+    let mut from_client = BufReader::new(from_client);
+    let startup = loop {
+        let frame = startup(&mut from_client).await?;
+        match frame.raw.get(4..8).map(|code| u32::from_be_bytes([code[0], code[1], code[2], code[3]])) {
+            Some(SSL_REQUEST | GSS_REQUEST) => to_client.write_all(b"N").await?,
+            _ => break frame,
+        }
+    };
+    let (from_server, mut to_server) = link.connect().await?.into_split();
+    let mut from_server = BufReader::new(from_server);
+    to_server.write_all(&startup.raw).await?;
+    // Logging in is a conversation that is no call: let through until the server is ready.
+    loop {
+        // Looked at first: a frame that is read in part must not be dropped.
+        tokio::select! {
+            there = from_server.fill_buf() => {
+                there?;
+                let frame = frame(&mut from_server).await?;
+                to_client.write_all(&frame.raw).await?;
+                if frame.kind == b'Z' {
+                    break;
+                }
+            }
+            there = from_client.fill_buf() => {
+                there?;
+                let frame = frame(&mut from_client).await?;
+                to_server.write_all(&frame.raw).await?;
+            }
+        }
+    }
+    let mut session = Session {
+        link,
+        from_client,
+        to_client,
+        from_server,
+        to_server,
+        statements: HashMap::new(),
+        in_transaction: false,
+    };
+    session.run().await
+}
+
+struct Session<'a> {
+    link: &'a Link,
+    from_client: BufReader<OwnedReadHalf>,
+    to_client: OwnedWriteHalf,
+    from_server: BufReader<OwnedReadHalf>,
+    to_server: OwnedWriteHalf,
+    /// Prepared statements' SQL by their name.
+    statements: HashMap<Vec<u8>, String>,
+    in_transaction: bool,
+}
+
+impl Session<'_> {
+    async fn run(&mut self) -> Result<()> {
+        let mut request = Vec::new();
+        let (mut name, mut executes) = (String::new(), false);
+        loop {
+            let frame = tokio::select! {
+                biased;
+                // Notifications come when nobody has asked.
+                there = self.from_server.fill_buf(), if request.is_empty() => {
+                    there?;
+                    let told = frame(&mut self.from_server).await?;
+                    self.to_client.write_all(&told.raw).await?;
+                    continue;
+                }
+                there = self.from_client.fill_buf() => {
+                    there?;
+                    frame(&mut self.from_client).await?
+                }
+            };
+            match frame.kind {
+                b'P' => {
+                    let (statement, rest) = text(frame.payload());
+                    let (sql, _) = text(rest);
+                    let sql = named(&String::from_utf8_lossy(sql));
+                    name.clone_from(&sql);
+                    self.statements.insert(statement.to_vec(), sql);
+                }
+                b'B' => {
+                    let (_, rest) = text(frame.payload());
+                    let (statement, _) = text(rest);
+                    if let Some(sql) = self.statements.get(statement) {
+                        name.clone_from(sql);
+                    }
+                }
+                b'E' => executes = true,
+                b'Q' => {
+                    name = named(&String::from_utf8_lossy(text(frame.payload()).0));
+                    executes = true;
+                }
+                b'X' => {
+                    self.to_server.write_all(&frame.raw).await?;
+                    return Ok(());
+                }
+                _ => {}
+            }
+            request.extend_from_slice(&frame.raw);
+            if !matches!(frame.kind, b'Q' | b'S') {
+                continue;
+            }
+            if executes {
+                let link = self.link;
+                let name = std::mem::take(&mut name);
+                let call = link.faults.call(&link.client, link.dependency, link.connection, name, &request);
+                self.call(&call).await?;
+            } else {
+                // Only prepared or described: nothing happens in the database.
+                let answer = self.ask(&request).await?;
+                self.to_client.write_all(&answer.raw).await?;
+            }
+            request.clear();
+            executes = false;
+        }
+    }
+
+    /// # Errors
+    /// When the connection is to end.
+    async fn call(&mut self, call: &Call) -> Result<()> {
+        let faults = &self.link.faults;
+        if !faults.goes_on(call, Moment::Before).await {
+            return Err(ErrorKind::ConnectionAborted.into());
+        }
+        let fault = faults.fault_for(call, |fault| !matches!(fault, Fault::Partial | Fault::Replay));
+        match &fault {
+            Some(Fault::Cut | Fault::Refuse) => return Err(ErrorKind::ConnectionAborted.into()),
+            Some(Fault::Hang) => {
+                let mut byte = [0; 1];
+                while self.from_client.read(&mut byte).await.is_ok_and(|read| read > 0) {}
+                return Err(ErrorKind::ConnectionAborted.into());
+            }
+            Some(Fault::Delay(time)) => tokio::time::sleep(*time).await,
+            Some(Fault::Fail { code, .. }) => {
+                self.to_client.write_all(&failure(code, self.in_transaction)).await?;
+                return Ok(());
+            }
+            Some(Fault::DropReply | Fault::Partial | Fault::Replay) | None => {}
+        }
+        let answer = self.ask(&call.body).await?;
+        faults.executed(call, answer.something);
+        if !faults.goes_on(call, Moment::After { reply: &answer.raw, something: answer.something }).await
+            || fault == Some(Fault::DropReply)
+        {
+            return Err(ErrorKind::ConnectionAborted.into());
+        }
+        self.to_client.write_all(&answer.raw).await
+    }
+
+    /// Passes on and takes everything up to "ready for query".
+    async fn ask(&mut self, request: &[u8]) -> Result<Reply> {
+        self.to_server.write_all(request).await?;
+        let (mut raw, mut something) = (Vec::new(), false);
+        loop {
+            let frame = frame(&mut self.from_server).await?;
+            something |= frame.kind == b'D' || (frame.kind == b'C' && changed_something(frame.payload()));
+            raw.extend_from_slice(&frame.raw);
+            if frame.kind == b'Z' {
+                self.in_transaction = frame.payload() != b"I";
+                return Ok(Reply { raw, something });
+            }
+        }
+    }
+}
+
+struct Reply {
+    raw: Vec<u8>,
+    something: bool,
+}
+
+/// Whether a command tag, such as `UPDATE 1` or `COMMIT`, is not one of no rows.
+fn changed_something(tag: &[u8]) -> bool {
+    !String::from_utf8_lossy(text(tag).0).ends_with(" 0")
+}
+
+/// An error as the server gives it. A transaction that was open is broken by it, as one of the server's own breaks it.
+fn failure(code: &str, in_transaction: bool) -> Vec<u8> {
+    let fields = format!("SERROR\0VERROR\0C{code}\0MA fault proxy says no\0\0");
+    let mut raw = vec![b'E'];
+    raw.extend_from_slice(&u32::try_from(fields.len() + 4).unwrap_or(u32::MAX).to_be_bytes());
+    raw.extend_from_slice(fields.as_bytes());
+    raw.extend_from_slice(&[b'Z', 0, 0, 0, 5, if in_transaction { b'E' } else { b'I' }]);
+    raw
+}
+
+/// The statement in one line, cut to a name.
+fn named(sql: &str) -> String {
+    let line: Vec<&str> = sql.split_whitespace().collect();
+    line.join(" ").chars().take(NAME_MAX).collect()
+}
+
+/// A text up to its zero, and what follows.
+fn text(bytes: &[u8]) -> (&[u8], &[u8]) {
+    match bytes.iter().position(|byte| *byte == 0) {
+        Some(end) => (&bytes[..end], &bytes[end + 1..]),
+        None => (bytes, &[]),
+    }
+}
+
+async fn startup(from: &mut BufReader<OwnedReadHalf>) -> Result<Frame> {
+    let mut raw = vec![0; 4];
+    from.read_exact(&mut raw).await?;
+    rest(from, 0, raw).await
+}
+
+async fn frame(from: &mut BufReader<OwnedReadHalf>) -> Result<Frame> {
+    let mut raw = vec![0; 5];
+    from.read_exact(&mut raw).await?;
+    rest(from, 1, raw).await
+}
+
+/// The rest of a message of whose head `raw` is all; the length stands after the kind and counts itself.
+async fn rest(from: &mut BufReader<OwnedReadHalf>, kind: usize, mut raw: Vec<u8>) -> Result<Frame> {
+    let length = u32::from_be_bytes([raw[kind], raw[kind + 1], raw[kind + 2], raw[kind + 3]]) as usize;
+    if !(4..MESSAGE_MAX).contains(&length) {
+        return Err(Error::new(ErrorKind::InvalidData, "not PostgreSQL's protocol"));
+    }
+    raw.resize(kind + length, 0);
+    from.read_exact(&mut raw[kind + 4..]).await?;
+    Ok(Frame { kind: if kind == 0 { 0 } else { raw[0] }, raw })
+}

@@ -1,0 +1,127 @@
+//! `prove crash`: for every call that an order of a flow makes at a process's boundary, on either side of it, the process
+//! that makes it is killed with -9 there; then it is started again, and what must hold is looked at when all is quiet.
+
+mod flows;
+mod points;
+mod run;
+
+use clap::Args;
+use serde::Serialize;
+
+use crate::shop::{Database, Keep, Shop};
+use flows::Flow;
+use points::Side;
+
+const EXAMPLE: &str = "Examples:
+  prove crash --flow confirm --database sqlite
+  prove crash --flow decline --point 12 --side after
+  prove crash --json
+
+Exit codes: 0 everything held, 1 it could not be run, 2 something did not hold, 64 bad usage.";
+
+#[derive(Debug, Args)]
+#[command(after_help = EXAMPLE)]
+pub struct Options {
+    /// Only this flow; all of them without it
+    #[arg(long)]
+    flow: Option<Flow>,
+    /// Only on this database; on both without it
+    #[arg(long)]
+    database: Option<Database>,
+    /// Only this point, by its number in the list; needs --flow
+    #[arg(long, requires = "flow")]
+    point: Option<usize>,
+    /// Only this side of the call
+    #[arg(long)]
+    side: Option<Side>,
+    /// Every n-th point only, for a quick look
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..))]
+    every: u16,
+    /// List the points, and kill nobody
+    #[arg(long)]
+    list: bool,
+    /// Wait for the claims of the dead to end by themselves, instead of ending them at once
+    #[arg(long)]
+    patient: bool,
+    /// One JSON object a flow and database, instead of a table
+    #[arg(long)]
+    json: bool,
+}
+
+/// What came of one flow on one database.
+#[derive(Debug, Serialize)]
+struct Report {
+    flow: &'static str,
+    database: &'static str,
+    /// Calls, and so kills on either side of each.
+    calls: usize,
+    points: usize,
+    passed: usize,
+    seconds: u64,
+    failures: Vec<Failure>,
+}
+
+#[derive(Debug, Serialize)]
+struct Failure {
+    point: usize,
+    side: &'static str,
+    call: String,
+    what: Vec<String>,
+    again: String,
+}
+
+/// Runs the proof. Gives whether everything held.
+pub async fn prove(options: &Options) -> anyhow::Result<bool> {
+    let databases = match options.database {
+        Some(database) => vec![database],
+        None => vec![Database::Sqlite, Database::Postgres],
+    };
+    let flows: Vec<Flow> = options.flow.map_or_else(|| Flow::ALL.to_vec(), |flow| vec![flow]);
+    let mut reports = Vec::new();
+    for database in databases {
+        eprintln!("starting a shop on {}", database.name());
+        let shop = Shop::open(database, 0).await?;
+        let mut held = true;
+        for flow in &flows {
+            let report = run::flow(&shop, *flow, options).await;
+            match report {
+                Ok(report) => {
+                    held &= report.failures.is_empty();
+                    if options.json {
+                        println!("{}", serde_json::to_string(&report)?);
+                    }
+                    reports.push(report);
+                }
+                Err(error) => {
+                    shop.close(Keep::Logs).await;
+                    return Err(error.context(format!("flow {} on {}", flow.name(), database.name())));
+                }
+            }
+        }
+        shop.close(if held { Keep::Nothing } else { Keep::Logs }).await;
+    }
+    if !options.json && !options.list {
+        print(&reports);
+    }
+    Ok(reports.iter().all(|report| report.failures.is_empty()))
+}
+
+fn print(reports: &[Report]) {
+    let mut table = comfy_table::Table::new();
+    table.load_preset(comfy_table::presets::UTF8_BORDERS_ONLY);
+    table.set_header(["flow", "database", "calls", "points", "passed", "failed", "s"]);
+    for report in reports {
+        let failed = report.failures.len();
+        let numbers = [report.calls, report.points, report.passed, failed].map(|count| count.to_string());
+        let names = [report.flow.to_owned(), report.database.to_owned()];
+        table.add_row(names.into_iter().chain(numbers).chain([report.seconds.to_string()]));
+    }
+    println!("{table}");
+    for failure in reports.iter().flat_map(|report| &report.failures) {
+        println!("\npoint {} {} {}", failure.point, failure.side, failure.call);
+        for what in &failure.what {
+            println!("  {what}");
+        }
+        println!("  again: {}", failure.again);
+    }
+}

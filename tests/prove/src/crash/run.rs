@@ -1,0 +1,176 @@
+//! One flow on one database: recorded, then run again for each point.
+
+use std::time::{Duration, Instant};
+
+use tokio::sync::mpsc::unbounded_channel;
+
+use super::flows::Flow;
+use super::points::{self, Point, Side, bystander, trap};
+use super::{Failure, Options, Report};
+use crate::hurry::{self, Given};
+use crate::invariants::{MailsTwice, QUIET_WITHIN, until_quiet, violations};
+use crate::shop::Shop;
+
+/// So long nothing is ordered, to see what goes on by itself: above the sweeper's rhythm.
+const IDLE: Duration = Duration::from_secs(7);
+/// Runs that are recorded: what all of them do belongs to the flow.
+const RECORDED: usize = 3;
+/// A point that is not reached is tried so often: what happens at the same time changes places.
+const TRIES: usize = 4;
+const SHOWN_EVERY: Duration = Duration::from_millis(100);
+
+pub async fn flow(shop: &Shop, flow: Flow, options: &Options) -> anyhow::Result<Report> {
+    let begun = Instant::now();
+    let given = Given::default();
+    shop.faults.watch(bystander(given.clone()));
+    let points = record(shop, flow).await?;
+    if options.list {
+        for (index, point) in points.iter().enumerate() {
+            println!("{:>4} {}", index + 1, point.describe());
+        }
+    }
+    let mut report = Report {
+        flow: flow.name(),
+        database: shop.database.name(),
+        calls: points.len(),
+        points: 0,
+        passed: 0,
+        seconds: 0,
+        failures: Vec::new(),
+    };
+    let chosen = points.iter().enumerate().filter(|(index, _)| {
+        !options.list && options.point.is_none_or(|point| point == index + 1) && index % usize::from(options.every) == 0
+    });
+    for (index, point) in chosen {
+        for side in point.sides().iter().filter(|side| options.side.is_none_or(|wanted| wanted == **side)) {
+            report.points += 1;
+            let what = at_point(shop, flow, point, *side, &given, options).await?;
+            if what.is_empty() {
+                report.passed += 1;
+                continue;
+            }
+            eprintln!("  {} {} {}: {what:?}", index + 1, side.name(), point.describe());
+            report.failures.push(Failure {
+                point: index + 1,
+                side: side.name(),
+                call: point.describe(),
+                what,
+                again: format!(
+                    "prove crash --database {} --flow {} --point {} --side {}",
+                    shop.database.name(),
+                    flow.name(),
+                    index + 1,
+                    side.name()
+                ),
+            });
+        }
+        eprintln!("  {} {}: {}/{} {}", flow.name(), shop.database.name(), index + 1, points.len(), point.describe());
+    }
+    report.seconds = begun.elapsed().as_secs();
+    Ok(report)
+}
+
+async fn record(shop: &Shop, flow: Flow) -> anyhow::Result<Vec<Point>> {
+    // The first time is different: connections, statements, settings.
+    let begun = flow.begin(shop).await?;
+    flow.finish(shop, begun).await?;
+    quiet(shop, None).await;
+    shop.faults.take_record();
+    tokio::time::sleep(IDLE).await;
+    let idle = points::idle_kinds(&shop.faults.take_record());
+    let mut runs = Vec::new();
+    for _ in 0..RECORDED {
+        let begun = flow.begin(shop).await?;
+        quiet(shop, None).await;
+        shop.faults.take_record();
+        flow.finish(shop, begun).await?;
+        quiet(shop, None).await;
+        runs.push(shop.faults.take_record());
+        shop.faults.clear();
+    }
+    Ok(points::points(&idle, &runs))
+}
+
+/// Waits for quiet; messages that were given to the dead come back meanwhile.
+async fn quiet(shop: &Shop, given: Option<&Given>) -> Option<String> {
+    until_quiet(shop, QUIET_WITHIN, async || {
+        let Some(given) = given else { return };
+        for role in contract::role::ROLES {
+            hurry::show_messages(shop, role.slug, given).await;
+        }
+    })
+    .await
+}
+
+/// Runs the flow with somebody killed at the point. Gives what did not hold.
+async fn at_point(
+    shop: &Shop,
+    flow: Flow,
+    point: &Point,
+    side: Side,
+    given: &Given,
+    options: &Options,
+) -> anyhow::Result<Vec<String>> {
+    let hurried = (!options.patient).then_some(given);
+    for _ in 0..TRIES {
+        let begun = flow.begin(shop).await?;
+        let alerts = Flow::alerts_before(&begun);
+        if let Some(why) = quiet(shop, hurried).await {
+            return Ok(vec![format!("before the kill: {why}")]);
+        }
+        let (killed, mut kills) = unbounded_channel();
+        shop.faults.watch(trap(point, side, shop.lives.clone(), given.clone(), killed));
+        // A dead role is started again by another hand than the customer's.
+        let reviving = async {
+            let Some(()) = kills.recv().await else { return Ok(false) };
+            shop.replace(&point.kind.0).await?;
+            if let Some(given) = hurried {
+                hurry::end_claims(shop, &point.kind.0, given).await?;
+                // A poll of the dead may still be answered, and take what was just shown. Until the trap is gone:
+                while tokio::time::timeout(SHOWN_EVERY, kills.recv()).await.is_err() {
+                    hurry::show_messages(shop, &point.kind.0, given).await;
+                }
+            }
+            anyhow::Ok(true)
+        };
+        let finishing = async {
+            let finished = flow.finish(shop, begun).await;
+            let noise = match quiet(shop, hurried).await {
+                Some(why) => vec![why],
+                None => Vec::new(),
+            };
+            // Nobody is killed any more: without the trap, `reviving` ends.
+            shop.faults.watch(bystander(given.clone()));
+            (finished, noise)
+        };
+        let ((finished, mut what), revived) = tokio::join!(finishing, reviving);
+        shop.faults.clear();
+        let killed = revived?;
+        let known = match finished {
+            Ok(known) => known,
+            Err(why) => {
+                what.push(format!("{why:#}"));
+                Vec::new()
+            }
+        };
+        what.extend(flow.owes(shop, alerts).await?);
+        let may = usize::from(killed && between_mail_and_note(flow, point, side));
+        what.extend(violations(shop, &known, MailsTwice(may)).await?);
+        if killed || !what.is_empty() {
+            return Ok(what);
+        }
+    }
+    Ok(vec![format!("never reached in {TRIES} runs")])
+}
+
+/// Sent, and its sender dead before that was written down: a mail service that knows no ids sends it again. Where two mails
+/// are sent at once, the other one's sender may be there whenever this one's dies.
+fn between_mail_and_note(flow: Flow, point: &Point, side: Side) -> bool {
+    let (client, _, name) = &point.kind;
+    let two_at_once = matches!(flow, Flow::SoldOut | Flow::LowStock);
+    client == "notification-worker"
+        && match side {
+            Side::Before => two_at_once || name.starts_with("UPDATE notifications"),
+            Side::After => two_at_once || name == "ses.SendEmail",
+        }
+}

@@ -1,0 +1,186 @@
+//! `prove faults`: the matrix. Each fault strikes a shop under load, three times with another seed; when it is over,
+//! everything comes to rest within a minute and what must hold holds. A fault that was never hit was not survived.
+
+mod acts;
+mod load;
+mod matrix;
+mod run;
+
+use std::time::Duration;
+
+use clap::Args;
+use haven::target::BadUsage;
+use serde::Serialize;
+
+use crate::shop::{Database, Keep, Shop};
+use matrix::{How, ROWS, Row};
+
+const EXAMPLE: &str = "Examples:
+  prove faults --list
+  prove faults D3 Q2 G1
+  prove faults --all --json
+
+Exit codes: 0 every fault was hit and survived, 1 it could not be run, 2 one was not, 64 bad usage.";
+
+#[derive(Debug, Args)]
+#[command(after_help = EXAMPLE)]
+pub struct Options {
+    /// Faults by their ids, such as D3
+    #[arg(value_name = "ID", value_parser = known, required_unless_present_any = ["all", "list"])]
+    ids: Vec<&'static Row>,
+    /// Every fault that can be injected on one machine
+    #[arg(long, conflicts_with = "ids")]
+    all: bool,
+    /// List all faults: what is done to inject each, or why it is not injected here
+    #[arg(long)]
+    list: bool,
+    /// Seeds, one run each
+    #[arg(long, value_delimiter = ',', default_values_t = [1, 2, 3])]
+    seeds: Vec<u64>,
+    /// Orders a second
+    #[arg(long, default_value_t = 20.0, value_parser = positive, allow_negative_numbers = true)]
+    rate: f64,
+    /// How long orders come, in seconds; the fault lasts half of it
+    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u64).range(2..=600))]
+    seconds: u64,
+    /// Where orders are kept; faults of PostgreSQL need postgres
+    #[arg(long, default_value = "postgres")]
+    database: Database,
+    /// One JSON object a fault, instead of a table
+    #[arg(long)]
+    json: bool,
+}
+
+fn known(id: &str) -> Result<&'static Row, String> {
+    ROWS.iter()
+        .find(|row| row.id.eq_ignore_ascii_case(id))
+        .ok_or_else(|| "no such fault; see prove faults --list".to_owned())
+}
+
+fn positive(text: &str) -> Result<f64, String> {
+    text.parse()
+        .ok()
+        .filter(|rate: &f64| rate.is_finite() && *rate > 0.0)
+        .ok_or_else(|| "must be above zero".to_owned())
+}
+
+/// What came of one fault over all seeds.
+#[derive(Debug, Serialize)]
+pub struct Report {
+    id: &'static str,
+    about: &'static str,
+    seeds: Vec<u64>,
+    hits: u64,
+    orders: usize,
+    refused: usize,
+    unknown: usize,
+    /// The longest from the end of the fault to quiet.
+    quiet_s: f64,
+    failures: Vec<String>,
+}
+
+/// Runs the proof. Gives whether every fault was survived.
+pub async fn prove(options: &Options) -> anyhow::Result<bool> {
+    if options.list {
+        list(options.json)?;
+        return Ok(true);
+    }
+    let chosen: Vec<&Row> = if options.all { ROWS.iter().collect() } else { options.ids.clone() };
+    // A shop on SQLite has neither of the two.
+    let needs_servers = |row: &&&Row| row.id.starts_with(['P', 'R']) && row.how.not_here().is_none();
+    if let (Database::Sqlite, Some(row)) = (options.database, chosen.iter().find(needs_servers)) {
+        let why =
+            format!("--database sqlite: {} is a fault of PostgreSQL or Redis; it needs --database postgres", row.id);
+        return Err(BadUsage::Said(why).into());
+    }
+    let mut shop = Shop::open(options.database, 0).await?;
+    let (mut reports, mut survived) = (Vec::new(), true);
+    for row in chosen {
+        if let Some(why) = row.how.not_here() {
+            if !options.all {
+                eprintln!("{} is not injected here: {why}", row.id);
+            }
+            continue;
+        }
+        let report = run::row(&shop, row, options).await;
+        let report = match report {
+            Ok(report) => report,
+            Err(error) => {
+                shop.close(Keep::Logs).await;
+                return Err(error.context(format!("fault {}", row.id)));
+            }
+        };
+        eprintln!(
+            "{:<4} {:>4} hits, {:>4} orders, quiet in {:>4.1} s {}",
+            report.id,
+            report.hits,
+            report.orders,
+            report.quiet_s,
+            report.failures.first().map_or("", String::as_str)
+        );
+        if options.json {
+            println!("{}", serde_json::to_string(&report)?);
+        }
+        if !report.failures.is_empty() {
+            survived = false;
+            // What one fault has left behind is not the next one's.
+            shop.close(Keep::Logs).await;
+            shop = Shop::open(options.database, 0).await?;
+        }
+        reports.push(report);
+    }
+    shop.close(Keep::Nothing).await;
+    if !options.json {
+        print(&reports);
+    }
+    Ok(survived)
+}
+
+fn list(json: bool) -> anyhow::Result<()> {
+    let mut table = comfy_table::Table::new();
+    table.load_preset(comfy_table::presets::UTF8_BORDERS_ONLY).set_header(["id", "fault", "here"]);
+    for row in ROWS {
+        let here = match row.how {
+            How::Rules(_) => "by rules of the fault proxies".to_owned(),
+            How::Act(_) => "by an act".to_owned(),
+            How::Elsewhere(where_) => format!("shown by {where_}"),
+            How::NotHere(why) => format!("not injected: {why}"),
+        };
+        if json {
+            println!("{}", serde_json::json!({ "id": row.id, "fault": row.about, "here": here }));
+        } else {
+            table.add_row([row.id, row.about, &here]);
+        }
+    }
+    if !json {
+        println!("{table}");
+    }
+    Ok(())
+}
+
+fn print(reports: &[Report]) {
+    let mut table = comfy_table::Table::new();
+    table.load_preset(comfy_table::presets::UTF8_BORDERS_ONLY);
+    table.set_header(["id", "fault", "hits", "orders", "refused", "unknown", "quiet s", "survived"]);
+    for report in reports {
+        let numbers = [report.orders, report.refused, report.unknown].map(|count| count.to_string());
+        let mut cells = vec![report.id.to_owned(), report.about.to_owned(), report.hits.to_string()];
+        cells.extend(numbers);
+        cells.push(format!("{:.1}", report.quiet_s));
+        cells.push(if report.failures.is_empty() { "yes".to_owned() } else { "NO".to_owned() });
+        table.add_row(cells);
+    }
+    println!("{table}");
+    for report in reports.iter().filter(|report| !report.failures.is_empty()) {
+        println!("\n{}: prove faults {}", report.id, report.id);
+        for failure in &report.failures {
+            println!("  {failure}");
+        }
+    }
+}
+
+impl Options {
+    fn lasting(&self) -> Duration {
+        Duration::from_secs(self.seconds)
+    }
+}

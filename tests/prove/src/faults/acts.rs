@@ -1,0 +1,209 @@
+//! Faults that no rule of a proxy makes: signals, sessions in the database, customers who behave badly.
+
+mod customers;
+mod database;
+mod queues;
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, PoisonError};
+use std::time::{Duration, Instant};
+
+use contract::queue::ORDERS;
+use faults::{Call, Dependency, Fault, Moment, Rule, Verdict};
+use haven::local::children;
+use reqwest::StatusCode;
+use rustix::process::Signal;
+use serde_json::json;
+
+use crate::customer::{self, Placed};
+use crate::shop::Shop;
+
+/// What is done.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Act {
+    KillStorefrontBeforeReply,
+    TermStorefront,
+    SlowClients,
+    DoubleClick,
+    OtherBody,
+    StopAndContinue,
+    TermWorkers,
+    OutOfOrder,
+    Poison,
+    RollingKills,
+    RestartPostgres,
+    CrashPostgres,
+    TerminateBackends,
+    HoldLock,
+    TakeConnections,
+    ReadOnly,
+    FlushCarts,
+    EvictCart,
+    HotProduct,
+    EndHolds,
+    KillStreamReader,
+    DenyQueues,
+    Decline,
+    ForgedWebhooks,
+    RefundLater,
+    NoParameters,
+}
+
+/// What came of it.
+#[derive(Debug, Default)]
+pub struct Outcome {
+    pub hits: u64,
+    /// Orders beside those of the load.
+    pub placed: Vec<Placed>,
+    /// What users may not see even while it lasts.
+    pub failures: Vec<String>,
+    /// Mails that may have come twice.
+    pub mails_twice: usize,
+}
+
+const PATIENCE: Duration = Duration::from_secs(30);
+const WORKERS: [&str; 5] = ["order-worker", "payment-worker", "outbox-relay", "notification-worker", "sweeper"];
+
+impl Act {
+    pub async fn strike(self, shop: &Shop, lasting: Duration) -> anyhow::Result<Outcome> {
+        match self {
+            Act::KillStorefrontBeforeReply => kill_storefront_before_reply(shop, lasting).await,
+            Act::TermStorefront => term(shop, &["storefront"]).await,
+            Act::TermWorkers => term(shop, &["order-worker", "payment-worker", "notification-worker"]).await,
+            Act::SlowClients => customers::slow_clients(shop, lasting).await,
+            Act::DoubleClick => customers::double_click(shop).await,
+            Act::OtherBody => customers::other_body(shop).await,
+            Act::StopAndContinue => stop_and_continue(shop).await,
+            Act::OutOfOrder => queues::messages(shop, &queues::out_of_order()).await,
+            Act::Poison => queues::messages(shop, &queues::poison()).await,
+            Act::RollingKills => rolling_kills(shop, lasting).await,
+            Act::TerminateBackends => database::terminate_backends(shop, lasting).await,
+            Act::HoldLock => database::hold_lock(shop).await,
+            Act::TakeConnections => database::take_connections(shop, lasting).await,
+            Act::ReadOnly => database::read_only(shop, lasting).await,
+            Act::RestartPostgres => database::restart(shop, Signal::INT).await,
+            Act::CrashPostgres => database::restart(shop, Signal::KILL).await,
+            // The one by an operator, the other by Redis: what a customer meets is the same.
+            Act::FlushCarts | Act::EvictCart => customers::flush_carts(shop).await,
+            Act::HotProduct => customers::hot_product(shop).await,
+            Act::EndHolds => customers::end_holds(shop).await,
+            Act::KillStreamReader => kill(shop, "inventory-worker").await,
+            Act::DenyQueues => queues::deny_queues(shop).await,
+            Act::Decline => customers::decline(shop).await,
+            Act::ForgedWebhooks => customers::forged_webhooks(shop).await,
+            Act::RefundLater => customers::refund_later(shop).await,
+            Act::NoParameters => no_parameters(shop).await,
+        }
+    }
+}
+
+/// What is looked at beside the rules of a fault, while it lasts.
+pub async fn beside(shop: &Shop, id: &str, lasting: Duration) -> anyhow::Result<Outcome> {
+    let mut outcome = Outcome::default();
+    let (begun, redis) = (Instant::now(), id.starts_with('R'));
+    while begun.elapsed() < lasting {
+        if redis && let Some(why) = use_cart(shop).await {
+            outcome.failures.push(why);
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    Ok(outcome)
+}
+
+/// Without carts a customer is told so, soon; nobody gets an error that says nothing.
+async fn use_cart(shop: &Shop) -> Option<String> {
+    let begun = Instant::now();
+    let body = json!({ "product_id": "latte", "quantity": 1 });
+    let answer = shop.http.post(format!("{}/api/v1/cart/items", shop.url)).json(&body).send().await;
+    let status = answer.map(|answer| answer.status());
+    match status {
+        Ok(StatusCode::OK | StatusCode::SERVICE_UNAVAILABLE) if begun.elapsed() < Duration::from_secs(2) => None,
+        other => Some(format!("I12 a cart without Redis: {other:?} after {:.1} s", begun.elapsed().as_secs_f64())),
+    }
+}
+
+async fn kill_storefront_before_reply(shop: &Shop, lasting: Duration) -> anyhow::Result<Outcome> {
+    let (begun, hits) = (Instant::now(), Arc::new(AtomicU64::default()));
+    while begun.elapsed() < lasting {
+        let (lives, hits) = (shop.lives.clone(), hits.clone());
+        shop.faults.watch(Arc::new(move |call: &Call, moment: Moment<'_>| {
+            let ordered = call.dependency == Dependency::Shop && call.name == "POST /api/v1/orders";
+            if !ordered || matches!(moment, Moment::Before) {
+                return Verdict::Go;
+            }
+            let mut lives = lives.lock().unwrap_or_else(PoisonError::into_inner);
+            match lives.get_mut("storefront").filter(|life| !life.dead) {
+                Some(life) => {
+                    children::signal(life.pid, Signal::KILL);
+                    life.dead = true;
+                    hits.fetch_add(1, Ordering::Relaxed);
+                    Verdict::Cut
+                }
+                None => Verdict::Go,
+            }
+        }));
+        tokio::time::sleep(Duration::from_millis(500)).await;
+        shop.revive()?;
+    }
+    shop.faults.unwatch();
+    shop.revive()?;
+    shop.until_ready("storefront").await?;
+    Ok(Outcome { hits: hits.load(Ordering::Relaxed), ..Outcome::default() })
+}
+
+/// Asked to stop, a role finishes or hands back what it has, and leaves in time with 0.
+async fn term(shop: &Shop, roles: &[&'static str]) -> anyhow::Result<Outcome> {
+    let mut outcome = Outcome::default();
+    for role in roles {
+        shop.signal(role, Signal::TERM);
+        let ended = shop.start_again(role).await?;
+        outcome.hits += 1;
+        if ended != "exit status: 0" {
+            outcome.failures.push(format!("I11 {role} was asked to stop and left with {ended}"));
+        }
+    }
+    Ok(outcome)
+}
+
+/// Beyond the lease: what it had in hand is somebody else's when it wakes.
+async fn stop_and_continue(shop: &Shop) -> anyhow::Result<Outcome> {
+    shop.signal("order-worker", Signal::STOP);
+    tokio::time::sleep(ORDERS.lease + Duration::from_secs(3)).await;
+    shop.signal("order-worker", Signal::CONT);
+    Ok(Outcome { hits: 1, ..Outcome::default() })
+}
+
+async fn kill(shop: &Shop, role: &'static str) -> anyhow::Result<Outcome> {
+    shop.signal(role, Signal::KILL);
+    shop.start_again(role).await?;
+    // A mail that was sent by a worker that died before it wrote that down comes again.
+    Ok(Outcome { hits: 1, mails_twice: usize::from(role == "notification-worker") * 10, ..Outcome::default() })
+}
+
+async fn rolling_kills(shop: &Shop, lasting: Duration) -> anyhow::Result<Outcome> {
+    let (begun, mut outcome) = (Instant::now(), Outcome::default());
+    for role in WORKERS.iter().chain(&["storefront", "inventory-worker"]).cycle() {
+        let one = kill(shop, role).await?;
+        outcome.hits += one.hits;
+        outcome.mails_twice += one.mails_twice;
+        if begun.elapsed() > lasting && outcome.hits >= 7 {
+            return Ok(outcome);
+        }
+    }
+    Ok(outcome)
+}
+
+/// A role that starts without its parameters goes on with their defaults.
+async fn no_parameters(shop: &Shop) -> anyhow::Result<Outcome> {
+    let out = Fault::Fail { status: 500, code: "InternalServerError" };
+    let hits = shop.faults.add(Rule::on(Dependency::Aws, "ssm.", out));
+    shop.signal("notification-worker", Signal::TERM);
+    shop.start_again("notification-worker").await?;
+    let placed = customer::must_order(shop, "latte", 1, "tok_ok").await?;
+    customer::until(shop, &placed, &["confirmed"]).await?;
+    let begun = Instant::now();
+    while hits.count() == 0 && begun.elapsed() < PATIENCE {
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    Ok(Outcome { hits: hits.count(), placed: vec![placed], ..Outcome::default() })
+}

@@ -1,0 +1,109 @@
+//! What happens in PostgreSQL itself, and to its processes.
+
+use std::path::Path;
+use std::process::Stdio;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, bail};
+use faults::{Call, Dependency, Moment, Verdict};
+use haven::local::children;
+use rustix::process::Signal;
+use tokio::process::{Child, Command};
+
+use super::{Outcome, PATIENCE};
+use crate::shop::Shop;
+
+pub async fn terminate_backends(shop: &Shop, lasting: Duration) -> anyhow::Result<Outcome> {
+    let (begun, mut outcome) = (Instant::now(), Outcome::default());
+    while begun.elapsed() < lasting {
+        outcome.hits += shop.views.terminate_backends().await?;
+        tokio::time::sleep(Duration::from_millis(400)).await;
+    }
+    Ok(outcome)
+}
+
+/// Longer than a statement waits for a lock.
+pub async fn hold_lock(shop: &Shop) -> anyhow::Result<Outcome> {
+    shop.views.hold_lock(Duration::from_secs(5)).await?;
+    Ok(Outcome { hits: 1, ..Outcome::default() })
+}
+
+pub async fn take_connections(shop: &Shop, lasting: Duration) -> anyhow::Result<Outcome> {
+    let taken = shop.views.take_connections(&shop.database_url).await?;
+    // Those that are there do not notice; those that must be made again do.
+    shop.views.terminate_backends().await?;
+    let more = shop.views.take_connections(&shop.database_url).await?;
+    tokio::time::sleep(lasting).await;
+    let hits = (taken.len() + more.len()) as u64;
+    Ok(Outcome { hits, ..Outcome::default() })
+}
+
+pub async fn read_only(shop: &Shop, lasting: Duration) -> anyhow::Result<Outcome> {
+    let refused = Arc::new(AtomicU64::default());
+    let counted = refused.clone();
+    shop.faults.watch(Arc::new(move |call: &Call, moment: Moment<'_>| {
+        if let (Dependency::Postgres, Moment::After { reply, .. }) = (call.dependency, moment)
+            && reply.windows(7).any(|part| part == b"C25006\0")
+        {
+            counted.fetch_add(1, Ordering::Relaxed);
+        }
+        Verdict::Go
+    }));
+    for setting in ["on", "off"] {
+        shop.views.execute(&format!("ALTER SYSTEM SET default_transaction_read_only = {setting}")).await?;
+        shop.views.execute("SELECT pg_reload_conf()").await?;
+        tokio::time::sleep(lasting).await;
+    }
+    Ok(Outcome { hits: refused.load(Ordering::Relaxed), ..Outcome::default() })
+}
+
+/// The server ends as it is told to, and is started again: in good order (`INT`, a fast shutdown), or by a death after
+/// which it recovers from its log.
+pub async fn restart(shop: &Shop, signal: Signal) -> anyhow::Result<Outcome> {
+    let folder = shop.postgres_folder().context("this fault is PostgreSQL's: --database postgres")?;
+    let pid: u32 = postmaster(&folder).context("the server's pid")?;
+    // A zero after each argument; one of them is empty.
+    let line = std::fs::read_to_string(format!("/proc/{pid}/cmdline")).context("how it was started")?;
+    let line: Vec<&str> = line.strip_suffix('\0').unwrap_or(&line).split('\0').collect();
+    children::signal(pid, signal);
+    let begun = Instant::now();
+    // One that has ended and was not waited for has no command line any more.
+    while std::fs::read(format!("/proc/{pid}/cmdline")).is_ok_and(|line| !line.is_empty()) {
+        if begun.elapsed() > PATIENCE {
+            bail!("PostgreSQL does not end");
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    while begun.elapsed() < PATIENCE {
+        let mut server = start(&line)?;
+        // It is refused, and ends, while a child of the one before it lives.
+        while server.try_wait().context("look at the server")?.is_none() && begun.elapsed() < PATIENCE {
+            if shop.views.pending().await.is_ok() {
+                shop.adopt(server);
+                return Ok(Outcome { hits: 1, ..Outcome::default() });
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    }
+    bail!("PostgreSQL does not start again")
+}
+
+fn postmaster(folder: &Path) -> Option<u32> {
+    std::fs::read_to_string(folder.join("postmaster.pid")).ok()?.lines().next()?.trim().parse().ok()
+}
+
+/// As `haven up` starts it: PostgreSQL refuses to run as root, and a user namespace gives it another user.
+fn start(line: &[&str]) -> anyhow::Result<Child> {
+    let prefix: &[&str] = if rustix::process::geteuid().is_root() {
+        &["unshare", "--user", "--map-user=1000", "--map-group=1000"]
+    } else {
+        &[]
+    };
+    let all: Vec<&&str> = prefix.iter().chain(line).collect();
+    let (program, arguments) = all.split_first().context("a command")?;
+    let mut command = Command::new(program);
+    command.args(arguments).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+    command.process_group(0).kill_on_drop(true).spawn().context("start PostgreSQL again")
+}

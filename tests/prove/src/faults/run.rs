@@ -1,0 +1,84 @@
+//! One fault: load, fault, quiet, invariants; once a seed.
+
+use std::time::{Duration, Instant};
+
+use super::matrix::{How, Row};
+use super::{Options, Report, acts, load};
+use crate::customer::{self, Placed};
+use crate::invariants::{Known, MailsTwice, QUIET_WITHIN, until_quiet, violations};
+use crate::shop::Shop;
+
+/// Orders flow for a while before the fault strikes.
+const LEAD: Duration = Duration::from_millis(500);
+
+pub async fn row(shop: &Shop, row: &'static Row, options: &Options) -> anyhow::Result<Report> {
+    let mut report = Report {
+        id: row.id,
+        about: row.about,
+        seeds: options.seeds.clone(),
+        hits: 0,
+        orders: 0,
+        refused: 0,
+        unknown: 0,
+        quiet_s: 0.0,
+        failures: Vec::new(),
+    };
+    for seed in &options.seeds {
+        let hits = once(shop, row, *seed, options, &mut report).await?;
+        if hits == 0 {
+            report.failures.push(format!("seed {seed}: never hit"));
+        }
+        report.hits += hits;
+        if !report.failures.is_empty() {
+            break;
+        }
+    }
+    Ok(report)
+}
+
+async fn once(shop: &Shop, row: &Row, seed: u64, options: &Options, report: &mut Report) -> anyhow::Result<u64> {
+    shop.faults.clear();
+    shop.faults.seed(seed);
+    shop.faults.take_record();
+    load::fill_shelves(shop).await?;
+    let lasting = options.lasting();
+    let striking = async {
+        tokio::time::sleep(LEAD).await;
+        match row.how {
+            How::Rules(rules) => {
+                let hits: Vec<_> = rules(lasting / 2).into_iter().map(|rule| shop.faults.add(rule)).collect();
+                let beside = acts::beside(shop, row.id, lasting / 2).await?;
+                anyhow::Ok(acts::Outcome { hits: hits.iter().map(faults::Hits::count).sum(), ..beside })
+            }
+            How::Act(act) => act.strike(shop, lasting / 2).await,
+            How::Elsewhere(_) | How::NotHere(_) => Ok(acts::Outcome::default()),
+        }
+    };
+    let (told, struck) = tokio::join!(load::orders(shop, options.rate, lasting), striking);
+    let mut outcome = struck?;
+    shop.faults.clear();
+    shop.faults.unwatch();
+    let ended = Instant::now();
+    let noise = until_quiet(shop, QUIET_WITHIN, async || drop(shop.revive())).await;
+    report.quiet_s = report.quiet_s.max(ended.elapsed().as_secs_f64());
+    let mut placed: Vec<Placed> = told.placed;
+    placed.append(&mut outcome.placed);
+    for role in contract::role::ROLES {
+        shop.until_ready(role.slug).await?;
+    }
+    // A customer has an end to wait for; what is written down is looked at below.
+    if noise.is_none()
+        && let Some(last) = placed.last()
+    {
+        customer::until(shop, last, &["confirmed", "failed", "cancelled"]).await?;
+    }
+    report.orders += placed.len();
+    report.refused += told.refused;
+    report.unknown += told.unknown.len();
+    let known: Vec<Known> =
+        placed.iter().map(|placed| Known { order_id: placed.order_id.clone(), email: placed.email.clone() }).collect();
+    let found = violations(shop, &known, MailsTwice(outcome.mails_twice)).await?;
+    let all = noise.into_iter().chain(outcome.failures).chain(found);
+    report.failures.extend(all.map(|what| format!("seed {seed}: {what}")));
+    Ok(outcome.hits)
+}

@@ -1,0 +1,109 @@
+//! What waiting would do. A dead worker's claims end with time: its messages are hidden for 20 s, its outbox rows for
+//! 10, its notices for 30, its shard for 15. With hundreds of points, that time is most of a run; so the claims of the
+//! dead are ended at once. `--patient` waits instead, and shows that nothing relies on this.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Instant;
+
+use contract::address::Address;
+use contract::table::LEASES;
+use faults::Call;
+use serde_json::Value;
+
+use crate::shop::Shop;
+
+/// The receipt handles that each role was given, by queue.
+#[derive(Clone, Default)]
+pub struct Given(Arc<Mutex<HashMap<String, Vec<Handle>>>>);
+
+struct Handle {
+    asked: Instant,
+    queue: String,
+    handle: String,
+}
+
+impl Given {
+    /// Looks at an answer that passes.
+    pub fn note(&self, call: &Call, reply: &[u8]) {
+        if call.name != "sqs.ReceiveMessage" {
+            return;
+        }
+        let Some(body) = reply.windows(4).position(|part| part == b"\r\n\r\n").map(|at| &reply[at + 4..]) else {
+            return;
+        };
+        let (Ok(body), Ok(request)) =
+            (serde_json::from_slice::<Value>(body), serde_json::from_slice::<Value>(&call.body))
+        else {
+            return;
+        };
+        let handles = body["Messages"].as_array().into_iter().flatten();
+        let handles = handles.filter_map(|message| message["ReceiptHandle"].as_str());
+        let queue = request["QueueUrl"].as_str().unwrap_or_default();
+        let mut given = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let kept = given.entry(call.client.to_string()).or_default();
+        kept.extend(handles.map(|handle| Handle {
+            asked: call.at,
+            queue: queue.to_owned(),
+            handle: handle.to_owned(),
+        }));
+        // Those of long ago were settled long ago.
+        let excess = kept.len().saturating_sub(500);
+        kept.drain(..excess);
+    }
+
+    /// What a role was given in an earlier life, also by a poll that was answered after its death.
+    fn take_older(&self, role: &str, than: Instant) -> Vec<Handle> {
+        let mut given = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(kept) = given.get_mut(role) else { return Vec::new() };
+        let (older, newer) = std::mem::take(kept).into_iter().partition(|handle| handle.asked < than);
+        *kept = newer;
+        older
+    }
+}
+
+/// Shows again the messages that were given to the dead.
+pub async fn show_messages(shop: &Shop, role: &str, given: &Given) {
+    let Some(life) = shop.life(role) else { return };
+    for Handle { queue, handle, .. } in given.take_older(role, life.since) {
+        let show = shop.aws.sqs().change_message_visibility().queue_url(queue).receipt_handle(handle);
+        // One that was settled before the death has no claim.
+        let _ = show.visibility_timeout(0).send().await;
+    }
+}
+
+/// Ends what a role claimed in an earlier life.
+pub async fn end_claims(shop: &Shop, role: &str, given: &Given) -> anyhow::Result<()> {
+    show_messages(shop, role, given).await;
+    match role {
+        "outbox-relay" => {
+            shop.views
+                .execute("UPDATE outbox SET claimed_by = NULL, claimed_until = NULL WHERE claimed_by IS NOT NULL")
+                .await?;
+        }
+        "notification-worker" => {
+            shop.views.execute("UPDATE notifications SET claimed_until = NULL WHERE claimed_until IS NOT NULL").await?;
+        }
+        "inventory-worker" => end_leases(shop).await?,
+        _ => {}
+    }
+    Ok(())
+}
+
+async fn end_leases(shop: &Shop) -> anyhow::Result<()> {
+    use anyhow::Context as _;
+    let table = &shop.surroundings.addresses[&Address::Table(&LEASES).variable()];
+    let client = shop.aws.dynamodb();
+    let leases = client.scan().table_name(table).send().await.context("read the leases")?;
+    for lease in leases.items() {
+        let (Some(id), Some(owner)) = (lease.get("lease_id"), lease.get("owner")) else { continue };
+        if owner.as_s().is_ok_and(String::is_empty) {
+            continue;
+        }
+        let mut free = lease.clone();
+        free.remove("owner");
+        let put = client.put_item().table_name(table).set_item(Some(free)).condition_expression("lease_id = :id");
+        put.expression_attribute_values(":id", id.clone()).send().await.context("end a lease")?;
+    }
+    Ok(())
+}

@@ -1,0 +1,323 @@
+//! A shop of real processes, every one behind fault proxies of its own. It is started by the code of `haven up`; only the
+//! roles are ours to kill and to start again.
+
+use std::collections::{BTreeMap, HashMap};
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use adapter_aws::{Clients, DynamoStock};
+use anyhow::{Context as _, bail};
+use contract::role::{ROLES, Role};
+use faults::{Dependency, Faults, Proxy};
+use haven::aws::Aws;
+use haven::cli::Up;
+use haven::local::children::{self, Program};
+use haven::local::database::Servers;
+use haven::local::emulator::{Emulator, Source, free_port};
+use haven::local::environment::Surroundings;
+use haven::local::state::State;
+use haven::local::up::{ENVIRONMENT, GATEWAY};
+use haven::local::{python, seed};
+use haven::operate::staff;
+use haven::provision;
+use tokio::process::Child;
+use uuid::Uuid;
+use worker::stores::SystemSource;
+
+use crate::views::Views;
+
+const READY_WITHIN: Duration = Duration::from_secs(60);
+
+/// Where orders are kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum Database {
+    Sqlite,
+    Postgres,
+}
+
+impl Database {
+    pub fn name(self) -> &'static str {
+        match self {
+            Database::Sqlite => "sqlite",
+            Database::Postgres => "postgres",
+        }
+    }
+}
+
+/// A role's process now. Shared with hooks, which kill it.
+#[derive(Debug, Clone, Copy)]
+pub struct Life {
+    pub pid: u32,
+    pub since: Instant,
+    /// Killed, and not yet started again.
+    pub dead: bool,
+}
+
+pub type Lives = Arc<Mutex<HashMap<&'static str, Life>>>;
+
+struct Process {
+    program: Program,
+    health: String,
+    child: Child,
+}
+
+pub struct Shop {
+    pub faults: Faults,
+    pub views: Views,
+    pub aws: Clients,
+    pub stock: DynamoStock,
+    pub surroundings: Surroundings,
+    /// As customers reach it: through a proxy.
+    pub url: String,
+    pub staff_token: String,
+    pub http: reqwest::Client,
+    pub lives: Lives,
+    pub database: Database,
+    /// PostgreSQL itself, for faults that are made in it.
+    pub database_url: String,
+    pub redis_url: Option<String>,
+    processes: Mutex<BTreeMap<&'static str, Process>>,
+    gateway: Child,
+    emulator: Emulator,
+    servers: Servers,
+    /// Servers that were started again in the place of those that were ended.
+    adopted: Mutex<Vec<Child>>,
+    _proxies: Vec<Proxy>,
+    state: State,
+    folder: PathBuf,
+}
+
+impl Shop {
+    /// Starts everything from nothing in a folder of its own.
+    pub async fn open(database: Database, seed: u64) -> anyhow::Result<Shop> {
+        let folder = std::env::temp_dir().join(format!("haven-prove-{}", Uuid::now_v7()));
+        let state = State::open(&folder)?;
+        let postgres = (database == Database::Postgres).then(String::new);
+        let redis = postgres.clone();
+        let up = Up { state: folder.clone(), port: 0, detach: false, postgres, redis, containers: false };
+        let servers = Servers::start(&up, &state).await?;
+        let (program, _) = python::ensure(&servers::python_folder()).await?;
+        let emulator = Emulator::start(&Source::Program(program), &state, None).await?;
+        let aws = Aws::local(&emulator.endpoint, &emulator.region);
+        let target = aws.target(blueprint::Environment::shop());
+        provision::deploy(&target, &provision::Reporter::quiet()).await?;
+        let (addresses, secrets) = (aws.addresses(ENVIRONMENT).await?, aws.secrets(ENVIRONMENT).await?);
+        migrations::migrate(&servers.database_url).await.context("bring the schema up to date")?;
+        let stock = aws.stock(&addresses)?;
+        seed::seed(&stock, &SystemSource).await?;
+
+        let faults = Faults::new(seed);
+        let payment = format!("127.0.0.1:{}", free_port()?);
+        let storefront = format!("127.0.0.1:{}", free_port()?);
+        let customers = Proxy::start(&faults, "storefront", Dependency::Shop, &storefront).await?;
+        let url = format!("http://{}", customers.address());
+        let surroundings = Surroundings {
+            storefront,
+            public_url: url.clone(),
+            aws_endpoint: emulator.endpoint.clone(),
+            region: emulator.region.clone(),
+            database_url: servers.database_url.clone(),
+            redis_url: servers.redis_url.clone(),
+            payment_url: format!("http://{payment}"),
+            addresses,
+            secrets,
+        };
+        let ledger = state.path("payment-ledger.jsonl").display().to_string();
+        let gateway = role(GATEWAY, surroundings.of_gateway(&payment, ledger)?, Duration::from_secs(10))?;
+        let gateway = children::spawn(&gateway, state.log(GATEWAY)?)?;
+        let mut shop = Shop {
+            views: Views::connect(&servers.database_url).await?,
+            aws: Clients::local(&emulator.endpoint, &emulator.region, Arc::new(|_| {})),
+            stock,
+            staff_token: staff::token(&surroundings.signing_key()?, "prove", "staff", staff::A_YEAR),
+            http: reqwest::Client::builder().no_proxy().timeout(Duration::from_secs(10)).build()?,
+            database_url: servers.database_url.clone(),
+            redis_url: servers.redis_url.clone(),
+            faults,
+            url,
+            surroundings,
+            lives: Arc::default(),
+            database,
+            processes: Mutex::default(),
+            gateway,
+            emulator,
+            servers,
+            adopted: Mutex::default(),
+            _proxies: vec![customers],
+            state,
+            folder,
+        };
+        for role in ROLES {
+            shop.add(role).await?;
+        }
+        for role in ROLES {
+            shop.until_ready(role.slug).await?;
+        }
+        Ok(shop)
+    }
+
+    /// Starts a role behind proxies of its own.
+    async fn add(&mut self, role: &'static Role) -> anyhow::Result<()> {
+        let mut seen = self.surroundings.clone();
+        let upstream = |url: &str| {
+            let rest = url.split("://").nth(1).unwrap_or(url);
+            rest.split('@').next_back().unwrap_or(rest).split('/').next().unwrap_or(rest).to_owned()
+        };
+        seen.aws_endpoint = self.between(role.slug, Dependency::Aws, &seen.aws_endpoint, upstream).await?;
+        if seen.database_url.starts_with("postgres") {
+            seen.database_url = self.between(role.slug, Dependency::Postgres, &seen.database_url, upstream).await?;
+        }
+        if let Some(url) = seen.redis_url.take() {
+            seen.redis_url = Some(self.between(role.slug, Dependency::Redis, &url, upstream).await?);
+        }
+        seen.payment_url = self.between(role.slug, Dependency::Gateway, &seen.payment_url, upstream).await?;
+        let health = format!("127.0.0.1:{}", free_port()?);
+        let program = self::role(role.slug, seen.of_role(role, &health)?, role.stop_timeout())?;
+        let child = self.spawn(role.slug, &program)?;
+        self.processes().insert(role.slug, Process { program, health, child });
+        Ok(())
+    }
+
+    async fn between(
+        &mut self,
+        client: &str,
+        dependency: Dependency,
+        url: &str,
+        upstream: impl Fn(&str) -> String,
+    ) -> anyhow::Result<String> {
+        let upstream = upstream(url);
+        let proxy = Proxy::start(&self.faults, client, dependency, &upstream).await.context("start a fault proxy")?;
+        let through = url.replace(&upstream, &proxy.address().to_string());
+        self._proxies.push(proxy);
+        Ok(through)
+    }
+
+    fn spawn(&self, name: &'static str, program: &Program) -> anyhow::Result<Child> {
+        let child = children::spawn(program, self.state.log(name)?)?;
+        let life = Life { pid: child.id().unwrap_or_default(), since: Instant::now(), dead: false };
+        self.lives.lock().unwrap_or_else(PoisonError::into_inner).insert(name, life);
+        Ok(child)
+    }
+
+    pub fn life(&self, role: &str) -> Option<Life> {
+        self.lives.lock().unwrap_or_else(PoisonError::into_inner).get(role).copied()
+    }
+
+    fn processes(&self) -> MutexGuard<'_, BTreeMap<&'static str, Process>> {
+        self.processes.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Starts a role again that was killed or asked to stop, and waits until it is ready, which may take a long poll.
+    /// Gives how the old one ended.
+    pub async fn start_again(&self, role: &str) -> anyhow::Result<String> {
+        let (role, ended) = self.replace(role).await?;
+        self.until_ready(role).await?;
+        Ok(ended)
+    }
+
+    /// As [`Shop::start_again`], without waiting for the new one.
+    pub async fn replace(&self, role: &str) -> anyhow::Result<(&'static str, String)> {
+        let taken = self.processes().remove_entry(role);
+        let Some((role, mut process)) = taken else { bail!("there is no role {role}") };
+        let within = process.program.stop_within;
+        let ended = match tokio::time::timeout(within, process.child.wait()).await {
+            Ok(status) => status.map_or_else(|error| error.to_string(), |status| status.to_string()),
+            Err(_) => {
+                process.child.kill().await.context("kill a role that does not stop")?;
+                format!("killed after {} s", within.as_secs())
+            }
+        };
+        process.child = self.spawn(role, &process.program)?;
+        self.processes().insert(role, process);
+        Ok((role, ended))
+    }
+
+    /// Starts again whatever has died, as `haven up` and ECS do. Gives their names.
+    pub fn revive(&self) -> anyhow::Result<Vec<&'static str>> {
+        let mut dead = Vec::new();
+        for (role, process) in self.processes().iter_mut() {
+            if process.child.try_wait().context("look at a role")?.is_some() {
+                process.child = self.spawn(role, &process.program)?;
+                dead.push(*role);
+            }
+        }
+        Ok(dead)
+    }
+
+    /// Where PostgreSQL keeps its data.
+    pub fn postgres_folder(&self) -> Option<PathBuf> {
+        (self.database == Database::Postgres).then(|| self.state.path("postgres"))
+    }
+
+    /// Keeps a server that was started again, to the end of the shop.
+    pub fn adopt(&self, server: Child) {
+        self.adopted.lock().unwrap_or_else(PoisonError::into_inner).push(server);
+    }
+
+    pub fn signal(&self, role: &str, signal: rustix::process::Signal) {
+        if let Some(life) = self.life(role) {
+            children::signal(life.pid, signal);
+        }
+    }
+
+    pub async fn is_ready(&self, role: &str) -> bool {
+        let Some(health) = self.processes().get(role).map(|process| process.health.clone()) else { return false };
+        let asked = self.http.get(format!("http://{health}{}", contract::READY_PATH)).send().await;
+        asked.is_ok_and(|answer| answer.status().is_success())
+    }
+
+    /// # Errors
+    /// When it is not ready in time; where its log is.
+    pub async fn until_ready(&self, role: &'static str) -> anyhow::Result<()> {
+        let begun = Instant::now();
+        while !self.is_ready(role).await {
+            if begun.elapsed() > READY_WITHIN {
+                bail!("{role} is not ready: read {}", self.state.path(&format!("logs/{role}.log")).display());
+            }
+            // It may have died for want of what it needs; it is started again until that is there.
+            self.revive()?;
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        Ok(())
+    }
+
+    /// Ends everything; what the processes said stays when `keep` says so.
+    pub async fn close(mut self, keep: Keep) {
+        self.faults.unwatch();
+        self.faults.clear();
+        let processes = std::mem::take(&mut *self.processes());
+        for mut process in processes.into_values() {
+            let _ = process.child.kill().await;
+        }
+        let _ = self.gateway.kill().await;
+        self.emulator.stop().await;
+        self.servers.stop().await;
+        let adopted = std::mem::take(&mut *self.adopted.lock().unwrap_or_else(PoisonError::into_inner));
+        for mut server in adopted {
+            children::stop(&mut server, Duration::from_secs(10)).await;
+        }
+        drop(self.state);
+        match keep {
+            Keep::Nothing => drop(std::fs::remove_dir_all(&self.folder)),
+            Keep::Logs => eprintln!("what the processes said is in {}", self.folder.join("logs").display()),
+        }
+    }
+}
+
+/// What is left of a shop.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Keep {
+    Nothing,
+    Logs,
+}
+
+fn role(name: &str, environment: BTreeMap<String, String>, stop_within: Duration) -> anyhow::Result<Program> {
+    Ok(Program {
+        name: name.to_owned(),
+        path: std::env::current_exe().context("find this program")?,
+        arguments: vec!["role".to_owned(), name.to_owned()],
+        environment,
+        stop_within,
+    })
+}
