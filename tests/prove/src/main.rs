@@ -1,0 +1,44 @@
+//! `prove`: one subcommand a proof, each in its own module.
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+/// Shows what the order core claims; every proof prints what it needs to be repeated.
+#[derive(Debug, Parser)]
+#[command(
+    name = "prove",
+    version,
+    arg_required_else_help = true,
+    after_help = "Exit codes: 0 it holds, 1 the proof could not run, 2 it does not hold, 64 bad usage"
+)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Check every state of the saga with two orders, one unit and two workers
+    #[command(
+        after_help = "Examples:\n  prove model\n  prove model --json\n  prove model --plant refund-with-new-key   (shows the shortest way to the double refund)"
+    )]
+    Model(prove::model::Options),
+}
+
+fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => {
+            let _ = error.print();
+            return if error.use_stderr() { ExitCode::from(64) } else { ExitCode::SUCCESS };
+        }
+    };
+    let proved = match cli.command {
+        Command::Model(options) => prove::model::run(&options),
+    };
+    proved.unwrap_or_else(|error| {
+        eprintln!("prove: {error:#}");
+        ExitCode::FAILURE
+    })
+}
