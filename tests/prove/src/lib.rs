@@ -2,6 +2,7 @@
 //! seeded storms of faults. Each proof can fail, and has a test that sees it fail.
 
 pub mod model;
+pub mod simulate;
 
 use std::process::ExitCode;
 

@@ -24,6 +24,11 @@ enum Command {
         after_help = "Examples:\n  prove model\n  prove model --json\n  prove model --plant refund-with-new-key   (shows the shortest way to the double refund)"
     )]
     Model(prove::model::Options),
+    /// Run the real use-cases through seeded storms of faults, on a clock of their own
+    #[command(
+        after_help = "Examples:\n  prove simulate --seeds 100000\n  prove simulate --seed 4711               (that one again)\n  prove simulate --seeds 50 --check-determinism --json\n  prove simulate --seeds 100 --plant inbox-forgotten"
+    )]
+    Simulate(prove::simulate::Options),
 }
 
 fn main() -> ExitCode {
@@ -36,6 +41,7 @@ fn main() -> ExitCode {
     };
     let proved = match cli.command {
         Command::Model(options) => prove::model::run(&options),
+        Command::Simulate(options) => prove::simulate::run(&options),
     };
     proved.unwrap_or_else(|error| {
         eprintln!("prove: {error:#}");

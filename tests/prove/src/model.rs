@@ -1,6 +1,7 @@
 //! `prove model`: every state that two orders for one unit can come to, with redelivery and crashes anywhere.
 
 mod properties;
+mod reduce;
 mod saga;
 mod world;
 
@@ -151,10 +152,10 @@ mod tests {
 
     #[test]
     fn two_orders_for_one_unit_hold_whatever_comes_twice_or_dies() {
-        let report = check(&options(2, 1, None));
-        assert!(report.holds, "{}", describe(&report));
-        let report = check(&options(1, 2, None));
-        assert!(report.holds, "{}", describe(&report));
+        for (orders, workers) in [(2, 1), (1, 2)] {
+            let report = check(&options(orders, workers, None));
+            assert!(report.holds, "{}", describe(&report));
+        }
     }
 
     #[test]

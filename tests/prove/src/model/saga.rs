@@ -1,4 +1,6 @@
 //! The steps of the world: what a worker does about a message, and what else may happen.
+//!
+//! The sweeper's asking again is left out: the message that it would add stands there anyway when its deletion got lost.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -7,6 +9,7 @@ use domain::saga::{Decision, Event, State};
 use stateright::{Model, Property};
 
 use super::properties;
+use super::reduce::reduce;
 use super::world::{Charge, Hand, Hold, Message, Mistake, Order, Step, Verdict, World};
 
 /// One thing that may happen next.
@@ -22,8 +25,6 @@ pub enum Action {
     Cancel { order: u8 },
     /// The order's time is over.
     TimeOut { order: u8 },
-    /// The sweeper asks again for what is awaited.
-    AskAgain { order: u8 },
     /// A charge that was lost on its way arrives after all.
     Arrive { order: u8, verdict: Verdict },
 }
@@ -51,12 +52,11 @@ pub enum Hit {
     LateRequest,
     Cancel,
     TimeOut,
-    AskedAgain,
     SoldOut,
 }
 
 impl Hit {
-    pub const ALL: [Hit; 11] = [
+    pub const ALL: [Hit; 10] = [
         Hit::Redelivery,
         Hit::Crash,
         Hit::Duplicate,
@@ -66,7 +66,6 @@ impl Hit {
         Hit::LateRequest,
         Hit::Cancel,
         Hit::TimeOut,
-        Hit::AskedAgain,
         Hit::SoldOut,
     ];
 }
@@ -128,9 +127,6 @@ impl Model for Shop {
             if matches!(state.on(Event::TimedOut), Decision::Advance(_)) {
                 actions.push(Action::TimeOut { order });
             }
-            if state.awaits().is_some() {
-                actions.push(Action::AskAgain { order });
-            }
             if gateway.under_way {
                 let verdicts = gateway.answer.map_or(Verdict::ALL.to_vec(), |known| vec![known]);
                 actions.extend(verdicts.into_iter().map(|verdict| Action::Arrive { order, verdict }));
@@ -167,11 +163,6 @@ impl Model for Shop {
                 self.hits.count(Hit::TimeOut);
                 self.happen(&mut next.orders[usize::from(order)], Event::TimedOut)?;
             }
-            Action::AskAgain { order } => {
-                self.hits.count(Hit::AskedAgain);
-                let order = &mut next.orders[usize::from(order)];
-                ask(order, order.state);
-            }
             Action::Arrive { order, verdict } => {
                 self.hits.count(Hit::LateRequest);
                 let order = &mut next.orders[usize::from(order)];
@@ -179,8 +170,7 @@ impl Model for Shop {
                 self.capture(order, verdict);
             }
         }
-        // Workers are alike: which of two does what makes no difference.
-        next.workers.sort_by_key(|hand| hand_rank(*hand));
+        self.reduce(&mut next);
         (next != *world).then_some(next)
     }
 
@@ -190,6 +180,15 @@ impl Model for Shop {
 }
 
 impl Shop {
+    fn reduce(&self, world: &mut World) {
+        // A mistake may make a difference of what makes none in the product.
+        if self.mistake.is_none() {
+            for _ in 0..reduce(world) {
+                self.hits.count(Hit::Duplicate);
+            }
+        }
+    }
+
     /// What is to be done about a message, given what is stored now.
     fn begin(&self, world: &mut World, order: u8, message: Message) -> Hand {
         let there = &mut world.orders[usize::from(order)];
@@ -430,21 +429,3 @@ fn replies(order: &Order, step: Step) -> Vec<Reply> {
     }
 }
 
-/// Any total order will do.
-fn hand_rank(hand: Hand) -> (u8, u8, u8, u8, u8) {
-    let Hand::Busy { order, message, step } = hand else { return (u8::MAX, 0, 0, 0, 0) };
-    let (kind, from, to) = match step {
-        Step::Reserve { read } => (0, read as u8, 0),
-        Step::Confirm { read } => (1, read as u8, 0),
-        Step::Release { read } => (2, read as u8, 0),
-        Step::Save { read, next } => (3, read as u8, next as u8),
-        Step::Send { next } => (4, 0, next as u8),
-        Step::Query => (5, 0, 0),
-        Step::Charge { read } => (6, read as u8, 0),
-        Step::SaveCharge { read, next } => (7, read as u8, next as u8),
-        Step::Refund => (8, 0, 0),
-        Step::SaveRefund => (9, 0, 0),
-        Step::Delete => (10, 0, 0),
-    };
-    (order, message as u8, kind, from, to)
-}

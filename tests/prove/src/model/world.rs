@@ -143,6 +143,10 @@ impl Waiting {
         self.0 == 0
     }
 
+    pub const fn bits(self) -> u8 {
+        self.0
+    }
+
     pub fn add(&mut self, message: Message) {
         self.0 |= 1 << message as u8;
     }
@@ -199,6 +203,7 @@ pub enum Mistake {
     UnknownIsDeclined,
 }
 
+#[cfg(test)]
 impl Mistake {
     pub const ALL: [Mistake; 8] = [
         Mistake::ReserveWithoutRecord,
