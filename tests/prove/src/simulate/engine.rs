@@ -74,7 +74,7 @@ impl Lost {
 /// A promise that did not hold.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Violation {
-    /// Such as `I7`; see `docs/reliability.md`.
+    /// Such as `I7`; see `docs/proofs.md`.
     pub invariant: &'static str,
     pub what: String,
     pub order: Option<OrderId>,

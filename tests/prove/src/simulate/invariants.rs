@@ -1,4 +1,4 @@
-//! What must hold when it is quiet: I1 to I10 of `docs/reliability.md`, asked of what is stored and of what the world
+//! What must hold when it is quiet: I1 to I10 of `docs/proofs.md`, asked of what is stored and of what the world
 //! outside saw. I11 is the quiet itself, I12 and I13 need HTTP, I14 needs dashboards.
 
 use std::collections::BTreeMap;
@@ -78,7 +78,7 @@ fn customers(shop: &Shop, orders: &[Order]) {
 
 /// I5 and I9.
 fn audit(shop: &Shop, order: &Order, history: &[HistoryEntry]) {
-    let mut wrong = |what: String| shop.engine.violate("I9", what, Some(order.order_id));
+    let wrong = |what: String| shop.engine.violate("I9", what, Some(order.order_id));
     let mut before: Option<Status> = None;
     for (index, line) in history.iter().enumerate() {
         if line.seq != index as i64 + 1 {
@@ -105,7 +105,7 @@ fn audit(shop: &Shop, order: &Order, history: &[HistoryEntry]) {
 /// I7: the shop's payments against the gateway's own books.
 fn money(shop: &Shop, order: &Order) {
     let account = shop.ledger.account(order.order_id);
-    let mut wrong = |what: String| shop.engine.violate("I7", what, Some(order.order_id));
+    let wrong = |what: String| shop.engine.violate("I7", what, Some(order.order_id));
     let due = if is_sold(order) { order.totals.total.minor } else { 0 };
     let kept = account.captured.iter().sum::<i64>() - account.refunded.iter().sum::<i64>();
     if kept != due || account.captured.len() > 1 || account.refunded.len() > account.captured.len() {
@@ -147,7 +147,7 @@ fn events(shop: &Shop, order: &Order, reached: &[Status]) {
     let count = |name: &str, status: &str| {
         on_bus.iter().filter(|(kind, of, _)| *kind == name && of.as_str() == status).count()
     };
-    let mut wrong = |what: String| shop.engine.violate("I10", what, Some(order.order_id));
+    let wrong = |what: String| shop.engine.violate("I10", what, Some(order.order_id));
     if count("OrderCreated", "") != 1 {
         wrong(format!("OrderCreated came {} times", count("OrderCreated", "")));
     }

@@ -1,6 +1,6 @@
 //! Orders and notices in memory: one lock, the same answers.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -38,6 +38,7 @@ struct Books {
     rows_written: i64,
     notices: HashMap<(EventId, &'static str), Telling>,
     numbers: u64,
+    unreadable: HashSet<OrderId>,
 }
 
 struct Kept {
@@ -79,6 +80,11 @@ impl MemoryOrders {
     pub fn another(&self) -> MemoryOrders {
         static CLAIMANTS: AtomicU64 = AtomicU64::new(1);
         Self { books: Arc::clone(&self.books), claimant: CLAIMANTS.fetch_add(1, Ordering::Relaxed) }
+    }
+
+    /// From now on this order cannot be read.
+    pub fn fail_to_load(&self, order_id: OrderId) {
+        self.books().unreadable.insert(order_id);
     }
 
     fn books(&self) -> MutexGuard<'_, Books> {
@@ -197,7 +203,11 @@ impl OrderStore for MemoryOrders {
     }
 
     async fn load(&self, order_id: OrderId) -> Result<Option<StoredOrder>, Unavailable> {
-        Ok(self.books().orders.get(&order_id).map(|kept| kept.stored.clone()))
+        let books = self.books();
+        if books.unreadable.contains(&order_id) {
+            return Err(Unavailable::new("orders", "this one cannot be read"));
+        }
+        Ok(books.orders.get(&order_id).map(|kept| kept.stored.clone()))
     }
 
     async fn history(&self, order_id: OrderId, after_seq: i64) -> Result<Vec<HistoryEntry>, Unavailable> {
