@@ -13,7 +13,7 @@ static DONE_FOR_EVER: LazyLock<Vec<Vec<Event>>> = LazyLock::new(|| {
 });
 
 /// Drops what is inert, and puts orders and workers, which are alike, into one sequence. Gives the duplicates dropped.
-pub fn reduce(world: &mut World) -> u32 {
+pub fn reduce(world: &mut World, orders: u8) -> u32 {
     let mut dropped = 0;
     for order in &mut world.orders {
         // It will find the answer that is there: the key is the same.
@@ -33,7 +33,7 @@ pub fn reduce(world: &mut World) -> u32 {
         }
     }
     let [first, second] = &world.orders;
-    if order_rank(first) > order_rank(second) {
+    if orders > 1 && order_rank(first) > order_rank(second) {
         world.orders.swap(0, 1);
         for hand in &mut world.workers {
             if let Hand::Busy { order, .. } = hand {

@@ -183,7 +183,7 @@ impl Shop {
     fn reduce(&self, world: &mut World) {
         // A mistake may make a difference of what makes none in the product.
         if self.mistake.is_none() {
-            for _ in 0..reduce(world) {
+            for _ in 0..reduce(world, self.orders) {
                 self.hits.count(Hit::Duplicate);
             }
         }

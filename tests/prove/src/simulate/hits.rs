@@ -17,6 +17,7 @@ pub enum Hit {
     ClockForward,
     ClockBack,
     LateCharge,
+    LateReserve,
     StreamReplayed,
     StreamLost,
     RepeatedKey,
@@ -36,7 +37,7 @@ pub enum Hit {
 }
 
 impl Hit {
-    pub const ALL: [Hit; 30] = [
+    pub const ALL: [Hit; 31] = [
         Hit::Failure,
         Hit::LostReply,
         Hit::SlowCall,
@@ -51,6 +52,7 @@ impl Hit {
         Hit::ClockForward,
         Hit::ClockBack,
         Hit::LateCharge,
+        Hit::LateReserve,
         Hit::StreamReplayed,
         Hit::StreamLost,
         Hit::RepeatedKey,

@@ -14,6 +14,7 @@ use super::shop::Shop;
 /// Writes down whatever does not hold.
 pub fn check(shop: &Shop) {
     shop.ledger.take_in_all(&shop.engine);
+    shop.table.arrive(&shop.engine, u64::MAX);
     let orders = shop.orders();
     stock(shop, &orders);
     customers(shop, &orders);

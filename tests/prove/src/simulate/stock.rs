@@ -13,7 +13,8 @@ use domain::ids::{OrderId, ProductId};
 use domain::menu::Product;
 use domain::stock::Availability;
 
-use super::engine::{Engine, Port, Signal, Who};
+use super::engine::{Engine, Lost, Port, Signal, Who};
+use super::hits::Hit;
 use super::mistake::Mistake;
 use super::orders::at_once;
 
@@ -36,6 +37,16 @@ struct Inner {
     read: usize,
     rebuilds: u64,
     reserved_once: BTreeSet<OrderId>,
+    /// Reserves that are lost on their way, and when they arrive.
+    under_way: Vec<(u64, Reserve)>,
+}
+
+#[derive(Clone)]
+struct Reserve {
+    order_id: OrderId,
+    lines: Lines,
+    now: Timestamp,
+    expires_at: Timestamp,
 }
 
 /// What a reader of the stream gets.
@@ -69,6 +80,20 @@ impl Table {
         }
         self.stream_moved.raise();
         result
+    }
+
+    /// What was lost on its way until then arrives.
+    pub fn arrive(&self, engine: &Engine, now_ms: u64) {
+        let mut inner = self.inner();
+        let (there, later): (Vec<_>, Vec<_>) =
+            std::mem::take(&mut inner.under_way).into_iter().partition(|(at, _)| *at <= now_ms);
+        inner.under_way = later;
+        drop(inner);
+        for (_, Reserve { order_id, lines, now, expires_at }) in there {
+            engine.hit(Hit::LateReserve);
+            // Nobody waits for the answer.
+            let _ = self.change(engine, |stock| at_once(stock.reserve(order_id, &lines, now, expires_at)));
+        }
     }
 
     /// From the position, which is the checkpoint for a reader that just began.
@@ -149,7 +174,11 @@ impl SimStock {
         order: Option<OrderId>,
         effect: impl FnOnce() -> T + Send,
     ) -> Result<T, Unavailable> {
-        let called = self.engine.call(self.who, Port::Stock, what, order, effect).await;
+        let after_those_before = || {
+            self.table.arrive(&self.engine, self.engine.now_ms());
+            effect()
+        };
+        let called = self.engine.call(self.who, Port::Stock, what, order, after_those_before).await;
         called.map_err(|lost| lost.unavailable(Port::Stock))
     }
 
@@ -196,7 +225,18 @@ impl Stock for SimStock {
         now: Timestamp,
         expires_at: Timestamp,
     ) -> Result<Reserved, Unavailable> {
-        self.call("reserve", Some(order_id), || self.reserve_now(order_id, lines, now, expires_at)).await?
+        let engine = &self.engine;
+        let effect = || {
+            self.table.arrive(engine, engine.now_ms());
+            self.reserve_now(order_id, lines, now, expires_at)
+        };
+        let called = engine.call(self.who, Port::Stock, "reserve", Some(order_id), effect).await;
+        if called == Err(Lost::Before) && engine.dice(|dice| dice.permille(engine.plan.late)) {
+            let at = engine.now_ms() + engine.dice(|dice| dice.between(100, 30_000));
+            let request = Reserve { order_id, lines: lines.clone(), now, expires_at };
+            self.table.inner().under_way.push((at, request));
+        }
+        called.map_err(|lost| lost.unavailable(Port::Stock))?
     }
 
     async fn confirm(&self, order_id: OrderId, now: Timestamp) -> Result<Confirmed, Unavailable> {

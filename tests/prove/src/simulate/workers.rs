@@ -255,10 +255,12 @@ impl Process {
                 continue;
             };
             let done = match page {
-                Page::Records(records) if records.is_empty() => {
+                Page::Records(records) if records.is_empty() && position <= table.checkpoint() => {
                     engine.wait(&table.stream_moved, seen, 2_000).await;
                     continue;
                 }
+                // A checkpoint got lost.
+                Page::Records(records) if records.is_empty() => position,
                 Page::Records(records) => {
                     let mut done = position;
                     for record in &records {
@@ -281,7 +283,7 @@ impl Process {
                     table.oldest()
                 }
             };
-            if done == position {
+            if done == position && position <= table.checkpoint() {
                 engine.sleep(AFTER_FAILURE_MS).await;
                 continue;
             }
