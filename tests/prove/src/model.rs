@@ -162,7 +162,8 @@ mod tests {
     fn every_planted_mistake_is_found() {
         for mistake in Mistake::ALL {
             let report = check(&options(1, 2, Some(mistake)));
-            let broken: Vec<_> = report.properties.iter().filter(|verdict| !verdict.counterexample.is_empty()).collect();
+            let broken: Vec<_> =
+                report.properties.iter().filter(|verdict| !verdict.counterexample.is_empty()).collect();
             assert!(!broken.is_empty(), "{mistake:?} was not found:\n{}", describe(&report));
         }
     }

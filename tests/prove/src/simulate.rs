@@ -160,11 +160,8 @@ fn one(options: &Options, seed: u64) -> Run {
     invariants::check(&shop);
     let violations = engine.violations();
     let about = violations.first().and_then(|violation| violation.order);
-    let last_events = if violations.is_empty() {
-        Vec::new()
-    } else {
-        engine.trace(|trace| trace.last(about, EVENTS_SHOWN))
-    };
+    let last_events =
+        if violations.is_empty() { Vec::new() } else { engine.trace(|trace| trace.last(about, EVENTS_SHOWN)) };
     Run {
         trace_hash: engine.trace(trace::Trace::hash),
         events: engine.trace(trace::Trace::len),

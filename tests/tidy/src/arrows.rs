@@ -104,7 +104,7 @@ fn arrows_between_our_crates_point_up() {
                 "storefront",
             ],
             "tidy" => &["contract"],
-        "prove" => &["app", "contract", "domain"],
+            "prove" => &["app", "contract", "domain"],
             // They put everything together, or drive it from outside.
             "haven" | "servers" | "e2e" => &["*"],
             other => panic!("{other} has no place in ARCHITECTURE.md"),

@@ -18,7 +18,8 @@ pub fn all() -> Vec<Property<Shop>> {
             i8::try_from(sold).is_ok_and(|sold| sold <= shop.units)
         }),
         Property::<Shop>::always("an order is charged at most once", |shop, world| {
-            active(shop, world).all(|order| order.gateway.captures <= 1 && order.gateway.refunds <= order.gateway.captures)
+            active(shop, world)
+                .all(|order| order.gateway.captures <= 1 && order.gateway.refunds <= order.gateway.captures)
         }),
         Property::<Shop>::always("money is kept exactly for what was sold", |shop, world| {
             active(shop, world).all(|order| {

@@ -428,4 +428,3 @@ fn replies(order: &Order, step: Step) -> Vec<Reply> {
         | Step::Delete => vec![Reply::Clear(Verdict::Captured)],
     }
 }
-

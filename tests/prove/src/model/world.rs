@@ -166,17 +166,33 @@ pub enum Hand {
 /// The next thing to be done about a message; with what was read before.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Step {
-    Reserve { read: State },
-    Confirm { read: State },
-    Release { read: State },
+    Reserve {
+        read: State,
+    },
+    Confirm {
+        read: State,
+    },
+    Release {
+        read: State,
+    },
     /// Write the order's new state, with the message that asks for what it awaits.
-    Save { read: State, next: State },
+    Save {
+        read: State,
+        next: State,
+    },
     /// Only when the outbox is planted apart from the state: the message of a state that was written.
-    Send { next: State },
+    Send {
+        next: State,
+    },
     /// Ask the gateway what became of the charge.
     Query,
-    Charge { read: Charge },
-    SaveCharge { read: Charge, next: Charge },
+    Charge {
+        read: Charge,
+    },
+    SaveCharge {
+        read: Charge,
+        next: Charge,
+    },
     Refund,
     SaveRefund,
     Delete,

@@ -280,7 +280,8 @@ impl Engine {
 
     fn is_out(&self, port: Port) -> bool {
         let now = self.now_ms();
-        let out = self.storms() && self.plan.outage.is_some_and(|(of, from, to)| of == port && (from..to).contains(&now));
+        let out =
+            self.storms() && self.plan.outage.is_some_and(|(of, from, to)| of == port && (from..to).contains(&now));
         if out {
             self.hit(Hit::Outage);
         }

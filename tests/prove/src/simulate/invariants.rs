@@ -25,7 +25,8 @@ pub fn check(shop: &Shop) {
         let history = at_once(shop.database.store.history(order.order_id, 0)).unwrap_or_default();
         audit(shop, order, &history);
         money(shop, order);
-        let reached: Vec<Status> = history.iter().filter(|line| line.from != Some(line.to)).map(|line| line.to).collect();
+        let reached: Vec<Status> =
+            history.iter().filter(|line| line.from != Some(line.to)).map(|line| line.to).collect();
         notices(shop, order, &reached);
         events(shop, order, &reached);
     }
@@ -48,8 +49,7 @@ fn stock(shop: &Shop, orders: &[Order]) {
         }
         let of_product = |order: &&Order| is_sold(order);
         let items = orders.iter().filter(of_product).flat_map(|order| &order.items);
-        let sold: i64 =
-            items.filter(|item| item.product_id == *id).map(|item| i64::from(item.quantity.get())).sum();
+        let sold: i64 = items.filter(|item| item.product_id == *id).map(|item| i64::from(item.quantity.get())).sum();
         if sold != counters.sold || sold > counters.received {
             shop.engine.violate("I2", format!("orders for {sold} of {id} are sold, the stock says {counters:?}"), None);
         }
@@ -145,9 +145,8 @@ fn notices(shop: &Shop, order: &Order, reached: &[Status]) {
 /// I10: every change of status reached the bus, as one event however often it was sent.
 fn events(shop: &Shop, order: &Order, reached: &[Status]) {
     let on_bus = shop.broker.on_bus(order.order_id);
-    let count = |name: &str, status: &str| {
-        on_bus.iter().filter(|(kind, of, _)| *kind == name && of.as_str() == status).count()
-    };
+    let count =
+        |name: &str, status: &str| on_bus.iter().filter(|(kind, of, _)| *kind == name && of.as_str() == status).count();
     let wrong = |what: String| shop.engine.violate("I10", what, Some(order.order_id));
     if count("OrderCreated", "") != 1 {
         wrong(format!("OrderCreated came {} times", count("OrderCreated", "")));
@@ -168,7 +167,8 @@ fn alerts(shop: &Shop) {
         let id = &product.product.product_id;
         for (level, kind) in [(Availability::Low, "stock_low"), (Availability::Out, "stock_out")] {
             let letters = shop.sink.delivered();
-            let told = letters.iter().filter(|letter| letter.kind == kind && letter.about == id.as_str()).count() as u64;
+            let told =
+                letters.iter().filter(|letter| letter.kind == kind && letter.about == id.as_str()).count() as u64;
             let due = shop.table.crossings(id, level);
             let least = if rebuilds == 0 { due } else { 0 };
             if told < least || told > due + rebuilds {

@@ -84,7 +84,11 @@ impl Mailer for SimMailer {
         let _sending = Sending { sink: &self.sink, id: &mail.dedup_id };
         // A claim is a matter of clocks: where they jump, only the mail service keeps two senders apart.
         if at_once > 1 && !self.engine.plan.clock_jumps {
-            self.engine.violate("I8", format!("{} about {} is being sent twice at once", mail.subject, mail.text), None);
+            self.engine.violate(
+                "I8",
+                format!("{} about {} is being sent twice at once", mail.subject, mail.text),
+                None,
+            );
         }
         let effect = || {
             if let Some(letter) = self.sink.letters().get_mut(&mail.dedup_id) {

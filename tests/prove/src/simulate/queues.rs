@@ -164,14 +164,8 @@ impl Broker {
         for _ in 0..copies {
             inner.next_id += 1;
             let id = inner.next_id;
-            let stored = Stored {
-                id,
-                envelope: envelope.clone(),
-                visible_at_ms: now,
-                deliveries: 0,
-                handle: 0,
-                in_hand: false,
-            };
+            let stored =
+                Stored { id, envelope: envelope.clone(), visible_at_ms: now, deliveries: 0, handle: 0, in_hand: false };
             inner.queues.entry(queue.slug).or_default().push(stored);
         }
         drop(inner);

@@ -190,7 +190,9 @@ impl SimStock {
         expires_at: Timestamp,
     ) -> Result<Reserved, Unavailable> {
         let mut key = order_id;
-        if self.engine.is_mistaken(Mistake::ReserveWithoutRecord) && self.table.inner().reserved_once.contains(&order_id) {
+        if self.engine.is_mistaken(Mistake::ReserveWithoutRecord)
+            && self.table.inner().reserved_once.contains(&order_id)
+        {
             key = OrderId(self.engine.uuid());
         }
         let reserved = self.table.change(&self.engine, |stock| at_once(stock.reserve(key, lines, now, expires_at)));

@@ -27,7 +27,8 @@ fn the_same_seed_goes_the_same_way() {
 
 #[test]
 fn other_seeds_go_other_ways() {
-    let hashes: std::collections::BTreeSet<u64> = (1..=10).map(|seed| one(&options(1, None), seed).trace_hash).collect();
+    let hashes: std::collections::BTreeSet<u64> =
+        (1..=10).map(|seed| one(&options(1, None), seed).trace_hash).collect();
     assert_eq!(hashes.len(), 10);
 }
 

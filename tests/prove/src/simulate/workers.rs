@@ -197,8 +197,11 @@ impl Process {
 
     async fn relay(&self) {
         let engine = &*self.shop.engine;
-        let publisher =
-            SimPublisher { engine: Arc::clone(&self.shop.engine), broker: Arc::clone(&self.shop.broker), who: self.who };
+        let publisher = SimPublisher {
+            engine: Arc::clone(&self.shop.engine),
+            broker: Arc::clone(&self.shop.broker),
+            who: self.who,
+        };
         let chance = || engine.dice(|dice| dice.fraction());
         loop {
             match relay_some(&self.orders, &publisher, &self.source, &chance).await {
@@ -250,7 +253,8 @@ impl Process {
             if engine.storms() && engine.dice(|dice| dice.permille(engine.plan.lost_stream)) && table.trim() {
                 engine.hit(Hit::StreamLost);
             }
-            let Ok(page) = engine.call(self.who, Port::Stream, "read stream", None, || table.read(position)).await else {
+            let Ok(page) = engine.call(self.who, Port::Stream, "read stream", None, || table.read(position)).await
+            else {
                 engine.sleep(AFTER_FAILURE_MS).await;
                 continue;
             };
