@@ -64,14 +64,14 @@ impl Plan {
         plan.storm_ms = dice.between(20_000, 60_000);
         plan.clock_jumps = dice.permille(200);
         plan.fifo_dedup = dice.permille(700);
-        match dice.below(10) {
+        match dice.below(20) {
             // Long enough for orders to be given up and for holds to expire while the card is being charged.
             0 => {
                 plan.storm_ms = 18 * MINUTE;
                 plan.outage = Some((Port::Gateway, dice.between(1_000, 5_000), 17 * MINUTE));
                 (plan.slow, plan.crash) = (plan.slow / 4, plan.crash / 4);
             }
-            1..=3 => {
+            1..=6 => {
                 let port = Port::ALL[dice.below(Port::ALL.len() as u64) as usize];
                 let from = dice.between(1_000, 10_000);
                 plan.outage = Some((port, from, from + dice.between(5_000, 30_000)));

@@ -232,12 +232,15 @@ impl Stock for SimStock {
             self.table.arrive(engine, engine.now_ms());
             self.reserve_now(order_id, lines, now, expires_at)
         };
-        let called = engine.call(self.who, Port::Stock, "reserve", Some(order_id), effect).await;
-        if called == Err(Lost::Before) && engine.dice(|dice| dice.permille(engine.plan.late)) {
+        if engine.strikes(engine.plan.late / 4, Hit::Failure) {
+            engine.note(self.who, "reserve", "under way", Some(order_id));
             let at = engine.now_ms() + engine.dice(|dice| dice.between(100, 30_000));
             let request = Reserve { order_id, lines: lines.clone(), now, expires_at };
             self.table.inner().under_way.push((at, request));
+            engine.sleep(engine.dice(|dice| dice.between(1, 2_000))).await;
+            return Err(Lost::Before.unavailable(Port::Stock));
         }
+        let called = engine.call(self.who, Port::Stock, "reserve", Some(order_id), effect).await;
         called.map_err(|lost| lost.unavailable(Port::Stock))?
     }
 
