@@ -15,7 +15,12 @@ use clap::{Parser, Subcommand};
 use haven::target::BadUsage;
 
 #[derive(Parser)]
-#[command(name = "prove", about = "Shows what Brew Haven claims: real processes, real faults, invariants when quiet")]
+#[command(
+    name = "prove",
+    about = "Shows what Brew Haven claims; every proof prints what it needs to be repeated",
+    arg_required_else_help = true,
+    after_help = "Exit codes: 0 it holds, 1 the proof could not run, 2 it does not hold, 64 bad usage"
+)]
 struct Cli {
     #[command(subcommand)]
     proof: Proof,
@@ -23,6 +28,16 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Proof {
+    /// Check every state of the saga with two orders, one unit and two workers
+    #[command(
+        after_help = "Examples:\n  prove model\n  prove model --json\n  prove model --plant refund-with-new-key   (shows the shortest way to the double refund)"
+    )]
+    Model(prove::model::Options),
+    /// Run the real use-cases through seeded storms of faults, on a clock of their own
+    #[command(
+        after_help = "Examples:\n  prove simulate --seeds 100000\n  prove simulate --seed 4711               (that one again)\n  prove simulate --seeds 50 --check-determinism --json\n  prove simulate --seeds 100 --plant inbox-forgotten"
+    )]
+    Simulate(prove::simulate::Options),
     /// Kill -9 before and after every boundary call of a flow
     Crash(crash::Options),
     /// The matrix of faults, each under load
@@ -41,22 +56,24 @@ fn main() -> ExitCode {
             return if error.use_stderr() { ExitCode::from(64) } else { ExitCode::SUCCESS };
         }
     };
-    let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().context("start a runtime");
-    let held = runtime.and_then(|runtime| {
-        runtime.block_on(async {
-            match cli.proof {
-                Proof::Crash(options) => crash::prove(&options).await,
-                Proof::Faults(options) => faults::prove(&options).await,
-            }
-        })
-    });
-    match held {
-        Ok(true) => ExitCode::SUCCESS,
-        Ok(false) => ExitCode::from(2),
-        Err(error) => {
-            eprintln!("prove: {error:#}");
-            if error.is::<BadUsage>() { ExitCode::from(64) } else { ExitCode::FAILURE }
-        }
+    match cli.proof {
+        Proof::Model(options) => code(prove::model::run(&options)),
+        Proof::Simulate(options) => code(prove::simulate::run(&options)),
+        Proof::Crash(options) => code(with_processes(crash::prove(&options))),
+        Proof::Faults(options) => code(with_processes(faults::prove(&options))),
     }
+}
+
+/// A proof on real processes.
+fn with_processes(proof: impl Future<Output = anyhow::Result<bool>>) -> anyhow::Result<ExitCode> {
+    let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().context("start a runtime")?;
+    Ok(if runtime.block_on(proof)? { ExitCode::SUCCESS } else { ExitCode::from(2) })
+}
+
+fn code(proved: anyhow::Result<ExitCode>) -> ExitCode {
+    proved.unwrap_or_else(|error| {
+        eprintln!("prove: {error:#}");
+        if error.is::<BadUsage>() { ExitCode::from(64) } else { ExitCode::FAILURE }
+    })
 }

@@ -96,7 +96,7 @@ async fn a_message_that_was_sent_a_moment_ago_is_sent_back_and_once() {
         (&delivery.message_id, delivery.body.as_str(), delivery.group.as_deref()),
         (&sent, "body", Some("order"))
     );
-    inbox.delete(&[delivery.handle.clone()]).await.expect("deleted");
+    inbox.delete(std::slice::from_ref(&delivery.handle)).await.expect("deleted");
     assert!(waiting(&inbox).await.is_empty(), "once");
     assert!(read(&parking).await.is_empty());
 }

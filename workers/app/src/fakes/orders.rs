@@ -2,7 +2,7 @@
 
 mod journey;
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -53,6 +53,7 @@ pub(super) struct Books {
     levels: BTreeMap<ProductId, Seen>,
     numbers: u64,
     redrives: Vec<Redrive>,
+    unreadable: HashSet<OrderId>,
 }
 
 struct Kept {
@@ -110,6 +111,11 @@ impl MemoryOrders {
     pub fn another(&self) -> MemoryOrders {
         static CLAIMANTS: AtomicU64 = AtomicU64::new(1);
         Self { books: Arc::clone(&self.books), claimant: CLAIMANTS.fetch_add(1, Ordering::Relaxed) }
+    }
+
+    /// From now on this order cannot be read.
+    pub fn fail_to_load(&self, order_id: OrderId) {
+        self.books().unreadable.insert(order_id);
     }
 
     pub(super) fn books(&self) -> MutexGuard<'_, Books> {
@@ -272,7 +278,11 @@ impl OrderStore for MemoryOrders {
     }
 
     async fn load(&self, order_id: OrderId) -> Result<Option<StoredOrder>, Unavailable> {
-        Ok(self.books().orders.get(&order_id).map(|kept| kept.stored.clone()))
+        let books = self.books();
+        if books.unreadable.contains(&order_id) {
+            return Err(Unavailable::new("orders", "this one cannot be read"));
+        }
+        Ok(books.orders.get(&order_id).map(|kept| kept.stored.clone()))
     }
 
     async fn history(&self, order_id: OrderId, after_seq: i64) -> Result<Vec<HistoryEntry>, Unavailable> {

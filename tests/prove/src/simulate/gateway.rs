@@ -1,0 +1,206 @@
+//! The payment gateway, with books of its own: what it did, whatever it said.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use app::ports::gateway::{ChargeOutcome, Gateway, GatewayError};
+use domain::ids::OrderId;
+use domain::money::Money;
+
+use super::engine::{Engine, Lost, Port, Who};
+use super::hits::Hit;
+use super::mistake::Mistake;
+
+/// What one order's card went through.
+#[derive(Debug, Clone, Default)]
+pub struct Account {
+    pub captured: Vec<i64>,
+    pub refunded: Vec<i64>,
+}
+
+#[derive(Default)]
+pub struct Ledger(Mutex<Books>);
+
+#[derive(Default)]
+struct Books {
+    by_key: BTreeMap<String, ChargeOutcome>,
+    tries: BTreeMap<String, u32>,
+    refunds: BTreeSet<String>,
+    charges: BTreeMap<String, OrderId>,
+    accounts: BTreeMap<OrderId, Account>,
+    /// Requests that are lost on their way, and when they arrive.
+    under_way: Vec<(u64, Request)>,
+}
+
+#[derive(Clone)]
+struct Request {
+    key: String,
+    order_id: OrderId,
+    amount: Money,
+    token: String,
+}
+
+impl Ledger {
+    fn books(&self) -> MutexGuard<'_, Books> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whatever was still under way arrives.
+    pub fn take_in_all(&self, engine: &Engine) {
+        self.books().arrive(engine, u64::MAX);
+    }
+
+    pub fn account(&self, order_id: OrderId) -> Account {
+        self.books().accounts.get(&order_id).cloned().unwrap_or_default()
+    }
+}
+
+impl Books {
+    fn arrive(&mut self, engine: &Engine, now_ms: u64) {
+        let (there, later) = std::mem::take(&mut self.under_way).into_iter().partition(|(at, _)| *at <= now_ms);
+        self.under_way = later;
+        let there: Vec<(u64, Request)> = there;
+        for (_, request) in there {
+            engine.hit(Hit::LateCharge);
+            self.charge(engine, &request);
+        }
+    }
+
+    fn charge(&mut self, engine: &Engine, request: &Request) -> ChargeOutcome {
+        let Request { key, order_id, amount, token } = request;
+        if let Some(known) = self.by_key.get(key) {
+            return known.clone();
+        }
+        let charge_id = format!("ch_{}", self.charges.len());
+        self.charges.insert(charge_id.clone(), *order_id);
+        let outcome = if token == "tok_declined" {
+            engine.hit(Hit::Declined);
+            ChargeOutcome::Declined { charge_id, reason: "card_declined".to_owned() }
+        } else {
+            let account = self.accounts.entry(*order_id).or_default();
+            account.captured.push(amount.minor);
+            if account.captured.len() > 1 {
+                engine.violate("I7", format!("charged {} times", account.captured.len()), Some(*order_id));
+            }
+            ChargeOutcome::Captured { charge_id, amount: *amount }
+        };
+        self.by_key.insert(key.clone(), outcome.clone());
+        outcome
+    }
+
+    fn refund(&mut self, engine: &Engine, key: &str, charge_id: &str, amount: Money) {
+        let Some(order_id) = self.charges.get(charge_id).copied() else {
+            engine.violate("I7", format!("a refund of the unknown charge {charge_id}"), None);
+            return;
+        };
+        if self.refunds.insert(key.to_owned()) {
+            engine.hit(Hit::Refund);
+            let account = self.accounts.entry(order_id).or_default();
+            account.refunded.push(amount.minor);
+            if account.refunded.len() > account.captured.len() {
+                engine.violate("I7", format!("refunded {} times", account.refunded.len()), Some(order_id));
+            }
+        }
+    }
+}
+
+/// One process's client.
+pub struct SimGateway {
+    pub engine: Arc<Engine>,
+    pub ledger: Arc<Ledger>,
+    pub who: Who,
+}
+
+impl SimGateway {
+    /// The key that the gateway sees.
+    fn key(&self, key: &str, mistake: Mistake) -> String {
+        if self.engine.is_mistaken(mistake) { format!("{key}:{}", self.engine.uuid()) } else { key.to_owned() }
+    }
+
+    fn unknown(&self, why: &str) -> GatewayError {
+        self.engine.hit(Hit::UnknownPayment);
+        if self.engine.is_mistaken(Mistake::UnknownIsRefused) {
+            return GatewayError::Refused(why.to_owned());
+        }
+        GatewayError::Unknown(why.to_owned())
+    }
+
+    fn charge_now(&self, request: &Request) -> Result<ChargeOutcome, GatewayError> {
+        let engine = &*self.engine;
+        let mut books = self.ledger.books();
+        books.arrive(engine, engine.now_ms());
+        let tries = books.tries.entry(request.order_id.to_string()).or_default();
+        *tries += 1;
+        let tries = *tries;
+        match request.token.as_str() {
+            "tok_flaky" if tries <= 2 => {
+                engine.hit(Hit::FlakyGateway);
+                Err(GatewayError::Unavailable("500".to_owned()))
+            }
+            "tok_timeout_before" if tries == 1 => Err(self.unknown("no answer")),
+            "tok_timeout" => {
+                books.charge(engine, request);
+                Err(self.unknown("no answer"))
+            }
+            _ => Ok(books.charge(engine, request)),
+        }
+    }
+
+    /// The request did not get there; perhaps it still will.
+    fn lose(&self, request: Request) -> GatewayError {
+        let engine = &self.engine;
+        let late = engine.plan.late;
+        if engine.dice(|dice| dice.permille(late)) {
+            let at = engine.now_ms() + engine.dice(|dice| dice.between(100, 40_000));
+            self.ledger.books().under_way.push((at, request));
+            return self.unknown("no answer");
+        }
+        // Refused before it was sent, or nobody knows: both happen.
+        if engine.dice(|dice| dice.permille(500)) {
+            GatewayError::Unavailable("connection refused".to_owned())
+        } else {
+            self.unknown("no answer")
+        }
+    }
+}
+
+impl Gateway for SimGateway {
+    async fn charge(
+        &self,
+        key: &str,
+        order_id: OrderId,
+        amount: Money,
+        token: &str,
+    ) -> Result<ChargeOutcome, GatewayError> {
+        let key = self.key(key, Mistake::ChargeWithNewKey);
+        let request = Request { key, order_id, amount, token: token.to_owned() };
+        let effect = || self.charge_now(&request);
+        match self.engine.call(self.who, Port::Gateway, "charge", Some(order_id), effect).await {
+            Ok(outcome) => outcome,
+            Err(Lost::After) => Err(self.unknown("no answer")),
+            Err(Lost::Before) => Err(self.lose(request)),
+        }
+    }
+
+    async fn charge_by_key(&self, key: &str, _amount: Money) -> Result<Option<ChargeOutcome>, GatewayError> {
+        let effect = || {
+            let mut books = self.ledger.books();
+            books.arrive(&self.engine, self.engine.now_ms());
+            books.by_key.get(key).cloned()
+        };
+        let called = self.engine.call(self.who, Port::Gateway, "ask after charge", None, effect).await;
+        // Asking changes nothing: an answer that did not come is only that.
+        called.map_err(|_| GatewayError::Unavailable("no answer".to_owned()))
+    }
+
+    async fn refund(&self, key: &str, charge_id: &str, amount: Money) -> Result<(), GatewayError> {
+        let key = self.key(key, Mistake::RefundWithNewKey);
+        let order_id = self.ledger.books().charges.get(charge_id).copied();
+        let effect = || self.ledger.books().refund(&self.engine, &key, charge_id, amount);
+        match self.engine.call(self.who, Port::Gateway, "refund", order_id, effect).await {
+            Ok(()) => Ok(()),
+            Err(Lost::After) => Err(GatewayError::Unknown("no answer".to_owned())),
+            Err(Lost::Before) => Err(GatewayError::Unavailable("connection refused".to_owned())),
+        }
+    }
+}

@@ -1,0 +1,96 @@
+//! What really happened in a run. A fault that never happened was not survived.
+
+/// Faults first, then situations that only come about when much happens at once.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Hit {
+    Failure,
+    LostReply,
+    SlowCall,
+    Crash,
+    DuplicateMessage,
+    Reordered,
+    LeaseEnded,
+    LostDelete,
+    PartialBatch,
+    HandlerCut,
+    Outage,
+    ClockForward,
+    ClockBack,
+    LateCharge,
+    LateReserve,
+    StreamReplayed,
+    StreamLost,
+    RepeatedKey,
+    SoldOut,
+    Declined,
+    UnknownPayment,
+    FlakyGateway,
+    Refund,
+    CustomerCancel,
+    StaffCancel,
+    StaleEdit,
+    Restock,
+    Conflict,
+    DuplicateDelivery,
+    TimedOutOrder,
+    HoldExpiredUnpaid,
+}
+
+impl Hit {
+    pub const ALL: [Hit; 31] = [
+        Hit::Failure,
+        Hit::LostReply,
+        Hit::SlowCall,
+        Hit::Crash,
+        Hit::DuplicateMessage,
+        Hit::Reordered,
+        Hit::LeaseEnded,
+        Hit::LostDelete,
+        Hit::PartialBatch,
+        Hit::HandlerCut,
+        Hit::Outage,
+        Hit::ClockForward,
+        Hit::ClockBack,
+        Hit::LateCharge,
+        Hit::LateReserve,
+        Hit::StreamReplayed,
+        Hit::StreamLost,
+        Hit::RepeatedKey,
+        Hit::SoldOut,
+        Hit::Declined,
+        Hit::UnknownPayment,
+        Hit::FlakyGateway,
+        Hit::Refund,
+        Hit::CustomerCancel,
+        Hit::StaffCancel,
+        Hit::StaleEdit,
+        Hit::Restock,
+        Hit::Conflict,
+        Hit::DuplicateDelivery,
+        Hit::TimedOutOrder,
+        Hit::HoldExpiredUnpaid,
+    ];
+}
+
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Hits([u64; Hit::ALL.len()]);
+
+impl Hits {
+    pub fn count(&mut self, hit: Hit) {
+        self.0[hit as usize] += 1;
+    }
+
+    pub fn of(&self, hit: Hit) -> u64 {
+        self.0[hit as usize]
+    }
+
+    pub fn add(&mut self, other: &Hits) {
+        for (sum, count) in self.0.iter_mut().zip(other.0) {
+            *sum += count;
+        }
+    }
+
+    pub fn never(&self) -> Vec<Hit> {
+        Hit::ALL.into_iter().filter(|hit| self.of(*hit) == 0).collect()
+    }
+}

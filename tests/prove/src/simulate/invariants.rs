@@ -1,0 +1,180 @@
+//! What must hold when it is quiet: I1 to I10 of `docs/proofs.md`, asked of what is stored and of what the world
+//! outside saw. I11 is the quiet itself, I12 and I13 need HTTP, I14 needs dashboards.
+
+use std::collections::BTreeMap;
+
+use app::ports::orders::{OrderStore as _, PaymentKind, PaymentState};
+use app::ports::stock::Stock as _;
+use domain::order::{HistoryEntry, Order, Status};
+use domain::stock::Availability;
+
+use super::orders::at_once;
+use super::shop::Shop;
+
+/// Writes down whatever does not hold.
+pub fn check(shop: &Shop) {
+    shop.ledger.take_in_all(&shop.engine);
+    shop.table.arrive(&shop.engine, u64::MAX);
+    let orders = shop.orders();
+    stock(shop, &orders);
+    customers(shop, &orders);
+    for (order_id, reason) in shop.broker.parked() {
+        shop.engine.violate("I4", format!("a message was parked: {reason}"), order_id);
+    }
+    for order in &orders {
+        let history = at_once(shop.database.store.history(order.order_id, 0)).unwrap_or_default();
+        audit(shop, order, &history);
+        money(shop, order);
+        let reached: Vec<Status> =
+            history.iter().filter(|line| line.from != Some(line.to)).map(|line| line.to).collect();
+        notices(shop, order, &reached);
+        events(shop, order, &reached);
+    }
+    alerts(shop);
+}
+
+fn is_sold(order: &Order) -> bool {
+    match order.status {
+        Status::Confirmed | Status::Preparing | Status::Ready | Status::Completed => true,
+        Status::Pending | Status::Cancelled | Status::Failed => false,
+    }
+}
+
+/// I1, I2 and the stranded holds of I3.
+fn stock(shop: &Shop, orders: &[Order]) {
+    for product in at_once(shop.table.stock.products()).unwrap_or_default() {
+        let (id, counters) = (&product.product.product_id, product.counters);
+        if !counters.conserved() || counters.reserved != 0 {
+            shop.engine.violate("I1", format!("{id} at rest: {counters:?}"), None);
+        }
+        let of_product = |order: &&Order| is_sold(order);
+        let items = orders.iter().filter(of_product).flat_map(|order| &order.items);
+        let sold: i64 = items.filter(|item| item.product_id == *id).map(|item| i64::from(item.quantity.get())).sum();
+        if sold != counters.sold || sold > counters.received {
+            shop.engine.violate("I2", format!("orders for {sold} of {id} are sold, the stock says {counters:?}"), None);
+        }
+    }
+}
+
+/// I4 and I6: what customers were told against what is there.
+fn customers(shop: &Shop, orders: &[Order]) {
+    for customer in &shop.customers {
+        let history = customer.history();
+        let email = customer.email();
+        let theirs: Vec<_> = orders.iter().filter(|order| order.customer.email == email).collect();
+        if theirs.len() > 1 {
+            let order = Some(theirs[1].order_id);
+            shop.engine.violate("I6", format!("one key made {} orders", theirs.len()), order);
+        }
+        for order_id in &history.ok {
+            if !theirs.iter().any(|order| order.order_id == *order_id) {
+                shop.engine.violate("I4", "an acknowledged order is not there", Some(*order_id));
+            }
+        }
+        if history.refused && !history.unknown && history.ok.is_empty() && !theirs.is_empty() {
+            shop.engine.violate("I12", "a refused request made an order", Some(theirs[0].order_id));
+        }
+    }
+}
+
+/// I5 and I9.
+fn audit(shop: &Shop, order: &Order, history: &[HistoryEntry]) {
+    let wrong = |what: String| shop.engine.violate("I9", what, Some(order.order_id));
+    let mut before: Option<Status> = None;
+    for (index, line) in history.iter().enumerate() {
+        if line.seq != index as i64 + 1 {
+            wrong(format!("line {} has number {}", index + 1, line.seq));
+        }
+        if line.from != before {
+            wrong(format!("line {} comes from {:?}, the one before went to {before:?}", line.seq, line.from));
+        }
+        let legal = match before {
+            None => line.to == Status::Pending,
+            Some(from) => from == line.to || from.may_become(line.to),
+        };
+        let is_over = matches!(before, Some(Status::Cancelled | Status::Failed | Status::Completed));
+        if !legal || is_over || line.actor.is_empty() {
+            wrong(format!("line {} goes from {before:?} to {:?}", line.seq, line.to));
+        }
+        before = Some(line.to);
+    }
+    if before != Some(order.status) || order.version != history.len() as i64 {
+        wrong(format!("ends with {before:?}, the order is {:?} in version {}", order.status, order.version));
+    }
+}
+
+/// I7: the shop's payments against the gateway's own books.
+fn money(shop: &Shop, order: &Order) {
+    let account = shop.ledger.account(order.order_id);
+    let wrong = |what: String| shop.engine.violate("I7", what, Some(order.order_id));
+    let due = if is_sold(order) { order.totals.total.minor } else { 0 };
+    let kept = account.captured.iter().sum::<i64>() - account.refunded.iter().sum::<i64>();
+    if kept != due || account.captured.len() > 1 || account.refunded.len() > account.captured.len() {
+        wrong(format!("{due} is due, the gateway says {account:?}"));
+    }
+    let state = |kind| at_once(shop.database.store.payment(order.order_id, kind)).ok().flatten().map(|row| row.state);
+    let (charge, refund) = (state(PaymentKind::Charge), state(PaymentKind::Refund));
+    if (charge == Some(PaymentState::Captured)) == account.captured.is_empty() {
+        wrong(format!("the charge is {charge:?}, the gateway says {account:?}"));
+    }
+    if (refund == Some(PaymentState::Refunded)) == account.refunded.is_empty() {
+        wrong(format!("the refund is {refund:?}, the gateway says {account:?}"));
+    }
+}
+
+/// I8: each status that people are told of, told once; none that never was.
+fn notices(shop: &Shop, order: &Order, reached: &[Status]) {
+    let about = order.order_id.to_string();
+    let mut told: BTreeMap<String, usize> = BTreeMap::new();
+    for letter in shop.sink.delivered().into_iter().filter(|letter| letter.about == about) {
+        *told.entry(letter.kind).or_default() += 1;
+    }
+    for (status, kind) in [
+        (Status::Confirmed, "order_confirmed"),
+        (Status::Ready, "order_ready"),
+        (Status::Cancelled, "order_cancelled"),
+        (Status::Failed, "order_failed"),
+    ] {
+        let (due, was) = (usize::from(reached.contains(&status)), told.get(kind).copied().unwrap_or_default());
+        if due != was {
+            shop.engine.violate("I8", format!("{kind} is due {due} times, told {was} times"), Some(order.order_id));
+        }
+    }
+}
+
+/// I10: every change of status reached the bus, as one event however often it was sent.
+fn events(shop: &Shop, order: &Order, reached: &[Status]) {
+    let on_bus = shop.broker.on_bus(order.order_id);
+    let count =
+        |name: &str, status: &str| on_bus.iter().filter(|(kind, of, _)| *kind == name && of.as_str() == status).count();
+    let wrong = |what: String| shop.engine.violate("I10", what, Some(order.order_id));
+    if count("OrderCreated", "") != 1 {
+        wrong(format!("OrderCreated came {} times", count("OrderCreated", "")));
+    }
+    for status in Status::ALL.into_iter().filter(|status| *status != Status::Pending) {
+        let (due, was) = (usize::from(reached.contains(&status)), count("OrderStatusChanged", status.code()));
+        if due != was {
+            wrong(format!("OrderStatusChanged to {} is due {due} times, came {was} times", status.code()));
+        }
+    }
+}
+
+/// I8 for staff: each fall of a product to a level told once. After records were lost only what is so now can be told,
+/// and what the rebuild told may be told again by records that were still there.
+fn alerts(shop: &Shop) {
+    let rebuilds = shop.table.rebuilds();
+    for product in at_once(shop.table.stock.products()).unwrap_or_default() {
+        let id = &product.product.product_id;
+        for (level, kind) in [(Availability::Low, "stock_low"), (Availability::Out, "stock_out")] {
+            let letters = shop.sink.delivered();
+            let told =
+                letters.iter().filter(|letter| letter.kind == kind && letter.about == id.as_str()).count() as u64;
+            let due = shop.table.crossings(id, level);
+            let least = if rebuilds == 0 { due } else { 0 };
+            if told < least || told > due + rebuilds {
+                let what = format!("{kind} of {id} is due {due} times, told {told} times, with {rebuilds} rebuilds");
+                shop.engine.violate("I8", what, None);
+            }
+        }
+    }
+}

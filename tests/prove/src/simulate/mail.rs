@@ -1,0 +1,103 @@
+//! The mail service. It knows a mail by its id and delivers it once; what it was handed is counted all the same.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use app::ports::notices::{Mail, MailError, Mailer};
+use app::use_cases::notify::{Compose, News};
+
+use super::engine::{Engine, Lost, Port, Who};
+
+#[derive(Default)]
+pub struct Sink(Mutex<BTreeMap<String, Letter>>);
+
+/// One notice.
+#[derive(Debug, Clone)]
+pub struct Letter {
+    /// Such as `order_confirmed`.
+    pub kind: String,
+    /// The order's or the product's.
+    pub about: String,
+    pub taken: u32,
+    sending: u32,
+}
+
+impl Sink {
+    fn letters(&self) -> MutexGuard<'_, BTreeMap<String, Letter>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What was delivered, each notice once.
+    pub fn delivered(&self) -> Vec<Letter> {
+        self.letters().values().filter(|letter| letter.taken > 0).cloned().collect()
+    }
+}
+
+/// Plain words: the kind, and what it is about.
+pub struct Words;
+
+impl Compose for Words {
+    fn mail(&self, news: &News<'_>, dedup_id: String) -> Mail {
+        let about = match news {
+            News::Order { stored, .. } => stored.order.order_id.to_string(),
+            News::Stock { name, .. } => (*name).to_owned(),
+        };
+        let subject = news.kind().unwrap_or_default().to_owned();
+        Mail { to: "ana@example.com".to_owned(), subject, text: about, html: String::new(), dedup_id }
+    }
+}
+
+/// One process's client.
+pub struct SimMailer {
+    pub engine: Arc<Engine>,
+    pub sink: Arc<Sink>,
+    pub who: Who,
+}
+
+/// A mail is being sent until this is dropped, by whatever end.
+struct Sending<'a> {
+    sink: &'a Sink,
+    id: &'a str,
+}
+
+impl Drop for Sending<'_> {
+    fn drop(&mut self) {
+        if let Some(letter) = self.sink.letters().get_mut(self.id) {
+            letter.sending -= 1;
+        }
+    }
+}
+
+impl Mailer for SimMailer {
+    async fn send(&self, mail: &Mail) -> Result<(), MailError> {
+        let at_once = {
+            let mut letters = self.sink.letters();
+            let letter = letters.entry(mail.dedup_id.clone()).or_insert_with(|| Letter {
+                kind: mail.subject.clone(),
+                about: mail.text.clone(),
+                taken: 0,
+                sending: 0,
+            });
+            letter.sending += 1;
+            letter.sending
+        };
+        let _sending = Sending { sink: &self.sink, id: &mail.dedup_id };
+        // A claim is a matter of clocks: where they jump, only the mail service keeps two senders apart.
+        if at_once > 1 && !self.engine.plan.clock_jumps {
+            self.engine.violate(
+                "I8",
+                format!("{} about {} is being sent twice at once", mail.subject, mail.text),
+                None,
+            );
+        }
+        let effect = || {
+            if let Some(letter) = self.sink.letters().get_mut(&mail.dedup_id) {
+                letter.taken += 1;
+            }
+        };
+        let sent = self.engine.call(self.who, Port::Mail, "send mail", None, effect).await;
+        sent.map_err(|lost| match lost {
+            Lost::Before | Lost::After => MailError::Unavailable("no answer".to_owned()),
+        })
+    }
+}

@@ -1,0 +1,226 @@
+//! The database: the in-memory store of `app`, behind calls that may fail before or after.
+
+use std::collections::HashSet;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use app::fakes::orders::MemoryOrders;
+use app::ports::Unavailable;
+use app::ports::notices::{Notice, NoticeEnd, NoticeState, NoticeStore};
+use app::ports::orders::{
+    Applied, Change, Due, KeyUse, NewOrder, OrderFilter, OrderStore, OutboxRow, Payment, PaymentKind, Placement,
+    StoredOrder,
+};
+use app::use_cases::run_saga::Apply;
+use domain::Timestamp;
+use domain::ids::{EventId, LocationId, OrderId, TenantId};
+use domain::order::{HistoryEntry, Order};
+use futures::FutureExt as _;
+
+use super::engine::{Engine, Port, Signal, Who};
+use super::hits::Hit;
+use super::mistake::Mistake;
+
+/// What all connections to the database share.
+#[derive(Default)]
+pub struct Database {
+    pub store: MemoryOrders,
+    pub outbox_changed: Signal,
+    /// What was applied, by consumer: seen from outside, so that a forgotten inbox shows.
+    applied: Mutex<HashSet<(&'static str, EventId)>>,
+}
+
+/// One process's connection.
+pub struct SimOrders {
+    pub engine: Arc<Engine>,
+    pub database: Arc<Database>,
+    store: MemoryOrders,
+    who: Who,
+}
+
+/// Memory answers at once.
+pub fn at_once<T>(future: impl Future<Output = T>) -> T {
+    future.now_or_never().unwrap_or_else(|| unreachable!("a port in memory does not wait"))
+}
+
+impl SimOrders {
+    pub fn connect(engine: &Arc<Engine>, database: &Arc<Database>, who: Who) -> SimOrders {
+        let store = database.store.another();
+        SimOrders { engine: Arc::clone(engine), database: Arc::clone(database), store, who }
+    }
+
+    async fn call<T: Send>(
+        &self,
+        what: &'static str,
+        order: Option<OrderId>,
+        effect: impl FnOnce() -> T + Send,
+    ) -> Result<T, Unavailable> {
+        let called = self.engine.call(self.who, Port::Orders, what, order, effect).await;
+        called.map_err(|lost| lost.unavailable(Port::Orders))
+    }
+
+    fn place_now(&self, new: &NewOrder) -> Result<Placement, Unavailable> {
+        let mut new = new.clone();
+        if self.engine.is_mistaken(Mistake::KeyForgotten) {
+            new.key_hash = self.engine.uuid().to_string();
+        }
+        let placed = at_once(self.store.place(std::slice::from_ref(&new))).pop();
+        self.database.outbox_changed.raise();
+        placed.unwrap_or_else(|| Err(Unavailable::new("orders", "no answer")))
+    }
+
+    fn apply_now(&self, change: &Change) -> Result<Applied, Unavailable> {
+        let key = (change.consumer, change.event_id);
+        let mut change = change.clone();
+        if self.engine.is_mistaken(Mistake::InboxForgotten) {
+            change.event_id = EventId(self.engine.uuid());
+        }
+        if self.engine.is_mistaken(Mistake::VersionIgnored)
+            && let Some(moved) = &mut change.order
+            && let Ok(Some(stored)) = at_once(self.store.load(moved.order_id))
+        {
+            moved.expected_version = stored.order.version;
+        }
+        let applied = at_once(self.store.apply(std::slice::from_ref(&change))).pop();
+        self.database.outbox_changed.raise();
+        match &applied {
+            Some(Ok(Applied::Applied)) => {
+                let new = self.database.applied.lock().unwrap_or_else(PoisonError::into_inner).insert(key);
+                if !new {
+                    self.engine.violate("I10", format!("{} applied one event twice", key.0), order_of(&change));
+                }
+            }
+            Some(Ok(Applied::Conflict)) => self.engine.hit(Hit::Conflict),
+            Some(Ok(Applied::Duplicate)) => self.engine.hit(Hit::DuplicateDelivery),
+            Some(Err(_)) | None => {}
+        }
+        applied.unwrap_or_else(|| Err(Unavailable::new("orders", "no answer")))
+    }
+}
+
+fn order_of(change: &Change) -> Option<OrderId> {
+    let of_order = change.order.as_ref().map(|order| order.order_id);
+    let of_payment = change.payment.as_ref().map(|change| change.payment.order_id);
+    of_order.or(of_payment).or_else(|| change.outbox.first().and_then(|envelope| envelope.order_id))
+}
+
+impl Apply for SimOrders {
+    async fn apply_one(&self, change: Change) -> Result<Applied, Unavailable> {
+        let applied = self.apply(std::slice::from_ref(&change)).await.pop();
+        applied.unwrap_or_else(|| Err(Unavailable::new("orders", "no answer")))
+    }
+}
+
+impl OrderStore for SimOrders {
+    async fn next_number(&self, tenant: &TenantId, location: &LocationId) -> Result<u64, Unavailable> {
+        self.call("next number", None, || at_once(self.store.next_number(tenant, location))).await?
+    }
+
+    async fn place(&self, orders: &[NewOrder]) -> Vec<Result<Placement, Unavailable>> {
+        let first = orders.first().map(|new| new.order.order_id);
+        let effect = || orders.iter().map(|new| self.place_now(new)).collect::<Vec<_>>();
+        let placed = self.call("place", first, effect).await;
+        placed.unwrap_or_else(|error| vec![Err(error); orders.len()])
+    }
+
+    async fn key_use(&self, key_hash: &str) -> Result<Option<KeyUse>, Unavailable> {
+        self.call("look up key", None, || at_once(self.store.key_use(key_hash))).await?
+    }
+
+    async fn load(&self, order_id: OrderId) -> Result<Option<StoredOrder>, Unavailable> {
+        self.call("load", Some(order_id), || at_once(self.store.load(order_id))).await?
+    }
+
+    async fn history(&self, order_id: OrderId, after_seq: i64) -> Result<Vec<HistoryEntry>, Unavailable> {
+        self.call("history", Some(order_id), || at_once(self.store.history(order_id, after_seq))).await?
+    }
+
+    async fn list(&self, filter: &OrderFilter) -> Result<Vec<Order>, Unavailable> {
+        self.call("list", None, || at_once(self.store.list(filter))).await?
+    }
+
+    async fn pending_orders(&self) -> Result<u64, Unavailable> {
+        self.call("count pending", None, || at_once(self.store.pending_orders())).await?
+    }
+
+    async fn payment(&self, order_id: OrderId, kind: PaymentKind) -> Result<Option<Payment>, Unavailable> {
+        self.call("read payment", Some(order_id), || at_once(self.store.payment(order_id, kind))).await?
+    }
+
+    async fn apply(&self, changes: &[Change]) -> Vec<Result<Applied, Unavailable>> {
+        let first = changes.first().and_then(order_of);
+        if self.engine.is_mistaken(Mistake::OutboxAfterCommit) {
+            let bare: Vec<Change> =
+                changes.iter().map(|change| Change { outbox: Vec::new(), ..change.clone() }).collect();
+            let effect = || bare.iter().map(|change| self.apply_now(change)).collect::<Vec<_>>();
+            let applied = match self.call("apply without outbox", first, effect).await {
+                Ok(applied) => applied,
+                Err(error) => return vec![Err(error); changes.len()],
+            };
+            for (change, result) in changes.iter().zip(&applied) {
+                if *result == Ok(Applied::Applied) {
+                    let event_id = EventId(self.engine.uuid());
+                    let late = Change { event_id, order: None, payment: None, ..change.clone() };
+                    let _ = self.call("write outbox", first, || self.apply_now(&late)).await;
+                }
+            }
+            return applied;
+        }
+        let effect = || changes.iter().map(|change| self.apply_now(change)).collect::<Vec<_>>();
+        let applied = self.call("apply", first, effect).await;
+        applied.unwrap_or_else(|error| vec![Err(error); changes.len()])
+    }
+
+    async fn take_outbox(&self, now: Timestamp, limit: u32) -> Result<Vec<OutboxRow>, Unavailable> {
+        self.call("take outbox", None, || at_once(self.store.take_outbox(now, limit))).await?
+    }
+
+    async fn mark_published(&self, ids: &[i64], at: Timestamp) -> Result<(), Unavailable> {
+        self.call("mark published", None, || at_once(self.store.mark_published(ids, at))).await?
+    }
+
+    async fn put_off(&self, rows: &[(i64, Timestamp)]) -> Result<(), Unavailable> {
+        self.call("put off", None, || at_once(self.store.put_off(rows))).await?
+    }
+
+    async fn oldest_unpublished(&self) -> Result<Option<Timestamp>, Unavailable> {
+        self.call("look at outbox", None, || at_once(self.store.oldest_unpublished())).await?
+    }
+
+    async fn outbox_changed(&self, at_most: Duration) {
+        let signal = &self.database.outbox_changed;
+        self.engine.wait(signal, signal.count(), at_most.as_millis() as u64).await;
+    }
+
+    async fn take_due(&self, now: Timestamp, again_at: Timestamp, limit: u32) -> Result<Vec<Due>, Unavailable> {
+        self.call("take due", None, || at_once(self.store.take_due(now, again_at, limit))).await?
+    }
+
+    async fn prune(&self, before: Timestamp, limit: u32) -> Result<u64, Unavailable> {
+        self.call("prune", None, || at_once(self.store.prune(before, limit))).await?
+    }
+}
+
+impl NoticeStore for SimOrders {
+    async fn begin_notice(&self, notice: &Notice) -> Result<NoticeState, Unavailable> {
+        let state = self.call("begin notice", notice.order_id, || at_once(self.store.begin_notice(notice))).await??;
+        if self.engine.is_mistaken(Mistake::NoticeWithoutClaim) && state == NoticeState::InHand {
+            return Ok(NoticeState::Pending { attempt: 1 });
+        }
+        Ok(state)
+    }
+
+    async fn end_notice(
+        &self,
+        event_id: EventId,
+        channel: &'static str,
+        end: NoticeEnd,
+        at: Timestamp,
+    ) -> Result<(), Unavailable> {
+        self.call("end notice", None, || at_once(self.store.end_notice(event_id, channel, end, at))).await?
+    }
+
+    async fn give_back_notice(&self, event_id: EventId, channel: &'static str) -> Result<(), Unavailable> {
+        self.call("give back notice", None, || at_once(self.store.give_back_notice(event_id, channel))).await?
+    }
+}

@@ -1,0 +1,268 @@
+//! Customers who order, repeat and cancel, and staff who make, hand over, call off and count.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use app::ports::orders::{OrderFilter, OrderStore as _};
+use app::ports::stock::{Adjustment, AdjustmentKind, Stock as _};
+use app::use_cases::Maker;
+use app::use_cases::change_order::{CUSTOMER, ChangeRefusal, Move, cancel_by_customer, move_by_staff};
+use app::use_cases::place_order::{Means, Refusal, Request, place_order};
+use contract::role;
+use domain::cart::{Line, Lines, Quantity};
+use domain::ids::OrderId;
+use domain::order::Status;
+
+use super::dice::Dice;
+use super::engine::{SimSource, Who};
+use super::hits::Hit;
+use super::orders::SimOrders;
+use super::plan::Plan;
+use super::shop::{HOT, PLAIN, Shop, product_id};
+use super::stock::SimStock;
+use super::trace::fnv;
+
+/// A customer gives up after so many tries.
+const TRIES_MAX: u32 = 8;
+const TABS_MAX: usize = 2;
+
+/// One person with one idempotency key, and perhaps two browser tabs.
+pub struct Customer {
+    pub n: u64,
+    pub tabs: usize,
+    lines: Lines,
+    token: &'static str,
+    start_ms: u64,
+    /// How long after the answer the order is called off.
+    cancels_after_ms: Option<u64>,
+    repeats: bool,
+    history: Mutex<History>,
+}
+
+/// What the customer saw, as a client of Jepsen's would write it down.
+#[derive(Debug, Clone, Default)]
+pub struct History {
+    /// Orders that were acknowledged.
+    pub ok: Vec<OrderId>,
+    /// A try was refused for good.
+    pub refused: bool,
+    /// A try had no answer: there may be an order.
+    pub unknown: bool,
+    open: [bool; TABS_MAX],
+    done: [bool; TABS_MAX],
+    tries: [u32; TABS_MAX],
+}
+
+impl Customer {
+    pub fn of(n: u64, plan: &Plan, dice: &mut Dice) -> Customer {
+        const TOKENS: [&str; 8] =
+            ["tok_ok", "tok_ok", "tok_ok", "tok_ok", "tok_declined", "tok_timeout", "tok_timeout_before", "tok_flaky"];
+        let mut lines = Lines::default();
+        let mut wanted = vec![if dice.permille(700) { HOT } else { PLAIN }];
+        if dice.permille(300) {
+            wanted.push(PLAIN);
+        }
+        for slug in wanted {
+            let quantity = Quantity::new(dice.between(1, 2) as u32);
+            let added = quantity.map(|quantity| lines.add(Line { product_id: product_id(slug), quantity }));
+            debug_assert!(matches!(added, Some(Ok(()))));
+        }
+        Customer {
+            n,
+            tabs: if dice.permille(150) { TABS_MAX } else { 1 },
+            lines,
+            token: TOKENS[dice.below(TOKENS.len() as u64) as usize],
+            start_ms: dice.below(plan.storm_ms.min(40_000)),
+            cancels_after_ms: dice.permille(250).then(|| dice.below(6_000)),
+            repeats: dice.permille(250),
+            history: Mutex::default(),
+        }
+    }
+
+    pub fn email(&self) -> String {
+        format!("customer{}@example.com", self.n)
+    }
+
+    pub fn history(&self) -> History {
+        self.book().clone()
+    }
+
+    pub fn is_done(&self) -> bool {
+        self.book().done[..self.tabs].iter().all(|done| *done)
+    }
+
+    fn book(&self) -> MutexGuard<'_, History> {
+        self.history.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn request(&self) -> Request {
+        Request {
+            customer_name: format!("Customer {}", self.n),
+            customer_phone: "+1 555 010 0123".to_owned(),
+            customer_email: self.email(),
+            order_type: "pickup".to_owned(),
+            pickup_at: None,
+            special_instructions: String::new(),
+            payment_token: self.token.to_owned(),
+            lines: self.lines.clone(),
+            from_cart: false,
+            idempotency_key: format!("key-{}", self.n),
+            session_hash: None,
+            traceparent: None,
+        }
+    }
+}
+
+/// One tab of a customer, as the storefront serves it. After a crash the customer asks again.
+pub async fn order(shop: Arc<Shop>, customer: Arc<Customer>, tab: usize, who: Who) {
+    let engine = &*shop.engine;
+    let desk = Desk::open(&shop, who);
+    engine.sleep(customer.start_ms.saturating_sub(engine.now_ms())).await;
+    let mut placed = None;
+    while placed.is_none() {
+        {
+            let mut book = customer.book();
+            book.unknown |= book.open[tab];
+            if book.tries[tab] >= TRIES_MAX {
+                book.done[tab] = true;
+                return;
+            }
+            book.tries[tab] += 1;
+            book.open[tab] = true;
+        }
+        placed = match desk.place(&customer).await {
+            Ok(order_id) => Some(order_id),
+            Err(Refusal::Unavailable(_) | Refusal::ShopFull { .. }) => {
+                customer.book().unknown = true;
+                engine.sleep(engine.dice(|dice| dice.between(300, 4_000))).await;
+                engine.hit(Hit::RepeatedKey);
+                None
+            }
+            Err(Refusal::SoldOut(_)) => {
+                engine.hit(Hit::SoldOut);
+                let mut book = customer.book();
+                (book.refused, book.open[tab], book.done[tab]) = (true, false, true);
+                return;
+            }
+            Err(wrong @ (Refusal::KeyReused | Refusal::Fields(_))) => {
+                engine.violate("I6", format!("a good request was refused: {wrong:?}"), None);
+                customer.book().done[tab] = true;
+                return;
+            }
+        };
+        customer.book().open[tab] = false;
+    }
+    if customer.repeats && engine.storms() {
+        engine.hit(Hit::RepeatedKey);
+        // Whatever comes of it: an answer is compared with the first.
+        let _ = desk.place(&customer).await;
+    }
+    if let (Some(order_id), Some(after)) = (placed, customer.cancels_after_ms) {
+        engine.sleep(after).await;
+        for _ in 0..3 {
+            match cancel_by_customer(&desk.orders, &desk.source, &desk.maker, order_id, CUSTOMER).await {
+                Ok(_) => engine.hit(Hit::CustomerCancel),
+                Err(ChangeRefusal::Unavailable(_)) => continue,
+                Err(_) => {}
+            }
+            break;
+        }
+    }
+    customer.book().done[tab] = true;
+}
+
+/// The storefront's side of a person.
+struct Desk<'a> {
+    shop: &'a Shop,
+    orders: SimOrders,
+    stock: SimStock,
+    source: SimSource,
+    maker: Maker,
+}
+
+impl Desk<'_> {
+    fn open(shop: &Shop, who: Who) -> Desk<'_> {
+        let engine = &shop.engine;
+        Desk {
+            orders: SimOrders::connect(engine, &shop.database, who),
+            stock: SimStock { engine: Arc::clone(engine), table: Arc::clone(&shop.table), who },
+            source: SimSource { engine: Arc::clone(engine), who },
+            maker: Maker { role: role::STOREFRONT.slug, version: "simulated", traceparent: None },
+            shop,
+        }
+    }
+
+    async fn place(&self, customer: &Customer) -> Result<OrderId, Refusal> {
+        let means = Means {
+            source: &self.source,
+            maker: &self.maker,
+            digest: |bytes| format!("{:016x}", fnv(None, bytes)),
+            tracking_token: self.shop.engine.uuid().to_string(),
+            pending_max: 1_000,
+        };
+        let settings = &self.shop.settings;
+        let accepted = place_order(&self.orders, &self.stock, settings, means, customer.request()).await?;
+        let order_id = accepted.order.order_id;
+        customer.book().ok.push(order_id);
+        Ok(order_id)
+    }
+}
+
+/// A member of staff, until the storm is over.
+pub async fn serve(shop: Arc<Shop>, who: Who) {
+    let engine = &*shop.engine;
+    let desk = Desk::open(&shop, who);
+    while engine.storms() {
+        engine.sleep(engine.dice(|dice| dice.between(500, 5_000))).await;
+        if engine.dice(|dice| dice.permille(80)) {
+            restock(&desk).await;
+        }
+        let filter = OrderFilter { limit: 50, ..OrderFilter::default() };
+        let Ok(orders) = desk.orders.list(&filter).await else { continue };
+        if orders.is_empty() {
+            continue;
+        }
+        let order = &orders[engine.dice(|dice| dice.below(orders.len() as u64)) as usize];
+        let calls_off = engine.dice(|dice| dice.permille(150));
+        let to = match order.status {
+            Status::Confirmed | Status::Preparing if calls_off => Status::Cancelled,
+            Status::Confirmed => Status::Preparing,
+            Status::Preparing => Status::Ready,
+            Status::Ready => Status::Completed,
+            Status::Pending | Status::Completed | Status::Cancelled | Status::Failed => continue,
+        };
+        // Sometimes they look at a screen that is old.
+        let age = i64::from(engine.dice(|dice| dice.permille(100)));
+        let asked = Move {
+            order_id: order.order_id,
+            expected_version: order.version - age,
+            to,
+            actor: "barista".to_owned(),
+            note: None,
+        };
+        match move_by_staff(&desk.orders, &desk.source, &desk.maker, asked).await {
+            Ok(_) if to == Status::Cancelled => engine.hit(Hit::StaffCancel),
+            Err(ChangeRefusal::Stale { .. }) => engine.hit(Hit::StaleEdit),
+            Ok(_) | Err(_) => {}
+        }
+    }
+}
+
+async fn restock(desk: &Desk<'_>) {
+    let engine = &desk.shop.engine;
+    let change = if engine.dice(|dice| dice.permille(700)) {
+        AdjustmentKind::Restock(engine.dice(|dice| dice.between(1, 4)) as u32)
+    } else {
+        AdjustmentKind::Correct(-1)
+    };
+    let adjustment = Adjustment {
+        movement_id: engine.uuid().to_string(),
+        product_id: product_id(HOT),
+        change,
+        actor: "barista".to_owned(),
+        reason: "counted".to_owned(),
+        at: engine.now(),
+    };
+    if desk.stock.adjust(&adjustment).await.is_ok() {
+        engine.hit(Hit::Restock);
+    }
+}

@@ -1,0 +1,275 @@
+//! The products' table and its stream of changes.
+
+use std::collections::BTreeSet;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use app::fakes::stock::MemoryStock;
+use app::ports::Unavailable;
+use app::ports::stock::{Adjusted, Adjustment, Confirmed, ExpiredHold, Reserved, Stock, StockedProduct};
+use app::ports::stream::StockRecord;
+use domain::Timestamp;
+use domain::cart::Lines;
+use domain::ids::{OrderId, ProductId};
+use domain::menu::Product;
+use domain::stock::Availability;
+
+use super::engine::{Engine, Lost, Port, Signal, Who};
+use super::hits::Hit;
+use super::mistake::Mistake;
+use super::orders::at_once;
+
+/// The table as all processes see it.
+#[derive(Default)]
+pub struct Table {
+    pub stock: MemoryStock,
+    pub stream_moved: Signal,
+    inner: Mutex<Inner>,
+}
+
+#[derive(Default)]
+struct Inner {
+    records: Vec<StockRecord>,
+    /// Records before this one are gone.
+    oldest: usize,
+    /// How far the reader's effects are durable.
+    checkpoint: usize,
+    /// How far anybody ever read.
+    read: usize,
+    rebuilds: u64,
+    reserved_once: BTreeSet<OrderId>,
+    /// Reserves that are lost on their way, and when they arrive.
+    under_way: Vec<(u64, Reserve)>,
+}
+
+#[derive(Clone)]
+struct Reserve {
+    order_id: OrderId,
+    lines: Lines,
+    now: Timestamp,
+    expires_at: Timestamp,
+}
+
+/// What a reader of the stream gets.
+pub enum Page {
+    Records(Vec<StockRecord>),
+    /// Records after the checkpoint are gone.
+    Trimmed,
+}
+
+impl Table {
+    fn inner(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Does it, and puts what it changed on the stream.
+    pub fn change<T>(&self, engine: &Engine, change: impl FnOnce(&MemoryStock) -> T) -> T {
+        let before = at_once(self.stock.products()).unwrap_or_default();
+        let result = change(&self.stock);
+        let after = at_once(self.stock.products()).unwrap_or_default();
+        for now in after {
+            if !now.counters.conserved() {
+                engine.violate("I1", format!("{} does not add up: {:?}", now.product.product_id, now.counters), None);
+            }
+            let was = before.iter().find(|product| product.product.product_id == now.product.product_id);
+            if was.is_none_or(|was| was.version != now.version) {
+                let mut inner = self.inner();
+                let sequence = inner.records.len().to_string();
+                let at = Some(engine.now());
+                inner.records.push(StockRecord { sequence, before: was.cloned(), after: Some(now), at });
+            }
+        }
+        self.stream_moved.raise();
+        result
+    }
+
+    /// What was lost on its way until then arrives.
+    pub fn arrive(&self, engine: &Engine, now_ms: u64) {
+        let mut inner = self.inner();
+        let (there, later): (Vec<_>, Vec<_>) =
+            std::mem::take(&mut inner.under_way).into_iter().partition(|(at, _)| *at <= now_ms);
+        inner.under_way = later;
+        drop(inner);
+        for (_, Reserve { order_id, lines, now, expires_at }) in there {
+            engine.hit(Hit::LateReserve);
+            // Nobody waits for the answer.
+            let _ = self.change(engine, |stock| at_once(stock.reserve(order_id, &lines, now, expires_at)));
+        }
+    }
+
+    /// From the position, which is the checkpoint for a reader that just began.
+    pub fn read(&self, position: usize) -> Page {
+        let inner = self.inner();
+        if position < inner.oldest {
+            return Page::Trimmed;
+        }
+        Page::Records(inner.records.get(position..).unwrap_or_default().to_vec())
+    }
+
+    pub fn checkpoint(&self) -> usize {
+        self.inner().checkpoint
+    }
+
+    pub fn set_checkpoint(&self, position: usize) {
+        let mut inner = self.inner();
+        inner.checkpoint = inner.checkpoint.max(position);
+    }
+
+    /// Says that this record was read; true when somebody had read it before.
+    pub fn was_read(&self, position: usize) -> bool {
+        let mut inner = self.inner();
+        let again = position < inner.read;
+        inner.read = inner.read.max(position + 1);
+        again
+    }
+
+    /// Everything until now is gone.
+    pub fn trim(&self) -> bool {
+        let mut inner = self.inner();
+        let news = inner.oldest < inner.records.len() && inner.checkpoint < inner.records.len();
+        inner.oldest = inner.records.len();
+        news
+    }
+
+    pub fn oldest(&self) -> usize {
+        self.inner().oldest
+    }
+
+    pub fn count_rebuild(&self) {
+        self.inner().rebuilds += 1;
+    }
+
+    pub fn rebuilds(&self) -> u64 {
+        self.inner().rebuilds
+    }
+
+    pub fn is_read(&self) -> bool {
+        let inner = self.inner();
+        inner.checkpoint >= inner.records.len()
+    }
+
+    /// How often the product really fell to the level.
+    pub fn crossings(&self, product_id: &ProductId, level: Availability) -> u64 {
+        let fell = |record: &&StockRecord| {
+            let of = |product: &Option<StockedProduct>| {
+                product.as_ref().filter(|product| product.product.product_id == *product_id).map(|p| p.availability())
+            };
+            let Some(after) = of(&record.after) else { return false };
+            of(&record.before).unwrap_or(Availability::InStock).worsened_to(after) == Some(level)
+        };
+        self.inner().records.iter().filter(fell).count() as u64
+    }
+}
+
+/// One process's client.
+pub struct SimStock {
+    pub engine: Arc<Engine>,
+    pub table: Arc<Table>,
+    pub who: Who,
+}
+
+impl SimStock {
+    async fn call<T: Send>(
+        &self,
+        what: &'static str,
+        order: Option<OrderId>,
+        effect: impl FnOnce() -> T + Send,
+    ) -> Result<T, Unavailable> {
+        let after_those_before = || {
+            self.table.arrive(&self.engine, self.engine.now_ms());
+            effect()
+        };
+        let called = self.engine.call(self.who, Port::Stock, what, order, after_those_before).await;
+        called.map_err(|lost| lost.unavailable(Port::Stock))
+    }
+
+    fn reserve_now(
+        &self,
+        order_id: OrderId,
+        lines: &Lines,
+        now: Timestamp,
+        expires_at: Timestamp,
+    ) -> Result<Reserved, Unavailable> {
+        let mut key = order_id;
+        if self.engine.is_mistaken(Mistake::ReserveWithoutRecord)
+            && self.table.inner().reserved_once.contains(&order_id)
+        {
+            key = OrderId(self.engine.uuid());
+        }
+        let reserved = self.table.change(&self.engine, |stock| at_once(stock.reserve(key, lines, now, expires_at)));
+        if reserved == Ok(Reserved::Held) {
+            self.table.inner().reserved_once.insert(order_id);
+        }
+        reserved
+    }
+
+    fn release_now(&self, order_id: OrderId, now: Timestamp) -> Result<(), Unavailable> {
+        let held = self.table.inner().reserved_once.contains(&order_id);
+        if self.engine.is_mistaken(Mistake::ReleaseWithoutMark) && !held {
+            return Ok(());
+        }
+        self.table.change(&self.engine, |stock| at_once(stock.release(order_id, now)))
+    }
+}
+
+impl Stock for SimStock {
+    async fn products(&self) -> Result<Vec<StockedProduct>, Unavailable> {
+        self.call("read products", None, || at_once(self.table.stock.products())).await?
+    }
+
+    async fn product(&self, id: &ProductId) -> Result<Option<StockedProduct>, Unavailable> {
+        self.call("read product", None, || at_once(self.table.stock.product(id))).await?
+    }
+
+    async fn reserve(
+        &self,
+        order_id: OrderId,
+        lines: &Lines,
+        now: Timestamp,
+        expires_at: Timestamp,
+    ) -> Result<Reserved, Unavailable> {
+        let engine = &self.engine;
+        let effect = || {
+            self.table.arrive(engine, engine.now_ms());
+            self.reserve_now(order_id, lines, now, expires_at)
+        };
+        if engine.strikes(engine.plan.late / 4, Hit::Failure) {
+            engine.note(self.who, "reserve", "under way", Some(order_id));
+            let at = engine.now_ms() + engine.dice(|dice| dice.between(100, 30_000));
+            let request = Reserve { order_id, lines: lines.clone(), now, expires_at };
+            self.table.inner().under_way.push((at, request));
+            engine.sleep(engine.dice(|dice| dice.between(1, 2_000))).await;
+            return Err(Lost::Before.unavailable(Port::Stock));
+        }
+        let called = engine.call(self.who, Port::Stock, "reserve", Some(order_id), effect).await;
+        called.map_err(|lost| lost.unavailable(Port::Stock))?
+    }
+
+    async fn confirm(&self, order_id: OrderId, now: Timestamp) -> Result<Confirmed, Unavailable> {
+        let effect = || self.table.change(&self.engine, |stock| at_once(stock.confirm(order_id, now)));
+        self.call("confirm", Some(order_id), effect).await?
+    }
+
+    async fn release(&self, order_id: OrderId, now: Timestamp) -> Result<(), Unavailable> {
+        self.call("release", Some(order_id), || self.release_now(order_id, now)).await?
+    }
+
+    async fn expired_holds(&self, now: Timestamp, limit: u32) -> Result<Vec<ExpiredHold>, Unavailable> {
+        self.call("look for expired holds", None, || at_once(self.table.stock.expired_holds(now, limit))).await?
+    }
+
+    async fn adjust(&self, adjustment: &Adjustment) -> Result<Adjusted, Unavailable> {
+        let effect = || self.table.change(&self.engine, |stock| at_once(stock.adjust(adjustment)));
+        self.call("adjust", None, effect).await?
+    }
+
+    async fn add_product(
+        &self,
+        product: &Product,
+        received: u32,
+        low_stock_threshold: i64,
+        now: Timestamp,
+    ) -> Result<bool, Unavailable> {
+        let add = |stock: &MemoryStock| at_once(stock.add_product(product, received, low_stock_threshold, now));
+        self.call("add product", None, || self.table.change(&self.engine, add)).await?
+    }
+}

@@ -1,0 +1,71 @@
+//! What happened, in order: to be compared by its hash, and to be read when a seed fails.
+
+use std::fmt;
+
+use domain::ids::OrderId;
+
+use super::engine::Who;
+
+#[derive(Debug, Clone, Copy)]
+pub struct Entry {
+    at_ms: u64,
+    who: Who,
+    what: &'static str,
+    outcome: &'static str,
+    order: Option<OrderId>,
+}
+
+impl fmt::Display for Entry {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Entry { at_ms, who, what, outcome, order } = self;
+        write!(f, "{:>10.3} s  {:<18} {what} {outcome}", *at_ms as f64 / 1_000.0, super::shop::name_of(*who))?;
+        order.map_or(Ok(()), |order| write!(f, "  {order}"))
+    }
+}
+
+#[derive(Debug, Clone)]
+pub struct Trace {
+    entries: Vec<Entry>,
+    hash: u64,
+}
+
+impl Default for Trace {
+    fn default() -> Self {
+        Trace { entries: Vec::new(), hash: FNV_OFFSET }
+    }
+}
+
+const FNV_OFFSET: u64 = 0xcbf2_9ce4_8422_2325;
+const FNV_PRIME: u64 = 0x0000_0100_0000_01b3;
+
+/// FNV-1a: tells runs apart, and guards against nobody.
+pub fn fnv(start: Option<u64>, bytes: &[u8]) -> u64 {
+    bytes.iter().fold(start.unwrap_or(FNV_OFFSET), |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(FNV_PRIME))
+}
+
+impl Trace {
+    pub fn add(&mut self, at_ms: u64, who: Who, what: &'static str, outcome: &'static str, order: Option<OrderId>) {
+        let id = order.map_or(0, |order| order.0.as_u128());
+        let hash = fnv(Some(self.hash), &at_ms.to_le_bytes());
+        let hash = fnv(Some(hash), &(who as u64).to_le_bytes());
+        let hash = fnv(Some(hash), what.as_bytes());
+        let hash = fnv(Some(hash), outcome.as_bytes());
+        self.hash = fnv(Some(hash), &id.to_le_bytes());
+        self.entries.push(Entry { at_ms, who, what, outcome, order });
+    }
+
+    pub fn hash(&self) -> u64 {
+        self.hash
+    }
+
+    pub fn len(&self) -> usize {
+        self.entries.len()
+    }
+
+    /// The last events of the order, or of all when there is none.
+    pub fn last(&self, order: Option<OrderId>, count: usize) -> Vec<String> {
+        let about = |entry: &&Entry| order.is_none() || entry.order == order;
+        let entries: Vec<_> = self.entries.iter().filter(about).collect();
+        entries[entries.len().saturating_sub(count)..].iter().map(ToString::to_string).collect()
+    }
+}
