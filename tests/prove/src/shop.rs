@@ -104,7 +104,7 @@ impl Shop {
         provision::deploy(&target, &provision::Reporter::quiet()).await?;
         let (addresses, secrets) = (aws.addresses(ENVIRONMENT).await?, aws.secrets(ENVIRONMENT).await?);
         migrations::migrate(&servers.database_url).await.context("bring the schema up to date")?;
-        let stock = aws.stock(&addresses)?;
+        let stock = aws.stock(&addresses, "prove")?;
         seed::seed(&stock, &SystemSource).await?;
 
         let faults = Faults::new(seed);

@@ -39,7 +39,10 @@ pub struct Words;
 impl Compose for Words {
     fn mail(&self, news: &News<'_>, dedup_id: String) -> Mail {
         let about = match news {
-            News::Order { stored, .. } => stored.order.order_id.to_string(),
+            News::Order { stored, .. }
+            | News::Shipped { stored, .. }
+            | News::Waiting { stored }
+            | News::Overdue { stored } => stored.order.order_id.to_string(),
             News::Stock { name, .. } => (*name).to_owned(),
         };
         let subject = news.kind().unwrap_or_default().to_owned();

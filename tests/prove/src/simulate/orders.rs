@@ -11,10 +11,12 @@ use app::ports::orders::{
     Applied, Change, Due, KeyUse, NewOrder, OrderFilter, OrderStore, OutboxRow, Payment, PaymentKind, Placement,
     StoredOrder,
 };
+use app::ports::stock_watch::{Seen, StockWatch};
 use app::use_cases::run_saga::Apply;
+use contract::messages::Envelope;
 use domain::Timestamp;
-use domain::ids::{EventId, LocationId, OrderId, TenantId};
-use domain::order::{HistoryEntry, Order};
+use domain::ids::{EventId, LocationId, OrderId, ProductId, TenantId};
+use domain::order::HistoryEntry;
 use futures::FutureExt as _;
 
 use super::engine::{Engine, Port, Signal, Who};
@@ -135,8 +137,8 @@ impl OrderStore for SimOrders {
         self.call("history", Some(order_id), || at_once(self.store.history(order_id, after_seq))).await?
     }
 
-    async fn list(&self, filter: &OrderFilter) -> Result<Vec<Order>, Unavailable> {
-        self.call("list", None, || at_once(self.store.list(filter))).await?
+    async fn list_stored(&self, filter: &OrderFilter) -> Result<Vec<StoredOrder>, Unavailable> {
+        self.call("list", None, || at_once(self.store.list_stored(filter))).await?
     }
 
     async fn pending_orders(&self) -> Result<u64, Unavailable> {
@@ -196,8 +198,34 @@ impl OrderStore for SimOrders {
         self.call("take due", None, || at_once(self.store.take_due(now, again_at, limit))).await?
     }
 
+    async fn look_again(&self, orders: &[(OrderId, i64, Option<Timestamp>)]) -> Result<(), Unavailable> {
+        self.call("look again", None, || at_once(self.store.look_again(orders))).await?
+    }
+
     async fn prune(&self, before: Timestamp, limit: u32) -> Result<u64, Unavailable> {
         self.call("prune", None, || at_once(self.store.prune(before, limit))).await?
+    }
+}
+
+impl StockWatch for SimOrders {
+    async fn seen(&self, product_id: &ProductId) -> Result<Option<Seen>, Unavailable> {
+        self.call("level seen", None, || at_once(self.store.seen(product_id))).await?
+    }
+
+    async fn remember(
+        &self,
+        product_id: &ProductId,
+        before: Option<Seen>,
+        now: Seen,
+        alert: Option<&Envelope>,
+        at: Timestamp,
+    ) -> Result<bool, Unavailable> {
+        let effect = || {
+            let remembered = at_once(self.store.remember(product_id, before, now, alert, at));
+            self.database.outbox_changed.raise();
+            remembered
+        };
+        self.call("remember level", None, effect).await?
     }
 }
 

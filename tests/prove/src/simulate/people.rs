@@ -100,6 +100,7 @@ impl Customer {
             customer_phone: "+1 555 010 0123".to_owned(),
             customer_email: self.email(),
             order_type: "pickup".to_owned(),
+            location_id: None,
             pickup_at: None,
             special_instructions: String::new(),
             payment_token: self.token.to_owned(),
@@ -143,7 +144,7 @@ pub async fn order(shop: Arc<Shop>, customer: Arc<Customer>, tab: usize, who: Wh
                 (book.refused, book.open[tab], book.done[tab]) = (true, false, true);
                 return;
             }
-            Err(wrong @ (Refusal::KeyReused | Refusal::Fields(_))) => {
+            Err(wrong @ (Refusal::KeyReused | Refusal::SlotFull(_) | Refusal::Fields(_))) => {
                 engine.violate("I6", format!("a good request was refused: {wrong:?}"), None);
                 customer.book().done[tab] = true;
                 return;

@@ -13,6 +13,7 @@ use app::use_cases::pay::pay;
 use app::use_cases::relay::relay_some;
 use app::use_cases::run_saga::run_saga;
 use app::use_cases::sweep::{sweep_holds, sweep_messages, sweep_orders};
+use app::use_cases::time_out::Timeouts;
 use app::use_cases::watch_stock::{rebuild, watch_record};
 use app::use_cases::{Handled, Maker};
 use contract::queue::{NOTIFICATIONS, ORDERS, PAYMENTS, Queue};

@@ -12,7 +12,8 @@ use domain::stock::{Counters, Movement};
 use crate::ports::Unavailable;
 use crate::ports::ledger::{ENTRIES_MAX, Entry, Hold, HoldState, Ledger};
 use crate::ports::stock::{
-    Adjusted, Adjustment, AdjustmentKind, Confirmed, ExpiredHold, OPENING, Reservations, Reserved, Stock, StockedProduct,
+    Adjusted, Adjustment, AdjustmentKind, Confirmed, ExpiredHold, OPENING, Reservations, Reserved, Stock,
+    StockedProduct,
 };
 
 /// Who moves the stock of orders here.

@@ -16,8 +16,8 @@ use time::macros::format_description;
 
 use crate::ports::Unavailable;
 use crate::ports::journey::{JourneyStore, Records, SentRecord};
-use crate::ports::orders::{OrderStore, Payment};
 use crate::ports::ledger::HoldState;
+use crate::ports::orders::{OrderStore, Payment};
 use crate::ports::stock::{Reservation, Reservations};
 
 /// Where a moment is written down.

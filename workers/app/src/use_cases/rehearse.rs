@@ -20,8 +20,8 @@ use super::{Handled, Maker};
 use crate::inbox::Settlement;
 use crate::ports::gateway::{ChargeOutcome, Gateway, GatewayError};
 use crate::ports::journey::JourneyStore;
-use crate::ports::orders::{Applied, Change, OrderStore};
 use crate::ports::ledger::HoldState;
+use crate::ports::orders::{Applied, Change, OrderStore};
 use crate::ports::stock::{
     Adjusted, Adjustment, Confirmed, ExpiredHold, Reservations, Reserved, Stock, StockedProduct,
 };

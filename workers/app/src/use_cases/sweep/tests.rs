@@ -43,7 +43,10 @@ fn an_order_that_cannot_be_read_does_not_keep_back_those_behind_it() {
         let ids = accept(&store, 3).await;
         store.fail_to_load(ids[0]);
         let after_the_deadline = At(NOON + ORDER_DEADLINE + Duration::from_secs(1));
-        assert!(sweep_orders(&store, &after_the_deadline, &MAKER, &Timeouts::default()).await.is_err(), "what failed is told");
+        assert!(
+            sweep_orders(&store, &after_the_deadline, &MAKER, &Timeouts::default()).await.is_err(),
+            "what failed is told"
+        );
         for id in &ids[1..] {
             let stored = store.load(*id).await.expect("read").expect("there");
             assert_eq!(stored.order.state, State::ReleasingToFail);
@@ -99,7 +102,11 @@ fn an_order_that_still_has_time_is_asked_after_and_not_given_up() {
         let store = MemoryOrders::default();
         let ids = accept(&store, 1).await;
         let later = At(NOON + ORDER_DEADLINE / 2);
-        assert_eq!(sweep_orders(&store, &later, &MAKER, &Timeouts::default()).await.expect("swept").timed_out, 0, "there is still time");
+        assert_eq!(
+            sweep_orders(&store, &later, &MAKER, &Timeouts::default()).await.expect("swept").timed_out,
+            0,
+            "there is still time"
+        );
         let stored = store.load(ids[0]).await.expect("read").expect("there");
         assert_eq!(stored.order.status, Status::Pending);
     });
