@@ -31,6 +31,8 @@ enum Edge {
     Secret(&'static Secret),
     /// The database's user and password; who reaches its address is a matter of security groups.
     Database,
+    /// The same, by the process itself, when it was changed under it (ADR 0013).
+    DatabaseAgain,
     /// The cache's token.
     Cache,
 }
@@ -139,6 +141,7 @@ fn edges(role: &Role) -> Vec<Edge> {
     edges.extend(role.mail.then_some(Edge::Mail));
     edges.extend(role.secrets.iter().map(|secret| Edge::Secret(secret)));
     edges.extend(role.database.then_some(Edge::Database));
+    edges.extend(role.database.then_some(Edge::DatabaseAgain));
     edges.extend(role.cache.then_some(Edge::Cache));
     edges
 }
@@ -159,6 +162,7 @@ impl Edge {
             Edge::Mail => "sends e-mail".to_owned(),
             Edge::Secret(secret) => format!("is given the secret {}", secret.slug),
             Edge::Database => "is given the database login".to_owned(),
+            Edge::DatabaseAgain => "reads the database login again".to_owned(),
             Edge::Cache => "is given the cache token".to_owned(),
         }
     }
@@ -174,6 +178,7 @@ impl Edge {
             | Edge::Table(..)
             | Edge::Stream(_)
             | Edge::Parameters
+            | Edge::DatabaseAgain
             | Edge::Mail => Actor::Process,
         }
     }
@@ -230,7 +235,9 @@ impl Edge {
             Edge::Secret(secret) => {
                 (vec!["secretsmanager:GetSecretValue"], vec![sub(&secret_arn(environment, secret.slug))])
             }
-            Edge::Database => (vec!["secretsmanager:GetSecretValue"], vec![Shared::DatabaseSecret.import(environment)]),
+            Edge::Database | Edge::DatabaseAgain => {
+                (vec!["secretsmanager:GetSecretValue"], vec![Shared::DatabaseSecret.import(environment)])
+            }
             Edge::Cache => (vec!["secretsmanager:GetSecretValue"], vec![Shared::CacheSecret.import(environment)]),
         };
         Statement { actions, resources, because: self.because() }
@@ -252,7 +259,7 @@ impl Edge {
             // of your KMS keys"; what CDK's grants give, without their wildcards).
             Edge::Table(_, Access::Write) => used(Shared::StockKey, "stock", "dynamodb", TABLE_WRITE),
             Edge::Table(_, Access::Read) | Edge::Stream(_) => used(Shared::StockKey, "stock", "dynamodb", TABLE_READ),
-            Edge::Secret(_) | Edge::Database | Edge::Cache => {
+            Edge::Secret(_) | Edge::Database | Edge::DatabaseAgain | Edge::Cache => {
                 used(Shared::SecretsKey, "secrets", "secretsmanager", READ)
             }
             // EventBridge uses the bus's key by itself, by the key's own policy (EventBridge User Guide, "Authorizing

@@ -32,6 +32,10 @@ pub enum Called {
     Sent(&'static str),
     /// It is about to be sent, and AWS bills it by so many of these.
     Billed(Billed, u64),
+    /// It is over, retries included: this service answered, if only by a no.
+    Answered(&'static str),
+    /// It is over: no answer in time, or the service said that it cannot.
+    Unanswered(&'static str),
 }
 
 /// Told of every call.

@@ -60,6 +60,12 @@ impl PostgresStore {
         Ok(PostgresStore { pool, listener: Arc::default(), claimant: Uuid::now_v7() })
     }
 
+    /// New connections use this login from now on; those that are open go on until they are used up.
+    pub fn set_login(&self, login: &Login) {
+        let options = self.pool.connect_options().as_ref().clone();
+        self.pool.set_connect_options(login.apply(options));
+    }
+
     /// Whether a new connection would be let in: those that are open go on when a password is changed.
     ///
     /// # Errors
@@ -72,6 +78,9 @@ impl PostgresStore {
     }
 }
 
+/// What is unavailable when the database refuses our login: nothing was done, and another login may help.
+pub const LOGIN: &str = "the database's login";
+
 fn unavailable(error: sqlx::Error) -> Unavailable {
-    Unavailable::new("orders", error)
+    Unavailable::new(if login::is_refusal(&error) { LOGIN } else { "orders" }, error)
 }

@@ -9,8 +9,11 @@ mod menu;
 mod openapi;
 mod pages;
 mod problem;
+mod rates;
 mod security;
+pub mod server;
 mod session;
+mod shed;
 pub mod signature;
 pub mod staff;
 mod static_files;
@@ -25,6 +28,8 @@ use app::ports::orders::OrderStore;
 use app::ports::stock::Stock;
 use app::use_cases::{Maker, Shop};
 use axum::Router;
+use contract::dependency::Dependency;
+pub use shed::Shed;
 use tokio_util::sync::CancellationToken;
 
 /// What the storefront needs of the world.
@@ -38,6 +43,8 @@ pub trait Ports: Clone + Send + Sync + 'static {
     fn stock(&self) -> &Self::Stock;
     fn carts(&self) -> &Self::Carts;
     fn source(&self) -> &Self::Source;
+    /// While something of these is left alone because it fails: after how long to ask again.
+    fn refuses(&self, needs: &[Dependency]) -> Option<Duration>;
     /// Something worth counting happened.
     fn observe(&self, observation: Observation);
 }
@@ -47,7 +54,12 @@ pub trait Ports: Clone + Send + Sync + 'static {
 pub enum Observation {
     Accepted,
     Replayed,
-    Answered { status: u16, took: Duration },
+    Answered {
+        status: u16,
+        took: Duration,
+    },
+    /// Turned away to protect the rest.
+    Shed(Shed),
 }
 
 /// What does not change while it runs, and one number that does.
@@ -62,6 +74,10 @@ pub struct Settings {
     pub secure_cookies: bool,
     /// `order/max_queue_size`, read live.
     pub pending_max: Arc<AtomicU64>,
+    /// Orders a minute from one address; 0 for no limit.
+    pub orders_per_minute: u32,
+    /// Proxies before us that add to `X-Forwarded-For`, each the address of whoever spoke to it.
+    pub trusted_proxies: usize,
     pub shutdown: CancellationToken,
 }
 
@@ -71,6 +87,8 @@ pub struct App<P: Ports> {
     settings: Arc<Settings>,
     menu: Arc<menu::Menu>,
     watchers: Arc<api::events::Watchers>,
+    admission: Arc<shed::Admission>,
+    rates: Arc<rates::Rates>,
 }
 
 impl<P: Ports> Clone for App<P> {
@@ -80,6 +98,8 @@ impl<P: Ports> Clone for App<P> {
             settings: self.settings.clone(),
             menu: self.menu.clone(),
             watchers: self.watchers.clone(),
+            admission: self.admission.clone(),
+            rates: self.rates.clone(),
         }
     }
 }
@@ -100,7 +120,14 @@ impl<P: Ports> App<P> {
 
 /// All routes, with everything around them: limits, headers, errors.
 pub fn router<P: Ports>(ports: P, settings: Settings) -> Router {
-    let app = App { ports, settings: Arc::new(settings), menu: Arc::default(), watchers: Arc::default() };
+    let app = App {
+        ports,
+        rates: Arc::new(rates::Rates::new(&settings)),
+        settings: Arc::new(settings),
+        menu: Arc::default(),
+        watchers: Arc::default(),
+        admission: Arc::default(),
+    };
     let routes = api::routes::<P>().merge(pages::routes::<P>()).fallback(problem::no_such_page);
     security::around(routes, app.clone()).with_state(app)
 }

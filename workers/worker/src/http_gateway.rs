@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use app::ports::gateway::{ChargeOutcome, Gateway, GatewayError};
+use chassis::Breaker;
 use domain::ids::OrderId;
 use domain::money::{Currency, Money};
 use reqwest::{Client, RequestBuilder, StatusCode};
@@ -19,6 +20,7 @@ const ANSWER_BYTES_MAX: usize = 64 * 1024;
 pub struct HttpGateway {
     client: Client,
     url: String,
+    breaker: Option<Breaker>,
 }
 
 #[derive(Deserialize)]
@@ -43,12 +45,34 @@ impl HttpGateway {
     /// When the HTTP client cannot be made.
     pub fn new(url: &str) -> anyhow::Result<Self> {
         let client = Client::builder().timeout(ANSWER_WITHIN).connect_timeout(CONNECT_WITHIN).no_proxy().build()?;
-        Ok(Self { client, url: url.trim_end_matches('/').to_owned() })
+        Ok(Self { client, url: url.trim_end_matches('/').to_owned(), breaker: None })
+    }
+
+    /// Whether each call was answered is told to the breaker.
+    #[must_use]
+    pub fn reporting_to(self, breaker: Option<&Breaker>) -> Self {
+        Self { breaker: breaker.cloned(), ..self }
+    }
+
+    /// Whether the gateway answers at all. Asks for a charge that nobody made.
+    pub async fn answers(&self) -> bool {
+        let nothing = Money::zero(Currency::Usd);
+        matches!(self.charge_by_key("probe", nothing).await, Ok(_) | Err(GatewayError::Refused(_)))
+    }
+
+    async fn ask(&self, request: RequestBuilder) -> Result<(StatusCode, Vec<u8>), GatewayError> {
+        let answer = self.exchange(request).await;
+        match (&self.breaker, &answer) {
+            (Some(breaker), Ok(_)) => breaker.success(),
+            (Some(breaker), Err(error)) => breaker.failure(&error.to_string()),
+            (None, _) => {}
+        }
+        answer
     }
 
     /// The status and body. Everything after the request may have left is `Unknown`; a connection that was never made
     /// is `Unavailable`.
-    async fn ask(&self, request: RequestBuilder) -> Result<(StatusCode, Vec<u8>), GatewayError> {
+    async fn exchange(&self, request: RequestBuilder) -> Result<(StatusCode, Vec<u8>), GatewayError> {
         let mut response = request.send().await.map_err(|error| {
             if error.is_connect() {
                 GatewayError::Unavailable(format!("{error:?}"))

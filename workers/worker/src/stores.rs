@@ -13,18 +13,28 @@ use app::ports::orders::{
     StoredOrder,
 };
 use app::ports::{Source, Unavailable};
+use chassis::Breaker;
 use domain::Timestamp;
 use domain::cart::{Line, Lines, Quantity};
 use domain::ids::{EventId, LocationId, OrderId, ProductId, TenantId};
 use domain::order::{HistoryEntry, Order};
 use uuid::Uuid;
 
+use crate::renewal::Renewal;
+
 /// Connections of one process. Seven processes with eight each stay well below PostgreSQL's default of 100.
 const CONNECTIONS_MAX: u32 = 8;
 
 /// Orders, in PostgreSQL or in SQLite.
 #[derive(Clone)]
-pub enum Store {
+pub struct Store {
+    kind: Kind,
+    breaker: Option<Breaker>,
+    renewal: Option<Renewal>,
+}
+
+#[derive(Clone)]
+enum Kind {
     Postgres(PostgresStore),
     Sqlite(SqliteStore),
 }
@@ -34,34 +44,110 @@ impl Store {
     /// When the URL is of another kind, or the database cannot be reached or refuses us.
     pub async fn connect(database_url: &str, login: &Login) -> Result<Store, ConnectError> {
         if database_url.starts_with("postgres://") || database_url.starts_with("postgresql://") {
-            return Ok(Store::Postgres(PostgresStore::connect_as(database_url, login, CONNECTIONS_MAX).await?));
+            return Ok(Store::of(Kind::Postgres(
+                PostgresStore::connect_as(database_url, login, CONNECTIONS_MAX).await?,
+            )));
         }
         if database_url.starts_with("sqlite:") {
-            return Ok(Store::Sqlite(SqliteStore::connect(database_url).await?));
+            return Ok(Store::of(Kind::Sqlite(SqliteStore::connect(database_url).await?)));
         }
         Err(Unavailable::new("orders", "DATABASE_URL must begin with postgres:// or sqlite://").into())
     }
 
-    /// Whether the database would let a new connection in. A file always does.
+    fn of(kind: Kind) -> Store {
+        Store { kind, breaker: None, renewal: None }
+    }
+
+    /// The outcome of each call is told to the breaker.
+    #[must_use]
+    pub fn reporting_to(self, breaker: Option<&Breaker>) -> Store {
+        Store { breaker: breaker.cloned(), ..self }
+    }
+
+    /// A login that is refused is read again, and the call made again with that.
+    #[must_use]
+    pub fn renewing(self, renewal: Option<Renewal>) -> Store {
+        Store { renewal, ..self }
+    }
+
+    /// Whether the database would let a new connection in, if need be with a login that is read again. A file always
+    /// does.
     ///
     /// # Errors
     /// As [`Store::connect`].
     pub async fn check_login(&self) -> Result<(), ConnectError> {
-        match self {
-            Store::Postgres(store) => store.check_login().await,
-            Store::Sqlite(_) => Ok(()),
+        let Kind::Postgres(store) = &self.kind else { return Ok(()) };
+        let refused = match store.check_login().await {
+            Err(refused @ ConnectError::LoginRefused { .. }) => refused,
+            otherwise => return otherwise,
+        };
+        if self.renew().await { Ok(()) } else { Err(refused) }
+    }
+
+    async fn renew(&self) -> bool {
+        match (&self.kind, &self.renewal) {
+            (Kind::Postgres(store), Some(renewal)) => renewal.renew(store).await,
+            _ => false,
+        }
+    }
+
+    fn report(&self, answer: &impl Answer) {
+        match (&self.breaker, answer.outcome()) {
+            (Some(breaker), Some(Ok(()))) => breaker.success(),
+            (Some(breaker), Some(Err(error))) => breaker.failure(&error.to_string()),
+            _ => {}
         }
     }
 }
 
-/// The same method on whichever store it is.
-macro_rules! either {
-    ($self:ident, $store:ident => $call:expr) => {
-        match $self {
-            Store::Postgres($store) => $call.await,
-            Store::Sqlite($store) => $call.await,
+/// What a call says about the database.
+trait Answer {
+    /// `None` when it says nothing.
+    fn outcome(&self) -> Option<Result<(), &Unavailable>>;
+}
+
+impl<T> Answer for Result<T, Unavailable> {
+    fn outcome(&self) -> Option<Result<(), &Unavailable>> {
+        Some(self.as_ref().map(|_| ()))
+    }
+}
+
+/// One that went well shows that the database is there.
+impl<T> Answer for Vec<Result<T, Unavailable>> {
+    fn outcome(&self) -> Option<Result<(), &Unavailable>> {
+        let failed = self.iter().find_map(|one| one.as_ref().err());
+        match failed {
+            Some(error) if self.iter().all(Result::is_err) => Some(Err(error)),
+            _ => Some(Ok(())),
         }
-    };
+    }
+}
+
+impl Answer for () {
+    fn outcome(&self) -> Option<Result<(), &Unavailable>> {
+        None
+    }
+}
+
+fn login_was_refused(answer: &impl Answer) -> bool {
+    matches!(answer.outcome(), Some(Err(error)) if error.what == adapter_postgres::LOGIN)
+}
+
+/// The same method on whichever store it is, once more if the login was refused (then nothing was done) and renewed; and
+/// the outcome told to the breaker.
+macro_rules! either {
+    ($self:ident, $store:ident => $call:expr) => {{
+        let call = async || match &$self.kind {
+            Kind::Postgres($store) => $call.await,
+            Kind::Sqlite($store) => $call.await,
+        };
+        let mut answer = call().await;
+        if login_was_refused(&answer) && $self.renew().await {
+            answer = call().await;
+        }
+        $self.report(&answer);
+        answer
+    }};
 }
 
 impl OrderStore for Store {

@@ -3,14 +3,16 @@
 mod access;
 mod documents;
 mod events;
+mod limits;
 mod orders;
 mod pages;
 mod staff;
 mod surroundings;
 mod webhook;
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use app::fakes::orders::MemoryOrders;
 use app::fakes::stock::MemoryStock;
@@ -21,6 +23,7 @@ use app::use_cases::Shop;
 use axum::Router;
 use axum::body::Body;
 use axum::http::{HeaderMap, Method, Request, StatusCode};
+use contract::dependency::Dependency;
 use domain::Timestamp;
 use domain::ids::ProductId;
 use domain::menu::{Product, ProductType};
@@ -44,6 +47,8 @@ struct Things {
     stock: MemoryStock,
     carts: MemoryCarts<Clock>,
     clock: Clock,
+    /// What is left alone because it fails.
+    down: Mutex<Vec<Dependency>>,
 }
 
 /// It stands still: nothing here depends on how long a test takes.
@@ -80,6 +85,11 @@ impl Ports for World {
 
     fn source(&self) -> &Clock {
         &self.0.clock
+    }
+
+    fn refuses(&self, needs: &[Dependency]) -> Option<Duration> {
+        let down = self.0.down.lock().expect("not poisoned");
+        needs.iter().any(|need| down.contains(need)).then_some(Duration::from_millis(6_500))
     }
 
     fn observe(&self, _observation: Observation) {}
@@ -123,10 +133,14 @@ impl Answer {
 
 impl Client {
     async fn new() -> Client {
-        Client::with(false).await
+        Client::set(|_| {}).await
     }
 
     async fn with(secure_cookies: bool) -> Client {
+        Client::set(|settings| settings.secure_cookies = secure_cookies).await
+    }
+
+    async fn set(change: impl FnOnce(&mut Settings)) -> Client {
         let stock = MemoryStock::default();
         for (product, name, minor, units) in [
             ("espresso", "Espresso", 300, 10),
@@ -143,17 +157,26 @@ impl Client {
             };
             assert!(stock.add_product(&product, units, 3, NOON).await.expect("added"));
         }
-        let things = Things { orders: MemoryOrders::default(), stock, carts: MemoryCarts::new(Clock), clock: Clock };
+        let things = Things {
+            orders: MemoryOrders::default(),
+            stock,
+            carts: MemoryCarts::new(Clock),
+            clock: Clock,
+            down: Mutex::default(),
+        };
         let pending_max = Arc::new(AtomicU64::new(1_000));
         let shutdown = CancellationToken::new();
-        let settings = Settings {
+        let mut settings = Settings {
             shop: Shop::default_shop(),
             signing_key: SIGNING_KEY.to_owned(),
             webhook_secret: WEBHOOK_SECRET.to_owned(),
-            secure_cookies,
+            secure_cookies: false,
             pending_max: pending_max.clone(),
+            orders_per_minute: 0,
+            trusted_proxies: 0,
             shutdown: shutdown.clone(),
         };
+        change(&mut settings);
         let world = World(Arc::new(things));
         Client { router: router(world.clone(), settings), world, pending_max, shutdown }
     }

@@ -8,23 +8,27 @@ use adapter_aws::DynamoStock;
 use anyhow::Context as _;
 use app::use_cases::Shop;
 use chassis::Metrics;
+use contract::dependency::Dependency;
 use contract::metric::Metric;
 use contract::parameter::MAX_QUEUE_SIZE;
-use storefront::{Observation, Ports, Settings};
+use storefront::{Observation, Ports, Settings, server};
 
 use super::{Wiring, every};
+use crate::breakers::Breakers;
 use crate::stores::{Carts, Store, SystemSource};
 
-const READ_PARAMETERS_EVERY: Duration = Duration::from_secs(30);
+/// Mostly from memory: the reader asks Parameter Store every half minute.
+const READ_PARAMETERS_EVERY: Duration = Duration::from_secs(5);
 
 pub async fn run(wiring: Wiring) -> anyhow::Result<()> {
-    let Wiring { config, process, aws, store, .. } = wiring;
+    let Wiring { config, process, aws, store, breakers, .. } = wiring;
     let [redis_url, redis_password] = [&config.redis_url, &config.redis_password]
         .map(|secret| secret.as_ref().map(|secret| secret.expose().as_str()));
     let things = Things {
         store,
         stock: aws.stock(&config.addresses)?,
         carts: Carts::connect(redis_url, redis_password).await?,
+        breakers,
         metrics: process.metrics.clone(),
     };
     let pending_max = Arc::new(AtomicU64::new(MAX_QUEUE_SIZE.default.parse().unwrap_or(u64::MAX)));
@@ -34,26 +38,31 @@ pub async fn run(wiring: Wiring) -> anyhow::Result<()> {
         webhook_secret: config.webhook_secret.expose().clone(),
         secure_cookies: !config.aws.is_local(),
         pending_max: pending_max.clone(),
+        orders_per_minute: config.orders_per_minute,
+        trusted_proxies: config.trusted_proxies,
         shutdown: process.shutdown.clone(),
     };
     let parameters = aws.parameters(&config.aws.environment);
-    let tuning = every(READ_PARAMETERS_EVERY, &process, async || {
+    let tune = async || {
+        // What is no number leaves the last one in force.
         if let Ok(value) = parameters.get(&MAX_QUEUE_SIZE).await.parse() {
             pending_max.store(value, Ordering::Relaxed);
         }
-    });
+    };
+    // Before the first order.
+    tune().await;
+    let tuning = every(READ_PARAMETERS_EVERY, &process, tune);
     let listener = tokio::net::TcpListener::bind(config.bind).await;
     let listener = listener.with_context(|| format!("listen on {}", config.bind))?;
     tracing::info!(address = %config.bind, "Serving the shop");
-    let shutdown = process.shutdown.clone();
-    let server = axum::serve(listener, storefront::router(things, settings))
-        .with_graceful_shutdown(async move { shutdown.cancelled().await });
+    let router = storefront::router(things, settings);
+    let server = server::serve(listener, router, server::Limits::default(), process.shutdown.clone());
     let drained = async {
         tuning.await;
         tokio::time::sleep(process.drain).await;
     };
     tokio::select! {
-        served = async { server.await } => served.context("serve HTTP")?,
+        () = server => {}
         // Whoever still holds a connection has had the whole drain.
         () = drained => {}
     }
@@ -65,6 +74,7 @@ struct Things {
     store: Store,
     stock: DynamoStock,
     carts: Carts,
+    breakers: Breakers,
     metrics: Metrics,
 }
 
@@ -90,10 +100,15 @@ impl Ports for Things {
         &SystemSource
     }
 
+    fn refuses(&self, needs: &[Dependency]) -> Option<Duration> {
+        self.breakers.refusal(needs)
+    }
+
     fn observe(&self, observation: Observation) {
         match observation {
             Observation::Accepted => self.metrics.count(Metric::OrdersAccepted, &[], 1),
             Observation::Replayed => self.metrics.count(Metric::IdempotentReplays, &[], 1),
+            Observation::Shed(why) => self.metrics.count(Metric::RequestsShed, &[why.code()], 1),
             Observation::Answered { status, took } => {
                 let class = match status / 100 {
                     1..=3 => "ok",
