@@ -18,7 +18,7 @@ pub use leases::DynamoLeases;
 pub use mailer::SesMailer;
 pub use metrics::{MetricSink, Series, Value};
 pub use publisher::{AwsPublisher, Destinations};
-pub use settings::{ParameterReader, addresses, secret, secret_text};
+pub use settings::{ParameterReader, addresses, secret, secret_text, secret_versions};
 pub use stock::{DynamoStock, StockTables};
 pub use stream::DynamoStockStream;
 

@@ -66,6 +66,23 @@ pub async fn secret(clients: &Clients, environment: &str, secret: &Secret) -> Re
     secret_text(clients, &format!("{}/{}", parameter_root(environment), secret.slug)).await
 }
 
+/// A secret's values that are good now: the current one, and where there is one the one before.
+///
+/// # Errors
+/// When the current value cannot be read.
+pub async fn secret_versions(clients: &Clients, environment: &str, known: &Secret) -> Result<Vec<String>, Unavailable> {
+    let id = format!("{}/{}", parameter_root(environment), known.slug);
+    let current = secret_text(clients, &id).await?;
+    let previous = clients.secrets().get_secret_value().secret_id(&id).version_stage("AWSPREVIOUS").send().await;
+    let previous = match previous {
+        Ok(got) => got.secret_string,
+        // It was never changed.
+        Err(error) if error.as_service_error().is_some_and(|error| error.is_resource_not_found_exception()) => None,
+        Err(error) => return Err(Unavailable::new("secrets", format!("{id}: {}", crate::why(&error)))),
+    };
+    Ok(std::iter::once(current).chain(previous).collect())
+}
+
 /// The current value of the secret with this name or ARN.
 ///
 /// # Errors

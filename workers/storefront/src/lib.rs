@@ -5,6 +5,7 @@
 
 mod api;
 mod fields;
+pub mod keys;
 mod menu;
 mod openapi;
 mod pages;
@@ -29,6 +30,7 @@ use app::ports::stock::Stock;
 use app::use_cases::{Maker, Shop};
 use axum::Router;
 use contract::dependency::Dependency;
+use keys::Keys;
 pub use shed::Shed;
 use tokio_util::sync::CancellationToken;
 
@@ -67,9 +69,9 @@ pub enum Observation {
 pub struct Settings {
     pub shop: Shop,
     /// Signs staff tokens.
-    pub signing_key: String,
+    pub signing_key: Keys,
     /// Shared with the payment gateway.
-    pub webhook_secret: String,
+    pub webhook_secret: Keys,
     /// Browsers send cookies over TLS only. Off on a laptop, where there is none.
     pub secure_cookies: bool,
     /// `order/max_queue_size`, read live.

@@ -83,6 +83,9 @@ const REDIS_URL: Setting =
 const REDIS_PASSWORD: Setting = setting("REDIS_PASSWORD", "what clients of the cache show", Needed::OnAws)
     .of(|role| role.cache)
     .from(Origin::Secret);
+const CACHE_SECRET: Setting =
+    setting("HAVEN_CACHE_SECRET", "the secret that the cache's token is read from again", Needed::OnAws)
+        .of(|role| role.cache);
 const PAYMENT_URL: Setting =
     setting("PAYMENT_URL", "the payment gateway, such as http://127.0.0.1:8090", Needed::Always)
         .of(|role| role.gateway);
@@ -105,7 +108,7 @@ const STAFF_MAIL: Setting =
     setting("HAVEN_STAFF_MAIL", "who is told of what staff must see", Needed::OnAws).of(|role| role.mail);
 
 /// All but the contract's secrets and addresses, which are a list there.
-const SETTINGS: [&Setting; 18] = [
+const SETTINGS: [&Setting; 19] = [
     &ENVIRONMENT,
     &REGION,
     &ENDPOINT,
@@ -116,6 +119,7 @@ const SETTINGS: [&Setting; 18] = [
     &DATABASE_SECRET,
     &REDIS_URL,
     &REDIS_PASSWORD,
+    &CACHE_SECRET,
     &PAYMENT_URL,
     &BIND,
     &TRUSTED_PROXIES,
@@ -146,6 +150,8 @@ pub struct Config {
     pub database_secret: Option<String>,
     pub redis_url: Option<Secret<String>>,
     pub redis_password: Option<Secret<String>>,
+    /// Where the cache's token is read again.
+    pub cache_secret: Option<String>,
     pub payment_url: String,
     pub webhook_secret: Secret<String>,
     pub signing_key: Secret<String>,
@@ -218,6 +224,7 @@ impl Config {
             database_secret: read(&DATABASE_SECRET),
             redis_url: redis_url.map(Secret::new),
             redis_password: read(&REDIS_PASSWORD).map(Secret::new),
+            cache_secret: read(&CACHE_SECRET),
             payment_url: read(&PAYMENT_URL).unwrap_or_default(),
             webhook_secret: secret(&contract::parameter::PAYMENT_WEBHOOK),
             signing_key: secret(&contract::parameter::SIGNING_KEY),

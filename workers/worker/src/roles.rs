@@ -66,7 +66,7 @@ pub async fn run(role: &'static Role, config: Config) -> anyhow::Result<()> {
     let metrics = aws.send_metrics(role.slug, &config.aws, &process);
     let Some(store) = database(&config, &process).await? else { return Ok(()) };
     let secret = config.database_secret.clone();
-    let renewal = secret.map(|id| Renewal::from_secret(aws.clients().clone(), id));
+    let renewal = secret.map(|id| Renewal::of_database(aws.clients().clone(), id));
     let store = store.reporting_to(breakers.get(Dependency::Database)).renewing(renewal);
     watch_database(store.clone(), process.clone());
     probe(&breakers, &process, &store, &aws, &config)?;

@@ -30,7 +30,7 @@ const CONNECTIONS_MAX: u32 = 8;
 pub struct Store {
     kind: Kind,
     breaker: Option<Breaker>,
-    renewal: Option<Renewal>,
+    renewal: Option<Renewal<Login>>,
 }
 
 #[derive(Clone)]
@@ -66,7 +66,7 @@ impl Store {
 
     /// A login that is refused is read again, and the call made again with that.
     #[must_use]
-    pub fn renewing(self, renewal: Option<Renewal>) -> Store {
+    pub fn renewing(self, renewal: Option<Renewal<Login>>) -> Store {
         Store { renewal, ..self }
     }
 
@@ -240,25 +240,45 @@ impl NoticeStore for Store {
 #[derive(Clone)]
 pub enum Carts {
     Memory(std::sync::Arc<MemoryCarts<SystemSource>>),
-    Redis(Box<RedisCarts>),
+    Redis(Box<RedisCarts>, Option<Renewal<String>>),
 }
 
 impl Carts {
-    pub async fn connect(redis_url: Option<&str>, password: Option<&str>) -> Result<Carts, Unavailable> {
+    /// A password that is refused is read again where there is a renewal.
+    pub async fn connect(
+        redis_url: Option<&str>,
+        password: Option<&str>,
+        renewal: Option<Renewal<String>>,
+    ) -> Result<Carts, Unavailable> {
         match redis_url {
-            Some(url) => Ok(Carts::Redis(Box::new(RedisCarts::connect_as(url, password).await?))),
+            Some(url) => Ok(Carts::Redis(Box::new(RedisCarts::connect_as(url, password).await?), renewal)),
             None => Ok(Carts::Memory(std::sync::Arc::new(MemoryCarts::new(SystemSource)))),
+        }
+    }
+
+    async fn renew(&self) -> bool {
+        match self {
+            Carts::Redis(carts, Some(renewal)) => renewal.renew(&**carts).await,
+            _ => false,
         }
     }
 }
 
+/// Whether the cache refused our password: then nothing was done.
+fn password_was_refused<T, E: Clone + Into<CartError>>(answer: &Result<T, E>) -> bool {
+    let refused = answer.as_ref().err().cloned().map(Into::into);
+    matches!(refused, Some(CartError::Unavailable(error)) if error.what == adapter_redis::PASSWORD)
+}
+
 macro_rules! either_cart {
-    ($self:ident, $carts:ident => $call:expr) => {
-        match $self {
+    ($self:ident, $carts:ident => $call:expr) => {{
+        let call = async || match $self {
             Carts::Memory($carts) => $call.await,
-            Carts::Redis($carts) => $call.await,
-        }
-    };
+            Carts::Redis($carts, _) => $call.await,
+        };
+        let answer = call().await;
+        if password_was_refused(&answer) && $self.renew().await { call().await } else { answer }
+    }};
 }
 
 impl CartStore for Carts {

@@ -300,6 +300,7 @@ fn variables(environment: &Environment, role: &Role) -> Vec<Value> {
     if role.cache {
         let host = Shared::CacheHost.import(environment);
         variables.push(variable("REDIS_URL", json!({ "Fn::Join": ["", ["rediss://", host, ":6379"]] })));
+        variables.push(variable("HAVEN_CACHE_SECRET", Shared::CacheSecret.import(environment)));
     }
     if role.gateway {
         let domain = &environment.settings.edge.domain;

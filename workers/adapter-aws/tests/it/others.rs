@@ -2,7 +2,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use adapter_aws::{Called, Clients, MetricSink, ParameterReader, Series, SesMailer, Value, addresses, secret};
+use adapter_aws::{
+    Called, Clients, MetricSink, ParameterReader, Series, SesMailer, Value, addresses, secret, secret_versions,
+};
 use app::ports::notices::{Mail, MailError, Mailer};
 use aws_sdk_ssm::types::ParameterType;
 use contract::address::Address;
@@ -42,8 +44,12 @@ async fn settings_are_read_by_path_and_the_last_ones_stand() {
 
     let id = format!("{root}/{}", PAYMENT_WEBHOOK.slug);
     assert!(secret(&clients, &environment, &PAYMENT_WEBHOOK).await.is_err());
-    clients.secrets().create_secret().name(id).secret_string("s3cret").send().await.expect("made");
+    clients.secrets().create_secret().name(&id).secret_string("s3cret").send().await.expect("made");
     assert_eq!(secret(&clients, &environment, &PAYMENT_WEBHOOK).await.as_deref(), Ok("s3cret"));
+    let versions = async || secret_versions(&clients, &environment, &PAYMENT_WEBHOOK).await.expect("read");
+    assert_eq!(versions().await, ["s3cret"]);
+    clients.secrets().put_secret_value().secret_id(&id).secret_string("of-today").send().await.expect("changed");
+    assert_eq!(versions().await, ["of-today", "s3cret"], "the one before is still good");
 }
 
 #[tokio::test]

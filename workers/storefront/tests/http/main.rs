@@ -29,6 +29,7 @@ use domain::ids::ProductId;
 use domain::menu::{Product, ProductType};
 use domain::money::{Currency, Money};
 use serde_json::{Value, json};
+use storefront::keys::Keys;
 use storefront::{Observation, Ports, Settings, router};
 use time::macros::datetime;
 use tokio_util::sync::CancellationToken;
@@ -168,8 +169,8 @@ impl Client {
         let shutdown = CancellationToken::new();
         let mut settings = Settings {
             shop: Shop::default_shop(),
-            signing_key: SIGNING_KEY.to_owned(),
-            webhook_secret: WEBHOOK_SECRET.to_owned(),
+            signing_key: Keys::new(SIGNING_KEY),
+            webhook_secret: Keys::new(WEBHOOK_SECRET),
             secure_cookies: false,
             pending_max: pending_max.clone(),
             orders_per_minute: 0,

@@ -10,32 +10,43 @@ use app::use_cases::Shop;
 use chassis::Metrics;
 use contract::dependency::Dependency;
 use contract::metric::Metric;
-use contract::parameter::MAX_QUEUE_SIZE;
+use contract::parameter::{MAX_QUEUE_SIZE, PAYMENT_WEBHOOK, SIGNING_KEY};
+use storefront::keys::Keys;
 use storefront::{Observation, Ports, Settings, server};
 
 use super::{Wiring, every};
 use crate::breakers::Breakers;
+use crate::renewal::Renewal;
 use crate::stores::{Carts, Store, SystemSource};
 
 /// Mostly from memory: the reader asks Parameter Store every half minute.
 const READ_PARAMETERS_EVERY: Duration = Duration::from_secs(5);
 
+/// A secret that was changed is good for so long only in its version of before.
+const READ_SECRETS_EVERY: Duration = Duration::from_secs(60);
+
 pub async fn run(wiring: Wiring) -> anyhow::Result<()> {
     let Wiring { config, process, aws, store, breakers, .. } = wiring;
     let [redis_url, redis_password] = [&config.redis_url, &config.redis_password]
         .map(|secret| secret.as_ref().map(|secret| secret.expose().as_str()));
+    let secret = config.cache_secret.clone();
+    let renewal = secret.map(|id| Renewal::of_cache(aws.clients().clone(), id));
     let things = Things {
         store,
         stock: aws.stock(&config.addresses)?,
-        carts: Carts::connect(redis_url, redis_password).await?,
+        carts: Carts::connect(redis_url, redis_password, renewal).await?,
         breakers,
         metrics: process.metrics.clone(),
     };
     let pending_max = Arc::new(AtomicU64::new(MAX_QUEUE_SIZE.default.parse().unwrap_or(u64::MAX)));
+    let keys = [
+        (&SIGNING_KEY, Keys::new(config.signing_key.expose().clone())),
+        (&PAYMENT_WEBHOOK, Keys::new(config.webhook_secret.expose().clone())),
+    ];
     let settings = Settings {
         shop: Shop::default_shop(),
-        signing_key: config.signing_key.expose().clone(),
-        webhook_secret: config.webhook_secret.expose().clone(),
+        signing_key: keys[0].1.clone(),
+        webhook_secret: keys[1].1.clone(),
         secure_cookies: !config.aws.is_local(),
         pending_max: pending_max.clone(),
         orders_per_minute: config.orders_per_minute,
@@ -52,13 +63,21 @@ pub async fn run(wiring: Wiring) -> anyhow::Result<()> {
     // Before the first order.
     tune().await;
     let tuning = every(READ_PARAMETERS_EVERY, &process, tune);
+    let rotating = every(READ_SECRETS_EVERY, &process, async || {
+        for (secret, keys) in &keys {
+            match adapter_aws::secret_versions(aws.clients(), &config.aws.environment, secret).await {
+                Ok(versions) => keys.set(versions),
+                Err(error) => tracing::warn!(error = %error, "A secret cannot be read again; the last one stands"),
+            }
+        }
+    });
     let listener = tokio::net::TcpListener::bind(config.bind).await;
     let listener = listener.with_context(|| format!("listen on {}", config.bind))?;
     tracing::info!(address = %config.bind, "Serving the shop");
     let router = storefront::router(things, settings);
     let server = server::serve(listener, router, server::Limits::default(), process.shutdown.clone());
     let drained = async {
-        tuning.await;
+        tokio::join!(tuning, rotating);
         tokio::time::sleep(process.drain).await;
     };
     tokio::select! {
