@@ -7,7 +7,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -21,7 +21,7 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
-use tokio::time::{Instant, Sleep, sleep};
+use tokio::time::{Sleep, sleep};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tower::ServiceExt as _;
@@ -87,15 +87,15 @@ pub async fn serve(listener: TcpListener, router: Router, limits: Limits, shutdo
 async fn serve_one(stream: TcpStream, peer: SocketAddr, router: Router, limits: Limits, shutdown: CancellationToken) {
     // Answers are written whole: nothing is gained by holding back the last part of one.
     let _ = stream.set_nodelay(true);
-    let in_hand = Arc::new(AtomicBool::new(false));
-    let client = Client { stream, in_hand: in_hand.clone(), limits, headers: None, taking: None };
+    let requests = Arc::new(Requests::default());
+    let client = Client { stream, requests: requests.clone(), limits, headers: None, taking: None };
     let service = service_fn(move |mut request: Request<Incoming>| {
-        in_hand.store(true, Ordering::Relaxed);
+        requests.begun.fetch_add(1, Ordering::Relaxed);
         request.extensions_mut().insert(ConnectInfo(peer));
-        let (router, in_hand) = (router.clone(), in_hand.clone());
+        let (router, requests) = (router.clone(), requests.clone());
         async move {
             let answered = router.oneshot(request.map(Body::new)).await;
-            in_hand.store(false, Ordering::Relaxed);
+            requests.answered.fetch_add(1, Ordering::Relaxed);
             answered
         }
     });
@@ -117,14 +117,32 @@ async fn serve_one(stream: TcpStream, peer: SocketAddr, router: Router, limits: 
     }
 }
 
+/// The requests of one connection.
+#[derive(Default)]
+struct Requests {
+    /// Their headers were read.
+    begun: AtomicUsize,
+    answered: AtomicUsize,
+}
+
+impl Requests {
+    fn begun(&self) -> usize {
+        self.begun.load(Ordering::Relaxed)
+    }
+
+    /// One is being answered: what the client sends now is its body, for which there is a limit of its own.
+    fn in_hand(&self) -> bool {
+        self.answered.load(Ordering::Relaxed) != self.begun()
+    }
+}
+
 /// A client's connection, which fails when the client takes too long.
 struct Client {
     stream: TcpStream,
-    /// A request is being answered: what the client sends now is its body, for which there is a limit of its own.
-    in_hand: Arc<AtomicBool>,
+    requests: Arc<Requests>,
     limits: Limits,
-    /// Runs from the first byte of a request.
-    headers: Option<Pin<Box<Sleep>>>,
+    /// Runs from the first byte of a request, the one after so many others, until it has begun.
+    headers: Option<(usize, Pin<Box<Sleep>>)>,
     /// Runs while the client takes nothing of what is being written.
     taking: Option<Pin<Box<Sleep>>>,
 }
@@ -151,17 +169,16 @@ impl Client {
 impl AsyncRead for Client {
     fn poll_read(self: Pin<&mut Self>, context: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let client = self.get_mut();
-        if client.in_hand.load(Ordering::Relaxed) {
-            client.headers = None;
-        }
+        let begun = client.requests.begun();
+        client.headers.take_if(|(before, _)| *before != begun);
         let before = buffer.filled().len();
         let poll = Pin::new(&mut client.stream).poll_read(context, buffer);
-        if buffer.filled().len() > before && !client.in_hand.load(Ordering::Relaxed) {
-            let ends = Instant::now() + client.limits.headers_within;
-            client.headers.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(ends)));
+        if buffer.filled().len() > before && !client.requests.in_hand() {
+            let within = client.limits.headers_within;
+            client.headers.get_or_insert_with(|| (begun, Box::pin(sleep(within))));
         }
-        if let Some(headers) = &mut client.headers
-            && headers.as_mut().poll(context).is_ready()
+        if let Some((_, ends)) = &mut client.headers
+            && ends.as_mut().poll(context).is_ready()
         {
             return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
         }

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use app::ports::gateway::{ChargeOutcome, Gateway, GatewayError};
 use chassis::Breaker;
+use contract::queue::PAYMENTS;
 use domain::ids::OrderId;
 use domain::money::{Currency, Money};
 use reqwest::{Client, RequestBuilder, StatusCode};
@@ -12,6 +13,10 @@ use serde_json::json;
 
 /// Long enough for a slow bank, and three of them fit into a handler's time.
 const ANSWER_WITHIN: Duration = Duration::from_secs(4);
+const _: () = assert!(
+    3 * ANSWER_WITHIN.as_millis() < PAYMENTS.handler_timeout.as_millis(),
+    "asking, charging and giving back outlive the handler"
+);
 const CONNECT_WITHIN: Duration = Duration::from_secs(1);
 /// An answer is a few hundred bytes; more is not read.
 const ANSWER_BYTES_MAX: usize = 64 * 1024;

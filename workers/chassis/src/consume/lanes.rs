@@ -47,7 +47,7 @@ pub(super) struct Line<I, H> {
     pub(super) groups: Groups,
 }
 
-/// The messages that wait their turn, by group. A group has an entry exactly while a lane works on it.
+/// The messages that wait their turn, by group; bounded by the slots, of which each message holds one. A group has an entry exactly while a lane works on it.
 #[derive(Default)]
 pub(super) struct Groups(Mutex<HashMap<String, VecDeque<Held>>>);
 
@@ -173,7 +173,8 @@ impl<I: Inbox + 'static, H: Handler> Line<I, H> {
     async fn handle(&self, delivery: &Delivery, traceparent: Traceparent) -> Settlement {
         // A message that kills its handler again and again is itself the fault.
         let crashed = |reason: String| match delivery.attempt {
-            attempt if attempt >= self.queue.crashes_max => {
+            // While something that it needs is down, that is the fault.
+            attempt if attempt >= self.queue.crashes_max && self.gate.flow() == Flow::All => {
                 Settlement::Park { reason: format!("gave up after {attempt} deliveries: {reason}") }
             }
             _ => Settlement::Retry { reason, after: None },
