@@ -135,10 +135,11 @@ impl Breaker {
     /// A call was answered, if only by a no.
     pub fn success(&self) {
         let mut state = self.state();
+        let flow = state.flow();
         match &mut state.at {
             At::Closed(window) => window.note(false),
             // Begun before it opened; what counts is a call that is made now.
-            At::Open { .. } if state.flow() == Flow::Nothing => {}
+            At::Open { .. } if flow == Flow::Nothing => {}
             At::Open { .. } => {
                 state.at = At::Closed(Window::new());
                 drop(state);
@@ -150,23 +151,21 @@ impl Breaker {
     /// A call was not answered, or the dependency said that it cannot.
     pub fn failure(&self, why: &str) {
         let mut state = self.state();
-        match &mut state.at {
+        let flow = state.flow();
+        let tries = match &mut state.at {
             At::Closed(window) => {
                 window.note(true);
-                if window.is_too_much() {
-                    state.open(1);
-                    drop(state);
-                    self.tell(Some(why));
+                if !window.is_too_much() {
+                    return;
                 }
+                1
             }
-            At::Open { .. } if state.flow() == Flow::Nothing => {}
-            At::Open { tries, .. } => {
-                let tries = tries.saturating_add(1);
-                state.open(tries);
-                drop(state);
-                self.tell(Some(why));
-            }
-        }
+            At::Open { .. } if flow == Flow::Nothing => return,
+            At::Open { tries, .. } => tries.saturating_add(1),
+        };
+        state.open(tries);
+        drop(state);
+        self.tell(Some(why));
     }
 
     pub fn flow(&self) -> Flow {

@@ -137,16 +137,19 @@ fn login_was_refused(answer: &impl Answer) -> bool {
 /// the outcome told to the breaker.
 macro_rules! either {
     ($self:ident, $store:ident => $call:expr) => {{
-        let call = async || match &$self.kind {
-            Kind::Postgres($store) => $call.await,
-            Kind::Sqlite($store) => $call.await,
-        };
-        let mut answer = call().await;
-        if login_was_refused(&answer) && $self.renew().await {
-            answer = call().await;
+        let mut renewed = false;
+        loop {
+            let answer = match &$self.kind {
+                Kind::Postgres($store) => $call.await,
+                Kind::Sqlite($store) => $call.await,
+            };
+            if !renewed && login_was_refused(&answer) && $self.renew().await {
+                renewed = true;
+                continue;
+            }
+            $self.report(&answer);
+            break answer;
         }
-        $self.report(&answer);
-        answer
     }};
 }
 
@@ -272,12 +275,18 @@ fn password_was_refused<T, E: Clone + Into<CartError>>(answer: &Result<T, E>) ->
 
 macro_rules! either_cart {
     ($self:ident, $carts:ident => $call:expr) => {{
-        let call = async || match $self {
-            Carts::Memory($carts) => $call.await,
-            Carts::Redis($carts, _) => $call.await,
-        };
-        let answer = call().await;
-        if password_was_refused(&answer) && $self.renew().await { call().await } else { answer }
+        let mut renewed = false;
+        loop {
+            let answer = match $self {
+                Carts::Memory($carts) => $call.await,
+                Carts::Redis($carts, _) => $call.await,
+            };
+            if !renewed && password_was_refused(&answer) && $self.renew().await {
+                renewed = true;
+                continue;
+            }
+            break answer;
+        }
     }};
 }
 

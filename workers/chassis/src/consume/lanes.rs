@@ -47,7 +47,8 @@ pub(super) struct Line<I, H> {
     pub(super) groups: Groups,
 }
 
-/// The messages that wait their turn, by group; bounded by the slots, of which each message holds one. A group has an entry exactly while a lane works on it.
+/// The messages that wait their turn, by group; bounded by the slots, of which each message holds one. A group has an entry
+/// exactly while a lane works on it.
 #[derive(Default)]
 pub(super) struct Groups(Mutex<HashMap<String, VecDeque<Held>>>);
 
