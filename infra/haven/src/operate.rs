@@ -1,6 +1,7 @@
 //! What operators do.
 
 pub mod load;
+pub mod notify;
 mod readable;
 pub mod shop;
 pub mod smoke;

@@ -11,6 +11,7 @@ mod publisher;
 mod settings;
 mod stock;
 mod stream;
+mod texter;
 
 pub use clients::{Called, Clients};
 pub use inbox::SqsInbox;
@@ -21,6 +22,7 @@ pub use publisher::{AwsPublisher, Destinations};
 pub use settings::{ParameterReader, addresses, secret};
 pub use stock::{DynamoStock, StockTables};
 pub use stream::DynamoStockStream;
+pub use texter::SnsTexter;
 
 /// What went wrong in a call, for the log: the service's own code and message, or how the call itself failed.
 fn why<E, R>(error: &aws_sdk_dynamodb::error::SdkError<E, R>) -> String

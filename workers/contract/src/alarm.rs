@@ -267,7 +267,7 @@ pub const ALARMS: &[Alarm] = &[
         "notification-worker",
         Statistic::Sum,
         5,
-        "E-mails to customers are not going out.",
+        "E-mails or texts to customers are not going out.",
     ),
     // Thresholds: AWS's "Recommended alarms" (CloudWatch user guide) where it names one. The share of errors is of the
     // shop's objective, 0.1 %: ten times it is a ticket, fifty times it wakes somebody.

@@ -6,10 +6,10 @@ pub mod aws;
 mod command;
 pub mod config;
 pub mod http_gateway;
-pub mod mail;
 pub mod roles;
 pub mod stores;
 pub mod stream;
+pub mod words;
 
 use std::process::ExitCode;
 

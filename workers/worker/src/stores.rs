@@ -7,7 +7,7 @@ use adapter_redis::RedisCarts;
 use adapter_sqlite::SqliteStore;
 use app::memory_carts::MemoryCarts;
 use app::ports::carts::{CartError, CartStore};
-use app::ports::notices::{Notice, NoticeEnd, NoticeState, NoticeStore};
+use app::ports::notices::{Notice, NoticeEnd, NoticeFilter, NoticeRow, NoticeState, NoticeStore};
 use app::ports::orders::{
     Applied, Change, Due, KeyUse, NewOrder, OrderFilter, OrderStore, OutboxRow, Payment, PaymentKind, Placement,
     StoredOrder,
@@ -15,6 +15,7 @@ use app::ports::orders::{
 use app::ports::{Source, Unavailable};
 use domain::Timestamp;
 use domain::cart::{Line, Lines, Quantity};
+use domain::channel::Channel;
 use domain::ids::{EventId, LocationId, OrderId, ProductId, TenantId};
 use domain::order::{HistoryEntry, Order};
 use uuid::Uuid;
@@ -138,15 +139,19 @@ impl NoticeStore for Store {
     async fn end_notice(
         &self,
         event_id: EventId,
-        channel: &'static str,
-        end: NoticeEnd,
+        channel: Channel,
+        end: &NoticeEnd,
         at: Timestamp,
-    ) -> Result<(), Unavailable> {
+    ) -> Result<bool, Unavailable> {
         either!(self, store => store.end_notice(event_id, channel, end, at))
     }
 
-    async fn give_back_notice(&self, event_id: EventId, channel: &'static str) -> Result<(), Unavailable> {
-        either!(self, store => store.give_back_notice(event_id, channel))
+    async fn give_back_notice(&self, event_id: EventId, channel: Channel, why: &str) -> Result<(), Unavailable> {
+        either!(self, store => store.give_back_notice(event_id, channel, why))
+    }
+
+    async fn notices(&self, filter: &NoticeFilter) -> Result<Vec<NoticeRow>, Unavailable> {
+        either!(self, store => store.notices(filter))
     }
 }
 

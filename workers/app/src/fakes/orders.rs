@@ -1,5 +1,7 @@
 //! Orders and notices in memory: one lock, the same answers.
 
+mod notices;
+
 use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -7,11 +9,12 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use contract::event::Route;
 use contract::messages::Envelope;
 use domain::Timestamp;
+use domain::channel::Channel;
 use domain::ids::{EventId, LocationId, OrderId, TenantId};
 use domain::order::{HistoryEntry, Order, Status};
 
+use self::notices::Telling;
 use crate::ports::Unavailable;
-use crate::ports::notices::{CLAIM, Notice, NoticeEnd, NoticeState, NoticeStore};
 use crate::ports::orders::{
     Applied, Change, Due, KeyUse, Letter, NewOrder, OUTBOX_CLAIM, OrderChange, OrderFilter, OrderStore, OutboxRow,
     Payment, PaymentChange, PaymentKind, PaymentState, Placement, StoredOrder,
@@ -36,7 +39,7 @@ struct Books {
     inbox: HashMap<(&'static str, EventId), Timestamp>,
     outbox: Vec<Owed>,
     rows_written: i64,
-    notices: HashMap<(EventId, &'static str), Telling>,
+    notices: HashMap<(EventId, Channel), Telling>,
     numbers: u64,
 }
 
@@ -44,13 +47,6 @@ struct Kept {
     stored: StoredOrder,
     history: Vec<HistoryEntry>,
     next_action_at: Option<Timestamp>,
-}
-
-#[derive(Default)]
-struct Telling {
-    tries: u32,
-    claimed_until: Option<Timestamp>,
-    end: Option<NoticeEnd>,
 }
 
 struct Owed {
@@ -311,42 +307,6 @@ impl OrderStore for MemoryOrders {
         books.outbox.retain(|owed| !rows.contains(&owed.id));
         books.inbox.retain(|key, _| !applied.contains(key));
         Ok((rows.len() + applied.len()) as u64)
-    }
-}
-
-impl NoticeStore for MemoryOrders {
-    async fn begin_notice(&self, notice: &Notice) -> Result<NoticeState, Unavailable> {
-        let mut books = self.books();
-        let telling = books.notices.entry((notice.event_id, notice.channel)).or_default();
-        if telling.end.is_some() {
-            return Ok(NoticeState::Ended);
-        }
-        if telling.claimed_until.is_some_and(|until| until > notice.at) {
-            return Ok(NoticeState::InHand);
-        }
-        telling.tries += 1;
-        telling.claimed_until = Some(notice.at + CLAIM);
-        Ok(NoticeState::Pending { attempt: telling.tries })
-    }
-
-    async fn end_notice(
-        &self,
-        event_id: EventId,
-        channel: &'static str,
-        end: NoticeEnd,
-        _at: Timestamp,
-    ) -> Result<(), Unavailable> {
-        if let Some(telling) = self.books().notices.get_mut(&(event_id, channel)) {
-            telling.end = Some(end);
-        }
-        Ok(())
-    }
-
-    async fn give_back_notice(&self, event_id: EventId, channel: &'static str) -> Result<(), Unavailable> {
-        if let Some(telling) = self.books().notices.get_mut(&(event_id, channel)) {
-            telling.claimed_until = None;
-        }
-        Ok(())
     }
 }
 

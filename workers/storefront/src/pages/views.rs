@@ -75,6 +75,8 @@ pub struct CheckoutForm {
     pub name: String,
     pub phone: String,
     pub email: String,
+    /// `email`, `sms` or `none`.
+    pub notify: String,
     pub order_type: String,
     pub special_instructions: String,
     pub payment_token: String,
@@ -92,6 +94,7 @@ impl ErrorView {
             "customer.name" => "Name",
             "customer.phone" => "Phone",
             "customer.email" => "E-mail",
+            "notify" => "How we tell you",
             "special_instructions" => "The note",
             _ => "The order",
         };
@@ -101,7 +104,8 @@ impl ErrorView {
     /// The id of the input that it is about, if the form has one for it.
     pub fn id(&self) -> Option<&str> {
         /// The inputs in which something can be wrong.
-        const INPUTS: [&str; 6] = ["name", "phone", "email", "order_type", "special_instructions", "payment_token"];
+        const INPUTS: [&str; 7] =
+            ["name", "phone", "email", "notify", "order_type", "special_instructions", "payment_token"];
         self.field.rsplit('.').next().filter(|id| INPUTS.contains(id))
     }
 }

@@ -1,12 +1,18 @@
-//! The words of each e-mail: templates in `templates/`, text and HTML.
+//! The words of each notice: of an e-mail by the templates in `templates/`, text and HTML; of a text message below.
 
-use app::ports::notices::Mail;
+pub mod samples;
+mod texts;
+
+#[cfg(test)]
+mod tests;
+
+use app::ports::notices::{Mail, Text};
 use app::ports::orders::StoredOrder;
 use app::use_cases::notify::{Compose, News};
 use askama::Template;
-use domain::order::Status;
+use domain::order::{OrderType, Status};
 
-/// Addresses that mails are made with.
+/// Addresses that notices are made with.
 #[derive(Debug, Clone)]
 pub struct Words {
     /// Where customers find the shop, without a slash at the end.
@@ -100,9 +106,25 @@ impl Compose for Words {
             }
         }
     }
+
+    fn text(&self, news: &News<'_>, dedup_id: String) -> Option<Text> {
+        match news {
+            News::Order { stored, status } => {
+                let to = stored.order.customer.text_number()?;
+                Some(Text { to, body: texts::body(&stored.order, *status, &self.link(stored)), dedup_id })
+            }
+            // Staff are told by mail.
+            News::Stock { .. } => None,
+        }
+    }
 }
 
 impl Words {
+    /// The order's page, for whoever has the link.
+    fn link(&self, stored: &StoredOrder) -> String {
+        format!("{}/orders/{}?token={}", self.public_url, stored.order.order_id, stored.tracking_token)
+    }
+
     fn order_view(&self, stored: &StoredOrder, status: Status) -> OrderView {
         let order = &stored.order;
         let because = order.reason.as_deref().map(|reason| format!(" ({reason})")).unwrap_or_default();
@@ -110,7 +132,13 @@ impl Words {
             Status::Confirmed => {
                 ("Your order is confirmed", "Your payment went through and the bar has your order.".to_owned())
             }
-            Status::Ready => ("Your order is ready", "It is waiting for you at the counter.".to_owned()),
+            Status::Ready => {
+                let body = match order.order_type {
+                    OrderType::Pickup | OrderType::DineIn => "It is waiting for you at the counter.",
+                    OrderType::Delivery => "It is about to be brought to you.",
+                };
+                ("Your order is ready", body.to_owned())
+            }
             Status::Cancelled => (
                 "Your order was cancelled",
                 format!("Your order was called off{because}. What was charged has been refunded."),
@@ -139,7 +167,7 @@ impl Words {
                 .collect(),
             tax: order.totals.tax.to_string(),
             total: order.totals.total.to_string(),
-            link: format!("{}/orders/{}?token={}", self.public_url, order.order_id, stored.tracking_token),
+            link: self.link(stored),
         }
     }
 }
