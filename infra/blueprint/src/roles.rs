@@ -383,7 +383,12 @@ mod tests {
             let statements = document["Statement"].as_array().expect("a list");
             let anywhere = statements.iter().find(|it| it["Effect"] == "Allow" && it["Resource"] == json!(["*"]));
             let denied = statements.iter().find(|it| it["Effect"] == "Deny");
-            assert_eq!((anywhere.is_some(), denied.is_some()), (role.text_messages, role.text_messages), "{}", role.slug);
+            assert_eq!(
+                (anywhere.is_some(), denied.is_some()),
+                (role.text_messages, role.text_messages),
+                "{}",
+                role.slug
+            );
             if let (Some(anywhere), Some(denied)) = (anywhere, denied) {
                 assert_eq!(anywhere["Action"], json!(["sns:Publish"]));
                 assert_eq!(denied["Action"], anywhere["Action"]);

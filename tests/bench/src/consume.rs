@@ -60,7 +60,10 @@ pub async fn run(options: &Options) -> anyhow::Result<ExitCode> {
     let (mut bare, mut engine) = (Vec::new(), Vec::new());
     // The first of each only warms up.
     for round in 0..=options.rounds {
-        let pair = [drain_bare(&clients, &address, options.messages).await?, drain_engine(&clients, &address, options.messages).await?];
+        let pair = [
+            drain_bare(&clients, &address, options.messages).await?,
+            drain_engine(&clients, &address, options.messages).await?,
+        ];
         if round == 0 {
             continue;
         }

@@ -39,11 +39,8 @@ type Shared = Arc<Mutex<Queue>>;
 /// Serves until standard input ends, and says its address on the first line of standard output.
 pub async fn serve() -> anyhow::Result<()> {
     let shared = Shared::default();
-    let app = Router::new()
-        .route("/", post(call))
-        .route("/fill", post(fill))
-        .route("/tally", get(tally))
-        .with_state(shared);
+    let app =
+        Router::new().route("/", post(call)).route("/fill", post(fill)).route("/tally", get(tally)).with_state(shared);
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.context("bind")?;
     println!("{}", listener.local_addr().context("address")?);
     tokio::select! {

@@ -53,5 +53,8 @@ impl Texter for SnsTexter {
 /// Whether this number will never take a text: it is none, or its owner wants no texts (Amazon SNS API Reference,
 /// Publish, and "Opting out of receiving SMS messages").
 fn is_final(code: &str) -> bool {
-    matches!(code, "InvalidParameter" | "InvalidParameterValue" | "ParameterValueInvalid" | "OptedOut" | "OptedOutException")
+    matches!(
+        code,
+        "InvalidParameter" | "InvalidParameterValue" | "ParameterValueInvalid" | "OptedOut" | "OptedOutException"
+    )
 }

@@ -1,9 +1,7 @@
 //! `NoticeStore` on SQLite.
 
 use app::ports::Unavailable;
-use app::ports::notices::{
-    CLAIM, NOTICES_MAX, Notice, NoticeEnd, NoticeFilter, NoticeRow, NoticeState, NoticeStore,
-};
+use app::ports::notices::{CLAIM, NOTICES_MAX, Notice, NoticeEnd, NoticeFilter, NoticeRow, NoticeState, NoticeStore};
 use domain::Timestamp;
 use domain::channel::Channel;
 use domain::ids::EventId;
@@ -77,7 +75,8 @@ impl NoticeStore for SqliteStore {
     }
 
     async fn notices(&self, filter: &NoticeFilter) -> Result<Vec<NoticeRow>, Unavailable> {
-        const LIST: &str = "SELECT event_id, order_id, kind, channel, state, attempts, reason, message_id, created_at, sent_at
+        const LIST: &str = "SELECT event_id, order_id, kind, channel, state, attempts, reason, message_id,
+                created_at, sent_at
             FROM contract_notifications
             WHERE (?1 IS NULL OR order_id = ?1)
                 AND (NOT ?2 OR state = 'failed' OR (state = 'pending' AND reason IS NOT NULL))

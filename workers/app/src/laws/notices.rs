@@ -5,9 +5,7 @@ use domain::ids::{EventId, OrderId};
 use time::macros::datetime;
 use uuid::Uuid;
 
-use crate::ports::notices::{
-    CLAIM, NOTICES_MAX, Notice, NoticeEnd, NoticeFilter, NoticeRow, NoticeState, NoticeStore,
-};
+use crate::ports::notices::{CLAIM, NOTICES_MAX, Notice, NoticeEnd, NoticeFilter, NoticeRow, NoticeState, NoticeStore};
 
 /// All laws, on notices of their own.
 pub async fn all(notices: &impl NoticeStore) {

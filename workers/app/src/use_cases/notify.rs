@@ -151,13 +151,8 @@ async fn tell<O: OrderStore + NoticeStore, M: Mailer, T: Texter, C: Compose, S: 
         }
     };
     let Some(kind) = news.kind() else { return Ok(Handled::done()) };
-    let notice = |channel| Notice {
-        event_id: envelope.event_id,
-        order_id: envelope.order_id,
-        kind,
-        channel,
-        at: source.now(),
-    };
+    let notice =
+        |channel| Notice { event_id: envelope.event_id, order_id: envelope.order_id, kind, channel, at: source.now() };
 
     let channels = news.channels();
     if channels.is_empty() {

@@ -21,7 +21,7 @@ pub const KINDS: [&str; 6] =
 #[derive(Debug, Clone)]
 pub struct Sample {
     kind: &'static str,
-    stored: StoredOrder,
+    pub(super) stored: StoredOrder,
 }
 
 impl Sample {
@@ -37,17 +37,9 @@ impl Sample {
         Some(Sample { kind, stored })
     }
 
-    /// The same with another order.
-    pub fn with(self, change: impl FnOnce(&mut StoredOrder)) -> Sample {
-        let mut sample = self;
-        change(&mut sample.stored);
-        sample
-    }
-
     pub fn news(&self) -> News<'_> {
         let of_order = |status| News::Order { stored: &self.stored, status };
-        let of_stock =
-            |level, available| News::Stock { name: "Almond tart", level, available, low_stock_threshold: 5 };
+        let of_stock = |level, available| News::Stock { name: "Almond tart", level, available, low_stock_threshold: 5 };
         match self.kind {
             "order_confirmed" => of_order(Status::Confirmed),
             "order_ready" => of_order(Status::Ready),

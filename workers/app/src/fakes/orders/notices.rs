@@ -6,9 +6,7 @@ use domain::ids::EventId;
 
 use super::MemoryOrders;
 use crate::ports::Unavailable;
-use crate::ports::notices::{
-    CLAIM, NOTICES_MAX, Notice, NoticeEnd, NoticeFilter, NoticeRow, NoticeState, NoticeStore,
-};
+use crate::ports::notices::{CLAIM, NOTICES_MAX, Notice, NoticeEnd, NoticeFilter, NoticeRow, NoticeState, NoticeStore};
 
 pub struct Telling {
     notice: Notice,
