@@ -5,7 +5,7 @@ use app::ports::orders::OrderStore as _;
 use app::ports::stock::Stock as _;
 use axum::http::StatusCode;
 use domain::ids::ProductId;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::{Client, an_espresso};
 
