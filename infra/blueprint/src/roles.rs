@@ -28,6 +28,7 @@ enum Edge {
     /// All settings at once: it reads them by their path.
     Parameters,
     Mail,
+    Texts,
     Secret(&'static Secret),
     /// The database's user and password; who reaches its address is a matter of security groups.
     Database,
@@ -71,6 +72,7 @@ pub fn policy(role: &Role, environment: &Environment, actor: Actor, more: Vec<St
     let own = edges.iter().map(|edge| edge.statement(role, environment));
     let mut statements: Vec<Value> = more.into_iter().chain(own).map(|statement| named(&statement)).collect();
     statements.extend(key_statements(&edges, environment));
+    statements.extend(edges.iter().any(|edge| matches!(edge, Edge::Texts)).then(no_topic));
     document(statements)
 }
 
@@ -103,7 +105,8 @@ fn sid_of(because: &str) -> String {
 /// What the contract asks for, of which a statement with this Sid is the answer: an edge of a role; the edges whose
 /// resources a key encrypts; or what every service needs to start, and the public one to be reached.
 pub fn demand(sid: &str) -> Option<String> {
-    const OF_A_SERVICE: [(&str, &str); 6] = [
+    const OF_A_SERVICE: [(&str, &str); 7] = [
+        (NO_TOPIC, "sends text messages: to phones, and to no topic"),
         ("StartsFromTheImage", "is a role: its service starts from the image"),
         ("LogsInToTheRegistry", "is a role: its service fetches the image"),
         ("WritesTheLog", "is a role: its service writes a log"),
@@ -143,6 +146,7 @@ fn edges(role: &Role) -> Vec<Edge> {
     edges.extend(role.streams.iter().map(|table| Edge::Stream(table)));
     edges.extend((!role.parameters.is_empty()).then_some(Edge::Parameters));
     edges.extend(role.mail.then_some(Edge::Mail));
+    edges.extend(role.text_messages.then_some(Edge::Texts));
     edges.extend(role.secrets.iter().map(|secret| Edge::Secret(secret)));
     edges.extend(role.database.then_some(Edge::Database));
     edges.extend(role.database.then_some(Edge::DatabaseAgain));
@@ -166,6 +170,7 @@ impl Edge {
             Edge::Stream(table) => format!("reads the stream of {}", table.slug),
             Edge::Parameters => "reads its parameters".to_owned(),
             Edge::Mail => "sends e-mail".to_owned(),
+            Edge::Texts => "sends text messages".to_owned(),
             Edge::Secret(secret) => format!("is given the secret {}", secret.slug),
             Edge::Database => "is given the database login".to_owned(),
             Edge::DatabaseAgain => "reads the database login again".to_owned(),
@@ -189,7 +194,8 @@ impl Edge {
             | Edge::DatabaseAgain
             | Edge::CacheAgain
             | Edge::SecretAgain(_)
-            | Edge::Mail => Actor::Process,
+            | Edge::Mail
+            | Edge::Texts => Actor::Process,
         }
     }
 
@@ -242,6 +248,7 @@ impl Edge {
                 );
                 (vec!["ses:SendEmail"], vec![sub(&identity)])
             }
+            Edge::Texts => (vec!["sns:Publish"], vec![json!("*")]),
             Edge::Secret(secret) | Edge::SecretAgain(secret) => {
                 (vec!["secretsmanager:GetSecretValue"], vec![sub(&secret_arn(environment, secret.slug))])
             }
@@ -278,11 +285,24 @@ impl Edge {
             | Edge::Cache
             | Edge::CacheAgain => used(Shared::SecretsKey, "secrets", "secretsmanager", READ),
             // EventBridge uses the bus's key by itself, by the key's own policy (EventBridge User Guide, "Authorizing
-            // EventBridge to use a customer managed key"); settings and mail have none of ours.
-            Edge::PutsEvents(_) | Edge::Parameters | Edge::Mail => None,
+            // EventBridge to use a customer managed key"); settings, mail and texts have none of ours.
+            Edge::PutsEvents(_) | Edge::Parameters | Edge::Mail | Edge::Texts => None,
         }
     }
 }
+
+/// IAM knows no phones (Service Authorization Reference, "Amazon SNS": topics are the only resources): who may text may
+/// publish to everything, and where topics are denied, phones are what is left.
+fn no_topic() -> Value {
+    json!({
+        "Sid": NO_TOPIC,
+        "Effect": "Deny",
+        "Action": ["sns:Publish"],
+        "Resource": [sub("arn:${AWS::Partition}:sns:*:*:*")],
+    })
+}
+
+const NO_TOPIC: &str = "PublishesToNoTopic";
 
 /// One statement a key, for all edges whose resources are encrypted with it; its Sid names the key.
 fn key_statements(edges: &[Edge], environment: &Environment) -> Vec<Value> {
@@ -334,6 +354,7 @@ mod tests {
         let flags = [
             (!role.parameters.is_empty(), "reads its parameters"),
             (role.mail, "sends e-mail"),
+            (role.text_messages, "sends text messages"),
             (role.database, "is given the database login"),
             (role.cache, "is given the cache token"),
         ];
@@ -372,7 +393,29 @@ mod tests {
                 .collect();
             let keys: Vec<&String> = sids.iter().filter(|sid| !own.contains(*sid)).collect();
             assert_eq!(sids.len() - keys.len(), own.len(), "{}", role.slug);
-            assert!(keys.iter().all(|sid| sid.contains("Key")), "{keys:?}");
+            let of_texts = role.text_messages.then_some(NO_TOPIC);
+            assert!(keys.iter().all(|sid| sid.contains("Key") || of_texts == Some(sid.as_str())), "{keys:?}");
+        }
+    }
+
+    #[test]
+    fn who_may_text_any_phone_may_publish_to_no_topic() {
+        for role in ROLES {
+            let document = policy(role, &prod(), Actor::Process, Vec::new());
+            let statements = document["Statement"].as_array().expect("a list");
+            let anywhere = statements.iter().find(|it| it["Effect"] == "Allow" && it["Resource"] == json!(["*"]));
+            let denied = statements.iter().find(|it| it["Effect"] == "Deny");
+            assert_eq!(
+                (anywhere.is_some(), denied.is_some()),
+                (role.text_messages, role.text_messages),
+                "{}",
+                role.slug
+            );
+            if let (Some(anywhere), Some(denied)) = (anywhere, denied) {
+                assert_eq!(anywhere["Action"], json!(["sns:Publish"]));
+                assert_eq!(denied["Action"], anywhere["Action"]);
+                assert!(denied["Resource"].to_string().contains(":sns:*:*:*"), "{denied}");
+            }
         }
     }
 

@@ -169,6 +169,11 @@ pub enum Command {
         #[command(subcommand)]
         command: Staff,
     },
+    /// What customers and staff are told: how it reads, and how it fared
+    Notify {
+        #[command(subcommand)]
+        command: crate::operate::notify::Notify,
+    },
     /// Runbooks, one for each alarm
     Runbook {
         #[command(subcommand)]

@@ -17,6 +17,7 @@ use chassis::config::{ProcessEnvironment, Reader};
 use clap::Parser as _;
 use cli::{Cli, Command, Orders, Runbook, Staff};
 use local::facts::Facts;
+use operate::notify::Notify;
 use provision::config::Config;
 
 /// "There are changes", "it is not well": a reading command's answer that a script can tell from failure.
@@ -118,6 +119,8 @@ async fn run(command: Command) -> anyhow::Result<bool> {
         Command::Staff { command: Staff::Token { name, role, hours, state } } => {
             operate::staff::print_token(&name, &role, hours, &state).await?;
         }
+        Command::Notify { command: Notify::Preview(options) } => operate::notify::preview::print(&options)?,
+        Command::Notify { command: Notify::List(options) } => operate::notify::list::print(&options).await?,
         Command::Runbook { command: Runbook::List } => learn::list(),
         Command::Runbook { command: Runbook::Show { id } } => learn::show(&id)?,
     }

@@ -3,6 +3,7 @@
 pub mod dlq;
 pub mod load;
 mod logs;
+pub mod notify;
 pub mod orders;
 mod readable;
 pub mod reconcile;

@@ -95,6 +95,8 @@ fn billed(service: &str, call: &BeforeSerialization<'_>) -> Option<(Billed, u64)
         "events" => Some((Billed::Event, call.input().downcast_ref::<PutEventsInput>()?.entries().len() as u64)),
         "dynamodb" => table(call),
         "streams" => call.input().downcast_ref::<GetRecordsInput>().map(|_| (Billed::StreamRead, 1)),
+        // A text's price is its country's and its carrier's: there is no list price to multiply.
+        "sms" => None,
         "ses" => call.input().downcast_ref::<SendEmailInput>().map(|_| (Billed::Mail, 1)),
         _ => None,
     }

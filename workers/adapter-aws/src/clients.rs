@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use app::ports::notices::SEND_WITHIN;
 use aws_config::retry::RetryConfig;
 use aws_config::timeout::TimeoutConfig;
 use aws_config::{BehaviorVersion, SdkConfig};
@@ -20,6 +21,7 @@ const ATTEMPT_WITHIN: Duration = Duration::from_secs(3);
 /// A call with its retries: well within a handler's time.
 const CALL_WITHIN: Duration = Duration::from_secs(8);
 const CONNECT_WITHIN: Duration = Duration::from_secs(2);
+const _: () = assert!(ATTEMPT_WITHIN.as_millis() <= SEND_WITHIN.as_millis(), "a mail takes longer than promised");
 /// The only layer that retries AWS calls. Handlers retry by the queue.
 const ATTEMPTS: u32 = 3;
 const _: () = assert!(ATTEMPT_WITHIN.as_millis() < CALL_WITHIN.as_millis(), "no time for a second attempt");
@@ -120,6 +122,14 @@ impl Clients {
             .retry_config(RetryConfig::disabled())
             .interceptor(self.count("sqs"));
         aws_sdk_sqs::Client::from_conf(config.build())
+    }
+
+    /// For text messages. As with mails, a try whose answer was lost is not repeated here.
+    pub fn texts(&self) -> aws_sdk_sns::Client {
+        let config = aws_sdk_sns::config::Builder::from(&self.config)
+            .retry_config(RetryConfig::disabled())
+            .interceptor(self.count("sms"));
+        aws_sdk_sns::Client::from_conf(config.build())
     }
 
     pub fn sns(&self) -> aws_sdk_sns::Client {

@@ -13,6 +13,7 @@ mod publisher;
 mod settings;
 mod stock;
 mod stream;
+mod texter;
 mod transactions;
 mod views;
 
@@ -26,6 +27,7 @@ pub use publisher::{AwsPublisher, Destinations};
 pub use settings::{ParameterReader, addresses, secret, secret_text, secret_versions};
 pub use stock::{DynamoStock, StockTables};
 pub use stream::DynamoStockStream;
+pub use texter::SnsTexter;
 pub use views::DynamoViews;
 
 /// What went wrong in a call, for the log: the service's own code and message, or how the call itself failed.

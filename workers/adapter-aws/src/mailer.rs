@@ -1,6 +1,6 @@
 //! E-mail through SES.
 
-use app::ports::notices::{Mail, MailError, Mailer};
+use app::ports::notices::{Mail, Mailer, SendError};
 use aws_sdk_sesv2::Client;
 use aws_sdk_sesv2::error::ProvideErrorMetadata as _;
 use aws_sdk_sesv2::types::{Body, Content, Destination, EmailContent, Message, MessageTag};
@@ -20,8 +20,8 @@ impl SesMailer {
 }
 
 impl Mailer for SesMailer {
-    async fn send(&self, mail: &Mail) -> Result<(), MailError> {
-        let refused = |error: aws_sdk_sesv2::error::BuildError| MailError::Refused(error.to_string());
+    async fn send(&self, mail: &Mail) -> Result<String, SendError> {
+        let refused = |error: aws_sdk_sesv2::error::BuildError| SendError::Refused(error.to_string());
         let content = |text: &str| Content::builder().data(text).charset("UTF-8").build().map_err(refused);
         let message = Message::builder()
             .subject(content(&mail.subject)?)
@@ -38,7 +38,7 @@ impl Mailer for SesMailer {
             .send()
             .await;
         match sent {
-            Ok(_) => Ok(()),
+            Ok(sent) => Ok(sent.message_id.unwrap_or_default()),
             Err(error) => {
                 // The message may name the recipient, and what is said here is logged: the code must do.
                 let said = error.message().unwrap_or_default().to_owned();
@@ -46,13 +46,13 @@ impl Mailer for SesMailer {
                 match error.code() {
                     // The sender is not set up yet: that is mended, and then the mail must still go out.
                     Some("MessageRejected") if said.contains("not verified") => {
-                        Err(MailError::Unavailable(format!("{why}: an identity is not verified")))
+                        Err(SendError::Unavailable(format!("{why}: an identity is not verified")))
                     }
                     // These say that this mail will never be sent.
                     Some("MessageRejected" | "BadRequestException" | "InvalidParameterValue") => {
-                        Err(MailError::Refused(why))
+                        Err(SendError::Refused(why))
                     }
-                    _ => Err(MailError::Unavailable(why)),
+                    _ => Err(SendError::Unavailable(why)),
                 }
             }
         }

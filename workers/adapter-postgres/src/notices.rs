@@ -1,10 +1,13 @@
 //! `NoticeStore` on PostgreSQL.
 
 use app::ports::Unavailable;
-use app::ports::notices::{CLAIM, Notice, NoticeEnd, NoticeState, NoticeStore};
+use app::ports::notices::{CLAIM, NOTICES_MAX, Notice, NoticeEnd, NoticeFilter, NoticeRow, NoticeState, NoticeStore};
 use domain::Timestamp;
-use domain::ids::EventId;
+use domain::channel::Channel;
+use domain::ids::{EventId, OrderId};
+use uuid::Uuid;
 
+use crate::rows::corrupt;
 use crate::{PostgresStore, unavailable};
 
 impl NoticeStore for PostgresStore {
@@ -18,7 +21,7 @@ impl NoticeStore for PostgresStore {
         const STATE: &str = "SELECT state FROM notifications WHERE event_id = $1 AND channel = $2";
         let row: Option<(i32,)> = sqlx::query_as(BEGIN)
             .bind(notice.event_id.0)
-            .bind(notice.channel)
+            .bind(notice.channel.code())
             .bind(notice.order_id.map(|id| id.0))
             .bind(notice.kind)
             .bind(notice.at)
@@ -31,37 +34,92 @@ impl NoticeStore for PostgresStore {
         }
         let (state,): (String,) = sqlx::query_as(STATE)
             .bind(notice.event_id.0)
-            .bind(notice.channel)
+            .bind(notice.channel.code())
             .fetch_one(&self.pool)
             .await
             .map_err(unavailable)?;
-        Ok(if state == "pending" { NoticeState::InHand } else { NoticeState::Ended })
-    }
-
-    async fn give_back_notice(&self, event_id: EventId, channel: &'static str) -> Result<(), Unavailable> {
-        const GIVE_BACK: &str = "UPDATE notifications SET claimed_until = NULL WHERE event_id = $1 AND channel = $2";
-        let query = sqlx::query(GIVE_BACK).bind(event_id.0).bind(channel);
-        query.execute(&self.pool).await.map_err(unavailable)?;
-        Ok(())
+        Ok(match state.as_str() {
+            "pending" => NoticeState::InHand,
+            "sent" => NoticeState::Sent,
+            _ => NoticeState::NotSent,
+        })
     }
 
     async fn end_notice(
         &self,
         event_id: EventId,
-        channel: &'static str,
-        end: NoticeEnd,
+        channel: Channel,
+        end: &NoticeEnd,
         at: Timestamp,
-    ) -> Result<(), Unavailable> {
-        const END: &str = "UPDATE notifications SET state = $1, sent_at = $2 WHERE event_id = $3 AND channel = $4";
-        let sent_at = (end == NoticeEnd::Sent).then_some(at);
-        sqlx::query(END)
+    ) -> Result<bool, Unavailable> {
+        const END: &str = "UPDATE notifications SET state = $1, sent_at = $2, message_id = $3, reason = $4
+            WHERE event_id = $5 AND channel = $6 AND state = 'pending'";
+        let ended = sqlx::query(END)
             .bind(end.code())
-            .bind(sent_at)
+            .bind(end.message_id().map(|_| at))
+            .bind(end.message_id())
+            .bind(end.reason())
             .bind(event_id.0)
-            .bind(channel)
+            .bind(channel.code())
             .execute(&self.pool)
             .await
             .map_err(unavailable)?;
+        Ok(ended.rows_affected() == 1)
+    }
+
+    async fn give_back_notice(&self, event_id: EventId, channel: Channel, why: &str) -> Result<(), Unavailable> {
+        const GIVE_BACK: &str = "UPDATE notifications SET claimed_until = NULL, reason = $1
+            WHERE event_id = $2 AND channel = $3 AND state = 'pending'";
+        let query = sqlx::query(GIVE_BACK).bind(why).bind(event_id.0).bind(channel.code());
+        query.execute(&self.pool).await.map_err(unavailable)?;
         Ok(())
+    }
+
+    async fn notices(&self, filter: &NoticeFilter) -> Result<Vec<NoticeRow>, Unavailable> {
+        const LIST: &str = "SELECT event_id, order_id, kind, channel, state, attempts, reason, message_id,
+                created_at, sent_at
+            FROM contract.notifications
+            WHERE ($1::uuid IS NULL OR order_id = $1)
+                AND (NOT $2 OR state = 'failed' OR (state = 'pending' AND reason IS NOT NULL))
+            ORDER BY event_id DESC, channel LIMIT $3";
+        let rows: Vec<Row> = sqlx::query_as(LIST)
+            .bind(filter.order_id.map(|id| id.0))
+            .bind(filter.failed)
+            .bind(i64::from(NOTICES_MAX))
+            .fetch_all(&self.pool)
+            .await
+            .map_err(unavailable)?;
+        rows.into_iter().map(Row::into_notice).collect()
+    }
+}
+
+#[derive(sqlx::FromRow)]
+struct Row {
+    event_id: Uuid,
+    order_id: Option<Uuid>,
+    kind: String,
+    channel: String,
+    state: String,
+    attempts: i32,
+    reason: Option<String>,
+    message_id: Option<String>,
+    created_at: Timestamp,
+    sent_at: Option<Timestamp>,
+}
+
+impl Row {
+    fn into_notice(self) -> Result<NoticeRow, Unavailable> {
+        Ok(NoticeRow {
+            event_id: EventId(self.event_id),
+            order_id: self.order_id.map(OrderId),
+            kind: self.kind,
+            channel: Channel::from_code(&self.channel).ok_or_else(|| corrupt("a channel", &self.channel))?,
+            state: self.state,
+            attempts: u32::try_from(self.attempts).unwrap_or_default(),
+            reason: self.reason,
+            message_id: self.message_id,
+            created_at: self.created_at,
+            sent_at: self.sent_at,
+        })
     }
 }

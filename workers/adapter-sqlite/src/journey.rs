@@ -89,7 +89,8 @@ impl JourneyStore for SqliteStore {
         const REDRIVES: &str = "SELECT redrive_id, queue, fingerprint, reason, event_id, order_id, body, actor, at,
                 outcome, ended_at FROM redrives WHERE order_id = $1 ORDER BY at, redrive_id";
         const NEXT: &str = "SELECT next_action_at FROM orders WHERE order_id = $1";
-        let notices = format!("SELECT {NOTICE_COLUMNS} FROM notifications WHERE order_id = $1 ORDER BY created_at");
+        let notices =
+            format!("SELECT {NOTICE_COLUMNS} FROM contract_notifications WHERE order_id = $1 ORDER BY created_at");
         let (pool, id) = (&self.readers, order_id.to_string());
         let sent: Vec<OutboxRecord> = sqlx::query_as(SENT).bind(&id).fetch_all(pool).await.map_err(unavailable)?;
         let payments: Vec<PaymentRecord> =
@@ -127,7 +128,8 @@ impl JourneyStore for SqliteStore {
     }
 
     async fn notices_of(&self, event_id: EventId) -> Result<Vec<NoticeRecord>, Unavailable> {
-        let select = format!("SELECT {NOTICE_COLUMNS} FROM notifications WHERE event_id = $1 ORDER BY created_at");
+        let select =
+            format!("SELECT {NOTICE_COLUMNS} FROM contract_notifications WHERE event_id = $1 ORDER BY created_at");
         let rows: Vec<NoticeRow> = sqlx::query_as(sqlx::AssertSqlSafe(select))
             .bind(event_id.to_string())
             .fetch_all(&self.readers)

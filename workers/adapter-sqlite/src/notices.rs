@@ -1,11 +1,12 @@
 //! `NoticeStore` on SQLite.
 
 use app::ports::Unavailable;
-use app::ports::notices::{CLAIM, Notice, NoticeEnd, NoticeState, NoticeStore};
+use app::ports::notices::{CLAIM, NOTICES_MAX, Notice, NoticeEnd, NoticeFilter, NoticeRow, NoticeState, NoticeStore};
 use domain::Timestamp;
+use domain::channel::Channel;
 use domain::ids::EventId;
 
-use crate::rows::text_of;
+use crate::rows::{corrupt, optional_time, order_id, text_of, time_of};
 use crate::{SqliteStore, unavailable};
 
 impl NoticeStore for SqliteStore {
@@ -19,7 +20,7 @@ impl NoticeStore for SqliteStore {
         const STATE: &str = "SELECT state FROM notifications WHERE event_id = ? AND channel = ?";
         let row: Option<(i64,)> = sqlx::query_as(BEGIN)
             .bind(notice.event_id.to_string())
-            .bind(notice.channel)
+            .bind(notice.channel.code())
             .bind(notice.order_id.map(|id| id.to_string()))
             .bind(notice.kind)
             .bind(text_of(notice.at))
@@ -32,37 +33,92 @@ impl NoticeStore for SqliteStore {
         }
         let (state,): (String,) = sqlx::query_as(STATE)
             .bind(notice.event_id.to_string())
-            .bind(notice.channel)
+            .bind(notice.channel.code())
             .fetch_one(&self.readers)
             .await
             .map_err(unavailable)?;
-        Ok(if state == "pending" { NoticeState::InHand } else { NoticeState::Ended })
-    }
-
-    async fn give_back_notice(&self, event_id: EventId, channel: &'static str) -> Result<(), Unavailable> {
-        const GIVE_BACK: &str = "UPDATE notifications SET claimed_until = NULL WHERE event_id = ? AND channel = ?";
-        let query = sqlx::query(GIVE_BACK).bind(event_id.to_string()).bind(channel);
-        query.execute(&self.writer).await.map_err(unavailable)?;
-        Ok(())
+        Ok(match state.as_str() {
+            "pending" => NoticeState::InHand,
+            "sent" => NoticeState::Sent,
+            _ => NoticeState::NotSent,
+        })
     }
 
     async fn end_notice(
         &self,
         event_id: EventId,
-        channel: &'static str,
-        end: NoticeEnd,
+        channel: Channel,
+        end: &NoticeEnd,
         at: Timestamp,
-    ) -> Result<(), Unavailable> {
-        const END: &str = "UPDATE notifications SET state = ?, sent_at = ? WHERE event_id = ? AND channel = ?";
-        let sent_at = (end == NoticeEnd::Sent).then(|| text_of(at));
-        sqlx::query(END)
+    ) -> Result<bool, Unavailable> {
+        const END: &str = "UPDATE notifications SET state = ?, sent_at = ?, message_id = ?, reason = ?
+            WHERE event_id = ? AND channel = ? AND state = 'pending'";
+        let ended = sqlx::query(END)
             .bind(end.code())
-            .bind(sent_at)
+            .bind(end.message_id().map(|_| text_of(at)))
+            .bind(end.message_id())
+            .bind(end.reason())
             .bind(event_id.to_string())
-            .bind(channel)
+            .bind(channel.code())
             .execute(&self.writer)
             .await
             .map_err(unavailable)?;
+        Ok(ended.rows_affected() == 1)
+    }
+
+    async fn give_back_notice(&self, event_id: EventId, channel: Channel, why: &str) -> Result<(), Unavailable> {
+        const GIVE_BACK: &str = "UPDATE notifications SET claimed_until = NULL, reason = ?
+            WHERE event_id = ? AND channel = ? AND state = 'pending'";
+        let query = sqlx::query(GIVE_BACK).bind(why).bind(event_id.to_string()).bind(channel.code());
+        query.execute(&self.writer).await.map_err(unavailable)?;
         Ok(())
+    }
+
+    async fn notices(&self, filter: &NoticeFilter) -> Result<Vec<NoticeRow>, Unavailable> {
+        const LIST: &str = "SELECT event_id, order_id, kind, channel, state, attempts, reason, message_id,
+                created_at, sent_at
+            FROM contract_notifications
+            WHERE (?1 IS NULL OR order_id = ?1)
+                AND (NOT ?2 OR state = 'failed' OR (state = 'pending' AND reason IS NOT NULL))
+            ORDER BY event_id DESC, channel LIMIT ?3";
+        let rows: Vec<Row> = sqlx::query_as(LIST)
+            .bind(filter.order_id.map(|id| id.to_string()))
+            .bind(filter.failed)
+            .bind(i64::from(NOTICES_MAX))
+            .fetch_all(&self.readers)
+            .await
+            .map_err(unavailable)?;
+        rows.into_iter().map(Row::into_notice).collect()
+    }
+}
+
+#[derive(sqlx::FromRow)]
+struct Row {
+    event_id: String,
+    order_id: Option<String>,
+    kind: String,
+    channel: String,
+    state: String,
+    attempts: i64,
+    reason: Option<String>,
+    message_id: Option<String>,
+    created_at: String,
+    sent_at: Option<String>,
+}
+
+impl Row {
+    fn into_notice(self) -> Result<NoticeRow, Unavailable> {
+        Ok(NoticeRow {
+            event_id: self.event_id.parse().map_err(|_| corrupt("an event id", &self.event_id))?,
+            order_id: self.order_id.as_deref().map(order_id).transpose()?,
+            kind: self.kind,
+            channel: Channel::from_code(&self.channel).ok_or_else(|| corrupt("a channel", &self.channel))?,
+            state: self.state,
+            attempts: u32::try_from(self.attempts).unwrap_or_default(),
+            reason: self.reason,
+            message_id: self.message_id,
+            created_at: time_of(&self.created_at)?,
+            sent_at: optional_time(self.sent_at.as_deref())?,
+        })
     }
 }

@@ -29,8 +29,8 @@ const LIST_MAX: u32 = 200;
 pub type Numbers = HashMap<(String, String), std::ops::Range<u64>>;
 
 const ORDER_COLUMNS: &str = "order_id, tenant_id, location_id, order_number, order_type, customer_name, customer_phone, \
-    customer_email, special_instructions, pickup_at, subtotal_minor, tax_basis_points, tax_minor, total_minor, currency, \
-    state, status, version, reason, session_hash, tracking_token, created_at, updated_at";
+    customer_email, notify_email, notify_sms, special_instructions, pickup_at, subtotal_minor, tax_basis_points, tax_minor, \
+    total_minor, currency, state, status, version, reason, session_hash, tracking_token, created_at, updated_at";
 
 /// Order, state, version, when it was created, when it came to its state, and when it is wanted.
 type DueRow = (String, String, i64, String, String, Option<String>);
@@ -377,10 +377,10 @@ fn into_key_use((id, request_hash, session_hash): KeyRow) -> Result<KeyUse, Unav
 
 async fn place_one(connection: &mut SqliteConnection, new: &NewOrder) -> Result<Placement, sqlx::Error> {
     const ORDER: &str = "INSERT INTO orders (order_id, tenant_id, location_id, order_number, order_type, customer_name,
-            customer_phone, customer_email, special_instructions, pickup_at, slot_at, subtotal_minor, tax_basis_points,
-            tax_minor, total_minor, currency, state, status, step, version, reason, session_hash, tracking_token, idempotency_key_hash,
-            request_hash, next_action_at, created_at, updated_at)
-        VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+            customer_phone, customer_email, notify_email, notify_sms, special_instructions, pickup_at, slot_at,
+            subtotal_minor, tax_basis_points, tax_minor, total_minor, currency, state, status, step, version, reason,
+            session_hash, tracking_token, idempotency_key_hash, request_hash, next_action_at, created_at, updated_at)
+        VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
         ON CONFLICT (idempotency_key_hash) DO NOTHING";
     const ITEM: &str = "INSERT INTO order_items (order_id, position, product_id, name, quantity, unit_price_minor)
         VALUES (?, ?, ?, ?, ?, ?)";
@@ -397,6 +397,8 @@ async fn place_one(connection: &mut SqliteConnection, new: &NewOrder) -> Result<
         .bind(&order.customer.name)
         .bind(&order.customer.phone)
         .bind(&order.customer.email)
+        .bind(order.customer.notify.email)
+        .bind(order.customer.notify.sms)
         .bind(&order.special_instructions)
         .bind(order.pickup_at.map(text_of))
         .bind(new.slot.map(|slot| text_of(slot.starts_at)))

@@ -4,6 +4,7 @@ use app::ports::Unavailable;
 use app::ports::orders::{Payment, PaymentKind, PaymentState, StoredOrder};
 use domain::Timestamp;
 use domain::cart::Quantity;
+use domain::channel::Preferences;
 use domain::customer::Customer;
 use domain::ids::{LocationId, OrderId, ProductId, TenantId};
 use domain::money::{Currency, Money, TaxRate};
@@ -65,6 +66,8 @@ pub struct OrderRow {
     customer_name: String,
     customer_phone: String,
     customer_email: String,
+    notify_email: bool,
+    notify_sms: bool,
     special_instructions: String,
     pickup_at: Option<String>,
     subtotal_minor: i64,
@@ -116,7 +119,12 @@ impl OrderRow {
                 order_number: self.order_number,
                 order_type: OrderType::from_code(&self.order_type)
                     .ok_or_else(|| corrupt("an order type", &self.order_type))?,
-                customer: Customer { name: self.customer_name, phone: self.customer_phone, email: self.customer_email },
+                customer: Customer {
+                    name: self.customer_name,
+                    phone: self.customer_phone,
+                    email: self.customer_email,
+                    notify: Preferences { email: self.notify_email, sms: self.notify_sms },
+                },
                 special_instructions: self.special_instructions,
                 pickup_at: optional_time(self.pickup_at.as_deref())?,
                 items,

@@ -286,7 +286,7 @@ pub const ALARMS: &[Alarm] = &[
         "notification-worker",
         Statistic::Sum,
         5,
-        "E-mails to customers are not going out.",
+        "E-mails or texts to customers are not going out.",
     ),
     breaker("storefront-dependency", &STOREFRONT, "New orders are refused for now.", Severity::Page),
     breaker("orders-dependency", &ORDER_WORKER, "Orders wait, and go on by themselves later.", Severity::Page),

@@ -49,7 +49,7 @@ pub const EMAIL_ENABLED: Parameter = Parameter {
 };
 pub const SMS_ENABLED: Parameter = Parameter {
     key: "notification/sms_enabled",
-    about: "Whether text messages are sent",
+    about: "Whether text messages are sent to customers who want them; else they get an e-mail",
     default: "false",
     pattern: "^(true|false)$",
 };

@@ -43,6 +43,8 @@ pub struct Role {
     pub cache: bool,
     pub gateway: bool,
     pub mail: bool,
+    /// Whether it sends text messages, to any phone.
+    pub text_messages: bool,
     /// Whether people reach it through the load balancer.
     pub public: bool,
     /// Messages in hand at once.
@@ -70,6 +72,7 @@ const NOTHING: Role = Role {
     cache: false,
     gateway: false,
     mail: false,
+    text_messages: false,
     public: false,
     concurrency: 1,
     drain: Duration::from_secs(25),
@@ -137,6 +140,7 @@ pub const NOTIFICATION_WORKER: Role = Role {
     parameters: &[&EMAIL_ENABLED, &SMS_ENABLED],
     database: true,
     mail: true,
+    text_messages: true,
     concurrency: 10,
     ..NOTHING
 };
@@ -214,6 +218,8 @@ const _: () = {
         let role = ROLES[i];
         assert!(role.stop_timeout().as_secs() <= STOP_TIMEOUT_MAX.as_secs(), "a drain outlives its container");
         assert!(role.drain.as_secs() > LONG_POLL.as_secs(), "a poll outlives the drain");
+        // To text, a role may publish to whatever is no topic.
+        assert!(!role.text_messages || role.publishes.is_empty(), "a role both texts and publishes to topics");
         let mut j = 0;
         while j < role.consumes.len() {
             assert!(role.drain.as_secs() > role.consumes[j].handler_timeout.as_secs(), "a handler outlives the drain");

@@ -5,6 +5,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 use crate::FieldError;
+use crate::channel::Preferences;
 
 /// Longest name, in characters.
 pub const NAME_MAX: usize = 100;
@@ -19,6 +20,9 @@ pub struct Customer {
     pub name: String,
     pub phone: String,
     pub email: String,
+    /// By which channels they want to hear of their order.
+    #[serde(default)]
+    pub notify: Preferences,
 }
 
 impl Customer {
@@ -36,8 +40,29 @@ impl Customer {
             name: keep(line("customer.name", name, NAME_MAX)),
             phone: keep(parse_phone(phone)),
             email: keep(parse_email(email)),
+            notify: Preferences::default(),
         };
         if errors.is_empty() { Ok(customer) } else { Err(errors) }
+    }
+
+    /// The same customer with wishes of their own.
+    ///
+    /// # Errors
+    /// When texts are wanted and the phone number does not say in which country it is.
+    pub fn told_by(self, notify: Preferences) -> Result<Customer, FieldError> {
+        if notify.sms && self.text_number().is_none() {
+            let message = "must begin with + and the country's code to be texted, such as +1 555 010 0123";
+            return Err(FieldError::new("customer.phone", message));
+        }
+        Ok(Customer { notify, ..self })
+    }
+
+    /// The phone number as networks dial it (ITU-T E.164: `+` and at most fifteen digits), if it says its country.
+    pub fn text_number(&self) -> Option<String> {
+        let digits: String = self.phone.chars().filter(char::is_ascii_digit).collect();
+        // A country's code never begins with 0, and no number of a mobile phone is shorter than eight digits with it.
+        let whole = self.phone.starts_with('+') && !digits.starts_with('0') && (8..=15).contains(&digits.len());
+        whole.then(|| format!("+{digits}"))
     }
 }
 
@@ -125,6 +150,19 @@ mod tests {
         let hundred = "é".repeat(100);
         assert!(Customer::parse(&hundred, "5550100", "a@example.com").is_ok());
         assert!(Customer::parse(&format!("{hundred}é"), "5550100", "a@example.com").is_err());
+    }
+
+    #[test]
+    fn texts_go_to_a_number_that_says_its_country() {
+        let texts = Preferences { email: true, sms: true };
+        let ana = |phone: &str| Customer::parse("Ana", phone, "ana@example.com").expect("valid");
+        let told = ana("+1 (555) 010-0123").told_by(texts).expect("a whole number");
+        assert_eq!(told.text_number().as_deref(), Some("+15550100123"));
+        for phone in ["555 010 0123", "+0 555 010 0123", "+1 555 01"] {
+            let error = ana(phone).told_by(texts).expect_err(phone);
+            assert_eq!(error.field, "customer.phone");
+            assert!(ana(phone).told_by(Preferences::default()).is_ok(), "{phone} is good enough to be called");
+        }
     }
 
     #[test]

@@ -4,7 +4,9 @@
 //! What a rule needs to be carried out (queues, tables, gateways) is not here either; see `contract` and `app`.
 
 pub mod cart;
+pub mod channel;
 pub mod customer;
+pub mod gsm;
 pub mod hours;
 pub mod ids;
 pub mod menu;

@@ -82,6 +82,16 @@ impl<'e> Fields<'e> {
         self.optional_text(field).unwrap_or_default()
     }
 
+    pub fn flag(&mut self, field: &str) -> Option<bool> {
+        match self.take(field)? {
+            Value::Bool(flag) => Some(flag),
+            _ => {
+                self.wrong(field, "must be true or false");
+                None
+            }
+        }
+    }
+
     pub fn integer(&mut self, field: &str) -> Option<i64> {
         match self.take(field) {
             Some(Value::Number(number)) if number.is_i64() => number.as_i64(),
@@ -116,17 +126,24 @@ impl<'e> Fields<'e> {
         time
     }
 
+    /// Empty, and told, when it is not there.
     pub fn object(&mut self, field: &str) -> Map<String, Value> {
+        if self.object.get(field).is_none_or(Value::is_null) {
+            self.wrong(field, "is required");
+            return Map::new();
+        }
+        self.optional_object(field)
+    }
+
+    /// Empty when it is not there.
+    pub fn optional_object(&mut self, field: &str) -> Map<String, Value> {
         match self.take(field) {
             Some(Value::Object(object)) => object,
             Some(_) => {
                 self.wrong(field, "must be an object");
                 Map::new()
             }
-            None => {
-                self.wrong(field, "is required");
-                Map::new()
-            }
+            None => Map::new(),
         }
     }
 

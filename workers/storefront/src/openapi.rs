@@ -163,6 +163,10 @@ fn schemas() -> Value {
         "NewOrder": { "type": "object", "additionalProperties": false, "required": ["customer", "payment_token"], "properties": {
             "customer": { "type": "object", "additionalProperties": false, "required": ["name", "phone", "email"],
                 "properties": { "name": text(100), "phone": text(30), "email": text(254) } },
+            "notify": { "type": "object", "additionalProperties": false, "description": "How to tell the customer: by text \
+                message where sms is true, with an e-mail in its place when none can be sent; else by e-mail; neither, not at \
+                all. For sms, customer.phone begins with + and the country's code",
+                "properties": { "email": { "type": "boolean", "default": true }, "sms": { "type": "boolean", "default": false } } },
             "items": { "type": "array", "minItems": 1, "maxItems": LINES_MAX, "items": item },
             "cart": { "type": "boolean", "description": "true instead of items: what is in the session's cart" },
             "order_type": { "enum": ["pickup", "dine_in", "delivery"], "default": "pickup" },

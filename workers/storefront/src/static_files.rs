@@ -16,6 +16,7 @@ macro_rules! files {
 files![
     "haven.css",
     "haven.js",
+    "notices.js",
     "favicon.svg",
     "images/almond-tart.svg",
     "images/banana-bread.svg",

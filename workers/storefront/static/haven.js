@@ -28,12 +28,41 @@ async function refresh(region) {
   if (focused !== null) (document.getElementById(focused) ?? region).focus({ preventScroll: true });
 }
 
+// Notices of the browser come from the order's page itself, while it is open in some tab: no push service hears of an order.
+const NOTICES = "/static/notices.js";
+const tellMe = document.getElementById("tell-me");
+const mayTell = () => window.Notification?.permission === "granted";
+if (tellMe && window.Notification && navigator.serviceWorker) {
+  if (mayTell()) navigator.serviceWorker.register(NOTICES).catch(() => {});
+  tellMe.hidden = Notification.permission !== "default";
+  tellMe.addEventListener("click", async () => {
+    const allowed = await Notification.requestPermission() === "granted";
+    tellMe.hidden = Notification.permission !== "default";
+    try {
+      if (allowed) await navigator.serviceWorker.register(NOTICES);
+      show(line, allowed ? "We tell you here while this page is open." : "Your browser shows no notices of this shop.");
+    } catch { show(line, "Your browser shows no notices of this shop."); }
+  });
+}
+// Who sees the page is told by the page.
+async function tell(text) {
+  if (!tellMe || !mayTell() || !document.hidden) return;
+  const worker = await navigator.serviceWorker?.getRegistration(NOTICES);
+  const title = document.querySelector("h1").textContent;
+  // The same words from a second tab take the place of the first's.
+  await worker?.showNotification(title, { body: text, tag: `${title} ${text}`, data: location.href });
+}
+
 const order = document.getElementById("order-live");
 if (order && window.EventSource) {
   const events = new EventSource(order.dataset.events);
   events.addEventListener("status", async () => {
     await refresh(order);
-    show(document.getElementById("headline"), order.querySelector("[data-headline]").dataset.headline);
+    const headline = document.getElementById("headline");
+    const news = order.querySelector("[data-headline]").dataset.headline;
+    if (headline.textContent === news) return;
+    show(headline, news);
+    await tell(news);
   });
   events.addEventListener("end", () => { events.close(); connected(true); });
   events.onopen = () => connected(true);

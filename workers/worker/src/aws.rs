@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use adapter_aws::{
     AwsPublisher, Called, Clients, Destinations, DynamoLeases, DynamoStock, DynamoStockStream, DynamoViews, MetricSink,
-    ParameterReader, Series, SesMailer, SqsInbox, StockTables, Value,
+    ParameterReader, Series, SesMailer, SnsTexter, SqsInbox, StockTables, Value,
 };
 use anyhow::Context as _;
 use app::ports::Source as _;
@@ -100,6 +100,10 @@ impl Aws {
 
     pub fn mailer(&self, from: &str) -> SesMailer {
         SesMailer::new(&self.clients, from)
+    }
+
+    pub fn texter(&self) -> SnsTexter {
+        SnsTexter::new(&self.clients)
     }
 
     pub fn parameters(&self, environment: &str) -> ParameterReader {

@@ -7,12 +7,12 @@ mod breakers;
 mod command;
 pub mod config;
 pub mod http_gateway;
-pub mod mail;
 pub mod renewal;
 pub mod roles;
 mod sent_once;
 pub mod stores;
 pub mod stream;
+pub mod words;
 
 use std::process::ExitCode;
 

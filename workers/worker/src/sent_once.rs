@@ -1,41 +1,43 @@
-//! A mail service that does not know a mail again, made to: what this process has sent it does not send a second time.
+//! A mail or text service that does not know a notice again, made to: what this process has sent it does not send a
+//! second time.
 //!
-//! A mail is sent, and then that is written down. Where the database does not answer in between, the message comes again
-//! and the notice still says that nothing was sent. Only a process that died in between cannot know better.
+//! A notice is sent, and then that is written down. Where the database does not answer in between, the message comes again
+//! and the record still says that nothing was sent. Only a process that died in between cannot know better.
 
-use std::collections::{HashSet, VecDeque};
+use std::collections::{HashMap, VecDeque};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use app::ports::notices::{Mail, MailError, Mailer};
+use app::ports::notices::{Mail, Mailer, SendError, Text, Texter};
 
-/// So many of the latest mails are known again: half an hour of a busy shop, and less than a megabyte.
+/// So many of the latest notices are known again: half an hour of a busy shop, in a few megabytes.
 const KNOWN_MAX: usize = 10_000;
 
-/// Sends a mail of the same `dedup_id` once.
-pub struct SentOnce<M> {
-    mailer: M,
+/// Sends a mail, or a text, of the same `dedup_id` once.
+pub struct SentOnce<S> {
+    sender: S,
     sent: Mutex<Sent>,
 }
 
 #[derive(Default)]
 struct Sent {
-    ids: HashSet<String>,
+    /// The provider's own id of each.
+    ids: HashMap<String, String>,
     /// The oldest first.
     order: VecDeque<String>,
 }
 
-impl<M> SentOnce<M> {
-    pub fn new(mailer: M) -> Self {
-        Self { mailer, sent: Mutex::default() }
+impl<S> SentOnce<S> {
+    pub fn new(sender: S) -> Self {
+        Self { sender, sent: Mutex::default() }
     }
 
     fn sent(&self) -> MutexGuard<'_, Sent> {
         self.sent.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn remember(&self, id: &str) {
+    fn remember(&self, id: &str, message_id: &str) {
         let mut sent = self.sent();
-        if sent.ids.insert(id.to_owned()) {
+        if sent.ids.insert(id.to_owned(), message_id.to_owned()).is_none() {
             sent.order.push_back(id.to_owned());
         }
         if sent.order.len() > KNOWN_MAX
@@ -45,19 +47,30 @@ impl<M> SentOnce<M> {
         }
     }
 
-    fn knows(&self, id: &str) -> bool {
-        self.sent().ids.contains(id)
+    fn known(&self, id: &str) -> Option<String> {
+        self.sent().ids.get(id).cloned()
     }
 }
 
 impl<M: Mailer> Mailer for SentOnce<M> {
-    async fn send(&self, mail: &Mail) -> Result<(), MailError> {
-        if self.knows(&mail.dedup_id) {
-            return Ok(());
+    async fn send(&self, mail: &Mail) -> Result<String, SendError> {
+        if let Some(message_id) = self.known(&mail.dedup_id) {
+            return Ok(message_id);
         }
-        self.mailer.send(mail).await?;
-        self.remember(&mail.dedup_id);
-        Ok(())
+        let message_id = self.sender.send(mail).await?;
+        self.remember(&mail.dedup_id, &message_id);
+        Ok(message_id)
+    }
+}
+
+impl<T: Texter> Texter for SentOnce<T> {
+    async fn send_text(&self, text: &Text) -> Result<String, SendError> {
+        if let Some(message_id) = self.known(&text.dedup_id) {
+            return Ok(message_id);
+        }
+        let message_id = self.sender.send_text(text).await?;
+        self.remember(&text.dedup_id, &message_id);
+        Ok(message_id)
     }
 }
 
@@ -72,14 +85,14 @@ mod tests {
     }
 
     impl Mailer for Postbox {
-        async fn send(&self, mail: &Mail) -> Result<(), MailError> {
+        async fn send(&self, mail: &Mail) -> Result<String, SendError> {
             let mut refusals = self.refusals.lock().expect("nobody panics");
             if *refusals > 0 {
                 *refusals -= 1;
-                return Err(MailError::Unavailable("closed".to_owned()));
+                return Err(SendError::Unavailable("closed".to_owned()));
             }
             self.taken.lock().expect("nobody panics").push(mail.dedup_id.clone());
-            Ok(())
+            Ok(format!("ses-{}", mail.dedup_id))
         }
     }
 
@@ -93,9 +106,9 @@ mod tests {
         let once = SentOnce::new(Postbox { refusals: Mutex::new(1), taken: Mutex::default() });
         assert!(once.send(&mail("a")).await.is_err());
         for id in ["a", "a", "b", "a"] {
-            once.send(&mail(id)).await.expect("taken, or known");
+            assert_eq!(once.send(&mail(id)).await, Ok(format!("ses-{id}")), "taken, or known");
         }
-        assert_eq!(*once.mailer.taken.lock().expect("nobody panics"), ["a", "b"]);
+        assert_eq!(*once.sender.taken.lock().expect("nobody panics"), ["a", "b"]);
     }
 
     #[tokio::test]
@@ -104,7 +117,7 @@ mod tests {
         for n in 0..=KNOWN_MAX {
             once.send(&mail(&n.to_string())).await.expect("taken");
         }
-        assert!(!once.knows("0") && once.knows("1"));
+        assert!(once.known("0").is_none() && once.known("1").is_some());
         assert_eq!(once.sent().order.len(), KNOWN_MAX);
     }
 }

@@ -10,7 +10,7 @@ use app::ports::carts::{CartError, CartStore};
 use app::ports::fulfilment::{Fulfilment, FulfilmentStore, Shipment, Ticket};
 use app::ports::journey::{JourneyStore, NoticeRecord, Records, TakenIn};
 use app::ports::locations::LocationStore;
-use app::ports::notices::{Notice, NoticeEnd, NoticeState, NoticeStore};
+use app::ports::notices::{Notice, NoticeEnd, NoticeFilter, NoticeRow, NoticeState, NoticeStore};
 use app::ports::orders::{
     Applied, Change, Due, KeyUse, NewOrder, OrderFilter, OrderStore, OutboxRow, Payment, PaymentBooks, PaymentKind,
     Placement, StoredOrder,
@@ -24,6 +24,7 @@ use contract::event::EventKind;
 use contract::messages::Envelope;
 use domain::Timestamp;
 use domain::cart::{Line, Lines, Quantity};
+use domain::channel::Channel;
 use domain::ids::{EventId, LocationId, OrderId, ProductId, TenantId};
 use domain::order::HistoryEntry;
 use uuid::Uuid;
@@ -292,15 +293,19 @@ impl NoticeStore for Store {
     async fn end_notice(
         &self,
         event_id: EventId,
-        channel: &'static str,
-        end: NoticeEnd,
+        channel: Channel,
+        end: &NoticeEnd,
         at: Timestamp,
-    ) -> Result<(), Unavailable> {
+    ) -> Result<bool, Unavailable> {
         either!(self, store => store.end_notice(event_id, channel, end, at))
     }
 
-    async fn give_back_notice(&self, event_id: EventId, channel: &'static str) -> Result<(), Unavailable> {
-        either!(self, store => store.give_back_notice(event_id, channel))
+    async fn give_back_notice(&self, event_id: EventId, channel: Channel, why: &str) -> Result<(), Unavailable> {
+        either!(self, store => store.give_back_notice(event_id, channel, why))
+    }
+
+    async fn notices(&self, filter: &NoticeFilter) -> Result<Vec<NoticeRow>, Unavailable> {
+        either!(self, store => store.notices(filter))
     }
 }
 

@@ -251,8 +251,8 @@ fn values(dimension: &str) -> f64 {
         "level" => 2.0,
         // Mail, text message.
         "channel" => 2.0,
-        // SQS, SNS, EventBridge, DynamoDB, SES, Parameter Store.
-        "service" => 6.0,
+        // SQS, SNS, text messages, EventBridge, DynamoDB, SES, Parameter Store.
+        "service" => 7.0,
         "unit" => Billed::ALL.len() as f64,
         // A dimension is to have few.
         _ => 5.0,

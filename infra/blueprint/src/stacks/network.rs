@@ -509,6 +509,10 @@ fn interface_endpoints(
         if endpoint.service == "ecr.api" {
             statements.push(through(&["ecr:GetAuthorizationToken"], json!("*")));
         }
+        if endpoint.service == "sns" {
+            // A phone is no resource.
+            statements.push(through(&["sns:Publish"], json!("*")));
+        }
         let id = template.add(
             &format!("{} endpoint", endpoint.service),
             "AWS::EC2::VPCEndpoint",

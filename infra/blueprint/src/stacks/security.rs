@@ -345,6 +345,8 @@ const ANYWHERE: &[&str] = &[
     "elasticloadbalancing:DescribeRules",
     "elasticloadbalancing:DescribeTargetGroups",
     "elasticloadbalancing:DescribeTargetHealth",
+    // To a phone. Which roles may, and that they may to no topic, stands in their own policies.
+    "sns:Publish",
     "tag:GetResources",
     "xray:GetSamplingRules",
     "xray:GetSamplingTargets",

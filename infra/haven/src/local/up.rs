@@ -349,6 +349,7 @@ fn announce_ready(facts: &Shared, folder: &Path, took: Duration) -> anyhow::Resu
     println!("  The bar          {}/staff   (sign in with the staff token)", facts.storefront);
     println!("  Staff token      {}", facts.staff_token);
     println!("  E-mails sent     {}/_ministack/ses/messages", facts.aws_endpoint);
+    println!("  Texts sent       {}/_ministack/sns/sms-messages", facts.aws_endpoint);
     println!("  API              {}/openapi.json", facts.storefront);
     println!("  Local AWS        {}", facts.aws_endpoint);
     println!("\nTry this next:");

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use app::ports::notices::{Mail, MailError, Mailer};
+use app::ports::notices::{Mail, Mailer, SendError, Text, Texter};
 use app::use_cases::notify::{Compose, News};
 
 use super::engine::{Engine, Lost, Port, Who};
@@ -48,6 +48,10 @@ impl Compose for Words {
         let subject = news.kind().unwrap_or_default().to_owned();
         Mail { to: "ana@example.com".to_owned(), subject, text: about, html: String::new(), dedup_id }
     }
+
+    fn text(&self, _news: &News<'_>, _dedup_id: String) -> Option<Text> {
+        None
+    }
 }
 
 /// One process's client.
@@ -72,7 +76,7 @@ impl Drop for Sending<'_> {
 }
 
 impl Mailer for SimMailer {
-    async fn send(&self, mail: &Mail) -> Result<(), MailError> {
+    async fn send(&self, mail: &Mail) -> Result<String, SendError> {
         let at_once = {
             let mut letters = self.sink.letters();
             let letter = letters.entry(mail.dedup_id.clone()).or_insert_with(|| Letter {
@@ -99,8 +103,17 @@ impl Mailer for SimMailer {
             }
         };
         let sent = self.engine.call(self.who, Port::Mail, "send mail", None, effect).await;
-        sent.map_err(|lost| match lost {
-            Lost::Before | Lost::After => MailError::Unavailable("no answer".to_owned()),
+        sent.map(|()| mail.dedup_id.clone()).map_err(|lost| match lost {
+            Lost::Before | Lost::After => SendError::Unavailable("no answer".to_owned()),
         })
+    }
+}
+
+/// Customers of the simulation want e-mails, and no text is ever sent.
+pub struct NoTexts;
+
+impl Texter for NoTexts {
+    async fn send_text(&self, _text: &Text) -> Result<String, SendError> {
+        Err(SendError::Refused("the simulation sends no texts".to_owned()))
     }
 }

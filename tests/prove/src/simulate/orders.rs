@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use app::fakes::orders::MemoryOrders;
 use app::ports::Unavailable;
-use app::ports::notices::{Notice, NoticeEnd, NoticeState, NoticeStore};
+use app::ports::notices::{Notice, NoticeEnd, NoticeFilter, NoticeRow, NoticeState, NoticeStore};
 use app::ports::orders::{
     Applied, Change, Due, KeyUse, NewOrder, OrderFilter, OrderStore, OutboxRow, Payment, PaymentKind, Placement,
     StoredOrder,
@@ -15,6 +15,7 @@ use app::ports::stock_watch::{Seen, StockWatch};
 use app::use_cases::run_saga::Apply;
 use contract::messages::Envelope;
 use domain::Timestamp;
+use domain::channel::Channel;
 use domain::ids::{EventId, LocationId, OrderId, ProductId, TenantId};
 use domain::order::HistoryEntry;
 use futures::FutureExt as _;
@@ -241,14 +242,18 @@ impl NoticeStore for SimOrders {
     async fn end_notice(
         &self,
         event_id: EventId,
-        channel: &'static str,
-        end: NoticeEnd,
+        channel: Channel,
+        end: &NoticeEnd,
         at: Timestamp,
-    ) -> Result<(), Unavailable> {
+    ) -> Result<bool, Unavailable> {
         self.call("end notice", None, || at_once(self.store.end_notice(event_id, channel, end, at))).await?
     }
 
-    async fn give_back_notice(&self, event_id: EventId, channel: &'static str) -> Result<(), Unavailable> {
-        self.call("give back notice", None, || at_once(self.store.give_back_notice(event_id, channel))).await?
+    async fn give_back_notice(&self, event_id: EventId, channel: Channel, why: &str) -> Result<(), Unavailable> {
+        self.call("give back notice", None, || at_once(self.store.give_back_notice(event_id, channel, why))).await?
+    }
+
+    async fn notices(&self, filter: &NoticeFilter) -> Result<Vec<NoticeRow>, Unavailable> {
+        self.call("list notices", filter.order_id, || at_once(self.store.notices(filter))).await?
     }
 }

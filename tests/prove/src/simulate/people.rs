@@ -9,6 +9,7 @@ use app::use_cases::change_order::{CUSTOMER, ChangeRefusal, Move, cancel_by_cust
 use app::use_cases::place_order::{Means, Refusal, Request, place_order};
 use contract::role;
 use domain::cart::{Line, Lines, Quantity};
+use domain::channel::Preferences;
 use domain::ids::OrderId;
 use domain::order::Status;
 
@@ -99,6 +100,7 @@ impl Customer {
             customer_name: format!("Customer {}", self.n),
             customer_phone: "+1 555 010 0123".to_owned(),
             customer_email: self.email(),
+            notify: Preferences::default(),
             order_type: "pickup".to_owned(),
             location_id: None,
             pickup_at: None,

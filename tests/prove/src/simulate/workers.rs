@@ -8,7 +8,7 @@ use app::inbox::Settlement;
 use app::ports::Source as _;
 use app::ports::orders::OrderStore as _;
 use app::ports::stock::Stock as _;
-use app::use_cases::notify::notify;
+use app::use_cases::notify::{Post, Switches, notify};
 use app::use_cases::pay::pay;
 use app::use_cases::relay::relay_some;
 use app::use_cases::run_saga::run_saga;
@@ -25,7 +25,7 @@ use futures::future::join_all;
 use super::engine::{Port, SimSource, Who};
 use super::gateway::SimGateway;
 use super::hits::Hit;
-use super::mail::{SimMailer, Words};
+use super::mail::{NoTexts, SimMailer, Words};
 use super::mistake::Mistake;
 use super::orders::{SimOrders, at_once};
 use super::queues::{Delivery, SimPublisher};
@@ -190,7 +190,9 @@ impl Process {
             Job::Notifications => {
                 let (engine, sink) = (Arc::clone(&self.shop.engine), Arc::clone(&self.shop.sink));
                 let mailer = SimMailer { engine, sink, who: self.who };
-                notify(orders, &mailer, &Words, source, true, envelope).await.handled
+                let switches = Switches { email: true, sms: false };
+                let post = Post { mailer: &mailer, texter: &NoTexts, composer: &Words, switches };
+                notify(orders, &post, source, envelope).await.handled
             }
             Job::Relay | Job::Sweeper | Job::Inventory => Handled::park("this process reads no queue"),
         }

@@ -3,9 +3,10 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use adapter_aws::{
-    Called, Clients, MetricSink, ParameterReader, Series, SesMailer, Value, addresses, secret, secret_versions,
+    Called, Clients, MetricSink, ParameterReader, Series, SesMailer, SnsTexter, Value, addresses, secret,
+    secret_versions,
 };
-use app::ports::notices::{Mail, MailError, Mailer};
+use app::ports::notices::{Mail, Mailer, SendError, Text, Texter};
 use aws_sdk_ssm::types::ParameterType;
 use contract::address::Address;
 use contract::parameter::{MAX_QUEUE_SIZE, PAYMENT_WEBHOOK, SMS_ENABLED};
@@ -93,9 +94,49 @@ async fn a_mail_is_sent_or_may_be_tried_again() {
     let from = "Brew Haven <orders@brew-haven.example>";
     let verified = clients.ses().create_email_identity().email_identity("orders@brew-haven.example").send().await;
     println!("identity: {}", verified.is_ok());
-    SesMailer::new(&clients, from).send(&mail).await.expect("sent");
+    let id = SesMailer::new(&clients, from).send(&mail).await.expect("sent");
+    assert!(!id.is_empty(), "the provider's own id of it");
     let unreachable = SesMailer::new(&super::clients(NOWHERE), from).send(&mail).await;
-    assert!(matches!(unreachable, Err(MailError::Unavailable(_))), "{unreachable:?}");
+    assert!(matches!(unreachable, Err(SendError::Unavailable(_))), "{unreachable:?}");
+}
+
+/// The body of an answer of the local AWS itself.
+async fn get(endpoint: &str, path: &str) -> String {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    let host = endpoint.trim_start_matches("http://").trim_end_matches('/');
+    let mut stream = tokio::net::TcpStream::connect(host).await.expect("it listens");
+    let request = format!("GET {path} HTTP/1.1\r\nhost: {host}\r\nconnection: close\r\n\r\n");
+    stream.write_all(request.as_bytes()).await.expect("asked");
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).await.expect("an answer");
+    answer.split_once("\r\n\r\n").expect("a body").1.to_owned()
+}
+
+#[tokio::test]
+async fn a_text_reaches_its_number_with_the_id_that_tells_a_repeat() {
+    let aws = servers::local_aws().await;
+    let text = |to: &str| Text {
+        to: to.to_owned(),
+        body: "Brew Haven: order A-001 is ready at the counter.".to_owned(),
+        dedup_id: "0195-event".to_owned(),
+    };
+    let ana = text("+15550100123");
+    let texter = SnsTexter::new(&super::clients(&aws.endpoint));
+    let first = texter.send_text(&ana).await.expect("sent");
+    let again = texter.send_text(&ana).await.expect("sent");
+    assert!(!first.is_empty() && first != again, "SNS takes a repeat for a new text: {first} {again}");
+
+    let answer = get(&aws.endpoint, "/_ministack/sns/sms-messages").await;
+    let sent: serde_json::Value = serde_json::from_str(&answer).expect("JSON");
+    let sent = sent["sms_messages"]["+15550100123"].as_array().unwrap_or_else(|| panic!("none: {answer}"));
+    assert_eq!(sent.len(), 2);
+    for message in sent {
+        assert_eq!(message["Message"], ana.body);
+        let attributes = message["MessageAttributes"].to_string();
+        assert!(attributes.contains("0195-event") && attributes.contains("Transactional"), "{attributes}");
+    }
+    let unreachable = SnsTexter::new(&super::clients(NOWHERE)).send_text(&text("+15550100124")).await;
+    assert!(matches!(unreachable, Err(SendError::Unavailable(_))), "{unreachable:?}");
 }
 
 #[tokio::test]

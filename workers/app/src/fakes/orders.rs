@@ -1,6 +1,7 @@
 //! Orders and notices in memory: one lock, the same answers.
 
 mod journey;
+mod notices;
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -9,13 +10,14 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use contract::event::Route;
 use contract::messages::Envelope;
 use domain::Timestamp;
+use domain::channel::Channel;
 use domain::ids::{EventId, LocationId, OrderId, ProductId, TenantId};
 use domain::order::{HistoryEntry, Order, Status};
 
+use self::notices::Telling;
 use crate::ports::Unavailable;
 use crate::ports::fulfilment::{Shipment, Ticket};
-use crate::ports::journey::{NoticeRecord, TakenIn};
-use crate::ports::notices::{CLAIM, Notice, NoticeEnd, NoticeState, NoticeStore};
+use crate::ports::journey::TakenIn;
 use crate::ports::orders::{
     Applied, Change, Due, KeyUse, Letter, NewOrder, OUTBOX_CLAIM, OrderChange, OrderFilter, OrderStore, OutboxRow,
     Payment, PaymentBooks, PaymentChange, PaymentKind, PaymentState, Placement, SlotClaim, StoredOrder,
@@ -49,7 +51,7 @@ pub(super) struct Books {
     pub(super) shipments: HashMap<OrderId, Shipment>,
     outbox: Vec<Owed>,
     rows_written: i64,
-    notices: HashMap<(EventId, &'static str), Telling>,
+    notices: HashMap<(EventId, Channel), Telling>,
     levels: BTreeMap<ProductId, Seen>,
     numbers: u64,
     redrives: Vec<Redrive>,
@@ -61,28 +63,6 @@ struct Kept {
     history: Vec<HistoryEntry>,
     next_action_at: Option<Timestamp>,
     slot_at: Option<Timestamp>,
-}
-
-struct Telling {
-    order_id: Option<OrderId>,
-    record: NoticeRecord,
-    claimed_until: Option<Timestamp>,
-    end: Option<NoticeEnd>,
-}
-
-impl Telling {
-    fn of(notice: &Notice) -> Telling {
-        let record = NoticeRecord {
-            event_id: notice.event_id,
-            channel: notice.channel.to_owned(),
-            kind: notice.kind.to_owned(),
-            state: "pending".to_owned(),
-            attempts: 0,
-            created_at: notice.at,
-            sent_at: None,
-        };
-        Telling { order_id: notice.order_id, record, claimed_until: None, end: None }
-    }
 }
 
 struct Owed {
@@ -438,44 +418,6 @@ impl StockWatch for MemoryOrders {
         books.levels.insert(product_id.clone(), now);
         books.owe(alert.map(std::slice::from_ref).unwrap_or_default(), at);
         Ok(true)
-    }
-}
-
-impl NoticeStore for MemoryOrders {
-    async fn begin_notice(&self, notice: &Notice) -> Result<NoticeState, Unavailable> {
-        let mut books = self.books();
-        let telling = books.notices.entry((notice.event_id, notice.channel)).or_insert_with(|| Telling::of(notice));
-        if telling.end.is_some() {
-            return Ok(NoticeState::Ended);
-        }
-        if telling.claimed_until.is_some_and(|until| until > notice.at) {
-            return Ok(NoticeState::InHand);
-        }
-        telling.record.attempts += 1;
-        telling.claimed_until = Some(notice.at + CLAIM);
-        Ok(NoticeState::Pending { attempt: telling.record.attempts })
-    }
-
-    async fn end_notice(
-        &self,
-        event_id: EventId,
-        channel: &'static str,
-        end: NoticeEnd,
-        at: Timestamp,
-    ) -> Result<(), Unavailable> {
-        if let Some(telling) = self.books().notices.get_mut(&(event_id, channel)) {
-            telling.end = Some(end);
-            telling.record.state = end.code().to_owned();
-            telling.record.sent_at = (end == NoticeEnd::Sent).then_some(at);
-        }
-        Ok(())
-    }
-
-    async fn give_back_notice(&self, event_id: EventId, channel: &'static str) -> Result<(), Unavailable> {
-        if let Some(telling) = self.books().notices.get_mut(&(event_id, channel)) {
-            telling.claimed_until = None;
-        }
-        Ok(())
     }
 }
 

@@ -1,6 +1,7 @@
 //! What a `JourneyStore` and a `RedriveLog` must do: what was written is read back, and of one order only.
 
 use contract::event::EventKind;
+use domain::channel::Channel;
 use domain::ids::{EventId, OrderId};
 use domain::saga::State;
 use time::Duration;
@@ -67,14 +68,15 @@ async fn notices_are_read_by_order_and_by_event(store: &(impl OrderStore + Journ
         event_id: EventId(Uuid::now_v7()),
         order_id: Some(new.order.order_id),
         kind: "order_confirmed",
-        channel: "email",
+        channel: Channel::Email,
         at: NOON,
     };
     store.begin_notice(&notice).await.expect("begun");
     let [begun] = store.notices_of(notice.event_id).await.expect("read").try_into().expect("one");
     assert_eq!((begun.state.as_str(), begun.attempts, begun.sent_at), ("pending", 1, None));
     let sent_at = NOON + Duration::seconds(2);
-    store.end_notice(notice.event_id, "email", NoticeEnd::Sent, sent_at).await.expect("ended");
+    let sent = NoticeEnd::Sent { message_id: "0100-abc".to_owned() };
+    store.end_notice(notice.event_id, notice.channel, &sent, sent_at).await.expect("ended");
     let [told] = store.records(new.order.order_id).await.expect("read").notices.try_into().expect("one");
     assert_eq!((told.state.as_str(), told.created_at, told.sent_at), ("sent", NOON, Some(sent_at)));
 }

@@ -1,61 +1,98 @@
 //! What a `NoticeStore` must do.
 
-use domain::ids::EventId;
+use domain::channel::Channel;
+use domain::ids::{EventId, OrderId};
 use time::macros::datetime;
 use uuid::Uuid;
 
-use crate::ports::notices::{CLAIM, Notice, NoticeEnd, NoticeState, NoticeStore};
+use crate::ports::notices::{CLAIM, NOTICES_MAX, Notice, NoticeEnd, NoticeFilter, NoticeRow, NoticeState, NoticeStore};
 
 /// All laws, on notices of their own.
 pub async fn all(notices: &impl NoticeStore) {
     tries_are_counted_until_an_end(notices).await;
     every_end_is_an_end(notices).await;
+    the_first_end_stands(notices).await;
     channels_are_apart(notices).await;
     one_of_many_at_once_may_send(notices).await;
     a_try_that_died_is_followed_by_another(notices).await;
+    how_each_fared_can_be_read(notices).await;
+    a_list_is_bounded_and_begins_with_the_newest(notices).await;
 }
 
-fn notice(channel: &'static str) -> Notice {
+fn notice(channel: Channel) -> Notice {
     let at = datetime!(2026-03-01 08:00 UTC);
     Notice { event_id: EventId(Uuid::now_v7()), order_id: None, kind: "stock_low", channel, at }
+}
+
+fn sent() -> NoticeEnd {
+    NoticeEnd::Sent { message_id: "0100-abc".to_owned() }
+}
+
+fn failed() -> NoticeEnd {
+    NoticeEnd::Failed { reason: "MessageRejected".to_owned() }
+}
+
+fn suppressed() -> NoticeEnd {
+    NoticeEnd::Suppressed { reason: "notification/email_enabled is false".to_owned() }
 }
 
 async fn begin(notices: &impl NoticeStore, notice: &Notice) -> NoticeState {
     notices.begin_notice(notice).await.expect("begun")
 }
 
-async fn end(notices: &impl NoticeStore, notice: &Notice, end: NoticeEnd) {
-    notices.end_notice(notice.event_id, notice.channel, end, notice.at).await.expect("ended");
+async fn end(notices: &impl NoticeStore, notice: &Notice, end: &NoticeEnd) -> bool {
+    notices.end_notice(notice.event_id, notice.channel, end, notice.at).await.expect("ended")
+}
+
+async fn give_back(notices: &impl NoticeStore, notice: &Notice, why: &str) {
+    notices.give_back_notice(notice.event_id, notice.channel, why).await.expect("given back");
+}
+
+async fn of_order(notices: &impl NoticeStore, order_id: OrderId, failed: bool) -> Vec<NoticeRow> {
+    notices.notices(&NoticeFilter { order_id: Some(order_id), failed }).await.expect("listed")
 }
 
 async fn tries_are_counted_until_an_end(notices: &impl NoticeStore) {
-    let notice = notice("email");
+    let notice = notice(Channel::Email);
     assert_eq!(begin(notices, &notice).await, NoticeState::Pending { attempt: 1 });
-    notices.give_back_notice(notice.event_id, notice.channel).await.expect("given back");
+    give_back(notices, &notice, "Throttling").await;
     assert_eq!(begin(notices, &notice).await, NoticeState::Pending { attempt: 2 }, "the first try came to nothing");
-    end(notices, &notice, NoticeEnd::Sent).await;
-    assert_eq!(begin(notices, &notice).await, NoticeState::Ended, "what was sent is not sent again");
+    assert!(end(notices, &notice, &sent()).await);
+    assert_eq!(begin(notices, &notice).await, NoticeState::Sent, "what was sent is not sent again");
 }
 
 async fn every_end_is_an_end(notices: &impl NoticeStore) {
-    for how in [NoticeEnd::Sent, NoticeEnd::Refused, NoticeEnd::Suppressed] {
-        let notice = notice("email");
+    for (how, then) in
+        [(sent(), NoticeState::Sent), (failed(), NoticeState::NotSent), (suppressed(), NoticeState::NotSent)]
+    {
+        let notice = notice(Channel::Email);
         begin(notices, &notice).await;
-        end(notices, &notice, how).await;
-        assert_eq!(begin(notices, &notice).await, NoticeState::Ended, "{how:?}");
+        assert!(end(notices, &notice, &how).await);
+        assert_eq!(begin(notices, &notice).await, then, "{how:?}");
     }
 }
 
+async fn the_first_end_stands(notices: &impl NoticeStore) {
+    let slow = notice(Channel::Sms);
+    begin(notices, &slow).await;
+    let other = Notice { at: slow.at + CLAIM, ..slow.clone() };
+    begin(notices, &other).await;
+    assert!(end(notices, &other, &sent()).await);
+    assert!(!end(notices, &slow, &failed()).await, "it was sent");
+    give_back(notices, &slow, "no answer").await;
+    assert_eq!(begin(notices, &other).await, NoticeState::Sent);
+}
+
 async fn channels_are_apart(notices: &impl NoticeStore) {
-    let mail = notice("email");
-    let text = Notice { channel: "sms", ..mail.clone() };
+    let mail = notice(Channel::Email);
+    let text = Notice { channel: Channel::Sms, ..mail.clone() };
     begin(notices, &mail).await;
-    end(notices, &mail, NoticeEnd::Sent).await;
+    end(notices, &mail, &sent()).await;
     assert_eq!(begin(notices, &text).await, NoticeState::Pending { attempt: 1 });
 }
 
 async fn one_of_many_at_once_may_send(notices: &impl NoticeStore) {
-    let notice = notice("email");
+    let notice = notice(Channel::Email);
     let states = futures::future::join_all((0..8).map(|_| begin(notices, &notice))).await;
     let may = states.iter().filter(|state| **state == NoticeState::Pending { attempt: 1 }).count();
     let told_to_wait = states.iter().filter(|state| **state == NoticeState::InHand).count();
@@ -63,11 +100,61 @@ async fn one_of_many_at_once_may_send(notices: &impl NoticeStore) {
 }
 
 async fn a_try_that_died_is_followed_by_another(notices: &impl NoticeStore) {
-    let first = notice("email");
+    let first = notice(Channel::Email);
     begin(notices, &first).await;
     let soon = Notice { at: first.at + CLAIM / 2, ..first.clone() };
     assert_eq!(begin(notices, &soon).await, NoticeState::InHand);
     let later = Notice { at: first.at + CLAIM, ..first.clone() };
     assert_eq!(begin(notices, &later).await, NoticeState::Pending { attempt: 2 });
     assert_eq!(begin(notices, &later).await, NoticeState::InHand, "the second try is one alone, too");
+}
+
+async fn how_each_fared_can_be_read(notices: &impl NoticeStore) {
+    let order_id = OrderId(Uuid::now_v7());
+    let of = |kind, channel| Notice { order_id: Some(order_id), kind, ..notice(channel) };
+    let refused = of("order_confirmed", Channel::Sms);
+    let instead = Notice { channel: Channel::Email, ..refused.clone() };
+    let waiting = of("order_ready", Channel::Email);
+    for notice in [&refused, &instead, &waiting] {
+        begin(notices, notice).await;
+    }
+    end(notices, &refused, &failed()).await;
+    end(notices, &instead, &sent()).await;
+    give_back(notices, &waiting, "Throttling").await;
+
+    let all = of_order(notices, order_id, false).await;
+    let row = |notice: &Notice, state: &str, reason: Option<&str>, message_id: Option<&str>| NoticeRow {
+        event_id: notice.event_id,
+        order_id: notice.order_id,
+        kind: notice.kind.to_owned(),
+        channel: notice.channel,
+        state: state.to_owned(),
+        attempts: 1,
+        reason: reason.map(str::to_owned),
+        message_id: message_id.map(str::to_owned),
+        created_at: notice.at,
+        sent_at: (state == "sent").then_some(notice.at),
+    };
+    let expected = [
+        row(&waiting, "pending", Some("Throttling"), None),
+        row(&instead, "sent", None, Some("0100-abc")),
+        row(&refused, "failed", Some("MessageRejected"), None),
+    ];
+    assert_eq!(all, expected);
+    let failing = of_order(notices, order_id, true).await;
+    assert_eq!(failing, [expected[0].clone(), expected[2].clone()]);
+
+    begin(notices, &waiting).await;
+    end(notices, &waiting, &sent()).await;
+    assert_eq!(of_order(notices, order_id, false).await[0].reason, None, "what was sent at last has no fault");
+}
+
+async fn a_list_is_bounded_and_begins_with_the_newest(notices: &impl NoticeStore) {
+    let order_id = OrderId(Uuid::now_v7());
+    for _ in 0..=NOTICES_MAX {
+        begin(notices, &Notice { order_id: Some(order_id), ..notice(Channel::Email) }).await;
+    }
+    let rows = of_order(notices, order_id, false).await;
+    assert_eq!(rows.len() as u32, NOTICES_MAX);
+    assert!(rows.is_sorted_by(|one, next| one.event_id > next.event_id));
 }

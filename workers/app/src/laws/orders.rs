@@ -8,6 +8,7 @@ use contract::messages::{Envelope, Message};
 use contract::queue;
 use domain::Timestamp;
 use domain::cart::Quantity;
+use domain::channel::Preferences;
 use domain::customer::Customer;
 use domain::ids::{EventId, OrderId, ProductId};
 use domain::money::{Currency, Money};
@@ -67,7 +68,9 @@ pub fn new_order() -> NewOrder {
         location_id: shop.location_id,
         order_number: "A-047".to_owned(),
         order_type: OrderType::DineIn,
-        customer: Customer::parse("Zoë O'Neill", "+1 555 010 0123", "zoe@example.com").expect("a customer"),
+        customer: Customer::parse("Zoë O'Neill", "+1 555 010 0123", "zoe@example.com")
+            .and_then(|zoe| zoe.told_by(Preferences { email: false, sms: true }).map_err(|error| vec![error]))
+            .expect("a customer"),
         special_instructions: "oat milk; no\ncinnamon -- 50% 'hot'".to_owned(),
         pickup_at: Some(NOON + time::Duration::minutes(20)),
         totals: Totals::of(&items, shop.tax).expect("adds up"),

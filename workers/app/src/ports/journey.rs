@@ -42,7 +42,7 @@ pub struct NoticeRecord {
     pub event_id: EventId,
     pub channel: String,
     pub kind: String,
-    /// `pending`, `sent`, `refused` or `suppressed`.
+    /// `pending`, `sent`, `failed` or `suppressed`.
     pub state: String,
     pub attempts: u32,
     pub created_at: Timestamp,

@@ -1,8 +1,10 @@
-//! Telling people: what was to be said, and whether it was.
+//! Telling people: what was to be said, by which channel, and how it fared.
 
 use std::future::Future;
+use std::time::Duration;
 
 use domain::Timestamp;
+use domain::channel::Channel;
 use domain::ids::{EventId, OrderId};
 
 use super::Unavailable;
@@ -18,22 +20,43 @@ pub struct Mail {
     pub dedup_id: String,
 }
 
-/// Why a mail was not sent.
+/// One text message.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Text {
+    /// As networks dial it, such as `+15550100123`.
+    pub to: String,
+    /// Fits into one message.
+    pub body: String,
+    /// As a mail's.
+    pub dedup_id: String,
+}
+
+/// Why a mail or a text was not taken.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum MailError {
-    #[error("the mail service is unavailable: {0}")]
+pub enum SendError {
+    /// Later it may be. It may even have been, when no answer came.
+    #[error("the provider is unavailable: {0}")]
     Unavailable(String),
-    /// This mail will never be sent: a bad address, for example.
-    #[error("the mail was refused: {0}")]
+    /// This one never will be: a bad address, or a number whose owner wants no texts.
+    #[error("the provider refused it: {0}")]
     Refused(String),
 }
 
+/// A sender answers or gives up within this.
+pub const SEND_WITHIN: Duration = Duration::from_secs(3);
+
+/// Sends a mail, and gives the provider's own id of it.
 pub trait Mailer: Send + Sync {
-    fn send(&self, mail: &Mail) -> impl Future<Output = Result<(), MailError>> + Send;
+    fn send(&self, mail: &Mail) -> impl Future<Output = Result<String, SendError>> + Send;
 }
 
-/// A try that has not ended is its beginner's for so long: above what a mail service needs to answer or give up.
-pub const CLAIM: std::time::Duration = std::time::Duration::from_secs(30);
+/// Sends a text, and gives the provider's own id of it.
+pub trait Texter: Send + Sync {
+    fn send_text(&self, text: &Text) -> impl Future<Output = Result<String, SendError>> + Send;
+}
+
+/// A try that has not ended is its beginner's for so long: above what a provider needs to answer or give up.
+pub const CLAIM: Duration = Duration::from_secs(30);
 
 /// One thing to be said to one person through one channel.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -43,8 +66,7 @@ pub struct Notice {
     pub order_id: Option<OrderId>,
     /// Such as `order_confirmed`.
     pub kind: &'static str,
-    /// Such as `email`.
-    pub channel: &'static str,
+    pub channel: Channel,
     pub at: Timestamp,
 }
 
@@ -54,45 +76,97 @@ pub enum NoticeState {
     Pending { attempt: u32 },
     /// Somebody else is sending it, or died doing so: ask again after `CLAIM`.
     InHand,
-    /// Sent, refused for good, or switched off: nothing to do.
-    Ended,
+    /// It was: nothing to do.
+    Sent,
+    /// It will not be, by this channel.
+    NotSent,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum NoticeEnd {
-    Sent,
-    Refused,
-    /// Its channel is switched off.
-    Suppressed,
+    /// Taken by the provider, which calls it so.
+    Sent { message_id: String },
+    /// Refused for good, or tried too often.
+    Failed { reason: String },
+    /// The channel is switched off, or the customer wants none.
+    Suppressed { reason: String },
 }
 
 impl NoticeEnd {
-    pub const fn code(self) -> &'static str {
+    pub const fn code(&self) -> &'static str {
         match self {
-            NoticeEnd::Sent => "sent",
-            NoticeEnd::Refused => "refused",
-            NoticeEnd::Suppressed => "suppressed",
+            NoticeEnd::Sent { .. } => "sent",
+            NoticeEnd::Failed { .. } => "failed",
+            NoticeEnd::Suppressed { .. } => "suppressed",
+        }
+    }
+
+    pub fn message_id(&self) -> Option<&str> {
+        match self {
+            NoticeEnd::Sent { message_id } => Some(message_id),
+            NoticeEnd::Failed { .. } | NoticeEnd::Suppressed { .. } => None,
+        }
+    }
+
+    pub fn reason(&self) -> Option<&str> {
+        match self {
+            NoticeEnd::Sent { .. } => None,
+            NoticeEnd::Failed { reason } | NoticeEnd::Suppressed { reason } => Some(reason),
         }
     }
 }
+
+/// A notice as it stands.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NoticeRow {
+    pub event_id: EventId,
+    pub order_id: Option<OrderId>,
+    pub kind: String,
+    pub channel: Channel,
+    /// `pending`, `sent`, `failed` or `suppressed`.
+    pub state: String,
+    pub attempts: u32,
+    /// Why it was not sent, or not yet.
+    pub reason: Option<String>,
+    /// The provider's.
+    pub message_id: Option<String>,
+    pub created_at: Timestamp,
+    pub sent_at: Option<Timestamp>,
+}
+
+/// Which notices to list.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct NoticeFilter {
+    pub order_id: Option<OrderId>,
+    /// Those alone that were given up, or whose last try came to nothing.
+    pub failed: bool,
+}
+
+/// Notices listed at once.
+pub const NOTICES_MAX: u32 = 200;
 
 pub trait NoticeStore: Send + Sync {
     /// Records that a try begins, and says whether there is still something to do. Keyed by event and channel. The try is
     /// the caller's alone until it ends it, gives it back, or `CLAIM` is over.
     fn begin_notice(&self, notice: &Notice) -> impl Future<Output = Result<NoticeState, Unavailable>> + Send;
 
+    /// Whether it was this that ended it: the first end stands.
     fn end_notice(
         &self,
         event_id: EventId,
-        channel: &'static str,
-        end: NoticeEnd,
+        channel: Channel,
+        end: &NoticeEnd,
         at: Timestamp,
-    ) -> impl Future<Output = Result<(), Unavailable>> + Send;
+    ) -> impl Future<Output = Result<bool, Unavailable>> + Send;
 
-    /// The try came to nothing: the next may begin at once.
+    /// The try came to nothing, and why: the next may begin at once.
     fn give_back_notice(
         &self,
         event_id: EventId,
-        channel: &'static str,
+        channel: Channel,
+        why: &str,
     ) -> impl Future<Output = Result<(), Unavailable>> + Send;
+
+    /// At most `NOTICES_MAX`, the newest event first.
+    fn notices(&self, filter: &NoticeFilter) -> impl Future<Output = Result<Vec<NoticeRow>, Unavailable>> + Send;
 }

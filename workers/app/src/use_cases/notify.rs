@@ -1,13 +1,34 @@
-//! Telling customers and staff what happened, each once.
+//! Telling customers and staff what happened, each once, by one channel: the first that works of those they want.
+
+#[cfg(test)]
+mod tests;
+
+use std::time::Duration;
 
 use contract::messages::{Envelope, Message};
+use domain::channel::Channel;
 use domain::ids::OrderId;
 use domain::order::{Order, Status};
 
 use super::Handled;
-use crate::ports::Source;
-use crate::ports::notices::{Mail, MailError, Mailer, Notice, NoticeEnd, NoticeState, NoticeStore};
+use crate::inbox::Settlement;
+use crate::ports::notices::{
+    Mail, Mailer, Notice, NoticeEnd, NoticeState, NoticeStore, SEND_WITHIN, SendError, Text, Texter,
+};
 use crate::ports::orders::{OrderStore, StoredOrder};
+use crate::ports::{Source, Unavailable};
+
+/// Tries by one channel before the next takes over. The last channel is tried until the provider is back.
+const TRIES: u32 = 3;
+/// Between them. The queue's own back-off, which grows, is for when there is no other channel.
+const TRY_AGAIN_AFTER: Duration = Duration::from_secs(2);
+/// A customer hears of an order within this, one dead provider included.
+const TOLD_WITHIN: Duration = Duration::from_secs(30);
+
+const _: () = assert!(
+    TRIES as u64 * (SEND_WITHIN.as_secs() + TRY_AGAIN_AFTER.as_secs()) + SEND_WITHIN.as_secs() < TOLD_WITHIN.as_secs(),
+    "the fallback comes too late"
+);
 
 /// What there is to say.
 #[derive(Debug, Clone)]
@@ -41,108 +62,201 @@ impl News<'_> {
             News::Stock { level, .. } => Some(if *level == "out" { "stock_out" } else { "stock_low" }),
         }
     }
+
+    /// Best first. Staff read mail.
+    pub(super) fn channels(&self) -> &'static [Channel] {
+        match self {
+            News::Order { stored, .. } | News::Shipped { stored, .. } | News::Waiting { stored } => {
+                stored.order.customer.notify.channels()
+            }
+            News::Overdue { .. } | News::Stock { .. } => &[Channel::Email],
+        }
+    }
 }
 
-/// Puts news into words for `email`.
+/// Puts news into words.
 pub trait Compose: Sync {
     fn mail(&self, news: &News<'_>, dedup_id: String) -> Mail;
+
+    /// `None` when there is no number to send it to.
+    fn text(&self, news: &News<'_>, dedup_id: String) -> Option<Text>;
 }
 
-/// What was done about a message, for the metrics.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Told {
-    pub handled: Handled,
-    pub sent: bool,
-    /// Why the mail service did not take it, for the log.
+/// Which channels are on now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Switches {
+    pub email: bool,
+    pub sms: bool,
+}
+
+impl Switches {
+    const fn on(self, channel: Channel) -> bool {
+        match channel {
+            Channel::Email => self.email,
+            Channel::Sms => self.sms,
+        }
+    }
+}
+
+/// What notices leave by.
+#[derive(Debug, Clone, Copy)]
+pub struct Post<'a, M, T, C> {
+    pub mailer: &'a M,
+    pub texter: &'a T,
+    pub composer: &'a C,
+    pub switches: Switches,
+}
+
+/// One try by one channel.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Tried {
+    pub channel: Channel,
+    /// Why the provider did not take it.
     pub failed: Option<String>,
 }
 
+/// What was done about a message, for the metrics and the log.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Told {
+    pub handled: Handled,
+    pub tried: Vec<Tried>,
+}
+
 /// Handles one message of the `notifications` queue.
-pub async fn notify<O: OrderStore + NoticeStore, M: Mailer, C: Compose, S: Source>(
+pub async fn notify<O: OrderStore + NoticeStore, M: Mailer, T: Texter, C: Compose, S: Source>(
     store: &O,
-    mailer: &M,
-    composer: &C,
+    post: &Post<'_, M, T, C>,
     source: &S,
-    email_enabled: bool,
     envelope: &Envelope,
 ) -> Told {
-    let told = |handled| Told { handled, sent: false, failed: None };
-    let stored;
-    let news = match (&envelope.message, envelope.order_id) {
-        (Message::OrderStatusChanged { to, .. }, Some(order_id)) => {
-            let Some(status) = Status::from_code(to) else { return told(Handled::park(format!("no status {to}"))) };
-            stored = match load(store, order_id).await {
-                Ok(stored) => stored,
-                Err(handled) => return told(handled),
-            };
-            if !happened(&stored.order, status) {
-                return told(Handled::park(format!("order {order_id} never was {to}")));
+    let mut tried = Vec::new();
+    let handled = tell(store, post, source, envelope, &mut tried).await.unwrap_or_else(Handled::from);
+    Told { handled, tried }
+}
+
+async fn tell<O: OrderStore + NoticeStore, M: Mailer, T: Texter, C: Compose, S: Source>(
+    store: &O,
+    post: &Post<'_, M, T, C>,
+    source: &S,
+    envelope: &Envelope,
+    tried: &mut Vec<Tried>,
+) -> Result<Handled, Unavailable> {
+    let mut stored = None;
+    let news = match news_of(store, envelope, &mut stored).await {
+        Ok(news) => news,
+        Err(handled) => return Ok(handled),
+    };
+    let Some(kind) = news.kind() else { return Ok(Handled::done()) };
+    let notice =
+        |channel| Notice { event_id: envelope.event_id, order_id: envelope.order_id, kind, channel, at: source.now() };
+
+    let channels = news.channels();
+    if channels.is_empty() {
+        // Recorded, so that nobody looks for a notice that was lost.
+        let notice = notice(Channel::Email);
+        if matches!(store.begin_notice(&notice).await?, NoticeState::Pending { .. }) {
+            let end = NoticeEnd::Suppressed { reason: "the customer wants none".to_owned() };
+            store.end_notice(notice.event_id, notice.channel, &end, notice.at).await?;
+        }
+        return Ok(Handled::done());
+    }
+    for (index, channel) in channels.iter().copied().enumerate() {
+        let notice = notice(channel);
+        let attempt = match store.begin_notice(&notice).await? {
+            NoticeState::Pending { attempt } => attempt,
+            // A copy of the event, delivered beside this one: whoever is first sends it.
+            NoticeState::InHand => return Ok(Handled::retry("another try is under way")),
+            NoticeState::Sent => return Ok(Handled::duplicate()),
+            NoticeState::NotSent => continue,
+        };
+        let end = if post.switches.on(channel) {
+            let sent = send(post, &news, channel, envelope.event_id.to_string()).await;
+            let failed = sent.as_ref().err().map(ToString::to_string);
+            tried.push(Tried { channel, failed });
+            let another = channels[index + 1..].iter().any(|next| post.switches.on(*next));
+            match sent {
+                Ok(message_id) => NoticeEnd::Sent { message_id },
+                Err(SendError::Refused(reason)) => NoticeEnd::Failed { reason },
+                // The answer may have been lost alone, and the customer hears of it twice. That is better than not at all.
+                Err(SendError::Unavailable(why)) if another && attempt >= TRIES => {
+                    NoticeEnd::Failed { reason: format!("given up after {attempt} tries: {why}") }
+                }
+                Err(SendError::Unavailable(why)) => {
+                    // Not given back, it would be free again a little later.
+                    let _ = store.give_back_notice(notice.event_id, channel, &why).await;
+                    let after = another.then_some(TRY_AGAIN_AFTER);
+                    return Ok(Handled { settlement: Settlement::Retry { reason: why, after }, ..Handled::done() });
+                }
             }
-            News::Order { stored: &stored, status }
+        } else {
+            NoticeEnd::Suppressed { reason: format!("notification/{}_enabled is false", channel.code()) }
+        };
+        let ended = store.end_notice(notice.event_id, channel, &end, source.now()).await?;
+        match end {
+            NoticeEnd::Sent { .. } => return Ok(Handled::done()),
+            NoticeEnd::Failed { .. } | NoticeEnd::Suppressed { .. } if ended => {}
+            // This try took so long that another one began, and ended it: what came of it decides.
+            NoticeEnd::Failed { .. } | NoticeEnd::Suppressed { .. } => {
+                return Ok(Handled::retry("another try ended it"));
+            }
+        }
+    }
+    Ok(Handled::done())
+}
+
+async fn send<M: Mailer, T: Texter, C: Compose>(
+    post: &Post<'_, M, T, C>,
+    news: &News<'_>,
+    channel: Channel,
+    dedup_id: String,
+) -> Result<String, SendError> {
+    match channel {
+        Channel::Email => post.mailer.send(&post.composer.mail(news, dedup_id)).await,
+        Channel::Sms => match post.composer.text(news, dedup_id) {
+            Some(text) => post.texter.send_text(&text).await,
+            None => Err(SendError::Refused("there is no number to text".to_owned())),
+        },
+    }
+}
+
+/// What a message has to say, or what to do with one that has nothing to say. The order it is about is kept in `stored`.
+pub(super) async fn news_of<'a>(
+    store: &impl OrderStore,
+    envelope: &'a Envelope,
+    stored: &'a mut Option<StoredOrder>,
+) -> Result<News<'a>, Handled> {
+    match (&envelope.message, envelope.order_id) {
+        (Message::OrderStatusChanged { to, .. }, Some(order_id)) => {
+            let Some(status) = Status::from_code(to) else { return Err(Handled::park(format!("no status {to}"))) };
+            let stored = stored.insert(load(store, order_id).await?);
+            if !happened(&stored.order, status) {
+                return Err(Handled::park(format!("order {order_id} never was {to}")));
+            }
+            Ok(News::Order { stored, status })
         }
         (Message::OrderShipped { tracking_number, .. }, Some(order_id)) => {
-            stored = match load(store, order_id).await {
-                Ok(stored) => stored,
-                Err(handled) => return told(handled),
-            };
-            News::Shipped { stored: &stored, tracking_number }
+            Ok(News::Shipped { stored: stored.insert(load(store, order_id).await?), tracking_number })
         }
         (Message::OrderOverdue { status, tell, .. }, Some(order_id)) => {
-            stored = match load(store, order_id).await {
-                Ok(stored) => stored,
-                Err(handled) => return told(handled),
-            };
+            let stored = stored.insert(load(store, order_id).await?);
             // It does not wait any more: there is nothing to say.
             if stored.order.status.code() != status {
-                return told(Handled::done());
+                return Err(Handled::done());
             }
             match tell.as_str() {
-                "customer" => News::Waiting { stored: &stored },
-                "staff" => News::Overdue { stored: &stored },
-                other => return told(Handled::park(format!("nobody is called {other}"))),
+                "customer" => Ok(News::Waiting { stored }),
+                "staff" => Ok(News::Overdue { stored }),
+                other => Err(Handled::park(format!("nobody is called {other}"))),
             }
         }
         (Message::StockLevelReached { name, level, available, low_stock_threshold, .. }, _) => {
-            News::Stock { name, level, available: *available, low_stock_threshold: *low_stock_threshold }
+            Ok(News::Stock { name, level, available: *available, low_stock_threshold: *low_stock_threshold })
         }
         _ => {
             let kind = envelope.message.kind();
-            return told(Handled::park(format!("{kind:?} does not belong on this queue")));
+            Err(Handled::park(format!("{kind:?} does not belong on this queue")))
         }
-    };
-    let Some(kind) = news.kind() else { return told(Handled::done()) };
-
-    let notice =
-        Notice { event_id: envelope.event_id, order_id: envelope.order_id, kind, channel: "email", at: source.now() };
-    match store.begin_notice(&notice).await {
-        Ok(NoticeState::Pending { .. }) => {}
-        Ok(NoticeState::Ended) => return told(Handled::duplicate()),
-        // A copy of the event, delivered beside this one: whoever is first sends it.
-        Ok(NoticeState::InHand) => return told(Handled::retry("another try is under way")),
-        Err(error) => return told(error.into()),
     }
-    let mut failed = None;
-    let end = if email_enabled {
-        match mailer.send(&composer.mail(&news, envelope.event_id.to_string())).await {
-            Ok(()) => NoticeEnd::Sent,
-            Err(MailError::Refused(why)) => {
-                failed = Some(why);
-                NoticeEnd::Refused
-            }
-            Err(MailError::Unavailable(why)) => {
-                // Not given back, it would be free again a little later.
-                let _ = store.give_back_notice(envelope.event_id, "email").await;
-                return Told { handled: Handled::retry(why.clone()), sent: false, failed: Some(why) };
-            }
-        }
-    } else {
-        NoticeEnd::Suppressed
-    };
-    let handled = match store.end_notice(envelope.event_id, "email", end, source.now()).await {
-        Ok(()) => Handled::done(),
-        Err(error) => error.into(),
-    };
-    Told { handled, sent: end == NoticeEnd::Sent, failed }
 }
 
 async fn load(store: &impl OrderStore, order_id: OrderId) -> Result<StoredOrder, Handled> {
@@ -151,7 +265,7 @@ async fn load(store: &impl OrderStore, order_id: OrderId) -> Result<StoredOrder,
 }
 
 /// Whether the order is, or must have been, in the status: nobody is told what never happened.
-pub(super) fn happened(order: &Order, status: Status) -> bool {
+fn happened(order: &Order, status: Status) -> bool {
     let rank = |status| match status {
         Status::Pending => 0,
         Status::Confirmed => 1,

@@ -1,6 +1,7 @@
 //! Accepting an order: checked, priced from the menu, and durable before the answer leaves.
 
 use domain::cart::Lines;
+use domain::channel::Preferences;
 use domain::customer::{Customer, parse_instructions};
 use domain::ids::{LocationId, OrderId, OrderNumber, ProductId};
 use domain::order::{HistoryEntry, Item, Order, OrderType, Status, Totals};
@@ -26,6 +27,8 @@ pub struct Request {
     pub customer_name: String,
     pub customer_phone: String,
     pub customer_email: String,
+    /// By which channels the customer wants to hear of it.
+    pub notify: Preferences,
     pub order_type: String,
     /// The location that was named; `None` for the one that the storefront serves by itself.
     pub location_id: Option<LocationId>,
@@ -206,6 +209,7 @@ fn check(request: &Request) -> Result<Checked, Refusal> {
     let mut errors = Vec::new();
     let customer = Customer::parse(&request.customer_name, &request.customer_phone, &request.customer_email);
     let customer = customer.map_err(|wrong| errors.extend(wrong)).ok();
+    let customer = customer.and_then(|one| one.told_by(request.notify).map_err(|wrong| errors.push(wrong)).ok());
     let special_instructions = parse_instructions(&request.special_instructions).map_err(|e| errors.push(e)).ok();
     let order_type = OrderType::from_code(&request.order_type);
     if order_type.is_none() {
@@ -250,7 +254,11 @@ fn canonical(request: &Request, checked: &Checked) -> String {
         }
     }
     text.push_str(&format!("{:?}\n", request.pickup_at.map(Timestamp::unix_timestamp)));
-    let Customer { name, phone, email } = &checked.customer;
+    let Customer { name, phone, email, notify } = &checked.customer;
+    // What most want is left out: a request from before there was a choice is still the same request.
+    if *notify != Preferences::default() {
+        text.push_str(&format!("notify {} {}\n", notify.email, notify.sms));
+    }
     for free in [name, phone, email, &checked.special_instructions] {
         text.push_str(&format!("{}:{free}\n", free.len()));
     }

@@ -3,17 +3,17 @@
 
 use std::sync::{Mutex, PoisonError};
 
-use contract::messages::{Envelope, Message};
+use contract::messages::Envelope;
 use contract::queue::{NOTIFICATIONS, ORDERS, PAYMENTS, Queue};
 use contract::role::ROLES;
 use domain::Timestamp;
 use domain::cart::Lines;
+use domain::channel::Channel;
 use domain::ids::{OrderId, ProductId};
 use domain::menu::Product;
 use domain::money::Money;
-use domain::order::Status;
 
-use super::notify::happened;
+use super::notify::news_of;
 use super::pay::pay;
 use super::run_saga::{Apply, run_saga};
 use super::{Handled, Maker};
@@ -85,29 +85,24 @@ pub async fn rehearse<O: OrderStore + JourneyStore, T: Stock + Reservations, S: 
 }
 
 async fn notice<O: OrderStore + JourneyStore>(orders: &O, notes: &Notes, envelope: &Envelope) -> Handled {
-    match (&envelope.message, envelope.order_id) {
-        (Message::OrderStatusChanged { to, .. }, Some(order_id)) => {
-            let Some(status) = Status::from_code(to) else { return Handled::park(format!("no status {to}")) };
-            match orders.load(order_id).await {
-                Ok(Some(stored)) if happened(&stored.order, status) => {}
-                Ok(Some(_)) => return Handled::park(format!("order {order_id} never was {to}")),
-                Ok(None) => return Handled::park(format!("order {order_id} does not exist")),
-                Err(error) => return error.into(),
-            }
-        }
-        (Message::StockLevelReached { .. }, _) => {}
-        _ => return Handled::park(format!("{:?} does not belong on this queue", envelope.message.kind())),
+    let mut stored = None;
+    let news = match news_of(orders, envelope, &mut stored).await {
+        Ok(news) => news,
+        Err(handled) => return handled,
+    };
+    let told = match orders.notices_of(envelope.event_id).await {
+        Ok(told) => told,
+        Err(error) => return error.into(),
+    };
+    if told.iter().any(|notice| notice.state == "sent") {
+        return Handled::duplicate();
     }
-    match orders.notices_of(envelope.event_id).await {
-        Ok(notices) if !notices.is_empty() && notices.iter().all(|notice| notice.state != "pending") => {
-            Handled::duplicate()
-        }
-        Ok(_) => {
-            notes.write("somebody is told".to_owned());
-            Handled::done()
-        }
-        Err(error) => error.into(),
+    let is_open =
+        |channel: &Channel| !told.iter().any(|notice| notice.channel == channel.code() && notice.state != "pending");
+    if news.kind().is_some() && news.channels().iter().any(is_open) {
+        notes.write("somebody is told".to_owned());
     }
+    Handled::done()
 }
 
 /// What would have been written.

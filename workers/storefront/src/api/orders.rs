@@ -14,6 +14,7 @@ use axum::extract::{Path, Query, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse as _, Response};
 use domain::cart::{Line, Lines};
+use domain::channel::Preferences;
 use domain::ids::{LocationId, OrderId, ProductId};
 use domain::order::{HistoryEntry, Order};
 use serde_json::{Map, Value, json};
@@ -96,14 +97,8 @@ fn read(body: Map<String, Value>) -> Result<Asked, Problem> {
     let pickup_at = fields.time("pickup_at");
     let special_instructions = fields.optional_text("special_instructions").unwrap_or_default();
     let payment_token = fields.text("payment_token");
-    let cart = match fields.take("cart") {
-        None => false,
-        Some(Value::Bool(cart)) => cart,
-        Some(_) => {
-            fields.wrong("cart", "must be true or false");
-            false
-        }
-    };
+    let notify = fields.optional_object("notify");
+    let cart = fields.flag("cart").unwrap_or_default();
     let items = match fields.take("items") {
         None if cart => None,
         None => {
@@ -124,6 +119,13 @@ fn read(body: Map<String, Value>) -> Result<Asked, Problem> {
     let mut person = Fields::new(customer, "customer", &mut errors);
     let (name, phone, email) = (person.text("name"), person.text("phone"), person.text("email"));
     person.finish();
+    let mut wishes = Fields::new(notify, "notify", &mut errors);
+    let usual = Preferences::default();
+    let notify = Preferences {
+        email: wishes.flag("email").unwrap_or(usual.email),
+        sms: wishes.flag("sms").unwrap_or(usual.sms),
+    };
+    wishes.finish();
     let lines = items.map(|items| read_items(items, &mut errors));
     if !errors.is_empty() {
         return Err(Problem::fields(errors));
@@ -132,6 +134,7 @@ fn read(body: Map<String, Value>) -> Result<Asked, Problem> {
         customer_name: name,
         customer_phone: phone,
         customer_email: email,
+        notify,
         order_type,
         location_id: location.and_then(Result::ok),
         pickup_at,
@@ -350,6 +353,7 @@ pub fn summary(order: &Order) -> Value {
         "location_id": order.location_id,
         "order_type": order.order_type.code(),
         "customer": { "name": order.customer.name, "phone": order.customer.phone, "email": order.customer.email },
+        "notify": { "email": order.customer.notify.email, "sms": order.customer.notify.sms },
         "special_instructions": order.special_instructions,
         "pickup_at": order.pickup_at.map(time_text),
         "items": items.collect::<Vec<_>>(),

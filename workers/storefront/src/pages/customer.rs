@@ -13,6 +13,7 @@ use axum::http::{HeaderMap, HeaderValue, StatusCode};
 use axum::response::{IntoResponse as _, Redirect, Response};
 use domain::FieldError;
 use domain::cart::{Line, Lines, Quantity};
+use domain::channel::Preferences;
 use domain::ids::ProductId;
 use domain::menu::ProductType;
 use domain::order::{HistoryEntry, OrderType, Status, Step};
@@ -200,10 +201,16 @@ pub async fn place<P: Ports>(
         let page = checkout_page(&app, &session, form, vec![error]).await?;
         return Ok((StatusCode::UNPROCESSABLE_ENTITY, page).into_response());
     };
+    let Some(notify) = wishes(&form.notify) else {
+        let error = FieldError::new("notify", "must be email, sms or none");
+        let page = checkout_page(&app, &session, form, vec![ErrorView::of(&error)]).await?;
+        return Ok((StatusCode::UNPROCESSABLE_ENTITY, page).into_response());
+    };
     let request = Request {
         customer_name: form.name.clone(),
         customer_phone: form.phone.clone(),
         customer_email: form.email.clone(),
+        notify,
         order_type: form.order_type.clone(),
         location_id: None,
         pickup_at,
@@ -256,6 +263,16 @@ pub async fn place<P: Ports>(
             }
             problem => Err(problem),
         },
+    }
+}
+
+/// What the form's choice means. A form from before there was one says nothing.
+fn wishes(choice: &str) -> Option<Preferences> {
+    match choice {
+        "" | "email" => Some(Preferences::default()),
+        "sms" => Some(Preferences { email: true, sms: true }),
+        "none" => Some(Preferences { email: false, sms: false }),
+        _ => None,
     }
 }
 

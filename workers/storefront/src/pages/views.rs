@@ -77,6 +77,8 @@ pub struct CheckoutForm {
     pub name: String,
     pub phone: String,
     pub email: String,
+    /// `email`, `sms` or `none`.
+    pub notify: String,
     pub order_type: String,
     /// RFC 3339; empty for as soon as it is ready.
     pub pickup_at: String,
@@ -102,6 +104,7 @@ impl ErrorView {
             "customer.name" => "Name",
             "customer.phone" => "Phone",
             "customer.email" => "E-mail",
+            "notify" => "How we tell you",
             "special_instructions" => "The note",
             "pickup_at" => "The time",
             _ => "The order",
@@ -112,8 +115,8 @@ impl ErrorView {
     /// The id of the input that it is about, if the form has one for it.
     pub fn id(&self) -> Option<&str> {
         /// The inputs in which something can be wrong.
-        const INPUTS: [&str; 7] =
-            ["name", "phone", "email", "order_type", "pickup_at", "special_instructions", "payment_token"];
+        const INPUTS: [&str; 8] =
+            ["name", "phone", "email", "notify", "order_type", "pickup_at", "special_instructions", "payment_token"];
         self.field.rsplit('.').next().filter(|id| INPUTS.contains(id))
     }
 }

@@ -5,7 +5,7 @@ use app::ports::orders::OrderStore as _;
 use app::ports::stock::Stock as _;
 use axum::http::StatusCode;
 use domain::ids::ProductId;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::{Client, an_espresso};
 
@@ -158,4 +158,38 @@ async fn a_cart_is_ordered_at_todays_prices_and_is_empty_afterwards() {
 
     let again = client.json("POST", "/api/v1/orders", &headers, &order).await;
     assert_eq!(again.text, accepted.text, "the repeat is recognised though the cart is empty now");
+}
+
+#[tokio::test]
+async fn how_a_customer_is_told_is_asked_kept_and_part_of_the_request() {
+    let client = Client::new().await;
+    let ask = |notify: Value| {
+        let mut order = an_espresso();
+        order["notify"] = notify;
+        order
+    };
+    let told = async |key: &str, body: &Value| {
+        let receipt = client.order(key, body).await;
+        assert_eq!(receipt.status, StatusCode::ACCEPTED, "{}", receipt.text);
+        let page = receipt.json()["links"]["self"].as_str().expect("a link").to_owned();
+        client.get(&page, &[]).await.json()["notify"].clone()
+    };
+    assert_eq!(told("n-1", &an_espresso()).await, json!({ "email": true, "sms": false }), "e-mail unless asked");
+    assert_eq!(told("n-2", &ask(json!({ "sms": true }))).await, json!({ "email": true, "sms": true }));
+    assert_eq!(told("n-3", &ask(json!({ "email": false }))).await, json!({ "email": false, "sms": false }));
+
+    let usual = ask(json!({ "email": true, "sms": false }));
+    assert_eq!(client.order("n-1", &usual).await.status, StatusCode::ACCEPTED, "the same, said in full");
+    assert_eq!(client.order("n-1", &ask(json!({ "sms": true }))).await.status, StatusCode::UNPROCESSABLE_ENTITY);
+
+    for (notify, field) in [
+        (json!({ "sms": "yes" }), "notify.sms"),
+        (json!({ "pigeon": true }), "notify.pigeon"),
+        (json!("sms"), "notify"),
+    ] {
+        assert_eq!(client.order("n-4", &ask(notify)).await.fields(), [field]);
+    }
+    let mut local = ask(json!({ "sms": true }));
+    local["customer"]["phone"] = json!("555 010 0123");
+    assert_eq!(client.order("n-5", &local).await.fields(), ["customer.phone"], "which country?");
 }

@@ -135,3 +135,41 @@ async fn the_staff_pages_ask_for_a_token() {
     assert!(cookie.contains("HttpOnly") && cookie.contains("SameSite=Strict"), "{cookie}");
     assert_eq!(open(&client, &signed_in.cookie(), "/staff").await.status, StatusCode::OK);
 }
+
+#[tokio::test]
+async fn the_form_asks_how_to_tell_the_customer_and_keeps_the_choice() {
+    let client = Client::new().await;
+    let cookie = submit(&client, "", "/cart/items", "product_id=espresso&quantity=1").await.cookie();
+    assert!(open(&client, &cookie, "/checkout").await.text.contains("name=\"notify\""));
+    let form = |phone: &str, notify: &str| {
+        format!(
+            "name=Ana&phone={phone}&email=ana%40example.com&notify={notify}&order_type=pickup&special_instructions=\
+             &payment_token=tok_ok&idempotency_key=k-1"
+        )
+    };
+    let refused = submit(&client, &cookie, "/checkout", &form("5550100123", "sms")).await;
+    assert_eq!(refused.status, StatusCode::UNPROCESSABLE_ENTITY);
+    assert!(refused.text.contains("id=\"e-phone\""), "{}", refused.text);
+    assert!(refused.text.contains("value=\"sms\" selected"), "what was chosen is kept");
+    let unknown = submit(&client, &cookie, "/checkout", &form("%2B15550100123", "pigeon")).await;
+    assert_eq!(unknown.status, StatusCode::UNPROCESSABLE_ENTITY);
+    assert!(unknown.text.contains("id=\"e-notify\""), "{}", unknown.text);
+
+    let placed = submit(&client, &cookie, "/checkout", &form("%2B15550100123", "sms")).await;
+    assert_eq!(placed.status, StatusCode::SEE_OTHER, "{}", placed.text);
+    let order = client.get(&format!("/api/v1{}", placed.header("location")), &[]).await.json();
+    assert_eq!(order["notify"]["sms"], true);
+}
+
+/// The browser shows notices through a worker of the shop's own; the page works without.
+#[tokio::test]
+async fn the_order_s_page_can_offer_notices_of_the_browser() {
+    let client = Client::new().await;
+    let receipt = client.accepted().await;
+    let page = client.get(receipt["links"]["page"].as_str().expect("a link"), &[("accept", "text/html")]).await;
+    assert!(page.text.contains("id=\"tell-me\"") && page.text.contains("hidden>"), "hidden without a script");
+    let worker = client.get("/static/notices.js", &[]).await;
+    assert_eq!((worker.status, worker.header("content-type")), (StatusCode::OK, "text/javascript; charset=utf-8"));
+    let script = client.get("/static/haven.js", &[]).await;
+    assert!(script.text.contains("\"/static/notices.js\""), "the script names the worker as it is served");
+}

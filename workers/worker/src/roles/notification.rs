@@ -1,27 +1,28 @@
-//! `notification-worker`: e-mails to customers and staff.
+//! `notification-worker`: e-mails to customers and staff, and texts to customers.
 
 use std::sync::Arc;
 
-use adapter_aws::{ParameterReader, SesMailer};
+use adapter_aws::{ParameterReader, SesMailer, SnsTexter};
 use app::inbox::{Delivery, Settlement};
 use app::ports::Source as _;
-use app::use_cases::notify::notify;
+use app::use_cases::notify::{Post, Switches, notify};
 use chassis::{Breaker, Handler, Metrics};
 use contract::metric::Metric;
-use contract::parameter::EMAIL_ENABLED;
+use contract::parameter::{EMAIL_ENABLED, Parameter, SMS_ENABLED};
 use contract::queue::NOTIFICATIONS;
 
 use super::{Wiring, decode, inbox, settle};
 use crate::breakers::Breakers;
-use crate::mail::Words;
 use crate::sent_once::SentOnce;
 use crate::stores::{Store, SystemSource};
+use crate::words::Words;
 
 pub async fn run(wiring: Wiring) -> anyhow::Result<()> {
     let inbox = inbox(&wiring, &NOTIFICATIONS)?;
     let words = Words { public_url: wiring.config.public_url.clone(), staff_mail: wiring.config.staff_mail.clone() };
     let handler = Herald {
         mailer: SentOnce::new(wiring.aws.mailer(&wiring.config.mail_from)),
+        texter: SentOnce::new(wiring.aws.texter()),
         parameters: wiring.aws.parameters(&wiring.config.aws.environment),
         words,
         store: wiring.store,
@@ -36,9 +37,16 @@ struct Herald {
     breakers: Breakers,
     store: Store,
     mailer: SentOnce<SesMailer>,
+    texter: SentOnce<SnsTexter>,
     parameters: ParameterReader,
     words: Words,
     metrics: Metrics,
+}
+
+impl Herald {
+    async fn is_on(&self, switch: &Parameter) -> bool {
+        self.parameters.get(switch).await == "true"
+    }
 }
 
 impl Handler for Herald {
@@ -47,19 +55,26 @@ impl Handler for Herald {
             Ok(envelope) => envelope,
             Err(settlement) => return settlement,
         };
-        let enabled = self.parameters.get(&EMAIL_ENABLED).await != "false";
-        let told = notify(&self.store, &self.mailer, &self.words, &SystemSource, enabled, &envelope).await;
-        if told.sent {
-            self.metrics.count(Metric::NotificationsSent, &["email"], 1);
-            let delay = (SystemSource.now() - envelope.occurred_at).as_seconds_f64();
-            self.metrics.observe(Metric::NotificationDelay, &[], delay.max(0.0));
-        }
-        if let Some(why) = &told.failed {
-            tracing::warn!(event_id = %envelope.event_id, why, "A mail was not taken");
-            self.metrics.count(Metric::NotificationsFailed, &["email"], 1);
+        let switches = Switches { email: self.is_on(&EMAIL_ENABLED).await, sms: self.is_on(&SMS_ENABLED).await };
+        let post = Post { mailer: &self.mailer, texter: &self.texter, composer: &self.words, switches };
+        let told = notify(&self.store, &post, &SystemSource, &envelope).await;
+        for tried in &told.tried {
+            let channel = tried.channel.code();
+            match &tried.failed {
+                None => {
+                    self.metrics.count(Metric::NotificationsSent, &[channel], 1);
+                    let delay = (SystemSource.now() - envelope.occurred_at).as_seconds_f64();
+                    self.metrics.observe(Metric::NotificationDelay, &[], delay.max(0.0));
+                }
+                Some(why) => {
+                    tracing::warn!(event_id = %envelope.event_id, channel, why, "A notice was not taken");
+                    self.metrics.count(Metric::NotificationsFailed, &[channel], 1);
+                }
+            }
         }
         settle(told.handled, &NOTIFICATIONS, &self.metrics)
     }
+
     fn needs(&self) -> &[Breaker] {
         self.breakers.all()
     }

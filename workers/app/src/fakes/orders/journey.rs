@@ -37,8 +37,8 @@ impl JourneyStore for MemoryOrders {
         let mut payments: Vec<_> =
             books.payments.values().filter(|(payment, _)| payment.order_id == order_id).cloned().collect();
         payments.sort_by_key(|(payment, _)| payment.kind.code());
-        let told = books.notices.values().filter(|telling| telling.order_id == Some(order_id));
-        let mut notices: Vec<NoticeRecord> = told.map(|telling| telling.record.clone()).collect();
+        let told = books.notices.values().filter(|telling| telling.notice.order_id == Some(order_id));
+        let mut notices: Vec<NoticeRecord> = told.map(Telling::record).collect();
         notices.sort_by_key(|notice| notice.created_at);
         let next_action_at = books.orders.get(&order_id).and_then(|kept| kept.next_action_at);
         Ok(Records { sent, taken_in, payments, notices, redrives, next_action_at })
@@ -52,8 +52,8 @@ impl JourneyStore for MemoryOrders {
 
     async fn notices_of(&self, event_id: EventId) -> Result<Vec<NoticeRecord>, Unavailable> {
         let books = self.books();
-        let of = |telling: &&Telling| telling.record.event_id == event_id;
-        Ok(books.notices.values().filter(of).map(|telling| telling.record.clone()).collect())
+        let of = |telling: &&Telling| telling.notice.event_id == event_id;
+        Ok(books.notices.values().filter(of).map(Telling::record).collect())
     }
 
     async fn newest_of(&self, kind: EventKind) -> Result<Option<Envelope>, Unavailable> {

@@ -1,12 +1,18 @@
-//! The words of each e-mail: templates in `templates/`, text and HTML.
+//! The words of each notice: of an e-mail by the templates in `templates/`, text and HTML; of a text message below.
 
-use app::ports::notices::Mail;
+pub mod samples;
+mod texts;
+
+#[cfg(test)]
+mod tests;
+
+use app::ports::notices::{Mail, Text};
 use app::ports::orders::StoredOrder;
 use app::use_cases::notify::{Compose, News};
 use askama::Template;
-use domain::order::Status;
+use domain::order::{OrderType, Status};
 
-/// Addresses that mails are made with.
+/// Addresses that notices are made with.
 #[derive(Debug, Clone)]
 pub struct Words {
     /// Where customers find the shop, without a slash at the end.
@@ -123,9 +129,26 @@ impl Compose for Words {
             }
         }
     }
+
+    fn text(&self, news: &News<'_>, dedup_id: String) -> Option<Text> {
+        let (stored, said) = match news {
+            News::Order { stored, status } => (stored, texts::of_status(&stored.order, *status)),
+            News::Shipped { stored, tracking_number } => (stored, texts::shipped(&stored.order, tracking_number)),
+            News::Waiting { stored } => (stored, texts::waiting(&stored.order)),
+            // Staff are told by mail.
+            News::Overdue { .. } | News::Stock { .. } => return None,
+        };
+        let to = stored.order.customer.text_number()?;
+        Some(Text { to, body: texts::with_link(said, &self.link(stored)), dedup_id })
+    }
 }
 
 impl Words {
+    /// The order's page, for whoever has the link.
+    fn link(&self, stored: &StoredOrder) -> String {
+        format!("{}/orders/{}?token={}", self.public_url, stored.order.order_id, stored.tracking_token)
+    }
+
     /// A mail to the customer.
     fn about(&self, stored: &StoredOrder, headline: &str, body: String, dedup_id: String) -> Mail {
         let view = self.view(stored, headline.to_owned(), body);
@@ -156,7 +179,7 @@ impl Words {
                 .collect(),
             tax: order.totals.tax.to_string(),
             total: order.totals.total.to_string(),
-            link: format!("{}/orders/{}?token={}", self.public_url, order.order_id, stored.tracking_token),
+            link: self.link(stored),
         }
     }
 }
@@ -168,7 +191,13 @@ fn of_status(stored: &StoredOrder, status: Status) -> (&'static str, String) {
         Status::Confirmed => {
             ("Your order is confirmed", "Your payment went through and the bar has your order.".to_owned())
         }
-        Status::Ready => ("Your order is ready", "It is waiting for you at the counter.".to_owned()),
+        Status::Ready => {
+            let body = match stored.order.order_type {
+                OrderType::Pickup | OrderType::DineIn => "It is waiting for you at the counter.",
+                OrderType::Delivery => "It is about to be brought to you.",
+            };
+            ("Your order is ready", body.to_owned())
+        }
         Status::Cancelled => (
             "Your order was cancelled",
             format!("Your order was called off{because}. What was charged has been refunded."),

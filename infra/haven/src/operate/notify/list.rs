@@ -1,0 +1,128 @@
+//! `haven notify list`: how each notice fared.
+
+use std::path::PathBuf;
+
+use adapter_postgres::Login;
+use anyhow::Context as _;
+use app::ports::notices::{NoticeFilter, NoticeRow, NoticeStore as _};
+use clap::Args;
+use comfy_table::{Table, presets};
+use domain::Timestamp;
+use domain::ids::OrderId;
+use serde_json::{Value, json};
+use time::format_description::well_known::Rfc3339;
+use worker::stores::Store;
+
+use crate::cli::STATE;
+use crate::local::facts::Facts;
+
+#[derive(Debug, Args)]
+pub struct List {
+    /// Only those that were given up, or whose last try came to nothing
+    #[arg(long)]
+    pub failed: bool,
+    /// Only those of this order
+    #[arg(long, value_name = "ORDER_ID", value_parser = order_id)]
+    pub order: Option<OrderId>,
+    /// The state folder of `haven up`
+    #[arg(long, value_name = "DIR", default_value = STATE)]
+    pub state: PathBuf,
+    /// One JSON object instead of text
+    #[arg(long)]
+    pub json: bool,
+}
+
+fn order_id(text: &str) -> Result<OrderId, String> {
+    text.parse().map_err(|_| "must be an order's id, such as 01954f0c-6b00-7000-8000-000000000047".to_owned())
+}
+
+/// # Errors
+/// When no platform runs on the state folder, or its database cannot be read.
+pub async fn print(options: &List) -> anyhow::Result<()> {
+    let facts = Facts::read(&options.state)?;
+    let store = Store::connect(&facts.database_url, &Login::default()).await.context("open the database")?;
+    let filter = NoticeFilter { order_id: options.order, failed: options.failed };
+    let notices = store.notices(&filter).await.context("read the notices")?;
+    if options.json {
+        println!("{:#}", json!({ "notices": notices.iter().map(as_json).collect::<Vec<_>>() }));
+    } else if notices.is_empty() {
+        println!("{}", if options.failed { "No notice failed" } else { "No notice yet" });
+    } else {
+        println!("{}", table(&notices));
+    }
+    Ok(())
+}
+
+fn as_json(notice: &NoticeRow) -> Value {
+    json!({
+        "event_id": notice.event_id,
+        "order_id": notice.order_id,
+        "kind": notice.kind,
+        "channel": notice.channel.code(),
+        "state": notice.state,
+        "attempts": notice.attempts,
+        "reason": notice.reason,
+        "message_id": notice.message_id,
+        "created_at": time_text(notice.created_at),
+        "sent_at": notice.sent_at.map(time_text),
+    })
+}
+
+fn table(notices: &[NoticeRow]) -> Table {
+    let mut table = Table::new();
+    table.load_preset(presets::NOTHING);
+    table.set_header(["Order", "Notice", "By", "State", "Tries", "Begun", "Why, or the provider's id"]);
+    for notice in notices {
+        table.add_row([
+            notice.order_id.map_or_else(|| "(staff)".to_owned(), |id| id.to_string()),
+            notice.kind.clone(),
+            notice.channel.code().to_owned(),
+            notice.state.clone(),
+            notice.attempts.to_string(),
+            time_text(notice.created_at),
+            notice.reason.clone().or_else(|| notice.message_id.clone()).unwrap_or_default(),
+        ]);
+    }
+    table
+}
+
+fn time_text(at: Timestamp) -> String {
+    at.format(&Rfc3339).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use domain::channel::Channel;
+    use domain::ids::EventId;
+    use time::macros::datetime;
+    use uuid::Uuid;
+
+    use super::*;
+
+    #[test]
+    fn a_failed_notice_says_why_and_a_sent_one_where_to_ask() {
+        let failed = NoticeRow {
+            event_id: EventId(Uuid::nil()),
+            order_id: None,
+            kind: "stock_out".to_owned(),
+            channel: Channel::Email,
+            state: "failed".to_owned(),
+            attempts: 2,
+            reason: Some("MessageRejected".to_owned()),
+            message_id: None,
+            created_at: datetime!(2026-03-01 08:00 UTC),
+            sent_at: None,
+        };
+        let sent = NoticeRow {
+            state: "sent".to_owned(),
+            reason: None,
+            message_id: Some("0100-abc".to_owned()),
+            sent_at: Some(datetime!(2026-03-01 08:00:01 UTC)),
+            ..failed.clone()
+        };
+        let text = table(&[failed.clone(), sent.clone()]).to_string();
+        assert!(text.contains("MessageRejected") && text.contains("0100-abc") && text.contains("(staff)"), "{text}");
+        assert_eq!(as_json(&sent)["sent_at"], "2026-03-01T08:00:01Z");
+        assert_eq!(as_json(&failed)["reason"], "MessageRejected");
+    }
+}

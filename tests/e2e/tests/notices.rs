@@ -1,0 +1,79 @@
+//! Who is told what, by which channel, in the running shop.
+
+use std::time::{Duration, Instant};
+
+use contract::parameter::SMS_ENABLED;
+use contract::parameter_root;
+use e2e::{SETTLED_WITHIN, World, order};
+use reqwest::Method;
+use serde_json::{Value, json};
+use uuid::Uuid;
+
+/// An order of a customer who wants texts; its id.
+async fn wants_texts(world: &World) -> String {
+    let mut body = order("flat-white", 1, "tok_ok");
+    body["notify"] = json!({ "sms": true });
+    let key = Uuid::now_v7().to_string();
+    let accepted = world.ask(Method::POST, "/api/v1/orders", &[("Idempotency-Key", &key)], Some(&body)).await;
+    world.until(&accepted, &["confirmed"]).await["order_id"].as_str().expect("an id").to_owned()
+}
+
+/// Channel and state of each notice of an order, once one of them was sent.
+async fn told(world: &World, order_id: &str) -> Vec<(String, String)> {
+    let begun = Instant::now();
+    loop {
+        let output = world.haven(&["notify", "list", "--order", order_id, "--json"]);
+        assert!(output.status.success(), "{output:?}");
+        let list: Value = serde_json::from_slice(&output.stdout).expect("JSON");
+        let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+        let rows = list["notices"].as_array().expect("notices").iter();
+        let rows: Vec<_> = rows.map(|row| (text(&row["channel"]), text(&row["state"]))).collect();
+        if rows.iter().any(|(_, state)| state == "sent") {
+            return rows;
+        }
+        assert!(begun.elapsed() < SETTLED_WITHIN, "nobody was told: {rows:?}");
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+}
+
+/// Texts that were sent.
+async fn texts(world: &World) -> Vec<String> {
+    let url = format!("{}/_ministack/sns/sms-messages", world.facts["aws_endpoint"].as_str().expect("an address"));
+    let sent: Value = world.http.get(url).send().await.expect("an answer").json().await.expect("JSON");
+    let numbers = sent["sms_messages"].as_object().cloned().unwrap_or_default();
+    let all = numbers.values().filter_map(Value::as_array).flatten();
+    all.map(|message| message["Message"].as_str().unwrap_or_default().to_owned()).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_text_is_sent_once_the_switch_is_on_and_an_e_mail_in_its_place_before() {
+    let world = World::open(&[]).await;
+    let first = wants_texts(&world).await;
+    let row = |channel: &str, state: &str| (channel.to_owned(), state.to_owned());
+    assert_eq!(told(&world, &first).await, [row("email", "sent"), row("sms", "suppressed")], "texts are off");
+    assert!(texts(&world).await.is_empty());
+
+    let name = format!("{}/{}", parameter_root("local"), SMS_ENABLED.key);
+    world.aws().ssm().put_parameter().name(name).value("true").overwrite(true).send().await.expect("set");
+    // The switch is read every half a minute. Until then and after, each customer is told by one channel.
+    let begun = Instant::now();
+    let (mut orders, mut mails) = (1, 1);
+    loop {
+        let id = wants_texts(&world).await;
+        orders += 1;
+        let rows = told(&world, &id).await;
+        if rows == [row("sms", "sent")] {
+            break;
+        }
+        mails += 1;
+        assert_eq!(rows, [row("email", "sent"), row("sms", "suppressed")]);
+        assert!(begun.elapsed() < SETTLED_WITHIN, "the switch was not read");
+    }
+    let texts = texts(&world).await;
+    assert_eq!((texts.len(), orders - mails), (1, 1), "{texts:?}");
+    assert!(texts[0].starts_with("Brew Haven: order ") && texts[0].contains("is confirmed"), "{texts:?}");
+    let mailed = world.mails().await.into_iter().filter(|(to, _)| to == "ana@example.com").count();
+    assert_eq!(mailed, mails, "nobody was told twice");
+    let failed = world.haven(&["notify", "list", "--failed"]);
+    assert!(String::from_utf8_lossy(&failed.stdout).contains("No notice failed"), "{failed:?}");
+}

@@ -1,0 +1,104 @@
+//! Notices in memory, under the lock of the orders.
+
+use domain::Timestamp;
+use domain::channel::Channel;
+use domain::ids::EventId;
+
+use super::MemoryOrders;
+use crate::ports::Unavailable;
+use crate::ports::journey::NoticeRecord;
+use crate::ports::notices::{CLAIM, NOTICES_MAX, Notice, NoticeEnd, NoticeFilter, NoticeRow, NoticeState, NoticeStore};
+
+pub struct Telling {
+    pub(super) notice: Notice,
+    tries: u32,
+    claimed_until: Option<Timestamp>,
+    end: Option<(NoticeEnd, Timestamp)>,
+    /// Why the last try came to nothing.
+    why: Option<String>,
+}
+
+impl Telling {
+    /// As the order's journey shows it.
+    pub(super) fn record(&self) -> NoticeRecord {
+        let NoticeRow { event_id, channel, kind, state, attempts, created_at, sent_at, .. } = row(self);
+        NoticeRecord { event_id, channel: channel.code().to_owned(), kind, state, attempts, created_at, sent_at }
+    }
+}
+
+impl NoticeStore for MemoryOrders {
+    async fn begin_notice(&self, notice: &Notice) -> Result<NoticeState, Unavailable> {
+        let mut books = self.books();
+        let telling = books.notices.entry((notice.event_id, notice.channel)).or_insert_with(|| Telling {
+            notice: notice.clone(),
+            tries: 0,
+            claimed_until: None,
+            end: None,
+            why: None,
+        });
+        match telling.end {
+            Some((NoticeEnd::Sent { .. }, _)) => return Ok(NoticeState::Sent),
+            Some((NoticeEnd::Failed { .. } | NoticeEnd::Suppressed { .. }, _)) => return Ok(NoticeState::NotSent),
+            None => {}
+        }
+        if telling.claimed_until.is_some_and(|until| until > notice.at) {
+            return Ok(NoticeState::InHand);
+        }
+        telling.tries += 1;
+        telling.claimed_until = Some(notice.at + CLAIM);
+        Ok(NoticeState::Pending { attempt: telling.tries })
+    }
+
+    async fn end_notice(
+        &self,
+        event_id: EventId,
+        channel: Channel,
+        end: &NoticeEnd,
+        at: Timestamp,
+    ) -> Result<bool, Unavailable> {
+        let mut books = self.books();
+        let telling = books.notices.get_mut(&(event_id, channel)).filter(|telling| telling.end.is_none());
+        Ok(telling.map(|telling| telling.end = Some((end.clone(), at))).is_some())
+    }
+
+    async fn give_back_notice(&self, event_id: EventId, channel: Channel, why: &str) -> Result<(), Unavailable> {
+        if let Some(telling) = self.books().notices.get_mut(&(event_id, channel)) {
+            telling.claimed_until = None;
+            telling.why = Some(why.to_owned());
+        }
+        Ok(())
+    }
+
+    async fn notices(&self, filter: &NoticeFilter) -> Result<Vec<NoticeRow>, Unavailable> {
+        let books = self.books();
+        let mut rows: Vec<NoticeRow> = books.notices.values().map(row).collect();
+        rows.retain(|row| {
+            let failing = row.state == "failed" || (row.state == "pending" && row.reason.is_some());
+            filter.order_id.is_none_or(|order_id| row.order_id == Some(order_id)) && (failing || !filter.failed)
+        });
+        rows.sort_by_key(|row| (std::cmp::Reverse(row.event_id), row.channel.code()));
+        rows.truncate(NOTICES_MAX as usize);
+        Ok(rows)
+    }
+}
+
+fn row(telling: &Telling) -> NoticeRow {
+    let Telling { notice, end, .. } = telling;
+    let reason = match end {
+        Some((end, _)) => end.reason().map(str::to_owned),
+        None => telling.why.clone(),
+    };
+    let sent_at = end.as_ref().filter(|(end, _)| end.message_id().is_some()).map(|(_, at)| *at);
+    NoticeRow {
+        event_id: notice.event_id,
+        order_id: notice.order_id,
+        kind: notice.kind.to_owned(),
+        channel: notice.channel,
+        state: end.as_ref().map_or("pending", |(end, _)| end.code()).to_owned(),
+        attempts: telling.tries,
+        reason,
+        message_id: end.as_ref().and_then(|(end, _)| end.message_id()).map(str::to_owned),
+        created_at: notice.at,
+        sent_at,
+    }
+}

@@ -1,0 +1,279 @@
+//! Over the in-memory store, with providers that do as they are told, and a clock that moves when told to.
+
+use std::sync::Mutex;
+
+use domain::Timestamp;
+use domain::channel::Preferences;
+use domain::ids::{EventId, OrderId};
+use domain::saga::State;
+use futures::executor::block_on;
+use time::macros::datetime;
+use uuid::Uuid;
+
+use super::*;
+use crate::fakes::orders::MemoryOrders;
+use crate::laws::orders::{new_order, step};
+use crate::ports::notices::{CLAIM, NoticeFilter, NoticeRow};
+use crate::use_cases::Maker;
+
+const NOON: Timestamp = datetime!(2026-03-01 12:00 UTC);
+const BOTH_ON: Switches = Switches { email: true, sms: true };
+const TEXTS: Preferences = Preferences { email: true, sms: true };
+const TEXTS_ONLY: Preferences = Preferences { email: false, sms: true };
+const NONE: Preferences = Preferences { email: false, sms: false };
+
+struct Clock(Mutex<Timestamp>);
+
+impl Source for Clock {
+    fn now(&self) -> Timestamp {
+        *self.0.lock().expect("no test panicked")
+    }
+
+    fn uuid(&self) -> Uuid {
+        Uuid::now_v7()
+    }
+}
+
+/// A provider of both: what reached people, by the id it knows a repeat by; and what it answers now.
+#[derive(Default)]
+struct Provider {
+    arrived: Mutex<Vec<(Channel, String)>>,
+    asked: Mutex<Vec<(Channel, String)>>,
+    mails_fail: Mutex<Option<SendError>>,
+    texts_fail: Mutex<Option<SendError>>,
+}
+
+impl Provider {
+    fn take(&self, channel: Channel, id: &str, fails: &Mutex<Option<SendError>>) -> Result<String, SendError> {
+        let (mut asked, mut arrived) = (self.asked.lock().expect("whole"), self.arrived.lock().expect("whole"));
+        asked.push((channel, id.to_owned()));
+        if let Some(error) = fails.lock().expect("whole").clone() {
+            return Err(error);
+        }
+        let notice = (channel, id.to_owned());
+        if !arrived.contains(&notice) {
+            arrived.push(notice);
+        }
+        Ok(format!("{}-{id}", channel.code()))
+    }
+}
+
+impl Mailer for Provider {
+    async fn send(&self, mail: &Mail) -> Result<String, SendError> {
+        self.take(Channel::Email, &mail.dedup_id, &self.mails_fail)
+    }
+}
+
+impl Texter for Provider {
+    async fn send_text(&self, text: &Text) -> Result<String, SendError> {
+        self.take(Channel::Sms, &text.dedup_id, &self.texts_fail)
+    }
+}
+
+struct Words;
+
+impl Compose for Words {
+    fn mail(&self, _news: &News<'_>, dedup_id: String) -> Mail {
+        let text = || "ready".to_owned();
+        Mail { to: "zoe@example.com".to_owned(), subject: text(), text: text(), html: text(), dedup_id }
+    }
+
+    fn text(&self, _news: &News<'_>, dedup_id: String) -> Option<Text> {
+        Some(Text { to: "+15550100123".to_owned(), body: "ready".to_owned(), dedup_id })
+    }
+}
+
+/// A confirmed order whose customer wants this, and the event that says so.
+struct World {
+    store: MemoryOrders,
+    provider: Provider,
+    clock: Clock,
+    order_id: OrderId,
+    envelope: Envelope,
+}
+
+impl World {
+    fn of(notify: Preferences) -> World {
+        let store = MemoryOrders::default();
+        let mut new = new_order();
+        new.order.customer.notify = notify;
+        block_on(store.place(std::slice::from_ref(&new))).pop().expect("one").expect("placed");
+        block_on(store.apply(&[step(&new, 1, State::Confirmed)])).pop().expect("one").expect("applied");
+        let order_id = new.order.order_id;
+        let message = Message::OrderStatusChanged {
+            order_number: new.order.order_number.clone(),
+            from: Some("pending".to_owned()),
+            to: "confirmed".to_owned(),
+            step: "fulfilment".to_owned(),
+            reason: None,
+        };
+        let maker = Maker { role: "order-worker", version: "0", traceparent: None };
+        let envelope = maker.envelope_with(EventId(Uuid::now_v7()), NOON, Some(order_id), message);
+        World { store, provider: Provider::default(), clock: Clock(Mutex::new(NOON)), order_id, envelope }
+    }
+
+    /// One delivery of the event.
+    fn delivered(&self, switches: Switches) -> Told {
+        let post = Post { mailer: &self.provider, texter: &self.provider, composer: &Words, switches };
+        block_on(notify(&self.store, &post, &self.clock, &self.envelope))
+    }
+
+    fn texts_fail(&self, error: Option<SendError>) {
+        *self.provider.texts_fail.lock().expect("whole") = error;
+    }
+
+    fn mails_fail(&self, error: Option<SendError>) {
+        *self.provider.mails_fail.lock().expect("whole") = error;
+    }
+
+    fn later(&self, by: Duration) {
+        *self.clock.0.lock().expect("whole") += by;
+    }
+
+    fn arrived(&self) -> Vec<Channel> {
+        self.provider.arrived.lock().expect("whole").iter().map(|(channel, _)| *channel).collect()
+    }
+
+    fn rows(&self) -> Vec<NoticeRow> {
+        let filter = NoticeFilter { order_id: Some(self.order_id), failed: false };
+        block_on(self.store.notices(&filter)).expect("listed")
+    }
+
+    /// State and reason of the channel's row.
+    fn row(&self, channel: Channel) -> Option<(String, Option<String>)> {
+        self.rows().into_iter().find(|row| row.channel == channel).map(|row| (row.state, row.reason))
+    }
+}
+
+fn outage() -> SendError {
+    SendError::Unavailable("Throttled".to_owned())
+}
+
+fn opted_out() -> SendError {
+    SendError::Refused("OptedOut".to_owned())
+}
+
+fn is_retry(told: &Told) -> Option<Option<Duration>> {
+    match &told.handled.settlement {
+        Settlement::Retry { after, .. } => Some(*after),
+        Settlement::Done | Settlement::Park { .. } => None,
+    }
+}
+
+#[test]
+fn a_customer_is_told_once_by_the_channel_they_chose() {
+    for (wish, by) in [
+        (Preferences::default(), vec![Channel::Email]),
+        (TEXTS, vec![Channel::Sms]),
+        (TEXTS_ONLY, vec![Channel::Sms]),
+        (NONE, vec![]),
+    ] {
+        let world = World::of(wish);
+        for _ in 0..3 {
+            assert_eq!(is_retry(&world.delivered(BOTH_ON)), None);
+        }
+        assert_eq!(world.arrived(), by, "{wish:?}");
+    }
+}
+
+#[test]
+fn a_wish_for_silence_is_on_record() {
+    let world = World::of(NONE);
+    world.delivered(BOTH_ON);
+    assert_eq!(world.row(Channel::Email), Some(("suppressed".to_owned(), Some("the customer wants none".to_owned()))));
+}
+
+#[test]
+fn a_channel_that_is_off_says_so_and_the_other_takes_over() {
+    for wish in [TEXTS, TEXTS_ONLY] {
+        let world = World::of(wish);
+        world.delivered(Switches { email: true, sms: false });
+        assert_eq!(world.arrived(), [Channel::Email], "{wish:?}");
+        let off = "notification/sms_enabled is false".to_owned();
+        assert_eq!(world.row(Channel::Sms), Some(("suppressed".to_owned(), Some(off))));
+        world.delivered(BOTH_ON);
+        assert_eq!(world.arrived(), [Channel::Email], "switched on again, it is not said twice");
+    }
+    let world = World::of(Preferences::default());
+    world.delivered(Switches { email: false, sms: true });
+    assert_eq!(world.arrived(), [], "nobody is texted who did not ask for it");
+    assert_eq!(world.row(Channel::Email).expect("a row").0, "suppressed");
+}
+
+#[test]
+fn a_number_that_takes_no_texts_gets_an_e_mail_at_once() {
+    let world = World::of(TEXTS);
+    world.texts_fail(Some(opted_out()));
+    let told = world.delivered(BOTH_ON);
+    assert_eq!(told.handled.settlement, Settlement::Done);
+    let failed: Vec<(Channel, bool)> = told.tried.iter().map(|tried| (tried.channel, tried.failed.is_some())).collect();
+    assert_eq!(failed, [(Channel::Sms, true), (Channel::Email, false)]);
+    assert_eq!(world.row(Channel::Sms).expect("a row"), ("failed".to_owned(), Some("OptedOut".to_owned())));
+}
+
+#[test]
+fn an_outage_of_one_provider_costs_a_few_tries_and_no_notice() {
+    let world = World::of(TEXTS);
+    world.texts_fail(Some(outage()));
+    for _ in 1..TRIES {
+        assert_eq!(is_retry(&world.delivered(BOTH_ON)), Some(Some(TRY_AGAIN_AFTER)));
+        assert_eq!(world.row(Channel::Sms), Some(("pending".to_owned(), Some("Throttled".to_owned()))));
+        assert_eq!(world.arrived(), []);
+        world.later(TRY_AGAIN_AFTER);
+    }
+    assert_eq!(is_retry(&world.delivered(BOTH_ON)), None);
+    assert_eq!(world.arrived(), [Channel::Email]);
+    world.texts_fail(None);
+    world.delivered(BOTH_ON);
+    assert_eq!(world.arrived(), [Channel::Email], "never both");
+}
+
+#[test]
+fn the_last_channel_is_tried_until_its_provider_is_back() {
+    let world = World::of(Preferences::default());
+    world.mails_fail(Some(outage()));
+    for _ in 0..5 * TRIES {
+        assert_eq!(is_retry(&world.delivered(BOTH_ON)), Some(None), "by the queue's own back-off");
+    }
+    world.mails_fail(None);
+    assert_eq!(is_retry(&world.delivered(BOTH_ON)), None);
+    assert_eq!(world.arrived(), [Channel::Email]);
+}
+
+#[test]
+fn a_fallback_that_is_off_is_none() {
+    let world = World::of(TEXTS);
+    world.texts_fail(Some(outage()));
+    for _ in 0..2 * TRIES {
+        assert_eq!(is_retry(&world.delivered(Switches { email: false, sms: true })), Some(None));
+    }
+    world.texts_fail(None);
+    world.delivered(Switches { email: false, sms: true });
+    assert_eq!(world.arrived(), [Channel::Sms]);
+}
+
+/// The worker dies after the provider took the notice and before that is on record.
+#[test]
+fn a_death_between_sending_and_marking_repeats_the_same_id_and_one_alone_holds_the_claim() {
+    for (wish, channel) in [(Preferences::default(), Channel::Email), (TEXTS, Channel::Sms)] {
+        let world = World::of(wish);
+        let notice = Notice {
+            event_id: world.envelope.event_id,
+            order_id: Some(world.order_id),
+            kind: "order_confirmed",
+            channel,
+            at: NOON,
+        };
+        assert_eq!(block_on(world.store.begin_notice(&notice)), Ok(NoticeState::Pending { attempt: 1 }));
+        let id = world.envelope.event_id.to_string();
+        world.provider.take(channel, &id, &Mutex::new(None)).expect("taken");
+
+        assert!(is_retry(&world.delivered(BOTH_ON)).is_some(), "the dead one's claim still stands");
+        assert_eq!(world.provider.asked.lock().expect("whole").len(), 1);
+        world.later(CLAIM);
+        assert_eq!(is_retry(&world.delivered(BOTH_ON)), None);
+        assert_eq!(*world.provider.asked.lock().expect("whole"), [(channel, id.clone()), (channel, id)]);
+        assert_eq!(world.arrived(), [channel], "a provider that knows the id sends it once");
+        assert_eq!(world.rows().len(), 1, "and no other channel says it too");
+    }
+}

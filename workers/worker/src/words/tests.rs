@@ -1,0 +1,117 @@
+//! Every notice, word by word; and what no word of a customer's may do to one.
+
+use domain::gsm;
+use insta::assert_snapshot;
+
+use super::samples::{KINDS, Sample};
+use super::*;
+
+/// RFC 5322 section 2.1.1: a line of a mail, without its end.
+const LINE_MAX: usize = 998;
+
+fn words() -> Words {
+    Words { public_url: "https://brewhaven.example".to_owned(), staff_mail: "staff@brewhaven.example".to_owned() }
+}
+
+fn mail(sample: &Sample) -> Mail {
+    words().mail(&sample.news(), "sample".to_owned())
+}
+
+fn text(sample: &Sample) -> Option<Text> {
+    words().text(&sample.news(), "sample".to_owned())
+}
+
+fn sample(kind: &str) -> Sample {
+    Sample::of(kind).expect("a kind")
+}
+
+/// A sample of another order.
+fn sample_with(kind: &str, change: impl FnOnce(&mut StoredOrder)) -> Sample {
+    let mut sample = sample(kind);
+    change(&mut sample.stored);
+    sample
+}
+
+#[test]
+fn every_mail_reads_as_it_did() {
+    for kind in KINDS {
+        let mail = mail(&sample(kind));
+        assert_snapshot!(format!("{kind}.txt"), format!("To: {}\nSubject: {}\n\n{}", mail.to, mail.subject, mail.text));
+        assert_snapshot!(format!("{kind}.html"), mail.html);
+    }
+}
+
+#[test]
+fn every_text_reads_as_it_did_and_is_one_message() {
+    let mut all = String::new();
+    for kind in KINDS {
+        let Some(text) = text(&sample(kind)) else { continue };
+        let septets = gsm::septets(&text.body).expect("the letters of phones");
+        assert!(septets <= gsm::SEPTETS_MAX, "{kind}: {septets}");
+        assert!(text.body.contains("A-047"), "{kind}: which order?");
+        all.push_str(&format!("{kind} to {} ({septets})\n{}\n\n", text.to, text.body));
+    }
+    assert_snapshot!("texts", all);
+}
+
+#[test]
+fn a_sample_is_of_its_kind() {
+    for kind in KINDS {
+        assert_eq!(sample(kind).news().kind(), Some(kind));
+    }
+    assert!(Sample::of("order_lost").is_none());
+}
+
+#[test]
+fn a_long_address_of_the_shop_costs_the_link_and_not_the_number() {
+    let words = Words { public_url: format!("https://{}.example", "a".repeat(120)), ..words() };
+    for kind in ["order_confirmed", "order_ready", "order_shipped", "order_waiting", "order_cancelled", "order_failed"]
+    {
+        let text = words.text(&sample(kind).news(), String::new()).expect("a text").body;
+        assert!(gsm::fits(&text) && text.contains("A-047") && !text.contains("https"), "{text}");
+    }
+}
+
+#[test]
+fn what_a_customer_wrote_is_words_and_nothing_else() {
+    let name = "<script>alert(1)</script>&\"'";
+    for kind in KINDS {
+        let hostile = sample_with(kind, |stored| {
+            stored.order.customer.name = name.to_owned();
+            stored.order.reason = Some(name.to_owned());
+            stored.order.items[0].name = name.to_owned();
+        });
+        let mail = mail(&hostile);
+        assert!(!mail.html.contains("<script") && !mail.html.contains(name), "{kind}: {}", mail.html);
+        assert!(!mail.subject.contains(['\r', '\n', '<']), "{kind}: {}", mail.subject);
+        assert!(text(&hostile).is_none_or(|text| !text.body.contains("script")), "{kind}");
+    }
+}
+
+#[test]
+fn no_line_of_a_mail_is_too_long_to_be_sent() {
+    for kind in KINDS {
+        let longest = sample_with(kind, |stored| {
+            // Letters of four octets, as many as are taken.
+            stored.order.customer.name = "\u{1f370}".repeat(domain::customer::NAME_MAX);
+            stored.order.reason = Some("x".repeat(300));
+        });
+        let mail = mail(&longest);
+        for line in mail.html.lines().chain(mail.text.lines()).chain([mail.subject.as_str()]) {
+            assert!(line.len() <= LINE_MAX, "{kind}: a line of {} octets", line.len());
+        }
+    }
+}
+
+#[test]
+fn a_number_without_its_country_is_not_texted() {
+    let local = sample_with("order_ready", |stored| stored.order.customer.phone = "555 010 0123".to_owned());
+    assert_eq!(text(&local), None);
+}
+
+#[test]
+fn what_is_brought_does_not_wait_at_the_counter() {
+    let brought = sample_with("order_ready", |stored| stored.order.order_type = OrderType::Delivery);
+    assert!(!mail(&brought).text.contains("counter"));
+    assert!(!text(&brought).expect("a text").body.contains("counter"));
+}
