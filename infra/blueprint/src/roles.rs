@@ -31,8 +31,14 @@ enum Edge {
     Secret(&'static Secret),
     /// The database's user and password; who reaches its address is a matter of security groups.
     Database,
+    /// The same, by the process itself, when it was changed under it (ADR 0013).
+    DatabaseAgain,
     /// The cache's token.
     Cache,
+    /// The same, by the process itself.
+    CacheAgain,
+    /// A secret's versions of today and before, by the process itself.
+    SecretAgain(&'static Secret),
 }
 
 /// Who acts on an edge.
@@ -139,7 +145,10 @@ fn edges(role: &Role) -> Vec<Edge> {
     edges.extend(role.mail.then_some(Edge::Mail));
     edges.extend(role.secrets.iter().map(|secret| Edge::Secret(secret)));
     edges.extend(role.database.then_some(Edge::Database));
+    edges.extend(role.database.then_some(Edge::DatabaseAgain));
     edges.extend(role.cache.then_some(Edge::Cache));
+    edges.extend(role.cache.then_some(Edge::CacheAgain));
+    edges.extend(role.secrets.iter().map(|secret| Edge::SecretAgain(secret)));
     edges
 }
 
@@ -159,7 +168,10 @@ impl Edge {
             Edge::Mail => "sends e-mail".to_owned(),
             Edge::Secret(secret) => format!("is given the secret {}", secret.slug),
             Edge::Database => "is given the database login".to_owned(),
+            Edge::DatabaseAgain => "reads the database login again".to_owned(),
             Edge::Cache => "is given the cache token".to_owned(),
+            Edge::CacheAgain => "reads the cache token again".to_owned(),
+            Edge::SecretAgain(secret) => format!("reads the secret {} again", secret.slug),
         }
     }
 
@@ -174,6 +186,9 @@ impl Edge {
             | Edge::Table(..)
             | Edge::Stream(_)
             | Edge::Parameters
+            | Edge::DatabaseAgain
+            | Edge::CacheAgain
+            | Edge::SecretAgain(_)
             | Edge::Mail => Actor::Process,
         }
     }
@@ -227,11 +242,15 @@ impl Edge {
                 );
                 (vec!["ses:SendEmail"], vec![sub(&identity)])
             }
-            Edge::Secret(secret) => {
+            Edge::Secret(secret) | Edge::SecretAgain(secret) => {
                 (vec!["secretsmanager:GetSecretValue"], vec![sub(&secret_arn(environment, secret.slug))])
             }
-            Edge::Database => (vec!["secretsmanager:GetSecretValue"], vec![Shared::DatabaseSecret.import(environment)]),
-            Edge::Cache => (vec!["secretsmanager:GetSecretValue"], vec![Shared::CacheSecret.import(environment)]),
+            Edge::Database | Edge::DatabaseAgain => {
+                (vec!["secretsmanager:GetSecretValue"], vec![Shared::DatabaseSecret.import(environment)])
+            }
+            Edge::Cache | Edge::CacheAgain => {
+                (vec!["secretsmanager:GetSecretValue"], vec![Shared::CacheSecret.import(environment)])
+            }
         };
         Statement { actions, resources, because: self.because() }
     }
@@ -252,9 +271,12 @@ impl Edge {
             // of your KMS keys"; what CDK's grants give, without their wildcards).
             Edge::Table(_, Access::Write) => used(Shared::StockKey, "stock", "dynamodb", TABLE_WRITE),
             Edge::Table(_, Access::Read) | Edge::Stream(_) => used(Shared::StockKey, "stock", "dynamodb", TABLE_READ),
-            Edge::Secret(_) | Edge::Database | Edge::Cache => {
-                used(Shared::SecretsKey, "secrets", "secretsmanager", READ)
-            }
+            Edge::Secret(_)
+            | Edge::SecretAgain(_)
+            | Edge::Database
+            | Edge::DatabaseAgain
+            | Edge::Cache
+            | Edge::CacheAgain => used(Shared::SecretsKey, "secrets", "secretsmanager", READ),
             // EventBridge uses the bus's key by itself, by the key's own policy (EventBridge User Guide, "Authorizing
             // EventBridge to use a customer managed key"); settings and mail have none of ours.
             Edge::PutsEvents(_) | Edge::Parameters | Edge::Mail => None,

@@ -1,4 +1,4 @@
-//! Counts what is really sent, retries included, and what AWS bills it by.
+//! Counts what is really sent, retries included, and what AWS bills it by; tells whether calls are answered.
 
 use std::fmt;
 
@@ -15,6 +15,7 @@ use aws_sdk_eventbridge::operation::put_events::PutEventsInput;
 use aws_sdk_sesv2::operation::send_email::SendEmailInput;
 use aws_sdk_sqs::config::interceptors::{
     BeforeSerializationInterceptorContextRef as BeforeSerialization, BeforeTransmitInterceptorContextRef,
+    FinalizerInterceptorContextRef,
 };
 use aws_sdk_sqs::config::{ConfigBag, Intercept, RuntimeComponents};
 use aws_sdk_sqs::error::BoxError;
@@ -62,6 +63,25 @@ impl Intercept for CallCount {
         _config: &mut ConfigBag,
     ) -> Result<(), BoxError> {
         (self.on_call)(Called::Sent(self.service));
+        Ok(())
+    }
+
+    fn read_after_execution(
+        &self,
+        context: &FinalizerInterceptorContextRef<'_>,
+        _components: &RuntimeComponents,
+        _config: &mut ConfigBag,
+    ) -> Result<(), BoxError> {
+        let answered = match context.output_or_error() {
+            Some(Ok(_)) => true,
+            // A refusal is an answer; a server's error is none.
+            Some(Err(error)) => {
+                error.is_operation_error()
+                    && context.response().is_some_and(|response| !response.status().is_server_error())
+            }
+            None => false,
+        };
+        (self.on_call)(if answered { Called::Answered(self.service) } else { Called::Unanswered(self.service) });
         Ok(())
     }
 }

@@ -11,7 +11,7 @@ use aws_smithy_http_client::proxy::ProxyConfig;
 use aws_smithy_http_client::tls::{Provider, rustls_provider::CryptoMode};
 use aws_smithy_http_client::{Builder, ConnectorBuilder};
 use contract::billed::Billed;
-use contract::queue::LONG_POLL;
+use contract::queue::{HANDLER_TIMEOUT_MIN, LONG_POLL};
 
 use crate::call_count::CallCount;
 
@@ -22,6 +22,8 @@ const CALL_WITHIN: Duration = Duration::from_secs(8);
 const CONNECT_WITHIN: Duration = Duration::from_secs(2);
 /// The only layer that retries AWS calls. Handlers retry by the queue.
 const ATTEMPTS: u32 = 3;
+const _: () = assert!(ATTEMPT_WITHIN.as_millis() < CALL_WITHIN.as_millis(), "no time for a second attempt");
+const _: () = assert!(CALL_WITHIN.as_millis() < HANDLER_TIMEOUT_MIN.as_millis(), "a call outlives its handler");
 /// A receive may hang past its wait time (aws-sdk-rust issue 1094): it is given up a little later.
 const POLL_SLACK: Duration = Duration::from_secs(5);
 
@@ -32,6 +34,10 @@ pub enum Called {
     Sent(&'static str),
     /// It is about to be sent, and AWS bills it by so many of these.
     Billed(Billed, u64),
+    /// It is over, retries included: this service answered, if only by a no.
+    Answered(&'static str),
+    /// It is over: no answer in time, or the service said that it cannot.
+    Unanswered(&'static str),
 }
 
 /// Told of every call.

@@ -1,20 +1,24 @@
 //! Parameter Store and Secrets Manager.
 
 use std::collections::HashMap;
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, PoisonError, RwLock, RwLockWriteGuard};
 use std::time::{Duration, Instant};
 
 use app::ports::Unavailable;
 use aws_sdk_ssm::Client;
 use contract::address::Address;
-use contract::parameter::{Parameter, Secret};
+use contract::parameter::{PARAMETERS, Parameter, Secret};
 use contract::parameter_root;
 use tokio::sync::Mutex;
+use tokio::time::timeout;
 
 use crate::Clients;
 
 /// A tunable parameter is read again after so long: a change takes effect within a minute.
 const REFRESH: Duration = Duration::from_secs(30);
+
+/// The first read. Longer, and the defaults stand until the next.
+const FIRST_WITHIN: Duration = Duration::from_secs(3);
 
 /// Everything below a path, by what follows the path.
 async fn below(client: &Client, root: &str) -> Result<HashMap<String, String>, Unavailable> {
@@ -59,14 +63,39 @@ pub async fn addresses(clients: &Clients, environment: &str) -> Result<HashMap<S
 
 /// A secret's current value.
 pub async fn secret(clients: &Clients, environment: &str, secret: &Secret) -> Result<String, Unavailable> {
-    let id = format!("{}/{}", parameter_root(environment), secret.slug);
-    let got = clients.secrets().get_secret_value().secret_id(&id).send().await;
+    secret_text(clients, &format!("{}/{}", parameter_root(environment), secret.slug)).await
+}
+
+/// A secret's values that are good now: the current one, and where there is one the one before.
+///
+/// # Errors
+/// When the current value cannot be read.
+pub async fn secret_versions(clients: &Clients, environment: &str, known: &Secret) -> Result<Vec<String>, Unavailable> {
+    let id = format!("{}/{}", parameter_root(environment), known.slug);
+    let current = secret_text(clients, &id).await?;
+    let previous = clients.secrets().get_secret_value().secret_id(&id).version_stage("AWSPREVIOUS").send().await;
+    let previous = match previous {
+        Ok(got) => got.secret_string,
+        // It was never changed.
+        Err(error) if error.as_service_error().is_some_and(|error| error.is_resource_not_found_exception()) => None,
+        Err(error) => return Err(Unavailable::new("secrets", format!("{id}: {}", crate::why(&error)))),
+    };
+    Ok(std::iter::once(current).chain(previous).collect())
+}
+
+/// The current value of the secret with this name or ARN.
+///
+/// # Errors
+/// When Secrets Manager cannot be read, or what it holds is no text.
+pub async fn secret_text(clients: &Clients, id: &str) -> Result<String, Unavailable> {
+    let got = clients.secrets().get_secret_value().secret_id(id).send().await;
     let got = got.map_err(|error| Unavailable::new("secrets", format!("{id}: {}", crate::why(&error))))?;
     got.secret_string.ok_or_else(|| Unavailable::new("secrets", format!("{id} holds no text")))
 }
 
 /// Tunable parameters, read live. When Parameter Store cannot be reached, the last value that was read stands, and
-/// before the first one the default. Nobody waits for it but the first.
+/// before the first one the default. Nobody waits for it but the first, and that one not for long: a message whose handler
+/// is out of time would be counted against the message.
 #[derive(Clone)]
 pub struct ParameterReader {
     client: Client,
@@ -74,6 +103,7 @@ pub struct ParameterReader {
     read: Arc<RwLock<Read>>,
     /// Held by whoever reads now.
     reading: Arc<Mutex<()>>,
+    refresh_every: Duration,
 }
 
 #[derive(Default)]
@@ -89,20 +119,32 @@ impl ParameterReader {
             root: parameter_root(environment),
             read: Arc::default(),
             reading: Arc::default(),
+            refresh_every: REFRESH,
         }
+    }
+
+    /// Instead of every half minute.
+    #[must_use]
+    pub fn refreshed_every(self, period: Duration) -> ParameterReader {
+        ParameterReader { refresh_every: period, ..self }
     }
 
     pub async fn get(&self, parameter: &Parameter) -> String {
         match self.last_read() {
             None => {
                 let _reading = self.reading.lock().await;
-                if self.last_read().is_none() {
-                    self.refresh().await;
+                if self.last_read().is_none() && timeout(FIRST_WITHIN, self.refresh()).await.is_err() {
+                    tracing::warn!("Parameters were not answered in time; the defaults stand");
+                    self.write().at = Some(Instant::now());
                 }
             }
-            Some(at) if at.elapsed() > REFRESH => {
-                if let Ok(_reading) = self.reading.try_lock() {
-                    self.refresh().await;
+            Some(at) if at.elapsed() > self.refresh_every => {
+                if let Ok(reading) = self.reading.clone().try_lock_owned() {
+                    let reader = self.clone();
+                    tokio::spawn(async move {
+                        reader.refresh().await;
+                        drop(reading);
+                    });
                 }
             }
             Some(_) => {}
@@ -115,14 +157,23 @@ impl ParameterReader {
         self.read.read().unwrap_or_else(PoisonError::into_inner).at
     }
 
+    fn write(&self) -> RwLockWriteGuard<'_, Read> {
+        self.read.write().unwrap_or_else(PoisonError::into_inner)
+    }
+
     async fn refresh(&self) {
         let found = below(&self.client, &self.root).await;
-        let mut read = self.read.write().unwrap_or_else(PoisonError::into_inner);
+        let mut read = self.write();
         match found {
-            Ok(values) => read.values = values,
+            Ok(values) => read.values = values.into_iter().filter(|(key, _)| is_parameter(key)).collect(),
             Err(error) => tracing::warn!(error = %error, "Parameters cannot be read; the last ones stand"),
         }
         // After a failure too: it must not be asked by every message.
         read.at = Some(Instant::now());
     }
+}
+
+/// Below the root there are addresses as well, which nobody asks a reader for.
+fn is_parameter(key: &str) -> bool {
+    PARAMETERS.iter().any(|parameter| parameter.key == key)
 }

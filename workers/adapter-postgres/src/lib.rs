@@ -15,6 +15,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use app::ports::Unavailable;
+use contract::queue::HANDLER_TIMEOUT_MIN;
 pub use login::{ConnectError, Login};
 use sqlx::Connection as _;
 use sqlx::postgres::{PgConnectOptions, PgConnection, PgListener, PgPool, PgPoolOptions};
@@ -24,8 +25,13 @@ use uuid::Uuid;
 /// Waiting for a free connection; longer, and a request would rather be turned away.
 const ACQUIRE_WITHIN: Duration = Duration::from_secs(3);
 /// A statement that takes longer is stuck behind a lock.
-const STATEMENT_WITHIN: &str = "5s";
-const LOCK_WITHIN: &str = "3s";
+const STATEMENT_WITHIN: Duration = Duration::from_secs(5);
+const LOCK_WITHIN: Duration = Duration::from_secs(3);
+const _: () = assert!(
+    ACQUIRE_WITHIN.as_millis() + STATEMENT_WITHIN.as_millis() < HANDLER_TIMEOUT_MIN.as_millis(),
+    "a statement outlives its handler"
+);
+const _: () = assert!(LOCK_WITHIN.as_millis() < STATEMENT_WITHIN.as_millis(), "a lock is never told apart");
 
 /// A store on a migrated database. Cheap to clone.
 #[derive(Clone)]
@@ -54,7 +60,7 @@ impl PostgresStore {
         let options = login
             .apply(PgConnectOptions::from_str(url).map_err(unavailable)?)
             .application_name("brew-haven")
-            .options([("statement_timeout", STATEMENT_WITHIN), ("lock_timeout", LOCK_WITHIN)]);
+            .options([("statement_timeout", STATEMENT_WITHIN), ("lock_timeout", LOCK_WITHIN)].map(in_milliseconds));
         let user = options.get_username().to_owned();
         let pool = PgPoolOptions::new()
             .max_connections(connections_max)
@@ -63,6 +69,12 @@ impl PostgresStore {
             .await
             .map_err(|error| ConnectError::of(&user, error))?;
         Ok(PostgresStore { pool, listener: Arc::default(), claimant: Uuid::now_v7() })
+    }
+
+    /// New connections use this login from now on; those that are open go on until they are used up.
+    pub fn set_login(&self, login: &Login) {
+        let options = self.pool.connect_options().as_ref().clone();
+        self.pool.set_connect_options(login.apply(options));
     }
 
     /// Whether a new connection would be let in: those that are open go on when a password is changed.
@@ -77,6 +89,14 @@ impl PostgresStore {
     }
 }
 
+/// As PostgreSQL takes a time without a unit.
+fn in_milliseconds((setting, time): (&'static str, Duration)) -> (&'static str, u128) {
+    (setting, time.as_millis())
+}
+
+/// What is unavailable when the database refuses our login: nothing was done, and another login may help.
+pub const LOGIN: &str = "the database's login";
+
 fn unavailable(error: sqlx::Error) -> Unavailable {
-    Unavailable::new("orders", error)
+    Unavailable::new(if login::is_refusal(&error) { LOGIN } else { "orders" }, error)
 }

@@ -59,10 +59,15 @@ pub enum ConnectError {
 impl ConnectError {
     pub(crate) fn of(user: &str, error: sqlx::Error) -> ConnectError {
         match error.as_database_error() {
-            Some(said) if said.code().is_some_and(|code| REFUSALS.contains(&code.as_ref())) => {
+            Some(said) if is_refusal(&error) => {
                 ConnectError::LoginRefused { user: user.to_owned(), why: said.message().to_owned() }
             }
             _ => ConnectError::Unavailable(unavailable(error)),
         }
     }
+}
+
+pub(crate) fn is_refusal(error: &sqlx::Error) -> bool {
+    let code = error.as_database_error().and_then(|said| said.code());
+    code.is_some_and(|code| REFUSALS.contains(&code.as_ref()))
 }

@@ -1,7 +1,7 @@
 //! Carts in Redis: one hash a session, product to quantity. Limits and expiry are kept by scripts, so that what two
 //! tabs do at once is done one after the other.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use app::ports::Unavailable;
@@ -11,7 +11,8 @@ use domain::cart::{LINES_MAX, Line, Lines, Quantity};
 use domain::ids::ProductId;
 use redis::aio::{ConnectionManager, ConnectionManagerConfig};
 use redis::{
-    AsyncCommands as _, ErrorKind, IntoConnectionInfo as _, RedisError, Script, ScriptInvocation, ServerErrorKind,
+    AsyncCommands as _, ConnectionInfo, ErrorKind, IntoConnectionInfo as _, RedisError, Script, ScriptInvocation,
+    ServerErrorKind,
 };
 
 /// Redis answers in well under a millisecond. A storefront that waits longer keeps its customers waiting.
@@ -23,14 +24,23 @@ const CONNECT_RETRIES: usize = 2;
 
 #[derive(Clone)]
 pub struct RedisCarts {
-    client: redis::Client,
-    /// Shared by all clones, and put in its place a new one when it has gone stale.
-    connection: Arc<Mutex<ConnectionManager>>,
+    /// Shared by all clones.
+    link: Arc<Mutex<Link>>,
     get: Script,
     add: Script,
     set: Script,
     remove: Script,
 }
+
+struct Link {
+    /// Where the server is, and what to show it.
+    info: ConnectionInfo,
+    /// Replaced by a new one when it has gone stale.
+    connection: ConnectionManager,
+}
+
+/// What is unavailable when the server refuses our password: nothing was done, and another password may help.
+pub const PASSWORD: &str = "the carts' password";
 
 /// What every script begins and ends with. KEYS[1] is the cart; ARGV[1] the most of one product, ARGV[2] the most
 /// products, ARGV[3] the seconds a cart lives. What is not a hash of that is no cart of ours: it is thrown away, and the
@@ -100,17 +110,10 @@ impl RedisCarts {
             let settings = info.redis_settings().clone().set_password(password);
             info = info.set_redis_settings(settings);
         }
-        let client = redis::Client::open(info).map_err(unavailable)?;
-        let connection = Arc::new(Mutex::new(manager(&client).map_err(unavailable)?));
+        let connection = manager(&info).map_err(unavailable)?;
+        let link = Arc::new(Mutex::new(Link { info, connection }));
         let script = |verb: &str| Script::new(&format!("{AROUND}{verb}"));
-        Ok(RedisCarts {
-            client,
-            connection,
-            get: script(GET),
-            add: script(ADD),
-            set: script(SET),
-            remove: script(REMOVE),
-        })
+        Ok(RedisCarts { link, get: script(GET), add: script(ADD), set: script(SET), remove: script(REMOVE) })
     }
 
     /// Whether the server answers.
@@ -119,8 +122,25 @@ impl RedisCarts {
         self.within(async { connection.ping().await }).await
     }
 
+    /// From now on; a connection that is open goes on with what it has shown.
+    ///
+    /// # Errors
+    /// When no client can be made with it.
+    pub fn set_password(&self, password: &str) -> Result<(), Unavailable> {
+        let mut link = self.link();
+        let settings = link.info.redis_settings().clone().set_password(password);
+        let info = link.info.clone().set_redis_settings(settings);
+        let connection = manager(&info).map_err(unavailable)?;
+        *link = Link { info, connection };
+        Ok(())
+    }
+
     fn connection(&self) -> ConnectionManager {
-        self.connection.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.link().connection.clone()
+    }
+
+    fn link(&self) -> MutexGuard<'_, Link> {
+        self.link.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Runs a call, connecting included: a page without its cart's count is better than a page that waits.
@@ -133,8 +153,11 @@ impl RedisCarts {
             Ok(Err(error)) => error.is_timeout() || error.kind() == ErrorKind::Server(ServerErrorKind::ReadOnly),
             Ok(Ok(_)) => false,
         };
-        if stale && let Ok(fresh) = manager(&self.client) {
-            *self.connection.lock().unwrap_or_else(PoisonError::into_inner) = fresh;
+        if stale {
+            let mut link = self.link();
+            if let Ok(fresh) = manager(&link.info) {
+                link.connection = fresh;
+            }
         }
         match answer {
             Ok(answer) => answer.map_err(unavailable),
@@ -215,12 +238,13 @@ impl CartStore for RedisCarts {
     }
 }
 
-fn manager(client: &redis::Client) -> Result<ConnectionManager, RedisError> {
+fn manager(info: &ConnectionInfo) -> Result<ConnectionManager, RedisError> {
+    let client = redis::Client::open(info.clone())?;
     let config = ConnectionManagerConfig::new()
         .set_response_timeout(Some(ANSWER_WITHIN))
         .set_connection_timeout(Some(CONNECT_WITHIN))
         .set_number_of_retries(CONNECT_RETRIES);
-    ConnectionManager::new_lazy_with_config(client.clone(), config)
+    ConnectionManager::new_lazy_with_config(client, config)
 }
 
 fn key(session: &str) -> String {
@@ -228,5 +252,8 @@ fn key(session: &str) -> String {
 }
 
 fn unavailable(error: RedisError) -> Unavailable {
-    Unavailable::new("carts", error)
+    // As the client says it, or as the server does to a connection that has shown nothing.
+    let refused =
+        error.kind() == ErrorKind::AuthenticationFailed || matches!(error.code(), Some("WRONGPASS" | "NOAUTH"));
+    Unavailable::new(if refused { PASSWORD } else { "carts" }, error)
 }

@@ -190,3 +190,36 @@ async fn a_server_that_is_away_is_told_of_and_found_again() {
     }
     assert!(RedisCarts::connect("not a URL").await.is_err());
 }
+
+#[tokio::test]
+async fn a_password_that_was_changed_is_told_of_and_the_new_one_is_taken_without_a_restart() {
+    // Its password is changed, so it must be ours.
+    let Some(program) = program() else { return };
+    let server = started(&program, free_port()).await;
+    let mut owner = bare(&server).await;
+    let rotate = async |owner: &mut redis::aio::MultiplexedConnection, password: &str| {
+        let mut set = redis::cmd("CONFIG");
+        set.arg("SET").arg("requirepass").arg(password);
+        let _: () = set.query_async(owner).await.expect("set");
+        let mut kill = redis::cmd("CLIENT");
+        kill.arg("KILL").arg("TYPE").arg("normal").arg("SKIPME").arg("yes");
+        let _: u32 = kill.query_async(owner).await.expect("killed");
+    };
+    rotate(&mut owner, "of-monday").await;
+    let carts = RedisCarts::connect_as(&server.url, Some("of-monday")).await.expect("connected");
+    let tea = laws::carts::line("tea", 1);
+    carts.add("s", &tea).await.expect("added");
+    rotate(&mut owner, "of-tuesday").await;
+    let begun = Instant::now();
+    // First it only hears that its connection is gone.
+    let told = loop {
+        match carts.get("s").await {
+            Err(error) if error.what == adapter_redis::PASSWORD => break error,
+            _ => assert!(begun.elapsed() < Duration::from_secs(20), "it does not say why"),
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    };
+    assert!(!told.to_string().contains("of-"), "{told}");
+    carts.set_password("of-tuesday").expect("a password");
+    assert_eq!(carts.get("s").await.expect("let in").units(), 1);
+}

@@ -25,7 +25,7 @@ const NUMBERS: u64 = 10;
 /// Orders listed at once.
 const LIST_MAX: u32 = 200;
 
-/// Numbers taken and not given out yet, by location.
+/// Numbers taken and not given out yet, by location: as many as there are locations.
 pub type Numbers = HashMap<(String, String), std::ops::Range<u64>>;
 
 const ORDER_COLUMNS: &str = "order_id, tenant_id, location_id, order_number, order_type, customer_name, customer_phone, \

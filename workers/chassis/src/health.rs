@@ -12,7 +12,7 @@ use axum::response::IntoResponse;
 use axum::routing::get;
 use axum::{Json, Router};
 use contract::{HEALTH_PATH, METRICS_PATH, READY_PATH};
-use serde_json::json;
+use serde_json::{Map, Value, json};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
@@ -27,8 +27,16 @@ struct Inner {
     version: String,
     started: Instant,
     draining: AtomicBool,
-    /// The hard dependencies: without one of them there is no work. `None` is up, otherwise why it is down.
-    dependencies: Mutex<BTreeMap<String, Option<String>>>,
+    /// By name; `None` is up. Bounded: whoever reports here has one name, fixed in the code.
+    dependencies: Mutex<BTreeMap<String, Option<Down>>>,
+}
+
+/// Why a dependency is of no use now.
+struct Down {
+    reason: String,
+    since: Instant,
+    /// Without it there is no work at all: not ready.
+    hard: bool,
 }
 
 impl Health {
@@ -44,22 +52,37 @@ impl Health {
 
     /// Names a hard dependency; it is down until [`Health::up`].
     pub fn expect(&self, dependency: &str) {
-        self.dependencies().entry(dependency.to_owned()).or_insert_with(|| Some("not reached yet".to_owned()));
+        let not_yet = || Some(Down { reason: "not reached yet".to_owned(), since: Instant::now(), hard: true });
+        self.dependencies().entry(dependency.to_owned()).or_insert_with(not_yet);
     }
 
     pub fn up(&self, dependency: &str) {
         let before = self.dependencies().insert(dependency.to_owned(), None);
-        if let Some(Some(reason)) = before {
-            tracing::info!(dependency, before = reason, "{dependency} is up");
+        if let Some(Some(Down { reason, since, .. })) = before {
+            let down_s = since.elapsed().as_secs();
+            tracing::info!(dependency, before = reason, down_s, "{dependency} is up");
         }
     }
 
+    /// There is no work without it: not ready.
     pub fn down(&self, dependency: &str, reason: impl Into<String>) {
-        let reason = reason.into();
-        let before = self.dependencies().insert(dependency.to_owned(), Some(reason.clone()));
-        if matches!(before, None | Some(None)) {
+        self.note(dependency, reason.into(), true);
+    }
+
+    /// Some work cannot be done without it: told, and ready all the same.
+    pub fn impaired(&self, dependency: &str, reason: impl Into<String>) {
+        self.note(dependency, reason.into(), false);
+    }
+
+    fn note(&self, dependency: &str, reason: String, hard: bool) {
+        let mut dependencies = self.dependencies();
+        let known = dependencies.entry(dependency.to_owned()).or_default();
+        if known.is_none() {
             tracing::warn!(dependency, reason, "{dependency} is down");
         }
+        // Another error does not make it a new outage.
+        let since = known.as_ref().map_or_else(Instant::now, |known| known.since);
+        *known = Some(Down { reason, since, hard });
     }
 
     /// No new work: ready no more, alive still.
@@ -68,10 +91,28 @@ impl Health {
     }
 
     pub fn is_ready(&self) -> bool {
-        !self.0.draining.load(Ordering::Relaxed) && self.dependencies().values().all(Option::is_none)
+        !self.0.draining.load(Ordering::Relaxed) && !self.dependencies().values().flatten().any(|down| down.hard)
     }
 
-    fn dependencies(&self) -> MutexGuard<'_, BTreeMap<String, Option<String>>> {
+    /// What `/readyz` says.
+    pub fn describe(&self) -> Value {
+        let (mut told, mut down_for_s) = (Map::new(), Map::new());
+        for (name, down) in &*self.dependencies() {
+            let text = match down {
+                None => "up".to_owned(),
+                Some(down) if down.hard => format!("down: {}", down.reason),
+                Some(down) => format!("impaired: {}", down.reason),
+            };
+            told.insert(name.clone(), json!(text));
+            if let Some(down) = down {
+                down_for_s.insert(name.clone(), json!(down.since.elapsed().as_secs()));
+            }
+        }
+        let draining = self.0.draining.load(Ordering::Relaxed);
+        json!({ "ready": self.is_ready(), "draining": draining, "dependencies": told, "down_for_s": down_for_s })
+    }
+
+    fn dependencies(&self) -> MutexGuard<'_, BTreeMap<String, Option<Down>>> {
         self.0.dependencies.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -116,15 +157,7 @@ async fn alive(State(health): State<Health>) -> impl IntoResponse {
 
 async fn ready(State(health): State<Health>) -> impl IntoResponse {
     let status = if health.is_ready() { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
-    let dependencies: serde_json::Map<_, _> = health
-        .dependencies()
-        .iter()
-        .map(|(name, down)| {
-            (name.clone(), down.as_deref().map_or(json!("up"), |reason| json!(format!("down: {reason}"))))
-        })
-        .collect();
-    let draining = health.0.draining.load(Ordering::Relaxed);
-    (status, Json(json!({ "ready": status == StatusCode::OK, "draining": draining, "dependencies": dependencies })))
+    (status, Json(health.describe()))
 }
 
 async fn numbers(State(metrics): State<Metrics>) -> impl IntoResponse {
@@ -165,7 +198,11 @@ mod tests {
         health.expect("database");
         let (status, body) = answer(&health, READY_PATH).await;
         assert!(status == 503 && body.contains("connection refused"), "{status} {body}");
+        assert!(body.contains(r#""down_for_s":{"database":0}"#), "since when: {body}");
         health.up("database");
+        health.impaired("calls to stock", "throttled");
+        let (status, body) = answer(&health, READY_PATH).await;
+        assert!(status == 200 && body.contains(r#""calls to stock":"impaired: throttled""#), "{status} {body}");
         health.drain();
         assert_eq!(answer(&health, READY_PATH).await.0, 503, "a stopping process takes no new work");
     }

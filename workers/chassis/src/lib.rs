@@ -1,8 +1,9 @@
-//! What any long-running process needs: a consume loop, configuration, telemetry, metrics, health, a clean stop.
+//! What any long-running process needs: a consume loop, circuit breakers, configuration, telemetry, metrics, health, a clean stop.
 //!
 //! Knows nothing of coffee, and neither SQS nor SQL: queues come in through [`app::inbox::Inbox`], everything else is an
 //! argument. The only place that reads the process's environment, listens to its signals, or draws random numbers.
 
+pub mod breaker;
 pub mod chance;
 pub mod config;
 pub mod consume;
@@ -15,6 +16,7 @@ pub mod run;
 pub mod telemetry;
 pub mod trace;
 
+pub use breaker::Breaker;
 pub use consume::{Handler, consume};
 pub use group_commit::GroupCommit;
 pub use health::Health;

@@ -18,6 +18,7 @@ struct Inner {
     registry: Registry,
     /// By `Metric as usize`.
     families: Vec<Family>,
+    /// Bounded by the contract: dimensions have few and fixed values, never one of a customer.
     since_last_reading: Mutex<BTreeMap<Series, Gathered>>,
 }
 

@@ -175,6 +175,15 @@ const fn ours(
     }
 }
 
+/// A role holds back its calls to something that it needs.
+const fn breaker(slug: &'static str, role: &Role, impact: &'static str, severity: Severity) -> Alarm {
+    Alarm {
+        severity,
+        runbook: "dependencies",
+        ..ours(slug, Metric::BreakerOpen, role.slug, Statistic::Maximum, 0, impact)
+    }
+}
+
 /// Beyond `threshold` in `datapoints.0` of `datapoints.1` minutes.
 const fn platform(
     slug: &'static str,
@@ -279,6 +288,10 @@ pub const ALARMS: &[Alarm] = &[
         5,
         "E-mails to customers are not going out.",
     ),
+    breaker("storefront-dependency", &STOREFRONT, "New orders are refused for now.", Severity::Page),
+    breaker("orders-dependency", &ORDER_WORKER, "Orders wait, and go on by themselves later.", Severity::Page),
+    breaker("payments-dependency", &PAYMENT_WORKER, "Orders wait for their payment.", Severity::Page),
+    breaker("notifications-dependency", &NOTIFICATION_WORKER, "Customers are told late.", Severity::Ticket),
     // Thresholds: AWS's "Recommended alarms" (CloudWatch user guide) where it names one. The share of errors is of the
     // shop's objective, 0.1 %: ten times it is a ticket, fifty times it wakes somebody.
     Alarm {

@@ -8,6 +8,7 @@
 pub mod address;
 pub mod alarm;
 pub mod billed;
+pub mod dependency;
 pub mod event;
 pub mod messages;
 pub mod metric;

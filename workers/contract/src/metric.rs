@@ -64,6 +64,10 @@ metrics! {
     DuplicateDeliveries: Counter ["queue"];
     /// Deletes or extensions refused because the message had come back to the queue.
     ExpiredHandles: Counter ["queue"];
+    /// 1 while calls to a dependency are held back, by the dependency.
+    BreakerOpen: Gauge ["dependency"];
+    /// Requests turned away to protect the rest, by why (busy, dependency, rate, slow).
+    RequestsShed: Counter ["why"];
     /// Receives that an empty queue answered.
     EmptyReceives: Counter ["queue"];
     /// Polls now running.

@@ -103,6 +103,19 @@ pub const PROJECTIONS: Queue = Queue {
 
 pub const QUEUES: &[&Queue] = &[&ORDERS, &PAYMENTS, &NOTIFICATIONS, &FULFILMENT, &PROJECTIONS];
 
+/// The shortest time that any handler has: every call that one makes must end sooner, or the message pays for it.
+pub const HANDLER_TIMEOUT_MIN: Duration = {
+    let mut shortest = QUEUES[0].handler_timeout;
+    let mut i = 1;
+    while i < QUEUES.len() {
+        if QUEUES[i].handler_timeout.as_millis() < shortest.as_millis() {
+            shortest = QUEUES[i].handler_timeout;
+        }
+        i += 1;
+    }
+    shortest
+};
+
 impl Queue {
     /// The slug of its parking queue.
     pub fn parking_slug(&self) -> String {

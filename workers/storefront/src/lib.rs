@@ -5,12 +5,16 @@
 
 mod api;
 mod fields;
+pub mod keys;
 mod menu;
 mod openapi;
 mod pages;
 mod problem;
+mod rates;
 mod security;
+pub mod server;
 mod session;
+mod shed;
 mod shops;
 pub mod signature;
 pub mod staff;
@@ -31,6 +35,9 @@ use app::ports::stock::{Reservations, Stock};
 use app::ports::views::OrderViews;
 use app::use_cases::Maker;
 use axum::Router;
+use contract::dependency::Dependency;
+use keys::Keys;
+pub use shed::Shed;
 pub use shops::Shops;
 use tokio_util::sync::CancellationToken;
 
@@ -47,6 +54,8 @@ pub trait Ports: Clone + Send + Sync + 'static {
     fn carts(&self) -> &Self::Carts;
     fn views(&self) -> &Self::Views;
     fn source(&self) -> &Self::Source;
+    /// While something of these is left alone because it fails: after how long to ask again.
+    fn refuses(&self, needs: &[Dependency]) -> Option<Duration>;
     /// Something worth counting happened.
     fn observe(&self, observation: Observation);
 }
@@ -56,7 +65,12 @@ pub trait Ports: Clone + Send + Sync + 'static {
 pub enum Observation {
     Accepted,
     Replayed,
-    Answered { status: u16, took: Duration },
+    Answered {
+        status: u16,
+        took: Duration,
+    },
+    /// Turned away to protect the rest.
+    Shed(Shed),
 }
 
 /// What does not change while it runs, and what is read live.
@@ -65,13 +79,17 @@ pub struct Settings {
     /// The locations that take orders, read live.
     pub shops: Arc<Shops>,
     /// Signs staff tokens.
-    pub signing_key: String,
+    pub signing_key: Keys,
     /// Shared with the payment gateway.
-    pub webhook_secret: String,
+    pub webhook_secret: Keys,
     /// Browsers send cookies over TLS only. Off on a laptop, where there is none.
     pub secure_cookies: bool,
     /// `order/max_queue_size`, read live.
     pub pending_max: Arc<AtomicU64>,
+    /// Orders a minute from one address; 0 for no limit.
+    pub orders_per_minute: u32,
+    /// Proxies before us that add to `X-Forwarded-For`, each the address of whoever spoke to it.
+    pub trusted_proxies: usize,
     pub shutdown: CancellationToken,
 }
 
@@ -81,6 +99,8 @@ pub struct App<P: Ports> {
     settings: Arc<Settings>,
     menu: Arc<menu::Menu>,
     watchers: Arc<api::events::Watchers>,
+    admission: Arc<shed::Admission>,
+    rates: Arc<rates::Rates>,
 }
 
 impl<P: Ports> Clone for App<P> {
@@ -90,6 +110,8 @@ impl<P: Ports> Clone for App<P> {
             settings: self.settings.clone(),
             menu: self.menu.clone(),
             watchers: self.watchers.clone(),
+            admission: self.admission.clone(),
+            rates: self.rates.clone(),
         }
     }
 }
@@ -110,7 +132,14 @@ impl<P: Ports> App<P> {
 
 /// All routes, with everything around them: limits, headers, errors.
 pub fn router<P: Ports>(ports: P, settings: Settings) -> Router {
-    let app = App { ports, settings: Arc::new(settings), menu: Arc::default(), watchers: Arc::default() };
+    let app = App {
+        ports,
+        rates: Arc::new(rates::Rates::new(&settings)),
+        settings: Arc::new(settings),
+        menu: Arc::default(),
+        watchers: Arc::default(),
+        admission: Arc::default(),
+    };
     let routes = api::routes::<P>().merge(pages::routes::<P>()).fallback(problem::no_such_page);
     security::around(routes, app.clone()).with_state(app)
 }

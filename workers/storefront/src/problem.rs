@@ -1,5 +1,7 @@
 //! Errors as `application/problem+json` (RFC 9457), or as a page where a browser asks.
 
+use std::time::Duration;
+
 use app::ports::Unavailable;
 use app::ports::carts::CartError;
 use app::use_cases::change_order::ChangeRefusal;
@@ -8,6 +10,8 @@ use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use domain::FieldError;
 use serde_json::{Value, json};
+
+use crate::shed::seconds;
 
 /// Seconds after which a client may try again when something is down.
 const RETRY_AFTER_S: u32 = 2;
@@ -81,6 +85,28 @@ impl Problem {
             retry_after_s: Some(retry_after_s),
             ..Problem::new(StatusCode::SERVICE_UNAVAILABLE, "unavailable", "Not now", detail)
         }
+    }
+
+    pub fn too_many(after: Duration) -> Problem {
+        Problem {
+            retry_after_s: Some(seconds(after)),
+            ..Problem::new(
+                StatusCode::TOO_MANY_REQUESTS,
+                "too-many",
+                "Too many",
+                "That was asked for too often from here. Please try again in a moment.",
+            )
+        }
+    }
+
+    pub fn too_large(bytes_max: usize) -> Problem {
+        let detail = format!("The body must be at most {} KiB.", bytes_max / 1024);
+        Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "too-large", "Too large", detail)
+    }
+
+    pub fn too_slow(within: Duration) -> Problem {
+        let detail = format!("The body must arrive within {} seconds.", within.as_secs());
+        Problem::new(StatusCode::REQUEST_TIMEOUT, "too-slow", "Too slow", detail)
     }
 
     /// The body, as programs read it.

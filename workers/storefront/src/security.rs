@@ -1,7 +1,7 @@
 //! What stands around every route: limits, headers, one form of errors.
 
 use std::any::Any;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use axum::Router;
 use axum::body::Body;
@@ -14,40 +14,17 @@ use uuid::Uuid;
 
 use crate::pages::ProblemPage;
 use crate::problem::Problem;
+use crate::shed::{BODY_MAX, guard};
 use crate::{App, Observation, Ports};
-
-/// An order of the most lines with the longest texts is below 10 KiB.
-const BODY_MAX: usize = 64 * 1024;
-/// Requests in hand at once; more are turned away at once instead of waiting until everybody's time is up.
-const REQUESTS_MAX: usize = 256;
-/// No answer takes so long while things are well.
-const ANSWER_WITHIN: Duration = Duration::from_secs(10);
 
 pub static REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
 pub fn around<P: Ports>(routes: Router<App<P>>, app: App<P>) -> Router<App<P>> {
-    let slots = std::sync::Arc::new(tokio::sync::Semaphore::new(REQUESTS_MAX));
     routes
         .layer(DefaultBodyLimit::max(BODY_MAX))
         .layer(CatchPanicLayer::custom(panicked))
-        .layer(from_fn_with_state(slots, limited))
+        .layer(from_fn_with_state(app.clone(), guard::<P>))
         .layer(from_fn_with_state(app, outermost))
-}
-
-async fn limited(
-    State(slots): State<std::sync::Arc<tokio::sync::Semaphore>>,
-    request: Request,
-    next: Next,
-) -> Response {
-    let Ok(_slot) = slots.try_acquire() else {
-        return Problem::busy(1, "Too many requests at once. Please try again.").into_response();
-    };
-    match tokio::time::timeout(ANSWER_WITHIN, next.run(request)).await {
-        Ok(response) => response,
-        Err(_) => {
-            Problem::busy(2, "That took too long. It may have been done: repeat it with the same key.").into_response()
-        }
-    }
 }
 
 /// Gives the request its id and its trace, refuses what comes from another site, and dresses the answer.
@@ -122,9 +99,7 @@ fn of_status(status: StatusCode) -> Problem {
         StatusCode::METHOD_NOT_ALLOWED => {
             Problem::new(status, "method-not-allowed", "Not that way", "This address does not take that method.")
         }
-        StatusCode::PAYLOAD_TOO_LARGE => {
-            Problem::new(status, "too-large", "Too large", format!("The body must be at most {} KiB.", BODY_MAX / 1024))
-        }
+        StatusCode::PAYLOAD_TOO_LARGE => Problem::too_large(BODY_MAX),
         status if status.is_server_error() => {
             Problem::new(status, "internal", "Our fault", "Something went wrong on our side. Please try again.")
         }

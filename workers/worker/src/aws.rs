@@ -19,7 +19,7 @@ use contract::queue::{QUEUES, Queue};
 use contract::table::{LEASES, MOVEMENTS, ORDER_VIEWS, PRODUCTS, RESERVATIONS};
 use contract::topic::{BUS, TOPICS};
 
-use crate::config::Config;
+use crate::breakers::Breakers;
 use crate::stores::SystemSource;
 
 /// How often numbers leave: CloudWatch keeps one value a minute anyway.
@@ -31,10 +31,12 @@ pub struct Aws {
 }
 
 impl Aws {
-    pub async fn connect(_config: &Config, metrics: Metrics) -> Aws {
+    pub async fn connect(metrics: Metrics, breakers: Breakers) -> Aws {
         let on_call = move |called| match called {
             Called::Sent(service) => metrics.count(Metric::AwsCalls, &[service], 1),
             Called::Billed(billed, units) => metrics.count(Metric::AwsUnits, &[billed.code()], units),
+            Called::Answered(service) => breakers.note_aws(service, true),
+            Called::Unanswered(service) => breakers.note_aws(service, false),
         };
         let clients = Clients::from_environment(Arc::new(on_call)).await;
         Aws { clients }

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::net::{AddrParseError, SocketAddr};
+use std::num::ParseIntError;
 use std::path::PathBuf;
 
 use adapter_postgres::Login;
@@ -9,6 +10,9 @@ use chassis::config::{AwsSettings, Environment, Problems, Reader, Secret, settin
 use contract::role::Role;
 
 const NO_BIND: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 0);
+
+/// A busy office behind one address, and some more.
+const ORDERS_PER_MINUTE_ON_AWS: u32 = 600;
 
 /// Who must have a setting.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -71,16 +75,29 @@ const DATABASE_PASSWORD: Setting =
 const DATABASE_ROOTS: Setting = setting("PGSSLROOTCERT", "the file of the roots that RDS signs with", Needed::OnAws)
     .of(|role| role.database)
     .from(Origin::Image);
+const DATABASE_SECRET: Setting =
+    setting("HAVEN_DATABASE_SECRET", "the secret that the database's login is read from again", Needed::OnAws)
+        .of(|role| role.database);
 const REDIS_URL: Setting =
     setting("REDIS_URL", "the carts: redis://... or rediss://...", Needed::OnAws).of(|role| role.cache);
 const REDIS_PASSWORD: Setting = setting("REDIS_PASSWORD", "what clients of the cache show", Needed::OnAws)
     .of(|role| role.cache)
     .from(Origin::Secret);
+const CACHE_SECRET: Setting =
+    setting("HAVEN_CACHE_SECRET", "the secret that the cache's token is read from again", Needed::OnAws)
+        .of(|role| role.cache);
 const PAYMENT_URL: Setting =
     setting("PAYMENT_URL", "the payment gateway, such as http://127.0.0.1:8090", Needed::Always)
         .of(|role| role.gateway);
 const BIND: Setting =
     setting("HAVEN_BIND", "the storefront's address, such as 127.0.0.1:8080", Needed::OnAws).of(|role| role.public);
+const TRUSTED_PROXIES: Setting =
+    setting("HAVEN_TRUSTED_PROXIES", "how many proxies before it add to X-Forwarded-For, such as 1", Needed::OnAws)
+        .of(|role| role.public);
+const ORDERS_PER_MINUTE: Setting =
+    setting("HAVEN_ORDERS_PER_MINUTE", "orders a minute from one address; 0 for no limit", Needed::Never)
+        .of(|role| role.public)
+        .from(Origin::Local);
 /// Read by the health check too.
 pub(crate) const HEALTH_BIND: Setting =
     setting("HAVEN_HEALTH_BIND", "the address of health and metrics, such as 127.0.0.1:9000", Needed::OnAws);
@@ -91,7 +108,7 @@ const STAFF_MAIL: Setting =
     setting("HAVEN_STAFF_MAIL", "who is told of what staff must see", Needed::OnAws).of(|role| role.mail);
 
 /// All but the contract's secrets and addresses, which are a list there.
-const SETTINGS: [&Setting; 15] = [
+const SETTINGS: [&Setting; 19] = [
     &ENVIRONMENT,
     &REGION,
     &ENDPOINT,
@@ -99,10 +116,14 @@ const SETTINGS: [&Setting; 15] = [
     &DATABASE_USER,
     &DATABASE_PASSWORD,
     &DATABASE_ROOTS,
+    &DATABASE_SECRET,
     &REDIS_URL,
     &REDIS_PASSWORD,
+    &CACHE_SECRET,
     &PAYMENT_URL,
     &BIND,
+    &TRUSTED_PROXIES,
+    &ORDERS_PER_MINUTE,
     &HEALTH_BIND,
     &PUBLIC_URL,
     &MAIL_FROM,
@@ -125,13 +146,20 @@ pub struct Config {
     pub aws: AwsSettings,
     pub database_url: Secret<String>,
     pub database_login: Login,
+    /// Where the login is read again; without it a role whose login is refused leaves.
+    pub database_secret: Option<String>,
     pub redis_url: Option<Secret<String>>,
     pub redis_password: Option<Secret<String>>,
+    /// Where the cache's token is read again.
+    pub cache_secret: Option<String>,
     pub payment_url: String,
     pub webhook_secret: Secret<String>,
     pub signing_key: Secret<String>,
     /// The storefront's address.
     pub bind: SocketAddr,
+    pub trusted_proxies: usize,
+    /// 0 for no limit.
+    pub orders_per_minute: u32,
     /// Where health and metrics are served.
     pub health_bind: SocketAddr,
     /// Where customers find the shop, without a slash at the end.
@@ -169,6 +197,13 @@ impl Config {
                 default
             })
         };
+        let number = |setting: &Setting, default: u32| {
+            let parsed = read(setting).map(|text| text.parse());
+            parsed.unwrap_or(Ok(default)).unwrap_or_else(|error: ParseIntError| {
+                reader.problem(setting.variable, setting.about, format!("is no whole number: {error}"));
+                default
+            })
+        };
         let text = |setting: &Setting, default: &str| read(setting).unwrap_or_else(|| default.to_owned());
         let secret = |known: &'static contract::parameter::Secret| {
             let needed = role.secrets.contains(&known);
@@ -186,12 +221,17 @@ impl Config {
                 password: read(&DATABASE_PASSWORD),
                 root_certificates: read(&DATABASE_ROOTS).map(PathBuf::from),
             },
+            database_secret: read(&DATABASE_SECRET),
             redis_url: redis_url.map(Secret::new),
             redis_password: read(&REDIS_PASSWORD).map(Secret::new),
+            cache_secret: read(&CACHE_SECRET),
             payment_url: read(&PAYMENT_URL).unwrap_or_default(),
             webhook_secret: secret(&contract::parameter::PAYMENT_WEBHOOK),
             signing_key: secret(&contract::parameter::SIGNING_KEY),
             bind,
+            trusted_proxies: number(&TRUSTED_PROXIES, 0) as usize,
+            // A laptop's load comes from one address, and is meant.
+            orders_per_minute: number(&ORDERS_PER_MINUTE, if on_aws { ORDERS_PER_MINUTE_ON_AWS } else { 0 }),
             health_bind: address(&HEALTH_BIND, NO_BIND),
             public_url: public_url.trim_end_matches('/').to_owned(),
             mail_from: text(&MAIL_FROM, "Brew Haven <orders@brewhaven.example>"),
@@ -240,6 +280,7 @@ mod tests {
                     "DATABASE_URL" => "postgres://database:5432/brewhaven?sslmode=verify-full",
                     "REDIS_URL" => "rediss://cache:6379",
                     "PGUSER" => "barista",
+                    "HAVEN_TRUSTED_PROXIES" => "1",
                     name if name.ends_with("_BIND") => "127.0.0.1:9000",
                     _ if origin == Origin::Secret => "s3cret",
                     _ => "value",

@@ -3,6 +3,8 @@
 use std::time::Duration;
 
 use app::ports::gateway::{ChargeOutcome, Gateway, GatewayBooks, GatewayError, GatewayMovement, MovementKind};
+use chassis::Breaker;
+use contract::queue::PAYMENTS;
 use domain::ids::OrderId;
 use domain::money::{Currency, Money};
 use reqwest::{Client, RequestBuilder, StatusCode};
@@ -11,6 +13,10 @@ use serde_json::json;
 
 /// Long enough for a slow bank, and three of them fit into a handler's time.
 const ANSWER_WITHIN: Duration = Duration::from_secs(4);
+const _: () = assert!(
+    3 * ANSWER_WITHIN.as_millis() < PAYMENTS.handler_timeout.as_millis(),
+    "asking, charging and giving back outlive the handler"
+);
 const CONNECT_WITHIN: Duration = Duration::from_secs(1);
 /// An answer is a few hundred bytes; more is not read.
 const ANSWER_BYTES_MAX: usize = 64 * 1024;
@@ -22,6 +28,7 @@ const LEDGER_WITHIN: Duration = Duration::from_secs(60);
 pub struct HttpGateway {
     client: Client,
     url: String,
+    breaker: Option<Breaker>,
 }
 
 #[derive(Deserialize)]
@@ -46,15 +53,33 @@ impl HttpGateway {
     /// When the HTTP client cannot be made.
     pub fn new(url: &str) -> anyhow::Result<Self> {
         let client = Client::builder().timeout(ANSWER_WITHIN).connect_timeout(CONNECT_WITHIN).no_proxy().build()?;
-        Ok(Self { client, url: url.trim_end_matches('/').to_owned() })
+        Ok(Self { client, url: url.trim_end_matches('/').to_owned(), breaker: None })
+    }
+
+    /// Whether each call was answered is told to the breaker.
+    #[must_use]
+    pub fn reporting_to(self, breaker: Option<&Breaker>) -> Self {
+        Self { breaker: breaker.cloned(), ..self }
+    }
+
+    /// Whether the gateway answers at all. Asks for a charge that nobody made.
+    pub async fn answers(&self) -> bool {
+        let nothing = Money::zero(Currency::Usd);
+        matches!(self.charge_by_key("probe", nothing).await, Ok(_) | Err(GatewayError::Refused(_)))
+    }
+
+    async fn ask(&self, request: RequestBuilder) -> Result<(StatusCode, Vec<u8>), GatewayError> {
+        let answer = self.ask_for_up_to(ANSWER_BYTES_MAX, request).await;
+        match (&self.breaker, &answer) {
+            (Some(breaker), Ok(_)) => breaker.success(),
+            (Some(breaker), Err(error)) => breaker.failure(&error.to_string()),
+            (None, _) => {}
+        }
+        answer
     }
 
     /// The status and body. Everything after the request may have left is `Unknown`; a connection that was never made
     /// is `Unavailable`.
-    async fn ask(&self, request: RequestBuilder) -> Result<(StatusCode, Vec<u8>), GatewayError> {
-        self.ask_for_up_to(ANSWER_BYTES_MAX, request).await
-    }
-
     async fn ask_for_up_to(
         &self,
         bytes_max: usize,

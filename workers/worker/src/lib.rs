@@ -3,10 +3,12 @@
 //! One thin binary a role under `src/bin/`; one container image holds them all, and `haven role` runs the same.
 
 pub mod aws;
+mod breakers;
 mod command;
 pub mod config;
 pub mod http_gateway;
 pub mod mail;
+pub mod renewal;
 pub mod roles;
 mod sent_once;
 pub mod stores;

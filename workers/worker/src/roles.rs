@@ -19,19 +19,24 @@ use anyhow::{Context as _, bail};
 use app::inbox::{Delivery, Settlement};
 use app::ports::Unavailable;
 use app::ports::orders::{Applied, Change, OrderStore};
+use app::ports::stock::Stock as _;
 use app::use_cases::run_saga::Apply;
 use app::use_cases::{Handled, Maker};
 use chassis::health::{self, Health};
 use chassis::{GroupCommit, Metrics, Process};
+use contract::dependency::Dependency;
 use contract::messages::Envelope;
 use contract::metric::Metric;
 use contract::queue::Queue;
 use contract::role;
 use contract::role::Role;
+use domain::ids::ProductId;
 
 use crate::VERSION;
 use crate::aws::Aws;
+use crate::breakers::Breakers;
 use crate::config::Config;
+use crate::renewal::Renewal;
 use crate::stores::Store;
 
 /// What every role's wiring starts from.
@@ -41,6 +46,7 @@ struct Wiring {
     process: Process,
     aws: Aws,
     store: Store,
+    breakers: Breakers,
 }
 
 /// Runs the role until it is asked to stop.
@@ -57,12 +63,17 @@ pub async fn run(role: &'static Role, config: Config) -> anyhow::Result<()> {
     health::serve(bind, process.health.clone(), process.metrics.clone(), process.shutdown.clone())
         .await
         .with_context(|| format!("serve health on {bind}"))?;
-    let aws = Aws::connect(&config, process.metrics.clone()).await;
+    let breakers = Breakers::of(role, &process);
+    let aws = Aws::connect(process.metrics.clone(), breakers.clone()).await;
     let metrics = aws.send_metrics(role.slug, &config.aws, &process);
     let Some(store) = database(&config, &process).await? else { return Ok(()) };
+    let secret = config.database_secret.clone();
+    let renewal = secret.map(|id| Renewal::of_database(aws.clients().clone(), id));
+    let store = store.reporting_to(breakers.get(Dependency::Database)).renewing(renewal);
     watch_database(store.clone(), process.clone());
+    probe(&breakers, &process, &store, &aws, &config)?;
     let login = login::watch(store.clone(), process.clone());
-    let wiring = Wiring { role, config, process: process.clone(), aws, store };
+    let wiring = Wiring { role, config, process: process.clone(), aws, store, breakers };
     let working = async {
         match role.slug {
             slug if slug == role::STOREFRONT.slug => storefront::run(wiring).await,
@@ -118,6 +129,27 @@ async fn database(config: &Config, process: &Process) -> anyhow::Result<Option<S
         }
         pause = (pause * 2).min(Duration::from_secs(5));
     }
+}
+
+/// While one of these is left alone, it is asked whether it is back; the gateway is the payment worker's to ask. Mail has
+/// nothing that could be asked without sending one.
+fn probe(breakers: &Breakers, process: &Process, store: &Store, aws: &Aws, config: &Config) -> anyhow::Result<()> {
+    if let Some(database) = breakers.get(Dependency::Database) {
+        let store = store.clone();
+        database.probe_with(process.shutdown.clone(), move || {
+            let store = store.clone();
+            async move { store.oldest_unpublished().await.is_ok() }
+        });
+    }
+    if let Some(tables) = breakers.get(Dependency::Stock) {
+        let stock = aws.stock(&config.addresses)?;
+        let nothing = ProductId::parse("probe").context("a product's id")?;
+        tables.probe_with(process.shutdown.clone(), move || {
+            let (stock, nothing) = (stock.clone(), nothing.clone());
+            async move { stock.product(&nothing).await.is_ok() }
+        });
+    }
+    Ok(())
 }
 
 /// Readiness follows the database.

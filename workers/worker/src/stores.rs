@@ -19,6 +19,7 @@ use app::ports::redrives::{Redrive, RedriveEnd, RedriveLog};
 use app::ports::stock_watch::{Seen, StockWatch};
 use app::ports::{Source, Unavailable};
 use app::use_cases::Shop;
+use chassis::Breaker;
 use contract::event::EventKind;
 use contract::messages::Envelope;
 use domain::Timestamp;
@@ -27,12 +28,21 @@ use domain::ids::{EventId, LocationId, OrderId, ProductId, TenantId};
 use domain::order::HistoryEntry;
 use uuid::Uuid;
 
+use crate::renewal::Renewal;
+
 /// Connections of one process. Nine processes with eight each stay well below PostgreSQL's default of 100.
 const CONNECTIONS_MAX: u32 = 8;
 
 /// Orders, in PostgreSQL or in SQLite.
 #[derive(Clone)]
-pub enum Store {
+pub struct Store {
+    kind: Kind,
+    breaker: Option<Breaker>,
+    renewal: Option<Renewal<Login>>,
+}
+
+#[derive(Clone)]
+enum Kind {
     Postgres(PostgresStore),
     Sqlite(SqliteStore),
 }
@@ -42,34 +52,113 @@ impl Store {
     /// When the URL is of another kind, or the database cannot be reached or refuses us.
     pub async fn connect(database_url: &str, login: &Login) -> Result<Store, ConnectError> {
         if database_url.starts_with("postgres://") || database_url.starts_with("postgresql://") {
-            return Ok(Store::Postgres(PostgresStore::connect_as(database_url, login, CONNECTIONS_MAX).await?));
+            return Ok(Store::of(Kind::Postgres(
+                PostgresStore::connect_as(database_url, login, CONNECTIONS_MAX).await?,
+            )));
         }
         if database_url.starts_with("sqlite:") {
-            return Ok(Store::Sqlite(SqliteStore::connect(database_url).await?));
+            return Ok(Store::of(Kind::Sqlite(SqliteStore::connect(database_url).await?)));
         }
         Err(Unavailable::new("orders", "DATABASE_URL must begin with postgres:// or sqlite://").into())
     }
 
-    /// Whether the database would let a new connection in. A file always does.
+    fn of(kind: Kind) -> Store {
+        Store { kind, breaker: None, renewal: None }
+    }
+
+    /// The outcome of each call is told to the breaker.
+    #[must_use]
+    pub fn reporting_to(self, breaker: Option<&Breaker>) -> Store {
+        Store { breaker: breaker.cloned(), ..self }
+    }
+
+    /// A login that is refused is read again, and the call made again with that.
+    #[must_use]
+    pub fn renewing(self, renewal: Option<Renewal<Login>>) -> Store {
+        Store { renewal, ..self }
+    }
+
+    /// Whether the database would let a new connection in, if need be with a login that is read again. A file always
+    /// does.
     ///
     /// # Errors
     /// As [`Store::connect`].
     pub async fn check_login(&self) -> Result<(), ConnectError> {
-        match self {
-            Store::Postgres(store) => store.check_login().await,
-            Store::Sqlite(_) => Ok(()),
+        let Kind::Postgres(store) = &self.kind else { return Ok(()) };
+        let refused = match store.check_login().await {
+            Err(refused @ ConnectError::LoginRefused { .. }) => refused,
+            otherwise => return otherwise,
+        };
+        if self.renew().await { Ok(()) } else { Err(refused) }
+    }
+
+    async fn renew(&self) -> bool {
+        match (&self.kind, &self.renewal) {
+            (Kind::Postgres(store), Some(renewal)) => renewal.renew(store).await,
+            _ => false,
+        }
+    }
+
+    fn report(&self, answer: &impl Answer) {
+        match (&self.breaker, answer.outcome()) {
+            (Some(breaker), Some(Ok(()))) => breaker.success(),
+            (Some(breaker), Some(Err(error))) => breaker.failure(&error.to_string()),
+            _ => {}
         }
     }
 }
 
-/// The same method on whichever store it is.
-macro_rules! either {
-    ($self:ident, $store:ident => $call:expr) => {
-        match $self {
-            Store::Postgres($store) => $call.await,
-            Store::Sqlite($store) => $call.await,
+/// What a call says about the database.
+trait Answer {
+    /// `None` when it says nothing.
+    fn outcome(&self) -> Option<Result<(), &Unavailable>>;
+}
+
+impl<T> Answer for Result<T, Unavailable> {
+    fn outcome(&self) -> Option<Result<(), &Unavailable>> {
+        Some(self.as_ref().map(|_| ()))
+    }
+}
+
+/// One that went well shows that the database is there.
+impl<T> Answer for Vec<Result<T, Unavailable>> {
+    fn outcome(&self) -> Option<Result<(), &Unavailable>> {
+        let failed = self.iter().find_map(|one| one.as_ref().err());
+        match failed {
+            Some(error) if self.iter().all(Result::is_err) => Some(Err(error)),
+            _ => Some(Ok(())),
         }
-    };
+    }
+}
+
+impl Answer for () {
+    fn outcome(&self) -> Option<Result<(), &Unavailable>> {
+        None
+    }
+}
+
+fn login_was_refused(answer: &impl Answer) -> bool {
+    matches!(answer.outcome(), Some(Err(error)) if error.what == adapter_postgres::LOGIN)
+}
+
+/// The same method on whichever store it is, once more if the login was refused (then nothing was done) and renewed; and
+/// the outcome told to the breaker.
+macro_rules! either {
+    ($self:ident, $store:ident => $call:expr) => {{
+        let mut renewed = false;
+        loop {
+            let answer = match &$self.kind {
+                Kind::Postgres($store) => $call.await,
+                Kind::Sqlite($store) => $call.await,
+            };
+            if !renewed && login_was_refused(&answer) && $self.renew().await {
+                renewed = true;
+                continue;
+            }
+            $self.report(&answer);
+            break answer;
+        }
+    }};
 }
 
 impl OrderStore for Store {
@@ -247,25 +336,51 @@ impl RedriveLog for Store {
 #[derive(Clone)]
 pub enum Carts {
     Memory(std::sync::Arc<MemoryCarts<SystemSource>>),
-    Redis(Box<RedisCarts>),
+    Redis(Box<RedisCarts>, Option<Renewal<String>>),
 }
 
 impl Carts {
-    pub async fn connect(redis_url: Option<&str>, password: Option<&str>) -> Result<Carts, Unavailable> {
+    /// A password that is refused is read again where there is a renewal.
+    pub async fn connect(
+        redis_url: Option<&str>,
+        password: Option<&str>,
+        renewal: Option<Renewal<String>>,
+    ) -> Result<Carts, Unavailable> {
         match redis_url {
-            Some(url) => Ok(Carts::Redis(Box::new(RedisCarts::connect_as(url, password).await?))),
+            Some(url) => Ok(Carts::Redis(Box::new(RedisCarts::connect_as(url, password).await?), renewal)),
             None => Ok(Carts::Memory(std::sync::Arc::new(MemoryCarts::new(SystemSource)))),
+        }
+    }
+
+    async fn renew(&self) -> bool {
+        match self {
+            Carts::Redis(carts, Some(renewal)) => renewal.renew(&**carts).await,
+            _ => false,
         }
     }
 }
 
+/// Whether the cache refused our password: then nothing was done.
+fn password_was_refused<T, E: Clone + Into<CartError>>(answer: &Result<T, E>) -> bool {
+    let refused = answer.as_ref().err().cloned().map(Into::into);
+    matches!(refused, Some(CartError::Unavailable(error)) if error.what == adapter_redis::PASSWORD)
+}
+
 macro_rules! either_cart {
-    ($self:ident, $carts:ident => $call:expr) => {
-        match $self {
-            Carts::Memory($carts) => $call.await,
-            Carts::Redis($carts) => $call.await,
+    ($self:ident, $carts:ident => $call:expr) => {{
+        let mut renewed = false;
+        loop {
+            let answer = match $self {
+                Carts::Memory($carts) => $call.await,
+                Carts::Redis($carts, _) => $call.await,
+            };
+            if !renewed && password_was_refused(&answer) && $self.renew().await {
+                renewed = true;
+                continue;
+            }
+            break answer;
         }
-    };
+    }};
 }
 
 impl CartStore for Carts {

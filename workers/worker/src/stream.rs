@@ -130,6 +130,8 @@ impl<S: StockStream, L: LeaseStore, H: RecordHandler> Follower<S, L, H> {
             let finished = Lease { counter: lease.counter + 1, finished: true, ..lease.clone() };
             self.leases.write(&finished, Some(lease.counter)).await?;
         }
+        // A stream has new shards every few hours, for as long as we run.
+        seen.retain(|shard, _| listed(shard));
         let mut taken = Vec::new();
         for shard in &shards {
             if read_now.contains(&shard.id) || !self.parent_is_read(shard, &shards, &leases) {

@@ -290,13 +290,17 @@ fn variables(environment: &Environment, role: &Role) -> Vec<Value> {
     ];
     if role.public {
         variables.push(variable("HAVEN_BIND", json!(format!("0.0.0.0:{PORT}"))));
+        // The balancer. What comes by way of the API has its link's address, and the API's own limits.
+        variables.push(variable("HAVEN_TRUSTED_PROXIES", json!("1")));
     }
     if role.database {
         variables.push(variable("DATABASE_URL", database_url(environment)));
+        variables.push(variable("HAVEN_DATABASE_SECRET", Shared::DatabaseSecret.import(environment)));
     }
     if role.cache {
         let host = Shared::CacheHost.import(environment);
         variables.push(variable("REDIS_URL", json!({ "Fn::Join": ["", ["rediss://", host, ":6379"]] })));
+        variables.push(variable("HAVEN_CACHE_SECRET", Shared::CacheSecret.import(environment)));
     }
     if role.gateway {
         let domain = &environment.settings.edge.domain;

@@ -87,7 +87,7 @@ impl Surroundings {
 
 /// What every process of ours may see of our own environment.
 fn common(mut environment: BTreeMap<String, String>) -> BTreeMap<String, String> {
-    for key in ["PATH", "HAVEN_LOG", "RUST_BACKTRACE", "TMPDIR"] {
+    for key in ["PATH", "HAVEN_LOG", "HAVEN_ORDERS_PER_MINUTE", "RUST_BACKTRACE", "TMPDIR"] {
         if let Ok(value) = std::env::var(key) {
             environment.insert(key.to_owned(), value);
         }

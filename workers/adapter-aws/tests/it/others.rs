@@ -1,7 +1,10 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
 
-use adapter_aws::{Called, Clients, MetricSink, ParameterReader, Series, SesMailer, Value, addresses, secret};
+use adapter_aws::{
+    Called, Clients, MetricSink, ParameterReader, Series, SesMailer, Value, addresses, secret, secret_versions,
+};
 use app::ports::notices::{Mail, MailError, Mailer};
 use aws_sdk_ssm::types::ParameterType;
 use contract::address::Address;
@@ -41,8 +44,39 @@ async fn settings_are_read_by_path_and_the_last_ones_stand() {
 
     let id = format!("{root}/{}", PAYMENT_WEBHOOK.slug);
     assert!(secret(&clients, &environment, &PAYMENT_WEBHOOK).await.is_err());
-    clients.secrets().create_secret().name(id).secret_string("s3cret").send().await.expect("made");
+    clients.secrets().create_secret().name(&id).secret_string("s3cret").send().await.expect("made");
     assert_eq!(secret(&clients, &environment, &PAYMENT_WEBHOOK).await.as_deref(), Ok("s3cret"));
+    let versions = async || secret_versions(&clients, &environment, &PAYMENT_WEBHOOK).await.expect("read");
+    assert_eq!(versions().await, ["s3cret"]);
+    clients.secrets().put_secret_value().secret_id(&id).secret_string("of-today").send().await.expect("changed");
+    assert_eq!(versions().await, ["of-today", "s3cret"], "the one before is still good");
+}
+
+#[tokio::test]
+async fn a_change_is_heard_of_and_while_parameter_store_is_away_the_last_value_stands() {
+    let aws = servers::local_aws().await;
+    let clients = super::clients(&aws.endpoint);
+    let environment = super::unique("env");
+    let name = format!("{}/{}", parameter_root(&environment), MAX_QUEUE_SIZE.key);
+    set(&clients, &name, "7").await;
+    let reader = ParameterReader::new(&clients, &environment).refreshed_every(Duration::ZERO);
+    assert_eq!(reader.get(&MAX_QUEUE_SIZE).await, "7");
+    set(&clients, &name, "8").await;
+    let changed = async {
+        while reader.get(&MAX_QUEUE_SIZE).await != "8" {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(10), changed).await.expect("heard of");
+    drop(aws);
+    let begun = Instant::now();
+    // Long enough for several reads to fail.
+    while begun.elapsed() < Duration::from_secs(3) {
+        let asked = Instant::now();
+        assert_eq!(reader.get(&MAX_QUEUE_SIZE).await, "8");
+        assert!(asked.elapsed() < Duration::from_millis(500), "nobody waits for a read: {:?}", asked.elapsed());
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
 }
 
 #[tokio::test]
@@ -70,8 +104,11 @@ async fn numbers_arrive_and_every_call_is_counted() {
     let calls = Arc::new(AtomicUsize::new(0));
     let counted = calls.clone();
     let on_call = Arc::new(move |called| {
-        assert_eq!(called, Called::Sent("cloudwatch"));
-        counted.fetch_add(1, Ordering::Relaxed);
+        match called {
+            Called::Sent("cloudwatch") => counted.fetch_add(1, Ordering::Relaxed),
+            Called::Answered("cloudwatch") => 0,
+            other => panic!("{other:?}"),
+        };
     });
     let clients = Clients::local(&aws.endpoint, "us-east-1", on_call);
     let series = |number: usize| Series {

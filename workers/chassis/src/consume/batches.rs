@@ -119,6 +119,7 @@ async fn gather<V: Verb, I: Inbox + 'static>(
     metrics: Metrics,
 ) {
     let mut open = true;
+    // At most `WAITING_MAX` and what `CALLS_MAX` calls give back: beyond that nothing more is taken from the line.
     let mut again: Vec<Request<V::Entry>> = Vec::new();
     let mut calls: JoinSet<Vec<Request<V::Entry>>> = JoinSet::new();
     loop {

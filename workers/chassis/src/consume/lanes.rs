@@ -18,14 +18,16 @@ use tokio_util::sync::CancellationToken;
 use tracing::{Instrument as _, field};
 
 use super::batches::Batches;
+use super::gate::Gate;
 use super::in_hand::{InHand, Ticket};
 use super::{ATTEMPT, Handler};
+use crate::breaker::Flow;
 use crate::trace::{self, Traceparent};
 use crate::{Metrics, chance};
 
 /// Between two deliveries of a message whose handler failed. At most so long, since a fault that has ended must be
 /// recovered from within a minute, and an order takes three hops.
-const BETWEEN_ATTEMPTS: Backoff = Backoff { base: Duration::from_secs(1), cap: Duration::from_secs(20) };
+pub(crate) const BETWEEN_ATTEMPTS: Backoff = Backoff { base: Duration::from_secs(1), cap: Duration::from_secs(20) };
 /// SQS hides a message for 12 hours at most, counted from its receipt; an hour less for what has passed of it.
 const HIDE_MAX: Duration = Duration::from_secs(11 * 3600);
 /// A parking queue that does not answer must not hold a slot for ever; the message is tried again instead.
@@ -41,10 +43,12 @@ pub(super) struct Line<I, H> {
     pub(super) shutdown: CancellationToken,
     pub(super) in_hand: Arc<InHand>,
     pub(super) batches: Batches,
+    pub(super) gate: Gate,
     pub(super) groups: Groups,
 }
 
-/// The messages that wait their turn, by group. A group has an entry exactly while a lane works on it.
+/// The messages that wait their turn, by group; bounded by the slots, of which each message holds one. A group has an entry
+/// exactly while a lane works on it.
 #[derive(Default)]
 pub(super) struct Groups(Mutex<HashMap<String, VecDeque<Held>>>);
 
@@ -142,9 +146,10 @@ impl<I: Inbox + 'static, H: Handler> Line<I, H> {
         }
     }
 
-    /// A message whose lease ended while it waited is someone else's by now.
+    /// A message whose lease ended while it waited is someone else's by now; one whose handler must fail is left for when
+    /// it need not.
     fn may_start(&self, held: &Held) -> bool {
-        !self.shutdown.is_cancelled() && self.in_hand.is_ours(held.ticket)
+        !self.shutdown.is_cancelled() && self.gate.flow() != Flow::Nothing && self.in_hand.is_ours(held.ticket)
     }
 
     async fn work_on(&self, held: Held) -> Next {
@@ -169,7 +174,8 @@ impl<I: Inbox + 'static, H: Handler> Line<I, H> {
     async fn handle(&self, delivery: &Delivery, traceparent: Traceparent) -> Settlement {
         // A message that kills its handler again and again is itself the fault.
         let crashed = |reason: String| match delivery.attempt {
-            attempt if attempt >= self.queue.crashes_max => {
+            // While something that it needs is down, that is the fault.
+            attempt if attempt >= self.queue.crashes_max && self.gate.flow() == Flow::All => {
                 Settlement::Park { reason: format!("gave up after {attempt} deliveries: {reason}") }
             }
             _ => Settlement::Retry { reason, after: None },

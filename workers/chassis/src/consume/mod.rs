@@ -4,12 +4,14 @@
 //! are handled in order, one at a time; a handler that hangs or panics costs one retry and nothing else. What it asks
 //! of them: to be idempotent, since any message may come again.
 //!
+//! - [`gate`]: whether what the handler needs is there.
 //! - [`pollers`]: how many receives run, and for how many messages they ask.
 //! - [`in_hand`]: the messages now in hand, and the heartbeat that keeps them ours.
 //! - [`lanes`]: handling, in order within a group, and settling.
 //! - [`batches`]: deletes and changes of visibility, ten a call.
 
 mod batches;
+mod gate;
 mod in_hand;
 mod lanes;
 mod pollers;
@@ -28,10 +30,12 @@ use tokio::task::{JoinError, JoinSet};
 use tokio::time::{Instant, timeout_at};
 use tokio_util::sync::CancellationToken;
 
-use crate::{Health, Metrics, Process};
+use crate::{Breaker, Health, Metrics, Process};
 
 use batches::Batches;
+use gate::Gate;
 use in_hand::InHand;
+pub(crate) use lanes::BETWEEN_ATTEMPTS;
 use lanes::{Groups, Line};
 use pollers::{Pace, Polled};
 
@@ -42,6 +46,12 @@ pub trait Handler: Send + Sync + 'static {
     /// Runs in a span with `queue`, `message.id`, `attempt` and `trace.id`, and an `order.id` to be recorded; what it
     /// emits continues the message's trace ([`crate::trace::current`]).
     fn handle(&self, delivery: &Delivery) -> impl Future<Output = Settlement> + Send;
+
+    /// What it cannot work without. While one of these is open nothing is received; what was received and not begun is
+    /// handed back at once.
+    fn needs(&self) -> &[Breaker] {
+        &[]
+    }
 }
 
 tokio::task_local! {
@@ -83,6 +93,7 @@ struct Consumer<I, H> {
     shutdown: CancellationToken,
     /// One for each message that may be in hand.
     slots: Arc<Semaphore>,
+    gate: Gate,
     in_hand: Arc<InHand>,
     line: Arc<Line<I, H>>,
     pace: Pace,
@@ -100,6 +111,7 @@ impl<I: Inbox + 'static, H: Handler> Consumer<I, H> {
         let in_hand = Arc::new(InHand::new(queue));
         let heartbeat = Heartbeat::start(&in_hand, &inbox, &metrics);
         let (batches, batching) = Batches::start(inbox.clone(), queue, metrics.clone());
+        let gate = Gate::new(handler.needs().to_vec(), concurrency);
         let line = Arc::new(Line {
             inbox: inbox.clone(),
             queue,
@@ -108,6 +120,7 @@ impl<I: Inbox + 'static, H: Handler> Consumer<I, H> {
             shutdown: shutdown.clone(),
             in_hand: in_hand.clone(),
             batches,
+            gate: gate.clone(),
             groups: Groups::default(),
         });
         Self {
@@ -118,6 +131,7 @@ impl<I: Inbox + 'static, H: Handler> Consumer<I, H> {
             dependency,
             shutdown,
             slots: Arc::new(Semaphore::new(concurrency)),
+            gate,
             in_hand,
             line,
             pace: Pace::new(concurrency),
@@ -132,7 +146,8 @@ impl<I: Inbox + 'static, H: Handler> Consumer<I, H> {
         while !self.shutdown.is_cancelled() {
             while self.polls.len() < self.pace.pollers() {
                 let poll = self.pace.next_poll();
-                self.polls.spawn(poll.run(self.inbox.clone(), self.queue, self.slots.clone(), self.shutdown.clone()));
+                let (slots, gate) = (self.slots.clone(), self.gate.clone());
+                self.polls.spawn(poll.run(self.inbox.clone(), self.queue, slots, gate, self.shutdown.clone()));
             }
             tokio::select! {
                 () = self.shutdown.cancelled() => {}

@@ -11,6 +11,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
+use super::gate::Gate;
 use crate::chance;
 
 /// After a failed receive: soon enough to notice a recovery, seldom enough not to hinder it.
@@ -125,12 +126,13 @@ impl Poll {
         inbox: Arc<I>,
         queue: &'static Queue,
         slots: Arc<Semaphore>,
+        gate: Gate,
         called_off: CancellationToken,
     ) -> Polled {
         let Poll { delay, wait, slots_enough } = self;
         let ready = async {
             sleep(delay).await;
-            free_slots(slots, slots_enough).await
+            gate.slots(slots, slots_enough).await
         };
         let slots = called_off.run_until_cancelled(ready).await.unwrap_or_default();
         if slots.is_empty() || called_off.is_cancelled() {
@@ -147,7 +149,7 @@ impl Poll {
 }
 
 /// Up to ten slots, at least one.
-async fn free_slots(slots: Arc<Semaphore>, enough: usize) -> Vec<OwnedSemaphorePermit> {
+pub(super) async fn free_slots(slots: Arc<Semaphore>, enough: usize) -> Vec<OwnedSemaphorePermit> {
     let mut taken = Vec::with_capacity(BATCH_MAX);
     // The semaphore is never closed.
     taken.extend(slots.clone().acquire_owned().await);

@@ -1,5 +1,6 @@
 //! The consume loop on a queue in memory that behaves as SQS does, in paused time: an hour takes milliseconds.
 
+mod breakers;
 mod fake_queue;
 
 use std::collections::{HashMap, HashSet};

@@ -24,6 +24,8 @@ use crate::{App, Ports};
 
 /// Followers at once; each holds a connection.
 const FOLLOWERS_MAX: usize = 1_000;
+/// Of one order: a family with its telephones, not somebody who takes all places with one link.
+const FOLLOWERS_OF_AN_ORDER_MAX: usize = 20;
 /// How often the history is looked at, once for all who follow the same order.
 const LOOK_EVERY: Duration = Duration::from_millis(250);
 /// Below the idle time-out of load balancers (60 s).
@@ -34,6 +36,7 @@ const RECONNECT_AFTER: Duration = Duration::from_secs(2);
 #[derive(Default)]
 pub struct Watchers {
     followers: Arc<AtomicUsize>,
+    /// Bounded by the followers: an order that nobody follows is taken out.
     orders: Mutex<HashMap<OrderId, Weak<watch::Sender<i64>>>>,
 }
 
@@ -51,9 +54,13 @@ pub async fn follow<P: Ports>(
         return Err(Problem::busy(10, "Too many follow their orders at once. The order page works without."));
     };
     let order_id = stored.order.order_id;
-    let newest = watcher(&app, order_id);
+    let (newest, subscribed) = watcher(&app, order_id);
+    // Itself included.
+    if newest.receiver_count() > FOLLOWERS_OF_AN_ORDER_MAX {
+        return Err(Problem::busy(10, "Too many follow this order already. The order page works without."));
+    }
     let follower = Follower {
-        newest: newest.subscribe(),
+        newest: subscribed,
         _keep: newest,
         app,
         order_id,
@@ -89,11 +96,12 @@ impl Drop for Place {
 }
 
 /// The order's watcher, started if nobody follows it yet. It ends when the last follower has gone.
-fn watcher<P: Ports>(app: &App<P>, order_id: OrderId) -> Arc<watch::Sender<i64>> {
+fn watcher<P: Ports>(app: &App<P>, order_id: OrderId) -> (Arc<watch::Sender<i64>>, watch::Receiver<i64>) {
     let mut orders = app.watchers.orders.lock().unwrap_or_else(PoisonError::into_inner);
     orders.retain(|_, watcher| watcher.strong_count() > 0);
     if let Some(watcher) = orders.get(&order_id).and_then(Weak::upgrade) {
-        return watcher;
+        let newest = watcher.subscribe();
+        return (watcher, newest);
     }
     let watcher = Arc::new(watch::Sender::new(0));
     let weak = Arc::downgrade(&watcher);
@@ -111,7 +119,8 @@ fn watcher<P: Ports>(app: &App<P>, order_id: OrderId) -> Arc<watch::Sender<i64>>
             }
         }
     });
-    watcher
+    let newest = watcher.subscribe();
+    (watcher, newest)
 }
 
 struct Follower<P: Ports> {

@@ -171,12 +171,13 @@ pub async fn signed_in<P: Ports>(
     Form(form): Form<HashMap<String, String>>,
 ) -> Result<Response, Problem> {
     let token = form.get("token").map(|token| token.trim().to_owned()).unwrap_or_default();
-    let Some(staff) = verify(&app.settings.signing_key, &token, app.ports.source().now()) else {
+    let now = app.ports.source().now();
+    let Some(staff) = app.settings.signing_key.find(|key| verify(key, &token, now)) else {
         let error = Some("This token is not one of ours, or its time is over.");
         let page = page(&SignInPage { shell: Shell::default(), error })?;
         return Ok((StatusCode::UNPROCESSABLE_ENTITY, page).into_response());
     };
-    let age = (staff.exp - app.ports.source().now().unix_timestamp()).max(0);
+    let age = (staff.exp - now.unix_timestamp()).max(0);
     let secure = if app.settings.secure_cookies { "; Secure" } else { "" };
     let cookie = format!("{COOKIE}={token}; Path=/; HttpOnly; SameSite=Strict; Max-Age={age}{secure}");
     let mut response = Redirect::to("/staff").into_response();

@@ -5,6 +5,7 @@ mod batch;
 mod documents;
 mod events;
 mod journey;
+mod limits;
 mod orders;
 mod pages;
 mod slots;
@@ -12,8 +13,9 @@ mod staff;
 mod surroundings;
 mod webhook;
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use app::fakes::orders::MemoryOrders;
 use app::fakes::stock::MemoryStock;
@@ -25,11 +27,13 @@ use app::use_cases::Shop;
 use axum::Router;
 use axum::body::Body;
 use axum::http::{HeaderMap, Method, Request, StatusCode};
+use contract::dependency::Dependency;
 use domain::Timestamp;
 use domain::ids::ProductId;
 use domain::menu::{Product, ProductType};
 use domain::money::{Currency, Money};
 use serde_json::{Value, json};
+use storefront::keys::Keys;
 use storefront::{Observation, Ports, Settings, Shops, router};
 use time::macros::datetime;
 use tokio_util::sync::CancellationToken;
@@ -49,6 +53,8 @@ struct Things {
     carts: MemoryCarts<Clock>,
     views: MemoryViews,
     clock: Clock,
+    /// What is left alone because it fails.
+    down: Mutex<Vec<Dependency>>,
 }
 
 /// It stands still: nothing here depends on how long a test takes.
@@ -90,6 +96,11 @@ impl Ports for World {
 
     fn source(&self) -> &Clock {
         &self.0.clock
+    }
+
+    fn refuses(&self, needs: &[Dependency]) -> Option<Duration> {
+        let down = self.0.down.lock().expect("not poisoned");
+        needs.iter().any(|need| down.contains(need)).then_some(Duration::from_millis(6_500))
     }
 
     fn observe(&self, _observation: Observation) {}
@@ -134,10 +145,14 @@ impl Answer {
 
 impl Client {
     async fn new() -> Client {
-        Client::with(false).await
+        Client::set(|_| {}).await
     }
 
     async fn with(secure_cookies: bool) -> Client {
+        Client::set(|settings| settings.secure_cookies = secure_cookies).await
+    }
+
+    async fn set(change: impl FnOnce(&mut Settings)) -> Client {
         let stock = MemoryStock::default();
         for (product, name, minor, units) in [
             ("espresso", "Espresso", 300, 10),
@@ -160,18 +175,22 @@ impl Client {
             carts: MemoryCarts::new(Clock),
             views: MemoryViews::default(),
             clock: Clock,
+            down: Mutex::default(),
         };
         let pending_max = Arc::new(AtomicU64::new(1_000));
         let shutdown = CancellationToken::new();
         let shops = Arc::new(Shops::new(Shop::default_shop()));
-        let settings = Settings {
+        let mut settings = Settings {
             shops: shops.clone(),
-            signing_key: SIGNING_KEY.to_owned(),
-            webhook_secret: WEBHOOK_SECRET.to_owned(),
-            secure_cookies,
+            signing_key: Keys::new(SIGNING_KEY),
+            webhook_secret: Keys::new(WEBHOOK_SECRET),
+            secure_cookies: false,
             pending_max: pending_max.clone(),
+            orders_per_minute: 0,
+            trusted_proxies: 0,
             shutdown: shutdown.clone(),
         };
+        change(&mut settings);
         let world = World(Arc::new(things));
         Client { router: router(world.clone(), settings), world, shops, pending_max, shutdown }
     }

@@ -1,4 +1,4 @@
-//! What a role does when the database's password changes under it (ADR 0010).
+//! What a role does when the database refuses its login, and the one that is read again as well (ADR 0010, 0013).
 
 use std::time::Duration;
 

@@ -6,12 +6,13 @@ use adapter_aws::{ParameterReader, SesMailer};
 use app::inbox::{Delivery, Settlement};
 use app::ports::Source as _;
 use app::use_cases::notify::notify;
-use chassis::{Handler, Metrics};
+use chassis::{Breaker, Handler, Metrics};
 use contract::metric::Metric;
 use contract::parameter::EMAIL_ENABLED;
 use contract::queue::NOTIFICATIONS;
 
 use super::{Wiring, decode, inbox, settle};
+use crate::breakers::Breakers;
 use crate::mail::Words;
 use crate::sent_once::SentOnce;
 use crate::stores::{Store, SystemSource};
@@ -24,6 +25,7 @@ pub async fn run(wiring: Wiring) -> anyhow::Result<()> {
         parameters: wiring.aws.parameters(&wiring.config.aws.environment),
         words,
         store: wiring.store,
+        breakers: wiring.breakers,
         metrics: wiring.process.metrics.clone(),
     };
     chassis::consume(inbox, &NOTIFICATIONS, wiring.role.concurrency, Arc::new(handler), wiring.process).await;
@@ -31,6 +33,7 @@ pub async fn run(wiring: Wiring) -> anyhow::Result<()> {
 }
 
 struct Herald {
+    breakers: Breakers,
     store: Store,
     mailer: SentOnce<SesMailer>,
     parameters: ParameterReader,
@@ -56,5 +59,8 @@ impl Handler for Herald {
             self.metrics.count(Metric::NotificationsFailed, &["email"], 1);
         }
         settle(told.handled, &NOTIFICATIONS, &self.metrics)
+    }
+    fn needs(&self) -> &[Breaker] {
+        self.breakers.all()
     }
 }

@@ -5,13 +5,14 @@ use std::sync::Arc;
 use adapter_aws::DynamoStock;
 use app::inbox::{Delivery, Settlement};
 use app::use_cases::run_saga::run_saga;
-use chassis::{Handler, Metrics};
+use chassis::{Breaker, Handler, Metrics};
 use contract::metric::Metric;
 use contract::queue::ORDERS;
 use contract::role::Role;
 use domain::order::Status;
 
 use super::{Applier, Wiring, decode, inbox, maker, settle};
+use crate::breakers::Breakers;
 use crate::stores::{Store, SystemSource};
 
 pub async fn run(wiring: Wiring) -> anyhow::Result<()> {
@@ -21,6 +22,7 @@ pub async fn run(wiring: Wiring) -> anyhow::Result<()> {
         stock: wiring.aws.stock(&wiring.config.addresses, wiring.role.slug)?,
         applier: Applier::new(wiring.store.clone()),
         store: wiring.store,
+        breakers: wiring.breakers,
         metrics: wiring.process.metrics.clone(),
     };
     chassis::consume(inbox, &ORDERS, wiring.role.concurrency, Arc::new(handler), wiring.process).await;
@@ -28,6 +30,7 @@ pub async fn run(wiring: Wiring) -> anyhow::Result<()> {
 }
 
 struct Saga {
+    breakers: Breakers,
     role: &'static Role,
     store: Store,
     applier: Applier,
@@ -50,5 +53,8 @@ impl Handler for Saga {
             }
         }
         settle(handled, &ORDERS, &self.metrics)
+    }
+    fn needs(&self) -> &[Breaker] {
+        self.breakers.all()
     }
 }

@@ -4,21 +4,33 @@ use std::sync::Arc;
 
 use app::inbox::{Delivery, Settlement};
 use app::use_cases::pay::pay;
-use chassis::{Handler, Metrics};
+use chassis::{Breaker, Handler, Metrics};
+use contract::dependency::Dependency;
 use contract::queue::PAYMENTS;
 use contract::role::Role;
 
 use super::{Applier, Wiring, decode, inbox, maker, settle};
+use crate::breakers::Breakers;
 use crate::http_gateway::HttpGateway;
 use crate::stores::{Store, SystemSource};
 
 pub async fn run(wiring: Wiring) -> anyhow::Result<()> {
     let inbox = inbox(&wiring, &PAYMENTS)?;
+    let breaker = wiring.breakers.get(Dependency::Gateway);
+    let gateway = HttpGateway::new(&wiring.config.payment_url)?.reporting_to(breaker);
+    if let Some(breaker) = breaker {
+        let gateway = gateway.clone();
+        breaker.probe_with(wiring.process.shutdown.clone(), move || {
+            let gateway = gateway.clone();
+            async move { gateway.answers().await }
+        });
+    }
     let handler = Cashier {
         role: wiring.role,
-        gateway: HttpGateway::new(&wiring.config.payment_url)?,
+        gateway,
         applier: Applier::new(wiring.store.clone()),
         store: wiring.store,
+        breakers: wiring.breakers,
         metrics: wiring.process.metrics.clone(),
     };
     chassis::consume(inbox, &PAYMENTS, wiring.role.concurrency, Arc::new(handler), wiring.process).await;
@@ -26,6 +38,7 @@ pub async fn run(wiring: Wiring) -> anyhow::Result<()> {
 }
 
 struct Cashier {
+    breakers: Breakers,
     role: &'static Role,
     store: Store,
     applier: Applier,
@@ -42,5 +55,8 @@ impl Handler for Cashier {
         let maker = maker(self.role);
         let handled = pay(&self.store, &self.applier, &self.gateway, &SystemSource, &maker, &envelope).await;
         settle(handled, &PAYMENTS, &self.metrics)
+    }
+    fn needs(&self) -> &[Breaker] {
+        self.breakers.all()
     }
 }

@@ -10,60 +10,88 @@ use app::ports::Unavailable;
 use app::ports::locations::LocationStore as _;
 use app::use_cases::Shop;
 use chassis::Metrics;
+use contract::dependency::Dependency;
 use contract::metric::Metric;
-use contract::parameter::MAX_QUEUE_SIZE;
-use storefront::{Observation, Ports, Settings, Shops};
+use contract::parameter::{MAX_QUEUE_SIZE, PAYMENT_WEBHOOK, SIGNING_KEY};
+use storefront::keys::Keys;
+use storefront::{Observation, Ports, Settings, Shops, server};
 
 use super::{Wiring, every};
+use crate::breakers::Breakers;
+use crate::renewal::Renewal;
 use crate::stores::{Carts, Store, SystemSource};
 
-const READ_PARAMETERS_EVERY: Duration = Duration::from_secs(30);
+/// Mostly from memory: the reader asks Parameter Store every half minute.
+const READ_PARAMETERS_EVERY: Duration = Duration::from_secs(5);
+
+/// A secret that was changed is good for so long only in its version of before.
+const READ_SECRETS_EVERY: Duration = Duration::from_secs(60);
 
 pub async fn run(wiring: Wiring) -> anyhow::Result<()> {
-    let Wiring { role, config, process, aws, store } = wiring;
+    let Wiring { role, config, process, aws, store, breakers, .. } = wiring;
     let [redis_url, redis_password] = [&config.redis_url, &config.redis_password]
         .map(|secret| secret.as_ref().map(|secret| secret.expose().as_str()));
+    let secret = config.cache_secret.clone();
+    let renewal = secret.map(|id| Renewal::of_cache(aws.clients().clone(), id));
     let things = Things {
         store,
         stock: aws.stock(&config.addresses, role.slug)?,
         views: aws.views(&config.addresses)?,
-        carts: Carts::connect(redis_url, redis_password).await?,
+        carts: Carts::connect(redis_url, redis_password, renewal).await?,
+        breakers,
         metrics: process.metrics.clone(),
     };
     let shops = Arc::new(Shops::new(Shop::default_shop()));
     // Without them nobody knows which tax is due: it becomes ready when it has read them once.
     read_shops(&things.store, &shops).await.context("read the locations")?;
     let pending_max = Arc::new(AtomicU64::new(MAX_QUEUE_SIZE.default.parse().unwrap_or(u64::MAX)));
+    let keys = [
+        (&SIGNING_KEY, Keys::new(config.signing_key.expose().clone())),
+        (&PAYMENT_WEBHOOK, Keys::new(config.webhook_secret.expose().clone())),
+    ];
     let settings = Settings {
         shops: shops.clone(),
-        signing_key: config.signing_key.expose().clone(),
-        webhook_secret: config.webhook_secret.expose().clone(),
+        signing_key: keys[0].1.clone(),
+        webhook_secret: keys[1].1.clone(),
         secure_cookies: !config.aws.is_local(),
         pending_max: pending_max.clone(),
+        orders_per_minute: config.orders_per_minute,
+        trusted_proxies: config.trusted_proxies,
         shutdown: process.shutdown.clone(),
     };
     let parameters = aws.parameters(&config.aws.environment);
     let store = things.store.clone();
-    let tuning = every(READ_PARAMETERS_EVERY, &process, async || {
+    let tune = async || {
         if let Err(error) = read_shops(&store, &shops).await {
             tracing::warn!(%error, "The locations cannot be read; what was read last stands");
         }
+        // What is no number leaves the last one in force.
         if let Ok(value) = parameters.get(&MAX_QUEUE_SIZE).await.parse() {
             pending_max.store(value, Ordering::Relaxed);
+        }
+    };
+    // Before the first order.
+    tune().await;
+    let tuning = every(READ_PARAMETERS_EVERY, &process, tune);
+    let rotating = every(READ_SECRETS_EVERY, &process, async || {
+        for (secret, keys) in &keys {
+            match adapter_aws::secret_versions(aws.clients(), &config.aws.environment, secret).await {
+                Ok(versions) => keys.set(versions),
+                Err(error) => tracing::warn!(error = %error, "A secret cannot be read again; the last one stands"),
+            }
         }
     });
     let listener = tokio::net::TcpListener::bind(config.bind).await;
     let listener = listener.with_context(|| format!("listen on {}", config.bind))?;
     tracing::info!(address = %config.bind, "Serving the shop");
-    let shutdown = process.shutdown.clone();
-    let server = axum::serve(listener, storefront::router(things, settings))
-        .with_graceful_shutdown(async move { shutdown.cancelled().await });
+    let router = storefront::router(things, settings);
+    let server = server::serve(listener, router, server::Limits::default(), process.shutdown.clone());
     let drained = async {
-        tuning.await;
+        tokio::join!(tuning, rotating);
         tokio::time::sleep(process.drain).await;
     };
     tokio::select! {
-        served = async { server.await } => served.context("serve HTTP")?,
+        () = server => {}
         // Whoever still holds a connection has had the whole drain.
         () = drained => {}
     }
@@ -81,6 +109,7 @@ struct Things {
     stock: DynamoStock,
     views: DynamoViews,
     carts: Carts,
+    breakers: Breakers,
     metrics: Metrics,
 }
 
@@ -111,10 +140,15 @@ impl Ports for Things {
         &SystemSource
     }
 
+    fn refuses(&self, needs: &[Dependency]) -> Option<Duration> {
+        self.breakers.refusal(needs)
+    }
+
     fn observe(&self, observation: Observation) {
         match observation {
             Observation::Accepted => self.metrics.count(Metric::OrdersAccepted, &[], 1),
             Observation::Replayed => self.metrics.count(Metric::IdempotentReplays, &[], 1),
+            Observation::Shed(why) => self.metrics.count(Metric::RequestsShed, &[why.code()], 1),
             Observation::Answered { status, took } => {
                 let class = match status / 100 {
                     1..=3 => "ok",

@@ -1,0 +1,404 @@
+//! A circuit breaker: while a dependency fails, it is left alone and only asked now and then whether it is back.
+//!
+//! Whoever calls the dependency reports each call's outcome. Whoever would begin work that needs it looks at [`Flow`]
+//! first: a consumer receives nothing while the flow is `Nothing` (a message that must fail would only use up one of its
+//! deliveries), and one message when it is `One`, whose outcome decides.
+
+use std::future::Future;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use contract::dependency::Dependency;
+use contract::metric::Metric;
+use contract::queue::LONG_POLL;
+use domain::retry::Backoff;
+use tokio::sync::Notify;
+use tokio::time::{Instant, sleep, sleep_until, timeout};
+use tokio_util::sync::CancellationToken;
+
+use crate::consume::BETWEEN_ATTEMPTS;
+use crate::{Health, Metrics, chance};
+
+/// It opens after so many failures in a row,
+const FAILURES_IN_A_ROW: u32 = 5;
+/// or when so many of the calls in `WINDOW` failed, if there were enough to speak of a share.
+const SHARE_PERCENT: u32 = 50;
+const CALLS_ENOUGH: u32 = 20;
+const WINDOW: Duration = Duration::from_secs(30);
+/// Between two looks at whether it is back. Jittered, so that the tasks of a role do not ask together.
+const BETWEEN_PROBES: Backoff = Backoff { base: Duration::from_secs(1), cap: Duration::from_secs(10) };
+/// A probe without an answer by then has failed.
+const PROBE_WITHIN: Duration = Duration::from_secs(3);
+/// A fault that has ended is recovered from within this (public contract, "Programs").
+const RECOVERED_WITHIN: Duration = Duration::from_secs(60);
+
+// The worst of a recovery: the longest pause, a probe, a poll, and a message that has just been put off.
+const _: () = assert!(
+    BETWEEN_PROBES.cap.as_secs() + PROBE_WITHIN.as_secs() + LONG_POLL.as_secs() + BETWEEN_ATTEMPTS.cap.as_secs()
+        < RECOVERED_WITHIN.as_secs(),
+    "a breaker stays open for too long after the fault has ended"
+);
+
+/// How much work that needs the dependency may begin.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Flow {
+    Nothing,
+    /// One piece at a time, to see how it goes.
+    One,
+    All,
+}
+
+/// What an open breaker means to the process.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Weight {
+    /// There is no work without the dependency: not ready.
+    Hard,
+    /// There is other work: told in readiness, and still ready.
+    Soft,
+}
+
+/// The breaker of one dependency of this process. Cheap to clone.
+#[derive(Clone)]
+pub struct Breaker(Arc<Inner>);
+
+struct Inner {
+    dependency: Dependency,
+    weight: Weight,
+    health: Health,
+    metrics: Metrics,
+    state: Mutex<State>,
+    /// Told of every change of the state.
+    changed: Notify,
+}
+
+struct State {
+    /// Whether a task asks the dependency by itself while it is left alone.
+    probed: bool,
+    at: At,
+}
+
+enum At {
+    Closed(Window),
+    Open {
+        /// Failed tries to close it again.
+        tries: u32,
+        /// From then on one call may be tried; `None` until a probe has been answered.
+        until: Option<Instant>,
+    },
+}
+
+/// What was reported lately.
+struct Window {
+    began: Instant,
+    calls: u32,
+    failures: u32,
+    in_a_row: u32,
+}
+
+impl Window {
+    fn new() -> Window {
+        Window { began: Instant::now(), calls: 0, failures: 0, in_a_row: 0 }
+    }
+
+    fn note(&mut self, failed: bool) {
+        if self.began.elapsed() > WINDOW {
+            *self = Window { in_a_row: self.in_a_row, ..Window::new() };
+        }
+        self.calls = self.calls.saturating_add(1);
+        self.failures = self.failures.saturating_add(u32::from(failed));
+        self.in_a_row = if failed { self.in_a_row.saturating_add(1) } else { 0 };
+    }
+
+    fn is_too_much(&self) -> bool {
+        let share = u64::from(self.failures) * 100 >= u64::from(self.calls) * u64::from(SHARE_PERCENT);
+        self.in_a_row >= FAILURES_IN_A_ROW || (self.calls >= CALLS_ENOUGH && share)
+    }
+}
+
+impl Breaker {
+    pub fn new(dependency: Dependency, weight: Weight, health: &Health, metrics: &Metrics) -> Breaker {
+        metrics.set(Metric::BreakerOpen, &[dependency.code()], 0.0);
+        Breaker(Arc::new(Inner {
+            dependency,
+            weight,
+            health: health.clone(),
+            metrics: metrics.clone(),
+            state: Mutex::new(State { probed: false, at: At::Closed(Window::new()) }),
+            changed: Notify::new(),
+        }))
+    }
+
+    pub fn dependency(&self) -> Dependency {
+        self.0.dependency
+    }
+
+    /// A call was answered, if only by a no.
+    pub fn success(&self) {
+        let mut state = self.state();
+        let flow = state.flow();
+        match &mut state.at {
+            At::Closed(window) => window.note(false),
+            // Begun before it opened; what counts is a call that is made now.
+            At::Open { .. } if flow == Flow::Nothing => {}
+            At::Open { .. } => {
+                state.at = At::Closed(Window::new());
+                drop(state);
+                self.tell(None);
+            }
+        }
+    }
+
+    /// A call was not answered, or the dependency said that it cannot.
+    pub fn failure(&self, why: &str) {
+        let mut state = self.state();
+        let flow = state.flow();
+        let tries = match &mut state.at {
+            At::Closed(window) => {
+                window.note(true);
+                if !window.is_too_much() {
+                    return;
+                }
+                1
+            }
+            At::Open { .. } if flow == Flow::Nothing => return,
+            At::Open { tries, .. } => tries.saturating_add(1),
+        };
+        state.open(tries);
+        drop(state);
+        self.tell(Some(why));
+    }
+
+    pub fn flow(&self) -> Flow {
+        self.state().flow()
+    }
+
+    /// While it is left alone: after how long to ask again.
+    pub fn refusal(&self) -> Option<Duration> {
+        let state = self.state();
+        let until = match (&state.at, state.flow()) {
+            (At::Open { until, .. }, Flow::Nothing) => *until,
+            _ => return None,
+        };
+        let left = until.map_or(BETWEEN_PROBES.cap, |until| until.saturating_duration_since(Instant::now()));
+        Some(left.max(Duration::from_secs(1)))
+    }
+
+    /// Returns when work may begin.
+    pub async fn flows(&self) {
+        self.until(|state| (state.flow() != Flow::Nothing).then_some(())).await;
+    }
+
+    /// Returns when the flow is another one.
+    pub async fn flows_otherwise_than(&self, flow: Flow) {
+        self.until(|state| (state.flow() != flow).then_some(())).await;
+    }
+
+    async fn until<T>(&self, look: impl Fn(&State) -> Option<T>) -> T {
+        loop {
+            // Before looking, so that a change in between is not missed.
+            let changed = self.0.changed.notified();
+            tokio::pin!(changed);
+            changed.as_mut().enable();
+            let wakes = {
+                let state = self.state();
+                if let Some(found) = look(&state) {
+                    return found;
+                }
+                state.changes_at()
+            };
+            match wakes {
+                Some(at) => {
+                    tokio::select! {
+                        () = changed => {}
+                        () = sleep_until(at) => {}
+                    }
+                }
+                None => changed.await,
+            }
+        }
+    }
+
+    /// From now on, while it is open, a task of its own asks whether the dependency is back, and nothing else is tried
+    /// before: no message is delivered only to find out.
+    pub fn probe_with<F>(&self, shutdown: CancellationToken, probe: impl Fn() -> F + Send + Sync + 'static)
+    where
+        F: Future<Output = bool> + Send,
+    {
+        self.state().probed = true;
+        let breaker = self.clone();
+        tokio::spawn(async move {
+            let probing = async {
+                loop {
+                    let tries = breaker.until(State::awaits_a_probe).await;
+                    sleep(BETWEEN_PROBES.delay(tries, chance::fraction())).await;
+                    let answered = timeout(PROBE_WITHIN, probe()).await.unwrap_or(false);
+                    breaker.probed(answered);
+                }
+            };
+            shutdown.run_until_cancelled(probing).await;
+        });
+    }
+
+    fn probed(&self, answered: bool) {
+        if let At::Open { tries, until: until @ None } = &mut self.state().at {
+            if answered {
+                *until = Some(Instant::now());
+            } else {
+                *tries = tries.saturating_add(1);
+            }
+        }
+        self.0.changed.notify_waiters();
+    }
+
+    /// Closed without a reason, open with one.
+    fn tell(&self, why: Option<&str>) {
+        let Inner { dependency, weight, health, metrics, changed, .. } = &*self.0;
+        let (name, code) = (format!("calls to {}", dependency.code()), dependency.code());
+        metrics.set(Metric::BreakerOpen, &[code], if why.is_some() { 1.0 } else { 0.0 });
+        match (why, weight) {
+            (None, _) => health.up(&name),
+            (Some(why), Weight::Hard) => health.down(&name, why),
+            (Some(why), Weight::Soft) => health.impaired(&name, why),
+        }
+        changed.notify_waiters();
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.0.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    fn flow(&self) -> Flow {
+        match self.at {
+            At::Closed(_) => Flow::All,
+            At::Open { until: Some(until), .. } if until <= Instant::now() => Flow::One,
+            At::Open { .. } => Flow::Nothing,
+        }
+    }
+
+    /// When the flow changes without anybody's doing.
+    fn changes_at(&self) -> Option<Instant> {
+        match self.at {
+            At::Open { until, .. } => until.filter(|until| *until > Instant::now()),
+            At::Closed(_) => None,
+        }
+    }
+
+    /// The failed tries so far, if only a probe can help now.
+    fn awaits_a_probe(&self) -> Option<u32> {
+        match self.at {
+            At::Open { tries, until: None } => Some(tries),
+            _ => None,
+        }
+    }
+
+    fn open(&mut self, tries: u32) {
+        let pause = BETWEEN_PROBES.delay(tries, chance::fraction());
+        let until = (!self.probed).then(|| Instant::now() + pause);
+        self.at = At::Open { tries, until };
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn breaker() -> (Breaker, Health, Metrics) {
+        let (health, metrics) = (Health::new("test", "0"), Metrics::new());
+        (Breaker::new(Dependency::Gateway, Weight::Hard, &health, &metrics), health, metrics)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn it_opens_after_failures_in_a_row_and_one_success_starts_the_count_anew() {
+        let (breaker, health, metrics) = breaker();
+        for _ in 0..FAILURES_IN_A_ROW - 1 {
+            breaker.failure("refused");
+        }
+        breaker.success();
+        breaker.failure("refused");
+        assert_eq!((breaker.flow(), breaker.refusal()), (Flow::All, None));
+        for _ in 0..FAILURES_IN_A_ROW {
+            breaker.failure("refused");
+        }
+        assert_eq!(breaker.flow(), Flow::Nothing);
+        assert!(breaker.refusal().is_some_and(|after| after <= BETWEEN_PROBES.cap));
+        assert!(!health.is_ready());
+        assert!(metrics.render().contains(r#"brewhaven_breaker_open{dependency="gateway"} 1"#), "{}", metrics.render());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn it_opens_at_half_of_many_and_not_at_a_few_of_many() {
+        let (few, ..) = breaker();
+        let (half, ..) = breaker();
+        for call in 0..200 {
+            if call % 10 == 0 {
+                few.failure("unlucky")
+            } else {
+                few.success()
+            }
+            if call % 2 == 0 { half.failure("refused") } else { half.success() }
+        }
+        assert_eq!((few.flow(), half.flow()), (Flow::All, Flow::Nothing));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_failed_long_ago_no_longer_counts_for_the_share() {
+        let (breaker, ..) = breaker();
+        for _ in 0..9 {
+            breaker.failure("refused");
+            breaker.success();
+        }
+        sleep(WINDOW + Duration::from_secs(1)).await;
+        breaker.failure("refused");
+        breaker.success();
+        assert_eq!(breaker.flow(), Flow::All);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_call_of_before_decides_nothing_and_the_one_that_is_tried_does() {
+        let (breaker, health, _) = breaker();
+        (0..FAILURES_IN_A_ROW).for_each(|_| breaker.failure("refused"));
+        breaker.success();
+        assert_eq!(breaker.flow(), Flow::Nothing, "it was begun before");
+        for _ in 0..20 {
+            let left_alone = Instant::now();
+            breaker.flows().await;
+            assert!(left_alone.elapsed() <= BETWEEN_PROBES.cap);
+            assert_eq!(breaker.flow(), Flow::One);
+            breaker.failure("still refused");
+            assert_eq!(breaker.flow(), Flow::Nothing);
+        }
+        breaker.flows().await;
+        breaker.success();
+        assert_eq!((breaker.flow(), health.is_ready()), (Flow::All, true));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn with_a_probe_nothing_is_tried_before_the_probe_is_answered() {
+        let (breaker, ..) = breaker();
+        let back_at = Instant::now() + Duration::from_secs(600);
+        let asked = Arc::new(Mutex::new(0));
+        let count = asked.clone();
+        breaker.probe_with(CancellationToken::new(), move || {
+            *count.lock().expect("not poisoned") += 1;
+            async move { Instant::now() >= back_at }
+        });
+        (0..FAILURES_IN_A_ROW).for_each(|_| breaker.failure("refused"));
+        breaker.flows().await;
+        let late = Instant::now().saturating_duration_since(back_at);
+        assert!(Instant::now() >= back_at && late <= BETWEEN_PROBES.cap + PROBE_WITHIN, "{late:?}");
+        let asked = *asked.lock().expect("not poisoned");
+        assert!((60..=400).contains(&asked), "{asked} probes in ten minutes");
+        breaker.success();
+        assert_eq!(breaker.flow(), Flow::All);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_is_no_reason_to_take_no_work_is_told_and_no_more() {
+        let (health, metrics) = (Health::new("test", "0"), Metrics::new());
+        let breaker = Breaker::new(Dependency::Stock, Weight::Soft, &health, &metrics);
+        (0..FAILURES_IN_A_ROW).for_each(|_| breaker.failure("throttled"));
+        assert!(health.is_ready() && health.describe().to_string().contains("throttled"), "{}", health.describe());
+    }
+}

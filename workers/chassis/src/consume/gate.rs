@@ -1,0 +1,68 @@
+//! Whether messages may be received at all: not while something that their handler needs is left alone.
+
+use std::sync::Arc;
+
+use futures::future::select_all;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+use super::pollers::free_slots;
+use crate::Breaker;
+use crate::breaker::Flow;
+
+#[derive(Clone)]
+pub(super) struct Gate {
+    needs: Arc<[Breaker]>,
+    /// All the slots there are.
+    concurrency: usize,
+}
+
+impl Gate {
+    pub(super) fn new(needs: Vec<Breaker>, concurrency: usize) -> Gate {
+        Gate { needs: needs.into(), concurrency }
+    }
+
+    /// As much as the worst of what is needed allows.
+    pub(super) fn flow(&self) -> Flow {
+        self.needs.iter().map(Breaker::flow).min().unwrap_or(Flow::All)
+    }
+
+    /// Slots for the next receive, once one may be made: one, and nobody holding another, while the flow is `One`.
+    pub(super) async fn slots(&self, slots: Arc<Semaphore>, enough: usize) -> Vec<OwnedSemaphorePermit> {
+        loop {
+            let flow = self.flow();
+            let taken = async {
+                match flow {
+                    Flow::Nothing => std::future::pending().await,
+                    Flow::One => self.only_slot(slots.clone()).await,
+                    Flow::All => free_slots(slots.clone(), enough).await,
+                }
+            };
+            tokio::select! {
+                biased;
+                () = self.other_than(flow) => {}
+                taken = taken => if self.flow() == flow { return taken },
+            }
+        }
+    }
+
+    /// Whoever has it knows that no message is in hand and no other receive under way.
+    async fn only_slot(&self, slots: Arc<Semaphore>) -> Vec<OwnedSemaphorePermit> {
+        let all = u32::try_from(self.concurrency).unwrap_or(u32::MAX);
+        // The semaphore is never closed.
+        let Ok(mut all) = slots.acquire_many_owned(all).await else { return Vec::new() };
+        all.split(1).into_iter().collect()
+    }
+
+    async fn other_than(&self, flow: Flow) {
+        if self.needs.is_empty() {
+            return std::future::pending().await;
+        }
+        loop {
+            let seen: Vec<_> = self.needs.iter().map(|need| (need, need.flow())).collect();
+            if seen.iter().map(|(_, flow)| *flow).min() != Some(flow) {
+                return;
+            }
+            select_all(seen.into_iter().map(|(need, flow)| Box::pin(need.flows_otherwise_than(flow)))).await;
+        }
+    }
+}

@@ -1,0 +1,170 @@
+//! Load that cannot be carried is refused early, with when to come again: a late refusal has cost everybody else.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::body::{Body, to_bytes};
+use axum::extract::{Request, State};
+use axum::http::{Method, StatusCode, header};
+use axum::middleware::Next;
+use axum::response::{IntoResponse as _, Response};
+use contract::dependency::Dependency;
+use contract::role::STOREFRONT;
+use tokio::sync::{Semaphore, SemaphorePermit};
+use tokio::time::timeout;
+
+use crate::problem::Problem;
+use crate::{App, Observation, Ports};
+
+/// An order of fifty lines with the longest texts is below 10 KiB.
+pub const BODY_MAX: usize = 64 * 1024;
+/// For the client to send its body: it is read before the request gets a place, so that a slow client holds none.
+const BODY_WITHIN: Duration = Duration::from_secs(5);
+/// Requests in hand at once.
+const REQUESTS_MAX: usize = STOREFRONT.concurrency;
+/// Requests that wait for a place, and for how long: a burst passes, an overload is told at once.
+const WAITING_MAX: usize = REQUESTS_MAX / 4;
+const WAITING_WITHIN: Duration = Duration::from_millis(250);
+/// No answer takes so long while things are well.
+const ANSWER_WITHIN: Duration = Duration::from_secs(10);
+
+// Whatever is in hand at SIGTERM is answered within the drain.
+const _: () = assert!(
+    ANSWER_WITHIN.as_secs() + BODY_WITHIN.as_secs() + 1 < STOREFRONT.drain.as_secs(),
+    "an answer outlives the drain"
+);
+
+/// Places for requests, and a short queue before them.
+pub struct Admission {
+    places: Semaphore,
+    waiting: Semaphore,
+}
+
+impl Default for Admission {
+    fn default() -> Admission {
+        Admission { places: Semaphore::new(REQUESTS_MAX), waiting: Semaphore::new(WAITING_MAX) }
+    }
+}
+
+impl Admission {
+    async fn place(&self) -> Option<SemaphorePermit<'_>> {
+        if let Ok(place) = self.places.try_acquire() {
+            return Some(place);
+        }
+        let _waiting = self.waiting.try_acquire().ok()?;
+        timeout(WAITING_WITHIN, self.places.acquire()).await.ok()?.ok()
+    }
+}
+
+/// Why a request was turned away, for the metric.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Shed {
+    Busy,
+    Dependency,
+    Rate,
+    Slow,
+}
+
+impl Shed {
+    pub const fn code(self) -> &'static str {
+        match self {
+            Shed::Busy => "busy",
+            Shed::Dependency => "dependency",
+            Shed::Rate => "rate",
+            Shed::Slow => "slow",
+        }
+    }
+}
+
+/// Lets a request through to its handler, or refuses it; the cheapest reason first.
+pub async fn guard<P: Ports>(State(app): State<App<P>>, request: Request, next: Next) -> Response {
+    let refuse = |why: Shed, problem: Problem| {
+        app.ports.observe(Observation::Shed(why));
+        problem.into_response()
+    };
+    if let Some(after) = app.ports.refuses(needs(&request)) {
+        let said = "Something that this needs is down for the moment. Please try again.";
+        return refuse(Shed::Dependency, Problem::busy(seconds(after), said));
+    }
+    if let Err(problem) = app.rates.check(&request, &app.settings) {
+        return refuse(Shed::Rate, problem);
+    }
+    let request = match with_body(request).await {
+        Ok(request) => request,
+        Err(problem) if problem.status == StatusCode::REQUEST_TIMEOUT => return refuse(Shed::Slow, problem),
+        Err(problem) => return problem.into_response(),
+    };
+    let admission: Arc<Admission> = app.admission.clone();
+    let Some(_place) = admission.place().await else {
+        return refuse(Shed::Busy, Problem::busy(1, "Too many requests at once. Please try again."));
+    };
+    match timeout(ANSWER_WITHIN, next.run(request)).await {
+        Ok(response) => response,
+        Err(_) => {
+            Problem::busy(2, "That took too long. It may have been done: repeat it with the same key.").into_response()
+        }
+    }
+}
+
+/// In whole seconds, at least one.
+pub fn seconds(after: Duration) -> u32 {
+    u32::try_from(after.as_millis().div_ceil(1_000)).unwrap_or(u32::MAX).max(1)
+}
+
+/// What the request cannot be answered without. The menu and what stands around it is answered from memory.
+fn needs(request: &Request) -> &'static [Dependency] {
+    let path = request.uri().path();
+    let begins = |prefix: &str| path.strip_prefix(prefix).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
+    match *request.method() {
+        Method::POST if path == "/api/v1/orders" || path == "/checkout" => &[Dependency::Database, Dependency::Stock],
+        _ if begins("/api/v1/admin/inventory") || begins("/staff/stock") => &[Dependency::Stock],
+        _ if path == "/staff/sign-in" || path == "/orders" => &[],
+        _ if ["/api/v1/orders", "/api/v1/admin", "/orders", "/staff"].into_iter().any(begins) => {
+            &[Dependency::Database]
+        }
+        _ => &[],
+    }
+}
+
+/// The request with its body read.
+async fn with_body(request: Request) -> Result<Request, Problem> {
+    let (parts, body) = request.into_parts();
+    let told = parts.headers.get(header::CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok());
+    if told.is_some_and(|length: usize| length > BODY_MAX) {
+        return Err(Problem::too_large(BODY_MAX));
+    }
+    match timeout(BODY_WITHIN, to_bytes(body, BODY_MAX)).await {
+        Ok(Ok(bytes)) => Ok(Request::from_parts(parts, Body::from(bytes))),
+        // Longer than it said, or the client has gone: then nobody reads the answer.
+        Ok(Err(_)) => Err(Problem::too_large(BODY_MAX)),
+        Err(_) => Err(Problem::too_slow(BODY_WITHIN)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures::future::join_all;
+    use tokio::time::Instant;
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_burst_waits_a_moment_and_an_overload_is_refused_at_once() {
+        let admission = Admission::default();
+        let mut places: Vec<_> = (0..REQUESTS_MAX).map(|_| admission.places.try_acquire().expect("free")).collect();
+        let begun = Instant::now();
+        let arriving = join_all((0..20 * REQUESTS_MAX).map(|_| async {
+            let place = admission.place().await;
+            (place.is_some(), begun.elapsed())
+        }));
+        let leaving = async {
+            tokio::time::sleep(WAITING_WITHIN / 2).await;
+            places.truncate(REQUESTS_MAX - 10);
+        };
+        let (outcomes, ()) = futures::join!(arriving, leaving);
+        let at_once = outcomes.iter().filter(|(admitted, after)| !admitted && after.is_zero()).count();
+        assert_eq!(at_once, 20 * REQUESTS_MAX - WAITING_MAX, "no more wait than may");
+        assert!(outcomes.iter().filter(|(admitted, _)| *admitted).count() >= 10);
+        assert!(outcomes.iter().all(|(_, after)| *after <= WAITING_WITHIN));
+    }
+}

@@ -1,0 +1,137 @@
+//! The database's password changes under load, on a real PostgreSQL: no order is lost or refused, and nothing is started
+//! anew.
+
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use adapter_postgres::{ConnectError, Login};
+use app::laws::orders::new_order;
+use app::ports::orders::OrderStore as _;
+use servers::Server;
+use sqlx::{AssertSqlSafe, Connection as _, PgConnection, Row as _};
+use worker::renewal::Renewal;
+use worker::stores::Store;
+
+/// The secret is written so long after the database knows the new password, as a rotation does.
+const GAP: Duration = Duration::from_millis(700);
+
+struct Guarded {
+    url: String,
+    owner: PgConnection,
+    /// What Secrets Manager would hold.
+    secret: Arc<Mutex<String>>,
+    _server: Server,
+}
+
+fn login(password: &str) -> Login {
+    let (user, password) = (Some("barista".to_owned()), Some(password.to_owned()));
+    Login { user, password, root_certificates: None }
+}
+
+impl Guarded {
+    /// A shop's database that asks its barista for a password.
+    async fn start() -> Option<Guarded> {
+        let server = servers::postgres().await?;
+        migrations::migrate(&server.url).await.expect("migrated");
+        let mut owner = PgConnection::connect(&server.url).await.expect("it answers");
+        let row = sqlx::query("SHOW hba_file").fetch_one(&mut owner).await.expect("a file");
+        let file: String = row.get(0);
+        let before = std::fs::read_to_string(&file).expect("readable");
+        std::fs::write(&file, format!("host all barista all scram-sha-256\n{before}")).expect("written");
+        let rest = server.url.rsplit('@').next().expect("a URL").trim_start_matches("postgres://").to_owned();
+        let secret = Arc::new(Mutex::new("of-monday".to_owned()));
+        let mut guarded = Guarded { url: format!("postgres://{rest}"), owner, secret, _server: server };
+        guarded.execute("CREATE ROLE barista LOGIN SUPERUSER PASSWORD 'of-monday'").await;
+        guarded.execute("SELECT pg_reload_conf()").await;
+        while !guarded.refuses("wrong").await {
+            tokio::time::sleep(Duration::from_millis(25)).await;
+        }
+        Some(guarded)
+    }
+
+    async fn execute(&mut self, sql: &str) {
+        sqlx::query(AssertSqlSafe(sql.to_owned())).execute(&mut self.owner).await.expect("done");
+    }
+
+    async fn refuses(&self, password: &str) -> bool {
+        matches!(Store::connect(&self.url, &login(password)).await, Err(ConnectError::LoginRefused { .. }))
+    }
+
+    async fn rotate(&mut self, password: &str) {
+        self.execute(&format!("ALTER ROLE barista PASSWORD '{password}'")).await;
+        tokio::time::sleep(GAP).await;
+        *self.secret.lock().expect("not poisoned") = password.to_owned();
+    }
+
+    async fn store(&self) -> Store {
+        let secret = self.secret.clone();
+        let renewal = Renewal::new(move || {
+            let login = login(&secret.lock().expect("not poisoned"));
+            async move { Ok(login) }
+        });
+        Store::connect(&self.url, &login("of-monday")).await.expect("let in").renewing(Some(renewal))
+    }
+}
+
+#[derive(Default)]
+struct Load {
+    placed: AtomicUsize,
+    stop: AtomicBool,
+    failed: Mutex<Vec<String>>,
+}
+
+fn order_on(store: &Store, load: &Arc<Load>) -> tokio::task::JoinHandle<()> {
+    let (store, load) = (store.clone(), load.clone());
+    tokio::spawn(async move {
+        while !load.stop.load(Ordering::Relaxed) {
+            match store.place(&[new_order()]).await.pop().expect("an answer") {
+                Ok(_) => {
+                    load.placed.fetch_add(1, Ordering::Relaxed);
+                }
+                Err(error) => load.failed.lock().expect("not poisoned").push(error.to_string()),
+            }
+        }
+    })
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_password_that_changes_under_load_costs_no_order_and_no_restart() {
+    let Some(mut guarded) = Guarded::start().await else { return };
+    let store = guarded.store().await;
+    let load = Arc::new(Load::default());
+    let mut customers = vec![order_on(&store, &load)];
+    for password in ["of-tuesday", "of-wednesday"] {
+        let store = store.clone();
+        // More customers than connections so far: new ones are opened while only the database knows the new password.
+        let arriving = async {
+            tokio::time::sleep(GAP / 2).await;
+            (0..3).map(|_| order_on(&store, &load)).collect::<Vec<_>>()
+        };
+        let ((), more) = tokio::join!(guarded.rotate(password), arriving);
+        customers.extend(more);
+        let so_far = load.placed.load(Ordering::Relaxed);
+        while load.placed.load(Ordering::Relaxed) < so_far + 50 {
+            assert_eq!(*load.failed.lock().expect("not poisoned"), [""; 0]);
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    }
+    load.stop.store(true, Ordering::Relaxed);
+    for customer in customers {
+        customer.await.expect("no panic");
+    }
+    assert_eq!(*load.failed.lock().expect("not poisoned"), [""; 0]);
+    assert_eq!(store.pending_orders().await, Ok(load.placed.load(Ordering::Relaxed) as u64), "each is there once");
+    assert!(guarded.refuses("of-monday").await && guarded.refuses("of-tuesday").await, "the old ones are worthless");
+    store.check_login().await.expect("new connections are let in");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_secret_that_stays_wrong_is_told_as_a_refused_login() {
+    let Some(mut guarded) = Guarded::start().await else { return };
+    let store = guarded.store().await;
+    guarded.execute("ALTER ROLE barista PASSWORD 'nobody-knows'").await;
+    let told = store.check_login().await;
+    assert!(matches!(told, Err(ConnectError::LoginRefused { .. })), "{told:?}");
+    assert_eq!(store.pending_orders().await, Ok(0), "what is open goes on");
+}
