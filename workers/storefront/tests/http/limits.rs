@@ -230,10 +230,8 @@ async fn one_order_does_not_take_every_follower_s_place() {
         following.push(response);
     }
     let refused = follow(&new).await;
-    assert_eq!(
-        (refused.status(), refused.headers()["retry-after"].to_str()),
-        (StatusCode::SERVICE_UNAVAILABLE, Ok("10"))
-    );
+    assert_eq!(refused.status(), StatusCode::SERVICE_UNAVAILABLE);
+    assert_eq!(refused.headers()["retry-after"], "10");
     assert_eq!(follow(&other).await.status(), StatusCode::OK);
     following.pop();
     assert_eq!(follow(&new).await.status(), StatusCode::OK, "a place was given back");
