@@ -7,6 +7,7 @@ const RUNBOOKS: &[(&str, &str)] = &[
     ("cache", include_str!("../../../runbooks/cache.md")),
     ("database", include_str!("../../../runbooks/database.md")),
     ("dead-letters", include_str!("../../../runbooks/dead-letters.md")),
+    ("dependencies", include_str!("../../../runbooks/dependencies.md")),
     ("deployments", include_str!("../../../runbooks/deployments.md")),
     ("notification-failures", include_str!("../../../runbooks/notification-failures.md")),
     ("outbox-lag", include_str!("../../../runbooks/outbox-lag.md")),

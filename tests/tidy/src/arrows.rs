@@ -66,7 +66,9 @@ fn each_technology_is_known_to_its_adapter_alone() {
             "tokio-postgres" | "rusqlite" | "refinery" => &["migrations"],
             "redis" => &["adapter-redis"],
             "prometheus" => &["chassis"],
-            name if name.starts_with("aws-") && name != "aws-lc-rs" => &["adapter-aws", "haven", "e2e", "prove"],
+            name if name.starts_with("aws-") && name != "aws-lc-rs" => {
+                &["adapter-aws", "bench", "e2e", "haven", "prove"]
+            }
             name => panic!("{name} is not looked for"),
         }
     };
@@ -106,7 +108,7 @@ fn arrows_between_our_crates_point_up() {
             ],
             "tidy" => &["contract"],
             // They put everything together, or drive it from outside.
-            "haven" | "servers" | "e2e" | "prove" => &["*"],
+            "bench" | "haven" | "servers" | "e2e" | "prove" => &["*"],
             other => panic!("{other} has no place in ARCHITECTURE.md"),
         }
     };

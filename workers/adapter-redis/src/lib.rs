@@ -21,6 +21,9 @@ const CONNECT_WITHIN: Duration = Duration::from_secs(1);
 const CALL_WITHIN: Duration = Duration::from_millis(500);
 /// Tries to connect before those who wait are told that it is unavailable; the next call tries again.
 const CONNECT_RETRIES: usize = 2;
+/// Before the first of them; twice that before the second. With its jitter all of it fits into a call, so that a call hears
+/// why there is no connection.
+const BETWEEN_CONNECTS: Duration = Duration::from_millis(50);
 
 #[derive(Clone)]
 pub struct RedisCarts {
@@ -243,6 +246,7 @@ fn manager(info: &ConnectionInfo) -> Result<ConnectionManager, RedisError> {
     let config = ConnectionManagerConfig::new()
         .set_response_timeout(Some(ANSWER_WITHIN))
         .set_connection_timeout(Some(CONNECT_WITHIN))
+        .set_min_delay(BETWEEN_CONNECTS)
         .set_number_of_retries(CONNECT_RETRIES);
     ConnectionManager::new_lazy_with_config(client, config)
 }

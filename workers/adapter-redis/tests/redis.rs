@@ -203,19 +203,20 @@ async fn a_password_that_was_changed_is_told_of_and_the_new_one_is_taken_without
         let _: () = set.query_async(owner).await.expect("set");
         let mut kill = redis::cmd("CLIENT");
         kill.arg("KILL").arg("TYPE").arg("normal").arg("SKIPME").arg("yes");
-        let _: u32 = kill.query_async(owner).await.expect("killed");
+        let killed: u32 = kill.query_async(owner).await.expect("killed");
+        killed
     };
     rotate(&mut owner, "of-monday").await;
     let carts = RedisCarts::connect_as(&server.url, Some("of-monday")).await.expect("connected");
     let tea = laws::carts::line("tea", 1);
     carts.add("s", &tea).await.expect("added");
-    rotate(&mut owner, "of-tuesday").await;
+    assert_eq!(rotate(&mut owner, "of-tuesday").await, 1, "its connection is cut");
     let begun = Instant::now();
     // First it only hears that its connection is gone.
     let told = loop {
         match carts.get("s").await {
             Err(error) if error.what == adapter_redis::PASSWORD => break error,
-            _ => assert!(begun.elapsed() < Duration::from_secs(20), "it does not say why"),
+            other => assert!(begun.elapsed() < Duration::from_secs(20), "it does not say why: {other:?}"),
         }
         tokio::time::sleep(Duration::from_millis(20)).await;
     };

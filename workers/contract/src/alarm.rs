@@ -291,6 +291,8 @@ pub const ALARMS: &[Alarm] = &[
     breaker("storefront-dependency", &STOREFRONT, "New orders are refused for now.", Severity::Page),
     breaker("orders-dependency", &ORDER_WORKER, "Orders wait, and go on by themselves later.", Severity::Page),
     breaker("payments-dependency", &PAYMENT_WORKER, "Orders wait for their payment.", Severity::Page),
+    breaker("fulfilment-dependency", &FULFILMENT_WORKER, "Orders wait for their ticket or parcel.", Severity::Page),
+    breaker("projections-dependency", &PROJECTION_WORKER, "Customers' lists of orders fall behind.", Severity::Ticket),
     breaker("notifications-dependency", &NOTIFICATION_WORKER, "Customers are told late.", Severity::Ticket),
     // Thresholds: AWS's "Recommended alarms" (CloudWatch user guide) where it names one. The share of errors is of the
     // shop's objective, 0.1 %: ten times it is a ticket, fifty times it wakes somebody.

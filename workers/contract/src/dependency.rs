@@ -1,6 +1,7 @@
 //! What roles call while they work, beside their queues: each has a circuit breaker in every process that calls it.
 
 use crate::role::Role;
+use crate::table::PRODUCTS;
 
 /// Something that may be down while the role is up.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -30,7 +31,7 @@ impl Role {
     pub fn depends_on(&self, dependency: Dependency) -> bool {
         match dependency {
             Dependency::Database => self.database,
-            Dependency::Stock => !self.tables.is_empty(),
+            Dependency::Stock => self.tables.iter().any(|(table, _)| table.slug == PRODUCTS.slug),
             Dependency::Gateway => self.gateway,
             Dependency::Mail => self.mail,
         }

@@ -142,7 +142,7 @@ fn probe(breakers: &Breakers, process: &Process, store: &Store, aws: &Aws, confi
         });
     }
     if let Some(tables) = breakers.get(Dependency::Stock) {
-        let stock = aws.stock(&config.addresses)?;
+        let stock = aws.stock(&config.addresses, "probe")?;
         let nothing = ProductId::parse("probe").context("a product's id")?;
         tables.probe_with(process.shutdown.clone(), move || {
             let (stock, nothing) = (stock.clone(), nothing.clone());

@@ -189,11 +189,7 @@ async fn guessing_staff_tokens_is_slow() {
 async fn while_something_is_down_what_needs_it_is_refused_at_once_and_the_rest_goes_on() {
     let client = Client::new().await;
     let receipt = client.accepted().await;
-    let mine = format!(
-        "{}?token={}",
-        receipt["links"]["self"].as_str().expect("a link"),
-        receipt["tracking_token"].as_str().expect("a token")
-    );
+    let mine = receipt["links"]["self"].as_str().expect("a link").to_owned();
     let set = |down: &[Dependency]| *client.world.0.down.lock().expect("not poisoned") = down.to_vec();
 
     set(&[Dependency::Stock]);
@@ -230,10 +226,8 @@ async fn one_order_does_not_take_every_follower_s_place() {
         following.push(response);
     }
     let refused = follow(&new).await;
-    assert_eq!(
-        (refused.status(), refused.headers()["retry-after"].to_str()),
-        (StatusCode::SERVICE_UNAVAILABLE, Ok("10"))
-    );
+    assert_eq!(refused.status(), StatusCode::SERVICE_UNAVAILABLE);
+    assert_eq!(refused.headers()["retry-after"], "10");
     assert_eq!(follow(&other).await.status(), StatusCode::OK);
     following.pop();
     assert_eq!(follow(&new).await.status(), StatusCode::OK, "a place was given back");

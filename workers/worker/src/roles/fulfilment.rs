@@ -4,22 +4,29 @@ use std::sync::Arc;
 
 use app::inbox::{Delivery, Settlement};
 use app::use_cases::fulfil::fulfil;
-use chassis::{Handler, Metrics};
+use chassis::{Breaker, Handler, Metrics};
 use contract::queue::FULFILMENT;
 use contract::role::Role;
 
 use super::{Wiring, decode, inbox, maker, settle};
+use crate::breakers::Breakers;
 use crate::stores::{Store, SystemSource};
 
 pub async fn run(wiring: Wiring) -> anyhow::Result<()> {
     let inbox = inbox(&wiring, &FULFILMENT)?;
-    let handler = Counter { role: wiring.role, store: wiring.store, metrics: wiring.process.metrics.clone() };
+    let handler = Counter {
+        role: wiring.role,
+        breakers: wiring.breakers,
+        store: wiring.store,
+        metrics: wiring.process.metrics.clone(),
+    };
     chassis::consume(inbox, &FULFILMENT, wiring.role.concurrency, Arc::new(handler), wiring.process).await;
     Ok(())
 }
 
 struct Counter {
     role: &'static Role,
+    breakers: Breakers,
     store: Store,
     metrics: Metrics,
 }
@@ -32,5 +39,9 @@ impl Handler for Counter {
         };
         let handled = fulfil(&self.store, &SystemSource, &maker(self.role), &envelope).await;
         settle(handled, &FULFILMENT, &self.metrics)
+    }
+
+    fn needs(&self) -> &[Breaker] {
+        self.breakers.all()
     }
 }

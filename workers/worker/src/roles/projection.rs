@@ -7,21 +7,28 @@ use app::inbox::{Delivery, Settlement};
 use app::ports::Unavailable;
 use app::ports::views::{OrderView, OrderViews as _};
 use app::use_cases::project::{Show, project};
-use chassis::{GroupCommit, Handler, Metrics};
+use chassis::{Breaker, GroupCommit, Handler, Metrics};
 use contract::queue::PROJECTIONS;
 
 use super::{Wiring, decode, inbox, settle};
+use crate::breakers::Breakers;
 use crate::stores::Store;
 
 pub async fn run(wiring: Wiring) -> anyhow::Result<()> {
     let inbox = inbox(&wiring, &PROJECTIONS)?;
     let views = wiring.aws.views(&wiring.config.addresses)?;
-    let handler = Painter { store: wiring.store, views: Together::new(views), metrics: wiring.process.metrics.clone() };
+    let handler = Painter {
+        breakers: wiring.breakers,
+        store: wiring.store,
+        views: Together::new(views),
+        metrics: wiring.process.metrics.clone(),
+    };
     chassis::consume(inbox, &PROJECTIONS, wiring.role.concurrency, Arc::new(handler), wiring.process).await;
     Ok(())
 }
 
 struct Painter {
+    breakers: Breakers,
     store: Store,
     views: Together,
     metrics: Metrics,
@@ -55,5 +62,9 @@ impl Handler for Painter {
             Err(settlement) => return settlement,
         };
         settle(project(&self.store, &self.views, &envelope).await, &PROJECTIONS, &self.metrics)
+    }
+
+    fn needs(&self) -> &[Breaker] {
+        self.breakers.all()
     }
 }
