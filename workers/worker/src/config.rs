@@ -76,7 +76,7 @@ const DATABASE_ROOTS: Setting = setting("PGSSLROOTCERT", "the file of the roots 
     .of(|role| role.database)
     .from(Origin::Image);
 const DATABASE_SECRET: Setting =
-    setting("HAVEN_DATABASE_SECRET", "the secret that the database's login is read from again", Needed::OnAws)
+    setting("HAVEN_DATABASE_LOGIN_ARN", "the secret that the database's login is read from again", Needed::OnAws)
         .of(|role| role.database);
 const REDIS_URL: Setting =
     setting("REDIS_URL", "the carts: redis://... or rediss://...", Needed::OnAws).of(|role| role.cache);
@@ -84,7 +84,7 @@ const REDIS_PASSWORD: Setting = setting("REDIS_PASSWORD", "what clients of the c
     .of(|role| role.cache)
     .from(Origin::Secret);
 const CACHE_SECRET: Setting =
-    setting("HAVEN_CACHE_SECRET", "the secret that the cache's token is read from again", Needed::OnAws)
+    setting("HAVEN_CACHE_LOGIN_ARN", "the secret that the cache's token is read from again", Needed::OnAws)
         .of(|role| role.cache);
 const PAYMENT_URL: Setting =
     setting("PAYMENT_URL", "the payment gateway, such as http://127.0.0.1:8090", Needed::Always)

@@ -295,12 +295,12 @@ fn variables(environment: &Environment, role: &Role) -> Vec<Value> {
     }
     if role.database {
         variables.push(variable("DATABASE_URL", database_url(environment)));
-        variables.push(variable("HAVEN_DATABASE_SECRET", Shared::DatabaseSecret.import(environment)));
+        variables.push(variable("HAVEN_DATABASE_LOGIN_ARN", Shared::DatabaseSecret.import(environment)));
     }
     if role.cache {
         let host = Shared::CacheHost.import(environment);
         variables.push(variable("REDIS_URL", json!({ "Fn::Join": ["", ["rediss://", host, ":6379"]] })));
-        variables.push(variable("HAVEN_CACHE_SECRET", Shared::CacheSecret.import(environment)));
+        variables.push(variable("HAVEN_CACHE_LOGIN_ARN", Shared::CacheSecret.import(environment)));
     }
     if role.gateway {
         let domain = &environment.settings.edge.domain;

@@ -70,6 +70,9 @@ pub async fn run(wiring: Wiring) -> anyhow::Result<()> {
             pending_max.store(value, Ordering::Relaxed);
         }
     };
+    // Whoever comes before all is read waits a moment, instead of being refused.
+    let listener = tokio::net::TcpListener::bind(config.bind).await;
+    let listener = listener.with_context(|| format!("listen on {}", config.bind))?;
     // Before the first order.
     tune().await;
     let tuning = every(READ_PARAMETERS_EVERY, &process, tune);
@@ -81,8 +84,6 @@ pub async fn run(wiring: Wiring) -> anyhow::Result<()> {
             }
         }
     });
-    let listener = tokio::net::TcpListener::bind(config.bind).await;
-    let listener = listener.with_context(|| format!("listen on {}", config.bind))?;
     tracing::info!(address = %config.bind, "Serving the shop");
     let router = storefront::router(things, settings);
     let server = server::serve(listener, router, server::Limits::default(), process.shutdown.clone());
