@@ -1,5 +1,5 @@
 use contract::event::EventKind;
-use contract::messages::{Metadata, samples};
+use contract::messages::{Message, Metadata, samples};
 use domain::ids::EventId;
 use domain::saga::State;
 use futures::executor::block_on;
