@@ -174,7 +174,9 @@ fn no_role_may_do_everything_or_touch_everything() {
         let statements = statements(role, &environment);
         for statement in statements {
             assert!(statement.actions.iter().all(|action| !action.contains('*')), "{}", statement.because);
-            assert!(statement.resources.iter().all(|resource| resource != "*"), "{}", statement.because);
+            // A phone has no ARN. That every topic is denied beside this is for a test of the roles to say.
+            let to_phones = role.text_messages && statement.actions == ["sns:Publish"];
+            assert!(to_phones || statement.resources.iter().all(|it| it != "*"), "{}", statement.because);
         }
     }
 }

@@ -5,6 +5,7 @@ ALTER TABLE notifications ADD COLUMN reason text;
 ALTER TABLE notifications DROP CONSTRAINT notifications_state_check;
 ALTER TABLE notifications ADD CONSTRAINT notifications_state_check
     CHECK (state IN ('pending', 'sent', 'failed', 'refused', 'suppressed'));
+CREATE INDEX notifications_by_time ON notifications (created_at);
 CREATE OR REPLACE VIEW contract.notifications AS
 SELECT order_id, kind, channel, CASE state WHEN 'refused' THEN 'failed' ELSE state END AS state, attempts, sent_at,
     event_id, reason, message_id, created_at

@@ -20,6 +20,7 @@ INSERT INTO notifications (event_id, channel, order_id, kind, state, attempts, c
 SELECT event_id, channel, order_id, kind, state, attempts, created_at, sent_at, claimed_until FROM notifications_before;
 DROP TABLE notifications_before;
 CREATE INDEX notifications_journey ON notifications (order_id) WHERE order_id IS NOT NULL;
+CREATE INDEX notifications_by_time ON notifications (created_at);
 CREATE VIEW contract_notifications AS
 SELECT order_id, kind, channel, CASE state WHEN 'refused' THEN 'failed' ELSE state END AS state, attempts, sent_at,
     event_id, reason, message_id, created_at

@@ -80,7 +80,7 @@ impl NoticeStore for SqliteStore {
             FROM contract_notifications
             WHERE (?1 IS NULL OR order_id = ?1)
                 AND (NOT ?2 OR state = 'failed' OR (state = 'pending' AND reason IS NOT NULL))
-            ORDER BY event_id DESC, channel LIMIT ?3";
+            ORDER BY created_at DESC, event_id DESC, channel LIMIT ?3";
         let rows: Vec<Row> = sqlx::query_as(LIST)
             .bind(filter.order_id.map(|id| id.to_string()))
             .bind(filter.failed)

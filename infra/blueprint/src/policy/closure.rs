@@ -430,8 +430,17 @@ impl<'a> Platform<'a> {
     ) -> Vec<Finding> {
         let allowed = self.allowed(own);
         let document = roles::policy(role, environment, actor, Vec::new());
-        let wanted: BTreeSet<Right> = list(&document["Statement"]).iter().flat_map(rights).collect();
+        let wanted = |effect: &str| -> BTreeSet<Right> {
+            let statements = list(&document["Statement"]).iter().filter(|statement| statement["Effect"] == effect);
+            statements.flat_map(rights).collect()
+        };
+        let (denied, wanted_denied, wanted) = (self.rights(own, "Deny"), wanted("Deny"), wanted("Allow"));
         let mut findings = Vec::new();
+        for right in wanted_denied.iter().filter(|right| !denied.contains_key(right)) {
+            let message =
+                format!("{} must not be able to {right}, and {} does not deny it. Deny it.", role.slug, own.1);
+            findings.push(self.find("EDGE-1", task, message));
+        }
         for right in wanted.iter().filter(|right| !allowed.contains_key(right)) {
             let message =
                 format!("An edge of {} asks for {right}, and {} does not allow it. Allow it.", role.slug, own.1);
@@ -453,6 +462,11 @@ impl<'a> Platform<'a> {
 
     /// All that a role may do, and the policy that says so.
     fn allowed(&self, role: Place<'a>) -> BTreeMap<Right, Place<'a>> {
+        self.rights(role, "Allow")
+    }
+
+    /// What the policies of a role say with this effect, and which does.
+    fn rights(&self, role: Place<'a>, effect: &str) -> BTreeMap<Right, Place<'a>> {
         let properties = &self.resource(role)["Properties"];
         let mut documents: Vec<(Place<'a>, &'a Value)> = Vec::new();
         documents.extend(list(&properties["Policies"]).iter().map(|policy| (role, &policy["PolicyDocument"])));
@@ -467,13 +481,13 @@ impl<'a> Platform<'a> {
                 }
             }
         }
-        let mut allowed = BTreeMap::new();
+        let mut found = BTreeMap::new();
         for (place, document) in documents {
-            for statement in list(&document["Statement"]).iter().filter(|statement| statement["Effect"] == "Allow") {
-                allowed.extend(rights(statement).into_iter().map(|right| (right, place)));
+            for statement in list(&document["Statement"]).iter().filter(|statement| statement["Effect"] == effect) {
+                found.extend(rights(statement).into_iter().map(|right| (right, place)));
             }
         }
-        allowed
+        found
     }
 }
 

@@ -528,8 +528,12 @@ fn interface_endpoints(
             }),
             Keep::Nothing,
         );
-        if endpoint.service == "ecr.api" {
-            let reason = "ecr:GetAuthorizationToken is not about a repository: AWS offers no narrower resource";
+        let wildcard = match endpoint.service {
+            "ecr.api" => Some("ecr:GetAuthorizationToken is not about a repository: AWS offers no narrower resource"),
+            "sns" => Some("A phone is no resource of IAM: whoever texts publishes to *"),
+            _ => None,
+        };
+        if let Some(reason) = wildcard {
             template.note(&id, "wildcard", json!(reason));
         }
     }

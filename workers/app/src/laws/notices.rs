@@ -151,10 +151,12 @@ async fn how_each_fared_can_be_read(notices: &impl NoticeStore) {
 
 async fn a_list_is_bounded_and_begins_with_the_newest(notices: &impl NoticeStore) {
     let order_id = OrderId(Uuid::now_v7());
-    for _ in 0..=NOTICES_MAX {
-        begin(notices, &Notice { order_id: Some(order_id), ..notice(Channel::Email) }).await;
+    for age in 0..=NOTICES_MAX {
+        // The later its id, the older it is.
+        let notice = Notice { order_id: Some(order_id), ..notice(Channel::Email) };
+        begin(notices, &Notice { at: notice.at - time::Duration::seconds(age.into()), ..notice }).await;
     }
     let rows = of_order(notices, order_id, false).await;
     assert_eq!(rows.len() as u32, NOTICES_MAX);
-    assert!(rows.is_sorted_by(|one, next| one.event_id > next.event_id));
+    assert!(rows.is_sorted_by(|one, next| one.created_at > next.created_at));
 }

@@ -167,6 +167,6 @@ pub trait NoticeStore: Send + Sync {
         why: &str,
     ) -> impl Future<Output = Result<(), Unavailable>> + Send;
 
-    /// At most `NOTICES_MAX`, the newest event first.
+    /// At most `NOTICES_MAX`, the newest first. Ids do not tell: those of stock's events are made from what happened.
     fn notices(&self, filter: &NoticeFilter) -> impl Future<Output = Result<Vec<NoticeRow>, Unavailable>> + Send;
 }

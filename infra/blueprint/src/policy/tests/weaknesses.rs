@@ -497,5 +497,10 @@ fn between_stacks() -> Vec<Weakness> {
             json!(["sqs:SendMessage", "sqs:ReceiveMessage"]),
         ),
         take("EDGE-1", edge, "PolicyDocument/Statement/Sid=OpensTheMessagesKey"),
+        take(
+            "EDGE-1",
+            "AWS::IAM::ManagedPolicy NotificationWorkerTaskPolicy",
+            "PolicyDocument/Statement/Sid=PublishesToNoTopic",
+        ),
     ]
 }

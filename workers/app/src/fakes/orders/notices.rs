@@ -1,5 +1,7 @@
 //! Notices in memory, under the lock of the orders.
 
+use std::cmp::Reverse;
+
 use domain::Timestamp;
 use domain::channel::Channel;
 use domain::ids::EventId;
@@ -76,7 +78,7 @@ impl NoticeStore for MemoryOrders {
             let failing = row.state == "failed" || (row.state == "pending" && row.reason.is_some());
             filter.order_id.is_none_or(|order_id| row.order_id == Some(order_id)) && (failing || !filter.failed)
         });
-        rows.sort_by_key(|row| (std::cmp::Reverse(row.event_id), row.channel.code()));
+        rows.sort_by_key(|row| (Reverse((row.created_at, row.event_id)), row.channel.code()));
         rows.truncate(NOTICES_MAX as usize);
         Ok(rows)
     }
