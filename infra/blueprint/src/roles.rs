@@ -69,8 +69,14 @@ pub fn statements(role: &Role, environment: &Environment) -> Vec<Statement> {
 /// The document of the policy for one of the role's two actors, with what that one needs `more` and no edge asks for.
 pub fn policy(role: &Role, environment: &Environment, actor: Actor, more: Vec<Statement>) -> Value {
     let edges = edges_of(role, actor);
-    let own = edges.iter().map(|edge| edge.statement(role, environment));
-    let mut statements: Vec<Value> = more.into_iter().chain(own).map(|statement| named(&statement)).collect();
+    let mut statements: Vec<Value> = more.iter().map(named).collect();
+    statements.extend(edges.iter().map(|edge| {
+        let mut json = named(&edge.statement(role, environment));
+        if matches!(edge, Edge::Texts) {
+            json["Condition"] = from_here();
+        }
+        json
+    }));
     statements.extend(key_statements(&edges, environment));
     statements.extend(edges.iter().any(|edge| matches!(edge, Edge::Texts)).then(no_topic));
     document(statements)
@@ -304,6 +310,11 @@ fn no_topic() -> Value {
 
 const NO_TOPIC: &str = "PublishesToNoTopic";
 
+/// A text is paid for, and its monthly limit set, a region: it leaves from the shop's own or not at all.
+pub fn from_here() -> Value {
+    json!({ "StringEquals": { "aws:RequestedRegion": { "Ref": "AWS::Region" } } })
+}
+
 /// One statement a key, for all edges whose resources are encrypted with it; its Sid names the key.
 fn key_statements(edges: &[Edge], environment: &Environment) -> Vec<Value> {
     let mut statements = Vec::new();
@@ -417,6 +428,7 @@ mod tests {
             );
             if let (Some(anywhere), Some(denied)) = (anywhere, denied) {
                 assert_eq!(anywhere["Action"], json!(["sns:Publish"]));
+                assert_eq!(anywhere["Condition"], from_here());
                 assert_eq!(denied["Action"], anywhere["Action"]);
                 assert!(denied["Resource"].to_string().contains(":sns:*:*:*"), "{denied}");
             }

@@ -345,8 +345,6 @@ const ANYWHERE: &[&str] = &[
     "elasticloadbalancing:DescribeRules",
     "elasticloadbalancing:DescribeTargetGroups",
     "elasticloadbalancing:DescribeTargetHealth",
-    // To a phone. Which roles may, and that they may to no topic, stands in their own policies.
-    "sns:Publish",
     "tag:GetResources",
     "xray:GetSamplingRules",
     "xray:GetSamplingTargets",
@@ -381,6 +379,13 @@ fn limited(environment: &Environment, limit: &Limit) -> Value {
 fn role_boundary(template: &mut Template, environment: &Environment) -> LogicalId {
     let mut statements: Vec<Value> = LIMITS.iter().map(|limit| limited(environment, limit)).collect();
     statements.push(json!({ "Effect": "Allow", "Action": ANYWHERE, "Resource": "*" }));
+    // To a phone. Which roles may, and that they may to no topic, stands in their own policies.
+    statements.push(json!({
+        "Effect": "Allow",
+        "Action": "sns:Publish",
+        "Resource": "*",
+        "Condition": crate::roles::from_here(),
+    }));
     // Nothing above allows these. They are refused all the same, so that nobody adds them above by mistake.
     statements.push(json!({
         "Sid": "NoRights",
