@@ -146,7 +146,7 @@ pub enum Command {
     Seed(StateFolder),
     /// Order at a steady rate from the platform that `haven up` runs, and report how long customers waited
     #[command(
-        after_help = "Examples:\n  haven load --rate 20 --duration 30s\n  haven load --rate 20 --duration 30s --hot-product espresso --json\n  haven load --rate 17 --duration 10m --mix customers.toml\n\nIt fills the shelves first. Exit 2 when an order was not accepted, or did not end as its customer's card and wish\ndemand, or was not told of within 30 s.\n\nA mix: [[customer]] share = 90, products = 2, quantity = 1; [[customer]] share = 5, payment_token = \"tok_declined\";\n[[customer]] share = 5, cancels = true"
+        after_help = "Examples:\n  haven load --rate 20 --duration 30s\n  haven load --rate 20 --duration 30s --hot-product espresso --json\n  haven load --rate 17 --duration 10m --mix customers.toml\n\nIt fills the shelves first. Exit 2 when an order was not accepted, or did not end as its customer's card and wish\ndemand, or was not told of within 30 s, or when\norders, money and stock disagree at the end (see `haven reconcile`).\n\nA mix: [[customer]] share = 90, products = 2, quantity = 1; [[customer]] share = 5, payment_token = \"tok_declined\";\n[[customer]] share = 5, cancels = true"
     )]
     Load(Load),
     /// Parked messages (dead letters): why they lie there, and back to work with them

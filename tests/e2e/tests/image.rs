@@ -59,6 +59,8 @@ fn start(tag: &str) -> String {
         "DATABASE_URL=postgres://127.0.0.1:5432/brewhaven?sslmode=verify-full",
         "PGUSER=nobody",
         "PGPASSWORD=s3cret",
+        // What it is read again from, where there is a network.
+        "HAVEN_DATABASE_LOGIN_ARN=arn:aws:secretsmanager:eu-central-1:111122223333:secret:login",
     ] {
         run.args(["--env", setting]);
     }

@@ -11,8 +11,8 @@
 use app::ports::Unavailable;
 use app::ports::ledger::{Entry, HOLDS_KEPT, HoldState};
 use app::ports::stock::{
-    Adjusted, Adjustment, AdjustmentKind, Confirmed, ExpiredHold, OPENING, Reservation, Reservations, Reserved, Stock,
-    StockedProduct,
+    Adjusted, Adjustment, AdjustmentKind, Confirmed, ExpiredHold, Moved, OPENING, OrderMove, Reservation, Reservations,
+    Reserved, Stock, StockedProduct,
 };
 use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::types::{
@@ -23,7 +23,7 @@ use domain::Timestamp;
 use domain::cart::{Line, Lines};
 use domain::ids::{OrderId, ProductId};
 use domain::menu::Product;
-use domain::stock::Movement;
+use domain::stock::{Counters, Movement};
 
 use crate::Clients;
 use crate::items::{
@@ -32,6 +32,8 @@ use crate::items::{
 };
 use crate::ledger::{entry_item, marker_key};
 use crate::transactions::{Written, refused, write};
+
+mod groups;
 
 /// Looks at a reservation that somebody else changes meanwhile, before the message goes back to its queue.
 const LOOKS: u32 = 12;
@@ -65,7 +67,7 @@ impl DynamoStock {
     }
 
     async fn write(&self, actions: Vec<TransactWriteItem>) -> Result<Written, Unavailable> {
-        write(&self.client, actions).await
+        Ok(write(&self.client, actions).await?)
     }
 
     async fn record(&self, order_id: OrderId) -> Result<Option<Record>, Unavailable> {
@@ -85,6 +87,49 @@ impl DynamoStock {
         Ok(got.item)
     }
 
+    /// The record of a new hold; refused where there is one.
+    fn held(
+        &self,
+        order_id: OrderId,
+        lines: &Lines,
+        now: Timestamp,
+        expires_at: Timestamp,
+    ) -> Result<TransactWriteItem, Unavailable> {
+        let record: [(&str, AttributeValue); 6] = [
+            ("reservation_id", text(order_id.to_string())),
+            ("state", text(HoldState::Held.code())),
+            ("lines", lines_value(lines)),
+            ("expires_at", time_value(expires_at)),
+            ("created_at", time_value(now)),
+            ("held_shard", number(i64::from(shard_of(order_id)))),
+        ];
+        let record: Item = record.map(|(name, value)| (name.to_owned(), value)).into();
+        self.put_new(&self.tables.reservations, record, "reservation_id")
+    }
+
+    /// The record in its next state; refused where it is not in the one before.
+    fn settled(
+        &self,
+        order_id: OrderId,
+        from: HoldState,
+        to: HoldState,
+        now: Timestamp,
+    ) -> Result<TransactWriteItem, Unavailable> {
+        let update = Update::builder()
+            .table_name(&self.tables.reservations)
+            .key("reservation_id", text(order_id.to_string()))
+            // Out of the index of holds, and to be forgotten one day.
+            .update_expression("SET #state = :to, updated_at = :now, forget_at = :forget REMOVE held_shard")
+            .condition_expression("#state = :from")
+            .expression_attribute_names("#state", "state")
+            .expression_attribute_values(":from", text(from.code()))
+            .expression_attribute_values(":to", text(to.code()))
+            .expression_attribute_values(":now", time_value(now))
+            .expression_attribute_values(":forget", number((now + HOLDS_KEPT).unix_timestamp()))
+            .build();
+        Ok(TransactWriteItem::builder().update(update.map_err(|error| Unavailable::new("stock", error))?).build())
+    }
+
     /// Moves the record from one state to another, and the counters of its products with it.
     async fn settle(
         &self,
@@ -94,21 +139,7 @@ impl DynamoStock {
         movement: fn(u32) -> Movement,
         now: Timestamp,
     ) -> Result<Written, Unavailable> {
-        let update = Update::builder()
-            .table_name(&self.tables.reservations)
-            .key("reservation_id", text(order_id.to_string()))
-            // Out of the index of holds, and to be forgotten one day.
-            .update_expression("SET #state = :to, updated_at = :now, forget_at = :forget REMOVE held_shard")
-            .condition_expression("#state = :from")
-            .expression_attribute_names("#state", "state")
-            .expression_attribute_values(":from", text(record.state.code()))
-            .expression_attribute_values(":to", text(to.code()))
-            .expression_attribute_values(":now", time_value(now))
-            .expression_attribute_values(":forget", number((now + HOLDS_KEPT).unix_timestamp()))
-            .build();
-        let mut actions = vec![
-            TransactWriteItem::builder().update(update.map_err(|error| Unavailable::new("stock", error))?).build(),
-        ];
+        let mut actions = vec![self.settled(order_id, record.state, to, now)?];
         actions.extend(self.move_all(order_id, &record.lines, movement, now)?);
         let written = self.write(actions).await?;
         // With the record as it was read, a product's counters lack what it says they hold: see the runbook
@@ -136,34 +167,47 @@ impl DynamoStock {
         let mut actions = Vec::new();
         for line in lines {
             let movement = movement(line.quantity.get());
-            let reference = order_id.to_string();
-            actions.push(self.count(&line.product_id, movement, now)?);
-            let entry = Entry {
-                entry_id: Entry::id_of(now, movement, &reference),
-                product_id: line.product_id.clone(),
-                movement,
-                reference,
-                actor: self.actor.clone(),
-                note: None,
-                at: now,
-            };
-            actions.push(self.write_down(&entry)?);
+            actions.push(self.count(&line.product_id, &[movement], now)?);
+            actions.push(self.write_down(&self.entry(order_id, &line.product_id, movement, now))?);
         }
         Ok(actions)
+    }
+
+    /// The line of the ledger for a movement of an order's stock.
+    fn entry(&self, order_id: OrderId, product_id: &ProductId, movement: Movement, now: Timestamp) -> Entry {
+        let reference = order_id.to_string();
+        Entry {
+            entry_id: Entry::id_of(now, movement, &reference),
+            product_id: product_id.clone(),
+            movement,
+            reference,
+            actor: self.actor.clone(),
+            note: None,
+            at: now,
+        }
     }
 
     fn write_down(&self, entry: &Entry) -> Result<TransactWriteItem, Unavailable> {
         self.put_new(&self.tables.movements, entry_item(entry), "movement_id")
     }
 
-    /// The movement as an update of the product's counters; refused when one of them would become negative.
+    /// The movements as one update of the product's counters; refused when a counter does not have what is taken from it,
+    /// whatever is added to it at once.
     fn count(
         &self,
         product_id: &ProductId,
-        movement: Movement,
+        movements: &[Movement],
         now: Timestamp,
     ) -> Result<TransactWriteItem, Unavailable> {
-        let delta = movement.delta();
+        type OfCounters = fn(&Counters) -> i64;
+        const COUNTERS: [(&str, OfCounters); 5] = [
+            ("available", |counters| counters.available),
+            ("reserved", |counters| counters.reserved),
+            ("sold", |counters| counters.sold),
+            ("written_off", |counters| counters.written_off),
+            ("received", |counters| counters.received),
+        ];
+        let deltas: Vec<Counters> = movements.iter().map(|movement| movement.delta()).collect();
         let mut update = Update::builder()
             .table_name(&self.tables.products)
             .key("product_id", text(product_id.as_str()))
@@ -171,25 +215,19 @@ impl DynamoStock {
             .expression_attribute_values(":now", time_value(now));
         let mut expression = "SET version = version + :one, updated_at = :now".to_owned();
         let mut condition = "attribute_exists(product_id)".to_owned();
-        let counters = [
-            ("available", delta.available),
-            ("reserved", delta.reserved),
-            ("sold", delta.sold),
-            ("written_off", delta.written_off),
-            ("received", delta.received),
-        ];
-        for (counter, change) in counters {
-            if change == 0 {
-                continue;
+        for (counter, of) in COUNTERS {
+            let change: i64 = deltas.iter().map(of).sum();
+            let taken: i64 = deltas.iter().map(of).filter(|delta| *delta < 0).sum();
+            if change != 0 {
+                expression.push_str(&format!(", {counter} = {counter} + :{counter}"));
+                update = update.expression_attribute_values(format!(":{counter}"), number(change));
             }
-            let (sign, guard) = if change < 0 { ("-", true) } else { ("+", false) };
-            expression.push_str(&format!(", {counter} = {counter} {sign} :{counter}"));
-            if guard {
-                condition.push_str(&format!(" AND {counter} >= :{counter}"));
+            if taken != 0 {
+                condition.push_str(&format!(" AND {counter} >= :{counter}_taken"));
+                update = update.expression_attribute_values(format!(":{counter}_taken"), number(-taken));
             }
-            update = update.expression_attribute_values(format!(":{counter}"), number(change.abs()));
         }
-        if let Movement::Restock(_) = movement {
+        if movements.iter().any(|movement| matches!(movement, Movement::Restock(_))) {
             expression.push_str(", last_restocked = :now");
         }
         let update = update.update_expression(expression).condition_expression(condition).build();
@@ -274,16 +312,7 @@ impl Stock for DynamoStock {
     ) -> Result<Reserved, Unavailable> {
         let mut sorted: Vec<&Line> = lines.iter().collect();
         sorted.sort_by(|a, b| a.product_id.cmp(&b.product_id));
-        let record: [(&str, AttributeValue); 6] = [
-            ("reservation_id", text(order_id.to_string())),
-            ("state", text(HoldState::Held.code())),
-            ("lines", lines_value(lines)),
-            ("expires_at", time_value(expires_at)),
-            ("created_at", time_value(now)),
-            ("held_shard", number(i64::from(shard_of(order_id)))),
-        ];
-        let record: Item = record.map(|(name, value)| (name.to_owned(), value)).into();
-        let mut actions = vec![self.put_new(&self.tables.reservations, record, "reservation_id")?];
+        let mut actions = vec![self.held(order_id, lines, now, expires_at)?];
         actions.extend(self.move_all(order_id, sorted.iter().copied(), Movement::Reserve, now)?);
         let Written::Refused(reasons) = self.write(actions).await? else { return Ok(Reserved::Held) };
         // The record decides: with it there, the counters refuse only because this very order was counted before. So
@@ -324,6 +353,10 @@ impl Stock for DynamoStock {
             }
         }
         Err(Unavailable::new("stock", "a reservation keeps changing"))
+    }
+
+    async fn move_orders(&self, moves: &[OrderMove]) -> Vec<Result<Moved, Unavailable>> {
+        self.move_groups(moves).await
     }
 
     async fn release(&self, order_id: OrderId, now: Timestamp) -> Result<(), Unavailable> {
@@ -412,7 +445,7 @@ impl Stock for DynamoStock {
         };
         let actions = vec![
             self.put_new(&self.tables.movements, marker, "movement_id")?,
-            self.count(&adjustment.product_id, movement, adjustment.at)?,
+            self.count(&adjustment.product_id, &[movement], adjustment.at)?,
             self.write_down(&entry)?,
         ];
         let written = self.write(actions).await?;

@@ -21,13 +21,28 @@ pub enum Written {
     Refused(Vec<CancellationReason>),
 }
 
+/// Why nothing is known to be written.
+pub enum Failed {
+    /// An action cannot be done on what is in the table, a counter that is no number for instance. None was done.
+    Unfit(Unavailable),
+    /// No answer, or none that helps.
+    Unanswered(Unavailable),
+}
+
+impl From<Failed> for Unavailable {
+    fn from(failed: Failed) -> Unavailable {
+        let (Failed::Unfit(why) | Failed::Unanswered(why)) = failed;
+        why
+    }
+}
+
 pub fn refused(reason: &CancellationReason) -> bool {
     reason.code.as_deref() == Some("ConditionalCheckFailed")
 }
 
 /// Writes all or nothing. Transactions that met another one are tried again; other failures are not. The first action
 /// is one that decides alone: a record that must be new, or as it was read.
-pub async fn write(client: &Client, actions: Vec<TransactWriteItem>) -> Result<Written, Unavailable> {
+pub async fn write(client: &Client, actions: Vec<TransactWriteItem>) -> Result<Written, Failed> {
     let mut last = String::new();
     for attempt in 1..=TRIES {
         let sent = client.transact_write_items().set_transact_items(Some(actions.clone())).send().await;
@@ -49,7 +64,7 @@ pub async fn write(client: &Client, actions: Vec<TransactWriteItem>) -> Result<W
                     if of("ConditionalCheckFailed") {
                         return Ok(Written::Refused(reasons));
                     }
-                    break;
+                    return Err(Failed::Unfit(Unavailable::new("stock", last)));
                 }
             }
             TransactWriteItemsError::TransactionInProgressException(_) => {}
@@ -57,7 +72,7 @@ pub async fn write(client: &Client, actions: Vec<TransactWriteItem>) -> Result<W
         }
         tokio::time::sleep(jittered(attempt)).await;
     }
-    Err(Unavailable::new("stock", last))
+    Err(Failed::Unanswered(Unavailable::new("stock", last)))
 }
 
 /// Doubling from 5 ms, half of it by chance: those who met must not meet again.

@@ -5,6 +5,8 @@ use std::time::{Duration, Instant};
 
 use app::ports::Unavailable;
 use app::ports::stock::{Stock, StockedProduct};
+use app::use_cases::place_order::Offers;
+use domain::cart::Line;
 use domain::ids::ProductId;
 use tokio::sync::Mutex;
 
@@ -60,6 +62,24 @@ impl Menu {
     /// After a change by staff, who want to see it at once.
     pub async fn forget(&self) {
         *self.last.lock().unwrap_or_else(PoisonError::into_inner) = None;
+    }
+}
+
+/// What is ordered is looked up on the menu, and only where that has too little, in the stock itself: it may have come a
+/// moment ago. An order that is taken for what has gone a moment ago is refused when its stock is held.
+pub struct Offered<'a, T> {
+    pub menu: &'a Menu,
+    pub stock: &'a T,
+}
+
+impl<T: Stock> Offers for Offered<'_, T> {
+    async fn offer(&self, line: &Line) -> Result<Option<StockedProduct>, Unavailable> {
+        let products = self.menu.products(self.stock).await?;
+        let wanted = i64::from(line.quantity.get());
+        match find(&products, &line.product_id) {
+            Some(product) if product.counters.available >= wanted => Ok(Some(product.clone())),
+            _ => self.stock.product(&line.product_id).await,
+        }
     }
 }
 

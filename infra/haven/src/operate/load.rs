@@ -18,6 +18,7 @@ use time::OffsetDateTime;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
+use super::reconcile::books;
 use super::shop::Shop;
 use crate::cli::Load;
 use crate::local::facts::Facts;
@@ -77,6 +78,7 @@ pub async fn load(options: &Load) -> anyhow::Result<bool> {
     report.cpu_ms_per_order = cpu.filter(|_| report.accepted > 0).map(|cpu| millis(cpu) / report.accepted as f64);
     report.aws = Aws::of(&facts.region, &grown, report.accepted);
     report.notices = notices(&shop, &facts, &counted, report.told_at_least()).await?;
+    report.differences = differences(&facts).await?;
     if options.json {
         println!("{}", serde_json::to_string(&report).context("write JSON")?);
     } else {
@@ -188,6 +190,13 @@ async fn notices(shop: &Shop, facts: &Facts, counted: &Counters, at_least: usize
         }
         tokio::time::sleep(LOOK_EVERY).await;
     }
+}
+
+/// Where the books differ: what `haven reconcile` tells more of. Nothing that was sold twice, charged twice or left behind
+/// escapes it.
+async fn differences(facts: &Facts) -> anyhow::Result<Vec<String>> {
+    let differences = books(facts).await?.differences;
+    Ok(differences.iter().map(|found| format!("{} {}", found.kind.code(), found.subject)).collect())
 }
 
 fn millis(duration: Duration) -> f64 {

@@ -1,5 +1,6 @@
 //! `haven reconcile`: whether the books agree, and the repair of what is safe to repair.
 
+use adapter_aws::DynamoStock;
 use adapter_postgres::Login;
 use anyhow::Context as _;
 use app::use_cases::Maker;
@@ -42,13 +43,33 @@ impl Repaired {
     }
 }
 
+/// All that tells of orders, money and stock.
+struct Books {
+    store: Store,
+    stock: DynamoStock,
+    gateway: HttpGateway,
+}
+
+impl Books {
+    async fn open(facts: &Facts) -> anyhow::Result<Books> {
+        let aws = Aws::local(&facts.aws_endpoint, &facts.region);
+        Ok(Books {
+            store: Store::connect(&facts.database_url, &Login::default()).await.context("open the orders")?,
+            stock: aws.stock(&aws.addresses(ENVIRONMENT).await?, ACTOR)?,
+            gateway: HttpGateway::new(&facts.payment_url).context("make a client of the gateway")?,
+        })
+    }
+}
+
+/// What the books say, and where they differ.
+pub async fn books(facts: &Facts) -> anyhow::Result<Report> {
+    let Books { store, stock, gateway } = Books::open(facts).await?;
+    reconcile(&store, &gateway, &stock, &SystemSource).await.context("read the books")
+}
+
 /// Prints what differs. Gives whether nothing does, or no more.
 pub async fn command(options: &cli::Reconcile) -> anyhow::Result<bool> {
-    let facts = Facts::read(&options.state)?;
-    let store = Store::connect(&facts.database_url, &Login::default()).await.context("open the orders")?;
-    let aws = Aws::local(&facts.aws_endpoint, &facts.region);
-    let stock = aws.stock(&aws.addresses(ENVIRONMENT).await?, ACTOR)?;
-    let gateway = HttpGateway::new(&facts.payment_url).context("make a client of the gateway")?;
+    let Books { store, stock, gateway } = Books::open(&Facts::read(&options.state)?).await?;
     let compare = async || reconcile(&store, &gateway, &stock, &SystemSource).await.context("read the books");
     let report = compare().await?;
     let maker = Maker { role: ACTOR, version: env!("CARGO_PKG_VERSION"), traceparent: None };

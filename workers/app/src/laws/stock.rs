@@ -19,7 +19,8 @@ mod ledger;
 use crate::ports::Unavailable;
 use crate::ports::ledger::{HoldState, Ledger};
 use crate::ports::stock::{
-    Adjusted, Adjustment, AdjustmentKind, Confirmed, Reservations, Reserved, Stock, StockedProduct,
+    Adjusted, Adjustment, AdjustmentKind, Confirmed, MoveTo, Moved, OrderMove, Reservations, Reserved, Stock,
+    StockedProduct,
 };
 
 /// All laws but the race, on products and orders of their own: they may run again and again on one store.
@@ -32,6 +33,7 @@ pub async fn all(stock: &(impl Stock + Ledger + Reservations)) {
     too_few_names_the_products_and_takes_nothing(stock).await;
     a_release_that_comes_first_leaves_a_mark(stock).await;
     a_hold_is_sold_once(stock).await;
+    moves_made_together_are_moves_made_alone(stock).await;
     a_release_after_the_sale_returns_the_units(stock).await;
     only_holds_that_have_expired_are_found(stock).await;
     an_adjustment_is_made_once(stock).await;
@@ -301,6 +303,59 @@ async fn a_reservation_is_read_as_it_stands(stock: &(impl Stock + Reservations))
     assert_eq!(read().await.map(|sold| sold.state), Some(HoldState::Confirmed));
     stock.release(order_id, NOW).await.expect("released");
     assert_eq!(read().await.map(|released| released.state), Some(HoldState::Released));
+}
+
+/// However they are grouped: new ones and repeats, two of one order, more than there is, and one that was given back.
+async fn moves_made_together_are_moves_made_alone(stock: &(impl Stock + Ledger)) {
+    let (wanted, scarce) = (added(stock, "together", 200).await, added(stock, "scarce", 1).await);
+    let make = |order_id, lines: Lines, to| OrderMove { order_id, lines, to, now: NOW };
+    let reserve = MoveTo::Reserve { expires_at: NOW + HOLD };
+    let held = Ok(Moved::Reserve(Reserved::Held));
+    let sold = Ok(Moved::Confirm(Confirmed::Sold));
+
+    // More than a transaction takes.
+    let many: Vec<OrderId> = (0..60).map(|_| order()).collect();
+    let two = lines(&[(&wanted, 2)]);
+    let holds: Vec<_> = many.iter().map(|id| make(*id, two.clone(), reserve)).collect();
+    assert_eq!(stock.move_orders(&holds).await, vec![held.clone(); 60]);
+    assert_eq!(counters(stock, &wanted).await.reserved, 120);
+
+    let [new, same, short, taker, early] = [(); 5].map(|()| order());
+    stock.release(early, NOW).await.expect("marked");
+    let mut moves: Vec<_> = many.iter().map(|id| make(*id, two.clone(), MoveTo::Confirm)).collect();
+    let mut wants = vec![sold.clone(); 60];
+    let mut also = |one, want: &Result<Moved, Unavailable>| {
+        moves.push(one);
+        wants.push(want.clone());
+    };
+    also(make(many[0], two.clone(), MoveTo::Confirm), &sold);
+    also(make(many[1], two.clone(), reserve), &Ok(Moved::Reserve(Reserved::Confirmed)));
+    also(make(new, lines(&[(&wanted, 1)]), reserve), &held);
+    also(make(new, lines(&[(&wanted, 1)]), MoveTo::Confirm), &sold);
+    also(make(same, lines(&[(&wanted, 3)]), reserve), &held);
+    also(make(same, lines(&[(&wanted, 3)]), reserve), &held);
+    also(make(taker, lines(&[(&scarce, 1)]), reserve), &held);
+    let too_few = Ok(Moved::Reserve(Reserved::TooFew(vec![scarce.clone()])));
+    also(make(short, lines(&[(&scarce, 1), (&wanted, 1)]), reserve), &too_few);
+    also(make(early, two.clone(), reserve), &Ok(Moved::Reserve(Reserved::Released)));
+    also(make(early, two.clone(), MoveTo::Confirm), &Ok(Moved::Confirm(Confirmed::NoHold)));
+    also(make(short, two.clone(), MoveTo::Confirm), &Ok(Moved::Confirm(Confirmed::NoHold)));
+    for time in ["once", "again"] {
+        let answers = stock.move_orders(&moves).await;
+        for (index, (answer, want)) in answers.iter().zip(&wants).enumerate() {
+            // What was sold the first time is sold when it is asked for again.
+            let sold_since = time == "again" && moves[index].order_id == new && index == 62;
+            let want = if sold_since { &Ok(Moved::Reserve(Reserved::Confirmed)) } else { want };
+            assert_eq!(answer, want, "{time}, move {index}");
+        }
+        assert_eq!(answers.len(), moves.len());
+        let all = counters(stock, &wanted).await;
+        assert_eq!((all.available, all.reserved, all.sold), (200 - 121 - 3, 3, 121), "{time}");
+    }
+    for product in [&wanted, &scarce] {
+        ledger::sums_to_the_counters(stock, product).await;
+    }
+    assert!(stock.move_orders(&[]).await.is_empty());
 }
 
 async fn a_hold_is_sold_once(stock: &impl Stock) {

@@ -49,6 +49,29 @@ pub enum Confirmed {
     NoHold,
 }
 
+/// The units of one order, as its saga moves them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OrderMove {
+    pub order_id: OrderId,
+    /// The order's own. Its hold has the same: they never change.
+    pub lines: Lines,
+    pub to: MoveTo,
+    pub now: Timestamp,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum MoveTo {
+    Reserve { expires_at: Timestamp },
+    Confirm,
+}
+
+/// What became of an `OrderMove`: each kind has its own answer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Moved {
+    Reserve(Reserved),
+    Confirm(Confirmed),
+}
+
 /// A hold past its expiry.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ExpiredHold {
@@ -118,6 +141,23 @@ pub trait Stock: Send + Sync {
     /// Turns the order's hold into a sale.
     fn confirm(&self, order_id: OrderId, now: Timestamp)
     -> impl Future<Output = Result<Confirmed, Unavailable>> + Send;
+
+    /// Moves the units of many orders, each as if by itself; the answers are in the order of the moves. A store may need
+    /// fewer calls for many than for one after the other.
+    fn move_orders(&self, moves: &[OrderMove]) -> impl Future<Output = Vec<Result<Moved, Unavailable>>> + Send {
+        async move {
+            let mut answers = Vec::with_capacity(moves.len());
+            for OrderMove { order_id, lines, to, now } in moves {
+                answers.push(match to {
+                    MoveTo::Reserve { expires_at } => {
+                        self.reserve(*order_id, lines, *now, *expires_at).await.map(Moved::Reserve)
+                    }
+                    MoveTo::Confirm => self.confirm(*order_id, *now).await.map(Moved::Confirm),
+                });
+            }
+            answers
+        }
+    }
 
     /// Gives back what is held or sold for the order. With nothing held it leaves a mark, so that a reserve that
     /// comes later takes nothing.

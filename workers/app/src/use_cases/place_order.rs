@@ -1,6 +1,6 @@
 //! Accepting an order: checked, priced from the menu, and durable before the answer leaves.
 
-use domain::cart::Lines;
+use domain::cart::{Line, Lines};
 use domain::channel::Preferences;
 use domain::customer::{Customer, parse_instructions};
 use domain::ids::{LocationId, OrderId, OrderNumber, ProductId};
@@ -13,7 +13,7 @@ use super::change_order::CUSTOMER;
 use super::progress::{ask_for, order_created};
 use super::{ASK_AGAIN, Maker, Shop};
 use crate::ports::orders::{KeyUse, NewOrder, OrderStore, Placement, SlotClaim, StoredOrder};
-use crate::ports::stock::Stock;
+use crate::ports::stock::{Stock, StockedProduct};
 use crate::ports::{Source, Unavailable};
 
 /// Longest idempotency key, in bytes.
@@ -88,11 +88,23 @@ pub struct Means<'a, Src> {
     pub pending_max: u64,
 }
 
+/// What is sold, for what, and whether there is enough of it.
+pub trait Offers: Sync {
+    /// The product; its count may be a moment old where it suffices for the line, and is exact where it does not.
+    fn offer(&self, line: &Line) -> impl Future<Output = Result<Option<StockedProduct>, Unavailable>> + Send;
+}
+
+impl<T: Stock> Offers for T {
+    async fn offer(&self, line: &Line) -> Result<Option<StockedProduct>, Unavailable> {
+        self.product(&line.product_id).await
+    }
+}
+
 /// Accepts the order or says what is wrong with it. The same key and request give the same answer, however often and
 /// however concurrently they come.
-pub async fn place_order<O: OrderStore, T: Stock, S: Source>(
+pub async fn place_order<O: OrderStore, T: Offers, S: Source>(
     orders: &O,
-    stock: &T,
+    offers: &T,
     shop: &Shop,
     means: Means<'_, S>,
     request: Request,
@@ -112,7 +124,7 @@ pub async fn place_order<O: OrderStore, T: Stock, S: Source>(
     if orders.pending_orders().await? >= means.pending_max {
         return Err(Refusal::ShopFull { retry_after_s: 30 });
     }
-    let items = price(stock, shop, &request.lines).await?;
+    let items = price(offers, shop, &request.lines).await?;
     let totals = Totals::of(&items, shop.tax).map_err(|error| Refusal::Fields(vec![error]))?;
     // No gateway charges nothing.
     if totals.total.minor <= 0 {
@@ -266,10 +278,10 @@ fn canonical(request: &Request, checked: &Checked) -> String {
 }
 
 /// The price is the menu's, never the customer's. Too little stock is said here already, though only the saga holds it.
-async fn price(stock: &impl Stock, shop: &Shop, lines: &Lines) -> Result<Vec<Item>, Refusal> {
+async fn price(offers: &impl Offers, shop: &Shop, lines: &Lines) -> Result<Vec<Item>, Refusal> {
     let (mut items, mut unknown, mut short) = (Vec::new(), Vec::new(), Vec::new());
     for (index, line) in lines.iter().enumerate() {
-        let Some(found) = stock.product(&line.product_id).await? else {
+        let Some(found) = offers.offer(line).await? else {
             let field = format!("items[{index}].product_id");
             unknown.push(FieldError::new(field, format!("there is no product {}", line.product_id)));
             continue;

@@ -4,16 +4,17 @@
 //! crash between the two costs a second delivery and nothing else.
 
 use contract::messages::{Envelope, Message, ReservedItem};
-use domain::FieldError;
 use domain::cart::{Line, Lines};
+use domain::ids::OrderId;
 use domain::money::{Currency, Money};
 use domain::order::Order;
 use domain::saga::{Decision, Event};
+use domain::{FieldError, Timestamp};
 
 use super::progress::Progress;
 use super::{CONFLICTS_MAX, HOLD, Handled, Maker};
 use crate::ports::orders::{Applied, Change, OrderStore};
-use crate::ports::stock::{Confirmed, Reserved, Stock};
+use crate::ports::stock::{Confirmed, MoveTo, Moved, OrderMove, Reserved, Stock};
 use crate::ports::{Source, Unavailable};
 
 /// Where changes are applied. The worker's own groups those of concurrent messages into one transaction.
@@ -21,11 +22,30 @@ pub trait Apply: Sync {
     fn apply_one(&self, change: Change) -> impl Future<Output = Result<Applied, Unavailable>> + Send;
 }
 
+/// Where the units of orders are moved. The worker's own groups those of concurrent messages into one transaction.
+pub trait Shelf: Sync {
+    fn move_one(&self, one: OrderMove) -> impl Future<Output = Result<Moved, Unavailable>> + Send;
+
+    /// See `Stock::release`.
+    fn give_back(&self, order_id: OrderId, now: Timestamp) -> impl Future<Output = Result<(), Unavailable>> + Send;
+}
+
+impl<T: Stock> Shelf for T {
+    async fn move_one(&self, one: OrderMove) -> Result<Moved, Unavailable> {
+        let moved = self.move_orders(std::slice::from_ref(&one)).await.pop();
+        moved.unwrap_or_else(|| Err(Unavailable::new("stock", "no answer to a move")))
+    }
+
+    async fn give_back(&self, order_id: OrderId, now: Timestamp) -> Result<(), Unavailable> {
+        self.release(order_id, now).await
+    }
+}
+
 /// Handles one message of the `orders` queue.
-pub async fn run_saga<O: OrderStore, A: Apply, T: Stock, S: Source>(
+pub async fn run_saga<O: OrderStore, A: Apply, T: Shelf, S: Source>(
     orders: &O,
     applier: &A,
-    stock: &T,
+    shelf: &T,
     source: &S,
     maker: &Maker,
     envelope: &Envelope,
@@ -40,7 +60,7 @@ pub async fn run_saga<O: OrderStore, A: Apply, T: Stock, S: Source>(
         };
         let before = order.status;
         let mut progress = Progress::of(order, source, maker);
-        let decision = match advance(&mut progress, stock, source, maker, envelope).await {
+        let decision = match advance(&mut progress, shelf, source, maker, envelope).await {
             Ok(decision) => decision,
             Err(handled) => return handled,
         };
@@ -74,21 +94,21 @@ pub async fn run_saga<O: OrderStore, A: Apply, T: Stock, S: Source>(
 /// Does what the message asks for, if the order's state wants it, and records the steps.
 async fn advance<S: Source>(
     progress: &mut Progress<'_, S>,
-    stock: &impl Stock,
+    shelf: &impl Shelf,
     source: &S,
     maker: &Maker,
     envelope: &Envelope,
 ) -> Result<Decision, Handled> {
     let actor = maker.role;
     match &envelope.message {
-        Message::ReserveStock {} => reserve(progress, stock, source, actor).await,
+        Message::ReserveStock {} => reserve(progress, shelf, source, actor).await,
         Message::PaymentCompleted { amount_minor, currency, .. } => {
             let charged = Currency::from_code(currency).map(|currency| Money::new(*amount_minor, currency));
             let due = progress.order.totals.total;
             if charged != Some(due) {
                 return Err(Handled::park(format!("charged {amount_minor} {currency}, due was {due}")));
             }
-            charged_card(progress, stock, source, actor).await
+            charged_card(progress, shelf, source, actor).await
         }
         Message::PaymentFailed { reason, .. } => {
             progress.because(format!("payment declined: {reason}"));
@@ -99,7 +119,7 @@ async fn advance<S: Source>(
             // Ask first: a stray release must not take the stock of an order that is being made.
             let decision = progress.on(Event::StockReleased, actor, None);
             if let Decision::Advance(_) = decision {
-                stock.release(progress.order.order_id, source.now()).await?;
+                shelf.give_back(progress.order.order_id, source.now()).await?;
             }
             Ok(decision)
         }
@@ -118,7 +138,7 @@ async fn advance<S: Source>(
 
 async fn reserve<S: Source>(
     progress: &mut Progress<'_, S>,
-    stock: &impl Stock,
+    shelf: &impl Shelf,
     source: &S,
     actor: &str,
 ) -> Result<Decision, Handled> {
@@ -130,7 +150,10 @@ async fn reserve<S: Source>(
     let lines = lines_of(&progress.order).map_err(|error| Handled::park(error.to_string()))?;
     let now = source.now();
     let expires_at = now + HOLD;
-    Ok(match stock.reserve(progress.order.order_id, &lines, now, expires_at).await? {
+    let hold =
+        OrderMove { order_id: progress.order.order_id, lines: lines.clone(), to: MoveTo::Reserve { expires_at }, now };
+    let Moved::Reserve(reserved) = shelf.move_one(hold).await? else { return Err(mixed_up().into()) };
+    Ok(match reserved {
         Reserved::Held | Reserved::Confirmed => {
             let items = lines
                 .iter()
@@ -153,7 +176,7 @@ async fn reserve<S: Source>(
 
 async fn charged_card<S: Source>(
     progress: &mut Progress<'_, S>,
-    stock: &impl Stock,
+    shelf: &impl Shelf,
     source: &S,
     actor: &str,
 ) -> Result<Decision, Handled> {
@@ -163,13 +186,20 @@ async fn charged_card<S: Source>(
     if progress.order.state != State::Paid {
         return Ok(charged);
     }
-    Ok(match stock.confirm(progress.order.order_id, source.now()).await? {
+    let lines = lines_of(&progress.order).map_err(|error| Handled::park(error.to_string()))?;
+    let sale = OrderMove { order_id: progress.order.order_id, lines, to: MoveTo::Confirm, now: source.now() };
+    let Moved::Confirm(confirmed) = shelf.move_one(sale).await? else { return Err(mixed_up().into()) };
+    Ok(match confirmed {
         Confirmed::Sold => progress.on(Event::StockConfirmed, actor, None),
         Confirmed::NoHold => {
             progress.because("the hold on the stock had ended before the payment arrived");
             progress.on(Event::StockLost, actor, Some("the hold had ended".to_owned()))
         }
     })
+}
+
+fn mixed_up() -> Unavailable {
+    Unavailable::new("stock", "the answer is to another question")
 }
 
 /// The order's items as lines of stock.

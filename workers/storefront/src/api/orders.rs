@@ -22,6 +22,7 @@ use time::format_description::well_known::Rfc3339;
 
 use super::staff_of;
 use crate::fields::{Fields, object};
+use crate::menu::Offered;
 use crate::problem::Problem;
 use crate::{App, Observation, Ports, digest, random_token, session};
 
@@ -73,7 +74,8 @@ pub async fn accept<P: Ports>(app: &App<P>, request: Request) -> Result<Accepted
     };
     let shop = app.settings.shops.named(request.location_id.as_ref());
     let shop = shop.map_err(|error| Refusal::Fields(vec![error]))?;
-    let accepted = place_order(app.ports.orders(), app.ports.stock(), &shop, means, request).await?;
+    let offers = Offered { menu: &app.menu, stock: app.ports.stock() };
+    let accepted = place_order(app.ports.orders(), &offers, &shop, means, request).await?;
     app.ports.observe(if accepted.replayed { Observation::Replayed } else { Observation::Accepted });
     Ok(accepted)
 }

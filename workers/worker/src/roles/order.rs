@@ -4,11 +4,15 @@ use std::sync::Arc;
 
 use adapter_aws::DynamoStock;
 use app::inbox::{Delivery, Settlement};
-use app::use_cases::run_saga::run_saga;
-use chassis::{Breaker, Handler, Metrics};
+use app::ports::Unavailable;
+use app::ports::stock::{Moved, OrderMove, Stock as _};
+use app::use_cases::run_saga::{Shelf, run_saga};
+use chassis::{Breaker, GroupCommit, Handler, Metrics};
 use contract::metric::Metric;
 use contract::queue::ORDERS;
 use contract::role::Role;
+use domain::Timestamp;
+use domain::ids::OrderId;
 use domain::order::Status;
 
 use super::{Applier, Wiring, decode, inbox, maker, settle};
@@ -19,7 +23,7 @@ pub async fn run(wiring: Wiring) -> anyhow::Result<()> {
     let inbox = inbox(&wiring, &ORDERS)?;
     let handler = Saga {
         role: wiring.role,
-        stock: wiring.aws.stock(&wiring.config.addresses, wiring.role.slug)?,
+        shelf: Together::new(wiring.aws.stock(&wiring.config.addresses, wiring.role.slug)?),
         applier: Applier::new(wiring.store.clone()),
         store: wiring.store,
         breakers: wiring.breakers,
@@ -34,8 +38,38 @@ struct Saga {
     role: &'static Role,
     store: Store,
     applier: Applier,
-    stock: DynamoStock,
+    shelf: Together,
     metrics: Metrics,
+}
+
+/// The stock of orders whose messages are handled at once moves in one transaction.
+struct Together {
+    moves: GroupCommit<OrderMove, Result<Moved, Unavailable>>,
+    stock: DynamoStock,
+}
+
+impl Together {
+    /// Moves handed over at once: as many orders of two lines as fit into two transactions.
+    const MAX: usize = 40;
+
+    fn new(stock: DynamoStock) -> Together {
+        let counters = stock.clone();
+        let moves = GroupCommit::start(Together::MAX, move |moves: Vec<OrderMove>| {
+            let stock = counters.clone();
+            async move { stock.move_orders(&moves).await }
+        });
+        Together { moves, stock }
+    }
+}
+
+impl Shelf for Together {
+    async fn move_one(&self, one: OrderMove) -> Result<Moved, Unavailable> {
+        self.moves.submit(one).await.unwrap_or_else(|lost| Err(Unavailable::new("stock", lost)))
+    }
+
+    async fn give_back(&self, order_id: OrderId, now: Timestamp) -> Result<(), Unavailable> {
+        self.stock.release(order_id, now).await
+    }
 }
 
 impl Handler for Saga {
@@ -45,7 +79,7 @@ impl Handler for Saga {
             Err(settlement) => return settlement,
         };
         let maker = maker(self.role);
-        let handled = run_saga(&self.store, &self.applier, &self.stock, &SystemSource, &maker, &envelope).await;
+        let handled = run_saga(&self.store, &self.applier, &self.shelf, &SystemSource, &maker, &envelope).await;
         if let Some((status, age)) = handled.reached {
             self.metrics.count(Metric::OrdersReached, &[status.code()], 1);
             if status == Status::Confirmed {

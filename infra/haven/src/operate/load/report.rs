@@ -33,6 +33,9 @@ pub struct Report {
     /// CPU milliseconds of all roles and the gateway, an accepted order. `None` where processes cannot be read.
     pub cpu_ms_per_order: Option<f64>,
     pub aws: Aws,
+    /// Where orders, money and stock disagree at the end: the difference and what it is about, as `haven reconcile` names
+    /// them.
+    pub differences: Vec<String>,
 }
 
 #[derive(Debug, Serialize)]
@@ -72,7 +75,7 @@ impl Report {
     /// Whether everybody was served as they should be.
     pub fn holds(&self) -> bool {
         let told = self.notices.sent >= self.notices.at_least && self.notices.in_time == self.notices.sent;
-        self.accepted == self.sent && self.wrong_end == 0 && told
+        self.accepted == self.sent && self.wrong_end == 0 && told && self.differences.is_empty()
     }
 
     pub fn print(&self) {
@@ -88,6 +91,12 @@ impl Report {
         }
         let Notices { at_least, sent, in_time } = self.notices;
         println!("notices    {sent:>7}   due {at_least}, within 30 s {in_time}");
+        match self.differences.as_slice() {
+            [] => println!("books      orders, payments, the gateway's ledger, holds and stock agree"),
+            [first, ..] => {
+                println!("books      {} differences, {first} the first: see haven reconcile", self.differences.len())
+            }
+        }
         if let Some(cpu) = self.cpu_ms_per_order {
             println!("CPU of our processes: {cpu:.1} ms an order");
         }
