@@ -12,7 +12,7 @@ use crate::ports::publisher::Publisher;
 use crate::ports::{Source, Unavailable};
 
 /// Rows taken at once: ten batches of ten.
-const ROWS: u32 = 100;
+pub const ROWS: u32 = 100;
 /// Between tries of a row that its destination did not take.
 const BETWEEN_TRIES: Backoff = Backoff { base: Duration::from_secs(1), cap: Duration::from_secs(60) };
 /// A row that cannot be read is looked at again so much later: a newer program may be able to.

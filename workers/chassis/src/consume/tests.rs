@@ -444,6 +444,26 @@ async fn a_trickle_is_carried_by_one_poller_without_delay() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_steady_stream_is_received_in_batches_and_nothing_waits_long() {
+    let queue = FakeQueue::new(&PAYMENTS);
+    let worker = Worker::start(&queue, 20, |_| async { Settlement::Done });
+    let mut sent = HashMap::new();
+    for n in 0..1_000 {
+        let id = format!("p{n}");
+        queue.send(&id, None);
+        sent.insert(id, worker.now());
+        sleep(millis(10)).await;
+    }
+    worker.until_empty().await;
+    let longest = sent.iter().map(|(id, sent)| worker.at(id) - *sent).max();
+    assert!(longest < Some(millis(150)), "{longest:?}");
+    let receives = queue.calls(|call| matches!(call, Call::Receive));
+    let deletes = queue.calls(|call| matches!(call, Call::Delete(_)));
+    assert!((100..250).contains(&receives), "{receives} receives of 100 messages a second for ten seconds");
+    assert!((100..250).contains(&deletes), "{deletes} deletes");
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_queue_that_cannot_be_reached_is_asked_seldom_and_shows_in_readiness() {
     let queue = FakeQueue::new(&PAYMENTS);
     let worker = Worker::start(&queue, 50, |_| async { Settlement::Done });

@@ -5,7 +5,7 @@ use std::time::Duration;
 use adapter_aws::AwsPublisher;
 use app::ports::Source as _;
 use app::ports::orders::OrderStore as _;
-use app::use_cases::relay::{Relayed, relay_some};
+use app::use_cases::relay::{ROWS, Relayed, relay_some};
 use chassis::{Process, chance};
 use contract::metric::Metric;
 
@@ -16,6 +16,10 @@ use crate::stores::{Store, SystemSource};
 const LOOK_EVERY: Duration = Duration::from_millis(200);
 /// How often the age of the oldest message is measured.
 const MEASURE_EVERY: Duration = Duration::from_secs(5);
+/// Where much is to be sent, as much again is left to gather for so long: batches of ten cost what a single message costs.
+const GATHER: Duration = Duration::from_millis(50);
+/// Messages of a round from which on it is much: two for each destination of ours.
+const MUCH: u64 = 12;
 /// After a failure: the database needs air.
 const AFTER_FAILURE: Duration = Duration::from_millis(500);
 
@@ -42,8 +46,18 @@ async fn relay(store: &Store, publisher: &AwsPublisher, process: &Process) {
                     () = process.shutdown.cancelled() => {}
                 }
             }
-            // At once again: what was sent stood before more of its order, and what failed waits by itself.
-            Ok(relayed) => report(relayed, process),
+            // Again without being told: what was sent stood before more of its order, and what failed waits by itself.
+            Ok(relayed) => {
+                // A full round is no round to wait after: more is there.
+                let much = (MUCH..u64::from(ROWS)).contains(&relayed.sent);
+                report(relayed, process);
+                if much {
+                    tokio::select! {
+                        () = tokio::time::sleep(GATHER) => {}
+                        () = process.shutdown.cancelled() => {}
+                    }
+                }
+            }
             Err(error) => {
                 tracing::warn!(error = %error, "The outbox cannot be read");
                 tokio::select! {

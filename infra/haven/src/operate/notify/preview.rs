@@ -127,7 +127,7 @@ mod tests {
     fn every_notice_is_shown_by_every_channel_it_takes() {
         let all = shown(None, None);
         let texts = all.iter().filter(|shown| matches!(shown, Shown::Sms { .. })).count();
-        assert_eq!((all.len(), texts), (10, 4), "six mails; staff get no texts");
+        assert_eq!((all.len(), texts), (15, 6), "nine mails; the three of staff have no text beside them");
         assert_eq!(shown(Some("order_ready"), None).len(), 2);
         assert_eq!(shown(Some("stock_out"), Some(Channel::Sms)), []);
     }
