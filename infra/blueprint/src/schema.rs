@@ -3,6 +3,7 @@
 //! The facts are in `infra/blueprint/schema/table.json`, made from AWS's own resource provider schemas.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 use std::sync::OnceLock;
 
 use serde::Deserialize;
@@ -169,7 +170,7 @@ pub fn check(template: &Value) -> Vec<Violation> {
     }
     checker.resource = "";
     checker.kind = None;
-    checker.references(&template["Outputs"], "Outputs");
+    checker.references(&template["Outputs"], &Path::Root("Outputs"));
     checker.violations
 }
 
@@ -198,6 +199,23 @@ const PSEUDO_PARAMETERS: [&str; 8] = [
     "AWS::URLSuffix",
 ];
 
+/// Where a value stands. It becomes text only when something is wrong there.
+enum Path<'p> {
+    Root(&'p str),
+    Field(&'p Path<'p>, &'p str),
+    Item(&'p Path<'p>, usize),
+}
+
+impl fmt::Display for Path<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Path::Root(name) => f.write_str(name),
+            Path::Field(outer, name) => write!(f, "{outer}.{name}"),
+            Path::Item(outer, index) => write!(f, "{outer}[{index}]"),
+        }
+    }
+}
+
 struct Checker<'a> {
     resources: &'a Map<String, Value>,
     resource: &'a str,
@@ -206,9 +224,9 @@ struct Checker<'a> {
 }
 
 impl<'a> Checker<'a> {
-    fn wrong(&mut self, path: &str, message: impl Into<String>) {
+    fn wrong(&mut self, path: impl fmt::Display, message: impl Into<String>) {
         let resource = self.resource.to_owned();
-        self.violations.push(Violation { resource, path: path.to_owned(), message: message.into() });
+        self.violations.push(Violation { resource, path: path.to_string(), message: message.into() });
     }
 
     fn resource(&mut self, resource: &'a Value) {
@@ -237,14 +255,14 @@ impl<'a> Checker<'a> {
         let properties = object.get("Properties").unwrap_or(&nothing);
         for property in properties.as_object().into_iter().flat_map(Map::keys) {
             if known.read_only.contains(property) {
-                self.wrong(&format!("Properties.{property}"), "is made by AWS and cannot be set");
+                self.wrong(format!("Properties.{property}"), "is made by AWS and cannot be set");
             }
         }
-        self.object(&known.shape, properties, "Properties");
-        self.references(object.get("Properties").unwrap_or(&Value::Null), "Properties");
+        self.object(&known.shape, properties, &Path::Root("Properties"));
+        self.references(object.get("Properties").unwrap_or(&Value::Null), &Path::Root("Properties"));
     }
 
-    fn value(&mut self, shape: &Shape, value: &Value, path: &str) {
+    fn value(&mut self, shape: &Shape, value: &Value, path: &Path<'_>) {
         if let Some(name) = &shape.reference
             && let Some(defined) = self.kind.and_then(|kind| kind.definitions.get(name))
         {
@@ -302,7 +320,7 @@ impl<'a> Checker<'a> {
             }
             if let Some(items) = &shape.items {
                 for (index, value) in values.iter().enumerate() {
-                    self.value(items, value, &format!("{path}[{index}]"));
+                    self.value(items, value, &Path::Item(path, index));
                 }
             }
         }
@@ -317,7 +335,7 @@ impl<'a> Checker<'a> {
     }
 
     /// One of several shapes; what is wrong is told only when none fits.
-    fn alternatives(&mut self, parts: &[Shape], exactly: bool, value: &Value, path: &str) {
+    fn alternatives(&mut self, parts: &[Shape], exactly: bool, value: &Value, path: &Path<'_>) {
         let before = self.violations.len();
         let mut fitting = 0;
         let mut first = Vec::new();
@@ -338,7 +356,7 @@ impl<'a> Checker<'a> {
         }
     }
 
-    fn object(&mut self, shape: &Shape, value: &Value, path: &str) {
+    fn object(&mut self, shape: &Shape, value: &Value, path: &Path<'_>) {
         let Some(object) = value.as_object().filter(|_| !is_intrinsic(value)) else { return };
         for name in shape.required.iter().filter(|name| !object.contains_key(*name)) {
             self.wrong(path, format!("{name} is required"));
@@ -363,7 +381,7 @@ impl<'a> Checker<'a> {
         // An alternative that only asks for some properties says nothing of the others.
         let names_all = !shape.open && (shape.kind.is_some() || !shape.properties.is_empty());
         for (name, value) in object {
-            let path = format!("{path}.{name}");
+            let path = Path::Field(path, name);
             match shape.properties.get(name) {
                 Some(known) => self.value(known, value, &path),
                 None if names_all && shape.pattern_properties.is_empty() => {
@@ -377,11 +395,11 @@ impl<'a> Checker<'a> {
     }
 
     /// `Ref`, `Fn::GetAtt` and `Fn::Sub` lead to what is there.
-    fn references(&mut self, value: &Value, path: &str) {
+    fn references(&mut self, value: &Value, path: &Path<'_>) {
         match value {
             Value::Array(values) => {
                 for (index, value) in values.iter().enumerate() {
-                    self.references(value, &format!("{path}[{index}]"));
+                    self.references(value, &Path::Item(path, index));
                 }
             }
             Value::Object(object) => {
@@ -398,7 +416,7 @@ impl<'a> Checker<'a> {
                             self.substitutions(text, parts.get(1).and_then(Value::as_object), path);
                             self.references(parts.get(1).unwrap_or(&Value::Null), path);
                         }
-                        _ => self.references(inner, &format!("{path}.{name}")),
+                        _ => self.references(inner, &Path::Field(path, name)),
                     }
                 }
             }
@@ -406,7 +424,7 @@ impl<'a> Checker<'a> {
         }
     }
 
-    fn substitutions(&mut self, text: &str, given: Option<&Map<String, Value>>, path: &str) {
+    fn substitutions(&mut self, text: &str, given: Option<&Map<String, Value>>, path: &Path<'_>) {
         for rest in text.split("${").skip(1) {
             let Some((name, _)) = rest.split_once('}') else { continue };
             // `${!Literal}` is left as it is.
@@ -420,13 +438,13 @@ impl<'a> Checker<'a> {
         }
     }
 
-    fn reference(&mut self, id: &str, path: &str) {
+    fn reference(&mut self, id: &str, path: &Path<'_>) {
         if !self.resources.contains_key(id) && !PSEUDO_PARAMETERS.contains(&id) {
             self.wrong(path, format!("refers to {id}, which is not in the template"));
         }
     }
 
-    fn attribute(&mut self, id: &str, attribute: &str, path: &str) {
+    fn attribute(&mut self, id: &str, attribute: &str, path: &Path<'_>) {
         let Some(resource) = self.resources.get(id) else {
             return self.wrong(path, format!("refers to {id}, which is not in the template"));
         };

@@ -146,14 +146,19 @@ pub(crate) fn exports(template: &Value) -> Vec<String> {
 }
 
 pub(crate) fn imports(value: &Value) -> BTreeSet<String> {
-    match value {
-        Value::Object(object) => {
-            let own = object.get("Fn::ImportValue").and_then(Value::as_str).map(str::to_owned);
-            own.into_iter().chain(object.values().flat_map(imports)).collect()
+    fn gather<'a>(value: &'a Value, found: &mut BTreeSet<&'a str>) {
+        match value {
+            Value::Object(object) => {
+                found.extend(object.get("Fn::ImportValue").and_then(Value::as_str));
+                object.values().for_each(|value| gather(value, found));
+            }
+            Value::Array(values) => values.iter().for_each(|value| gather(value, found)),
+            _ => {}
         }
-        Value::Array(values) => values.iter().flat_map(imports).collect(),
-        _ => BTreeSet::new(),
     }
+    let mut found = BTreeSet::new();
+    gather(value, &mut found);
+    found.into_iter().map(str::to_owned).collect()
 }
 
 /// Under this name a stack exports what a process finds by `address`.

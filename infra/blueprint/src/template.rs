@@ -44,7 +44,8 @@ impl Template {
     /// When the id is taken: two resources of one name are a defect of ours, found by any test that makes the template.
     pub fn add(&mut self, words: &str, kind: &str, properties: Value, keep: Keep) -> LogicalId {
         let id = logical(words);
-        let mut resource = json!({ "Type": kind, "Properties": properties });
+        let mut resource = json!({ "Type": kind });
+        resource["Properties"] = properties;
         // A first create that fails takes with it what it made.
         let policies = match keep {
             Keep::Nothing => None,
@@ -109,8 +110,9 @@ impl Template {
         let mut template = json!({
             "AWSTemplateFormatVersion": "2010-09-09",
             "Description": self.description,
-            "Resources": self.resources,
         });
+        // Moved in: `json!` would copy what is most of the template.
+        template["Resources"] = Value::Object(self.resources);
         if !self.outputs.is_empty() {
             template["Outputs"] = Value::Object(self.outputs);
         }

@@ -38,6 +38,10 @@ impl Aws {
         self.clients.cloudwatch()
     }
 
+    pub fn sqs(&self) -> aws_sdk_sqs::Client {
+        self.clients.sqs()
+    }
+
     pub async fn addresses(&self, environment: &str) -> anyhow::Result<HashMap<String, String>> {
         adapter_aws::addresses(&self.clients, environment).await.context("read where the stacks put everything")
     }

@@ -146,7 +146,7 @@ pub enum Command {
     Seed(StateFolder),
     /// Order at a steady rate from the platform that `haven up` runs, and report how long customers waited
     #[command(
-        after_help = "Examples:\n  haven load --rate 20 --duration 30s\n  haven load --rate 20 --duration 30s --hot-product espresso --json\n  haven load --rate 17 --duration 10m --mix customers.toml\n\nIt fills the shelves first. Exit 2 when an order was not accepted, or did not end as its customer's card and wish\ndemand, or was not told of within 30 s, or when\norders, money and stock disagree at the end (see `haven reconcile`).\n\nA mix: [[customer]] share = 90, products = 2, quantity = 1; [[customer]] share = 5, payment_token = \"tok_declined\";\n[[customer]] share = 5, cancels = true"
+        after_help = "Examples:\n  haven load --rate 20 --duration 30s\n  haven load --rate 20 --duration 30s --hot-product espresso --json\n  haven load --rate 17 --duration 10m --mix customers.toml\n  haven load --rate 20 --duration 1m --poison 1\n\nIt fills the shelves first. Exit 2 when an order was not accepted, or did not end as its customer's card and wish\ndemand, or was not told of within 30 s, or when\norders, money and stock disagree at the end (see `haven reconcile`).\n\nA mix: [[customer]] share = 90, products = 2, quantity = 1; [[customer]] share = 5, payment_token = \"tok_declined\";\n[[customer]] share = 5, cancels = true"
     )]
     Load(Load),
     /// Parked messages (dead letters): why they lie there, and back to work with them
@@ -385,6 +385,9 @@ pub struct Load {
     /// Who comes: a TOML file of [[customer]] with share, products, quantity, payment_token and cancels
     #[arg(long, value_name = "FILE")]
     pub mix: Option<PathBuf>,
+    /// So many of a hundred messages for the order and payment workers are unreadable; they end up parked
+    #[arg(long, value_name = "PERCENT", default_value_t = 0.0, value_parser = percent)]
+    pub poison: f64,
     /// The state folder of `haven up`
     #[arg(long, value_name = "DIR", default_value = STATE)]
     pub state: PathBuf,
@@ -408,6 +411,12 @@ pub struct Reconcile {
 
 /// Above this one process is no longer a fair crowd.
 const RATE_MAX: f64 = 1_000.0;
+
+fn percent(text: &str) -> Result<f64, String> {
+    const MOST: f64 = 50.0;
+    let percent: Option<f64> = text.parse().ok().filter(|percent| (0.0..=MOST).contains(percent));
+    percent.ok_or_else(|| format!("must be a number of percent, from 0 to {MOST}"))
+}
 
 fn rate(text: &str) -> Result<f64, String> {
     let rate: Option<f64> = text.parse().ok().filter(|rate| *rate > 0.0 && *rate <= RATE_MAX);

@@ -2,14 +2,17 @@
 
 use std::future::Future;
 use std::panic::AssertUnwindSafe;
+use std::time::Duration;
 
 use futures::FutureExt as _;
 use tokio::sync::{mpsc, oneshot};
+use tokio::time::{Instant, timeout_at};
 
 /// Gathers items of concurrent tasks and commits them together. Cheap to clone.
 ///
-/// There is no linger: the running commit is the linger. Alone, an item is committed at once; under load, all that
-/// arrived meanwhile share the next commit.
+/// The running commit is the linger: alone, an item is committed at once; under load, all that arrived meanwhile share the
+/// next commit. Only where one is paid for by the call, and the last one had company, does the next one wait a moment for
+/// some as well.
 pub struct GroupCommit<T, R> {
     queue: mpsc::Sender<Submitted<T, R>>,
 }
@@ -25,11 +28,21 @@ struct Submitted<T, R> {
 }
 
 impl<T: Send + 'static, R: Send + 'static> GroupCommit<T, R> {
-    /// `commit` gets up to `max` items and answers each, in order. One commit runs at a time.
+    /// See `start_lingering`, with no linger.
+    pub fn start<F, C>(max: usize, commit: F) -> Self
+    where
+        F: Fn(Vec<T>) -> C + Send + Sync + 'static,
+        C: Future<Output = Vec<R>> + Send + 'static,
+    {
+        Self::start_lingering(max, Duration::ZERO, commit)
+    }
+
+    /// `commit` gets up to `max` items and answers each, in order. One commit runs at a time. After a commit of several
+    /// items the first of the next waits up to `linger` for others.
     ///
     /// At most `max` items wait beside those being committed; further callers wait for room. Ends when the last clone
     /// is dropped and what was submitted is committed.
-    pub fn start<F, C>(max: usize, commit: F) -> Self
+    pub fn start_lingering<F, C>(max: usize, linger: Duration, commit: F) -> Self
     where
         F: Fn(Vec<T>) -> C + Send + Sync + 'static,
         C: Future<Output = Vec<R>> + Send + 'static,
@@ -38,7 +51,17 @@ impl<T: Send + 'static, R: Send + 'static> GroupCommit<T, R> {
         let (queue, mut submitted) = mpsc::channel::<Submitted<T, R>>(max);
         tokio::spawn(async move {
             let mut batch = Vec::with_capacity(max);
+            let mut company = false;
             while submitted.recv_many(&mut batch, max).await > 0 {
+                if company && !linger.is_zero() {
+                    let until = Instant::now() + linger;
+                    while batch.len() < max
+                        && let Ok(Some(another)) = timeout_at(until, submitted.recv()).await
+                    {
+                        batch.push(another);
+                    }
+                }
+                company = batch.len() > 1;
                 let (items, answers): (Vec<_>, Vec<_>) = batch.drain(..).map(|s| (s.item, s.answer)).unzip();
                 // A panic drops this batch's answers, which tells its callers; the next batch has its own chance.
                 let committed = AssertUnwindSafe(async { commit(items).await }).catch_unwind().await;
@@ -68,7 +91,6 @@ impl<T, R> Clone for GroupCommit<T, R> {
 #[cfg(test)]
 mod tests {
     use std::sync::{Arc, Mutex};
-    use std::time::Duration;
 
     use futures::future::join_all;
 
@@ -78,9 +100,13 @@ mod tests {
 
     /// Doubles; takes 10 ms a commit; panics at 13 and forgets to answer 99.
     fn doubling(max: usize) -> (GroupCommit<u32, u32>, Sizes) {
+        lingering(max, Duration::ZERO)
+    }
+
+    fn lingering(max: usize, linger: Duration) -> (GroupCommit<u32, u32>, Sizes) {
         let sizes = Sizes::default();
         let seen = sizes.clone();
-        let commit = GroupCommit::start(max, move |items: Vec<u32>| {
+        let commit = GroupCommit::start_lingering(max, linger, move |items: Vec<u32>| {
             seen.lock().expect("not poisoned").push(items.len());
             async move {
                 tokio::time::sleep(Duration::from_millis(10)).await;
@@ -107,6 +133,26 @@ mod tests {
         let started = tokio::time::Instant::now();
         assert_eq!(commit.submit(1).await, Ok(2));
         assert_eq!(started.elapsed(), Duration::from_millis(10));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn whoever_had_company_last_time_waits_a_moment_for_more() {
+        let (commit, sizes) = lingering(50, Duration::from_millis(5));
+        let alone = tokio::time::Instant::now();
+        assert_eq!(commit.submit(1).await, Ok(2));
+        assert_eq!(alone.elapsed(), Duration::from_millis(10), "nobody was there before");
+        // Every millisecond one, a commit takes ten.
+        let stream = (0..40).map(|item| {
+            let commit = commit.clone();
+            async move {
+                tokio::time::sleep(Duration::from_millis(item)).await;
+                commit.submit(100).await
+            }
+        });
+        assert_eq!(join_all(stream).await, [Ok(200); 40]);
+        let sizes = sizes.lock().expect("not poisoned").clone();
+        assert_eq!((sizes[1], sizes[2]), (1, 10), "what came meanwhile: {sizes:?}");
+        assert!(sizes[3] > 10, "and what came in a moment more: {sizes:?}");
     }
 
     #[tokio::test(start_paused = true)]

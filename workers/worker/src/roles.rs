@@ -169,6 +169,10 @@ fn watch_database(store: Store, process: Process) {
     });
 }
 
+/// Calls to AWS, where each is paid for, are made for several messages at once: so long the first of them waits for the
+/// others of its receive. Less than such a call takes.
+const LINGER: Duration = Duration::from_millis(5);
+
 /// Changes of messages that are handled at once share a transaction.
 #[derive(Clone)]
 struct Applier(GroupCommit<Change, Result<Applied, Unavailable>>);

@@ -5,6 +5,7 @@
 
 mod counters;
 mod mix;
+mod poison;
 mod report;
 
 use std::sync::Arc;
@@ -25,6 +26,7 @@ use crate::local::facts::Facts;
 
 use counters::Counters;
 use mix::{Customer, Mix};
+use poison::Poison;
 use report::{Aws, Notices, Percentiles, Report};
 
 /// An order that is not confirmed or ended so long after the last was sent is counted as without an end.
@@ -62,7 +64,8 @@ pub async fn load(options: &Load) -> anyhow::Result<bool> {
     let counted = Counters::read(&shop.client, &facts).await?;
     let cpu_before = cpu_time(&facts);
     let begun = Instant::now();
-    let sent = send(&shop, options.rate, &products, &mix.order_of(count)).await?;
+    let poison = if options.poison > 0.0 { Some(Arc::new(Poison::of(&facts, options.poison).await?)) } else { None };
+    let sent = send(&shop, options.rate, &products, &mix.order_of(count), poison).await?;
     let lasted = begun.elapsed();
     // Before anybody looks at the orders, which costs the shop something too.
     let settled_by = Instant::now() + SETTLED_WITHIN;
@@ -101,8 +104,15 @@ async fn products(shop: &Shop, options: &Load, mix: &Mix) -> anyhow::Result<Vec<
     Ok(products)
 }
 
-async fn send(shop: &Arc<Shop>, rate: f64, products: &[String], line: &[&Customer]) -> anyhow::Result<Vec<Sent>> {
+async fn send(
+    shop: &Arc<Shop>,
+    rate: f64,
+    products: &[String],
+    line: &[&Customer],
+    poison: Option<Arc<Poison>>,
+) -> anyhow::Result<Vec<Sent>> {
     let begun = Instant::now();
+    let mut poisoning: JoinSet<anyhow::Result<()>> = JoinSet::new();
     let (mut sending, mut sent) = (JoinSet::new(), Vec::with_capacity(line.len()));
     let mut next = products.iter().cycle();
     for (index, customer) in line.iter().enumerate() {
@@ -110,6 +120,12 @@ async fn send(shop: &Arc<Shop>, rate: f64, products: &[String], line: &[&Custome
         tokio::time::sleep_until(due).await;
         let wanted: Vec<String> = next.by_ref().take(customer.products).cloned().collect();
         sending.spawn(one(shop.clone(), (*customer).clone(), wanted, due));
+        if let Some(poison) = &poison {
+            for _ in 0..poison.due(index) {
+                let poison = poison.clone();
+                poisoning.spawn(async move { poison.send().await });
+            }
+        }
         while let Some(answered) = sending.try_join_next() {
             sent.push(answered.context("a customer's task failed")?);
         }
@@ -119,6 +135,7 @@ async fn send(shop: &Arc<Shop>, rate: f64, products: &[String], line: &[&Custome
         }
     }
     sent.extend(sending.join_all().await);
+    poisoning.join_all().await.into_iter().collect::<anyhow::Result<()>>()?;
     Ok(sent)
 }
 

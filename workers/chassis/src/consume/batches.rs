@@ -17,6 +17,8 @@ use crate::{Metrics, chance};
 
 /// How long the first entry waits for company: less than a call takes, so nobody notices.
 const LINGER: Duration = Duration::from_millis(5);
+/// And where the last call had some: messages that were received together are done one after the other.
+const LINGER_IN_COMPANY: Duration = Duration::from_millis(40);
 /// Then the entry is left to the lease: the message comes again, which its handler answers with "done before".
 const TRIES: u32 = 4;
 const BETWEEN_TRIES: Backoff = Backoff { base: Duration::from_millis(100), cap: Duration::from_secs(1) };
@@ -118,7 +120,7 @@ async fn gather<V: Verb, I: Inbox + 'static>(
     queue: &'static Queue,
     metrics: Metrics,
 ) {
-    let mut open = true;
+    let (mut open, mut company) = (true, false);
     // At most `WAITING_MAX` and what `CALLS_MAX` calls give back: beyond that nothing more is taken from the line.
     let mut again: Vec<Request<V::Entry>> = Vec::new();
     let mut calls: JoinSet<Vec<Request<V::Entry>>> = JoinSet::new();
@@ -140,14 +142,16 @@ async fn gather<V: Verb, I: Inbox + 'static>(
         }
         let now = Instant::now();
         batch.extend(again.extract_if(.., |request| request.due <= now).take(BATCH_MAX - batch.len()));
+        let linger = if company { LINGER_IN_COMPANY } else { LINGER };
         while !batch.is_empty() && batch.len() < BATCH_MAX && open {
-            match timeout_at(now + LINGER, requests.recv()).await {
+            match timeout_at(now + linger, requests.recv()).await {
                 Ok(Some(request)) => batch.push(request),
                 Ok(None) => open = false,
                 Err(_) => break,
             }
         }
         if !batch.is_empty() {
+            company = batch.len() > 1;
             calls.spawn(carry_out::<V, I>(inbox.clone(), batch, queue, metrics.clone()));
         }
     }

@@ -15,7 +15,7 @@ use domain::Timestamp;
 use domain::ids::OrderId;
 use domain::order::Status;
 
-use super::{Applier, Wiring, decode, inbox, maker, settle};
+use super::{Applier, LINGER, Wiring, decode, inbox, maker, settle};
 use crate::breakers::Breakers;
 use crate::stores::{Store, SystemSource};
 
@@ -54,7 +54,7 @@ impl Together {
 
     fn new(stock: DynamoStock) -> Together {
         let counters = stock.clone();
-        let moves = GroupCommit::start(Together::MAX, move |moves: Vec<OrderMove>| {
+        let moves = GroupCommit::start_lingering(Together::MAX, LINGER, move |moves: Vec<OrderMove>| {
             let stock = counters.clone();
             async move { stock.move_orders(&moves).await }
         });

@@ -10,7 +10,7 @@ use app::use_cases::project::{Show, project};
 use chassis::{Breaker, GroupCommit, Handler, Metrics};
 use contract::queue::PROJECTIONS;
 
-use super::{Wiring, decode, inbox, settle};
+use super::{LINGER, Wiring, decode, inbox, settle};
 use crate::breakers::Breakers;
 use crate::stores::Store;
 
@@ -42,7 +42,7 @@ impl Together {
     const MAX: usize = 20;
 
     fn new(views: DynamoViews) -> Together {
-        Together(GroupCommit::start(Together::MAX, move |some: Vec<OrderView>| {
+        Together(GroupCommit::start_lingering(Together::MAX, LINGER, move |some: Vec<OrderView>| {
             let views = views.clone();
             async move { views.show(&some).await }
         }))

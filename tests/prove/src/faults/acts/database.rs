@@ -80,7 +80,7 @@ pub async fn restart(shop: &Shop, signal: Signal) -> anyhow::Result<Outcome> {
         let mut server = start(&line)?;
         // It is refused, and ends, while a child of the one before it lives.
         while server.try_wait().context("look at the server")?.is_none() && begun.elapsed() < PATIENCE {
-            if shop.views.pending().await.is_ok() {
+            if is_ready(&folder, server.id()) {
                 shop.adopt(server);
                 return Ok(Outcome { hits: 1, ..Outcome::default() });
             }
@@ -88,6 +88,14 @@ pub async fn restart(shop: &Shop, signal: Signal) -> anyhow::Result<Outcome> {
         }
     }
     bail!("PostgreSQL does not start again")
+}
+
+/// Whether this very server takes connections: a child of one that was killed may still answer for a while. What it says
+/// of itself is on the eighth line of its file (PostgreSQL's `miscadmin.h`, `LOCK_FILE_LINE_PM_STATUS`).
+fn is_ready(folder: &Path, pid: Option<u32>) -> bool {
+    let status = std::fs::read_to_string(folder.join("postmaster.pid"));
+    let status = status.ok().and_then(|file| file.lines().nth(7).map(str::to_owned));
+    postmaster(folder) == pid && status.is_some_and(|status| status.trim() == "ready")
 }
 
 fn postmaster(folder: &Path) -> Option<u32> {
