@@ -11,6 +11,8 @@ use contract::metric::Metric;
 use contract::queue::Queue;
 use domain::retry::Backoff;
 use futures::FutureExt as _;
+use futures::future::BoxFuture;
+use futures::stream::{FuturesUnordered, StreamExt as _};
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout};
@@ -78,7 +80,8 @@ impl<I: Inbox + 'static, H: Handler> Line<I, H> {
         deliveries.into_iter().zip(slots).map(hold).collect()
     }
 
-    /// Starts a lane for each message without a group, and for each group that has none.
+    /// Starts a lane for each message without a group, and for each group that has none. Lanes of one receive share a
+    /// task: they run side by side, and waking one of them wakes no other thread.
     pub(super) fn dispatch(self: &Arc<Self>, messages: Vec<Held>, lanes: &mut JoinSet<()>) {
         let mut alone = Vec::new();
         let mut started = Vec::new();
@@ -97,12 +100,14 @@ impl<I: Inbox + 'static, H: Handler> Line<I, H> {
                 waiting.push_back(held);
             }
         }
-        for group in started {
-            lanes.spawn(self.clone().work_through(group));
-        }
-        for held in alone {
+        let mut together: FuturesUnordered<BoxFuture<'static, ()>> = FuturesUnordered::new();
+        together.extend(started.into_iter().map(|group| self.clone().work_through(group).boxed()));
+        together.extend(alone.into_iter().map(|held| {
             let line = self.clone();
-            lanes.spawn(async move { line.work_on_single(held).await });
+            async move { line.work_on_single(held).await }.boxed()
+        }));
+        if !together.is_empty() {
+            lanes.spawn(together.collect());
         }
     }
 

@@ -60,7 +60,7 @@ pub(super) struct Pace {
 impl Pace {
     pub(super) fn new(concurrency: usize) -> Self {
         let pollers_max = concurrency.div_ceil(BATCH_MAX);
-        let slots_enough = concurrency.min(BATCH_MAX).div_ceil(2);
+        let slots_enough = concurrency.min(BATCH_MAX);
         Self {
             pollers: 1,
             pollers_max,
