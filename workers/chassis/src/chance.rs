@@ -8,13 +8,10 @@ pub fn fraction() -> f64 {
     (bits() >> 11) as f64 / (1_u64 << 53) as f64
 }
 
+/// Good enough to tell spans apart and to spread retries; nothing secret is made of it. The standard library keys each of
+/// its hashers anew, from 128 bits that the system drew for the thread.
 pub fn bits() -> u64 {
-    let mut bytes = [0; 8];
-    match aws_lc_rs::rand::fill(&mut bytes) {
-        Ok(()) => u64::from_ne_bytes(bytes),
-        // Good enough to tell spans apart and to spread retries; nothing secret is made of it.
-        Err(aws_lc_rs::error::Unspecified) => RandomState::new().hash_one(0),
-    }
+    RandomState::new().hash_one(0)
 }
 
 #[cfg(test)]

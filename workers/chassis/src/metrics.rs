@@ -19,7 +19,7 @@ struct Inner {
     /// By `Metric as usize`.
     families: Vec<Family>,
     /// Bounded by the contract: dimensions have few and fixed values, never one of a customer.
-    since_last_reading: Mutex<BTreeMap<Series, Gathered>>,
+    since_last_reading: Mutex<BTreeMap<Metric, Vec<Series>>>,
 }
 
 enum Family {
@@ -99,7 +99,8 @@ impl Metrics {
         let mut series = self.series();
         let mut totals: BTreeMap<Metric, Gathered> = BTreeMap::new();
         let mut data = Vec::new();
-        for (Series { metric, dimensions }, gathered) in series.iter_mut() {
+        let each = series.iter_mut().flat_map(|(metric, series)| series.iter_mut().map(move |series| (metric, series)));
+        for (metric, Series { dimensions, gathered }) in each {
             let taken = match metric.shape() {
                 Shape::Gauge => gathered.clone(),
                 Shape::Counter | Shape::Seconds => std::mem::take(gathered),
@@ -122,11 +123,18 @@ impl Metrics {
     }
 
     fn gather(&self, metric: Metric, dimensions: &[&str], change: impl FnOnce(&mut Gathered)) {
-        let dimensions = dimensions.iter().map(ToString::to_string).collect();
-        change(self.series().entry(Series { metric, dimensions }).or_default());
+        let mut all = self.series();
+        let series = all.entry(metric).or_default();
+        // They are few: looking through them costs less than making a key of strings.
+        let index = series.iter().position(|series| series.dimensions == dimensions).unwrap_or_else(|| {
+            let dimensions = dimensions.iter().map(ToString::to_string).collect();
+            series.push(Series { dimensions, gathered: Gathered::default() });
+            series.len() - 1
+        });
+        change(&mut series[index].gathered);
     }
 
-    fn series(&self) -> MutexGuard<'_, BTreeMap<Series, Gathered>> {
+    fn series(&self) -> MutexGuard<'_, BTreeMap<Metric, Vec<Series>>> {
         self.0.since_last_reading.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -186,10 +194,9 @@ impl Family {
     }
 }
 
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 struct Series {
-    metric: Metric,
     dimensions: Vec<String>,
+    gathered: Gathered,
 }
 
 /// What has come together in a series: a counter's growth, a gauge's value, or a distribution.
