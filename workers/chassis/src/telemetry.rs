@@ -1,14 +1,18 @@
 //! Logs: one JSON object a line on standard output, or readable text in a terminal.
 
+mod span_fields;
+
 use std::fmt;
 use std::io::Write as _;
 
 use tracing::{Event, Subscriber};
 use tracing_subscriber::EnvFilter;
-use tracing_subscriber::fmt::format::{Format, Json, JsonFields, Writer};
+use tracing_subscriber::fmt::format::{Format, Json, Writer};
 use tracing_subscriber::fmt::time::SystemTime;
 use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields};
 use tracing_subscriber::registry::LookupSpan;
+
+use span_fields::SpanFields;
 
 /// The variable that says what is logged, such as `info,chassis=debug`.
 pub const LOG_VARIABLE: &str = "HAVEN_LOG";
@@ -46,7 +50,7 @@ pub fn start(role: &str, filter: Option<&str>, lines: Lines) -> Guard {
     let builder = tracing_subscriber::fmt().with_env_filter(filter);
     let started = match lines {
         Lines::Json => builder
-            .fmt_fields(JsonFields::new())
+            .fmt_fields(SpanFields)
             .event_format(WithRole { role: serde_json::Value::from(role).to_string(), format: json_format() })
             .try_init(),
         Lines::Text => builder.try_init(),
@@ -122,7 +126,7 @@ mod tests {
         let writer = captured.clone();
         let subscriber = tracing_subscriber::fmt()
             .with_writer(move || writer.clone())
-            .fmt_fields(JsonFields::new())
+            .fmt_fields(SpanFields)
             .event_format(WithRole { role: "\"order-worker\"".into(), format: json_format() })
             .finish();
         tracing::subscriber::with_default(subscriber, || {
