@@ -52,28 +52,28 @@ impl Batches {
 
     /// Returns as soon as the delete is in line.
     pub(super) async fn delete(&self, handle: String) {
-        send(&self.deletes, handle).await;
+        send(&self.deletes, handle, None).await;
     }
 
     /// In line at once; the answer comes when it is carried out or given up.
     pub(super) async fn hide(&self, handle: String, so_long: Duration) -> oneshot::Receiver<()> {
-        send(&self.hides, (handle, so_long)).await
+        let (over, is_over) = oneshot::channel();
+        send(&self.hides, (handle, so_long), Some(over)).await;
+        is_over
     }
 }
 
-async fn send<E>(to: &mpsc::Sender<Request<E>>, entry: E) -> oneshot::Receiver<()> {
-    let (over, is_over) = oneshot::channel();
+async fn send<E>(to: &mpsc::Sender<Request<E>>, entry: E, over: Option<oneshot::Sender<()>>) {
     // The receiving task ends only after this sender is dropped.
     let _ = to.send(Request { entry, tries: 0, due: Instant::now(), _over: over }).await;
-    is_over
 }
 
 struct Request<E> {
     entry: E,
     tries: u32,
     due: Instant,
-    /// Dropped when the entry is carried out or given up: that is all its sender waits for.
-    _over: oneshot::Sender<()>,
+    /// Dropped when the entry is carried out or given up: that is all its sender waits for, if it waits.
+    _over: Option<oneshot::Sender<()>>,
 }
 
 /// What is done to a batch of entries.

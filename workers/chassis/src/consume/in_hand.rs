@@ -68,16 +68,15 @@ impl InHand {
     }
 
     /// Call before the message is deleted or hidden: afterwards no renewal is under way and none will begin. A renewal
-    /// that overtook would undo a back-off, or speak of a handle that is gone.
-    pub(super) async fn let_go(&self, ticket: Ticket) {
+    /// that overtook would undo a back-off, or speak of a handle that is gone. Gives the handle, if it was still ours.
+    pub(super) async fn let_go(&self, ticket: Ticket) -> Option<String> {
         loop {
             // Before looking, so that a renewal that ends in between is not missed.
             let renewed = self.renewed.notified();
             {
                 let mut messages = self.messages();
                 if !messages.by_ticket.get(&ticket).is_some_and(|leased| leased.renewing) {
-                    messages.by_ticket.remove(&ticket);
-                    return;
+                    return messages.by_ticket.remove(&ticket).map(|leased| leased.handle);
                 }
             }
             renewed.await;

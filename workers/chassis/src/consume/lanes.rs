@@ -237,8 +237,8 @@ impl<I: Inbox + 'static, H: Handler> Line<I, H> {
     }
 
     async fn delete(&self, held: &Held) {
-        self.in_hand.let_go(held.ticket).await;
-        self.batches.delete(held.delivery.handle.clone()).await;
+        let handle = self.in_hand.let_go(held.ticket).await;
+        self.batches.delete(handle.unwrap_or_else(|| held.delivery.handle.clone())).await;
     }
 
     /// Returns when the queue knows: only then may others of the group be handed back.
