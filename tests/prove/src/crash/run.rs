@@ -154,7 +154,7 @@ async fn at_point(
             }
         };
         what.extend(flow.owes(shop, alerts).await?);
-        let may = usize::from(killed && between_mail_and_note(flow, point, side));
+        let may = if killed { between_mail_and_note(flow, point, side) } else { 0 };
         what.extend(violations(shop, &known, MailsTwice(may)).await?);
         if killed || !what.is_empty() {
             return Ok(what);
@@ -163,14 +163,19 @@ async fn at_point(
     Ok(vec![format!("never reached in {TRIES} runs")])
 }
 
-/// Sent, and its sender dead before that was written down: a mail service that knows no ids sends it again. Where two mails
-/// are sent at once, the other one's sender may be there whenever this one's dies.
-fn between_mail_and_note(flow: Flow, point: &Point, side: Side) -> bool {
+/// How many mails may come twice: those that were sent, and their sender dead before that was written down. A mail service
+/// that knows no ids sends them again. Where two mails are sent at once, either may be there whenever the sender dies, or
+/// both.
+fn between_mail_and_note(flow: Flow, point: &Point, side: Side) -> usize {
     let (client, _, name) = &point.kind;
-    let two_at_once = matches!(flow, Flow::SoldOut | Flow::LowStock);
-    client == "notification-worker"
-        && match side {
-            Side::Before => two_at_once || name.starts_with("UPDATE notifications"),
-            Side::After => two_at_once || name == "ses.SendEmail",
-        }
+    if client != "notification-worker" {
+        return 0;
+    }
+    if matches!(flow, Flow::SoldOut | Flow::LowStock) {
+        return 2;
+    }
+    usize::from(match side {
+        Side::Before => name.starts_with("UPDATE notifications"),
+        Side::After => name == "ses.SendEmail",
+    })
 }

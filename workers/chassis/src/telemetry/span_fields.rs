@@ -1,7 +1,7 @@
 //! The fields of a span as JSON, written as they come. There is a span a message: `JsonFields` of tracing-subscriber, which
 //! makes a map of them first, cost as much as half of all that the consume loop does with one.
 
-use std::fmt::{self, Write as _};
+use std::fmt;
 
 use tracing::field::{Field, Visit};
 use tracing::span::Record;
