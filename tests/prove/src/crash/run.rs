@@ -153,8 +153,8 @@ async fn at_point(
                 Vec::new()
             }
         };
-        what.extend(flow.owes(shop, alerts).await?);
         let may = if killed { between_mail_and_note(flow, point, side) } else { 0 };
+        what.extend(flow.owes(shop, alerts, may).await?);
         what.extend(violations(shop, &known, MailsTwice(may)).await?);
         if killed || !what.is_empty() {
             return Ok(what);
