@@ -338,7 +338,7 @@ fn signal(pid: u32, name: &str) {
 fn start(state: &Path, arguments: &[&str]) -> Child {
     std::fs::create_dir_all(state).expect("a state folder");
     let said = std::fs::File::create(state.join("said")).expect("a log");
-    let port = std::net::TcpListener::bind("127.0.0.1:0").expect("a port").local_addr().expect("bound").port();
+    let port = haven::local::emulator::free_port().expect("a port");
     Command::new(haven())
         .args(["up", "--port", &port.to_string(), "--state"])
         .arg(state)

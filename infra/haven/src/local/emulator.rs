@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
+use chassis::chance;
 use tokio::process::Child;
 
 use super::children::{self, Program};
@@ -157,10 +158,13 @@ pub fn sdk_environment(endpoint: &str, region: &str) -> BTreeMap<String, String>
     .into()
 }
 
-/// A free port on loopback, at this moment.
+/// A free port on loopback, at this moment. Outgoing connections are given ports from 32,768 on (Linux's
+/// `ip_local_port_range`): one of those could be taken before the server for which it is meant has started.
 pub fn free_port() -> anyhow::Result<u16> {
-    let listener = std::net::TcpListener::bind(("127.0.0.1", 0)).context("find a free port on loopback")?;
-    Ok(listener.local_addr().context("find a free port on loopback")?.port())
+    const FIRST: u64 = 15_000;
+    const END: u64 = 32_000;
+    let mut drawn = (0..100).filter_map(|_| u16::try_from(FIRST + chance::bits() % (END - FIRST)).ok());
+    drawn.find(|port| is_free(*port)).context("find a free port on loopback")
 }
 
 pub fn is_free(port: u16) -> bool {

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, bail};
 use faults::{Call, Dependency, Moment, Verdict};
 use haven::local::children;
-use rustix::process::Signal;
+use rustix::process::{Pid, Signal, WaitOptions};
 use tokio::process::{Child, Command};
 
 use super::{Outcome, PATIENCE};
@@ -76,6 +76,8 @@ pub async fn restart(shop: &Shop, signal: Signal) -> anyhow::Result<Outcome> {
         }
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
+    // It was a child of ours: until it is waited for, its pid lives, and no other server starts over its lock file.
+    let _ = rustix::process::waitpid(i32::try_from(pid).ok().and_then(Pid::from_raw), WaitOptions::NOHANG);
     while begun.elapsed() < PATIENCE {
         let mut server = start(&line)?;
         // It is refused, and ends, while a child of the one before it lives.
