@@ -69,8 +69,10 @@ async fn make(connection: &mut PgConnection, fulfilment: &Fulfilment) -> Result<
         )
         INSERT INTO tickets (order_id, tenant_id, location_id, day, position, created_at)
         SELECT $1, $2, $3, $4, last_position, $5 FROM counted ON CONFLICT (order_id) DO NOTHING";
+    // Beside another try for this order, its number may be met before the order itself is.
     const SHIPMENT: &str = "INSERT INTO shipments (order_id, tracking_number, created_at) VALUES ($1, $2, $3)
-        ON CONFLICT (order_id) DO NOTHING";
+        ON CONFLICT DO NOTHING";
+    const SHIPPED: &str = "SELECT order_id FROM shipments WHERE order_id = $1";
     let query = match &fulfilment.work {
         Work::Ticket { tenant_id, location_id, day } => sqlx::query(TICKET)
             .bind(fulfilment.order_id.0)
@@ -82,5 +84,10 @@ async fn make(connection: &mut PgConnection, fulfilment: &Fulfilment) -> Result<
             sqlx::query(SHIPMENT).bind(fulfilment.order_id.0).bind(tracking_number).bind(fulfilment.at)
         }
     };
-    Ok(query.execute(connection).await?.rows_affected() == 1)
+    let made = query.execute(&mut *connection).await?.rows_affected() == 1;
+    if let (false, Work::Shipment { .. }) = (made, &fulfilment.work) {
+        // An error where it is another order that has the number.
+        sqlx::query(SHIPPED).bind(fulfilment.order_id.0).fetch_one(connection).await?;
+    }
+    Ok(made)
 }

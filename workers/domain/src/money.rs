@@ -146,7 +146,22 @@ mod tests {
     }
 
     #[test]
+    fn half_a_cent_is_rounded_away_from_zero() {
+        let half = |minor| Money::new(minor, Currency::Usd).tax(TaxRate { basis_points: 5_000 }).map(|tax| tax.minor);
+        assert_eq!([-3, -1, 0, 1, 3].map(half), [-2, -1, 0, 1, 2].map(Ok));
+    }
+
+    #[test]
+    fn a_currency_is_known_by_its_code_alone() {
+        for (code, currency) in [("USD", Currency::Usd), ("EUR", Currency::Eur), ("GBP", Currency::Gbp)] {
+            assert_eq!((currency.code(), Currency::from_code(code)), (code, Some(currency)));
+        }
+        assert_eq!(["usd", "", "XXX"].map(Currency::from_code), [None; 3]);
+    }
+
+    #[test]
     fn an_amount_reads_as_people_write_it() {
+        assert_eq!(Money::zero(Currency::Gbp).to_string(), "£0.00");
         assert_eq!(Money::new(450, Currency::Usd).to_string(), "$4.50");
         assert_eq!(Money::new(-5, Currency::Eur).to_string(), "-€0.05");
     }

@@ -450,4 +450,36 @@ mod tests {
             assert_eq!(State::from_code(state.code()), Some(state));
         }
     }
+
+    /// Whoever waits for a machine waits for the one that can help, and is told only what is so.
+    #[test]
+    fn an_order_waits_for_its_machine_until_it_is_sold_or_ended() {
+        use State::*;
+        let waiting = [
+            (Placed, Command::ReserveStock, Some(Status::Pending)),
+            (Validated, Command::ReserveStock, Some(Status::Pending)),
+            (Charging, Command::ChargeCard, Some(Status::Pending)),
+            (Paid, Command::ChargeCard, Some(Status::Pending)),
+            (AbandoningToCancel, Command::ChargeCard, None),
+            (AbandoningToFail, Command::ChargeCard, None),
+            (RefundingToCancel, Command::RefundCard, None),
+            (RefundingToFail, Command::RefundCard, None),
+            (ReleasingToCancel, Command::ReleaseStock, None),
+            (ReleasingToFail, Command::ReleaseStock, None),
+        ];
+        for (state, command, status) in waiting {
+            assert_eq!((state.awaits(), state.settled(), state.status()), (Some(command), false, status), "{state:?}");
+        }
+        let settled = [
+            (Confirmed, Status::Confirmed),
+            (Preparing, Status::Preparing),
+            (Ready, Status::Ready),
+            (Completed, Status::Completed),
+            (Cancelled, Status::Cancelled),
+            (Failed, Status::Failed),
+        ];
+        for (state, status) in settled {
+            assert_eq!((state.awaits(), state.settled(), state.status()), (None, true, Some(status)), "{state:?}");
+        }
+    }
 }
