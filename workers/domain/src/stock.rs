@@ -246,6 +246,35 @@ mod tests {
     }
 
     #[test]
+    fn counters_that_do_not_add_up_or_are_below_zero_are_told() {
+        let sound = Counters { available: 1, reserved: 2, sold: 3, written_off: 4, received: 10 };
+        assert!(sound.conserved());
+        assert!(!Counters { received: 11, ..sound }.conserved());
+        // Each sums up and has one counter below zero.
+        for broken in [
+            Counters { available: -1, reserved: 4, ..sound },
+            Counters { reserved: -1, available: 4, ..sound },
+            Counters { sold: -1, available: 5, ..sound },
+            Counters { written_off: -1, available: 6, ..sound },
+        ] {
+            assert!(!broken.conserved(), "{broken:?}");
+        }
+        assert!(Counters::default().conserved(), "none is as good as any");
+    }
+
+    #[test]
+    fn a_level_is_low_at_its_threshold_and_out_at_nothing() {
+        use Availability::*;
+        for (available, level) in [(-1, Out), (0, Out), (1, Low), (3, Low), (4, InStock)] {
+            assert_eq!(Counters { available, ..Counters::default() }.availability(3), level, "{available}");
+        }
+        for (code, level) in [("in_stock", InStock), ("low", Low), ("out", Out)] {
+            assert_eq!((level.code(), Availability::from_code(code)), (code, Some(level)));
+        }
+        assert_eq!(Availability::from_code("Out"), None);
+    }
+
+    #[test]
     fn staff_hear_of_a_level_once_when_it_is_reached() {
         use Availability::*;
         let heard = |from: Availability, to| from.worsened_to(to);
