@@ -7,7 +7,8 @@ use std::time::Instant;
 
 use tokio::sync::oneshot;
 
-use crate::rules::{Active, Chance};
+use crate::Dice;
+use crate::rules::Active;
 use crate::{Dependency, Fault, Hits, Rule};
 
 /// One call at the boundary between a process and something it needs.
@@ -83,7 +84,7 @@ pub struct Faults {
 
 struct Inner {
     rules: Mutex<Vec<Arc<Active>>>,
-    chance: Mutex<Chance>,
+    dice: Mutex<Dice>,
     hook: Mutex<Option<Hook>>,
     record: Mutex<VecDeque<Entry>>,
     /// By request.
@@ -98,7 +99,7 @@ impl Faults {
         Faults {
             inner: Arc::new(Inner {
                 rules: Mutex::default(),
-                chance: Mutex::new(Chance::new(seed)),
+                dice: Mutex::new(Dice::of(seed)),
                 hook: Mutex::default(),
                 record: Mutex::default(),
                 answers: Mutex::default(),
@@ -123,7 +124,7 @@ impl Faults {
 
     /// Begins the chances anew.
     pub fn seed(&self, seed: u64) {
-        *locked(&self.inner.chance) = Chance::new(seed);
+        *locked(&self.inner.dice) = Dice::of(seed);
     }
 
     /// Asks `hook` at every call from now on.
@@ -193,11 +194,11 @@ impl Faults {
         possible: impl Fn(&Fault) -> bool,
     ) -> Option<Fault> {
         let rules = locked(&self.inner.rules).clone();
-        let mut chance = locked(&self.inner.chance);
+        let mut dice = locked(&self.inner.dice);
         let struck = rules
             .iter()
             .filter(|active| active.is_about(dependency, client, name) && possible(&active.rule.fault))
-            .find(|active| active.strikes(&mut chance))?;
+            .find(|active| active.strikes(&mut dice))?;
         struck.hit();
         Some(struck.rule.fault.clone())
     }

@@ -19,6 +19,7 @@
 
 mod aws;
 mod board;
+mod dice;
 mod gateway;
 mod http;
 mod http_proxy;
@@ -28,5 +29,6 @@ mod redis;
 mod rules;
 
 pub use board::{Call, Entry, Faults, Hook, Moment, Verdict};
+pub use dice::Dice;
 pub use proxy::{Dependency, Proxy};
 pub use rules::{Fault, Hits, Rule};

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use crate::Dependency;
+use crate::{Dependency, Dice};
 
 /// One way in which a call goes wrong.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -111,33 +111,12 @@ impl Active {
             && rule.until.is_none_or(|until| age < until)
     }
 
-    pub fn strikes(&self, chance: &mut Chance) -> bool {
-        self.rule.chance >= 1.0 || chance.fraction() < self.rule.chance
+    pub fn strikes(&self, dice: &mut Dice) -> bool {
+        self.rule.chance >= 1.0 || dice.fraction() < self.rule.chance
     }
 
     pub fn hit(&self) {
         self.hits.0.fetch_add(1, Ordering::Relaxed);
-    }
-}
-
-/// Chance from a seed: SplitMix64 (Steele, Lea, Flood: "Fast Splittable Pseudorandom Number Generators").
-#[derive(Debug)]
-pub(crate) struct Chance(u64);
-
-impl Chance {
-    pub fn new(seed: u64) -> Chance {
-        Chance(seed)
-    }
-
-    /// From 0.0 to 1.0, the latter not included.
-    pub fn fraction(&mut self) -> f64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^= z >> 31;
-        // The 53 bits that a double can hold.
-        (z >> 11) as f64 / (1u64 << 53) as f64
     }
 }
 
@@ -169,14 +148,14 @@ mod tests {
     #[test]
     fn the_same_seed_draws_the_same_chances() {
         let draw = |seed| {
-            let mut chance = Chance::new(seed);
-            (0..1_000).map(|_| chance.fraction()).collect::<Vec<_>>()
+            let mut dice = Dice::of(seed);
+            (0..1_000).map(|_| dice.fraction()).collect::<Vec<_>>()
         };
         assert_eq!(draw(7), draw(7));
         assert_ne!(draw(7), draw(8));
         let rule = active(Rule::on(Dependency::Aws, "", Fault::Cut).chance(0.25));
-        let mut chance = Chance::new(1);
-        let struck = (0..10_000).filter(|_| rule.strikes(&mut chance)).count();
+        let mut dice = Dice::of(1);
+        let struck = (0..10_000).filter(|_| rule.strikes(&mut dice)).count();
         assert!((2_300..2_700).contains(&struck), "{struck} of 10000 at one in four");
     }
 }

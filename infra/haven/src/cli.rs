@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
+use domain::ids::OrderId;
 
 /// Where everything local is kept unless told otherwise.
 pub const STATE: &str = ".haven";
@@ -423,6 +424,10 @@ fn rate(text: &str) -> Result<f64, String> {
     rate.ok_or_else(|| format!("must be a number of orders a second, above 0 and at most {RATE_MAX}"))
 }
 
+pub fn order_id(text: &str) -> Result<OrderId, String> {
+    text.parse().map_err(|_| "must be an order's id, such as 01954f0c-6b00-7000-8000-000000000047".to_owned())
+}
+
 fn duration(text: &str) -> Result<Duration, String> {
     let at = text.find(|letter: char| letter.is_ascii_alphabetic()).unwrap_or(text.len());
     let (number, unit) = text.split_at(at);
@@ -455,7 +460,8 @@ pub enum Orders {
 #[derive(Debug, Args)]
 pub struct Show {
     /// The order's id
-    pub id: String,
+    #[arg(value_parser = order_id)]
+    pub id: OrderId,
     /// The state folder of `haven up`
     #[arg(long, value_name = "DIR", default_value = STATE)]
     pub state: PathBuf,

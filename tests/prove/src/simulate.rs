@@ -1,6 +1,5 @@
 //! `prove simulate`: the product's use-cases in seeded storms of faults, on one thread and a clock of its own.
 
-mod dice;
 mod engine;
 mod gateway;
 mod hits;

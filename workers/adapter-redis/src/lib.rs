@@ -110,8 +110,7 @@ impl RedisCarts {
     pub async fn connect_as(url: &str, password: Option<&str>) -> Result<RedisCarts, Unavailable> {
         let mut info = url.into_connection_info().map_err(unavailable)?;
         if let Some(password) = password {
-            let settings = info.redis_settings().clone().set_password(password);
-            info = info.set_redis_settings(settings);
+            info = with_password(info, password);
         }
         let connection = manager(&info).map_err(unavailable)?;
         let link = Arc::new(Mutex::new(Link { info, connection }));
@@ -131,8 +130,7 @@ impl RedisCarts {
     /// When no client can be made with it.
     pub fn set_password(&self, password: &str) -> Result<(), Unavailable> {
         let mut link = self.link();
-        let settings = link.info.redis_settings().clone().set_password(password);
-        let info = link.info.clone().set_redis_settings(settings);
+        let info = with_password(link.info.clone(), password);
         let connection = manager(&info).map_err(unavailable)?;
         *link = Link { info, connection };
         Ok(())
@@ -239,6 +237,11 @@ impl CartStore for RedisCarts {
         let _: i64 = self.within(connection.del(key(session))).await?;
         Ok(())
     }
+}
+
+fn with_password(info: ConnectionInfo, password: &str) -> ConnectionInfo {
+    let settings = info.redis_settings().clone().set_password(password);
+    info.set_redis_settings(settings)
 }
 
 fn manager(info: &ConnectionInfo) -> Result<ConnectionManager, RedisError> {

@@ -183,11 +183,6 @@ impl Breaker {
         Some(left.max(Duration::from_secs(1)))
     }
 
-    /// Returns when work may begin.
-    pub async fn flows(&self) {
-        self.until(|state| (state.flow() != Flow::Nothing).then_some(())).await;
-    }
-
     /// Returns when the flow is another one.
     pub async fn flows_otherwise_than(&self, flow: Flow) {
         self.until(|state| (state.flow() != flow).then_some(())).await;
@@ -363,13 +358,13 @@ mod tests {
         assert_eq!(breaker.flow(), Flow::Nothing, "it was begun before");
         for _ in 0..20 {
             let left_alone = Instant::now();
-            breaker.flows().await;
+            breaker.flows_otherwise_than(Flow::Nothing).await;
             assert!(left_alone.elapsed() <= BETWEEN_PROBES.cap);
             assert_eq!(breaker.flow(), Flow::One);
             breaker.failure("still refused");
             assert_eq!(breaker.flow(), Flow::Nothing);
         }
-        breaker.flows().await;
+        breaker.flows_otherwise_than(Flow::Nothing).await;
         breaker.success();
         assert_eq!((breaker.flow(), health.is_ready()), (Flow::All, true));
     }
@@ -385,7 +380,7 @@ mod tests {
             async move { Instant::now() >= back_at }
         });
         (0..FAILURES_IN_A_ROW).for_each(|_| breaker.failure("refused"));
-        breaker.flows().await;
+        breaker.flows_otherwise_than(Flow::Nothing).await;
         let late = Instant::now().saturating_duration_since(back_at);
         assert!(Instant::now() >= back_at && late <= BETWEEN_PROBES.cap + PROBE_WITHIN, "{late:?}");
         let asked = *asked.lock().expect("not poisoned");

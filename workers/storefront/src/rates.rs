@@ -10,6 +10,7 @@ use axum::extract::{ConnectInfo, Request};
 use axum::http::{HeaderMap, Method};
 
 use crate::problem::Problem;
+use crate::shed::places_an_order;
 use crate::{Settings, session};
 
 /// Orders a minute of one session: a table of friends, not a script.
@@ -44,7 +45,7 @@ impl Rates {
     pub fn check(&self, request: &Request, settings: &Settings) -> Result<(), Problem> {
         let address = client_address(request, self.trusted_proxies);
         let taken = match (request.method(), request.uri().path()) {
-            (&Method::POST, "/api/v1/orders" | "/checkout") => {
+            _ if places_an_order(request) => {
                 let session = session::of(request.headers(), settings).map(|session| session.hash);
                 // The session first: one that is refused uses up nothing of its neighbours'.
                 session

@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use axum::Router;
 use axum::body::Body;
-use axum::extract::{DefaultBodyLimit, Request, State};
+use axum::extract::{Request, State};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse as _, Response};
@@ -14,14 +14,13 @@ use uuid::Uuid;
 
 use crate::pages::ProblemPage;
 use crate::problem::Problem;
-use crate::shed::{BODY_MAX, guard};
+use crate::shed::guard;
 use crate::{App, Observation, Ports};
 
 pub static REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
 pub fn around<P: Ports>(routes: Router<App<P>>, app: App<P>) -> Router<App<P>> {
     routes
-        .layer(DefaultBodyLimit::max(BODY_MAX))
         .layer(CatchPanicLayer::custom(panicked))
         .layer(from_fn_with_state(app.clone(), guard::<P>))
         .layer(from_fn_with_state(app, outermost))
@@ -99,7 +98,6 @@ fn of_status(status: StatusCode) -> Problem {
         StatusCode::METHOD_NOT_ALLOWED => {
             Problem::new(status, "method-not-allowed", "Not that way", "This address does not take that method.")
         }
-        StatusCode::PAYLOAD_TOO_LARGE => Problem::too_large(BODY_MAX),
         status if status.is_server_error() => {
             Problem::new(status, "internal", "Our fault", "Something went wrong on our side. Please try again.")
         }

@@ -115,15 +115,20 @@ pub fn seconds(after: Duration) -> u32 {
 fn needs(request: &Request) -> &'static [Dependency] {
     let path = request.uri().path();
     let begins = |prefix: &str| path.strip_prefix(prefix).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
-    match *request.method() {
-        Method::POST if path == "/api/v1/orders" || path == "/checkout" => &[Dependency::Database, Dependency::Stock],
+    match path {
+        _ if places_an_order(request) => &[Dependency::Database, Dependency::Stock],
         _ if begins("/api/v1/admin/inventory") || begins("/staff/stock") => &[Dependency::Stock],
-        _ if path == "/staff/sign-in" || path == "/orders" => &[],
+        "/staff/sign-in" | "/orders" => &[],
         _ if ["/api/v1/orders", "/api/v1/admin", "/orders", "/staff"].into_iter().any(begins) => {
             &[Dependency::Database]
         }
         _ => &[],
     }
+}
+
+/// Through the API, or from the cart's page.
+pub fn places_an_order(request: &Request) -> bool {
+    request.method() == Method::POST && matches!(request.uri().path(), "/api/v1/orders" | "/checkout")
 }
 
 /// The request with its body read.

@@ -50,27 +50,26 @@ impl<S> SentOnce<S> {
     fn known(&self, id: &str) -> Option<String> {
         self.sent().ids.get(id).cloned()
     }
+
+    async fn once(&self, id: &str, send: impl Future<Output = Result<String, SendError>>) -> Result<String, SendError> {
+        if let Some(message_id) = self.known(id) {
+            return Ok(message_id);
+        }
+        let message_id = send.await?;
+        self.remember(id, &message_id);
+        Ok(message_id)
+    }
 }
 
 impl<M: Mailer> Mailer for SentOnce<M> {
     async fn send(&self, mail: &Mail) -> Result<String, SendError> {
-        if let Some(message_id) = self.known(&mail.dedup_id) {
-            return Ok(message_id);
-        }
-        let message_id = self.sender.send(mail).await?;
-        self.remember(&mail.dedup_id, &message_id);
-        Ok(message_id)
+        self.once(&mail.dedup_id, self.sender.send(mail)).await
     }
 }
 
 impl<T: Texter> Texter for SentOnce<T> {
     async fn send_text(&self, text: &Text) -> Result<String, SendError> {
-        if let Some(message_id) = self.known(&text.dedup_id) {
-            return Ok(message_id);
-        }
-        let message_id = self.sender.send_text(text).await?;
-        self.remember(&text.dedup_id, &message_id);
-        Ok(message_id)
+        self.once(&text.dedup_id, self.sender.send_text(text)).await
     }
 }
 

@@ -142,23 +142,33 @@ fn login_was_refused(answer: &impl Answer) -> bool {
     matches!(answer.outcome(), Some(Err(error)) if error.what == adapter_postgres::LOGIN)
 }
 
-/// The same method on whichever store it is, once more if the login was refused (then nothing was done) and renewed; and
-/// the outcome told to the breaker.
-macro_rules! either {
-    ($self:ident, $store:ident => $call:expr) => {{
+/// A call, once more if the login was refused (then nothing was done) and renewed.
+macro_rules! renewing {
+    ($self:ident, $refused:ident, $call:expr) => {{
         let mut renewed = false;
         loop {
-            let answer = match &$self.kind {
+            let answer = $call;
+            if renewed || !$refused(&answer) || !$self.renew().await {
+                break answer;
+            }
+            renewed = true;
+        }
+    }};
+}
+
+/// The same method on whichever store it is, and the outcome told to the breaker.
+macro_rules! either {
+    ($self:ident, $store:ident => $call:expr) => {{
+        let answer = renewing!(
+            $self,
+            login_was_refused,
+            match &$self.kind {
                 Kind::Postgres($store) => $call.await,
                 Kind::Sqlite($store) => $call.await,
-            };
-            if !renewed && login_was_refused(&answer) && $self.renew().await {
-                renewed = true;
-                continue;
             }
-            $self.report(&answer);
-            break answer;
-        }
+        );
+        $self.report(&answer);
+        answer
     }};
 }
 
@@ -372,20 +382,16 @@ fn password_was_refused<T, E: Clone + Into<CartError>>(answer: &Result<T, E>) ->
 }
 
 macro_rules! either_cart {
-    ($self:ident, $carts:ident => $call:expr) => {{
-        let mut renewed = false;
-        loop {
-            let answer = match $self {
+    ($self:ident, $carts:ident => $call:expr) => {
+        renewing!(
+            $self,
+            password_was_refused,
+            match $self {
                 Carts::Memory($carts) => $call.await,
                 Carts::Redis($carts, _) => $call.await,
-            };
-            if !renewed && password_was_refused(&answer) && $self.renew().await {
-                renewed = true;
-                continue;
             }
-            break answer;
-        }
-    }};
+        )
+    };
 }
 
 impl CartStore for Carts {

@@ -506,12 +506,9 @@ fn interface_endpoints(
     let subnets: Vec<Value> = private.iter().take(zones).map(reference).collect();
     for endpoint in INTERFACES {
         let mut statements = vec![through(endpoint.actions, resource_of(environment, endpoint))];
-        if endpoint.service == "ecr.api" {
-            statements.push(through(&["ecr:GetAuthorizationToken"], json!("*")));
-        }
-        if endpoint.service == "sns" {
-            // A phone is no resource.
-            statements.push(through(&["sns:Publish"], json!("*")));
+        let of_no_resource = of_no_resource(endpoint.service);
+        if let Some((action, _)) = of_no_resource {
+            statements.push(through(&[action], json!("*")));
         }
         let id = template.add(
             &format!("{} endpoint", endpoint.service),
@@ -528,14 +525,21 @@ fn interface_endpoints(
             }),
             Keep::Nothing,
         );
-        let wildcard = match endpoint.service {
-            "ecr.api" => Some("ecr:GetAuthorizationToken is not about a repository: AWS offers no narrower resource"),
-            "sns" => Some("A phone is no resource of IAM: whoever texts publishes to *"),
-            _ => None,
-        };
-        if let Some(reason) = wildcard {
+        if let Some((_, reason)) = of_no_resource {
             template.note(&id, "wildcard", json!(reason));
         }
+    }
+}
+
+/// The action of a service that IAM lets nobody narrow to a resource, and why.
+fn of_no_resource(service: &str) -> Option<(&'static str, &'static str)> {
+    match service {
+        "ecr.api" => Some((
+            "ecr:GetAuthorizationToken",
+            "ecr:GetAuthorizationToken is not about a repository: AWS offers no narrower resource",
+        )),
+        "sns" => Some(("sns:Publish", "A phone is no resource of IAM: whoever texts publishes to *")),
+        _ => None,
     }
 }
 

@@ -7,12 +7,10 @@ use domain::ids::OrderId;
 use super::dlq::{Desk, Letter};
 use super::logs;
 use crate::cli::Show;
-use crate::target::BadUsage;
 
 /// Gives whether there was something to show.
 pub async fn show(options: &Show) -> anyhow::Result<bool> {
-    let wrong = |_| BadUsage::Said(format!("ID {}: must be an order's id, such as the shop answers with", options.id));
-    let order_id: OrderId = options.id.parse().map_err(wrong)?;
+    let order_id = options.id;
     let stop = chassis::run::shutdown_signal().context("listen for signals")?;
     let desk = Desk::open(&options.state).await?;
     let Some(journey) = journey(&desk.store, &desk.stock, order_id).await? else {

@@ -59,26 +59,28 @@ impl Books {
             gateway: HttpGateway::new(&facts.payment_url).context("make a client of the gateway")?,
         })
     }
+
+    async fn compare(&self) -> anyhow::Result<Report> {
+        reconcile(&self.store, &self.gateway, &self.stock, &SystemSource).await.context("read the books")
+    }
 }
 
 /// What the books say, and where they differ.
 pub async fn books(facts: &Facts) -> anyhow::Result<Report> {
-    let Books { store, stock, gateway } = Books::open(facts).await?;
-    reconcile(&store, &gateway, &stock, &SystemSource).await.context("read the books")
+    Books::open(facts).await?.compare().await
 }
 
 /// Prints what differs. Gives whether nothing does, or no more.
 pub async fn command(options: &cli::Reconcile) -> anyhow::Result<bool> {
-    let Books { store, stock, gateway } = Books::open(&Facts::read(&options.state)?).await?;
-    let compare = async || reconcile(&store, &gateway, &stock, &SystemSource).await.context("read the books");
-    let report = compare().await?;
+    let books = Books::open(&Facts::read(&options.state)?).await?;
+    let report = books.compare().await?;
     let maker = Maker { role: ACTOR, version: env!("CARGO_PKG_VERSION"), traceparent: None };
     let mut all = Vec::new();
     for difference in &report.differences {
         let repaired = match (options.fix, &difference.repair) {
             (false, _) => None,
             (true, None) => Some(Repaired::NotSafe),
-            (true, Some(_)) => Some(match fix(&store, &stock, &SystemSource, &maker, difference).await {
+            (true, Some(_)) => Some(match fix(&books.store, &books.stock, &SystemSource, &maker, difference).await {
                 Ok(true) => Repaired::Done,
                 Ok(false) => Repaired::NoLongerFits,
                 Err(error) => Repaired::Failed(error.to_string()),
@@ -86,7 +88,7 @@ pub async fn command(options: &cli::Reconcile) -> anyhow::Result<bool> {
         };
         all.push(Found { difference: difference.clone(), repaired });
     }
-    let left = if options.fix && !all.is_empty() { Some(compare().await?) } else { None };
+    let left = if options.fix && !all.is_empty() { Some(books.compare().await?) } else { None };
     let well = left.as_ref().unwrap_or(&report).differences.is_empty();
     if options.json {
         println!("{:#}", document(&report, &all, left.as_ref(), well));

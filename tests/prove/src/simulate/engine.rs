@@ -15,10 +15,10 @@ use std::task::{Context, Poll, Wake, Waker};
 use app::ports::{Source, Unavailable};
 use domain::Timestamp;
 use domain::ids::OrderId;
+use faults::Dice;
 use futures::future::{Either, select};
 use uuid::Uuid;
 
-use super::dice::Dice;
 use super::hits::{Hit, Hits};
 use super::mistake::Mistake;
 use super::plan::Plan;
@@ -216,7 +216,7 @@ impl Engine {
     pub fn uuid(&self) -> Uuid {
         let mut core = self.core();
         let at = (OPENING as u128) * 1_000 + u128::from(core.now_ms);
-        let (high, low) = (core.dice.next(), core.dice.next());
+        let (high, low) = (core.dice.throw(), core.dice.throw());
         let (twelve_bits, rest) = (u128::from(high & 0xfff), u128::from(low >> 2));
         Uuid::from_u128((at << 80) | (7 << 76) | (twelve_bits << 64) | (2 << 62) | rest)
     }

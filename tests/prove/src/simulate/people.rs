@@ -12,8 +12,8 @@ use domain::cart::{Line, Lines, Quantity};
 use domain::channel::Preferences;
 use domain::ids::OrderId;
 use domain::order::Status;
+use faults::Dice;
 
-use super::dice::Dice;
 use super::engine::{SimSource, Who};
 use super::hits::Hit;
 use super::orders::SimOrders;

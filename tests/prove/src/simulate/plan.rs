@@ -1,7 +1,8 @@
 //! What a seed makes of a run: who orders what, and which faults there are, how often. No two seeds have the same
 //! weather: some kinds of fault are off in each, so that others come through (swarm testing).
 
-use super::dice::Dice;
+use faults::Dice;
+
 use super::engine::Port;
 
 /// Rates are per thousand calls, deliveries or polls.

@@ -9,8 +9,8 @@ use contract::messages::{Envelope, Message};
 use contract::queue::{QUEUES, Queue};
 use contract::topic::{SUBSCRIPTIONS, Topic};
 use domain::ids::{EventId, OrderId};
+use faults::Dice;
 
-use super::dice::Dice;
 use super::engine::{Engine, Lost, Port, Signal, Who};
 use super::hits::Hit;
 use super::mistake::Mistake;

@@ -9,8 +9,8 @@ use domain::ids::ProductId;
 use domain::menu::{Product, ProductType};
 use domain::money::{Currency, Money};
 use domain::order::Order;
+use faults::Dice;
 
-use super::dice::Dice;
 use super::engine::{Engine, Mortality, Scheduler, Who};
 use super::gateway::Ledger;
 use super::mail::Sink;

@@ -42,14 +42,13 @@ impl DynamoStock {
 
     /// False: nothing was done, and at least one of them is the reason.
     async fn move_together(&self, group: &[OrderMove]) -> Result<bool, Unavailable> {
-        if group.len() < 2 {
+        // A transaction is not about one moment: the latest is as true as any.
+        let Some(latest) = group.iter().map(|one| one.now).max().filter(|_| group.len() > 1) else {
             return Ok(false);
-        }
+        };
         let mut actions: Vec<TransactWriteItem> = Vec::with_capacity(ACTIONS_MAX);
         let mut products: BTreeMap<&ProductId, Vec<Movement>> = BTreeMap::new();
         let mut entries = Vec::new();
-        // A transaction is not about one moment: the latest is as true as any.
-        let mut latest = None;
         for OrderMove { order_id, lines, to, now } in group {
             actions.push(match to {
                 MoveTo::Reserve { expires_at } => self.held(*order_id, lines, *now, *expires_at)?,
@@ -60,9 +59,7 @@ impl DynamoStock {
                 products.entry(&line.product_id).or_default().push(movement);
                 entries.push(self.write_down(&self.entry(*order_id, &line.product_id, movement, *now))?);
             }
-            latest = latest.max(Some(*now));
         }
-        let Some(latest) = latest else { return Ok(false) };
         for (product_id, movements) in products {
             actions.push(self.count(product_id, &movements, latest)?);
         }

@@ -184,7 +184,7 @@ impl Poll {
     }
 }
 
-/// Up to ten slots, at least one.
+/// Up to `enough` slots, at least one.
 pub(super) async fn free_slots(slots: Arc<Semaphore>, enough: usize) -> Vec<OwnedSemaphorePermit> {
     let mut taken = Vec::with_capacity(BATCH_MAX);
     // The semaphore is never closed.
@@ -196,10 +196,5 @@ pub(super) async fn free_slots(slots: Arc<Semaphore>, enough: usize) -> Vec<Owne
     };
     // No more than that may ever come free: then what there is, is asked for.
     let _ = timeout(SLOTS_LINGER, top_up).await;
-    while taken.len() < BATCH_MAX
-        && let Ok(slot) = slots.clone().try_acquire_owned()
-    {
-        taken.push(slot);
-    }
     taken
 }

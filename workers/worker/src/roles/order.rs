@@ -88,6 +88,7 @@ impl Handler for Saga {
         }
         settle(handled, &ORDERS, &self.metrics)
     }
+
     fn needs(&self) -> &[Breaker] {
         self.breakers.all()
     }

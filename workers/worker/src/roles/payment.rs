@@ -56,6 +56,7 @@ impl Handler for Cashier {
         let handled = pay(&self.store, &self.applier, &self.gateway, &SystemSource, &maker, &envelope).await;
         settle(handled, &PAYMENTS, &self.metrics)
     }
+
     fn needs(&self) -> &[Breaker] {
         self.breakers.all()
     }

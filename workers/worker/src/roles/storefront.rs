@@ -45,14 +45,12 @@ pub async fn run(wiring: Wiring) -> anyhow::Result<()> {
     // Without them nobody knows which tax is due: it becomes ready when it has read them once.
     read_shops(&things.store, &shops).await.context("read the locations")?;
     let pending_max = Arc::new(AtomicU64::new(MAX_QUEUE_SIZE.default.parse().unwrap_or(u64::MAX)));
-    let keys = [
-        (&SIGNING_KEY, Keys::new(config.signing_key.expose().clone())),
-        (&PAYMENT_WEBHOOK, Keys::new(config.webhook_secret.expose().clone())),
-    ];
+    let signing_key = Keys::new(config.signing_key.expose().clone());
+    let webhook_secret = Keys::new(config.webhook_secret.expose().clone());
     let settings = Settings {
         shops: shops.clone(),
-        signing_key: keys[0].1.clone(),
-        webhook_secret: keys[1].1.clone(),
+        signing_key: signing_key.clone(),
+        webhook_secret: webhook_secret.clone(),
         secure_cookies: !config.aws.is_local(),
         pending_max: pending_max.clone(),
         orders_per_minute: config.orders_per_minute,
@@ -77,7 +75,7 @@ pub async fn run(wiring: Wiring) -> anyhow::Result<()> {
     tune().await;
     let tuning = every(READ_PARAMETERS_EVERY, &process, tune);
     let rotating = every(READ_SECRETS_EVERY, &process, async || {
-        for (secret, keys) in &keys {
+        for (secret, keys) in [(&SIGNING_KEY, &signing_key), (&PAYMENT_WEBHOOK, &webhook_secret)] {
             match adapter_aws::secret_versions(aws.clients(), &config.aws.environment, secret).await {
                 Ok(versions) => keys.set(versions),
                 Err(error) => tracing::warn!(error = %error, "A secret cannot be read again; the last one stands"),

@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use time::format_description::well_known::Rfc3339;
 use worker::stores::Store;
 
-use crate::cli::STATE;
+use crate::cli::{STATE, order_id};
 use crate::local::facts::Facts;
 
 #[derive(Debug, Args)]
@@ -30,10 +30,6 @@ pub struct List {
     /// One JSON object instead of text
     #[arg(long)]
     pub json: bool,
-}
-
-fn order_id(text: &str) -> Result<OrderId, String> {
-    text.parse().map_err(|_| "must be an order's id, such as 01954f0c-6b00-7000-8000-000000000047".to_owned())
 }
 
 /// # Errors

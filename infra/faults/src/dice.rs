@@ -4,11 +4,12 @@
 pub struct Dice(u64);
 
 impl Dice {
+    #[must_use]
     pub const fn of(seed: u64) -> Dice {
         Dice(seed)
     }
 
-    pub fn next(&mut self) -> u64 {
+    pub fn throw(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut mixed = self.0;
         mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -18,7 +19,7 @@ impl Dice {
 
     /// 0 to `end - 1`; 0 when `end` is 0.
     pub fn below(&mut self, end: u64) -> u64 {
-        if end == 0 { 0 } else { self.next() % end }
+        if end == 0 { 0 } else { self.throw() % end }
     }
 
     pub fn between(&mut self, from: u64, to: u64) -> u64 {
@@ -32,6 +33,6 @@ impl Dice {
 
     /// 0.0..1.0
     pub fn fraction(&mut self) -> f64 {
-        (self.next() >> 11) as f64 / (1u64 << 53) as f64
+        (self.throw() >> 11) as f64 / (1u64 << 53) as f64
     }
 }
