@@ -16,7 +16,7 @@ pub const ALARM_DESCRIPTION_MAX: usize = 1_024;
 
 /// Everything in a template that is too much.
 pub fn check(template: &Value) -> Vec<Violation> {
-    let text = template.to_string();
+    let text = serde_json::to_string(template).unwrap_or_default();
     let sizes = [
         ("", text.len(), INLINE_BYTES_MAX, "bytes"),
         ("Resources", length(&template["Resources"]), RESOURCES_MAX, "resources"),

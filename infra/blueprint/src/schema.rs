@@ -7,6 +7,8 @@ use std::fmt;
 use std::sync::OnceLock;
 
 use serde::Deserialize;
+use serde::de::IgnoredAny;
+use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 
 use crate::spelling::nearest;
@@ -25,29 +27,49 @@ pub struct Violation {
 }
 
 /// One resource type.
-#[derive(Debug, Deserialize)]
-#[serde(rename_all = "camelCase")]
+#[derive(Debug)]
 pub struct Kind {
-    #[serde(flatten)]
     shape: Shape,
-    #[serde(default)]
-    definitions: BTreeMap<String, Shape>,
-    #[serde(default)]
-    get_att: BTreeSet<String>,
-    #[serde(default)]
-    read_only: BTreeSet<String>,
-    #[serde(default)]
-    create_only: Vec<String>,
-    #[serde(default)]
-    conditional_create_only: Vec<String>,
-    #[serde(default)]
-    update_fails: Vec<String>,
+    facts: Facts,
+}
+
+/// What is true of it whatever its properties are. Names stay where they are, in the table.
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+struct Facts {
+    #[serde(borrow)]
+    definitions: BTreeMap<&'static str, Definition>,
+    #[serde(borrow)]
+    get_att: BTreeSet<&'static str>,
+    #[serde(borrow)]
+    read_only: BTreeSet<&'static str>,
+    #[serde(borrow)]
+    create_only: Vec<&'static str>,
+    #[serde(borrow)]
+    conditional_create_only: Vec<&'static str>,
+    #[serde(borrow)]
+    update_fails: Vec<&'static str>,
     /// The property that takes tags.
-    tags: Option<String>,
-    #[serde(default)]
+    tags: Option<&'static str>,
     stack_tags: bool,
-    #[serde(default)]
-    permissions: BTreeMap<String, Vec<String>>,
+    #[serde(borrow)]
+    permissions: Option<&'static RawValue>,
+}
+
+/// A shape with a name, read once it was asked for: of a type with many, few are in use.
+#[derive(Debug, Deserialize)]
+#[serde(transparent)]
+struct Definition {
+    #[serde(borrow)]
+    text: &'static RawValue,
+    #[serde(skip)]
+    read: OnceLock<Option<Shape>>,
+}
+
+impl Definition {
+    fn shape(&self) -> Option<&Shape> {
+        self.read.get_or_init(|| serde_json::from_str(self.text.get()).ok()).as_ref()
+    }
 }
 
 /// What a value may be.
@@ -57,10 +79,14 @@ struct Shape {
     #[serde(rename = "type")]
     kind: Option<OneOrMore>,
     #[serde(rename = "ref")]
-    reference: Option<String>,
-    properties: BTreeMap<String, Shape>,
-    pattern_properties: BTreeMap<String, Shape>,
-    required: Vec<String>,
+    reference: Option<&'static str>,
+    /// In boxes: a node of the map has room for eleven of them.
+    #[serde(borrow)]
+    properties: BTreeMap<&'static str, Box<Shape>>,
+    /// Only whether there are any.
+    pattern_properties: BTreeMap<String, IgnoredAny>,
+    #[serde(borrow)]
+    required: Vec<&'static str>,
     /// Takes properties that are not named.
     open: bool,
     items: Option<Box<Shape>>,
@@ -74,12 +100,16 @@ struct Shape {
     max_length: Option<usize>,
     min_items: Option<usize>,
     max_items: Option<usize>,
-    dependent_required: BTreeMap<String, Vec<String>>,
-    dependent_excluded: BTreeMap<String, Vec<String>>,
+    #[serde(borrow)]
+    dependent_required: BTreeMap<&'static str, Vec<&'static str>>,
+    #[serde(borrow)]
+    dependent_excluded: BTreeMap<&'static str, Vec<&'static str>>,
     /// Exactly one of these.
-    required_xor: Vec<String>,
+    #[serde(borrow)]
+    required_xor: Vec<&'static str>,
     /// At least one of these.
-    required_or: Vec<String>,
+    #[serde(borrow)]
+    required_or: Vec<&'static str>,
     any_of: Vec<Shape>,
     one_of: Vec<Shape>,
 }
@@ -87,8 +117,9 @@ struct Shape {
 #[derive(Debug, Deserialize)]
 #[serde(untagged)]
 enum OneOrMore {
-    One(String),
-    More(Vec<String>),
+    One(&'static str),
+    #[serde(borrow)]
+    More(Vec<&'static str>),
 }
 
 /// What a change of a property does to the resource that has it.
@@ -117,13 +148,18 @@ pub fn kind(name: &str) -> Option<&'static Kind> {
         lines.collect()
     });
     let (facts, read) = kinds.get(name)?;
-    read.get_or_init(|| serde_json::from_str(facts).ok()).as_ref()
+    read.get_or_init(|| Kind::read(facts).ok()).as_ref()
 }
 
 impl Kind {
+    fn read(text: &'static str) -> serde_json::Result<Kind> {
+        // Each takes what is its own, and passes over the rest.
+        Ok(Kind { shape: serde_json::from_str(text)?, facts: serde_json::from_str(text)? })
+    }
+
     /// What a change of the property at `path` does: `Name`, or `Budget.BudgetName`.
     pub fn effect(&self, path: &str) -> Effect {
-        let listed = |list: &[String]| {
+        let listed = |list: &[&str]| {
             list.iter().any(|known| {
                 // What contains it, or is in it, counts too: a diff may be coarser or finer than the list.
                 let covers = |outer: &str, inner: &str| {
@@ -132,11 +168,11 @@ impl Kind {
                 covers(known, path) || covers(path, known)
             })
         };
-        if listed(&self.update_fails) {
+        if listed(&self.facts.update_fails) {
             Effect::Fails
-        } else if listed(&self.create_only) {
+        } else if listed(&self.facts.create_only) {
             Effect::Replaces
-        } else if listed(&self.conditional_create_only) {
+        } else if listed(&self.facts.conditional_create_only) {
             Effect::MayReplace
         } else {
             Effect::InPlace
@@ -145,17 +181,21 @@ impl Kind {
 
     /// The property that takes tags.
     pub fn tags(&self) -> Option<&str> {
-        self.tags.as_deref()
+        self.facts.tags
     }
 
     /// Whether CloudFormation hands it the tags of its stack.
     pub fn takes_stack_tags(&self) -> bool {
-        self.stack_tags
+        self.facts.stack_tags
     }
 
     /// What whoever deploys must be allowed: the actions behind `create`, `read`, `update`, `delete` and `tag`.
-    pub fn permissions(&self) -> impl Iterator<Item = (&str, &[String])> {
-        self.permissions.iter().map(|(verb, actions)| (verb.as_str(), actions.as_slice()))
+    ///
+    /// # Panics
+    /// When the table is wrong: a defect of ours, found by any test that reads it.
+    pub fn permissions(&self) -> BTreeMap<&'static str, Vec<&'static str>> {
+        let text = self.facts.permissions.map(RawValue::get);
+        text.map_or_else(BTreeMap::new, |text| serde_json::from_str(text).expect("actions by verb"))
     }
 }
 
@@ -254,7 +294,7 @@ impl<'a> Checker<'a> {
         let nothing = Value::Object(Map::new());
         let properties = object.get("Properties").unwrap_or(&nothing);
         for property in properties.as_object().into_iter().flat_map(Map::keys) {
-            if known.read_only.contains(property) {
+            if known.facts.read_only.contains(property.as_str()) {
                 self.wrong(format!("Properties.{property}"), "is made by AWS and cannot be set");
             }
         }
@@ -263,8 +303,9 @@ impl<'a> Checker<'a> {
     }
 
     fn value(&mut self, shape: &Shape, value: &Value, path: &Path<'_>) {
-        if let Some(name) = &shape.reference
-            && let Some(defined) = self.kind.and_then(|kind| kind.definitions.get(name))
+        if let Some(name) = shape.reference
+            && let Some(defined) =
+                self.kind.and_then(|kind| kind.facts.definitions.get(name)).and_then(Definition::shape)
         {
             self.value(defined, value, path);
         }
@@ -273,7 +314,7 @@ impl<'a> Checker<'a> {
             return;
         }
         if let Some(kind) = &shape.kind {
-            let kinds: &[String] = match kind {
+            let kinds: &[&str] = match kind {
                 OneOrMore::One(kind) => std::slice::from_ref(kind),
                 OneOrMore::More(kinds) => kinds,
             };
@@ -358,23 +399,23 @@ impl<'a> Checker<'a> {
 
     fn object(&mut self, shape: &Shape, value: &Value, path: &Path<'_>) {
         let Some(object) = value.as_object().filter(|_| !is_intrinsic(value)) else { return };
-        for name in shape.required.iter().filter(|name| !object.contains_key(*name)) {
+        for name in shape.required.iter().filter(|name| !object.contains_key(**name)) {
             self.wrong(path, format!("{name} is required"));
         }
-        let there = |names: &[String]| names.iter().filter(|name| object.contains_key(*name)).count();
+        let there = |names: &[&str]| names.iter().filter(|name| object.contains_key(**name)).count();
         if !shape.required_xor.is_empty() && there(&shape.required_xor) != 1 {
             self.wrong(path, format!("exactly one of {} is required", shape.required_xor.join(", ")));
         }
         if !shape.required_or.is_empty() && there(&shape.required_or) == 0 {
             self.wrong(path, format!("one of {} is required", shape.required_or.join(", ")));
         }
-        for (name, others) in shape.dependent_required.iter().filter(|(name, _)| object.contains_key(*name)) {
-            for other in others.iter().filter(|other| !object.contains_key(*other)) {
+        for (name, others) in shape.dependent_required.iter().filter(|(name, _)| object.contains_key(**name)) {
+            for other in others.iter().filter(|other| !object.contains_key(**other)) {
                 self.wrong(path, format!("{name} is given, so {other} is required"));
             }
         }
-        for (name, others) in shape.dependent_excluded.iter().filter(|(name, _)| object.contains_key(*name)) {
-            for other in others.iter().filter(|other| object.contains_key(*other)) {
+        for (name, others) in shape.dependent_excluded.iter().filter(|(name, _)| object.contains_key(**name)) {
+            for other in others.iter().filter(|other| object.contains_key(**other)) {
                 self.wrong(path, format!("{name} and {other} exclude each other"));
             }
         }
@@ -382,10 +423,10 @@ impl<'a> Checker<'a> {
         let names_all = !shape.open && (shape.kind.is_some() || !shape.properties.is_empty());
         for (name, value) in object {
             let path = Path::Field(path, name);
-            match shape.properties.get(name) {
+            match shape.properties.get(name.as_str()) {
                 Some(known) => self.value(known, value, &path),
                 None if names_all && shape.pattern_properties.is_empty() => {
-                    let near = nearest(name, shape.properties.keys().map(String::as_str));
+                    let near = nearest(name, shape.properties.keys().copied());
                     let hint = near.map(|near| format!("; did you mean {near}?")).unwrap_or_default();
                     self.wrong(&path, format!("is not a known property{hint}"));
                 }
@@ -450,8 +491,8 @@ impl<'a> Checker<'a> {
         };
         let name = resource["Type"].as_str().unwrap_or_default();
         let Some(known) = kind(name) else { return };
-        if !known.get_att.contains(attribute) {
-            let near = nearest(attribute, known.get_att.iter().map(String::as_str));
+        if !known.facts.get_att.contains(attribute) {
+            let near = nearest(attribute, known.facts.get_att.iter().copied());
             let hint = near.map(|near| format!("; did you mean {near}?")).unwrap_or_default();
             self.wrong(path, format!("{name} has no attribute {attribute}{hint}"));
         }
@@ -486,7 +527,7 @@ fn is(kind: &str, value: &Value) -> bool {
 }
 
 fn is_numeric(shape: &Shape) -> bool {
-    matches!(&shape.kind, Some(OneOrMore::One(kind)) if kind == "integer" || kind == "number")
+    matches!(&shape.kind, Some(OneOrMore::One("integer" | "number")))
 }
 
 fn number(value: &Value) -> Option<f64> {
@@ -534,7 +575,9 @@ mod tests {
         let types = include_str!("../schema/types.txt").lines();
         let mut count = 0;
         for name in types.filter(|name| !name.is_empty()) {
-            assert!(kind(name).is_some(), "{name} cannot be read");
+            let kind = kind(name).unwrap_or_else(|| panic!("{name} cannot be read"));
+            assert!(kind.facts.definitions.values().all(|definition| definition.shape().is_some()), "{name}");
+            assert!(kind.permissions().values().all(|actions| !actions.is_empty()), "{name}");
             count += 1;
         }
         assert!(count > 80);

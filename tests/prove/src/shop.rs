@@ -209,15 +209,15 @@ impl Shop {
     }
 
     /// Starts a role again that was killed or asked to stop, and waits until it is ready, which may take a long poll.
-    /// Gives how the old one ended.
-    pub async fn start_again(&self, role: &str) -> anyhow::Result<String> {
-        let (role, ended) = self.replace(role).await?;
+    /// Gives how the old one ended. The new one has `environment` as well, as long as it lives.
+    pub async fn start_again(&self, role: &str, environment: &[(&str, &str)]) -> anyhow::Result<String> {
+        let (role, ended) = self.replace(role, environment).await?;
         self.until_ready(role).await?;
         Ok(ended)
     }
 
     /// As [`Shop::start_again`], without waiting for the new one.
-    pub async fn replace(&self, role: &str) -> anyhow::Result<(&'static str, String)> {
+    pub async fn replace(&self, role: &str, environment: &[(&str, &str)]) -> anyhow::Result<(&'static str, String)> {
         let taken = self.processes().remove_entry(role);
         let Some((role, mut process)) = taken else { bail!("there is no role {role}") };
         let within = process.program.stop_within;
@@ -228,7 +228,9 @@ impl Shop {
                 format!("killed after {} s", within.as_secs())
             }
         };
-        process.child = self.spawn(role, &process.program)?;
+        let mut program = process.program.clone();
+        program.environment.extend(environment.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())));
+        process.child = self.spawn(role, &program)?;
         self.processes().insert(role, process);
         Ok((role, ended))
     }

@@ -139,6 +139,13 @@ impl Views {
         .with_context(|| format!("run {sql}"))
     }
 
+    /// Those that a commit waits for, and that have caught up.
+    pub async fn standbys_in_step(&self) -> anyhow::Result<i64> {
+        let Views::Postgres(pool) = self else { bail!("this fault is PostgreSQL's: --database postgres") };
+        const STANDBYS: &str = "SELECT COUNT(*) FROM pg_stat_replication WHERE sync_state = 'sync'";
+        sqlx::query_scalar(STANDBYS).fetch_one(pool).await.context("look at the standbys")
+    }
+
     /// Ends every session but ours. Gives how many there were.
     pub async fn terminate_backends(&self) -> anyhow::Result<u64> {
         let Views::Postgres(pool) = self else { bail!("this fault is PostgreSQL's: --database postgres") };

@@ -106,7 +106,7 @@ fn permissions(environment: &Environment) -> BTreeMap<String, BTreeSet<String>> 
         .flat_map(|stack| stack.template["Resources"].as_object().into_iter().flat_map(|resources| resources.values()));
     let types: BTreeSet<&str> = resources.filter_map(|resource| resource["Type"].as_str()).collect();
     let mut permissions: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
-    for (_, actions) in types.into_iter().filter_map(schema::kind).flat_map(schema::Kind::permissions) {
+    for (_, actions) in types.into_iter().filter_map(schema::kind).flat_map(|kind| kind.permissions()) {
         for (service, action) in actions.iter().filter_map(|action| action.split_once(':')) {
             // Some schemas write it in capitals.
             let service = service.to_ascii_lowercase();

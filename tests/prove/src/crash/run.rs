@@ -123,7 +123,7 @@ async fn at_point(
         // A dead role is started again by another hand than the customer's.
         let reviving = async {
             let Some(()) = kills.recv().await else { return Ok(false) };
-            shop.replace(&point.kind.0).await?;
+            shop.replace(&point.kind.0, &[]).await?;
             if let Some(given) = hurried {
                 hurry::end_claims(shop, &point.kind.0, given).await?;
                 // A poll of the dead may still be answered, and take what was just shown. Until the trap is gone:

@@ -1,7 +1,10 @@
 //! Faults that no rule of a proxy makes: signals, sessions in the database, customers who behave badly.
 
+mod clocks;
 mod customers;
 mod database;
+mod disaster;
+mod limits;
 mod queues;
 
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -47,6 +50,10 @@ pub enum Act {
     ForgedWebhooks,
     RefundLater,
     NoParameters,
+    Flood,
+    Limits,
+    LoseDisk,
+    Skew,
 }
 
 /// What came of it.
@@ -93,6 +100,10 @@ impl Act {
             Act::ForgedWebhooks => customers::forged_webhooks(shop).await,
             Act::RefundLater => customers::refund_later(shop).await,
             Act::NoParameters => no_parameters(shop).await,
+            Act::Flood => customers::flood(shop, lasting).await,
+            Act::Limits => limits::limits(shop, lasting).await,
+            Act::LoseDisk => disaster::lose_the_disk(shop, lasting).await,
+            Act::Skew => clocks::skew(shop, lasting).await,
         }
     }
 }
@@ -156,7 +167,7 @@ async fn term(shop: &Shop, roles: &[&'static str]) -> anyhow::Result<Outcome> {
     let mut outcome = Outcome::default();
     for role in roles {
         shop.signal(role, Signal::TERM);
-        let ended = shop.start_again(role).await?;
+        let ended = shop.start_again(role, &[]).await?;
         outcome.hits += 1;
         if ended != "exit status: 0" {
             outcome.failures.push(format!("I11 {role} was asked to stop and left with {ended}"));
@@ -175,7 +186,7 @@ async fn stop_and_continue(shop: &Shop) -> anyhow::Result<Outcome> {
 
 async fn kill(shop: &Shop, role: &'static str) -> anyhow::Result<Outcome> {
     shop.signal(role, Signal::KILL);
-    shop.start_again(role).await?;
+    shop.start_again(role, &[]).await?;
     // A mail that was sent by a worker that died before it wrote that down comes again.
     Ok(Outcome { hits: 1, mails_twice: usize::from(role == "notification-worker") * 10, ..Outcome::default() })
 }
@@ -198,7 +209,7 @@ async fn no_parameters(shop: &Shop) -> anyhow::Result<Outcome> {
     let out = Fault::Fail { status: 500, code: "InternalServerError" };
     let hits = shop.faults.add(Rule::on(Dependency::Aws, "ssm.", out));
     shop.signal("notification-worker", Signal::TERM);
-    shop.start_again("notification-worker").await?;
+    shop.start_again("notification-worker", &[]).await?;
     let placed = customer::must_order(shop, "latte", 1, "tok_ok").await?;
     customer::until(shop, &placed, &["confirmed"]).await?;
     let begun = Instant::now();

@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use app::ports::stock::Stock as _;
+use contract::role::STOREFRONT;
 use domain::Timestamp;
 use faults::{Dependency, Fault, Rule};
 use futures::future::join_all;
@@ -12,7 +13,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use uuid::Uuid;
 
-use super::{Outcome, PATIENCE};
+use super::{Outcome, PATIENCE, limits};
 use crate::customer::{self, Answer, Placed};
 use crate::shop::Shop;
 
@@ -25,6 +26,45 @@ pub async fn slow_clients(shop: &Shop, lasting: Duration) -> anyhow::Result<Outc
     }
     tokio::time::sleep(lasting).await;
     Ok(Outcome { hits: open.len() as u64, ..Outcome::default() })
+}
+
+/// Orders at twenty times the rate that the shop can do on two cores, from one moment to the next. What it cannot take it
+/// refuses soon and says when to come again; it neither breaks nor grows.
+pub async fn flood(shop: &Shop, lasting: Duration) -> anyhow::Result<Outcome> {
+    const RATE: f64 = 20.0 * 70.0;
+    const SOON: Duration = Duration::from_secs(3);
+    let url = format!("http://{}/api/v1/orders", shop.surroundings.storefront);
+    let (begun, mut outcome) = (Instant::now(), Outcome::default());
+    let orders = (0..(RATE * lasting.as_secs_f64()) as u32).map(|index| {
+        let url = &url;
+        async move {
+            tokio::time::sleep_until((begun + Duration::from_secs_f64(f64::from(index) / RATE)).into()).await;
+            let (id, asked) = (Uuid::now_v7(), Instant::now());
+            let email = format!("{}@example.com", id.simple());
+            let request = shop.http.post(url).header("Idempotency-Key", id.to_string()).json(&body(&email, 1));
+            let answer = request.send().await.map_err(|error| format!("{error:?}"))?;
+            let (status, again) = (answer.status(), answer.headers().contains_key("retry-after"));
+            let answer: Value = answer.json().await.unwrap_or_default();
+            match status.as_u16() {
+                202 => Ok(Some(placed_of(&answer, &email))),
+                429 | 503 if again && asked.elapsed() < SOON => Ok(None),
+                _ => Err(format!("{status} after {:.1} s, Retry-After {again}", asked.elapsed().as_secs_f64())),
+            }
+        }
+    });
+    for answer in join_all(orders).await {
+        match answer {
+            Ok(Some(placed)) => outcome.placed.push(placed),
+            Ok(None) => outcome.hits += 1,
+            Err(why) => outcome.failures.push(format!("I12 in a flood: {why}")),
+        }
+    }
+    let most = u64::from(STOREFRONT.memory_mib) << 20;
+    let grown = shop.life(STOREFRONT.slug).and_then(|life| limits::status_bytes(life.pid, "VmHWM").ok());
+    if grown.is_none_or(|grown| grown > most) {
+        outcome.failures.push(format!("the storefront grew to {grown:?} bytes; its task has {most}"));
+    }
+    Ok(outcome)
 }
 
 fn body(email: &str, quantity: u32) -> Value {

@@ -1,6 +1,6 @@
 //! What happens in PostgreSQL itself, and to its processes.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -62,34 +62,81 @@ pub async fn read_only(shop: &Shop, lasting: Duration) -> anyhow::Result<Outcome
 /// The server ends as it is told to, and is started again: in good order (`INT`, a fast shutdown), or by a death after
 /// which it recovers from its log.
 pub async fn restart(shop: &Shop, signal: Signal) -> anyhow::Result<Outcome> {
-    let folder = shop.postgres_folder().context("this fault is PostgreSQL's: --database postgres")?;
-    let pid: u32 = postmaster(&folder).context("the server's pid")?;
-    // A zero after each argument; one of them is empty.
-    let line = std::fs::read_to_string(format!("/proc/{pid}/cmdline")).context("how it was started")?;
-    let line: Vec<&str> = line.strip_suffix('\0').unwrap_or(&line).split('\0').collect();
-    children::signal(pid, signal);
-    let begun = Instant::now();
-    // One that has ended and was not waited for has no command line any more.
-    while std::fs::read(format!("/proc/{pid}/cmdline")).is_ok_and(|line| !line.is_empty()) {
-        if begun.elapsed() > PATIENCE {
-            bail!("PostgreSQL does not end");
-        }
-        tokio::time::sleep(Duration::from_millis(50)).await;
+    let server = Server::of(shop)?;
+    server.end(signal).await?;
+    server.start_again(shop).await?;
+    Ok(Outcome { hits: 1, ..Outcome::default() })
+}
+
+/// PostgreSQL as it was found running.
+pub struct Server {
+    /// Its data.
+    pub folder: PathBuf,
+    pid: u32,
+    /// How it was started.
+    line: Vec<String>,
+}
+
+impl Server {
+    pub fn of(shop: &Shop) -> anyhow::Result<Server> {
+        let folder = shop.postgres_folder().context("this fault is PostgreSQL's: --database postgres")?;
+        let pid = postmaster(&folder).context("the server's pid")?;
+        // A zero after each argument; one of them is empty.
+        let line = std::fs::read_to_string(command_line(pid)).context("how it was started")?;
+        let line = line.strip_suffix('\0').unwrap_or(&line).split('\0').map(str::to_owned).collect();
+        Ok(Server { folder, pid, line })
     }
-    // It was a child of ours: until it is waited for, its pid lives, and no other server starts over its lock file.
-    let _ = rustix::process::waitpid(i32::try_from(pid).ok().and_then(Pid::from_raw), WaitOptions::NOHANG);
-    while begun.elapsed() < PATIENCE {
-        let mut server = start(&line)?;
-        // It is refused, and ends, while a child of the one before it lives.
-        while server.try_wait().context("look at the server")?.is_none() && begun.elapsed() < PATIENCE {
-            if is_ready(&folder, server.id()) {
-                shop.adopt(server);
-                return Ok(Outcome { hits: 1, ..Outcome::default() });
+
+    /// A program of the same installation.
+    pub fn tool(&self, name: &str) -> PathBuf {
+        self.line.first().map_or_else(PathBuf::new, |server| Path::new(server).with_file_name(name))
+    }
+
+    pub async fn end(&self, signal: Signal) -> anyhow::Result<()> {
+        children::signal(self.pid, signal);
+        let begun = Instant::now();
+        // One that has ended and was not waited for has no command line any more.
+        while std::fs::read(command_line(self.pid)).is_ok_and(|line| !line.is_empty()) {
+            if begun.elapsed() > PATIENCE {
+                bail!("PostgreSQL does not end");
             }
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
+        // It was a child of ours: until it is waited for, its pid lives, and no other server starts over its lock file.
+        let _ = rustix::process::waitpid(i32::try_from(self.pid).ok().and_then(Pid::from_raw), WaitOptions::NOHANG);
+        Ok(())
     }
-    bail!("PostgreSQL does not start again")
+
+    pub async fn start_again(&self, shop: &Shop) -> anyhow::Result<()> {
+        let begun = Instant::now();
+        while begun.elapsed() < PATIENCE {
+            let mut server = start(&self.line)?;
+            // It is refused, and ends, while a child of the one before it lives.
+            while server.try_wait().context("look at the server")?.is_none() && begun.elapsed() < PATIENCE {
+                if is_ready(&self.folder, server.id()) {
+                    shop.adopt(server);
+                    return Ok(());
+                }
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+        }
+        bail!("PostgreSQL does not start again")
+    }
+}
+
+fn command_line(pid: u32) -> String {
+    format!("/proc/{pid}/cmdline")
+}
+
+pub async fn until_gone(file: &Path) -> anyhow::Result<()> {
+    let begun = Instant::now();
+    while file.exists() {
+        if begun.elapsed() > PATIENCE {
+            bail!("{} is still there", file.display());
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    Ok(())
 }
 
 /// Whether this very server takes connections: a child of one that was killed may still answer for a while. What it says
@@ -105,13 +152,13 @@ fn postmaster(folder: &Path) -> Option<u32> {
 }
 
 /// As `haven up` starts it: PostgreSQL refuses to run as root, and a user namespace gives it another user.
-fn start(line: &[&str]) -> anyhow::Result<Child> {
+fn start(line: &[String]) -> anyhow::Result<Child> {
     let prefix: &[&str] = if rustix::process::geteuid().is_root() {
         &["unshare", "--user", "--map-user=1000", "--map-group=1000"]
     } else {
         &[]
     };
-    let all: Vec<&&str> = prefix.iter().chain(line).collect();
+    let all: Vec<&str> = prefix.iter().copied().chain(line.iter().map(String::as_str)).collect();
     let (program, arguments) = all.split_first().context("a command")?;
     let mut command = Command::new(program);
     command.args(arguments).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());

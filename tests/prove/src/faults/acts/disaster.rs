@@ -1,0 +1,87 @@
+//! PostgreSQL's disk is lost, and the database made again from a base backup and the log that somebody else kept.
+
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, bail};
+use rustix::process::Signal;
+use tokio::process::{Child, Command};
+
+use super::database::{Server, until_gone};
+use super::{Outcome, PATIENCE};
+use crate::shop::Shop;
+
+/// What the keeper of the log is called.
+const ARCHIVE: &str = "archive";
+
+/// A commit waits until the archive has its log, as with a standby in another zone: what was acknowledged is not lost.
+pub async fn lose_the_disk(shop: &Shop, lasting: Duration) -> anyhow::Result<Outcome> {
+    let server = Server::of(shop)?;
+    let [log, backup, lost] = ["wal", "backup", "lost"].map(|name| server.folder.with_extension(name));
+    for folder in [&log, &backup, &lost] {
+        // Of the run before.
+        let _ = std::fs::remove_dir_all(folder);
+    }
+    std::fs::create_dir_all(&log).context("make the archive")?;
+    let from = format!("{}?application_name={ARCHIVE}", shop.database_url);
+    let mut archive = archive(&server.tool("pg_receivewal"), &from, &log)?;
+    keep_in_step(shop).await?;
+    let tool = server.tool("pg_basebackup");
+    let mut copy = Command::new(tool);
+    copy.args(["--wal-method=none", "--checkpoint=fast", "--no-manifest", "--pgdata"]).arg(&backup);
+    let copied = copy.arg("--dbname").arg(&shop.database_url).stdin(Stdio::null()).output().await?;
+    if !copied.status.success() {
+        bail!("no base backup: {}", String::from_utf8_lossy(&copied.stderr).trim());
+    }
+    // Orders come on top of it.
+    tokio::time::sleep(lasting).await;
+
+    let begun = Instant::now();
+    server.end(Signal::KILL).await?;
+    std::fs::rename(&server.folder, &lost).context("lose the disk")?;
+    let _ = archive.kill().await;
+    restore(&server.folder, &backup, &log)?;
+    server.start_again(shop).await?;
+    until_gone(&server.folder.join("recovery.signal")).await?;
+    eprintln!("     PostgreSQL is back from its backup and its log after {:.1} s", begun.elapsed().as_secs_f64());
+    Ok(Outcome { hits: 1, ..Outcome::default() })
+}
+
+fn archive(tool: &Path, from: &str, log: &Path) -> anyhow::Result<Child> {
+    let mut command = Command::new(tool);
+    command.args(["--synchronous", "--dbname", from, "--directory"]).arg(log);
+    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+    command.process_group(0).kill_on_drop(true).spawn().context("keep the log")
+}
+
+/// From now on a commit is answered when the archive has it.
+async fn keep_in_step(shop: &Shop) -> anyhow::Result<()> {
+    shop.views.execute(&format!("ALTER SYSTEM SET synchronous_standby_names = '{ARCHIVE}'")).await?;
+    shop.views.execute("SELECT pg_reload_conf()").await?;
+    let begun = Instant::now();
+    while shop.views.standbys_in_step().await? == 0 {
+        if begun.elapsed() > PATIENCE {
+            bail!("the archive does not follow");
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    Ok(())
+}
+
+/// The backup in the place of what was lost, and where the log is that it must catch up with.
+fn restore(folder: &Path, backup: &Path, log: &Path) -> anyhow::Result<()> {
+    std::fs::rename(backup, folder).context("put the backup in its place")?;
+    for entry in std::fs::read_dir(log).context("look into the archive")? {
+        let path: PathBuf = entry?.path();
+        // The one that was being written; what it lacks was never acknowledged.
+        if path.extension().is_some_and(|extension| extension == "partial") {
+            std::fs::rename(&path, path.with_extension("")).context("take the last of the log")?;
+        }
+    }
+    let settings = format!("restore_command = 'cp {}/%f %p'\nsynchronous_standby_names = ''\n", log.display());
+    let file = folder.join("postgresql.auto.conf");
+    let before = std::fs::read_to_string(&file).context("the backup's settings")?;
+    std::fs::write(&file, before + &settings).context("write the backup's settings")?;
+    std::fs::write(folder.join("recovery.signal"), "").context("ask for a recovery")
+}
