@@ -148,10 +148,12 @@ pub(crate) fn exports(template: &Value) -> Vec<String> {
 pub(crate) fn imports(value: &Value) -> BTreeSet<String> {
     fn gather<'a>(value: &'a Value, found: &mut BTreeSet<&'a str>) {
         match value {
-            Value::Object(object) => {
-                found.extend(object.get("Fn::ImportValue").and_then(Value::as_str));
-                object.values().for_each(|value| gather(value, found));
-            }
+            Value::Object(object) => object.iter().for_each(|(name, value)| match value {
+                Value::String(import) if name == "Fn::ImportValue" => {
+                    found.insert(import);
+                }
+                value => gather(value, found),
+            }),
             Value::Array(values) => values.iter().for_each(|value| gather(value, found)),
             _ => {}
         }

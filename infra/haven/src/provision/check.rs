@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use anyhow::{Context as _, bail};
-use blueprint::{limits, policy, schema};
+use blueprint::{Stack, limits, policy, schema};
 use clap::Args;
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -130,7 +130,8 @@ fn check_environments(options: &Check) -> anyhow::Result<Vec<Checked>> {
 
 fn check_environment(environment: &blueprint::Environment) -> Checked {
     let stacks = blueprint::stacks(environment);
-    let mut findings: Vec<Finding> = stacks.iter().flat_map(|stack| refused(&stack.name, &stack.template)).collect();
+    let refused = |stack: &Stack| refused(&stack.name, &stack.template, &limits::text(&stack.template));
+    let mut findings: Vec<Finding> = stacks.iter().flat_map(refused).collect();
     // What the local AWS cannot hold is left out of its templates, encryption and network rules included: our policy is for
     // what faces the world.
     if !environment.local {
@@ -162,15 +163,16 @@ fn check_folder(folder: &Path) -> anyhow::Result<Checked> {
             bail!("{} is not a template: it has no Resources", path.display());
         }
         let stack = path.file_stem().unwrap_or_default().to_string_lossy();
-        findings.extend(refused(&stack, &template));
+        findings.extend(refused(&stack, &template, &limits::text(&template)));
         findings.extend(policy::check(&stack, &template).into_iter().map(of_policy));
         templates.push(template);
     }
     Ok(checked(folder.display().to_string(), templates.iter(), findings))
 }
 
-/// What CloudFormation would refuse of one template, as far as its schemas and limits tell.
-pub fn refused(stack: &str, template: &Value) -> Vec<Finding> {
+/// What CloudFormation would refuse of one template and the text that it is sent as, as far as its schemas and limits
+/// tell.
+pub fn refused(stack: &str, template: &Value, text: &str) -> Vec<Finding> {
     let of = |rule: &'static str| {
         move |wrong: schema::Violation| Finding {
             severity: Severity::Refused,
@@ -183,7 +185,7 @@ pub fn refused(stack: &str, template: &Value) -> Vec<Finding> {
         }
     };
     let schema = schema::check(template).into_iter().map(of("SCHEMA"));
-    schema.chain(limits::check(template).into_iter().map(of("LIMIT"))).collect()
+    schema.chain(limits::check(template, text).into_iter().map(of("LIMIT"))).collect()
 }
 
 /// `Properties.Tags[0].Key` of a resource as a JSON pointer.

@@ -89,19 +89,20 @@ fn region_check(region: &str, shell: Option<&str>) -> Check {
 
 /// What `haven check` says of them too, before anybody has an account.
 fn limits(stacks: &[Stack]) -> Vec<Check> {
-    let passed = |stack: &Stack| {
+    let texts: Vec<String> = stacks.iter().map(|stack| blueprint::limits::text(&stack.template)).collect();
+    let passed = |(stack, text): (&Stack, &String)| {
         let name = stack.name.clone();
-        blueprint::limits::check(&stack.template).into_iter().map(move |wrong| {
+        blueprint::limits::check(&stack.template, text).into_iter().map(move |wrong| {
             let place = if wrong.resource.is_empty() { name.clone() } else { format!("{name}/{}", wrong.resource) };
             let next = "divide the stack: its code is in infra/blueprint/src/stacks";
             Check::wrong(format!("{place} {}", wrong.message), next)
         })
     };
-    let checks: Vec<Check> = stacks.iter().flat_map(passed).collect();
+    let checks: Vec<Check> = stacks.iter().zip(&texts).flat_map(passed).collect();
     if !checks.is_empty() {
         return checks;
     }
-    let largest = stacks.iter().map(|stack| stack.template.to_string().len()).max().unwrap_or_default();
+    let largest = texts.iter().map(String::len).max().unwrap_or_default();
     vec![Check::ok(format!("{} templates, the largest {largest} of {INLINE_BYTES_MAX} bytes", stacks.len()))]
 }
 
