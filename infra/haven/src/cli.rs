@@ -51,6 +51,7 @@ pub enum Command {
     )]
     Why(crate::provision::why::Why),
     /// The settings of an environment
+    #[command(after_help = "Example:  haven config explain prod")]
     Config {
         #[command(subcommand)]
         command: crate::provision::config::Config,
@@ -151,11 +152,13 @@ pub enum Command {
     )]
     Load(Load),
     /// Parked messages (dead letters): why they lie there, and back to work with them
+    #[command(after_help = "Example:  haven dlq list")]
     Dlq {
         #[command(subcommand)]
         command: crate::operate::dlq::Dlq,
     },
     /// Orders, moment by moment
+    #[command(after_help = "Example:  haven orders show 01954f0c-6b00-7000-8000-000000000047")]
     Orders {
         #[command(subcommand)]
         command: Orders,
@@ -166,16 +169,19 @@ pub enum Command {
     )]
     Reconcile(Reconcile),
     /// Staff tokens
+    #[command(after_help = "Example:  haven staff token --name Ana")]
     Staff {
         #[command(subcommand)]
         command: Staff,
     },
     /// What customers and staff are told: how it reads, and how it fared
+    #[command(after_help = "Examples:\n  haven notify preview\n  haven notify list --failed")]
     Notify {
         #[command(subcommand)]
         command: crate::operate::notify::Notify,
     },
     /// Runbooks, one for each alarm
+    #[command(after_help = "Examples:\n  haven runbook list\n  haven runbook show queue-age")]
     Runbook {
         #[command(subcommand)]
         command: Runbook,
@@ -502,6 +508,7 @@ pub enum Staff {
 #[derive(Debug, Subcommand)]
 pub enum Runbook {
     /// The runbooks there are
+    #[command(after_help = "Example:  haven runbook list")]
     List,
     /// Print one
     #[command(after_help = "Example:  haven runbook show queue-age")]
@@ -520,6 +527,21 @@ mod tests {
     #[test]
     fn the_command_line_is_consistent() {
         Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn the_help_of_every_command_has_an_example() {
+        fn look(command: &clap::Command, lacking: &mut Vec<String>) {
+            for inner in command.get_subcommands() {
+                if !inner.get_after_help().is_some_and(|help| help.to_string().contains("haven ")) {
+                    lacking.push(format!("{} {}", command.get_name(), inner.get_name()));
+                }
+                look(inner, lacking);
+            }
+        }
+        let mut lacking = Vec::new();
+        look(&Cli::command(), &mut lacking);
+        assert!(lacking.is_empty(), "{lacking:?}");
     }
 
     #[test]

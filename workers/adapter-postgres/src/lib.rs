@@ -65,6 +65,7 @@ impl PostgresStore {
         let pool = PgPoolOptions::new()
             .max_connections(connections_max)
             .acquire_timeout(ACQUIRE_WITHIN)
+            .after_connect(|connection, _| Box::pin(refuse_a_standby(connection)))
             .connect_with(options)
             .await
             .map_err(|error| ConnectError::of(&user, error))?;
@@ -87,6 +88,15 @@ impl PostgresStore {
         let connection = connection.map_err(|error| ConnectError::of(options.get_username(), error))?;
         Ok(connection.close().await.map_err(unavailable)?)
     }
+}
+
+/// A standby, or a server that has not caught up with its log, answers questions as of some time ago: an order that was
+/// accepted is not there, and its message would be parked.
+async fn refuse_a_standby(connection: &mut PgConnection) -> Result<(), sqlx::Error> {
+    if sqlx::query_scalar("SELECT pg_is_in_recovery()").fetch_one(connection).await? {
+        return Err(sqlx::Error::Protocol("it recovers, or is a standby: what it says may be old".to_owned()));
+    }
+    Ok(())
 }
 
 /// As PostgreSQL takes a time without a unit.

@@ -347,7 +347,7 @@ pub const ALARMS: &[Alarm] = &[
             (3, 5),
             Severity::Page,
             "cache",
-            "Carts and the menu get slow, or the cache is gone.",
+            "Carts get slow, or the cache is gone.",
         )
     },
     platform(

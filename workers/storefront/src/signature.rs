@@ -29,3 +29,36 @@ fn unhex(text: &str) -> Option<Vec<u8>> {
     }
     (0..text.len()).step_by(2).map(|at| u8::from_str_radix(&text[at..at + 2], 16).ok()).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NOW: i64 = 1_700_000_000;
+
+    fn signed(at: i64) -> String {
+        let key = hmac::Key::new(hmac::HMAC_SHA256, b"secret");
+        let signature = hmac::sign(&key, format!("{at}.body").as_bytes());
+        signature.as_ref().iter().map(|byte| format!("{byte:02x}")).collect()
+    }
+
+    #[test]
+    fn a_message_is_good_as_long_as_it_is_fresh_and_no_longer() {
+        for (age, good) in [(0, true), (300, true), (301, false), (-300, true), (-301, false)] {
+            let at = NOW - age;
+            let header = format!("t={at},v1={}", signed(at));
+            assert_eq!(verify("secret", &header, b"body", NOW), good, "{age} s old");
+        }
+    }
+
+    #[test]
+    fn one_good_signature_of_several_is_enough_and_what_is_none_is_passed_over() {
+        let good = signed(NOW);
+        for others in ["v1=abc", "v1=a\u{e9}b", "v1=zz", "v0=00", "v1="] {
+            assert!(verify("secret", &format!("t={NOW},{others},v1={good}"), b"body", NOW), "{others}");
+            assert!(!verify("secret", &format!("t={NOW},{others}"), b"body", NOW), "{others}");
+        }
+        assert!(!verify("another", &format!("t={NOW},v1={good}"), b"body", NOW));
+        assert!(!verify("secret", &format!("t={NOW},v1={good}"), b"another", NOW));
+    }
+}

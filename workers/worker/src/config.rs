@@ -212,8 +212,6 @@ impl Config {
         let database_url = read(&DATABASE_URL).unwrap_or_default();
         let redis_url = read(&REDIS_URL);
         check_urls(&reader, on_aws, &database_url, redis_url.as_deref());
-        let bind = address(&BIND, SocketAddr::from(([0, 0, 0, 0], 8080)));
-        let public_url = read(&PUBLIC_URL).unwrap_or_else(|| format!("http://{bind}"));
         let config = Config {
             database_url: Secret::new(database_url),
             database_login: Login {
@@ -228,12 +226,12 @@ impl Config {
             payment_url: read(&PAYMENT_URL).unwrap_or_default(),
             webhook_secret: secret(&contract::parameter::PAYMENT_WEBHOOK),
             signing_key: secret(&contract::parameter::SIGNING_KEY),
-            bind,
+            bind: address(&BIND, SocketAddr::from(([0, 0, 0, 0], 8080))),
             trusted_proxies: number(&TRUSTED_PROXIES, 0) as usize,
             // A laptop's load comes from one address, and is meant.
             orders_per_minute: number(&ORDERS_PER_MINUTE, if on_aws { ORDERS_PER_MINUTE_ON_AWS } else { 0 }),
             health_bind: address(&HEALTH_BIND, NO_BIND),
-            public_url: public_url.trim_end_matches('/').to_owned(),
+            public_url: text(&PUBLIC_URL, "http://localhost:8080").trim_end_matches('/').to_owned(),
             mail_from: text(&MAIL_FROM, "Brew Haven <orders@brewhaven.example>"),
             staff_mail: text(&STAFF_MAIL, "staff@brewhaven.example"),
             addresses: role.addresses().into_iter().map(|one| (one.variable(), reader.address(one))).collect(),

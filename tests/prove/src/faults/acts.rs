@@ -21,6 +21,8 @@ use serde_json::json;
 use crate::customer::{self, Placed};
 use crate::shop::Shop;
 
+pub use queues::parked;
+
 /// What is done.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Act {
@@ -51,6 +53,7 @@ pub enum Act {
     RefundLater,
     NoParameters,
     Flood,
+    StaleReads,
     Limits,
     LoseDisk,
     Skew,
@@ -64,6 +67,8 @@ pub struct Outcome {
     pub placed: Vec<Placed>,
     /// What users may not see even while it lasts.
     pub failures: Vec<String>,
+    /// Messages that had to be parked.
+    pub parked: u64,
     /// Mails that may have come twice.
     pub mails_twice: usize,
 }
@@ -100,6 +105,7 @@ impl Act {
             Act::ForgedWebhooks => customers::forged_webhooks(shop).await,
             Act::RefundLater => customers::refund_later(shop).await,
             Act::NoParameters => no_parameters(shop).await,
+            Act::StaleReads => stale_reads(shop, lasting).await,
             Act::Flood => customers::flood(shop, lasting).await,
             Act::Limits => limits::limits(shop, lasting).await,
             Act::LoseDisk => disaster::lose_the_disk(shop, lasting).await,
@@ -202,6 +208,23 @@ async fn rolling_kills(shop: &Shop, lasting: Duration) -> anyhow::Result<Outcome
         }
     }
     Ok(outcome)
+}
+
+/// Who sells reads the stock only where something was done before: so messages come twice meanwhile. Staff look at the
+/// shelves as well.
+async fn stale_reads(shop: &Shop, lasting: Duration) -> anyhow::Result<Outcome> {
+    shop.faults.add(Rule::on(Dependency::Aws, "sqs.ReceiveMessage", Fault::Replay).chance(0.3));
+    let stale = ["GetItem", "Scan", "Query"].map(|operation| {
+        let name = format!("dynamodb.{operation}");
+        shop.faults.add(Rule::on(Dependency::Aws, &name, Fault::Replay).chance(0.5))
+    });
+    let begun = Instant::now();
+    while begun.elapsed() < lasting {
+        let inventory = shop.http.get(format!("{}/api/v1/admin/inventory", shop.url)).bearer_auth(&shop.staff_token);
+        let _ = inventory.send().await;
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    Ok(Outcome { hits: stale.iter().map(faults::Hits::count).sum(), ..Outcome::default() })
 }
 
 /// A role that starts without its parameters goes on with their defaults.

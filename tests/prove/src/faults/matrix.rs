@@ -194,11 +194,7 @@ pub const ROWS: &[Row] = &[
         }),
     ),
     row("D5", "a batch is taken in part", NotHere("no role calls BatchWriteItem or BatchGetItem")),
-    row(
-        "D6",
-        "stale reads",
-        Rules(|lasting| vec![now_and_then(on(Aws, "dynamodb.GetItem", Fault::Replay), 0.5, lasting)]),
-    ),
+    row("D6", "stale reads, while messages come twice", How::Act(Act::StaleReads)),
     row(
         "D7",
         "DynamoDB is out: 500, 503, silence",

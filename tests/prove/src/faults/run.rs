@@ -41,6 +41,7 @@ async fn once(shop: &Shop, row: &Row, seed: u64, options: &Options, report: &mut
     shop.faults.seed(seed);
     shop.faults.take_record();
     load::fill_shelves(shop).await?;
+    let parked_before = acts::parked(shop).await?;
     let lasting = options.lasting();
     let striking = async {
         tokio::time::sleep(LEAD).await;
@@ -77,6 +78,11 @@ async fn once(shop: &Shop, row: &Row, seed: u64, options: &Options, report: &mut
     report.unknown += told.unknown.len();
     let known: Vec<Known> =
         placed.iter().map(|placed| Known { order_id: placed.order_id.clone(), email: placed.email.clone() }).collect();
+    let parked = acts::parked(shop).await?;
+    if parked != parked_before + outcome.parked {
+        let why = format!("I4 {parked} messages are parked, {parked_before} were, and {} had to be", outcome.parked);
+        outcome.failures.push(why);
+    }
     let found = violations(shop, &known, MailsTwice(outcome.mails_twice)).await?;
     let all = noise.into_iter().chain(outcome.failures).chain(found);
     report.failures.extend(all.map(|what| format!("seed {seed}: {what}")));

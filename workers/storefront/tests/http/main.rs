@@ -13,7 +13,7 @@ mod staff;
 mod surroundings;
 mod webhook;
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -55,6 +55,8 @@ struct Things {
     clock: Clock,
     /// What is left alone because it fails.
     down: Mutex<Vec<Dependency>>,
+    /// Whoever asks for a cart meets a defect of ours.
+    panics: AtomicBool,
 }
 
 /// It stands still: nothing here depends on how long a test takes.
@@ -87,6 +89,7 @@ impl Ports for World {
     }
 
     fn carts(&self) -> &MemoryCarts<Clock> {
+        assert!(!self.0.panics.load(Ordering::Relaxed), "a defect, planted");
         &self.0.carts
     }
 
@@ -176,6 +179,7 @@ impl Client {
             views: MemoryViews::default(),
             clock: Clock,
             down: Mutex::default(),
+            panics: AtomicBool::default(),
         };
         let pending_max = Arc::new(AtomicU64::new(1_000));
         let shutdown = CancellationToken::new();
@@ -247,6 +251,10 @@ impl Client {
             Some(body) => self.json(method, path, &all, body).await,
             None => self.get(path, &all).await,
         }
+    }
+
+    fn panics(&self, whether: bool) {
+        self.world.0.panics.store(whether, Ordering::Relaxed);
     }
 
     fn pending_max(&self, orders: u64) {

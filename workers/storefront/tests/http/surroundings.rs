@@ -25,11 +25,24 @@ async fn cookies_are_out_of_reach_of_scripts_and_on_tls_tied_to_the_host() {
     let laptop = Client::new().await.json("POST", "/api/v1/cart/items", &[], &line).await;
     let cookie = laptop.header("set-cookie").to_owned();
     assert!(cookie.starts_with("sid=") && cookie.contains("HttpOnly") && cookie.contains("SameSite=Lax"), "{cookie}");
+    assert!(cookie.contains("Max-Age=604800"), "a week: {cookie}");
     let cloud = Client::with(true).await;
     let added = cloud.json("POST", "/api/v1/cart/items", &[], &line).await;
     let cookie = added.header("set-cookie").to_owned();
     assert!(cookie.starts_with("__Host-sid=") && cookie.contains("Secure") && cookie.contains("Path=/;"), "{cookie}");
     assert!(added.header("strict-transport-security").starts_with("max-age="));
+}
+
+#[tokio::test]
+async fn a_session_goes_on_with_its_cookie_and_what_is_none_of_ours_begins_a_new_one() {
+    let client = Client::new().await;
+    let line = json!({ "product_id": "espresso", "quantity": 1 });
+    let longest = "a".repeat(64);
+    for (value, is_new) in [(longest.clone(), false), (longest + "a", true), (String::new(), true)] {
+        let cookie = format!("sid={value}");
+        let answer = client.json("POST", "/api/v1/cart/items", &[("cookie", &cookie)], &line).await;
+        assert_eq!(answer.header("set-cookie").starts_with("sid="), is_new, "{cookie}");
+    }
 }
 
 #[tokio::test]
@@ -45,6 +58,8 @@ async fn what_comes_from_another_site_changes_nothing() {
         let answer = client.json("POST", "/api/v1/cart/items", &headers, &line).await;
         assert_eq!((answer.status, answer.header("set-cookie")), (StatusCode::FORBIDDEN, ""), "{headers:?}");
     }
+    let followed = client.get("/", &[("sec-fetch-site", "cross-site"), ("accept", "text/html")]).await;
+    assert_eq!(followed.status, StatusCode::OK, "a link to the shop may stand anywhere");
     for own in [
         vec![("origin", "http://shop.example"), ("sec-fetch-site", "same-origin")],
         // A form of a page whose address is kept secret.
@@ -72,6 +87,26 @@ async fn an_error_is_a_problem_for_programs_and_a_page_for_people() {
     assert_eq!((page.status, page.header("content-type")), (StatusCode::NOT_FOUND, "text/html; charset=utf-8"));
     let wrong_method = client.send("DELETE", "/api/v1/menu", &[], "").await;
     assert_eq!((wrong_method.status, wrong_method.header("allow")), (StatusCode::METHOD_NOT_ALLOWED, "GET,HEAD"));
+    // What the router says by itself has the same form.
+    for (answer, kind) in [
+        (client.get("/nowhere", &[]).await, "not-found"),
+        (wrong_method, "method-not-allowed"),
+        (client.get("/api/v1/menu/%FF", &[]).await, "bad-request"),
+    ] {
+        assert_eq!(answer.header("content-type"), "application/problem+json", "{kind}: {}", answer.text);
+        assert!(answer.json()["type"].as_str().is_some_and(|told| told.ends_with(kind)), "{kind}: {}", answer.text);
+    }
+}
+
+#[tokio::test]
+async fn a_request_that_panics_is_our_fault_and_the_next_one_is_served() {
+    let client = Client::new().await;
+    client.panics(true);
+    let failed = client.get("/cart", &[]).await;
+    assert_eq!(failed.status, StatusCode::INTERNAL_SERVER_ERROR);
+    assert!(failed.json()["type"].as_str().is_some_and(|told| told.ends_with("internal")), "{}", failed.text);
+    client.panics(false);
+    assert_eq!(client.get("/cart", &[]).await.status, StatusCode::OK);
 }
 
 #[tokio::test]

@@ -33,6 +33,8 @@ pub async fn slow_clients(shop: &Shop, lasting: Duration) -> anyhow::Result<Outc
 pub async fn flood(shop: &Shop, lasting: Duration) -> anyhow::Result<Outcome> {
     const RATE: f64 = 20.0 * 70.0;
     const SOON: Duration = Duration::from_secs(3);
+    // Sold out is another answer than too many.
+    customer::shelve(shop, "latte", 20_000).await?;
     let url = format!("http://{}/api/v1/orders", shop.surroundings.storefront);
     let (begun, mut outcome) = (Instant::now(), Outcome::default());
     let orders = (0..(RATE * lasting.as_secs_f64()) as u32).map(|index| {

@@ -54,6 +54,7 @@ pub async fn messages(shop: &Shop, letters: &[Letter]) -> anyhow::Result<Outcome
         send.send().await?;
         outcome.hits += 1;
     }
+    outcome.parked = outcome.hits;
     outcome.placed.push(placed);
     let begun = Instant::now();
     while parked(shop).await? < before + outcome.hits {
@@ -68,7 +69,8 @@ pub async fn messages(shop: &Shop, letters: &[Letter]) -> anyhow::Result<Outcome
     Ok(outcome)
 }
 
-async fn parked(shop: &Shop) -> anyhow::Result<u64> {
+/// How many messages lie in parking queues.
+pub async fn parked(shop: &Shop) -> anyhow::Result<u64> {
     use aws_sdk_sqs::types::QueueAttributeName::ApproximateNumberOfMessages as Waiting;
     let mut parked = 0;
     for queue in contract::queue::QUEUES {
