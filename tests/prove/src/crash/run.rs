@@ -16,7 +16,7 @@ const IDLE: Duration = Duration::from_secs(7);
 /// Runs that are recorded: what all of them do belongs to the flow.
 const RECORDED: usize = 3;
 /// A point that is not reached is tried so often: what happens at the same time changes places.
-const TRIES: usize = 4;
+const TRIES: usize = 12;
 const SHOWN_EVERY: Duration = Duration::from_millis(100);
 
 pub async fn flow(shop: &Shop, flow: Flow, options: &Options) -> anyhow::Result<Report> {
