@@ -2,6 +2,7 @@
 //! roles are ours to kill and to start again.
 
 use std::collections::{BTreeMap, HashMap};
+use std::fs::File;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -250,6 +251,11 @@ impl Shop {
     /// Where PostgreSQL keeps its data.
     pub fn postgres_folder(&self) -> Option<PathBuf> {
         (self.database == Database::Postgres).then(|| self.state.path("postgres"))
+    }
+
+    /// Where a process says what it has to say.
+    pub fn log(&self, name: &str) -> anyhow::Result<File> {
+        self.state.log(name)
     }
 
     /// Keeps a server that was started again, to the end of the shop.

@@ -1,5 +1,6 @@
 //! What happens in PostgreSQL itself, and to its processes.
 
+use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::sync::Arc;
@@ -14,6 +15,9 @@ use tokio::process::{Child, Command};
 
 use super::{Outcome, PATIENCE};
 use crate::shop::Shop;
+
+/// Before it recovers it brings every file of its data to the disk, which a busy disk takes its time for.
+const AGAIN_WITHIN: Duration = Duration::from_secs(90);
 
 pub async fn terminate_backends(shop: &Shop, lasting: Duration) -> anyhow::Result<Outcome> {
     let (begun, mut outcome) = (Instant::now(), Outcome::default());
@@ -109,10 +113,10 @@ impl Server {
 
     pub async fn start_again(&self, shop: &Shop) -> anyhow::Result<()> {
         let begun = Instant::now();
-        while begun.elapsed() < PATIENCE {
-            let mut server = start(&self.line)?;
+        while begun.elapsed() < AGAIN_WITHIN {
+            let mut server = start(&self.line, shop.log("postgres-again")?)?;
             // It is refused, and ends, while a child of the one before it lives.
-            while server.try_wait().context("look at the server")?.is_none() && begun.elapsed() < PATIENCE {
+            while server.try_wait().context("look at the server")?.is_none() && begun.elapsed() < AGAIN_WITHIN {
                 if is_ready(&self.folder, server.id()) {
                     shop.adopt(server);
                     return Ok(());
@@ -120,7 +124,7 @@ impl Server {
                 tokio::time::sleep(Duration::from_millis(50)).await;
             }
         }
-        bail!("PostgreSQL does not start again")
+        bail!("PostgreSQL does not start again within {} s", AGAIN_WITHIN.as_secs())
     }
 }
 
@@ -152,7 +156,7 @@ fn postmaster(folder: &Path) -> Option<u32> {
 }
 
 /// As `haven up` starts it: PostgreSQL refuses to run as root, and a user namespace gives it another user.
-fn start(line: &[String]) -> anyhow::Result<Child> {
+fn start(line: &[String], log: File) -> anyhow::Result<Child> {
     let prefix: &[&str] = if rustix::process::geteuid().is_root() {
         &["unshare", "--user", "--map-user=1000", "--map-group=1000"]
     } else {
@@ -161,6 +165,6 @@ fn start(line: &[String]) -> anyhow::Result<Child> {
     let all: Vec<&str> = prefix.iter().copied().chain(line.iter().map(String::as_str)).collect();
     let (program, arguments) = all.split_first().context("a command")?;
     let mut command = Command::new(program);
-    command.args(arguments).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+    command.args(arguments).stdin(Stdio::null()).stdout(Stdio::null()).stderr(log);
     command.process_group(0).kill_on_drop(true).spawn().context("start PostgreSQL again")
 }
