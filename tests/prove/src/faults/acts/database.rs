@@ -16,9 +16,6 @@ use tokio::process::{Child, Command};
 use super::{Outcome, PATIENCE};
 use crate::shop::Shop;
 
-/// Before it recovers it brings every file of its data to the disk, which a busy disk takes its time for.
-const AGAIN_WITHIN: Duration = Duration::from_secs(90);
-
 pub async fn terminate_backends(shop: &Shop, lasting: Duration) -> anyhow::Result<Outcome> {
     let (begun, mut outcome) = (Instant::now(), Outcome::default());
     while begun.elapsed() < lasting {
@@ -98,25 +95,24 @@ impl Server {
 
     pub async fn end(&self, signal: Signal) -> anyhow::Result<()> {
         children::signal(self.pid, signal);
+        let pid = i32::try_from(self.pid).ok().and_then(Pid::from_raw);
         let begun = Instant::now();
-        // One that has ended and was not waited for has no command line any more.
-        while std::fs::read(command_line(self.pid)).is_ok_and(|line| !line.is_empty()) {
+        // It is a child of ours: until it is waited for, its pid lives, and no other server starts over its lock file.
+        while let Ok(None) = rustix::process::waitpid(pid, WaitOptions::NOHANG) {
             if begun.elapsed() > PATIENCE {
                 bail!("PostgreSQL does not end");
             }
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
-        // It was a child of ours: until it is waited for, its pid lives, and no other server starts over its lock file.
-        let _ = rustix::process::waitpid(i32::try_from(self.pid).ok().and_then(Pid::from_raw), WaitOptions::NOHANG);
         Ok(())
     }
 
     pub async fn start_again(&self, shop: &Shop) -> anyhow::Result<()> {
         let begun = Instant::now();
-        while begun.elapsed() < AGAIN_WITHIN {
+        while begun.elapsed() < PATIENCE {
             let mut server = start(&self.line, shop.log("postgres-again")?)?;
             // It is refused, and ends, while a child of the one before it lives.
-            while server.try_wait().context("look at the server")?.is_none() && begun.elapsed() < AGAIN_WITHIN {
+            while server.try_wait().context("look at the server")?.is_none() && begun.elapsed() < PATIENCE {
                 if is_ready(&self.folder, server.id()) {
                     shop.adopt(server);
                     return Ok(());
@@ -124,7 +120,7 @@ impl Server {
                 tokio::time::sleep(Duration::from_millis(50)).await;
             }
         }
-        bail!("PostgreSQL does not start again within {} s", AGAIN_WITHIN.as_secs())
+        bail!("PostgreSQL does not start again within {} s", PATIENCE.as_secs())
     }
 }
 
