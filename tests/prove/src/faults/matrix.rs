@@ -315,7 +315,7 @@ pub const ROWS: &[Row] = &[
     row(
         "C2",
         "passwords rotate",
-        Elsewhere("the login tests of adapter-postgres: a role leaves when its login changes"),
+        Elsewhere("the tests of rotation, through roles that run: logins, keys and the cache's password"),
     ),
     row("C3", "settings and secrets cannot be reached", How::Act(Act::NoParameters)),
     row("L1", "a resource fails: rollback", Elsewhere("the provisioning tests of haven")),
