@@ -62,6 +62,7 @@ mod tests {
         let end = now + time::Duration::hours(1);
         assert!(verify("key", &token, end - time::Duration::seconds(1)).is_some());
         assert_eq!(verify("key", &token, end), None);
+        assert_eq!(verify("key", &token, now + time::Duration::hours(2)), None);
         let forged = issue("key", "Ana", "admin", now + time::Duration::hours(1));
         let (body, _) = forged.rsplit_once('.').expect("signed");
         let (_, signature) = token.rsplit_once('.').expect("signed");

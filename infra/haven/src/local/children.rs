@@ -60,8 +60,13 @@ pub async fn stop(child: &mut Child, within: Duration) -> Option<ExitStatus> {
     }
 }
 
+/// As the system's calls take it.
+pub fn pid(pid: u32) -> Option<Pid> {
+    i32::try_from(pid).ok().and_then(Pid::from_raw)
+}
+
 pub fn signal(pid: u32, signal: Signal) {
-    if let Some(pid) = i32::try_from(pid).ok().and_then(Pid::from_raw) {
+    if let Some(pid) = self::pid(pid) {
         // It may be gone already.
         let _ = kill_process(pid, signal);
     }

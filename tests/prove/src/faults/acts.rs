@@ -74,6 +74,19 @@ pub struct Outcome {
 }
 
 const PATIENCE: Duration = Duration::from_secs(30);
+
+/// Whether it becomes so in time.
+async fn until(within: Duration, so: impl AsyncFn() -> anyhow::Result<bool>) -> anyhow::Result<bool> {
+    let begun = Instant::now();
+    while !so().await? {
+        if begun.elapsed() > within {
+            return Ok(false);
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    Ok(true)
+}
+
 const WORKERS: [&str; 5] = ["order-worker", "payment-worker", "outbox-relay", "notification-worker", "sweeper"];
 
 impl Act {
@@ -235,9 +248,6 @@ async fn no_parameters(shop: &Shop) -> anyhow::Result<Outcome> {
     shop.start_again("notification-worker", &[]).await?;
     let placed = customer::must_order(shop, "latte", 1, "tok_ok").await?;
     customer::until(shop, &placed, &["confirmed"]).await?;
-    let begun = Instant::now();
-    while hits.count() == 0 && begun.elapsed() < PATIENCE {
-        tokio::time::sleep(Duration::from_millis(50)).await;
-    }
+    until(PATIENCE, async || Ok(hits.count() > 0)).await?;
     Ok(Outcome { hits: hits.count(), placed: vec![placed], ..Outcome::default() })
 }

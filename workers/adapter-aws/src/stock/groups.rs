@@ -42,10 +42,9 @@ impl DynamoStock {
 
     /// False: nothing was done, and at least one of them is the reason.
     async fn move_together(&self, group: &[OrderMove]) -> Result<bool, Unavailable> {
+        let [first, _, ..] = group else { return Ok(false) };
         // A transaction is not about one moment: the latest is as true as any.
-        let Some(latest) = group.iter().map(|one| one.now).max().filter(|_| group.len() > 1) else {
-            return Ok(false);
-        };
+        let latest = group.iter().fold(first.now, |latest, one| latest.max(one.now));
         let mut actions: Vec<TransactWriteItem> = Vec::with_capacity(ACTIONS_MAX);
         let mut products: BTreeMap<&ProductId, Vec<Movement>> = BTreeMap::new();
         let mut entries = Vec::new();

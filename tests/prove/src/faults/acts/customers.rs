@@ -31,6 +31,7 @@ pub async fn slow_clients(shop: &Shop, lasting: Duration) -> anyhow::Result<Outc
 /// Orders at twenty times the rate that the shop can do on two cores, from one moment to the next. What it cannot take it
 /// refuses soon and says when to come again; it neither breaks nor grows.
 pub async fn flood(shop: &Shop, lasting: Duration) -> anyhow::Result<Outcome> {
+    /// It does 70 a second (docs/figures.md).
     const RATE: f64 = 20.0 * 70.0;
     const SOON: Duration = Duration::from_secs(3);
     // Sold out is another answer than too many.

@@ -7,13 +7,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, bail};
+use anyhow::{Context as _, bail, ensure};
 use faults::{Call, Dependency, Moment, Verdict};
 use haven::local::children;
-use rustix::process::{Pid, Signal, WaitOptions};
+use rustix::process::{Signal, WaitOptions};
 use tokio::process::{Child, Command};
 
-use super::{Outcome, PATIENCE};
+use super::{Outcome, PATIENCE, until};
 use crate::shop::Shop;
 
 pub async fn terminate_backends(shop: &Shop, lasting: Duration) -> anyhow::Result<Outcome> {
@@ -83,7 +83,7 @@ impl Server {
         let folder = shop.postgres_folder().context("this fault is PostgreSQL's: --database postgres")?;
         let pid = postmaster(&folder).context("the server's pid")?;
         // A zero after each argument; one of them is empty.
-        let line = std::fs::read_to_string(command_line(pid)).context("how it was started")?;
+        let line = std::fs::read_to_string(format!("/proc/{pid}/cmdline")).context("how it was started")?;
         let line = line.strip_suffix('\0').unwrap_or(&line).split('\0').map(str::to_owned).collect();
         Ok(Server { folder, pid, line })
     }
@@ -95,15 +95,10 @@ impl Server {
 
     pub async fn end(&self, signal: Signal) -> anyhow::Result<()> {
         children::signal(self.pid, signal);
-        let pid = i32::try_from(self.pid).ok().and_then(Pid::from_raw);
-        let begun = Instant::now();
+        let pid = children::pid(self.pid);
         // It is a child of ours: until it is waited for, its pid lives, and no other server starts over its lock file.
-        while let Ok(None) = rustix::process::waitpid(pid, WaitOptions::NOHANG) {
-            if begun.elapsed() > PATIENCE {
-                bail!("PostgreSQL does not end");
-            }
-            tokio::time::sleep(Duration::from_millis(50)).await;
-        }
+        let ended = async || Ok(!matches!(rustix::process::waitpid(pid, WaitOptions::NOHANG), Ok(None)));
+        ensure!(until(PATIENCE, ended).await?, "PostgreSQL does not end");
         Ok(())
     }
 
@@ -122,21 +117,6 @@ impl Server {
         }
         bail!("PostgreSQL does not start again within {} s", PATIENCE.as_secs())
     }
-}
-
-fn command_line(pid: u32) -> String {
-    format!("/proc/{pid}/cmdline")
-}
-
-pub async fn until_gone(file: &Path) -> anyhow::Result<()> {
-    let begun = Instant::now();
-    while file.exists() {
-        if begun.elapsed() > PATIENCE {
-            bail!("{} is still there", file.display());
-        }
-        tokio::time::sleep(Duration::from_millis(50)).await;
-    }
-    Ok(())
 }
 
 /// Whether this very server takes connections: a child of one that was killed may still answer for a while. What it says

@@ -4,12 +4,12 @@ use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, bail};
+use anyhow::{Context as _, bail, ensure};
 use rustix::process::Signal;
 use tokio::process::{Child, Command};
 
-use super::database::{Server, until_gone};
-use super::{Outcome, PATIENCE};
+use super::database::Server;
+use super::{Outcome, PATIENCE, until};
 use crate::shop::Shop;
 
 /// What the keeper of the log is called.
@@ -43,7 +43,8 @@ pub async fn lose_the_disk(shop: &Shop, lasting: Duration) -> anyhow::Result<Out
     let _ = archive.kill().await;
     restore(&server.folder, &backup, &log)?;
     server.start_again(shop).await?;
-    until_gone(&server.folder.join("recovery.signal")).await?;
+    let recovers = server.folder.join("recovery.signal");
+    ensure!(until(PATIENCE, async || Ok(!recovers.exists())).await?, "PostgreSQL does not end its recovery");
     eprintln!("     PostgreSQL is back from its backup and its log after {:.1} s", begun.elapsed().as_secs_f64());
     Ok(Outcome { hits: 1, ..Outcome::default() })
 }
@@ -59,13 +60,8 @@ fn archive(tool: &Path, from: &str, log: &Path) -> anyhow::Result<Child> {
 async fn keep_in_step(shop: &Shop) -> anyhow::Result<()> {
     shop.views.execute(&format!("ALTER SYSTEM SET synchronous_standby_names = '{ARCHIVE}'")).await?;
     shop.views.execute("SELECT pg_reload_conf()").await?;
-    let begun = Instant::now();
-    while shop.views.standbys_in_step().await? == 0 {
-        if begun.elapsed() > PATIENCE {
-            bail!("the archive does not follow");
-        }
-        tokio::time::sleep(Duration::from_millis(50)).await;
-    }
+    let follows = async || Ok(shop.views.standbys_in_step().await? > 0);
+    ensure!(until(PATIENCE, follows).await?, "the archive does not follow");
     Ok(())
 }
 

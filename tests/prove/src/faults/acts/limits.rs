@@ -1,14 +1,15 @@
 //! The storefront with less than it needs: few open files, little memory.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::Context as _;
 use futures::future::join_all;
-use rustix::process::{Pid, Resource, Rlimit, prlimit};
+use haven::local::children;
+use rustix::process::{Resource, Rlimit, prlimit};
 use tokio::io::AsyncWriteExt as _;
 use tokio::net::TcpStream;
 
-use super::Outcome;
+use super::{Outcome, until};
 use crate::shop::Shop;
 
 const ROLE: &str = "storefront";
@@ -26,14 +27,15 @@ pub async fn limits(shop: &Shop, lasting: Duration) -> anyhow::Result<Outcome> {
     let pid = shop.life(ROLE).context("the storefront's pid")?.pid;
     let before = set(pid, Resource::Nofile, open_files(pid)? + FILES_LEFT)?;
     let at_the_door = connect(shop, 0).await;
-    outcome.hits += until(lasting / 2, || Ok(open_files(pid)? + 1 >= open_files_max(pid)?)).await?;
+    let full = async || Ok(open_files(pid)? + 1 >= open_files_max(pid)?);
+    outcome.hits += u64::from(until(lasting / 2, full).await?);
     drop(at_the_door);
     restore(pid, Resource::Nofile, before)?;
 
     set(pid, Resource::Data, status_bytes(pid, "VmData")? + BYTES_LEFT)?;
     let with_bodies = connect(shop, BODY).await;
-    let dead = || Ok(status_bytes(pid, "VmData").is_err());
-    outcome.hits += until(lasting, dead).await?;
+    let dead = async || Ok(status_bytes(pid, "VmData").is_err());
+    outcome.hits += u64::from(until(lasting, dead).await?);
     drop(with_bodies);
     if outcome.hits < 2 {
         outcome.failures.push(format!("one of two limits was not reached: {} was", outcome.hits));
@@ -56,31 +58,15 @@ async fn connect(shop: &Shop, body: usize) -> Vec<Option<TcpStream>> {
     join_all(clients).await
 }
 
-/// 1 when it became so in time.
-async fn until(within: Duration, so: impl Fn() -> anyhow::Result<bool>) -> anyhow::Result<u64> {
-    let begun = Instant::now();
-    while begun.elapsed() < within {
-        if so()? {
-            return Ok(1);
-        }
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
-    Ok(0)
-}
-
 /// Gives the limit that was.
 fn set(pid: u32, resource: Resource, most: u64) -> anyhow::Result<Rlimit> {
     // The hard limit stays as it was inherited from this process, so that the other can be lifted again.
     let maximum = rustix::process::getrlimit(resource).maximum;
-    prlimit(target(pid), resource, Rlimit { current: Some(most), maximum }).context("set a limit")
+    prlimit(children::pid(pid), resource, Rlimit { current: Some(most), maximum }).context("set a limit")
 }
 
 fn restore(pid: u32, resource: Resource, limit: Rlimit) -> anyhow::Result<()> {
-    prlimit(target(pid), resource, limit).context("lift a limit").map(drop)
-}
-
-fn target(pid: u32) -> Option<Pid> {
-    i32::try_from(pid).ok().and_then(Pid::from_raw)
+    prlimit(children::pid(pid), resource, limit).context("lift a limit").map(drop)
 }
 
 fn open_files(pid: u32) -> anyhow::Result<u64> {

@@ -1,14 +1,12 @@
 //! What comes over the queues that should not, and queues that say no.
 
-use std::time::{Duration, Instant};
-
 use contract::address::Address;
 use contract::queue::{NOTIFICATIONS, ORDERS, PAYMENTS};
 use faults::{Dependency, Fault, Rule};
 use serde_json::{Value, json};
 use uuid::Uuid;
 
-use super::{Outcome, PATIENCE};
+use super::{Outcome, PATIENCE, until};
 use crate::customer;
 use crate::shop::Shop;
 
@@ -56,15 +54,9 @@ pub async fn messages(shop: &Shop, letters: &[Letter]) -> anyhow::Result<Outcome
     }
     outcome.parked = outcome.hits;
     outcome.placed.push(placed);
-    let begun = Instant::now();
-    while parked(shop).await? < before + outcome.hits {
-        if begun.elapsed() > PATIENCE {
-            outcome
-                .failures
-                .push(format!("I4 {} messages were not parked", before + outcome.hits - parked(shop).await?));
-            break;
-        }
-        tokio::time::sleep(Duration::from_millis(100)).await;
+    let all = before + outcome.hits;
+    if !until(PATIENCE, async || Ok(parked(shop).await? >= all)).await? {
+        outcome.failures.push(format!("I4 {} messages were not parked", all - parked(shop).await?));
     }
     Ok(outcome)
 }
@@ -84,11 +76,7 @@ pub async fn parked(shop: &Shop) -> anyhow::Result<u64> {
 pub async fn deny_queues(shop: &Shop) -> anyhow::Result<Outcome> {
     let denied = Fault::Fail { status: 403, code: "AccessDeniedException" };
     let hits = shop.faults.add(Rule::on(Dependency::Aws, "sqs.ReceiveMessage", denied).of("order-worker"));
-    let (begun, mut loud) = (Instant::now(), false);
-    while begun.elapsed() < PATIENCE && !loud {
-        loud = !shop.is_ready("order-worker").await;
-        tokio::time::sleep(Duration::from_millis(100)).await;
-    }
+    let loud = until(PATIENCE, async || Ok(!shop.is_ready("order-worker").await)).await?;
     shop.faults.clear();
     let failures = if loud { Vec::new() } else { vec!["I12 a worker without its queue says it is ready".to_owned()] };
     Ok(Outcome { hits: hits.count(), failures, ..Outcome::default() })
