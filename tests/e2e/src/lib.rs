@@ -355,22 +355,24 @@ fn start(state: &Path, arguments: &[&str]) -> Child {
 /// The `haven` of this checkout, built if it is not fresh.
 pub fn haven() -> &'static Path {
     static HAVEN: OnceLock<PathBuf> = OnceLock::new();
-    HAVEN.get_or_init(|| built("haven", "haven"))
+    HAVEN.get_or_init(|| built("tasks_fit_binaries", "haven"))
 }
 
-/// A binary of this checkout, built if it is not fresh.
-pub fn built(package: &str, binary: &str) -> PathBuf {
+/// Returns a binary of this checkout, built if it is not fresh, by way of an integration test of its package: Cargo
+/// builds a package's binaries for its integration tests. A plain `cargo build` selects other features of the
+/// dependencies than `cargo test --workspace` does, and would compile every SDK a second time.
+pub fn built(integration_test: &str, binary: &str) -> PathBuf {
     let mut build = Command::new(env!("CARGO"));
-    // Always beside `haven`: with its features, so that nothing is compiled a second time with fewer.
-    build.args(["build", "--quiet", "-p", "haven", "-p", package, "--bin", binary, "--message-format=json"]);
+    build.args(["test", "--workspace", "--no-run", "--quiet", "--message-format=json", "--test", integration_test]);
     if !cfg!(debug_assertions) {
         build.arg("--release");
     }
     let built = build.current_dir(env!("CARGO_MANIFEST_DIR")).stderr(Stdio::inherit()).output().expect("cargo runs");
     assert!(built.status.success(), "{binary} does not build");
     let messages = String::from_utf8_lossy(&built.stdout);
-    let executables = messages.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
-    let mut executables = executables.filter_map(|message| message["executable"].as_str().map(PathBuf::from));
-    let executable = executables.next_back();
-    executable.expect("cargo names the executable")
+    let artifacts = messages.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
+    let mut executables = artifacts
+        .filter(|artifact| artifact["target"]["name"] == binary && artifact["target"]["kind"][0] == "bin")
+        .filter_map(|artifact| artifact["executable"].as_str().map(PathBuf::from));
+    executables.next().unwrap_or_else(|| panic!("cargo names no executable {binary} for the test {integration_test}"))
 }

@@ -77,7 +77,7 @@ fn a_role_runs_in_its_image_as_nobody_and_answers_for_its_health() {
     if !servers::has("docker") {
         return;
     }
-    let binary = e2e::built("worker", ORDER_WORKER.slug);
+    let binary = e2e::built("binaries", ORDER_WORKER.slug);
     let tag = format!("brew-haven/roles:test-{}", Uuid::now_v7().simple());
     build(&tag, &binary);
     let container = Container { id: start(&tag), tag };
