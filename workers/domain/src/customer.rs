@@ -5,6 +5,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 use crate::FieldError;
+use crate::card::refuse_card_number;
 use crate::channel::Preferences;
 
 /// Longest name, in characters.
@@ -82,11 +83,20 @@ pub fn parse_instructions(text: &str) -> Result<String, FieldError> {
     if text.chars().any(|c| c.is_control() && !matches!(c, '\n' | '\r' | '\t')) {
         return Err(FieldError::new("special_instructions", "must not contain control characters"));
     }
+    refuse_card_number("special_instructions", text)?;
     Ok(text.to_owned())
 }
 
-/// One line of text, 1 to `max` characters, without control characters (a line break would reach mail headers).
+/// One line of free text, 1 to `max` characters, without control characters (a line break would reach mail headers) and
+/// without a card number.
 pub fn line(field: &str, text: &str, max: usize) -> Result<String, FieldError> {
+    let text = any_line(field, text, max)?;
+    refuse_card_number(field, &text)?;
+    Ok(text)
+}
+
+/// As [`line`], for a phone number: its digits may pass the Luhn check by chance.
+fn any_line(field: &str, text: &str, max: usize) -> Result<String, FieldError> {
     let text = text.trim();
     if text.is_empty() {
         return Err(FieldError::new(field, "is required"));
@@ -101,7 +111,7 @@ pub fn line(field: &str, text: &str, max: usize) -> Result<String, FieldError> {
 }
 
 fn parse_phone(text: &str) -> Result<String, FieldError> {
-    let text = line("customer.phone", text, 30)?;
+    let text = any_line("customer.phone", text, 30)?;
     let digits = text.chars().filter(char::is_ascii_digit).count();
     let legal = |c: char| c.is_ascii_digit() || "+-. ()/".contains(c);
     // ITU-T E.164: at most fifteen digits.

@@ -1,5 +1,6 @@
 //! Accepting an order: checked, priced from the menu, and durable before the answer leaves.
 
+use domain::card::refuse_card_number;
 use domain::cart::{Line, Lines};
 use domain::channel::Preferences;
 use domain::customer::{Customer, parse_instructions};
@@ -236,6 +237,8 @@ fn check(request: &Request) -> Result<Checked, Refusal> {
     if !token.starts_with("tok_") || token.len() > 64 || !token.bytes().all(is_token) {
         errors
             .push(FieldError::new("payment_token", "must be the gateway's token, such as tok_ok; never a card number"));
+    } else if let Err(error) = refuse_card_number("payment_token", token) {
+        errors.push(error);
     }
     let key = &request.idempotency_key;
     if key.is_empty() || key.len() > KEY_MAX || !key.bytes().all(|byte| byte.is_ascii_graphic() || byte == b' ') {

@@ -2,6 +2,7 @@
 
 mod access;
 mod batch;
+mod cards;
 mod documents;
 mod events;
 mod journey;

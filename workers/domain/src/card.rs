@@ -1,0 +1,157 @@
+//! Card numbers in text that people type. A card number must never be stored or logged, so text that holds one is refused.
+
+use crate::FieldError;
+
+/// Digits of a card number (ISO/IEC 7812-1: 8 to 19; the issued ones of the card schemes have 13 to 19).
+const DIGITS_MIN: usize = 13;
+const DIGITS_MAX: usize = 19;
+
+/// Refuses text that holds a card number. The message never repeats the text.
+///
+/// # Errors
+/// Names `field` when 13 to 19 digits in a row, spaces and dashes ignored, pass the Luhn check.
+pub fn refuse_card_number(field: &str, text: &str) -> Result<(), FieldError> {
+    if contains_card_number(text) {
+        return Err(FieldError::new(field, "must not contain a card number: we never ask for one and never keep one"));
+    }
+    Ok(())
+}
+
+/// Returns whether the text holds 13 to 19 digits in a row that pass the Luhn check.
+///
+/// Spaces, dashes and invisible characters between digits are ignored. A number may stand beside other digits
+/// (`2 x 4111 1111 1111 1111`), so every sequence of whole groups of digits is tried.
+pub fn contains_card_number(text: &str) -> bool {
+    let mut run: Vec<Vec<u8>> = Vec::new();
+    let mut joined = false;
+    for letter in text.chars() {
+        match digit(letter) {
+            Some(digit) => match run.last_mut() {
+                Some(group) if joined => group.push(digit),
+                _ => run.push(vec![digit]),
+            },
+            None if is_separator(letter) => {}
+            None => {
+                if run_holds_a_card(&run) {
+                    return true;
+                }
+                run.clear();
+            }
+        }
+        joined = digit(letter).is_some();
+    }
+    run_holds_a_card(&run)
+}
+
+/// Tries every sequence of neighbouring groups whose digits are as many as those of a card.
+fn run_holds_a_card(groups: &[Vec<u8>]) -> bool {
+    (0..groups.len()).any(|first| {
+        let mut digits = Vec::with_capacity(DIGITS_MAX);
+        for group in &groups[first..] {
+            digits.extend_from_slice(group);
+            if digits.len() > DIGITS_MAX {
+                return false;
+            }
+            if digits.len() >= DIGITS_MIN && passes_luhn(&digits) {
+                return true;
+            }
+        }
+        false
+    })
+}
+
+/// ISO/IEC 7812-1, annex B: from the right, every second digit is doubled; the sum of all digits is a multiple of ten.
+fn passes_luhn(digits: &[u8]) -> bool {
+    let sum: u32 = digits.iter().rev().enumerate().map(|(index, digit)| luhn_value(index, *digit)).sum();
+    sum.is_multiple_of(10) && digits.iter().any(|digit| *digit != 0)
+}
+
+fn luhn_value(index: usize, digit: u8) -> u32 {
+    let value = u32::from(digit) << (index % 2);
+    if value > 9 { value - 9 } else { value }
+}
+
+/// ASCII digits, and those that keyboards for other scripts type: full-width, Arabic-Indic, Devanagari.
+fn digit(letter: char) -> Option<u8> {
+    let zero = match letter {
+        '0'..='9' => '0',
+        '\u{ff10}'..='\u{ff19}' => '\u{ff10}',
+        '\u{660}'..='\u{669}' => '\u{660}',
+        '\u{6f0}'..='\u{6f9}' => '\u{6f0}',
+        '\u{966}'..='\u{96f}' => '\u{966}',
+        _ => return None,
+    };
+    u8::try_from(u32::from(letter) - u32::from(zero)).ok()
+}
+
+/// Spaces, dashes and characters that cannot be seen.
+fn is_separator(letter: char) -> bool {
+    letter.is_whitespace()
+        || matches!(
+            letter,
+            '-' | '\u{ad}' | '\u{2010}'..='\u{2015}' | '\u{2212}' | '\u{fe58}' | '\u{fe63}' | '\u{ff0d}'
+        )
+        || matches!(letter, '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2060}'..='\u{2064}' | '\u{feff}')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Published test numbers of the card schemes, 13 to 19 digits.
+    const CARDS: [&str; 6] = [
+        "4222222222222",
+        "378282246310005",
+        "4111111111111111",
+        "5555555555554444",
+        "6304000000000000",
+        "6362970000457013",
+    ];
+
+    #[test]
+    fn a_card_number_is_found_however_it_is_spaced_and_wherever_it_stands() {
+        for card in CARDS {
+            assert!(contains_card_number(card), "{card}");
+        }
+        for text in [
+            "4111 1111 1111 1111",
+            "4111-1111-1111-1111",
+            "4111\u{a0}1111\u{2011}1111\u{2013}1111",
+            "41\u{200b}11111111111111",
+            "my card is 4111 1111 1111 1111, exp 12/29",
+            "2 4111111111111111 123",
+            "call 555 then 4111 1111 1111 1111",
+            "4 1 1 1 1 1 1 1 1 1 1 1 1 1 1 1",
+            "\u{ff14}111111111111111",
+            "tok_4111111111111111",
+            "4111\r\n1111\r\n1111\r\n1111",
+            "6304000000000000000 or so",
+        ] {
+            assert!(contains_card_number(text), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn other_digits_are_no_card() {
+        for text in [
+            "",
+            "oat milk, 2 sugars",
+            "4111111111111112",
+            "411111111111",
+            "41111111111111111111",
+            "4111 a 1111 b 1111 c 1111",
+            "0000 0000 0000 0000",
+            "delivery 2026-11-29 08:30",
+            "+1 555 010 0123",
+        ] {
+            assert!(!contains_card_number(text), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn a_refusal_names_the_field_and_not_the_number() {
+        let error = refuse_card_number("note", "4111 1111 1111 1111").expect_err("a card");
+        assert_eq!(error.field, "note");
+        assert!(!error.message.contains("4111"), "{error}");
+    }
+}
