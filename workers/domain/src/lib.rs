@@ -3,6 +3,7 @@
 //! Nothing here knows what time it is, draws a random number, or opens a connection: `now` and ids are arguments.
 //! What a rule needs to be carried out (queues, tables, gateways) is not here either; see `contract` and `app`.
 
+pub mod access;
 pub mod card;
 pub mod cart;
 pub mod channel;

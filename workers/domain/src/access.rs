@@ -1,0 +1,303 @@
+//! Who may do what: one total function over closed enums.
+//!
+//! Accounts, locations and masked contact data come with a later release. They add actors, actions and fields to the answer;
+//! the compiler then names every place that has to decide.
+
+use crate::FieldError;
+
+/// What a member of staff is, as the staff token says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum StaffRole {
+    Admin,
+    Manager,
+    Barista,
+    /// Answers customers, on the phone or by mail.
+    Support,
+    /// Everything that staff do in one shop: the role of the token that `haven up` issues.
+    Staff,
+}
+
+impl StaffRole {
+    pub const ALL: [StaffRole; 5] =
+        [StaffRole::Admin, StaffRole::Manager, StaffRole::Barista, StaffRole::Support, StaffRole::Staff];
+
+    pub const fn code(self) -> &'static str {
+        match self {
+            StaffRole::Admin => "admin",
+            StaffRole::Manager => "manager",
+            StaffRole::Barista => "barista",
+            StaffRole::Support => "support",
+            StaffRole::Staff => "staff",
+        }
+    }
+
+    pub fn from_code(code: &str) -> Option<StaffRole> {
+        StaffRole::ALL.into_iter().find(|role| role.code() == code)
+    }
+
+    /// # Errors
+    /// Names the roles there are when the text is none of them.
+    pub fn parse(text: &str) -> Result<StaffRole, FieldError> {
+        StaffRole::from_code(text).ok_or_else(|| {
+            let known = StaffRole::ALL.map(StaffRole::code).join(", ");
+            FieldError::new("role", format!("{text:?} is not a role; use one of {known}"))
+        })
+    }
+}
+
+/// Who asks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Actor {
+    /// Anybody who is not signed in: a customer, a program, a stranger.
+    Visitor,
+    /// The payment gateway, proven by its signature.
+    Gateway,
+    Staff(StaffRole),
+}
+
+/// What is asked for. Each route has one action; see `storefront::access`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Action {
+    ReadMenu,
+    ReadSlots,
+    KeepCart,
+    PlaceOrder,
+    ListOwnOrders,
+    FindOrder,
+    ReadOrder,
+    CancelOrder,
+    ReadTimeline,
+    ReadBoard,
+    ListOrders,
+    MoveOrder,
+    CancelOrderAsStaff,
+    ReadStock,
+    ReadSuggestions,
+    ReceiveStock,
+    CorrectStock,
+    WriteOffStock,
+    SignIn,
+    SignOut,
+    ReceiveWebhook,
+    /// Styles, scripts, pictures, the API's description.
+    ReadFiles,
+}
+
+impl Action {
+    pub const ALL: [Action; 22] = [
+        Action::ReadMenu,
+        Action::ReadSlots,
+        Action::KeepCart,
+        Action::PlaceOrder,
+        Action::ListOwnOrders,
+        Action::FindOrder,
+        Action::ReadOrder,
+        Action::CancelOrder,
+        Action::ReadTimeline,
+        Action::ReadBoard,
+        Action::ListOrders,
+        Action::MoveOrder,
+        Action::CancelOrderAsStaff,
+        Action::ReadStock,
+        Action::ReadSuggestions,
+        Action::ReceiveStock,
+        Action::CorrectStock,
+        Action::WriteOffStock,
+        Action::SignIn,
+        Action::SignOut,
+        Action::ReceiveWebhook,
+        Action::ReadFiles,
+    ];
+
+    /// The name in logs and in the audit log.
+    pub const fn code(self) -> &'static str {
+        match self {
+            Action::ReadMenu => "menu.read",
+            Action::ReadSlots => "slots.read",
+            Action::KeepCart => "cart.keep",
+            Action::PlaceOrder => "order.place",
+            Action::ListOwnOrders => "order.list_own",
+            Action::FindOrder => "order.find",
+            Action::ReadOrder => "order.read",
+            Action::CancelOrder => "order.cancel",
+            Action::ReadTimeline => "order.timeline",
+            Action::ReadBoard => "board.read",
+            Action::ListOrders => "order.list",
+            Action::MoveOrder => "order.move",
+            Action::CancelOrderAsStaff => "order.cancel_as_staff",
+            Action::ReadStock => "stock.read",
+            Action::ReadSuggestions => "stock.suggestions",
+            Action::ReceiveStock => "stock.receive",
+            Action::CorrectStock => "stock.correct",
+            Action::WriteOffStock => "stock.write_off",
+            Action::SignIn => "staff.sign_in",
+            Action::SignOut => "staff.sign_out",
+            Action::ReceiveWebhook => "webhook.receive",
+            Action::ReadFiles => "files.read",
+        }
+    }
+
+    /// Who may, before anything is known about the object.
+    const fn rule(self) -> Rule {
+        const EVERY: &[StaffRole] = &StaffRole::ALL;
+        /// Who works at the bar.
+        const BAR: &[StaffRole] = &[StaffRole::Admin, StaffRole::Manager, StaffRole::Barista, StaffRole::Staff];
+        /// Who buys from suppliers.
+        const BUYERS: &[StaffRole] = &[StaffRole::Admin, StaffRole::Manager, StaffRole::Staff];
+        /// Who answers for what happened.
+        const ANSWERABLE: &[StaffRole] = &[StaffRole::Admin, StaffRole::Manager, StaffRole::Support, StaffRole::Staff];
+        match self {
+            Action::ReadMenu
+            | Action::ReadSlots
+            | Action::KeepCart
+            | Action::PlaceOrder
+            | Action::ListOwnOrders
+            | Action::FindOrder
+            | Action::SignIn
+            | Action::ReadFiles => Rule::Everybody,
+            Action::ReadOrder | Action::CancelOrder => Rule::OwnerOr(EVERY),
+            Action::ReadTimeline => Rule::HiddenBut(ANSWERABLE),
+            Action::CancelOrderAsStaff | Action::ListOrders | Action::SignOut => Rule::Staff(EVERY),
+            Action::ReadBoard
+            | Action::MoveOrder
+            | Action::ReadStock
+            | Action::ReceiveStock
+            | Action::CorrectStock
+            | Action::WriteOffStock => Rule::Staff(BAR),
+            Action::ReadSuggestions => Rule::Staff(BUYERS),
+            Action::ReceiveWebhook => Rule::Gateway,
+        }
+    }
+
+    /// The staff roles that may do this to any object; `None` for what needs no role.
+    pub const fn staff(self) -> Option<&'static [StaffRole]> {
+        match self.rule() {
+            Rule::Everybody | Rule::Gateway => None,
+            Rule::OwnerOr(roles) | Rule::HiddenBut(roles) | Rule::Staff(roles) => Some(roles),
+        }
+    }
+}
+
+#[derive(Debug, Clone, Copy)]
+enum Rule {
+    Everybody,
+    /// The order's owner and these roles. For others the order does not exist.
+    OwnerOr(&'static [StaffRole]),
+    /// These roles, and for whoever is not signed in the order does not exist.
+    HiddenBut(&'static [StaffRole]),
+    Staff(&'static [StaffRole]),
+    Gateway,
+}
+
+/// What the action is about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Resource {
+    /// The shop as a whole.
+    Shop,
+    /// One order. The actor owns it by session or tracking token, or does not.
+    Order { owned: bool },
+}
+
+/// Why not.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Denial {
+    /// Signing in may help.
+    NotSignedIn,
+    /// The answer is that of an unknown object: a stranger does not learn that it exists.
+    NotVisible,
+    /// The actor is known, and their role may not.
+    Role,
+}
+
+/// Decides whether the actor may do this to that.
+///
+/// # Errors
+/// Says why not.
+pub fn may(actor: Actor, action: Action, resource: Resource) -> Result<(), Denial> {
+    let owned = match resource {
+        Resource::Order { owned } => owned,
+        Resource::Shop => false,
+    };
+    let allowed_to = |roles: &[StaffRole], role| if roles.contains(&role) { Ok(()) } else { Err(Denial::Role) };
+    match (action.rule(), actor) {
+        (Rule::Everybody, Actor::Visitor | Actor::Gateway | Actor::Staff(_)) => Ok(()),
+        (Rule::OwnerOr(_), Actor::Visitor | Actor::Gateway | Actor::Staff(_)) if owned => Ok(()),
+        (Rule::OwnerOr(roles) | Rule::HiddenBut(roles) | Rule::Staff(roles), Actor::Staff(role)) => {
+            allowed_to(roles, role)
+        }
+        (Rule::OwnerOr(_) | Rule::HiddenBut(_), Actor::Visitor | Actor::Gateway) => Err(Denial::NotVisible),
+        (Rule::Staff(_), Actor::Visitor | Actor::Gateway) => Err(Denial::NotSignedIn),
+        (Rule::Gateway, Actor::Gateway) => Ok(()),
+        (Rule::Gateway, Actor::Visitor) => Err(Denial::NotSignedIn),
+        (Rule::Gateway, Actor::Staff(_)) => Err(Denial::Role),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fmt::Write as _;
+
+    use super::*;
+
+    fn actors() -> Vec<(&'static str, Actor)> {
+        let staff = StaffRole::ALL.map(|role| (role.code(), Actor::Staff(role)));
+        [("visitor", Actor::Visitor), ("gateway", Actor::Gateway)].into_iter().chain(staff).collect()
+    }
+
+    /// One row an action and resource, one column an actor.
+    fn table() -> String {
+        let mut text = format!("{:<24}{:<8}", "action", "about");
+        for (name, _) in actors() {
+            let _ = write!(text, "{name:<9}");
+        }
+        for action in Action::ALL {
+            let resources = [
+                ("shop", Resource::Shop),
+                ("own", Resource::Order { owned: true }),
+                ("other", Resource::Order { owned: false }),
+            ];
+            for (about, resource) in resources {
+                let _ = write!(text, "\n{:<24}{about:<8}", action.code());
+                for (_, actor) in actors() {
+                    let cell = match may(actor, action, resource) {
+                        Ok(()) => "yes",
+                        Err(Denial::NotSignedIn) => "sign in",
+                        Err(Denial::NotVisible) => "hidden",
+                        Err(Denial::Role) => "no",
+                    };
+                    let _ = write!(text, "{cell:<9}");
+                }
+            }
+        }
+        text.lines().map(str::trim_end).collect::<Vec<_>>().join("\n")
+    }
+
+    #[test]
+    fn the_whole_table_reads_as_reviewed() {
+        insta::assert_snapshot!(table());
+    }
+
+    #[test]
+    fn a_stranger_reads_nobody_elses_order_and_changes_nothing() {
+        for action in [Action::ReadOrder, Action::CancelOrder, Action::ReadTimeline] {
+            let other = may(Actor::Visitor, action, Resource::Order { owned: false });
+            assert_eq!(other, Err(Denial::NotVisible), "{action:?}");
+        }
+        for action in [Action::MoveOrder, Action::ReceiveStock, Action::WriteOffStock, Action::ReadBoard] {
+            assert_eq!(may(Actor::Visitor, action, Resource::Shop), Err(Denial::NotSignedIn), "{action:?}");
+        }
+    }
+
+    #[test]
+    fn codes_are_unique_and_read_back() {
+        let mut codes: Vec<_> = Action::ALL.map(Action::code).to_vec();
+        codes.sort_unstable();
+        codes.dedup();
+        assert_eq!(codes.len(), Action::ALL.len());
+        for role in StaffRole::ALL {
+            assert_eq!(StaffRole::from_code(role.code()), Some(role));
+        }
+        let refused = StaffRole::parse("cleaner").expect_err("no role");
+        assert!(refused.message.contains("\"cleaner\"") && refused.message.contains("barista"), "{refused}");
+    }
+}
