@@ -1,5 +1,6 @@
 //! Orders in PostgreSQL. Changes of messages that are handled together are one statement.
 
+mod access;
 mod fulfilment;
 mod journey;
 mod locations;

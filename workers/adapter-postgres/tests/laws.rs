@@ -23,6 +23,7 @@ async fn it_passes_the_laws_of_its_ports() {
     laws::journey::all(&store).await;
     laws::payments::all(&store).await;
     laws::stock_watch::all(&store).await;
+    laws::access::all(&store).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -68,4 +69,17 @@ async fn who_waits_for_messages_hears_of_another_process_s() {
         }
     });
     assert!(heard.await.is_ok(), "it did not hear of one order in 30 s");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_audit_log_refuses_every_change() {
+    let Some((server, store, _)) = stores().await else { return };
+    laws::access::all(&store).await;
+    let database = sqlx::PgPool::connect(&server.url).await.expect("it answers");
+    for change in ["UPDATE audit SET actor = 'somebody else'", "DELETE FROM audit", "TRUNCATE audit"] {
+        let refused = sqlx::query(change).execute(&database).await.expect_err(change);
+        assert!(refused.to_string().contains("audit is insert-only"), "{change}: {refused}");
+    }
+    let left: i64 = sqlx::query_scalar("SELECT count(*) FROM audit").fetch_one(&database).await.expect("read");
+    assert_eq!(left, 4);
 }

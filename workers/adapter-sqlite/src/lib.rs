@@ -4,6 +4,7 @@
 //! are short, and what several tasks want to write at once goes into one of them. Every commit is synced to disk: an
 //! acknowledged order survives a power cut.
 
+mod access;
 mod fulfilment;
 mod journey;
 mod locations;

@@ -44,6 +44,7 @@ async fn it_passes_the_laws_of_its_ports() {
     laws::journey::all(&store).await;
     laws::payments::all(&store).await;
     laws::stock_watch::all(&store).await;
+    laws::access::all(&store).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -96,4 +97,21 @@ async fn who_waits_for_messages_hears_of_another_process_s() {
 async fn a_file_that_is_not_there_is_not_made_up() {
     let missing = format!("sqlite://{}", std::env::temp_dir().join(format!("{}.db", Uuid::now_v7())).display());
     assert!(SqliteStore::connect(&missing).await.is_err());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_audit_log_refuses_every_change() {
+    let database = Database::new().await;
+    laws::access::all(&database.store().await).await;
+    let file = sqlx::SqlitePool::connect(&database.url()).await.expect("it opens");
+    for change in [
+        "UPDATE audit SET actor = 'somebody else'",
+        "DELETE FROM audit",
+        "INSERT OR REPLACE INTO audit (audit_id, at, actor, action, subject) VALUES (1, '', '', '', '')",
+    ] {
+        let refused = sqlx::query(change).execute(&file).await.expect_err(change);
+        assert!(refused.to_string().contains("audit is insert-only"), "{change}: {refused}");
+    }
+    let left: i64 = sqlx::query_scalar("SELECT count(*) FROM audit").fetch_one(&file).await.expect("read");
+    assert_eq!(left, 4);
 }

@@ -3,6 +3,7 @@
 //! An error's variants say what the caller can do about it, never what broke inside. Every implementation passes
 //! the laws in `laws`, and so do the in-memory ones in `fakes`: a fake cannot lie.
 
+pub mod access;
 pub mod carts;
 pub mod fulfilment;
 pub mod gateway;

@@ -12,6 +12,7 @@ pub mod reconcile;
 pub mod rehearse;
 pub mod relay;
 pub mod run_saga;
+pub mod staff_tokens;
 pub mod suggest_reorders;
 pub mod sweep;
 pub mod time_out;

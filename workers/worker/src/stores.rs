@@ -6,6 +6,7 @@ use adapter_postgres::{ConnectError, Login, PostgresStore};
 use adapter_redis::RedisCarts;
 use adapter_sqlite::SqliteStore;
 use app::memory_carts::MemoryCarts;
+use app::ports::access::{AuditEntry, AuditLog, StaffToken, StaffTokens};
 use app::ports::carts::{CartError, CartStore};
 use app::ports::fulfilment::{Fulfilment, FulfilmentStore, Shipment, Ticket};
 use app::ports::journey::{JourneyStore, NoticeRecord, Records, TakenIn};
@@ -344,6 +345,34 @@ impl RedriveLog for Store {
 
     async fn end_redrive(&self, redrive_id: Uuid, end: RedriveEnd, at: Timestamp) -> Result<(), Unavailable> {
         either!(self, store => store.end_redrive(redrive_id, end, at))
+    }
+}
+
+impl StaffTokens for Store {
+    async fn record_token(&self, token: &StaffToken) -> Result<(), Unavailable> {
+        either!(self, store => store.record_token(token))
+    }
+
+    async fn staff_tokens(&self) -> Result<Vec<StaffToken>, Unavailable> {
+        either!(self, store => store.staff_tokens())
+    }
+
+    async fn revoke_token(&self, id: Uuid, at: Timestamp) -> Result<Option<StaffToken>, Unavailable> {
+        either!(self, store => store.revoke_token(id, at))
+    }
+
+    async fn revoked_tokens(&self, now: Timestamp) -> Result<Vec<Uuid>, Unavailable> {
+        either!(self, store => store.revoked_tokens(now))
+    }
+}
+
+impl AuditLog for Store {
+    async fn append_audit(&self, entry: &AuditEntry) -> Result<(), Unavailable> {
+        either!(self, store => store.append_audit(entry))
+    }
+
+    async fn audit_entries(&self, limit: u32) -> Result<Vec<AuditEntry>, Unavailable> {
+        either!(self, store => store.audit_entries(limit))
     }
 }
 

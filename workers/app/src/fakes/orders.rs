@@ -1,5 +1,6 @@
 //! Orders and notices in memory: one lock, the same answers.
 
+mod access;
 mod journey;
 mod notices;
 
@@ -16,6 +17,7 @@ use domain::order::{HistoryEntry, Order, Status};
 
 use self::notices::Telling;
 use crate::ports::Unavailable;
+use crate::ports::access::{AuditEntry, StaffToken};
 use crate::ports::fulfilment::{Shipment, Ticket};
 use crate::ports::journey::TakenIn;
 use crate::ports::orders::{
@@ -55,6 +57,8 @@ pub(super) struct Books {
     levels: BTreeMap<ProductId, Seen>,
     numbers: u64,
     redrives: Vec<Redrive>,
+    staff_tokens: Vec<StaffToken>,
+    audit: Vec<AuditEntry>,
     unreadable: HashSet<OrderId>,
 }
 
@@ -434,6 +438,7 @@ mod tests {
         futures::executor::block_on(laws::journey::all(&store));
         futures::executor::block_on(laws::payments::all(&store));
         futures::executor::block_on(laws::stock_watch::all(&store));
+        futures::executor::block_on(laws::access::all(&store));
         futures::executor::block_on(laws::slots::all(&store, &store.another()));
         futures::executor::block_on(laws::fulfilment::all(&store, &store.another()));
     }
