@@ -4,7 +4,9 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
+use domain::access::StaffRole;
 use domain::ids::OrderId;
+use uuid::Uuid;
 
 /// Where everything local is kept unless told otherwise.
 pub const STATE: &str = ".haven";
@@ -169,7 +171,7 @@ pub enum Command {
     )]
     Reconcile(Reconcile),
     /// Staff tokens
-    #[command(after_help = "Example:  haven staff token --name Ana")]
+    #[command(after_help = "Examples:\n  haven staff token --name Ana\n  haven staff tokens")]
     Staff {
         #[command(subcommand)]
         command: Staff,
@@ -488,21 +490,61 @@ pub struct Reproject {
 #[derive(Debug, Subcommand)]
 pub enum Staff {
     /// Print a token for a member of staff: the bearer token of the API, and the sign-in of the staff pages
-    #[command(after_help = "Example:  haven staff token --name Ana --hours 8")]
-    Token {
-        /// Who it is for; stands in the history of every order they change
-        #[arg(long, default_value = "staff")]
-        name: String,
-        /// What they may do
-        #[arg(long, default_value = "staff")]
-        role: String,
-        /// How long it is good for
-        #[arg(long, default_value_t = 12)]
-        hours: u16,
-        /// The state folder of `haven up`; elsewhere the key is read from HAVEN_SIGNING_KEY
-        #[arg(long, value_name = "DIR", default_value = STATE)]
-        state: PathBuf,
+    #[command(
+        after_help = "Examples:\n  haven staff token --name Ana --role barista\n  haven staff token --name Ana --role manager --hours 4\n\nThe token is recorded by its id, never by its text. The text is shown once. Roles: admin, manager, barista, support, staff."
+    )]
+    Token(StaffToken),
+    /// List the tokens that were issued, newest first
+    #[command(
+        after_help = "Examples:\n  haven staff tokens\n  DATABASE_URL=postgres://host/db haven staff tokens --json"
+    )]
+    Tokens {
+        #[command(flatten)]
+        database: StaffDatabase,
+        /// One JSON object instead of text
+        #[arg(long)]
+        json: bool,
     },
+    /// Revoke a token: every storefront refuses it within 2 seconds
+    #[command(
+        after_help = "Example:  haven staff revoke 01954f0c-6b00-7000-8000-000000000047\n\nExit 2 when there is no token of this id."
+    )]
+    Revoke {
+        /// The token's id, as `haven staff tokens` shows it
+        id: Uuid,
+        #[command(flatten)]
+        database: StaffDatabase,
+    },
+}
+
+#[derive(Debug, Args)]
+pub struct StaffToken {
+    /// Who it is for; stands in the history of every order they change
+    #[arg(long, default_value = "staff", value_parser = crate::operate::audit::person)]
+    pub name: String,
+    /// What they may do: admin, manager, barista, support or staff
+    #[arg(long, default_value = "staff", value_parser = staff_role)]
+    pub role: StaffRole,
+    /// How long it is good for, in hours
+    #[arg(long, default_value_t = 12, value_parser = clap::value_parser!(u16).range(1..=8_760))]
+    pub hours: u16,
+    #[command(flatten)]
+    pub database: StaffDatabase,
+}
+
+/// Where staff tokens are recorded.
+#[derive(Debug, Args)]
+pub struct StaffDatabase {
+    /// The shop's database, postgres://...; without it that of the platform that `haven up` runs
+    #[arg(long, value_name = "URL", env = "DATABASE_URL", hide_env_values = true)]
+    pub database_url: Option<String>,
+    /// The state folder of `haven up`; elsewhere the key is read from HAVEN_SIGNING_KEY
+    #[arg(long, value_name = "DIR", default_value = STATE)]
+    pub state: PathBuf,
+}
+
+fn staff_role(text: &str) -> Result<StaffRole, String> {
+    StaffRole::parse(text).map_err(|error| error.message)
 }
 
 #[derive(Debug, Subcommand)]

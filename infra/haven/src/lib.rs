@@ -70,6 +70,11 @@ fn migration_login() -> migrations::Login {
     }
 }
 
+fn database_login() -> adapter_postgres::Login {
+    let migrations::Login { user, password, root_certificates } = migration_login();
+    adapter_postgres::Login { user, password, root_certificates }
+}
+
 async fn run(command: Command) -> anyhow::Result<bool> {
     match command {
         Command::Up(options) => local::up::up(options).await?,
@@ -116,8 +121,14 @@ async fn run(command: Command) -> anyhow::Result<bool> {
         Command::Orders { command: Orders::Reproject(options) } => {
             operate::reproject::reproject(&options, migration_login()).await?;
         }
-        Command::Staff { command: Staff::Token { name, role, hours, state } } => {
-            operate::staff::print_token(&name, &role, hours, &state).await?;
+        Command::Staff { command: Staff::Token(options) } => {
+            operate::staff::print_token(&options, database_login()).await?;
+        }
+        Command::Staff { command: Staff::Tokens { database, json } } => {
+            operate::staff::print_tokens(&database, json, database_login()).await?;
+        }
+        Command::Staff { command: Staff::Revoke { id, database } } => {
+            return operate::staff::revoke(&database, id, database_login()).await;
         }
         Command::Notify { command: Notify::Preview(options) } => operate::notify::preview::print(&options)?,
         Command::Notify { command: Notify::List(options) } => operate::notify::list::print(&options).await?,

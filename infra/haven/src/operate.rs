@@ -1,5 +1,6 @@
 //! What operators do.
 
+pub mod audit;
 pub mod dlq;
 pub mod load;
 mod logs;

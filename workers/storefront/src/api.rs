@@ -15,7 +15,7 @@ use axum::Router;
 use axum::http::HeaderMap;
 use axum::routing::{get, post, put};
 
-pub use admin::{adjust_stock, check as check_adjustment, tickets_of};
+pub use admin::{adjust_stock, check as check_adjustment, may_set, move_order, tickets_of};
 pub use cart::{check_add as cart_check_add, price as cart_price};
 pub use journey::of as journey_of;
 pub use ledger::{PAGE as LEDGER_PAGE, cursor as ledger_cursor, page as ledger_page};
@@ -52,12 +52,12 @@ pub fn routes<P: Ports>() -> Router<App<P>> {
         .route("/openapi.json", get(crate::openapi::serve))
 }
 
-/// Who asks, if it is a member of staff.
+/// The member of staff who asks, if one does. What their role may do is for [`crate::access`] to say.
 pub fn staff_of<P: Ports>(app: &App<P>, headers: &HeaderMap) -> Option<Staff> {
-    let (token, now) = (staff::token(headers)?, app.ports.source().now());
-    app.settings.signing_key.find(|key| staff::verify(key, &token, now))
+    staff::of(headers, &app.settings, app.ports.source().now()).ok()
 }
 
+/// The member of staff behind a request that `access::check` let through.
 fn staff_only<P: Ports>(app: &App<P>, headers: &HeaderMap) -> Result<Staff, Problem> {
-    staff_of(app, headers).ok_or_else(Problem::unauthorized)
+    staff::of(headers, &app.settings, app.ports.source().now()).map_err(Problem::unauthorized)
 }

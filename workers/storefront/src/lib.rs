@@ -3,7 +3,9 @@
 //! Generic over its ports, so that tests run it on fakes. It decides nothing about orders: it checks input, asks a
 //! use-case, and puts the answer into words.
 
+pub mod access;
 mod api;
+mod audit;
 mod fields;
 pub mod keys;
 mod menu;
@@ -25,6 +27,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use app::ports::Source;
+use app::ports::access::{AuditLog, StaffTokens};
 use app::ports::carts::CartStore;
 use app::ports::fulfilment::FulfilmentStore;
 use app::ports::journey::JourneyStore;
@@ -43,7 +46,15 @@ use tokio_util::sync::CancellationToken;
 
 /// What the storefront needs of the world.
 pub trait Ports: Clone + Send + Sync + 'static {
-    type Orders: OrderStore + LocationStore + FulfilmentStore + JourneyStore + Send + Sync + 'static;
+    type Orders: OrderStore
+        + LocationStore
+        + FulfilmentStore
+        + JourneyStore
+        + StaffTokens
+        + AuditLog
+        + Send
+        + Sync
+        + 'static;
     type Stock: Stock + Ledger + Reservations + Send + Sync + 'static;
     type Carts: CartStore + Send + Sync + 'static;
     type Views: OrderViews + Send + Sync + 'static;
@@ -80,6 +91,8 @@ pub struct Settings {
     pub shops: Arc<Shops>,
     /// Signs staff tokens.
     pub signing_key: Keys,
+    /// Staff tokens that are not accepted any more, read live.
+    pub revoked: staff::Revoked,
     /// Shared with the payment gateway.
     pub webhook_secret: Keys,
     /// Browsers send cookies over TLS only. Off on a laptop, where there is none.

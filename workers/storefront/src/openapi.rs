@@ -3,47 +3,39 @@
 use app::ports::ledger::ENTRIES_MAX;
 use app::use_cases::suggest_reorders::{DAYS, DAYS_MAX};
 use axum::Json;
+use axum::http::Method;
+use domain::access::{Actor, Denial, Resource, StaffRole, may};
 use domain::cart::LINES_MAX;
 use serde_json::{Value, json};
 
-/// Method, path, what it does, status of success, whether it is for staff.
-const OPERATIONS: &[(&str, &str, &str, u16, bool)] = &[
-    ("get", "/api/v1/menu", "The menu with availability", 200, false),
-    ("get", "/api/v1/menu/{product_id}", "One product", 200, false),
-    ("get", "/api/v1/cart", "The session's cart with today's prices and conflicts", 200, false),
-    ("delete", "/api/v1/cart", "Empty the cart", 204, false),
-    ("post", "/api/v1/cart/items", "Add a product to the cart", 200, false),
-    ("put", "/api/v1/cart/items/{product_id}", "Set a product's quantity", 200, false),
-    ("delete", "/api/v1/cart/items/{product_id}", "Take a product out of the cart", 200, false),
-    ("post", "/api/v1/orders", "Place an order; the same key and body give the same answer", 202, false),
-    ("get", "/api/v1/orders", "The session's own orders, newest first", 200, false),
-    ("get", "/api/v1/pickup-slots", "The pick-up times of a day and the places left in each", 200, false),
-    ("get", "/api/v1/orders/{id}", "An order with its history", 200, false),
-    ("get", "/api/v1/orders/{id}/events", "An order's history as it grows (server-sent events)", 200, false),
-    ("post", "/api/v1/orders/{id}/cancel", "Cancel while it may be cancelled", 202, false),
-    (
-        "get",
-        "/api/v1/orders/{id}/journey",
-        "All that is recorded about an order; staff only, 404 for others",
-        200,
-        false,
-    ),
-    ("get", "/api/v1/admin/orders", "Orders, newest first", 200, true),
-    ("put", "/api/v1/admin/orders/{id}/status", "Move an order; If-Match carries the version seen", 200, true),
-    ("post", "/api/v1/admin/orders/status", "Move many orders; one result an entry", 200, true),
-    ("get", "/api/v1/admin/inventory", "Stock counters of every product", 200, true),
-    ("post", "/api/v1/admin/inventory/{product_id}/restock", "Units were delivered", 200, true),
-    ("post", "/api/v1/admin/inventory/{product_id}/adjust", "Units were lost or found again", 200, true),
-    (
-        "post",
-        "/api/v1/admin/inventory/{product_id}/write-off",
-        "Units were spilt, broken or are past their day",
-        200,
-        true,
-    ),
-    ("get", "/api/v1/admin/inventory/{product_id}/ledger", "Every movement of a product, newest first", 200, true),
-    ("get", "/api/v1/admin/stock/suggestions", "What to order from suppliers, most urgent first", 200, true),
-    ("post", "/webhooks/payment", "Events of the payment gateway, signed", 204, false),
+use crate::access::action_of;
+
+/// Method, path, what it does, status of success. Who may is in the access table.
+const OPERATIONS: &[(&str, &str, &str, u16)] = &[
+    ("get", "/api/v1/menu", "The menu with availability", 200),
+    ("get", "/api/v1/menu/{product_id}", "One product", 200),
+    ("get", "/api/v1/cart", "The session's cart with today's prices and conflicts", 200),
+    ("delete", "/api/v1/cart", "Empty the cart", 204),
+    ("post", "/api/v1/cart/items", "Add a product to the cart", 200),
+    ("put", "/api/v1/cart/items/{product_id}", "Set a product's quantity", 200),
+    ("delete", "/api/v1/cart/items/{product_id}", "Take a product out of the cart", 200),
+    ("post", "/api/v1/orders", "Place an order; the same key and body give the same answer", 202),
+    ("get", "/api/v1/orders", "The session's own orders, newest first", 200),
+    ("get", "/api/v1/pickup-slots", "The pick-up times of a day and the places left in each", 200),
+    ("get", "/api/v1/orders/{id}", "An order with its history", 200),
+    ("get", "/api/v1/orders/{id}/events", "An order's history as it grows (server-sent events)", 200),
+    ("post", "/api/v1/orders/{id}/cancel", "Cancel while it may be cancelled", 202),
+    ("get", "/api/v1/orders/{id}/journey", "All that is recorded about an order; staff only, 404 for others", 200),
+    ("get", "/api/v1/admin/orders", "Orders, newest first", 200),
+    ("put", "/api/v1/admin/orders/{id}/status", "Move an order; If-Match carries the version seen", 200),
+    ("post", "/api/v1/admin/orders/status", "Move many orders; one result an entry", 200),
+    ("get", "/api/v1/admin/inventory", "Stock counters of every product", 200),
+    ("post", "/api/v1/admin/inventory/{product_id}/restock", "Units were delivered", 200),
+    ("post", "/api/v1/admin/inventory/{product_id}/adjust", "Units were lost or found again", 200),
+    ("post", "/api/v1/admin/inventory/{product_id}/write-off", "Units were spilt, broken or are past their day", 200),
+    ("get", "/api/v1/admin/inventory/{product_id}/ledger", "Every movement of a product, newest first", 200),
+    ("get", "/api/v1/admin/stock/suggestions", "What to order from suppliers, most urgent first", 200),
+    ("post", "/webhooks/payment", "Events of the payment gateway, signed", 204),
 ];
 
 pub async fn serve() -> Json<Value> {
@@ -52,7 +44,7 @@ pub async fn serve() -> Json<Value> {
 
 pub fn document() -> Value {
     let mut paths = json!({});
-    for (method, path, summary, success, staff) in OPERATIONS {
+    for (method, path, summary, success) in OPERATIONS {
         let mut operation = json!({
             "summary": summary,
             "operationId": operation_id(method, path),
@@ -62,8 +54,12 @@ pub fn document() -> Value {
                 "503": { "$ref": "#/components/responses/Problem" },
             },
         });
-        if *staff {
+        if let Some(roles) = staff_roles(method, path) {
             operation["security"] = json!([{ "staff": [] }]);
+            operation["x-roles"] = roles.iter().map(|role| role.code()).collect();
+            for status in ["401", "403"] {
+                operation["responses"][status] = json!({ "$ref": "#/components/responses/Problem" });
+            }
         }
         let mut parameters: Vec<Value> = path
             .split('/')
@@ -138,6 +134,14 @@ pub fn document() -> Value {
                 "content": { "application/problem+json": { "schema": { "$ref": "#/components/schemas/Problem" } } } } },
             "schemas": schemas() },
     })
+}
+
+/// The roles that may, where visitors may not.
+fn staff_roles(method: &str, path: &str) -> Option<&'static [StaffRole]> {
+    let method = Method::from_bytes(method.to_ascii_uppercase().as_bytes()).ok()?;
+    let action = action_of(&method, path)?;
+    let denied = may(Actor::Visitor, action, Resource::Shop) == Err(Denial::NotSignedIn);
+    action.staff().filter(|_| denied)
 }
 
 fn operation_id(method: &str, path: &str) -> String {

@@ -41,6 +41,7 @@ pub fn routes<P: Ports>() -> Router<App<P>> {
         .route("/staff/stock/{product_id}/adjust", post(stock::adjust::<P>))
         .route("/staff/stock/{product_id}/write-off", post(stock::write_off::<P>))
         .route("/staff/sign-in", get(staff::sign_in::<P>).post(staff::signed_in::<P>))
+        .route("/staff/sign-out", post(staff::sign_out::<P>))
         .route("/static/{*path}", get(static_files::serve))
 }
 

@@ -12,6 +12,7 @@ use domain::FieldError;
 use serde_json::{Value, json};
 
 use crate::shed::seconds;
+use crate::staff::TokenRefusal;
 
 /// Seconds after which a client may try again when something is down.
 const RETRY_AFTER_S: u32 = 2;
@@ -71,13 +72,8 @@ impl Problem {
         }
     }
 
-    pub fn unauthorized() -> Problem {
-        Problem::new(
-            StatusCode::UNAUTHORIZED,
-            "unauthorized",
-            "Staff only",
-            "Send a staff token as `Authorization: Bearer ...`; `haven staff token` makes one.",
-        )
+    pub fn unauthorized(why: TokenRefusal) -> Problem {
+        Problem::new(StatusCode::UNAUTHORIZED, "unauthorized", "Staff only", why.detail())
     }
 
     pub fn busy(retry_after_s: u32, detail: impl Into<String>) -> Problem {

@@ -12,6 +12,7 @@ use axum::response::{IntoResponse as _, Response};
 use tower_http::catch_panic::CatchPanicLayer;
 use uuid::Uuid;
 
+use crate::access;
 use crate::pages::ProblemPage;
 use crate::problem::Problem;
 use crate::shed::guard;
@@ -23,6 +24,7 @@ pub fn around<P: Ports>(routes: Router<App<P>>, app: App<P>) -> Router<App<P>> {
     routes
         .layer(CatchPanicLayer::custom(panicked))
         .layer(from_fn_with_state(app.clone(), guard::<P>))
+        .layer(from_fn_with_state(app.clone(), access::check::<P>))
         .layer(from_fn_with_state(app, outermost))
 }
 

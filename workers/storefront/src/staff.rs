@@ -1,75 +1,259 @@
-//! Staff tokens: a name, a role and an end, signed. `haven staff token` makes them with the same functions.
+//! Staff tokens: an id, a name, a role and an end, signed. `haven staff token` makes them with the same functions.
+//!
+//! The signature proves that the shop issued the token. What it cannot prove is that nobody revoked the token since: for that
+//! the storefront reads the ids of revoked tokens every few seconds ([`Revoked`]). While the database does not answer, the ids
+//! that were read last stand; everything that staff do needs the database anyway.
 
+use std::collections::HashSet;
+use std::sync::{Arc, PoisonError, RwLock};
+
+use app::ports::access::StaffToken;
+use app::use_cases::staff_tokens::actor_name;
 use aws_lc_rs::hmac;
 use axum::http::{HeaderMap, header};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD as BASE64;
 use domain::Timestamp;
+use domain::access::StaffRole;
 use serde::{Deserialize, Serialize};
+use uuid::Uuid;
 
+use crate::Settings;
 use crate::session::cookie;
 
-/// The cookie of the staff pages.
-pub const COOKIE: &str = "staff";
-const VERSION: &str = "hv1";
+/// The first part of a token. Tokens that begin with [`VERSION_BEFORE`] have no id, so they could not be revoked.
+const VERSION: &str = "hv2";
+const VERSION_BEFORE: &str = "hv1.";
 
-/// Who is at work.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Staff {
-    pub name: String,
-    pub role: String,
-    /// Unix seconds.
-    pub exp: i64,
+/// The cookie of the staff pages. The prefix makes browsers insist on `Secure` and on this very host.
+pub fn cookie_name(settings: &Settings) -> &'static str {
+    if settings.secure_cookies { "__Host-staff" } else { "staff" }
 }
 
-/// A token for a member of staff until `expires_at`.
-pub fn issue(key: &str, name: &str, role: &str, expires_at: Timestamp) -> String {
-    let staff = Staff { name: name.to_owned(), role: role.to_owned(), exp: expires_at.unix_timestamp() };
-    // Three plain fields are always JSON.
-    let body = format!("{VERSION}.{}", BASE64.encode(serde_json::to_vec(&staff).unwrap_or_default()));
+/// A member of staff, as the token says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Staff {
+    pub token_id: Uuid,
+    pub name: String,
+    pub role: StaffRole,
+    /// Unix seconds.
+    pub expires_at: i64,
+}
+
+/// Why a token is not accepted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TokenRefusal {
+    Missing,
+    /// Made by a release whose tokens could not be revoked.
+    OldFormat,
+    /// Not signed by this shop, or changed.
+    Forged,
+    Expired,
+    Revoked,
+    /// Signed, and for a role or a name that no token may have.
+    NotForPeople,
+}
+
+impl TokenRefusal {
+    /// What happened and what to do next, for the person who holds the token.
+    pub const fn detail(self) -> &'static str {
+        match self {
+            TokenRefusal::Missing => {
+                "No staff token was sent. Send one as `Authorization: Bearer TOKEN`; `haven staff token --name NAME` makes one."
+            }
+            TokenRefusal::OldFormat => {
+                "This staff token has the format of an older release. Run `haven staff token --name NAME` for a new one."
+            }
+            TokenRefusal::Forged => {
+                "This is not a staff token of this shop. Run `haven staff token --name NAME` for one."
+            }
+            TokenRefusal::Expired => "This staff token has expired. Run `haven staff token --name NAME` for a new one.",
+            TokenRefusal::Revoked => {
+                "This staff token was revoked or signed out. Run `haven staff token --name NAME` for a new one."
+            }
+            TokenRefusal::NotForPeople => {
+                "This staff token names a role or a person that no token may have. Run `haven staff token --name NAME` for a new one."
+            }
+        }
+    }
+
+    /// For logs.
+    pub const fn code(self) -> &'static str {
+        match self {
+            TokenRefusal::Missing => "missing",
+            TokenRefusal::OldFormat => "old_format",
+            TokenRefusal::Forged => "forged",
+            TokenRefusal::Expired => "expired",
+            TokenRefusal::Revoked => "revoked",
+            TokenRefusal::NotForPeople => "not_for_people",
+        }
+    }
+}
+
+#[derive(Serialize, Deserialize)]
+struct Payload {
+    id: Uuid,
+    name: String,
+    role: String,
+    /// Unix seconds.
+    exp: i64,
+}
+
+/// Returns the text of a token. The caller records it first: see `app::ports::access::StaffTokens`.
+pub fn issue(key: &str, token: &StaffToken) -> String {
+    let payload = Payload {
+        id: token.id,
+        name: token.name.clone(),
+        role: token.role.code().to_owned(),
+        exp: token.expires_at.unix_timestamp(),
+    };
+    // Four plain fields are always JSON.
+    let body = format!("{VERSION}.{}", BASE64.encode(serde_json::to_vec(&payload).unwrap_or_default()));
     let signature = hmac::sign(&hmac::Key::new(hmac::HMAC_SHA256, key.as_bytes()), body.as_bytes());
     format!("{body}.{}", BASE64.encode(signature))
 }
 
-/// Who the token is for; `None` when it is forged, broken or over.
-pub fn verify(key: &str, token: &str, now: Timestamp) -> Option<Staff> {
-    let (body, signature) = token.rsplit_once('.')?;
-    let signature = BASE64.decode(signature).ok()?;
+/// Returns whom the token is for. Whether it was revoked is for [`Revoked`] to say.
+///
+/// # Errors
+/// Says why it is not accepted.
+pub fn verify(key: &str, token: &str, now: Timestamp) -> Result<Staff, TokenRefusal> {
+    if token.starts_with(VERSION_BEFORE) {
+        return Err(TokenRefusal::OldFormat);
+    }
+    let (body, signature) = token.rsplit_once('.').ok_or(TokenRefusal::Forged)?;
+    let signature = BASE64.decode(signature).map_err(|_| TokenRefusal::Forged)?;
     // In constant time, and before anything in it is read.
-    hmac::verify(&hmac::Key::new(hmac::HMAC_SHA256, key.as_bytes()), body.as_bytes(), &signature).ok()?;
-    let payload = body.strip_prefix(VERSION)?.strip_prefix('.')?;
-    let staff: Staff = serde_json::from_slice(&BASE64.decode(payload).ok()?).ok()?;
-    (staff.exp > now.unix_timestamp()).then_some(staff)
+    hmac::verify(&hmac::Key::new(hmac::HMAC_SHA256, key.as_bytes()), body.as_bytes(), &signature)
+        .map_err(|_| TokenRefusal::Forged)?;
+    let payload = body.strip_prefix(VERSION).and_then(|body| body.strip_prefix('.')).ok_or(TokenRefusal::Forged)?;
+    let payload = BASE64.decode(payload).map_err(|_| TokenRefusal::Forged)?;
+    let Payload { id, name, role, exp } = serde_json::from_slice(&payload).map_err(|_| TokenRefusal::Forged)?;
+    // Another program with the key may have made it.
+    let role = StaffRole::from_code(&role).ok_or(TokenRefusal::NotForPeople)?;
+    let name = actor_name("name", &name).map_err(|_| TokenRefusal::NotForPeople)?;
+    if exp <= now.unix_timestamp() {
+        return Err(TokenRefusal::Expired);
+    }
+    Ok(Staff { token_id: id, name, role, expires_at: exp })
 }
 
 /// The token of a request: bearer, or the cookie of the staff pages.
-pub fn token(headers: &HeaderMap) -> Option<String> {
-    let bearer = headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
-    let bearer = bearer.and_then(|value| value.strip_prefix("Bearer ")).map(|token| token.trim().to_owned());
-    bearer.or_else(|| cookie(headers, COOKIE))
+pub fn token(headers: &HeaderMap, settings: &Settings) -> Option<String> {
+    let authorization = headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
+    // RFC 9110, section 11.1: the scheme is case-insensitive.
+    let bearer = authorization.and_then(|value| value.trim().split_once(' '));
+    let bearer = bearer.filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"));
+    bearer.map(|(_, token)| token.trim().to_owned()).or_else(|| cookie(headers, cookie_name(settings)))
+}
+
+/// Whom the request's token is for.
+///
+/// # Errors
+/// Says why it is not accepted.
+pub fn of(headers: &HeaderMap, settings: &Settings, now: Timestamp) -> Result<Staff, TokenRefusal> {
+    match token(headers, settings) {
+        Some(token) => accepted(&token, settings, now),
+        None => Err(TokenRefusal::Missing),
+    }
+}
+
+/// Whom a token is for that neither expired nor was revoked.
+///
+/// # Errors
+/// Says why it is not accepted.
+pub fn accepted(token: &str, settings: &Settings, now: Timestamp) -> Result<Staff, TokenRefusal> {
+    let mut refusal = TokenRefusal::Forged;
+    let verified = settings.signing_key.find(|key| match verify(key, token, now) {
+        Ok(staff) => Some(staff),
+        Err(why) => {
+            // A token that the key before signed is not forged, though today's key says so.
+            if why != TokenRefusal::Forged {
+                refusal = why;
+            }
+            None
+        }
+    });
+    let staff = verified.ok_or(refusal)?;
+    if settings.revoked.contains(staff.token_id) { Err(TokenRefusal::Revoked) } else { Ok(staff) }
+}
+
+/// The ids of revoked tokens, as they were read last. All clones change together.
+#[derive(Debug, Clone, Default)]
+pub struct Revoked(Arc<RwLock<HashSet<Uuid>>>);
+
+impl Revoked {
+    /// Replaces what was read before.
+    pub fn replace(&self, ids: Vec<Uuid>) {
+        *self.0.write().unwrap_or_else(PoisonError::into_inner) = ids.into_iter().collect();
+    }
+
+    /// Adds one at once, before the next read.
+    pub fn add(&self, id: Uuid) {
+        self.0.write().unwrap_or_else(PoisonError::into_inner).insert(id);
+    }
+
+    pub fn contains(&self, id: Uuid) -> bool {
+        self.0.read().unwrap_or_else(PoisonError::into_inner).contains(&id)
+    }
 }
 
 #[cfg(test)]
 mod tests {
+    use time::Duration;
+
     use super::*;
+
+    const NOON: Timestamp = time::macros::datetime!(2026-03-01 12:00 UTC);
+
+    fn token_of(name: &str, role: StaffRole) -> StaffToken {
+        let expires_at = NOON + Duration::hours(1);
+        StaffToken { id: Uuid::now_v7(), name: name.to_owned(), role, issued_at: NOON, expires_at, revoked_at: None }
+    }
 
     #[test]
     fn only_an_unchanged_token_of_our_key_is_good_and_only_in_time() {
-        let now = Timestamp::UNIX_EPOCH + time::Duration::days(20_000);
-        let token = issue("key", "Ana", "staff", now + time::Duration::hours(1));
-        assert_eq!(verify("key", &token, now).map(|staff| staff.name), Some("Ana".to_owned()));
-        assert_eq!(verify("another key", &token, now), None);
-        let end = now + time::Duration::hours(1);
-        assert!(verify("key", &token, end - time::Duration::seconds(1)).is_some());
-        assert_eq!(verify("key", &token, end), None);
-        assert_eq!(verify("key", &token, now + time::Duration::hours(2)), None);
-        let forged = issue("key", "Ana", "admin", now + time::Duration::hours(1));
+        let recorded = token_of("Ana", StaffRole::Barista);
+        let token = issue("key", &recorded);
+        let staff = verify("key", &token, NOON).expect("ours");
+        assert_eq!((staff.token_id, staff.name.as_str(), staff.role), (recorded.id, "Ana", StaffRole::Barista));
+        assert_eq!(verify("another key", &token, NOON), Err(TokenRefusal::Forged));
+        let end = recorded.expires_at;
+        assert!(verify("key", &token, end - Duration::seconds(1)).is_ok());
+        assert_eq!(verify("key", &token, end), Err(TokenRefusal::Expired));
+        let forged = issue("key", &token_of("Ana", StaffRole::Admin));
         let (body, _) = forged.rsplit_once('.').expect("signed");
         let (_, signature) = token.rsplit_once('.').expect("signed");
         for wrong in
-            [format!("{body}.{signature}"), body.to_owned(), String::new(), "..".to_owned(), "hv1.e30.".to_owned()]
+            [format!("{body}.{signature}"), body.to_owned(), String::new(), "..".to_owned(), "hv2.e30.".to_owned()]
         {
-            assert_eq!(verify("key", &wrong, now), None, "{wrong}");
+            assert_eq!(verify("key", &wrong, NOON), Err(TokenRefusal::Forged), "{wrong}");
+        }
+    }
+
+    fn signed(version: &str, payload: &str) -> String {
+        let body = format!("{version}.{}", BASE64.encode(payload));
+        let signature = hmac::sign(&hmac::Key::new(hmac::HMAC_SHA256, b"key"), body.as_bytes());
+        format!("{body}.{}", BASE64.encode(signature))
+    }
+
+    #[test]
+    fn a_token_of_the_release_before_is_refused_with_the_command_to_run() {
+        let token = signed("hv1", r#"{"name":"Ana","role":"staff","exp":4102444800}"#);
+        let refusal = verify("key", &token, NOON).expect_err("no id");
+        assert_eq!(refusal, TokenRefusal::OldFormat);
+        assert!(refusal.detail().contains("haven staff token"));
+    }
+
+    #[test]
+    fn a_role_or_a_name_that_no_token_may_have_is_refused_when_it_is_read() {
+        for (name, role) in
+            [("Ana", "cleaner"), ("Ana", "Staff"), ("customer", "staff"), ("", "staff"), ("\\u200b", "staff")]
+        {
+            let id = Uuid::nil();
+            let token =
+                signed(VERSION, &format!(r#"{{"id":"{id}","name":"{name}","role":"{role}","exp":4102444800}}"#));
+            assert_eq!(verify("key", &token, NOON), Err(TokenRefusal::NotForPeople), "{name} {role}");
         }
     }
 }

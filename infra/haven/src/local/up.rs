@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use adapter_postgres::Login;
 use anyhow::{Context as _, bail};
-use contract::parameter::SECRETS;
+use contract::parameter::{SECRETS, SIGNING_KEY};
 use contract::role::{ROLES, Role};
 use rustix::process::Signal;
 use tokio::sync::Notify;
@@ -201,17 +201,26 @@ async fn start_roles(
             Ok(((), repaired.describe(menu)))
         })
         .await?;
+    let signing_key = secrets.get(SIGNING_KEY.slug).cloned().context("the signing key was not deployed")?;
+    let (staff_token, token_ends) = staff::local_token(&servers.database_url, &signing_key).await?;
     drop(store);
 
     let (keeper, facts) = phases
         .run("starting the roles", async {
-            let (keeper, facts) = start_processes(options, state, servers, emulator, addresses, secrets)?;
+            let (keeper, facts) = start_processes(options, state, servers, emulator, addresses, secrets, staff_token)?;
             let line = format!("payment gateway and {} roles ready", ROLES.len());
             wait_until_ready(&facts, state).await?;
             Ok(((keeper, facts), line))
         })
         .await?;
     announce_ready(&facts, state.folder(), phases.elapsed())?;
+    tokio::spawn(renew_staff_token(
+        facts,
+        servers.database_url.clone(),
+        signing_key,
+        token_ends,
+        state.folder().to_owned(),
+    ));
     Ok(keeper)
 }
 
@@ -225,6 +234,7 @@ fn start_processes(
     emulator: &Emulator,
     addresses: HashMap<String, String>,
     secrets: HashMap<&'static str, String>,
+    staff_token: String,
 ) -> anyhow::Result<(Keeper, Shared)> {
     let executable = std::env::current_exe().context("find the haven executable")?;
     let storefront = format!("http://127.0.0.1:{}", options.port);
@@ -240,8 +250,6 @@ fn start_processes(
         addresses,
         secrets,
     };
-    let signing_key = surroundings.signing_key()?;
-
     let mut names = vec![(GATEWAY, format!("http://127.0.0.1:{payment_port}"))];
     for role in ROLES {
         names.push((role.slug, format!("http://127.0.0.1:{}", free_port()?)));
@@ -253,7 +261,7 @@ fn start_processes(
         database_url: servers.database_url.clone(),
         redis_url: servers.redis_url.clone(),
         payment_url: surroundings.payment_url.clone(),
-        staff_token: staff::token(&signing_key, "local staff", "staff", staff::A_YEAR),
+        staff_token,
         roles: names
             .iter()
             .map(|(name, health)| RoleFacts { name: (*name).to_owned(), pid: 0, health: health.clone() })
@@ -291,6 +299,33 @@ fn start_processes(
     }
     debug_assert!(SECRETS.iter().all(|name| surroundings.secrets.contains_key(name.slug)));
     Ok((keeper, facts))
+}
+
+/// Keeps a good staff token in `haven.json` while the shop runs.
+async fn renew_staff_token(
+    facts: Shared,
+    database_url: String,
+    signing_key: String,
+    ends: domain::Timestamp,
+    folder: std::path::PathBuf,
+) {
+    let issue = || {
+        let (database_url, signing_key) = (database_url.clone(), signing_key.clone());
+        async move { staff::local_token(&database_url, &signing_key).await }
+    };
+    let publish = |token: String| {
+        let mut facts = facts.lock().unwrap_or_else(PoisonError::into_inner);
+        // Another start writes another token; a stop removes the file.
+        if Facts::read(&folder).ok().is_none_or(|written| written.staff_token != facts.staff_token) {
+            return false;
+        }
+        facts.staff_token = token;
+        if let Err(error) = facts.write(&folder) {
+            eprintln!("  {error:#}");
+        }
+        true
+    };
+    staff::keep_fresh(worker::stores::SystemSource, ends, issue, publish).await;
 }
 
 fn keep_facts_current(

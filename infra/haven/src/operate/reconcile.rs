@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 use worker::http_gateway::HttpGateway;
 use worker::stores::{Store, SystemSource};
 
+use super::audit;
 use crate::aws::Aws;
 use crate::cli;
 use crate::local::facts::Facts;
@@ -86,6 +87,11 @@ pub async fn command(options: &cli::Reconcile) -> anyhow::Result<bool> {
                 Err(error) => Repaired::Failed(error.to_string()),
             }),
         };
+        if let Some(Repaired::Done) = repaired {
+            let subject = difference.subject.to_string();
+            let after = json!({ "name": difference.kind.code(), "outcome": "repaired" });
+            audit::append(&books.store, &audit::operator(), "reconcile.fix", subject, None, Some(after)).await?;
+        }
         all.push(Found { difference: difference.clone(), repaired });
     }
     let left = if options.fix && !all.is_empty() { Some(books.compare().await?) } else { None };

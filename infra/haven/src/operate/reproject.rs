@@ -6,6 +6,7 @@ use app::use_cases::project;
 use serde_json::json;
 use worker::stores::Store;
 
+use super::audit;
 use crate::cli::Reproject;
 use crate::local::facts::Facts;
 use crate::local::up::ENVIRONMENT;
@@ -29,6 +30,8 @@ pub async fn reproject(options: &Reproject, login: migrations::Login) -> anyhow:
     let store = Store::connect(&database_url, &login).await.context("reach the orders")?;
     let views = aws.views(&aws.addresses(name).await?)?;
     let shown = project::reproject(&store, &views).await.context("show the orders")?;
+    let after = json!({ "orders": shown });
+    audit::append(&store, &audit::operator(), "orders.reproject", "orders".to_owned(), None, Some(after)).await?;
     match options.target.which.json {
         true => println!("{}", json!({ "orders": shown })),
         false => println!("{shown} orders are shown as they are"),

@@ -1,34 +1,230 @@
-//! `haven staff token`.
+//! `haven staff`: tokens for members of staff, which are recorded, listed and revoked.
 
 use std::path::Path;
+use std::time::Duration as Wait;
 
+use adapter_postgres::Login;
 use anyhow::Context as _;
-use app::ports::Source as _;
+use app::ports::Source;
+use app::ports::access::{StaffToken, StaffTokens as _};
+use app::use_cases::journey::time_text;
+use app::use_cases::staff_tokens::{LIFE, new_token};
 use contract::parameter::SIGNING_KEY;
+use domain::Timestamp;
+use domain::access::StaffRole;
+use serde_json::{Value, json};
 use time::Duration;
-use worker::stores::SystemSource;
+use uuid::Uuid;
+use worker::stores::{Store, SystemSource};
 
+use super::audit;
 use crate::aws::Aws;
+use crate::cli::{StaffDatabase, StaffToken as Options};
 use crate::local::facts::Facts;
 use crate::local::up::ENVIRONMENT;
+use crate::target::BadUsage;
 
-/// The token that `haven up` prints is good until the shop has long been thrown away.
-pub const A_YEAR: Duration = Duration::days(365);
+/// The actor of tokens that `haven up` issues.
+const UP: &str = "haven up";
+/// The token in `haven.json` is renewed so long before it ends.
+const RENEW_BEFORE: Duration = Duration::hours(1);
+/// Between two looks at the clock. The clock of the wall counts: a laptop that slept wakes up with an old token.
+const LOOK_EVERY: Wait = Wait::from_secs(60);
 
-pub fn token(signing_key: &str, name: &str, role: &str, lifetime: Duration) -> String {
-    storefront::staff::issue(signing_key, name, role, SystemSource.now() + lifetime)
+/// Makes a token, records it and returns its text.
+///
+/// # Errors
+/// When the name is not a person's, or the database does not take the record. No token is handed out then.
+pub async fn issue(
+    store: &Store,
+    signing_key: &str,
+    issued_by: &str,
+    (name, role, life): (&str, StaffRole, Duration),
+) -> anyhow::Result<(String, StaffToken)> {
+    let token = new_token(&SystemSource, name, role, life)
+        .map_err(|error| BadUsage::Said(format!("--{} {}", error.field, error.message)))?;
+    store.record_token(&token).await.context("record the staff token")?;
+    let after = json!({ "name": token.name, "role": token.role.code(), "expires_at": time_text(token.expires_at) });
+    audit::append(store, issued_by, "staff_token.issue", subject(token.id), None, Some(after)).await?;
+    Ok((storefront::staff::issue(signing_key, &token), token))
+}
+
+/// The token in `haven.json`.
+///
+/// # Errors
+/// As [`issue`].
+pub async fn local_token(database_url: &str, signing_key: &str) -> anyhow::Result<(String, Timestamp)> {
+    let store = Store::connect(database_url, &Login::default()).await.context("open the shop's database")?;
+    let (text, token) = issue(&store, signing_key, UP, ("local staff", StaffRole::Staff, LIFE)).await?;
+    Ok((text, token.expires_at))
+}
+
+fn subject(id: Uuid) -> String {
+    format!("staff-token/{id}")
+}
+
+/// Issues a new token an hour before the last one ends, for as long as `publish` takes it. A token that cannot be issued
+/// now is tried again a minute later.
+pub async fn keep_fresh<F>(
+    clock: impl Source,
+    mut expires_at: Timestamp,
+    issue: impl Fn() -> F,
+    mut publish: impl FnMut(String) -> bool,
+) where
+    F: Future<Output = anyhow::Result<(String, Timestamp)>>,
+{
+    loop {
+        tokio::time::sleep(LOOK_EVERY).await;
+        if clock.now() < expires_at - RENEW_BEFORE {
+            continue;
+        }
+        match issue().await {
+            Ok((token, until)) if publish(token.clone()) => expires_at = until,
+            // The shop that the token was for has ended.
+            Ok(_) => return,
+            Err(error) => eprintln!("  cannot renew the staff token: {error:#}"),
+        }
+    }
 }
 
 /// With the key in `HAVEN_SIGNING_KEY`, else with that of the platform that `haven up` runs.
-pub async fn print_token(name: &str, role: &str, hours: u16, state: &Path) -> anyhow::Result<()> {
-    let key = match std::env::var(SIGNING_KEY.variable) {
-        Ok(key) => key,
-        Err(_) => {
-            let facts = Facts::read(state).context("no HAVEN_SIGNING_KEY, and no platform that runs here")?;
-            let secrets = Aws::local(&facts.aws_endpoint, &facts.region).secrets(ENVIRONMENT).await?;
-            secrets.get(SIGNING_KEY.slug).cloned().context("the signing key was not deployed")?
+pub async fn print_token(options: &Options, login: Login) -> anyhow::Result<()> {
+    let key = match std::env::var(SIGNING_KEY.variable).ok().filter(|key| !key.is_empty()) {
+        Some(key) => key,
+        None => {
+            let facts =
+                Facts::read(&options.database.state).context("no HAVEN_SIGNING_KEY, and no platform that runs here")?;
+            local_key(&facts).await?
         }
     };
-    println!("{}", token(&key, name, role, Duration::hours(i64::from(hours))));
+    let store = open(&options.database, login).await?;
+    let asked = (options.name.as_str(), options.role, Duration::hours(i64::from(options.hours)));
+    let (text, _) = issue(&store, &key, &audit::operator(), asked).await?;
+    println!("{text}");
     Ok(())
+}
+
+async fn local_key(facts: &Facts) -> anyhow::Result<String> {
+    let secrets = Aws::local(&facts.aws_endpoint, &facts.region).secrets(ENVIRONMENT).await?;
+    secrets.get(SIGNING_KEY.slug).cloned().context("the signing key was not deployed")
+}
+
+async fn open(database: &StaffDatabase, login: Login) -> anyhow::Result<Store> {
+    let (url, login) = match &database.database_url {
+        Some(url) => (url.clone(), login),
+        None => (local_database(&database.state)?, Login::default()),
+    };
+    Store::connect(&url, &login).await.context("open the shop's database")
+}
+
+fn local_database(state: &Path) -> anyhow::Result<String> {
+    let facts = Facts::read(state).context(
+        "staff tokens are recorded in the shop's database: set DATABASE_URL to it, or start a platform with `haven up`",
+    )?;
+    Ok(facts.database_url)
+}
+
+/// Prints every recorded token, newest first.
+pub async fn print_tokens(database: &StaffDatabase, json: bool, login: Login) -> anyhow::Result<()> {
+    let tokens = open(database, login).await?.staff_tokens().await.context("read the staff tokens")?;
+    let now = SystemSource.now();
+    if json {
+        let tokens: Vec<Value> = tokens.iter().map(|token| document(token, now)).collect();
+        println!("{:#}", json!({ "tokens": tokens }));
+        return Ok(());
+    }
+    if tokens.is_empty() {
+        println!("No staff token was issued yet.");
+    }
+    for token in &tokens {
+        let (state, until) = (state_of(token, now), time_text(token.expires_at));
+        println!("{}  {:<8}  {:<7}  until {until}  {}", token.id, state, token.role.code(), token.name);
+    }
+    Ok(())
+}
+
+fn document(token: &StaffToken, now: Timestamp) -> Value {
+    json!({
+        "id": token.id,
+        "name": token.name,
+        "role": token.role.code(),
+        "state": state_of(token, now),
+        "issued_at": time_text(token.issued_at),
+        "expires_at": time_text(token.expires_at),
+        "revoked_at": token.revoked_at.map(time_text),
+    })
+}
+
+fn state_of(token: &StaffToken, now: Timestamp) -> &'static str {
+    match token.revoked_at {
+        Some(_) => "revoked",
+        None if token.expires_at <= now => "expired",
+        None => "valid",
+    }
+}
+
+/// Revokes a token. Gives whether there is one of this id.
+pub async fn revoke(database: &StaffDatabase, id: Uuid, login: Login) -> anyhow::Result<bool> {
+    let store = open(database, login).await?;
+    let Some(before) = store.revoke_token(id, SystemSource.now()).await.context("revoke the staff token")? else {
+        eprintln!("There is no staff token {id}; `haven staff tokens` lists them.");
+        return Ok(false);
+    };
+    let now = SystemSource.now();
+    let state = |state: &str| json!({ "name": before.name, "state": state });
+    let (was, is) = (state(state_of(&before, now)), state("revoked"));
+    audit::append(&store, &audit::operator(), "staff_token.revoke", subject(id), Some(was), Some(is)).await?;
+    println!("Revoked the staff token of {}. Every storefront refuses it within 2 seconds.", before.name);
+    Ok(true)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Mutex;
+    use std::sync::atomic::{AtomicU32, Ordering};
+
+    use super::*;
+
+    /// Goes with tokio's clock.
+    #[derive(Clone, Copy)]
+    struct Clock(tokio::time::Instant);
+
+    impl Source for Clock {
+        fn now(&self) -> Timestamp {
+            Timestamp::UNIX_EPOCH + Duration::days(20_000) + self.0.elapsed()
+        }
+
+        fn uuid(&self) -> Uuid {
+            Uuid::nil()
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_token_is_renewed_before_it_ends_and_never_after_its_shop() {
+        let clock = Clock(tokio::time::Instant::now());
+        let begun = clock.now();
+        let issued: Mutex<Vec<Timestamp>> = Mutex::default();
+        let failures = AtomicU32::new(3);
+        let issue = || async {
+            if failures.load(Ordering::Relaxed) > 0 {
+                failures.fetch_sub(1, Ordering::Relaxed);
+                anyhow::bail!("the database is away for a moment");
+            }
+            issued.lock().expect("not poisoned").push(clock.now());
+            Ok(("token".to_owned(), clock.now() + LIFE))
+        };
+        let mut published = 0;
+        let publish = |_| {
+            published += 1;
+            published < 3
+        };
+        keep_fresh(clock, begun + LIFE, issue, publish).await;
+        let issued = issued.into_inner().expect("not poisoned");
+        assert_eq!(issued.len(), 3, "the third found its shop gone");
+        let first = issued[0] - begun;
+        assert!(first >= LIFE - RENEW_BEFORE && first < LIFE - RENEW_BEFORE + Duration::minutes(5), "{first}");
+        for pair in issued.windows(2) {
+            assert!(pair[1] - pair[0] < LIFE, "there is always one that is good: {issued:?}");
+        }
+    }
 }

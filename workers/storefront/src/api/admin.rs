@@ -6,12 +6,13 @@ use app::ports::Source as _;
 use app::ports::fulfilment::{FulfilmentStore as _, Ticket};
 use app::ports::orders::{OrderFilter, OrderStore as _};
 use app::ports::stock::{Adjusted, Adjustment, AdjustmentKind, Stock as _, StockedProduct};
-use app::use_cases::change_order::{Move, move_by_staff};
+use app::use_cases::change_order::{ChangeRefusal, Move, move_by_staff};
 use axum::Json;
 use axum::body::Bytes;
 use axum::extract::{Path, Query, State};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::Response;
+use domain::access::{Action, Actor, Resource, may};
 use domain::customer::{NAME_MAX, line};
 use domain::ids::{OrderId, ProductId};
 use domain::order::{Order, Status};
@@ -22,7 +23,8 @@ use super::orders::{answer, summary, ticket, time_text};
 use super::staff_only;
 use crate::fields::{Fields, object};
 use crate::problem::Problem;
-use crate::{App, Ports};
+use crate::staff::Staff;
+use crate::{App, Ports, access, audit};
 
 /// Longest reason or note, in characters.
 pub const NOTE_MAX: usize = 300;
@@ -104,11 +106,39 @@ pub async fn set_status<P: Ports>(
         None
     });
     let (Some(to), []) = (to, errors.as_slice()) else { return Err(Problem::fields(errors)) };
+    may_set(&staff, to)?;
     let expected_version = if_match(&headers)?;
     let asked = Move { order_id, expected_version, to, actor: staff.name, note };
-    let order = move_by_staff(app.ports.orders(), app.ports.source(), &app.maker(), asked).await?;
+    let order = move_order(&app, asked).await?;
     let history = app.ports.orders().history(order_id, 0).await?;
     Ok(answer(&order, &history))
+}
+
+/// Whether this member of staff may bring orders to this status. The route let through whoever may cancel.
+pub fn may_set(staff: &Staff, to: Status) -> Result<(), Problem> {
+    let action = match to {
+        Status::Cancelled => Action::CancelOrderAsStaff,
+        Status::Pending
+        | Status::Confirmed
+        | Status::Preparing
+        | Status::Ready
+        | Status::Completed
+        | Status::Failed => Action::MoveOrder,
+    };
+    may(Actor::Staff(staff.role), action, Resource::Shop).map_err(|_| access::forbidden(action))
+}
+
+/// Moves an order in the name of a member of staff, and writes it into the audit log.
+pub async fn move_order<P: Ports>(app: &App<P>, asked: Move) -> Result<Order, ChangeRefusal> {
+    let (actor, expected_version) = (asked.actor.clone(), asked.expected_version);
+    let order = move_by_staff(app.ports.orders(), app.ports.source(), &app.maker(), asked).await?;
+    let from = app.ports.orders().history(order.order_id, expected_version).await.unwrap_or_default();
+    let from = from.first().and_then(|line| line.from).map(Status::code);
+    let subject = format!("order/{}", order.order_id);
+    let before = json!({ "status": from, "version": expected_version });
+    let after = json!({ "status": order.status.code(), "version": order.version });
+    audit::append(app, actor, Action::MoveOrder.code(), subject, Some(before), Some(after)).await;
+    Ok(order)
 }
 
 /// The version that the caller has seen, plain or as an `ETag`.
@@ -268,7 +298,19 @@ pub async fn adjust_stock<P: Ports>(
     let adjusted = app.ports.stock().adjust(&adjustment).await?;
     app.menu.forget().await;
     match adjusted {
-        Adjusted::Now(product) => Ok(product),
+        Adjusted::Now(product) => {
+            let (action, change) = match adjustment.change {
+                AdjustmentKind::Restock(units) => (Action::ReceiveStock, i64::from(units)),
+                AdjustmentKind::Correct(units) if units < 0 => (Action::WriteOffStock, units),
+                AdjustmentKind::Correct(units) => (Action::CorrectStock, units),
+            };
+            let subject = format!("product/{}", adjustment.product_id);
+            // A repeat under the same movement id changed nothing: the counters before it are not known.
+            let after = json!({ "change": change, "available": product.counters.available, "reason": adjustment.reason,
+                "movement_id": adjustment.movement_id });
+            audit::append(app, adjustment.actor, action.code(), subject, None, Some(after)).await;
+            Ok(product)
+        }
         Adjusted::NoSuchProduct => Err(Problem::not_found()),
         Adjusted::IdReused => Err(Problem::field("movement_id", "was used for another change: give this one its own")),
         Adjusted::TooFew => Err(Problem {

@@ -1,6 +1,6 @@
 //! Many orders moved at once: each by itself, so that one that cannot be moved keeps nobody else's back.
 
-use app::use_cases::change_order::{ChangeRefusal, Move, move_by_staff};
+use app::use_cases::change_order::{ChangeRefusal, Move};
 use axum::Json;
 use axum::body::Bytes;
 use axum::extract::State;
@@ -11,7 +11,7 @@ use domain::ids::OrderId;
 use domain::order::Status;
 use serde_json::{Value, json};
 
-use super::admin::NOTE_MAX;
+use super::admin::{NOTE_MAX, may_set, move_order};
 use super::staff_only;
 use crate::fields::{Fields, object};
 use crate::problem::Problem;
@@ -35,6 +35,9 @@ pub async fn set_statuses<P: Ports>(
 ) -> Result<Json<Value>, Problem> {
     let staff = staff_only(&app, &headers)?;
     let changes = read(&headers, &body)?;
+    for change in &changes {
+        may_set(&staff, change.to)?;
+    }
     let mut results = Vec::with_capacity(changes.len());
     for change in changes {
         let asked = Move {
@@ -44,7 +47,7 @@ pub async fn set_statuses<P: Ports>(
             actor: staff.name.clone(),
             note: change.note,
         };
-        let moved = move_by_staff(app.ports.orders(), app.ports.source(), &app.maker(), asked).await;
+        let moved = move_order(&app, asked).await;
         results.push(match moved {
             Ok(order) => json!({
                 "id": order.order_id, "result": "moved", "status": order.status.code(), "version": order.version,

@@ -11,6 +11,7 @@ use axum::extract::{Path, Query, State};
 use axum::http::{HeaderMap, HeaderName, HeaderValue};
 use axum::response::sse::{Event, KeepAlive, Sse};
 use axum::response::{IntoResponse as _, Response};
+use domain::access::Action;
 use domain::ids::OrderId;
 use domain::order::{HistoryEntry, Status};
 use futures::Stream;
@@ -46,7 +47,7 @@ pub async fn follow<P: Ports>(
     Query(query): Query<HashMap<String, String>>,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
-    let stored = visible(&app, &id, &query, &headers).await?;
+    let stored = visible(&app, Action::ReadOrder, &id, &query, &headers).await?;
     let said = headers.get("last-event-id").and_then(|id| id.to_str().ok());
     let said = said.or_else(|| query.get("last_event_id").map(String::as_str));
     let after: i64 = said.and_then(|id| id.parse().ok()).filter(|id| *id >= 0).unwrap_or(0);

@@ -4,9 +4,10 @@ use app::use_cases::journey::{Journey, journey};
 use axum::Json;
 use axum::extract::{Path, State};
 use axum::http::HeaderMap;
+use domain::access::Action;
 use domain::ids::OrderId;
 
-use super::staff_of;
+use crate::access::{Refused, authorize};
 use crate::problem::Problem;
 use crate::{App, Ports};
 
@@ -16,9 +17,7 @@ pub async fn show<P: Ports>(
     Path(id): Path<String>,
     headers: HeaderMap,
 ) -> Result<Json<Journey>, Problem> {
-    if staff_of(&app, &headers).is_none() {
-        return Err(Problem::not_found());
-    }
+    authorize(&app, &headers, Action::ReadTimeline).map_err(Refused::problem)?;
     of(&app, &id).await.map(Json)
 }
 

@@ -13,6 +13,7 @@ use axum::body::Bytes;
 use axum::extract::{Path, Query, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse as _, Response};
+use domain::access::{Action, Denial, Resource, may};
 use domain::cart::{Line, Lines};
 use domain::channel::Preferences;
 use domain::ids::{LocationId, OrderId, ProductId};
@@ -24,7 +25,7 @@ use super::staff_of;
 use crate::fields::{Fields, object};
 use crate::menu::Offered;
 use crate::problem::Problem;
-use crate::{App, Observation, Ports, digest, random_token, session};
+use crate::{App, Observation, Ports, access, audit, digest, random_token, session};
 
 /// Orders of a session listed at once: unless told otherwise, and at most.
 const LIST: u32 = 20;
@@ -210,7 +211,7 @@ pub async fn show<P: Ports>(
     Query(query): Query<HashMap<String, String>>,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
-    let stored = visible(&app, &id, &query, &headers).await?;
+    let stored = visible(&app, Action::ReadOrder, &id, &query, &headers).await?;
     let history = app.ports.orders().history(stored.order.order_id, 0).await?;
     let mut body = told(&stored.order, &history);
     body["ticket"] = app.ports.orders().tickets(&[stored.order.order_id]).await?.first().map_or(Value::Null, ticket);
@@ -277,7 +278,7 @@ pub async fn cancel<P: Ports>(
     Query(query): Query<HashMap<String, String>>,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
-    let stored = visible(&app, &id, &query, &headers).await?;
+    let stored = visible(&app, Action::CancelOrder, &id, &query, &headers).await?;
     let order = cancel_visible(&app, &headers, &stored).await?;
     let history = app.ports.orders().history(order.order_id, 0).await?;
     let mut response = answer(&order, &history);
@@ -293,13 +294,23 @@ pub async fn cancel_visible<P: Ports>(
 ) -> Result<Order, ChangeRefusal> {
     let staff = staff_of(app, headers);
     let actor = staff.as_ref().map_or(CUSTOMER, |staff| &staff.name);
-    cancel_by_customer(app.ports.orders(), app.ports.source(), &app.maker(), stored.order.order_id, actor).await
+    let order_id = stored.order.order_id;
+    let order = cancel_by_customer(app.ports.orders(), app.ports.source(), &app.maker(), order_id, actor).await?;
+    if let Some(staff) = staff {
+        let before = json!({ "status": stored.order.status.code(), "version": stored.order.version });
+        let after =
+            json!({ "status": order.status.code(), "step": order.state.step().code(), "version": order.version });
+        let action = Action::CancelOrderAsStaff.code();
+        audit::append(app, staff.name, action, format!("order/{order_id}"), Some(before), Some(after)).await;
+    }
+    Ok(order)
 }
 
 /// The order, for its owner's session, whoever has its tracking token, and staff. For anybody else it is exactly as
 /// if it did not exist.
 pub async fn visible<P: Ports>(
     app: &App<P>,
+    action: Action,
     id: &str,
     query: &HashMap<String, String>,
     headers: &HeaderMap,
@@ -312,7 +323,13 @@ pub async fn visible<P: Ports>(
         let session = session::of(headers, &app.settings);
         session.zip(stored.session_hash.as_ref()).is_some_and(|(session, owner)| same(&session.hash, owner))
     };
-    if by_token || by_session() || staff_of(app, headers).is_some() { Ok(stored) } else { Err(Problem::not_found()) }
+    let owned = by_token || by_session();
+    let actor = access::actor(staff_of(app, headers).as_ref());
+    match may(actor, action, Resource::Order { owned }) {
+        Ok(()) => Ok(stored),
+        Err(Denial::NotVisible | Denial::NotSignedIn) => Err(Problem::not_found()),
+        Err(Denial::Role) => Err(access::forbidden(action)),
+    }
 }
 
 /// An order with its history, and its version as `ETag`.

@@ -12,6 +12,7 @@ use axum::extract::{Path, Query, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode};
 use axum::response::{IntoResponse as _, Redirect, Response};
 use domain::FieldError;
+use domain::access::Action;
 use domain::cart::{Line, Lines, Quantity};
 use domain::channel::Preferences;
 use domain::ids::ProductId;
@@ -284,7 +285,7 @@ pub async fn lookup<P: Ports>(
     let session = session::of_or_new(&headers, &app.settings);
     let mut error = None;
     if let Some(id) = query.get("order_id") {
-        match visible(&app, id.trim(), &query, &headers).await {
+        match visible(&app, Action::ReadOrder, id.trim(), &query, &headers).await {
             Ok(stored) => {
                 let id = stored.order.order_id.to_string();
                 return Ok(Redirect::to(&order_url(&id, query.get("token").map(String::as_str), "")).into_response());
@@ -326,7 +327,7 @@ pub async fn cancel<P: Ports>(
     Query(query): Query<HashMap<String, String>>,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
-    let stored = visible(&app, &id, &query, &headers).await?;
+    let stored = visible(&app, Action::CancelOrder, &id, &query, &headers).await?;
     let token = query.get("token").map(String::as_str);
     let to = order_url(&stored.order.order_id.to_string(), token, "");
     match cancel_visible(&app, &headers, &stored).await {
@@ -346,7 +347,7 @@ async fn order_view<P: Ports>(
     query: &HashMap<String, String>,
     headers: &HeaderMap,
 ) -> Result<OrderView, Problem> {
-    let stored = visible(app, id, query, headers).await?;
+    let stored = visible(app, Action::ReadOrder, id, query, headers).await?;
     let history = app.ports.orders().history(stored.order.order_id, 0).await?;
     Ok(view(&stored, &history, query.get("token").map(String::as_str)))
 }

@@ -3,13 +3,15 @@
 use std::collections::HashMap;
 
 use app::ports::Source as _;
+use app::ports::access::{StaffToken, StaffTokens as _};
 use app::ports::orders::{OrderFilter, OrderStore as _};
-use app::use_cases::change_order::{ChangeRefusal, Move, move_by_staff};
+use app::use_cases::change_order::{ChangeRefusal, Move};
 use axum::Form;
 use axum::extract::{Path, Query, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse as _, Redirect, Response};
 use domain::Timestamp;
+use domain::access::{Action, Actor, Resource, may};
 use domain::ids::OrderId;
 use domain::order::{Order, OrderType, Status};
 
@@ -17,8 +19,8 @@ use super::page;
 use super::slots::clock;
 use super::views::{BoardAction, BoardCard, BoardColumn, BoardFragment, BoardPage, JourneyPage, Shell, SignInPage};
 use crate::problem::Problem;
-use crate::staff::{COOKIE, Staff, verify};
-use crate::{App, Ports, api};
+use crate::staff::{Staff, accepted, cookie_name};
+use crate::{App, Ports, api, audit};
 
 /// An order that waits longer is marked.
 const LATE: time::Duration = time::Duration::minutes(10);
@@ -139,8 +141,9 @@ pub async fn set_status<P: Ports>(
     let (Some(to), Some(expected_version)) = (to, version) else {
         return Err(Problem::field("status", "and version must be given"));
     };
+    api::may_set(&staff, to)?;
     let asked = Move { order_id, expected_version, to, actor: staff.name, note: None };
-    match move_by_staff(app.ports.orders(), app.ports.source(), &app.maker(), asked).await {
+    match api::move_order(&app, asked).await {
         Ok(_) => Ok(Redirect::to("/staff").into_response()),
         Err(ChangeRefusal::Stale(_) | ChangeRefusal::Illegal { .. }) => {
             Ok(Redirect::to(&format!("/staff?late={order_id}")).into_response())
@@ -172,18 +175,46 @@ pub async fn signed_in<P: Ports>(
 ) -> Result<Response, Problem> {
     let token = form.get("token").map(|token| token.trim().to_owned()).unwrap_or_default();
     let now = app.ports.source().now();
-    let Some(staff) = app.settings.signing_key.find(|key| verify(key, &token, now)) else {
-        let error = Some("This token is not one of ours, or its time is over.");
-        let page = page(&SignInPage { shell: Shell::default(), error })?;
-        return Ok((StatusCode::UNPROCESSABLE_ENTITY, page).into_response());
+    let staff = match accepted(&token, &app.settings, now) {
+        Ok(staff) => staff,
+        Err(refusal) => {
+            let page = page(&SignInPage { shell: Shell::default(), error: Some(refusal.detail()) })?;
+            return Ok((StatusCode::UNPROCESSABLE_ENTITY, page).into_response());
+        }
     };
-    let age = (staff.exp - now.unix_timestamp()).max(0);
+    let age = (staff.expires_at - now.unix_timestamp()).max(0);
+    // Whoever has no board, such as support, starts where orders are found.
+    let first = may(Actor::Staff(staff.role), Action::ReadBoard, Resource::Shop).map_or("/orders", |()| "/staff");
+    audit::append(&app, staff.name, Action::SignIn.code(), audit::token(staff.token_id), None, None).await;
+    let mut response = Redirect::to(first).into_response();
+    set_cookie(&app, &mut response, &token, age);
+    Ok(response)
+}
+
+/// Revokes the token, so that no copy of it is good any more, and removes the cookie.
+pub async fn sign_out<P: Ports>(State(app): State<App<P>>, headers: HeaderMap) -> Result<Response, Problem> {
+    let Some(staff) = signed(&app, &headers) else { return to_sign_in() };
+    let (orders, now) = (app.ports.orders(), app.ports.source().now());
+    if orders.revoke_token(staff.token_id, now).await?.is_none() {
+        // Its record was lost, such as with a database that was restored from a backup.
+        let expires_at = Timestamp::from_unix_timestamp(staff.expires_at).unwrap_or(now);
+        let Staff { token_id: id, ref name, role, .. } = staff;
+        let lost = StaffToken { id, name: name.clone(), role, issued_at: now, expires_at, revoked_at: Some(now) };
+        orders.record_token(&lost).await?;
+    }
+    app.settings.revoked.add(staff.token_id);
+    audit::append(&app, staff.name, Action::SignOut.code(), audit::token(staff.token_id), None, None).await;
+    let mut response = Redirect::to("/staff/sign-in").into_response();
+    set_cookie(&app, &mut response, "", 0);
+    Ok(response)
+}
+
+fn set_cookie<P: Ports>(app: &App<P>, response: &mut Response, token: &str, age_s: i64) {
+    let name = cookie_name(&app.settings);
     let secure = if app.settings.secure_cookies { "; Secure" } else { "" };
-    let cookie = format!("{COOKIE}={token}; Path=/; HttpOnly; SameSite=Strict; Max-Age={age}{secure}");
-    let mut response = Redirect::to("/staff").into_response();
+    let cookie = format!("{name}={token}; Path=/; HttpOnly; SameSite=Strict; Max-Age={age_s}{secure}");
     // The token was verified: it has only characters that a header takes.
     if let Ok(cookie) = HeaderValue::from_str(&cookie) {
         response.headers_mut().append(header::SET_COOKIE, cookie);
     }
-    Ok(response)
 }

@@ -9,6 +9,7 @@ use axum::Form;
 use axum::extract::{Path, Query, State};
 use axum::http::HeaderMap;
 use axum::response::{IntoResponse as _, Redirect, Response};
+use domain::access::{Action, Actor, Resource, may};
 use domain::stock::Movement;
 
 use super::customer::badge;
@@ -16,17 +17,21 @@ use super::page;
 use super::staff::{signed, to_sign_in};
 use super::views::{LedgerPage, LedgerRow, Shell, StockChange, StockPage, StockRow};
 use crate::problem::Problem;
+use crate::staff::Staff;
 use crate::{App, Ports, api, random_token};
 
 pub async fn stock<P: Ports>(State(app): State<App<P>>, headers: HeaderMap) -> Result<Response, Problem> {
-    if signed(&app, &headers).is_none() {
-        return to_sign_in();
-    }
-    stock_page(&app, None).await
+    let Some(staff) = signed(&app, &headers) else { return to_sign_in() };
+    stock_page(&app, &staff, None).await
 }
 
 /// The stock room, with what was refused of one product in its row.
-async fn stock_page<P: Ports>(app: &App<P>, refused: Option<(&str, StockChange)>) -> Result<Response, Problem> {
+async fn stock_page<P: Ports>(
+    app: &App<P>,
+    staff: &Staff,
+    refused: Option<(&str, StockChange)>,
+) -> Result<Response, Problem> {
+    let suggests = may(Actor::Staff(staff.role), Action::ReadSuggestions, Resource::Shop).is_ok();
     let mut reorders = suggest_reorders(app.ports.stock(), app.ports.source(), DAYS).await?;
     // As on the menu: who looks for a product finds it where it always stands.
     reorders.sort_by(|a, b| {
@@ -39,7 +44,7 @@ async fn stock_page<P: Ports>(app: &App<P>, refused: Option<(&str, StockChange)>
     {
         row.change = change;
     }
-    page(&StockPage { shell: Shell::default(), days: DAYS, rows })
+    page(&StockPage { shell: Shell::default(), days: DAYS, suggests, rows })
 }
 
 fn row(reorder: &Reorder) -> StockRow {
@@ -156,7 +161,7 @@ async fn change<P: Ports>(
         }
     };
     let changed = match asked {
-        Ok((kind, asked)) => api::adjust_stock(app, id, kind, asked, staff.name).await,
+        Ok((kind, asked)) => api::adjust_stock(app, id, kind, asked, staff.name.clone()).await,
         Err(problem) => Err(problem),
     };
     match changed {
@@ -165,7 +170,7 @@ async fn change<P: Ports>(
             let told = problem.errors.iter().map(|error| format!("The {} {}.", error.field, error.message));
             let error = Some(told.collect::<Vec<_>>().join(" "));
             let change = StockChange { units: said("units").to_owned(), reason: said("reason").to_owned(), error };
-            Ok((problem.status, stock_page(app, Some((id, change))).await?).into_response())
+            Ok((problem.status, stock_page(app, &staff, Some((id, change))).await?).into_response())
         }
         Err(problem) => Err(problem),
     }

@@ -292,6 +292,8 @@ pub struct StockPage {
     pub shell: Shell,
     /// Over which sales are looked at.
     pub days: u32,
+    /// Whether the reader's role buys from suppliers.
+    pub suggests: bool,
     pub rows: Vec<StockRow>,
 }
 

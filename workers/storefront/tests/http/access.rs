@@ -2,6 +2,7 @@
 //! exist.
 
 use axum::http::StatusCode;
+use domain::access::StaffRole;
 use serde_json::{Value, json};
 use time::Duration;
 use uuid::Uuid;
@@ -86,7 +87,8 @@ async fn a_staff_token_must_be_ours_whole_and_in_time() {
     let client = Client::new().await;
     let good = token("Ana", NOON + Duration::hours(1));
     let (body, signature) = good.rsplit_once('.').expect("signed");
-    let forged = storefront::staff::issue("another key", "Ana", "barista", NOON + Duration::hours(1));
+    let recorded = crate::recorded(StaffRole::Staff, "Ana", NOON + Duration::hours(1));
+    let forged = storefront::staff::issue("another key", &recorded);
     let cut = &signature[..signature.len() - 2];
     for wrong in [
         format!("Bearer {}", token("Ana", NOON - Duration::seconds(1))),
@@ -101,6 +103,12 @@ async fn a_staff_token_must_be_ours_whole_and_in_time() {
         assert_eq!(answer.status, StatusCode::UNAUTHORIZED, "{wrong}");
         assert!(answer.header("www-authenticate").starts_with("Bearer"));
     }
-    let good = format!("Bearer {good}");
-    assert_eq!(client.get("/api/v1/admin/orders", &[("authorization", &good)]).await.status, StatusCode::OK);
+    // RFC 9110: the scheme is case-insensitive.
+    for good in [format!("Bearer {good}"), format!("bearer {good}"), format!("BEARER   {good} ")] {
+        assert_eq!(
+            client.get("/api/v1/admin/orders", &[("authorization", &good)]).await.status,
+            StatusCode::OK,
+            "{good}"
+        );
+    }
 }

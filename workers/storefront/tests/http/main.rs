@@ -9,6 +9,8 @@ mod journey;
 mod limits;
 mod orders;
 mod pages;
+mod roles;
+mod sign_in;
 mod slots;
 mod staff;
 mod surroundings;
@@ -23,6 +25,7 @@ use app::fakes::stock::MemoryStock;
 use app::fakes::views::MemoryViews;
 use app::memory_carts::MemoryCarts;
 use app::ports::Source;
+use app::ports::access::StaffToken;
 use app::ports::stock::Stock as _;
 use app::use_cases::Shop;
 use axum::Router;
@@ -30,11 +33,13 @@ use axum::body::Body;
 use axum::http::{HeaderMap, Method, Request, StatusCode};
 use contract::dependency::Dependency;
 use domain::Timestamp;
+use domain::access::StaffRole;
 use domain::ids::ProductId;
 use domain::menu::{Product, ProductType};
 use domain::money::{Currency, Money};
 use serde_json::{Value, json};
 use storefront::keys::Keys;
+use storefront::staff::Revoked;
 use storefront::{Observation, Ports, Settings, Shops, router};
 use time::macros::datetime;
 use tokio_util::sync::CancellationToken;
@@ -116,6 +121,7 @@ struct Client {
     router: Router,
     shops: Arc<Shops>,
     pending_max: Arc<AtomicU64>,
+    revoked: Revoked,
     shutdown: CancellationToken,
 }
 
@@ -184,10 +190,12 @@ impl Client {
         };
         let pending_max = Arc::new(AtomicU64::new(1_000));
         let shutdown = CancellationToken::new();
+        let revoked = Revoked::default();
         let shops = Arc::new(Shops::new(Shop::default_shop()));
         let mut settings = Settings {
             shops: shops.clone(),
             signing_key: Keys::new(SIGNING_KEY),
+            revoked: revoked.clone(),
             webhook_secret: Keys::new(WEBHOOK_SECRET),
             secure_cookies: false,
             pending_max: pending_max.clone(),
@@ -197,7 +205,7 @@ impl Client {
         };
         change(&mut settings);
         let world = World(Arc::new(things));
-        Client { router: router(world.clone(), settings), world, shops, pending_max, shutdown }
+        Client { router: router(world.clone(), settings), world, shops, pending_max, revoked, shutdown }
     }
 
     async fn response(
@@ -245,7 +253,8 @@ impl Client {
     }
 
     async fn as_staff(&self, method: &str, path: &str, headers: &[(&str, &str)], body: Option<&Value>) -> Answer {
-        let bearer = format!("Bearer {}", token("Ana", NOON + time::Duration::hours(1)));
+        let role = StaffRole::Staff;
+        let bearer = format!("Bearer {}", token_as(role, "Ana", NOON + time::Duration::hours(1)));
         let mut all = vec![("authorization", bearer.as_str())];
         all.extend_from_slice(headers);
         match body {
@@ -264,7 +273,16 @@ impl Client {
 }
 
 fn token(name: &str, until: Timestamp) -> String {
-    storefront::staff::issue(SIGNING_KEY, name, "barista", until)
+    token_as(StaffRole::Barista, name, until)
+}
+
+fn token_as(role: StaffRole, name: &str, expires_at: Timestamp) -> String {
+    storefront::staff::issue(SIGNING_KEY, &recorded(role, name, expires_at))
+}
+
+/// What is recorded about a token.
+fn recorded(role: StaffRole, name: &str, expires_at: Timestamp) -> StaffToken {
+    StaffToken { id: Uuid::now_v7(), name: name.to_owned(), role, issued_at: NOON, expires_at, revoked_at: None }
 }
 
 fn an_espresso() -> Value {

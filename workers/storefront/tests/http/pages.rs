@@ -2,9 +2,10 @@
 
 use app::ports::stock::Stock as _;
 use axum::http::StatusCode;
+use domain::access::StaffRole;
 use domain::ids::ProductId;
 
-use crate::{Answer, Client, NOON, token};
+use crate::{Answer, Client, NOON, token, token_as};
 
 /// What a browser says with every form of ours.
 const BROWSER: [(&str, &str); 3] =
@@ -102,7 +103,7 @@ async fn a_delivery_is_counted_once_however_often_the_form_is_sent() {
 #[tokio::test]
 async fn the_stock_room_says_what_to_order_and_what_happened() {
     let client = Client::new().await;
-    let staff = format!("staff={}", token("Ana", NOON + time::Duration::hours(1)));
+    let staff = format!("staff={}", token_as(StaffRole::Manager, "Ana", NOON + time::Duration::hours(1)));
     let room = open(&client, &staff, "/staff/stock").await.text;
     assert!(room.contains("<td data-label=\"Order\">3</td>"), "three croissants, up to their threshold: {room}");
     let id = hidden(&room, "movement_id");

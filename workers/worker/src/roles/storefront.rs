@@ -6,14 +6,16 @@ use std::time::Duration;
 
 use adapter_aws::{DynamoStock, DynamoViews};
 use anyhow::Context as _;
-use app::ports::Unavailable;
+use app::ports::access::StaffTokens as _;
 use app::ports::locations::LocationStore as _;
+use app::ports::{Source as _, Unavailable};
 use app::use_cases::Shop;
 use chassis::Metrics;
 use contract::dependency::Dependency;
 use contract::metric::Metric;
 use contract::parameter::{MAX_QUEUE_SIZE, PAYMENT_WEBHOOK, SIGNING_KEY};
 use storefront::keys::Keys;
+use storefront::staff::Revoked;
 use storefront::{Observation, Ports, Settings, Shops, server};
 
 use super::{Wiring, every};
@@ -23,6 +25,9 @@ use crate::stores::{Carts, Store, SystemSource};
 
 /// Mostly from memory: the reader asks Parameter Store every half minute.
 const READ_PARAMETERS_EVERY: Duration = Duration::from_secs(5);
+
+/// A revoked staff token is refused by every storefront after so long, at most.
+const READ_REVOKED_EVERY: Duration = Duration::from_secs(2);
 
 /// A secret that was changed is good for so long only in its version of before.
 const READ_SECRETS_EVERY: Duration = Duration::from_secs(60);
@@ -45,11 +50,14 @@ pub async fn run(wiring: Wiring) -> anyhow::Result<()> {
     // Without them nobody knows which tax is due: it becomes ready when it has read them once.
     read_shops(&things.store, &shops).await.context("read the locations")?;
     let pending_max = Arc::new(AtomicU64::new(MAX_QUEUE_SIZE.default.parse().unwrap_or(u64::MAX)));
+    let revoked = Revoked::default();
+    read_revoked(&things.store, &revoked).await.context("read the revoked staff tokens")?;
     let signing_key = Keys::new(config.signing_key.expose().clone());
     let webhook_secret = Keys::new(config.webhook_secret.expose().clone());
     let settings = Settings {
         shops: shops.clone(),
         signing_key: signing_key.clone(),
+        revoked: revoked.clone(),
         webhook_secret: webhook_secret.clone(),
         secure_cookies: !config.aws.is_local(),
         pending_max: pending_max.clone(),
@@ -82,11 +90,17 @@ pub async fn run(wiring: Wiring) -> anyhow::Result<()> {
             }
         }
     });
+    let store = things.store.clone();
+    let revoking = every(READ_REVOKED_EVERY, &process, async || {
+        if let Err(error) = read_revoked(&store, &revoked).await {
+            tracing::warn!(%error, "Cannot read the revoked staff tokens; those that were read last stay refused");
+        }
+    });
     tracing::info!(address = %config.bind, "Serving the shop");
     let router = storefront::router(things, settings);
     let server = server::serve(listener, router, server::Limits::default(), process.shutdown.clone());
     let drained = async {
-        tokio::join!(tuning, rotating);
+        tokio::join!(tuning, rotating, revoking);
         tokio::time::sleep(process.drain).await;
     };
     tokio::select! {
@@ -99,6 +113,11 @@ pub async fn run(wiring: Wiring) -> anyhow::Result<()> {
 
 async fn read_shops(store: &Store, shops: &Shops) -> Result<(), Unavailable> {
     shops.replace(store.locations().await?);
+    Ok(())
+}
+
+async fn read_revoked(store: &Store, revoked: &Revoked) -> Result<(), Unavailable> {
+    revoked.replace(store.revoked_tokens(SystemSource.now()).await?);
     Ok(())
 }
 

@@ -19,6 +19,7 @@ use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 use worker::stores::SystemSource;
 
+use super::super::audit;
 use super::cause::{self, Cause};
 use super::{Common, Desk, Letter, foreseen_json};
 use crate::target::BadUsage;
@@ -47,7 +48,7 @@ pub struct Redrive {
     #[arg(long)]
     pub yes: bool,
     /// Who does this, for the record
-    #[arg(long, value_name = "NAME", env = "USER", default_value = "operator")]
+    #[arg(long, value_name = "NAME", default_value_t = audit::operator(), value_parser = audit::person)]
     pub by: String,
     #[command(flatten)]
     pub common: Common,
@@ -99,7 +100,13 @@ pub async fn redrive(options: &Redrive, stop: &CancellationToken) -> anyhow::Res
         return Ok(false);
     }
     let run = Run { desk: &desk, parking: desk.parking(cause.queue)?, cause, by: &options.by, stop };
+    let subject = format!("dead-letters/{}", cause.fingerprint);
+    let before = json!({ "queue": cause.queue.slug, "messages": plan.len() });
+    // Before the first is sent: a command that is killed leaves its entry.
+    audit::append(&desk.store, &options.by, "dlq.redrive", subject.clone(), Some(before), None).await?;
     let report = run.all(&plan, options.rate).await?;
+    let after = json!({ "sent": report.sent.len(), "stopped": report.stopped });
+    audit::append(&desk.store, &options.by, "dlq.redrive_ended", subject, None, Some(after)).await?;
     let left = plan.len() - report.sent.len();
     print_report(options, cause, &plan, &report, left);
     let ended_well = |sent: &Sent| matches!(sent.end, Some((RedriveEnd::Applied | RedriveEnd::Dropped, _)));

@@ -1,0 +1,43 @@
+//! What operators did, written into the audit log of the shop.
+
+use anyhow::Context as _;
+use app::ports::Source as _;
+use app::ports::access::{AuditEntry, AuditLog as _};
+use app::use_cases::staff_tokens::actor_name;
+use serde_json::Value;
+use worker::stores::{Store, SystemSource};
+
+/// The account that runs the command, as `USER` names it; `operator` where that is no person's name.
+pub fn operator() -> String {
+    let user = std::env::var("USER").ok().filter(|user| !user.is_empty());
+    user.and_then(|user| actor_name("USER", &user).ok()).unwrap_or_else(|| "operator".to_owned())
+}
+
+/// For clap: the name under which an act is recorded.
+pub fn person(text: &str) -> Result<String, String> {
+    actor_name("name", text).map_err(|error| error.message)
+}
+
+/// Appends an entry.
+///
+/// # Errors
+/// When the database does not take it.
+pub async fn append(
+    store: &Store,
+    actor: &str,
+    action: &str,
+    subject: String,
+    before: Option<Value>,
+    after: Option<Value>,
+) -> anyhow::Result<()> {
+    let text = |value: Option<Value>| value.map(|value| value.to_string());
+    let entry = AuditEntry {
+        at: SystemSource.now(),
+        actor: actor.to_owned(),
+        action: action.to_owned(),
+        subject,
+        before: text(before),
+        after: text(after),
+    };
+    store.append_audit(&entry).await.context("write the act into the audit log")
+}

@@ -1,0 +1,179 @@
+//! Which action each route is, and the check before each of them.
+//!
+//! The table is closed: a route that is not in it is answered 404, so that a new one is decided about before it works. A test
+//! compares it with the routers.
+
+use app::ports::Source as _;
+use axum::extract::{MatchedPath, Request, State};
+use axum::http::{HeaderMap, Method, StatusCode};
+use axum::middleware::Next;
+use axum::response::{IntoResponse as _, Redirect, Response};
+use domain::access::{Action, Actor, Denial, Resource, may};
+use serde_json::json;
+
+use crate::problem::Problem;
+use crate::staff::{self, Staff, TokenRefusal};
+use crate::{App, Ports};
+
+/// Method, path and action. `HEAD` is as `GET`.
+#[rustfmt::skip]
+pub const ROUTES: &[(&str, &str, Action)] = &[
+    ("GET", "/api/v1/menu", Action::ReadMenu),
+    ("GET", "/api/v1/menu/{product_id}", Action::ReadMenu),
+    ("GET", "/api/v1/cart", Action::KeepCart),
+    ("DELETE", "/api/v1/cart", Action::KeepCart),
+    ("POST", "/api/v1/cart/items", Action::KeepCart),
+    ("PUT", "/api/v1/cart/items/{product_id}", Action::KeepCart),
+    ("DELETE", "/api/v1/cart/items/{product_id}", Action::KeepCart),
+    ("GET", "/api/v1/pickup-slots", Action::ReadSlots),
+    ("GET", "/api/v1/orders", Action::ListOwnOrders),
+    ("POST", "/api/v1/orders", Action::PlaceOrder),
+    ("GET", "/api/v1/orders/{id}", Action::ReadOrder),
+    ("GET", "/api/v1/orders/{id}/events", Action::ReadOrder),
+    ("GET", "/api/v1/orders/{id}/journey", Action::ReadTimeline),
+    ("POST", "/api/v1/orders/{id}/cancel", Action::CancelOrder),
+    ("GET", "/api/v1/admin/orders", Action::ListOrders),
+    // Support may cancel only: the handlers check again once they know the status.
+    ("POST", "/api/v1/admin/orders/status", Action::CancelOrderAsStaff),
+    ("PUT", "/api/v1/admin/orders/{id}/status", Action::CancelOrderAsStaff),
+    ("GET", "/api/v1/admin/inventory", Action::ReadStock),
+    ("POST", "/api/v1/admin/inventory/{product_id}/restock", Action::ReceiveStock),
+    ("POST", "/api/v1/admin/inventory/{product_id}/adjust", Action::CorrectStock),
+    ("POST", "/api/v1/admin/inventory/{product_id}/write-off", Action::WriteOffStock),
+    ("GET", "/api/v1/admin/inventory/{product_id}/ledger", Action::ReadStock),
+    ("GET", "/api/v1/admin/stock/suggestions", Action::ReadSuggestions),
+    ("POST", "/webhooks/payment", Action::ReceiveWebhook),
+    ("GET", "/openapi.json", Action::ReadFiles),
+    ("GET", "/", Action::ReadMenu),
+    ("GET", "/cart", Action::KeepCart),
+    ("POST", "/cart/items", Action::KeepCart),
+    ("POST", "/cart/items/{product_id}", Action::KeepCart),
+    ("POST", "/cart/items/{product_id}/remove", Action::KeepCart),
+    ("POST", "/cart/clear", Action::KeepCart),
+    ("GET", "/checkout", Action::PlaceOrder),
+    ("POST", "/checkout", Action::PlaceOrder),
+    ("GET", "/orders", Action::FindOrder),
+    ("GET", "/orders/{id}", Action::ReadOrder),
+    ("GET", "/orders/{id}/fragment", Action::ReadOrder),
+    ("POST", "/orders/{id}/cancel", Action::CancelOrder),
+    ("GET", "/staff", Action::ReadBoard),
+    ("GET", "/staff/board", Action::ReadBoard),
+    ("GET", "/staff/orders/{id}", Action::ReadTimeline),
+    ("POST", "/staff/orders/{id}/status", Action::CancelOrderAsStaff),
+    ("GET", "/staff/stock", Action::ReadStock),
+    ("GET", "/staff/stock/{product_id}", Action::ReadStock),
+    ("POST", "/staff/stock/{product_id}/restock", Action::ReceiveStock),
+    ("POST", "/staff/stock/{product_id}/adjust", Action::CorrectStock),
+    ("POST", "/staff/stock/{product_id}/write-off", Action::WriteOffStock),
+    ("GET", "/staff/sign-in", Action::SignIn),
+    ("POST", "/staff/sign-in", Action::SignIn),
+    ("POST", "/staff/sign-out", Action::SignOut),
+    ("GET", "/static/{*path}", Action::ReadFiles),
+];
+
+/// Returns the action of a route; `None` when the path takes no such method.
+pub fn action_of(method: &Method, path: &str) -> Option<Action> {
+    let method = if *method == Method::HEAD { "GET" } else { method.as_str() };
+    ROUTES.iter().find(|(known, at, _)| *known == method && *at == path).map(|(_, _, action)| *action)
+}
+
+/// Lets a request through to its handler if the actor may do what the route is for.
+///
+/// What depends on one order, or on a signature, is decided by the handler, which asks `may` too.
+pub async fn check<P: Ports>(State(app): State<App<P>>, request: Request, next: Next) -> Response {
+    let Some(path) = request.extensions().get::<MatchedPath>().map(|path| path.as_str().to_owned()) else {
+        return next.run(request).await;
+    };
+    let Some(action) = action_of(request.method(), &path) else {
+        if ROUTES.iter().any(|(_, known, _)| *known == path) {
+            // The router answers 405.
+            return next.run(request).await;
+        }
+        tracing::error!(path, "A route is not in the access table");
+        return Problem::not_found().into_response();
+    };
+    let decided_by_handler = match action {
+        Action::ReadOrder | Action::CancelOrder | Action::ReceiveWebhook => true,
+        Action::ReadMenu
+        | Action::ReadSlots
+        | Action::KeepCart
+        | Action::PlaceOrder
+        | Action::ListOwnOrders
+        | Action::FindOrder
+        | Action::ReadTimeline
+        | Action::ReadBoard
+        | Action::ListOrders
+        | Action::MoveOrder
+        | Action::CancelOrderAsStaff
+        | Action::ReadStock
+        | Action::ReadSuggestions
+        | Action::ReceiveStock
+        | Action::CorrectStock
+        | Action::WriteOffStock
+        | Action::SignIn
+        | Action::SignOut
+        | Action::ReadFiles => false,
+    };
+    if !decided_by_handler
+        && action.staff().is_some()
+        && let Err(refusal) = authorize(&app, request.headers(), action)
+    {
+        return refusal.answer(&path);
+    }
+    next.run(request).await
+}
+
+/// Who asks, as far as the request proves it.
+pub fn actor(staff: Option<&Staff>) -> Actor {
+    staff.map_or(Actor::Visitor, |staff| Actor::Staff(staff.role))
+}
+
+/// A request that may not.
+#[derive(Debug, Clone, Copy)]
+pub struct Refused {
+    denial: Denial,
+    token: Option<TokenRefusal>,
+    action: Action,
+}
+
+impl Refused {
+    pub fn problem(self) -> Problem {
+        match self.denial {
+            Denial::NotSignedIn => Problem::unauthorized(self.token.unwrap_or(TokenRefusal::Missing)),
+            Denial::NotVisible => Problem::not_found(),
+            Denial::Role => forbidden(self.action),
+        }
+    }
+
+    /// A page sends whoever is not signed in to the sign-in.
+    fn answer(self, path: &str) -> Response {
+        let is_page = path.starts_with("/staff");
+        if is_page && matches!(self.denial, Denial::NotSignedIn | Denial::NotVisible) {
+            return Redirect::to("/staff/sign-in").into_response();
+        }
+        self.problem().into_response()
+    }
+}
+
+/// The member of staff who asks, if they may do this in the shop.
+///
+/// # Errors
+/// Says who asks and why they may not.
+pub fn authorize<P: Ports>(app: &App<P>, headers: &HeaderMap, action: Action) -> Result<Staff, Refused> {
+    let staff = staff::of(headers, &app.settings, app.ports.source().now());
+    match (may(actor(staff.as_ref().ok()), action, Resource::Shop), staff) {
+        (Ok(()), Ok(staff)) => Ok(staff),
+        (Ok(()), Err(token)) => Err(Refused { denial: Denial::NotSignedIn, token: Some(token), action }),
+        (Err(denial), staff) => Err(Refused { denial, token: staff.err(), action }),
+    }
+}
+
+/// 403 with the roles that may.
+pub fn forbidden(action: Action) -> Problem {
+    let roles: Vec<_> = action.staff().unwrap_or_default().iter().map(|role| role.code()).collect();
+    let detail = format!("Your role may not do this ({}). It needs one of: {}.", action.code(), roles.join(", "));
+    Problem {
+        more: vec![("needs_role", json!(roles))],
+        ..Problem::new(StatusCode::FORBIDDEN, "forbidden", "Forbidden", detail)
+    }
+}
