@@ -7,7 +7,7 @@ use app::ports::notices::SEND_WITHIN;
 use aws_config::retry::RetryConfig;
 use aws_config::timeout::TimeoutConfig;
 use aws_config::{BehaviorVersion, SdkConfig};
-use aws_sdk_sqs::config::SharedHttpClient;
+use aws_sdk_sqs::config::{IntoShared as _, SharedHttpClient};
 use aws_smithy_http_client::proxy::ProxyConfig;
 use aws_smithy_http_client::tls::{Provider, rustls_provider::CryptoMode};
 use aws_smithy_http_client::{Builder, ConnectorBuilder};
@@ -15,6 +15,7 @@ use contract::billed::Billed;
 use contract::queue::{HANDLER_TIMEOUT_MIN, LONG_POLL};
 
 use crate::call_count::CallCount;
+use crate::proxy::ByHost;
 
 /// One try of a call. AWS answers within milliseconds; on a busy laptop the local one takes longer.
 const ATTEMPT_WITHIN: Duration = Duration::from_secs(3);
@@ -180,15 +181,21 @@ impl Clients {
     }
 }
 
-/// As the SDK makes it for each of its clients; made once, all of them share its connections and its certificates.
+/// Returns the HTTP client of all services: made once, they share its connections and its certificates.
 fn http_client() -> SharedHttpClient {
-    Builder::new().build_with_connector_fn(|settings, components| {
+    let direct = http_client_by(ProxyConfig::disabled);
+    ByHost { direct, proxied: http_client_by(ProxyConfig::from_env) }.into_shared()
+}
+
+/// As the SDK makes it for each of its clients, but for the proxy.
+fn http_client_by(proxy: fn() -> ProxyConfig) -> SharedHttpClient {
+    Builder::new().build_with_connector_fn(move |settings, components| {
         let mut connector = ConnectorBuilder::default().tls_provider(Provider::Rustls(CryptoMode::AwsLc));
         connector.set_connector_settings(settings.cloned());
         if let Some(components) = components {
             connector.set_sleep_impl(components.sleep_impl());
         }
-        connector.set_proxy_config(Some(ProxyConfig::from_env()));
+        connector.set_proxy_config(Some(proxy()));
         connector.build()
     })
 }

@@ -9,6 +9,7 @@ mod ledger;
 mod mailer;
 mod metrics;
 mod parking;
+pub mod proxy;
 mod publisher;
 mod settings;
 mod stock;

@@ -154,7 +154,7 @@ async fn alarms(aws: &Aws, environment: &Environment) -> anyhow::Result<String> 
 }
 
 async fn answers(url: &str) -> anyhow::Result<String> {
-    let client = reqwest::Client::builder().timeout(Duration::from_secs(10)).build().context("an HTTP client")?;
+    let client = worker::http::client_of(url).timeout(Duration::from_secs(10)).build().context("an HTTP client")?;
     let answer = client.get(format!("{url}/api/v1/menu")).send().await.with_context(|| format!("ask {url}"))?;
     let status = answer.status();
     if status == StatusCode::OK { Ok(url.to_owned()) } else { bail!("{url} answers {status}") }
