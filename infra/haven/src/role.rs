@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use anyhow::Context as _;
 use chassis::config::{Environment as _, ProcessEnvironment, Reader};
-use contract::parameter::PAYMENT_WEBHOOK;
+use contract::parameter::{PAYMENT_API, PAYMENT_WEBHOOK};
 use contract::role::Role;
 use rustix::process::{Signal, getpid, kill_process};
 
@@ -41,10 +41,16 @@ fn gateway() -> ExitCode {
     let bind: Option<SocketAddr> = reader.optional_parsed("PAYMENT_BIND", "where the payment gateway listens");
     let ledger = reader.required("PAYMENT_LEDGER", "the file of the gateway's books");
     let secret = reader.secret(PAYMENT_WEBHOOK.variable, PAYMENT_WEBHOOK.about);
+    let api_key = reader.secret(PAYMENT_API.variable, "the bearer token that every call must carry");
     let webhook_url = reader.optional("PAYMENT_WEBHOOK_URL");
     let bind = bind.unwrap_or(SocketAddr::from(([127, 0, 0, 1], 8090)));
-    let config =
-        payment_gateway::Config { bind, ledger: ledger.into(), webhook_url, webhook_secret: secret.expose().clone() };
+    let config = payment_gateway::Config {
+        bind,
+        ledger: ledger.into(),
+        webhook_url,
+        webhook_secret: secret.expose().clone(),
+        api_key: api_key.expose().clone(),
+    };
     let config = match reader.finish(config) {
         Ok(config) => config,
         Err(problems) => {

@@ -228,10 +228,16 @@ impl World {
         }
     }
 
+    /// What the payment gateway demands of its callers.
+    pub fn payment_api_key(&self) -> &str {
+        self.facts["payment_api_key"].as_str().expect("a key")
+    }
+
     /// The gateway's own books.
     pub async fn ledger(&self) -> Vec<Value> {
         let url = format!("{}/v1/ledger", self.facts["payment_url"].as_str().expect("an address"));
-        let books: Value = self.http.get(url).send().await.expect("an answer").json().await.expect("JSON");
+        let books = self.http.get(url).bearer_auth(self.payment_api_key()).send().await.expect("an answer");
+        let books: Value = books.json().await.expect("JSON");
         books["entries"].as_array().cloned().unwrap_or_default()
     }
 

@@ -159,7 +159,8 @@ async fn what_was_put_out_of_order_is_found_by_name_and_only_what_is_safe_is_rep
     );
     let till = json!({ "amount_minor": 100, "currency": "USD", "token": "tok_ok", "reference": "a till" });
     let charges = format!("{}/v1/charges", world.facts["payment_url"].as_str().expect("an address"));
-    let charged = world.http.post(charges).header("Idempotency-Key", "by-hand").json(&till).send().await;
+    let charged = world.http.post(charges).bearer_auth(world.payment_api_key()).header("Idempotency-Key", "by-hand");
+    let charged = charged.json(&till).send().await;
     let charged: Value = charged.expect("an answer").json().await.expect("JSON");
     let overdue = forgotten_like(&world, untouched);
 

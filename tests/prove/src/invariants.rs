@@ -156,7 +156,9 @@ async fn money(
     found: &mut Vec<String>,
 ) -> anyhow::Result<()> {
     let url = format!("{}/v1/ledger", shop.surroundings.payment_url);
-    let books: Value = shop.http.get(url).send().await.context("ask for the gateway's books")?.json().await?;
+    let key = shop.surroundings.payment_api_key()?;
+    let books: Value =
+        shop.http.get(url).bearer_auth(key).send().await.context("ask for the gateway's books")?.json().await?;
     let mut captures: BTreeMap<String, (usize, i64)> = BTreeMap::new();
     for entry in books["entries"].as_array().into_iter().flatten() {
         let sum = captures.entry(entry["reference"].as_str().unwrap_or_default().to_owned()).or_default();

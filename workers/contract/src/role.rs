@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use crate::address::Address;
 use crate::parameter::{
-    COLLECTION_TIMEOUT, EMAIL_ENABLED, MAX_QUEUE_SIZE, PAYMENT_WEBHOOK, PREPARATION_TIMEOUT, PROCESSING_TIMEOUT,
-    Parameter, SIGNING_KEY, SMS_ENABLED, Secret, UNCOLLECTED_TIMEOUT,
+    COLLECTION_TIMEOUT, EMAIL_ENABLED, MAX_QUEUE_SIZE, PAYMENT_API, PAYMENT_WEBHOOK, PREPARATION_TIMEOUT,
+    PROCESSING_TIMEOUT, Parameter, SIGNING_KEY, SMS_ENABLED, Secret, UNCOLLECTED_TIMEOUT,
 };
 use crate::queue::{FULFILMENT, LONG_POLL, NOTIFICATIONS, ORDERS, PAYMENTS, PROJECTIONS, Queue};
 use crate::table::{LEASES, MOVEMENTS, ORDER_VIEWS, PRODUCTS, RESERVATIONS, Table};
@@ -118,6 +118,7 @@ pub const PAYMENT_WORKER: Role = Role {
     slug: "payment-worker",
     about: "Charges and refunds through the payment gateway, each exactly once",
     consumes: &[&PAYMENTS],
+    secrets: &[&PAYMENT_API],
     database: true,
     gateway: true,
     concurrency: 20,
@@ -273,6 +274,13 @@ mod tests {
         }
         for rule in RULES {
             assert!(rule.kind.routes().iter().any(|route| matches!(route, Route::Bus)), "{}", rule.slug);
+        }
+    }
+
+    #[test]
+    fn a_role_has_the_credential_of_the_gateway_exactly_when_it_calls_it() {
+        for role in ROLES {
+            assert_eq!(role.secrets.contains(&&PAYMENT_API), role.gateway, "{}", role.slug);
         }
     }
 

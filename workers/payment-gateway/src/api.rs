@@ -8,7 +8,7 @@ use axum::extract::{DefaultBodyLimit, Query, State};
 use axum::http::HeaderMap;
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::{get, post};
-use axum::{Json, Router};
+use axum::{Json, Router, middleware};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use tokio::time::sleep;
@@ -17,6 +17,7 @@ use tower_http::timeout::RequestBodyTimeoutLayer;
 
 use crate::books::{Charge, REFUNDED};
 use crate::clerk::{Desk, Tried};
+use crate::credential::{Credential, demand};
 use crate::problem::Problem;
 use crate::requests;
 use crate::tokens::{DeclineReason, Delivery, Outcome, Token, Trouble};
@@ -34,8 +35,8 @@ struct Gateway {
     stop: CancellationToken,
 }
 
-/// The protocol's routes over a desk. `stop` releases the requests that are being held.
-pub fn router(desk: Desk, stop: CancellationToken) -> Router {
+/// The protocol's routes over a desk, for callers who know the API key. `stop` releases the requests that are being held.
+pub fn router(desk: Desk, api_key: &str, stop: CancellationToken) -> Router {
     Router::new()
         .route("/v1/charges", post(charge).get(find_charge))
         .route("/v1/refunds", post(refund))
@@ -45,6 +46,7 @@ pub fn router(desk: Desk, stop: CancellationToken) -> Router {
         .method_not_allowed_fallback(async || Problem::no_method())
         .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
         .layer(RequestBodyTimeoutLayer::new(BODY_PAUSE_MAX))
+        .layer(middleware::from_fn_with_state(Credential::new(api_key), demand))
         .with_state(Gateway { desk, stop })
 }
 

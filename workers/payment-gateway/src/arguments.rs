@@ -1,6 +1,7 @@
 //! The binary's flags and environment, checked whole before any socket opens.
 
 use std::env::{VarError, var};
+use std::io::Write as _;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -11,10 +12,12 @@ use payment_gateway::Config;
 
 const EX_USAGE: u8 = 64;
 
-/// The secret has no flag: a command line is there for everyone on the machine to read.
+/// Secrets have no flags: every account of the machine can read a command line.
 const SECRET_VARIABLE: &str = "PAYMENT_WEBHOOK_SECRET";
+const API_KEY_VARIABLE: &str = "PAYMENT_API_KEY";
 
-/// The simulated card gateway, for local and lab use. Webhooks are signed with PAYMENT_WEBHOOK_SECRET.
+/// The simulated card gateway, for local and lab use. Calls must carry PAYMENT_API_KEY as their bearer token; webhooks are
+/// signed with PAYMENT_WEBHOOK_SECRET.
 #[derive(Parser)]
 #[command(name = "payment-gateway", version)]
 struct Arguments {
@@ -37,23 +40,25 @@ pub fn config() -> Result<Config, ExitCode> {
         if error.use_stderr() { ExitCode::from(EX_USAGE) } else { ExitCode::SUCCESS }
     })?;
     checked(arguments).map_err(|error| {
-        eprintln!("payment-gateway: {error:#}");
+        // The exit code says it where standard error cannot.
+        let _ = writeln!(std::io::stderr(), "payment-gateway: {error:#}");
         ExitCode::from(EX_USAGE)
     })
 }
 
 fn checked(arguments: Arguments) -> anyhow::Result<Config> {
-    let webhook_secret = match var(SECRET_VARIABLE) {
-        Ok(secret) => secret,
-        Err(VarError::NotPresent) => String::new(),
-        Err(VarError::NotUnicode(_)) => bail!("{SECRET_VARIABLE} is not UTF-8"),
+    let secret = |variable: &str| match var(variable) {
+        Ok(secret) => Ok(secret),
+        Err(VarError::NotPresent) => Ok(String::new()),
+        Err(VarError::NotUnicode(_)) => bail!("{variable} is not UTF-8"),
     };
     let config = Config {
         bind: arguments.bind,
         ledger: arguments.ledger,
         // A template writes an empty variable for "none".
         webhook_url: arguments.webhook_url.filter(|url| !url.is_empty()),
-        webhook_secret,
+        webhook_secret: secret(SECRET_VARIABLE)?,
+        api_key: secret(API_KEY_VARIABLE)?,
     };
     config.check()?;
     Ok(config)

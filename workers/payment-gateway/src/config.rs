@@ -16,11 +16,17 @@ pub struct Config {
     pub webhook_url: Option<String>,
     /// The key of the webhooks' signatures; may be empty only without `webhook_url`.
     pub webhook_secret: String,
+    /// What every call must carry as its bearer token; never empty.
+    pub api_key: String,
 }
 
 impl Config {
     /// Everything that can be known to be wrong without opening anything.
     pub fn check(&self) -> anyhow::Result<()> {
+        ensure!(
+            !self.api_key.is_empty(),
+            "PAYMENT_API_KEY is not set: it is the bearer token that every call must carry"
+        );
         let Some(url) = &self.webhook_url else { return Ok(()) };
         let url = reqwest::Url::parse(url).with_context(|| format!("the webhook URL {url:?} is not a URL"))?;
         ensure!(matches!(url.scheme(), "http" | "https"), "the webhook URL must be http or https");
@@ -36,6 +42,7 @@ impl fmt::Debug for Config {
             .field("ledger", &self.ledger)
             .field("webhook_url", &self.webhook_url)
             .field("webhook_secret", &"***")
+            .field("api_key", &"***")
             .finish()
     }
 }

@@ -14,6 +14,7 @@ mod api;
 mod books;
 mod clerk;
 mod config;
+mod credential;
 mod ledger;
 mod problem;
 mod requests;
@@ -57,7 +58,7 @@ pub async fn serve(config: Config, listener: TcpListener, shutdown: Cancellation
     let (desk, mut clerk) = clerk::start(books, ledger, notifier);
 
     let stop = shutdown.child_token();
-    let server = axum::serve(listener, router(desk.clone(), stop.clone()))
+    let server = axum::serve(listener, router(desk.clone(), &config.api_key, stop.clone()))
         .with_graceful_shutdown(stop.clone().cancelled_owned())
         .into_future();
     let drain_deadline = async {

@@ -17,7 +17,9 @@ async fn main() -> ExitCode {
         Err(exit) => return exit,
     };
     let filter = EnvFilter::try_from_env("HAVEN_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
-    tracing_subscriber::fmt().json().with_env_filter(filter).with_writer(std::io::stderr).init();
+    // Without `log_internal_errors` a line that cannot be written is dropped; `eprintln!` would panic.
+    let subscriber = tracing_subscriber::fmt().json().with_env_filter(filter).with_writer(std::io::stderr);
+    subscriber.log_internal_errors(false).init();
     match run(config).await {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {

@@ -44,6 +44,11 @@ impl Problem {
         Problem::new(status, "body-unread", "The body is too large or did not arrive")
     }
 
+    pub fn unauthorized() -> Problem {
+        Problem::new(StatusCode::UNAUTHORIZED, "unauthorized", "Unauthorized")
+            .detailed("send `Authorization: Bearer <api key>` with the gateway's PAYMENT_API_KEY")
+    }
+
     pub fn no_charge() -> Problem {
         Problem::new(StatusCode::NOT_FOUND, "charge-unknown", "There is no such charge")
     }
@@ -120,10 +125,12 @@ impl IntoResponse for Problem {
             detail: self.detail,
             errors: self.errors,
         });
-        if self.status == StatusCode::SERVICE_UNAVAILABLE {
-            (self.status, [PROBLEM_JSON, RETRY_AFTER], body).into_response()
-        } else {
-            (self.status, [PROBLEM_JSON], body).into_response()
+        // RFC 9110, section 11.6.1: a 401 names the scheme.
+        const CHALLENGE: (HeaderName, HeaderValue) = (header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+        match self.status {
+            StatusCode::SERVICE_UNAVAILABLE => (self.status, [PROBLEM_JSON, RETRY_AFTER], body).into_response(),
+            StatusCode::UNAUTHORIZED => (self.status, [PROBLEM_JSON, CHALLENGE], body).into_response(),
+            status => (status, [PROBLEM_JSON], body).into_response(),
         }
     }
 }

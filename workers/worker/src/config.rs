@@ -153,6 +153,8 @@ pub struct Config {
     /// Where the cache's token is read again.
     pub cache_secret: Option<String>,
     pub payment_url: String,
+    /// What the payment gateway authenticates us by.
+    pub payment_api_key: Secret<String>,
     pub webhook_secret: Secret<String>,
     pub signing_key: Secret<String>,
     /// The storefront's address.
@@ -224,6 +226,7 @@ impl Config {
             redis_password: read(&REDIS_PASSWORD).map(Secret::new),
             cache_secret: read(&CACHE_SECRET),
             payment_url: read(&PAYMENT_URL).unwrap_or_default(),
+            payment_api_key: secret(&contract::parameter::PAYMENT_API),
             webhook_secret: secret(&contract::parameter::PAYMENT_WEBHOOK),
             signing_key: secret(&contract::parameter::SIGNING_KEY),
             bind: address(&BIND, SocketAddr::from(([0, 0, 0, 0], 8080))),

@@ -1,15 +1,21 @@
 //! The payment gateway over HTTP, by the protocol in `docs/interfaces.md`.
 
+use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
+use anyhow::Context as _;
 use app::ports::gateway::{ChargeOutcome, Gateway, GatewayBooks, GatewayError, GatewayMovement, MovementKind};
 use chassis::Breaker;
+use chassis::config::Secret;
 use contract::queue::PAYMENTS;
 use domain::ids::OrderId;
 use domain::money::{Currency, Money};
-use reqwest::{Client, RequestBuilder, StatusCode};
+use reqwest::header::{AUTHORIZATION, HeaderValue};
+use reqwest::{Client, Method, RequestBuilder, StatusCode};
 use serde::Deserialize;
 use serde_json::json;
+
+use crate::http::client_of;
 
 /// Long enough for a slow bank, and three of them fit into a handler's time.
 const ANSWER_WITHIN: Duration = Duration::from_secs(4);
@@ -28,6 +34,8 @@ const LEDGER_WITHIN: Duration = Duration::from_secs(60);
 pub struct HttpGateway {
     client: Client,
     url: String,
+    /// The `Authorization` header of every call; all clones change together when the API key is rotated.
+    authorization: Arc<RwLock<HeaderValue>>,
     breaker: Option<Breaker>,
 }
 
@@ -49,11 +57,29 @@ struct ChargeAnswer {
 }
 
 impl HttpGateway {
+    /// Returns a client of the gateway at `url` that authenticates itself by `api_key`.
+    ///
     /// # Errors
-    /// When the HTTP client cannot be made.
-    pub fn new(url: &str) -> anyhow::Result<Self> {
-        let client = Client::builder().timeout(ANSWER_WITHIN).connect_timeout(CONNECT_WITHIN).no_proxy().build()?;
-        Ok(Self { client, url: url.trim_end_matches('/').to_owned(), breaker: None })
+    /// When the HTTP client cannot be made, or the key cannot stand in a header.
+    pub fn new(url: &str, api_key: &Secret<String>) -> anyhow::Result<Self> {
+        let client = client_of(url).timeout(ANSWER_WITHIN).connect_timeout(CONNECT_WITHIN).build()?;
+        let authorization = Arc::new(RwLock::new(bearer(api_key)?));
+        Ok(Self { client, url: url.trim_end_matches('/').to_owned(), authorization, breaker: None })
+    }
+
+    /// Uses another API key from now on, here and in all clones.
+    ///
+    /// # Errors
+    /// When the key cannot stand in a header; the last one stays in force.
+    pub fn use_api_key(&self, api_key: &Secret<String>) -> anyhow::Result<()> {
+        let authorization = bearer(api_key)?;
+        *self.authorization.write().unwrap_or_else(PoisonError::into_inner) = authorization;
+        Ok(())
+    }
+
+    fn request(&self, method: Method, path: &str) -> RequestBuilder {
+        let authorization = self.authorization.read().unwrap_or_else(PoisonError::into_inner).clone();
+        self.client.request(method, format!("{}{path}", self.url)).header(AUTHORIZATION, authorization)
     }
 
     /// Whether each call was answered is told to the breaker.
@@ -86,7 +112,8 @@ impl HttpGateway {
         request: RequestBuilder,
     ) -> Result<(StatusCode, Vec<u8>), GatewayError> {
         let mut response = request.send().await.map_err(|error| {
-            if error.is_connect() {
+            // A request that could not be built was not sent either.
+            if error.is_connect() || error.is_builder() {
                 GatewayError::Unavailable(format!("{error:?}"))
             } else {
                 GatewayError::Unknown(format!("{error:?}"))
@@ -117,6 +144,14 @@ impl HttpGateway {
     }
 }
 
+/// Marked as sensitive, so that its `Debug` hides the key.
+fn bearer(api_key: &Secret<String>) -> anyhow::Result<HeaderValue> {
+    let mut value = HeaderValue::try_from(format!("Bearer {}", api_key.expose()))
+        .context("PAYMENT_API_KEY cannot be sent in a header: it must be visible ASCII characters")?;
+    value.set_sensitive(true);
+    Ok(value)
+}
+
 impl Gateway for HttpGateway {
     async fn charge(
         &self,
@@ -131,7 +166,7 @@ impl Gateway for HttpGateway {
             "token": token,
             "reference": order_id.to_string(),
         });
-        let request = self.client.post(format!("{}/v1/charges", self.url)).header("Idempotency-Key", key).json(&body);
+        let request = self.request(Method::POST, "/v1/charges").header("Idempotency-Key", key).json(&body);
         let (status, body) = self.ask(request).await?;
         if status != StatusCode::OK {
             return Err(refused(status, &body));
@@ -140,7 +175,7 @@ impl Gateway for HttpGateway {
     }
 
     async fn charge_by_key(&self, key: &str, amount: Money) -> Result<Option<ChargeOutcome>, GatewayError> {
-        let request = self.client.get(format!("{}/v1/charges", self.url)).query(&[("idempotency_key", key)]);
+        let request = self.request(Method::GET, "/v1/charges").query(&[("idempotency_key", key)]);
         let (status, body) = self.ask(request).await?;
         match status {
             StatusCode::NOT_FOUND => Ok(None),
@@ -151,7 +186,7 @@ impl Gateway for HttpGateway {
 
     async fn refund(&self, key: &str, charge_id: &str, amount: Money) -> Result<(), GatewayError> {
         let body = json!({ "charge_id": charge_id, "amount_minor": amount.minor });
-        let request = self.client.post(format!("{}/v1/refunds", self.url)).header("Idempotency-Key", key).json(&body);
+        let request = self.request(Method::POST, "/v1/refunds").header("Idempotency-Key", key).json(&body);
         let (status, body) = self.ask(request).await?;
         if status == StatusCode::OK { refunded(&body) } else { Err(refused(status, &body)) }
     }
@@ -173,7 +208,7 @@ struct LedgerLine {
 
 impl GatewayBooks for HttpGateway {
     async fn movements(&self) -> Result<Vec<GatewayMovement>, GatewayError> {
-        let request = self.client.get(format!("{}/v1/ledger", self.url)).timeout(LEDGER_WITHIN);
+        let request = self.request(Method::GET, "/v1/ledger").timeout(LEDGER_WITHIN);
         let (status, body) = self.ask_for_up_to(LEDGER_BYTES_MAX, request).await?;
         if status == StatusCode::OK { ledger(&body) } else { Err(refused(status, &body)) }
     }

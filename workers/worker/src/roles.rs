@@ -39,6 +39,9 @@ use crate::config::Config;
 use crate::renewal::Renewal;
 use crate::stores::Store;
 
+/// A secret that was changed is good for so long only in its version of before.
+const READ_SECRETS_EVERY: Duration = Duration::from_secs(60);
+
 /// What every role's wiring starts from.
 struct Wiring {
     role: &'static Role,

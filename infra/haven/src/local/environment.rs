@@ -3,7 +3,8 @@
 use std::collections::{BTreeMap, HashMap};
 
 use anyhow::Context as _;
-use contract::parameter::{PAYMENT_WEBHOOK, SIGNING_KEY};
+use chassis::config::{Environment as _, ProcessEnvironment};
+use contract::parameter::{PAYMENT_API, PAYMENT_WEBHOOK, SIGNING_KEY};
 use contract::role::Role;
 
 use super::emulator::sdk_environment;
@@ -39,16 +40,25 @@ impl Surroundings {
         self.secret(SIGNING_KEY.slug)
     }
 
+    /// Returns what the payment gateway demands of its callers.
+    ///
+    /// # Errors
+    /// When the secret was not deployed.
+    pub fn payment_api_key(&self) -> anyhow::Result<String> {
+        self.secret(PAYMENT_API.slug)
+    }
+
     /// Of the simulated gateway, which keeps its books in a file.
     ///
     /// # Errors
-    /// When its secret was not deployed.
+    /// When one of its secrets was not deployed.
     pub fn of_gateway(&self, bind: &str, ledger: String) -> anyhow::Result<BTreeMap<String, String>> {
         let environment = [
             ("PAYMENT_BIND", bind.to_owned()),
             ("PAYMENT_LEDGER", ledger),
             ("PAYMENT_WEBHOOK_URL", format!("{}/webhooks/payment", self.public_url)),
             (PAYMENT_WEBHOOK.variable, self.secret(PAYMENT_WEBHOOK.slug)?),
+            (PAYMENT_API.variable, self.payment_api_key()?),
         ];
         Ok(common(environment.map(|(key, value)| (key.to_owned(), value)).into()))
     }

@@ -16,6 +16,9 @@ pub struct Facts {
     pub database_url: String,
     pub redis_url: Option<String>,
     pub payment_url: String,
+    /// The bearer token of every call to the payment gateway. Absent in the file of an older haven.
+    #[serde(default)]
+    pub payment_api_key: String,
     pub staff_token: String,
     pub roles: Vec<RoleFacts>,
     /// The process that watches over the others.

@@ -261,6 +261,7 @@ fn start_processes(
         database_url: servers.database_url.clone(),
         redis_url: servers.redis_url.clone(),
         payment_url: surroundings.payment_url.clone(),
+        payment_api_key: surroundings.payment_api_key()?,
         staff_token,
         roles: names
             .iter()

@@ -5,6 +5,7 @@ use adapter_postgres::Login;
 use anyhow::Context as _;
 use app::use_cases::Maker;
 use app::use_cases::reconcile::{ACTOR, Difference, Report, fix, reconcile};
+use chassis::config::Secret;
 use serde_json::{Value, json};
 use worker::http_gateway::HttpGateway;
 use worker::stores::{Store, SystemSource};
@@ -57,7 +58,8 @@ impl Books {
         Ok(Books {
             store: Store::connect(&facts.database_url, &Login::default()).await.context("open the orders")?,
             stock: aws.stock(&aws.addresses(ENVIRONMENT).await?, ACTOR)?,
-            gateway: HttpGateway::new(&facts.payment_url).context("make a client of the gateway")?,
+            gateway: HttpGateway::new(&facts.payment_url, &Secret::new(facts.payment_api_key.clone()))
+                .context("make a client of the gateway")?,
         })
     }
 

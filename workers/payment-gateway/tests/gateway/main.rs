@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod charges;
+mod credential;
 mod ledger;
 mod process;
 mod refunds;

@@ -7,11 +7,12 @@ use tokio::io::{AsyncBufReadExt as _, BufReader};
 use tokio::process::{Child, Command};
 use tokio::time::timeout;
 
-use crate::support::{Client, LedgerFile, PATIENCE};
+use crate::support::{API_KEY, Client, LedgerFile, PATIENCE};
 
 fn command(file: &LedgerFile) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_payment-gateway"));
     command.env_clear().env("PAYMENT_LEDGER", &file.0).env("PAYMENT_BIND", "127.0.0.1:0");
+    command.env("PAYMENT_API_KEY", API_KEY);
     command.stdout(Stdio::null()).stderr(Stdio::piped()).kill_on_drop(true);
     command
 }
@@ -91,6 +92,7 @@ async fn the_exit_code_tells_bad_configuration_from_failure() {
         ("--bind nowhere", None, 64),
         ("", Some(("PAYMENT_BIND", "nowhere")), 64),
         ("--webhook-url http://127.0.0.1:1/", None, 64),
+        ("", Some(("PAYMENT_API_KEY", "")), 64),
         ("--webhook-url nonsense", Some(("PAYMENT_WEBHOOK_SECRET", "s")), 64),
         ("--help", None, 0),
         (&damaged, None, 1),

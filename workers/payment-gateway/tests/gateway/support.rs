@@ -6,6 +6,7 @@ use std::sync::Once;
 use std::time::Duration;
 
 use payment_gateway::{Config, serve};
+use reqwest::{Method, RequestBuilder};
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
@@ -17,6 +18,9 @@ use uuid::Uuid;
 pub const PATIENCE: Duration = Duration::from_secs(20);
 /// How long "does not answer" is watched for.
 pub const A_WHILE: Duration = Duration::from_millis(400);
+
+/// What the gateways of these tests ask of their callers.
+pub const API_KEY: &str = "api-key-of-the-tests";
 
 /// A ledger file of one test, removed with it.
 pub struct LedgerFile(pub PathBuf);
@@ -49,6 +53,7 @@ impl LedgerFile {
             ledger: self.0.clone(),
             webhook_url: None,
             webhook_secret: String::new(),
+            api_key: API_KEY.to_owned(),
         }
     }
 }
@@ -64,6 +69,7 @@ impl Drop for LedgerFile {
 pub struct Client {
     http: reqwest::Client,
     url: String,
+    authorization: Option<String>,
 }
 
 pub struct Gateway {
@@ -118,11 +124,21 @@ impl Client {
         static PROVIDER: Once = Once::new();
         PROVIDER.call_once(|| drop(rustls::crypto::aws_lc_rs::default_provider().install_default()));
         let http = reqwest::Client::builder().no_proxy().timeout(PATIENCE).build().unwrap();
-        Client { http, url: format!("http://{address}") }
+        Client { http, url: format!("http://{address}"), authorization: Some(format!("Bearer {API_KEY}")) }
+    }
+
+    /// The same client with another `Authorization` header, or none.
+    pub fn authorized_by(&self, authorization: Option<&str>) -> Client {
+        Client { authorization: authorization.map(str::to_owned), ..self.clone() }
+    }
+
+    fn request(&self, method: Method, path: &str) -> RequestBuilder {
+        let request = self.http.request(method, format!("{}{path}", self.url));
+        self.authorization.iter().fold(request, |request, value| request.header("Authorization", value))
     }
 
     pub async fn post(&self, path: &str, key: Option<&str>, body: impl Into<reqwest::Body>) -> Answer {
-        let mut request = self.http.post(format!("{}{path}", self.url)).body(body);
+        let mut request = self.request(Method::POST, path).body(body);
         if let Some(key) = key {
             request = request.header("Idempotency-Key", key);
         }
@@ -130,11 +146,11 @@ impl Client {
     }
 
     pub async fn get(&self, path: &str) -> Answer {
-        read(self.http.get(format!("{}{path}", self.url)).send().await.unwrap()).await
+        read(self.request(Method::GET, path).send().await.unwrap()).await
     }
 
     pub async fn delete(&self, path: &str) -> Answer {
-        read(self.http.delete(format!("{}{path}", self.url)).send().await.unwrap()).await
+        read(self.request(Method::DELETE, path).send().await.unwrap()).await
     }
 
     /// 4.50 EUR for order `order-1`.

@@ -4,12 +4,14 @@ use std::sync::Arc;
 
 use app::inbox::{Delivery, Settlement};
 use app::use_cases::pay::pay;
+use chassis::config::Secret;
 use chassis::{Breaker, Handler, Metrics};
 use contract::dependency::Dependency;
+use contract::parameter::PAYMENT_API;
 use contract::queue::PAYMENTS;
 use contract::role::Role;
 
-use super::{Applier, Wiring, decode, inbox, maker, settle};
+use super::{Applier, READ_SECRETS_EVERY, Wiring, decode, every, inbox, maker, settle};
 use crate::breakers::Breakers;
 use crate::http_gateway::HttpGateway;
 use crate::stores::{Store, SystemSource};
@@ -17,7 +19,7 @@ use crate::stores::{Store, SystemSource};
 pub async fn run(wiring: Wiring) -> anyhow::Result<()> {
     let inbox = inbox(&wiring, &PAYMENTS)?;
     let breaker = wiring.breakers.get(Dependency::Gateway);
-    let gateway = HttpGateway::new(&wiring.config.payment_url)?.reporting_to(breaker);
+    let gateway = HttpGateway::new(&wiring.config.payment_url, &wiring.config.payment_api_key)?.reporting_to(breaker);
     if let Some(breaker) = breaker {
         let gateway = gateway.clone();
         breaker.probe_with(wiring.process.shutdown.clone(), move || {
@@ -25,6 +27,17 @@ pub async fn run(wiring: Wiring) -> anyhow::Result<()> {
             async move { gateway.answers().await }
         });
     }
+    let (clients, environment) = (wiring.aws.clients().clone(), wiring.config.aws.environment.clone());
+    let (process, rotated) = (wiring.process.clone(), gateway.clone());
+    let rotating = every(READ_SECRETS_EVERY, &process, async || {
+        let read = adapter_aws::secret(&clients, &environment, &PAYMENT_API).await.map_err(anyhow::Error::from);
+        if let Err(error) = read.and_then(|key| rotated.use_api_key(&Secret::new(key))) {
+            tracing::warn!(
+                error = format!("{error:#}"),
+                "The gateway's API key cannot be read again; the last one stands"
+            );
+        }
+    });
     let handler = Cashier {
         role: wiring.role,
         gateway,
@@ -33,7 +46,8 @@ pub async fn run(wiring: Wiring) -> anyhow::Result<()> {
         breakers: wiring.breakers,
         metrics: wiring.process.metrics.clone(),
     };
-    chassis::consume(inbox, &PAYMENTS, wiring.role.concurrency, Arc::new(handler), wiring.process).await;
+    let consuming = chassis::consume(inbox, &PAYMENTS, wiring.role.concurrency, Arc::new(handler), wiring.process);
+    tokio::join!(consuming, rotating);
     Ok(())
 }
 

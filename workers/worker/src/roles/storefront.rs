@@ -18,7 +18,7 @@ use storefront::keys::Keys;
 use storefront::staff::Revoked;
 use storefront::{Observation, Ports, Settings, Shops, server};
 
-use super::{Wiring, every};
+use super::{READ_SECRETS_EVERY, Wiring, every};
 use crate::breakers::Breakers;
 use crate::renewal::Renewal;
 use crate::stores::{Carts, Store, SystemSource};
@@ -28,9 +28,6 @@ const READ_PARAMETERS_EVERY: Duration = Duration::from_secs(5);
 
 /// A revoked staff token is refused by every storefront after so long, at most.
 const READ_REVOKED_EVERY: Duration = Duration::from_secs(2);
-
-/// A secret that was changed is good for so long only in its version of before.
-const READ_SECRETS_EVERY: Duration = Duration::from_secs(60);
 
 pub async fn run(wiring: Wiring) -> anyhow::Result<()> {
     let Wiring { role, config, process, aws, store, breakers, .. } = wiring;
