@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use contract::address::Address;
 use contract::event::EventKind;
 use contract::messages::samples::SAMPLES;
-use contract::queue::ORDERS;
+use contract::queue::{FULFILMENT, ORDERS, PROJECTIONS, QUEUES, Queue, QueueId};
 use contract::topic::ORDER_FEED;
 use e2e::{Answer, SETTLED_WITHIN, World};
 use reqwest::{Method, StatusCode};
@@ -286,4 +286,87 @@ async fn a_message_of_the_version_before_has_the_effect_of_todays() {
     assert_eq!(read, [1, 2]);
     assert!(causes(&world, 0).await.is_empty());
     world.resume("payment-worker");
+}
+
+/// To a parking queue, as a worker that gave up would send it.
+async fn park(world: &World, queue: &Queue, body: &Value) {
+    let url = world.addresses().await[&Address::ParkingQueue(queue).variable()].clone();
+    let mut call = world.aws().sqs().send_message().queue_url(url).message_body(body.to_string());
+    if queue.fifo {
+        let group = body["order_id"].as_str().unwrap_or("none").to_owned();
+        call = call.message_group_id(group).message_deduplication_id(Uuid::now_v7().to_string());
+    }
+    call.send().await.expect("sent");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_dry_run_is_truthful_for_every_queue() {
+    let world = World::open(&[]).await;
+    for role in ["fulfilment-worker", "projection-worker"] {
+        world.pause(role);
+    }
+    let order = world.order("espresso", 1, "tok_ok").await;
+    assert_eq!(order.status, StatusCode::ACCEPTED, "{order:?}");
+    world.until(&order, &["confirmed"]).await;
+    let about = |kind: &str, data: Value| {
+        json!({
+            "event_id": Uuid::now_v7(), "type": kind, "schema": 1, "occurred_at": "2026-03-01T12:00:00Z",
+            "order_id": order.body["order_id"], "data": data, "metadata": { "source": "a test", "version": "0" },
+        })
+    };
+    let confirmed = || {
+        let data = json!({ "order_number": order.body["order_number"], "from": "pending", "to": "confirmed",
+            "step": "fulfilment", "reason": null });
+        about("OrderStatusChanged", data)
+    };
+    let amount = json!({ "amount_minor": order.body["total_minor"], "currency": order.body["currency"] });
+    // Every queue has one, or this test does not compile.
+    let letter = |queue: QueueId| match queue {
+        QueueId::Orders => paid(&order),
+        QueueId::Payments => about("ChargeCard", amount.clone()),
+        QueueId::Notifications | QueueId::Fulfilment | QueueId::Projections => confirmed(),
+    };
+    for queue in QUEUES {
+        park(&world, queue, &letter(queue.id)).await;
+    }
+    let parked = causes(&world, QUEUES.len()).await;
+    let cause_of = |queue: &Queue| {
+        let cause =
+            parked.iter().find(|cause| cause["queue"] == queue.slug).unwrap_or_else(|| panic!("{}", queue.slug));
+        fingerprint(cause)
+    };
+    let dry_run = |queue: &Queue| {
+        let planned = world.haven(&["dlq", "redrive", &cause_of(queue), "--dry-run", "--json"]);
+        assert_eq!(code(&planned), Some(0), "{}", said(&planned));
+        let message = json_of(&planned)["messages"][0].clone();
+        let text = |name: &str| message[name].as_str().unwrap_or_default().to_owned();
+        (text("verdict"), text("what"))
+    };
+    for queue in QUEUES {
+        let (verdict, what) = dry_run(queue);
+        let (expected, part) = match queue.id {
+            // The order was paid long ago, by the charge that was asked for then.
+            QueueId::Orders | QueueId::Payments => ("dropped", "applied before"),
+            QueueId::Notifications => ("done", "somebody is told"),
+            QueueId::Fulfilment => ("done", "gets the next ticket"),
+            QueueId::Projections => ("done", "the order view shows confirmed"),
+        };
+        assert!(verdict == expected && what.contains(part), "{}: {verdict}: {what}", queue.slug);
+    }
+    for role in ["fulfilment-worker", "projection-worker"] {
+        world.resume(role);
+    }
+    // Now the consumers make what was foreseen, by their own messages; then the dead letters have nothing left to do.
+    let begun = Instant::now();
+    for queue in [&FULFILMENT, &PROJECTIONS] {
+        while dry_run(queue).0 != "dropped" {
+            assert!(begun.elapsed() < SETTLED_WITHIN, "{} was never handled", queue.slug);
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+    }
+    for queue in QUEUES {
+        let redriven = world.haven(&["dlq", "redrive", &cause_of(queue), "--yes", "--json"]);
+        assert_eq!(code(&redriven), Some(0), "{}: {}", queue.slug, said(&redriven));
+    }
+    assert!(causes(&world, 0).await.is_empty());
 }

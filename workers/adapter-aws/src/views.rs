@@ -12,7 +12,7 @@ use contract::table::BY_SESSION;
 use domain::ids::OrderId;
 
 use crate::Clients;
-use crate::items::{Item, get_text, number, text};
+use crate::items::{Item, get_number, get_text, number, text};
 
 /// DynamoDB takes at most 100 actions in one transaction.
 const AT_ONCE: usize = 50;
@@ -117,6 +117,14 @@ impl OrderViews for DynamoViews {
             }
         }
         views.iter().map(|view| failed.get(&view.order_id).cloned().map_or(Ok(()), Err)).collect()
+    }
+
+    async fn shown_version(&self, order_id: OrderId) -> Result<Option<i64>, Unavailable> {
+        let get = self.client.get_item().table_name(&self.table).key("order_id", text(order_id.to_string()));
+        // Consistent: whoever asks has just waited for the worker to show it.
+        let got = get.consistent_read(true).projection_expression("version").send().await;
+        let item = got.map_err(|error| unavailable(crate::why(&error)))?.item;
+        item.map(|item| get_number(&item, "version").ok_or_else(|| unavailable("an item has no version"))).transpose()
     }
 
     async fn of_session(

@@ -12,9 +12,21 @@ pub const PARKING_RETENTION: Duration = Duration::from_secs(14 * 24 * 3600);
 /// Work waits four days, less than it may stay parked, so that parking never shortens a message's life.
 pub const RETENTION: Duration = Duration::from_secs(4 * 24 * 3600);
 
+/// Which queue a [`Queue`] is: code that does something for each of them matches on it, and does not compile when one is
+/// added and forgotten there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum QueueId {
+    Orders,
+    Payments,
+    Notifications,
+    Fulfilment,
+    Projections,
+}
+
 /// A work queue and its parking queue.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Queue {
+    pub id: QueueId,
     pub slug: &'static str,
     /// What travels on it, for people.
     pub about: &'static str,
@@ -38,6 +50,7 @@ pub struct Queue {
 
 /// What to do with orders: reserve, take in the payment's outcome, release.
 pub const ORDERS: Queue = Queue {
+    id: QueueId::Orders,
     slug: "orders",
     about: "Saga commands and payment results, in order for each order",
     fifo: true,
@@ -51,6 +64,7 @@ pub const ORDERS: Queue = Queue {
 
 /// Charges and refunds.
 pub const PAYMENTS: Queue = Queue {
+    id: QueueId::Payments,
     slug: "payments",
     about: "Charges and refunds for the payment gateway",
     fifo: false,
@@ -64,6 +78,7 @@ pub const PAYMENTS: Queue = Queue {
 
 /// What customers and staff are to be told.
 pub const NOTIFICATIONS: Queue = Queue {
+    id: QueueId::Notifications,
     slug: "notifications",
     about: "Events that customers or staff hear of",
     fifo: false,
@@ -77,6 +92,7 @@ pub const NOTIFICATIONS: Queue = Queue {
 
 /// Orders to be handed over or sent.
 pub const FULFILMENT: Queue = Queue {
+    id: QueueId::Fulfilment,
     slug: "fulfilment",
     about: "Confirmed orders, each to get its ticket or its parcel",
     fifo: false,
@@ -90,6 +106,7 @@ pub const FULFILMENT: Queue = Queue {
 
 /// Orders whose view is to be made anew.
 pub const PROJECTIONS: Queue = Queue {
+    id: QueueId::Projections,
     slug: "projections",
     about: "Events after which the order view shows something else",
     fifo: false,
@@ -128,6 +145,7 @@ const _: () = {
     let mut i = 0;
     while i < QUEUES.len() {
         let queue = QUEUES[i];
+        assert!(queue.id as usize == i, "QUEUES is not in the order of QueueId");
         // AWS advises six times the time a handler needs.
         assert!(
             queue.visibility_timeout.as_secs() >= 6 * queue.handler_timeout.as_secs(),
@@ -143,6 +161,7 @@ const _: () = {
         assert!(queue.crashes_max <= queue.deliveries_max, "SQS would park it first, without a reason");
         i += 1;
     }
+    assert!(QUEUES.len() == QueueId::Projections as usize + 1, "a queue of QueueId is not in QUEUES");
     assert!(PARKING_RETENTION.as_secs() > RETENTION.as_secs(), "parking shortens a message's life");
     assert!(LONG_POLL.as_secs() <= 20, "SQS waits 20 s at most");
 };

@@ -24,9 +24,25 @@ pub enum Access {
     Write,
 }
 
+/// Which service a [`Role`] is: code that does something for each of them matches on it, and does not compile when one is
+/// added and forgotten there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum RoleId {
+    Storefront,
+    OutboxRelay,
+    OrderWorker,
+    PaymentWorker,
+    InventoryWorker,
+    FulfilmentWorker,
+    NotificationWorker,
+    ProjectionWorker,
+    Sweeper,
+}
+
 /// One long-running ECS service: what it is called and all it may touch.
 #[derive(Debug)]
 pub struct Role {
+    pub id: RoleId,
     /// The worker binary, the ECS service and the task role.
     pub slug: &'static str,
     pub about: &'static str,
@@ -58,6 +74,8 @@ pub struct Role {
 
 /// A role that touches nothing.
 const NOTHING: Role = Role {
+    // Every role has its own: an assertion below compares them with their places in ROLES.
+    id: RoleId::Storefront,
     slug: "",
     about: "",
     consumes: &[],
@@ -81,6 +99,7 @@ const NOTHING: Role = Role {
 };
 
 pub const STOREFRONT: Role = Role {
+    id: RoleId::Storefront,
     slug: "storefront",
     about: "Shows the menu, keeps carts, takes orders, and lets staff work on them",
     tables: &[(&PRODUCTS, Access::Write), (&MOVEMENTS, Access::Write), (&ORDER_VIEWS, Access::Read)],
@@ -94,6 +113,7 @@ pub const STOREFRONT: Role = Role {
 };
 
 pub const OUTBOX_RELAY: Role = Role {
+    id: RoleId::OutboxRelay,
     slug: "outbox-relay",
     about: "Moves messages from the database to queues, topics and the bus",
     sends: &[&ORDERS, &PAYMENTS],
@@ -104,6 +124,7 @@ pub const OUTBOX_RELAY: Role = Role {
 };
 
 pub const ORDER_WORKER: Role = Role {
+    id: RoleId::OrderWorker,
     slug: "order-worker",
     about: "Runs the saga of each order: reserve, confirm, release",
     consumes: &[&ORDERS],
@@ -115,6 +136,7 @@ pub const ORDER_WORKER: Role = Role {
 };
 
 pub const PAYMENT_WORKER: Role = Role {
+    id: RoleId::PaymentWorker,
     slug: "payment-worker",
     about: "Charges and refunds through the payment gateway, each exactly once",
     consumes: &[&PAYMENTS],
@@ -126,6 +148,7 @@ pub const PAYMENT_WORKER: Role = Role {
 };
 
 pub const INVENTORY_WORKER: Role = Role {
+    id: RoleId::InventoryWorker,
     slug: "inventory-worker",
     about: "Follows the stock of every product and tells staff when one runs low or out",
     tables: &[(&PRODUCTS, Access::Read), (&LEASES, Access::Write)],
@@ -135,6 +158,7 @@ pub const INVENTORY_WORKER: Role = Role {
 };
 
 pub const NOTIFICATION_WORKER: Role = Role {
+    id: RoleId::NotificationWorker,
     slug: "notification-worker",
     about: "Tells customers and staff what happened, each once",
     consumes: &[&NOTIFICATIONS],
@@ -147,6 +171,7 @@ pub const NOTIFICATION_WORKER: Role = Role {
 };
 
 pub const FULFILMENT_WORKER: Role = Role {
+    id: RoleId::FulfilmentWorker,
     slug: "fulfilment-worker",
     about: "Makes the ticket of each confirmed order, or sends its parcel, exactly once",
     consumes: &[&FULFILMENT],
@@ -156,6 +181,7 @@ pub const FULFILMENT_WORKER: Role = Role {
 };
 
 pub const PROJECTION_WORKER: Role = Role {
+    id: RoleId::ProjectionWorker,
     slug: "projection-worker",
     about: "Keeps the order view that customers' lists are read from",
     consumes: &[&PROJECTIONS],
@@ -166,6 +192,7 @@ pub const PROJECTION_WORKER: Role = Role {
 };
 
 pub const SWEEPER: Role = Role {
+    id: RoleId::Sweeper,
     slug: "sweeper",
     about: "Asks again where an answer is overdue, tells people who keep an order waiting, and gives back holds of orders \
         that have ended",
@@ -217,6 +244,7 @@ const _: () = {
     let mut i = 0;
     while i < ROLES.len() {
         let role = ROLES[i];
+        assert!(role.id as usize == i, "ROLES is not in the order of RoleId");
         assert!(role.stop_timeout().as_secs() <= STOP_TIMEOUT_MAX.as_secs(), "a drain outlives its container");
         assert!(role.drain.as_secs() > LONG_POLL.as_secs(), "a poll outlives the drain");
         // To text, a role may publish to whatever is no topic.
@@ -228,6 +256,7 @@ const _: () = {
         }
         i += 1;
     }
+    assert!(ROLES.len() == RoleId::Sweeper as usize + 1, "a role of RoleId is not in ROLES");
 };
 
 #[cfg(test)]
@@ -244,6 +273,13 @@ mod tests {
     fn slugs_are_unique() {
         let slugs: HashSet<_> = ROLES.iter().map(|role| role.slug).collect();
         assert_eq!(slugs.len(), ROLES.len());
+    }
+
+    #[test]
+    fn a_role_has_the_credential_of_the_gateway_exactly_when_it_calls_it() {
+        for role in ROLES {
+            assert_eq!(role.secrets.contains(&&PAYMENT_API), role.gateway, "{}", role.slug);
+        }
     }
 
     #[test]
@@ -274,13 +310,6 @@ mod tests {
         }
         for rule in RULES {
             assert!(rule.kind.routes().iter().any(|route| matches!(route, Route::Bus)), "{}", rule.slug);
-        }
-    }
-
-    #[test]
-    fn a_role_has_the_credential_of_the_gateway_exactly_when_it_calls_it() {
-        for role in ROLES {
-            assert_eq!(role.secrets.contains(&&PAYMENT_API), role.gateway, "{}", role.slug);
         }
     }
 

@@ -15,7 +15,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use adapter_postgres::ConnectError;
-use anyhow::{Context as _, bail};
+use anyhow::Context as _;
 use app::inbox::{Delivery, Settlement};
 use app::ports::Unavailable;
 use app::ports::orders::{Applied, Change, OrderStore};
@@ -28,8 +28,7 @@ use contract::dependency::Dependency;
 use contract::messages::Envelope;
 use contract::metric::Metric;
 use contract::queue::Queue;
-use contract::role;
-use contract::role::Role;
+use contract::role::{Role, RoleId};
 use domain::ids::ProductId;
 
 use crate::VERSION;
@@ -78,17 +77,16 @@ pub async fn run(role: &'static Role, config: Config) -> anyhow::Result<()> {
     let login = login::watch(store.clone(), process.clone());
     let wiring = Wiring { role, config, process: process.clone(), aws, store, breakers };
     let working = async {
-        match role.slug {
-            slug if slug == role::STOREFRONT.slug => storefront::run(wiring).await,
-            slug if slug == role::OUTBOX_RELAY.slug => outbox_relay::run(wiring).await,
-            slug if slug == role::ORDER_WORKER.slug => order::run(wiring).await,
-            slug if slug == role::PAYMENT_WORKER.slug => payment::run(wiring).await,
-            slug if slug == role::INVENTORY_WORKER.slug => inventory::run(wiring).await,
-            slug if slug == role::NOTIFICATION_WORKER.slug => notification::run(wiring).await,
-            slug if slug == role::FULFILMENT_WORKER.slug => fulfilment::run(wiring).await,
-            slug if slug == role::PROJECTION_WORKER.slug => projection::run(wiring).await,
-            slug if slug == role::SWEEPER.slug => sweeper::run(wiring).await,
-            slug => bail!("there is no role {slug}"),
+        match role.id {
+            RoleId::Storefront => storefront::run(wiring).await,
+            RoleId::OutboxRelay => outbox_relay::run(wiring).await,
+            RoleId::OrderWorker => order::run(wiring).await,
+            RoleId::PaymentWorker => payment::run(wiring).await,
+            RoleId::InventoryWorker => inventory::run(wiring).await,
+            RoleId::NotificationWorker => notification::run(wiring).await,
+            RoleId::FulfilmentWorker => fulfilment::run(wiring).await,
+            RoleId::ProjectionWorker => projection::run(wiring).await,
+            RoleId::Sweeper => sweeper::run(wiring).await,
         }
     };
     // Whatever is still in hand when the drain is over comes again: nothing is kept in memory alone.

@@ -11,16 +11,17 @@ mod redrive;
 
 use std::path::{Path, PathBuf};
 
-use adapter_aws::{DynamoStock, Parked, SqsParking};
+use adapter_aws::{DynamoStock, DynamoViews, Parked, SqsParking};
 use anyhow::Context as _;
 use app::ports::journey::JourneyStore as _;
 use app::ports::orders::OrderStore as _;
+use app::ports::views::OrderViews as _;
 use app::use_cases::journey::time_text;
-use app::use_cases::rehearse::{Foreseen, rehearse};
+use app::use_cases::rehearse::{Foreseen, World, consumer_of, rehearse};
 use clap::{Args, Subcommand};
 use contract::event::{EventKind, Route};
 use contract::messages::samples;
-use contract::queue::{QUEUES, Queue};
+use contract::queue::{QUEUES, Queue, QueueId};
 use contract::topic::SUBSCRIPTIONS;
 use domain::ids::{EventId, OrderId};
 use futures::future::try_join_all;
@@ -30,6 +31,7 @@ use worker::stores::{Store, SystemSource};
 
 use crate::aws::Aws;
 use crate::cli::STATE;
+use crate::ending::Interrupted;
 use crate::local::facts::Facts;
 use crate::local::up::ENVIRONMENT;
 
@@ -78,11 +80,13 @@ pub struct Show {
 /// Runs a command. Gives whether all is as it should be.
 pub async fn command(command: &Dlq) -> anyhow::Result<bool> {
     let stop = chassis::run::shutdown_signal().context("listen for signals")?;
-    match command {
+    let ended = match command {
         Dlq::List(common) => list(common, &stop).await,
         Dlq::Show(options) => show(options, &stop).await,
         Dlq::Redrive(options) => redrive::redrive(options, &stop).await,
-    }
+    }?;
+    // What was in hand has been handed back by now, and what was said is not the whole.
+    if stop.is_cancelled() { Err(Interrupted.into()) } else { Ok(ended) }
 }
 
 /// Most messages that are read of a queue: enough to see every cause.
@@ -92,6 +96,7 @@ const READ_MAX: usize = 10_000;
 pub struct Desk {
     pub store: Store,
     pub stock: DynamoStock,
+    views: DynamoViews,
     queues: Vec<SqsParking>,
 }
 
@@ -112,6 +117,7 @@ impl Desk {
         Ok(Desk {
             store: store.context("open the shop's database")?,
             stock: aws.stock(&addresses, "haven dlq")?,
+            views: aws.views(&addresses)?,
             queues: QUEUES.iter().map(|queue| aws.parking(queue, &addresses)).collect::<anyhow::Result<_>>()?,
         })
     }
@@ -131,7 +137,29 @@ impl Desk {
     }
 
     pub async fn rehearse(&self, letter: &Letter) -> Foreseen {
-        rehearse(&self.store, &self.stock, &SystemSource, letter.queue, &letter.parked.body).await
+        let world = World { orders: &self.store, stock: &self.stock, views: &self.views };
+        rehearse(world, &SystemSource, letter.queue, &letter.parked.body).await
+    }
+
+    /// Whether the effect of a message is there, by whatever its consumer leaves.
+    pub async fn is_applied(&self, letter: &Letter) -> anyhow::Result<bool> {
+        let Some(event_id) = letter.event_id() else { return Ok(false) };
+        match letter.queue.id {
+            QueueId::Orders | QueueId::Payments | QueueId::Fulfilment => {
+                Ok(self.store.taken_in(consumer_of(letter.queue), event_id).await?.is_some())
+            }
+            QueueId::Notifications => {
+                let notices = self.store.notices_of(event_id).await?;
+                Ok(!notices.is_empty() && notices.iter().all(|notice| notice.state != "pending"))
+            }
+            // The view has no inbox: it shows the order by its version, whichever message asked for it.
+            QueueId::Projections => {
+                let Some(order_id) = letter.order_id() else { return Ok(false) };
+                let Some(stored) = self.store.load(order_id).await? else { return Ok(false) };
+                let shown = self.views.shown_version(order_id).await?;
+                Ok(shown.is_some_and(|shown| shown >= stored.order.version))
+            }
+        }
     }
 }
 

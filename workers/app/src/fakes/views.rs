@@ -45,6 +45,14 @@ impl OrderViews for MemoryViews {
         views.iter().map(show).collect()
     }
 
+    async fn shown_version(&self, order_id: OrderId) -> Result<Option<i64>, Unavailable> {
+        let shown = self.shown();
+        if shown.out_of_reach {
+            return Err(Unavailable::new("order view", "it is out of reach"));
+        }
+        Ok(shown.views.get(&order_id).map(|view| view.version))
+    }
+
     async fn of_session(
         &self,
         session_hash: &str,

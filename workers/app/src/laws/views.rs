@@ -34,9 +34,13 @@ async fn the_newest_version_is_shown_in_whatever_order_they_come(views: &impl Or
     let first = view_of(&session);
     let third = OrderView { version: 3, status: "ready".to_owned(), reason: Some("it is".to_owned()), ..first.clone() };
     let second = OrderView { version: 2, status: "confirmed".to_owned(), ..first.clone() };
-    for view in [&first, &first, &third, &second, &third, &first] {
+    assert_eq!(views.shown_version(first.order_id).await, Ok(None));
+    show(views, std::slice::from_ref(&first)).await;
+    assert_eq!(views.shown_version(first.order_id).await, Ok(Some(first.version)));
+    for view in [&first, &third, &second, &third, &first] {
         show(views, std::slice::from_ref(view)).await;
     }
+    assert_eq!(views.shown_version(first.order_id).await, Ok(Some(3)));
     assert_eq!(views.of_session(&session, 10, None).await.expect("read"), [third]);
 }
 

@@ -84,6 +84,9 @@ pub trait OrderViews: Send + Sync {
     /// view, in order.
     fn show(&self, views: &[OrderView]) -> impl Future<Output = Vec<Result<(), Unavailable>>> + Send;
 
+    /// The version in which an order is shown; `None` for one that is not.
+    fn shown_version(&self, order_id: OrderId) -> impl Future<Output = Result<Option<i64>, Unavailable>> + Send;
+
     /// A session's orders, newest first, at most `limit`, only those created before `before`.
     fn of_session(
         &self,

@@ -19,30 +19,51 @@ pub async fn fulfil<O: OrderStore + FulfilmentStore + LocationStore, S: Source>(
     maker: &Maker,
     envelope: &Envelope,
 ) -> Handled {
+    let fulfilment = match decide(store, source, maker, envelope).await {
+        Ok(fulfilment) => fulfilment,
+        Err(handled) => return handled,
+    };
+    match store.fulfil(&fulfilment).await {
+        Ok(Applied::Applied) => Handled::done(),
+        Ok(Applied::Duplicate | Applied::Conflict) => Handled::duplicate(),
+        Err(error) => error.into(),
+    }
+}
+
+/// Returns what is to be made of the order that a message is about. Changes nothing.
+///
+/// # Errors
+/// How the message is handled where nothing is to be made.
+pub async fn decide<O: OrderStore + LocationStore, S: Source>(
+    store: &O,
+    source: &S,
+    maker: &Maker,
+    envelope: &Envelope,
+) -> Result<Fulfilment, Handled> {
     let order_id = match (&envelope.message, envelope.order_id) {
         (Message::OrderStatusChanged { to, .. }, Some(order_id)) if to == Status::Confirmed.code() => order_id,
-        _ => return Handled::park(format!("{:?} does not belong on this queue", envelope.message.kind())),
+        _ => return Err(Handled::park(format!("{:?} does not belong on this queue", envelope.message.kind()))),
     };
     let order = match store.load(order_id).await {
         Ok(Some(stored)) => stored.order,
-        Ok(None) => return Handled::park(format!("order {order_id} does not exist")),
-        Err(error) => return error.into(),
+        Ok(None) => return Err(Handled::park(format!("order {order_id} does not exist"))),
+        Err(error) => return Err(error.into()),
     };
     // What was called off meanwhile is not made. The message that says so needs nothing undone here: the board shows the
     // tickets of orders that are to be made.
     match order.status {
         Status::Confirmed | Status::Preparing | Status::Ready | Status::Completed => {}
-        Status::Cancelled | Status::Failed => return Handled::done(),
-        Status::Pending => return Handled::park(format!("order {order_id} never was confirmed")),
+        Status::Cancelled | Status::Failed => return Err(Handled::done()),
+        Status::Pending => return Err(Handled::park(format!("order {order_id} never was confirmed"))),
     }
     let (work, outbox) = match order.order_type {
         OrderType::Pickup | OrderType::DineIn => {
             let zone = match store.locations().await {
                 Ok(all) => all.into_iter().find(|shop| is_at(shop, &order)).map(|shop| shop.hours.zone),
-                Err(error) => return error.into(),
+                Err(error) => return Err(error.into()),
             };
             let Some(zone) = zone else {
-                return Handled::park(format!("there is no location {}", order.location_id));
+                return Err(Handled::park(format!("there is no location {}", order.location_id)));
             };
             let day = zone.date_of(order.pickup_at.unwrap_or(order.created_at));
             let (tenant_id, location_id) = (order.tenant_id.clone(), order.location_id.clone());
@@ -57,13 +78,7 @@ pub async fn fulfil<O: OrderStore + FulfilmentStore + LocationStore, S: Source>(
             (Work::Shipment { tracking_number }, vec![envelope])
         }
     };
-    let fulfilment =
-        Fulfilment { consumer: maker.role, event_id: envelope.event_id, order_id, work, outbox, at: source.now() };
-    match store.fulfil(&fulfilment).await {
-        Ok(Applied::Applied) => Handled::done(),
-        Ok(Applied::Duplicate | Applied::Conflict) => Handled::duplicate(),
-        Err(error) => error.into(),
-    }
+    Ok(Fulfilment { consumer: maker.role, event_id: envelope.event_id, order_id, work, outbox, at: source.now() })
 }
 
 fn is_at(shop: &super::Shop, order: &Order) -> bool {

@@ -1,10 +1,11 @@
 //! What would become of a message if it came now, by today's code: the real use-cases, on ports that read the world as
 //! it is and change nothing.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 use contract::messages::Envelope;
-use contract::queue::{NOTIFICATIONS, ORDERS, PAYMENTS, Queue};
+use contract::queue::{Queue, QueueId};
 use contract::role::ROLES;
 use domain::Timestamp;
 use domain::cart::Lines;
@@ -13,18 +14,23 @@ use domain::ids::{OrderId, ProductId};
 use domain::menu::Product;
 use domain::money::Money;
 
+use super::fulfil::decide;
 use super::notify::news_of;
 use super::pay::pay;
+use super::project::{Show, project};
 use super::run_saga::{Apply, run_saga};
 use super::{Handled, Maker};
 use crate::inbox::Settlement;
+use crate::ports::fulfilment::{FulfilmentStore, Work};
 use crate::ports::gateway::{ChargeOutcome, Gateway, GatewayError};
 use crate::ports::journey::JourneyStore;
 use crate::ports::ledger::HoldState;
+use crate::ports::locations::LocationStore;
 use crate::ports::orders::{Applied, Change, OrderStore};
 use crate::ports::stock::{
     Adjusted, Adjustment, Confirmed, ExpiredHold, Reservations, Reserved, Stock, StockedProduct,
 };
+use crate::ports::views::{OrderView, OrderViews};
 use crate::ports::{Source, Unavailable};
 
 /// What a message would come to.
@@ -44,20 +50,42 @@ pub enum Foreseen {
     },
 }
 
+/// What is said of a message that is handled and changes nothing.
+const NOTHING_IS_WRITTEN: &str = "nothing is written";
+
+impl Foreseen {
+    /// Whether nobody could tell afterwards that the message came.
+    pub fn leaves_no_trace(&self) -> bool {
+        match self {
+            Foreseen::Done { what } => what == NOTHING_IS_WRITTEN,
+            Foreseen::Dropped => true,
+            Foreseen::Parked { .. } | Foreseen::Later { .. } => false,
+        }
+    }
+}
+
 /// Who consumes a queue.
 pub fn consumer_of(queue: &Queue) -> &'static str {
     let role = ROLES.iter().find(|role| role.consumes.iter().any(|consumed| consumed.slug == queue.slug));
     role.map_or("", |role| role.slug)
 }
 
+/// The world as a rehearsal reads it.
+pub struct World<'a, O, T, V> {
+    pub orders: &'a O,
+    pub stock: &'a T,
+    pub views: &'a V,
+}
+
 /// Rehearses one message of a queue.
-pub async fn rehearse<O: OrderStore + JourneyStore, T: Stock + Reservations, S: Source>(
-    orders: &O,
-    stock: &T,
-    source: &S,
-    queue: &Queue,
-    body: &str,
-) -> Foreseen {
+pub async fn rehearse<O, T, V, S>(world: World<'_, O, T, V>, source: &S, queue: &Queue, body: &str) -> Foreseen
+where
+    O: OrderStore + JourneyStore + FulfilmentStore + LocationStore,
+    T: Stock + Reservations,
+    V: OrderViews,
+    S: Source,
+{
+    let World { orders, stock, views } = world;
     let envelope = match Envelope::decode(body) {
         Ok(envelope) => envelope,
         Err(error) => return Foreseen::Parked { reason: error.to_string() },
@@ -70,14 +98,16 @@ pub async fn rehearse<O: OrderStore + JourneyStore, T: Stock + Reservations, S: 
     }
     let maker = Maker { role: consumer, version: "rehearsal", traceparent: None };
     let notes = Notes::default();
-    let handled = match queue.slug {
-        slug if slug == ORDERS.slug => run_saga(orders, &notes, &OnPaper(stock), source, &maker, &envelope).await,
-        slug if slug == PAYMENTS.slug => pay(orders, &notes, &OnPaper(stock), source, &maker, &envelope).await,
-        slug if slug == NOTIFICATIONS.slug => notice(orders, &notes, &envelope).await,
-        _ => Handled::done(),
+    let handled = match queue.id {
+        QueueId::Orders => run_saga(orders, &notes, &OnPaper(stock), source, &maker, &envelope).await,
+        QueueId::Payments => pay(orders, &notes, &OnPaper(stock), source, &maker, &envelope).await,
+        QueueId::Notifications => notice(orders, &notes, &envelope).await,
+        QueueId::Fulfilment => fulfilment(orders, &notes, source, &maker, &envelope).await,
+        QueueId::Projections => project(orders, &ViewsOnPaper { views, notes: &notes }, &envelope).await,
     };
     match handled.settlement {
-        Settlement::Done if handled.duplicate => Foreseen::Dropped,
+        // A view that shows as much already is left as it is, and so is everything else.
+        Settlement::Done if handled.duplicate || notes.is_as_new() => Foreseen::Dropped,
         Settlement::Done => Foreseen::Done { what: notes.read() },
         Settlement::Park { reason } => Foreseen::Parked { reason },
         Settlement::Retry { reason, .. } => Foreseen::Later { reason },
@@ -105,18 +135,80 @@ async fn notice<O: OrderStore + JourneyStore>(orders: &O, notes: &Notes, envelop
     Handled::done()
 }
 
+async fn fulfilment<O: OrderStore + FulfilmentStore + LocationStore, S: Source>(
+    orders: &O,
+    notes: &Notes,
+    source: &S,
+    maker: &Maker,
+    envelope: &Envelope,
+) -> Handled {
+    let fulfilment = match decide(orders, source, maker, envelope).await {
+        Ok(fulfilment) => fulfilment,
+        Err(handled) => return handled,
+    };
+    // One of each order: what was made from another message is not made again.
+    let made = match &fulfilment.work {
+        Work::Ticket { .. } => orders.tickets(&[fulfilment.order_id]).await.map(|tickets| !tickets.is_empty()),
+        Work::Shipment { .. } => orders.shipment(fulfilment.order_id).await.map(|shipment| shipment.is_some()),
+    };
+    match made {
+        Ok(true) => return Handled::duplicate(),
+        Ok(false) => {}
+        Err(error) => return error.into(),
+    }
+    notes.write(match &fulfilment.work {
+        Work::Ticket { location_id, day, .. } => format!("the order gets the next ticket of {location_id} on {day}"),
+        Work::Shipment { tracking_number } => format!("the order is sent as parcel {tracking_number}"),
+    });
+    notes.messages(&fulfilment.outbox);
+    Handled::done()
+}
+
+/// The order view, which is compared with and left as it is.
+struct ViewsOnPaper<'a, V> {
+    views: &'a V,
+    notes: &'a Notes,
+}
+
+impl<V: OrderViews> Show for ViewsOnPaper<'_, V> {
+    async fn show_one(&self, view: OrderView) -> Result<(), Unavailable> {
+        match self.views.shown_version(view.order_id).await? {
+            Some(shown) if shown >= view.version => self.notes.is_as_new.store(true, Ordering::Relaxed),
+            Some(_) | None => {
+                self.notes.write(format!("the order view shows {} (version {})", view.status, view.version));
+            }
+        }
+        Ok(())
+    }
+}
+
 /// What would have been written.
 #[derive(Default)]
-struct Notes(Mutex<Vec<String>>);
+struct Notes {
+    lines: Mutex<Vec<String>>,
+    /// Whether what would be written is there already.
+    is_as_new: AtomicBool,
+}
 
 impl Notes {
     fn write(&self, note: String) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).push(note);
+        self.lines.lock().unwrap_or_else(PoisonError::into_inner).push(note);
+    }
+
+    fn messages(&self, outbox: &[Envelope]) {
+        let kinds: Vec<_> = outbox.iter().map(|envelope| envelope.message.kind().name()).collect();
+        if !kinds.is_empty() {
+            self.write(format!("{} leave", kinds.join(", ")));
+        }
+    }
+
+    fn is_as_new(&self) -> bool {
+        self.is_as_new.load(Ordering::Relaxed)
     }
 
     fn read(&self) -> String {
-        let notes = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if notes.is_empty() { "nothing is written".to_owned() } else { notes.join("; ") }
+        let notes = self.lines.lock().unwrap_or_else(PoisonError::into_inner);
+        if notes.is_empty() { NOTHING_IS_WRITTEN.to_owned() } else { notes.join("; ") }
     }
 }
 
@@ -129,10 +221,7 @@ impl Apply for Notes {
             // Whether the bank says yes is not known before it is asked.
             self.write(format!("the gateway is asked for the {}", payment.payment.kind.code()));
         }
-        let kinds: Vec<_> = change.outbox.iter().map(|envelope| envelope.message.kind().name()).collect();
-        if !kinds.is_empty() {
-            self.write(format!("{} leave", kinds.join(", ")));
-        }
+        self.messages(&change.outbox);
         Ok(Applied::Applied)
     }
 }

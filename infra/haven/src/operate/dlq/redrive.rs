@@ -8,9 +8,8 @@ use std::time::Duration;
 use adapter_aws::{Parked, SqsParking};
 use anyhow::Context as _;
 use app::ports::Source as _;
-use app::ports::journey::JourneyStore as _;
 use app::ports::redrives::{Redrive as Record, RedriveEnd, RedriveLog as _};
-use app::use_cases::rehearse::{Foreseen, consumer_of};
+use app::use_cases::rehearse::Foreseen;
 use clap::Args;
 use contract::queue::BATCH_MAX;
 use serde_json::{Value, json};
@@ -247,22 +246,11 @@ impl Run<'_> {
             end: None,
         };
         self.desk.store.begin_redrive(&record).await.context("write down what is sent")?;
-        let applied_before = self.is_applied(&letter).await?;
+        let applied_before = self.desk.is_applied(&letter).await?;
         let copy_id = self.parking.send_back(parked).await.context("send a message back")?;
         // Only now: a crash in between sends it twice, which its event id makes harmless; the other order would lose it.
         self.parking.delete(parked).await.context("delete what was sent back")?;
         Ok(Sent { redrive_id, copy_id, at: Instant::now(), applied_before, end: None, letter })
-    }
-
-    /// Whether its consumer has written down its effect.
-    async fn is_applied(&self, letter: &Letter) -> anyhow::Result<bool> {
-        let Some(event_id) = letter.event_id() else { return Ok(false) };
-        let store = &self.desk.store;
-        if store.taken_in(consumer_of(letter.queue), event_id).await?.is_some() {
-            return Ok(true);
-        }
-        let notices = store.notices_of(event_id).await?;
-        Ok(!notices.is_empty() && notices.iter().all(|notice| notice.state != "pending"))
     }
 
     /// Waits until each has ended, and writes down how.
@@ -273,7 +261,7 @@ impl Run<'_> {
         while sent.iter().any(|one| one.end.is_none()) && Instant::now() < until && !self.stop.is_cancelled() {
             for _ in 0..LOOKS {
                 for one in sent.iter_mut().filter(|one| one.end.is_none() && !one.applied_before) {
-                    if self.is_applied(&one.letter).await? {
+                    if self.desk.is_applied(&one.letter).await? {
                         one.end = Some((RedriveEnd::Applied, None));
                     }
                 }
@@ -291,8 +279,8 @@ impl Run<'_> {
                 if let Some(again) = again {
                     one.end = Some((RedriveEnd::ParkedAgain, Some(again.reason.clone())));
                 } else if one.at.elapsed() > DROPPED_AFTER
-                    && self.desk.rehearse(&one.letter).await == Foreseen::Dropped
-                    && (one.applied_before || !self.is_applied(&one.letter).await?)
+                    && self.desk.rehearse(&one.letter).await.leaves_no_trace()
+                    && (one.applied_before || !self.desk.is_applied(&one.letter).await?)
                 {
                     one.end = Some((RedriveEnd::Dropped, None));
                 }

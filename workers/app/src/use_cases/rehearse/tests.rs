@@ -1,6 +1,8 @@
 use contract::event::EventKind;
 use contract::messages::{Message, Metadata, samples};
+use contract::queue::{FULFILMENT, NOTIFICATIONS, ORDERS, PAYMENTS, PROJECTIONS};
 use domain::ids::EventId;
+use domain::order::OrderType;
 use domain::saga::State;
 use futures::executor::block_on;
 use time::macros::datetime;
@@ -9,8 +11,10 @@ use uuid::Uuid;
 use super::*;
 use crate::fakes::orders::MemoryOrders;
 use crate::fakes::stock::MemoryStock;
+use crate::fakes::views::MemoryViews;
 use crate::laws::orders::{new_order, step};
 use crate::ports::orders::NewOrder;
+use crate::use_cases::fulfil::fulfil;
 
 struct Clock;
 
@@ -50,21 +54,27 @@ fn paid(new: &NewOrder) -> Envelope {
 }
 
 /// A placed order, and what becomes of a message.
-struct World {
+struct Shop {
     orders: MemoryOrders,
     stock: MemoryStock,
+    views: MemoryViews,
     new: NewOrder,
 }
 
-impl World {
-    fn new() -> World {
-        let (orders, new) = (MemoryOrders::default(), new_order());
+impl Shop {
+    fn new() -> Shop {
+        Shop::with(new_order())
+    }
+
+    fn with(new: NewOrder) -> Shop {
+        let orders = MemoryOrders::default();
         block_on(orders.place(std::slice::from_ref(&new)));
-        World { orders, stock: MemoryStock::default(), new }
+        Shop { orders, stock: MemoryStock::default(), views: MemoryViews::default(), new }
     }
 
     fn foresee(&self, queue: &Queue, body: &str) -> Foreseen {
-        block_on(rehearse(&self.orders, &self.stock, &Clock, queue, body))
+        let world = World { orders: &self.orders, stock: &self.stock, views: &self.views };
+        block_on(rehearse(world, &Clock, queue, body))
     }
 
     fn state(&self) -> State {
@@ -75,7 +85,7 @@ impl World {
 
 #[test]
 fn what_is_impossible_now_is_done_once_the_order_has_come_that_far() {
-    let world = World::new();
+    let world = Shop::new();
     let body = paid(&world.new).encode();
     let Foreseen::Parked { reason } = world.foresee(&ORDERS, &body) else { panic!("it cannot be paid yet") };
     assert!(reason.contains("PaymentCompleted cannot happen"), "{reason}");
@@ -90,7 +100,7 @@ fn what_is_impossible_now_is_done_once_the_order_has_come_that_far() {
 
 #[test]
 fn what_was_applied_is_foreseen_to_be_dropped() {
-    let world = World::new();
+    let world = Shop::new();
     let event_id = world.new.outbox[0].event_id;
     block_on(world.orders.apply(&[Change { event_id, ..step(&world.new, 1, State::Charging) }]));
     assert_eq!(world.foresee(&ORDERS, &world.new.outbox[0].encode()), Foreseen::Dropped);
@@ -100,7 +110,7 @@ fn what_was_applied_is_foreseen_to_be_dropped() {
 
 #[test]
 fn a_charge_is_foreseen_and_not_made() {
-    let world = World::new();
+    let world = Shop::new();
     let total = world.new.order.totals.total;
     let ask = Message::ChargeCard { amount_minor: total.minor, currency: total.currency.code().to_owned() };
     let Foreseen::Done { what } = world.foresee(&PAYMENTS, &about(&world.new, ask).encode()) else { panic!("done") };
@@ -109,7 +119,7 @@ fn a_charge_is_foreseen_and_not_made() {
 
 #[test]
 fn what_cannot_be_read_or_does_not_belong_is_foreseen_to_be_parked_again() {
-    let world = World::new();
+    let world = Shop::new();
     let stray = samples::of(EventKind::ChargeCard);
     let body = paid(&world.new).encode();
     let newer = body.replace("\"schema\":1", "\"schema\":3");
@@ -120,6 +130,9 @@ fn what_cannot_be_read_or_does_not_belong_is_foreseen_to_be_parked_again() {
         (&PAYMENTS, body.as_str(), "does not belong"),
         (&NOTIFICATIONS, body.as_str(), "does not belong"),
         (&NOTIFICATIONS, samples::of(EventKind::OrderStatusChanged), "does not exist"),
+        (&FULFILMENT, body.as_str(), "does not belong"),
+        (&FULFILMENT, samples::of(EventKind::OrderStatusChanged), "does not"),
+        (&PROJECTIONS, samples::of(EventKind::OrderStatusChanged), "does not exist"),
     ] {
         match world.foresee(queue, body) {
             Foreseen::Parked { reason } => assert!(reason.contains(part), "{reason}"),
@@ -128,4 +141,59 @@ fn what_cannot_be_read_or_does_not_belong_is_foreseen_to_be_parked_again() {
     }
     let stock = samples::of(EventKind::StockLevelReached);
     assert_eq!(world.foresee(&NOTIFICATIONS, stock), Foreseen::Done { what: "somebody is told".to_owned() });
+}
+
+fn confirmed(new: &NewOrder) -> Envelope {
+    let message = Message::OrderStatusChanged {
+        order_number: new.order.order_number.clone(),
+        from: Some("pending".to_owned()),
+        to: "confirmed".to_owned(),
+        step: "fulfilment".to_owned(),
+        reason: None,
+    };
+    about(new, message)
+}
+
+#[test]
+fn a_ticket_and_a_parcel_are_foreseen_and_not_made() {
+    for (order_type, expected) in [
+        (OrderType::Pickup, "the order gets the next ticket of main-street on 2026-03-01"),
+        (OrderType::Delivery, "; OrderShipped leave"),
+    ] {
+        let mut new = new_order();
+        new.order.order_type = order_type;
+        let world = Shop::with(new);
+        let news = confirmed(&world.new);
+        let Foreseen::Parked { reason } = world.foresee(&FULFILMENT, &news.encode()) else { panic!("not confirmed") };
+        assert!(reason.contains("never was confirmed"), "{reason}");
+
+        block_on(world.orders.apply(&[step(&world.new, 1, State::Confirmed)]));
+        let foreseen = world.foresee(&FULFILMENT, &news.encode());
+        let Foreseen::Done { what } = &foreseen else { panic!("{foreseen:?}") };
+        assert!(what.contains(expected), "{what}");
+        assert_eq!(world.foresee(&FULFILMENT, &news.encode()), foreseen, "nothing was made");
+
+        let maker = Maker { role: "fulfilment-worker", version: "0", traceparent: None };
+        assert_eq!(block_on(fulfil(&world.orders, &Clock, &maker, &news)), Handled::done());
+        let told_otherwise = Envelope { event_id: EventId(Uuid::now_v7()), ..news };
+        assert_eq!(world.foresee(&FULFILMENT, &told_otherwise.encode()), Foreseen::Dropped, "each order has one");
+    }
+}
+
+#[test]
+fn a_view_is_foreseen_by_the_version_that_is_shown() {
+    let world = Shop::new();
+    let news = about(&world.new, Message::ReserveStock {}).encode();
+    let first = Foreseen::Done { what: "the order view shows pending (version 1)".to_owned() };
+    assert_eq!(world.foresee(&PROJECTIONS, &news), first);
+    assert_eq!(world.foresee(&PROJECTIONS, &news), first, "nothing was shown");
+
+    block_on(project(&world.orders, &world.views, &world.new.outbox[0]));
+    assert_eq!(world.foresee(&PROJECTIONS, &news), Foreseen::Dropped, "it is shown as it is");
+    block_on(world.orders.apply(&[step(&world.new, 1, State::Confirmed)]));
+    let second = Foreseen::Done { what: "the order view shows confirmed (version 2)".to_owned() };
+    assert_eq!(world.foresee(&PROJECTIONS, &news), second);
+
+    world.views.set_out_of_reach(true);
+    assert!(matches!(world.foresee(&PROJECTIONS, &news), Foreseen::Later { .. }));
 }
