@@ -26,16 +26,16 @@ use aws_sdk_sqs::operation::send_message::SendMessageInput;
 use aws_sdk_sqs::operation::send_message_batch::SendMessageBatchInput;
 use contract::billed::Billed;
 
-use crate::clients::{Called, OnCall};
+use crate::clients::{Called, OnCall, Service};
 
 pub struct CallCount {
-    pub service: &'static str,
+    pub service: Service,
     pub on_call: OnCall,
 }
 
 impl fmt::Debug for CallCount {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "CallCount({})", self.service)
+        write!(f, "CallCount({})", self.service.code())
     }
 }
 
@@ -88,17 +88,20 @@ impl Intercept for CallCount {
 
 /// What one call is billed by, as if no message or item were larger than a unit: ours are not. Writes of secondary
 /// indexes are not seen from here.
-fn billed(service: &str, call: &BeforeSerialization<'_>) -> Option<(Billed, u64)> {
+fn billed(service: Service, call: &BeforeSerialization<'_>) -> Option<(Billed, u64)> {
     match service {
-        "sqs" => Some((queue_request(queue_url(call)?), 1)),
-        "sns" => Some((Billed::TopicRequest, 1)),
-        "events" => Some((Billed::Event, call.input().downcast_ref::<PutEventsInput>()?.entries().len() as u64)),
-        "dynamodb" => table(call),
-        "streams" => call.input().downcast_ref::<GetRecordsInput>().map(|_| (Billed::StreamRead, 1)),
+        Service::Sqs => Some((queue_request(queue_url(call)?), 1)),
+        Service::Sns => Some((Billed::TopicRequest, 1)),
+        Service::EventBridge => {
+            Some((Billed::Event, call.input().downcast_ref::<PutEventsInput>()?.entries().len() as u64))
+        }
+        Service::DynamoDb => table(call),
+        Service::DynamoDbStreams => call.input().downcast_ref::<GetRecordsInput>().map(|_| (Billed::StreamRead, 1)),
         // A text's price is its country's and its carrier's: there is no list price to multiply.
-        "sms" => None,
-        "ses" => call.input().downcast_ref::<SendEmailInput>().map(|_| (Billed::Mail, 1)),
-        _ => None,
+        Service::Sms => None,
+        Service::Ses => call.input().downcast_ref::<SendEmailInput>().map(|_| (Billed::Mail, 1)),
+        // By the month, or by what an order has no part in.
+        Service::ParameterStore | Service::SecretsManager | Service::CloudWatch => None,
     }
 }
 

@@ -30,17 +30,51 @@ const _: () = assert!(CALL_WITHIN.as_millis() < HANDLER_TIMEOUT_MIN.as_millis(),
 /// A receive may hang past its wait time (aws-sdk-rust issue 1094): it is given up a little later.
 const POLL_SLACK: Duration = Duration::from_secs(5);
 
+/// The services that are called.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Service {
+    Sqs,
+    Sns,
+    /// SNS too, for text messages alone: another price, and other faults.
+    Sms,
+    EventBridge,
+    DynamoDb,
+    DynamoDbStreams,
+    Ses,
+    ParameterStore,
+    SecretsManager,
+    CloudWatch,
+}
+
+impl Service {
+    /// As metrics call it.
+    pub const fn code(self) -> &'static str {
+        match self {
+            Service::Sqs => "sqs",
+            Service::Sns => "sns",
+            Service::Sms => "sms",
+            Service::EventBridge => "events",
+            Service::DynamoDb => "dynamodb",
+            Service::DynamoDbStreams => "streams",
+            Service::Ses => "ses",
+            Service::ParameterStore => "ssm",
+            Service::SecretsManager => "secrets",
+            Service::CloudWatch => "cloudwatch",
+        }
+    }
+}
+
 /// What is known of a call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Called {
-    /// It is sent, or sent again; to this service, such as `sqs`.
-    Sent(&'static str),
+    /// It is sent, or sent again; to this service.
+    Sent(Service),
     /// It is about to be sent, and AWS bills it by so many of these.
     Billed(Billed, u64),
     /// It is over, retries included: this service answered, if only by a no.
-    Answered(&'static str),
+    Answered(Service),
     /// It is over: no answer in time, or the service said that it cannot.
-    Unanswered(&'static str),
+    Unanswered(Service),
 }
 
 /// Told of every call.
@@ -107,7 +141,7 @@ impl Clients {
     }
 
     pub fn sqs(&self) -> aws_sdk_sqs::Client {
-        let config = aws_sdk_sqs::config::Builder::from(&self.config).interceptor(self.count("sqs"));
+        let config = aws_sdk_sqs::config::Builder::from(&self.config).interceptor(self.count(Service::Sqs));
         aws_sdk_sqs::Client::from_conf(config.build())
     }
 
@@ -121,7 +155,7 @@ impl Clients {
         let config = aws_sdk_sqs::config::Builder::from(&self.config)
             .timeout_config(timeouts)
             .retry_config(RetryConfig::disabled())
-            .interceptor(self.count("sqs"));
+            .interceptor(self.count(Service::Sqs));
         aws_sdk_sqs::Client::from_conf(config.build())
     }
 
@@ -129,27 +163,29 @@ impl Clients {
     pub fn texts(&self) -> aws_sdk_sns::Client {
         let config = aws_sdk_sns::config::Builder::from(&self.config)
             .retry_config(RetryConfig::disabled())
-            .interceptor(self.count("sms"));
+            .interceptor(self.count(Service::Sms));
         aws_sdk_sns::Client::from_conf(config.build())
     }
 
     pub fn sns(&self) -> aws_sdk_sns::Client {
-        let config = aws_sdk_sns::config::Builder::from(&self.config).interceptor(self.count("sns"));
+        let config = aws_sdk_sns::config::Builder::from(&self.config).interceptor(self.count(Service::Sns));
         aws_sdk_sns::Client::from_conf(config.build())
     }
 
     pub fn eventbridge(&self) -> aws_sdk_eventbridge::Client {
-        let config = aws_sdk_eventbridge::config::Builder::from(&self.config).interceptor(self.count("events"));
+        let config =
+            aws_sdk_eventbridge::config::Builder::from(&self.config).interceptor(self.count(Service::EventBridge));
         aws_sdk_eventbridge::Client::from_conf(config.build())
     }
 
     pub fn dynamodb(&self) -> aws_sdk_dynamodb::Client {
-        let config = aws_sdk_dynamodb::config::Builder::from(&self.config).interceptor(self.count("dynamodb"));
+        let config = aws_sdk_dynamodb::config::Builder::from(&self.config).interceptor(self.count(Service::DynamoDb));
         aws_sdk_dynamodb::Client::from_conf(config.build())
     }
 
     pub fn streams(&self) -> aws_sdk_dynamodbstreams::Client {
-        let config = aws_sdk_dynamodbstreams::config::Builder::from(&self.config).interceptor(self.count("streams"));
+        let config = aws_sdk_dynamodbstreams::config::Builder::from(&self.config)
+            .interceptor(self.count(Service::DynamoDbStreams));
         aws_sdk_dynamodbstreams::Client::from_conf(config.build())
     }
 
@@ -157,26 +193,28 @@ impl Clients {
         // Sending twice is two mails: a try whose answer was lost is not repeated by the SDK. The queue does it, later.
         let config = aws_sdk_sesv2::config::Builder::from(&self.config)
             .retry_config(RetryConfig::disabled())
-            .interceptor(self.count("ses"));
+            .interceptor(self.count(Service::Ses));
         aws_sdk_sesv2::Client::from_conf(config.build())
     }
 
     pub fn ssm(&self) -> aws_sdk_ssm::Client {
-        let config = aws_sdk_ssm::config::Builder::from(&self.config).interceptor(self.count("ssm"));
+        let config = aws_sdk_ssm::config::Builder::from(&self.config).interceptor(self.count(Service::ParameterStore));
         aws_sdk_ssm::Client::from_conf(config.build())
     }
 
     pub fn secrets(&self) -> aws_sdk_secretsmanager::Client {
-        let config = aws_sdk_secretsmanager::config::Builder::from(&self.config).interceptor(self.count("secrets"));
+        let config = aws_sdk_secretsmanager::config::Builder::from(&self.config)
+            .interceptor(self.count(Service::SecretsManager));
         aws_sdk_secretsmanager::Client::from_conf(config.build())
     }
 
     pub fn cloudwatch(&self) -> aws_sdk_cloudwatch::Client {
-        let config = aws_sdk_cloudwatch::config::Builder::from(&self.config).interceptor(self.count("cloudwatch"));
+        let config =
+            aws_sdk_cloudwatch::config::Builder::from(&self.config).interceptor(self.count(Service::CloudWatch));
         aws_sdk_cloudwatch::Client::from_conf(config.build())
     }
 
-    fn count(&self, service: &'static str) -> CallCount {
+    fn count(&self, service: Service) -> CallCount {
         CallCount { service, on_call: self.on_call.clone() }
     }
 }

@@ -18,7 +18,7 @@ mod texter;
 mod transactions;
 mod views;
 
-pub use clients::{Called, Clients};
+pub use clients::{Called, Clients, Service};
 pub use inbox::SqsInbox;
 pub use leases::DynamoLeases;
 pub use mailer::SesMailer;

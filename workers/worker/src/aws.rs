@@ -33,7 +33,7 @@ pub struct Aws {
 impl Aws {
     pub async fn connect(metrics: Metrics, breakers: Breakers) -> Aws {
         let on_call = move |called| match called {
-            Called::Sent(service) => metrics.count(Metric::AwsCalls, &[service], 1),
+            Called::Sent(service) => metrics.count(Metric::AwsCalls, &[service.code()], 1),
             Called::Billed(billed, units) => metrics.count(Metric::AwsUnits, &[billed.code()], units),
             Called::Answered(service) => breakers.note_aws(service, true),
             Called::Unanswered(service) => breakers.note_aws(service, false),

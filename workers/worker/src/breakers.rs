@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use adapter_aws::Service;
 use chassis::breaker::Weight;
 use chassis::{Breaker, Process};
 use contract::dependency::Dependency;
@@ -33,11 +34,20 @@ impl Breakers {
     }
 
     /// A call to this service of AWS is over.
-    pub fn note_aws(&self, service: &str, answered: bool) {
+    pub fn note_aws(&self, service: Service, answered: bool) {
         let dependency = match service {
-            "dynamodb" => Dependency::Stock,
-            "ses" => Dependency::Mail,
-            _ => return,
+            Service::DynamoDb => Dependency::Stock,
+            Service::Ses => Dependency::Mail,
+            // Without a breaker: a queue's messages wait in it, an unsent text goes by mail, and of settings and secrets
+            // the last value stands.
+            Service::Sqs
+            | Service::Sns
+            | Service::Sms
+            | Service::EventBridge
+            | Service::DynamoDbStreams
+            | Service::ParameterStore
+            | Service::SecretsManager
+            | Service::CloudWatch => return,
         };
         match self.get(dependency) {
             Some(breaker) if answered => breaker.success(),

@@ -157,7 +157,7 @@ fn alarm_properties(environment: &Environment, alarm: &Alarm) -> Value {
     };
     let (threshold, floor) = match alarm.signal {
         Signal::Platform(watched) => (threshold(environment, watched, alarm.threshold), watched.is_a_floor()),
-        _ => (alarm.threshold, false),
+        Signal::QueueAge(_) | Signal::Parked(_) | Signal::Ours { .. } => (alarm.threshold, false),
     };
     let alerts = alerts(environment);
     let mut properties = json!({
@@ -390,7 +390,25 @@ fn threshold(environment: &Environment, watched: Platform, percent: u64) -> u64 
         },
         // RDS user guide, "Quotas and constraints": LEAST(DBInstanceClassMemory / 9531392, 5000).
         Platform::DatabaseConnections => (memory / 9_531_392).min(5_000) * percent / 100,
-        _ => percent,
+        // AWS measures these in the unit of the contract.
+        Platform::DatabaseCpu
+        | Platform::CacheCpu
+        | Platform::CacheMemory
+        | Platform::CacheEvictions
+        | Platform::CacheLag
+        | Platform::TableThrottles
+        | Platform::TableErrors
+        | Platform::TasksCpu
+        | Platform::TasksMemory
+        | Platform::TasksMissing(_)
+        | Platform::ShopErrors
+        | Platform::ShopLatency
+        | Platform::ShopUnhealthy
+        | Platform::ShopConnections
+        | Platform::ApiErrors
+        | Platform::TopicFailures
+        | Platform::Undelivered
+        | Platform::Deployments => percent,
     }
 }
 

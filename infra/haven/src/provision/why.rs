@@ -118,7 +118,13 @@ fn write_resource(out: &mut String, resource: &Resource) -> std::fmt::Result {
     for Property { path, rung, consequence } in &resource.properties {
         match rung {
             Rung::Metadata | Rung::InPlace => writeln!(out, "  {path:32} {}", rung.title())?,
-            _ => writeln!(out, "  {path:32} {}: it {consequence}", rung.title())?,
+            Rung::Interruption
+            | Rung::RollingReplacement
+            | Rung::Replacement
+            | Rung::ZoneLoss
+            | Rung::IamBroadening
+            | Rung::NetworkExposure
+            | Rung::DataLoss => writeln!(out, "  {path:32} {}: it {consequence}", rung.title())?,
         }
     }
     if !resource.waivers.is_empty() {

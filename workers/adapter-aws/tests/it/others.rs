@@ -3,7 +3,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use adapter_aws::{
-    Called, Clients, MetricSink, ParameterReader, Series, SesMailer, SnsTexter, Value, addresses, secret,
+    Called, Clients, MetricSink, ParameterReader, Series, Service, SesMailer, SnsTexter, Value, addresses, secret,
     secret_versions,
 };
 use app::ports::notices::{Mail, Mailer, SendError, Text, Texter};
@@ -146,8 +146,8 @@ async fn numbers_arrive_and_every_call_is_counted() {
     let counted = calls.clone();
     let on_call = Arc::new(move |called| {
         match called {
-            Called::Sent("cloudwatch") => counted.fetch_add(1, Ordering::Relaxed),
-            Called::Answered("cloudwatch") => 0,
+            Called::Sent(Service::CloudWatch) => counted.fetch_add(1, Ordering::Relaxed),
+            Called::Answered(Service::CloudWatch) => 0,
             other => panic!("{other:?}"),
         };
     });

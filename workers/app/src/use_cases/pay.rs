@@ -130,11 +130,14 @@ impl<O: OrderStore, A: Apply, G: Gateway, S: Source> Worker<'_, O, A, G, S> {
                 currency,
                 status: settled.state.code().to_owned(),
             },
-            _ => Message::PaymentFailed {
-                reason: settled.reason.clone().unwrap_or_else(|| "declined".to_owned()),
-                // A charge that the gateway never made has no name there.
-                cause: if settled.charge_id.is_some() { PaymentFailure::Declined } else { PaymentFailure::Refused },
-            },
+            // Only a charge that has an outcome is settled; whatever else it were, no money may be counted on.
+            PaymentState::Declined | PaymentState::Requested | PaymentState::Unknown | PaymentState::Refunded => {
+                Message::PaymentFailed {
+                    reason: settled.reason.clone().unwrap_or_else(|| "declined".to_owned()),
+                    // A charge that the gateway never made has no name there.
+                    cause: if settled.charge_id.is_some() { PaymentFailure::Declined } else { PaymentFailure::Refused },
+                }
+            }
         };
         let payment = Some(PaymentChange { expected: Some(read.state), payment: settled });
         Ok(self.apply(self.event_id, payment, vec![message]).await?)
@@ -149,7 +152,10 @@ impl<O: OrderStore, A: Apply, G: Gateway, S: Source> Worker<'_, O, A, G, S> {
                 let message = self.refunded(String::new(), Money::zero(charge.amount.currency));
                 return Ok(self.apply(self.event_id, None, vec![message]).await?);
             }
-            _ => return Err(Handled::retry("the charge has no outcome yet")),
+            // Captured without a name cannot be given back until the gateway has been asked for it.
+            (PaymentState::Captured | PaymentState::Requested | PaymentState::Unknown | PaymentState::Refunded, _) => {
+                return Err(Handled::retry("the charge has no outcome yet"));
+            }
         };
         let refund = match self.orders.payment(self.order_id, PaymentKind::Refund).await? {
             Some(refund) => refund,

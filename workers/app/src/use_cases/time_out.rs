@@ -47,7 +47,16 @@ pub fn first_look(state: State) -> Option<Duration> {
     match state {
         State::Confirmed | State::Preparing | State::Ready => Some(LOOK_FIRST),
         State::Completed | State::Cancelled | State::Failed => None,
-        _ => Some(ASK_AGAIN),
+        State::Placed
+        | State::Validated
+        | State::Charging
+        | State::Paid
+        | State::AbandoningToCancel
+        | State::AbandoningToFail
+        | State::RefundingToCancel
+        | State::RefundingToFail
+        | State::ReleasingToCancel
+        | State::ReleasingToFail => Some(ASK_AGAIN),
     }
 }
 
@@ -84,7 +93,19 @@ fn wait_of(due: &Due, timeouts: &Timeouts, now: Timestamp) -> Option<Wait> {
                 Wait::Close
             })
         }
-        _ => None,
+        State::Placed
+        | State::Validated
+        | State::Charging
+        | State::Paid
+        | State::AbandoningToCancel
+        | State::AbandoningToFail
+        | State::RefundingToCancel
+        | State::RefundingToFail
+        | State::ReleasingToCancel
+        | State::ReleasingToFail
+        | State::Completed
+        | State::Cancelled
+        | State::Failed => None,
     }
 }
 
