@@ -7,6 +7,7 @@ pub mod emulator;
 pub mod environment;
 pub mod facts;
 pub mod phases;
+pub mod ports;
 pub mod python;
 pub mod repair;
 pub mod seed;

@@ -5,11 +5,12 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
-use chassis::chance;
+use chassis::config::ProcessEnvironment;
 use tokio::process::Child;
 
 use super::children::{self, Program};
 use super::containers::{self, Container, Run};
+pub use super::ports::{free_port, is_free};
 use super::state::State;
 
 /// Where it listens when nothing says otherwise. Kept in the state folder, since queue URLs carry the port.
@@ -156,19 +157,6 @@ pub fn sdk_environment(endpoint: &str, region: &str) -> BTreeMap<String, String>
     ]
     .map(|(key, value)| (key.to_owned(), value.to_owned()))
     .into()
-}
-
-/// A free port on loopback, at this moment. Outgoing connections are given ports from 32,768 on (Linux's
-/// `ip_local_port_range`): one of those could be taken before the server for which it is meant has started.
-pub fn free_port() -> anyhow::Result<u16> {
-    const FIRST: u64 = 15_000;
-    const END: u64 = 32_000;
-    let mut drawn = (0..100).filter_map(|_| u16::try_from(FIRST + chance::bits() % (END - FIRST)).ok());
-    drawn.find(|port| is_free(*port)).context("find a free port on loopback")
-}
-
-pub fn is_free(port: u16) -> bool {
-    std::net::TcpListener::bind(("127.0.0.1", port)).is_ok()
 }
 
 fn port(state: &State) -> anyhow::Result<u16> {

@@ -16,14 +16,14 @@ use tokio_util::sync::CancellationToken;
 
 use super::children::{self, Keeper, Program};
 use super::database::Servers;
-use super::emulator::{self, Emulator, Source, free_port};
+use super::emulator::{Emulator, Source, free_port};
 use super::environment::Surroundings;
 use super::facts::{Facts, RoleFacts};
 use super::phases::Phases;
 use super::state::State;
 use app::use_cases::project::reproject;
 
-use super::{containers, python, repair, seed};
+use super::{containers, ports, python, repair, seed};
 use crate::aws;
 use crate::cli::Up;
 use crate::operate::staff;
@@ -43,11 +43,9 @@ pub async fn up(mut options: Up) -> anyhow::Result<()> {
     }
     let state = State::open(&options.state)?;
     end_leftovers(state.folder()).await;
-    if options.port == 0 {
-        options.port = free_port()?;
-    }
-    if !emulator::is_free(options.port) {
-        bail!("port {} on loopback is taken: choose another with --port N", options.port);
+    match options.port {
+        0 => options.port = free_port()?,
+        port => ports::claim(port)?,
     }
     let stop = chassis::run::shutdown_signal().context("listen for signals")?;
     let outcome = until_stopped(&options, &state, &stop).await;

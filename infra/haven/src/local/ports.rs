@@ -1,0 +1,136 @@
+//! TCP ports on loopback: which are free, which this process has given away, and why one cannot be used.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::io::{self, ErrorKind};
+use std::net::TcpListener;
+use std::sync::{Mutex, PoisonError};
+
+use anyhow::Context as _;
+use chassis::chance;
+
+use crate::target::BadUsage;
+
+/// Ports below are the system's own (Linux's `ip_unprivileged_port_start`, unless somebody has changed it).
+const UNPRIVILEGED_FROM: u16 = 1024;
+
+/// What this process has given to a server of its own, which may not have bound it yet.
+static GIVEN: Mutex<BTreeSet<u16>> = Mutex::new(BTreeSet::new());
+
+/// Returns a port that is free at this moment and that no other call has returned: of several servers that are started
+/// together no two get the same one, nor that of [`claim`].
+///
+/// Outgoing connections are given ports from 32,768 on (Linux's `ip_local_port_range`): one of those could be taken before
+/// the server for which it is meant has started.
+pub fn free_port() -> anyhow::Result<u16> {
+    const FIRST: u64 = 15_000;
+    const END: u64 = 32_000;
+    let mut drawn = (0..100).filter_map(|_| u16::try_from(FIRST + chance::bits() % (END - FIRST)).ok());
+    drawn.find(|port| is_free(*port) && give(*port)).context("find a free port on loopback")
+}
+
+pub fn is_free(port: u16) -> bool {
+    listen(port).is_ok()
+}
+
+/// Claims the port that the user chose; no later [`free_port`] returns it.
+///
+/// # Errors
+/// When it is in use, reserved, or unusable: each says what to do.
+pub fn claim(port: u16) -> Result<(), BadUsage> {
+    match listen(port) {
+        Ok(_) => {
+            give(port);
+            Ok(())
+        }
+        Err(error) => Err(BadUsage::Said(refusal(port, &error, user_of(port).as_deref()))),
+    }
+}
+
+/// Whether nobody had it yet.
+fn give(port: u16) -> bool {
+    GIVEN.lock().unwrap_or_else(PoisonError::into_inner).insert(port)
+}
+
+fn listen(port: u16) -> io::Result<TcpListener> {
+    TcpListener::bind(("127.0.0.1", port))
+}
+
+fn refusal(port: u16, error: &io::Error, user: Option<&str>) -> String {
+    match error.kind() {
+        ErrorKind::AddrInUse => {
+            let by = user.map(|user| format!(" by {user}")).unwrap_or_default();
+            format!("port {port} is already in use{by}: choose another with --port N, or any free one with --port 0")
+        }
+        ErrorKind::PermissionDenied => format!(
+            "port {port} is reserved for the system, as all below {UNPRIVILEGED_FROM} are: choose one from \
+             {UNPRIVILEGED_FROM} on with --port N"
+        ),
+        _ => format!(
+            "127.0.0.1:{port} cannot be listened on ({error}): check that the loopback interface is up (`ip address show lo`)"
+        ),
+    }
+}
+
+/// The process that listens on a port of loopback or of every address, such as `pid 4711 (nginx)`. `None` where `/proc`
+/// does not tell: on other systems, and of other users' processes.
+fn user_of(port: u16) -> Option<String> {
+    let inodes: Vec<String> = ["/proc/net/tcp", "/proc/net/tcp6"]
+        .iter()
+        .filter_map(|table| fs::read_to_string(table).ok())
+        .flat_map(|table| table.lines().filter_map(|line| listening(line, port)).collect::<Vec<_>>())
+        .collect();
+    let sockets: Vec<String> = inodes.iter().map(|inode| format!("socket:[{inode}]")).collect();
+    let processes = fs::read_dir("/proc").ok()?.filter_map(Result::ok);
+    let mut pids = processes.filter_map(|process| process.file_name().to_str()?.parse::<u32>().ok());
+    let pid = pids.find(|pid| {
+        let files = fs::read_dir(format!("/proc/{pid}/fd")).into_iter().flatten().filter_map(Result::ok);
+        let mut targets = files.filter_map(|file| fs::read_link(file.path()).ok());
+        targets.any(|target| sockets.iter().any(|socket| target.as_os_str() == socket.as_str()))
+    })?;
+    let name = fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default();
+    let name = Some(name.trim()).filter(|name| !name.is_empty()).map(|name| format!(" ({name})"));
+    Some(format!("pid {pid}{}", name.unwrap_or_default()))
+}
+
+/// The inode of a line of `/proc/net/tcp`, if it is a socket that listens on the port (proc(5); state 0A is LISTEN).
+fn listening(line: &str, port: u16) -> Option<String> {
+    let fields: Vec<&str> = line.split_whitespace().collect();
+    let (_, of) = fields.get(1)?.rsplit_once(':')?;
+    let is_ours = u16::from_str_radix(of, 16) == Ok(port) && fields.get(3) == Some(&"0A");
+    is_ours.then(|| fields.get(9).map(ToString::to_string)).flatten()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_port_is_given_twice_and_the_users_own_never() {
+        let own = free_port().expect("a port");
+        let mut given: Vec<u16> = (0..500).map(|_| free_port().expect("a port")).collect();
+        assert!(!given.contains(&own));
+        given.sort_unstable();
+        given.dedup();
+        assert_eq!(given.len(), 500);
+    }
+
+    #[test]
+    fn a_taken_port_is_refused_with_the_process_that_has_it() {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+        let port = listener.local_addr().expect("an address").port();
+        let refused = claim(port).expect_err("it is taken").to_string();
+        let holder = format!("port {port} is already in use by pid {} (", std::process::id());
+        assert!(refused.starts_with(&holder) && refused.contains("--port"), "{refused}");
+        drop(listener);
+        claim(port).expect("it is free now");
+    }
+
+    #[test]
+    fn taken_forbidden_and_unusable_are_three_messages() {
+        let of = |kind: ErrorKind| refusal(80, &io::Error::from(kind), None);
+        assert!(of(ErrorKind::AddrInUse).contains("port 80 is already in use: choose"));
+        assert!(of(ErrorKind::PermissionDenied).contains("choose one from 1024 on"));
+        assert!(of(ErrorKind::AddrNotAvailable).contains("127.0.0.1:80 cannot be listened on"));
+    }
+}
