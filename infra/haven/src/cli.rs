@@ -3,7 +3,8 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::{Args, Parser, Subcommand};
+use chassis::config::ProcessEnvironment;
+use clap::{Arg, Args, CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 use domain::access::StaffRole;
 use domain::ids::OrderId;
 use uuid::Uuid;
@@ -17,6 +18,25 @@ pub const STATE: &str = ".haven";
 pub struct Cli {
     #[command(subcommand)]
     pub command: Command,
+}
+
+/// Reads the command line. An environment variable that is empty stands for no flag: a shell has no other way to take one
+/// back for one command.
+///
+/// # Errors
+/// When the command line is wrong, or asks for help or the version.
+pub fn parse() -> Result<Cli, clap::Error> {
+    let matches = without_empty_variables(Cli::command()).try_get_matches()?;
+    Cli::from_arg_matches(&matches)
+}
+
+fn without_empty_variables(command: clap::Command) -> clap::Command {
+    let is_empty = |arg: &Arg| {
+        let name = arg.get_env().and_then(|name| name.to_str());
+        name.is_some_and(|name| ProcessEnvironment.get_os(name).is_none())
+    };
+    let command = command.mut_args(|arg| if is_empty(&arg) { arg.env(None::<&str>) } else { arg });
+    command.mut_subcommands(without_empty_variables)
 }
 
 #[derive(Debug, Subcommand)]
@@ -263,7 +283,7 @@ pub struct Target {
 #[derive(Debug, Clone, Args)]
 pub struct Place {
     /// The AWS endpoint; for `local` that of the platform that `haven up` runs
-    #[arg(long, value_name = "URL", env = "AWS_ENDPOINT_URL")]
+    #[arg(long, value_name = "URL", env = "AWS_ENDPOINT_URL", value_parser = http_url)]
     pub endpoint: Option<String>,
     /// The state folder of `haven up`; what was deployed is remembered there too
     #[arg(long, value_name = "DIR", default_value = STATE)]
@@ -364,7 +384,7 @@ pub struct Smoke {
     #[command(flatten)]
     pub target: Target,
     /// The shop's address, if it is not the domain of the settings
-    #[arg(long, value_name = "URL")]
+    #[arg(long, value_name = "URL", value_parser = http_url)]
     pub shop: Option<String>,
 }
 
@@ -416,6 +436,15 @@ pub struct Reconcile {
     /// The state folder of `haven up`
     #[arg(long, value_name = "DIR", default_value = STATE)]
     pub state: PathBuf,
+}
+
+/// Only what an HTTP client takes: without a scheme, `localhost:4566` would be a path or a scheme of its own.
+pub fn http_url(text: &str) -> Result<String, String> {
+    let url = reqwest::Url::parse(text).ok();
+    match url.filter(|url| matches!(url.scheme(), "http" | "https") && url.has_host()) {
+        Some(_) => Ok(text.trim_end_matches('/').to_owned()),
+        None => Err(format!("must be a URL with scheme and host, such as http://127.0.0.1:4566, and is {text:?}")),
+    }
 }
 
 /// Above this one process is no longer a fair crowd.
@@ -562,8 +591,6 @@ pub enum Runbook {
 
 #[cfg(test)]
 mod tests {
-    use clap::CommandFactory as _;
-
     use super::*;
 
     #[test]
@@ -584,6 +611,15 @@ mod tests {
         let mut lacking = Vec::new();
         look(&Cli::command(), &mut lacking);
         assert!(lacking.is_empty(), "{lacking:?}");
+    }
+
+    #[test]
+    fn an_endpoint_has_a_scheme_and_a_host() {
+        assert_eq!(http_url("http://127.0.0.1:4566/"), Ok("http://127.0.0.1:4566".to_owned()));
+        assert_eq!(http_url("https://[::1]:1"), Ok("https://[::1]:1".to_owned()));
+        for wrong in ["", "127.0.0.1:4566", "localhost:4566", "localhost", "ftp://host", "http://", "//host"] {
+            assert!(http_url(wrong).is_err(), "{wrong}");
+        }
     }
 
     #[test]

@@ -1,11 +1,16 @@
 //! `haven`: what people do with the platform, a folder for each kind of act.
 
+// First: its macros take the place of the standard library's in every module below.
+#[macro_use]
+mod output;
+
 pub mod aws;
 pub mod cli;
+mod ending;
+pub mod failed;
 pub mod learn;
 pub mod local;
 pub mod operate;
-mod pipe;
 pub mod provision;
 mod role;
 pub mod target;
@@ -14,27 +19,27 @@ use std::process::ExitCode;
 
 use anyhow::Context as _;
 use chassis::config::{ProcessEnvironment, Reader};
-use clap::Parser as _;
-use cli::{Cli, Command, Orders, Runbook, Staff};
+use cli::{Command, Orders, Runbook, Staff};
 use local::facts::Facts;
 use operate::notify::Notify;
 use provision::config::Config;
 
+const EX_FAILED: u8 = 1;
 /// "There are changes", "it is not well": a reading command's answer that a script can tell from failure.
 const EX_NOT_WELL: u8 = 2;
 
-/// Runs the command line: 0 done, 1 failed, 2 a check did not hold, 64 bad usage or settings.
+/// Runs the command line. The exit codes are those of [`ending`], and of `docs/interfaces.md`.
 pub fn main() -> ExitCode {
-    pipe::until_closed(command_line)
-}
-
-fn command_line() -> ExitCode {
-    let cli = match Cli::try_parse() {
+    let cli = match cli::parse() {
         Ok(cli) => cli,
+        // Help and version are not errors, and go to standard output.
         Err(error) => {
-            let _ = error.print();
-            // Help and version are not errors.
-            return if error.use_stderr() { ExitCode::from(chassis::EX_USAGE) } else { ExitCode::SUCCESS };
+            let printed = error.print();
+            if error.use_stderr() {
+                return ExitCode::from(chassis::EX_USAGE);
+            }
+            output::note(printed);
+            return output::ending(0);
         }
     };
     if let Command::Role { name } = &cli.command {
@@ -46,18 +51,19 @@ fn command_line() -> ExitCode {
         .enable_all()
         .build()
         .context("start a runtime")
-        .and_then(|runtime| runtime.block_on(run(cli.command)));
-    match ran {
-        Ok(true) => ExitCode::SUCCESS,
-        Ok(false) => ExitCode::from(EX_NOT_WELL),
+        .and_then(|runtime| {
+            // A task of its own: a command that waits for an answer of its user blocks the thread that it runs on.
+            runtime.spawn(ending::watch_for_interrupt(&cli.command));
+            runtime.block_on(run(cli.command))
+        });
+    output::ending(match ran {
+        Ok(true) => 0,
+        Ok(false) => EX_NOT_WELL,
         Err(error) => {
             eprintln!("haven: {error:#}");
-            match error.is::<target::BadUsage>() {
-                true => ExitCode::from(chassis::EX_USAGE),
-                false => ExitCode::FAILURE,
-            }
+            ending::code_of(&error)
         }
-    }
+    })
 }
 
 /// As the roles get theirs. No argument carries a password: everybody on a machine can read those.

@@ -5,10 +5,12 @@ use std::path::Path;
 use anyhow::{Context as _, bail};
 use blueprint::spelling::nearest;
 use blueprint::{Configuration, Environment, File, Override, Problems};
+use chassis::config::{Environment as _, ProcessEnvironment};
 
 use crate::aws::Aws;
 use crate::cli;
 use crate::local::facts::Facts;
+use crate::provision::live;
 
 /// The environments that haven was built with.
 pub const OURS: [&str; 4] = ["local", "dev", "staging", "prod"];
@@ -43,11 +45,23 @@ pub fn environment(which: &cli::Which) -> anyhow::Result<Environment> {
     Ok(Environment::configured(&configuration(which)?))
 }
 
-/// An environment, and AWS as it stands there. Nothing is asked of it yet.
+/// An environment, and AWS as it stands there: reachable, and with credentials that it knows.
+///
+/// # Errors
+/// When the settings are wrong, `local` is meant and no local AWS runs, or AWS does not answer who we are.
+pub async fn resolve(target: &cli::Target) -> anyhow::Result<(Aws, Environment)> {
+    let (aws, environment) = locate(target).await?;
+    if !environment.local {
+        live::account(&aws.target(environment.clone())).await?;
+    }
+    Ok((aws, environment))
+}
+
+/// The same, with nothing asked of AWS yet.
 ///
 /// # Errors
 /// When the settings are wrong, or `local` is meant and no local AWS runs.
-pub async fn resolve(target: &cli::Target) -> anyhow::Result<(Aws, Environment)> {
+pub async fn locate(target: &cli::Target) -> anyhow::Result<(Aws, Environment)> {
     let environment = environment(&target.which)?;
     let region = &environment.settings.account.region;
     let facts = Facts::read(&target.place.state);
@@ -62,12 +76,18 @@ pub async fn resolve(target: &cli::Target) -> anyhow::Result<(Aws, Environment)>
 
 /// From `--set` and from variables such as `HAVEN_SET_network__zones`; the command line is the stronger.
 fn overrides(set: &[String]) -> anyhow::Result<Vec<Override>> {
-    let variables = std::env::vars().filter_map(|(name, value)| Override::from_variable(&name, &value));
+    let variables = ProcessEnvironment.names().into_iter().filter_map(|name| {
+        // Only the name decides whether the variable is one of ours.
+        Override::from_variable(&name, "")?;
+        let not_text = || BadUsage::Said(format!("{name} is not UTF-8: set it to a value such as 2, or unset it"));
+        let value = ProcessEnvironment.get(&name).ok_or_else(not_text);
+        value.map(|value| Override::from_variable(&name, &value)).transpose()
+    });
     let arguments = set.iter().map(|argument| {
         let wrong = || BadUsage::Said(format!("--set {argument}: must be KEY=VALUE, such as network.zones=2"));
         Override::from_argument(argument).ok_or_else(wrong)
     });
-    Ok(variables.map(Ok).chain(arguments).collect::<Result<_, _>>()?)
+    Ok(variables.chain(arguments).collect::<Result<_, _>>()?)
 }
 
 fn configuration_in(folder: &Path, name: &str, overrides: &[Override]) -> anyhow::Result<Configuration> {

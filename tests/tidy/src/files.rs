@@ -8,7 +8,7 @@ use contract::alarm::ALARMS;
 
 use super::root;
 
-fn tracked() -> Vec<String> {
+pub fn tracked() -> Vec<String> {
     let files = Command::new("git").args(["ls-files", "-z"]).current_dir(root()).output().expect("git runs");
     let names = String::from_utf8(files.stdout).expect("text");
     names.split('\0').filter(|name| !name.is_empty()).map(str::to_owned).collect()

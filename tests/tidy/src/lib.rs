@@ -4,6 +4,8 @@
 mod arrows;
 #[cfg(test)]
 mod files;
+#[cfg(test)]
+mod source;
 
 /// The root of the repository.
 #[cfg(test)]

@@ -4,6 +4,7 @@
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
+use std::ffi::OsString;
 use std::fmt;
 use std::str::FromStr;
 
@@ -11,15 +12,48 @@ use contract::address::Address;
 
 /// Where settings come from.
 pub trait Environment {
+    /// Returns a setting's value; `None` where it is not set.
     fn get(&self, key: &str) -> Option<String>;
+
+    /// Returns whether the setting has a value that is no text, which [`Environment::get`] cannot return.
+    fn is_not_text(&self, _key: &str) -> bool {
+        false
+    }
 }
 
-/// The environment of this process; nothing else in the workspace reads it.
+/// The environment of this process; nothing else in the workspace reads it (a test of `tidy` looks).
+///
+/// A variable that is empty counts as unset: a shell and a template have no other way to take one back for one command.
 pub struct ProcessEnvironment;
 
 impl Environment for ProcessEnvironment {
     fn get(&self, key: &str) -> Option<String> {
-        std::env::var(key).ok()
+        std::env::var(key).ok().filter(|value| !value.is_empty())
+    }
+
+    fn is_not_text(&self, key: &str) -> bool {
+        std::env::var_os(key).is_some_and(|value| value.to_str().is_none())
+    }
+}
+
+impl ProcessEnvironment {
+    /// Returns a variable whose value may be any bytes, such as a path.
+    pub fn get_os(&self, key: &str) -> Option<OsString> {
+        std::env::var_os(key).filter(|value| !value.is_empty())
+    }
+
+    /// Returns the names of all variables that are set and not empty. A name that is not UTF-8 is nobody's here.
+    pub fn names(&self) -> Vec<String> {
+        let set = std::env::vars_os().filter(|(_, value)| !value.is_empty());
+        set.filter_map(|(name, _)| name.into_string().ok()).collect()
+    }
+
+    /// Returns the part of `PATH` that is UTF-8. The other folders cannot be given to a child as text.
+    pub fn search_path(&self) -> String {
+        let path = std::env::var_os("PATH").unwrap_or_default();
+        let text = std::env::split_paths(&path).filter_map(|folder| folder.into_os_string().into_string().ok());
+        // Only a folder with a colon in its name cannot be joined, and splitting leaves none.
+        std::env::join_paths(text).ok().and_then(|path| path.into_string().ok()).unwrap_or_default()
     }
 }
 
@@ -45,13 +79,19 @@ impl<'a> Reader<'a> {
     }
 
     pub fn optional(&self, key: &str) -> Option<String> {
+        if self.environment.is_not_text(key) {
+            self.problem(key, "a setting is text", "is not UTF-8");
+        }
         self.environment.get(key).map(|value| value.trim().to_owned()).filter(|value| !value.is_empty())
     }
 
     /// `about` says what the setting is for, to someone who lacks it.
     pub fn required(&self, key: &str, about: &str) -> String {
         self.optional(key).unwrap_or_else(|| {
-            self.problem(key, about, "is not set");
+            // Told as such by `optional`.
+            if !self.environment.is_not_text(key) {
+                self.problem(key, about, "is not set");
+            }
             String::new()
         })
     }

@@ -47,7 +47,11 @@ pub fn start(role: &str, filter: Option<&str>, lines: Lines) -> Guard {
     let parsed = filter.map(EnvFilter::try_new).transpose();
     let complaint = parsed.as_ref().err().map(ToString::to_string);
     let filter = parsed.ok().flatten().unwrap_or_else(|| EnvFilter::new(DEFAULT_FILTER));
-    let builder = tracing_subscriber::fmt().with_env_filter(filter);
+    let builder = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        // A line that cannot be written (a full disk, a closed pipe) would be complained of by `eprintln!`, which panics
+        // where that cannot be written either.
+        .log_internal_errors(false);
     let started = match lines {
         Lines::Json => builder
             .fmt_fields(SpanFields)

@@ -1,6 +1,7 @@
 //! A role's adapters, made from its settings.
 
 use std::collections::HashMap;
+use std::io::Write as _;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -137,7 +138,8 @@ impl Aws {
                     }
                     None => {
                         for line in emf::lines(&data, &source, SystemSource.now()) {
-                            println!("{line}");
+                            // As with logs, a full disk or a closed pipe must not end the role.
+                            let _ = writeln!(std::io::stdout(), "{line}");
                         }
                     }
                 }

@@ -1,5 +1,6 @@
 //! What a role's binary is asked to do. Two words at most, so read by hand.
 
+use std::io::Write as _;
 use std::net::SocketAddr;
 use std::process::ExitCode;
 use std::time::Duration;
@@ -27,19 +28,26 @@ pub fn main(role: &'static Role, arguments: impl Iterator<Item = String>) -> Exi
     match parse(arguments) {
         Ok(Ask::Run) => crate::run(role),
         Ok(Ask::Health) => health(role),
-        Ok(Ask::Help) => {
-            println!("{}", help(role));
-            ExitCode::SUCCESS
-        }
-        Ok(Ask::Version) => {
-            println!("{} {VERSION}", role.slug);
-            ExitCode::SUCCESS
-        }
+        Ok(Ask::Help) => say(&help(role)),
+        Ok(Ask::Version) => say(&format!("{} {VERSION}", role.slug)),
         Err(unknown) => {
-            eprintln!("{}: unknown argument {unknown:?} (see --help)", role.slug);
+            complain(role, &format!("unknown argument {unknown:?} (see --help)"));
             ExitCode::from(EX_USAGE)
         }
     }
+}
+
+/// `println!` panics where standard output is a closed pipe or a full disk.
+fn say(text: &str) -> ExitCode {
+    match writeln!(std::io::stdout(), "{text}") {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(_) => ExitCode::FAILURE,
+    }
+}
+
+/// The exit code says it where standard error cannot.
+fn complain(role: &Role, text: &str) {
+    let _ = writeln!(std::io::stderr(), "{}: {text}", role.slug);
 }
 
 fn parse(mut arguments: impl Iterator<Item = String>) -> Result<Ask, String> {
@@ -73,13 +81,13 @@ fn help(role: &Role) -> String {
 fn health(role: &Role) -> ExitCode {
     match health_address(&ProcessEnvironment) {
         Err(problem) => {
-            eprintln!("{}: {problem}", role.slug);
+            complain(role, &problem);
             ExitCode::from(EX_USAGE)
         }
         Ok(bind) => match health_check::ask(bind, HEALTHY_WITHIN) {
             Ok(()) => ExitCode::SUCCESS,
             Err(why) => {
-                eprintln!("{}: not healthy: {why}", role.slug);
+                complain(role, &format!("not healthy: {why}"));
                 ExitCode::FAILURE
             }
         },

@@ -15,6 +15,7 @@ pub mod stores;
 pub mod stream;
 pub mod words;
 
+use std::io::Write as _;
 use std::process::ExitCode;
 
 use chassis::config::{Environment, ProcessEnvironment};
@@ -26,7 +27,8 @@ pub const VERSION: &str = env!("CARGO_PKG_VERSION");
 
 /// The whole of a role's binary.
 pub fn main(role: &'static Role) -> ExitCode {
-    command::main(role, std::env::args().skip(1))
+    // An argument that is not UTF-8 is unknown like any other, and no reason to panic.
+    command::main(role, std::env::args_os().skip(1).map(|argument| argument.to_string_lossy().into_owned()))
 }
 
 /// Runs the role until SIGTERM. Exit code 64 for bad configuration, 1 for a failure, 0 after a clean stop.
@@ -34,7 +36,8 @@ pub fn run(role: &'static Role) -> ExitCode {
     let config = match config::Config::load(role, &ProcessEnvironment) {
         Ok(config) => config,
         Err(problems) => {
-            eprintln!("{}: {problems}", role.slug);
+            // The exit code says it where standard error cannot.
+            let _ = writeln!(std::io::stderr(), "{}: {problems}", role.slug);
             return ExitCode::from(chassis::EX_USAGE);
         }
     };

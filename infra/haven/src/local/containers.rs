@@ -7,6 +7,7 @@ use std::process::{ExitStatus, Output, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail};
+use chassis::config::{Environment as _, ProcessEnvironment};
 use tokio::process::{Child, Command};
 
 use super::children::{self, Program};
@@ -110,7 +111,7 @@ impl Container {
 
 impl Image {
     fn reference(&self) -> String {
-        std::env::var(self.variable).unwrap_or_else(|_| self.default.to_owned())
+        ProcessEnvironment.get(self.variable).unwrap_or_else(|| self.default.to_owned())
     }
 
     async fn must_exist(&self, image: &str) -> anyhow::Result<()> {
@@ -166,5 +167,7 @@ async fn docker(arguments: &[&str]) -> anyhow::Result<Output> {
 
 /// Which Docker, and as whom.
 fn for_docker() -> impl Iterator<Item = (String, String)> {
-    std::env::vars().filter(|(key, _)| key.starts_with("DOCKER_") || ["PATH", "HOME"].contains(&key.as_str()))
+    let docker = ProcessEnvironment.names().into_iter().filter(|name| name.starts_with("DOCKER_") || name == "HOME");
+    let values = docker.filter_map(|name| ProcessEnvironment.get(&name).map(|value| (name, value)));
+    values.chain([("PATH".to_owned(), ProcessEnvironment.search_path())])
 }

@@ -7,6 +7,7 @@ use std::process::Stdio;
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
+use chassis::config::ProcessEnvironment;
 use tokio::process::{Child, Command};
 
 use super::children::{self, Program};
@@ -156,7 +157,7 @@ impl Servers {
     }
 
     fn spawn(&self, name: &str, path: PathBuf, arguments: Vec<String>, state: &State) -> anyhow::Result<Child> {
-        let environment = BTreeMap::from([("PATH".to_owned(), std::env::var("PATH").unwrap_or_default())]);
+        let environment = BTreeMap::from([("PATH".to_owned(), ProcessEnvironment.search_path())]);
         let program = Program { name: name.to_owned(), path, arguments, environment, stop_within: STOP_WITHIN };
         let child = children::spawn(&program, state.log(name)?)?;
         // For the next `haven up`, should this one be killed: servers do not follow it into death.
@@ -228,7 +229,7 @@ fn postgres_binaries() -> Option<PathBuf> {
 }
 
 fn on_path(program: &str) -> Option<PathBuf> {
-    let path = std::env::var_os("PATH")?;
+    let path = ProcessEnvironment.get_os("PATH")?;
     std::env::split_paths(&path).map(|folder| folder.join(program)).find(|candidate| candidate.is_file())
 }
 

@@ -132,7 +132,7 @@ fn start_process(
     set("BIND_HOST", "127.0.0.1".to_owned());
     set("STATE_DIR", folder.display().to_string());
     set("S3_DATA_DIR", folder.join("s3").display().to_string());
-    set("PATH", std::env::var("PATH").unwrap_or_default());
+    set("PATH", ProcessEnvironment.search_path());
     set("HOME", folder.display().to_string());
     set("PYTHONUNBUFFERED", "1".to_owned());
     let program = Program {

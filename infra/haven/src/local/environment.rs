@@ -97,11 +97,12 @@ impl Surroundings {
 
 /// What every process of ours may see of our own environment.
 fn common(mut environment: BTreeMap<String, String>) -> BTreeMap<String, String> {
-    for key in ["PATH", "HAVEN_LOG", "HAVEN_ORDERS_PER_MINUTE", "RUST_BACKTRACE", "TMPDIR"] {
-        if let Ok(value) = std::env::var(key) {
+    for key in ["HAVEN_LOG", "HAVEN_ORDERS_PER_MINUTE", "RUST_BACKTRACE", "TMPDIR"] {
+        if let Some(value) = ProcessEnvironment.get(key) {
             environment.insert(key.to_owned(), value);
         }
     }
+    environment.insert("PATH".to_owned(), ProcessEnvironment.search_path());
     // Its standard input ends with us, and then so does it.
     environment.insert("HAVEN_STOP_ON_STDIN_END".to_owned(), "1".to_owned());
     environment

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Output, Stdio};
 
 use anyhow::{Context as _, bail};
+use chassis::config::{Environment as _, ProcessEnvironment};
 use tokio::process::Command;
 
 /// What is installed: exact versions and the hashes of their files.
@@ -15,7 +16,7 @@ const CANDIDATES: [&str; 6] = ["python3", "python3.13", "python3.12", "python3.1
 
 /// The environment's folder: `HAVEN_PYTHON_ENV`, so that several state folders can share one, or one of their own.
 pub fn folder(state: &Path) -> PathBuf {
-    std::env::var_os("HAVEN_PYTHON_ENV").map_or_else(|| state.join("python"), PathBuf::from)
+    ProcessEnvironment.get_os("HAVEN_PYTHON_ENV").map_or_else(|| state.join("python"), PathBuf::from)
 }
 
 /// The program that starts the local AWS, installed if it is not there yet. Says whether it had to be installed.
@@ -70,7 +71,7 @@ async fn turn(folder: &Path) -> anyhow::Result<fs::File> {
 
 /// The first Python that is new enough; `HAVEN_PYTHON` names one to use.
 async fn find() -> anyhow::Result<String> {
-    let named = std::env::var("HAVEN_PYTHON").ok();
+    let named = ProcessEnvironment.get("HAVEN_PYTHON");
     let candidates: Vec<String> = match named {
         Some(named) => vec![named],
         None => CANDIDATES.iter().map(ToString::to_string).collect(),

@@ -7,6 +7,7 @@ use domain::ids::OrderId;
 use super::dlq::{Desk, Letter};
 use super::logs;
 use crate::cli::Show;
+use crate::ending::Interrupted;
 
 /// Gives whether there was something to show.
 pub async fn show(options: &Show) -> anyhow::Result<bool> {
@@ -18,6 +19,9 @@ pub async fn show(options: &Show) -> anyhow::Result<bool> {
         return Ok(false);
     };
     let letters = desk.read(&stop).await?;
+    if stop.is_cancelled() {
+        return Err(Interrupted.into());
+    }
     let mut more: Vec<Moment> = letters.iter().filter_map(|letter| parked(letter, order_id)).collect();
     more.extend(logs::about(&options.state, order_id, &journey.trace_ids)?);
     let journey = journey.with(more);

@@ -9,6 +9,7 @@ use app::ports::Source;
 use app::ports::access::{StaffToken, StaffTokens as _};
 use app::use_cases::journey::time_text;
 use app::use_cases::staff_tokens::{LIFE, new_token};
+use chassis::config::{Environment as _, ProcessEnvironment};
 use contract::parameter::SIGNING_KEY;
 use domain::Timestamp;
 use domain::access::StaffRole;
@@ -89,7 +90,7 @@ pub async fn keep_fresh<F>(
 
 /// With the key in `HAVEN_SIGNING_KEY`, else with that of the platform that `haven up` runs.
 pub async fn print_token(options: &Options, login: Login) -> anyhow::Result<()> {
-    let key = match std::env::var(SIGNING_KEY.variable).ok().filter(|key| !key.is_empty()) {
+    let key = match ProcessEnvironment.get(SIGNING_KEY.variable) {
         Some(key) => key,
         None => {
             let facts =

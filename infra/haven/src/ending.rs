@@ -1,0 +1,106 @@
+//! How a command ends: the exit codes of `docs/interfaces.md`, section "Programs". A script can tell by the code what to
+//! do next; 64, 69 and 77 are those of BSD's `sysexits.h`.
+
+use crate::cli::Command;
+use crate::failed::{AwsFailure, Cause, Several};
+use crate::target::BadUsage;
+
+/// The network: a server could not be reached.
+const EX_UNAVAILABLE: u8 = 69;
+/// Credentials: there are none, they have expired, or they are refused.
+const EX_NOPERM: u8 = 77;
+/// What a shell reports of a program that SIGINT stopped.
+const EX_INTERRUPTED: u8 = 130;
+
+/// A command that hands back what it has in hand when it is interrupted, and has done so.
+#[derive(Debug, thiserror::Error)]
+#[error("interrupted")]
+pub struct Interrupted;
+
+/// Returns the exit code of a command that failed.
+pub fn code_of(error: &anyhow::Error) -> u8 {
+    if error.is::<BadUsage>() || error.is::<chassis::config::Problems>() {
+        return chassis::EX_USAGE;
+    }
+    if error.is::<Interrupted>() {
+        return EX_INTERRUPTED;
+    }
+    let failure = error.downcast_ref::<AwsFailure>().map(|failure| failure.cause);
+    if let Some(cause) = failure.or_else(|| error.downcast_ref::<Several>()?.cause) {
+        return match cause {
+            Cause::Credentials => EX_NOPERM,
+            Cause::Network | Cause::NotAws => EX_UNAVAILABLE,
+            Cause::Endpoint => chassis::EX_USAGE,
+            Cause::Throttled | Cause::Busy | Cause::Refused => crate::EX_FAILED,
+        };
+    }
+    let is_network = |error: &(dyn std::error::Error + 'static)| {
+        error.downcast_ref::<reqwest::Error>().is_some_and(|error| error.is_connect() || error.is_timeout())
+    };
+    if error.chain().any(is_network) { EX_UNAVAILABLE } else { crate::EX_FAILED }
+}
+
+/// Ends the program with 130 at Ctrl-C, unless the command puts itself down cleanly. By itself SIGINT would end it too, but
+/// without a word, and a program that waits for it would see no exit code at all.
+pub fn watch_for_interrupt(command: &Command) -> impl Future<Output = ()> + use<> {
+    let on_interrupt = on_interrupt(command);
+    async move { end_at_interrupt(on_interrupt).await }
+}
+
+async fn end_at_interrupt(on_interrupt: OnInterrupt) {
+    let word = match on_interrupt {
+        OnInterrupt::StopsItself => return,
+        OnInterrupt::Ends => "interrupted",
+        OnInterrupt::LeavesStacks => {
+            "interrupted; what CloudFormation has begun goes on without haven. `haven status ENV` shows it, and deploying \
+             again goes on from there"
+        }
+    };
+    // Where no signal can be listened for, the signal ends the program as it always does.
+    if tokio::signal::ctrl_c().await.is_ok() {
+        eprintln!("haven: {word}");
+        std::process::exit(EX_INTERRUPTED.into());
+    }
+}
+
+enum OnInterrupt {
+    StopsItself,
+    Ends,
+    /// Stacks may be under way.
+    LeavesStacks,
+}
+
+fn on_interrupt(command: &Command) -> OnInterrupt {
+    match command {
+        Command::Up(_) | Command::Role { .. } | Command::Dlq { .. } | Command::Orders { .. } => {
+            OnInterrupt::StopsItself
+        }
+        Command::Apply(_)
+        | Command::Deploy(_)
+        | Command::Rehearse(_)
+        | Command::Bootstrap(_)
+        | Command::Destroy { .. } => OnInterrupt::LeavesStacks,
+        Command::Down(_)
+        | Command::Synth(_)
+        | Command::Check(_)
+        | Command::Why(_)
+        | Command::Config { .. }
+        | Command::Outputs(_)
+        | Command::Completions(_)
+        | Command::Cost(_)
+        | Command::Plan(_)
+        | Command::Promote(_)
+        | Command::Smoke(_)
+        | Command::Diff(_)
+        | Command::Doctor(_)
+        | Command::Drift(_)
+        | Command::Status(_)
+        | Command::Migrate { .. }
+        | Command::Seed(_)
+        | Command::Reconcile(_)
+        | Command::Load(_)
+        | Command::Staff { .. }
+        | Command::Notify { .. }
+        | Command::Runbook { .. } => OnInterrupt::Ends,
+    }
+}
