@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use adapter_aws::{Clients, DynamoStock, DynamoViews, SqsParking};
 use anyhow::Context as _;
+use chassis::config::{Environment as _, ProcessEnvironment};
 use contract::address::Address;
 use contract::parameter::SECRETS;
 use contract::queue::Queue;
@@ -26,7 +27,9 @@ impl Aws {
 
     /// An account, with the credentials of whoever runs this; at another endpoint when one is given.
     pub async fn in_account(endpoint: Option<&str>, region: &str) -> Aws {
-        let clients = Clients::in_account(endpoint, region, Arc::new(|_| {})).await;
+        // The SDK takes an empty name for the name of a profile.
+        let profile = ProcessEnvironment.get("AWS_PROFILE").is_none().then_some("default");
+        let clients = Clients::in_account(endpoint, profile, region, Arc::new(|_| {})).await;
         Aws { adapters: worker::aws::Aws::of(clients.clone()), clients }
     }
 

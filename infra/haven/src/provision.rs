@@ -20,7 +20,7 @@ mod guard;
 mod history;
 mod image;
 mod left_out;
-mod live;
+pub mod live;
 pub mod outputs;
 mod plan;
 mod preflight;
@@ -38,7 +38,7 @@ pub mod synth;
 pub mod why;
 
 use apply::apply;
-pub use change_set::{find, resources};
+pub use change_set::{find, resources, wait_until_gone};
 pub use commands::{apply_command, deploy_command, destroy_command, diff_command, plan_and_show};
 pub use deploy::{Deployed, Outcome, StackOutcome, deploy, deploy_stacks};
 pub use guard::Named;
@@ -49,7 +49,10 @@ pub use rehearse::rehearse;
 pub use report::Reporter;
 pub use status::{NOT_DEPLOYED, StackStatus, status};
 
+use aws_sdk_cloudformation::config::retry::{RetryPartition, TokenBucket};
 use aws_sdk_cloudformation::types::Tag;
+
+use crate::failed::{AwsFailure, failed};
 
 /// Where stacks go.
 #[derive(Clone)]
@@ -61,7 +64,11 @@ pub struct Target {
 
 impl Target {
     pub fn new(environment: blueprint::Environment, config: &aws_config::SdkConfig) -> Target {
-        let cloudformation = aws_sdk_cloudformation::Client::new(config);
+        // The SDK counts retries over all calls and gives up when there were some hundred: of several stacks that are
+        // throttled side by side the last would fail.
+        let retries = RetryPartition::custom("haven").token_bucket(TokenBucket::unlimited()).build();
+        let settings = aws_sdk_cloudformation::config::Builder::from(config).retry_partition(retries).build();
+        let cloudformation = aws_sdk_cloudformation::Client::from_conf(settings);
         Target { environment, cloudformation, config: config.clone() }
     }
 
@@ -75,17 +82,9 @@ impl Target {
 }
 
 /// A call's failure as its own words, not the SDK's tree of types.
-pub(crate) fn why<E, R>(error: &aws_sdk_cloudformation::error::SdkError<E, R>) -> String
+pub(crate) fn why<E>(error: &aws_sdk_cloudformation::error::SdkError<E>) -> String
 where
     E: std::error::Error + aws_sdk_cloudformation::error::ProvideErrorMetadata + 'static,
-    R: std::fmt::Debug + 'static,
 {
-    match error.as_service_error() {
-        Some(service) => service.message().or(service.code()).unwrap_or("no message").to_owned(),
-        // What it is made of, down to "connection refused", without the types.
-        None => std::iter::successors(Some(error as &dyn std::error::Error), |error| error.source())
-            .map(ToString::to_string)
-            .collect::<Vec<_>>()
-            .join(": "),
-    }
+    AwsFailure::of(error).to_string()
 }

@@ -50,10 +50,15 @@ impl Answer {
 impl World {
     /// Opens a shop with more arguments for `haven up`, such as `--postgres`.
     pub async fn open(arguments: &[&str]) -> World {
+        World::open_in(&[], arguments).await
+    }
+
+    /// The same, with more variables in the environment of `haven up`.
+    pub async fn open_in(environment: &[(&str, &str)], arguments: &[&str]) -> World {
         let turn = TURN.lock().await;
         let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
         let state = std::env::temp_dir().join(format!("haven-e2e-{}", Uuid::now_v7()));
-        let haven = start(&state, arguments);
+        let haven = start_in(environment, &state, arguments);
         let mut world = World { http: client(), facts: Value::Null, state, haven, _turn: turn };
         world.wait_until_ready().await;
         world
@@ -80,6 +85,11 @@ impl World {
 
     fn said(&self) -> String {
         std::fs::read_to_string(self.state.join("said")).unwrap_or_default()
+    }
+
+    /// This shop's state folder.
+    pub fn state(&self) -> &Path {
+        &self.state
     }
 
     /// A command of `haven` on this shop's state folder.
@@ -342,6 +352,10 @@ fn signal(pid: u32, name: &str) {
 }
 
 fn start(state: &Path, arguments: &[&str]) -> Child {
+    start_in(&[], state, arguments)
+}
+
+fn start_in(environment: &[(&str, &str)], state: &Path, arguments: &[&str]) -> Child {
     std::fs::create_dir_all(state).expect("a state folder");
     let said = std::fs::File::create(state.join("said")).expect("a log");
     let port = haven::local::emulator::free_port().expect("a port");
@@ -351,6 +365,7 @@ fn start(state: &Path, arguments: &[&str]) -> Child {
         .args(arguments)
         // One Python environment for all tests.
         .env("HAVEN_PYTHON_ENV", servers::python_folder())
+        .envs(environment.iter().copied())
         .stdin(Stdio::null())
         .stdout(said.try_clone().expect("one log"))
         .stderr(said)

@@ -27,6 +27,15 @@ const _: () = assert!(ATTEMPT_WITHIN.as_millis() <= SEND_WITHIN.as_millis(), "a 
 const ATTEMPTS: u32 = 3;
 const _: () = assert!(ATTEMPT_WITHIN.as_millis() < CALL_WITHIN.as_millis(), "no time for a second attempt");
 const _: () = assert!(CALL_WITHIN.as_millis() < HANDLER_TIMEOUT_MIN.as_millis(), "a call outlives its handler");
+/// One attempt of somebody who administers an account: a large template takes CloudFormation some seconds.
+const ADMIN_ATTEMPT_WITHIN: Duration = Duration::from_secs(60);
+/// With the back-off below an administrator's call goes on for three minutes on average, and for more than six at most,
+/// while AWS throttles it or the network is away: the limits of CloudFormation's control plane are shared by everybody in
+/// the account, and a deployment of ten minutes must not end by one refused look at a stack.
+const ADMIN_ATTEMPTS: u32 = 24;
+const ADMIN_BACK_OFF: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(20));
+/// Above every attempt and back-off of a throttled call, which is answered at once.
+const ADMIN_CALL_WITHIN: Duration = Duration::from_secs(600);
 /// A receive may hang past its wait time (aws-sdk-rust issue 1094): it is given up a little later.
 const POLL_SLACK: Duration = Duration::from_secs(5);
 
@@ -121,17 +130,28 @@ impl Clients {
         Clients { config, on_call }
     }
 
-    /// For whoever administers an account: the credentials of the environment, the region that is meant, and time for slow calls.
-    pub async fn in_account(endpoint: Option<&str>, region: &str, on_call: OnCall) -> Clients {
-        let timeouts =
-            TimeoutConfig::builder().connect_timeout(CONNECT_WITHIN).operation_timeout(Duration::from_secs(60)).build();
+    /// For whoever administers an account: the credentials of the environment, the region that is meant, and patience with
+    /// slow and throttled calls. `profile` is read instead of the one that `AWS_PROFILE` names.
+    pub async fn in_account(endpoint: Option<&str>, profile: Option<&str>, region: &str, on_call: OnCall) -> Clients {
+        let timeouts = TimeoutConfig::builder()
+            .connect_timeout(CONNECT_WITHIN)
+            .operation_attempt_timeout(ADMIN_ATTEMPT_WITHIN)
+            .operation_timeout(ADMIN_CALL_WITHIN)
+            .build();
+        let retries = RetryConfig::standard()
+            .with_max_attempts(ADMIN_ATTEMPTS)
+            .with_initial_backoff(ADMIN_BACK_OFF.0)
+            .with_max_backoff(ADMIN_BACK_OFF.1);
         let mut loader = aws_config::defaults(BehaviorVersion::latest())
             .region(aws_sdk_sqs::config::Region::new(region.to_owned()))
-            .retry_config(RetryConfig::standard().with_max_attempts(5))
+            .retry_config(retries)
             .timeout_config(timeouts)
             .http_client(http_client());
         if let Some(endpoint) = endpoint {
             loader = loader.endpoint_url(endpoint);
+        }
+        if let Some(profile) = profile {
+            loader = loader.profile_name(profile);
         }
         Clients { config: loader.load().await, on_call }
     }
@@ -236,4 +256,18 @@ fn http_client_by(proxy: fn() -> ProxyConfig) -> SharedHttpClient {
         connector.set_proxy_config(Some(proxy()));
         connector.build()
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_administrators_throttled_call_goes_on_for_minutes() {
+        // The SDK waits a random part of each pause: half of it on average.
+        let pause = |retry: u32| ADMIN_BACK_OFF.0.saturating_mul(2_u32.saturating_pow(retry)).min(ADMIN_BACK_OFF.1);
+        let most: Duration = (0..ADMIN_ATTEMPTS - 1).map(pause).sum();
+        assert!(most / 2 >= Duration::from_secs(180), "{most:?}");
+        assert!(most < ADMIN_CALL_WITHIN, "the call ends before its retries");
+    }
 }

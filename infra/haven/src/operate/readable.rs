@@ -15,7 +15,8 @@ use blueprint::{Environment, Shared, Stack};
 use contract::parameter_root;
 use contract::role::{ROLES, Role};
 
-use crate::provision::{Target, exports, resources, why};
+use crate::failed::failed;
+use crate::provision::{Target, exports, resources};
 
 /// One thing that somebody must be able to read.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -163,7 +164,7 @@ async fn simulate(config: &SdkConfig, readings: &BTreeMap<Reading, BTreeSet<&'st
         });
         let call = client.simulate_principal_policy().policy_source_arn(principal).action_names(*action);
         let asked = call.resource_arns(resource).set_context_entries(context).send().await;
-        let answer = asked.map_err(|error| anyhow::anyhow!("simulate what {principal} may do: {}", why(&error)))?;
+        let answer = asked.map_err(|error| failed(format!("simulate what {principal} may do"), &error))?;
         let result = answer.evaluation_results().first().context("IAM gave no result of its simulation")?;
         if *result.eval_decision() != Decision::Allowed {
             let roles: Vec<&str> = roles.iter().copied().collect();

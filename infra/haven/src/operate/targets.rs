@@ -5,7 +5,8 @@ use aws_config::SdkConfig;
 use aws_sdk_elasticloadbalancingv2::Client;
 use aws_sdk_elasticloadbalancingv2::types::{TargetHealthDescription, TargetHealthStateEnum as State};
 
-use crate::provision::{Target, resources, why};
+use crate::failed::failed;
+use crate::provision::{Target, resources};
 
 /// Of the target groups of the stack edge.
 ///
@@ -36,7 +37,7 @@ async fn health(config: &SdkConfig, groups: &[Group]) -> anyhow::Result<String> 
     let (mut healthy, mut sick) = (0, Vec::new());
     for Group { name, arn } in groups {
         let asked = client.describe_target_health().target_group_arn(arn).send().await;
-        let told = asked.map_err(|error| anyhow::anyhow!("ask about the targets of {name}: {}", why(&error)))?;
+        let told = asked.map_err(|error| failed(format!("ask about the targets of {name}"), &error))?;
         for target in told.target_health_descriptions() {
             let state = target.target_health().and_then(|health| health.state()).context("a target without a state")?;
             match state {

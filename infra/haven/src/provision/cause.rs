@@ -2,12 +2,11 @@
 
 use std::collections::HashSet;
 
-use anyhow::bail;
 use aws_sdk_cloudformation::Client;
 use aws_sdk_cloudformation::types::EventFilter;
 
 use super::events::{Seen, explain, first_cause, root_cause};
-use super::{Target, denied, why};
+use super::{Target, denied, failed, why};
 
 /// Stacks within stacks; ours have none, somebody else's may.
 const NESTED_MAX: usize = 8;
@@ -71,7 +70,7 @@ pub async fn events(client: &Client, stack: &str) -> anyhow::Result<Vec<Seen>> {
         match page {
             Ok(page) => seen.extend(page.stack_events().iter().map(Seen::from)),
             Err(error) if why(&error).contains("does not exist") => break,
-            Err(error) => bail!("read the events of {stack}: {}", why(&error)),
+            Err(error) => return Err(failed(format!("read the events of {stack}"), &error)),
         }
     }
     seen.reverse();

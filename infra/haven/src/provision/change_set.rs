@@ -21,7 +21,7 @@ use super::protection::Protection;
 use super::report::Line;
 use super::standing::Standing;
 use super::stopped::last_words;
-use super::{Target, why};
+use super::{Target, failed, why};
 
 /// Between two looks at something that is under way.
 pub const LOOK: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(2));
@@ -57,7 +57,10 @@ pub async fn find(client: &Client, name: &str) -> anyhow::Result<Option<Stack>> 
         }
         Err(error) => {
             let said = why(&error);
-            if said.contains("does not exist") { Ok(None) } else { bail!("look for the stack {name}: {said}") }
+            match said.contains("does not exist") {
+                true => Ok(None),
+                false => Err(failed(format!("look for the stack {name}"), &error)),
+            }
         }
     }
 }
@@ -76,7 +79,7 @@ pub async fn resources(client: &Client, stack: &str) -> anyhow::Result<Vec<Stack
     let mut resources = Vec::new();
     let mut pages = client.list_stack_resources().stack_name(stack).into_paginator().send();
     while let Some(page) = pages.next().await {
-        let page = page.map_err(|error| anyhow::anyhow!("list the resources of {stack}: {}", why(&error)))?;
+        let page = page.map_err(|error| failed(format!("list the resources of {stack}"), &error))?;
         resources.extend(page.stack_resource_summaries.unwrap_or_default());
     }
     Ok(resources)
@@ -122,7 +125,8 @@ async fn prepare_as(
     // A stack that never came to be cannot be changed, only made again.
     if let Some(corpse) = found.filter(|stack| is_corpse(status_of(stack))) {
         line.doing(&format!("deleting what is left of a failed attempt ({})", status_of(corpse)));
-        client.delete_stack().stack_name(&stack.name).send().await.map_err(|error| anyhow::anyhow!(why(&error)))?;
+        let deleted = client.delete_stack().stack_name(&stack.name).send().await;
+        deleted.map_err(|error| failed(format!("delete what is left of {}", stack.name), &error))?;
         wait_until_gone(target, &stack.name).await?;
         found = None;
     }
@@ -184,7 +188,7 @@ pub async fn execute(
     let executed = client.execute_change_set().stack_name(&stack.name).change_set_name(&change_set.arn).send().await;
     let ended = match executed {
         Ok(_) => watch(target, &stack.name, &id, &before, line).await,
-        Err(error) => Err(anyhow::anyhow!("execute the change set of {}: {}", stack.name, why(&error))),
+        Err(error) => Err(failed(format!("execute the change set of {}", stack.name), &error)),
     };
     // Whatever became of it; a stack that was rolled back and deleted has nothing to protect.
     let protected = protection.restore().await;
@@ -228,7 +232,7 @@ async fn create(
     }
     match call.send().await {
         Ok(made) => made.id.context("CloudFormation gave the change set no name"),
-        Err(error) => bail!("make a change set for {}: {}", stack.name, why(&error)),
+        Err(error) => Err(failed(format!("make a change set for {}", stack.name), &error)),
     }
 }
 
@@ -243,7 +247,7 @@ async fn computed(client: &Client, stack: &str, arn: &str) -> anyhow::Result<Opt
         let mut said = Vec::new();
         loop {
             let page = call.clone().send().await;
-            let page = page.map_err(|error| anyhow::anyhow!("read the change set of {stack}: {}", why(&error)))?;
+            let page = page.map_err(|error| failed(format!("read the change set of {stack}"), &error))?;
             let reason = page.status_reason().unwrap_or_default();
             match page.status() {
                 Some(ChangeSetStatus::CreateComplete) => {

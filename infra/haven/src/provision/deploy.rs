@@ -12,6 +12,7 @@ use super::guard::Named;
 use super::plan::{Plan, StackPlan};
 use super::report::Line;
 use super::{Reporter, Target};
+use crate::failed::Several;
 
 #[derive(Debug, Clone, Serialize)]
 pub struct Deployed {
@@ -89,15 +90,14 @@ pub async fn in_waves(
             join_all(wave.iter().map(|stack| act(stack))).await.into_iter().partition(Result::is_ok);
         outcomes.extend(done.into_iter().flatten());
         if !failed.is_empty() {
-            let causes: Vec<String> =
-                failed.into_iter().filter_map(Result::err).map(|error| format!("{error:#}")).collect();
+            let failed: Vec<anyhow::Error> = failed.into_iter().filter_map(Result::err).collect();
             let changed = outcomes.iter().filter(|stack| stack.outcome != Outcome::Unchanged);
             let changed: Vec<&str> = changed.map(|stack| stack.name.as_str()).collect();
             let done = match changed.as_slice() {
                 [] => "nothing was changed before that".to_owned(),
                 names => format!("what was done before stays: {}; deploy again to go on from there", names.join(", ")),
             };
-            bail!("{}\n{done}", causes.join("\n"));
+            return Err(Several::of(&failed, &done).into());
         }
     }
     Ok(outcomes)

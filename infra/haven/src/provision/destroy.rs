@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use super::change_set::{deployed_template, find, resources, wait_until_gone};
 use super::guard::Named;
 use super::protection::Protection;
-use super::{Reporter, Target, why};
+use super::{Reporter, Target, failed};
 
 #[derive(Debug, Clone, Serialize)]
 pub struct Destroyed {
@@ -68,7 +68,7 @@ pub async fn destroy(target: &Target, doomed: Vec<Doomed>, reporter: &Reporter) 
             Protection::of(target, &stack).terminable(true).await?;
         }
         let deleted = client.delete_stack().stack_name(&stack.name).send().await;
-        deleted.map_err(|error| anyhow::anyhow!("delete {}: {}", stack.name, why(&error)))?;
+        deleted.map_err(|error| failed(format!("delete {}", stack.name), &error))?;
         wait_until_gone(target, &stack.name).await?;
         line.end(&if kept.is_empty() { "deleted".to_owned() } else { format!("deleted; kept {}", kept.join(", ")) });
         destroyed.retained.extend(kept);

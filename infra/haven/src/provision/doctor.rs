@@ -1,6 +1,6 @@
 //! `haven doctor`: what is the matter, and the one next command for each thing that is.
 
-use anyhow::{Context as _, anyhow};
+use anyhow::Context as _;
 use aws_sdk_cloudformation::types::{ChangeSetStatus, ChangeSetSummary, ExecutionStatus};
 use blueprint::BOOTSTRAP;
 use clap::Args;
@@ -10,7 +10,7 @@ use super::advice::{Verdict, advice};
 use super::change_set::{CHANGE_SET_PREFIX, find, status_of, wait_until_gone};
 use super::plan::forgotten;
 use super::preflight::{self, Check};
-use super::{NOT_DEPLOYED, Target, why};
+use super::{AwsFailure, NOT_DEPLOYED, Target, failed};
 use crate::{cli, target};
 
 #[derive(Debug, Args)]
@@ -46,20 +46,28 @@ struct Diagnosis {
 /// Gives whether nothing is wrong.
 pub async fn command(options: &Doctor) -> anyhow::Result<bool> {
     let which = &options.target.which;
-    let (aws, environment) = target::resolve(&options.target).await?;
+    let (aws, environment) = target::locate(&options.target).await?;
     let target = aws.target(environment);
-    let mut checks = preflight::checks(&target).await;
+    let identity = preflight::identity(&target).await;
+    let is_known = identity.is_known;
+    let mut checks = vec![identity.check];
     let mut fixed = Vec::new();
-    match patients(&target).await {
-        Ok(mut patients) => {
-            if options.fix {
-                fixed = fix(&target, &patients).await?;
-                patients = self::patients(&target).await?;
+    // Without an account there is nothing to examine, and every other call would fail in the same way.
+    if is_known {
+        checks.extend(preflight::checks(&target).await);
+        match patients(&target).await {
+            Ok(mut patients) => {
+                if options.fix {
+                    fixed = fix(&target, &patients).await?;
+                    patients = self::patients(&target).await?;
+                }
+                checks.extend(patients.iter().flat_map(|patient| diagnosis(&target.environment.name, patient)));
             }
-            checks.extend(patients.iter().flat_map(|patient| diagnosis(&target.environment.name, patient)));
+            Err(error) => {
+                let next = next_of(&error).unwrap_or("aws cloudformation describe-stacks");
+                checks.push(Check::wrong(format!("the stacks cannot be seen: {error:#}"), next));
+            }
         }
-        // Without an account there is nothing to examine, and the checks say so already.
-        Err(error) => checks.push(Check::wrong(format!("the stacks cannot be seen: {error:#}"), "haven --help")),
     }
     let diagnosis = Diagnosis { environment: target.environment.name.clone(), fixed, checks };
     if which.json {
@@ -69,6 +77,11 @@ pub async fn command(options: &Doctor) -> anyhow::Result<bool> {
         diagnosis.checks.iter().for_each(print);
     }
     Ok(diagnosis.checks.iter().all(|check| check.verdict != Verdict::Wrong))
+}
+
+/// What to do about a failed call.
+fn next_of(error: &anyhow::Error) -> Option<&'static str> {
+    error.downcast_ref::<AwsFailure>().map(|failure| failure.cause.next())
 }
 
 fn print(check: &Check) {
@@ -108,7 +121,7 @@ async fn waiting(target: &Target, stack: &str) -> anyhow::Result<Vec<String>> {
     let mut names = Vec::new();
     let mut pages = target.cloudformation.list_change_sets().stack_name(stack).into_paginator().send();
     while let Some(page) = pages.next().await {
-        let page = page.map_err(|error| anyhow!("list the change sets of {stack}: {}", why(&error)))?;
+        let page = page.map_err(|error| failed(format!("list the change sets of {stack}"), &error))?;
         let waiting = page.summaries().iter().filter(|summary| is_waiting(summary));
         names.extend(waiting.filter_map(|summary| summary.change_set_name().map(str::to_owned)));
     }
@@ -152,13 +165,13 @@ async fn fix(target: &Target, patients: &[Patient]) -> anyhow::Result<Vec<String
     for Patient { name, status, ours, others, .. } in patients {
         for change_set in ours {
             let deleted = client.delete_change_set().stack_name(name).change_set_name(change_set).send().await;
-            deleted.map_err(|error| anyhow!("delete the change set {change_set} of {name}: {}", why(&error)))?;
+            deleted.map_err(|error| failed(format!("delete the change set {change_set} of {name}"), &error))?;
             fixed.push(format!("{name}: deleted the change set {change_set}, which nobody executed"));
         }
         // Somebody else's change set would go with its shell.
         if status == "REVIEW_IN_PROGRESS" && *others == 0 {
             let deleted = client.delete_stack().stack_name(name).send().await;
-            deleted.map_err(|error| anyhow!("delete the empty stack {name}: {}", why(&error)))?;
+            deleted.map_err(|error| failed(format!("delete the empty stack {name}"), &error))?;
             wait_until_gone(target, name).await?;
             fixed.push(format!("{name}: deleted the empty stack"));
         }

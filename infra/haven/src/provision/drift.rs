@@ -15,7 +15,7 @@ use super::change_set::{LOOK, apply, execute, prepare_revert};
 use super::commands::is_agreed;
 use super::report::Line;
 use super::standing::Standing;
-use super::{Named, Reporter, Target, live, reading, why};
+use super::{Named, Reporter, Target, failed, live, reading};
 use crate::{cli, target};
 
 #[derive(Debug, Args)]
@@ -105,17 +105,17 @@ async fn detect(target: &Target, stack: &str, standing: &Standing) -> anyhow::Re
         {
             return reading::drift(target, stack, &standing.template).await;
         }
-        begun => begun.map_err(|error| anyhow::anyhow!("look for drift of {stack}: {}", why(&error)))?,
+        begun => begun.map_err(|error| failed(format!("look for drift of {stack}"), &error))?,
     };
     let id = begun.stack_drift_detection_id.context("CloudFormation gave the look for drift no id")?;
-    let failed = detected(target, stack, &id).await?;
+    let why_not = detected(target, stack, &id).await?;
     let statuses = [DriftStatus::Modified, DriftStatus::Deleted, DriftStatus::UnknownValue];
     let mut drift = Vec::new();
     let mut token = None;
     loop {
         let call = client.describe_stack_resource_drifts().stack_name(stack).set_next_token(token);
         let page = call.set_stack_resource_drift_status_filters(Some(statuses.to_vec())).send().await;
-        let page = page.map_err(|error| anyhow::anyhow!("read the drift of {stack}: {}", why(&error)))?;
+        let page = page.map_err(|error| failed(format!("read the drift of {stack}"), &error))?;
         drift.extend(page.stack_resource_drifts().iter().filter_map(drifted));
         token = page.next_token;
         if token.is_none() {
@@ -123,7 +123,7 @@ async fn detect(target: &Target, stack: &str, standing: &Standing) -> anyhow::Re
         }
     }
     // It fails as a whole when one resource could not be read; that one is in the list then.
-    match failed {
+    match why_not {
         Some(reason) if drift.is_empty() => bail!("look for drift of {stack}: {reason}"),
         _ => {}
     }
@@ -139,7 +139,7 @@ async fn detected(target: &Target, stack: &str, id: &str) -> anyhow::Result<Opti
     loop {
         let call = target.cloudformation.describe_stack_drift_detection_status().stack_drift_detection_id(id);
         let seen = call.send().await;
-        let seen = seen.map_err(|error| anyhow::anyhow!("follow the look for drift of {stack}: {}", why(&error)))?;
+        let seen = seen.map_err(|error| failed(format!("follow the look for drift of {stack}"), &error))?;
         match seen.detection_status() {
             Some(StackDriftDetectionStatus::DetectionComplete) => return Ok(None),
             Some(StackDriftDetectionStatus::DetectionFailed) => {

@@ -6,7 +6,8 @@ use anyhow::{Context as _, bail};
 use aws_sdk_ssm::types::Parameter;
 use sha2::{Digest as _, Sha256};
 
-use super::{Target, why};
+use super::{Target, failed};
+use crate::failed::quick;
 
 /// In hexadecimal.
 pub fn sha256(text: &str) -> String {
@@ -15,8 +16,9 @@ pub fn sha256(text: &str) -> String {
 
 /// The account that these credentials are of.
 pub async fn account(target: &Target) -> anyhow::Result<String> {
-    let asked = aws_sdk_sts::Client::new(&target.config).get_caller_identity().send().await;
-    let identity = asked.map_err(|error| anyhow::anyhow!("ask AWS who we are: {}", why(&error)))?;
+    // The first call of every command: a network that is down, or missing credentials, are told within seconds.
+    let asked = aws_sdk_sts::Client::new(&quick(&target.config)).get_caller_identity().send().await;
+    let identity = asked.map_err(|error| failed("ask AWS who we are", &error))?;
     identity.account.context("AWS did not say which account this is")
 }
 
@@ -41,7 +43,7 @@ pub async fn parameters(target: &Target) -> anyhow::Result<Vec<Parameter>> {
     let call = client.get_parameters_by_path().path(root).recursive(true).with_decryption(false);
     let mut pages = call.into_paginator().send();
     while let Some(page) = pages.next().await {
-        let page = page.map_err(|error| anyhow::anyhow!("read the parameters: {}", why(&error)))?;
+        let page = page.map_err(|error| failed("read the parameters", &error))?;
         parameters.extend(page.parameters.unwrap_or_default());
     }
     Ok(parameters)
@@ -58,7 +60,7 @@ pub async fn exports(target: &Target) -> anyhow::Result<BTreeMap<String, String>
     let mut exports = BTreeMap::new();
     let mut pages = target.cloudformation.list_exports().into_paginator().send();
     while let Some(page) = pages.next().await {
-        let page = page.map_err(|error| anyhow::anyhow!("list the exports: {}", why(&error)))?;
+        let page = page.map_err(|error| failed("list the exports", &error))?;
         exports.extend(page.exports.unwrap_or_default().into_iter().filter_map(|export| export.name.zip(export.value)));
     }
     Ok(exports)

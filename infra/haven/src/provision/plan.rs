@@ -19,7 +19,7 @@ use super::guard::Named;
 use super::history::History;
 use super::live;
 use super::standing::Standing;
-use super::{Reporter, Target, why};
+use super::{Reporter, Target, failed};
 
 /// Of this file's form.
 const FORMAT: u32 = 1;
@@ -352,7 +352,7 @@ pub async fn forgotten(target: &Target) -> anyhow::Result<Vec<String>> {
     let mut forgotten = Vec::new();
     let mut pages = target.cloudformation.describe_stacks().into_paginator().send();
     while let Some(page) = pages.next().await {
-        let page = page.map_err(|error| anyhow::anyhow!("list the stacks: {}", why(&error)))?;
+        let page = page.map_err(|error| failed("list the stacks", &error))?;
         let names = page.stacks().iter().filter(|stack| status_of(stack) != "DELETE_COMPLETE");
         let names = names.filter_map(|stack| stack.stack_name());
         forgotten.extend(

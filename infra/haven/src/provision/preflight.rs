@@ -5,11 +5,12 @@ use std::collections::BTreeSet;
 
 use blueprint::limits::INLINE_BYTES_MAX;
 use blueprint::{BOOTSTRAP, MAIL_DOMAIN, Stack};
+use chassis::config::{Environment as _, ProcessEnvironment};
 use serde::Serialize;
 
 use super::advice::Verdict;
 use super::change_set::{deployed_template, find};
-use super::{Target, image, live, quotas, why};
+use super::{AwsFailure, Target, image, live, quotas, why};
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Check {
@@ -37,9 +38,9 @@ impl Check {
     }
 }
 
-/// All checks, in the order in which a deployment would fail on them.
+/// All checks but [`identity`], in the order in which a deployment would fail on them.
 pub async fn checks(target: &Target) -> Vec<Check> {
-    let mut checks = vec![identity(target).await, region(target)];
+    let mut checks = vec![region(target)];
     checks.extend(limits(&blueprint::stacks(&target.environment)));
     checks.push(bootstrapped(target).await);
     // The local AWS runs no image, verifies nothing and has no quotas.
@@ -52,11 +53,28 @@ pub async fn checks(target: &Target) -> Vec<Check> {
     checks
 }
 
-async fn identity(target: &Target) -> Check {
+/// Who we are, which is what every call fails on first: credentials, network, endpoint.
+pub struct Identity {
+    /// Whether AWS answered who we are.
+    pub is_known: bool,
+    pub check: Check,
+}
+
+pub async fn identity(target: &Target) -> Identity {
+    let account = live::account(target).await;
+    Identity { is_known: account.is_ok(), check: identity_check(target, account) }
+}
+
+fn identity_check(target: &Target, account: anyhow::Result<String>) -> Check {
     let name = &target.environment.name;
     let meant = &target.environment.settings.account.id;
-    match live::account(target).await {
-        Err(error) => Check::wrong(format!("AWS does not know us: {error:#}"), "aws sts get-caller-identity"),
+    match account {
+        Err(error) => match error.downcast_ref::<AwsFailure>() {
+            Some(failure) => {
+                Check::wrong(format!("{}: {}", failure.cause.meaning(), failure.said), failure.cause.next())
+            }
+            None => Check::wrong(format!("AWS does not know us: {error:#}"), "aws sts get-caller-identity"),
+        },
         Ok(account) if *meant == account => Check::ok(format!("account {account}")),
         Ok(account) if meant.is_empty() && target.environment.local => Check::ok(format!("account {account}")),
         Ok(account) if meant.is_empty() => Check::look(
@@ -73,7 +91,7 @@ async fn identity(target: &Target) -> Check {
 /// `haven` goes by the settings alone; what else somebody runs in this shell would not.
 fn region(target: &Target) -> Check {
     let region = &target.environment.settings.account.region;
-    let shell = ["AWS_REGION", "AWS_DEFAULT_REGION"].into_iter().find_map(|name| std::env::var(name).ok());
+    let shell = ["AWS_REGION", "AWS_DEFAULT_REGION"].into_iter().find_map(|name| ProcessEnvironment.get(name));
     region_check(region, shell.filter(|_| !target.environment.local).as_deref())
 }
 

@@ -1,12 +1,11 @@
 //! What stands between a stateful stack and an accident, beside our own guard: termination protection, and a stack policy
 //! that denies the replacement and the removal of what holds data, whoever asks.
 
-use anyhow::bail;
 use blueprint::consequence::is_stateful;
 use serde_json::{Value, json};
 
 use super::guard::Named;
-use super::{Target, why};
+use super::{Target, failed};
 
 pub struct Protection<'a> {
     target: &'a Target,
@@ -45,7 +44,7 @@ impl<'a> Protection<'a> {
         let call = self.target.cloudformation.update_termination_protection().stack_name(&self.stack.name);
         match call.enable_termination_protection(!terminable).send().await {
             Ok(_) => Ok(()),
-            Err(error) => bail!("set the termination protection of {}: {}", self.stack.name, why(&error)),
+            Err(error) => Err(failed(format!("set the termination protection of {}", self.stack.name), &error)),
         }
     }
 
@@ -53,7 +52,7 @@ impl<'a> Protection<'a> {
         let call = self.target.cloudformation.set_stack_policy().stack_name(&self.stack.name);
         match call.stack_policy_body(policy.to_string()).send().await {
             Ok(_) => Ok(()),
-            Err(error) => bail!("set the stack policy of {}: {}", self.stack.name, why(&error)),
+            Err(error) => Err(failed(format!("set the stack policy of {}", self.stack.name), &error)),
         }
     }
 }

@@ -9,7 +9,7 @@ use serde_json::{Map, Value, json};
 
 use super::change_set::resources;
 use super::drift::{By, Difference, Drifted, How};
-use super::{Target, why};
+use super::{AwsFailure, Target};
 
 enum Reading {
     /// Of a type that we do not read.
@@ -107,10 +107,9 @@ async fn read(target: &Target, kind: &str, physical: &str) -> anyhow::Result<Rea
 }
 
 /// From what was found, or from the service's "there is no such thing".
-fn reading<E, R>(found: Result<Value, SdkError<E, R>>) -> anyhow::Result<Reading>
+fn reading<E>(found: Result<Value, SdkError<E>>) -> anyhow::Result<Reading>
 where
     E: std::error::Error + ProvideErrorMetadata + 'static,
-    R: std::fmt::Debug + 'static,
 {
     match found {
         Ok(Value::Object(properties)) => {
@@ -123,7 +122,7 @@ where
                 Some(code) if gone.iter().any(|gone| code.contains(gone)) => Ok(Reading::Gone),
                 // SQS's older protocol.
                 Some("AWS.SimpleQueueService.NonExistentQueue") => Ok(Reading::Gone),
-                _ => anyhow::bail!("{}", why(&error)),
+                _ => Err(AwsFailure::of(&error).into()),
             }
         }
     }

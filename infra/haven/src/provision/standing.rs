@@ -2,7 +2,6 @@
 
 use std::collections::BTreeSet;
 
-use anyhow::bail;
 use aws_sdk_cloudformation::Client;
 use aws_sdk_cloudformation::types::{Stack, TemplateStage};
 use futures::future::try_join_all;
@@ -11,7 +10,7 @@ use serde_json::{Value, json};
 use super::change_set::{find, status_of};
 use super::drift::Drifted;
 use super::live::sha256;
-use super::why;
+use super::{failed, why};
 
 /// How one stack stood when it was looked up.
 #[derive(Debug, Clone)]
@@ -70,7 +69,10 @@ async fn template(client: &Client, name: &str) -> anyhow::Result<Value> {
         Ok(got) => Ok(serde_json::from_str(got.template_body().unwrap_or_default()).unwrap_or(Value::Null)),
         Err(error) => {
             let said = why(&error);
-            if said.contains("does not exist") { Ok(Value::Null) } else { bail!("read the template of {name}: {said}") }
+            match said.contains("does not exist") {
+                true => Ok(Value::Null),
+                false => Err(failed(format!("read the template of {name}"), &error)),
+            }
         }
     }
 }

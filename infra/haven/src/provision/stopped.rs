@@ -1,11 +1,11 @@
 //! Why the tasks of a service stopped, and the last that they said: CloudFormation itself only knows that the service did
 //! not become steady.
 
-use anyhow::{Context as _, anyhow};
+use anyhow::Context as _;
 use aws_config::SdkConfig;
 use aws_sdk_ecs::types::{Container, DesiredStatus, Task};
 
-use super::why;
+use super::{failed, why};
 
 /// Of a task's log.
 const LAST_LINES: i32 = 20;
@@ -22,12 +22,12 @@ async fn read(config: &SdkConfig, service: &str) -> anyhow::Result<Vec<String>> 
     let (cluster, name) = cluster_and_name(service).with_context(|| format!("{service} is no service's ARN"))?;
     let client = aws_sdk_ecs::Client::new(config);
     let stopped = client.list_tasks().cluster(cluster).service_name(name).desired_status(DesiredStatus::Stopped);
-    let stopped = stopped.send().await.map_err(|error| anyhow!("list them: {}", why(&error)))?.task_arns;
+    let stopped = stopped.send().await.map_err(|error| failed("list them", &error))?.task_arns;
     let Some(arns) = stopped.filter(|arns| !arns.is_empty()) else {
         return Ok(vec!["none of its tasks has stopped: see whether they become healthy in time".to_owned()]);
     };
     let tasks = client.describe_tasks().cluster(cluster).set_tasks(Some(arns)).send().await;
-    let tasks = tasks.map_err(|error| anyhow!("describe them: {}", why(&error)))?.tasks.unwrap_or_default();
+    let tasks = tasks.map_err(|error| failed("describe them", &error))?.tasks.unwrap_or_default();
     let Some(last) = tasks.iter().max_by_key(|task| task.stopped_at()) else { return Ok(Vec::new()) };
     let mut lines = vec![format!("its last task stopped: {}", last.stopped_reason().unwrap_or("no reason was given"))];
     lines.extend(last.containers().iter().filter_map(exit));

@@ -1,0 +1,46 @@
+//! A shop in surroundings that are not ours: with a company's proxy in every variable, and with a reader that leaves.
+
+use std::process::{Command, Stdio};
+
+use e2e::{World, haven};
+use reqwest::StatusCode;
+use serde_json::Value;
+use servers::local_aws;
+
+const PROXIES: [&str; 6] = ["HTTP_PROXY", "http_proxy", "HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy"];
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_proxy_that_cannot_reach_this_machine_stops_nothing() {
+    // Nothing listens there: whatever asks it fails.
+    let environment = PROXIES.map(|variable| (variable, "http://127.0.0.1:1"));
+    let world = World::open_in(&environment, &[]).await;
+    let order = world.order("espresso", 1, "tok_ok").await;
+    assert_eq!(order.status, StatusCode::ACCEPTED, "{order:?}");
+    world.until(&order, &["confirmed"]).await;
+    for arguments in [&["reconcile"][..], &["status"], &["dlq", "list"], &["load", "--rate", "5", "--duration", "2s"]] {
+        let mut command = Command::new(haven());
+        command.args(arguments).arg("--state").arg(world.state()).envs(environment);
+        let output = command.output().expect("haven runs");
+        assert!(output.status.success(), "{arguments:?}: {output:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_deployment_whose_reader_leaves_goes_on_to_its_end() {
+    let aws = local_aws().await;
+    let nowhere = std::env::temp_dir().join(format!("haven-e2e-{}", uuid::Uuid::now_v7()));
+    let mut command = Command::new(haven());
+    command.args(["deploy", "local", "--json", "--endpoint", &aws.endpoint, "--state"]).arg(&nowhere);
+    let mut deploys = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("haven starts");
+    drop(deploys.stdout.take());
+    let output = deploys.wait_with_output().expect("it ends");
+    assert_eq!(output.status.code(), Some(141), "{output:?}");
+    let mut again = Command::new(haven());
+    again.args(["deploy", "local", "--json", "--endpoint", &aws.endpoint, "--state"]).arg(&nowhere);
+    let output = again.output().expect("haven runs");
+    let last = String::from_utf8_lossy(&output.stdout).lines().last().map(str::to_owned).expect("a line");
+    let deployed: Value = serde_json::from_str(&last).expect("JSON");
+    let stacks = deployed["stacks"].as_array().expect("stacks");
+    assert!(stacks.iter().all(|stack| stack["outcome"] == "unchanged"), "{deployed:#}");
+    let _ = std::fs::remove_dir_all(nowhere);
+}
