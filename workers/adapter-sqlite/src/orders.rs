@@ -191,6 +191,27 @@ impl OrderStore for SqliteStore {
         self.with_items(rows).await
     }
 
+    async fn find_order(
+        &self,
+        tenant: &TenantId,
+        order_number: &str,
+        email: &str,
+    ) -> Result<Option<StoredOrder>, Unavailable> {
+        let select = format!(
+            "SELECT {ORDER_COLUMNS} FROM orders
+             WHERE tenant_id = ? AND order_number = ? AND lower(customer_email) = lower(?)
+             ORDER BY order_id DESC LIMIT 1"
+        );
+        let row: Option<OrderRow> = sqlx::query_as(sqlx::AssertSqlSafe(select))
+            .bind(tenant.as_str())
+            .bind(order_number)
+            .bind(email)
+            .fetch_optional(&self.readers)
+            .await
+            .map_err(unavailable)?;
+        Ok(self.with_items(row.into_iter().collect()).await?.pop())
+    }
+
     async fn pending_orders(&self) -> Result<u64, Unavailable> {
         let (count,): (i64,) = sqlx::query_as("SELECT count(*) FROM orders WHERE status = 'pending'")
             .fetch_one(&self.readers)

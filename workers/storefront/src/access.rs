@@ -53,6 +53,9 @@ pub const ROUTES: &[(&str, &str, Action)] = &[
     ("GET", "/checkout", Action::PlaceOrder),
     ("POST", "/checkout", Action::PlaceOrder),
     ("GET", "/orders", Action::FindOrder),
+    ("POST", "/orders", Action::FindOrder),
+    // The token in the body decides.
+    ("POST", "/orders/{id}/open", Action::FindOrder),
     ("GET", "/orders/{id}", Action::ReadOrder),
     ("GET", "/orders/{id}/fragment", Action::ReadOrder),
     ("POST", "/orders/{id}/cancel", Action::CancelOrder),

@@ -21,6 +21,7 @@ mod shops;
 pub mod signature;
 pub mod staff;
 mod static_files;
+mod tracking;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -39,6 +40,7 @@ use app::ports::views::OrderViews;
 use app::use_cases::Maker;
 use axum::Router;
 use contract::dependency::Dependency;
+use domain::Timestamp;
 use keys::Keys;
 pub use shed::Shed;
 pub use shops::Shops;
@@ -104,6 +106,8 @@ pub struct Settings {
     /// Proxies before us that add to `X-Forwarded-For`, each the address of whoever spoke to it.
     pub trusted_proxies: usize,
     pub shutdown: CancellationToken,
+    /// Tells the time where no port is at hand: sessions end by it.
+    pub clock: Arc<dyn Fn() -> Timestamp + Send + Sync>,
 }
 
 /// The state of every handler.

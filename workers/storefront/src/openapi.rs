@@ -102,8 +102,11 @@ pub fn document() -> Value {
             _ => None,
         };
         if path.starts_with("/api/v1/orders/{id}") && !path.ends_with("/journey") {
-            parameters.push(json!({ "name": "token", "in": "query", "schema": { "type": "string" },
+            parameters.push(json!({ "name": "Tracking-Token", "in": "header", "schema": { "type": "string" },
                 "description": "The order's tracking token, for whoever has no session of its owner" }));
+            parameters
+                .push(json!({ "name": "token", "in": "query", "deprecated": true, "schema": { "type": "string" },
+                "description": "The same in the address, where logs of others may keep it: send the header" }));
         }
         let query: Vec<(&str, Value)> = match *path {
             "/api/v1/admin/inventory/{product_id}/ledger" => vec![

@@ -1,6 +1,7 @@
 //! Pages for people: plain forms that work without JavaScript, over the same use-cases as the API.
 
 mod customer;
+mod lookup;
 mod slots;
 mod staff;
 mod stock;
@@ -27,8 +28,9 @@ pub fn routes<P: Ports>() -> Router<App<P>> {
         .route("/cart/items/{product_id}/remove", post(customer::remove::<P>))
         .route("/cart/clear", post(customer::clear::<P>))
         .route("/checkout", get(customer::checkout::<P>).post(customer::place::<P>))
-        .route("/orders", get(customer::lookup::<P>))
+        .route("/orders", get(lookup::lookup::<P>).post(lookup::find::<P>))
         .route("/orders/{id}", get(customer::order::<P>))
+        .route("/orders/{id}/open", post(lookup::open::<P>))
         .route("/orders/{id}/fragment", get(customer::order_fragment::<P>))
         .route("/orders/{id}/cancel", post(customer::cancel::<P>))
         .route("/staff", get(staff::board::<P>))

@@ -16,7 +16,7 @@ use crate::access;
 use crate::pages::ProblemPage;
 use crate::problem::Problem;
 use crate::shed::guard;
-use crate::{App, Observation, Ports};
+use crate::{App, Observation, Ports, session};
 
 pub static REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
@@ -34,6 +34,7 @@ async fn outermost<P: Ports>(State(app): State<App<P>>, request: Request, next: 
     let request_id = Uuid::now_v7().to_string();
     let browser = wants_page(request.headers(), request.uri().path());
     let public = request.uri().path().starts_with("/static/");
+    let renewal = (!public).then(|| session::renewal(request.headers(), &app.settings)).flatten();
     let said = request.headers().get(contract::TRACEPARENT_ATTRIBUTE).and_then(|value| value.to_str().ok());
     let trace = chassis::trace::Traceparent::continuing(said);
     let foreign = is_unsafe(request.method()) && from_another_site(request.headers());
@@ -54,9 +55,9 @@ async fn outermost<P: Ports>(State(app): State<App<P>>, request: Request, next: 
             "default-src 'self'; frame-ancestors 'none'; base-uri 'none'; form-action 'self'",
         ),
         (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
-        // Tracking tokens stand in addresses: no other site sees one. `no-referrer` would hide even from ourselves where a
-        // form was sent from (its `Origin` would be `null`).
-        (header::REFERRER_POLICY, "same-origin"),
+        // No address of ours reaches another site, nor our own logs. Forms are then sent with `Origin: null`, so where a
+        // request is from is told by `Sec-Fetch-Site`, which all browsers send since 2023.
+        (header::REFERRER_POLICY, "no-referrer"),
         (header::X_FRAME_OPTIONS, "DENY"),
     ] {
         headers.insert(name, HeaderValue::from_static(value));
@@ -64,6 +65,13 @@ async fn outermost<P: Ports>(State(app): State<App<P>>, request: Request, next: 
     if app.settings.secure_cookies {
         headers
             .insert(header::STRICT_TRANSPORT_SECURITY, HeaderValue::from_static("max-age=31536000; includeSubDomains"));
+    }
+    // A handler that sets a session's cookie has decided already.
+    let of_session = |cookie: &HeaderValue| cookie.as_bytes().starts_with(session::name(&app.settings).as_bytes());
+    if let Some(cookie) = renewal
+        && !headers.get_all(header::SET_COOKIE).iter().any(of_session)
+    {
+        headers.append(header::SET_COOKIE, cookie);
     }
     if !public {
         headers.entry(header::CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
@@ -114,7 +122,8 @@ fn panicked(panic: Box<dyn Any + Send>) -> Response {
     of_status(StatusCode::INTERNAL_SERVER_ERROR).into_response()
 }
 
-fn wants_page(headers: &HeaderMap, path: &str) -> bool {
+/// Whether a browser asks, and not for the API.
+pub fn wants_page(headers: &HeaderMap, path: &str) -> bool {
     let accepts = headers.get(header::ACCEPT).and_then(|accept| accept.to_str().ok()).unwrap_or_default();
     accepts.contains("text/html") && !path.starts_with("/api/")
 }

@@ -118,7 +118,8 @@ fn needs(request: &Request) -> &'static [Dependency] {
     match path {
         _ if places_an_order(request) => &[Dependency::Database, Dependency::Stock],
         _ if begins("/api/v1/admin/inventory") || begins("/staff/stock") => &[Dependency::Stock],
-        "/staff/sign-in" | "/orders" => &[],
+        "/staff/sign-in" => &[],
+        "/orders" if request.method() == Method::GET => &[],
         _ if ["/api/v1/orders", "/api/v1/admin", "/orders", "/staff"].into_iter().any(begins) => {
             &[Dependency::Database]
         }

@@ -198,6 +198,15 @@ impl OrderStore for Store {
         either!(self, store => store.list_stored(filter))
     }
 
+    async fn find_order(
+        &self,
+        tenant: &TenantId,
+        order_number: &str,
+        email: &str,
+    ) -> Result<Option<StoredOrder>, Unavailable> {
+        either!(self, store => store.find_order(tenant, order_number, email))
+    }
+
     async fn pending_orders(&self) -> Result<u64, Unavailable> {
         either!(self, store => store.pending_orders())
     }

@@ -146,7 +146,7 @@ impl Compose for Words {
 impl Words {
     /// The order's page, for whoever has the link.
     fn link(&self, stored: &StoredOrder) -> String {
-        format!("{}/orders/{}?token={}", self.public_url, stored.order.order_id, stored.tracking_token)
+        format!("{}/orders/{}#t={}", self.public_url, stored.order.order_id, stored.tracking_token)
     }
 
     /// A mail to the customer.

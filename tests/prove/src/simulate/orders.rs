@@ -142,6 +142,15 @@ impl OrderStore for SimOrders {
         self.call("list", None, || at_once(self.store.list_stored(filter))).await?
     }
 
+    async fn find_order(
+        &self,
+        tenant: &TenantId,
+        order_number: &str,
+        email: &str,
+    ) -> Result<Option<StoredOrder>, Unavailable> {
+        self.call("find_order", None, || at_once(self.store.find_order(tenant, order_number, email))).await?
+    }
+
     async fn pending_orders(&self) -> Result<u64, Unavailable> {
         self.call("count pending", None, || at_once(self.store.pending_orders())).await?
     }

@@ -287,6 +287,22 @@ impl OrderStore for MemoryOrders {
         Ok(wanted.take(filter.limit.clamp(1, LIST_MAX) as usize).cloned().collect())
     }
 
+    async fn find_order(
+        &self,
+        tenant: &TenantId,
+        order_number: &str,
+        email: &str,
+    ) -> Result<Option<StoredOrder>, Unavailable> {
+        let books = self.books();
+        let wanted = |order: &Order| {
+            order.tenant_id == *tenant
+                && order.order_number == order_number
+                && order.customer.email.eq_ignore_ascii_case(email)
+        };
+        let mut newest_first = books.orders.values().rev().map(|kept| &kept.stored);
+        Ok(newest_first.find(|stored| wanted(&stored.order)).cloned())
+    }
+
     async fn pending_orders(&self) -> Result<u64, Unavailable> {
         let books = self.books();
         Ok(books.orders.values().filter(|kept| kept.stored.order.status == Status::Pending).count() as u64)

@@ -10,7 +10,7 @@ use domain::Timestamp;
 use domain::cart::Quantity;
 use domain::channel::Preferences;
 use domain::customer::Customer;
-use domain::ids::{EventId, OrderId, ProductId};
+use domain::ids::{EventId, OrderId, ProductId, TenantId};
 use domain::money::{Currency, Money};
 use domain::order::{HistoryEntry, Item, Order, OrderType, Status, Totals};
 use domain::saga::{Command, State};
@@ -46,6 +46,7 @@ pub async fn all(store: &impl OrderStore, other: &impl OrderStore) {
     what_is_due_is_taken_by_one(store, other).await;
     numbers_are_given_out_once(store, other).await;
     lists_are_newest_first_and_go_on(store).await;
+    an_order_is_found_by_its_number_and_its_customer(store).await;
 }
 
 pub(super) const NOON: Timestamp = datetime!(2026-03-01 12:00 UTC);
@@ -676,4 +677,30 @@ async fn lists_are_newest_first_and_go_on(store: &impl OrderStore) {
     let listed = store.list_stored(&of_session).await.expect("read");
     assert_eq!(listed.len(), 1, "nobody else's");
     assert_eq!((listed[0].order.order_id, &listed[0].session_hash), (mine.order.order_id, &mine.session_hash));
+}
+
+async fn an_order_is_found_by_its_number_and_its_customer(store: &impl OrderStore) {
+    let mut placed = Vec::new();
+    for email in ["zoe@example.com", "Zoe@Example.com", "ana@example.com"] {
+        let mut new = new_order();
+        new.order.order_number = format!("T-{}", new.order.order_id);
+        new.order.customer = Customer::parse("Zoë", "+1 555 010 0123", email).expect("a customer");
+        assert_eq!(place(store, &new).await, Placement::Placed);
+        placed.push(new.order);
+    }
+    let tenant = &placed[0].tenant_id;
+    let find = async |number: &str, email: &str| {
+        let found = store.find_order(tenant, number, email).await.expect("read");
+        found.map(|stored| (stored.order.order_id, stored.order.items.len()))
+    };
+    for order in &placed {
+        for email in [order.customer.email.clone(), order.customer.email.to_uppercase()] {
+            assert_eq!(find(&order.order_number, &email).await, Some((order.order_id, 2)), "{email}");
+        }
+    }
+    assert_eq!(find(&placed[0].order_number, "ana@example.com").await, None, "another customer");
+    assert_eq!(find("T-0", "zoe@example.com").await, None, "another number");
+    let other = TenantId::parse("somebody-else").expect("a slug");
+    let foreign = store.find_order(&other, &placed[0].order_number, "zoe@example.com").await.expect("read");
+    assert!(foreign.is_none(), "another business");
 }

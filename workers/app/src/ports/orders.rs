@@ -285,6 +285,14 @@ pub trait OrderStore: Send + Sync {
     /// With what decides who may see them.
     fn list_stored(&self, filter: &OrderFilter) -> impl Future<Output = Result<Vec<StoredOrder>, Unavailable>> + Send;
 
+    /// Returns the tenant's newest order with this number whose customer gave this e-mail address, whatever its case.
+    fn find_order(
+        &self,
+        tenant: &TenantId,
+        order_number: &str,
+        email: &str,
+    ) -> impl Future<Output = Result<Option<StoredOrder>, Unavailable>> + Send;
+
     /// How many orders are `pending`: accepted and not yet confirmed or ended.
     fn pending_orders(&self) -> impl Future<Output = Result<u64, Unavailable>> + Send;
 

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 
+use app::ports::Unavailable;
 use app::ports::carts::CartStore as _;
 use app::ports::fulfilment::{FulfilmentStore as _, Shipment, Ticket};
 use app::ports::orders::{OrderFilter, OrderStore as _, StoredOrder};
@@ -18,6 +19,7 @@ use domain::cart::{Line, Lines};
 use domain::channel::Preferences;
 use domain::ids::{LocationId, OrderId, ProductId};
 use domain::order::{HistoryEntry, Order};
+use futures::future::try_join_all;
 use serde_json::{Map, Value, json};
 use time::format_description::well_known::Rfc3339;
 
@@ -25,7 +27,8 @@ use super::staff_of;
 use crate::fields::{Fields, object};
 use crate::menu::Offered;
 use crate::problem::Problem;
-use crate::{App, Observation, Ports, access, audit, digest, random_token, session};
+use crate::session::Session;
+use crate::{App, Observation, Ports, access, audit, digest, random_token, session, tracking};
 
 /// Orders of a session listed at once: unless told otherwise, and at most.
 const LIST: u32 = 20;
@@ -201,7 +204,8 @@ fn links(order: &Order, token: Option<&str>) -> Value {
         "self": format!("{api}{query}"),
         "events": format!("{api}/events{query}"),
         "cancel": format!("{api}/cancel{query}"),
-        "page": format!("/orders/{}{query}", order.order_id),
+        // A browser sends no fragment to anybody.
+        "page": format!("/orders/{}{}", order.order_id, token.map(|token| format!("#t={token}")).unwrap_or_default()),
     })
 }
 
@@ -257,19 +261,52 @@ pub async fn list<P: Ports>(
     let mut source = "view";
     let views = match session::of(&headers, &app.settings) {
         None => Vec::new(),
-        Some(session) => match app.ports.views().of_session(&session.hash, limit, before).await {
+        Some(session) => match views_of(&app, &session, limit, before).await {
             Ok(views) => views,
             Err(error) => {
                 tracing::warn!(%error, "Listed the orders themselves");
                 source = "orders";
-                let session_hash = Some(session.hash);
-                let filter = OrderFilter { statuses: Vec::new(), limit, before, session_hash };
-                app.ports.orders().list_stored(&filter).await?.iter().map(OrderView::of).collect()
+                orders_of(&app, &session, limit, before).await?
             }
         },
     };
     let next = (views.len() == limit as usize).then(|| views.last().map(|view| view.order_id)).flatten();
     Ok(Json(json!({ "orders": views, "next_before": next, "source": source })))
+}
+
+/// The newest orders of a browser's sessions, from the order view.
+async fn views_of<P: Ports>(
+    app: &App<P>,
+    session: &Session,
+    limit: u32,
+    before: Option<OrderId>,
+) -> Result<Vec<OrderView>, Unavailable> {
+    let hashes = session.hashes();
+    let each = hashes.iter().map(|hash| app.ports.views().of_session(hash, limit, before));
+    Ok(newest(try_join_all(each).await?, limit))
+}
+
+/// The same from the orders themselves.
+async fn orders_of<P: Ports>(
+    app: &App<P>,
+    session: &Session,
+    limit: u32,
+    before: Option<OrderId>,
+) -> Result<Vec<OrderView>, Unavailable> {
+    let each = session.hashes().into_iter().map(|hash| async move {
+        let filter = OrderFilter { statuses: Vec::new(), limit, before, session_hash: Some(hash) };
+        let stored = app.ports.orders().list_stored(&filter).await?;
+        Ok::<Vec<OrderView>, Unavailable>(stored.iter().map(OrderView::of).collect())
+    });
+    Ok(newest(try_join_all(each).await?, limit))
+}
+
+fn newest(of_each: Vec<Vec<OrderView>>, limit: u32) -> Vec<OrderView> {
+    let mut views: Vec<OrderView> = of_each.into_iter().flatten().collect();
+    // UUIDv7: newest first is greatest first.
+    views.sort_by_key(|view| std::cmp::Reverse(view.order_id));
+    views.truncate(limit as usize);
+    views
 }
 
 pub async fn cancel<P: Ports>(
@@ -317,11 +354,10 @@ pub async fn visible<P: Ports>(
 ) -> Result<StoredOrder, Problem> {
     let order_id: OrderId = id.parse().map_err(|_| Problem::not_found())?;
     let stored = app.ports.orders().load(order_id).await?.ok_or_else(Problem::not_found)?;
-    let same = |a: &str, b: &str| aws_lc_rs::constant_time::verify_slices_are_equal(a.as_bytes(), b.as_bytes()).is_ok();
-    let by_token = query.get("token").is_some_and(|token| same(token, &stored.tracking_token));
+    let by_token = tracking::is_carried(&stored.tracking_token, order_id, query, headers, &app.settings);
     let by_session = || {
         let session = session::of(headers, &app.settings);
-        session.zip(stored.session_hash.as_ref()).is_some_and(|(session, owner)| same(&session.hash, owner))
+        session.zip(stored.session_hash.as_ref()).is_some_and(|(session, owner)| session.owns(owner))
     };
     let owned = by_token || by_session();
     let actor = access::actor(staff_of(app, headers).as_ref());

@@ -21,16 +21,18 @@ use domain::order::{HistoryEntry, OrderType, Status, Step};
 use domain::stock::Availability;
 use time::macros::format_description;
 
+use super::lookup::{follow, not_found};
 use super::page;
 use super::slots::{times, wanted_time};
 use super::views::{
-    CartPage, CheckoutForm, CheckoutPage, ErrorView, HistoryView, LineView, LookupPage, MenuPage, MenuSection,
-    OrderFragment, OrderLineView, OrderPage, OrderView, ProductCard, Shell, StepView,
+    CartPage, CheckoutForm, CheckoutPage, ErrorView, HistoryView, LineView, MenuPage, MenuSection, OrderFragment,
+    OrderLineView, OrderPage, OrderView, ProductCard, Shell, StepView,
 };
 use crate::api::orders::{accept, cancel_visible, visible};
 use crate::problem::Problem;
+use crate::security::wants_page;
 use crate::session::Session;
-use crate::{App, Ports, api, random_token, session};
+use crate::{App, Ports, api, random_token, session, tracking};
 
 pub async fn menu<P: Ports>(State(app): State<App<P>>, headers: HeaderMap) -> Result<Response, Problem> {
     let products = app.menu.products(app.ports.stock()).await?;
@@ -72,7 +74,7 @@ pub fn badge(stocked: &StockedProduct) -> String {
 }
 
 /// The count in the header is a convenience: without the carts it is zero, and the page stands.
-async fn shell<P: Ports>(app: &App<P>, session: &Session) -> Shell {
+pub async fn shell<P: Ports>(app: &App<P>, session: &Session) -> Shell {
     let lines = app.ports.carts().get(&session.hash).await.unwrap_or_default();
     Shell { cart_count: Some(lines.units()), notice: None }
 }
@@ -207,6 +209,8 @@ pub async fn place<P: Ports>(
         let page = checkout_page(&app, &session, form, vec![ErrorView::of(&error)]).await?;
         return Ok((StatusCode::UNPROCESSABLE_ENTITY, page).into_response());
     };
+    // The order belongs to the session that begins with it.
+    let after = session.after_checkout(&form.idempotency_key, &app.settings);
     let request = Request {
         customer_name: form.name.clone(),
         customer_phone: form.phone.clone(),
@@ -220,7 +224,7 @@ pub async fn place<P: Ports>(
         lines,
         from_cart: true,
         idempotency_key: form.idempotency_key.clone(),
-        session_hash: Some(session.hash.clone()),
+        session_hash: Some(after.hash.clone()),
         traceparent: chassis::trace::current(),
     };
     match accept(&app, request).await {
@@ -229,8 +233,8 @@ pub async fn place<P: Ports>(
             if !accepted.replayed {
                 let _ = app.ports.carts().clear(&session.hash).await;
             }
-            Ok(Redirect::to(&order_url(&accepted.order.order_id.to_string(), Some(&accepted.tracking_token), ""))
-                .into_response())
+            carry_cart(&app, &session, &after).await;
+            Ok(after.onto(Redirect::to(&order_url(&accepted.order.order_id.to_string(), "")).into_response()))
         }
         Err(Refusal::Fields(errors)) if errors.iter().all(|error| error.field == "items") => {
             Ok(Redirect::to("/cart").into_response())
@@ -238,8 +242,11 @@ pub async fn place<P: Ports>(
         // Sent again with another name, say: the order stands as it was placed.
         Err(Refusal::KeyReused) => {
             match app.ports.orders().key_use(&crate::digest(form.idempotency_key.as_bytes())).await? {
-                Some(used) if used.session_hash.as_deref() == Some(&session.hash) => {
-                    Ok(Redirect::to(&order_url(&used.order_id.to_string(), None, "")).into_response())
+                Some(used) if used.session_hash.as_deref().is_some_and(|owner| after.owns(owner)) => {
+                    let to = order_url(&used.order_id.to_string(), "");
+                    // The answer that would have begun the order's session may be lost.
+                    let session = if used.session_hash.as_deref() == Some(&after.hash) { after } else { session };
+                    Ok(session.onto(Redirect::to(&to).into_response()))
                 }
                 _ => Err(Refusal::KeyReused.into()),
             }
@@ -277,39 +284,48 @@ fn wishes(choice: &str) -> Option<Preferences> {
     }
 }
 
-pub async fn lookup<P: Ports>(
-    State(app): State<App<P>>,
-    Query(query): Query<HashMap<String, String>>,
-    headers: HeaderMap,
-) -> Result<Response, Problem> {
-    let session = session::of_or_new(&headers, &app.settings);
-    let mut error = None;
-    if let Some(id) = query.get("order_id") {
-        match visible(&app, Action::ReadOrder, id.trim(), &query, &headers).await {
-            Ok(stored) => {
-                let id = stored.order.order_id.to_string();
-                return Ok(Redirect::to(&order_url(&id, query.get("token").map(String::as_str), "")).into_response());
-            }
-            Err(_) => error = Some("No order was found under this id and token."),
+/// What was put into the cart meanwhile, in another tab, follows the browser to its new session.
+pub async fn carry_cart<P: Ports>(app: &App<P>, from: &Session, to: &Session) {
+    let carts = app.ports.carts();
+    let Ok(lines) = carts.get(&from.hash).await else { return };
+    for line in &lines {
+        if carts.add(&to.hash, line).await.is_err() {
+            // A cart is a convenience: what cannot be carried now stays where it is until it is forgotten.
+            return;
         }
     }
-    let said = |name| query.get(name).map(|text| text.trim().to_owned()).unwrap_or_default();
-    let (order_id, token) = (said("order_id"), said("token"));
-    let page = page(&LookupPage { shell: shell(&app, &session).await, order_id, token, error })?;
-    Ok(session.onto(page))
+    if !lines.is_empty() {
+        let _ = carts.clear(&from.hash).await;
+    }
 }
 
+/// Where the pages about orders are.
+const ORDER_PAGES: &str = "/orders";
+
+/// The order's page. A browser that may not see the order gets the page that asks for number and e-mail address, the same for
+/// every order and for none; its script opens the order where the link carries the token.
 pub async fn order<P: Ports>(
     State(app): State<App<P>>,
     Path(id): Path<String>,
     Query(query): Query<HashMap<String, String>>,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
-    let order = order_view(&app, &id, &query, &headers).await?;
+    let stored = match visible(&app, Action::ReadOrder, &id, &query, &headers).await {
+        Err(problem) if problem.status == StatusCode::NOT_FOUND && wants_page(&headers, ORDER_PAGES) => {
+            return not_found(&app, &headers, &HashMap::new(), None).await;
+        }
+        visible => visible?,
+    };
+    let history = app.ports.orders().history(stored.order.order_id, 0).await?;
     let session = session::of_or_new(&headers, &app.settings);
     let notice = query.contains_key("late").then(|| "It is too late to cancel.".to_owned());
-    let page = page(&OrderPage { shell: Shell { notice, ..shell(&app, &session).await }, order })?;
-    Ok(session.onto(page))
+    let shell = Shell { notice, ..shell(&app, &session).await };
+    let mut response = session.onto(page(&OrderPage { shell, order: view(&stored, &history) })?);
+    if query.get("token").is_some_and(|token| tracking::is_same(token, &stored.tracking_token)) {
+        // An older link: what the page does next needs no token in an address.
+        follow(&app, &mut response, &stored, &headers);
+    }
+    Ok(response)
 }
 
 pub async fn order_fragment<P: Ports>(
@@ -318,7 +334,9 @@ pub async fn order_fragment<P: Ports>(
     Query(query): Query<HashMap<String, String>>,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
-    page(&OrderFragment { order: order_view(&app, &id, &query, &headers).await? })
+    let stored = visible(&app, Action::ReadOrder, &id, &query, &headers).await?;
+    let history = app.ports.orders().history(stored.order.order_id, 0).await?;
+    page(&OrderFragment { order: view(&stored, &history) })
 }
 
 pub async fn cancel<P: Ports>(
@@ -328,38 +346,24 @@ pub async fn cancel<P: Ports>(
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
     let stored = visible(&app, Action::CancelOrder, &id, &query, &headers).await?;
-    let token = query.get("token").map(String::as_str);
-    let to = order_url(&stored.order.order_id.to_string(), token, "");
-    match cancel_visible(&app, &headers, &stored).await {
-        Ok(_) => Ok(Redirect::to(&to).into_response()),
+    let to = order_url(&stored.order.order_id.to_string(), "");
+    let mut response = match cancel_visible(&app, &headers, &stored).await {
+        Ok(_) => Redirect::to(&to).into_response(),
         // The bar was faster than the page: the order's page says how far it is.
-        Err(ChangeRefusal::Illegal { .. }) => {
-            let joint = if to.contains('?') { '&' } else { '?' };
-            Ok(Redirect::to(&format!("{to}{joint}late")).into_response())
-        }
-        Err(refusal) => Err(refusal.into()),
+        Err(ChangeRefusal::Illegal { .. }) => Redirect::to(&format!("{to}?late")).into_response(),
+        Err(refusal) => return Err(refusal.into()),
+    };
+    if query.contains_key("token") {
+        follow(&app, &mut response, &stored, &headers);
     }
+    Ok(response)
 }
 
-async fn order_view<P: Ports>(
-    app: &App<P>,
-    id: &str,
-    query: &HashMap<String, String>,
-    headers: &HeaderMap,
-) -> Result<OrderView, Problem> {
-    let stored = visible(app, Action::ReadOrder, id, query, headers).await?;
-    let history = app.ports.orders().history(stored.order.order_id, 0).await?;
-    Ok(view(&stored, &history, query.get("token").map(String::as_str)))
+pub fn order_url(id: &str, below: &str) -> String {
+    format!("/orders/{id}{below}")
 }
 
-fn order_url(id: &str, token: Option<&str>, below: &str) -> String {
-    // Our tokens need no escaping; another one opens nothing anyway.
-    let token = token.filter(|token| token.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_".contains(&byte)));
-    let query = token.map(|token| format!("?token={token}")).unwrap_or_default();
-    format!("/orders/{id}{below}{query}")
-}
-
-fn view(stored: &StoredOrder, history: &[HistoryEntry], token: Option<&str>) -> OrderView {
+fn view(stored: &StoredOrder, history: &[HistoryEntry]) -> OrderView {
     const WAY: [(Status, &str); 5] = [
         (Status::Pending, "Received"),
         (Status::Confirmed, "Confirmed"),
@@ -381,7 +385,6 @@ fn view(stored: &StoredOrder, history: &[HistoryEntry], token: Option<&str>) -> 
     });
     let ended = matches!(order.status, Status::Cancelled | Status::Failed)
         .then(|| why(order.reason.as_deref().unwrap_or("it has ended")));
-    let token = token.filter(|token| *token == stored.tracking_token);
     OrderView {
         number: order.order_number.clone(),
         status_label: status_label(order.status, order.state.step(), order.order_type),
@@ -403,9 +406,9 @@ fn view(stored: &StoredOrder, history: &[HistoryEntry], token: Option<&str>) -> 
         placed_at: clock(order.created_at),
         can_cancel: matches!(order.status, Status::Pending | Status::Confirmed)
             && order.state.step() != Step::Compensating,
-        cancel_url: order_url(&id, token, "/cancel"),
-        events_url: format!("/api/v1{}", order_url(&id, token, "/events")),
-        fragment_url: order_url(&id, token, "/fragment"),
+        cancel_url: order_url(&id, "/cancel"),
+        events_url: format!("/api/v1{}", order_url(&id, "/events")),
+        fragment_url: order_url(&id, "/fragment"),
         history: history
             .iter()
             .map(|entry| HistoryView {

@@ -15,12 +15,13 @@ use domain::access::{Action, Actor, Resource, may};
 use domain::ids::OrderId;
 use domain::order::{Order, OrderType, Status};
 
+use super::customer::carry_cart;
 use super::page;
 use super::slots::clock;
 use super::views::{BoardAction, BoardCard, BoardColumn, BoardFragment, BoardPage, JourneyPage, Shell, SignInPage};
 use crate::problem::Problem;
 use crate::staff::{Staff, accepted, cookie_name};
-use crate::{App, Ports, api, audit};
+use crate::{App, Ports, api, audit, session};
 
 /// An order that waits longer is marked.
 const LATE: time::Duration = time::Duration::minutes(10);
@@ -171,6 +172,7 @@ pub async fn sign_in<P: Ports>(State(_): State<App<P>>) -> Result<Response, Prob
 
 pub async fn signed_in<P: Ports>(
     State(app): State<App<P>>,
+    headers: HeaderMap,
     Form(form): Form<HashMap<String, String>>,
 ) -> Result<Response, Problem> {
     let token = form.get("token").map(|token| token.trim().to_owned()).unwrap_or_default();
@@ -188,7 +190,11 @@ pub async fn signed_in<P: Ports>(
     audit::append(&app, staff.name, Action::SignIn.code(), audit::token(staff.token_id), None, None).await;
     let mut response = Redirect::to(first).into_response();
     set_cookie(&app, &mut response, &token, age);
-    Ok(response)
+    // Whoever knew the browser's session before learns nothing of the one after.
+    let Some(before) = session::of(&headers, &app.settings) else { return Ok(response) };
+    let after = before.after_sign_in(&app.settings);
+    carry_cart(&app, &before, &after).await;
+    Ok(after.onto(response))
 }
 
 /// Revokes the token, so that no copy of it is good any more, and removes the cookie.

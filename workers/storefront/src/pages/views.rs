@@ -184,8 +184,8 @@ pub struct HistoryView {
 #[template(path = "lookup.html")]
 pub struct LookupPage {
     pub shell: Shell,
-    pub order_id: String,
-    pub token: String,
+    pub order_number: String,
+    pub email: String,
     pub error: Option<&'static str>,
 }
 

@@ -10,13 +10,15 @@ mod limits;
 mod orders;
 mod pages;
 mod roles;
+mod sessions;
 mod sign_in;
 mod slots;
 mod staff;
 mod surroundings;
+mod tracking;
 mod webhook;
 
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -65,13 +67,13 @@ struct Things {
     panics: AtomicBool,
 }
 
-/// It stands still: nothing here depends on how long a test takes.
-#[derive(Clone, Copy)]
-struct Clock;
+/// It stands still until a test puts it on: nothing here depends on how long a test takes.
+#[derive(Clone, Default)]
+struct Clock(Arc<AtomicI64>);
 
 impl Source for Clock {
     fn now(&self) -> Timestamp {
-        NOON
+        NOON + time::Duration::seconds(self.0.load(Ordering::Relaxed))
     }
 
     fn uuid(&self) -> Uuid {
@@ -179,12 +181,13 @@ impl Client {
             };
             assert!(stock.add_product(&product, units, 3, NOON).await.expect("added"));
         }
+        let clock = Clock::default();
         let things = Things {
             orders: MemoryOrders::default(),
             stock,
-            carts: MemoryCarts::new(Clock),
+            carts: MemoryCarts::new(clock.clone()),
             views: MemoryViews::default(),
-            clock: Clock,
+            clock: clock.clone(),
             down: Mutex::default(),
             panics: AtomicBool::default(),
         };
@@ -202,6 +205,7 @@ impl Client {
             orders_per_minute: 0,
             trusted_proxies: 0,
             shutdown: shutdown.clone(),
+            clock: Arc::new(move || clock.now()),
         };
         change(&mut settings);
         let world = World(Arc::new(things));
@@ -261,6 +265,11 @@ impl Client {
             Some(body) => self.json(method, path, &all, body).await,
             None => self.get(path, &all).await,
         }
+    }
+
+    /// Puts the clock on.
+    fn later(&self, by: time::Duration) {
+        self.world.0.clock.0.fetch_add(by.whole_seconds(), Ordering::Relaxed);
     }
 
     fn panics(&self, whether: bool) {

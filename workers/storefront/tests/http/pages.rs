@@ -21,7 +21,7 @@ pub async fn open(client: &Client, cookie: &str, path: &str) -> Answer {
 }
 
 /// The value of a hidden field.
-fn hidden(page: &str, name: &str) -> String {
+pub fn hidden(page: &str, name: &str) -> String {
     let (_, rest) = page.split_once(&format!("name=\"{name}\" value=\"")).expect("a hidden field");
     rest.split('"').next().expect("its end").to_owned()
 }
@@ -47,11 +47,11 @@ async fn a_coffee_is_ordered_by_forms_alone_and_a_second_click_orders_no_second(
 
     let first = submit(&client, &cookie, "/checkout", &form("Ana")).await;
     assert_eq!(first.status, StatusCode::SEE_OTHER, "{}", first.text);
-    assert!(open(&client, &cookie, first.header("location")).await.text.contains("Espresso"));
+    assert!(open(&client, &first.cookie(), first.header("location")).await.text.contains("Espresso"));
     submit(&client, &cookie, "/cart/items", "product_id=flat-white&quantity=1").await;
     let second = submit(&client, &cookie, "/checkout", &form("Ana")).await;
     assert_eq!(second.header("location"), first.header("location"));
-    let cart = client.get("/api/v1/cart", &[("cookie", &cookie)]).await.json();
+    let cart = client.get("/api/v1/cart", &[("cookie", &second.cookie())]).await.json();
     assert_eq!(cart["units"], 1, "what was put in since stays");
 }
 
@@ -158,7 +158,8 @@ async fn the_form_asks_how_to_tell_the_customer_and_keeps_the_choice() {
 
     let placed = submit(&client, &cookie, "/checkout", &form("%2B15550100123", "sms")).await;
     assert_eq!(placed.status, StatusCode::SEE_OTHER, "{}", placed.text);
-    let order = client.get(&format!("/api/v1{}", placed.header("location")), &[]).await.json();
+    let order = client.get(&format!("/api/v1{}", placed.header("location")), &[("cookie", &placed.cookie())]).await;
+    let order = order.json();
     assert_eq!(order["notify"]["sms"], true);
 }
 
@@ -167,7 +168,9 @@ async fn the_form_asks_how_to_tell_the_customer_and_keeps_the_choice() {
 async fn the_order_s_page_can_offer_notices_of_the_browser() {
     let client = Client::new().await;
     let receipt = client.accepted().await;
-    let page = client.get(receipt["links"]["page"].as_str().expect("a link"), &[("accept", "text/html")]).await;
+    let path = format!("/orders/{}", receipt["order_id"].as_str().expect("an id"));
+    let token = receipt["tracking_token"].as_str().expect("a token");
+    let page = client.get(&path, &[("accept", "text/html"), ("tracking-token", token)]).await;
     assert!(page.text.contains("id=\"tell-me\"") && page.text.contains("hidden>"), "hidden without a script");
     let worker = client.get("/static/notices.js", &[]).await;
     assert_eq!((worker.status, worker.header("content-type")), (StatusCode::OK, "text/javascript; charset=utf-8"));

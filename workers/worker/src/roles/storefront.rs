@@ -61,6 +61,7 @@ pub async fn run(wiring: Wiring) -> anyhow::Result<()> {
         orders_per_minute: config.orders_per_minute,
         trusted_proxies: config.trusted_proxies,
         shutdown: process.shutdown.clone(),
+        clock: Arc::new(|| SystemSource.now()),
     };
     let parameters = aws.parameters(&config.aws.environment);
     let store = things.store.clone();

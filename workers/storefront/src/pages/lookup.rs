@@ -1,0 +1,96 @@
+//! Finding an order without its session: by the link in a mail, or by number and e-mail address.
+
+use std::collections::HashMap;
+
+use app::ports::orders::{OrderStore as _, StoredOrder};
+use axum::Form;
+use axum::extract::{Path, State};
+use axum::http::{HeaderMap, StatusCode, header};
+use axum::response::{IntoResponse as _, Redirect, Response};
+use domain::ids::OrderId;
+
+use super::customer::{order_url, shell};
+use super::page;
+use super::views::LookupPage;
+use crate::problem::Problem;
+use crate::session::Session;
+use crate::{App, Ports, session, tracking};
+
+pub async fn lookup<P: Ports>(State(app): State<App<P>>, headers: HeaderMap) -> Result<Response, Problem> {
+    let session = session::of_or_new(&headers, &app.settings);
+    let page = page(&lookup_page(&app, &session, &HashMap::new(), None).await)?;
+    Ok(session.onto(page))
+}
+
+async fn lookup_page<P: Ports>(
+    app: &App<P>,
+    session: &Session,
+    form: &HashMap<String, String>,
+    error: Option<&'static str>,
+) -> LookupPage {
+    let said = |name| form.get(name).map(|text| text.trim().to_owned()).unwrap_or_default();
+    LookupPage { shell: shell(app, session).await, order_number: said("order_number"), email: said("email"), error }
+}
+
+/// Finds an order by its number and the customer's e-mail address. One question to the database, whatever is wrong: the answer
+/// and its time do not tell whether there is such a number.
+pub async fn find<P: Ports>(
+    State(app): State<App<P>>,
+    headers: HeaderMap,
+    Form(form): Form<HashMap<String, String>>,
+) -> Result<Response, Problem> {
+    let said = |name| form.get(name).map(|text| text.trim()).unwrap_or_default();
+    // No database keeps a zero character in text.
+    let number = said("order_number").trim_start_matches('#').to_uppercase().replace('\0', "");
+    let email = said("email").replace('\0', "");
+    let tenant = app.settings.shops.home().tenant_id.clone();
+    match app.ports.orders().find_order(&tenant, &number, &email).await? {
+        Some(stored) => {
+            let order_id = stored.order.order_id;
+            let mut response = Redirect::to(&order_url(&order_id.to_string(), "")).into_response();
+            follow(&app, &mut response, &stored, &headers);
+            Ok(response)
+        }
+        None => {
+            let error = Some("No order was found under this number and e-mail address.");
+            not_found(&app, &headers, &form, error).await
+        }
+    }
+}
+
+/// Gives the browser a cookie for the order whose tracking token it sends.
+pub async fn open<P: Ports>(
+    State(app): State<App<P>>,
+    Path(id): Path<String>,
+    headers: HeaderMap,
+    Form(form): Form<HashMap<String, String>>,
+) -> Result<Response, Problem> {
+    let order_id: OrderId = id.parse().map_err(|_| Problem::not_found())?;
+    let token = form.get("t").map(String::as_str).unwrap_or_default();
+    let stored = app.ports.orders().load(order_id).await?;
+    let stored = stored.filter(|stored| tracking::is_same(token, &stored.tracking_token));
+    let stored = stored.ok_or_else(Problem::not_found)?;
+    let mut response = StatusCode::NO_CONTENT.into_response();
+    follow(&app, &mut response, &stored, &headers);
+    Ok(response)
+}
+
+/// The page that asks, for whoever may not see an order.
+pub async fn not_found<P: Ports>(
+    app: &App<P>,
+    headers: &HeaderMap,
+    form: &HashMap<String, String>,
+    error: Option<&'static str>,
+) -> Result<Response, Problem> {
+    let session = session::of_or_new(headers, &app.settings);
+    let page = page(&lookup_page(app, &session, form, error).await)?;
+    Ok(session.onto((StatusCode::NOT_FOUND, page).into_response()))
+}
+
+/// Lets the browser follow the order from now on.
+pub fn follow<P: Ports>(app: &App<P>, response: &mut Response, stored: &StoredOrder, headers: &HeaderMap) {
+    let (order_id, token) = (stored.order.order_id, &stored.tracking_token);
+    if let Some(cookie) = tracking::cookie_with(order_id, token, headers, &app.settings) {
+        response.headers_mut().append(header::SET_COOKIE, cookie);
+    }
+}
