@@ -45,6 +45,7 @@ struct Panel {
 /// What no alarm shows: what an alarm watches has a graph of its own.
 const OPERATIONS: &[Panel] = &[
     Panel { title: "Requests", metrics: &[Metric::HttpRequests, Metric::HttpLatency, Metric::RequestsShed] },
+    Panel { title: "Refused requests", metrics: &[Metric::SecurityEvents] },
     Panel { title: "Messages", metrics: &[Metric::MessagesHandled, Metric::HandlerLatency] },
     Panel { title: "Outbox", metrics: &[Metric::OutboxPublished, Metric::OutboxFailures, Metric::OutboxUnreadable] },
     Panel { title: "Polling", metrics: &[Metric::Pollers, Metric::EmptyReceives] },

@@ -1,5 +1,5 @@
 //! Carts in Redis: one hash a session, product to quantity. Limits and expiry are kept by scripts, so that what two
-//! tabs do at once is done one after the other.
+//! tabs do at once is done one after the other. Counts of what clients do lie beside them.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -33,6 +33,7 @@ pub struct RedisCarts {
     add: Script,
     set: Script,
     remove: Script,
+    count: Script,
 }
 
 struct Link {
@@ -93,6 +94,14 @@ redis.call('HDEL', cart, ARGV[4])
 return reply('changed')
 ";
 
+/// Counts KEYS[1], which is forgotten ARGV[1] seconds after it was counted first. In one step: a count without an end would
+/// refuse a client for ever.
+const COUNT: &str = r"
+local count = redis.call('INCR', KEYS[1])
+if count == 1 then redis.call('EXPIRE', KEYS[1], ARGV[1]) end
+return count
+";
+
 impl RedisCarts {
     /// The server need not be there yet: it is reached when it is needed, and again when it was lost. A `rediss://` server
     /// must show a certificate that this machine's roots know.
@@ -115,7 +124,18 @@ impl RedisCarts {
         let connection = manager(&info).map_err(unavailable)?;
         let link = Arc::new(Mutex::new(Link { info, connection }));
         let script = |verb: &str| Script::new(&format!("{AROUND}{verb}"));
-        Ok(RedisCarts { link, get: script(GET), add: script(ADD), set: script(SET), remove: script(REMOVE) })
+        let (get, add, set, remove) = (script(GET), script(ADD), script(SET), script(REMOVE));
+        Ok(RedisCarts { link, get, add, set, remove, count: Script::new(COUNT) })
+    }
+
+    /// Counts `key` and returns how often it was counted since the first time within `window`.
+    ///
+    /// # Errors
+    /// When the server does not answer.
+    pub async fn count(&self, key: &str, window: Duration) -> Result<u64, Unavailable> {
+        let mut call = self.count.key(format!("limit:{key}"));
+        call.arg(window.as_secs());
+        self.within(call.invoke_async(&mut self.connection())).await
     }
 
     /// Whether the server answers.

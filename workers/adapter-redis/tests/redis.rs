@@ -224,3 +224,21 @@ async fn a_password_that_was_changed_is_told_of_and_the_new_one_is_taken_without
     carts.set_password("of-tuesday").expect("a password");
     assert_eq!(carts.get("s").await.expect("let in").units(), 1);
 }
+
+#[tokio::test]
+async fn what_a_client_does_is_counted_for_all_storefronts_and_forgotten_in_time() {
+    let Some(server) = server().await else { return };
+    let [one, other] = [0, 1].map(|_| RedisCarts::connect(&server.url));
+    let (one, other) = (one.await.expect("connected"), other.await.expect("connected"));
+    let key = session("look-ups");
+    let minute = Duration::from_secs(60);
+    assert_eq!(one.count(&key, minute).await, Ok(1));
+    assert_eq!(other.count(&key, minute).await, Ok(2), "another storefront counts on");
+    assert_eq!(other.count(&session("other"), minute).await, Ok(1), "another client has its own");
+    let mut connection = bare(&server).await;
+    let left: u64 = connection.ttl(format!("limit:{key}")).await.expect("it ends");
+    assert!((1..=60).contains(&left), "{left}");
+    let _: bool = connection.pexpire(format!("limit:{key}"), 1).await.expect("set");
+    tokio::time::sleep(Duration::from_millis(20)).await;
+    assert_eq!(one.count(&key, minute).await, Ok(1));
+}

@@ -68,6 +68,9 @@ metrics! {
     BreakerOpen: Gauge ["dependency"];
     /// Requests turned away to protect the rest, by why (busy, dependency, rate, slow).
     RequestsShed: Counter ["why"];
+    /// Requests refused for want of a right, by what they may be a sign of (unauthorized, forbidden, cross_site,
+    /// sign_in_failed, webhook_refused, foreign_lookup, over_limit).
+    SecurityEvents: Counter ["event"];
     /// Receives that an empty queue answered.
     EmptyReceives: Counter ["queue"];
     /// Polls now running.

@@ -12,6 +12,7 @@ use domain::access::{Action, Actor, Denial, Resource, may};
 use serde_json::json;
 
 use crate::problem::Problem;
+use crate::security::SecurityEvent;
 use crate::staff::{self, Staff, TokenRefusal};
 use crate::{App, Ports};
 
@@ -177,6 +178,7 @@ pub fn forbidden(action: Action) -> Problem {
     let detail = format!("Your role may not do this ({}). It needs one of: {}.", action.code(), roles.join(", "));
     Problem {
         more: vec![("needs_role", json!(roles))],
+        security: Some(SecurityEvent::Forbidden),
         ..Problem::new(StatusCode::FORBIDDEN, "forbidden", "Forbidden", detail)
     }
 }

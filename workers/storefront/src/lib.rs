@@ -42,6 +42,7 @@ use axum::Router;
 use contract::dependency::Dependency;
 use domain::Timestamp;
 use keys::Keys;
+pub use security::SecurityEvent;
 pub use shed::Shed;
 pub use shops::Shops;
 use tokio_util::sync::CancellationToken;
@@ -69,6 +70,11 @@ pub trait Ports: Clone + Send + Sync + 'static {
     fn source(&self) -> &Self::Source;
     /// While something of these is left alone because it fails: after how long to ask again.
     fn refuses(&self, needs: &[Dependency]) -> Option<Duration>;
+    /// Counts in the store that storefronts share: how often `key` was counted within `window`, this time included. `None`
+    /// where there is no such store, or it does not answer: then each storefront's own limits hold.
+    fn count(&self, _key: &str, _window: Duration) -> impl Future<Output = Option<u64>> + Send {
+        std::future::ready(None)
+    }
     /// Something worth counting happened.
     fn observe(&self, observation: Observation);
 }
@@ -84,6 +90,8 @@ pub enum Observation {
     },
     /// Turned away to protect the rest.
     Shed(Shed),
+    /// Refused for want of a right.
+    Security(SecurityEvent),
 }
 
 /// What does not change while it runs, and what is read live.

@@ -11,6 +11,7 @@ use axum::response::{IntoResponse, Response};
 use domain::FieldError;
 use serde_json::{Value, json};
 
+use crate::security::SecurityEvent;
 use crate::shed::seconds;
 use crate::staff::TokenRefusal;
 
@@ -27,6 +28,8 @@ pub struct Problem {
     pub detail: String,
     pub errors: Vec<FieldError>,
     pub retry_after_s: Option<u32>,
+    /// What the refusal may be a sign of, for the log and the metric; never shown.
+    pub security: Option<SecurityEvent>,
     /// Members of its own, such as the current `version`.
     pub more: Vec<(&'static str, Value)>,
 }
@@ -34,7 +37,8 @@ pub struct Problem {
 impl Problem {
     pub fn new(status: StatusCode, kind: &'static str, title: &'static str, detail: impl Into<String>) -> Problem {
         let detail = detail.into();
-        Problem { status, kind, title, detail, errors: Vec::new(), retry_after_s: None, more: Vec::new() }
+        let (errors, more) = (Vec::new(), Vec::new());
+        Problem { status, kind, title, detail, errors, retry_after_s: None, security: None, more }
     }
 
     pub fn not_found() -> Problem {
@@ -44,6 +48,12 @@ impl Problem {
             "Not found",
             "There is nothing here, or it is not yours to see.",
         )
+    }
+
+    /// The same, as a sign of what may be an attack.
+    #[must_use]
+    pub fn noting(self, event: SecurityEvent) -> Problem {
+        Problem { security: Some(event), ..self }
     }
 
     pub fn fields(errors: Vec<FieldError>) -> Problem {
@@ -74,6 +84,7 @@ impl Problem {
 
     pub fn unauthorized(why: TokenRefusal) -> Problem {
         Problem::new(StatusCode::UNAUTHORIZED, "unauthorized", "Staff only", why.detail())
+            .noting(SecurityEvent::Unauthorized)
     }
 
     pub fn busy(retry_after_s: u32, detail: impl Into<String>) -> Problem {
@@ -93,6 +104,7 @@ impl Problem {
                 "That was asked for too often from here. Please try again in a moment.",
             )
         }
+        .noting(SecurityEvent::OverLimit)
     }
 
     pub fn too_large(bytes_max: usize) -> Problem {

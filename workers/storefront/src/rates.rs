@@ -1,4 +1,5 @@
-//! How often one client may order or sign in: token buckets in memory, by address and by session.
+//! How often one client may order, sign in, look an order up or begin a cart: token buckets in memory, by address and by
+//! session, and counts in the shared store where there is one.
 
 use std::collections::HashMap;
 use std::hash::Hash;
@@ -17,15 +18,27 @@ use crate::{Settings, session};
 const ORDERS_OF_A_SESSION: u32 = 30;
 /// Tries to sign in a minute from one address.
 const SIGN_INS: u32 = 20;
+/// Tries to find an order by number and e-mail address a minute from one address.
+const LOOK_UPS: u32 = 20;
+/// Links with a tracking token opened a minute from one address: a café whose guests share one. Nobody guesses 128 bits.
+const OPENED: u32 = 300;
+/// Carts that one address begins in a day: a tenth of those that a storefront keeps in memory, so that it takes ten addresses
+/// to push anybody's cart out.
+const CARTS_A_DAY: u32 = 1_000;
+const DAY: Duration = Duration::from_secs(24 * 3600);
+const MINUTE: Duration = Duration::from_secs(60);
 /// Buckets of each kind in memory: some hundred kilobytes.
 const BUCKETS_MAX: usize = 8_192;
 
-/// The limits of this process. Each task of a service has its own, so that a client gets as many times as much as there
-/// are tasks.
+/// The limits of this process. Where storefronts share a store, [`Rates::shared`] bounds what a client gets of all of them.
 pub struct Rates {
     orders_by_address: Buckets<IpAddr>,
     orders_by_session: Buckets<String>,
     sign_ins: Buckets<IpAddr>,
+    look_ups: Buckets<IpAddr>,
+    opened: Buckets<IpAddr>,
+    carts: Buckets<IpAddr>,
+    orders_per_minute: u32,
     /// See [`Settings::trusted_proxies`].
     trusted_proxies: usize,
 }
@@ -37,25 +50,96 @@ impl Rates {
             orders_by_address: Buckets::new(settings.orders_per_minute),
             orders_by_session: Buckets::new(of_a_session),
             sign_ins: Buckets::new(SIGN_INS),
+            look_ups: Buckets::new(LOOK_UPS),
+            opened: Buckets::new(OPENED),
+            carts: Buckets::filled(f64::from(CARTS_A_DAY) / DAY.as_secs_f64(), f64::from(CARTS_A_DAY)),
+            orders_per_minute: settings.orders_per_minute,
             trusted_proxies: settings.trusted_proxies,
         }
     }
 
+    /// Who sends the request.
+    pub fn client(&self, request: &Request) -> Client {
+        Client(client_address(request, self.trusted_proxies))
+    }
+
     /// Takes the request's tokens, or says when there is one again.
-    pub fn check(&self, request: &Request, settings: &Settings) -> Result<(), Problem> {
-        let address = client_address(request, self.trusted_proxies);
-        let taken = match (request.method(), request.uri().path()) {
-            _ if places_an_order(request) => {
+    pub fn check(&self, client: Client, request: &Request, settings: &Settings) -> Result<(), Problem> {
+        let of_address = |buckets: &Buckets<IpAddr>| client.0.map_or(Ok(()), |address| buckets.take(address));
+        let taken = match limited(request) {
+            Some(Limited::Order) => {
                 let session = session::of(request.headers(), settings).map(|session| session.hash);
                 // The session first: one that is refused uses up nothing of its neighbours'.
                 session
                     .map_or(Ok(()), |session| self.orders_by_session.take(session))
-                    .and_then(|()| address.map_or(Ok(()), |address| self.orders_by_address.take(address)))
+                    .and_then(|()| of_address(&self.orders_by_address))
             }
-            (&Method::POST, "/staff/sign-in") => address.map_or(Ok(()), |address| self.sign_ins.take(address)),
-            _ => Ok(()),
+            Some(Limited::SignIn) => of_address(&self.sign_ins),
+            Some(Limited::LookUp) => of_address(&self.look_ups),
+            Some(Limited::Open) => of_address(&self.opened),
+            None => Ok(()),
         };
         taken.map_err(Problem::too_many)
+    }
+
+    /// What the request counts as in the store that storefronts share.
+    pub fn shared(&self, client: Client, request: &Request) -> Option<Shared> {
+        let address = client.0?;
+        let (what, most) = match limited(request)? {
+            Limited::Order if self.orders_per_minute == 0 => return None,
+            Limited::Order => ("orders", self.orders_per_minute),
+            Limited::SignIn => ("sign-ins", SIGN_INS),
+            Limited::LookUp => ("look-ups", LOOK_UPS),
+            Limited::Open => ("opened", OPENED),
+        };
+        Some(Shared { key: format!("{what}:{address}"), most: u64::from(most), window: MINUTE })
+    }
+
+    /// Whether the client may begin one more cart.
+    pub fn may_begin_cart(&self, client: Client) -> Result<(), Problem> {
+        let left = client.0.map_or(Ok(()), |address| self.carts.look(address));
+        left.map_err(Problem::too_many)
+    }
+
+    /// The client has begun a cart. Gives what that counts as in the shared store.
+    pub fn begun_cart(&self, client: Client) -> Option<Shared> {
+        let address = client.0?;
+        // Whether there was a token was asked before.
+        let _ = self.carts.take(address);
+        Some(Shared { key: format!("carts:{address}"), most: u64::from(CARTS_A_DAY), window: DAY })
+    }
+}
+
+/// A count in the store that storefronts share, and its limit within a window of time.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Shared {
+    pub key: String,
+    pub most: u64,
+    pub window: Duration,
+}
+
+/// The address of a client, or its network where it has many; unknown only where no connection is behind the request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Client(pub Option<IpAddr>);
+
+/// What is limited of a client.
+enum Limited {
+    Order,
+    SignIn,
+    LookUp,
+    Open,
+}
+
+fn limited(request: &Request) -> Option<Limited> {
+    if places_an_order(request) {
+        return Some(Limited::Order);
+    }
+    let opens = |path: &str| path.starts_with("/orders/") && path.ends_with("/open");
+    match (request.method(), request.uri().path()) {
+        (&Method::POST, "/staff/sign-in") => Some(Limited::SignIn),
+        (&Method::POST, "/orders") => Some(Limited::LookUp),
+        (&Method::POST, path) if opens(path) => Some(Limited::Open),
+        _ => None,
     }
 }
 
@@ -75,7 +159,7 @@ fn forwarded_for(headers: &HeaderMap, trusted_proxies: usize) -> Option<IpAddr> 
 }
 
 /// One household has 2^64 addresses of IPv6.
-fn network(address: IpAddr) -> IpAddr {
+pub fn network(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
         IpAddr::V6(address) => IpAddr::V6(Ipv6Addr::from_bits(address.to_bits() >> 64 << 64)),
         address => address,
@@ -104,12 +188,21 @@ struct Bucket {
 impl<K: Hash + Eq> Buckets<K> {
     /// No limit when it is 0.
     fn new(per_minute: u32) -> Buckets<K> {
+        Buckets::filled(f64::from(per_minute) / 60.0, (f64::from(per_minute) / 6.0).max(5.0))
+    }
+
+    fn filled(per_second: f64, room: f64) -> Buckets<K> {
         let kept = Kept { newer: HashMap::new(), older: HashMap::new() };
-        Buckets {
-            per_second: f64::from(per_minute) / 60.0,
-            room: (f64::from(per_minute) / 6.0).max(5.0),
-            kept: Mutex::new(kept),
-        }
+        Buckets { per_second, room, kept: Mutex::new(kept) }
+    }
+
+    /// Says how long until there is a token, and takes none.
+    fn look(&self, key: K) -> Result<(), Duration> {
+        let kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = kept.newer.get(&key).or_else(|| kept.older.get(&key)).copied();
+        let tokens =
+            known.map_or(self.room, |bucket| bucket.tokens + bucket.at.elapsed().as_secs_f64() * self.per_second);
+        if tokens >= 1.0 { Ok(()) } else { Err(Duration::from_secs_f64((1.0 - tokens) / self.per_second)) }
     }
 
     fn take(&self, key: K) -> Result<(), Duration> {

@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use axum::Router;
 use axum::body::Body;
-use axum::extract::{Request, State};
+use axum::extract::{MatchedPath, Request, State};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse as _, Response};
@@ -15,8 +15,51 @@ use uuid::Uuid;
 use crate::access;
 use crate::pages::ProblemPage;
 use crate::problem::Problem;
+use crate::rates::Client;
 use crate::shed::guard;
 use crate::{App, Observation, Ports, session};
+
+/// A refusal that may be a sign of an attack. Each leaves a line in the log and counts in `SecurityEvents`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SecurityEvent {
+    /// 401: no staff token, or one that is not accepted.
+    Unauthorized,
+    /// 403: a role that may not.
+    Forbidden,
+    /// 403: a request that another site made a browser send.
+    CrossSite,
+    SignInFailed,
+    /// A webhook without the gateway's signature.
+    WebhookRefused,
+    /// An order that somebody asked for without being its owner, or by a number and an address that do not fit.
+    ForeignLookup,
+    /// 429: a client over its limit.
+    OverLimit,
+}
+
+impl SecurityEvent {
+    pub const ALL: [SecurityEvent; 7] = [
+        SecurityEvent::Unauthorized,
+        SecurityEvent::Forbidden,
+        SecurityEvent::CrossSite,
+        SecurityEvent::SignInFailed,
+        SecurityEvent::WebhookRefused,
+        SecurityEvent::ForeignLookup,
+        SecurityEvent::OverLimit,
+    ];
+
+    pub const fn code(self) -> &'static str {
+        match self {
+            SecurityEvent::Unauthorized => "unauthorized",
+            SecurityEvent::Forbidden => "forbidden",
+            SecurityEvent::CrossSite => "cross_site",
+            SecurityEvent::SignInFailed => "sign_in_failed",
+            SecurityEvent::WebhookRefused => "webhook_refused",
+            SecurityEvent::ForeignLookup => "foreign_lookup",
+            SecurityEvent::OverLimit => "over_limit",
+        }
+    }
+}
 
 pub static REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
@@ -35,15 +78,31 @@ async fn outermost<P: Ports>(State(app): State<App<P>>, request: Request, next: 
     let browser = wants_page(request.headers(), request.uri().path());
     let public = request.uri().path().starts_with("/static/");
     let renewal = (!public).then(|| session::renewal(request.headers(), &app.settings)).flatten();
+    let route = request.extensions().get::<MatchedPath>().map(|path| path.as_str().to_owned());
+    let (method, Client(client)) = (request.method().to_string(), app.rates.client(&request));
     let said = request.headers().get(contract::TRACEPARENT_ATTRIBUTE).and_then(|value| value.to_str().ok());
     let trace = chassis::trace::Traceparent::continuing(said);
     let foreign = is_unsafe(request.method()) && from_another_site(request.headers());
     let response = if foreign {
         Problem::new(StatusCode::FORBIDDEN, "cross-site", "Not from here", "The request came from another site.")
+            .noting(SecurityEvent::CrossSite)
             .into_response()
     } else {
         chassis::trace::scope(trace, next.run(request)).await
     };
+    if let Some(event) = security_event(&response) {
+        app.ports.observe(Observation::Security(event));
+        // The route and not the address: an address may carry a token or an order's id.
+        tracing::warn!(
+            event = event.code(),
+            status = response.status().as_u16(),
+            method,
+            route,
+            client = client.map(|client| client.to_string()),
+            request_id,
+            "Refused a request"
+        );
+    }
     let mut response = as_problem(response, &request_id, browser);
     let headers = response.headers_mut();
     if let Ok(id) = HeaderValue::from_str(&request_id) {
@@ -79,6 +138,13 @@ async fn outermost<P: Ports>(State(app): State<App<P>>, request: Request, next: 
     let status = response.status().as_u16();
     app.ports.observe(Observation::Answered { status, took: begun.elapsed() });
     response
+}
+
+/// What the answer says about the request: said by the handler, or by the problem.
+fn security_event(response: &Response) -> Option<SecurityEvent> {
+    let extensions = response.extensions();
+    let said = extensions.get::<SecurityEvent>().copied();
+    said.or_else(|| extensions.get::<Problem>().and_then(|problem| problem.security))
 }
 
 /// Whatever is no success and has no body of ours gets one: of a problem, an unknown method, an unreadable body.

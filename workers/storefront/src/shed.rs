@@ -86,9 +86,17 @@ pub async fn guard<P: Ports>(State(app): State<App<P>>, request: Request, next: 
         let said = "Something that this needs is down for the moment. Please try again.";
         return refuse(Shed::Dependency, Problem::busy(seconds(after), said));
     }
-    if let Err(problem) = app.rates.check(&request, &app.settings) {
+    let client = app.rates.client(&request);
+    if let Err(problem) = app.rates.check(client, &request, &app.settings) {
         return refuse(Shed::Rate, problem);
     }
+    if let Some(shared) = app.rates.shared(client, &request)
+        && app.ports.count(&shared.key, shared.window).await.is_some_and(|count| count > shared.most)
+    {
+        return refuse(Shed::Rate, Problem::too_many(shared.window));
+    }
+    let mut request = request;
+    request.extensions_mut().insert(client);
     let request = match with_body(request).await {
         Ok(request) => request,
         Err(problem) if problem.status == StatusCode::REQUEST_TIMEOUT => return refuse(Shed::Slow, problem),

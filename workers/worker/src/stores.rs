@@ -405,6 +405,14 @@ impl Carts {
         }
     }
 
+    /// Counts in the store that all storefronts share, where there is one and it answers.
+    pub async fn count(&self, key: &str, window: Duration) -> Option<u64> {
+        match self {
+            Carts::Memory(_) => None,
+            Carts::Redis(carts, _) => carts.count(key, window).await.ok(),
+        }
+    }
+
     async fn renew(&self) -> bool {
         match self {
             Carts::Redis(carts, Some(renewal)) => renewal.renew(&**carts).await,

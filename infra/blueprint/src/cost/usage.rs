@@ -247,6 +247,8 @@ fn values(dimension: &str) -> f64 {
         "outcome" => 3.0,
         // 2xx to 5xx.
         "class" => 4.0,
+        // `storefront::SecurityEvent`.
+        "event" => 7.0,
         // Low, out.
         "level" => 2.0,
         // Mail, text message.

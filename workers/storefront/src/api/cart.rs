@@ -1,12 +1,12 @@
 //! The cart of the session.
 
-use app::ports::carts::CartStore as _;
+use app::ports::carts::{CART_LIFETIME, CartStore as _};
 use app::ports::stock::StockedProduct;
-use axum::Json;
 use axum::body::Bytes;
 use axum::extract::{Path, State};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse as _, Response};
+use axum::{Extension, Json};
 use domain::FieldError;
 use domain::cart::{Line, Lines};
 use domain::ids::ProductId;
@@ -15,6 +15,8 @@ use serde_json::{Value, json};
 
 use crate::fields::{Fields, object};
 use crate::problem::Problem;
+use crate::rates::Client;
+use crate::session::Session;
 use crate::{App, Ports, menu, session};
 
 /// A cart with today's prices and what is wrong with it.
@@ -82,6 +84,31 @@ pub async fn check_add<P: Ports>(app: &App<P>, line: &Line) -> Result<(), Proble
     }
 }
 
+/// Adds to the session's cart, unless that would begin one more cart than its client may.
+pub async fn add_line<P: Ports>(
+    app: &App<P>,
+    client: Client,
+    session: &Session,
+    line: &Line,
+) -> Result<Lines, Problem> {
+    let carts = app.ports.carts();
+    if let Err(too_many) = app.rates.may_begin_cart(client)
+        && carts.get(&session.hash).await?.is_empty()
+    {
+        return Err(too_many);
+    }
+    let lines = carts.add(&session.hash, line).await?;
+    let is_new = lines.units() == line.quantity.get();
+    if is_new
+        && let Some(shared) = app.rates.begun_cart(client)
+        && app.ports.count(&shared.key, shared.window).await.is_some_and(|count| count > shared.most)
+    {
+        carts.clear(&session.hash).await?;
+        return Err(Problem::too_many(CART_LIFETIME));
+    }
+    Ok(lines)
+}
+
 pub async fn show<P: Ports>(State(app): State<App<P>>, headers: HeaderMap) -> Result<Response, Problem> {
     let lines = match session::of(&headers, &app.settings) {
         Some(session) => app.ports.carts().get(&session.hash).await?,
@@ -90,7 +117,12 @@ pub async fn show<P: Ports>(State(app): State<App<P>>, headers: HeaderMap) -> Re
     Ok(Json(view(&app, &lines).await?).into_response())
 }
 
-pub async fn add<P: Ports>(State(app): State<App<P>>, headers: HeaderMap, body: Bytes) -> Result<Response, Problem> {
+pub async fn add<P: Ports>(
+    State(app): State<App<P>>,
+    Extension(client): Extension<Client>,
+    headers: HeaderMap,
+    body: Bytes,
+) -> Result<Response, Problem> {
     let mut errors = Vec::new();
     let mut fields = Fields::new(object(&headers, &body)?, "", &mut errors);
     let product_id = ProductId::parse(&fields.text("product_id"));
@@ -105,7 +137,7 @@ pub async fn add<P: Ports>(State(app): State<App<P>>, headers: HeaderMap, body: 
     let line = Line { product_id, quantity };
     check_add(&app, &line).await?;
     let session = session::of_or_new(&headers, &app.settings);
-    let lines = app.ports.carts().add(&session.hash, &line).await?;
+    let lines = add_line(&app, client, &session, &line).await?;
     let view = view(&app, &lines).await?;
     Ok(session.onto((StatusCode::OK, Json(view)).into_response()))
 }

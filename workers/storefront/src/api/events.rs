@@ -2,11 +2,11 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::convert::Infallible;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
 use app::ports::orders::OrderStore;
+use axum::Extension;
 use axum::extract::{Path, Query, State};
 use axum::http::{HeaderMap, HeaderName, HeaderValue};
 use axum::response::sse::{Event, KeepAlive, Sse};
@@ -21,10 +21,13 @@ use tokio_util::sync::CancellationToken;
 
 use super::orders::{time_text, visible};
 use crate::problem::Problem;
+use crate::rates::Client;
 use crate::{App, Ports};
 
 /// Followers at once; each holds a connection.
 const FOLLOWERS_MAX: usize = 1_000;
+/// Of one address: a shop whose customers are all behind one.
+const FOLLOWERS_OF_A_CLIENT_MAX: usize = 200;
 /// Of one order: a family with its telephones, not somebody who takes all places with one link.
 const FOLLOWERS_OF_AN_ORDER_MAX: usize = 20;
 /// How often the history is looked at, once for all who follow the same order.
@@ -36,13 +39,14 @@ const RECONNECT_AFTER: Duration = Duration::from_secs(2);
 /// One look for all who follow the same order.
 #[derive(Default)]
 pub struct Watchers {
-    followers: Arc<AtomicUsize>,
+    followers: Followers,
     /// Bounded by the followers: an order that nobody follows is taken out.
     orders: Mutex<HashMap<OrderId, Weak<watch::Sender<i64>>>>,
 }
 
 pub async fn follow<P: Ports>(
     State(app): State<App<P>>,
+    Extension(client): Extension<Client>,
     Path(id): Path<String>,
     Query(query): Query<HashMap<String, String>>,
     headers: HeaderMap,
@@ -51,15 +55,15 @@ pub async fn follow<P: Ports>(
     let said = headers.get("last-event-id").and_then(|id| id.to_str().ok());
     let said = said.or_else(|| query.get("last_event_id").map(String::as_str));
     let after: i64 = said.and_then(|id| id.parse().ok()).filter(|id| *id >= 0).unwrap_or(0);
-    let Some(place) = Place::take(&app.watchers.followers) else {
-        return Err(Problem::busy(10, "Too many follow their orders at once. The order page works without."));
-    };
     let order_id = stored.order.order_id;
     let (newest, subscribed) = watcher(&app, order_id);
     // Itself included.
     if newest.receiver_count() > FOLLOWERS_OF_AN_ORDER_MAX {
         return Err(Problem::busy(10, "Too many follow this order already. The order page works without."));
     }
+    let Some(place) = app.watchers.followers.enter(client, order_id) else {
+        return Err(Problem::busy(10, "Too many follow their orders at once. The order page works without."));
+    };
     let follower = Follower {
         newest: subscribed,
         _keep: newest,
@@ -69,7 +73,7 @@ pub async fn follow<P: Ports>(
         waiting: VecDeque::new(),
         over: over(stored.order.status),
         ended: false,
-        _place: place,
+        place,
     };
     let mut response = Sse::new(events(follower)).keep_alive(KeepAlive::new().interval(HEARTBEAT)).into_response();
     // Proxies must pass each event on at once.
@@ -77,22 +81,79 @@ pub async fn follow<P: Ports>(
     Ok(response)
 }
 
-/// A follower's place among those there may be; given back when it is dropped.
-struct Place(Arc<AtomicUsize>);
+/// Those who follow an order now, oldest first.
+///
+/// Whoever would be one too many of an address takes the place of the address's own oldest follower, of the order that it
+/// follows most. When all places are taken, the address that holds most gives one up, unless the newcomer's own holds as many.
+/// A browser that lost its place connects again.
+#[derive(Clone, Default)]
+struct Followers(Arc<Mutex<Following>>);
 
-impl Place {
-    fn take(followers: &Arc<AtomicUsize>) -> Option<Place> {
-        if followers.fetch_add(1, Ordering::Relaxed) >= FOLLOWERS_MAX {
-            followers.fetch_sub(1, Ordering::Relaxed);
-            return None;
+#[derive(Default)]
+struct Following {
+    entered: u64,
+    all: Vec<Seat>,
+}
+
+#[derive(Clone)]
+struct Seat {
+    id: u64,
+    client: Client,
+    order_id: OrderId,
+    /// Somebody else has the place now.
+    lost: CancellationToken,
+}
+
+/// A follower's place among those there may be; given back when it is dropped.
+struct Place {
+    seat: Seat,
+    followers: Followers,
+}
+
+impl Followers {
+    fn following(&self) -> MutexGuard<'_, Following> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn enter(&self, client: Client, order_id: OrderId) -> Option<Place> {
+        let mut following = self.following();
+        let mut of: HashMap<Client, usize> = HashMap::new();
+        following.all.iter().for_each(|seat| *of.entry(seat.client).or_default() += 1);
+        let own = of.get(&client).copied().unwrap_or_default();
+        if own >= FOLLOWERS_OF_A_CLIENT_MAX {
+            following.give_up_one_of(client);
+        } else if following.all.len() >= FOLLOWERS_MAX {
+            let (most, theirs) = of.into_iter().max_by_key(|(_, count)| *count)?;
+            // Itself included: a crowd of clients with one each is no reason to send anybody away.
+            if theirs <= own + 1 {
+                return None;
+            }
+            following.give_up_one_of(most);
         }
-        Some(Place(followers.clone()))
+        following.entered += 1;
+        let seat = Seat { id: following.entered, client, order_id, lost: CancellationToken::new() };
+        following.all.push(seat.clone());
+        drop(following);
+        Some(Place { seat, followers: self.clone() })
+    }
+}
+
+impl Following {
+    fn give_up_one_of(&mut self, client: Client) {
+        let theirs = || self.all.iter().filter(|seat| seat.client == client);
+        let followers = |order_id: OrderId| theirs().filter(|seat| seat.order_id == order_id).count();
+        // Of equals the first, which is the oldest.
+        let most = theirs().rev().max_by_key(|seat| followers(seat.order_id)).map(|seat| seat.order_id);
+        let oldest = self.all.iter().position(|seat| seat.client == client && Some(seat.order_id) == most);
+        if let Some(oldest) = oldest {
+            self.all.remove(oldest).lost.cancel();
+        }
     }
 }
 
 impl Drop for Place {
     fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::Relaxed);
+        self.followers.following().all.retain(|seat| seat.id != self.seat.id);
     }
 }
 
@@ -134,7 +195,7 @@ struct Follower<P: Ports> {
     /// The order had ended when it was first looked at.
     over: bool,
     ended: bool,
-    _place: Place,
+    place: Place,
 }
 
 fn events<P: Ports>(follower: Follower<P>) -> impl Stream<Item = Result<Event, Infallible>> {
@@ -143,7 +204,8 @@ fn events<P: Ports>(follower: Follower<P>) -> impl Stream<Item = Result<Event, I
             if let Some(event) = follower.waiting.pop_front() {
                 return Some((Ok(event), follower));
             }
-            if follower.ended {
+            let lost = follower.place.seat.lost.clone();
+            if follower.ended || lost.is_cancelled() {
                 return None;
             }
             let shutdown: CancellationToken = follower.app.settings.shutdown.clone();
@@ -173,6 +235,7 @@ fn events<P: Ports>(follower: Follower<P>) -> impl Stream<Item = Result<Event, I
                     changed = follower.newest.changed() => if changed.is_err() { return None },
                     // The page connects again, to whoever is there then.
                     () = shutdown.cancelled() => return None,
+                    () = lost.cancelled() => return None,
                 }
             }
         }
@@ -198,4 +261,66 @@ fn event(entry: &HistoryEntry) -> Event {
         "version": entry.seq,
     });
     Event::default().id(entry.seq.to_string()).event("status").retry(RECONNECT_AFTER).data(data.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::{IpAddr, Ipv4Addr};
+
+    use uuid::Uuid;
+
+    use super::*;
+
+    fn client(number: u8) -> Client {
+        Client(Some(IpAddr::V4(Ipv4Addr::new(203, 0, 113, number))))
+    }
+
+    fn order() -> OrderId {
+        OrderId(Uuid::now_v7())
+    }
+
+    fn is_lost(place: &Place) -> bool {
+        place.seat.lost.is_cancelled()
+    }
+
+    #[test]
+    fn one_client_with_many_streams_takes_nobody_elses_place() {
+        let followers = Followers::default();
+        let quiet: Vec<_> = (1..=50).map(|number| followers.enter(client(number), order()).expect("a place")).collect();
+        let orders: Vec<_> = (0..50).map(|_| order()).collect();
+        // Fifty orders with twenty streams each, from one address.
+        let loud: Vec<_> =
+            (0..20).flat_map(|_| &orders).map(|order| followers.enter(client(99), *order).expect("taken")).collect();
+        assert_eq!(loud.iter().filter(|place| !is_lost(place)).count(), FOLLOWERS_OF_A_CLIENT_MAX);
+        assert!(!quiet.iter().any(is_lost), "others keep theirs");
+        // Another customer behind the same address gets a place, and keeps it while the streams go on coming.
+        let neighbour = followers.enter(client(99), order()).expect("a place");
+        let _more: Vec<_> = orders.iter().map(|order| followers.enter(client(99), *order).expect("taken")).collect();
+        assert!(!is_lost(&neighbour));
+    }
+
+    #[test]
+    fn when_all_places_are_taken_the_client_with_most_gives_one_up() {
+        let followers = Followers::default();
+        let mut places = Vec::new();
+        for number in 1..=5 {
+            for _ in 0..FOLLOWERS_OF_A_CLIENT_MAX {
+                places.push(followers.enter(client(number), order()).expect("a place"));
+            }
+        }
+        assert_eq!(places.len(), FOLLOWERS_MAX);
+        let newcomer = followers.enter(client(99), order()).expect("a place");
+        assert_eq!(places.iter().filter(|place| is_lost(place)).count(), 1);
+        drop(newcomer);
+        assert_eq!(followers.following().all.len(), FOLLOWERS_MAX - 1, "given back");
+    }
+
+    #[test]
+    fn a_crowd_of_clients_with_one_stream_each_sends_nobody_away() {
+        let followers = Followers::default();
+        let of = |number: u32| Client(Some(IpAddr::V4(Ipv4Addr::from_bits(0x0a00_0000 + number))));
+        let crowd: Vec<_> = (0..1_000).map(|number| followers.enter(of(number), order()).expect("a place")).collect();
+        assert!(followers.enter(of(1_000), order()).is_none());
+        assert!(!crowd.iter().any(is_lost));
+    }
 }

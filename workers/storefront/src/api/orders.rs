@@ -27,6 +27,7 @@ use super::staff_of;
 use crate::fields::{Fields, object};
 use crate::menu::Offered;
 use crate::problem::Problem;
+use crate::security::SecurityEvent;
 use crate::session::Session;
 use crate::{App, Observation, Ports, access, audit, digest, random_token, session, tracking};
 
@@ -363,7 +364,7 @@ pub async fn visible<P: Ports>(
     let actor = access::actor(staff_of(app, headers).as_ref());
     match may(actor, action, Resource::Order { owned }) {
         Ok(()) => Ok(stored),
-        Err(Denial::NotVisible | Denial::NotSignedIn) => Err(Problem::not_found()),
+        Err(Denial::NotVisible | Denial::NotSignedIn) => Err(Problem::not_found().noting(SecurityEvent::ForeignLookup)),
         Err(Denial::Role) => Err(access::forbidden(action)),
     }
 }

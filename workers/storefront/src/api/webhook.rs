@@ -7,9 +7,11 @@ use app::ports::Source as _;
 use axum::body::Bytes;
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode};
+use domain::access::{Action, Actor, Resource, may};
 use serde_json::Value;
 
 use crate::problem::Problem;
+use crate::security::SecurityEvent;
 use crate::{App, Ports, signature};
 
 pub async fn payment<P: Ports>(
@@ -20,8 +22,10 @@ pub async fn payment<P: Ports>(
     let signed = headers.get(signature::HEADER).and_then(|header| header.to_str().ok()).unwrap_or_default();
     let now = app.ports.source().now().unix_timestamp();
     let verified = |secret: &str| signature::verify(secret, signed, &body, now).then_some(());
-    if app.settings.webhook_secret.find(verified).is_none() {
-        return Err(Problem::malformed(signature::HEADER, "is missing, not the gateway's, or older than five minutes"));
+    let sender = app.settings.webhook_secret.find(verified).map_or(Actor::Visitor, |()| Actor::Gateway);
+    if may(sender, Action::ReceiveWebhook, Resource::Shop).is_err() {
+        let why = "is missing, not the gateway's, or older than five minutes";
+        return Err(Problem::malformed(signature::HEADER, why).noting(SecurityEvent::WebhookRefused));
     }
     let event: Value = serde_json::from_slice(&body).map_err(|error| Problem::malformed("body", error.to_string()))?;
     let text = |field: &str| event.get(field).and_then(Value::as_str);

@@ -7,10 +7,10 @@ use app::ports::orders::{OrderStore as _, StoredOrder};
 use app::ports::stock::StockedProduct;
 use app::use_cases::change_order::ChangeRefusal;
 use app::use_cases::place_order::{Refusal, Request};
-use axum::Form;
 use axum::extract::{Path, Query, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode};
 use axum::response::{IntoResponse as _, Redirect, Response};
+use axum::{Extension, Form};
 use domain::FieldError;
 use domain::access::Action;
 use domain::cart::{Line, Lines, Quantity};
@@ -30,6 +30,7 @@ use super::views::{
 };
 use crate::api::orders::{accept, cancel_visible, visible};
 use crate::problem::Problem;
+use crate::rates::Client;
 use crate::security::wants_page;
 use crate::session::Session;
 use crate::{App, Ports, api, random_token, session, tracking};
@@ -106,13 +107,14 @@ async fn priced<P: Ports>(app: &App<P>, lines: &Lines) -> Result<(Vec<LineView>,
 
 pub async fn add<P: Ports>(
     State(app): State<App<P>>,
+    Extension(client): Extension<Client>,
     headers: HeaderMap,
     Form(form): Form<HashMap<String, String>>,
 ) -> Result<Response, Problem> {
     let line = Line { product_id: product_id(form.get("product_id"))?, quantity: quantity(&form)? };
     api::cart_check_add(&app, &line).await?;
     let session = session::of_or_new(&headers, &app.settings);
-    let lines = app.ports.carts().add(&session.hash, &line).await?;
+    let lines = api::cart_add_line(&app, client, &session, &line).await?;
     // A script wants the new count, a browser the page it came from.
     let mut response = if headers.contains_key("x-requested-with") {
         StatusCode::NO_CONTENT.into_response()
@@ -312,7 +314,7 @@ pub async fn order<P: Ports>(
 ) -> Result<Response, Problem> {
     let stored = match visible(&app, Action::ReadOrder, &id, &query, &headers).await {
         Err(problem) if problem.status == StatusCode::NOT_FOUND && wants_page(&headers, ORDER_PAGES) => {
-            return not_found(&app, &headers, &HashMap::new(), None).await;
+            return not_found(&app, &headers, &HashMap::new(), None, problem.security).await;
         }
         visible => visible?,
     };

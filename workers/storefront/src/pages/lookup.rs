@@ -13,6 +13,7 @@ use super::customer::{order_url, shell};
 use super::page;
 use super::views::LookupPage;
 use crate::problem::Problem;
+use crate::security::SecurityEvent;
 use crate::session::Session;
 use crate::{App, Ports, session, tracking};
 
@@ -53,7 +54,7 @@ pub async fn find<P: Ports>(
         }
         None => {
             let error = Some("No order was found under this number and e-mail address.");
-            not_found(&app, &headers, &form, error).await
+            not_found(&app, &headers, &form, error, Some(SecurityEvent::ForeignLookup)).await
         }
     }
 }
@@ -69,7 +70,7 @@ pub async fn open<P: Ports>(
     let token = form.get("t").map(String::as_str).unwrap_or_default();
     let stored = app.ports.orders().load(order_id).await?;
     let stored = stored.filter(|stored| tracking::is_same(token, &stored.tracking_token));
-    let stored = stored.ok_or_else(Problem::not_found)?;
+    let stored = stored.ok_or_else(|| Problem::not_found().noting(SecurityEvent::ForeignLookup))?;
     let mut response = StatusCode::NO_CONTENT.into_response();
     follow(&app, &mut response, &stored, &headers);
     Ok(response)
@@ -81,10 +82,15 @@ pub async fn not_found<P: Ports>(
     headers: &HeaderMap,
     form: &HashMap<String, String>,
     error: Option<&'static str>,
+    event: Option<SecurityEvent>,
 ) -> Result<Response, Problem> {
     let session = session::of_or_new(headers, &app.settings);
     let page = page(&lookup_page(app, &session, form, error).await)?;
-    Ok(session.onto((StatusCode::NOT_FOUND, page).into_response()))
+    let mut response = (StatusCode::NOT_FOUND, page).into_response();
+    if let Some(event) = event {
+        response.extensions_mut().insert(event);
+    }
+    Ok(session.onto(response))
 }
 
 /// Lets the browser follow the order from now on.

@@ -20,6 +20,7 @@ use super::page;
 use super::slots::clock;
 use super::views::{BoardAction, BoardCard, BoardColumn, BoardFragment, BoardPage, JourneyPage, Shell, SignInPage};
 use crate::problem::Problem;
+use crate::security::SecurityEvent;
 use crate::staff::{Staff, accepted, cookie_name};
 use crate::{App, Ports, api, audit, session};
 
@@ -181,7 +182,9 @@ pub async fn signed_in<P: Ports>(
         Ok(staff) => staff,
         Err(refusal) => {
             let page = page(&SignInPage { shell: Shell::default(), error: Some(refusal.detail()) })?;
-            return Ok((StatusCode::UNPROCESSABLE_ENTITY, page).into_response());
+            let mut response = (StatusCode::UNPROCESSABLE_ENTITY, page).into_response();
+            response.extensions_mut().insert(SecurityEvent::SignInFailed);
+            return Ok(response);
         }
     };
     let age = (staff.expires_at - now.unix_timestamp()).max(0);

@@ -114,17 +114,108 @@ async fn a_connection_between_two_requests_is_kept_and_one_without_any_is_not() 
 }
 
 #[tokio::test]
-async fn beyond_its_connections_the_shop_lets_clients_wait_and_serves_them_when_one_has_gone() {
+async fn silent_connections_make_room_for_whoever_asks() {
     let client = Client::new().await;
-    let limits = Limits { connections_max: 4, idle_within: SHORT, ..limits() };
+    let limits = Limits { connections_max: 8, idle_within: PLENTY * 4, ..limits() };
+    let address = open(&client, limits).await;
+    let mut held = Vec::new();
+    for _ in 0..40 {
+        held.push(connected(address).await);
+    }
+    // One that asks now and then is not silent.
+    let mut used = connected(address).await;
+    for _ in 0..5 {
+        send(&mut used, MENU).await;
+        assert!(answer(&mut used).await.starts_with("HTTP/1.1 200"));
+        for _ in 0..8 {
+            held.push(connected(address).await);
+        }
+        assert!(menu(address).await.starts_with("HTTP/1.1 200"));
+    }
+}
+
+#[tokio::test]
+async fn one_client_does_not_hold_every_connection_even_with_requests_in_hand() {
+    let client = Client::new().await;
+    let limits = Limits { connections_max: 8, of_a_client_max: 4, idle_within: PLENTY * 4, ..limits() };
     let address = open(&client, limits).await;
     let mut held = Vec::new();
     for _ in 0..4 {
-        held.push(connected(address).await);
+        let mut slow = connected(address).await;
+        send(&mut slow, "POST /checkout HTTP/1.1\r\nhost: shop.example\r\ncontent-length: 100\r\n\r\n{").await;
+        held.push(slow);
     }
-    let begun = Instant::now();
-    assert!(menu(address).await.starts_with("HTTP/1.1 200"));
-    assert!(begun.elapsed() >= SHORT / 2, "there was no place: {:?}", begun.elapsed());
+    // Its fifth is closed once the server has seen the four requests; none of the four is.
+    let refused = async {
+        loop {
+            let mut fifth = connected(address).await;
+            let _ = fifth.write_all(MENU.as_bytes()).await;
+            let mut byte = [0];
+            if !matches!(fifth.read(&mut byte).await, Ok(1)) {
+                return;
+            }
+        }
+    };
+    timeout(Duration::from_secs(4), refused).await.expect("refused while four are in hand");
+    // Another address on this machine.
+    let socket = tokio::net::TcpSocket::new_v4().expect("a socket");
+    socket.bind("127.0.0.2:0".parse().expect("an address")).expect("bound");
+    let mut other = socket.connect(address).await.expect("connected");
+    send(&mut other, MENU).await;
+    assert!(answer(&mut other).await.starts_with("HTTP/1.1 200"));
+}
+
+#[tokio::test]
+async fn whoever_begins_ten_thousand_carts_pushes_nobody_s_out() {
+    let client = Client::set(|settings| settings.trusted_proxies = 1).await;
+    let line = r#"{"product_id":"espresso","quantity":1}"#;
+    let headers = [("content-type", "application/json"), ("x-forwarded-for", "203.0.113.5")];
+    let quiet = client.send("POST", "/api/v1/cart/items", &headers, line).await.cookie();
+    let headers = [("content-type", "application/json"), ("x-forwarded-for", "203.0.113.99")];
+    let mut refused = 0;
+    let mut kept = String::new();
+    for number in 0..10_001 {
+        let answer = client.send("POST", "/api/v1/cart/items", &headers, line).await;
+        match answer.status {
+            StatusCode::OK => kept = answer.cookie(),
+            StatusCode::TOO_MANY_REQUESTS => refused += 1,
+            other => panic!("{number}: {other} {}", answer.text),
+        }
+    }
+    assert!(refused > 8_000, "{refused} were refused");
+    let cart = client.get("/api/v1/cart", &[("cookie", &quiet)]).await.json();
+    assert_eq!(cart["units"], 1, "another client's cart is still there");
+    // A cart that is there already goes on.
+    let headers = [headers[0], headers[1], ("cookie", kept.as_str())];
+    assert_eq!(client.send("POST", "/api/v1/cart/items", &headers, line).await.status, StatusCode::OK);
+}
+
+#[tokio::test]
+async fn looking_up_orders_by_guesses_is_slow() {
+    let client = Client::new().await;
+    let address = open(&client, limits()).await;
+    for (path, tries) in [("/orders", 8), ("/orders/01890000-0000-7000-8000-000000000000/open", 60)] {
+        let mut statuses = Vec::new();
+        for _ in 0..tries {
+            let mut stream = connected(address).await;
+            let form = "content-type: application/x-www-form-urlencoded\r\ncontent-length: 7\r\n\r\nt=guess";
+            send(&mut stream, &format!("POST {path} HTTP/1.1\r\nhost: shop.example\r\n{form}")).await;
+            statuses.push(answer(&mut stream).await[9..12].to_owned());
+        }
+        assert_eq!(statuses[tries - 1], "429", "{path}: {statuses:?}");
+    }
+}
+
+/// Several storefronts with one store give a client no more than one of them does.
+#[tokio::test]
+async fn what_the_shared_store_has_counted_is_refused_here_too() {
+    let client = Client::set(|settings| settings.trusted_proxies = 1).await;
+    let headers = [("content-type", "application/x-www-form-urlencoded"), ("x-forwarded-for", "203.0.113.5")];
+    let sign_in = async || client.send("POST", "/staff/sign-in", &headers, "token=guess").await.status;
+    assert_eq!(sign_in().await, StatusCode::UNPROCESSABLE_ENTITY);
+    // What other storefronts counted.
+    client.world.0.counts.lock().expect("not poisoned").insert("sign-ins:203.0.113.5".to_owned(), 20);
+    assert_eq!(sign_in().await, StatusCode::TOO_MANY_REQUESTS);
 }
 
 #[tokio::test]

@@ -10,6 +10,7 @@ mod limits;
 mod orders;
 mod pages;
 mod roles;
+mod security;
 mod sessions;
 mod sign_in;
 mod slots;
@@ -18,6 +19,7 @@ mod surroundings;
 mod tracking;
 mod webhook;
 
+use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -42,7 +44,7 @@ use domain::money::{Currency, Money};
 use serde_json::{Value, json};
 use storefront::keys::Keys;
 use storefront::staff::Revoked;
-use storefront::{Observation, Ports, Settings, Shops, router};
+use storefront::{Observation, Ports, SecurityEvent, Settings, Shops, router};
 use time::macros::datetime;
 use tokio_util::sync::CancellationToken;
 use tower::ServiceExt as _;
@@ -63,6 +65,10 @@ struct Things {
     clock: Clock,
     /// What is left alone because it fails.
     down: Mutex<Vec<Dependency>>,
+    /// What storefronts that share a store have counted; nothing is counted under a key that is not there.
+    counts: Mutex<HashMap<String, u64>>,
+    /// What was seen that may be an attack.
+    security: Mutex<Vec<SecurityEvent>>,
     /// Whoever asks for a cart meets a defect of ours.
     panics: AtomicBool,
 }
@@ -114,7 +120,18 @@ impl Ports for World {
         needs.iter().any(|need| down.contains(need)).then_some(Duration::from_millis(6_500))
     }
 
-    fn observe(&self, _observation: Observation) {}
+    async fn count(&self, key: &str, _window: Duration) -> Option<u64> {
+        let mut counts = self.0.counts.lock().expect("not poisoned");
+        let count = counts.get_mut(key)?;
+        *count += 1;
+        Some(*count)
+    }
+
+    fn observe(&self, observation: Observation) {
+        if let Observation::Security(event) = observation {
+            self.0.security.lock().expect("not poisoned").push(event);
+        }
+    }
 }
 
 /// A shop with an espresso (10 there), a flat white (10) and a croissant (sold out).
@@ -189,6 +206,8 @@ impl Client {
             views: MemoryViews::default(),
             clock: clock.clone(),
             down: Mutex::default(),
+            counts: Mutex::default(),
+            security: Mutex::default(),
             panics: AtomicBool::default(),
         };
         let pending_max = Arc::new(AtomicU64::new(1_000));

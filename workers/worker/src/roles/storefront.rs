@@ -96,7 +96,12 @@ pub async fn run(wiring: Wiring) -> anyhow::Result<()> {
     });
     tracing::info!(address = %config.bind, "Serving the shop");
     let router = storefront::router(things, settings);
-    let server = server::serve(listener, router, server::Limits::default(), process.shutdown.clone());
+    let mut limits = server::Limits::default();
+    if config.trusted_proxies > 0 {
+        // Every connection is the proxy's.
+        limits.of_a_client_max = limits.connections_max;
+    }
+    let server = server::serve(listener, router, limits, process.shutdown.clone());
     let drained = async {
         tokio::join!(tuning, rotating, revoking);
         tokio::time::sleep(process.drain).await;
@@ -160,10 +165,15 @@ impl Ports for Things {
         self.breakers.refusal(needs)
     }
 
+    fn count(&self, key: &str, window: Duration) -> impl Future<Output = Option<u64>> + Send {
+        self.carts.count(key, window)
+    }
+
     fn observe(&self, observation: Observation) {
         match observation {
             Observation::Accepted => self.metrics.count(Metric::OrdersAccepted, &[], 1),
             Observation::Replayed => self.metrics.count(Metric::IdempotentReplays, &[], 1),
+            Observation::Security(event) => self.metrics.count(Metric::SecurityEvents, &[event.code()], 1),
             Observation::Shed(why) => self.metrics.count(Metric::RequestsShed, &[why.code()], 1),
             Observation::Answered { status, took } => {
                 let class = match status / 100 {
