@@ -14,6 +14,7 @@ pub mod operate;
 pub mod provision;
 mod role;
 pub mod target;
+mod terminal;
 
 use std::process::ExitCode;
 
@@ -60,7 +61,7 @@ pub fn main() -> ExitCode {
         Ok(true) => 0,
         Ok(false) => EX_NOT_WELL,
         Err(error) => {
-            eprintln!("haven: {error:#}");
+            eprintln!("haven: {}", terminal::text(&format!("{error:#}")));
             ending::code_of(&error)
         }
     })

@@ -170,5 +170,5 @@ fn item(view: &OrderView) -> Result<Item, Unavailable> {
 fn read(item: &Item) -> Result<OrderView, Unavailable> {
     let shown = get_text(item, "view").ok_or_else(|| unavailable("an item has no view"))?;
     let view: OrderView = serde_json::from_str(&shown).map_err(unavailable)?;
-    Ok(OrderView { session_hash: get_text(item, "session_hash"), ..view })
+    Ok(OrderView { session_hash: get_text(item, "session_hash"), reason: view.reason.map(domain::text::shown), ..view })
 }

@@ -10,21 +10,30 @@ use sqlx::PgConnection;
 
 use crate::{PostgresStore, unavailable};
 
-type Row = (String, String, String, String, i32, String, i32, i32);
+type Row = (String, String, String, String, i32, String, i32, i32, String);
 
 impl LocationStore for PostgresStore {
     async fn locations(&self) -> Result<Vec<Shop>, Unavailable> {
         const LOCATIONS: &str =
             "SELECT tenant_id, location_id, name, currency, tax_basis_points, time_zone, slot_minutes,
-                slot_capacity
+                slot_capacity, country
             FROM locations ORDER BY tenant_id, location_id";
         const HOURS: &str = "SELECT tenant_id, location_id, weekday, opens, closes FROM opening_hours";
         let rows: Vec<Row> = sqlx::query_as(LOCATIONS).fetch_all(&self.pool).await.map_err(unavailable)?;
         let hours: Vec<(String, String, i32, i32, i32)> =
             sqlx::query_as(HOURS).fetch_all(&self.pool).await.map_err(unavailable)?;
         let read = |row: Row| {
-            let (tenant_id, location_id, name, currency, tax_basis_points, time_zone, slot_minutes, slot_capacity) =
-                row;
+            let (
+                tenant_id,
+                location_id,
+                name,
+                currency,
+                tax_basis_points,
+                time_zone,
+                slot_minutes,
+                slot_capacity,
+                country,
+            ) = row;
             let of_location = hours.iter().filter(|(of, at, ..)| *of == tenant_id && *at == location_id);
             let hours = of_location.map(|(_, _, weekday, opens, closes)| (*weekday, *opens, *closes)).collect();
             let row = LocationRow {
@@ -36,6 +45,7 @@ impl LocationStore for PostgresStore {
                 time_zone,
                 slot_minutes,
                 slot_capacity,
+                country,
                 hours,
             };
             row.read()

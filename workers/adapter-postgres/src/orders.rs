@@ -27,7 +27,7 @@ const LIST_MAX: u32 = 200;
 const CHANNEL: &str = "outbox";
 
 const ORDER_COLUMNS: &str = "order_id, tenant_id, location_id, order_number, order_type, customer_name, customer_phone, \
-    customer_email, notify_email, notify_sms, special_instructions, pickup_at, subtotal_minor, tax_basis_points, tax_minor, \
+    customer_phone_extension, customer_email, notify_email, notify_sms, special_instructions, pickup_at, subtotal_minor, tax_basis_points, tax_minor, \
     total_minor, currency, state, status, version, reason, session_hash, tracking_token, created_at, updated_at";
 
 /// Applies a list of changes: inbox, orders, payments, history and outbox in one statement. $1 are the changes, $2 the
@@ -84,18 +84,18 @@ SELECT (SELECT count(*) FROM taken_in), (SELECT count(*) FROM moved),
 const PLACE: &str = "
 WITH input AS (
     SELECT * FROM jsonb_to_recordset($1) AS i (order_id uuid, tenant_id text, location_id text, order_number text,
-        order_type text, customer_name text, customer_phone text, customer_email text, notify_email boolean,
+        order_type text, customer_name text, customer_phone text, customer_phone_extension text, customer_email text, notify_email boolean,
         notify_sms boolean, special_instructions text, pickup_at timestamptz, slot_at timestamptz, subtotal_minor bigint,
         tax_basis_points int, tax_minor bigint, total_minor bigint, currency text, state text, status text, step text,
         version bigint, session_hash text, tracking_token text, idempotency_key_hash text, request_hash text,
         next_action_at timestamptz, created_at timestamptz, actor text, payment_token text)
 ), placed AS (
     INSERT INTO orders (order_id, tenant_id, location_id, order_number, order_type, customer_name, customer_phone,
-        customer_email, notify_email, notify_sms, special_instructions, pickup_at, slot_at, subtotal_minor,
+        customer_phone_extension, customer_email, notify_email, notify_sms, special_instructions, pickup_at, slot_at, subtotal_minor,
         tax_basis_points, tax_minor, total_minor, currency, state, status, step, version, session_hash, tracking_token,
         idempotency_key_hash, request_hash, next_action_at, created_at, updated_at)
-    SELECT order_id, tenant_id, location_id, order_number, order_type, customer_name, customer_phone, customer_email,
-        notify_email, notify_sms, special_instructions, pickup_at, slot_at, subtotal_minor, tax_basis_points, tax_minor,
+    SELECT order_id, tenant_id, location_id, order_number, order_type, customer_name, customer_phone,
+        customer_phone_extension, customer_email, notify_email, notify_sms, special_instructions, pickup_at, slot_at, subtotal_minor, tax_basis_points, tax_minor,
         total_minor, currency, state, status, step, version, session_hash, tracking_token, idempotency_key_hash,
         request_hash, next_action_at, created_at, created_at
     FROM input ON CONFLICT (idempotency_key_hash) DO NOTHING RETURNING order_id
@@ -519,6 +519,7 @@ fn order_json(new: &NewOrder) -> Value {
         "order_id": order.order_id, "tenant_id": order.tenant_id, "location_id": order.location_id,
         "order_number": order.order_number, "order_type": order.order_type.code(),
         "customer_name": order.customer.name, "customer_phone": order.customer.phone,
+        "customer_phone_extension": order.customer.phone_extension,
         "customer_email": order.customer.email, "notify_email": order.customer.notify.email,
         "notify_sms": order.customer.notify.sms, "special_instructions": order.special_instructions,
         "pickup_at": order.pickup_at.map_or(Value::Null, time_json),

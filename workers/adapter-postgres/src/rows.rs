@@ -10,6 +10,7 @@ use domain::ids::{LocationId, OrderId, ProductId, TenantId};
 use domain::money::{Currency, Money, TaxRate};
 use domain::order::{HistoryEntry, Item, Order, OrderType, Status, Step, Totals};
 use domain::saga::State;
+use domain::text::shown;
 use uuid::Uuid;
 pub fn corrupt(what: &str, value: &str) -> Unavailable {
     Unavailable::new("orders", format!("{value:?} is stored where {what} should be"))
@@ -41,6 +42,7 @@ pub struct OrderRow {
     order_type: String,
     customer_name: String,
     customer_phone: String,
+    customer_phone_extension: Option<String>,
     customer_email: String,
     notify_email: bool,
     notify_sms: bool,
@@ -96,12 +98,13 @@ impl OrderRow {
                 order_type: OrderType::from_code(&self.order_type)
                     .ok_or_else(|| corrupt("an order type", &self.order_type))?,
                 customer: Customer {
-                    name: self.customer_name,
-                    phone: self.customer_phone,
+                    name: shown(self.customer_name),
+                    phone: shown(self.customer_phone),
+                    phone_extension: self.customer_phone_extension,
                     email: self.customer_email,
                     notify: Preferences { email: self.notify_email, sms: self.notify_sms },
                 },
-                special_instructions: self.special_instructions,
+                special_instructions: shown(self.special_instructions),
                 pickup_at: self.pickup_at,
                 items,
                 totals: Totals {
@@ -113,7 +116,7 @@ impl OrderRow {
                 state: state(&self.state)?,
                 status: status(&self.status)?,
                 version: self.version,
-                reason: self.reason,
+                reason: self.reason.map(shown),
                 created_at: self.created_at,
                 updated_at: self.updated_at,
             },
@@ -141,8 +144,8 @@ impl HistoryRow {
             from: self.from_status.as_deref().map(status).transpose()?,
             to: status(&self.to_status)?,
             step: Step::from_code(&self.step).ok_or_else(|| corrupt("a step", &self.step))?,
-            actor: self.actor,
-            note: self.note,
+            actor: shown(self.actor),
+            note: self.note.map(shown),
             at: self.at,
         })
     }

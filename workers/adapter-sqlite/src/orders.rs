@@ -29,7 +29,7 @@ const LIST_MAX: u32 = 200;
 pub type Numbers = HashMap<(String, String), std::ops::Range<u64>>;
 
 const ORDER_COLUMNS: &str = "order_id, tenant_id, location_id, order_number, order_type, customer_name, customer_phone, \
-    customer_email, notify_email, notify_sms, special_instructions, pickup_at, subtotal_minor, tax_basis_points, tax_minor, \
+    customer_phone_extension, customer_email, notify_email, notify_sms, special_instructions, pickup_at, subtotal_minor, tax_basis_points, tax_minor, \
     total_minor, currency, state, status, version, reason, session_hash, tracking_token, created_at, updated_at";
 
 /// Order, state, version, when it was created, when it came to its state, and when it is wanted.
@@ -398,10 +398,10 @@ fn into_key_use((id, request_hash, session_hash): KeyRow) -> Result<KeyUse, Unav
 
 async fn place_one(connection: &mut SqliteConnection, new: &NewOrder) -> Result<Placement, sqlx::Error> {
     const ORDER: &str = "INSERT INTO orders (order_id, tenant_id, location_id, order_number, order_type, customer_name,
-            customer_phone, customer_email, notify_email, notify_sms, special_instructions, pickup_at, slot_at,
+            customer_phone, customer_phone_extension, customer_email, notify_email, notify_sms, special_instructions, pickup_at, slot_at,
             subtotal_minor, tax_basis_points, tax_minor, total_minor, currency, state, status, step, version, reason,
             session_hash, tracking_token, idempotency_key_hash, request_hash, next_action_at, created_at, updated_at)
-        VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+        VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
         ON CONFLICT (idempotency_key_hash) DO NOTHING";
     const ITEM: &str = "INSERT INTO order_items (order_id, position, product_id, name, quantity, unit_price_minor)
         VALUES (?, ?, ?, ?, ?, ?)";
@@ -417,6 +417,7 @@ async fn place_one(connection: &mut SqliteConnection, new: &NewOrder) -> Result<
         .bind(order.order_type.code())
         .bind(&order.customer.name)
         .bind(&order.customer.phone)
+        .bind(&order.customer.phone_extension)
         .bind(&order.customer.email)
         .bind(order.customer.notify.email)
         .bind(order.customer.notify.sms)

@@ -10,6 +10,7 @@ use domain::ids::{LocationId, OrderId, ProductId, TenantId};
 use domain::money::{Currency, Money, TaxRate};
 use domain::order::{HistoryEntry, Item, Order, OrderType, Status, Step, Totals};
 use domain::saga::State;
+use domain::text::shown;
 use time::PrimitiveDateTime;
 use time::format_description::BorrowedFormatItem;
 use time::macros::format_description;
@@ -65,6 +66,7 @@ pub struct OrderRow {
     order_type: String,
     customer_name: String,
     customer_phone: String,
+    customer_phone_extension: Option<String>,
     customer_email: String,
     notify_email: bool,
     notify_sms: bool,
@@ -120,12 +122,13 @@ impl OrderRow {
                 order_type: OrderType::from_code(&self.order_type)
                     .ok_or_else(|| corrupt("an order type", &self.order_type))?,
                 customer: Customer {
-                    name: self.customer_name,
-                    phone: self.customer_phone,
+                    name: shown(self.customer_name),
+                    phone: shown(self.customer_phone),
+                    phone_extension: self.customer_phone_extension,
                     email: self.customer_email,
                     notify: Preferences { email: self.notify_email, sms: self.notify_sms },
                 },
-                special_instructions: self.special_instructions,
+                special_instructions: shown(self.special_instructions),
                 pickup_at: optional_time(self.pickup_at.as_deref())?,
                 items,
                 totals: Totals {
@@ -137,7 +140,7 @@ impl OrderRow {
                 state: state(&self.state)?,
                 status: status(&self.status)?,
                 version: self.version,
-                reason: self.reason,
+                reason: self.reason.map(shown),
                 created_at: time_of(&self.created_at)?,
                 updated_at: time_of(&self.updated_at)?,
             },
@@ -165,8 +168,8 @@ impl HistoryRow {
             from: self.from_status.as_deref().map(status).transpose()?,
             to: status(&self.to_status)?,
             step: Step::from_code(&self.step).ok_or_else(|| corrupt("a step", &self.step))?,
-            actor: self.actor,
-            note: self.note,
+            actor: shown(self.actor),
+            note: self.note.map(shown),
             at: time_of(&self.at)?,
         })
     }

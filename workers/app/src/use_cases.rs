@@ -26,6 +26,7 @@ use domain::hours::{Hours, SlotRule, Zone};
 use domain::ids::{EventId, LocationId, OrderId, TenantId};
 use domain::money::{Currency, TaxRate};
 use domain::order::Status;
+use domain::phone::Country;
 
 use crate::inbox::Settlement;
 use crate::ports::{Source, Unavailable};
@@ -52,6 +53,8 @@ pub struct Shop {
     pub name: String,
     pub tax: TaxRate,
     pub currency: Currency,
+    /// Where phone numbers without a country code belong.
+    pub country: Country,
     pub hours: Hours,
     pub slots: SlotRule,
 }
@@ -66,6 +69,7 @@ impl Shop {
             name: "Brew Haven, Main Street".to_owned(),
             tax: TaxRate { basis_points: 887 },
             currency: Currency::Usd,
+            country: Country::US,
             hours: Hours::always(Zone::parse("America/New_York").unwrap_or_else(|_| Zone::utc())),
             slots: SlotRule::new(15, 20).unwrap_or_else(|_| unreachable!("a legal rule")),
         }

@@ -4,22 +4,26 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use crate::FieldError;
-use crate::card::refuse_card_number;
 use crate::channel::Preferences;
+use crate::phone::{Country, Phone};
+use crate::text::{line, paragraph};
+use crate::{FieldError, email};
 
 /// Longest name, in characters.
 pub const NAME_MAX: usize = 100;
 /// Longest note to the barista, in characters.
 pub const INSTRUCTIONS_MAX: usize = 500;
-/// RFC 5321 section 4.5.3.1.3: a path is at most 256 octets, angle brackets included.
-pub const EMAIL_MAX: usize = 254;
 
 /// How to call and reach the customer of one order.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Customer {
     pub name: String,
+    /// In E.164, such as `+12125550123`. Orders from before 0.2.0 have it as it was typed.
     pub phone: String,
+    /// Digits to dial once the number has answered.
+    #[serde(default)]
+    pub phone_extension: Option<String>,
+    /// Its host is in punycode where it is internationalised.
     pub email: String,
     /// By which channels they want to hear of their order.
     #[serde(default)]
@@ -27,42 +31,43 @@ pub struct Customer {
 }
 
 impl Customer {
-    /// Checks and trims the three fields, reporting every wrong one.
-    pub fn parse(name: &str, phone: &str, email: &str) -> Result<Customer, Vec<FieldError>> {
-        let mut errors = Vec::new();
-        let mut keep = |parsed: Result<String, FieldError>| match parsed {
-            Ok(text) => text,
-            Err(error) => {
-                errors.push(error);
-                String::new()
+    /// Checks the three fields and brings them into their stored form. A phone number without a country code is of
+    /// `country`.
+    ///
+    /// # Errors
+    /// Every field that is wrong.
+    pub fn parse(name: &str, phone: &str, email: &str, country: Country) -> Result<Customer, Vec<FieldError>> {
+        let name = line("customer.name", name, NAME_MAX);
+        let phone = Phone::parse(phone, country);
+        match (name, phone, email::parse("customer.email", email)) {
+            (Ok(name), Ok(Phone { number, extension }), Ok(email)) => {
+                Ok(Customer { name, phone: number, phone_extension: extension, email, notify: Preferences::default() })
             }
-        };
-        let customer = Customer {
-            name: keep(line("customer.name", name, NAME_MAX)),
-            phone: keep(parse_phone(phone)),
-            email: keep(parse_email(email)),
-            notify: Preferences::default(),
-        };
-        if errors.is_empty() { Ok(customer) } else { Err(errors) }
+            (name, phone, email) => Err([name.err(), phone.err(), email.err()].into_iter().flatten().collect()),
+        }
     }
 
     /// The same customer with wishes of their own.
     ///
     /// # Errors
-    /// When texts are wanted and the phone number does not say in which country it is.
+    /// When texts are wanted and the phone number has an extension: a switchboard receives no texts.
     pub fn told_by(self, notify: Preferences) -> Result<Customer, FieldError> {
         if notify.sms && self.text_number().is_none() {
-            let message = "must begin with + and the country's code to be texted, such as +1 555 010 0123";
+            let message = "must be a number without an extension to be texted, such as +1 212 555 0123";
             return Err(FieldError::new("customer.phone", message));
         }
         Ok(Customer { notify, ..self })
     }
 
-    /// The phone number as networks dial it (ITU-T E.164: `+` and at most fifteen digits), if it says its country.
+    /// Returns the number to text, in E.164: `None` where it has an extension, or was stored before numbers were
+    /// normalised and does not say its country.
     pub fn text_number(&self) -> Option<String> {
         let digits: String = self.phone.chars().filter(char::is_ascii_digit).collect();
         // A country's code never begins with 0, and no number of a mobile phone is shorter than eight digits with it.
-        let whole = self.phone.starts_with('+') && !digits.starts_with('0') && (8..=15).contains(&digits.len());
+        let whole = self.phone_extension.is_none()
+            && self.phone.starts_with('+')
+            && !digits.starts_with('0')
+            && (8..=15).contains(&digits.len());
         whole.then(|| format!("+{digits}"))
     }
 }
@@ -74,74 +79,25 @@ impl fmt::Debug for Customer {
     }
 }
 
-/// A note to the barista: may be empty, may have line breaks.
+/// Returns a note to the barista: may be empty, may have line breaks.
+///
+/// # Errors
+/// When it is too long or has control characters.
 pub fn parse_instructions(text: &str) -> Result<String, FieldError> {
-    let text = text.trim();
-    if text.chars().count() > INSTRUCTIONS_MAX {
-        return Err(FieldError::new("special_instructions", format!("must be at most {INSTRUCTIONS_MAX} characters")));
-    }
-    if text.chars().any(|c| c.is_control() && !matches!(c, '\n' | '\r' | '\t')) {
-        return Err(FieldError::new("special_instructions", "must not contain control characters"));
-    }
-    refuse_card_number("special_instructions", text)?;
-    Ok(text.to_owned())
-}
-
-/// One line of free text, 1 to `max` characters, without control characters (a line break would reach mail headers) and
-/// without a card number.
-pub fn line(field: &str, text: &str, max: usize) -> Result<String, FieldError> {
-    let text = any_line(field, text, max)?;
-    refuse_card_number(field, &text)?;
-    Ok(text)
-}
-
-/// As [`line`], for a phone number: its digits may pass the Luhn check by chance.
-fn any_line(field: &str, text: &str, max: usize) -> Result<String, FieldError> {
-    let text = text.trim();
-    if text.is_empty() {
-        return Err(FieldError::new(field, "is required"));
-    }
-    if text.chars().count() > max {
-        return Err(FieldError::new(field, format!("must be at most {max} characters")));
-    }
-    if text.chars().any(char::is_control) {
-        return Err(FieldError::new(field, "must not contain control characters"));
-    }
-    Ok(text.to_owned())
-}
-
-fn parse_phone(text: &str) -> Result<String, FieldError> {
-    let text = any_line("customer.phone", text, 30)?;
-    let digits = text.chars().filter(char::is_ascii_digit).count();
-    let legal = |c: char| c.is_ascii_digit() || "+-. ()/".contains(c);
-    // ITU-T E.164: at most fifteen digits.
-    if !(5..=15).contains(&digits) || !text.chars().all(legal) {
-        return Err(FieldError::new("customer.phone", "must be a phone number, such as +1 555 010 0123"));
-    }
-    Ok(text)
-}
-
-fn parse_email(text: &str) -> Result<String, FieldError> {
-    let wrong = || FieldError::new("customer.email", "must be an e-mail address, such as ana@example.com");
-    let text = line("customer.email", text, EMAIL_MAX)?;
-    let (user, host) = text.rsplit_once('@').ok_or_else(wrong)?;
-    let host_is_legal = host.contains('.')
-        && host
-            .split('.')
-            .all(|label| !label.is_empty() && label.chars().all(|c| c.is_ascii_alphanumeric() || c == '-'));
-    let user_is_legal = !user.is_empty()
-        && user.len() <= 64
-        && user.chars().all(|c| c.is_ascii_alphanumeric() || "!#$%&'*+/=?^_`{|}~.-".contains(c));
-    if host_is_legal && user_is_legal { Ok(text) } else { Err(wrong()) }
+    paragraph("special_instructions", text, INSTRUCTIONS_MAX)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    fn customer(name: &str, phone: &str, email: &str) -> Result<Customer, Vec<FieldError>> {
+        Customer::parse(name, phone, email, Country::US)
+    }
+
     #[test]
     fn every_wrong_field_is_named_at_once() {
-        let errors = Customer::parse(" ", "call me", "nobody").expect_err("all three are wrong");
+        let errors = customer(" ", "call me", "nobody").expect_err("all three are wrong");
         let fields: Vec<_> = errors.iter().map(|error| error.field.as_str()).collect();
         assert_eq!(fields, ["customer.name", "customer.phone", "customer.email"]);
     }
@@ -149,35 +105,38 @@ mod tests {
     #[test]
     fn text_that_would_break_a_mail_header_or_a_database_is_refused() {
         for name in ["a\0b", "a\r\nBcc: all@example.com", "\u{7}"] {
-            assert!(Customer::parse(name, "+1 555 010 0123", "a@example.com").is_err(), "{name:?}");
+            assert!(customer(name, "+1 555 010 0123", "a@example.com").is_err(), "{name:?}");
         }
-        assert!(parse_instructions("oat milk,\nplease").is_ok());
+        assert_eq!(parse_instructions("oat milk,\r\nplease").as_deref(), Ok("oat milk,\nplease"));
         assert!(parse_instructions("a\0b").is_err());
     }
 
     #[test]
     fn a_name_is_measured_in_characters() {
         let hundred = "é".repeat(100);
-        assert!(Customer::parse(&hundred, "5550100", "a@example.com").is_ok());
-        assert!(Customer::parse(&format!("{hundred}é"), "5550100", "a@example.com").is_err());
+        assert!(customer(&hundred, "+1 555 010 0123", "a@example.com").is_ok());
+        assert!(customer(&format!("{hundred}é"), "+1 555 010 0123", "a@example.com").is_err());
     }
 
     #[test]
-    fn texts_go_to_a_number_that_says_its_country() {
+    fn texts_go_to_a_whole_number_and_never_to_a_switchboard() {
         let texts = Preferences { email: true, sms: true };
-        let ana = |phone: &str| Customer::parse("Ana", phone, "ana@example.com").expect("valid");
-        let told = ana("+1 (555) 010-0123").told_by(texts).expect("a whole number");
-        assert_eq!(told.text_number().as_deref(), Some("+15550100123"));
-        for phone in ["555 010 0123", "+0 555 010 0123", "+1 555 01"] {
-            let error = ana(phone).told_by(texts).expect_err(phone);
-            assert_eq!(error.field, "customer.phone");
-            assert!(ana(phone).told_by(Preferences::default()).is_ok(), "{phone} is good enough to be called");
+        let ana = |phone: &str| customer("Ana", phone, "ana@example.com").expect("valid");
+        for phone in ["+1 (555) 010-0123", "555 010 0123"] {
+            let told = ana(phone).told_by(texts).expect("a whole number");
+            assert_eq!(told.text_number().as_deref(), Some("+15550100123"));
         }
+        let error = ana("+1 212 555 0123 x12").told_by(texts).expect_err("an extension");
+        assert_eq!(error.field, "customer.phone");
+        assert!(ana("+1 212 555 0123 x12").told_by(Preferences::default()).is_ok(), "it is good enough to be called");
+        let stored = |phone: &str| Customer { phone: phone.to_owned(), ..ana("+1 555 010 0123") };
+        assert_eq!(stored("+1 555 010 0123").text_number().as_deref(), Some("+15550100123"), "as it was typed once");
+        assert_eq!(stored("555 010 0123").text_number(), None, "which country?");
     }
 
     #[test]
     fn a_log_line_never_shows_a_customer() {
-        let customer = Customer::parse("Ana", "5550100", "ana@example.com").expect("valid");
+        let customer = customer("Ana", "+1 555 010 0123", "ana@example.com").expect("valid");
         assert_eq!(format!("{customer:?}"), "Customer(***)");
     }
 }

@@ -8,16 +8,19 @@ pub mod card;
 pub mod cart;
 pub mod channel;
 pub mod customer;
+pub mod email;
 pub mod gsm;
 pub mod hours;
 pub mod ids;
 pub mod menu;
 pub mod money;
 pub mod order;
+pub mod phone;
 pub mod reorder;
 pub mod retry;
 pub mod saga;
 pub mod stock;
+pub mod text;
 
 /// An instant, always in UTC.
 pub type Timestamp = time::OffsetDateTime;

@@ -169,10 +169,13 @@ fn schemas() -> Value {
             "properties": { "quantity": quantity } },
         "NewOrder": { "type": "object", "additionalProperties": false, "required": ["customer", "payment_token"], "properties": {
             "customer": { "type": "object", "additionalProperties": false, "required": ["name", "phone", "email"],
-                "properties": { "name": text(100), "phone": text(30), "email": text(254) } },
+                "description": "Texts are normalised before they are counted: line ends, Unicode NFC, and no invisible or \
+                    bidirectional characters. phone is stored in E.164, with its extension in phone_extension; without a \
+                    country code it is of the location's country. email is stored with its host in punycode",
+                "properties": { "name": text(100), "phone": text(40), "email": text(254) } },
             "notify": { "type": "object", "additionalProperties": false, "description": "How to tell the customer: by text \
                 message where sms is true, with an e-mail in its place when none can be sent; else by e-mail; neither, not at \
-                all. For sms, customer.phone begins with + and the country's code",
+                all. For sms, customer.phone has no extension",
                 "properties": { "email": { "type": "boolean", "default": true }, "sms": { "type": "boolean", "default": false } } },
             "items": { "type": "array", "minItems": 1, "maxItems": LINES_MAX, "items": item },
             "cart": { "type": "boolean", "description": "true instead of items: what is in the session's cart" },

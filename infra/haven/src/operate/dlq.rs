@@ -34,6 +34,7 @@ use crate::cli::STATE;
 use crate::ending::Interrupted;
 use crate::local::facts::Facts;
 use crate::local::up::ENVIRONMENT;
+use crate::terminal;
 
 pub use cause::Cause;
 
@@ -183,7 +184,7 @@ async fn list(common: &Common, stop: &CancellationToken) -> anyhow::Result<bool>
     let causes = cause::group(&letters);
     if common.json {
         let causes: Vec<Value> = causes.iter().map(Cause::json).collect();
-        println!("{:#}", json!({ "messages": letters.len(), "causes": causes }));
+        println!("{}", terminal::json(&json!({ "messages": letters.len(), "causes": causes })));
     } else {
         print::causes(&causes);
     }
@@ -206,7 +207,7 @@ async fn show(options: &Show, stop: &CancellationToken) -> anyhow::Result<bool> 
     };
     let document = examine(&desk, cause, letter).await?;
     if options.common.json {
-        println!("{document:#}");
+        println!("{}", terminal::json(&document));
     } else {
         print::message(&document);
     }

@@ -3,11 +3,13 @@
 use anyhow::Context as _;
 use app::use_cases::journey::{Journey, Moment, Record, journey, time_text};
 use domain::ids::OrderId;
+use domain::text::printable;
 
 use super::dlq::{Desk, Letter};
 use super::logs;
 use crate::cli::Show;
 use crate::ending::Interrupted;
+use crate::terminal;
 
 /// Gives whether there was something to show.
 pub async fn show(options: &Show) -> anyhow::Result<bool> {
@@ -26,7 +28,7 @@ pub async fn show(options: &Show) -> anyhow::Result<bool> {
     more.extend(logs::about(&options.state, order_id, &journey.trace_ids)?);
     let journey = journey.with(more);
     if options.json {
-        println!("{}", serde_json::to_string_pretty(&journey).context("write JSON")?);
+        println!("{}", terminal::json(&serde_json::to_value(&journey).context("write JSON")?));
     } else {
         print(&journey);
     }
@@ -53,7 +55,7 @@ fn print(journey: &Journey) {
         journey.order_number, journey.order_id, journey.status, journey.state, journey.version
     );
     if let Some(reason) = &journey.reason {
-        println!("because {reason}");
+        println!("because {}", printable(reason));
     }
     println!();
     for moment in &journey.moments {
@@ -75,9 +77,4 @@ fn print(journey: &Journey) {
     for trace in &journey.trace_ids {
         println!("trace {trace}");
     }
-}
-
-/// Notes are people's words: nothing in them moves the terminal's cursor.
-fn printable(line: &str) -> String {
-    line.chars().map(|letter| if letter.is_control() { ' ' } else { letter }).collect()
 }

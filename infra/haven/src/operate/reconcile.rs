@@ -6,15 +6,16 @@ use anyhow::Context as _;
 use app::use_cases::Maker;
 use app::use_cases::reconcile::{ACTOR, Difference, Report, fix, reconcile};
 use chassis::config::Secret;
+use domain::text::printable;
 use serde_json::{Value, json};
 use worker::http_gateway::HttpGateway;
 use worker::stores::{Store, SystemSource};
 
 use super::audit;
 use crate::aws::Aws;
-use crate::cli;
 use crate::local::facts::Facts;
 use crate::local::up::ENVIRONMENT;
+use crate::{cli, terminal};
 
 /// Differences shown in text; all of them are in the JSON.
 const SHOWN_MAX: usize = 50;
@@ -99,7 +100,7 @@ pub async fn command(options: &cli::Reconcile) -> anyhow::Result<bool> {
     let left = if options.fix && !all.is_empty() { Some(books.compare().await?) } else { None };
     let well = left.as_ref().unwrap_or(&report).differences.is_empty();
     if options.json {
-        println!("{:#}", document(&report, &all, left.as_ref(), well));
+        println!("{}", terminal::json(&document(&report, &all, left.as_ref(), well)));
     } else {
         print(&report, &all, left.as_ref());
     }
@@ -143,7 +144,7 @@ fn print(report: &Report, all: &[Found], left: Option<&Report>) {
         let Difference { kind, subject, evidence, .. } = &found.difference;
         println!("\n{}  {subject}\n  {}", kind.code(), kind.meaning());
         for line in evidence {
-            println!("  - {line}");
+            println!("  - {}", printable(line));
         }
         println!("  > {}", found.repaired.as_ref().map_or_else(|| kind.advice().to_owned(), Repaired::describe));
     }

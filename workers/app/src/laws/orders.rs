@@ -13,6 +13,7 @@ use domain::customer::Customer;
 use domain::ids::{EventId, OrderId, ProductId, TenantId};
 use domain::money::{Currency, Money};
 use domain::order::{HistoryEntry, Item, Order, OrderType, Status, Totals};
+use domain::phone::Country;
 use domain::saga::{Command, State};
 use futures::future::join_all;
 use time::macros::datetime;
@@ -69,7 +70,7 @@ pub fn new_order() -> NewOrder {
         location_id: shop.location_id,
         order_number: "A-047".to_owned(),
         order_type: OrderType::DineIn,
-        customer: Customer::parse("Zoë O'Neill", "+1 555 010 0123", "zoe@example.com")
+        customer: Customer::parse("Zoë O'Neill", "+1 555 010 0123", "zoe@example.com", Country::US)
             .and_then(|zoe| zoe.told_by(Preferences { email: false, sms: true }).map_err(|error| vec![error]))
             .expect("a customer"),
         special_instructions: "oat milk; no\ncinnamon -- 50% 'hot'".to_owned(),

@@ -6,6 +6,7 @@ use domain::Timestamp;
 use domain::hours::{Hours, Opening, SlotRule, Zone};
 use domain::ids::{LocationId, TenantId};
 use domain::money::{Currency, TaxRate};
+use domain::phone::Country;
 
 use super::Unavailable;
 use crate::use_cases::Shop;
@@ -21,6 +22,7 @@ pub struct LocationRow {
     pub time_zone: String,
     pub slot_minutes: i32,
     pub slot_capacity: i32,
+    pub country: String,
     /// Weekday (Monday is 1), opening and closing in minutes since midnight.
     pub hours: Vec<(i32, i32, i32)>,
 }
@@ -47,6 +49,7 @@ impl LocationRow {
             tax: TaxRate { basis_points: rate },
             hours: Hours { zone: Zone::parse(&self.time_zone).map_err(|_| corrupt("time zone"))?, week },
             slots: rule.ok_or_else(|| corrupt("pick-up slots"))?,
+            country: Country::parse(&self.country).map_err(|_| corrupt("country"))?,
             name: self.name,
         })
     }

@@ -110,7 +110,7 @@ pub async fn place_order<O: OrderStore, T: Offers, S: Source>(
     means: Means<'_, S>,
     request: Request,
 ) -> Result<Accepted, Refusal> {
-    let checked = check(&request)?;
+    let checked = check(&request, shop)?;
     let key_hash = (means.digest)(request.idempotency_key.as_bytes());
     let request_hash = (means.digest)(canonical(&request, &checked).as_bytes());
 
@@ -218,9 +218,10 @@ struct Checked {
     special_instructions: String,
 }
 
-fn check(request: &Request) -> Result<Checked, Refusal> {
+fn check(request: &Request, shop: &Shop) -> Result<Checked, Refusal> {
     let mut errors = Vec::new();
-    let customer = Customer::parse(&request.customer_name, &request.customer_phone, &request.customer_email);
+    let (name, phone, email) = (&request.customer_name, &request.customer_phone, &request.customer_email);
+    let customer = Customer::parse(name, phone, email, shop.country);
     let customer = customer.map_err(|wrong| errors.extend(wrong)).ok();
     let customer = customer.and_then(|one| one.told_by(request.notify).map_err(|wrong| errors.push(wrong)).ok());
     let special_instructions = parse_instructions(&request.special_instructions).map_err(|e| errors.push(e)).ok();
@@ -269,12 +270,14 @@ fn canonical(request: &Request, checked: &Checked) -> String {
         }
     }
     text.push_str(&format!("{:?}\n", request.pickup_at.map(Timestamp::unix_timestamp)));
-    let Customer { name, phone, email, notify } = &checked.customer;
+    let notify = checked.customer.notify;
     // What most want is left out: a request from before there was a choice is still the same request.
-    if *notify != Preferences::default() {
+    if notify != Preferences::default() {
         text.push_str(&format!("notify {} {}\n", notify.email, notify.sms));
     }
-    for free in [name, phone, email, &checked.special_instructions] {
+    // As they were typed: a key that was used before texts were normalised is still the key of the same request.
+    let Request { customer_name, customer_phone, customer_email, special_instructions, .. } = request;
+    for free in [customer_name, customer_phone, customer_email, special_instructions].map(|free| free.trim()) {
         text.push_str(&format!("{}:{free}\n", free.len()));
     }
     text

@@ -3,7 +3,8 @@
 use contract::role::ROLES;
 use domain::FieldError;
 use domain::access::StaffRole;
-use domain::customer::{NAME_MAX, line};
+use domain::customer::NAME_MAX;
+use domain::text::line;
 use time::Duration;
 
 use super::{change_order, reconcile};

@@ -13,9 +13,10 @@ use axum::extract::{Path, Query, State};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::Response;
 use domain::access::{Action, Actor, Resource, may};
-use domain::customer::{NAME_MAX, line};
+use domain::customer::NAME_MAX;
 use domain::ids::{OrderId, ProductId};
 use domain::order::{Order, Status};
+use domain::text::line;
 use serde_json::{Value, json};
 use uuid::Uuid;
 

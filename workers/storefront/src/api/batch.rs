@@ -6,9 +6,9 @@ use axum::body::Bytes;
 use axum::extract::State;
 use axum::http::HeaderMap;
 use domain::FieldError;
-use domain::customer::line;
 use domain::ids::OrderId;
 use domain::order::Status;
+use domain::text::line;
 use serde_json::{Value, json};
 
 use super::admin::{NOTE_MAX, may_set, move_order};

@@ -408,7 +408,12 @@ pub fn summary(order: &Order) -> Value {
         "version": order.version,
         "location_id": order.location_id,
         "order_type": order.order_type.code(),
-        "customer": { "name": order.customer.name, "phone": order.customer.phone, "email": order.customer.email },
+        "customer": {
+            "name": order.customer.name,
+            "phone": order.customer.phone,
+            "phone_extension": order.customer.phone_extension,
+            "email": order.customer.email,
+        },
         "notify": { "email": order.customer.notify.email, "sms": order.customer.notify.sms },
         "special_instructions": order.special_instructions,
         "pickup_at": order.pickup_at.map(time_text),

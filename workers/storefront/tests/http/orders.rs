@@ -189,7 +189,44 @@ async fn how_a_customer_is_told_is_asked_kept_and_part_of_the_request() {
     ] {
         assert_eq!(client.order("n-4", &ask(notify)).await.fields(), [field]);
     }
-    let mut local = ask(json!({ "sms": true }));
-    local["customer"]["phone"] = json!("555 010 0123");
-    assert_eq!(client.order("n-5", &local).await.fields(), ["customer.phone"], "which country?");
+    let mut switchboard = ask(json!({ "sms": true }));
+    switchboard["customer"]["phone"] = json!("555 010 0123 x12");
+    assert_eq!(client.order("n-5", &switchboard).await.fields(), ["customer.phone"], "nobody texts an extension");
+}
+
+/// What people paste is stored in one form, and nothing of it reorders the board, a mail or a terminal.
+#[tokio::test]
+async fn texts_are_stored_in_one_form() {
+    let client = Client::new().await;
+    let mut pasted = an_espresso();
+    pasted["customer"] = json!({
+        "name": "\u{202e}Zoe\u{308}\u{200b} \u{1f468}\u{200d}\u{1f469}",
+        "phone": "\u{200e}\u{ff0b}1\u{a0}(212) 555\u{2011}0123 ext. 12",
+        "email": "zoe@b\u{fc}cher.example",
+    });
+    pasted["special_instructions"] = json!("oat milk\r\nno \u{2066}sugar\u{2069}");
+    let placed = client.order("text-1", &pasted).await;
+    assert_eq!(placed.status, StatusCode::ACCEPTED, "{}", placed.text);
+    let path = placed.json()["links"]["self"].as_str().expect("a link").to_owned();
+    let stored = client.get(&path, &[]).await.json();
+    let customer = json!({ "name": "Zoë \u{1f468}\u{200d}\u{1f469}", "phone": "+12125550123", "phone_extension": "12",
+        "email": "zoe@xn--bcher-kva.example" });
+    assert_eq!((&stored["customer"], &stored["special_instructions"]), (&customer, &json!("oat milk\nno sugar")));
+    assert_eq!(client.order("text-1", &pasted).await.json(), placed.json(), "a repeat is the same request");
+
+    for (field, value) in [
+        ("name", "\u{202e}\u{200b}"),
+        ("phone", "555 0123"),
+        ("email", "a..b@example.com"),
+        ("email", "ana@1.2.3.4"),
+        ("email", "ana@-x.example"),
+    ] {
+        let mut wrong = an_espresso();
+        wrong["customer"][field] = json!(value);
+        let refused = client.order("text-2", &wrong).await;
+        assert_eq!(
+            (refused.status, refused.fields()),
+            (StatusCode::UNPROCESSABLE_ENTITY, vec![format!("customer.{field}")])
+        );
+    }
 }

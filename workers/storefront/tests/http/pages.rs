@@ -148,7 +148,7 @@ async fn the_form_asks_how_to_tell_the_customer_and_keeps_the_choice() {
              &payment_token=tok_ok&idempotency_key=k-1"
         )
     };
-    let refused = submit(&client, &cookie, "/checkout", &form("5550100123", "sms")).await;
+    let refused = submit(&client, &cookie, "/checkout", &form("555+010+0123+x12", "sms")).await;
     assert_eq!(refused.status, StatusCode::UNPROCESSABLE_ENTITY);
     assert!(refused.text.contains("id=\"e-phone\""), "{}", refused.text);
     assert!(refused.text.contains("value=\"sms\" selected"), "what was chosen is kept");

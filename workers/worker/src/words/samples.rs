@@ -87,7 +87,8 @@ fn order() -> StoredOrder {
             order_type: OrderType::Pickup,
             customer: Customer {
                 name: "Ana".to_owned(),
-                phone: "+1 555 010 0123".to_owned(),
+                phone: "+15550100123".to_owned(),
+                phone_extension: None,
                 email: "ana@example.com".to_owned(),
                 notify: Preferences { email: true, sms: true },
             },

@@ -1,9 +1,11 @@
 //! For people.
 
 use comfy_table::{Table, presets};
+use domain::text::printable;
 use serde_json::Value;
 
 use super::Cause;
+use crate::terminal;
 
 pub fn causes(causes: &[Cause<'_>]) {
     if causes.is_empty() {
@@ -19,7 +21,7 @@ pub fn causes(causes: &[Cause<'_>]) {
             cause.letters.len().to_string(),
             cause.oldest().unwrap_or_default(),
             cause.newest().unwrap_or_default(),
-            cause.reason.clone(),
+            printable(&cause.reason),
         ]);
     }
     println!("{table}\n\nNext:  haven dlq show FINGERPRINT");
@@ -27,7 +29,7 @@ pub fn causes(causes: &[Cause<'_>]) {
 
 /// What `examine` found.
 pub fn message(document: &Value) {
-    let text = |value: &Value| value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+    let text = |value: &Value| value.as_str().map_or_else(|| value.to_string(), printable);
     let message = &document["message"];
     println!("{} in {}-parking, {} like it", text(&message["message_id"]), text(&document["queue"]), document["count"]);
     println!("  reason      {}", text(&message["reason"]));
@@ -64,7 +66,7 @@ pub fn message(document: &Value) {
 /// Text that is no JSON as it is, but without what would move a terminal's cursor.
 fn pretty(body: &Value) -> String {
     match body {
-        Value::String(text) => text.chars().map(|letter| if letter.is_control() { ' ' } else { letter }).collect(),
-        body => format!("{body:#}"),
+        Value::String(text) => printable(text),
+        body => terminal::json(body),
     }
 }

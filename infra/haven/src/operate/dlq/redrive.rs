@@ -12,6 +12,7 @@ use app::ports::redrives::{Redrive as Record, RedriveEnd, RedriveLog as _};
 use app::use_cases::rehearse::Foreseen;
 use clap::Args;
 use contract::queue::BATCH_MAX;
+use domain::text::printable;
 use serde_json::{Value, json};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -22,6 +23,7 @@ use super::super::audit;
 use super::cause::{self, Cause};
 use super::{Common, Desk, Letter, foreseen_json};
 use crate::target::BadUsage;
+use crate::terminal;
 
 /// A message without a fault in its way ends within a second; one whose consumer is being started within this.
 const ENDS_WITHIN: Duration = Duration::from_secs(60);
@@ -325,10 +327,10 @@ fn print_plan(options: &Redrive, cause: &Cause<'_>, plan: &[Planned]) {
         let messages: Vec<Value> = messages.collect();
         let document = json!({ "fingerprint": cause.fingerprint, "queue": cause.queue.slug, "reason": cause.reason,
             "foreseen": counts(plan), "messages": messages });
-        println!("{document:#}");
+        println!("{}", terminal::json(&document));
         return;
     }
-    println!("{} of {}: {}", plan.len(), cause.queue.slug, cause.reason);
+    println!("{} of {}: {}", plan.len(), cause.queue.slug, printable(&cause.reason));
     for planned in plan {
         let foreseen = foreseen_json(&planned.foreseen);
         let text = |name: &str| foreseen[name].as_str().unwrap_or_default().to_owned();
@@ -348,7 +350,7 @@ fn print_report(options: &Redrive, cause: &Cause<'_>, plan: &[Planned], report: 
         let document = json!({ "fingerprint": cause.fingerprint, "queue": cause.queue.slug, "reason": cause.reason,
             "by": options.by, "foreseen": counts(plan), "canary": canary, "sent": report.sent.len(), "applied": applied,
             "dropped": dropped, "parked_again": again, "unknown": unknown, "left": left, "stopped": report.stopped });
-        println!("{document:#}");
+        println!("{}", terminal::json(&document));
         return;
     }
     println!(
@@ -357,7 +359,7 @@ fn print_report(options: &Redrive, cause: &Cause<'_>, plan: &[Planned], report: 
     );
     println!("left {left}");
     if let Some(why) = &report.stopped {
-        println!("stopped: {why}");
+        println!("stopped: {}", printable(why));
     }
 }
 

@@ -9,12 +9,14 @@ use clap::Args;
 use comfy_table::{Table, presets};
 use domain::Timestamp;
 use domain::ids::OrderId;
+use domain::text::printable;
 use serde_json::{Value, json};
 use time::format_description::well_known::Rfc3339;
 use worker::stores::Store;
 
 use crate::cli::{STATE, order_id};
 use crate::local::facts::Facts;
+use crate::terminal;
 
 #[derive(Debug, Args)]
 pub struct List {
@@ -40,7 +42,7 @@ pub async fn print(options: &List) -> anyhow::Result<()> {
     let filter = NoticeFilter { order_id: options.order, failed: options.failed };
     let notices = store.notices(&filter).await.context("read the notices")?;
     if options.json {
-        println!("{:#}", json!({ "notices": notices.iter().map(as_json).collect::<Vec<_>>() }));
+        println!("{}", terminal::json(&json!({ "notices": notices.iter().map(as_json).collect::<Vec<_>>() })));
     } else if notices.is_empty() {
         println!("{}", if options.failed { "No notice failed" } else { "No notice yet" });
     } else {
@@ -76,7 +78,7 @@ fn table(notices: &[NoticeRow]) -> Table {
             notice.state.clone(),
             notice.attempts.to_string(),
             time_text(notice.created_at),
-            notice.reason.clone().or_else(|| notice.message_id.clone()).unwrap_or_default(),
+            printable(notice.reason.as_ref().or(notice.message_id.as_ref()).map_or("", String::as_str)),
         ]);
     }
     table

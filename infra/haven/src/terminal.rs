@@ -1,0 +1,53 @@
+//! Words of customers and staff on a terminal: nothing in them moves the cursor, changes colours or reorders a line.
+//!
+//! Everything that a person typed passes one of these functions before it is printed, stored text from before texts
+//! were normalised included.
+
+use domain::text::{is_printable, printable};
+use serde_json::Value;
+
+/// Returns text line by line, each as [`printable`] returns it.
+pub fn text(text: &str) -> String {
+    text.lines().map(printable).collect::<Vec<_>>().join("\n")
+}
+
+/// Returns the document as indented JSON in which characters that a terminal would obey are escaped: the same document
+/// for a program, and harmless on a screen.
+pub fn json(document: &Value) -> String {
+    let mut escaped = String::new();
+    for letter in format!("{document:#}").chars() {
+        // Line feeds are the indentation: in a string they are escaped already.
+        if letter == '\n' || is_printable(letter) {
+            escaped.push(letter);
+        } else {
+            let mut units = [0; 2];
+            for unit in letter.encode_utf16(&mut units) {
+                escaped.push_str(&format!("\\u{unit:04x}"));
+            }
+        }
+    }
+    escaped
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    const HOSTILE: &str = "a\u{1b}[2Jb\u{9b}31mc\u{202e}d\u{7f}e\u{e0041}f \u{2615}";
+
+    #[test]
+    fn json_says_the_same_and_moves_no_cursor() {
+        let document = json!({ "note": HOSTILE, "list": ["two", "lines"] });
+        let printed = json(&document);
+        assert!(printed.chars().all(|letter| letter == '\n' || is_printable(letter)), "{printed:?}");
+        assert_eq!(serde_json::from_str::<Value>(&printed).expect("JSON"), document);
+        assert!(printed.contains('\u{2615}'), "what is visible stays as it is");
+    }
+
+    #[test]
+    fn lines_stay_lines() {
+        assert_eq!(text("one\ntwo\u{202e}\u{1b}c"), "one\ntwo c");
+    }
+}

@@ -1,0 +1,111 @@
+//! E-mail addresses that a server would accept.
+
+use email_address::{EmailAddress, Options};
+
+use crate::FieldError;
+use crate::card::refuse_card_number;
+use crate::text::normalise;
+
+/// RFC 5321 section 4.5.3.1.3: a path is at most 256 octets, angle brackets included.
+pub const EMAIL_MAX: usize = 254;
+
+/// Returns the address as servers take it: the host in lower case, and in punycode where it is internationalised
+/// (RFC 5891). The part before the `@` is left as it is: only its host knows what it means.
+///
+/// # Errors
+/// When no server accepts it. The error names `field`.
+pub fn parse(field: &str, text: &str) -> Result<String, FieldError> {
+    let wrong = || FieldError::new(field, "must be an e-mail address, such as ana@example.com");
+    let text = normalise(text);
+    if text.is_empty() {
+        return Err(FieldError::new(field, "is required"));
+    }
+    refuse_card_number(field, &text)?;
+    let (user, host) = text.rsplit_once('@').ok_or_else(wrong)?;
+    // Hyphens at the ends of labels, labels over 63 octets and underscores are refused here.
+    let host = idna::domain_to_ascii_strict(host).map_err(|_| wrong())?;
+    let address = format!("{user}@{host}");
+    if address.len() > EMAIL_MAX {
+        return Err(FieldError::new(field, format!("must be at most {EMAIL_MAX} characters")));
+    }
+    // Quoted names and letters beyond ASCII need extensions (RFC 6531) that SES does not have.
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+/=?^_`{|}~.-".contains(&byte);
+    // RFC 3696 section 2: a top-level domain is not all digits, so that an IPv4 address is never taken for a host.
+    let numeric = host.rsplit('.').next().is_some_and(|label| label.bytes().all(|byte| byte.is_ascii_digit()));
+    let options = Options::default().with_required_tld().without_domain_literal().without_display_text();
+    let legal = user.bytes().all(plain) && !numeric && EmailAddress::parse_with_options(&address, options).is_ok();
+    if legal { Ok(address) } else { Err(wrong()) }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn parsed(text: &str) -> Result<String, FieldError> {
+        parse("customer.email", text)
+    }
+
+    #[test]
+    fn an_internationalised_host_is_stored_as_punycode() {
+        for (typed, stored) in [
+            ("ana@example.com", "ana@example.com"),
+            (" Ana.B+coffee@Example.COM\u{200b} ", "Ana.B+coffee@example.com"),
+            ("ana@b\u{fc}cher.example", "ana@xn--bcher-kva.example"),
+            ("ana@bu\u{308}cher.example", "ana@xn--bcher-kva.example"),
+            ("ana@\u{4f8b}\u{3048}.\u{30c6}\u{30b9}\u{30c8}", "ana@xn--r8jz45g.xn--zckzah"),
+            ("o'neill@sub.example.co.uk", "o'neill@sub.example.co.uk"),
+        ] {
+            assert_eq!(parsed(typed).as_deref(), Ok(stored), "{typed:?}");
+        }
+    }
+
+    #[test]
+    fn what_no_server_accepts_is_refused_by_name() {
+        let long = format!("ana@{}.example", "a".repeat(64));
+        let user = format!("{}@example.com", "a".repeat(65));
+        let whole = format!("a@{}", ["a".repeat(60).as_str(); 5].join("."));
+        for wrong in [
+            "",
+            "nobody",
+            "a..b@example.com",
+            ".a@example.com",
+            "a.@example.com",
+            "@example.com",
+            "a@",
+            "a@-x",
+            "a@-x.com",
+            "a@x-.com",
+            "a@1.2.3.4",
+            "a@[1.2.3.4]",
+            "a@example",
+            "a@example..com",
+            "a@.com",
+            "a@example.com.",
+            "a b@example.com",
+            "\"a b\"@example.com",
+            "a@exam_ple.com",
+            "a@example.123",
+            "Ana <ana@example.com>",
+            "a@b@example.com",
+            "a@b\r\nBcc: c@d.example",
+            "zo\u{eb}@example.com",
+            &long,
+            &user,
+            &whole,
+        ] {
+            assert_eq!(parsed(wrong).expect_err(wrong).field, "customer.email", "{wrong:?}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn whatever_is_accepted_is_ascii_and_reads_the_same_again(text in "\\PC{0,12}@?\\PC{0,12}|[a-z.@-]{3,20}|[a-z]{1,5}@[a-z\u{fc}]{1,5}\\.[a-z]{2,3}") {
+            if let Ok(address) = parsed(&text) {
+                prop_assert!(address.bytes().all(|byte| byte.is_ascii_graphic()));
+                prop_assert_eq!(parsed(&address), Ok(address));
+            }
+        }
+    }
+}
