@@ -10,13 +10,13 @@ use sqlx::PgConnection;
 
 use crate::{PostgresStore, unavailable};
 
-type Row = (String, String, String, String, i32, String, i32, i32, String);
+type Row = (String, String, String, String, i32, Option<i32>, String, i32, i32, String);
 
 impl LocationStore for PostgresStore {
     async fn locations(&self) -> Result<Vec<Shop>, Unavailable> {
         const LOCATIONS: &str =
-            "SELECT tenant_id, location_id, name, currency, tax_basis_points, time_zone, slot_minutes,
-                slot_capacity, country
+            "SELECT tenant_id, location_id, name, currency, tax_basis_points, tax_rate_millionths, time_zone,
+                slot_minutes, slot_capacity, country
             FROM locations ORDER BY tenant_id, location_id";
         const HOURS: &str = "SELECT tenant_id, location_id, weekday, opens, closes FROM opening_hours";
         let rows: Vec<Row> = sqlx::query_as(LOCATIONS).fetch_all(&self.pool).await.map_err(unavailable)?;
@@ -29,6 +29,7 @@ impl LocationStore for PostgresStore {
                 name,
                 currency,
                 tax_basis_points,
+                tax_rate_millionths,
                 time_zone,
                 slot_minutes,
                 slot_capacity,
@@ -42,6 +43,7 @@ impl LocationStore for PostgresStore {
                 name,
                 currency,
                 tax_basis_points,
+                tax_rate_millionths,
                 time_zone,
                 slot_minutes,
                 slot_capacity,

@@ -11,13 +11,13 @@ use sqlx::SqliteConnection;
 use crate::rows::{text_of, time_of};
 use crate::{SqliteStore, unavailable};
 
-type Row = (String, String, String, String, i32, String, i32, i32, String);
+type Row = (String, String, String, String, i32, Option<i32>, String, i32, i32, String);
 
 impl LocationStore for SqliteStore {
     async fn locations(&self) -> Result<Vec<Shop>, Unavailable> {
         const LOCATIONS: &str =
-            "SELECT tenant_id, location_id, name, currency, tax_basis_points, time_zone, slot_minutes,
-                slot_capacity, country
+            "SELECT tenant_id, location_id, name, currency, tax_basis_points, tax_rate_millionths, time_zone,
+                slot_minutes, slot_capacity, country
             FROM locations ORDER BY tenant_id, location_id";
         const HOURS: &str = "SELECT tenant_id, location_id, weekday, opens, closes FROM opening_hours";
         let rows: Vec<Row> = sqlx::query_as(LOCATIONS).fetch_all(&self.readers).await.map_err(unavailable)?;
@@ -30,6 +30,7 @@ impl LocationStore for SqliteStore {
                 name,
                 currency,
                 tax_basis_points,
+                tax_rate_millionths,
                 time_zone,
                 slot_minutes,
                 slot_capacity,
@@ -43,6 +44,7 @@ impl LocationStore for SqliteStore {
                 name,
                 currency,
                 tax_basis_points,
+                tax_rate_millionths,
                 time_zone,
                 slot_minutes,
                 slot_capacity,

@@ -29,8 +29,8 @@ const LIST_MAX: u32 = 200;
 pub type Numbers = HashMap<(String, String), std::ops::Range<u64>>;
 
 const ORDER_COLUMNS: &str = "order_id, tenant_id, location_id, order_number, order_type, customer_name, customer_phone, \
-    customer_phone_extension, customer_email, notify_email, notify_sms, special_instructions, pickup_at, subtotal_minor, tax_basis_points, tax_minor, \
-    total_minor, currency, state, status, version, reason, session_hash, tracking_token, created_at, updated_at";
+    customer_phone_extension, customer_email, notify_email, notify_sms, special_instructions, pickup_at, subtotal_minor, tax_basis_points, \
+    tax_rate_millionths, tax_minor, total_minor, currency, state, status, version, reason, session_hash, tracking_token, created_at, updated_at";
 
 /// Order, state, version, when it was created, when it came to its state, and when it is wanted.
 type DueRow = (String, String, i64, String, String, Option<String>);
@@ -399,9 +399,9 @@ fn into_key_use((id, request_hash, session_hash): KeyRow) -> Result<KeyUse, Unav
 async fn place_one(connection: &mut SqliteConnection, new: &NewOrder) -> Result<Placement, sqlx::Error> {
     const ORDER: &str = "INSERT INTO orders (order_id, tenant_id, location_id, order_number, order_type, customer_name,
             customer_phone, customer_phone_extension, customer_email, notify_email, notify_sms, special_instructions, pickup_at, slot_at,
-            subtotal_minor, tax_basis_points, tax_minor, total_minor, currency, state, status, step, version, reason,
+            subtotal_minor, tax_basis_points, tax_rate_millionths, tax_minor, total_minor, currency, state, status, step, version, reason,
             session_hash, tracking_token, idempotency_key_hash, request_hash, next_action_at, created_at, updated_at)
-        VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+        VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
         ON CONFLICT (idempotency_key_hash) DO NOTHING";
     const ITEM: &str = "INSERT INTO order_items (order_id, position, product_id, name, quantity, unit_price_minor)
         VALUES (?, ?, ?, ?, ?, ?)";
@@ -425,7 +425,8 @@ async fn place_one(connection: &mut SqliteConnection, new: &NewOrder) -> Result<
         .bind(order.pickup_at.map(text_of))
         .bind(new.slot.map(|slot| text_of(slot.starts_at)))
         .bind(order.totals.subtotal.minor)
-        .bind(i64::from(order.totals.rate.basis_points))
+        .bind(i64::from(order.totals.rate.basis_points()))
+        .bind(i64::from(order.totals.rate.millionths()))
         .bind(order.totals.tax.minor)
         .bind(order.totals.total.minor)
         .bind(order.totals.total.currency.code())

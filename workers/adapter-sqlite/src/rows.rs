@@ -52,9 +52,10 @@ fn currency(text: &str) -> Result<Currency, Unavailable> {
     Currency::from_code(text).ok_or_else(|| corrupt("a currency", text))
 }
 
-pub fn rate(basis_points: i32) -> Result<TaxRate, Unavailable> {
-    let read = u32::try_from(basis_points).map_err(|_| corrupt("a tax rate", &basis_points.to_string()))?;
-    Ok(TaxRate { basis_points: read })
+/// An order's rate stands as it was taxed, whatever a location may have today.
+fn rate(basis_points: i32, millionths: Option<i32>) -> Result<TaxRate, Unavailable> {
+    let read = |units: i32| u32::try_from(units).map_err(|_| corrupt("a tax rate", &units.to_string()));
+    Ok(TaxRate::stored(read(basis_points)?, millionths.map(read).transpose()?))
 }
 
 #[derive(sqlx::FromRow)]
@@ -74,6 +75,7 @@ pub struct OrderRow {
     pickup_at: Option<String>,
     subtotal_minor: i64,
     tax_basis_points: i32,
+    tax_rate_millionths: Option<i32>,
     tax_minor: i64,
     total_minor: i64,
     currency: String,
@@ -133,7 +135,7 @@ impl OrderRow {
                 items,
                 totals: Totals {
                     subtotal: money(self.subtotal_minor),
-                    rate: rate(self.tax_basis_points)?,
+                    rate: rate(self.tax_basis_points, self.tax_rate_millionths)?,
                     tax: money(self.tax_minor),
                     total: money(self.total_minor),
                 },

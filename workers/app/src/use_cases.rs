@@ -67,7 +67,7 @@ impl Shop {
             tenant_id: TenantId::try_from(slug("brew-haven")).unwrap_or_else(|_| unreachable!("a legal slug")),
             location_id: LocationId::try_from(slug("main-street")).unwrap_or_else(|_| unreachable!("a legal slug")),
             name: "Brew Haven, Main Street".to_owned(),
-            tax: TaxRate { basis_points: 887 },
+            tax: TaxRate::of_millionths(88_750),
             currency: Currency::Usd,
             country: Country::US,
             hours: Hours::always(Zone::parse("America/New_York").unwrap_or_else(|_| Zone::utc())),

@@ -79,9 +79,9 @@ impl Money {
 
     /// The tax on this amount, rounded half away from zero to the minor unit.
     pub fn tax(self, rate: TaxRate) -> Result<Money, MoneyError> {
-        let scaled = self.minor.checked_mul(i64::from(rate.basis_points)).ok_or(MoneyError::Overflow)?;
-        let half = if scaled < 0 { -5_000 } else { 5_000 };
-        let minor = scaled.checked_add(half).ok_or(MoneyError::Overflow)? / 10_000;
+        let scaled = i128::from(self.minor) * i128::from(rate.millionths);
+        let half = if scaled < 0 { -500_000 } else { 500_000 };
+        let minor = i64::try_from((scaled + half) / 1_000_000).map_err(|_| MoneyError::Overflow)?;
         Ok(Money { minor, ..self })
     }
 
@@ -104,10 +104,52 @@ impl fmt::Display for Money {
     }
 }
 
-/// A sales tax in hundredths of a percent: 887 is 8.87 %.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+/// A sales tax with four decimals of a percent, in millionths: 88,750 is 8.875 %.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct TaxRate {
-    pub basis_points: u32,
+    millionths: u32,
+}
+
+impl TaxRate {
+    /// The highest that a location may have, 50 %: above it somebody mistook the unit. No country taxes food higher.
+    pub const MAX: TaxRate = TaxRate { millionths: 500_000 };
+
+    pub const fn of_millionths(millionths: u32) -> TaxRate {
+        TaxRate { millionths }
+    }
+
+    /// Of hundredths of a percent: 888 is 8.88 %.
+    pub const fn of_basis_points(basis_points: u32) -> TaxRate {
+        TaxRate { millionths: basis_points.saturating_mul(100) }
+    }
+
+    /// Returns the rate that is stored in both units. Basis points that are not the millionths rounded were written by
+    /// a program or a person who knows basis points alone: then they count.
+    pub fn stored(basis_points: u32, millionths: Option<u32>) -> TaxRate {
+        let rounded = TaxRate::of_basis_points(basis_points);
+        match millionths {
+            Some(exact) if exact.abs_diff(rounded.millionths) <= 50 => TaxRate::of_millionths(exact),
+            _ => rounded,
+        }
+    }
+
+    pub const fn millionths(self) -> u32 {
+        self.millionths
+    }
+
+    /// In hundredths of a percent, rounded half up.
+    pub const fn basis_points(self) -> u32 {
+        self.millionths.saturating_add(50) / 100
+    }
+}
+
+impl fmt::Display for TaxRate {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let decimals = format!("{:04}", self.millionths % 10_000);
+        let decimals = decimals.trim_end_matches('0');
+        let point = if decimals.is_empty() { "" } else { "." };
+        write!(f, "{}{point}{decimals} %", self.millionths / 10_000)
+    }
 }
 
 #[cfg(test)]
@@ -126,11 +168,13 @@ mod tests {
         }
 
         #[test]
-        fn tax_is_within_half_a_cent_of_the_exact_amount(minor in 0i64..100_000_000, basis_points in 0u32..3_000) {
-            let tax = Money::new(minor, Currency::Usd).tax(TaxRate { basis_points }).map(|tax| tax.minor);
-            let exact_times_ten_thousand = i128::from(minor) * i128::from(basis_points);
-            let error = i128::from(tax.unwrap_or(i64::MIN)) * 10_000 - exact_times_ten_thousand;
-            prop_assert!(error.abs() <= 5_000);
+        fn tax_is_within_half_a_cent_of_the_exact_amount(minor in 0i64..100_000_000, millionths in 0u32..=500_000) {
+            let rate = TaxRate::of_millionths(millionths);
+            let tax = Money::new(minor, Currency::Usd).tax(rate).map(|tax| tax.minor);
+            let exact_times_a_million = i128::from(minor) * i128::from(millionths);
+            let error = i128::from(tax.unwrap_or(i64::MIN)) * 1_000_000 - exact_times_a_million;
+            prop_assert!(error.abs() <= 500_000);
+            prop_assert_eq!(TaxRate::stored(rate.basis_points(), Some(millionths)), rate);
         }
     }
 
@@ -147,8 +191,27 @@ mod tests {
 
     #[test]
     fn half_a_cent_is_rounded_away_from_zero() {
-        let half = |minor| Money::new(minor, Currency::Usd).tax(TaxRate { basis_points: 5_000 }).map(|tax| tax.minor);
+        let half = |minor| Money::new(minor, Currency::Usd).tax(TaxRate::MAX).map(|tax| tax.minor);
         assert_eq!([-3, -1, 0, 1, 3].map(half), [-2, -1, 0, 1, 2].map(Ok));
+    }
+
+    #[test]
+    fn a_rate_has_four_decimals_of_a_percent() {
+        // Twenty lattes at 4.60 in New York City.
+        let tax = Money::new(20 * 460, Currency::Usd).tax(TaxRate::of_millionths(88_750)).map(|tax| tax.minor);
+        assert_eq!(tax, Ok(817), "8.165");
+        assert_eq!(TaxRate::of_millionths(88_750).basis_points(), 888);
+        let read = [88_750, 90_000, 0, 500_000, 1].map(|millionths| TaxRate::of_millionths(millionths).to_string());
+        assert_eq!(read, ["8.875 %", "9 %", "0 %", "50 %", "0.0001 %"]);
+    }
+
+    #[test]
+    fn basis_points_alone_count_where_the_millionths_are_missing_or_older() {
+        assert_eq!(TaxRate::stored(887, None), TaxRate::of_millionths(88_700));
+        for basis_points in [887, 888] {
+            assert_eq!(TaxRate::stored(basis_points, Some(88_750)), TaxRate::of_millionths(88_750), "either rounding");
+        }
+        assert_eq!(TaxRate::stored(900, Some(88_750)), TaxRate::of_millionths(90_000), "somebody set it since");
     }
 
     #[test]

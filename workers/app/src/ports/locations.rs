@@ -19,6 +19,7 @@ pub struct LocationRow {
     pub name: String,
     pub currency: String,
     pub tax_basis_points: i32,
+    pub tax_rate_millionths: Option<i32>,
     pub time_zone: String,
     pub slot_minutes: i32,
     pub slot_capacity: i32,
@@ -41,16 +42,38 @@ impl LocationRow {
         }
         let rule = u16::try_from(self.slot_minutes).ok().zip(u32::try_from(self.slot_capacity).ok());
         let rule = rule.and_then(|(minutes, capacity)| SlotRule::new(minutes, capacity).ok());
-        let rate = u32::try_from(self.tax_basis_points).map_err(|_| corrupt("tax rate"))?;
         Ok(Shop {
             tenant_id: TenantId::parse(&self.tenant_id).map_err(|_| corrupt("tenant"))?,
             location_id: LocationId::parse(&self.location_id).map_err(|_| corrupt("id"))?,
             currency: Currency::from_code(&self.currency).ok_or_else(|| corrupt("currency"))?,
-            tax: TaxRate { basis_points: rate },
+            tax: self.tax()?,
             hours: Hours { zone: Zone::parse(&self.time_zone).map_err(|_| corrupt("time zone"))?, week },
             slots: rule.ok_or_else(|| corrupt("pick-up slots"))?,
             country: Country::parse(&self.country).map_err(|_| corrupt("country"))?,
             name: self.name,
+        })
+    }
+}
+
+impl LocationRow {
+    /// # Errors
+    /// When the rate is below 0 % or above 50 %: a wrong unit must not reach a customer's bill.
+    fn tax(&self) -> Result<TaxRate, Unavailable> {
+        let read = |units: i32| u32::try_from(units).ok();
+        let rate = match (read(self.tax_basis_points), self.tax_rate_millionths.map(read)) {
+            (Some(basis_points), None) => Some(TaxRate::stored(basis_points, None)),
+            (Some(basis_points), Some(Some(millionths))) => Some(TaxRate::stored(basis_points, Some(millionths))),
+            _ => None,
+        };
+        let legal = |rate: &TaxRate| rate.millionths() <= TaxRate::MAX.millionths();
+        rate.filter(legal).ok_or_else(|| {
+            let millionths = self.tax_rate_millionths.map_or("none".to_owned(), |millionths| millionths.to_string());
+            let message = format!(
+                "the tax rate of {} is not from 0 % to 50 %: tax_basis_points {}, tax_rate_millionths {millionths}; \
+                 correct its row in the table locations (88750 millionths are 8.875 %)",
+                self.location_id, self.tax_basis_points
+            );
+            Unavailable::new("locations", message)
         })
     }
 }
@@ -67,4 +90,38 @@ pub trait LocationStore: Send + Sync {
         from: Timestamp,
         before: Timestamp,
     ) -> impl Future<Output = Result<Vec<(Timestamp, u32)>, Unavailable>> + Send;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn main_street(tax_basis_points: i32, tax_rate_millionths: Option<i32>) -> LocationRow {
+        LocationRow {
+            tenant_id: "brew-haven".to_owned(),
+            location_id: "main-street".to_owned(),
+            name: "Main Street".to_owned(),
+            currency: "USD".to_owned(),
+            tax_basis_points,
+            tax_rate_millionths,
+            time_zone: "America/New_York".to_owned(),
+            slot_minutes: 15,
+            slot_capacity: 20,
+            country: "US".to_owned(),
+            hours: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn a_rate_outside_0_to_50_percent_is_refused_when_it_is_read() {
+        let tax = |basis_points, millionths| main_street(basis_points, millionths).read().map(|shop| shop.tax);
+        assert_eq!(tax(888, Some(88_750)), Ok(TaxRate::of_millionths(88_750)));
+        assert_eq!(tax(5_000, None), Ok(TaxRate::MAX));
+        for (basis_points, millionths) in
+            [(-1, None), (5_001, None), (5_000, Some(500_001)), (888, Some(-1)), (88_750, None)]
+        {
+            let refused = tax(basis_points, millionths).expect_err("out of range").to_string();
+            assert!(refused.contains("main-street") && refused.contains("0 % to 50 %"), "{refused}");
+        }
+    }
 }

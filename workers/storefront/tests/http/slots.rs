@@ -42,22 +42,27 @@ fn at(time: &str) -> Value {
 #[tokio::test]
 async fn an_order_pays_the_tax_of_its_location_as_it_is_when_it_is_placed() {
     let client = Client::new().await;
-    let airport = |basis_points| Shop {
+    let airport = |millionths| Shop {
         location_id: LocationId::parse("airport").expect("a slug"),
-        tax: TaxRate { basis_points },
+        tax: TaxRate::of_millionths(millionths),
         ..Shop::default_shop()
     };
-    client.shops.replace(vec![Shop::default_shop(), airport(1_250)]);
+    client.shops.replace(vec![Shop::default_shop(), airport(125_000)]);
     let mut there = an_espresso();
     there["location_id"] = json!("airport");
     let here = client.accepted().await;
     let first = client.order("there-1", &there).await.json();
-    assert_eq!((here["tax_minor"].as_i64(), first["tax_minor"].as_i64()), (Some(27), Some(38)), "887 and 1250 of 300");
+    assert_eq!(
+        (here["tax_minor"].as_i64(), first["tax_minor"].as_i64()),
+        (Some(27), Some(38)),
+        "8.875 and 12.5 % of 3.00"
+    );
     // The rate goes up: what was placed keeps its own, and a repeat gets the same answer.
-    client.shops.replace(vec![Shop::default_shop(), airport(2_000)]);
+    client.shops.replace(vec![Shop::default_shop(), airport(200_000)]);
     assert_eq!(client.order("there-1", &there).await.json(), first);
     let path = first["links"]["self"].as_str().expect("a link").to_owned();
-    assert_eq!(client.get(&path, &[]).await.json()["tax_basis_points"], 1_250);
+    let stored = client.get(&path, &[]).await.json();
+    assert_eq!((&stored["tax_basis_points"], &stored["tax_rate_millionths"]), (&json!(1_250), &json!(125_000)));
     assert_eq!(client.order("there-2", &there).await.json()["tax_minor"], 60);
     // The same key for another place is another request.
     let elsewhere = client.order("there-1", &an_espresso()).await;
