@@ -140,6 +140,22 @@ impl Hours {
             .find(|opens| *opens > at)
     }
 
+    /// Returns for how long it was open between two instants.
+    pub fn open_between(&self, from: Timestamp, until: Timestamp) -> Duration {
+        let days = std::iter::successors(Some(self.zone.date_of(from)), |day| day.next_day());
+        let last = self.zone.date_of(until);
+        days.take_while(|day| *day <= last)
+            .filter_map(|day| self.on(day))
+            .map(|(opens, closes)| (closes.min(until) - opens.max(from)).max(Duration::ZERO))
+            .sum()
+    }
+
+    /// Returns how long its longest day is, by the clock on the wall; 24 hours where it never opens.
+    pub fn longest_day(&self) -> Duration {
+        let longest = self.week.iter().flatten().map(|day| day.closes - day.opens).max();
+        Duration::minutes(i64::from(longest.unwrap_or(DAY)))
+    }
+
     /// The slots of a date: each whole, from opening to closing.
     pub fn slots(&self, date: Date, rule: SlotRule) -> Vec<Slot> {
         let Some((opens, closes)) = self.on(date) else { return Vec::new() };
@@ -204,6 +220,17 @@ mod tests {
         assert_eq!(hours.slot_at(datetime!(2026-01-05 08:39 UTC), rule(20)), Some(slots[1]));
         assert_eq!(hours.slot_at(datetime!(2026-01-05 08:40 UTC), rule(20)), None);
         assert!(hours.is_open(datetime!(2026-01-05 08:49 UTC)) && !hours.is_open(datetime!(2026-01-05 08:50 UTC)));
+    }
+
+    #[test]
+    fn only_the_time_that_it_was_open_counts() {
+        let hours = weekdays("Europe/Berlin", 9 * 60, 17 * 60);
+        let open = |from, until| hours.open_between(from, until);
+        // From Friday at 16:00 to Monday at 9:04, on the shop's own clock.
+        assert_eq!(open(datetime!(2026-03-27 15:00 UTC), datetime!(2026-03-30 07:04 UTC)), Duration::minutes(64));
+        assert_eq!(open(datetime!(2026-03-28 08:00 UTC), datetime!(2026-03-29 20:00 UTC)), Duration::ZERO, "closed");
+        assert_eq!(hours.longest_day(), Duration::hours(8));
+        assert_eq!(Hours::always(Zone::utc()).longest_day(), Duration::DAY);
     }
 
     #[test]

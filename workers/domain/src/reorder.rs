@@ -22,6 +22,10 @@ pub struct Sales {
     /// Sold and not given back.
     pub units: i64,
     pub over: Duration,
+    /// Whether `over` has a whole day of opening hours: less says nothing about the next fortnight.
+    pub is_enough: bool,
+    /// Sold at most within seven days of it.
+    pub best_week: i64,
 }
 
 /// What is known, and what to do about it.
@@ -34,23 +38,25 @@ pub struct Suggestion {
     pub quantity: i64,
 }
 
-/// Less than an hour says nothing about a day.
-const OVER_MIN: Duration = Duration::HOUR;
 const DAY_S: i128 = 24 * 3600;
 
-/// Orders when what is left does not outlast a delivery, or stands at its threshold: as much as the days to cover
-/// take, with the threshold on top, less what is there.
+/// Orders when what is left does not outlast a delivery, or stands at its threshold.
+///
+/// With enough history: as much as the days to cover take, with the threshold on top, less what is there, and at most
+/// what was sold in the best week. With less: up to the threshold. A rush of four minutes is no forecast.
 pub fn suggest(available: i64, low_stock_threshold: i64, sales: Sales, policy: Policy) -> Suggestion {
     let units = i128::from(sales.units.max(0));
-    let over_s = i128::from(sales.over.max(OVER_MIN).whole_seconds());
+    let over_s = i128::from(sales.over.max(Duration::DAY).whole_seconds());
     let there = i128::from(available.max(0));
+    let to_threshold = (i128::from(low_stock_threshold.max(0)) - there).max(0);
     // there / (units / days) < lead, without a division that loses a unit.
     let runs_out = there * over_s < i128::from(policy.lead_days) * units * DAY_S;
-    let quantity = if runs_out || available <= low_stock_threshold {
+    let quantity = if sales.is_enough && (runs_out || available <= low_stock_threshold) {
         let needed = divided_up(units * DAY_S * i128::from(policy.cover_days), over_s);
-        (needed + i128::from(low_stock_threshold.max(0)) - there).max(0)
+        let wanted = (needed + i128::from(low_stock_threshold.max(0)) - there).max(0);
+        wanted.min(i128::from(sales.best_week.max(0))).max(to_threshold)
     } else {
-        0
+        to_threshold
     };
     let sold_per_day = units as f64 * DAY_S as f64 / over_s as f64;
     Suggestion {
@@ -74,7 +80,8 @@ mod tests {
     const POLICY: Policy = Policy { lead_days: 4, cover_days: 14 };
 
     fn suggested(available: i64, units: i64, days: i64) -> Suggestion {
-        suggest(available, 5, Sales { units, over: Duration::days(days) }, POLICY)
+        let sales = Sales { units, over: Duration::days(days), is_enough: true, best_week: i64::MAX };
+        suggest(available, 5, sales, POLICY)
     }
 
     #[test]
@@ -94,10 +101,24 @@ mod tests {
     }
 
     #[test]
-    fn a_part_of_a_unit_is_a_unit_and_a_young_shop_is_not_carried_away() {
+    fn a_part_of_a_unit_is_a_unit() {
         assert_eq!(suggested(0, 1, 28).quantity, 1 + 5, "half a unit in fourteen days");
-        let minute = suggest(100, 5, Sales { units: 2, over: Duration::MINUTE }, POLICY);
-        assert_eq!(minute.sold_per_day, 48.0, "taken as an hour's");
+    }
+
+    #[test]
+    fn a_rush_is_no_forecast() {
+        // Seven sold in four minutes: carried on, that is 2,520 a day.
+        let rush = Sales { units: 7, over: Duration::minutes(4), is_enough: false, best_week: 7 };
+        let after = suggest(3, 5, rush, POLICY);
+        assert_eq!((after.sold_per_day, after.quantity), (7.0, 2), "filled up to the threshold");
+        assert_eq!(suggest(20, 5, rush, POLICY).quantity, 0);
+    }
+
+    #[test]
+    fn nobody_orders_more_than_was_sold_in_the_best_week() {
+        let sales = |best_week| Sales { units: 84, over: Duration::days(28), is_enough: true, best_week };
+        assert_eq!(suggest(0, 5, sales(30), POLICY).quantity, 30, "47 would last a fortnight");
+        assert_eq!(suggest(0, 5, sales(3), POLICY).quantity, 5, "the threshold is filled up all the same");
     }
 
     proptest! {
@@ -106,7 +127,8 @@ mod tests {
             available in -5i64..1_000, units in -5i64..10_000, days in 1i64..90, threshold in -1i64..50,
         ) {
             let of = |available| {
-                suggest(available, threshold, Sales { units, over: Duration::days(days) }, POLICY).quantity
+                let sales = Sales { units, over: Duration::days(days), is_enough: days > 1, best_week: units / 2 };
+                suggest(available, threshold, sales, POLICY).quantity
             };
             prop_assert!(of(available) >= of(available + 1));
             prop_assert!(of(available) >= 0);

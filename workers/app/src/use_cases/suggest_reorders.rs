@@ -1,5 +1,7 @@
 //! What to order from suppliers: each product's sales of late, from its ledger, carried on.
 
+use domain::Timestamp;
+use domain::hours::Hours;
 use domain::reorder::{Policy, Sales, Suggestion, suggest};
 use domain::stock::Movement;
 use futures::future::try_join_all;
@@ -12,8 +14,10 @@ use crate::ports::{Source, Unavailable};
 /// How far back sales are looked at unless somebody asks otherwise, and at most.
 pub const DAYS: u32 = 28;
 pub const DAYS_MAX: u32 = 90;
-/// Entries read of one product. Who sells more has them in fewer days, and as many sales say as much about a day.
-const READ_MAX: usize = 2_000;
+/// Entries read of one product once they reach back a day of opening hours: as many sales say as much about a day.
+const READ_ENOUGH: usize = 2_000;
+/// Entries read of one product at most.
+const READ_MAX: usize = 20_000;
 
 #[derive(Debug, Clone, PartialEq)]
 pub struct Reorder {
@@ -26,11 +30,12 @@ pub struct Reorder {
 pub async fn suggest_reorders(
     stock: &(impl Stock + Ledger),
     source: &impl Source,
+    hours: &Hours,
     days: u32,
 ) -> Result<Vec<Reorder>, Unavailable> {
     let products = stock.products().await?;
     let each = products.into_iter().map(async |product| {
-        let sales = sales(stock, source, &product, Duration::days(i64::from(days))).await?;
+        let sales = sales(stock, source, hours, &product, Duration::days(i64::from(days))).await?;
         let suggestion = suggest(product.counters.available, product.low_stock_threshold, sales, Policy::HOUSE);
         Ok::<_, Unavailable>(Reorder { product, sales, suggestion })
     });
@@ -47,25 +52,30 @@ pub async fn suggest_reorders(
 async fn sales(
     stock: &impl Ledger,
     source: &impl Source,
+    hours: &Hours,
     product: &StockedProduct,
     back: Duration,
 ) -> Result<Sales, Unavailable> {
     let now = source.now();
-    let (mut units, mut since, mut read) = (0, now, 0);
+    let is_enough = |since: Timestamp| hours.open_between(since, now) >= hours.longest_day();
+    // Newest first.
+    let mut changes: Vec<(Timestamp, i64)> = Vec::new();
+    let (mut since, mut read, mut is_whole) = (now, 0, true);
     let mut before: Option<String> = None;
-    loop {
+    'pages: loop {
         let page = stock.entries(&product.product.product_id, before.as_deref(), ENTRIES_MAX).await?;
-        let Some(last) = page.last() else { return Ok(Sales { units, over: now - since }) };
+        let Some(last) = page.last() else { break };
         before = Some(last.entry_id.clone());
         for entry in &page {
             if entry.at < now - back {
-                return Ok(Sales { units, over: back });
+                since = now - back;
+                break 'pages;
             }
             since = entry.at;
             read += 1;
             match entry.movement {
-                Movement::Confirm(sold) => units += i64::from(sold),
-                Movement::Return(given_back) => units -= i64::from(given_back),
+                Movement::Confirm(sold) => changes.push((entry.at, i64::from(sold))),
+                Movement::Return(given_back) => changes.push((entry.at, -i64::from(given_back))),
                 Movement::Reserve(_)
                 | Movement::Release(_)
                 | Movement::Restock(_)
@@ -73,15 +83,40 @@ async fn sales(
                 | Movement::WriteOn(_) => {}
             }
         }
-        if read >= READ_MAX {
-            return Ok(Sales { units, over: now - since });
+        if read >= READ_MAX || (read >= READ_ENOUGH && is_enough(since)) {
+            is_whole = false;
+            break;
         }
     }
+    let units = changes.iter().map(|(_, units)| units).sum();
+    // A day of opening hours counts as a day, though fewer hours have passed.
+    let days_open = hours.open_between(since, now) / (hours.longest_day() / Duration::DAY);
+    let over = (now - since).max(days_open);
+    let mut best_week = best_week(&changes);
+    if !is_whole && over < Duration::WEEK {
+        // Only the newest part of a week was read: the rest of it is taken to have been alike.
+        best_week = best_week.max((units as f64 * (Duration::WEEK / over)) as i64);
+    }
+    Ok(Sales { units, over, is_enough: is_enough(since), best_week })
+}
+
+/// The most that was sold, and not given back, within seven days. `changes` are newest first.
+fn best_week(changes: &[(Timestamp, i64)]) -> i64 {
+    let (mut best, mut units, mut newest) = (0, 0, 0);
+    for (at, change) in changes {
+        units += change;
+        while changes[newest].0 - *at >= Duration::WEEK {
+            units -= changes[newest].1;
+            newest += 1;
+        }
+        best = best.max(units);
+    }
+    best
 }
 
 #[cfg(test)]
 mod tests {
-    use domain::Timestamp;
+    use domain::hours::{Opening, Zone};
     use domain::ids::OrderId;
     use futures::executor::block_on;
     use time::macros::datetime;
@@ -103,6 +138,10 @@ mod tests {
         fn uuid(&self) -> Uuid {
             Uuid::now_v7()
         }
+    }
+
+    fn always() -> Hours {
+        Hours::always(Zone::utc())
     }
 
     fn sold(stock: &MemoryStock, id: &domain::ids::ProductId, units: u32, days_ago: i64) -> OrderId {
@@ -127,11 +166,12 @@ mod tests {
         let returned = sold(&stock, &quick.product_id, 8, 2);
         block_on(stock.release(returned, NOW - Duration::DAY)).expect("given back");
 
-        let suggested = block_on(suggest_reorders(&stock, &Clock, 7)).expect("read");
+        let suggested = block_on(suggest_reorders(&stock, &Clock, &always(), 7)).expect("read");
         let names: Vec<_> = suggested.iter().map(|reorder| &reorder.product.product).collect();
         assert_eq!(names, [&quick, &slow, &old], "most urgent first");
-        assert_eq!(suggested[0].sales, Sales { units: 50, over: Duration::days(7) });
-        assert_eq!(suggested[0].suggestion.quantity, 100 + 5 - 10, "two weeks at fifty a week");
+        let sales = Sales { units: 50, over: Duration::days(7), is_enough: true, best_week: 50 };
+        assert_eq!(suggested[0].sales, sales);
+        assert_eq!(suggested[0].suggestion.quantity, 50, "95 would last two weeks");
         assert_eq!(suggested[1].suggestion.quantity, 0);
         assert_eq!(suggested[2].sales.units, 0, "what was sold before that does not count");
     }
@@ -142,8 +182,31 @@ mod tests {
         let new = product("new");
         block_on(stock.add_product(&new, 30, 5, NOW - Duration::days(2))).expect("added");
         sold(&stock, &new.product_id, 20, 1);
-        let suggested = block_on(suggest_reorders(&stock, &Clock, DAYS)).expect("read");
-        assert_eq!(suggested[0].sales, Sales { units: 20, over: Duration::days(2) });
+        let suggested = block_on(suggest_reorders(&stock, &Clock, &always(), DAYS)).expect("read");
+        assert_eq!((suggested[0].sales.units, suggested[0].sales.over), (20, Duration::days(2)));
         assert_eq!(suggested[0].suggestion.sold_per_day, 10.0);
+    }
+
+    #[test]
+    fn less_than_a_day_of_opening_hours_is_not_carried_on() {
+        let stock = MemoryStock::default();
+        let new = product("new");
+        // It opened at 9:00 in Berlin, an hour ago, after a night of nine hours and more.
+        let day = Some(Opening::new(9 * 60, 17 * 60).expect("hours"));
+        let hours = Hours { zone: Zone::parse("Europe/Berlin").expect("a zone"), week: [day; 7] };
+        block_on(stock.add_product(&new, 8, 5, NOW - Duration::hours(10))).expect("added");
+        let (order, at) = (OrderId(Uuid::now_v7()), NOW - Duration::minutes(4));
+        block_on(stock.reserve(order, &lines(&[(&new.product_id, 7)]), at, at + Duration::HOUR)).expect("held");
+        block_on(stock.confirm(order, at)).expect("sold");
+        let suggested = |days| block_on(suggest_reorders(&stock, &Clock, &hours, days)).expect("read").remove(0);
+        assert!(!suggested(DAYS).sales.is_enough);
+        assert_eq!(suggested(DAYS).suggestion.quantity, 4, "up to the threshold, not 2,360");
+    }
+
+    #[test]
+    fn the_best_week_is_any_seven_days() {
+        let at = |days: i64, units| (NOW - Duration::days(days), units);
+        assert_eq!(best_week(&[]), 0);
+        assert_eq!(best_week(&[at(1, 5), at(6, 7), at(8, 20), at(9, -2)]), 27, "7 and 20, before the two came back");
     }
 }

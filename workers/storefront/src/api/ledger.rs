@@ -104,7 +104,8 @@ pub async fn suggestions<P: Ports>(
     if !errors.is_empty() {
         return Err(Problem::fields(errors));
     }
-    let reorders = suggest_reorders(app.ports.stock(), app.ports.source(), days).await?;
+    let reorders =
+        suggest_reorders(app.ports.stock(), app.ports.source(), &app.settings.shops.home().hours, days).await?;
     Ok(Json(json!({ "days": days, "suggestions": reorders.iter().map(suggested).collect::<Vec<_>>() })))
 }
 

@@ -32,7 +32,8 @@ async fn stock_page<P: Ports>(
     refused: Option<(&str, StockChange)>,
 ) -> Result<Response, Problem> {
     let suggests = may(Actor::Staff(staff.role), Action::ReadSuggestions, Resource::Shop).is_ok();
-    let mut reorders = suggest_reorders(app.ports.stock(), app.ports.source(), DAYS).await?;
+    let hours = &app.settings.shops.home().hours;
+    let mut reorders = suggest_reorders(app.ports.stock(), app.ports.source(), hours, DAYS).await?;
     // As on the menu: who looks for a product finds it where it always stands.
     reorders.sort_by(|a, b| {
         let (a, b) = (&a.product.product, &b.product.product);
