@@ -4,8 +4,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use adapter_postgres::PostgresStore;
+use adapter_postgres::{NUMBERS, PostgresStore};
 use adapter_redis::RedisCarts;
+use app::ports::Unavailable;
 use app::ports::carts::CartStore as _;
 use app::ports::orders::OrderStore as _;
 use axum::Router;
@@ -13,6 +14,7 @@ use axum::routing::post;
 use domain::cart::{Line, Quantity};
 use domain::ids::{LocationId, ProductId, TenantId};
 use faults::{Dependency, Fault, Faults, Moment, Proxy, Rule, Verdict};
+use time::macros::date;
 
 /// A gateway that counts what it has executed.
 async fn gateway() -> (String, Arc<AtomicU64>) {
@@ -160,8 +162,15 @@ async fn statements_are_calls_and_a_lost_commit_is_committed() {
 
     let store = PostgresStore::connect(&through, 1).await.expect("connected");
     let (tenant, location) = (TenantId::parse("t").expect("an id"), LocationId::parse("l").expect("an id"));
-    let number = || store.next_number(&tenant, &location);
-    let strike = |fault| faults.add(Rule::on(Dependency::Postgres, "SELECT nextval", fault).times(1));
+    // A block of them: only the first takes a statement.
+    let number = async || {
+        let first = store.next_number(&tenant, &location, date!(2026 - 03 - 01)).await?;
+        for _ in 1..NUMBERS {
+            store.next_number(&tenant, &location, date!(2026 - 03 - 01)).await?;
+        }
+        Ok::<_, Unavailable>(first)
+    };
+    let strike = |fault| faults.add(Rule::on(Dependency::Postgres, "INSERT INTO order_number_days", fault).times(1));
     let first = number().await.expect("a number");
     let refused = strike(Fault::Fail { status: 0, code: "40001" });
     assert!(number().await.is_err(), "not executed");
@@ -170,7 +179,7 @@ async fn statements_are_calls_and_a_lost_commit_is_committed() {
     let cut = strike(Fault::Cut);
     assert!(number().await.is_err(), "not executed");
     // The one that was told no went on with its connection; those that were cut off have new ones.
-    assert_eq!(number().await.expect("a number"), first + 2, "one number was taken and lost");
+    assert_eq!(number().await.expect("a number"), first + 2 * NUMBERS, "one block was taken and lost");
     assert_eq!((refused.count(), lost.count(), cut.count()), (1, 1, 1));
     let refuse = faults.add(Rule::on(Dependency::Postgres, "", Fault::Refuse));
     assert!(PostgresStore::connect(&through, 1).await.is_err());

@@ -6,7 +6,7 @@ use std::time::Duration;
 use chassis::config::ProcessEnvironment;
 use clap::{Arg, Args, CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 use domain::access::StaffRole;
-use domain::ids::OrderId;
+use domain::ids::{OrderId, OrderNumber};
 use uuid::Uuid;
 
 /// Where everything local is kept unless told otherwise.
@@ -465,6 +465,13 @@ pub fn order_id(text: &str) -> Result<OrderId, String> {
     text.parse().map_err(|_| "must be an order's id, such as 01954f0c-6b00-7000-8000-000000000047".to_owned())
 }
 
+fn order_name(text: &str) -> Result<OrderName, String> {
+    let number = OrderNumber::parse(text).map(OrderName::Number);
+    number
+        .map_or_else(|| order_id(text).map(OrderName::Id), Ok)
+        .map_err(|wrong| format!("{wrong}, or a number, such as A-047"))
+}
+
 fn duration(text: &str) -> Result<Duration, String> {
     let at = text.find(|letter: char| letter.is_ascii_alphabetic()).unwrap_or(text.len());
     let (number, unit) = text.split_at(at);
@@ -484,7 +491,7 @@ fn duration(text: &str) -> Result<Duration, String> {
 pub enum Orders {
     /// All that is recorded about one order, in one line of time, and what it waits for
     #[command(
-        after_help = "Examples:\n  haven orders show 01934d3c-2a00-7000-8000-000000000002\n  haven orders show 01934d3c-2a00-7000-8000-000000000002 --json\n\nHistory, money, stock, messages with their deliveries, notices, parked messages, and the roles' log lines.\nExit 2 when there is no such order."
+        after_help = "Examples:\n  haven orders show 01934d3c-2a00-7000-8000-000000000002\n  haven orders show A-047\n  haven orders show 01934d3c-2a00-7000-8000-000000000002 --json\n\nHistory, money, stock, messages with their deliveries, notices, parked messages, and the roles' log lines.\nExit 2 when there is no such order."
     )]
     Show(Show),
     /// Make the view that customers' lists are read from again, from the orders themselves
@@ -496,15 +503,22 @@ pub enum Orders {
 
 #[derive(Debug, Args)]
 pub struct Show {
-    /// The order's id
-    #[arg(value_parser = order_id)]
-    pub id: OrderId,
+    /// The order's id, or its number: numbers restart each day, and the newest order is meant
+    #[arg(value_name = "ID|NUMBER", value_parser = order_name)]
+    pub order: OrderName,
     /// The state folder of `haven up`
     #[arg(long, value_name = "DIR", default_value = STATE)]
     pub state: PathBuf,
     /// One JSON object instead of text
     #[arg(long)]
     pub json: bool,
+}
+
+/// How people name an order.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OrderName {
+    Id(OrderId),
+    Number(OrderNumber),
 }
 
 #[derive(Debug, Args)]

@@ -8,6 +8,7 @@ use std::time::Duration;
 use adapter_postgres::{ConnectError, Login};
 use app::laws::orders::new_order;
 use app::ports::orders::OrderStore as _;
+use app::ports::scope::Scope;
 use servers::Server;
 use sqlx::{AssertSqlSafe, Connection as _, PgConnection, Row as _};
 use worker::renewal::Renewal;
@@ -121,7 +122,11 @@ async fn a_password_that_changes_under_load_costs_no_order_and_no_restart() {
         customer.await.expect("no panic");
     }
     assert_eq!(*load.failed.lock().expect("not poisoned"), [""; 0]);
-    assert_eq!(store.pending_orders().await, Ok(load.placed.load(Ordering::Relaxed) as u64), "each is there once");
+    assert_eq!(
+        store.pending_orders(&Scope::Everything).await,
+        Ok(load.placed.load(Ordering::Relaxed) as u64),
+        "each is there once"
+    );
     assert!(guarded.refuses("of-monday").await && guarded.refuses("of-tuesday").await, "the old ones are worthless");
     store.check_login().await.expect("new connections are let in");
 }
@@ -133,5 +138,5 @@ async fn a_secret_that_stays_wrong_is_told_as_a_refused_login() {
     guarded.execute("ALTER ROLE barista PASSWORD 'nobody-knows'").await;
     let told = store.check_login().await;
     assert!(matches!(told, Err(ConnectError::LoginRefused { .. })), "{told:?}");
-    assert_eq!(store.pending_orders().await, Ok(0), "what is open goes on");
+    assert_eq!(store.pending_orders(&Scope::Everything).await, Ok(0), "what is open goes on");
 }

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 
 use app::ports::Unavailable;
+use app::ports::scope::Scope;
 use app::ports::views::{OrderView, OrderViews, SHOWN};
 use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::operation::put_item::PutItemError;
@@ -129,6 +130,7 @@ impl OrderViews for DynamoViews {
 
     async fn of_session(
         &self,
+        scope: &Scope,
         session_hash: &str,
         limit: u32,
         before: Option<OrderId>,
@@ -148,7 +150,9 @@ impl OrderViews for DynamoViews {
             None => query.key_condition_expression("session_hash = :session"),
         };
         let found = query.send().await.map_err(|error| unavailable(crate::why(&error)))?;
-        found.items().iter().map(read).collect()
+        let views = found.items().iter().map(read);
+        // A session is one browser's at one shop: its views are in scope but for a forged or shared cookie.
+        views.filter(|view| view.as_ref().map_or(true, |view| view.is_in(scope))).collect()
     }
 }
 
@@ -161,6 +165,9 @@ fn item(view: &OrderView) -> Result<Item, Unavailable> {
         ("forget_at".to_owned(), number((view.created_at + SHOWN).unix_timestamp())),
         ("view".to_owned(), text(shown)),
     ]);
+    if let Some(tenant_id) = &view.tenant_id {
+        item.insert("tenant_id".to_owned(), text(tenant_id));
+    }
     if let Some(session_hash) = &view.session_hash {
         item.insert("session_hash".to_owned(), text(session_hash));
     }
@@ -170,5 +177,10 @@ fn item(view: &OrderView) -> Result<Item, Unavailable> {
 fn read(item: &Item) -> Result<OrderView, Unavailable> {
     let shown = get_text(item, "view").ok_or_else(|| unavailable("an item has no view"))?;
     let view: OrderView = serde_json::from_str(&shown).map_err(unavailable)?;
-    Ok(OrderView { session_hash: get_text(item, "session_hash"), reason: view.reason.map(domain::text::shown), ..view })
+    Ok(OrderView {
+        session_hash: get_text(item, "session_hash"),
+        tenant_id: get_text(item, "tenant_id"),
+        reason: view.reason.map(domain::text::shown),
+        ..view
+    })
 }

@@ -3,6 +3,7 @@
 use app::ports::Unavailable;
 use app::ports::fulfilment::{Fulfilment, FulfilmentStore, Shipment, Ticket, Work};
 use app::ports::orders::{Applied, Change};
+use app::ports::scope::Scope;
 use domain::Timestamp;
 use domain::ids::OrderId;
 use sqlx::PgConnection;
@@ -35,12 +36,13 @@ impl FulfilmentStore for PostgresStore {
         Ok(applied)
     }
 
-    async fn tickets(&self, orders: &[OrderId]) -> Result<Vec<Ticket>, Unavailable> {
+    async fn tickets(&self, scope: &Scope, orders: &[OrderId]) -> Result<Vec<Ticket>, Unavailable> {
         const SELECT: &str = "SELECT order_id, day, position, slot_at FROM tickets JOIN orders USING (order_id)
-            WHERE order_id = ANY($1)";
+            WHERE order_id = ANY($1)
+                AND ($2::text IS NULL OR (tickets.tenant_id = $2 AND tickets.location_id = ANY($3)))";
         let ids: Vec<Uuid> = orders.iter().map(|order_id| order_id.0).collect();
-        let rows: Vec<(Uuid, Date, i32, Option<Timestamp>)> =
-            sqlx::query_as(SELECT).bind(ids).fetch_all(&self.pool).await.map_err(unavailable)?;
+        let query = sqlx::query_as(SELECT).bind(ids).bind(scope.tenant()).bind(scope.locations());
+        let rows: Vec<(Uuid, Date, i32, Option<Timestamp>)> = query.fetch_all(&self.pool).await.map_err(unavailable)?;
         let ticket = |(id, day, position, slot_at): (Uuid, Date, i32, Option<Timestamp>)| Ticket {
             order_id: OrderId(id),
             day,
@@ -50,10 +52,11 @@ impl FulfilmentStore for PostgresStore {
         Ok(rows.into_iter().map(ticket).collect())
     }
 
-    async fn shipment(&self, order_id: OrderId) -> Result<Option<Shipment>, Unavailable> {
-        const SELECT: &str = "SELECT tracking_number, created_at FROM shipments WHERE order_id = $1";
-        let row: Option<(String, Timestamp)> =
-            sqlx::query_as(SELECT).bind(order_id.0).fetch_optional(&self.pool).await.map_err(unavailable)?;
+    async fn shipment(&self, scope: &Scope, order_id: OrderId) -> Result<Option<Shipment>, Unavailable> {
+        const SELECT: &str = "SELECT tracking_number, shipments.created_at FROM shipments JOIN orders USING (order_id)
+            WHERE order_id = $1 AND ($2::text IS NULL OR (tenant_id = $2 AND location_id = ANY($3)))";
+        let query = sqlx::query_as(SELECT).bind(order_id.0).bind(scope.tenant()).bind(scope.locations());
+        let row: Option<(String, Timestamp)> = query.fetch_optional(&self.pool).await.map_err(unavailable)?;
         Ok(row.map(|(tracking_number, shipped_at)| Shipment { order_id, tracking_number, shipped_at }))
     }
 }

@@ -4,6 +4,7 @@ use app::ports::Unavailable;
 use app::ports::journey::{JourneyStore, NoticeRecord, Records, SentRecord, TakenIn};
 use app::ports::orders::PaymentKind;
 use app::ports::redrives::{Redrive, RedriveEnd, RedriveLog};
+use app::ports::scope::Scope;
 use contract::event::EventKind;
 use contract::messages::Envelope;
 use contract::role::ROLES;
@@ -79,25 +80,34 @@ impl PostgresStore {
 }
 
 impl JourneyStore for PostgresStore {
-    async fn records(&self, order_id: OrderId) -> Result<Records, Unavailable> {
+    async fn records(&self, scope: &Scope, order_id: OrderId) -> Result<Records, Unavailable> {
         const SENT: &str = "SELECT kind, route, envelope, created_at, published_at, attempts, retry_at FROM outbox
             WHERE order_id = $1 ORDER BY id";
         const PAYMENTS: &str = "SELECT kind, at, amount_minor, currency, state, token, charge_id, reason FROM payments
             WHERE order_id = $1 ORDER BY kind";
         const REDRIVES: &str = "SELECT redrive_id, queue, fingerprint, reason, event_id, order_id, body, actor, at,
                 outcome, ended_at FROM redrives WHERE order_id = $1 ORDER BY at, redrive_id";
-        const NEXT: &str = "SELECT next_action_at FROM orders WHERE order_id = $1";
+        const NEXT: &str = "SELECT next_action_at FROM orders
+            WHERE order_id = $1 AND ($2::text IS NULL OR (tenant_id = $2 AND location_id = ANY($3)))";
         let notices =
             format!("SELECT {NOTICE_COLUMNS} FROM contract.notifications WHERE order_id = $1 ORDER BY created_at");
         let (pool, id) = (&self.pool, order_id.0);
+        let next: Option<(Option<Timestamp>,)> = sqlx::query_as(NEXT)
+            .bind(id)
+            .bind(scope.tenant())
+            .bind(scope.locations())
+            .fetch_optional(pool)
+            .await
+            .map_err(unavailable)?;
+        if next.is_none() && *scope != Scope::Everything {
+            return Ok(Records::default());
+        }
         let sent: Vec<OutboxRecord> = sqlx::query_as(SENT).bind(id).fetch_all(pool).await.map_err(unavailable)?;
         let payments: Vec<PaymentRecord> =
             sqlx::query_as(PAYMENTS).bind(id).fetch_all(pool).await.map_err(unavailable)?;
         let notices: Vec<NoticeRow> =
             sqlx::query_as(sqlx::AssertSqlSafe(notices)).bind(id).fetch_all(pool).await.map_err(unavailable)?;
         let redrives: Vec<RedriveRow> = sqlx::query_as(REDRIVES).bind(id).fetch_all(pool).await.map_err(unavailable)?;
-        let next: Option<(Option<Timestamp>,)> =
-            sqlx::query_as(NEXT).bind(id).fetch_optional(pool).await.map_err(unavailable)?;
         let sent: Vec<SentRecord> = sent.into_iter().map(OutboxRecord::into_record).collect();
         let mut events: Vec<Uuid> =
             sent.iter().filter_map(|sent| Some(sent.envelope.as_ref().ok()?.event_id.0)).collect();

@@ -18,6 +18,7 @@ use std::time::Duration;
 use app::ports::Unavailable;
 use contract::queue::HANDLER_TIMEOUT_MIN;
 pub use login::{ConnectError, Login};
+pub use orders::{NUMBERS, list_of_shops};
 use sqlx::Connection as _;
 use sqlx::postgres::{PgConnectOptions, PgConnection, PgListener, PgPool, PgPoolOptions};
 use tokio::sync::Mutex;
@@ -42,6 +43,7 @@ pub struct PostgresStore {
     listener: Arc<Mutex<Option<PgListener>>>,
     /// Names this store to others that claim outbox rows.
     claimant: Uuid,
+    numbers: Arc<Mutex<orders::Numbers>>,
 }
 
 impl PostgresStore {
@@ -70,7 +72,7 @@ impl PostgresStore {
             .connect_with(options)
             .await
             .map_err(|error| ConnectError::of(&user, error))?;
-        Ok(PostgresStore { pool, listener: Arc::default(), claimant: Uuid::now_v7() })
+        Ok(PostgresStore { pool, listener: Arc::default(), claimant: Uuid::now_v7(), numbers: Arc::default() })
     }
 
     /// New connections use this login from now on; those that are open go on until they are used up.

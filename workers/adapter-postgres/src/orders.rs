@@ -8,13 +8,15 @@ use app::ports::orders::{
     Applied, Change, Due, KeyUse, NewOrder, OUTBOX_CLAIM, OrderFilter, OrderStore, OutboxRow, Payment, PaymentKind,
     PaymentState, Placement, StoredOrder,
 };
+use app::ports::scope::Scope;
 use contract::messages::Envelope;
 use domain::Timestamp;
-use domain::ids::{LocationId, OrderId, TenantId};
-use domain::order::HistoryEntry;
+use domain::ids::{LocationId, OrderId, OrderNumber, TenantId};
+use domain::order::{HistoryEntry, Status};
 use serde_json::{Value, json};
 use sqlx::PgConnection;
 use sqlx::postgres::PgListener;
+use time::Date;
 use time::format_description::well_known::Rfc3339;
 use uuid::Uuid;
 
@@ -23,8 +25,13 @@ use crate::{PostgresStore, unavailable};
 
 /// Orders listed at once.
 const LIST_MAX: u32 = 200;
+/// Numbers taken at once, so that not every order pays for a write of its own. The rest is lost at a restart.
+pub const NUMBERS: u64 = 10;
 /// The channel on which writers say that the outbox has something.
 const CHANNEL: &str = "outbox";
+
+/// Numbers taken and not given out yet, by location and day.
+pub type Numbers = HashMap<(TenantId, LocationId, Date), std::ops::Range<u64>>;
 
 const ORDER_COLUMNS: &str = "order_id, tenant_id, location_id, order_number, order_type, customer_name, customer_phone, \
     customer_phone_extension, customer_email, notify_email, notify_sms, special_instructions, pickup_at, subtotal_minor, tax_basis_points, \
@@ -83,18 +90,18 @@ SELECT (SELECT count(*) FROM taken_in), (SELECT count(*) FROM moved),
 /// Accepts a list of orders. $1 are the orders, $2 their items, $3 their messages. Gives the ids that were accepted.
 const PLACE: &str = "
 WITH input AS (
-    SELECT * FROM jsonb_to_recordset($1) AS i (order_id uuid, tenant_id text, location_id text, order_number text,
+    SELECT * FROM jsonb_to_recordset($1) AS i (order_id uuid, tenant_id text, location_id text, order_number text, number_day date,
         order_type text, customer_name text, customer_phone text, customer_phone_extension text, customer_email text, notify_email boolean,
         notify_sms boolean, special_instructions text, pickup_at timestamptz, slot_at timestamptz, subtotal_minor bigint,
         tax_basis_points int, tax_rate_millionths int, tax_minor bigint, total_minor bigint, currency text, state text, status text, step text,
         version bigint, session_hash text, tracking_token text, idempotency_key_hash text, request_hash text,
         next_action_at timestamptz, created_at timestamptz, actor text, payment_token text)
 ), placed AS (
-    INSERT INTO orders (order_id, tenant_id, location_id, order_number, order_type, customer_name, customer_phone,
+    INSERT INTO orders (order_id, tenant_id, location_id, order_number, number_day, order_type, customer_name, customer_phone,
         customer_phone_extension, customer_email, notify_email, notify_sms, special_instructions, pickup_at, slot_at, subtotal_minor,
         tax_basis_points, tax_rate_millionths, tax_minor, total_minor, currency, state, status, step, version,
         session_hash, tracking_token, idempotency_key_hash, request_hash, next_action_at, created_at, updated_at)
-    SELECT order_id, tenant_id, location_id, order_number, order_type, customer_name, customer_phone,
+    SELECT order_id, tenant_id, location_id, order_number, number_day, order_type, customer_name, customer_phone,
         customer_phone_extension, customer_email, notify_email, notify_sms, special_instructions, pickup_at, slot_at, subtotal_minor, tax_basis_points,
         tax_rate_millionths, tax_minor, total_minor, currency, state, status, step, version, session_hash, tracking_token, idempotency_key_hash,
         request_hash, next_action_at, created_at, created_at
@@ -175,11 +182,32 @@ impl PostgresStore {
 }
 
 impl OrderStore for PostgresStore {
-    async fn next_number(&self, _tenant: &TenantId, _location: &LocationId) -> Result<u64, Unavailable> {
-        // One sequence for all locations: a number need only be unique at its counter.
-        let (number,): (i64,) =
-            sqlx::query_as("SELECT nextval('order_numbers')").fetch_one(&self.pool).await.map_err(unavailable)?;
-        Ok(u64::try_from(number).unwrap_or_default())
+    async fn next_number(&self, tenant: &TenantId, location: &LocationId, day: Date) -> Result<u64, Unavailable> {
+        // A statement of its own, committed at once: no taker waits for an order to commit.
+        const TAKE: &str = "INSERT INTO order_number_days AS days (tenant_id, location_id, day, next)
+            VALUES ($1, $2, $3, $4)
+            ON CONFLICT (tenant_id, location_id, day) DO UPDATE SET next = days.next + $4
+            RETURNING next";
+        let mut blocks = self.numbers.lock().await;
+        let place = (tenant.clone(), location.clone(), day);
+        if let Some(number) = blocks.get_mut(&place).and_then(Iterator::next) {
+            return Ok(number);
+        }
+        let (end,): (i64,) = sqlx::query_as(TAKE)
+            .bind(tenant.as_str())
+            .bind(location.as_str())
+            .bind(day)
+            .bind(NUMBERS as i64)
+            .fetch_one(&self.pool)
+            .await
+            .map_err(unavailable)?;
+        // Nobody asks for the day before yesterday again.
+        blocks.retain(|(_, _, of), _| *of + time::Duration::DAY >= day);
+        let end = u64::try_from(end).unwrap_or_default();
+        let mut taken = end.saturating_sub(NUMBERS)..end;
+        let number = taken.next().ok_or_else(|| Unavailable::new("orders", "no number was taken"))?;
+        blocks.insert(place, taken);
+        Ok(number)
     }
 
     async fn place(&self, orders: &[NewOrder]) -> Vec<Result<Placement, Unavailable>> {
@@ -216,31 +244,77 @@ impl OrderStore for PostgresStore {
         Ok(self.with_items(row.into_iter().collect()).await?.pop())
     }
 
-    async fn history(&self, order_id: OrderId, after_seq: i64) -> Result<Vec<HistoryEntry>, Unavailable> {
-        const SELECT: &str = "SELECT seq, from_status, to_status, step, actor, note, at FROM order_history
-            WHERE order_id = $1 AND seq > $2 ORDER BY seq";
-        let rows: Vec<HistoryRow> =
-            sqlx::query_as(SELECT).bind(order_id.0).bind(after_seq).fetch_all(&self.pool).await.map_err(unavailable)?;
-        rows.into_iter().map(HistoryRow::into_entry).collect()
-    }
-
-    async fn list_stored(&self, filter: &OrderFilter) -> Result<Vec<StoredOrder>, Unavailable> {
-        // UUIDv7: newest first is greatest first.
+    async fn load_in(&self, scope: &Scope, order_id: OrderId) -> Result<Option<StoredOrder>, Unavailable> {
         let select = format!(
             "SELECT {ORDER_COLUMNS} FROM orders
-             WHERE ($1::uuid IS NULL OR order_id < $1) AND (cardinality($2::text[]) = 0 OR status = ANY($2))
-               AND ($3::text IS NULL OR session_hash = $3)
-             ORDER BY order_id DESC LIMIT $4"
+             WHERE order_id = $1 AND ($2::text IS NULL OR (tenant_id = $2 AND location_id = ANY($3)))"
         );
-        let statuses: Vec<String> = filter.statuses.iter().map(|status| status.code().to_owned()).collect();
-        let rows: Vec<OrderRow> = sqlx::query_as(sqlx::AssertSqlSafe(select))
-            .bind(filter.before.map(|before| before.0))
-            .bind(statuses)
-            .bind(&filter.session_hash)
-            .bind(i64::from(filter.limit.clamp(1, LIST_MAX)))
+        let row: Option<OrderRow> = sqlx::query_as(sqlx::AssertSqlSafe(select))
+            .bind(order_id.0)
+            .bind(scope.tenant())
+            .bind(scope.locations())
+            .fetch_optional(&self.pool)
+            .await
+            .map_err(unavailable)?;
+        Ok(self.with_items(row.into_iter().collect()).await?.pop())
+    }
+
+    async fn newest_with_number(&self, scope: &Scope, number: OrderNumber) -> Result<Option<OrderId>, Unavailable> {
+        const SELECT: &str = "SELECT order_id FROM orders
+            WHERE ($1::text IS NULL OR (tenant_id = $1 AND location_id = ANY($2))) AND order_number = $3
+            ORDER BY order_id DESC LIMIT 1";
+        // Where the scope is known, a plan of its own finds `orders_by_number`.
+        let (all, some) = (SELECT, SELECT.replace("$1::text IS NULL OR ", ""));
+        let select = if *scope == Scope::Everything { all.to_owned() } else { some };
+        let row: Option<(Uuid,)> = sqlx::query_as(sqlx::AssertSqlSafe(select))
+            .bind(scope.tenant())
+            .bind(scope.locations())
+            .bind(number.to_string())
+            .fetch_optional(&self.pool)
+            .await
+            .map_err(unavailable)?;
+        Ok(row.map(|(id,)| OrderId(id)))
+    }
+
+    async fn history(
+        &self,
+        scope: &Scope,
+        order_id: OrderId,
+        after_seq: i64,
+    ) -> Result<Vec<HistoryEntry>, Unavailable> {
+        const SELECT: &str = "SELECT seq, from_status, to_status, step, actor, note, at FROM order_history
+            WHERE order_id = $1 AND seq > $2 AND EXISTS (SELECT 1 FROM orders
+                WHERE order_id = $1 AND ($3::text IS NULL OR (tenant_id = $3 AND location_id = ANY($4))))
+            ORDER BY seq";
+        let rows: Vec<HistoryRow> = sqlx::query_as(SELECT)
+            .bind(order_id.0)
+            .bind(after_seq)
+            .bind(scope.tenant())
+            .bind(scope.locations())
             .fetch_all(&self.pool)
             .await
             .map_err(unavailable)?;
+        rows.into_iter().map(HistoryRow::into_entry).collect()
+    }
+
+    async fn list_stored(&self, scope: &Scope, filter: &OrderFilter) -> Result<Vec<StoredOrder>, Unavailable> {
+        let limit = filter.limit.clamp(1, LIST_MAX);
+        let wanted = if filter.statuses.is_empty() { &Status::ALL[..] } else { &filter.statuses };
+        let statuses: Vec<&str> = wanted.iter().map(|status| status.code()).collect();
+        let statement = match (scope, &filter.session_hash) {
+            (_, Some(_)) => list_of_session(limit),
+            (Scope::Shops { .. }, None) => list_of_shops(limit),
+            (Scope::Everything, None) => list_of_everything(limit),
+        };
+        let mut query =
+            sqlx::query_as(sqlx::AssertSqlSafe(statement)).bind(filter.before.map(|id| id.0)).bind(statuses);
+        if filter.session_hash.is_some() || *scope != Scope::Everything {
+            query = query.bind(scope.tenant()).bind(scope.locations());
+        }
+        if let Some(session_hash) = &filter.session_hash {
+            query = query.bind(session_hash);
+        }
+        let rows: Vec<OrderRow> = query.fetch_all(&self.pool).await.map_err(unavailable)?;
         self.with_items(rows).await
     }
 
@@ -265,11 +339,11 @@ impl OrderStore for PostgresStore {
         Ok(self.with_items(row.into_iter().collect()).await?.pop())
     }
 
-    async fn pending_orders(&self) -> Result<u64, Unavailable> {
-        let (count,): (i64,) = sqlx::query_as("SELECT count(*) FROM orders WHERE status = 'pending'")
-            .fetch_one(&self.pool)
-            .await
-            .map_err(unavailable)?;
+    async fn pending_orders(&self, scope: &Scope) -> Result<u64, Unavailable> {
+        const COUNT: &str = "SELECT count(*) FROM orders
+            WHERE status = 'pending' AND ($1::text IS NULL OR (tenant_id = $1 AND location_id = ANY($2)))";
+        let query = sqlx::query_as(COUNT).bind(scope.tenant()).bind(scope.locations());
+        let (count,): (i64,) = query.fetch_one(&self.pool).await.map_err(unavailable)?;
         Ok(u64::try_from(count).unwrap_or_default())
     }
 
@@ -453,6 +527,50 @@ pub(crate) async fn place_all(connection: &mut PgConnection, orders: &[NewOrder]
     Ok(placed.into_iter().map(|(id, _)| id).collect())
 }
 
+/// Of a list, the order before which it ends, $1, or none. Ids are UUIDv7: newest first is greatest first.
+const BEFORE_ID: &str = "coalesce($1, 'ffffffff-ffff-ffff-ffff-ffffffffffff'::uuid)";
+
+/// Lists orders of shops, newest first: $2 are the statuses, $3 the tenant, $4 the locations.
+///
+/// A table that has taken orders for a year has half a million closed ones and ten open ones. `status = ANY ($2)` beside
+/// `ORDER BY order_id` leaves PostgreSQL the choice between two bad plans: read the index of the ids from its end and
+/// discard whatever is closed, or read all orders of a status and sort them. So the statement asks for each location
+/// and status by itself, in the order of `orders_by_status`, and merges the answers: at most `limit` rows of each are
+/// read, in a generic plan too.
+///
+/// The status is a range of one value, and part of the order. As an equality it would drop out of the order, and the
+/// planner, which takes each status for a fifth of all orders, would hope to find 200 of them soon from the end of the
+/// primary key. The row comparison begins the scan at the order before which the page ends. The limit stands in the
+/// text, because a plan for an unknown limit assumes that a tenth of the rows is wanted.
+pub fn list_of_shops(limit: u32) -> String {
+    format!(
+        "SELECT newest.* FROM unnest($4::text[]) AS place (at) CROSS JOIN unnest($2::text[]) AS wanted (code)
+         CROSS JOIN LATERAL (SELECT {ORDER_COLUMNS} FROM orders
+             WHERE tenant_id = $3 AND location_id = place.at AND status >= wanted.code
+                 AND (status, order_id) < (wanted.code, {BEFORE_ID})
+             ORDER BY status DESC, order_id DESC LIMIT {limit}) AS newest
+         ORDER BY order_id DESC LIMIT {limit}"
+    )
+}
+
+/// Lists a session's orders, $5, newest first, by `orders_of_session`.
+fn list_of_session(limit: u32) -> String {
+    format!(
+        "SELECT {ORDER_COLUMNS} FROM orders
+         WHERE session_hash = $5 AND order_id < {BEFORE_ID} AND status = ANY($2)
+             AND ($3::text IS NULL OR (tenant_id = $3 AND location_id = ANY($4::text[])))
+         ORDER BY order_id DESC LIMIT {limit}"
+    )
+}
+
+/// Lists orders of all shops, newest first.
+fn list_of_everything(limit: u32) -> String {
+    format!(
+        "SELECT {ORDER_COLUMNS} FROM orders
+         WHERE order_id < {BEFORE_ID} AND status = ANY($2) ORDER BY order_id DESC LIMIT {limit}"
+    )
+}
+
 fn time_json(at: Timestamp) -> Value {
     json!(at.format(&Rfc3339).unwrap_or_default())
 }
@@ -517,7 +635,7 @@ fn order_json(new: &NewOrder) -> Value {
     let order = &new.order;
     json!({
         "order_id": order.order_id, "tenant_id": order.tenant_id, "location_id": order.location_id,
-        "order_number": order.order_number, "order_type": order.order_type.code(),
+        "order_number": order.order_number, "number_day": new.day.to_string(), "order_type": order.order_type.code(),
         "customer_name": order.customer.name, "customer_phone": order.customer.phone,
         "customer_phone_extension": order.customer.phone_extension,
         "customer_email": order.customer.email, "notify_email": order.customer.notify.email,

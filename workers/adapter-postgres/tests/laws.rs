@@ -34,6 +34,16 @@ async fn it_passes_the_laws_of_slots_and_fulfilment() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn it_passes_the_laws_of_tenants_and_locations() {
+    let Some((server, store, _)) = stores().await else { return };
+    let database = sqlx::PgPool::connect(&server.url).await.expect("it answers");
+    for row in laws::scope::rows() {
+        sqlx::query(sqlx::AssertSqlSafe(row)).execute(&database).await.expect("inserted");
+    }
+    laws::scope::all(&store).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn relays_keep_each_order_in_order() {
     let Some(server) = servers::postgres().await else { return };
     migrations::migrate(&server.url).await.expect("migrated");

@@ -3,6 +3,7 @@
 
 use adapter_postgres::{ConnectError, Login, PostgresStore};
 use app::ports::orders::OrderStore as _;
+use app::ports::scope::Scope;
 use servers::{Certificates, Server};
 use sqlx::{AssertSqlSafe, Connection as _, PgConnection, Row as _};
 
@@ -77,7 +78,7 @@ async fn user_password_and_roots_come_beside_the_url_for_roles_and_for_migration
     let migrated = migrations::migrate_as(&guarded.url, &for_migrations(&guarded.login)).await.expect("migrated");
     assert!(!migrated.applied.is_empty());
     let store = PostgresStore::connect_as(&guarded.url, &guarded.login, 1).await.expect("it lets us in");
-    assert_eq!(store.pending_orders().await, Ok(0));
+    assert_eq!(store.pending_orders(&Scope::Everything).await, Ok(0));
 
     // Another name than the certificate's, and roots that do not know it.
     let address = guarded.url.replace("localhost", "127.0.0.1");
@@ -108,7 +109,7 @@ async fn when_the_password_changes_what_is_open_goes_on_and_what_is_new_needs_th
     let store = PostgresStore::connect_as(&guarded.url, &guarded.login, 1).await.expect("it lets us in");
     store.check_login().await.expect("the password is still the one");
     execute(&mut guarded.owner, "ALTER ROLE barista PASSWORD 'of-today'".to_owned()).await;
-    assert_eq!(store.pending_orders().await, Ok(0), "an open connection goes on");
+    assert_eq!(store.pending_orders(&Scope::Everything).await, Ok(0), "an open connection goes on");
     assert!(matches!(store.check_login().await, Err(ConnectError::LoginRefused { .. })));
     refused(&guarded, &guarded.login).await;
     let today = Login { password: Some("of-today".to_owned()), ..guarded.login.clone() };

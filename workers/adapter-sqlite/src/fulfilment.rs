@@ -3,12 +3,14 @@
 use app::ports::Unavailable;
 use app::ports::fulfilment::{Fulfilment, FulfilmentStore, Shipment, Ticket, Work};
 use app::ports::orders::{Applied, Change};
+use app::ports::scope::Scope;
 use domain::ids::OrderId;
 use sqlx::SqliteConnection;
 use time::Date;
 use time::format_description::BorrowedFormatItem;
 use time::macros::format_description;
 
+use crate::orders::{IN_SCOPE, locations};
 use crate::rows::{corrupt, optional_time, order_id, text_of, time_of};
 use crate::{SqliteStore, unavailable};
 
@@ -38,13 +40,15 @@ impl FulfilmentStore for SqliteStore {
         Ok(applied)
     }
 
-    async fn tickets(&self, orders: &[OrderId]) -> Result<Vec<Ticket>, Unavailable> {
-        const SELECT: &str = "SELECT order_id, day, position, slot_at FROM tickets JOIN orders USING (order_id)
-            WHERE order_id IN (SELECT value FROM json_each(?))";
+    async fn tickets(&self, scope: &Scope, orders: &[OrderId]) -> Result<Vec<Ticket>, Unavailable> {
+        const SELECT: &str = "SELECT order_id, day, position, slot_at FROM tickets AS made JOIN orders USING (order_id)
+            WHERE order_id IN (SELECT value FROM json_each(?3)) AND (?1 IS NULL
+                OR (made.tenant_id = ?1 AND made.location_id IN (SELECT value FROM json_each(?2))))";
         let ids: Vec<_> = orders.iter().map(ToString::to_string).collect();
         let ids = serde_json::to_string(&ids).map_err(|error| Unavailable::new("orders", error))?;
+        let query = sqlx::query_as(SELECT).bind(scope.tenant()).bind(locations(scope)?).bind(ids);
         let rows: Vec<(String, String, i32, Option<String>)> =
-            sqlx::query_as(SELECT).bind(ids).fetch_all(&self.readers).await.map_err(unavailable)?;
+            query.fetch_all(&self.readers).await.map_err(unavailable)?;
         let ticket = |(id, day, position, slot_at): (String, String, i32, Option<String>)| {
             Ok(Ticket {
                 order_id: order_id(&id)?,
@@ -56,9 +60,14 @@ impl FulfilmentStore for SqliteStore {
         rows.into_iter().map(ticket).collect()
     }
 
-    async fn shipment(&self, order_id: OrderId) -> Result<Option<Shipment>, Unavailable> {
-        const SELECT: &str = "SELECT tracking_number, created_at FROM shipments WHERE order_id = ?";
-        let row: Option<(String, String)> = sqlx::query_as(SELECT)
+    async fn shipment(&self, scope: &Scope, order_id: OrderId) -> Result<Option<Shipment>, Unavailable> {
+        let select = format!(
+            "SELECT tracking_number, created_at FROM shipments
+             WHERE order_id = ?3 AND EXISTS (SELECT 1 FROM orders WHERE order_id = ?3 AND {IN_SCOPE})"
+        );
+        let row: Option<(String, String)> = sqlx::query_as(sqlx::AssertSqlSafe(select))
+            .bind(scope.tenant())
+            .bind(locations(scope)?)
             .bind(order_id.to_string())
             .fetch_optional(&self.readers)
             .await

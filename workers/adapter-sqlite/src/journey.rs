@@ -4,6 +4,7 @@ use app::ports::Unavailable;
 use app::ports::journey::{JourneyStore, NoticeRecord, Records, SentRecord, TakenIn};
 use app::ports::orders::PaymentKind;
 use app::ports::redrives::{Redrive, RedriveEnd, RedriveLog};
+use app::ports::scope::Scope;
 use contract::event::EventKind;
 use contract::messages::Envelope;
 use contract::role::ROLES;
@@ -12,6 +13,7 @@ use domain::ids::{EventId, OrderId};
 use sqlx::FromRow;
 use uuid::Uuid;
 
+use crate::orders::{IN_SCOPE, locations};
 use crate::rows::{PaymentRow, corrupt, optional_time, order_id as order_id_of, text_of, time_of};
 use crate::{SqliteStore, unavailable};
 
@@ -81,17 +83,27 @@ impl SqliteStore {
 }
 
 impl JourneyStore for SqliteStore {
-    async fn records(&self, order_id: OrderId) -> Result<Records, Unavailable> {
+    async fn records(&self, scope: &Scope, order_id: OrderId) -> Result<Records, Unavailable> {
         const SENT: &str = "SELECT kind, route, envelope, created_at, published_at, attempts, retry_at FROM outbox
             WHERE order_id = $1 ORDER BY id";
         const PAYMENTS: &str = "SELECT kind, at, amount_minor, currency, state, token, charge_id, reason FROM payments
             WHERE order_id = $1 ORDER BY kind";
         const REDRIVES: &str = "SELECT redrive_id, queue, fingerprint, reason, event_id, order_id, body, actor, at,
                 outcome, ended_at FROM redrives WHERE order_id = $1 ORDER BY at, redrive_id";
-        const NEXT: &str = "SELECT next_action_at FROM orders WHERE order_id = $1";
         let notices =
             format!("SELECT {NOTICE_COLUMNS} FROM contract_notifications WHERE order_id = $1 ORDER BY created_at");
         let (pool, id) = (&self.readers, order_id.to_string());
+        let next = format!("SELECT next_action_at FROM orders WHERE order_id = ?3 AND {IN_SCOPE}");
+        let next: Option<(Option<String>,)> = sqlx::query_as(sqlx::AssertSqlSafe(next))
+            .bind(scope.tenant())
+            .bind(locations(scope)?)
+            .bind(&id)
+            .fetch_optional(pool)
+            .await
+            .map_err(unavailable)?;
+        if next.is_none() && *scope != Scope::Everything {
+            return Ok(Records::default());
+        }
         let sent: Vec<OutboxRecord> = sqlx::query_as(SENT).bind(&id).fetch_all(pool).await.map_err(unavailable)?;
         let payments: Vec<PaymentRecord> =
             sqlx::query_as(PAYMENTS).bind(&id).fetch_all(pool).await.map_err(unavailable)?;
@@ -99,8 +111,6 @@ impl JourneyStore for SqliteStore {
             sqlx::query_as(sqlx::AssertSqlSafe(notices)).bind(&id).fetch_all(pool).await.map_err(unavailable)?;
         let redrives: Vec<RedriveRow> =
             sqlx::query_as(REDRIVES).bind(&id).fetch_all(pool).await.map_err(unavailable)?;
-        let next: Option<(Option<String>,)> =
-            sqlx::query_as(NEXT).bind(&id).fetch_optional(pool).await.map_err(unavailable)?;
         let sent = sent.into_iter().map(OutboxRecord::into_record).collect::<Result<Vec<_>, Unavailable>>()?;
         let mut events: Vec<EventId> =
             sent.iter().filter_map(|sent| Some(sent.envelope.as_ref().ok()?.event_id)).collect();

@@ -8,11 +8,13 @@ use app::ports::orders::{
     Applied, Change, Due, KeyUse, NewOrder, OUTBOX_CLAIM, OrderChange, OrderFilter, OrderStore, OutboxRow, Payment,
     PaymentChange, PaymentKind, PaymentState, Placement, StoredOrder,
 };
+use app::ports::scope::Scope;
 use contract::messages::Envelope;
 use domain::Timestamp;
-use domain::ids::{LocationId, OrderId, TenantId};
+use domain::ids::{LocationId, OrderId, OrderNumber, TenantId};
 use domain::order::{HistoryEntry, Status};
 use sqlx::{Acquire as _, Sqlite, SqliteConnection, Transaction};
+use time::Date;
 
 use crate::locations::{give_back_place, take_place};
 use crate::rows::{HistoryRow, ItemRow, OrderRow, PaymentRow, optional_time, order_id, state, text_of, time_of};
@@ -25,8 +27,13 @@ const NUMBERS: u64 = 10;
 /// Orders listed at once.
 const LIST_MAX: u32 = 200;
 
-/// Numbers taken and not given out yet, by location: as many as there are locations.
-pub type Numbers = HashMap<(String, String), std::ops::Range<u64>>;
+/// Numbers taken and not given out yet, by location and day.
+pub type Numbers = HashMap<(TenantId, LocationId, Date), std::ops::Range<u64>>;
+
+/// The same where it is not everything: without a choice, so that an index fits.
+const IN_SHOPS: &str = "tenant_id = ?1 AND location_id IN (SELECT value FROM json_each(?2))";
+/// Whether an order is in a scope: ?1 is its tenant, ?2 its locations as a JSON list.
+pub const IN_SCOPE: &str = "(?1 IS NULL OR (tenant_id = ?1 AND location_id IN (SELECT value FROM json_each(?2))))";
 
 const ORDER_COLUMNS: &str = "order_id, tenant_id, location_id, order_number, order_type, customer_name, customer_phone, \
     customer_phone_extension, customer_email, notify_email, notify_sms, special_instructions, pickup_at, subtotal_minor, tax_basis_points, \
@@ -105,25 +112,31 @@ impl SqliteStore {
 }
 
 impl OrderStore for SqliteStore {
-    async fn next_number(&self, tenant: &TenantId, location: &LocationId) -> Result<u64, Unavailable> {
-        const TAKE: &str = "UPDATE locations SET next_number = next_number + ? WHERE tenant_id = ? AND location_id = ?
-            RETURNING next_number";
-        let mut numbers = self.numbers.lock().await;
-        let left = numbers.entry((tenant.to_string(), location.to_string())).or_default();
-        if let Some(number) = left.next() {
+    async fn next_number(&self, tenant: &TenantId, location: &LocationId, day: Date) -> Result<u64, Unavailable> {
+        // A statement of its own, committed at once: no taker waits for an order to commit.
+        const TAKE: &str = "INSERT INTO order_number_days (tenant_id, location_id, day, next) VALUES (?1, ?2, ?3, ?4)
+            ON CONFLICT (tenant_id, location_id, day) DO UPDATE SET next = next + ?4
+            RETURNING next";
+        let mut blocks = self.numbers.lock().await;
+        let place = (tenant.clone(), location.clone(), day);
+        if let Some(number) = blocks.get_mut(&place).and_then(Iterator::next) {
             return Ok(number);
         }
-        let taken: Option<(i64,)> = sqlx::query_as(TAKE)
-            .bind(NUMBERS as i64)
+        let (end,): (i64,) = sqlx::query_as(TAKE)
             .bind(tenant.as_str())
             .bind(location.as_str())
-            .fetch_optional(&self.writer)
+            .bind(day.to_string())
+            .bind(NUMBERS as i64)
+            .fetch_one(&self.writer)
             .await
             .map_err(unavailable)?;
-        let (end,) = taken.ok_or_else(|| Unavailable::new("orders", format!("there is no location {location}")))?;
+        // Nobody asks for the day before yesterday again.
+        blocks.retain(|(_, _, of), _| *of + time::Duration::DAY >= day);
         let end = u64::try_from(end).unwrap_or_default();
-        *left = end.saturating_sub(NUMBERS)..end;
-        left.next().ok_or_else(|| Unavailable::new("orders", "no number was taken"))
+        let mut taken = end.saturating_sub(NUMBERS)..end;
+        let number = taken.next().ok_or_else(|| Unavailable::new("orders", "no number was taken"))?;
+        blocks.insert(place, taken);
+        Ok(number)
     }
 
     async fn place(&self, orders: &[NewOrder]) -> Vec<Result<Placement, Unavailable>> {
@@ -157,10 +170,46 @@ impl OrderStore for SqliteStore {
         Ok(self.with_items(row.into_iter().collect()).await?.pop())
     }
 
-    async fn history(&self, order_id: OrderId, after_seq: i64) -> Result<Vec<HistoryEntry>, Unavailable> {
-        const SELECT: &str = "SELECT seq, from_status, to_status, step, actor, note, at FROM order_history
-            WHERE order_id = ? AND seq > ? ORDER BY seq";
-        let rows: Vec<HistoryRow> = sqlx::query_as(SELECT)
+    async fn load_in(&self, scope: &Scope, order_id: OrderId) -> Result<Option<StoredOrder>, Unavailable> {
+        let select = format!("SELECT {ORDER_COLUMNS} FROM orders WHERE order_id = ?3 AND {IN_SCOPE}");
+        let row: Option<OrderRow> = sqlx::query_as(sqlx::AssertSqlSafe(select))
+            .bind(scope.tenant())
+            .bind(locations(scope)?)
+            .bind(order_id.to_string())
+            .fetch_optional(&self.readers)
+            .await
+            .map_err(unavailable)?;
+        Ok(self.with_items(row.into_iter().collect()).await?.pop())
+    }
+
+    async fn newest_with_number(&self, scope: &Scope, number: OrderNumber) -> Result<Option<OrderId>, Unavailable> {
+        let select = format!(
+            "SELECT order_id FROM orders WHERE {IN_SCOPE} AND order_number = ?3 ORDER BY order_id DESC LIMIT 1"
+        );
+        let row: Option<(String,)> = sqlx::query_as(sqlx::AssertSqlSafe(select))
+            .bind(scope.tenant())
+            .bind(locations(scope)?)
+            .bind(number.to_string())
+            .fetch_optional(&self.readers)
+            .await
+            .map_err(unavailable)?;
+        row.map(|(id,)| order_id(&id)).transpose()
+    }
+
+    async fn history(
+        &self,
+        scope: &Scope,
+        order_id: OrderId,
+        after_seq: i64,
+    ) -> Result<Vec<HistoryEntry>, Unavailable> {
+        let select = format!(
+            "SELECT seq, from_status, to_status, step, actor, note, at FROM order_history
+             WHERE order_id = ?3 AND seq > ?4 AND EXISTS (SELECT 1 FROM orders WHERE order_id = ?3 AND {IN_SCOPE})
+             ORDER BY seq"
+        );
+        let rows: Vec<HistoryRow> = sqlx::query_as(sqlx::AssertSqlSafe(select))
+            .bind(scope.tenant())
+            .bind(locations(scope)?)
             .bind(order_id.to_string())
             .bind(after_seq)
             .fetch_all(&self.readers)
@@ -169,18 +218,29 @@ impl OrderStore for SqliteStore {
         rows.into_iter().map(HistoryRow::into_entry).collect()
     }
 
-    async fn list_stored(&self, filter: &OrderFilter) -> Result<Vec<StoredOrder>, Unavailable> {
+    async fn list_stored(&self, scope: &Scope, filter: &OrderFilter) -> Result<Vec<StoredOrder>, Unavailable> {
+        // Without a hint SQLite reads the ids from the newest on, past every closed order, to find ten that are open.
+        let is_open = |status: &Status| !matches!(status, Status::Completed | Status::Cancelled | Status::Failed);
+        let few = !filter.statuses.is_empty() && filter.statuses.iter().all(is_open) && filter.session_hash.is_none();
+        let in_statuses =
+            if filter.statuses.is_empty() { "?4 = '[]'" } else { "status IN (SELECT value FROM json_each(?4))" };
+        let (hint, in_scope) = match scope {
+            Scope::Shops { .. } if few => (" INDEXED BY orders_by_status", IN_SHOPS),
+            _ => ("", IN_SCOPE),
+        };
         // UUIDv7: newest first is greatest first.
         let select = format!(
-            "SELECT {ORDER_COLUMNS} FROM orders
-             WHERE (?1 IS NULL OR order_id < ?1)
-               AND (?2 = '[]' OR status IN (SELECT value FROM json_each(?2)))
-               AND (?3 IS NULL OR session_hash = ?3)
-             ORDER BY order_id DESC LIMIT ?4"
+            "SELECT {ORDER_COLUMNS} FROM orders{hint}
+             WHERE {in_scope} AND (?3 IS NULL OR order_id < ?3)
+               AND {in_statuses}
+               AND (?5 IS NULL OR session_hash = ?5)
+             ORDER BY order_id DESC LIMIT ?6"
         );
         let statuses: Vec<_> = filter.statuses.iter().map(|status| status.code()).collect();
         let statuses = serde_json::to_string(&statuses).map_err(|error| Unavailable::new("orders", error))?;
         let rows: Vec<OrderRow> = sqlx::query_as(sqlx::AssertSqlSafe(select))
+            .bind(scope.tenant())
+            .bind(locations(scope)?)
             .bind(filter.before.map(|before| before.to_string()))
             .bind(statuses)
             .bind(&filter.session_hash)
@@ -212,8 +272,11 @@ impl OrderStore for SqliteStore {
         Ok(self.with_items(row.into_iter().collect()).await?.pop())
     }
 
-    async fn pending_orders(&self) -> Result<u64, Unavailable> {
-        let (count,): (i64,) = sqlx::query_as("SELECT count(*) FROM orders WHERE status = 'pending'")
+    async fn pending_orders(&self, scope: &Scope) -> Result<u64, Unavailable> {
+        let count = format!("SELECT count(*) FROM orders WHERE status = 'pending' AND {IN_SCOPE}");
+        let (count,): (i64,) = sqlx::query_as(sqlx::AssertSqlSafe(count))
+            .bind(scope.tenant())
+            .bind(locations(scope)?)
             .fetch_one(&self.readers)
             .await
             .map_err(unavailable)?;
@@ -377,6 +440,11 @@ impl OrderStore for SqliteStore {
     }
 }
 
+/// The locations of a scope, as `IN_SCOPE` reads them.
+pub fn locations(scope: &Scope) -> Result<String, Unavailable> {
+    serde_json::to_string(&scope.locations()).map_err(|error| Unavailable::new("orders", error))
+}
+
 fn only<T>(mut answers: Vec<T>) -> Result<T, Unavailable> {
     answers.pop().ok_or_else(|| Unavailable::new("orders", "no answer"))
 }
@@ -397,11 +465,11 @@ fn into_key_use((id, request_hash, session_hash): KeyRow) -> Result<KeyUse, Unav
 }
 
 async fn place_one(connection: &mut SqliteConnection, new: &NewOrder) -> Result<Placement, sqlx::Error> {
-    const ORDER: &str = "INSERT INTO orders (order_id, tenant_id, location_id, order_number, order_type, customer_name,
+    const ORDER: &str = "INSERT INTO orders (order_id, tenant_id, location_id, order_number, number_day, order_type, customer_name,
             customer_phone, customer_phone_extension, customer_email, notify_email, notify_sms, special_instructions, pickup_at, slot_at,
             subtotal_minor, tax_basis_points, tax_rate_millionths, tax_minor, total_minor, currency, state, status, step, version, reason,
             session_hash, tracking_token, idempotency_key_hash, request_hash, next_action_at, created_at, updated_at)
-        VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+        VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
         ON CONFLICT (idempotency_key_hash) DO NOTHING";
     const ITEM: &str = "INSERT INTO order_items (order_id, position, product_id, name, quantity, unit_price_minor)
         VALUES (?, ?, ?, ?, ?, ?)";
@@ -414,6 +482,7 @@ async fn place_one(connection: &mut SqliteConnection, new: &NewOrder) -> Result<
         .bind(order.tenant_id.as_str())
         .bind(order.location_id.as_str())
         .bind(&order.order_number)
+        .bind(new.day.to_string())
         .bind(order.order_type.code())
         .bind(&order.customer.name)
         .bind(&order.customer.phone)

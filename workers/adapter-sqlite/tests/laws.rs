@@ -56,6 +56,16 @@ async fn it_passes_the_laws_of_slots_and_fulfilment() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn it_passes_the_laws_of_tenants_and_locations() {
+    let database = Database::new().await;
+    let file = sqlx::SqlitePool::connect(&database.url()).await.expect("it opens");
+    for row in laws::scope::rows() {
+        sqlx::query(sqlx::AssertSqlSafe(row)).execute(&file).await.expect("inserted");
+    }
+    laws::scope::all(&database.store().await).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn relays_keep_each_order_in_order() {
     let database = Database::new().await;
     let relays = [database.store().await, database.store().await, database.store().await, database.store().await];

@@ -8,6 +8,7 @@ pub mod journey;
 pub mod notices;
 pub mod orders;
 pub mod payments;
+pub mod scope;
 pub mod slots;
 pub mod stock;
 pub mod stock_watch;

@@ -14,6 +14,7 @@ pub mod notices;
 pub mod orders;
 pub mod publisher;
 pub mod redrives;
+pub mod scope;
 pub mod stock;
 pub mod stock_watch;
 pub mod stream;

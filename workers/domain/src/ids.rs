@@ -92,21 +92,43 @@ slug_ids! {
     LocationId = "location_id";
 }
 
-/// The number called at the counter, such as `A-047`: a letter and three digits that come round after 26,000 orders.
+/// The number called at the counter, such as `A-047`: letters and three digits. The first 26,000 orders of a location's
+/// day have one letter, the next ones two (`AA-000`): no number comes twice on a day.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub struct OrderNumber(u32);
+pub struct OrderNumber(u64);
 
 impl OrderNumber {
-    /// The number of the shop's `sequence`th order, counted from zero.
+    /// The number of the `sequence`th order of a location's day, counted from zero.
     pub const fn of(sequence: u64) -> Self {
-        Self((sequence % 26_000) as u32)
+        Self(sequence)
+    }
+
+    /// Reads a number as people say and type it: in any case, without the dash or the zeros before the digits.
+    pub fn parse(text: &str) -> Option<OrderNumber> {
+        let text = text.trim().to_ascii_uppercase();
+        let at = text.find(|letter: char| !letter.is_ascii_uppercase()).filter(|at| (1..=4).contains(at))?;
+        let (letters, digits) = text.split_at(at);
+        let digits = digits.trim_start_matches(['-', ' ']);
+        if digits.is_empty() || digits.len() > 3 || !digits.bytes().all(|byte| byte.is_ascii_digit()) {
+            return None;
+        }
+        let block = letters.bytes().fold(0, |block, letter| block * 26 + u64::from(letter - b'A') + 1);
+        Some(OrderNumber((block - 1) * 1_000 + digits.parse::<u64>().ok()?))
     }
 }
 
 impl fmt::Display for OrderNumber {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let letter = char::from(b'A' + (self.0 / 1_000) as u8);
-        write!(f, "{letter}-{:03}", self.0 % 1_000)
+        let mut block = self.0 / 1_000 + 1;
+        let mut letters = Vec::new();
+        while block > 0 {
+            letters.push(b'A' + ((block - 1) % 26) as u8);
+            block = (block - 1) / 26;
+        }
+        for letter in letters.iter().rev() {
+            write!(f, "{}", char::from(*letter))?;
+        }
+        write!(f, "-{:03}", self.0 % 1_000)
     }
 }
 
@@ -123,8 +145,23 @@ mod tests {
     }
 
     #[test]
-    fn order_numbers_start_at_a_000_and_come_round() {
-        let numbers = [0, 47, 999, 1_000, 25_999, 26_000].map(|sequence| OrderNumber::of(sequence).to_string());
-        assert_eq!(numbers, ["A-000", "A-047", "A-999", "B-000", "Z-999", "A-000"]);
+    fn order_numbers_start_at_a_000_and_never_come_round() {
+        let counted = [0, 47, 999, 1_000, 25_999, 26_000, 27_047, 701_999, 702_000];
+        let numbers = counted.map(|sequence| OrderNumber::of(sequence).to_string());
+        assert_eq!(numbers, ["A-000", "A-047", "A-999", "B-000", "Z-999", "AA-000", "AB-047", "ZZ-999", "AAA-000"]);
+        for sequence in counted {
+            let number = OrderNumber::of(sequence);
+            assert_eq!(OrderNumber::parse(&number.to_string()), Some(number));
+        }
+    }
+
+    #[test]
+    fn a_number_is_read_as_people_say_it() {
+        for said in ["A-047", "a-47", " a 47 ", "A47"] {
+            assert_eq!(OrderNumber::parse(said), Some(OrderNumber::of(47)), "{said:?}");
+        }
+        for wrong in ["", "47", "A", "A-", "A-0470", "A-4x", "-47", "\u{c4}-047", "ABCDE-001"] {
+            assert_eq!(OrderNumber::parse(wrong), None, "{wrong:?}");
+        }
     }
 }

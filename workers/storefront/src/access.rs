@@ -62,6 +62,7 @@ pub const ROUTES: &[(&str, &str, Action)] = &[
     ("POST", "/orders/{id}/cancel", Action::CancelOrder),
     ("GET", "/staff", Action::ReadBoard),
     ("GET", "/staff/board", Action::ReadBoard),
+    ("GET", "/staff/orders", Action::ReadBoard),
     ("GET", "/staff/orders/{id}", Action::ReadTimeline),
     ("POST", "/staff/orders/{id}/status", Action::CancelOrderAsStaff),
     ("GET", "/staff/stock", Action::ReadStock),

@@ -15,7 +15,7 @@ use axum::Router;
 use axum::http::HeaderMap;
 use axum::routing::{get, post, put};
 
-pub use admin::{adjust_stock, check as check_adjustment, may_set, move_order, tickets_of};
+pub use admin::{adjust_stock, check as check_adjustment, may_set, move_order, newest_with_number, tickets_of};
 pub use cart::{add_line as cart_add_line, check_add as cart_check_add, price as cart_price};
 pub use journey::of as journey_of;
 pub use ledger::{PAGE as LEDGER_PAGE, cursor as ledger_cursor, page as ledger_page};

@@ -35,6 +35,7 @@ use app::ports::journey::JourneyStore;
 use app::ports::ledger::Ledger;
 use app::ports::locations::LocationStore;
 use app::ports::orders::OrderStore;
+use app::ports::scope::Scope;
 use app::ports::stock::{Reservations, Stock};
 use app::ports::views::OrderViews;
 use app::use_cases::Maker;
@@ -148,6 +149,15 @@ impl<P: Ports> App<P> {
             version: env!("CARGO_PKG_VERSION"),
             traceparent: chassis::trace::current(),
         }
+    }
+
+    /// Whose orders whoever asks may see, at most: see [`Shops`].
+    fn staff_scope(&self) -> Scope {
+        self.settings.shops.scope_of_staff()
+    }
+
+    fn customer_scope(&self) -> Scope {
+        self.settings.shops.scope_of_customers()
     }
 
     fn pending_max(&self) -> u64 {

@@ -109,6 +109,12 @@ pub fn document() -> Value {
                 "description": "The same in the address, where logs of others may keep it: send the header" }));
         }
         let query: Vec<(&str, Value)> = match *path {
+            "/api/v1/admin/orders" => vec![
+                ("status", json!({ "type": "string", "description": "one or more, by comma" })),
+                ("limit", json!({ "type": "integer", "minimum": 1, "maximum": 200, "default": 50 })),
+                ("before", json!({ "type": "string", "format": "uuid" })),
+                ("number", json!({ "type": "string", "description": "such as A-047: the newest order with it" })),
+            ],
             "/api/v1/admin/inventory/{product_id}/ledger" => vec![
                 ("limit", json!({ "type": "integer", "minimum": 1, "maximum": ENTRIES_MAX })),
                 ("before", json!({ "type": "string" })),

@@ -35,6 +35,7 @@ pub fn routes<P: Ports>() -> Router<App<P>> {
         .route("/orders/{id}/cancel", post(customer::cancel::<P>))
         .route("/staff", get(staff::board::<P>))
         .route("/staff/board", get(staff::board_fragment::<P>))
+        .route("/staff/orders", get(staff::search::<P>))
         .route("/staff/orders/{id}", get(staff::journey::<P>))
         .route("/staff/orders/{id}/status", post(staff::set_status::<P>))
         .route("/staff/stock", get(stock::stock::<P>))

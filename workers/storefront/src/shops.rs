@@ -2,6 +2,7 @@
 
 use std::sync::{Arc, PoisonError, RwLock};
 
+use app::ports::scope::Scope;
 use app::use_cases::Shop;
 use domain::FieldError;
 use domain::ids::LocationId;
@@ -33,6 +34,19 @@ impl Shops {
 
     pub fn home(&self) -> Arc<Shop> {
         self.0.read().unwrap_or_else(PoisonError::into_inner).home.clone()
+    }
+
+    /// Whose orders staff see: those of the location that this storefront serves.
+    pub fn scope_of_staff(&self) -> Scope {
+        Scope::of(&self.home())
+    }
+
+    /// Whose orders customers see: those of every location of the business, since an order may name one.
+    pub fn scope_of_customers(&self) -> Scope {
+        let known = self.0.read().unwrap_or_else(PoisonError::into_inner);
+        let tenant_id = known.home.tenant_id.clone();
+        let ours = known.all.iter().filter(|shop| shop.tenant_id == tenant_id);
+        Scope::Shops { location_ids: ours.map(|shop| shop.location_id.clone()).collect(), tenant_id }
     }
 
     /// The location that is named, of the same business; the own one where none is.

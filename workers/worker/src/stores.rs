@@ -17,6 +17,7 @@ use app::ports::orders::{
     Placement, StoredOrder,
 };
 use app::ports::redrives::{Redrive, RedriveEnd, RedriveLog};
+use app::ports::scope::Scope;
 use app::ports::stock_watch::{Seen, StockWatch};
 use app::ports::{Source, Unavailable};
 use app::use_cases::Shop;
@@ -26,8 +27,9 @@ use contract::messages::Envelope;
 use domain::Timestamp;
 use domain::cart::{Line, Lines, Quantity};
 use domain::channel::Channel;
-use domain::ids::{EventId, LocationId, OrderId, ProductId, TenantId};
+use domain::ids::{EventId, LocationId, OrderId, OrderNumber, ProductId, TenantId};
 use domain::order::HistoryEntry;
+use time::Date;
 use uuid::Uuid;
 
 use crate::renewal::Renewal;
@@ -174,8 +176,8 @@ macro_rules! either {
 }
 
 impl OrderStore for Store {
-    async fn next_number(&self, tenant: &TenantId, location: &LocationId) -> Result<u64, Unavailable> {
-        either!(self, store => store.next_number(tenant, location))
+    async fn next_number(&self, tenant: &TenantId, location: &LocationId, day: Date) -> Result<u64, Unavailable> {
+        either!(self, store => store.next_number(tenant, location, day))
     }
 
     async fn place(&self, orders: &[NewOrder]) -> Vec<Result<Placement, Unavailable>> {
@@ -190,12 +192,12 @@ impl OrderStore for Store {
         either!(self, store => store.load(order_id))
     }
 
-    async fn history(&self, order_id: OrderId, after_seq: i64) -> Result<Vec<HistoryEntry>, Unavailable> {
-        either!(self, store => store.history(order_id, after_seq))
+    async fn load_in(&self, scope: &Scope, order_id: OrderId) -> Result<Option<StoredOrder>, Unavailable> {
+        either!(self, store => store.load_in(scope, order_id))
     }
 
-    async fn list_stored(&self, filter: &OrderFilter) -> Result<Vec<StoredOrder>, Unavailable> {
-        either!(self, store => store.list_stored(filter))
+    async fn newest_with_number(&self, scope: &Scope, number: OrderNumber) -> Result<Option<OrderId>, Unavailable> {
+        either!(self, store => store.newest_with_number(scope, number))
     }
 
     async fn find_order(
@@ -207,8 +209,21 @@ impl OrderStore for Store {
         either!(self, store => store.find_order(tenant, order_number, email))
     }
 
-    async fn pending_orders(&self) -> Result<u64, Unavailable> {
-        either!(self, store => store.pending_orders())
+    async fn history(
+        &self,
+        scope: &Scope,
+        order_id: OrderId,
+        after_seq: i64,
+    ) -> Result<Vec<HistoryEntry>, Unavailable> {
+        either!(self, store => store.history(scope, order_id, after_seq))
+    }
+
+    async fn list_stored(&self, scope: &Scope, filter: &OrderFilter) -> Result<Vec<StoredOrder>, Unavailable> {
+        either!(self, store => store.list_stored(scope, filter))
+    }
+
+    async fn pending_orders(&self, scope: &Scope) -> Result<u64, Unavailable> {
+        either!(self, store => store.pending_orders(scope))
     }
 
     async fn payment(&self, order_id: OrderId, kind: PaymentKind) -> Result<Option<Payment>, Unavailable> {
@@ -296,12 +311,12 @@ impl FulfilmentStore for Store {
         either!(self, store => store.fulfil(fulfilment))
     }
 
-    async fn tickets(&self, orders: &[OrderId]) -> Result<Vec<Ticket>, Unavailable> {
-        either!(self, store => store.tickets(orders))
+    async fn tickets(&self, scope: &Scope, orders: &[OrderId]) -> Result<Vec<Ticket>, Unavailable> {
+        either!(self, store => store.tickets(scope, orders))
     }
 
-    async fn shipment(&self, order_id: OrderId) -> Result<Option<Shipment>, Unavailable> {
-        either!(self, store => store.shipment(order_id))
+    async fn shipment(&self, scope: &Scope, order_id: OrderId) -> Result<Option<Shipment>, Unavailable> {
+        either!(self, store => store.shipment(scope, order_id))
     }
 }
 
@@ -330,8 +345,8 @@ impl NoticeStore for Store {
 }
 
 impl JourneyStore for Store {
-    async fn records(&self, order_id: OrderId) -> Result<Records, Unavailable> {
-        either!(self, store => store.records(order_id))
+    async fn records(&self, scope: &Scope, order_id: OrderId) -> Result<Records, Unavailable> {
+        either!(self, store => store.records(scope, order_id))
     }
 
     async fn taken_in(&self, consumer: &str, event_id: EventId) -> Result<Option<TakenIn>, Unavailable> {

@@ -3,6 +3,7 @@
 use anyhow::Context as _;
 use app::ports::Source;
 use app::ports::orders::{OrderFilter, OrderStore};
+use app::ports::scope::Scope;
 use app::ports::stock::{Adjusted, Adjustment, AdjustmentKind, Reserved, Stock};
 use app::use_cases::HOLD;
 use app::use_cases::run_saga::lines_of;
@@ -36,7 +37,7 @@ pub async fn repair(orders: &impl OrderStore, stock: &impl Stock, source: &impl 
     let mut repaired = Repaired::default();
     let mut filter = OrderFilter { limit: PAGE, ..OrderFilter::default() };
     loop {
-        let page = orders.list(&filter).await.context("read the orders")?;
+        let page = orders.list(&Scope::Everything, &filter).await.context("read the orders")?;
         for order in &page {
             repaired.orders_seen += 1;
             repair_one(order, stock, source, &mut repaired).await?;

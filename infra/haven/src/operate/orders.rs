@@ -1,22 +1,33 @@
 //! `haven orders show`: the order time machine, with what only this machine knows: parked messages and log lines.
 
 use anyhow::Context as _;
+use app::ports::orders::OrderStore as _;
+use app::ports::scope::Scope;
 use app::use_cases::journey::{Journey, Moment, Record, journey, time_text};
 use domain::ids::OrderId;
 use domain::text::printable;
 
 use super::dlq::{Desk, Letter};
 use super::logs;
-use crate::cli::Show;
+use crate::cli::{OrderName, Show};
 use crate::ending::Interrupted;
 use crate::terminal;
 
 /// Gives whether there was something to show.
 pub async fn show(options: &Show) -> anyhow::Result<bool> {
-    let order_id = options.id;
     let stop = chassis::run::shutdown_signal().context("listen for signals")?;
     let desk = Desk::open(&options.state).await?;
-    let Some(journey) = journey(&desk.store, &desk.stock, order_id).await? else {
+    let order_id = match options.order {
+        OrderName::Id(order_id) => order_id,
+        OrderName::Number(number) => match desk.store.newest_with_number(&Scope::Everything, number).await? {
+            Some(order_id) => order_id,
+            None => {
+                eprintln!("haven: there is no order with the number {number}");
+                return Ok(false);
+            }
+        },
+    };
+    let Some(journey) = journey(&desk.store, &desk.stock, &Scope::Everything, order_id).await? else {
         eprintln!("haven: there is no order {order_id}");
         return Ok(false);
     };

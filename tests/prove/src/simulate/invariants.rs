@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 
 use app::ports::orders::{OrderStore as _, PaymentKind, PaymentState};
+use app::ports::scope::Scope;
 use app::ports::stock::Stock as _;
 use domain::order::{HistoryEntry, Order, Status};
 use domain::stock::Availability;
@@ -22,7 +23,7 @@ pub fn check(shop: &Shop) {
         shop.engine.violate("I4", format!("a message was parked: {reason}"), order_id);
     }
     for order in &orders {
-        let history = at_once(shop.database.store.history(order.order_id, 0)).unwrap_or_default();
+        let history = at_once(shop.database.store.history(&Scope::Everything, order.order_id, 0)).unwrap_or_default();
         audit(shop, order, &history);
         money(shop, order);
         let reached: Vec<Status> =

@@ -11,14 +11,16 @@ use app::ports::orders::{
     Applied, Change, Due, KeyUse, NewOrder, OrderFilter, OrderStore, OutboxRow, Payment, PaymentKind, Placement,
     StoredOrder,
 };
+use app::ports::scope::Scope;
 use app::ports::stock_watch::{Seen, StockWatch};
 use app::use_cases::run_saga::Apply;
 use contract::messages::Envelope;
 use domain::Timestamp;
 use domain::channel::Channel;
-use domain::ids::{EventId, LocationId, OrderId, ProductId, TenantId};
+use domain::ids::{EventId, LocationId, OrderId, OrderNumber, ProductId, TenantId};
 use domain::order::HistoryEntry;
 use futures::FutureExt as _;
+use time::Date;
 
 use super::engine::{Engine, Port, Signal, Who};
 use super::hits::Hit;
@@ -115,8 +117,8 @@ impl Apply for SimOrders {
 }
 
 impl OrderStore for SimOrders {
-    async fn next_number(&self, tenant: &TenantId, location: &LocationId) -> Result<u64, Unavailable> {
-        self.call("next number", None, || at_once(self.store.next_number(tenant, location))).await?
+    async fn next_number(&self, tenant: &TenantId, location: &LocationId, day: Date) -> Result<u64, Unavailable> {
+        self.call("next number", None, || at_once(self.store.next_number(tenant, location, day))).await?
     }
 
     async fn place(&self, orders: &[NewOrder]) -> Vec<Result<Placement, Unavailable>> {
@@ -134,12 +136,12 @@ impl OrderStore for SimOrders {
         self.call("load", Some(order_id), || at_once(self.store.load(order_id))).await?
     }
 
-    async fn history(&self, order_id: OrderId, after_seq: i64) -> Result<Vec<HistoryEntry>, Unavailable> {
-        self.call("history", Some(order_id), || at_once(self.store.history(order_id, after_seq))).await?
+    async fn load_in(&self, scope: &Scope, order_id: OrderId) -> Result<Option<StoredOrder>, Unavailable> {
+        self.call("load", Some(order_id), || at_once(self.store.load_in(scope, order_id))).await?
     }
 
-    async fn list_stored(&self, filter: &OrderFilter) -> Result<Vec<StoredOrder>, Unavailable> {
-        self.call("list", None, || at_once(self.store.list_stored(filter))).await?
+    async fn newest_with_number(&self, scope: &Scope, number: OrderNumber) -> Result<Option<OrderId>, Unavailable> {
+        self.call("find by number", None, || at_once(self.store.newest_with_number(scope, number))).await?
     }
 
     async fn find_order(
@@ -151,8 +153,21 @@ impl OrderStore for SimOrders {
         self.call("find_order", None, || at_once(self.store.find_order(tenant, order_number, email))).await?
     }
 
-    async fn pending_orders(&self) -> Result<u64, Unavailable> {
-        self.call("count pending", None, || at_once(self.store.pending_orders())).await?
+    async fn history(
+        &self,
+        scope: &Scope,
+        order_id: OrderId,
+        after_seq: i64,
+    ) -> Result<Vec<HistoryEntry>, Unavailable> {
+        self.call("history", Some(order_id), || at_once(self.store.history(scope, order_id, after_seq))).await?
+    }
+
+    async fn list_stored(&self, scope: &Scope, filter: &OrderFilter) -> Result<Vec<StoredOrder>, Unavailable> {
+        self.call("list", None, || at_once(self.store.list_stored(scope, filter))).await?
+    }
+
+    async fn pending_orders(&self, scope: &Scope) -> Result<u64, Unavailable> {
+        self.call("count pending", None, || at_once(self.store.pending_orders(scope))).await?
     }
 
     async fn payment(&self, order_id: OrderId, kind: PaymentKind) -> Result<Option<Payment>, Unavailable> {

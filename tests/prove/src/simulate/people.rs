@@ -3,6 +3,7 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use app::ports::orders::{OrderFilter, OrderStore as _};
+use app::ports::scope::Scope;
 use app::ports::stock::{Adjustment, AdjustmentKind, Stock as _};
 use app::use_cases::Maker;
 use app::use_cases::change_order::{CUSTOMER, ChangeRefusal, Move, cancel_by_customer, move_by_staff};
@@ -162,7 +163,16 @@ pub async fn order(shop: Arc<Shop>, customer: Arc<Customer>, tab: usize, who: Wh
     if let (Some(order_id), Some(after)) = (placed, customer.cancels_after_ms) {
         engine.sleep(after).await;
         for _ in 0..3 {
-            match cancel_by_customer(&desk.orders, &desk.source, &desk.maker, order_id, CUSTOMER).await {
+            match cancel_by_customer(
+                &desk.orders,
+                &desk.source,
+                &desk.maker,
+                &Scope::of(&desk.shop.settings),
+                order_id,
+                CUSTOMER,
+            )
+            .await
+            {
                 Ok(_) => engine.hit(Hit::CustomerCancel),
                 Err(ChangeRefusal::Unavailable(_)) => continue,
                 Err(_) => {}
@@ -220,7 +230,7 @@ pub async fn serve(shop: Arc<Shop>, who: Who) {
             restock(&desk).await;
         }
         let filter = OrderFilter { limit: 50, ..OrderFilter::default() };
-        let Ok(orders) = desk.orders.list(&filter).await else { continue };
+        let Ok(orders) = desk.orders.list(&Scope::of(&shop.settings), &filter).await else { continue };
         if orders.is_empty() {
             continue;
         }
@@ -236,6 +246,7 @@ pub async fn serve(shop: Arc<Shop>, who: Who) {
         // Sometimes they look at a screen that is old.
         let age = i64::from(engine.dice(|dice| dice.permille(100)));
         let asked = Move {
+            scope: Scope::of(&shop.settings),
             order_id: order.order_id,
             expected_version: order.version - age,
             to,

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use app::ports::orders::{OrderFilter, OrderStore as _};
+use app::ports::scope::Scope;
 use app::ports::stock::Stock as _;
 use app::use_cases::Shop as Settings;
 use domain::ids::ProductId;
@@ -119,7 +120,8 @@ impl Shop {
 
     /// Every order, as it is stored.
     pub fn orders(&self) -> Vec<Order> {
-        at_once(self.database.store.list(&OrderFilter { limit: 200, ..OrderFilter::default() })).unwrap_or_default()
+        at_once(self.database.store.list(&Scope::Everything, &OrderFilter { limit: 200, ..OrderFilter::default() }))
+            .unwrap_or_default()
     }
 
     /// Why it is not quiet yet; `None` when everything has come to rest.

@@ -12,8 +12,9 @@ use contract::event::Route;
 use contract::messages::Envelope;
 use domain::Timestamp;
 use domain::channel::Channel;
-use domain::ids::{EventId, LocationId, OrderId, ProductId, TenantId};
+use domain::ids::{EventId, LocationId, OrderId, OrderNumber, ProductId, TenantId};
 use domain::order::{HistoryEntry, Order, Status};
+use time::Date;
 
 use self::notices::Telling;
 use crate::ports::Unavailable;
@@ -25,6 +26,7 @@ use crate::ports::orders::{
     Payment, PaymentBooks, PaymentChange, PaymentKind, PaymentState, Placement, SlotClaim, StoredOrder,
 };
 use crate::ports::redrives::Redrive;
+use crate::ports::scope::Scope;
 use crate::ports::stock_watch::{Seen, StockWatch};
 use crate::use_cases::Shop;
 
@@ -55,7 +57,8 @@ pub(super) struct Books {
     rows_written: i64,
     notices: HashMap<(EventId, Channel), Telling>,
     levels: BTreeMap<ProductId, Seen>,
-    numbers: u64,
+    /// The next one.
+    numbers: HashMap<(TenantId, LocationId, Date), u64>,
     redrives: Vec<Redrive>,
     staff_tokens: Vec<StaffToken>,
     audit: Vec<AuditEntry>,
@@ -134,6 +137,10 @@ impl Books {
             }
         }
         envelopes
+    }
+
+    pub(super) fn is_in(&self, scope: &Scope, order_id: OrderId) -> bool {
+        *scope == Scope::Everything || self.orders.get(&order_id).is_some_and(|kept| scope.has(&kept.stored.order))
     }
 
     pub(super) fn slot_of(&self, order_id: OrderId) -> Option<Timestamp> {
@@ -246,10 +253,11 @@ impl Books {
 }
 
 impl OrderStore for MemoryOrders {
-    async fn next_number(&self, _tenant: &TenantId, _location: &LocationId) -> Result<u64, Unavailable> {
+    async fn next_number(&self, tenant: &TenantId, location: &LocationId, day: Date) -> Result<u64, Unavailable> {
         let mut books = self.books();
-        books.numbers += 1;
-        Ok(books.numbers - 1)
+        let next = books.numbers.entry((tenant.clone(), location.clone(), day)).or_default();
+        *next += 1;
+        Ok(*next - 1)
     }
 
     async fn place(&self, orders: &[NewOrder]) -> Vec<Result<Placement, Unavailable>> {
@@ -269,18 +277,38 @@ impl OrderStore for MemoryOrders {
         Ok(books.orders.get(&order_id).map(|kept| kept.stored.clone()))
     }
 
-    async fn history(&self, order_id: OrderId, after_seq: i64) -> Result<Vec<HistoryEntry>, Unavailable> {
+    async fn load_in(&self, scope: &Scope, order_id: OrderId) -> Result<Option<StoredOrder>, Unavailable> {
+        Ok(self.load(order_id).await?.filter(|stored| scope.has(&stored.order)))
+    }
+
+    async fn newest_with_number(&self, scope: &Scope, number: OrderNumber) -> Result<Option<OrderId>, Unavailable> {
+        let (books, number) = (self.books(), number.to_string());
+        let orders = books.orders.values().rev().map(|kept| &kept.stored.order);
+        Ok(orders
+            .filter(|order| scope.has(order))
+            .find(|order| order.order_number == number)
+            .map(|order| order.order_id))
+    }
+
+    async fn history(
+        &self,
+        scope: &Scope,
+        order_id: OrderId,
+        after_seq: i64,
+    ) -> Result<Vec<HistoryEntry>, Unavailable> {
         let books = self.books();
-        let lines = books.orders.get(&order_id).map(|kept| kept.history.as_slice()).unwrap_or_default();
+        let kept = books.orders.get(&order_id).filter(|kept| scope.has(&kept.stored.order));
+        let lines = kept.map(|kept| kept.history.as_slice()).unwrap_or_default();
         Ok(lines.iter().filter(|line| line.seq > after_seq).cloned().collect())
     }
 
-    async fn list_stored(&self, filter: &OrderFilter) -> Result<Vec<StoredOrder>, Unavailable> {
+    async fn list_stored(&self, scope: &Scope, filter: &OrderFilter) -> Result<Vec<StoredOrder>, Unavailable> {
         let books = self.books();
         // UUIDv7: newest first is greatest first.
         let orders = books.orders.values().rev().map(|kept| &kept.stored);
         let wanted = orders.filter(|stored| {
-            (filter.statuses.is_empty() || filter.statuses.contains(&stored.order.status))
+            scope.has(&stored.order)
+                && (filter.statuses.is_empty() || filter.statuses.contains(&stored.order.status))
                 && filter.before.is_none_or(|before| stored.order.order_id < before)
                 && filter.session_hash.as_ref().is_none_or(|session| stored.session_hash.as_ref() == Some(session))
         });
@@ -303,9 +331,10 @@ impl OrderStore for MemoryOrders {
         Ok(newest_first.find(|stored| wanted(&stored.order)).cloned())
     }
 
-    async fn pending_orders(&self) -> Result<u64, Unavailable> {
+    async fn pending_orders(&self, scope: &Scope) -> Result<u64, Unavailable> {
         let books = self.books();
-        Ok(books.orders.values().filter(|kept| kept.stored.order.status == Status::Pending).count() as u64)
+        let orders = books.orders.values().map(|kept| &kept.stored.order);
+        Ok(orders.filter(|order| order.status == Status::Pending && scope.has(order)).count() as u64)
     }
 
     async fn payment(&self, order_id: OrderId, kind: PaymentKind) -> Result<Option<Payment>, Unavailable> {
@@ -456,6 +485,7 @@ mod tests {
         futures::executor::block_on(laws::stock_watch::all(&store));
         futures::executor::block_on(laws::access::all(&store));
         futures::executor::block_on(laws::slots::all(&store, &store.another()));
+        futures::executor::block_on(laws::scope::all(&store));
         futures::executor::block_on(laws::fulfilment::all(&store, &store.another()));
     }
 

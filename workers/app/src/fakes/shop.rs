@@ -10,6 +10,7 @@ use crate::ports::fulfilment::{Fulfilment, FulfilmentStore, Shipment, Ticket, Wo
 use crate::ports::journey::TakenIn;
 use crate::ports::locations::LocationStore;
 use crate::ports::orders::Applied;
+use crate::ports::scope::Scope;
 use crate::use_cases::Shop;
 
 impl MemoryOrders {
@@ -66,16 +67,15 @@ impl FulfilmentStore for MemoryOrders {
         Ok(Applied::Applied)
     }
 
-    async fn tickets(&self, orders: &[OrderId]) -> Result<Vec<Ticket>, Unavailable> {
+    async fn tickets(&self, scope: &Scope, orders: &[OrderId]) -> Result<Vec<Ticket>, Unavailable> {
         let books = self.books();
-        Ok(orders
-            .iter()
-            .filter_map(|order_id| books.tickets.get(order_id).map(|(ticket, ..)| ticket.clone()))
-            .collect())
+        let tickets = orders.iter().filter_map(|order_id| books.tickets.get(order_id));
+        Ok(tickets.filter(|(_, (of, at))| scope.includes(of, at)).map(|(ticket, _)| ticket.clone()).collect())
     }
 
-    async fn shipment(&self, order_id: OrderId) -> Result<Option<Shipment>, Unavailable> {
-        Ok(self.books().shipments.get(&order_id).cloned())
+    async fn shipment(&self, scope: &Scope, order_id: OrderId) -> Result<Option<Shipment>, Unavailable> {
+        let books = self.books();
+        Ok(books.shipments.get(&order_id).filter(|_| books.is_in(scope, order_id)).cloned())
     }
 }
 

@@ -6,6 +6,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use domain::ids::OrderId;
 
 use crate::ports::Unavailable;
+use crate::ports::scope::Scope;
 use crate::ports::views::{OrderView, OrderViews};
 use crate::use_cases::project::Show;
 
@@ -55,6 +56,7 @@ impl OrderViews for MemoryViews {
 
     async fn of_session(
         &self,
+        scope: &Scope,
         session_hash: &str,
         limit: u32,
         before: Option<OrderId>,
@@ -65,7 +67,9 @@ impl OrderViews for MemoryViews {
         }
         // UUIDv7: newest first is greatest first.
         let of_session = shown.views.values().rev().filter(|view| {
-            view.session_hash.as_deref() == Some(session_hash) && before.is_none_or(|before| view.order_id < before)
+            view.is_in(scope)
+                && view.session_hash.as_deref() == Some(session_hash)
+                && before.is_none_or(|before| view.order_id < before)
         });
         Ok(of_session.take(limit as usize).cloned().collect())
     }

@@ -8,6 +8,7 @@ use uuid::Uuid;
 
 use crate::ports::fulfilment::{Fulfilment, FulfilmentStore, Shipment, Work};
 use crate::ports::orders::{Applied, NewOrder, OrderStore};
+use crate::ports::scope::Scope;
 use crate::use_cases::{Maker, Shop};
 
 const MAKER: Maker = Maker { role: "fulfilment-worker", version: "0", traceparent: None };
@@ -45,7 +46,12 @@ async fn one_order_has_one_ticket(store: &(impl OrderStore + FulfilmentStore), o
     assert_eq!(other.fulfil(&first).await, Ok(Applied::Duplicate));
     assert_eq!(other.fulfil(&ticket(&new, day)).await, Ok(Applied::Conflict), "another event, the same order");
     let id = new.order.order_id;
-    let [made] = other.tickets(&[id, OrderId(Uuid::now_v7())]).await.expect("read").try_into().expect("one ticket");
+    let [made] = other
+        .tickets(&Scope::Everything, &[id, OrderId(Uuid::now_v7())])
+        .await
+        .expect("read")
+        .try_into()
+        .expect("one ticket");
     assert_eq!((made.order_id, made.day, made.position), (id, day, 1));
     assert_eq!(made.slot_at, new.slot.map(|slot| slot.starts_at));
 }
@@ -71,8 +77,13 @@ async fn positions_of_a_day_have_no_gap(
         assert_eq!(both, [Applied::Applied, Applied::Conflict]);
     }
     let ids: Vec<_> = orders.iter().map(|new| new.order.order_id).collect();
-    let mut positions: Vec<_> =
-        store.tickets(&ids).await.expect("read").into_iter().map(|ticket| ticket.position).collect();
+    let mut positions: Vec<_> = store
+        .tickets(&Scope::Everything, &ids)
+        .await
+        .expect("read")
+        .into_iter()
+        .map(|ticket| ticket.position)
+        .collect();
     positions.sort_unstable();
     assert_eq!(positions, (1..=16).collect::<Vec<_>>());
 }
@@ -99,7 +110,7 @@ async fn one_order_has_one_shipment_and_says_so_once(
     let mut both = [here.expect("there"), there.expect("there")];
     both.sort_by_key(|applied| *applied != Applied::Applied);
     assert_eq!(both, [Applied::Applied, Applied::Conflict]);
-    let kept = other.shipment(id).await.expect("read");
+    let kept = other.shipment(&Scope::Everything, id).await.expect("read");
     assert_eq!(kept, Some(Shipment { order_id: id, tracking_number, shipped_at: new.order.created_at }));
     let mut told = 0;
     loop {
@@ -114,5 +125,5 @@ async fn one_order_has_one_shipment_and_says_so_once(
         store.mark_published(&ids, new.order.created_at).await.expect("marked");
     }
     assert_eq!(told, said.kind().routes().len(), "once on each of its routes");
-    assert_eq!(store.shipment(OrderId(Uuid::now_v7())).await, Ok(None));
+    assert_eq!(store.shipment(&Scope::Everything, OrderId(Uuid::now_v7())).await, Ok(None));
 }

@@ -12,6 +12,7 @@ use crate::ports::journey::{JourneyStore, TakenIn};
 use crate::ports::notices::{Notice, NoticeEnd, NoticeStore};
 use crate::ports::orders::{Applied, Change, OrderStore, PaymentKind, PaymentState};
 use crate::ports::redrives::{Redrive, RedriveEnd, RedriveLog};
+use crate::ports::scope::Scope;
 
 /// All laws, on orders of their own; only the outbox is expected to be nobody else's.
 pub async fn all(store: &(impl OrderStore + JourneyStore + NoticeStore + RedriveLog)) {
@@ -27,7 +28,7 @@ async fn messages_are_followed_to_their_effect(store: &(impl OrderStore + Journe
     empty_the_outbox(store).await;
     let (new, _other) = (placed(store).await, placed(store).await);
     let order_id = new.order.order_id;
-    let before = store.records(order_id).await.expect("read");
+    let before = store.records(&Scope::Everything, order_id).await.expect("read");
     let written: Vec<(&str, bool)> =
         before.sent.iter().map(|sent| (sent.kind.as_str(), sent.left_at.is_some())).collect();
     assert_eq!(written, [("ReserveStock", false), ("OrderCreated", false), ("OrderCreated", false)]);
@@ -38,7 +39,7 @@ async fn messages_are_followed_to_their_effect(store: &(impl OrderStore + Journe
     let asked = &new.outbox[0];
     let taken_in = Change { event_id: asked.event_id, delivery: Some(3), ..step(&new, 1, State::Charging) };
     assert_eq!(apply(store, &taken_in).await, Applied::Applied);
-    let after = store.records(order_id).await.expect("read");
+    let after = store.records(&Scope::Everything, order_id).await.expect("read");
     assert_eq!(after.sent[0].envelope.as_ref(), Ok(asked));
     assert_eq!((after.sent[0].written_at, after.sent[0].left_at), (new.order.created_at, Some(NOON)));
     let expected = TakenIn {
@@ -56,7 +57,7 @@ async fn messages_are_followed_to_their_effect(store: &(impl OrderStore + Journe
 
 async fn money_and_deadline_are_read(store: &(impl OrderStore + JourneyStore)) {
     let new = placed(store).await;
-    let records = store.records(new.order.order_id).await.expect("read");
+    let records = store.records(&Scope::Everything, new.order.order_id).await.expect("read");
     let [(charge, at)] = records.payments.as_slice() else { panic!("{:?}", records.payments) };
     assert_eq!((charge.kind, charge.state, *at), (PaymentKind::Charge, PaymentState::Requested, new.order.created_at));
     assert_eq!(records.next_action_at, Some(new.next_action_at));
@@ -77,7 +78,8 @@ async fn notices_are_read_by_order_and_by_event(store: &(impl OrderStore + Journ
     let sent_at = NOON + Duration::seconds(2);
     let sent = NoticeEnd::Sent { message_id: "0100-abc".to_owned() };
     store.end_notice(notice.event_id, notice.channel, &sent, sent_at).await.expect("ended");
-    let [told] = store.records(new.order.order_id).await.expect("read").notices.try_into().expect("one");
+    let [told] =
+        store.records(&Scope::Everything, new.order.order_id).await.expect("read").notices.try_into().expect("one");
     assert_eq!((told.state.as_str(), told.created_at, told.sent_at), ("sent", NOON, Some(sent_at)));
 }
 
@@ -95,13 +97,13 @@ async fn a_redrive_is_begun_once_and_ends(store: &(impl OrderStore + JourneyStor
         at: NOON,
         end: None,
     };
-    let read = async || store.records(new.order.order_id).await.expect("read").redrives;
+    let read = async || store.records(&Scope::Everything, new.order.order_id).await.expect("read").redrives;
     store.begin_redrive(&redrive).await.expect("begun");
     store.begin_redrive(&Redrive { actor: "another".to_owned(), ..redrive.clone() }).await.expect("begun again");
     assert_eq!(read().await, std::slice::from_ref(&redrive), "the first one stands");
     let event_id = redrive.event_id.expect("an event");
     assert_eq!(apply(store, &Change { event_id, ..step(&new, 1, State::Charging) }).await, Applied::Applied);
-    let taken_in = store.records(new.order.order_id).await.expect("read").taken_in;
+    let taken_in = store.records(&Scope::Everything, new.order.order_id).await.expect("read").taken_in;
     assert!(taken_in.iter().any(|taken| taken.event_id == event_id), "its effect is found: {taken_in:?}");
     for end in RedriveEnd::ALL {
         store.end_redrive(redrive.redrive_id, end, NOON).await.expect("ended");
@@ -118,6 +120,6 @@ async fn the_newest_of_a_kind_is_found(store: &(impl OrderStore + JourneyStore))
 }
 
 async fn of_nothing_there_is_nothing(store: &impl JourneyStore) {
-    let records = store.records(OrderId(Uuid::now_v7())).await.expect("read");
+    let records = store.records(&Scope::Everything, OrderId(Uuid::now_v7())).await.expect("read");
     assert_eq!(records, crate::ports::journey::Records::default());
 }

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicI64, Ordering};
 
 use contract::event::Route;
 use contract::messages::{Envelope, Message};
@@ -10,13 +11,13 @@ use domain::Timestamp;
 use domain::cart::Quantity;
 use domain::channel::Preferences;
 use domain::customer::Customer;
-use domain::ids::{EventId, OrderId, ProductId, TenantId};
+use domain::ids::{EventId, OrderId, OrderNumber, ProductId, TenantId};
 use domain::money::{Currency, Money};
 use domain::order::{HistoryEntry, Item, Order, OrderType, Status, Totals};
 use domain::phone::Country;
 use domain::saga::{Command, State};
 use futures::future::join_all;
-use time::macros::datetime;
+use time::macros::{date, datetime};
 use uuid::Uuid;
 
 use crate::ports::Source;
@@ -25,6 +26,7 @@ use crate::ports::orders::{
     Payment, PaymentChange, PaymentKind, PaymentState, Placement,
 };
 use crate::ports::publisher::Publisher;
+use crate::ports::scope::Scope;
 use crate::use_cases::progress::{ask_for, order_created};
 use crate::use_cases::relay::relay_some;
 use crate::use_cases::{Maker, Shop};
@@ -45,7 +47,8 @@ pub async fn all(store: &impl OrderStore, other: &impl OrderStore) {
     what_a_dead_relay_took_is_given_to_another(store, other).await;
     what_has_served_its_time_is_deleted(store).await;
     what_is_due_is_taken_by_one(store, other).await;
-    numbers_are_given_out_once(store, other).await;
+    numbers_restart_each_day_and_are_given_out_once(store, other).await;
+    a_number_alone_means_the_newest(store).await;
     lists_are_newest_first_and_go_on(store).await;
     an_order_is_found_by_its_number_and_its_customer(store).await;
 }
@@ -53,8 +56,10 @@ pub async fn all(store: &impl OrderStore, other: &impl OrderStore) {
 pub(super) const NOON: Timestamp = datetime!(2026-03-01 12:00 UTC);
 const MAKER: Maker = Maker { role: "order-worker", version: "0", traceparent: None };
 
-/// An order as `place_order` makes it: a coffee and two cakes, and text that a store might get wrong.
+/// An order as `place_order` makes it: a coffee and two cakes, and text that a store might get wrong. Each is the 47th of
+/// a day of its own: a number is unique on its day.
 pub fn new_order() -> NewOrder {
+    static DAYS: AtomicI64 = AtomicI64::new(0);
     let shop = Shop::default_shop();
     let price = |minor| Money::new(minor, Currency::Usd);
     let item = |product: &str, name: &str, quantity, minor| Item {
@@ -91,6 +96,7 @@ pub fn new_order() -> NewOrder {
         key_hash: Uuid::now_v7().to_string(),
         request_hash: "4e4e".to_owned(),
         payment_token: "tok_ok".to_owned(),
+        day: NOON.date() + time::Duration::days(DAYS.fetch_add(1, Ordering::Relaxed)),
         next_action_at: NOON + time::Duration::seconds(20),
         slot: None,
         history: line(1, None, &order.state),
@@ -212,7 +218,7 @@ fn one_more(new: &NewOrder, version: i64, state: State, message: Message) -> Cha
 }
 
 async fn an_accepted_order_is_there_whole(store: &impl OrderStore, other: &impl OrderStore) {
-    let pending = store.pending_orders().await.expect("counted");
+    let pending = store.pending_orders(&Scope::Everything).await.expect("counted");
     let new = placed(store).await;
     let id = new.order.order_id;
     let read = other.load(id).await.expect("read").expect("another process sees it");
@@ -220,8 +226,8 @@ async fn an_accepted_order_is_there_whole(store: &impl OrderStore, other: &impl 
     assert_eq!((read.tracking_token, read.session_hash), (new.tracking_token.clone(), new.session_hash.clone()));
     let used = KeyUse { order_id: id, request_hash: new.request_hash.clone(), session_hash: new.session_hash.clone() };
     assert_eq!(other.key_use(&new.key_hash).await.expect("read"), Some(used));
-    assert_eq!(other.history(id, 0).await.expect("read"), std::slice::from_ref(&new.history));
-    assert_eq!(other.pending_orders().await.expect("counted"), pending + 1);
+    assert_eq!(other.history(&Scope::Everything, id, 0).await.expect("read"), std::slice::from_ref(&new.history));
+    assert_eq!(other.pending_orders(&Scope::Everything).await.expect("counted"), pending + 1);
     let charge = other.payment(id, PaymentKind::Charge).await.expect("read").expect("the intent to charge");
     assert_eq!((charge.state, charge.amount), (PaymentState::Requested, new.order.totals.total));
     assert_eq!((charge.token.as_deref(), charge.charge_id), (Some("tok_ok"), None));
@@ -231,7 +237,7 @@ async fn an_accepted_order_is_there_whole(store: &impl OrderStore, other: &impl 
 
     let unknown = OrderId(Uuid::now_v7());
     assert_eq!(store.load(unknown).await.expect("read"), None);
-    assert!(store.history(unknown, 0).await.expect("read").is_empty());
+    assert!(store.history(&Scope::Everything, unknown, 0).await.expect("read").is_empty());
     assert_eq!(store.key_use("never used").await.expect("read"), None);
 }
 
@@ -276,12 +282,12 @@ async fn a_change_takes_effect_once_and_whole(store: &impl OrderStore) {
     assert_eq!((order.state, order.status, order.version), (State::Charging, Status::Pending, 2));
     assert_eq!((order.reason.as_deref(), order.updated_at), (Some("because"), change.at));
     let line = change.order.as_ref().expect("an order").history[0].clone();
-    assert_eq!(store.history(new.order.order_id, 1).await.expect("read"), [line]);
+    assert_eq!(store.history(&Scope::Everything, new.order.order_id, 1).await.expect("read"), [line]);
     assert_eq!(owed(store, new.order.order_id).await, letters(&change.outbox));
 
     assert_eq!(apply(store, &change).await, Applied::Duplicate);
     assert_eq!(now(store, &new).await, order, "the second time changes nothing");
-    assert_eq!(store.history(new.order.order_id, 0).await.expect("read").len(), 2);
+    assert_eq!(store.history(&Scope::Everything, new.order.order_id, 0).await.expect("read").len(), 2);
     assert!(owed(store, new.order.order_id).await.is_empty(), "and sends nothing");
 
     assert_eq!(apply(store, &step(&new, 2, State::Paid)).await, Applied::Applied);
@@ -295,7 +301,7 @@ async fn a_change_of_what_has_moved_on_leaves_nothing(store: &impl OrderStore) {
     let mut late = step(&new, 7, State::Paid);
     assert_eq!(apply(store, &late).await, Applied::Conflict);
     assert_eq!(now(store, &new).await, new.order);
-    assert_eq!(store.history(new.order.order_id, 0).await.expect("read").len(), 1);
+    assert_eq!(store.history(&Scope::Everything, new.order.order_id, 0).await.expect("read").len(), 1);
     assert!(owed(store, new.order.order_id).await.is_empty());
     // Read again, decided again: the same message is not taken for a duplicate.
     if let Some(order) = &mut late.order {
@@ -319,7 +325,7 @@ async fn changes_at_once_take_effect_once(store: &impl OrderStore, other: &impl 
     assert_eq!(outcomes.iter().filter(|outcome| **outcome == Applied::Applied).count(), 1, "{outcomes:?}");
     assert!(!outcomes.contains(&Applied::Duplicate), "{outcomes:?}");
     assert_eq!(now(store, &new).await.version, 3, "no version twice");
-    assert_eq!(store.history(new.order.order_id, 0).await.expect("read").len(), 3);
+    assert_eq!(store.history(&Scope::Everything, new.order.order_id, 0).await.expect("read").len(), 3);
 }
 
 async fn a_change_does_not_keep_back_its_neighbours(store: &impl OrderStore) {
@@ -638,16 +644,41 @@ async fn what_is_due_is_taken_by_one(store: &impl OrderStore, other: &impl Order
     assert_eq!(store.take_due(far, far + time::Duration::days(1), 10).await.expect("taken").len(), 2, "never again");
 }
 
-async fn numbers_are_given_out_once(store: &impl OrderStore, other: &impl OrderStore) {
+/// Sixty-four takers race over midnight, in two processes: each number once on its day, and each day begins anew.
+async fn numbers_restart_each_day_and_are_given_out_once(store: &impl OrderStore, other: &impl OrderStore) {
     let Shop { tenant_id, location_id, .. } = Shop::default_shop();
-    let (here, there) = futures::join!(
-        join_all((0..25).map(|_| store.next_number(&tenant_id, &location_id))),
-        join_all((0..25).map(|_| other.next_number(&tenant_id, &location_id))),
-    );
-    let mut numbers: Vec<u64> = all_of(here).into_iter().chain(all_of(there)).collect();
-    numbers.sort_unstable();
-    numbers.dedup();
-    assert_eq!(numbers.len(), 50);
+    let (today, tomorrow) = (date!(2031 - 12 - 31), date!(2032 - 01 - 01));
+    let takers = (0..64).map(|taker: u32| {
+        // Around midnight some clocks are ahead of others.
+        let day = if taker < 24 || (taker < 40 && taker % 2 == 0) { today } else { tomorrow };
+        let (tenant_id, location_id) = (&tenant_id, &location_id);
+        async move {
+            let number = match taker % 2 {
+                0 => store.next_number(tenant_id, location_id, day).await,
+                _ => other.next_number(tenant_id, location_id, day).await,
+            };
+            (day, number.expect("a number"))
+        }
+    });
+    let taken = join_all(takers).await;
+    for day in [today, tomorrow] {
+        let mut numbers: Vec<u64> = taken.iter().filter(|(of, _)| *of == day).map(|(_, number)| *number).collect();
+        let count = numbers.len();
+        numbers.sort_unstable();
+        numbers.dedup();
+        assert_eq!((numbers.len(), numbers[0]), (count, 0), "{day}: {numbers:?}");
+    }
+    assert_eq!(store.next_number(&tenant_id, &location_id, date!(2032 - 01 - 02)).await, Ok(0), "A-000");
+}
+
+/// A number is said at the counter, where the newest order with it is meant.
+async fn a_number_alone_means_the_newest(store: &impl OrderStore) {
+    let (old, new) = (placed(store).await, placed(store).await);
+    assert_eq!(old.order.order_number, new.order.order_number);
+    let number = OrderNumber::parse(&new.order.order_number).expect("a number");
+    let here = Scope::of(&Shop::default_shop());
+    assert_eq!(store.newest_with_number(&here, number).await, Ok(Some(new.order.order_id)));
+    assert_eq!(store.newest_with_number(&here, OrderNumber::of(123_456)).await, Ok(None));
 }
 
 async fn lists_are_newest_first_and_go_on(store: &impl OrderStore) {
@@ -659,23 +690,29 @@ async fn lists_are_newest_first_and_go_on(store: &impl OrderStore) {
     let ids = |orders: Vec<Order>| orders.into_iter().map(|order| order.order_id).collect::<Vec<_>>();
     let id = |index: usize| orders[index].order.order_id;
 
-    let page = store.list(&OrderFilter { limit: 2, ..OrderFilter::default() }).await.expect("read");
+    let page = store.list(&Scope::Everything, &OrderFilter { limit: 2, ..OrderFilter::default() }).await.expect("read");
     assert_eq!(ids(page), [id(4), id(3)]);
-    let page =
-        store.list(&OrderFilter { limit: 2, before: Some(id(3)), ..OrderFilter::default() }).await.expect("read");
+    let page = store
+        .list(&Scope::Everything, &OrderFilter { limit: 2, before: Some(id(3)), ..OrderFilter::default() })
+        .await
+        .expect("read");
     assert_eq!(page[1].items, orders[1].order.items, "with their items");
     assert_eq!(ids(page), [id(2), id(1)]);
     let pending =
         OrderFilter { statuses: vec![Status::Pending], limit: 2, before: Some(id(2)), ..OrderFilter::default() };
-    assert_eq!(ids(store.list(&pending).await.expect("read"))[0], id(0), "the confirmed one is left out");
+    assert_eq!(
+        ids(store.list(&Scope::Everything, &pending).await.expect("read"))[0],
+        id(0),
+        "the confirmed one is left out"
+    );
     let two = OrderFilter { statuses: vec![Status::Pending, Status::Confirmed], limit: 5, ..OrderFilter::default() };
-    assert_eq!(ids(store.list(&two).await.expect("read")), [id(4), id(3), id(2), id(1), id(0)]);
+    assert_eq!(ids(store.list(&Scope::Everything, &two).await.expect("read")), [id(4), id(3), id(2), id(1), id(0)]);
 
     let session = Uuid::now_v7().to_string();
     let mine = NewOrder { session_hash: Some(session.clone()), ..new_order() };
     assert_eq!(place(store, &mine).await, Placement::Placed);
     let of_session = OrderFilter { session_hash: Some(session), limit: 5, ..OrderFilter::default() };
-    let listed = store.list_stored(&of_session).await.expect("read");
+    let listed = store.list_stored(&Scope::Everything, &of_session).await.expect("read");
     assert_eq!(listed.len(), 1, "nobody else's");
     assert_eq!((listed[0].order.order_id, &listed[0].session_hash), (mine.order.order_id, &mine.session_hash));
 }

@@ -3,6 +3,7 @@
 use uuid::Uuid;
 
 use crate::ports::orders::StoredOrder;
+use crate::ports::scope::Scope;
 use crate::ports::views::{OrderView, OrderViews};
 
 /// All laws, on sessions of their own.
@@ -41,7 +42,7 @@ async fn the_newest_version_is_shown_in_whatever_order_they_come(views: &impl Or
         show(views, std::slice::from_ref(view)).await;
     }
     assert_eq!(views.shown_version(first.order_id).await, Ok(Some(3)));
-    assert_eq!(views.of_session(&session, 10, None).await.expect("read"), [third]);
+    assert_eq!(views.of_session(&Scope::Everything, &session, 10, None).await.expect("read"), [third]);
 }
 
 async fn many_at_once_are_each_shown(views: &impl OrderViews) {
@@ -53,7 +54,7 @@ async fn many_at_once_are_each_shown(views: &impl OrderViews) {
     let mut many = old.clone();
     many.push(OrderView { version: 5, ..old[3].clone() });
     show(views, &many).await;
-    let shown = views.of_session(&session, 100, None).await.expect("read");
+    let shown = views.of_session(&Scope::Everything, &session, 100, None).await.expect("read");
     assert_eq!(shown.len(), 30);
     let version =
         |index: usize| shown.iter().find(|view| view.order_id == old[index].order_id).map(|view| view.version);
@@ -67,6 +68,9 @@ async fn a_session_sees_its_own_orders_newest_first(views: &impl OrderViews) {
     show(views, &mine).await;
     show(views, &[view_of(&other), nobodys]).await;
     mine.reverse();
-    assert_eq!(views.of_session(&session, 3, None).await.expect("read"), mine[..3]);
-    assert_eq!(views.of_session(&session, 3, Some(mine[2].order_id)).await.expect("read"), mine[3..]);
+    assert_eq!(views.of_session(&Scope::Everything, &session, 3, None).await.expect("read"), mine[..3]);
+    assert_eq!(
+        views.of_session(&Scope::Everything, &session, 3, Some(mine[2].order_id)).await.expect("read"),
+        mine[3..]
+    );
 }

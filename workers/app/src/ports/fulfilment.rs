@@ -9,6 +9,7 @@ use time::Date;
 
 use super::Unavailable;
 use super::orders::Applied;
+use super::scope::Scope;
 
 /// What the counter hands over: whose number is called, in which order. Number and items are the order's own, which
 /// never change.
@@ -62,8 +63,16 @@ pub trait FulfilmentStore: Send + Sync {
     /// already, from another event.
     fn fulfil(&self, fulfilment: &Fulfilment) -> impl Future<Output = Result<Applied, Unavailable>> + Send;
 
-    /// The tickets of those orders that have one, in no order.
-    fn tickets(&self, orders: &[OrderId]) -> impl Future<Output = Result<Vec<Ticket>, Unavailable>> + Send;
+    /// The tickets of those orders in scope that have one, in no order.
+    fn tickets(
+        &self,
+        scope: &Scope,
+        orders: &[OrderId],
+    ) -> impl Future<Output = Result<Vec<Ticket>, Unavailable>> + Send;
 
-    fn shipment(&self, order_id: OrderId) -> impl Future<Output = Result<Option<Shipment>, Unavailable>> + Send;
+    fn shipment(
+        &self,
+        scope: &Scope,
+        order_id: OrderId,
+    ) -> impl Future<Output = Result<Option<Shipment>, Unavailable>> + Send;
 }

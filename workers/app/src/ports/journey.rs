@@ -10,6 +10,7 @@ use domain::ids::{EventId, OrderId};
 use super::Unavailable;
 use super::orders::Payment;
 use super::redrives::Redrive;
+use super::scope::Scope;
 
 /// A row of the outbox: one message on one route.
 #[derive(Debug, Clone, PartialEq)]
@@ -63,7 +64,8 @@ pub struct Records {
 }
 
 pub trait JourneyStore: Send + Sync {
-    fn records(&self, order_id: OrderId) -> impl Future<Output = Result<Records, Unavailable>> + Send;
+    /// Empty for an order out of scope.
+    fn records(&self, scope: &Scope, order_id: OrderId) -> impl Future<Output = Result<Records, Unavailable>> + Send;
 
     /// Whether this consumer has applied this event.
     fn taken_in(

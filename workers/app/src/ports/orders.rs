@@ -8,17 +8,21 @@ use std::time::Duration;
 use contract::event::Route;
 use contract::messages::Envelope;
 use domain::Timestamp;
-use domain::ids::{EventId, LocationId, OrderId, TenantId};
+use domain::ids::{EventId, LocationId, OrderId, OrderNumber, TenantId};
 use domain::money::Money;
 use domain::order::{HistoryEntry, Order, Status};
 use domain::saga::State;
+use time::Date;
 
 use super::Unavailable;
+use super::scope::Scope;
 
 /// An order that is about to be accepted.
 #[derive(Debug, Clone)]
 pub struct NewOrder {
     pub order: Order,
+    /// The location's own date on which its number was taken: the number is unique on it.
+    pub day: Date,
     /// Unguessable; whoever has it may follow the order.
     pub tracking_token: String,
     /// SHA-256 in hex of the customer's session; `None` when the order came without one.
@@ -255,11 +259,13 @@ pub struct OrderFilter {
 }
 
 pub trait OrderStore: Send + Sync {
-    /// The number for the next order of a location, counted from zero. May leave gaps, never repeats.
+    /// Returns the number for the next order of a location on its own calendar day, counted from zero. Leaves gaps,
+    /// and never returns one twice for one day. Waits for no other order's commit.
     fn next_number(
         &self,
         tenant: &TenantId,
         location: &LocationId,
+        day: Date,
     ) -> impl Future<Output = Result<u64, Unavailable>> + Send;
 
     /// Accepts orders, each in whole or not at all, in one commit where possible: order, items, first history line,
@@ -269,21 +275,45 @@ pub trait OrderStore: Send + Sync {
 
     fn key_use(&self, key_hash: &str) -> impl Future<Output = Result<Option<KeyUse>, Unavailable>> + Send;
 
+    /// For workers, which know an order by their messages. People's requests use [`OrderStore::load_in`].
     fn load(&self, order_id: OrderId) -> impl Future<Output = Result<Option<StoredOrder>, Unavailable>> + Send;
 
-    /// The history after `after_seq` (0 for all of it), oldest first.
+    /// Returns the order if it is in scope.
+    fn load_in(
+        &self,
+        scope: &Scope,
+        order_id: OrderId,
+    ) -> impl Future<Output = Result<Option<StoredOrder>, Unavailable>> + Send;
+
+    /// Returns the newest order with this number. Numbers restart each day: a number alone means the newest.
+    fn newest_with_number(
+        &self,
+        scope: &Scope,
+        number: OrderNumber,
+    ) -> impl Future<Output = Result<Option<OrderId>, Unavailable>> + Send;
+
+    /// The history after `after_seq` (0 for all of it), oldest first; empty for an order out of scope.
     fn history(
         &self,
+        scope: &Scope,
         order_id: OrderId,
         after_seq: i64,
     ) -> impl Future<Output = Result<Vec<HistoryEntry>, Unavailable>> + Send;
 
-    fn list(&self, filter: &OrderFilter) -> impl Future<Output = Result<Vec<Order>, Unavailable>> + Send {
-        async move { Ok(self.list_stored(filter).await?.into_iter().map(|stored| stored.order).collect()) }
+    fn list(
+        &self,
+        scope: &Scope,
+        filter: &OrderFilter,
+    ) -> impl Future<Output = Result<Vec<Order>, Unavailable>> + Send {
+        async move { Ok(self.list_stored(scope, filter).await?.into_iter().map(|stored| stored.order).collect()) }
     }
 
     /// With what decides who may see them.
-    fn list_stored(&self, filter: &OrderFilter) -> impl Future<Output = Result<Vec<StoredOrder>, Unavailable>> + Send;
+    fn list_stored(
+        &self,
+        scope: &Scope,
+        filter: &OrderFilter,
+    ) -> impl Future<Output = Result<Vec<StoredOrder>, Unavailable>> + Send;
 
     /// Returns the tenant's newest order with this number whose customer gave this e-mail address, whatever its case.
     fn find_order(
@@ -294,7 +324,7 @@ pub trait OrderStore: Send + Sync {
     ) -> impl Future<Output = Result<Option<StoredOrder>, Unavailable>> + Send;
 
     /// How many orders are `pending`: accepted and not yet confirmed or ended.
-    fn pending_orders(&self) -> impl Future<Output = Result<u64, Unavailable>> + Send;
+    fn pending_orders(&self, scope: &Scope) -> impl Future<Output = Result<u64, Unavailable>> + Send;
 
     fn payment(
         &self,

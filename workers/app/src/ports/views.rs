@@ -12,6 +12,7 @@ use time::serde::rfc3339;
 
 use super::Unavailable;
 use super::orders::StoredOrder;
+use super::scope::Scope;
 
 /// An order is in the view for so long after it was placed.
 pub const SHOWN: Duration = Duration::from_secs(90 * 24 * 3600);
@@ -24,6 +25,9 @@ pub struct OrderView {
     /// Whose it is; `None` for an order that came without a session, which is in nobody's list.
     #[serde(skip)]
     pub session_hash: Option<String>,
+    /// `None` in views from before they had it; their location still tells them apart.
+    #[serde(skip)]
+    pub tenant_id: Option<String>,
     pub location_id: String,
     pub order_type: String,
     pub status: String,
@@ -63,6 +67,7 @@ impl OrderView {
             order_id: order.order_id,
             order_number: order.order_number.clone(),
             session_hash: stored.session_hash.clone(),
+            tenant_id: Some(order.tenant_id.to_string()),
             location_id: order.location_id.to_string(),
             order_type: order.order_type.code().to_owned(),
             status: order.status.code().to_owned(),
@@ -79,6 +84,18 @@ impl OrderView {
     }
 }
 
+impl OrderView {
+    pub fn is_in(&self, scope: &Scope) -> bool {
+        match scope {
+            Scope::Everything => true,
+            Scope::Shops { tenant_id, location_ids } => {
+                let ours = self.tenant_id.as_deref().is_none_or(|tenant| tenant == tenant_id.as_str());
+                ours && location_ids.iter().any(|location| location.as_str() == self.location_id)
+            }
+        }
+    }
+}
+
 pub trait OrderViews: Send + Sync {
     /// Shows orders as they are in `views`, each unless it is shown in this version or a newer one already. One result a
     /// view, in order.
@@ -87,9 +104,10 @@ pub trait OrderViews: Send + Sync {
     /// The version in which an order is shown; `None` for one that is not.
     fn shown_version(&self, order_id: OrderId) -> impl Future<Output = Result<Option<i64>, Unavailable>> + Send;
 
-    /// A session's orders, newest first, at most `limit`, only those created before `before`.
+    /// A session's orders in scope, newest first, at most `limit`, only those created before `before`.
     fn of_session(
         &self,
+        scope: &Scope,
         session_hash: &str,
         limit: u32,
         before: Option<OrderId>,

@@ -7,6 +7,7 @@ use domain::saga::{Decision, Event};
 use super::progress::Progress;
 use super::{CONFLICTS_MAX, Maker};
 use crate::ports::orders::{Applied, OrderStore};
+use crate::ports::scope::Scope;
 use crate::ports::{Source, Unavailable};
 
 /// The actor in the history when it is not one of us.
@@ -47,11 +48,12 @@ pub async fn cancel_by_customer(
     orders: &impl OrderStore,
     source: &impl Source,
     maker: &Maker,
+    scope: &Scope,
     order_id: OrderId,
     actor: &str,
 ) -> Result<Order, ChangeRefusal> {
     for _ in 0..CONFLICTS_MAX {
-        let order = load(orders, order_id).await?;
+        let order = load(orders, scope, order_id).await?;
         // Once the bar has begun, only staff may call it off.
         if order.status == Status::Preparing {
             return Err(ChangeRefusal::Illegal { from: order.status, to: Status::Cancelled });
@@ -60,7 +62,7 @@ pub async fn cancel_by_customer(
         let mut progress = Progress::of(order, source, maker);
         progress.because(if actor == CUSTOMER { "cancelled by the customer" } else { "cancelled by staff" });
         match progress.on(Event::CancelRequested, actor, None) {
-            Decision::AlreadyDone => return load(orders, order_id).await,
+            Decision::AlreadyDone => return load(orders, scope, order_id).await,
             Decision::Impossible => return Err(ChangeRefusal::Illegal { from, to: Status::Cancelled }),
             Decision::Advance(_) => {}
         }
@@ -74,6 +76,8 @@ pub async fn cancel_by_customer(
 /// A move that a member of staff asks for.
 #[derive(Debug, Clone)]
 pub struct Move {
+    /// Whose orders they may move.
+    pub scope: Scope,
     pub order_id: OrderId,
     /// The version of the order that they have seen.
     pub expected_version: i64,
@@ -90,10 +94,10 @@ pub async fn move_by_staff(
     maker: &Maker,
     asked: Move,
 ) -> Result<Order, ChangeRefusal> {
-    let Move { order_id, expected_version, to, actor, note } = asked;
-    let order = load(orders, order_id).await?;
+    let Move { scope, order_id, expected_version, to, actor, note } = asked;
+    let order = load(orders, &scope, order_id).await?;
     if order.version != expected_version {
-        return Err(ChangeRefusal::Stale(Box::new(now(orders, order).await?)));
+        return Err(ChangeRefusal::Stale(Box::new(now(orders, &scope, order).await?)));
     }
     let from = order.status;
     let illegal = ChangeRefusal::Illegal { from, to };
@@ -111,19 +115,22 @@ pub async fn move_by_staff(
     }
     match apply(orders, source, progress).await? {
         Some(order) => Ok(order),
-        None => Err(ChangeRefusal::Stale(Box::new(now(orders, load(orders, order_id).await?).await?))),
+        None => {
+            let order = load(orders, &scope, order_id).await?;
+            Err(ChangeRefusal::Stale(Box::new(now(orders, &scope, order).await?)))
+        }
     }
 }
 
 /// What whoever came too late is told.
-async fn now(orders: &impl OrderStore, order: Order) -> Result<Now, Unavailable> {
-    let last = orders.history(order.order_id, order.version - 1).await?.pop();
+async fn now(orders: &impl OrderStore, scope: &Scope, order: Order) -> Result<Now, Unavailable> {
+    let last = orders.history(scope, order.order_id, order.version - 1).await?.pop();
     let Order { order_number, version, status, .. } = order;
     Ok(Now { order_number, version, status, by: last.map(|line| line.actor) })
 }
 
-async fn load(orders: &impl OrderStore, order_id: OrderId) -> Result<Order, ChangeRefusal> {
-    orders.load(order_id).await?.map(|stored| stored.order).ok_or(ChangeRefusal::NotFound)
+async fn load(orders: &impl OrderStore, scope: &Scope, order_id: OrderId) -> Result<Order, ChangeRefusal> {
+    orders.load_in(scope, order_id).await?.map(|stored| stored.order).ok_or(ChangeRefusal::NotFound)
 }
 
 /// `None` when somebody else changed the order in between.

@@ -18,6 +18,7 @@ use crate::ports::Unavailable;
 use crate::ports::journey::{JourneyStore, Records, SentRecord};
 use crate::ports::ledger::HoldState;
 use crate::ports::orders::{OrderStore, Payment};
+use crate::ports::scope::Scope;
 use crate::ports::stock::{Reservation, Reservations};
 
 /// Where a moment is written down.
@@ -123,14 +124,15 @@ impl Journey {
     }
 }
 
-/// The journey of an order; `None` when there is none.
+/// The journey of an order; `None` when there is none in scope.
 pub async fn journey<O: OrderStore + JourneyStore>(
     orders: &O,
     stock: &impl Reservations,
+    scope: &Scope,
     order_id: OrderId,
 ) -> Result<Option<Journey>, Unavailable> {
-    let Some(stored) = orders.load(order_id).await? else { return Ok(None) };
-    let (history, records) = (orders.history(order_id, 0).await?, orders.records(order_id).await?);
+    let Some(stored) = orders.load_in(scope, order_id).await? else { return Ok(None) };
+    let (history, records) = (orders.history(scope, order_id, 0).await?, orders.records(scope, order_id).await?);
     let order = stored.order;
     let mut moments = Vec::new();
     for entry in history {

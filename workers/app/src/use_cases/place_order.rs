@@ -14,6 +14,7 @@ use super::change_order::CUSTOMER;
 use super::progress::{ask_for, order_created};
 use super::{ASK_AGAIN, Maker, Shop};
 use crate::ports::orders::{KeyUse, NewOrder, OrderStore, Placement, SlotClaim, StoredOrder};
+use crate::ports::scope::Scope;
 use crate::ports::stock::{Stock, StockedProduct};
 use crate::ports::{Source, Unavailable};
 
@@ -116,13 +117,13 @@ pub async fn place_order<O: OrderStore, T: Offers, S: Source>(
 
     // First the key: a repeat must get its answer even if the product has sold out since.
     if let Some(used) = orders.key_use(&key_hash).await? {
-        return replay(orders, used, &request, &request_hash).await;
+        return replay(orders, shop, used, &request, &request_hash).await;
     }
     if request.lines.is_empty() {
         return Err(Refusal::Fields(vec![FieldError::new("items", "must have at least one product")]));
     }
     let slot = slot_of(shop, request.pickup_at, means.source.now())?;
-    if orders.pending_orders().await? >= means.pending_max {
+    if orders.pending_orders(&Scope::of(shop)).await? >= means.pending_max {
         return Err(Refusal::ShopFull { retry_after_s: 30 });
     }
     let items = price(offers, shop, &request.lines).await?;
@@ -132,8 +133,10 @@ pub async fn place_order<O: OrderStore, T: Offers, S: Source>(
         return Err(Refusal::Fields(vec![FieldError::new("items", "must cost something")]));
     }
 
-    let number = orders.next_number(&shop.tenant_id, &shop.location_id).await?;
+    // One instant decides the day of the number and stands in the order.
     let now = means.source.now();
+    let day = shop.hours.zone.date_of(now);
+    let number = orders.next_number(&shop.tenant_id, &shop.location_id, day).await?;
     let order = Order {
         order_id: OrderId(means.source.uuid()),
         tenant_id: shop.tenant_id.clone(),
@@ -168,6 +171,7 @@ pub async fn place_order<O: OrderStore, T: Offers, S: Source>(
     outbox.push(means.maker.envelope(means.source, Some(order.order_id), order_created(&order)));
     let new = NewOrder {
         order,
+        day,
         tracking_token: means.tracking_token,
         session_hash: request.session_hash.clone(),
         key_hash,
@@ -181,7 +185,7 @@ pub async fn place_order<O: OrderStore, T: Offers, S: Source>(
     let placed = orders.place(std::slice::from_ref(&new)).await.pop();
     match placed.unwrap_or_else(|| Err(Unavailable::new("orders", "no answer to a placement")))? {
         Placement::Placed => Ok(Accepted { order: new.order, tracking_token: new.tracking_token, replayed: false }),
-        Placement::KeyUsed(used) => replay(orders, used, &request, &request_hash).await,
+        Placement::KeyUsed(used) => replay(orders, shop, used, &request, &request_hash).await,
         Placement::SlotFull => Err(Refusal::SlotFull(new.slot.map_or(now, |slot| slot.starts_at))),
     }
 }
@@ -318,6 +322,7 @@ async fn price(offers: &impl Offers, shop: &Shop, lines: &Lines) -> Result<Vec<I
 
 async fn replay(
     orders: &impl OrderStore,
+    shop: &Shop,
     used: KeyUse,
     request: &Request,
     request_hash: &str,
@@ -327,9 +332,9 @@ async fn replay(
     if foreign || used.request_hash != request_hash {
         return Err(Refusal::KeyReused);
     }
-    let stored = orders.load(used.order_id).await?;
-    let StoredOrder { mut order, tracking_token, .. } =
-        stored.ok_or_else(|| Unavailable::new("orders", "the order of a used key is not there"))?;
+    // Keys are unique over all tenants: one that another shop's client used is a used one, and says nothing more.
+    let stored = orders.load_in(&Scope::of(shop), used.order_id).await?;
+    let StoredOrder { mut order, tracking_token, .. } = stored.ok_or(Refusal::KeyReused)?;
     // The first answer, not today's.
     (order.state, order.status, order.version) = (State::Placed, Status::Pending, 1);
     Ok(Accepted { order, tracking_token, replayed: true })

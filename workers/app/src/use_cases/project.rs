@@ -8,6 +8,7 @@ use contract::messages::Envelope;
 use super::Handled;
 use crate::ports::Unavailable;
 use crate::ports::orders::{OrderFilter, OrderStore};
+use crate::ports::scope::Scope;
 use crate::ports::views::{OrderView, OrderViews};
 
 /// Where views are shown. The worker's own groups those of concurrent messages into one call.
@@ -35,7 +36,7 @@ pub async fn reproject(orders: &impl OrderStore, views: &impl OrderViews) -> Res
     let mut shown = 0;
     let mut filter = OrderFilter { limit: PAGE, ..OrderFilter::default() };
     loop {
-        let page = orders.list_stored(&filter).await?;
+        let page = orders.list_stored(&Scope::Everything, &filter).await?;
         let of_page: Vec<_> = page.iter().map(OrderView::of).collect();
         for done in views.show(&of_page).await {
             done?;
@@ -72,12 +73,12 @@ mod tests {
             // The same event again, and one that is older than what is shown: it is the order that counts.
             let again = Envelope { event_id: EventId(Uuid::now_v7()), ..new.outbox[1].clone() };
             assert_eq!(project(&store, &views, &again).await, Handled::done());
-            let shown = views.of_session(&session, 10, None).await.expect("read");
+            let shown = views.of_session(&Scope::Everything, &session, 10, None).await.expect("read");
             assert_eq!((shown.len(), shown[0].version, shown[0].status.as_str()), (1, 2, "confirmed"));
 
             let fresh = MemoryViews::default();
             assert_eq!(reproject(&store, &fresh).await, Ok(1));
-            assert_eq!(fresh.of_session(&session, 10, None).await.expect("read"), shown);
+            assert_eq!(fresh.of_session(&Scope::Everything, &session, 10, None).await.expect("read"), shown);
         });
     }
 

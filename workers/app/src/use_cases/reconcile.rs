@@ -24,6 +24,7 @@ pub use fix::fix;
 use crate::ports::gateway::{GatewayBooks, GatewayError, GatewayMovement};
 use crate::ports::ledger::{ENTRIES_MAX, Hold, Ledger};
 use crate::ports::orders::{OrderFilter, OrderStore, Payment, PaymentBooks};
+use crate::ports::scope::Scope;
 use crate::ports::stock::{Stock, StockedProduct};
 use crate::ports::{Source, Unavailable};
 
@@ -133,7 +134,7 @@ async fn read(
     let mut books = Books::default();
     let mut filter = OrderFilter { limit: PAGE, ..OrderFilter::default() };
     loop {
-        let page = orders.list(&filter).await?;
+        let page = orders.list(&Scope::Everything, &filter).await?;
         let ids: Vec<OrderId> = page.iter().map(|order| order.order_id).collect();
         books.payments.extend(orders.payments(&ids).await?);
         filter.before = ids.last().copied();

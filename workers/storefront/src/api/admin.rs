@@ -14,7 +14,7 @@ use axum::http::{HeaderMap, StatusCode};
 use axum::response::Response;
 use domain::access::{Action, Actor, Resource, may};
 use domain::customer::NAME_MAX;
-use domain::ids::{OrderId, ProductId};
+use domain::ids::{OrderId, OrderNumber, ProductId};
 use domain::order::{Order, Status};
 use domain::text::line;
 use serde_json::{Value, json};
@@ -41,6 +41,7 @@ pub async fn orders<P: Ports>(
     staff_only(&app, &headers)?;
     let mut errors = Vec::new();
     let mut filter = OrderFilter { limit: 50, ..OrderFilter::default() };
+    let mut number = None;
     for (name, value) in &query {
         let good = match name.as_str() {
             "status" => {
@@ -52,18 +53,22 @@ pub async fn orders<P: Ports>(
                 limit.map(|limit| filter.limit = limit).is_some()
             }
             "before" => value.parse().map(|before: OrderId| filter.before = Some(before)).is_ok(),
+            "number" => OrderNumber::parse(value).map(|wanted| number = Some(wanted)).is_some(),
             _ => false,
         };
         if !good {
-            let message =
-                "must be status (one or more, by comma), limit (1 to 200) or before (an order id), each legal";
+            let message = "must be status (one or more, by comma), limit (1 to 200), before (an order id) or number (such as A-047), each legal";
             errors.push(domain::FieldError::new(name, message));
         }
     }
     if !errors.is_empty() {
         return Err(Problem::fields(errors));
     }
-    let orders = app.ports.orders().list(&filter).await?;
+    let orders = match number {
+        // Numbers restart each day: the newest order is meant.
+        Some(number) => newest_with_number(&app, number).await?.into_iter().collect(),
+        None => app.ports.orders().list(&app.staff_scope(), &filter).await?,
+    };
     let tickets = tickets_of(&app, &orders).await?;
     let next = (orders.len() == filter.limit as usize).then(|| orders.last().map(|order| order.order_id)).flatten();
     Ok(Json(
@@ -71,10 +76,17 @@ pub async fn orders<P: Ports>(
     ))
 }
 
+/// The newest order of the location with this number.
+pub async fn newest_with_number<P: Ports>(app: &App<P>, number: OrderNumber) -> Result<Option<Order>, Problem> {
+    let scope = app.staff_scope();
+    let Some(order_id) = app.ports.orders().newest_with_number(&scope, number).await? else { return Ok(None) };
+    Ok(app.ports.orders().load_in(&scope, order_id).await?.map(|stored| stored.order))
+}
+
 /// The tickets of those that have one.
 pub async fn tickets_of<P: Ports>(app: &App<P>, orders: &[Order]) -> Result<HashMap<OrderId, Ticket>, Problem> {
     let ids: Vec<_> = orders.iter().map(|order| order.order_id).collect();
-    let tickets = app.ports.orders().tickets(&ids).await?;
+    let tickets = app.ports.orders().tickets(&app.staff_scope(), &ids).await?;
     Ok(tickets.into_iter().map(|ticket| (ticket.order_id, ticket)).collect())
 }
 
@@ -109,9 +121,10 @@ pub async fn set_status<P: Ports>(
     let (Some(to), []) = (to, errors.as_slice()) else { return Err(Problem::fields(errors)) };
     may_set(&staff, to)?;
     let expected_version = if_match(&headers)?;
-    let asked = Move { order_id, expected_version, to, actor: staff.name, note };
+    let scope = app.staff_scope();
+    let asked = Move { scope: scope.clone(), order_id, expected_version, to, actor: staff.name, note };
     let order = move_order(&app, asked).await?;
-    let history = app.ports.orders().history(order_id, 0).await?;
+    let history = app.ports.orders().history(&scope, order_id, 0).await?;
     Ok(answer(&order, &history))
 }
 
@@ -131,9 +144,9 @@ pub fn may_set(staff: &Staff, to: Status) -> Result<(), Problem> {
 
 /// Moves an order in the name of a member of staff, and writes it into the audit log.
 pub async fn move_order<P: Ports>(app: &App<P>, asked: Move) -> Result<Order, ChangeRefusal> {
-    let (actor, expected_version) = (asked.actor.clone(), asked.expected_version);
+    let (actor, expected_version, scope) = (asked.actor.clone(), asked.expected_version, asked.scope.clone());
     let order = move_by_staff(app.ports.orders(), app.ports.source(), &app.maker(), asked).await?;
-    let from = app.ports.orders().history(order.order_id, expected_version).await.unwrap_or_default();
+    let from = app.ports.orders().history(&scope, order.order_id, expected_version).await.unwrap_or_default();
     let from = from.first().and_then(|line| line.from).map(Status::code);
     let subject = format!("order/{}", order.order_id);
     let before = json!({ "status": from, "version": expected_version });

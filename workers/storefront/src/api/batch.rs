@@ -41,6 +41,7 @@ pub async fn set_statuses<P: Ports>(
     let mut results = Vec::with_capacity(changes.len());
     for change in changes {
         let asked = Move {
+            scope: app.staff_scope(),
             order_id: change.order_id,
             expected_version: change.version,
             to: change.to,

@@ -174,7 +174,7 @@ fn watcher<P: Ports>(app: &App<P>, order_id: OrderId) -> (Arc<watch::Sender<i64>
             tokio::time::sleep(LOOK_EVERY).await;
             let Some(watcher) = weak.upgrade() else { return };
             // A database that is down is looked at again.
-            if let Ok(Some(stored)) = app.ports.orders().load(order_id).await {
+            if let Ok(Some(stored)) = app.ports.orders().load_in(&app.customer_scope(), order_id).await {
                 watcher.send_if_modified(|version| {
                     std::mem::replace(version, stored.order.version) != stored.order.version
                 });
@@ -209,7 +209,9 @@ fn events<P: Ports>(follower: Follower<P>) -> impl Stream<Item = Result<Event, I
                 return None;
             }
             let shutdown: CancellationToken = follower.app.settings.shutdown.clone();
-            let Ok(history) = follower.app.ports.orders().history(follower.order_id, follower.after).await else {
+            let scope = follower.app.customer_scope();
+            let orders = follower.app.ports.orders();
+            let Ok(history) = orders.history(&scope, follower.order_id, follower.after).await else {
                 // A database that is down is looked at again.
                 tokio::select! {
                     () = tokio::time::sleep(LOOK_EVERY) => continue,

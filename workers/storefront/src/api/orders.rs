@@ -217,10 +217,11 @@ pub async fn show<P: Ports>(
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
     let stored = visible(&app, Action::ReadOrder, &id, &query, &headers).await?;
-    let history = app.ports.orders().history(stored.order.order_id, 0).await?;
+    let (scope, order_id) = (app.customer_scope(), stored.order.order_id);
+    let history = app.ports.orders().history(&scope, order_id, 0).await?;
     let mut body = told(&stored.order, &history);
-    body["ticket"] = app.ports.orders().tickets(&[stored.order.order_id]).await?.first().map_or(Value::Null, ticket);
-    body["shipment"] = match app.ports.orders().shipment(stored.order.order_id).await? {
+    body["ticket"] = app.ports.orders().tickets(&scope, &[order_id]).await?.first().map_or(Value::Null, ticket);
+    body["shipment"] = match app.ports.orders().shipment(&scope, order_id).await? {
         Some(Shipment { tracking_number, shipped_at, .. }) => {
             json!({ "tracking_number": tracking_number, "shipped_at": time_text(shipped_at) })
         }
@@ -282,8 +283,8 @@ async fn views_of<P: Ports>(
     limit: u32,
     before: Option<OrderId>,
 ) -> Result<Vec<OrderView>, Unavailable> {
-    let hashes = session.hashes();
-    let each = hashes.iter().map(|hash| app.ports.views().of_session(hash, limit, before));
+    let (hashes, scope) = (session.hashes(), app.customer_scope());
+    let each = hashes.iter().map(|hash| app.ports.views().of_session(&scope, hash, limit, before));
     Ok(newest(try_join_all(each).await?, limit))
 }
 
@@ -296,7 +297,7 @@ async fn orders_of<P: Ports>(
 ) -> Result<Vec<OrderView>, Unavailable> {
     let each = session.hashes().into_iter().map(|hash| async move {
         let filter = OrderFilter { statuses: Vec::new(), limit, before, session_hash: Some(hash) };
-        let stored = app.ports.orders().list_stored(&filter).await?;
+        let stored = app.ports.orders().list_stored(&app.customer_scope(), &filter).await?;
         Ok::<Vec<OrderView>, Unavailable>(stored.iter().map(OrderView::of).collect())
     });
     Ok(newest(try_join_all(each).await?, limit))
@@ -318,7 +319,7 @@ pub async fn cancel<P: Ports>(
 ) -> Result<Response, Problem> {
     let stored = visible(&app, Action::CancelOrder, &id, &query, &headers).await?;
     let order = cancel_visible(&app, &headers, &stored).await?;
-    let history = app.ports.orders().history(order.order_id, 0).await?;
+    let history = app.ports.orders().history(&app.customer_scope(), order.order_id, 0).await?;
     let mut response = answer(&order, &history);
     *response.status_mut() = StatusCode::ACCEPTED;
     Ok(response)
@@ -332,8 +333,10 @@ pub async fn cancel_visible<P: Ports>(
 ) -> Result<Order, ChangeRefusal> {
     let staff = staff_of(app, headers);
     let actor = staff.as_ref().map_or(CUSTOMER, |staff| &staff.name);
-    let order_id = stored.order.order_id;
-    let order = cancel_by_customer(app.ports.orders(), app.ports.source(), &app.maker(), order_id, actor).await?;
+    // Who may do so was decided when the order was found.
+    let (scope, order_id) = (app.customer_scope(), stored.order.order_id);
+    let orders = app.ports.orders();
+    let order = cancel_by_customer(orders, app.ports.source(), &app.maker(), &scope, order_id, actor).await?;
     if let Some(staff) = staff {
         let before = json!({ "status": stored.order.status.code(), "version": stored.order.version });
         let after =
@@ -354,14 +357,16 @@ pub async fn visible<P: Ports>(
     headers: &HeaderMap,
 ) -> Result<StoredOrder, Problem> {
     let order_id: OrderId = id.parse().map_err(|_| Problem::not_found())?;
-    let stored = app.ports.orders().load(order_id).await?.ok_or_else(Problem::not_found)?;
+    let stored = app.ports.orders().load_in(&app.customer_scope(), order_id).await?.ok_or_else(Problem::not_found)?;
     let by_token = tracking::is_carried(&stored.tracking_token, order_id, query, headers, &app.settings);
     let by_session = || {
         let session = session::of(headers, &app.settings);
         session.zip(stored.session_hash.as_ref()).is_some_and(|(session, owner)| session.owns(owner))
     };
     let owned = by_token || by_session();
-    let actor = access::actor(staff_of(app, headers).as_ref());
+    // An order of another location is none of a member of staff's business, whatever their role.
+    let staff = staff_of(app, headers).filter(|_| app.staff_scope().has(&stored.order));
+    let actor = access::actor(staff.as_ref());
     match may(actor, action, Resource::Order { owned }) {
         Ok(()) => Ok(stored),
         Err(Denial::NotVisible | Denial::NotSignedIn) => Err(Problem::not_found().noting(SecurityEvent::ForeignLookup)),

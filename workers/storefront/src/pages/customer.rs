@@ -318,7 +318,7 @@ pub async fn order<P: Ports>(
         }
         visible => visible?,
     };
-    let history = app.ports.orders().history(stored.order.order_id, 0).await?;
+    let history = app.ports.orders().history(&app.customer_scope(), stored.order.order_id, 0).await?;
     let session = session::of_or_new(&headers, &app.settings);
     let notice = query.contains_key("late").then(|| "It is too late to cancel.".to_owned());
     let shell = Shell { notice, ..shell(&app, &session).await };
@@ -337,7 +337,7 @@ pub async fn order_fragment<P: Ports>(
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
     let stored = visible(&app, Action::ReadOrder, &id, &query, &headers).await?;
-    let history = app.ports.orders().history(stored.order.order_id, 0).await?;
+    let history = app.ports.orders().history(&app.customer_scope(), stored.order.order_id, 0).await?;
     page(&OrderFragment { order: view(&stored, &history) })
 }
 

@@ -12,7 +12,7 @@ use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse as _, Redirect, Response};
 use domain::Timestamp;
 use domain::access::{Action, Actor, Resource, may};
-use domain::ids::OrderId;
+use domain::ids::{OrderId, OrderNumber};
 use domain::order::{Order, OrderType, Status};
 
 use super::customer::carry_cart;
@@ -62,9 +62,9 @@ pub async fn board_fragment<P: Ports>(State(app): State<App<P>>, headers: Header
 async fn who_was_faster<P: Ports>(app: &App<P>, id: &str) -> Result<String, Problem> {
     let vague = || "Somebody was faster: that order had changed already.".to_owned();
     let Ok(order_id) = id.parse() else { return Ok(vague()) };
-    let Some(stored) = app.ports.orders().load(order_id).await? else { return Ok(vague()) };
+    let Some(stored) = app.ports.orders().load_in(&app.staff_scope(), order_id).await? else { return Ok(vague()) };
     let order = stored.order;
-    let last = app.ports.orders().history(order_id, order.version - 1).await?.pop();
+    let last = app.ports.orders().history(&app.staff_scope(), order_id, order.version - 1).await?.pop();
     let by = last.map_or("Somebody".to_owned(), |line| line.actor);
     let now = match order.status {
         Status::Pending => "waits to be confirmed",
@@ -83,7 +83,8 @@ async fn columns<P: Ports>(app: &App<P>) -> Result<Vec<BoardColumn>, Problem> {
     const SHOWN: u32 = 200;
     let now = app.ports.source().now();
     let statuses = vec![Status::Confirmed, Status::Preparing, Status::Ready];
-    let mut orders = app.ports.orders().list(&OrderFilter { statuses, limit: SHOWN, ..OrderFilter::default() }).await?;
+    let filter = OrderFilter { statuses, limit: SHOWN, ..OrderFilter::default() };
+    let mut orders = app.ports.orders().list(&app.staff_scope(), &filter).await?;
     // Oldest first: whoever waited longest is next.
     orders.reverse();
     let tickets = api::tickets_of(app, &orders).await?;
@@ -144,13 +145,32 @@ pub async fn set_status<P: Ports>(
         return Err(Problem::field("status", "and version must be given"));
     };
     api::may_set(&staff, to)?;
-    let asked = Move { order_id, expected_version, to, actor: staff.name, note: None };
+    let asked = Move { scope: app.staff_scope(), order_id, expected_version, to, actor: staff.name, note: None };
     match api::move_order(&app, asked).await {
         Ok(_) => Ok(Redirect::to("/staff").into_response()),
         Err(ChangeRefusal::Stale(_) | ChangeRefusal::Illegal { .. }) => {
             Ok(Redirect::to(&format!("/staff?late={order_id}")).into_response())
         }
         Err(refusal) => Err(refusal.into()),
+    }
+}
+
+/// The newest order with the number that somebody says at the counter.
+pub async fn search<P: Ports>(
+    State(app): State<App<P>>,
+    Query(query): Query<HashMap<String, String>>,
+    headers: HeaderMap,
+) -> Result<Response, Problem> {
+    if signed(&app, &headers).is_none() {
+        return to_sign_in();
+    }
+    let said = query.get("number").map(String::as_str).unwrap_or_default();
+    let Some(number) = OrderNumber::parse(said) else {
+        return Err(Problem::field("number", "must be an order number, such as A-047"));
+    };
+    match api::newest_with_number(&app, number).await? {
+        Some(order) => Ok(Redirect::to(&format!("/staff/orders/{}", order.order_id)).into_response()),
+        None => Err(Problem::not_found()),
     }
 }
 

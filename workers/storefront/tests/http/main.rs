@@ -10,6 +10,7 @@ mod limits;
 mod orders;
 mod pages;
 mod roles;
+mod scope;
 mod security;
 mod sessions;
 mod sign_in;

@@ -2,6 +2,7 @@
 
 use app::ports::orders::OrderFilter;
 use app::ports::orders::OrderStore as _;
+use app::ports::scope::Scope;
 use app::ports::stock::Stock as _;
 use axum::http::StatusCode;
 use domain::ids::ProductId;
@@ -19,7 +20,8 @@ async fn the_same_key_and_body_give_the_same_answer_and_one_order() {
     let second = client.order("k-1", &spelled_otherwise).await;
     assert_eq!((first.status, second.status), (StatusCode::ACCEPTED, StatusCode::ACCEPTED));
     assert_eq!(first.text, second.text);
-    let all = client.world.0.orders.list(&OrderFilter { limit: 10, ..OrderFilter::default() }).await;
+    let all =
+        client.world.0.orders.list(&Scope::Everything, &OrderFilter { limit: 10, ..OrderFilter::default() }).await;
     assert_eq!(all.expect("listed").len(), 1);
 }
 

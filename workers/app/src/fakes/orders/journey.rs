@@ -10,10 +10,14 @@ use super::{MemoryOrders, Telling};
 use crate::ports::Unavailable;
 use crate::ports::journey::{JourneyStore, NoticeRecord, Records, SentRecord, TakenIn};
 use crate::ports::redrives::{Redrive, RedriveEnd, RedriveLog};
+use crate::ports::scope::Scope;
 
 impl JourneyStore for MemoryOrders {
-    async fn records(&self, order_id: OrderId) -> Result<Records, Unavailable> {
+    async fn records(&self, scope: &Scope, order_id: OrderId) -> Result<Records, Unavailable> {
         let books = self.books();
+        if !books.is_in(scope, order_id) {
+            return Ok(Records::default());
+        }
         let of_order = books.outbox.iter().filter(|owed| owed.envelope.order_id == Some(order_id));
         let sent: Vec<SentRecord> = of_order
             .map(|owed| SentRecord {

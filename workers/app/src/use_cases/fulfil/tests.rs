@@ -7,6 +7,7 @@ use super::*;
 use crate::fakes::orders::MemoryOrders;
 use crate::laws::orders::{new_order, step};
 use crate::ports::orders::NewOrder;
+use crate::ports::scope::Scope;
 
 const MAKER: Maker = Maker { role: "fulfilment-worker", version: "0", traceparent: None };
 
@@ -50,7 +51,12 @@ fn each_pick_up_order_gets_one_ticket_and_the_next_position() {
             assert_eq!(fulfil(&store, &Noon, &MAKER, &envelope).await, Handled::duplicate());
             let told_otherwise = Envelope { event_id: EventId(Uuid::now_v7()), ..envelope };
             assert_eq!(fulfil(&store, &Noon, &MAKER, &told_otherwise).await, Handled::duplicate());
-            let [ticket] = store.tickets(&[new.order.order_id]).await.expect("read").try_into().expect("one ticket");
+            let [ticket] = store
+                .tickets(&Scope::Everything, &[new.order.order_id])
+                .await
+                .expect("read")
+                .try_into()
+                .expect("one ticket");
             assert_eq!(ticket.day, date!(2026 - 03 - 01));
             positions.push(ticket.position);
         }
@@ -68,8 +74,8 @@ fn a_delivery_is_shipped_once_and_the_world_hears_of_it_once() {
             let _ = fulfil(&store, &Noon, &MAKER, &told_otherwise).await;
         }
         let id = new.order.order_id;
-        let shipment = store.shipment(id).await.expect("read").expect("it is on its way");
-        assert!(store.tickets(&[id]).await.expect("read").is_empty(), "nobody calls its number");
+        let shipment = store.shipment(&Scope::Everything, id).await.expect("read").expect("it is on its way");
+        assert!(store.tickets(&Scope::Everything, &[id]).await.expect("read").is_empty(), "nobody calls its number");
         let said: Vec<_> = store
             .owed()
             .into_iter()
@@ -88,7 +94,7 @@ fn what_was_called_off_is_not_made_and_what_was_never_confirmed_is_parked() {
         let store = MemoryOrders::default();
         let (new, envelope) = an_order(&store, OrderType::Pickup, State::Cancelled).await;
         assert_eq!(fulfil(&store, &Noon, &MAKER, &envelope).await, Handled::done());
-        assert!(store.tickets(&[new.order.order_id]).await.expect("read").is_empty());
+        assert!(store.tickets(&Scope::Everything, &[new.order.order_id]).await.expect("read").is_empty());
         let (_, early) = an_order(&store, OrderType::Pickup, State::Charging).await;
         assert_ne!(fulfil(&store, &Noon, &MAKER, &early).await, Handled::done());
         let stray = MAKER.envelope(&Noon, Some(new.order.order_id), Message::ReserveStock {});

@@ -21,7 +21,7 @@ fn shown(journey: &Journey) -> Vec<String> {
 fn one_line_of_time_has_every_record_of_the_order_and_says_what_it_waits_for() {
     let (orders, stock, new) = (MemoryOrders::default(), MemoryStock::default(), new_order());
     let order_id = new.order.order_id;
-    let read = || block_on(journey(&orders, &stock, order_id)).expect("read");
+    let read = || block_on(journey(&orders, &stock, &Scope::Everything, order_id)).expect("read");
     assert!(read().is_none(), "there is none yet");
 
     block_on(orders.place(std::slice::from_ref(&new)));
@@ -72,7 +72,8 @@ fn one_line_of_time_has_every_record_of_the_order_and_says_what_it_waits_for() {
 fn gaps_add_up_to_the_times_that_are_shown() {
     let (orders, stock, new) = (MemoryOrders::default(), MemoryStock::default(), new_order());
     block_on(orders.place(std::slice::from_ref(&new)));
-    let journey = block_on(journey(&orders, &stock, new.order.order_id)).expect("read").expect("there");
+    let journey =
+        block_on(journey(&orders, &stock, &Scope::Everything, new.order.order_id)).expect("read").expect("there");
     let at = |micros| new.order.created_at + Duration::microseconds(micros);
     let logs = [1_900, 900, 2_100].map(|micros| Moment::new(at(micros), Record::Log, "a line"));
     let journey = journey.with(logs.into());

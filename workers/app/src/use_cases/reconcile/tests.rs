@@ -233,7 +233,7 @@ fn what_is_repaired_of_an_order_stands_in_its_history() {
     let overdue = world.order(State::Charging, Units::Held, PaymentState::Requested, &[]).order;
     assert_eq!(world.fix(), 2);
     for (order, said) in [(&paid, "the charge was unknown, the gateway says captured"), (&overdue, "overdue: asked")] {
-        let history = block_on(world.orders.history(order.order_id, 2)).expect("read");
+        let history = block_on(world.orders.history(&Scope::Everything, order.order_id, 2)).expect("read");
         let [line] = history.as_slice() else { panic!("one line: {history:?}") };
         assert!(line.actor == ACTOR && line.note.as_deref().is_some_and(|note| note.starts_with(said)), "{line:?}");
         assert_eq!(line.from, Some(line.to));

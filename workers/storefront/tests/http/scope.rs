@@ -1,0 +1,193 @@
+//! Two tenants with two locations each: nobody reaches an order of another tenant, and no member of staff one of another
+//! location, by any route.
+
+use app::fakes::orders::MemoryOrders;
+use app::laws::orders::new_order;
+use app::laws::scope::shops;
+use app::ports::orders::{OrderStore as _, Placement};
+use app::ports::views::{OrderView, OrderViews as _};
+use axum::http::StatusCode;
+use domain::ids::OrderId;
+use serde_json::{Value, json};
+
+use crate::{Client, NOON, an_espresso, token};
+
+/// Routes of the pages that name an order; held against the router below.
+const PAGES: [(&str, &str); 6] = [
+    ("GET", "/orders/{id}"),
+    ("GET", "/orders/{id}/fragment"),
+    ("POST", "/orders/{id}/cancel"),
+    ("GET", "/staff/orders/{id}"),
+    ("POST", "/staff/orders/{id}/status"),
+    ("GET", "/staff?late={id}"),
+];
+
+/// Every route with an order's id in it: those of the API from its own document.
+async fn routes(client: &Client) -> Vec<(String, String)> {
+    let document = client.get("/openapi.json", &[]).await.json();
+    let paths = document["paths"].as_object().expect("paths");
+    let api = paths.iter().flat_map(|(path, operations)| {
+        let methods = operations.as_object().expect("operations").keys();
+        methods.map(|method| (method.to_uppercase(), path.clone())).collect::<Vec<_>>()
+    });
+    let pages = PAGES.iter().map(|(method, path)| ((*method).to_owned(), (*path).to_owned()));
+    api.filter(|(_, path)| path.contains("{id}")).chain(pages).collect()
+}
+
+/// Two orders at home, and one in each other shop, all of one session: its cookie, and the orders.
+async fn orders_everywhere(client: &Client) -> (String, Vec<OrderId>) {
+    client.shops.replace(shops().into());
+    let orders: &MemoryOrders = &client.world.0.orders;
+    let line = json!({ "product_id": "espresso", "quantity": 1 });
+    let cookie = client.json("POST", "/api/v1/cart/items", &[], &line).await.cookie();
+    let headers = [("cookie", cookie.as_str()), ("idempotency-key", "k-1")];
+    let first = client.json("POST", "/api/v1/orders", &headers, &an_espresso()).await.json();
+    let first: OrderId = first["order_id"].as_str().expect("an id").parse().expect("an id");
+    let stored = orders.load(first).await.expect("read").expect("there");
+    show(client, first).await;
+    let mut placed = vec![first];
+    for shop in shops() {
+        let mut new = new_order();
+        (new.order.tenant_id, new.order.location_id) = (shop.tenant_id, shop.location_id);
+        new.session_hash.clone_from(&stored.session_hash);
+        new.order.customer.name = format!("{} {}", new.order.tenant_id, new.order.location_id);
+        assert_eq!(orders.place(&[new.clone()]).await, [Ok(Placement::Placed)]);
+        show(client, new.order.order_id).await;
+        placed.push(new.order.order_id);
+    }
+    (cookie, placed)
+}
+
+async fn show(client: &Client, order_id: OrderId) {
+    let stored = client.world.0.orders.load(order_id).await.expect("read").expect("there");
+    for shown in client.world.0.views.show(&[OrderView::of(&stored)]).await {
+        shown.expect("shown");
+    }
+}
+
+/// What tells one answer from another: neither the id that was asked for nor the request's own.
+fn seen(answer: &crate::Answer, id: &str) -> (StatusCode, String) {
+    let text = match serde_json::from_str::<Value>(&answer.text) {
+        Ok(mut problem) => {
+            problem["request_id"] = json!("");
+            problem.to_string()
+        }
+        Err(_) => answer.text.clone(),
+    };
+    (answer.status, format!("{} {}", answer.header("location"), text).replace(id, "ID"))
+}
+
+async fn ask(client: &Client, method: &str, path: &str, id: &str, headers: &[(&str, &str)]) -> (StatusCode, String) {
+    let path = path.replace("{id}", id);
+    let (kind, body) = if path.starts_with("/api") {
+        ("application/json", json!({ "status": "preparing" }).to_string())
+    } else {
+        ("application/x-www-form-urlencoded", "status=preparing&version=1".to_owned())
+    };
+    let mut all = vec![("content-type", kind), ("if-match", "\"1\"")];
+    all.extend_from_slice(headers);
+    let answer = client.send(method, &path, &all, if method == "GET" { String::new() } else { body }).await;
+    seen(&answer, id)
+}
+
+#[tokio::test]
+async fn an_order_out_of_scope_is_as_if_there_were_none() {
+    let client = Client::new().await;
+    let (cookie, placed) = orders_everywhere(&client).await;
+    let bearer = format!("Bearer {}", token("Ana", NOON + time::Duration::hours(1)));
+    let unknown = OrderId(uuid::Uuid::now_v7()).to_string();
+    let staff = [("authorization", bearer.as_str())];
+    let customer = [("cookie", cookie.as_str())];
+    // Another location of the house is out of the reach of staff, and another house out of everybody's.
+    let routes = routes(&client).await;
+    assert!(routes.len() > PAGES.len() + 4, "{routes:?}");
+    for (index, order_id) in placed.iter().enumerate().skip(2) {
+        for (method, path) in &routes {
+            let id = order_id.to_string();
+            for (who, headers) in [("staff", &staff[..]), ("customer", &customer[..])] {
+                if who == "customer" && index == 2 {
+                    continue;
+                }
+                let expected = ask(&client, method, path, &unknown, headers).await;
+                let got = ask(&client, method, path, &id, headers).await;
+                assert_eq!(got, expected, "{who}: {method} {path}, shop {index}");
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn lists_hold_the_orders_of_the_scope_alone() {
+    let client = Client::new().await;
+    let (cookie, placed) = orders_everywhere(&client).await;
+    let ids = |body: &Value| -> Vec<String> {
+        let orders = body["orders"].as_array().expect("orders").iter();
+        orders.map(|order| order["order_id"].as_str().expect("an id").to_owned()).collect()
+    };
+    let expected = |orders: &[OrderId]| orders.iter().rev().map(ToString::to_string).collect::<Vec<_>>();
+    for (path, orders) in [
+        ("/api/v1/admin/orders", &placed[..2]),
+        ("/api/v1/admin/orders?status=pending", &placed[..2]),
+        ("/api/v1/admin/orders?number=a47", &placed[1..2]),
+    ] {
+        let listed = client.as_staff("GET", path, &[], None).await;
+        assert_eq!(ids(&listed.json()), expected(orders), "{path}");
+    }
+    let mine = client.get("/api/v1/orders", &[("cookie", cookie.as_str())]).await;
+    assert_eq!(ids(&mine.json()), expected(&placed[..3]), "both locations of the house");
+    client.world.0.views.set_out_of_reach(true);
+    let mine = client.get("/api/v1/orders", &[("cookie", cookie.as_str())]).await;
+    assert_eq!(ids(&mine.json()), expected(&placed[..3]), "from the orders themselves");
+
+    let changes = json!({ "changes": placed.iter().skip(2).map(|id| json!({ "id": id, "version": 1, "status": "cancelled" })).collect::<Vec<_>>() });
+    let moved = client.as_staff("POST", "/api/v1/admin/orders/status", &[], Some(&changes)).await.json();
+    let results: Vec<_> =
+        moved["results"].as_array().expect("results").iter().map(|one| one["result"].clone()).collect();
+    assert_eq!(results, ["not_found", "not_found", "not_found"]);
+}
+
+#[tokio::test]
+async fn staff_find_the_newest_order_by_its_number() {
+    let client = Client::new().await;
+    orders_everywhere(&client).await;
+    let newer = new_order();
+    client.world.0.orders.place(std::slice::from_ref(&newer)).await;
+    let bearer = format!("Bearer {}", token("Ana", NOON + time::Duration::hours(1)));
+    let found = client.get("/staff/orders?number=a-47", &[("authorization", &bearer)]).await;
+    assert_eq!(found.header("location"), format!("/staff/orders/{}", newer.order.order_id));
+    let unknown = client.get("/staff/orders?number=Z-999", &[("authorization", &bearer)]).await;
+    assert_eq!(unknown.status, StatusCode::NOT_FOUND);
+    assert_eq!(client.get("/staff/orders?number=A-047", &[]).await.header("location"), "/staff/sign-in");
+}
+
+/// Methods of the stores that know an order by its id alone. They are the workers', which have it from a signed message;
+/// the storefront's own code calls none of them.
+const OF_WORKERS: [&str; 7] = ["load", "payment", "payments", "apply", "look_again", "taken_in", "notices_of"];
+
+#[test]
+fn the_storefront_asks_for_orders_with_its_scope() {
+    let sources = concat!(env!("CARGO_MANIFEST_DIR"), "/src");
+    let mut folders = vec![std::path::PathBuf::from(sources)];
+    let (mut code, mut files) = (String::new(), 0);
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(folder).expect("a folder").flatten() {
+            match entry.path() {
+                path if path.is_dir() => folders.push(path),
+                path => {
+                    code.push_str(&std::fs::read_to_string(path).expect("text"));
+                    files += 1;
+                }
+            }
+        }
+    }
+    assert!(files > 20 && code.contains(".load_in("), "these are the sources");
+    for method in OF_WORKERS {
+        assert!(!code.contains(&format!("orders().{method}(")), "the storefront calls {method} without a scope");
+    }
+    assert!(!code.contains("Scope::Everything"), "the storefront looks after one house");
+    // The routes of the pages that are tried are those that there are.
+    let pages = std::fs::read_to_string(format!("{sources}/pages.rs")).expect("text");
+    let named = pages.matches("orders/{id}").count();
+    let tried = PAGES.iter().filter(|(_, path)| path.contains("orders/{id}")).count();
+    assert_eq!(named, tried, "every page that names an order is tried");
+}
