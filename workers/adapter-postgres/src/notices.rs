@@ -1,7 +1,10 @@
 //! `NoticeStore` on PostgreSQL.
 
 use app::ports::Unavailable;
-use app::ports::notices::{CLAIM, NOTICES_MAX, Notice, NoticeEnd, NoticeFilter, NoticeRow, NoticeState, NoticeStore};
+use app::ports::notices::{
+    CLAIM, MESSAGES_PER_DAY, NOTICES_MAX, Notice, NoticeEnd, NoticeFilter, NoticeRow, NoticeState, NoticeStore,
+    TOO_MANY,
+};
 use domain::Timestamp;
 use domain::channel::Channel;
 use domain::ids::{EventId, OrderId};
@@ -12,24 +15,42 @@ use crate::{PostgresStore, unavailable};
 
 impl NoticeStore for PostgresStore {
     async fn begin_notice(&self, notice: &Notice) -> Result<NoticeState, Unavailable> {
-        const BEGIN: &str = "INSERT INTO notifications AS known (event_id, channel, order_id, kind, state, attempts,
-                created_at, claimed_until)
-            VALUES ($1, $2, $3, $4, 'pending', 1, $5, $6)
+        // A first try counts for its recipient. Two first tries of one notice at once may both count, which errs on the
+        // side of fewer messages.
+        const BEGIN: &str = "WITH counted AS (
+                INSERT INTO notice_counts AS counts (recipient, day, messages)
+                SELECT $7, ($5 AT TIME ZONE 'UTC')::date, 1
+                WHERE $7::text IS NOT NULL
+                    AND NOT EXISTS (SELECT 1 FROM notifications WHERE event_id = $1 AND channel = $2)
+                ON CONFLICT (recipient, day) DO UPDATE SET messages = counts.messages + 1 WHERE counts.messages < $8
+                RETURNING 1
+            ), checked AS (SELECT $7::text IS NULL OR EXISTS (SELECT 1 FROM counted) AS may)
+            INSERT INTO notifications AS known (event_id, channel, order_id, kind, state, attempts, created_at,
+                claimed_until, reason)
+            SELECT $1, $2, $3, $4, CASE WHEN may THEN 'pending' ELSE 'suppressed' END, 1, $5,
+                CASE WHEN may THEN $6::timestamptz END, CASE WHEN may THEN NULL ELSE $9 END
+            FROM checked
             ON CONFLICT (event_id, channel) DO UPDATE SET attempts = known.attempts + 1, claimed_until = $6
                 WHERE known.state = 'pending' AND (known.claimed_until IS NULL OR known.claimed_until <= $5)
-            RETURNING attempts";
+            RETURNING attempts, state";
         const STATE: &str = "SELECT state FROM notifications WHERE event_id = $1 AND channel = $2";
-        let row: Option<(i32,)> = sqlx::query_as(BEGIN)
+        let row: Option<(i32, String)> = sqlx::query_as(BEGIN)
             .bind(notice.event_id.0)
             .bind(notice.channel.code())
             .bind(notice.order_id.map(|id| id.0))
             .bind(notice.kind)
             .bind(notice.at)
             .bind(notice.at + CLAIM)
+            .bind(&notice.recipient)
+            .bind(MESSAGES_PER_DAY as i32)
+            .bind(TOO_MANY)
             .fetch_optional(&self.pool)
             .await
             .map_err(unavailable)?;
-        if let Some((attempt,)) = row {
+        if let Some((attempt, state)) = row {
+            if state == "suppressed" {
+                return Ok(NoticeState::NotSent);
+            }
             return Ok(NoticeState::Pending { attempt: u32::try_from(attempt).unwrap_or(u32::MAX) });
         }
         let (state,): (String,) = sqlx::query_as(STATE)

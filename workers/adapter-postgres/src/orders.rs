@@ -485,7 +485,9 @@ impl OrderStore for PostgresStore {
         const INBOX: &str = "DELETE FROM inbox WHERE (consumer, event_id) IN (
             SELECT consumer, event_id FROM inbox WHERE at < $1 ORDER BY at LIMIT $2)";
         let mut deleted = 0;
-        for delete in [OUTBOX, INBOX] {
+        const COUNTS: &str = "DELETE FROM notice_counts WHERE (recipient, day) IN (
+            SELECT recipient, day FROM notice_counts WHERE day < ($1 AT TIME ZONE 'UTC')::date ORDER BY day LIMIT $2)";
+        for delete in [OUTBOX, INBOX, COUNTS] {
             let query = sqlx::query(delete).bind(before).bind(i64::from(limit));
             deleted += query.execute(&self.pool).await.map_err(unavailable)?.rows_affected();
         }

@@ -1,16 +1,26 @@
 //! `NoticeStore` on SQLite.
 
 use app::ports::Unavailable;
-use app::ports::notices::{CLAIM, NOTICES_MAX, Notice, NoticeEnd, NoticeFilter, NoticeRow, NoticeState, NoticeStore};
+use app::ports::notices::{
+    CLAIM, MESSAGES_PER_DAY, NOTICES_MAX, Notice, NoticeEnd, NoticeFilter, NoticeRow, NoticeState, NoticeStore,
+    TOO_MANY,
+};
 use domain::Timestamp;
 use domain::channel::Channel;
 use domain::ids::EventId;
+use time::UtcOffset;
 
 use crate::rows::{corrupt, optional_time, order_id, text_of, time_of};
 use crate::{SqliteStore, unavailable};
 
 impl NoticeStore for SqliteStore {
     async fn begin_notice(&self, notice: &Notice) -> Result<NoticeState, Unavailable> {
+        const KNOWN: &str = "SELECT EXISTS (SELECT 1 FROM notifications WHERE event_id = ? AND channel = ?)";
+        const COUNT: &str = "INSERT INTO notice_counts (recipient, day, messages) VALUES (?1, ?2, 1)
+            ON CONFLICT (recipient, day) DO UPDATE SET messages = messages + 1 WHERE messages < ?3";
+        const SUPPRESS: &str = "INSERT INTO notifications (event_id, channel, order_id, kind, state, attempts,
+                created_at, reason)
+            VALUES (?, ?, ?, ?, 'suppressed', 1, ?, ?)";
         const BEGIN: &str = "INSERT INTO notifications (event_id, channel, order_id, kind, state, attempts, created_at,
                 claimed_until)
             VALUES (?1, ?2, ?3, ?4, 'pending', 1, ?5, ?6)
@@ -18,6 +28,33 @@ impl NoticeStore for SqliteStore {
                 WHERE state = 'pending' AND (claimed_until IS NULL OR claimed_until <= ?5)
             RETURNING attempts";
         const STATE: &str = "SELECT state FROM notifications WHERE event_id = ? AND channel = ?";
+        let mut transaction = self.write().await.map_err(unavailable)?;
+        if let Some(recipient) = &notice.recipient {
+            let (known,): (bool,) = sqlx::query_as(KNOWN)
+                .bind(notice.event_id.to_string())
+                .bind(notice.channel.code())
+                .fetch_one(&mut *transaction)
+                .await
+                .map_err(unavailable)?;
+            let counted = sqlx::query(COUNT)
+                .bind(recipient)
+                .bind(notice.at.to_offset(UtcOffset::UTC).date().to_string())
+                .bind(i64::from(MESSAGES_PER_DAY));
+            if !known && counted.execute(&mut *transaction).await.map_err(unavailable)?.rows_affected() == 0 {
+                sqlx::query(SUPPRESS)
+                    .bind(notice.event_id.to_string())
+                    .bind(notice.channel.code())
+                    .bind(notice.order_id.map(|id| id.to_string()))
+                    .bind(notice.kind)
+                    .bind(text_of(notice.at))
+                    .bind(TOO_MANY)
+                    .execute(&mut *transaction)
+                    .await
+                    .map_err(unavailable)?;
+                transaction.commit().await.map_err(unavailable)?;
+                return Ok(NoticeState::NotSent);
+            }
+        }
         let row: Option<(i64,)> = sqlx::query_as(BEGIN)
             .bind(notice.event_id.to_string())
             .bind(notice.channel.code())
@@ -25,9 +62,10 @@ impl NoticeStore for SqliteStore {
             .bind(notice.kind)
             .bind(text_of(notice.at))
             .bind(text_of(notice.at + CLAIM))
-            .fetch_optional(&self.writer)
+            .fetch_optional(&mut *transaction)
             .await
             .map_err(unavailable)?;
+        transaction.commit().await.map_err(unavailable)?;
         if let Some((attempt,)) = row {
             return Ok(NoticeState::Pending { attempt: u32::try_from(attempt).unwrap_or(u32::MAX) });
         }

@@ -432,7 +432,9 @@ impl OrderStore for SqliteStore {
         const INBOX: &str = "DELETE FROM inbox WHERE (consumer, event_id) IN (
             SELECT consumer, event_id FROM inbox WHERE at < ? ORDER BY at LIMIT ?)";
         let mut deleted = 0;
-        for delete in [OUTBOX, INBOX] {
+        const COUNTS: &str = "DELETE FROM notice_counts WHERE (recipient, day) IN (
+            SELECT recipient, day FROM notice_counts WHERE day < substr(?, 1, 10) ORDER BY day LIMIT ?)";
+        for delete in [OUTBOX, INBOX, COUNTS] {
             let query = sqlx::query(delete).bind(text_of(before)).bind(i64::from(limit));
             deleted += query.execute(&self.writer).await.map_err(unavailable)?.rows_affected();
         }

@@ -8,6 +8,7 @@ pub mod card;
 pub mod cart;
 pub mod channel;
 pub mod customer;
+pub mod defang;
 pub mod email;
 pub mod gsm;
 pub mod hours;

@@ -10,6 +10,7 @@ use app::ports::notices::{Mail, Text};
 use app::ports::orders::StoredOrder;
 use app::use_cases::notify::{Compose, News};
 use askama::Template;
+use domain::defang::defang;
 use domain::order::{OrderType, Status};
 
 /// Addresses that notices are made with.
@@ -166,7 +167,8 @@ impl Words {
         OrderView {
             headline,
             body,
-            customer: order.customer.name.clone(),
+            // A mail is not to carry a stranger's link.
+            customer: defang(&order.customer.name),
             number: order.order_number.clone(),
             lines: order
                 .items
@@ -186,7 +188,7 @@ impl Words {
 
 /// Headline and body of the news that an order came to a status.
 fn of_status(stored: &StoredOrder, status: Status) -> (&'static str, String) {
-    let because = stored.order.reason.as_deref().map(|reason| format!(" ({reason})")).unwrap_or_default();
+    let because = stored.order.reason.as_deref().map(|reason| format!(" ({})", defang(reason))).unwrap_or_default();
     match status {
         Status::Confirmed => {
             ("Your order is confirmed", "Your payment went through and the bar has your order.".to_owned())

@@ -56,6 +56,8 @@ pub(super) struct Books {
     outbox: Vec<Owed>,
     rows_written: i64,
     notices: HashMap<(EventId, Channel), Telling>,
+    /// By recipient and day.
+    messages: HashMap<(String, Date), u32>,
     levels: BTreeMap<ProductId, Seen>,
     /// The next one.
     numbers: HashMap<(TenantId, LocationId, Date), u64>,

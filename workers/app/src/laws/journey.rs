@@ -70,6 +70,7 @@ async fn notices_are_read_by_order_and_by_event(store: &(impl OrderStore + Journ
         order_id: Some(new.order.order_id),
         kind: "order_confirmed",
         channel: Channel::Email,
+        recipient: None,
         at: NOON,
     };
     store.begin_notice(&notice).await.expect("begun");

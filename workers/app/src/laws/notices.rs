@@ -5,7 +5,10 @@ use domain::ids::{EventId, OrderId};
 use time::macros::datetime;
 use uuid::Uuid;
 
-use crate::ports::notices::{CLAIM, NOTICES_MAX, Notice, NoticeEnd, NoticeFilter, NoticeRow, NoticeState, NoticeStore};
+use crate::ports::notices::{
+    CLAIM, MESSAGES_PER_DAY, NOTICES_MAX, Notice, NoticeEnd, NoticeFilter, NoticeRow, NoticeState, NoticeStore,
+    TOO_MANY,
+};
 
 /// All laws, on notices of their own.
 pub async fn all(notices: &impl NoticeStore) {
@@ -17,11 +20,12 @@ pub async fn all(notices: &impl NoticeStore) {
     a_try_that_died_is_followed_by_another(notices).await;
     how_each_fared_can_be_read(notices).await;
     a_list_is_bounded_and_begins_with_the_newest(notices).await;
+    a_recipient_gets_so_many_messages_a_day(notices).await;
 }
 
 fn notice(channel: Channel) -> Notice {
     let at = datetime!(2026-03-01 08:00 UTC);
-    Notice { event_id: EventId(Uuid::now_v7()), order_id: None, kind: "stock_low", channel, at }
+    Notice { event_id: EventId(Uuid::now_v7()), order_id: None, kind: "stock_low", channel, recipient: None, at }
 }
 
 fn sent() -> NoticeEnd {
@@ -159,4 +163,38 @@ async fn a_list_is_bounded_and_begins_with_the_newest(notices: &impl NoticeStore
     let rows = of_order(notices, order_id, false).await;
     assert_eq!(rows.len() as u32, NOTICES_MAX);
     assert!(rows.is_sorted_by(|one, next| one.created_at > next.created_at));
+}
+
+async fn a_recipient_gets_so_many_messages_a_day(notices: &impl NoticeStore) {
+    let order_id = OrderId(Uuid::now_v7());
+    let recipient = format!("email:{}@example.com", Uuid::now_v7());
+    let to = |recipient: &str| Notice {
+        order_id: Some(order_id),
+        recipient: Some(recipient.to_owned()),
+        ..notice(Channel::Email)
+    };
+    // At once, as workers claim them.
+    let many: Vec<Notice> = (0..MESSAGES_PER_DAY + 8).map(|_| to(&recipient)).collect();
+    let states = futures::future::join_all(many.iter().map(|notice| begin(notices, notice))).await;
+    let may = states.iter().filter(|state| **state == NoticeState::Pending { attempt: 1 }).count();
+    let suppressed = states.iter().filter(|state| **state == NoticeState::NotSent).count();
+    assert_eq!((may, suppressed), (MESSAGES_PER_DAY as usize, 8), "{states:?}");
+
+    // Another try of one that may be sent is no new message, and what was suppressed stays so.
+    for (notice, state) in many.iter().zip(&states) {
+        give_back(notices, notice, "Throttling").await;
+        let again = begin(notices, notice).await;
+        match state {
+            NoticeState::Pending { .. } => assert_eq!(again, NoticeState::Pending { attempt: 2 }),
+            _ => assert_eq!(again, NoticeState::NotSent),
+        }
+    }
+    let rows = of_order(notices, order_id, false).await;
+    let reasons: Vec<_> =
+        rows.iter().filter(|row| row.state == "suppressed").map(|row| row.reason.as_deref()).collect();
+    assert_eq!(reasons, [Some(TOO_MANY); 8]);
+
+    assert_eq!(begin(notices, &to("email:another@example.com")).await, NoticeState::Pending { attempt: 1 });
+    let tomorrow = Notice { at: many[0].at + time::Duration::DAY, ..to(&recipient) };
+    assert_eq!(begin(notices, &tomorrow).await, NoticeState::Pending { attempt: 1 });
 }

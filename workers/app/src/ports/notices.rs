@@ -67,8 +67,16 @@ pub struct Notice {
     /// Such as `order_confirmed`.
     pub kind: &'static str,
     pub channel: Channel,
+    /// Whose messages are counted: an address that a stranger could have typed. `None` for staff, whose address is ours.
+    pub recipient: Option<String>,
     pub at: Timestamp,
 }
+
+/// Messages that one recipient gets on a day (UTC), by each channel. The rest are recorded as suppressed.
+pub const MESSAGES_PER_DAY: u32 = 40;
+
+/// Why a message beyond `MESSAGES_PER_DAY` was not sent.
+pub const TOO_MANY: &str = "this recipient got 40 messages today";
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum NoticeState {
@@ -147,7 +155,8 @@ pub const NOTICES_MAX: u32 = 200;
 
 pub trait NoticeStore: Send + Sync {
     /// Records that a try begins, and says whether there is still something to do. Keyed by event and channel. The try is
-    /// the caller's alone until it ends it, gives it back, or `CLAIM` is over.
+    /// the caller's alone until it ends it, gives it back, or `CLAIM` is over. The first try counts for its recipient, in
+    /// the same statement: beyond `MESSAGES_PER_DAY` the notice is suppressed instead.
     fn begin_notice(&self, notice: &Notice) -> impl Future<Output = Result<NoticeState, Unavailable>> + Send;
 
     /// Whether it was this that ended it: the first end stands.

@@ -63,6 +63,28 @@ impl News<'_> {
         }
     }
 
+    /// The address that the message is counted for: `None` for staff. Addresses that one mailbox has under many names
+    /// (`ana+1@`, `Ana@`) are one.
+    fn recipient(&self, channel: Channel) -> Option<String> {
+        let customer = match self {
+            News::Order { stored, .. } | News::Shipped { stored, .. } | News::Waiting { stored } => {
+                &stored.order.customer
+            }
+            News::Overdue { .. } | News::Stock { .. } => return None,
+        };
+        let address = match channel {
+            Channel::Email => {
+                let address = customer.email.to_ascii_lowercase();
+                match address.rsplit_once('@') {
+                    Some((user, host)) => format!("{}@{host}", user.split('+').next().unwrap_or(user)),
+                    None => address,
+                }
+            }
+            Channel::Sms => customer.text_number()?,
+        };
+        Some(format!("{}:{address}", channel.code()))
+    }
+
     /// Best first. Staff read mail.
     pub(super) fn channels(&self) -> &'static [Channel] {
         match self {
@@ -147,13 +169,19 @@ async fn tell<O: OrderStore + NoticeStore, M: Mailer, T: Texter, C: Compose, S: 
         Err(handled) => return Ok(handled),
     };
     let Some(kind) = news.kind() else { return Ok(Handled::done()) };
-    let notice =
-        |channel| Notice { event_id: envelope.event_id, order_id: envelope.order_id, kind, channel, at: source.now() };
+    let notice = |channel, recipient| Notice {
+        event_id: envelope.event_id,
+        order_id: envelope.order_id,
+        kind,
+        channel,
+        recipient,
+        at: source.now(),
+    };
 
     let channels = news.channels();
     if channels.is_empty() {
         // Recorded, so that nobody looks for a notice that was lost.
-        let notice = notice(Channel::Email);
+        let notice = notice(Channel::Email, None);
         if matches!(store.begin_notice(&notice).await?, NoticeState::Pending { .. }) {
             let end = NoticeEnd::Suppressed { reason: "the customer wants none".to_owned() };
             store.end_notice(notice.event_id, notice.channel, &end, notice.at).await?;
@@ -161,7 +189,9 @@ async fn tell<O: OrderStore + NoticeStore, M: Mailer, T: Texter, C: Compose, S: 
         return Ok(Handled::done());
     }
     for (index, channel) in channels.iter().copied().enumerate() {
-        let notice = notice(channel);
+        let is_on = post.switches.on(channel);
+        // What is not sent does not count.
+        let notice = notice(channel, news.recipient(channel).filter(|_| is_on));
         let attempt = match store.begin_notice(&notice).await? {
             NoticeState::Pending { attempt } => attempt,
             // A copy of the event, delivered beside this one: whoever is first sends it.
@@ -169,7 +199,7 @@ async fn tell<O: OrderStore + NoticeStore, M: Mailer, T: Texter, C: Compose, S: 
             NoticeState::Sent => return Ok(Handled::duplicate()),
             NoticeState::NotSent => continue,
         };
-        let end = if post.switches.on(channel) {
+        let end = if is_on {
             let sent = send(post, &news, channel, envelope.event_id.to_string()).await;
             let failed = sent.as_ref().err().map(ToString::to_string);
             tried.push(Tried { channel, failed });

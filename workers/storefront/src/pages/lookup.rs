@@ -68,7 +68,7 @@ pub async fn open<P: Ports>(
 ) -> Result<Response, Problem> {
     let order_id: OrderId = id.parse().map_err(|_| Problem::not_found())?;
     let token = form.get("t").map(String::as_str).unwrap_or_default();
-    let stored = app.ports.orders().load(order_id).await?;
+    let stored = app.ports.orders().load_in(&app.customer_scope(), order_id).await?;
     let stored = stored.filter(|stored| tracking::is_same(token, &stored.tracking_token));
     let stored = stored.ok_or_else(|| Problem::not_found().noting(SecurityEvent::ForeignLookup))?;
     let mut response = StatusCode::NO_CONTENT.into_response();

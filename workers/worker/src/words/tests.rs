@@ -88,6 +88,23 @@ fn what_a_customer_wrote_is_words_and_nothing_else() {
     }
 }
 
+/// Whoever orders for somebody else chooses the address and the name: neither may be a link in a mail of ours.
+#[test]
+fn nothing_that_a_customer_typed_is_a_link() {
+    for kind in KINDS {
+        let hostile = sample_with(kind, |stored| {
+            stored.order.customer.name = "Win at https://win.example.com".to_owned();
+            stored.order.reason = Some("cancelled by staff: write to boss@example.org".to_owned());
+        });
+        let mail = mail(&hostile);
+        for text in [&mail.text, &mail.html, &mail.subject] {
+            assert!(!text.contains("win.example.com") && !text.contains("boss@example.org"), "{kind}: {text}");
+        }
+    }
+    let named = sample_with("order_ready", |stored| stored.order.customer.name = "win.example.com".to_owned());
+    assert!(mail(&named).text.contains("win[.]example[.]com"), "it can still be read");
+}
+
 #[test]
 fn no_line_of_a_mail_is_too_long_to_be_sent() {
     for kind in KINDS {

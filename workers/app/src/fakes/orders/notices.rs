@@ -6,10 +6,13 @@ use domain::Timestamp;
 use domain::channel::Channel;
 use domain::ids::EventId;
 
-use super::MemoryOrders;
+use super::{Books, MemoryOrders};
 use crate::ports::Unavailable;
 use crate::ports::journey::NoticeRecord;
-use crate::ports::notices::{CLAIM, NOTICES_MAX, Notice, NoticeEnd, NoticeFilter, NoticeRow, NoticeState, NoticeStore};
+use crate::ports::notices::{
+    CLAIM, MESSAGES_PER_DAY, NOTICES_MAX, Notice, NoticeEnd, NoticeFilter, NoticeRow, NoticeState, NoticeStore,
+    TOO_MANY,
+};
 
 pub struct Telling {
     pub(super) notice: Notice,
@@ -28,14 +31,28 @@ impl Telling {
     }
 }
 
+impl Books {
+    /// False when its recipient has had all messages of the day.
+    fn count_message(&mut self, notice: &Notice) -> bool {
+        let Some(recipient) = &notice.recipient else { return true };
+        let messages = self.messages.entry((recipient.clone(), notice.at.date())).or_default();
+        let may = *messages < MESSAGES_PER_DAY;
+        *messages += u32::from(may);
+        may
+    }
+}
+
 impl NoticeStore for MemoryOrders {
     async fn begin_notice(&self, notice: &Notice) -> Result<NoticeState, Unavailable> {
         let mut books = self.books();
+        let is_new = !books.notices.contains_key(&(notice.event_id, notice.channel));
+        let too_many = is_new && !books.count_message(notice);
+        let end = too_many.then(|| (NoticeEnd::Suppressed { reason: TOO_MANY.to_owned() }, notice.at));
         let telling = books.notices.entry((notice.event_id, notice.channel)).or_insert_with(|| Telling {
             notice: notice.clone(),
-            tries: 0,
+            tries: u32::from(too_many),
             claimed_until: None,
-            end: None,
+            end,
             why: None,
         });
         match telling.end {

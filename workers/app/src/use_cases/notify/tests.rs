@@ -13,7 +13,7 @@ use uuid::Uuid;
 use super::*;
 use crate::fakes::orders::MemoryOrders;
 use crate::laws::orders::{new_order, step};
-use crate::ports::notices::{CLAIM, NoticeFilter, NoticeRow};
+use crate::ports::notices::{CLAIM, MESSAGES_PER_DAY, NoticeFilter, NoticeRow, TOO_MANY};
 use crate::use_cases::Maker;
 
 const NOON: Timestamp = datetime!(2026-03-01 12:00 UTC);
@@ -262,6 +262,7 @@ fn a_death_between_sending_and_marking_repeats_the_same_id_and_one_alone_holds_t
             order_id: Some(world.order_id),
             kind: "order_confirmed",
             channel,
+            recipient: None,
             at: NOON,
         };
         assert_eq!(block_on(world.store.begin_notice(&notice)), Ok(NoticeState::Pending { attempt: 1 }));
@@ -276,4 +277,35 @@ fn a_death_between_sending_and_marking_repeats_the_same_id_and_one_alone_holds_t
         assert_eq!(world.arrived(), [channel], "a provider that knows the id sends it once");
         assert_eq!(world.rows().len(), 1, "and no other channel says it too");
     }
+}
+
+#[test]
+fn a_mailbox_that_had_its_messages_today_gets_no_more_under_any_name() {
+    let world = World::of(Preferences::default());
+    for _ in 0..MESSAGES_PER_DAY {
+        let notice = Notice {
+            event_id: EventId(Uuid::now_v7()),
+            order_id: None,
+            kind: "order_confirmed",
+            channel: Channel::Email,
+            // The customer is zoe@example.com.
+            recipient: News::Shipped { stored: &stored(&world, "Zoe+shop@example.com"), tracking_number: "" }
+                .recipient(Channel::Email),
+            at: NOON,
+        };
+        assert_eq!(block_on(world.store.begin_notice(&notice)), Ok(NoticeState::Pending { attempt: 1 }));
+    }
+    for _ in 0..2 {
+        assert_eq!(is_retry(&world.delivered(BOTH_ON)), None);
+    }
+    assert_eq!(world.arrived(), []);
+    assert_eq!(world.row(Channel::Email), Some(("suppressed".to_owned(), Some(TOO_MANY.to_owned()))));
+    let staff = News::Stock { name: "Latte", level: "low", available: 1, low_stock_threshold: 2 };
+    assert_eq!(staff.recipient(Channel::Email), None, "our own address is nobody's to type");
+}
+
+fn stored(world: &World, email: &str) -> StoredOrder {
+    let mut stored = block_on(world.store.load(world.order_id)).expect("read").expect("there");
+    stored.order.customer.email = email.to_owned();
+    stored
 }
