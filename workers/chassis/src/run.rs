@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
 use crate::{Health, Metrics};
@@ -34,19 +34,22 @@ pub fn runtime(worker_threads: usize) -> std::io::Result<tokio::runtime::Runtime
         .build()
 }
 
-/// Cancelled at the first SIGTERM or SIGINT. Call it inside a runtime, before anything that has to be put down cleanly.
+/// Cancelled at the first SIGTERM, SIGINT or SIGHUP (a closed terminal). A SIGHUP that was ignored when the process started,
+/// as `nohup` arranges, stays ignored. Call it inside a runtime, before anything that has to be put down cleanly.
 ///
 /// Further signals change nothing: a Ctrl-C in a terminal reaches every process of the group, and then the supervisor's
 /// SIGTERM follows; taken for impatience, the second would cut every drain short. Whoever is impatient has SIGKILL.
 pub fn shutdown_signal() -> std::io::Result<CancellationToken> {
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
+    let mut hangup = if ignores_hangup() { None } else { Some(signal(SignalKind::hangup())?) };
     let shutdown = CancellationToken::new();
     let on_signal = shutdown.clone();
     tokio::spawn(async move {
         let name = tokio::select! {
             _ = terminate.recv() => "SIGTERM",
             _ = interrupt.recv() => "SIGINT",
+            () = received(&mut hangup) => "SIGHUP",
         };
         tracing::info!(signal = name, "Stopping on {name}");
         on_signal.cancel();
@@ -54,9 +57,59 @@ pub fn shutdown_signal() -> std::io::Result<CancellationToken> {
     Ok(shutdown)
 }
 
+async fn received(signal: &mut Option<Signal>) {
+    match signal {
+        Some(signal) => drop(signal.recv().await),
+        None => std::future::pending().await,
+    }
+}
+
+/// Whether SIGHUP is ignored. Ask before a handler for it is installed.
+#[cfg(target_os = "linux")]
+pub fn ignores_hangup() -> bool {
+    // proc(5): a mask in hexadecimal, whose lowest bit is signal 1.
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    status.lines().find_map(|line| line.strip_prefix("SigIgn:")).is_some_and(has_hangup)
+}
+
+/// Whether SIGHUP is ignored. Ask before a handler for it is installed.
+#[cfg(not(target_os = "linux"))]
+pub fn ignores_hangup() -> bool {
+    let pid = std::process::id().to_string();
+    let asked = std::process::Command::new("ps").args(["-o", "sigignore=", "-p", &pid]).output();
+    asked.is_ok_and(|asked| has_hangup(&String::from_utf8_lossy(&asked.stdout)))
+}
+
+fn has_hangup(mask: &str) -> bool {
+    u64::from_str_radix(mask.trim(), 16).is_ok_and(|mask| mask & 1 == 1)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_mask_of_ignored_signals_is_read() {
+        assert!(has_hangup("\t0000000000001001\n"));
+        assert!(!has_hangup("\t0000000000001000\n") && !has_hangup("unknown"));
+    }
+
+    #[test]
+    fn sighup_asks_the_process_to_stop() {
+        if ignores_hangup() {
+            println!("skipped: this test runs under nohup");
+            return;
+        }
+        let runtime = runtime(1).expect("a runtime");
+        runtime.block_on(async {
+            let shutdown = shutdown_signal().expect("listening");
+            let kill = format!("kill -HUP {}", std::process::id());
+            let sent = tokio::process::Command::new("sh").args(["-c", &kill]).status().await.expect("a shell");
+            assert!(sent.success());
+            let cancelled = tokio::time::timeout(Duration::from_secs(5), shutdown.cancelled()).await;
+            assert!(cancelled.is_ok());
+        });
+    }
 
     #[test]
     fn sigterm_asks_the_process_to_stop_and_a_second_one_does_not_kill_it() {
