@@ -57,6 +57,9 @@ pub enum Command {
         /// One of the worker roles, or payment-gateway
         name: String,
     },
+    /// Run a server program that ends when its parent ends
+    #[command(hide = true)]
+    Keep(crate::local::keep::Keep),
     /// Write the CloudFormation templates, one JSON file a stack
     #[command(
         after_help = "Examples:\n  haven synth local --out templates\n  haven synth prod --stack data\n  haven synth prod --json\n\nExit 2, with nothing written, when CloudFormation would refuse a template."
@@ -237,6 +240,9 @@ pub struct Up {
     /// The local AWS, PostgreSQL and Redis in containers (from localstack/images/build); a URL goes before a container
     #[arg(long)]
     pub containers: bool,
+    /// Take over the lock of the state directory, which is open as standard input (used by --detach)
+    #[arg(long, hide = true)]
+    pub take_lock: bool,
 }
 
 /// An environment as its files describe it: all that a command needs which asks no AWS.

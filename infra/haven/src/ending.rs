@@ -22,7 +22,7 @@ pub fn code_of(error: &anyhow::Error) -> u8 {
     if error.is::<BadUsage>() || error.is::<chassis::config::Problems>() {
         return chassis::EX_USAGE;
     }
-    if error.is::<Interrupted>() {
+    if error.is::<Interrupted>() || error.is::<crate::local::Interrupted>() {
         return EX_INTERRUPTED;
     }
     let failure = error.downcast_ref::<AwsFailure>().map(|failure| failure.cause);
@@ -72,7 +72,7 @@ enum OnInterrupt {
 
 fn on_interrupt(command: &Command) -> OnInterrupt {
     match command {
-        Command::Up(_) | Command::Role { .. } | Command::Dlq { .. } | Command::Orders { .. } => {
+        Command::Up(_) | Command::Role { .. } | Command::Keep(_) | Command::Dlq { .. } | Command::Orders { .. } => {
             OnInterrupt::StopsItself
         }
         Command::Apply(_)

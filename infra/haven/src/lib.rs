@@ -43,8 +43,13 @@ pub fn main() -> ExitCode {
             return output::ending(0);
         }
     };
-    if let Command::Role { name } = &cli.command {
-        return role::run(name);
+    match &cli.command {
+        Command::Role { name } => return role::run(name),
+        Command::Keep(keep) => return local::keep::run(keep),
+        _ => {}
+    }
+    if let Ok(haven) = std::env::current_exe() {
+        local::server::keep_with(haven);
     }
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
     let ran = tokio::runtime::Builder::new_multi_thread()
@@ -85,8 +90,8 @@ fn database_login() -> adapter_postgres::Login {
 async fn run(command: Command) -> anyhow::Result<bool> {
     match command {
         Command::Up(options) => local::up::up(options).await?,
-        Command::Down(folder) => local::up::down(&folder.state).await?,
-        Command::Role { .. } => unreachable!("a role runs in a runtime of its own"),
+        Command::Down(folder) => local::down::down(&folder.state).await?,
+        Command::Role { .. } | Command::Keep(_) => unreachable!("it runs in a runtime of its own"),
         Command::Synth(options) => return provision::synth::print(&options),
         Command::Check(options) => return provision::check::print(&options),
         Command::Why(options) => return provision::why::print(&options),

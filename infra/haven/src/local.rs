@@ -3,13 +3,23 @@
 pub mod children;
 pub mod containers;
 pub mod database;
+mod detach;
+pub mod down;
 pub mod emulator;
+mod emulator_state;
 pub mod environment;
 pub mod facts;
+pub mod keep;
+pub mod leftovers;
 pub mod phases;
 pub mod ports;
+mod process;
 pub mod python;
 pub mod repair;
 pub mod seed;
+pub mod server;
 pub mod state;
+mod stop;
 pub mod up;
+
+pub use stop::Interrupted;

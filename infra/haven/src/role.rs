@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use anyhow::Context as _;
 use chassis::config::{Environment as _, ProcessEnvironment, Reader};
@@ -9,11 +10,11 @@ use contract::parameter::{PAYMENT_API, PAYMENT_WEBHOOK};
 use contract::role::Role;
 use rustix::process::{Signal, getpid, kill_process};
 
-use crate::local::up::GATEWAY;
+use crate::local::up::{GATEWAY, GATEWAY_STOPS_WITHIN};
 
 pub fn run(name: &str) -> ExitCode {
     if ProcessEnvironment.get("HAVEN_STOP_ON_STDIN_END").is_some() {
-        stop_when_parent_ends();
+        stop_when_parent_ends(Role::by_slug(name).map_or(GATEWAY_STOPS_WITHIN, Role::stop_timeout));
     }
     if name == GATEWAY {
         return gateway();
@@ -28,11 +29,14 @@ pub fn run(name: &str) -> ExitCode {
     }
 }
 
-/// `haven up` holds the other end of our standard input: when it dies, however it dies, we leave too.
-fn stop_when_parent_ends() {
-    std::thread::spawn(|| {
+/// `haven up` holds the other end of our standard input: when it dies, however it dies, we leave too, at the latest when the
+/// time is over after which it would have killed us.
+fn stop_when_parent_ends(within: Duration) {
+    std::thread::spawn(move || {
         let _ = std::io::copy(&mut std::io::stdin().lock(), &mut std::io::sink());
         let _ = kill_process(getpid(), Signal::TERM);
+        std::thread::sleep(within);
+        let _ = kill_process(getpid(), Signal::KILL);
     });
 }
 

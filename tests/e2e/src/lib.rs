@@ -15,6 +15,10 @@ use serde_json::{Value, json};
 use tokio::sync::{Mutex, MutexGuard};
 use uuid::Uuid;
 
+mod supervised;
+
+pub use supervised::{Supervised, processes_on};
+
 /// A start with the Python environment still to be made takes a package download.
 const READY_WITHIN: Duration = Duration::from_secs(180);
 /// An order comes to rest within this, faults included.
@@ -83,7 +87,8 @@ impl World {
         }
     }
 
-    fn said(&self) -> String {
+    /// What `haven up` has printed since it was started.
+    pub fn said(&self) -> String {
         std::fs::read_to_string(self.state.join("said")).unwrap_or_default()
     }
 
@@ -100,8 +105,17 @@ impl World {
     /// Stops the shop cleanly and opens it again on the same state.
     pub async fn reopen(&mut self, arguments: &[&str]) {
         self.close();
+        self.reopen_closed(arguments).await;
+    }
+
+    /// Opens a shop again that was closed.
+    pub async fn reopen_closed(&mut self, arguments: &[&str]) {
         self.haven = start(&self.state, arguments);
         self.wait_until_ready().await;
+    }
+
+    pub fn state(&self) -> &Path {
+        &self.state
     }
 
     /// Stops the shop cleanly.

@@ -96,7 +96,8 @@ impl Shop {
         let state = State::open(&folder)?;
         let postgres = (database == Database::Postgres).then(String::new);
         let redis = postgres.clone();
-        let up = Up { state: folder.clone(), port: 0, detach: false, postgres, redis, containers: false };
+        let up =
+            Up { state: folder.clone(), port: 0, detach: false, postgres, redis, containers: false, take_lock: false };
         let servers = Servers::start(&up, &state).await?;
         let (program, _) = python::ensure(&servers::python_folder()).await?;
         let emulator = Emulator::start(&Source::Program(program), &state, None).await?;

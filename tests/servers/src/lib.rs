@@ -56,7 +56,15 @@ async fn start(what: &str, ask: impl FnOnce(&mut Up)) -> Option<(Servers, Folder
         return None;
     }
     let folder = Folder::new();
-    let mut up = Up { state: folder.0.clone(), port: 0, detach: false, postgres: None, redis: None, containers: false };
+    let mut up = Up {
+        state: folder.0.clone(),
+        port: 0,
+        detach: false,
+        postgres: None,
+        redis: None,
+        containers: false,
+        take_lock: false,
+    };
     ask(&mut up);
     let state = State::open(&folder.0).expect("a state folder");
     Some((Servers::start(&up, &state).await.expect("the server starts"), folder))

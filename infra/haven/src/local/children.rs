@@ -1,16 +1,24 @@
 //! Child processes: each in a process group of its own, watched, started again when it dies, stopped by SIGTERM.
+//!
+//! A role watches its standard input and leaves when it ends; programs that cannot do that are in `server`.
 
 use std::collections::BTreeMap;
 use std::fs::File;
+use std::io::{Read as _, Seek as _, SeekFrom};
 use std::path::PathBuf;
 use std::process::{ExitStatus, Stdio};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::{Signal, kill_process};
 use tokio::process::{Child, Command};
+use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
+
+use super::leftovers::Records;
+pub use super::process::pid;
+use super::state::State;
 
 /// Between two lives of a process that keeps dying: from the first to the last, doubling, as ECS would.
 const BACK_OFF: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(10));
@@ -50,6 +58,8 @@ pub fn spawn(program: &Program, log: File) -> anyhow::Result<Child> {
 pub async fn stop(child: &mut Child, within: Duration) -> Option<ExitStatus> {
     if let Some(pid) = child.id() {
         signal(pid, Signal::TERM);
+        // One that was stopped (SIGSTOP) would sleep through it.
+        signal(pid, Signal::CONT);
     }
     match tokio::time::timeout(within, child.wait()).await {
         Ok(status) => status.ok(),
@@ -60,16 +70,19 @@ pub async fn stop(child: &mut Child, within: Duration) -> Option<ExitStatus> {
     }
 }
 
-/// As the system's calls take it.
-pub fn pid(pid: u32) -> Option<Pid> {
-    i32::try_from(pid).ok().and_then(Pid::from_raw)
-}
-
 pub fn signal(pid: u32, signal: Signal) {
     if let Some(pid) = self::pid(pid) {
         // It may be gone already.
         let _ = kill_process(pid, signal);
     }
+}
+
+/// A process that refuses its configuration, which no further start can change.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Misconfigured {
+    pub name: String,
+    /// What the process wrote.
+    pub message: String,
 }
 
 /// Watches over processes until told to stop.
@@ -79,21 +92,42 @@ pub struct Keeper {
     /// By name; zero between two lives.
     pids: Arc<Mutex<BTreeMap<String, u32>>>,
     changed: Arc<dyn Fn() + Send + Sync>,
+    folder: PathBuf,
+    records: Records,
+    refusals: (mpsc::UnboundedSender<Misconfigured>, mpsc::UnboundedReceiver<Misconfigured>),
 }
 
 impl Keeper {
     /// `changed` is called whenever a process was started or has died.
-    pub fn new(changed: impl Fn() + Send + Sync + 'static) -> Self {
-        Self { shutdown: CancellationToken::new(), tasks: Vec::new(), pids: Arc::default(), changed: Arc::new(changed) }
+    pub fn new(state: &State, changed: impl Fn() + Send + Sync + 'static) -> Self {
+        Self {
+            shutdown: CancellationToken::new(),
+            tasks: Vec::new(),
+            pids: Arc::default(),
+            changed: Arc::new(changed),
+            folder: state.folder().to_owned(),
+            records: state.records().clone(),
+            refusals: mpsc::unbounded_channel(),
+        }
     }
 
     pub fn pids(&self) -> Arc<Mutex<BTreeMap<String, u32>>> {
         self.pids.clone()
     }
 
-    /// Starts it, and again whenever it dies.
-    pub fn keep(&mut self, program: Program, log: impl Fn() -> anyhow::Result<File> + Send + 'static) {
+    /// Returns when a process has refused its configuration (exit code 64). It is not started again.
+    pub async fn misconfigured(&mut self) -> Misconfigured {
+        match self.refusals.1.recv().await {
+            Some(refusal) => refusal,
+            // The sender is kept beside it.
+            None => std::future::pending().await,
+        }
+    }
+
+    /// Starts the process, and again whenever it dies.
+    pub fn keep(&mut self, program: Program) {
         let (shutdown, pids, changed) = (self.shutdown.clone(), self.pids.clone(), self.changed.clone());
+        let (folder, records, refusals) = (self.folder.clone(), self.records.clone(), self.refusals.0.clone());
         let set = move |name: &str, pid: u32| {
             pids.lock().unwrap_or_else(PoisonError::into_inner).insert(name.to_owned(), pid);
             changed();
@@ -102,17 +136,32 @@ impl Keeper {
             let mut pause = BACK_OFF.0;
             loop {
                 let begun = Instant::now();
-                let died = match log().and_then(|log| spawn(&program, log)) {
+                let log = State::log_in(&folder, &program.name);
+                let output = Output::of(State::log_path(&folder, &program.name));
+                let died = match log.and_then(|log| spawn(&program, log)) {
                     Ok(mut child) => {
                         // Waiting would close it, and the child take that for our end.
                         let _stdin = child.stdin.take();
-                        set(&program.name, child.id().unwrap_or_default());
-                        tokio::select! {
-                            status = child.wait() => status.map_or_else(|error| error.to_string(), |status| status.to_string()),
+                        let pid = child.id().unwrap_or_default();
+                        records.started(&program.name, pid, &program.arguments.join(" "));
+                        set(&program.name, pid);
+                        let ended = tokio::select! {
+                            status = child.wait() => Some(status),
                             () = shutdown.cancelled() => {
                                 stop(&mut child, program.stop_within).await;
+                                None
+                            }
+                        };
+                        records.ended(pid);
+                        match ended {
+                            None => return,
+                            Some(Ok(status)) if status.code() == Some(i32::from(chassis::EX_USAGE)) => {
+                                set(&program.name, 0);
+                                let refusal = Misconfigured { name: program.name.clone(), message: output.read() };
+                                let _ = refusals.send(refusal);
                                 return;
                             }
+                            Some(status) => status.map_or_else(|error| error.to_string(), |status| status.to_string()),
                         }
                     }
                     Err(error) => format!("{error:#}"),
@@ -132,10 +181,45 @@ impl Keeper {
     }
 
     /// Stops all of them at once and waits.
-    pub async fn stop(self) {
+    pub async fn stop(mut self) {
         self.shutdown.cancel();
-        for task in self.tasks {
+        for task in std::mem::take(&mut self.tasks) {
             let _ = task.await;
+        }
+    }
+}
+
+impl Drop for Keeper {
+    /// A start that was broken off: nothing is started again, and everything is asked to stop.
+    fn drop(&mut self) {
+        self.shutdown.cancel();
+    }
+}
+
+/// What a process adds to its log from now on.
+struct Output {
+    path: PathBuf,
+    from: u64,
+}
+
+impl Output {
+    fn of(path: PathBuf) -> Output {
+        let from = std::fs::metadata(&path).map(|log| log.len()).unwrap_or_default();
+        Output { path, from }
+    }
+
+    /// Returns the last of it, at most 4 KiB.
+    fn read(self) -> String {
+        const LONGEST: u64 = 4096;
+        let mut text = Vec::new();
+        let read = File::open(&self.path).and_then(|mut log| {
+            let length = log.metadata()?.len();
+            log.seek(SeekFrom::Start(self.from.max(length.saturating_sub(LONGEST))))?;
+            log.read_to_end(&mut text)
+        });
+        match read {
+            Ok(_) => String::from_utf8_lossy(&text).trim().to_owned(),
+            Err(error) => format!("(its log {} cannot be read: {error})", self.path.display()),
         }
     }
 }

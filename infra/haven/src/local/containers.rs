@@ -3,14 +3,15 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::process::{ExitStatus, Output, Stdio};
+use std::process::{Output, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail};
 use chassis::config::{Environment as _, ProcessEnvironment};
-use tokio::process::{Child, Command};
+use tokio::process::Command;
 
-use super::children::{self, Program};
+use super::children::Program;
+use super::server::Server;
 use super::state::State;
 
 /// An image of `localstack/images/build`, and the variable that names another one.
@@ -53,7 +54,7 @@ pub struct Run<'a> {
 #[derive(Debug)]
 pub struct Container {
     name: String,
-    client: Child,
+    client: Server,
     stop_within: Duration,
 }
 
@@ -90,22 +91,21 @@ impl Container {
             environment,
             stop_within: run.stop_within,
         };
-        let client = children::spawn(&program, state.log(run.image.name)?)?;
+        let client = Server::start(&program, state)?;
+        state.records().add_container(&name);
         Ok(Container { name, client, stop_within: run.stop_within })
     }
 
     /// Returns when it has ended by itself.
-    pub async fn ended(&mut self) -> std::io::Result<ExitStatus> {
-        self.client.wait().await
+    pub async fn ended(&mut self) -> String {
+        self.client.ended().await
     }
 
     /// Stops it and waits until it is gone. Says whether it left by itself, and was not killed.
-    pub async fn stop(mut self) -> bool {
-        /// What Docker's client gives back for a container that was killed.
-        const KILLED: i32 = 137;
+    pub async fn stop(self) -> bool {
         let _ = docker(&["stop", "--time", &self.stop_within.as_secs().to_string(), &self.name]).await;
-        let ended = tokio::time::timeout(self.stop_within, self.client.wait()).await;
-        ended.is_ok_and(|status| status.is_ok_and(|status| status.code() != Some(KILLED)))
+        // Docker's client ends with its container, and as it did: 137 for one that was killed.
+        self.client.stop().await
     }
 }
 
@@ -155,6 +155,14 @@ pub async fn end_leftovers(folder: &Path) {
         // Most have gone with the stop: refused is as good as removed.
         let _ = docker(&[&["rm", "--force"], left.as_slice()].concat()).await;
         tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+}
+
+/// Kills containers by name. Nothing of theirs is saved.
+pub async fn kill(names: &[String]) {
+    if !names.is_empty() {
+        let names: Vec<&str> = names.iter().map(String::as_str).collect();
+        let _ = docker(&[&["rm", "--force"], names.as_slice()].concat()).await;
     }
 }
 

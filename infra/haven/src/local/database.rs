@@ -8,11 +8,13 @@ use std::time::Duration;
 
 use anyhow::{Context as _, bail};
 use chassis::config::ProcessEnvironment;
-use tokio::process::{Child, Command};
+use tokio::process::Command;
 
-use super::children::{self, Program};
+use super::children::Program;
 use super::containers::{Container, POSTGRES, REDIS, Run};
 use super::emulator::free_port;
+use super::keep::StopSignal;
+use super::server::Server;
 use super::state::State;
 use crate::cli::Up;
 
@@ -23,7 +25,7 @@ const STOP_WITHIN: Duration = Duration::from_secs(30);
 pub struct Servers {
     pub database_url: String,
     pub redis_url: Option<String>,
-    ours: Vec<Child>,
+    ours: Vec<Server>,
     containers: Vec<Container>,
 }
 
@@ -73,9 +75,9 @@ impl Servers {
         format!("{database}; carts in {carts}")
     }
 
-    pub async fn stop(mut self) {
-        for child in &mut self.ours {
-            children::stop(child, STOP_WITHIN).await;
+    pub async fn stop(self) {
+        for server in self.ours {
+            server.stop().await;
         }
         for container in self.containers {
             container.stop().await;
@@ -116,7 +118,7 @@ impl Servers {
         let (path, mut arguments) = user_prefix(&binaries.join("postgres"));
         let own = ["-D", &folder.display().to_string(), "-p", &port.to_string(), "-h", "127.0.0.1", "-k", ""];
         arguments.extend(own.map(str::to_owned));
-        self.ours.push(self.spawn("postgres", path, arguments, state)?);
+        self.ours.push(spawn("postgres", path, arguments, StopSignal::Int, state)?);
         let url = format!("postgres://haven@127.0.0.1:{port}/postgres");
         wait_for_postgres(&url).await.with_context(|| log_hint(state, "postgres"))?;
         Ok(url)
@@ -130,8 +132,8 @@ impl Servers {
             let port = free_port()?;
             let arguments =
                 ["--port", &port.to_string(), "--bind", "127.0.0.1", "--dir", &folder.display().to_string()];
-            let child = self.spawn("redis", binary, arguments.map(str::to_owned).into(), state)?;
-            self.ours.push(child);
+            let arguments = arguments.map(str::to_owned).into();
+            self.ours.push(spawn("redis", binary, arguments, StopSignal::Term, state)?);
             format!("redis://127.0.0.1:{port}")
         } else {
             let port = free_port()?;
@@ -155,27 +157,18 @@ impl Servers {
         self.containers.push(Container::start(run, state).await?);
         Ok(())
     }
-
-    fn spawn(&self, name: &str, path: PathBuf, arguments: Vec<String>, state: &State) -> anyhow::Result<Child> {
-        let environment = BTreeMap::from([("PATH".to_owned(), ProcessEnvironment.search_path())]);
-        let program = Program { name: name.to_owned(), path, arguments, environment, stop_within: STOP_WITHIN };
-        let child = children::spawn(&program, state.log(name)?)?;
-        // For the next `haven up`, should this one be killed: servers do not follow it into death.
-        std::fs::write(pid_file(state.folder(), name), child.id().unwrap_or_default().to_string())?;
-        Ok(child)
-    }
 }
 
-/// The servers that a killed `haven up` left on a state folder, by pid and name.
-pub fn leftovers(folder: &Path) -> impl Iterator<Item = (u32, String)> {
-    ["postgres", "redis"].into_iter().filter_map(|name| {
-        let pid = std::fs::read_to_string(pid_file(folder, name)).ok()?.trim().parse().ok()?;
-        Some((pid, name.to_owned()))
-    })
-}
-
-fn pid_file(folder: &Path, name: &str) -> PathBuf {
-    folder.join(format!("{name}.pid"))
+fn spawn(
+    name: &str,
+    path: PathBuf,
+    arguments: Vec<String>,
+    signal: StopSignal,
+    state: &State,
+) -> anyhow::Result<Server> {
+    let environment = BTreeMap::from([("PATH".to_owned(), ProcessEnvironment.search_path())]);
+    let program = Program { name: name.to_owned(), path, arguments, environment, stop_within: STOP_WITHIN };
+    Server::start_with(&program, signal, state)
 }
 
 async fn wait_for_postgres(url: &str) -> anyhow::Result<()> {

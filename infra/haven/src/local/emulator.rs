@@ -6,11 +6,11 @@ use std::time::Duration;
 
 use anyhow::{Context as _, bail};
 use chassis::config::ProcessEnvironment;
-use tokio::process::Child;
 
-use super::children::{self, Program};
+use super::children::Program;
 use super::containers::{self, Container, Run};
 pub use super::ports::{free_port, is_free};
+use super::server::Server;
 use super::state::State;
 
 /// Where it listens when nothing says otherwise. Kept in the state folder, since queue URLs carry the port.
@@ -29,7 +29,7 @@ pub struct Emulator {
 }
 
 enum Body {
-    Process(Child),
+    Process(Server),
     Container(Container),
 }
 
@@ -79,24 +79,23 @@ impl Emulator {
     /// None for a container, which is found by its label.
     pub fn pid(&self) -> Option<u32> {
         match &self.body {
-            Body::Process(child) => child.id(),
+            Body::Process(server) => server.id(),
             Body::Container(_) => None,
         }
     }
 
     /// Returns when it has died by itself.
     pub async fn died(&mut self) -> String {
-        let ended = match &mut self.body {
-            Body::Process(child) => child.wait().await,
+        match &mut self.body {
+            Body::Process(server) => server.ended().await,
             Body::Container(container) => container.ended().await,
-        };
-        ended.map_or_else(|error| error.to_string(), |status| status.to_string())
+        }
     }
 
     /// Stops it cleanly, which is when it writes its state.
     pub async fn stop(self) -> bool {
         match self.body {
-            Body::Process(mut child) => children::stop(&mut child, STOP_WITHIN).await.is_some(),
+            Body::Process(server) => server.stop().await,
             Body::Container(container) => container.stop().await,
         }
     }
@@ -126,7 +125,7 @@ fn start_process(
     mut environment: BTreeMap<String, String>,
     folder: &Path,
     state: &State,
-) -> anyhow::Result<Child> {
+) -> anyhow::Result<Server> {
     let mut set = |key: &str, value: String| environment.insert(key.to_owned(), value);
     // Without it it would listen on every interface.
     set("BIND_HOST", "127.0.0.1".to_owned());
@@ -142,7 +141,7 @@ fn start_process(
         environment,
         stop_within: STOP_WITHIN,
     };
-    children::spawn(&program, state.log("local-aws")?)
+    Server::start(&program, state)
 }
 
 /// What an SDK needs to talk to it: never the real AWS.

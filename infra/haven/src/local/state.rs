@@ -1,48 +1,173 @@
-//! The state folder (`.haven/`): where everything local is kept, and who is using it.
+//! The state directory (`.haven/`): where everything local is kept, and which process holds it.
 
 use std::fs::{self, File, OpenOptions, TryLockError};
+use std::os::fd::AsFd as _;
+use std::os::unix::fs::{FileExt as _, MetadataExt as _};
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail};
+use serde::{Deserialize, Serialize};
 
-/// A state folder that belongs to this process until it is dropped.
+use super::leftovers::Records;
+use super::process::Identity;
+
+const LOCK: &str = "lock";
+
+/// A state directory that belongs to this process until it is dropped.
 #[derive(Debug)]
 pub struct State {
     folder: PathBuf,
-    /// Held for the lock alone; the system releases it however the process ends.
-    _lock: File,
+    /// The system releases the lock when the last process that has the file open ends, however it ends. No child inherits
+    /// it but the one that `haven up --detach` hands it to.
+    lock: File,
+    records: Records,
+}
+
+/// What the lock file says of the process that holds it, or held it last.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Holder {
+    #[serde(flatten)]
+    pub identity: Identity,
+    /// Set as soon as it has been asked to stop: whoever asks again would hurry it.
+    pub stopping: bool,
+    /// What could not be saved when it stopped, a sentence each.
+    pub unsaved: Vec<String>,
+}
+
+/// Whether a state directory is held.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Held {
+    No,
+    /// The holder is unknown where an older haven holds it, or one that has only just taken it.
+    By(Option<Holder>),
 }
 
 impl State {
-    /// Opens the folder, making it if it is not there.
+    /// Opens the directory and takes its lock, making it if it is not there.
     ///
     /// # Errors
     /// When it cannot be written, or another `haven up` uses it; each says what to do.
     pub fn open(folder: &Path) -> anyhow::Result<State> {
+        /// A lock whose last holder is gone is held by somebody who only looks whether it is held.
+        const LOOKED_AT: Duration = Duration::from_secs(1);
         let made = fs::create_dir_all(folder).and_then(|()| fs::create_dir_all(folder.join("logs")));
         made.with_context(|| {
-            format!("the state folder {} cannot be made: choose another with --state DIR", folder.display())
+            format!("the state directory {} cannot be created: choose another with --state DIR", folder.display())
         })?;
         let folder = folder.canonicalize().with_context(|| format!("find {}", folder.display()))?;
-        let lock = OpenOptions::new().create(true).truncate(false).write(true).open(folder.join("lock")).with_context(
-            || format!("the state folder {} cannot be written: choose another with --state DIR", folder.display()),
-        )?;
-        match lock.try_lock() {
-            Ok(()) => Ok(State { folder, _lock: lock }),
-            Err(TryLockError::WouldBlock) => bail!(
-                "{} is in use by another `haven up`: stop it with `haven down --state {0}`, or choose another folder with --state DIR",
-                folder.display()
-            ),
-            Err(TryLockError::Error(error)) => {
-                Err(error).with_context(|| format!("lock {}", folder.join("lock").display()))
+        let path = folder.join(LOCK);
+        let open = OpenOptions::new().create(true).truncate(false).read(true).write(true).open(&path);
+        let lock = open.with_context(|| {
+            format!("the state directory {} cannot be written: choose another with --state DIR", folder.display())
+        })?;
+        let begun = Instant::now();
+        loop {
+            match lock.try_lock() {
+                Ok(()) => break,
+                Err(TryLockError::WouldBlock) => {
+                    let holder = read_holder(&lock);
+                    let runs = holder.as_ref().is_some_and(|holder| holder.identity.is_running());
+                    if !runs && begun.elapsed() < LOOKED_AT {
+                        std::thread::sleep(Duration::from_millis(20));
+                        continue;
+                    }
+                    let pid = holder.filter(|_| runs).map(|holder| format!(" (pid {})", holder.identity.pid));
+                    bail!(
+                        "{0} is in use by another `haven up`{1}: stop it with `haven down --state {0}`, or choose another directory with --state DIR",
+                        folder.display(),
+                        pid.unwrap_or_default()
+                    )
+                }
+                Err(TryLockError::Error(error)) => {
+                    return Err(error).with_context(|| format!("lock {}", path.display()));
+                }
             }
+        }
+        State::held(folder, lock)
+    }
+
+    /// Takes over the lock that `haven up --detach` holds and passes on as our standard input: one lock, held by two
+    /// processes and then by us, so that no other start comes between.
+    ///
+    /// # Errors
+    /// When standard input is anything else.
+    pub fn handed_over(folder: &Path) -> anyhow::Result<State> {
+        let lock = File::from(std::io::stdin().as_fd().try_clone_to_owned().context("read standard input")?);
+        let folder = folder.canonicalize().with_context(|| format!("find {}", folder.display()))?;
+        if !is_same(&lock, &folder.join(LOCK)).unwrap_or(false) || lock.try_lock().is_err() {
+            bail!(
+                "standard input is not the locked {}: this flag is for `haven up --detach`",
+                folder.join(LOCK).display()
+            );
+        }
+        // Our children inherit standard input where nothing else is said, and with it they would hold the lock.
+        let nothing = File::open("/dev/null").context("open /dev/null")?;
+        rustix::stdio::dup2_stdin(nothing).context("close standard input")?;
+        State::held(folder, lock)
+    }
+
+    fn held(folder: PathBuf, lock: File) -> anyhow::Result<State> {
+        let records = Records::in_state(&folder);
+        let state = State { folder, lock, records };
+        state.write_holder(false, &[])?;
+        Ok(state)
+    }
+
+    /// Takes the lock of a directory that is there, if nobody holds it.
+    pub fn take(folder: &Path) -> Option<State> {
+        let folder = folder.canonicalize().ok()?;
+        let lock = OpenOptions::new().read(true).write(true).open(folder.join(LOCK)).ok()?;
+        lock.try_lock().ok()?;
+        Some(State { records: Records::in_state(&folder), folder, lock })
+    }
+
+    /// Returns which process holds the directory now.
+    pub fn holder(folder: &Path) -> Held {
+        let Ok(lock) = File::open(folder.join(LOCK)) else { return Held::No };
+        match lock.try_lock_shared() {
+            Err(TryLockError::WouldBlock) => Held::By(read_holder(&lock)),
+            Ok(()) | Err(TryLockError::Error(_)) => Held::No,
         }
     }
 
-    /// Whether a `haven up` holds the folder now.
+    /// Whether a `haven up` holds the directory now.
     pub fn is_used(folder: &Path) -> bool {
-        let Ok(lock) = File::open(folder.join("lock")) else { return false };
-        matches!(lock.try_lock(), Err(TryLockError::WouldBlock))
+        State::holder(folder) != Held::No
+    }
+
+    /// Returns what the last holder left in the lock file.
+    pub fn last_holder(folder: &Path) -> Option<Holder> {
+        read_holder(&File::open(folder.join(LOCK)).ok()?)
+    }
+
+    /// Says in the lock file that this process is stopping, and what it could not save.
+    pub fn write_stopping(&self, unsaved: &[String]) {
+        // The lock holds without it; `haven down` then only knows less.
+        let _ = self.write_holder(true, unsaved);
+    }
+
+    fn write_holder(&self, stopping: bool, unsaved: &[String]) -> anyhow::Result<()> {
+        let identity = Identity::own().context("look at this process")?;
+        let text =
+            serde_json::to_string(&Holder { identity, stopping, unsaved: unsaved.to_vec() }).context("encode")?;
+        // In this order a reader finds the old text or the new one at the front, and perhaps a rest behind it.
+        let written = self.lock.write_all_at(text.as_bytes(), 0).and_then(|()| self.lock.set_len(text.len() as u64));
+        written.with_context(|| format!("write {}", self.path(LOCK).display()))
+    }
+
+    /// The lock, for the process that takes it over.
+    pub fn lock_for_child(&self) -> anyhow::Result<File> {
+        self.lock.try_clone().context("use the lock twice")
+    }
+
+    /// Returns the directory as it is now, to notice later when it is no longer the same.
+    ///
+    /// # Errors
+    /// When the lock file cannot be looked at.
+    pub fn ground(&self) -> anyhow::Result<Ground> {
+        let lock = self.lock.metadata().context("look at the lock file")?;
+        Ok(Ground { folder: self.folder.clone(), lock: (lock.dev(), lock.ino()) })
     }
 
     pub fn path(&self, name: &str) -> PathBuf {
@@ -53,16 +178,25 @@ impl State {
         &self.folder
     }
 
+    /// The processes that run on this directory.
+    pub fn records(&self) -> &Records {
+        &self.records
+    }
+
     /// Where a process's output goes.
     pub fn log(&self, process: &str) -> anyhow::Result<File> {
         State::log_in(&self.folder, process)
+    }
+
+    pub fn log_path(folder: &Path, process: &str) -> PathBuf {
+        folder.join("logs").join(format!("{process}.log"))
     }
 
     /// Kept to one old and one new file of bounded size.
     pub fn log_in(folder: &Path, process: &str) -> anyhow::Result<File> {
         /// When a log has grown past this, it is set aside at the next start.
         const LOG_MAX: u64 = 50 * 1024 * 1024;
-        let path = folder.join("logs").join(format!("{process}.log"));
+        let path = State::log_path(folder, process);
         if fs::metadata(&path).is_ok_and(|log| log.len() > LOG_MAX) {
             fs::rename(&path, path.with_extension("log.old"))
                 .with_context(|| format!("set {} aside", path.display()))?;
@@ -71,29 +205,125 @@ impl State {
     }
 }
 
+/// The state directory that the lock was taken in.
+#[derive(Debug, Clone)]
+pub struct Ground {
+    folder: PathBuf,
+    /// Device and inode of the lock file.
+    lock: (u64, u64),
+}
+
+impl Ground {
+    pub fn folder(&self) -> &Path {
+        &self.folder
+    }
+
+    /// Checks that the path still leads to the directory whose lock is held.
+    ///
+    /// # Errors
+    /// When it was deleted, or another directory is in its place.
+    pub fn check(&self) -> anyhow::Result<()> {
+        let folder = self.folder.display();
+        match fs::metadata(self.folder.join(LOCK)) {
+            Ok(found) if (found.dev(), found.ino()) == self.lock => Ok(()),
+            Ok(_) => bail!("the state directory {folder} was replaced by another one while the platform ran"),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+                bail!("the state directory {folder} was deleted while the platform ran")
+            }
+            Err(error) => {
+                bail!("the state directory {folder} cannot be read any more while the platform runs ({error})")
+            }
+        }
+    }
+}
+
+fn is_same(file: &File, path: &Path) -> std::io::Result<bool> {
+    let (open, named) = (file.metadata()?, fs::metadata(path)?);
+    Ok((open.dev(), open.ino()) == (named.dev(), named.ino()))
+}
+
+fn read_holder(lock: &File) -> Option<Holder> {
+    /// Far more than a holder takes.
+    const LONGEST: usize = 64 * 1024;
+    let mut text = vec![0; LONGEST];
+    let read = lock.read_at(&mut text, 0).ok()?;
+    // What may follow the first document is the rest of an older and longer one.
+    serde_json::Deserializer::from_slice(&text[..read]).into_iter().next()?.ok()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    /// A directory of a test's own; gone with the value.
+    struct Folder(PathBuf);
+
+    impl Folder {
+        fn new() -> Folder {
+            Folder(std::env::temp_dir().join(format!("haven-state-{}", uuid::Uuid::now_v7())))
+        }
+    }
+
+    impl Drop for Folder {
+        fn drop(&mut self) {
+            let _ = fs::remove_dir_all(&self.0);
+        }
+    }
+
     #[test]
-    fn a_folder_has_one_user_at_a_time() {
-        let folder = std::env::temp_dir().join(format!("haven-state-{}", uuid::Uuid::now_v7()));
-        let first = State::open(&folder).expect("a new folder");
-        let refused = State::open(&folder).expect_err("in use").to_string();
-        assert!(refused.contains("haven down"), "{refused}");
-        assert!(State::is_used(&folder));
+    fn a_folder_has_one_user_at_a_time_who_is_named() {
+        let folder = Folder::new();
+        let first = State::open(&folder.0).expect("a new folder");
+        let refused = State::open(&folder.0).expect_err("in use").to_string();
+        let pid = format!("pid {}", std::process::id());
+        assert!(refused.contains("haven down") && refused.contains(&pid), "{refused}");
+        let Held::By(Some(holder)) = State::holder(&folder.0) else { panic!("nobody holds it") };
+        assert_eq!((holder.identity.pid, holder.stopping), (std::process::id(), false));
+        assert!(holder.identity.is_running());
+        assert!(State::take(&folder.0).is_none());
+        first.write_stopping(&["messages".to_owned()]);
         drop(first);
-        assert!(!State::is_used(&folder));
-        State::open(&folder).expect("free again");
-        fs::remove_dir_all(folder).expect("removed");
+        assert_eq!(State::holder(&folder.0), Held::No);
+        let last = State::last_holder(&folder.0).expect("it is still written there");
+        assert_eq!((last.stopping, last.unsaved), (true, vec!["messages".to_owned()]));
+        let again = State::open(&folder.0).expect("free again");
+        let Held::By(Some(holder)) = State::holder(&folder.0) else { panic!("nobody holds it") };
+        assert_eq!((holder.stopping, holder.unsaved.len()), (false, 0), "nothing is left of the longer text");
+        drop(again);
+    }
+
+    #[test]
+    fn a_lock_file_without_a_holder_is_still_a_lock() {
+        let folder = Folder::new();
+        let state = State::open(&folder.0).expect("a new folder");
+        state.lock.set_len(0).expect("as an older haven leaves it");
+        assert_eq!(State::holder(&folder.0), Held::By(None));
+        assert!(State::open(&folder.0).is_err());
+    }
+
+    #[test]
+    fn a_folder_that_is_deleted_or_replaced_is_noticed() {
+        let folder = Folder::new();
+        let state = State::open(&folder.0).expect("a new folder");
+        let ground = state.ground().expect("it is there");
+        ground.check().expect("it is the same");
+        let aside = folder.0.with_extension("aside");
+        fs::rename(&folder.0, &aside).expect("moved away");
+        assert!(ground.check().expect_err("it is gone").to_string().contains("deleted"));
+        let other = State::open(&folder.0).expect("another one");
+        assert!(ground.check().expect_err("it is another").to_string().contains("replaced"));
+        drop(other);
+        fs::remove_dir_all(&folder.0).expect("removed");
+        fs::rename(&aside, &folder.0).expect("moved back");
+        ground.check().expect("it is the same again");
     }
 
     #[test]
     fn a_folder_that_cannot_be_made_is_told_with_what_to_do() {
-        let file = std::env::temp_dir().join(format!("haven-file-{}", uuid::Uuid::now_v7()));
-        fs::write(&file, "").expect("written");
-        let refused = State::open(&file.join("below")).expect_err("below a file").to_string();
+        let file = Folder::new();
+        fs::write(&file.0, "").expect("written");
+        let refused = State::open(&file.0.join("below")).expect_err("below a file").to_string();
         assert!(refused.contains("--state DIR"), "{refused}");
-        fs::remove_file(file).expect("removed");
+        fs::remove_file(&file.0).expect("removed");
     }
 }

@@ -2,76 +2,97 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
-use std::process::Stdio;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use adapter_postgres::Login;
 use anyhow::{Context as _, bail};
+use app::use_cases::project::reproject;
 use contract::parameter::{SECRETS, SIGNING_KEY};
 use contract::role::{ROLES, Role};
-use rustix::process::Signal;
 use tokio::sync::Notify;
-use tokio_util::sync::CancellationToken;
 
-use super::children::{self, Keeper, Program};
+use super::children::{Keeper, Misconfigured, Program};
 use super::database::Servers;
 use super::emulator::{Emulator, Source, free_port};
 use super::environment::Surroundings;
 use super::facts::{Facts, RoleFacts};
+use super::leftovers::{self, Ended as LeftoversEnded};
 use super::phases::Phases;
-use super::state::State;
-use app::use_cases::project::reproject;
-
-use super::{containers, ports, python, repair, seed};
+use super::state::{Ground, State};
+use super::stop::Stop;
+use super::{containers, detach, emulator_state, ports, python, repair, seed};
 use crate::aws;
 use crate::cli::Up;
 use crate::operate::staff;
 use crate::provision;
+use crate::target::BadUsage;
 
 /// The environment's name, in the stacks and in every role.
 pub const ENVIRONMENT: &str = "local";
 /// The simulated gateway is a process like a role, and not part of the contract: in AWS there is a real one.
 pub const GATEWAY: &str = "payment-gateway";
+/// How long the gateway may take to stop before it is killed.
+pub const GATEWAY_STOPS_WITHIN: Duration = Duration::from_secs(10);
 /// All processes together get so long to become ready.
 const READY_WITHIN: Duration = Duration::from_secs(60);
 
 /// Runs until stopped. A local AWS that dies is started again, with everything that stands on it.
 pub async fn up(mut options: Up) -> anyhow::Result<()> {
     if options.detach {
-        return detach(&options).await;
+        return detach::detach(&options).await;
     }
-    let state = State::open(&options.state)?;
-    end_leftovers(state.folder()).await;
-    match options.port {
-        0 => options.port = free_port()?,
-        port => ports::claim(port)?,
+    let stop = Stop::listen()?;
+    let state = if options.take_lock { State::handed_over(&options.state)? } else { State::open(&options.state)? };
+    stop.watch(state.ground()?);
+    let outcome = tokio::select! {
+        outcome = until_stopped(&mut options, &state, &stop) => outcome,
+        // Killed before the other future is dropped: that asks what runs to stop, and to save.
+        why = async {
+            let why = stop.at_once().await;
+            state.records().kill_all();
+            why
+        } => {
+            containers::kill(&state.records().containers()).await;
+            Err(why)
+        }
+    };
+    // Another directory may be in its place, with another shop.
+    if !stop.is_lost() {
+        // What a start had begun when it was broken off.
+        leftovers::end(&state).await;
+        Facts::remove(state.folder());
     }
-    let stop = chassis::run::shutdown_signal().context("listen for signals")?;
-    let outcome = until_stopped(&options, &state, &stop).await;
-    // Processes end with our handles on them; the containers of a start that was broken off do not.
-    containers::end_leftovers(state.folder()).await;
-    Facts::remove(state.folder());
     outcome?;
     eprintln!("Stopped. `haven up` goes on where this left off.");
     Ok(())
 }
 
-async fn until_stopped(options: &Up, state: &State, stop: &CancellationToken) -> anyhow::Result<()> {
+async fn until_stopped(options: &mut Up, state: &State, stop: &Stop) -> anyhow::Result<()> {
+    report_leftovers(&leftovers::end(state).await);
+    Facts::remove(state.folder());
+    match options.port {
+        0 => options.port = free_port()?,
+        port => ports::claim(port)?,
+    }
     loop {
-        let outcome = tokio::select! {
-            outcome = session(options, state, stop) => outcome,
-            // While it is still starting there is nothing to be put down cleanly but children, which end with us.
-            () = interrupted_early(stop, state.folder()) => Ok(Ended::Stopped),
-        };
-        match outcome? {
+        match session(options, state, stop).await? {
             Ended::Stopped => return Ok(()),
             Ended::AwsDied(how) => {
-                eprintln!("  the local AWS died ({how}); starting again, and repairing what it forgot");
-                // What was killed may have been Docker's client, and the container live on with the state folder.
+                eprintln!("  The local AWS ended ({how}). Starting it again and restoring its state.");
+                // What was killed may have been Docker's client, and the container live on with the state directory.
                 containers::end_leftovers(state.folder()).await;
             }
         }
+    }
+}
+
+fn report_leftovers(left: &LeftoversEnded) {
+    if !left.names.is_empty() {
+        eprintln!("  Ended what an earlier `haven up` had left running: {}", left.names.join(", "));
+    }
+    if left.lost_aws_state() {
+        eprintln!("  {}", emulator_state::KILLED);
     }
 }
 
@@ -80,87 +101,112 @@ enum Ended {
     AwsDied(String),
 }
 
-/// Resolves when a stop is asked for before the shop was ready.
-async fn interrupted_early(stop: &CancellationToken, folder: &Path) {
-    stop.cancelled().await;
-    if Facts::read(folder).is_ok_and(|facts| facts.ready) {
-        std::future::pending::<()>().await;
-    }
-}
-
 /// One life of the local AWS and of everything that stands on it.
-async fn session(options: &Up, state: &State, stop: &CancellationToken) -> anyhow::Result<Ended> {
+async fn session(options: &Up, state: &State, stop: &Stop) -> anyhow::Result<Ended> {
     eprintln!("Brew Haven is starting (state in {})", state.folder().display());
-    let phases = Phases::new();
-    let servers = phases
-        .run("starting the database", async {
-            let servers = Servers::start(options, state).await?;
-            let line = servers.describe();
-            Ok((servers, line))
-        })
-        .await?;
-    let started = start_on(&phases, options, state, &servers).await;
-    let (mut emulator, keeper) = match started {
-        Ok(started) => started,
-        Err(error) => {
-            servers.stop().await;
-            return Err(error);
-        }
-    };
+    let mut shop = Shop::default();
     let ended = tokio::select! {
-        () = stop.cancelled() => Ended::Stopped,
-        how = emulator.died() => Ended::AwsDied(how),
+        ended = shop.run(options, state) => ended,
+        () = stop.asked() => Ok(Ended::Stopped),
     };
-    // Consumers first, then what they consume from.
-    keeper.stop().await;
-    if matches!(ended, Ended::Stopped) && !emulator.stop().await {
-        eprintln!(
-            "  the local AWS had to be killed: what it kept since its last clean stop is repaired at the next start"
-        );
+    if stop.is_asked() {
+        state.write_stopping(&[]);
     }
-    servers.stop().await;
-    Ok(ended)
+    let unsaved = shop.stop(state).await;
+    unsaved.iter().for_each(|unsaved| eprintln!("  {unsaved}"));
+    if stop.is_asked() {
+        state.write_stopping(&unsaved);
+    }
+    ended
 }
 
-async fn start_on(
-    phases: &Phases,
-    options: &Up,
-    state: &State,
-    servers: &Servers,
-) -> anyhow::Result<(Emulator, Keeper)> {
-    let source = if options.containers {
-        Source::Image
-    } else {
-        let install = async {
-            let (program, installed) = python::ensure(&python::folder(state.folder())).await?;
-            let line = if installed { "Python environment made" } else { "Python environment found" };
-            Ok((Source::Program(program), line.to_owned()))
-        };
-        phases.run("installing the local AWS (once, some 20 s)", install).await?
-    };
-    let emulator = phases
-        .run("starting the local AWS", async {
-            let emulator = Emulator::start(&source, state, servers.redis_url.as_deref()).await?;
-            let line = format!("local AWS at {}", emulator.endpoint);
-            Ok((emulator, line))
-        })
-        .await?;
-    match start_roles(phases, options, state, servers, &emulator).await {
-        Ok(keeper) => Ok((emulator, keeper)),
-        Err(error) => {
-            emulator.stop().await;
-            Err(error)
+/// What runs so far. A start that is broken off leaves in it what has to be stopped.
+#[derive(Default)]
+struct Shop {
+    servers: Option<Servers>,
+    emulator: Option<Emulator>,
+    keeper: Option<Keeper>,
+}
+
+impl Shop {
+    /// Starts everything, and returns when the local AWS has died.
+    ///
+    /// # Errors
+    /// When something cannot be started, or a role refuses its configuration.
+    async fn run(&mut self, options: &Up, state: &State) -> anyhow::Result<Ended> {
+        let phases = Phases::new();
+        let servers = self.servers.insert(
+            phases
+                .run("starting the database", async {
+                    let servers = Servers::start(options, state).await?;
+                    let line = servers.describe();
+                    Ok((servers, line))
+                })
+                .await?,
+        );
+        let source = source(&phases, options, state).await?;
+        let emulator = self.emulator.insert(
+            phases
+                .run("starting the local AWS", async {
+                    let emulator = Emulator::start(&source, state, servers.redis_url.as_deref()).await?;
+                    let line = format!("local AWS at {}", emulator.endpoint);
+                    Ok((emulator, line))
+                })
+                .await?,
+        );
+        let keeper = start_roles(&phases, options, state, servers, emulator, &mut self.keeper).await?;
+        tokio::select! {
+            how = emulator.died() => Ok(Ended::AwsDied(how)),
+            refused = keeper.misconfigured() => Err(misconfigured(&refused)),
         }
     }
+
+    /// Stops what runs: consumers first, then what they consume from. Returns what could not be saved.
+    async fn stop(&mut self, state: &State) -> Vec<String> {
+        let mut unsaved = Vec::new();
+        if let Some(keeper) = self.keeper.take() {
+            keeper.stop().await;
+        }
+        if let Some(emulator) = self.emulator.take() {
+            let log = emulator_state::Log::from_here(state);
+            if !emulator.stop().await {
+                unsaved.push(emulator_state::KILLED.to_owned());
+            }
+            unsaved.extend(log.not_saved());
+        }
+        if let Some(servers) = self.servers.take() {
+            servers.stop().await;
+        }
+        unsaved
+    }
 }
 
-async fn start_roles(
+async fn source(phases: &Phases, options: &Up, state: &State) -> anyhow::Result<Source> {
+    if options.containers {
+        return Ok(Source::Image);
+    }
+    let install = async {
+        let (program, installed) = python::ensure(&python::folder(state.folder())).await?;
+        let line = if installed { "Python environment made" } else { "Python environment found" };
+        Ok((Source::Program(program), line.to_owned()))
+    };
+    phases.run("installing the local AWS (once, some 20 s)", install).await
+}
+
+/// What a role wrote when it refused its configuration: to be shown, and not to be tried again.
+fn misconfigured(refused: &Misconfigured) -> anyhow::Error {
+    let Misconfigured { name, message } = refused;
+    BadUsage::Said(format!("{name} refuses its configuration and was not started again:\n{message}")).into()
+}
+
+async fn start_roles<'a>(
     phases: &Phases,
     options: &Up,
     state: &State,
     servers: &Servers,
     emulator: &Emulator,
-) -> anyhow::Result<Keeper> {
+    keeper: &'a mut Option<Keeper>,
+) -> anyhow::Result<&'a mut Keeper> {
     let clients = aws::Aws::local(&emulator.endpoint, &emulator.region);
     let environment = blueprint::Environment::shop();
     phases
@@ -205,9 +251,13 @@ async fn start_roles(
 
     let (keeper, facts) = phases
         .run("starting the roles", async {
-            let (keeper, facts) = start_processes(options, state, servers, emulator, addresses, secrets, staff_token)?;
+            let (started, facts) = start_processes(options, state, servers, emulator, addresses, secrets, staff_token)?;
+            let keeper = keeper.insert(started);
             let line = format!("payment gateway and {} roles ready", ROLES.len());
-            wait_until_ready(&facts, state).await?;
+            tokio::select! {
+                ready = wait_until_ready(&facts, state) => ready?,
+                refused = keeper.misconfigured() => return Err(misconfigured(&refused)),
+            }
             Ok(((keeper, facts), line))
         })
         .await?;
@@ -272,11 +322,11 @@ fn start_processes(
     let facts: Shared = Arc::new(Mutex::new(facts));
 
     let changed = Arc::new(Notify::new());
-    let mut keeper = Keeper::new({
+    let mut keeper = Keeper::new(state, {
         let changed = changed.clone();
         move || changed.notify_one()
     });
-    keep_facts_current(facts.clone(), keeper.pids(), changed, state.folder().to_owned());
+    keep_facts_current(facts.clone(), keeper.pids(), changed, state.ground()?);
 
     let mut keep = |name: &'static str, environment: BTreeMap<String, String>, stop_within: Duration| {
         let program = Program {
@@ -286,12 +336,11 @@ fn start_processes(
             environment,
             stop_within,
         };
-        let folder = state.folder().to_owned();
-        keeper.keep(program, move || State::log_in(&folder, name));
+        keeper.keep(program);
     };
     let ledger = state.path("payment-ledger.jsonl").display().to_string();
     let gateway = surroundings.of_gateway(&format!("127.0.0.1:{payment_port}"), ledger)?;
-    keep(GATEWAY, gateway, Duration::from_secs(10));
+    keep(GATEWAY, gateway, GATEWAY_STOPS_WITHIN);
     for (role, (_, health)) in ROLES.iter().zip(&names[1..]) {
         let environment = surroundings.of_role(role, health.trim_start_matches("http://"))?;
         keep(role.slug, environment, role.stop_timeout());
@@ -327,12 +376,7 @@ async fn renew_staff_token(
     staff::keep_fresh(worker::stores::SystemSource, ends, issue, publish).await;
 }
 
-fn keep_facts_current(
-    facts: Shared,
-    pids: Arc<Mutex<BTreeMap<String, u32>>>,
-    changed: Arc<Notify>,
-    folder: std::path::PathBuf,
-) {
+fn keep_facts_current(facts: Shared, pids: Arc<Mutex<BTreeMap<String, u32>>>, changed: Arc<Notify>, ground: Ground) {
     tokio::spawn(async move {
         loop {
             changed.notified().await;
@@ -341,7 +385,8 @@ fn keep_facts_current(
             for role in &mut facts.roles {
                 role.pid = pids.get(&role.name).copied().unwrap_or_default();
             }
-            if let Err(error) = facts.write(&folder) {
+            // Another shop's file may be there by now.
+            if let Err(error) = ground.check().and_then(|()| facts.write(ground.folder())) {
                 eprintln!("  {error:#}");
             }
         }
@@ -392,114 +437,6 @@ fn announce_ready(facts: &Shared, folder: &Path, took: Duration) -> anyhow::Resu
     println!("  - see the stacks, roles and queues:            haven status");
     println!("\nCtrl-C stops everything; nothing is lost.");
     Ok(())
-}
-
-/// Starts itself again in the background, and returns when the shop is ready or could not be started.
-async fn detach(options: &Up) -> anyhow::Result<()> {
-    // Fails early, and in the foreground, where the state folder cannot be used.
-    let state = State::open(&options.state)?;
-    let log_path = state.path("logs/up.log");
-    let log = state.log("up")?;
-    let begins_at = log.metadata().map(|log| log.len()).unwrap_or_default();
-    let folder = state.folder().to_owned();
-    Facts::remove(&folder);
-    drop(state);
-
-    let arguments: Vec<_> = std::env::args_os().skip(1).filter(|argument| argument != "--detach").collect();
-    let errors = log.try_clone().context("use one log twice")?;
-    let mut child = tokio::process::Command::new(std::env::current_exe().context("find the haven executable")?)
-        .args(arguments)
-        .stdin(Stdio::null())
-        .stdout(log)
-        .stderr(errors)
-        .process_group(0)
-        .spawn()
-        .context("start haven in the background")?;
-    let said = || {
-        let bytes = std::fs::read(&log_path).unwrap_or_default();
-        let from = usize::try_from(begins_at).unwrap_or_default().min(bytes.len());
-        String::from_utf8_lossy(&bytes[from..]).into_owned()
-    };
-    loop {
-        if let Some(status) = child.try_wait().context("watch haven in the background")? {
-            bail!("it ended while starting ({status}):\n{}", said().trim());
-        }
-        if Facts::read(&folder).is_ok_and(|facts| facts.ready) {
-            print!("{}", said());
-            println!("Running in the background; stop it with: haven down --state {}", options.state.display());
-            return Ok(());
-        }
-        tokio::time::sleep(Duration::from_millis(100)).await;
-    }
-}
-
-/// `haven down`: asks whoever holds the state folder to stop, and waits until it has.
-pub async fn down(folder: &Path) -> anyhow::Result<()> {
-    let facts = match Facts::read(folder) {
-        Ok(facts) => facts,
-        Err(_) if !State::is_used(folder) => {
-            end_leftovers(folder).await;
-            println!("Nothing runs on {}.", folder.display());
-            return Ok(());
-        }
-        Err(error) => {
-            return Err(error.context("it is still starting: wait, or stop it with Ctrl-C where it was started"));
-        }
-    };
-    if State::is_used(folder) {
-        children::signal(facts.pid, Signal::TERM);
-        /// The longest drain, the local AWS's own stop, and some air.
-        const STOPPED_WITHIN: Duration = Duration::from_secs(90);
-        let begun = std::time::Instant::now();
-        while State::is_used(folder) {
-            if begun.elapsed() > STOPPED_WITHIN {
-                bail!("process {} has not stopped after {} s", facts.pid, STOPPED_WITHIN.as_secs());
-            }
-            tokio::time::sleep(Duration::from_millis(50)).await;
-        }
-    } else {
-        end_leftovers(folder).await;
-    }
-    println!("Stopped. `haven up` goes on where this left off.");
-    Ok(())
-}
-
-/// Ends what a killed `haven up` left behind: consumers first, then what they consume from.
-async fn end_leftovers(folder: &Path) {
-    end_left_processes(folder).await;
-    containers::end_leftovers(folder).await;
-}
-
-/// Only processes that are still what they were when it wrote them down.
-async fn end_left_processes(folder: &Path) {
-    let facts = Facts::read(folder).ok();
-    let facts = facts.as_ref();
-    let roles = facts.into_iter().flat_map(|facts| &facts.roles);
-    let roles = roles.map(|role| (role.pid, format!("role\0{}", role.name)));
-    let aws = facts.and_then(|facts| facts.aws_pid).map(|pid| (pid, "ministack".to_owned()));
-    let servers = super::database::leftovers(folder);
-    let left: Vec<u32> =
-        roles.chain(aws).chain(servers).filter(|(pid, mark)| is_running(*pid, mark)).map(|(pid, _)| pid).collect();
-    for pid in &left {
-        children::signal(*pid, Signal::TERM);
-    }
-    for pid in left {
-        let begun = std::time::Instant::now();
-        while is_running(pid, "") {
-            if begun.elapsed() > Duration::from_secs(30) {
-                children::signal(pid, Signal::KILL);
-            }
-            tokio::time::sleep(Duration::from_millis(50)).await;
-        }
-    }
-    Facts::remove(folder);
-}
-
-/// Whether the process is there, and its command line has the mark in it.
-fn is_running(pid: u32, mark: &str) -> bool {
-    pid != 0
-        && std::fs::read(format!("/proc/{pid}/cmdline"))
-            .is_ok_and(|line| !line.is_empty() && String::from_utf8_lossy(&line).contains(mark))
 }
 
 /// Whether a role of this name exists, for a clear error before anything is configured.

@@ -1,0 +1,64 @@
+//! `haven up --detach`: the same in the background. Returns when the shop is ready, or could not be started.
+
+use std::process::Stdio;
+use std::time::Duration;
+
+use anyhow::{Context as _, bail};
+use rustix::process::Signal;
+
+use super::children;
+use super::facts::Facts;
+use super::state::State;
+use super::stop::Stop;
+use crate::cli::Up;
+use crate::target::BadUsage;
+
+/// Starts `haven up` again in the background. It inherits our lock on the state directory, so that at no moment another
+/// start could take it; it also ends what an earlier one has left.
+pub async fn detach(options: &Up) -> anyhow::Result<()> {
+    let stop = Stop::listen()?;
+    let state = State::open(&options.state)?;
+    let log_path = state.path("logs/up.log");
+    let log = state.log("up")?;
+    let begins_at = log.metadata().map(|log| log.len()).unwrap_or_default();
+
+    let arguments: Vec<_> = std::env::args_os().skip(1).filter(|argument| argument != "--detach").collect();
+    let errors = log.try_clone().context("use one log twice")?;
+    let mut child = tokio::process::Command::new(std::env::current_exe().context("find the haven executable")?)
+        .args(arguments)
+        .arg("--take-lock")
+        .stdin(Stdio::from(state.lock_for_child()?))
+        .stdout(log)
+        .stderr(errors)
+        .process_group(0)
+        .spawn()
+        .context("start haven in the background")?;
+    let pid = child.id();
+    let said = || {
+        let bytes = std::fs::read(&log_path).unwrap_or_default();
+        let from = usize::try_from(begins_at).unwrap_or_default().min(bytes.len());
+        String::from_utf8_lossy(&bytes[from..]).trim().to_owned()
+    };
+    let mut passed_on = false;
+    loop {
+        if let Some(status) = child.try_wait().context("watch haven in the background")? {
+            if status.code() == Some(i32::from(chassis::EX_USAGE)) {
+                return Err(BadUsage::Said(format!("it ended while starting:\n{}", said())).into());
+            }
+            bail!("it ended while starting ({status}):\n{}", said());
+        }
+        if Facts::read(state.folder()).is_ok_and(|facts| facts.ready && Some(facts.pid) == pid) {
+            println!("{}", said());
+            println!("Running in the background; stop it with: haven down --state {}", options.state.display());
+            return Ok(());
+        }
+        tokio::select! {
+            () = tokio::time::sleep(Duration::from_millis(100)) => {}
+            // Ctrl-C reaches us alone; what was begun is not to go on behind the user's back.
+            () = stop.asked(), if !passed_on => {
+                passed_on = true;
+                pid.into_iter().for_each(|pid| children::signal(pid, Signal::TERM));
+            }
+        }
+    }
+}

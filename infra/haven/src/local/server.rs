@@ -1,0 +1,146 @@
+//! Server programs of a local platform (the local AWS, PostgreSQL, Redis, Docker's client): each ends with this process.
+
+use std::path::PathBuf;
+use std::process::Stdio;
+use std::sync::OnceLock;
+use std::time::{Duration, Instant};
+
+use anyhow::Context as _;
+use rustix::process::{Signal, kill_process_group, test_kill_process_group};
+use tokio::process::{Child, ChildStdin, Command};
+
+use super::children::{self, Program};
+use super::keep::{KILLED, StopSignal};
+use super::leftovers::{self, Records};
+use super::process;
+use super::state::State;
+
+/// The executable that has `haven keep`.
+static HAVEN: OnceLock<PathBuf> = OnceLock::new();
+/// `haven keep` kills a program that does not stop in time, and then ends itself.
+const KEEPER_ENDS_WITHIN: Duration = Duration::from_secs(5);
+
+/// Makes servers run under `haven keep` of this executable. Without it, as in tests that use this crate as a library, they
+/// are children of this process directly, and are killed when their value is dropped.
+pub fn keep_with(haven: PathBuf) {
+    let _ = HAVEN.set(haven);
+}
+
+/// A running server. When the value is dropped, or this process ends, the server is asked to stop and killed when its time
+/// is over.
+#[derive(Debug)]
+pub struct Server {
+    child: Child,
+    /// Closed when we end: that is what `haven keep` watches.
+    _input: Option<ChildStdin>,
+    name: String,
+    records: Records,
+    stop_within: Duration,
+    kept: bool,
+}
+
+impl Server {
+    /// Starts a server that is asked to stop by SIGTERM.
+    ///
+    /// # Errors
+    /// When the program cannot be started, or its log cannot be written.
+    pub fn start(program: &Program, state: &State) -> anyhow::Result<Server> {
+        Server::start_with(program, StopSignal::Term, state)
+    }
+
+    /// Starts a server that is asked to stop by another signal.
+    ///
+    /// # Errors
+    /// When the program cannot be started, or its log cannot be written.
+    pub fn start_with(program: &Program, signal: StopSignal, state: &State) -> anyhow::Result<Server> {
+        let (log, records) = (state.log(&program.name)?, state.records().clone());
+        let (mut child, kept) = match HAVEN.get() {
+            None => (children::spawn(program, log)?, false),
+            Some(haven) => {
+                let record = records.path(&program.name);
+                // The record of an earlier life must not be taken for this one's.
+                let _ = std::fs::remove_file(&record);
+                let errors = log.try_clone().context("use one log twice")?;
+                let mut command = Command::new(haven);
+                command.args(["keep", "--within", &program.stop_within.as_secs().to_string()]);
+                command.args(["--signal", signal.name(), "--record"]).arg(record).arg("--").arg(&program.path);
+                command.args(&program.arguments).env_clear().envs(&program.environment);
+                // A group of its own, so that Ctrl-C reaches us alone, and we can reach all of it.
+                command.stdin(Stdio::piped()).stdout(log).stderr(errors).process_group(0);
+                (command.spawn().with_context(|| format!("start {}", program.name))?, true)
+            }
+        };
+        if let (true, Some(pid)) = (kept, child.id()) {
+            records.add_group(pid);
+        }
+        // Waiting for the child would close it.
+        let input = child.stdin.take();
+        let (name, stop_within) = (program.name.clone(), program.stop_within);
+        Ok(Server { child, _input: input, name, records, stop_within, kept })
+    }
+
+    /// The pid of the program itself; `None` before it has started.
+    pub fn id(&self) -> Option<u32> {
+        if !self.kept {
+            return self.child.id();
+        }
+        // Of `haven keep` and of the program.
+        match leftovers::read(&self.records.path(&self.name)).as_slice() {
+            [_, program] => Some(program.pid),
+            _ => None,
+        }
+    }
+
+    /// Waits until the server has ended by itself, with everything that it had started. Returns how it ended.
+    pub async fn ended(&mut self) -> String {
+        let group = self.child.id();
+        let status = self.child.wait().await;
+        if let (true, Some(group)) = (self.kept, group) {
+            // `haven keep` itself may have been killed, and the program not have ended yet.
+            end_group(group, self.stop_within).await;
+            self.records.ended(group);
+        }
+        match status {
+            Ok(status) => match status.code().and_then(|code| code.checked_sub(128)) {
+                Some(signal) if signal > 0 => format!("killed by signal {signal}"),
+                _ => status.to_string(),
+            },
+            Err(error) => error.to_string(),
+        }
+    }
+
+    /// Asks the server to stop and waits until it has. Returns false when it had to be killed.
+    pub async fn stop(mut self) -> bool {
+        if !self.kept {
+            return children::stop(&mut self.child, self.stop_within).await.is_some();
+        }
+        let Some(keeper) = self.child.id() else { return true };
+        children::signal(keeper, Signal::TERM);
+        let waited = tokio::time::timeout(self.stop_within + KEEPER_ENDS_WITHIN, self.child.wait()).await;
+        let clean = waited.is_ok_and(|status| status.is_ok_and(|status| status.code() != Some(i32::from(KILLED))));
+        end_group(keeper, Duration::ZERO).await;
+        self.records.ended(keeper);
+        // Reported by our caller, and not once more at the next start.
+        let _ = std::fs::remove_file(leftovers::killed(&self.records.path(&self.name)));
+        clean
+    }
+}
+
+/// Ends whatever is left of a process group whose leader was waited for: asks, and kills after `within`.
+async fn end_group(group: u32, within: Duration) {
+    /// A process that was killed is gone as soon as the kernel has taken it down.
+    const GONE_WITHIN: Duration = Duration::from_secs(5);
+    let Some(group) = process::pid(group) else { return };
+    let begun = Instant::now();
+    let mut asked = false;
+    // Nothing else can have the number while the group has a member.
+    while test_kill_process_group(group).is_ok() && begun.elapsed() < within + GONE_WITHIN {
+        if begun.elapsed() >= within {
+            let _ = kill_process_group(group, Signal::KILL);
+        } else if !asked {
+            asked = true;
+            let _ = kill_process_group(group, Signal::TERM);
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+}

@@ -1,0 +1,314 @@
+//! One supervisor for each state directory: however it ends, everything that it started ends with it, what the local AWS
+//! keeps is saved where that is possible, and no second one writes meanwhile.
+
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use e2e::{Supervised, haven, processes_on};
+use haven::local::state::{Held, State};
+use serde_json::Value;
+
+/// Whether the local AWS has saved its state since it was last looked at.
+fn saved(run: &Supervised) -> bool {
+    let file = run.state.join("aws/sqs.json");
+    std::fs::remove_file(file).is_ok()
+}
+
+fn down(run: &Supervised) -> String {
+    let down = run.command(&["down"]).output().expect("haven runs");
+    let text = format!("{}{}", String::from_utf8_lossy(&down.stdout), String::from_utf8_lossy(&down.stderr));
+    assert!(down.status.success(), "{text}");
+    text
+}
+
+fn number(facts: &Value, name: &str) -> u32 {
+    facts[name].as_u64().and_then(|pid| u32::try_from(pid).ok()).expect("a pid")
+}
+
+fn kill(pid: u32, name: &str) {
+    assert!(Command::new("kill").args([name, &pid.to_string()]).status().expect("kill runs").success());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_signal_during_the_start_and_afterwards_ends_everything_that_was_started() {
+    let mut run = Supervised::new().await;
+    // Before anything runs, while the local AWS starts, while the stacks are deployed, and while the roles start.
+    let moments = ["Brew Haven is starting", "Python environment", "local AWS at", " stacks", "menu of", "Ready after"];
+    for (moment, name) in moments.into_iter().zip(["-INT", "-TERM", "-HUP", "-INT", "-TERM", "-HUP"]) {
+        run.start(&[], &[]);
+        run.wait_for(moment);
+        run.signal(name);
+        let ended = run.wait_for_end();
+        assert!(ended.success(), "{name} at {moment:?}: {ended}\n{}", run.said());
+        assert_eq!(run.processes(), [], "{name} at {moment:?}");
+        assert!(run.said().contains("Stopped."), "{}", run.said());
+        assert_eq!(State::holder(&run.state), Held::No);
+        assert!(run.facts().is_none(), "haven.json names nothing that is gone");
+    }
+    assert!(saved(&run));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_second_signal_ends_everything_at_once() {
+    let mut run = Supervised::new().await;
+    run.start(&[], &[]);
+    let facts = run.wait_until_ready();
+    // It cannot stop by itself, so that the first signal alone would take the longest drain.
+    kill(number(&facts, "aws_pid"), "-STOP");
+    run.signal("-INT");
+    run.wait_for("Stopping on SIGINT");
+    let begun = Instant::now();
+    let mut ended = None;
+    // One that comes too soon counts as the same key press.
+    run.wait_until("its end", |run| {
+        run.signal("-INT");
+        std::thread::sleep(Duration::from_millis(50));
+        ended = ended.or_else(|| (!alive(run.pid())).then(|| run.wait_for_end()));
+        ended.is_some()
+    });
+    assert!(begun.elapsed() < Duration::from_secs(8), "{:?}", begun.elapsed());
+    assert_eq!(ended.and_then(|status| status.code()), Some(130), "{}", run.said());
+    run.wait_until_nothing_runs();
+    assert!(run.said().contains("did not save its state"), "{}", run.said());
+}
+
+/// Whether a process runs; one that was not waited for does not.
+fn alive(pid: u32) -> bool {
+    std::fs::read(format!("/proc/{pid}/cmdline")).is_ok_and(|line| !line.is_empty())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_hangup_that_was_ignored_at_the_start_stays_ignored() {
+    let mut run = Supervised::new().await;
+    let mut command = Command::new("env");
+    command.arg("--ignore-signal=HUP").arg(haven()).args(["up", "--port", "0", "--state"]).arg(&run.state);
+    command.env("HAVEN_PYTHON_ENV", servers::python_folder()).stdin(Stdio::null());
+    run.start_as(command);
+    let facts = run.wait_until_ready();
+    run.signal("-HUP");
+    for role in facts["roles"].as_array().expect("roles") {
+        kill(number(role, "pid"), "-HUP");
+    }
+    // Whatever the signals do, they have done it once each process has answered a later one.
+    let text = down(&run);
+    assert!(text.contains("Stopped."), "{text}");
+    assert!(run.wait_for_end().success());
+    assert!(run.said().contains("Stopping on SIGTERM"), "the hangup stopped it: {}", run.said());
+    assert!(!run.said().contains("starting it again"), "the hangup stopped a role: {}", run.said());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn everything_ends_with_a_supervisor_that_is_killed_and_the_local_aws_saves_its_state() {
+    let mut run = Supervised::new().await;
+    let mut started = vec![vec![]];
+    if servers::has("postgres") && servers::has("redis") {
+        started.push(vec!["--postgres", "--redis"]);
+    }
+    for arguments in started {
+        run.start(&arguments, &[]);
+        run.wait_until_ready();
+        let expected = if arguments.is_empty() { 10 } else { 12 };
+        assert!(run.processes().len() > expected, "{:#?}", run.processes());
+        run.signal("-KILL");
+        run.wait_for_end();
+        run.wait_until_nothing_runs();
+        assert!(saved(&run), "the local AWS was asked to stop");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_local_aws_ends_with_its_keeper_and_is_started_again() {
+    let mut run = Supervised::new().await;
+    run.start(&[], &[]);
+    let before = number(&run.wait_until_ready(), "aws_pid");
+    let processes = run.processes();
+    let keeper = processes.iter().find(|(_, command)| command.contains(" keep ") && command.contains("local-aws"));
+    kill(keeper.expect("it watches over the local AWS").0, "-KILL");
+    run.wait_until("another local AWS", |run| {
+        run.facts().is_some_and(|facts| facts["ready"] == true && number(&facts, "aws_pid") != before)
+    });
+    assert!(!alive(before), "two would write to one directory");
+    run.signal("-TERM");
+    assert!(run.wait_for_end().success());
+    assert_eq!(run.processes(), []);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn down_stops_what_holds_the_directory_while_it_starts_and_without_its_haven_json() {
+    let mut run = Supervised::new().await;
+    run.start(&[], &[]);
+    run.wait_until("a holder", |run| matches!(State::holder(&run.state), Held::By(Some(_))));
+    assert!(down(&run).contains("Stopped."));
+    assert!(run.wait_for_end().success());
+    assert_eq!(run.processes(), []);
+
+    run.start(&[], &[]);
+    run.wait_until_ready();
+    std::fs::remove_file(run.state.join("haven.json")).expect("removed");
+    assert!(down(&run).contains("Stopped."));
+    assert!(run.wait_for_end().success());
+    assert_eq!(run.processes(), []);
+    assert!(down(&run).contains("Nothing runs"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn down_and_the_next_start_end_what_a_killed_supervisor_left_and_no_stranger() {
+    let mut run = Supervised::new().await;
+    let mut stranger = Command::new("sleep").arg("600").spawn().expect("it runs");
+    for next in ["down", "up", "up --detach"] {
+        run.start(&[], &[]);
+        let facts = run.wait_until_ready();
+        let roles = facts["roles"].as_array().expect("roles");
+        let role = roles.iter().find(|role| role["name"] == "order-worker").expect("it runs");
+        // It sleeps through the end of its parent.
+        let left = number(role, "pid");
+        kill(left, "-STOP");
+        run.signal("-KILL");
+        run.wait_for_end();
+        run.wait_until("the end of all others", |run| run.processes().len() == 1);
+        assert!(alive(left));
+        // A pid that was given away again.
+        let record = run.state.join("run/sweeper.json");
+        let text = std::fs::read_to_string(&record).expect("a record");
+        let mut processes: Value = serde_json::from_str(&text).expect("JSON");
+        processes[0]["pid"] = stranger.id().into();
+        std::fs::write(&record, processes.to_string()).expect("written");
+        match next {
+            "down" => {
+                let text = down(&run);
+                assert!(text.contains("left running: order-worker"), "{text}");
+            }
+            "up" => {
+                run.start(&[], &[]);
+                run.wait_until_ready();
+                assert!(run.said().contains("left running: order-worker"), "{}", run.said());
+            }
+            _ => {
+                let up = run.command(&["up", "--port", "0", "--detach"]).output().expect("haven runs");
+                assert!(up.status.success(), "{up:?}");
+            }
+        }
+        assert!(!alive(left), "{next}");
+        if next != "down" {
+            down(&run);
+        }
+        assert_eq!(run.processes(), [], "{next}");
+    }
+    assert!(stranger.try_wait().expect("a look").is_none(), "it was never ours");
+    stranger.kill().expect("it runs");
+    stranger.wait().expect("it ended");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_directory_has_one_supervisor_and_is_handed_over_without_a_gap() {
+    let run = Supervised::new().await;
+    let state = run.state.clone();
+    let starts: Vec<_> = (0..3)
+        .map(|_| {
+            let mut up = run.command(&["up", "--port", "0", "--detach"]);
+            up.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("haven starts")
+        })
+        .collect();
+    // From the first moment on, the directory is held.
+    let begun = Instant::now();
+    while State::holder(&state) == Held::No {
+        assert!(begun.elapsed() < Duration::from_secs(60));
+    }
+    let watching = std::thread::spawn({
+        let state = state.clone();
+        move || {
+            let (mut looks, mut gaps) = (0, 0);
+            while std::fs::read_to_string(state.join("haven.json"))
+                .map_or(true, |facts| !facts.contains("\"ready\": true"))
+            {
+                looks += 1;
+                gaps += u32::from(State::holder(&state) == Held::No);
+                assert!(begun.elapsed() < Duration::from_secs(120));
+            }
+            (looks, gaps)
+        }
+    });
+    let ended: Vec<_> = starts.into_iter().map(|start| start.wait_with_output().expect("it ends")).collect();
+    let (looks, gaps) = watching.join().expect("it looked");
+    assert!(looks > 100 && gaps == 0, "{gaps} gaps in {looks} looks");
+    assert_eq!(ended.iter().filter(|start| start.status.success()).count(), 1, "{ended:#?}");
+    for refused in ended.iter().filter(|start| !start.status.success()) {
+        let text = String::from_utf8_lossy(&refused.stderr);
+        assert!(text.contains("is in use by another `haven up` (pid "), "{text}");
+    }
+    let servers = run.processes().iter().filter(|(_, command)| command.contains(" keep ")).count();
+    // `haven keep` and, on Linux, the program that it became.
+    assert_eq!(servers, 1, "{:#?}", run.processes());
+    down(&run);
+    assert_eq!(processes_on(&state), []);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_supervisor_whose_directory_is_deleted_or_replaced_stops_and_touches_no_other() {
+    let mut run = Supervised::new().await;
+    run.start(&[], &[]);
+    run.wait_until_ready();
+    std::fs::remove_dir_all(&run.state).expect("removed");
+    let begun = Instant::now();
+    let ended = run.wait_for_end();
+    assert_eq!(ended.code(), Some(1), "{}", run.said());
+    assert!(begun.elapsed() < Duration::from_secs(4), "{:?}", begun.elapsed());
+    assert!(run.said().contains("was deleted while the platform ran"), "{}", run.said());
+    run.wait_until_nothing_runs();
+    assert!(!run.state.exists(), "nothing was written to where it was");
+
+    run.start(&[], &[]);
+    run.wait_until_ready();
+    let aside = run.state.with_extension("aside");
+    std::fs::rename(&run.state, &aside).expect("moved");
+    std::fs::create_dir(&run.state).expect("another one");
+    std::fs::write(run.state.join("lock"), "").expect("another one's");
+    std::fs::write(run.state.join("haven.json"), "another one's").expect("written");
+    assert_eq!(run.wait_for_end().code(), Some(1), "{}", run.said());
+    assert!(run.said().contains("was replaced by another one"), "{}", run.said());
+    run.wait_until_nothing_runs();
+    let theirs = std::fs::read_to_string(run.state.join("haven.json"));
+    assert_eq!(theirs.ok().as_deref(), Some("another one's"));
+    let entries = std::fs::read_dir(&run.state).expect("it is there").count();
+    assert_eq!(entries, 2, "nothing was added");
+    std::fs::remove_dir_all(aside).expect("removed");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_role_that_refuses_its_configuration_ends_the_start_with_its_message() {
+    let mut run = Supervised::new().await;
+    run.start(&[], &[("HAVEN_ORDERS_PER_MINUTE", "plenty")]);
+    assert_eq!(run.wait_for_end().code(), Some(64), "{}", run.said());
+    let said = run.said();
+    assert!(said.contains("storefront refuses its configuration"), "{said}");
+    assert!(said.contains("HAVEN_ORDERS_PER_MINUTE") && said.contains("plenty"), "the role's own message: {said}");
+    assert!(!said.contains("starting it again"), "{said}");
+    assert_eq!(run.processes(), []);
+
+    let mut detached = run.command(&["up", "--port", "0", "--detach"]);
+    let detached = detached.env("HAVEN_ORDERS_PER_MINUTE", "plenty").output().expect("haven runs");
+    assert_eq!(detached.status.code(), Some(64), "{detached:?}");
+    assert!(String::from_utf8_lossy(&detached.stderr).contains("HAVEN_ORDERS_PER_MINUTE"), "{detached:?}");
+    assert_eq!(run.processes(), []);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn down_says_when_the_local_aws_could_not_save() {
+    let mut run = Supervised::new().await;
+    run.start(&[], &[]);
+    run.wait_until_ready();
+    // It writes to this name first.
+    std::fs::create_dir_all(run.state.join("aws/sqs.json.tmp/in-the-way")).expect("made");
+    let text = down(&run);
+    assert!(text.contains("could not save part of its state: sqs"), "{text}");
+    assert!(run.wait_for_end().success());
+    std::fs::remove_dir_all(run.state.join("aws/sqs.json.tmp")).expect("removed");
+
+    run.start(&[], &[]);
+    let facts = run.wait_until_ready();
+    kill(number(&facts, "aws_pid"), "-STOP");
+    let text = down(&run);
+    assert!(text.contains("was killed, so it did not save its state") && text.contains("the sweeper asks"), "{text}");
+    assert!(run.wait_for_end().success());
+    assert_eq!(run.processes(), []);
+}
