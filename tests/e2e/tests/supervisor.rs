@@ -4,7 +4,7 @@
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use e2e::{Supervised, haven, processes_on};
+use e2e::{Supervised, World, haven, processes_on};
 use haven::local::state::{Held, State};
 use serde_json::Value;
 
@@ -311,4 +311,56 @@ async fn down_says_when_the_local_aws_could_not_save() {
     assert!(text.contains("was killed, so it did not save its state") && text.contains("the sweeper asks"), "{text}");
     assert!(run.wait_for_end().success());
     assert_eq!(run.processes(), []);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn damaged_files_of_the_local_aws_are_put_aside_and_what_the_database_knows_is_restored() {
+    let mut world = World::open(&[]).await;
+    let damages: [(&[&str], usize); 5] = [
+        (&["sqs"], 0),
+        (&["dynamodb"], 2),
+        (&["cloudformation"], 3),
+        (&["secretsmanager", "ssm"], 2),
+        (&["sns", "eventbridge", "cloudwatch"], 0),
+    ];
+    for (services, kept) in damages {
+        let before = world.stock_of("latte").await;
+        // One of them waits for its worker, so that its message is in a queue.
+        let first = world.order("latte", 1, "tok_ok").await;
+        world.until(&first, &["confirmed"]).await;
+        world.pause("payment-worker");
+        let (second, declined) =
+            (world.order("latte", 2, "tok_ok").await, world.order("latte", 1, "tok_declined").await);
+        let waiting = world.until(&second, &["pending"]).await;
+        assert_eq!(waiting["status"], "pending");
+        world.close();
+        for service in services {
+            let file = world.state().join(format!("aws/{service}.json"));
+            let length = std::fs::metadata(&file).expect("it was saved").len();
+            let file = std::fs::File::options().write(true).open(file).expect("a file");
+            // Empty, half of it, or all but its end.
+            let torn = [0, length / 3, length / 2, length.saturating_sub(1)][kept];
+            file.set_len(torn).expect("torn");
+        }
+        world.reopen_closed(&[]).await;
+        let said = world.said();
+        for service in services {
+            let named = said.contains(&format!("{service}.json is "));
+            let lost = said.contains(&format!("Lost with {service}.json: "));
+            assert!(named && lost && said.contains("aws.torn-"), "{service}: {said}");
+        }
+        world.until(&second, &["confirmed"]).await;
+        world.until(&declined, &["failed", "cancelled"]).await;
+        let reconciled = world.haven(&["reconcile"]);
+        assert!(reconciled.status.success(), "{services:?}: {reconciled:?}");
+        let after = world.stock_of("latte").await;
+        if !services.contains(&"dynamodb") {
+            let sold = |stock: &Value| stock["sold"].as_i64().expect("a number");
+            assert_eq!(sold(&after), sold(&before) + 3, "{services:?}: {after}");
+        }
+        assert_eq!(after["reserved"], 0, "{services:?}: {after}");
+    }
+    let torn = std::fs::read_dir(world.state()).expect("it is there").flatten();
+    let torn = torn.filter(|entry| entry.file_name().to_string_lossy().starts_with("aws.torn-")).count();
+    assert_eq!(torn, damages.len(), "every old directory is kept");
 }

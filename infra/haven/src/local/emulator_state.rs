@@ -1,15 +1,185 @@
-//! What the local AWS could not save.
+//! The files in which the local AWS keeps its state (`STATE/aws/SERVICE.json`), and what to do when they are damaged.
+//!
+//! MiniStack writes a file for each service when it stops, without a sync: a machine that loses power leaves empty or torn
+//! files. MiniStack logs one line for such a file and starts without that service's data, while CloudFormation's own file
+//! still lists the resources: a deployment finds nothing to change, and the shop runs on queues or tables that are gone.
+//!
+//! So every file is parsed before each start. When one is damaged, the whole directory is put aside, the stacks are
+//! deployed on an empty local AWS, and the intact files are carried over into it (`carry`): physical names depend on stack
+//! and logical id alone, so tables and queues have the names that they had. What the damaged file held is restored from
+//! the database at the same start, as after a kill (`repair`).
 
+mod carry;
+
+use std::collections::BTreeMap;
 use std::fs::{self, File};
-use std::io::{Read as _, Seek as _, SeekFrom};
-use std::path::PathBuf;
+use std::io::{ErrorKind, Read as _, Seek as _, SeekFrom};
+use std::path::{Path, PathBuf};
 
+use anyhow::{Context as _, bail};
+use serde::de::IgnoredAny;
+use serde::{Deserialize, Serialize};
+use time::OffsetDateTime;
+use time::macros::format_description;
+
+use super::emulator::{Emulator, Source};
+use super::phases::Phases;
+use super::say;
 use super::state::State;
+use crate::aws::Aws;
+use crate::provision;
 
 /// What follows when the local AWS was killed before it had written its files.
 pub const KILLED: &str = "The local AWS did not stop in time and was killed, so it did not save its state. Messages, dead letters and \
      settings since its last clean stop are lost. The next `haven up` restores stock holds, sales and order views from the \
      database, and the sweeper asks again for every unfinished order.";
+
+/// Below the state directory: a rebuild that has begun. The next start finishes it.
+const MARKER: &str = "aws-rebuild.json";
+const FOLDER: &str = "aws";
+/// Services without which no shop runs: where any file is, theirs are.
+const NEEDED: [&str; 7] = ["cloudformation", "dynamodb", "eventbridge", "secretsmanager", "sns", "sqs", "ssm"];
+
+/// A rebuild of the local AWS's state.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+struct Rebuild {
+    /// Where the old files are, below the state directory.
+    aside: String,
+    /// Damaged files by service, and what is the matter with each.
+    damaged: BTreeMap<String, String>,
+}
+
+/// Looks at the files of the local AWS before it starts, and rebuilds them where one is damaged.
+///
+/// # Errors
+/// When a file cannot be read, or the local AWS cannot be started and deployed. Nothing is lost then, and the next start
+/// tries again.
+pub async fn restore(phases: &Phases, source: &Source, state: &State, redis_url: Option<&str>) -> anyhow::Result<()> {
+    let Some(rebuild) = Rebuild::find(state)? else { return Ok(()) };
+    for (service, problem) in &rebuild.damaged {
+        say!("  The local AWS's file {service}.json {problem}.");
+    }
+    phases
+        .run("rebuilding the state of the local AWS", async {
+            rebuild.set_aside(state)?;
+            let emulator = Emulator::start(source, state, redis_url).await?;
+            let clients = Aws::local(&emulator.endpoint, &emulator.region);
+            let environment = blueprint::Environment::shop();
+            let deployed = provision::deploy(&clients.target(environment), &provision::Reporter::quiet()).await;
+            let saved = emulator.stop().await;
+            deployed.context("deploy the stacks on an empty local AWS")?;
+            if !saved {
+                bail!("the local AWS did not save its new state; start again");
+            }
+            let carried = carry::over(&state.path(&rebuild.aside), &state.path(FOLDER), &rebuild.damaged)?;
+            rebuild.finish(state)?;
+            Ok(((), format!("state of the local AWS rebuilt; carried over: {carried}")))
+        })
+        .await?;
+    say!("  Put aside: all its old files, in {}", state.path(&rebuild.aside).display());
+    for service in rebuild.damaged.keys() {
+        say!("  Lost with {service}.json: {}", lost_with(service));
+    }
+    Ok(())
+}
+
+impl Rebuild {
+    /// Returns the rebuild that is to be done now: one that was begun before, or one for damaged files.
+    fn find(state: &State) -> anyhow::Result<Option<Rebuild>> {
+        let marker = state.path(MARKER);
+        if let Some(begun) = fs::read(&marker).ok().and_then(|text| serde_json::from_slice(&text).ok()) {
+            return Ok(Some(begun));
+        }
+        let damaged = damaged(&state.path(FOLDER))?;
+        if damaged.is_empty() {
+            return Ok(None);
+        }
+        let now = OffsetDateTime::now_utc().format(format_description!("[year][month][day]T[hour][minute][second]Z"));
+        let rebuild = Rebuild { aside: format!("{FOLDER}.torn-{}", now.context("write the time")?), damaged };
+        let fresh = marker.with_extension("new");
+        fs::write(&fresh, serde_json::to_vec(&rebuild).context("encode")?)
+            .and_then(|()| File::open(&fresh)?.sync_all())
+            .and_then(|()| fs::rename(&fresh, &marker))
+            .with_context(|| format!("write {}", marker.display()))?;
+        Ok(Some(rebuild))
+    }
+
+    /// Moves the old files away. Repeated after a kill, it removes what the broken off rebuild had made instead.
+    fn set_aside(&self, state: &State) -> anyhow::Result<()> {
+        let (folder, aside) = (state.path(FOLDER), state.path(&self.aside));
+        if !aside.exists() {
+            return fs::rename(&folder, &aside).with_context(|| format!("move {} aside", folder.display()));
+        }
+        match fs::remove_dir_all(&folder) {
+            Err(error) if error.kind() != ErrorKind::NotFound => {
+                Err(error).with_context(|| format!("remove the half-built {}", folder.display()))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn finish(&self, state: &State) -> anyhow::Result<()> {
+        let marker = state.path(MARKER);
+        fs::remove_file(&marker).with_context(|| format!("remove {}", marker.display()))
+    }
+}
+
+/// Returns the services whose files MiniStack could not load, each with what is the matter.
+fn damaged(folder: &Path) -> anyhow::Result<BTreeMap<String, String>> {
+    let mut damaged = BTreeMap::new();
+    let mut whole = Vec::new();
+    let entries = match fs::read_dir(folder) {
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(damaged),
+        entries => entries.with_context(|| format!("read {}", folder.display()))?,
+    };
+    for entry in entries {
+        let path = entry.with_context(|| format!("read {}", folder.display()))?.path();
+        let name = path.file_name().and_then(|name| name.to_str()).and_then(|name| name.strip_suffix(".json"));
+        let Some(service) = name.filter(|_| path.is_file()) else { continue };
+        match problem(&path)? {
+            Some(problem) => drop(damaged.insert(service.to_owned(), problem)),
+            None => whole.push(service.to_owned()),
+        }
+    }
+    if whole.is_empty() && damaged.is_empty() {
+        // It has never stopped cleanly yet.
+        return Ok(damaged);
+    }
+    for service in NEEDED {
+        if !damaged.contains_key(service) && !whole.iter().any(|name| name == service) {
+            damaged.insert(service.to_owned(), "is missing".to_owned());
+        }
+    }
+    Ok(damaged)
+}
+
+fn problem(path: &Path) -> anyhow::Result<Option<String>> {
+    let bytes = fs::read(path).with_context(|| format!("read {}", path.display()))?;
+    if bytes.is_empty() {
+        return Ok(Some("is empty".to_owned()));
+    }
+    // MiniStack's wrapper: {"__ministack_format__": N, "payload": ...}.
+    let parsed: Result<BTreeMap<String, IgnoredAny>, _> = serde_json::from_slice(&bytes);
+    Ok(parsed.err().map(|error| format!("is damaged (no whole JSON document: {error})")))
+}
+
+/// What no database knows, and a rebuild can therefore not bring back.
+fn lost_with(service: &str) -> &'static str {
+    match service {
+        "dynamodb" => {
+            "deliveries, write-offs and counts that staff recorded, and the stock ledger. Stock starts from the menu's first \
+             delivery; holds, sales and order views of all orders are restored from the database"
+        }
+        "sqs" => "messages in queues, and dead letters. The sweeper asks again for every unfinished order",
+        "secretsmanager" => "the secrets. New ones were made, so staff tokens from before are refused",
+        "ssm" => "settings that were changed in Parameter Store. The defaults apply again",
+        "sns" => "text messages in the mailbox",
+        "cloudformation" => "the history of the stacks, and stacks that `haven up` does not deploy",
+        "cloudwatch" => "metrics and the history of alarms",
+        "s3" => "buckets of your own",
+        _ => "whatever you made there yourself; everything of the shop was deployed again",
+    }
+}
 
 /// The log of the local AWS, from a moment on.
 pub struct Log {
@@ -43,5 +213,41 @@ impl Log {
                 failed.join("; ")
             )
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn files_that_are_empty_torn_or_missing_are_found_and_no_others() {
+        let folder = std::env::temp_dir().join(format!("haven-aws-{}", uuid::Uuid::now_v7()));
+        assert_eq!(damaged(&folder).expect("nothing there"), BTreeMap::new());
+        fs::create_dir_all(folder.join("s3")).expect("made");
+        assert_eq!(damaged(&folder).expect("never saved"), BTreeMap::new());
+        let whole = r#"{"__ministack_format__": 2, "payload": {"queues": {"data": {"a": [1, null, "ü"]}}}}"#;
+        for service in NEEDED.into_iter().chain(["iam", "s3"]) {
+            fs::write(folder.join(format!("{service}.json")), whole).expect("written");
+        }
+        fs::write(folder.join("sqs.json.tmp"), "{").expect("written");
+        assert_eq!(damaged(&folder).expect("readable"), BTreeMap::new());
+
+        let torn: [(&str, &[u8]); 4] = [
+            ("sqs", b""),
+            ("dynamodb", &whole.as_bytes()[..60]),
+            // Half a character, which MiniStack does not survive.
+            ("iam", &whole.as_bytes()[..whole.find('ü').expect("it is there") + 1]),
+            ("s3", &[0; 100]),
+        ];
+        for (service, bytes) in torn {
+            fs::write(folder.join(format!("{service}.json")), bytes).expect("written");
+        }
+        fs::remove_file(folder.join("ssm.json")).expect("removed");
+        let found = damaged(&folder).expect("readable");
+        let names: Vec<_> = found.keys().map(String::as_str).collect();
+        assert_eq!(names, ["dynamodb", "iam", "s3", "sqs", "ssm"]);
+        assert_eq!((found["sqs"].as_str(), found["ssm"].as_str()), ("is empty", "is missing"));
+        fs::remove_dir_all(folder).expect("removed");
     }
 }

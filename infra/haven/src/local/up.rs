@@ -145,6 +145,7 @@ impl Shop {
                 .await?,
         );
         let source = source(&phases, options, state).await?;
+        emulator_state::restore(&phases, &source, state, servers.redis_url.as_deref()).await?;
         let emulator = self.emulator.insert(
             phases
                 .run("starting the local AWS", async {
