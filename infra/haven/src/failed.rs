@@ -121,7 +121,9 @@ impl AwsFailure {
                         parts.push(part);
                     }
                 }
-                let said = parts.join(": ");
+                // Without credentials the SDK lists everything that it has tried, a line each.
+                let said = parts.join(": ").lines().next().unwrap_or_default().to_owned();
+                let said = said.trim_end_matches(" Attempted:").to_owned();
                 AwsFailure { cause: cause_of_call(&said), said }
             }
         }

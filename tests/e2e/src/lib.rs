@@ -92,11 +92,6 @@ impl World {
         std::fs::read_to_string(self.state.join("said")).unwrap_or_default()
     }
 
-    /// This shop's state folder.
-    pub fn state(&self) -> &Path {
-        &self.state
-    }
-
     /// A command of `haven` on this shop's state folder.
     pub fn haven(&self, arguments: &[&str]) -> std::process::Output {
         Command::new(haven()).args(arguments).arg("--state").arg(&self.state).output().expect("haven runs")
@@ -114,6 +109,7 @@ impl World {
         self.wait_until_ready().await;
     }
 
+    /// Returns this shop's state directory.
     pub fn state(&self) -> &Path {
         &self.state
     }

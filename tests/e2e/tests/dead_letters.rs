@@ -289,7 +289,7 @@ async fn a_message_of_the_version_before_has_the_effect_of_todays() {
 }
 
 /// To a parking queue, as a worker that gave up would send it.
-async fn park(world: &World, queue: &Queue, body: &Value) {
+async fn park(world: &World, queue: &'static Queue, body: &Value) {
     let url = world.addresses().await[&Address::ParkingQueue(queue).variable()].clone();
     let mut call = world.aws().sqs().send_message().queue_url(url).message_body(body.to_string());
     if queue.fifo {

@@ -137,28 +137,35 @@ fn starters(
     images: &LogicalId,
     logs: &[(&'static Role, LogicalId)],
 ) -> Vec<Starter> {
-    let mut starters: Vec<Starter> = Vec::new();
+    let mut kinds: Vec<(Vec<String>, &Role, Vec<Value>)> = Vec::new();
     for (role, _) in logs {
         let reasons = roles::reasons(role, Actor::Starter);
-        if starters.iter().any(|starter| starter.reasons == reasons) {
+        if kinds.iter().any(|(known, ..)| *known == reasons) {
             continue;
         }
         let alike = logs.iter().filter(|(other, _)| roles::reasons(other, Actor::Starter) == reasons);
         let logs = alike.map(|(_, logs)| get_att(logs, "Arn")).collect();
-        let policy = start_policy(template, environment, role, images, logs);
-        let role = iam_role(template, environment, &format!("{} start role", role.slug), task_trust(), &policy);
+        kinds.push((reasons, role, start_statements(environment, role, images, logs)));
+    }
+    // What all of them may stands once: the template is close to the size that CloudFormation takes inline.
+    let everybodys = |statement: &&Value| kinds.iter().all(|(_, _, statements)| statements.contains(statement));
+    let first = kinds.iter().take(1).flat_map(|(_, _, statements)| statements);
+    let common: Vec<Value> = first.filter(everybodys).cloned().collect();
+    let shared = managed_policy(template, "start policy", roles::document(common.clone()));
+    // Service Authorization Reference, Elastic Container Registry: the action has no resource type.
+    template.note(&shared, ANY_RESOURCE, json!("ecr:GetAuthorizationToken is of the account, not of a repository"));
+    let mut starters = Vec::new();
+    for (reasons, role, statements) in kinds {
+        let own = statements.into_iter().filter(|statement| !common.contains(statement)).collect();
+        let own = managed_policy(template, &format!("{} start policy", role.slug), roles::document(own));
+        let words = format!("{} start role", role.slug);
+        let role = iam_role(template, environment, &words, task_trust(), &[&shared, &own]);
         starters.push(Starter { reasons, role });
     }
     starters
 }
 
-fn start_policy(
-    template: &mut Template,
-    environment: &Environment,
-    role: &Role,
-    images: &LogicalId,
-    logs: Vec<Value>,
-) -> LogicalId {
+fn start_statements(environment: &Environment, role: &Role, images: &LogicalId, logs: Vec<Value>) -> Vec<Value> {
     let fetch = Statement {
         actions: vec!["ecr:BatchCheckLayerAvailability", "ecr:BatchGetImage", "ecr:GetDownloadUrlForLayer"],
         resources: vec![get_att(images, "Arn")],
@@ -175,10 +182,7 @@ fn start_policy(
         because: "writes the log".to_owned(),
     };
     let document = roles::policy(role, environment, Actor::Starter, vec![fetch, login, write]);
-    let policy = managed_policy(template, &format!("{} start policy", role.slug), document);
-    // Service Authorization Reference, Elastic Container Registry: the action has no resource type.
-    template.note(&policy, ANY_RESOURCE, json!("ecr:GetAuthorizationToken is of the account, not of a repository"));
-    policy
+    document["Statement"].as_array().cloned().unwrap_or_default()
 }
 
 /// Lets ECS turn the storefront's traffic from one target group to the other, and nothing else of the balancer.
@@ -210,7 +214,7 @@ fn traffic_role(template: &mut Template, environment: &Environment) -> LogicalId
     let reason = "The Describe actions of elasticloadbalancing take no resource";
     template.note(&policy, ANY_RESOURCE, json!(reason));
     template.waive(&policy, &["IAM-2"], reason);
-    iam_role(template, environment, "traffic role", trust("ecs.amazonaws.com"), &policy)
+    iam_role(template, environment, "traffic role", trust("ecs.amazonaws.com"), &[&policy])
 }
 
 /// What a role's task is made of.

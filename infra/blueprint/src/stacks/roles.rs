@@ -25,7 +25,7 @@ fn task_role(template: &mut Template, environment: &Environment, role: &Role) ->
         template.note(&policy, "wildcard", json!(reason));
         template.waive(&policy, &["IAM-2"], reason);
     }
-    iam_role(template, environment, &format!("{} task role", role.slug), task_trust(), &policy)
+    iam_role(template, environment, &format!("{} task role", role.slug), task_trust(), &[&policy])
 }
 
 pub fn managed_policy(template: &mut Template, words: &str, document: Value) -> LogicalId {
@@ -37,7 +37,7 @@ pub fn iam_role(
     environment: &Environment,
     words: &str,
     trust: Value,
-    policy: &LogicalId,
+    policies: &[&LogicalId],
 ) -> LogicalId {
     template.add(
         words,
@@ -45,7 +45,7 @@ pub fn iam_role(
         json!({
             "AssumeRolePolicyDocument": trust,
             // Attached from here and not from the policy: who waits for the role then waits for its rights too.
-            "ManagedPolicyArns": [reference(policy)],
+            "ManagedPolicyArns": policies.iter().map(|policy| reference(policy)).collect::<Vec<_>>(),
             "PermissionsBoundary": Shared::RoleBoundary.import(environment),
         }),
         Keep::Nothing,

@@ -24,7 +24,6 @@ use time::macros::format_description;
 
 use super::emulator::{Emulator, Source};
 use super::phases::Phases;
-use super::say;
 use super::state::State;
 use crate::aws::Aws;
 use crate::provision;
@@ -57,7 +56,7 @@ struct Rebuild {
 pub async fn restore(phases: &Phases, source: &Source, state: &State, redis_url: Option<&str>) -> anyhow::Result<()> {
     let Some(rebuild) = Rebuild::find(state)? else { return Ok(()) };
     for (service, problem) in &rebuild.damaged {
-        say!("  The local AWS's file {service}.json {problem}.");
+        eprintln!("  The local AWS's file {service}.json {problem}.");
     }
     phases
         .run("rebuilding the state of the local AWS", async {
@@ -76,9 +75,9 @@ pub async fn restore(phases: &Phases, source: &Source, state: &State, redis_url:
             Ok(((), format!("state of the local AWS rebuilt; carried over: {carried}")))
         })
         .await?;
-    say!("  Put aside: all its old files, in {}", state.path(&rebuild.aside).display());
+    eprintln!("  Put aside: all its old files, in {}", state.path(&rebuild.aside).display());
     for service in rebuild.damaged.keys() {
-        say!("  Lost with {service}.json: {}", lost_with(service));
+        eprintln!("  Lost with {service}.json: {}", lost_with(service));
     }
     Ok(())
 }

@@ -5,7 +5,6 @@ use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressStyle};
 
-
 /// One line a phase: a spinner on a terminal, plain lines elsewhere.
 pub struct Phases {
     started: Instant,

@@ -4,12 +4,13 @@ use anyhow::Context as _;
 use app::ports::Source as _;
 use app::ports::access::{AuditEntry, AuditLog as _};
 use app::use_cases::staff_tokens::actor_name;
+use chassis::config::{Environment as _, ProcessEnvironment};
 use serde_json::Value;
 use worker::stores::{Store, SystemSource};
 
 /// The account that runs the command, as `USER` names it; `operator` where that is no person's name.
 pub fn operator() -> String {
-    let user = std::env::var("USER").ok().filter(|user| !user.is_empty());
+    let user = ProcessEnvironment.get("USER");
     user.and_then(|user| actor_name("USER", &user).ok()).unwrap_or_else(|| "operator".to_owned())
 }
 

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use anyhow::{Context as _, bail};
 use aws_sdk_ssm::types::Parameter;
+use chassis::config::{Environment as _, ProcessEnvironment};
 use sha2::{Digest as _, Sha256};
 
 use super::{Target, failed};
@@ -18,7 +19,11 @@ pub fn sha256(text: &str) -> String {
 pub async fn account(target: &Target) -> anyhow::Result<String> {
     // The first call of every command: a network that is down, or missing credentials, are told within seconds.
     let asked = aws_sdk_sts::Client::new(&quick(&target.config)).get_caller_identity().send().await;
-    let identity = asked.map_err(|error| failed("ask AWS who we are", &error))?;
+    let identity = asked.map_err(|error| {
+        let profile = ProcessEnvironment.get("AWS_PROFILE").filter(|_| !target.environment.local);
+        let by = profile.map(|profile| format!(" by the profile {profile:?} (AWS_PROFILE)")).unwrap_or_default();
+        failed(format!("ask AWS who we are{by}"), &error)
+    })?;
     identity.account.context("AWS did not say which account this is")
 }
 

@@ -71,7 +71,7 @@ fn identity_check(target: &Target, account: anyhow::Result<String>) -> Check {
     match account {
         Err(error) => match error.downcast_ref::<AwsFailure>() {
             Some(failure) => {
-                Check::wrong(format!("{}: {}", failure.cause.meaning(), failure.said), failure.cause.next())
+                Check::wrong(format!("{error}: {} ({})", failure.cause.meaning(), failure.said), failure.cause.next())
             }
             None => Check::wrong(format!("AWS does not know us: {error:#}"), "aws sts get-caller-identity"),
         },

@@ -650,7 +650,7 @@ async fn numbers_restart_each_day_and_are_given_out_once(store: &impl OrderStore
     let (today, tomorrow) = (date!(2031 - 12 - 31), date!(2032 - 01 - 01));
     let takers = (0..64).map(|taker: u32| {
         // Around midnight some clocks are ahead of others.
-        let day = if taker < 24 || (taker < 40 && taker % 2 == 0) { today } else { tomorrow };
+        let day = if taker < 24 || (taker < 40 && taker.is_multiple_of(2)) { today } else { tomorrow };
         let (tenant_id, location_id) = (&tenant_id, &location_id);
         async move {
             let number = match taker % 2 {
@@ -722,7 +722,7 @@ async fn an_order_is_found_by_its_number_and_its_customer(store: &impl OrderStor
     for email in ["zoe@example.com", "Zoe@Example.com", "ana@example.com"] {
         let mut new = new_order();
         new.order.order_number = format!("T-{}", new.order.order_id);
-        new.order.customer = Customer::parse("Zoë", "+1 555 010 0123", email).expect("a customer");
+        new.order.customer = Customer::parse("Zoë", "+1 555 010 0123", email, Country::US).expect("a customer");
         assert_eq!(place(store, &new).await, Placement::Placed);
         placed.push(new.order);
     }

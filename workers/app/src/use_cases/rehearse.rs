@@ -27,6 +27,7 @@ use crate::ports::journey::JourneyStore;
 use crate::ports::ledger::HoldState;
 use crate::ports::locations::LocationStore;
 use crate::ports::orders::{Applied, Change, OrderStore};
+use crate::ports::scope::Scope;
 use crate::ports::stock::{
     Adjusted, Adjustment, Confirmed, ExpiredHold, Reservations, Reserved, Stock, StockedProduct,
 };
@@ -148,8 +149,12 @@ async fn fulfilment<O: OrderStore + FulfilmentStore + LocationStore, S: Source>(
     };
     // One of each order: what was made from another message is not made again.
     let made = match &fulfilment.work {
-        Work::Ticket { .. } => orders.tickets(&[fulfilment.order_id]).await.map(|tickets| !tickets.is_empty()),
-        Work::Shipment { .. } => orders.shipment(fulfilment.order_id).await.map(|shipment| shipment.is_some()),
+        Work::Ticket { .. } => {
+            orders.tickets(&Scope::Everything, &[fulfilment.order_id]).await.map(|tickets| !tickets.is_empty())
+        }
+        Work::Shipment { .. } => {
+            orders.shipment(&Scope::Everything, fulfilment.order_id).await.map(|shipment| shipment.is_some())
+        }
     };
     match made {
         Ok(true) => return Handled::duplicate(),

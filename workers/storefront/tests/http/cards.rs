@@ -57,7 +57,13 @@ async fn every_text_of_an_order_but_the_phone_number_refuses_a_card_number_by_na
     let mut order = an_espresso();
     order["customer"]["phone"] = json!("+4222222222222");
     assert_eq!(client.order("phone", &order).await.status, StatusCode::ACCEPTED);
-    let stored = client.world.0.orders.list(&OrderFilter { limit: 100, ..OrderFilter::default() }).await.expect("read");
+    let stored = client
+        .world
+        .0
+        .orders
+        .list(&app::ports::scope::Scope::Everything, &OrderFilter { limit: 100, ..OrderFilter::default() })
+        .await
+        .expect("read");
     assert_eq!(stored.len(), 1, "nothing with a card number was kept");
 }
 

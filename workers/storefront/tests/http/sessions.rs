@@ -111,7 +111,13 @@ async fn a_form_that_is_sent_twice_finds_its_own_order_from_either_session() {
         assert_eq!((again.status, again.header("location")), (StatusCode::SEE_OTHER, first.header("location")));
     }
     assert_eq!(open(&client, &second.cookie(), first.header("location")).await.status, StatusCode::OK);
-    let orders = client.world.0.orders.list(&OrderFilter { limit: 10, ..OrderFilter::default() }).await.expect("read");
+    let orders = client
+        .world
+        .0
+        .orders
+        .list(&app::ports::scope::Scope::Everything, &OrderFilter { limit: 10, ..OrderFilter::default() })
+        .await
+        .expect("read");
     assert_eq!(orders.len(), 1);
 }
 
@@ -125,7 +131,6 @@ async fn the_list_of_orders_and_what_another_tab_put_into_the_cart_follow_the_br
         assert_eq!(placed.status, StatusCode::SEE_OTHER, "{}", placed.text);
         orders.push(placed.header("location").trim_start_matches("/orders/").to_owned());
         let tab = cookie;
-        cookie = placed.cookie();
         client.json("POST", "/api/v1/cart/items", &[("cookie", &tab)], &espresso()).await;
         // The tab's session before the checkout; the form is sent again from it.
         let again = checked_out(&client, &tab, key).await;
@@ -133,8 +138,13 @@ async fn the_list_of_orders_and_what_another_tab_put_into_the_cart_follow_the_br
         assert_eq!(units(&client, &cookie).await, 1, "the cart followed");
         assert_eq!(units(&client, &tab).await, 0);
     }
-    for stored in
-        client.world.0.orders.list_stored(&OrderFilter { limit: 10, ..OrderFilter::default() }).await.expect("read")
+    for stored in client
+        .world
+        .0
+        .orders
+        .list_stored(&app::ports::scope::Scope::Everything, &OrderFilter { limit: 10, ..OrderFilter::default() })
+        .await
+        .expect("read")
     {
         client.world.0.views.show_one(app::ports::views::OrderView::of(&stored)).await.expect("shown");
     }
