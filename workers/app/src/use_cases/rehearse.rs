@@ -26,7 +26,7 @@ use crate::ports::gateway::{ChargeOutcome, Gateway, GatewayError};
 use crate::ports::journey::JourneyStore;
 use crate::ports::ledger::HoldState;
 use crate::ports::locations::LocationStore;
-use crate::ports::orders::{Applied, Change, OrderStore};
+use crate::ports::orders::{Applied, Change, OrderStore, PaymentChange};
 use crate::ports::scope::Scope;
 use crate::ports::stock::{
     Adjusted, Adjustment, Confirmed, ExpiredHold, Reservations, Reserved, Stock, StockedProduct,
@@ -222,9 +222,14 @@ impl Apply for Notes {
         if let Some(order) = &change.order {
             self.write(format!("the order becomes {}", order.state.code()));
         }
-        if let Some(payment) = &change.payment {
-            // Whether the bank says yes is not known before it is asked.
-            self.write(format!("the gateway is asked for the {}", payment.payment.kind.code()));
+        if let Some(PaymentChange { expected, payment }) = &change.payment {
+            let kind = payment.kind.code();
+            self.write(if *expected == Some(payment.state) {
+                format!("the {kind} is {} already, which is told again", payment.state.code())
+            } else {
+                // Whether the bank says yes is not known before it is asked.
+                format!("the gateway is asked for the {kind}")
+            });
         }
         self.messages(&change.outbox);
         Ok(Applied::Applied)
