@@ -26,7 +26,7 @@ pub use metrics::{MetricSink, Series, Value};
 pub use parking::{Parked, SqsParking};
 pub use publisher::{AwsPublisher, Destinations};
 pub use settings::{ParameterReader, addresses, secret, secret_text, secret_versions};
-pub use stock::{DynamoStock, StockTables};
+pub use stock::{DynamoProducts, DynamoStock, StockTables};
 pub use stream::DynamoStockStream;
 pub use texter::SnsTexter;
 pub use views::DynamoViews;

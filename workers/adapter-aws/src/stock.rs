@@ -11,8 +11,8 @@
 use app::ports::Unavailable;
 use app::ports::ledger::{Entry, HOLDS_KEPT, HoldState};
 use app::ports::stock::{
-    Adjusted, Adjustment, AdjustmentKind, Confirmed, ExpiredHold, Moved, OPENING, OrderMove, Reservation, Reservations,
-    Reserved, Stock, StockedProduct,
+    Adjusted, Adjustment, AdjustmentKind, Catalogue, Confirmed, ExpiredHold, Moved, OPENING, OrderMove, Reservation,
+    Reservations, Reserved, Stock, StockedProduct,
 };
 use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::types::{
@@ -54,6 +54,63 @@ pub struct DynamoStock {
     actor: String,
 }
 
+/// The products table alone, for a role that looks at stock and moves none.
+#[derive(Clone)]
+pub struct DynamoProducts {
+    client: Client,
+    table: String,
+}
+
+impl DynamoProducts {
+    pub fn new(clients: &Clients, table: String) -> DynamoProducts {
+        DynamoProducts { client: clients.dynamodb(), table }
+    }
+}
+
+impl Catalogue for DynamoProducts {
+    async fn products(&self) -> Result<Vec<StockedProduct>, Unavailable> {
+        let mut products = Vec::new();
+        let mut from: Option<Item> = None;
+        loop {
+            let page = self
+                .client
+                .scan()
+                .table_name(&self.table)
+                .consistent_read(true)
+                .set_exclusive_start_key(from)
+                .send()
+                .await
+                .map_err(|error| Unavailable::new("stock", crate::why(&error)))?;
+            for item in page.items() {
+                match stocked_product(item) {
+                    Ok(product) => products.push(product),
+                    // A hand in the table made it. The shop goes on selling the rest.
+                    Err(error) => tracing::error!(error = %error, "A product cannot be read"),
+                }
+            }
+            from = page.last_evaluated_key;
+            if from.is_none() {
+                break;
+            }
+        }
+        products.sort_by(|a, b| (a.product.kind, &a.product.name).cmp(&(b.product.kind, &b.product.name)));
+        Ok(products)
+    }
+
+    async fn product(&self, id: &ProductId) -> Result<Option<StockedProduct>, Unavailable> {
+        let got = self
+            .client
+            .get_item()
+            .table_name(&self.table)
+            .key("product_id", text(id.as_str()))
+            .consistent_read(true)
+            .send()
+            .await
+            .map_err(|error| Unavailable::new("stock", crate::why(&error)))?;
+        got.item.as_ref().map(stocked_product).transpose()
+    }
+}
+
 /// A reservation as it is stored.
 pub struct Record {
     pub state: HoldState,
@@ -64,6 +121,10 @@ impl DynamoStock {
     /// `actor` stands in the ledger beside every movement of an order's stock: a role's slug, or a command.
     pub fn new(clients: &Clients, tables: StockTables, actor: impl Into<String>) -> DynamoStock {
         DynamoStock { client: clients.dynamodb(), tables, actor: actor.into() }
+    }
+
+    fn catalogue(&self) -> DynamoProducts {
+        DynamoProducts { client: self.client.clone(), table: self.tables.products.clone() }
     }
 
     async fn write(&self, actions: Vec<TransactWriteItem>) -> Result<Written, Unavailable> {
@@ -262,45 +323,11 @@ impl DynamoStock {
 
 impl Stock for DynamoStock {
     async fn products(&self) -> Result<Vec<StockedProduct>, Unavailable> {
-        let mut products = Vec::new();
-        let mut from: Option<Item> = None;
-        loop {
-            let page = self
-                .client
-                .scan()
-                .table_name(&self.tables.products)
-                .consistent_read(true)
-                .set_exclusive_start_key(from)
-                .send()
-                .await
-                .map_err(|error| Unavailable::new("stock", crate::why(&error)))?;
-            for item in page.items() {
-                match stocked_product(item) {
-                    Ok(product) => products.push(product),
-                    // A hand in the table made it. The shop goes on selling the rest.
-                    Err(error) => tracing::error!(error = %error, "A product cannot be read"),
-                }
-            }
-            from = page.last_evaluated_key;
-            if from.is_none() {
-                break;
-            }
-        }
-        products.sort_by(|a, b| (a.product.kind, &a.product.name).cmp(&(b.product.kind, &b.product.name)));
-        Ok(products)
+        self.catalogue().products().await
     }
 
     async fn product(&self, id: &ProductId) -> Result<Option<StockedProduct>, Unavailable> {
-        let got = self
-            .client
-            .get_item()
-            .table_name(&self.tables.products)
-            .key("product_id", text(id.as_str()))
-            .consistent_read(true)
-            .send()
-            .await
-            .map_err(|error| Unavailable::new("stock", crate::why(&error)))?;
-        got.item.as_ref().map(stocked_product).transpose()
+        self.catalogue().product(id).await
     }
 
     async fn reserve(
@@ -449,7 +476,9 @@ impl Stock for DynamoStock {
             self.write_down(&entry)?,
         ];
         let written = self.write(actions).await?;
-        let Some(product) = self.product(&adjustment.product_id).await? else { return Ok(Adjusted::NoSuchProduct) };
+        let Some(product) = self.catalogue().product(&adjustment.product_id).await? else {
+            return Ok(Adjusted::NoSuchProduct);
+        };
         Ok(match written {
             Written::Done => Adjusted::Now(product),
             Written::Refused(_) => match self.marker(adjustment).await? {

@@ -102,7 +102,13 @@ pub const STOREFRONT: Role = Role {
     id: RoleId::Storefront,
     slug: "storefront",
     about: "Shows the menu, keeps carts, takes orders, and lets staff work on them",
-    tables: &[(&PRODUCTS, Access::Write), (&MOVEMENTS, Access::Write), (&ORDER_VIEWS, Access::Read)],
+    tables: &[
+        (&PRODUCTS, Access::Write),
+        (&MOVEMENTS, Access::Write),
+        // The timeline of an order shows its hold.
+        (&RESERVATIONS, Access::Read),
+        (&ORDER_VIEWS, Access::Read),
+    ],
     parameters: &[&MAX_QUEUE_SIZE],
     secrets: &[&PAYMENT_WEBHOOK, &SIGNING_KEY],
     database: true,

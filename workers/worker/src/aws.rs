@@ -6,8 +6,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use adapter_aws::{
-    AwsPublisher, Called, Clients, Destinations, DynamoLeases, DynamoStock, DynamoStockStream, DynamoViews, MetricSink,
-    ParameterReader, Series, SesMailer, SnsTexter, SqsInbox, StockTables, Value,
+    AwsPublisher, Called, Clients, Destinations, DynamoLeases, DynamoProducts, DynamoStock, DynamoStockStream,
+    DynamoViews, MetricSink, ParameterReader, Series, SesMailer, SnsTexter, SqsInbox, StockTables, Value,
 };
 use anyhow::Context as _;
 use app::ports::Source as _;
@@ -15,10 +15,11 @@ use chassis::config::AwsSettings;
 use chassis::metrics::{Datum, Kind};
 use chassis::{Metrics, Process, emf};
 use contract::address::Address;
+use contract::event::{EventKind, Route};
 use contract::metric::{Metric, Shape};
-use contract::queue::{QUEUES, Queue};
+use contract::queue::Queue;
 use contract::table::{LEASES, MOVEMENTS, ORDER_VIEWS, PRODUCTS, RESERVATIONS};
-use contract::topic::{BUS, TOPICS};
+use contract::topic::BUS;
 
 use crate::breakers::Breakers;
 use crate::stores::SystemSource;
@@ -62,29 +63,45 @@ impl Aws {
         })
     }
 
+    /// Publishes along every route that a message of ours can take.
+    ///
+    /// # Errors
+    /// When a destination is none of the role's: a message for it would wait for ever.
     pub fn publisher(&self, addresses: &HashMap<String, String>) -> anyhow::Result<AwsPublisher> {
-        let known = |address: Address| addresses.get(&address.variable()).cloned();
-        // Those it may not send to are not among its addresses.
-        let queues = QUEUES.iter().filter_map(|queue| Some((queue.slug, known(Address::Queue(queue))?)));
-        let topics = TOPICS.iter().filter_map(|topic| Some((topic.slug, known(Address::Topic(topic))?)));
-        let destinations = Destinations {
-            queues: queues.collect(),
-            topics: topics.collect(),
-            bus: value(addresses, Address::Bus(&BUS))?,
-        };
+        let mut destinations = Destinations::default();
+        for route in EventKind::ALL.into_iter().flat_map(EventKind::routes) {
+            match route {
+                Route::Queue(queue) => {
+                    destinations.queues.insert(queue.slug, value(addresses, Address::Queue(queue))?);
+                }
+                Route::Topic(topic) => {
+                    destinations.topics.insert(topic.slug, value(addresses, Address::Topic(topic))?);
+                }
+                Route::Bus => destinations.bus = value(addresses, Address::Bus(&BUS))?,
+            }
+        }
         Ok(AwsPublisher::new(&self.clients, destinations))
     }
 
-    /// A role that has no table of reservations or movements gets a stock whose other verbs still work. `actor` stands in
-    /// the ledger beside what is moved here.
+    /// Every table that stock is moved in. `actor` stands in the ledger beside what is moved here.
+    ///
+    /// # Errors
+    /// When one of the tables is none of the role's: a verb of the stock that the role's code can reach would fail.
     pub fn stock(&self, addresses: &HashMap<String, String>, actor: &str) -> anyhow::Result<DynamoStock> {
-        let optional = |address: Address| addresses.get(&address.variable()).cloned().unwrap_or_default();
         let tables = StockTables {
             products: value(addresses, Address::Table(&PRODUCTS))?,
-            reservations: optional(Address::Table(&RESERVATIONS)),
-            movements: optional(Address::Table(&MOVEMENTS)),
+            reservations: value(addresses, Address::Table(&RESERVATIONS))?,
+            movements: value(addresses, Address::Table(&MOVEMENTS))?,
         };
         Ok(DynamoStock::new(&self.clients, tables, actor))
+    }
+
+    /// The products alone, to look at.
+    ///
+    /// # Errors
+    /// When the products table is none of the role's.
+    pub fn products(&self, addresses: &HashMap<String, String>) -> anyhow::Result<DynamoProducts> {
+        Ok(DynamoProducts::new(&self.clients, value(addresses, Address::Table(&PRODUCTS))?))
     }
 
     pub fn stream(&self, addresses: &HashMap<String, String>) -> anyhow::Result<DynamoStockStream> {

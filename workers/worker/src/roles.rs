@@ -19,7 +19,7 @@ use anyhow::Context as _;
 use app::inbox::{Delivery, Settlement};
 use app::ports::Unavailable;
 use app::ports::orders::{Applied, Change, OrderStore};
-use app::ports::stock::Stock as _;
+use app::ports::stock::Catalogue as _;
 use app::use_cases::run_saga::Apply;
 use app::use_cases::{Handled, Maker};
 use chassis::health::{self, Health};
@@ -143,7 +143,7 @@ fn probe(breakers: &Breakers, process: &Process, store: &Store, aws: &Aws, confi
         });
     }
     if let Some(tables) = breakers.get(Dependency::Stock) {
-        let stock = aws.stock(&config.addresses, "probe")?;
+        let stock = aws.products(&config.addresses)?;
         let nothing = ProductId::parse("probe").context("a product's id")?;
         tables.probe_with(process.shutdown.clone(), move || {
             let (stock, nothing) = (stock.clone(), nothing.clone());
@@ -232,4 +232,55 @@ async fn every(period: Duration, process: &Process, work: impl AsyncFn()) {
 /// The parts of a queue's consumer, by name.
 fn inbox(wiring: &Wiring, queue: &'static Queue) -> anyhow::Result<Arc<adapter_aws::SqsInbox>> {
     wiring.aws.inbox(queue, &wiring.config.addresses).map(Arc::new)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashMap;
+
+    use adapter_aws::Clients;
+    use contract::role::ROLES;
+
+    use super::*;
+
+    /// Builds what the role's code calls, as `run` does: the same functions, in the same way.
+    fn build(role: &Role, aws: &Aws, addresses: &HashMap<String, String>) -> anyhow::Result<()> {
+        for queue in role.consumes {
+            aws.inbox(queue, addresses)?;
+        }
+        if role.depends_on(Dependency::Stock) {
+            aws.products(addresses)?;
+        }
+        match role.slug {
+            slug if slug == role::STOREFRONT.slug => drop(storefront::adapters(aws, addresses)?),
+            slug if slug == role::OUTBOX_RELAY.slug => drop(outbox_relay::adapters(aws, addresses)?),
+            slug if slug == role::ORDER_WORKER.slug => drop(order::adapters(aws, addresses)?),
+            slug if slug == role::INVENTORY_WORKER.slug => drop(inventory::adapters(aws, addresses)?),
+            slug if slug == role::PROJECTION_WORKER.slug => drop(projection::adapters(aws, addresses)?),
+            slug if slug == role::SWEEPER.slug => drop(sweeper::adapters(aws, addresses)?),
+            // Queues and the database alone.
+            slug if [role::PAYMENT_WORKER.slug, role::NOTIFICATION_WORKER.slug, role::FULFILMENT_WORKER.slug]
+                .contains(&slug) => {}
+            slug => bail!("the test does not build {slug}"),
+        }
+        Ok(())
+    }
+
+    /// A port that a role's code reaches and its `Role` does not grant fails here and at the start of the role, and not
+    /// when somebody first uses it; a grant that no port needs fails here too.
+    #[tokio::test]
+    async fn each_role_is_built_from_its_own_addresses_and_needs_every_one() {
+        let aws = Aws::of(Clients::local("http://127.0.0.1:1", "us-east-1", Arc::new(|_| {})));
+        for role in ROLES {
+            let all: HashMap<String, String> =
+                role.addresses().into_iter().map(|one| (one.variable(), "an-address".to_owned())).collect();
+            build(role, &aws, &all).unwrap_or_else(|error| panic!("{}: {error:#}", role.slug));
+            for lacking in all.keys() {
+                let mut rest = all.clone();
+                rest.remove(lacking);
+                let told = build(role, &aws, &rest).err().map(|error| error.to_string());
+                assert!(told.is_some_and(|told| told.contains(lacking)), "{} does not need {lacking}", role.slug);
+            }
+        }
+    }
 }

@@ -182,6 +182,23 @@ pub trait Stock: Send + Sync {
     ) -> impl Future<Output = Result<bool, Unavailable>> + Send;
 }
 
+/// Looking at products and their counters, for a role that moves no stock: it has no more rights than that.
+pub trait Catalogue: Send + Sync {
+    fn products(&self) -> impl Future<Output = Result<Vec<StockedProduct>, Unavailable>> + Send;
+
+    fn product(&self, id: &ProductId) -> impl Future<Output = Result<Option<StockedProduct>, Unavailable>> + Send;
+}
+
+impl<T: Stock> Catalogue for T {
+    fn products(&self) -> impl Future<Output = Result<Vec<StockedProduct>, Unavailable>> + Send {
+        Stock::products(self)
+    }
+
+    fn product(&self, id: &ProductId) -> impl Future<Output = Result<Option<StockedProduct>, Unavailable>> + Send {
+        Stock::product(self, id)
+    }
+}
+
 /// What is recorded of an order's hold.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Reservation {

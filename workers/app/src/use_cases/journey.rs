@@ -14,6 +14,7 @@ use time::UtcOffset;
 use time::format_description::BorrowedFormatItem;
 use time::macros::format_description;
 
+use super::progress::ask_for;
 use crate::ports::Unavailable;
 use crate::ports::journey::{JourneyStore, Records, SentRecord};
 use crate::ports::ledger::HoldState;
@@ -105,6 +106,9 @@ pub struct Journey {
     pub awaited: Vec<Awaited>,
     /// Of every message of the order: what its log lines and traces are found by.
     pub trace_ids: BTreeSet<String>,
+    /// What could not be read, and why; for the log.
+    #[serde(skip)]
+    pub missing: Option<Unavailable>,
 }
 
 impl Journey {
@@ -150,10 +154,15 @@ pub async fn journey<O: OrderStore + JourneyStore>(
         });
     }
     moments.extend(money(&records));
-    // The order is worth showing without its stock.
+    // The order is worth showing without its stock. What broke is for the log: whoever looks learns that something is
+    // missing here, and not what a library says about it.
+    let mut missing = None;
     match stock.reservation(order_id).await {
         Ok(reservation) => moments.extend(reservation.iter().flat_map(units)),
-        Err(error) => moments.push(Moment::new(order.updated_at, Record::Stock, error.to_string())),
+        Err(error) => {
+            missing = Some(error);
+            moments.push(Moment::new(order.updated_at, Record::Stock, "cannot be read now: look again in a moment"));
+        }
     }
     moments.extend(messages(&records));
     moments.extend(people(&records));
@@ -171,6 +180,7 @@ pub async fn journey<O: OrderStore + JourneyStore>(
         moments,
         awaited: awaited(&order, &records),
         trace_ids: records.sent.iter().filter_map(trace_of).collect(),
+        missing,
     };
     Ok(Some(journey.with(Vec::new())))
 }
@@ -280,7 +290,10 @@ fn awaited(order: &Order, records: &Records) -> Vec<Awaited> {
         State::Confirmed => Some("the bar begins".to_owned()),
         State::Preparing => Some("the bar makes it ready".to_owned()),
         State::Ready => Some("somebody picks it up".to_owned()),
-        state => state.awaits().map(|command| format!("an answer to {command:?}, after which it is asked again")),
+        state => state.awaits().map(|command| {
+            let asked = ask_for(command, order).kind().name();
+            format!("an answer to {asked}, after which it is asked again")
+        }),
     };
     awaited.extend(by_state.map(|what| Awaited { what, since, until: records.next_action_at }));
     for sent in &records.sent {

@@ -10,7 +10,7 @@ use domain::stock::Availability;
 use uuid::Uuid;
 
 use super::{CONFLICTS_MAX, Maker};
-use crate::ports::stock::{Stock, StockedProduct};
+use crate::ports::stock::{Catalogue, StockedProduct};
 use crate::ports::stock_watch::{Seen, StockWatch};
 use crate::ports::stream::StockRecord;
 use crate::ports::{Source, Unavailable};
@@ -47,7 +47,7 @@ pub async fn watch_record(
 /// was delivered since and is as low again. Gives how many were told.
 pub async fn rebuild(
     watch: &impl StockWatch,
-    stock: &impl Stock,
+    stock: &impl Catalogue,
     source: &impl Source,
     maker: &Maker,
 ) -> Result<u64, Unavailable> {
@@ -61,7 +61,7 @@ pub async fn rebuild(
 /// Whether staff were told of the product now.
 async fn look_at(
     watch: &impl StockWatch,
-    stock: &impl Stock,
+    stock: &impl Catalogue,
     source: &impl Source,
     maker: &Maker,
     product: &StockedProduct,

@@ -24,5 +24,10 @@ pub async fn show<P: Ports>(
 /// The journey of the order with this id; whoever calls has checked who asks.
 pub async fn of<P: Ports>(app: &App<P>, id: &str) -> Result<Journey, Problem> {
     let order_id: OrderId = id.parse().map_err(|_| Problem::not_found())?;
-    journey(app.ports.orders(), app.ports.stock(), &app.staff_scope(), order_id).await?.ok_or_else(Problem::not_found)
+    let found = journey(app.ports.orders(), app.ports.stock(), &app.staff_scope(), order_id).await?;
+    let journey = found.ok_or_else(Problem::not_found)?;
+    if let Some(error) = &journey.missing {
+        tracing::warn!(%error, %order_id, "The timeline of an order lacks a record");
+    }
+    Ok(journey)
 }

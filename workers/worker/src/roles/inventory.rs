@@ -1,6 +1,8 @@
 //! `inventory-worker`: follows the stream of the products table.
 
-use adapter_aws::DynamoStock;
+use std::collections::HashMap;
+
+use adapter_aws::{DynamoLeases, DynamoProducts, DynamoStockStream};
 use app::ports::Unavailable;
 use app::ports::stream::StockRecord;
 use app::use_cases::watch_stock::{rebuild, watch_record};
@@ -9,26 +11,28 @@ use contract::metric::Metric;
 use contract::role::Role;
 
 use super::{Wiring, maker};
+use crate::aws::Aws;
 use crate::stores::{Store, SystemSource};
 use crate::stream::{RecordHandler, follow};
 
 pub async fn run(wiring: Wiring) -> anyhow::Result<()> {
-    let addresses = &wiring.config.addresses;
-    let (stream, leases) = (wiring.aws.stream(addresses)?, wiring.aws.leases(addresses)?);
-    let watcher = Watcher {
-        role: wiring.role,
-        stock: wiring.aws.stock(addresses, wiring.role.slug)?,
-        store: wiring.store,
-        metrics: wiring.process.metrics.clone(),
-    };
+    let (stream, leases, products) = adapters(&wiring.aws, &wiring.config.addresses)?;
+    let watcher = Watcher { role: wiring.role, products, store: wiring.store, metrics: wiring.process.metrics.clone() };
     follow(stream, leases, watcher, wiring.process).await;
     Ok(())
+}
+
+pub fn adapters(
+    aws: &Aws,
+    addresses: &HashMap<String, String>,
+) -> anyhow::Result<(DynamoStockStream, DynamoLeases, DynamoProducts)> {
+    Ok((aws.stream(addresses)?, aws.leases(addresses)?, aws.products(addresses)?))
 }
 
 struct Watcher {
     role: &'static Role,
     store: Store,
-    stock: DynamoStock,
+    products: DynamoProducts,
     metrics: Metrics,
 }
 
@@ -43,7 +47,7 @@ impl RecordHandler for Watcher {
 
     async fn rebuild(&self) -> Result<(), Unavailable> {
         self.metrics.count(Metric::StreamRebuilds, &[], 1);
-        let told = rebuild(&self.store, &self.stock, &SystemSource, &maker(self.role)).await?;
+        let told = rebuild(&self.store, &self.products, &SystemSource, &maker(self.role)).await?;
         tracing::warn!(told, "Records of the stream were lost; the whole table was read instead");
         Ok(())
     }

@@ -1,5 +1,6 @@
 //! `order-worker`: the saga of each order.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use adapter_aws::DynamoStock;
@@ -10,12 +11,13 @@ use app::use_cases::run_saga::{Shelf, run_saga};
 use chassis::{Breaker, GroupCommit, Handler, Metrics};
 use contract::metric::Metric;
 use contract::queue::ORDERS;
-use contract::role::Role;
+use contract::role::{ORDER_WORKER, Role};
 use domain::Timestamp;
 use domain::ids::OrderId;
 use domain::order::Status;
 
 use super::{Applier, LINGER, Wiring, decode, inbox, maker, settle};
+use crate::aws::Aws;
 use crate::breakers::Breakers;
 use crate::stores::{Store, SystemSource};
 
@@ -23,7 +25,7 @@ pub async fn run(wiring: Wiring) -> anyhow::Result<()> {
     let inbox = inbox(&wiring, &ORDERS)?;
     let handler = Saga {
         role: wiring.role,
-        shelf: Together::new(wiring.aws.stock(&wiring.config.addresses, wiring.role.slug)?),
+        shelf: Together::new(adapters(&wiring.aws, &wiring.config.addresses)?),
         applier: Applier::new(wiring.store.clone()),
         store: wiring.store,
         breakers: wiring.breakers,
@@ -31,6 +33,10 @@ pub async fn run(wiring: Wiring) -> anyhow::Result<()> {
     };
     chassis::consume(inbox, &ORDERS, wiring.role.concurrency, Arc::new(handler), wiring.process).await;
     Ok(())
+}
+
+pub fn adapters(aws: &Aws, addresses: &HashMap<String, String>) -> anyhow::Result<DynamoStock> {
+    aws.stock(addresses, ORDER_WORKER.slug)
 }
 
 struct Saga {

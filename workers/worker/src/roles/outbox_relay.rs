@@ -1,5 +1,6 @@
 //! `outbox-relay`: moves messages from the database to where their kind goes.
 
+use std::collections::HashMap;
 use std::time::Duration;
 
 use adapter_aws::AwsPublisher;
@@ -10,6 +11,7 @@ use chassis::{Process, chance};
 use contract::metric::Metric;
 
 use super::{Wiring, every};
+use crate::aws::Aws;
 use crate::stores::{Store, SystemSource};
 
 /// A look at the outbox even if nothing said that it changed.
@@ -24,7 +26,7 @@ const MUCH: u64 = 12;
 const AFTER_FAILURE: Duration = Duration::from_millis(500);
 
 pub async fn run(wiring: Wiring) -> anyhow::Result<()> {
-    let publisher = wiring.aws.publisher(&wiring.config.addresses)?;
+    let publisher = adapters(&wiring.aws, &wiring.config.addresses)?;
     let Wiring { store, process, .. } = wiring;
     let measuring = every(MEASURE_EVERY, &process, async || {
         if let Ok(oldest) = store.oldest_unpublished().await {
@@ -34,6 +36,10 @@ pub async fn run(wiring: Wiring) -> anyhow::Result<()> {
     });
     tokio::join!(measuring, relay(&store, &publisher, &process));
     Ok(())
+}
+
+pub fn adapters(aws: &Aws, addresses: &HashMap<String, String>) -> anyhow::Result<AwsPublisher> {
+    aws.publisher(addresses)
 }
 
 /// Moves messages until shutdown.

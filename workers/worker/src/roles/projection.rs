@@ -1,5 +1,6 @@
 //! `projection-worker`: the order view.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use adapter_aws::DynamoViews;
@@ -11,12 +12,13 @@ use chassis::{Breaker, GroupCommit, Handler, Metrics};
 use contract::queue::PROJECTIONS;
 
 use super::{LINGER, Wiring, decode, inbox, settle};
+use crate::aws::Aws;
 use crate::breakers::Breakers;
 use crate::stores::Store;
 
 pub async fn run(wiring: Wiring) -> anyhow::Result<()> {
     let inbox = inbox(&wiring, &PROJECTIONS)?;
-    let views = wiring.aws.views(&wiring.config.addresses)?;
+    let views = adapters(&wiring.aws, &wiring.config.addresses)?;
     let handler = Painter {
         breakers: wiring.breakers,
         store: wiring.store,
@@ -25,6 +27,10 @@ pub async fn run(wiring: Wiring) -> anyhow::Result<()> {
     };
     chassis::consume(inbox, &PROJECTIONS, wiring.role.concurrency, Arc::new(handler), wiring.process).await;
     Ok(())
+}
+
+pub fn adapters(aws: &Aws, addresses: &HashMap<String, String>) -> anyhow::Result<DynamoViews> {
+    aws.views(addresses)
 }
 
 struct Painter {

@@ -1,5 +1,6 @@
 //! `storefront`: HTTP.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -14,11 +15,13 @@ use chassis::Metrics;
 use contract::dependency::Dependency;
 use contract::metric::Metric;
 use contract::parameter::{MAX_QUEUE_SIZE, PAYMENT_WEBHOOK, SIGNING_KEY};
+use contract::role::STOREFRONT;
 use storefront::keys::Keys;
 use storefront::staff::Revoked;
 use storefront::{Observation, Ports, Settings, Shops, server};
 
 use super::{READ_SECRETS_EVERY, Wiring, every};
+use crate::aws::Aws;
 use crate::breakers::Breakers;
 use crate::renewal::Renewal;
 use crate::stores::{Carts, Store, SystemSource};
@@ -30,15 +33,16 @@ const READ_PARAMETERS_EVERY: Duration = Duration::from_secs(5);
 const READ_REVOKED_EVERY: Duration = Duration::from_secs(2);
 
 pub async fn run(wiring: Wiring) -> anyhow::Result<()> {
-    let Wiring { role, config, process, aws, store, breakers, .. } = wiring;
+    let Wiring { config, process, aws, store, breakers, .. } = wiring;
     let [redis_url, redis_password] = [&config.redis_url, &config.redis_password]
         .map(|secret| secret.as_ref().map(|secret| secret.expose().as_str()));
     let secret = config.cache_secret.clone();
     let renewal = secret.map(|id| Renewal::of_cache(aws.clients().clone(), id));
+    let (stock, views) = adapters(&aws, &config.addresses)?;
     let things = Things {
         store,
-        stock: aws.stock(&config.addresses, role.slug)?,
-        views: aws.views(&config.addresses)?,
+        stock,
+        views,
         carts: Carts::connect(redis_url, redis_password, renewal).await?,
         breakers,
         metrics: process.metrics.clone(),
@@ -112,6 +116,10 @@ pub async fn run(wiring: Wiring) -> anyhow::Result<()> {
         () = drained => {}
     }
     Ok(())
+}
+
+pub fn adapters(aws: &Aws, addresses: &HashMap<String, String>) -> anyhow::Result<(DynamoStock, DynamoViews)> {
+    Ok((aws.stock(addresses, STOREFRONT.slug)?, aws.views(addresses)?))
 }
 
 async fn read_shops(store: &Store, shops: &Shops) -> Result<(), Unavailable> {

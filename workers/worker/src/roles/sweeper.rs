@@ -1,8 +1,9 @@
 //! `sweeper`: overdue orders, expired holds, and whether the stock adds up.
 
+use std::collections::HashMap;
 use std::time::Duration;
 
-use adapter_aws::ParameterReader;
+use adapter_aws::{DynamoStock, ParameterReader};
 use app::ports::stock::Stock as _;
 use app::use_cases::sweep::{Swept, sweep_holds, sweep_messages, sweep_orders};
 use app::use_cases::time_out::Timeouts;
@@ -10,8 +11,10 @@ use contract::metric::Metric;
 use contract::parameter::{
     COLLECTION_TIMEOUT, PREPARATION_TIMEOUT, PROCESSING_TIMEOUT, Parameter, UNCOLLECTED_TIMEOUT,
 };
+use contract::role::SWEEPER;
 
 use super::{Wiring, every, maker};
+use crate::aws::Aws;
 use crate::stores::SystemSource;
 
 const ORDERS_EVERY: Duration = Duration::from_secs(5);
@@ -21,7 +24,7 @@ const HOLDS_EVERY: Duration = Duration::from_secs(60);
 const MESSAGES_EVERY: Duration = Duration::from_secs(3600);
 
 pub async fn run(wiring: Wiring) -> anyhow::Result<()> {
-    let stock = wiring.aws.stock(&wiring.config.addresses, wiring.role.slug)?;
+    let stock = adapters(&wiring.aws, &wiring.config.addresses)?;
     let parameters = wiring.aws.parameters(&wiring.config.aws.environment);
     let Wiring { role, store, process, .. } = wiring;
     let orders = every(ORDERS_EVERY, &process, async || {
@@ -67,6 +70,10 @@ pub async fn run(wiring: Wiring) -> anyhow::Result<()> {
     };
     tokio::join!(orders, holds, messages);
     Ok(())
+}
+
+pub fn adapters(aws: &Aws, addresses: &HashMap<String, String>) -> anyhow::Result<DynamoStock> {
+    aws.stock(addresses, SWEEPER.slug)
 }
 
 /// Read live. What is no number is what it was by default.

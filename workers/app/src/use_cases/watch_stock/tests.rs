@@ -12,7 +12,7 @@ use crate::fakes::orders::MemoryOrders;
 use crate::fakes::stock::MemoryStock;
 use crate::laws;
 use crate::ports::orders::OrderStore as _;
-use crate::ports::stock::{Adjustment, AdjustmentKind};
+use crate::ports::stock::{Adjustment, AdjustmentKind, Stock};
 
 const NOW: domain::Timestamp = datetime!(2026-03-01 08:00 UTC);
 
@@ -152,7 +152,7 @@ impl Shop {
     }
 
     fn state(&self) -> StockedProduct {
-        block_on(self.stock.product(&self.product.product_id)).expect("read").expect("there")
+        block_on(Stock::product(&self.stock, &self.product.product_id)).expect("read").expect("there")
     }
 
     /// Changes the stock; gives the record that the stream has of it.
