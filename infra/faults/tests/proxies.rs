@@ -195,12 +195,12 @@ async fn commands_of_redis_are_calls() {
     let carts = RedisCarts::connect(&format!("redis://{}", proxy.address())).await.expect("a URL");
     let line =
         Line { product_id: ProductId::parse("latte").expect("an id"), quantity: Quantity::new(2).expect("a quantity") };
-    carts.add("session", &line).await.expect("added");
+    carts.add("session", &line, 480).await.expect("added");
     let names: Vec<String> = faults.take_record().into_iter().map(|entry| entry.name).collect();
     assert!(names.iter().any(|name| name.starts_with("EVAL")), "{names:?}");
     let loading = faults.add(Rule::on(Dependency::Redis, "EVAL", Fault::Fail { status: 0, code: "OOM" }).times(1));
     assert!(carts.get("session").await.is_err());
     assert_eq!(loading.count(), 1);
-    let lines = carts.get("session").await.expect("a cart");
-    assert_eq!(lines.iter().count(), 1);
+    let cart = carts.get("session").await.expect("a cart");
+    assert_eq!(cart.lines.iter().count(), 1);
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use app::ports::Unavailable;
 use app::ports::orders::{
     Applied, Change, Due, KeyUse, NewOrder, OUTBOX_CLAIM, OrderFilter, OrderStore, OutboxRow, Payment, PaymentKind,
-    PaymentState, Placement, StoredOrder,
+    PaymentState, Placement, StoredOrder, address_text,
 };
 use app::ports::scope::Scope;
 use contract::messages::Envelope;
@@ -34,7 +34,7 @@ const CHANNEL: &str = "outbox";
 pub type Numbers = HashMap<(TenantId, LocationId, Date), std::ops::Range<u64>>;
 
 const ORDER_COLUMNS: &str = "order_id, tenant_id, location_id, order_number, order_type, customer_name, customer_phone, \
-    customer_phone_extension, customer_email, notify_email, notify_sms, special_instructions, pickup_at, subtotal_minor, tax_basis_points, \
+    customer_phone_extension, customer_email, notify_email, notify_sms, special_instructions, delivery_address, pickup_at, subtotal_minor, tax_basis_points, \
     tax_rate_millionths, tax_minor, total_minor, currency, state, status, version, reason, session_hash, tracking_token, created_at, updated_at";
 
 /// Applies a list of changes: inbox, orders, payments, history and outbox in one statement. $1 are the changes, $2 the
@@ -92,17 +92,17 @@ const PLACE: &str = "
 WITH input AS (
     SELECT * FROM jsonb_to_recordset($1) AS i (order_id uuid, tenant_id text, location_id text, order_number text, number_day date,
         order_type text, customer_name text, customer_phone text, customer_phone_extension text, customer_email text, notify_email boolean,
-        notify_sms boolean, special_instructions text, pickup_at timestamptz, slot_at timestamptz, subtotal_minor bigint,
+        notify_sms boolean, special_instructions text, delivery_address text, pickup_at timestamptz, slot_at timestamptz, subtotal_minor bigint,
         tax_basis_points int, tax_rate_millionths int, tax_minor bigint, total_minor bigint, currency text, state text, status text, step text,
         version bigint, session_hash text, tracking_token text, idempotency_key_hash text, request_hash text,
         next_action_at timestamptz, created_at timestamptz, actor text, payment_token text)
 ), placed AS (
     INSERT INTO orders (order_id, tenant_id, location_id, order_number, number_day, order_type, customer_name, customer_phone,
-        customer_phone_extension, customer_email, notify_email, notify_sms, special_instructions, pickup_at, slot_at, subtotal_minor,
+        customer_phone_extension, customer_email, notify_email, notify_sms, special_instructions, delivery_address, pickup_at, slot_at, subtotal_minor,
         tax_basis_points, tax_rate_millionths, tax_minor, total_minor, currency, state, status, step, version,
         session_hash, tracking_token, idempotency_key_hash, request_hash, next_action_at, created_at, updated_at)
     SELECT order_id, tenant_id, location_id, order_number, number_day, order_type, customer_name, customer_phone,
-        customer_phone_extension, customer_email, notify_email, notify_sms, special_instructions, pickup_at, slot_at, subtotal_minor, tax_basis_points,
+        customer_phone_extension, customer_email, notify_email, notify_sms, special_instructions, delivery_address, pickup_at, slot_at, subtotal_minor, tax_basis_points,
         tax_rate_millionths, tax_minor, total_minor, currency, state, status, step, version, session_hash, tracking_token, idempotency_key_hash,
         request_hash, next_action_at, created_at, created_at
     FROM input ON CONFLICT (idempotency_key_hash) DO NOTHING RETURNING order_id
@@ -642,6 +642,7 @@ fn order_json(new: &NewOrder) -> Value {
         "customer_phone_extension": order.customer.phone_extension,
         "customer_email": order.customer.email, "notify_email": order.customer.notify.email,
         "notify_sms": order.customer.notify.sms, "special_instructions": order.special_instructions,
+        "delivery_address": address_text(order.delivery_address.as_ref()),
         "pickup_at": order.pickup_at.map_or(Value::Null, time_json),
         "slot_at": new.slot.map_or(Value::Null, |slot| time_json(slot.starts_at)),
         "tax_basis_points": order.totals.rate.basis_points(),

@@ -1,11 +1,13 @@
-//! Carts in Redis: one hash a session, product to quantity. Limits and expiry are kept by scripts, so that what two
-//! tabs do at once is done one after the other. Counts of what clients do lie beside them.
+//! Carts in Redis: one hash a session, product to quantity, and a second hash with the prices that the customer saw.
+//! Limits and expiry are kept by scripts, so that what two tabs do at once is done one after the other. Counts of
+//! what clients do lie beside them.
 
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use app::ports::Unavailable;
-use app::ports::carts::{CART_LIFETIME, CartError, CartStore};
+use app::ports::carts::{CART_LIFETIME, Cart, CartError, CartStore};
 use domain::FieldError;
 use domain::cart::{LINES_MAX, Line, Lines, Quantity};
 use domain::ids::ProductId;
@@ -46,11 +48,11 @@ struct Link {
 /// What is unavailable when the server refuses our password: nothing was done, and another password may help.
 pub const PASSWORD: &str = "the carts' password";
 
-/// What every script begins and ends with. KEYS[1] is the cart; ARGV[1] the most of one product, ARGV[2] the most
-/// products, ARGV[3] the seconds a cart lives. What is not a hash of that is no cart of ours: it is thrown away, and the
-/// customer starts with an empty one. `reply` gives a word and the cart.
+/// What every script begins and ends with. KEYS[1] is the cart, KEYS[2] the prices that were seen; ARGV[1] the most of one
+/// product, ARGV[2] the most products, ARGV[3] the seconds a cart lives. What is not a hash of that is no cart of ours: it
+/// is thrown away, and the customer starts with an empty one. `reply` gives a word, the cart and the prices.
 const AROUND: &str = r"
-local cart, most, products, lifetime = KEYS[1], tonumber(ARGV[1]), tonumber(ARGV[2]), ARGV[3]
+local cart, seen, most, products, lifetime = KEYS[1], KEYS[2], tonumber(ARGV[1]), tonumber(ARGV[2]), ARGV[3]
 local function is_cart()
   local kind = redis.call('TYPE', cart).ok
   if kind == 'none' then return true end
@@ -63,21 +65,30 @@ local function is_cart()
   end
   return true
 end
+local function is_seen()
+  local kind = redis.call('TYPE', seen).ok
+  return kind == 'none' or (kind == 'hash' and redis.call('HLEN', seen) <= products)
+end
 local function reply(word)
-  if word == 'changed' then redis.call('EXPIRE', cart, lifetime) end
-  return {word, redis.call('HGETALL', cart)}
+  if word == 'changed' then
+    redis.call('EXPIRE', cart, lifetime)
+    redis.call('EXPIRE', seen, lifetime)
+  end
+  return {word, redis.call('HGETALL', cart), redis.call('HGETALL', seen)}
 end
 if not is_cart() then redis.call('DEL', cart) end
+if redis.call('EXISTS', cart) == 0 or not is_seen() then redis.call('DEL', seen) end
 ";
 
 const GET: &str = "return reply('there')";
 
-/// Adds ARGV[5] of product ARGV[4].
+/// Adds ARGV[5] of product ARGV[4], which was seen at ARGV[6].
 const ADD: &str = r"
 local there = tonumber(redis.call('HGET', cart, ARGV[4]) or '0')
 if there + tonumber(ARGV[5]) > most then return reply('quantity') end
 if there == 0 and redis.call('HLEN', cart) >= products then return reply('lines') end
 redis.call('HINCRBY', cart, ARGV[4], ARGV[5])
+if there == 0 then redis.call('HSET', seen, ARGV[4], ARGV[6]) else redis.call('HSETNX', seen, ARGV[4], ARGV[6]) end
 return reply('changed')
 ";
 
@@ -91,6 +102,7 @@ return reply('changed')
 /// Takes product ARGV[4] out.
 const REMOVE: &str = r"
 redis.call('HDEL', cart, ARGV[4])
+redis.call('HDEL', seen, ARGV[4])
 return reply('changed')
 ";
 
@@ -186,37 +198,44 @@ impl RedisCarts {
         }
     }
 
-    /// Runs a script on the cart; gives its word, and the cart as it then is.
+    /// Runs a script on the cart; returns its word, and the cart as it then is.
     async fn run<'a>(
         &self,
         script: &'a Script,
         session: &str,
         arguments: impl FnOnce(&mut ScriptInvocation<'a>),
-    ) -> Result<(String, Lines), Unavailable> {
+    ) -> Result<(String, Cart), Unavailable> {
         let mut call = script.key(key(session));
+        call.key(seen_key(session));
         call.arg(Quantity::MAX).arg(LINES_MAX).arg(CART_LIFETIME.as_secs());
         arguments(&mut call);
-        let (word, stored): (String, Vec<(String, u32)>) =
-            self.within(call.invoke_async(&mut self.connection())).await?;
+        type Reply = (String, Vec<(String, u32)>, Vec<(String, String)>);
+        let (word, stored, prices): Reply = self.within(call.invoke_async(&mut self.connection())).await?;
         let lines = stored.into_iter().map(|(product, count)| {
             Some(Line { product_id: ProductId::parse(&product).ok()?, quantity: Quantity::new(count)? })
         });
         // The script let nothing else through.
         let mut lines = lines.collect::<Option<Vec<_>>>().unwrap_or_default();
         lines.sort_by(|a, b| a.product_id.cmp(&b.product_id));
-        Ok((word, Lines::merge(lines).unwrap_or_default()))
+        let price = |(product, price): (String, String)| {
+            let product_id = ProductId::parse(&product).ok()?;
+            // A price that cannot be read is one that nobody remembers.
+            lines.iter().any(|line| line.product_id == product_id).then_some((product_id, price.parse().ok()?))
+        };
+        let seen: BTreeMap<ProductId, i64> = prices.into_iter().filter_map(price).collect();
+        Ok((word, Cart { lines: Lines::merge(lines).unwrap_or_default(), seen }))
     }
 }
 
 impl CartStore for RedisCarts {
-    async fn get(&self, session: &str) -> Result<Lines, Unavailable> {
+    async fn get(&self, session: &str) -> Result<Cart, Unavailable> {
         Ok(self.run(&self.get, session, |_| {}).await?.1)
     }
 
-    async fn add(&self, session: &str, line: &Line) -> Result<Lines, CartError> {
-        let (word, lines) = self
+    async fn add(&self, session: &str, line: &Line, price_minor: i64) -> Result<Cart, CartError> {
+        let (word, cart) = self
             .run(&self.add, session, |call| {
-                call.arg(line.product_id.as_str()).arg(line.quantity.get());
+                call.arg(line.product_id.as_str()).arg(line.quantity.get()).arg(price_minor);
             })
             .await?;
         match word.as_str() {
@@ -227,7 +246,7 @@ impl CartStore for RedisCarts {
                 let message = format!("must not be more than {LINES_MAX} different products");
                 Err(FieldError::new("product_id", message).into())
             }
-            _ => Ok(lines),
+            _ => Ok(cart),
         }
     }
 
@@ -236,16 +255,16 @@ impl CartStore for RedisCarts {
         session: &str,
         product_id: &ProductId,
         quantity: Quantity,
-    ) -> Result<Option<Lines>, Unavailable> {
-        let (word, lines) = self
+    ) -> Result<Option<Cart>, Unavailable> {
+        let (word, cart) = self
             .run(&self.set, session, |call| {
                 call.arg(product_id.as_str()).arg(quantity.get());
             })
             .await?;
-        Ok((word != "absent").then_some(lines))
+        Ok((word != "absent").then_some(cart))
     }
 
-    async fn remove(&self, session: &str, product_id: &ProductId) -> Result<Lines, Unavailable> {
+    async fn remove(&self, session: &str, product_id: &ProductId) -> Result<Cart, Unavailable> {
         let removed = self.run(&self.remove, session, |call| {
             call.arg(product_id.as_str());
         });
@@ -254,7 +273,7 @@ impl CartStore for RedisCarts {
 
     async fn clear(&self, session: &str) -> Result<(), Unavailable> {
         let mut connection = self.connection();
-        let _: i64 = self.within(connection.del(key(session))).await?;
+        let _: i64 = self.within(connection.del(vec![key(session), seen_key(session)])).await?;
         Ok(())
     }
 }
@@ -276,6 +295,11 @@ fn manager(info: &ConnectionInfo) -> Result<ConnectionManager, RedisError> {
 
 fn key(session: &str) -> String {
     format!("cart:{session}")
+}
+
+/// The braces make a cluster keep it where it keeps the cart: what stands in them is the whole key of the cart.
+fn seen_key(session: &str) -> String {
+    format!("cart:seen:{{cart:{session}}}")
 }
 
 fn unavailable(error: RedisError) -> Unavailable {

@@ -101,7 +101,7 @@ async fn every_change_puts_the_end_off_and_a_look_does_not() {
             let _: bool = connection.expire(&key, 10).await.expect("set");
         }
         match verb {
-            "add" => drop(carts.add(&session, &tea).await.expect("added")),
+            "add" => drop(carts.add(&session, &tea, 250).await.expect("added")),
             "set" => drop(carts.set(&session, &tea.product_id, Quantity::new(2).expect("two")).await.expect("set")),
             "get" => drop(carts.get(&session).await.expect("read")),
             _ => drop(carts.remove(&session, &laws::carts::line("cake", 1).product_id).await.expect("removed")),
@@ -113,7 +113,7 @@ async fn every_change_puts_the_end_off_and_a_look_does_not() {
     }
     let _: bool = connection.pexpire(&key, 1).await.expect("set");
     tokio::time::sleep(Duration::from_millis(20)).await;
-    assert!(carts.get(&session).await.expect("read").is_empty(), "forgotten");
+    assert!(carts.get(&session).await.expect("read").lines.is_empty(), "forgotten");
 }
 
 #[tokio::test]
@@ -142,7 +142,7 @@ async fn what_is_no_cart_is_thrown_away() {
             }
             let left = match verb {
                 "get" => carts.get(&session).await.expect("read"),
-                "add" => carts.add(&session, &tea).await.expect("added"),
+                "add" => carts.add(&session, &tea, 250).await.expect("added"),
                 "set" => carts.set(&session, &tea.product_id, two).await.expect("asked").unwrap_or_default(),
                 "remove" => carts.remove(&session, &tea.product_id).await.expect("removed"),
                 _ => {
@@ -150,7 +150,7 @@ async fn what_is_no_cart_is_thrown_away() {
                     carts.get(&session).await.expect("read")
                 }
             };
-            assert_eq!(left.units(), u32::from(verb == "add"), "{verb} on {broken}");
+            assert_eq!(left.lines.units(), u32::from(verb == "add"), "{verb} on {broken}");
             assert_eq!(carts.get(&session).await.expect("read"), left, "{verb} on {broken}");
         }
     }
@@ -164,7 +164,7 @@ async fn a_server_that_is_away_is_told_of_and_found_again() {
     let server = started(&program, port).await;
     let carts = RedisCarts::connect(&server.url).await.expect("connected");
     let tea = laws::carts::line("tea", 1);
-    carts.add("s", &tea).await.expect("added");
+    carts.add("s", &tea, 250).await.expect("added");
     drop(server);
     let begun = Instant::now();
     let away = carts.get("s").await.expect_err("it is away");
@@ -173,7 +173,7 @@ async fn a_server_that_is_away_is_told_of_and_found_again() {
     let server = started(&program, port).await;
     let begun = Instant::now();
     // An empty server knows no scripts either.
-    while carts.add("s", &tea).await.is_err() {
+    while carts.add("s", &tea, 250).await.is_err() {
         assert!(begun.elapsed() < Duration::from_secs(20), "it is not found again");
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
@@ -209,7 +209,7 @@ async fn a_password_that_was_changed_is_told_of_and_the_new_one_is_taken_without
     rotate(&mut owner, "of-monday").await;
     let carts = RedisCarts::connect_as(&server.url, Some("of-monday")).await.expect("connected");
     let tea = laws::carts::line("tea", 1);
-    carts.add("s", &tea).await.expect("added");
+    carts.add("s", &tea, 250).await.expect("added");
     assert_eq!(rotate(&mut owner, "of-tuesday").await, 1, "its connection is cut");
     let begun = Instant::now();
     // First it only hears that its connection is gone.
@@ -222,7 +222,7 @@ async fn a_password_that_was_changed_is_told_of_and_the_new_one_is_taken_without
     };
     assert!(!told.to_string().contains("of-"), "{told}");
     carts.set_password("of-tuesday").expect("a password");
-    assert_eq!(carts.get("s").await.expect("let in").units(), 1);
+    assert_eq!(carts.get("s").await.expect("let in").lines.units(), 1);
 }
 
 #[tokio::test]

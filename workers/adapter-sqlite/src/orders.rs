@@ -6,7 +6,7 @@ use std::time::Duration;
 use app::ports::Unavailable;
 use app::ports::orders::{
     Applied, Change, Due, KeyUse, NewOrder, OUTBOX_CLAIM, OrderChange, OrderFilter, OrderStore, OutboxRow, Payment,
-    PaymentChange, PaymentKind, PaymentState, Placement, StoredOrder,
+    PaymentChange, PaymentKind, PaymentState, Placement, StoredOrder, address_text,
 };
 use app::ports::scope::Scope;
 use contract::messages::Envelope;
@@ -36,7 +36,7 @@ const IN_SHOPS: &str = "tenant_id = ?1 AND location_id IN (SELECT value FROM jso
 pub const IN_SCOPE: &str = "(?1 IS NULL OR (tenant_id = ?1 AND location_id IN (SELECT value FROM json_each(?2))))";
 
 const ORDER_COLUMNS: &str = "order_id, tenant_id, location_id, order_number, order_type, customer_name, customer_phone, \
-    customer_phone_extension, customer_email, notify_email, notify_sms, special_instructions, pickup_at, subtotal_minor, tax_basis_points, \
+    customer_phone_extension, customer_email, notify_email, notify_sms, special_instructions, delivery_address, pickup_at, subtotal_minor, tax_basis_points, \
     tax_rate_millionths, tax_minor, total_minor, currency, state, status, version, reason, session_hash, tracking_token, created_at, updated_at";
 
 /// Order, state, version, when it was created, when it came to its state, and when it is wanted.
@@ -468,10 +468,10 @@ fn into_key_use((id, request_hash, session_hash): KeyRow) -> Result<KeyUse, Unav
 
 async fn place_one(connection: &mut SqliteConnection, new: &NewOrder) -> Result<Placement, sqlx::Error> {
     const ORDER: &str = "INSERT INTO orders (order_id, tenant_id, location_id, order_number, number_day, order_type, customer_name,
-            customer_phone, customer_phone_extension, customer_email, notify_email, notify_sms, special_instructions, pickup_at, slot_at,
+            customer_phone, customer_phone_extension, customer_email, notify_email, notify_sms, special_instructions, delivery_address, pickup_at, slot_at,
             subtotal_minor, tax_basis_points, tax_rate_millionths, tax_minor, total_minor, currency, state, status, step, version, reason,
             session_hash, tracking_token, idempotency_key_hash, request_hash, next_action_at, created_at, updated_at)
-        VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+        VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
         ON CONFLICT (idempotency_key_hash) DO NOTHING";
     const ITEM: &str = "INSERT INTO order_items (order_id, position, product_id, name, quantity, unit_price_minor)
         VALUES (?, ?, ?, ?, ?, ?)";
@@ -493,6 +493,7 @@ async fn place_one(connection: &mut SqliteConnection, new: &NewOrder) -> Result<
         .bind(order.customer.notify.email)
         .bind(order.customer.notify.sms)
         .bind(&order.special_instructions)
+        .bind(address_text(order.delivery_address.as_ref()))
         .bind(order.pickup_at.map(text_of))
         .bind(new.slot.map(|slot| text_of(slot.starts_at)))
         .bind(order.totals.subtotal.minor)

@@ -1,7 +1,7 @@
 //! Between rows and the domain's types.
 
 use app::ports::Unavailable;
-use app::ports::orders::{Payment, PaymentKind, PaymentState, StoredOrder};
+use app::ports::orders::{Payment, PaymentKind, PaymentState, StoredOrder, address_of};
 use domain::Timestamp;
 use domain::cart::Quantity;
 use domain::channel::Preferences;
@@ -72,6 +72,7 @@ pub struct OrderRow {
     notify_email: bool,
     notify_sms: bool,
     special_instructions: String,
+    delivery_address: Option<String>,
     pickup_at: Option<String>,
     subtotal_minor: i64,
     tax_basis_points: i32,
@@ -131,6 +132,7 @@ impl OrderRow {
                     notify: Preferences { email: self.notify_email, sms: self.notify_sms },
                 },
                 special_instructions: shown(self.special_instructions),
+                delivery_address: address_of(self.delivery_address.as_deref())?,
                 pickup_at: optional_time(self.pickup_at.as_deref())?,
                 items,
                 totals: Totals {

@@ -7,7 +7,7 @@ use domain::Timestamp;
 use domain::cart::{Line, Lines, Quantity};
 use domain::ids::ProductId;
 
-use crate::ports::carts::{CART_LIFETIME, CartError, CartStore};
+use crate::ports::carts::{CART_LIFETIME, Cart, CartError, CartStore};
 use crate::ports::{Source, Unavailable};
 
 /// Carts kept at once. Some kilobytes each at most; the one that was left alone longest makes room.
@@ -15,12 +15,12 @@ const CARTS_MAX: usize = 10_000;
 
 pub struct MemoryCarts<S> {
     source: S,
-    carts: Mutex<HashMap<String, Cart>>,
+    carts: Mutex<HashMap<String, Kept>>,
 }
 
 #[derive(Clone)]
-struct Cart {
-    lines: Lines,
+struct Kept {
+    cart: Cart,
     expires_at: Timestamp,
 }
 
@@ -29,39 +29,43 @@ impl<S: Source> MemoryCarts<S> {
         Self { source, carts: Mutex::default() }
     }
 
-    fn carts(&self) -> MutexGuard<'_, HashMap<String, Cart>> {
+    fn carts(&self) -> MutexGuard<'_, HashMap<String, Kept>> {
         self.carts.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Changes the cart under the lock: what two tabs do at once is done one after the other.
-    fn change<T>(&self, session: &str, change: impl FnOnce(&mut Lines) -> T) -> (T, Lines) {
+    fn change<T>(&self, session: &str, change: impl FnOnce(&mut Cart) -> T) -> (T, Cart) {
         let now = self.source.now();
         let mut carts = self.carts();
-        let mut lines =
-            carts.remove(session).filter(|cart| cart.expires_at > now).map(|cart| cart.lines).unwrap_or_default();
-        let outcome = change(&mut lines);
-        let lines = sorted(lines);
-        if !lines.is_empty() {
+        let mut cart =
+            carts.remove(session).filter(|kept| kept.expires_at > now).map(|kept| kept.cart).unwrap_or_default();
+        let outcome = change(&mut cart);
+        cart.lines = sorted(cart.lines);
+        if !cart.lines.is_empty() {
             if carts.len() >= CARTS_MAX {
                 make_room(&mut carts, now);
             }
-            carts.insert(session.to_owned(), Cart { lines: lines.clone(), expires_at: now + CART_LIFETIME });
+            carts.insert(session.to_owned(), Kept { cart: cart.clone(), expires_at: now + CART_LIFETIME });
         }
-        (outcome, lines)
+        (outcome, cart)
     }
 }
 
 impl<S: Source> CartStore for MemoryCarts<S> {
-    async fn get(&self, session: &str) -> Result<Lines, Unavailable> {
+    async fn get(&self, session: &str) -> Result<Cart, Unavailable> {
         let now = self.source.now();
-        let cart = self.carts().get(session).filter(|cart| cart.expires_at > now).cloned();
-        Ok(cart.map(|cart| cart.lines).unwrap_or_default())
+        let kept = self.carts().get(session).filter(|kept| kept.expires_at > now).cloned();
+        Ok(kept.map(|kept| kept.cart).unwrap_or_default())
     }
 
-    async fn add(&self, session: &str, line: &Line) -> Result<Lines, CartError> {
-        let (added, lines) = self.change(session, |lines| lines.add(line.clone()));
+    async fn add(&self, session: &str, line: &Line, price_minor: i64) -> Result<Cart, CartError> {
+        let (added, cart) = self.change(session, |cart| {
+            cart.lines.add(line.clone())?;
+            cart.seen.entry(line.product_id.clone()).or_insert(price_minor);
+            Ok::<(), CartError>(())
+        });
         added?;
-        Ok(lines)
+        Ok(cart)
     }
 
     async fn set(
@@ -69,13 +73,17 @@ impl<S: Source> CartStore for MemoryCarts<S> {
         session: &str,
         product_id: &ProductId,
         quantity: Quantity,
-    ) -> Result<Option<Lines>, Unavailable> {
-        let (there, lines) = self.change(session, |lines| lines.set(product_id, quantity));
-        Ok(there.then_some(lines))
+    ) -> Result<Option<Cart>, Unavailable> {
+        let (there, cart) = self.change(session, |cart| cart.lines.set(product_id, quantity));
+        Ok(there.then_some(cart))
     }
 
-    async fn remove(&self, session: &str, product_id: &ProductId) -> Result<Lines, Unavailable> {
-        Ok(self.change(session, |lines| lines.remove(product_id)).1)
+    async fn remove(&self, session: &str, product_id: &ProductId) -> Result<Cart, Unavailable> {
+        let remove = |cart: &mut Cart| {
+            cart.seen.remove(product_id);
+            cart.lines.remove(product_id)
+        };
+        Ok(self.change(session, remove).1)
     }
 
     async fn clear(&self, session: &str) -> Result<(), Unavailable> {
@@ -92,7 +100,7 @@ fn sorted(lines: Lines) -> Lines {
 }
 
 /// Takes out what has expired, and if nothing has, the cart that was left alone longest.
-fn make_room(carts: &mut HashMap<String, Cart>, now: Timestamp) {
+fn make_room(carts: &mut HashMap<String, Kept>, now: Timestamp) {
     let before = carts.len();
     carts.retain(|_, cart| cart.expires_at > now);
     if carts.len() == before
@@ -135,13 +143,13 @@ mod tests {
         let clock = Clock::default();
         let carts = MemoryCarts::new(clock.clone());
         futures::executor::block_on(async {
-            carts.add("used", &laws::carts::line("espresso", 1)).await.expect("added");
-            carts.add("left", &laws::carts::line("espresso", 1)).await.expect("added");
+            carts.add("used", &laws::carts::line("espresso", 1), 300).await.expect("added");
+            carts.add("left", &laws::carts::line("espresso", 1), 300).await.expect("added");
             clock.0.store(20 * 3600, Ordering::Relaxed);
-            carts.add("used", &laws::carts::line("espresso", 1)).await.expect("added");
+            carts.add("used", &laws::carts::line("espresso", 1), 300).await.expect("added");
             clock.0.store(30 * 3600, Ordering::Relaxed);
-            assert_eq!(carts.get("used").await.expect("read").units(), 2);
-            assert!(carts.get("left").await.expect("read").is_empty());
+            assert_eq!(carts.get("used").await.expect("read").lines.units(), 2);
+            assert!(carts.get("left").await.expect("read").lines.is_empty());
         });
     }
 
@@ -152,11 +160,11 @@ mod tests {
         futures::executor::block_on(async {
             for number in 0..=CARTS_MAX {
                 clock.0.store(i64::try_from(number).expect("small"), Ordering::Relaxed);
-                carts.add(&number.to_string(), &laws::carts::line("tea", 1)).await.expect("added");
+                carts.add(&number.to_string(), &laws::carts::line("tea", 1), 300).await.expect("added");
             }
-            assert!(carts.get("0").await.expect("read").is_empty(), "the oldest made room");
+            assert!(carts.get("0").await.expect("read").lines.is_empty(), "the oldest made room");
             for kept in ["1", &CARTS_MAX.to_string()] {
-                assert_eq!(carts.get(kept).await.expect("read").units(), 1, "{kept}");
+                assert_eq!(carts.get(kept).await.expect("read").lines.units(), 1, "{kept}");
             }
             assert_eq!(carts.carts().len(), CARTS_MAX);
         });

@@ -1,6 +1,7 @@
 //! What the system does, one file for each reason to act.
 
 pub mod change_order;
+pub mod for_customers;
 pub mod fulfil;
 pub mod journey;
 pub mod notify;

@@ -46,6 +46,34 @@ impl Zone {
         self.local(at).date()
     }
 
+    /// Returns the time of day as people read it, such as `8:30 am`.
+    pub fn clock_text(&self, at: Timestamp) -> String {
+        let local = self.local(at);
+        let (hour, half) = match local.hour() {
+            0 => (12, "am"),
+            hour @ 1..=11 => (hour, "am"),
+            12 => (12, "pm"),
+            hour => (hour - 12, "pm"),
+        };
+        format!("{hour}:{:02} {half}", local.minute())
+    }
+
+    /// Returns date and time of day, such as `Mon 2 Mar, 8:30 am`.
+    pub fn date_and_clock_text(&self, at: Timestamp) -> String {
+        format!("{}, {}", date_text(self.date_of(at)), self.clock_text(at))
+    }
+
+    /// Returns the time of day, with the date where that is not today's: `8:30 am`, or `Mon 2 Mar, 8:30 am`. A date of
+    /// another year has its year.
+    pub fn time_text(&self, at: Timestamp, now: Timestamp) -> String {
+        let (date, today) = (self.date_of(at), self.date_of(now));
+        if date == today {
+            return self.clock_text(at);
+        }
+        let year = if date.year() == today.year() { String::new() } else { format!(" {}", date.year()) };
+        format!("{}{year}, {}", date_text(date), self.clock_text(at))
+    }
+
     /// When the clock on the wall shows so many minutes after the midnight that `date` begins with. A time that a day of
     /// change leaves out is the one after the gap; one that it has twice is the first.
     fn instant(&self, date: Date, minutes: u16) -> Option<Timestamp> {
@@ -56,6 +84,11 @@ impl Zone {
         let local = day.at((minutes / 60) as i8, (minutes % 60) as i8, 0, 0).to_zoned(self.0.clone()).ok()?;
         Timestamp::from_unix_timestamp(local.timestamp().as_second()).ok()
     }
+}
+
+/// Returns a date as people read it, such as `Mon 2 Mar`.
+pub fn date_text(date: Date) -> String {
+    format!("{:.3} {} {:.3}", date.weekday().to_string(), date.day(), date.month().to_string())
 }
 
 /// From when to when a shop is open on a weekday, in minutes since midnight on its own clock.
@@ -156,6 +189,20 @@ impl Hours {
         Duration::minutes(i64::from(longest.unwrap_or(DAY)))
     }
 
+    /// Tells a visitor that the shop is closed at a time and when it opens again; `None` while it is open.
+    pub fn closed_notice(&self, now: Timestamp) -> Option<String> {
+        if self.is_open(now) {
+            return None;
+        }
+        Some(match self.opens_after(now) {
+            Some(opens) if self.zone.date_of(opens) == self.zone.date_of(now) => {
+                format!("We are closed. We open at {}.", self.zone.clock_text(opens))
+            }
+            Some(opens) => format!("We are closed. We open on {}.", self.zone.date_and_clock_text(opens)),
+            None => "We are closed.".to_owned(),
+        })
+    }
+
     /// The slots of a date: each whole, from opening to closing.
     pub fn slots(&self, date: Date, rule: SlotRule) -> Vec<Slot> {
         let Some((opens, closes)) = self.on(date) else { return Vec::new() };
@@ -240,6 +287,38 @@ mod tests {
         assert_eq!(hours.opens_after(friday_evening), Some(datetime!(2026-03-30 07:00 UTC)), "Monday, in summer time");
         let never = Hours { zone: Zone::utc(), week: [None; 7] };
         assert_eq!(never.opens_after(friday_evening), None);
+    }
+
+    #[test]
+    fn people_read_the_time_of_the_shop_and_the_date_where_it_is_not_today() {
+        let new_york = zone("America/New_York");
+        let now = datetime!(2026-03-01 12:00 UTC);
+        for (at, text) in [
+            (datetime!(2026-03-01 13:30 UTC), "8:30 am"),
+            (datetime!(2026-03-01 17:00 UTC), "12:00 pm"),
+            (datetime!(2026-03-01 05:05 UTC), "12:05 am"),
+            (datetime!(2026-03-02 04:59 UTC), "11:59 pm"),
+            (datetime!(2026-03-02 05:00 UTC), "Mon 2 Mar, 12:00 am"),
+            (datetime!(2025-09-30 16:00 UTC), "Tue 30 Sep 2025, 12:00 pm"),
+            // The clocks have gone forward by then.
+            (datetime!(2026-03-08 12:00 UTC), "Sun 8 Mar, 8:00 am"),
+        ] {
+            assert_eq!(new_york.time_text(at, now), text, "{at}");
+        }
+    }
+
+    #[test]
+    fn a_closed_shop_says_when_it_opens() {
+        let hours = weekdays("America/New_York", 8 * 60, 18 * 60);
+        for (now, notice) in [
+            (datetime!(2026-03-02 12:59 UTC), Some("We are closed. We open at 8:00 am.")),
+            (datetime!(2026-03-02 13:00 UTC), None),
+            (datetime!(2026-03-06 23:00 UTC), Some("We are closed. We open on Mon 9 Mar, 8:00 am.")),
+        ] {
+            assert_eq!(hours.closed_notice(now).as_deref(), notice, "{now}");
+        }
+        let never = Hours { zone: Zone::utc(), week: [None; 7] };
+        assert_eq!(never.closed_notice(datetime!(2026-03-02 12:00 UTC)).as_deref(), Some("We are closed."));
     }
 
     #[test]

@@ -4,6 +4,7 @@
 //! What a rule needs to be carried out (queues, tables, gateways) is not here either; see `contract` and `app`.
 
 pub mod access;
+pub mod address;
 pub mod card;
 pub mod cart;
 pub mod channel;

@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::address::DeliveryAddress;
 use crate::cart::Quantity;
 use crate::customer::Customer;
 use crate::ids::{LocationId, OrderId, ProductId, TenantId};
@@ -186,6 +187,8 @@ pub struct Order {
     pub order_type: OrderType,
     pub customer: Customer,
     pub special_instructions: String,
+    /// Of a delivery. Orders from before addresses were asked for have none.
+    pub delivery_address: Option<DeliveryAddress>,
     pub pickup_at: Option<Timestamp>,
     pub items: Vec<Item>,
     pub totals: Totals,

@@ -16,10 +16,10 @@ use axum::http::HeaderMap;
 use axum::routing::{get, post, put};
 
 pub use admin::{adjust_stock, check as check_adjustment, may_set, move_order, newest_with_number, tickets_of};
-pub use cart::{add_line as cart_add_line, check_add as cart_check_add, price as cart_price};
+pub use cart::{Priced, PricedLine, add_to as add_to_cart, price as cart_price};
 pub use journey::of as journey_of;
 pub use ledger::{PAGE as LEDGER_PAGE, cursor as ledger_cursor, page as ledger_page};
-pub use slots::offered as offered_slots;
+pub use slots::{TakenPlaces, offered as offered_slots};
 
 use crate::problem::Problem;
 use crate::staff::{self, Staff};

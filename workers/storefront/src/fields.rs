@@ -106,6 +106,11 @@ impl<'e> Fields<'e> {
         }
     }
 
+    pub fn optional_integer(&mut self, field: &str) -> Option<i64> {
+        self.object.get(field).filter(|value| !value.is_null())?;
+        self.integer(field)
+    }
+
     pub fn quantity(&mut self, field: &str) -> Option<Quantity> {
         let quantity = match self.take(field) {
             Some(Value::Number(number)) => number.as_u64().and_then(|n| u32::try_from(n).ok()).and_then(Quantity::new),

@@ -123,7 +123,8 @@ pub struct Settings {
 pub struct App<P: Ports> {
     ports: P,
     settings: Arc<Settings>,
-    menu: Arc<menu::Menu>,
+    menu: menu::Menu,
+    taken: Arc<api::TakenPlaces>,
     watchers: Arc<api::events::Watchers>,
     admission: Arc<shed::Admission>,
     rates: Arc<rates::Rates>,
@@ -135,6 +136,7 @@ impl<P: Ports> Clone for App<P> {
             ports: self.ports.clone(),
             settings: self.settings.clone(),
             menu: self.menu.clone(),
+            taken: self.taken.clone(),
             watchers: self.watchers.clone(),
             admission: self.admission.clone(),
             rates: self.rates.clone(),
@@ -171,7 +173,8 @@ pub fn router<P: Ports>(ports: P, settings: Settings) -> Router {
         ports,
         rates: Arc::new(rates::Rates::new(&settings)),
         settings: Arc::new(settings),
-        menu: Arc::default(),
+        menu: menu::Menu::default(),
+        taken: Arc::default(),
         watchers: Arc::default(),
         admission: Arc::default(),
     };

@@ -6,6 +6,7 @@ use axum::Json;
 use axum::http::Method;
 use domain::access::{Actor, Denial, Resource, StaffRole, may};
 use domain::cart::LINES_MAX;
+use domain::order::Status;
 use serde_json::{Value, json};
 
 use crate::access::action_of;
@@ -165,11 +166,7 @@ fn schemas() -> Value {
     let item = json!({ "type": "object", "additionalProperties": false, "required": ["product_id", "quantity"],
         "properties": { "product_id": text(40), "quantity": quantity } });
     json!({
-        "Problem": { "type": "object", "required": ["type", "title", "status", "detail", "request_id"], "properties": {
-            "type": { "type": "string" }, "title": { "type": "string" }, "status": { "type": "integer" },
-            "detail": { "type": "string" }, "request_id": { "type": "string" },
-            "errors": { "type": "array", "items": { "type": "object", "required": ["field", "message"],
-                "properties": { "field": { "type": "string" }, "message": { "type": "string" } } } } } },
+        "Problem": problem(),
         "CartItem": item,
         "Quantity": { "type": "object", "additionalProperties": false, "required": ["quantity"],
             "properties": { "quantity": quantity } },
@@ -186,9 +183,18 @@ fn schemas() -> Value {
             "items": { "type": "array", "minItems": 1, "maxItems": LINES_MAX, "items": item },
             "cart": { "type": "boolean", "description": "true instead of items: what is in the session's cart" },
             "order_type": { "enum": ["pickup", "dine_in", "delivery"], "default": "pickup" },
+            "delivery_address": { "type": "object", "additionalProperties": false, "required": ["line1", "city", "postal_code"],
+                "description": "where a delivery goes; required with order_type delivery from version 0.2.0 on, until then \
+                    an order without it is accepted with warnings",
+                "properties": { "line1": text(100), "line2": text(100), "city": text(90), "postal_code": text(12),
+                    "note": text(200) } },
             "location_id": { "type": "string", "description": "the shop's own when it is not given" },
             "pickup_at": { "type": "string", "format": "date-time", "description": "within an open pick-up slot" },
             "special_instructions": { "type": "string", "maxLength": 500 },
+            "expected_total_minor": { "type": "integer", "description": "the total that the customer was shown: nothing is \
+                placed for another one (409 price-changed)" },
+            "cart_version": { "type": "integer", "description": "with cart: the version of the cart that the customer was \
+                shown: nothing is placed from another one (409 price-changed)" },
             "payment_token": { "type": "string", "pattern": "^tok_[a-z0-9_]+$" } } },
         "StatusChange": { "type": "object", "additionalProperties": false, "required": ["status"], "properties": {
             "status": { "enum": ["preparing", "ready", "completed", "cancelled"] }, "note": text(300) } },
@@ -202,4 +208,37 @@ fn schemas() -> Value {
         "Adjustment": { "type": "object", "additionalProperties": false, "required": ["change", "reason"], "properties": {
             "change": { "type": "integer" }, "reason": text(300), "movement_id": text(100) } },
     })
+}
+
+/// The schema of every error: RFC 9457, and the members that some problems add. A test validates every error answer.
+fn problem() -> Value {
+    let text = || json!({ "type": "string", "minLength": 1 });
+    let integer = || json!({ "type": "integer" });
+    let statuses = Status::ALL.map(Status::code);
+    let kinds = ["total", "cart_version", "unit_price", "quantity"];
+    let change = json!({ "type": "object", "additionalProperties": false, "required": ["kind", "was", "now"], "properties": {
+        "kind": { "enum": kinds }, "was": integer(), "now": integer(), "product_id": text(), "name": text() } });
+    json!({ "type": "object", "required": ["type", "title", "status", "detail", "request_id"], "properties": {
+        "type": { "type": "string", "pattern": "^https://brewhaven\\.example/problems/[a-z-]+$" },
+        "title": text(),
+        "status": { "type": "integer", "minimum": 400, "maximum": 599, "description": "the HTTP status" },
+        "detail": text(),
+        "request_id": text(),
+        "errors": { "type": "array", "minItems": 1, "items": { "type": "object", "additionalProperties": false,
+            "required": ["field", "message"], "properties": { "field": text(), "message": text() } } },
+        "version": { "type": "integer", "description": "412: the order's version now" },
+        "order_status": { "enum": statuses, "description": "412: the order's status now" },
+        "changed_by": { "type": ["string", "null"], "description": "412: who changed the order" },
+        "sold_out": { "type": "array", "items": text() },
+        "left": { "type": "integer", "description": "sold-out: units that the shop has" },
+        "in_cart": { "type": "integer", "description": "sold-out: units that are in the cart already" },
+        "slot": { "type": "string", "format": "date-time" },
+        "changes": { "type": "array", "minItems": 1, "items": change,
+            "description": "price-changed: what is not as it was shown; of a line with product_id and name" },
+        "subtotal_minor": integer(), "tax_minor": integer(),
+        "total_minor": { "type": "integer", "description": "price-changed: what the order costs now" },
+        "currency": { "type": "string", "minLength": 3, "maxLength": 3 },
+        "cart_version": { "type": "integer", "description": "price-changed: the cart's version now" },
+        "movement_id": { "type": "string", "description": "uncertain: under which id a change of stock may have been made" },
+    } })
 }

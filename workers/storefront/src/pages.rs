@@ -21,13 +21,14 @@ pub use views::ProblemPage;
 
 pub fn routes<P: Ports>() -> Router<App<P>> {
     Router::new()
-        .route("/", get(customer::menu::<P>))
+        .route("/", get(customer::show_menu::<P>))
         .route("/cart", get(customer::cart::<P>))
         .route("/cart/items", post(customer::add::<P>))
         .route("/cart/items/{product_id}", post(customer::set::<P>))
         .route("/cart/items/{product_id}/remove", post(customer::remove::<P>))
         .route("/cart/clear", post(customer::clear::<P>))
         .route("/checkout", get(customer::checkout::<P>).post(customer::place::<P>))
+        .route("/checkout/times", post(customer::other_day::<P>))
         .route("/orders", get(lookup::lookup::<P>).post(lookup::find::<P>))
         .route("/orders/{id}", get(customer::order::<P>))
         .route("/orders/{id}/open", post(lookup::open::<P>))

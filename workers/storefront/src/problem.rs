@@ -5,10 +5,11 @@ use std::time::Duration;
 use app::ports::Unavailable;
 use app::ports::carts::CartError;
 use app::use_cases::change_order::ChangeRefusal;
-use app::use_cases::place_order::Refusal;
+use app::use_cases::place_order::{Changed, Difference, Differs, Refusal};
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use domain::FieldError;
+use domain::money::Money;
 use serde_json::{Value, json};
 
 use crate::security::SecurityEvent;
@@ -94,6 +95,16 @@ impl Problem {
         }
     }
 
+    /// 503 after a write whose answer was lost: it may have been executed. `detail` says how to find out, or what makes a
+    /// repeat harmless; "try again" alone would do it twice.
+    pub fn uncertain(error: &Unavailable, detail: impl Into<String>) -> Problem {
+        tracing::warn!(error = %error, "Answered 503: a write may have been executed");
+        Problem {
+            retry_after_s: Some(RETRY_AFTER_S),
+            ..Problem::new(StatusCode::SERVICE_UNAVAILABLE, "uncertain", "Service unavailable", detail)
+        }
+    }
+
     pub fn too_many(after: Duration) -> Problem {
         Problem {
             retry_after_s: Some(seconds(after)),
@@ -119,19 +130,16 @@ impl Problem {
 
     /// The body, as programs read it.
     pub fn json(&self, request_id: &str) -> Value {
-        let mut body = json!({
-            "type": format!("https://brewhaven.example/problems/{}", self.kind),
-            "title": self.title,
-            "status": self.status.as_u16(),
-            "detail": self.detail,
-            "request_id": request_id,
-        });
+        // First: whatever they are called, the members of RFC 9457 and our own are what the schema says.
+        let mut body: Value = self.more.iter().map(|(name, value)| ((*name).to_owned(), value.clone())).collect();
+        body["type"] = json!(format!("https://brewhaven.example/problems/{}", self.kind));
+        body["title"] = json!(self.title);
+        body["status"] = json!(self.status.as_u16());
+        body["detail"] = json!(self.detail);
+        body["request_id"] = json!(request_id);
         if !self.errors.is_empty() {
             let errors = self.errors.iter().map(|error| json!({ "field": error.field, "message": error.message }));
             body["errors"] = errors.collect();
-        }
-        for (name, value) in &self.more {
-            body[*name] = value.clone();
         }
         body
     }
@@ -211,6 +219,12 @@ impl From<Refusal> for Problem {
             Refusal::ShopFull { retry_after_s } => {
                 Problem::busy(retry_after_s, "Many orders are waiting just now. Please try again in a moment.")
             }
+            Refusal::Changed(changed) => price_changed(&changed),
+            Refusal::Uncertain(error) => Problem::uncertain(
+                &error,
+                "We cannot say yet whether the order was placed. Send the same request with the same Idempotency-Key: \
+                 it is placed once.",
+            ),
             Refusal::Unavailable(error) => error.into(),
         }
     }
@@ -223,7 +237,7 @@ impl From<ChangeRefusal> for Problem {
             ChangeRefusal::Stale(now) => Problem {
                 more: vec![
                     ("version", json!(now.version)),
-                    ("status", json!(now.status.code())),
+                    ("order_status", json!(now.status.code())),
                     ("changed_by", json!(now.by)),
                 ],
                 ..Problem::new(
@@ -244,7 +258,62 @@ impl From<ChangeRefusal> for Problem {
                 "That does not follow",
                 format!("An order that is {} cannot become {}.", from.code(), to.code()),
             ),
-            ChangeRefusal::Unavailable(error) => error.into(),
+            ChangeRefusal::Unavailable(error) => Problem::uncertain(
+                &error,
+                "We cannot say whether the order was changed. Look at it, and repeat the change if it was not.",
+            ),
         }
     }
+}
+
+/// 409 with the new total and, line by line, what differs from what the customer was shown.
+fn price_changed(changed: &Changed) -> Problem {
+    let total = changed.totals.total;
+    let changes = changed.differences.iter().map(|difference| {
+        let mut change = json!({ "kind": difference.kind.code(), "was": difference.was, "now": difference.now });
+        if let Some((product_id, name)) = &difference.product {
+            (change["product_id"], change["name"]) = (json!(product_id), json!(name));
+        }
+        change
+    });
+    let mut more = vec![
+        ("changes", changes.collect()),
+        ("subtotal_minor", json!(changed.totals.subtotal.minor)),
+        ("tax_minor", json!(changed.totals.tax.minor)),
+        ("total_minor", json!(total.minor)),
+        ("currency", json!(total.currency.code())),
+    ];
+    more.extend(changed.cart_version.map(|version| ("cart_version", json!(version))));
+    let errors = changed.differences.iter().filter_map(|difference| {
+        let field = match difference.kind {
+            Differs::Total => "expected_total_minor",
+            Differs::CartVersion => "cart_version",
+            Differs::UnitPrice | Differs::Quantity => return None,
+        };
+        Some(FieldError::new(field, format!("is {} now, and not {}", difference.now, difference.was)))
+    });
+    let detail = format!("{} Nothing was placed: order again to accept {total}.", what_changed(changed).join(" "));
+    Problem {
+        errors: errors.collect(),
+        more,
+        ..Problem::new(StatusCode::CONFLICT, "price-changed", "Conflict", detail)
+    }
+}
+
+/// What changed, a sentence each, for people.
+pub fn what_changed(changed: &Changed) -> Vec<String> {
+    let money = |minor| Money::new(minor, changed.totals.total.currency);
+    let sentence = |difference: &Difference| {
+        let (was, now) = (difference.was, difference.now);
+        let name = difference.product.as_ref().map_or("", |(_, name)| name.as_str());
+        match (difference.kind, was, now) {
+            (Differs::Total, ..) => format!("The total changed from {} to {}.", money(was), money(now)),
+            (Differs::CartVersion, ..) => "Your cart changed since you looked at it.".to_owned(),
+            (Differs::UnitPrice, ..) => format!("{name} now costs {}, not {}.", money(now), money(was)),
+            (Differs::Quantity, 0, now) => format!("{now} × {name} came into your cart."),
+            (Differs::Quantity, _, 0) => format!("{name} is no longer in your cart."),
+            (Differs::Quantity, was, now) => format!("{now} × {name} are in your cart, not {was}."),
+        }
+    };
+    changed.differences.iter().map(sentence).collect()
 }

@@ -103,7 +103,7 @@ async fn outermost<P: Ports>(State(app): State<App<P>>, request: Request, next: 
             "Refused a request"
         );
     }
-    let mut response = as_problem(response, &request_id, browser);
+    let mut response = as_problem(&app, response, &request_id, browser);
     let headers = response.headers_mut();
     if let Ok(id) = HeaderValue::from_str(&request_id) {
         headers.insert(REQUEST_ID.clone(), id);
@@ -148,7 +148,7 @@ fn security_event(response: &Response) -> Option<SecurityEvent> {
 }
 
 /// Whatever is no success and has no body of ours gets one: of a problem, an unknown method, an unreadable body.
-fn as_problem(response: Response, request_id: &str, browser: bool) -> Response {
+fn as_problem<P: Ports>(app: &App<P>, response: Response, request_id: &str, browser: bool) -> Response {
     let status = response.status();
     let problem = match response.extensions().get::<Problem>() {
         Some(problem) => problem.clone(),
@@ -160,7 +160,7 @@ fn as_problem(response: Response, request_id: &str, browser: bool) -> Response {
     let (mut parts, _) = response.into_parts();
     parts.headers.remove(header::CONTENT_LENGTH);
     let (kind, body) = if browser {
-        ("text/html; charset=utf-8", ProblemPage::render(&problem, request_id))
+        ("text/html; charset=utf-8", ProblemPage::render(app, &problem, request_id))
     } else {
         ("application/problem+json", problem.json(request_id).to_string())
     };

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use app::ports::Unavailable;
 use axum::body::{Body, to_bytes};
 use axum::extract::{Request, State};
 use axum::http::{Method, StatusCode, header};
@@ -106,11 +107,16 @@ pub async fn guard<P: Ports>(State(app): State<App<P>>, request: Request, next: 
     let Some(_place) = admission.place().await else {
         return refuse(Shed::Busy, Problem::busy(1, "Too many requests at once. Please try again."));
     };
+    let reads = matches!(*request.method(), Method::GET | Method::HEAD);
     match timeout(ANSWER_WITHIN, next.run(request)).await {
         Ok(response) => response,
-        Err(_) => {
-            Problem::busy(2, "That took too long. It may have been done: repeat it with the same key.").into_response()
-        }
+        Err(_) if reads => Problem::busy(2, "That took too long. Please try again.").into_response(),
+        Err(_) => Problem::uncertain(
+            &Unavailable::new("the request", format!("no answer in {ANSWER_WITHIN:?}")),
+            "That took too long, and may have been done. Look before you repeat it; an order or a change of the stock that \
+             is sent again under the same key is made once.",
+        )
+        .into_response(),
     }
 }
 

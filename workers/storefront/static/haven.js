@@ -79,6 +79,8 @@ for (const form of document.querySelectorAll("form.add")) {
     event.preventDefault();
     try {
       const answer = await fetch(form.action, { method: "POST", body: new URLSearchParams(new FormData(form)), headers: { "X-Requested-With": "fetch" } });
+      const refused = answer.ok ? null : await answer.json().catch(() => null);
+      if (refused?.detail) return show(line, refused.detail);
       const count = answer.headers.get("X-Cart-Count");
       if (!answer.ok || count === null) throw new Error();
       const shown = document.getElementById("cart-count");
@@ -89,6 +91,40 @@ for (const form of document.querySelectorAll("form.add")) {
       show(line, "");
       setTimeout(show, 100, line, added);
     } catch { form.submit(); }
+  });
+}
+
+// The address is asked for where there is something to deliver.
+const type = document.getElementById("order_type");
+const delivery = document.getElementById("delivery");
+if (type && delivery) {
+  const showAddress = () => { delivery.hidden = type.value !== "delivery"; };
+  type.addEventListener("change", showAddress);
+  showAddress();
+}
+
+// The times of another day, on the clock of the shop.
+const day = document.getElementById("pickup_day");
+if (day) {
+  document.getElementById("show-times").remove();
+  const times = document.getElementById("pickup_at");
+  const choose = new Option("Choose a time", "", true, true);
+  choose.disabled = true;
+  // As soon as possible is for the first day alone.
+  const first = day.selectedIndex === 0 ? times.options[0] : choose;
+  day.addEventListener("change", async () => {
+    try {
+      const answer = await fetch(`/api/v1/pickup-slots?date=${day.value}`);
+      if (!answer.ok) throw new Error();
+      const { slots, time_zone: timeZone } = await answer.json();
+      const clock = new Intl.DateTimeFormat("en-US", { timeZone, hour: "numeric", minute: "2-digit" });
+      const open = slots.filter((slot) => slot.state === "open" && new Date(slot.starts_at) > new Date());
+      const few = (left) => left > 3 ? "" : ` (${left} place${left === 1 ? "" : "s"} left)`;
+      const options = open.map((slot) => new Option(clock.format(new Date(slot.starts_at)).replace(/\s/g, " ").toLowerCase() + few(slot.left), slot.starts_at));
+      times.replaceChildren(day.selectedIndex === 0 ? first : choose, ...options);
+      times.selectedIndex = 0;
+      document.getElementById("no-times").hidden = options.length > 0;
+    } catch { show(line, "The times of that day cannot be shown now. Please try again."); }
   });
 }
 

@@ -7,7 +7,7 @@ use adapter_redis::RedisCarts;
 use adapter_sqlite::SqliteStore;
 use app::memory_carts::MemoryCarts;
 use app::ports::access::{AuditEntry, AuditLog, StaffToken, StaffTokens};
-use app::ports::carts::{CartError, CartStore};
+use app::ports::carts::{Cart, CartError, CartStore};
 use app::ports::fulfilment::{Fulfilment, FulfilmentStore, Shipment, Ticket};
 use app::ports::journey::{JourneyStore, NoticeRecord, Records, TakenIn};
 use app::ports::locations::LocationStore;
@@ -25,7 +25,7 @@ use chassis::Breaker;
 use contract::event::EventKind;
 use contract::messages::Envelope;
 use domain::Timestamp;
-use domain::cart::{Line, Lines, Quantity};
+use domain::cart::{Line, Quantity};
 use domain::channel::Channel;
 use domain::ids::{EventId, LocationId, OrderId, OrderNumber, ProductId, TenantId};
 use domain::order::HistoryEntry;
@@ -456,12 +456,12 @@ macro_rules! either_cart {
 }
 
 impl CartStore for Carts {
-    async fn get(&self, session: &str) -> Result<Lines, Unavailable> {
+    async fn get(&self, session: &str) -> Result<Cart, Unavailable> {
         either_cart!(self, carts => carts.get(session))
     }
 
-    async fn add(&self, session: &str, line: &Line) -> Result<Lines, CartError> {
-        either_cart!(self, carts => carts.add(session, line))
+    async fn add(&self, session: &str, line: &Line, price_minor: i64) -> Result<Cart, CartError> {
+        either_cart!(self, carts => carts.add(session, line, price_minor))
     }
 
     async fn set(
@@ -469,11 +469,11 @@ impl CartStore for Carts {
         session: &str,
         product_id: &ProductId,
         quantity: Quantity,
-    ) -> Result<Option<Lines>, Unavailable> {
+    ) -> Result<Option<Cart>, Unavailable> {
         either_cart!(self, carts => carts.set(session, product_id, quantity))
     }
 
-    async fn remove(&self, session: &str, product_id: &ProductId) -> Result<Lines, Unavailable> {
+    async fn remove(&self, session: &str, product_id: &ProductId) -> Result<Cart, Unavailable> {
         either_cart!(self, carts => carts.remove(session, product_id))
     }
 

@@ -6,12 +6,20 @@ mod texts;
 #[cfg(test)]
 mod tests;
 
+use std::collections::HashMap;
+use std::sync::{Arc, PoisonError, RwLock};
+
 use app::ports::notices::{Mail, Text};
 use app::ports::orders::StoredOrder;
+use app::use_cases::Shop;
+use app::use_cases::for_customers::{Charged, why_ended};
 use app::use_cases::notify::{Compose, News};
 use askama::Template;
 use domain::defang::defang;
-use domain::order::{OrderType, Status};
+use domain::gsm;
+use domain::hours::Zone;
+use domain::ids::{LocationId, TenantId};
+use domain::order::{Order, OrderType, Status};
 
 /// Addresses that notices are made with.
 #[derive(Debug, Clone)]
@@ -20,6 +28,36 @@ pub struct Words {
     pub public_url: String,
     /// Who hears of stock.
     pub staff_mail: String,
+    pub zones: Zones,
+}
+
+/// The time zones of the locations, as they were read last.
+#[derive(Debug, Clone, Default)]
+pub struct Zones(Arc<RwLock<HashMap<(TenantId, LocationId), Zone>>>);
+
+impl Zones {
+    pub fn of(shops: &[Shop]) -> Zones {
+        let zones = Zones::default();
+        zones.set(shops);
+        zones
+    }
+
+    pub fn set(&self, shops: &[Shop]) {
+        let of = |shop: &Shop| ((shop.tenant_id.clone(), shop.location_id.clone()), shop.hours.zone.clone());
+        *self.0.write().unwrap_or_else(PoisonError::into_inner) = shops.iter().map(of).collect();
+    }
+
+    /// When an order is to be picked up, on the clock and the calendar of its location.
+    fn pickup_text(&self, order: &Order) -> Option<String> {
+        let at = order.pickup_at?;
+        let place = (order.tenant_id.clone(), order.location_id.clone());
+        let known = self.0.read().unwrap_or_else(PoisonError::into_inner);
+        Some(match known.get(&place) {
+            // A mail is read on another day than it was sent: the date is always there.
+            Some(zone) => zone.date_and_clock_text(at),
+            None => format!("{} UTC", Zone::utc().date_and_clock_text(at)),
+        })
+    }
 }
 
 struct LineView {
@@ -55,6 +93,8 @@ struct StockHtml<'a> {
 struct OrderView {
     headline: String,
     body: String,
+    /// When it is to be picked up.
+    when: Option<String>,
     customer: String,
     number: String,
     lines: Vec<LineView>,
@@ -74,8 +114,8 @@ struct StockView {
 impl Compose for Words {
     fn mail(&self, news: &News<'_>, dedup_id: String) -> Mail {
         match news {
-            News::Order { stored, status } => {
-                let (headline, body) = of_status(stored, *status);
+            News::Order { stored, status, charged } => {
+                let (headline, body) = of_status(&stored.order, *status, *charged);
                 self.about(stored, headline, body, dedup_id)
             }
             News::Shipped { stored, tracking_number } => {
@@ -133,7 +173,14 @@ impl Compose for Words {
 
     fn text(&self, news: &News<'_>, dedup_id: String) -> Option<Text> {
         let (stored, said) = match news {
-            News::Order { stored, status } => (stored, texts::of_status(&stored.order, *status)),
+            News::Order { stored, status, charged } => {
+                let when = self.zones.pickup_text(&stored.order);
+                let said = |when| texts::of_status(&stored.order, *status, *charged, when);
+                // The page that the link leads to has the time too: the link is worth more.
+                let timed = said(when.as_deref());
+                let fits = gsm::fits(&format!("{timed} {}", self.link(stored)));
+                (stored, if fits { timed } else { said(None) })
+            }
             News::Shipped { stored, tracking_number } => (stored, texts::shipped(&stored.order, tracking_number)),
             News::Waiting { stored } => (stored, texts::waiting(&stored.order)),
             // Staff are told by mail.
@@ -148,6 +195,21 @@ impl Words {
     /// The order's page, for whoever has the link.
     fn link(&self, stored: &StoredOrder) -> String {
         format!("{}/orders/{}#t={}", self.public_url, stored.order.order_id, stored.tracking_token)
+    }
+
+    /// Of an order that is still to be picked up.
+    fn when(&self, order: &Order) -> Option<String> {
+        let label = match order.order_type {
+            OrderType::Pickup => "Pickup",
+            OrderType::DineIn => "Your table",
+            OrderType::Delivery => "Delivery",
+        };
+        match order.status {
+            Status::Pending | Status::Confirmed | Status::Preparing | Status::Ready => {
+                self.zones.pickup_text(order).map(|when| format!("{label}: {when}"))
+            }
+            Status::Completed | Status::Cancelled | Status::Failed => None,
+        }
     }
 
     /// A mail to the customer.
@@ -167,6 +229,7 @@ impl Words {
         OrderView {
             headline,
             body,
+            when: self.when(order),
             // A mail is not to carry a stranger's link.
             customer: defang(&order.customer.name),
             number: order.order_number.clone(),
@@ -187,29 +250,21 @@ impl Words {
 }
 
 /// Headline and body of the news that an order came to a status.
-fn of_status(stored: &StoredOrder, status: Status) -> (&'static str, String) {
-    let because = stored.order.reason.as_deref().map(|reason| format!(" ({})", defang(reason))).unwrap_or_default();
+fn of_status(order: &Order, status: Status, charged: Charged) -> (&'static str, String) {
+    let ended = || format!("{} {}", why_ended(order), charged.sentence());
     match status {
         Status::Confirmed => {
             ("Your order is confirmed", "Your payment went through and the bar has your order.".to_owned())
         }
         Status::Ready => {
-            let body = match stored.order.order_type {
+            let body = match order.order_type {
                 OrderType::Pickup | OrderType::DineIn => "It is waiting for you at the counter.",
                 OrderType::Delivery => "It is about to be brought to you.",
             };
             ("Your order is ready", body.to_owned())
         }
-        Status::Cancelled => (
-            "Your order was cancelled",
-            format!("Your order was called off{because}. What was charged has been refunded."),
-        ),
-        Status::Failed => (
-            "We could not make your order",
-            format!(
-                "We are sorry: your order could not be fulfilled{because}. You have not been charged, or what was charged has been refunded."
-            ),
-        ),
+        Status::Cancelled => ("Your order was cancelled", ended()),
+        Status::Failed => ("We could not make your order", format!("We are sorry. {}", ended())),
         Status::Pending | Status::Preparing | Status::Completed => ("About your order", String::new()),
     }
 }

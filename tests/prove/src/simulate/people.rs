@@ -7,7 +7,7 @@ use app::ports::scope::Scope;
 use app::ports::stock::{Adjustment, AdjustmentKind, Stock as _};
 use app::use_cases::Maker;
 use app::use_cases::change_order::{CUSTOMER, ChangeRefusal, Move, cancel_by_customer, move_by_staff};
-use app::use_cases::place_order::{Means, Refusal, Request, place_order};
+use app::use_cases::place_order::{Expected, Means, Refusal, Request, place_order};
 use contract::role;
 use domain::cart::{Line, Lines, Quantity};
 use domain::channel::Preferences;
@@ -106,12 +106,15 @@ impl Customer {
             location_id: None,
             pickup_at: None,
             special_instructions: String::new(),
+            delivery_address: None,
+            address_required: false,
             payment_token: self.token.to_owned(),
             lines: self.lines.clone(),
             from_cart: false,
             idempotency_key: format!("key-{}", self.n),
             session_hash: None,
             traceparent: None,
+            expected: Expected::default(),
         }
     }
 }
@@ -135,7 +138,7 @@ pub async fn order(shop: Arc<Shop>, customer: Arc<Customer>, tab: usize, who: Wh
         }
         placed = match desk.place(&customer).await {
             Ok(order_id) => Some(order_id),
-            Err(Refusal::Unavailable(_) | Refusal::ShopFull { .. }) => {
+            Err(Refusal::Unavailable(_) | Refusal::Uncertain(_) | Refusal::ShopFull { .. }) => {
                 customer.book().unknown = true;
                 engine.sleep(engine.dice(|dice| dice.between(300, 4_000))).await;
                 engine.hit(Hit::RepeatedKey);
@@ -147,7 +150,7 @@ pub async fn order(shop: Arc<Shop>, customer: Arc<Customer>, tab: usize, who: Wh
                 (book.refused, book.open[tab], book.done[tab]) = (true, false, true);
                 return;
             }
-            Err(wrong @ (Refusal::KeyReused | Refusal::SlotFull(_) | Refusal::Fields(_))) => {
+            Err(wrong @ (Refusal::KeyReused | Refusal::SlotFull(_) | Refusal::Fields(_) | Refusal::Changed(_))) => {
                 engine.violate("I6", format!("a good request was refused: {wrong:?}"), None);
                 customer.book().done[tab] = true;
                 return;

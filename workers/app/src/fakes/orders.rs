@@ -5,7 +5,7 @@ mod journey;
 mod notices;
 
 use std::collections::{BTreeMap, HashMap, HashSet};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use contract::event::Route;
@@ -39,6 +39,7 @@ pub struct MemoryOrders {
     books: Arc<Mutex<Books>>,
     /// Names this store to others that claim outbox rows.
     claimant: u64,
+    silent: Arc<AtomicBool>,
 }
 
 #[derive(Default)]
@@ -99,12 +100,28 @@ impl Owed {
 impl MemoryOrders {
     pub fn another(&self) -> MemoryOrders {
         static CLAIMANTS: AtomicU64 = AtomicU64::new(1);
-        Self { books: Arc::clone(&self.books), claimant: CLAIMANTS.fetch_add(1, Ordering::Relaxed) }
+        Self {
+            books: Arc::clone(&self.books),
+            claimant: CLAIMANTS.fetch_add(1, Ordering::Relaxed),
+            silent: Arc::clone(&self.silent),
+        }
     }
 
     /// From now on this order cannot be read.
     pub fn fail_to_load(&self, order_id: OrderId) {
         self.books().unreadable.insert(order_id);
+    }
+
+    /// From now on placements and looks at slots are not answered, as by a database that hangs; an order is placed.
+    pub fn set_silent(&self, silent: bool) {
+        self.silent.store(silent, Ordering::Relaxed);
+    }
+
+    /// Returns when calls are answered, which may be never.
+    pub(super) async fn answers(&self) {
+        if self.silent.load(Ordering::Relaxed) {
+            std::future::pending::<()>().await;
+        }
     }
 
     pub(super) fn books(&self) -> MutexGuard<'_, Books> {
@@ -263,8 +280,12 @@ impl OrderStore for MemoryOrders {
     }
 
     async fn place(&self, orders: &[NewOrder]) -> Vec<Result<Placement, Unavailable>> {
-        let mut books = self.books();
-        orders.iter().map(|new| Ok(books.place(new))).collect()
+        let placed = {
+            let mut books = self.books();
+            orders.iter().map(|new| Ok(books.place(new))).collect()
+        };
+        self.answers().await;
+        placed
     }
 
     async fn key_use(&self, key_hash: &str) -> Result<Option<KeyUse>, Unavailable> {

@@ -38,6 +38,7 @@ impl LocationStore for MemoryOrders {
         from: Timestamp,
         before: Timestamp,
     ) -> Result<Vec<(Timestamp, u32)>, Unavailable> {
+        self.answers().await;
         let books = self.books();
         let of_location = books.slots.iter().filter(|((of, at, starts_at), taken)| {
             of == tenant && at == location && (from..before).contains(starts_at) && **taken > 0

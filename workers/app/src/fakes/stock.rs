@@ -1,6 +1,7 @@
 //! Stock in memory, with its ledger: one lock, the same answers.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use domain::Timestamp;
@@ -20,7 +21,10 @@ use crate::ports::stock::{
 const ACTOR: &str = "memory";
 
 #[derive(Default)]
-pub struct MemoryStock(Mutex<Books>);
+pub struct MemoryStock {
+    books: Mutex<Books>,
+    silent: AtomicBool,
+}
 
 #[derive(Default)]
 struct Books {
@@ -37,8 +41,27 @@ enum Reservation {
 }
 
 impl MemoryStock {
+    /// From now on no call is answered, as by a table that hangs: reads end nothing, and a write is made.
+    pub fn set_silent(&self, silent: bool) {
+        self.silent.store(silent, Ordering::Relaxed);
+    }
+
+    /// Staff change the price of a product.
+    pub fn set_price(&self, product_id: &ProductId, minor: i64) {
+        if let Some(stocked) = self.books().products.get_mut(product_id) {
+            stocked.product.price.minor = minor;
+        }
+    }
+
+    /// Returns when calls are answered, which may be never.
+    async fn answers(&self) {
+        if self.silent.load(Ordering::Relaxed) {
+            std::future::pending::<()>().await;
+        }
+    }
+
     fn books(&self) -> MutexGuard<'_, Books> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.books.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -74,6 +97,29 @@ impl Books {
         Ok(())
     }
 
+    fn adjust(&mut self, adjustment: &Adjustment) -> Adjusted {
+        let made = (adjustment.product_id.clone(), adjustment.movement_id.clone());
+        let before = self.adjustments.get(&made).copied();
+        let Some(product) = self.products.get_mut(&adjustment.product_id) else {
+            return Adjusted::NoSuchProduct;
+        };
+        if let Some(before) = before {
+            return if before == adjustment.change { Adjusted::Now(product.clone()) } else { Adjusted::IdReused };
+        }
+        let movement = adjustment.change.movement();
+        let Ok(after) = product.counters.after(movement) else { return Adjusted::TooFew };
+        product.counters = after;
+        product.version += 1;
+        if let AdjustmentKind::Restock(_) = adjustment.change {
+            product.last_restocked = Some(adjustment.at);
+        }
+        let now = product.clone();
+        let Adjustment { product_id, movement_id, actor, reason, at, .. } = adjustment;
+        self.write_down(product_id, movement, movement_id, actor, Some(reason), *at);
+        self.adjustments.insert(made, adjustment.change);
+        Adjusted::Now(now)
+    }
+
     fn write_down(
         &mut self,
         product_id: &ProductId,
@@ -98,10 +144,12 @@ impl Books {
 
 impl Stock for MemoryStock {
     async fn products(&self) -> Result<Vec<StockedProduct>, Unavailable> {
+        self.answers().await;
         Ok(self.books().products.values().cloned().collect())
     }
 
     async fn product(&self, id: &ProductId) -> Result<Option<StockedProduct>, Unavailable> {
+        self.answers().await;
         Ok(self.books().products.get(id).cloned())
     }
 
@@ -169,27 +217,9 @@ impl Stock for MemoryStock {
     }
 
     async fn adjust(&self, adjustment: &Adjustment) -> Result<Adjusted, Unavailable> {
-        let mut books = self.books();
-        let made = (adjustment.product_id.clone(), adjustment.movement_id.clone());
-        let before = books.adjustments.get(&made).copied();
-        let Some(product) = books.products.get_mut(&adjustment.product_id) else {
-            return Ok(Adjusted::NoSuchProduct);
-        };
-        if let Some(before) = before {
-            return Ok(if before == adjustment.change { Adjusted::Now(product.clone()) } else { Adjusted::IdReused });
-        }
-        let movement = adjustment.change.movement();
-        let Ok(after) = product.counters.after(movement) else { return Ok(Adjusted::TooFew) };
-        product.counters = after;
-        product.version += 1;
-        if let AdjustmentKind::Restock(_) = adjustment.change {
-            product.last_restocked = Some(adjustment.at);
-        }
-        let now = product.clone();
-        let Adjustment { product_id, movement_id, actor, reason, at, .. } = adjustment;
-        books.write_down(product_id, movement, movement_id, actor, Some(reason), *at);
-        books.adjustments.insert(made, adjustment.change);
-        Ok(Adjusted::Now(now))
+        let adjusted = self.books().adjust(adjustment);
+        self.answers().await;
+        Ok(adjusted)
     }
 
     async fn add_product(

@@ -8,6 +8,7 @@ use contract::event::Route;
 use contract::messages::{Envelope, Message};
 use contract::queue;
 use domain::Timestamp;
+use domain::address::DeliveryAddress;
 use domain::cart::Quantity;
 use domain::channel::Preferences;
 use domain::customer::Customer;
@@ -79,6 +80,14 @@ pub fn new_order() -> NewOrder {
             .and_then(|zoe| zoe.told_by(Preferences { email: false, sms: true }).map_err(|error| vec![error]))
             .expect("a customer"),
         special_instructions: "oat milk; no\ncinnamon -- 50% 'hot'".to_owned(),
+        // Whatever its type: what is written is read again.
+        delivery_address: Some(DeliveryAddress {
+            line1: "12 Main Street".to_owned(),
+            line2: None,
+            city: "Köln \"am Rhein\"".to_owned(),
+            postal_code: "50667".to_owned(),
+            note: Some("ring twice".to_owned()),
+        }),
         pickup_at: Some(NOON + time::Duration::minutes(20)),
         totals: Totals::of(&items, shop.tax).expect("adds up"),
         items,

@@ -8,6 +8,7 @@ use std::time::Duration;
 use contract::event::Route;
 use contract::messages::Envelope;
 use domain::Timestamp;
+use domain::address::DeliveryAddress;
 use domain::ids::{EventId, LocationId, OrderId, OrderNumber, TenantId};
 use domain::money::Money;
 use domain::order::{HistoryEntry, Order, Status};
@@ -256,6 +257,22 @@ pub struct OrderFilter {
     pub before: Option<OrderId>,
     /// Only those of this session, by its SHA-256 in hex.
     pub session_hash: Option<String>,
+}
+
+/// Writes an address as databases keep it.
+pub fn address_text(address: Option<&DeliveryAddress>) -> Option<String> {
+    // Five texts: writing them as JSON does not fail.
+    address.and_then(|address| serde_json::to_string(address).ok())
+}
+
+/// Reads what [`address_text`] has written.
+///
+/// # Errors
+/// When it is something else.
+pub fn address_of(text: Option<&str>) -> Result<Option<DeliveryAddress>, Unavailable> {
+    text.map(serde_json::from_str)
+        .transpose()
+        .map_err(|error| Unavailable::new("orders", format!("an address cannot be read: {error}")))
 }
 
 pub trait OrderStore: Send + Sync {

@@ -12,6 +12,8 @@ use crate::ports::{Source, Unavailable};
 
 /// The actor in the history when it is not one of us.
 pub const CUSTOMER: &str = "customer";
+/// Why an order was cancelled that staff cancelled; what they wrote comes after it.
+pub const CANCELLED_BY_STAFF: &str = "cancelled by staff";
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ChangeRefusal {
@@ -60,7 +62,7 @@ pub async fn cancel_by_customer(
         }
         let from = order.status;
         let mut progress = Progress::of(order, source, maker);
-        progress.because(if actor == CUSTOMER { "cancelled by the customer" } else { "cancelled by staff" });
+        progress.because(if actor == CUSTOMER { "cancelled by the customer" } else { CANCELLED_BY_STAFF });
         match progress.on(Event::CancelRequested, actor, None) {
             Decision::AlreadyDone => return load(orders, scope, order_id).await,
             Decision::Impossible => return Err(ChangeRefusal::Illegal { from, to: Status::Cancelled }),
@@ -105,7 +107,7 @@ pub async fn move_by_staff(
     let mut progress = Progress::of(order, source, maker);
     if event == Event::CancelRequested {
         progress.because(
-            note.as_deref().map_or("cancelled by staff".to_owned(), |note| format!("cancelled by staff: {note}")),
+            note.as_deref().map_or(CANCELLED_BY_STAFF.to_owned(), |note| format!("{CANCELLED_BY_STAFF}: {note}")),
         );
     }
     match progress.on(event, &actor, note) {

@@ -1,7 +1,8 @@
-//! The fulfilment worker: a confirmed order gets its ticket, or its parcel is sent. Each order one, however often and
-//! from wherever it is heard that the order is confirmed.
+//! The fulfilment worker: a confirmed order gets its ticket, or the number of its parcel. Each order one, however often and
+//! from wherever it is heard that the order is confirmed. That a parcel is on its way is told when it leaves.
 
 use contract::messages::{Envelope, Message};
+use domain::Timestamp;
 use domain::ids::{EventId, OrderId};
 use domain::order::{Order, OrderType, Status};
 use uuid::Uuid;
@@ -56,7 +57,7 @@ pub async fn decide<O: OrderStore + LocationStore, S: Source>(
         Status::Cancelled | Status::Failed => return Err(Handled::done()),
         Status::Pending => return Err(Handled::park(format!("order {order_id} never was confirmed"))),
     }
-    let (work, outbox) = match order.order_type {
+    let work = match order.order_type {
         OrderType::Pickup | OrderType::DineIn => {
             let zone = match store.locations().await {
                 Ok(all) => all.into_iter().find(|shop| is_at(shop, &order)).map(|shop| shop.hours.zone),
@@ -67,30 +68,34 @@ pub async fn decide<O: OrderStore + LocationStore, S: Source>(
             };
             let day = zone.date_of(order.pickup_at.unwrap_or(order.created_at));
             let (tenant_id, location_id) = (order.tenant_id.clone(), order.location_id.clone());
-            (Work::Ticket { tenant_id, location_id, day }, Vec::new())
+            Work::Ticket { tenant_id, location_id, day }
         }
-        OrderType::Delivery => {
-            let tracking_number = tracking_number(order_id);
-            let message = shipped(&order, &tracking_number);
-            // Named after what happened: however often it is said, it is one event.
-            let event_id = EventId(Uuid::new_v5(&Uuid::NAMESPACE_OID, format!("{order_id} OrderShipped").as_bytes()));
-            let envelope = maker.envelope_with(event_id, source.now(), Some(order_id), message);
-            (Work::Shipment { tracking_number }, vec![envelope])
-        }
+        OrderType::Delivery => Work::Shipment { tracking_number: tracking_number(order_id) },
     };
-    Ok(Fulfilment { consumer: maker.role, event_id: envelope.event_id, order_id, work, outbox, at: source.now() })
+    Ok(Fulfilment {
+        consumer: maker.role,
+        event_id: envelope.event_id,
+        order_id,
+        work,
+        outbox: Vec::new(),
+        at: source.now(),
+    })
 }
 
 fn is_at(shop: &super::Shop, order: &Order) -> bool {
     shop.tenant_id == order.tenant_id && shop.location_id == order.location_id
 }
 
-fn shipped(order: &Order, tracking_number: &str) -> Message {
-    Message::OrderShipped {
+/// The message that a delivery has left. Named after what happened: however often it is said, it is one event.
+pub(super) fn shipped(maker: &Maker, at: Timestamp, order: &Order) -> Envelope {
+    let order_id = order.order_id;
+    let event_id = EventId(Uuid::new_v5(&Uuid::NAMESPACE_OID, format!("{order_id} OrderShipped").as_bytes()));
+    let message = Message::OrderShipped {
         order_number: order.order_number.clone(),
-        tracking_number: tracking_number.to_owned(),
+        tracking_number: tracking_number(order_id),
         location_id: order.location_id.to_string(),
-    }
+    };
+    maker.envelope_with(event_id, at, Some(order_id), message)
 }
 
 /// The parcel's number, from the random part of the order's id: the same however often it is asked for.

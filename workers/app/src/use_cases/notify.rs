@@ -11,6 +11,7 @@ use domain::ids::OrderId;
 use domain::order::{Order, Status};
 
 use super::Handled;
+use super::for_customers::{Charged, charged};
 use crate::inbox::Settlement;
 use crate::ports::notices::{
     Mail, Mailer, Notice, NoticeEnd, NoticeState, NoticeStore, SEND_WITHIN, SendError, Text, Texter,
@@ -33,8 +34,8 @@ const _: () = assert!(
 /// What there is to say.
 #[derive(Debug, Clone)]
 pub enum News<'a> {
-    /// To the customer.
-    Order { stored: &'a StoredOrder, status: Status },
+    /// To the customer. `charged` is what happened to the money of an order that was cancelled or failed.
+    Order { stored: &'a StoredOrder, status: Status, charged: Charged },
     /// To the customer: the parcel is on its way.
     Shipped { stored: &'a StoredOrder, tracking_number: &'a str },
     /// To the customer: it is ready and waits.
@@ -262,7 +263,13 @@ pub(super) async fn news_of<'a>(
             if !happened(&stored.order, status) {
                 return Err(Handled::park(format!("order {order_id} never was {to}")));
             }
-            Ok(News::Order { stored, status })
+            let charged = match status {
+                Status::Cancelled | Status::Failed => charged(store, order_id).await?,
+                Status::Pending | Status::Confirmed | Status::Preparing | Status::Ready | Status::Completed => {
+                    Charged::Nothing
+                }
+            };
+            Ok(News::Order { stored, status, charged })
         }
         (Message::OrderShipped { tracking_number, .. }, Some(order_id)) => {
             Ok(News::Shipped { stored: stored.insert(load(store, order_id).await?), tracking_number })

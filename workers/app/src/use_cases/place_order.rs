@@ -1,5 +1,6 @@
 //! Accepting an order: checked, priced from the menu, and durable before the answer leaves.
 
+use domain::address::DeliveryAddress;
 use domain::card::refuse_card_number;
 use domain::cart::{Line, Lines};
 use domain::channel::Preferences;
@@ -13,6 +14,7 @@ use time::format_description::well_known::Rfc3339;
 use super::change_order::CUSTOMER;
 use super::progress::{ask_for, order_created};
 use super::{ASK_AGAIN, Maker, Shop};
+use crate::ports::carts::version_of;
 use crate::ports::orders::{KeyUse, NewOrder, OrderStore, Placement, SlotClaim, StoredOrder};
 use crate::ports::scope::Scope;
 use crate::ports::stock::{Stock, StockedProduct};
@@ -36,6 +38,10 @@ pub struct Request {
     pub location_id: Option<LocationId>,
     pub pickup_at: Option<Timestamp>,
     pub special_instructions: String,
+    /// Only of a delivery.
+    pub delivery_address: Option<DeliveryAddress>,
+    /// A delivery without an address is refused.
+    pub address_required: bool,
     /// The gateway's name for the card.
     pub payment_token: String,
     pub lines: Lines,
@@ -45,6 +51,71 @@ pub struct Request {
     /// SHA-256 in hex of the session, if there is one.
     pub session_hash: Option<String>,
     pub traceparent: Option<String>,
+    /// No part of what makes two requests the same: a request that was refused because it differed comes again under its
+    /// key with what is right.
+    pub expected: Expected,
+}
+
+/// What the customer was shown before they pressed the button.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Expected {
+    /// `None` when the client did not say.
+    pub total_minor: Option<i64>,
+    /// As [`version_of`] computes it; only of an order of what is in the cart.
+    pub cart_version: Option<i64>,
+    /// Decides nothing: names what changed.
+    pub lines: Vec<ShownLine>,
+}
+
+/// A line as the customer saw it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ShownLine {
+    pub product_id: ProductId,
+    /// `None` when the price alone is remembered.
+    pub quantity: Option<u32>,
+    pub unit_price_minor: i64,
+}
+
+/// An order that would cost something else than was shown, or consist of something else.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Changed {
+    pub differences: Vec<Difference>,
+    /// What it costs now.
+    pub totals: Totals,
+    /// The cart's version now, of an order of what is in the cart.
+    pub cart_version: Option<i64>,
+}
+
+/// One thing that is not as it was shown.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Difference {
+    pub kind: Differs,
+    /// Of a line: the product and its name.
+    pub product: Option<(ProductId, String)>,
+    pub was: i64,
+    pub now: i64,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Differs {
+    /// Of the whole order, in minor units.
+    Total,
+    CartVersion,
+    /// Of a line, in minor units.
+    UnitPrice,
+    /// Of a line; 0 where the line was not there, or is not there now.
+    Quantity,
+}
+
+impl Differs {
+    pub const fn code(self) -> &'static str {
+        match self {
+            Differs::Total => "total",
+            Differs::CartVersion => "cart_version",
+            Differs::UnitPrice => "unit_price",
+            Differs::Quantity => "quantity",
+        }
+    }
 }
 
 /// An accepted order, as it was when it was accepted: a replay gives the same.
@@ -66,10 +137,13 @@ pub enum Refusal {
     /// The key was used for another request.
     KeyReused,
     /// Too many orders are waiting.
-    ShopFull {
-        retry_after_s: u32,
-    },
+    ShopFull { retry_after_s: u32 },
+    /// It would not be what the customer was shown. Nothing was placed, and the key is still free.
+    Changed(Box<Changed>),
+    /// Nothing was placed.
     Unavailable(Unavailable),
+    /// The order may have been placed: no answer came. The same request under the same key settles it.
+    Uncertain(Unavailable),
 }
 
 impl From<Unavailable> for Refusal {
@@ -133,6 +207,10 @@ pub async fn place_order<O: OrderStore, T: Offers, S: Source>(
         return Err(Refusal::Fields(vec![FieldError::new("items", "must cost something")]));
     }
 
+    if let Some(changed) = changed(&request, &items, totals, means.digest) {
+        return Err(Refusal::Changed(Box::new(changed)));
+    }
+
     // One instant decides the day of the number and stands in the order.
     let now = means.source.now();
     let day = shop.hours.zone.date_of(now);
@@ -145,6 +223,7 @@ pub async fn place_order<O: OrderStore, T: Offers, S: Source>(
         order_type: checked.order_type,
         customer: checked.customer,
         special_instructions: checked.special_instructions,
+        delivery_address: request.delivery_address.clone(),
         pickup_at: request.pickup_at,
         items,
         totals,
@@ -183,11 +262,55 @@ pub async fn place_order<O: OrderStore, T: Offers, S: Source>(
         outbox,
     };
     let placed = orders.place(std::slice::from_ref(&new)).await.pop();
-    match placed.unwrap_or_else(|| Err(Unavailable::new("orders", "no answer to a placement")))? {
+    let placed = placed.unwrap_or_else(|| Err(Unavailable::new("orders", "no answer to a placement")));
+    match placed.map_err(Refusal::Uncertain)? {
         Placement::Placed => Ok(Accepted { order: new.order, tracking_token: new.tracking_token, replayed: false }),
         Placement::KeyUsed(used) => replay(orders, shop, used, &request, &request_hash).await,
         Placement::SlotFull => Err(Refusal::SlotFull(new.slot.map_or(now, |slot| slot.starts_at))),
     }
+}
+
+/// What is not as the customer was shown; `None` when the total and the cart are, or were not said.
+fn changed(request: &Request, items: &[Item], totals: Totals, digest: fn(&[u8]) -> String) -> Option<Changed> {
+    let expected = &request.expected;
+    let cart_version = request.from_cart.then(|| version_of(&request.lines, digest));
+    let of_order = |kind, was: Option<i64>, now: Option<i64>| {
+        let (was, now) = (was?, now?);
+        (was != now).then_some(Difference { kind, product: None, was, now })
+    };
+    let total = of_order(Differs::Total, expected.total_minor, Some(totals.total.minor));
+    let cart = of_order(Differs::CartVersion, expected.cart_version, cart_version);
+    let mut differences: Vec<_> = total.into_iter().chain(cart).collect();
+    if differences.is_empty() {
+        return None;
+    }
+    let shown_in_full = expected.lines.iter().any(|line| line.quantity.is_some());
+    for item in items {
+        let of_line =
+            |kind, was, now| Difference { kind, product: Some((item.product_id.clone(), item.name.clone())), was, now };
+        let (price, quantity) = (item.unit_price.minor, i64::from(item.quantity.get()));
+        let shown = expected.lines.iter().find(|line| line.product_id == item.product_id);
+        match shown {
+            Some(shown) if shown.unit_price_minor != price => {
+                differences.push(of_line(Differs::UnitPrice, shown.unit_price_minor, price));
+            }
+            Some(_) => {}
+            None if shown_in_full => differences.push(of_line(Differs::Quantity, 0, quantity)),
+            None => {}
+        }
+        match shown.and_then(|shown| shown.quantity).map(i64::from) {
+            Some(was) if was != quantity => differences.push(of_line(Differs::Quantity, was, quantity)),
+            _ => {}
+        }
+    }
+    for shown in &expected.lines {
+        let gone = !items.iter().any(|item| item.product_id == shown.product_id);
+        if let (true, Some(was)) = (gone, shown.quantity) {
+            let product = Some((shown.product_id.clone(), shown.product_id.to_string()));
+            differences.push(Difference { kind: Differs::Quantity, product, was: i64::from(was), now: 0 });
+        }
+    }
+    Some(Changed { differences, totals, cart_version })
 }
 
 /// The slot that an order for then takes a place in; one for now takes none, and is made while the shop is open. Asked
@@ -234,6 +357,16 @@ fn check(request: &Request, shop: &Shop) -> Result<Checked, Refusal> {
         let legal = OrderType::ALL.map(OrderType::code).join(", ");
         errors.push(FieldError::new("order_type", format!("must be one of {legal}")));
     }
+    let delivers = order_type == Some(OrderType::Delivery);
+    match &request.delivery_address {
+        None if delivers && request.address_required => {
+            errors.push(FieldError::new("delivery_address", "is required for a delivery"));
+        }
+        Some(_) if order_type.is_some() && !delivers => {
+            errors.push(FieldError::new("delivery_address", "is only for order_type delivery"));
+        }
+        None | Some(_) => {}
+    }
     if request.lines.is_empty() && !request.from_cart {
         errors.push(FieldError::new("items", "must have at least one product"));
     }
@@ -278,6 +411,13 @@ fn canonical(request: &Request, checked: &Checked) -> String {
     // What most want is left out: a request from before there was a choice is still the same request.
     if notify != Preferences::default() {
         text.push_str(&format!("notify {} {}\n", notify.email, notify.sms));
+    }
+    if let Some(DeliveryAddress { line1, line2, city, postal_code, note }) = &request.delivery_address {
+        let (line2, note) = (line2.as_deref().unwrap_or_default(), note.as_deref().unwrap_or_default());
+        text.push_str("to\n");
+        for free in [line1.as_str(), line2, city, postal_code, note] {
+            text.push_str(&format!("{}:{free}\n", free.len()));
+        }
     }
     // As they were typed: a key that was used before texts were normalised is still the key of the same request.
     let Request { customer_name, customer_phone, customer_email, special_instructions, .. } = request;

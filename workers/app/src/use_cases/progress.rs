@@ -3,10 +3,11 @@
 
 use contract::messages::{Envelope, Message, PricedItem};
 use domain::ids::EventId;
-use domain::order::{HistoryEntry, Order};
+use domain::order::{HistoryEntry, Order, OrderType};
 use domain::saga::{Command, Decision, Event};
 
 use super::Maker;
+use super::fulfil::shipped;
 use super::time_out::first_look;
 use crate::ports::Source;
 use crate::ports::orders::{Change, OrderChange};
@@ -55,6 +56,11 @@ impl<'a, S: Source> Progress<'a, S> {
                 reason: self.order.reason.clone(),
             };
             self.also(message);
+        }
+        // Handed to the rider: now, and not when it was packed, it is on its way.
+        if event == Event::HandedOver && self.order.order_type == OrderType::Delivery {
+            let shipped = shipped(self.maker, at, &self.order);
+            self.outbox.push(shipped);
         }
         decision
     }

@@ -17,6 +17,9 @@ use super::{ASK_AGAIN, LOOK_FIRST, Maker};
 use crate::ports::orders::{Applied, Change, Due, OrderStore};
 use crate::ports::{Source, Unavailable};
 
+/// Why an order is completed that nobody came for.
+pub const NOT_COLLECTED: &str = "not collected";
+
 /// How long each may take, as it is set now.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Timeouts {
@@ -185,8 +188,8 @@ fn tell(order: &Order, whom: &str, source: &impl Source, maker: &Maker) -> Chang
 
 fn close<S: Source>(order: Order, source: &S, maker: &Maker) -> Option<Change> {
     let mut progress = Progress::of(order, source, maker);
-    progress.because("not collected");
-    match progress.on(Event::NotCollected, maker.role, Some("not collected".to_owned())) {
+    progress.because(NOT_COLLECTED);
+    match progress.on(Event::NotCollected, maker.role, Some(NOT_COLLECTED.to_owned())) {
         Decision::Advance(_) => Some(progress.into_change(EventId(source.uuid())).0),
         Decision::AlreadyDone | Decision::Impossible => None,
     }

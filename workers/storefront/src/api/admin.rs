@@ -1,11 +1,12 @@
 //! What staff do: orders and stock.
 
 use std::collections::HashMap;
+use std::time::Duration;
 
-use app::ports::Source as _;
 use app::ports::fulfilment::{FulfilmentStore as _, Ticket};
 use app::ports::orders::{OrderFilter, OrderStore as _};
 use app::ports::stock::{Adjusted, Adjustment, AdjustmentKind, Stock as _, StockedProduct};
+use app::ports::{Source as _, Unavailable};
 use app::use_cases::change_order::{ChangeRefusal, Move, move_by_staff};
 use axum::Json;
 use axum::body::Bytes;
@@ -18,6 +19,7 @@ use domain::ids::{OrderId, OrderNumber, ProductId};
 use domain::order::{Order, Status};
 use domain::text::line;
 use serde_json::{Value, json};
+use tokio::time::timeout;
 use uuid::Uuid;
 
 use super::orders::{answer, summary, ticket, time_text};
@@ -32,6 +34,8 @@ pub const NOTE_MAX: usize = 300;
 /// Most units of one delivery or correction: a typing error should not pass for a lorry.
 const UNITS_MAX: i64 = 100_000;
 const LIST_MAX: u32 = 200;
+/// For the stock to answer a change of it, retries included: whoever waits longer loses the form.
+const ADJUSTED_WITHIN: Duration = Duration::from_secs(8);
 
 pub async fn orders<P: Ports>(
     State(app): State<App<P>>,
@@ -301,16 +305,29 @@ pub async fn adjust_stock<P: Ports>(
 ) -> Result<StockedProduct, Problem> {
     let product_id = ProductId::parse(product_id).map_err(|_| Problem::not_found())?;
     let source = app.ports.source();
+    let movement_id = asked.movement_id.unwrap_or_else(|| source.uuid().to_string());
     let adjustment = Adjustment {
-        movement_id: asked.movement_id.unwrap_or_else(|| source.uuid().to_string()),
+        movement_id: movement_id.clone(),
         product_id,
         change,
         actor,
         reason: asked.reason,
         at: source.now(),
     };
-    let adjusted = app.ports.stock().adjust(&adjustment).await?;
-    app.menu.forget().await;
+    let adjusted = timeout(ADJUSTED_WITHIN, app.ports.stock().adjust(&adjustment)).await;
+    app.menu.forget();
+    let no_answer = |_| Err(Unavailable::new("stock", format!("no answer in {ADJUSTED_WITHIN:?}")));
+    let adjusted = adjusted.unwrap_or_else(no_answer).map_err(|error| Problem {
+        // With it a repeat is counted once, and the ledger can be searched.
+        more: vec![("movement_id", json!(movement_id))],
+        ..Problem::uncertain(
+            &error,
+            format!(
+                "We cannot say yet whether the stock was changed. Send the same change again with movement_id \
+                 {movement_id}: it is counted once."
+            ),
+        )
+    })?;
     match adjusted {
         Adjusted::Now(product) => {
             let (action, change) = match adjustment.change {

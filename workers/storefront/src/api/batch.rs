@@ -70,7 +70,8 @@ fn refused(order_id: OrderId, refusal: ChangeRefusal) -> Value {
     let problem = Problem::from(refusal);
     let mut told = json!({ "id": order_id, "result": result, "detail": problem.detail });
     for (name, value) in problem.more {
-        told[name] = value;
+        // An entry is no problem document: its `status` has always been the order's.
+        told[if name == "order_status" { "status" } else { name }] = value;
     }
     told
 }

@@ -1,6 +1,6 @@
 //! The cart of the session.
 
-use app::ports::carts::{CART_LIFETIME, CartStore as _};
+use app::ports::carts::{CART_LIFETIME, Cart, CartError, CartStore as _, version_of};
 use app::ports::stock::StockedProduct;
 use axum::body::Bytes;
 use axum::extract::{Path, State};
@@ -8,7 +8,7 @@ use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse as _, Response};
 use axum::{Extension, Json};
 use domain::FieldError;
-use domain::cart::{Line, Lines};
+use domain::cart::{Line, Quantity};
 use domain::ids::ProductId;
 use domain::money::Money;
 use serde_json::{Value, json};
@@ -17,7 +17,7 @@ use crate::fields::{Fields, object};
 use crate::problem::Problem;
 use crate::rates::Client;
 use crate::session::Session;
-use crate::{App, Ports, menu, session};
+use crate::{App, Ports, digest, menu, session};
 
 /// A cart with today's prices and what is wrong with it.
 pub struct Priced {
@@ -25,6 +25,7 @@ pub struct Priced {
     pub subtotal: Money,
     pub tax: Money,
     pub total: Money,
+    pub version: i64,
 }
 
 pub struct PricedLine {
@@ -32,32 +33,40 @@ pub struct PricedLine {
     pub name: String,
     pub image_url: String,
     pub unit_price: Money,
+    /// The price that the customer saw when the line was added, where it is known.
+    pub seen_unit_price: Option<Money>,
     pub line_total: Money,
+    /// How many the shop has, if it is on the menu.
+    pub left: Option<i64>,
     /// Why it cannot be ordered as it is.
     pub conflict: Option<String>,
 }
 
 /// Prices are the menu's of this moment; a line that cannot be had says so and stays.
-pub fn price<P: Ports>(app: &App<P>, products: &[StockedProduct], lines: &Lines) -> Result<Priced, Problem> {
+pub fn price<P: Ports>(app: &App<P>, products: &[StockedProduct], cart: &Cart) -> Result<Priced, Problem> {
     let too_much = |_| Problem::field("items", "cost more than can be counted");
     let zero = Money::zero(app.settings.shops.home().currency);
     let (mut priced, mut subtotal) = (Vec::new(), zero);
-    for line in lines {
+    for line in &cart.lines {
         let found = menu::find(products, &line.product_id);
         let unit_price = found.map_or(zero, |found| found.product.price);
         let line_total = unit_price.times(line.quantity.get()).map_err(too_much)?;
         subtotal = subtotal.plus(line_total).map_err(too_much)?;
+        let seen = cart.seen.get(&line.product_id);
         priced.push(PricedLine {
             line: line.clone(),
             name: found.map_or_else(|| line.product_id.to_string(), |found| found.product.name.clone()),
             image_url: found.map(|found| found.product.image_url.clone()).unwrap_or_default(),
             unit_price,
+            seen_unit_price: found.and(seen).map(|minor| Money::new(*minor, unit_price.currency)),
             line_total,
+            left: found.map(|found| found.counters.available.max(0)),
             conflict: conflict(found, line),
         });
     }
     let tax = subtotal.tax(app.settings.shops.home().tax).map_err(too_much)?;
-    Ok(Priced { lines: priced, subtotal, tax, total: subtotal.plus(tax).map_err(too_much)? })
+    let total = subtotal.plus(tax).map_err(too_much)?;
+    Ok(Priced { lines: priced, subtotal, tax, total, version: version_of(&cart.lines, digest) })
 }
 
 fn conflict(found: Option<&StockedProduct>, line: &Line) -> Option<String> {
@@ -69,52 +78,66 @@ fn conflict(found: Option<&StockedProduct>, line: &Line) -> Option<String> {
     }
 }
 
-/// What is to be added, if the shop has it.
-pub async fn check_add<P: Ports>(app: &App<P>, line: &Line) -> Result<(), Problem> {
-    let products = app.menu.products(app.ports.stock()).await?;
+/// Adds to the cart of the session, if the shop has as many as would then be in it, and unless that would begin one more
+/// cart than its client may. Both limits of a line are checked for the sum: what is there already and what is added.
+pub async fn add_to<P: Ports>(app: &App<P>, client: Client, session: &Session, line: &Line) -> Result<Cart, Problem> {
+    let products = app.menu.products(&app.ports).await?;
     let Some(found) = menu::find(&products, &line.product_id) else {
         return Err(Problem::field("product_id", format!("there is no product {}", line.product_id)));
     };
-    match conflict(Some(found), line) {
-        None => Ok(()),
-        Some(why) => Err(Problem {
-            errors: vec![FieldError::new("product_id", format!("{} {why}", found.product.name))],
-            ..Problem::new(StatusCode::CONFLICT, "sold-out", "Sold out", format!("{} {why}.", found.product.name))
-        }),
+    let cart = app.ports.carts().get(&session.hash).await?;
+    let is_new = cart.lines.is_empty();
+    if is_new {
+        app.rates.may_begin_cart(client)?;
     }
-}
-
-/// Adds to the session's cart, unless that would begin one more cart than its client may.
-pub async fn add_line<P: Ports>(
-    app: &App<P>,
-    client: Client,
-    session: &Session,
-    line: &Line,
-) -> Result<Lines, Problem> {
-    let carts = app.ports.carts();
-    if let Err(too_many) = app.rates.may_begin_cart(client)
-        && carts.get(&session.hash).await?.is_empty()
-    {
-        return Err(too_many);
+    let in_cart = cart.lines.iter().find(|there| there.product_id == line.product_id);
+    let in_cart = in_cart.map_or(0, |there| there.quantity.get());
+    let sum = in_cart + line.quantity.get();
+    let name = &found.product.name;
+    let available = found.counters.available.max(0);
+    if available < i64::from(sum) {
+        let why = match (available, in_cart) {
+            (0, _) => format!("{name} is sold out."),
+            (left, 0) => format!("Only {left} of {name} left."),
+            (left, there) => format!("Only {left} of {name} left, and {there} in your cart already."),
+        };
+        return Err(Problem {
+            errors: vec![FieldError::new("quantity", why.trim_end_matches('.').to_owned())],
+            more: vec![("left", json!(available)), ("in_cart", json!(in_cart))],
+            ..Problem::new(StatusCode::CONFLICT, "sold-out", "Conflict", why)
+        });
     }
-    let lines = carts.add(&session.hash, line).await?;
-    let is_new = lines.units() == line.quantity.get();
+    if sum > Quantity::MAX {
+        let may = Quantity::MAX - in_cart;
+        let message =
+            format!("must be at most {may}: {in_cart} of {name} are in the cart, and {} may be", Quantity::MAX);
+        return Err(Problem::field("quantity", message));
+    }
+    let added = app.ports.carts().add(&session.hash, line, found.product.price.minor).await;
+    let cart = added.map_err(|error| match error {
+        CartError::Limit(error) => Problem::fields(vec![error]),
+        // The script may have run although its answer was lost.
+        CartError::Unavailable(error) => Problem::uncertain(
+            &error,
+            format!("We cannot say whether {name} is in your cart now. Look into your cart before you add it again."),
+        ),
+    })?;
     if is_new
         && let Some(shared) = app.rates.begun_cart(client)
         && app.ports.count(&shared.key, shared.window).await.is_some_and(|count| count > shared.most)
     {
-        carts.clear(&session.hash).await?;
+        app.ports.carts().clear(&session.hash).await?;
         return Err(Problem::too_many(CART_LIFETIME));
     }
-    Ok(lines)
+    Ok(cart)
 }
 
 pub async fn show<P: Ports>(State(app): State<App<P>>, headers: HeaderMap) -> Result<Response, Problem> {
-    let lines = match session::of(&headers, &app.settings) {
+    let cart = match session::of(&headers, &app.settings) {
         Some(session) => app.ports.carts().get(&session.hash).await?,
-        None => Lines::default(),
+        None => Cart::default(),
     };
-    Ok(Json(view(&app, &lines).await?).into_response())
+    Ok(Json(view(&app, &cart).await?).into_response())
 }
 
 pub async fn add<P: Ports>(
@@ -135,10 +158,9 @@ pub async fn add<P: Ports>(
         return Err(Problem::fields(errors));
     };
     let line = Line { product_id, quantity };
-    check_add(&app, &line).await?;
     let session = session::of_or_new(&headers, &app.settings);
-    let lines = add_line(&app, client, &session, &line).await?;
-    let view = view(&app, &lines).await?;
+    let cart = add_to(&app, client, &session, &line).await?;
+    let view = view(&app, &cart).await?;
     Ok(session.onto((StatusCode::OK, Json(view)).into_response()))
 }
 
@@ -155,9 +177,9 @@ pub async fn set<P: Ports>(
     let (Some(quantity), []) = (quantity, errors.as_slice()) else { return Err(Problem::fields(errors)) };
     let product_id = ProductId::parse(&product_id).map_err(|_| Problem::not_found())?;
     let session = session::of(&headers, &app.settings).ok_or_else(Problem::not_found)?;
-    let lines = app.ports.carts().set(&session.hash, &product_id, quantity).await?;
-    let lines = lines.ok_or_else(Problem::not_found)?;
-    Ok(Json(view(&app, &lines).await?).into_response())
+    let cart = app.ports.carts().set(&session.hash, &product_id, quantity).await?;
+    let cart = cart.ok_or_else(Problem::not_found)?;
+    Ok(Json(view(&app, &cart).await?).into_response())
 }
 
 pub async fn remove<P: Ports>(
@@ -166,11 +188,11 @@ pub async fn remove<P: Ports>(
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
     let product_id = ProductId::parse(&product_id).map_err(|_| Problem::not_found())?;
-    let lines = match session::of(&headers, &app.settings) {
+    let cart = match session::of(&headers, &app.settings) {
         Some(session) => app.ports.carts().remove(&session.hash, &product_id).await?,
-        None => Lines::default(),
+        None => Cart::default(),
     };
-    Ok(Json(view(&app, &lines).await?).into_response())
+    Ok(Json(view(&app, &cart).await?).into_response())
 }
 
 pub async fn clear<P: Ports>(State(app): State<App<P>>, headers: HeaderMap) -> Result<Response, Problem> {
@@ -180,16 +202,18 @@ pub async fn clear<P: Ports>(State(app): State<App<P>>, headers: HeaderMap) -> R
     Ok(StatusCode::NO_CONTENT.into_response())
 }
 
-async fn view<P: Ports>(app: &App<P>, lines: &Lines) -> Result<Value, Problem> {
-    let products = app.menu.products(app.ports.stock()).await?;
-    let priced = price(app, &products, lines)?;
+async fn view<P: Ports>(app: &App<P>, cart: &Cart) -> Result<Value, Problem> {
+    let products = app.menu.products(&app.ports).await?;
+    let priced = price(app, &products, cart)?;
     let shown = priced.lines.iter().map(|priced| {
         let mut shown = json!({
             "product_id": priced.line.product_id,
             "name": priced.name,
             "quantity": priced.line.quantity.get(),
             "unit_price_minor": priced.unit_price.minor,
+            "seen_unit_price_minor": priced.seen_unit_price.map(|seen| seen.minor),
             "line_total_minor": priced.line_total.minor,
+            "left": priced.left,
         });
         if let Some(conflict) = &priced.conflict {
             shown["conflict"] = json!(conflict);
@@ -197,8 +221,9 @@ async fn view<P: Ports>(app: &App<P>, lines: &Lines) -> Result<Value, Problem> {
         shown
     });
     Ok(json!({
+        "version": priced.version,
         "lines": shown.collect::<Vec<_>>(),
-        "units": lines.units(),
+        "units": cart.lines.units(),
         "subtotal_minor": priced.subtotal.minor,
         "tax_minor": priced.tax.minor,
         "total_minor": priced.total.minor,

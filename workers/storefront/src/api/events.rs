@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
 use app::ports::orders::OrderStore;
+use app::use_cases::for_customers::public_note;
 use axum::Extension;
 use axum::extract::{Path, Query, State};
 use axum::http::{HeaderMap, HeaderName, HeaderValue};
@@ -258,7 +259,8 @@ fn event(entry: &HistoryEntry) -> Event {
         "seq": entry.seq,
         "status": entry.to.code(),
         "step": entry.step.code(),
-        "note": entry.note,
+        // Staff read notes in the timeline; here are customers.
+        "note": public_note(entry),
         "at": time_text(entry.at),
         "version": entry.seq,
     });

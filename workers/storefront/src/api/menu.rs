@@ -6,18 +6,31 @@ use axum::extract::{Path, State};
 use domain::ids::ProductId;
 use serde_json::{Value, json};
 
+use super::orders::time_text;
 use crate::problem::Problem;
 use crate::{App, Ports, menu};
 
 pub async fn list<P: Ports>(State(app): State<App<P>>) -> Result<Json<Value>, Problem> {
-    let products = app.menu.products(app.ports.stock()).await?;
-    Ok(Json(json!({ "products": products.iter().map(product).collect::<Vec<_>>() })))
+    let products = app.menu.products(&app.ports).await?;
+    let mut menu = json!({ "products": products.iter().map(product).collect::<Vec<_>>() });
+    mark(&mut menu, &products);
+    Ok(Json(menu))
 }
 
 pub async fn one<P: Ports>(State(app): State<App<P>>, Path(id): Path<String>) -> Result<Json<Value>, Problem> {
     let id = ProductId::parse(&id).map_err(|_| Problem::not_found())?;
-    let products = app.menu.products(app.ports.stock()).await?;
-    menu::find(&products, &id).map(|found| Json(product(found))).ok_or_else(Problem::not_found)
+    let products = app.menu.products(&app.ports).await?;
+    let found = menu::find(&products, &id).ok_or_else(Problem::not_found)?;
+    let mut product = product(found);
+    mark(&mut product, &products);
+    Ok(Json(product))
+}
+
+/// Says of a copy how old it is: the stock cannot be read now.
+fn mark(shown: &mut Value, products: &menu::Products) {
+    if let Some(as_of) = products.as_of {
+        shown["as_of"] = json!(time_text(as_of));
+    }
 }
 
 fn product(stocked: &StockedProduct) -> Value {

@@ -1,27 +1,31 @@
 //! Orders as customers place, see and cancel them.
 
 use std::collections::HashMap;
+use std::time::Duration;
 
 use app::ports::Unavailable;
-use app::ports::carts::CartStore as _;
+use app::ports::carts::{Cart, CartStore as _};
 use app::ports::fulfilment::{FulfilmentStore as _, Shipment, Ticket};
 use app::ports::orders::{OrderFilter, OrderStore as _, StoredOrder};
 use app::ports::views::{OrderView, OrderViews as _};
 use app::use_cases::change_order::{CUSTOMER, ChangeRefusal, cancel_by_customer};
-use app::use_cases::place_order::{Accepted, Means, Refusal, Request, place_order};
+use app::use_cases::for_customers::{public_note, public_reason};
+use app::use_cases::place_order::{Accepted, Expected, Means, Refusal, Request, ShownLine, place_order};
 use axum::Json;
 use axum::body::Bytes;
 use axum::extract::{Path, Query, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse as _, Response};
 use domain::access::{Action, Denial, Resource, may};
+use domain::address::{DeliveryAddress, Written};
 use domain::cart::{Line, Lines};
 use domain::channel::Preferences;
 use domain::ids::{LocationId, OrderId, ProductId};
-use domain::order::{HistoryEntry, Order};
+use domain::order::{HistoryEntry, Order, OrderType, Status};
 use futures::future::try_join_all;
 use serde_json::{Map, Value, json};
 use time::format_description::well_known::Rfc3339;
+use tokio::time::timeout;
 
 use super::staff_of;
 use crate::fields::{Fields, object};
@@ -34,6 +38,8 @@ use crate::{App, Observation, Ports, access, audit, digest, random_token, sessio
 /// Orders of a session listed at once: unless told otherwise, and at most.
 const LIST: u32 = 20;
 const LIST_MAX: u32 = 100;
+/// An order is placed within milliseconds, and within this or not at all as far as its customer can tell.
+const PLACED_WITHIN: Duration = Duration::from_secs(7);
 
 pub async fn place<P: Ports>(State(app): State<App<P>>, headers: HeaderMap, body: Bytes) -> Result<Response, Problem> {
     let session = session::of(&headers, &app.settings);
@@ -46,14 +52,20 @@ pub async fn place<P: Ports>(State(app): State<App<P>>, headers: HeaderMap, body
     };
     let mut asked = read(object(&headers, &body)?)?;
     let from_cart = asked.lines.is_none();
-    let lines = match (asked.lines.take(), &session) {
-        (Some(lines), _) => lines,
+    let cart = match (asked.lines.take(), &session) {
+        (Some(lines), _) => Cart { lines, ..Cart::default() },
         (None, Some(session)) => app.ports.carts().get(&session.hash).await?,
-        (None, None) => Lines::default(),
+        (None, None) => Cart::default(),
     };
     let session_hash = session.map(|session| session.hash);
-    let request =
-        Request { lines, from_cart, idempotency_key: key, session_hash: session_hash.clone(), ..asked.request };
+    let mut request = Request {
+        lines: cart.lines.clone(),
+        from_cart,
+        idempotency_key: key,
+        session_hash: session_hash.clone(),
+        ..asked.request
+    };
+    request.expected.lines = remembered(&app, &cart);
     let accepted = accept(&app, request).await?;
     if let (true, Some(session)) = (from_cart && !accepted.replayed, &session_hash) {
         // The order stands; a cart that could not be emptied is emptied by the customer.
@@ -64,7 +76,26 @@ pub async fn place<P: Ports>(State(app): State<App<P>>, headers: HeaderMap, body
     if let Ok(location) = HeaderValue::from_str(&location) {
         response.headers_mut().insert(header::LOCATION, location);
     }
+    if lacks_address(&accepted.order)
+        && let Ok(warning) = HeaderValue::from_str(&format!("299 - \"delivery_address {ADDRESS_WARNING}\""))
+    {
+        response.headers_mut().insert(header::WARNING, warning);
+    }
     Ok(response)
+}
+
+/// The prices that the customer is likely to have seen: of a cart those that it remembers, else those before their last
+/// change. They decide nothing.
+fn remembered<P: Ports>(app: &App<P>, cart: &Cart) -> Vec<ShownLine> {
+    let seen = |line: &Line| {
+        let price = cart.seen.get(&line.product_id).copied().or_else(|| app.menu.price_before(&line.product_id));
+        price.map(|unit_price_minor| ShownLine {
+            product_id: line.product_id.clone(),
+            quantity: None,
+            unit_price_minor,
+        })
+    };
+    cart.lines.iter().filter_map(seen).collect()
 }
 
 /// Places the order, whether it came as JSON or from a form.
@@ -79,8 +110,13 @@ pub async fn accept<P: Ports>(app: &App<P>, request: Request) -> Result<Accepted
     };
     let shop = app.settings.shops.named(request.location_id.as_ref());
     let shop = shop.map_err(|error| Refusal::Fields(vec![error]))?;
-    let offers = Offered { menu: &app.menu, stock: app.ports.stock() };
-    let accepted = place_order(app.ports.orders(), &offers, &shop, means, request).await?;
+    let offers = Offered(app);
+    let placing = place_order(app.ports.orders(), &offers, &shop, means, request);
+    // Before the whole request is given up: the customer keeps the form and its key.
+    let placed = timeout(PLACED_WITHIN, placing).await;
+    let accepted = placed.unwrap_or_else(|_| {
+        Err(Refusal::Uncertain(Unavailable::new("orders", format!("no answer in {PLACED_WITHIN:?}"))))
+    })?;
     app.ports.observe(if accepted.replayed { Observation::Replayed } else { Observation::Accepted });
     Ok(accepted)
 }
@@ -103,9 +139,22 @@ fn read(body: Map<String, Value>) -> Result<Asked, Problem> {
     }
     let pickup_at = fields.time("pickup_at");
     let special_instructions = fields.optional_text("special_instructions").unwrap_or_default();
+    let address = match fields.take("delivery_address") {
+        None => None,
+        Some(Value::Object(address)) => Some(address),
+        Some(_) => {
+            fields.wrong("delivery_address", "must be an object");
+            None
+        }
+    };
     let payment_token = fields.text("payment_token");
     let notify = fields.optional_object("notify");
     let cart = fields.flag("cart").unwrap_or_default();
+    let expected_total_minor = fields.optional_integer("expected_total_minor");
+    let cart_version = fields.optional_integer("cart_version");
+    if cart_version.is_some() && !cart {
+        fields.wrong("cart_version", "is only for \"cart\": true");
+    }
     let items = match fields.take("items") {
         None if cart => None,
         None => {
@@ -133,6 +182,7 @@ fn read(body: Map<String, Value>) -> Result<Asked, Problem> {
         sms: wishes.flag("sms").unwrap_or(usual.sms),
     };
     wishes.finish();
+    let delivery_address = address.and_then(|address| read_address(address, &mut errors));
     let lines = items.map(|items| read_items(items, &mut errors));
     if !errors.is_empty() {
         return Err(Problem::fields(errors));
@@ -146,14 +196,35 @@ fn read(body: Map<String, Value>) -> Result<Asked, Problem> {
         location_id: location.and_then(Result::ok),
         pickup_at,
         special_instructions,
+        delivery_address,
+        address_required: requires_address(env!("CARGO_PKG_VERSION")),
         payment_token,
         lines: Lines::default(),
         from_cart: false,
         idempotency_key: String::new(),
         session_hash: None,
         traceparent: chassis::trace::current(),
+        expected: Expected { total_minor: expected_total_minor, cart_version, lines: Vec::new() },
     };
     Ok(Asked { request, lines })
+}
+
+/// From this version on a delivery needs an address; before, it is accepted without one and the answer has a warning.
+const ADDRESS_REQUIRED_FROM: (u64, u64) = (0, 2);
+
+/// Whether a version of ours, such as `0.2.0`, refuses a delivery without an address.
+fn requires_address(version: &str) -> bool {
+    let mut numbers = version.split('.').map(|number| number.parse().unwrap_or_default());
+    (numbers.next().unwrap_or_default(), numbers.next().unwrap_or_default()) >= ADDRESS_REQUIRED_FROM
+}
+
+fn read_address(address: Map<String, Value>, errors: &mut Vec<domain::FieldError>) -> Option<DeliveryAddress> {
+    let mut fields = Fields::new(address, "delivery_address", errors);
+    let [line1, line2, city, postal_code, note] =
+        ["line1", "line2", "city", "postal_code", "note"].map(|name| fields.optional_text(name).unwrap_or_default());
+    fields.finish();
+    let written = Written { line1: &line1, line2: &line2, city: &city, postal_code: &postal_code, note: &note };
+    DeliveryAddress::parse(written).map_err(|wrong| errors.extend(wrong)).ok()
 }
 
 fn read_items(items: Vec<Value>, errors: &mut Vec<domain::FieldError>) -> Lines {
@@ -185,7 +256,7 @@ fn read_items(items: Vec<Value>, errors: &mut Vec<domain::FieldError>) -> Lines 
 /// The answer to a placement. Nothing in it changes later, so that a replay gives the same bytes.
 fn receipt(accepted: &Accepted) -> Value {
     let (order, token) = (&accepted.order, &accepted.tracking_token);
-    json!({
+    let mut receipt = json!({
         "order_id": order.order_id,
         "order_number": order.order_number,
         "tracking_token": token,
@@ -195,7 +266,18 @@ fn receipt(accepted: &Accepted) -> Value {
         "total_minor": order.totals.total.minor,
         "currency": order.totals.total.currency.code(),
         "links": links(order, Some(token)),
-    })
+    });
+    if lacks_address(order) {
+        receipt["warnings"] = json!([{ "field": "delivery_address", "message": ADDRESS_WARNING }]);
+    }
+    receipt
+}
+
+/// What a client reads that orders a delivery without saying where to.
+const ADDRESS_WARNING: &str = "is required for a delivery from version 0.2.0 on; until then the shop has to call";
+
+fn lacks_address(order: &Order) -> bool {
+    order.order_type == OrderType::Delivery && order.delivery_address.is_none()
 }
 
 fn links(order: &Order, token: Option<&str>) -> Value {
@@ -220,10 +302,15 @@ pub async fn show<P: Ports>(
     let (scope, order_id) = (app.customer_scope(), stored.order.order_id);
     let history = app.ports.orders().history(&scope, order_id, 0).await?;
     let mut body = told(&stored.order, &history);
+    if staff_of(&app, &headers).is_none() {
+        hide_notes(&mut body, &stored.order, &history);
+    }
     body["ticket"] = app.ports.orders().tickets(&scope, &[order_id]).await?.first().map_or(Value::Null, ticket);
     body["shipment"] = match app.ports.orders().shipment(&scope, order_id).await? {
-        Some(Shipment { tracking_number, shipped_at, .. }) => {
-            json!({ "tracking_number": tracking_number, "shipped_at": time_text(shipped_at) })
+        // It has its number when it is to be made, and is on its way when staff hand it over.
+        Some(Shipment { tracking_number, .. }) => {
+            let left = history.iter().find(|entry| entry.to == Status::Completed);
+            json!({ "tracking_number": tracking_number, "shipped_at": left.map(|entry| time_text(entry.at)) })
         }
         None => Value::Null,
     };
@@ -261,7 +348,7 @@ pub async fn list<P: Ports>(
         return Err(Problem::fields(errors));
     }
     let mut source = "view";
-    let views = match session::of(&headers, &app.settings) {
+    let mut views = match session::of(&headers, &app.settings) {
         None => Vec::new(),
         Some(session) => match views_of(&app, &session, limit, before).await {
             Ok(views) => views,
@@ -272,6 +359,9 @@ pub async fn list<P: Ports>(
             }
         },
     };
+    for view in &mut views {
+        view.reason = public_reason(view.reason.as_deref()).map(str::to_owned);
+    }
     let next = (views.len() == limit as usize).then(|| views.last().map(|view| view.order_id)).flatten();
     Ok(Json(json!({ "orders": views, "next_before": next, "source": source })))
 }
@@ -320,7 +410,11 @@ pub async fn cancel<P: Ports>(
     let stored = visible(&app, Action::CancelOrder, &id, &query, &headers).await?;
     let order = cancel_visible(&app, &headers, &stored).await?;
     let history = app.ports.orders().history(&app.customer_scope(), order.order_id, 0).await?;
-    let mut response = answer(&order, &history);
+    let mut body = told(&order, &history);
+    if staff_of(&app, &headers).is_none() {
+        hide_notes(&mut body, &order, &history);
+    }
+    let mut response = tagged(&order, body);
     *response.status_mut() = StatusCode::ACCEPTED;
     Ok(response)
 }
@@ -386,6 +480,14 @@ fn told(order: &Order, history: &[HistoryEntry]) -> Value {
     body
 }
 
+/// Takes out what staff wrote for each other.
+fn hide_notes(body: &mut Value, order: &Order, history: &[HistoryEntry]) {
+    body["reason"] = json!(public_reason(order.reason.as_deref()));
+    for (shown, entry) in body["history"].as_array_mut().into_iter().flatten().zip(history) {
+        shown["note"] = json!(public_note(entry));
+    }
+}
+
 fn tagged(order: &Order, body: Value) -> Response {
     let mut response = Json(body).into_response();
     if let Ok(tag) = HeaderValue::from_str(&format!("\"{}\"", order.version)) {
@@ -421,6 +523,7 @@ pub fn summary(order: &Order) -> Value {
         },
         "notify": { "email": order.customer.notify.email, "sms": order.customer.notify.sms },
         "special_instructions": order.special_instructions,
+        "delivery_address": order.delivery_address,
         "pickup_at": order.pickup_at.map(time_text),
         "items": items.collect::<Vec<_>>(),
         "subtotal_minor": order.totals.subtotal.minor,
@@ -450,4 +553,23 @@ fn entry(entry: &HistoryEntry) -> Value {
 pub fn time_text(at: domain::Timestamp) -> String {
     // RFC 3339 lacks years past 9999, which no order has.
     at.format(&Rfc3339).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_is_asked_of_clients_from_its_version_on() {
+        for (version, required) in [
+            ("0.0.0", false),
+            ("0.1.9", false),
+            ("0.2.0", true),
+            ("0.10.0", true),
+            ("1.0.0", true),
+            ("0.2.0-rc.1", true),
+        ] {
+            assert_eq!(requires_address(version), required, "{version}");
+        }
+    }
 }

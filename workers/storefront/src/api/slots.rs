@@ -1,19 +1,22 @@
 //! The pick-up slots of a day.
 
 use std::collections::HashMap;
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
 
-use app::ports::Source as _;
 use app::ports::locations::LocationStore as _;
+use app::ports::{Source as _, Unavailable};
 use app::use_cases::Shop;
 use app::use_cases::place_order::PICKUP_AHEAD;
 use axum::Json;
 use axum::extract::{Query, State};
-use domain::FieldError;
 use domain::hours::Slot;
-use domain::ids::LocationId;
+use domain::ids::{LocationId, TenantId};
+use domain::{FieldError, Timestamp};
 use serde_json::{Value, json};
 use time::Date;
 use time::macros::format_description;
+use tokio::time::timeout;
 
 use super::orders::time_text;
 use crate::problem::Problem;
@@ -49,8 +52,8 @@ pub async fn list<P: Ports>(
     if !errors.is_empty() {
         return Err(Problem::fields(errors));
     }
-    let offered = offered(&app, &shop, date).await?;
-    let slots = offered.iter().map(|offered| {
+    let day = offered(&app, &shop, date).await?;
+    let slots = day.slots.iter().map(|offered| {
         json!({
             "starts_at": time_text(offered.slot.starts_at),
             "ends_at": time_text(offered.slot.ends_at),
@@ -63,12 +66,16 @@ pub async fn list<P: Ports>(
             },
         })
     });
-    Ok(Json(json!({
+    let mut body = json!({
         "date": date.to_string(),
         "location_id": shop.location_id,
         "time_zone": shop.hours.zone.name(),
         "slots": slots.collect::<Vec<_>>(),
-    })))
+    });
+    if let Some(as_of) = day.as_of {
+        body["as_of"] = json!(time_text(as_of));
+    }
+    Ok(Json(body))
 }
 
 /// Today, on the shop's calendar, when none is given.
@@ -84,18 +91,82 @@ fn date_of<P: Ports>(app: &App<P>, shop: &Shop, text: Option<&String>) -> Result
     Ok(date)
 }
 
-/// The slots of a date with the places left in each, as they are now: an order that comes first takes its place first.
-pub async fn offered<P: Ports>(app: &App<P>, shop: &Shop, date: Date) -> Result<Vec<Offered>, Problem> {
+/// For the database to say how many places are taken, where it has said it before or the page can do without.
+const TAKEN_WITHIN: Duration = Duration::from_millis(500);
+/// Days of locations whose places are remembered: a week of twenty locations.
+const REMEMBERED_MAX: usize = 160;
+
+/// Places taken, by the start of their slot.
+type Taken = HashMap<Timestamp, u32>;
+/// A day of a location.
+type DayOf = (TenantId, LocationId, Date);
+
+/// The places that were taken when the database last said so, by location and date.
+#[derive(Default)]
+pub struct TakenPlaces(Mutex<HashMap<DayOf, (Timestamp, Taken)>>);
+
+/// The slots of a day.
+pub struct Day {
+    pub slots: Vec<Offered>,
+    /// When the places were counted, if the database does not answer now.
+    pub as_of: Option<Timestamp>,
+}
+
+/// Returns the slots of a date with the places left in each, as they are now: an order that comes first takes its place
+/// first. While the database does not answer, they are as they were when it last did: a place is counted again when it is
+/// taken.
+///
+/// # Errors
+/// When the database does not answer and never said anything about that date.
+pub async fn offered<P: Ports>(app: &App<P>, shop: &Shop, date: Date) -> Result<Day, Problem> {
     let slots = shop.hours.slots(date, shop.slots);
-    let (Some(first), Some(last)) = (slots.first(), slots.last()) else { return Ok(Vec::new()) };
-    let orders = app.ports.orders();
-    let taken = orders.taken(&shop.tenant_id, &shop.location_id, first.starts_at, last.ends_at).await?;
-    let taken: HashMap<_, _> = taken.into_iter().collect();
+    let (Some(first), Some(last)) = (slots.first(), slots.last()) else {
+        return Ok(Day { slots: Vec::new(), as_of: None });
+    };
     let now = app.ports.source().now();
+    let key = (shop.tenant_id.clone(), shop.location_id.clone(), date);
+    let remembered = app.taken.of(&key);
+    let asked = app.ports.orders().taken(&shop.tenant_id, &shop.location_id, first.starts_at, last.ends_at);
+    let answer = match &remembered {
+        None => asked.await,
+        Some(_) => timeout(TAKEN_WITHIN, asked).await.unwrap_or_else(|_| {
+            Err(Unavailable::new("orders", format!("no answer in {TAKEN_WITHIN:?} about the places of {date}")))
+        }),
+    };
+    let (taken, as_of) = match (answer, remembered) {
+        (Ok(taken), _) => {
+            let taken: Taken = taken.into_iter().collect();
+            app.taken.remember(key, now, taken.clone());
+            (taken, None)
+        }
+        (Err(error), Some((at, taken))) => {
+            tracing::warn!(%error, "Pickup slots are shown as they were");
+            (taken, Some(at))
+        }
+        (Err(error), None) => return Err(error.into()),
+    };
     let offer = |slot: Slot| Offered {
         left: shop.slots.capacity.saturating_sub(taken.get(&slot.starts_at).copied().unwrap_or_default()),
         past: slot.ends_at <= now,
         slot,
     };
-    Ok(slots.into_iter().map(offer).collect())
+    Ok(Day { slots: slots.into_iter().map(offer).collect(), as_of })
+}
+
+impl TakenPlaces {
+    fn of(&self, key: &DayOf) -> Option<(Timestamp, Taken)> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).get(key).cloned()
+    }
+
+    fn remember(&self, key: DayOf, at: Timestamp, taken: Taken) {
+        let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if known.len() >= REMEMBERED_MAX && !known.contains_key(&key) {
+            // Days that have passed are the oldest.
+            let oldest = known.iter().min_by_key(|(_, (at, _))| *at).map(|(key, _)| key.clone());
+            if let Some(key) = oldest {
+                known.remove(&key);
+            }
+        }
+        known.insert(key, (at, taken));
+    }
 }

@@ -2,41 +2,47 @@
 
 use std::collections::HashMap;
 
-use app::ports::carts::CartStore as _;
+use app::ports::Source as _;
+use app::ports::carts::{Cart, CartStore as _};
 use app::ports::orders::{OrderStore as _, StoredOrder};
 use app::ports::stock::StockedProduct;
 use app::use_cases::change_order::ChangeRefusal;
+use app::use_cases::for_customers::{charged, was_not_collected, why_ended};
 use app::use_cases::place_order::{Refusal, Request};
 use axum::extract::{Path, Query, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode};
 use axum::response::{IntoResponse as _, Redirect, Response};
 use axum::{Extension, Form};
-use domain::FieldError;
 use domain::access::Action;
-use domain::cart::{Line, Lines, Quantity};
+use domain::cart::{Line, Quantity};
 use domain::channel::Preferences;
+use domain::hours::{Hours, Zone};
 use domain::ids::ProductId;
 use domain::menu::ProductType;
-use domain::order::{HistoryEntry, OrderType, Status, Step};
+use domain::order::{HistoryEntry, Order, OrderType, Status, Step};
 use domain::stock::Availability;
-use time::macros::format_description;
+use domain::{FieldError, Timestamp};
 
 use super::lookup::{follow, not_found};
 use super::page;
-use super::slots::{times, wanted_time};
+use super::slots::{choice, wanted_time};
 use super::views::{
-    CartPage, CheckoutForm, CheckoutPage, ErrorView, HistoryView, LineView, MenuPage, MenuSection, OrderFragment,
-    OrderLineView, OrderPage, OrderView, ProductCard, Shell, StepView,
+    AddressField, CartPage, CheckoutForm, CheckoutPage, ErrorView, HistoryView, LineView, MenuPage, MenuSection,
+    OrderFragment, OrderLineView, OrderPage, OrderView, ProductCard, Shell, ShownOrder, StepView,
 };
+use crate::api::PricedLine;
 use crate::api::orders::{accept, cancel_visible, visible};
-use crate::problem::Problem;
+use crate::problem::{Problem, what_changed};
 use crate::rates::Client;
 use crate::security::wants_page;
 use crate::session::Session;
-use crate::{App, Ports, api, random_token, session, tracking};
+use crate::{App, Ports, api, menu, random_token, session, tracking};
 
-pub async fn menu<P: Ports>(State(app): State<App<P>>, headers: HeaderMap) -> Result<Response, Problem> {
-    let products = app.menu.products(app.ports.stock()).await?;
+pub async fn show_menu<P: Ports>(State(app): State<App<P>>, headers: HeaderMap) -> Result<Response, Problem> {
+    let products = app.menu.products(&app.ports).await?;
+    let session = session::of_or_new(&headers, &app.settings);
+    // The count in the header is a convenience: without the carts it is zero, and the page stands.
+    let cart = app.ports.carts().get(&session.hash).await.unwrap_or_default();
     let section = |kind: ProductType| MenuSection {
         title: match kind {
             ProductType::Coffee => "Coffee",
@@ -44,16 +50,24 @@ pub async fn menu<P: Ports>(State(app): State<App<P>>, headers: HeaderMap) -> Re
             ProductType::Pastry => "Pastry",
             ProductType::Sandwich => "Sandwiches",
         },
-        products: products.iter().filter(|product| product.product.kind == kind).map(card).collect(),
+        products: products
+            .iter()
+            .filter(|product| product.product.kind == kind)
+            .map(|product| card(product, &cart))
+            .collect(),
     };
     let sections = ProductType::ALL.map(section).into_iter().filter(|section| !section.products.is_empty()).collect();
-    let session = session::of_or_new(&headers, &app.settings);
-    let page = page(&MenuPage { shell: shell(&app, &session).await, sections })?;
+    let shell = Shell { cart_count: Some(cart.lines.units()), ..Shell::of(&app) };
+    let as_of = products.as_of.map(|at| time_of(&app, at));
+    let page = page(&MenuPage { shell, sections, as_of })?;
     Ok(session.onto(page))
 }
 
-fn card(stocked: &StockedProduct) -> ProductCard {
+fn card(stocked: &StockedProduct, cart: &Cart) -> ProductCard {
     let product = &stocked.product;
+    let in_cart = cart.lines.iter().find(|line| line.product_id == product.product_id);
+    let in_cart = in_cart.map_or(0, |line| line.quantity.get());
+    let may = stocked.counters.available.clamp(0, i64::from(Quantity::MAX)) - i64::from(in_cart);
     ProductCard {
         product_id: product.product_id.to_string(),
         name: product.name.clone(),
@@ -63,6 +77,8 @@ fn card(stocked: &StockedProduct) -> ProductCard {
         availability: stocked.availability().code(),
         badge: badge(stocked),
         out: stocked.availability() == Availability::Out,
+        may: may.max(0),
+        in_cart,
     }
 }
 
@@ -76,33 +92,52 @@ pub fn badge(stocked: &StockedProduct) -> String {
 
 /// The count in the header is a convenience: without the carts it is zero, and the page stands.
 pub async fn shell<P: Ports>(app: &App<P>, session: &Session) -> Shell {
-    let lines = app.ports.carts().get(&session.hash).await.unwrap_or_default();
-    Shell { cart_count: Some(lines.units()), notice: None }
+    let cart = app.ports.carts().get(&session.hash).await.unwrap_or_default();
+    Shell { cart_count: Some(cart.lines.units()), ..Shell::of(app) }
 }
 
 pub async fn cart<P: Ports>(State(app): State<App<P>>, headers: HeaderMap) -> Result<Response, Problem> {
     let session = session::of_or_new(&headers, &app.settings);
-    let lines = app.ports.carts().get(&session.hash).await?;
-    let (views, [subtotal, tax, total]) = priced(&app, &lines).await?;
-    let blocked = views.iter().any(|line| line.conflict.is_some());
-    let shell = Shell { cart_count: Some(lines.units()), notice: None };
-    Ok(session.onto(page(&CartPage { shell, lines: views, subtotal, tax, total, blocked })?))
+    let cart = app.ports.carts().get(&session.hash).await?;
+    let receipt = receipt(&app, &cart).await?;
+    let blocked = receipt.lines.iter().any(|line| line.conflict.is_some());
+    let shell = Shell { cart_count: Some(cart.lines.units()), ..Shell::of(&app) };
+    let Receipt { lines, totals: [subtotal, tax, total], .. } = receipt;
+    Ok(session.onto(page(&CartPage { shell, lines, subtotal, tax, total, blocked })?))
 }
 
-async fn priced<P: Ports>(app: &App<P>, lines: &Lines) -> Result<(Vec<LineView>, [String; 3]), Problem> {
-    let products = app.menu.products(app.ports.stock()).await?;
-    let priced = api::cart_price(app, &products, lines)?;
+/// A cart with its prices in words, and what a form sends back of them.
+struct Receipt {
+    lines: Vec<LineView>,
+    /// Subtotal, tax, total.
+    totals: [String; 3],
+    shown: ShownOrder,
+}
+
+async fn receipt<P: Ports>(app: &App<P>, cart: &Cart) -> Result<Receipt, Problem> {
+    let products = app.menu.products(&app.ports).await?;
+    let priced = api::cart_price(app, &products, cart)?;
+    let shown = ShownOrder::of(&priced);
     let totals = [priced.subtotal, priced.tax, priced.total].map(|money| money.to_string());
-    let views = priced.lines.into_iter().map(|line| LineView {
+    Ok(Receipt { lines: priced.lines.into_iter().map(line_view).collect(), totals, shown })
+}
+
+fn line_view(line: PricedLine) -> LineView {
+    let changed = line.seen_unit_price.filter(|seen| *seen != line.unit_price);
+    LineView {
         product_id: line.line.product_id.to_string(),
-        name: line.name,
-        image_url: line.image_url,
         quantity: line.line.quantity.get(),
+        max: line.left.unwrap_or_default().clamp(1, i64::from(Quantity::MAX)),
+        left: line.left.filter(|left| *left > 0 && *left < i64::from(Quantity::MAX)),
         unit_price: line.unit_price.to_string(),
         line_total: line.line_total.to_string(),
+        price_change: changed.map(|seen| {
+            format!("The price of {} changed from {seen} to {} since you added it.", line.name, line.unit_price)
+        }),
         conflict: line.conflict.map(|conflict| sentence(conflict.strip_prefix("is ").unwrap_or(&conflict))),
-    });
-    Ok((views.collect(), totals))
+        name: line.name,
+        image_url: line.image_url,
+    }
 }
 
 pub async fn add<P: Ports>(
@@ -112,16 +147,15 @@ pub async fn add<P: Ports>(
     Form(form): Form<HashMap<String, String>>,
 ) -> Result<Response, Problem> {
     let line = Line { product_id: product_id(form.get("product_id"))?, quantity: quantity(&form)? };
-    api::cart_check_add(&app, &line).await?;
     let session = session::of_or_new(&headers, &app.settings);
-    let lines = api::cart_add_line(&app, client, &session, &line).await?;
+    let cart = api::add_to_cart(&app, client, &session, &line).await?;
     // A script wants the new count, a browser the page it came from.
     let mut response = if headers.contains_key("x-requested-with") {
         StatusCode::NO_CONTENT.into_response()
     } else {
         Redirect::to("/cart").into_response()
     };
-    response.headers_mut().insert("x-cart-count", HeaderValue::from(lines.units()));
+    response.headers_mut().insert("x-cart-count", HeaderValue::from(cart.lines.units()));
     Ok(session.onto(response))
 }
 
@@ -184,14 +218,15 @@ async fn checkout_page<P: Ports>(
     form: CheckoutForm,
     errors: Vec<ErrorView>,
 ) -> Result<Response, Problem> {
-    let lines = app.ports.carts().get(&session.hash).await?;
-    if lines.is_empty() && errors.is_empty() {
+    let cart = app.ports.carts().get(&session.hash).await?;
+    if cart.lines.is_empty() && errors.is_empty() {
         return Ok(Redirect::to("/cart").into_response());
     }
-    let (views, [subtotal, tax, total]) = priced(app, &lines).await?;
-    let shell = Shell { cart_count: Some(lines.units()), notice: None };
-    let times = times(app).await?;
-    page(&CheckoutPage { shell, form, errors, times, lines: views, subtotal, tax, total })
+    let Receipt { lines, totals: [subtotal, tax, total], shown } = receipt(app, &cart).await?;
+    let shell = Shell { cart_count: Some(cart.lines.units()), ..Shell::of(app) };
+    let choice = choice(app, &form).await;
+    let address = AddressField::all(&form, &errors);
+    page(&CheckoutPage { shell, form, errors, choice, address, lines, subtotal, tax, total, shown })
 }
 
 pub async fn place<P: Ports>(
@@ -200,16 +235,31 @@ pub async fn place<P: Ports>(
     Form(form): Form<CheckoutForm>,
 ) -> Result<Response, Problem> {
     let Some(session) = session::of(&headers, &app.settings) else { return Ok(Redirect::to("/cart").into_response()) };
-    let lines = app.ports.carts().get(&session.hash).await?;
+    let cart = app.ports.carts().get(&session.hash).await?;
+    // The form again, with everything that was written in it.
+    let again = async |status: StatusCode, form: CheckoutForm, errors: Vec<ErrorView>| {
+        let page = checkout_page(&app, &session, form, errors).await?;
+        Ok::<Response, Problem>((status, page).into_response())
+    };
+    let wrong = |field: &str, message: &str| vec![ErrorView::of(&FieldError::new(field, message))];
     let Ok(pickup_at) = wanted_time(&form.pickup_at) else {
-        let error = ErrorView::of(&FieldError::new("pickup_at", "must be one of the list"));
-        let page = checkout_page(&app, &session, form, vec![error]).await?;
-        return Ok((StatusCode::UNPROCESSABLE_ENTITY, page).into_response());
+        let errors = wrong("pickup_at", "must be one of the list");
+        return again(StatusCode::UNPROCESSABLE_ENTITY, form, errors).await;
+    };
+    let delivery_address = match form.address() {
+        Ok(address) => address,
+        Err(errors) => {
+            let errors = errors.iter().map(ErrorView::of).collect();
+            return again(StatusCode::UNPROCESSABLE_ENTITY, form, errors).await;
+        }
     };
     let Some(notify) = wishes(&form.notify) else {
-        let error = FieldError::new("notify", "must be email, sms or none");
-        let page = checkout_page(&app, &session, form, vec![ErrorView::of(&error)]).await?;
-        return Ok((StatusCode::UNPROCESSABLE_ENTITY, page).into_response());
+        let errors = wrong("notify", "must be email, sms or none");
+        return again(StatusCode::UNPROCESSABLE_ENTITY, form, errors).await;
+    };
+    let Some(expected) = form.shown() else {
+        let errors = vec![ErrorView::general("Please check the total below, and place the order again.")];
+        return again(StatusCode::CONFLICT, form, errors).await;
     };
     // The order belongs to the session that begins with it.
     let after = session.after_checkout(&form.idempotency_key, &app.settings);
@@ -222,12 +272,15 @@ pub async fn place<P: Ports>(
         location_id: None,
         pickup_at,
         special_instructions: form.special_instructions.clone(),
+        delivery_address,
+        address_required: true,
         payment_token: form.payment_token.clone(),
-        lines,
+        lines: cart.lines,
         from_cart: true,
         idempotency_key: form.idempotency_key.clone(),
         session_hash: Some(after.hash.clone()),
         traceparent: chassis::trace::current(),
+        expected,
     };
     match accept(&app, request).await {
         Ok(accepted) => {
@@ -254,25 +307,64 @@ pub async fn place<P: Ports>(
             }
         }
         Err(Refusal::Fields(errors)) => {
-            let page = checkout_page(&app, &session, form, errors.iter().map(ErrorView::of).collect()).await?;
-            Ok((StatusCode::UNPROCESSABLE_ENTITY, page).into_response())
+            let shop = app.settings.shops.home();
+            let now = app.ports.source().now();
+            let view = |error: &FieldError| match error.field.as_str() {
+                "pickup_at" => ErrorView { message: time_error(&shop.hours, now, error), ..ErrorView::of(error) },
+                _ => ErrorView::of(error),
+            };
+            again(StatusCode::UNPROCESSABLE_ENTITY, form, errors.iter().map(view).collect()).await
+        }
+        // The page that follows shows what it costs now; its button places the order for that.
+        Err(Refusal::Changed(changed)) => {
+            let errors = what_changed(&changed).into_iter().map(ErrorView::general).collect();
+            again(StatusCode::CONFLICT, form, errors).await
         }
         Err(refusal @ Refusal::SlotFull(_)) => {
             let problem = Problem::from(refusal);
             let errors = problem.errors.iter().map(ErrorView::of).collect();
-            let form = CheckoutForm { pickup_at: String::new(), ..form };
-            Ok((problem.status, checkout_page(&app, &session, form, errors).await?).into_response())
+            again(problem.status, CheckoutForm { pickup_at: String::new(), ..form }, errors).await
         }
-        Err(Refusal::SoldOut(_)) => Ok(Redirect::to("/cart").into_response()),
+        Err(Refusal::SoldOut(products)) => {
+            let known = app.menu.products(&app.ports).await?;
+            let name =
+                |id: &ProductId| menu::find(&known, id).map_or(id.to_string(), |found| found.product.name.clone());
+            let left =
+                |id| ErrorView::general(format!("{} is sold out, or has fewer left. Change your cart.", name(id)));
+            again(StatusCode::CONFLICT, form, products.iter().map(left).collect()).await
+        }
+        Err(refusal @ Refusal::Uncertain(_)) => {
+            let problem = Problem::from(refusal);
+            let errors = vec![ErrorView::general(
+                "We cannot say yet whether your order was placed. Press the button again: it is placed once.",
+            )];
+            again(problem.status, form, errors).await
+        }
         Err(refusal) => match Problem::from(refusal) {
             // It may go well in a moment: the customer does not write it all again.
             problem if problem.retry_after_s.is_some() => {
-                let error = ErrorView { field: String::new(), message: problem.detail };
-                let page = checkout_page(&app, &session, form, vec![error]).await?;
-                Ok((problem.status, page).into_response())
+                again(problem.status, form, vec![ErrorView::general(problem.detail)]).await
             }
             problem => Err(problem),
         },
+    }
+}
+
+/// The form again with the times of another day, for a browser without scripts. Nothing is placed.
+pub async fn other_day<P: Ports>(
+    State(app): State<App<P>>,
+    headers: HeaderMap,
+    Form(form): Form<CheckoutForm>,
+) -> Result<Response, Problem> {
+    let Some(session) = session::of(&headers, &app.settings) else { return Ok(Redirect::to("/cart").into_response()) };
+    checkout_page(&app, &session, CheckoutForm { pickup_at: String::new(), ..form }, Vec::new()).await
+}
+
+/// What is wrong with the chosen time, on the clock of the shop: the API's own words have times in UTC.
+fn time_error(hours: &Hours, now: Timestamp, error: &FieldError) -> String {
+    match hours.closed_notice(now) {
+        Some(closed) if error.message.starts_with("is required") => format!("{closed} Choose a time."),
+        _ => format!("The time {}.", error.message.split(';').next().unwrap_or_default()),
     }
 }
 
@@ -289,14 +381,18 @@ fn wishes(choice: &str) -> Option<Preferences> {
 /// What was put into the cart meanwhile, in another tab, follows the browser to its new session.
 pub async fn carry_cart<P: Ports>(app: &App<P>, from: &Session, to: &Session) {
     let carts = app.ports.carts();
-    let Ok(lines) = carts.get(&from.hash).await else { return };
-    for line in &lines {
-        if carts.add(&to.hash, line).await.is_err() {
+    let Ok(cart) = carts.get(&from.hash).await else { return };
+    let products = app.menu.products(&app.ports).await.ok();
+    for line in &cart.lines {
+        // A line from before prices were remembered takes today's.
+        let today = || menu::find(products.as_deref()?, &line.product_id).map(|found| found.product.price.minor);
+        let Some(seen) = cart.seen.get(&line.product_id).copied().or_else(today) else { continue };
+        if carts.add(&to.hash, line, seen).await.is_err() {
             // A cart is a convenience: what cannot be carried now stays where it is until it is forgotten.
             return;
         }
     }
-    if !lines.is_empty() {
+    if !cart.lines.is_empty() {
         let _ = carts.clear(&from.hash).await;
     }
 }
@@ -318,11 +414,11 @@ pub async fn order<P: Ports>(
         }
         visible => visible?,
     };
-    let history = app.ports.orders().history(&app.customer_scope(), stored.order.order_id, 0).await?;
     let session = session::of_or_new(&headers, &app.settings);
     let notice = query.contains_key("late").then(|| "It is too late to cancel.".to_owned());
     let shell = Shell { notice, ..shell(&app, &session).await };
-    let mut response = session.onto(page(&OrderPage { shell, order: view(&stored, &history) })?);
+    let order = order_view(&app, &stored).await?;
+    let mut response = session.onto(page(&OrderPage { shell, order })?);
     if query.get("token").is_some_and(|token| tracking::is_same(token, &stored.tracking_token)) {
         // An older link: what the page does next needs no token in an address.
         follow(&app, &mut response, &stored, &headers);
@@ -337,8 +433,7 @@ pub async fn order_fragment<P: Ports>(
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
     let stored = visible(&app, Action::ReadOrder, &id, &query, &headers).await?;
-    let history = app.ports.orders().history(&app.customer_scope(), stored.order.order_id, 0).await?;
-    page(&OrderFragment { order: view(&stored, &history) })
+    page(&OrderFragment { order: order_view(&app, &stored).await? })
 }
 
 pub async fn cancel<P: Ports>(
@@ -361,23 +456,60 @@ pub async fn cancel<P: Ports>(
     Ok(response)
 }
 
+/// The order as its page shows it.
+async fn order_view<P: Ports>(app: &App<P>, stored: &StoredOrder) -> Result<OrderView, Problem> {
+    let history = app.ports.orders().history(&app.customer_scope(), stored.order.order_id, 0).await?;
+    let order = &stored.order;
+    let ended = match order.status {
+        Status::Cancelled | Status::Failed => {
+            let charged = charged(app.ports.orders(), order.order_id).await?;
+            Some(format!("{} {}", why_ended(order), charged.sentence()))
+        }
+        _ if was_not_collected(order) => {
+            Some("Nobody collected this order, so we closed it. Ask us if that is a mistake.".to_owned())
+        }
+        Status::Pending | Status::Confirmed | Status::Preparing | Status::Ready | Status::Completed => None,
+    };
+    Ok(view(stored, &history, ended, &Clock::of(app, order)))
+}
+
+/// The clock and the calendar of a location, now.
+pub struct Clock {
+    zone: Zone,
+    now: Timestamp,
+}
+
+impl Clock {
+    /// Of the location of an order.
+    pub fn of<P: Ports>(app: &App<P>, order: &Order) -> Clock {
+        let shops = &app.settings.shops;
+        // A location that is gone has left its orders behind.
+        let shop = shops.named(Some(&order.location_id)).unwrap_or_else(|_| shops.home());
+        Clock { zone: shop.hours.zone.clone(), now: app.ports.source().now() }
+    }
+
+    /// A time, with its date where that is not today's.
+    pub fn text(&self, at: Timestamp) -> String {
+        self.zone.time_text(at, self.now)
+    }
+}
+
+/// A time on the clock of the shop that this storefront serves.
+fn time_of<P: Ports>(app: &App<P>, at: Timestamp) -> String {
+    app.settings.shops.home().hours.zone.time_text(at, app.ports.source().now())
+}
+
 pub fn order_url(id: &str, below: &str) -> String {
     format!("/orders/{id}{below}")
 }
 
-fn view(stored: &StoredOrder, history: &[HistoryEntry]) -> OrderView {
-    const WAY: [(Status, &str); 5] = [
-        (Status::Pending, "Received"),
-        (Status::Confirmed, "Confirmed"),
-        (Status::Preparing, "Being made"),
-        (Status::Ready, "Ready"),
-        (Status::Completed, "Handed over"),
-    ];
+fn view(stored: &StoredOrder, history: &[HistoryEntry], ended: Option<String>, clock: &Clock) -> OrderView {
+    const WAY: [Status; 5] = [Status::Pending, Status::Confirmed, Status::Preparing, Status::Ready, Status::Completed];
     let order = &stored.order;
     let id = order.order_id.to_string();
-    let reached = WAY.iter().position(|(status, _)| *status == order.status).unwrap_or_default();
-    let steps = WAY.iter().enumerate().map(|(index, (_, label))| StepView {
-        label,
+    let reached = WAY.iter().position(|status| *status == order.status).unwrap_or_default();
+    let steps = WAY.iter().enumerate().map(|(index, status)| StepView {
+        label: step_label(*status, order.order_type),
         state: match index.cmp(&reached) {
             std::cmp::Ordering::Less => "done",
             std::cmp::Ordering::Equal if order.status == Status::Completed => "done",
@@ -385,11 +517,9 @@ fn view(stored: &StoredOrder, history: &[HistoryEntry]) -> OrderView {
             std::cmp::Ordering::Greater => "todo",
         },
     });
-    let ended = matches!(order.status, Status::Cancelled | Status::Failed)
-        .then(|| why(order.reason.as_deref().unwrap_or("it has ended")));
     OrderView {
         number: order.order_number.clone(),
-        status_label: status_label(order.status, order.state.step(), order.order_type),
+        status_label: status_label(order),
         steps: steps.collect(),
         ended,
         lines: order
@@ -405,7 +535,8 @@ fn view(stored: &StoredOrder, history: &[HistoryEntry]) -> OrderView {
         tax: order.totals.tax.to_string(),
         total: order.totals.total.to_string(),
         customer_name: order.customer.name.clone(),
-        placed_at: clock(order.created_at),
+        placed_at: clock.text(order.created_at),
+        handover: handover(order, clock),
         can_cancel: matches!(order.status, Status::Pending | Status::Confirmed)
             && order.state.step() != Step::Compensating,
         cancel_url: order_url(&id, "/cancel"),
@@ -413,29 +544,51 @@ fn view(stored: &StoredOrder, history: &[HistoryEntry]) -> OrderView {
         fragment_url: order_url(&id, "/fragment"),
         history: history
             .iter()
+            // Once a status: what machines do between two is for the staff's timeline, and so are notes and names.
+            .filter(|entry| entry.from != Some(entry.to))
             .map(|entry| HistoryView {
-                at: clock(entry.at),
-                text: format!(
-                    "{} · {}{}",
-                    entry.to.code(),
-                    entry.step.code().replace('_', " "),
-                    entry.note.as_ref().map(|note| format!(" – {note}")).unwrap_or_default()
-                ),
-                actor: entry.actor.clone(),
+                at: clock.text(entry.at),
+                text: match entry.to {
+                    Status::Cancelled => "Cancelled",
+                    Status::Failed => "Could not be made",
+                    Status::Completed if was_not_collected(order) => "Not collected",
+                    status => step_label(status, order.order_type),
+                },
             })
             .collect(),
     }
 }
 
-/// Why it ended, as a sentence to the customer. The journey below keeps the words of the system.
-fn why(reason: &str) -> String {
-    let why = match reason {
-        "cancelled by the customer" => "You cancelled it.".to_owned(),
-        _ if reason.starts_with("payment declined") => "The card was declined.".to_owned(),
-        _ => sentence(reason),
-    };
-    // An order only ends once its money is back.
-    format!("{why} Nothing stays charged.")
+/// A status as a step on the way of an order.
+fn step_label(status: Status, order_type: OrderType) -> &'static str {
+    match (status, order_type) {
+        (Status::Pending, _) => "Order received",
+        (Status::Confirmed, _) => "Confirmed",
+        (Status::Preparing, _) => "Preparing",
+        (Status::Ready, OrderType::Delivery) => "Ready for the rider",
+        (Status::Ready, OrderType::Pickup) => "Ready for pickup",
+        (Status::Ready, OrderType::DineIn) => "Ready",
+        (Status::Completed, OrderType::Delivery) => "On its way",
+        (Status::Completed, OrderType::Pickup) => "Picked up",
+        (Status::Completed, OrderType::DineIn) => "Served",
+        (Status::Cancelled | Status::Failed, _) => "Ended",
+    }
+}
+
+/// When and where the order changes hands.
+fn handover(order: &Order, clock: &Clock) -> String {
+    let when = order.pickup_at.map(|at| clock.text(at));
+    match (order.order_type, when) {
+        (OrderType::Pickup, Some(when)) => format!("Pickup: {when}."),
+        (OrderType::Pickup, None) => "Pickup: as soon as it is ready.".to_owned(),
+        (OrderType::DineIn, Some(when)) => format!("Served here: {when}."),
+        (OrderType::DineIn, None) => "Served here as soon as it is ready.".to_owned(),
+        (OrderType::Delivery, when) => {
+            let to = order.delivery_address.as_ref().map(|to| format!(" to {}", to.one_line())).unwrap_or_default();
+            let when = when.unwrap_or_else(|| "as soon as it is ready".to_owned());
+            format!("Delivery{to}: {when}.")
+        }
+    }
 }
 
 fn sentence(text: &str) -> String {
@@ -443,22 +596,24 @@ fn sentence(text: &str) -> String {
     letters.next().map(|first| first.to_uppercase().chain(letters).chain(['.']).collect()).unwrap_or_default()
 }
 
-fn status_label(status: Status, step: Step, order_type: OrderType) -> &'static str {
-    match (status, step) {
+fn status_label(order: &Order) -> &'static str {
+    match (order.status, order.state.step()) {
         (Status::Cancelled, _) => "Your order was cancelled.",
         (Status::Failed, _) => "We could not make your order.",
-        (_, Step::Compensating) => "Your order is being called off; your money and our stock are on their way back.",
+        (_, Step::Compensating) => {
+            "Your order is being cancelled. If your card was charged, your refund is on its way."
+        }
         (Status::Pending, _) => "We have your order and are confirming it.",
         (Status::Confirmed, _) => "Confirmed. The bar has your order.",
         (Status::Preparing, _) => "Your order is being made.",
-        (Status::Ready, _) => match order_type {
+        (Status::Ready, _) => match order.order_type {
             OrderType::Pickup | OrderType::DineIn => "Ready. It waits for you at the counter.",
-            OrderType::Delivery => "Ready. It is about to be brought to you.",
+            OrderType::Delivery => "Ready. The rider takes it in a moment.",
         },
-        (Status::Completed, _) => "Enjoy!",
+        (Status::Completed, _) if was_not_collected(order) => "Your order was not collected.",
+        (Status::Completed, _) => match order.order_type {
+            OrderType::Pickup | OrderType::DineIn => "Enjoy!",
+            OrderType::Delivery => "Your order is on its way to you.",
+        },
     }
-}
-
-pub fn clock(at: domain::Timestamp) -> String {
-    at.format(format_description!("[hour]:[minute]:[second]")).unwrap_or_default()
 }

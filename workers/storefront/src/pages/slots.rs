@@ -1,47 +1,81 @@
-//! The times that a customer may choose, in words.
+//! The times that a customer may choose, in words: the days of a week, and the slots of one of them.
+
+use std::time::Duration;
 
 use app::ports::Source as _;
+use app::use_cases::Shop;
+use app::use_cases::place_order::PICKUP_AHEAD;
 use domain::Timestamp;
-use domain::hours::Zone;
+use domain::hours::date_text;
+use time::Date;
 use time::format_description::well_known::Rfc3339;
 use time::macros::format_description;
+use tokio::time::timeout;
 
-use super::views::TimeView;
+use super::views::{CheckoutForm, TimeChoice, TimeView};
 use crate::api::offered_slots;
 use crate::api::orders::time_text;
-use crate::problem::Problem;
 use crate::{App, Ports};
 
-/// As many as somebody looks through.
-const SHOWN: usize = 24;
+/// For the database to say how many places are left: a form that was filled in is shown again without.
+const PLACES_WITHIN: Duration = Duration::from_millis(800);
+/// From so few places on, the page says how many are left.
+const FEW: u32 = 3;
 
-/// The next times that have a place left, today and, when today is nearly over, tomorrow.
-pub async fn times<P: Ports>(app: &App<P>) -> Result<Vec<TimeView>, Problem> {
+/// Returns the days of the next week that have a time to come, and the times of the day that the form asks for.
+pub async fn choice<P: Ports>(app: &App<P>, form: &CheckoutForm) -> TimeChoice {
     let shop = app.settings.shops.home();
-    let zone = &shop.hours.zone;
-    let now = app.ports.source().now();
+    let (zone, now) = (&shop.hours.zone, app.ports.source().now());
     let today = zone.date_of(now);
-    let mut times = Vec::new();
-    for date in [Some(today), today.next_day()].into_iter().flatten() {
-        if times.len() >= SHOWN {
-            break;
-        }
-        let prefix = if date == today { "" } else { "tomorrow " };
-        for offered in offered_slots(app, &shop, date).await? {
-            if offered.slot.starts_at > now && offered.left > 0 && times.len() < SHOWN {
-                times.push(TimeView {
-                    value: time_text(offered.slot.starts_at),
-                    label: format!("{prefix}{}", clock(zone, offered.slot.starts_at)),
-                });
-            }
-        }
+    let last = zone.date_of(now + PICKUP_AHEAD);
+    let all = std::iter::successors(Some(today), |date| date.next_day()).take_while(|date| *date <= last);
+    let days: Vec<Date> = all.filter(|date| hours_of(&shop, *date, now).next().is_some()).collect();
+    let asked = Date::parse(&form.pickup_day, format_description!("[year]-[month]-[day]")).ok();
+    let kept = wanted_time(&form.pickup_at).ok().flatten().map(|at| zone.date_of(at));
+    let known = |date: &Date| days.contains(date);
+    let day = asked.filter(known).or(kept.filter(known)).or(days.first().copied());
+    let label = |date: Date| match date {
+        _ if date == today => "Today".to_owned(),
+        _ if today.next_day() == Some(date) => format!("Tomorrow, {}", date_text(date)),
+        _ => date_text(date),
+    };
+    TimeChoice {
+        // Who chooses a later day means a time of it.
+        now: shop.hours.is_open(now) && day == days.first().copied(),
+        days: days.iter().map(|date| TimeView { value: date.to_string(), label: label(*date) }).collect(),
+        day: day.map(|date| date.to_string()).unwrap_or_default(),
+        times: match day {
+            Some(day) => times(app, &shop, day, now).await,
+            None => Vec::new(),
+        },
     }
-    Ok(times)
 }
 
-/// What the clock on the shop's wall shows.
-pub fn clock(zone: &Zone, at: Timestamp) -> String {
-    zone.local(at).format(format_description!("[hour]:[minute]")).unwrap_or_default()
+/// The starts of a date's slots that can still be chosen, by the opening hours alone.
+fn hours_of(shop: &Shop, date: Date, now: Timestamp) -> impl Iterator<Item = Timestamp> {
+    let slots = shop.hours.slots(date, shop.slots).into_iter().map(|slot| slot.starts_at);
+    slots.filter(move |starts_at| *starts_at > now && *starts_at <= now + PICKUP_AHEAD)
+}
+
+async fn times<P: Ports>(app: &App<P>, shop: &Shop, day: Date, now: Timestamp) -> Vec<TimeView> {
+    let view = |starts_at: Timestamp, left: Option<u32>| TimeView {
+        value: time_text(starts_at),
+        label: match left {
+            Some(1) => format!("{} (1 place left)", shop.hours.zone.clock_text(starts_at)),
+            Some(left) => format!("{} ({left} places left)", shop.hours.zone.clock_text(starts_at)),
+            None => shop.hours.zone.clock_text(starts_at),
+        },
+    };
+    match timeout(PLACES_WITHIN, offered_slots(app, shop, day)).await {
+        Ok(Ok(offered)) => {
+            let to_come: Vec<_> = hours_of(shop, day, now).collect();
+            let free = offered.slots.into_iter().filter(|offered| offered.left > 0);
+            let free = free.filter(|offered| to_come.contains(&offered.slot.starts_at));
+            free.map(|offered| view(offered.slot.starts_at, Some(offered.left).filter(|left| *left <= FEW))).collect()
+        }
+        // Whether a place is left is asked again when the order is placed.
+        Ok(Err(_)) | Err(_) => hours_of(shop, day, now).map(|starts_at| view(starts_at, None)).collect(),
+    }
 }
 
 /// `None` for as soon as it is ready.

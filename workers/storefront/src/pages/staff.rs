@@ -15,17 +15,16 @@ use domain::access::{Action, Actor, Resource, may};
 use domain::ids::{OrderId, OrderNumber};
 use domain::order::{Order, OrderType, Status};
 
-use super::customer::carry_cart;
+use super::customer::{Clock, carry_cart};
 use super::page;
-use super::slots::clock;
 use super::views::{BoardAction, BoardCard, BoardColumn, BoardFragment, BoardPage, JourneyPage, Shell, SignInPage};
 use crate::problem::Problem;
 use crate::security::SecurityEvent;
 use crate::staff::{Staff, accepted, cookie_name};
 use crate::{App, Ports, api, audit, session};
 
-/// An order that waits longer is marked.
-const LATE: time::Duration = time::Duration::minutes(10);
+/// An order for as soon as possible is due so long after it was placed.
+const USUAL: time::Duration = time::Duration::minutes(10);
 
 pub fn signed<P: Ports>(app: &App<P>, headers: &HeaderMap) -> Option<Staff> {
     api::staff_of(app, headers)
@@ -48,7 +47,7 @@ pub async fn board<P: Ports>(
         Some(id) => Some(who_was_faster(&app, id).await?),
         None => None,
     };
-    page(&BoardPage { shell: Shell { notice, ..Shell::default() }, columns: columns(&app).await? })
+    page(&BoardPage { shell: Shell { notice, ..Shell::of(&app) }, columns: columns(&app).await? })
 }
 
 pub async fn board_fragment<P: Ports>(State(app): State<App<P>>, headers: HeaderMap) -> Result<Response, Problem> {
@@ -85,22 +84,16 @@ async fn columns<P: Ports>(app: &App<P>) -> Result<Vec<BoardColumn>, Problem> {
     let statuses = vec![Status::Confirmed, Status::Preparing, Status::Ready];
     let filter = OrderFilter { statuses, limit: SHOWN, ..OrderFilter::default() };
     let mut orders = app.ports.orders().list(&app.staff_scope(), &filter).await?;
-    // Oldest first: whoever waited longest is next.
-    orders.reverse();
+    // What is due first is made first; of two that are due together, the older one.
+    orders.sort_by_key(|order| (due_at(order), order.created_at));
     let tickets = api::tickets_of(app, &orders).await?;
-    let zone = &app.settings.shops.home().hours.zone;
-    let place = |order: &Order| {
-        tickets.get(&order.order_id).map(|ticket| match ticket.slot_at {
-            Some(at) => format!("No. {} for {}", ticket.position, clock(zone, at)),
-            None => format!("No. {}", ticket.position),
-        })
-    };
+    let place = |order: &Order| tickets.get(&order.order_id).map(|ticket| format!("No. {}", ticket.position));
     let column = |title, status, next: &[(&'static str, Status)]| BoardColumn {
         title,
         cards: orders
             .iter()
             .filter(|order| order.status == status)
-            .map(|order| card(order, now, next, place(order)))
+            .map(|order| card(order, &Clock::of(app, order), now, next, place(order)))
             .collect(),
     };
     Ok(vec![
@@ -110,8 +103,32 @@ async fn columns<P: Ports>(app: &App<P>) -> Result<Vec<BoardColumn>, Problem> {
     ])
 }
 
-fn card(order: &Order, now: Timestamp, next: &[(&'static str, Status)], ticket: Option<String>) -> BoardCard {
-    let age = now - order.created_at;
+/// When an order is to be ready.
+fn due_at(order: &Order) -> Timestamp {
+    order.pickup_at.unwrap_or(order.created_at + USUAL)
+}
+
+/// How long until an order is due, or how late it is.
+fn left_text(left: time::Duration) -> String {
+    let (ago, minutes) = (left.is_negative(), left.whole_minutes().unsigned_abs());
+    let length = match minutes {
+        0 => return if ago { "due now".to_owned() } else { "in a minute".to_owned() },
+        minutes if minutes < 60 => format!("{minutes} min"),
+        minutes if minutes < 24 * 60 => format!("{} h {} min", minutes / 60, minutes % 60),
+        minutes => format!("{} d {} h", minutes / (24 * 60), minutes / 60 % 24),
+    };
+    if ago { format!("{length} late") } else { format!("in {length}") }
+}
+
+fn card(
+    order: &Order,
+    clock: &Clock,
+    now: Timestamp,
+    next: &[(&'static str, Status)],
+    ticket: Option<String>,
+) -> BoardCard {
+    let due_at = due_at(order);
+    let for_rider = order.order_type == OrderType::Delivery;
     BoardCard {
         order_id: order.order_id.to_string(),
         number: order.order_number.clone(),
@@ -119,15 +136,29 @@ fn card(order: &Order, now: Timestamp, next: &[(&'static str, Status)], ticket: 
         version: order.version,
         customer_name: order.customer.name.clone(),
         order_type: match order.order_type {
-            OrderType::Pickup => "picks up",
-            OrderType::DineIn => "drinks it here",
-            OrderType::Delivery => "has it brought",
+            OrderType::Pickup => "Pickup",
+            OrderType::DineIn => "Eat in",
+            OrderType::Delivery => "Delivery",
         },
-        age: format!("{} min", age.whole_minutes().max(0)),
-        late: age > LATE && order.status != Status::Ready,
+        due: match order.pickup_at {
+            Some(at) => clock.text(at),
+            None => format!("as soon as possible, ordered {}", clock.text(order.created_at)),
+        },
+        left: left_text(due_at - now),
+        late: now > due_at && order.status != Status::Ready,
+        address: order.delivery_address.as_ref().map(|to| match &to.note {
+            Some(note) => format!("{} ({note})", to.one_line()),
+            None => to.one_line(),
+        }),
         lines: order.items.iter().map(|item| format!("{} × {}", item.quantity.get(), item.name)).collect(),
         note: Some(order.special_instructions.clone()).filter(|note| !note.is_empty()),
-        actions: next.iter().map(|(label, status)| BoardAction { label, status: status.code() }).collect(),
+        actions: next
+            .iter()
+            .map(|(label, status)| BoardAction {
+                label: if for_rider && *status == Status::Completed { "Out for delivery" } else { label },
+                status: status.code(),
+            })
+            .collect(),
     }
 }
 
@@ -184,11 +215,11 @@ pub async fn journey<P: Ports>(
         return to_sign_in();
     }
     let journey = api::journey_of(&app, &id).await?;
-    page(&JourneyPage::of(journey))
+    page(&JourneyPage::of(journey, Shell::of(&app), &app.settings.shops.home().hours.zone))
 }
 
-pub async fn sign_in<P: Ports>(State(_): State<App<P>>) -> Result<Response, Problem> {
-    page(&SignInPage { shell: Shell::default(), error: None })
+pub async fn sign_in<P: Ports>(State(app): State<App<P>>) -> Result<Response, Problem> {
+    page(&SignInPage { shell: Shell::of(&app), error: None })
 }
 
 pub async fn signed_in<P: Ports>(
@@ -201,7 +232,7 @@ pub async fn signed_in<P: Ports>(
     let staff = match accepted(&token, &app.settings, now) {
         Ok(staff) => staff,
         Err(refusal) => {
-            let page = page(&SignInPage { shell: Shell::default(), error: Some(refusal.detail()) })?;
+            let page = page(&SignInPage { shell: Shell::of(&app), error: Some(refusal.detail()) })?;
             let mut response = (StatusCode::UNPROCESSABLE_ENTITY, page).into_response();
             response.extensions_mut().insert(SecurityEvent::SignInFailed);
             return Ok(response);

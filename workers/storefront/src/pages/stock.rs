@@ -10,12 +10,13 @@ use axum::extract::{Path, Query, State};
 use axum::http::HeaderMap;
 use axum::response::{IntoResponse as _, Redirect, Response};
 use domain::access::{Action, Actor, Resource, may};
+use domain::hours::Zone;
 use domain::stock::Movement;
 
 use super::customer::badge;
 use super::page;
 use super::staff::{signed, to_sign_in};
-use super::views::{LedgerPage, LedgerRow, Shell, StockChange, StockPage, StockRow};
+use super::views::{LedgerPage, LedgerRow, Shell, StockChange, StockPage, StockRow, UnsurePage};
 use crate::problem::Problem;
 use crate::staff::Staff;
 use crate::{App, Ports, api, random_token};
@@ -45,7 +46,7 @@ async fn stock_page<P: Ports>(
     {
         row.change = change;
     }
-    page(&StockPage { shell: Shell::default(), days: DAYS, suggests, rows })
+    page(&StockPage { shell: Shell::of(app), days: DAYS, suggests, rows })
 }
 
 fn row(reorder: &Reorder) -> StockRow {
@@ -75,7 +76,7 @@ pub async fn restock<P: Ports>(
     Form(form): Form<HashMap<String, String>>,
 ) -> Result<Response, Problem> {
     let legal = |units: i64| u32::try_from(units).ok().filter(|units| *units > 0).map(AdjustmentKind::Restock);
-    change(&app, &id, &headers, &form, legal).await
+    change(&app, &id, &headers, &form, "restock", legal).await
 }
 
 pub async fn adjust<P: Ports>(
@@ -84,7 +85,7 @@ pub async fn adjust<P: Ports>(
     headers: HeaderMap,
     Form(form): Form<HashMap<String, String>>,
 ) -> Result<Response, Problem> {
-    change(&app, &id, &headers, &form, |units| (units != 0).then_some(AdjustmentKind::Correct(units))).await
+    change(&app, &id, &headers, &form, "adjust", |units| (units != 0).then_some(AdjustmentKind::Correct(units))).await
 }
 
 pub async fn write_off<P: Ports>(
@@ -93,7 +94,7 @@ pub async fn write_off<P: Ports>(
     headers: HeaderMap,
     Form(form): Form<HashMap<String, String>>,
 ) -> Result<Response, Problem> {
-    change(&app, &id, &headers, &form, |units| (units > 0).then(|| AdjustmentKind::Correct(-units))).await
+    change(&app, &id, &headers, &form, "write-off", |units| (units > 0).then(|| AdjustmentKind::Correct(-units))).await
 }
 
 /// What happened to one product.
@@ -110,18 +111,22 @@ pub async fn ledger<P: Ports>(
     let before = query.get("before").and_then(|before| api::ledger_cursor(before));
     let (product, entries) = api::ledger_page(&app, &id, before, api::LEDGER_PAGE).await?;
     let full = entries.len() == api::LEDGER_PAGE as usize;
+    let shop = app.settings.shops.home();
+    let zone = &shop.hours.zone;
     page(&LedgerPage {
-        shell: Shell::default(),
+        shell: Shell::of(&app),
         product_id: product.product.product_id.to_string(),
         name: product.product.name,
         available: product.counters.available,
         older: full.then(|| entries.last().map(|entry| entry.entry_id.clone())).flatten(),
-        entries: entries.into_iter().map(ledger_row).collect(),
+        zone: zone.name().to_owned(),
+        entries: entries.into_iter().map(|entry| ledger_row(entry, zone)).collect(),
     })
 }
 
-fn ledger_row(entry: Entry) -> LedgerRow {
-    let at = entry.at.format(time::macros::format_description!("[year]-[month]-[day] [hour]:[minute]:[second]"));
+fn ledger_row(entry: Entry, zone: &Zone) -> LedgerRow {
+    let at =
+        zone.local(entry.at).format(time::macros::format_description!("[year]-[month]-[day] [hour]:[minute]:[second]"));
     LedgerRow {
         // Formatting fails only for a component that a timestamp lacks; it lacks none of these.
         at: at.unwrap_or_default(),
@@ -141,11 +146,18 @@ fn ledger_row(entry: Entry) -> LedgerRow {
     }
 }
 
+/// The id under which the change was tried.
+fn movement_id_of(problem: &Problem) -> Option<String> {
+    let (_, id) = problem.more.iter().find(|(name, _)| *name == "movement_id")?;
+    id.as_str().map(str::to_owned)
+}
+
 async fn change<P: Ports>(
     app: &App<P>,
     id: &str,
     headers: &HeaderMap,
     form: &HashMap<String, String>,
+    action: &str,
     legal: impl Fn(i64) -> Option<AdjustmentKind>,
 ) -> Result<Response, Problem> {
     let Some(staff) = signed(app, headers) else { return to_sign_in() };
@@ -170,8 +182,21 @@ async fn change<P: Ports>(
         Err(problem) if !problem.errors.is_empty() => {
             let told = problem.errors.iter().map(|error| format!("The {} {}.", error.field, error.message));
             let error = Some(told.collect::<Vec<_>>().join(" "));
+            // The row gets a new id: a change that was refused and corrected is another one.
             let change = StockChange { units: said("units").to_owned(), reason: said("reason").to_owned(), error };
             Ok((problem.status, stock_page(app, &staff, Some((id, change))).await?).into_response())
+        }
+        Err(problem) if problem.kind == "uncertain" => {
+            let (units, reason) = (said("units").to_owned(), said("reason").to_owned());
+            let unsure = UnsurePage {
+                shell: Shell::of(app),
+                product_id: id.to_owned(),
+                action: action.to_owned(),
+                units,
+                reason,
+                movement_id: movement_id_of(&problem).or_else(|| form.get("movement_id").cloned()).unwrap_or_default(),
+            };
+            Ok((problem.status, page(&unsure)?).into_response())
         }
         Err(problem) => Err(problem),
     }

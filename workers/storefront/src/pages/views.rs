@@ -1,10 +1,22 @@
 //! What the templates show. Text and numbers only: a template decides nothing.
 
-use app::use_cases::journey::{Awaited, Journey, Moment, time_text};
+use app::ports::Source as _;
+use app::use_cases::journey::{Awaited, Journey, Moment};
+use app::use_cases::place_order::{Expected, ShownLine};
 use askama::Template;
 use domain::FieldError;
+use domain::Timestamp;
+use domain::address::{self, DeliveryAddress, Written};
+use domain::cart::LINES_MAX;
+use domain::hours::Zone;
+use domain::ids::ProductId;
+use domain::order::OrderType;
+use time::format_description::BorrowedFormatItem;
+use time::macros::format_description;
 
+use crate::api::{Priced, PricedLine};
 use crate::problem::Problem;
+use crate::{App, Ports};
 
 /// What every page has around it.
 #[derive(Default)]
@@ -12,6 +24,15 @@ pub struct Shell {
     /// `None` where the cart is not looked at.
     pub cart_count: Option<u32>,
     pub notice: Option<String>,
+    /// That the shop is closed, and when it opens.
+    pub closed: Option<String>,
+}
+
+impl Shell {
+    pub fn of<P: Ports>(app: &App<P>) -> Shell {
+        let closed = app.settings.shops.home().hours.closed_notice(app.ports.source().now());
+        Shell { closed, ..Shell::default() }
+    }
 }
 
 #[derive(Template)]
@@ -19,6 +40,8 @@ pub struct Shell {
 pub struct MenuPage {
     pub shell: Shell,
     pub sections: Vec<MenuSection>,
+    /// When the availability was read, if it cannot be read now.
+    pub as_of: Option<String>,
 }
 
 pub struct MenuSection {
@@ -35,6 +58,9 @@ pub struct ProductCard {
     pub availability: &'static str,
     pub badge: String,
     pub out: bool,
+    /// How many more may go into the cart.
+    pub may: i64,
+    pub in_cart: u32,
 }
 
 #[derive(Template)]
@@ -53,8 +79,14 @@ pub struct LineView {
     pub name: String,
     pub image_url: String,
     pub quantity: u32,
+    /// The most that can be ordered.
+    pub max: i64,
+    /// How many are left, where there are fewer than may be ordered.
+    pub left: Option<i64>,
     pub unit_price: String,
     pub line_total: String,
+    /// What became of the price since the line was added.
+    pub price_change: Option<String>,
     pub conflict: Option<String>,
 }
 
@@ -64,11 +96,31 @@ pub struct CheckoutPage {
     pub shell: Shell,
     pub form: CheckoutForm,
     pub errors: Vec<ErrorView>,
-    pub times: Vec<TimeView>,
+    pub choice: TimeChoice,
+    pub address: Vec<AddressField>,
     pub lines: Vec<LineView>,
     pub subtotal: String,
     pub tax: String,
     pub total: String,
+    pub shown: ShownOrder,
+}
+
+/// What the page shows of the order, as its form sends it back: the order is placed for that or not at all.
+pub struct ShownOrder {
+    pub total_minor: i64,
+    pub cart_version: i64,
+    /// Each line as `product:quantity:unit price`, by commas.
+    pub lines: String,
+}
+
+impl ShownOrder {
+    pub fn of(priced: &Priced) -> ShownOrder {
+        let line = |line: &PricedLine| {
+            format!("{}:{}:{}", line.line.product_id, line.line.quantity.get(), line.unit_price.minor)
+        };
+        let lines: Vec<_> = priced.lines.iter().map(line).collect();
+        ShownOrder { total_minor: priced.total.minor, cart_version: priced.version, lines: lines.join(",") }
+    }
 }
 
 #[derive(Default, serde::Deserialize)]
@@ -80,14 +132,114 @@ pub struct CheckoutForm {
     /// `email`, `sms` or `none`.
     pub notify: String,
     pub order_type: String,
+    /// A date of the shop's calendar; empty for the first with a time.
+    pub pickup_day: String,
     /// RFC 3339; empty for as soon as it is ready.
     pub pickup_at: String,
+    pub address_line1: String,
+    pub address_line2: String,
+    pub address_city: String,
+    pub address_postal_code: String,
+    pub address_note: String,
     pub special_instructions: String,
     pub payment_token: String,
     pub idempotency_key: String,
+    /// As [`ShownOrder`] was rendered.
+    pub expected_total_minor: String,
+    pub cart_version: String,
+    pub shown_lines: String,
 }
 
-/// A time that an order can be picked up at.
+impl CheckoutForm {
+    /// Where a delivery goes; `None` of an order that is none.
+    ///
+    /// # Errors
+    /// Every wrong field.
+    pub fn address(&self) -> Result<Option<DeliveryAddress>, Vec<FieldError>> {
+        if self.order_type != OrderType::Delivery.code() {
+            return Ok(None);
+        }
+        let written = Written {
+            line1: &self.address_line1,
+            line2: &self.address_line2,
+            city: &self.address_city,
+            postal_code: &self.address_postal_code,
+            note: &self.address_note,
+        };
+        DeliveryAddress::parse(written).map(Some)
+    }
+
+    /// What the page that the form was on has shown; `None` when the form does not say it.
+    pub fn shown(&self) -> Option<Expected> {
+        let line = |text: &str| {
+            let mut parts = text.split(':');
+            let product_id = ProductId::parse(parts.next()?).ok()?;
+            let (quantity, price) = (parts.next()?.parse().ok()?, parts.next()?.parse().ok()?);
+            Some(ShownLine { product_id, quantity: Some(quantity), unit_price_minor: price })
+        };
+        Some(Expected {
+            total_minor: Some(self.expected_total_minor.parse().ok()?),
+            cart_version: Some(self.cart_version.parse().ok()?),
+            // They decide nothing: one that cannot be read only names nothing that changed.
+            lines: self.shown_lines.split(',').filter_map(line).take(LINES_MAX).collect(),
+        })
+    }
+}
+
+/// The inputs of an address: name, field of the API, label, what browsers fill in, length, and whether it may be empty.
+const ADDRESS: [(&str, &str, &str, &str, usize, bool); 5] = [
+    ("address_line1", "delivery_address.line1", "Street and number", "address-line1", address::LINE_MAX, false),
+    ("address_line2", "delivery_address.line2", "Apartment or floor", "address-line2", address::LINE_MAX, true),
+    ("address_city", "delivery_address.city", "City", "address-level2", address::CITY_MAX, false),
+    ("address_postal_code", "delivery_address.postal_code", "ZIP code", "postal-code", address::POSTAL_CODE_MAX, false),
+    ("address_note", "delivery_address.note", "Note for the rider", "off", address::NOTE_MAX, true),
+];
+
+pub struct AddressField {
+    pub name: &'static str,
+    pub label: &'static str,
+    pub autocomplete: &'static str,
+    pub max: usize,
+    pub optional: bool,
+    pub value: String,
+    pub error: Option<String>,
+}
+
+impl AddressField {
+    pub fn all(form: &CheckoutForm, errors: &[ErrorView]) -> Vec<AddressField> {
+        let values = [
+            &form.address_line1,
+            &form.address_line2,
+            &form.address_city,
+            &form.address_postal_code,
+            &form.address_note,
+        ];
+        let fields = ADDRESS.into_iter().zip(values);
+        fields
+            .map(|((name, field, label, autocomplete, max, optional), value)| AddressField {
+                name,
+                label,
+                autocomplete,
+                max,
+                optional,
+                value: value.clone(),
+                error: errors.iter().find(|error| error.field == field).map(|error| error.message.clone()),
+            })
+            .collect()
+    }
+}
+
+/// The times that an order can be picked up at: those of one day.
+pub struct TimeChoice {
+    /// Whether it can be made at once.
+    pub now: bool,
+    pub days: Vec<TimeView>,
+    /// The value of the chosen day.
+    pub day: String,
+    pub times: Vec<TimeView>,
+}
+
+/// A day or a time.
 pub struct TimeView {
     pub value: String,
     pub label: String,
@@ -107,9 +259,16 @@ impl ErrorView {
             "notify" => "How we tell you",
             "special_instructions" => "The note",
             "pickup_at" => "The time",
-            _ => "The order",
+            field => {
+                ADDRESS.iter().find(|(_, known, ..)| *known == field).map_or("The order", |(_, _, label, ..)| *label)
+            }
         };
         ErrorView { field: error.field.clone(), message: format!("{label} {}", error.message) }
+    }
+
+    /// About no field.
+    pub fn general(message: impl Into<String>) -> ErrorView {
+        ErrorView { field: String::new(), message: message.into() }
     }
 
     /// The id of the input that it is about, if the form has one for it.
@@ -117,6 +276,9 @@ impl ErrorView {
         /// The inputs in which something can be wrong.
         const INPUTS: [&str; 8] =
             ["name", "phone", "email", "notify", "order_type", "pickup_at", "special_instructions", "payment_token"];
+        if let Some((name, ..)) = ADDRESS.iter().find(|(_, field, ..)| *field == self.field) {
+            return Some(name);
+        }
         self.field.rsplit('.').next().filter(|id| INPUTS.contains(id))
     }
 }
@@ -148,6 +310,7 @@ pub struct OrderView {
     pub number: String,
     pub status_label: &'static str,
     pub steps: Vec<StepView>,
+    /// Why it ended early and what became of the money, or that nobody came.
     pub ended: Option<String>,
     pub lines: Vec<OrderLineView>,
     pub subtotal: String,
@@ -155,6 +318,8 @@ pub struct OrderView {
     pub total: String,
     pub customer_name: String,
     pub placed_at: String,
+    /// When and where it is handed over.
+    pub handover: String,
     pub can_cancel: bool,
     pub cancel_url: String,
     pub events_url: String,
@@ -176,8 +341,7 @@ pub struct OrderLineView {
 
 pub struct HistoryView {
     pub at: String,
-    pub text: String,
-    pub actor: String,
+    pub text: &'static str,
 }
 
 #[derive(Template)]
@@ -215,8 +379,13 @@ pub struct BoardCard {
     pub version: i64,
     pub customer_name: String,
     pub order_type: &'static str,
-    pub age: String,
+    /// When it is due: `Pickup 8:30 am`, or `as soon as possible`.
+    pub due: String,
+    /// How long until then, or how late it is.
+    pub left: String,
     pub late: bool,
+    /// Where a delivery goes, and what the rider must know.
+    pub address: Option<String>,
     pub lines: Vec<String>,
     pub note: Option<String>,
     pub actions: Vec<BoardAction>,
@@ -231,6 +400,8 @@ pub struct BoardAction {
 #[template(path = "journey.html")]
 pub struct JourneyPage {
     pub shell: Shell,
+    /// Whose clock the times are of.
+    pub zone: String,
     pub number: String,
     pub order_id: String,
     pub status: String,
@@ -258,7 +429,9 @@ pub struct AwaitedView {
 }
 
 impl JourneyPage {
-    pub fn of(journey: Journey) -> JourneyPage {
+    /// Times are those of `zone`, to the millisecond.
+    pub fn of(journey: Journey, shell: Shell, zone: &Zone) -> JourneyPage {
+        let time_text = |at: Timestamp| exact_text(zone, at);
         let moment = |moment: Moment| MomentView {
             at: time_text(moment.at),
             gap: format!("+{} ms", moment.gap_ms),
@@ -273,7 +446,8 @@ impl JourneyPage {
             until: awaited.until.map(time_text),
         };
         JourneyPage {
-            shell: Shell::default(),
+            shell,
+            zone: zone.name().to_owned(),
             number: journey.order_number,
             order_id: journey.order_id.to_string(),
             status: journey.status,
@@ -284,6 +458,14 @@ impl JourneyPage {
             trace_ids: journey.trace_ids.into_iter().collect(),
         }
     }
+}
+
+/// Date and time to the millisecond on the clock of a zone.
+fn exact_text(zone: &Zone, at: Timestamp) -> String {
+    const EXACT: &[BorrowedFormatItem<'_>] =
+        format_description!("[year]-[month]-[day] [hour]:[minute]:[second].[subsecond digits:3]");
+    // Formatting fails only for a component that a time lacks; it lacks none of these.
+    zone.local(at).format(EXACT).unwrap_or_default()
 }
 
 #[derive(Template)]
@@ -323,6 +505,19 @@ pub struct StockChange {
     pub error: Option<String>,
 }
 
+/// A change of the stock that may have been made: the stock did not answer.
+#[derive(Template)]
+#[template(path = "unsure.html")]
+pub struct UnsurePage {
+    pub shell: Shell,
+    pub product_id: String,
+    /// The last part of the form's address.
+    pub action: String,
+    pub units: String,
+    pub reason: String,
+    pub movement_id: String,
+}
+
 #[derive(Template)]
 #[template(path = "ledger.html")]
 pub struct LedgerPage {
@@ -330,6 +525,8 @@ pub struct LedgerPage {
     pub product_id: String,
     pub name: String,
     pub available: i64,
+    /// Whose clock the times are of.
+    pub zone: String,
     pub entries: Vec<LedgerRow>,
     /// Where the next page begins.
     pub older: Option<String>,
@@ -364,9 +561,9 @@ pub struct ProblemPage<'a> {
 
 impl ProblemPage<'_> {
     /// A problem for a browser.
-    pub fn render(problem: &Problem, request_id: &str) -> String {
+    pub fn render<P: Ports>(app: &App<P>, problem: &Problem, request_id: &str) -> String {
         let page = ProblemPage {
-            shell: Shell::default(),
+            shell: Shell::of(app),
             status: problem.status.as_u16(),
             title: problem.title,
             detail: &problem.detail,

@@ -1,9 +1,12 @@
 //! `/openapi.json` against the routes that are really there.
 
+use std::collections::BTreeSet;
+
 use axum::http::StatusCode;
+use domain::access::StaffRole;
 use serde_json::json;
 
-use crate::Client;
+use crate::{Client, NOON, token_as};
 
 const METHODS: [&str; 5] = ["get", "post", "put", "patch", "delete"];
 
@@ -68,4 +71,76 @@ async fn a_staff_operation_says_so_and_is_closed_to_others() {
             assert_eq!(closed, operation.get("security").is_some(), "{method} {path} answered {}", answer.status);
         }
     }
+}
+
+/// Each documented operation is asked for nonsense, by nobody and by staff; `Client` holds every error that comes back
+/// against the published schema. That an operation can refuse at all is part of the test.
+#[tokio::test]
+async fn every_error_of_every_operation_is_what_the_document_says() {
+    let client = Client::new().await;
+    let order = client.accepted().await;
+    let order_id = order["order_id"].as_str().expect("an id");
+    let document = client.get("/openapi.json", &[]).await.json();
+    let bearer = format!("Bearer {}", token_as(StaffRole::Staff, "Ana", NOON + time::Duration::hours(1)));
+    let (json, staff) = (("content-type", "application/json"), ("authorization", bearer.as_str()));
+    let requests: [&[(&str, &str)]; 6] = [
+        &[json],
+        &[json, staff],
+        &[json, staff, ("if-match", "999"), ("idempotency-key", "k-1")],
+        &[json, staff, ("if-match", "x"), ("idempotency-key", "")],
+        &[("content-type", "text/plain"), staff, ("idempotency-key", "k-2")],
+        &[json, ("origin", "https://elsewhere.example")],
+    ];
+    let bodies = [
+        "",
+        "[]",
+        "{}",
+        "{\"status\":\"ready\"}",
+        "{\"quantity\":0,\"x\":1}",
+        "{\"product_id\":\"croissant\",\"quantity\":1}",
+    ];
+    let (mut seen, mut silent) = (BTreeSet::new(), BTreeSet::new());
+    for (path, operations) in document["paths"].as_object().expect("paths") {
+        // A real order's events never end.
+        let real = if path.ends_with("/events") { "nothing" } else { order_id };
+        let ids = [("espresso", real), ("nothing", "01890000-0000-7000-8000-000000000000"), ("%FF", "%FF")];
+        for method in operations.as_object().expect("operations").keys() {
+            let mut refused = false;
+            for (product_id, order_id) in ids {
+                let path = path.replace("{product_id}", product_id).replace("{id}", order_id);
+                for path in [format!("{path}?limit=0&before=x&date=x&days=0"), path] {
+                    for (headers, body) in requests.iter().flat_map(|headers| bodies.map(|body| (*headers, body))) {
+                        let status = client.send(&method.to_uppercase(), &path, headers, body).await.status.as_u16();
+                        if status >= 400 {
+                            refused = true;
+                            seen.insert(status);
+                        }
+                    }
+                }
+            }
+            if !refused {
+                silent.insert(format!("{method} {path}"));
+            }
+        }
+    }
+    for status in [400, 401, 403, 404, 409, 412, 415, 422, 428] {
+        assert!(seen.contains(&status), "no operation answered {status}: {seen:?}");
+    }
+    // These take no input that could be wrong.
+    let never = ["get /api/v1/cart", "get /api/v1/menu"].map(str::to_owned);
+    assert_eq!(silent, BTreeSet::from(never), "operations that refused nothing");
+}
+
+/// What an order has become stands beside the HTTP status, and not in its place.
+#[tokio::test]
+async fn the_problem_of_a_412_keeps_its_http_status() {
+    let client = Client::new().await;
+    let id = crate::staff::confirmed(&client).await;
+    let path = format!("/api/v1/admin/orders/{id}/status");
+    let late = client.as_staff("PUT", &path, &[("if-match", "1")], Some(&json!({ "status": "preparing" }))).await;
+    assert_eq!(late.status, StatusCode::PRECONDITION_FAILED);
+    let problem = late.json();
+    assert_eq!(problem["status"], 412);
+    assert_eq!((&problem["order_status"], &problem["version"]), (&json!("confirmed"), &json!(2)));
+    assert_eq!(problem["changed_by"], "Ana");
 }

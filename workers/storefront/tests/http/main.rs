@@ -3,12 +3,15 @@
 mod access;
 mod batch;
 mod cards;
+mod carts;
 mod documents;
 mod events;
+mod hanging;
 mod journey;
 mod limits;
 mod orders;
 mod pages;
+mod prices;
 mod roles;
 mod scope;
 mod security;
@@ -17,12 +20,14 @@ mod sign_in;
 mod slots;
 mod staff;
 mod surroundings;
+mod times;
 mod tracking;
 mod webhook;
+mod words;
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
 use app::fakes::orders::MemoryOrders;
@@ -252,7 +257,32 @@ impl Client {
         let response = self.response(method, path, headers, body).await;
         let (parts, body) = response.into_parts();
         let bytes = axum::body::to_bytes(body, 1 << 20).await.expect("a body");
-        Answer { status: parts.status, headers: parts.headers, text: String::from_utf8_lossy(&bytes).into_owned() }
+        let text = String::from_utf8_lossy(&bytes).into_owned();
+        let answer = Answer { status: parts.status, headers: parts.headers, text };
+        self.check_error(method, path, &answer).await;
+        answer
+    }
+
+    /// Every error answer in every test is what the published schema says, or a page.
+    async fn check_error(&self, method: &str, path: &str, answer: &Answer) {
+        static SCHEMA: OnceLock<jsonschema::Validator> = OnceLock::new();
+        if answer.status.as_u16() < 400 || answer.header("content-type").starts_with("text/html") {
+            return;
+        }
+        assert_eq!(answer.header("content-type"), "application/problem+json", "{method} {path}: {}", answer.text);
+        if SCHEMA.get().is_none() {
+            let document = self.response("GET", "/openapi.json", &[], Body::empty()).await.into_body();
+            let document = axum::body::to_bytes(document, 1 << 20).await.expect("a body");
+            let mut document: Value = serde_json::from_slice(&document).expect("JSON");
+            document["$ref"] = json!("#/components/schemas/Problem");
+            let _ = SCHEMA.set(jsonschema::validator_for(&document).expect("a legal schema"));
+        }
+        let (schema, problem) = (SCHEMA.get().expect("set"), answer.json());
+        let wrong: Vec<_> = schema.iter_errors(&problem).map(|error| error.to_string()).collect();
+        assert!(wrong.is_empty(), "{method} {path} answered {problem:#}: {wrong:?}");
+        assert_eq!(problem["status"], answer.status.as_u16(), "{method} {path}: {problem:#}");
+        let request_id = answer.header("x-request-id");
+        assert_eq!(problem["request_id"], request_id, "{method} {path}: {problem:#}");
     }
 
     async fn get(&self, path: &str, headers: &[(&str, &str)]) -> Answer {

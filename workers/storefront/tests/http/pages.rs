@@ -20,6 +20,18 @@ pub async fn open(client: &Client, cookie: &str, path: &str) -> Answer {
     client.get(path, &[("accept", "text/html"), ("cookie", cookie)]).await
 }
 
+/// Sends the checkout form, with what its page shows now.
+pub async fn check_out(client: &Client, cookie: &str, form: &str) -> Answer {
+    let page = open(client, cookie, "/checkout").await.text;
+    let mut form = form.to_owned();
+    for name in ["expected_total_minor", "cart_version", "shown_lines"] {
+        if page.contains(&format!("name=\"{name}\"")) {
+            form.push_str(&format!("&{name}={}", hidden(&page, name)));
+        }
+    }
+    submit(client, cookie, "/checkout", &form).await
+}
+
 /// The value of a hidden field.
 pub fn hidden(page: &str, name: &str) -> String {
     let (_, rest) = page.split_once(&format!("name=\"{name}\" value=\"")).expect("a hidden field");
@@ -40,16 +52,16 @@ async fn a_coffee_is_ordered_by_forms_alone_and_a_second_click_orders_no_second(
              &payment_token=tok_ok&idempotency_key={key}"
         )
     };
-    let refused = submit(&client, &cookie, "/checkout", &form("")).await;
+    let refused = check_out(&client, &cookie, &form("")).await;
     assert_eq!(refused.status, StatusCode::UNPROCESSABLE_ENTITY);
     assert!(refused.text.contains("ana@example.com"), "what was written is kept");
     assert_eq!(hidden(&refused.text, "idempotency_key"), key);
 
-    let first = submit(&client, &cookie, "/checkout", &form("Ana")).await;
+    let first = check_out(&client, &cookie, &form("Ana")).await;
     assert_eq!(first.status, StatusCode::SEE_OTHER, "{}", first.text);
     assert!(open(&client, &first.cookie(), first.header("location")).await.text.contains("Espresso"));
     submit(&client, &cookie, "/cart/items", "product_id=flat-white&quantity=1").await;
-    let second = submit(&client, &cookie, "/checkout", &form("Ana")).await;
+    let second = check_out(&client, &cookie, &form("Ana")).await;
     assert_eq!(second.header("location"), first.header("location"));
     let cart = client.get("/api/v1/cart", &[("cookie", &second.cookie())]).await.json();
     assert_eq!(cart["units"], 1, "what was put in since stays");
@@ -62,7 +74,7 @@ async fn a_shop_that_is_full_keeps_what_was_written() {
     client.pending_max(0);
     let form = "name=Ana&phone=%2B15550100123&email=ana%40example.com&order_type=pickup&special_instructions=oat\
                 &payment_token=tok_ok&idempotency_key=k-1";
-    let turned_away = submit(&client, &cookie, "/checkout", form).await;
+    let turned_away = check_out(&client, &cookie, form).await;
     assert_eq!(turned_away.status, StatusCode::SERVICE_UNAVAILABLE);
     assert!(turned_away.text.contains("ana@example.com") && turned_away.text.contains("oat"));
 }
@@ -148,15 +160,15 @@ async fn the_form_asks_how_to_tell_the_customer_and_keeps_the_choice() {
              &payment_token=tok_ok&idempotency_key=k-1"
         )
     };
-    let refused = submit(&client, &cookie, "/checkout", &form("555+010+0123+x12", "sms")).await;
+    let refused = check_out(&client, &cookie, &form("555+010+0123+x12", "sms")).await;
     assert_eq!(refused.status, StatusCode::UNPROCESSABLE_ENTITY);
     assert!(refused.text.contains("id=\"e-phone\""), "{}", refused.text);
     assert!(refused.text.contains("value=\"sms\" selected"), "what was chosen is kept");
-    let unknown = submit(&client, &cookie, "/checkout", &form("%2B15550100123", "pigeon")).await;
+    let unknown = check_out(&client, &cookie, &form("%2B15550100123", "pigeon")).await;
     assert_eq!(unknown.status, StatusCode::UNPROCESSABLE_ENTITY);
     assert!(unknown.text.contains("id=\"e-notify\""), "{}", unknown.text);
 
-    let placed = submit(&client, &cookie, "/checkout", &form("%2B15550100123", "sms")).await;
+    let placed = check_out(&client, &cookie, &form("%2B15550100123", "sms")).await;
     assert_eq!(placed.status, StatusCode::SEE_OTHER, "{}", placed.text);
     let order = client.get(&format!("/api/v1{}", placed.header("location")), &[("cookie", &placed.cookie())]).await;
     let order = order.json();

@@ -1,25 +1,37 @@
 //! `notification-worker`: e-mails to customers and staff, and texts to customers.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use adapter_aws::{ParameterReader, SesMailer, SnsTexter};
 use app::inbox::{Delivery, Settlement};
 use app::ports::Source as _;
+use app::ports::locations::LocationStore as _;
 use app::use_cases::notify::{Post, Switches, notify};
 use chassis::{Breaker, Handler, Metrics};
 use contract::metric::Metric;
 use contract::parameter::{EMAIL_ENABLED, Parameter, SMS_ENABLED};
 use contract::queue::NOTIFICATIONS;
 
-use super::{Wiring, decode, inbox, settle};
+use super::{Wiring, decode, every, inbox, settle};
 use crate::breakers::Breakers;
 use crate::sent_once::SentOnce;
 use crate::stores::{Store, SystemSource};
-use crate::words::Words;
+use crate::words::{Words, Zones};
+
+/// A location that moves to another zone is rare.
+const READ_ZONES_EVERY: Duration = Duration::from_secs(60);
 
 pub async fn run(wiring: Wiring) -> anyhow::Result<()> {
     let inbox = inbox(&wiring, &NOTIFICATIONS)?;
-    let words = Words { public_url: wiring.config.public_url.clone(), staff_mail: wiring.config.staff_mail.clone() };
+    let zones = Zones::default();
+    read_zones(&wiring.store, &zones).await;
+    let words = Words {
+        public_url: wiring.config.public_url.clone(),
+        staff_mail: wiring.config.staff_mail.clone(),
+        zones: zones.clone(),
+    };
+    let (store, process) = (wiring.store.clone(), wiring.process.clone());
     let handler = Herald {
         mailer: SentOnce::new(wiring.aws.mailer(&wiring.config.mail_from)),
         texter: SentOnce::new(wiring.aws.texter()),
@@ -29,8 +41,18 @@ pub async fn run(wiring: Wiring) -> anyhow::Result<()> {
         breakers: wiring.breakers,
         metrics: wiring.process.metrics.clone(),
     };
-    chassis::consume(inbox, &NOTIFICATIONS, wiring.role.concurrency, Arc::new(handler), wiring.process).await;
+    let reading = every(READ_ZONES_EVERY, &process, async || read_zones(&store, &zones).await);
+    let consuming = chassis::consume(inbox, &NOTIFICATIONS, wiring.role.concurrency, Arc::new(handler), wiring.process);
+    tokio::join!(reading, consuming);
     Ok(())
+}
+
+/// Without them a time is told in UTC, and says so.
+async fn read_zones(store: &Store, zones: &Zones) {
+    match store.locations().await {
+        Ok(shops) => zones.set(&shops),
+        Err(error) => tracing::warn!(%error, "The locations cannot be read; their time zones stay as they were"),
+    }
 }
 
 struct Herald {

@@ -2,6 +2,7 @@
 
 use app::ports::orders::StoredOrder;
 use app::use_cases::Shop;
+use app::use_cases::for_customers::Charged;
 use app::use_cases::notify::News;
 use domain::cart::Quantity;
 use domain::channel::Preferences;
@@ -40,14 +41,23 @@ impl Sample {
         let mut stored = order();
         stored.order.reason = match kind {
             "order_cancelled" => Some("cancelled by the customer".to_owned()),
-            "order_failed" => Some("payment declined: insufficient funds".to_owned()),
+            "order_failed" => Some("payment declined: insufficient_funds".to_owned()),
             _ => None,
+        };
+        stored.order.status = match kind {
+            "order_cancelled" => Status::Cancelled,
+            "order_failed" => Status::Failed,
+            "order_ready" | "order_waiting" => Status::Ready,
+            "order_shipped" => Status::Completed,
+            _ => Status::Confirmed,
         };
         Some(Sample { kind, stored })
     }
 
     pub fn news(&self) -> News<'_> {
-        let of_order = |status| News::Order { stored: &self.stored, status };
+        let total = self.stored.order.totals.total;
+        let charged = if self.kind == "order_cancelled" { Charged::Refunded(total) } else { Charged::Nothing };
+        let of_order = |status| News::Order { stored: &self.stored, status, charged };
         let of_stock = |level, available| News::Stock { name: "Almond tart", level, available, low_stock_threshold: 5 };
         match self.kind {
             "order_confirmed" => of_order(Status::Confirmed),
@@ -93,7 +103,9 @@ fn order() -> StoredOrder {
                 notify: Preferences { email: true, sms: true },
             },
             special_instructions: "Oat milk, please".to_owned(),
-            pickup_at: None,
+            delivery_address: None,
+            // Half an hour after it was placed, in New York.
+            pickup_at: Some(placed_at + time::Duration::minutes(30)),
             items,
             totals: totals.unwrap_or(Totals { subtotal: nothing, rate: shop.tax, tax: nothing, total: nothing }),
             state: State::Confirmed,

@@ -10,7 +10,12 @@ use super::*;
 const LINE_MAX: usize = 998;
 
 fn words() -> Words {
-    Words { public_url: "https://brewhaven.example".to_owned(), staff_mail: "staff@brewhaven.example".to_owned() }
+    let zones = Zones::of(&[Shop::default_shop()]);
+    Words {
+        public_url: "https://brewhaven.example".to_owned(),
+        staff_mail: "staff@brewhaven.example".to_owned(),
+        zones,
+    }
 }
 
 fn mail(sample: &Sample) -> Mail {
@@ -118,6 +123,44 @@ fn no_line_of_a_mail_is_too_long_to_be_sent() {
             assert!(line.len() <= LINE_MAX, "{kind}: a line of {} octets", line.len());
         }
     }
+}
+
+/// Codes of the gateway and notes of staff are for the timeline; and who was not charged is not told of a refund.
+#[test]
+fn mails_and_texts_speak_to_customers() {
+    let said = |sample: &Sample| {
+        let mail = mail(sample);
+        [mail.text, mail.html, text(sample).map(|text| text.body).unwrap_or_default()]
+    };
+    for said in said(&sample("order_failed")) {
+        assert!(!said.contains("insufficient_funds") && !said.contains("refund"), "{said}");
+        assert!(said.contains("Your card was not charged."), "{said}");
+    }
+    let noted = sample_with("order_cancelled", |stored| {
+        stored.order.reason = Some("cancelled by staff: he shouted at Ben again".to_owned());
+    });
+    for said in said(&noted) {
+        assert!(!said.contains("shouted") && said.contains("refunded $"), "{said}");
+    }
+}
+
+#[test]
+fn a_pickup_time_is_told_with_its_day_on_the_clock_of_the_shop() {
+    let confirmed = mail(&sample("order_confirmed"));
+    for said in [confirmed.text, confirmed.html] {
+        assert!(said.contains("Pickup: Sun 1 Mar, 4:00 am"), "{said}");
+    }
+    let body = text(&sample("order_confirmed")).expect("a text").body;
+    assert!(body.contains("confirmed for Sun 1 Mar, 4:00 am."), "{body}");
+    // The link leads to the time: where both do not fit into one message, the link stays.
+    let longer = Words { public_url: "https://orders.main-street.brewhaven.example".to_owned(), ..words() };
+    let body = longer.text(&sample("order_confirmed").news(), String::new()).expect("a text").body;
+    assert!(body.contains("https://") && !body.contains("Mar"), "{body}");
+    let at_once = sample_with("order_confirmed", |stored| stored.order.pickup_at = None);
+    assert!(!mail(&at_once).text.contains("Pickup"));
+    // An unknown place says which clock it means.
+    let unread = Words { zones: Zones::default(), ..words() };
+    assert!(unread.mail(&sample("order_confirmed").news(), String::new()).text.contains("9:00 am UTC"));
 }
 
 #[test]

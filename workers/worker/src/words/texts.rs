@@ -1,22 +1,26 @@
 //! The words of each text message. What customers and staff wrote is in none: it may have letters that phones have not.
 //! The order's number stands at the beginning of each.
 
+use app::use_cases::for_customers::Charged;
 use domain::gsm;
 use domain::order::{Order, OrderType, Status};
 
 /// That an order came to a status.
-pub fn of_status(order: &Order, status: Status) -> String {
+pub fn of_status(order: &Order, status: Status, charged: Charged, when: Option<&str>) -> String {
     let number = &order.order_number;
     match status {
-        Status::Confirmed => format!("Brew Haven: order {number} is confirmed."),
+        Status::Confirmed => match when {
+            Some(when) => format!("Brew Haven: order {number} is confirmed for {when}."),
+            None => format!("Brew Haven: order {number} is confirmed."),
+        },
         Status::Ready => match order.order_type {
             OrderType::Pickup | OrderType::DineIn => format!("Brew Haven: order {number} is ready at the counter."),
             OrderType::Delivery => format!("Brew Haven: order {number} is ready and about to be brought to you."),
         },
         Status::Cancelled => {
-            format!("Brew Haven: order {number} was cancelled. What was charged has been refunded.")
+            format!("Brew Haven: order {number} was cancelled. {}", charged.sentence())
         }
-        Status::Failed => format!("Brew Haven: order {number} could not be made, sorry. Nothing stays charged."),
+        Status::Failed => format!("Brew Haven: order {number} could not be made, sorry. {}", charged.sentence()),
         Status::Pending | Status::Preparing | Status::Completed => format!("Brew Haven: about order {number}."),
     }
 }

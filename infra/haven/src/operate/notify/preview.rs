@@ -3,14 +3,15 @@
 use std::path::PathBuf;
 
 use anyhow::Context as _;
+use app::use_cases::Shop;
 use app::use_cases::notify::Compose as _;
 use clap::Args;
 use clap::builder::PossibleValuesParser;
 use domain::channel::Channel;
 use domain::gsm;
 use serde_json::{Value, json};
-use worker::words::Words;
 use worker::words::samples::{KINDS, Sample};
+use worker::words::{Words, Zones};
 
 use crate::target::BadUsage;
 
@@ -71,8 +72,11 @@ fn html(kind: Option<&str>, channel: Option<Channel>) -> Result<String, BadUsage
 }
 
 fn shown(kind: Option<&str>, channel: Option<Channel>) -> Vec<Shown> {
-    let words =
-        Words { public_url: "https://brewhaven.example".to_owned(), staff_mail: "staff@brewhaven.example".to_owned() };
+    let words = Words {
+        public_url: "https://brewhaven.example".to_owned(),
+        staff_mail: "staff@brewhaven.example".to_owned(),
+        zones: Zones::of(&[Shop::default_shop()]),
+    };
     let mut shown = Vec::new();
     for known in KINDS.into_iter().filter(|known| kind.is_none_or(|kind| kind == *known)) {
         let Some(sample) = Sample::of(known) else { continue };

@@ -8,6 +8,7 @@ use crate::fakes::orders::MemoryOrders;
 use crate::laws::orders::{new_order, step};
 use crate::ports::orders::NewOrder;
 use crate::ports::scope::Scope;
+use crate::use_cases::change_order::{Move, move_by_staff};
 
 const MAKER: Maker = Maker { role: "fulfilment-worker", version: "0", traceparent: None };
 
@@ -65,26 +66,35 @@ fn each_pick_up_order_gets_one_ticket_and_the_next_position() {
 }
 
 #[test]
-fn a_delivery_is_shipped_once_and_the_world_hears_of_it_once() {
+fn a_delivery_gets_its_number_once_and_is_on_its_way_when_it_leaves() {
     block_on(async {
         let store = MemoryOrders::default();
-        let (new, envelope) = an_order(&store, OrderType::Delivery, State::Preparing).await;
+        let (new, envelope) = an_order(&store, OrderType::Delivery, State::Ready).await;
         for _ in 0..2 {
             let told_otherwise = Envelope { event_id: EventId(Uuid::now_v7()), ..envelope.clone() };
             let _ = fulfil(&store, &Noon, &MAKER, &told_otherwise).await;
         }
         let id = new.order.order_id;
-        let shipment = store.shipment(&Scope::Everything, id).await.expect("read").expect("it is on its way");
+        let shipment = store.shipment(&Scope::Everything, id).await.expect("read").expect("it has a number");
         assert!(store.tickets(&Scope::Everything, &[id]).await.expect("read").is_empty(), "nobody calls its number");
-        let said: Vec<_> = store
-            .owed()
-            .into_iter()
-            .filter_map(|envelope| match envelope.message {
+        let said = || {
+            let shipped = store.owed().into_iter().filter_map(|envelope| match envelope.message {
                 Message::OrderShipped { tracking_number, .. } => Some(tracking_number),
                 _ => None,
-            })
-            .collect();
-        assert_eq!(said, [shipment.tracking_number]);
+            });
+            shipped.collect::<Vec<_>>()
+        };
+        assert!(said().is_empty(), "it is still in the shop");
+        let handed_over = Move {
+            scope: Scope::Everything,
+            order_id: id,
+            expected_version: 2,
+            to: Status::Completed,
+            actor: "Ana".to_owned(),
+            note: None,
+        };
+        move_by_staff(&store, &Noon, &MAKER, handed_over).await.expect("moved");
+        assert_eq!(said(), [shipment.tracking_number]);
     });
 }
 

@@ -1,0 +1,176 @@
+//! What a customer reads about an order that ended: why, and what became of the money. Codes of the gateway and notes of
+//! staff stay inside; they are for the timeline of the order.
+
+use contract::role::Role;
+use domain::ids::OrderId;
+use domain::money::Money;
+use domain::order::{HistoryEntry, Order, Status};
+
+use super::change_order::{CANCELLED_BY_STAFF, CUSTOMER};
+use super::time_out::NOT_COLLECTED;
+use crate::ports::Unavailable;
+use crate::ports::orders::{OrderStore, PaymentKind, PaymentState};
+
+/// What happened to the customer's money.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Charged {
+    Nothing,
+    /// And it stays with the shop.
+    Kept(Money),
+    BeingRefunded(Money),
+    Refunded(Money),
+}
+
+impl Charged {
+    /// A sentence for somebody whose order ended early.
+    pub fn sentence(self) -> String {
+        match self {
+            Charged::Nothing => "Your card was not charged.".to_owned(),
+            Charged::Kept(amount) => format!("Your card was charged {amount}."),
+            Charged::BeingRefunded(amount) => format!("Your refund of {amount} is on its way."),
+            Charged::Refunded(amount) => format!("We have refunded {amount} to your card."),
+        }
+    }
+}
+
+/// Returns what happened to the money of an order.
+///
+/// # Errors
+/// When the payments cannot be read.
+pub async fn charged(orders: &impl OrderStore, order_id: OrderId) -> Result<Charged, Unavailable> {
+    let charge = orders.payment(order_id, PaymentKind::Charge).await?;
+    // A card that was asked and did not answer may have been charged. An order does not end before that is known.
+    let taken = charge.filter(|charge| matches!(charge.state, PaymentState::Captured | PaymentState::Refunded));
+    let Some(charge) = taken else { return Ok(Charged::Nothing) };
+    let refund = orders.payment(order_id, PaymentKind::Refund).await?;
+    Ok(match refund {
+        Some(refund) if refund.state == PaymentState::Refunded => Charged::Refunded(refund.amount),
+        Some(refund) => Charged::BeingRefunded(refund.amount),
+        None if charge.state == PaymentState::Refunded => Charged::Refunded(charge.amount),
+        None => Charged::Kept(charge.amount),
+    })
+}
+
+/// Says why an order was cancelled or failed. What was written for staff is put into words of our own, or left out.
+pub fn why_ended(order: &Order) -> String {
+    let reason = order.reason.as_deref().unwrap_or_default();
+    if let Some(code) = reason.strip_prefix("payment declined: ") {
+        // The gateway's own word for it, as it spells it.
+        return match code.replace('_', " ").as_str() {
+            "insufficient funds" => "Your card does not have enough funds for this order.".to_owned(),
+            _ => "Your card was declined.".to_owned(),
+        };
+    }
+    if let Some(products) = reason.strip_prefix("sold out: ") {
+        let gone = products.split(", ");
+        let name = |id: &str| order.items.iter().find(|item| item.product_id.as_str() == id).map(|item| &item.name);
+        let names: Vec<&str> = gone.filter_map(|id| name(id).map(String::as_str)).collect();
+        return match names.as_slice() {
+            [] => "Something in your order sold out before we could set it aside.".to_owned(),
+            [one] => format!("{one} sold out before we could set it aside."),
+            many => format!("{} sold out before we could set them aside.", many.join(" and ")),
+        };
+    }
+    match reason {
+        "cancelled by the customer" => "You cancelled it.",
+        _ if reason.starts_with(CANCELLED_BY_STAFF) => "The shop had to cancel it.",
+        _ if reason.starts_with("the hold on the stock") => "Your payment took so long that your items were released.",
+        "it took too long" => "The payment did not go through in time.",
+        _ => "We could not complete it.",
+    }
+    .to_owned()
+}
+
+/// Returns the reason of an order as its customer may read it in the API: without what staff wrote for each other.
+pub fn public_reason(reason: Option<&str>) -> Option<&str> {
+    reason.map(|reason| if reason.starts_with(CANCELLED_BY_STAFF) { CANCELLED_BY_STAFF } else { reason })
+}
+
+/// Returns the note of a line of the history as the customer may read it: what a role wrote, and nothing of staff.
+pub fn public_note(entry: &HistoryEntry) -> Option<&str> {
+    let ours = entry.actor == CUSTOMER || Role::by_slug(&entry.actor).is_some();
+    entry.note.as_deref().filter(|_| ours)
+}
+
+/// Whether nobody came for the order.
+pub fn was_not_collected(order: &Order) -> bool {
+    order.status == Status::Completed && order.reason.as_deref() == Some(NOT_COLLECTED)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fakes::orders::MemoryOrders;
+    use crate::laws::orders::new_order;
+    use crate::ports::orders::{Change, Payment, PaymentChange};
+
+    fn ended(reason: &str) -> Order {
+        Order { status: Status::Failed, reason: Some(reason.to_owned()), ..new_order().order }
+    }
+
+    /// Every reason that is written in this crate, with what could come after it.
+    #[test]
+    fn no_code_and_no_note_of_staff_reaches_a_customer() {
+        for (reason, words) in [
+            ("payment declined: insufficient_funds", "Your card does not have enough funds for this order."),
+            ("payment declined: insufficient funds", "Your card does not have enough funds for this order."),
+            ("payment declined: do_not_honor_51", "Your card was declined."),
+            ("sold out: apple-cake", "Ana's \"Apfelkuchen\" 🍰 sold out before we could set it aside."),
+            (
+                "sold out: apple-cake, flat-white",
+                "Ana's \"Apfelkuchen\" 🍰 and Flat white sold out before we could set them aside.",
+            ),
+            ("cancelled by the customer", "You cancelled it."),
+            ("cancelled by staff", "The shop had to cancel it."),
+            ("cancelled by staff: he shouted at Ben again", "The shop had to cancel it."),
+            ("the hold on the stock had ended", "Your payment took so long that your items were released."),
+            ("it took too long", "The payment did not go through in time."),
+            ("E_4711", "We could not complete it."),
+        ] {
+            assert_eq!(why_ended(&ended(reason)), words, "{reason}");
+        }
+        assert_eq!(why_ended(&Order { reason: None, ..ended("") }), "We could not complete it.");
+    }
+
+    #[test]
+    fn what_staff_wrote_for_each_other_is_not_in_the_api_of_a_customer() {
+        assert_eq!(public_reason(Some("cancelled by staff: he shouted")), Some("cancelled by staff"));
+        assert_eq!(public_reason(Some("payment declined: x")), Some("payment declined: x"));
+        let entry = |actor: &str| HistoryEntry {
+            actor: actor.to_owned(),
+            note: Some("a note".to_owned()),
+            ..new_order().history
+        };
+        assert_eq!(public_note(&entry("Ben")), None);
+        for actor in [CUSTOMER, "order-worker"] {
+            assert_eq!(public_note(&entry(actor)), Some("a note"), "{actor}");
+        }
+    }
+
+    #[test]
+    fn a_refund_is_told_of_only_where_something_was_charged() {
+        futures::executor::block_on(async {
+            let orders = MemoryOrders::default();
+            let new = new_order();
+            let (id, total) = (new.order.order_id, new.order.totals.total);
+            orders.place(std::slice::from_ref(&new)).await.pop().expect("an answer").expect("placed");
+            assert_eq!(charged(&orders, id).await, Ok(Charged::Nothing), "asked for, and not charged yet");
+            let set = async |kind, expected, state| {
+                let payment =
+                    Payment { order_id: id, kind, amount: total, state, token: None, charge_id: None, reason: None };
+                let change = Change {
+                    order: None,
+                    payment: Some(PaymentChange { expected, payment }),
+                    ..crate::laws::orders::step(&new, 1, domain::saga::State::Validated)
+                };
+                orders.apply(&[change]).await.pop().expect("an answer").expect("applied");
+                charged(&orders, id).await.expect("read")
+            };
+            let (charge, refund) = (PaymentKind::Charge, PaymentKind::Refund);
+            let requested = Some(PaymentState::Requested);
+            assert_eq!(set(charge, requested, PaymentState::Captured).await, Charged::Kept(total));
+            assert_eq!(set(refund, None, PaymentState::Requested).await, Charged::BeingRefunded(total));
+            assert_eq!(set(refund, requested, PaymentState::Refunded).await, Charged::Refunded(total));
+        });
+    }
+}

@@ -1,0 +1,52 @@
+//! What may be in a cart: the sum of what is there and what is added, never the addition alone.
+
+use axum::http::StatusCode;
+use serde_json::json;
+
+use crate::Client;
+use crate::pages::{open, submit};
+
+async fn add(client: &Client, cookie: &str, product: &str, quantity: u32) -> crate::Answer {
+    let line = json!({ "product_id": product, "quantity": quantity });
+    client.json("POST", "/api/v1/cart/items", &[("cookie", cookie)], &line).await
+}
+
+#[tokio::test]
+async fn what_is_in_the_cart_counts_when_more_is_added() {
+    let client = Client::new().await;
+    let cookie = add(&client, "", "espresso", 8).await.cookie();
+    let refused = add(&client, &cookie, "espresso", 3).await;
+    assert_eq!((refused.status, refused.fields()), (StatusCode::CONFLICT, vec!["quantity".to_owned()]));
+    let problem = refused.json();
+    assert_eq!((&problem["left"], &problem["in_cart"]), (&json!(10), &json!(8)));
+    assert_eq!(problem["detail"], "Only 10 of Espresso left, and 8 in your cart already.");
+    let cart = client.get("/api/v1/cart", &[("cookie", &cookie)]).await.json();
+    assert_eq!((&cart["units"], &cart["lines"][0]["left"]), (&json!(8), &json!(10)), "nothing was added: {cart:#}");
+    assert_eq!(add(&client, &cookie, "espresso", 2).await.status, StatusCode::OK, "the last two");
+}
+
+#[tokio::test]
+async fn ninety_nine_are_the_most_however_they_come() {
+    let client = Client::new().await;
+    let restock = json!({ "quantity": 190, "reason": "delivery" });
+    let path = "/api/v1/admin/inventory/espresso/restock";
+    assert_eq!(client.as_staff("POST", path, &[], Some(&restock)).await.status, StatusCode::OK);
+    let cookie = add(&client, "", "espresso", 98).await.cookie();
+    let refused = add(&client, &cookie, "espresso", 2).await;
+    assert_eq!((refused.status, refused.fields()), (StatusCode::UNPROCESSABLE_ENTITY, vec!["quantity".to_owned()]));
+    assert!(refused.text.contains("must be at most 1: 98 of Espresso are in the cart"), "{}", refused.text);
+    assert_eq!(add(&client, &cookie, "espresso", 1).await.json()["units"], 99);
+}
+
+#[tokio::test]
+async fn the_fields_of_the_pages_say_what_is_left() {
+    let client = Client::new().await;
+    let cookie = submit(&client, "", "/cart/items", "product_id=espresso&quantity=8").await.cookie();
+    let menu = open(&client, &cookie, "/").await.text;
+    assert!(menu.contains("(8 in your cart)") && menu.contains("max=\"2\""), "{menu}");
+    let cart = open(&client, &cookie, "/cart").await.text;
+    assert!(cart.contains("max=\"10\"") && cart.contains("10 left"), "{cart}");
+    let refused = submit(&client, &cookie, "/cart/items", "product_id=espresso&quantity=3").await;
+    assert_eq!(refused.status, StatusCode::CONFLICT);
+    assert!(refused.text.contains("Only 10 of Espresso left, and 8 in your cart already."), "{}", refused.text);
+}
