@@ -38,6 +38,9 @@ pub struct Keep {
     /// File that the process ids are written to
     #[arg(long, value_name = "FILE")]
     pub record: Option<PathBuf>,
+    /// What stands in the program's command line for as long as it runs
+    #[arg(long, default_value = "")]
+    pub mark: String,
     /// Become the program at once, as a child of this process id
     #[arg(long, value_name = "PID")]
     pub exec_for: Option<u32>,
@@ -101,7 +104,7 @@ async fn watch(keep: &Keep) -> anyhow::Result<ExitStatus> {
     });
     let mut child = start(keep)?;
     if let Some(path) = &keep.record {
-        let processes = [Identity::own(), child.id().and_then(|pid| Identity::of(pid, &mark(keep)))];
+        let processes = [Identity::own(), child.id().and_then(|pid| Identity::of(pid, &keep.mark))];
         if let Err(error) = leftovers::write(path, &processes.into_iter().flatten().collect::<Vec<_>>()) {
             eprintln!("haven: {error:#}");
         }
@@ -124,7 +127,7 @@ async fn watch(keep: &Keep) -> anyhow::Result<ExitStatus> {
     match tokio::time::timeout(Duration::from_secs(keep.within), child.wait()).await {
         Ok(status) => status.context("wait for the program"),
         Err(_) => {
-            eprintln!("haven: {} did not stop within {} s and was killed", mark(keep), keep.within);
+            eprintln!("haven: {} did not stop within {} s and was killed", name(keep), keep.within);
             if let Some(path) = &keep.record {
                 // For the next start, should nobody be there to see our exit code.
                 let _ = std::fs::write(leftovers::killed(path), "");
@@ -147,7 +150,7 @@ fn start(keep: &Keep) -> anyhow::Result<Child> {
         command
     };
     // Standard input is ours to watch.
-    command.stdin(Stdio::null()).spawn().with_context(|| format!("start {}", mark(keep)))
+    command.stdin(Stdio::null()).spawn().with_context(|| format!("start {}", name(keep)))
 }
 
 /// Asks the kernel for a signal at our parent's end and becomes the program, with the same pid.
@@ -162,12 +165,11 @@ fn become_program(keep: &Keep, parent: u32) -> ExitCode {
     }
     let _ = parent;
     let error = std::process::Command::new(&keep.program[0]).args(&keep.program[1..]).exec();
-    eprintln!("haven: start {}: {error}", mark(keep));
+    eprintln!("haven: start {}: {error}", name(keep));
     ExitCode::from(NOT_STARTED)
 }
 
-/// The program's own name, which stands in its command line whatever it makes of it.
-fn mark(keep: &Keep) -> String {
+fn name(keep: &Keep) -> String {
     let name = std::path::Path::new(&keep.program[0]).file_name().unwrap_or_default();
     name.to_string_lossy().into_owned()
 }

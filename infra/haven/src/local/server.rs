@@ -63,7 +63,8 @@ impl Server {
                 let errors = log.try_clone().context("use one log twice")?;
                 let mut command = Command::new(haven);
                 command.args(["keep", "--within", &program.stop_within.as_secs().to_string()]);
-                command.args(["--signal", signal.name(), "--record"]).arg(record).arg("--").arg(&program.path);
+                command.args(["--signal", signal.name(), "--mark", &mark(program), "--record"]).arg(record);
+                command.arg("--").arg(&program.path);
                 command.args(&program.arguments).env_clear().envs(&program.environment);
                 // A group of its own, so that Ctrl-C reaches us alone, and we can reach all of it.
                 command.stdin(Stdio::piped()).stdout(log).stderr(errors).process_group(0);
@@ -123,6 +124,18 @@ impl Server {
         // Reported by our caller, and not once more at the next start.
         let _ = std::fs::remove_file(leftovers::killed(&self.records.path(&self.name)));
         clean
+    }
+}
+
+/// What stands in the command line of a server for as long as it runs, whatever started it or it makes of its title.
+fn mark(program: &Program) -> String {
+    let file = program.path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+    match (file.as_str(), program.name.as_str()) {
+        // A script of Python, or Python with a module.
+        (file, "local-aws") if file != "docker" => "ministack".to_owned(),
+        // It becomes the program that it is given.
+        ("unshare", name) => name.to_owned(),
+        _ => file,
     }
 }
 
