@@ -395,7 +395,10 @@ fn keep_facts_current(facts: Shared, pids: Arc<Mutex<BTreeMap<String, u32>>>, ch
 }
 
 async fn wait_until_ready(facts: &Shared, state: &State) -> anyhow::Result<()> {
-    let roles = facts.lock().unwrap_or_else(PoisonError::into_inner).roles.clone();
+    let (roles, storefront) = {
+        let facts = facts.lock().unwrap_or_else(PoisonError::into_inner);
+        (facts.roles.clone(), facts.storefront.clone())
+    };
     let client =
         reqwest::Client::builder().no_proxy().timeout(Duration::from_secs(2)).build().context("an HTTP client")?;
     let mut waiting: Vec<_> = roles.iter().collect();
@@ -409,15 +412,23 @@ async fn wait_until_ready(facts: &Shared, state: &State) -> anyhow::Result<()> {
                 still.push(role);
             }
         }
-        if still.is_empty() {
+        // The storefront reports what it depends on, and begins to listen a moment later.
+        if still.is_empty() && listens(&storefront).await {
             return Ok(());
         }
         waiting = still;
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
-    let names: Vec<_> = waiting.iter().map(|role| role.name.as_str()).collect();
+    let mut names: Vec<_> = waiting.iter().map(|role| role.name.as_str()).collect();
+    if names.is_empty() {
+        names.push(contract::role::STOREFRONT.slug);
+    }
     let logs = state.path("logs");
     bail!("not ready after {} s: {}; read {}", READY_WITHIN.as_secs(), names.join(", "), logs.display())
+}
+
+async fn listens(url: &str) -> bool {
+    tokio::net::TcpStream::connect(url.trim_start_matches("http://")).await.is_ok()
 }
 
 fn announce_ready(facts: &Shared, folder: &Path, took: Duration) -> anyhow::Result<()> {
