@@ -8,7 +8,7 @@ use app::ports::orders::{OrderStore as _, StoredOrder};
 use app::ports::stock::StockedProduct;
 use app::use_cases::change_order::ChangeRefusal;
 use app::use_cases::for_customers::{charged, was_not_collected, why_ended};
-use app::use_cases::place_order::{Refusal, Request};
+use app::use_cases::place_order::{Expected, Refusal, Request};
 use axum::extract::{Path, Query, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode};
 use axum::response::{IntoResponse as _, Redirect, Response};
@@ -257,10 +257,10 @@ pub async fn place<P: Ports>(
         let errors = wrong("notify", "must be email, sms or none");
         return again(StatusCode::UNPROCESSABLE_ENTITY, form, errors).await;
     };
-    let Some(expected) = form.shown() else {
-        let errors = vec![ErrorView::general("Please check the total below, and place the order again.")];
-        return again(StatusCode::CONFLICT, form, errors).await;
-    };
+    // A form that does not say what it showed places nothing; a repeat of what was placed still gets its answer.
+    let shown = form.shown();
+    let nothing_shown = || Expected { total_minor: Some(i64::MIN), ..Expected::default() };
+    let expected = shown.clone().unwrap_or_else(nothing_shown);
     // The order belongs to the session that begins with it.
     let after = session.after_checkout(&form.idempotency_key, &app.settings);
     let request = Request {
@@ -317,7 +317,10 @@ pub async fn place<P: Ports>(
         }
         // The page that follows shows what it costs now; its button places the order for that.
         Err(Refusal::Changed(changed)) => {
-            let errors = what_changed(&changed).into_iter().map(ErrorView::general).collect();
+            let errors = match shown {
+                Some(_) => what_changed(&changed).into_iter().map(ErrorView::general).collect(),
+                None => vec![ErrorView::general("Please check the total below, and place the order again.")],
+            };
             again(StatusCode::CONFLICT, form, errors).await
         }
         Err(refusal @ Refusal::SlotFull(_)) => {

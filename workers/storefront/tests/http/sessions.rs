@@ -6,7 +6,7 @@ use axum::http::StatusCode;
 use serde_json::{Value, json};
 use time::Duration;
 
-use crate::pages::{hidden, open, submit};
+use crate::pages::{check_out, hidden, open, submit};
 use crate::{Answer, Client, NOON, an_espresso};
 
 fn espresso() -> Value {
@@ -27,7 +27,7 @@ async fn checked_out(client: &Client, cookie: &str, key: &str) -> Answer {
         "name=Ana&phone=%2B15550100123&email=ana%40example.com&notify=email&order_type=pickup&special_instructions=\
          &payment_token=tok_ok&idempotency_key={key}"
     );
-    submit(client, cookie, "/checkout", &form).await
+    check_out(client, cookie, &form).await
 }
 
 #[tokio::test]
