@@ -5,6 +5,7 @@ use app::ports::orders::OrderStore as _;
 use app::use_cases::Shop;
 use axum::http::StatusCode;
 use domain::Timestamp;
+use domain::access::StaffRole;
 use domain::hours::{Hours, Opening, Zone};
 use domain::ids::OrderId;
 use domain::order::Order;
@@ -14,7 +15,7 @@ use time::Duration;
 use uuid::Uuid;
 
 use crate::pages::{open, submit};
-use crate::{Client, NOON, an_espresso, token};
+use crate::{Client, NOON, an_espresso, token_as};
 
 /// An order that is to be made.
 pub async fn confirmed(client: &Client, change: impl FnOnce(&mut Order)) -> OrderId {
@@ -29,7 +30,7 @@ pub async fn confirmed(client: &Client, change: impl FnOnce(&mut Order)) -> Orde
 }
 
 fn staff() -> String {
-    format!("staff={}", token("Ana", NOON + Duration::hours(1)))
+    format!("staff={}", token_as(StaffRole::Staff, "Ana", NOON + Duration::hours(1)))
 }
 
 #[tokio::test]
