@@ -4,10 +4,12 @@
 //! The only crate that speaks to databases through `tokio-postgres` and `rusqlite`; queries are the adapters' business.
 
 mod connect;
+mod url;
 
 use std::path::Path;
 
 pub use connect::Login;
+pub use url::{sqlite_path, sqlite_url};
 
 mod postgres {
     refinery::embed_migrations!("sql/postgres");
@@ -51,9 +53,8 @@ pub async fn migrate(database_url: &str) -> Result<Report, MigrateError> {
 
 /// The same, with a login that the URL does not carry.
 pub async fn migrate_as(database_url: &str, login: &Login) -> Result<Report, MigrateError> {
-    if let Some(path) = database_url.strip_prefix("sqlite:") {
-        let path = path.trim_start_matches("//").split('?').next().unwrap_or_default().to_owned();
-        return tokio::task::spawn_blocking(move || migrate_sqlite(Path::new(&path))).await?;
+    if let Some(path) = sqlite_path(database_url) {
+        return tokio::task::spawn_blocking(move || migrate_sqlite(&path)).await?;
     }
     if database_url.starts_with("postgres://") || database_url.starts_with("postgresql://") {
         return migrate_postgres(database_url, login).await;
