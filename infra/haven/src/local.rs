@@ -9,6 +9,8 @@ pub mod emulator;
 mod emulator_state;
 pub mod environment;
 pub mod facts;
+pub mod format;
+pub mod guard;
 pub mod keep;
 pub mod leftovers;
 pub mod phases;

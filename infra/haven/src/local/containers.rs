@@ -11,6 +11,7 @@ use chassis::config::{Environment as _, ProcessEnvironment};
 use tokio::process::Command;
 
 use super::children::Program;
+use super::guard;
 use super::server::Server;
 use super::state::State;
 
@@ -65,7 +66,7 @@ impl Container {
         let image = run.image.reference();
         run.image.must_exist(&image).await?;
         let kept = state.path(FOLDER);
-        std::fs::create_dir_all(&kept).with_context(|| format!("make {}", kept.display()))?;
+        guard::private_folder(&kept)?;
 
         let name = format!("brew-haven-{}-{}", run.image.name, uuid::Uuid::now_v7().simple());
         let mut arguments = ["run", "--rm", "--pull", "never", "--name", &name].map(str::to_owned).to_vec();
@@ -74,8 +75,8 @@ impl Container {
         option("--publish", format!("127.0.0.1:{}:{}", run.publish.0, run.publish.1));
         if let Some(folder) = &run.data {
             // Docker itself would make it as root.
-            std::fs::create_dir_all(folder).with_context(|| format!("make {}", folder.display()))?;
-            option("--mount", format!("type=bind,source={},target={DATA}", folder.display()));
+            guard::private_folder(folder)?;
+            option("--mount", mount(folder));
         }
         // By name alone: a value in the arguments could be read by every user of this machine.
         for key in run.environment.keys() {
@@ -107,6 +108,11 @@ impl Container {
         // Docker's client ends with its container, and as it did: 137 for one that was killed.
         self.client.stop().await
     }
+}
+
+/// Returns the option that mounts a folder. Docker reads it as a line of CSV: a comma or a quote stands in quotes.
+fn mount(folder: &Path) -> String {
+    format!("type=bind,\"source={}\",target={DATA}", folder.display().to_string().replace('"', "\"\""))
 }
 
 impl Image {

@@ -6,6 +6,8 @@ use std::path::Path;
 use anyhow::Context as _;
 use serde::{Deserialize, Serialize};
 
+use super::guard;
+
 pub const FILE: &str = "haven.json";
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -48,30 +50,14 @@ impl Facts {
         serde_json::from_str(&text).with_context(|| format!("read {}", path.display()))
     }
 
-    /// Readers see the old file or the new one, never half of one.
+    /// Readers see the old file or the new one, never half of one. The staff token is in it: for the owner's eyes.
     pub fn write(&self, folder: &Path) -> anyhow::Result<()> {
-        let (path, fresh) = (folder.join(FILE), folder.join("haven.json.new"));
         let text = serde_json::to_string_pretty(self).context("encode haven.json")?;
-        write_private(&fresh, &text)?;
-        fs::rename(&fresh, &path).with_context(|| format!("write {}", path.display()))
+        guard::write(&folder.join(FILE), text.as_bytes())
     }
 
     pub fn remove(folder: &Path) {
         // Gone already is as good.
         let _ = fs::remove_file(folder.join(FILE));
     }
-}
-
-/// The staff token is in it: for the owner's eyes.
-fn write_private(path: &Path, text: &str) -> anyhow::Result<()> {
-    use std::io::Write as _;
-    use std::os::unix::fs::OpenOptionsExt as _;
-    let mut file = fs::OpenOptions::new()
-        .create(true)
-        .truncate(true)
-        .write(true)
-        .mode(0o600)
-        .open(path)
-        .with_context(|| format!("write {}", path.display()))?;
-    file.write_all(text.as_bytes()).with_context(|| format!("write {}", path.display()))
 }

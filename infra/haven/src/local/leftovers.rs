@@ -12,6 +12,7 @@ use rustix::process::{Signal, kill_process_group};
 
 use super::containers;
 use super::facts::{self, Facts};
+use super::guard;
 use super::process::{self, Identity, started_at};
 use super::state::State;
 
@@ -95,12 +96,9 @@ impl Records {
 /// When the file cannot be written.
 pub fn write(path: &Path, processes: &[Identity]) -> anyhow::Result<()> {
     if let Some(folder) = path.parent() {
-        fs::create_dir_all(folder).with_context(|| format!("create {}", folder.display()))?;
+        guard::private_folder(folder)?;
     }
-    let fresh = path.with_extension("new");
-    let text = serde_json::to_string(processes).context("encode a record")?;
-    fs::write(&fresh, text).with_context(|| format!("write {}", fresh.display()))?;
-    fs::rename(&fresh, path).with_context(|| format!("write {}", path.display()))
+    guard::write(path, serde_json::to_string(processes).context("encode a record")?.as_bytes())
 }
 
 /// Reads a record: no process where it is not there or not whole.

@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use super::leftovers::Records;
 use super::process::Identity;
+use super::{format, guard};
 
 const LOCK: &str = "lock";
 
@@ -44,20 +45,18 @@ pub enum Held {
 }
 
 impl State {
-    /// Opens the directory and takes its lock, making it if it is not there.
+    /// Opens the directory and takes its lock, making it if it is not there, and closes it to other accounts.
     ///
     /// # Errors
-    /// When it cannot be written, or another `haven up` uses it; each says what to do.
+    /// When it cannot be written, belongs to another user, contains links where files are written, was written by a newer
+    /// haven, or another `haven up` uses it; each says what to do.
     pub fn open(folder: &Path) -> anyhow::Result<State> {
         /// A lock whose last holder is gone is held by somebody who only looks whether it is held.
         const LOOKED_AT: Duration = Duration::from_secs(1);
-        let made = fs::create_dir_all(folder).and_then(|()| fs::create_dir_all(folder.join("logs")));
-        made.with_context(|| {
-            format!("the state directory {} cannot be created: choose another with --state DIR", folder.display())
-        })?;
-        let folder = folder.canonicalize().with_context(|| format!("find {}", folder.display()))?;
+        let folder = guard::admit(folder)?;
+        guard::inspect(&folder)?;
         let path = folder.join(LOCK);
-        let open = OpenOptions::new().create(true).truncate(false).read(true).write(true).open(&path);
+        let open = guard::private().create(true).truncate(false).read(true).write(true).open(&path);
         let lock = open.with_context(|| {
             format!("the state directory {} cannot be written: choose another with --state DIR", folder.display())
         })?;
@@ -84,6 +83,8 @@ impl State {
                 }
             }
         }
+        format::accept(&folder)?;
+        guard::private_folder(&folder.join("logs"))?;
         State::held(folder, lock)
     }
 
@@ -201,7 +202,7 @@ impl State {
             fs::rename(&path, path.with_extension("log.old"))
                 .with_context(|| format!("set {} aside", path.display()))?;
         }
-        OpenOptions::new().create(true).append(true).open(&path).with_context(|| format!("open {}", path.display()))
+        guard::private().create(true).append(true).open(&path).with_context(|| format!("open {}", path.display()))
     }
 }
 

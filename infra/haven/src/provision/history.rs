@@ -8,6 +8,10 @@ use blueprint::Stack;
 use serde_json::Value;
 
 use super::deploy::{Outcome, StackOutcome};
+use crate::local::guard;
+
+/// The file of how long each stack took.
+const SECONDS: &str = "seconds.json";
 
 /// One environment's folder below a state folder.
 pub struct History(PathBuf);
@@ -33,7 +37,7 @@ impl History {
     /// # Errors
     /// When the folder cannot be written.
     pub fn remember(&self, stacks: &[Stack], outcomes: &[StackOutcome]) -> anyhow::Result<()> {
-        std::fs::create_dir_all(&self.0).with_context(|| format!("make {}", self.0.display()))?;
+        guard::private_folder(&self.0)?;
         let mut seconds = self.all_seconds();
         for outcome in outcomes {
             let Some(stack) = stacks.iter().find(|stack| stack.name == outcome.name) else { continue };
@@ -42,22 +46,29 @@ impl History {
                 seconds.insert(stack.name.clone(), outcome.seconds);
             }
         }
-        self.write("seconds.json", &serde_json::json!(seconds))
+        self.write(SECONDS, &serde_json::json!(seconds))
     }
 
+    /// Removes the files that `remember` writes, and the folder when nothing else is in it.
     pub fn forget(&self) {
-        let _ = std::fs::remove_dir_all(&self.0);
+        for entry in std::fs::read_dir(&self.0).into_iter().flatten().flatten() {
+            let name = entry.file_name().to_string_lossy().into_owned();
+            if name == SECONDS || (name.starts_with("brew-haven-") && name.ends_with(".json")) {
+                let _ = std::fs::remove_file(entry.path());
+            }
+        }
+        let _ = std::fs::remove_dir(&self.0);
     }
 
     fn all_seconds(&self) -> BTreeMap<String, f64> {
-        let text = std::fs::read_to_string(self.0.join("seconds.json")).unwrap_or_default();
+        let text = std::fs::read_to_string(self.0.join(SECONDS)).unwrap_or_default();
         serde_json::from_str(&text).unwrap_or_default()
     }
 
     fn write(&self, file: &str, value: &Value) -> anyhow::Result<()> {
         let path = self.0.join(file);
         let text = serde_json::to_string_pretty(value).context("write JSON")? + "\n";
-        std::fs::write(&path, text).with_context(|| format!("write {}", path.display()))
+        guard::write(&path, text.as_bytes())
     }
 }
 
