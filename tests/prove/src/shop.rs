@@ -99,8 +99,8 @@ impl Shop {
         let up =
             Up { state: folder.clone(), port: 0, detach: false, postgres, redis, containers: false, take_lock: false };
         let servers = Servers::start(&up, &state).await?;
-        let (program, _) = python::ensure(&servers::python_folder()).await?;
-        let emulator = Emulator::start(&Source::Program(program), &state, None).await?;
+        let (python, _) = python::ensure(&servers::python_place()).await?;
+        let emulator = Emulator::start(&Source::Python(python), &state, None).await?;
         let aws = Aws::local(&emulator.endpoint, &emulator.region);
         let target = aws.target(blueprint::Environment::shop());
         provision::deploy(&target, &provision::Reporter::quiet()).await?;

@@ -10,7 +10,7 @@ pub use certificates::Certificates;
 use haven::cli::Up;
 use haven::local::database::Servers;
 use haven::local::emulator::{Emulator, Source};
-use haven::local::python;
+use haven::local::python::{self, Place};
 use haven::local::state::State;
 use uuid::Uuid;
 
@@ -81,17 +81,22 @@ pub struct LocalAws {
 /// Without Python: the local AWS is what every test machine has.
 pub async fn local_aws() -> LocalAws {
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
-    let (program, _) = python::ensure(&python_folder()).await.expect("the local AWS is installed");
+    let (python, _) = python::ensure(&python_place()).await.expect("the local AWS is installed");
     let folder = Folder::new();
     let state = State::open(&folder.0).expect("a state folder");
-    let process = Emulator::start(&Source::Program(program), &state, None).await.expect("the local AWS starts");
+    let process = Emulator::start(&Source::Python(python), &state, None).await.expect("the local AWS starts");
     LocalAws { endpoint: process.endpoint.clone(), _process: process, _folder: folder }
 }
 
 /// The Python environment of all tests: `HAVEN_PYTHON_ENV`, else one in the checkout.
 pub fn python_folder() -> PathBuf {
     let ours = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../.haven/python-for-tests");
-    std::env::var_os("HAVEN_PYTHON_ENV").map_or(ours, PathBuf::from)
+    std::env::var_os("HAVEN_PYTHON_ENV").filter(|named| !named.is_empty()).map_or(ours, PathBuf::from)
+}
+
+/// The same, as `haven` takes it.
+pub fn python_place() -> Place {
+    Place::Shared(python_folder())
 }
 
 /// Whether a suite's servers are on this machine. Where they are not, it says so in one line; `HAVEN_REQUIRE`, such as

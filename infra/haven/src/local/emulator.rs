@@ -9,6 +9,7 @@ use chassis::config::ProcessEnvironment;
 
 use super::children::Program;
 use super::containers::{self, Container, Run};
+use super::guard;
 pub use super::ports::{free_port, is_free};
 use super::server::Server;
 use super::state::State;
@@ -36,8 +37,8 @@ enum Body {
 /// What it is started from.
 #[derive(Debug)]
 pub enum Source {
-    /// The program of a Python environment.
-    Program(PathBuf),
+    /// The interpreter of a Python environment.
+    Python(PathBuf),
     /// A container image.
     Image,
 }
@@ -47,7 +48,7 @@ impl Emulator {
     pub async fn start(source: &Source, state: &State, redis_url: Option<&str>) -> anyhow::Result<Emulator> {
         let port = port(state)?;
         let folder = state.path("aws");
-        std::fs::create_dir_all(&folder).with_context(|| format!("make {}", folder.display()))?;
+        guard::private_folder(&folder)?;
         let mut environment = BTreeMap::new();
         let mut set = |key: &str, value: String| environment.insert(key.to_owned(), value);
         // These two stand in the addresses that it gives out.
@@ -60,7 +61,7 @@ impl Emulator {
             set("REDIS_PORT", port);
         }
         let body = match source {
-            Source::Program(program) => Body::Process(start_process(program, environment, &folder, state)?),
+            Source::Python(python) => Body::Process(start_process(python, environment, &folder, state)?),
             Source::Image => {
                 let (publish, data) = ((port, port), Some(folder));
                 let run = Run { image: &containers::AWS, publish, stop_within: STOP_WITHIN, environment, data };
@@ -121,7 +122,7 @@ impl Emulator {
 }
 
 fn start_process(
-    program: &Path,
+    python: &Path,
     mut environment: BTreeMap<String, String>,
     folder: &Path,
     state: &State,
@@ -133,11 +134,11 @@ fn start_process(
     set("S3_DATA_DIR", folder.join("s3").display().to_string());
     set("PATH", ProcessEnvironment.search_path());
     set("HOME", folder.display().to_string());
-    set("PYTHONUNBUFFERED", "1".to_owned());
     let program = Program {
         name: "local-aws".to_owned(),
-        path: program.to_owned(),
-        arguments: Vec::new(),
+        path: python.to_owned(),
+        // The script in `bin` names the folder where it was installed, which may have moved.
+        arguments: ["-I", "-u", "-m", "ministack"].map(str::to_owned).into(),
         environment,
         stop_within: STOP_WITHIN,
     };
@@ -165,7 +166,7 @@ fn port(state: &State) -> anyhow::Result<u16> {
         return Ok(port);
     }
     let port = free_port()?;
-    std::fs::write(&path, port.to_string()).with_context(|| format!("write {}", path.display()))?;
+    guard::write(&path, port.to_string().as_bytes())?;
     Ok(port)
 }
 

@@ -1,94 +1,259 @@
 //! The private Python environment that the local AWS runs in: found or made, from pinned versions with hashes.
+//!
+//! An environment is built in a folder of its own beside its place and renamed when it is finished, so no process ever
+//! sees half of one and no lock is needed: of two that build at once, the first to rename wins and the other uses its
+//! result. A finished environment carries a marker file. A folder without the marker belongs to the user and is refused.
 
+mod install;
+mod trust;
+
+use std::ffi::OsStr;
 use std::fs;
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
-use std::process::{Output, Stdio};
+use std::process::Stdio;
 
 use anyhow::{Context as _, bail};
-use chassis::config::{Environment as _, ProcessEnvironment};
+use chassis::config::ProcessEnvironment;
+use rustix::fs::StatVfsMountFlags;
 use tokio::process::Command;
+use tokio::sync::Mutex;
 
 /// What is installed: exact versions and the hashes of their files.
 const REQUIREMENTS: &str = include_str!("../../../../localstack/requirements.txt");
+/// The first line of `REQUIREMENTS` begins with this in every release.
+const REQUIREMENTS_TITLE: &str = "# The local AWS, pinned by version and by hash.";
+/// The marker of a finished environment. It holds the requirements that are installed.
+const MARKER: &str = "requirements.installed";
+/// The copy of the requirements that `pip` reads.
+const REQUIREMENTS_FILE: &str = "requirements.txt";
 /// The oldest Python that the local AWS runs on.
 const OLDEST: (u32, u32) = (3, 10);
 const CANDIDATES: [&str; 6] = ["python3", "python3.13", "python3.12", "python3.11", "python3.10", "python"];
 
-/// The environment's folder: `HAVEN_PYTHON_ENV`, so that several state folders can share one, or one of their own.
-pub fn folder(state: &Path) -> PathBuf {
-    ProcessEnvironment.get_os("HAVEN_PYTHON_ENV").map_or_else(|| state.join("python"), PathBuf::from)
+/// Where the environment is kept.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Place {
+    /// In the state directory: private to its owner (0700), built under the lock of the state directory.
+    InState(PathBuf),
+    /// A folder that several state directories share. It holds no secret and is built 0755.
+    Shared(PathBuf),
 }
 
-/// The program that starts the local AWS, installed if it is not there yet. Says whether it had to be installed.
+impl Place {
+    fn folder(&self) -> &Path {
+        match self {
+            Place::InState(folder) | Place::Shared(folder) => folder,
+        }
+    }
+}
+
+/// Returns the place that `HAVEN_PYTHON_ENV` names, or `STATE/python`.
+pub fn place(state: &Path) -> Place {
+    match named("HAVEN_PYTHON_ENV") {
+        Some(folder) => Place::Shared(folder.into()),
+        None => Place::InState(state.join("python")),
+    }
+}
+
+/// Returns a variable of our own environment.
+fn named(variable: &str) -> Option<std::ffi::OsString> {
+    ProcessEnvironment.get_os(variable)
+}
+
+/// Returns the Python interpreter of a working environment, and whether the environment had to be made. Start programs
+/// as `INTERPRETER -I -m MODULE`: the scripts in `bin` name the folder where they were installed, which may have moved.
 ///
 /// # Errors
-/// No Python, or the package index cannot be reached: each in one line with what to do.
-pub async fn ensure(folder: &Path) -> anyhow::Result<(PathBuf, bool)> {
-    let _turn = turn(folder).await?;
-    let program = folder.join("bin").join("ministack");
-    let stamp = folder.join("requirements.installed");
-    if program.exists() && fs::read_to_string(&stamp).is_ok_and(|installed| installed == REQUIREMENTS) {
-        return Ok((program, false));
+/// When the folder exists and haven did not make it, when another user may write to it, when Python is missing, or when
+/// the package index cannot be reached.
+pub async fn ensure(place: &Place) -> anyhow::Result<(PathBuf, bool)> {
+    /// Only for this process: its threads should not build the same environment several times.
+    static TURN: Mutex<()> = Mutex::const_new(());
+    let _turn = TURN.lock().await;
+    let place = executable_place(place)?;
+    let folder = place.folder();
+    let outdated = match look(folder).await? {
+        Found::Finished => return Ok((interpreter(folder), false)),
+        Found::Nothing => false,
+        Found::Outdated => true,
+    };
+    install::remove_abandoned(&place);
+    let fresh = install::build(&place).await?;
+    // Another process may have finished the same environment in the meantime.
+    if outdated && !matches!(look(folder).await?, Found::Finished) {
+        fresh.replace(folder)?;
+    } else if let Err(error) = fresh.move_to(folder) {
+        match look(folder).await {
+            Ok(Found::Finished) => {}
+            Ok(_) => return Err(error),
+            Err(reason) => return Err(reason),
+        }
     }
-    let python = find().await?;
-    // A folder that was begun and not finished is made anew.
-    if folder.exists() {
-        fs::remove_dir_all(folder).with_context(|| format!("remove the unfinished {}", folder.display()))?;
-    }
-    let made = run(Command::new(&python).args(["-m", "venv"]).arg(folder)).await?;
-    if !made.status.success() {
-        bail!(
-            "{python} cannot make a virtual environment: install its venv module (on Debian and Ubuntu: apt install python3-venv)\n{}",
-            last_lines(&made)
-        );
-    }
-    let requirements = folder.join("requirements.txt");
-    fs::write(&requirements, REQUIREMENTS).with_context(|| format!("write {}", requirements.display()))?;
-    let mut install = Command::new(folder.join("bin").join("python"));
-    install.args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--require-hashes", "-r"]);
-    let installed = run(install.arg(&requirements)).await?;
-    if !installed.status.success() {
-        bail!(
-            "the local AWS could not be installed from the Python package index: check the network (behind a proxy, set HTTPS_PROXY or PIP_INDEX_URL) and try again\n{}",
-            last_lines(&installed)
-        );
-    }
-    fs::write(&stamp, REQUIREMENTS).with_context(|| format!("write {}", stamp.display()))?;
-    Ok((program, true))
+    Ok((interpreter(folder), true))
 }
 
-/// One at a time: two that start at once must not make the same folder. Given back with the value.
-async fn turn(folder: &Path) -> anyhow::Result<fs::File> {
-    let path = folder.with_extension("lock");
-    let shown = path.display().to_string();
-    let locked = tokio::task::spawn_blocking(move || {
-        fs::create_dir_all(path.parent().unwrap_or(Path::new(".")))?;
-        let file = fs::File::create(&path)?;
-        file.lock().map(|()| file)
-    });
-    locked.await.context("wait for the lock")?.with_context(|| format!("lock {shown}"))
+fn interpreter(folder: &Path) -> PathBuf {
+    folder.join("bin").join("python")
 }
 
-/// The first Python that is new enough; `HAVEN_PYTHON` names one to use.
-async fn find() -> anyhow::Result<String> {
-    let named = ProcessEnvironment.get("HAVEN_PYTHON");
-    let candidates: Vec<String> = match named {
+/// What is at the place of the environment. Everything else is an error that names the path and the reason.
+enum Found {
+    /// No folder, or an empty one.
+    Nothing,
+    /// A working environment with the current requirements.
+    Finished,
+    /// An environment that haven made, with other requirements, unfinished, or broken by a change of the system's Python.
+    Outdated,
+}
+
+async fn look(folder: &Path) -> anyhow::Result<Found> {
+    let refused = |why: &str| {
+        anyhow::anyhow!(
+            "{} is not a Python environment that haven made ({why}): move it away, or name another folder with HAVEN_PYTHON_ENV",
+            folder.display()
+        )
+    };
+    let metadata = match fs::symlink_metadata(folder) {
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Found::Nothing),
+        metadata => metadata.with_context(|| format!("look at {}", folder.display()))?,
+    };
+    if !metadata.is_dir() {
+        return Err(refused("not a folder"));
+    }
+    let owner = trust::examine(folder, &metadata)?;
+    let mut entries = fs::read_dir(folder).with_context(|| format!("list {}", folder.display()))?;
+    if owner == trust::Owner::Us && entries.next().is_none() {
+        return Ok(Found::Nothing);
+    }
+    let marker = read_text(&folder.join(MARKER));
+    let ours = folder.join("pyvenv.cfg").is_file()
+        && match &marker {
+            Some(installed) => installed.starts_with(REQUIREMENTS_TITLE),
+            // Releases before the marker came last left this behind when they were killed while installing.
+            None => read_text(&folder.join(REQUIREMENTS_FILE)).is_some_and(|text| text.starts_with(REQUIREMENTS_TITLE)),
+        };
+    if !ours {
+        return Err(refused(&format!("it has no {MARKER} of haven")));
+    }
+    let broken = if marker.as_deref() == Some(REQUIREMENTS) {
+        match examine(folder, &[]).await {
+            Ok(()) => return Ok(Found::Finished),
+            Err(why) => why,
+        }
+    } else {
+        "it was made for other requirements".to_owned()
+    };
+    match owner {
+        trust::Owner::Us => Ok(Found::Outdated),
+        trust::Owner::Another => bail!(
+            "the Python environment {} cannot be used ({broken}) and belongs to another user: ask them to run `haven up` once with HAVEN_PYTHON_ENV={0}, or name another folder with HAVEN_PYTHON_ENV",
+            folder.display()
+        ),
+    }
+}
+
+/// Returns the text of a regular file, if it is one.
+fn read_text(path: &Path) -> Option<String> {
+    fs::symlink_metadata(path).is_ok_and(|metadata| metadata.is_file()).then(|| fs::read_to_string(path).ok())?
+}
+
+/// Checks that the environment's interpreter runs and finds what the local AWS needs, with the `installed` versions
+/// (`NAME==VERSION`). A second call on a warm machine takes about 50 ms.
+async fn examine(folder: &Path, installed: &[&str]) -> Result<(), String> {
+    const LOOK: &str = r#"
+import importlib.metadata, importlib.util, sys
+import cbor2
+for module in ("ministack", "hypercorn", "botocore"):
+    if importlib.util.find_spec(module) is None:
+        sys.exit(f"{module} is missing")
+for requirement in sys.argv[1:]:
+    name, version = requirement.split("==")
+    found = importlib.metadata.version(name)
+    if found != version:
+        sys.exit(f"{name} is {found} and not {version}")
+print("well")
+"#;
+    let mut command = Command::new(interpreter(folder));
+    command.args(["-I", "-B", "-c", LOOK]).args(installed);
+    let output = clean(&mut command).output().await.map_err(|error| format!("its Python does not start: {error}"))?;
+    match output.status.success() && output.stdout == b"well\n" {
+        true => Ok(()),
+        false => Err(install::last_line(&output)),
+    }
+}
+
+/// Clears a command's environment of the user's Python and pip settings: with `PYTHONHOME` no interpreter starts, and
+/// with `PIP_TARGET` or a pip.conf packages go elsewhere.
+fn clean(command: &mut Command) -> &mut Command {
+    command.env_clear().stdin(Stdio::null()).kill_on_drop(true);
+    for variable in ["PATH", "TMPDIR", "LANG", "LC_ALL"] {
+        if let Some(value) = named(variable) {
+            command.env(variable, value);
+        }
+    }
+    command
+}
+
+/// Returns the place with an absolute path. On a file system that is mounted `noexec` the compiled modules cannot be
+/// loaded: then the environment is kept in the user's cache folder.
+fn executable_place(place: &Place) -> anyhow::Result<Place> {
+    let folder = std::path::absolute(place.folder()).context("find the Python environment's folder")?;
+    // A link to an environment stands for the environment. A link to nothing is refused as "not a folder".
+    let folder = fs::canonicalize(&folder).unwrap_or(folder);
+    let existing = folder.ancestors().find(|above| above.exists()).unwrap_or(Path::new("/"));
+    let mounted = rustix::fs::statvfs(existing).with_context(|| format!("look at {}", existing.display()))?;
+    let place = match place {
+        _ if mounted.f_flag.contains(StatVfsMountFlags::NOEXEC) => {
+            let home = named("HOME").map(|home| PathBuf::from(home).join(".cache"));
+            let cache = named("XDG_CACHE_HOME").map(PathBuf::from).filter(|cache| cache.is_absolute()).or(home);
+            let Some(cache) = cache else {
+                bail!(
+                    "{} is on a file system that is mounted noexec: name a folder elsewhere with HAVEN_PYTHON_ENV",
+                    folder.display()
+                )
+            };
+            eprintln!(
+                "  {} is mounted noexec: the Python environment is kept in {}",
+                folder.display(),
+                cache.display()
+            );
+            Place::Shared(cache.join("brew-haven").join("python"))
+        }
+        Place::InState(_) => Place::InState(folder),
+        Place::Shared(_) => Place::Shared(folder),
+    };
+    if place.folder().as_os_str().as_encoded_bytes().contains(&b':') {
+        bail!(
+            "a Python environment cannot be made in {}, since the path contains ':'; name another folder with HAVEN_PYTHON_ENV",
+            place.folder().display()
+        );
+    }
+    Ok(place)
+}
+
+/// Returns the first Python that is new enough, as an absolute path; `HAVEN_PYTHON` names one to use.
+async fn find() -> anyhow::Result<PathBuf> {
+    let candidates: Vec<_> = match named("HAVEN_PYTHON") {
         Some(named) => vec![named],
-        None => CANDIDATES.iter().map(ToString::to_string).collect(),
+        None => CANDIDATES.iter().map(Into::into).collect(),
     };
     let mut too_old = None;
     for candidate in candidates {
-        let asked = Command::new(&candidate)
-            .args(["-c", "import sys; print(*sys.version_info[:2])"])
-            .stdin(Stdio::null())
-            .output()
-            .await;
-        let Ok(answer) = asked else { continue };
-        let Some(version) = version(&String::from_utf8_lossy(&answer.stdout)) else { continue };
-        if version >= OLDEST {
-            return Ok(candidate);
+        let mut command = Command::new(&candidate);
+        command.args(["-I", "-c", "import sys; print(*sys.version_info[:2]); print(sys.executable)"]);
+        // A version manager's shim needs its own settings, but Python must not see the user's.
+        let settings = std::env::vars_os().map(|(name, _)| name);
+        for name in settings.filter(|name| name.as_encoded_bytes().starts_with(b"PYTHON")) {
+            command.env_remove(name);
         }
-        too_old = Some(format!("{candidate} is {}.{}", version.0, version.1));
+        let Ok(answer) = command.stdin(Stdio::null()).kill_on_drop(true).output().await else { continue };
+        let answer = String::from_utf8_lossy(&answer.stdout).into_owned();
+        let Some((version, path)) = version(&answer) else { continue };
+        if version >= OLDEST {
+            return Ok(if Path::new(path).is_absolute() { path.into() } else { candidate.into() });
+        }
+        too_old = Some(format!("{} is {}.{}", candidate.display(), version.0, version.1));
     }
     let found = too_old.map(|old| format!(" ({old})")).unwrap_or_default();
     bail!(
@@ -98,30 +263,29 @@ async fn find() -> anyhow::Result<String> {
     )
 }
 
-fn version(answer: &str) -> Option<(u32, u32)> {
-    let mut numbers = answer.split_whitespace().map(str::parse);
-    Some((numbers.next()?.ok()?, numbers.next()?.ok()?))
+/// Reads the version and the path that the interpreter printed.
+fn version(answer: &str) -> Option<((u32, u32), &str)> {
+    let (numbers, path) = answer.split_once('\n')?;
+    let mut numbers = numbers.split_whitespace().map(str::parse);
+    Some(((numbers.next()?.ok()?, numbers.next()?.ok()?), path.trim_end()))
 }
 
-async fn run(command: &mut Command) -> anyhow::Result<Output> {
-    let shown = format!("{:?}", command.as_std().get_program());
-    command.stdin(Stdio::null()).output().await.with_context(|| format!("start {shown}"))
+/// Returns the pinned packages that are installed on every supported Python, as `NAME==VERSION`.
+fn pinned() -> impl Iterator<Item = &'static str> {
+    REQUIREMENTS.lines().filter_map(|line| {
+        let requirement = line.trim_end_matches('\\').trim();
+        let plain = requirement.contains("==") && !requirement.starts_with('#') && !requirement.contains(';');
+        plain.then_some(requirement)
+    })
 }
 
-fn last_lines(output: &Output) -> String {
-    let text = String::from_utf8_lossy(&output.stderr);
-    let lines: Vec<_> = text.lines().collect();
-    lines[lines.len().saturating_sub(4)..].join("\n")
+/// Returns the name of a folder beside `folder`, hidden, and told apart by `purpose`.
+fn beside(folder: &Path, purpose: &str) -> PathBuf {
+    let mut name = std::ffi::OsString::from(".");
+    name.push(folder.file_name().unwrap_or(OsStr::new("python")));
+    name.push(purpose);
+    folder.with_file_name(name)
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_version_is_read_and_nonsense_is_not() {
-        assert_eq!(version("3 11\n"), Some((3, 11)));
-        assert_eq!(version("Python was not found"), None);
-        assert!((3, 9) < OLDEST && (3, 10) >= OLDEST && (4, 0) >= OLDEST);
-    }
-}
+mod tests;

@@ -187,9 +187,9 @@ async fn source(phases: &Phases, options: &Up, state: &State) -> anyhow::Result<
         return Ok(Source::Image);
     }
     let install = async {
-        let (program, installed) = python::ensure(&python::folder(state.folder())).await?;
+        let (python, installed) = python::ensure(&python::place(state.folder())).await?;
         let line = if installed { "Python environment made" } else { "Python environment found" };
-        Ok((Source::Program(program), line.to_owned()))
+        Ok((Source::Python(python), line.to_owned()))
     };
     phases.run("installing the local AWS (once, some 20 s)", install).await
 }

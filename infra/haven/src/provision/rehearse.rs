@@ -25,9 +25,9 @@ pub async fn rehearse(which: &cli::Which) -> anyhow::Result<bool> {
     // What the local AWS lacks is left out, as for `deploy local`.
     environment.local = true;
     let folder = std::env::temp_dir().join(format!("haven-rehearsal-{}", Uuid::now_v7()));
-    let (program, _) = python::ensure(&python::folder(std::path::Path::new(cli::STATE))).await?;
+    let (python, _) = python::ensure(&python::place(std::path::Path::new(cli::STATE))).await?;
     let state = State::open(&folder)?;
-    let emulator = Emulator::start(&Source::Program(program), &state, None).await?;
+    let emulator = Emulator::start(&Source::Python(python), &state, None).await?;
     let rehearsed = steps(&Aws::local(&emulator.endpoint, &emulator.region), &environment).await;
     emulator.stop().await;
     drop(state);

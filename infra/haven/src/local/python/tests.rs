@@ -1,0 +1,92 @@
+use std::os::unix::fs::PermissionsExt as _;
+
+use super::*;
+
+/// A folder of a test's own; gone with the value.
+struct Folder(PathBuf);
+
+impl Folder {
+    fn new() -> Folder {
+        let folder = std::env::temp_dir().join(format!("haven-python-{}", uuid::Uuid::now_v7()));
+        fs::create_dir(&folder).expect("a folder");
+        Folder(folder)
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}
+
+#[test]
+fn a_version_is_read_and_nonsense_is_not() {
+    assert_eq!(version("3 11\n/usr/bin/python3\n"), Some(((3, 11), "/usr/bin/python3")));
+    assert_eq!(version("Python was not found"), None);
+    assert!((3, 9) < OLDEST && (3, 10) >= OLDEST && (4, 0) >= OLDEST);
+}
+
+#[test]
+fn the_pinned_packages_are_read() {
+    assert!(REQUIREMENTS.starts_with(REQUIREMENTS_TITLE));
+    let pinned: Vec<&str> = pinned().collect();
+    assert!(pinned.iter().any(|one| one.starts_with("ministack==")), "{pinned:?}");
+    assert!(pinned.iter().all(|one| !one.contains(' ')), "{pinned:?}");
+}
+
+#[test]
+fn only_the_way_to_the_index_is_taken_from_the_users_settings() {
+    let listed = ":env:.cert='/etc/ssl/ca.pem'\n:env:.index-url='https://env/simple'\n:env:.target='/tmp/x'\n\
+                  global.index-url='https://global/simple'\nglobal.user='true'\ninstall.find-links='/a\\n/b'\n\
+                  install.prefix='/opt'\n";
+    let settings = install::read_settings(listed);
+    let settings: Vec<(&str, &str)> = settings.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
+    assert_eq!(
+        settings,
+        [("PIP_FIND_LINKS", "/a /b"), ("PIP_CERT", "/etc/ssl/ca.pem"), ("PIP_INDEX_URL", "https://env/simple")]
+    );
+}
+
+#[tokio::test]
+async fn a_folder_of_the_users_is_refused_with_its_path_and_stays_as_it_is() {
+    let folder = Folder::new();
+    let named = folder.0.join("important");
+    fs::create_dir(&named).expect("a folder");
+    fs::write(named.join("thesis.txt"), "three years").expect("written");
+    fs::write(folder.0.join("important.lock"), "mine").expect("written");
+    let environment = folder.0.join("a-venv");
+    fs::create_dir_all(environment.join("bin")).expect("a folder");
+    fs::write(environment.join("pyvenv.cfg"), "home = /usr/bin\n").expect("written");
+    let file = folder.0.join("file");
+    fs::write(&file, "text").expect("written");
+    let dangling = folder.0.join("dangling");
+    std::os::unix::fs::symlink(folder.0.join("nothing"), &dangling).expect("a link");
+
+    for place in [&named, &environment, &file, &dangling] {
+        for place in [Place::Shared(place.clone()), Place::InState(place.clone())] {
+            let refused = ensure(&place).await.expect_err("not made by haven").to_string();
+            assert!(refused.contains(&place.folder().display().to_string()), "{refused}");
+            assert!(refused.contains("haven made") && refused.contains("HAVEN_PYTHON_ENV"), "{refused}");
+        }
+    }
+    assert_eq!(fs::read_to_string(named.join("thesis.txt")).expect("it is there"), "three years");
+    assert_eq!(fs::read_to_string(folder.0.join("important.lock")).expect("it is there"), "mine");
+    assert_eq!(fs::read_dir(&folder.0).expect("a list").count(), 5, "nothing was made beside them");
+}
+
+#[tokio::test]
+async fn an_own_environment_that_others_may_write_to_is_closed() {
+    let folder = Folder::new();
+    let made = folder.0.join("python");
+    fs::create_dir(&made).expect("a folder");
+    fs::write(made.join("file"), "").expect("written");
+    for path in [&made, &made.join("file")] {
+        fs::set_permissions(path, fs::Permissions::from_mode(0o777)).expect("changed");
+    }
+    let metadata = fs::symlink_metadata(&made).expect("metadata");
+    assert_eq!(trust::examine(&made, &metadata).expect("ours"), trust::Owner::Us);
+    for path in [&made, &made.join("file")] {
+        let mode = fs::metadata(path).expect("metadata").permissions().mode();
+        assert_eq!(mode & 0o777, 0o755, "{}", path.display());
+    }
+}
