@@ -4,11 +4,15 @@
 //! The only crate that speaks to databases through `tokio-postgres` and `rusqlite`; queries are the adapters' business.
 
 mod connect;
+mod copy;
+mod logins;
 mod url;
 
 use std::path::Path;
 
 pub use connect::Login;
+pub use copy::{Standing, copy_postgres, copy_sqlite, standing};
+pub use logins::{MIGRATE, OUTBOX, Passwords, READ, Set, WRITE, make_logins, set_password};
 pub use url::{sqlite_path, sqlite_url};
 
 mod postgres {
@@ -40,6 +44,8 @@ pub enum MigrateError {
     Postgres(#[from] tokio_postgres::Error),
     #[error("the database cannot be opened")]
     Sqlite(#[from] rusqlite::Error),
+    #[error("the system returned no random bytes")]
+    Random,
     #[error("a migration failed")]
     Migration(#[from] refinery::Error),
     #[error("the migration was interrupted")]
@@ -62,9 +68,11 @@ pub async fn migrate_as(database_url: &str, login: &Login) -> Result<Report, Mig
     Err(MigrateError::UnknownUrl)
 }
 
+/// Held while the schema or the logins change, so that two who do so at once do not meet. Any number that nobody else
+/// uses.
+const LOCK: i64 = 0x6272_6577;
+
 async fn migrate_postgres(database_url: &str, login: &Login) -> Result<Report, MigrateError> {
-    /// Held while migrating, so that two who migrate at once do not meet. Any number that nobody else uses.
-    const LOCK: i64 = 0x6272_6577;
     let (mut client, connection) = connect::connect(database_url, login).await?;
     client.execute("SELECT pg_advisory_lock($1)", &[&LOCK]).await?;
     let report = postgres::migrations::runner().run_async(&mut client).await;
@@ -98,11 +106,28 @@ mod tests {
     #[tokio::test]
     async fn a_new_file_gets_the_whole_schema_and_a_second_time_nothing() {
         let folder = std::env::temp_dir().join(format!("haven-migrate-{}", std::process::id()));
-        let url = format!("sqlite://{}", folder.join("new").join("orders.db").display());
+        let url = sqlite_url(&folder.join("new, 100% of #1? Käfer").join("orders.db"));
         let first = migrate(&url).await.expect("a new file");
         assert!(first.applied.iter().any(|name| name.contains("outbox")), "{:?}", first.applied);
         assert_eq!(migrate(&url).await.expect("again").applied, Vec::<String>::new());
+        assert!(folder.join("new, 100% of #1? Käfer").join("orders.db").is_file());
         std::fs::remove_dir_all(folder).expect("removed");
+    }
+
+    /// `released.sha256` gets a line for each migration file when it is released: `sha256sum sql/*/V*.sql`.
+    #[test]
+    fn released_migrations_keep_their_bytes() {
+        use sha2::Digest as _;
+        let released = include_str!("../released.sha256");
+        assert!(released.lines().count() >= 32, "both dialects");
+        for line in released.lines() {
+            let (hash, file) = line.split_once("  ").expect("a hash and a file");
+            let bytes = std::fs::read(Path::new(env!("CARGO_MANIFEST_DIR")).join(file));
+            let bytes =
+                bytes.unwrap_or_else(|error| panic!("{file} was released, and a database may have it: {error}"));
+            let found: String = sha2::Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect();
+            assert_eq!(found, hash, "{file} was released: change the schema with a new migration");
+        }
     }
 
     #[tokio::test]

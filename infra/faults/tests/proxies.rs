@@ -156,7 +156,8 @@ async fn statements_are_calls_and_a_lost_commit_is_committed() {
     let upstream = server.url.split('@').nth(1).expect("a host").split('/').next().expect("a host");
     let proxy = Proxy::start(&faults, "order-worker", Dependency::Postgres, upstream).await.expect("a proxy");
     let through = server.url.replace(upstream, &proxy.address().to_string());
-    migrations::migrate(&through).await.expect("through the proxy");
+    let migrating = server.logins.migrate.replace(upstream, &proxy.address().to_string());
+    migrations::migrate(&migrating).await.expect("through the proxy");
     let names: Vec<String> = faults.take_record().into_iter().map(|entry| entry.name).collect();
     assert!(names.iter().any(|name| name.starts_with("CREATE TABLE")), "{names:?}");
 
@@ -190,9 +191,9 @@ async fn statements_are_calls_and_a_lost_commit_is_committed() {
 async fn commands_of_redis_are_calls() {
     let Some(server) = servers::redis().await else { return };
     let faults = Faults::new(1);
-    let upstream = server.url.trim_start_matches("redis://");
+    let upstream = server.url.split('@').nth(1).expect("a host");
     let proxy = Proxy::start(&faults, "storefront", Dependency::Redis, upstream).await.expect("a proxy");
-    let carts = RedisCarts::connect(&format!("redis://{}", proxy.address())).await.expect("a URL");
+    let carts = RedisCarts::connect(&server.url.replace(upstream, &proxy.address().to_string())).await.expect("a URL");
     let line =
         Line { product_id: ProductId::parse("latte").expect("an id"), quantity: Quantity::new(2).expect("a quantity") };
     carts.add("session", &line, 480).await.expect("added");

@@ -231,10 +231,12 @@ pub struct Up {
     /// Return once everything is ready; stop it with `haven down`
     #[arg(long)]
     pub detach: bool,
-    /// PostgreSQL instead of SQLite: at the URL, else from the machine's own binaries, else from a container
+    /// PostgreSQL instead of SQLite: at the URL (or @FILE with it, or HAVEN_POSTGRES_URL), else from the machine's own
+    /// binaries, else from a container
     #[arg(long, value_name = "URL", num_args = 0..=1, default_missing_value = "")]
     pub postgres: Option<String>,
-    /// Carts in Redis: at the URL, else from the machine's own binary, else from a container
+    /// Carts in Redis: at the URL (or @FILE with it, or HAVEN_REDIS_URL), else from the machine's own binary, else from a
+    /// container
     #[arg(long, value_name = "URL", num_args = 0..=1, default_missing_value = "")]
     pub redis: Option<String>,
     /// The local AWS, PostgreSQL and Redis in containers (from localstack/images/build); a URL goes before a container

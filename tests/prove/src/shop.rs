@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use adapter_aws::{Clients, DynamoStock};
 use anyhow::{Context as _, bail};
-use contract::role::{ROLES, Role};
+use contract::role::{OUTBOX_RELAY, ROLES, Role};
 use faults::{Dependency, Faults, Proxy};
 use haven::aws::Aws;
 use haven::cli::Up;
@@ -77,6 +77,8 @@ pub struct Shop {
     pub database: Database,
     /// PostgreSQL itself, for faults that are made in it.
     pub database_url: String,
+    /// The same, with its superuser's login.
+    pub admin_database_url: String,
     pub redis_url: Option<String>,
     processes: Mutex<BTreeMap<&'static str, Process>>,
     gateway: Child,
@@ -105,7 +107,7 @@ impl Shop {
         let target = aws.target(blueprint::Environment::shop());
         provision::deploy(&target, &provision::Reporter::quiet()).await?;
         let (addresses, secrets) = (aws.addresses(ENVIRONMENT).await?, aws.secrets(ENVIRONMENT).await?);
-        migrations::migrate(&servers.database_url).await.context("bring the schema up to date")?;
+        servers.migrate().await?;
         let stock = aws.stock(&addresses, "prove")?;
         seed::seed(&stock, &SystemSource).await?;
 
@@ -120,6 +122,7 @@ impl Shop {
             aws_endpoint: emulator.endpoint.clone(),
             region: emulator.region.clone(),
             database_url: servers.database_url.clone(),
+            outbox_database_url: servers.logins.outbox.clone(),
             redis_url: servers.redis_url.clone(),
             payment_url: format!("http://{payment}"),
             addresses,
@@ -129,12 +132,14 @@ impl Shop {
         let gateway = role(GATEWAY, surroundings.of_gateway(&payment, ledger)?, Duration::from_secs(10))?;
         let gateway = children::spawn(&gateway, state.log(GATEWAY)?)?;
         let mut shop = Shop {
-            views: Views::connect(&servers.database_url).await?,
+            // Faults are made in the database itself, which takes its superuser.
+            views: Views::connect(&servers.logins.admin).await?,
             aws: Clients::local(&emulator.endpoint, &emulator.region, Arc::new(|_| {})),
             stock,
             staff_token: staff::local_token(&servers.database_url, &surroundings.signing_key()?).await?.0,
             http: reqwest::Client::builder().no_proxy().timeout(Duration::from_secs(10)).build()?,
             database_url: servers.database_url.clone(),
+            admin_database_url: servers.logins.admin.clone(),
             redis_url: servers.redis_url.clone(),
             faults,
             url,
@@ -169,6 +174,10 @@ impl Shop {
         seen.aws_endpoint = self.between(role.slug, Dependency::Aws, &seen.aws_endpoint, upstream).await?;
         if seen.database_url.starts_with("postgres") {
             seen.database_url = self.between(role.slug, Dependency::Postgres, &seen.database_url, upstream).await?;
+            if role.slug == OUTBOX_RELAY.slug {
+                let [proxied, own] = [&seen.database_url, &seen.outbox_database_url].map(|url| upstream(url));
+                seen.outbox_database_url = seen.outbox_database_url.replace(&own, &proxied);
+            }
         }
         if let Some(url) = seen.redis_url.take() {
             seen.redis_url = Some(self.between(role.slug, Dependency::Redis, &url, upstream).await?);

@@ -11,6 +11,7 @@ use haven::cli::Up;
 use haven::local::database::Servers;
 use haven::local::emulator::{Emulator, Source};
 use haven::local::python::{self, Place};
+use haven::local::secrets::Logins;
 use haven::local::state::State;
 use uuid::Uuid;
 
@@ -34,21 +35,42 @@ impl Drop for Folder {
 
 /// PostgreSQL or Redis. Its process is killed when the value is dropped, before its folder goes.
 pub struct Server {
+    /// Of PostgreSQL: with the login of the roles, which changes rows and no tables.
     pub url: String,
-    _process: Servers,
+    /// Of PostgreSQL: the same database with every login.
+    pub logins: Logins,
+    process: Servers,
     _folder: Folder,
+}
+
+impl Server {
+    /// Brings the schema up to date, as `haven up` does: with the login of the migrations.
+    ///
+    /// # Panics
+    /// When a migration fails.
+    pub async fn migrate(&self) {
+        self.process.migrate().await.expect("migrated");
+    }
 }
 
 /// A PostgreSQL without a schema; `None`, and one line that says so, on a machine that has none.
 pub async fn postgres() -> Option<Server> {
-    let (servers, folder) = start("postgres", |up| up.postgres = Some(String::new())).await?;
-    Some(Server { url: servers.database_url.clone(), _process: servers, _folder: folder })
+    let (process, folder) = start("postgres", |up| up.postgres = Some(String::new())).await?;
+    Some(Server { url: process.database_url.clone(), logins: process.logins.clone(), process, _folder: folder })
+}
+
+/// A PostgreSQL with the schema of today.
+pub async fn migrated_postgres() -> Option<Server> {
+    let server = postgres().await?;
+    server.migrate().await;
+    Some(server)
 }
 
 /// A Redis; `None`, and one line that says so, on a machine that has none.
 pub async fn redis() -> Option<Server> {
-    let (servers, folder) = start("redis", |up| up.redis = Some(String::new())).await?;
-    Some(Server { url: servers.redis_url.clone().expect("it was asked for"), _process: servers, _folder: folder })
+    let (process, folder) = start("redis", |up| up.redis = Some(String::new())).await?;
+    let url = process.redis_url.clone().expect("it was asked for");
+    Some(Server { url, logins: process.logins.clone(), process, _folder: folder })
 }
 
 async fn start(what: &str, ask: impl FnOnce(&mut Up)) -> Option<(Servers, Folder)> {

@@ -8,8 +8,7 @@ use app::ports::orders::OrderStore as _;
 use servers::Server;
 
 async fn stores() -> Option<(Server, PostgresStore, PostgresStore)> {
-    let server = servers::postgres().await?;
-    migrations::migrate(&server.url).await.expect("migrated");
+    let server = servers::migrated_postgres().await?;
     let store = PostgresStore::connect(&server.url, 8).await.expect("it answers");
     let other = PostgresStore::connect(&server.url, 8).await.expect("it answers");
     Some((server, store, other))
@@ -45,8 +44,7 @@ async fn it_passes_the_laws_of_tenants_and_locations() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn relays_keep_each_order_in_order() {
-    let Some(server) = servers::postgres().await else { return };
-    migrations::migrate(&server.url).await.expect("migrated");
+    let Some(server) = servers::migrated_postgres().await else { return };
     let relays = (0..8).map(|_| PostgresStore::connect(&server.url, 1));
     let relays: Vec<PostgresStore> = futures::future::try_join_all(relays).await.expect("it answers");
     laws::orders::relays_keep_each_order_in_order(&relays).await;

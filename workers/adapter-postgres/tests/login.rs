@@ -22,7 +22,7 @@ struct Guarded {
 async fn guarded() -> Option<Guarded> {
     let server = servers::postgres().await?;
     let certificates = Certificates::new();
-    let mut owner = PgConnection::connect(&server.url).await.expect("it answers");
+    let mut owner = PgConnection::connect(&server.logins.admin).await.expect("it answers");
     let (certificate, key) = (certificates.certificate.display(), certificates.key.display());
     for sql in [
         format!("CREATE ROLE barista LOGIN SUPERUSER PASSWORD '{PASSWORD}'"),

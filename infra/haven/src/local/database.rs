@@ -1,44 +1,81 @@
-//! PostgreSQL and Redis for `haven up --postgres --redis`: at a URL, else from the machine's own binaries, else from
-//! container images.
+//! The database and the cache of `haven up`: SQLite in the state directory; with `--postgres` and `--redis` servers at a
+//! URL, else from the machine's own binaries, else from container images.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::process::Stdio;
 use std::time::Duration;
 
-use anyhow::{Context as _, bail};
+use anyhow::Context as _;
 use chassis::config::ProcessEnvironment;
-use tokio::process::Command;
 
 use super::children::Program;
-use super::containers::{Container, POSTGRES, REDIS, Run};
+use super::containers::{Container, REDIS, Run};
 use super::emulator::free_port;
 use super::keep::StopSignal;
+use super::postgres::{self, Cluster, ContainerCluster};
+use super::secrets::{Logins, new_password};
 use super::server::Server;
 use super::state::State;
+use super::{format, given, guard};
 use crate::cli::Up;
 
 const READY_WITHIN: Duration = Duration::from_secs(30);
-const STOP_WITHIN: Duration = Duration::from_secs(30);
+pub const STOP_WITHIN: Duration = Duration::from_secs(30);
 
 /// The servers that hold what the platform keeps, and how to stop those that are ours.
 pub struct Servers {
+    /// With the login of the roles.
     pub database_url: String,
+    /// The same database with every login.
+    pub logins: Logins,
     pub redis_url: Option<String>,
+    /// Whether haven made the database, so that it also copies it before a migration.
+    owned: bool,
     ours: Vec<Server>,
     containers: Vec<Container>,
 }
 
+/// What was done to the schema.
+#[derive(Debug)]
+pub struct Migrated {
+    /// Names of the migrations that were applied.
+    pub applied: Vec<String>,
+    /// The copy that was made before them.
+    pub copy: Option<String>,
+    /// Whether data was changed and no copy was made.
+    pub uncopied: bool,
+}
+
+impl Migrated {
+    pub fn describe(&self) -> String {
+        let count = match self.applied.len() {
+            0 => return "schema up to date".to_owned(),
+            1 => "1 migration applied".to_owned(),
+            count => format!("{count} migrations applied"),
+        };
+        match &self.copy {
+            Some(copy) => format!("{count}; the database as it was is in {copy}"),
+            None if self.uncopied => format!("{count}; no copy was made, since haven did not make this database"),
+            None => count,
+        }
+    }
+}
+
 impl Servers {
     pub async fn start(options: &Up, state: &State) -> anyhow::Result<Servers> {
+        let database_url = migrations::sqlite_url(&state.path("orders.db"));
         let mut servers = Servers {
-            database_url: format!("sqlite://{}", state.path("orders.db").display()),
+            logins: Logins::same(&database_url),
+            database_url,
             redis_url: None,
+            owned: true,
             ours: Vec::new(),
             containers: Vec::new(),
         };
-        let asked = |url: &Option<String>| url.clone().or_else(|| options.containers.then(String::new));
-        if let Err(error) = servers.start_all(asked(&options.postgres), asked(&options.redis), options, state).await {
+        let ours = || options.containers.then(String::new);
+        let postgres = given::POSTGRES.url(options.postgres.as_deref())?.or_else(ours);
+        let redis = given::REDIS.url(options.redis.as_deref())?.or_else(ours);
+        if let Err(error) = servers.start_all(postgres, redis, options, state).await {
             servers.stop().await;
             return Err(error);
         }
@@ -54,9 +91,13 @@ impl Servers {
     ) -> anyhow::Result<()> {
         match postgres {
             None => {}
-            Some(url) if url.is_empty() => self.database_url = self.postgres(options.containers, state).await?,
-            Some(url) => self.database_url = url,
+            Some(url) if url.is_empty() => self.logins = self.postgres(options.containers, state).await?,
+            Some(url) => {
+                self.owned = false;
+                self.logins = Logins::same(&url);
+            }
         }
+        self.database_url.clone_from(&self.logins.write);
         match redis {
             None => {}
             Some(url) if url.is_empty() => self.redis_url = Some(self.redis(options.containers, state).await?),
@@ -67,12 +108,43 @@ impl Servers {
 
     /// What runs, for people; no password in it.
     pub fn describe(&self) -> String {
-        let database = match self.database_url.split_once("://") {
-            Some(("sqlite", path)) => format!("SQLite at {path}"),
-            _ => "PostgreSQL".to_owned(),
+        let database = match migrations::sqlite_path(&self.database_url) {
+            Some(path) => format!("SQLite at {}", path.display()),
+            None => "PostgreSQL".to_owned(),
         };
         let carts = if self.redis_url.is_some() { "Redis" } else { "the storefront's memory" };
         format!("{database}; carts in {carts}")
+    }
+
+    /// Brings the schema up to date. A database of ours that holds data is copied first.
+    ///
+    /// # Errors
+    /// When the copy or a migration fails: then the migration is not applied.
+    pub async fn migrate(&self) -> anyhow::Result<Migrated> {
+        let nobody = migrations::Login::default();
+        let sqlite = migrations::sqlite_path(&self.database_url);
+        let standing = migrations::standing(&self.logins.migrate, &nobody).await.context("look at the schema")?;
+        let mut copy = None;
+        if standing.changes_data() && self.owned {
+            let copied = match &sqlite {
+                Some(path) => {
+                    migrations::copy_sqlite(path, format::VERSION).await.map(|path| path.display().to_string())
+                }
+                None => migrations::copy_postgres(&self.logins.admin, &nobody, format::VERSION)
+                    .await
+                    .map(|name| format!("the database {name}")),
+            };
+            copy = Some(copied.context("copy the database before it is migrated (is somebody else connected to it?)")?);
+        }
+        let report = migrations::migrate(&self.logins.migrate).await.context("bring the schema up to date")?;
+        if !report.applied.is_empty() && self.owned && sqlite.is_none() {
+            // Rights on tables that were made just now.
+            let passwords = migrations::Passwords(Vec::new());
+            let made = migrations::make_logins(&self.logins.admin, &nobody, &passwords, migrations::Set::Missing).await;
+            made.context("give the logins their rights")?;
+        }
+        let uncopied = standing.changes_data() && copy.is_none();
+        Ok(Migrated { applied: report.applied, copy, uncopied })
     }
 
     pub async fn stop(self) {
@@ -84,66 +156,37 @@ impl Servers {
         }
     }
 
-    async fn postgres(&mut self, containers: bool, state: &State) -> anyhow::Result<String> {
-        if let (false, Some(binaries)) = (containers, postgres_binaries()) {
-            return self.own_postgres(&binaries, state).await;
+    async fn postgres(&mut self, containers: bool, state: &State) -> anyhow::Result<Logins> {
+        if let (false, Some(binaries)) = (containers, postgres::binaries()) {
+            let cluster = Cluster::prepare(&binaries, state).await?;
+            let (path, arguments) = (cluster.path.clone(), cluster.arguments.clone());
+            self.ours.push(spawn("postgres", path, arguments, StopSignal::Int, state)?);
+            return cluster.open().await.with_context(|| log_hint(state, "postgres"));
         }
-        let port = free_port()?;
-        let run = Run {
-            image: &POSTGRES,
-            publish: (port, 5432),
-            stop_within: STOP_WITHIN,
-            environment: BTreeMap::from([("POSTGRES_PASSWORD".to_owned(), "haven".to_owned())]),
-            data: Some(state.path("containers/postgres")),
-        };
+        let cluster = ContainerCluster::prepare(state)?;
         let needs = "--postgres needs a URL, PostgreSQL's binaries (on Debian: apt install postgresql), or a container";
-        self.run(run, state).await.context(if containers { "start PostgreSQL" } else { needs })?;
-        let url = format!("postgres://haven:haven@127.0.0.1:{port}/haven");
-        wait_for_postgres(&url).await.with_context(|| log_hint(state, "postgres"))?;
-        Ok(url)
-    }
-
-    /// A private cluster in the state folder, on loopback alone.
-    async fn own_postgres(&mut self, binaries: &Path, state: &State) -> anyhow::Result<String> {
-        let folder = state.path("postgres");
-        if !folder.join("PG_VERSION").exists() {
-            let mut initdb = as_user(&binaries.join("initdb"));
-            initdb.args(["--username=haven", "--auth=trust", "--encoding=UTF8", "--no-locale", "-D"]).arg(&folder);
-            let made = initdb.stdin(Stdio::null()).output().await.context("start initdb")?;
-            if !made.status.success() {
-                bail!("initdb failed: {}", String::from_utf8_lossy(&made.stderr).trim());
-            }
-        }
-        let port = free_port()?;
-        let (path, mut arguments) = user_prefix(&binaries.join("postgres"));
-        let own = ["-D", &folder.display().to_string(), "-p", &port.to_string(), "-h", "127.0.0.1", "-k", ""];
-        arguments.extend(own.map(str::to_owned));
-        self.ours.push(spawn("postgres", path, arguments, StopSignal::Int, state)?);
-        let url = format!("postgres://haven@127.0.0.1:{port}/postgres");
-        wait_for_postgres(&url).await.with_context(|| log_hint(state, "postgres"))?;
-        Ok(url)
+        self.run(cluster.run(), state).await.context(if containers { "start PostgreSQL" } else { needs })?;
+        cluster.open().await.with_context(|| log_hint(state, "postgres"))
     }
 
     async fn redis(&mut self, containers: bool, state: &State) -> anyhow::Result<String> {
         let binary = on_path("redis-server").or_else(|| on_path("valkey-server"));
-        let url = if let (false, Some(binary)) = (containers, binary) {
+        let (port, password) = (free_port()?, new_password()?);
+        if let (false, Some(binary)) = (containers, binary) {
             let folder = state.path("redis");
-            std::fs::create_dir_all(&folder).with_context(|| format!("make {}", folder.display()))?;
-            let port = free_port()?;
-            let arguments =
-                ["--port", &port.to_string(), "--bind", "127.0.0.1", "--dir", &folder.display().to_string()];
-            let arguments = arguments.map(str::to_owned).into();
-            self.ours.push(spawn("redis", binary, arguments, StopSignal::Term, state)?);
-            format!("redis://127.0.0.1:{port}")
+            guard::private_folder(&folder)?;
+            // The password is not an argument: every account of the machine can read those.
+            let file = folder.join("redis.conf");
+            guard::write(&file, redis_settings(port, &folder, &password).as_bytes())?;
+            self.ours.push(spawn("redis", binary, vec![file.display().to_string()], StopSignal::Term, state)?);
         } else {
-            let port = free_port()?;
-            let (publish, environment) = ((port, 6379), BTreeMap::new());
-            let run = Run { image: &REDIS, publish, stop_within: STOP_WITHIN, environment, data: None };
+            let environment = BTreeMap::from([("REDIS_PASSWORD".to_owned(), password.clone())]);
+            let run = Run { image: &REDIS, publish: (port, 6379), stop_within: STOP_WITHIN, environment, data: None };
             let needs =
                 "--redis needs a URL, redis-server on the PATH (on Debian: apt install redis-server), or a container";
             self.run(run, state).await.context(if containers { "start Redis" } else { needs })?;
-            format!("redis://127.0.0.1:{port}")
-        };
+        }
+        let url = format!("redis://:{password}@127.0.0.1:{port}");
         until("Redis", || async {
             let carts = adapter_redis::RedisCarts::connect(&url).await.map_err(anyhow::Error::from)?;
             carts.ping().await.map_err(anyhow::Error::from)
@@ -171,18 +214,21 @@ fn spawn(
     Server::start_with(&program, signal, state)
 }
 
-async fn wait_for_postgres(url: &str) -> anyhow::Result<()> {
-    until("PostgreSQL", || async {
-        adapter_postgres::PostgresStore::connect(url, 1).await.map(|_| ()).map_err(anyhow::Error::from)
-    })
-    .await
+/// Returns Redis's settings. In quotes, a backslash and a quote are escaped; no path contains a line break.
+fn redis_settings(port: u16, folder: &Path, password: &str) -> String {
+    let folder = folder.display().to_string().replace('\\', "\\\\").replace('"', "\\\"");
+    format!("bind 127.0.0.1\nport {port}\ndir \"{folder}\"\nrequirepass {password}\n")
 }
 
-async fn until<F: Future<Output = anyhow::Result<()>>>(what: &str, ask: impl Fn() -> F) -> anyhow::Result<()> {
+/// Asks until there is an answer.
+///
+/// # Errors
+/// When there is none in time.
+pub async fn until<T, F: Future<Output = anyhow::Result<T>>>(what: &str, ask: impl Fn() -> F) -> anyhow::Result<T> {
     let begun = std::time::Instant::now();
     loop {
         match ask().await {
-            Ok(()) => return Ok(()),
+            Ok(answer) => return Ok(answer),
             Err(error) if begun.elapsed() > READY_WITHIN => {
                 return Err(error.context(format!("{what} did not answer within {} s", READY_WITHIN.as_secs())));
             }
@@ -191,37 +237,7 @@ async fn until<F: Future<Output = anyhow::Result<()>>>(what: &str, ask: impl Fn(
     }
 }
 
-/// PostgreSQL refuses to run as root. A user namespace gives it another user without giving the files away.
-fn user_prefix(program: &Path) -> (PathBuf, Vec<String>) {
-    if !rustix::process::geteuid().is_root() {
-        return (program.to_owned(), Vec::new());
-    }
-    let arguments = ["--user", "--map-user=1000", "--map-group=1000", &program.display().to_string()];
-    (PathBuf::from("unshare"), arguments.map(str::to_owned).into())
-}
-
-fn as_user(program: &Path) -> Command {
-    let (path, arguments) = user_prefix(program);
-    let mut command = Command::new(path);
-    command.args(arguments);
-    command
-}
-
-/// The folder of the newest PostgreSQL's own binaries.
-fn postgres_binaries() -> Option<PathBuf> {
-    let mut versions: Vec<(u32, PathBuf)> = std::fs::read_dir("/usr/lib/postgresql")
-        .into_iter()
-        .flatten()
-        .flatten()
-        .filter_map(|entry| Some((entry.file_name().to_str()?.parse().ok()?, entry.path().join("bin"))))
-        .filter(|(_, folder)| folder.join("postgres").exists() && folder.join("initdb").exists())
-        .collect();
-    versions.sort();
-    let packaged = versions.pop().map(|(_, folder)| folder);
-    packaged.or_else(|| on_path("postgres")?.parent().map(Path::to_owned))
-}
-
-fn on_path(program: &str) -> Option<PathBuf> {
+pub fn on_path(program: &str) -> Option<PathBuf> {
     let path = ProcessEnvironment.get_os("PATH")?;
     std::env::split_paths(&path).map(|folder| folder.join(program)).find(|candidate| candidate.is_file())
 }

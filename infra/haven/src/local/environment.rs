@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, HashMap};
 use anyhow::Context as _;
 use chassis::config::{Environment as _, ProcessEnvironment};
 use contract::parameter::{PAYMENT_API, PAYMENT_WEBHOOK, SIGNING_KEY};
-use contract::role::Role;
+use contract::role::{OUTBOX_RELAY, Role};
 
 use super::emulator::sdk_environment;
 use super::up::ENVIRONMENT;
@@ -19,6 +19,8 @@ pub struct Surroundings {
     pub aws_endpoint: String,
     pub region: String,
     pub database_url: String,
+    /// The database with the login of the outbox relay.
+    pub outbox_database_url: String,
     pub redis_url: Option<String>,
     pub payment_url: String,
     /// What the stacks put where, by variable.
@@ -73,7 +75,9 @@ impl Surroundings {
         set("HAVEN_ENV", ENVIRONMENT.to_owned());
         set("HAVEN_HEALTH_BIND", health_bind.to_owned());
         set("HAVEN_PUBLIC_URL", self.public_url.clone());
-        set("DATABASE_URL", self.database_url.clone());
+        let of_relay = role.slug == OUTBOX_RELAY.slug;
+        let database_url = if of_relay { &self.outbox_database_url } else { &self.database_url };
+        set("DATABASE_URL", database_url.clone());
         if let (true, Some(url)) = (role.cache, &self.redis_url) {
             set("REDIS_URL", url.clone());
         }

@@ -34,6 +34,8 @@ pub const ENVIRONMENT: &str = "local";
 pub const GATEWAY: &str = "payment-gateway";
 /// How long the gateway may take to stop before it is killed.
 pub const GATEWAY_STOPS_WITHIN: Duration = Duration::from_secs(10);
+/// What the log of a shop in the background has instead of the staff token.
+pub const TOKEN_IN_FACTS: &str = "(staff_token in haven.json)";
 /// All processes together get so long to become ready.
 const READY_WITHIN: Duration = Duration::from_secs(60);
 
@@ -221,12 +223,8 @@ async fn start_roles<'a>(
     let secrets = clients.secrets(ENVIRONMENT).await?;
     phases
         .run("bringing the schema up to date", async {
-            let report = migrations::migrate(&servers.database_url).await.context("bring the schema up to date")?;
-            let line = match report.applied.len() {
-                0 => "schema up to date".to_owned(),
-                count => format!("{count} migrations applied"),
-            };
-            Ok(((), line))
+            let migrated = servers.migrate().await?;
+            Ok(((), migrated.describe()))
         })
         .await?;
     let store = worker::stores::Store::connect(&servers.database_url, &Login::default()).await?;
@@ -262,7 +260,7 @@ async fn start_roles<'a>(
             Ok(((keeper, facts), line))
         })
         .await?;
-    announce_ready(&facts, state.folder(), phases.elapsed())?;
+    announce_ready(options, &facts, state.folder(), phases.elapsed())?;
     tokio::spawn(renew_staff_token(
         facts,
         servers.database_url.clone(),
@@ -294,6 +292,7 @@ fn start_processes(
         aws_endpoint: emulator.endpoint.clone(),
         region: emulator.region.clone(),
         database_url: servers.database_url.clone(),
+        outbox_database_url: servers.logins.outbox.clone(),
         redis_url: servers.redis_url.clone(),
         payment_url: format!("http://127.0.0.1:{payment_port}"),
         addresses,
@@ -431,14 +430,16 @@ async fn listens(url: &str) -> bool {
     tokio::net::TcpStream::connect(url.trim_start_matches("http://")).await.is_ok()
 }
 
-fn announce_ready(facts: &Shared, folder: &Path, took: Duration) -> anyhow::Result<()> {
+fn announce_ready(options: &Up, facts: &Shared, folder: &Path, took: Duration) -> anyhow::Result<()> {
     let mut facts = facts.lock().unwrap_or_else(PoisonError::into_inner);
     facts.ready = true;
     facts.write(folder)?;
     println!("\nReady after {:.1} s.\n", took.as_secs_f64());
     println!("  The shop         {}", facts.storefront);
     println!("  The bar          {}/staff   (sign in with the staff token)", facts.storefront);
-    println!("  Staff token      {}", facts.staff_token);
+    // In the background, standard output is a log, and no log holds a token.
+    let token = if options.take_lock { TOKEN_IN_FACTS } else { &facts.staff_token };
+    println!("  Staff token      {token}");
     println!("  E-mails sent     {}/_ministack/ses/messages", facts.aws_endpoint);
     println!("  Texts sent       {}/_ministack/sns/sms-messages", facts.aws_endpoint);
     println!("  API              {}/openapi.json", facts.storefront);

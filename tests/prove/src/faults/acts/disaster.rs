@@ -24,13 +24,15 @@ pub async fn lose_the_disk(shop: &Shop, lasting: Duration) -> anyhow::Result<Out
         let _ = std::fs::remove_dir_all(folder);
     }
     std::fs::create_dir_all(&log).context("make the archive")?;
-    let from = format!("{}?application_name={ARCHIVE}", shop.database_url);
-    let mut archive = archive(&server.tool("pg_receivewal"), &from, &log)?;
+    let (url, password) = without_password(&shop.admin_database_url);
+    let from = format!("{url}?application_name={ARCHIVE}");
+    let mut archive = archive(&server.tool("pg_receivewal"), &from, &password, &log)?;
     keep_in_step(shop).await?;
     let tool = server.tool("pg_basebackup");
     let mut copy = Command::new(tool);
     copy.args(["--wal-method=none", "--checkpoint=fast", "--no-manifest", "--pgdata"]).arg(&backup);
-    let copied = copy.arg("--dbname").arg(&shop.database_url).stdin(Stdio::null()).output().await?;
+    copy.arg("--dbname").arg(&url).env("PGPASSWORD", &password);
+    let copied = copy.stdin(Stdio::null()).output().await?;
     if !copied.status.success() {
         bail!("no base backup: {}", String::from_utf8_lossy(&copied.stderr).trim());
     }
@@ -49,9 +51,19 @@ pub async fn lose_the_disk(shop: &Shop, lasting: Duration) -> anyhow::Result<Out
     Ok(Outcome { hits: 1, ..Outcome::default() })
 }
 
-fn archive(tool: &Path, from: &str, log: &Path) -> anyhow::Result<Child> {
+/// Returns a URL without its password, and the password: arguments of programs carry none.
+fn without_password(url: &str) -> (String, String) {
+    let parts = url.split_once("://").and_then(|(scheme, rest)| {
+        let (login, address) = rest.split_once('@')?;
+        let (user, password) = login.split_once(':')?;
+        Some((format!("{scheme}://{user}@{address}"), password.to_owned()))
+    });
+    parts.unwrap_or_else(|| (url.to_owned(), String::new()))
+}
+
+fn archive(tool: &Path, from: &str, password: &str, log: &Path) -> anyhow::Result<Child> {
     let mut command = Command::new(tool);
-    command.args(["--synchronous", "--dbname", from, "--directory"]).arg(log);
+    command.args(["--synchronous", "--dbname", from, "--directory"]).arg(log).env("PGPASSWORD", password);
     command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
     command.process_group(0).kill_on_drop(true).spawn().context("keep the log")
 }

@@ -1,0 +1,166 @@
+//! Copies of a database from before a migration: a migration that turns out wrong can be undone by hand.
+
+use std::path::{Path, PathBuf};
+
+use crate::connect::{self, Login};
+use crate::{MigrateError, sqlite_path};
+
+/// Which migrations a database has, and which it lacks.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Standing {
+    /// Number of migrations that are applied; 0 for a new database.
+    pub applied: usize,
+    /// Names of the others, in order.
+    pub missing: Vec<String>,
+}
+
+impl Standing {
+    fn of(migrations: &[refinery::Migration], applied: &[i32]) -> Standing {
+        let missing = migrations.iter().filter(|migration| !applied.contains(&migration.version()));
+        Standing { applied: applied.len(), missing: missing.map(ToString::to_string).collect() }
+    }
+
+    /// Whether a migration is about to change data.
+    pub fn changes_data(&self) -> bool {
+        self.applied > 0 && !self.missing.is_empty()
+    }
+}
+
+const VERSIONS: &str = "SELECT version FROM refinery_schema_history";
+
+/// Returns which migrations a database lacks. Changes nothing.
+///
+/// # Errors
+/// When the database is there and cannot be read.
+pub async fn standing(database_url: &str, login: &Login) -> Result<Standing, MigrateError> {
+    if let Some(path) = sqlite_path(database_url) {
+        return tokio::task::spawn_blocking(move || standing_sqlite(&path)).await?;
+    }
+    let (client, connection) = connect::connect(database_url, login).await?;
+    let exists = client.query_one("SELECT to_regclass('refinery_schema_history') IS NOT NULL", &[]).await?.get(0);
+    let mut applied = Vec::new();
+    if exists {
+        applied.extend(client.query(VERSIONS, &[]).await?.iter().map(|row| row.get::<_, i32>(0)));
+    }
+    drop(client);
+    connection.await??;
+    Ok(Standing::of(crate::postgres::migrations::runner().get_migrations(), &applied))
+}
+
+fn standing_sqlite(path: &Path) -> Result<Standing, MigrateError> {
+    let runner = crate::sqlite::migrations::runner();
+    if !path.exists() {
+        return Ok(Standing::of(runner.get_migrations(), &[]));
+    }
+    let connection = open(path)?;
+    const EXISTS: &str = "SELECT count(*) FROM sqlite_master WHERE name = 'refinery_schema_history'";
+    let exists: i64 = connection.query_row(EXISTS, [], |row| row.get(0))?;
+    let mut applied = Vec::new();
+    if exists > 0 {
+        let mut statement = connection.prepare(VERSIONS)?;
+        for version in statement.query_map([], |row| row.get::<_, i32>(0))? {
+            applied.push(version?);
+        }
+    }
+    Ok(Standing::of(runner.get_migrations(), &applied))
+}
+
+fn open(path: &Path) -> Result<rusqlite::Connection, MigrateError> {
+    let connection = rusqlite::Connection::open(path)?;
+    connection.busy_timeout(std::time::Duration::from_secs(10))?;
+    Ok(connection)
+}
+
+/// Copies a SQLite file to `NAME.before-VERSION` beside it and returns the copy's path. The copy is consistent, and holds
+/// what is still in the write-ahead log. A copy that is there already is kept: the next is called `NAME.before-VERSION-2`.
+///
+/// # Errors
+/// When the copy cannot be written.
+pub async fn copy_sqlite(path: &Path, version: &str) -> Result<PathBuf, MigrateError> {
+    let (path, version) = (path.to_owned(), version.to_owned());
+    tokio::task::spawn_blocking(move || {
+        let beside = |name: String| path.with_file_name(name);
+        let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        let file = |path: &Path, error| MigrateError::File(path.display().to_string(), error);
+        let unfinished = beside(format!("{name}.before-{version}.unfinished"));
+        match std::fs::remove_file(&unfinished) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(file(&unfinished, error)),
+            _ => {}
+        }
+        open(&path)?.execute("VACUUM INTO ?1", [unfinished.to_string_lossy().as_ref()])?;
+        use std::os::unix::fs::PermissionsExt as _;
+        let private = std::fs::set_permissions(&unfinished, std::fs::Permissions::from_mode(0o600));
+        private.map_err(|error| file(&unfinished, error))?;
+        let names = std::iter::once(format!("{name}.before-{version}"));
+        let names = names.chain((2..).map(|number| format!("{name}.before-{version}-{number}")));
+        for copy in names.map(beside) {
+            // A hard link is not made over a file that is there.
+            match std::fs::hard_link(&unfinished, &copy) {
+                Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => continue,
+                linked => linked.map_err(|error| file(&copy, error))?,
+            }
+            std::fs::remove_file(&unfinished).map_err(|error| file(&unfinished, error))?;
+            return Ok(copy);
+        }
+        unreachable!("there is always a next number")
+    })
+    .await?
+}
+
+/// Copies a PostgreSQL database to `NAME.before-VERSION` on the same server and returns the copy's name. Nobody else may be
+/// connected meanwhile: PostgreSQL copies the files of the database.
+///
+/// # Errors
+/// When somebody is connected, or the login may not make databases.
+pub async fn copy_postgres(database_url: &str, login: &Login, version: &str) -> Result<String, MigrateError> {
+    let (client, connection) = connect::connect(database_url, login).await?;
+    let name: String = client.query_one("SELECT current_database()::text", &[]).await?.get(0);
+    let names = std::iter::once(format!("{name}.before-{version}"));
+    let names = names.chain((2..).map(|number| format!("{name}.before-{version}-{number}")));
+    let mut copied = String::new();
+    for copy in names {
+        const EXISTS: &str = "SELECT EXISTS (SELECT FROM pg_database WHERE datname = $1)";
+        if client.query_one(EXISTS, &[&copy]).await?.get(0) {
+            continue;
+        }
+        let quoted = |name: &str| format!("\"{}\"", name.replace('"', "\"\""));
+        client.batch_execute(&format!("CREATE DATABASE {} TEMPLATE {}", quoted(&copy), quoted(&name))).await?;
+        client.batch_execute(&format!("REVOKE ALL ON DATABASE {} FROM PUBLIC", quoted(&copy))).await?;
+        copied = copy;
+        break;
+    }
+    drop(client);
+    connection.await??;
+    Ok(copied)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{migrate, sqlite_url};
+
+    #[tokio::test]
+    async fn a_copy_holds_what_is_in_the_log_and_replaces_no_other_copy() {
+        let folder = std::env::temp_dir().join(format!("haven-copy-{}", std::process::id()));
+        let path = folder.join("orders.db");
+        let url = sqlite_url(&path);
+        let new = standing(&url, &Login::default()).await.expect("no file");
+        assert!(new.applied == 0 && !new.missing.is_empty() && !new.changes_data(), "{new:?}");
+        migrate(&url).await.expect("a new file");
+        let done = standing(&url, &Login::default()).await.expect("a file");
+        assert_eq!((done.applied, done.missing.len()), (new.missing.len(), 0));
+
+        let writer = open(&path).expect("open");
+        writer.execute("INSERT INTO tenants (tenant_id, name) VALUES ('t', 'in the log')", []).expect("written");
+        assert!(folder.join("orders.db-wal").metadata().is_ok_and(|log| log.len() > 0), "it is in the log");
+        for name in ["orders.db.before-1.2.3", "orders.db.before-1.2.3-2"] {
+            let copy = copy_sqlite(&path, "1.2.3").await.expect("copied");
+            assert_eq!(copy, folder.join(name));
+            let tenants = "SELECT count(*) FROM tenants WHERE name = 'in the log'";
+            let count: i64 = open(&copy).expect("open").query_row(tenants, [], |row| row.get(0)).expect("a count");
+            assert_eq!(count, 1);
+        }
+        drop(writer);
+        std::fs::remove_dir_all(folder).expect("removed");
+    }
+}

@@ -1,0 +1,101 @@
+//! The logins of a PostgreSQL database: one SQL file says what each may do, and this sets their passwords.
+
+use std::fmt;
+use std::num::NonZeroU32;
+
+use aws_lc_rs::{digest, hmac, pbkdf2};
+use base64::Engine as _;
+
+use crate::connect::{self, Login};
+use crate::{LOCK, MigrateError};
+
+const LOGINS: &str = include_str!("../sql/postgres-logins.sql");
+/// Runs the migrations.
+pub const MIGRATE: &str = "haven_migrate";
+/// The roles.
+pub const WRITE: &str = "haven_write";
+/// The outbox relay.
+pub const OUTBOX: &str = "haven_outbox";
+/// Outsiders, who read the views of the schema `contract`.
+pub const READ: &str = "haven_read";
+
+/// The passwords of the logins, by the name of the login.
+#[derive(Clone)]
+pub struct Passwords(pub Vec<(&'static str, String)>);
+
+impl fmt::Debug for Passwords {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_list().entries(self.0.iter().map(|(login, _)| (login, "***"))).finish()
+    }
+}
+
+/// Which passwords to set.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Set {
+    All,
+    /// Those of logins that have none, such as a login that was made just now.
+    Missing,
+}
+
+/// Makes the logins that are missing, gives each login its rights, and sets passwords: as SCRAM verifiers, so that no
+/// password goes over the connection or into a log of the server. Safe to repeat.
+///
+/// # Errors
+/// When the database cannot be reached, or the login is not a superuser's.
+pub async fn make_logins(url: &str, login: &Login, passwords: &Passwords, set: Set) -> Result<(), MigrateError> {
+    let (client, connection) = connect::connect(url, login).await?;
+    client.execute("SELECT pg_advisory_lock($1)", &[&LOCK]).await?;
+    client.batch_execute(LOGINS).await?;
+    const WITH_PASSWORD: &str = "SELECT rolname::text FROM pg_authid WHERE rolpassword IS NOT NULL";
+    let known: Vec<String> = client.query(WITH_PASSWORD, &[]).await?.iter().map(|row| row.get(0)).collect();
+    for (name, password) in &passwords.0 {
+        if set == Set::All || !known.iter().any(|known| known == name) {
+            client.batch_execute(&set_password(name, password)?).await?;
+        }
+    }
+    drop(client);
+    connection.await??;
+    Ok(())
+}
+
+/// Returns the statement that sets a password, without the password in it.
+///
+/// # Errors
+/// When the system has no random bytes.
+pub fn set_password(login: &str, password: &str) -> Result<String, MigrateError> {
+    let mut salt = [0; 16];
+    aws_lc_rs::rand::fill(&mut salt).map_err(|_| MigrateError::Random)?;
+    Ok(format!("ALTER ROLE \"{}\" PASSWORD '{}'", login.replace('"', "\"\""), verifier(password, &salt)))
+}
+
+/// Returns what PostgreSQL stores of a password (RFC 5803, PostgreSQL's `pg_authid`). The rounds make guessing a person's
+/// password slow, and every new connection too; a random password of 192 bits needs few.
+fn verifier(password: &str, salt: &[u8]) -> String {
+    const ROUNDS: NonZeroU32 = NonZeroU32::new(256).expect("not zero");
+    let mut salted = [0; 32];
+    pbkdf2::derive(pbkdf2::PBKDF2_HMAC_SHA256, ROUNDS, salt, password.as_bytes(), &mut salted);
+    let key = hmac::Key::new(hmac::HMAC_SHA256, &salted);
+    let client_key = hmac::sign(&key, b"Client Key");
+    let stored_key = digest::digest(&digest::SHA256, client_key.as_ref());
+    let server_key = hmac::sign(&key, b"Server Key");
+    let [salt, stored_key, server_key] = [salt, stored_key.as_ref(), server_key.as_ref()]
+        .map(|bytes| base64::engine::general_purpose::STANDARD.encode(bytes));
+    format!("SCRAM-SHA-256${ROUNDS}:{salt}${stored_key}:{server_key}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn neither_statement_nor_debug_output_carries_a_password() {
+        let statement = set_password(WRITE, "correct-horse").expect("random bytes");
+        assert!(statement.starts_with("ALTER ROLE \"haven_write\" PASSWORD 'SCRAM-SHA-256$256:"), "{statement}");
+        assert!(!statement.contains("horse"));
+        // By Python's hashlib and hmac.
+        let known = "SCRAM-SHA-256$256:MDEyMzQ1Njc4OWFiY2RlZg==$9tmsmfexxM9nFOr5vZgbJdSHq7N0Q6UCLF4Bj6Rnx6c=:8Suss6G9A2TaaYXQEiKD2AsJtabGG+GEdG1tTw+W4xA=";
+        assert_eq!(verifier("correct-horse", b"0123456789abcdef"), known);
+        let passwords = Passwords(vec![(READ, "correct-horse".to_owned())]);
+        assert_eq!(format!("{passwords:?}"), r#"[("haven_read", "***")]"#);
+    }
+}
