@@ -1,7 +1,7 @@
 //! A running shop for a test: `haven up` on a state folder, ports and stacks of its own.
 
 use std::collections::HashMap;
-use std::ffi::OsStr;
+use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, OnceLock};
@@ -32,6 +32,8 @@ pub struct World {
     pub http: reqwest::Client,
     pub facts: Value,
     state: PathBuf,
+    /// Variables for every `haven up` on the state directory.
+    pub environment: Vec<(&'static str, OsString)>,
     haven: Child,
     _turn: MutexGuard<'static, ()>,
 }
@@ -58,12 +60,18 @@ impl World {
     }
 
     /// The same, with more variables in the environment of `haven up`.
-    pub async fn open_in(environment: &[(&str, &str)], arguments: &[&str]) -> World {
+    pub async fn open_in(environment: &[(&'static str, &str)], arguments: &[&str]) -> World {
+        let state = std::env::temp_dir().join(format!("haven-e2e-{}", Uuid::now_v7()));
+        let environment = environment.iter().map(|(name, value)| (*name, OsString::from(value))).collect();
+        World::open_on(state, arguments, environment).await
+    }
+
+    /// Opens a shop on this state directory, with more variables for every `haven up` on it.
+    pub async fn open_on(state: PathBuf, arguments: &[&str], environment: Vec<(&'static str, OsString)>) -> World {
         let turn = TURN.lock().await;
         let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
-        let state = std::env::temp_dir().join(format!("haven-e2e-{}", Uuid::now_v7()));
-        let haven = start_in(environment, &state, arguments);
-        let mut world = World { http: client(), facts: Value::Null, state, haven, _turn: turn };
+        let haven = start(&state, arguments, &environment);
+        let mut world = World { http: client(), facts: Value::Null, state, environment, haven, _turn: turn };
         world.wait_until_ready().await;
         world
     }
@@ -105,7 +113,7 @@ impl World {
 
     /// Opens a shop again that was closed.
     pub async fn reopen_closed(&mut self, arguments: &[&str]) {
-        self.haven = start(&self.state, arguments);
+        self.haven = start(&self.state, arguments, &self.environment);
         self.wait_until_ready().await;
     }
 
@@ -125,7 +133,7 @@ impl World {
     pub async fn reopen_after_kill(&mut self, arguments: &[&str]) {
         self.haven.kill().expect("it runs");
         self.haven.wait().expect("it has ended");
-        self.haven = start(&self.state, arguments);
+        self.haven = start(&self.state, arguments, &self.environment);
         self.wait_until_ready().await;
     }
 
@@ -361,11 +369,7 @@ fn signal(pid: u32, name: &str) {
     let _ = Command::new("kill").args([name, &pid.to_string()]).stderr(Stdio::null()).status();
 }
 
-fn start(state: &Path, arguments: &[&str]) -> Child {
-    start_in(&[], state, arguments)
-}
-
-fn start_in(environment: &[(&str, &str)], state: &Path, arguments: &[&str]) -> Child {
+fn start(state: &Path, arguments: &[&str], environment: &[(&'static str, OsString)]) -> Child {
     std::fs::create_dir_all(state).expect("a state folder");
     let said = std::fs::File::create(state.join("said")).expect("a log");
     let port = haven::local::emulator::free_port().expect("a port");
@@ -375,7 +379,7 @@ fn start_in(environment: &[(&str, &str)], state: &Path, arguments: &[&str]) -> C
         .args(arguments)
         // One Python environment for all tests.
         .env("HAVEN_PYTHON_ENV", servers::python_folder())
-        .envs(environment.iter().copied())
+        .envs(environment.iter().map(|(name, value)| (name, value)))
         .stdin(Stdio::null())
         .stdout(said.try_clone().expect("one log"))
         .stderr(said)
