@@ -253,17 +253,19 @@ impl OrderStore for SqliteStore {
 
     async fn find_order(
         &self,
-        tenant: &TenantId,
+        scope: &Scope,
         order_number: &str,
         email: &str,
     ) -> Result<Option<StoredOrder>, Unavailable> {
+        let in_scope = if *scope == Scope::Everything { IN_SCOPE } else { IN_SHOPS };
         let select = format!(
             "SELECT {ORDER_COLUMNS} FROM orders
-             WHERE tenant_id = ? AND order_number = ? AND lower(customer_email) = lower(?)
+             WHERE {in_scope} AND order_number = ?3 AND lower(customer_email) = lower(?4)
              ORDER BY order_id DESC LIMIT 1"
         );
         let row: Option<OrderRow> = sqlx::query_as(sqlx::AssertSqlSafe(select))
-            .bind(tenant.as_str())
+            .bind(scope.tenant())
+            .bind(locations(scope)?)
             .bind(order_number)
             .bind(email)
             .fetch_optional(&self.readers)

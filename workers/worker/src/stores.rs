@@ -202,11 +202,11 @@ impl OrderStore for Store {
 
     async fn find_order(
         &self,
-        tenant: &TenantId,
+        scope: &Scope,
         order_number: &str,
         email: &str,
     ) -> Result<Option<StoredOrder>, Unavailable> {
-        either!(self, store => store.find_order(tenant, order_number, email))
+        either!(self, store => store.find_order(scope, order_number, email))
     }
 
     async fn history(

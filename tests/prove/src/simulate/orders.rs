@@ -146,11 +146,11 @@ impl OrderStore for SimOrders {
 
     async fn find_order(
         &self,
-        tenant: &TenantId,
+        scope: &Scope,
         order_number: &str,
         email: &str,
     ) -> Result<Option<StoredOrder>, Unavailable> {
-        self.call("find_order", None, || at_once(self.store.find_order(tenant, order_number, email))).await?
+        self.call("find_order", None, || at_once(self.store.find_order(scope, order_number, email))).await?
     }
 
     async fn history(

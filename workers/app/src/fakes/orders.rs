@@ -340,15 +340,13 @@ impl OrderStore for MemoryOrders {
 
     async fn find_order(
         &self,
-        tenant: &TenantId,
+        scope: &Scope,
         order_number: &str,
         email: &str,
     ) -> Result<Option<StoredOrder>, Unavailable> {
         let books = self.books();
         let wanted = |order: &Order| {
-            order.tenant_id == *tenant
-                && order.order_number == order_number
-                && order.customer.email.eq_ignore_ascii_case(email)
+            scope.has(order) && order.order_number == order_number && order.customer.email.eq_ignore_ascii_case(email)
         };
         let mut newest_first = books.orders.values().rev().map(|kept| &kept.stored);
         Ok(newest_first.find(|stored| wanted(&stored.order)).cloned())

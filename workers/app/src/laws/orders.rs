@@ -12,7 +12,7 @@ use domain::address::DeliveryAddress;
 use domain::cart::Quantity;
 use domain::channel::Preferences;
 use domain::customer::Customer;
-use domain::ids::{EventId, OrderId, OrderNumber, ProductId, TenantId};
+use domain::ids::{EventId, LocationId, OrderId, OrderNumber, ProductId, TenantId};
 use domain::money::{Currency, Money};
 use domain::order::{HistoryEntry, Item, Order, OrderType, Status, Totals};
 use domain::phone::Country;
@@ -735,9 +735,9 @@ async fn an_order_is_found_by_its_number_and_its_customer(store: &impl OrderStor
         assert_eq!(place(store, &new).await, Placement::Placed);
         placed.push(new.order);
     }
-    let tenant = &placed[0].tenant_id;
+    let here = Scope::of(&Shop::default_shop());
     let find = async |number: &str, email: &str| {
-        let found = store.find_order(tenant, number, email).await.expect("read");
+        let found = store.find_order(&here, number, email).await.expect("read");
         found.map(|stored| (stored.order.order_id, stored.order.items.len()))
     };
     for order in &placed {
@@ -747,7 +747,11 @@ async fn an_order_is_found_by_its_number_and_its_customer(store: &impl OrderStor
     }
     assert_eq!(find(&placed[0].order_number, "ana@example.com").await, None, "another customer");
     assert_eq!(find("T-0", "zoe@example.com").await, None, "another number");
-    let other = TenantId::parse("somebody-else").expect("a slug");
-    let foreign = store.find_order(&other, &placed[0].order_number, "zoe@example.com").await.expect("read");
-    assert!(foreign.is_none(), "another business");
+    let tenant_id = TenantId::parse("somebody-else").expect("a slug");
+    let location_id = LocationId::parse("elsewhere").expect("a slug");
+    for other in [Shop { tenant_id, ..Shop::default_shop() }, Shop { location_id, ..Shop::default_shop() }] {
+        let scope = Scope::of(&other);
+        let foreign = store.find_order(&scope, &placed[0].order_number, "zoe@example.com").await.expect("read");
+        assert!(foreign.is_none(), "{scope:?}");
+    }
 }

@@ -332,10 +332,10 @@ pub trait OrderStore: Send + Sync {
         filter: &OrderFilter,
     ) -> impl Future<Output = Result<Vec<StoredOrder>, Unavailable>> + Send;
 
-    /// Returns the tenant's newest order with this number whose customer gave this e-mail address, whatever its case.
+    /// Returns the newest order in scope with this number whose customer gave this e-mail address, whatever its case.
     fn find_order(
         &self,
-        tenant: &TenantId,
+        scope: &Scope,
         order_number: &str,
         email: &str,
     ) -> impl Future<Output = Result<Option<StoredOrder>, Unavailable>> + Send;

@@ -7,7 +7,8 @@ use axum::Form;
 use axum::extract::{Path, State};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse as _, Redirect, Response};
-use domain::ids::OrderId;
+use domain::email;
+use domain::ids::{OrderId, OrderNumber};
 
 use super::customer::{order_url, shell};
 use super::page;
@@ -43,9 +44,11 @@ pub async fn find<P: Ports>(
     let said = |name| form.get(name).map(|text| text.trim()).unwrap_or_default();
     // No database keeps a zero character in text.
     let number = said("order_number").trim_start_matches('#').to_uppercase().replace('\0', "");
+    let number = OrderNumber::parse(&number).map_or(number, |number| number.to_string());
+    // As it was stored: an address that no server accepts belongs to no order, and is asked for all the same.
     let email = said("email").replace('\0', "");
-    let tenant = app.settings.shops.home().tenant_id.clone();
-    match app.ports.orders().find_order(&tenant, &number, &email).await? {
+    let email = email::parse("email", &email).unwrap_or(email);
+    match app.ports.orders().find_order(&app.customer_scope(), &number, &email).await? {
         Some(stored) => {
             let order_id = stored.order.order_id;
             let mut response = Redirect::to(&order_url(&order_id.to_string(), "")).into_response();
