@@ -178,7 +178,7 @@ async fn down_and_the_next_start_end_what_a_killed_supervisor_left_and_no_strang
         match next {
             "down" => {
                 let text = down(&run);
-                assert!(text.contains("left running: order-worker"), "{text}");
+                assert!(text.contains("left running: order-worker."), "{text}");
             }
             "up" => {
                 run.start(&[], &[]);

@@ -130,7 +130,10 @@ impl Ended {
 /// Ends what an earlier `haven up` left on a directory that is ours: consumers first, then what they consume from.
 pub async fn end(state: &State) -> Ended {
     let mut found = state.records().read_all();
-    found.extend(of_an_older_haven(state.folder()));
+    // Where there are records, haven.json names the same processes.
+    let known: BTreeSet<String> = found.iter().map(|(name, _)| name.clone()).collect();
+    let older = of_an_older_haven(state.folder()).into_iter();
+    found.extend(older.filter(|(name, _)| !known.contains(name)));
     let (servers, others): (Vec<_>, Vec<_>) = found.into_iter().partition(|(name, _)| SERVERS.contains(&name.as_str()));
     let mut ended = Ended::default();
     end_wave(others, &mut ended).await;
