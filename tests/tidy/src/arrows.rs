@@ -93,7 +93,7 @@ fn arrows_between_our_crates_point_up() {
             "chassis" | "adapter-aws" | "adapter-postgres" | "adapter-sqlite" | "adapter-redis" => {
                 &["app", "contract", "domain"]
             }
-            "migrations" | "payment-gateway" | "faults" => &[],
+            "migrations" | "payment-gateway" | "faults" | "front" => &[],
             "storefront" => &["app", "chassis", "contract", "domain"],
             "worker" => &[
                 "adapter-aws",

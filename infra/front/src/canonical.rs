@@ -1,0 +1,191 @@
+//! The canonical form of a request, as Signature Version 4 defines it
+//! (<https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_sigv-create-signed-request.html>).
+
+use std::borrow::Cow;
+use std::fmt::Write as _;
+
+use aws_lc_rs::digest;
+use hyper::HeaderMap;
+
+/// Returns the path as it is signed. S3 signs the path that names the object, encoded once; every other service signs
+/// the path of the request line, normalized and encoded once more.
+pub(crate) fn path(raw: &str, service: &str) -> String {
+    if service == "s3" {
+        return encode(&decode(raw), true);
+    }
+    let mut segments: Vec<&str> = Vec::new();
+    for segment in raw.split('/') {
+        match segment {
+            "" | "." => {}
+            ".." => {
+                segments.pop();
+            }
+            segment => segments.push(segment),
+        }
+    }
+    let mut normal = format!("/{}", segments.join("/"));
+    let is_folder = raw.ends_with('/') || raw.ends_with("/.") || raw.ends_with("/..");
+    if is_folder && !segments.is_empty() {
+        normal.push('/');
+    }
+    encode(normal.as_bytes(), true)
+}
+
+/// Returns the query as it is signed: every name and value encoded the same way, sorted, without the signature itself.
+pub(crate) fn query(raw: &str) -> String {
+    let mut pairs: Vec<(String, String)> = pairs(raw)
+        .filter(|(name, _)| *name != "X-Amz-Signature")
+        .map(|(name, value)| (encode(&decode(name), false), encode(&decode(value), false)))
+        .collect();
+    pairs.sort();
+    let mut canonical = String::with_capacity(raw.len());
+    for (name, value) in &pairs {
+        let separator = if canonical.is_empty() { "" } else { "&" };
+        let _ = write!(canonical, "{separator}{name}={value}");
+    }
+    canonical
+}
+
+/// Returns a parameter of a query, decoded.
+pub(crate) fn parameter<'a>(raw: &'a str, name: &str) -> Option<Cow<'a, str>> {
+    let (_, value) = pairs(raw).find(|(known, _)| *known == name)?;
+    match decode(value) {
+        Cow::Borrowed(_) => Some(Cow::Borrowed(value)),
+        Cow::Owned(bytes) => String::from_utf8(bytes).ok().map(Cow::Owned),
+    }
+}
+
+fn pairs(raw: &str) -> impl Iterator<Item = (&str, &str)> {
+    let parts = raw.split('&').filter(|part| !part.is_empty());
+    parts.map(|part| part.split_once('=').unwrap_or((part, "")))
+}
+
+/// Feeds one header line into the digest: the values joined by commas, trimmed, runs of spaces reduced to one.
+///
+/// Returns false when the request has no such header.
+pub(crate) fn header(headers: &HeaderMap, name: &str, into: &mut digest::Context) -> bool {
+    let mut values = headers.get_all(name).iter().peekable();
+    if values.peek().is_none() {
+        return false;
+    }
+    into.update(name.as_bytes());
+    into.update(b":");
+    for (index, value) in values.enumerate() {
+        if index > 0 {
+            into.update(b",");
+        }
+        let value = value.as_bytes().trim_ascii();
+        if value.windows(2).any(|two| two == b"  ") {
+            let words = value.split(|byte| *byte == b' ').filter(|word| !word.is_empty());
+            for (index, word) in words.enumerate() {
+                if index > 0 {
+                    into.update(b" ");
+                }
+                into.update(word);
+            }
+        } else {
+            into.update(value);
+        }
+    }
+    into.update(b"\n");
+    true
+}
+
+/// Undoes percent-encoding. A `%` without two hexadecimal digits stays.
+fn decode(text: &str) -> Cow<'_, [u8]> {
+    let bytes = text.as_bytes();
+    if !bytes.contains(&b'%') {
+        return Cow::Borrowed(bytes);
+    }
+    let mut decoded = Vec::with_capacity(bytes.len());
+    let mut rest = bytes;
+    while let Some((first, after)) = rest.split_first() {
+        let digits = after.first_chunk::<2>().and_then(|two| Some((nibble(two[0])?, nibble(two[1])?)));
+        match (first, digits) {
+            (b'%', Some((high, low))) => {
+                decoded.push(high << 4 | low);
+                rest = &after[2..];
+            }
+            _ => {
+                decoded.push(*first);
+                rest = after;
+            }
+        }
+    }
+    Cow::Owned(decoded)
+}
+
+fn encode(bytes: &[u8], keep_slashes: bool) -> String {
+    let mut encoded = String::with_capacity(bytes.len());
+    for byte in bytes {
+        match byte {
+            b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => encoded.push(char::from(*byte)),
+            b'/' if keep_slashes => encoded.push('/'),
+            byte => {
+                let _ = write!(encoded, "%{byte:02X}");
+            }
+        }
+    }
+    encoded
+}
+
+/// Returns the bytes of hexadecimal text in lower case, which is how AWS writes signatures and digests.
+pub(crate) fn from_hex(text: &str) -> Option<[u8; 32]> {
+    let mut bytes = [0; 32];
+    if text.len() != 64 || text.bytes().any(|byte| byte.is_ascii_uppercase()) {
+        return None;
+    }
+    for (byte, two) in bytes.iter_mut().zip(text.as_bytes().chunks_exact(2)) {
+        *byte = nibble(two[0])? << 4 | nibble(two[1])?;
+    }
+    Some(bytes)
+}
+
+pub(crate) fn hex(bytes: &[u8]) -> String {
+    const DIGITS: &[u8; 16] = b"0123456789abcdef";
+    let digits = bytes.iter().flat_map(|byte| [byte >> 4, byte & 15]);
+    digits.map(|nibble| char::from(DIGITS[usize::from(nibble)])).collect()
+}
+
+fn nibble(digit: u8) -> Option<u8> {
+    char::from(digit).to_digit(16).and_then(|digit| u8::try_from(digit).ok())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn s3_paths_are_encoded_once_and_others_twice() {
+        assert_eq!(path("/bucket/a%20b%2Bc!.txt", "s3"), "/bucket/a%20b%2Bc%21.txt");
+        assert_eq!(path("/bucket//a/../b/", "s3"), "/bucket//a/../b/");
+        assert_eq!(path("/v2/a%20b", "ses"), "/v2/a%2520b");
+        assert_eq!(path("//v2/./x/../y/", "ses"), "/v2/y/");
+        assert_eq!(path("/", "sqs"), "/");
+        assert_eq!(path("/..", "sqs"), "/");
+    }
+
+    #[test]
+    fn queries_are_sorted_and_encoded_alike() {
+        assert_eq!(query("b=2&a=1&a=0&flag"), "a=0&a=1&b=2&flag=");
+        assert_eq!(query("k=a%2fb&%E1=1&k=a+b&X-Amz-Signature=0"), "%E1=1&k=a%2Bb&k=a%2Fb");
+        assert_eq!(query(""), "");
+        assert_eq!(parameter("a=1&X-Amz-Credential=k%2Fd", "X-Amz-Credential").as_deref(), Some("k/d"));
+        assert_eq!(parameter("a=1", "b"), None);
+    }
+
+    #[test]
+    fn hexadecimal_text_is_read_and_anything_else_refused() {
+        let text = "00ff10ab".repeat(8);
+        assert_eq!(from_hex(&text).map(|bytes| hex(&bytes)), Some(text.clone()));
+        for wrong in ["", "00", &text[1..], &text.to_uppercase(), &text.replace('b', "g")] {
+            assert_eq!(from_hex(wrong), None, "{wrong}");
+        }
+    }
+
+    #[test]
+    fn a_stray_percent_sign_stays() {
+        assert_eq!(decode("100%&%4"), Cow::<[u8]>::Owned(b"100%&%4".to_vec()));
+        assert_eq!(decode("%41%zz"), Cow::<[u8]>::Owned(b"A%zz".to_vec()));
+    }
+}

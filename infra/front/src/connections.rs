@@ -1,0 +1,114 @@
+//! Which connections may stay: those that have shown a valid signature, and a bounded number of others.
+//!
+//! A stranger on the machine can connect, and could hold connections until none are left for the shop. Therefore a new
+//! connection has [`PROVEN_WITHIN`] to send a signed request, and when more than [`UNPROVEN_MAX`] have not, the oldest of
+//! them is closed. A connection that has shown a signature is the owner's and counts no more.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::Notify;
+
+/// Time for a first signed request, its body included.
+pub(crate) const PROVEN_WITHIN: Duration = Duration::from_secs(10);
+/// Clients of the shop sign their first request within milliseconds, so few of theirs are ever among these.
+pub(crate) const UNPROVEN_MAX: usize = 128;
+
+/// The connections that have shown no signature yet.
+#[derive(Default)]
+pub(crate) struct Unproven {
+    entries: Mutex<Entries>,
+}
+
+#[derive(Default)]
+struct Entries {
+    next: u64,
+    /// In the order in which they came.
+    waiting: BTreeMap<u64, Arc<Standing>>,
+}
+
+/// What becomes of one connection.
+#[derive(Default)]
+pub(crate) struct Standing {
+    proven: Notify,
+    evicted: Notify,
+}
+
+impl Standing {
+    /// Waits until the connection has shown a signature. Returns false when it has to go.
+    pub async fn decided(&self) -> bool {
+        tokio::select! {
+            () = self.proven.notified() => true,
+            () = self.evicted.notified() => false,
+            () = tokio::time::sleep(PROVEN_WITHIN) => false,
+        }
+    }
+}
+
+/// The place of a connection among the unproven; given up when the value is dropped.
+pub(crate) struct Place {
+    unproven: Arc<Unproven>,
+    number: u64,
+    pub standing: Arc<Standing>,
+}
+
+impl Unproven {
+    /// Adds a connection, and evicts the oldest when there are too many.
+    pub fn add(self: &Arc<Self>) -> Place {
+        let standing = Arc::new(Standing::default());
+        let mut entries = self.entries();
+        let number = entries.next;
+        entries.next += 1;
+        entries.waiting.insert(number, Arc::clone(&standing));
+        let oldest = (entries.waiting.len() > UNPROVEN_MAX).then(|| entries.waiting.pop_first()).flatten();
+        drop(entries);
+        if let Some((_, oldest)) = oldest {
+            oldest.evicted.notify_one();
+        }
+        Place { unproven: Arc::clone(self), number, standing }
+    }
+
+    fn entries(&self) -> std::sync::MutexGuard<'_, Entries> {
+        self.entries.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Place {
+    /// Lets the connection stay: it has shown a valid signature.
+    pub fn prove(&self) {
+        self.unproven.entries().waiting.remove(&self.number);
+        self.standing.proven.notify_one();
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.unproven.entries().waiting.remove(&self.number);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures::FutureExt as _;
+
+    use super::*;
+
+    #[test]
+    fn the_oldest_without_a_signature_goes_first() {
+        let unproven = Arc::<Unproven>::default();
+        let first = unproven.add();
+        let second = unproven.add();
+        first.prove();
+        let others: Vec<Place> = (0..UNPROVEN_MAX - 1).map(|_| unproven.add()).collect();
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().expect("a runtime");
+        let decided = |place: &Place| runtime.block_on(async { place.standing.decided().now_or_never() });
+        assert_eq!(decided(&first), Some(true));
+        assert_eq!(decided(&second), None, "as many as may be");
+        let last = unproven.add();
+        assert_eq!(decided(&second), Some(false));
+        assert_eq!(decided(&last), None);
+        drop(others);
+        assert_eq!(unproven.entries().waiting.len(), 1);
+    }
+}

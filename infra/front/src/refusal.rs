@@ -1,0 +1,265 @@
+//! Refusals, in the error form of the protocol that the request speaks.
+
+use bytes::Bytes;
+use hyper::header::{CONTENT_TYPE, HeaderValue};
+use hyper::http::request::Parts;
+use hyper::{Response, StatusCode};
+
+use crate::body::Body;
+use crate::signature::is_for;
+
+/// Why a request is not forwarded, or was not answered.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Reason {
+    /// A page in a browser sent it: the named header says so.
+    Browser(String),
+    /// The `Host` is not a name of this machine. A page whose name resolves to loopback could read the answer.
+    ForeignHost(String),
+    /// No signature.
+    Missing,
+    Malformed(String),
+    UnknownKey,
+    /// The time of the signature is too far from ours.
+    Expired(String),
+    UrlExpired(String),
+    Mismatch,
+    /// The body does not have the digest that the request declares.
+    OtherBody,
+    /// The body is too large to be held in memory, and its digest is not declared.
+    TooLarge(usize),
+    /// The body did not arrive in time, or not whole.
+    NoBody,
+    /// The local AWS did not answer.
+    Unavailable(String),
+}
+
+/// An error's name in the protocols: JSON and CBOR, query, S3.
+struct Names {
+    status: StatusCode,
+    json: &'static str,
+    query: &'static str,
+    s3: &'static str,
+}
+
+impl Reason {
+    pub fn malformed(message: &str) -> Reason {
+        Reason::Malformed(message.to_owned())
+    }
+
+    fn names(&self) -> Names {
+        let of = |status, json, query, s3| Names { status, json, query, s3 };
+        match self {
+            Reason::Browser(_) | Reason::ForeignHost(_) => {
+                of(StatusCode::FORBIDDEN, "AccessDeniedException", "AccessDenied", "AccessDenied")
+            }
+            Reason::Missing => of(
+                StatusCode::FORBIDDEN,
+                "MissingAuthenticationTokenException",
+                "MissingAuthenticationToken",
+                "AccessDenied",
+            ),
+            Reason::Malformed(_) => of(
+                StatusCode::BAD_REQUEST,
+                "IncompleteSignatureException",
+                "IncompleteSignature",
+                "AuthorizationHeaderMalformed",
+            ),
+            Reason::UnknownKey => {
+                of(StatusCode::FORBIDDEN, "UnrecognizedClientException", "InvalidClientTokenId", "InvalidAccessKeyId")
+            }
+            Reason::Expired(_) => {
+                of(StatusCode::FORBIDDEN, "InvalidSignatureException", "SignatureDoesNotMatch", "RequestTimeTooSkewed")
+            }
+            Reason::UrlExpired(_) => {
+                of(StatusCode::FORBIDDEN, "InvalidSignatureException", "SignatureDoesNotMatch", "AccessDenied")
+            }
+            Reason::Mismatch => {
+                of(StatusCode::FORBIDDEN, "InvalidSignatureException", "SignatureDoesNotMatch", "SignatureDoesNotMatch")
+            }
+            Reason::OtherBody => of(
+                StatusCode::BAD_REQUEST,
+                "InvalidSignatureException",
+                "SignatureDoesNotMatch",
+                "XAmzContentSHA256Mismatch",
+            ),
+            Reason::TooLarge(_) => of(
+                StatusCode::PAYLOAD_TOO_LARGE,
+                "RequestEntityTooLargeException",
+                "RequestEntityTooLarge",
+                "EntityTooLarge",
+            ),
+            Reason::NoBody => {
+                of(StatusCode::REQUEST_TIMEOUT, "RequestTimeoutException", "RequestTimeout", "RequestTimeout")
+            }
+            Reason::Unavailable(_) => of(
+                StatusCode::SERVICE_UNAVAILABLE,
+                "ServiceUnavailableException",
+                "ServiceUnavailable",
+                "ServiceUnavailable",
+            ),
+        }
+    }
+
+    fn message(&self) -> String {
+        match self {
+            Reason::Browser(header) => {
+                format!("the local AWS refuses requests of web pages (header {header}); use the aws command or an SDK")
+            }
+            Reason::ForeignHost(host) => {
+                format!("the local AWS answers to 127.0.0.1 and localhost, not to the host {host:?}")
+            }
+            Reason::Missing => {
+                "Missing Authentication Token: the local AWS takes requests that are signed with this run's key pair; \
+                 print it with `haven env`"
+                    .to_owned()
+            }
+            Reason::Malformed(message) | Reason::Expired(message) | Reason::UrlExpired(message) => message.clone(),
+            Reason::UnknownKey => "The security token included in the request is invalid: the key pair changes with \
+                                   each start of `haven up`; print the present one with `haven env`"
+                .to_owned(),
+            Reason::Mismatch => "The request signature we calculated does not match the signature you provided. Check \
+                                 your AWS Secret Access Key and signing method; `haven env` prints the present key pair"
+                .to_owned(),
+            Reason::OtherBody => "The body does not have the SHA-256 that x-amz-content-sha256 declares".to_owned(),
+            Reason::TooLarge(most) => format!(
+                "A body of more than {most} bytes needs its SHA-256 in x-amz-content-sha256, or UNSIGNED-PAYLOAD there"
+            ),
+            Reason::NoBody => "The body of the request did not arrive".to_owned(),
+            Reason::Unavailable(cause) => format!("The local AWS does not answer: {cause}"),
+        }
+    }
+
+    /// Returns the response that an SDK turns into the error of its service.
+    pub fn response(&self, protocol: Protocol) -> Response<Body> {
+        let (names, message) = (self.names(), self.message());
+        let (kind, body) = match protocol {
+            Protocol::Cbor => ("application/cbor", cbor(&[("__type", names.json), ("message", &message)])),
+            Protocol::Json10 => ("application/x-amz-json-1.0", json(names.json, &message)),
+            Protocol::Json11 => ("application/x-amz-json-1.1", json(names.json, &message)),
+            Protocol::Query => ("text/xml", query_xml(names.query, &message)),
+            Protocol::S3 => ("application/xml", s3_xml(names.s3, &message)),
+            Protocol::Rest => ("application/json", json(names.json, &message)),
+        };
+        let mut response = Response::new(Body::whole(body));
+        *response.status_mut() = names.status;
+        let headers = response.headers_mut();
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static(kind));
+        headers.insert("x-amzn-errortype", HeaderValue::from_static(names.json));
+        if protocol == Protocol::Cbor {
+            headers.insert("smithy-protocol", HeaderValue::from_static(CBOR));
+        }
+        response
+    }
+}
+
+const CBOR: &str = "rpc-v2-cbor";
+
+/// The protocols of AWS that differ in how they write an error.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Protocol {
+    Cbor,
+    Json10,
+    Json11,
+    Query,
+    S3,
+    Rest,
+}
+
+impl Protocol {
+    pub fn of(parts: &Parts) -> Protocol {
+        let header = |name: &str| parts.headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default();
+        let content_type = header(CONTENT_TYPE.as_str());
+        let is_action = |query: &str| query.split('&').any(|pair| pair.starts_with("Action="));
+        if header("smithy-protocol") == CBOR {
+            Protocol::Cbor
+        } else if content_type.starts_with("application/x-amz-json-1.1") {
+            Protocol::Json11
+        } else if parts.headers.contains_key("x-amz-target") {
+            Protocol::Json10
+        } else if content_type.starts_with("application/x-www-form-urlencoded")
+            || parts.uri.query().is_some_and(is_action)
+        {
+            Protocol::Query
+        } else if is_for(parts, "s3") {
+            Protocol::S3
+        } else {
+            Protocol::Rest
+        }
+    }
+}
+
+fn json(kind: &str, message: &str) -> Bytes {
+    serde_json::json!({ "__type": kind, "message": message }).to_string().into()
+}
+
+fn query_xml(code: &str, message: &str) -> Bytes {
+    let message = in_xml(message);
+    format!(
+        "<ErrorResponse><Error><Type>Sender</Type><Code>{code}</Code><Message>{message}</Message></Error>\
+         <RequestId>front</RequestId></ErrorResponse>"
+    )
+    .into()
+}
+
+fn s3_xml(code: &str, message: &str) -> Bytes {
+    let message = in_xml(message);
+    format!(
+        "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<Error><Code>{code}</Code><Message>{message}</Message>\
+         <RequestId>front</RequestId></Error>"
+    )
+    .into()
+}
+
+fn in_xml(text: &str) -> String {
+    let printable = text.chars().filter(|letter| !letter.is_control());
+    printable.fold(String::with_capacity(text.len()), |mut escaped, letter| {
+        match letter {
+            '&' => escaped.push_str("&amp;"),
+            '<' => escaped.push_str("&lt;"),
+            '>' => escaped.push_str("&gt;"),
+            letter => escaped.push(letter),
+        }
+        escaped
+    })
+}
+
+/// Encodes a map of text (RFC 8949): Smithy's CBOR protocol has its errors in one.
+fn cbor(fields: &[(&str, &str)]) -> Bytes {
+    fn head(major: u8, length: usize, into: &mut Vec<u8>) {
+        let major = major << 5;
+        match u16::try_from(length).unwrap_or(u16::MAX).to_be_bytes() {
+            [0, short @ 0..=23] => into.push(major | short),
+            [0, byte] => into.extend([major | 24, byte]),
+            [high, low] => into.extend([major | 25, high, low]),
+        }
+    }
+    let mut encoded = Vec::new();
+    head(5, fields.len(), &mut encoded);
+    for text in fields.iter().flat_map(|(name, value)| [name, value]) {
+        let text = &text[..text.floor_char_boundary(usize::from(u16::MAX))];
+        head(3, text.len(), &mut encoded);
+        encoded.extend_from_slice(text.as_bytes());
+    }
+    encoded.into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn cbor_maps_are_those_of_the_rfc() {
+        assert_eq!(cbor(&[("a", "b")]).as_ref(), b"\xa1\x61a\x61b");
+        let long = "x".repeat(300);
+        let encoded = cbor(&[("__type", &long)]);
+        assert_eq!(&encoded[..11], b"\xa1\x66__type\x79\x01\x2c");
+        assert_eq!(encoded.len(), 11 + 300);
+    }
+
+    #[test]
+    fn messages_cannot_break_out_of_their_document() {
+        let host = "\"<x>&\u{1}\n\\";
+        assert_eq!(in_xml(host), "\"&lt;x&gt;&amp;\\");
+        assert_eq!(json("T", "a \"b\"\n").as_ref(), br#"{"__type":"T","message":"a \"b\"\n"}"#);
+    }
+}

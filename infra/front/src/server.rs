@@ -1,0 +1,285 @@
+//! The server on loopback.
+
+use std::convert::Infallible;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use aws_lc_rs::{constant_time, digest};
+use bytes::{Bytes, BytesMut};
+use http_body_util::BodyExt as _;
+use hyper::body::{Body as _, Incoming};
+use hyper::header::{HOST, ORIGIN};
+use hyper::http::request::Parts;
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper::{HeaderMap, Request, Response};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use time::OffsetDateTime;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::task::{JoinHandle, JoinSet};
+
+use crate::Keys;
+use crate::body::Body;
+use crate::connections::{Place, Unproven};
+use crate::forward::Forward;
+use crate::refusal::{Protocol, Reason};
+use crate::signature::{CLOCK_SKEW, Payload, Verifier};
+
+/// Bodies up to this size are held in memory until their digest is known. The largest that a service of ours takes is
+/// 1 MiB (a batch of SQS messages); uploads to S3 that are larger declare their digest and are streamed.
+const HELD_MAX: usize = 10 * 1024 * 1024;
+const BODY_WITHIN: Duration = Duration::from_secs(30);
+/// A connection of the owner may be silent between two requests for longer than any SDK keeps it (90 s), so that the
+/// client is always the one that closes. Strangers have [`crate::connections::PROVEN_WITHIN`].
+const SILENT_MAX: Duration = Duration::from_secs(120);
+/// Request line and headers. MiniStack itself refuses more than 16 KiB.
+const HEAD_MAX: usize = 64 * 1024;
+const CONNECTIONS_MAX: usize = 4096;
+
+/// What the front needs to know.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// The Unix socket of MiniStack.
+    pub socket: PathBuf,
+    /// The pairs that are accepted: this run's, and in tests those of more accounts.
+    pub keys: Vec<Keys>,
+    /// How far the time of a signature may be from the clock here; [`CLOCK_SKEW`] but for tests of wrong clocks.
+    pub clock_skew: Duration,
+}
+
+impl Options {
+    pub fn new(socket: PathBuf, keys: Keys) -> Options {
+        Options { socket, keys: vec![keys], clock_skew: CLOCK_SKEW }
+    }
+}
+
+/// A running front. It stops when the value is dropped, and its connections end with it.
+#[derive(Debug)]
+pub struct Front {
+    address: SocketAddr,
+    task: JoinHandle<()>,
+}
+
+impl Front {
+    /// Serves on a listener that is bound to loopback.
+    ///
+    /// # Errors
+    /// When the listener has no address.
+    pub fn serve(listener: TcpListener, options: &Options) -> std::io::Result<Front> {
+        let address = listener.local_addr()?;
+        let shared = Arc::new(Shared {
+            verifier: Verifier::new(options.keys.clone(), options.clock_skew),
+            forward: Forward::new(&options.socket),
+        });
+        Ok(Front { address, task: tokio::spawn(accept(listener, shared)) })
+    }
+
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Stops and waits until the listener and every connection are closed.
+    pub async fn stop(mut self) {
+        self.task.abort();
+        let _ = (&mut self.task).await;
+    }
+}
+
+impl Drop for Front {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+struct Shared {
+    verifier: Verifier,
+    forward: Forward,
+}
+
+async fn accept(listener: TcpListener, shared: Arc<Shared>) {
+    /// The system has no file descriptor left, which passes.
+    const PAUSE: Duration = Duration::from_millis(50);
+    let unproven = Arc::<Unproven>::default();
+    let mut connections = JoinSet::new();
+    loop {
+        tokio::select! {
+            accepted = listener.accept() => match accepted {
+                Ok((stream, _)) if connections.len() < CONNECTIONS_MAX => {
+                    connections.spawn(connection(stream, Arc::clone(&shared), unproven.add()));
+                }
+                Ok(_) => {}
+                Err(_) => tokio::time::sleep(PAUSE).await,
+            },
+            Some(_) = connections.join_next() => {}
+        }
+    }
+}
+
+/// Serves one connection until it ends, or has to go because it shows no signature.
+async fn connection(stream: TcpStream, shared: Arc<Shared>, place: Place) {
+    // Answers are small and waited for.
+    let _ = stream.set_nodelay(true);
+    let standing = Arc::clone(&place.standing);
+    let proven = AtomicBool::new(false);
+    let service = service_fn(|request| {
+        let (shared, place, proven) = (&shared, &place, &proven);
+        async move {
+            let prove = || {
+                if !proven.swap(true, Ordering::Relaxed) {
+                    place.prove();
+                }
+            };
+            Ok::<_, Infallible>(answer(shared, request, prove).await)
+        }
+    });
+    let serves = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(SILENT_MAX)
+        .max_buf_size(HEAD_MAX)
+        .serve_connection(TokioIo::new(stream), service);
+    tokio::pin!(serves);
+    tokio::select! {
+        _ = &mut serves => {}
+        may_stay = standing.decided() => if may_stay {
+            let _ = serves.await;
+        },
+    }
+}
+
+async fn answer(shared: &Shared, request: Request<Incoming>, prove: impl Fn()) -> Response<Body> {
+    let (parts, body) = request.into_parts();
+    let protocol = Protocol::of(&parts);
+    let answered = match admitted(shared, &parts, body).await {
+        Ok(body) => {
+            prove();
+            shared.forward.send(parts, body).await
+        }
+        Err(reason) => Err(reason),
+    };
+    answered.unwrap_or_else(|reason| reason.response(protocol))
+}
+
+/// Returns the body to forward, when the request may pass.
+async fn admitted(shared: &Shared, parts: &Parts, body: Incoming) -> Result<Body, Reason> {
+    not_of_a_page(&parts.headers)?;
+    for_this_host(parts)?;
+    let claim = shared.verifier.claim(parts, OffsetDateTime::now_utc())?;
+    let length = body.size_hint().exact();
+    let is_small = length.is_none_or(|length| length <= HELD_MAX as u64);
+    match claim.payload {
+        Payload::Unsigned => {
+            shared.verifier.verify(&claim, parts, None)?;
+            Ok(Body::Streamed(body))
+        }
+        Payload::Declared(digest) => {
+            // The signature covers the declared digest, so it is verified before the body is read.
+            shared.verifier.verify(&claim, parts, None)?;
+            // A length that is not known is streamed as well: it may be long.
+            if !is_small || length.is_none() {
+                return Ok(Body::checked(body, digest));
+            }
+            let (body, seen) = held(body).await?;
+            constant_time::verify_slices_are_equal(seen.as_ref(), &digest).map_err(|_| Reason::OtherBody)?;
+            Ok(Body::whole(body))
+        }
+        Payload::Computed if !is_small => Err(Reason::TooLarge(HELD_MAX)),
+        Payload::Computed => {
+            let (body, seen) = held(body).await?;
+            shared.verifier.verify(&claim, parts, Some(&seen))?;
+            Ok(Body::whole(body))
+        }
+    }
+}
+
+/// Reads a body whole, up to [`HELD_MAX`], with its digest.
+async fn held(mut body: Incoming) -> Result<(Bytes, digest::Digest), Reason> {
+    let read = async {
+        let mut first: Option<Bytes> = None;
+        let mut all = BytesMut::new();
+        while let Some(frame) = body.frame().await {
+            let Ok(data) = frame.map_err(|_| Reason::NoBody)?.into_data() else { continue };
+            if first.is_none() && all.is_empty() {
+                first = Some(data);
+                continue;
+            }
+            // Nearly every body comes in one piece, which is not copied.
+            if let Some(first) = first.take() {
+                all.extend_from_slice(&first);
+            }
+            all.extend_from_slice(&data);
+            if all.len() > HELD_MAX {
+                return Err(Reason::TooLarge(HELD_MAX));
+            }
+        }
+        Ok(first.unwrap_or_else(|| all.freeze()))
+    };
+    let body = tokio::time::timeout(BODY_WITHIN, read).await.map_err(|_| Reason::NoBody)??;
+    let digest = digest::digest(&digest::SHA256, &body);
+    Ok((body, digest))
+}
+
+/// Browsers name the page in `Origin` and the kind of request in `Sec-Fetch-*`; pages cannot leave those out.
+fn not_of_a_page(headers: &HeaderMap) -> Result<(), Reason> {
+    let of_a_browser = |name: &str| name == ORIGIN.as_str() || name.starts_with("sec-fetch-");
+    let mut names = headers.keys().map(hyper::header::HeaderName::as_str);
+    names.find(|name| of_a_browser(name)).map_or(Ok(()), |name| Err(Reason::Browser(name.to_owned())))
+}
+
+/// Only names of this machine: another one would be a page's whose name was made to resolve to loopback. The port is not
+/// compared, since a forwarded port and the fault proxies of the tests have another.
+fn for_this_host(parts: &Parts) -> Result<(), Reason> {
+    let mut hosts = parts.headers.get_all(HOST).iter();
+    let host = match (hosts.next(), hosts.next(), parts.uri.authority()) {
+        (Some(host), None, None) => host.to_str().unwrap_or_default(),
+        _ => return Err(Reason::malformed("the request must have one Host header and a path alone")),
+    };
+    let name = match host.rsplit_once(':') {
+        Some((name, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) => name,
+        _ => host,
+    };
+    // S3 has the bucket in the host name, and browsers resolve names below localhost to loopback alone.
+    let is_ours = name == "127.0.0.1"
+        || name.eq_ignore_ascii_case("localhost")
+        || name == "[::1]"
+        || name.to_ascii_lowercase().ends_with(".localhost");
+    if is_ours { Ok(()) } else { Err(Reason::ForeignHost(host.to_owned())) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parts(headers: &[(&str, &str)]) -> Parts {
+        let mut request = Request::builder().uri("/");
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        request.body(()).expect("a request").into_parts().0
+    }
+
+    #[test]
+    fn only_names_of_this_machine_are_answered() {
+        for ours in ["127.0.0.1:4566", "127.0.0.1", "localhost:1", "LOCALHOST", "[::1]:80", "bucket.localhost:4566"] {
+            assert_eq!(for_this_host(&parts(&[("host", ours)])), Ok(()), "{ours}");
+        }
+        for foreign in
+            ["", "evil.example", "127.0.0.1.evil.example:80", "notlocalhost", "10.0.0.1", "localhost.evil", "0.0.0.0:1"]
+        {
+            assert!(for_this_host(&parts(&[("host", foreign)])).is_err(), "{foreign}");
+        }
+        assert!(for_this_host(&parts(&[])).is_err(), "no host");
+        assert!(for_this_host(&parts(&[("host", "localhost"), ("host", "evil.example")])).is_err(), "two hosts");
+    }
+
+    #[test]
+    fn what_a_browser_sends_is_refused() {
+        for header in ["origin", "sec-fetch-mode", "sec-fetch-site"] {
+            let refused = not_of_a_page(&parts(&[("host", "localhost"), (header, "null")]).headers);
+            assert_eq!(refused, Err(Reason::Browser(header.to_owned())));
+        }
+        assert_eq!(not_of_a_page(&parts(&[("host", "localhost"), ("accept", "*/*")]).headers), Ok(()));
+    }
+}
