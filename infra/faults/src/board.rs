@@ -52,6 +52,9 @@ pub enum Verdict {
 /// Asked at every call, twice. Runs on the proxy's task: it may kill a process, and must not wait.
 pub type Hook = Arc<dyn Fn(&Call, Moment<'_>) -> Verdict + Send + Sync>;
 
+/// Signs a request whose body a proxy has changed: the whole request in and out. `None` where it was not signed.
+pub type Sign = Arc<dyn Fn(&[u8]) -> Option<Vec<u8>> + Send + Sync>;
+
 /// A call that was executed, as it is remembered.
 #[derive(Debug, Clone)]
 pub struct Entry {
@@ -86,6 +89,7 @@ struct Inner {
     rules: Mutex<Vec<Arc<Active>>>,
     dice: Mutex<Dice>,
     hook: Mutex<Option<Hook>>,
+    sign: Mutex<Option<Sign>>,
     record: Mutex<VecDeque<Entry>>,
     /// By request.
     answers: Mutex<HashMap<String, Answers>>,
@@ -101,6 +105,7 @@ impl Faults {
                 rules: Mutex::default(),
                 dice: Mutex::new(Dice::of(seed)),
                 hook: Mutex::default(),
+                sign: Mutex::default(),
                 record: Mutex::default(),
                 answers: Mutex::default(),
                 calls: AtomicU64::default(),
@@ -130,6 +135,17 @@ impl Faults {
     /// Asks `hook` at every call from now on.
     pub fn watch(&self, hook: Hook) {
         *locked(&self.inner.hook) = Some(hook);
+    }
+
+    /// Signs what a proxy changes on its way to AWS, for an endpoint that verifies signatures.
+    pub fn sign_with(&self, sign: Sign) {
+        *locked(&self.inner.sign) = Some(sign);
+    }
+
+    /// Returns a changed request with a signature that fits it.
+    pub(crate) fn signed(&self, request: Vec<u8>) -> Vec<u8> {
+        let sign = locked(&self.inner.sign).clone();
+        sign.and_then(|sign| sign(&request)).unwrap_or(request)
     }
 
     /// Asks nobody any more.

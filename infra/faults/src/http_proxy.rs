@@ -91,7 +91,10 @@ async fn answer(
     let mut something = true;
     let answer = match &partial {
         Some(partial) => match &partial.rest {
-            Some(rest) => partial.answer(Some(&upstream.ask(link, rest, &request.first.0).await?)),
+            Some(rest) => {
+                let rest = faults.signed(rest.clone());
+                partial.answer(Some(&upstream.ask(link, &rest, &request.first.0).await?))
+            }
             None => partial.answer(None),
         },
         None if link.dependency == Dependency::Shop && request.first.1.ends_with("/events") => {

@@ -28,7 +28,7 @@ mod proxy;
 mod redis;
 mod rules;
 
-pub use board::{Call, Entry, Faults, Hook, Moment, Verdict};
+pub use board::{Call, Entry, Faults, Hook, Moment, Sign, Verdict};
 pub use dice::Dice;
 pub use proxy::{Dependency, Proxy};
 pub use rules::{Fault, Hits, Rule};

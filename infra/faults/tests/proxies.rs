@@ -102,9 +102,11 @@ async fn who_watches_stops_a_call_on_either_side_of_its_execution() {
 async fn aws_says_no_in_part_and_again_as_aws_does() {
     let local = servers::local_aws().await;
     let faults = Faults::new(1);
-    let upstream = local.endpoint.trim_start_matches("http://");
+    faults.sign_with(local.signer());
+    let upstream = local.access.endpoint.trim_start_matches("http://");
     let proxy = Proxy::start(&faults, "relay", Dependency::Aws, upstream).await.expect("a proxy");
-    let clients = adapter_aws::Clients::local(&format!("http://{}", proxy.address()), "us-east-1", Arc::new(|_| {}));
+    let access = adapter_aws::LocalAccess { endpoint: format!("http://{}", proxy.address()), ..local.access.clone() };
+    let clients = adapter_aws::Clients::local(&access, Arc::new(|_| {}));
     let sqs = clients.sqs();
     let queue = sqs.create_queue().queue_name("q").send().await.expect("a queue").queue_url.expect("its URL");
     let send = || sqs.send_message().queue_url(&queue).message_body("hello").send();

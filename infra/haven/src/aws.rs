@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use adapter_aws::{Clients, DynamoStock, DynamoViews, SqsParking};
+use adapter_aws::{Clients, DynamoStock, DynamoViews, LocalAccess, SqsParking};
 use anyhow::Context as _;
 use chassis::config::{Environment as _, ProcessEnvironment};
 use contract::address::Address;
@@ -19,9 +19,9 @@ pub struct Aws {
 }
 
 impl Aws {
-    /// The local AWS at an endpoint, whatever this process's environment says.
-    pub fn local(endpoint: &str, region: &str) -> Aws {
-        let clients = Clients::local(endpoint, region, Arc::new(|_| {}));
+    /// Connects to a local AWS, whatever this process's environment says.
+    pub fn local(access: &LocalAccess) -> Aws {
+        let clients = Clients::local(access, Arc::new(|_| {}));
         Aws { adapters: worker::aws::Aws::of(clients.clone()), clients }
     }
 

@@ -49,6 +49,11 @@ pub enum Command {
     /// Stop a platform that was started with `haven up`
     #[command(after_help = "Example:  haven down --state .haven")]
     Down(StateFolder),
+    /// Print the variables that make the aws command and any SDK use the local AWS of a running shop
+    #[command(
+        after_help = "Examples:\n  eval \"$(haven env)\"\n  eval \"$(haven env)\" && aws sqs list-queues\n  haven env --state /tmp/shop --json\n\nThe key pair is good until this `haven up` stops. It is a secret: whoever has it can read and change everything in the\nlocal AWS."
+    )]
+    Env(crate::operate::env::Env),
     /// Run one role in the foreground, configured by its environment, as its container would
     #[command(
         after_help = "Example:  HAVEN_ENV=local DATABASE_URL=sqlite://orders.db ... haven role order-worker\n\nWithout its settings it lists what is missing, and what each is for."

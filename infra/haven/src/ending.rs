@@ -81,6 +81,7 @@ fn on_interrupt(command: &Command) -> OnInterrupt {
         | Command::Bootstrap(_)
         | Command::Destroy { .. } => OnInterrupt::LeavesStacks,
         Command::Down(_)
+        | Command::Env(_)
         | Command::Synth(_)
         | Command::Check(_)
         | Command::Why(_)

@@ -94,6 +94,7 @@ async fn run(command: Command) -> anyhow::Result<bool> {
     match command {
         Command::Up(options) => local::up::up(options).await?,
         Command::Down(folder) => local::down::down(&folder.state).await?,
+        Command::Env(options) => operate::env::print(&options)?,
         Command::Role { .. } | Command::Keep(_) => unreachable!("it runs in a runtime of its own"),
         Command::Synth(options) => return provision::synth::print(&options),
         Command::Check(options) => return provision::check::print(&options),
@@ -124,7 +125,7 @@ async fn run(command: Command) -> anyhow::Result<bool> {
         }
         Command::Seed(folder) => {
             let facts = Facts::read(&folder.state)?;
-            let aws = aws::Aws::local(&facts.aws_endpoint, &facts.region);
+            let aws = aws::Aws::local(&facts.aws_access());
             let stock = aws.stock(&aws.addresses(local::up::ENVIRONMENT).await?, "haven seed")?;
             let (added, all) = local::seed::seed(&stock, &worker::stores::SystemSource).await?;
             println!("{added} of {all} products were added; the others were there");

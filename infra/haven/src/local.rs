@@ -23,6 +23,7 @@ pub mod repair;
 pub mod secrets;
 pub mod seed;
 pub mod server;
+mod socket;
 pub mod state;
 mod stop;
 pub mod up;

@@ -2,6 +2,7 @@
 
 pub mod audit;
 pub mod dlq;
+pub mod env;
 pub mod load;
 mod logs;
 pub mod notify;

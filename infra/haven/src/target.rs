@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use adapter_aws::LocalAccess;
 use anyhow::{Context as _, bail};
 use blueprint::spelling::nearest;
 use blueprint::{Configuration, Environment, File, Override, Problems};
@@ -66,12 +67,27 @@ pub async fn locate(target: &cli::Target) -> anyhow::Result<(Aws, Environment)> 
     let region = &environment.settings.account.region;
     let facts = Facts::read(&target.place.state);
     let aws = match (&target.place.endpoint, environment.local, facts) {
-        (Some(endpoint), true, _) => Aws::local(endpoint, region),
-        (None, true, Ok(facts)) => Aws::local(&facts.aws_endpoint, &facts.region),
+        (Some(endpoint), true, facts) => Aws::local(&access(endpoint, region, facts.ok().as_ref())),
+        (None, true, Ok(facts)) => Aws::local(&facts.aws_access()),
         (None, true, Err(_)) => bail!("no local AWS is known: start one with `haven up`, or give --endpoint URL"),
         (endpoint, false, _) => Aws::in_account(endpoint.as_deref(), region).await,
     };
     Ok((aws, environment))
+}
+
+/// Returns how to call a local AWS whose endpoint was given: with the key pair of the platform that runs there, or that
+/// of the environment, as `haven env` exports it. One that verifies no signature takes any pair.
+fn access(endpoint: &str, region: &str, facts: Option<&Facts>) -> LocalAccess {
+    let access = LocalAccess::unverified(endpoint, region);
+    let is_there = |facts: &&Facts| facts.aws_endpoint.trim_end_matches('/') == endpoint.trim_end_matches('/');
+    if let Some(facts) = facts.filter(is_there) {
+        return LocalAccess { region: access.region, ..facts.aws_access() };
+    }
+    let given = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
+    match given("AWS_ACCESS_KEY_ID").zip(given("AWS_SECRET_ACCESS_KEY")) {
+        Some((access_key_id, secret_access_key)) => LocalAccess { access_key_id, secret_access_key, ..access },
+        None => access,
+    }
 }
 
 /// From `--set` and from variables such as `HAVEN_SET_network__zones`; the command line is the stronger.

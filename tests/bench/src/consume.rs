@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use adapter_aws::{Clients, SqsInbox};
+use adapter_aws::{Clients, LocalAccess, SqsInbox};
 use anyhow::{Context as _, bail};
 use app::inbox::{Delivery, Settlement};
 use aws_sdk_sqs::types::{DeleteMessageBatchRequestEntry, MessageSystemAttributeName};
@@ -55,7 +55,7 @@ pub async fn run(options: &Options) -> anyhow::Result<ExitCode> {
         .context("start the endpoint")?;
     let output = endpoint.stdout.take().context("the endpoint's output")?;
     let address = BufReader::new(output).lines().next_line().await?.context("the endpoint's address")?;
-    let clients = Clients::local(&format!("http://{address}"), "us-east-1", Arc::new(|_| {}));
+    let clients = Clients::local(&LocalAccess::unverified(&format!("http://{address}"), "us-east-1"), Arc::new(|_| {}));
 
     let (mut bare, mut engine) = (Vec::new(), Vec::new());
     // The first of each only warms up.

@@ -7,7 +7,7 @@ use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
-use adapter_aws::{Clients, DynamoStock, StockTables};
+use adapter_aws::{Clients, DynamoStock, LocalAccess, StockTables};
 use contract::address::Address;
 use contract::table::{MOVEMENTS, PRODUCTS, RESERVATIONS};
 use reqwest::{Method, StatusCode};
@@ -235,14 +235,8 @@ impl World {
 
     /// E-mails that were sent, by recipient and subject.
     pub async fn mails(&self) -> Vec<(String, String)> {
-        let url = format!("{}/_ministack/ses/messages", self.facts["aws_endpoint"].as_str().expect("an address"));
-        let sent: Value = self.http.get(url).send().await.expect("an answer").json().await.expect("JSON");
-        let accounts = sent["messages"].as_object().cloned().unwrap_or_default();
-        let mails = accounts.values().filter_map(Value::as_array).flatten().map(|mail| {
-            let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
-            (text(&mail["To"][0]), text(&mail["Subject"]))
-        });
-        mails.collect()
+        let mails = self.aws().kept_mails().await.expect("the mails that were sent");
+        mails.into_iter().map(|mail| (mail.to.into_iter().next().unwrap_or_default(), mail.subject)).collect()
     }
 
     /// A role's numbers.
@@ -271,7 +265,30 @@ impl World {
 
     pub fn aws(&self) -> Clients {
         let text = |name: &str| self.facts[name].as_str().expect("a fact").to_owned();
-        Clients::local(&text("aws_endpoint"), &text("region"), Arc::new(|_| {}))
+        let access = LocalAccess {
+            endpoint: text("aws_endpoint"),
+            region: text("region"),
+            access_key_id: text("aws_access_key_id"),
+            secret_access_key: text("aws_secret_access_key"),
+        };
+        Clients::local(&access, Arc::new(|_| {}))
+    }
+
+    /// Runs a Python script with the variables of `haven env` and nothing else, as somebody with another SDK does.
+    /// The script makes clients with `client("sqs")`.
+    pub fn python(&self, script: &str, arguments: &[&str]) -> std::process::Output {
+        const CLIENT: &str = "
+import botocore.config, botocore.exceptions, botocore.session, json, os, sys
+def client(service, **options):
+    return botocore.session.get_session().create_client(service, **options)
+";
+        let env = self.haven(&["env", "--json"]);
+        assert!(env.status.success(), "{env:?}");
+        let variables: HashMap<String, String> = serde_json::from_slice(&env.stdout).expect("one JSON object");
+        let python = servers::python_folder().join("bin/python");
+        let mut command = Command::new(python);
+        command.args(["-I", "-c", &format!("{CLIENT}{script}")]).args(arguments).env_clear().envs(variables);
+        command.output().expect("Python runs")
     }
 
     /// A queue of its own that hears of a topic from now on.

@@ -8,10 +8,10 @@ use blueprint::{Environment, Stack};
 use e2e::haven;
 use haven::provision::{Named, Outcome, Reporter, Target, deploy_stacks};
 use serde_json::{Value, json};
-use servers::{LocalAws, local_aws};
+use servers::{LocalAws, local_aws, local_aws_of};
 
 fn sdk(aws: &LocalAws) -> adapter_aws::Clients {
-    adapter_aws::Clients::local(&aws.endpoint, "us-east-1", std::sync::Arc::new(|_| {}))
+    adapter_aws::Clients::local(&aws.access, std::sync::Arc::new(|_| {}))
 }
 
 fn target(aws: &LocalAws) -> Target {
@@ -128,9 +128,8 @@ impl Drop for Folder {
 /// `haven` as somebody of an account calls it: the local AWS takes the access key for the account.
 fn haven_in(aws: &LocalAws, folder: &Path, account: &str, arguments: &[&str]) -> Output {
     let mut command = Command::new(haven());
-    command.args(arguments).args(["--endpoint", &aws.endpoint, "--state"]).arg(folder).current_dir(folder);
-    command.env("AWS_ACCESS_KEY_ID", account).env("AWS_SECRET_ACCESS_KEY", "test");
-    command.env("AWS_EC2_METADATA_DISABLED", "true").env("AWS_ENDPOINT_URL", &aws.endpoint);
+    command.args(arguments).args(["--endpoint", &aws.access.endpoint, "--state"]).arg(folder).current_dir(folder);
+    command.envs(aws.access_of(account).variables());
     command.output().expect("haven runs")
 }
 
@@ -139,11 +138,12 @@ fn text(output: &Output) -> String {
 }
 
 const OURS: &str = "111122223333";
+const THEIRS: &str = "444455556666";
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_plan_is_done_as_it_is_or_not_at_all() {
     let (aws, folder) = (local_aws().await, Folder::new());
-    let ours = |arguments: &[&str]| haven_in(&aws, &folder.0, OURS, arguments);
+    let ours = |arguments: &[&str]| haven_in(&aws, &folder.0, &aws.access.access_key_id, arguments);
     let planned = ours(&["plan", "local", "--out", "first.json"]);
     assert!(planned.status.success() && text(&planned).contains("brew-haven-local-messaging"), "{}", text(&planned));
     let applied = ours(&["apply", "first.json"]);
@@ -195,10 +195,10 @@ async fn a_plan_is_done_as_it_is_or_not_at_all() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_plan_for_another_account_is_refused() {
-    let (aws, folder) = (local_aws().await, Folder::new());
+    let (aws, folder) = (local_aws_of(&[OURS, THEIRS]).await, Folder::new());
     let planned = haven_in(&aws, &folder.0, OURS, &["plan", "dev", "--out", "dev.json"]);
     assert!(planned.status.success(), "{}", text(&planned));
-    let refused = text(&haven_in(&aws, &folder.0, "444455556666", &["apply", "dev.json"]));
+    let refused = text(&haven_in(&aws, &folder.0, THEIRS, &["apply", "dev.json"]));
     assert!(refused.contains(&format!("made for account {OURS}, and this is 444455556666")), "{refused}");
     let other = haven_in(&aws, &folder.0, OURS, &["plan", "dev", "--set", "account.id=444455556666"]);
     assert!(text(&other).contains(&format!("these credentials are of account {OURS}")), "{}", text(&other));
@@ -209,7 +209,7 @@ async fn a_plan_for_another_account_is_refused() {
 #[tokio::test(flavor = "multi_thread")]
 async fn what_somebody_else_stands_on_is_not_deleted() {
     let (aws, folder) = (local_aws().await, Folder::new());
-    let ours = |arguments: &[&str]| haven_in(&aws, &folder.0, OURS, arguments);
+    let ours = |arguments: &[&str]| haven_in(&aws, &folder.0, &aws.access.access_key_id, arguments);
     assert!(ours(&["deploy", "local"]).status.success());
     let client = target(&aws).cloudformation;
     let exports = client.list_exports().send().await.expect("exports");

@@ -38,11 +38,8 @@ async fn told(world: &World, order_id: &str) -> Vec<(String, String)> {
 
 /// Texts that were sent.
 async fn texts(world: &World) -> Vec<String> {
-    let url = format!("{}/_ministack/sns/sms-messages", world.facts["aws_endpoint"].as_str().expect("an address"));
-    let sent: Value = world.http.get(url).send().await.expect("an answer").json().await.expect("JSON");
-    let numbers = sent["sms_messages"].as_object().cloned().unwrap_or_default();
-    let all = numbers.values().filter_map(Value::as_array).flatten();
-    all.map(|message| message["Message"].as_str().unwrap_or_default().to_owned()).collect()
+    let texts = world.aws().kept_texts().await.expect("the texts that were sent");
+    texts.into_iter().map(|text| text.text).collect()
 }
 
 #[tokio::test(flavor = "multi_thread")]

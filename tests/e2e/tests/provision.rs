@@ -11,7 +11,8 @@ use servers::{LocalAws, local_aws};
 fn haven_on(aws: &LocalAws, arguments: &[&str]) -> Output {
     let nowhere = std::env::temp_dir().join("haven-e2e-no-state");
     let mut command = Command::new(haven());
-    command.args(arguments).args(["--endpoint", &aws.endpoint, "--state"]).arg(nowhere);
+    command.args(arguments).args(["--endpoint", &aws.access.endpoint, "--state"]).arg(nowhere);
+    command.envs(aws.access.variables());
     command.output().expect("haven runs")
 }
 

@@ -148,8 +148,11 @@ async fn outputs_are_told_by_name_and_secrets_are_not() {
     let aws = local_aws().await;
     let nowhere = std::env::temp_dir().join("haven-e2e-no-state");
     let nowhere = nowhere.to_str().expect("text");
-    let place = ["--endpoint", &aws.endpoint, "--state", nowhere];
-    let at = |arguments: &[&str]| run(&[arguments, &place[..]].concat());
+    let place = ["--endpoint", &aws.access.endpoint, "--state", nowhere];
+    let at = |arguments: &[&str]| {
+        let mut command = Command::new(haven());
+        command.args(arguments).args(place).envs(aws.access.variables()).output().expect("haven runs")
+    };
     let before = at(&["outputs", "local"]);
     assert_eq!(code(&before), Some(2), "{before:?}");
     let deployed = at(&["deploy", "local", "--json"]);

@@ -15,7 +15,8 @@ use uuid::Uuid;
 fn haven_on(aws: &LocalAws, arguments: &[&str]) -> Output {
     let nowhere = std::env::temp_dir().join("haven-e2e-no-state");
     let mut command = Command::new(haven());
-    command.args(arguments).args(["--endpoint", &aws.endpoint, "--state"]).arg(nowhere);
+    command.args(arguments).args(["--endpoint", &aws.access.endpoint, "--state"]).arg(nowhere);
+    command.envs(aws.access.variables());
     command.output().expect("haven runs")
 }
 
@@ -40,7 +41,7 @@ struct Queue {
 
 /// The first queue of the platform.
 async fn queue(aws: &LocalAws) -> Queue {
-    let client = Clients::local(&aws.endpoint, "us-east-1", Arc::new(|_| {})).sqs().clone();
+    let client = Clients::local(&aws.access, Arc::new(|_| {})).sqs().clone();
     let queues = client.list_queues().send().await.expect("queues").queue_urls.expect("some");
     let url = queues.into_iter().find(|url| !url.to_ascii_lowercase().contains("parking")).expect("a queue");
     Queue { client, url }

@@ -46,15 +46,11 @@ fn by_hand_in_sql(world: &World, statements: &str) {
     assert!(run.status.success(), "{}", String::from_utf8_lossy(&run.stderr));
 }
 
-/// One call of DynamoDB, as somebody with a shell would make it.
-async fn by_hand_in_dynamodb(world: &World, call: &str, body: Value) {
-    let url = world.facts["aws_endpoint"].as_str().expect("an address");
-    let credential = "AWS4-HMAC-SHA256 Credential=test/20260101/us-east-1/dynamodb/aws4_request, SignedHeaders=host, \
-        Signature=00";
-    let request = world.http.post(url).header("X-Amz-Target", format!("DynamoDB_20120810.{call}"));
-    let request = request.header("Content-Type", "application/x-amz-json-1.0").header("Authorization", credential);
-    let answer = request.body(body.to_string()).send().await.expect("an answer");
-    assert!(answer.status().is_success(), "{call}: {}", answer.text().await.unwrap_or_default());
+/// One call of DynamoDB, as somebody with a shell would make it: `delete_item` with its parameters.
+fn by_hand_in_dynamodb(world: &World, call: &str, parameters: &Value) {
+    let script = "getattr(client('dynamodb'), sys.argv[1])(**json.loads(sys.argv[2]))";
+    let run = world.python(script, &[call, &parameters.to_string()]);
+    assert!(run.status.success(), "{call}: {}", String::from_utf8_lossy(&run.stderr));
 }
 
 struct Tables {
@@ -72,7 +68,7 @@ impl Tables {
     /// The order's hold is forgotten, and its units are held anew.
     async fn hold_again(&self, world: &World, order_id: OrderId, lines: &Lines) {
         let key = json!({ "reservation_id": { "S": order_id.to_string() } });
-        by_hand_in_dynamodb(world, "DeleteItem", json!({ "TableName": self.reservations, "Key": key })).await;
+        by_hand_in_dynamodb(world, "delete_item", &json!({ "TableName": self.reservations, "Key": key }));
         hold(world, order_id, lines).await;
     }
 }
@@ -149,7 +145,7 @@ async fn what_was_put_out_of_order_is_found_by_name_and_only_what_is_safe_is_rep
         "UpdateExpression": "SET available = available + :five",
         "ExpressionAttributeValues": { ":five": { "N": "5" } },
     });
-    by_hand_in_dynamodb(&world, "UpdateItem", five_more).await;
+    by_hand_in_dynamodb(&world, "update_item", &five_more);
     by_hand_in_sql(
         &world,
         &format!(

@@ -30,13 +30,19 @@ async fn a_deployment_whose_reader_leaves_goes_on_to_its_end() {
     let aws = local_aws().await;
     let nowhere = std::env::temp_dir().join(format!("haven-e2e-{}", uuid::Uuid::now_v7()));
     let mut command = Command::new(haven());
-    command.args(["deploy", "local", "--json", "--endpoint", &aws.endpoint, "--state"]).arg(&nowhere);
+    command
+        .args(["deploy", "local", "--json", "--endpoint", &aws.access.endpoint, "--state"])
+        .arg(&nowhere)
+        .envs(aws.access.variables());
     let mut deploys = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("haven starts");
     drop(deploys.stdout.take());
     let output = deploys.wait_with_output().expect("it ends");
     assert_eq!(output.status.code(), Some(141), "{output:?}");
     let mut again = Command::new(haven());
-    again.args(["deploy", "local", "--json", "--endpoint", &aws.endpoint, "--state"]).arg(&nowhere);
+    again
+        .args(["deploy", "local", "--json", "--endpoint", &aws.access.endpoint, "--state"])
+        .arg(&nowhere)
+        .envs(aws.access.variables());
     let output = again.output().expect("haven runs");
     let last = String::from_utf8_lossy(&output.stdout).lines().last().map(str::to_owned).expect("a line");
     let deployed: Value = serde_json::from_str(&last).expect("JSON");

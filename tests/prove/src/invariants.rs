@@ -280,12 +280,8 @@ async fn notices(
 
 /// Recipient and subject of every mail that was sent.
 pub async fn mails(shop: &Shop) -> anyhow::Result<Vec<(String, String)>> {
-    let url = format!("{}/_ministack/ses/messages", shop.surroundings.aws_endpoint);
-    let sent: Value = shop.http.get(url).send().await.context("open the mailbox")?.json().await?;
-    let accounts = sent["messages"].as_object().cloned().unwrap_or_default();
-    let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
-    let all = accounts.values().filter_map(Value::as_array).flatten();
-    Ok(all.map(|mail| (text(&mail["To"][0]), text(&mail["Subject"]))).collect())
+    let mails = shop.aws.kept_mails().await.context("read the mails that were sent")?;
+    Ok(mails.into_iter().map(|mail| (mail.to.into_iter().next().unwrap_or_default(), mail.subject)).collect())
 }
 
 #[cfg(test)]

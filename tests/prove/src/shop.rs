@@ -15,7 +15,7 @@ use haven::aws::Aws;
 use haven::cli::Up;
 use haven::local::children::{self, Program};
 use haven::local::database::Servers;
-use haven::local::emulator::{Emulator, Source, free_port};
+use haven::local::emulator::{Emulator, Settings, Source, free_port};
 use haven::local::environment::Surroundings;
 use haven::local::state::State;
 use haven::local::up::{ENVIRONMENT, GATEWAY};
@@ -102,8 +102,11 @@ impl Shop {
             Up { state: folder.clone(), port: 0, detach: false, postgres, redis, containers: false, take_lock: false };
         let servers = Servers::start(&up, &state).await?;
         let (python, _) = python::ensure(&servers::python_place()).await?;
-        let emulator = Emulator::start(&Source::Python(python), &state, None).await?;
-        let aws = Aws::local(&emulator.endpoint, &emulator.region);
+        // Some acts set the clocks of processes wrong, by two hours at most. AWS would refuse their signatures, and what
+        // they do to orders would not be seen.
+        let settings = Settings { clock_skew: Duration::from_secs(3 * 3600), ..Settings::default() };
+        let emulator = Emulator::start_with(&Source::Python(python), &state, None, settings).await?;
+        let aws = Aws::local(&emulator.access);
         let target = aws.target(blueprint::Environment::shop());
         provision::deploy(&target, &provision::Reporter::quiet()).await?;
         let (addresses, secrets) = (aws.addresses(ENVIRONMENT).await?, aws.secrets(ENVIRONMENT).await?);
@@ -112,6 +115,7 @@ impl Shop {
         seed::seed(&stock, &SystemSource).await?;
 
         let faults = Faults::new(seed);
+        faults.sign_with(servers::signer(&emulator.access));
         let payment = format!("127.0.0.1:{}", free_port()?);
         let storefront = format!("127.0.0.1:{}", free_port()?);
         let customers = Proxy::start(&faults, "storefront", Dependency::Shop, &storefront).await?;
@@ -119,8 +123,7 @@ impl Shop {
         let surroundings = Surroundings {
             storefront,
             public_url: url.clone(),
-            aws_endpoint: emulator.endpoint.clone(),
-            region: emulator.region.clone(),
+            aws: emulator.access.clone(),
             database_url: servers.database_url.clone(),
             outbox_database_url: servers.logins.outbox.clone(),
             redis_url: servers.redis_url.clone(),
@@ -134,7 +137,7 @@ impl Shop {
         let mut shop = Shop {
             // Faults are made in the database itself, which takes its superuser.
             views: Views::connect(&servers.logins.admin).await?,
-            aws: Clients::local(&emulator.endpoint, &emulator.region, Arc::new(|_| {})),
+            aws: Clients::local(&emulator.access, Arc::new(|_| {})),
             stock,
             staff_token: staff::local_token(&servers.database_url, &surroundings.signing_key()?).await?.0,
             http: reqwest::Client::builder().no_proxy().timeout(Duration::from_secs(10)).build()?,
@@ -171,7 +174,7 @@ impl Shop {
             let rest = url.split("://").nth(1).unwrap_or(url);
             rest.split('@').next_back().unwrap_or(rest).split('/').next().unwrap_or(rest).to_owned()
         };
-        seen.aws_endpoint = self.between(role.slug, Dependency::Aws, &seen.aws_endpoint, upstream).await?;
+        seen.aws.endpoint = self.between(role.slug, Dependency::Aws, &seen.aws.endpoint, upstream).await?;
         if seen.database_url.starts_with("postgres") {
             seen.database_url = self.between(role.slug, Dependency::Postgres, &seen.database_url, upstream).await?;
             if role.slug == OUTBOX_RELAY.slug {

@@ -5,11 +5,13 @@ mod certificates;
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::sync::Arc;
 
+use adapter_aws::LocalAccess;
 pub use certificates::Certificates;
 use haven::cli::Up;
 use haven::local::database::Servers;
-use haven::local::emulator::{Emulator, Source};
+use haven::local::emulator::{Emulator, Settings, Source};
 use haven::local::python::{self, Place};
 use haven::local::secrets::Logins;
 use haven::local::state::State;
@@ -94,20 +96,52 @@ async fn start(what: &str, ask: impl FnOnce(&mut Up)) -> Option<(Servers, Folder
 
 /// An empty local AWS. Its process is killed when the value is dropped.
 pub struct LocalAws {
-    pub endpoint: String,
+    pub access: LocalAccess,
     _process: Emulator,
     _folder: Folder,
 }
 
+impl LocalAws {
+    /// Returns how a client signs whose access key id is one of those that [`local_aws_of`] was given.
+    pub fn access_of(&self, account: &str) -> LocalAccess {
+        LocalAccess { access_key_id: account.to_owned(), ..self.access.clone() }
+    }
+
+    /// Signs what a fault proxy changes on its way.
+    pub fn signer(&self) -> faults::Sign {
+        signer(&self.access)
+    }
+}
+
+/// Signs what a fault proxy changes on its way to a local AWS.
+pub fn signer(access: &LocalAccess) -> faults::Sign {
+    let (access_key_id, secret_access_key) = (access.access_key_id.clone(), access.secret_access_key.clone());
+    let keys = front::Keys { access_key_id, secret_access_key };
+    Arc::new(move |request| front::resign(&keys, request))
+}
+
+/// Starts an empty local AWS.
+///
 /// # Panics
 /// Without Python: the local AWS is what every test machine has.
 pub async fn local_aws() -> LocalAws {
+    local_aws_of(&[]).await
+}
+
+/// Starts an empty local AWS with more accounts: access key ids of twelve digits.
+///
+/// # Panics
+/// As [`local_aws`].
+pub async fn local_aws_of(accounts: &[&str]) -> LocalAws {
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
     let (python, _) = python::ensure(&python_place()).await.expect("the local AWS is installed");
     let folder = Folder::new();
     let state = State::open(&folder.0).expect("a state folder");
-    let process = Emulator::start(&Source::Python(python), &state, None).await.expect("the local AWS starts");
-    LocalAws { endpoint: process.endpoint.clone(), _process: process, _folder: folder }
+    let accounts = accounts.iter().map(ToString::to_string).collect();
+    let settings = Settings { accounts, ..Settings::default() };
+    let process = Emulator::start_with(&Source::Python(python), &state, None, settings).await;
+    let process = process.expect("the local AWS starts");
+    LocalAws { access: process.access.clone(), _process: process, _folder: folder }
 }
 
 /// The Python environment of all tests: `HAVEN_PYTHON_ENV`, else one in the checkout.

@@ -14,6 +14,7 @@ use aws_smithy_http_client::{Builder, ConnectorBuilder};
 use contract::billed::Billed;
 use contract::queue::{HANDLER_TIMEOUT_MIN, LONG_POLL};
 
+use crate::LocalAccess;
 use crate::call_count::CallCount;
 use crate::proxy::ByHost;
 
@@ -113,15 +114,16 @@ impl Clients {
         Clients { config, on_call }
     }
 
-    /// With everything given: a local AWS, whatever this process's environment says.
-    pub fn local(endpoint: &str, region: &str, on_call: OnCall) -> Clients {
+    /// Makes clients of a local AWS, whatever this process's environment says.
+    pub fn local(access: &LocalAccess, on_call: OnCall) -> Clients {
         let timeouts =
             TimeoutConfig::builder().connect_timeout(CONNECT_WITHIN).operation_timeout(Duration::from_secs(30)).build();
-        let credentials = aws_sdk_sqs::config::Credentials::new("local", "local", None, None, "local AWS");
+        let (id, secret) = (&access.access_key_id, &access.secret_access_key);
+        let credentials = aws_sdk_sqs::config::Credentials::new(id, secret, None, None, "local AWS");
         let config = SdkConfig::builder()
             .behavior_version(BehaviorVersion::latest())
-            .region(aws_sdk_sqs::config::Region::new(region.to_owned()))
-            .endpoint_url(endpoint)
+            .region(aws_sdk_sqs::config::Region::new(access.region.clone()))
+            .endpoint_url(&access.endpoint)
             .credentials_provider(aws_sdk_sqs::config::SharedCredentialsProvider::new(credentials))
             .retry_config(RetryConfig::standard().with_max_attempts(ATTEMPTS))
             .timeout_config(timeouts)

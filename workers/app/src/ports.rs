@@ -10,6 +10,7 @@ pub mod gateway;
 pub mod journey;
 pub mod ledger;
 pub mod locations;
+pub mod mailbox;
 pub mod notices;
 pub mod orders;
 pub mod publisher;

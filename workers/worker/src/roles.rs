@@ -238,7 +238,7 @@ fn inbox(wiring: &Wiring, queue: &'static Queue) -> anyhow::Result<Arc<adapter_a
 mod tests {
     use std::collections::HashMap;
 
-    use adapter_aws::Clients;
+    use adapter_aws::{Clients, LocalAccess};
     use contract::role::ROLES;
 
     use super::*;
@@ -268,7 +268,8 @@ mod tests {
     /// when somebody first uses it; a grant that no port needs fails here too.
     #[tokio::test]
     async fn each_role_is_built_from_its_own_addresses_and_needs_every_one() {
-        let aws = Aws::of(Clients::local("http://127.0.0.1:1", "us-east-1", Arc::new(|_| {})));
+        let aws =
+            Aws::of(Clients::local(&LocalAccess::unverified("http://127.0.0.1:1", "us-east-1"), Arc::new(|_| {})));
         for role in ROLES {
             let all: HashMap<String, String> =
                 role.addresses().into_iter().map(|one| (one.variable(), "an-address".to_owned())).collect();

@@ -43,12 +43,17 @@ const LEFTOVER_STOPS_WITHIN: Duration = Duration::from_secs(30);
 #[derive(Debug)]
 pub struct Run<'a> {
     pub image: &'a Image,
-    /// The port on loopback, and the container's own.
-    pub publish: (u16, u16),
+    /// The port on loopback, and the container's own. Without one the container has no network.
+    pub publish: Option<(u16, u16)>,
     pub stop_within: Duration,
     pub environment: BTreeMap<String, String>,
     /// The folder of this machine that it keeps its data in; without one it keeps nothing.
     pub data: Option<PathBuf>,
+    /// More folders of this machine, and where the container has them.
+    pub mounts: Vec<(PathBuf, &'static str)>,
+    /// The command in place of the image's own; empty for the image's own.
+    pub instead: Vec<String>,
+    pub arguments: Vec<String>,
 }
 
 /// A running container. Docker's client stays with it: it writes the log, and ends when the container does.
@@ -72,17 +77,26 @@ impl Container {
         let mut arguments = ["run", "--rm", "--pull", "never", "--name", &name].map(str::to_owned).to_vec();
         let mut option = |option: &str, value: String| arguments.extend([option.to_owned(), value]);
         option("--label", format!("{LABEL}={}", state.folder().display()));
-        option("--publish", format!("127.0.0.1:{}:{}", run.publish.0, run.publish.1));
-        if let Some(folder) = &run.data {
+        match run.publish {
+            Some((ours, theirs)) => option("--publish", format!("127.0.0.1:{ours}:{theirs}")),
+            None => option("--network", "none".to_owned()),
+        }
+        let data = run.data.map(|folder| (folder, DATA));
+        for (folder, target) in data.into_iter().chain(run.mounts) {
             // Docker itself would make it as root.
-            guard::private_folder(folder)?;
-            option("--mount", mount(folder));
+            guard::private_folder(&folder)?;
+            option("--mount", mount(&folder, target));
+        }
+        let mut instead = run.instead.into_iter();
+        if let Some(command) = instead.next() {
+            option("--entrypoint", command);
         }
         // By name alone: a value in the arguments could be read by every user of this machine.
         for key in run.environment.keys() {
             option("--env", key.clone());
         }
         arguments.push(image);
+        arguments.extend(instead.chain(run.arguments));
         let mut environment = run.environment;
         environment.extend(for_docker());
         let program = Program {
@@ -111,8 +125,8 @@ impl Container {
 }
 
 /// Returns the option that mounts a folder. Docker reads it as a line of CSV: a comma or a quote stands in quotes.
-fn mount(folder: &Path) -> String {
-    format!("type=bind,\"source={}\",target={DATA}", folder.display().to_string().replace('"', "\"\""))
+fn mount(folder: &Path, target: &str) -> String {
+    format!("type=bind,\"source={}\",target={target}", folder.display().to_string().replace('"', "\"\""))
 }
 
 impl Image {

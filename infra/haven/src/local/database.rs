@@ -180,8 +180,16 @@ impl Servers {
             guard::write(&file, redis_settings(port, &folder, &password).as_bytes())?;
             self.ours.push(spawn("redis", binary, vec![file.display().to_string()], StopSignal::Term, state)?);
         } else {
-            let environment = BTreeMap::from([("REDIS_PASSWORD".to_owned(), password.clone())]);
-            let run = Run { image: &REDIS, publish: (port, 6379), stop_within: STOP_WITHIN, environment, data: None };
+            let run = Run {
+                image: &REDIS,
+                publish: Some((port, 6379)),
+                stop_within: STOP_WITHIN,
+                environment: BTreeMap::from([("REDIS_PASSWORD".to_owned(), password.clone())]),
+                data: None,
+                mounts: Vec::new(),
+                instead: Vec::new(),
+                arguments: Vec::new(),
+            };
             let needs =
                 "--redis needs a URL, redis-server on the PATH (on Debian: apt install redis-server), or a container";
             self.run(run, state).await.context(if containers { "start Redis" } else { needs })?;

@@ -1,32 +1,47 @@
-//! The local AWS: MiniStack on loopback, as a process or in a container, its state kept in the state folder.
+//! The local AWS: MiniStack, as a process or in a container, its state kept in the state directory.
+//!
+//! MiniStack accepts every caller, so it listens on a Unix socket that only its owner can reach. The signed front
+//! (crate `front`) listens on loopback before it and forwards the requests that are signed with this run's key pair.
 
 use std::collections::BTreeMap;
+use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
+use adapter_aws::{Clients, LocalAccess};
 use anyhow::{Context as _, bail};
 use chassis::config::ProcessEnvironment;
+use front::{Front, Keys};
+use tokio::net::TcpListener;
 
 use super::children::Program;
 use super::containers::{self, Container, Run};
 use super::guard;
 pub use super::ports::{free_port, is_free};
 use super::server::Server;
+use super::socket::SocketDirectory;
 use super::state::State;
 
-/// Where it listens when nothing says otherwise. Kept in the state folder, since queue URLs carry the port.
+/// The port that the front had last. It is kept, since queue URLs carry it.
 const PORT_FILE: &str = "aws-port";
 const REGION: &str = "us-east-1";
 /// It starts in a fraction of a second; on a busy machine it may take longer.
 const READY_WITHIN: Duration = Duration::from_secs(30);
 /// It writes its state when it is told to stop.
 const STOP_WITHIN: Duration = Duration::from_secs(20);
+/// Serves MiniStack on a Unix socket.
+const SERVE: &str = include_str!("../../../../localstack/serve.py");
+/// Where a container has the directory of its socket, and its Python.
+const SOCKET_IN_CONTAINER: &str = "/data/socket";
+const PYTHON_IN_CONTAINER: &str = "/opt/ministack/bin/python";
 
 /// A running local AWS.
 pub struct Emulator {
-    pub endpoint: String,
-    pub region: String,
+    pub access: LocalAccess,
     body: Body,
+    front: Front,
+    socket: SocketDirectory,
 }
 
 enum Body {
@@ -43,33 +58,78 @@ pub enum Source {
     Image,
 }
 
+/// What tests change about a local AWS.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// How far the clocks of its clients may be from ours.
+    pub clock_skew: Duration,
+    /// Access key ids that are accepted beside this run's, with the same secret. MiniStack takes twelve digits for an
+    /// account.
+    pub accounts: Vec<String>,
+}
+
+impl Default for Settings {
+    fn default() -> Settings {
+        Settings { clock_skew: front::CLOCK_SKEW, accounts: Vec::new() }
+    }
+}
+
 impl Emulator {
     /// Starts it on the port it had before, or on a free one. Its state is the same whatever it is started from.
+    ///
+    /// # Errors
+    /// When a part of it cannot be started, or does not answer in time.
     pub async fn start(source: &Source, state: &State, redis_url: Option<&str>) -> anyhow::Result<Emulator> {
-        let port = port(state)?;
+        Emulator::start_with(source, state, redis_url, Settings::default()).await
+    }
+
+    /// Starts it as [`Emulator::start`] does, with settings of a test.
+    ///
+    /// # Errors
+    /// As [`Emulator::start`].
+    pub async fn start_with(
+        source: &Source,
+        state: &State,
+        redis_url: Option<&str>,
+        settings: Settings,
+    ) -> anyhow::Result<Emulator> {
+        let listener = listen(state).await?;
+        let port = listener.local_addr().context("the front's port")?.port();
+        let socket = SocketDirectory::make(state)?;
+        let keys = Keys::random();
+        let mut options = front::Options::new(socket.path(), keys.clone());
+        options.clock_skew = settings.clock_skew;
+        let of_account = |id| Keys { access_key_id: id, secret_access_key: keys.secret_access_key.clone() };
+        options.keys.extend(settings.accounts.into_iter().map(of_account));
+        let front = Front::serve(listener, &options).context("serve the front of the local AWS")?;
+
         let folder = state.path("aws");
         guard::private_folder(&folder)?;
         let mut environment = BTreeMap::new();
-        let mut set = |key: &str, value: String| environment.insert(key.to_owned(), value);
-        // These two stand in the addresses that it gives out.
-        set("GATEWAY_PORT", port.to_string());
-        set("MINISTACK_HOST", "127.0.0.1".to_owned());
-        set("PERSIST_STATE", "1".to_owned());
-        set("S3_PERSIST", "1".to_owned());
+        let mut set = |key: &str, value: &str| environment.insert(key.to_owned(), value.to_owned());
+        // The front's address: these two are in the queue URLs that MiniStack returns.
+        set("GATEWAY_PORT", &port.to_string());
+        set("MINISTACK_HOST", "127.0.0.1");
+        set("PERSIST_STATE", "1");
+        set("S3_PERSIST", "1");
+        // Two services with listeners of their own, on every interface and without a password.
+        set("IOT_MTLS_ENABLED", "0");
+        set("SFTP_ENABLED", "0");
         if let Some((host, port)) = redis_url.and_then(host_and_port) {
-            set("REDIS_HOST", host);
-            set("REDIS_PORT", port);
+            set("REDIS_HOST", &host);
+            set("REDIS_PORT", &port);
         }
         let body = match source {
-            Source::Python(python) => Body::Process(start_process(python, environment, &folder, state)?),
-            Source::Image => {
-                let (publish, data) = ((port, port), Some(folder));
-                let run = Run { image: &containers::AWS, publish, stop_within: STOP_WITHIN, environment, data };
-                Body::Container(Container::start(run, state).await?)
-            }
+            Source::Python(python) => Body::Process(start_process(python, environment, &folder, &socket, state)?),
+            Source::Image => Body::Container(start_container(environment, folder, &socket, state).await?),
         };
-        let endpoint = format!("http://127.0.0.1:{port}");
-        let mut emulator = Emulator { endpoint, region: REGION.to_owned(), body };
+        let access = LocalAccess {
+            endpoint: format!("http://127.0.0.1:{port}"),
+            region: REGION.to_owned(),
+            access_key_id: keys.access_key_id,
+            secret_access_key: keys.secret_access_key,
+        };
+        let mut emulator = Emulator { access, body, front, socket };
         if let Err(error) = emulator.wait_until_healthy().await {
             emulator.stop().await;
             return Err(error.context(format!("its log is {}", state.path("logs/local-aws.log").display())));
@@ -95,22 +155,24 @@ impl Emulator {
 
     /// Stops it cleanly, which is when it writes its state.
     pub async fn stop(self) -> bool {
-        match self.body {
+        // Connections that are still open would hold up the stop.
+        self.front.stop().await;
+        let is_clean = match self.body {
             Body::Process(server) => server.stop().await,
             Body::Container(container) => container.stop().await,
-        }
+        };
+        self.socket.remove();
+        is_clean
     }
 
     async fn wait_until_healthy(&mut self) -> anyhow::Result<()> {
-        let client =
-            reqwest::Client::builder().no_proxy().timeout(Duration::from_secs(2)).build().context("an HTTP client")?;
-        let url = format!("{}/_ministack/health", self.endpoint);
+        let clients = Clients::local(&self.access, Arc::new(|_| {}));
         let healthy = async {
-            while !client.get(&url).send().await.is_ok_and(|answer| answer.status().is_success()) {
+            while clients.inspect::<serde_json::Value>("/_ministack/health").await.is_err() {
                 tokio::time::sleep(Duration::from_millis(50)).await;
             }
         };
-        let endpoint = self.endpoint.clone();
+        let endpoint = self.access.endpoint.clone();
         tokio::select! {
             done = tokio::time::timeout(READY_WITHIN, healthy) => match done {
                 Ok(()) => Ok(()),
@@ -125,49 +187,80 @@ fn start_process(
     python: &Path,
     mut environment: BTreeMap<String, String>,
     folder: &Path,
+    socket: &SocketDirectory,
     state: &State,
 ) -> anyhow::Result<Server> {
+    let temporary = folder.join("tmp");
+    guard::private_folder(&temporary)?;
     let mut set = |key: &str, value: String| environment.insert(key.to_owned(), value);
-    // Without it it would listen on every interface.
-    set("BIND_HOST", "127.0.0.1".to_owned());
     set("STATE_DIR", folder.display().to_string());
     set("S3_DATA_DIR", folder.join("s3").display().to_string());
     set("PATH", ProcessEnvironment.search_path());
     set("HOME", folder.display().to_string());
+    set("TMPDIR", temporary.display().to_string());
+    // MiniStack removes containers with its label when it starts: those of another MiniStack of the user as well.
+    set("DOCKER_HOST", format!("unix://{}", temporary.join("no-docker").display()));
     let program = Program {
         name: "local-aws".to_owned(),
         path: python.to_owned(),
-        // The script in `bin` names the folder where it was installed, which may have moved.
-        arguments: ["-I", "-u", "-m", "ministack"].map(str::to_owned).into(),
+        arguments: serve(&socket.path().display().to_string()),
         environment,
         stop_within: STOP_WITHIN,
     };
     Server::start(&program, state)
 }
 
-/// What an SDK needs to talk to it: never the real AWS.
-pub fn sdk_environment(endpoint: &str, region: &str) -> BTreeMap<String, String> {
-    [
-        ("AWS_ENDPOINT_URL", endpoint),
-        ("AWS_REGION", region),
-        // The local AWS takes any; without them the SDK would ask the instance metadata address.
-        ("AWS_ACCESS_KEY_ID", "local"),
-        ("AWS_SECRET_ACCESS_KEY", "local"),
-        ("AWS_EC2_METADATA_DISABLED", "true"),
-    ]
-    .map(|(key, value)| (key.to_owned(), value.to_owned()))
-    .into()
+/// The container has no network: its socket is in a directory of ours.
+async fn start_container(
+    environment: BTreeMap<String, String>,
+    folder: PathBuf,
+    socket: &SocketDirectory,
+    state: &State,
+) -> anyhow::Result<Container> {
+    let run = Run {
+        image: &containers::AWS,
+        publish: None,
+        stop_within: STOP_WITHIN,
+        environment,
+        data: Some(folder),
+        mounts: vec![(socket.directory().to_owned(), SOCKET_IN_CONTAINER)],
+        // The image's own command listens on TCP.
+        instead: ["as-owner", "/data", "ministack", PYTHON_IN_CONTAINER].map(str::to_owned).into(),
+        arguments: serve(&format!("{SOCKET_IN_CONTAINER}/{}", SocketDirectory::FILE)),
+    };
+    Container::start(run, state).await
 }
 
-fn port(state: &State) -> anyhow::Result<u16> {
+/// Arguments of Python that serve MiniStack on a socket. Isolated (`-I`): nothing is imported from the current directory
+/// or from where the user's `PYTHON*` variables point.
+fn serve(socket: &str) -> Vec<String> {
+    ["-I", "-u", "-c", SERVE, socket].map(str::to_owned).into()
+}
+
+/// What an SDK needs to talk to it: never the real AWS.
+pub fn sdk_environment(access: &LocalAccess) -> BTreeMap<String, String> {
+    access.variables().map(|(key, value)| (key.to_owned(), value.to_owned())).into()
+}
+
+/// Listens on the port that the state directory had before, or on a free one if something else has taken it.
+async fn listen(state: &State) -> anyhow::Result<TcpListener> {
+    /// The front of a local AWS that has just died may need a moment to close its listener.
+    const TRIES: usize = 20;
     let path = state.path(PORT_FILE);
-    let kept = std::fs::read_to_string(&path).ok().and_then(|text| text.trim().parse().ok());
-    if let Some(port) = kept.filter(|port| is_free(*port)) {
-        return Ok(port);
+    let kept = std::fs::read_to_string(&path).ok().and_then(|text| text.trim().parse::<u16>().ok());
+    if let Some(port) = kept {
+        for _ in 0..TRIES {
+            if let Ok(listener) = TcpListener::bind((Ipv4Addr::LOCALHOST, port)).await {
+                return Ok(listener);
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
     }
     let port = free_port()?;
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, port)).await;
+    let listener = listener.with_context(|| format!("listen on port {port} for the local AWS"))?;
     guard::write(&path, port.to_string().as_bytes())?;
-    Ok(port)
+    Ok(listener)
 }
 
 fn host_and_port(redis_url: &str) -> Option<(String, String)> {

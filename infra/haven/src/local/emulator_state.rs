@@ -62,7 +62,7 @@ pub async fn restore(phases: &Phases, source: &Source, state: &State, redis_url:
         .run("rebuilding the state of the local AWS", async {
             rebuild.set_aside(state)?;
             let emulator = Emulator::start(source, state, redis_url).await?;
-            let clients = Aws::local(&emulator.endpoint, &emulator.region);
+            let clients = Aws::local(&emulator.access);
             let environment = blueprint::Environment::shop();
             let deployed = provision::deploy(&clients.target(environment), &provision::Reporter::quiet()).await;
             let saved = emulator.stop().await;

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 
+use adapter_aws::LocalAccess;
 use anyhow::Context as _;
 use chassis::config::{Environment as _, ProcessEnvironment};
 use contract::parameter::{PAYMENT_API, PAYMENT_WEBHOOK, SIGNING_KEY};
@@ -16,8 +17,7 @@ pub struct Surroundings {
     /// Where the storefront listens, and where customers find it.
     pub storefront: String,
     pub public_url: String,
-    pub aws_endpoint: String,
-    pub region: String,
+    pub aws: LocalAccess,
     pub database_url: String,
     /// The database with the login of the outbox relay.
     pub outbox_database_url: String,
@@ -70,7 +70,7 @@ impl Surroundings {
     /// # Errors
     /// When something that it needs was not deployed.
     pub fn of_role(&self, role: &Role, health_bind: &str) -> anyhow::Result<BTreeMap<String, String>> {
-        let mut environment = common(sdk_environment(&self.aws_endpoint, &self.region));
+        let mut environment = common(sdk_environment(&self.aws));
         let mut set = |key: &str, value: String| environment.insert(key.to_owned(), value);
         set("HAVEN_ENV", ENVIRONMENT.to_owned());
         set("HAVEN_HEALTH_BIND", health_bind.to_owned());

@@ -3,6 +3,7 @@
 use std::fs;
 use std::path::Path;
 
+use adapter_aws::LocalAccess;
 use anyhow::Context as _;
 use serde::{Deserialize, Serialize};
 
@@ -15,6 +16,11 @@ pub struct Facts {
     pub storefront: String,
     pub aws_endpoint: String,
     pub region: String,
+    /// This run's key pair for the local AWS; not in a file of an older version.
+    #[serde(default)]
+    pub aws_access_key_id: String,
+    #[serde(default)]
+    pub aws_secret_access_key: String,
     pub database_url: String,
     pub redis_url: Option<String>,
     pub payment_url: String,
@@ -41,6 +47,16 @@ pub struct RoleFacts {
 }
 
 impl Facts {
+    /// Returns how to call the local AWS.
+    pub fn aws_access(&self) -> LocalAccess {
+        LocalAccess {
+            endpoint: self.aws_endpoint.clone(),
+            region: self.region.clone(),
+            access_key_id: self.aws_access_key_id.clone(),
+            secret_access_key: self.aws_secret_access_key.clone(),
+        }
+    }
+
     /// # Errors
     /// When the file is not there or cannot be read as facts.
     pub fn read(folder: &Path) -> anyhow::Result<Facts> {

@@ -13,7 +13,7 @@ use rustix::fs::{Mode, OFlags};
 const MARKS: [&str; 5] = ["lock", "format", "aws-port", "payment-ledger.jsonl", "haven.json"];
 /// Everything else of haven's, by name, and by the beginning and the end of a name.
 const OURS: [&str; 6] = ["logs", "aws", "postgres", "redis", "containers", "version"];
-const OURS_BEGIN: [&str; 4] = ["orders.db", "haven.json", "postgres-", "redis-"];
+const OURS_BEGIN: [&str; 5] = ["orders.db", "haven.json", "postgres-", "redis-", "aws-socket"];
 const OURS_END: [&str; 1] = [".pid"];
 /// Made by `haven deploy` as well, in a directory that no `haven up` has used yet.
 const DEPLOYED: &str = "deployed";

@@ -121,10 +121,13 @@ impl ContainerCluster {
         let password = self.access.passwords.of(SUPERUSER).to_owned();
         Run {
             image: &POSTGRES,
-            publish: (self.port, 5432),
+            publish: Some((self.port, 5432)),
             stop_within: database::STOP_WITHIN,
             environment: BTreeMap::from([("POSTGRES_PASSWORD".to_owned(), password)]),
             data: Some(self.data.clone()),
+            mounts: Vec::new(),
+            instead: Vec::new(),
+            arguments: Vec::new(),
         }
     }
 

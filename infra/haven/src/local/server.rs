@@ -131,7 +131,7 @@ impl Server {
 fn mark(program: &Program) -> String {
     let file = program.path.file_name().unwrap_or_default().to_string_lossy().into_owned();
     match (file.as_str(), program.name.as_str()) {
-        // A script of Python, or Python with a module.
+        // Python with `localstack/serve.py` as an argument: that imports it.
         (file, "local-aws") if file != "docker" => "ministack".to_owned(),
         // It becomes the program that it is given.
         ("unshare", name) => name.to_owned(),

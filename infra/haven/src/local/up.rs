@@ -152,7 +152,7 @@ impl Shop {
             phases
                 .run("starting the local AWS", async {
                     let emulator = Emulator::start(&source, state, servers.redis_url.as_deref()).await?;
-                    let line = format!("local AWS at {}", emulator.endpoint);
+                    let line = format!("local AWS at {}", emulator.access.endpoint);
                     Ok((emulator, line))
                 })
                 .await?,
@@ -210,7 +210,7 @@ async fn start_roles<'a>(
     emulator: &Emulator,
     keeper: &'a mut Option<Keeper>,
 ) -> anyhow::Result<&'a mut Keeper> {
-    let clients = aws::Aws::local(&emulator.endpoint, &emulator.region);
+    let clients = aws::Aws::local(&emulator.access);
     let environment = blueprint::Environment::shop();
     phases
         .run("deploying the stacks", async {
@@ -289,8 +289,7 @@ fn start_processes(
     let surroundings = Surroundings {
         storefront: format!("127.0.0.1:{}", options.port),
         public_url: storefront.clone(),
-        aws_endpoint: emulator.endpoint.clone(),
-        region: emulator.region.clone(),
+        aws: emulator.access.clone(),
         database_url: servers.database_url.clone(),
         outbox_database_url: servers.logins.outbox.clone(),
         redis_url: servers.redis_url.clone(),
@@ -304,8 +303,10 @@ fn start_processes(
     }
     let facts = Facts {
         storefront,
-        aws_endpoint: emulator.endpoint.clone(),
-        region: emulator.region.clone(),
+        aws_endpoint: emulator.access.endpoint.clone(),
+        region: emulator.access.region.clone(),
+        aws_access_key_id: emulator.access.access_key_id.clone(),
+        aws_secret_access_key: emulator.access.secret_access_key.clone(),
         database_url: servers.database_url.clone(),
         redis_url: servers.redis_url.clone(),
         payment_url: surroundings.payment_url.clone(),
@@ -443,7 +444,7 @@ fn announce_ready(options: &Up, facts: &Shared, folder: &Path, took: Duration) -
     println!("  E-mails sent     {}/_ministack/ses/messages", facts.aws_endpoint);
     println!("  Texts sent       {}/_ministack/sns/sms-messages", facts.aws_endpoint);
     println!("  API              {}/openapi.json", facts.storefront);
-    println!("  Local AWS        {}", facts.aws_endpoint);
+    println!("  Local AWS        {}   (eval \"$(haven env)\" for the aws command)", facts.aws_endpoint);
     println!("\nTry this next:");
     println!("  - order a flat white in the shop, and watch it reach the bar");
     println!("  - kill a worker while an order is on its way:  kill -9 $(pgrep -f 'role order-worker')");

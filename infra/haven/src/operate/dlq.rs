@@ -112,7 +112,7 @@ impl Desk {
     /// Of the platform that `haven up` runs.
     pub async fn open(state: &Path) -> anyhow::Result<Desk> {
         let facts = Facts::read(state)?;
-        let aws = Aws::local(&facts.aws_endpoint, &facts.region);
+        let aws = Aws::local(&facts.aws_access());
         let addresses = aws.addresses(ENVIRONMENT).await?;
         let store = Store::connect(&facts.database_url, &adapter_postgres::Login::default()).await;
         Ok(Desk {

@@ -220,13 +220,13 @@ fn millis(duration: Duration) -> f64 {
     duration.as_secs_f64() * 1e3
 }
 
-/// The processor time that our processes have taken since each began. `None` off Linux, and when one has just died.
+/// The processor time that the roles and `haven up`, with the front of the local AWS, have taken since each began. `None` off Linux, and when one has just died.
 fn cpu_time(facts: &Facts) -> Option<Duration> {
     // Fields 14 and 15 of proc_pid_stat(5), in ticks; Linux shows them at 100 a second on all its platforms.
     const TICK: Duration = Duration::from_millis(10);
     let mut ticks = 0u32;
-    for role in &facts.roles {
-        let stat = std::fs::read_to_string(format!("/proc/{}/stat", role.pid)).ok()?;
+    for pid in facts.roles.iter().map(|role| role.pid).chain([facts.pid]) {
+        let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
         // The second field is the program's name, in parentheses, and may have spaces.
         let (_, fields) = stat.rsplit_once(") ")?;
         let mut times = fields.split(' ').skip(11).take(2);

@@ -84,7 +84,7 @@ async fn what_is_denied_is_named_with_its_role_and_with_who_denies_it() {
 #[tokio::test]
 async fn the_roles_that_are_deployed_may_read_and_one_without_its_policy_may_not() {
     let aws = local_aws().await;
-    let target = Aws::local(&aws.endpoint, "us-east-1").target(Environment::local());
+    let target = Aws::local(&aws.access).target(Environment::local());
     deploy(&target, &Reporter::quiet()).await.expect("every stack is deployed");
     let found = readable(&target).await.expect("every role may read what is its own");
     assert!(found.contains("the local AWS encrypts nothing"), "{found}");

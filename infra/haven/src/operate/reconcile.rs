@@ -55,7 +55,7 @@ struct Books {
 
 impl Books {
     async fn open(facts: &Facts) -> anyhow::Result<Books> {
-        let aws = Aws::local(&facts.aws_endpoint, &facts.region);
+        let aws = Aws::local(&facts.aws_access());
         Ok(Books {
             store: Store::connect(&facts.database_url, &Login::default()).await.context("open the orders")?,
             stock: aws.stock(&aws.addresses(ENVIRONMENT).await?, ACTOR)?,

@@ -106,7 +106,7 @@ pub async fn print_token(options: &Options, login: Login) -> anyhow::Result<()> 
 }
 
 async fn local_key(facts: &Facts) -> anyhow::Result<String> {
-    let secrets = Aws::local(&facts.aws_endpoint, &facts.region).secrets(ENVIRONMENT).await?;
+    let secrets = Aws::local(&facts.aws_access()).secrets(ENVIRONMENT).await?;
     secrets.get(SIGNING_KEY.slug).cloned().context("the signing key was not deployed")
 }
 

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use adapter_aws::LocalAccess;
 use aws_config::SdkConfig;
 use axum::Router;
 use axum::body::Bytes;
@@ -73,7 +74,7 @@ pub async fn stub<A: Into<Answer>>(answer: impl Fn(&Form) -> A + Send + Sync + '
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a free port");
     let endpoint = format!("http://{}", listener.local_addr().expect("an address"));
     let serves = tokio::spawn(async move { axum::serve(listener, app).await.expect("it serves") });
-    let config = Aws::local(&endpoint, "us-east-1").target(Environment::local()).config;
+    let config = Aws::local(&LocalAccess::unverified(&endpoint, "us-east-1")).target(Environment::local()).config;
     Stub { endpoint, config, serves }
 }
 

@@ -68,6 +68,7 @@ fn push(target: &Target, repository: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use adapter_aws::LocalAccess;
     use blueprint::Environment;
 
     use super::super::advice::Verdict;
@@ -102,7 +103,7 @@ mod tests {
             }
         })
         .await;
-        check(&Aws::local(endpoint, "us-east-1").target(prod)).await
+        check(&Aws::local(&LocalAccess::unverified(endpoint, "us-east-1")).target(prod)).await
     }
 
     #[tokio::test]

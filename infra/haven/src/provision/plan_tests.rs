@@ -6,7 +6,7 @@ use super::*;
 use crate::aws::Aws;
 
 fn target(aws: &LocalAws) -> Target {
-    Aws::local(&aws.endpoint, "us-east-1").target(Environment::local())
+    Aws::local(&aws.access).target(Environment::local())
 }
 
 fn stack(slug: &'static str, resources: Value) -> Stack {

@@ -201,7 +201,7 @@ mod tests {
     #[tokio::test]
     async fn nobody_is_told_to_bootstrap_a_local_aws() {
         let aws = servers::local_aws().await;
-        let target = crate::aws::Aws::local(&aws.endpoint, "us-east-1").target(blueprint::Environment::local());
+        let target = crate::aws::Aws::local(&aws.access).target(blueprint::Environment::local());
         let checks = checks(&target).await;
         assert!(checks.iter().all(|check| check.verdict == Verdict::Ok && check.next.is_none()), "{checks:?}");
     }

@@ -114,6 +114,8 @@ async fn applied(client: &Client, quota: &Quota) -> Result<usize, String> {
 
 #[cfg(test)]
 mod tests {
+    use adapter_aws::LocalAccess;
+
     use super::super::advice::Verdict;
     use super::*;
     use crate::aws::Aws;
@@ -131,7 +133,7 @@ mod tests {
             _ => Answer::from(format!("{{\"Quota\": {{\"Value\": {most}.0}}}}")),
         })
         .await;
-        checks(&Aws::local(endpoint, "us-east-1").target(prod())).await
+        checks(&Aws::local(&LocalAccess::unverified(endpoint, "us-east-1")).target(prod())).await
     }
 
     #[tokio::test]

@@ -28,7 +28,7 @@ pub async fn rehearse(which: &cli::Which) -> anyhow::Result<bool> {
     let (python, _) = python::ensure(&python::place(std::path::Path::new(cli::STATE))).await?;
     let state = State::open(&folder)?;
     let emulator = Emulator::start(&Source::Python(python), &state, None).await?;
-    let rehearsed = steps(&Aws::local(&emulator.endpoint, &emulator.region), &environment).await;
+    let rehearsed = steps(&Aws::local(&emulator.access), &environment).await;
     emulator.stop().await;
     drop(state);
     let _ = std::fs::remove_dir_all(&folder);

@@ -53,7 +53,7 @@ impl Way {
 #[tokio::test]
 async fn hot_product() {
     let aws = servers::local_aws().await;
-    let clients = super::clients(&aws.endpoint);
+    let clients = super::clients(&aws.access);
     println!("{CLIENTS} clients hold {ORDERS} units of one product");
     for way in [Way::CountersAlone, Way::TwoCalls, Way::WithoutLedger, Way::Transaction, Way::Grouped] {
         let (stock, tables, _) = super::stock(&clients).await;

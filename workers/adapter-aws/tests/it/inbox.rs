@@ -51,7 +51,7 @@ async fn receive(inbox: &SqsInbox) -> Vec<app::inbox::Delivery> {
 #[tokio::test]
 async fn a_group_waits_for_its_message_and_a_lease_that_ended_is_told() {
     let aws = servers::local_aws().await;
-    let inbox = inbox(&super::clients(&aws.endpoint), &ORDERS).await;
+    let inbox = inbox(&super::clients(&aws.access), &ORDERS).await;
     for (group, body) in [("a", "a1"), ("a", "a2"), ("b", "b1")] {
         send(&inbox, group, body).await;
     }
@@ -88,7 +88,7 @@ async fn a_group_waits_for_its_message_and_a_lease_that_ended_is_told() {
 #[tokio::test]
 async fn what_is_parked_says_why_and_stays_as_it_was() {
     let aws = servers::local_aws().await;
-    let clients = super::clients(&aws.endpoint);
+    let clients = super::clients(&aws.access);
     for queue in [&ORDERS, &NOTIFICATIONS] {
         let inbox = inbox(&clients, queue).await;
         send(&inbox, "a", "{not json").await;
@@ -121,9 +121,9 @@ async fn what_is_parked_says_why_and_stays_as_it_was() {
 #[tokio::test]
 async fn a_receive_whose_answer_was_lost_is_asked_for_again_by_its_name() {
     let aws = servers::local_aws().await;
-    let lossy = Lossy::before(&aws.endpoint).await;
-    let direct = inbox(&super::clients(&aws.endpoint), &ORDERS).await;
-    let proxied = super::clients(&lossy.endpoint);
+    let lossy = Lossy::before(&aws.access).await;
+    let direct = inbox(&super::clients(&aws.access), &ORDERS).await;
+    let proxied = super::clients(&lossy.access);
     let inbox = SqsInbox { client: proxied.sqs(), polls: proxied.sqs_polls(), ..direct.clone() };
     lossy.lose("ReceiveMessage", 1);
     send(&direct, "a", "a1").await;

@@ -2,12 +2,14 @@
 
 use std::sync::{Arc, Mutex};
 
+use adapter_aws::LocalAccess;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 
 #[derive(Clone)]
 pub struct Lossy {
-    pub endpoint: String,
+    /// As before, but for the endpoint.
+    pub access: LocalAccess,
     state: Arc<Mutex<State>>,
 }
 
@@ -20,11 +22,11 @@ struct State {
 }
 
 impl Lossy {
-    pub async fn before(upstream: &str) -> Lossy {
-        let upstream = upstream.trim_start_matches("http://").trim_end_matches('/').to_owned();
+    pub async fn before(access: &LocalAccess) -> Lossy {
+        let upstream = access.endpoint.trim_start_matches("http://").trim_end_matches('/').to_owned();
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let endpoint = format!("http://{}", listener.local_addr().expect("an address"));
-        let lossy = Lossy { endpoint, state: Arc::default() };
+        let lossy = Lossy { access: LocalAccess { endpoint, ..access.clone() }, state: Arc::default() };
         let proxy = lossy.clone();
         tokio::spawn(async move {
             while let Ok((client, _)) = listener.accept().await {

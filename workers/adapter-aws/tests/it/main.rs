@@ -12,7 +12,7 @@ mod views;
 
 use std::sync::Arc;
 
-use adapter_aws::{Clients, DynamoStock, StockTables};
+use adapter_aws::{Clients, DynamoStock, LocalAccess, StockTables};
 use aws_sdk_dynamodb::types::{
     AttributeDefinition, BillingMode, GlobalSecondaryIndex, KeySchemaElement, KeyType as Place, Projection,
     ProjectionType, ScalarAttributeType, StreamSpecification, StreamViewType,
@@ -20,8 +20,8 @@ use aws_sdk_dynamodb::types::{
 use contract::table::{Key, KeyType, MOVEMENTS, PRODUCTS, RESERVATIONS, Table};
 use uuid::Uuid;
 
-fn clients(endpoint: &str) -> Clients {
-    Clients::local(endpoint, "us-east-1", Arc::new(|_| {}))
+fn clients(access: &LocalAccess) -> Clients {
+    Clients::local(access, Arc::new(|_| {}))
 }
 
 fn unique(name: &str) -> String {

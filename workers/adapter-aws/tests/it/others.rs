@@ -3,8 +3,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use adapter_aws::{
-    Called, Clients, MetricSink, ParameterReader, Series, Service, SesMailer, SnsTexter, Value, addresses, secret,
-    secret_versions,
+    Called, Clients, LocalAccess, MetricSink, ParameterReader, Series, Service, SesMailer, SnsTexter, Value, addresses,
+    secret, secret_versions,
 };
 use app::ports::notices::{Mail, Mailer, SendError, Text, Texter};
 use aws_sdk_ssm::types::ParameterType;
@@ -13,7 +13,9 @@ use contract::parameter::{MAX_QUEUE_SIZE, PAYMENT_WEBHOOK, SMS_ENABLED};
 use contract::parameter_root;
 
 /// Nobody listens there.
-const NOWHERE: &str = "http://127.0.0.1:9";
+fn nowhere() -> Clients {
+    super::clients(&LocalAccess::unverified("http://127.0.0.1:9", "us-east-1"))
+}
 
 async fn set(clients: &Clients, name: &str, value: &str) {
     let call = clients.ssm().put_parameter().name(name).value(value).r#type(ParameterType::String).overwrite(true);
@@ -23,7 +25,7 @@ async fn set(clients: &Clients, name: &str, value: &str) {
 #[tokio::test]
 async fn settings_are_read_by_path_and_the_last_ones_stand() {
     let aws = servers::local_aws().await;
-    let clients = super::clients(&aws.endpoint);
+    let clients = super::clients(&aws.access);
     let environment = super::unique("env");
     let root = parameter_root(&environment);
     assert!(addresses(&clients, &environment).await.is_err(), "nothing is deployed");
@@ -41,7 +43,7 @@ async fn settings_are_read_by_path_and_the_last_ones_stand() {
     assert_eq!(reader.get(&SMS_ENABLED).await, SMS_ENABLED.default, "not set: the default");
     set(&clients, &format!("{root}/{}", MAX_QUEUE_SIZE.key), "8").await;
     assert_eq!(reader.get(&MAX_QUEUE_SIZE).await, "7", "not read by every message");
-    assert_eq!(ParameterReader::new(&super::clients(NOWHERE), &environment).get(&MAX_QUEUE_SIZE).await, "1000");
+    assert_eq!(ParameterReader::new(&nowhere(), &environment).get(&MAX_QUEUE_SIZE).await, "1000");
 
     let id = format!("{root}/{}", PAYMENT_WEBHOOK.slug);
     assert!(secret(&clients, &environment, &PAYMENT_WEBHOOK).await.is_err());
@@ -56,7 +58,7 @@ async fn settings_are_read_by_path_and_the_last_ones_stand() {
 #[tokio::test]
 async fn a_change_is_heard_of_and_while_parameter_store_is_away_the_last_value_stands() {
     let aws = servers::local_aws().await;
-    let clients = super::clients(&aws.endpoint);
+    let clients = super::clients(&aws.access);
     let environment = super::unique("env");
     let name = format!("{}/{}", parameter_root(&environment), MAX_QUEUE_SIZE.key);
     set(&clients, &name, "7").await;
@@ -90,26 +92,14 @@ async fn a_mail_is_sent_or_may_be_tried_again() {
         html: "<p>Come and get it.</p>".to_owned(),
         dedup_id: "order/ready: 1".to_owned(),
     };
-    let clients = super::clients(&aws.endpoint);
+    let clients = super::clients(&aws.access);
     let from = "Brew Haven <orders@brew-haven.example>";
     let verified = clients.ses().create_email_identity().email_identity("orders@brew-haven.example").send().await;
     println!("identity: {}", verified.is_ok());
     let id = SesMailer::new(&clients, from).send(&mail).await.expect("sent");
     assert!(!id.is_empty(), "the provider's own id of it");
-    let unreachable = SesMailer::new(&super::clients(NOWHERE), from).send(&mail).await;
+    let unreachable = SesMailer::new(&nowhere(), from).send(&mail).await;
     assert!(matches!(unreachable, Err(SendError::Unavailable(_))), "{unreachable:?}");
-}
-
-/// The body of an answer of the local AWS itself.
-async fn get(endpoint: &str, path: &str) -> String {
-    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-    let host = endpoint.trim_start_matches("http://").trim_end_matches('/');
-    let mut stream = tokio::net::TcpStream::connect(host).await.expect("it listens");
-    let request = format!("GET {path} HTTP/1.1\r\nhost: {host}\r\nconnection: close\r\n\r\n");
-    stream.write_all(request.as_bytes()).await.expect("asked");
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer).await.expect("an answer");
-    answer.split_once("\r\n\r\n").expect("a body").1.to_owned()
 }
 
 #[tokio::test]
@@ -121,21 +111,21 @@ async fn a_text_reaches_its_number_with_the_id_that_tells_a_repeat() {
         dedup_id: "0195-event".to_owned(),
     };
     let ana = text("+15550100123");
-    let texter = SnsTexter::new(&super::clients(&aws.endpoint));
+    let clients = super::clients(&aws.access);
+    let texter = SnsTexter::new(&clients);
     let first = texter.send_text(&ana).await.expect("sent");
     let again = texter.send_text(&ana).await.expect("sent");
     assert!(!first.is_empty() && first != again, "SNS takes a repeat for a new text: {first} {again}");
 
-    let answer = get(&aws.endpoint, "/_ministack/sns/sms-messages").await;
-    let sent: serde_json::Value = serde_json::from_str(&answer).expect("JSON");
-    let sent = sent["sms_messages"]["+15550100123"].as_array().unwrap_or_else(|| panic!("none: {answer}"));
+    let inbox: serde_json::Value = clients.inspect("/_ministack/sns/sms-messages").await.expect("the texts");
+    let sent = inbox["sms_messages"]["+15550100123"].as_array().unwrap_or_else(|| panic!("none: {inbox}"));
     assert_eq!(sent.len(), 2);
     for message in sent {
         assert_eq!(message["Message"], ana.body);
         let attributes = message["MessageAttributes"].to_string();
         assert!(attributes.contains("0195-event") && attributes.contains("Transactional"), "{attributes}");
     }
-    let unreachable = SnsTexter::new(&super::clients(NOWHERE)).send_text(&text("+15550100124")).await;
+    let unreachable = SnsTexter::new(&nowhere()).send_text(&text("+15550100124")).await;
     assert!(matches!(unreachable, Err(SendError::Unavailable(_))), "{unreachable:?}");
 }
 
@@ -151,7 +141,7 @@ async fn numbers_arrive_and_every_call_is_counted() {
             other => panic!("{other:?}"),
         };
     });
-    let clients = Clients::local(&aws.endpoint, "us-east-1", on_call);
+    let clients = Clients::local(&aws.access, on_call);
     let series = |number: usize| Series {
         name: "OrdersAccepted",
         dimensions: vec![("Environment".to_owned(), format!("{number}"))],

@@ -51,7 +51,7 @@ async fn waiting(inbox: &SqsInbox) -> Vec<Delivery> {
 #[tokio::test]
 async fn reading_loses_and_hides_nothing() {
     let aws = servers::local_aws().await;
-    let clients = super::clients(&aws.endpoint);
+    let clients = super::clients(&aws.access);
     for of in [&ORDERS, &PAYMENTS] {
         let (inbox, parking) = queues(&clients, of).await;
         let bodies: BTreeSet<String> = (0..23).map(|number| format!("body {number}")).collect();
@@ -74,7 +74,7 @@ async fn reading_loses_and_hides_nothing() {
 #[tokio::test]
 async fn a_message_that_was_sent_a_moment_ago_is_sent_back_and_once() {
     let aws = servers::local_aws().await;
-    let clients = super::clients(&aws.endpoint);
+    let clients = super::clients(&aws.access);
     let (inbox, parking) = queues(&clients, &ORDERS).await;
     // As the relay sends it: the event's id deduplicates.
     let send = inbox.client.send_message().queue_url(&inbox.url).message_body("body").message_group_id("order");

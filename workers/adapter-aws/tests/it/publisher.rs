@@ -87,7 +87,7 @@ fn event_id(body: &str) -> EventId {
 #[tokio::test]
 async fn every_message_takes_all_of_its_routes_and_an_order_stays_in_order() {
     let aws = servers::local_aws().await;
-    let clients = super::clients(&aws.endpoint);
+    let clients = super::clients(&aws.access);
     let (orders, payments) = (queue(&clients, "orders", true).await, queue(&clients, "payments", false).await);
     let (heard, seen) = (queue(&clients, "heard", false).await, queue(&clients, "seen", false).await);
     let topic = clients.sns().create_topic().name(super::unique("status")).send().await.expect("made");
@@ -157,7 +157,7 @@ async fn every_message_takes_all_of_its_routes_and_an_order_stays_in_order() {
 #[tokio::test]
 async fn a_route_that_fails_fails_only_its_messages() {
     let aws = servers::local_aws().await;
-    let clients = super::clients(&aws.endpoint);
+    let clients = super::clients(&aws.access);
     let orders = queue(&clients, "orders", true).await;
     let bus = super::unique("events");
     clients.eventbridge().create_event_bus().name(&bus).send().await.expect("made");

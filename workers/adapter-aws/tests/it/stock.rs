@@ -1,7 +1,7 @@
 use std::collections::BTreeSet;
 use std::time::Instant;
 
-use adapter_aws::{Clients, DynamoStock, StockTables};
+use adapter_aws::{Clients, DynamoStock, LocalAccess, StockTables};
 use app::laws;
 use app::ports::stock::{Confirmed, Reserved, Stock};
 use aws_sdk_dynamodb::types::AttributeValue;
@@ -17,14 +17,14 @@ const NOW: Timestamp = time::macros::datetime!(2026-03-01 08:00 UTC);
 #[tokio::test]
 async fn it_passes_the_laws_of_stock() {
     let aws = servers::local_aws().await;
-    let (stock, ..) = super::stock(&super::clients(&aws.endpoint)).await;
+    let (stock, ..) = super::stock(&super::clients(&aws.access)).await;
     laws::stock::all(&stock).await;
 }
 
 #[tokio::test]
 async fn a_race_for_a_hundred_units_sells_a_hundred() {
     let aws = servers::local_aws().await;
-    let (stock, ..) = super::stock(&super::clients(&aws.endpoint)).await;
+    let (stock, ..) = super::stock(&super::clients(&aws.access)).await;
     for _ in 0..3 {
         let begun = Instant::now();
         let race = laws::stock::race(&stock).await;
@@ -34,10 +34,10 @@ async fn a_race_for_a_hundred_units_sells_a_hundred() {
 }
 
 /// The same tables through a proxy, and one product.
-async fn behind_a_proxy(endpoint: &str, units: u32) -> (Lossy, DynamoStock, ProductId) {
-    let (direct, tables, _) = super::stock(&super::clients(endpoint)).await;
-    let lossy = Lossy::before(endpoint).await;
-    let stock = DynamoStock::new(&super::clients(&lossy.endpoint), tables, "test");
+async fn behind_a_proxy(access: &LocalAccess, units: u32) -> (Lossy, DynamoStock, ProductId) {
+    let (direct, tables, _) = super::stock(&super::clients(access)).await;
+    let lossy = Lossy::before(access).await;
+    let stock = DynamoStock::new(&super::clients(&lossy.access), tables, "test");
     let product = laws::stock::product("lost");
     assert!(direct.add_product(&product, units, 0, NOW).await.expect("added"));
     (lossy, stock, product.product_id)
@@ -48,7 +48,7 @@ const TRANSACTION: &str = "TransactWriteItems";
 #[tokio::test]
 async fn an_answer_that_is_lost_costs_no_unit() {
     let aws = servers::local_aws().await;
-    let (lossy, stock, id) = behind_a_proxy(&aws.endpoint, 3).await;
+    let (lossy, stock, id) = behind_a_proxy(&aws.access, 3).await;
     let lines = laws::stock::lines(&[(&id, 1)]);
     let units = async || {
         let counters = stock.product(&id).await.expect("read").expect("there").counters;
@@ -80,7 +80,7 @@ async fn an_answer_that_is_lost_costs_no_unit() {
 #[tokio::test]
 async fn items_have_the_attributes_of_the_public_contract() {
     let aws = servers::local_aws().await;
-    let clients = super::clients(&aws.endpoint);
+    let clients = super::clients(&aws.access);
     let (stock, tables, _) = super::stock(&clients).await;
     let product = laws::stock::product("item");
     stock.add_product(&product, 5, 2, NOW).await.expect("added");
@@ -127,7 +127,7 @@ async fn items_have_the_attributes_of_the_public_contract() {
 #[tokio::test]
 async fn a_hand_in_the_table_does_not_close_the_shop() {
     let aws = servers::local_aws().await;
-    let clients = super::clients(&aws.endpoint);
+    let clients = super::clients(&aws.access);
     let (stock, tables, _) = super::stock(&clients).await;
     let product = laws::stock::product("sound");
     stock.add_product(&product, 5, 2, NOW).await.expect("added");

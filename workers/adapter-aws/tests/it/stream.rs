@@ -11,7 +11,7 @@ const NOW: Timestamp = time::macros::datetime!(2026-03-01 08:00 UTC);
 #[tokio::test]
 async fn changes_of_products_come_in_order_with_what_was_before() {
     let aws = servers::local_aws().await;
-    let clients = super::clients(&aws.endpoint);
+    let clients = super::clients(&aws.access);
     let (stock, _, arn) = super::stock(&clients).await;
     let stream = DynamoStockStream::new(&clients, arn);
     let product = laws::stock::product("streamed");
@@ -69,7 +69,7 @@ async fn read(
 #[tokio::test]
 async fn a_lease_is_written_by_who_knows_its_counter() {
     let aws = servers::local_aws().await;
-    let clients = super::clients(&aws.endpoint);
+    let clients = super::clients(&aws.access);
     let leases = DynamoLeases::new(&clients, super::table(&clients, &LEASES).await.0);
     let first = Lease { shard: "a".to_owned(), owner: "one".to_owned(), counter: 1, checkpoint: None, finished: false };
     assert_eq!(leases.write(&first, None).await, Ok(true));

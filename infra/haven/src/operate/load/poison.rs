@@ -22,7 +22,7 @@ pub struct Poison {
 impl Poison {
     /// So many of a hundred messages.
     pub async fn of(facts: &Facts, percent: f64) -> anyhow::Result<Poison> {
-        let aws = Aws::local(&facts.aws_endpoint, &facts.region);
+        let aws = Aws::local(&facts.aws_access());
         let addresses = aws.addresses(ENVIRONMENT).await?;
         let url = |queue: &'static Queue| {
             let url = addresses.get(&Address::Queue(queue).variable()).cloned();

@@ -1,0 +1,147 @@
+//! The directory of a Unix socket that only its owner can enter.
+
+use std::fs::{self, DirBuilder};
+use std::os::unix::fs::DirBuilderExt as _;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, bail};
+use chassis::chance;
+
+use super::guard;
+use super::state::State;
+
+/// Linux keeps at most 108 bytes of a socket's path, a zero at the end included (unix(7)).
+const PATH_MAX: usize = 107;
+const NAME: &str = "aws-socket";
+/// Names the directory that stands in for one whose path would be too long, so that the next start can remove it.
+const ELSEWHERE: &str = "aws-socket-elsewhere";
+const PREFIX: &str = "haven-";
+
+/// A directory of mode 0700, made anew for each start.
+#[derive(Debug)]
+pub struct SocketDirectory {
+    directory: PathBuf,
+    /// Where `directory` is written down, if it is not below the state directory.
+    note: Option<PathBuf>,
+}
+
+impl SocketDirectory {
+    /// The name of the socket in the directory.
+    pub const FILE: &'static str = "aws.sock";
+
+    /// Makes the directory below the state directory, or below the user's runtime directory or that of temporary files
+    /// where the path of the state directory is too long or is not text.
+    ///
+    /// # Errors
+    /// When none can be made.
+    pub fn make(state: &State) -> anyhow::Result<SocketDirectory> {
+        let note = state.path(ELSEWHERE);
+        if let Ok(left) = fs::read_to_string(&note) {
+            remove(Path::new(&left));
+            let _ = fs::remove_file(&note);
+        }
+        let near = state.path(NAME);
+        if fits(&near) {
+            remove(&near);
+            make(&near).with_context(|| format!("make the directory {}", near.display()))?;
+            return Ok(SocketDirectory { directory: near, note: None });
+        }
+        let runtime = std::env::var_os("XDG_RUNTIME_DIR").map(PathBuf::from);
+        let candidates = runtime.into_iter().chain([std::env::temp_dir(), PathBuf::from("/tmp")]);
+        for parent in candidates.filter(|parent| parent.is_absolute()) {
+            let directory = parent.join(format!("{PREFIX}{:016x}", chance::bits()));
+            // A directory that is there already is somebody else's: making it again is an error.
+            if fits(&directory) && make(&directory).is_ok() {
+                let text = directory.to_str().context("a path that is text")?;
+                guard::write(&note, text.as_bytes())?;
+                return Ok(SocketDirectory { directory, note: Some(note) });
+            }
+        }
+        bail!(
+            "no directory for the socket of the local AWS: {} has more than {PATH_MAX} bytes or is not text, and none can \
+             be made below XDG_RUNTIME_DIR or /tmp; choose a shorter --state DIR",
+            near.join(SocketDirectory::FILE).display()
+        )
+    }
+
+    pub fn directory(&self) -> &Path {
+        &self.directory
+    }
+
+    /// Returns the path of the socket.
+    pub fn path(&self) -> PathBuf {
+        self.directory.join(SocketDirectory::FILE)
+    }
+
+    /// Removes the socket and its directory.
+    pub fn remove(self) {
+        remove(&self.directory);
+        if let Some(note) = self.note {
+            let _ = fs::remove_file(note);
+        }
+    }
+}
+
+fn fits(directory: &Path) -> bool {
+    directory.join(SocketDirectory::FILE).to_str().is_some_and(|path| path.len() <= PATH_MAX)
+}
+
+fn make(directory: &Path) -> std::io::Result<()> {
+    DirBuilder::new().mode(0o700).create(directory)
+}
+
+/// Removes what [`SocketDirectory::make`] made and nothing else: a directory with more than the socket in it stays.
+fn remove(directory: &Path) {
+    let name = directory.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+    if directory.is_absolute() && (name == NAME || name.starts_with(PREFIX)) && !directory.is_symlink() {
+        let _ = fs::remove_file(directory.join(SocketDirectory::FILE));
+        let _ = fs::remove_dir(directory);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt as _;
+
+    use super::*;
+
+    fn root() -> PathBuf {
+        std::env::temp_dir().join(format!("haven-socket-{}", uuid::Uuid::now_v7()))
+    }
+
+    #[test]
+    fn a_long_path_gets_a_directory_elsewhere_that_is_removed_again() {
+        let root = root();
+        for (name, is_elsewhere) in [("short", false), (&*"long".repeat(30), true)] {
+            let state = State::open(&root.join(name)).expect("a state directory");
+            let left = SocketDirectory::make(&state).expect("made");
+            fs::write(left.path(), "").expect("a file in its place");
+            let left = left.directory().to_owned();
+            // As after a kill: nothing was removed.
+            let made = SocketDirectory::make(&state).expect("made again");
+            assert_eq!(left != made.directory(), is_elsewhere);
+            assert!(!left.join(SocketDirectory::FILE).exists(), "what was left is gone");
+            assert!(made.path().as_os_str().len() <= PATH_MAX);
+            assert_eq!(made.directory().starts_with(state.folder()), !is_elsewhere);
+            let mode = fs::metadata(made.directory()).expect("there").permissions().mode();
+            assert_eq!(mode & 0o777, 0o700);
+            let directory = made.directory().to_owned();
+            made.remove();
+            assert!(!directory.exists());
+        }
+        fs::remove_dir_all(root).expect("removed");
+    }
+
+    #[test]
+    fn a_directory_with_something_else_in_it_stays() {
+        let root = root();
+        let state = State::open(&root).expect("a state directory");
+        let theirs = root.join(NAME);
+        fs::create_dir(&theirs).expect("made");
+        fs::write(theirs.join("notes"), "mine").expect("written");
+        let refused = SocketDirectory::make(&state).expect_err("it is not ours").to_string();
+        assert!(refused.contains(NAME), "{refused}");
+        assert!(theirs.join("notes").exists());
+        fs::remove_dir_all(root).expect("removed");
+    }
+}

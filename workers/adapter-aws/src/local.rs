@@ -1,0 +1,201 @@
+//! The local AWS of `haven up`: who may call it, and what it has that AWS has not.
+
+use std::collections::{BTreeMap, HashMap};
+use std::fmt;
+use std::future::Future;
+use std::pin::Pin;
+use std::time::{Duration, SystemTime};
+
+use app::ports::Unavailable;
+use app::ports::mailbox::{Kept, KeptMail, KeptText, Mailbox};
+use aws_credential_types::provider::ProvideCredentials as _;
+use aws_sigv4::http_request::{SignableBody, SignableRequest, SigningSettings, sign};
+use aws_sigv4::sign::v4;
+use domain::Timestamp;
+use serde::de::DeserializeOwned;
+
+use crate::Clients;
+
+/// Where the local AWS listens, and the key pair that its front accepts. `Debug` hides the secret.
+#[derive(Clone, PartialEq, Eq)]
+pub struct LocalAccess {
+    pub endpoint: String,
+    pub region: String,
+    pub access_key_id: String,
+    pub secret_access_key: String,
+}
+
+impl LocalAccess {
+    /// For an endpoint that verifies no signature, such as the stubs of tests.
+    pub fn unverified(endpoint: &str, region: &str) -> LocalAccess {
+        LocalAccess {
+            endpoint: endpoint.to_owned(),
+            region: region.to_owned(),
+            access_key_id: "local".to_owned(),
+            secret_access_key: "local".to_owned(),
+        }
+    }
+
+    /// Returns the environment variables that the aws command and every SDK read, in the order in which people list them.
+    pub fn variables(&self) -> [(&'static str, &str); 6] {
+        [
+            ("AWS_ENDPOINT_URL", &self.endpoint),
+            ("AWS_REGION", &self.region),
+            // The name of it that botocore reads, and with it the aws command of version 1 and boto3.
+            ("AWS_DEFAULT_REGION", &self.region),
+            ("AWS_ACCESS_KEY_ID", &self.access_key_id),
+            ("AWS_SECRET_ACCESS_KEY", &self.secret_access_key),
+            // Without static credentials an SDK would ask the address of instance metadata, which is not on this machine.
+            ("AWS_EC2_METADATA_DISABLED", "true"),
+        ]
+    }
+}
+
+impl fmt::Debug for LocalAccess {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { endpoint, region, access_key_id, secret_access_key: _ } = self;
+        let mut shown = formatter.debug_struct("LocalAccess");
+        shown.field("endpoint", endpoint).field("region", region).field("access_key_id", access_key_id);
+        shown.finish_non_exhaustive()
+    }
+}
+
+/// Why the local AWS could not be inspected.
+#[derive(Debug, thiserror::Error)]
+pub enum InspectError {
+    #[error("the local AWS is not in use: AWS_ENDPOINT_URL is not set")]
+    NotLocal,
+    #[error("the request to the local AWS cannot be signed: {0}")]
+    NotSigned(String),
+    #[error("the local AWS did not answer GET {path}: {source}")]
+    NoAnswer { path: String, source: reqwest::Error },
+    #[error("the local AWS refused GET {path}: {status} {body}")]
+    Refused { path: String, status: u16, body: String },
+}
+
+/// A mail as MiniStack tells of it.
+#[derive(serde::Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct SentMail {
+    message_id: String,
+    #[serde(default)]
+    to: Vec<String>,
+    #[serde(default)]
+    subject: String,
+    body_text: Option<String>,
+    body_html: Option<String>,
+    timestamp: f64,
+}
+
+#[derive(serde::Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct SentText {
+    message_id: String,
+    phone_number: String,
+    message: String,
+}
+
+impl Clients {
+    /// Returns the mails that were sent since the local AWS was started, oldest first.
+    ///
+    /// # Errors
+    /// When this is not the local AWS, or it does not answer.
+    pub async fn kept_mails(&self) -> Result<Vec<KeptMail>, InspectError> {
+        #[derive(serde::Deserialize)]
+        struct Inbox {
+            /// By account.
+            messages: HashMap<String, Vec<SentMail>>,
+        }
+        let inbox: Inbox = self.inspect("/_ministack/ses/messages").await?;
+        let mails = inbox.messages.into_values().flatten().map(|mail| KeptMail {
+            id: mail.message_id,
+            to: mail.to,
+            subject: mail.subject,
+            text: mail.body_text.unwrap_or_default(),
+            html: mail.body_html.filter(|html| !html.is_empty()),
+            at: Timestamp::UNIX_EPOCH + time::Duration::saturating_seconds_f64(mail.timestamp),
+        });
+        let mut mails: Vec<KeptMail> = mails.collect();
+        mails.sort_by_key(|mail| mail.at);
+        Ok(mails)
+    }
+
+    /// Returns the text messages that were sent since the local AWS was started, by number, oldest first.
+    ///
+    /// # Errors
+    /// As [`Clients::kept_mails`].
+    pub async fn kept_texts(&self) -> Result<Vec<KeptText>, InspectError> {
+        #[derive(serde::Deserialize)]
+        struct Inbox {
+            /// By number.
+            sms_messages: BTreeMap<String, Vec<SentText>>,
+        }
+        let inbox: Inbox = self.inspect("/_ministack/sns/sms-messages").await?;
+        let texts = inbox.sms_messages.into_values().flatten();
+        Ok(texts.map(|text| KeptText { id: text.message_id, to: text.phone_number, text: text.message }).collect())
+    }
+
+    /// Asks the local AWS for something that AWS has not, such as its mailbox, in a signed request.
+    ///
+    /// # Errors
+    /// As [`Clients::sent_mails`].
+    pub async fn inspect<T: DeserializeOwned>(&self, path: &str) -> Result<T, InspectError> {
+        const WITHIN: Duration = Duration::from_secs(5);
+        let config = self.config();
+        let (endpoint, region) = config.endpoint_url().zip(config.region()).ok_or(InspectError::NotLocal)?;
+        let provider = config.credentials_provider().ok_or(InspectError::NotLocal)?;
+        let credentials = provider.provide_credentials().await;
+        let credentials = credentials.map_err(|error| InspectError::NotSigned(error.to_string()))?;
+        let url = format!("{}{path}", endpoint.trim_end_matches('/'));
+        let headers = signature(&url, region.as_ref(), credentials).map_err(InspectError::NotSigned)?;
+        let no_answer = |source| InspectError::NoAnswer { path: path.to_owned(), source };
+        let client = reqwest::Client::builder().no_proxy().timeout(WITHIN).build().map_err(no_answer)?;
+        let mut request = client.get(&url);
+        for (name, value) in headers {
+            request = request.header(name, value);
+        }
+        let answer = request.send().await.map_err(no_answer)?;
+        let status = answer.status().as_u16();
+        if !answer.status().is_success() {
+            let body = answer.text().await.unwrap_or_default();
+            return Err(InspectError::Refused { path: path.to_owned(), status, body });
+        }
+        answer.json().await.map_err(no_answer)
+    }
+}
+
+/// The mailbox of a local AWS.
+pub struct LocalMailbox(pub Clients);
+
+impl Mailbox for LocalMailbox {
+    fn kept(&self) -> Pin<Box<dyn Future<Output = Result<Kept, Unavailable>> + Send + '_>> {
+        Box::pin(async {
+            let (mails, texts) = tokio::try_join!(self.0.kept_mails(), self.0.kept_texts())
+                .map_err(|error| Unavailable::new("mailbox", error))?;
+            Ok(Kept { mails, texts })
+        })
+    }
+}
+
+/// The headers of a signed GET.
+fn signature(
+    url: &str,
+    region: &str,
+    credentials: aws_credential_types::Credentials,
+) -> Result<Vec<(String, String)>, String> {
+    let identity = credentials.into();
+    let parameters = v4::SigningParams::builder()
+        .identity(&identity)
+        .region(region)
+        // The path decides, not the service. Any name does.
+        .name("local")
+        .time(SystemTime::now())
+        .settings(SigningSettings::default())
+        .build()
+        .map_err(|error| error.to_string())?
+        .into();
+    let request = SignableRequest::new("GET", url, std::iter::empty(), SignableBody::Bytes(&[]));
+    let signed = request.and_then(|request| sign(request, &parameters)).map_err(|error| error.to_string())?;
+    let headers = signed.output().headers();
+    Ok(headers.map(|(name, value)| (name.to_owned(), value.to_owned())).collect())
+}
