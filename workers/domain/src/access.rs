@@ -67,6 +67,8 @@ pub enum Action {
     ReadOrder,
     CancelOrder,
     ReadTimeline,
+    /// What the local AWS kept of mails and texts.
+    ReadMailbox,
     ReadBoard,
     ListOrders,
     MoveOrder,
@@ -84,7 +86,7 @@ pub enum Action {
 }
 
 impl Action {
-    pub const ALL: [Action; 22] = [
+    pub const ALL: [Action; 23] = [
         Action::ReadMenu,
         Action::ReadSlots,
         Action::KeepCart,
@@ -94,6 +96,7 @@ impl Action {
         Action::ReadOrder,
         Action::CancelOrder,
         Action::ReadTimeline,
+        Action::ReadMailbox,
         Action::ReadBoard,
         Action::ListOrders,
         Action::MoveOrder,
@@ -121,6 +124,7 @@ impl Action {
             Action::ReadOrder => "order.read",
             Action::CancelOrder => "order.cancel",
             Action::ReadTimeline => "order.timeline",
+            Action::ReadMailbox => "mailbox.read",
             Action::ReadBoard => "board.read",
             Action::ListOrders => "order.list",
             Action::MoveOrder => "order.move",
@@ -157,7 +161,9 @@ impl Action {
             | Action::ReadFiles => Rule::Everybody,
             Action::ReadOrder | Action::CancelOrder => Rule::OwnerOr(EVERY),
             Action::ReadTimeline => Rule::HiddenBut(ANSWERABLE),
-            Action::CancelOrderAsStaff | Action::ListOrders | Action::SignOut => Rule::Staff(EVERY),
+            Action::CancelOrderAsStaff | Action::ListOrders | Action::ReadMailbox | Action::SignOut => {
+                Rule::Staff(EVERY)
+            }
             Action::ReadBoard
             | Action::MoveOrder
             | Action::ReadStock

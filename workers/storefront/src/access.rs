@@ -63,6 +63,8 @@ pub const ROUTES: &[(&str, &str, Action)] = &[
     ("GET", "/staff", Action::ReadBoard),
     ("GET", "/staff/board", Action::ReadBoard),
     ("GET", "/staff/orders", Action::ReadBoard),
+    ("GET", "/staff/mailbox", Action::ReadMailbox),
+    ("GET", "/staff/mailbox/{id}", Action::ReadMailbox),
     ("GET", "/staff/orders/{id}", Action::ReadTimeline),
     ("POST", "/staff/orders/{id}/status", Action::CancelOrderAsStaff),
     ("GET", "/staff/stock", Action::ReadStock),
@@ -106,6 +108,7 @@ pub async fn check<P: Ports>(State(app): State<App<P>>, request: Request, next: 
         | Action::ListOwnOrders
         | Action::FindOrder
         | Action::ReadTimeline
+        | Action::ReadMailbox
         | Action::ReadBoard
         | Action::ListOrders
         | Action::MoveOrder

@@ -34,6 +34,7 @@ use app::ports::fulfilment::FulfilmentStore;
 use app::ports::journey::JourneyStore;
 use app::ports::ledger::Ledger;
 use app::ports::locations::LocationStore;
+use app::ports::mailbox::Mailbox;
 use app::ports::orders::OrderStore;
 use app::ports::scope::Scope;
 use app::ports::stock::{Reservations, Stock};
@@ -114,6 +115,8 @@ pub struct Settings {
     pub orders_per_minute: u32,
     /// Proxies before us that add to `X-Forwarded-For`, each the address of whoever spoke to it.
     pub trusted_proxies: usize,
+    /// What was sent to customers, where a local AWS keeps it. `None` on AWS, and then the page is not there.
+    pub mailbox: Option<Arc<dyn Mailbox>>,
     pub shutdown: CancellationToken,
     /// Tells the time where no port is at hand: sessions end by it.
     pub clock: Arc<dyn Fn() -> Timestamp + Send + Sync>,

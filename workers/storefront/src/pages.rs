@@ -2,6 +2,7 @@
 
 mod customer;
 mod lookup;
+mod mailbox;
 mod slots;
 mod staff;
 mod stock;
@@ -37,6 +38,8 @@ pub fn routes<P: Ports>() -> Router<App<P>> {
         .route("/staff", get(staff::board::<P>))
         .route("/staff/board", get(staff::board_fragment::<P>))
         .route("/staff/orders", get(staff::search::<P>))
+        .route("/staff/mailbox", get(mailbox::list::<P>))
+        .route("/staff/mailbox/{id}", get(mailbox::mail::<P>))
         .route("/staff/orders/{id}", get(staff::journey::<P>))
         .route("/staff/orders/{id}/status", post(staff::set_status::<P>))
         .route("/staff/stock", get(stock::stock::<P>))

@@ -441,8 +441,7 @@ fn announce_ready(options: &Up, facts: &Shared, folder: &Path, took: Duration) -
     // In the background, standard output is a log, and no log holds a token.
     let token = if options.take_lock { TOKEN_IN_FACTS } else { &facts.staff_token };
     println!("  Staff token      {token}");
-    println!("  E-mails sent     {}/_ministack/ses/messages", facts.aws_endpoint);
-    println!("  Texts sent       {}/_ministack/sns/sms-messages", facts.aws_endpoint);
+    println!("  Mails and texts  {}/staff/mailbox", facts.storefront);
     println!("  API              {}/openapi.json", facts.storefront);
     println!("  Local AWS        {}   (eval \"$(haven env)\" for the aws command)", facts.aws_endpoint);
     println!("\nTry this next:");

@@ -9,6 +9,7 @@ mod events;
 mod hanging;
 mod journey;
 mod limits;
+mod mailbox;
 mod orders;
 mod pages;
 mod prices;
@@ -229,6 +230,7 @@ impl Client {
             pending_max: pending_max.clone(),
             orders_per_minute: 0,
             trusted_proxies: 0,
+            mailbox: None,
             shutdown: shutdown.clone(),
             clock: Arc::new(move || clock.now()),
         };

@@ -5,10 +5,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use adapter_aws::{DynamoStock, DynamoViews};
+use adapter_aws::{DynamoStock, DynamoViews, LocalMailbox};
 use anyhow::Context as _;
 use app::ports::access::StaffTokens as _;
 use app::ports::locations::LocationStore as _;
+use app::ports::mailbox::Mailbox;
 use app::ports::{Source as _, Unavailable};
 use app::use_cases::Shop;
 use chassis::Metrics;
@@ -64,6 +65,7 @@ pub async fn run(wiring: Wiring) -> anyhow::Result<()> {
         pending_max: pending_max.clone(),
         orders_per_minute: config.orders_per_minute,
         trusted_proxies: config.trusted_proxies,
+        mailbox: config.aws.is_local().then(|| Arc::new(LocalMailbox(aws.clients().clone())) as Arc<dyn Mailbox>),
         shutdown: process.shutdown.clone(),
         clock: Arc::new(|| SystemSource.now()),
     };

@@ -1,0 +1,91 @@
+//! The page of what a local AWS kept: there with a local AWS alone, for staff alone, and nothing of a mail acts in it.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+
+use app::ports::Unavailable;
+use app::ports::mailbox::{Kept, KeptMail, KeptText, Mailbox};
+use axum::http::StatusCode;
+use domain::Timestamp;
+
+use crate::{Client, NOON};
+
+/// What a customer could write into a name.
+const EVIL: &str = "<script>alert(1)</script><img src=//evil.example/x onerror=alert(2)>\"'&";
+
+struct Full;
+
+impl Mailbox for Full {
+    fn kept(&self) -> Pin<Box<dyn Future<Output = Result<Kept, Unavailable>> + Send + '_>> {
+        let mail = |id: &str, subject: &str, at: Timestamp| KeptMail {
+            id: id.to_owned(),
+            to: vec![format!("ana{EVIL}@example.com")],
+            subject: subject.to_owned(),
+            text: format!("Come and get it. {EVIL}"),
+            html: Some(format!("<p>Come and get it. {EVIL}</p>")),
+            at,
+        };
+        let mails = vec![mail("1@ses", "Order received", NOON), mail("2/ses", EVIL, NOON + time::Duration::MINUTE)];
+        let text = KeptText { id: "3".to_owned(), to: "+15550100123".to_owned(), text: EVIL.to_owned() };
+        Box::pin(std::future::ready(Ok(Kept { mails, texts: vec![text] })))
+    }
+}
+
+struct Away;
+
+impl Mailbox for Away {
+    fn kept(&self) -> Pin<Box<dyn Future<Output = Result<Kept, Unavailable>> + Send + '_>> {
+        Box::pin(std::future::ready(Err(Unavailable::new("mailbox", "secret cause"))))
+    }
+}
+
+async fn with(mailbox: impl Mailbox + 'static) -> Client {
+    Client::set(|settings| settings.mailbox = Some(Arc::new(mailbox))).await
+}
+
+#[tokio::test]
+async fn staff_read_what_was_sent_newest_first_and_nothing_of_a_mail_acts() {
+    let client = with(Full).await;
+    let list = client.as_staff("GET", "/staff/mailbox", &[], None).await;
+    assert_eq!(list.status, StatusCode::OK, "{}", list.text);
+    let (newer, older) = (list.text.find("2%2Fses"), list.text.find("Order received"));
+    assert!(newer.is_some() && newer < older, "{}", list.text);
+    assert!(list.text.contains("15550100123"), "{}", list.text);
+    for path in ["/staff/mailbox/1@ses", "/staff/mailbox/2%2Fses"] {
+        let mail = client.as_staff("GET", path, &[], None).await;
+        assert_eq!(mail.status, StatusCode::OK, "{}", mail.text);
+        assert!(mail.text.contains("Come and get it.") && mail.text.contains("&#60;p&#62;"), "{}", mail.text);
+        for page in [&mail, &list] {
+            assert!(!page.text.contains("<script>alert") && !page.text.contains("<img src=//evil"), "{}", page.text);
+            assert!(page.header("content-security-policy").contains("default-src 'self'"));
+        }
+    }
+    assert_eq!(client.as_staff("GET", "/staff/mailbox/3", &[], None).await.status, StatusCode::NOT_FOUND);
+}
+
+#[tokio::test]
+async fn whoever_is_not_signed_in_is_sent_to_sign_in() {
+    let client = with(Full).await;
+    for path in ["/staff/mailbox", "/staff/mailbox/1@ses"] {
+        let answer = client.get(path, &[]).await;
+        assert_eq!((answer.status, answer.header("location")), (StatusCode::SEE_OTHER, "/staff/sign-in"));
+        assert!(!answer.text.contains("Come and get it"));
+    }
+}
+
+#[tokio::test]
+async fn on_aws_the_page_is_not_there() {
+    let client = Client::new().await;
+    for path in ["/staff/mailbox", "/staff/mailbox/1@ses"] {
+        assert_eq!(client.as_staff("GET", path, &[], None).await.status, StatusCode::NOT_FOUND);
+        assert_eq!(client.get(path, &[]).await.status, StatusCode::SEE_OTHER, "a visitor learns nothing");
+    }
+}
+
+#[tokio::test]
+async fn while_the_local_aws_is_away_the_page_says_so_and_not_why() {
+    let answer = with(Away).await.as_staff("GET", "/staff/mailbox", &[], None).await;
+    assert_eq!(answer.status, StatusCode::SERVICE_UNAVAILABLE);
+    assert!(!answer.text.contains("secret cause"));
+}
