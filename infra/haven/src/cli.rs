@@ -63,7 +63,10 @@ pub enum Command {
         name: String,
     },
     /// Run a server program that ends when its parent ends
-    #[command(hide = true)]
+    #[command(
+        hide = true,
+        after_help = "Example:  haven keep --within 30 -- redis-server --port 6379\n\nUsed by `haven up` itself."
+    )]
     Keep(crate::local::keep::Keep),
     /// Write the CloudFormation templates, one JSON file a stack
     #[command(

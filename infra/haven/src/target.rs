@@ -83,7 +83,7 @@ fn access(endpoint: &str, region: &str, facts: Option<&Facts>) -> LocalAccess {
     if let Some(facts) = facts.filter(is_there) {
         return LocalAccess { region: access.region, ..facts.aws_access() };
     }
-    let given = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
+    let given = |name: &str| ProcessEnvironment.get(name);
     match given("AWS_ACCESS_KEY_ID").zip(given("AWS_SECRET_ACCESS_KEY")) {
         Some((access_key_id, secret_access_key)) => LocalAccess { access_key_id, secret_access_key, ..access },
         None => access,

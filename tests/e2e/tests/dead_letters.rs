@@ -263,8 +263,12 @@ async fn the_journey_of_an_order_is_one_line_of_time() {
 
     let nowhere = world.haven(&["orders", "show", &Uuid::now_v7().to_string()]);
     assert_eq!(code(&nowhere), Some(2), "{}", said(&nowhere));
-    let nonsense = world.haven(&["orders", "show", "A-001"]);
-    assert!(code(&nonsense) == Some(64) && said(&nonsense).contains("order's id"), "{}", said(&nonsense));
+    // The number that is called at the counter, which means the newest order that has it.
+    let number = declined.body["order_number"].as_str().expect("a number");
+    let by_number = world.haven(&["orders", "show", number]);
+    assert!(code(&by_number) == Some(0) && said(&by_number).contains("became failed"), "{}", said(&by_number));
+    let nonsense = world.haven(&["orders", "show", "the-last-one"]);
+    assert!(code(&nonsense) == Some(64) && said(&nonsense).contains("such as A-047"), "{}", said(&nonsense));
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -64,12 +64,9 @@ async fn each_confirmed_order_gets_one_ticket_or_one_parcel_and_is_listed() {
     }
     assert_eq!(positions, (1..=8).collect::<BTreeSet<u64>>(), "one after the other, without a gap");
     assert_eq!(parcels.len(), 4);
-    let on_their_way = until(|| async {
-        let mails = world.mails().await.into_iter().filter(|(_, subject)| subject.contains("on its way")).count();
-        if mails >= 4 { Ok(mails) } else { Err(format!("{mails} of 4 mails")) }
-    })
-    .await;
-    assert_eq!(on_their_way, 4, "each once");
+    let on_their_way =
+        async || world.mails().await.into_iter().filter(|(_, subject)| subject.contains("on its way")).count();
+    assert_eq!(on_their_way().await, 0, "nothing has left the shop yet");
 
     let listed = || async {
         let listed = world.ask(Method::GET, "/api/v1/orders", &[("Cookie", &cookie)], None).await.body;
@@ -86,5 +83,19 @@ async fn each_confirmed_order_gets_one_ticket_or_one_parcel_and_is_listed() {
     let counted: Value = serde_json::from_slice(&again.stdout).expect("JSON");
     assert_eq!(counted, json!({ "orders": ORDERS }));
     assert_eq!(until(listed).await, all, "made again, it is the same");
+
+    for delivery in accepted.iter().skip(2).step_by(3) {
+        let id = delivery.body["order_id"].as_str().expect("an id");
+        for status in ["preparing", "ready", "completed"] {
+            let moved = world.staff_sets(id, status).await;
+            assert_eq!(moved.status, StatusCode::OK, "{moved:?}");
+        }
+    }
+    let told = until(|| async {
+        let mails = on_their_way().await;
+        if mails >= 4 { Ok(mails) } else { Err(format!("{mails} of 4 mails")) }
+    })
+    .await;
+    assert_eq!(told, 4, "each once, when it leaves");
     assert_eq!(world.messages().await.2, 0, "nothing is parked");
 }

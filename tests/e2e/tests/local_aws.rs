@@ -35,7 +35,7 @@ async fn another_sdk_uses_the_local_aws_with_what_haven_env_prints_and_nobody_do
     // Bodies of every kind that the SDK signs differently, and URLs that are signed for somebody else to use.
     let of_s3 = r#"
 import hashlib, urllib.error, urllib.request
-s3 = client('s3', config=botocore.config.Config(s3={'addressing_style': 'path'}))
+s3 = client('s3', config=botocore.config.Config(signature_version='s3v4', s3={'addressing_style': 'path'}))
 s3.create_bucket(Bucket='beans')
 key, body = "dark roast/\u00e9+1 (best).txt", os.urandom(3 << 20)
 s3.put_object(Bucket='beans', Key=key, Body=body, ContentType='text/plain', Metadata={'note': 'a  b'})

@@ -48,6 +48,13 @@ impl ProcessEnvironment {
         set.filter_map(|(name, _)| name.into_string().ok()).collect()
     }
 
+    /// Returns the names of all variables that begin with `prefix`, whatever bytes follow and whether they are empty or not:
+    /// to keep them from a child.
+    pub fn names_with_prefix(&self, prefix: &str) -> impl Iterator<Item = OsString> {
+        let prefix = prefix.as_bytes().to_owned();
+        std::env::vars_os().map(|(name, _)| name).filter(move |name| name.as_encoded_bytes().starts_with(&prefix))
+    }
+
     /// Returns the part of `PATH` that is UTF-8. The other folders cannot be given to a child as text.
     pub fn search_path(&self) -> String {
         let path = std::env::var_os("PATH").unwrap_or_default();

@@ -53,6 +53,7 @@ pub const ROUTES: &[(&str, &str, Action)] = &[
     ("POST", "/cart/clear", Action::KeepCart),
     ("GET", "/checkout", Action::PlaceOrder),
     ("POST", "/checkout", Action::PlaceOrder),
+    ("POST", "/checkout/times", Action::PlaceOrder),
     ("GET", "/orders", Action::FindOrder),
     ("POST", "/orders", Action::FindOrder),
     // The token in the body decides.

@@ -4,6 +4,7 @@
 use std::path::Path;
 
 use anyhow::{Context as _, bail};
+use chassis::config::{Environment as _, ProcessEnvironment};
 
 /// A server of the user's, by its flag and its variable.
 pub struct Server {
@@ -23,11 +24,10 @@ impl Server {
     /// # Errors
     /// When the file cannot be read, or the URL is of another kind. The message does not repeat a password.
     pub fn url(&self, flag: Option<&str>) -> anyhow::Result<Option<String>> {
-        let variable = match std::env::var(self.variable) {
-            Ok(value) => Some(value).filter(|value| !value.is_empty()),
-            Err(std::env::VarError::NotPresent) => None,
-            Err(std::env::VarError::NotUnicode(_)) => bail!("{} is not UTF-8", self.variable),
-        };
+        if ProcessEnvironment.is_not_text(self.variable) {
+            bail!("{} is not UTF-8", self.variable);
+        }
+        let variable = ProcessEnvironment.get(self.variable);
         let (given, from) = match (flag.filter(|flag| !flag.is_empty()), variable) {
             (Some(flag), _) => (flag.to_owned(), self.flag),
             (None, Some(variable)) => (variable, self.variable),

@@ -7,6 +7,7 @@ use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as 
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, bail};
+use chassis::config::ProcessEnvironment;
 use rustix::fs::{Mode, OFlags};
 
 /// Files that only haven writes. Any of them shows that haven made the directory its own.
@@ -88,7 +89,7 @@ fn check_path(path: &Path) -> anyhow::Result<()> {
 /// something they use, or files of the same names are there.
 fn refuse_what_is_not_ours(folder: &Path, metadata: &Metadata) -> anyhow::Result<()> {
     let shown = folder.display();
-    let home = std::env::var_os("HOME").and_then(|home| fs::canonicalize(home).ok());
+    let home = ProcessEnvironment.get_os("HOME").and_then(|home| fs::canonicalize(home).ok());
     if folder.parent().is_none() || home.as_deref() == Some(folder) {
         bail!("{shown} cannot be a state directory: choose one of its own with --state DIR, such as {shown}/.haven");
     }

@@ -12,6 +12,7 @@ use std::process::Stdio;
 
 use adapter_postgres::{ConnectError, PostgresStore};
 use anyhow::{Context as _, bail};
+use chassis::config::ProcessEnvironment;
 use tokio::io::AsyncWriteExt as _;
 use tokio::process::Command;
 
@@ -253,7 +254,7 @@ fn as_user(program: &Path) -> Command {
     let mut command = Command::new(path);
     command.args(arguments);
     // `PGDATA`, `PGOPTIONS` and the like are the user's, and for other servers.
-    for (name, _) in std::env::vars_os().filter(|(name, _)| name.as_encoded_bytes().starts_with(b"PG")) {
+    for name in ProcessEnvironment.names_with_prefix("PG") {
         command.env_remove(name);
     }
     command

@@ -243,8 +243,7 @@ async fn find() -> anyhow::Result<PathBuf> {
         let mut command = Command::new(&candidate);
         command.args(["-I", "-c", "import sys; print(*sys.version_info[:2]); print(sys.executable)"]);
         // A version manager's shim needs its own settings, but Python must not see the user's.
-        let settings = std::env::vars_os().map(|(name, _)| name);
-        for name in settings.filter(|name| name.as_encoded_bytes().starts_with(b"PYTHON")) {
+        for name in ProcessEnvironment.names_with_prefix("PYTHON") {
             command.env_remove(name);
         }
         let Ok(answer) = command.stdin(Stdio::null()).kill_on_drop(true).output().await else { continue };

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, bail};
 use chassis::chance;
+use chassis::config::ProcessEnvironment;
 
 use super::guard;
 use super::state::State;
@@ -46,7 +47,7 @@ impl SocketDirectory {
             make(&near).with_context(|| format!("make the directory {}", near.display()))?;
             return Ok(SocketDirectory { directory: near, note: None });
         }
-        let runtime = std::env::var_os("XDG_RUNTIME_DIR").map(PathBuf::from);
+        let runtime = ProcessEnvironment.get_os("XDG_RUNTIME_DIR").map(PathBuf::from);
         let candidates = runtime.into_iter().chain([std::env::temp_dir(), PathBuf::from("/tmp")]);
         for parent in candidates.filter(|parent| parent.is_absolute()) {
             let directory = parent.join(format!("{PREFIX}{:016x}", chance::bits()));

@@ -72,7 +72,7 @@ mod tests {
         let roles = ROLES.iter().map(|role| role.slug.to_owned());
         let others =
             ["customer", "reconcile", "haven up", "haven dlq", "Haven Up", "haven", "CUSTOMER", "Order Worker"];
-        let invisible = ["", "   ", "\u{200b}", "Ana\u{202e}", "\u{2800}\u{3164}", "A\nna", "cust\u{200d}omer"];
+        let invisible = ["", "   ", "\u{200b}", "\u{2800}\u{3164}", "A\nna", "cust\u{200d}omer"];
         for name in roles.chain(others.into_iter().chain(invisible).map(str::to_owned)) {
             assert_eq!(actor_name("name", &name).map_err(|error| error.field), Err("name".to_owned()), "{name:?}");
         }

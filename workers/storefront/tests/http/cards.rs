@@ -37,6 +37,9 @@ async fn every_text_of_an_order_but_the_phone_number_refuses_a_card_number_by_na
     for pointer in &pointers {
         for card in CARDS {
             let mut order = an_espresso();
+            if pointer.starts_with("/delivery_address/") {
+                order["delivery_address"] = json!({ "line1": "1 Main St", "city": "New York", "postal_code": "10001" });
+            }
             let value = match pointer.as_str() {
                 "/payment_token" => format!("tok_{}", card.replace([' ', '-'], "")),
                 "/customer/email" => format!("{}@example.com", card.replace(' ', "-")),
@@ -55,7 +58,7 @@ async fn every_text_of_an_order_but_the_phone_number_refuses_a_card_number_by_na
     }
     // Thirteen digits that pass the check by chance are a phone number where one is asked for.
     let mut order = an_espresso();
-    order["customer"]["phone"] = json!("+4222222222222");
+    order["customer"]["phone"] = json!("+4915123456787");
     assert_eq!(client.order("phone", &order).await.status, StatusCode::ACCEPTED);
     let stored = client
         .world

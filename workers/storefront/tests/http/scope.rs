@@ -13,10 +13,11 @@ use serde_json::{Value, json};
 use crate::{Client, NOON, an_espresso, token};
 
 /// Routes of the pages that name an order; held against the router below.
-const PAGES: [(&str, &str); 6] = [
+const PAGES: [(&str, &str); 7] = [
     ("GET", "/orders/{id}"),
     ("GET", "/orders/{id}/fragment"),
     ("POST", "/orders/{id}/cancel"),
+    ("POST", "/orders/{id}/open"),
     ("GET", "/staff/orders/{id}"),
     ("POST", "/staff/orders/{id}/status"),
     ("GET", "/staff?late={id}"),

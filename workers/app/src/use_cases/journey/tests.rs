@@ -30,7 +30,7 @@ fn one_line_of_time_has_every_record_of_the_order_and_says_what_it_waits_for() {
         shown(&placed),
         [
             "+0 history accepted, pending (validating)",
-            "+0 payment charge of $13.06: requested",
+            "+0 payment charge of $13.07: requested",
             "+0 outbox ReserveStock written for queue/orders",
             "+0 outbox OrderCreated written for topic/order-created",
             "+0 outbox OrderCreated written for bus",

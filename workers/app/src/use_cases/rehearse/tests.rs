@@ -158,7 +158,7 @@ fn confirmed(new: &NewOrder) -> Envelope {
 fn a_ticket_and_a_parcel_are_foreseen_and_not_made() {
     for (order_type, expected) in [
         (OrderType::Pickup, "the order gets the next ticket of main-street on 2026-03-01"),
-        (OrderType::Delivery, "; OrderShipped leave"),
+        (OrderType::Delivery, "the order is sent as parcel"),
     ] {
         let mut new = new_order();
         new.order.order_type = order_type;
