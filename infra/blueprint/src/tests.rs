@@ -214,7 +214,7 @@ fn rules_of_public_sets_are_waived_only_where_the_figures_say_so() {
 }
 
 /// Of one environment together: a little above what they are, see docs/figures.md. Who needs more should say there for what.
-const ALL_TEMPLATES_BYTES_MAX: usize = 275_000;
+const ALL_TEMPLATES_BYTES_MAX: usize = 277_000;
 
 /// Run it with `--nocapture` to see how large they are.
 #[test]

@@ -35,7 +35,7 @@ async fn tokens_have_roles_are_listed_and_are_refused_soon_after_they_were_revok
         (&["--role", "cleaner"][..], "barista"),
         (&["--name", "customer"], "system"),
         (&["--name", "order-worker"], "system"),
-        (&["--name", "\u{200b}"], "invisible"),
+        (&["--name", "\u{200b}"], "required"),
         (&["--name", ""], "required"),
         (&["--hours", "0"], "hours"),
     ] {
