@@ -56,7 +56,9 @@ print(json.dumps({
 "#;
     let of_s3 = printed(&world.python(of_s3, &[]));
     assert_eq!((&of_s3["whole"], &of_s3["listed"]), (&Value::Bool(true), &Value::Bool(true)), "{of_s3}");
-    assert_eq!(of_s3["presigned"], serde_json::json!([200, true]), "{of_s3}");
+    // The front lets it through; MiniStack 1.5.33 then looks for the key id among those that it issued itself.
+    let presigned = &of_s3["presigned"][1];
+    assert!(presigned.as_str().is_some_and(|text| text.contains("InvalidAccessKeyId")), "{of_s3}");
     for refused in ["by a page", "changed", "unsigned"] {
         assert_eq!(of_s3[refused][0], 403, "{refused}: {of_s3}");
     }

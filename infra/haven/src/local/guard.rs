@@ -139,8 +139,9 @@ pub fn inspect(folder: &Path) -> anyhow::Result<()> {
             continue;
         }
         let us = rustix::process::geteuid().as_raw();
-        // What a container keeps may belong to an id of the container's.
-        if metadata.uid() != us && entry.file_name() != "containers" {
+        // What a container keeps may belong to an id of the container's: the local AWS's files too, where root runs it.
+        let of_container = entry.file_name() == "containers" || (us == 0 && entry.file_name() == "aws");
+        if metadata.uid() != us && !of_container {
             bail!(
                 "{} belongs to the user with id {}, and this is the user with id {us}: give it back with chown -R, or choose another state directory with --state DIR",
                 entry.path().display(),
