@@ -140,7 +140,8 @@ pub fn inspect(folder: &Path) -> anyhow::Result<()> {
         }
         let us = rustix::process::geteuid().as_raw();
         // What a container keeps may belong to an id of the container's: the local AWS's files too, where root runs it.
-        let of_container = entry.file_name() == "containers" || (us == 0 && entry.file_name() == "aws");
+        let of_container = entry.file_name() == "containers"
+            || (us == 0 && ["aws", "aws-socket"].iter().any(|name| entry.file_name() == *name));
         if metadata.uid() != us && !of_container {
             bail!(
                 "{} belongs to the user with id {}, and this is the user with id {us}: give it back with chown -R, or choose another state directory with --state DIR",
