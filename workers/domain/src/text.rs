@@ -111,7 +111,8 @@ fn without_invisible(text: &str) -> String {
             continue;
         }
         let stays = match letter {
-            ZWNJ | ZWJ => before.is_some_and(joins) && after.is_some_and(joins),
+            // A selector behind a joiner varies nothing and goes, so the joiner would join nothing.
+            ZWNJ | ZWJ => before.is_some_and(joins) && after.is_some_and(|next| joins(next) && !is_selector(next)),
             // One at most: a run of them can hide a message.
             letter if is_selector(letter) => before.is_some_and(leaves_ink),
             letter => !is_tag(letter),
@@ -265,6 +266,7 @@ mod tests {
             assert_eq!(line("name", meant, 100).as_deref(), Ok(meant));
         }
         assert_eq!(normalise("\u{200d}Ana\u{200c} \u{200d}B\u{200d}\u{200d}o\u{200d}"), "Ana B\u{200d}o");
+        assert_eq!(normalise("\u{ae}\u{200c}\u{fe00}."), "\u{ae}\u{fe00}.", "a selector is nothing to join");
     }
 
     #[test]
