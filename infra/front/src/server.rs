@@ -11,7 +11,7 @@ use aws_lc_rs::{constant_time, digest};
 use bytes::{Bytes, BytesMut};
 use http_body_util::BodyExt as _;
 use hyper::body::{Body as _, Incoming};
-use hyper::header::{HOST, ORIGIN};
+use hyper::header::{AUTHORIZATION, HOST, ORIGIN};
 use hyper::http::request::Parts;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
@@ -26,7 +26,7 @@ use crate::body::Body;
 use crate::connections::{Place, Unproven};
 use crate::forward::Forward;
 use crate::refusal::{Protocol, Reason};
-use crate::signature::{CLOCK_SKEW, Payload, Verifier};
+use crate::signature::{CLOCK_SKEW, Payload, Verifier, move_to_header};
 
 /// Bodies up to this size are held in memory until their digest is known. The largest that a service of ours takes is
 /// 1 MiB (a batch of SQS messages); uploads to S3 that are larger declare their digest and are streamed.
@@ -150,16 +150,17 @@ async fn connection(stream: TcpStream, shared: Arc<Shared>, place: Place) {
 }
 
 async fn answer(shared: &Shared, request: Request<Incoming>, prove: impl Fn()) -> Response<Body> {
-    let (parts, body) = request.into_parts();
+    let (mut parts, body) = request.into_parts();
     let protocol = Protocol::of(&parts);
-    let answered = match admitted(shared, &parts, body).await {
-        Ok(body) => {
-            prove();
-            shared.forward.send(parts, body).await
+    let answered = async {
+        let body = admitted(shared, &parts, body).await?;
+        prove();
+        if !parts.headers.contains_key(AUTHORIZATION) {
+            move_to_header(&mut parts)?;
         }
-        Err(reason) => Err(reason),
+        shared.forward.send(parts, body).await
     };
-    answered.unwrap_or_else(|reason| reason.response(protocol))
+    answered.await.unwrap_or_else(|reason| reason.response(protocol))
 }
 
 /// Returns the body to forward, when the request may pass.

@@ -13,6 +13,7 @@ use std::time::Duration;
 
 use aws_lc_rs::{digest, hmac};
 use hyper::HeaderMap;
+use hyper::header::{AUTHORIZATION, HeaderValue};
 use hyper::http::request::Parts;
 use time::format_description::FormatItem;
 use time::macros::format_description;
@@ -78,7 +79,7 @@ pub(crate) fn is_for(parts: &Parts, service: &str) -> bool {
 }
 
 fn credential(parts: &Parts) -> Option<Cow<'_, str>> {
-    match parts.headers.get(hyper::header::AUTHORIZATION) {
+    match parts.headers.get(AUTHORIZATION) {
         Some(header) => {
             let text = header.to_str().ok()?;
             text.split_once("Credential=").and_then(|(_, rest)| rest.split(',').next()).map(Cow::Borrowed)
@@ -108,7 +109,7 @@ impl Verifier {
     /// Returns the reason for which AWS would refuse it as well.
     pub fn claim<'a>(&self, parts: &'a Parts, now: OffsetDateTime) -> Result<Claim<'a>, Reason> {
         let query = parts.uri.query().unwrap_or_default();
-        let header = parts.headers.get(hyper::header::AUTHORIZATION);
+        let header = parts.headers.get(AUTHORIZATION);
         let claim = match header {
             Some(header) => {
                 let text = header.to_str().map_err(|_| Reason::malformed("the Authorization header is not ASCII"))?;
@@ -240,7 +241,7 @@ pub fn resign(keys: &Keys, request: &[u8]) -> Option<Vec<u8>> {
         sent = sent.header(name, value.trim());
     }
     let (parts, ()) = sent.body(()).ok()?.into_parts();
-    let old = parts.headers.get(hyper::header::AUTHORIZATION)?.to_str().ok()?;
+    let old = parts.headers.get(AUTHORIZATION)?.to_str().ok()?;
     let claim = Verifier::new([], Duration::MAX).in_header(&parts, old, OffsetDateTime::now_utc()).ok()?;
     let digest = canonical::hex(digest::digest(&digest::SHA256, body).as_ref());
     let text = string_to_sign(&claim, &parts, &digest).ok()?;
@@ -255,6 +256,36 @@ pub fn resign(keys: &Keys, request: &[u8]) -> Option<Vec<u8>> {
         "\r\nauthorization: {ALGORITHM} Credential={credential}, SignedHeaders={headers}, Signature={signature}\r\n\r\n"
     );
     Some([signed.as_bytes(), body].concat())
+}
+
+/// Moves the signature of a presigned URL into the `Authorization` header. MiniStack verifies those of URLs itself, against
+/// the keys that it issued, and this run's pair is none of them; from a header it takes the service and the region.
+pub(crate) fn move_to_header(parts: &mut Parts) -> Result<(), Reason> {
+    const MOVED: [&str; 6] = [
+        "X-Amz-Algorithm",
+        "X-Amz-Credential",
+        "X-Amz-Date",
+        "X-Amz-Expires",
+        "X-Amz-SignedHeaders",
+        "X-Amz-Signature",
+    ];
+    let query = parts.uri.query().unwrap_or_default();
+    let [_, credential, date, _, headers, signature] = MOVED.map(|name| canonical::parameter(query, name));
+    let (Some(credential), Some(date), Some(headers), Some(signature)) = (credential, date, headers, signature) else {
+        return Ok(());
+    };
+    let value = |text: &str| HeaderValue::from_str(text).map_err(|error| Reason::Malformed(error.to_string()));
+    let authorization =
+        value(&format!("{ALGORITHM} Credential={credential}, SignedHeaders={headers}, Signature={signature}"))?;
+    let date = value(&date)?;
+    let name = |parameter: &str| parameter.split('=').next().is_some_and(|name| MOVED.contains(&name));
+    let rest: Vec<&str> = query.split('&').filter(|parameter| !name(parameter)).collect();
+    let target =
+        if rest.is_empty() { parts.uri.path().to_owned() } else { format!("{}?{}", parts.uri.path(), rest.join("&")) };
+    parts.uri = target.parse().map_err(|_| Reason::malformed("the path is no path"))?;
+    parts.headers.insert(AUTHORIZATION, authorization);
+    parts.headers.insert("x-amz-date", date);
+    Ok(())
 }
 
 fn string_to_sign(claim: &Claim<'_>, parts: &Parts, payload: &str) -> Result<String, Reason> {
