@@ -23,6 +23,7 @@ use time::OffsetDateTime;
 use time::macros::format_description;
 
 use super::emulator::{Emulator, Source};
+use super::guard;
 use super::phases::Phases;
 use super::state::State;
 use crate::aws::Aws;
@@ -95,11 +96,7 @@ impl Rebuild {
         }
         let now = OffsetDateTime::now_utc().format(format_description!("[year][month][day]T[hour][minute][second]Z"));
         let rebuild = Rebuild { aside: format!("{FOLDER}.torn-{}", now.context("write the time")?), damaged };
-        let fresh = marker.with_extension("new");
-        fs::write(&fresh, serde_json::to_vec(&rebuild).context("encode")?)
-            .and_then(|()| File::open(&fresh)?.sync_all())
-            .and_then(|()| fs::rename(&fresh, &marker))
-            .with_context(|| format!("write {}", marker.display()))?;
+        guard::write(&marker, &serde_json::to_vec(&rebuild).context("encode")?)?;
         Ok(Some(rebuild))
     }
 

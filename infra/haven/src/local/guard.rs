@@ -228,7 +228,9 @@ pub fn write(path: &Path, content: &[u8]) -> anyhow::Result<()> {
     let fresh = path.with_file_name(name);
     let written = private().create(true).truncate(true).write(true).open(&fresh).and_then(|mut file: File| {
         file.set_permissions(Permissions::from_mode(0o600))?;
-        file.write_all(content)
+        file.write_all(content)?;
+        // Before the new name: else a machine that stops leaves an empty file under it.
+        file.sync_all()
     });
     written.with_context(|| format!("write {}", fresh.display()))?;
     fs::rename(&fresh, path).with_context(|| format!("write {}", path.display()))

@@ -19,6 +19,7 @@ use rustix::process::Signal;
 use tokio::process::{Child, Command};
 use tokio::signal::unix::{SignalKind, signal};
 
+use super::guard;
 use super::leftovers;
 use super::process::{self, Identity};
 
@@ -130,7 +131,7 @@ async fn watch(keep: &Keep) -> anyhow::Result<ExitStatus> {
             eprintln!("haven: {} did not stop within {} s and was killed", name(keep), keep.within);
             if let Some(path) = &keep.record {
                 // For the next start, should nobody be there to see our exit code.
-                let _ = std::fs::write(leftovers::killed(path), "");
+                let _ = guard::write(&leftovers::killed(path), b"");
             }
             child.start_kill().context("kill the program")?;
             child.wait().await.context("wait for the program")

@@ -9,6 +9,8 @@ use anyhow::Context as _;
 use contract::parameter::PARAMETERS;
 use serde_json::{Map, Value};
 
+use crate::local::guard;
+
 /// Carries over what is intact. Returns what was carried, for people.
 ///
 /// # Errors
@@ -29,7 +31,7 @@ pub fn over(old: &Path, new: &Path, damaged: &BTreeMap<String, String>) -> anyho
                 let (before, mut after) = (read(&path)?, read(&target)?);
                 if let Some(what) = merge(service, &before["payload"], &mut after["payload"]) {
                     let text = serde_json::to_vec(&after).context("encode")?;
-                    fs::write(&target, text).with_context(|| format!("write {}", target.display()))?;
+                    guard::write(&target, &text)?;
                     carried.extend((!what.is_empty()).then_some(what));
                 }
             }
@@ -121,7 +123,7 @@ fn read(path: &Path) -> anyhow::Result<Value> {
 }
 
 fn copy_tree(from: &Path, to: &Path) -> anyhow::Result<()> {
-    fs::create_dir_all(to).with_context(|| format!("create {}", to.display()))?;
+    guard::private_folder(to)?;
     for entry in fs::read_dir(from).with_context(|| format!("read {}", from.display()))? {
         let entry = entry.with_context(|| format!("read {}", from.display()))?;
         let (path, target) = (entry.path(), to.join(entry.file_name()));
