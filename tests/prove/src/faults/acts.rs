@@ -73,10 +73,10 @@ pub struct Outcome {
     pub mails_twice: usize,
 }
 
-const PATIENCE: Duration = Duration::from_secs(30);
+pub const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Whether it becomes so in time.
-async fn until(within: Duration, so: impl AsyncFn() -> anyhow::Result<bool>) -> anyhow::Result<bool> {
+pub async fn until(within: Duration, so: impl AsyncFn() -> anyhow::Result<bool>) -> anyhow::Result<bool> {
     let begun = Instant::now();
     while !so().await? {
         if begun.elapsed() > within {
