@@ -17,7 +17,9 @@ use domain::order::{Order, OrderType, Status};
 
 use super::customer::{Clock, carry_cart};
 use super::page;
-use super::views::{BoardAction, BoardCard, BoardColumn, BoardFragment, BoardPage, JourneyPage, Shell, SignInPage};
+use super::views::{
+    Board, BoardAction, BoardCard, BoardColumn, BoardFragment, BoardPage, JourneyPage, Shell, SignInPage,
+};
 use crate::problem::Problem;
 use crate::security::SecurityEvent;
 use crate::staff::{Staff, accepted, cookie_name};
@@ -47,14 +49,14 @@ pub async fn board<P: Ports>(
         Some(id) => Some(who_was_faster(&app, id).await?),
         None => None,
     };
-    page(&BoardPage { shell: Shell { notice, ..Shell::of(&app) }, columns: columns(&app).await? })
+    page(&BoardPage { shell: Shell { notice, ..Shell::of(&app) }, board: open_orders(&app).await? })
 }
 
 pub async fn board_fragment<P: Ports>(State(app): State<App<P>>, headers: HeaderMap) -> Result<Response, Problem> {
     if signed(&app, &headers).is_none() {
         return to_sign_in();
     }
-    page(&BoardFragment { columns: columns(&app).await? })
+    page(&BoardFragment { board: open_orders(&app).await? })
 }
 
 /// Who was faster, and what the order is now.
@@ -77,13 +79,24 @@ async fn who_was_faster<P: Ports>(app: &App<P>, id: &str) -> Result<String, Prob
     Ok(format!("{by} was faster: order {} {now}.", order.order_number))
 }
 
-async fn columns<P: Ports>(app: &App<P>) -> Result<Vec<BoardColumn>, Problem> {
-    /// More than a bar can look at.
-    const SHOWN: u32 = 200;
+async fn open_orders<P: Ports>(app: &App<P>) -> Result<Board, Problem> {
+    /// What a browser still shows at once. No bar has so many.
+    const SHOWN_MAX: usize = 1_000;
+    const PAGE: u32 = 200;
     let now = app.ports.source().now();
     let statuses = vec![Status::Confirmed, Status::Preparing, Status::Ready];
-    let filter = OrderFilter { statuses, limit: SHOWN, ..OrderFilter::default() };
-    let mut orders = app.ports.orders().list(&app.staff_scope(), &filter).await?;
+    let mut filter = OrderFilter { statuses, limit: PAGE, ..OrderFilter::default() };
+    let mut orders = Vec::new();
+    // Lists begin with the newest, and whoever waits longest must not be left out.
+    let is_cut = loop {
+        let older = app.ports.orders().list(&app.staff_scope(), &filter).await?;
+        let is_last = older.len() < PAGE as usize;
+        filter.before = older.last().map(|order: &Order| order.order_id);
+        orders.extend(older);
+        if is_last || orders.len() >= SHOWN_MAX {
+            break !is_last;
+        }
+    };
     // What is due first is made first; of two that are due together, the older one.
     orders.sort_by_key(|order| (due_at(order), order.created_at));
     let tickets = api::tickets_of(app, &orders).await?;
@@ -96,11 +109,12 @@ async fn columns<P: Ports>(app: &App<P>) -> Result<Vec<BoardColumn>, Problem> {
             .map(|order| card(order, &Clock::of(app, order), now, next, place(order)))
             .collect(),
     };
-    Ok(vec![
+    let columns = vec![
         column("To make", Status::Confirmed, &[("Start", Status::Preparing), ("Cancel", Status::Cancelled)]),
         column("Being made", Status::Preparing, &[("Ready", Status::Ready)]),
         column("Ready", Status::Ready, &[("Handed over", Status::Completed)]),
-    ])
+    ];
+    Ok(Board { columns, is_cut })
 }
 
 /// When an order is to be ready.

@@ -357,13 +357,19 @@ pub struct LookupPage {
 #[template(path = "board.html")]
 pub struct BoardPage {
     pub shell: Shell,
-    pub columns: Vec<BoardColumn>,
+    pub board: Board,
 }
 
 #[derive(Template)]
 #[template(path = "board_fragment.html")]
 pub struct BoardFragment {
+    pub board: Board,
+}
+
+pub struct Board {
     pub columns: Vec<BoardColumn>,
+    /// Whether more orders are open than it shows.
+    pub is_cut: bool,
 }
 
 pub struct BoardColumn {

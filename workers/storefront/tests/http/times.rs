@@ -74,6 +74,24 @@ async fn the_board_sorts_by_due_time_and_calls_late_what_was_due() {
 }
 
 #[tokio::test]
+async fn the_board_shows_who_waits_longest_however_many_wait() {
+    let client = Client::new().await;
+    let order = async |number: String| confirmed(&client, |order| order.order_number = number).await;
+    order("A-001".to_owned()).await;
+    for number in 0..450 {
+        order(format!("B-{number:03}")).await;
+    }
+    let board = open(&client, &staff(), "/staff").await.text;
+    assert!(board.contains("A-001") && board.contains("B-449"), "{board}");
+    assert_eq!(board.matches("<li class=\"ticket").count(), 451);
+    assert!(!board.contains("the oldest are missing"));
+    for number in 450..1_000 {
+        order(format!("B-{number:03}")).await;
+    }
+    assert!(open(&client, &staff(), "/staff").await.text.contains("the oldest are missing"));
+}
+
+#[tokio::test]
 async fn a_closed_shop_says_so_on_every_page_and_when_it_opens() {
     let client = Client::new().await;
     let pages =
