@@ -90,6 +90,24 @@ async fn tokens_have_roles_are_listed_and_are_refused_soon_after_they_were_revok
     assert_eq!(restock(&world, &mine).await, StatusCode::UNAUTHORIZED);
     assert_eq!(restock(&world, &barista).await, StatusCode::UNAUTHORIZED);
 
+    // Whoever signs out with the token of haven.json takes it from no program for long.
+    let printed = world.facts["staff_token"].as_str().expect("a token").to_owned();
+    let address = format!("{}/staff/sign-out", world.facts["storefront"].as_str().expect("an address"));
+    browser.post(address).header("Cookie", format!("staff={printed}")).send().await.expect("an answer");
+    assert_eq!(restock(&world, &printed).await, StatusCode::UNAUTHORIZED);
+    let begun = Instant::now();
+    let renewed = loop {
+        let facts = std::fs::read_to_string(world.state().join("haven.json")).expect("facts");
+        let facts: Value = serde_json::from_str(&facts).expect("JSON");
+        let token = facts["staff_token"].as_str().expect("a token").to_owned();
+        if token != printed {
+            break token;
+        }
+        assert!(begun.elapsed() < Duration::from_secs(10), "it was not replaced");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    };
+    assert_eq!(restock(&world, &renewed).await, StatusCode::OK);
+
     let database = world.facts["database_url"].as_str().expect("a database");
     let database = sqlx::SqlitePool::connect(database).await.expect("it opens");
     let acts: Vec<(String, String)> =

@@ -46,7 +46,7 @@ enum Proof {
 
 fn main() -> ExitCode {
     // The roles of the shop under test are this very program, as those of `haven up` are `haven`.
-    if std::env::args().nth(1).as_deref() == Some("role") {
+    if std::env::args_os().nth(1).is_some_and(|argument| argument == "role") {
         return haven::main();
     }
     let cli = match Cli::try_parse() {

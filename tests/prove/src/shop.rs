@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use adapter_aws::{Clients, DynamoStock};
+use adapter_postgres::Login;
 use anyhow::{Context as _, bail};
 use contract::role::{OUTBOX_RELAY, ROLES, Role};
 use faults::{Dependency, Faults, Proxy};
@@ -24,7 +25,7 @@ use haven::operate::staff;
 use haven::provision;
 use tokio::process::Child;
 use uuid::Uuid;
-use worker::stores::SystemSource;
+use worker::stores::{Store, SystemSource};
 
 use crate::views::Views;
 
@@ -134,12 +135,13 @@ impl Shop {
         let ledger = state.path("payment-ledger.jsonl").display().to_string();
         let gateway = role(GATEWAY, surroundings.of_gateway(&payment, ledger)?, Duration::from_secs(10))?;
         let gateway = children::spawn(&gateway, state.log(GATEWAY)?)?;
+        let store = Store::connect(&servers.database_url, &Login::default()).await?;
         let mut shop = Shop {
             // Faults are made in the database itself, which takes its superuser.
             views: Views::connect(&servers.logins.admin).await?,
             aws: Clients::local(&emulator.access, Arc::new(|_| {})),
             stock,
-            staff_token: staff::local_token(&servers.database_url, &surroundings.signing_key()?).await?.0,
+            staff_token: staff::local_token(&store, &surroundings.signing_key()?).await?.0,
             http: reqwest::Client::builder().no_proxy().timeout(Duration::from_secs(10)).build()?,
             database_url: servers.database_url.clone(),
             admin_database_url: servers.logins.admin.clone(),

@@ -17,11 +17,11 @@ use tokio::net::TcpListener;
 
 use super::children::Program;
 use super::containers::{self, Container, Run};
-use super::guard;
 pub use super::ports::{free_port, is_free};
 use super::server::Server;
 use super::socket::SocketDirectory;
 use super::state::State;
+use super::{guard, ports};
 
 /// The port that the front had last. It is kept, since queue URLs carry it.
 const PORT_FILE: &str = "aws-port";
@@ -242,13 +242,22 @@ pub fn sdk_environment(access: &LocalAccess) -> BTreeMap<String, String> {
     access.variables().map(|(key, value)| (key.to_owned(), value.to_owned())).into()
 }
 
-/// Listens on the port that the state directory had before, or on a free one if something else has taken it.
+/// Keeps the port that the state directory's local AWS had before for the next one.
+pub fn reserve_port(state: &State) {
+    if let Some(port) = kept_port(state) {
+        ports::give_aws(port);
+    }
+}
+
+fn kept_port(state: &State) -> Option<u16> {
+    std::fs::read_to_string(state.path(PORT_FILE)).ok()?.trim().parse().ok()
+}
+
+/// Listens on the port that the state directory had before, or on a free one if somebody else has taken it.
 async fn listen(state: &State) -> anyhow::Result<TcpListener> {
     /// The front of a local AWS that has just died may need a moment to close its listener.
     const TRIES: usize = 20;
-    let path = state.path(PORT_FILE);
-    let kept = std::fs::read_to_string(&path).ok().and_then(|text| text.trim().parse::<u16>().ok());
-    if let Some(port) = kept {
+    if let Some(port) = kept_port(state).filter(|port| ports::give_aws(*port)) {
         for _ in 0..TRIES {
             if let Ok(listener) = TcpListener::bind((Ipv4Addr::LOCALHOST, port)).await {
                 return Ok(listener);
@@ -256,10 +265,10 @@ async fn listen(state: &State) -> anyhow::Result<TcpListener> {
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
     }
-    let port = free_port()?;
+    let port = ports::free_port_of_aws()?;
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, port)).await;
     let listener = listener.with_context(|| format!("listen on port {port} for the local AWS"))?;
-    guard::write(&path, port.to_string().as_bytes())?;
+    guard::write(&state.path(PORT_FILE), port.to_string().as_bytes())?;
     Ok(listener)
 }
 

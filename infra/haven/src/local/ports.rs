@@ -16,6 +16,8 @@ const UNPRIVILEGED_FROM: u16 = 1024;
 
 /// What this process has given to a server of its own, which may not have bound it yet.
 static GIVEN: Mutex<BTreeSet<u16>> = Mutex::new(BTreeSet::new());
+/// Those of them that the local AWS has: it listens on one again after it was started anew.
+static OF_AWS: Mutex<BTreeSet<u16>> = Mutex::new(BTreeSet::new());
 
 /// Returns a port that is free at this moment and that no other call has returned: of several servers that are started
 /// together no two get the same one, nor that of [`claim`].
@@ -45,6 +47,20 @@ pub fn claim(port: u16) -> Result<(), BadUsage> {
         }
         Err(error) => Err(BadUsage::Said(refusal(port, &error, user_of(port).as_deref()))),
     }
+}
+
+/// Gives a port to the local AWS, which had it before. Returns whether it may listen there: not where somebody else, such
+/// as the user for the shop, was given the port first.
+pub fn give_aws(port: u16) -> bool {
+    let mut of_aws = OF_AWS.lock().unwrap_or_else(PoisonError::into_inner);
+    of_aws.contains(&port) || give(port) && of_aws.insert(port)
+}
+
+/// Returns a [`free_port`] for the local AWS.
+pub fn free_port_of_aws() -> anyhow::Result<u16> {
+    let port = free_port()?;
+    OF_AWS.lock().unwrap_or_else(PoisonError::into_inner).insert(port);
+    Ok(port)
 }
 
 /// Whether nobody had it yet.
@@ -113,6 +129,16 @@ mod tests {
         given.sort_unstable();
         given.dedup();
         assert_eq!(given.len(), 500);
+    }
+
+    #[test]
+    fn the_local_aws_gets_its_port_again_and_never_the_users() {
+        let users = TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()).expect("a port").port();
+        claim(users).expect("it is free");
+        assert!(!give_aws(users), "the user chose it for the shop");
+        let own = free_port_of_aws().expect("a port");
+        assert!(give_aws(own) && give_aws(own), "at each of its starts");
+        assert!((0..500).all(|_| free_port().expect("a port") != own));
     }
 
     #[test]

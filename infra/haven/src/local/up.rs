@@ -1,16 +1,20 @@
 //! `haven up`: everything, from nothing to a shop that takes orders, and watched over until it is told to stop.
 
 use std::collections::{BTreeMap, HashMap};
+use std::io::IsTerminal as _;
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use adapter_postgres::Login;
 use anyhow::{Context as _, bail};
+use app::ports::Source as _;
+use app::ports::access::{StaffToken, StaffTokens as _};
 use app::use_cases::project::reproject;
 use contract::parameter::{SECRETS, SIGNING_KEY};
 use contract::role::{ROLES, Role};
 use tokio::sync::Notify;
+use worker::stores::{Store, SystemSource};
 
 use super::children::{Keeper, Misconfigured, Program};
 use super::database::Servers;
@@ -21,7 +25,7 @@ use super::leftovers::{self, Ended as LeftoversEnded};
 use super::phases::Phases;
 use super::state::{Ground, State};
 use super::stop::Stop;
-use super::{containers, detach, emulator_state, ports, python, repair, seed};
+use super::{containers, detach, emulator, emulator_state, ports, python, repair, seed};
 use crate::aws;
 use crate::cli::Up;
 use crate::operate::staff;
@@ -73,9 +77,13 @@ pub async fn up(mut options: Up) -> anyhow::Result<()> {
 async fn until_stopped(options: &mut Up, state: &State, stop: &Stop) -> anyhow::Result<()> {
     report_leftovers(&leftovers::end(state).await);
     Facts::remove(state.folder());
-    match options.port {
-        0 => options.port = free_port()?,
-        port => ports::claim(port)?,
+    // What the user chose comes first, and what the local AWS had before second: nobody else is given either.
+    if options.port != 0 {
+        ports::claim(options.port)?;
+    }
+    emulator::reserve_port(state);
+    if options.port == 0 {
+        options.port = free_port()?;
     }
     loop {
         match session(options, state, stop).await? {
@@ -227,14 +235,14 @@ async fn start_roles<'a>(
             Ok(((), migrated.describe()))
         })
         .await?;
-    let store = worker::stores::Store::connect(&servers.database_url, &Login::default()).await?;
+    let store = Store::connect(&servers.database_url, &Login::default()).await?;
     let stock = clients.stock(&addresses, "haven up")?;
     phases
         .run("filling the shelves", async {
             clients.set_time_to_live(&addresses).await;
             clients.forget_leases(&addresses).await?;
-            let (added, all) = seed::seed(&stock, &worker::stores::SystemSource).await?;
-            let repaired = repair::repair(&store, &stock, &worker::stores::SystemSource).await?;
+            let (added, all) = seed::seed(&stock, &SystemSource).await?;
+            let repaired = repair::repair(&store, &stock, &SystemSource).await?;
             reproject(&store, &clients.views(&addresses)?).await.context("show the orders")?;
             let menu = if added == 0 {
                 format!("menu of {all} products")
@@ -245,8 +253,7 @@ async fn start_roles<'a>(
         })
         .await?;
     let signing_key = secrets.get(SIGNING_KEY.slug).cloned().context("the signing key was not deployed")?;
-    let (staff_token, token_ends) = staff::local_token(&servers.database_url, &signing_key).await?;
-    drop(store);
+    let (staff_token, token) = staff::local_token(&store, &signing_key).await?;
 
     let (keeper, facts) = phases
         .run("starting the roles", async {
@@ -261,13 +268,7 @@ async fn start_roles<'a>(
         })
         .await?;
     announce_ready(options, &facts, state.folder(), phases.elapsed())?;
-    tokio::spawn(renew_staff_token(
-        facts,
-        servers.database_url.clone(),
-        signing_key,
-        token_ends,
-        state.folder().to_owned(),
-    ));
+    tokio::spawn(renew_staff_token(facts, store, signing_key, token, state.folder().to_owned()));
     Ok(keeper)
 }
 
@@ -353,14 +354,19 @@ fn start_processes(
 /// Keeps a good staff token in `haven.json` while the shop runs.
 async fn renew_staff_token(
     facts: Shared,
-    database_url: String,
+    store: Store,
     signing_key: String,
-    ends: domain::Timestamp,
+    token: StaffToken,
     folder: std::path::PathBuf,
 ) {
     let issue = || {
-        let (database_url, signing_key) = (database_url.clone(), signing_key.clone());
-        async move { staff::local_token(&database_url, &signing_key).await }
+        let (store, signing_key) = (store.clone(), signing_key.clone());
+        async move { staff::local_token(&store, &signing_key).await }
+    };
+    let is_revoked = |id| {
+        let store = store.clone();
+        // A database that does not answer revokes nothing.
+        async move { store.revoked_tokens(SystemSource.now()).await.is_ok_and(|revoked| revoked.contains(&id)) }
     };
     let publish = |token: String| {
         let mut facts = facts.lock().unwrap_or_else(PoisonError::into_inner);
@@ -374,7 +380,7 @@ async fn renew_staff_token(
         }
         true
     };
-    staff::keep_fresh(worker::stores::SystemSource, ends, issue, publish).await;
+    staff::keep_fresh(SystemSource, token, is_revoked, issue, publish).await;
 }
 
 fn keep_facts_current(facts: Shared, pids: Arc<Mutex<BTreeMap<String, u32>>>, changed: Arc<Notify>, ground: Ground) {
@@ -438,8 +444,9 @@ fn announce_ready(options: &Up, facts: &Shared, folder: &Path, took: Duration) -
     println!("\nReady after {:.1} s.\n", took.as_secs_f64());
     println!("  The shop         {}", facts.storefront);
     println!("  The bar          {}/staff   (sign in with the staff token)", facts.storefront);
-    // In the background, standard output is a log, and no log holds a token.
-    let token = if options.take_lock { TOKEN_IN_FACTS } else { &facts.staff_token };
+    // Anywhere but on a terminal, standard output is a log, and no log holds a token.
+    let is_shown = !options.take_lock && std::io::stdout().is_terminal();
+    let token = if is_shown { &facts.staff_token } else { TOKEN_IN_FACTS };
     println!("  Staff token      {token}");
     println!("  Mails and texts  {}/staff/mailbox", facts.storefront);
     println!("  API              {}/openapi.json", facts.storefront);

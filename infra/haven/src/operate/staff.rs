@@ -29,8 +29,9 @@ use crate::target::BadUsage;
 const UP: &str = "haven up";
 /// The token in `haven.json` is renewed so long before it ends.
 const RENEW_BEFORE: Duration = Duration::hours(1);
-/// Between two looks at the clock. The clock of the wall counts: a laptop that slept wakes up with an old token.
-const LOOK_EVERY: Wait = Wait::from_secs(60);
+/// Between two looks at the clock and at what was revoked. The clock of the wall counts: a laptop that slept wakes up with
+/// an old token.
+const LOOK_EVERY: Wait = Wait::from_secs(2);
 
 /// Makes a token, records it and returns its text.
 ///
@@ -54,33 +55,35 @@ pub async fn issue(
 ///
 /// # Errors
 /// As [`issue`].
-pub async fn local_token(database_url: &str, signing_key: &str) -> anyhow::Result<(String, Timestamp)> {
-    let store = Store::connect(database_url, &Login::default()).await.context("open the shop's database")?;
-    let (text, token) = issue(&store, signing_key, UP, ("local staff", StaffRole::Staff, LIFE)).await?;
-    Ok((text, token.expires_at))
+pub async fn local_token(store: &Store, signing_key: &str) -> anyhow::Result<(String, StaffToken)> {
+    issue(store, signing_key, UP, ("local staff", StaffRole::Staff, LIFE)).await
 }
 
 fn subject(id: Uuid) -> String {
     format!("staff-token/{id}")
 }
 
-/// Issues a new token an hour before the last one ends, for as long as `publish` takes it. A token that cannot be issued
-/// now is tried again a minute later.
-pub async fn keep_fresh<F>(
+/// Issues a new token an hour before the last one ends, and as soon as that was revoked: whoever signs out with the token of
+/// `haven.json` revokes it, and programs still need one. It ends when `publish` takes no more. A token that cannot be issued
+/// now is tried again at the next look.
+pub async fn keep_fresh<I, R>(
     clock: impl Source,
-    mut expires_at: Timestamp,
-    issue: impl Fn() -> F,
+    mut token: StaffToken,
+    is_revoked: impl Fn(Uuid) -> R,
+    issue: impl Fn() -> I,
     mut publish: impl FnMut(String) -> bool,
 ) where
-    F: Future<Output = anyhow::Result<(String, Timestamp)>>,
+    I: Future<Output = anyhow::Result<(String, StaffToken)>>,
+    R: Future<Output = bool>,
 {
     loop {
         tokio::time::sleep(LOOK_EVERY).await;
-        if clock.now() < expires_at - RENEW_BEFORE {
+        let ends_soon = clock.now() >= token.expires_at - RENEW_BEFORE;
+        if !ends_soon && !is_revoked(token.id).await {
             continue;
         }
         match issue().await {
-            Ok((token, until)) if publish(token.clone()) => expires_at = until,
+            Ok((text, next)) if publish(text.clone()) => token = next,
             // The shop that the token was for has ended.
             Ok(_) => return,
             Err(error) => eprintln!("  cannot renew the staff token: {error:#}"),
@@ -200,6 +203,32 @@ mod tests {
         }
     }
 
+    fn token(clock: Clock) -> StaffToken {
+        let made = new_token(&clock, "local staff", StaffRole::Staff, LIFE).expect("a token");
+        StaffToken { id: Uuid::now_v7(), ..made }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_token_that_was_revoked_is_replaced_within_seconds() {
+        let clock = Clock(tokio::time::Instant::now());
+        let begun = clock.now();
+        let first = token(clock);
+        let revoked = first.id;
+        let issued = AtomicU32::new(0);
+        let issue = || async {
+            issued.fetch_add(1, Ordering::Relaxed);
+            Ok(("another".to_owned(), token(clock)))
+        };
+        let mut replaced_after = Vec::new();
+        let publish = |_| {
+            replaced_after.push(clock.now() - begun);
+            replaced_after.len() < 2
+        };
+        keep_fresh(clock, first, |id| async move { id == revoked }, issue, publish).await;
+        assert!(replaced_after[0] <= Duration::seconds(5), "{replaced_after:?}");
+        assert!(replaced_after[1] > Duration::hours(10), "the new one is good until it ends: {replaced_after:?}");
+    }
+
     #[tokio::test(start_paused = true)]
     async fn the_token_is_renewed_before_it_ends_and_never_after_its_shop() {
         let clock = Clock(tokio::time::Instant::now());
@@ -212,14 +241,14 @@ mod tests {
                 anyhow::bail!("the database is away for a moment");
             }
             issued.lock().expect("not poisoned").push(clock.now());
-            Ok(("token".to_owned(), clock.now() + LIFE))
+            Ok(("token".to_owned(), token(clock)))
         };
         let mut published = 0;
         let publish = |_| {
             published += 1;
             published < 3
         };
-        keep_fresh(clock, begun + LIFE, issue, publish).await;
+        keep_fresh(clock, token(clock), |_| async { false }, issue, publish).await;
         let issued = issued.into_inner().expect("not poisoned");
         assert_eq!(issued.len(), 3, "the third found its shop gone");
         let first = issued[0] - begun;
