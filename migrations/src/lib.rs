@@ -52,6 +52,39 @@ pub enum MigrateError {
     Interrupted(#[from] tokio::task::JoinError),
 }
 
+/// What is to be done about a migration that failed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum FailureKind {
+    /// Change the URL or a variable.
+    BadSetting,
+    /// Start the database, or wait for it.
+    Unreachable,
+    /// Use another login.
+    Refused,
+    Failed,
+}
+
+impl MigrateError {
+    /// Classifies the failure by what can be done about it.
+    pub fn kind(&self) -> FailureKind {
+        /// "Invalid authorization specification" (PostgreSQL, appendix A).
+        const NO_LOGIN: &str = "28";
+        match self {
+            MigrateError::UnknownUrl | MigrateError::NoRoots | MigrateError::Roots(..) => FailureKind::BadSetting,
+            MigrateError::Postgres(error) => match error.code() {
+                Some(code) if code.code().starts_with(NO_LOGIN) => FailureKind::Refused,
+                Some(_) => FailureKind::Failed,
+                None => FailureKind::Unreachable,
+            },
+            MigrateError::File(..)
+            | MigrateError::Sqlite(_)
+            | MigrateError::Random
+            | MigrateError::Migration(_)
+            | MigrateError::Interrupted(_) => FailureKind::Failed,
+        }
+    }
+}
+
 /// Applies what is missing, each migration in a transaction. Safe to repeat.
 pub async fn migrate(database_url: &str) -> Result<Report, MigrateError> {
     migrate_as(database_url, &Login::default()).await

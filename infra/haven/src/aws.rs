@@ -8,10 +8,12 @@ use anyhow::Context as _;
 use chassis::config::{Environment as _, ProcessEnvironment};
 use contract::address::Address;
 use contract::parameter::SECRETS;
+use contract::parameter_root;
 use contract::queue::Queue;
 use contract::table::{LEASES, TABLES};
 
-use crate::provision::Target;
+use crate::failed::failed;
+use crate::provision::{Target, parameters_of};
 
 pub struct Aws {
     clients: Clients,
@@ -45,15 +47,28 @@ impl Aws {
         self.clients.sqs()
     }
 
+    /// Where the stacks have put everything, by the roles' variables.
     pub async fn addresses(&self, environment: &str) -> anyhow::Result<HashMap<String, String>> {
-        adapter_aws::addresses(&self.clients, environment).await.context("read where the stacks put everything")
+        let parameters = parameters_of(self.clients.config(), environment).await?;
+        let value = |address: &Address| {
+            let found = parameters.iter().find(|parameter| parameter.name() == Some(address.parameter().as_str()));
+            found.and_then(|parameter| parameter.value()).map(str::to_owned)
+        };
+        let found = Address::all().map(|address| {
+            let value = value(&address).with_context(|| format!("{} is not deployed", address.parameter()))?;
+            Ok((address.variable(), value))
+        });
+        found.collect::<anyhow::Result<_>>().context("read where the stacks put everything")
     }
 
     /// By the secret's slug.
     pub async fn secrets(&self, environment: &str) -> anyhow::Result<HashMap<&'static str, String>> {
         let mut secrets = HashMap::new();
         for secret in SECRETS {
-            let value = adapter_aws::secret(&self.clients, environment, secret).await?;
+            let id = format!("{}/{}", parameter_root(environment), secret.slug);
+            let got = self.clients.secrets().get_secret_value().secret_id(&id).send().await;
+            let got = got.map_err(|error| failed(format!("read the secret {id}"), &error))?;
+            let value = got.secret_string.with_context(|| format!("the secret {id} holds no text"))?;
             secrets.insert(secret.slug, value);
         }
         Ok(secrets)
@@ -99,11 +114,12 @@ impl Aws {
     pub async fn forget_leases(&self, addresses: &HashMap<String, String>) -> anyhow::Result<()> {
         let name = addresses.get(&Address::Table(&LEASES).variable()).context("the leases table was not deployed")?;
         let client = self.clients.dynamodb();
-        let leases = client.scan().table_name(name).send().await.context("read the leases")?;
+        let leases = client.scan().table_name(name).send().await;
+        let leases = leases.map_err(|error| failed("read the leases", &error))?;
         for lease in leases.items() {
             let Some(id) = lease.get(LEASES.partition.attribute) else { continue };
             let delete = client.delete_item().table_name(name).key(LEASES.partition.attribute, id.clone());
-            delete.send().await.context("delete a lease")?;
+            delete.send().await.map_err(|error| failed("delete a lease", &error))?;
         }
         Ok(())
     }
@@ -115,7 +131,7 @@ impl Aws {
         let count = async |address: Address, attribute: QueueAttributeName| -> anyhow::Result<u64> {
             let url = addresses.get(&address.variable()).context("a queue was not deployed")?;
             let got = client.get_queue_attributes().queue_url(url).attribute_names(attribute.clone()).send().await;
-            let got = got.with_context(|| format!("ask about {url}"))?;
+            let got = got.map_err(|error| failed(format!("ask about the queue {url}"), &error))?;
             let count = got.attributes.and_then(|all| all.get(&attribute)?.parse().ok());
             Ok(count.unwrap_or_default())
         };

@@ -1,6 +1,9 @@
 //! How a command ends: the exit codes of `docs/interfaces.md`, section "Programs". A script can tell by the code what to
 //! do next; 64, 69 and 77 are those of BSD's `sysexits.h`.
 
+use adapter_postgres::ConnectError;
+use migrations::{FailureKind, MigrateError};
+
 use crate::cli::Command;
 use crate::failed::{AwsFailure, Cause, Several};
 use crate::target::BadUsage;
@@ -32,6 +35,21 @@ pub fn code_of(error: &anyhow::Error) -> u8 {
             Cause::Network | Cause::NotAws => EX_UNAVAILABLE,
             Cause::Endpoint => chassis::EX_USAGE,
             Cause::Throttled | Cause::Busy | Cause::Refused => crate::EX_FAILED,
+        };
+    }
+    if let Some(failure) = error.downcast_ref::<MigrateError>() {
+        return match failure.kind() {
+            FailureKind::BadSetting => chassis::EX_USAGE,
+            FailureKind::Unreachable => EX_UNAVAILABLE,
+            FailureKind::Refused => EX_NOPERM,
+            FailureKind::Failed => crate::EX_FAILED,
+        };
+    }
+    if let Some(failure) = error.downcast_ref::<ConnectError>() {
+        return match failure {
+            ConnectError::LoginRefused { .. } => EX_NOPERM,
+            ConnectError::BadUrl(_) => chassis::EX_USAGE,
+            ConnectError::Unavailable(_) => EX_UNAVAILABLE,
         };
     }
     let is_network = |error: &(dyn std::error::Error + 'static)| {
@@ -103,5 +121,35 @@ fn on_interrupt(command: &Command) -> OnInterrupt {
         | Command::Staff { .. }
         | Command::Notify { .. }
         | Command::Runbook { .. } => OnInterrupt::Ends,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use anyhow::Context as _;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_database_is_told_apart_by_what_can_be_done_about_it() {
+        let migrating = async |url: &str| {
+            let failed = migrations::migrate(url).await.context("migrate").expect_err("refused");
+            code_of(&failed)
+        };
+        let connecting = async |url: &str| {
+            let store = worker::stores::Store::connect(url, &adapter_postgres::Login::default()).await;
+            code_of(&store.context("open the shop's database").err().expect("refused"))
+        };
+        // Nothing listens there.
+        for (url, code) in [("mysql://h/d", 64), ("postgres://127.0.0.1:1/x", 69)] {
+            assert_eq!((migrating(url).await, connecting(url).await), (code, code), "{url}");
+        }
+        assert_eq!(connecting("postgres://h:no-port/d").await, 64);
+    }
+
+    #[test]
+    fn what_a_flag_or_a_variable_says_wrong_is_bad_usage() {
+        let refused = crate::local::given::POSTGRES.url(Some("mysql://h")).expect_err("another kind");
+        assert_eq!(code_of(&refused), 64, "{refused}");
     }
 }

@@ -140,7 +140,7 @@ where
 
 /// Codes as the services write them; one cause has several names (IAM User Guide and each API's "Common Errors").
 fn cause_of(code: &str, message: &str) -> Cause {
-    const CREDENTIALS: [&str; 11] = [
+    const CREDENTIALS: [&str; 14] = [
         "ExpiredToken",
         "ExpiredTokenException",
         "RequestExpired",
@@ -151,6 +151,10 @@ fn cause_of(code: &str, message: &str) -> Cause {
         "SignatureDoesNotMatch",
         "IncompleteSignature",
         "MissingAuthenticationToken",
+        // As the services that speak JSON write them.
+        "InvalidSignatureException",
+        "IncompleteSignatureException",
+        "MissingAuthenticationTokenException",
         "AuthFailure",
     ];
     const THROTTLED: [&str; 7] = [
@@ -162,7 +166,15 @@ fn cause_of(code: &str, message: &str) -> Cause {
         "RequestThrottled",
         "SlowDown",
     ];
-    const BUSY: [&str; 2] = ["OperationInProgressException", "OperationInProgress"];
+    // Another deployment has carried out its own change set, which deletes the others or makes them obsolete, or it has made
+    // the stack just now.
+    const BUSY: [&str; 5] = [
+        "OperationInProgressException",
+        "OperationInProgress",
+        "InvalidChangeSetStatus",
+        "ChangeSetNotFound",
+        "AlreadyExistsException",
+    ];
     if CREDENTIALS.contains(&code) {
         Cause::Credentials
     } else if THROTTLED.contains(&code) {
@@ -261,6 +273,14 @@ mod tests {
                 Cause::Busy,
             ),
             ("OperationInProgressException", "Another Operation on StackSet arn is in progress", Cause::Busy),
+            (
+                "InvalidChangeSetStatus",
+                "ChangeSet [arn] cannot be executed in its current execution status of [OBSOLETE]",
+                Cause::Busy,
+            ),
+            ("ChangeSetNotFound", "ChangeSet [haven-1] does not exist", Cause::Busy),
+            ("AlreadyExistsException", "Stack [brew-haven-dev-data] already exists", Cause::Busy),
+            ("InvalidSignatureException", "The signature is not right", Cause::Credentials),
             ("ValidationError", "Stack with id brew-haven-dev-data does not exist", Cause::Refused),
             ("AccessDenied", "User: u is not authorized to perform: cloudformation:ListExports", Cause::Refused),
         ] {
@@ -314,6 +334,22 @@ mod tests {
             assert!(found.expect("it was answered in the end").is_some());
         }
         assert_eq!(asked.load(Ordering::Relaxed), THROTTLES + 16);
+    }
+
+    #[tokio::test]
+    async fn the_first_call_of_a_command_outlasts_throttling_too() {
+        const THROTTLES: usize = 10;
+        let asked = AtomicUsize::new(0);
+        let aws = stub(move |_| match asked.fetch_add(1, Ordering::Relaxed) {
+            0..THROTTLES => Answer::refused("Throttling", "Rate exceeded"),
+            _ => "<GetCallerIdentityResponse><GetCallerIdentityResult><Account>123456789012</Account>\
+                  </GetCallerIdentityResult></GetCallerIdentityResponse>"
+                .to_owned()
+                .into(),
+        })
+        .await;
+        let account = crate::provision::account(&patient(&aws.config)).await.expect("answered in the end");
+        assert_eq!(account, "123456789012");
     }
 
     #[tokio::test]

@@ -43,7 +43,7 @@ pub use commands::{apply_command, deploy_command, destroy_command, diff_command,
 pub use deploy::{Deployed, Outcome, StackOutcome, deploy, deploy_stacks};
 pub use guard::Named;
 pub use left_out::print_left_out;
-pub use live::{exports, parameter_versions};
+pub use live::{account, exports, parameter_versions, parameters_of};
 pub use promote::promote;
 pub use rehearse::rehearse;
 pub use report::Reporter;

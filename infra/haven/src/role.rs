@@ -4,7 +4,6 @@ use std::net::SocketAddr;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use anyhow::Context as _;
 use chassis::config::{Environment as _, ProcessEnvironment, Reader};
 use contract::parameter::{PAYMENT_API, PAYMENT_WEBHOOK};
 use contract::role::Role;
@@ -68,8 +67,7 @@ fn gateway() -> ExitCode {
     let served = chassis::run::runtime(1).map_err(anyhow::Error::from).and_then(|runtime| {
         runtime.block_on(async {
             let shutdown = chassis::run::shutdown_signal()?;
-            let bind = config.bind;
-            let listener = tokio::net::TcpListener::bind(bind).await.with_context(|| format!("listen on {bind}"))?;
+            let listener = chassis::listen("PAYMENT_BIND", config.bind).await?;
             payment_gateway::serve(config, listener, shutdown).await
         })
     });
@@ -77,6 +75,10 @@ fn gateway() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             tracing::error!(error = format!("{error:#}"), "Failed");
+            if error.is::<chassis::CannotListen>() {
+                eprintln!("{GATEWAY}: {error:#}");
+                return ExitCode::from(chassis::EX_USAGE);
+            }
             ExitCode::FAILURE
         }
     }

@@ -60,8 +60,9 @@ impl PostgresStore {
     /// # Errors
     /// As [`PostgresStore::connect`].
     pub async fn connect_as(url: &str, login: &Login, connections_max: u32) -> Result<PostgresStore, ConnectError> {
+        let options = PgConnectOptions::from_str(url).map_err(|error| ConnectError::BadUrl(error.to_string()))?;
         let options = login
-            .apply(PgConnectOptions::from_str(url).map_err(unavailable)?)
+            .apply(options)
             .application_name("brew-haven")
             .options([("statement_timeout", STATEMENT_WITHIN), ("lock_timeout", LOCK_WITHIN)].map(in_milliseconds));
         let user = options.get_username().to_owned();

@@ -52,6 +52,9 @@ pub enum ConnectError {
     /// Waiting does not help; a process that is started anew with the password of today is let in.
     #[error("PostgreSQL refuses the login of {user}: {why}")]
     LoginRefused { user: String, why: String },
+    /// The URL says nothing that can be connected to.
+    #[error("the database URL cannot be used: {0}")]
+    BadUrl(String),
     #[error(transparent)]
     Unavailable(#[from] Unavailable),
 }

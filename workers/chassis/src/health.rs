@@ -120,13 +120,12 @@ impl Health {
 /// Answers on `bind` (port 0 picks one) from now to the end of the process, and returns the address.
 ///
 /// From `shutdown` on it is not ready, but it still answers: whoever watches the drain wants to see it.
-pub async fn serve(
-    bind: SocketAddr,
+pub fn serve(
+    listener: TcpListener,
     health: Health,
     metrics: Metrics,
     shutdown: CancellationToken,
 ) -> std::io::Result<SocketAddr> {
-    let listener = TcpListener::bind(bind).await?;
     let address = listener.local_addr()?;
     let router = router(health.clone(), metrics);
     tokio::spawn(async move {
@@ -222,8 +221,8 @@ mod tests {
     async fn is_served_on_a_free_port_and_still_answers_while_draining() {
         let health = Health::new("sweeper", "1");
         let shutdown = CancellationToken::new();
-        let bind = SocketAddr::from(([127, 0, 0, 1], 0));
-        let address = serve(bind, health.clone(), Metrics::new(), shutdown.clone()).await.expect("bound");
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let address = serve(listener, health.clone(), Metrics::new(), shutdown.clone()).expect("bound");
         shutdown.cancel();
         tokio::task::yield_now().await;
         assert!(tokio::net::TcpStream::connect(address).await.is_ok());

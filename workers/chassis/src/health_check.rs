@@ -77,7 +77,8 @@ mod tests {
         let role = Health::new("sweeper", "1");
         role.down("database", "gone");
         let everywhere = SocketAddr::from(([0, 0, 0, 0], 0));
-        let address = health::serve(everywhere, role, Metrics::new(), CancellationToken::new()).await.expect("bound");
+        let listener = tokio::net::TcpListener::bind(everywhere).await.expect("a port");
+        let address = health::serve(listener, role, Metrics::new(), CancellationToken::new()).expect("bound");
         assert_eq!(ask(address, Duration::from_secs(2)), Ok(()), "{address}");
     }
 

@@ -21,4 +21,4 @@ pub use consume::{Handler, consume};
 pub use group_commit::GroupCommit;
 pub use health::Health;
 pub use metrics::Metrics;
-pub use run::{EX_USAGE, Process};
+pub use run::{CannotListen, EX_USAGE, Process, listen};

@@ -1,7 +1,10 @@
 //! How a process starts and stops.
 
+use std::io::ErrorKind;
+use std::net::SocketAddr;
 use std::time::Duration;
 
+use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
@@ -9,6 +12,32 @@ use crate::{Health, Metrics};
 
 /// Exit code for bad usage or configuration (sysexits.h).
 pub const EX_USAGE: u8 = 64;
+
+/// An address that cannot be listened on. It comes from a setting, so a process ends with [`EX_USAGE`] by it.
+#[derive(Debug, thiserror::Error)]
+#[error("{variable}: {why}")]
+pub struct CannotListen {
+    variable: &'static str,
+    why: String,
+}
+
+/// Listens on an address that came from a variable.
+///
+/// # Errors
+/// When the address is in use, reserved or of another machine: three sentences.
+pub async fn listen(variable: &'static str, address: SocketAddr) -> Result<TcpListener, CannotListen> {
+    let refused = |error: std::io::Error| {
+        let why = match error.kind() {
+            ErrorKind::AddrInUse => format!("{address} is already in use: choose another port"),
+            ErrorKind::PermissionDenied => {
+                format!("the port of {address} is reserved for the system: choose one from 1024 on")
+            }
+            _ => format!("{address} cannot be listened on ({error}): choose an address of this machine"),
+        };
+        CannotListen { variable, why }
+    };
+    TcpListener::bind(address).await.map_err(refused)
+}
 
 /// What the loops of one process share.
 #[derive(Clone)]

@@ -56,6 +56,13 @@ pub fn run(role: &'static Role) -> ExitCode {
         }
         Err(error) => {
             tracing::error!(role = role.slug, error = format!("{error:#}"), "Failed");
+            let is_setting = error.is::<chassis::CannotListen>()
+                || matches!(error.downcast_ref(), Some(adapter_postgres::ConnectError::BadUrl(_)));
+            if is_setting {
+                // Where `haven up` looks for the reason, and a person.
+                let _ = writeln!(std::io::stderr(), "{}: {error:#}", role.slug);
+                return ExitCode::from(chassis::EX_USAGE);
+            }
             ExitCode::FAILURE
         }
     }

@@ -58,7 +58,7 @@ impl Guarded for PostgresStore {
         match self.check_login().await {
             Ok(()) => Check::LetIn,
             Err(ConnectError::LoginRefused { .. }) => Check::Refused,
-            Err(ConnectError::Unavailable(_)) => Check::Away,
+            Err(ConnectError::BadUrl(_) | ConnectError::Unavailable(_)) => Check::Away,
         }
     }
 

@@ -61,10 +61,9 @@ pub async fn run(role: &'static Role, config: Config) -> anyhow::Result<()> {
     };
     // Answers before anything is reachable: alive, not ready, and why.
     process.health.expect("database");
-    let bind = config.health_bind;
-    health::serve(bind, process.health.clone(), process.metrics.clone(), process.shutdown.clone())
-        .await
-        .with_context(|| format!("serve health on {bind}"))?;
+    let listener = chassis::listen("HAVEN_HEALTH_BIND", config.health_bind).await?;
+    health::serve(listener, process.health.clone(), process.metrics.clone(), process.shutdown.clone())
+        .context("serve health")?;
     let breakers = Breakers::of(role, &process);
     let aws = Aws::connect(process.metrics.clone(), breakers.clone()).await;
     let metrics = aws.send_metrics(role.slug, &config.aws, &process);
@@ -108,7 +107,7 @@ pub async fn run(role: &'static Role, config: Config) -> anyhow::Result<()> {
 }
 
 /// Waits for the database instead of dying without it: a service that starts before its database becomes ready later.
-/// `None` when it is asked to stop meanwhile. A refused login is no matter of time: then it does die.
+/// `None` when it is asked to stop meanwhile. A refused login and a bad URL are no matter of time: then it does die.
 async fn database(config: &Config, process: &Process) -> anyhow::Result<Option<Store>> {
     let mut pause = Duration::from_millis(200);
     loop {
@@ -118,7 +117,7 @@ async fn database(config: &Config, process: &Process) -> anyhow::Result<Option<S
                 process.health.up("database");
                 return Ok(Some(store));
             }
-            Err(refused @ ConnectError::LoginRefused { .. }) => return Err(refused.into()),
+            Err(lasting @ (ConnectError::LoginRefused { .. } | ConnectError::BadUrl(_))) => return Err(lasting.into()),
             Err(error) => {
                 process.health.down("database", error.to_string());
                 tracing::warn!(error = %error, "The database cannot be reached yet");

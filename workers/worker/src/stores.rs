@@ -63,7 +63,7 @@ impl Store {
         if database_url.starts_with("sqlite:") {
             return Ok(Store::of(Kind::Sqlite(SqliteStore::connect(database_url).await?)));
         }
-        Err(Unavailable::new("orders", "DATABASE_URL must begin with postgres:// or sqlite://").into())
+        Err(ConnectError::BadUrl("it must begin with postgres:// or sqlite://".to_owned()))
     }
 
     fn of(kind: Kind) -> Store {

@@ -3,8 +3,10 @@
 
 use std::path::Path;
 
-use anyhow::{Context as _, bail};
+use anyhow::Context as _;
 use chassis::config::{Environment as _, ProcessEnvironment};
+
+use crate::target::BadUsage;
 
 /// A server of the user's, by its flag and its variable.
 pub struct Server {
@@ -25,7 +27,7 @@ impl Server {
     /// When the file cannot be read, or the URL is of another kind. The message does not repeat a password.
     pub fn url(&self, flag: Option<&str>) -> anyhow::Result<Option<String>> {
         if ProcessEnvironment.is_not_text(self.variable) {
-            bail!("{} is not UTF-8", self.variable);
+            return Err(BadUsage::Said(format!("{} is not UTF-8", self.variable)).into());
         }
         let variable = ProcessEnvironment.get(self.variable);
         let (given, from) = match (flag.filter(|flag| !flag.is_empty()), variable) {
@@ -38,7 +40,8 @@ impl Server {
             None => given.clone(),
         };
         if !self.schemes.iter().any(|scheme| url.starts_with(scheme)) {
-            bail!("the URL of {from} must begin with {}", self.schemes.join(" or "));
+            let schemes = self.schemes.join(" or ");
+            return Err(BadUsage::Said(format!("the URL of {from} must begin with {schemes}")).into());
         }
         if from == self.flag && url == given && has_password(&url) {
             eprintln!(

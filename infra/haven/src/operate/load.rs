@@ -20,7 +20,7 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use super::reconcile::books;
-use super::shop::Shop;
+use super::shop::{Receipt, Shop};
 use crate::cli::Load;
 use crate::local::facts::Facts;
 
@@ -146,9 +146,11 @@ async fn one(shop: Arc<Shop>, customer: Customer, wanted: Vec<String>, due: Inst
     let answer = shop.order_of(&wanted, customer.quantity, &customer.payment_token).await;
     let waited = due.elapsed();
     let mut cancels = false;
-    if let (true, Ok((StatusCode::ACCEPTED, receipt))) = (customer.cancels, &answer) {
+    if let (true, Ok((StatusCode::ACCEPTED, receipt))) = (customer.cancels, &answer)
+        && let Ok(receipt) = Receipt::of(receipt)
+    {
         // Too late, and it is an order like any other.
-        cancels = shop.cancel(receipt).await == Ok(StatusCode::ACCEPTED);
+        cancels = shop.cancel(&receipt).await == Ok(StatusCode::ACCEPTED);
     }
     Sent { due: due_at, pays: customer.pays(), cancels, answer, waited }
 }
@@ -171,8 +173,7 @@ async fn tally(shop: &Shop, sent: &[Sent], settled_by: Instant) -> anyhow::Resul
         };
         report.accepted += 1;
         accept_ms.push(millis(order.waited));
-        let path = receipt["links"]["self"].as_str().context("a receipt without a link")?;
-        let standing = shop.standing(path, settled_by).await?;
+        let standing = shop.standing(&Receipt::of(receipt)?, settled_by).await?;
         if let Some(at) = standing.confirmed_at {
             confirm_ms.push((at - order.due).as_seconds_f64() * 1e3);
         }
@@ -220,7 +221,8 @@ fn millis(duration: Duration) -> f64 {
     duration.as_secs_f64() * 1e3
 }
 
-/// The processor time that the roles and `haven up`, with the front of the local AWS, have taken since each began. `None` off Linux, and when one has just died.
+/// The processor time that the roles and `haven up`, with the front of the local AWS, have taken since each began. `None`
+/// off Linux, and when one has just died.
 fn cpu_time(facts: &Facts) -> Option<Duration> {
     // Fields 14 and 15 of proc_pid_stat(5), in ticks; Linux shows them at 100 a second on all its platforms.
     const TICK: Duration = Duration::from_millis(10);

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
-use reqwest::StatusCode;
+use reqwest::{Method, RequestBuilder, StatusCode};
 use serde_json::{Value, json};
 use time::format_description::well_known::Rfc3339;
 use time::{OffsetDateTime, UtcDateTime};
@@ -79,16 +79,21 @@ impl Shop {
         });
         let request = self.client.post(format!("{}/api/v1/orders", self.url));
         let request = request.header("Idempotency-Key", key.to_string()).json(&body);
-        let answer = request.send().await.map_err(|error| error.to_string())?;
+        let answer = request.send().await.map_err(without_address)?;
         let status = answer.status();
-        Ok((status, answer.json().await.map_err(|error| error.to_string())?))
+        Ok((status, answer.json().await.map_err(without_address)?))
     }
 
-    /// Calls an order off, by the link in its receipt; whether it is too late for that is the shop's to say.
-    pub async fn cancel(&self, receipt: &Value) -> Result<StatusCode, String> {
-        let path = receipt["links"]["cancel"].as_str().unwrap_or_default();
-        let answer = self.client.post(format!("{}{path}", self.url)).send().await;
-        Ok(answer.map_err(|error| error.to_string())?.status())
+    /// Calls an order off; whether it is too late for that is the shop's to say.
+    pub async fn cancel(&self, receipt: &Receipt) -> Result<StatusCode, String> {
+        let answer = self.request(receipt, Method::POST, "/cancel").send().await;
+        Ok(answer.map_err(without_address)?.status())
+    }
+
+    /// A request about the customer's own order. The tracking token goes in a header: addresses are logged.
+    fn request(&self, receipt: &Receipt, method: Method, below: &str) -> RequestBuilder {
+        let url = format!("{}/api/v1/orders/{}{below}", self.url, receipt.order_id);
+        self.client.request(method, url).header("Tracking-Token", &receipt.tracking_token)
     }
 
     /// How many orders are accepted and neither confirmed nor ended; at most 200 are counted.
@@ -101,9 +106,9 @@ impl Shop {
 
     /// How the order stands by its own history, which tells when: looking late does not make it slow. Waits for it to be
     /// confirmed or ended until then.
-    pub async fn standing(&self, path: &str, settled_by: Instant) -> anyhow::Result<Standing> {
+    pub async fn standing(&self, receipt: &Receipt, settled_by: Instant) -> anyhow::Result<Standing> {
         loop {
-            let order: Value = self.client.get(format!("{}{path}", self.url)).send().await?.json().await?;
+            let order: Value = self.request(receipt, Method::GET, "").send().await?.json().await?;
             let history = order["history"].as_array().map(Vec::as_slice).unwrap_or_default();
             let confirmed = history.iter().find(|entry| entry["to_status"] == "confirmed");
             let confirmed_at = confirmed.map(|entry| {
@@ -122,6 +127,23 @@ impl Shop {
     }
 }
 
+/// What a customer needs to ask about an order.
+pub struct Receipt {
+    pub order_id: String,
+    tracking_token: String,
+}
+
+impl Receipt {
+    /// Reads the answer to an order that was accepted.
+    pub fn of(answer: &Value) -> anyhow::Result<Receipt> {
+        let text = |field: &str| {
+            let text = answer[field].as_str().map(str::to_owned);
+            text.with_context(|| format!("the shop's receipt has no {field}"))
+        };
+        Ok(Receipt { order_id: text("order_id")?, tracking_token: text("tracking_token")? })
+    }
+}
+
 /// How an order stands.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Standing {
@@ -135,6 +157,12 @@ impl Standing {
     pub fn settled(&self) -> bool {
         self.confirmed_at.is_some() || matches!(self.status.as_str(), "failed" | "cancelled")
     }
+}
+
+/// Why a call failed. An address may carry somebody's token.
+fn without_address(error: reqwest::Error) -> String {
+    let error = anyhow::Error::new(error.without_url());
+    format!("{error:#}")
 }
 
 pub fn client() -> anyhow::Result<reqwest::Client> {

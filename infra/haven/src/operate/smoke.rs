@@ -14,10 +14,11 @@ use serde::Serialize;
 use serde_json::json;
 use tokio::time::Instant;
 
-use super::shop::Shop;
+use super::shop::{Receipt, Shop};
 use super::{readable, targets};
 use crate::aws::Aws;
 use crate::cli;
+use crate::failed::failed;
 use crate::local::facts::Facts;
 use crate::provision;
 
@@ -145,7 +146,7 @@ async fn alarms(aws: &Aws, environment: &Environment) -> anyhow::Result<String> 
     let (mut all, mut ringing) = (0, Vec::new());
     let mut pages = client.describe_alarms().alarm_name_prefix(environment.stack_name("")).into_paginator().send();
     while let Some(page) = pages.next().await {
-        let page = page.context("read the alarms")?;
+        let page = page.map_err(|error| failed("read the alarms", &error))?;
         all += page.metric_alarms().len();
         let in_alarm = page.metric_alarms().iter().filter(|alarm| alarm.state_value() == Some(&StateValue::Alarm));
         ringing.extend(in_alarm.filter_map(|alarm| alarm.alarm_name().map(str::to_owned)));
@@ -169,13 +170,13 @@ async fn order(shop: &Shop) -> anyhow::Result<String> {
     if status != StatusCode::ACCEPTED {
         bail!("the shop answers {status}: {receipt}");
     }
-    let path = receipt["links"]["self"].as_str().context("a receipt without a link")?;
-    let standing = shop.standing(path, begun + CONFIRMED_WITHIN).await?;
+    let receipt = Receipt::of(&receipt)?;
+    let (id, standing) = (&receipt.order_id, shop.standing(&receipt, begun + CONFIRMED_WITHIN).await?);
     if standing.confirmed_at.is_some() {
-        Ok(format!("{} in {} ms", receipt["order_id"].as_str().unwrap_or(path), begun.elapsed().as_millis()))
+        Ok(format!("{id} in {} ms", begun.elapsed().as_millis()))
     } else if standing.settled() {
-        bail!("the order at {path} is {}: look at its history", standing.status)
+        bail!("the order {id} is {}: look at its history", standing.status)
     } else {
-        bail!("the order at {path} has come to no end within {} s", CONFIRMED_WITHIN.as_secs())
+        bail!("the order {id} has come to no end within {} s", CONFIRMED_WITHIN.as_secs())
     }
 }

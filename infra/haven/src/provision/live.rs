@@ -3,12 +3,13 @@
 use std::collections::BTreeMap;
 
 use anyhow::{Context as _, bail};
+use aws_config::SdkConfig;
 use aws_sdk_ssm::types::Parameter;
 use chassis::config::{Environment as _, ProcessEnvironment};
 use sha2::{Digest as _, Sha256};
 
 use super::{Target, failed};
-use crate::failed::quick;
+use crate::failed::{AwsFailure, Cause, quick};
 
 /// In hexadecimal.
 pub fn sha256(text: &str) -> String {
@@ -18,7 +19,11 @@ pub fn sha256(text: &str) -> String {
 /// The account that these credentials are of.
 pub async fn account(target: &Target) -> anyhow::Result<String> {
     // The first call of every command: a network that is down, or missing credentials, are told within seconds.
-    let asked = aws_sdk_sts::Client::new(&quick(&target.config)).get_caller_identity().send().await;
+    let mut asked = aws_sdk_sts::Client::new(&quick(&target.config)).get_caller_identity().send().await;
+    if asked.as_ref().is_err_and(|error| AwsFailure::of(error).cause == Cause::Throttled) {
+        // AWS is there and wants patience.
+        asked = aws_sdk_sts::Client::new(&target.config).get_caller_identity().send().await;
+    }
     let identity = asked.map_err(|error| {
         let profile = ProcessEnvironment.get("AWS_PROFILE").filter(|_| !target.environment.local);
         let by = profile.map(|profile| format!(" by the profile {profile:?} (AWS_PROFILE)")).unwrap_or_default();
@@ -42,8 +47,13 @@ pub async fn expected_account(target: &Target) -> anyhow::Result<String> {
 
 /// The parameters of the environment, without decryption: a secret is never fetched, so it cannot be printed.
 pub async fn parameters(target: &Target) -> anyhow::Result<Vec<Parameter>> {
-    let client = aws_sdk_ssm::Client::new(&target.config);
-    let root = contract::parameter_root(&target.environment.name);
+    parameters_of(&target.config, &target.environment.name).await
+}
+
+/// The same, of the environment with this name.
+pub async fn parameters_of(config: &SdkConfig, environment: &str) -> anyhow::Result<Vec<Parameter>> {
+    let client = aws_sdk_ssm::Client::new(config);
+    let root = contract::parameter_root(environment);
     let mut parameters = Vec::new();
     let call = client.get_parameters_by_path().path(root).recursive(true).with_decryption(false);
     let mut pages = call.into_paginator().send();

@@ -81,8 +81,7 @@ pub async fn run(wiring: Wiring) -> anyhow::Result<()> {
         }
     };
     // Whoever comes before all is read waits a moment, instead of being refused.
-    let listener = tokio::net::TcpListener::bind(config.bind).await;
-    let listener = listener.with_context(|| format!("listen on {}", config.bind))?;
+    let listener = chassis::listen("HAVEN_BIND", config.bind).await?;
     // Before the first order.
     tune().await;
     let tuning = every(READ_PARAMETERS_EVERY, &process, tune);
