@@ -121,16 +121,16 @@ impl Servers {
     /// # Errors
     /// When the copy or a migration fails: then the migration is not applied.
     pub async fn migrate(&self) -> anyhow::Result<Migrated> {
-        let nobody = migrations::Login::default();
+        let of_the_url = migrations::Login::default();
         let sqlite = migrations::sqlite_path(&self.database_url);
-        let standing = migrations::standing(&self.logins.migrate, &nobody).await.context("look at the schema")?;
+        let standing = migrations::standing(&self.logins.migrate, &of_the_url).await.context("look at the schema")?;
         let mut copy = None;
         if standing.changes_data() && self.owned {
             let copied = match &sqlite {
                 Some(path) => {
                     migrations::copy_sqlite(path, format::VERSION).await.map(|path| path.display().to_string())
                 }
-                None => migrations::copy_postgres(&self.logins.admin, &nobody, format::VERSION)
+                None => migrations::copy_postgres(&self.logins.admin, &of_the_url, format::VERSION)
                     .await
                     .map(|name| format!("the database {name}")),
             };
@@ -140,7 +140,8 @@ impl Servers {
         if !report.applied.is_empty() && self.owned && sqlite.is_none() {
             // Rights on tables that were made just now.
             let passwords = migrations::Passwords(Vec::new());
-            let made = migrations::make_logins(&self.logins.admin, &nobody, &passwords, migrations::Set::Missing).await;
+            let made =
+                migrations::make_logins(&self.logins.admin, &of_the_url, &passwords, migrations::Set::Missing).await;
             made.context("give the logins their rights")?;
         }
         let uncopied = standing.changes_data() && copy.is_none();
