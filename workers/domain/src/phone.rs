@@ -1,9 +1,11 @@
 //! Phone numbers as people type and paste them, stored as networks dial them.
 
-use std::fmt;
+use std::{fmt, iter};
 
+use phonenumber::Metadata;
 use phonenumber::country::Id;
-use phonenumber::metadata::DATABASE;
+use phonenumber::metadata::{DATABASE, Descriptor};
+use regex::RegexBuilder;
 use unicode_normalization::UnicodeNormalization as _;
 
 use crate::FieldError;
@@ -116,20 +118,102 @@ fn extension(rest: &str) -> Result<Option<String>, FieldError> {
 }
 
 /// The number in E.164. Whether it is in service is not asked: numbers for fiction and new ranges are legal.
+///
+/// A number that says its country is read by that country's rules alone. The crate would also strip the trunk prefix of
+/// the default country from it: `+49 151 …` in a shop of the US, whose trunk prefix is 1, would become `+49 51 …`.
 fn dialled(number: &str, country: Country) -> Result<String, FieldError> {
-    const NORTH_AMERICA: u16 = 1;
+    const NORTH_AMERICA: &str = "+1";
     let wrong = || {
         let message = "must be a whole phone number with its area code, such as +1 212 555 0123; begin with + and the \
             country code for another country";
         FieldError::new(FIELD, message)
     };
-    let parsed = phonenumber::parse(Some(country.0), number).map_err(|_| wrong())?;
-    let (code, national) = (parsed.code().value(), parsed.national().to_string());
-    let known = DATABASE.by_code(&code).unwrap_or_default();
-    let fits = known.iter().any(|country| country.descriptors().general().is_match(&national));
-    let e164 = format!("+{code}{national}");
-    let whole = E164_DIGITS.contains(&(e164.len() - 1)) && (code != NORTH_AMERICA || national.len() == 10);
-    if fits && whole { Ok(e164) } else { Err(wrong()) }
+    let typed = number.trim_start_matches(['(', ' ']);
+    let behind_plus = typed.trim_start_matches('+');
+    let digits: String = behind_plus.chars().filter(char::is_ascii_digit).collect();
+    let e164 = match behind_plus.contains('+') {
+        true => None,
+        false if typed.starts_with('+') => international(&digits),
+        false => behind_exit_code(&digits, country).or_else(|| national(&digits, country)),
+    };
+    let is_whole = |e164: &String| {
+        E164_DIGITS.contains(&(e164.len() - 1))
+            && (!e164.starts_with(NORTH_AMERICA) || e164.len() == "+12125550123".len())
+    };
+    e164.filter(is_whole).ok_or_else(wrong)
+}
+
+/// Reads digits that begin with what people of the country dial to reach another one, such as 00 or 011.
+fn behind_exit_code(digits: &str, country: Country) -> Option<String> {
+    let exit_code = DATABASE.by_id(country.code())?.international_prefix()?;
+    let found = exit_code.find(digits).filter(|found| found.start() == 0)?;
+    international(&digits[found.end()..])
+}
+
+/// Reads digits that begin with a country's code. Behind it people also write the trunk prefix, as in `+44 (0)20 …`.
+fn international(digits: &str) -> Option<String> {
+    const CODE_DIGITS_MAX: usize = 3;
+    if digits.starts_with('0') {
+        return None;
+    }
+    let (code, regions, national) = (1..=CODE_DIGITS_MAX).find_map(|length| {
+        let (code, national) = digits.split_at_checked(length)?;
+        let code: u16 = code.parse().ok()?;
+        Some((code, DATABASE.by_code(&code)?, national))
+    })?;
+    let without_trunk = regions.iter().filter_map(|region| national.strip_prefix(region.national_prefix()?));
+    let national = iter::once(national).chain(without_trunk).find(|national| is_of(&regions, national))?;
+    Some(format!("+{code}{national}"))
+}
+
+/// Reads digits as people of the country dial each other.
+fn national(digits: &str, country: Country) -> Option<String> {
+    let home = DATABASE.by_id(country.code())?;
+    let code = home.country_code();
+    // Countries that share a code dial each other like one.
+    let regions = DATABASE.by_code(&code)?;
+    let without_code = digits.strip_prefix(&code.to_string());
+    // Where people dial a trunk prefix, a number without it that begins with the country's code has the code. Elsewhere
+    // an area may begin alike: 39 is Italy, and 393 one of its mobile networks.
+    let ways = match home.national_prefix() {
+        Some(trunk) => [without_code, Some(digits), digits.strip_prefix(trunk)],
+        None => [Some(digits), without_code, None],
+    };
+    let ways = || ways.into_iter().flatten();
+    let number = ways().find(|national| is_known_to(&regions, national));
+    let number = number.or_else(|| ways().find(|national| is_of(&regions, national))).map(str::to_owned);
+    // Rules of single countries, such as the 15 of Argentina's mobiles.
+    let number = number.or_else(|| {
+        let parsed = phonenumber::parse(Some(country.0), digits).ok()?;
+        Some(parsed.national().to_string())
+            .filter(|national| parsed.code().value() == code && is_of(&regions, national))
+    })?;
+    Some(format!("+{code}{number}"))
+}
+
+/// Whether one of the regions can have the number.
+fn is_of(regions: &[&Metadata], national: &str) -> bool {
+    regions.iter().any(|region| is_whole(region.descriptors().general(), national))
+}
+
+/// Whether the number is in a range that one of the regions has given to landlines or mobiles.
+fn is_known_to(regions: &[&Metadata], national: &str) -> bool {
+    regions.iter().any(|region| {
+        let kinds = [region.descriptors().fixed_line(), region.descriptors().mobile()];
+        kinds.into_iter().flatten().any(|kind| is_whole(kind, national))
+    })
+}
+
+/// Whether the pattern describes all of the digits. The crate compares their beginning alone, and the first alternative of
+/// a pattern that fits may be a shorter one.
+fn is_whole(descriptor: &Descriptor, national: &str) -> bool {
+    let pattern = descriptor.national_number();
+    let Some(found) = pattern.find(national).filter(|found| found.start() == 0) else { return false };
+    let is_match = |pattern: &str| {
+        let whole = RegexBuilder::new(&format!(r"\A(?:{pattern})\z")).ignore_whitespace(true).unicode(false).build();
+        whole.is_ok_and(|whole| whole.is_match(national))
+    };
+    found.end() == national.len() || is_match(pattern.as_str())
 }
 
 #[cfg(test)]
@@ -181,6 +265,65 @@ mod tests {
         }
     }
 
+    /// The digits behind a country's code may begin like the trunk prefix of the shop's own country: 1 in the US, 0 in
+    /// Germany. None of these is a number of the shop's country, so where the shop is makes no difference.
+    #[test]
+    fn a_number_of_another_country_is_that_number_in_every_shop() {
+        let numbers = [
+            ("+49 151 23456789", "+4915123456789"),
+            ("+49 (0)151 23456789", "+4915123456789"),
+            ("+49 171 1234567", "+491711234567"),
+            ("+86 138 1234 5678", "+8613812345678"),
+            ("+86 0755 1234 5678", "+8675512345678"),
+            ("+55 11 91234 5678", "+5511912345678"),
+            ("+44 1865 270000", "+441865270000"),
+            ("(+44) 1865 270000", "+441865270000"),
+            ("+44 (0)1632 960001", "+441632960001"),
+            ("+44 1632 960001", "+441632960001"),
+            ("+353 1 679 6222", "+35316796222"),
+            ("+880 1712 345678", "+8801712345678"),
+            ("+33 1 42 68 53 00", "+33142685300"),
+            ("+33 (0)1 42 68 53 00", "+33142685300"),
+            ("+82 10 1234 5678", "+821012345678"),
+            ("+82 010 1234 5678", "+821012345678"),
+            ("+20 100 123 4567", "+201001234567"),
+            ("+60 11 1234 5678", "+601112345678"),
+            ("+39 06 1234 5678", "+390612345678"),
+            ("+39 393 123 4567", "+393931234567"),
+            ("+7 912 345 67 89", "+79123456789"),
+            ("+7 8 912 345 67 89", "+79123456789"),
+            ("+48 48 123 45 67", "+48481234567"),
+            ("+358 50 1234567", "+358501234567"),
+            ("+62 812 3456 7890", "+6281234567890"),
+            ("+54 9 11 2345 6789", "+5491123456789"),
+            ("+1 212 555 0123", "+12125550123"),
+            ("+1 (1) 212 555 0123", "+12125550123"),
+        ];
+        for shop in ["US", "GB", "DE", "IT", "CN", "RU"] {
+            let country = Country::parse(shop).expect("a country");
+            for (typed, stored) in numbers {
+                let phone = Phone::parse(typed, country).map(|phone| phone.number);
+                assert_eq!(phone.as_deref(), Ok(stored), "{typed} in {shop}");
+            }
+        }
+    }
+
+    #[test]
+    fn what_a_country_dials_to_reach_another_one_is_read_as_a_plus() {
+        for (shop, typed, stored) in [
+            ("US", "011 49 151 23456789", "+4915123456789"),
+            ("US", "011 44 1865 270000", "+441865270000"),
+            ("US", "011 39 06 1234 5678", "+390612345678"),
+            ("GB", "00 39 06 1234 5678", "+390612345678"),
+            ("GB", "00 1 212 555 0123", "+12125550123"),
+            ("DE", "0049 151 23456789", "+4915123456789"),
+            ("DE", "00 86 138 1234 5678", "+8613812345678"),
+        ] {
+            let phone = Phone::parse(typed, Country::parse(shop).expect("a country")).map(|phone| phone.number);
+            assert_eq!(phone.as_deref(), Ok(stored), "{typed} in {shop}");
+        }
+    }
+
     #[test]
     fn the_country_of_the_shop_decides_what_a_number_without_one_means() {
         let number = |text: &str, country: &str| {
@@ -189,6 +332,25 @@ mod tests {
         assert_eq!(number("020 7946 0958", "GB").as_deref(), Ok("+442079460958"));
         assert_eq!(number("030 123456", "DE").as_deref(), Ok("+4930123456"));
         assert!(number("020 7946 0958", "US").is_err());
+        for (shop, typed, stored) in [
+            ("US", "1 212 555 0123", "+12125550123"),
+            ("GB", "01865 270000", "+441865270000"),
+            ("GB", "44 7911 123456", "+447911123456"),
+            ("DE", "0151 23456789", "+4915123456789"),
+            ("DE", "49 151 23456789", "+4915123456789"),
+            ("IT", "06 1234 5678", "+390612345678"),
+            ("IT", "393 123 4567", "+393931234567"),
+            ("RU", "8 912 345 67 89", "+79123456789"),
+            ("RU", "8 800 123 45 67", "+78001234567"),
+            ("BR", "(55) 91234-5678", "+5555912345678"),
+            ("BR", "011 91234-5678", "+5511912345678"),
+            ("PL", "48 123 45 67", "+48481234567"),
+            ("IN", "91234 56789", "+919123456789"),
+            ("CN", "138 1234 5678", "+8613812345678"),
+            ("AR", "011 15 2345-6789", "+5491123456789"),
+        ] {
+            assert_eq!(number(typed, shop).as_deref(), Ok(stored), "{typed} in {shop}");
+        }
         for wrong in ["us", "XX", "", "USA"] {
             assert!(Country::parse(wrong).is_err(), "{wrong:?}");
         }
