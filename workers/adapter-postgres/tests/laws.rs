@@ -33,6 +33,16 @@ async fn it_passes_the_laws_of_slots_and_fulfilment() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn it_passes_the_laws_of_locations() {
+    let Some((server, store, _)) = stores().await else { return };
+    let database = sqlx::PgPool::connect(&server.url).await.expect("it answers");
+    let execute = async |sql: String| {
+        sqlx::query(sqlx::AssertSqlSafe(sql)).execute(&database).await.expect("done");
+    };
+    laws::locations::all(&store, execute).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn it_passes_the_laws_of_tenants_and_locations() {
     let Some((server, store, _)) = stores().await else { return };
     let database = sqlx::PgPool::connect(&server.url).await.expect("it answers");

@@ -11,7 +11,48 @@ use sqlx::SqliteConnection;
 use crate::rows::{text_of, time_of};
 use crate::{SqliteStore, unavailable};
 
-type Row = (String, String, String, String, i32, Option<i32>, String, i32, i32, String);
+/// A location without its opening hours.
+#[derive(sqlx::FromRow)]
+struct Row {
+    tenant_id: String,
+    location_id: String,
+    name: String,
+    currency: String,
+    tax_basis_points: i32,
+    tax_rate_millionths: Option<i32>,
+    time_zone: String,
+    slot_minutes: i32,
+    slot_capacity: i32,
+    country: String,
+}
+
+#[derive(sqlx::FromRow)]
+struct HoursRow {
+    tenant_id: String,
+    location_id: String,
+    weekday: i32,
+    opens: i32,
+    closes: i32,
+}
+
+impl Row {
+    fn with_hours(self, hours: &[HoursRow]) -> LocationRow {
+        let own = hours.iter().filter(|day| day.tenant_id == self.tenant_id && day.location_id == self.location_id);
+        LocationRow {
+            hours: own.map(|day| (day.weekday, day.opens, day.closes)).collect(),
+            tenant_id: self.tenant_id,
+            location_id: self.location_id,
+            name: self.name,
+            currency: self.currency,
+            tax_basis_points: self.tax_basis_points,
+            tax_rate_millionths: self.tax_rate_millionths,
+            time_zone: self.time_zone,
+            slot_minutes: self.slot_minutes,
+            slot_capacity: self.slot_capacity,
+            country: self.country,
+        }
+    }
+}
 
 impl LocationStore for SqliteStore {
     async fn locations(&self) -> Result<Vec<Shop>, Unavailable> {
@@ -21,39 +62,12 @@ impl LocationStore for SqliteStore {
             FROM locations ORDER BY tenant_id, location_id";
         const HOURS: &str = "SELECT tenant_id, location_id, weekday, opens, closes FROM opening_hours";
         let rows: Vec<Row> = sqlx::query_as(LOCATIONS).fetch_all(&self.readers).await.map_err(unavailable)?;
-        let hours: Vec<(String, String, i32, i32, i32)> =
-            sqlx::query_as(HOURS).fetch_all(&self.readers).await.map_err(unavailable)?;
+        let hours: Vec<HoursRow> = sqlx::query_as(HOURS).fetch_all(&self.readers).await.map_err(unavailable)?;
         let read = |row: Row| {
-            let (
-                tenant_id,
-                location_id,
-                name,
-                currency,
-                tax_basis_points,
-                tax_rate_millionths,
-                time_zone,
-                slot_minutes,
-                slot_capacity,
-                country,
-            ) = row;
-            let of_location = hours.iter().filter(|(of, at, ..)| *of == tenant_id && *at == location_id);
-            let hours = of_location.map(|(_, _, weekday, opens, closes)| (*weekday, *opens, *closes)).collect();
-            let row = LocationRow {
-                tenant_id,
-                location_id,
-                name,
-                currency,
-                tax_basis_points,
-                tax_rate_millionths,
-                time_zone,
-                slot_minutes,
-                slot_capacity,
-                country,
-                hours,
-            };
-            row.read()
+            let shop = row.with_hours(&hours).read();
+            shop.inspect_err(|error| tracing::error!(%error, "A location was left out until its row is corrected")).ok()
         };
-        rows.into_iter().map(read).collect()
+        Ok(rows.into_iter().filter_map(read).collect())
     }
 
     async fn taken(

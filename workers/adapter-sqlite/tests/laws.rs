@@ -56,6 +56,16 @@ async fn it_passes_the_laws_of_slots_and_fulfilment() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn it_passes_the_laws_of_locations() {
+    let database = Database::new().await;
+    let file = sqlx::SqlitePool::connect(&database.url()).await.expect("it opens");
+    let execute = async |sql: String| {
+        sqlx::query(sqlx::AssertSqlSafe(sql)).execute(&file).await.expect("done");
+    };
+    laws::locations::all(&database.store().await, execute).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn it_passes_the_laws_of_tenants_and_locations() {
     let database = Database::new().await;
     let file = sqlx::SqlitePool::connect(&database.url()).await.expect("it opens");

@@ -5,6 +5,7 @@ pub mod access;
 pub mod carts;
 pub mod fulfilment;
 pub mod journey;
+pub mod locations;
 pub mod notices;
 pub mod orders;
 pub mod payments;

@@ -7,6 +7,7 @@ use domain::hours::{Hours, Opening, SlotRule, Zone};
 use domain::ids::{LocationId, TenantId};
 use domain::money::{Currency, TaxRate};
 use domain::phone::Country;
+use domain::text::printable;
 
 use super::Unavailable;
 use crate::use_cases::Shop;
@@ -50,36 +51,41 @@ impl LocationRow {
             hours: Hours { zone: Zone::parse(&self.time_zone).map_err(|_| corrupt("time zone"))?, week },
             slots: rule.ok_or_else(|| corrupt("pick-up slots"))?,
             country: Country::parse(&self.country).map_err(|_| corrupt("country"))?,
-            name: self.name,
+            name: printable(&self.name),
         })
     }
 }
 
 impl LocationRow {
     /// # Errors
-    /// When the rate is below 0 % or above 50 %: a wrong unit must not reach a customer's bill.
+    /// When one of the two units is below 0 % or above 50 %, or they are not one rate: a wrong one must not reach a
+    /// customer's bill.
     fn tax(&self) -> Result<TaxRate, Unavailable> {
-        let read = |units: i32| u32::try_from(units).ok();
-        let rate = match (read(self.tax_basis_points), self.tax_rate_millionths.map(read)) {
-            (Some(basis_points), None) => Some(TaxRate::stored(basis_points, None)),
-            (Some(basis_points), Some(Some(millionths))) => Some(TaxRate::stored(basis_points, Some(millionths))),
-            _ => None,
-        };
         let legal = |rate: &TaxRate| rate.millionths() <= TaxRate::MAX.millionths();
-        rate.filter(legal).ok_or_else(|| {
-            let millionths = self.tax_rate_millionths.map_or("none".to_owned(), |millionths| millionths.to_string());
-            let message = format!(
-                "the tax rate of {} is not from 0 % to 50 %: tax_basis_points {}, tax_rate_millionths {millionths}; \
-                 correct its row in the table locations (88750 millionths are 8.875 %)",
-                self.location_id, self.tax_basis_points
-            );
-            Unavailable::new("locations", message)
-        })
+        let read = |units: i32, of: fn(u32) -> TaxRate| u32::try_from(units).ok().map(of).filter(legal);
+        let rounded = read(self.tax_basis_points, TaxRate::of_basis_points);
+        let exact = match self.tax_rate_millionths {
+            None => rounded,
+            Some(millionths) => read(millionths, TaxRate::of_millionths),
+        };
+        let wrong = match (rounded, exact) {
+            (Some(rounded), Some(exact)) if exact.basis_points() == rounded.basis_points() => return Ok(exact),
+            (Some(_), Some(_)) => "has two values that are not the same",
+            (None, _) | (_, None) => "is not from 0 % to 50 %",
+        };
+        let millionths = self.tax_rate_millionths.map_or("none".to_owned(), |millionths| millionths.to_string());
+        let message = format!(
+            "the tax rate of {} {wrong}: tax_basis_points {}, tax_rate_millionths {millionths}; set tax_rate_millionths \
+             in its row of the table locations (88750 are 8.875 %)",
+            self.location_id, self.tax_basis_points
+        );
+        Err(Unavailable::new("locations", message))
     }
 }
 
 pub trait LocationStore: Send + Sync {
-    /// Every location, in the order of their ids.
+    /// Every location, in the order of their ids. One whose row makes no sense is left out, and the log names it: the
+    /// others stay open.
     fn locations(&self) -> impl Future<Output = Result<Vec<Shop>, Unavailable>> + Send;
 
     /// The places taken in the slots that start from then on and before then. A slot without any is left out.
@@ -117,11 +123,22 @@ mod tests {
         let tax = |basis_points, millionths| main_street(basis_points, millionths).read().map(|shop| shop.tax);
         assert_eq!(tax(888, Some(88_750)), Ok(TaxRate::of_millionths(88_750)));
         assert_eq!(tax(5_000, None), Ok(TaxRate::MAX));
-        for (basis_points, millionths) in
-            [(-1, None), (5_001, None), (5_000, Some(500_001)), (888, Some(-1)), (88_750, None)]
-        {
+        for (basis_points, millionths) in [
+            (-1, None),
+            (5_001, None),
+            (5_000, Some(500_001)),
+            (888, Some(-1)),
+            (88_750, None),
+            (888, Some(600_000)),
+            (6_000, Some(88_750)),
+            (i32::MAX, Some(88_750)),
+        ] {
             let refused = tax(basis_points, millionths).expect_err("out of range").to_string();
             assert!(refused.contains("main-street") && refused.contains("0 % to 50 %"), "{refused}");
+        }
+        for (basis_points, millionths) in [(888, 45_000), (887, 88_750), (0, 88_750)] {
+            let refused = tax(basis_points, Some(millionths)).expect_err("two rates").to_string();
+            assert!(refused.contains("main-street") && refused.contains("not the same"), "{refused}");
         }
     }
 }

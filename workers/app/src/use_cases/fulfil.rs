@@ -43,7 +43,22 @@ pub async fn decide<O: OrderStore + LocationStore, S: Source>(
 ) -> Result<Fulfilment, Handled> {
     let order_id = match (&envelope.message, envelope.order_id) {
         (Message::OrderStatusChanged { to, .. }, Some(order_id)) if to == Status::Confirmed.code() => order_id,
-        _ => return Err(Handled::park(format!("{:?} does not belong on this queue", envelope.message.kind()))),
+        (
+            Message::OrderStatusChanged { .. }
+            | Message::ReserveStock {}
+            | Message::ReleaseStock {}
+            | Message::ChargeCard { .. }
+            | Message::RefundCard { .. }
+            | Message::OrderCreated { .. }
+            | Message::InventoryReserved { .. }
+            | Message::PaymentCompleted { .. }
+            | Message::PaymentFailed { .. }
+            | Message::PaymentRefunded { .. }
+            | Message::OrderShipped { .. }
+            | Message::OrderOverdue { .. }
+            | Message::StockLevelReached { .. },
+            _,
+        ) => return Err(Handled::park(format!("{:?} does not belong on this queue", envelope.message.kind()))),
     };
     let order = match store.load(order_id).await {
         Ok(Some(stored)) => stored.order,
@@ -63,8 +78,9 @@ pub async fn decide<O: OrderStore + LocationStore, S: Source>(
                 Ok(all) => all.into_iter().find(|shop| is_at(shop, &order)).map(|shop| shop.hours.zone),
                 Err(error) => return Err(error.into()),
             };
+            // Its row is refused until somebody corrects it: then the order is made, without anybody who redrives it.
             let Some(zone) = zone else {
-                return Err(Handled::park(format!("there is no location {}", order.location_id)));
+                return Err(Handled::retry(format!("{} has no usable row in the table locations", order.location_id)));
             };
             let day = zone.date_of(order.pickup_at.unwrap_or(order.created_at));
             let (tenant_id, location_id) = (order.tenant_id.clone(), order.location_id.clone());
@@ -86,16 +102,20 @@ fn is_at(shop: &super::Shop, order: &Order) -> bool {
     shop.tenant_id == order.tenant_id && shop.location_id == order.location_id
 }
 
-/// The message that a delivery has left. Named after what happened: however often it is said, it is one event.
+/// The event that a delivery has left. Named after what happened: however often it is said, it is one event.
+pub(super) fn shipped_id(order_id: OrderId) -> EventId {
+    EventId(Uuid::new_v5(&Uuid::NAMESPACE_OID, format!("{order_id} OrderShipped").as_bytes()))
+}
+
+/// The message that a delivery has left.
 pub(super) fn shipped(maker: &Maker, at: Timestamp, order: &Order) -> Envelope {
     let order_id = order.order_id;
-    let event_id = EventId(Uuid::new_v5(&Uuid::NAMESPACE_OID, format!("{order_id} OrderShipped").as_bytes()));
     let message = Message::OrderShipped {
         order_number: order.order_number.clone(),
         tracking_number: tracking_number(order_id),
         location_id: order.location_id.to_string(),
     };
-    maker.envelope_with(event_id, at, Some(order_id), message)
+    maker.envelope_with(shipped_id(order_id), at, Some(order_id), message)
 }
 
 /// The parcel's number, from the random part of the order's id: the same however often it is asked for.

@@ -8,7 +8,7 @@ use std::time::Duration;
 use adapter_aws::{DynamoStock, DynamoViews, LocalMailbox};
 use anyhow::Context as _;
 use app::ports::access::StaffTokens as _;
-use app::ports::locations::LocationStore as _;
+use app::ports::locations::LocationStore;
 use app::ports::mailbox::Mailbox;
 use app::ports::{Source as _, Unavailable};
 use app::use_cases::Shop;
@@ -123,8 +123,16 @@ pub fn adapters(aws: &Aws, addresses: &HashMap<String, String>) -> anyhow::Resul
     Ok((aws.stock(addresses, STOREFRONT.slug)?, aws.views(addresses)?))
 }
 
-async fn read_shops(store: &Store, shops: &Shops) -> Result<(), Unavailable> {
-    shops.replace(store.locations().await?);
+/// # Errors
+/// When the database does not answer, or the location that this storefront serves is not among what can be read.
+async fn read_shops(store: &impl LocationStore, shops: &Shops) -> Result<(), Unavailable> {
+    let all = store.locations().await?;
+    let home = shops.home();
+    if !all.iter().any(|shop| shop.tenant_id == home.tenant_id && shop.location_id == home.location_id) {
+        let message = format!("{} has no usable row in the table locations", home.location_id);
+        return Err(Unavailable::new("locations", message));
+    }
+    shops.replace(all);
     Ok(())
 }
 
@@ -194,5 +202,31 @@ impl Ports for Things {
                 self.metrics.observe(Metric::HttpLatency, &[], took.as_secs_f64());
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use app::fakes::orders::MemoryOrders;
+    use domain::ids::LocationId;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn another_location_s_refused_row_is_no_matter_and_the_own_one_s_is_an_error() {
+        let (store, shops) = (MemoryOrders::default(), Shops::new(Shop::default_shop()));
+        let home = Shop { name: "Renamed".to_owned(), ..Shop::default_shop() };
+        let airport = LocationId::parse("airport").expect("an id");
+        let other = Shop { location_id: airport.clone(), ..Shop::default_shop() };
+        store.set_locations(vec![other.clone(), home.clone()]);
+        read_shops(&store, &shops).await.expect("both are there");
+        // Left out by the store: `laws::locations`.
+        store.set_locations(vec![home.clone()]);
+        read_shops(&store, &shops).await.expect("the own one is there");
+        assert!(shops.named(Some(&airport)).is_err() && shops.home().name == "Renamed");
+        store.set_locations(vec![other]);
+        let told = read_shops(&store, &shops).await.expect_err("the own one is not").to_string();
+        assert!(told.contains(home.location_id.as_str()), "{told}");
+        assert_eq!(shops.home().name, "Renamed", "what was read last stands");
     }
 }

@@ -114,3 +114,19 @@ fn what_was_called_off_is_not_made_and_what_was_never_confirmed_is_parked() {
         ));
     });
 }
+
+/// Another location's row is refused: its own orders wait until it is corrected, and need nobody to redrive them.
+#[test]
+fn a_refused_location_stops_its_own_tickets_alone() {
+    block_on(async {
+        let store = MemoryOrders::default();
+        let airport = domain::ids::LocationId::parse("airport").expect("an id");
+        let elsewhere = super::super::Shop { location_id: airport, ..super::super::Shop::default_shop() };
+        let (_, envelope) = an_order(&store, OrderType::Pickup, State::Confirmed).await;
+        store.set_locations(vec![elsewhere.clone()]);
+        let waits = fulfil(&store, &Noon, &MAKER, &envelope).await.settlement;
+        assert!(matches!(waits, crate::inbox::Settlement::Retry { .. }), "{waits:?}");
+        store.set_locations(vec![elsewhere, super::super::Shop::default_shop()]);
+        assert_eq!(fulfil(&store, &Noon, &MAKER, &envelope).await, Handled::done());
+    });
+}
