@@ -183,10 +183,7 @@ impl OrderStore for SqliteStore {
     }
 
     async fn newest_with_number(&self, scope: &Scope, number: OrderNumber) -> Result<Option<OrderId>, Unavailable> {
-        let select = format!(
-            "SELECT order_id FROM orders WHERE {IN_SCOPE} AND order_number = ?3 ORDER BY order_id DESC LIMIT 1"
-        );
-        let row: Option<(String,)> = sqlx::query_as(sqlx::AssertSqlSafe(select))
+        let row: Option<(String,)> = sqlx::query_as(sqlx::AssertSqlSafe(newest_with_number_sql(scope)))
             .bind(scope.tenant())
             .bind(locations(scope)?)
             .bind(number.to_string())
@@ -226,7 +223,7 @@ impl OrderStore for SqliteStore {
             if filter.statuses.is_empty() { "?4 = '[]'" } else { "status IN (SELECT value FROM json_each(?4))" };
         let (hint, in_scope) = match scope {
             Scope::Shops { .. } if few => (" INDEXED BY orders_by_status", IN_SHOPS),
-            _ => ("", IN_SCOPE),
+            Scope::Shops { .. } | Scope::Everything => ("", IN_SCOPE),
         };
         // UUIDv7: newest first is greatest first.
         let select = format!(
@@ -442,6 +439,13 @@ impl OrderStore for SqliteStore {
         }
         Ok(deleted)
     }
+}
+
+/// `IN_SCOPE` would keep the index of numbers from being used: "any tenant or this one" is no lookup.
+fn newest_with_number_sql(scope: &Scope) -> String {
+    let in_scope = if *scope == Scope::Everything { IN_SCOPE } else { IN_SHOPS };
+    // Without the plus, SQLite reads all orders from the newest on, to spare itself the sorting of a few.
+    format!("SELECT order_id FROM orders WHERE {in_scope} AND order_number = ?3 ORDER BY +order_id DESC LIMIT 1")
 }
 
 /// The locations of a scope, as `IN_SCOPE` reads them.
@@ -684,4 +688,33 @@ pub async fn add_outbox(
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use app::use_cases::Shop;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_number_is_found_by_its_index() {
+        let file = std::env::temp_dir().join(format!("haven-plan-{}.db", uuid::Uuid::now_v7()));
+        let url = format!("sqlite://{}", file.display());
+        migrations::migrate(&url).await.expect("migrated");
+        let pool = sqlx::SqlitePool::connect(&url).await.expect("it opens");
+        let scope = Scope::of(&Shop::default_shop());
+        let explain = format!("EXPLAIN QUERY PLAN {}", newest_with_number_sql(&scope));
+        let plan: Vec<(i64, i64, i64, String)> = sqlx::query_as(sqlx::AssertSqlSafe(explain))
+            .bind(scope.tenant())
+            .bind(locations(&scope).expect("JSON"))
+            .bind("A-1")
+            .fetch_all(&pool)
+            .await
+            .expect("explained");
+        let plan: Vec<&str> = plan.iter().map(|(.., step)| step.as_str()).collect();
+        let search = "SEARCH orders USING INDEX orders_by_number (tenant_id=? AND location_id=? AND order_number=?)";
+        assert!(plan.contains(&search), "{plan:?}");
+        pool.close().await;
+        std::fs::remove_file(file).expect("removed");
+    }
 }
