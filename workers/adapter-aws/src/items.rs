@@ -11,6 +11,7 @@ use domain::ids::ProductId;
 use domain::menu::{Product, ProductType};
 use domain::money::{Currency, Money};
 use domain::stock::Counters;
+use domain::text::{printable, shown};
 use time::format_description::well_known::Rfc3339;
 
 pub type Item = HashMap<String, AttributeValue>;
@@ -74,6 +75,13 @@ pub fn product_item(product: &Product, received: u32, threshold: i64, now: Times
     fields.map(|(name, value)| (name.to_owned(), value)).into()
 }
 
+/// Returns a product's name as it may stand on a page, in a mail or in its subject: suppliers' lists are imported, and
+/// people write items by hand. `None` when nothing of it can be seen.
+fn name(text: &str) -> Option<String> {
+    let name = printable(text).trim().to_owned();
+    (!name.is_empty()).then_some(name)
+}
+
 pub fn stocked_product(item: &Item) -> Result<StockedProduct, Unavailable> {
     let text = |name| get_text(item, name).ok_or_else(|| corrupt(name));
     let number = |name| get_number(item, name).ok_or_else(|| corrupt(name));
@@ -81,8 +89,8 @@ pub fn stocked_product(item: &Item) -> Result<StockedProduct, Unavailable> {
     Ok(StockedProduct {
         product: Product {
             product_id: ProductId::parse(&text("product_id")?).map_err(|_| corrupt("product_id"))?,
-            name: text("name")?,
-            description: text("description")?,
+            name: name(&text("name")?).ok_or_else(|| corrupt("name"))?,
+            description: shown(text("description")?),
             kind: ProductType::from_code(&text("type")?).ok_or_else(|| corrupt("type"))?,
             price: Money::new(number("price_minor")?, currency),
             image_url: text("image_url")?,

@@ -8,7 +8,7 @@ use app::ports::ledger::{ENTRIES_MAX, Entry, Hold, Ledger};
 use aws_sdk_dynamodb::types::AttributeValue;
 use domain::ids::ProductId;
 use domain::stock::Movement;
-use domain::text::shown;
+use domain::text::{printable, shown};
 
 use crate::items::{Item, corrupt, get_number, get_text, get_time, number, text, time_value};
 use crate::stock::{DynamoStock, record_of};
@@ -43,7 +43,7 @@ fn entry(item: &Item) -> Result<Entry, Unavailable> {
         entry_id: text("movement_id")?,
         product_id: ProductId::parse(&text("product_id")?).map_err(|_| corrupt("product_id"))?,
         movement: movement.ok_or_else(|| corrupt("kind"))?,
-        reference: text("reference")?,
+        reference: printable(&text("reference")?),
         actor: shown(text("actor")?),
         note: get_text(item, "note").map(shown),
         at: get_time(item, "at").ok_or_else(|| corrupt("at"))?,

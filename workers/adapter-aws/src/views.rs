@@ -4,13 +4,14 @@ use std::collections::HashMap;
 
 use app::ports::Unavailable;
 use app::ports::scope::Scope;
-use app::ports::views::{OrderView, OrderViews, SHOWN};
+use app::ports::views::{OrderView, OrderViews, SHOWN, ViewItem};
 use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::operation::put_item::PutItemError;
 use aws_sdk_dynamodb::operation::transact_write_items::TransactWriteItemsError;
 use aws_sdk_dynamodb::types::{Put, TransactWriteItem};
 use contract::table::BY_SESSION;
 use domain::ids::OrderId;
+use domain::text::{printable, shown};
 
 use crate::Clients;
 use crate::items::{Item, get_number, get_text, number, text};
@@ -149,21 +150,37 @@ impl OrderViews for DynamoViews {
                 .expression_attribute_values(":before", text(before.to_string())),
             None => query.key_condition_expression("session_hash = :session"),
         };
-        let found = query.send().await.map_err(|error| unavailable(crate::why(&error)))?;
-        let views = found.items().iter().map(read);
-        // A session is one browser's at one shop: its views are in scope but for a forged or shared cookie.
-        views.filter(|view| view.as_ref().map_or(true, |view| view.is_in(scope))).collect()
+        let wanted = usize::try_from(limit).unwrap_or(usize::MAX);
+        let mut views = Vec::new();
+        // The limit is one of orders in scope. A browser may have ordered elsewhere in between: then one page has fewer.
+        let mut from: Option<Item> = None;
+        while views.len() < wanted {
+            let page = query.clone().set_exclusive_start_key(from).send().await;
+            let page = page.map_err(|error| unavailable(crate::why(&error)))?;
+            for view in page.items().iter().map(read) {
+                let view = view?;
+                if view.is_in(scope) {
+                    views.push(view);
+                }
+            }
+            from = page.last_evaluated_key;
+            if from.is_none() {
+                break;
+            }
+        }
+        views.truncate(wanted);
+        Ok(views)
     }
 }
 
 fn item(view: &OrderView) -> Result<Item, Unavailable> {
-    let shown = serde_json::to_string(view).map_err(unavailable)?;
+    let json = serde_json::to_string(view).map_err(unavailable)?;
     let mut item = Item::from([
         ("order_id".to_owned(), text(view.order_id.to_string())),
         ("version".to_owned(), number(view.version)),
         ("status".to_owned(), text(&view.status)),
         ("forget_at".to_owned(), number((view.created_at + SHOWN).unix_timestamp())),
-        ("view".to_owned(), text(shown)),
+        ("view".to_owned(), text(json)),
     ]);
     if let Some(tenant_id) = &view.tenant_id {
         item.insert("tenant_id".to_owned(), text(tenant_id));
@@ -175,12 +192,14 @@ fn item(view: &OrderView) -> Result<Item, Unavailable> {
 }
 
 fn read(item: &Item) -> Result<OrderView, Unavailable> {
-    let shown = get_text(item, "view").ok_or_else(|| unavailable("an item has no view"))?;
-    let view: OrderView = serde_json::from_str(&shown).map_err(unavailable)?;
+    let json = get_text(item, "view").ok_or_else(|| unavailable("an item has no view"))?;
+    let view: OrderView = serde_json::from_str(&json).map_err(unavailable)?;
+    let name = |item: ViewItem| ViewItem { name: printable(&item.name), ..item };
     Ok(OrderView {
+        items: view.items.into_iter().map(name).collect(),
         session_hash: get_text(item, "session_hash"),
         tenant_id: get_text(item, "tenant_id"),
-        reason: view.reason.map(domain::text::shown),
+        reason: view.reason.map(shown),
         ..view
     })
 }

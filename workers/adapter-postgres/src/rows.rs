@@ -10,7 +10,7 @@ use domain::ids::{LocationId, OrderId, ProductId, TenantId};
 use domain::money::{Currency, Money, TaxRate};
 use domain::order::{HistoryEntry, Item, Order, OrderType, Status, Step, Totals};
 use domain::saga::State;
-use domain::text::shown;
+use domain::text::{printable, shown};
 use uuid::Uuid;
 pub fn corrupt(what: &str, value: &str) -> Unavailable {
     Unavailable::new("orders", format!("{value:?} is stored where {what} should be"))
@@ -85,7 +85,7 @@ impl OrderRow {
                 Ok(Item {
                     product_id: ProductId::parse(&row.product_id)
                         .map_err(|_| corrupt("a product id", &row.product_id))?,
-                    name: row.name.clone(),
+                    name: printable(&row.name),
                     quantity: quantity.ok_or_else(|| corrupt("a quantity", &row.quantity.to_string()))?,
                     unit_price: money(row.unit_price_minor),
                 })

@@ -137,6 +137,15 @@ async fn a_hand_in_the_table_does_not_close_the_shop() {
     let products = stock.products().await.expect("listed");
     assert_eq!(products.len(), 1, "what can be read is sold");
 
+    // A supplier's list that turns lines around, moves a terminal's cursor and adds a header to a mail.
+    let name = domain::menu::Product { name: "Lat\u{202e}te\r\nBcc: x".to_owned(), ..laws::stock::product("hostile") };
+    stock.add_product(&name, 5, 2, NOW).await.expect("added");
+    let unseen = domain::menu::Product { name: "\u{202e}\u{200b}".to_owned(), ..laws::stock::product("unseen") };
+    stock.add_product(&unseen, 5, 2, NOW).await.expect("added");
+    let shown = stock.product(&name.product_id).await.expect("read").expect("there").product;
+    assert_eq!(shown.name, "Latte Bcc: x");
+    assert_eq!(stock.products().await.expect("listed").len(), 2, "what nobody can see is not sold");
+
     // Counters that do not hold what a reservation says: no endless trying, and the product is named.
     let order = OrderId(Uuid::now_v7());
     let lines = laws::stock::lines(&[(&product.product_id, 2)]);

@@ -570,6 +570,12 @@ pub async fn what_cannot_be_read_keeps_nothing_else_back(store: &impl OrderStore
     assert!(ids.contains(&fine.order.order_id) && !ids.contains(&odd.order.order_id), "{ids:?}");
     assert_eq!(store.take_due(odd.next_action_at, again_at, 100).await.expect("taken"), [], "nor does it come at once");
 
+    // A product whose name turns a line around, from before names were cleaned.
+    let hostile = placed(store).await.order.order_id;
+    execute(format!("UPDATE order_items SET name = 'Lat\u{202e}te\u{9b}2J' WHERE order_id = '{hostile}'")).await;
+    let items = store.load(hostile).await.expect("read").expect("there").order.items;
+    assert!(items.iter().all(|item| item.name == "Latte 2J"), "{items:?}");
+
     // A message of another time.
     empty_the_outbox(store).await;
     let (odd, fine) = (placed(store).await, placed(store).await);

@@ -5,12 +5,14 @@ use uuid::Uuid;
 use crate::ports::orders::StoredOrder;
 use crate::ports::scope::Scope;
 use crate::ports::views::{OrderView, OrderViews};
+use crate::use_cases::Shop;
 
 /// All laws, on sessions of their own.
 pub async fn all(views: &impl OrderViews) {
     the_newest_version_is_shown_in_whatever_order_they_come(views).await;
     many_at_once_are_each_shown(views).await;
     a_session_sees_its_own_orders_newest_first(views).await;
+    a_limit_counts_what_is_in_scope(views).await;
 }
 
 fn view_of(session: &str) -> OrderView {
@@ -73,4 +75,18 @@ async fn a_session_sees_its_own_orders_newest_first(views: &impl OrderViews) {
         views.of_session(&Scope::Everything, &session, 3, Some(mine[2].order_id)).await.expect("read"),
         mine[3..]
     );
+}
+
+async fn a_limit_counts_what_is_in_scope(views: &impl OrderViews) {
+    let session = a_session();
+    let mine: Vec<_> = (0..2).map(|_| view_of(&session)).collect();
+    let elsewhere = OrderView { tenant_id: Some("another-house".to_owned()), ..view_of(&session) };
+    let newer: Vec<_> =
+        (0..5).map(|_| OrderView { order_id: view_of(&session).order_id, ..elsewhere.clone() }).collect();
+    show(views, &mine).await;
+    show(views, &newer).await;
+    let scope = Scope::of(&Shop::default_shop());
+    let listed = views.of_session(&scope, &session, 2, None).await.expect("read");
+    assert_eq!(listed, [mine[1].clone(), mine[0].clone()], "the newest of all are another house's");
+    assert_eq!(views.of_session(&scope, &session, 1, None).await.expect("read"), mine[1..]);
 }
