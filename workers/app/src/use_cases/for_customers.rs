@@ -7,6 +7,7 @@ use domain::money::Money;
 use domain::order::{HistoryEntry, Order, Status};
 
 use super::change_order::{CANCELLED_BY_STAFF, CUSTOMER};
+use super::pay::WRONG_AMOUNT;
 use super::time_out::NOT_COLLECTED;
 use crate::ports::Unavailable;
 use crate::ports::orders::{OrderStore, PaymentKind, PaymentState};
@@ -38,16 +39,16 @@ impl Charged {
 /// # Errors
 /// When the payments cannot be read.
 pub async fn charged(orders: &impl OrderStore, order_id: OrderId) -> Result<Charged, Unavailable> {
-    let charge = orders.payment(order_id, PaymentKind::Charge).await?;
-    // A card that was asked and did not answer may have been charged. An order does not end before that is known.
-    let taken = charge.filter(|charge| matches!(charge.state, PaymentState::Captured | PaymentState::Refunded));
-    let Some(charge) = taken else { return Ok(Charged::Nothing) };
+    let Some(charge) = orders.payment(order_id, PaymentKind::Charge).await? else { return Ok(Charged::Nothing) };
+    // A wrong amount that was charged and given back counts as declined, and has a refund.
     let refund = orders.payment(order_id, PaymentKind::Refund).await?;
-    Ok(match refund {
-        Some(refund) if refund.state == PaymentState::Refunded => Charged::Refunded(refund.amount),
-        Some(refund) => Charged::BeingRefunded(refund.amount),
-        None if charge.state == PaymentState::Refunded => Charged::Refunded(charge.amount),
-        None => Charged::Kept(charge.amount),
+    Ok(match (refund, charge.state) {
+        (Some(refund), _) if refund.state == PaymentState::Refunded => Charged::Refunded(refund.amount),
+        (Some(refund), _) => Charged::BeingRefunded(refund.amount),
+        (None, PaymentState::Refunded) => Charged::Refunded(charge.amount),
+        (None, PaymentState::Captured) => Charged::Kept(charge.amount),
+        // A card that was asked and did not answer may have been charged. An order does not end before that is known.
+        (None, PaymentState::Declined | PaymentState::Requested | PaymentState::Unknown) => Charged::Nothing,
     })
 }
 
@@ -55,6 +56,9 @@ pub async fn charged(orders: &impl OrderStore, order_id: OrderId) -> Result<Char
 pub fn why_ended(order: &Order) -> String {
     let reason = order.reason.as_deref().unwrap_or_default();
     if let Some(code) = reason.strip_prefix("payment declined: ") {
+        if code.contains(WRONG_AMOUNT) {
+            return "Your card was charged a wrong amount, so we stopped your order.".to_owned();
+        }
         // The gateway's own word for it, as it spells it.
         return match code.replace('_', " ").as_str() {
             "insufficient funds" => "Your card does not have enough funds for this order.".to_owned(),
@@ -115,6 +119,10 @@ mod tests {
             ("payment declined: insufficient_funds", "Your card does not have enough funds for this order."),
             ("payment declined: insufficient funds", "Your card does not have enough funds for this order."),
             ("payment declined: do_not_honor_51", "Your card was declined."),
+            (
+                "payment declined: $9.99 were charged instead of $8.17, and given back",
+                "Your card was charged a wrong amount, so we stopped your order.",
+            ),
             ("sold out: apple-cake", "Ana's \"Apfelkuchen\" 🍰 sold out before we could set it aside."),
             (
                 "sold out: apple-cake, flat-white",

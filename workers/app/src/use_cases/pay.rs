@@ -14,6 +14,9 @@ use crate::ports::gateway::{ChargeOutcome, Gateway, GatewayError};
 use crate::ports::orders::{Applied, Change, OrderStore, Payment, PaymentChange, PaymentKind, PaymentState};
 use crate::ports::{Source, Unavailable};
 
+/// In the reason of a charge whose amount was not what was asked for, between what was charged and what was due.
+pub(super) const WRONG_AMOUNT: &str = "were charged instead of";
+
 /// Handles one message of the `payments` queue.
 pub async fn pay<O: OrderStore, A: Apply, G: Gateway, S: Source>(
     orders: &O,
@@ -29,7 +32,19 @@ pub async fn pay<O: OrderStore, A: Apply, G: Gateway, S: Source>(
         let outcome = match &envelope.message {
             Message::ChargeCard { .. } => worker.charge().await,
             Message::RefundCard { .. } => worker.refund().await,
-            _ => return Handled::park(format!("{:?} does not belong on this queue", envelope.message.kind())),
+            Message::ReserveStock {}
+            | Message::ReleaseStock {}
+            | Message::OrderCreated { .. }
+            | Message::InventoryReserved { .. }
+            | Message::PaymentCompleted { .. }
+            | Message::PaymentFailed { .. }
+            | Message::PaymentRefunded { .. }
+            | Message::OrderStatusChanged { .. }
+            | Message::OrderShipped { .. }
+            | Message::OrderOverdue { .. }
+            | Message::StockLevelReached { .. } => {
+                return Handled::park(format!("{:?} does not belong on this queue", envelope.message.kind()));
+            }
         };
         match outcome {
             Ok(Applied::Applied) => return Handled::done(),
@@ -79,7 +94,18 @@ impl<O: OrderStore, A: Apply, G: Gateway, S: Source> Worker<'_, O, A, G, S> {
                 // What the gateway says is checked like any input: a wrong amount goes back, and the order ends.
                 if amount != charge.amount {
                     self.give_back(&charge_id, amount).await?;
-                    let reason = format!("{amount} were charged instead of {}, and given back", charge.amount);
+                    // The customer's statement shows both, so both are on record, with the amount that it was.
+                    let given_back = Payment {
+                        kind: PaymentKind::Refund,
+                        amount,
+                        state: PaymentState::Refunded,
+                        token: None,
+                        charge_id: Some(charge_id.clone()),
+                        reason: None,
+                        ..charge.clone()
+                    };
+                    self.remember(None, given_back).await?;
+                    let reason = format!("{amount} {WRONG_AMOUNT} {}, and given back", charge.amount);
                     let wrong = Payment {
                         state: PaymentState::Declined,
                         charge_id: Some(charge_id),
@@ -98,7 +124,8 @@ impl<O: OrderStore, A: Apply, G: Gateway, S: Source> Worker<'_, O, A, G, S> {
             },
             Err(GatewayError::Unknown(why)) => {
                 if charge.state == PaymentState::Requested {
-                    self.remember(&charge, Payment { state: PaymentState::Unknown, ..charge.clone() }).await?;
+                    let unknown = Payment { state: PaymentState::Unknown, ..charge.clone() };
+                    self.remember(Some(charge.state), unknown).await?;
                 }
                 return Err(Handled::retry(format!("the charge's outcome is unknown: {why}")));
             }
@@ -188,9 +215,10 @@ impl<O: OrderStore, A: Apply, G: Gateway, S: Source> Worker<'_, O, A, G, S> {
         charge.ok_or_else(|| Handled::park(format!("order {} has no charge to make", self.order_id)))
     }
 
-    /// Writes a state that is not the message's effect, so that the message can still be applied.
-    async fn remember(&self, read: &Payment, payment: Payment) -> Result<(), Unavailable> {
-        let change = Some(PaymentChange { expected: Some(read.state), payment });
+    /// Writes a state that is not the message's effect, so that the message can still be applied. Where another delivery
+    /// of the message was faster, its row stands.
+    async fn remember(&self, expected: Option<PaymentState>, payment: Payment) -> Result<(), Unavailable> {
+        let change = Some(PaymentChange { expected, payment });
         self.apply(EventId(self.source.uuid()), change, Vec::new()).await.map(|_| ())
     }
 
@@ -223,3 +251,6 @@ impl<O: OrderStore, A: Apply, G: Gateway, S: Source> Worker<'_, O, A, G, S> {
         Message::PaymentRefunded { payment_id, amount_minor: amount.minor, currency: amount.currency.code().to_owned() }
     }
 }
+
+#[cfg(test)]
+mod tests;
