@@ -43,7 +43,8 @@ const DAY_S: i128 = 24 * 3600;
 /// Orders when what is left does not outlast a delivery, or stands at its threshold.
 ///
 /// With enough history: as much as the days to cover take, with the threshold on top, less what is there, and at most
-/// what was sold in the best week. With less: up to the threshold. A rush of four minutes is no forecast.
+/// what was sold in the best week, but always up to the threshold. With less history: up to the threshold. A rush of four
+/// minutes is no forecast.
 pub fn suggest(available: i64, low_stock_threshold: i64, sales: Sales, policy: Policy) -> Suggestion {
     let units = i128::from(sales.units.max(0));
     let over_s = i128::from(sales.over.max(Duration::DAY).whole_seconds());

@@ -14,7 +14,7 @@ use crate::ports::{Source, Unavailable};
 /// How far back sales are looked at unless somebody asks otherwise, and at most.
 pub const DAYS: u32 = 28;
 pub const DAYS_MAX: u32 = 90;
-/// Entries read of one product once they reach back a day of opening hours: as many sales say as much about a day.
+/// Entries read of one product once they reach back a week and a day of opening hours: as many sales say enough.
 const READ_ENOUGH: usize = 2_000;
 /// Entries read of one product at most.
 const READ_MAX: usize = 20_000;
@@ -60,7 +60,7 @@ async fn sales(
     let is_enough = |since: Timestamp| hours.open_between(since, now) >= hours.longest_day();
     // Newest first.
     let mut changes: Vec<(Timestamp, i64)> = Vec::new();
-    let (mut since, mut read, mut is_whole) = (now, 0, true);
+    let (mut since, mut read) = (now, 0);
     let mut before: Option<String> = None;
     'pages: loop {
         let page = stock.entries(&product.product.product_id, before.as_deref(), ENTRIES_MAX).await?;
@@ -83,8 +83,8 @@ async fn sales(
                 | Movement::WriteOn(_) => {}
             }
         }
-        if read >= READ_MAX || (read >= READ_ENOUGH && is_enough(since)) {
-            is_whole = false;
+        // A whole week, or the best one would be a part of one.
+        if read >= READ_MAX || (read >= READ_ENOUGH && now - since >= Duration::WEEK && is_enough(since)) {
             break;
         }
     }
@@ -92,12 +92,7 @@ async fn sales(
     // A day of opening hours counts as a day, though fewer hours have passed.
     let days_open = hours.open_between(since, now) / (hours.longest_day() / Duration::DAY);
     let over = (now - since).max(days_open);
-    let mut best_week = best_week(&changes);
-    if !is_whole && over < Duration::WEEK {
-        // Only the newest part of a week was read: the rest of it is taken to have been alike.
-        best_week = best_week.max((units as f64 * (Duration::WEEK / over)) as i64);
-    }
-    Ok(Sales { units, over, is_enough: is_enough(since), best_week })
+    Ok(Sales { units, over, is_enough: is_enough(since), best_week: best_week(&changes) })
 }
 
 /// The most that was sold, and not given back, within seven days. `changes` are newest first.
@@ -201,6 +196,23 @@ mod tests {
         let suggested = |days| block_on(suggest_reorders(&stock, &Clock, &hours, days)).expect("read").remove(0);
         assert!(!suggested(DAYS).sales.is_enough);
         assert_eq!(suggested(DAYS).suggestion.quantity, 4, "up to the threshold, not 2,360");
+    }
+
+    /// The week is read to its end, however much was sold at its beginning: a part of it, carried on, was never sold.
+    #[test]
+    fn a_rush_of_many_small_sales_does_not_hide_the_week_behind_it() {
+        let stock = MemoryStock::default();
+        let busy = product("busy");
+        block_on(stock.add_product(&busy, 10_000, 5, NOW - Duration::days(30))).expect("added");
+        for days_ago in [10, 6] {
+            sold(&stock, &busy.product_id, 90, days_ago);
+        }
+        // Two entries each, within two days.
+        for index in 0..READ_ENOUGH as i64 {
+            sold(&stock, &busy.product_id, 1, 1 + index % 2);
+        }
+        let suggested = block_on(suggest_reorders(&stock, &Clock, &always(), DAYS)).expect("read");
+        assert_eq!(suggested[0].sales.best_week, READ_ENOUGH as i64 + 90);
     }
 
     #[test]
