@@ -4,7 +4,7 @@
 //! opening to closing, so that no slot is twice as long as another and none is missing. Time zones come with the program
 //! (`jiff`, with the IANA database built in); a machine without one gives the same answer.
 
-use jiff::tz::TimeZone;
+use jiff::tz::{AmbiguousOffset, TimeZone};
 use time::{Date, Duration, PrimitiveDateTime, UtcOffset};
 
 use crate::{FieldError, Timestamp};
@@ -46,16 +46,29 @@ impl Zone {
         self.local(at).date()
     }
 
-    /// Returns the time of day as people read it, such as `8:30 am`.
+    /// Returns the time of day as people read it, such as `8:30 am`. In the hour that the clock shows twice when it goes
+    /// back, the zone's abbreviation tells which one is meant: `1:30 am EDT`, and an hour later `1:30 am EST`.
     pub fn clock_text(&self, at: Timestamp) -> String {
         let local = self.local(at);
+        let fold = self.abbreviation_in_fold(at).map(|zone| format!(" {zone}")).unwrap_or_default();
         let (hour, half) = match local.hour() {
             0 => (12, "am"),
             hour @ 1..=11 => (hour, "am"),
             12 => (12, "pm"),
             hour => (hour - 12, "pm"),
         };
-        format!("{hour}:{:02} {half}", local.minute())
+        format!("{hour}:{:02} {half}{fold}", local.minute())
+    }
+
+    /// Returns the abbreviation in force where the clock on the wall shows the time twice.
+    fn abbreviation_in_fold(&self, at: Timestamp) -> Option<String> {
+        let instant = jiff::Timestamp::from_second(at.unix_timestamp()).ok()?;
+        let info = self.0.to_offset_info(instant);
+        let shown = info.offset().to_datetime(instant);
+        match self.0.to_ambiguous_timestamp(shown).offset() {
+            AmbiguousOffset::Fold { .. } => Some(info.abbreviation().to_owned()),
+            AmbiguousOffset::Unambiguous { .. } | AmbiguousOffset::Gap { .. } => None,
+        }
     }
 
     /// Returns date and time of day, such as `Mon 2 Mar, 8:30 am`.
@@ -319,6 +332,36 @@ mod tests {
         }
         let never = Hours { zone: Zone::utc(), week: [None; 7] };
         assert_eq!(never.closed_notice(datetime!(2026-03-02 12:00 UTC)).as_deref(), Some("We are closed."));
+    }
+
+    /// Clocks in New York go back from 2:00 to 1:00 on 1 November 2026.
+    #[test]
+    fn an_hour_that_the_clock_shows_twice_says_which_one_it_is() {
+        let new_york = zone("America/New_York");
+        for (at, text) in [
+            (datetime!(2026-11-01 04:59 UTC), "12:59 am"),
+            (datetime!(2026-11-01 05:00 UTC), "1:00 am EDT"),
+            (datetime!(2026-11-01 05:45 UTC), "1:45 am EDT"),
+            (datetime!(2026-11-01 06:00 UTC), "1:00 am EST"),
+            (datetime!(2026-11-01 06:59 UTC), "1:59 am EST"),
+            (datetime!(2026-11-01 07:00 UTC), "2:00 am"),
+            (datetime!(2026-03-08 07:00 UTC), "3:00 am"),
+        ] {
+            assert_eq!(new_york.clock_text(at), text, "{at}");
+        }
+        let evening_before = datetime!(2026-10-31 20:00 UTC);
+        assert_eq!(new_york.time_text(datetime!(2026-11-01 06:15 UTC), evening_before), "Sun 1 Nov, 1:15 am EST");
+        let all_day = Hours::always(new_york.clone());
+        let mut texts: Vec<_> = all_day
+            .slots(date!(2026 - 11 - 01), rule(15))
+            .iter()
+            .map(|slot| new_york.clock_text(slot.starts_at))
+            .collect();
+        let all = texts.len();
+        texts.sort();
+        texts.dedup();
+        assert_eq!((all, texts.len()), (100, 100), "no two of a night's slots read alike");
+        assert_eq!(Zone::utc().clock_text(datetime!(2026-11-01 06:15 UTC)), "6:15 am");
     }
 
     #[test]
