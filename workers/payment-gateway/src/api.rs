@@ -32,11 +32,13 @@ const HOLD_MAX: Duration = Duration::from_secs(60);
 #[derive(Clone)]
 struct Gateway {
     desk: Desk,
+    credential: Credential,
     stop: CancellationToken,
 }
 
 /// The protocol's routes over a desk, for callers who know the API key. `stop` releases the requests that are being held.
 pub fn router(desk: Desk, api_key: &str, stop: CancellationToken) -> Router {
+    let credential = Credential::new(api_key);
     Router::new()
         .route("/v1/charges", post(charge).get(find_charge))
         .route("/v1/refunds", post(refund))
@@ -46,8 +48,8 @@ pub fn router(desk: Desk, api_key: &str, stop: CancellationToken) -> Router {
         .method_not_allowed_fallback(async || Problem::no_method())
         .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
         .layer(RequestBodyTimeoutLayer::new(BODY_PAUSE_MAX))
-        .layer(middleware::from_fn_with_state(Credential::new(api_key), demand))
-        .with_state(Gateway { desk, stop })
+        .layer(middleware::from_fn_with_state(credential.clone(), demand))
+        .with_state(Gateway { desk, credential, stop })
 }
 
 type Body = Result<Bytes, BytesRejection>;
@@ -98,7 +100,7 @@ async fn ledger(State(gateway): State<Gateway>) -> Result<Response, Problem> {
 
 async fn health(State(gateway): State<Gateway>) -> Result<Response, Problem> {
     if gateway.desk.is_open() {
-        Ok(Json(json!({ "status": "ok" })).into_response())
+        Ok(Json(json!({ "status": "ok", "unauthorized": gateway.credential.refused() })).into_response())
     } else {
         Err(Problem::unavailable())
     }

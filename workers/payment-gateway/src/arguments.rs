@@ -1,14 +1,15 @@
 //! The binary's flags and environment, checked whole before any socket opens.
 
-use std::env::{VarError, var};
+use std::env::{VarError, var, var_os};
 use std::io::Write as _;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::bail;
-use clap::Parser;
+use clap::{CommandFactory as _, FromArgMatches as _, Parser};
 use payment_gateway::Config;
+use tracing_subscriber::EnvFilter;
 
 const EX_USAGE: u8 = 64;
 
@@ -34,7 +35,8 @@ struct Arguments {
 
 /// The configuration, or, once the reason is printed, the code to exit with.
 pub fn config() -> Result<Config, ExitCode> {
-    let arguments = Arguments::try_parse().map_err(|error| {
+    let parsed = without_empty_variables(Arguments::command()).try_get_matches();
+    let arguments = parsed.and_then(|matches| Arguments::from_arg_matches(&matches)).map_err(|error| {
         let _ = error.print();
         // Help and version are not errors, and go to stdout.
         if error.use_stderr() { ExitCode::from(EX_USAGE) } else { ExitCode::SUCCESS }
@@ -46,6 +48,18 @@ pub fn config() -> Result<Config, ExitCode> {
     })
 }
 
+/// An empty variable is one that is not set: a template writes it for "none".
+fn without_empty_variables(command: clap::Command) -> clap::Command {
+    let is_empty = |arg: &clap::Arg| arg.get_env().and_then(var_os).is_some_and(|value| value.is_empty());
+    command.mut_args(|arg| if is_empty(&arg) { arg.env(None::<&str>) } else { arg })
+}
+
+/// What is logged, by `HAVEN_LOG`; `info` where it is unset, empty or cannot be read.
+pub fn log_filter() -> EnvFilter {
+    let wanted = var("HAVEN_LOG").ok().filter(|wanted| !wanted.is_empty());
+    wanted.and_then(|wanted| EnvFilter::try_new(wanted).ok()).unwrap_or_else(|| EnvFilter::new("info"))
+}
+
 fn checked(arguments: Arguments) -> anyhow::Result<Config> {
     let secret = |variable: &str| match var(variable) {
         Ok(secret) => Ok(secret),
@@ -55,7 +69,6 @@ fn checked(arguments: Arguments) -> anyhow::Result<Config> {
     let config = Config {
         bind: arguments.bind,
         ledger: arguments.ledger,
-        // A template writes an empty variable for "none".
         webhook_url: arguments.webhook_url.filter(|url| !url.is_empty()),
         webhook_secret: secret(SECRET_VARIABLE)?,
         api_key: secret(API_KEY_VARIABLE)?,

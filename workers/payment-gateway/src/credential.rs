@@ -1,8 +1,11 @@
 //! The credential that every call must carry: `Authorization: Bearer <api key>`.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
 use aws_lc_rs::constant_time::verify_slices_are_equal;
 use aws_lc_rs::digest::{SHA256, digest};
-use axum::extract::{Request, State};
+use axum::extract::{MatchedPath, Request, State};
 use axum::http::{HeaderMap, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse as _, Response};
@@ -11,11 +14,19 @@ use crate::problem::Problem;
 
 /// The SHA-256 of the key. Digests have one length, so a comparison in constant time does not tell how long the key is.
 #[derive(Clone)]
-pub struct Credential([u8; 32]);
+pub struct Credential {
+    digest: [u8; 32],
+    refused: Arc<AtomicU64>,
+}
 
 impl Credential {
     pub fn new(api_key: &str) -> Credential {
-        Credential(sha256(api_key))
+        Credential { digest: sha256(api_key), refused: Arc::default() }
+    }
+
+    /// Returns how many calls came without the key since the gateway started.
+    pub fn refused(&self) -> u64 {
+        self.refused.load(Ordering::Relaxed)
     }
 
     /// Returns whether the headers carry the key, in exactly one `Authorization` header.
@@ -25,7 +36,7 @@ impl Credential {
         let Some((scheme, key)) = value.to_str().ok().and_then(|value| value.split_once(' ')) else { return false };
         // RFC 9110, section 11.1: the scheme is case-insensitive, and spaces may follow it.
         scheme.eq_ignore_ascii_case("bearer")
-            && verify_slices_are_equal(&self.0, &sha256(key.trim_start_matches(' '))).is_ok()
+            && verify_slices_are_equal(&self.digest, &sha256(key.trim_start_matches(' '))).is_ok()
     }
 }
 
@@ -39,10 +50,13 @@ fn sha256(text: &str) -> [u8; 32] {
 /// ledger, and a load balancer has no key.
 pub async fn demand(State(credential): State<Credential>, request: Request, next: Next) -> Response {
     if request.uri().path() == "/healthz" || credential.is_in(request.headers()) {
-        next.run(request).await
-    } else {
-        Problem::unauthorized().into_response()
+        return next.run(request).await;
     }
+    credential.refused.fetch_add(1, Ordering::Relaxed);
+    // The route and not the path, and no header: what a stranger sends may be a secret that was meant for somebody else.
+    let route = request.extensions().get::<MatchedPath>().map_or("none", MatchedPath::as_str);
+    tracing::warn!(event = "unauthorized", method = %request.method(), route, "Refused a call without the API key");
+    Problem::unauthorized().into_response()
 }
 
 #[cfg(test)]

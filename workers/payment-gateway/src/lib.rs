@@ -12,6 +12,7 @@
 
 mod api;
 mod books;
+mod card;
 mod clerk;
 mod config;
 mod credential;

@@ -8,7 +8,6 @@ use std::process::ExitCode;
 use anyhow::Context as _;
 use payment_gateway::Config;
 use tokio::net::TcpListener;
-use tracing_subscriber::EnvFilter;
 
 #[tokio::main]
 async fn main() -> ExitCode {
@@ -16,9 +15,9 @@ async fn main() -> ExitCode {
         Ok(config) => config,
         Err(exit) => return exit,
     };
-    let filter = EnvFilter::try_from_env("HAVEN_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
     // Without `log_internal_errors` a line that cannot be written is dropped; `eprintln!` would panic.
-    let subscriber = tracing_subscriber::fmt().json().with_env_filter(filter).with_writer(std::io::stderr);
+    let subscriber =
+        tracing_subscriber::fmt().json().with_env_filter(arguments::log_filter()).with_writer(std::io::stderr);
     subscriber.log_internal_errors(false).init();
     match run(config).await {
         Ok(()) => ExitCode::SUCCESS,

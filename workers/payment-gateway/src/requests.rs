@@ -5,6 +5,7 @@ use axum::http::HeaderMap;
 use serde_json::{Map, Value};
 
 use crate::books::{ChargeRequest, RefundRequest};
+use crate::card::contains_card_number;
 use crate::problem::{FieldError, Problem};
 
 /// Twelve digits: what a card message has for an amount (ISO 8583, field 4).
@@ -14,12 +15,19 @@ const TEXT_BYTES_MAX: usize = 255;
 
 pub const KEY_HEADER: &str = "Idempotency-Key";
 
+const NO_CARD: &str = "must not contain a card number: none is ever kept here";
+
+/// Reads the key that a charge or a refund is recorded under.
 pub fn idempotency_key(headers: &HeaderMap) -> Result<String, Problem> {
     let mut values = headers.get_all(KEY_HEADER).iter();
     let (Some(value), None) = (values.next(), values.next()) else {
         return Err(Problem::key_missing(format!("send one {KEY_HEADER} header")));
     };
-    usable_key(value.to_str().unwrap_or_default())
+    let key = usable_key(value.to_str().unwrap_or_default())?;
+    if contains_card_number(&key) {
+        return Err(Problem::invalid(vec![FieldError { field: KEY_HEADER.to_owned(), message: NO_CARD.to_owned() }]));
+    }
+    Ok(key)
 }
 
 /// A key of 1 to 255 visible ASCII characters.
@@ -35,8 +43,8 @@ pub fn charge(body: &[u8]) -> Result<ChargeRequest, Problem> {
     let request = ChargeRequest {
         amount_minor: form.amount("amount_minor"),
         currency: form.currency("currency"),
-        token: form.text("token"),
-        reference: form.text("reference"),
+        token: form.recorded_text("token"),
+        reference: form.recorded_text("reference"),
     };
     form.finish(request)
 }
@@ -82,6 +90,15 @@ impl Form {
             let usable = !text.is_empty() && text.len() <= TEXT_BYTES_MAX && !text.contains(char::is_control);
             usable.then(|| text.to_owned())
         })
+    }
+
+    /// Text that goes into the ledger as it was sent.
+    fn recorded_text(&mut self, field: &str) -> String {
+        let text = self.text(field);
+        if contains_card_number(&text) {
+            self.errors.push(FieldError { field: field.to_owned(), message: NO_CARD.to_owned() });
+        }
+        text
     }
 
     fn read<T: Default>(&mut self, field: &str, rule: &str, parse: impl FnOnce(&Value) -> Option<T>) -> T {

@@ -142,6 +142,37 @@ async fn a_wrong_body_is_refused_field_by_field() {
 }
 
 #[tokio::test]
+async fn a_card_number_is_refused_by_field_and_kept_nowhere() {
+    const CARD: &str = "4111 1111-1111 1111";
+    let file = LedgerFile::new();
+    let gateway = Gateway::start(&file).await;
+    for (key, change, wrong) in [
+        ("k", json!({ "token": CARD }), vec!["token"]),
+        ("k", json!({ "token": "tok_4111111111111111" }), vec!["token"]),
+        ("k", json!({ "reference": format!("order {CARD}") }), vec!["reference"]),
+        ("k", json!({ "token": CARD, "reference": "4111111111111111a000000000000000" }), vec!["token", "reference"]),
+        ("charge:4111111111111111", json!({}), vec!["Idempotency-Key"]),
+    ] {
+        let mut body = charge_body("tok_ok");
+        body.as_object_mut().unwrap().extend(change.as_object().unwrap().clone());
+        let answer = gateway.post("/v1/charges", Some(key), body.to_string()).await;
+        assert_eq!(answer.problem(422), wrong, "{change}");
+        assert!(!answer.body.contains("4111"), "{answer:?}");
+    }
+    let charge_id = gateway.captured("k").await;
+    let answer = gateway.refund("refund:4111111111111111", &charge_id, 1).await;
+    assert_eq!(answer.problem(422), ["Idempotency-Key"]);
+    // Ids of orders may have such digits by chance.
+    let order = "0a424242-4242-4242-a000-00000000b0c0";
+    let mut body = charge_body("tok_ok");
+    body["reference"] = json!(order);
+    let answer = gateway.post("/v1/charges", Some(&format!("charge:{order}")), body.to_string()).await;
+    assert_eq!(answer.status, 200, "{answer:?}");
+    assert!(!file.text().contains("4111"), "{}", file.text());
+    gateway.stop().await;
+}
+
+#[tokio::test]
 async fn what_is_not_of_the_protocol_is_a_problem_too() {
     let file = LedgerFile::new();
     let gateway = Gateway::start(&file).await;

@@ -34,6 +34,7 @@ async fn every_route_but_health_demands_the_api_key() {
         assert_eq!(stranger.get("/healthz").await.status, 200);
     }
     assert_eq!(gateway.entries().await.len(), 1, "what was refused left nothing");
+    assert_eq!(gateway.get("/healthz").await.json()["unauthorized"], 5 * 8, "each is counted");
     gateway.stop().await;
 }
 

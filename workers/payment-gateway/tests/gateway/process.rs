@@ -3,8 +3,8 @@
 use std::process::Stdio;
 use std::time::Instant;
 
-use tokio::io::{AsyncBufReadExt as _, BufReader};
-use tokio::process::{Child, Command};
+use tokio::io::{AsyncBufReadExt as _, BufReader, Lines};
+use tokio::process::{Child, ChildStderr, Command};
 use tokio::time::timeout;
 
 use crate::support::{API_KEY, Client, LedgerFile, PATIENCE};
@@ -19,7 +19,15 @@ fn command(file: &LedgerFile) -> Command {
 
 /// Starts it and waits until it says where it listens.
 async fn start(file: &LedgerFile) -> (Child, Client) {
-    let mut child = command(file).spawn().unwrap();
+    let (child, client, mut lines) = start_with(command(file)).await;
+    // Keep reading, so that it never writes into a closed pipe.
+    tokio::spawn(async move { while let Ok(Some(_)) = lines.next_line().await {} });
+    (child, client)
+}
+
+/// The same, with the lines that it writes from then on.
+async fn start_with(mut command: Command) -> (Child, Client, Lines<BufReader<ChildStderr>>) {
+    let mut child = command.spawn().unwrap();
     let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
     let address = timeout(PATIENCE, async {
         loop {
@@ -32,9 +40,7 @@ async fn start(file: &LedgerFile) -> (Child, Client) {
     })
     .await
     .unwrap();
-    // Keep reading, so that it never writes into a closed pipe.
-    tokio::spawn(async move { while let Ok(Some(_)) = lines.next_line().await {} });
-    (child, Client::new(address))
+    (child, Client::new(address), lines)
 }
 
 async fn exit_code(mut child: Child) -> Option<i32> {
@@ -103,4 +109,34 @@ async fn the_exit_code_tells_bad_configuration_from_failure() {
         let child = command(&file).args(arguments.split_whitespace()).envs(variable).spawn().unwrap();
         assert_eq!(exit_code(child).await, Some(code), "{arguments:?} {variable:?}");
     }
+}
+
+/// `HAVEN_LOG=` once meant "errors only", and then nobody read where it listens.
+#[tokio::test]
+async fn an_empty_variable_is_one_that_is_not_set() {
+    let file = LedgerFile::new();
+    let mut command = command(&file);
+    for variable in ["PAYMENT_LEDGER", "PAYMENT_BIND", "PAYMENT_WEBHOOK_URL", "HAVEN_LOG"] {
+        command.env(variable, "");
+    }
+    command.arg("--ledger").arg(&file.0).args(["--bind", "127.0.0.1:0"]);
+    let (child, client, _lines) = start_with(command).await;
+    client.captured("c").await;
+    signal(&child, "TERM").await;
+    assert_eq!(exit_code(child).await, Some(0));
+}
+
+#[tokio::test]
+async fn a_call_without_the_key_leaves_a_line_without_what_it_sent() {
+    let file = LedgerFile::new();
+    let (child, client, mut lines) = start_with(command(&file)).await;
+    client.authorized_by(Some("Bearer guess-4711")).find("secret-key").await.problem(401);
+    let line = timeout(PATIENCE, lines.next_line()).await.unwrap().unwrap().expect("a line");
+    let event: serde_json::Value = serde_json::from_str(&line).unwrap();
+    let fields = &event["fields"];
+    let said = [&fields["event"], &fields["method"], &fields["route"]].map(|field| field.as_str().unwrap_or_default());
+    assert_eq!(said, ["unauthorized", "GET", "/v1/charges"], "{line}");
+    assert!(!line.contains("guess") && !line.contains("secret"), "{line}");
+    signal(&child, "TERM").await;
+    assert_eq!(exit_code(child).await, Some(0));
 }
