@@ -38,7 +38,7 @@ impl NoticeStore for PostgresStore {
             .bind(notice.event_id.0)
             .bind(notice.channel.code())
             .bind(notice.order_id.map(|id| id.0))
-            .bind(notice.kind)
+            .bind(notice.kind.code())
             .bind(notice.at)
             .bind(notice.at + CLAIM)
             .bind(&notice.recipient)
@@ -59,11 +59,7 @@ impl NoticeStore for PostgresStore {
             .fetch_one(&self.pool)
             .await
             .map_err(unavailable)?;
-        Ok(match state.as_str() {
-            "pending" => NoticeState::InHand,
-            "sent" => NoticeState::Sent,
-            _ => NoticeState::NotSent,
-        })
+        NoticeState::of_row(&state).ok_or_else(|| corrupt("a state", &state))
     }
 
     async fn end_notice(

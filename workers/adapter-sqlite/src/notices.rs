@@ -45,7 +45,7 @@ impl NoticeStore for SqliteStore {
                     .bind(notice.event_id.to_string())
                     .bind(notice.channel.code())
                     .bind(notice.order_id.map(|id| id.to_string()))
-                    .bind(notice.kind)
+                    .bind(notice.kind.code())
                     .bind(text_of(notice.at))
                     .bind(TOO_MANY)
                     .execute(&mut *transaction)
@@ -59,7 +59,7 @@ impl NoticeStore for SqliteStore {
             .bind(notice.event_id.to_string())
             .bind(notice.channel.code())
             .bind(notice.order_id.map(|id| id.to_string()))
-            .bind(notice.kind)
+            .bind(notice.kind.code())
             .bind(text_of(notice.at))
             .bind(text_of(notice.at + CLAIM))
             .fetch_optional(&mut *transaction)
@@ -75,11 +75,7 @@ impl NoticeStore for SqliteStore {
             .fetch_one(&self.readers)
             .await
             .map_err(unavailable)?;
-        Ok(match state.as_str() {
-            "pending" => NoticeState::InHand,
-            "sent" => NoticeState::Sent,
-            _ => NoticeState::NotSent,
-        })
+        NoticeState::of_row(&state).ok_or_else(|| corrupt("a state", &state))
     }
 
     async fn end_notice(

@@ -13,13 +13,14 @@ use app::ports::notices::{Mail, Text};
 use app::ports::orders::StoredOrder;
 use app::use_cases::Shop;
 use app::use_cases::for_customers::{Charged, why_ended};
-use app::use_cases::notify::{Compose, News};
+use app::use_cases::notify::{Compose, News, StockLevel};
 use askama::Template;
 use domain::defang::defang;
 use domain::gsm;
 use domain::hours::Zone;
 use domain::ids::{LocationId, TenantId};
 use domain::order::{Order, OrderType, Status};
+use domain::text::printable;
 
 /// Addresses that notices are made with.
 #[derive(Debug, Clone)]
@@ -42,9 +43,10 @@ impl Zones {
         zones
     }
 
+    /// Takes over the zones that were read. A location whose row cannot be read now keeps the one that it had.
     pub fn set(&self, shops: &[Shop]) {
         let of = |shop: &Shop| ((shop.tenant_id.clone(), shop.location_id.clone()), shop.hours.zone.clone());
-        *self.0.write().unwrap_or_else(PoisonError::into_inner) = shops.iter().map(of).collect();
+        self.0.write().unwrap_or_else(PoisonError::into_inner).extend(shops.iter().map(of));
     }
 
     /// When an order is to be picked up, on the clock and the calendar of its location.
@@ -132,7 +134,9 @@ impl Compose for Words {
                 let body = match order.status {
                     Status::Confirmed => "Nobody has begun it yet.",
                     Status::Preparing => "It was begun, and is not ready yet.",
-                    _ => "It is ready, and nobody has taken it away yet.",
+                    Status::Ready => "It is ready, and nobody has taken it away yet.",
+                    // The order does not wait in these: a message about it has nothing to say.
+                    Status::Pending | Status::Completed | Status::Cancelled | Status::Failed => "Please look at it.",
                 };
                 let view = OrderView {
                     customer: "bar".to_owned(),
@@ -148,9 +152,11 @@ impl Compose for Words {
                 }
             }
             News::Stock { name, level, available, low_stock_threshold } => {
+                // A message from before names were cleaned where they are read.
+                let name = printable(name);
                 let view = StockView {
-                    name: (*name).to_owned(),
-                    out: *level == "out",
+                    name: name.clone(),
+                    out: *level == StockLevel::Out,
                     available: *available,
                     threshold: *low_stock_threshold,
                     link: format!("{}/staff/stock", self.public_url),

@@ -13,6 +13,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, bail};
 use contract::metric::Metric;
+use domain::order::Status;
 use reqwest::StatusCode;
 use serde_json::Value;
 use time::OffsetDateTime;
@@ -177,19 +178,18 @@ async fn tally(shop: &Shop, sent: &[Sent], settled_by: Instant) -> anyhow::Resul
         if let Some(at) = standing.confirmed_at {
             confirm_ms.push((at - order.due).as_seconds_f64() * 1e3);
         }
-        let end = match standing.status.as_str() {
-            "failed" => &mut report.failed,
-            "cancelled" => &mut report.cancelled,
-            _ if standing.settled() => &mut report.confirmed,
-            _ => &mut report.unsettled,
+        let status = Status::from_code(&standing.status);
+        let status =
+            status.with_context(|| format!("the shop answers with an unknown status {:?}", standing.status))?;
+        let (end, as_it_should) = match status {
+            Status::Failed => (&mut report.failed, !order.pays),
+            // The money or the stock of a cancelled order may still be on its way back.
+            Status::Cancelled => (&mut report.cancelled, order.cancels),
+            Status::Pending | Status::Confirmed | Status::Preparing | Status::Ready | Status::Completed => {
+                if standing.settled() { (&mut report.confirmed, order.pays) } else { (&mut report.unsettled, false) }
+            }
         };
         *end += 1;
-        let as_it_should = match standing.status.as_str() {
-            "failed" => !order.pays,
-            // The money or the stock of a cancelled order may still be on its way back.
-            "cancelled" => order.cancels,
-            _ => order.pays && standing.settled(),
-        };
         report.wrong_end += usize::from(!as_it_should);
     }
     report.accept_ms = Percentiles::of(accept_ms);

@@ -9,7 +9,7 @@ use uuid::Uuid;
 
 use super::orders::{NOON, apply, empty_the_outbox, placed, step};
 use crate::ports::journey::{JourneyStore, TakenIn};
-use crate::ports::notices::{Notice, NoticeEnd, NoticeStore};
+use crate::ports::notices::{Notice, NoticeEnd, NoticeKind, NoticeStore};
 use crate::ports::orders::{Applied, Change, OrderStore, PaymentKind, PaymentState};
 use crate::ports::redrives::{Redrive, RedriveEnd, RedriveLog};
 use crate::ports::scope::Scope;
@@ -68,7 +68,7 @@ async fn notices_are_read_by_order_and_by_event(store: &(impl OrderStore + Journ
     let notice = Notice {
         event_id: EventId(Uuid::now_v7()),
         order_id: Some(new.order.order_id),
-        kind: "order_confirmed",
+        kind: NoticeKind::OrderConfirmed,
         channel: Channel::Email,
         recipient: None,
         at: NOON,

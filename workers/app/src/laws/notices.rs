@@ -6,8 +6,8 @@ use time::macros::datetime;
 use uuid::Uuid;
 
 use crate::ports::notices::{
-    CLAIM, MESSAGES_PER_DAY, NOTICES_MAX, Notice, NoticeEnd, NoticeFilter, NoticeRow, NoticeState, NoticeStore,
-    TOO_MANY,
+    CLAIM, MESSAGES_PER_DAY, NOTICES_MAX, Notice, NoticeEnd, NoticeFilter, NoticeKind, NoticeRow, NoticeState,
+    NoticeStore, TOO_MANY,
 };
 
 /// All laws, on notices of their own.
@@ -25,7 +25,14 @@ pub async fn all(notices: &impl NoticeStore) {
 
 fn notice(channel: Channel) -> Notice {
     let at = datetime!(2026-03-01 08:00 UTC);
-    Notice { event_id: EventId(Uuid::now_v7()), order_id: None, kind: "stock_low", channel, recipient: None, at }
+    Notice {
+        event_id: EventId(Uuid::now_v7()),
+        order_id: None,
+        kind: NoticeKind::StockLow,
+        channel,
+        recipient: None,
+        at,
+    }
 }
 
 fn sent() -> NoticeEnd {
@@ -116,7 +123,7 @@ async fn a_try_that_died_is_followed_by_another(notices: &impl NoticeStore) {
 async fn how_each_fared_can_be_read(notices: &impl NoticeStore) {
     let order_id = OrderId(Uuid::now_v7());
     let of = |kind, channel| Notice { order_id: Some(order_id), kind, ..notice(channel) };
-    let refused = of("order_confirmed", Channel::Sms);
+    let refused = of(NoticeKind::OrderConfirmed, Channel::Sms);
     let instead = Notice { channel: Channel::Email, ..refused.clone() };
     let waiting = of("order_ready", Channel::Email);
     for notice in [&refused, &instead, &waiting] {
@@ -130,7 +137,7 @@ async fn how_each_fared_can_be_read(notices: &impl NoticeStore) {
     let row = |notice: &Notice, state: &str, reason: Option<&str>, message_id: Option<&str>| NoticeRow {
         event_id: notice.event_id,
         order_id: notice.order_id,
-        kind: notice.kind.to_owned(),
+        kind: notice.kind.code().to_owned(),
         channel: notice.channel,
         state: state.to_owned(),
         attempts: 1,

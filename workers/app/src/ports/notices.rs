@@ -58,14 +58,59 @@ pub trait Texter: Send + Sync {
 /// A try that has not ended is its beginner's for so long: above what a provider needs to answer or give up.
 pub const CLAIM: Duration = Duration::from_secs(30);
 
+/// What a notice is about. People see the code: in the contract's view, in tables and in `haven notify`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum NoticeKind {
+    OrderConfirmed,
+    OrderReady,
+    OrderShipped,
+    OrderWaiting,
+    OrderOverdue,
+    OrderCancelled,
+    OrderFailed,
+    StockLow,
+    StockOut,
+}
+
+impl NoticeKind {
+    pub const ALL: [NoticeKind; 9] = [
+        NoticeKind::OrderConfirmed,
+        NoticeKind::OrderReady,
+        NoticeKind::OrderShipped,
+        NoticeKind::OrderWaiting,
+        NoticeKind::OrderOverdue,
+        NoticeKind::OrderCancelled,
+        NoticeKind::OrderFailed,
+        NoticeKind::StockLow,
+        NoticeKind::StockOut,
+    ];
+
+    pub const fn code(self) -> &'static str {
+        match self {
+            NoticeKind::OrderConfirmed => "order_confirmed",
+            NoticeKind::OrderReady => "order_ready",
+            NoticeKind::OrderShipped => "order_shipped",
+            NoticeKind::OrderWaiting => "order_waiting",
+            NoticeKind::OrderOverdue => "order_overdue",
+            NoticeKind::OrderCancelled => "order_cancelled",
+            NoticeKind::OrderFailed => "order_failed",
+            NoticeKind::StockLow => "stock_low",
+            NoticeKind::StockOut => "stock_out",
+        }
+    }
+
+    pub fn from_code(code: &str) -> Option<NoticeKind> {
+        NoticeKind::ALL.into_iter().find(|kind| kind.code() == code)
+    }
+}
+
 /// One thing to be said to one person through one channel.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Notice {
     pub event_id: EventId,
     /// `None` for notices to staff about stock.
     pub order_id: Option<OrderId>,
-    /// Such as `order_confirmed`.
-    pub kind: &'static str,
+    pub kind: NoticeKind,
     pub channel: Channel,
     /// Whose messages are counted: an address that a stranger could have typed. `None` for staff, whose address is ours.
     pub recipient: Option<String>,
@@ -88,6 +133,19 @@ pub enum NoticeState {
     Sent,
     /// It will not be, by this channel.
     NotSent,
+}
+
+impl NoticeState {
+    /// Returns where a notice stands whose try is not the caller's, by the state of its row. `None` for a state that is
+    /// none of ours.
+    pub fn of_row(state: &str) -> Option<NoticeState> {
+        match state {
+            "pending" => Some(NoticeState::InHand),
+            "sent" => Some(NoticeState::Sent),
+            "failed" | "suppressed" => Some(NoticeState::NotSent),
+            _ => None,
+        }
+    }
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -7,14 +7,17 @@ use std::time::Duration;
 
 use contract::messages::{Envelope, Message};
 use domain::channel::Channel;
-use domain::ids::OrderId;
+use domain::ids::{EventId, OrderId};
 use domain::order::{Order, Status};
+use domain::stock::Availability;
 
 use super::Handled;
 use super::for_customers::{Charged, charged};
+use super::fulfil::shipped_id;
 use crate::inbox::Settlement;
 use crate::ports::notices::{
-    Mail, Mailer, Notice, NoticeEnd, NoticeState, NoticeStore, SEND_WITHIN, SendError, Text, Texter,
+    Mail, Mailer, Notice, NoticeEnd, NoticeFilter, NoticeKind, NoticeRow, NoticeState, NoticeStore, SEND_WITHIN,
+    SendError, Text, Texter,
 };
 use crate::ports::orders::{OrderStore, StoredOrder};
 use crate::ports::{Source, Unavailable};
@@ -43,24 +46,52 @@ pub enum News<'a> {
     /// To the staff: it waits for them.
     Overdue { stored: &'a StoredOrder },
     /// To the staff.
-    Stock { name: &'a str, level: &'a str, available: i64, low_stock_threshold: i64 },
+    Stock { name: &'a str, level: StockLevel, available: i64, low_stock_threshold: i64 },
+}
+
+/// How far a product fell.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum StockLevel {
+    Low,
+    Out,
+}
+
+impl StockLevel {
+    /// Returns `None` for what is no level, and for one that staff are not told of.
+    fn from_code(code: &str) -> Option<StockLevel> {
+        match Availability::from_code(code)? {
+            Availability::Low => Some(StockLevel::Low),
+            Availability::Out => Some(StockLevel::Out),
+            Availability::InStock => None,
+        }
+    }
 }
 
 impl News<'_> {
-    /// The notice's kind, as it is recorded.
-    pub fn kind(&self) -> Option<&'static str> {
+    /// The notice's kind, as it is recorded. `None` where there is nothing to say.
+    pub fn kind(&self) -> Option<NoticeKind> {
         match self {
             News::Order { status, .. } => match status {
-                Status::Confirmed => Some("order_confirmed"),
-                Status::Ready => Some("order_ready"),
-                Status::Cancelled => Some("order_cancelled"),
-                Status::Failed => Some("order_failed"),
+                Status::Confirmed => Some(NoticeKind::OrderConfirmed),
+                Status::Ready => Some(NoticeKind::OrderReady),
+                Status::Cancelled => Some(NoticeKind::OrderCancelled),
+                Status::Failed => Some(NoticeKind::OrderFailed),
                 Status::Pending | Status::Preparing | Status::Completed => None,
             },
-            News::Shipped { .. } => Some("order_shipped"),
-            News::Waiting { .. } => Some("order_waiting"),
-            News::Overdue { .. } => Some("order_overdue"),
-            News::Stock { level, .. } => Some(if *level == "out" { "stock_out" } else { "stock_low" }),
+            News::Shipped { .. } => Some(NoticeKind::OrderShipped),
+            News::Waiting { .. } => Some(NoticeKind::OrderWaiting),
+            News::Overdue { .. } => Some(NoticeKind::OrderOverdue),
+            News::Stock { level: StockLevel::Low, .. } => Some(NoticeKind::StockLow),
+            News::Stock { level: StockLevel::Out, .. } => Some(NoticeKind::StockOut),
+        }
+    }
+
+    /// The event that the notice is recorded and deduplicated under: the message's own. Messages from before 0.2.0 that a
+    /// parcel left have an id of their own; they say the same as today's.
+    pub(super) fn event_id(&self, envelope: &Envelope) -> EventId {
+        match self {
+            News::Shipped { stored, .. } => shipped_id(stored.order.order_id),
+            News::Order { .. } | News::Waiting { .. } | News::Overdue { .. } | News::Stock { .. } => envelope.event_id,
         }
     }
 
@@ -170,8 +201,12 @@ async fn tell<O: OrderStore + NoticeStore, M: Mailer, T: Texter, C: Compose, S: 
         Err(handled) => return Ok(handled),
     };
     let Some(kind) = news.kind() else { return Ok(Handled::done()) };
+    let event_id = news.event_id(envelope);
+    if kind == NoticeKind::OrderShipped && was_told(store, envelope.order_id, kind, event_id).await? {
+        return Ok(Handled::duplicate());
+    }
     let notice = |channel, recipient| Notice {
-        event_id: envelope.event_id,
+        event_id,
         order_id: envelope.order_id,
         kind,
         channel,
@@ -201,7 +236,7 @@ async fn tell<O: OrderStore + NoticeStore, M: Mailer, T: Texter, C: Compose, S: 
             NoticeState::NotSent => continue,
         };
         let end = if is_on {
-            let sent = send(post, &news, channel, envelope.event_id.to_string()).await;
+            let sent = send(post, &news, channel, event_id.to_string()).await;
             let failed = sent.as_ref().err().map(ToString::to_string);
             tried.push(Tried { channel, failed });
             let another = channels[index + 1..].iter().any(|next| post.switches.on(*next));
@@ -233,6 +268,19 @@ async fn tell<O: OrderStore + NoticeStore, M: Mailer, T: Texter, C: Compose, S: 
         }
     }
     Ok(Handled::done())
+}
+
+/// Whether another event than this one already told the customer. The version before 0.2.0 said that a parcel was on its way
+/// when it got its number, and an order of that time may leave now.
+async fn was_told(
+    store: &impl NoticeStore,
+    order_id: Option<OrderId>,
+    kind: NoticeKind,
+    event_id: EventId,
+) -> Result<bool, Unavailable> {
+    let told = store.notices(&NoticeFilter { order_id, failed: false }).await?;
+    let is_it = |row: &NoticeRow| row.event_id != event_id && row.kind == kind.code() && row.state == "sent";
+    Ok(told.iter().any(is_it))
 }
 
 async fn send<M: Mailer, T: Texter, C: Compose>(
@@ -272,7 +320,12 @@ pub(super) async fn news_of<'a>(
             Ok(News::Order { stored, status, charged })
         }
         (Message::OrderShipped { tracking_number, .. }, Some(order_id)) => {
-            Ok(News::Shipped { stored: stored.insert(load(store, order_id).await?), tracking_number })
+            let stored = stored.insert(load(store, order_id).await?);
+            // From before 0.2.0, when it was said as soon as the parcel had its number. It is said again when it leaves.
+            if stored.order.status != Status::Completed {
+                return Err(Handled::done());
+            }
+            Ok(News::Shipped { stored, tracking_number })
         }
         (Message::OrderOverdue { status, tell, .. }, Some(order_id)) => {
             let stored = stored.insert(load(store, order_id).await?);
@@ -287,9 +340,26 @@ pub(super) async fn news_of<'a>(
             }
         }
         (Message::StockLevelReached { name, level, available, low_stock_threshold, .. }, _) => {
+            let Some(level) = StockLevel::from_code(level) else {
+                return Err(Handled::park(format!("{level} is no level that staff are told of")));
+            };
             Ok(News::Stock { name, level, available: *available, low_stock_threshold: *low_stock_threshold })
         }
-        _ => {
+        (
+            Message::OrderStatusChanged { .. }
+            | Message::OrderShipped { .. }
+            | Message::OrderOverdue { .. }
+            | Message::ReserveStock {}
+            | Message::ReleaseStock {}
+            | Message::ChargeCard { .. }
+            | Message::RefundCard { .. }
+            | Message::OrderCreated { .. }
+            | Message::InventoryReserved { .. }
+            | Message::PaymentCompleted { .. }
+            | Message::PaymentFailed { .. }
+            | Message::PaymentRefunded { .. },
+            _,
+        ) => {
             let kind = envelope.message.kind();
             Err(Handled::park(format!("{kind:?} does not belong on this queue")))
         }

@@ -121,7 +121,7 @@ async fn notice<O: OrderStore + JourneyStore>(orders: &O, notes: &Notes, envelop
         Ok(news) => news,
         Err(handled) => return handled,
     };
-    let told = match orders.notices_of(envelope.event_id).await {
+    let told = match orders.notices_of(news.event_id(envelope)).await {
         Ok(told) => told,
         Err(error) => return error.into(),
     };

@@ -1,9 +1,10 @@
 //! News that never happened, to show how each notice reads.
 
+use app::ports::notices::NoticeKind;
 use app::ports::orders::StoredOrder;
 use app::use_cases::Shop;
 use app::use_cases::for_customers::Charged;
-use app::use_cases::notify::News;
+use app::use_cases::notify::{News, StockLevel};
 use domain::cart::Quantity;
 use domain::channel::Preferences;
 use domain::customer::Customer;
@@ -14,61 +15,44 @@ use domain::saga::State;
 use time::macros::datetime;
 use uuid::Uuid;
 
-/// Every kind of notice.
-pub const KINDS: [&str; 9] = [
-    "order_confirmed",
-    "order_ready",
-    "order_shipped",
-    "order_waiting",
-    "order_overdue",
-    "order_cancelled",
-    "order_failed",
-    "stock_low",
-    "stock_out",
-];
-
 /// An order as it may be when its customer is told of it, or a product of which staff are told.
 #[derive(Debug, Clone)]
 pub struct Sample {
-    kind: &'static str,
+    kind: NoticeKind,
     pub(super) stored: StoredOrder,
 }
 
 impl Sample {
-    /// `None` when there is no such kind of notice.
-    pub fn of(kind: &str) -> Option<Sample> {
-        let kind = KINDS.into_iter().find(|known| *known == kind)?;
+    pub fn of(kind: NoticeKind) -> Sample {
+        let (status, reason) = match kind {
+            NoticeKind::OrderCancelled => (Status::Cancelled, Some("cancelled by the customer")),
+            NoticeKind::OrderFailed => (Status::Failed, Some("payment declined: insufficient_funds")),
+            NoticeKind::OrderReady | NoticeKind::OrderWaiting => (Status::Ready, None),
+            NoticeKind::OrderShipped => (Status::Completed, None),
+            NoticeKind::OrderConfirmed | NoticeKind::OrderOverdue | NoticeKind::StockLow | NoticeKind::StockOut => {
+                (Status::Confirmed, None)
+            }
+        };
         let mut stored = order();
-        stored.order.reason = match kind {
-            "order_cancelled" => Some("cancelled by the customer".to_owned()),
-            "order_failed" => Some("payment declined: insufficient_funds".to_owned()),
-            _ => None,
-        };
-        stored.order.status = match kind {
-            "order_cancelled" => Status::Cancelled,
-            "order_failed" => Status::Failed,
-            "order_ready" | "order_waiting" => Status::Ready,
-            "order_shipped" => Status::Completed,
-            _ => Status::Confirmed,
-        };
-        Some(Sample { kind, stored })
+        stored.order.status = status;
+        stored.order.reason = reason.map(str::to_owned);
+        Sample { kind, stored }
     }
 
     pub fn news(&self) -> News<'_> {
         let total = self.stored.order.totals.total;
-        let charged = if self.kind == "order_cancelled" { Charged::Refunded(total) } else { Charged::Nothing };
-        let of_order = |status| News::Order { stored: &self.stored, status, charged };
+        let of_order = |status, charged| News::Order { stored: &self.stored, status, charged };
         let of_stock = |level, available| News::Stock { name: "Almond tart", level, available, low_stock_threshold: 5 };
         match self.kind {
-            "order_confirmed" => of_order(Status::Confirmed),
-            "order_ready" => of_order(Status::Ready),
-            "order_shipped" => News::Shipped { stored: &self.stored, tracking_number: "BH8000000000000047" },
-            "order_waiting" => News::Waiting { stored: &self.stored },
-            "order_overdue" => News::Overdue { stored: &self.stored },
-            "order_cancelled" => of_order(Status::Cancelled),
-            "order_failed" => of_order(Status::Failed),
-            "stock_low" => of_stock("low", 4),
-            _ => of_stock("out", 0),
+            NoticeKind::OrderConfirmed => of_order(Status::Confirmed, Charged::Nothing),
+            NoticeKind::OrderReady => of_order(Status::Ready, Charged::Nothing),
+            NoticeKind::OrderShipped => News::Shipped { stored: &self.stored, tracking_number: "BH8000000000000047" },
+            NoticeKind::OrderWaiting => News::Waiting { stored: &self.stored },
+            NoticeKind::OrderOverdue => News::Overdue { stored: &self.stored },
+            NoticeKind::OrderCancelled => of_order(Status::Cancelled, Charged::Refunded(total)),
+            NoticeKind::OrderFailed => of_order(Status::Failed, Charged::Nothing),
+            NoticeKind::StockLow => of_stock(StockLevel::Low, 4),
+            NoticeKind::StockOut => of_stock(StockLevel::Out, 0),
         }
     }
 }

@@ -1,9 +1,10 @@
 //! Every notice, word by word; and what no word of a customer's may do to one.
 
+use app::ports::notices::NoticeKind;
 use domain::gsm;
 use insta::assert_snapshot;
 
-use super::samples::{KINDS, Sample};
+use super::samples::Sample;
 use super::*;
 
 /// RFC 5322 section 2.1.1: a line of a mail, without its end.
@@ -27,7 +28,7 @@ fn text(sample: &Sample) -> Option<Text> {
 }
 
 fn sample(kind: &str) -> Sample {
-    Sample::of(kind).expect("a kind")
+    Sample::of(NoticeKind::from_code(kind).expect("a kind"))
 }
 
 /// A sample of another order.
@@ -39,7 +40,7 @@ fn sample_with(kind: &str, change: impl FnOnce(&mut StoredOrder)) -> Sample {
 
 #[test]
 fn every_mail_reads_as_it_did() {
-    for kind in KINDS {
+    for kind in NoticeKind::ALL.map(NoticeKind::code) {
         let mail = mail(&sample(kind));
         assert_snapshot!(format!("{kind}.txt"), format!("To: {}\nSubject: {}\n\n{}", mail.to, mail.subject, mail.text));
         assert_snapshot!(format!("{kind}.html"), mail.html);
@@ -49,7 +50,7 @@ fn every_mail_reads_as_it_did() {
 #[test]
 fn every_text_reads_as_it_did_and_is_one_message() {
     let mut all = String::new();
-    for kind in KINDS {
+    for kind in NoticeKind::ALL.map(NoticeKind::code) {
         let Some(text) = text(&sample(kind)) else { continue };
         let septets = gsm::septets(&text.body).expect("the letters of phones");
         assert!(septets <= gsm::SEPTETS_MAX, "{kind}: {septets}");
@@ -61,10 +62,10 @@ fn every_text_reads_as_it_did_and_is_one_message() {
 
 #[test]
 fn a_sample_is_of_its_kind() {
-    for kind in KINDS {
-        assert_eq!(sample(kind).news().kind(), Some(kind));
+    for kind in NoticeKind::ALL.map(NoticeKind::code) {
+        assert_eq!(sample(kind).news().kind().map(NoticeKind::code), Some(kind));
     }
-    assert!(Sample::of("order_lost").is_none());
+    assert_eq!(NoticeKind::from_code("order_lost"), None);
 }
 
 #[test]
@@ -80,7 +81,7 @@ fn a_long_address_of_the_shop_costs_the_link_and_not_the_number() {
 #[test]
 fn what_a_customer_wrote_is_words_and_nothing_else() {
     let name = "<script>alert(1)</script>&\"'";
-    for kind in KINDS {
+    for kind in NoticeKind::ALL.map(NoticeKind::code) {
         let hostile = sample_with(kind, |stored| {
             stored.order.customer.name = name.to_owned();
             stored.order.reason = Some(name.to_owned());
@@ -96,7 +97,7 @@ fn what_a_customer_wrote_is_words_and_nothing_else() {
 /// Whoever orders for somebody else chooses the address and the name: neither may be a link in a mail of ours.
 #[test]
 fn nothing_that_a_customer_typed_is_a_link() {
-    for kind in KINDS {
+    for kind in NoticeKind::ALL.map(NoticeKind::code) {
         let hostile = sample_with(kind, |stored| {
             stored.order.customer.name = "Win at https://win.example.com".to_owned();
             stored.order.reason = Some("cancelled by staff: write to boss@example.org".to_owned());
@@ -110,9 +111,21 @@ fn nothing_that_a_customer_typed_is_a_link() {
     assert!(mail(&named).text.contains("win[.]example[.]com"), "it can still be read");
 }
 
+/// The name of a product comes from a supplier's list, and into messages that wait since before it was cleaned.
+#[test]
+fn a_product_s_name_neither_turns_a_subject_around_nor_ends_its_line() {
+    let news =
+        News::Stock { name: "Latte\u{202e}\r\nBcc: x", level: StockLevel::Out, available: 0, low_stock_threshold: 5 };
+    let mail = words().mail(&news, "sample".to_owned());
+    assert_eq!(mail.subject, "Sold out: Latte Bcc: x");
+    for text in [mail.text, mail.html] {
+        assert!(text.contains("Latte Bcc: x") && !text.contains('\u{202e}'), "{text}");
+    }
+}
+
 #[test]
 fn no_line_of_a_mail_is_too_long_to_be_sent() {
-    for kind in KINDS {
+    for kind in NoticeKind::ALL.map(NoticeKind::code) {
         let longest = sample_with(kind, |stored| {
             // Letters of four octets, as many as are taken.
             stored.order.customer.name = "\u{1f370}".repeat(domain::customer::NAME_MAX);

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use anyhow::Context as _;
+use app::ports::notices::NoticeKind;
 use app::use_cases::Shop;
 use app::use_cases::notify::Compose as _;
 use clap::Args;
@@ -10,7 +11,7 @@ use clap::builder::PossibleValuesParser;
 use domain::channel::Channel;
 use domain::gsm;
 use serde_json::{Value, json};
-use worker::words::samples::{KINDS, Sample};
+use worker::words::samples::Sample;
 use worker::words::{Words, Zones};
 
 use crate::target::BadUsage;
@@ -18,7 +19,7 @@ use crate::target::BadUsage;
 #[derive(Debug, Args)]
 pub struct Preview {
     /// Which notice; all without it
-    #[arg(value_parser = PossibleValuesParser::new(KINDS))]
+    #[arg(value_parser = PossibleValuesParser::new(NoticeKind::ALL.map(NoticeKind::code)))]
     pub kind: Option<String>,
     /// Only what goes this way
     #[arg(long, value_parser = PossibleValuesParser::new(Channel::ALL.map(Channel::code)))]
@@ -61,7 +62,10 @@ fn html(kind: Option<&str>, channel: Option<Channel>) -> Result<String, BadUsage
         return Err(BadUsage::Said("--html: a text message has no HTML; leave out --channel sms".to_owned()));
     }
     let Some(kind) = kind else {
-        return Err(BadUsage::Said(format!("--html: which notice? Give one of {}", KINDS.join(", "))));
+        return Err(BadUsage::Said(format!(
+            "--html: which notice? Give one of {}",
+            NoticeKind::ALL.map(NoticeKind::code).join(", ")
+        )));
     };
     let mails = shown(Some(kind), Some(Channel::Email)).into_iter();
     let html = mails.filter_map(|shown| match shown {
@@ -78,8 +82,9 @@ fn shown(kind: Option<&str>, channel: Option<Channel>) -> Vec<Shown> {
         zones: Zones::of(&[Shop::default_shop()]),
     };
     let mut shown = Vec::new();
-    for known in KINDS.into_iter().filter(|known| kind.is_none_or(|kind| kind == *known)) {
-        let Some(sample) = Sample::of(known) else { continue };
+    for known in NoticeKind::ALL.into_iter().filter(|known| kind.is_none_or(|kind| kind == known.code())) {
+        let sample = Sample::of(known);
+        let known = known.code();
         let wanted = |one| channel.is_none_or(|channel| channel == one);
         if wanted(Channel::Email) {
             let mail = words.mail(&sample.news(), String::new());

@@ -111,7 +111,7 @@ fn row(telling: &Telling) -> NoticeRow {
     NoticeRow {
         event_id: notice.event_id,
         order_id: notice.order_id,
-        kind: notice.kind.to_owned(),
+        kind: notice.kind.code().to_owned(),
         channel: notice.channel,
         state: end.as_ref().map_or("pending", |(end, _)| end.code()).to_owned(),
         attempts: telling.tries,

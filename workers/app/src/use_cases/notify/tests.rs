@@ -13,7 +13,7 @@ use uuid::Uuid;
 use super::*;
 use crate::fakes::orders::MemoryOrders;
 use crate::laws::orders::{new_order, step};
-use crate::ports::notices::{CLAIM, MESSAGES_PER_DAY, NoticeFilter, NoticeRow, TOO_MANY};
+use crate::ports::notices::{CLAIM, MESSAGES_PER_DAY, NoticeFilter, NoticeKind, NoticeRow, TOO_MANY};
 use crate::use_cases::Maker;
 
 const NOON: Timestamp = datetime!(2026-03-01 12:00 UTC);
@@ -260,7 +260,7 @@ fn a_death_between_sending_and_marking_repeats_the_same_id_and_one_alone_holds_t
         let notice = Notice {
             event_id: world.envelope.event_id,
             order_id: Some(world.order_id),
-            kind: "order_confirmed",
+            kind: NoticeKind::OrderConfirmed,
             channel,
             recipient: None,
             at: NOON,
@@ -286,7 +286,7 @@ fn a_mailbox_that_had_its_messages_today_gets_no_more_under_any_name() {
         let notice = Notice {
             event_id: EventId(Uuid::now_v7()),
             order_id: None,
-            kind: "order_confirmed",
+            kind: NoticeKind::OrderConfirmed,
             channel: Channel::Email,
             // The customer is zoe@example.com.
             recipient: News::Shipped { stored: &stored(&world, "Zoe+shop@example.com"), tracking_number: "" }
@@ -300,7 +300,7 @@ fn a_mailbox_that_had_its_messages_today_gets_no_more_under_any_name() {
     }
     assert_eq!(world.arrived(), []);
     assert_eq!(world.row(Channel::Email), Some(("suppressed".to_owned(), Some(TOO_MANY.to_owned()))));
-    let staff = News::Stock { name: "Latte", level: "low", available: 1, low_stock_threshold: 2 };
+    let staff = News::Stock { name: "Latte", level: StockLevel::Low, available: 1, low_stock_threshold: 2 };
     assert_eq!(staff.recipient(Channel::Email), None, "our own address is nobody's to type");
 }
 
@@ -308,4 +308,75 @@ fn stored(world: &World, email: &str) -> StoredOrder {
     let mut stored = block_on(world.store.load(world.order_id)).expect("read").expect("there");
     stored.order.customer.email = email.to_owned();
     stored
+}
+
+/// As written before 0.2.0: when the parcel got its number, under an id of its own.
+fn shipped_before_the_upgrade(world: &mut World) {
+    let message = Message::OrderShipped {
+        order_number: "A-1".to_owned(),
+        tracking_number: "BH1".to_owned(),
+        location_id: "main-street".to_owned(),
+    };
+    world.envelope = Envelope { event_id: EventId(Uuid::now_v7()), message, ..world.envelope.clone() };
+}
+
+fn hand_over(world: &World) {
+    let stored = block_on(world.store.load(world.order_id)).expect("read").expect("there");
+    let new = crate::ports::orders::NewOrder { order: stored.order.clone(), ..new_order() };
+    let change = step(&new, stored.order.version, State::Completed);
+    block_on(world.store.apply(&[change])).pop().expect("one").expect("applied");
+}
+
+#[test]
+fn a_parcel_is_on_its_way_when_it_has_left_and_its_customer_hears_so_once() {
+    let mut world = World::of(Preferences::default());
+    shipped_before_the_upgrade(&mut world);
+    assert_eq!(world.delivered(BOTH_ON).handled, Handled::done());
+    assert_eq!(world.arrived(), [], "it is still in the shop");
+
+    hand_over(&world);
+    // Today's message, and the old one, which lay among the dead letters.
+    let old = world.envelope.clone();
+    world.envelope = Envelope { event_id: shipped_id(world.order_id), ..old.clone() };
+    assert_eq!(world.delivered(BOTH_ON).handled, Handled::done());
+    world.envelope = old;
+    assert_eq!(world.delivered(BOTH_ON).handled, Handled::duplicate());
+    assert_eq!(world.arrived(), [Channel::Email]);
+}
+
+#[test]
+fn who_was_told_too_early_before_the_upgrade_is_not_told_again() {
+    let mut world = World::of(Preferences::default());
+    shipped_before_the_upgrade(&mut world);
+    let early = Notice {
+        event_id: world.envelope.event_id,
+        order_id: Some(world.order_id),
+        kind: NoticeKind::OrderShipped,
+        channel: Channel::Email,
+        recipient: None,
+        at: NOON,
+    };
+    block_on(world.store.begin_notice(&early)).expect("begun");
+    let sent = NoticeEnd::Sent { message_id: "m-1".to_owned() };
+    block_on(world.store.end_notice(early.event_id, early.channel, &sent, NOON)).expect("ended");
+    hand_over(&world);
+    world.envelope.event_id = shipped_id(world.order_id);
+    assert_eq!(world.delivered(BOTH_ON).handled, Handled::duplicate());
+    assert_eq!(world.arrived(), []);
+}
+
+#[test]
+fn a_level_that_staff_are_not_told_of_is_parked() {
+    let mut world = World::of(Preferences::default());
+    for level in ["in_stock", "gone", ""] {
+        world.envelope.message = Message::StockLevelReached {
+            product_id: "latte".to_owned(),
+            name: "Latte".to_owned(),
+            level: level.to_owned(),
+            available: 0,
+            low_stock_threshold: 5,
+        };
+        let settlement = world.delivered(BOTH_ON).handled.settlement;
+        assert!(matches!(settlement, Settlement::Park { .. }), "{level}: {settlement:?}");
+    }
 }
