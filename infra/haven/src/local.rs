@@ -27,5 +27,6 @@ mod socket;
 pub mod state;
 mod stop;
 pub mod up;
+mod tool;
 
 pub use stop::Interrupted;

@@ -85,10 +85,12 @@ async fn a_hangup_that_was_ignored_at_the_start_stays_ignored() {
     command.arg("--ignore-signal=HUP").arg(haven()).args(["up", "--port", "0", "--state"]).arg(&run.state);
     command.env("HAVEN_PYTHON_ENV", servers::python_folder()).stdin(Stdio::null());
     run.start_as(command);
-    let facts = run.wait_until_ready();
-    run.signal("-HUP");
-    for role in facts["roles"].as_array().expect("roles") {
-        kill(number(role, "pid"), "-HUP");
+    let aws = number(&run.wait_until_ready(), "aws_pid");
+    // To all of them, as some login managers send it: to the servers and what watches over them, too.
+    let processes = run.processes();
+    assert!(processes.iter().any(|(_, command)| command.contains(" keep ")), "{processes:#?}");
+    for (pid, _) in processes {
+        kill(pid, "-HUP");
     }
     // Whatever the signals do, they have done it once each process has answered a later one.
     let text = down(&run);
@@ -97,6 +99,7 @@ async fn a_hangup_that_was_ignored_at_the_start_stays_ignored() {
     assert!(run.said().contains("Stopping on SIGTERM"), "the hangup stopped it: {}", run.said());
     assert!(!run.said().contains("starting it again"), "the hangup stopped a role: {}", run.said());
 }
+    assert!(!run.said().contains("The local AWS ended"), "the hangup stopped {aws}: {}", run.said());
 
 #[tokio::test(flavor = "multi_thread")]
 async fn everything_ends_with_a_supervisor_that_is_killed_and_the_local_aws_saves_its_state() {
@@ -118,6 +121,25 @@ async fn everything_ends_with_a_supervisor_that_is_killed_and_the_local_aws_save
 }
 
 #[tokio::test(flavor = "multi_thread")]
+#[tokio::test(flavor = "multi_thread")]
+async fn a_cluster_that_is_being_made_ends_with_a_killed_supervisor_and_the_next_start_makes_it_anew() {
+    if !servers::has("postgres") {
+        return;
+    }
+    let mut run = Supervised::new().await;
+    run.start(&["--postgres"], &[]);
+    run.wait_until("initdb", |run| run.processes().iter().any(|(_, command)| command.contains("postgres --boot")));
+    run.signal("-KILL");
+    run.wait_for_end();
+    run.start(&["--postgres"], &[]);
+    run.wait_until_ready();
+    let clusters = run.processes().iter().filter(|(_, command)| command.contains("initdb")).count();
+    assert_eq!(clusters, 0, "{:#?}", run.processes());
+    down(&run);
+    assert!(run.wait_for_end().success());
+    assert_eq!(run.processes(), []);
+}
+
 async fn the_local_aws_ends_with_its_keeper_and_is_started_again() {
     let mut run = Supervised::new().await;
     run.start(&[], &[]);

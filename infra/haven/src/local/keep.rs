@@ -2,9 +2,13 @@
 //!
 //! `haven up` starts the local AWS, PostgreSQL, Redis and Docker's client through it. Its standard input is a pipe whose
 //! other end only `haven up` has open: the kernel closes that end however `haven up` ends, `kill -9` included. Then, and on
-//! SIGTERM, SIGINT and SIGHUP, it asks the program to stop, waits, and kills it when its time is over. Should this process
-//! itself be killed, Linux sends the program its stop signal (a parent-death signal follows the thread that started the
-//! program, here the main thread of a process that does nothing else).
+//! SIGTERM, SIGINT and SIGHUP, it asks the program to stop, waits, and kills it when its time is over. A SIGHUP that was
+//! ignored when it started (`nohup`) stays ignored, for it and for the program. Should this process itself be killed, Linux
+//! sends the program its stop signal (a parent-death signal follows the thread that started the program, here the main
+//! thread of a process that does nothing else).
+//!
+//! pip, initdb and the like run programs of their own, which such a signal does not reach: with `--group` the whole process
+//! group is asked to stop, and is killed as soon as the program itself has ended.
 
 use std::ffi::OsString;
 use std::io::Read as _;
@@ -39,6 +43,9 @@ pub struct Keep {
     /// File that the process ids are written to
     #[arg(long, value_name = "FILE")]
     pub record: Option<PathBuf>,
+    /// Stop the whole process group, whose leader this process must be
+    #[arg(long)]
+    pub group: bool,
     /// What stands in the program's command line for as long as it runs
     #[arg(long, default_value = "")]
     pub mark: String,
@@ -92,9 +99,11 @@ pub fn run(keep: &Keep) -> ExitCode {
 
 async fn watch(keep: &Keep) -> anyhow::Result<ExitStatus> {
     // Before the program starts: none of these may end us and leave it behind.
-    let mut signals = [SignalKind::terminate(), SignalKind::interrupt(), SignalKind::hangup()]
-        .map(signal)
+    let hangup = (!chassis::run::ignores_hangup()).then(SignalKind::hangup);
+    let mut signals = [SignalKind::terminate(), SignalKind::interrupt()]
         .into_iter()
+        .chain(hangup)
+        .map(signal)
         .collect::<Result<Vec<_>, _>>()
         .context("listen for signals")?;
     let (ended, parent_ended) = tokio::sync::oneshot::channel();
@@ -121,11 +130,19 @@ async fn watch(keep: &Keep) -> anyhow::Result<ExitStatus> {
         status = child.wait() => return status.context("wait for the program"),
         () = asked => {}
     }
-    if let Some(pid) = child.id().and_then(process::pid) {
+    if keep.group {
+        // Us as well: the handlers above are still there.
+        let _ = rustix::process::kill_current_process_group(keep.signal.signal());
+    } else if let Some(pid) = child.id().and_then(process::pid) {
         // Not waited for yet: the pid is still its own.
         let _ = rustix::process::kill_process(pid, keep.signal.signal());
     }
-    match tokio::time::timeout(Duration::from_secs(keep.within), child.wait()).await {
+    let waited = tokio::time::timeout(Duration::from_secs(keep.within), child.wait()).await;
+    if keep.group {
+        // Whatever is left, and us: nobody is there any more to see how we end.
+        let _ = rustix::process::kill_current_process_group(Signal::KILL);
+    }
+    match waited {
         Ok(status) => status.context("wait for the program"),
         Err(_) => {
             eprintln!("haven: {} did not stop within {} s and was killed", name(keep), keep.within);

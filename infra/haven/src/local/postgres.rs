@@ -20,7 +20,7 @@ use super::containers::{POSTGRES, Run};
 use super::emulator::free_port;
 use super::secrets::{Logins, Passwords};
 use super::state::State;
-use super::{database, guard};
+use super::{database, guard, tool};
 
 const SUPERUSER: &str = "haven";
 /// Every login that has a password.
@@ -68,7 +68,7 @@ impl Cluster {
             make(binaries, state, &folder, &passwords).await?;
         } else if is_new {
             write_hba(&folder)?;
-            set_superuser_password(binaries, &folder, &passwords).await?;
+            set_superuser_password(binaries, state, &folder, &passwords).await?;
         } else if trusts_somebody(&folder)? {
             write_hba(&folder)?;
         }
@@ -190,15 +190,18 @@ async fn make(binaries: &Path, state: &State, folder: &Path, passwords: &Passwor
     if fresh.exists() {
         fs::remove_dir_all(&fresh).with_context(|| format!("remove the unfinished {}", fresh.display()))?;
     }
-    let mut initdb = as_user(&binaries.join("initdb"));
+    let (path, arguments) = user_prefix(&binaries.join("initdb"));
+    let mut initdb = tool::command(path);
+    initdb.args(arguments);
+    without_settings(&mut initdb);
     // `reject` until the password is set; then the file is replaced.
     initdb.args(["--username", SUPERUSER, "--auth=reject", "--encoding=UTF8", "--no-locale", "-D"]).arg(&fresh);
-    let made = initdb.stdin(Stdio::null()).kill_on_drop(true).output().await.context("start initdb")?;
+    let made = tool::output(initdb, "initdb").await.context("start initdb")?;
     if !made.status.success() {
         bail!("initdb failed: {}", String::from_utf8_lossy(&made.stderr).trim());
     }
     write_hba(&fresh)?;
-    set_superuser_password(binaries, &fresh, passwords).await?;
+    set_superuser_password(binaries, state, &fresh, passwords).await?;
     fs::rename(&fresh, folder).with_context(|| {
         format!("put the new cluster in {}: a folder that haven did not make may be there", folder.display())
     })
@@ -219,18 +222,31 @@ fn trusts_somebody(folder: &Path) -> anyhow::Result<bool> {
     Ok(active.flat_map(str::split_whitespace).any(|word| word == "trust"))
 }
 
-/// Sets the password while no server runs: PostgreSQL's single-user mode reads statements from its standard input.
-async fn set_superuser_password(binaries: &Path, folder: &Path, passwords: &Passwords) -> anyhow::Result<()> {
-    let mut single = as_user(&binaries.join("postgres"));
+/// Sets the password while no server runs: PostgreSQL's single-user mode reads statements from its standard input, and
+/// leaves when that ends, which it does when this process ends.
+async fn set_superuser_password(
+    binaries: &Path,
+    state: &State,
+    folder: &Path,
+    passwords: &Passwords,
+) -> anyhow::Result<()> {
+    const NAME: &str = "postgres-single";
+    let (path, arguments) = user_prefix(&binaries.join("postgres"));
+    let mut single = Command::new(path);
+    single.args(arguments);
+    without_settings(&mut single);
     single.args(["--single", "-D"]).arg(folder).arg("postgres");
     single.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
-    let mut single = single.spawn().context("start PostgreSQL in single-user mode")?;
+    let mut single = single.process_group(0).spawn().context("start PostgreSQL in single-user mode")?;
+    let pid = single.id().unwrap_or_default();
+    state.records().started(NAME, pid, "--single");
     let statement = migrations::set_password(SUPERUSER, passwords.of(SUPERUSER))? + "\n";
     let mut input = single.stdin.take().context("its standard input")?;
     // When it has ended already, its output says why.
     let _ = input.write_all(statement.as_bytes()).await;
     drop(input);
     let output = single.wait_with_output().await.context("wait for PostgreSQL in single-user mode")?;
+    state.records().ended(pid);
     let printed = String::from_utf8_lossy(&output.stderr).into_owned();
     let failed = printed.lines().find(|line| line.contains("ERROR:") || line.contains("FATAL:"));
     match failed {
@@ -249,15 +265,11 @@ fn user_prefix(program: &Path) -> (PathBuf, Vec<String>) {
     (PathBuf::from("unshare"), arguments.map(str::to_owned).into())
 }
 
-fn as_user(program: &Path) -> Command {
-    let (path, arguments) = user_prefix(program);
-    let mut command = Command::new(path);
-    command.args(arguments);
-    // `PGDATA`, `PGOPTIONS` and the like are the user's, and for other servers.
+/// `PGDATA`, `PGOPTIONS` and the like are the user's, and for other servers.
+fn without_settings(command: &mut Command) {
     for name in ProcessEnvironment.names_with_prefix("PG") {
         command.env_remove(name);
     }
-    command
 }
 
 /// Returns the folder of the newest PostgreSQL's own binaries.

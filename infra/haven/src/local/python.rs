@@ -11,13 +11,14 @@ use std::ffi::OsStr;
 use std::fs;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
-use std::process::Stdio;
 
 use anyhow::{Context as _, bail};
 use chassis::config::ProcessEnvironment;
 use rustix::fs::StatVfsMountFlags;
 use tokio::process::Command;
 use tokio::sync::Mutex;
+
+use super::tool;
 
 /// What is installed: exact versions and the hashes of their files.
 const REQUIREMENTS: &str = include_str!("../../../../localstack/requirements.txt");
@@ -174,9 +175,11 @@ for requirement in sys.argv[1:]:
         sys.exit(f"{name} is {found} and not {version}")
 print("well")
 "#;
-    let mut command = Command::new(interpreter(folder));
+    let mut command = tool::command(interpreter(folder));
     command.args(["-I", "-B", "-c", LOOK]).args(installed);
-    let output = clean(&mut command).output().await.map_err(|error| format!("its Python does not start: {error}"))?;
+    clean(&mut command);
+    let output =
+        tool::output(command, "python").await.map_err(|error| format!("its Python does not start: {error}"))?;
     match output.status.success() && output.stdout == b"well\n" {
         true => Ok(()),
         false => Err(install::last_line(&output)),
@@ -186,7 +189,7 @@ print("well")
 /// Clears a command's environment of the user's Python and pip settings: with `PYTHONHOME` no interpreter starts, and
 /// with `PIP_TARGET` or a pip.conf packages go elsewhere.
 fn clean(command: &mut Command) -> &mut Command {
-    command.env_clear().stdin(Stdio::null()).kill_on_drop(true);
+    command.env_clear();
     for variable in ["PATH", "TMPDIR", "LANG", "LC_ALL"] {
         if let Some(value) = named(variable) {
             command.env(variable, value);
@@ -240,13 +243,13 @@ async fn find() -> anyhow::Result<PathBuf> {
     };
     let mut too_old = None;
     for candidate in candidates {
-        let mut command = Command::new(&candidate);
+        let mut command = tool::command(&candidate);
         command.args(["-I", "-c", "import sys; print(*sys.version_info[:2]); print(sys.executable)"]);
         // A version manager's shim needs its own settings, but Python must not see the user's.
         for name in ProcessEnvironment.names_with_prefix("PYTHON") {
             command.env_remove(name);
         }
-        let Ok(answer) = command.stdin(Stdio::null()).kill_on_drop(true).output().await else { continue };
+        let Ok(answer) = tool::output(command, "python").await else { continue };
         let answer = String::from_utf8_lossy(&answer.stdout).into_owned();
         let Some((version, path)) = version(&answer) else { continue };
         if version >= OLDEST {

@@ -1,7 +1,8 @@
 //! Server programs of a local platform (the local AWS, PostgreSQL, Redis, Docker's client): each ends with this process.
 
-use std::path::PathBuf;
-use std::process::Stdio;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::process::{ExitStatus, Stdio};
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
@@ -27,6 +28,11 @@ pub fn keep_with(haven: PathBuf) {
 }
 
 /// A running server. When the value is dropped, or this process ends, the server is asked to stop and killed when its time
+/// Returns the executable that has `haven keep`, if programs run under it.
+pub fn keeper() -> Option<&'static Path> {
+    HAVEN.get().map(PathBuf::as_path)
+}
+
 /// is over.
 #[derive(Debug)]
 pub struct Server {

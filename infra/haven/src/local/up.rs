@@ -25,7 +25,7 @@ use super::leftovers::{self, Ended as LeftoversEnded};
 use super::phases::Phases;
 use super::state::{Ground, State};
 use super::stop::Stop;
-use super::{containers, detach, emulator, emulator_state, ports, python, repair, seed};
+use super::{containers, detach, emulator, emulator_state, ports, python, repair, seed, tool};
 use crate::aws;
 use crate::cli::Up;
 use crate::operate::staff;
@@ -51,6 +51,7 @@ pub async fn up(mut options: Up) -> anyhow::Result<()> {
     let stop = Stop::listen()?;
     let state = if options.take_lock { State::handed_over(&options.state)? } else { State::open(&options.state)? };
     stop.watch(state.ground()?);
+    tool::record_in(state.records());
     let outcome = tokio::select! {
         outcome = until_stopped(&mut options, &state, &stop) => outcome,
         // Killed before the other future is dropped: that asks what runs to stop, and to save.

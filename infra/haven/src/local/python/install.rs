@@ -11,6 +11,7 @@ use tokio::process::Command;
 use uuid::Uuid;
 
 use super::{MARKER, Place, REQUIREMENTS, REQUIREMENTS_FILE, beside, clean, examine, find, interpreter, pinned};
+use crate::local::tool;
 
 /// In the name of a folder that is being built.
 const UNFINISHED: &str = ".haven-unfinished-";
@@ -111,7 +112,7 @@ pub async fn build(place: &Place) -> anyhow::Result<Fresh> {
     made.with_context(|| format!("make a Python environment beside {}", folder.display()))?;
     let fresh = Fresh(fresh);
 
-    let venv = run(place, Command::new(&python).args(["-I", "-m", "venv"]).arg(&fresh.0), &[]).await?;
+    let venv = run(place, "venv", Command::new(&python).args(["-I", "-m", "venv"]).arg(&fresh.0), &[]).await?;
     if !venv.status.success() {
         bail!(
             "{} cannot make a virtual environment: install its venv module (on Debian and Ubuntu: apt install python3-venv)\n{}",
@@ -159,9 +160,9 @@ async fn install(place: &Place, fresh: &Path, requirements: &Path) -> anyhow::Re
         command.args(arguments).arg(requirements);
         command
     };
-    let mut installed = run(place, &mut pip(), &settings).await?;
+    let mut installed = run(place, "pip", &mut pip(), &settings).await?;
     if !installed.status.success() && !settings.is_empty() {
-        let again = run(place, &mut pip(), &[]).await?;
+        let again = run(place, "pip", &mut pip(), &[]).await?;
         if again.status.success() {
             installed = again;
         }
@@ -177,9 +178,9 @@ async fn install(place: &Place, fresh: &Path, requirements: &Path) -> anyhow::Re
 
 /// Returns the user's way to the package index, from pip.conf and `PIP_*` variables, as variables for pip.
 async fn index_settings(fresh: &Path) -> Vec<(String, String)> {
-    let mut command = Command::new(interpreter(fresh));
-    command.args(["-I", "-m", "pip", "config", "list"]).stdin(std::process::Stdio::null()).kill_on_drop(true);
-    let listed = command.output().await.ok().filter(|listed| listed.status.success());
+    let mut command = tool::command(interpreter(fresh));
+    command.args(["-I", "-m", "pip", "config", "list"]);
+    let listed = tool::output(command, "pip").await.ok().filter(|listed| listed.status.success());
     listed.map(|listed| read_settings(&String::from_utf8_lossy(&listed.stdout))).unwrap_or_default()
 }
 
@@ -203,7 +204,12 @@ pub fn read_settings(listed: &str) -> Vec<(String, String)> {
 }
 
 /// Runs a program with the umask of the place and a clean environment.
-async fn run(place: &Place, command: &mut Command, settings: &[(String, String)]) -> anyhow::Result<Output> {
+async fn run(
+    place: &Place,
+    name: &str,
+    command: &mut Command,
+    settings: &[(String, String)],
+) -> anyhow::Result<Output> {
     let command = command.as_std();
     let shown = command.get_program().display().to_string();
     // A shell sets the umask, since this process has another one for all its threads.
@@ -211,7 +217,7 @@ async fn run(place: &Place, command: &mut Command, settings: &[(String, String)]
         Place::InState(_) => "umask 077; exec \"$@\"",
         Place::Shared(_) => "umask 022; exec \"$@\"",
     };
-    let mut shell = Command::new("/bin/sh");
+    let mut shell = tool::command("/bin/sh");
     shell.args(["-c", umask, "sh"]).arg(command.get_program()).args(command.get_args());
     clean(&mut shell).env("PIP_CONFIG_FILE", "/dev/null");
     for variable in NETWORK_VARIABLES {
@@ -220,7 +226,7 @@ async fn run(place: &Place, command: &mut Command, settings: &[(String, String)]
         }
     }
     shell.envs(settings.iter().map(|(name, value)| (name, value)));
-    shell.output().await.with_context(|| format!("start {shown}"))
+    tool::output(shell, name).await.with_context(|| format!("start {shown}"))
 }
 
 /// Returns the last line of what a program printed to standard error.
