@@ -1,6 +1,7 @@
 //! One supervisor for each state directory: however it ends, everything that it started ends with it, what the local AWS
 //! keeps is saved where that is possible, and no second one writes meanwhile.
 
+use std::os::unix::fs::FileExt as _;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -98,8 +99,8 @@ async fn a_hangup_that_was_ignored_at_the_start_stays_ignored() {
     assert!(run.wait_for_end().success());
     assert!(run.said().contains("Stopping on SIGTERM"), "the hangup stopped it: {}", run.said());
     assert!(!run.said().contains("starting it again"), "the hangup stopped a role: {}", run.said());
-}
     assert!(!run.said().contains("The local AWS ended"), "the hangup stopped {aws}: {}", run.said());
+}
 
 #[tokio::test(flavor = "multi_thread")]
 async fn everything_ends_with_a_supervisor_that_is_killed_and_the_local_aws_saves_its_state() {
@@ -121,7 +122,6 @@ async fn everything_ends_with_a_supervisor_that_is_killed_and_the_local_aws_save
 }
 
 #[tokio::test(flavor = "multi_thread")]
-#[tokio::test(flavor = "multi_thread")]
 async fn a_cluster_that_is_being_made_ends_with_a_killed_supervisor_and_the_next_start_makes_it_anew() {
     if !servers::has("postgres") {
         return;
@@ -140,6 +140,7 @@ async fn a_cluster_that_is_being_made_ends_with_a_killed_supervisor_and_the_next
     assert_eq!(run.processes(), []);
 }
 
+#[tokio::test(flavor = "multi_thread")]
 async fn the_local_aws_ends_with_its_keeper_and_is_started_again() {
     let mut run = Supervised::new().await;
     run.start(&[], &[]);
@@ -336,17 +337,33 @@ async fn down_says_when_the_local_aws_could_not_save() {
     assert!(text.contains("was killed, so it did not save its state") && text.contains("the sweeper asks"), "{text}");
     assert!(run.wait_for_end().success());
     assert_eq!(run.processes(), []);
+
+    run.start(&[], &[]);
+    let aws = number(&run.wait_until_ready(), "aws_pid");
+    // Stopped, so that it cannot save before it crashes.
+    kill(aws, "-STOP");
+    let mut down = run.command(&["down"]);
+    let down = down.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("haven runs");
+    run.wait_for("Stopping on SIGTERM");
+    kill(aws, "-SEGV");
+    kill(aws, "-CONT");
+    let down = down.wait_with_output().expect("it ends");
+    let text = String::from_utf8_lossy(&down.stdout).into_owned();
+    assert!(text.contains("failed (killed by signal 11) and may not have saved its state"), "{down:?}");
+    assert!(run.wait_for_end().success());
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn damaged_files_of_the_local_aws_are_put_aside_and_what_the_database_knows_is_restored() {
     let mut world = World::open(&[]).await;
-    let damages: [(&[&str], usize); 3] = [
-        (&["sqs", "sns", "eventbridge", "cloudwatch"], 0),
-        (&["dynamodb", "secretsmanager", "ssm"], 2),
-        (&["cloudformation"], 3),
+    let damages: [&[(&str, usize)]; 4] = [
+        &[("sqs", 4), ("sns", 0)],
+        &[("dynamodb", 2), ("eventbridge", 0), ("cloudwatch", 3)],
+        &[("cloudformation", 3)],
+        &[("ssm", 5), ("secretsmanager", 2)],
     ];
-    for (services, kept) in damages {
+    for damage in damages {
+        let services: Vec<&str> = damage.iter().map(|(service, _)| *service).collect();
         let before = world.stock_of("latte").await;
         // One of them waits for its worker, so that its message is in a queue.
         let first = world.order("latte", 1, "tok_ok").await;
@@ -357,17 +374,26 @@ async fn damaged_files_of_the_local_aws_are_put_aside_and_what_the_database_know
         let waiting = world.until(&second, &["pending"]).await;
         assert_eq!(waiting["status"], "pending");
         world.close();
-        for service in services {
+        for (service, kept) in damage {
             let file = world.state().join(format!("aws/{service}.json"));
             let length = std::fs::metadata(&file).expect("it was saved").len();
             let file = std::fs::File::options().write(true).open(file).expect("a file");
-            // Empty, half of it, or all but its end.
-            let torn = [0, length / 3, length / 2, length.saturating_sub(1)][kept];
-            file.set_len(torn).expect("torn");
+            // Empty, a part of it, or all but its end.
+            let torn = [0, length / 3, length / 2, length.saturating_sub(1)];
+            match torn.get(*kept) {
+                Some(torn) => file.set_len(*torn).expect("torn"),
+                // A byte that no text has, and a service without anything.
+                None if *kept == 4 => file.write_all_at(b"\xff", length / 2).expect("written"),
+                None => {
+                    let nothing = br#"{"__ministack_format__": 2, "payload": {}}"#;
+                    file.write_all_at(nothing, 0).expect("written");
+                    file.set_len(nothing.len() as u64).expect("torn");
+                }
+            }
         }
         world.reopen_closed(&[]).await;
         let said = world.said();
-        for service in services {
+        for service in &services {
             let named = said.contains(&format!("{service}.json is "));
             let lost = said.contains(&format!("Lost with {service}.json: "));
             assert!(named && lost && said.contains("aws.torn-"), "{service}: {said}");

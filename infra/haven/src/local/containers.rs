@@ -12,7 +12,7 @@ use tokio::process::Command;
 
 use super::children::Program;
 use super::guard;
-use super::server::Server;
+use super::server::{Server, Stopped};
 use super::state::State;
 
 /// An image of `localstack/images/build`, and the variable that names another one.
@@ -116,8 +116,8 @@ impl Container {
         self.client.ended().await
     }
 
-    /// Stops it and waits until it is gone. Says whether it left by itself, and was not killed.
-    pub async fn stop(self) -> bool {
+    /// Stops it and waits until it is gone.
+    pub async fn stop(self) -> Stopped {
         let _ = docker(&["stop", "--time", &self.stop_within.as_secs().to_string(), &self.name]).await;
         // Docker's client ends with its container, and as it did: 137 for one that was killed.
         self.client.stop().await

@@ -18,7 +18,7 @@ use tokio::net::TcpListener;
 use super::children::Program;
 use super::containers::{self, Container, Run};
 pub use super::ports::{free_port, is_free};
-use super::server::Server;
+use super::server::{Server, Stopped};
 use super::socket::SocketDirectory;
 use super::state::State;
 use super::{guard, ports};
@@ -154,15 +154,15 @@ impl Emulator {
     }
 
     /// Stops it cleanly, which is when it writes its state.
-    pub async fn stop(self) -> bool {
+    pub async fn stop(self) -> Stopped {
         // Connections that are still open would hold up the stop.
         self.front.stop().await;
-        let is_clean = match self.body {
+        let stopped = match self.body {
             Body::Process(server) => server.stop().await,
             Body::Container(container) => container.stop().await,
         };
         self.socket.remove();
-        is_clean
+        stopped
     }
 
     async fn wait_until_healthy(&mut self) -> anyhow::Result<()> {

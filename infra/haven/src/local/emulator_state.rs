@@ -25,6 +25,7 @@ use time::macros::format_description;
 use super::emulator::{Emulator, Source};
 use super::guard;
 use super::phases::Phases;
+use super::server::Stopped;
 use super::state::State;
 use crate::aws::Aws;
 use crate::provision;
@@ -33,6 +34,19 @@ use crate::provision;
 pub const KILLED: &str = "The local AWS did not stop in time and was killed, so it did not save its state. Messages, dead letters and \
      settings since its last clean stop are lost. The next `haven up` restores stock holds, sales and order views from the \
      database, and the sweeper asks again for every unfinished order.";
+
+/// Returns a sentence when the local AWS did not end as one that has saved its state.
+pub fn unsaved(stopped: &Stopped) -> Option<String> {
+    match stopped {
+        Stopped::Cleanly => None,
+        Stopped::Killed => Some(KILLED.to_owned()),
+        Stopped::Failed(how) => Some(format!(
+            "The local AWS failed ({how}) and may not have saved its state. Messages, dead letters and settings since its last \
+             clean stop can be lost. The next `haven up` restores stock holds, sales and order views from the database, and the \
+             sweeper asks again for every unfinished order."
+        )),
+    }
+}
 
 /// Below the state directory: a rebuild that has begun. The next start finishes it.
 const MARKER: &str = "aws-rebuild.json";
@@ -66,10 +80,10 @@ pub async fn restore(phases: &Phases, source: &Source, state: &State, redis_url:
             let clients = Aws::local(&emulator.access);
             let environment = blueprint::Environment::shop();
             let deployed = provision::deploy(&clients.target(environment), &provision::Reporter::quiet()).await;
-            let saved = emulator.stop().await;
+            let stopped = emulator.stop().await;
             deployed.context("deploy the stacks on an empty local AWS")?;
-            if !saved {
-                bail!("the local AWS did not save its new state; start again");
+            if let Some(unsaved) = unsaved(&stopped) {
+                bail!("the local AWS did not save its new state; start again ({unsaved})");
             }
             let carried = carry::over(&state.path(&rebuild.aside), &state.path(FOLDER), &rebuild.damaged)?;
             rebuild.finish(state)?;
@@ -132,7 +146,7 @@ fn damaged(folder: &Path) -> anyhow::Result<BTreeMap<String, String>> {
         let path = entry.with_context(|| format!("read {}", folder.display()))?.path();
         let name = path.file_name().and_then(|name| name.to_str()).and_then(|name| name.strip_suffix(".json"));
         let Some(service) = name.filter(|_| path.is_file()) else { continue };
-        match problem(&path)? {
+        match problem(service, &path)? {
             Some(problem) => drop(damaged.insert(service.to_owned(), problem)),
             None => whole.push(service.to_owned()),
         }
@@ -149,14 +163,31 @@ fn damaged(folder: &Path) -> anyhow::Result<BTreeMap<String, String>> {
     Ok(damaged)
 }
 
-fn problem(path: &Path) -> anyhow::Result<Option<String>> {
+/// MiniStack's wrapper of what a service keeps.
+#[derive(Deserialize)]
+struct Saved {
+    #[serde(rename = "__ministack_format__")]
+    _format: u32,
+    payload: BTreeMap<String, IgnoredAny>,
+}
+
+fn problem(service: &str, path: &Path) -> anyhow::Result<Option<String>> {
     let bytes = fs::read(path).with_context(|| format!("read {}", path.display()))?;
     if bytes.is_empty() {
         return Ok(Some("is empty".to_owned()));
     }
-    // MiniStack's wrapper: {"__ministack_format__": N, "payload": ...}.
-    let parsed: Result<BTreeMap<String, IgnoredAny>, _> = serde_json::from_slice(&bytes);
-    Ok(parsed.err().map(|error| format!("is damaged (no whole JSON document: {error})")))
+    // The parser skips texts without a look at their bytes. MiniStack decodes all of them first, and would end at its start.
+    if let Err(error) = std::str::from_utf8(&bytes) {
+        return Ok(Some(format!("is damaged (byte {} is not text)", error.valid_up_to())));
+    }
+    Ok(match serde_json::from_slice::<Saved>(&bytes) {
+        Err(error) => Some(format!("is damaged (not what MiniStack writes: {error})")),
+        // MiniStack would start without the service's data.
+        Ok(saved) if saved.payload.is_empty() && NEEDED.contains(&service) => {
+            Some("is damaged (its payload is empty)".to_owned())
+        }
+        Ok(_) => None,
+    })
 }
 
 /// What no database knows, and a rebuild can therefore not bring back.
@@ -192,16 +223,12 @@ impl Log {
 
     /// Returns a sentence when the local AWS logged since then that it could not save a file.
     pub fn not_saved(self) -> Option<String> {
-        let mut text = String::new();
+        let mut text = Vec::new();
         let mut log = File::open(&self.path).ok()?;
         log.seek(SeekFrom::Start(self.from)).ok()?;
-        log.read_to_string(&mut text).ok()?;
-        // MiniStack's core/persistence.py: "Persistence: failed to save %s: %s".
-        let failed: Vec<&str> = text
-            .lines()
-            .filter_map(|line| line.split_once("Persistence: failed to save "))
-            .map(|(_, rest)| rest)
-            .collect();
+        log.read_to_end(&mut text).ok()?;
+        let text = String::from_utf8_lossy(&text).into_owned();
+        let failed: Vec<&str> = text.lines().filter_map(not_saved).collect();
         (!failed.is_empty()).then(|| {
             format!(
                 "The local AWS could not save part of its state: {}. What it kept there since its last clean stop is lost; the next \
@@ -210,6 +237,12 @@ impl Log {
             )
         })
     }
+}
+
+/// Returns the service and the reason from a line of MiniStack's `core/persistence.py` about a file that was not written.
+fn not_saved(line: &str) -> Option<&str> {
+    const LINES: [&str; 2] = ["Persistence: failed to save ", "Persistence: error getting state for "];
+    LINES.iter().find_map(|begin| line.split_once(begin)).map(|(_, rest)| rest)
 }
 
 #[cfg(test)]
@@ -229,12 +262,18 @@ mod tests {
         fs::write(folder.join("sqs.json.tmp"), "{").expect("written");
         assert_eq!(damaged(&folder).expect("readable"), BTreeMap::new());
 
-        let torn: [(&str, &[u8]); 4] = [
+        // An old block inside a text, which MiniStack does not survive.
+        let mut stale = whole.as_bytes().to_vec();
+        stale[whole.find("queues").expect("it is there")] = 0xff;
+        let torn: [(&str, &[u8]); 7] = [
             ("sqs", b""),
             ("dynamodb", &whole.as_bytes()[..60]),
-            // Half a character, which MiniStack does not survive.
-            ("iam", &whole.as_bytes()[..whole.find('ü').expect("it is there") + 1]),
+            ("iam", &stale),
             ("s3", &[0; 100]),
+            // MiniStack takes these for a service that has nothing.
+            ("sns", b"{}"),
+            ("secretsmanager", br#"{"__ministack_format__": 2}"#),
+            ("eventbridge", br#"{"__ministack_format__": 3, "payload": {}}"#),
         ];
         for (service, bytes) in torn {
             fs::write(folder.join(format!("{service}.json")), bytes).expect("written");
@@ -242,8 +281,27 @@ mod tests {
         fs::remove_file(folder.join("ssm.json")).expect("removed");
         let found = damaged(&folder).expect("readable");
         let names: Vec<_> = found.keys().map(String::as_str).collect();
-        assert_eq!(names, ["dynamodb", "iam", "s3", "sqs", "ssm"]);
+        let expected = ["dynamodb", "eventbridge", "iam", "s3", "secretsmanager", "sns", "sqs", "ssm"];
+        assert_eq!(names, expected);
         assert_eq!((found["sqs"].as_str(), found["ssm"].as_str()), ("is empty", "is missing"));
         fs::remove_dir_all(folder).expect("removed");
+    }
+
+    #[test]
+    fn every_way_in_which_a_file_was_not_written_is_read_from_the_log() {
+        let line = |message: &str| format!("2026-11-29 10:00:00 [ERROR] persistence: {message}");
+        let full = line("Persistence: failed to save sqs: [Errno 28] No space left on device");
+        assert_eq!(not_saved(&full), Some("sqs: [Errno 28] No space left on device"));
+        let broken = line("Persistence: error getting state for sns: dictionary changed size during iteration");
+        assert_eq!(not_saved(&broken), Some("sns: dictionary changed size during iteration"));
+        assert_eq!(not_saved(&line("Persistence: saved sqs state to /state/aws/sqs.json")), None);
+    }
+
+    #[test]
+    fn only_a_clean_end_has_saved_everything() {
+        assert_eq!(unsaved(&Stopped::Cleanly), None);
+        assert_eq!(unsaved(&Stopped::Killed).as_deref(), Some(KILLED));
+        let failed = unsaved(&Stopped::Failed("killed by signal 11".to_owned())).expect("it may be lost");
+        assert!(failed.contains("killed by signal 11") && failed.contains("may not have saved"), "{failed}");
     }
 }

@@ -27,12 +27,12 @@ pub fn keep_with(haven: PathBuf) {
     let _ = HAVEN.set(haven);
 }
 
-/// A running server. When the value is dropped, or this process ends, the server is asked to stop and killed when its time
 /// Returns the executable that has `haven keep`, if programs run under it.
 pub fn keeper() -> Option<&'static Path> {
     HAVEN.get().map(PathBuf::as_path)
 }
 
+/// A running server. When the value is dropped, or this process ends, the server is asked to stop and killed when its time
 /// is over.
 #[derive(Debug)]
 pub struct Server {
@@ -107,29 +107,57 @@ impl Server {
             end_group(group, self.stop_within).await;
             self.records.ended(group);
         }
-        match status {
-            Ok(status) => match status.code().and_then(|code| code.checked_sub(128)) {
-                Some(signal) if signal > 0 => format!("killed by signal {signal}"),
-                _ => status.to_string(),
-            },
-            Err(error) => error.to_string(),
-        }
+        how_it_ended(status)
     }
 
-    /// Asks the server to stop and waits until it has. Returns false when it had to be killed.
-    pub async fn stop(mut self) -> bool {
+    /// Asks the server to stop and waits until it has.
+    pub async fn stop(mut self) -> Stopped {
         if !self.kept {
-            return children::stop(&mut self.child, self.stop_within).await.is_some();
+            return match children::stop(&mut self.child, self.stop_within).await {
+                Some(status) => Stopped::of(Ok(status)),
+                None => Stopped::Killed,
+            };
         }
-        let Some(keeper) = self.child.id() else { return true };
+        // One that had ended by itself: `ended` has said how.
+        let Some(keeper) = self.child.id() else { return Stopped::Cleanly };
         children::signal(keeper, Signal::TERM);
         let waited = tokio::time::timeout(self.stop_within + KEEPER_ENDS_WITHIN, self.child.wait()).await;
-        let clean = waited.is_ok_and(|status| status.is_ok_and(|status| status.code() != Some(i32::from(KILLED))));
         end_group(keeper, Duration::ZERO).await;
         self.records.ended(keeper);
         // Reported by our caller, and not once more at the next start.
         let _ = std::fs::remove_file(leftovers::killed(&self.records.path(&self.name)));
-        clean
+        waited.map_or(Stopped::Killed, Stopped::of)
+    }
+}
+
+/// How a server ended that was asked to stop.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Stopped {
+    Cleanly,
+    /// It took too long.
+    Killed,
+    /// It ended by itself and not as it should: with an error's exit code, or by a signal that was not ours.
+    Failed(String),
+}
+
+impl Stopped {
+    /// Reads the status of a server, or that of `haven keep`, which passes it on.
+    fn of(status: io::Result<ExitStatus>) -> Stopped {
+        match status {
+            Ok(status) if status.success() => Stopped::Cleanly,
+            Ok(status) if status.code() == Some(i32::from(KILLED)) => Stopped::Killed,
+            status => Stopped::Failed(how_it_ended(status)),
+        }
+    }
+}
+
+fn how_it_ended(status: io::Result<ExitStatus>) -> String {
+    match status {
+        Ok(status) => match status.code().and_then(|code| code.checked_sub(128)) {
+            Some(signal) if signal > 0 => format!("killed by signal {signal}"),
+            _ => status.to_string(),
+        },
+        Err(error) => error.to_string(),
     }
 }
 
@@ -161,5 +189,23 @@ async fn end_group(group: u32, within: Duration) {
             let _ = kill_process_group(group, Signal::TERM);
         }
         tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::process::ExitStatusExt as _;
+
+    use super::*;
+
+    #[test]
+    fn whatever_ends_otherwise_than_with_success_has_not_stopped_cleanly() {
+        let code = |code: i32| Stopped::of(Ok(ExitStatus::from_raw(code << 8)));
+        assert_eq!(code(0), Stopped::Cleanly);
+        assert_eq!(code(137), Stopped::Killed);
+        assert_eq!(code(1), Stopped::Failed("exit status: 1".to_owned()), "an exception at the end");
+        assert_eq!(code(139), Stopped::Failed("killed by signal 11".to_owned()), "a segmentation fault");
+        let Stopped::Failed(keeper) = Stopped::of(Ok(ExitStatus::from_raw(9))) else { panic!("it ended by itself") };
+        assert!(keeper.contains("signal: 9"), "{keeper}");
     }
 }

@@ -181,9 +181,8 @@ impl Shop {
         }
         if let Some(emulator) = self.emulator.take() {
             let log = emulator_state::Log::from_here(state);
-            if !emulator.stop().await {
-                unsaved.push(emulator_state::KILLED.to_owned());
-            }
+            let stopped = emulator.stop().await;
+            unsaved.extend(emulator_state::unsaved(&stopped));
             unsaved.extend(log.not_saved());
         }
         if let Some(servers) = self.servers.take() {
