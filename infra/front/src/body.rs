@@ -1,6 +1,5 @@
 //! Bodies on their way to the local AWS and back.
 
-use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
@@ -9,6 +8,9 @@ use bytes::Bytes;
 use http_body::{Body as HttpBody, Frame, SizeHint};
 use http_body_util::Full;
 use hyper::body::Incoming;
+
+use crate::chunked::Chunks;
+use crate::refusal::Reason;
 
 type Error = Box<dyn std::error::Error + Send + Sync>;
 
@@ -26,21 +28,67 @@ impl Body {
 
     /// Streams a body that must have a digest.
     pub fn checked(incoming: Incoming, digest: [u8; 32]) -> Body {
-        let checked =
-            Checked { incoming, expected: digest, seen: Some(digest::Context::new(&digest::SHA256)), held: None };
-        Body::Checked(Box::new(checked))
+        Body::with(incoming, Check::Digest { expected: digest, seen: digest::Context::new(&digest::SHA256) })
+    }
+
+    /// Streams a body whose chunks are signed.
+    pub fn chunked(incoming: Incoming, chunks: Chunks) -> Body {
+        Body::with(incoming, Check::Chunks(chunks))
+    }
+
+    fn with(incoming: Incoming, check: Check) -> Body {
+        Body::Checked(Box::new(Checked { incoming, check: Some(check), held: None }))
     }
 }
 
-/// Keeps one piece back until the next one has come, and the last one until the digest of everything is right. With
-/// another digest the body ends in an error, so the local AWS never sees a whole request.
+/// Keeps one piece back until the next one has come, and the last one until everything is right. Otherwise the body ends
+/// in an error, a [`Refused`], so the local AWS never sees a whole request.
 pub(crate) struct Checked {
     incoming: Incoming,
-    expected: [u8; 32],
     /// Taken when the body has ended.
-    seen: Option<digest::Context>,
+    check: Option<Check>,
     held: Option<Bytes>,
 }
+
+/// What a body is held against.
+enum Check {
+    Digest { expected: [u8; 32], seen: digest::Context },
+    Chunks(Chunks),
+}
+
+impl Check {
+    fn update(&mut self, data: &[u8]) -> Result<(), Reason> {
+        match self {
+            Check::Digest { seen, .. } => {
+                seen.update(data);
+                Ok(())
+            }
+            Check::Chunks(chunks) => chunks.update(data),
+        }
+    }
+
+    fn finish(self) -> Result<(), Reason> {
+        match self {
+            Check::Digest { expected, seen } => {
+                let is_right = constant_time::verify_slices_are_equal(seen.finish().as_ref(), &expected);
+                is_right.map_err(|_| Reason::OtherBody)
+            }
+            Check::Chunks(chunks) => chunks.finish(),
+        }
+    }
+}
+
+/// Why a body was broken off.
+#[derive(Debug)]
+pub(crate) struct Refused(pub Reason);
+
+impl std::fmt::Display for Refused {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.write_str("the body is not what the request declares")
+    }
+}
+
+impl std::error::Error for Refused {}
 
 impl HttpBody for Body {
     type Data = Bytes;
@@ -58,7 +106,7 @@ impl HttpBody for Body {
         match self {
             Body::Whole(body) => body.is_end_stream(),
             Body::Streamed(body) => body.is_end_stream(),
-            Body::Checked(body) => body.seen.is_none() && body.held.is_none(),
+            Body::Checked(body) => body.check.is_none() && body.held.is_none(),
         }
     }
 
@@ -80,29 +128,31 @@ impl HttpBody for Body {
 impl Checked {
     fn poll_checked(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
         loop {
-            let Some(seen) = &mut self.seen else { return Poll::Ready(None) };
+            let Some(check) = &mut self.check else { return Poll::Ready(None) };
             match ready!(Pin::new(&mut self.incoming).poll_frame(context)) {
                 Some(Ok(frame)) => {
-                    // Trailers belong to the streaming forms, which declare no digest of the whole.
+                    // Trailers of HTTP itself, which no form of signing has.
                     let Ok(data) = frame.into_data() else { continue };
-                    seen.update(&data);
+                    if let Err(reason) = check.update(&data) {
+                        return self.refuse(reason);
+                    }
                     if let Some(before) = self.held.replace(data) {
                         return Poll::Ready(Some(Ok(Frame::data(before))));
                     }
                 }
                 Some(Err(error)) => return Poll::Ready(Some(Err(error.into()))),
                 None => {
-                    let is_right = self.seen.take().is_some_and(|seen| is_right(seen, &self.expected));
-                    return Poll::Ready(match (is_right, self.held.take()) {
-                        (true, held) => held.map(|held| Ok(Frame::data(held))),
-                        (false, _) => Some(Err(io::Error::from(io::ErrorKind::InvalidData).into())),
-                    });
+                    return match self.check.take().map_or(Ok(()), Check::finish) {
+                        Ok(()) => Poll::Ready(self.held.take().map(|held| Ok(Frame::data(held)))),
+                        Err(reason) => self.refuse(reason),
+                    };
                 }
             }
         }
     }
-}
 
-fn is_right(seen: digest::Context, expected: &[u8; 32]) -> bool {
-    constant_time::verify_slices_are_equal(seen.finish().as_ref(), expected).is_ok()
+    fn refuse(&mut self, reason: Reason) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
+        (self.check, self.held) = (None, None);
+        Poll::Ready(Some(Err(Refused(reason).into())))
+    }
 }

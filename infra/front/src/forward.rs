@@ -18,7 +18,7 @@ use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use tokio::net::UnixStream;
 use tower::Service;
 
-use crate::body::Body;
+use crate::body::{Body, Refused};
 use crate::refusal::Reason;
 
 /// An unused connection is closed after this: well before MiniStack closes it, which is started with
@@ -55,7 +55,7 @@ impl Forward {
         parts.version = hyper::Version::HTTP_11;
         strip(&mut parts.headers);
         let response = self.client.request(Request::from_parts(parts, body)).await;
-        let response = response.map_err(|error| Reason::Unavailable(with_causes(&error)))?;
+        let response = response.map_err(|error| reason(&error))?;
         let (mut parts, body) = response.into_parts();
         strip(&mut parts.headers);
         Ok(Response::from_parts(parts, Body::Streamed(body)))
@@ -69,9 +69,13 @@ fn strip(headers: &mut HeaderMap) {
     headers.remove(KEEP_ALIVE);
 }
 
-fn with_causes(error: &dyn std::error::Error) -> String {
-    let causes = std::iter::successors(Some(error), |error| error.source());
-    causes.map(ToString::to_string).collect::<Vec<_>>().join(": ")
+/// Returns why there is no response: the body was refused on its way, or the local AWS failed.
+fn reason(error: &(dyn std::error::Error + 'static)) -> Reason {
+    let causes = || std::iter::successors(Some(error), |error| error.source());
+    match causes().find_map(|cause| cause.downcast_ref::<Refused>()) {
+        Some(Refused(reason)) => reason.clone(),
+        None => Reason::Unavailable(causes().map(ToString::to_string).collect::<Vec<_>>().join(": ")),
+    }
 }
 
 /// Connects to the socket, whatever the URI says.

@@ -6,6 +6,7 @@
 
 mod body;
 mod canonical;
+mod chunked;
 mod connections;
 mod forward;
 mod keys;
@@ -14,5 +15,5 @@ mod server;
 mod signature;
 
 pub use keys::Keys;
-pub use server::{Front, Options};
+pub use server::{Front, OnRefusal, Options, Refusal};
 pub use signature::{CLOCK_SKEW, resign};

@@ -6,7 +6,7 @@ use hyper::http::request::Parts;
 use hyper::{Response, StatusCode};
 
 use crate::body::Body;
-use crate::signature::is_for;
+use crate::signature::is_for_s3;
 
 /// Why a request is not forwarded, or was not answered.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -17,12 +17,20 @@ pub(crate) enum Reason {
     ForeignHost(String),
     /// No signature.
     Missing,
+    /// A signature of version 2.
+    Version2,
     Malformed(String),
+    /// A form of `x-amz-content-sha256` that is not known here.
+    UnknownForm(String),
     UnknownKey,
     /// The time of the signature is too far from ours.
     Expired(String),
     UrlExpired(String),
     Mismatch,
+    /// A chunk of the body, or its trailer, has another signature.
+    OtherChunk,
+    /// The chunks of the body cannot be told apart.
+    BrokenChunks,
     /// The body does not have the digest that the request declares.
     OtherBody,
     /// The body is too large to be held in memory, and its digest is not declared.
@@ -58,6 +66,15 @@ impl Reason {
                 "MissingAuthenticationToken",
                 "AccessDenied",
             ),
+            Reason::Version2 => {
+                of(StatusCode::BAD_REQUEST, "InvalidRequestException", "InvalidRequest", "InvalidRequest")
+            }
+            Reason::UnknownForm(_) => {
+                of(StatusCode::NOT_IMPLEMENTED, "NotImplementedException", "NotImplemented", "NotImplemented")
+            }
+            Reason::BrokenChunks => {
+                of(StatusCode::BAD_REQUEST, "IncompleteSignatureException", "IncompleteSignature", "IncompleteBody")
+            }
             Reason::Malformed(_) => of(
                 StatusCode::BAD_REQUEST,
                 "IncompleteSignatureException",
@@ -73,7 +90,7 @@ impl Reason {
             Reason::UrlExpired(_) => {
                 of(StatusCode::FORBIDDEN, "InvalidSignatureException", "SignatureDoesNotMatch", "AccessDenied")
             }
-            Reason::Mismatch => {
+            Reason::Mismatch | Reason::OtherChunk => {
                 of(StatusCode::FORBIDDEN, "InvalidSignatureException", "SignatureDoesNotMatch", "SignatureDoesNotMatch")
             }
             Reason::OtherBody => of(
@@ -113,6 +130,18 @@ impl Reason {
                  print it with `haven env`"
                     .to_owned()
             }
+            Reason::Version2 => "The authorization mechanism you have provided is not supported. Please use \
+                                 AWS4-HMAC-SHA256: with boto3, botocore.config.Config(signature_version='s3v4'); with the \
+                                 aws command, aws configure set default.s3.signature_version s3v4"
+                .to_owned(),
+            Reason::UnknownForm(form) => format!(
+                "x-amz-content-sha256 is {form}, which the local AWS does not implement: use \
+                 STREAMING-AWS4-HMAC-SHA256-PAYLOAD, or the SHA-256 of the body"
+            ),
+            Reason::OtherChunk => "The signature of a chunk of the body, or of its trailer, is not the one that we \
+                                   calculated"
+                .to_owned(),
+            Reason::BrokenChunks => "The body is not in the chunks that x-amz-content-sha256 declares".to_owned(),
             Reason::Malformed(message) | Reason::Expired(message) | Reason::UrlExpired(message) => message.clone(),
             Reason::UnknownKey => "The security token included in the request is invalid: the key pair changes with \
                                    each start of `haven up`; print the present one with `haven env`"
@@ -127,6 +156,32 @@ impl Reason {
             Reason::NoBody => "The body of the request did not arrive".to_owned(),
             Reason::Unavailable(cause) => format!("The local AWS does not answer: {cause}"),
         }
+    }
+
+    /// Returns the name of a refusal for the log; `None` for a failure of the local AWS, which has a log of its own.
+    pub fn refusal(&self) -> Option<&'static str> {
+        match self {
+            Reason::Unavailable(_) => None,
+            Reason::Browser(_)
+            | Reason::ForeignHost(_)
+            | Reason::Missing
+            | Reason::Version2
+            | Reason::Malformed(_)
+            | Reason::UnknownForm(_)
+            | Reason::UnknownKey
+            | Reason::Expired(_)
+            | Reason::UrlExpired(_)
+            | Reason::Mismatch
+            | Reason::OtherChunk
+            | Reason::BrokenChunks
+            | Reason::OtherBody
+            | Reason::TooLarge(_)
+            | Reason::NoBody => Some(self.names().s3),
+        }
+    }
+
+    pub fn status(&self) -> StatusCode {
+        self.names().status
     }
 
     /// Returns the response that an SDK turns into the error of its service.
@@ -180,7 +235,7 @@ impl Protocol {
             || parts.uri.query().is_some_and(is_action)
         {
             Protocol::Query
-        } else if is_for(parts, "s3") {
+        } else if is_for_s3(parts) {
             Protocol::S3
         } else {
             Protocol::Rest

@@ -40,7 +40,7 @@ const HEAD_MAX: usize = 64 * 1024;
 const CONNECTIONS_MAX: usize = 4096;
 
 /// What the front needs to know.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Options {
     /// The Unix socket of MiniStack.
     pub socket: PathBuf,
@@ -48,12 +48,27 @@ pub struct Options {
     pub keys: Vec<Keys>,
     /// How far the time of a signature may be from the clock here; [`CLOCK_SKEW`] but for tests of wrong clocks.
     pub clock_skew: Duration,
+    /// Called for each request that is refused.
+    pub on_refusal: Option<OnRefusal>,
 }
 
 impl Options {
     pub fn new(socket: PathBuf, keys: Keys) -> Options {
-        Options { socket, keys: vec![keys], clock_skew: CLOCK_SKEW }
+        Options { socket, keys: vec![keys], clock_skew: CLOCK_SKEW, on_refusal: None }
     }
+}
+
+/// Takes note of refusals. It is called while the client waits, so it must be quick.
+pub type OnRefusal = Arc<dyn Fn(&Refusal<'_>) + Send + Sync>;
+
+/// A request that was refused. Nothing in it is secret: queries hold signatures, and are left out with all headers.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Refusal<'a> {
+    /// The error's name, as S3 spells it.
+    pub name: &'static str,
+    pub status: u16,
+    pub method: &'a str,
+    pub path: &'a str,
 }
 
 /// A running front. It stops when the value is dropped, and its connections end with it.
@@ -73,6 +88,7 @@ impl Front {
         let shared = Arc::new(Shared {
             verifier: Verifier::new(options.keys.clone(), options.clock_skew),
             forward: Forward::new(&options.socket),
+            on_refusal: options.on_refusal.clone(),
         });
         Ok(Front { address, task: tokio::spawn(accept(listener, shared)) })
     }
@@ -97,6 +113,7 @@ impl Drop for Front {
 struct Shared {
     verifier: Verifier,
     forward: Forward,
+    on_refusal: Option<OnRefusal>,
 }
 
 async fn accept(listener: TcpListener, shared: Arc<Shared>) {
@@ -152,6 +169,7 @@ async fn connection(stream: TcpStream, shared: Arc<Shared>, place: Place) {
 async fn answer(shared: &Shared, request: Request<Incoming>, prove: impl Fn()) -> Response<Body> {
     let (mut parts, body) = request.into_parts();
     let protocol = Protocol::of(&parts);
+    let (method, uri) = (parts.method.clone(), parts.uri.clone());
     let answered = async {
         let body = admitted(shared, &parts, body).await?;
         prove();
@@ -160,7 +178,15 @@ async fn answer(shared: &Shared, request: Request<Incoming>, prove: impl Fn()) -
         }
         shared.forward.send(parts, body).await
     };
-    answered.await.unwrap_or_else(|reason| reason.response(protocol))
+    match answered.await {
+        Ok(response) => response,
+        Err(reason) => {
+            if let (Some(report), Some(name)) = (&shared.on_refusal, reason.refusal()) {
+                report(&Refusal { name, status: reason.status().as_u16(), method: method.as_str(), path: uri.path() });
+            }
+            reason.response(protocol)
+        }
+    }
 }
 
 /// Returns the body to forward, when the request may pass.
@@ -184,6 +210,17 @@ async fn admitted(shared: &Shared, parts: &Parts, body: Incoming) -> Result<Body
             }
             let (body, seen) = held(body).await?;
             constant_time::verify_slices_are_equal(seen.as_ref(), &digest).map_err(|_| Reason::OtherBody)?;
+            Ok(Body::whole(body))
+        }
+        Payload::Chunked(ending) => {
+            shared.verifier.verify(&claim, parts, None)?;
+            let mut chunks = shared.verifier.chunks(&claim, ending)?;
+            if !is_small || length.is_none() {
+                return Ok(Body::chunked(body, chunks));
+            }
+            let (body, _) = held(body).await?;
+            chunks.update(&body)?;
+            chunks.finish()?;
             Ok(Body::whole(body))
         }
         Payload::Computed if !is_small => Err(Reason::TooLarge(HELD_MAX)),

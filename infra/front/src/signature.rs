@@ -21,6 +21,7 @@ use time::{OffsetDateTime, PrimitiveDateTime};
 
 use crate::Keys;
 use crate::canonical;
+use crate::chunked::{Chunks, Ending};
 use crate::refusal::Reason;
 
 /// How far a signature's time may be from the front's clock: the value of AWS.
@@ -30,6 +31,16 @@ const EXPIRES_MAX_S: u64 = 7 * 24 * 3600;
 const ALGORITHM: &str = "AWS4-HMAC-SHA256";
 /// Derived keys that are kept. There is one for each day and service in use, about ten.
 const DERIVED_MAX: usize = 64;
+const S3: &str = "s3";
+/// What S3 takes in place of the SHA-256 of a body
+/// (<https://docs.aws.amazon.com/AmazonS3/latest/API/sigv4-auth-using-authorization-header.html>).
+const UNSIGNED: &str = "UNSIGNED-PAYLOAD";
+const UNSIGNED_TRAILER: &str = "STREAMING-UNSIGNED-PAYLOAD-TRAILER";
+const SIGNED: &str = "STREAMING-AWS4-HMAC-SHA256-PAYLOAD";
+const SIGNED_TRAILER: &str = "STREAMING-AWS4-HMAC-SHA256-PAYLOAD-TRAILER";
+const FORMS: [&str; 4] = [UNSIGNED, UNSIGNED_TRAILER, SIGNED, SIGNED_TRAILER];
+/// Of the name of a form that is not known, repeated in the refusal.
+const FORM_MAX: usize = 80;
 /// The time of a signature: `20130524T000000Z`.
 const TIME: &[FormatItem<'_>] = format_description!("[year][month][day]T[hour][minute][second]Z");
 
@@ -40,8 +51,9 @@ pub(crate) enum Payload {
     Computed,
     /// The digest is sent, and the body must have it.
     Declared([u8; 32]),
-    /// The body is not covered by the signature: `UNSIGNED-PAYLOAD`, or one of the `STREAMING-` forms, whose chunks are
-    /// signed one by one and are not checked here.
+    /// The body is sent in chunks, each with a signature of its own.
+    Chunked(Ending),
+    /// The body is not covered by the signature.
     Unsigned,
 }
 
@@ -69,13 +81,25 @@ impl Claim<'_> {
     }
 
     fn service(&self) -> &str {
-        self.credential.split('/').nth(3).unwrap_or_default()
+        service_of(&self.credential)
     }
 }
 
-/// Returns whether a request says that it is signed for a service; for the form of an error, before anything is verified.
-pub(crate) fn is_for(parts: &Parts, service: &str) -> bool {
-    credential(parts).is_some_and(|credential| credential.split('/').nth(3) == Some(service))
+/// Returns whether a request says that it is signed for S3; for the form of an error, before anything is verified.
+pub(crate) fn is_for_s3(parts: &Parts) -> bool {
+    is_of_version_2(parts) || credential(parts).is_some_and(|credential| service_of(&credential) == S3)
+}
+
+fn service_of(credential: &str) -> &str {
+    credential.split('/').nth(3).unwrap_or_default()
+}
+
+/// Returns whether a request has a signature of version 2, which S3 alone took: in a URL, or in a header.
+fn is_of_version_2(parts: &Parts) -> bool {
+    let query = parts.uri.query().unwrap_or_default();
+    let in_query = ["AWSAccessKeyId", "Signature"].iter().all(|name| canonical::parameter(query, name).is_some());
+    let header = parts.headers.get(AUTHORIZATION);
+    header.map_or(in_query, |header| header.as_bytes().starts_with(b"AWS "))
 }
 
 fn credential(parts: &Parts) -> Option<Cow<'_, str>> {
@@ -109,6 +133,9 @@ impl Verifier {
     /// Returns the reason for which AWS would refuse it as well.
     pub fn claim<'a>(&self, parts: &'a Parts, now: OffsetDateTime) -> Result<Claim<'a>, Reason> {
         let query = parts.uri.query().unwrap_or_default();
+        if is_of_version_2(parts) {
+            return Err(Reason::Version2);
+        }
         let header = parts.headers.get(AUTHORIZATION);
         let claim = match header {
             Some(header) => {
@@ -151,7 +178,7 @@ impl Verifier {
             credential: Cow::Borrowed(credential),
             signed_headers: Cow::Borrowed(field("SignedHeaders")?),
             signature: signature(field("Signature")?)?,
-            payload: payload(payload_line)?,
+            payload: payload(payload_line, service_of(credential))?,
             payload_line,
         })
     }
@@ -177,15 +204,15 @@ impl Verifier {
         }
         // A presigned URL is made before its body is known. S3 leaves the body out; the others sign the digest.
         let payload_line = match payload_line(&parts.headers)? {
-            None if credential.split('/').nth(3) == Some("s3") => Some("UNSIGNED-PAYLOAD"),
+            None if service_of(&credential) == S3 => Some(UNSIGNED),
             line => line,
         };
         Ok(Claim {
             time: sent,
+            payload: payload(payload_line, service_of(&credential))?,
             credential,
             signed_headers: field("X-Amz-SignedHeaders")?,
             signature: signature(&field("X-Amz-Signature")?)?,
-            payload: payload(payload_line)?,
             payload_line,
         })
     }
@@ -203,6 +230,15 @@ impl Verifier {
         hmac::verify(&key, text.as_bytes(), &claim.signature).map_err(|_| Reason::Mismatch)?;
         self.keep(&claim.credential, key);
         Ok(())
+    }
+
+    /// Returns what verifies the chunks of a body whose request was verified.
+    ///
+    /// # Errors
+    /// Returns `Reason::UnknownKey` for a key id that is not ours.
+    pub fn chunks(&self, claim: &Claim<'_>, ending: Ending) -> Result<Chunks, Reason> {
+        let key = self.signing_key(claim).ok_or(Reason::UnknownKey)?;
+        Ok(Chunks::new(key, &claim.time, claim.scope(), claim.signature, ending))
     }
 
     fn signing_key(&self, claim: &Claim<'_>) -> Option<hmac::Key> {
@@ -365,16 +401,25 @@ fn payload_line(headers: &HeaderMap) -> Result<Option<&str>, Reason> {
     sent.transpose().map_err(|_| Reason::malformed("x-amz-content-sha256 is not ASCII"))
 }
 
-fn payload(line: Option<&str>) -> Result<Payload, Reason> {
+/// Reads `x-amz-content-sha256`. S3 alone takes bodies that the signature of the request does not cover.
+fn payload(line: Option<&str>, service: &str) -> Result<Payload, Reason> {
+    let Some(line) = line else { return Ok(Payload::Computed) };
+    if let Some(digest) = canonical::from_hex(line) {
+        return Ok(Payload::Declared(digest));
+    }
+    if service != S3 && FORMS.contains(&line) {
+        return Err(Reason::Malformed(format!("x-amz-content-sha256 can be {line} for S3 alone")));
+    }
     match line {
-        None => Ok(Payload::Computed),
-        Some("UNSIGNED-PAYLOAD") => Ok(Payload::Unsigned),
-        Some(line) if line.starts_with("STREAMING-") => Ok(Payload::Unsigned),
-        Some(line) => canonical::from_hex(line).map(Payload::Declared).ok_or_else(|| {
-            Reason::malformed(
-                "x-amz-content-sha256 must be a SHA-256 in hexadecimal, UNSIGNED-PAYLOAD or STREAMING-...",
-            )
-        }),
+        UNSIGNED | UNSIGNED_TRAILER => Ok(Payload::Unsigned),
+        SIGNED => Ok(Payload::Chunked(Ending::Plain)),
+        SIGNED_TRAILER => Ok(Payload::Chunked(Ending::Trailer)),
+        // The form for ECDSA and that for events, among others.
+        form if form.starts_with("STREAMING-") => Err(Reason::UnknownForm(form.chars().take(FORM_MAX).collect())),
+        _ => Err(Reason::Malformed(format!(
+            "x-amz-content-sha256 must be a SHA-256 in hexadecimal, or for S3 one of {}",
+            FORMS.join(", ")
+        ))),
     }
 }
 

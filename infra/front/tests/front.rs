@@ -3,15 +3,16 @@
 use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant, SystemTime};
 
 use aws_credential_types::Credentials;
+use aws_lc_rs::hmac;
 use aws_sigv4::http_request::{SignableBody, SignableRequest, SigningSettings, sign};
 use aws_sigv4::sign::v4;
 use bytes::Bytes;
-use front::{Front, Keys, Options};
+use front::{Front, Keys, Options, Refusal};
 use http_body_util::{BodyExt as _, Full};
 use hyper::body::Incoming;
 use hyper::service::service_fn;
@@ -27,6 +28,8 @@ struct World {
     /// Whole requests that reached the server.
     reached: Arc<AtomicUsize>,
     connections: Arc<AtomicUsize>,
+    /// What was reported as refused.
+    refused: Arc<Mutex<Vec<String>>>,
     directory: PathBuf,
     _front: Front,
 }
@@ -46,8 +49,14 @@ impl World {
         let upstream = UnixListener::bind(directory.join("socket")).expect("a socket");
         tokio::spawn(serve(upstream, Arc::clone(&reached), Arc::clone(&connections)));
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
-        let front = Front::serve(listener, &Options::new(directory.join("socket"), keys.clone())).expect("it serves");
-        World { address: front.address(), keys, reached, connections, directory, _front: front }
+        let refused = Arc::<Mutex<Vec<String>>>::default();
+        let mut options = Options::new(directory.join("socket"), keys.clone());
+        let report = Arc::clone(&refused);
+        options.on_refusal = Some(Arc::new(move |refusal: &Refusal<'_>| {
+            report.lock().expect("not poisoned").push(format!("{refusal:?}"));
+        }));
+        let front = Front::serve(listener, &options).expect("it serves");
+        World { address: front.address(), keys, reached, connections, refused, directory, _front: front }
     }
 
     fn reached(&self) -> usize {
@@ -56,7 +65,12 @@ impl World {
 
     /// The lines of the head of a signed request, without `host` and `content-length`.
     fn signed(&self, method: &str, target: &str, headers: &[(&str, &str)], body: SignableBody<'_>) -> Vec<String> {
-        signed_with(&self.keys, self.address, method, target, headers, body)
+        signed_with(&self.keys, "sqs", self.address, method, target, headers, body)
+    }
+
+    /// The same for an upload to S3.
+    fn signed_for_s3(&self, target: &str, headers: &[(&str, &str)], body: SignableBody<'_>) -> Vec<String> {
+        signed_with(&self.keys, "s3", self.address, "PUT", target, headers, body)
     }
 
     /// Sends bytes and returns the answer, status and body.
@@ -68,6 +82,7 @@ impl World {
 
 fn signed_with(
     keys: &Keys,
+    service: &str,
     host: SocketAddr,
     method: &str,
     target: &str,
@@ -79,7 +94,7 @@ fn signed_with(
     let parameters = v4::SigningParams::builder()
         .identity(&identity)
         .region("us-east-1")
-        .name("sqs")
+        .name(service)
         .time(SystemTime::now())
         .settings(SigningSettings::default())
         .build()
@@ -168,7 +183,8 @@ async fn nothing_else_reaches_the_server() {
     let world = World::open().await;
     let good = || world.signed("POST", "/", &[TARGET], SignableBody::Bytes(b"{}"));
     let with = |line: String| [good(), vec![line]].concat();
-    let signed_by = |keys: Keys| signed_with(&keys, world.address, "POST", "/", &[TARGET], SignableBody::Bytes(b"{}"));
+    let signed_by =
+        |keys: Keys| signed_with(&keys, "sqs", world.address, "POST", "/", &[TARGET], SignableBody::Bytes(b"{}"));
     let of_a_stranger = signed_by(Keys::random());
     let of_an_impostor = signed_by(Keys { access_key_id: world.keys.access_key_id.clone(), ..Keys::random() });
     let cases: Vec<(&str, Vec<String>, &str, u16, &str)> = vec![
@@ -203,6 +219,7 @@ async fn nothing_else_reaches_the_server() {
         ),
         ("a preflight", vec!["origin: null".to_owned()], "OPTIONS /", 403, "AccessDeniedException"),
     ];
+    let refusals = cases.len();
     for (what, head, first, status, code) in cases {
         let (got, text) = world.send(&head, first, b"{}").await;
         assert_eq!(got, status, "{what}: {text}");
@@ -213,6 +230,9 @@ async fn nothing_else_reaches_the_server() {
     assert_eq!(status, 403, "another body: {text}");
     assert_eq!(world.reached(), 0);
     assert_eq!(world.send(&good(), "POST /", b"{}").await.0, 200, "the request that all of these were made from");
+    let refused = world.refused.lock().expect("not poisoned").clone();
+    assert_eq!(refused.len(), refusals + 1, "each of them, and the one with another body");
+    assert!(refused[1].contains("AccessDenied") && refused[1].contains("/_ministack/ses/messages"), "{}", refused[1]);
 }
 
 #[tokio::test]
@@ -223,23 +243,119 @@ async fn a_large_body_is_streamed_when_its_digest_is_declared_and_never_reaches_
     let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, &body);
     let digest: String = digest.as_ref().iter().map(|byte| format!("{byte:02x}")).collect();
     let declared = [("x-amz-content-sha256", digest.as_str())];
-    let head = || world.signed("PUT", "/bucket/large", &declared, SignableBody::Precomputed(digest.clone()));
+    let head = || world.signed_for_s3("/bucket/large", &declared, SignableBody::Precomputed(digest.clone()));
     let (status, text) = world.send(&head(), "PUT /bucket/large", &body).await;
     assert!(status == 200 && text.contains(&format!(" {LARGE} ")), "{text}");
     let mut other = body.clone();
     other[LARGE / 2] = b'y';
     let (status, text) = world.send(&head(), "PUT /bucket/large", &other).await;
-    assert_ne!(status, 200, "{text}");
+    assert!(status == 400 && text.contains("XAmzContentSHA256Mismatch"), "{text}");
     assert_eq!(world.reached(), 1);
     let (status, text) = world.send(&head(), "PUT /bucket/large", b"short").await;
-    assert!(status == 400 && text.contains("InvalidSignatureException"), "{text}");
+    assert!(status == 400 && text.contains("XAmzContentSHA256Mismatch"), "{text}");
 
     let unsigned = [("x-amz-content-sha256", "UNSIGNED-PAYLOAD")];
-    let head = world.signed("PUT", "/bucket/large", &unsigned, SignableBody::UnsignedPayload);
+    let head = world.signed_for_s3("/bucket/large", &unsigned, SignableBody::UnsignedPayload);
     assert_eq!(world.send(&head, "PUT /bucket/large", &body).await.0, 200);
     let head = world.signed("POST", "/", &[], SignableBody::Bytes(&body));
     let (status, text) = world.send(&head, "POST /", &body).await;
     assert!(status == 413 && text.contains("x-amz-content-sha256"), "{text}");
+}
+
+const CHUNKED: &str = "STREAMING-AWS4-HMAC-SHA256-PAYLOAD";
+
+/// Writes a body as signed chunks, for the request with these lines of a head.
+fn in_chunks(keys: &Keys, head: &[String], chunks: &[&[u8]]) -> Vec<u8> {
+    let value = |name: &str| {
+        let line = head.iter().find_map(|line| line.strip_prefix(name)).expect("it was signed");
+        line.trim_start_matches(": ").to_owned()
+    };
+    let (time, authorization) = (value("x-amz-date"), value("authorization"));
+    let mut before = authorization.rsplit_once("Signature=").expect("a signature").1.to_owned();
+    let scope = format!("{}/us-east-1/s3/aws4_request", &time[..8]);
+    let sign = |key: &[u8], text: &str| hmac::sign(&hmac::Key::new(hmac::HMAC_SHA256, key), text.as_bytes());
+    let mut key = format!("AWS4{}", keys.secret_access_key).into_bytes();
+    for part in scope.split('/') {
+        key = sign(&key, part).as_ref().to_vec();
+    }
+    let mut body = Vec::new();
+    for chunk in chunks.iter().copied().chain([b"".as_slice()]) {
+        let (nothing, data) = (sha256(b""), sha256(chunk));
+        let text = format!("AWS4-HMAC-SHA256-PAYLOAD\n{time}\n{scope}\n{before}\n{nothing}\n{data}");
+        before = hex(sign(&key, &text).as_ref());
+        body.extend_from_slice(format!("{:x};chunk-signature={before}\r\n", chunk.len()).as_bytes());
+        body.extend_from_slice(chunk);
+        body.extend_from_slice(b"\r\n");
+    }
+    body
+}
+
+fn sha256(bytes: &[u8]) -> String {
+    hex(aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, bytes).as_ref())
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+#[tokio::test]
+async fn every_chunk_of_a_signed_upload_is_verified() {
+    let world = World::open().await;
+    let declared = [("x-amz-content-sha256", CHUNKED), ("content-encoding", "aws-chunked")];
+    let head = || world.signed_for_s3("/bucket/large", &declared, SignableBody::Precomputed(CHUNKED.to_owned()));
+    // Held in memory until it is verified, and streamed.
+    for (passed, size) in [(1, 64 * 1024), (2, 6 * 1024 * 1024)] {
+        let data = vec![b'x'; size];
+        let head = head();
+        let body = in_chunks(&world.keys, &head, &[&data, &data]);
+        let (status, text) = world.send(&head, "PUT /bucket/large", &body).await;
+        assert!(status == 200 && text.contains(&format!(" {} ", body.len())), "{text}");
+        for place in [size / 2, size + size / 2] {
+            let mut other = body.clone();
+            other[place] = b'y';
+            let (status, text) = world.send(&head, "PUT /bucket/large", &other).await;
+            assert!(status == 403 && text.contains("<Code>SignatureDoesNotMatch</Code>"), "{place}: {text}");
+        }
+        let (status, text) = world.send(&head, "PUT /bucket/large", &body[..body.len() - 2]).await;
+        assert!(status == 400 && text.contains("<Code>IncompleteBody</Code>"), "{text}");
+        assert_eq!(world.reached(), passed);
+    }
+}
+
+#[tokio::test]
+async fn a_body_that_the_signature_does_not_cover_is_for_s3_alone_and_other_forms_are_named() {
+    let world = World::open().await;
+    let unsigned_for_sqs = |form: &'static str| {
+        world.signed("POST", "/", &[TARGET, ("x-amz-content-sha256", form)], SignableBody::Precomputed(form.to_owned()))
+    };
+    for form in ["UNSIGNED-PAYLOAD", "STREAMING-UNSIGNED-PAYLOAD-TRAILER", CHUNKED] {
+        let (status, text) = world.send(&unsigned_for_sqs(form), "POST /", b"{}").await;
+        assert!(status == 400 && text.contains("for S3 alone") && text.contains(form), "{text}");
+    }
+    let for_s3 = |form: &'static str| {
+        world.signed_for_s3("/b/k", &[("x-amz-content-sha256", form)], SignableBody::Precomputed(form.to_owned()))
+    };
+    for form in ["STREAMING-AWS4-ECDSA-P256-SHA256-PAYLOAD", "STREAMING-nonsense"] {
+        let (status, text) = world.send(&for_s3(form), "PUT /b/k", b"data").await;
+        assert!(status == 501 && text.contains("<Code>NotImplemented</Code>") && text.contains(form), "{text}");
+    }
+    assert_eq!(world.reached(), 0);
+    let (status, text) = world.send(&for_s3("STREAMING-UNSIGNED-PAYLOAD-TRAILER"), "PUT /b/k", b"0\r\n\r\n").await;
+    assert_eq!(status, 200, "{text}");
+}
+
+#[tokio::test]
+async fn a_url_with_the_old_signature_is_answered_with_the_remedy() {
+    let world = World::open().await;
+    let id = &world.keys.access_key_id;
+    let url = format!("GET /beans/key?AWSAccessKeyId={id}&Signature=abc%3D&Expires=1764421200");
+    let (status, text) = world.send(&[], &url, b"").await;
+    assert!(status == 400 && text.contains("<Code>InvalidRequest</Code>") && text.contains("s3v4"), "{text}");
+    let header = format!("authorization: AWS {id}:abc=");
+    let (status, text) = world.send(&[header], "GET /beans/key", b"").await;
+    assert!(status == 400 && text.contains("signature_version='s3v4'"), "{text}");
+    let refused = world.refused.lock().expect("not poisoned").join("\n");
+    assert!(refused.contains("/beans/key") && !refused.contains("abc") && !refused.contains(id), "{refused}");
 }
 
 #[tokio::test]

@@ -51,7 +51,7 @@ pub enum Command {
     Down(StateFolder),
     /// Print the variables that make the aws command and any SDK use the local AWS of a running shop
     #[command(
-        after_help = "Examples:\n  eval \"$(haven env)\"\n  eval \"$(haven env)\" && aws sqs list-queues\n  haven env --state /tmp/shop --json\n\nThe key pair is good until this `haven up` stops. It is a secret: whoever has it can read and change everything in the\nlocal AWS."
+        after_help = "Examples:\n  eval \"$(haven env)\"\n  eval \"$(haven env)\" && aws sqs list-queues\n  haven env --state /tmp/shop --json\n\nThe key pair is good until this `haven up` stops. It is a secret: whoever has it can read and change everything in the\nlocal AWS.\n\nPresigned URLs of S3 need Signature Version 4. boto3 and the aws command make them with version 2 by default:\n  boto3            boto3.client('s3', config=botocore.config.Config(signature_version='s3v4'))\n  the aws command  aws configure set default.s3.signature_version s3v4"
     )]
     Env(crate::operate::env::Env),
     /// Run one role in the foreground, configured by its environment, as its container would

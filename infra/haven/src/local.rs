@@ -19,6 +19,7 @@ pub mod ports;
 pub mod postgres;
 mod process;
 pub mod python;
+mod refusals;
 pub mod repair;
 pub mod secrets;
 pub mod seed;
@@ -26,7 +27,7 @@ pub mod server;
 mod socket;
 pub mod state;
 mod stop;
-pub mod up;
 mod tool;
+pub mod up;
 
 pub use stop::Interrupted;

@@ -18,6 +18,7 @@ use tokio::net::TcpListener;
 use super::children::Program;
 use super::containers::{self, Container, Run};
 pub use super::ports::{free_port, is_free};
+use super::refusals;
 use super::server::{Server, Stopped};
 use super::socket::SocketDirectory;
 use super::state::State;
@@ -101,6 +102,7 @@ impl Emulator {
         options.clock_skew = settings.clock_skew;
         let of_account = |id| Keys { access_key_id: id, secret_access_key: keys.secret_access_key.clone() };
         options.keys.extend(settings.accounts.into_iter().map(of_account));
+        options.on_refusal = Some(refusals::log(state)?);
         let front = Front::serve(listener, &options).context("serve the front of the local AWS")?;
 
         let folder = state.path("aws");
