@@ -130,7 +130,8 @@ fn mount(folder: &Path, target: &str) -> String {
 }
 
 impl Image {
-    fn reference(&self) -> String {
+    /// Returns the image that is used: the default, or the one that the variable names.
+    pub fn reference(&self) -> String {
         ProcessEnvironment.get(self.variable).unwrap_or_else(|| self.default.to_owned())
     }
 

@@ -196,12 +196,7 @@ impl Servers {
             self.run(run, state).await.context(if containers { "start Redis" } else { needs })?;
         }
         let url = format!("redis://:{password}@127.0.0.1:{port}");
-        until("Redis", || async {
-            let carts = adapter_redis::RedisCarts::connect(&url).await.map_err(anyhow::Error::from)?;
-            carts.ping().await.map_err(anyhow::Error::from)
-        })
-        .await
-        .with_context(|| log_hint(state, "redis"))?;
+        until_redis_answers(&url).await.with_context(|| log_hint(state, "redis"))?;
         Ok(url)
     }
 
@@ -209,6 +204,35 @@ impl Servers {
         self.containers.push(Container::start(run, state).await?);
         Ok(())
     }
+}
+
+/// Waits until Redis answers to the password of its URL.
+///
+/// # Errors
+/// When it does not answer in time. At once when it asks for no password: an image that was made before
+/// `REDIS_PASSWORD`, or one of somebody else.
+async fn until_redis_answers(url: &str) -> anyhow::Result<()> {
+    let answered = until("Redis", || async {
+        let carts = adapter_redis::RedisCarts::connect(url).await.map_err(anyhow::Error::from)?;
+        match carts.ping().await.map_err(anyhow::Error::from) {
+            Err(error) if asks_for_no_password(&format!("{error:#}")) => Ok(false),
+            answer => answer.map(|()| true),
+        }
+    });
+    if !answered.await? {
+        let image = REDIS.reference();
+        anyhow::bail!(
+            "Redis of the image {image} asks for no password, so every account of this machine could read the carts: make \
+             the image anew with localstack/images/build, or name one in HAVEN_IMAGE_REDIS that takes REDIS_PASSWORD"
+        );
+    }
+    Ok(())
+}
+
+/// Whether this is how Redis answers a password while it has none: since version 6, and before.
+fn asks_for_no_password(error: &str) -> bool {
+    const ANSWERS: [&str; 2] = ["without any password configured", "no password is set"];
+    ANSWERS.iter().any(|answer| error.contains(answer))
 }
 
 fn spawn(
@@ -253,4 +277,37 @@ pub fn on_path(program: &str) -> Option<PathBuf> {
 
 fn log_hint(state: &State, process: &str) -> String {
     format!("its log is {}", state.path(&format!("logs/{process}.log")).display())
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    use tokio::net::TcpListener;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_redis_without_a_password_is_named_at_once_and_not_waited_for() {
+        let answers = [
+            "-ERR AUTH <password> called without any password configured for the default user. Are you sure your \
+             configuration is correct?\r\n",
+            "-ERR Client sent AUTH, but no password is set\r\n",
+        ];
+        for answer in answers {
+            let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+            let url = format!("redis://:password@{}", listener.local_addr().expect("an address"));
+            tokio::spawn(async move {
+                while let Ok((mut stream, _)) = listener.accept().await {
+                    let mut asked = [0; 1024];
+                    while stream.read(&mut asked).await.is_ok_and(|read| read > 0) {
+                        let _ = stream.write_all(answer.as_bytes()).await;
+                    }
+                }
+            });
+            let begun = std::time::Instant::now();
+            let refused = until_redis_answers(&url).await.expect_err("it has no password").to_string();
+            assert!(refused.contains("localstack/images/build") && refused.contains("REDIS_PASSWORD"), "{refused}");
+            assert!(begun.elapsed() < Duration::from_secs(10), "{:?}", begun.elapsed());
+        }
+    }
 }
