@@ -1,7 +1,7 @@
 //! The directory of a Unix socket that only its owner can enter.
 
 use std::fs::{self, DirBuilder};
-use std::os::unix::fs::DirBuilderExt as _;
+use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, bail};
@@ -49,7 +49,7 @@ impl SocketDirectory {
         }
         let runtime = ProcessEnvironment.get_os("XDG_RUNTIME_DIR").map(PathBuf::from);
         let candidates = runtime.into_iter().chain([std::env::temp_dir(), PathBuf::from("/tmp")]);
-        for parent in candidates.filter(|parent| parent.is_absolute()) {
+        for parent in candidates.filter(|parent| parent.is_absolute() && is_ours_or_sticky(parent)) {
             let directory = parent.join(format!("{PREFIX}{:016x}", chance::bits()));
             // A directory that is there already is somebody else's: making it again is an error.
             if fits(&directory) && make(&directory).is_ok() {
@@ -77,10 +77,31 @@ impl SocketDirectory {
     /// Removes the socket and its directory.
     pub fn remove(self) {
         remove(&self.directory);
-        if let Some(note) = self.note {
+        if let Some(note) = &self.note {
             let _ = fs::remove_file(note);
         }
     }
+}
+
+/// The note of a directory elsewhere goes with the state directory, when that is deleted while the platform runs. Nothing
+/// is touched below a state directory here: it may be another one by now.
+impl Drop for SocketDirectory {
+    fn drop(&mut self) {
+        if self.note.is_some() {
+            remove(&self.directory);
+        }
+    }
+}
+
+/// Whether nobody else can remove or rename what we make in a directory. With `sudo -E` `XDG_RUNTIME_DIR` is that of
+/// another user, who can.
+fn is_ours_or_sticky(parent: &Path) -> bool {
+    const STICKY: u32 = 0o1000;
+    const OTHERS_WRITE: u32 = 0o022;
+    fs::metadata(parent).is_ok_and(|parent| {
+        let owner_is_trusted = [0, rustix::process::geteuid().as_raw()].contains(&parent.uid());
+        owner_is_trusted && (parent.mode() & STICKY != 0 || parent.mode() & OTHERS_WRITE == 0)
+    })
 }
 
 fn fits(directory: &Path) -> bool {
@@ -129,6 +150,35 @@ mod tests {
             let directory = made.directory().to_owned();
             made.remove();
             assert!(!directory.exists());
+        }
+        fs::remove_dir_all(root).expect("removed");
+    }
+
+    #[test]
+    fn a_directory_elsewhere_goes_when_the_state_directory_is_lost() {
+        let root = root();
+        let state = State::open(&root.join("long".repeat(30))).expect("a state directory");
+        let made = SocketDirectory::make(&state).expect("made");
+        fs::write(made.path(), "").expect("a file in its place");
+        let directory = made.directory().to_owned();
+        // With the note of where it is.
+        fs::remove_dir_all(&root).expect("removed");
+        drop(made);
+        assert!(!directory.exists());
+    }
+
+    #[test]
+    fn a_socket_is_put_below_no_directory_of_another_user() {
+        let root = root();
+        fs::create_dir(&root).expect("made");
+        for (mode, may_be_used) in [(0o700, true), (0o755, true), (0o1777, true), (0o777, false), (0o770, false)] {
+            fs::set_permissions(&root, fs::Permissions::from_mode(mode)).expect("changed");
+            assert_eq!(is_ours_or_sticky(&root), may_be_used, "{mode:o}");
+        }
+        if rustix::process::geteuid().is_root() {
+            fs::set_permissions(&root, fs::Permissions::from_mode(0o700)).expect("changed");
+            std::os::unix::fs::chown(&root, Some(12345), None).expect("given away");
+            assert!(!is_ours_or_sticky(&root), "the runtime directory of another user");
         }
         fs::remove_dir_all(root).expect("removed");
     }
