@@ -38,8 +38,20 @@ impl fmt::Debug for Login {
 pub type Connection = JoinHandle<Result<(), tokio_postgres::Error>>;
 
 pub async fn connect(url: &str, login: &Login) -> Result<(Client, Connection), MigrateError> {
+    connect_to(None, url, login).await
+}
+
+/// Connects to another database of the server that the URL names.
+pub async fn connect_to(
+    database: Option<&str>,
+    url: &str,
+    login: &Login,
+) -> Result<(Client, Connection), MigrateError> {
     let (url, encrypted) = without_verify(url);
     let mut config: Config = url.parse()?;
+    if let Some(database) = database {
+        config.dbname(database);
+    }
     if let Some(user) = &login.user {
         config.user(user);
     }

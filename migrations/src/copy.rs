@@ -1,6 +1,10 @@
 //! Copies of a database from before a migration: a migration that turns out wrong can be undone by hand.
 
+use std::fs::File;
+use std::io::Read as _;
 use std::path::{Path, PathBuf};
+
+use tokio_postgres::Client;
 
 use crate::connect::{self, Login};
 use crate::{MigrateError, sqlite_path};
@@ -73,6 +77,8 @@ fn open(path: &Path) -> Result<rusqlite::Connection, MigrateError> {
 
 /// Copies a SQLite file to `NAME.before-VERSION` beside it and returns the copy's path. The copy is consistent, and holds
 /// what is still in the write-ahead log. A copy that is there already is kept: the next is called `NAME.before-VERSION-2`.
+/// Where nothing was written since a copy was made, that copy is returned and no other is made: a migration that fails is
+/// tried again at every start, and must not fill the disk.
 ///
 /// # Errors
 /// When the copy cannot be written.
@@ -96,7 +102,12 @@ pub async fn copy_sqlite(path: &Path, version: &str) -> Result<PathBuf, MigrateE
         for copy in names.map(beside) {
             // A hard link is not made over a file that is there.
             match std::fs::hard_link(&unfinished, &copy) {
-                Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => continue,
+                // SQLite writes the same file from the same rows.
+                Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {
+                    if !is_same(&unfinished, &copy).map_err(|error| file(&copy, error))? {
+                        continue;
+                    }
+                }
                 linked => linked.map_err(|error| file(&copy, error))?,
             }
             std::fs::remove_file(&unfinished).map_err(|error| file(&unfinished, error))?;
@@ -107,8 +118,26 @@ pub async fn copy_sqlite(path: &Path, version: &str) -> Result<PathBuf, MigrateE
     .await?
 }
 
+fn is_same(one: &Path, other: &Path) -> std::io::Result<bool> {
+    let (mut one, mut other) = (File::open(one)?, File::open(other)?);
+    if one.metadata()?.len() != other.metadata()?.len() {
+        return Ok(false);
+    }
+    let (mut ours, mut theirs) = (Vec::new(), Vec::new());
+    loop {
+        for (file, part) in [(&mut one, &mut ours), (&mut other, &mut theirs)] {
+            part.clear();
+            file.take(1024 * 1024).read_to_end(part)?;
+        }
+        if ours != theirs || ours.is_empty() {
+            return Ok(ours == theirs);
+        }
+    }
+}
+
 /// Copies a PostgreSQL database to `NAME.before-VERSION` on the same server and returns the copy's name. Nobody else may be
-/// connected meanwhile: PostgreSQL copies the files of the database.
+/// connected meanwhile: PostgreSQL copies the files of the database. Copies are kept, and not repeated, as those of
+/// [`copy_sqlite`] are.
 ///
 /// # Errors
 /// When somebody is connected, or the login may not make databases.
@@ -121,6 +150,11 @@ pub async fn copy_postgres(database_url: &str, login: &Login, version: &str) -> 
     for copy in names {
         const EXISTS: &str = "SELECT EXISTS (SELECT FROM pg_database WHERE datname = $1)";
         if client.query_one(EXISTS, &[&copy]).await?.get(0) {
+            // A database of this name that cannot be read is somebody else's.
+            if has_rows_of(&client, &copy, database_url, login).await.unwrap_or(false) {
+                copied = copy;
+                break;
+            }
             continue;
         }
         let quoted = |name: &str| format!("\"{}\"", name.replace('"', "\"\""));
@@ -132,6 +166,30 @@ pub async fn copy_postgres(database_url: &str, login: &Login, version: &str) -> 
     drop(client);
     connection.await??;
     Ok(copied)
+}
+
+/// Whether a copy of the connected database still has the same rows.
+async fn has_rows_of(client: &Client, copy: &str, database_url: &str, login: &Login) -> Result<bool, MigrateError> {
+    let (copy, connection) = connect::connect_to(Some(copy), database_url, login).await?;
+    let is_same = row_versions(client).await? == row_versions(&copy).await?;
+    drop(copy);
+    connection.await??;
+    Ok(is_same)
+}
+
+/// Returns each table with the number of its rows and a sum over their versions. A copy of a database's files has the same
+/// versions: place and transaction of every row. A change of a row gives it others.
+async fn row_versions(client: &Client) -> Result<Vec<(String, i64, String)>, MigrateError> {
+    const TABLES: &str = "SELECT format('%I.%I', schemaname, tablename) FROM pg_tables \
+        WHERE schemaname NOT IN ('pg_catalog', 'information_schema') ORDER BY 1";
+    let mut versions = Vec::new();
+    for table in client.query(TABLES, &[]).await? {
+        let table: String = table.get(0);
+        let sum = "coalesce(sum(hashtext(ctid::text || ' ' || xmin::text)::bigint), 0)::text";
+        let row = client.query_one(&format!("SELECT count(*), {sum} FROM {table}"), &[]).await?;
+        versions.push((table, row.get(0), row.get(1)));
+    }
+    Ok(versions)
 }
 
 #[cfg(test)]
@@ -153,13 +211,24 @@ mod tests {
         let writer = open(&path).expect("open");
         writer.execute("INSERT INTO tenants (tenant_id, name) VALUES ('t', 'in the log')", []).expect("written");
         assert!(folder.join("orders.db-wal").metadata().is_ok_and(|log| log.len() > 0), "it is in the log");
-        for name in ["orders.db.before-1.2.3", "orders.db.before-1.2.3-2"] {
-            let copy = copy_sqlite(&path, "1.2.3").await.expect("copied");
-            assert_eq!(copy, folder.join(name));
-            let tenants = "SELECT count(*) FROM tenants WHERE name = 'in the log'";
-            let count: i64 = open(&copy).expect("open").query_row(tenants, [], |row| row.get(0)).expect("a count");
-            assert_eq!(count, 1);
+        for (name, tenants) in [("orders.db.before-1.2.3", 1), ("orders.db.before-1.2.3-2", 2)] {
+            // As a start after a migration that failed: nothing was written since.
+            for _ in 0..3 {
+                let copy = copy_sqlite(&path, "1.2.3").await.expect("copied");
+                assert_eq!(copy, folder.join(name));
+                let in_log = "SELECT count(*) FROM tenants WHERE name LIKE 'in the log%'";
+                let count: i64 = open(&copy).expect("open").query_row(in_log, [], |row| row.get(0)).expect("a count");
+                assert_eq!(count, tenants);
+                let failed = writer
+                    .execute_batch("BEGIN; CREATE TABLE later (id int); UPDATE tenants SET name = tenant_id; ROLLBACK");
+                failed.expect("rolled back");
+            }
+            let more = "INSERT OR IGNORE INTO tenants (tenant_id, name) VALUES ('u', 'in the log 2')";
+            writer.execute(more, []).expect("written");
         }
+        let copies = std::fs::read_dir(&folder).expect("a list").flatten();
+        let copies = copies.filter(|entry| entry.file_name().to_string_lossy().contains("before")).count();
+        assert_eq!(copies, 2);
         drop(writer);
         std::fs::remove_dir_all(folder).expect("removed");
     }
