@@ -15,40 +15,66 @@ const VERSION_FILE: &str = "version";
 /// The version of this haven.
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");
 
-/// Accepts a state directory of this format or an older one, and marks it as written by this haven.
+/// Checks that this haven reads the format of a state directory. Returns its number, if it has one. Changes nothing.
 ///
 /// # Errors
-/// When a newer haven wrote it: its version is named.
-pub fn accept(folder: &Path) -> anyhow::Result<()> {
+/// When a newer haven wrote it: the version to install is named.
+pub fn check(folder: &Path) -> anyhow::Result<Option<u32>> {
     let path = folder.join(FILE);
-    let found = match fs::read_to_string(&path) {
-        Ok(text) => match text.trim().parse::<u32>() {
-            Ok(found) => Some(found),
-            Err(_) => bail!(
-                "{} holds {:?} and not the number of a format: haven did not write it; choose another state directory with --state DIR",
-                path.display(),
-                text.trim().chars().take(20).collect::<String>()
-            ),
-        },
-        Err(error) if error.kind() == ErrorKind::NotFound => None,
-        Err(error) => return Err(error).with_context(|| format!("read {}", path.display())),
+    let text = match fs::read_to_string(&path) {
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
+        text => text.with_context(|| format!("read {}", path.display()))?,
     };
-    let version = fs::read_to_string(folder.join(VERSION_FILE)).ok().map(|text| text.trim().to_owned());
-    if let Some(found) = found.filter(|found| *found > FORMAT) {
-        let writer = version.filter(|version| !version.is_empty());
-        let install = writer.map_or_else(|| format!("newer than {VERSION}"), |version| format!("{version} or newer"));
+    let found = match text.trim() {
+        // Its writer was cut off before it had reached the disk.
+        "" => return Ok(None),
+        number => number.parse::<u32>().ok(),
+    };
+    let Some(found) = found else {
         bail!(
-            "the state directory {} has format {found}, and haven {VERSION} reads formats up to {FORMAT}: install haven {install}, or choose another state directory with --state DIR",
+            "{} holds {:?} and not the number of a format: haven did not write it; choose another state directory with --state DIR",
+            path.display(),
+            text.trim().chars().take(20).collect::<String>()
+        )
+    };
+    if found > FORMAT {
+        let install = match written_by(folder).filter(|writer| number(writer) > number(VERSION)) {
+            Some(writer) => format!("haven {writer} or newer"),
+            // Two builds can carry one number. That of this build would be no help.
+            None => format!("a haven newer than {VERSION}, one that reads format {found}"),
+        };
+        bail!(
+            "the state directory {} has format {found}, and haven {VERSION} reads formats up to {FORMAT}: install {install}, or choose another state directory with --state DIR",
             folder.display()
         );
     }
-    if found != Some(FORMAT) {
-        guard::write(&path, format!("{FORMAT}\n").as_bytes())?;
+    Ok(Some(found))
+}
+
+/// Accepts a state directory of this format or an older one, and marks it as written by this haven.
+///
+/// # Errors
+/// As [`check`], or when the marks cannot be written.
+pub fn accept(folder: &Path) -> anyhow::Result<()> {
+    if check(folder)? != Some(FORMAT) {
+        guard::write(&folder.join(FILE), format!("{FORMAT}\n").as_bytes())?;
     }
-    if version.as_deref() != Some(VERSION) {
+    if written_by(folder).as_deref() != Some(VERSION) {
         guard::write(&folder.join(VERSION_FILE), format!("{VERSION}\n").as_bytes())?;
     }
     Ok(())
+}
+
+/// Returns the version that wrote a state directory last.
+fn written_by(folder: &Path) -> Option<String> {
+    fs::read_to_string(folder.join(VERSION_FILE)).ok().map(|text| text.trim().to_owned())
+}
+
+/// Returns the three numbers of a version. `None`, for what is no version, is less than any.
+fn number(version: &str) -> Option<[u64; 3]> {
+    let mut parts = version.split('.').map(|part| part.parse().ok());
+    let number = [parts.next()??, parts.next()??, parts.next()??];
+    parts.next().is_none().then_some(number)
 }
 
 #[cfg(test)]
@@ -59,7 +85,7 @@ mod tests {
     fn older_formats_are_taken_over_and_newer_ones_refused_with_the_version_to_install() {
         let folder = std::env::temp_dir().join(format!("haven-format-{}", uuid::Uuid::now_v7()));
         fs::create_dir(&folder).expect("a folder");
-        for old in [None, Some("1\n"), Some("2\n")] {
+        for old in [None, Some(""), Some("1\n"), Some("2\n")] {
             match old {
                 Some(old) => fs::write(folder.join(FILE), old).expect("written"),
                 None => assert!(!folder.join(FILE).exists()),
@@ -69,9 +95,14 @@ mod tests {
             assert_eq!(fs::read_to_string(folder.join(VERSION_FILE)).expect("there").trim(), VERSION);
         }
         fs::write(folder.join(FILE), "7\n").expect("written");
-        fs::write(folder.join(VERSION_FILE), "3.1.4\n").expect("written");
-        let refused = accept(&folder).expect_err("newer").to_string();
-        assert!(refused.contains("format 7") && refused.contains("install haven 3.1.4 or newer"), "{refused}");
+        // The last is what this build writes itself, and the two before name no release.
+        let newer = format!("a haven newer than {VERSION}, one that reads format 7");
+        let rest = ["", "soon; rm -rf", VERSION].map(|version| (version, newer.as_str()));
+        for (version, install) in [("3.1.4", "haven 3.1.4 or newer")].into_iter().chain(rest) {
+            fs::write(folder.join(VERSION_FILE), format!("{version}\n")).expect("written");
+            let refused = accept(&folder).expect_err("newer").to_string();
+            assert!(refused.contains("has format 7") && refused.contains(&format!("install {install},")), "{refused}");
+        }
         assert_eq!(fs::read_to_string(folder.join(FILE)).expect("there"), "7\n", "untouched");
         fs::write(folder.join(FILE), "pdf").expect("written");
         let refused = accept(&folder).expect_err("not ours").to_string();
