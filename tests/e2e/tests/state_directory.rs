@@ -6,7 +6,7 @@ use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use e2e::World;
+use e2e::{Supervised, World};
 use uuid::Uuid;
 
 /// A folder of a test's own; gone with the value.
@@ -97,6 +97,26 @@ async fn a_shop_with_an_odd_path_and_hostile_python_settings_sells_coffee_and_ke
     let refused = up.output().expect("haven runs");
     let said = String::from_utf8_lossy(&refused.stderr).into_owned();
     assert!(!refused.status.success() && said.contains(&library.display().to_string()), "{said}");
+}
+
+/// A link is how many install it, and its name is what stands in the command line.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_shop_under_another_name_can_be_stopped() {
+    let folder = Folder::new();
+    let link = folder.0.join("bh");
+    std::os::unix::fs::symlink(e2e::haven(), &link).expect("a link");
+    let mut run = Supervised::new().await;
+    let mut up = Command::new(&link);
+    up.args(["up", "--port", "0", "--state"]).arg(&run.state).env("HAVEN_PYTHON_ENV", servers::python_folder());
+    run.start_as(up);
+    run.wait_until_ready();
+    let second = run.command(&["up", "--port", "0"]).output().expect("haven runs");
+    let said = String::from_utf8_lossy(&second.stderr).into_owned();
+    assert!(!second.status.success() && said.contains(&format!("(pid {})", run.pid())), "{said}");
+    let down = run.command(&["down"]).output().expect("haven runs");
+    assert!(down.status.success(), "{down:?}");
+    assert!(run.wait_for_end().success(), "{}", run.said());
+    run.wait_until_nothing_runs();
 }
 
 /// Every account of the machine can read the arguments of every program.

@@ -1,6 +1,8 @@
 //! Processes by identity. A pid is given to another process soon after its own has ended, so nothing here signals a pid
 //! that was written down earlier without comparing owner, start time and command line first.
 
+use std::path::{Path, PathBuf};
+
 use rustix::process::{Pid, Signal, geteuid, kill_process};
 use serde::{Deserialize, Serialize};
 
@@ -10,7 +12,7 @@ pub struct Identity {
     pub pid: u32,
     /// When it started, as the system states it: only ever compared.
     pub started: String,
-    /// Stands in its command line.
+    /// Stands in its command line. An empty one, which stands in every command line, means no process.
     pub mark: String,
 }
 
@@ -31,16 +33,18 @@ impl Identity {
 
     /// Returns the identity of this process.
     pub fn own() -> Option<Identity> {
-        let program = std::env::current_exe().ok()?;
-        let mark = program.file_name()?.to_string_lossy().trim_end_matches(" (deleted)").to_owned();
-        Identity::of(std::process::id(), &mark)
+        // The name it was called by: that of a link, perhaps, and the executable has another one.
+        let called = std::env::args_os().next().filter(|called| Path::new(called).file_name().is_some());
+        let program = called.map(PathBuf::from).or_else(|| std::env::current_exe().ok())?;
+        Identity::of(std::process::id(), &program.file_name()?.to_string_lossy())
     }
 
     /// Whether this very process runs, as the user that we are. A zombie does not.
     pub fn is_running(&self) -> bool {
-        look(self.pid).is_some_and(|seen| {
-            seen.uid == geteuid().as_raw() && seen.started == self.started && seen.command.contains(&self.mark)
-        })
+        !self.mark.is_empty()
+            && look(self.pid).is_some_and(|seen| {
+                seen.uid == geteuid().as_raw() && seen.started == self.started && seen.command.contains(&self.mark)
+            })
     }
 
     /// Sends a signal to this very process. Returns whether it ran.
@@ -153,7 +157,8 @@ mod tests {
         assert!(known.is_running());
         let of_another_time = Identity { started: "another boot/1".to_owned(), ..known.clone() };
         let of_another_program = Identity { mark: "haven role".to_owned(), ..known.clone() };
-        for stranger in [&of_another_time, &of_another_program] {
+        let without_a_mark = Identity { mark: String::new(), ..known.clone() };
+        for stranger in [&of_another_time, &of_another_program, &without_a_mark] {
             assert!(!stranger.is_running() && !stranger.signal(Signal::KILL), "{stranger:?}");
         }
         assert!(known.is_running(), "no signal reached it");
@@ -178,5 +183,16 @@ mod tests {
     #[test]
     fn this_process_is_its_own() {
         assert!(Identity::own().expect("it runs").is_running());
+    }
+
+    #[test]
+    fn a_program_that_is_called_by_another_name_is_its_own_as_well() {
+        let link = std::env::temp_dir().join(format!("bh-{}", uuid::Uuid::now_v7()));
+        std::os::unix::fs::symlink(std::env::current_exe().expect("a path"), &link).expect("a link");
+        let test = "local::process::tests::this_process_is_its_own";
+        let ran = Command::new(&link).args(["--exact", test]).output().expect("it runs");
+        let said = String::from_utf8_lossy(&ran.stdout).into_owned();
+        assert!(ran.status.success() && said.contains("1 passed"), "{said}");
+        std::fs::remove_file(link).expect("removed");
     }
 }
