@@ -10,6 +10,7 @@ mod trust;
 use std::ffi::OsStr;
 use std::fs;
 use std::io::ErrorKind;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, bail};
@@ -17,6 +18,8 @@ use chassis::config::ProcessEnvironment;
 use rustix::fs::StatVfsMountFlags;
 use tokio::process::Command;
 use tokio::sync::Mutex;
+
+pub use install::is_unfinished;
 
 use super::tool;
 
@@ -72,9 +75,9 @@ pub async fn ensure(place: &Place) -> anyhow::Result<(PathBuf, bool)> {
     /// Only for this process: its threads should not build the same environment several times.
     static TURN: Mutex<()> = Mutex::const_new(());
     let _turn = TURN.lock().await;
-    let place = executable_place(place)?;
+    let place = usable(place)?;
     let folder = place.folder();
-    let outdated = match look(folder).await? {
+    let outdated = match look(&place).await? {
         Found::Finished => return Ok((interpreter(folder), false)),
         Found::Nothing => false,
         Found::Outdated => true,
@@ -82,16 +85,22 @@ pub async fn ensure(place: &Place) -> anyhow::Result<(PathBuf, bool)> {
     install::remove_abandoned(&place);
     let fresh = install::build(&place).await?;
     // Another process may have finished the same environment in the meantime.
-    if outdated && !matches!(look(folder).await?, Found::Finished) {
+    if outdated && !matches!(look(&place).await?, Found::Finished) {
         fresh.replace(folder)?;
     } else if let Err(error) = fresh.move_to(folder) {
-        match look(folder).await {
+        match look(&place).await {
             Ok(Found::Finished) => {}
             Ok(_) => return Err(error),
             Err(reason) => return Err(reason),
         }
     }
     Ok((interpreter(folder), true))
+}
+
+/// Returns the interpreter of an environment that is finished, and builds none.
+pub async fn finished(place: &Place) -> Option<PathBuf> {
+    let place = usable(place).ok()?;
+    matches!(look(&place).await, Ok(Found::Finished)).then(|| interpreter(place.folder()))
 }
 
 fn interpreter(folder: &Path) -> PathBuf {
@@ -108,7 +117,8 @@ enum Found {
     Outdated,
 }
 
-async fn look(folder: &Path) -> anyhow::Result<Found> {
+async fn look(place: &Place) -> anyhow::Result<Found> {
+    let folder = place.folder();
     let refused = |why: &str| {
         anyhow::anyhow!(
             "{} is not a Python environment that haven made ({why}): move it away, or name another folder with HAVEN_PYTHON_ENV",
@@ -122,21 +132,22 @@ async fn look(folder: &Path) -> anyhow::Result<Found> {
     if !metadata.is_dir() {
         return Err(refused("not a folder"));
     }
-    let owner = trust::examine(folder, &metadata)?;
     let mut entries = fs::read_dir(folder).with_context(|| format!("list {}", folder.display()))?;
-    if owner == trust::Owner::Us && entries.next().is_none() {
+    if entries.next().is_none() && metadata.uid() == rustix::process::geteuid().as_raw() {
         return Ok(Found::Nothing);
     }
+    // Before anything is changed: what is not haven's stays as it is, its modes included.
     let marker = read_text(&folder.join(MARKER));
-    let ours = folder.join("pyvenv.cfg").is_file()
-        && match &marker {
-            Some(installed) => installed.starts_with(REQUIREMENTS_TITLE),
-            // Releases before the marker came last left this behind when they were killed while installing.
-            None => read_text(&folder.join(REQUIREMENTS_FILE)).is_some_and(|text| text.starts_with(REQUIREMENTS_TITLE)),
-        };
+    let ours = match place {
+        Place::Shared(_) => marker.is_some() && is_havens(folder),
+        // Releases before the marker came last left one without it when they were killed while installing. Elsewhere, that
+        // may be an environment of the user's with our requirements installed in it.
+        Place::InState(_) => is_havens(folder),
+    };
     if !ours {
         return Err(refused(&format!("it has no {MARKER} of haven")));
     }
+    let owner = trust::examine(place, &metadata)?;
     let broken = if marker.as_deref() == Some(REQUIREMENTS) {
         match examine(folder, &[]).await {
             Ok(()) => return Ok(Found::Finished),
@@ -152,6 +163,13 @@ async fn look(folder: &Path) -> anyhow::Result<Found> {
             folder.display()
         ),
     }
+}
+
+/// Whether haven made the environment in a folder, finished or not.
+pub fn is_havens(folder: &Path) -> bool {
+    let is_titled = |text: String| text.starts_with(REQUIREMENTS_TITLE);
+    let written = read_text(&folder.join(MARKER)).or_else(|| read_text(&folder.join(REQUIREMENTS_FILE)));
+    folder.join("pyvenv.cfg").is_file() && written.is_some_and(is_titled)
 }
 
 /// Returns the text of a regular file, if it is one.
@@ -198,41 +216,42 @@ fn clean(command: &mut Command) -> &mut Command {
     command
 }
 
-/// Returns the place with an absolute path. On a file system that is mounted `noexec` the compiled modules cannot be
-/// loaded: then the environment is kept in the user's cache folder.
-fn executable_place(place: &Place) -> anyhow::Result<Place> {
+/// Returns the place with an absolute path. Where no environment works, it is kept in the user's cache folder: on a file
+/// system that is mounted `noexec`, since compiled modules cannot be loaded, and below a path with a colon, since `venv`
+/// refuses it.
+fn usable(place: &Place) -> anyhow::Result<Place> {
     let folder = std::path::absolute(place.folder()).context("find the Python environment's folder")?;
     // A link to an environment stands for the environment. A link to nothing is refused as "not a folder".
     let folder = fs::canonicalize(&folder).unwrap_or(folder);
+    let Some(why) = problem(&folder)? else {
+        return Ok(match place {
+            Place::InState(_) => Place::InState(folder),
+            Place::Shared(_) => Place::Shared(folder),
+        });
+    };
+    let shown = folder.display();
+    let Some(cache) = in_cache().filter(|cache| matches!(problem(cache.folder()), Ok(None))) else {
+        bail!("{shown} {why}, where no Python environment works: name a folder elsewhere with HAVEN_PYTHON_ENV")
+    };
+    eprintln!("  {shown} {why}: the Python environment is kept in {}", cache.folder().display());
+    Ok(cache)
+}
+
+/// Returns why no environment works in a folder, if so.
+fn problem(folder: &Path) -> anyhow::Result<Option<&'static str>> {
+    if folder.as_os_str().as_encoded_bytes().contains(&b':') {
+        return Ok(Some("contains ':'"));
+    }
     let existing = folder.ancestors().find(|above| above.exists()).unwrap_or(Path::new("/"));
     let mounted = rustix::fs::statvfs(existing).with_context(|| format!("look at {}", existing.display()))?;
-    let place = match place {
-        _ if mounted.f_flag.contains(StatVfsMountFlags::NOEXEC) => {
-            let home = named("HOME").map(|home| PathBuf::from(home).join(".cache"));
-            let cache = named("XDG_CACHE_HOME").map(PathBuf::from).filter(|cache| cache.is_absolute()).or(home);
-            let Some(cache) = cache else {
-                bail!(
-                    "{} is on a file system that is mounted noexec: name a folder elsewhere with HAVEN_PYTHON_ENV",
-                    folder.display()
-                )
-            };
-            eprintln!(
-                "  {} is mounted noexec: the Python environment is kept in {}",
-                folder.display(),
-                cache.display()
-            );
-            Place::Shared(cache.join("brew-haven").join("python"))
-        }
-        Place::InState(_) => Place::InState(folder),
-        Place::Shared(_) => Place::Shared(folder),
-    };
-    if place.folder().as_os_str().as_encoded_bytes().contains(&b':') {
-        bail!(
-            "a Python environment cannot be made in {}, since the path contains ':'; name another folder with HAVEN_PYTHON_ENV",
-            place.folder().display()
-        );
-    }
-    Ok(place)
+    Ok(mounted.f_flag.contains(StatVfsMountFlags::NOEXEC).then_some("is mounted noexec"))
+}
+
+/// Returns the place in the user's cache folder; `None` for a user without a home.
+pub fn in_cache() -> Option<Place> {
+    let home = named("HOME").map(|home| PathBuf::from(home).join(".cache"));
+    let cache = named("XDG_CACHE_HOME").map(PathBuf::from).filter(|cache| cache.is_absolute()).or(home);
+    cache.map(|cache| Place::Shared(cache.join("brew-haven").join("python")))
 }
 
 /// Returns the first Python that is new enough, as an absolute path; `HAVEN_PYTHON` names one to use.

@@ -10,6 +10,7 @@ use anyhow::{Context as _, bail};
 use tokio::process::Command;
 use uuid::Uuid;
 
+use super::super::guard;
 use super::{MARKER, Place, REQUIREMENTS, REQUIREMENTS_FILE, beside, clean, examine, find, interpreter, pinned};
 use crate::local::tool;
 
@@ -17,6 +18,8 @@ use crate::local::tool;
 const UNFINISHED: &str = ".haven-unfinished-";
 /// In the name of an environment that was replaced and is being removed.
 const REPLACED: &str = ".haven-replaced-";
+/// What both have.
+const OF_HAVEN: &str = ".haven-";
 /// A build takes about 20 s; an unfinished folder of this age was abandoned.
 const ABANDONED_AFTER: Duration = Duration::from_secs(3600);
 /// Settings of pip that say how to reach the package index. All others have no influence: several of them change where
@@ -78,6 +81,11 @@ impl Fresh {
     }
 }
 
+/// Whether a name is one of those that a build gives to folders beside the place.
+pub fn is_unfinished(name: &str) -> bool {
+    name.starts_with('.') && name.contains(OF_HAVEN)
+}
+
 /// Removes what killed builds left beside the place: only folders with our name that belong to us.
 pub fn remove_abandoned(place: &Place) {
     let folder = place.folder();
@@ -105,7 +113,10 @@ pub async fn build(place: &Place) -> anyhow::Result<Fresh> {
     let python = find().await?;
     let folder = place.folder();
     if let Some(above) = folder.parent() {
-        make_parents(above)?;
+        match place {
+            Place::InState(_) => guard::private_folder(above)?,
+            Place::Shared(_) => make_parents(above)?,
+        }
     }
     let fresh = beside(folder, &format!("{UNFINISHED}{}", Uuid::now_v7().simple()));
     let made = DirBuilder::new().mode(0o700).create(&fresh);

@@ -62,6 +62,19 @@ async fn a_folder_of_the_users_is_refused_with_its_path_and_stays_as_it_is() {
     let dangling = folder.0.join("dangling");
     std::os::unix::fs::symlink(folder.0.join("nothing"), &dangling).expect("a link");
 
+    // An environment of the user's, with our requirements installed in it by hand.
+    let lab = folder.0.join("lab");
+    fs::create_dir(&lab).expect("a folder");
+    fs::write(lab.join("pyvenv.cfg"), "home = /usr/bin\n").expect("written");
+    fs::write(lab.join(REQUIREMENTS_FILE), REQUIREMENTS).expect("written");
+    fs::write(lab.join("notes.ipynb"), "{}").expect("written");
+    for path in [&named, &environment, &lab] {
+        open_to_all(path);
+    }
+    let before = modes(&folder.0);
+
+    let refused = ensure(&Place::Shared(lab.clone())).await.expect_err("the user's").to_string();
+    assert!(refused.contains("haven made"), "{refused}");
     for place in [&named, &environment, &file, &dangling] {
         for place in [Place::Shared(place.clone()), Place::InState(place.clone())] {
             let refused = ensure(&place).await.expect_err("not made by haven").to_string();
@@ -71,7 +84,46 @@ async fn a_folder_of_the_users_is_refused_with_its_path_and_stays_as_it_is() {
     }
     assert_eq!(fs::read_to_string(named.join("thesis.txt")).expect("it is there"), "three years");
     assert_eq!(fs::read_to_string(folder.0.join("important.lock")).expect("it is there"), "mine");
-    assert_eq!(fs::read_dir(&folder.0).expect("a list").count(), 5, "nothing was made beside them");
+    assert_eq!(modes(&folder.0), before, "nothing was made, and no mode was changed");
+}
+
+/// Every path below and its mode.
+fn modes(path: &Path) -> Vec<(PathBuf, u32)> {
+    let mut below: Vec<_> = fs::read_dir(path).expect("a list").map(|entry| entry.expect("an entry").path()).collect();
+    below.sort();
+    let mut found = Vec::new();
+    for path in below {
+        let metadata = fs::symlink_metadata(&path).expect("metadata");
+        found.push((path.clone(), metadata.mode() & 0o7777));
+        if metadata.is_dir() {
+            found.extend(modes(&path));
+        }
+    }
+    found
+}
+
+/// As in a folder of a team's, under umask 002.
+fn open_to_all(path: &Path) {
+    fs::set_permissions(path, fs::Permissions::from_mode(0o2777)).expect("changed");
+    for (path, _) in modes(path) {
+        let open = if path.is_dir() { 0o2777 } else { 0o666 };
+        fs::set_permissions(path, fs::Permissions::from_mode(open)).expect("changed");
+    }
+}
+
+#[test]
+fn an_environment_below_a_path_with_a_colon_is_kept_in_the_cache_folder() {
+    let folder = Folder::new();
+    let state = folder.0.join("a:b");
+    for place in [Place::InState(state.join("python")), Place::Shared(state.join("shared"))] {
+        match (usable(&place), in_cache()) {
+            (Ok(found), Some(cache)) => assert_eq!(found, cache),
+            // An account without a home.
+            (refused, _) => assert!(refused.expect_err("nowhere else").to_string().contains("contains ':'")),
+        }
+    }
+    let plain = Place::InState(fs::canonicalize(&folder.0).expect("there").join("python"));
+    assert_eq!(usable(&plain).expect("a plain path"), plain);
 }
 
 #[tokio::test]
@@ -80,13 +132,24 @@ async fn an_own_environment_that_others_may_write_to_is_closed() {
     let made = folder.0.join("python");
     fs::create_dir(&made).expect("a folder");
     fs::write(made.join("file"), "").expect("written");
-    for path in [&made, &made.join("file")] {
-        fs::set_permissions(path, fs::Permissions::from_mode(0o777)).expect("changed");
+    let place = Place::Shared(made.clone());
+    // The folder itself says nothing about what is in it.
+    for top in [0o777, 0o755] {
+        fs::set_permissions(&made, fs::Permissions::from_mode(top)).expect("changed");
+        fs::set_permissions(made.join("file"), fs::Permissions::from_mode(0o777)).expect("changed");
+        let metadata = fs::symlink_metadata(&made).expect("metadata");
+        assert_eq!(trust::examine(&place, &metadata).expect("ours"), trust::Owner::Us);
+        for path in [&made, &made.join("file")] {
+            let mode = fs::metadata(path).expect("metadata").permissions().mode();
+            assert_eq!(mode & 0o777, 0o755, "{}", path.display());
+        }
+    }
+
+    if std::os::unix::fs::chown(made.join("file"), Some(65534), Some(65534)).is_err() {
+        println!("skipped: only root can give a file to another user");
+        return;
     }
     let metadata = fs::symlink_metadata(&made).expect("metadata");
-    assert_eq!(trust::examine(&made, &metadata).expect("ours"), trust::Owner::Us);
-    for path in [&made, &made.join("file")] {
-        let mode = fs::metadata(path).expect("metadata").permissions().mode();
-        assert_eq!(mode & 0o777, 0o755, "{}", path.display());
-    }
+    let refused = trust::examine(&place, &metadata).expect_err("somebody else wrote it").to_string();
+    assert!(refused.contains("file in the Python environment") && refused.contains("id 65534"), "{refused}");
 }

@@ -6,6 +6,8 @@ use std::path::Path;
 
 use anyhow::{Context as _, bail};
 
+use super::Place;
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Owner {
     Us,
@@ -16,16 +18,19 @@ pub enum Owner {
 const OTHERS_WRITE: u32 = 0o022;
 const STICKY: u32 = 0o1000;
 
-/// Returns the owner of an existing environment. Our own is closed to other writers.
+/// Returns the owner of an existing environment of haven's. Our own is closed to other writers.
 ///
 /// # Errors
-/// When somebody else may write to the environment of another user, or that user is neither root nor the owner of the
-/// folder above.
-pub fn examine(folder: &Path, metadata: &Metadata) -> anyhow::Result<Owner> {
+/// When somebody else may write to the environment of another user, when that user is neither root nor the owner of the
+/// folder above, or when somebody else has written to our own.
+pub fn examine(place: &Place, metadata: &Metadata) -> anyhow::Result<Owner> {
+    let folder = place.folder();
     let us = rustix::process::geteuid().as_raw();
     if metadata.uid() == us {
-        if metadata.mode() & OTHERS_WRITE != 0 {
-            close(folder)?;
+        match place {
+            // Nobody else reaches it.
+            Place::InState(_) => {}
+            Place::Shared(_) => close(folder, us)?,
         }
         return Ok(Owner::Us);
     }
@@ -64,14 +69,25 @@ fn refuse_other_writers(folder: &Path, owner: u32) -> anyhow::Result<()> {
     })
 }
 
-/// Takes the right to write from group and others.
-fn close(folder: &Path) -> anyhow::Result<()> {
+/// Takes the right to write from group and others, wherever they have it.
+fn close(folder: &Path, us: u32) -> anyhow::Result<()> {
+    let mut open = Vec::new();
     walk(folder, &mut |path, metadata| {
-        if metadata.mode() & OTHERS_WRITE == 0 {
-            return Ok(());
+        if ![us, 0].contains(&metadata.uid()) {
+            bail!(
+                "{} in the Python environment {} belongs to the user with id {}: remove the environment, and haven makes it anew; or name another folder with HAVEN_PYTHON_ENV",
+                path.display(),
+                folder.display(),
+                metadata.uid()
+            )
         }
-        let mode = metadata.mode() & 0o7777 & !OTHERS_WRITE;
-        fs::set_permissions(path, Permissions::from_mode(mode))
+        if metadata.mode() & OTHERS_WRITE != 0 {
+            open.push((path.to_owned(), metadata.mode() & 0o7777 & !OTHERS_WRITE));
+        }
+        Ok(())
+    })?;
+    open.into_iter().try_for_each(|(path, mode)| {
+        fs::set_permissions(&path, Permissions::from_mode(mode))
             .with_context(|| format!("close {} to other writers", path.display()))
     })
 }
