@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::ffi::{OsStr, OsString};
+use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, OnceLock};
@@ -387,7 +388,8 @@ fn signal(pid: u32, name: &str) {
 }
 
 fn start(state: &Path, arguments: &[&str], environment: &[(&'static str, OsString)]) -> Child {
-    std::fs::create_dir_all(state).expect("a state folder");
+    // The log is in it before haven is, and haven takes no open folder that it did not make.
+    std::fs::DirBuilder::new().recursive(true).mode(0o700).create(state).expect("a state folder");
     let said = std::fs::File::create(state.join("said")).expect("a log");
     let port = haven::local::emulator::free_port().expect("a port");
     Command::new(haven())

@@ -1,8 +1,8 @@
 //! What a state directory must be before anything is written in it: a path that works everywhere, a directory of our own,
 //! closed to every other account, and without symbolic links where files are written.
 
-use std::fs::{self, DirBuilder, File, Metadata, OpenOptions, Permissions};
-use std::io::{ErrorKind, Write as _};
+use std::fs::{self, DirBuilder, DirEntry, File, Metadata, OpenOptions, Permissions};
+use std::io::{self, ErrorKind, Read as _, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
@@ -10,31 +10,47 @@ use anyhow::{Context as _, bail};
 use chassis::config::ProcessEnvironment;
 use rustix::fs::{Mode, OFlags};
 
-/// Files that only haven writes. Any of them shows that haven made the directory its own.
-const MARKS: [&str; 5] = ["lock", "format", "aws-port", "payment-ledger.jsonl", "haven.json"];
+use super::facts::Facts;
+use super::{format, python, state};
+
+/// Files that only haven writes, each with what tells a file of haven's from another one of the same name. One of them
+/// shows that haven made the directory its own.
+const MARKS: [(&str, IsHavens); 5] = [
+    (state::LOCK, |content| state::parse_holder(content).is_some()),
+    ("format", |content| text(content).is_some_and(|number| number.parse::<u32>().is_ok())),
+    ("aws-port", |content| text(content).is_some_and(|port| port.parse::<u16>().is_ok())),
+    ("payment-ledger.jsonl", |content| content.first().is_none_or(|first| *first == b'{')),
+    ("haven.json", |content| serde_json::from_slice::<Facts>(content).is_ok()),
+];
+type IsHavens = fn(&[u8]) -> bool;
+/// More than any of them takes but the payment ledger, whose beginning is enough.
+const MARK_BYTES_MAX: u64 = 64 * 1024;
 /// Everything else of haven's, by name, and by the beginning and the end of a name.
-const OURS: [&str; 6] = ["logs", "aws", "postgres", "redis", "containers", "version"];
-const OURS_BEGIN: [&str; 5] = ["orders.db", "haven.json", "postgres-", "redis-", "aws-socket"];
+const OURS: [&str; 8] = ["logs", "aws", "aws-rebuild.json", "postgres", "redis", "containers", "run", "version"];
+const OURS_BEGIN: [&str; 6] = ["orders.db", "haven.json", "postgres-", "redis-", "aws-socket", "aws.torn-"];
 const OURS_END: [&str; 1] = [".pid"];
 /// Made by `haven deploy` as well, in a directory that no `haven up` has used yet.
 const DEPLOYED: &str = "deployed";
+/// The Python environment; an older haven had a lock file beside it.
+const PYTHON: &str = "python";
+const PYTHON_LOCK: &str = "python.lock";
 /// PostgreSQL cuts paths off at 1,024 bytes (`MAXPGPATH`), and its own files need some of them.
 const PATH_BYTES_MAX: usize = 900;
 const OTHERS: u32 = 0o077;
-/// Everybody may write, or everybody may with the sticky bit, as in /tmp.
-const PUBLIC: u32 = 0o1002;
+/// As /tmp has it: a directory for every account.
+const STICKY: u32 = 0o1000;
 
 /// Closes every file that this process and its children make to other accounts.
 pub fn close_new_files() {
     rustix::process::umask(Mode::from_raw_mode(OTHERS));
 }
 
-/// Returns the state directory's real path. Makes the directory if it is not there (0700), and closes one with another
-/// mode to other accounts.
+/// Returns the state directory's real path. Makes the directory if it is not there (0700), and closes an open one, with
+/// everything of haven's in it, to other accounts.
 ///
 /// # Errors
-/// A path that some part of the platform cannot use, a directory of another user, or one that haven did not make and
-/// must not take over. Nothing is made then.
+/// A path that some part of the platform cannot use, a directory of another user, one that haven did not make and must
+/// not take over, one of a newer format, or one with symbolic links where files are written. Nothing is changed then.
 pub fn admit(folder: &Path) -> anyhow::Result<PathBuf> {
     check_path(&std::path::absolute(folder).context("find the state directory")?)?;
     let made = match fs::metadata(folder) {
@@ -51,6 +67,41 @@ pub fn admit(folder: &Path) -> anyhow::Result<PathBuf> {
     if !metadata.is_dir() {
         bail!("the state directory {} is a file: choose another with --state DIR", folder.display());
     }
+    refuse_another_owner(&folder, &metadata)?;
+    if !is_marked(&folder, &metadata)
+        && let Err(refused) = refuse_what_is_not_ours(&folder, &metadata)
+        // Another start may have begun to write between the two looks.
+        && !is_marked(&folder, &metadata)
+    {
+        return Err(refused);
+    }
+    // Everything is looked at before anything is changed: what is refused stays as it is.
+    let mut open = inspect(&folder)?;
+    format::check(&folder)?;
+    if metadata.mode() & OTHERS != 0 {
+        close(&folder, &metadata)?;
+        // Until now, others may have placed a link in it.
+        open = inspect(&folder)?;
+    }
+    // From the inside out: a folder that is still open shows that something in it may be.
+    open.iter().rev().try_for_each(|(path, metadata)| close(path, metadata))?;
+    Ok(folder)
+}
+
+/// Refuses a state directory of another user, for commands that read one: its files name the processes that are signalled
+/// and the servers that secrets are sent to. A directory that is not there passes.
+///
+/// # Errors
+/// When the directory belongs to another user.
+pub fn check_owner(folder: &Path) -> anyhow::Result<()> {
+    match fs::metadata(folder) {
+        Ok(metadata) => refuse_another_owner(folder, &metadata),
+        // Nothing can be read in it either.
+        Err(_) => Ok(()),
+    }
+}
+
+fn refuse_another_owner(folder: &Path, metadata: &Metadata) -> anyhow::Result<()> {
     let us = rustix::process::geteuid().as_raw();
     if metadata.uid() != us {
         bail!(
@@ -59,13 +110,7 @@ pub fn admit(folder: &Path) -> anyhow::Result<PathBuf> {
             metadata.uid()
         );
     }
-    if !MARKS.iter().any(|name| fs::symlink_metadata(folder.join(name)).is_ok()) {
-        refuse_what_is_not_ours(&folder, &metadata)?;
-    }
-    if metadata.mode() & OTHERS != 0 {
-        close(&folder, &metadata)?;
-    }
-    Ok(folder)
+    Ok(())
 }
 
 /// Refuses paths that could not be written down exactly: in `haven.json`, in a label of a container, in a URL.
@@ -85,18 +130,37 @@ fn check_path(path: &Path) -> anyhow::Result<()> {
     }
 }
 
-/// A directory that haven did not make may become its state directory, unless that would shut other accounts out of
-/// something they use, or files of the same names are there.
+/// Whether haven made the directory, by the content of its files: other programs have a `lock` or a `format` as well.
+fn is_marked(folder: &Path, metadata: &Metadata) -> bool {
+    // An empty lock file shows less than a holder's name. An older haven left it empty, beside its logs; a start that was
+    // killed leaves it empty in a closed directory.
+    let may_be_empty = metadata.mode() & OTHERS == 0 || folder.join("logs").is_dir();
+    MARKS.iter().any(|(name, is_havens)| {
+        let begin = |file: File| {
+            let mut content = Vec::new();
+            file.take(MARK_BYTES_MAX).read_to_end(&mut content).map(|_| content)
+        };
+        let Ok(content) = open_own(&folder.join(name)).and_then(begin) else { return false };
+        is_havens(&content) || (*name == state::LOCK && content.is_empty() && may_be_empty)
+    })
+}
+
+fn text(content: &[u8]) -> Option<&str> {
+    std::str::from_utf8(content).ok().map(str::trim)
+}
+
+/// A directory that haven did not make may become its state directory when it is empty, or when no other account uses it
+/// anyway and no files of haven's names are in it.
 fn refuse_what_is_not_ours(folder: &Path, metadata: &Metadata) -> anyhow::Result<()> {
     let shown = folder.display();
     let home = ProcessEnvironment.get_os("HOME").and_then(|home| fs::canonicalize(home).ok());
-    if folder.parent().is_none() || home.as_deref() == Some(folder) {
+    if folder.parent().is_none() || home.as_deref() == Some(folder) || metadata.mode() & STICKY != 0 {
         bail!("{shown} cannot be a state directory: choose one of its own with --state DIR, such as {shown}/.haven");
     }
     let mut empty = true;
     for entry in fs::read_dir(folder).with_context(|| format!("list {shown}"))? {
         let entry = entry.with_context(|| format!("list {shown}"))?;
-        empty = false;
+        empty &= is_of_another_command(&entry);
         if is_ours(&entry.file_name()) {
             bail!(
                 "{} exists and haven did not make it: move it away, or choose another state directory with --state DIR",
@@ -104,9 +168,9 @@ fn refuse_what_is_not_ours(folder: &Path, metadata: &Metadata) -> anyhow::Result
             );
         }
     }
-    if !empty && metadata.mode() & PUBLIC != 0 {
+    if !empty && metadata.mode() & OTHERS != 0 {
         bail!(
-            "others may write to {shown}, and haven did not make it: choose another state directory with --state DIR"
+            "{shown} is not empty, other accounts may use it, and haven did not make it: choose a new state directory with --state DIR, such as {shown}/.haven"
         );
     }
     Ok(())
@@ -114,17 +178,28 @@ fn refuse_what_is_not_ours(folder: &Path, metadata: &Metadata) -> anyhow::Result
 
 fn is_ours(name: &std::ffi::OsStr) -> bool {
     let name = name.to_string_lossy();
-    MARKS.iter().chain(&OURS).any(|ours| name == *ours)
+    MARKS.iter().map(|(mark, _)| mark).chain(&OURS).any(|ours| name == *ours)
         || OURS_BEGIN.iter().any(|begin| name.starts_with(begin))
         || OURS_END.iter().any(|end| name.ends_with(end))
 }
 
-/// Refuses symbolic links and devices where haven writes: whoever placed them chooses which file is overwritten. Closes
+/// Whether a command that does not lock the directory made this: `haven deploy`, or one that built a Python environment.
+fn is_of_another_command(entry: &DirEntry) -> bool {
+    let name = entry.file_name().to_string_lossy().into_owned();
+    let is_lock = name.starts_with(PYTHON) && name.ends_with(".lock");
+    name == DEPLOYED
+        || python::is_unfinished(&name)
+        || python::is_havens(&entry.path())
+        || (is_lock && entry.metadata().is_ok_and(|lock| lock.len() == 0))
+}
+
+/// Refuses symbolic links and devices where haven writes: whoever placed them chooses which file is overwritten. Returns
 /// what an older haven, or another umask, left open to other accounts.
 ///
 /// # Errors
 /// The first such file by name, or one that belongs to another user.
-pub fn inspect(folder: &Path) -> anyhow::Result<()> {
+fn inspect(folder: &Path) -> anyhow::Result<Vec<(PathBuf, Metadata)>> {
+    let mut inspection = Inspection { folder, us: rustix::process::geteuid().as_raw(), open: Vec::new() };
     for entry in fs::read_dir(folder).with_context(|| format!("list {}", folder.display()))? {
         let entry = entry.with_context(|| format!("list {}", folder.display()))?;
         let metadata = match entry.metadata() {
@@ -135,54 +210,78 @@ pub fn inspect(folder: &Path) -> anyhow::Result<()> {
         if metadata.is_symlink() {
             refuse_link(folder, &entry.path())?;
         }
-        if !is_ours(&entry.file_name()) && entry.file_name() != DEPLOYED {
-            continue;
+        let name = entry.file_name();
+        if is_ours(&name) || name == DEPLOYED || name == PYTHON_LOCK {
+            // What a container keeps may belong to an id of the container's: the local AWS's files too, where root runs it.
+            let of_container =
+                name == "containers" || (inspection.us == 0 && name.to_string_lossy().starts_with("aws"));
+            let kind = if of_container { Kind::OfContainer } else { Kind::Ours };
+            inspection.look(&entry.path(), &metadata, kind)?;
+        } else if name == PYTHON && metadata.mode() & OTHERS != 0 && python::is_havens(&entry.path()) {
+            // Thousands of files: a closed one was closed whole.
+            inspection.look(&entry.path(), &metadata, Kind::Python)?;
         }
-        let us = rustix::process::geteuid().as_raw();
-        // What a container keeps may belong to an id of the container's: the local AWS's files too, where root runs it.
-        let of_container = entry.file_name() == "containers"
-            || (us == 0 && ["aws", "aws-socket"].iter().any(|name| entry.file_name() == *name));
-        if metadata.uid() != us && !of_container {
-            bail!(
-                "{} belongs to the user with id {}, and this is the user with id {us}: give it back with chown -R, or choose another state directory with --state DIR",
-                entry.path().display(),
-                metadata.uid()
-            );
-        }
-        inspect_below(folder, &entry.path(), &metadata)?;
     }
-    Ok(())
+    Ok(inspection.open)
 }
 
-fn inspect_below(folder: &Path, path: &Path, metadata: &Metadata) -> anyhow::Result<()> {
-    let kind = metadata.file_type();
-    if kind.is_symlink() {
-        refuse_link(folder, path)?;
-    }
-    if !kind.is_dir() && !kind.is_file() {
-        // A socket or a pipe of a running server.
-        return Ok(());
-    }
-    if metadata.mode() & OTHERS != 0 && metadata.uid() == rustix::process::geteuid().as_raw() {
-        close(path, metadata)?;
-    }
-    if kind.is_dir() {
-        let listed = match fs::read_dir(path) {
-            // Of a container's own id, or removed just now.
-            Err(error) if [ErrorKind::PermissionDenied, ErrorKind::NotFound].contains(&error.kind()) => return Ok(()),
-            listed => listed.with_context(|| format!("list {}", path.display()))?,
-        };
-        for entry in listed {
-            let entry = entry.with_context(|| format!("list {}", path.display()))?;
-            match entry.metadata() {
-                Ok(metadata) => inspect_below(folder, &entry.path(), &metadata)?,
-                // A server of the run before is still removing its files.
-                Err(error) if error.kind() == ErrorKind::NotFound => {}
-                Err(error) => return Err(error).with_context(|| format!("look at {}", entry.path().display())),
+struct Inspection<'a> {
+    folder: &'a Path,
+    us: u32,
+    open: Vec<(PathBuf, Metadata)>,
+}
+
+/// Whose files are looked at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Ours,
+    /// They may belong to another id.
+    OfContainer,
+    /// Python makes links, and haven writes nothing there after it has made it.
+    Python,
+}
+
+impl Inspection<'_> {
+    fn look(&mut self, path: &Path, metadata: &Metadata, kind: Kind) -> anyhow::Result<()> {
+        let file_type = metadata.file_type();
+        if file_type.is_symlink() && kind != Kind::Python {
+            refuse_link(self.folder, path)?;
+        }
+        if !file_type.is_dir() && !file_type.is_file() {
+            // A socket or a pipe of a running server.
+            return Ok(());
+        }
+        if metadata.uid() != self.us && kind != Kind::OfContainer {
+            bail!(
+                "{} belongs to the user with id {}, and this is the user with id {}: give it back with chown -R, or choose another state directory with --state DIR",
+                path.display(),
+                metadata.uid(),
+                self.us
+            );
+        }
+        if metadata.mode() & OTHERS != 0 && metadata.uid() == self.us {
+            self.open.push((path.to_owned(), metadata.clone()));
+        }
+        if file_type.is_dir() {
+            let listed = match fs::read_dir(path) {
+                // Of a container's own id, or removed just now.
+                Err(error) if [ErrorKind::PermissionDenied, ErrorKind::NotFound].contains(&error.kind()) => {
+                    return Ok(());
+                }
+                listed => listed.with_context(|| format!("list {}", path.display()))?,
+            };
+            for entry in listed {
+                let entry = entry.with_context(|| format!("list {}", path.display()))?;
+                match entry.metadata() {
+                    Ok(metadata) => self.look(&entry.path(), &metadata, kind)?,
+                    // A server of the run before is still removing its files.
+                    Err(error) if error.kind() == ErrorKind::NotFound => {}
+                    Err(error) => return Err(error).with_context(|| format!("look at {}", entry.path().display())),
+                }
             }
         }
+        Ok(())
     }
-    Ok(())
 }
 
 fn refuse_link(folder: &Path, path: &Path) -> anyhow::Result<()> {
@@ -204,10 +303,49 @@ fn close(path: &Path, metadata: &Metadata) -> anyhow::Result<()> {
 
 /// Options that open files for their owner alone, and never through a symbolic link.
 pub fn private() -> OpenOptions {
+    opened(OFlags::NOFOLLOW)
+}
+
+fn opened(flags: OFlags) -> OpenOptions {
     let mut options = OpenOptions::new();
-    // The flags of `open` are a C int; NOFOLLOW is a small one on every platform.
-    options.mode(0o600).custom_flags(i32::try_from(OFlags::NOFOLLOW.bits()).unwrap_or_default());
+    // The flags of `open` are a C int; these are small ones on every platform.
+    options.mode(0o600).custom_flags(i32::try_from(flags.bits()).unwrap_or_default());
     options
+}
+
+/// Opens a file of a state directory to read it. In a directory that was open to others, one of them may have placed it.
+///
+/// # Errors
+/// When it is not there, is a link or a device, or belongs to another user.
+pub fn open_own(path: &Path) -> io::Result<File> {
+    // A pipe would wait for its other end.
+    own(opened(OFlags::NOFOLLOW | OFlags::NONBLOCK).read(true).open(path)?)
+}
+
+/// Passes a regular file of ours.
+///
+/// # Errors
+/// When it is anything else.
+pub fn own(file: File) -> io::Result<File> {
+    let metadata = file.metadata()?;
+    if !metadata.is_file() {
+        return Err(io::Error::new(ErrorKind::InvalidInput, "it is not a regular file"));
+    }
+    if metadata.uid() != rustix::process::geteuid().as_raw() {
+        let owner = format!("it belongs to the user with id {}", metadata.uid());
+        return Err(io::Error::new(ErrorKind::PermissionDenied, owner));
+    }
+    Ok(file)
+}
+
+/// Reads a file of a state directory whole.
+///
+/// # Errors
+/// As [`open_own`].
+pub fn read_own(path: &Path) -> io::Result<Vec<u8>> {
+    let mut content = Vec::new();
+    open_own(path)?.read_to_end(&mut content)?;
+    Ok(content)
 }
 
 /// Makes a directory for its owner alone, if it is not there.
@@ -264,6 +402,32 @@ mod tests {
         fs::symlink_metadata(path).expect("metadata").mode() & 0o777
     }
 
+    /// Every path below, with itself, and its mode.
+    fn modes(path: &Path) -> Vec<(PathBuf, u32)> {
+        let metadata = fs::symlink_metadata(path).expect("metadata");
+        let mut found = vec![(path.to_owned(), metadata.mode() & 0o7777)];
+        if metadata.is_dir() {
+            let mut below: Vec<_> =
+                fs::read_dir(path).expect("a list").map(|entry| entry.expect("an entry").path()).collect();
+            below.sort();
+            found.extend(below.iter().flat_map(|path| modes(path)));
+        }
+        found
+    }
+
+    /// As under umask 000.
+    fn open_to_all(path: &Path) {
+        let metadata = fs::symlink_metadata(path).expect("metadata");
+        if metadata.is_symlink() {
+            return;
+        }
+        let open = if metadata.is_dir() { 0o777 } else { 0o666 };
+        fs::set_permissions(path, Permissions::from_mode(open)).expect("changed");
+        if metadata.is_dir() {
+            fs::read_dir(path).expect("a list").flatten().for_each(|entry| open_to_all(&entry.path()));
+        }
+    }
+
     fn refusal(result: anyhow::Result<impl Sized>) -> String {
         format!("{:#}", result.err().expect("refused"))
     }
@@ -291,7 +455,6 @@ mod tests {
             fs::set_permissions(old.join(file), Permissions::from_mode(0o666)).expect("changed");
         }
         let old = admit(&old).expect("haven made it");
-        inspect(&old).expect("nothing is wrong");
         for path in ["", "logs", "aws", "postgres", "postgres/base"] {
             assert_eq!(mode(&old.join(path)), 0o700, "{path}");
         }
@@ -326,31 +489,126 @@ mod tests {
             fs::create_dir_all(state.join(name).parent().expect("a parent")).expect("made");
             symlink(&victim, state.join(name)).expect("a link");
             // What haven itself wrote once.
-            if name != "format" {
-                fs::write(state.join("format"), "2").expect("written");
-            }
+            let (mark, content) = if name == "format" { ("aws-port", "4566") } else { ("format", "2") };
+            fs::write(state.join(mark), content).expect("written");
+            open_to_all(&state);
+            let before = modes(&state);
             let refused = refusal(crate::local::state::State::open(&state));
             assert!(refused.contains(&format!("symbolic link {name}:")), "{name}: {refused}");
             assert_eq!(fs::read_to_string(&victim).expect("it is there"), "the user's", "{name}");
+            assert_eq!(modes(&state), before, "{name}");
         }
     }
 
+    /// Makes a directory with these files; a name that ends with a slash is a folder.
+    fn directory(folder: &Folder, name: &str, files: &[(&str, &str)]) -> PathBuf {
+        let path = folder.0.join(name);
+        fs::create_dir(&path).expect("a folder");
+        for (file, content) in files {
+            fs::create_dir_all(path.join(file).parent().expect("a parent")).expect("a folder");
+            match file.ends_with('/') {
+                true => fs::create_dir_all(path.join(file)).expect("a folder"),
+                false => fs::write(path.join(file), content).expect("written"),
+            }
+        }
+        path
+    }
+
     #[test]
-    fn a_directory_that_haven_did_not_make_is_not_taken_over() {
+    fn a_directory_that_haven_did_not_make_is_refused_and_stays_as_it_is() {
         let folder = Folder::new();
-        fs::create_dir(folder.0.join("logs")).expect("a folder");
-        let refused = refusal(admit(&folder.0));
-        assert!(refused.contains("logs exists and haven did not make it"), "{refused}");
+        let theirs = "haven did not make it";
+        for (name, files, why) in [
+            ("web", &[("index.html", "<p>")][..], theirs),
+            ("project", &[("lock", "pid 4711"), ("logs/today.log", ""), ("postgres/", "")], theirs),
+            // As in /var/lib/dpkg, which root has.
+            ("packages", &[("lock", ""), ("status", "")], theirs),
+            ("formats", &[("format", "pdf"), ("version", "3")], theirs),
+            ("port", &[("aws-port", "the third on the left")], theirs),
+            ("ledger", &[("payment-ledger.jsonl", "paid\n"), ("redis.pid", "1")], theirs),
+            ("facts", &[("haven.json", "{}")], theirs),
+            ("mine", &[("python/pyvenv.cfg", "home = /usr/bin\n"), ("python.lock", "1")], theirs),
+            ("newer", &[("lock", ""), ("logs/up.log", ""), ("format", "99")], "has format 99"),
+        ] {
+            let theirs = directory(&folder, name, files);
+            open_to_all(&theirs);
+            let before = modes(&theirs);
+            let refused = refusal(crate::local::state::State::open(&theirs));
+            assert!(refused.contains(why) && refused.contains("--state DIR"), "{name}: {refused}");
+            assert!(refused.contains(&theirs.display().to_string()), "{name}: {refused}");
+            assert_eq!(modes(&theirs), before, "{name}");
+            for (file, content) in files.iter().filter(|(file, _)| !file.ends_with('/')) {
+                assert_eq!(fs::read_to_string(theirs.join(file)).expect("it is there"), *content, "{name}/{file}");
+            }
+        }
 
         let shared = Folder::new();
-        fs::write(shared.0.join("somebody's"), "").expect("written");
         fs::set_permissions(&shared.0, Permissions::from_mode(0o1777)).expect("changed");
-        let refused = refusal(admit(&shared.0));
-        assert!(refused.contains("others may write"), "{refused}");
-        assert_eq!(mode(&shared.0), 0o777);
+        for place in [&shared.0, Path::new("/")] {
+            let refused = refusal(admit(place));
+            assert!(refused.contains("cannot be a state directory"), "{refused}");
+        }
+        assert_eq!(modes(&shared.0)[0].1, 0o1777);
+    }
 
-        let refused = refusal(admit(Path::new("/")));
-        assert!(refused.contains("--state DIR"), "{refused}");
+    #[test]
+    fn a_directory_with_what_other_commands_of_haven_leave_is_taken() {
+        let folder = Folder::new();
+        let title = "# The local AWS, pinned by version and by hash.";
+        let state = directory(
+            &folder,
+            "state",
+            &[
+                ("deployed/local/brew-haven-data.json", "{}"),
+                ("python/pyvenv.cfg", "home = /usr/bin\n"),
+                ("python/requirements.installed", title),
+                ("python.lock", ""),
+                (".python.haven-unfinished-1/pyvenv.cfg", ""),
+                ("python-for-tests/pyvenv.cfg", "home = /usr/bin\n"),
+                ("python-for-tests/requirements.installed", title),
+            ],
+        );
+        symlink("/usr/bin/python3", state.join("python/python3")).expect("a link, as venv makes it");
+        open_to_all(&state);
+        let admitted = admit(&state).expect("haven made all of it");
+        for path in
+            ["", "deployed", "deployed/local/brew-haven-data.json", "python/pyvenv.cfg", "python", "python.lock"]
+        {
+            assert_eq!(mode(&admitted.join(path)) & OTHERS, 0, "{path}");
+        }
+
+        // One that only its owner uses may hold other things.
+        let own = directory(&folder, "own", &[("notes.txt", "mine")]);
+        fs::set_permissions(&own, Permissions::from_mode(0o700)).expect("changed");
+        let own = admit(&own).expect("nobody else uses it");
+        // A start that is killed here is followed by another one.
+        fs::write(own.join("lock"), "").expect("written");
+        admit(&own).expect("haven began to make it");
+    }
+
+    #[test]
+    fn whatever_haven_made_is_closed_whole_and_of_one_owner() {
+        let folder = Folder::new();
+        let files = [
+            ("format", "2"),
+            ("run/order-worker.json", "[]"),
+            ("aws-rebuild.json", "{}"),
+            ("aws.torn-20261129T100000/sqs.json", "{}"),
+            ("logs/up.log", ""),
+        ];
+        let state = directory(&folder, "state", &files);
+        open_to_all(&state);
+        let state = admit(&state).expect("haven made it");
+        let open: Vec<_> = modes(&state).into_iter().filter(|(_, mode)| mode & OTHERS != 0).collect();
+        assert_eq!(open, []);
+
+        let log = state.join("logs/up.log");
+        if std::os::unix::fs::chown(&log, Some(65534), Some(65534)).is_err() {
+            println!("skipped: only root can give a file to another user");
+            return;
+        }
+        let refused = refusal(admit(&state));
+        assert!(refused.contains("logs/up.log belongs to the user with id 65534"), "{refused}");
     }
 
     #[test]
@@ -365,6 +623,24 @@ mod tests {
         let refused = refusal(admit(&state));
         assert!(refused.contains("belongs to the user with id 65534"), "{refused}");
         assert!(refused.contains(&state.display().to_string()), "{refused}");
+    }
+
+    #[test]
+    fn a_file_of_another_user_is_not_read() {
+        let folder = Folder::new();
+        let file = folder.0.join("file");
+        fs::write(&file, "mine").expect("written");
+        assert_eq!(read_own(&file).expect("ours"), b"mine");
+        let (link, pipe) = (folder.0.join("link"), folder.0.join("pipe"));
+        symlink(&file, &link).expect("a link");
+        let made = std::process::Command::new("mkfifo").arg(&pipe).status();
+        assert!(made.expect("mkfifo runs").success());
+        for other in [&link, &pipe, &folder.0] {
+            read_own(other).expect_err("not a regular file");
+        }
+        if std::os::unix::fs::chown(&file, Some(65534), Some(65534)).is_ok() {
+            assert_eq!(read_own(&file).expect_err("theirs").kind(), ErrorKind::PermissionDenied);
+        }
     }
 
     #[test]

@@ -13,7 +13,7 @@ use super::leftovers::Records;
 use super::process::Identity;
 use super::{format, guard};
 
-const LOCK: &str = "lock";
+pub const LOCK: &str = "lock";
 
 /// A state directory that belongs to this process until it is dropped.
 #[derive(Debug)]
@@ -54,7 +54,6 @@ impl State {
         /// A lock whose last holder is gone is held by somebody who only looks whether it is held.
         const LOOKED_AT: Duration = Duration::from_secs(1);
         let folder = guard::admit(folder)?;
-        guard::inspect(&folder)?;
         let path = folder.join(LOCK);
         let open = guard::private().create(true).truncate(false).read(true).write(true).open(&path);
         let lock = open.with_context(|| {
@@ -248,8 +247,13 @@ fn read_holder(lock: &File) -> Option<Holder> {
     const LONGEST: usize = 64 * 1024;
     let mut text = vec![0; LONGEST];
     let read = lock.read_at(&mut text, 0).ok()?;
+    parse_holder(&text[..read])
+}
+
+/// Reads the content of a lock file.
+pub fn parse_holder(content: &[u8]) -> Option<Holder> {
     // What may follow the first document is the rest of an older and longer one.
-    serde_json::Deserializer::from_slice(&text[..read]).into_iter().next()?.ok()
+    serde_json::Deserializer::from_slice(content).into_iter().next()?.ok()
 }
 
 #[cfg(test)]
