@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use adapter_aws::LocalAccess;
-use anyhow::{Context as _, bail};
+use anyhow::Context as _;
 use blueprint::spelling::nearest;
 use blueprint::{Configuration, Environment, File, Override, Problems};
 use chassis::config::{Environment as _, ProcessEnvironment};
@@ -69,7 +69,9 @@ pub async fn locate(target: &cli::Target) -> anyhow::Result<(Aws, Environment)> 
     let aws = match (&target.place.endpoint, environment.local, facts) {
         (Some(endpoint), true, facts) => Aws::local(&access(endpoint, region, facts.ok().as_ref())),
         (None, true, Ok(facts)) => Aws::local(&facts.aws_access()),
-        (None, true, Err(_)) => bail!("no local AWS is known: start one with `haven up`, or give --endpoint URL"),
+        (None, true, Err(why)) => {
+            return Err(why.context("no local AWS is known: start one with `haven up`, or give --endpoint URL"));
+        }
         (endpoint, false, _) => Aws::in_account(endpoint.as_deref(), region).await,
     };
     Ok((aws, environment))

@@ -44,7 +44,7 @@ async fn a_signal_during_the_start_and_afterwards_ends_everything_that_was_start
         assert!(ended.success(), "{name} at {moment:?}: {ended}\n{}", run.said());
         assert_eq!(run.processes(), [], "{name} at {moment:?}");
         assert!(run.said().contains("Stopped."), "{}", run.said());
-        assert_eq!(State::holder(&run.state), Held::No);
+        assert_eq!(State::holder(&run.state).expect("ours"), Held::No);
         assert!(run.facts().is_none(), "haven.json names nothing that is gone");
     }
     assert!(saved(&run));
@@ -161,7 +161,7 @@ async fn the_local_aws_ends_with_its_keeper_and_is_started_again() {
 async fn down_stops_what_holds_the_directory_while_it_starts_and_without_its_haven_json() {
     let mut run = Supervised::new().await;
     run.start(&[], &[]);
-    run.wait_until("a holder", |run| matches!(State::holder(&run.state), Held::By(Some(_))));
+    run.wait_until("a holder", |run| matches!(State::holder(&run.state), Ok(Held::By(Some(_)))));
     assert!(down(&run).contains("Stopped."));
     assert!(run.wait_for_end().success());
     assert_eq!(run.processes(), []);
@@ -236,7 +236,7 @@ async fn a_directory_has_one_supervisor_and_is_handed_over_without_a_gap() {
         .collect();
     // From the first moment on, the directory is held.
     let begun = Instant::now();
-    while State::holder(&state) == Held::No {
+    while !State::is_used(&state).expect("ours") {
         assert!(begun.elapsed() < Duration::from_secs(60));
     }
     let watching = std::thread::spawn({
@@ -247,7 +247,7 @@ async fn a_directory_has_one_supervisor_and_is_handed_over_without_a_gap() {
                 .map_or(true, |facts| !facts.contains("\"ready\": true"))
             {
                 looks += 1;
-                gaps += u32::from(State::holder(&state) == Held::No);
+                gaps += u32::from(!State::is_used(&state).expect("ours"));
                 assert!(begun.elapsed() < Duration::from_secs(120));
             }
             (looks, gaps)

@@ -20,7 +20,7 @@ const LOOK: Duration = Duration::from_millis(20);
 /// Stops the platform on a state directory, whatever it is doing, and waits until it has stopped.
 ///
 /// # Errors
-/// When its process cannot be identified, or does not stop in time.
+/// When the directory belongs to another user, its process cannot be identified, or does not stop in time.
 pub async fn down(folder: &Path) -> anyhow::Result<()> {
     let stopped = stop_holder(folder).await?;
     // Nobody holds it: what is left has no supervisor any more. A start that begins now ends it by itself.
@@ -55,7 +55,7 @@ async fn stop_holder(folder: &Path) -> anyhow::Result<Option<Identity>> {
     let mut asked: Option<Identity> = None;
     let mut unknown_since = None;
     loop {
-        let holder = match State::holder(folder) {
+        let holder = match State::holder(folder)? {
             Held::No => return Ok(asked),
             Held::By(holder) => holder.filter(|holder| holder.identity.is_running()),
         };

@@ -1,6 +1,7 @@
 //! `haven.json`: what others may know of a running platform. Its fields are part of the public contract.
 
 use std::fs;
+use std::io::ErrorKind;
 use std::path::Path;
 
 use adapter_aws::LocalAccess;
@@ -58,12 +59,19 @@ impl Facts {
     }
 
     /// # Errors
-    /// When the file is not there or cannot be read as facts.
+    /// When the file is not there or cannot be read as facts, or it or the directory belongs to another user.
     pub fn read(folder: &Path) -> anyhow::Result<Facts> {
+        guard::check_owner(folder)?;
         let path = folder.join(FILE);
-        let text = fs::read_to_string(&path)
-            .with_context(|| format!("{} is not there: nothing runs on this state folder", path.display()))?;
-        serde_json::from_str(&text).with_context(|| format!("read {}", path.display()))
+        let text = match guard::read_own(&path) {
+            Err(error) if [ErrorKind::PermissionDenied, ErrorKind::InvalidInput].contains(&error.kind()) => {
+                return Err(error).with_context(|| format!("{} cannot be used", path.display()));
+            }
+            text => {
+                text.with_context(|| format!("{} is not there: nothing runs on this state folder", path.display()))?
+            }
+        };
+        serde_json::from_slice(&text).with_context(|| format!("read {}", path.display()))
     }
 
     /// Readers see the old file or the new one, never half of one. The staff token is in it: for the owner's eyes.

@@ -101,9 +101,9 @@ pub fn write(path: &Path, processes: &[Identity]) -> anyhow::Result<()> {
     guard::write(path, serde_json::to_string(processes).context("encode a record")?.as_bytes())
 }
 
-/// Reads a record: no process where it is not there or not whole.
+/// Reads a record: no process where it is not there, not whole, or not ours.
 pub fn read(path: &Path) -> Vec<Identity> {
-    fs::read(path).ok().and_then(|text| serde_json::from_slice(&text).ok()).unwrap_or_default()
+    guard::read_own(path).ok().and_then(|text| serde_json::from_slice(&text).ok()).unwrap_or_default()
 }
 
 /// The file that says that a server had to be killed, beside its record.
@@ -200,7 +200,7 @@ fn of_an_older_haven(folder: &Path) -> Vec<(String, Vec<Identity>)> {
     }
     for name in ["postgres", "redis"] {
         let file = folder.join(format!("{name}.pid"));
-        let pid = fs::read_to_string(&file).ok().and_then(|text| text.trim().parse().ok());
+        let pid = guard::read_own(&file).ok().and_then(|text| String::from_utf8(text).ok()?.trim().parse().ok());
         pid.into_iter().for_each(|pid| add(name, pid, name, &file));
     }
     found

@@ -1,6 +1,7 @@
 //! The state directory (`.haven/`): where everything local is kept, and which process holds it.
 
-use std::fs::{self, File, OpenOptions, TryLockError};
+use std::fs::{self, File, TryLockError};
+use std::io::ErrorKind;
 use std::os::fd::AsFd as _;
 use std::os::unix::fs::{FileExt as _, MetadataExt as _};
 use std::path::{Path, PathBuf};
@@ -94,6 +95,7 @@ impl State {
     /// When standard input is anything else.
     pub fn handed_over(folder: &Path) -> anyhow::Result<State> {
         let lock = File::from(std::io::stdin().as_fd().try_clone_to_owned().context("read standard input")?);
+        guard::check_owner(folder)?;
         let folder = folder.canonicalize().with_context(|| format!("find {}", folder.display()))?;
         if !is_same(&lock, &folder.join(LOCK)).unwrap_or(false) || lock.try_lock().is_err() {
             bail!(
@@ -114,31 +116,46 @@ impl State {
         Ok(state)
     }
 
-    /// Takes the lock of a directory that is there, if nobody holds it.
+    /// Takes the lock of a directory of ours that is there, if nobody holds it.
     pub fn take(folder: &Path) -> Option<State> {
+        guard::check_owner(folder).ok()?;
         let folder = folder.canonicalize().ok()?;
-        let lock = OpenOptions::new().read(true).write(true).open(folder.join(LOCK)).ok()?;
+        let lock = guard::private().read(true).write(true).open(folder.join(LOCK)).and_then(guard::own).ok()?;
         lock.try_lock().ok()?;
         Some(State { records: Records::in_state(&folder), folder, lock })
     }
 
     /// Returns which process holds the directory now.
-    pub fn holder(folder: &Path) -> Held {
-        let Ok(lock) = File::open(folder.join(LOCK)) else { return Held::No };
-        match lock.try_lock_shared() {
+    ///
+    /// # Errors
+    /// When the directory or its lock file belongs to another user.
+    pub fn holder(folder: &Path) -> anyhow::Result<Held> {
+        guard::check_owner(folder)?;
+        let path = folder.join(LOCK);
+        let lock = match guard::open_own(&path) {
+            Err(error) if [ErrorKind::NotFound, ErrorKind::NotADirectory].contains(&error.kind()) => {
+                return Ok(Held::No);
+            }
+            opened => opened.with_context(|| format!("the lock file {} cannot be used", path.display()))?,
+        };
+        Ok(match lock.try_lock_shared() {
             Err(TryLockError::WouldBlock) => Held::By(read_holder(&lock)),
             Ok(()) | Err(TryLockError::Error(_)) => Held::No,
-        }
+        })
     }
 
     /// Whether a `haven up` holds the directory now.
-    pub fn is_used(folder: &Path) -> bool {
-        State::holder(folder) != Held::No
+    ///
+    /// # Errors
+    /// As [`State::holder`].
+    pub fn is_used(folder: &Path) -> anyhow::Result<bool> {
+        Ok(State::holder(folder)? != Held::No)
     }
 
     /// Returns what the last holder left in the lock file.
     pub fn last_holder(folder: &Path) -> Option<Holder> {
-        read_holder(&File::open(folder.join(LOCK)).ok()?)
+        guard::check_owner(folder).ok()?;
+        read_holder(&guard::open_own(&folder.join(LOCK)).ok()?)
     }
 
     /// Says in the lock file that this process is stopping, and what it could not save.
@@ -227,7 +244,7 @@ impl Ground {
         match fs::metadata(self.folder.join(LOCK)) {
             Ok(found) if (found.dev(), found.ino()) == self.lock => Ok(()),
             Ok(_) => bail!("the state directory {folder} was replaced by another one while the platform ran"),
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            Err(error) if error.kind() == ErrorKind::NotFound => {
                 bail!("the state directory {folder} was deleted while the platform ran")
             }
             Err(error) => {
@@ -259,6 +276,7 @@ pub fn parse_holder(content: &[u8]) -> Option<Holder> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::local::facts::{self, Facts};
 
     /// A directory of a test's own; gone with the value.
     struct Folder(PathBuf);
@@ -282,17 +300,17 @@ mod tests {
         let refused = State::open(&folder.0).expect_err("in use").to_string();
         let pid = format!("pid {}", std::process::id());
         assert!(refused.contains("haven down") && refused.contains(&pid), "{refused}");
-        let Held::By(Some(holder)) = State::holder(&folder.0) else { panic!("nobody holds it") };
+        let Held::By(Some(holder)) = State::holder(&folder.0).expect("ours") else { panic!("nobody holds it") };
         assert_eq!((holder.identity.pid, holder.stopping), (std::process::id(), false));
         assert!(holder.identity.is_running());
         assert!(State::take(&folder.0).is_none());
         first.write_stopping(&["messages".to_owned()]);
         drop(first);
-        assert_eq!(State::holder(&folder.0), Held::No);
+        assert_eq!(State::holder(&folder.0).expect("ours"), Held::No);
         let last = State::last_holder(&folder.0).expect("it is still written there");
         assert_eq!((last.stopping, last.unsaved), (true, vec!["messages".to_owned()]));
         let again = State::open(&folder.0).expect("free again");
-        let Held::By(Some(holder)) = State::holder(&folder.0) else { panic!("nobody holds it") };
+        let Held::By(Some(holder)) = State::holder(&folder.0).expect("ours") else { panic!("nobody holds it") };
         assert_eq!((holder.stopping, holder.unsaved.len()), (false, 0), "nothing is left of the longer text");
         drop(again);
     }
@@ -302,7 +320,7 @@ mod tests {
         let folder = Folder::new();
         let state = State::open(&folder.0).expect("a new folder");
         state.lock.set_len(0).expect("as an older haven leaves it");
-        assert_eq!(State::holder(&folder.0), Held::By(None));
+        assert_eq!(State::holder(&folder.0).expect("ours"), Held::By(None));
         assert!(State::open(&folder.0).is_err());
     }
 
@@ -330,5 +348,47 @@ mod tests {
         let refused = State::open(&file.0.join("below")).expect_err("below a file").to_string();
         assert!(refused.contains("--state DIR"), "{refused}");
         fs::remove_file(&file.0).expect("removed");
+    }
+
+    /// Whoever places a state directory where somebody works would choose which processes that user's `haven down` ends,
+    /// and where the commands send what is secret.
+    #[test]
+    fn nothing_of_a_directory_of_another_user_is_used() {
+        let folder = Folder::new();
+        let facts = serde_json::json!({ "storefront": "", "aws_endpoint": "http://127.0.0.1:1", "region": "",
+            "database_url": "", "redis_url": null, "payment_url": "", "staff_token": "", "roles": [], "pid": 1,
+            "aws_pid": null, "ready": true });
+        let state = State::open(&folder.0).expect("a new folder");
+        fs::write(folder.0.join(facts::FILE), facts.to_string()).expect("written");
+        Facts::read(&folder.0).expect("ours");
+        let given = |path: &Path, id: u32| std::os::unix::fs::chown(path, Some(id), Some(id));
+        if given(&folder.0, 65534).is_err() {
+            println!("skipped: only root can give a folder to another user");
+            return;
+        }
+        let refused = |folder: &Path| {
+            let refused = [
+                State::holder(folder).expect_err("theirs"),
+                Facts::read(folder).expect_err("theirs"),
+                State::is_used(folder).expect_err("theirs"),
+            ];
+            assert_eq!(State::last_holder(folder), None);
+            refused.map(|error| format!("{error:#}"))
+        };
+        for refused in refused(&folder.0) {
+            assert!(refused.contains("belongs to the user with id 65534"), "{refused}");
+        }
+        drop(state);
+        assert!(State::take(&folder.0).is_none());
+
+        // A directory of ours that others could write to.
+        given(&folder.0, rustix::process::geteuid().as_raw()).expect("root");
+        for file in [LOCK, facts::FILE] {
+            given(&folder.0.join(file), 65534).expect("root");
+        }
+        for refused in refused(&folder.0) {
+            assert!(refused.contains("belongs to the user with id 65534"), "{refused}");
+        }
+        assert!(State::take(&folder.0).is_none());
     }
 }

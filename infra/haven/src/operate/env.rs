@@ -28,7 +28,7 @@ pub struct Env {
 /// When no `haven up` runs on the state directory.
 pub fn print(options: &Env) -> anyhow::Result<()> {
     let folder = &options.state;
-    if !State::is_used(folder) {
+    if !State::is_used(folder)? {
         bail!(
             "no shop runs on {}: start one with `haven up`, or name its state directory with --state DIR",
             folder.display()

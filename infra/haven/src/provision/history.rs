@@ -13,20 +13,24 @@ use crate::local::guard;
 /// The file of how long each stack took.
 const SECONDS: &str = "seconds.json";
 
-/// One environment's folder below a state folder.
-pub struct History(PathBuf);
+/// One environment's folder below a state folder. What another user's state folder holds is not used.
+pub struct History {
+    state: PathBuf,
+    folder: PathBuf,
+}
 
 impl History {
     pub fn of(state: &Path, environment: &str) -> History {
-        History(state.join("deployed").join(environment))
+        History { state: state.to_owned(), folder: state.join("deployed").join(environment) }
     }
 
     /// The template that a stack was last brought to from here; null when it never was.
     ///
     /// # Errors
-    /// When the file is there and is no template.
+    /// When the file is there and is no template, or the state folder belongs to another user.
     pub fn template(&self, stack: &str) -> anyhow::Result<Value> {
-        read_template(&self.0, stack)
+        guard::check_owner(&self.state)?;
+        read_template(&self.folder, stack)
     }
 
     /// Seconds that the stack's last change took.
@@ -35,9 +39,10 @@ impl History {
     }
 
     /// # Errors
-    /// When the folder cannot be written.
+    /// When the folder cannot be written, or the state folder belongs to another user.
     pub fn remember(&self, stacks: &[Stack], outcomes: &[StackOutcome]) -> anyhow::Result<()> {
-        guard::private_folder(&self.0)?;
+        guard::check_owner(&self.state)?;
+        guard::private_folder(&self.folder)?;
         let mut seconds = self.all_seconds();
         for outcome in outcomes {
             let Some(stack) = stacks.iter().find(|stack| stack.name == outcome.name) else { continue };
@@ -51,22 +56,25 @@ impl History {
 
     /// Removes the files that `remember` writes, and the folder when nothing else is in it.
     pub fn forget(&self) {
-        for entry in std::fs::read_dir(&self.0).into_iter().flatten().flatten() {
+        if guard::check_owner(&self.state).is_err() {
+            return;
+        }
+        for entry in std::fs::read_dir(&self.folder).into_iter().flatten().flatten() {
             let name = entry.file_name().to_string_lossy().into_owned();
             if name == SECONDS || (name.starts_with("brew-haven-") && name.ends_with(".json")) {
                 let _ = std::fs::remove_file(entry.path());
             }
         }
-        let _ = std::fs::remove_dir(&self.0);
+        let _ = std::fs::remove_dir(&self.folder);
     }
 
     fn all_seconds(&self) -> BTreeMap<String, f64> {
-        let text = std::fs::read_to_string(self.0.join(SECONDS)).unwrap_or_default();
+        let text = std::fs::read_to_string(self.folder.join(SECONDS)).unwrap_or_default();
         serde_json::from_str(&text).unwrap_or_default()
     }
 
     fn write(&self, file: &str, value: &Value) -> anyhow::Result<()> {
-        let path = self.0.join(file);
+        let path = self.folder.join(file);
         let text = serde_json::to_string_pretty(value).context("write JSON")? + "\n";
         guard::write(&path, text.as_bytes())
     }

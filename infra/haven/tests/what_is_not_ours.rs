@@ -1,0 +1,129 @@
+//! What haven did not make: each command refuses it by name, and it stays as it is, its modes included.
+
+use std::fs::{self, Permissions};
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, chown};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use uuid::Uuid;
+
+/// A folder of a test's own; gone with the value.
+struct Folder(PathBuf);
+
+impl Folder {
+    fn new() -> Folder {
+        let folder = std::env::temp_dir().join(format!("haven-not-ours-{}", Uuid::now_v7()));
+        fs::create_dir(&folder).expect("a folder");
+        Folder(folder)
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}
+
+/// `haven` in a folder, with nothing of this process's environment.
+fn haven(folder: &Path, arguments: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_haven"));
+    command.args(arguments).env_clear().env("PATH", "/usr/local/bin:/usr/bin:/bin").env("HOME", folder.join("home"));
+    command.env("TMPDIR", folder.join("tmp")).current_dir(folder).stdin(Stdio::null());
+    command
+}
+
+/// Runs it to its failure and returns what it wrote to standard error.
+#[track_caller]
+fn refused(mut command: Command) -> String {
+    let output = command.output().expect("haven runs");
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(!output.status.success(), "{command:?}: {}", String::from_utf8_lossy(&output.stdout));
+    assert!(!said.contains("panicked"), "{said}");
+    said
+}
+
+/// Everything below, with its mode, its owner and its content.
+fn snapshot(path: &Path) -> Vec<(PathBuf, u32, u32, Vec<u8>)> {
+    let mut found = Vec::new();
+    let metadata = fs::symlink_metadata(path).expect("metadata");
+    let content = if metadata.is_file() { fs::read(path).expect("content") } else { Vec::new() };
+    found.push((path.to_owned(), metadata.mode(), metadata.uid(), content));
+    if metadata.is_dir() {
+        let mut below: Vec<_> =
+            fs::read_dir(path).expect("a list").map(|entry| entry.expect("an entry").path()).collect();
+        below.sort();
+        found.extend(below.iter().flat_map(|path| snapshot(path)));
+    }
+    found
+}
+
+/// A folder with these files that everybody may use.
+fn folder(folder: &Folder, name: &str, files: &[(&str, &str)]) -> PathBuf {
+    let path = folder.0.join(name);
+    fs::create_dir(&path).expect("a folder");
+    for (file, content) in files {
+        fs::write(path.join(file), content).expect("written");
+        fs::set_permissions(path.join(file), Permissions::from_mode(0o666)).expect("changed");
+    }
+    fs::set_permissions(&path, Permissions::from_mode(0o777)).expect("changed");
+    path
+}
+
+#[test]
+fn up_refuses_a_folder_of_the_users_as_state_directory_and_changes_nothing() {
+    let top = Folder::new();
+    for (name, files) in [
+        ("web", &[("index.html", "<p>")][..]),
+        ("project", &[("lock", "pid 4711"), ("main.rs", "")]),
+        ("packages", &[("lock", ""), ("status", "")]),
+    ] {
+        let theirs = folder(&top, name, files);
+        let before = snapshot(&theirs);
+        for more in [&[][..], &["--detach"]] {
+            let said = refused(haven(&top.0, &[&["up", "--port", "0", "--state", name], more].concat()));
+            assert!(said.contains(&*theirs.to_string_lossy()) && said.contains("did not make it"), "{said}");
+        }
+        assert_eq!(snapshot(&theirs), before, "{name}");
+    }
+}
+
+#[test]
+fn commands_refuse_a_state_directory_of_another_user() {
+    let top = Folder::new();
+    let state = top.0.join(".haven");
+    let facts = r#"{"storefront":"http://127.0.0.1:1","aws_endpoint":"http://127.0.0.1:1","region":"us-east-1",
+        "database_url":"sqlite:///nonexistent","redis_url":null,"payment_url":"","staff_token":"","roles":[],"pid":1,
+        "aws_pid":null,"ready":true}"#;
+    folder(&top, ".haven", &[("haven.json", facts), ("lock", "")]);
+    let them = |path: &Path| chown(path, Some(65534), Some(65534));
+    if them(&state).is_err() {
+        println!("skipped: only root can give a folder to another user");
+        return;
+    }
+    let commands: [&[&str]; 10] = [
+        &["up", "--port", "0"],
+        &["down"],
+        &["env"],
+        &["status"],
+        &["seed"],
+        &["reconcile"],
+        &["dlq", "list"],
+        &["staff", "token"],
+        &["load", "--rate", "1", "--duration", "1s"],
+        &["diff"],
+    ];
+    let before = snapshot(&state);
+    for arguments in commands {
+        let said = refused(haven(&top.0, arguments));
+        assert!(said.contains("belongs to the user with id 65534"), "{arguments:?}: {said}");
+    }
+    assert_eq!(snapshot(&state), before);
+
+    // A directory of ours in which somebody else could place a file.
+    chown(&state, Some(rustix::process::geteuid().as_raw()), None).expect("root");
+    for (file, command) in [("lock", "down"), ("haven.json", "reconcile")] {
+        them(&state.join(file)).expect("root");
+        let said = refused(haven(&top.0, &[command]));
+        assert!(said.contains("belongs to the user with id 65534"), "{command}: {said}");
+    }
+}
