@@ -90,14 +90,15 @@ enum OnInterrupt {
 
 fn on_interrupt(command: &Command) -> OnInterrupt {
     match command {
-        Command::Up(_) | Command::Role { .. } | Command::Keep(_) | Command::Dlq { .. } | Command::Orders { .. } => {
-            OnInterrupt::StopsItself
+        Command::Up(_)
+        | Command::Role { .. }
+        | Command::Keep(_)
+        | Command::Dlq { .. }
+        | Command::Orders { .. }
+        | Command::Rehearse(_) => OnInterrupt::StopsItself,
+        Command::Apply(_) | Command::Deploy(_) | Command::Bootstrap(_) | Command::Destroy { .. } => {
+            OnInterrupt::LeavesStacks
         }
-        Command::Apply(_)
-        | Command::Deploy(_)
-        | Command::Rehearse(_)
-        | Command::Bootstrap(_)
-        | Command::Destroy { .. } => OnInterrupt::LeavesStacks,
         Command::Down(_)
         | Command::Env(_)
         | Command::Synth(_)

@@ -26,7 +26,7 @@ pub mod seed;
 pub mod server;
 mod socket;
 pub mod state;
-mod stop;
+pub mod stop;
 mod tool;
 pub mod up;
 

@@ -127,3 +127,34 @@ fn commands_refuse_a_state_directory_of_another_user() {
         assert!(said.contains("belongs to the user with id 65534"), "{command}: {said}");
     }
 }
+
+#[test]
+fn a_rehearsal_uses_no_python_of_another_user_and_leaves_no_folder_behind() {
+    let top = Folder::new();
+    let temporary = folder(&top, "tmp", &[]);
+    let state = folder(&top, ".haven", &[]);
+    let bin = state.join("python/bin");
+    fs::create_dir_all(&bin).expect("a folder");
+    fs::write(state.join("python/pyvenv.cfg"), "home = /usr/bin\n").expect("written");
+    let requirements = include_str!("../../../localstack/requirements.txt");
+    fs::write(state.join("python/requirements.installed"), requirements).expect("written");
+    let ran = top.0.join("ran");
+    fs::write(bin.join("python"), format!("#!/bin/sh\ntouch {}\necho well\n", ran.display())).expect("written");
+    for path in [state.join("python"), bin.clone(), bin.join("python")] {
+        fs::set_permissions(&path, Permissions::from_mode(0o755)).expect("changed");
+        if chown(&path, Some(65534), Some(65534)).is_err() {
+            println!("skipped: only root can give a folder to another user");
+            return;
+        }
+    }
+    chown(&state, Some(65534), Some(65534)).expect("root");
+    let before = snapshot(&state);
+    // No Python to build an environment with: it ends there.
+    let mut rehearse = haven(&top.0, &["rehearse", "dev"]);
+    rehearse.env("HAVEN_PYTHON", "/nonexistent");
+    let said = refused(rehearse);
+    assert!(said.contains("Python"), "{said}");
+    assert!(!ran.exists(), "their program ran");
+    assert_eq!(snapshot(&state), before);
+    assert_eq!(fs::read_dir(temporary).expect("a list").count(), 0, "nothing is left behind");
+}

@@ -1,6 +1,7 @@
 //! `haven rehearse`: a deployment of an environment on a local AWS of its own, before anybody does it for real: from
 //! nothing, again without a change, its smoke checks, and one failure that we plan, to see that it is told and undone.
 
+use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use anyhow::{Context as _, bail};
@@ -11,27 +12,39 @@ use super::deploy::{Outcome, deploy_stacks};
 use super::{Named, Reporter};
 use crate::aws::Aws;
 use crate::cli;
+use crate::ending::Interrupted;
 use crate::local::emulator::{Emulator, Source};
-use crate::local::python;
+use crate::local::python::{self, Place};
 use crate::local::state::State;
+use crate::local::stop::Stop;
+use crate::local::{guard, leftovers};
 use crate::operate::smoke::{Check, of_the_platform, print};
 
 /// In a stack of the rehearsal, it cannot be made: an alarm that watches nothing.
 const BROKEN: &str = "PlannedFailure";
 
 /// Prints each step. Gives whether all went as they must.
+///
+/// # Errors
+/// When the local AWS cannot be started, or a signal ends the rehearsal. Its folder is removed then, too.
 pub async fn rehearse(which: &cli::Which) -> anyhow::Result<bool> {
     let mut environment = crate::target::environment(which)?;
     // What the local AWS lacks is left out, as for `deploy local`.
     environment.local = true;
-    let folder = std::env::temp_dir().join(format!("haven-rehearsal-{}", Uuid::now_v7()));
-    let (python, _) = python::ensure(&python::place(std::path::Path::new(cli::STATE))).await?;
-    let state = State::open(&folder)?;
-    let emulator = Emulator::start(&Source::Python(python), &state, None).await?;
-    let rehearsed = steps(&Aws::local(&emulator.access), &environment).await;
-    emulator.stop().await;
-    drop(state);
-    let _ = std::fs::remove_dir_all(&folder);
+    let stop = Stop::listen()?;
+    let folder = Folder::new();
+    let state = State::open(&folder.0)?;
+    let rehearsed = tokio::select! {
+        rehearsed = on_a_local_aws(&state, &environment) => rehearsed,
+        // Nothing of it is worth saving.
+        why = async {
+            stop.asked().await;
+            state.records().kill_all();
+            Interrupted
+        } => Err(why.into()),
+    };
+    // What a start had begun when it was broken off: it writes into the folder.
+    leftovers::end(&state).await;
     let checks = rehearsed?;
     let well = checks.iter().all(|check| check.ok);
     if which.json {
@@ -42,6 +55,47 @@ pub async fn rehearse(which: &cli::Which) -> anyhow::Result<bool> {
         super::print_left_out(&blueprint::left_out(&environment));
     }
     Ok(well)
+}
+
+/// The state folder of one rehearsal; gone with the value.
+struct Folder(PathBuf);
+
+impl Folder {
+    fn new() -> Folder {
+        Folder(std::env::temp_dir().join(format!("haven-rehearsal-{}", Uuid::now_v7())))
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+async fn on_a_local_aws(state: &State, environment: &blueprint::Environment) -> anyhow::Result<Vec<Check>> {
+    let emulator = Emulator::start(&Source::Python(interpreter(state).await?), state, None).await?;
+    let rehearsed = steps(&Aws::local(&emulator.access), environment).await;
+    emulator.stop().await;
+    rehearsed
+}
+
+/// Returns the interpreter of the environment that `HAVEN_PYTHON_ENV` names, else of that of the state directory in this
+/// folder, else of one in the user's cache folder.
+async fn interpreter(state: &State) -> anyhow::Result<PathBuf> {
+    let here = Path::new(cli::STATE);
+    let place = match python::place(here) {
+        named @ Place::Shared(_) => named,
+        Place::InState(folder) => {
+            // A finished one is used as it is. Building one is for `haven up`, which locks the state directory.
+            if guard::check_owner(here).is_ok()
+                && let Some(found) = python::finished(&Place::Shared(folder)).await
+            {
+                return Ok(found);
+            }
+            python::in_cache().unwrap_or_else(|| Place::InState(state.path("python")))
+        }
+    };
+    Ok(python::ensure(&place).await?.0)
 }
 
 async fn steps(aws: &Aws, environment: &blueprint::Environment) -> anyhow::Result<Vec<Check>> {
