@@ -1,6 +1,7 @@
 //! Load that cannot be carried is refused early, with when to come again: a late refusal has cost everybody else.
 
-use std::sync::Arc;
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use app::ports::Unavailable;
@@ -15,6 +16,7 @@ use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio::time::timeout;
 
 use crate::problem::Problem;
+use crate::rates::Client;
 use crate::{App, Observation, Ports};
 
 /// An order of fifty lines with the longest texts is below 10 KiB.
@@ -23,6 +25,10 @@ pub const BODY_MAX: usize = 64 * 1024;
 const BODY_WITHIN: Duration = Duration::from_secs(5);
 /// Requests in hand at once.
 const REQUESTS_MAX: usize = STOREFRONT.concurrency;
+/// Requests of one client in hand at once, those whose body is still arriving included. An office behind one address gets
+/// nearly every place while nobody else is there. Of the rest, and of the places to wait, it gets none: another client's request
+/// is answered at once, whatever this one sends and however slowly.
+const OF_A_CLIENT_MAX: usize = REQUESTS_MAX - REQUESTS_MAX / 8;
 /// Requests that wait for a place, and for how long: a burst passes, an overload is told at once.
 const WAITING_MAX: usize = REQUESTS_MAX / 4;
 const WAITING_WITHIN: Duration = Duration::from_millis(250);
@@ -39,21 +45,57 @@ const _: () = assert!(
 pub struct Admission {
     places: Semaphore,
     waiting: Semaphore,
+    /// Only clients with a request in hand: bounded by the connections.
+    in_hand: Mutex<HashMap<Client, usize>>,
+}
+
+/// A request in hand of a client; counted until it is dropped.
+struct InHand<'a> {
+    admission: &'a Admission,
+    client: Client,
 }
 
 impl Default for Admission {
     fn default() -> Admission {
-        Admission { places: Semaphore::new(REQUESTS_MAX), waiting: Semaphore::new(WAITING_MAX) }
+        let (places, waiting) = (Semaphore::new(REQUESTS_MAX), Semaphore::new(WAITING_MAX));
+        Admission { places, waiting, in_hand: Mutex::default() }
     }
 }
 
 impl Admission {
+    fn in_hand(&self) -> MutexGuard<'_, HashMap<Client, usize>> {
+        self.in_hand.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Counts one more request of the client; `None` when it has as many in hand as it may.
+    fn enter(&self, client: Client) -> Option<InHand<'_>> {
+        let mut in_hand = self.in_hand();
+        let theirs = in_hand.entry(client).or_default();
+        if *theirs >= OF_A_CLIENT_MAX {
+            return None;
+        }
+        *theirs += 1;
+        Some(InHand { admission: self, client })
+    }
+
     async fn place(&self) -> Option<SemaphorePermit<'_>> {
         if let Ok(place) = self.places.try_acquire() {
             return Some(place);
         }
         let _waiting = self.waiting.try_acquire().ok()?;
         timeout(WAITING_WITHIN, self.places.acquire()).await.ok()?.ok()
+    }
+}
+
+impl Drop for InHand<'_> {
+    fn drop(&mut self) {
+        let mut in_hand = self.admission.in_hand();
+        if let Some(theirs) = in_hand.get_mut(&self.client) {
+            *theirs -= 1;
+            if *theirs == 0 {
+                in_hand.remove(&self.client);
+            }
+        }
     }
 }
 
@@ -91,6 +133,10 @@ pub async fn guard<P: Ports>(State(app): State<App<P>>, request: Request, next: 
     if let Err(problem) = app.rates.check(client, &request, &app.settings) {
         return refuse(Shed::Rate, problem);
     }
+    let admission: Arc<Admission> = app.admission.clone();
+    let Some(_in_hand) = admission.enter(client) else {
+        return refuse(Shed::Rate, Problem::too_many(Duration::from_secs(1)));
+    };
     if let Some(shared) = app.rates.shared(client, &request)
         && app.ports.count(&shared.key, shared.window).await.is_some_and(|count| count > shared.most)
     {
@@ -103,7 +149,6 @@ pub async fn guard<P: Ports>(State(app): State<App<P>>, request: Request, next: 
         Err(problem) if problem.status == StatusCode::REQUEST_TIMEOUT => return refuse(Shed::Slow, problem),
         Err(problem) => return problem.into_response(),
     };
-    let admission: Arc<Admission> = app.admission.clone();
     let Some(_place) = admission.place().await else {
         return refuse(Shed::Busy, Problem::busy(1, "Too many requests at once. Please try again."));
     };
@@ -167,6 +212,19 @@ mod tests {
     use tokio::time::Instant;
 
     use super::*;
+
+    #[test]
+    fn one_client_gets_nearly_all_places_and_another_still_finds_one() {
+        let client = |number: u8| Client(Some([203, 0, 113, number].into()));
+        let admission = Admission::default();
+        let mut of_one: Vec<_> = (0..OF_A_CLIENT_MAX).map(|_| admission.enter(client(1)).expect("counted")).collect();
+        assert!(admission.enter(client(1)).is_none(), "its share is taken");
+        assert!(OF_A_CLIENT_MAX < REQUESTS_MAX && admission.enter(client(2)).is_some(), "another client's is not");
+        of_one.pop();
+        assert!(admission.enter(client(1)).is_some(), "given back");
+        drop(of_one);
+        assert!(admission.in_hand().is_empty(), "nothing is kept of clients that are gone");
+    }
 
     #[tokio::test(start_paused = true)]
     async fn a_burst_waits_a_moment_and_an_overload_is_refused_at_once() {

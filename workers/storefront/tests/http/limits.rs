@@ -241,6 +241,30 @@ async fn a_body_that_does_not_come_is_given_up() {
     assert!(answer(&mut large).await.starts_with("HTTP/1.1 413"), "at once, without its body");
 }
 
+/// Behind a proxy every connection is the proxy's, and none with a request in hand is closed for another.
+#[tokio::test]
+async fn one_client_with_slow_bodies_behind_a_proxy_keeps_nobody_out() {
+    const CONNECTIONS: usize = 256;
+    let client = Client::set(|settings| settings.trusted_proxies = 1).await;
+    let all = Limits { connections_max: CONNECTIONS, of_a_client_max: CONNECTIONS, ..limits() };
+    let address = open(&client, all).await;
+    let (mut held, begun) = (Vec::new(), Instant::now());
+    for _ in 0..CONNECTIONS + 40 {
+        let mut slow = connected(address).await;
+        let head =
+            "POST /cart/items HTTP/1.1\r\nhost: shop.example\r\nx-forwarded-for: 203.0.113.5\r\ncontent-length: 100";
+        send(&mut slow, &format!("{head}\r\n\r\np")).await;
+        held.push(slow);
+    }
+    let mut other = connected(address).await;
+    send(&mut other, &MENU.replace("\r\n\r\n", "\r\nx-forwarded-for: 203.0.113.6\r\n\r\n")).await;
+    assert!(answer(&mut other).await.starts_with("HTTP/1.1 200"));
+    assert!(begun.elapsed() < Duration::from_secs(5), "before the first of the slow bodies was given up");
+    let last = held.last_mut().expect("many");
+    let refused = answer(last).await;
+    assert!(refused.starts_with("HTTP/1.1 429") && refused.contains("retry-after: 1"), "{refused}");
+}
+
 #[tokio::test]
 async fn one_address_may_not_order_for_ever_whatever_it_says_it_is() {
     let client = Client::set(|settings| (settings.orders_per_minute, settings.trusted_proxies) = (6, 1)).await;
