@@ -149,7 +149,7 @@ impl Refused {
     pub fn problem(self) -> Problem {
         match self.denial {
             Denial::NotSignedIn => Problem::unauthorized(self.token.unwrap_or(TokenRefusal::Missing)),
-            Denial::NotVisible => Problem::not_found(),
+            Denial::NotVisible => Problem::not_found().noting(event_of(self.token)),
             Denial::Role => forbidden(self.action),
         }
     }
@@ -158,7 +158,7 @@ impl Refused {
     fn answer(self, path: &str) -> Response {
         let is_page = path.starts_with("/staff");
         if is_page && matches!(self.denial, Denial::NotSignedIn | Denial::NotVisible) {
-            return Redirect::to("/staff/sign-in").into_response();
+            return to_sign_in(self.token);
         }
         self.problem().into_response()
     }
@@ -175,6 +175,29 @@ pub fn authorize<P: Ports>(app: &App<P>, headers: &HeaderMap, action: Action) ->
         (Ok(()), Err(token)) => Err(Refused { denial: Denial::NotSignedIn, token: Some(token), action }),
         (Err(denial), staff) => Err(Refused { denial, token: staff.err(), action }),
     }
+}
+
+/// What a request for something that is not shown is a sign of. A token that was sent and is not accepted counts as that.
+pub const fn event_of(token: Option<TokenRefusal>) -> SecurityEvent {
+    match token {
+        None | Some(TokenRefusal::Missing) => SecurityEvent::ForeignLookup,
+        Some(
+            TokenRefusal::OldFormat
+            | TokenRefusal::Forged
+            | TokenRefusal::Expired
+            | TokenRefusal::Revoked
+            | TokenRefusal::NotForPeople,
+        ) => SecurityEvent::Unauthorized,
+    }
+}
+
+/// Sends a browser to the sign-in. Whoever has no token yet is no sign of anything; one that is not accepted is.
+pub fn to_sign_in(token: Option<TokenRefusal>) -> Response {
+    let mut response = Redirect::to("/staff/sign-in").into_response();
+    if event_of(token) == SecurityEvent::Unauthorized {
+        response.extensions_mut().insert(SecurityEvent::Unauthorized);
+    }
+    response
 }
 
 /// 403 with the roles that may.

@@ -51,6 +51,12 @@ impl Problem {
         )
     }
 
+    /// 404 for an order that is not there, or not in the scope of whoever asks: one answer and one event for both, so that
+    /// neither tells them apart.
+    pub fn no_such_order() -> Problem {
+        Problem::not_found().noting(SecurityEvent::ForeignLookup)
+    }
+
     /// The same, as a sign of what may be an attack.
     #[must_use]
     pub fn noting(self, event: SecurityEvent) -> Problem {
@@ -233,7 +239,7 @@ impl From<Refusal> for Problem {
 impl From<ChangeRefusal> for Problem {
     fn from(refusal: ChangeRefusal) -> Problem {
         match refusal {
-            ChangeRefusal::NotFound => Problem::not_found(),
+            ChangeRefusal::NotFound => Problem::no_such_order(),
             ChangeRefusal::Stale(now) => Problem {
                 more: vec![
                     ("version", json!(now.version)),

@@ -61,6 +61,10 @@ impl SecurityEvent {
     }
 }
 
+/// Those of an answer to many requests in one, such as a list of changes.
+#[derive(Debug, Clone)]
+pub struct SecurityEvents(pub Vec<SecurityEvent>);
+
 pub static REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
 pub fn around<P: Ports>(routes: Router<App<P>>, app: App<P>) -> Router<App<P>> {
@@ -90,16 +94,16 @@ async fn outermost<P: Ports>(State(app): State<App<P>>, request: Request, next: 
     } else {
         chassis::trace::scope(trace, next.run(request)).await
     };
-    if let Some(event) = security_event(&response) {
+    for event in security_events(&response) {
         app.ports.observe(Observation::Security(event));
         // The route and not the address: an address may carry a token or an order's id.
         tracing::warn!(
             event = event.code(),
             status = response.status().as_u16(),
-            method,
-            route,
+            method = method.as_str(),
+            route = route.as_deref(),
             client = client.map(|client| client.to_string()),
-            request_id,
+            request_id = request_id.as_str(),
             "Refused a request"
         );
     }
@@ -141,10 +145,13 @@ async fn outermost<P: Ports>(State(app): State<App<P>>, request: Request, next: 
 }
 
 /// What the answer says about the request: said by the handler, or by the problem.
-fn security_event(response: &Response) -> Option<SecurityEvent> {
+fn security_events(response: &Response) -> Vec<SecurityEvent> {
     let extensions = response.extensions();
+    if let Some(SecurityEvents(events)) = extensions.get() {
+        return events.clone();
+    }
     let said = extensions.get::<SecurityEvent>().copied();
-    said.or_else(|| extensions.get::<Problem>().and_then(|problem| problem.security))
+    said.or_else(|| extensions.get::<Problem>().and_then(|problem| problem.security)).into_iter().collect()
 }
 
 /// Whatever is no success and has no body of ours gets one: of a problem, an unknown method, an unreadable body.

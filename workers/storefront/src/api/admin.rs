@@ -107,7 +107,7 @@ pub async fn set_status<P: Ports>(
     body: Bytes,
 ) -> Result<Response, Problem> {
     let staff = staff_only(&app, &headers)?;
-    let order_id: OrderId = id.parse().map_err(|_| Problem::not_found())?;
+    let order_id: OrderId = id.parse().map_err(|_| Problem::no_such_order())?;
     let mut errors = Vec::new();
     let mut fields = Fields::new(object(&headers, &body)?, "", &mut errors);
     let text = fields.text("status");

@@ -5,6 +5,7 @@ use axum::Json;
 use axum::body::Bytes;
 use axum::extract::State;
 use axum::http::HeaderMap;
+use axum::response::{IntoResponse as _, Response};
 use domain::FieldError;
 use domain::ids::OrderId;
 use domain::order::Status;
@@ -15,6 +16,7 @@ use super::admin::{NOTE_MAX, may_set, move_order};
 use super::staff_only;
 use crate::fields::{Fields, object};
 use crate::problem::Problem;
+use crate::security::{SecurityEvent, SecurityEvents};
 use crate::{App, Ports};
 
 /// More than a bar has at hand.
@@ -32,13 +34,13 @@ pub async fn set_statuses<P: Ports>(
     State(app): State<App<P>>,
     headers: HeaderMap,
     body: Bytes,
-) -> Result<Json<Value>, Problem> {
+) -> Result<Response, Problem> {
     let staff = staff_only(&app, &headers)?;
     let changes = read(&headers, &body)?;
     for change in &changes {
         may_set(&staff, change.to)?;
     }
-    let mut results = Vec::with_capacity(changes.len());
+    let (mut results, mut foreign) = (Vec::with_capacity(changes.len()), Vec::new());
     for change in changes {
         let asked = Move {
             scope: app.staff_scope(),
@@ -49,6 +51,9 @@ pub async fn set_statuses<P: Ports>(
             note: change.note,
         };
         let moved = move_order(&app, asked).await;
+        if moved == Err(ChangeRefusal::NotFound) {
+            foreign.push(SecurityEvent::ForeignLookup);
+        }
         results.push(match moved {
             Ok(order) => json!({
                 "id": order.order_id, "result": "moved", "status": order.status.code(), "version": order.version,
@@ -56,7 +61,9 @@ pub async fn set_statuses<P: Ports>(
             Err(refusal) => refused(change.order_id, refusal),
         });
     }
-    Ok(Json(json!({ "results": results })))
+    let mut response = Json(json!({ "results": results })).into_response();
+    response.extensions_mut().insert(SecurityEvents(foreign));
+    Ok(response)
 }
 
 /// The problem that the order alone would have been answered with.

@@ -23,9 +23,9 @@ pub async fn show<P: Ports>(
 
 /// The journey of the order with this id; whoever calls has checked who asks.
 pub async fn of<P: Ports>(app: &App<P>, id: &str) -> Result<Journey, Problem> {
-    let order_id: OrderId = id.parse().map_err(|_| Problem::not_found())?;
+    let order_id: OrderId = id.parse().map_err(|_| Problem::no_such_order())?;
     let found = journey(app.ports.orders(), app.ports.stock(), &app.staff_scope(), order_id).await?;
-    let journey = found.ok_or_else(Problem::not_found)?;
+    let journey = found.ok_or_else(Problem::no_such_order)?;
     if let Some(error) = &journey.missing {
         tracing::warn!(%error, %order_id, "The timeline of an order lacks a record");
     }

@@ -3,11 +3,11 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
-use app::ports::Unavailable;
 use app::ports::carts::{Cart, CartStore as _};
 use app::ports::fulfilment::{FulfilmentStore as _, Shipment, Ticket};
 use app::ports::orders::{OrderFilter, OrderStore as _, StoredOrder};
 use app::ports::views::{OrderView, OrderViews as _};
+use app::ports::{Source as _, Unavailable};
 use app::use_cases::change_order::{CUSTOMER, ChangeRefusal, cancel_by_customer};
 use app::use_cases::for_customers::{public_note, public_reason};
 use app::use_cases::place_order::{Accepted, Expected, Means, Refusal, Request, ShownLine, place_order};
@@ -31,9 +31,8 @@ use super::staff_of;
 use crate::fields::{Fields, object};
 use crate::menu::Offered;
 use crate::problem::Problem;
-use crate::security::SecurityEvent;
 use crate::session::Session;
-use crate::{App, Observation, Ports, access, audit, digest, random_token, session, tracking};
+use crate::{App, Observation, Ports, access, audit, digest, random_token, session, staff, tracking};
 
 /// Orders of a session listed at once: unless told otherwise, and at most.
 const LIST: u32 = 20;
@@ -450,8 +449,11 @@ pub async fn visible<P: Ports>(
     query: &HashMap<String, String>,
     headers: &HeaderMap,
 ) -> Result<StoredOrder, Problem> {
-    let order_id: OrderId = id.parse().map_err(|_| Problem::not_found())?;
-    let stored = app.ports.orders().load_in(&app.customer_scope(), order_id).await?.ok_or_else(Problem::not_found)?;
+    let staff = staff::of(headers, &app.settings, app.ports.source().now());
+    let event = access::event_of(staff.as_ref().err().copied());
+    let not_found = || Problem::not_found().noting(event);
+    let order_id: OrderId = id.parse().map_err(|_| not_found())?;
+    let stored = app.ports.orders().load_in(&app.customer_scope(), order_id).await?.ok_or_else(not_found)?;
     let by_token = tracking::is_carried(&stored.tracking_token, order_id, query, headers, &app.settings);
     let by_session = || {
         let session = session::of(headers, &app.settings);
@@ -459,11 +461,11 @@ pub async fn visible<P: Ports>(
     };
     let owned = by_token || by_session();
     // An order of another location is none of a member of staff's business, whatever their role.
-    let staff = staff_of(app, headers).filter(|_| app.staff_scope().has(&stored.order));
+    let staff = staff.ok().filter(|_| app.staff_scope().has(&stored.order));
     let actor = access::actor(staff.as_ref());
     match may(actor, action, Resource::Order { owned }) {
         Ok(()) => Ok(stored),
-        Err(Denial::NotVisible | Denial::NotSignedIn) => Err(Problem::not_found().noting(SecurityEvent::ForeignLookup)),
+        Err(Denial::NotVisible | Denial::NotSignedIn) => Err(not_found()),
         Err(Denial::Role) => Err(access::forbidden(action)),
     }
 }

@@ -69,11 +69,11 @@ pub async fn open<P: Ports>(
     headers: HeaderMap,
     Form(form): Form<HashMap<String, String>>,
 ) -> Result<Response, Problem> {
-    let order_id: OrderId = id.parse().map_err(|_| Problem::not_found())?;
+    let order_id: OrderId = id.parse().map_err(|_| Problem::no_such_order())?;
     let token = form.get("t").map(String::as_str).unwrap_or_default();
     let stored = app.ports.orders().load_in(&app.customer_scope(), order_id).await?;
     let stored = stored.filter(|stored| tracking::is_same(token, &stored.tracking_token));
-    let stored = stored.ok_or_else(|| Problem::not_found().noting(SecurityEvent::ForeignLookup))?;
+    let stored = stored.ok_or_else(Problem::no_such_order)?;
     let mut response = StatusCode::NO_CONTENT.into_response();
     follow(&app, &mut response, &stored, &headers);
     Ok(response)

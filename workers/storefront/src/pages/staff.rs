@@ -45,11 +45,18 @@ pub async fn board<P: Ports>(
     if signed(&app, &headers).is_none() {
         return to_sign_in();
     }
-    let notice = match query.get("late") {
+    let faster = match query.get("late") {
         Some(id) => Some(who_was_faster(&app, id).await?),
         None => None,
     };
-    page(&BoardPage { shell: Shell { notice, ..Shell::of(&app) }, board: open_orders(&app).await? })
+    let is_foreign = faster == Some(None);
+    let notice =
+        faster.map(|who| who.unwrap_or_else(|| "Somebody was faster: that order had changed already.".to_owned()));
+    let mut board = page(&BoardPage { shell: Shell { notice, ..Shell::of(&app) }, board: open_orders(&app).await? })?;
+    if is_foreign {
+        board.extensions_mut().insert(SecurityEvent::ForeignLookup);
+    }
+    Ok(board)
 }
 
 pub async fn board_fragment<P: Ports>(State(app): State<App<P>>, headers: HeaderMap) -> Result<Response, Problem> {
@@ -59,11 +66,10 @@ pub async fn board_fragment<P: Ports>(State(app): State<App<P>>, headers: Header
     page(&BoardFragment { board: open_orders(&app).await? })
 }
 
-/// Who was faster, and what the order is now.
-async fn who_was_faster<P: Ports>(app: &App<P>, id: &str) -> Result<String, Problem> {
-    let vague = || "Somebody was faster: that order had changed already.".to_owned();
-    let Ok(order_id) = id.parse() else { return Ok(vague()) };
-    let Some(stored) = app.ports.orders().load_in(&app.staff_scope(), order_id).await? else { return Ok(vague()) };
+/// Who was faster, and what the order is now; `None` for an order that is not of this shop.
+async fn who_was_faster<P: Ports>(app: &App<P>, id: &str) -> Result<Option<String>, Problem> {
+    let Ok(order_id) = id.parse() else { return Ok(None) };
+    let Some(stored) = app.ports.orders().load_in(&app.staff_scope(), order_id).await? else { return Ok(None) };
     let order = stored.order;
     let last = app.ports.orders().history(&app.staff_scope(), order_id, order.version - 1).await?.pop();
     let by = last.map_or("Somebody".to_owned(), |line| line.actor);
@@ -76,7 +82,7 @@ async fn who_was_faster<P: Ports>(app: &App<P>, id: &str) -> Result<String, Prob
         Status::Cancelled => "was cancelled",
         Status::Failed => "has failed",
     };
-    Ok(format!("{by} was faster: order {} {now}.", order.order_number))
+    Ok(Some(format!("{by} was faster: order {} {now}.", order.order_number)))
 }
 
 async fn open_orders<P: Ports>(app: &App<P>) -> Result<Board, Problem> {
@@ -183,7 +189,7 @@ pub async fn set_status<P: Ports>(
     Form(form): Form<HashMap<String, String>>,
 ) -> Result<Response, Problem> {
     let Some(staff) = signed(&app, &headers) else { return to_sign_in() };
-    let order_id: OrderId = id.parse().map_err(|_| Problem::not_found())?;
+    let order_id: OrderId = id.parse().map_err(|_| Problem::no_such_order())?;
     let to = form.get("status").and_then(|status| Status::from_code(status));
     let version = form.get("version").and_then(|version| version.parse().ok());
     let (Some(to), Some(expected_version)) = (to, version) else {

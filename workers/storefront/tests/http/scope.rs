@@ -9,6 +9,7 @@ use app::ports::views::{OrderView, OrderViews as _};
 use axum::http::StatusCode;
 use domain::ids::OrderId;
 use serde_json::{Value, json};
+use storefront::SecurityEvent;
 
 use crate::{Client, NOON, an_espresso, token};
 
@@ -117,6 +118,48 @@ async fn an_order_out_of_scope_is_as_if_there_were_none() {
     }
 }
 
+/// What each route counts of a request for an order that is out of scope, or that nobody has, is one and the same.
+#[tokio::test]
+async fn every_route_counts_a_request_for_an_order_out_of_scope() {
+    let client = Client::new().await;
+    let (cookie, placed) = orders_everywhere(&client).await;
+    let bearer = format!("Bearer {}", token("Ana", NOON + time::Duration::hours(1)));
+    let over = token("Ana", NOON - time::Duration::hours(1));
+    let (forged, staff_cookie) = ("Bearer hv2.e30.AAAA", format!("staff={over}"));
+    let unknown = OrderId(uuid::Uuid::now_v7()).to_string();
+    let counted = || std::mem::take(&mut *client.world.0.security.lock().expect("not poisoned"));
+    let [elsewhere, foreign] = [placed[2], placed[3]].map(|id| id.to_string());
+    for (method, path) in &routes(&client).await {
+        // Its own token decides there; who is signed in does not.
+        let opens = path.ends_with("/open");
+        for (who, headers, ids) in [
+            ("staff", ("authorization", bearer.as_str()), [&unknown, &elsewhere, &foreign]),
+            ("customer", ("cookie", cookie.as_str()), [&unknown, &foreign, &foreign]),
+            ("a forged token", ("authorization", forged), [&unknown, &elsewhere, &foreign]),
+            ("an old cookie", ("cookie", staff_cookie.as_str()), [&unknown, &elsewhere, &foreign]),
+        ] {
+            let expected = match who {
+                "staff" => vec![SecurityEvent::ForeignLookup],
+                _ if opens => vec![SecurityEvent::ForeignLookup],
+                // Whoever has no staff token is sent to the sign-in, as anybody who begins to work.
+                "customer" if path.starts_with("/staff") => vec![],
+                "customer" if !path.starts_with("/api/v1/admin") => vec![SecurityEvent::ForeignLookup],
+                _ => vec![SecurityEvent::Unauthorized],
+            };
+            for id in ids {
+                counted();
+                let (status, _) = ask(&client, method, path, id, &[headers]).await;
+                assert_eq!(counted(), expected, "{who}: {method} {path}, {status}");
+            }
+        }
+    }
+    for path in ["/staff", "/staff/board", "/staff/stock", "/staff/mailbox", "/staff/orders?number=A-047"] {
+        counted();
+        assert_eq!(client.get(path, &[("cookie", &staff_cookie)]).await.header("location"), "/staff/sign-in", "{path}");
+        assert_eq!(counted(), [SecurityEvent::Unauthorized], "{path}");
+    }
+}
+
 #[tokio::test]
 async fn lists_hold_the_orders_of_the_scope_alone() {
     let client = Client::new().await;
@@ -141,10 +184,13 @@ async fn lists_hold_the_orders_of_the_scope_alone() {
     assert_eq!(ids(&mine.json()), expected(&placed[..3]), "from the orders themselves");
 
     let changes = json!({ "changes": placed.iter().skip(2).map(|id| json!({ "id": id, "version": 1, "status": "cancelled" })).collect::<Vec<_>>() });
+    client.world.0.security.lock().expect("not poisoned").clear();
     let moved = client.as_staff("POST", "/api/v1/admin/orders/status", &[], Some(&changes)).await.json();
     let results: Vec<_> =
         moved["results"].as_array().expect("results").iter().map(|one| one["result"].clone()).collect();
     assert_eq!(results, ["not_found", "not_found", "not_found"]);
+    let counted = client.world.0.security.lock().expect("not poisoned").clone();
+    assert_eq!(counted, [SecurityEvent::ForeignLookup; 3], "each of the list");
 }
 
 #[tokio::test]
