@@ -74,31 +74,33 @@ struct AuditRow {
     subject: String,
     before: Option<String>,
     after: Option<String>,
+    act_id: Option<String>,
 }
 
 impl AuditLog for PostgresStore {
     async fn append_audit(&self, entry: &AuditEntry) -> Result<(), Unavailable> {
-        const APPEND: &str = "INSERT INTO audit (at, actor, action, subject, before, after)
-            VALUES ($1, $2, $3, $4, $5, $6)";
+        const APPEND: &str = "INSERT INTO audit (at, actor, action, subject, before, after, act_id)
+            VALUES ($1, $2, $3, $4, $5, $6, $7) ON CONFLICT (act_id) DO NOTHING";
         let query = sqlx::query(APPEND)
             .bind(entry.at)
             .bind(&entry.actor)
             .bind(&entry.action)
             .bind(&entry.subject)
             .bind(&entry.before)
-            .bind(&entry.after);
+            .bind(&entry.after)
+            .bind(&entry.act_id);
         query.execute(&self.pool).await.map_err(unavailable)?;
         Ok(())
     }
 
     async fn audit_entries(&self, limit: u32) -> Result<Vec<AuditEntry>, Unavailable> {
-        const NEWEST: &str = "SELECT at, actor, action, subject, before, after FROM audit
+        const NEWEST: &str = "SELECT at, actor, action, subject, before, after, act_id FROM audit
             ORDER BY audit_id DESC LIMIT $1";
         let query = sqlx::query_as(NEWEST).bind(i64::from(limit));
         let rows: Vec<AuditRow> = query.fetch_all(&self.pool).await.map_err(unavailable)?;
         let entry = |row: AuditRow| {
-            let AuditRow { at, actor, action, subject, before, after } = row;
-            AuditEntry { at, actor, action, subject, before, after }
+            let AuditRow { at, actor, action, subject, before, after, act_id } = row;
+            AuditEntry { at, actor, action, subject, before, after, act_id }
         };
         Ok(rows.into_iter().map(entry).collect())
     }

@@ -37,8 +37,8 @@ const ORDER_COLUMNS: &str = "order_id, tenant_id, location_id, order_number, ord
     customer_phone_extension, customer_email, notify_email, notify_sms, special_instructions, delivery_address, pickup_at, subtotal_minor, tax_basis_points, \
     tax_rate_millionths, tax_minor, total_minor, currency, state, status, version, reason, session_hash, tracking_token, created_at, updated_at";
 
-/// Applies a list of changes: inbox, orders, payments, history and outbox in one statement. $1 are the changes, $2 the
-/// history lines, $3 the messages. Gives how many were new to the inbox, how many orders moved and how many payments.
+/// Applies a list of changes: inbox, orders, payments, history, outbox and audit log in one statement. $1 are the changes, $2 the
+/// history lines, $3 the messages, $4 the acts of staff. Gives how many were new to the inbox, how many orders moved and how many payments.
 const APPLY: &str = "
 WITH input AS (
     SELECT * FROM jsonb_to_recordset($1) AS i (consumer text, event_id uuid, at timestamptz, delivery int,
@@ -82,6 +82,10 @@ WITH input AS (
     FROM jsonb_to_recordset($3) AS m (n int, kind text, order_id uuid, route text, envelope text,
         created_at timestamptz) ORDER BY n
     RETURNING 1
+), recorded AS (
+    INSERT INTO audit (at, actor, action, subject, before, after, act_id)
+    SELECT * FROM jsonb_to_recordset($4) AS a (at timestamptz, actor text, action text, subject text, before text,
+        after text, act_id text)
 )
 SELECT (SELECT count(*) FROM taken_in), (SELECT count(*) FROM moved),
     (SELECT count(*) FROM payments_moved) + (SELECT count(*) FROM payments_added),
@@ -512,6 +516,7 @@ pub(crate) async fn apply_all(connection: &mut PgConnection, changes: &[Change])
         .bind(Value::Array(changes.iter().map(change_json).collect()))
         .bind(Value::Array(changes.iter().flat_map(history_json).collect()))
         .bind(outbox_json(changes.iter().flat_map(|change| change.outbox.iter().map(|message| (message, change.at)))))
+        .bind(Value::Array(changes.iter().filter_map(audit_json).collect()))
         .fetch_one(connection)
         .await?;
     if taken_in < changes.len() as i64 {
@@ -626,6 +631,14 @@ fn history_json(change: &Change) -> Vec<Value> {
         })
     };
     order.history.iter().map(line).collect()
+}
+
+fn audit_json(change: &Change) -> Option<Value> {
+    let entry = change.order.as_ref()?.audit.as_ref()?;
+    Some(json!({
+        "at": time_json(entry.at), "actor": entry.actor, "action": entry.action, "subject": entry.subject,
+        "before": entry.before, "after": entry.after, "act_id": entry.act_id,
+    }))
 }
 
 pub fn outbox_json<'a>(messages: impl Iterator<Item = (&'a Envelope, Timestamp)>) -> Value {

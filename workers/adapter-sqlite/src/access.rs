@@ -4,7 +4,7 @@ use app::ports::Unavailable;
 use app::ports::access::{AuditEntry, AuditLog, StaffToken, StaffTokens};
 use domain::Timestamp;
 use domain::access::StaffRole;
-use sqlx::FromRow;
+use sqlx::{FromRow, SqliteConnection};
 use uuid::Uuid;
 
 use crate::rows::{corrupt, optional_time, text_of, time_of};
@@ -86,31 +86,38 @@ struct AuditRow {
     subject: String,
     before: Option<String>,
     after: Option<String>,
+    act_id: Option<String>,
+}
+
+/// Appends an entry, alone or within the transaction of what it tells of.
+pub(crate) async fn append(connection: &mut SqliteConnection, entry: &AuditEntry) -> Result<(), sqlx::Error> {
+    const APPEND: &str = r#"INSERT INTO audit (at, actor, action, subject, "before", "after", act_id)
+        VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT (act_id) DO NOTHING"#;
+    let query = sqlx::query(APPEND)
+        .bind(text_of(entry.at))
+        .bind(&entry.actor)
+        .bind(&entry.action)
+        .bind(&entry.subject)
+        .bind(&entry.before)
+        .bind(&entry.after)
+        .bind(&entry.act_id);
+    query.execute(connection).await.map(drop)
 }
 
 impl AuditLog for SqliteStore {
     async fn append_audit(&self, entry: &AuditEntry) -> Result<(), Unavailable> {
-        const APPEND: &str = r#"INSERT INTO audit (at, actor, action, subject, "before", "after")
-            VALUES (?, ?, ?, ?, ?, ?)"#;
-        let query = sqlx::query(APPEND)
-            .bind(text_of(entry.at))
-            .bind(&entry.actor)
-            .bind(&entry.action)
-            .bind(&entry.subject)
-            .bind(&entry.before)
-            .bind(&entry.after);
-        query.execute(&self.writer).await.map_err(unavailable)?;
-        Ok(())
+        let mut connection = self.writer.acquire().await.map_err(unavailable)?;
+        append(&mut connection, entry).await.map_err(unavailable)
     }
 
     async fn audit_entries(&self, limit: u32) -> Result<Vec<AuditEntry>, Unavailable> {
-        const NEWEST: &str = r#"SELECT at, actor, action, subject, "before", "after" FROM audit
+        const NEWEST: &str = r#"SELECT at, actor, action, subject, "before", "after", act_id FROM audit
             ORDER BY audit_id DESC LIMIT ?"#;
         let query = sqlx::query_as(NEWEST).bind(i64::from(limit));
         let rows: Vec<AuditRow> = query.fetch_all(&self.readers).await.map_err(unavailable)?;
         let entry = |row: AuditRow| {
-            let AuditRow { actor, action, subject, before, after, .. } = row;
-            Ok(AuditEntry { at: time_of(&row.at)?, actor, action, subject, before, after })
+            let AuditRow { actor, action, subject, before, after, act_id, .. } = row;
+            Ok(AuditEntry { at: time_of(&row.at)?, actor, action, subject, before, after, act_id })
         };
         rows.into_iter().map(entry).collect()
     }

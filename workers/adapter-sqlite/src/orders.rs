@@ -16,6 +16,7 @@ use domain::order::{HistoryEntry, Status};
 use sqlx::{Acquire as _, Sqlite, SqliteConnection, Transaction};
 use time::Date;
 
+use crate::access::append;
 use crate::locations::{give_back_place, take_place};
 use crate::rows::{HistoryRow, ItemRow, OrderRow, PaymentRow, optional_time, order_id, state, text_of, time_of};
 use crate::{SqliteStore, unavailable};
@@ -608,6 +609,9 @@ async fn move_order(
         return Ok(false);
     }
     add_history(connection, change.order_id, &change.history).await?;
+    if let Some(entry) = &change.audit {
+        append(connection, entry).await?;
+    }
     Ok(true)
 }
 

@@ -1,25 +1,26 @@
-//! What staff did, written into the audit log after it was done.
+//! What staff did, written into the audit log after it was done. What they do to an order is written with the order's change
+//! (`app::use_cases::change_order`).
 
 use app::ports::Source as _;
 use app::ports::access::{AuditEntry, AuditLog as _};
+use domain::access::Action;
 use serde_json::Value;
 use uuid::Uuid;
 
 use crate::{App, Ports};
 
-/// Appends an entry. The act is done already: when the log cannot be written, the act stands and the entry goes into the
-/// process's log as an error.
+/// Appends an entry, once for each `act_id`. The act is done already: when the log cannot be written, the act stands and the
+/// entry goes into the process's log as an error.
 pub async fn append<P: Ports>(
     app: &App<P>,
     actor: String,
-    action: &str,
+    action: Action,
     subject: String,
-    before: Option<Value>,
     after: Option<Value>,
+    act_id: Option<String>,
 ) {
-    let text = |value: Option<Value>| value.map(|value| value.to_string());
-    let at = app.ports.source().now();
-    let entry = AuditEntry { at, actor, action: action.to_owned(), subject, before: text(before), after: text(after) };
+    let (at, after) = (app.ports.source().now(), after.map(|value| value.to_string()));
+    let entry = AuditEntry { at, actor, action: action.code().to_owned(), subject, before: None, after, act_id };
     if let Err(error) = app.ports.orders().append_audit(&entry).await {
         let AuditEntry { actor, action, subject, .. } = entry;
         tracing::error!(%error, actor, action, subject, "An act could not be written into the audit log");

@@ -39,6 +39,7 @@ pub async fn append(
         subject,
         before: text(before),
         after: text(after),
+        act_id: None,
     };
     store.append_audit(&entry).await.context("write the act into the audit log")
 }

@@ -248,6 +248,7 @@ impl Books {
             }
             kept.next_action_at = moved.next_action_at;
             kept.history.extend(moved.history.iter().cloned());
+            self.audit.extend(moved.audit.clone());
         }
         if let Some(PaymentChange { payment, .. }) = &change.payment {
             let key = (payment.order_id, payment.kind);

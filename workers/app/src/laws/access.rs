@@ -1,17 +1,21 @@
 //! What a `StaffTokens` and an `AuditLog` must do.
 
 use domain::access::StaffRole;
+use domain::saga::State;
 use time::Duration;
 use uuid::Uuid;
 
-use super::orders::NOON;
+use super::orders::{NOON, new_order, step};
 use crate::ports::access::{AuditEntry, AuditLog, StaffToken, StaffTokens};
+use crate::ports::orders::{Applied, Change, OrderStore, Placement};
 
 /// All laws, on tokens and subjects of their own.
-pub async fn all(store: &(impl StaffTokens + AuditLog)) {
+pub async fn all(store: &(impl StaffTokens + AuditLog + OrderStore)) {
     a_token_is_recorded_listed_and_revoked_once(store).await;
     revoked_tokens_are_told_until_they_expire(store).await;
     entries_are_read_newest_first(store).await;
+    an_act_that_comes_twice_has_one_row(store).await;
+    an_order_is_moved_with_its_row_or_not_at_all(store).await;
 }
 
 fn token() -> StaffToken {
@@ -57,15 +61,46 @@ async fn revoked_tokens_are_told_until_they_expire(store: &impl StaffTokens) {
     assert!(!told.contains(&revoked.id), "it has expired: {told:?}");
 }
 
-async fn entries_are_read_newest_first(store: &impl AuditLog) {
-    let entry = |subject: String, before: Option<&str>| AuditEntry {
+fn entry(subject: String, before: Option<&str>) -> AuditEntry {
+    AuditEntry {
         at: NOON,
         actor: "Ana".to_owned(),
         action: "order.move".to_owned(),
         subject,
         before: before.map(str::to_owned),
         after: Some(r#"{"status":"ready"}"#.to_owned()),
+        act_id: None,
+    }
+}
+
+async fn an_act_that_comes_twice_has_one_row(store: &impl AuditLog) {
+    let id = Uuid::now_v7();
+    let act = |subject: &str| AuditEntry { act_id: Some(id.to_string()), ..entry(subject.to_owned(), None) };
+    store.append_audit(&act("product/espresso")).await.expect("appended");
+    store.append_audit(&act("product/tea")).await.expect("appended once");
+    assert_eq!(store.audit_entries(1).await.expect("read"), [act("product/espresso")]);
+}
+
+async fn an_order_is_moved_with_its_row_or_not_at_all(store: &(impl AuditLog + OrderStore)) {
+    let new = new_order();
+    assert_eq!(store.place(std::slice::from_ref(&new)).await, [Ok(Placement::Placed)]);
+    let by_staff = |version| {
+        let subject = format!("order/{}", new.order.order_id);
+        let mut change = step(&new, version, State::Validated);
+        if let Some(order) = &mut change.order {
+            order.audit = Some(entry(subject, Some(&format!(r#"{{"version":{version}}}"#))));
+        }
+        change
     };
+    let (first, stale, second) = (by_staff(1), by_staff(7), by_staff(2));
+    let row = |change: &Change| change.order.as_ref().and_then(|order| order.audit.clone()).expect("an act");
+    let applied = store.apply(&[first.clone(), stale, second.clone()]).await;
+    assert_eq!(applied, [Ok(Applied::Applied), Ok(Applied::Conflict), Ok(Applied::Applied)]);
+    assert_eq!(store.apply(std::slice::from_ref(&first)).await, [Ok(Applied::Duplicate)]);
+    assert_eq!(store.audit_entries(2).await.expect("read"), [row(&second), row(&first)], "of what was done alone");
+}
+
+async fn entries_are_read_newest_first(store: &impl AuditLog) {
     let subjects = [0, 1, 2].map(|_| format!("order/{}", Uuid::now_v7()));
     let entries = subjects.map(|subject| entry(subject, None));
     for entry in &entries {

@@ -134,6 +134,7 @@ pub fn step(new: &NewOrder, version: i64, state: State) -> Change {
             reason: None,
             next_action_at: None,
             history: vec![history],
+            audit: None,
         }),
         payment: None,
         outbox: vec![MAKER.envelope_with(

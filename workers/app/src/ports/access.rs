@@ -50,10 +50,12 @@ pub struct AuditEntry {
     pub subject: String,
     pub before: Option<String>,
     pub after: Option<String>,
+    /// Names an act that may come twice, such as `stock/espresso/delivery-7`: its row is written once.
+    pub act_id: Option<String>,
 }
 
 pub trait AuditLog: Send + Sync {
-    /// Appends an entry. No entry can be changed or removed.
+    /// Appends an entry, unless there is one with its `act_id`. No entry can be changed or removed.
     fn append_audit(&self, entry: &AuditEntry) -> impl Future<Output = Result<(), Unavailable>> + Send;
 
     /// Returns the newest entries, newest first, at most `limit`.

@@ -16,6 +16,7 @@ use domain::saga::State;
 use time::Date;
 
 use super::Unavailable;
+use super::access::AuditEntry;
 use super::scope::Scope;
 
 /// An order that is about to be accepted.
@@ -104,6 +105,8 @@ pub struct OrderChange {
     pub next_action_at: Option<Timestamp>,
     /// Not empty. The first has `seq` `expected_version + 1`; the last one's `seq` becomes the version.
     pub history: Vec<HistoryEntry>,
+    /// What a member of staff did: its row stands with the change or not at all.
+    pub audit: Option<AuditEntry>,
 }
 
 /// What became of a change.

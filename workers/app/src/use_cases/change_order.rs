@@ -1,11 +1,15 @@
 //! What people do to an order that was accepted: cancel it, make it, hand it over.
 
+use domain::Timestamp;
+use domain::access::Action;
 use domain::ids::{EventId, OrderId};
 use domain::order::{Order, Status};
 use domain::saga::{Decision, Event};
+use serde_json::{Value, json};
 
 use super::progress::Progress;
 use super::{CONFLICTS_MAX, Maker};
+use crate::ports::access::AuditEntry;
 use crate::ports::orders::{Applied, OrderStore};
 use crate::ports::scope::Scope;
 use crate::ports::{Source, Unavailable};
@@ -61,6 +65,7 @@ pub async fn cancel_by_customer(
             return Err(ChangeRefusal::Illegal { from: order.status, to: Status::Cancelled });
         }
         let from = order.status;
+        let act = (actor != CUSTOMER).then(|| Act::of(&order, Action::CancelOrderAsStaff, actor));
         let mut progress = Progress::of(order, source, maker);
         progress.because(if actor == CUSTOMER { "cancelled by the customer" } else { CANCELLED_BY_STAFF });
         match progress.on(Event::CancelRequested, actor, None) {
@@ -68,7 +73,7 @@ pub async fn cancel_by_customer(
             Decision::Impossible => return Err(ChangeRefusal::Illegal { from, to: Status::Cancelled }),
             Decision::Advance(_) => {}
         }
-        if let Some(order) = apply(orders, source, progress).await? {
+        if let Some(order) = apply(orders, source, progress, act).await? {
             return Ok(order);
         }
     }
@@ -104,8 +109,10 @@ pub async fn move_by_staff(
     let from = order.status;
     let illegal = ChangeRefusal::Illegal { from, to };
     let Some(event) = to.set_by_staff() else { return Err(illegal) };
+    let is_cancelled = event == Event::CancelRequested;
+    let act = Act::of(&order, if is_cancelled { Action::CancelOrderAsStaff } else { Action::MoveOrder }, &actor);
     let mut progress = Progress::of(order, source, maker);
-    if event == Event::CancelRequested {
+    if is_cancelled {
         progress.because(
             note.as_deref().map_or(CANCELLED_BY_STAFF.to_owned(), |note| format!("{CANCELLED_BY_STAFF}: {note}")),
         );
@@ -115,7 +122,7 @@ pub async fn move_by_staff(
         // Staff who repeat a change have not seen the order as it is, or the change makes no sense here.
         Decision::AlreadyDone | Decision::Impossible => return Err(illegal),
     }
-    match apply(orders, source, progress).await? {
+    match apply(orders, source, progress, Some(act)).await? {
         Some(order) => Ok(order),
         None => {
             let order = load(orders, &scope, order_id).await?;
@@ -135,13 +142,45 @@ async fn load(orders: &impl OrderStore, scope: &Scope, order_id: OrderId) -> Res
     orders.load_in(scope, order_id).await?.map(|stored| stored.order).ok_or(ChangeRefusal::NotFound)
 }
 
-/// `None` when somebody else changed the order in between.
+/// What a member of staff does to an order, for the audit log.
+struct Act {
+    action: Action,
+    actor: String,
+    before: Value,
+}
+
+impl Act {
+    fn of(order: &Order, action: Action, actor: &str) -> Act {
+        let before = json!({ "status": order.status.code(), "version": order.version });
+        Act { action, actor: actor.to_owned(), before }
+    }
+
+    fn into_entry(self, order: &Order, at: Timestamp) -> AuditEntry {
+        let step = order.state.step().code();
+        let after = json!({ "status": order.status.code(), "step": step, "version": order.version });
+        AuditEntry {
+            at,
+            actor: self.actor,
+            action: self.action.code().to_owned(),
+            subject: format!("order/{}", order.order_id),
+            before: Some(self.before.to_string()),
+            after: Some(after.to_string()),
+            act_id: None,
+        }
+    }
+}
+
+/// `None` when somebody else changed the order in between. An act is recorded with the change.
 async fn apply<S: Source>(
     orders: &impl OrderStore,
     source: &S,
     progress: Progress<'_, S>,
+    act: Option<Act>,
 ) -> Result<Option<Order>, Unavailable> {
-    let (change, order) = progress.into_change(EventId(source.uuid()));
+    let (mut change, order) = progress.into_change(EventId(source.uuid()));
+    if let Some(moved) = &mut change.order {
+        moved.audit = act.map(|act| act.into_entry(&order, change.at));
+    }
     let applied = orders.apply(std::slice::from_ref(&change)).await.pop();
     match applied.unwrap_or_else(|| Err(Unavailable::new("orders", "no answer to a change")))? {
         Applied::Applied => Ok(Some(order)),

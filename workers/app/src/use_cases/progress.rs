@@ -90,6 +90,7 @@ impl<'a, S: Source> Progress<'a, S> {
             reason: self.order.reason.clone(),
             next_action_at: first_look(self.order.state).map(|after| at + after),
             history: self.history,
+            audit: None,
         };
         let change = Change {
             consumer: self.maker.role,

@@ -32,7 +32,7 @@ use crate::fields::{Fields, object};
 use crate::menu::Offered;
 use crate::problem::Problem;
 use crate::session::Session;
-use crate::{App, Observation, Ports, access, audit, digest, random_token, session, staff, tracking};
+use crate::{App, Observation, Ports, access, digest, random_token, session, staff, tracking};
 
 /// Orders of a session listed at once: unless told otherwise, and at most.
 const LIST: u32 = 20;
@@ -429,15 +429,7 @@ pub async fn cancel_visible<P: Ports>(
     // Who may do so was decided when the order was found.
     let (scope, order_id) = (app.customer_scope(), stored.order.order_id);
     let orders = app.ports.orders();
-    let order = cancel_by_customer(orders, app.ports.source(), &app.maker(), &scope, order_id, actor).await?;
-    if let Some(staff) = staff {
-        let before = json!({ "status": stored.order.status.code(), "version": stored.order.version });
-        let after =
-            json!({ "status": order.status.code(), "step": order.state.step().code(), "version": order.version });
-        let action = Action::CancelOrderAsStaff.code();
-        audit::append(app, staff.name, action, format!("order/{order_id}"), Some(before), Some(after)).await;
-    }
-    Ok(order)
+    cancel_by_customer(orders, app.ports.source(), &app.maker(), &scope, order_id, actor).await
 }
 
 /// The order, for its owner's session, whoever has its tracking token, and staff. For anybody else it is exactly as

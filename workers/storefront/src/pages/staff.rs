@@ -261,7 +261,7 @@ pub async fn signed_in<P: Ports>(
     let age = (staff.expires_at - now.unix_timestamp()).max(0);
     // Whoever has no board, such as support, starts where orders are found.
     let first = may(Actor::Staff(staff.role), Action::ReadBoard, Resource::Shop).map_or("/orders", |()| "/staff");
-    audit::append(&app, staff.name, Action::SignIn.code(), audit::token(staff.token_id), None, None).await;
+    audit::append(&app, staff.name, Action::SignIn, audit::token(staff.token_id), None, None).await;
     let mut response = Redirect::to(first).into_response();
     set_cookie(&app, &mut response, &token, age);
     // Whoever knew the browser's session before learns nothing of the one after.
@@ -283,7 +283,7 @@ pub async fn sign_out<P: Ports>(State(app): State<App<P>>, headers: HeaderMap) -
         orders.record_token(&lost).await?;
     }
     app.settings.revoked.add(staff.token_id);
-    audit::append(&app, staff.name, Action::SignOut.code(), audit::token(staff.token_id), None, None).await;
+    audit::append(&app, staff.name, Action::SignOut, audit::token(staff.token_id), None, None).await;
     let mut response = Redirect::to("/staff/sign-in").into_response();
     set_cookie(&app, &mut response, "", 0);
     Ok(response)

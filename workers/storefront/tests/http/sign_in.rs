@@ -81,7 +81,9 @@ async fn acts_of_staff_stand_in_the_audit_log() {
     let stale = client.as_staff("PUT", &path, &[("if-match", "2")], Some(&preparing)).await;
     assert_eq!(stale.status, StatusCode::PRECONDITION_FAILED);
     let delivery = json!({ "quantity": 5, "reason": "Monday's delivery", "movement_id": "delivery-7" });
-    client.as_staff("POST", "/api/v1/admin/inventory/espresso/restock", &[], Some(&delivery)).await;
+    for _ in 0..2 {
+        client.as_staff("POST", "/api/v1/admin/inventory/espresso/restock", &[], Some(&delivery)).await;
+    }
     let spilt = json!({ "quantity": 2, "reason": "spilt" });
     client.as_staff("POST", "/api/v1/admin/inventory/espresso/write-off", &[], Some(&spilt)).await;
 
@@ -98,7 +100,33 @@ async fn acts_of_staff_stand_in_the_audit_log() {
     assert!(entries.iter().all(|entry| entry.actor == "Ana" && entry.at == NOON), "{entries:?}");
     let read = |text: &Option<String>| -> Value { serde_json::from_str(text.as_deref().expect("JSON")).expect("JSON") };
     assert_eq!(read(&entries[0].before), json!({ "status": "confirmed", "version": 2 }));
-    assert_eq!(read(&entries[0].after), json!({ "status": "preparing", "version": 3 }));
+    assert_eq!(read(&entries[0].after), json!({ "status": "preparing", "step": "preparing", "version": 3 }));
     assert_eq!(read(&entries[1].after)["available"], 15);
     assert_eq!(read(&entries[2].after)["change"], -2);
+}
+
+/// The same act has the same name, whichever way it is done.
+#[tokio::test]
+async fn a_cancellation_by_staff_is_recorded_as_one_on_every_path() {
+    let client = Client::new().await;
+    let orders = [
+        crate::staff::confirmed(&client).await,
+        crate::staff::confirmed(&client).await,
+        crate::staff::confirmed(&client).await,
+    ];
+    let cancelled = json!({ "status": "cancelled", "note": "asked by phone" });
+    let path = format!("/api/v1/admin/orders/{}/status", orders[0]);
+    client.as_staff("PUT", &path, &[("if-match", "2")], Some(&cancelled)).await;
+    let many = json!({ "changes": [{ "id": orders[1], "version": 2, "status": "cancelled" }] });
+    client.as_staff("POST", "/api/v1/admin/orders/status", &[], Some(&many)).await;
+    for _ in 0..2 {
+        client.as_staff("POST", &format!("/api/v1/orders/{}/cancel", orders[2]), &[], Some(&json!({}))).await;
+    }
+    let mut entries = client.world.0.orders.audit_entries(10).await.expect("read");
+    entries.reverse();
+    let seen: Vec<_> = entries.iter().map(|entry| (entry.action.clone(), entry.subject.clone())).collect();
+    let expected = orders.map(|id| ("order.cancel_as_staff".to_owned(), format!("order/{id}")));
+    assert_eq!(seen, expected, "once each");
+    let before = entries[0].before.as_deref().map(serde_json::from_str::<Value>);
+    assert_eq!(before.expect("JSON").expect("JSON"), json!({ "status": "confirmed", "version": 2 }));
 }

@@ -36,7 +36,10 @@ impl StaffTokens for MemoryOrders {
 
 impl AuditLog for MemoryOrders {
     async fn append_audit(&self, entry: &AuditEntry) -> Result<(), Unavailable> {
-        self.books().audit.push(entry.clone());
+        let mut books = self.books();
+        if entry.act_id.is_none() || books.audit.iter().all(|known| known.act_id != entry.act_id) {
+            books.audit.push(entry.clone());
+        }
         Ok(())
     }
 

@@ -75,6 +75,7 @@ async fn apply(
         reason: None,
         next_action_at: order.state.awaits().map(|_| at + ASK_AGAIN),
         history: vec![entry],
+        audit: None,
     };
     let change = Change {
         consumer: ACTOR,
