@@ -160,7 +160,7 @@ impl PostgresStore {
         if placed.contains(&new.order.order_id.0) {
             return Ok(Placement::Placed);
         }
-        let used = self.key_use(&new.key_hash).await?;
+        let used = self.key_use(&Scope::Everything, &new.key_hash).await?;
         used.map(Placement::KeyUsed).ok_or_else(|| Unavailable::new("orders", "a key was used, and then was not"))
     }
 
@@ -231,10 +231,12 @@ impl OrderStore for PostgresStore {
         answers
     }
 
-    async fn key_use(&self, key_hash: &str) -> Result<Option<KeyUse>, Unavailable> {
-        const SELECT: &str = "SELECT order_id, request_hash, session_hash FROM orders WHERE idempotency_key_hash = $1";
+    async fn key_use(&self, scope: &Scope, key_hash: &str) -> Result<Option<KeyUse>, Unavailable> {
+        const SELECT: &str = "SELECT order_id, request_hash, session_hash FROM orders
+            WHERE idempotency_key_hash = $1 AND ($2::text IS NULL OR (tenant_id = $2 AND location_id = ANY($3)))";
+        let query = sqlx::query_as(SELECT).bind(key_hash).bind(scope.tenant()).bind(scope.locations());
         let row: Option<(Uuid, String, Option<String>)> =
-            sqlx::query_as(SELECT).bind(key_hash).fetch_optional(&self.pool).await.map_err(unavailable)?;
+            query.fetch_optional(&self.pool).await.map_err(unavailable)?;
         Ok(row.map(|(id, request_hash, session_hash)| KeyUse { order_id: OrderId(id), request_hash, session_hash }))
     }
 
@@ -364,6 +366,26 @@ impl OrderStore for PostgresStore {
         let row: Option<PaymentRow> = sqlx::query_as(SELECT)
             .bind(order_id.0)
             .bind(kind.code())
+            .fetch_optional(&self.pool)
+            .await
+            .map_err(unavailable)?;
+        row.map(|row| row.into_payment(order_id, kind)).transpose()
+    }
+
+    async fn payment_in(
+        &self,
+        scope: &Scope,
+        order_id: OrderId,
+        kind: PaymentKind,
+    ) -> Result<Option<Payment>, Unavailable> {
+        const SELECT: &str = "SELECT amount_minor, payments.currency, payments.state, token, charge_id, payments.reason
+            FROM payments JOIN orders USING (order_id)
+            WHERE order_id = $1 AND kind = $2 AND ($3::text IS NULL OR (tenant_id = $3 AND location_id = ANY($4)))";
+        let row: Option<PaymentRow> = sqlx::query_as(SELECT)
+            .bind(order_id.0)
+            .bind(kind.code())
+            .bind(scope.tenant())
+            .bind(scope.locations())
             .fetch_optional(&self.pool)
             .await
             .map_err(unavailable)?;

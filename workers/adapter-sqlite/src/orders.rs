@@ -156,9 +156,18 @@ impl OrderStore for SqliteStore {
         }
     }
 
-    async fn key_use(&self, key_hash: &str) -> Result<Option<KeyUse>, Unavailable> {
-        let mut connection = self.readers.acquire().await.map_err(unavailable)?;
-        key_use(&mut connection, key_hash).await.map_err(unavailable)?.map(into_key_use).transpose()
+    async fn key_use(&self, scope: &Scope, key_hash: &str) -> Result<Option<KeyUse>, Unavailable> {
+        let select = format!(
+            "SELECT order_id, request_hash, session_hash FROM orders WHERE {IN_SCOPE} AND idempotency_key_hash = ?3"
+        );
+        let row: Option<KeyRow> = sqlx::query_as(sqlx::AssertSqlSafe(select))
+            .bind(scope.tenant())
+            .bind(locations(scope)?)
+            .bind(key_hash)
+            .fetch_optional(&self.readers)
+            .await
+            .map_err(unavailable)?;
+        row.map(into_key_use).transpose()
     }
 
     async fn load(&self, order_id: OrderId) -> Result<Option<StoredOrder>, Unavailable> {
@@ -287,6 +296,27 @@ impl OrderStore for SqliteStore {
         const SELECT: &str = "SELECT amount_minor, currency, state, token, charge_id, reason FROM payments
             WHERE order_id = ? AND kind = ?";
         let row: Option<PaymentRow> = sqlx::query_as(SELECT)
+            .bind(order_id.to_string())
+            .bind(kind.code())
+            .fetch_optional(&self.readers)
+            .await
+            .map_err(unavailable)?;
+        row.map(|row| row.into_payment(order_id, kind)).transpose()
+    }
+
+    async fn payment_in(
+        &self,
+        scope: &Scope,
+        order_id: OrderId,
+        kind: PaymentKind,
+    ) -> Result<Option<Payment>, Unavailable> {
+        let select = format!(
+            "SELECT amount_minor, currency, state, token, charge_id, reason FROM payments
+             WHERE order_id = ?3 AND kind = ?4 AND EXISTS (SELECT 1 FROM orders WHERE order_id = ?3 AND {IN_SCOPE})"
+        );
+        let row: Option<PaymentRow> = sqlx::query_as(sqlx::AssertSqlSafe(select))
+            .bind(scope.tenant())
+            .bind(locations(scope)?)
             .bind(order_id.to_string())
             .bind(kind.code())
             .fetch_optional(&self.readers)

@@ -3,6 +3,7 @@
 pub mod change_order;
 pub mod for_customers;
 pub mod fulfil;
+pub mod idempotency;
 pub mod journey;
 pub mod notify;
 pub mod pay;
@@ -46,6 +47,9 @@ pub const LOOK_FIRST: Duration = Duration::from_secs(30);
 /// Times a decision is made again because somebody else was faster, before the message goes back to the queue.
 const CONFLICTS_MAX: u32 = 5;
 
+/// The tenant that a new installation has.
+pub const FIRST_TENANT: &str = "brew-haven";
+
 /// A location that takes orders.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Shop {
@@ -65,7 +69,7 @@ impl Shop {
     pub fn default_shop() -> Shop {
         let slug = |text: &str| text.to_owned();
         Shop {
-            tenant_id: TenantId::try_from(slug("brew-haven")).unwrap_or_else(|_| unreachable!("a legal slug")),
+            tenant_id: TenantId::try_from(slug(FIRST_TENANT)).unwrap_or_else(|_| unreachable!("a legal slug")),
             location_id: LocationId::try_from(slug("main-street")).unwrap_or_else(|_| unreachable!("a legal slug")),
             name: "Brew Haven, Main Street".to_owned(),
             tax: TaxRate::of_millionths(88_750),

@@ -184,8 +184,8 @@ impl OrderStore for Store {
         either!(self, store => store.place(orders))
     }
 
-    async fn key_use(&self, key_hash: &str) -> Result<Option<KeyUse>, Unavailable> {
-        either!(self, store => store.key_use(key_hash))
+    async fn key_use(&self, scope: &Scope, key_hash: &str) -> Result<Option<KeyUse>, Unavailable> {
+        either!(self, store => store.key_use(scope, key_hash))
     }
 
     async fn load(&self, order_id: OrderId) -> Result<Option<StoredOrder>, Unavailable> {
@@ -228,6 +228,15 @@ impl OrderStore for Store {
 
     async fn payment(&self, order_id: OrderId, kind: PaymentKind) -> Result<Option<Payment>, Unavailable> {
         either!(self, store => store.payment(order_id, kind))
+    }
+
+    async fn payment_in(
+        &self,
+        scope: &Scope,
+        order_id: OrderId,
+        kind: PaymentKind,
+    ) -> Result<Option<Payment>, Unavailable> {
+        either!(self, store => store.payment_in(scope, order_id, kind))
     }
 
     async fn apply(&self, changes: &[Change]) -> Vec<Result<Applied, Unavailable>> {

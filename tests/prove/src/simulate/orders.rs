@@ -128,8 +128,8 @@ impl OrderStore for SimOrders {
         placed.unwrap_or_else(|error| vec![Err(error); orders.len()])
     }
 
-    async fn key_use(&self, key_hash: &str) -> Result<Option<KeyUse>, Unavailable> {
-        self.call("look up key", None, || at_once(self.store.key_use(key_hash))).await?
+    async fn key_use(&self, scope: &Scope, key_hash: &str) -> Result<Option<KeyUse>, Unavailable> {
+        self.call("look up key", None, || at_once(self.store.key_use(scope, key_hash))).await?
     }
 
     async fn load(&self, order_id: OrderId) -> Result<Option<StoredOrder>, Unavailable> {
@@ -172,6 +172,15 @@ impl OrderStore for SimOrders {
 
     async fn payment(&self, order_id: OrderId, kind: PaymentKind) -> Result<Option<Payment>, Unavailable> {
         self.call("read payment", Some(order_id), || at_once(self.store.payment(order_id, kind))).await?
+    }
+
+    async fn payment_in(
+        &self,
+        scope: &Scope,
+        order_id: OrderId,
+        kind: PaymentKind,
+    ) -> Result<Option<Payment>, Unavailable> {
+        self.call("read payment", Some(order_id), || at_once(self.store.payment_in(scope, order_id, kind))).await?
     }
 
     async fn apply(&self, changes: &[Change]) -> Vec<Result<Applied, Unavailable>> {

@@ -4,7 +4,7 @@ mod access;
 mod journey;
 mod notices;
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -40,6 +40,8 @@ pub struct MemoryOrders {
     /// Names this store to others that claim outbox rows.
     claimant: u64,
     silent: Arc<AtomicBool>,
+    /// Methods that were called and know an order without a scope.
+    without_scope: Arc<Mutex<BTreeSet<&'static str>>>,
 }
 
 #[derive(Default)]
@@ -104,7 +106,17 @@ impl MemoryOrders {
             books: Arc::clone(&self.books),
             claimant: CLAIMANTS.fetch_add(1, Ordering::Relaxed),
             silent: Arc::clone(&self.silent),
+            without_scope: Arc::clone(&self.without_scope),
         }
+    }
+
+    /// Names the methods without a scope that were called since this was asked last.
+    pub fn take_calls_without_scope(&self) -> BTreeSet<&'static str> {
+        std::mem::take(&mut self.without_scope.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    pub(super) fn without_scope(&self, method: &'static str) {
+        self.without_scope.lock().unwrap_or_else(PoisonError::into_inner).insert(method);
     }
 
     /// From now on this order cannot be read.
@@ -156,6 +168,13 @@ impl Books {
             }
         }
         envelopes
+    }
+
+    fn read(&self, order_id: OrderId) -> Result<Option<StoredOrder>, Unavailable> {
+        if self.unreadable.contains(&order_id) {
+            return Err(Unavailable::new("orders", "this one cannot be read"));
+        }
+        Ok(self.orders.get(&order_id).map(|kept| kept.stored.clone()))
     }
 
     pub(super) fn is_in(&self, scope: &Scope, order_id: OrderId) -> bool {
@@ -281,6 +300,7 @@ impl OrderStore for MemoryOrders {
     }
 
     async fn place(&self, orders: &[NewOrder]) -> Vec<Result<Placement, Unavailable>> {
+        self.without_scope("place");
         let placed = {
             let mut books = self.books();
             orders.iter().map(|new| Ok(books.place(new))).collect()
@@ -289,20 +309,18 @@ impl OrderStore for MemoryOrders {
         placed
     }
 
-    async fn key_use(&self, key_hash: &str) -> Result<Option<KeyUse>, Unavailable> {
-        Ok(self.books().keys.get(key_hash).cloned())
+    async fn key_use(&self, scope: &Scope, key_hash: &str) -> Result<Option<KeyUse>, Unavailable> {
+        let books = self.books();
+        Ok(books.keys.get(key_hash).filter(|used| books.is_in(scope, used.order_id)).cloned())
     }
 
     async fn load(&self, order_id: OrderId) -> Result<Option<StoredOrder>, Unavailable> {
-        let books = self.books();
-        if books.unreadable.contains(&order_id) {
-            return Err(Unavailable::new("orders", "this one cannot be read"));
-        }
-        Ok(books.orders.get(&order_id).map(|kept| kept.stored.clone()))
+        self.without_scope("load");
+        self.books().read(order_id)
     }
 
     async fn load_in(&self, scope: &Scope, order_id: OrderId) -> Result<Option<StoredOrder>, Unavailable> {
-        Ok(self.load(order_id).await?.filter(|stored| scope.has(&stored.order)))
+        Ok(self.books().read(order_id)?.filter(|stored| scope.has(&stored.order)))
     }
 
     async fn newest_with_number(&self, scope: &Scope, number: OrderNumber) -> Result<Option<OrderId>, Unavailable> {
@@ -360,15 +378,29 @@ impl OrderStore for MemoryOrders {
     }
 
     async fn payment(&self, order_id: OrderId, kind: PaymentKind) -> Result<Option<Payment>, Unavailable> {
+        self.without_scope("payment");
         Ok(self.books().payments.get(&(order_id, kind)).map(|(payment, _)| payment.clone()))
     }
 
+    async fn payment_in(
+        &self,
+        scope: &Scope,
+        order_id: OrderId,
+        kind: PaymentKind,
+    ) -> Result<Option<Payment>, Unavailable> {
+        let books = self.books();
+        let payment = books.payments.get(&(order_id, kind)).map(|(payment, _)| payment.clone());
+        Ok(payment.filter(|_| books.is_in(scope, order_id)))
+    }
+
     async fn apply(&self, changes: &[Change]) -> Vec<Result<Applied, Unavailable>> {
+        self.without_scope("apply");
         let mut books = self.books();
         changes.iter().map(|change| Ok(books.apply(change))).collect()
     }
 
     async fn take_outbox(&self, now: Timestamp, limit: u32) -> Result<Vec<OutboxRow>, Unavailable> {
+        self.without_scope("take_outbox");
         let mut books = self.books();
         let outbox = &mut books.outbox;
         let is_free = |owed: &Owed| owed.claim.is_none_or(|(by, until)| by == self.claimant || until <= now);
@@ -439,6 +471,7 @@ impl OrderStore for MemoryOrders {
     }
 
     async fn look_again(&self, orders: &[(OrderId, i64, Option<Timestamp>)]) -> Result<(), Unavailable> {
+        self.without_scope("look_again");
         let mut books = self.books();
         for (order_id, version, at) in orders {
             if let Some(kept) = books.orders.get_mut(order_id).filter(|kept| kept.stored.order.version == *version) {
@@ -463,6 +496,7 @@ impl OrderStore for MemoryOrders {
 
 impl PaymentBooks for MemoryOrders {
     async fn payments(&self, orders: &[OrderId]) -> Result<Vec<Payment>, Unavailable> {
+        self.without_scope("payments");
         let books = self.books();
         let payments = books.payments.values().map(|(payment, _)| payment);
         Ok(payments.filter(|payment| orders.contains(&payment.order_id)).cloned().collect())

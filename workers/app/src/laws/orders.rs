@@ -235,7 +235,7 @@ async fn an_accepted_order_is_there_whole(store: &impl OrderStore, other: &impl 
     assert_eq!(read.order, new.order);
     assert_eq!((read.tracking_token, read.session_hash), (new.tracking_token.clone(), new.session_hash.clone()));
     let used = KeyUse { order_id: id, request_hash: new.request_hash.clone(), session_hash: new.session_hash.clone() };
-    assert_eq!(other.key_use(&new.key_hash).await.expect("read"), Some(used));
+    assert_eq!(other.key_use(&Scope::Everything, &new.key_hash).await.expect("read"), Some(used));
     assert_eq!(other.history(&Scope::Everything, id, 0).await.expect("read"), std::slice::from_ref(&new.history));
     assert_eq!(other.pending_orders(&Scope::Everything).await.expect("counted"), pending + 1);
     let charge = other.payment(id, PaymentKind::Charge).await.expect("read").expect("the intent to charge");
@@ -248,7 +248,7 @@ async fn an_accepted_order_is_there_whole(store: &impl OrderStore, other: &impl 
     let unknown = OrderId(Uuid::now_v7());
     assert_eq!(store.load(unknown).await.expect("read"), None);
     assert!(store.history(&Scope::Everything, unknown, 0).await.expect("read").is_empty());
-    assert_eq!(store.key_use("never used").await.expect("read"), None);
+    assert_eq!(store.key_use(&Scope::Everything, "never used").await.expect("read"), None);
 }
 
 async fn one_key_gives_one_order(store: &impl OrderStore, other: &impl OrderStore) {
@@ -260,7 +260,7 @@ async fn one_key_gives_one_order(store: &impl OrderStore, other: &impl OrderStor
     let outcomes: Vec<Placement> = here.into_iter().chain(there).collect();
     let placed = outcomes.iter().filter(|outcome| **outcome == Placement::Placed).count();
     assert_eq!(placed, 1, "{outcomes:?}");
-    let used = store.key_use(&first.key_hash).await.expect("read").expect("used");
+    let used = store.key_use(&Scope::Everything, &first.key_hash).await.expect("read").expect("used");
     for outcome in outcomes {
         assert!(outcome == Placement::Placed || outcome == Placement::KeyUsed(used.clone()), "{outcome:?}");
     }
@@ -273,7 +273,7 @@ async fn one_key_gives_one_order_within_a_batch(store: &impl OrderStore) {
     let repeat = NewOrder { key_hash: first.key_hash.clone(), ..new_order() };
     let batch = [first, repeat, third];
     let outcomes = all_of(store.place(&batch).await);
-    let used = store.key_use(&batch[0].key_hash).await.expect("read").expect("used");
+    let used = store.key_use(&Scope::Everything, &batch[0].key_hash).await.expect("read").expect("used");
     let placed = outcomes.iter().filter(|outcome| **outcome == Placement::Placed).count();
     assert_eq!((placed, &outcomes[2]), (2, &Placement::Placed), "{outcomes:?}");
     assert!(outcomes.contains(&Placement::KeyUsed(used)), "{outcomes:?}");

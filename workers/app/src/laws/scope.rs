@@ -10,7 +10,7 @@ use uuid::Uuid;
 use super::orders::new_order;
 use crate::ports::fulfilment::{Fulfilment, FulfilmentStore, Work};
 use crate::ports::journey::{JourneyStore, Records};
-use crate::ports::orders::{Applied, NewOrder, OrderFilter, OrderStore, Placement};
+use crate::ports::orders::{Applied, NewOrder, OrderFilter, OrderStore, PaymentKind, Placement};
 use crate::ports::scope::Scope;
 use crate::use_cases::{Maker, Shop};
 
@@ -72,7 +72,7 @@ pub async fn all(store: &(impl OrderStore + FulfilmentStore + JourneyStore)) {
         let scope = Scope::of(shop);
         for (of, order_id) in shops.iter().zip(&orders) {
             let seen = sees(store, &scope, *order_id).await;
-            let expected = if order_id == own { SEEN } else { [false; 5] };
+            let expected = if order_id == own { SEEN } else { [false; 7] };
             assert_eq!(seen, expected, "{:?} asks for an order of {:?}", scope, Scope::of(of));
         }
         assert_eq!(store.newest_with_number(&scope, number).await, Ok(Some(*own)), "{scope:?}");
@@ -125,17 +125,23 @@ async fn numbers_and_pending_orders_are_counted_by_location(store: &impl OrderSt
     }
 }
 
-/// What each method finds of an order that was fulfilled: the order, its history, its ticket, its shipment and records.
-const SEEN: [bool; 5] = [true; 5];
+/// What each method finds of an order that was fulfilled: the order, its history, ticket, shipment, records, charge and key.
+const SEEN: [bool; 7] = [true; 7];
 
-async fn sees(store: &(impl OrderStore + FulfilmentStore + JourneyStore), scope: &Scope, id: OrderId) -> [bool; 5] {
+async fn sees(store: &(impl OrderStore + FulfilmentStore + JourneyStore), scope: &Scope, id: OrderId) -> [bool; 7] {
     [
         store.load_in(scope, id).await.expect("read").is_some(),
         !store.history(scope, id, 0).await.expect("read").is_empty(),
         !store.tickets(scope, &[id]).await.expect("read").is_empty(),
         store.shipment(scope, id).await.expect("read").is_some(),
         store.records(scope, id).await.expect("read") != Records::default(),
+        store.payment_in(scope, id, PaymentKind::Charge).await.expect("read").is_some(),
+        store.key_use(scope, &key_of(id)).await.expect("read").is_some(),
     ]
+}
+
+fn key_of(order_id: OrderId) -> String {
+    format!("the key of {order_id}")
 }
 
 fn order_of(shop: &Shop, session: &str) -> NewOrder {
@@ -158,6 +164,7 @@ async fn fulfilled(
 ) -> OrderId {
     let mut new = order_of(shop, session);
     new.order.order_number = number.to_string();
+    new.key_hash = key_of(new.order.order_id);
     place(store, &new).await;
     let order_id = new.order.order_id;
     let ticket = Work::Ticket {

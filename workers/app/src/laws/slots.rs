@@ -10,6 +10,7 @@ use uuid::Uuid;
 use super::orders::{new_order, step};
 use crate::ports::locations::LocationStore;
 use crate::ports::orders::{Applied, NewOrder, OrderStore, Placement, SlotClaim};
+use crate::ports::scope::Scope;
 use crate::use_cases::Shop;
 
 /// All laws, on slots that no other law has.
@@ -62,7 +63,7 @@ async fn the_last_places_go_to_as_many_as_there_are(
     for (new, answer) in orders.iter().zip(answers) {
         let there = store.load(new.order.order_id).await.expect("read").is_some();
         assert_eq!(there, answer == Placement::Placed, "an order that was refused left nothing");
-        let used = store.key_use(&new.key_hash).await.expect("read").is_some();
+        let used = store.key_use(&Scope::Everything, &new.key_hash).await.expect("read").is_some();
         assert_eq!(used, there, "and its key may be used again");
     }
 }

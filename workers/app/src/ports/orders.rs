@@ -293,7 +293,12 @@ pub trait OrderStore: Send + Sync {
     /// order. Two with the same key, at once or in a row: one is placed, the other learns what the key was used for.
     fn place(&self, orders: &[NewOrder]) -> impl Future<Output = Vec<Result<Placement, Unavailable>>> + Send;
 
-    fn key_use(&self, key_hash: &str) -> impl Future<Output = Result<Option<KeyUse>, Unavailable>> + Send;
+    /// Returns what a key was used for, by an order in scope.
+    fn key_use(
+        &self,
+        scope: &Scope,
+        key_hash: &str,
+    ) -> impl Future<Output = Result<Option<KeyUse>, Unavailable>> + Send;
 
     /// For workers, which know an order by their messages. People's requests use [`OrderStore::load_in`].
     fn load(&self, order_id: OrderId) -> impl Future<Output = Result<Option<StoredOrder>, Unavailable>> + Send;
@@ -346,8 +351,17 @@ pub trait OrderStore: Send + Sync {
     /// How many orders are `pending`: accepted and not yet confirmed or ended.
     fn pending_orders(&self, scope: &Scope) -> impl Future<Output = Result<u64, Unavailable>> + Send;
 
+    /// For workers, which know an order by their messages. People's requests use [`OrderStore::payment_in`].
     fn payment(
         &self,
+        order_id: OrderId,
+        kind: PaymentKind,
+    ) -> impl Future<Output = Result<Option<Payment>, Unavailable>> + Send;
+
+    /// Returns the payment if its order is in scope.
+    fn payment_in(
+        &self,
+        scope: &Scope,
         order_id: OrderId,
         kind: PaymentKind,
     ) -> impl Future<Output = Result<Option<Payment>, Unavailable>> + Send;

@@ -11,6 +11,7 @@ use super::pay::WRONG_AMOUNT;
 use super::time_out::NOT_COLLECTED;
 use crate::ports::Unavailable;
 use crate::ports::orders::{OrderStore, PaymentKind, PaymentState};
+use crate::ports::scope::Scope;
 
 /// What happened to the customer's money.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -34,14 +35,16 @@ impl Charged {
     }
 }
 
-/// Returns what happened to the money of an order.
+/// Returns what happened to the money of an order; nothing of one that is out of scope.
 ///
 /// # Errors
 /// When the payments cannot be read.
-pub async fn charged(orders: &impl OrderStore, order_id: OrderId) -> Result<Charged, Unavailable> {
-    let Some(charge) = orders.payment(order_id, PaymentKind::Charge).await? else { return Ok(Charged::Nothing) };
+pub async fn charged(orders: &impl OrderStore, scope: &Scope, order_id: OrderId) -> Result<Charged, Unavailable> {
+    let Some(charge) = orders.payment_in(scope, order_id, PaymentKind::Charge).await? else {
+        return Ok(Charged::Nothing);
+    };
     // A wrong amount that was charged and given back counts as declined, and has a refund.
-    let refund = orders.payment(order_id, PaymentKind::Refund).await?;
+    let refund = orders.payment_in(scope, order_id, PaymentKind::Refund).await?;
     Ok(match (refund, charge.state) {
         (Some(refund), _) if refund.state == PaymentState::Refunded => Charged::Refunded(refund.amount),
         (Some(refund), _) => Charged::BeingRefunded(refund.amount),
@@ -162,7 +165,11 @@ mod tests {
             let new = new_order();
             let (id, total) = (new.order.order_id, new.order.totals.total);
             orders.place(std::slice::from_ref(&new)).await.pop().expect("an answer").expect("placed");
-            assert_eq!(charged(&orders, id).await, Ok(Charged::Nothing), "asked for, and not charged yet");
+            assert_eq!(
+                charged(&orders, &Scope::Everything, id).await,
+                Ok(Charged::Nothing),
+                "asked for, and not charged yet"
+            );
             let set = async |kind, expected, state| {
                 let payment =
                     Payment { order_id: id, kind, amount: total, state, token: None, charge_id: None, reason: None };
@@ -172,7 +179,7 @@ mod tests {
                     ..crate::laws::orders::step(&new, 1, domain::saga::State::Validated)
                 };
                 orders.apply(&[change]).await.pop().expect("an answer").expect("applied");
-                charged(&orders, id).await.expect("read")
+                charged(&orders, &Scope::Everything, id).await.expect("read")
             };
             let (charge, refund) = (PaymentKind::Charge, PaymentKind::Refund);
             let requested = Some(PaymentState::Requested);

@@ -20,6 +20,7 @@ use crate::ports::notices::{
     SendError, Text, Texter,
 };
 use crate::ports::orders::{OrderStore, StoredOrder};
+use crate::ports::scope::Scope;
 use crate::ports::{Source, Unavailable};
 
 /// Tries by one channel before the next takes over. The last channel is tried until the provider is back.
@@ -312,7 +313,7 @@ pub(super) async fn news_of<'a>(
                 return Err(Handled::park(format!("order {order_id} never was {to}")));
             }
             let charged = match status {
-                Status::Cancelled | Status::Failed => charged(store, order_id).await?,
+                Status::Cancelled | Status::Failed => charged(store, &Scope::Everything, order_id).await?,
                 Status::Pending | Status::Confirmed | Status::Preparing | Status::Ready | Status::Completed => {
                     Charged::Nothing
                 }

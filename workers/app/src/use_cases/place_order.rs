@@ -12,6 +12,7 @@ use domain::{FieldError, Timestamp};
 use time::format_description::well_known::Rfc3339;
 
 use super::change_order::CUSTOMER;
+use super::idempotency::{key_hash, key_use};
 use super::progress::{ask_for, order_created};
 use super::{ASK_AGAIN, Maker, Shop};
 use crate::ports::carts::version_of;
@@ -186,11 +187,12 @@ pub async fn place_order<O: OrderStore, T: Offers, S: Source>(
     request: Request,
 ) -> Result<Accepted, Refusal> {
     let checked = check(&request, shop)?;
-    let key_hash = (means.digest)(request.idempotency_key.as_bytes());
+    let key_hash = key_hash(&shop.tenant_id, &request.idempotency_key, means.digest);
     let request_hash = (means.digest)(canonical(&request, &checked).as_bytes());
 
     // First the key: a repeat must get its answer even if the product has sold out since.
-    if let Some(used) = orders.key_use(&key_hash).await? {
+    let used = key_use(orders, &Scope::of(shop), &shop.tenant_id, &request.idempotency_key, means.digest).await?;
+    if let Some(used) = used {
         return replay(orders, shop, used, &request, &request_hash).await;
     }
     if request.lines.is_empty() {
@@ -472,7 +474,7 @@ async fn replay(
     if foreign || used.request_hash != request_hash {
         return Err(Refusal::KeyReused);
     }
-    // Keys are unique over all tenants: one that another shop's client used is a used one, and says nothing more.
+    // Keys are unique over all locations of a tenant: one that was used at another is a used one, and says nothing more.
     let stored = orders.load_in(&Scope::of(shop), used.order_id).await?;
     let StoredOrder { mut order, tracking_token, .. } = stored.ok_or(Refusal::KeyReused)?;
     // The first answer, not today's.

@@ -8,6 +8,7 @@ use app::ports::orders::{OrderStore as _, StoredOrder};
 use app::ports::stock::StockedProduct;
 use app::use_cases::change_order::ChangeRefusal;
 use app::use_cases::for_customers::{charged, was_not_collected, why_ended};
+use app::use_cases::idempotency::key_use;
 use app::use_cases::place_order::{Expected, Refusal, Request};
 use axum::extract::{Path, Query, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode};
@@ -296,7 +297,9 @@ pub async fn place<P: Ports>(
         }
         // Sent again with another name, say: the order stands as it was placed.
         Err(Refusal::KeyReused) => {
-            match app.ports.orders().key_use(&crate::digest(form.idempotency_key.as_bytes())).await? {
+            let (scope, home) = (app.customer_scope(), app.settings.shops.home());
+            let (orders, key) = (app.ports.orders(), &form.idempotency_key);
+            match key_use(orders, &scope, &home.tenant_id, key, crate::digest).await? {
                 Some(used) if used.session_hash.as_deref().is_some_and(|owner| after.owns(owner)) => {
                     let to = order_url(&used.order_id.to_string(), "");
                     // The answer that would have begun the order's session may be lost.
@@ -465,7 +468,7 @@ async fn order_view<P: Ports>(app: &App<P>, stored: &StoredOrder) -> Result<Orde
     let order = &stored.order;
     let ended = match order.status {
         Status::Cancelled | Status::Failed => {
-            let charged = charged(app.ports.orders(), order.order_id).await?;
+            let charged = charged(app.ports.orders(), &app.customer_scope(), order.order_id).await?;
             Some(format!("{} {}", why_ended(order), charged.sentence()))
         }
         _ if was_not_collected(order) => {

@@ -6,8 +6,10 @@ use app::laws::orders::new_order;
 use app::laws::scope::shops;
 use app::ports::orders::{OrderStore as _, Placement};
 use app::ports::views::{OrderView, OrderViews as _};
+use app::use_cases::idempotency::key_hash;
 use axum::http::StatusCode;
 use domain::ids::OrderId;
+use domain::saga::State;
 use serde_json::{Value, json};
 use storefront::SecurityEvent;
 
@@ -207,9 +209,70 @@ async fn staff_find_the_newest_order_by_its_number() {
     assert_eq!(client.get("/staff/orders?number=A-047", &[]).await.header("location"), "/staff/sign-in");
 }
 
-/// Methods of the stores that know an order by its id alone. They are the workers', which have it from a signed message;
-/// the storefront's own code calls none of them.
-const OF_WORKERS: [&str; 7] = ["load", "payment", "payments", "apply", "look_again", "taken_in", "notices_of"];
+/// Methods of the stores that know an order by its id alone, or by no id at all. They are the workers', which have the id from
+/// a message of ours.
+const OF_WORKERS: [&str; 8] =
+    ["load", "payment", "payments", "look_again", "take_outbox", "taken_in", "notices_of", "newest_of"];
+
+/// The two that requests call: an order that is placed says whose it is, and what is changed was loaded with a scope just before,
+/// at the version that it still must have.
+const OF_REQUESTS: [&str; 2] = ["apply", "place"];
+
+/// Whatever lies between a route and the stores, what arrives there has a scope.
+#[tokio::test]
+async fn no_request_calls_a_method_of_the_workers() {
+    let client = Client::new().await;
+    let (cookie, placed) = orders_everywhere(&client).await;
+    let orders = &client.world.0.orders;
+    let ended = app::laws::orders::new_order();
+    orders.place(std::slice::from_ref(&ended)).await.pop().expect("an answer").expect("placed");
+    let end = app::laws::orders::step(&ended, 1, State::Cancelled);
+    orders.apply(&[end]).await.pop().expect("an answer").expect("applied");
+    let bearer = format!("Bearer {}", token("Ana", NOON + time::Duration::hours(1)));
+    orders.take_calls_without_scope();
+
+    let (staff, customer) = (("authorization", bearer.as_str()), ("cookie", cookie.as_str()));
+    for (method, path, _) in storefront::access::ROUTES {
+        for id in [placed[0], placed[3], ended.order.order_id] {
+            for who in [("accept", "*/*"), customer, staff] {
+                let path = path.replace("{id}", &id.to_string()).replace("{product_id}", "espresso");
+                let (kind, body) = match path.starts_with("/api") {
+                    true => ("application/json", an_espresso().to_string()),
+                    false => ("application/x-www-form-urlencoded", "status=preparing&version=1".to_owned()),
+                };
+                let key = id.to_string();
+                let headers = [("content-type", kind), ("if-match", "1"), ("idempotency-key", key.as_str()), who];
+                // Whoever follows an order would be answered for ever.
+                drop(
+                    client.response(method, &path, &headers, if *method == "GET" { String::new() } else { body }).await,
+                );
+            }
+        }
+    }
+    // A page that tells of money, and a key that was used.
+    let page = format!("/orders/{}?token={}", ended.order.order_id, ended.tracking_token);
+    assert!(client.get(&page, &[("accept", "text/html")]).await.text.contains("Your card was not charged."));
+    client.order("k-1", &an_espresso()).await;
+    let called = orders.take_calls_without_scope();
+    assert!(!called.iter().any(|method| OF_WORKERS.contains(method)), "{called:?}");
+    assert_eq!(called, OF_REQUESTS.into());
+    // The record is no empty one.
+    orders.load(placed[0]).await.expect("read");
+    assert_eq!(orders.take_calls_without_scope(), ["load"].into());
+}
+
+#[tokio::test]
+async fn a_key_of_another_tenant_is_no_used_key() {
+    let client = Client::new().await;
+    client.shops.replace(shops().into());
+    let [_, _, other, _] = shops();
+    let mut theirs = new_order();
+    (theirs.order.tenant_id, theirs.order.location_id) = (other.tenant_id.clone(), other.location_id);
+    theirs.key_hash = key_hash(&other.tenant_id, "k-1", storefront::digest);
+    assert_eq!(client.world.0.orders.place(&[theirs]).await, [Ok(Placement::Placed)]);
+    let ours = client.order("k-1", &an_espresso()).await;
+    assert_eq!(ours.status, StatusCode::ACCEPTED, "{}", ours.text);
+}
 
 #[test]
 fn the_storefront_asks_for_orders_with_its_scope() {
@@ -228,7 +291,7 @@ fn the_storefront_asks_for_orders_with_its_scope() {
         }
     }
     assert!(files > 20 && code.contains(".load_in("), "these are the sources");
-    for method in OF_WORKERS {
+    for method in OF_WORKERS.iter().chain(&["apply"]) {
         assert!(!code.contains(&format!("orders().{method}(")), "the storefront calls {method} without a scope");
     }
     assert!(!code.contains("Scope::Everything"), "the storefront looks after one house");

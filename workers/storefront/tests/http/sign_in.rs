@@ -100,7 +100,7 @@ async fn acts_of_staff_stand_in_the_audit_log() {
     assert!(entries.iter().all(|entry| entry.actor == "Ana" && entry.at == NOON), "{entries:?}");
     let read = |text: &Option<String>| -> Value { serde_json::from_str(text.as_deref().expect("JSON")).expect("JSON") };
     assert_eq!(read(&entries[0].before), json!({ "status": "confirmed", "version": 2 }));
-    assert_eq!(read(&entries[0].after), json!({ "status": "preparing", "step": "preparing", "version": 3 }));
+    assert_eq!(read(&entries[0].after), json!({ "status": "preparing", "step": "fulfilment", "version": 3 }));
     assert_eq!(read(&entries[1].after)["available"], 15);
     assert_eq!(read(&entries[2].after)["change"], -2);
 }

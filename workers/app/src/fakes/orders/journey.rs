@@ -49,18 +49,21 @@ impl JourneyStore for MemoryOrders {
     }
 
     async fn taken_in(&self, consumer: &str, event_id: EventId) -> Result<Option<TakenIn>, Unavailable> {
+        self.without_scope("taken_in");
         let books = self.books();
         let found = books.inbox.values().find(|taken| taken.consumer == consumer && taken.event_id == event_id);
         Ok(found.cloned())
     }
 
     async fn notices_of(&self, event_id: EventId) -> Result<Vec<NoticeRecord>, Unavailable> {
+        self.without_scope("notices_of");
         let books = self.books();
         let of = |telling: &&Telling| telling.notice.event_id == event_id;
         Ok(books.notices.values().filter(of).map(Telling::record).collect())
     }
 
     async fn newest_of(&self, kind: EventKind) -> Result<Option<Envelope>, Unavailable> {
+        self.without_scope("newest_of");
         let books = self.books();
         let newest = books.outbox.iter().rev().find(|owed| owed.envelope.message.kind() == kind);
         Ok(newest.map(|owed| owed.envelope.clone()))
