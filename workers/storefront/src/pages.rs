@@ -18,6 +18,7 @@ use crate::problem::Problem;
 use crate::static_files;
 use crate::{App, Ports};
 
+pub use customer::carry_cart;
 pub use views::ProblemPage;
 
 pub fn routes<P: Ports>() -> Router<App<P>> {

@@ -113,6 +113,7 @@ impl Customer {
             from_cart: false,
             idempotency_key: format!("key-{}", self.n),
             session_hash: None,
+            other_sessions: Vec::new(),
             traceparent: None,
             expected: Expected::default(),
         }

@@ -51,6 +51,8 @@ pub struct Request {
     pub idempotency_key: String,
     /// SHA-256 in hex of the session, if there is one.
     pub session_hash: Option<String>,
+    /// What the browser's other sessions are, by the same: what was placed from one of them is its own.
+    pub other_sessions: Vec<String>,
     pub traceparent: Option<String>,
     /// No part of what makes two requests the same: a request that was refused because it differed comes again under its
     /// key with what is right.
@@ -470,7 +472,9 @@ async fn replay(
     request_hash: &str,
 ) -> Result<Accepted, Refusal> {
     // Another session's key is treated as a used one: its order is nobody else's business.
-    let foreign = used.session_hash.is_some() && used.session_hash != request.session_hash;
+    let own =
+        |owner: &String| request.session_hash.iter().chain(&request.other_sessions).any(|session| session == owner);
+    let foreign = !used.session_hash.as_ref().is_none_or(own);
     if foreign || used.request_hash != request_hash {
         return Err(Refusal::KeyReused);
     }

@@ -30,6 +30,7 @@ use tokio::time::timeout;
 use super::staff_of;
 use crate::fields::{Fields, object};
 use crate::menu::Offered;
+use crate::pages::carry_cart;
 use crate::problem::Problem;
 use crate::session::Session;
 use crate::{App, Observation, Ports, access, digest, random_token, session, staff, tracking};
@@ -56,19 +57,25 @@ pub async fn place<P: Ports>(State(app): State<App<P>>, headers: HeaderMap, body
         (None, Some(session)) => app.ports.carts().get(&session.hash).await?,
         (None, None) => Cart::default(),
     };
-    let session_hash = session.map(|session| session.hash);
+    // The order of a cart belongs to the session that begins with it, as one that was placed on the page does.
+    let after = session.as_ref().filter(|_| from_cart).map(|session| session.after_checkout(&key, &app.settings));
+    let owner = after.as_ref().or(session.as_ref());
     let mut request = Request {
         lines: cart.lines.clone(),
         from_cart,
         idempotency_key: key,
-        session_hash: session_hash.clone(),
+        session_hash: owner.map(|session| session.hash.clone()),
+        other_sessions: session.as_ref().map(Session::hashes).unwrap_or_default(),
         ..asked.request
     };
     request.expected.lines = remembered(&app, &cart);
     let accepted = accept(&app, request).await?;
-    if let (true, Some(session)) = (from_cart && !accepted.replayed, &session_hash) {
-        // The order stands; a cart that could not be emptied is emptied by the customer.
-        let _ = app.ports.carts().clear(session).await;
+    if let (Some(before), Some(after)) = (&session, &after) {
+        if !accepted.replayed {
+            // The order stands; a cart that could not be emptied is emptied by the customer.
+            let _ = app.ports.carts().clear(&before.hash).await;
+        }
+        carry_cart(&app, before, after).await;
     }
     let location = format!("/api/v1/orders/{}", accepted.order.order_id);
     let mut response = (StatusCode::ACCEPTED, Json(receipt(&accepted))).into_response();
@@ -80,7 +87,10 @@ pub async fn place<P: Ports>(State(app): State<App<P>>, headers: HeaderMap, body
     {
         response.headers_mut().insert(header::WARNING, warning);
     }
-    Ok(response)
+    Ok(match after {
+        Some(after) => after.onto(response),
+        None => response,
+    })
 }
 
 /// The prices that the customer is likely to have seen: of a cart those that it remembers, else those before their last
@@ -202,6 +212,7 @@ fn read(body: Map<String, Value>) -> Result<Asked, Problem> {
         from_cart: false,
         idempotency_key: String::new(),
         session_hash: None,
+        other_sessions: Vec::new(),
         traceparent: chassis::trace::current(),
         expected: Expected { total_minor: expected_total_minor, cart_version, lines: Vec::new() },
     };

@@ -280,6 +280,7 @@ pub async fn place<P: Ports>(
         from_cart: true,
         idempotency_key: form.idempotency_key.clone(),
         session_hash: Some(after.hash.clone()),
+        other_sessions: Vec::new(),
         traceparent: chassis::trace::current(),
         expected,
     };

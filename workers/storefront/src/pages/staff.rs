@@ -265,7 +265,10 @@ pub async fn signed_in<P: Ports>(
     let mut response = Redirect::to(first).into_response();
     set_cookie(&app, &mut response, &token, age);
     // Whoever knew the browser's session before learns nothing of the one after.
-    let Some(before) = session::of(&headers, &app.settings) else { return Ok(response) };
+    let Some(before) = session::of(&headers, &app.settings) else {
+        // One that we did not issue does not stay in the browser.
+        return Ok(session::of_or_new(&headers, &app.settings).onto(response));
+    };
     let after = before.after_sign_in(&app.settings);
     carry_cart(&app, &before, &after).await;
     Ok(after.onto(response))

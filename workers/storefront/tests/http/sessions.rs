@@ -190,3 +190,54 @@ async fn an_order_of_a_program_belongs_to_the_session_that_it_sends() {
     let placed = checked_out(&client, &cookie, &hidden(&page, "idempotency_key")).await;
     assert_eq!(client.get(&path, &[("cookie", &placed.cookie())]).await.status, StatusCode::OK);
 }
+/// Orders what is in the cart through the API.
+async fn ordered(client: &Client, cookie: &str, key: &str) -> Answer {
+    let mut order = an_espresso();
+    order.as_object_mut().expect("an object").remove("items");
+    order["cart"] = json!(true);
+    client.json("POST", "/api/v1/orders", &[("cookie", cookie), ("idempotency-key", key)], &order).await
+}
+
+#[tokio::test]
+async fn the_id_changes_when_a_program_orders_its_cart() {
+    let client = Client::new().await;
+    let items =
+        json!({ "items": an_espresso()["items"], "customer": an_espresso()["customer"], "payment_token": "tok_ok" });
+    let planted = begun(&client).await;
+    let headers = [("cookie", planted.as_str()), ("idempotency-key", "k-0")];
+    let earlier = client.json("POST", "/api/v1/orders", &headers, &items).await;
+    assert_eq!((earlier.status, earlier.header("set-cookie")), (StatusCode::ACCEPTED, ""), "of no cart");
+
+    let placed = ordered(&client, &planted, "k-1").await;
+    assert_eq!(placed.status, StatusCode::ACCEPTED, "{}", placed.text);
+    let mine = placed.cookie();
+    assert_ne!(mine.split('.').nth(1), planted.split('.').nth(1));
+    let path = |answer: &Answer| format!("/api/v1/orders/{}", answer.json()["order_id"].as_str().expect("an id"));
+    let sees = async |cookie: &str, answer: &Answer| client.get(&path(answer), &[("cookie", cookie)]).await.status;
+    assert_eq!(sees(&mine, &placed).await, StatusCode::OK);
+    assert_eq!(sees(&mine, &earlier).await, StatusCode::OK, "what the id before has placed");
+    assert_eq!(sees(&planted, &placed).await, StatusCode::NOT_FOUND, "whoever knew the id before knows nothing of it");
+    assert_eq!(sees(&planted, &earlier).await, StatusCode::OK, "its own");
+
+    // Sent again, by a client that keeps no cookies and by one that does: the same answer, and the same order.
+    let again = ordered(&client, &planted, "k-1").await;
+    assert_eq!((again.status, &again.text), (StatusCode::ACCEPTED, &placed.text));
+    assert_eq!(sees(&again.cookie(), &placed).await, StatusCode::OK);
+    let again = ordered(&client, &mine, "k-1").await;
+    assert_eq!((again.status, &again.text), (StatusCode::ACCEPTED, &placed.text));
+    assert_eq!(sees(&again.cookie(), &placed).await, StatusCode::OK);
+    let headers = [("cookie", mine.as_str()), ("idempotency-key", "k-0")];
+    assert_eq!(client.json("POST", "/api/v1/orders", &headers, &items).await.text, earlier.text);
+}
+
+#[tokio::test]
+async fn an_id_that_the_server_did_not_issue_does_not_outlive_a_staff_sign_in() {
+    let client = Client::new().await;
+    let token = crate::token("Ana", NOON + Duration::hours(1));
+    let planted = "sid=1.AAAAAAAAAAAAAAAAAAAAAA.1.1..AAAA";
+    let signed_in = submit(&client, planted, "/staff/sign-in", &format!("token={token}")).await;
+    let mut cookies = signed_in.headers.get_all("set-cookie").iter().filter_map(|value| value.to_str().ok());
+    let session = cookies.find(|cookie| cookie.starts_with("sid=")).expect("a session of ours");
+    assert!(!session.contains("AAAAAAAAAAAAAAAAAAAAAA"), "{session}");
+}
+
