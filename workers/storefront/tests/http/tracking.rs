@@ -23,7 +23,10 @@ async fn a_link_keeps_its_token_from_servers_and_a_script_sends_it_once_for_a_co
     let asks = open(&client, "", page).await;
     assert_eq!(asks.status, StatusCode::NOT_FOUND);
     assert!(asks.text.contains("/static/track.js") && asks.text.contains("name=\"order_number\""), "{}", asks.text);
-    assert!(client.get("/static/track.js", &[]).await.text.contains("location.hash"));
+    let script = client.get("/static/track.js", &[]).await.text;
+    let (before, answered) = script.split_once("fetch(").expect("it is sent");
+    assert!(before.contains("location.hash") && !before.contains("forget()"), "an answer that is lost loses no token");
+    assert!(answered.contains("answer.status !== 404") && answered.contains("forget()"), "{script}");
     let opened = submit(&client, "", &format!("{page}/open"), &format!("t={fragment}")).await;
     assert_eq!(opened.status, StatusCode::NO_CONTENT, "{}", opened.text);
     let cookie = opened.header("set-cookie");
