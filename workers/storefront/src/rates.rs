@@ -82,17 +82,23 @@ impl Rates {
         taken.map_err(Problem::too_many)
     }
 
-    /// What the request counts as in the store that storefronts share.
-    pub fn shared(&self, client: Client, request: &Request) -> Option<Shared> {
-        let address = client.0?;
-        let (what, most) = match limited(request)? {
-            Limited::Order if self.orders_per_minute == 0 => return None,
-            Limited::Order => ("orders", self.orders_per_minute),
-            Limited::SignIn => ("sign-ins", SIGN_INS),
-            Limited::LookUp => ("look-ups", LOOK_UPS),
-            Limited::Open => ("opened", OPENED),
+    /// What the request counts as in the store that storefronts share. The session first, as in [`Rates::check`].
+    pub fn shared(&self, client: Client, request: &Request, settings: &Settings) -> Vec<Shared> {
+        let count = |key: String, most: u32| Shared { key, most: u64::from(most), window: MINUTE };
+        let of_address = |what: &str, most| client.0.map(|address| count(format!("{what}:{address}"), most));
+        let of_session = || {
+            let session = session::of(request.headers(), settings)?;
+            Some(count(format!("session-orders:{}", session.hash), ORDERS_OF_A_SESSION))
         };
-        Some(Shared { key: format!("{what}:{address}"), most: u64::from(most), window: MINUTE })
+        let [first, second] = match limited(request) {
+            Some(Limited::Order) if self.orders_per_minute == 0 => [None, None],
+            Some(Limited::Order) => [of_session(), of_address("orders", self.orders_per_minute)],
+            Some(Limited::SignIn) => [None, of_address("sign-ins", SIGN_INS)],
+            Some(Limited::LookUp) => [None, of_address("look-ups", LOOK_UPS)],
+            Some(Limited::Open) => [None, of_address("opened", OPENED)],
+            None => [None, None],
+        };
+        first.into_iter().chain(second).collect()
     }
 
     /// Whether the client may begin one more cart.

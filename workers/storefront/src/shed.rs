@@ -137,10 +137,10 @@ pub async fn guard<P: Ports>(State(app): State<App<P>>, request: Request, next: 
     let Some(_in_hand) = admission.enter(client) else {
         return refuse(Shed::Rate, Problem::too_many(Duration::from_secs(1)));
     };
-    if let Some(shared) = app.rates.shared(client, &request)
-        && app.ports.count(&shared.key, shared.window).await.is_some_and(|count| count > shared.most)
-    {
-        return refuse(Shed::Rate, Problem::too_many(shared.window));
+    for shared in app.rates.shared(client, &request, &app.settings) {
+        if app.ports.count(&shared.key, shared.window).await.is_some_and(|count| count > shared.most) {
+            return refuse(Shed::Rate, Problem::too_many(shared.window));
+        }
     }
     let mut request = request;
     request.extensions_mut().insert(client);

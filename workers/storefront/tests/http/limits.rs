@@ -216,6 +216,23 @@ async fn what_the_shared_store_has_counted_is_refused_here_too() {
 }
 
 #[tokio::test]
+async fn what_a_session_ordered_at_other_storefronts_counts_here_too() {
+    let client = Client::set(|settings| settings.orders_per_minute = 600).await;
+    let line = serde_json::json!({ "product_id": "espresso", "quantity": 1 });
+    let cookie = client.json("POST", "/api/v1/cart/items", &[], &line).await.cookie();
+    let id = cookie.split('.').nth(1).expect("an id");
+    let key = format!("session-orders:{}", storefront::digest(id.as_bytes()));
+    client.world.0.counts.lock().expect("not poisoned").insert(key.clone(), 29);
+    let mut statuses = Vec::new();
+    for number in ["k-1", "k-2"] {
+        let headers = [("cookie", cookie.as_str()), ("idempotency-key", number)];
+        statuses.push(client.json("POST", "/api/v1/orders", &headers, &an_espresso()).await.status);
+    }
+    assert_eq!(statuses, [StatusCode::ACCEPTED, StatusCode::TOO_MANY_REQUESTS], "the thirtieth, and one more");
+    assert_eq!(client.world.0.counts.lock().expect("not poisoned")[&key], 31);
+}
+
+#[tokio::test]
 async fn whoever_reads_no_answer_is_let_go() {
     let client = Client::new().await;
     let address = open(&client, Limits { read_within: SHORT, ..limits() }).await;
