@@ -307,18 +307,19 @@ impl OrderStore for PostgresStore {
         let limit = filter.limit.clamp(1, LIST_MAX);
         let wanted = if filter.statuses.is_empty() { &Status::ALL[..] } else { &filter.statuses };
         let statuses: Vec<&str> = wanted.iter().map(|status| status.code()).collect();
-        let statement = match (scope, &filter.session_hash) {
-            (_, Some(_)) => list_of_session(limit),
-            (Scope::Shops { .. }, None) => list_of_shops(limit),
-            (Scope::Everything, None) => list_of_everything(limit),
+        let of_sessions = !filter.session_hashes.is_empty();
+        let statement = match scope {
+            Scope::Shops { .. } | Scope::Everything if of_sessions => list_of_sessions(limit),
+            Scope::Shops { .. } => list_of_shops(limit),
+            Scope::Everything => list_of_everything(limit),
         };
         let mut query =
             sqlx::query_as(sqlx::AssertSqlSafe(statement)).bind(filter.before.map(|id| id.0)).bind(statuses);
-        if filter.session_hash.is_some() || *scope != Scope::Everything {
+        if of_sessions || *scope != Scope::Everything {
             query = query.bind(scope.tenant()).bind(scope.locations());
         }
-        if let Some(session_hash) = &filter.session_hash {
-            query = query.bind(session_hash);
+        if of_sessions {
+            query = query.bind(&filter.session_hashes);
         }
         let rows: Vec<OrderRow> = query.fetch_all(&self.pool).await.map_err(unavailable)?;
         self.with_items(rows).await
@@ -589,12 +590,13 @@ pub fn list_of_shops(limit: u32) -> String {
     )
 }
 
-/// Lists a session's orders, $5, newest first, by `orders_of_session`.
-fn list_of_session(limit: u32) -> String {
+/// Lists the orders of a browser's sessions, $5, newest first: each session by itself, by `orders_of_session`.
+fn list_of_sessions(limit: u32) -> String {
     format!(
-        "SELECT {ORDER_COLUMNS} FROM orders
-         WHERE session_hash = $5 AND order_id < {BEFORE_ID} AND status = ANY($2)
-             AND ($3::text IS NULL OR (tenant_id = $3 AND location_id = ANY($4::text[])))
+        "SELECT newest.* FROM unnest($5::text[]) AS own (hash) CROSS JOIN LATERAL (SELECT {ORDER_COLUMNS} FROM orders
+             WHERE session_hash = own.hash AND order_id < {BEFORE_ID} AND status = ANY($2)
+                 AND ($3::text IS NULL OR (tenant_id = $3 AND location_id = ANY($4::text[])))
+             ORDER BY order_id DESC LIMIT {limit}) AS newest
          ORDER BY order_id DESC LIMIT {limit}"
     )
 }

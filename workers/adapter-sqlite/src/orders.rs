@@ -228,9 +228,15 @@ impl OrderStore for SqliteStore {
     async fn list_stored(&self, scope: &Scope, filter: &OrderFilter) -> Result<Vec<StoredOrder>, Unavailable> {
         // Without a hint SQLite reads the ids from the newest on, past every closed order, to find ten that are open.
         let is_open = |status: &Status| !matches!(status, Status::Completed | Status::Cancelled | Status::Failed);
-        let few = !filter.statuses.is_empty() && filter.statuses.iter().all(is_open) && filter.session_hash.is_none();
+        let few =
+            !filter.statuses.is_empty() && filter.statuses.iter().all(is_open) && filter.session_hashes.is_empty();
         let in_statuses =
             if filter.statuses.is_empty() { "?4 = '[]'" } else { "status IN (SELECT value FROM json_each(?4))" };
+        let in_sessions = if filter.session_hashes.is_empty() {
+            "?5 = '[]'"
+        } else {
+            "session_hash IN (SELECT value FROM json_each(?5))"
+        };
         let (hint, in_scope) = match scope {
             Scope::Shops { .. } if few => (" INDEXED BY orders_by_status", IN_SHOPS),
             Scope::Shops { .. } | Scope::Everything => ("", IN_SCOPE),
@@ -240,9 +246,11 @@ impl OrderStore for SqliteStore {
             "SELECT {ORDER_COLUMNS} FROM orders{hint}
              WHERE {in_scope} AND (?3 IS NULL OR order_id < ?3)
                AND {in_statuses}
-               AND (?5 IS NULL OR session_hash = ?5)
+               AND {in_sessions}
              ORDER BY order_id DESC LIMIT ?6"
         );
+        let sessions =
+            serde_json::to_string(&filter.session_hashes).map_err(|error| Unavailable::new("orders", error))?;
         let statuses: Vec<_> = filter.statuses.iter().map(|status| status.code()).collect();
         let statuses = serde_json::to_string(&statuses).map_err(|error| Unavailable::new("orders", error))?;
         let rows: Vec<OrderRow> = sqlx::query_as(sqlx::AssertSqlSafe(select))
@@ -250,7 +258,7 @@ impl OrderStore for SqliteStore {
             .bind(locations(scope)?)
             .bind(filter.before.map(|before| before.to_string()))
             .bind(statuses)
-            .bind(&filter.session_hash)
+            .bind(sessions)
             .bind(i64::from(filter.limit.clamp(1, LIST_MAX)))
             .fetch_all(&self.readers)
             .await

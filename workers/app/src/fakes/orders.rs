@@ -352,7 +352,8 @@ impl OrderStore for MemoryOrders {
             scope.has(&stored.order)
                 && (filter.statuses.is_empty() || filter.statuses.contains(&stored.order.status))
                 && filter.before.is_none_or(|before| stored.order.order_id < before)
-                && filter.session_hash.as_ref().is_none_or(|session| stored.session_hash.as_ref() == Some(session))
+                && (filter.session_hashes.is_empty()
+                    || stored.session_hash.as_ref().is_some_and(|session| filter.session_hashes.contains(session)))
         });
         Ok(wanted.take(filter.limit.clamp(1, LIST_MAX) as usize).cloned().collect())
     }

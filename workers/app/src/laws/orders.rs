@@ -727,7 +727,7 @@ async fn lists_are_newest_first_and_go_on(store: &impl OrderStore) {
     let session = Uuid::now_v7().to_string();
     let mine = NewOrder { session_hash: Some(session.clone()), ..new_order() };
     assert_eq!(place(store, &mine).await, Placement::Placed);
-    let of_session = OrderFilter { session_hash: Some(session), limit: 5, ..OrderFilter::default() };
+    let of_session = OrderFilter { session_hashes: vec![session], limit: 5, ..OrderFilter::default() };
     let listed = store.list_stored(&Scope::Everything, &of_session).await.expect("read");
     assert_eq!(listed.len(), 1, "nobody else's");
     assert_eq!((listed[0].order.order_id, &listed[0].session_hash), (mine.order.order_id, &mine.session_hash));

@@ -77,7 +77,7 @@ pub async fn all(store: &(impl OrderStore + FulfilmentStore + JourneyStore)) {
         }
         assert_eq!(store.newest_with_number(&scope, number).await, Ok(Some(*own)), "{scope:?}");
         for (filter, expected) in [
-            (OrderFilter { session_hash: Some(session.clone()), limit: 10, ..OrderFilter::default() }, true),
+            (OrderFilter { session_hashes: vec![session.clone()], limit: 10, ..OrderFilter::default() }, true),
             (OrderFilter { statuses: vec![Status::Pending], limit: 200, ..OrderFilter::default() }, true),
             (OrderFilter { limit: 200, ..OrderFilter::default() }, true),
             (OrderFilter { statuses: vec![Status::Ready], limit: 200, ..OrderFilter::default() }, false),
@@ -100,8 +100,8 @@ async fn both_locations_of_a_tenant_are_seen_together(
     let location_ids = vec![shops[0].location_id.clone(), shops[1].location_id.clone()];
     let both = Scope::Shops { tenant_id: shops[0].tenant_id.clone(), location_ids };
     for statuses in [vec![], vec![Status::Pending, Status::Ready]] {
-        for session_hash in [None, Some(session.to_owned())] {
-            let filter = OrderFilter { limit: 200, statuses: statuses.clone(), session_hash, before: None };
+        for session_hashes in [vec![], vec![session.to_owned()], vec![Uuid::now_v7().to_string(), session.to_owned()]] {
+            let filter = OrderFilter { limit: 200, statuses: statuses.clone(), session_hashes, before: None };
             let listed: Vec<_> =
                 store.list(&both, &filter).await.expect("read").into_iter().map(|one| one.order_id).collect();
             assert!(listed.contains(&orders[0]) && listed.contains(&orders[1]), "{filter:?}");

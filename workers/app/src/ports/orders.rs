@@ -258,8 +258,8 @@ pub struct OrderFilter {
     pub limit: u32,
     /// Only those created before this order (for the next page).
     pub before: Option<OrderId>,
-    /// Only those of this session, by its SHA-256 in hex.
-    pub session_hash: Option<String>,
+    /// Only those of these sessions, by the SHA-256 of each in hex; of anybody when empty.
+    pub session_hashes: Vec<String>,
 }
 
 /// Writes an address as databases keep it.

@@ -164,6 +164,25 @@ async fn the_list_of_orders_and_what_another_tab_put_into_the_cart_follow_the_br
 }
 
 #[tokio::test]
+async fn a_browser_with_many_ids_is_answered_by_one_question() {
+    let client = Client::new().await;
+    let mut cookie = begun(&client).await;
+    let mut orders = Vec::new();
+    for number in 0..9 {
+        let placed = checked_out(&client, &cookie, &format!("k-{number}")).await;
+        orders.push(placed.header("location").trim_start_matches("/orders/").to_owned());
+        cookie = placed.cookie();
+        client.json("POST", "/api/v1/cart/items", &[("cookie", &cookie)], &espresso()).await;
+    }
+    orders.reverse();
+    let listed = client.get("/api/v1/orders", &[("cookie", &cookie)]).await.json();
+    let ids: Vec<_> =
+        listed["orders"].as_array().expect("orders").iter().map(|order| order["order_id"].as_str()).collect();
+    assert_eq!(ids, orders.iter().map(|id| Some(id.as_str())).collect::<Vec<_>>());
+    assert_eq!(listed["source"], "orders", "the view takes a question for each id");
+}
+
+#[tokio::test]
 async fn the_id_changes_at_staff_sign_in_and_the_cart_stays() {
     let client = Client::new().await;
     let before = begun(&client).await;
@@ -177,19 +196,6 @@ async fn the_id_changes_at_staff_sign_in_and_the_cart_stays() {
     assert_eq!((units(&client, after).await, units(&client, &before).await), (1, 0));
 }
 
-#[tokio::test]
-async fn an_order_of_a_program_belongs_to_the_session_that_it_sends() {
-    let client = Client::new().await;
-    let cookie = begun(&client).await;
-    let headers = [("cookie", cookie.as_str()), ("idempotency-key", "k-1")];
-    let order = client.json("POST", "/api/v1/orders", &headers, &an_espresso()).await.json();
-    let path = format!("/api/v1/orders/{}", order["order_id"].as_str().expect("an id"));
-    assert_eq!(client.get(&path, &[("cookie", &cookie)]).await.status, StatusCode::OK);
-    // And stays the browser's after its next checkout.
-    let page = open(&client, &cookie, "/checkout").await.text;
-    let placed = checked_out(&client, &cookie, &hidden(&page, "idempotency_key")).await;
-    assert_eq!(client.get(&path, &[("cookie", &placed.cookie())]).await.status, StatusCode::OK);
-}
 /// Orders what is in the cart through the API.
 async fn ordered(client: &Client, cookie: &str, key: &str) -> Answer {
     let mut order = an_espresso();
@@ -241,3 +247,16 @@ async fn an_id_that_the_server_did_not_issue_does_not_outlive_a_staff_sign_in() 
     assert!(!session.contains("AAAAAAAAAAAAAAAAAAAAAA"), "{session}");
 }
 
+#[tokio::test]
+async fn an_order_of_a_program_belongs_to_the_session_that_it_sends() {
+    let client = Client::new().await;
+    let cookie = begun(&client).await;
+    let headers = [("cookie", cookie.as_str()), ("idempotency-key", "k-1")];
+    let order = client.json("POST", "/api/v1/orders", &headers, &an_espresso()).await.json();
+    let path = format!("/api/v1/orders/{}", order["order_id"].as_str().expect("an id"));
+    assert_eq!(client.get(&path, &[("cookie", &cookie)]).await.status, StatusCode::OK);
+    // And stays the browser's after its next checkout.
+    let page = open(&client, &cookie, "/checkout").await.text;
+    let placed = checked_out(&client, &cookie, &hidden(&page, "idempotency_key")).await;
+    assert_eq!(client.get(&path, &[("cookie", &placed.cookie())]).await.status, StatusCode::OK);
+}
