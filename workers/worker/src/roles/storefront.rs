@@ -30,8 +30,9 @@ use crate::stores::{Carts, Store, SystemSource};
 /// Mostly from memory: the reader asks Parameter Store every half minute.
 const READ_PARAMETERS_EVERY: Duration = Duration::from_secs(5);
 
-/// A revoked staff token is refused by every storefront after so long, at most.
-const READ_REVOKED_EVERY: Duration = Duration::from_secs(2);
+/// From the end of one read to the next. A revoked staff token is refused by every storefront within two seconds: this, and a
+/// second for the read.
+const READ_REVOKED_EVERY: Duration = Duration::from_secs(1);
 
 pub async fn run(wiring: Wiring) -> anyhow::Result<()> {
     let Wiring { config, process, aws, store, breakers, .. } = wiring;
