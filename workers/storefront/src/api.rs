@@ -19,7 +19,7 @@ pub use admin::{adjust_stock, check as check_adjustment, may_set, move_order, ne
 pub use cart::{Priced, PricedLine, add_to as add_to_cart, price as cart_price};
 pub use journey::of as journey_of;
 pub use ledger::{PAGE as LEDGER_PAGE, cursor as ledger_cursor, page as ledger_page};
-pub use slots::{TakenPlaces, offered as offered_slots};
+pub use slots::{Offered as OfferedSlot, TakenPlaces, offered as offered_slots};
 
 use crate::problem::Problem;
 use crate::staff::{self, Staff};

@@ -25,6 +25,18 @@ use crate::ports::{Source, Unavailable};
 pub const KEY_MAX: usize = 200;
 /// A pick-up time may lie so far ahead.
 pub const PICKUP_AHEAD: time::Duration = time::Duration::days(7);
+/// A pick-up time that has come is accepted for so long: whoever chose it in time still has to press the button.
+const PICKUP_LATE: time::Duration = time::Duration::minutes(1);
+
+/// Returns whether an order that is placed now comes too late for a pick-up time.
+pub fn is_past(pickup_at: Timestamp, now: Timestamp) -> bool {
+    pickup_at < now - PICKUP_LATE
+}
+
+/// Returns whether a pick-up time lies too far ahead for an order that is placed now.
+pub fn is_too_far_ahead(pickup_at: Timestamp, now: Timestamp) -> bool {
+    pickup_at > now + PICKUP_AHEAD
+}
 
 /// An order as a customer asks for it.
 #[derive(Debug, Clone)]
@@ -331,10 +343,10 @@ fn slot_of(shop: &Shop, pickup_at: Option<Timestamp>, now: Timestamp) -> Result<
         }
         return Err(refused(format!("is required, since the shop is closed now{}", opens_after(now))));
     };
-    if at < now - time::Duration::minutes(1) {
+    if is_past(at, now) {
         return Err(refused("is past".to_owned()));
     }
-    if at > now + PICKUP_AHEAD {
+    if is_too_far_ahead(at, now) {
         return Err(refused("must lie in the next seven days".to_owned()));
     }
     match shop.hours.slot_at(at, shop.slots) {

@@ -7,7 +7,7 @@ use std::time::Duration;
 use app::ports::locations::LocationStore as _;
 use app::ports::{Source as _, Unavailable};
 use app::use_cases::Shop;
-use app::use_cases::place_order::PICKUP_AHEAD;
+use app::use_cases::place_order::{PICKUP_AHEAD, is_past, is_too_far_ahead};
 use axum::Json;
 use axum::extract::{Query, State};
 use domain::hours::Slot;
@@ -26,7 +26,7 @@ use crate::{App, Ports};
 pub struct Offered {
     pub slot: Slot,
     pub left: u32,
-    /// An order for it would be too late.
+    /// An order for its start would be too late.
     pub past: bool,
 }
 
@@ -112,8 +112,8 @@ pub struct Day {
     pub as_of: Option<Timestamp>,
 }
 
-/// Returns the slots of a date with the places left in each, as they are now: an order that comes first takes its place
-/// first. While the database does not answer, they are as they were when it last did: a place is counted again when it is
+/// Returns the slots of a date that are not too far ahead, with the places left in each as they are now: an order that comes
+/// first takes its place first. While the database does not answer, they are as they were when it last did: a place is counted again when it is
 /// taken.
 ///
 /// # Errors
@@ -147,10 +147,12 @@ pub async fn offered<P: Ports>(app: &App<P>, shop: &Shop, date: Date) -> Result<
     };
     let offer = |slot: Slot| Offered {
         left: shop.slots.capacity.saturating_sub(taken.get(&slot.starts_at).copied().unwrap_or_default()),
-        past: slot.ends_at <= now,
+        past: is_past(slot.starts_at, now),
         slot,
     };
-    Ok(Day { slots: slots.into_iter().map(offer).collect(), as_of })
+    // Of the last day, the slots up to this time of day: a later one cannot be ordered yet.
+    let slots = slots.into_iter().filter(|slot| !is_too_far_ahead(slot.starts_at, now));
+    Ok(Day { slots: slots.map(offer).collect(), as_of })
 }
 
 impl TakenPlaces {

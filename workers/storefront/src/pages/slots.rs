@@ -4,33 +4,52 @@ use std::time::Duration;
 
 use app::ports::Source as _;
 use app::use_cases::Shop;
-use app::use_cases::place_order::PICKUP_AHEAD;
+use app::use_cases::place_order::{PICKUP_AHEAD, is_too_far_ahead};
 use domain::Timestamp;
 use domain::hours::date_text;
 use time::Date;
+use time::format_description::FormatItem;
 use time::format_description::well_known::Rfc3339;
 use time::macros::format_description;
 use tokio::time::timeout;
 
 use super::views::{CheckoutForm, TimeChoice, TimeView};
-use crate::api::offered_slots;
 use crate::api::orders::time_text;
+use crate::api::{OfferedSlot as Offered, offered_slots};
 use crate::{App, Ports};
 
 /// For the database to say how many places are left: a form that was filled in is shown again without.
 const PLACES_WITHIN: Duration = Duration::from_millis(800);
+const DATE: &[FormatItem<'_>] = format_description!("[year]-[month]-[day]");
 /// From so few places on, the page says how many are left.
 const FEW: u32 = 3;
 
-/// Returns the days of the next week that have a time to come, and the times of the day that the form asks for.
+/// Returns the days of the next week that have a time to come, and the times of the day that the form asks for that have a
+/// place left.
 pub async fn choice<P: Ports>(app: &App<P>, form: &CheckoutForm) -> TimeChoice {
+    let shop = app.settings.shops.home();
+    let mut choice = choice_by_hours(app, form);
+    let Ok(day) = Date::parse(&choice.day, DATE) else { return choice };
+    // Without an answer all times are shown: whether a place is left is asked again when the order is placed.
+    if let Ok(Ok(offered)) = timeout(PLACES_WITHIN, offered_slots(app, &shop, day)).await {
+        let to_come: Vec<_> = hours_of(&shop, day, app.ports.source().now()).collect();
+        let free = offered.slots.into_iter().filter(|offered| offered.left > 0);
+        let free = free.filter(|offered| to_come.contains(&offered.slot.starts_at));
+        let time = |Offered { slot, left, .. }: Offered| time_view(&shop, slot.starts_at, Some(left));
+        choice.times = free.map(time).collect();
+    }
+    choice
+}
+
+/// Returns the same by the opening hours alone, without asking anybody.
+pub fn choice_by_hours<P: Ports>(app: &App<P>, form: &CheckoutForm) -> TimeChoice {
     let shop = app.settings.shops.home();
     let (zone, now) = (&shop.hours.zone, app.ports.source().now());
     let today = zone.date_of(now);
     let last = zone.date_of(now + PICKUP_AHEAD);
     let all = std::iter::successors(Some(today), |date| date.next_day()).take_while(|date| *date <= last);
     let days: Vec<Date> = all.filter(|date| hours_of(&shop, *date, now).next().is_some()).collect();
-    let asked = Date::parse(&form.pickup_day, format_description!("[year]-[month]-[day]")).ok();
+    let asked = Date::parse(&form.pickup_day, DATE).ok();
     let kept = wanted_time(&form.pickup_at).ok().flatten().map(|at| zone.date_of(at));
     let known = |date: &Date| days.contains(date);
     let day = asked.filter(known).or(kept.filter(known)).or(days.first().copied());
@@ -39,42 +58,32 @@ pub async fn choice<P: Ports>(app: &App<P>, form: &CheckoutForm) -> TimeChoice {
         _ if today.next_day() == Some(date) => format!("Tomorrow, {}", date_text(date)),
         _ => date_text(date),
     };
+    let times = day.into_iter().flat_map(|day| hours_of(&shop, day, now));
     TimeChoice {
         // Who chooses a later day means a time of it.
         now: shop.hours.is_open(now) && day == days.first().copied(),
         days: days.iter().map(|date| TimeView { value: date.to_string(), label: label(*date) }).collect(),
         day: day.map(|date| date.to_string()).unwrap_or_default(),
-        times: match day {
-            Some(day) => times(app, &shop, day, now).await,
-            None => Vec::new(),
-        },
+        times: times.map(|starts_at| time_view(&shop, starts_at, None)).collect(),
     }
 }
 
 /// The starts of a date's slots that can still be chosen, by the opening hours alone.
 fn hours_of(shop: &Shop, date: Date, now: Timestamp) -> impl Iterator<Item = Timestamp> {
     let slots = shop.hours.slots(date, shop.slots).into_iter().map(|slot| slot.starts_at);
-    slots.filter(move |starts_at| *starts_at > now && *starts_at <= now + PICKUP_AHEAD)
+    slots.filter(move |starts_at| *starts_at > now && !is_too_far_ahead(*starts_at, now))
 }
 
-async fn times<P: Ports>(app: &App<P>, shop: &Shop, day: Date, now: Timestamp) -> Vec<TimeView> {
-    let view = |starts_at: Timestamp, left: Option<u32>| TimeView {
+/// A time, with the places left where they are few.
+fn time_view(shop: &Shop, starts_at: Timestamp, left: Option<u32>) -> TimeView {
+    let clock = shop.hours.zone.clock_text(starts_at);
+    TimeView {
         value: time_text(starts_at),
-        label: match left {
-            Some(1) => format!("{} (1 place left)", shop.hours.zone.clock_text(starts_at)),
-            Some(left) => format!("{} ({left} places left)", shop.hours.zone.clock_text(starts_at)),
-            None => shop.hours.zone.clock_text(starts_at),
+        label: match left.filter(|left| *left <= FEW) {
+            Some(1) => format!("{clock} (1 place left)"),
+            Some(left) => format!("{clock} ({left} places left)"),
+            None => clock,
         },
-    };
-    match timeout(PLACES_WITHIN, offered_slots(app, shop, day)).await {
-        Ok(Ok(offered)) => {
-            let to_come: Vec<_> = hours_of(shop, day, now).collect();
-            let free = offered.slots.into_iter().filter(|offered| offered.left > 0);
-            let free = free.filter(|offered| to_come.contains(&offered.slot.starts_at));
-            free.map(|offered| view(offered.slot.starts_at, Some(offered.left).filter(|left| *left <= FEW))).collect()
-        }
-        // Whether a place is left is asked again when the order is placed.
-        Ok(Err(_)) | Err(_) => hours_of(shop, day, now).map(|starts_at| view(starts_at, None)).collect(),
     }
 }
 

@@ -105,6 +105,29 @@ async fn the_slots_of_a_day_follow_the_shops_own_clock() {
 }
 
 #[tokio::test]
+async fn every_slot_that_is_offered_can_be_ordered_and_no_day_offers_another() {
+    let client = Client::new().await;
+    client.shops.replace(vec![Shop { slots: SlotRule::new(60, 2).expect("a rule"), ..Shop::default_shop() }]);
+    let restock = json!({ "quantity": 500, "reason": "delivery" });
+    let path = "/api/v1/admin/inventory/espresso/restock";
+    assert_eq!(client.as_staff("POST", path, &[], Some(&restock)).await.status, StatusCode::OK);
+    // The slot that began at seven in New York is running.
+    client.later(time::Duration::minutes(5));
+    let mut offered = 0;
+    for day in 1..=8 {
+        let day = client.get(&format!("/api/v1/pickup-slots?date=2026-03-0{day}"), &[]).await.json();
+        let slots = day["slots"].as_array().expect("slots");
+        for slot in slots.iter().filter(|slot| slot["state"] == "open") {
+            let starts_at = slot["starts_at"].as_str().expect("a time");
+            let placed = client.order(&Uuid::now_v7().to_string(), &at(starts_at)).await;
+            assert_eq!(placed.status, StatusCode::ACCEPTED, "{slot}: {}", placed.text);
+            offered += 1;
+        }
+    }
+    assert_eq!(offered, 7 * 24, "from one o'clock on, and on the last day until noon UTC");
+}
+
+#[tokio::test]
 async fn what_is_past_or_closed_is_refused_by_name() {
     let client = a_corner_shop().await;
     for (time, why) in [
