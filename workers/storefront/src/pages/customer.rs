@@ -502,7 +502,7 @@ impl Clock {
 }
 
 /// A time on the clock of the shop that this storefront serves.
-fn time_of<P: Ports>(app: &App<P>, at: Timestamp) -> String {
+pub fn time_of<P: Ports>(app: &App<P>, at: Timestamp) -> String {
     app.settings.shops.home().hours.zone.time_text(at, app.ports.source().now())
 }
 

@@ -1,19 +1,17 @@
 //! Mails and texts that a local AWS kept instead of delivering them. The page is there only with a local AWS, for staff
 //! (see `access`).
 
-use app::ports::mailbox::{Kept, KeptMail, Mailbox};
+use app::ports::mailbox::{Kept, Mailbox};
 use askama::Template;
 use axum::extract::{Path, State};
 use axum::response::Response;
-use time::format_description::FormatItem;
-use time::macros::format_description;
 
+use super::customer::time_of;
 use super::page;
 use super::views::Shell;
 use crate::problem::Problem;
 use crate::{App, Ports};
 
-const TIME: &[FormatItem<'_>] = format_description!("[year]-[month]-[day] [hour]:[minute]:[second] UTC");
 /// More than anybody reads; the local AWS itself keeps all of them.
 const SHOWN: usize = 200;
 
@@ -56,13 +54,13 @@ pub async fn list<P: Ports>(State(app): State<App<P>>) -> Result<Response, Probl
     let Kept { mails, texts } = mailbox.kept().await?;
     let left_out = mails.len().saturating_sub(SHOWN) + texts.len().saturating_sub(SHOWN);
     let mails = mails.into_iter().rev().take(SHOWN).map(|mail| MailRow {
-        at: time_of(&mail),
+        at: time_of(&app, mail.at),
         id: mail.id,
         to: mail.to.join(", "),
         subject: mail.subject,
     });
     let texts = texts.into_iter().rev().take(SHOWN).map(|text| TextRow { to: text.to, text: text.text });
-    page(&MailboxPage { shell: Shell::default(), mails: mails.collect(), texts: texts.collect(), left_out })
+    page(&MailboxPage { shell: Shell::of(&app), mails: mails.collect(), texts: texts.collect(), left_out })
 }
 
 /// Shows one mail: its text, and the source of its HTML.
@@ -71,8 +69,8 @@ pub async fn mail<P: Ports>(State(app): State<App<P>>, Path(id): Path<String>) -
     let mut mails = mailbox.kept().await?.mails.into_iter();
     let mail = mails.find(|mail| mail.id == id).ok_or_else(Problem::not_found)?;
     page(&MailPage {
-        shell: Shell::default(),
-        at: time_of(&mail),
+        shell: Shell::of(&app),
+        at: time_of(&app, mail.at),
         to: mail.to.join(", "),
         subject: mail.subject,
         text: mail.text,
@@ -82,8 +80,4 @@ pub async fn mail<P: Ports>(State(app): State<App<P>>, Path(id): Path<String>) -
 
 fn mailbox<P: Ports>(app: &App<P>) -> Result<&dyn Mailbox, Problem> {
     app.settings.mailbox.as_deref().ok_or_else(Problem::not_found)
-}
-
-fn time_of(mail: &KeptMail) -> String {
-    mail.at.format(TIME).unwrap_or_default()
 }

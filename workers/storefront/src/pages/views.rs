@@ -18,8 +18,7 @@ use crate::api::{Priced, PricedLine};
 use crate::problem::Problem;
 use crate::{App, Ports};
 
-/// What every page has around it.
-#[derive(Default)]
+/// What every page has around it. It has no default: only [`Shell::of`] makes one, so that no page forgets a closed shop.
 pub struct Shell {
     /// `None` where the cart is not looked at.
     pub cart_count: Option<u32>,
@@ -31,7 +30,7 @@ pub struct Shell {
 impl Shell {
     pub fn of<P: Ports>(app: &App<P>) -> Shell {
         let closed = app.settings.shops.home().hours.closed_notice(app.ports.source().now());
-        Shell { closed, ..Shell::default() }
+        Shell { cart_count: None, notice: None, closed }
     }
 }
 

@@ -8,8 +8,10 @@ use app::ports::Unavailable;
 use app::ports::mailbox::{Kept, KeptMail, KeptText, Mailbox};
 use axum::http::StatusCode;
 use domain::Timestamp;
+use domain::access::StaffRole;
 
-use crate::{Client, NOON};
+use crate::pages::open;
+use crate::{Client, NOON, token_as};
 
 /// What a customer could write into a name.
 const EVIL: &str = "<script>alert(1)</script><img src=//evil.example/x onerror=alert(2)>\"'&";
@@ -42,6 +44,24 @@ impl Mailbox for Away {
 
 async fn with(mailbox: impl Mailbox + 'static) -> Client {
     Client::set(|settings| settings.mailbox = Some(Arc::new(mailbox))).await
+}
+
+/// A shop whose mailbox has the mail `1@ses` and another.
+pub async fn with_mails() -> Client {
+    with(Full).await
+}
+
+#[tokio::test]
+async fn mails_carry_the_time_of_the_shop_s_own_clock() {
+    let client = with_mails().await;
+    for path in ["/staff/mailbox", "/staff/mailbox/1@ses"] {
+        let page = client.as_staff("GET", path, &[], None).await.text;
+        assert!(page.contains("7:00 am") && !page.contains("UTC"), "{path}: {page}");
+    }
+    client.later(time::Duration::DAY);
+    let staff = format!("staff={}", token_as(StaffRole::Staff, "Ana", NOON + time::Duration::days(2)));
+    let list = open(&client, &staff, "/staff/mailbox").await.text;
+    assert_eq!(list.matches("Sun 1 Mar, 7:0").count(), 2, "{list}");
 }
 
 #[tokio::test]
