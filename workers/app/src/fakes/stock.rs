@@ -250,6 +250,7 @@ impl Stock for MemoryStock {
 
 impl Reservations for MemoryStock {
     async fn reservation(&self, order_id: OrderId) -> Result<Option<crate::ports::stock::Reservation>, Unavailable> {
+        self.answers().await;
         let books = self.books();
         let Some(reservation) = books.reservations.get(&order_id) else { return Ok(None) };
         let (state, lines, expires_at) = match reservation {

@@ -17,12 +17,18 @@ pub struct MemoryViews(Mutex<Shown>);
 struct Shown {
     views: BTreeMap<OrderId, OrderView>,
     out_of_reach: bool,
+    silent: bool,
 }
 
 impl MemoryViews {
     /// Whether it answers.
     pub fn set_out_of_reach(&self, out_of_reach: bool) {
         self.shown().out_of_reach = out_of_reach;
+    }
+
+    /// From now on no look at a session's orders is answered, as by a table that hangs.
+    pub fn set_silent(&self, silent: bool) {
+        self.shown().silent = silent;
     }
 
     fn shown(&self) -> MutexGuard<'_, Shown> {
@@ -61,6 +67,9 @@ impl OrderViews for MemoryViews {
         limit: u32,
         before: Option<OrderId>,
     ) -> Result<Vec<OrderView>, Unavailable> {
+        if self.shown().silent {
+            std::future::pending::<()>().await;
+        }
         let shown = self.shown();
         if shown.out_of_reach {
             return Err(Unavailable::new("order view", "it is out of reach"));

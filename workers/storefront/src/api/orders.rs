@@ -377,8 +377,11 @@ pub async fn list<P: Ports>(
 
 /// Ids of one browser that the order view is asked about: it takes a query for each.
 const VIEW_QUERIES_MAX: usize = 8;
+/// For the order view to answer: the orders themselves are slower to list, and newer.
+const VIEWED_WITHIN: Duration = Duration::from_millis(500);
 
-/// The newest orders of a browser's sessions, from the order view. `None` when it does not answer, or would be asked too often.
+/// The newest orders of a browser's sessions, from the order view. `None` when it does not answer in time, or would be asked
+/// too often.
 async fn views_of<P: Ports>(
     app: &App<P>,
     session: &Session,
@@ -390,13 +393,13 @@ async fn views_of<P: Ports>(
         return None;
     }
     let each = hashes.iter().map(|hash| app.ports.views().of_session(&scope, hash, limit, before));
-    match try_join_all(each).await {
-        Ok(views) => Some(newest(views, limit)),
-        Err(error) => {
-            tracing::warn!(%error, "Listed the orders themselves");
-            None
-        }
-    }
+    let why = match timeout(VIEWED_WITHIN, try_join_all(each)).await {
+        Ok(Ok(views)) => return Some(newest(views, limit)),
+        Ok(Err(error)) => error.to_string(),
+        Err(_) => format!("no answer in {VIEWED_WITHIN:?}"),
+    };
+    tracing::warn!(error = why, "Listed the orders themselves");
+    None
 }
 
 /// The same from the orders themselves: one statement, however many sessions there were.

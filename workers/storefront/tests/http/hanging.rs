@@ -135,3 +135,24 @@ async fn an_order_that_may_have_been_placed_says_so_and_is_placed_once() {
     let filter = OrderFilter { limit: 10, ..OrderFilter::default() };
     assert_eq!(client.world.0.orders.list(&Scope::Everything, &filter).await.expect("listed").len(), 2, "each once");
 }
+
+#[tokio::test(start_paused = true)]
+async fn orders_are_listed_and_their_timeline_is_shown_while_the_tables_hang() {
+    let client = Client::new().await;
+    let cookie = submit(&client, "", "/cart/items", "product_id=espresso&quantity=1").await.cookie();
+    let headers = [("cookie", cookie.as_str()), ("idempotency-key", "mine")];
+    let placed = client.json("POST", "/api/v1/orders", &headers, &an_espresso()).await.json();
+    let id = placed["order_id"].as_str().expect("an id");
+    client.world.0.views.set_silent(true);
+    client.world.0.stock.set_silent(true);
+    let (list, waited) = timed(client.get("/api/v1/orders", &[("cookie", &cookie)])).await;
+    assert_eq!((list.status, &list.json()["source"]), (StatusCode::OK, &json!("orders")));
+    assert_eq!(list.json()["orders"][0]["order_id"], id);
+    assert!(waited < PATIENCE, "{waited:?}");
+    for path in [format!("/staff/orders/{id}"), format!("/api/v1/orders/{id}/journey")] {
+        let (shown, waited) = timed(client.as_staff("GET", &path, &[], None)).await;
+        assert_eq!(shown.status, StatusCode::OK, "{path}: {}", shown.text);
+        assert!(shown.text.contains("cannot be read now") && shown.text.contains("accepted"), "{path}: {}", shown.text);
+        assert!(waited < PATIENCE, "{path} took {waited:?}");
+    }
+}
