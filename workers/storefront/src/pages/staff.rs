@@ -89,22 +89,26 @@ async fn open_orders<P: Ports>(app: &App<P>) -> Result<Board, Problem> {
     /// What a browser still shows at once. No bar has so many.
     const SHOWN_MAX: usize = 1_000;
     const PAGE: u32 = 200;
+    /// More than a week of pick-up places, with 20 in each quarter of an hour: a bound for the database, not for the bar.
+    const READ_MAX: usize = 15_000;
     let now = app.ports.source().now();
     let statuses = vec![Status::Confirmed, Status::Preparing, Status::Ready];
     let mut filter = OrderFilter { statuses, limit: PAGE, ..OrderFilter::default() };
     let mut orders = Vec::new();
-    // Lists begin with the newest, and whoever waits longest must not be left out.
-    let is_cut = loop {
+    // All of them: lists begin with what was ordered last, and what is due first may have been ordered a week ago.
+    loop {
         let older = app.ports.orders().list(&app.staff_scope(), &filter).await?;
         let is_last = older.len() < PAGE as usize;
         filter.before = older.last().map(|order: &Order| order.order_id);
         orders.extend(older);
-        if is_last || orders.len() >= SHOWN_MAX {
-            break !is_last;
+        if is_last || orders.len() >= READ_MAX {
+            break;
         }
-    };
+    }
     // What is due first is made first; of two that are due together, the older one.
     orders.sort_by_key(|order| (due_at(order), order.created_at));
+    let is_cut = orders.len() > SHOWN_MAX;
+    orders.truncate(SHOWN_MAX);
     let tickets = api::tickets_of(app, &orders).await?;
     let place = |order: &Order| tickets.get(&order.order_id).map(|ticket| format!("No. {}", ticket.position));
     let column = |title, status, next: &[(&'static str, Status)]| BoardColumn {
@@ -130,14 +134,27 @@ fn due_at(order: &Order) -> Timestamp {
 
 /// How long until an order is due, or how late it is.
 fn left_text(left: time::Duration) -> String {
-    let (ago, minutes) = (left.is_negative(), left.whole_minutes().unsigned_abs());
-    let length = match minutes {
-        0 => return if ago { "due now".to_owned() } else { "in a minute".to_owned() },
-        minutes if minutes < 60 => format!("{minutes} min"),
-        minutes if minutes < 24 * 60 => format!("{} h {} min", minutes / 60, minutes % 60),
-        minutes => format!("{} d {} h", minutes / (24 * 60), minutes / 60 % 24),
-    };
-    if ago { format!("{length} late") } else { format!("in {length}") }
+    match (length_text(left), left.is_negative()) {
+        (None, true) => "due now".to_owned(),
+        (None, false) => "in a minute".to_owned(),
+        (Some(length), true) => format!("{length} late"),
+        (Some(length), false) => format!("in {length}"),
+    }
+}
+
+/// How long an order has been ready.
+fn ready_text(since: time::Duration) -> String {
+    length_text(since).map_or_else(|| "ready now".to_owned(), |length| format!("ready for {length}"))
+}
+
+/// A length of time in words; `None` for less than a minute.
+fn length_text(length: time::Duration) -> Option<String> {
+    match length.whole_minutes().unsigned_abs() {
+        0 => None,
+        minutes if minutes < 60 => Some(format!("{minutes} min")),
+        minutes if minutes < 24 * 60 => Some(format!("{} h {} min", minutes / 60, minutes % 60)),
+        minutes => Some(format!("{} d {} h", minutes / (24 * 60), minutes / 60 % 24)),
+    }
 }
 
 fn card(
@@ -164,7 +181,16 @@ fn card(
             Some(at) => clock.text(at),
             None => format!("as soon as possible, ordered {}", clock.text(order.created_at)),
         },
-        left: left_text(due_at - now),
+        left: match order.status {
+            // Made in time or not, it is the customer who is waited for.
+            Status::Ready => ready_text(now - order.updated_at),
+            Status::Pending
+            | Status::Confirmed
+            | Status::Preparing
+            | Status::Completed
+            | Status::Cancelled
+            | Status::Failed => left_text(due_at - now),
+        },
         late: now > due_at && order.status != Status::Ready,
         address: order.delivery_address.as_ref().map(|to| match &to.note {
             Some(note) => format!("{} ({note})", to.one_line()),

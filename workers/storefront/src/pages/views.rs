@@ -386,7 +386,7 @@ pub struct BoardCard {
     pub order_type: &'static str,
     /// When it is due: `Pickup 8:30 am`, or `as soon as possible`.
     pub due: String,
-    /// How long until then, or how late it is.
+    /// How long until then, or how late it is, or how long it has been ready.
     pub left: String,
     pub late: bool,
     /// Where a delivery goes, and what the rider must know.

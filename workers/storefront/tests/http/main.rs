@@ -258,7 +258,8 @@ impl Client {
     async fn send(&self, method: &str, path: &str, headers: &[(&str, &str)], body: impl Into<Body>) -> Answer {
         let response = self.response(method, path, headers, body).await;
         let (parts, body) = response.into_parts();
-        let bytes = axum::body::to_bytes(body, 1 << 20).await.expect("a body");
+        // A board of a thousand orders has more than a mebibyte.
+        let bytes = axum::body::to_bytes(body, 4 << 20).await.expect("a body");
         let text = String::from_utf8_lossy(&bytes).into_owned();
         let answer = Answer { status: parts.status, headers: parts.headers, text };
         self.check_error(method, path, &answer).await;

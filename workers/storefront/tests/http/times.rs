@@ -74,32 +74,71 @@ async fn the_board_sorts_by_due_time_and_calls_late_what_was_due() {
 }
 
 #[tokio::test]
-async fn the_board_shows_who_waits_longest_however_many_wait() {
+async fn the_board_shows_what_is_due_first_however_much_is_open() {
     let client = Client::new().await;
-    let order = async |number: String| confirmed(&client, |order| order.order_number = number).await;
-    order("A-001".to_owned()).await;
+    let order = async |number: String, pickup_at: Option<Timestamp>| {
+        confirmed(&client, |order| (order.order_number, order.pickup_at) = (number, pickup_at)).await
+    };
+    // Ordered before all the others, and due before and after them.
+    order("A-001".to_owned(), Some(NOON + Duration::minutes(1))).await;
+    order("T-900".to_owned(), Some(NOON + Duration::hours(25))).await;
     for number in 0..450 {
-        order(format!("B-{number:03}")).await;
+        order(format!("B-{number:03}"), None).await;
     }
     let board = open(&client, &staff(), "/staff").await.text;
-    assert!(board.contains("A-001") && board.contains("B-449"), "{board}");
-    assert_eq!(board.matches("<li class=\"ticket").count(), 451);
-    assert!(!board.contains("the oldest are missing"));
+    assert!(board.contains("A-001") && board.contains("T-900") && board.contains("B-449"), "{board}");
+    assert_eq!(board.matches("<li class=\"ticket").count(), 452);
+    assert!(!board.contains("More orders are open"));
     for number in 450..1_000 {
-        order(format!("B-{number:03}")).await;
+        order(format!("B-{number:03}"), None).await;
     }
-    assert!(open(&client, &staff(), "/staff").await.text.contains("the oldest are missing"));
+    let board = open(&client, &staff(), "/staff").await.text;
+    assert_eq!(board.matches("<li class=\"ticket").count(), 1_000);
+    assert!(
+        board.contains("those that are due last are missing") && board.contains("A-001") && !board.contains("T-900")
+    );
+}
+
+/// An order that waits for its customer is not late, whether it was made in time or not.
+#[tokio::test]
+async fn an_order_that_is_ready_says_since_when_and_is_not_called_late() {
+    let client = Client::new().await;
+    let id = confirmed(&client, |order| order.pickup_at = Some(NOON + Duration::minutes(5))).await;
+    let mut new = app::laws::orders::new_order();
+    let orders = &client.world.0.orders;
+    new.order = orders.load(id).await.expect("read").expect("there").order;
+    let mut ready = app::laws::orders::step(&new, 2, State::Ready);
+    ready.at = NOON + Duration::minutes(2);
+    orders.apply(&[ready]).await.pop().expect("an answer").expect("applied");
+    client.later(Duration::minutes(17));
+    let board = open(&client, &staff(), "/staff").await.text;
+    assert!(board.contains("ready for 15 min") && !board.contains(" late"), "{board}");
 }
 
 #[tokio::test]
 async fn a_closed_shop_says_so_on_every_page_and_when_it_opens() {
-    let client = Client::new().await;
-    let pages =
-        ["/", "/cart", "/orders", "/staff", "/staff/stock", "/staff/stock/espresso", "/staff/sign-in", "/nowhere"];
+    let client = crate::mailbox::with_mails().await;
+    let session = submit(&client, "", "/cart/items", "product_id=espresso&quantity=1").await.cookie();
+    let cookies = format!("{session}; {}", staff());
+    let id = confirmed(&client, |_| {}).await.to_string();
+    let is_page = |method: &str, path: &str| {
+        method == "GET"
+            && !["/api/", "/static/", "/openapi.json"].iter().any(|other| path.starts_with(other))
+            // They are shown within pages.
+            && !["/orders/{id}/fragment", "/staff/board"].contains(&path)
+    };
+    let routes = storefront::access::ROUTES.iter().filter(|(method, path, _)| is_page(method, path));
+    let real = |path: &str| match path {
+        "/staff/mailbox/{id}" => "/staff/mailbox/1@ses".to_owned(),
+        path => path.replace("{id}", &id).replace("{product_id}", "espresso"),
+    };
+    let pages: Vec<String> = routes.map(|(_, path, _)| real(path)).chain(["/nowhere".to_owned()]).collect();
+    assert!(pages.len() > 12 && pages.iter().any(|path| path == "/checkout"), "{pages:?}");
     let notices = async || {
         let mut notices = Vec::new();
-        for path in pages {
-            let page = open(&client, &staff(), path).await.text;
+        for path in &pages {
+            let page = open(&client, &cookies, path).await.text;
+            assert!(page.contains("<main"), "{path} is no page: {page}");
             notices.push(
                 page.split_once("<p class=\"closed\">")
                     .map(|(_, rest)| rest.split("</p>").next().unwrap_or_default().to_owned()),
