@@ -90,7 +90,10 @@ for (const form of document.querySelectorAll("form.add")) {
       // Emptied first, so that the same words are read out again.
       show(line, "");
       setTimeout(show, 100, line, added);
-    } catch { form.submit(); }
+    } catch {
+      // It may have been added: the cart says so, and sending it again would add it twice.
+      location.assign("/cart");
+    }
   });
 }
 

@@ -189,3 +189,11 @@ async fn the_order_s_page_can_offer_notices_of_the_browser() {
     let script = client.get("/static/haven.js", &[]).await;
     assert!(script.text.contains("\"/static/notices.js\""), "the script names the worker as it is served");
 }
+
+/// An answer that was lost may be that of an add that was made: the cart says so, and a second add would be one too many.
+#[tokio::test]
+async fn the_script_looks_into_the_cart_where_it_does_not_know_whether_it_added() {
+    let script = Client::new().await.get("/static/haven.js", &[]).await.text;
+    assert!(script.contains("location.assign(\"/cart\")"), "{script}");
+    assert!(!script.contains(".submit()"), "no form is sent a second time");
+}
