@@ -52,6 +52,7 @@ pub fn document() -> Value {
             "responses": {
                 success.to_string(): { "description": "Done" },
                 "4XX": { "$ref": "#/components/responses/Problem" },
+                "500": { "$ref": "#/components/responses/Problem" },
                 "503": { "$ref": "#/components/responses/Problem" },
             },
         });
@@ -226,6 +227,8 @@ fn problem() -> Value {
         "request_id": text(),
         "errors": { "type": "array", "minItems": 1, "items": { "type": "object", "additionalProperties": false,
             "required": ["field", "message"], "properties": { "field": text(), "message": text() } } },
+        "needs_role": { "type": "array", "items": { "enum": StaffRole::ALL.map(StaffRole::code) },
+            "description": "403: the roles that may" },
         "version": { "type": "integer", "description": "412: the order's version now" },
         "order_status": { "enum": statuses, "description": "412: the order's status now" },
         "changed_by": { "type": ["string", "null"], "description": "412: who changed the order" },

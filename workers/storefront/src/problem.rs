@@ -64,7 +64,7 @@ impl Problem {
     }
 
     pub fn fields(errors: Vec<FieldError>) -> Problem {
-        let named: Vec<_> = errors.iter().map(|error| error.field.as_str()).collect();
+        let named: Vec<_> = errors.iter().map(field).collect();
         let detail = format!("Please correct: {}.", named.join(", "));
         Problem {
             errors,
@@ -144,11 +144,16 @@ impl Problem {
         body["detail"] = json!(self.detail);
         body["request_id"] = json!(request_id);
         if !self.errors.is_empty() {
-            let errors = self.errors.iter().map(|error| json!({ "field": error.field, "message": error.message }));
+            let errors = self.errors.iter().map(|error| json!({ "field": field(error), "message": error.message }));
             body["errors"] = errors.collect();
         }
         body
     }
+}
+
+/// The name of a field, also of one that a client gave none: `{"": 1}`, or `?=1`.
+fn field(error: &FieldError) -> &str {
+    if error.field.is_empty() { "(empty)" } else { &error.field }
 }
 
 /// The body is written by `security::around`, which knows the request's id and whether a browser asks.

@@ -94,6 +94,7 @@ async fn every_error_of_every_operation_is_what_the_document_says() {
     let bodies = [
         "",
         "[]",
+        "{\"\":1}",
         "{}",
         "{\"status\":\"ready\"}",
         "{\"quantity\":0,\"x\":1}",
@@ -108,10 +109,14 @@ async fn every_error_of_every_operation_is_what_the_document_says() {
             let mut refused = false;
             for (product_id, order_id) in ids {
                 let path = path.replace("{product_id}", product_id).replace("{id}", order_id);
-                for path in [format!("{path}?limit=0&before=x&date=x&days=0"), path] {
+                for path in [format!("{path}?limit=0&before=x&date=x&days=0"), format!("{path}?=x"), path] {
                     for (headers, body) in requests.iter().flat_map(|headers| bodies.map(|body| (*headers, body))) {
                         let status = client.send(&method.to_uppercase(), &path, headers, body).await.status.as_u16();
                         if status >= 400 {
+                            let responses = &operations[method]["responses"];
+                            let documented = [status.to_string(), format!("{}XX", status / 100)];
+                            let is_documented = documented.iter().any(|key| responses.get(key).is_some());
+                            assert!(is_documented, "{method} {path} answered {status}, which {responses} lacks");
                             refused = true;
                             seen.insert(status);
                         }
@@ -143,4 +148,30 @@ async fn the_problem_of_a_412_keeps_its_http_status() {
     assert_eq!(problem["status"], 412);
     assert_eq!((&problem["order_status"], &problem["version"]), (&json!("confirmed"), &json!(2)));
     assert_eq!(problem["changed_by"], "Ana");
+}
+
+/// A client may send a field without a name. What it is told has one all the same.
+#[tokio::test]
+async fn a_field_without_a_name_is_named_in_the_answer() {
+    let client = Client::new().await;
+    let order = client.order("k-1", &json!({ "": 1 })).await;
+    assert!(order.fields().contains(&"(empty)".to_owned()), "{}", order.text);
+    for path in ["/api/v1/orders?=x", "/api/v1/pickup-slots?=x"] {
+        assert_eq!(client.get(path, &[]).await.fields(), ["(empty)"], "{path}");
+    }
+}
+
+/// Whatever an operation answers when it fails is in the document, a defect of ours included.
+#[tokio::test]
+async fn every_operation_documents_a_defect_and_an_outage() {
+    let client = Client::new().await;
+    let document = client.get("/openapi.json", &[]).await.json();
+    for (path, operations) in document["paths"].as_object().expect("paths") {
+        for (method, operation) in operations.as_object().expect("operations") {
+            for status in ["4XX", "500", "503"] {
+                let response = &operation["responses"][status]["$ref"];
+                assert_eq!(response, "#/components/responses/Problem", "{method} {path} {status}");
+            }
+        }
+    }
 }

@@ -268,7 +268,7 @@ impl Client {
 
     /// Every error answer in every test is what the published schema says, or a page.
     async fn check_error(&self, method: &str, path: &str, answer: &Answer) {
-        static SCHEMA: OnceLock<jsonschema::Validator> = OnceLock::new();
+        static SCHEMA: OnceLock<(jsonschema::Validator, Value)> = OnceLock::new();
         if answer.status.as_u16() < 400 || answer.header("content-type").starts_with("text/html") {
             return;
         }
@@ -278,9 +278,13 @@ impl Client {
             let document = axum::body::to_bytes(document, 1 << 20).await.expect("a body");
             let mut document: Value = serde_json::from_slice(&document).expect("JSON");
             document["$ref"] = json!("#/components/schemas/Problem");
-            let _ = SCHEMA.set(jsonschema::validator_for(&document).expect("a legal schema"));
+            let members = document["components"]["schemas"]["Problem"]["properties"].clone();
+            let _ = SCHEMA.set((jsonschema::validator_for(&document).expect("a legal schema"), members));
         }
-        let (schema, problem) = (SCHEMA.get().expect("set"), answer.json());
+        let ((schema, members), problem) = (SCHEMA.get().expect("set"), answer.json());
+        for member in problem.as_object().expect("an object").keys() {
+            assert!(members.get(member).is_some(), "{method} {path}: the schema does not know {member}");
+        }
         let wrong: Vec<_> = schema.iter_errors(&problem).map(|error| error.to_string()).collect();
         assert!(wrong.is_empty(), "{method} {path} answered {problem:#}: {wrong:?}");
         assert_eq!(problem["status"], answer.status.as_u16(), "{method} {path}: {problem:#}");
