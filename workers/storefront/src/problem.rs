@@ -101,6 +101,12 @@ impl Problem {
         }
     }
 
+    /// 503 after a change of a cart whose answer was lost.
+    pub fn cart_uncertain(error: &Unavailable) -> Problem {
+        let detail = "We cannot say whether your cart was changed. Look into it before you change it again.";
+        Problem::uncertain(error, detail)
+    }
+
     /// 503 after a write whose answer was lost: it may have been executed. `detail` says how to find out, or what makes a
     /// repeat harmless; "try again" alone would do it twice.
     pub fn uncertain(error: &Unavailable, detail: impl Into<String>) -> Problem {

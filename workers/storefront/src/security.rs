@@ -79,6 +79,7 @@ pub fn around<P: Ports>(routes: Router<App<P>>, app: App<P>) -> Router<App<P>> {
 async fn outermost<P: Ports>(State(app): State<App<P>>, request: Request, next: Next) -> Response {
     let begun = Instant::now();
     let request_id = Uuid::now_v7().to_string();
+    let writes = is_unsafe(request.method());
     let browser = wants_page(request.headers(), request.uri().path());
     let public = request.uri().path().starts_with("/static/");
     let renewal = (!public).then(|| session::renewal(request.headers(), &app.settings)).flatten();
@@ -86,7 +87,7 @@ async fn outermost<P: Ports>(State(app): State<App<P>>, request: Request, next: 
     let (method, Client(client)) = (request.method().to_string(), app.rates.client(&request));
     let said = request.headers().get(contract::TRACEPARENT_ATTRIBUTE).and_then(|value| value.to_str().ok());
     let trace = chassis::trace::Traceparent::continuing(said);
-    let foreign = is_unsafe(request.method()) && from_another_site(request.headers());
+    let foreign = writes && from_another_site(request.headers());
     let response = if foreign {
         Problem::new(StatusCode::FORBIDDEN, "cross-site", "Not from here", "The request came from another site.")
             .noting(SecurityEvent::CrossSite)
@@ -107,7 +108,7 @@ async fn outermost<P: Ports>(State(app): State<App<P>>, request: Request, next: 
             "Refused a request"
         );
     }
-    let mut response = as_problem(&app, response, &request_id, browser);
+    let mut response = as_problem(&app, response, &request_id, browser, writes);
     let headers = response.headers_mut();
     if let Ok(id) = HeaderValue::from_str(&request_id) {
         headers.insert(REQUEST_ID.clone(), id);
@@ -155,7 +156,7 @@ fn security_events(response: &Response) -> Vec<SecurityEvent> {
 }
 
 /// Whatever is no success and has no body of ours gets one: of a problem, an unknown method, an unreadable body.
-fn as_problem<P: Ports>(app: &App<P>, response: Response, request_id: &str, browser: bool) -> Response {
+fn as_problem<P: Ports>(app: &App<P>, response: Response, request_id: &str, browser: bool, writes: bool) -> Response {
     let status = response.status();
     let problem = match response.extensions().get::<Problem>() {
         Some(problem) => problem.clone(),
@@ -163,6 +164,15 @@ fn as_problem<P: Ports>(app: &App<P>, response: Response, request_id: &str, brow
         None if is_page(&response) => return response,
         None if status.is_client_error() || status.is_server_error() => of_status(status),
         None => return response,
+    };
+    // It broke off somewhere: what a write is for may be done.
+    let problem = match problem.kind {
+        "internal" if writes => Problem {
+            detail: "Something went wrong on our side, and what you asked for may have been done. Look before you repeat it."
+                .to_owned(),
+            ..problem
+        },
+        _ => problem,
     };
     let (mut parts, _) = response.into_parts();
     parts.headers.remove(header::CONTENT_LENGTH);

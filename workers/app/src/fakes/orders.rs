@@ -68,6 +68,7 @@ pub(super) struct Books {
     staff_tokens: Vec<StaffToken>,
     audit: Vec<AuditEntry>,
     unreadable: HashSet<OrderId>,
+    histories_lost: bool,
 }
 
 struct Kept {
@@ -122,6 +123,11 @@ impl MemoryOrders {
     /// From now on this order cannot be read.
     pub fn fail_to_load(&self, order_id: OrderId) {
         self.books().unreadable.insert(order_id);
+    }
+
+    /// From now on no history can be read, as by a connection that is lost right after a commit.
+    pub fn lose_histories(&self) {
+        self.books().histories_lost = true;
     }
 
     /// From now on placements and looks at slots are not answered, as by a database that hangs; an order is placed.
@@ -339,6 +345,9 @@ impl OrderStore for MemoryOrders {
         after_seq: i64,
     ) -> Result<Vec<HistoryEntry>, Unavailable> {
         let books = self.books();
+        if books.histories_lost {
+            return Err(Unavailable::new("orders", "the connection was lost"));
+        }
         let kept = books.orders.get(&order_id).filter(|kept| scope.has(&kept.stored.order));
         let lines = kept.map(|kept| kept.history.as_slice()).unwrap_or_default();
         Ok(lines.iter().filter(|line| line.seq > after_seq).cloned().collect())

@@ -22,7 +22,7 @@ use serde_json::{Value, json};
 use tokio::time::timeout;
 use uuid::Uuid;
 
-use super::orders::{answer, summary, ticket, time_text};
+use super::orders::{answer, history_after, summary, ticket, time_text};
 use super::staff_only;
 use crate::fields::{Fields, object};
 use crate::problem::Problem;
@@ -128,7 +128,7 @@ pub async fn set_status<P: Ports>(
     let scope = app.staff_scope();
     let asked = Move { scope: scope.clone(), order_id, expected_version, to, actor: staff.name, note };
     let order = move_order(&app, asked).await?;
-    let history = app.ports.orders().history(&scope, order_id, 0).await?;
+    let history = history_after(&app, &scope, &order).await;
     Ok(answer(&order, &history))
 }
 

@@ -126,7 +126,7 @@ pub async fn add_to<P: Ports>(app: &App<P>, client: Client, session: &Session, l
         && let Some(shared) = app.rates.begun_cart(client)
         && app.ports.count(&shared.key, shared.window).await.is_some_and(|count| count > shared.most)
     {
-        app.ports.carts().clear(&session.hash).await?;
+        app.ports.carts().clear(&session.hash).await.map_err(|error| Problem::cart_uncertain(&error))?;
         return Err(Problem::too_many(CART_LIFETIME));
     }
     Ok(cart)
@@ -137,7 +137,8 @@ pub async fn show<P: Ports>(State(app): State<App<P>>, headers: HeaderMap) -> Re
         Some(session) => app.ports.carts().get(&session.hash).await?,
         None => Cart::default(),
     };
-    Ok(Json(view(&app, &cart).await?).into_response())
+    let products = app.menu.products(&app.ports).await?;
+    Ok(Json(view(&app, &products, &cart)?).into_response())
 }
 
 pub async fn add<P: Ports>(
@@ -159,8 +160,10 @@ pub async fn add<P: Ports>(
     };
     let line = Line { product_id, quantity };
     let session = session::of_or_new(&headers, &app.settings);
+    // What the answer needs is read before the cart is changed: a cart that was changed is not answered with an error.
+    let products = app.menu.products(&app.ports).await?;
     let cart = add_to(&app, client, &session, &line).await?;
-    let view = view(&app, &cart).await?;
+    let view = view(&app, &products, &cart)?;
     Ok(session.onto((StatusCode::OK, Json(view)).into_response()))
 }
 
@@ -177,9 +180,10 @@ pub async fn set<P: Ports>(
     let (Some(quantity), []) = (quantity, errors.as_slice()) else { return Err(Problem::fields(errors)) };
     let product_id = ProductId::parse(&product_id).map_err(|_| Problem::not_found())?;
     let session = session::of(&headers, &app.settings).ok_or_else(Problem::not_found)?;
-    let cart = app.ports.carts().set(&session.hash, &product_id, quantity).await?;
-    let cart = cart.ok_or_else(Problem::not_found)?;
-    Ok(Json(view(&app, &cart).await?).into_response())
+    let products = app.menu.products(&app.ports).await?;
+    let cart = app.ports.carts().set(&session.hash, &product_id, quantity).await;
+    let cart = cart.map_err(|error| Problem::cart_uncertain(&error))?.ok_or_else(Problem::not_found)?;
+    Ok(Json(view(&app, &products, &cart)?).into_response())
 }
 
 pub async fn remove<P: Ports>(
@@ -188,23 +192,26 @@ pub async fn remove<P: Ports>(
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
     let product_id = ProductId::parse(&product_id).map_err(|_| Problem::not_found())?;
+    let products = app.menu.products(&app.ports).await?;
     let cart = match session::of(&headers, &app.settings) {
-        Some(session) => app.ports.carts().remove(&session.hash, &product_id).await?,
+        Some(session) => {
+            let removed = app.ports.carts().remove(&session.hash, &product_id).await;
+            removed.map_err(|error| Problem::cart_uncertain(&error))?
+        }
         None => Cart::default(),
     };
-    Ok(Json(view(&app, &cart).await?).into_response())
+    Ok(Json(view(&app, &products, &cart)?).into_response())
 }
 
 pub async fn clear<P: Ports>(State(app): State<App<P>>, headers: HeaderMap) -> Result<Response, Problem> {
     if let Some(session) = session::of(&headers, &app.settings) {
-        app.ports.carts().clear(&session.hash).await?;
+        app.ports.carts().clear(&session.hash).await.map_err(|error| Problem::cart_uncertain(&error))?;
     }
     Ok(StatusCode::NO_CONTENT.into_response())
 }
 
-async fn view<P: Ports>(app: &App<P>, cart: &Cart) -> Result<Value, Problem> {
-    let products = app.menu.products(&app.ports).await?;
-    let priced = price(app, &products, cart)?;
+fn view<P: Ports>(app: &App<P>, products: &[StockedProduct], cart: &Cart) -> Result<Value, Problem> {
+    let priced = price(app, products, cart)?;
     let shown = priced.lines.iter().map(|priced| {
         let mut shown = json!({
             "product_id": priced.line.product_id,

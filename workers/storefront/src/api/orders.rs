@@ -6,6 +6,7 @@ use std::time::Duration;
 use app::ports::carts::{Cart, CartStore as _};
 use app::ports::fulfilment::{FulfilmentStore as _, Shipment, Ticket};
 use app::ports::orders::{OrderFilter, OrderStore as _, StoredOrder};
+use app::ports::scope::Scope;
 use app::ports::views::{OrderView, OrderViews as _};
 use app::ports::{Source as _, Unavailable};
 use app::use_cases::change_order::{CUSTOMER, ChangeRefusal, cancel_by_customer};
@@ -430,7 +431,7 @@ pub async fn cancel<P: Ports>(
 ) -> Result<Response, Problem> {
     let stored = visible(&app, Action::CancelOrder, &id, &query, &headers).await?;
     let order = cancel_visible(&app, &headers, &stored).await?;
-    let history = app.ports.orders().history(&app.customer_scope(), order.order_id, 0).await?;
+    let history = history_after(&app, &app.customer_scope(), &order).await;
     let mut body = told(&order, &history);
     if staff_of(&app, &headers).is_none() {
         hide_notes(&mut body, &order, &history);
@@ -482,6 +483,15 @@ pub async fn visible<P: Ports>(
         Err(Denial::NotVisible | Denial::NotSignedIn) => Err(not_found()),
         Err(Denial::Role) => Err(access::forbidden(action)),
     }
+}
+
+/// The history of an order that was just changed. The change stands, so that it is answered as made even where its history
+/// cannot be read now: then there is none in the answer.
+pub async fn history_after<P: Ports>(app: &App<P>, scope: &Scope, order: &Order) -> Vec<HistoryEntry> {
+    app.ports.orders().history(scope, order.order_id, 0).await.unwrap_or_else(|error| {
+        tracing::warn!(%error, order_id = %order.order_id, "An order was changed, and is answered without its history");
+        Vec::new()
+    })
 }
 
 /// An order with its history, and its version as `ETag`.

@@ -168,7 +168,7 @@ pub async fn set<P: Ports>(
 ) -> Result<Response, Problem> {
     let (id, quantity) = (product_id(Some(&id))?, quantity(&form)?);
     if let Some(session) = session::of(&headers, &app.settings) {
-        app.ports.carts().set(&session.hash, &id, quantity).await?;
+        app.ports.carts().set(&session.hash, &id, quantity).await.map_err(|error| Problem::cart_uncertain(&error))?;
     }
     Ok(Redirect::to("/cart").into_response())
 }
@@ -178,15 +178,16 @@ pub async fn remove<P: Ports>(
     Path(id): Path<String>,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
+    let id = product_id(Some(&id))?;
     if let Some(session) = session::of(&headers, &app.settings) {
-        app.ports.carts().remove(&session.hash, &product_id(Some(&id))?).await?;
+        app.ports.carts().remove(&session.hash, &id).await.map_err(|error| Problem::cart_uncertain(&error))?;
     }
     Ok(Redirect::to("/cart").into_response())
 }
 
 pub async fn clear<P: Ports>(State(app): State<App<P>>, headers: HeaderMap) -> Result<Response, Problem> {
     if let Some(session) = session::of(&headers, &app.settings) {
-        app.ports.carts().clear(&session.hash).await?;
+        app.ports.carts().clear(&session.hash).await.map_err(|error| Problem::cart_uncertain(&error))?;
     }
     Ok(Redirect::to("/cart").into_response())
 }

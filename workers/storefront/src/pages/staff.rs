@@ -2,9 +2,9 @@
 
 use std::collections::HashMap;
 
-use app::ports::Source as _;
 use app::ports::access::{StaffToken, StaffTokens as _};
 use app::ports::orders::{OrderFilter, OrderStore as _};
+use app::ports::{Source as _, Unavailable};
 use app::use_cases::change_order::{ChangeRefusal, Move};
 use axum::Form;
 use axum::extract::{Path, Query, State};
@@ -304,12 +304,15 @@ pub async fn signed_in<P: Ports>(
 pub async fn sign_out<P: Ports>(State(app): State<App<P>>, headers: HeaderMap) -> Result<Response, Problem> {
     let Some(staff) = signed(&app, &headers) else { return to_sign_in() };
     let (orders, now) = (app.ports.orders(), app.ports.source().now());
-    if orders.revoke_token(staff.token_id, now).await?.is_none() {
+    let unsure = |error: Unavailable| {
+        Problem::uncertain(&error, "We cannot say whether you are signed out. Sign out again: twice does no harm.")
+    };
+    if orders.revoke_token(staff.token_id, now).await.map_err(unsure)?.is_none() {
         // Its record was lost, such as with a database that was restored from a backup.
         let expires_at = Timestamp::from_unix_timestamp(staff.expires_at).unwrap_or(now);
         let Staff { token_id: id, ref name, role, .. } = staff;
         let lost = StaffToken { id, name: name.clone(), role, issued_at: now, expires_at, revoked_at: Some(now) };
-        orders.record_token(&lost).await?;
+        orders.record_token(&lost).await.map_err(unsure)?;
     }
     app.settings.revoked.add(staff.token_id);
     audit::append(&app, staff.name, Action::SignOut, audit::token(staff.token_id), None, None).await;

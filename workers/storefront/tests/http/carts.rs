@@ -50,3 +50,34 @@ async fn the_fields_of_the_pages_say_what_is_left() {
     assert_eq!(refused.status, StatusCode::CONFLICT);
     assert!(refused.text.contains("Only 10 of Espresso left, and 8 in your cart already."), "{}", refused.text);
 }
+
+/// Whatever became of it: "try again" is no advice about what may have been done.
+#[tokio::test]
+async fn a_change_whose_answer_was_lost_says_that_it_may_have_been_made() {
+    let client = Client::new().await;
+    let cookie = add(&client, "", "espresso", 1).await.cookie();
+    let json = [("content-type", "application/json"), ("cookie", cookie.as_str())];
+    let form = [("content-type", "application/x-www-form-urlencoded"), ("cookie", cookie.as_str())];
+    let changes: [(&str, &str, &[(&str, &str)], &str); 6] = [
+        ("PUT", "/api/v1/cart/items/espresso", &json, "{\"quantity\":2}"),
+        ("DELETE", "/api/v1/cart/items/espresso", &json, ""),
+        ("DELETE", "/api/v1/cart", &json, ""),
+        ("POST", "/cart/items/espresso", &form, "quantity=2"),
+        ("POST", "/cart/items/espresso/remove", &form, ""),
+        ("POST", "/cart/clear", &form, ""),
+    ];
+    for (method, path, headers, body) in changes {
+        client.world.0.carts.set_away(true);
+        let lost = client.send(method, path, headers, body).await;
+        client.world.0.carts.set_away(false);
+        assert_eq!(lost.status, StatusCode::SERVICE_UNAVAILABLE, "{method} {path}: {}", lost.text);
+        assert_eq!(lost.json()["type"], "https://brewhaven.example/problems/uncertain", "{method} {path}");
+        client.panics(true);
+        let broken = client.send(method, path, headers, body).await;
+        client.panics(false);
+        assert_eq!(broken.status, StatusCode::INTERNAL_SERVER_ERROR, "{method} {path}");
+        for answer in [lost, broken] {
+            assert!(!answer.text.to_lowercase().contains("try again"), "{method} {path}: {}", answer.text);
+        }
+    }
+}

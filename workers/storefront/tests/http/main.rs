@@ -3,6 +3,7 @@
 mod access;
 mod batch;
 mod cards;
+mod cart_store;
 mod carts;
 mod documents;
 mod events;
@@ -34,7 +35,6 @@ use std::time::Duration;
 use app::fakes::orders::MemoryOrders;
 use app::fakes::stock::MemoryStock;
 use app::fakes::views::MemoryViews;
-use app::memory_carts::MemoryCarts;
 use app::ports::Source;
 use app::ports::access::StaffToken;
 use app::ports::stock::Stock as _;
@@ -42,6 +42,7 @@ use app::use_cases::Shop;
 use axum::Router;
 use axum::body::Body;
 use axum::http::{HeaderMap, Method, Request, StatusCode};
+use cart_store::TestCarts;
 use contract::dependency::Dependency;
 use domain::Timestamp;
 use domain::access::StaffRole;
@@ -67,7 +68,7 @@ struct World(Arc<Things>);
 struct Things {
     orders: MemoryOrders,
     stock: MemoryStock,
-    carts: MemoryCarts<Clock>,
+    carts: TestCarts,
     views: MemoryViews,
     clock: Clock,
     /// What is left alone because it fails.
@@ -97,7 +98,7 @@ impl Source for Clock {
 impl Ports for World {
     type Orders = MemoryOrders;
     type Stock = MemoryStock;
-    type Carts = MemoryCarts<Clock>;
+    type Carts = TestCarts;
     type Views = MemoryViews;
     type Source = Clock;
 
@@ -109,7 +110,7 @@ impl Ports for World {
         &self.0.stock
     }
 
-    fn carts(&self) -> &MemoryCarts<Clock> {
+    fn carts(&self) -> &TestCarts {
         assert!(!self.0.panics.load(Ordering::Relaxed), "a defect, planted");
         &self.0.carts
     }
@@ -209,7 +210,7 @@ impl Client {
         let things = Things {
             orders: MemoryOrders::default(),
             stock,
-            carts: MemoryCarts::new(clock.clone()),
+            carts: TestCarts::new(clock.clone()),
             views: MemoryViews::default(),
             clock: clock.clone(),
             down: Mutex::default(),

@@ -132,3 +132,18 @@ async fn suggestions_name_what_is_out_first_and_how_much_to_order() {
         assert_eq!(refused.status, StatusCode::UNPROCESSABLE_ENTITY, "{wrong}");
     }
 }
+
+/// The change is made; that its history cannot be read a moment later is no reason to have it made again.
+#[tokio::test]
+async fn a_change_that_was_made_is_answered_as_made_although_its_history_cannot_be_read() {
+    let client = Client::new().await;
+    let (moved, cancelled) = (confirmed(&client).await, client.accepted().await);
+    client.world.0.orders.lose_histories();
+    let path = format!("/api/v1/admin/orders/{moved}/status");
+    let answer = client.as_staff("PUT", &path, &[("if-match", "2")], Some(&json!({ "status": "preparing" }))).await;
+    assert_eq!(answer.status, StatusCode::OK, "{}", answer.text);
+    assert_eq!((&answer.json()["status"], &answer.json()["version"]), (&json!("preparing"), &json!(3)));
+    let cancel = cancelled["links"]["cancel"].as_str().expect("a link");
+    let answer = client.json("POST", cancel, &[], &json!({})).await;
+    assert_eq!(answer.status, StatusCode::ACCEPTED, "{}", answer.text);
+}

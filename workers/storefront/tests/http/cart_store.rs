@@ -1,0 +1,78 @@
+//! Carts in memory whose answers can be lost, and to which another tab can add at a chosen moment.
+
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use app::memory_carts::MemoryCarts;
+use app::ports::Unavailable;
+use app::ports::carts::{Cart, CartError, CartStore};
+use domain::cart::{Line, Lines, Quantity};
+use domain::ids::ProductId;
+
+use crate::Clock;
+
+pub struct TestCarts {
+    carts: MemoryCarts<Clock>,
+    away: AtomicBool,
+    meanwhile: Mutex<Option<Line>>,
+}
+
+impl TestCarts {
+    pub fn new(clock: Clock) -> TestCarts {
+        TestCarts { carts: MemoryCarts::new(clock), away: AtomicBool::default(), meanwhile: Mutex::default() }
+    }
+
+    /// From now on every call is executed, and its answer is lost.
+    pub fn set_away(&self, away: bool) {
+        self.away.store(away, Ordering::Relaxed);
+    }
+
+    /// Another tab adds a line right after the next look at a cart.
+    pub fn add_meanwhile(&self, line: Line) {
+        *self.meanwhile.lock().expect("not poisoned") = Some(line);
+    }
+
+    fn answer(&self) -> Result<(), Unavailable> {
+        match self.away.load(Ordering::Relaxed) {
+            true => Err(Unavailable::new("carts", "the answer was lost")),
+            false => Ok(()),
+        }
+    }
+}
+
+impl CartStore for TestCarts {
+    async fn get(&self, session: &str) -> Result<Cart, Unavailable> {
+        let cart = self.carts.get(session).await?;
+        let meanwhile = self.meanwhile.lock().expect("not poisoned").take();
+        if let Some(line) = meanwhile {
+            self.carts.add(session, &line, 420).await.expect("added");
+        }
+        self.answer().map(|()| cart)
+    }
+
+    async fn add(&self, session: &str, line: &Line, price_minor: i64) -> Result<Cart, CartError> {
+        let cart = self.carts.add(session, line, price_minor).await?;
+        self.answer()?;
+        Ok(cart)
+    }
+
+    async fn set(
+        &self,
+        session: &str,
+        product_id: &ProductId,
+        quantity: Quantity,
+    ) -> Result<Option<Cart>, Unavailable> {
+        let cart = self.carts.set(session, product_id, quantity).await?;
+        self.answer().map(|()| cart)
+    }
+
+    async fn remove(&self, session: &str, product_id: &ProductId) -> Result<Cart, Unavailable> {
+        let cart = self.carts.remove(session, product_id).await?;
+        self.answer().map(|()| cart)
+    }
+
+    async fn clear(&self, session: &str) -> Result<(), Unavailable> {
+        self.carts.clear(session).await?;
+        self.answer()
+    }
+}
