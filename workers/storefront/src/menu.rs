@@ -163,6 +163,11 @@ impl Menu {
         drop(turn);
     }
 
+    /// Returns the last copy, however old, without asking anybody.
+    pub fn last(&self) -> Vec<StockedProduct> {
+        self.known().last.as_ref().map(|copy| copy.products.to_vec()).unwrap_or_default()
+    }
+
     /// Returns what the product cost before its price last changed, in minor units, as far as this process knows.
     pub fn price_before(&self, product_id: &ProductId) -> Option<i64> {
         self.known().was.get(product_id).copied()
@@ -199,4 +204,14 @@ impl<P: Ports> Offers for Offered<'_, P> {
 
 pub fn find<'a>(products: &'a [StockedProduct], id: &ProductId) -> Option<&'a StockedProduct> {
     products.iter().find(|product| product.product.product_id == *id)
+}
+
+/// Returns the name of a product; of one that has left the menu, its id in words.
+pub fn name_of(products: &[StockedProduct], id: &ProductId) -> String {
+    if let Some(found) = find(products, id) {
+        return found.product.name.clone();
+    }
+    let words = id.as_str().replace('-', " ");
+    let mut letters = words.chars();
+    letters.next().map(|first| first.to_uppercase().chain(letters).collect()).unwrap_or_default()
 }

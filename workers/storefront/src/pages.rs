@@ -1,6 +1,7 @@
 //! Pages for people: plain forms that work without JavaScript, over the same use-cases as the API.
 
 mod customer;
+pub mod kept_form;
 mod lookup;
 mod mailbox;
 mod slots;

@@ -309,7 +309,11 @@ fn price_changed(changed: &Changed) -> Problem {
         };
         Some(FieldError::new(field, format!("is {} now, and not {}", difference.now, difference.was)))
     });
-    let detail = format!("{} Nothing was placed: order again to accept {total}.", what_changed(changed).join(" "));
+    let next = match total.minor {
+        0 => "your cart is empty".to_owned(),
+        _ => format!("order again to accept {total}"),
+    };
+    let detail = format!("{} Nothing was placed: {next}.", what_changed(changed).join(" "));
     Problem {
         errors: errors.collect(),
         more,

@@ -13,7 +13,7 @@ use tower_http::catch_panic::CatchPanicLayer;
 use uuid::Uuid;
 
 use crate::access;
-use crate::pages::ProblemPage;
+use crate::pages::{ProblemPage, kept_form};
 use crate::problem::Problem;
 use crate::rates::Client;
 use crate::shed::guard;
@@ -71,6 +71,7 @@ pub fn around<P: Ports>(routes: Router<App<P>>, app: App<P>) -> Router<App<P>> {
     routes
         .layer(CatchPanicLayer::custom(panicked))
         .layer(from_fn_with_state(app.clone(), guard::<P>))
+        .layer(from_fn_with_state(app.clone(), kept_form::keep::<P>))
         .layer(from_fn_with_state(app.clone(), access::check::<P>))
         .layer(from_fn_with_state(app, outermost))
 }

@@ -192,7 +192,7 @@ pub fn places_an_order(request: &Request) -> bool {
 }
 
 /// The request with its body read.
-async fn with_body(request: Request) -> Result<Request, Problem> {
+pub async fn with_body(request: Request) -> Result<Request, Problem> {
     let (parts, body) = request.into_parts();
     let told = parts.headers.get(header::CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok());
     if told.is_some_and(|length: usize| length > BODY_MAX) {

@@ -53,6 +53,11 @@ impl MemoryStock {
         }
     }
 
+    /// Staff take a product off the menu.
+    pub fn remove_product(&self, product_id: &ProductId) {
+        self.books().products.remove(product_id);
+    }
+
     /// Returns when calls are answered, which may be never.
     async fn answers(&self) {
         if self.silent.load(Ordering::Relaxed) {

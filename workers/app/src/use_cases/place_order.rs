@@ -6,6 +6,7 @@ use domain::cart::{Line, Lines};
 use domain::channel::Preferences;
 use domain::customer::{Customer, parse_instructions};
 use domain::ids::{LocationId, OrderId, OrderNumber, ProductId};
+use domain::money::Money;
 use domain::order::{HistoryEntry, Item, Order, OrderType, Status, Totals};
 use domain::saga::State;
 use domain::{FieldError, Timestamp};
@@ -210,7 +211,7 @@ pub async fn place_order<O: OrderStore, T: Offers, S: Source>(
         return replay(orders, shop, used, &request, &request_hash).await;
     }
     if request.lines.is_empty() {
-        return Err(Refusal::Fields(vec![FieldError::new("items", "must have at least one product")]));
+        return Err(nothing_to_order(&request, shop, means.digest));
     }
     let slot = slot_of(shop, request.pickup_at, means.source.now())?;
     if orders.pending_orders(&Scope::of(shop)).await? >= means.pending_max {
@@ -283,6 +284,16 @@ pub async fn place_order<O: OrderStore, T: Offers, S: Source>(
         Placement::Placed => Ok(Accepted { order: new.order, tracking_token: new.tracking_token, replayed: false }),
         Placement::KeyUsed(used) => replay(orders, shop, used, &request, &request_hash).await,
         Placement::SlotFull => Err(Refusal::SlotFull(new.slot.map_or(now, |slot| slot.starts_at))),
+    }
+}
+
+/// Why an empty cart is not ordered: another tab emptied it, or ordered what was in it, since the customer looked.
+fn nothing_to_order(request: &Request, shop: &Shop, digest: fn(&[u8]) -> String) -> Refusal {
+    let zero = Money::zero(shop.currency);
+    let totals = Totals { subtotal: zero, rate: shop.tax, tax: zero, total: zero };
+    match changed(request, &[], totals, digest) {
+        Some(changed) => Refusal::Changed(Box::new(changed)),
+        None => Refusal::Fields(vec![FieldError::new("items", "must have at least one product")]),
     }
 }
 

@@ -83,7 +83,9 @@ fn conflict(found: Option<&StockedProduct>, line: &Line) -> Option<String> {
 pub async fn add_to<P: Ports>(app: &App<P>, client: Client, session: &Session, line: &Line) -> Result<Cart, Problem> {
     let products = app.menu.products(&app.ports).await?;
     let Some(found) = menu::find(&products, &line.product_id) else {
-        return Err(Problem::field("product_id", format!("there is no product {}", line.product_id)));
+        let detail = format!("{} is no longer on the menu.", menu::name_of(&products, &line.product_id));
+        let unknown = Problem::field("product_id", format!("there is no product {}", line.product_id));
+        return Err(Problem { detail, ..unknown });
     };
     let cart = app.ports.carts().get(&session.hash).await?;
     let is_new = cart.lines.is_empty();
@@ -111,11 +113,15 @@ pub async fn add_to<P: Ports>(app: &App<P>, client: Client, session: &Session, l
         let may = Quantity::MAX - in_cart;
         let message =
             format!("must be at most {may}: {in_cart} of {name} are in the cart, and {} may be", Quantity::MAX);
-        return Err(Problem::field("quantity", message));
+        let detail = format!("{} of {name} are the most, and {in_cart} are in your cart already.", Quantity::MAX);
+        return Err(Problem { detail, ..Problem::field("quantity", message) });
     }
     let added = app.ports.carts().add(&session.hash, line, found.product.price.minor).await;
     let cart = added.map_err(|error| match error {
-        CartError::Limit(error) => Problem::fields(vec![error]),
+        CartError::Limit(error) => {
+            let detail = format!("{name} does not fit into your cart: there are too many in it.");
+            Problem { detail, ..Problem::fields(vec![error]) }
+        }
         // The script may have run although its answer was lost.
         CartError::Unavailable(error) => Problem::uncertain(
             &error,

@@ -15,7 +15,7 @@ use axum::http::{HeaderMap, HeaderValue, StatusCode};
 use axum::response::{IntoResponse as _, Redirect, Response};
 use axum::{Extension, Form};
 use domain::access::Action;
-use domain::cart::{Line, Quantity};
+use domain::cart::{Line, Lines, Quantity};
 use domain::channel::Preferences;
 use domain::hours::{Hours, Zone};
 use domain::ids::ProductId;
@@ -25,12 +25,12 @@ use domain::stock::Availability;
 use domain::{FieldError, Timestamp};
 
 use super::lookup::{follow, not_found};
-use super::page;
 use super::slots::{choice, wanted_time};
 use super::views::{
-    AddressField, CartPage, CheckoutForm, CheckoutPage, ErrorView, HistoryView, LineView, MenuPage, MenuSection,
-    OrderFragment, OrderLineView, OrderPage, OrderView, ProductCard, Shell, ShownOrder, StepView,
+    CartPage, CheckoutForm, CheckoutPage, ErrorView, HistoryView, LineView, MenuPage, MenuSection, OrderFragment,
+    OrderLineView, OrderPage, OrderView, ProductCard, Shell, ShownOrder, StepView,
 };
+use super::{kept_form, page};
 use crate::api::PricedLine;
 use crate::api::orders::{accept, cancel_visible, visible};
 use crate::problem::{Problem, what_changed};
@@ -100,7 +100,7 @@ pub async fn shell<P: Ports>(app: &App<P>, session: &Session) -> Shell {
 pub async fn cart<P: Ports>(State(app): State<App<P>>, headers: HeaderMap) -> Result<Response, Problem> {
     let session = session::of_or_new(&headers, &app.settings);
     let cart = app.ports.carts().get(&session.hash).await?;
-    let receipt = receipt(&app, &cart).await?;
+    let receipt = receipt_of(&app, &cart).await?;
     let blocked = receipt.lines.iter().any(|line| line.conflict.is_some());
     let shell = Shell { cart_count: Some(cart.lines.units()), ..Shell::of(&app) };
     let Receipt { lines, totals: [subtotal, tax, total], .. } = receipt;
@@ -108,19 +108,21 @@ pub async fn cart<P: Ports>(State(app): State<App<P>>, headers: HeaderMap) -> Re
 }
 
 /// A cart with its prices in words, and what a form sends back of them.
-struct Receipt {
-    lines: Vec<LineView>,
+pub struct Receipt {
+    pub units: u32,
+    pub lines: Vec<LineView>,
     /// Subtotal, tax, total.
-    totals: [String; 3],
-    shown: ShownOrder,
+    pub totals: [String; 3],
+    pub shown: ShownOrder,
 }
 
-async fn receipt<P: Ports>(app: &App<P>, cart: &Cart) -> Result<Receipt, Problem> {
+async fn receipt_of<P: Ports>(app: &App<P>, cart: &Cart) -> Result<Receipt, Problem> {
     let products = app.menu.products(&app.ports).await?;
     let priced = api::cart_price(app, &products, cart)?;
     let shown = ShownOrder::of(&priced);
     let totals = [priced.subtotal, priced.tax, priced.total].map(|money| money.to_string());
-    Ok(Receipt { lines: priced.lines.into_iter().map(line_view).collect(), totals, shown })
+    let lines = priced.lines.into_iter().map(line_view).collect();
+    Ok(Receipt { units: cart.lines.units(), lines, totals, shown })
 }
 
 fn line_view(line: PricedLine) -> LineView {
@@ -194,12 +196,16 @@ pub async fn clear<P: Ports>(State(app): State<App<P>>, headers: HeaderMap) -> R
 
 fn product_id(text: Option<&String>) -> Result<ProductId, Problem> {
     let text = text.map(String::as_str).unwrap_or_default();
-    ProductId::parse(text).map_err(|error| Problem::fields(vec![error]))
+    let unknown = |error| Problem { detail: "There is no such product.".to_owned(), ..Problem::fields(vec![error]) };
+    ProductId::parse(text).map_err(unknown)
 }
 
 fn quantity(form: &HashMap<String, String>) -> Result<Quantity, Problem> {
     let quantity = form.get("quantity").and_then(|text| text.trim().parse().ok()).and_then(Quantity::new);
-    quantity.ok_or_else(|| Problem::field("quantity", "must be a whole number from 1 to 99"))
+    quantity.ok_or_else(|| {
+        let wrong = Problem::field("quantity", "must be a whole number from 1 to 99");
+        Problem { detail: "Choose a whole number from 1 to 99.".to_owned(), ..wrong }
+    })
 }
 
 pub async fn checkout<P: Ports>(State(app): State<App<P>>, headers: HeaderMap) -> Result<Response, Problem> {
@@ -211,24 +217,42 @@ pub async fn checkout<P: Ports>(State(app): State<App<P>>, headers: HeaderMap) -
         idempotency_key: random_token(),
         ..CheckoutForm::default()
     };
-    checkout_page(&app, &session, form, Vec::new()).await
+    let receipt = receipt_of(&app, &app.ports.carts().get(&session.hash).await?).await?;
+    if receipt.lines.is_empty() {
+        return Ok(Redirect::to("/cart").into_response());
+    }
+    form_page(&app, form, Vec::new(), receipt).await
 }
 
-async fn checkout_page<P: Ports>(
+async fn form_page<P: Ports>(
+    app: &App<P>,
+    form: CheckoutForm,
+    errors: Vec<ErrorView>,
+    receipt: Receipt,
+) -> Result<Response, Problem> {
+    let choice = choice(app, &form).await;
+    page(&CheckoutPage::of(app, form, errors, false, choice, receipt))
+}
+
+/// The form again, with everything that was written in it.
+async fn again<P: Ports>(
     app: &App<P>,
     session: &Session,
+    status: StatusCode,
     form: CheckoutForm,
     errors: Vec<ErrorView>,
 ) -> Result<Response, Problem> {
-    let cart = app.ports.carts().get(&session.hash).await?;
-    if cart.lines.is_empty() && errors.is_empty() {
-        return Ok(Redirect::to("/cart").into_response());
-    }
-    let Receipt { lines, totals: [subtotal, tax, total], shown } = receipt(app, &cart).await?;
-    let shell = Shell { cart_count: Some(cart.lines.units()), ..Shell::of(app) };
-    let choice = choice(app, &form).await;
-    let address = AddressField::all(&form, &errors);
-    page(&CheckoutPage { shell, form, errors, choice, address, lines, subtotal, tax, total, shown })
+    let receipt = match app.ports.carts().get(&session.hash).await {
+        Ok(cart) => receipt_of(app, &cart).await,
+        Err(error) => Err(error.into()),
+    };
+    let page = match receipt {
+        Ok(receipt) => form_page(app, form, errors, receipt).await?,
+        // What was written is worth more than what the cart costs now: that is compared when the order is placed.
+        Err(_) => kept_form::render(app, form, errors, false)?,
+    };
+    // One that came without a session goes on with a new one.
+    Ok(session.clone().onto((status, page).into_response()))
 }
 
 pub async fn place<P: Ports>(
@@ -236,13 +260,11 @@ pub async fn place<P: Ports>(
     headers: HeaderMap,
     Form(form): Form<CheckoutForm>,
 ) -> Result<Response, Problem> {
-    let Some(session) = session::of(&headers, &app.settings) else { return Ok(Redirect::to("/cart").into_response()) };
+    // A session that is over has no cart: what became of the order is told with the form, which is not lost.
+    let session = session::of_or_new(&headers, &app.settings);
     let cart = app.ports.carts().get(&session.hash).await?;
-    // The form again, with everything that was written in it.
-    let again = async |status: StatusCode, form: CheckoutForm, errors: Vec<ErrorView>| {
-        let page = checkout_page(&app, &session, form, errors).await?;
-        Ok::<Response, Problem>((status, page).into_response())
-    };
+    let ordered = cart.lines.clone();
+    let again = async |status, form, errors| again(&app, &session, status, form, errors).await;
     let wrong = |field: &str, message: &str| vec![ErrorView::of(&FieldError::new(field, message))];
     let Ok(pickup_at) = wanted_time(&form.pickup_at) else {
         let errors = wrong("pickup_at", "must be one of the list");
@@ -287,15 +309,12 @@ pub async fn place<P: Ports>(
     };
     match accept(&app, request).await {
         Ok(accepted) => {
-            // A second click must not empty what was put in since.
+            // Not what another tab put in meanwhile; and a second click takes nothing out.
             if !accepted.replayed {
                 let _ = app.ports.carts().clear(&session.hash).await;
             }
             carry_cart(&app, &session, &after).await;
             Ok(after.onto(Redirect::to(&order_url(&accepted.order.order_id.to_string(), "")).into_response()))
-        }
-        Err(Refusal::Fields(errors)) if errors.iter().all(|error| error.field == "items") => {
-            Ok(Redirect::to("/cart").into_response())
         }
         // Sent again with another name, say: the order stands as it was placed.
         Err(Refusal::KeyReused) => {
@@ -308,20 +327,43 @@ pub async fn place<P: Ports>(
                     let session = if used.session_hash.as_deref() == Some(&after.hash) { after } else { session };
                     Ok(session.onto(Redirect::to(&to).into_response()))
                 }
-                _ => Err(Refusal::KeyReused.into()),
+                // Such as by a session that is over.
+                Some(_) | None => {
+                    let message = "This form was sent before, and may have placed an order: look it up under Track before \
+                                   you order again.";
+                    let form = CheckoutForm { idempotency_key: random_token(), ..form };
+                    again(StatusCode::CONFLICT, form, vec![ErrorView::general(message)]).await
+                }
             }
         }
         Err(Refusal::Fields(errors)) => {
             let shop = app.settings.shops.home();
             let now = app.ports.source().now();
+            let known = app.menu.last();
             let view = |error: &FieldError| match error.field.as_str() {
-                "pickup_at" => ErrorView { message: time_error(&shop.hours, now, error), ..ErrorView::of(error) },
-                _ => ErrorView::of(error),
+                "pickup_at" => ErrorView::about(error, time_error(&shop.hours, now, error)),
+                field => match line_of(field, &ordered) {
+                    Some(line) => {
+                        let name = menu::name_of(&known, &line.product_id);
+                        ErrorView::general(format!("{name} is no longer on the menu. Change your cart."))
+                    }
+                    None => ErrorView::of(error),
+                },
             };
-            again(StatusCode::UNPROCESSABLE_ENTITY, form, errors.iter().map(view).collect()).await
+            let views = errors.iter().map(view).collect();
+            // A key that is none is replaced by one that is.
+            let key = match errors.iter().any(|error| error.field == "Idempotency-Key") {
+                true => random_token(),
+                false => form.idempotency_key.clone(),
+            };
+            again(StatusCode::UNPROCESSABLE_ENTITY, CheckoutForm { idempotency_key: key, ..form }, views).await
         }
         // The page that follows shows what it costs now; its button places the order for that.
-        Err(Refusal::Changed(changed)) => {
+        Err(Refusal::Changed(mut changed)) => {
+            let known = app.menu.last();
+            for (product_id, name) in changed.differences.iter_mut().filter_map(|one| one.product.as_mut()) {
+                *name = menu::name_of(&known, product_id);
+            }
             let errors = match shown {
                 Some(_) => what_changed(&changed).into_iter().map(ErrorView::general).collect(),
                 None => vec![ErrorView::general("Please check the total below, and place the order again.")],
@@ -334,28 +376,24 @@ pub async fn place<P: Ports>(
             again(problem.status, CheckoutForm { pickup_at: String::new(), ..form }, errors).await
         }
         Err(Refusal::SoldOut(products)) => {
-            let known = app.menu.products(&app.ports).await?;
-            let name =
-                |id: &ProductId| menu::find(&known, id).map_or(id.to_string(), |found| found.product.name.clone());
-            let left =
-                |id| ErrorView::general(format!("{} is sold out, or has fewer left. Change your cart.", name(id)));
+            let known = app.menu.last();
+            let left = |id| {
+                let name = menu::name_of(&known, id);
+                ErrorView::general(format!("{name} is sold out, or has fewer left. Change your cart."))
+            };
             again(StatusCode::CONFLICT, form, products.iter().map(left).collect()).await
         }
-        Err(refusal @ Refusal::Uncertain(_)) => {
-            let problem = Problem::from(refusal);
-            let errors = vec![ErrorView::general(
-                "We cannot say yet whether your order was placed. Press the button again: it is placed once.",
-            )];
-            again(problem.status, form, errors).await
+        // What may go well in a moment: `kept_form` gives the form back.
+        Err(refusal @ (Refusal::Uncertain(_) | Refusal::ShopFull { .. } | Refusal::Unavailable(_))) => {
+            Err(refusal.into())
         }
-        Err(refusal) => match Problem::from(refusal) {
-            // It may go well in a moment: the customer does not write it all again.
-            problem if problem.retry_after_s.is_some() => {
-                again(problem.status, form, vec![ErrorView::general(problem.detail)]).await
-            }
-            problem => Err(problem),
-        },
     }
+}
+
+/// The line that an error of the API names by its place, such as `items[0].product_id`.
+fn line_of<'a>(field: &str, lines: &'a Lines) -> Option<&'a Line> {
+    let (place, _) = field.strip_prefix("items[")?.split_once(']')?;
+    lines.iter().nth(place.parse().ok()?)
 }
 
 /// The form again with the times of another day, for a browser without scripts. Nothing is placed.
@@ -364,8 +402,14 @@ pub async fn other_day<P: Ports>(
     headers: HeaderMap,
     Form(form): Form<CheckoutForm>,
 ) -> Result<Response, Problem> {
-    let Some(session) = session::of(&headers, &app.settings) else { return Ok(Redirect::to("/cart").into_response()) };
-    checkout_page(&app, &session, CheckoutForm { pickup_at: String::new(), ..form }, Vec::new()).await
+    let session = session::of_or_new(&headers, &app.settings);
+    let receipt = receipt_of(&app, &app.ports.carts().get(&session.hash).await?).await?;
+    let zone = &app.settings.shops.home().hours.zone;
+    let chosen =
+        wanted_time(&form.pickup_at).ok().flatten().filter(|at| zone.date_of(*at).to_string() == form.pickup_day);
+    let pickup_at = if chosen.is_some() { form.pickup_at.clone() } else { String::new() };
+    let page = form_page(&app, CheckoutForm { pickup_at, ..form }, Vec::new(), receipt).await?;
+    Ok(session.onto(page))
 }
 
 /// What is wrong with the chosen time, on the clock of the shop: the API's own words have times in UTC.

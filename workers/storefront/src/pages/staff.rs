@@ -219,7 +219,8 @@ pub async fn set_status<P: Ports>(
     let to = form.get("status").and_then(|status| Status::from_code(status));
     let version = form.get("version").and_then(|version| version.parse().ok());
     let (Some(to), Some(expected_version)) = (to, version) else {
-        return Err(Problem::field("status", "and version must be given"));
+        let detail = "That form cannot be read. Open the board again.".to_owned();
+        return Err(Problem { detail, ..Problem::field("status", "and version must be given") });
     };
     api::may_set(&staff, to)?;
     let asked = Move { scope: app.staff_scope(), order_id, expected_version, to, actor: staff.name, note: None };
@@ -243,7 +244,8 @@ pub async fn search<P: Ports>(
     }
     let said = query.get("number").map(String::as_str).unwrap_or_default();
     let Some(number) = OrderNumber::parse(said) else {
-        return Err(Problem::field("number", "must be an order number, such as A-047"));
+        let detail = "An order number is letters and three digits, such as A-047.".to_owned();
+        return Err(Problem { detail, ..Problem::field("number", "must be an order number, such as A-047") });
     };
     match api::newest_with_number(&app, number).await? {
         Some(order) => Ok(Redirect::to(&format!("/staff/orders/{}", order.order_id)).into_response()),

@@ -14,6 +14,7 @@ use domain::order::OrderType;
 use time::format_description::BorrowedFormatItem;
 use time::macros::format_description;
 
+use super::customer::Receipt;
 use crate::api::{Priced, PricedLine};
 use crate::problem::Problem;
 use crate::{App, Ports};
@@ -95,6 +96,8 @@ pub struct CheckoutPage {
     pub shell: Shell,
     pub form: CheckoutForm,
     pub errors: Vec<ErrorView>,
+    /// Whether the order may have been placed.
+    pub unsure: bool,
     pub choice: TimeChoice,
     pub address: Vec<AddressField>,
     pub lines: Vec<LineView>,
@@ -122,7 +125,7 @@ impl ShownOrder {
     }
 }
 
-#[derive(Default, serde::Deserialize)]
+#[derive(Clone, Default, serde::Deserialize)]
 #[serde(default)]
 pub struct CheckoutForm {
     pub name: String,
@@ -250,8 +253,13 @@ pub struct ErrorView {
 }
 
 impl ErrorView {
+    /// In the words of the form, not of the API.
     pub fn of(error: &FieldError) -> ErrorView {
         let label = match error.field.as_str() {
+            "order_type" => return ErrorView::about(error, "Choose how you take it."),
+            "payment_token" => return ErrorView::about(error, "Choose how you pay."),
+            "Idempotency-Key" => return ErrorView::about(error, "Please send the form again."),
+            "items" => "Your cart",
             "customer.name" => "Name",
             "customer.phone" => "Phone",
             "customer.email" => "E-mail",
@@ -263,6 +271,11 @@ impl ErrorView {
             }
         };
         ErrorView { field: error.field.clone(), message: format!("{label} {}", error.message) }
+    }
+
+    /// A sentence about the field of an error.
+    pub fn about(error: &FieldError, message: impl Into<String>) -> ErrorView {
+        ErrorView { field: error.field.clone(), message: message.into() }
     }
 
     /// About no field.
@@ -283,6 +296,20 @@ impl ErrorView {
 }
 
 impl CheckoutPage {
+    pub fn of<P: Ports>(
+        app: &App<P>,
+        form: CheckoutForm,
+        errors: Vec<ErrorView>,
+        unsure: bool,
+        choice: TimeChoice,
+        receipt: Receipt,
+    ) -> CheckoutPage {
+        let Receipt { units, lines, totals: [subtotal, tax, total], shown } = receipt;
+        let shell = Shell { cart_count: Some(units), ..Shell::of(app) };
+        let address = AddressField::all(&form, &errors);
+        CheckoutPage { shell, form, errors, unsure, choice, address, lines, subtotal, tax, total, shown }
+    }
+
     fn message(&self, field: &str) -> Option<&str> {
         self.errors.iter().find(|error| error.field == field).map(|error| error.message.as_str())
     }
@@ -560,19 +587,17 @@ pub struct ProblemPage<'a> {
     status: u16,
     title: &'a str,
     detail: &'a str,
-    errors: Vec<&'a FieldError>,
     request_id: &'a str,
 }
 
 impl ProblemPage<'_> {
-    /// A problem for a browser.
+    /// A problem for a browser: its detail says it in words, its fields are for programs.
     pub fn render<P: Ports>(app: &App<P>, problem: &Problem, request_id: &str) -> String {
         let page = ProblemPage {
             shell: Shell::of(app),
             status: problem.status.as_u16(),
             title: problem.title,
             detail: &problem.detail,
-            errors: problem.errors.iter().filter(|error| !problem.detail.contains(&error.message)).collect(),
             request_id,
         };
         Template::render(&page).unwrap_or_else(|_| problem.title.to_owned())

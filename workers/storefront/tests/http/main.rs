@@ -9,6 +9,7 @@ mod documents;
 mod events;
 mod hanging;
 mod journey;
+mod kept_form;
 mod limits;
 mod mailbox;
 mod orders;

@@ -20,7 +20,7 @@ async fn set_price(client: &Client, minor: i64) {
     assert_eq!(shown().await, minor);
 }
 
-async fn orders(client: &Client) -> usize {
+pub async fn orders(client: &Client) -> usize {
     let filter = OrderFilter { limit: 10, ..OrderFilter::default() };
     client.world.0.orders.list(&Scope::Everything, &filter).await.expect("listed").len()
 }
@@ -108,31 +108,41 @@ async fn the_cart_shows_what_became_of_a_price_since_a_line_was_added() {
 }
 
 /// The checkout form of a session with two espressos, filled in.
-struct Checkout {
-    cookie: String,
-    page: String,
+pub struct Checkout {
+    pub cookie: String,
+    pub page: String,
 }
 
 impl Checkout {
-    async fn open(client: &Client) -> Checkout {
+    pub async fn open(client: &Client) -> Checkout {
         let cookie = submit(client, "", "/cart/items", "product_id=espresso&quantity=2").await.cookie();
         let page = open(client, &cookie, "/checkout").await.text;
         Checkout { cookie, page }
     }
 
     /// Sends the form as the page has it now.
-    async fn submit(&mut self, client: &Client) -> Answer {
-        let mut form = "name=Ana&phone=%2B15550100123&email=ana%40example.com&order_type=pickup&payment_token=tok_ok\
-                        &special_instructions=oat"
-            .to_owned();
-        for name in ["idempotency_key", "expected_total_minor", "cart_version", "shown_lines"] {
-            form.push_str(&format!("&{name}={}", hidden(&self.page, name)));
-        }
-        let answer = submit(client, &self.cookie, "/checkout", &form).await;
+    pub async fn submit(&mut self, client: &Client) -> Answer {
+        self.submit_with(client, "payment_token=tok_ok").await
+    }
+
+    /// The same, with more fields.
+    pub async fn submit_with(&mut self, client: &Client, more: &str) -> Answer {
+        let answer = submit(client, &self.cookie, "/checkout", &self.form(more)).await;
         if answer.status != StatusCode::SEE_OTHER {
             self.page = answer.text.clone();
         }
         answer
+    }
+
+    /// The form as a browser sends it.
+    pub fn form(&self, more: &str) -> String {
+        let mut form = format!(
+            "name=Ana&phone=%2B15550100123&email=ana%40example.com&special_instructions=oat&order_type=pickup&{more}"
+        );
+        for name in ["idempotency_key", "expected_total_minor", "cart_version", "shown_lines"] {
+            form.push_str(&format!("&{name}={}", hidden(&self.page, name)));
+        }
+        form
     }
 }
 
@@ -189,3 +199,70 @@ async fn a_form_that_does_not_say_what_it_showed_places_nothing() {
     assert!(refused.text.contains("Please check the total below") && refused.text.contains("value=\"Ana\""));
     assert_eq!(orders(&client).await, 0);
 }
+
+#[tokio::test]
+async fn a_cart_that_another_tab_emptied_is_a_conflict_and_the_form_is_kept() {
+    let client = Client::new().await;
+    let mut checkout = Checkout::open(&client).await;
+    let key = hidden(&checkout.page, "idempotency_key");
+    submit(&client, &checkout.cookie, "/cart/clear", "").await;
+    let refused = checkout.submit(&client).await;
+    assert_eq!(refused.status, StatusCode::CONFLICT, "{}", refused.text);
+    for kept in
+        ["Espresso is no longer in your cart.", "value=\"Ana\"", ">oat</textarea>", "There is nothing in your cart"]
+    {
+        assert!(refused.text.contains(kept), "{kept}: {}", refused.text);
+    }
+    assert!(!refused.text.contains("Place the order"), "there is none: {}", refused.text);
+
+    // Filled again in that tab, the form goes on where it was.
+    submit(&client, &checkout.cookie, "/cart/items", "product_id=espresso&quantity=1").await;
+    let form = checkout.form("payment_token=tok_ok");
+    checkout.page = submit(&client, &checkout.cookie, "/checkout/times", &form).await.text;
+    assert!(checkout.page.contains("value=\"Ana\"") && checkout.page.contains("Place the order for $3.27"));
+    assert_eq!(hidden(&checkout.page, "idempotency_key"), key, "nothing was placed under it");
+    assert_eq!(checkout.submit(&client).await.status, StatusCode::SEE_OTHER);
+    assert_eq!(orders(&client).await, 1);
+}
+
+#[tokio::test]
+async fn a_cart_that_another_tab_ordered_is_not_ordered_twice_and_the_form_is_kept() {
+    let client = Client::new().await;
+    let mut first = Checkout::open(&client).await;
+    let page = open(&client, &first.cookie, "/checkout").await.text;
+    let placed = first.submit(&client).await;
+    // A browser that has lost its session keeps the form too.
+    for cookie in [placed.cookie(), String::new()] {
+        let mut second = Checkout { cookie, page: page.clone() };
+        let refused = second.submit(&client).await;
+        assert_eq!(refused.status, StatusCode::CONFLICT, "{}", refused.text);
+        assert!(refused.text.contains("value=\"ana@example.com\""), "{}", refused.text);
+        assert!(refused.text.contains("Espresso is no longer in your cart."), "{}", refused.text);
+    }
+    assert_eq!(orders(&client).await, 1);
+}
+
+#[tokio::test]
+async fn a_client_is_told_that_the_cart_it_expected_is_empty() {
+    let client = Client::new().await;
+    let line = json!({ "product_id": "espresso", "quantity": 1 });
+    let cart = client.json("POST", "/api/v1/cart/items", &[], &line).await;
+    let cookie = cart.cookie();
+    let mut order = an_espresso();
+    order.as_object_mut().expect("an object").remove("items");
+    order["cart"] = json!(true);
+    let place = async |order: &Value| {
+        client.json("POST", "/api/v1/orders", &[("cookie", &cookie), ("idempotency-key", "k-1")], order).await
+    };
+    client.send("DELETE", "/api/v1/cart", &[("cookie", &cookie)], "").await;
+    let nothing = place(&order).await;
+    assert_eq!((nothing.status, nothing.fields()), (StatusCode::UNPROCESSABLE_ENTITY, vec!["items".to_owned()]));
+    (order["cart_version"], order["expected_total_minor"]) = (cart.json()["version"].clone(), json!(327));
+    let refused = place(&order).await;
+    assert_eq!((refused.status, &refused.json()["total_minor"]), (StatusCode::CONFLICT, &json!(0)), "{}", refused.text);
+    assert_eq!(refused.fields(), ["expected_total_minor", "cart_version"]);
+    assert!(refused.text.contains("your cart is empty"), "{}", refused.text);
+    let empty = client.get("/api/v1/cart", &[("cookie", &cookie)]).await.json();
+    assert_eq!(refused.json()["cart_version"], empty["version"]);
+}
+

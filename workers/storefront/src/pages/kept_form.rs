@@ -1,0 +1,128 @@
+//! The checkout form survives what refuses it before its handler (limits, overload, something that is down) or beside it (a
+//! cart that cannot be read, a defect of ours): the customer gets back what they wrote, with the key under which it is placed
+//! once.
+//!
+//! The page is made of the form itself and of what is in memory. It asks nobody: whatever refused the form may be refusing
+//! because somebody else is overloaded.
+
+use axum::Form;
+use axum::body::{Body, to_bytes};
+use axum::extract::{FromRequest as _, Request, State};
+use axum::http::{Method, StatusCode, header};
+use axum::middleware::Next;
+use axum::response::{IntoResponse as _, Response};
+use domain::money::Money;
+
+use super::customer::Receipt;
+use super::page;
+use super::slots::choice_by_hours;
+use super::views::{CheckoutForm, CheckoutPage, ErrorView, LineView, ShownOrder};
+use crate::problem::Problem;
+use crate::security::wants_page;
+use crate::shed::{BODY_MAX, Shed, with_body};
+use crate::{App, Observation, Ports, menu};
+
+/// The form, and the form that asks for the times of another day.
+const PLACES: &str = "/checkout";
+const ASKS_FOR_TIMES: &str = "/checkout/times";
+
+/// Answers a checkout form that was refused for the moment with the form.
+pub async fn keep<P: Ports>(State(app): State<App<P>>, request: Request, next: Next) -> Response {
+    let path = request.uri().path();
+    let places = path == PLACES;
+    let is_form = request.method() == Method::POST && (places || path == ASKS_FOR_TIMES);
+    if !is_form || !wants_page(request.headers(), path) {
+        return next.run(request).await;
+    }
+    let request = match with_body(request).await {
+        Ok(request) => request,
+        Err(problem) => {
+            if problem.status == StatusCode::REQUEST_TIMEOUT {
+                app.ports.observe(Observation::Shed(Shed::Slow));
+            }
+            return problem.into_response();
+        }
+    };
+    let (parts, body) = request.into_parts();
+    // It was read: this takes it out of memory.
+    let body = to_bytes(body, BODY_MAX).await.unwrap_or_default();
+    let mut copy = Request::new(Body::from(body.clone()));
+    (*copy.method_mut(), *copy.headers_mut()) = (Method::POST, parts.headers.clone());
+    let refused = next.run(Request::from_parts(parts, Body::from(body))).await;
+    let Some(problem) = refused.extensions().get::<Problem>().filter(|problem| passes(problem)) else { return refused };
+    let Ok(Form(form)) = Form::<CheckoutForm>::from_request(copy, &()).await else { return refused };
+    let unsure = matches!(problem.kind, "uncertain" | "internal");
+    let message = match (unsure, places) {
+        (true, true) => "We cannot say yet whether your order was placed. Press the button again: it is placed once.",
+        (true, false) => "That did not work. Please try again.",
+        (false, _) => &problem.detail,
+    };
+    let kept = render(&app, form, vec![ErrorView::general(message)], unsure && places);
+    match kept {
+        Ok(kept) => {
+            let mut response = (problem.status, kept).into_response();
+            if let Some(after) = refused.headers().get(header::RETRY_AFTER) {
+                response.headers_mut().insert(header::RETRY_AFTER, after.clone());
+            }
+            if let Some(event) = problem.security {
+                response.extensions_mut().insert(event);
+            }
+            response
+        }
+        Err(_) => refused,
+    }
+}
+
+/// Whether the same form may be answered otherwise in a moment.
+fn passes(problem: &Problem) -> bool {
+    problem.retry_after_s.is_some() || problem.status == StatusCode::INTERNAL_SERVER_ERROR
+}
+
+/// Renders the form with the order as the form itself shows it.
+///
+/// # Errors
+/// When the page cannot be made.
+pub fn render<P: Ports>(
+    app: &App<P>,
+    form: CheckoutForm,
+    errors: Vec<ErrorView>,
+    unsure: bool,
+) -> Result<Response, Problem> {
+    let choice = choice_by_hours(app, &form);
+    let receipt = as_shown(app, &form);
+    page(&CheckoutPage::of(app, form, errors, unsure, choice, receipt))
+}
+
+/// The order as the page that the form was on has shown it. Nothing is charged by it: the order is compared when it is
+/// placed.
+fn as_shown<P: Ports>(app: &App<P>, form: &CheckoutForm) -> Receipt {
+    let shown = form.shown().unwrap_or_default();
+    let (known, currency) = (app.menu.last(), app.settings.shops.home().currency);
+    let money = |minor: i64| Money::new(minor, currency).to_string();
+    let (mut lines, mut units, mut subtotal) = (Vec::new(), 0_u32, 0_i64);
+    for line in &shown.lines {
+        let quantity = line.quantity.unwrap_or_default();
+        let line_total = line.unit_price_minor.saturating_mul(i64::from(quantity));
+        (units, subtotal) = (units.saturating_add(quantity), subtotal.saturating_add(line_total));
+        lines.push(LineView {
+            product_id: line.product_id.to_string(),
+            name: menu::name_of(&known, &line.product_id),
+            image_url: String::new(),
+            quantity,
+            max: i64::from(quantity),
+            left: None,
+            unit_price: money(line.unit_price_minor),
+            line_total: money(line_total),
+            price_change: None,
+            conflict: None,
+        });
+    }
+    let total = shown.total_minor.unwrap_or_default();
+    let totals = [subtotal, total.saturating_sub(subtotal), total].map(money);
+    let shown = ShownOrder {
+        total_minor: total,
+        cart_version: shown.cart_version.unwrap_or_default(),
+        lines: form.shown_lines.clone(),
+    };
+    Receipt { units, lines, totals, shown }
+}
