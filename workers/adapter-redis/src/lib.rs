@@ -35,6 +35,7 @@ pub struct RedisCarts {
     add: Script,
     set: Script,
     remove: Script,
+    take_out: Script,
     count: Script,
 }
 
@@ -106,6 +107,20 @@ redis.call('HDEL', seen, ARGV[4])
 return reply('changed')
 ";
 
+/// Takes out of each product ARGV[4], ARGV[6], ... as many as the argument after it says, or all that are there.
+const TAKE_OUT: &str = r"
+for i = 4, #ARGV, 2 do
+  local rest = tonumber(redis.call('HGET', cart, ARGV[i]) or '0') - tonumber(ARGV[i + 1])
+  if rest > 0 then
+    redis.call('HSET', cart, ARGV[i], rest)
+  else
+    redis.call('HDEL', cart, ARGV[i])
+    redis.call('HDEL', seen, ARGV[i])
+  end
+end
+return reply('changed')
+";
+
 /// Counts KEYS[1], which is forgotten ARGV[1] seconds after it was counted first. In one step: a count without an end would
 /// refuse a client for ever.
 const COUNT: &str = r"
@@ -137,7 +152,8 @@ impl RedisCarts {
         let link = Arc::new(Mutex::new(Link { info, connection }));
         let script = |verb: &str| Script::new(&format!("{AROUND}{verb}"));
         let (get, add, set, remove) = (script(GET), script(ADD), script(SET), script(REMOVE));
-        Ok(RedisCarts { link, get, add, set, remove, count: Script::new(COUNT) })
+        let take_out = script(TAKE_OUT);
+        Ok(RedisCarts { link, get, add, set, remove, take_out, count: Script::new(COUNT) })
     }
 
     /// Counts `key` and returns how often it was counted since the first time within `window`.
@@ -269,6 +285,15 @@ impl CartStore for RedisCarts {
             call.arg(product_id.as_str());
         });
         Ok(removed.await?.1)
+    }
+
+    async fn take_out(&self, session: &str, ordered: &Lines) -> Result<(), Unavailable> {
+        let taken_out = self.run(&self.take_out, session, |call| {
+            for line in ordered {
+                call.arg(line.product_id.as_str()).arg(line.quantity.get());
+            }
+        });
+        taken_out.await.map(|_| ())
     }
 
     async fn clear(&self, session: &str) -> Result<(), Unavailable> {

@@ -86,6 +86,26 @@ impl<S: Source> CartStore for MemoryCarts<S> {
         Ok(self.change(session, remove).1)
     }
 
+    async fn take_out(&self, session: &str, ordered: &Lines) -> Result<(), Unavailable> {
+        let take_out = |cart: &mut Cart| {
+            for Line { product_id, quantity } in ordered {
+                let there =
+                    cart.lines.iter().find(|line| line.product_id == *product_id).map(|line| line.quantity.get());
+                match Quantity::new(there.unwrap_or_default().saturating_sub(quantity.get())) {
+                    Some(rest) => {
+                        cart.lines.set(product_id, rest);
+                    }
+                    None => {
+                        cart.seen.remove(product_id);
+                        cart.lines.remove(product_id);
+                    }
+                }
+            }
+        };
+        self.change(session, take_out);
+        Ok(())
+    }
+
     async fn clear(&self, session: &str) -> Result<(), Unavailable> {
         self.carts().remove(session);
         Ok(())

@@ -25,7 +25,7 @@ use chassis::Breaker;
 use contract::event::EventKind;
 use contract::messages::Envelope;
 use domain::Timestamp;
-use domain::cart::{Line, Quantity};
+use domain::cart::{Line, Lines, Quantity};
 use domain::channel::Channel;
 use domain::ids::{EventId, LocationId, OrderId, OrderNumber, ProductId, TenantId};
 use domain::order::HistoryEntry;
@@ -484,6 +484,10 @@ impl CartStore for Carts {
 
     async fn remove(&self, session: &str, product_id: &ProductId) -> Result<Cart, Unavailable> {
         either_cart!(self, carts => carts.remove(session, product_id))
+    }
+
+    async fn take_out(&self, session: &str, ordered: &Lines) -> Result<(), Unavailable> {
+        either_cart!(self, carts => carts.take_out(session, ordered))
     }
 
     async fn clear(&self, session: &str) -> Result<(), Unavailable> {

@@ -12,6 +12,7 @@ pub async fn all(carts: &impl CartStore) {
     limits_hold_and_leave_the_cart_as_it_was(carts).await;
     limits_hold_when_tabs_add_at_once(carts).await;
     taking_out_what_is_not_there_changes_nothing(carts).await;
+    what_was_ordered_leaves_and_what_came_since_stays(carts).await;
     one_session_does_not_see_another(carts).await;
     the_price_that_was_seen_first_stays_with_the_line(carts).await;
 }
@@ -105,6 +106,26 @@ async fn taking_out_what_is_not_there_changes_nothing(carts: &impl CartStore) {
     let now = carts.remove(&session, &product_id("cake")).await.expect("asked");
     assert_eq!(Vec::from(now.lines), [line("tea", 2)]);
     assert!(carts.remove(&session, &product_id("tea")).await.expect("removed").lines.is_empty());
+    assert!(carts.get(&session).await.expect("read").lines.is_empty());
+}
+
+async fn what_was_ordered_leaves_and_what_came_since_stays(carts: &impl CartStore) {
+    let session = session("ordered");
+    for line in [line("espresso", 2), line("tea", 1), line("water", 1)] {
+        carts.add(&session, &line, PRICE).await.expect("added");
+    }
+    let ordered = carts.get(&session).await.expect("read").lines;
+    carts.add(&session, &line("cake", 1), PRICE).await.expect("added");
+    carts.add(&session, &line("espresso", 3), PRICE).await.expect("added");
+    carts.remove(&session, &product_id("water")).await.expect("removed");
+    carts.take_out(&session, &ordered).await.expect("taken out");
+    let cart = carts.get(&session).await.expect("read");
+    assert_eq!(Vec::from(cart.lines), [line("cake", 1), line("espresso", 3)]);
+    assert!(!cart.seen.contains_key(&product_id("tea")), "with its price");
+    carts.take_out(&session, &ordered).await.expect("taken out");
+    assert_eq!(Vec::from(carts.get(&session).await.expect("read").lines), [line("cake", 1), line("espresso", 1)]);
+    carts.clear(&session).await.expect("cleared");
+    carts.take_out(&session, &ordered).await.expect("there is nothing to take out");
     assert!(carts.get(&session).await.expect("read").lines.is_empty());
 }
 

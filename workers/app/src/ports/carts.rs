@@ -64,5 +64,9 @@ pub trait CartStore: Send + Sync {
 
     fn remove(&self, session: &str, product_id: &ProductId) -> impl Future<Output = Result<Cart, Unavailable>> + Send;
 
+    /// Takes out what was ordered: of each product as many as are in `ordered`, or all that are there. What was added since
+    /// the order was priced stays.
+    fn take_out(&self, session: &str, ordered: &Lines) -> impl Future<Output = Result<(), Unavailable>> + Send;
+
     fn clear(&self, session: &str) -> impl Future<Output = Result<(), Unavailable>> + Send;
 }

@@ -73,8 +73,8 @@ pub async fn place<P: Ports>(State(app): State<App<P>>, headers: HeaderMap, body
     let accepted = accept(&app, request).await?;
     if let (Some(before), Some(after)) = (&session, &after) {
         if !accepted.replayed {
-            // The order stands; a cart that could not be emptied is emptied by the customer.
-            let _ = app.ports.carts().clear(&before.hash).await;
+            // The order stands; what could not be taken out of the cart is taken out by the customer.
+            let _ = app.ports.carts().take_out(&before.hash, &cart.lines).await;
         }
         carry_cart(&app, before, after).await;
     }

@@ -311,7 +311,7 @@ pub async fn place<P: Ports>(
         Ok(accepted) => {
             // Not what another tab put in meanwhile; and a second click takes nothing out.
             if !accepted.replayed {
-                let _ = app.ports.carts().clear(&session.hash).await;
+                let _ = app.ports.carts().take_out(&session.hash, &ordered).await;
             }
             carry_cart(&app, &session, &after).await;
             Ok(after.onto(Redirect::to(&order_url(&accepted.order.order_id.to_string(), "")).into_response()))

@@ -71,6 +71,11 @@ impl CartStore for TestCarts {
         self.answer().map(|()| cart)
     }
 
+    async fn take_out(&self, session: &str, ordered: &Lines) -> Result<(), Unavailable> {
+        self.carts.take_out(session, ordered).await?;
+        self.answer()
+    }
+
     async fn clear(&self, session: &str) -> Result<(), Unavailable> {
         self.carts.clear(session).await?;
         self.answer()

@@ -3,6 +3,7 @@
 use app::ports::orders::{OrderFilter, OrderStore as _};
 use app::ports::scope::Scope;
 use axum::http::StatusCode;
+use domain::cart::{Line, Quantity};
 use domain::ids::ProductId;
 use serde_json::{Value, json};
 use uuid::Uuid;
@@ -266,3 +267,31 @@ async fn a_client_is_told_that_the_cart_it_expected_is_empty() {
     assert_eq!(refused.json()["cart_version"], empty["version"]);
 }
 
+/// What another tab adds while an order is being placed is neither ordered nor lost.
+#[tokio::test]
+async fn what_is_added_while_the_order_is_placed_stays_in_the_cart() {
+    let client = Client::new().await;
+    let line = |product: &str| Line {
+        product_id: ProductId::parse(product).expect("a slug"),
+        quantity: Quantity::new(1).expect("1 to 99"),
+    };
+    for more in ["flat-white", "espresso"] {
+        let mut checkout = Checkout::open(&client).await;
+        client.world.0.carts.add_meanwhile(line(more));
+        let placed = checkout.submit(&client).await;
+        assert_eq!(placed.status, StatusCode::SEE_OTHER, "{}", placed.text);
+        let cart = client.get("/api/v1/cart", &[("cookie", &placed.cookie())]).await.json();
+        assert_eq!((&cart["units"], &cart["lines"][0]["product_id"]), (&json!(1), &json!(more)), "{cart:#}");
+    }
+    let added =
+        client.json("POST", "/api/v1/cart/items", &[], &json!({ "product_id": "espresso", "quantity": 1 })).await;
+    let cookie = added.cookie();
+    client.world.0.carts.add_meanwhile(line("flat-white"));
+    let mut order = an_espresso();
+    order.as_object_mut().expect("an object").remove("items");
+    order["cart"] = json!(true);
+    let headers = [("cookie", cookie.as_str()), ("idempotency-key", "k-1")];
+    assert_eq!(client.json("POST", "/api/v1/orders", &headers, &order).await.status, StatusCode::ACCEPTED);
+    let cart = client.get("/api/v1/cart", &[("cookie", &cookie)]).await.json();
+    assert_eq!((&cart["units"], &cart["lines"][0]["product_id"]), (&json!(1), &json!("flat-white")), "{cart:#}");
+}
