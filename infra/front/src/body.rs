@@ -33,7 +33,7 @@ impl Body {
 
     /// Streams a body whose chunks are signed.
     pub fn chunked(incoming: Incoming, chunks: Chunks) -> Body {
-        Body::with(incoming, Check::Chunks(chunks))
+        Body::with(incoming, Check::Chunks(Box::new(chunks)))
     }
 
     fn with(incoming: Incoming, check: Check) -> Body {
@@ -53,7 +53,7 @@ pub(crate) struct Checked {
 /// What a body is held against.
 enum Check {
     Digest { expected: [u8; 32], seen: digest::Context },
-    Chunks(Chunks),
+    Chunks(Box<Chunks>),
 }
 
 impl Check {

@@ -72,9 +72,10 @@ fn patterns_before<'a>(lines: &[&'a str], arm: usize) -> Vec<&'a str> {
 
 /// Whether a pattern names a variant of one of the enums.
 fn names_one_of(pattern: &str, enums: &BTreeSet<&str>) -> bool {
-    let mut before = pattern.split("::");
-    before.next_back();
-    before.any(|part| enums.contains(part.rsplit(|letter: char| !letter.is_alphanumeric()).next().unwrap_or_default()))
+    let Some((before, _)) = pattern.rsplit_once("::") else { return false };
+    before
+        .split("::")
+        .any(|part| enums.contains(part.rsplit(|letter: char| !letter.is_alphanumeric()).next().unwrap_or_default()))
 }
 
 /// A variant that is added later must not fall into somebody else's arm. `clippy::wildcard_enum_match_arm` asks the same

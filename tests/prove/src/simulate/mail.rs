@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use app::ports::notices::{Mail, Mailer, SendError, Text, Texter};
+use app::ports::notices::{Mail, Mailer, NoticeKind, SendError, Text, Texter};
 use app::use_cases::notify::{Compose, News};
 
 use super::engine::{Engine, Lost, Port, Who};
@@ -45,7 +45,7 @@ impl Compose for Words {
             | News::Overdue { stored } => stored.order.order_id.to_string(),
             News::Stock { name, .. } => (*name).to_owned(),
         };
-        let subject = news.kind().unwrap_or_default().to_owned();
+        let subject = news.kind().map(NoticeKind::code).unwrap_or_default().to_owned();
         Mail { to: "ana@example.com".to_owned(), subject, text: about, html: String::new(), dedup_id }
     }
 

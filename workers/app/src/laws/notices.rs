@@ -125,7 +125,7 @@ async fn how_each_fared_can_be_read(notices: &impl NoticeStore) {
     let of = |kind, channel| Notice { order_id: Some(order_id), kind, ..notice(channel) };
     let refused = of(NoticeKind::OrderConfirmed, Channel::Sms);
     let instead = Notice { channel: Channel::Email, ..refused.clone() };
-    let waiting = of("order_ready", Channel::Email);
+    let waiting = of(NoticeKind::OrderReady, Channel::Email);
     for notice in [&refused, &instead, &waiting] {
         begin(notices, notice).await;
     }

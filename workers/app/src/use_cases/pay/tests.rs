@@ -5,6 +5,7 @@ use time::macros::datetime;
 use super::*;
 use crate::fakes::orders::MemoryOrders;
 use crate::laws::orders::new_order;
+use crate::ports::scope::Scope;
 use crate::use_cases::for_customers::{Charged, charged};
 
 const MAKER: Maker = Maker { role: "payment-worker", version: "0", traceparent: None };
@@ -64,7 +65,7 @@ fn a_wrong_amount_that_was_charged_and_given_back_is_told_as_a_refund_of_it() {
             let envelope = MAKER.envelope_with(event, Noon.now(), Some(order_id), message.clone());
             pay(&orders, &Straight(&orders), &Greedy, &Noon, &MAKER, &envelope).await;
             let back = Money::new(total.minor + 1, total.currency);
-            assert_eq!(charged(&orders, order_id).await, Ok(Charged::Refunded(back)));
+            assert_eq!(charged(&orders, &Scope::Everything, order_id).await, Ok(Charged::Refunded(back)));
         }
         let charge = orders.payment(order_id, PaymentKind::Charge).await.expect("read").expect("there");
         assert_eq!(charge.state, PaymentState::Declined, "the order ends");
