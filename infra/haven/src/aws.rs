@@ -50,13 +50,13 @@ impl Aws {
     /// Where the stacks have put everything, by the roles' variables.
     pub async fn addresses(&self, environment: &str) -> anyhow::Result<HashMap<String, String>> {
         let parameters = parameters_of(self.clients.config(), environment).await?;
-        let value = |address: &Address| {
-            let found = parameters.iter().find(|parameter| parameter.name() == Some(address.parameter().as_str()));
-            found.and_then(|parameter| parameter.value()).map(str::to_owned)
-        };
+        let root = parameter_root(environment);
         let found = Address::all().map(|address| {
-            let value = value(&address).with_context(|| format!("{} is not deployed", address.parameter()))?;
-            Ok((address.variable(), value))
+            let name = format!("{root}/{}", address.parameter());
+            let found = parameters.iter().find(|parameter| parameter.name() == Some(name.as_str()));
+            let value = found.and_then(|parameter| parameter.value());
+            let value = value.with_context(|| format!("the parameter {name} is not deployed"))?;
+            Ok((address.variable(), value.to_owned()))
         });
         found.collect::<anyhow::Result<_>>().context("read where the stacks put everything")
     }

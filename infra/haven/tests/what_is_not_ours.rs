@@ -4,7 +4,9 @@ use std::fs::{self, Permissions};
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, chown};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
 
+use rustix::process::{Pid, Signal, kill_process};
 use uuid::Uuid;
 
 /// A folder of a test's own; gone with the value.
@@ -157,4 +159,39 @@ fn a_rehearsal_uses_no_python_of_another_user_and_leaves_no_folder_behind() {
     assert!(!ran.exists(), "their program ran");
     assert_eq!(snapshot(&state), before);
     assert_eq!(fs::read_dir(temporary).expect("a list").count(), 0, "nothing is left behind");
+}
+
+#[test]
+fn a_rehearsal_that_is_interrupted_leaves_no_folder_behind() {
+    let top = Folder::new();
+    let temporary = folder(&top, "tmp", &[]);
+    let python = top.0.join("slow-python");
+    fs::write(&python, "#!/bin/sh\nexec sleep 60\n").expect("written");
+    fs::set_permissions(&python, Permissions::from_mode(0o755)).expect("changed");
+    let left = || fs::read_dir(&temporary).expect("a list").count();
+    for signal in [Signal::INT, Signal::TERM] {
+        let mut rehearse = haven(&top.0, &["rehearse", "dev"]);
+        let mut rehearse = rehearse.env("HAVEN_PYTHON", &python).stderr(Stdio::null()).spawn().expect("haven runs");
+        let begun = Instant::now();
+        while left() == 0 {
+            assert!(begun.elapsed() < Duration::from_secs(30), "it never began");
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        let pid = i32::try_from(rehearse.id()).ok().and_then(Pid::from_raw).expect("a pid");
+        kill_process(pid, signal).expect("it runs");
+        assert_eq!(rehearse.wait().expect("it ends").code(), Some(130), "{signal:?}");
+        assert_eq!(left(), 0, "{signal:?}");
+    }
+}
+
+#[test]
+fn what_commands_write_is_their_owners_alone() {
+    let top = Folder::new();
+    let done = haven(&top.0, &["synth", "dev", "--out", "templates"]).output().expect("haven runs");
+    assert!(done.status.success(), "{done:?}");
+    let written = snapshot(&top.0.join("templates"));
+    assert!(written.len() > 1);
+    for (path, mode, _, _) in written {
+        assert_eq!(mode & 0o077, 0, "{} has mode {mode:o}", path.display());
+    }
 }

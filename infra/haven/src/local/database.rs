@@ -299,8 +299,10 @@ mod tests {
             tokio::spawn(async move {
                 while let Ok((mut stream, _)) = listener.accept().await {
                     let mut asked = [0; 1024];
-                    while stream.read(&mut asked).await.is_ok_and(|read| read > 0) {
-                        let _ = stream.write_all(answer.as_bytes()).await;
+                    while let Ok(read @ 1..) = stream.read(&mut asked).await {
+                        // Each command is an array of bulk strings, and waits for an answer of its own.
+                        let commands = asked[..read].iter().filter(|byte| **byte == b'*').count();
+                        let _ = stream.write_all(answer.repeat(commands).as_bytes()).await;
                     }
                 }
             });

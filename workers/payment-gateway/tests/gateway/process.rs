@@ -114,16 +114,23 @@ async fn the_exit_code_tells_bad_configuration_from_failure() {
 /// `HAVEN_LOG=` once meant "errors only", and then nobody read where it listens.
 #[tokio::test]
 async fn an_empty_variable_is_one_that_is_not_set() {
-    let file = LedgerFile::new();
-    let mut command = command(&file);
-    for variable in ["PAYMENT_LEDGER", "PAYMENT_BIND", "PAYMENT_WEBHOOK_URL", "HAVEN_LOG"] {
+    let folder = std::env::temp_dir().join(format!("gateway-variables-{}", std::process::id()));
+    std::fs::create_dir_all(&folder).unwrap();
+    let mut command = command(&LedgerFile::new());
+    // The address is the one of the test: the default port may be taken.
+    for variable in ["PAYMENT_LEDGER", "PAYMENT_WEBHOOK_URL", "HAVEN_LOG"] {
         command.env(variable, "");
     }
-    command.arg("--ledger").arg(&file.0).args(["--bind", "127.0.0.1:0"]);
-    let (child, client, _lines) = start_with(command).await;
+    let (child, client, _lines) = start_with({
+        command.current_dir(&folder);
+        command
+    })
+    .await;
     client.captured("c").await;
     signal(&child, "TERM").await;
     assert_eq!(exit_code(child).await, Some(0));
+    assert!(folder.join("payment-ledger.jsonl").is_file(), "where the ledger is without the variable");
+    std::fs::remove_dir_all(folder).unwrap();
 }
 
 #[tokio::test]

@@ -291,7 +291,8 @@ async fn what_is_added_while_the_order_is_placed_stays_in_the_cart() {
     order.as_object_mut().expect("an object").remove("items");
     order["cart"] = json!(true);
     let headers = [("cookie", cookie.as_str()), ("idempotency-key", "k-1")];
-    assert_eq!(client.json("POST", "/api/v1/orders", &headers, &order).await.status, StatusCode::ACCEPTED);
-    let cart = client.get("/api/v1/cart", &[("cookie", &cookie)]).await.json();
+    let placed = client.json("POST", "/api/v1/orders", &headers, &order).await;
+    assert_eq!(placed.status, StatusCode::ACCEPTED, "{}", placed.text);
+    let cart = client.get("/api/v1/cart", &[("cookie", &placed.cookie())]).await.json();
     assert_eq!((&cart["units"], &cart["lines"][0]["product_id"]), (&json!(1), &json!("flat-white")), "{cart:#}");
 }

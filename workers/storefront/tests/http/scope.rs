@@ -8,12 +8,13 @@ use app::ports::orders::{OrderStore as _, Placement};
 use app::ports::views::{OrderView, OrderViews as _};
 use app::use_cases::idempotency::key_hash;
 use axum::http::StatusCode;
+use domain::access::StaffRole;
 use domain::ids::OrderId;
 use domain::saga::State;
 use serde_json::{Value, json};
 use storefront::SecurityEvent;
 
-use crate::{Client, NOON, an_espresso, token};
+use crate::{Client, NOON, an_espresso, token, token_as};
 
 /// Routes of the pages that name an order; held against the router below.
 const PAGES: [(&str, &str); 7] = [
@@ -125,7 +126,7 @@ async fn an_order_out_of_scope_is_as_if_there_were_none() {
 async fn every_route_counts_a_request_for_an_order_out_of_scope() {
     let client = Client::new().await;
     let (cookie, placed) = orders_everywhere(&client).await;
-    let bearer = format!("Bearer {}", token("Ana", NOON + time::Duration::hours(1)));
+    let bearer = format!("Bearer {}", token_as(StaffRole::Staff, "Ana", NOON + time::Duration::hours(1)));
     let over = token("Ana", NOON - time::Duration::hours(1));
     let (forged, staff_cookie) = ("Bearer hv2.e30.AAAA", format!("staff={over}"));
     let unknown = OrderId(uuid::Uuid::now_v7()).to_string();
@@ -228,7 +229,7 @@ async fn no_request_calls_a_method_of_the_workers() {
     orders.place(std::slice::from_ref(&ended)).await.pop().expect("an answer").expect("placed");
     let end = app::laws::orders::step(&ended, 1, State::Cancelled);
     orders.apply(&[end]).await.pop().expect("an answer").expect("applied");
-    let bearer = format!("Bearer {}", token("Ana", NOON + time::Duration::hours(1)));
+    let bearer = format!("Bearer {}", token_as(StaffRole::Staff, "Ana", NOON + time::Duration::hours(1)));
     orders.take_calls_without_scope();
 
     let (staff, customer) = (("authorization", bearer.as_str()), ("cookie", cookie.as_str()));

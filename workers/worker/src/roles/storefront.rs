@@ -33,6 +33,7 @@ const READ_PARAMETERS_EVERY: Duration = Duration::from_secs(5);
 /// From the end of one read to the next. A revoked staff token is refused by every storefront within two seconds: this, and a
 /// second for the read.
 const READ_REVOKED_EVERY: Duration = Duration::from_secs(1);
+const _: () = assert!(READ_REVOKED_EVERY.as_millis() <= 1_000, "no second is left for the read");
 
 pub async fn run(wiring: Wiring) -> anyhow::Result<()> {
     let Wiring { config, process, aws, store, breakers, .. } = wiring;
