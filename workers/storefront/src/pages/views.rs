@@ -26,12 +26,15 @@ pub struct Shell {
     pub notice: Option<String>,
     /// That the shop is closed, and when it opens.
     pub closed: Option<String>,
+    /// Whether there is a mailbox to look into: with a local AWS.
+    pub has_mailbox: bool,
 }
 
 impl Shell {
     pub fn of<P: Ports>(app: &App<P>) -> Shell {
         let closed = app.settings.shops.home().hours.closed_notice(app.ports.source().now());
-        Shell { cart_count: None, notice: None, closed }
+        let has_mailbox = app.settings.mailbox.is_some();
+        Shell { cart_count: None, notice: None, closed, has_mailbox }
     }
 }
 

@@ -96,6 +96,9 @@ async fn whoever_is_not_signed_in_is_sent_to_sign_in() {
 
 #[tokio::test]
 async fn on_aws_the_page_is_not_there() {
+    const LINK: &str = "<a href=\"/staff/mailbox\">Mailbox</a>";
+    assert!(with_mails().await.as_staff("GET", "/staff", &[], None).await.text.contains(LINK));
+    assert!(!Client::new().await.as_staff("GET", "/staff", &[], None).await.text.contains(LINK));
     let client = Client::new().await;
     for path in ["/staff/mailbox", "/staff/mailbox/1@ses"] {
         assert_eq!(client.as_staff("GET", path, &[], None).await.status, StatusCode::NOT_FOUND);
