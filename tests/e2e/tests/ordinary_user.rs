@@ -9,8 +9,8 @@ use e2e::{Supervised, haven, order, processes_on};
 use reqwest::StatusCode;
 use uuid::Uuid;
 
-/// An id that no account of a fresh Debian has.
-const USER: u32 = 64_321;
+/// `nobody`: PostgreSQL's programs want an account with a name.
+const USER: u32 = 65_534;
 
 /// A home of the account's own, with a copy of what it runs: the tests' own build is root's.
 struct Home(PathBuf);
