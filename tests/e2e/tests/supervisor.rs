@@ -211,6 +211,9 @@ async fn down_and_the_next_start_end_what_a_killed_supervisor_left_and_no_strang
             _ => {
                 let up = run.command(&["up", "--port", "0", "--detach"]).output().expect("haven runs");
                 assert!(up.status.success(), "{up:?}");
+                let said = String::from_utf8_lossy(&up.stdout).into_owned();
+                let token = run.facts().and_then(|facts| facts["staff_token"].as_str().map(str::to_owned));
+                assert!(said.contains("Staff token") && !said.contains(&token.expect("a token")), "{said}");
             }
         }
         assert!(!alive(left), "{next}");

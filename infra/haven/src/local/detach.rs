@@ -10,7 +10,7 @@ use super::children;
 use super::facts::Facts;
 use super::state::State;
 use super::stop::Stop;
-use super::up::TOKEN_IN_FACTS;
+use super::up::{TOKEN_IN_FACTS, shown_token};
 use crate::cli::Up;
 use crate::target::BadUsage;
 
@@ -50,7 +50,7 @@ pub async fn detach(options: &Up) -> anyhow::Result<()> {
         }
         let facts = Facts::read(state.folder()).ok();
         if let Some(facts) = facts.filter(|facts| facts.ready && Some(facts.pid) == pid) {
-            println!("{}", said().replace(TOKEN_IN_FACTS, &facts.staff_token));
+            println!("{}", said().replace(TOKEN_IN_FACTS, shown_token(&facts.staff_token)));
             println!("Running in the background; stop it with: haven down --state {}", options.state.display());
             return Ok(());
         }

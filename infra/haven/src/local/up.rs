@@ -40,6 +40,11 @@ pub const GATEWAY: &str = "payment-gateway";
 pub const GATEWAY_STOPS_WITHIN: Duration = Duration::from_secs(10);
 /// What the log of a shop in the background has instead of the staff token.
 pub const TOKEN_IN_FACTS: &str = "(staff_token in haven.json)";
+
+/// Returns the staff token where standard output is a terminal. Anywhere else it is a log, and no log holds a token.
+pub fn shown_token(token: &str) -> &str {
+    if std::io::stdout().is_terminal() { token } else { TOKEN_IN_FACTS }
+}
 /// All processes together get so long to become ready.
 const READY_WITHIN: Duration = Duration::from_secs(60);
 
@@ -267,7 +272,7 @@ async fn start_roles<'a>(
             Ok(((keeper, facts), line))
         })
         .await?;
-    announce_ready(options, &facts, state.folder(), phases.elapsed())?;
+    announce_ready(&facts, state.folder(), phases.elapsed())?;
     tokio::spawn(renew_staff_token(facts, store, signing_key, token, state.folder().to_owned()));
     Ok(keeper)
 }
@@ -437,17 +442,14 @@ async fn listens(url: &str) -> bool {
     tokio::net::TcpStream::connect(url.trim_start_matches("http://")).await.is_ok()
 }
 
-fn announce_ready(options: &Up, facts: &Shared, folder: &Path, took: Duration) -> anyhow::Result<()> {
+fn announce_ready(facts: &Shared, folder: &Path, took: Duration) -> anyhow::Result<()> {
     let mut facts = facts.lock().unwrap_or_else(PoisonError::into_inner);
     facts.ready = true;
     facts.write(folder)?;
     println!("\nReady after {:.1} s.\n", took.as_secs_f64());
     println!("  The shop         {}", facts.storefront);
     println!("  The bar          {}/staff   (sign in with the staff token)", facts.storefront);
-    // Anywhere but on a terminal, standard output is a log, and no log holds a token.
-    let is_shown = !options.take_lock && std::io::stdout().is_terminal();
-    let token = if is_shown { &facts.staff_token } else { TOKEN_IN_FACTS };
-    println!("  Staff token      {token}");
+    println!("  Staff token      {}", shown_token(&facts.staff_token));
     println!("  Mails and texts  {}/staff/mailbox", facts.storefront);
     println!("  API              {}/openapi.json", facts.storefront);
     println!("  Local AWS        {}   (eval \"$(haven env)\" for the aws command)", facts.aws_endpoint);
