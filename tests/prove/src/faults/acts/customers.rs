@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use anyhow::{Context as _, ensure};
 use app::ports::stock::Stock as _;
 use contract::role::STOREFRONT;
 use domain::Timestamp;
@@ -131,15 +132,19 @@ pub async fn other_body(shop: &Shop) -> anyhow::Result<Outcome> {
 pub async fn flush_carts(shop: &Shop) -> anyhow::Result<Outcome> {
     let mut outcome = Outcome::default();
     let Some(url) = &shop.redis_url else { return Ok(outcome) };
+    let own = url.strip_prefix("redis://:").and_then(|rest| rest.split_once('@'));
+    let (password, server) = own.context("the proofs' own Redis has a password")?;
     for _ in 0..5 {
         let item = json!({ "product_id": "latte", "quantity": 1 });
         let filled = shop.http.post(format!("{}/api/v1/cart/items", shop.url)).json(&item).send().await?;
         let cookies = filled.headers().get_all("set-cookie").iter().filter_map(|cookie| cookie.to_str().ok());
         let cookies: Vec<&str> = cookies.filter_map(|cookie| cookie.split(';').next()).collect();
         let cookie = cookies.join("; ");
-        let mut redis = TcpStream::connect(url.trim_start_matches("redis://")).await?;
-        redis.write_all(b"FLUSHALL\r\n").await?;
-        redis.read_exact(&mut [0; 5]).await?;
+        let mut redis = TcpStream::connect(server).await?;
+        redis.write_all(format!("AUTH {password}\r\nFLUSHALL\r\n").as_bytes()).await?;
+        let mut answers = [0; 10];
+        redis.read_exact(&mut answers).await?;
+        ensure!(answers == *b"+OK\r\n+OK\r\n", "Redis answers {:?}", String::from_utf8_lossy(&answers));
         let id = Uuid::now_v7();
         let mut order = body(&format!("{}@example.com", id.simple()), 1);
         if let Some(order) = order.as_object_mut() {
