@@ -51,21 +51,19 @@ impl Aws {
     pub async fn addresses(&self, environment: &str) -> anyhow::Result<HashMap<String, String>> {
         let parameters = parameters_of(self.clients.config(), environment).await?;
         let root = parameter_root(environment);
-        let found = Address::all().map(|address| {
-            let name = format!("{root}/{}", address.parameter());
-            let found = parameters.iter().find(|parameter| parameter.name() == Some(name.as_str()));
-            let value = found.and_then(|parameter| parameter.value());
-            let value = value.with_context(|| format!("the parameter {name} is not deployed"))?;
-            Ok((address.variable(), value.to_owned()))
+        let found = adapter_aws::addresses_of(|name| {
+            let name = format!("{root}/{name}");
+            let found = parameters.iter().find(|parameter| parameter.name() == Some(name.as_str()))?;
+            found.value().map(str::to_owned)
         });
-        found.collect::<anyhow::Result<_>>().context("read where the stacks put everything")
+        found.context("read where the stacks put everything")
     }
 
     /// By the secret's slug.
     pub async fn secrets(&self, environment: &str) -> anyhow::Result<HashMap<&'static str, String>> {
         let mut secrets = HashMap::new();
         for secret in SECRETS {
-            let id = format!("{}/{}", parameter_root(environment), secret.slug);
+            let id = secret.id(environment);
             let got = self.clients.secrets().get_secret_value().secret_id(&id).send().await;
             let got = got.map_err(|error| failed(format!("read the secret {id}"), &error))?;
             let value = got.secret_string.with_context(|| format!("the secret {id} holds no text"))?;

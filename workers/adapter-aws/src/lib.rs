@@ -27,7 +27,7 @@ pub use mailer::SesMailer;
 pub use metrics::{MetricSink, Series, Value};
 pub use parking::{Parked, SqsParking};
 pub use publisher::{AwsPublisher, Destinations};
-pub use settings::{ParameterReader, addresses, secret, secret_text, secret_versions};
+pub use settings::{ParameterReader, addresses, addresses_of, secret, secret_text, secret_versions};
 pub use stock::{DynamoProducts, DynamoStock, StockTables};
 pub use stream::DynamoStockStream;
 pub use texter::SnsTexter;

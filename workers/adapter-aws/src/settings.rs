@@ -52,18 +52,25 @@ async fn below(client: &Client, root: &str) -> Result<HashMap<String, String>, U
 /// When Parameter Store cannot be read, or a resource is not in it: the stacks are not deployed.
 pub async fn addresses(clients: &Clients, environment: &str) -> Result<HashMap<String, String>, Unavailable> {
     let found = below(&clients.ssm(), &parameter_root(environment)).await?;
-    let mut addresses = HashMap::new();
-    for address in Address::all() {
-        let value = found.get(&address.parameter());
-        let missing = || Unavailable::new("parameters", format!("{} is not deployed", address.parameter()));
-        addresses.insert(address.variable(), value.cloned().ok_or_else(missing)?);
-    }
-    Ok(addresses)
+    addresses_of(|name| found.get(name).cloned())
+}
+
+/// The same, of parameters that were read already: `value` returns one by its name below the environment's root.
+///
+/// # Errors
+/// When a resource is not among them.
+pub fn addresses_of(value: impl Fn(&str) -> Option<String>) -> Result<HashMap<String, String>, Unavailable> {
+    let found = Address::all().map(|address| {
+        let name = address.parameter();
+        let missing = || Unavailable::new("parameters", format!("{name} is not deployed"));
+        Ok((address.variable(), value(&name).ok_or_else(missing)?))
+    });
+    found.collect()
 }
 
 /// A secret's current value.
 pub async fn secret(clients: &Clients, environment: &str, secret: &Secret) -> Result<String, Unavailable> {
-    secret_text(clients, &format!("{}/{}", parameter_root(environment), secret.slug)).await
+    secret_text(clients, &secret.id(environment)).await
 }
 
 /// A secret's values that are good now: the current one, and where there is one the one before.
@@ -71,7 +78,7 @@ pub async fn secret(clients: &Clients, environment: &str, secret: &Secret) -> Re
 /// # Errors
 /// When the current value cannot be read.
 pub async fn secret_versions(clients: &Clients, environment: &str, known: &Secret) -> Result<Vec<String>, Unavailable> {
-    let id = format!("{}/{}", parameter_root(environment), known.slug);
+    let id = known.id(environment);
     let current = secret_text(clients, &id).await?;
     let previous = clients.secrets().get_secret_value().secret_id(&id).version_stage("AWSPREVIOUS").send().await;
     let previous = match previous {

@@ -73,6 +73,13 @@ pub struct Secret {
     pub variable: &'static str,
 }
 
+impl Secret {
+    /// Returns the secret's name in Secrets Manager.
+    pub fn id(&self, environment: &str) -> String {
+        format!("{}/{}", crate::parameter_root(environment), self.slug)
+    }
+}
+
 pub const PAYMENT_WEBHOOK: Secret = Secret {
     slug: "payment-webhook",
     about: "Signs what the payment gateway tells us",
