@@ -142,6 +142,11 @@ impl Handled {
         Handled { settlement: Settlement::Park { reason: reason.into() }, duplicate: false, reached: None }
     }
 
+    /// Parks a message of a kind that its queue is not for.
+    pub fn park_misrouted(envelope: &Envelope) -> Handled {
+        Handled::park(format!("{:?} does not belong on this queue", envelope.message.kind()))
+    }
+
     pub fn retry(reason: impl Into<String>) -> Handled {
         Handled {
             settlement: Settlement::Retry { reason: reason.into(), after: None },

@@ -58,7 +58,7 @@ pub async fn decide<O: OrderStore + LocationStore, S: Source>(
             | Message::OrderOverdue { .. }
             | Message::StockLevelReached { .. },
             _,
-        ) => return Err(Handled::park(format!("{:?} does not belong on this queue", envelope.message.kind()))),
+        ) => return Err(Handled::park_misrouted(envelope)),
     };
     let order = match store.load(order_id).await {
         Ok(Some(stored)) => stored.order,

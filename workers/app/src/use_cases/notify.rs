@@ -360,10 +360,7 @@ pub(super) async fn news_of<'a>(
             | Message::PaymentFailed { .. }
             | Message::PaymentRefunded { .. },
             _,
-        ) => {
-            let kind = envelope.message.kind();
-            Err(Handled::park(format!("{kind:?} does not belong on this queue")))
-        }
+        ) => Err(Handled::park_misrouted(envelope)),
     }
 }
 

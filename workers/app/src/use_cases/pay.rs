@@ -42,9 +42,7 @@ pub async fn pay<O: OrderStore, A: Apply, G: Gateway, S: Source>(
             | Message::OrderStatusChanged { .. }
             | Message::OrderShipped { .. }
             | Message::OrderOverdue { .. }
-            | Message::StockLevelReached { .. } => {
-                return Handled::park(format!("{:?} does not belong on this queue", envelope.message.kind()));
-            }
+            | Message::StockLevelReached { .. } => return Handled::park_misrouted(envelope),
         };
         match outcome {
             Ok(Applied::Applied) => return Handled::done(),

@@ -130,9 +130,7 @@ async fn advance<S: Source>(
         | Message::OrderStatusChanged { .. }
         | Message::OrderShipped { .. }
         | Message::OrderOverdue { .. }
-        | Message::StockLevelReached { .. } => {
-            Err(Handled::park(format!("{:?} does not belong on this queue", envelope.message.kind())))
-        }
+        | Message::StockLevelReached { .. } => Err(Handled::park_misrouted(envelope)),
     }
 }
 

@@ -1,9 +1,9 @@
-use domain::Timestamp;
 use domain::saga::State;
 use futures::executor::block_on;
-use time::macros::{date, datetime};
+use time::macros::date;
 
 use super::*;
+use crate::fakes::Noon;
 use crate::fakes::orders::MemoryOrders;
 use crate::laws::orders::{new_order, step};
 use crate::ports::orders::NewOrder;
@@ -11,18 +11,6 @@ use crate::ports::scope::Scope;
 use crate::use_cases::change_order::{Move, move_by_staff};
 
 const MAKER: Maker = Maker { role: "fulfilment-worker", version: "0", traceparent: None };
-
-struct Noon;
-
-impl Source for Noon {
-    fn now(&self) -> Timestamp {
-        datetime!(2026-03-01 12:00 UTC)
-    }
-
-    fn uuid(&self) -> Uuid {
-        Uuid::now_v7()
-    }
-}
 
 /// An order of a kind that came to a state, and the news that it was confirmed.
 async fn an_order(store: &MemoryOrders, order_type: OrderType, state: State) -> (NewOrder, Envelope) {

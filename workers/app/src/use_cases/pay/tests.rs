@@ -1,26 +1,13 @@
-use domain::Timestamp;
 use futures::executor::block_on;
-use time::macros::datetime;
 
 use super::*;
+use crate::fakes::Noon;
 use crate::fakes::orders::MemoryOrders;
 use crate::laws::orders::new_order;
 use crate::ports::scope::Scope;
 use crate::use_cases::for_customers::{Charged, charged};
 
 const MAKER: Maker = Maker { role: "payment-worker", version: "0", traceparent: None };
-
-struct Noon;
-
-impl Source for Noon {
-    fn now(&self) -> Timestamp {
-        datetime!(2026-03-01 12:00 UTC)
-    }
-
-    fn uuid(&self) -> Uuid {
-        Uuid::now_v7()
-    }
-}
 
 struct Straight<'a>(&'a MemoryOrders);
 
