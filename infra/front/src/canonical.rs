@@ -6,12 +6,18 @@ use std::fmt::Write as _;
 
 use aws_lc_rs::digest;
 use hyper::HeaderMap;
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, percent_encode};
+
+/// All but the unreserved characters of RFC 3986: what AWS encodes.
+const RESERVED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
+/// In a path, the slashes stay.
+const IN_PATH: &AsciiSet = &RESERVED.remove(b'/');
 
 /// Returns the path as it is signed. S3 signs the path that names the object, encoded once; every other service signs
 /// the path of the request line, normalized and encoded once more.
 pub(crate) fn path(raw: &str, service: &str) -> String {
     if service == "s3" {
-        return encode(&decode(raw), true);
+        return encode(&decode(raw), IN_PATH);
     }
     let mut segments: Vec<&str> = Vec::new();
     for segment in raw.split('/') {
@@ -28,14 +34,14 @@ pub(crate) fn path(raw: &str, service: &str) -> String {
     if is_folder && !segments.is_empty() {
         normal.push('/');
     }
-    encode(normal.as_bytes(), true)
+    encode(normal.as_bytes(), IN_PATH)
 }
 
 /// Returns the query as it is signed: every name and value encoded the same way, sorted, without the signature itself.
 pub(crate) fn query(raw: &str) -> String {
     let mut pairs: Vec<(String, String)> = pairs(raw)
         .filter(|(name, _)| *name != "X-Amz-Signature")
-        .map(|(name, value)| (encode(&decode(name), false), encode(&decode(value), false)))
+        .map(|(name, value)| (encode(&decode(name), RESERVED), encode(&decode(value), RESERVED)))
         .collect();
     pairs.sort();
     let mut canonical = String::with_capacity(raw.len());
@@ -93,40 +99,11 @@ pub(crate) fn header(headers: &HeaderMap, name: &str, into: &mut digest::Context
 
 /// Undoes percent-encoding. A `%` without two hexadecimal digits stays.
 fn decode(text: &str) -> Cow<'_, [u8]> {
-    let bytes = text.as_bytes();
-    if !bytes.contains(&b'%') {
-        return Cow::Borrowed(bytes);
-    }
-    let mut decoded = Vec::with_capacity(bytes.len());
-    let mut rest = bytes;
-    while let Some((first, after)) = rest.split_first() {
-        let digits = after.first_chunk::<2>().and_then(|two| Some((nibble(two[0])?, nibble(two[1])?)));
-        match (first, digits) {
-            (b'%', Some((high, low))) => {
-                decoded.push(high << 4 | low);
-                rest = &after[2..];
-            }
-            _ => {
-                decoded.push(*first);
-                rest = after;
-            }
-        }
-    }
-    Cow::Owned(decoded)
+    percent_decode_str(text).into()
 }
 
-fn encode(bytes: &[u8], keep_slashes: bool) -> String {
-    let mut encoded = String::with_capacity(bytes.len());
-    for byte in bytes {
-        match byte {
-            b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => encoded.push(char::from(*byte)),
-            b'/' if keep_slashes => encoded.push('/'),
-            byte => {
-                let _ = write!(encoded, "%{byte:02X}");
-            }
-        }
-    }
-    encoded
+fn encode(bytes: &[u8], encoded: &'static AsciiSet) -> String {
+    percent_encode(bytes, encoded).to_string()
 }
 
 /// Returns the bytes of hexadecimal text in lower case, which is how AWS writes signatures and digests.

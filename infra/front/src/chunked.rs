@@ -28,7 +28,7 @@ pub(crate) enum Ending {
 enum Next {
     /// The line of a chunk.
     Size,
-    /// Data, so many bytes.
+    /// This many bytes of data.
     Data(u64),
     /// The line break after the data.
     Break,

@@ -21,8 +21,8 @@ use tower::Service;
 use crate::body::{Body, Refused};
 use crate::refusal::Reason;
 
-/// An unused connection is closed after this: well before MiniStack closes it, which is started with
-/// `--keep-alive 3600`, so that no request is sent into a connection that is just going away.
+/// An unused connection is closed after this: well before MiniStack closes it (`keep_alive_timeout` in
+/// `localstack/serve.py`), so that no request is sent into a connection that is just going away.
 const IDLE_MAX: Duration = Duration::from_secs(300);
 /// Headers that are about one connection and not about the request (RFC 9110, section 7.6.1).
 const HOP_BY_HOP: [HeaderName; 8] =

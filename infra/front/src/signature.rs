@@ -3,7 +3,7 @@
 //! A request is judged in two steps. [`Verifier::claim`] reads the signature, from the `Authorization` header or from the
 //! query of a presigned URL, and refuses whatever can be refused without the body: no signature, another key id, a time
 //! that is too far off. Only then is the body read, and [`Verifier::verify`] computes the signature and compares it in
-//! constant time. A stranger does not know the key id, so nobody else can make the front hold a body in memory.
+//! constant time. Only a client that knows the key id can make the front hold a body in memory.
 
 use std::borrow::Cow;
 use std::collections::HashMap;
