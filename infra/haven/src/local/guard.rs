@@ -193,8 +193,8 @@ fn is_of_another_command(entry: &DirEntry) -> bool {
         || (is_lock && entry.metadata().is_ok_and(|lock| lock.len() == 0))
 }
 
-/// Refuses symbolic links and devices where haven writes: whoever placed them chooses which file is overwritten. Returns
-/// what an older haven, or another umask, left open to other accounts.
+/// Refuses symbolic links where haven writes: whoever placed one would choose the file that is overwritten. Returns what
+/// an older haven, or another umask, left open to other accounts.
 ///
 /// # Errors
 /// The first such file by name, or one that belongs to another user.
