@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
 use std::time::Duration;
 
 use aws_lc_rs::{constant_time, digest};
@@ -19,7 +20,9 @@ use hyper::{HeaderMap, Request, Response};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use time::OffsetDateTime;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::task::{JoinHandle, JoinSet};
+use tokio::runtime;
+use tokio::sync::oneshot;
+use tokio::task::JoinSet;
 
 use crate::Keys;
 use crate::body::Body;
@@ -75,22 +78,48 @@ pub struct Refusal<'a> {
 #[derive(Debug)]
 pub struct Front {
     address: SocketAddr,
-    task: JoinHandle<()>,
+    /// The front stops when this is dropped.
+    running: oneshot::Sender<()>,
+    /// Resolves when the front has stopped.
+    stopped: oneshot::Receiver<()>,
 }
 
 impl Front {
     /// Serves on a listener that is bound to loopback.
     ///
+    /// The front has a thread of its own. Each request passes two sockets, and waking another thread for each step costs
+    /// more than all the rest of the front's work.
+    ///
     /// # Errors
-    /// When the listener has no address.
+    /// When the listener has no address, or there is no thread or runtime to be had.
     pub fn serve(listener: TcpListener, options: &Options) -> std::io::Result<Front> {
         let address = listener.local_addr()?;
+        let listener = listener.into_std()?;
         let shared = Arc::new(Shared {
             verifier: Verifier::new(options.keys.clone(), options.clock_skew),
             forward: Forward::new(&options.socket),
             on_refusal: options.on_refusal.clone(),
         });
-        Ok(Front { address, task: tokio::spawn(accept(listener, shared)) })
+        let runtime = runtime::Builder::new_current_thread().enable_all().build()?;
+        // A listener belongs to one runtime.
+        let listener = {
+            let _within = runtime.enter();
+            TcpListener::from_std(listener)?
+        };
+        let (running, to_stop) = oneshot::channel();
+        let (ended, stopped) = oneshot::channel();
+        thread::Builder::new().name("haven-front".to_owned()).spawn(move || {
+            runtime.block_on(async {
+                tokio::select! {
+                    () = accept(listener, shared) => {}
+                    _ = to_stop => {}
+                }
+            });
+            // Closes every connection.
+            drop(runtime);
+            let _ = ended.send(());
+        })?;
+        Ok(Front { address, running, stopped })
     }
 
     pub fn address(&self) -> SocketAddr {
@@ -98,15 +127,9 @@ impl Front {
     }
 
     /// Stops and waits until the listener and every connection are closed.
-    pub async fn stop(mut self) {
-        self.task.abort();
-        let _ = (&mut self.task).await;
-    }
-}
-
-impl Drop for Front {
-    fn drop(&mut self) {
-        self.task.abort();
+    pub async fn stop(self) {
+        drop(self.running);
+        let _ = self.stopped.await;
     }
 }
 
