@@ -306,14 +306,29 @@ def client(service, **options):
 
     /// What such a queue has heard, once it is at least so much.
     pub async fn heard(&self, queue_url: &str, at_least: usize) -> Vec<String> {
-        let (sqs, begun, mut heard) = (self.aws().sqs(), Instant::now(), Vec::new());
+        let (begun, mut heard) = (Instant::now(), Vec::new());
         while heard.len() < at_least {
             assert!(begun.elapsed() < SETTLED_WITHIN, "only {} of {at_least}: {heard:?}", heard.len());
-            let receive = sqs.receive_message().queue_url(queue_url).max_number_of_messages(10).wait_time_seconds(1);
-            let received = receive.send().await.expect("an answer").messages.unwrap_or_default();
-            heard.extend(received.into_iter().filter_map(|message| message.body));
+            heard.extend(self.receive(queue_url).await);
         }
         heard
+    }
+
+    /// Takes up to ten messages from a queue, waiting a second for them: none of them comes again.
+    pub async fn receive(&self, queue_url: &str) -> Vec<String> {
+        let sqs = self.aws().sqs();
+        let receive = sqs.receive_message().queue_url(queue_url).max_number_of_messages(10).wait_time_seconds(1);
+        let received = receive.send().await.expect("an answer").messages.unwrap_or_default();
+        for message in &received {
+            let receipt = message.receipt_handle.clone().expect("a receipt");
+            sqs.delete_message().queue_url(queue_url).receipt_handle(receipt).send().await.expect("deleted");
+        }
+        received.into_iter().filter_map(|message| message.body).collect()
+    }
+
+    /// What a role has logged, for the message of a test that fails.
+    pub fn log_of(&self, role: &str) -> String {
+        std::fs::read_to_string(self.state.join("logs").join(format!("{role}.log"))).unwrap_or_default()
     }
 
     pub async fn addresses(&self) -> HashMap<String, String> {

@@ -37,6 +37,7 @@ use crate::breakers::Breakers;
 use crate::config::Config;
 use crate::renewal::Renewal;
 use crate::stores::Store;
+use crate::stream;
 
 /// A secret that was changed is good for so long only in its version of before.
 const READ_SECRETS_EVERY: Duration = Duration::from_secs(60);
@@ -60,7 +61,7 @@ pub async fn run(role: &'static Role, config: Config) -> anyhow::Result<()> {
         drain: role.drain,
     };
     // Answers before anything is reachable: alive, not ready, and why.
-    process.health.expect("database");
+    expect_all(role, &process.health);
     let listener = chassis::listen("HAVEN_HEALTH_BIND", config.health_bind).await?;
     health::serve(listener, process.health.clone(), process.metrics.clone(), process.shutdown.clone())
         .context("serve health")?;
@@ -104,6 +105,17 @@ pub async fn run(role: &'static Role, config: Config) -> anyhow::Result<()> {
     process.shutdown.cancel();
     let _ = metrics.await;
     ran.and(login.await.context("watch the login")?)
+}
+
+/// Names all that the role cannot work without, before anybody can ask: between two of these it would be called ready.
+fn expect_all(role: &Role, health: &Health) {
+    health.expect("database");
+    for queue in role.consumes {
+        health.expect(&chassis::consume::dependency(queue));
+    }
+    if !role.streams.is_empty() {
+        health.expect(stream::DEPENDENCY);
+    }
 }
 
 /// Waits for the database instead of dying without it: a service that starts before its database becomes ready later.
@@ -241,6 +253,17 @@ mod tests {
     use contract::role::ROLES;
 
     use super::*;
+
+    #[test]
+    fn a_role_is_ready_only_when_all_it_works_from_is_there() {
+        for role in ROLES {
+            let health = Health::new(role.slug, VERSION);
+            expect_all(role, &health);
+            health.up("database");
+            let more = role.consumes.len() + role.streams.len();
+            assert_eq!(health.is_ready(), more == 0, "{}: {}", role.slug, health.describe());
+        }
+    }
 
     /// Builds what the role's code calls, as `run` does: the same functions, in the same way.
     fn build(role: &Role, aws: &Aws, addresses: &HashMap<String, String>) -> anyhow::Result<()> {

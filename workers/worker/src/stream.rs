@@ -18,6 +18,8 @@ use uuid::Uuid;
 
 use crate::stores::SystemSource;
 
+/// How [`chassis::Health`] knows the stream.
+pub const DEPENDENCY: &str = "stream";
 /// A lease whose counter stands still for so long is anybody's. Two renewals may fail before it is lost.
 const LEASE: Duration = Duration::from_secs(15);
 const RENEW_EVERY: Duration = Duration::from_secs(5);
@@ -48,7 +50,7 @@ where
     L: LeaseStore + 'static,
     H: RecordHandler,
 {
-    process.health.expect("stream");
+    process.health.expect(DEPENDENCY);
     let follower = Arc::new(Follower { stream, leases, handler, owner: Uuid::now_v7().to_string(), process });
     let shutdown = follower.process.shutdown.clone();
     let mut readers = JoinSet::new();
@@ -59,14 +61,14 @@ where
     while !shutdown.is_cancelled() {
         match follower.to_take(&read_now.values().cloned().collect(), &mut seen).await {
             Ok(taken) => {
-                follower.process.health.up("stream");
+                follower.process.health.up(DEPENDENCY);
                 for lease in taken {
                     let (follower, shard) = (follower.clone(), lease.shard.clone());
                     let reader = readers.spawn(async move { follower.read_shard(lease).await });
                     read_now.insert(reader.id(), shard);
                 }
             }
-            Err(error) => follower.process.health.down("stream", error.to_string()),
+            Err(error) => follower.process.health.down(DEPENDENCY, error.to_string()),
         }
         tokio::select! {
             () = sleep(LOOK_FOR_SHARDS_EVERY) => {}

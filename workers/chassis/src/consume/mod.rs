@@ -82,6 +82,11 @@ pub async fn consume<I: Inbox + 'static, H: Handler>(
     consumer.drain(Instant::now() + drain, SETTLING_MAX.min(drain / 4)).await;
 }
 
+/// How [`Health`] knows a queue that is consumed.
+pub fn dependency(queue: &Queue) -> String {
+    format!("queue {}", queue.slug)
+}
+
 /// The tasks of one consumer; they are aborted when it is dropped.
 struct Consumer<I, H> {
     inbox: Arc<I>,
@@ -106,7 +111,7 @@ struct Consumer<I, H> {
 impl<I: Inbox + 'static, H: Handler> Consumer<I, H> {
     fn start(inbox: Arc<I>, queue: &'static Queue, concurrency: usize, handler: Arc<H>, process: Process) -> Self {
         let Process { metrics, health, shutdown, .. } = process;
-        let dependency = format!("queue {}", queue.slug);
+        let dependency = dependency(queue);
         health.expect(&dependency);
         let in_hand = Arc::new(InHand::new(queue));
         let heartbeat = Heartbeat::start(&in_hand, &inbox, &metrics);
