@@ -21,7 +21,6 @@ use std::process::ExitCode;
 use anyhow::Context as _;
 use chassis::config::{ProcessEnvironment, Reader};
 use cli::{Command, Orders, Runbook, Staff};
-use local::facts::Facts;
 use operate::notify::Notify;
 use provision::config::Config;
 
@@ -122,13 +121,7 @@ async fn run(command: Command) -> anyhow::Result<bool> {
                 applied => applied.iter().for_each(|name| println!("applied {name}")),
             }
         }
-        Command::Seed(folder) => {
-            let facts = Facts::read(&folder.state)?;
-            let aws = aws::Aws::local(&facts.aws_access());
-            let stock = aws.stock(&aws.addresses(local::up::ENVIRONMENT).await?, "haven seed")?;
-            let (added, all) = local::seed::seed(&stock, &worker::stores::SystemSource).await?;
-            println!("{added} of {all} products were added; the others were there");
-        }
+        Command::Seed(folder) => operate::seed::command(&folder.state).await?,
         Command::Reconcile(options) => return operate::reconcile::command(&options).await,
         Command::Load(options) => return operate::load::load(&options).await,
         Command::Dlq { command } => return operate::dlq::command(&command).await,

@@ -10,6 +10,7 @@ pub mod orders;
 mod readable;
 pub mod reconcile;
 pub mod reproject;
+pub mod seed;
 pub mod shop;
 pub mod smoke;
 pub mod staff;

@@ -9,12 +9,15 @@ use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use adapter_aws::{Clients, DynamoStock, LocalAccess, StockTables};
+use adapter_postgres::Login;
+use app::ports::access::{AuditEntry, AuditLog as _};
 use contract::address::Address;
 use contract::table::{MOVEMENTS, PRODUCTS, RESERVATIONS};
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 use tokio::sync::{Mutex, MutexGuard};
 use uuid::Uuid;
+use worker::stores::Store;
 
 mod supervised;
 
@@ -341,6 +344,18 @@ def client(service, **options):
         let tables =
             StockTables { products: name(&PRODUCTS), reservations: name(&RESERVATIONS), movements: name(&MOVEMENTS) };
         DynamoStock::new(&self.aws(), tables, "test")
+    }
+
+    /// The entries of one action in the audit log, oldest first.
+    pub async fn audit(&self, action: &str) -> Vec<AuditEntry> {
+        /// More than any test writes.
+        const ENTRIES_MAX: u32 = 10_000;
+        let url = self.facts["database_url"].as_str().expect("a URL");
+        let store = Store::connect(url, &Login::default()).await.expect("the database answers");
+        let mut entries = store.audit_entries(ENTRIES_MAX).await.expect("read");
+        entries.retain(|entry| entry.action == action);
+        entries.reverse();
+        entries
     }
 
     /// How many messages wait, are in hand and are parked, over all queues.

@@ -6,6 +6,7 @@ use std::process::{Command, Output};
 use std::time::Instant;
 
 use app::ports::Source;
+use app::ports::access::AuditEntry;
 use app::ports::ledger::{HoldState, Ledger as _};
 use app::ports::stock::{Reserved, Stock as _};
 use contract::address::Address;
@@ -14,6 +15,7 @@ use contract::topic::INVENTORY_ALERTS;
 use domain::cart::{Line, Lines, Quantity};
 use domain::ids::{OrderId, ProductId};
 use e2e::{Answer, SETTLED_WITHIN, World};
+use haven::operate::audit::operator;
 use reqwest::Method;
 use serde_json::{Value, json};
 use uuid::Uuid;
@@ -237,6 +239,41 @@ async fn what_was_put_out_of_order_is_found_by_name_and_only_what_is_safe_is_rep
     );
     let again = document(&world.haven(&["reconcile", "--fix", "--json"]));
     assert_eq!((names(&again["differences"]), names(&again["left"])), (left.clone(), left), "done once");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_seeded_stands_in_the_audit_log() {
+    let world = World::open(&[]).await;
+    let seeded = async || -> Vec<Vec<String>> {
+        let added = |entry: &AuditEntry| -> Vec<String> {
+            assert_eq!((&entry.actor, entry.subject.as_str(), &entry.before), (&operator(), "menu", &None));
+            let after: Value = serde_json::from_str(entry.after.as_deref().expect("products")).expect("JSON");
+            serde_json::from_value(after["added"].clone()).expect("ids of products")
+        };
+        world.audit("menu.seed").await.iter().map(added).collect()
+    };
+    let first = seeded().await;
+    assert_eq!(first.len(), 1, "the first start of a shop adds the menu: {first:?}");
+    assert!(first[0].len() > 10 && first[0].iter().any(|id| id == "latte"), "{first:?}");
+
+    let seed = || {
+        let seed = world.haven(&["seed"]);
+        assert!(seed.status.success(), "{seed:?}");
+        String::from_utf8_lossy(&seed.stdout).into_owned()
+    };
+    let nothing = seed();
+    assert!(nothing.starts_with("0 of "), "{nothing}");
+    assert_eq!(seeded().await, first, "nothing was added");
+
+    let tables = Tables::of(&world).await;
+    let latte = json!({ "TableName": tables.products, "Key": { "product_id": { "S": "latte" } } });
+    by_hand_in_dynamodb(&world, "delete_item", &latte);
+    let one = seed();
+    assert!(one.starts_with("1 of "), "{one}");
+    assert_eq!(seeded().await[1..], [vec!["latte".to_owned()]]);
+    let nothing = seed();
+    assert!(nothing.starts_with("0 of "), "{nothing}");
+    assert_eq!(seeded().await.len(), 2, "nothing was added");
 }
 
 #[tokio::test(flavor = "multi_thread")]

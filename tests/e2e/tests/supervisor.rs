@@ -1,13 +1,16 @@
 //! One supervisor for each state directory: however it ends, everything that it started ends with it, what the local AWS
 //! keeps is saved where that is possible, and no second one writes meanwhile.
 
+use std::collections::BTreeSet;
 use std::os::unix::fs::FileExt as _;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use e2e::{Supervised, World, haven, processes_on};
+use app::ports::access::AuditEntry;
+use e2e::{SETTLED_WITHIN, Supervised, World, haven, processes_on};
 use haven::local::state::{Held, State};
-use serde_json::Value;
+use haven::operate::audit::operator;
+use serde_json::{Value, json};
 
 /// Whether the local AWS has saved its state. The next start then begins with none.
 fn saved(run: &Supervised) -> bool {
@@ -356,6 +359,14 @@ async fn down_says_when_the_local_aws_could_not_save() {
     assert!(run.wait_for_end().success());
 }
 
+/// Who did it to what, and what it was before and after.
+fn act(entry: &AuditEntry) -> (String, String, Value, Value) {
+    let parsed = |text: &Option<String>| {
+        text.as_deref().map_or(Value::Null, |text| serde_json::from_str(text).expect("the log holds JSON"))
+    };
+    (entry.actor.clone(), entry.subject.clone(), parsed(&entry.before), parsed(&entry.after))
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn damaged_files_of_the_local_aws_are_put_aside_and_what_the_database_knows_is_restored() {
     let mut world = World::open(&[]).await;
@@ -365,7 +376,7 @@ async fn damaged_files_of_the_local_aws_are_put_aside_and_what_the_database_know
         &[("cloudformation", 3)],
         &[("ssm", 5), ("secretsmanager", 2)],
     ];
-    for damage in damages {
+    for (round, damage) in damages.into_iter().enumerate() {
         let services: Vec<&str> = damage.iter().map(|(service, _)| *service).collect();
         let before = world.stock_of("latte").await;
         // One of them waits for its worker, so that its message is in a queue.
@@ -376,6 +387,12 @@ async fn damaged_files_of_the_local_aws_are_put_aside_and_what_the_database_know
             (world.order("latte", 2, "tok_ok").await, world.order("latte", 1, "tok_declined").await);
         let waiting = world.until(&second, &["pending"]).await;
         assert_eq!(waiting["status"], "pending");
+        // Both hold stock, which a start has to restore too.
+        let begun = Instant::now();
+        while world.stock_of("latte").await["reserved"] != 3 {
+            assert!(begun.elapsed() < SETTLED_WITHIN, "{}", world.stock_of("latte").await);
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
         world.close();
         for (service, kept) in damage {
             let file = world.state().join(format!("aws/{service}.json"));
@@ -400,6 +417,26 @@ async fn damaged_files_of_the_local_aws_are_put_aside_and_what_the_database_know
             let named = said.contains(&format!("{service}.json is "));
             let lost = said.contains(&format!("Lost with {service}.json: "));
             assert!(named && lost && said.contains("aws.torn-"), "{service}: {said}");
+        }
+        let rebuilt = world.audit("local_aws.rebuild").await;
+        assert_eq!(rebuilt.len(), round + 1, "one act for each rebuild: {rebuilt:?}");
+        let (actor, subject, found, made) = act(&rebuilt[round]);
+        assert_eq!((actor, subject), (operator(), "local-aws".to_owned()));
+        let damaged: BTreeSet<&str> =
+            found["damaged"].as_object().expect("services").keys().map(String::as_str).collect();
+        let torn: BTreeSet<&str> = services.iter().copied().collect();
+        assert_eq!(damaged, torn, "{found}");
+        assert!(made["old_files"].as_str().is_some_and(|folder| folder.starts_with("aws.torn-")), "{made}");
+        assert!(!world.state().join("aws-rebuilt.json").exists(), "it is in the audit log");
+        // The menu and the stock are in DynamoDB alone. A start that finds its file intact changes neither and adds no row.
+        assert_eq!(world.audit("menu.seed").await.len(), if round == 0 { 1 } else { 2 });
+        let repaired: Vec<_> = world.audit("stock.repair").await.iter().map(act).collect();
+        if round == 0 {
+            assert_eq!(repaired, []);
+        } else {
+            // Three orders were sold by then, and two hold stock.
+            let after = json!({ "orders": 5, "units_received": 0 });
+            assert_eq!(repaired, [(operator(), "stock".to_owned(), Value::Null, after)]);
         }
         world.until(&second, &["confirmed"]).await;
         world.until(&declined, &["failed", "cancelled"]).await;

@@ -113,7 +113,7 @@ impl Shop {
         let (addresses, secrets) = (aws.addresses(ENVIRONMENT).await?, aws.secrets(ENVIRONMENT).await?);
         servers.migrate().await?;
         let stock = aws.stock(&addresses, "prove")?;
-        seed::seed(&stock, &SystemSource).await?;
+        seed::seed(&stock, &SystemSource, &mut seed::Seeded::default()).await?;
 
         let faults = Faults::new(seed);
         faults.sign_with(servers::signer(&emulator.access));

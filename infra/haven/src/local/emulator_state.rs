@@ -8,6 +8,10 @@
 //! deployed on an empty local AWS, and the intact files are carried over into it (`carry`): physical names depend on stack
 //! and logical id alone, so tables and queues have the names that they had. What the damaged file held is restored from
 //! the database at the same start, as after a kill (`repair`).
+//!
+//! The rebuild is an act for the audit log, but the database is migrated and opened only after the local AWS runs. So the
+//! rebuild leaves a note in the state directory, and `record` turns the note into an audit row once the database is open. A
+//! start that fails in between leaves the note to the next start.
 
 mod carry;
 
@@ -19,8 +23,10 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context as _, bail};
 use serde::de::IgnoredAny;
 use serde::{Deserialize, Serialize};
+use serde_json::json;
 use time::OffsetDateTime;
 use time::macros::format_description;
+use worker::stores::Store;
 
 use super::emulator::{Emulator, Source};
 use super::guard;
@@ -28,6 +34,7 @@ use super::phases::Phases;
 use super::server::Stopped;
 use super::state::State;
 use crate::aws::Aws;
+use crate::operate::audit;
 use crate::provision;
 
 /// What follows when the local AWS was killed before it had written its files.
@@ -50,6 +57,8 @@ pub fn unsaved(stopped: &Stopped) -> Option<String> {
 
 /// Below the state directory: a rebuild that has begun. The next start finishes it.
 const MARKER: &str = "aws-rebuild.json";
+/// Below the state directory: a rebuild that has ended and is not in the audit log yet.
+const NOTE: &str = "aws-rebuilt.json";
 const FOLDER: &str = "aws";
 /// Services without which no shop runs: where any file is, theirs are.
 const NEEDED: [&str; 7] = ["cloudformation", "dynamodb", "eventbridge", "secretsmanager", "sns", "sqs", "ssm"];
@@ -86,7 +95,7 @@ pub async fn restore(phases: &Phases, source: &Source, state: &State, redis_url:
                 bail!("the local AWS did not save its new state; start again ({unsaved})");
             }
             let carried = carry::over(&state.path(&rebuild.aside), &state.path(FOLDER), &rebuild.damaged)?;
-            rebuild.finish(state)?;
+            Rebuild::finish(state)?;
             Ok(((), format!("state of the local AWS rebuilt; carried over: {carried}")))
         })
         .await?;
@@ -97,11 +106,31 @@ pub async fn restore(phases: &Phases, source: &Source, state: &State, redis_url:
     Ok(())
 }
 
+/// Records in the audit log the rebuild that [`restore`] has ended, if there was one.
+///
+/// # Errors
+/// When the database does not take the audit row, or the note cannot be removed. The next start tries again, and the id of
+/// the act keeps a second row out.
+pub async fn record(state: &State, store: &Store) -> anyhow::Result<()> {
+    let note = state.path(NOTE);
+    let Some(Rebuild { aside, damaged }) = Rebuild::read(&note) else { return Ok(()) };
+    let act_id = format!("local-aws/{aside}");
+    let (before, after) = (json!({ "damaged": damaged }), json!({ "old_files": aside }));
+    let (actor, subject) = (audit::operator(), "local-aws".to_owned());
+    audit::append_once(store, act_id, &actor, "local_aws.rebuild", subject, Some(before), Some(after)).await?;
+    fs::remove_file(&note).with_context(|| format!("remove {}", note.display()))
+}
+
 impl Rebuild {
+    /// Reads a marker or a note; `None` where there is none.
+    fn read(path: &Path) -> Option<Rebuild> {
+        serde_json::from_slice(&fs::read(path).ok()?).ok()
+    }
+
     /// Returns the rebuild that is to be done now: one that was begun before, or one for damaged files.
     fn find(state: &State) -> anyhow::Result<Option<Rebuild>> {
         let marker = state.path(MARKER);
-        if let Some(begun) = fs::read(&marker).ok().and_then(|text| serde_json::from_slice(&text).ok()) {
+        if let Some(begun) = Rebuild::read(&marker) {
             return Ok(Some(begun));
         }
         let damaged = damaged(&state.path(FOLDER))?;
@@ -128,9 +157,10 @@ impl Rebuild {
         }
     }
 
-    fn finish(&self, state: &State) -> anyhow::Result<()> {
-        let marker = state.path(MARKER);
-        fs::remove_file(&marker).with_context(|| format!("remove {}", marker.display()))
+    /// Ends the rebuild: the marker becomes the note for [`record`].
+    fn finish(state: &State) -> anyhow::Result<()> {
+        let (marker, note) = (state.path(MARKER), state.path(NOTE));
+        fs::rename(&marker, &note).with_context(|| format!("rename {} to {}", marker.display(), note.display()))
     }
 }
 

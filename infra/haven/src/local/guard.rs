@@ -26,7 +26,8 @@ type IsHavens = fn(&[u8]) -> bool;
 /// More than any of them takes but the payment ledger, whose beginning is enough.
 const MARK_BYTES_MAX: u64 = 64 * 1024;
 /// Everything else of haven's, by name, and by the beginning and the end of a name.
-const OURS: [&str; 8] = ["logs", "aws", "aws-rebuild.json", "postgres", "redis", "containers", "run", "version"];
+const OURS: [&str; 9] =
+    ["logs", "aws", "aws-rebuild.json", "aws-rebuilt.json", "postgres", "redis", "containers", "run", "version"];
 const OURS_BEGIN: [&str; 6] = ["orders.db", "haven.json", "postgres-", "redis-", "aws-socket", "aws.torn-"];
 const OURS_END: [&str; 1] = [".pid"];
 /// Made by `haven deploy` as well, in a directory that no `haven up` has used yet.
@@ -593,6 +594,7 @@ mod tests {
             ("format", "2"),
             ("run/order-worker.json", "[]"),
             ("aws-rebuild.json", "{}"),
+            ("aws-rebuilt.json", "{}"),
             ("aws.torn-20261129T100000/sqs.json", "{}"),
             ("logs/up.log", ""),
         ];

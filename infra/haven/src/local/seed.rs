@@ -7,6 +7,10 @@ use domain::ids::ProductId;
 use domain::menu::{Product, ProductType};
 use domain::money::{Currency, Money};
 use serde::Deserialize;
+use serde_json::json;
+use worker::stores::{Store, SystemSource};
+
+use crate::operate::audit;
 
 const MENU: &str = include_str!("../../seed/menu.json");
 
@@ -25,24 +29,60 @@ struct Entry {
     low_stock_threshold: i64,
 }
 
-/// Adds what is missing of the menu and its first stock; what is there is left alone. Gives how many were added, and
-/// how many there are.
-pub async fn seed(stock: &impl Stock, source: &impl Source) -> anyhow::Result<(usize, usize)> {
+/// The outcome of seeding.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Seeded {
+    /// Products that were missing and were added with their first stock.
+    pub added: Vec<ProductId>,
+    /// How many products the menu has.
+    pub all: usize,
+}
+
+/// Adds the missing products of the menu with their first stock, and records them in the audit log.
+///
+/// # Errors
+/// When a product cannot be added, or the database does not take the audit row. The products that were added before the
+/// failure are recorded.
+pub async fn seed_and_record(stock: &impl Stock, store: &Store) -> anyhow::Result<Seeded> {
+    let mut seeded = Seeded::default();
+    let outcome = seed(stock, &SystemSource, &mut seeded).await;
+    let recorded = record(&seeded, store).await;
+    outcome.and(recorded)?;
+    Ok(seeded)
+}
+
+/// Adds the missing products of the menu with their first stock, and leaves the others alone. `seeded` counts along, so that
+/// it holds after a failure too.
+///
+/// # Errors
+/// When a product cannot be added.
+pub async fn seed(stock: &impl Stock, source: &impl Source, seeded: &mut Seeded) -> anyhow::Result<()> {
     let menu = menu()?;
-    let mut added = 0;
-    for entry in &menu {
+    seeded.all = menu.len();
+    for entry in menu {
         let product = Product {
             product_id: entry.product_id.clone(),
-            name: entry.name.clone(),
-            description: entry.description.clone(),
+            name: entry.name,
+            description: entry.description,
             kind: entry.kind,
             price: Money::new(entry.price_minor, entry.currency),
             image_url: format!("/static/images/{}", entry.image),
         };
         let new = stock.add_product(&product, entry.received, entry.low_stock_threshold, source.now()).await;
-        added += usize::from(new.with_context(|| format!("add {} to the menu", entry.product_id))?);
+        if new.with_context(|| format!("add {} to the menu", entry.product_id))? {
+            seeded.added.push(entry.product_id);
+        }
     }
-    Ok((added, menu.len()))
+    Ok(())
+}
+
+async fn record(seeded: &Seeded, store: &Store) -> anyhow::Result<()> {
+    if seeded.added.is_empty() {
+        return Ok(());
+    }
+    let added: Vec<_> = seeded.added.iter().map(ToString::to_string).collect();
+    let after = json!({ "added": added });
+    audit::append(store, &audit::operator(), "menu.seed", "menu".to_owned(), None, Some(after)).await
 }
 
 fn menu() -> anyhow::Result<Vec<Entry>> {

@@ -241,18 +241,18 @@ async fn start_roles<'a>(
         })
         .await?;
     let store = Store::connect(&servers.database_url, &Login::default()).await?;
+    emulator_state::record(state, &store).await?;
     let stock = clients.stock(&addresses, "haven up")?;
     phases
         .run("filling the shelves", async {
             clients.set_time_to_live(&addresses).await;
             clients.forget_leases(&addresses).await?;
-            let (added, all) = seed::seed(&stock, &SystemSource).await?;
-            let repaired = repair::repair(&store, &stock, &SystemSource).await?;
+            let seed::Seeded { added, all } = seed::seed_and_record(&stock, &store).await?;
+            let repaired = repair::repair_and_record(&store, &stock).await?;
             reproject(&store, &clients.views(&addresses)?).await.context("show the orders")?;
-            let menu = if added == 0 {
-                format!("menu of {all} products")
-            } else {
-                format!("menu of {all} products, {added} new")
+            let menu = match added.len() {
+                0 => format!("menu of {all} products"),
+                new => format!("menu of {all} products, {new} new"),
             };
             Ok(((), repaired.describe(menu)))
         })

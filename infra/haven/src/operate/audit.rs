@@ -31,8 +31,29 @@ pub async fn append(
     before: Option<Value>,
     after: Option<Value>,
 ) -> anyhow::Result<()> {
+    write(store, &entry(actor, action, subject, before, after)).await
+}
+
+/// Appends an entry for an act that has an id. A repeat with the same `act_id` adds none.
+///
+/// # Errors
+/// When the database does not take it.
+pub async fn append_once(
+    store: &Store,
+    act_id: String,
+    actor: &str,
+    action: &str,
+    subject: String,
+    before: Option<Value>,
+    after: Option<Value>,
+) -> anyhow::Result<()> {
+    let entry = entry(actor, action, subject, before, after);
+    write(store, &AuditEntry { act_id: Some(act_id), ..entry }).await
+}
+
+fn entry(actor: &str, action: &str, subject: String, before: Option<Value>, after: Option<Value>) -> AuditEntry {
     let text = |value: Option<Value>| value.map(|value| value.to_string());
-    let entry = AuditEntry {
+    AuditEntry {
         at: SystemSource.now(),
         actor: actor.to_owned(),
         action: action.to_owned(),
@@ -40,6 +61,9 @@ pub async fn append(
         before: text(before),
         after: text(after),
         act_id: None,
-    };
-    store.append_audit(&entry).await.context("write the act into the audit log")
+    }
+}
+
+async fn write(store: &Store, entry: &AuditEntry) -> anyhow::Result<()> {
+    store.append_audit(entry).await.context("write the act into the audit log")
 }

@@ -1,0 +1,27 @@
+//! `haven seed`: the missing products of the menu, for a platform that runs.
+
+use std::path::Path;
+
+use adapter_postgres::Login;
+use anyhow::Context as _;
+use worker::stores::Store;
+
+use crate::aws::Aws;
+use crate::local::facts::Facts;
+use crate::local::seed::{Seeded, seed_and_record};
+use crate::local::up::ENVIRONMENT;
+
+/// Adds the missing products and prints how many there were.
+///
+/// # Errors
+/// When no platform runs on the state directory, or its database or its products cannot be reached.
+pub async fn command(state: &Path) -> anyhow::Result<()> {
+    let facts = Facts::read(state)?;
+    // Before anything is added: the audit log must take the row.
+    let store = Store::connect(&facts.database_url, &Login::default()).await.context("open the shop's database")?;
+    let aws = Aws::local(&facts.aws_access());
+    let stock = aws.stock(&aws.addresses(ENVIRONMENT).await?, "haven seed")?;
+    let Seeded { added, all } = seed_and_record(&stock, &store).await?;
+    println!("{} of {all} products were added; the others were there", added.len());
+    Ok(())
+}
