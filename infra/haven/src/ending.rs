@@ -152,5 +152,8 @@ mod tests {
     fn what_a_flag_or_a_variable_says_wrong_is_bad_usage() {
         let refused = crate::local::given::POSTGRES.url(Some("mysql://h")).expect_err("another kind");
         assert_eq!(code_of(&refused), 64, "{refused}");
+        let state = crate::local::state::State::open(std::path::Path::new("/dev/null"));
+        let refused = state.context("start the platform").expect_err("it is no directory");
+        assert_eq!(code_of(&refused), 64, "{refused:#}");
     }
 }

@@ -1,7 +1,7 @@
 //! What haven did not make: each command refuses it by name, and it stays as it is, its modes included.
 
 use std::fs::{self, Permissions};
-use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, chown};
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, chown, symlink};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
@@ -34,12 +34,16 @@ fn haven(folder: &Path, arguments: &[&str]) -> Command {
     command
 }
 
-/// Runs it to its failure and returns what it wrote to standard error.
+/// Bad usage: another state directory is the remedy.
+const EX_USAGE: i32 = 64;
+
+/// Runs it to its failure, checks the exit code, and returns what it wrote to standard error.
 #[track_caller]
-fn refused(mut command: Command) -> String {
+fn refused(mut command: Command, code: i32) -> String {
     let output = command.output().expect("haven runs");
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
-    assert!(!output.status.success(), "{command:?}: {}", String::from_utf8_lossy(&output.stdout));
+    let printed = String::from_utf8_lossy(&output.stdout);
+    assert_eq!(output.status.code(), Some(code), "{command:?}: {said}\n{printed}");
     assert!(!said.contains("panicked"), "{said}");
     said
 }
@@ -82,7 +86,7 @@ fn up_refuses_a_folder_of_the_users_as_state_directory_and_changes_nothing() {
         let theirs = folder(&top, name, files);
         let before = snapshot(&theirs);
         for more in [&[][..], &["--detach"]] {
-            let said = refused(haven(&top.0, &[&["up", "--port", "0", "--state", name], more].concat()));
+            let said = refused(haven(&top.0, &[&["up", "--port", "0", "--state", name], more].concat()), EX_USAGE);
             assert!(said.contains(&*theirs.to_string_lossy()) && said.contains("did not make it"), "{said}");
         }
         assert_eq!(snapshot(&theirs), before, "{name}");
@@ -116,7 +120,7 @@ fn commands_refuse_a_state_directory_of_another_user() {
     ];
     let before = snapshot(&state);
     for arguments in commands {
-        let said = refused(haven(&top.0, arguments));
+        let said = refused(haven(&top.0, arguments), EX_USAGE);
         assert!(said.contains("belongs to the user with id 65534"), "{arguments:?}: {said}");
     }
     assert_eq!(snapshot(&state), before);
@@ -125,9 +129,36 @@ fn commands_refuse_a_state_directory_of_another_user() {
     chown(&state, Some(rustix::process::geteuid().as_raw()), None).expect("root");
     for (file, command) in [("lock", "down"), ("haven.json", "reconcile")] {
         them(&state.join(file)).expect("root");
-        let said = refused(haven(&top.0, &[command]));
+        let said = refused(haven(&top.0, &[command]), EX_USAGE);
         assert!(said.contains("belongs to the user with id 65534"), "{command}: {said}");
     }
+}
+
+#[test]
+fn a_state_directory_that_cannot_be_used_is_bad_usage() {
+    let top = Folder::new();
+    let file = top.0.join("file");
+    fs::write(&file, "").expect("written");
+    folder(&top, "newer", &[("format", "99")]);
+    folder(&top, "odd", &[("haven.json", "{}")]);
+    let linked = folder(&top, "linked", &[("format", "2")]);
+    symlink(&file, linked.join("haven.json")).expect("a link");
+    for (state, why) in [
+        ("file", "is a file"),
+        ("file/below", "cannot be made"),
+        ("newer", "has format 99"),
+        ("linked", "symbolic link haven.json"),
+    ] {
+        let said = refused(haven(&top.0, &["up", "--port", "0", "--state", state]), EX_USAGE);
+        assert!(said.contains(why) && said.contains("--state DIR"), "{state}: {said}");
+    }
+    for (state, why) in [("linked", "cannot be used"), ("odd", "cannot read")] {
+        let said = refused(haven(&top.0, &["reconcile", "--state", state]), EX_USAGE);
+        assert!(said.contains(why) && said.contains("--state DIR"), "{state}: {said}");
+    }
+    // Where nothing runs, the choice was not wrong.
+    let said = refused(haven(&top.0, &["reconcile", "--state", "nowhere"]), 1);
+    assert!(said.contains("nothing runs"), "{said}");
 }
 
 #[test]
@@ -154,7 +185,7 @@ fn a_rehearsal_uses_no_python_of_another_user_and_leaves_no_folder_behind() {
     // No Python to build an environment with: it ends there.
     let mut rehearse = haven(&top.0, &["rehearse", "dev"]);
     rehearse.env("HAVEN_PYTHON", "/nonexistent");
-    let said = refused(rehearse);
+    let said = refused(rehearse, 1);
     assert!(said.contains("Python"), "{said}");
     assert!(!ran.exists(), "their program ran");
     assert_eq!(snapshot(&state), before);

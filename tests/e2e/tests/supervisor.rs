@@ -265,6 +265,7 @@ async fn a_directory_has_one_supervisor_and_is_handed_over_without_a_gap() {
     assert_eq!(ended.iter().filter(|start| start.status.success()).count(), 1, "{ended:#?}");
     for refused in ended.iter().filter(|start| !start.status.success()) {
         let text = String::from_utf8_lossy(&refused.stderr);
+        assert_eq!(refused.status.code(), Some(64), "{text}");
         assert!(text.contains("is in use by another `haven up` (pid "), "{text}");
     }
     let servers = run.processes().iter().filter(|(_, command)| command.contains(" keep ")).count();

@@ -1,14 +1,14 @@
 //! `haven.json`: what others may know of a running platform. Its fields are part of the public contract.
 
 use std::fs;
-use std::io::ErrorKind;
 use std::path::Path;
 
 use adapter_aws::LocalAccess;
 use anyhow::Context as _;
 use serde::{Deserialize, Serialize};
 
-use super::guard;
+use super::{format, guard};
+use crate::target::BadUsage;
 
 pub const FILE: &str = "haven.json";
 
@@ -59,19 +59,26 @@ impl Facts {
     }
 
     /// # Errors
-    /// When the file is not there or cannot be read as facts, or it or the directory belongs to another user.
+    /// [`BadUsage`] when the file or its directory belongs to another user, or the file is a link or not one of haven's. Another
+    /// error when it is not there: nothing runs on the directory.
     pub fn read(folder: &Path) -> anyhow::Result<Facts> {
         guard::check_owner(folder)?;
         let path = folder.join(FILE);
         let text = match guard::read_own(&path) {
-            Err(error) if [ErrorKind::PermissionDenied, ErrorKind::InvalidInput].contains(&error.kind()) => {
-                return Err(error).with_context(|| format!("{} cannot be used", path.display()));
+            Err(error) if guard::is_refusal(&error) => {
+                return Err(guard::unusable(error, format!("{} cannot be used", path.display())));
             }
             text => {
                 text.with_context(|| format!("{} is not there: nothing runs on this state folder", path.display()))?
             }
         };
-        serde_json::from_slice(&text).with_context(|| format!("read {}", path.display()))
+        serde_json::from_slice(&text).map_err(|error| {
+            let (path, version) = (path.display(), format::VERSION);
+            let why = format!(
+                "haven {version} cannot read {path} ({error}): choose another state directory with --state DIR"
+            );
+            BadUsage::Said(why).into()
+        })
     }
 
     /// Readers see the old file or the new one, never half of one. The staff token is in it: for the owner's eyes.

@@ -4,9 +4,10 @@ use std::fs;
 use std::io::ErrorKind;
 use std::path::Path;
 
-use anyhow::{Context as _, bail};
+use anyhow::Context as _;
 
 use super::guard;
+use crate::target::BadUsage;
 
 /// 1: every release before the file existed. 2: closed to other accounts; the servers ask for passwords.
 const FORMAT: u32 = 2;
@@ -18,24 +19,26 @@ pub const VERSION: &str = env!("CARGO_PKG_VERSION");
 /// Checks that this haven reads the format of a state directory. Returns its number, if it has one. Changes nothing.
 ///
 /// # Errors
-/// When a newer haven wrote it: the version to install is named.
+/// [`BadUsage`] when a newer haven wrote it, which names the version to install, or when haven did not write it.
 pub fn check(folder: &Path) -> anyhow::Result<Option<u32>> {
     let path = folder.join(FILE);
-    let text = match fs::read_to_string(&path) {
+    let bytes = match fs::read(&path) {
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
-        text => text.with_context(|| format!("read {}", path.display()))?,
+        bytes => bytes.with_context(|| format!("read {}", path.display()))?,
     };
+    let text = String::from_utf8_lossy(&bytes);
     let found = match text.trim() {
         // Its writer was cut off before it had reached the disk.
         "" => return Ok(None),
         number => number.parse::<u32>().ok(),
     };
     let Some(found) = found else {
-        bail!(
+        let why = format!(
             "{} holds {:?} and not the number of a format: haven did not write it; choose another state directory with --state DIR",
             path.display(),
             text.trim().chars().take(20).collect::<String>()
-        )
+        );
+        return Err(BadUsage::Said(why).into());
     };
     if found > FORMAT {
         let install = match written_by(folder).filter(|writer| number(writer) > number(VERSION)) {
@@ -43,10 +46,11 @@ pub fn check(folder: &Path) -> anyhow::Result<Option<u32>> {
             // Two builds can carry one number. That of this build would be no help.
             None => format!("a haven newer than {VERSION}, one that reads format {found}"),
         };
-        bail!(
+        let why = format!(
             "the state directory {} has format {found}, and haven {VERSION} reads formats up to {FORMAT}: install {install}, or choose another state directory with --state DIR",
             folder.display()
         );
+        return Err(BadUsage::Said(why).into());
     }
     Ok(Some(found))
 }

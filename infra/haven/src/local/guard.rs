@@ -1,17 +1,19 @@
 //! What a state directory must be before anything is written in it: a path that works everywhere, a directory of our own,
 //! closed to every other account, and without symbolic links where files are written.
 
-use std::fs::{self, DirBuilder, DirEntry, File, Metadata, OpenOptions, Permissions};
+use std::fs::{self, DirBuilder, DirEntry, File, Metadata, OpenOptions, Permissions, ReadDir};
 use std::io::{self, ErrorKind, Read as _, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context as _, bail};
+use anyhow::Context as _;
 use chassis::config::ProcessEnvironment;
 use rustix::fs::{Mode, OFlags};
+use rustix::io::Errno;
 
 use super::facts::Facts;
 use super::{format, python, state};
+use crate::target::BadUsage;
 
 /// Files that only haven writes, each with what tells a file of haven's from another one of the same name. One of them
 /// shows that haven made the directory its own.
@@ -50,8 +52,9 @@ pub fn close_new_files() {
 /// everything of haven's in it, to other accounts.
 ///
 /// # Errors
-/// A path that some part of the platform cannot use, a directory of another user, one that haven did not make and must
-/// not take over, one of a newer format, or one with symbolic links where files are written. Nothing is changed then.
+/// [`BadUsage`] for a path that some part of the platform cannot use, a directory of another user, one that haven did not
+/// make and must not take over, one of a newer format, or one with symbolic links where files are written. Nothing is
+/// changed then. Other errors are those of the system, such as a full disk.
 pub fn admit(folder: &Path) -> anyhow::Result<PathBuf> {
     check_path(&std::path::absolute(folder).context("find the state directory")?)?;
     let made = match fs::metadata(folder) {
@@ -60,13 +63,13 @@ pub fn admit(folder: &Path) -> anyhow::Result<PathBuf> {
         }
         found => found,
     };
-    let metadata = made.with_context(|| {
-        format!("the state directory {} cannot be made: choose another with --state DIR", folder.display())
-    })?;
+    let metadata =
+        made.map_err(|error| unusable(error, format!("the state directory {} cannot be made", folder.display())))?;
     let folder = folder.canonicalize().with_context(|| format!("find {}", folder.display()))?;
     check_path(&folder)?;
     if !metadata.is_dir() {
-        bail!("the state directory {} is a file: choose another with --state DIR", folder.display());
+        let why = format!("the state directory {} is a file: choose another with --state DIR", folder.display());
+        return Err(BadUsage::Said(why).into());
     }
     refuse_another_owner(&folder, &metadata)?;
     if !is_marked(&folder, &metadata)
@@ -94,7 +97,7 @@ pub fn admit(folder: &Path) -> anyhow::Result<PathBuf> {
 ///
 /// # Errors
 /// When the directory belongs to another user.
-pub fn check_owner(folder: &Path) -> anyhow::Result<()> {
+pub fn check_owner(folder: &Path) -> Result<(), BadUsage> {
     match fs::metadata(folder) {
         Ok(metadata) => refuse_another_owner(folder, &metadata),
         // Nothing can be read in it either.
@@ -102,24 +105,49 @@ pub fn check_owner(folder: &Path) -> anyhow::Result<()> {
     }
 }
 
-fn refuse_another_owner(folder: &Path, metadata: &Metadata) -> anyhow::Result<()> {
+fn refuse_another_owner(folder: &Path, metadata: &Metadata) -> Result<(), BadUsage> {
     let us = rustix::process::geteuid().as_raw();
     if metadata.uid() != us {
-        bail!(
+        return Err(BadUsage::Said(format!(
             "the state directory {} belongs to the user with id {}, and this is the user with id {us}: choose another with --state DIR",
             folder.display(),
             metadata.uid()
-        );
+        )));
     }
     Ok(())
 }
 
+/// Makes the error of a state directory, or of a file in it, that the system does not let us use. [`BadUsage`] where another
+/// directory is the remedy: a path that leads nowhere, missing rights, a read-only file system. A full or broken disk is
+/// nothing that the user chose, and stays the system's error.
+pub fn unusable(error: io::Error, what: String) -> anyhow::Error {
+    const OF_THE_PATH: [ErrorKind; 5] = [
+        ErrorKind::NotFound,
+        ErrorKind::NotADirectory,
+        ErrorKind::IsADirectory,
+        ErrorKind::AlreadyExists,
+        ErrorKind::ReadOnlyFilesystem,
+    ];
+    let is_too_long = Errno::from_io_error(&error) == Some(Errno::NAMETOOLONG);
+    if is_refusal(&error) || is_too_long || OF_THE_PATH.contains(&error.kind()) {
+        return BadUsage::Said(format!("{what} ({error}): choose another state directory with --state DIR")).into();
+    }
+    anyhow::Error::new(error).context(what)
+}
+
+/// Whether a file cannot be opened because of whose or what it is: another user's, a symbolic link, or a device.
+pub fn is_refusal(error: &io::Error) -> bool {
+    // What `open` returns for a link that it does not follow. `ErrorKind` has no stable name for it.
+    let is_link = Errno::from_io_error(error) == Some(Errno::LOOP);
+    is_link || [ErrorKind::PermissionDenied, ErrorKind::InvalidInput].contains(&error.kind())
+}
+
 /// Refuses paths that could not be written down exactly: in `haven.json`, in a label of a container, in a URL.
-fn check_path(path: &Path) -> anyhow::Result<()> {
+fn check_path(path: &Path) -> Result<(), BadUsage> {
     let refused = |why: &str| {
-        anyhow::anyhow!(
+        BadUsage::Said(format!(
             "the state directory {path:?} cannot be used, since its path {why}: choose another with --state DIR"
-        )
+        ))
     };
     let Some(text) = path.to_str() else { return Err(refused("is not UTF-8")) };
     if text.len() > PATH_BYTES_MAX {
@@ -156,25 +184,35 @@ fn refuse_what_is_not_ours(folder: &Path, metadata: &Metadata) -> anyhow::Result
     let shown = folder.display();
     let home = ProcessEnvironment.get_os("HOME").and_then(|home| fs::canonicalize(home).ok());
     if folder.parent().is_none() || home.as_deref() == Some(folder) || metadata.mode() & STICKY != 0 {
-        bail!("{shown} cannot be a state directory: choose one of its own with --state DIR, such as {shown}/.haven");
+        let why = format!(
+            "{shown} cannot be a state directory: choose one of its own with --state DIR, such as {shown}/.haven"
+        );
+        return Err(BadUsage::Said(why).into());
     }
     let mut empty = true;
-    for entry in fs::read_dir(folder).with_context(|| format!("list {shown}"))? {
+    for entry in list(folder)? {
         let entry = entry.with_context(|| format!("list {shown}"))?;
         empty &= is_of_another_command(&entry);
         if is_ours(&entry.file_name()) {
-            bail!(
+            let why = format!(
                 "{} exists and haven did not make it: move it away, or choose another state directory with --state DIR",
                 entry.path().display()
             );
+            return Err(BadUsage::Said(why).into());
         }
     }
     if !empty && metadata.mode() & OTHERS != 0 {
-        bail!(
+        let why = format!(
             "{shown} is not empty, other accounts may use it, and haven did not make it: choose a new state directory with --state DIR, such as {shown}/.haven"
         );
+        return Err(BadUsage::Said(why).into());
     }
     Ok(())
+}
+
+fn list(folder: &Path) -> anyhow::Result<ReadDir> {
+    let listed = fs::read_dir(folder);
+    listed.map_err(|error| unusable(error, format!("the state directory {} cannot be listed", folder.display())))
 }
 
 fn is_ours(name: &std::ffi::OsStr) -> bool {
@@ -201,7 +239,7 @@ fn is_of_another_command(entry: &DirEntry) -> bool {
 /// The first such file by name, or one that belongs to another user.
 fn inspect(folder: &Path) -> anyhow::Result<Vec<(PathBuf, Metadata)>> {
     let mut inspection = Inspection { folder, us: rustix::process::geteuid().as_raw(), open: Vec::new() };
-    for entry in fs::read_dir(folder).with_context(|| format!("list {}", folder.display()))? {
+    for entry in list(folder)? {
         let entry = entry.with_context(|| format!("list {}", folder.display()))?;
         let metadata = match entry.metadata() {
             // A `haven up` that runs on the directory replaces files.
@@ -253,12 +291,13 @@ impl Inspection<'_> {
             return Ok(());
         }
         if metadata.uid() != self.us && kind != Kind::OfContainer {
-            bail!(
+            let why = format!(
                 "{} belongs to the user with id {}, and this is the user with id {}: give it back with chown -R, or choose another state directory with --state DIR",
                 path.display(),
                 metadata.uid(),
                 self.us
             );
+            return Err(BadUsage::Said(why).into());
         }
         if metadata.mode() & OTHERS != 0 && metadata.uid() == self.us {
             self.open.push((path.to_owned(), metadata.clone()));
@@ -285,12 +324,12 @@ impl Inspection<'_> {
     }
 }
 
-fn refuse_link(folder: &Path, path: &Path) -> anyhow::Result<()> {
-    bail!(
+fn refuse_link(folder: &Path, path: &Path) -> Result<(), BadUsage> {
+    Err(BadUsage::Said(format!(
         "the state directory {} contains the symbolic link {}: haven writes there, and does not follow links; remove the link, or choose another directory with --state DIR",
         folder.display(),
         path.strip_prefix(folder).unwrap_or(path).display()
-    )
+    )))
 }
 
 fn close(path: &Path, metadata: &Metadata) -> anyhow::Result<()> {
@@ -429,8 +468,11 @@ mod tests {
         }
     }
 
+    #[track_caller]
     fn refusal(result: anyhow::Result<impl Sized>) -> String {
-        format!("{:#}", result.err().expect("refused"))
+        let error = result.err().expect("refused");
+        assert!(error.is::<BadUsage>(), "{error:#}");
+        format!("{error:#}")
     }
 
     #[test]
@@ -660,6 +702,18 @@ mod tests {
         }
         assert_eq!(fs::read_dir(&folder.0).expect("a list").count(), 0);
         admit(&folder.0.join("100% of a? #1 Käfer's \"shop\"")).expect("odd, and fine");
+    }
+
+    #[test]
+    fn a_directory_that_cannot_be_used_is_bad_usage_and_a_full_disk_is_not() {
+        for errno in [Errno::ACCESS, Errno::ROFS, Errno::NOTDIR, Errno::LOOP, Errno::NAMETOOLONG] {
+            let refused = refusal(Err::<(), _>(unusable(errno.into(), "the state directory".to_owned())));
+            assert!(refused.starts_with("the state directory (") && refused.contains("--state DIR"), "{refused}");
+        }
+        for errno in [Errno::NOSPC, Errno::DQUOT, Errno::IO] {
+            let failed = unusable(errno.into(), "the state directory".to_owned());
+            assert!(!failed.is::<BadUsage>() && failed.is::<io::Error>(), "{failed:#}");
+        }
     }
 
     #[test]

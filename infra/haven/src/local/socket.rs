@@ -4,12 +4,13 @@ use std::fs::{self, DirBuilder};
 use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _};
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context as _, bail};
+use anyhow::Context as _;
 use chassis::chance;
 use chassis::config::ProcessEnvironment;
 
 use super::guard;
 use super::state::State;
+use crate::target::BadUsage;
 
 /// Linux keeps at most 108 bytes of a socket's path, a zero at the end included (unix(7)).
 const PATH_MAX: usize = 107;
@@ -58,11 +59,12 @@ impl SocketDirectory {
                 return Ok(SocketDirectory { directory, note: Some(note) });
             }
         }
-        bail!(
+        Err(BadUsage::Said(format!(
             "no directory for the socket of the local AWS: {} has more than {PATH_MAX} bytes or is not text, and none can \
              be made below XDG_RUNTIME_DIR or /tmp; choose a shorter --state DIR",
             near.join(SocketDirectory::FILE).display()
-        )
+        ))
+        .into())
     }
 
     pub fn directory(&self) -> &Path {

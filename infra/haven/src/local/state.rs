@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 use super::leftovers::Records;
 use super::process::Identity;
 use super::{format, guard};
+use crate::target::BadUsage;
 
 pub const LOCK: &str = "lock";
 
@@ -49,17 +50,16 @@ impl State {
     /// Opens the directory and takes its lock, making it if it is not there, and closes it to other accounts.
     ///
     /// # Errors
-    /// When it cannot be written, belongs to another user, contains links where files are written, was written by a newer
-    /// haven, or another `haven up` uses it; each says what to do.
+    /// [`BadUsage`] when it cannot be written, belongs to another user, contains links where files are written, was written
+    /// by a newer haven, or another `haven up` uses it; each says what to do. Other errors are those of the system.
     pub fn open(folder: &Path) -> anyhow::Result<State> {
         /// A lock whose last holder is gone is held by somebody who only looks whether it is held.
         const LOOKED_AT: Duration = Duration::from_secs(1);
         let folder = guard::admit(folder)?;
         let path = folder.join(LOCK);
         let open = guard::private().create(true).truncate(false).read(true).write(true).open(&path);
-        let lock = open.with_context(|| {
-            format!("the state directory {} cannot be written: choose another with --state DIR", folder.display())
-        })?;
+        let why = || format!("the state directory {} cannot be written", folder.display());
+        let lock = open.map_err(|error| guard::unusable(error, why()))?;
         let begun = Instant::now();
         loop {
             match lock.try_lock() {
@@ -72,11 +72,12 @@ impl State {
                         continue;
                     }
                     let pid = holder.filter(|_| runs).map(|holder| format!(" (pid {})", holder.identity.pid));
-                    bail!(
+                    let why = format!(
                         "{0} is in use by another `haven up`{1}: stop it with `haven down --state {0}`, or choose another directory with --state DIR",
                         folder.display(),
                         pid.unwrap_or_default()
-                    )
+                    );
+                    return Err(BadUsage::Said(why).into());
                 }
                 Err(TryLockError::Error(error)) => {
                     return Err(error).with_context(|| format!("lock {}", path.display()));
@@ -98,10 +99,11 @@ impl State {
         guard::check_owner(folder)?;
         let folder = folder.canonicalize().with_context(|| format!("find {}", folder.display()))?;
         if !is_same(&lock, &folder.join(LOCK)).unwrap_or(false) || lock.try_lock().is_err() {
-            bail!(
+            let why = format!(
                 "standard input is not the locked {}: this flag is for `haven up --detach`",
                 folder.join(LOCK).display()
             );
+            return Err(BadUsage::Said(why).into());
         }
         // Our children inherit standard input where nothing else is said, and with it they would hold the lock.
         let nothing = File::open("/dev/null").context("open /dev/null")?;
@@ -136,7 +138,10 @@ impl State {
             Err(error) if [ErrorKind::NotFound, ErrorKind::NotADirectory].contains(&error.kind()) => {
                 return Ok(Held::No);
             }
-            opened => opened.with_context(|| format!("the lock file {} cannot be used", path.display()))?,
+            opened => {
+                let why = || format!("the lock file {} cannot be used", path.display());
+                opened.map_err(|error| guard::unusable(error, why()))?
+            }
         };
         Ok(match lock.try_lock_shared() {
             Err(TryLockError::WouldBlock) => Held::By(read_holder(&lock)),

@@ -102,8 +102,10 @@ fn is_to_be_done(target: &Target, plan: &Plan, yes: bool) -> anyhow::Result<bool
 }
 
 async fn apply_and_tell(target: &Target, plan: &Plan, options: &cli::Target) -> anyhow::Result<bool> {
-    let deployed = super::apply(target, plan, &Reporter::new(options.which.json)).await?;
     let history = History::of(&options.place.state, &target.environment.name);
+    // Before the deployment: exit code 64 means that nothing was done.
+    history.check()?;
+    let deployed = super::apply(target, plan, &Reporter::new(options.which.json)).await?;
     history.remember(&blueprint::stacks(&target.environment), &deployed.stacks)?;
     tell(&deployed, options)
 }

@@ -9,6 +9,7 @@ use serde_json::Value;
 
 use super::deploy::{Outcome, StackOutcome};
 use crate::local::guard;
+use crate::target::BadUsage;
 
 /// The file of how long each stack took.
 const SECONDS: &str = "seconds.json";
@@ -31,6 +32,14 @@ impl History {
     pub fn template(&self, stack: &str) -> anyhow::Result<Value> {
         guard::check_owner(&self.state)?;
         read_template(&self.folder, stack)
+    }
+
+    /// Checks that the state folder may be used.
+    ///
+    /// # Errors
+    /// When it belongs to another user, so that [`History::remember`] would fail.
+    pub fn check(&self) -> Result<(), BadUsage> {
+        guard::check_owner(&self.state)
     }
 
     /// Seconds that the stack's last change took.
