@@ -109,6 +109,25 @@ impl State {
         State::Failed,
     ];
 
+    /// Returns whether the order's units are sold, and stay sold.
+    pub const fn is_sold(self) -> bool {
+        match self {
+            State::Confirmed | State::Preparing | State::Ready | State::Completed => true,
+            State::Placed
+            | State::Validated
+            | State::Charging
+            | State::Paid
+            | State::AbandoningToCancel
+            | State::AbandoningToFail
+            | State::RefundingToCancel
+            | State::RefundingToFail
+            | State::ReleasingToCancel
+            | State::ReleasingToFail
+            | State::Cancelled
+            | State::Failed => false,
+        }
+    }
+
     /// The one place that knows what may follow what.
     pub const fn on(self, event: Event) -> Decision {
         use Decision::{Advance, AlreadyDone, Impossible};

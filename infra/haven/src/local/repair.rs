@@ -1,13 +1,17 @@
 //! What the local AWS forgot when it was killed: it writes its state on a clean stop only. The database did not forget.
 
+use std::collections::BTreeMap;
+
 use anyhow::Context as _;
 use app::ports::Source;
+use app::ports::ledger::HOLDS_SURELY_KEPT;
 use app::ports::orders::{OrderFilter, OrderStore};
 use app::ports::scope::Scope;
 use app::ports::stock::{Adjusted, Adjustment, AdjustmentKind, Reservations, Reserved, Stock};
 use app::use_cases::HOLD;
 use app::use_cases::run_saga::lines_of;
-use domain::order::Order;
+use domain::ids::ProductId;
+use domain::order::{Item, Order};
 use domain::saga::State;
 use serde_json::json;
 use worker::stores::{Store, SystemSource};
@@ -63,6 +67,9 @@ pub async fn repair_and_record(store: &Store, stock: &(impl Stock + Reservations
 /// Goes through all orders and makes their holds and sales of stock again where they are missing. Messages that were
 /// forgotten need nothing here: the sweeper asks again. `repaired` counts along, so that it holds after a failure too.
 ///
+/// A sale's hold is deleted [`HOLDS_KEPT`](app::ports::ledger::HOLDS_KEPT) after it settled. Without a hold, an old sale
+/// is therefore made again only if its products have sold fewer units than their orders say.
+///
 /// # Errors
 /// When the orders cannot be read, or the stock cannot be read or changed.
 async fn repair(
@@ -71,18 +78,72 @@ async fn repair(
     source: &impl Source,
     repaired: &mut Repaired,
 ) -> anyhow::Result<()> {
-    const PAGE: u32 = 200;
-    let mut filter = OrderFilter { limit: PAGE, ..OrderFilter::default() };
-    loop {
-        let page = orders.list(&Scope::Everything, &filter).await.context("read the orders")?;
+    let mut sold = BTreeMap::<ProductId, i64>::new();
+    let is_old = |order: &Order| source.now() >= order.created_at + HOLDS_SURELY_KEPT;
+    let mut pages = Pages::new(orders);
+    while let Some(page) = pages.next().await? {
         for order in &page {
             repaired.orders_seen += 1;
+            if order.state.is_sold() {
+                for item in &order.items {
+                    *sold.entry(item.product_id.clone()).or_default() += i64::from(item.quantity.get());
+                }
+            }
+            if !is_old(order) {
+                repair_one(order, stock, source, repaired).await?;
+            }
+        }
+    }
+    let mut missing = BTreeMap::new();
+    for (product_id, sold) in sold {
+        let known = stock.product(&product_id).await?.map_or(sold, |product| product.counters.sold);
+        missing.insert(product_id, sold - known);
+    }
+    if missing.values().all(|units| *units <= 0) {
+        return Ok(());
+    }
+    let mut pages = Pages::new(orders);
+    while let Some(page) = pages.next().await? {
+        for order in page.iter().filter(|order| is_old(order) && order.state.is_sold()) {
+            let units = |item: &Item| i64::from(item.quantity.get());
+            let is_missing = |item: &Item| missing.get(&item.product_id).is_some_and(|left| *left >= units(item));
+            if !order.items.iter().all(is_missing) {
+                continue;
+            }
+            let before = repaired.orders;
             repair_one(order, stock, source, repaired).await?;
+            if repaired.orders > before {
+                for item in &order.items {
+                    *missing.entry(item.product_id.clone()).or_default() -= units(item);
+                }
+            }
         }
-        match page.last() {
-            Some(last) if page.len() == PAGE as usize => filter.before = Some(last.order_id),
-            _ => return Ok(()),
+    }
+    Ok(())
+}
+
+/// Reads all orders, newest first, a page at a time.
+struct Pages<'a, O> {
+    orders: &'a O,
+    filter: OrderFilter,
+    is_last: bool,
+}
+
+impl<O: OrderStore> Pages<'_, O> {
+    const SIZE: u32 = 200;
+
+    fn new(orders: &O) -> Pages<'_, O> {
+        Pages { orders, filter: OrderFilter { limit: Self::SIZE, ..OrderFilter::default() }, is_last: false }
+    }
+
+    async fn next(&mut self) -> anyhow::Result<Option<Vec<Order>>> {
+        if self.is_last {
+            return Ok(None);
         }
+        let page = self.orders.list(&Scope::Everything, &self.filter).await.context("read the orders")?;
+        self.is_last = page.len() < Self::SIZE as usize;
+        self.filter.before = page.last().map(|order| order.order_id);
+        Ok(Some(page))
     }
 }
 
@@ -135,4 +196,79 @@ async fn repair_one(
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use app::fakes::orders::MemoryOrders;
+    use app::fakes::stock::MemoryStock;
+    use app::laws::orders::{new_order, step};
+    use domain::Timestamp;
+    use domain::menu::{Product, ProductType};
+    use domain::money::{Currency, Money};
+    use time::Duration;
+    use uuid::Uuid;
+
+    use super::*;
+
+    struct Clock(Timestamp);
+
+    impl Source for Clock {
+        fn now(&self) -> Timestamp {
+            self.0
+        }
+
+        fn uuid(&self) -> Uuid {
+            Uuid::now_v7()
+        }
+    }
+
+    /// Fifty of each product that `new_order` asks for.
+    async fn stock(now: Timestamp) -> MemoryStock {
+        let stock = MemoryStock::default();
+        for id in ["flat-white", "apple-cake"] {
+            let product = Product {
+                product_id: ProductId::parse(id).expect("a slug"),
+                name: id.to_owned(),
+                description: String::new(),
+                kind: ProductType::Coffee,
+                price: Money::new(420, Currency::Usd),
+                image_url: String::new(),
+            };
+            stock.add_product(&product, 50, 2, now).await.expect("added");
+        }
+        stock
+    }
+
+    async fn sold(stock: &MemoryStock) -> Vec<i64> {
+        let products = stock.products().await.expect("read");
+        products.into_iter().map(|product| product.counters.sold).collect()
+    }
+
+    #[tokio::test]
+    async fn an_old_sale_is_made_again_only_if_its_units_are_missing() {
+        let orders = MemoryOrders::default();
+        let mut created = None;
+        for _ in 0..2 {
+            let new = new_order();
+            orders.place(std::slice::from_ref(&new)).await.pop().expect("an answer").expect("placed");
+            orders.apply(&[step(&new, 1, State::Completed)]).await.pop().expect("an answer").expect("applied");
+            created = Some(new.order.created_at);
+        }
+        let now = created.expect("two orders") + Duration::days(31);
+        let repaired = async |stock: &MemoryStock| {
+            let mut repaired = Repaired::default();
+            repair(&orders, stock, &Clock(now), &mut repaired).await.expect("repaired");
+            repaired.orders
+        };
+
+        let forgotten = stock(now).await;
+        assert_eq!(repaired(&forgotten).await, 2, "the local AWS lost everything");
+        assert_eq!(sold(&forgotten).await, [4, 2]);
+        assert_eq!(repaired(&forgotten).await, 0);
+
+        forgotten.forget_settled_holds();
+        assert_eq!(repaired(&forgotten).await, 0, "the table deleted the holds because of their age");
+        assert_eq!(sold(&forgotten).await, [4, 2]);
+    }
 }

@@ -58,6 +58,11 @@ impl MemoryStock {
         self.books().products.remove(product_id);
     }
 
+    /// The table deletes what settled long ago.
+    pub fn forget_settled_holds(&self) {
+        self.books().reservations.retain(|_, reservation| matches!(reservation, Reservation::Held { .. }));
+    }
+
     /// Returns when calls are answered, which may be never.
     async fn answers(&self) {
         if self.silent.load(Ordering::Relaxed) {

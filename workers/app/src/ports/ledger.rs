@@ -15,6 +15,9 @@ pub const ENTRIES_MAX: u32 = 200;
 
 /// A settled hold is remembered for so long: longer than any message can live. It may be forgotten some days later.
 pub const HOLDS_KEPT: time::Duration = time::Duration::days(30);
+/// An order of this age may have lost its hold, or lose it while we look.
+pub const HOLDS_SURELY_KEPT: time::Duration = time::Duration::days(29);
+const _: () = assert!(HOLDS_SURELY_KEPT.whole_days() < HOLDS_KEPT.whole_days());
 
 /// One movement of one product, written in the transaction that changed its counters.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -7,18 +7,12 @@ use domain::cart::Line;
 use domain::ids::{OrderId, ProductId};
 use domain::money::Money;
 use domain::order::Order;
-use domain::saga::State;
-use time::Duration;
 
 use super::{Books, Difference, Kind, Repair, Shelf, Subject, on_its_way};
 use crate::ports::gateway::{GatewayMovement, MovementKind};
-use crate::ports::ledger::{HOLDS_KEPT, Hold, HoldState};
+use crate::ports::ledger::{HOLDS_SURELY_KEPT, Hold, HoldState};
 use crate::ports::orders::{Payment, PaymentKind, PaymentState};
 use crate::use_cases::run_saga::lines_of;
-
-/// A hold this old may have been forgotten already, or be forgotten while we look.
-const SURELY_KEPT: Duration = Duration::days(29);
-const _: () = assert!(SURELY_KEPT.whole_days() < HOLDS_KEPT.whole_days());
 
 /// Everything that differs, orders first.
 pub fn find(books: &Books, now: Timestamp) -> Vec<Difference> {
@@ -66,10 +60,6 @@ struct OfOrder<'a> {
     gateway: Vec<&'a GatewayMovement>,
 }
 
-fn is_sold(state: State) -> bool {
-    matches!(state, State::Confirmed | State::Preparing | State::Ready | State::Completed)
-}
-
 fn list(lines: &[Line]) -> String {
     let each = lines.iter().map(|line| format!("{} {}", line.quantity.get(), line.product_id));
     let all: Vec<String> = each.collect();
@@ -86,14 +76,14 @@ impl OfOrder<'_> {
     fn stock(&self, now: Timestamp, found: &mut Vec<Difference>) {
         let order_id = self.order.order_id;
         let Some(hold) = self.hold else {
-            if is_sold(self.order.state) && now < self.order.created_at + SURELY_KEPT {
+            if self.order.state.is_sold() && now < self.order.created_at + HOLDS_SURELY_KEPT {
                 let evidence = ["no hold is remembered".to_owned()];
                 found.push(self.differs(Kind::SoldOrderWithoutStock, evidence, None));
             }
             return;
         };
         let says = [format!("hold: {}, {}", hold.state.code(), list(&hold.lines))];
-        let (kind, repair) = match (is_sold(self.order.state), hold.state) {
+        let (kind, repair) = match (self.order.state.is_sold(), hold.state) {
             (false, HoldState::Held) => (Kind::HoldOfEndedOrder, Some(Repair::Release(order_id))),
             (false, HoldState::Confirmed) => (Kind::SaleOfEndedOrder, Some(Repair::Release(order_id))),
             (true, HoldState::Released) => (Kind::SoldOrderWithoutStock, None),
@@ -140,7 +130,7 @@ impl OfOrder<'_> {
         let foreign = self.gateway.iter().any(|movement| movement.amount.currency != total.currency);
         if captures > 1 {
             found.push(self.differs(Kind::ChargedTwice, says(), None));
-        } else if is_sold(self.order.state) {
+        } else if self.order.state.is_sold() {
             if captures == 0 {
                 found.push(self.differs(Kind::SoldButNotPaid, says(), None));
             } else if refunded > 0 {
@@ -276,8 +266,8 @@ fn of_shelf(
     let forgotten: i64 = books
         .orders
         .iter()
-        .filter(|order| is_sold(order.state) && !holds.contains_key(&order.order_id))
-        .filter(|order| now >= order.created_at + SURELY_KEPT)
+        .filter(|order| order.state.is_sold() && !holds.contains_key(&order.order_id))
+        .filter(|order| now >= order.created_at + HOLDS_SURELY_KEPT)
         .flat_map(|order| &order.items)
         .filter(|item| item.product_id == *product_id)
         .map(|item| i64::from(item.quantity.get()))
