@@ -11,6 +11,7 @@ use contract::parameter::SECRETS;
 use contract::parameter_root;
 use contract::queue::Queue;
 use contract::table::{LEASES, TABLES};
+use worker::grants::Grants;
 
 use crate::failed::failed;
 use crate::provision::{Target, parameters_of};
@@ -74,7 +75,7 @@ impl Aws {
 
     /// `actor` stands in the ledger beside what is moved.
     pub fn stock(&self, addresses: &HashMap<String, String>, actor: &str) -> anyhow::Result<DynamoStock> {
-        self.adapters.stock(addresses, actor)
+        self.adapters.stock(&Grants::of_operator(addresses.clone()), actor)
     }
 
     /// A queue and its parking queue, as an operator handles them.
@@ -90,7 +91,7 @@ impl Aws {
     }
 
     pub fn views(&self, addresses: &HashMap<String, String>) -> anyhow::Result<DynamoViews> {
-        self.adapters.views(addresses)
+        self.adapters.views(&Grants::of_operator(addresses.clone()))
     }
 
     /// The local AWS ignores time to live in a template; nothing relies on it, so a refusal is no failure.

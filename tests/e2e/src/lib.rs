@@ -8,7 +8,7 @@ use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
-use adapter_aws::{Clients, DynamoStock, LocalAccess, StockTables};
+use adapter_aws::{Clients, DynamoStock, LocalAccess, StockTables, WriteTable};
 use adapter_postgres::Login;
 use app::ports::access::{AuditEntry, AuditLog as _};
 use contract::address::Address;
@@ -340,9 +340,12 @@ def client(service, **options):
 
     pub async fn stock(&self) -> DynamoStock {
         let addresses = self.addresses().await;
-        let name = |table| addresses[&Address::Table(table).variable()].clone();
-        let tables =
-            StockTables { products: name(&PRODUCTS), reservations: name(&RESERVATIONS), movements: name(&MOVEMENTS) };
+        let table = |known| WriteTable::named(&addresses[&Address::Table(known).variable()]);
+        let tables = StockTables {
+            products: table(&PRODUCTS),
+            reservations: table(&RESERVATIONS),
+            movements: table(&MOVEMENTS),
+        };
         DynamoStock::new(&self.aws(), tables, "test")
     }
 

@@ -7,15 +7,16 @@ use aws_sdk_dynamodb::types::AttributeValue;
 
 use crate::Clients;
 use crate::items::{Item, corrupt, get_number, get_text, number, text};
+use crate::tables::{Readable as _, WriteTable};
 
 #[derive(Clone)]
 pub struct DynamoLeases {
     client: Client,
-    table: String,
+    table: WriteTable,
 }
 
 impl DynamoLeases {
-    pub fn new(clients: &Clients, table: String) -> DynamoLeases {
+    pub fn new(clients: &Clients, table: WriteTable) -> DynamoLeases {
         DynamoLeases { client: clients.dynamodb(), table }
     }
 }
@@ -26,9 +27,9 @@ impl LeaseStore for DynamoLeases {
         let mut from: Option<Item> = None;
         loop {
             let page = self
-                .client
-                .scan()
-                .table_name(&self.table)
+                .table
+                .as_read()
+                .scan(&self.client)
                 .consistent_read(true)
                 .set_exclusive_start_key(from)
                 .send()
@@ -52,9 +53,8 @@ impl LeaseStore for DynamoLeases {
 
     async fn write(&self, lease: &Lease, expected_counter: Option<i64>) -> Result<bool, Unavailable> {
         let mut put = self
-            .client
-            .put_item()
-            .table_name(&self.table)
+            .table
+            .put_item(&self.client)
             .item("lease_id", text(&lease.shard))
             .item("owner", text(&lease.owner))
             .item("counter", number(lease.counter))

@@ -12,6 +12,7 @@ use domain::text::{printable, shown};
 
 use crate::items::{Item, corrupt, get_number, get_text, get_time, number, text, time_value};
 use crate::stock::{DynamoStock, record_of};
+use crate::tables::Readable;
 
 /// The first character after the digits: every entry's key is smaller.
 const AFTER_ENTRIES: &str = ":";
@@ -61,7 +62,7 @@ fn readable<T>(item: &Item, read: fn(&Item) -> Result<T, Unavailable>) -> Option
     read(item).inspect_err(|error| tracing::error!(error = %error, "An item of the stock's books was left out")).ok()
 }
 
-impl Ledger for DynamoStock {
+impl<R: Readable> Ledger for DynamoStock<R> {
     async fn entries(
         &self,
         product_id: &ProductId,
@@ -69,9 +70,10 @@ impl Ledger for DynamoStock {
         limit: u32,
     ) -> Result<Vec<Entry>, Unavailable> {
         let page = self
-            .client
-            .query()
-            .table_name(&self.tables.movements)
+            .tables
+            .movements
+            .as_read()
+            .query(&self.client)
             .key_condition_expression("product_id = :product AND movement_id < :before")
             .expression_attribute_values(":product", text(product_id.as_str()))
             .expression_attribute_values(":before", text(before.unwrap_or(AFTER_ENTRIES)))
@@ -89,9 +91,10 @@ impl Ledger for DynamoStock {
         let mut from: Option<Item> = None;
         loop {
             let page = self
-                .client
-                .scan()
-                .table_name(&self.tables.reservations)
+                .tables
+                .reservations
+                .as_read()
+                .scan(&self.client)
                 .consistent_read(true)
                 .set_exclusive_start_key(from)
                 .send()

@@ -15,6 +15,7 @@ mod publisher;
 mod settings;
 mod stock;
 mod stream;
+mod tables;
 mod texter;
 mod transactions;
 mod views;
@@ -28,10 +29,11 @@ pub use metrics::{MetricSink, Series, Value};
 pub use parking::{Parked, SqsParking};
 pub use publisher::{AwsPublisher, Destinations};
 pub use settings::{ParameterReader, addresses, addresses_of, secret, secret_text, secret_versions};
-pub use stock::{DynamoProducts, DynamoStock, StockTables};
+pub use stock::{DynamoProducts, DynamoShopStock, DynamoStock, StockTables};
 pub use stream::DynamoStockStream;
+pub use tables::{ReadTable, Readable, WriteTable};
 pub use texter::SnsTexter;
-pub use views::DynamoViews;
+pub use views::{DynamoViewReader, DynamoViews};
 
 /// What went wrong in a call, for the log: the service's own code and message, or how the call itself failed.
 fn why<E, R>(error: &aws_sdk_dynamodb::error::SdkError<E, R>) -> String

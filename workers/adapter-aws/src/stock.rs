@@ -11,12 +11,12 @@
 use app::ports::Unavailable;
 use app::ports::ledger::{Entry, HOLDS_KEPT, HoldState};
 use app::ports::stock::{
-    Adjusted, Adjustment, AdjustmentKind, Catalogue, Confirmed, ExpiredHold, Moved, OPENING, OrderMove, Reservation,
-    Reservations, Reserved, Stock, StockedProduct,
+    Adjusted, Adjustment, AdjustmentKind, Adjustments, Catalogue, Confirmed, ExpiredHold, Moved, OPENING, OrderMove,
+    Reservation, Reservations, Reserved, Stock, StockedProduct,
 };
 use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::types::{
-    AttributeValue, CancellationReason, Put, ReturnValuesOnConditionCheckFailure, TransactWriteItem, Update,
+    AttributeValue, CancellationReason, ReturnValuesOnConditionCheckFailure, TransactWriteItem,
 };
 use contract::table::{HELD_BY_EXPIRY, HELD_SHARDS};
 use domain::Timestamp;
@@ -31,6 +31,7 @@ use crate::items::{
     time_value,
 };
 use crate::ledger::{entry_item, marker_key};
+use crate::tables::{ReadTable, Readable, WriteTable};
 use crate::transactions::{Written, refused, write};
 
 mod groups;
@@ -38,31 +39,36 @@ mod groups;
 /// Looks at a reservation that somebody else changes meanwhile, before the message goes back to its queue.
 const LOOKS: u32 = 12;
 
-/// Names of the tables.
+/// The tables of stock. `R` is the right to the reservations.
 #[derive(Debug, Clone)]
-pub struct StockTables {
-    pub products: String,
-    pub reservations: String,
-    pub movements: String,
+pub struct StockTables<R = WriteTable> {
+    pub products: WriteTable,
+    pub reservations: R,
+    pub movements: WriteTable,
 }
 
+/// Stock as orders move it. With reservations that can only be read it is [`DynamoShopStock`].
 #[derive(Clone)]
-pub struct DynamoStock {
+pub struct DynamoStock<R = WriteTable> {
     pub(crate) client: Client,
-    pub(crate) tables: StockTables,
+    pub(crate) tables: StockTables<R>,
     /// Who moves the stock of orders here, for the ledger.
     actor: String,
 }
+
+/// Stock as the storefront uses it: staff adjust the units of products, and everything can be read. It cannot hold, sell
+/// or release the units of an order.
+pub type DynamoShopStock = DynamoStock<ReadTable>;
 
 /// The products table alone, for a role that looks at stock and moves none.
 #[derive(Clone)]
 pub struct DynamoProducts {
     client: Client,
-    table: String,
+    table: ReadTable,
 }
 
 impl DynamoProducts {
-    pub fn new(clients: &Clients, table: String) -> DynamoProducts {
+    pub fn new(clients: &Clients, table: ReadTable) -> DynamoProducts {
         DynamoProducts { client: clients.dynamodb(), table }
     }
 }
@@ -73,9 +79,8 @@ impl Catalogue for DynamoProducts {
         let mut from: Option<Item> = None;
         loop {
             let page = self
-                .client
-                .scan()
-                .table_name(&self.table)
+                .table
+                .scan(&self.client)
                 .consistent_read(true)
                 .set_exclusive_start_key(from)
                 .send()
@@ -99,9 +104,8 @@ impl Catalogue for DynamoProducts {
 
     async fn product(&self, id: &ProductId) -> Result<Option<StockedProduct>, Unavailable> {
         let got = self
-            .client
-            .get_item()
-            .table_name(&self.table)
+            .table
+            .get_item(&self.client)
             .key("product_id", text(id.as_str()))
             .consistent_read(true)
             .send()
@@ -117,14 +121,14 @@ pub struct Record {
     pub lines: Vec<Line>,
 }
 
-impl DynamoStock {
+impl<R: Readable> DynamoStock<R> {
     /// `actor` stands in the ledger beside every movement of an order's stock: a role's slug, or a command.
-    pub fn new(clients: &Clients, tables: StockTables, actor: impl Into<String>) -> DynamoStock {
+    pub fn new(clients: &Clients, tables: StockTables<R>, actor: impl Into<String>) -> DynamoStock<R> {
         DynamoStock { client: clients.dynamodb(), tables, actor: actor.into() }
     }
 
     fn catalogue(&self) -> DynamoProducts {
-        DynamoProducts { client: self.client.clone(), table: self.tables.products.clone() }
+        DynamoProducts { client: self.client.clone(), table: self.tables.products.as_read().clone() }
     }
 
     async fn write(&self, actions: Vec<TransactWriteItem>) -> Result<Written, Unavailable> {
@@ -137,9 +141,10 @@ impl DynamoStock {
 
     async fn record_item(&self, order_id: OrderId) -> Result<Option<Item>, Unavailable> {
         let got = self
-            .client
-            .get_item()
-            .table_name(&self.tables.reservations)
+            .tables
+            .reservations
+            .as_read()
+            .get_item(&self.client)
             .key("reservation_id", text(order_id.to_string()))
             .consistent_read(true)
             .send()
@@ -147,7 +152,9 @@ impl DynamoStock {
             .map_err(|error| Unavailable::new("stock", crate::why(&error)))?;
         Ok(got.item)
     }
+}
 
+impl DynamoStock {
     /// The record of a new hold; refused where there is one.
     fn held(
         &self,
@@ -176,8 +183,10 @@ impl DynamoStock {
         to: HoldState,
         now: Timestamp,
     ) -> Result<TransactWriteItem, Unavailable> {
-        let update = Update::builder()
-            .table_name(&self.tables.reservations)
+        let update = self
+            .tables
+            .reservations
+            .update()
             .key("reservation_id", text(order_id.to_string()))
             // Out of the index of holds, and to be forgotten one day.
             .update_expression("SET #state = :to, updated_at = :now, forget_at = :forget REMOVE held_shard")
@@ -247,7 +256,9 @@ impl DynamoStock {
             at: now,
         }
     }
+}
 
+impl<R: Readable> DynamoStock<R> {
     fn write_down(&self, entry: &Entry) -> Result<TransactWriteItem, Unavailable> {
         self.put_new(&self.tables.movements, entry_item(entry), "movement_id")
     }
@@ -269,8 +280,10 @@ impl DynamoStock {
             ("received", |counters| counters.received),
         ];
         let deltas: Vec<Counters> = movements.iter().map(|movement| movement.delta()).collect();
-        let mut update = Update::builder()
-            .table_name(&self.tables.products)
+        let mut update = self
+            .tables
+            .products
+            .update()
             .key("product_id", text(product_id.as_str()))
             .expression_attribute_values(":one", number(1))
             .expression_attribute_values(":now", time_value(now));
@@ -298,9 +311,10 @@ impl DynamoStock {
     /// The mark of the adjustment of this id, if one was made.
     async fn marker(&self, adjustment: &Adjustment) -> Result<Option<Item>, Unavailable> {
         let got = self
-            .client
-            .get_item()
-            .table_name(&self.tables.movements)
+            .tables
+            .movements
+            .as_read()
+            .get_item(&self.client)
             .key("product_id", text(adjustment.product_id.as_str()))
             .key("movement_id", text(marker_key(&adjustment.movement_id)))
             .consistent_read(true)
@@ -310,14 +324,79 @@ impl DynamoStock {
         Ok(got.item)
     }
 
-    fn put_new(&self, table: &str, item: Item, key: &str) -> Result<TransactWriteItem, Unavailable> {
-        let put = Put::builder()
-            .table_name(table)
+    fn put_new(&self, table: &WriteTable, item: Item, key: &str) -> Result<TransactWriteItem, Unavailable> {
+        let put = table
+            .put()
             .set_item(Some(item))
             .condition_expression(format!("attribute_not_exists({key})"))
             .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld)
             .build();
         Ok(TransactWriteItem::builder().put(put.map_err(|error| Unavailable::new("stock", error))?).build())
+    }
+
+    async fn adjust_units(&self, adjustment: &Adjustment) -> Result<Adjusted, Unavailable> {
+        let movement = adjustment.change.movement();
+        let (kind, change) = match adjustment.change {
+            AdjustmentKind::Restock(units) => ("restock", i64::from(units)),
+            AdjustmentKind::Correct(change) => ("adjustment", change),
+        };
+        // The entry's key holds the time, which a repeat has not: the mark is what is there once.
+        let marker: [(&str, AttributeValue); 5] = [
+            ("product_id", text(adjustment.product_id.as_str())),
+            ("movement_id", text(marker_key(&adjustment.movement_id))),
+            ("kind", text(kind)),
+            ("change", number(change)),
+            ("at", time_value(adjustment.at)),
+        ];
+        let marker: Item = marker.map(|(name, value)| (name.to_owned(), value)).into();
+        let entry = Entry {
+            entry_id: Entry::id_of(adjustment.at, movement, &adjustment.movement_id),
+            product_id: adjustment.product_id.clone(),
+            movement,
+            reference: adjustment.movement_id.clone(),
+            actor: adjustment.actor.clone(),
+            note: Some(adjustment.reason.clone()),
+            at: adjustment.at,
+        };
+        let actions = vec![
+            self.put_new(&self.tables.movements, marker, "movement_id")?,
+            self.count(&adjustment.product_id, &[movement], adjustment.at)?,
+            self.write_down(&entry)?,
+        ];
+        let written = self.write(actions).await?;
+        let Some(product) = self.catalogue().product(&adjustment.product_id).await? else {
+            return Ok(Adjusted::NoSuchProduct);
+        };
+        Ok(match written {
+            Written::Done => Adjusted::Now(product),
+            Written::Refused(_) => match self.marker(adjustment).await? {
+                // The same was made before: say how things stand.
+                Some(made)
+                    if get_text(&made, "kind").as_deref() == Some(kind)
+                        && made.get("change") == Some(&number(change)) =>
+                {
+                    Adjusted::Now(product)
+                }
+                Some(_) => Adjusted::IdReused,
+                None => Adjusted::TooFew,
+            },
+        })
+    }
+}
+
+impl Catalogue for DynamoShopStock {
+    async fn products(&self) -> Result<Vec<StockedProduct>, Unavailable> {
+        self.catalogue().products().await
+    }
+
+    async fn product(&self, id: &ProductId) -> Result<Option<StockedProduct>, Unavailable> {
+        self.catalogue().product(id).await
+    }
+}
+
+impl Adjustments for DynamoShopStock {
+    async fn adjust(&self, adjustment: &Adjustment) -> Result<Adjusted, Unavailable> {
+        self.adjust_units(adjustment).await
     }
 }
 
@@ -420,9 +499,10 @@ impl Stock for DynamoStock {
         let mut holds = Vec::new();
         for shard in 0..HELD_SHARDS {
             let page = self
-                .client
-                .query()
-                .table_name(&self.tables.reservations)
+                .tables
+                .reservations
+                .as_read()
+                .query(&self.client)
                 .index_name(HELD_BY_EXPIRY.name)
                 .key_condition_expression("held_shard = :shard AND expires_at < :now")
                 .expression_attribute_values(":shard", number(i64::from(shard)))
@@ -447,52 +527,7 @@ impl Stock for DynamoStock {
     }
 
     async fn adjust(&self, adjustment: &Adjustment) -> Result<Adjusted, Unavailable> {
-        let movement = adjustment.change.movement();
-        let (kind, change) = match adjustment.change {
-            AdjustmentKind::Restock(units) => ("restock", i64::from(units)),
-            AdjustmentKind::Correct(change) => ("adjustment", change),
-        };
-        // The entry's key holds the time, which a repeat has not: the mark is what is there once.
-        let marker: [(&str, AttributeValue); 5] = [
-            ("product_id", text(adjustment.product_id.as_str())),
-            ("movement_id", text(marker_key(&adjustment.movement_id))),
-            ("kind", text(kind)),
-            ("change", number(change)),
-            ("at", time_value(adjustment.at)),
-        ];
-        let marker: Item = marker.map(|(name, value)| (name.to_owned(), value)).into();
-        let entry = Entry {
-            entry_id: Entry::id_of(adjustment.at, movement, &adjustment.movement_id),
-            product_id: adjustment.product_id.clone(),
-            movement,
-            reference: adjustment.movement_id.clone(),
-            actor: adjustment.actor.clone(),
-            note: Some(adjustment.reason.clone()),
-            at: adjustment.at,
-        };
-        let actions = vec![
-            self.put_new(&self.tables.movements, marker, "movement_id")?,
-            self.count(&adjustment.product_id, &[movement], adjustment.at)?,
-            self.write_down(&entry)?,
-        ];
-        let written = self.write(actions).await?;
-        let Some(product) = self.catalogue().product(&adjustment.product_id).await? else {
-            return Ok(Adjusted::NoSuchProduct);
-        };
-        Ok(match written {
-            Written::Done => Adjusted::Now(product),
-            Written::Refused(_) => match self.marker(adjustment).await? {
-                // The same was made before: say how things stand.
-                Some(made)
-                    if get_text(&made, "kind").as_deref() == Some(kind)
-                        && made.get("change") == Some(&number(change)) =>
-                {
-                    Adjusted::Now(product)
-                }
-                Some(_) => Adjusted::IdReused,
-                None => Adjusted::TooFew,
-            },
-        })
+        self.adjust_units(adjustment).await
     }
 
     async fn add_product(
@@ -520,7 +555,7 @@ impl Stock for DynamoStock {
     }
 }
 
-impl Reservations for DynamoStock {
+impl<R: Readable> Reservations for DynamoStock<R> {
     async fn reservation(&self, order_id: OrderId) -> Result<Option<Reservation>, Unavailable> {
         let Some(item) = self.record_item(order_id).await? else { return Ok(None) };
         let record = record_of(&item)?;

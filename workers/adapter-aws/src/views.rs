@@ -4,17 +4,18 @@ use std::collections::HashMap;
 
 use app::ports::Unavailable;
 use app::ports::scope::Scope;
-use app::ports::views::{OrderView, OrderViews, SHOWN, ViewItem};
+use app::ports::views::{OrderView, OrderViewReader, OrderViews, SHOWN, ViewItem};
 use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::operation::put_item::PutItemError;
 use aws_sdk_dynamodb::operation::transact_write_items::TransactWriteItemsError;
-use aws_sdk_dynamodb::types::{Put, TransactWriteItem};
+use aws_sdk_dynamodb::types::TransactWriteItem;
 use contract::table::BY_SESSION;
 use domain::ids::OrderId;
 use domain::text::{printable, shown};
 
 use crate::Clients;
 use crate::items::{Item, get_number, get_text, number, text};
+use crate::tables::{ReadTable, Readable as _, WriteTable};
 
 /// DynamoDB takes at most 100 actions in one transaction.
 const AT_ONCE: usize = 50;
@@ -24,7 +25,20 @@ const NEWER: &str = "attribute_not_exists(order_id) OR version < :version";
 #[derive(Clone)]
 pub struct DynamoViews {
     client: Client,
-    table: String,
+    table: WriteTable,
+}
+
+/// The order view for a role that shows it and does not write it.
+#[derive(Clone)]
+pub struct DynamoViewReader {
+    client: Client,
+    table: ReadTable,
+}
+
+impl DynamoViewReader {
+    pub fn new(clients: &Clients, table: ReadTable) -> DynamoViewReader {
+        DynamoViewReader { client: clients.dynamodb(), table }
+    }
 }
 
 fn unavailable(why: impl std::fmt::Display) -> Unavailable {
@@ -32,12 +46,16 @@ fn unavailable(why: impl std::fmt::Display) -> Unavailable {
 }
 
 impl DynamoViews {
-    pub fn new(clients: &Clients, table: String) -> DynamoViews {
+    pub fn new(clients: &Clients, table: WriteTable) -> DynamoViews {
         DynamoViews { client: clients.dynamodb(), table }
     }
 
+    fn reader(&self) -> DynamoViewReader {
+        DynamoViewReader { client: self.client.clone(), table: self.table.as_read().clone() }
+    }
+
     async fn show_alone(&self, view: &OrderView) -> Result<(), Unavailable> {
-        let put = self.client.put_item().table_name(&self.table).set_item(Some(item(view)?));
+        let put = self.table.put_item(&self.client).set_item(Some(item(view)?));
         let put = put.condition_expression(NEWER).expression_attribute_values(":version", number(view.version));
         match put.send().await {
             Ok(_) => Ok(()),
@@ -80,8 +98,9 @@ impl DynamoViews {
     }
 
     fn action(&self, view: &OrderView) -> Result<TransactWriteItem, Unavailable> {
-        let put = Put::builder()
-            .table_name(&self.table)
+        let put = self
+            .table
+            .put()
             .set_item(Some(item(view)?))
             .condition_expression(NEWER)
             .expression_attribute_values(":version", number(view.version));
@@ -122,7 +141,7 @@ impl OrderViews for DynamoViews {
     }
 
     async fn shown_version(&self, order_id: OrderId) -> Result<Option<i64>, Unavailable> {
-        let get = self.client.get_item().table_name(&self.table).key("order_id", text(order_id.to_string()));
+        let get = self.table.as_read().get_item(&self.client).key("order_id", text(order_id.to_string()));
         // Consistent: whoever asks has just waited for the worker to show it.
         let got = get.consistent_read(true).projection_expression("version").send().await;
         let item = got.map_err(|error| unavailable(crate::why(&error)))?.item;
@@ -136,10 +155,21 @@ impl OrderViews for DynamoViews {
         limit: u32,
         before: Option<OrderId>,
     ) -> Result<Vec<OrderView>, Unavailable> {
+        self.reader().of_session(scope, session_hash, limit, before).await
+    }
+}
+
+impl OrderViewReader for DynamoViewReader {
+    async fn of_session(
+        &self,
+        scope: &Scope,
+        session_hash: &str,
+        limit: u32,
+        before: Option<OrderId>,
+    ) -> Result<Vec<OrderView>, Unavailable> {
         let mut query = self
-            .client
-            .query()
-            .table_name(&self.table)
+            .table
+            .query(&self.client)
             .index_name(BY_SESSION.name)
             .scan_index_forward(false)
             .limit(i32::try_from(limit).unwrap_or(i32::MAX))

@@ -37,8 +37,8 @@ use app::ports::locations::LocationStore;
 use app::ports::mailbox::Mailbox;
 use app::ports::orders::OrderStore;
 use app::ports::scope::Scope;
-use app::ports::stock::{Reservations, Stock};
-use app::ports::views::OrderViews;
+use app::ports::stock::{Adjustments, Catalogue, Reservations};
+use app::ports::views::OrderViewReader;
 use app::use_cases::Maker;
 use axum::Router;
 use contract::dependency::Dependency;
@@ -60,9 +60,10 @@ pub trait Ports: Clone + Send + Sync + 'static {
         + Send
         + Sync
         + 'static;
-    type Stock: Stock + Ledger + Reservations + Send + Sync + 'static;
+    /// No more of the stock than its `Role` grants: no page or route can hold, sell or release the units of an order.
+    type Stock: Catalogue + Adjustments + Ledger + Reservations + Send + Sync + 'static;
     type Carts: CartStore + Send + Sync + 'static;
-    type Views: OrderViews + Send + Sync + 'static;
+    type Views: OrderViewReader + Send + Sync + 'static;
     type Source: Source + Send + Sync + 'static;
 
     fn orders(&self) -> &Self::Orders;

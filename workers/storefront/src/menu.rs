@@ -10,7 +10,7 @@ use std::ops::Deref;
 use std::sync::{Arc, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use app::ports::stock::{Stock as _, StockedProduct};
+use app::ports::stock::{Catalogue as _, StockedProduct};
 use app::ports::{Source as _, Unavailable};
 use app::use_cases::place_order::Offers;
 use domain::Timestamp;

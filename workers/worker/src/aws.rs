@@ -1,27 +1,36 @@
-//! A role's adapters, made from its settings.
+//! A role's adapters, made from what its `Role` grants.
+//!
+//! The code of a role has its queues, topics, tables, streams, parameters and secrets from here alone, because the clients
+//! of the SDK are private to [`Aws`]. Each function asks [`Grants`] for the rights that its adapter needs. So a right that
+//! the code needs and the `Role` lacks is an error when the role starts, and in the test of `roles.rs`, which builds every
+//! role. Without that, IAM refuses the call on the day that a customer makes it.
 
-use std::collections::HashMap;
 use std::io::Write as _;
 use std::sync::Arc;
 use std::time::Duration;
 
 use adapter_aws::{
-    AwsPublisher, Called, Clients, Destinations, DynamoLeases, DynamoProducts, DynamoStock, DynamoStockStream,
-    DynamoViews, MetricSink, ParameterReader, Series, SesMailer, SnsTexter, SqsInbox, StockTables, Value,
+    AwsPublisher, Called, Clients, Destinations, DynamoLeases, DynamoProducts, DynamoShopStock, DynamoStock,
+    DynamoStockStream, DynamoViewReader, DynamoViews, LocalMailbox, MetricSink, ParameterReader, Series, SesMailer,
+    SnsTexter, SqsInbox, StockTables, Value,
 };
+use adapter_postgres::Login;
 use anyhow::Context as _;
-use app::ports::Source as _;
-use chassis::config::AwsSettings;
+use app::ports::{Source as _, Unavailable};
+use chassis::config::{AwsSettings, Secret};
 use chassis::metrics::{Datum, Kind};
 use chassis::{Metrics, Process, emf};
-use contract::address::Address;
 use contract::event::{EventKind, Route};
 use contract::metric::{Metric, Shape};
+use contract::parameter::Parameter;
 use contract::queue::Queue;
 use contract::table::{LEASES, MOVEMENTS, ORDER_VIEWS, PRODUCTS, RESERVATIONS};
 use contract::topic::BUS;
 
 use crate::breakers::Breakers;
+use crate::config::Config;
+use crate::grants::Grants;
+use crate::renewal::Renewal;
 use crate::stores::SystemSource;
 
 /// How often numbers leave: CloudWatch keeps one value a minute anyway.
@@ -49,35 +58,26 @@ impl Aws {
         Aws { clients }
     }
 
-    pub fn clients(&self) -> &Clients {
-        &self.clients
-    }
-
-    pub fn inbox(&self, queue: &'static Queue, addresses: &HashMap<String, String>) -> anyhow::Result<SqsInbox> {
-        Ok(SqsInbox {
-            client: self.clients.sqs(),
-            polls: self.clients.sqs_polls(),
-            queue,
-            url: value(addresses, Address::Queue(queue))?,
-            parking_url: value(addresses, Address::ParkingQueue(queue))?,
-        })
+    pub fn inbox(&self, grants: &Grants, queue: &'static Queue) -> anyhow::Result<SqsInbox> {
+        let (url, parking_url) = grants.consume(queue)?;
+        Ok(SqsInbox { client: self.clients.sqs(), polls: self.clients.sqs_polls(), queue, url, parking_url })
     }
 
     /// Publishes along every route that a message of ours can take.
     ///
     /// # Errors
     /// When a destination is none of the role's: a message for it would wait for ever.
-    pub fn publisher(&self, addresses: &HashMap<String, String>) -> anyhow::Result<AwsPublisher> {
+    pub fn publisher(&self, grants: &Grants) -> anyhow::Result<AwsPublisher> {
         let mut destinations = Destinations::default();
         for route in EventKind::ALL.into_iter().flat_map(EventKind::routes) {
             match route {
                 Route::Queue(queue) => {
-                    destinations.queues.insert(queue.slug, value(addresses, Address::Queue(queue))?);
+                    destinations.queues.insert(queue.slug, grants.send(queue)?);
                 }
                 Route::Topic(topic) => {
-                    destinations.topics.insert(topic.slug, value(addresses, Address::Topic(topic))?);
+                    destinations.topics.insert(topic.slug, grants.publish(topic)?);
                 }
-                Route::Bus => destinations.bus = value(addresses, Address::Bus(&BUS))?,
+                Route::Bus => destinations.bus = grants.put_events(&BUS)?,
             }
         }
         Ok(AwsPublisher::new(&self.clients, destinations))
@@ -86,12 +86,25 @@ impl Aws {
     /// Every table that stock is moved in. `actor` stands in the ledger beside what is moved here.
     ///
     /// # Errors
-    /// When one of the tables is none of the role's: a verb of the stock that the role's code can reach would fail.
-    pub fn stock(&self, addresses: &HashMap<String, String>, actor: &str) -> anyhow::Result<DynamoStock> {
+    /// When the role may not write one of the tables: a verb of the stock that the role's code can reach would fail.
+    pub fn stock(&self, grants: &Grants, actor: &str) -> anyhow::Result<DynamoStock> {
         let tables = StockTables {
-            products: value(addresses, Address::Table(&PRODUCTS))?,
-            reservations: value(addresses, Address::Table(&RESERVATIONS))?,
-            movements: value(addresses, Address::Table(&MOVEMENTS))?,
+            products: grants.write(&PRODUCTS)?,
+            reservations: grants.write(&RESERVATIONS)?,
+            movements: grants.write(&MOVEMENTS)?,
+        };
+        Ok(DynamoStock::new(&self.clients, tables, actor))
+    }
+
+    /// The stock for the storefront, which moves the units of no order.
+    ///
+    /// # Errors
+    /// When one of the tables, or the right to write products and movements, is none of the role's.
+    pub fn shop_stock(&self, grants: &Grants, actor: &str) -> anyhow::Result<DynamoShopStock> {
+        let tables = StockTables {
+            products: grants.write(&PRODUCTS)?,
+            reservations: grants.read(&RESERVATIONS)?,
+            movements: grants.write(&MOVEMENTS)?,
         };
         Ok(DynamoStock::new(&self.clients, tables, actor))
     }
@@ -100,32 +113,89 @@ impl Aws {
     ///
     /// # Errors
     /// When the products table is none of the role's.
-    pub fn products(&self, addresses: &HashMap<String, String>) -> anyhow::Result<DynamoProducts> {
-        Ok(DynamoProducts::new(&self.clients, value(addresses, Address::Table(&PRODUCTS))?))
+    pub fn products(&self, grants: &Grants) -> anyhow::Result<DynamoProducts> {
+        Ok(DynamoProducts::new(&self.clients, grants.read(&PRODUCTS)?))
     }
 
-    pub fn stream(&self, addresses: &HashMap<String, String>) -> anyhow::Result<DynamoStockStream> {
-        Ok(DynamoStockStream::new(&self.clients, value(addresses, Address::Stream(&PRODUCTS))?))
+    pub fn stream(&self, grants: &Grants) -> anyhow::Result<DynamoStockStream> {
+        Ok(DynamoStockStream::new(&self.clients, grants.stream(&PRODUCTS)?))
     }
 
-    pub fn leases(&self, addresses: &HashMap<String, String>) -> anyhow::Result<DynamoLeases> {
-        Ok(DynamoLeases::new(&self.clients, value(addresses, Address::Table(&LEASES))?))
+    pub fn leases(&self, grants: &Grants) -> anyhow::Result<DynamoLeases> {
+        Ok(DynamoLeases::new(&self.clients, grants.write(&LEASES)?))
     }
 
-    pub fn views(&self, addresses: &HashMap<String, String>) -> anyhow::Result<DynamoViews> {
-        Ok(DynamoViews::new(&self.clients, value(addresses, Address::Table(&ORDER_VIEWS))?))
+    pub fn views(&self, grants: &Grants) -> anyhow::Result<DynamoViews> {
+        Ok(DynamoViews::new(&self.clients, grants.write(&ORDER_VIEWS)?))
     }
 
-    pub fn mailer(&self, from: &str) -> SesMailer {
-        SesMailer::new(&self.clients, from)
+    pub fn view_reader(&self, grants: &Grants) -> anyhow::Result<DynamoViewReader> {
+        Ok(DynamoViewReader::new(&self.clients, grants.read(&ORDER_VIEWS)?))
     }
 
-    pub fn texter(&self) -> SnsTexter {
-        SnsTexter::new(&self.clients)
+    pub fn mailer(&self, grants: &Grants, from: &str) -> anyhow::Result<SesMailer> {
+        grants.mail()?;
+        Ok(SesMailer::new(&self.clients, from))
     }
 
-    pub fn parameters(&self, environment: &str) -> ParameterReader {
-        ParameterReader::new(&self.clients, environment)
+    pub fn texter(&self, grants: &Grants) -> anyhow::Result<SnsTexter> {
+        grants.text_messages()?;
+        Ok(SnsTexter::new(&self.clients))
+    }
+
+    /// The mails of a local AWS, which has no rights to ask for.
+    pub fn local_mailbox(&self) -> LocalMailbox {
+        LocalMailbox(self.clients.clone())
+    }
+
+    /// Parameters to read while the role runs. They share one reader, so that several cost no more calls than one.
+    ///
+    /// # Errors
+    /// When the role may not read one of them.
+    pub fn parameters<const N: usize>(
+        &self,
+        config: &Config,
+        parameters: [&'static Parameter; N],
+    ) -> anyhow::Result<[LiveParameter; N]> {
+        for parameter in parameters {
+            config.grants.parameter(parameter)?;
+        }
+        let reader = ParameterReader::new(&self.clients, &config.aws.environment);
+        Ok(parameters.map(|parameter| LiveParameter { reader: reader.clone(), parameter }))
+    }
+
+    /// A secret as it was when the process started, to read again while the role runs.
+    ///
+    /// # Errors
+    /// When the role may not read it.
+    pub fn secret(
+        &self,
+        config: &Config,
+        secret: &'static contract::parameter::Secret,
+    ) -> anyhow::Result<RotatedSecret> {
+        config.grants.secret(secret)?;
+        let at_start = config.secrets.get(secret.variable);
+        let at_start = at_start.with_context(|| format!("{} is not set", secret.variable))?.clone();
+        let environment = config.aws.environment.clone();
+        Ok(RotatedSecret { at_start, clients: self.clients.clone(), environment, secret })
+    }
+
+    /// The database's login, read again from the secret that `config` names; `None` where it names none.
+    ///
+    /// # Errors
+    /// When the role may not use the database.
+    pub fn database_renewal(&self, config: &Config) -> anyhow::Result<Option<Renewal<Login>>> {
+        config.grants.database()?;
+        Ok(config.database_secret.clone().map(|id| Renewal::of_database(self.clients.clone(), id)))
+    }
+
+    /// The cache's token, read again from the secret that `config` names; `None` where it names none.
+    ///
+    /// # Errors
+    /// When the role may not use the cache.
+    pub fn cache_renewal(&self, config: &Config) -> anyhow::Result<Option<Renewal<String>>> {
+        config.grants.cache()?;
+        Ok(config.cache_secret.clone().map(|id| Renewal::of_cache(self.clients.clone(), id)))
     }
 
     /// Sends the numbers every minute until shutdown, and once more then: as log lines in AWS, by PutMetricData to a
@@ -168,6 +238,46 @@ impl Aws {
     }
 }
 
+/// A parameter that may change while the role runs.
+#[derive(Clone)]
+pub struct LiveParameter {
+    reader: ParameterReader,
+    parameter: &'static Parameter,
+}
+
+impl LiveParameter {
+    /// Returns the value of now, as [`ParameterReader::get`] does.
+    pub async fn get(&self) -> String {
+        self.reader.get(self.parameter).await
+    }
+}
+
+/// A secret that may be rotated while the role runs.
+#[derive(Clone)]
+pub struct RotatedSecret {
+    at_start: Secret<String>,
+    clients: Clients,
+    environment: String,
+    secret: &'static contract::parameter::Secret,
+}
+
+impl RotatedSecret {
+    /// Returns the value that the process was started with.
+    pub fn at_start(&self) -> &Secret<String> {
+        &self.at_start
+    }
+
+    /// Reads the current value, as [`adapter_aws::secret`] does.
+    pub async fn current(&self) -> Result<Secret<String>, Unavailable> {
+        adapter_aws::secret(&self.clients, &self.environment, self.secret).await.map(Secret::new)
+    }
+
+    /// Reads the values that are valid now, as [`adapter_aws::secret_versions`] does.
+    pub async fn versions(&self) -> Result<Vec<String>, Unavailable> {
+        adapter_aws::secret_versions(&self.clients, &self.environment, self.secret).await
+    }
+}
+
 fn series(datum: &Datum, source: &emf::Source) -> Series {
     let mut dimensions =
         vec![("Environment".to_owned(), source.environment.clone()), ("Service".to_owned(), source.service.clone())];
@@ -179,9 +289,4 @@ fn series(datum: &Datum, source: &emf::Source) -> Series {
         }
     };
     Series { name: datum.metric.name(), dimensions, value, seconds: datum.metric.shape() == Shape::Seconds }
-}
-
-fn value(addresses: &HashMap<String, String>, address: Address) -> anyhow::Result<String> {
-    let variable = address.variable();
-    addresses.get(&variable).cloned().with_context(|| format!("{variable} is not known to this role"))
 }

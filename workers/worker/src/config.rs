@@ -9,6 +9,8 @@ use adapter_postgres::Login;
 use chassis::config::{AwsSettings, Environment, Problems, Reader, Secret, settings_for_aws};
 use contract::role::Role;
 
+use crate::grants::Grants;
+
 const NO_BIND: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 0);
 
 /// A busy office behind one address, and some more.
@@ -153,10 +155,8 @@ pub struct Config {
     /// Where the cache's token is read again.
     pub cache_secret: Option<String>,
     pub payment_url: String,
-    /// What the payment gateway authenticates us by.
-    pub payment_api_key: Secret<String>,
-    pub webhook_secret: Secret<String>,
-    pub signing_key: Secret<String>,
+    /// Those of the role, by variable.
+    pub secrets: HashMap<&'static str, Secret<String>>,
     /// The storefront's address.
     pub bind: SocketAddr,
     pub trusted_proxies: usize,
@@ -168,14 +168,14 @@ pub struct Config {
     pub public_url: String,
     pub mail_from: String,
     pub staff_mail: String,
-    /// By variable: where CloudFormation put what the role may touch.
-    pub addresses: HashMap<String, String>,
+    /// What the role may use, and where CloudFormation put it.
+    pub grants: Grants,
 }
 
 impl Config {
     /// # Errors
     /// Every problem at once, each with what the setting is for.
-    pub fn load(role: &Role, environment: &impl Environment) -> Result<Config, Problems> {
+    pub fn load(role: &'static Role, environment: &impl Environment) -> Result<Config, Problems> {
         let reader = Reader::new(environment);
         let aws = settings_for_aws(&reader);
         // Where not even the environment is known, what only AWS needs is not asked for.
@@ -207,10 +207,8 @@ impl Config {
             })
         };
         let text = |setting: &Setting, default: &str| read(setting).unwrap_or_else(|| default.to_owned());
-        let secret = |known: &'static contract::parameter::Secret| {
-            let needed = role.secrets.contains(&known);
-            Secret::new(if needed { reader.required(known.variable, known.about) } else { String::new() })
-        };
+        let secrets = role.secrets.iter().map(|known| (known.variable, reader.secret(known.variable, known.about)));
+        let addresses = role.addresses().into_iter().map(|one| (one.variable(), reader.address(one)));
         let database_url = read(&DATABASE_URL).unwrap_or_default();
         let redis_url = read(&REDIS_URL);
         check_urls(&reader, on_aws, &database_url, redis_url.as_deref());
@@ -226,9 +224,7 @@ impl Config {
             redis_password: read(&REDIS_PASSWORD).map(Secret::new),
             cache_secret: read(&CACHE_SECRET),
             payment_url: read(&PAYMENT_URL).unwrap_or_default(),
-            payment_api_key: secret(&contract::parameter::PAYMENT_API),
-            webhook_secret: secret(&contract::parameter::PAYMENT_WEBHOOK),
-            signing_key: secret(&contract::parameter::SIGNING_KEY),
+            secrets: secrets.collect(),
             bind: address(&BIND, SocketAddr::from(([0, 0, 0, 0], 8080))),
             trusted_proxies: number(&TRUSTED_PROXIES, 0) as usize,
             // A laptop's load comes from one address, and is meant.
@@ -237,7 +233,7 @@ impl Config {
             public_url: text(&PUBLIC_URL, "http://localhost:8080").trim_end_matches('/').to_owned(),
             mail_from: text(&MAIL_FROM, "Brew Haven <orders@brewhaven.example>"),
             staff_mail: text(&STAFF_MAIL, "staff@brewhaven.example"),
-            addresses: role.addresses().into_iter().map(|one| (one.variable(), reader.address(one))).collect(),
+            grants: Grants::of(role, addresses.collect()),
             aws,
         };
         reader.finish(config)
@@ -264,7 +260,7 @@ fn check_urls(reader: &Reader<'_>, on_aws: bool, database_url: &str, redis_url: 
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use std::cell::RefCell;
     use std::collections::{BTreeMap, BTreeSet};
 
@@ -273,7 +269,7 @@ mod tests {
     use super::*;
 
     /// Usable values for everything that the role reads on AWS.
-    fn on_aws(role: &Role) -> BTreeMap<String, String> {
+    pub(crate) fn on_aws(role: &Role) -> BTreeMap<String, String> {
         let settings = settings(role).into_iter().filter(|(_, origin)| *origin != Origin::Local);
         settings
             .map(|(variable, origin)| {

@@ -6,6 +6,7 @@ pub mod aws;
 mod breakers;
 mod command;
 pub mod config;
+pub mod grants;
 pub mod http;
 pub mod http_gateway;
 pub mod renewal;

@@ -11,7 +11,6 @@ mod projection;
 mod storefront;
 mod sweeper;
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use adapter_postgres::ConnectError;
@@ -35,7 +34,6 @@ use crate::VERSION;
 use crate::aws::Aws;
 use crate::breakers::Breakers;
 use crate::config::Config;
-use crate::renewal::Renewal;
 use crate::stores::Store;
 use crate::stream;
 
@@ -68,9 +66,8 @@ pub async fn run(role: &'static Role, config: Config) -> anyhow::Result<()> {
     let breakers = Breakers::of(role, &process);
     let aws = Aws::connect(process.metrics.clone(), breakers.clone()).await;
     let metrics = aws.send_metrics(role.slug, &config.aws, &process);
+    let renewal = aws.database_renewal(&config)?;
     let Some(store) = database(&config, &process).await? else { return Ok(()) };
-    let secret = config.database_secret.clone();
-    let renewal = secret.map(|id| Renewal::of_database(aws.clients().clone(), id));
     let store = store.reporting_to(breakers.get(Dependency::Database)).renewing(renewal);
     watch_database(store.clone(), process.clone());
     probe(&breakers, &process, &store, &aws, &config)?;
@@ -154,7 +151,7 @@ fn probe(breakers: &Breakers, process: &Process, store: &Store, aws: &Aws, confi
         });
     }
     if let Some(tables) = breakers.get(Dependency::Stock) {
-        let stock = aws.products(&config.addresses)?;
+        let stock = aws.products(&config.grants)?;
         let nothing = ProductId::parse("probe").context("a product's id")?;
         tables.probe_with(process.shutdown.clone(), move || {
             let (stock, nothing) = (stock.clone(), nothing.clone());
@@ -240,19 +237,15 @@ async fn every(period: Duration, process: &Process, work: impl AsyncFn()) {
     }
 }
 
-/// The parts of a queue's consumer, by name.
-fn inbox(wiring: &Wiring, queue: &'static Queue) -> anyhow::Result<Arc<adapter_aws::SqsInbox>> {
-    wiring.aws.inbox(queue, &wiring.config.addresses).map(Arc::new)
-}
-
 #[cfg(test)]
 mod tests {
-    use std::collections::HashMap;
+    use std::sync::Arc;
 
     use adapter_aws::{Clients, LocalAccess};
-    use contract::role::ROLES;
+    use contract::role::{Access, ROLES};
 
     use super::*;
+    use crate::config::tests::on_aws;
 
     #[test]
     fn a_role_is_ready_only_when_all_it_works_from_is_there() {
@@ -265,42 +258,98 @@ mod tests {
         }
     }
 
-    /// Builds what the role's code calls, as `run` does: the same functions, in the same way.
-    fn build(role: &Role, aws: &Aws, addresses: &HashMap<String, String>) -> anyhow::Result<()> {
-        for queue in role.consumes {
-            aws.inbox(queue, addresses)?;
-        }
+    /// Builds what the role's code calls, as `run` does: the same functions, with the settings of a task on AWS.
+    fn build(role: &'static Role, aws: &Aws) -> anyhow::Result<()> {
+        let config = Config::load(role, &on_aws(role))?;
+        aws.database_renewal(&config)?;
         if role.depends_on(Dependency::Stock) {
-            aws.products(addresses)?;
+            aws.products(&config.grants)?;
         }
         match role.id {
-            RoleId::Storefront => drop(storefront::adapters(aws, addresses)?),
-            RoleId::OutboxRelay => drop(outbox_relay::adapters(aws, addresses)?),
-            RoleId::OrderWorker => drop(order::adapters(aws, addresses)?),
-            RoleId::InventoryWorker => drop(inventory::adapters(aws, addresses)?),
-            RoleId::ProjectionWorker => drop(projection::adapters(aws, addresses)?),
-            RoleId::Sweeper => drop(sweeper::adapters(aws, addresses)?),
-            // Queues and the database alone.
-            RoleId::PaymentWorker | RoleId::NotificationWorker | RoleId::FulfilmentWorker => {}
+            RoleId::Storefront => drop(storefront::adapters(aws, &config)?),
+            RoleId::OutboxRelay => drop(outbox_relay::adapters(aws, &config)?),
+            RoleId::OrderWorker => drop(order::adapters(aws, &config)?),
+            RoleId::PaymentWorker => drop(payment::adapters(aws, &config)?),
+            RoleId::InventoryWorker => drop(inventory::adapters(aws, &config)?),
+            RoleId::NotificationWorker => drop(notification::adapters(aws, &config)?),
+            RoleId::FulfilmentWorker => drop(fulfilment::adapters(aws, &config)?),
+            RoleId::ProjectionWorker => drop(projection::adapters(aws, &config)?),
+            RoleId::Sweeper => drop(sweeper::adapters(aws, &config)?),
         }
         Ok(())
     }
 
-    /// A port that a role's code reaches and its `Role` does not grant fails here and at the start of the role, and not
-    /// when somebody first uses it; a grant that no port needs fails here too.
+    /// The list without the item at `index`.
+    fn without<T: Copy + 'static>(all: &[T], index: usize) -> &'static [T] {
+        let mut rest = all.to_vec();
+        rest.remove(index);
+        rest.leak()
+    }
+
+    /// The role with one right less, for each of its rights, and what the missing right is about.
+    ///
+    /// The rest of a `Role` is no right: names, sizes, times, and `public`, which is about who may reach the role.
+    fn with_one_right_less(role: &'static Role) -> Vec<(&'static str, Role)> {
+        let mut lesser = Vec::new();
+        for (index, queue) in role.consumes.iter().enumerate() {
+            lesser.push((queue.slug, Role { consumes: without(role.consumes, index), ..*role }));
+        }
+        for (index, queue) in role.sends.iter().enumerate() {
+            lesser.push((queue.slug, Role { sends: without(role.sends, index), ..*role }));
+        }
+        for (index, topic) in role.publishes.iter().enumerate() {
+            lesser.push((topic.slug, Role { publishes: without(role.publishes, index), ..*role }));
+        }
+        for (index, bus) in role.puts_events.iter().enumerate() {
+            lesser.push((bus.slug, Role { puts_events: without(role.puts_events, index), ..*role }));
+        }
+        for (index, (table, access)) in role.tables.iter().enumerate() {
+            lesser.push((table.slug, Role { tables: without(role.tables, index), ..*role }));
+            if *access == Access::Write {
+                let mut tables = role.tables.to_vec();
+                tables[index].1 = Access::Read;
+                lesser.push((table.slug, Role { tables: tables.leak(), ..*role }));
+            }
+        }
+        for (index, table) in role.streams.iter().enumerate() {
+            lesser.push((table.slug, Role { streams: without(role.streams, index), ..*role }));
+        }
+        for (index, parameter) in role.parameters.iter().enumerate() {
+            lesser.push((parameter.key, Role { parameters: without(role.parameters, index), ..*role }));
+        }
+        for (index, secret) in role.secrets.iter().enumerate() {
+            lesser.push((secret.slug, Role { secrets: without(role.secrets, index), ..*role }));
+        }
+        for (is_granted, about, less) in [
+            (role.database, "the database", Role { database: false, ..*role }),
+            (role.cache, "the cache", Role { cache: false, ..*role }),
+            (role.gateway, "the payment gateway", Role { gateway: false, ..*role }),
+            (role.mail, "e-mail", Role { mail: false, ..*role }),
+            (role.text_messages, "text messages", Role { text_messages: false, ..*role }),
+        ] {
+            if is_granted {
+                lesser.push((about, less));
+            }
+        }
+        lesser
+    }
+
+    /// The code of a role needs every right that its `Role` grants, and no other. A right that is missing fails here, and
+    /// so does one that no code uses. An exception needs a name and a reason here; there is none.
     #[tokio::test]
-    async fn each_role_is_built_from_its_own_addresses_and_needs_every_one() {
+    async fn each_role_is_built_with_all_of_its_rights_and_with_none_less() {
+        // As `worker::run` does, for the client of the payment gateway.
+        let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
         let aws =
             Aws::of(Clients::local(&LocalAccess::unverified("http://127.0.0.1:1", "us-east-1"), Arc::new(|_| {})));
         for role in ROLES {
-            let all: HashMap<String, String> =
-                role.addresses().into_iter().map(|one| (one.variable(), "an-address".to_owned())).collect();
-            build(role, &aws, &all).unwrap_or_else(|error| panic!("{}: {error:#}", role.slug));
-            for lacking in all.keys() {
-                let mut rest = all.clone();
-                rest.remove(lacking);
-                let told = build(role, &aws, &rest).err().map(|error| error.to_string());
-                assert!(told.is_some_and(|told| told.contains(lacking)), "{} does not need {lacking}", role.slug);
+            build(role, &aws).unwrap_or_else(|error| panic!("{}: {error:#}", role.slug));
+            for (about, lesser) in with_one_right_less(role) {
+                let lesser: &'static Role = Box::leak(Box::new(lesser));
+                let error = build(lesser, &aws).err().map(|error| error.to_string());
+                let message =
+                    error.unwrap_or_else(|| panic!("{} has a right that it does not need: {about}", role.slug));
+                assert!(message.contains(about), "{} without {about}: {message}", role.slug);
             }
         }
     }

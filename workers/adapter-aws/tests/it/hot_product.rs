@@ -8,7 +8,7 @@
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
-use adapter_aws::{Clients, DynamoStock, StockTables};
+use adapter_aws::{Clients, DynamoStock};
 use app::laws;
 use app::ports::stock::{Reserved, Stock};
 use aws_sdk_dynamodb::types::{AttributeValue, Put, TransactWriteItem, Update};
@@ -80,7 +80,7 @@ async fn hot_product() {
 struct Shop {
     clients: Clients,
     stock: DynamoStock,
-    tables: StockTables,
+    tables: super::StockNames,
     product_id: ProductId,
 }
 

@@ -12,7 +12,7 @@ mod views;
 
 use std::sync::Arc;
 
-use adapter_aws::{Clients, DynamoStock, LocalAccess, StockTables};
+use adapter_aws::{Clients, DynamoStock, LocalAccess, StockTables, WriteTable};
 use aws_sdk_dynamodb::types::{
     AttributeDefinition, BillingMode, GlobalSecondaryIndex, KeySchemaElement, KeyType as Place, Projection,
     ProjectionType, ScalarAttributeType, StreamSpecification, StreamViewType,
@@ -73,13 +73,36 @@ fn schema(partition: Key, sort: Option<Key>) -> Vec<KeySchemaElement> {
     std::iter::once(element(partition, Place::Hash)).chain(sort).collect()
 }
 
+/// The names of the tables of stock, for tests that look into them past the adapter.
+struct StockNames {
+    products: String,
+    reservations: String,
+    movements: String,
+}
+
+impl StockNames {
+    /// The tables, with this right to the reservations.
+    fn tables<R>(&self, reservations: R) -> StockTables<R> {
+        StockTables {
+            products: WriteTable::named(&self.products),
+            reservations,
+            movements: WriteTable::named(&self.movements),
+        }
+    }
+
+    /// Stock with every right, through `clients`.
+    fn stock(&self, clients: &Clients) -> DynamoStock {
+        DynamoStock::new(clients, self.tables(WriteTable::named(&self.reservations)), "test")
+    }
+}
+
 /// Stock in three tables of its own; with it the ARN of the products' stream.
-async fn stock(clients: &Clients) -> (DynamoStock, StockTables, String) {
+async fn stock(clients: &Clients) -> (DynamoStock, StockNames, String) {
     let (products, stream) = table(clients, &PRODUCTS).await;
-    let tables = StockTables {
+    let names = StockNames {
         products,
         reservations: table(clients, &RESERVATIONS).await.0,
         movements: table(clients, &MOVEMENTS).await.0,
     };
-    (DynamoStock::new(clients, tables.clone(), "test"), tables, stream.expect("products have a stream"))
+    (names.stock(clients), names, stream.expect("products have a stream"))
 }

@@ -1,9 +1,10 @@
 use std::collections::BTreeSet;
 use std::time::Instant;
 
-use adapter_aws::{Clients, DynamoStock, LocalAccess, StockTables};
+use adapter_aws::{Clients, DynamoShopStock, DynamoStock, LocalAccess, ReadTable};
 use app::laws;
-use app::ports::stock::{Confirmed, Reserved, Stock};
+use app::ports::ledger::{HoldState, Ledger as _};
+use app::ports::stock::{Adjusted, Adjustment, AdjustmentKind, Confirmed, Reservations as _, Reserved, Stock};
 use aws_sdk_dynamodb::types::AttributeValue;
 use domain::Timestamp;
 use domain::ids::{OrderId, ProductId};
@@ -35,9 +36,9 @@ async fn a_race_for_a_hundred_units_sells_a_hundred() {
 
 /// The same tables through a proxy, and one product.
 async fn behind_a_proxy(access: &LocalAccess, units: u32) -> (Lossy, DynamoStock, ProductId) {
-    let (direct, tables, _) = super::stock(&super::clients(access)).await;
+    let (direct, names, _) = super::stock(&super::clients(access)).await;
     let lossy = Lossy::before(access).await;
-    let stock = DynamoStock::new(&super::clients(&lossy.access), tables, "test");
+    let stock = names.stock(&super::clients(&lossy.access));
     let product = laws::stock::product("lost");
     assert!(direct.add_product(&product, units, 0, NOW).await.expect("added"));
     (lossy, stock, product.product_id)
@@ -94,7 +95,7 @@ async fn items_have_the_attributes_of_the_public_contract() {
     let order = OrderId(Uuid::now_v7());
     let lines = laws::stock::lines(&[(&product.product_id, 2)]);
     stock.reserve(order, &lines, NOW, NOW + Duration::MINUTE).await.expect("held");
-    let reservation = async |tables: &StockTables| {
+    let reservation = async |tables: &super::StockNames| {
         self::item(&clients, &tables.reservations, "reservation_id", &order.to_string()).await
     };
     let held = reservation(&tables).await;
@@ -159,6 +160,42 @@ async fn a_hand_in_the_table_does_not_close_the_shop() {
         .expect("set");
     let refused = stock.confirm(order, NOW).await.expect_err("two cannot be sold of one");
     assert!(refused.why.contains(product.product_id.as_str()), "{refused}");
+}
+
+/// As the storefront has it, which may read the reservations and not write them.
+#[tokio::test]
+async fn stock_with_reservations_that_can_only_be_read_is_adjusted_and_read() {
+    let aws = servers::local_aws().await;
+    let clients = super::clients(&aws.access);
+    let (stock, names, _) = super::stock(&clients).await;
+    let tables = names.tables(ReadTable::named(&names.reservations));
+    let shop: DynamoShopStock = DynamoStock::new(&clients, tables, "test");
+    let product = laws::stock::product("adjusted");
+    assert!(stock.add_product(&product, 5, 0, NOW).await.expect("added"));
+    let order = OrderId(Uuid::now_v7());
+    let lines = laws::stock::lines(&[(&product.product_id, 2)]);
+    stock.reserve(order, &lines, NOW, NOW + Duration::MINUTE).await.expect("held");
+
+    let adjustment = Adjustment {
+        movement_id: "a-delivery".to_owned(),
+        product_id: product.product_id.clone(),
+        change: AdjustmentKind::Restock(1),
+        actor: "ada".to_owned(),
+        reason: "delivered".to_owned(),
+        at: NOW + Duration::HOUR,
+    };
+    // By the name of the trait: `Stock` has methods of the same names.
+    let after = match app::ports::stock::Adjustments::adjust(&shop, &adjustment).await.expect("an answer") {
+        Adjusted::Now(after) => after,
+        other => panic!("{other:?}"),
+    };
+    assert_eq!((after.counters.available, after.counters.reserved), (4, 2));
+    let read = app::ports::stock::Catalogue::product(&shop, &product.product_id).await;
+    assert_eq!(read, Ok(Some(after)));
+    let held = shop.reservation(order).await.expect("read").expect("there");
+    assert_eq!(held.state, HoldState::Held);
+    let entries = shop.entries(&product.product_id, None, 10).await.expect("read");
+    assert_eq!(entries.len(), 3, "the first units, the hold and the delivery: {entries:?}");
 }
 
 async fn item(

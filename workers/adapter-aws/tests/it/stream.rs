@@ -1,4 +1,4 @@
-use adapter_aws::{DynamoLeases, DynamoStockStream};
+use adapter_aws::{DynamoLeases, DynamoStockStream, WriteTable};
 use app::laws;
 use app::ports::stock::{Adjustment, AdjustmentKind, Stock};
 use app::ports::stream::{Lease, LeaseStore, Position, StockStream, StreamError};
@@ -70,7 +70,8 @@ async fn read(
 async fn a_lease_is_written_by_who_knows_its_counter() {
     let aws = servers::local_aws().await;
     let clients = super::clients(&aws.access);
-    let leases = DynamoLeases::new(&clients, super::table(&clients, &LEASES).await.0);
+    let (table, _) = super::table(&clients, &LEASES).await;
+    let leases = DynamoLeases::new(&clients, WriteTable::named(table));
     let first = Lease { shard: "a".to_owned(), owner: "one".to_owned(), counter: 1, checkpoint: None, finished: false };
     assert_eq!(leases.write(&first, None).await, Ok(true));
     assert_eq!(leases.write(&first, None).await, Ok(false), "somebody has it");

@@ -199,6 +199,17 @@ impl<T: Stock> Catalogue for T {
     }
 }
 
+/// Changing the units of products by hand, for a role that moves the stock of no order.
+pub trait Adjustments: Send + Sync {
+    fn adjust(&self, adjustment: &Adjustment) -> impl Future<Output = Result<Adjusted, Unavailable>> + Send;
+}
+
+impl<T: Stock> Adjustments for T {
+    fn adjust(&self, adjustment: &Adjustment) -> impl Future<Output = Result<Adjusted, Unavailable>> + Send {
+        Stock::adjust(self, adjustment)
+    }
+}
+
 /// What is recorded of an order's hold.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Reservation {

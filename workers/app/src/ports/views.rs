@@ -113,3 +113,27 @@ pub trait OrderViews: Send + Sync {
         before: Option<OrderId>,
     ) -> impl Future<Output = Result<Vec<OrderView>, Unavailable>> + Send;
 }
+
+/// Reading the order view, for a role that does not write it.
+pub trait OrderViewReader: Send + Sync {
+    /// As [`OrderViews::of_session`].
+    fn of_session(
+        &self,
+        scope: &Scope,
+        session_hash: &str,
+        limit: u32,
+        before: Option<OrderId>,
+    ) -> impl Future<Output = Result<Vec<OrderView>, Unavailable>> + Send;
+}
+
+impl<T: OrderViews> OrderViewReader for T {
+    fn of_session(
+        &self,
+        scope: &Scope,
+        session_hash: &str,
+        limit: u32,
+        before: Option<OrderId>,
+    ) -> impl Future<Output = Result<Vec<OrderView>, Unavailable>> + Send {
+        OrderViews::of_session(self, scope, session_hash, limit, before)
+    }
+}

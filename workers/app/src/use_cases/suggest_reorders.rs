@@ -8,7 +8,7 @@ use futures::future::try_join_all;
 use time::Duration;
 
 use crate::ports::ledger::{ENTRIES_MAX, Ledger};
-use crate::ports::stock::{Stock, StockedProduct};
+use crate::ports::stock::{Catalogue, StockedProduct};
 use crate::ports::{Source, Unavailable};
 
 /// How far back sales are looked at unless somebody asks otherwise, and at most.
@@ -28,7 +28,7 @@ pub struct Reorder {
 
 /// Every product with its suggestion, most urgent first: what is to be ordered, then by the days left.
 pub async fn suggest_reorders(
-    stock: &(impl Stock + Ledger),
+    stock: &(impl Catalogue + Ledger),
     source: &impl Source,
     hours: &Hours,
     days: u32,
@@ -120,6 +120,7 @@ mod tests {
     use super::*;
     use crate::fakes::stock::MemoryStock;
     use crate::laws::stock::{lines, product};
+    use crate::ports::stock::Stock as _;
 
     const NOW: Timestamp = datetime!(2026-03-29 08:00 UTC);
 

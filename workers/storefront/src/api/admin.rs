@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use app::ports::fulfilment::{FulfilmentStore as _, Ticket};
 use app::ports::orders::{OrderFilter, OrderStore as _};
-use app::ports::stock::{Adjusted, Adjustment, AdjustmentKind, Stock as _, StockedProduct};
+use app::ports::stock::{Adjusted, Adjustment, AdjustmentKind, Adjustments as _, Catalogue as _, StockedProduct};
 use app::ports::{Source as _, Unavailable};
 use app::use_cases::change_order::{ChangeRefusal, Move, move_by_staff};
 use axum::Json;

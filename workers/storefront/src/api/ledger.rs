@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use app::ports::ledger::{ENTRIES_MAX, Entry, Ledger as _};
-use app::ports::stock::{Stock as _, StockedProduct};
+use app::ports::stock::{Catalogue as _, StockedProduct};
 use app::use_cases::suggest_reorders::{DAYS, DAYS_MAX, Reorder, suggest_reorders};
 use axum::Json;
 use axum::extract::{Path, Query, State};

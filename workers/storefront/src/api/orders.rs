@@ -7,7 +7,7 @@ use app::ports::carts::{Cart, CartStore as _};
 use app::ports::fulfilment::{FulfilmentStore as _, Shipment, Ticket};
 use app::ports::orders::{OrderFilter, OrderStore as _, StoredOrder};
 use app::ports::scope::Scope;
-use app::ports::views::{OrderView, OrderViews as _};
+use app::ports::views::{OrderView, OrderViewReader as _};
 use app::ports::{Source as _, Unavailable};
 use app::use_cases::change_order::{CUSTOMER, ChangeRefusal, cancel_by_customer};
 use app::use_cases::for_customers::{public_note, public_reason};

@@ -2,18 +2,21 @@
 
 use std::sync::Arc;
 
+use adapter_aws::SqsInbox;
 use app::inbox::{Delivery, Settlement};
 use app::use_cases::fulfil::fulfil;
 use chassis::{Breaker, Handler, Metrics};
 use contract::queue::FULFILMENT;
 use contract::role::Role;
 
-use super::{Wiring, decode, inbox, maker, settle};
+use super::{Wiring, decode, maker, settle};
+use crate::aws::Aws;
 use crate::breakers::Breakers;
+use crate::config::Config;
 use crate::stores::{Store, SystemSource};
 
 pub async fn run(wiring: Wiring) -> anyhow::Result<()> {
-    let inbox = inbox(&wiring, &FULFILMENT)?;
+    let inbox = Arc::new(adapters(&wiring.aws, &wiring.config)?);
     let handler = Counter {
         role: wiring.role,
         breakers: wiring.breakers,
@@ -22,6 +25,10 @@ pub async fn run(wiring: Wiring) -> anyhow::Result<()> {
     };
     chassis::consume(inbox, &FULFILMENT, wiring.role.concurrency, Arc::new(handler), wiring.process).await;
     Ok(())
+}
+
+pub fn adapters(aws: &Aws, config: &Config) -> anyhow::Result<SqsInbox> {
+    aws.inbox(&config.grants, &FULFILMENT)
 }
 
 struct Counter {

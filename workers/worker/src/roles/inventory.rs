@@ -1,7 +1,5 @@
 //! `inventory-worker`: follows the stream of the products table.
 
-use std::collections::HashMap;
-
 use adapter_aws::{DynamoLeases, DynamoProducts, DynamoStockStream};
 use app::ports::Unavailable;
 use app::ports::stream::StockRecord;
@@ -12,21 +10,20 @@ use contract::role::Role;
 
 use super::{Wiring, maker};
 use crate::aws::Aws;
+use crate::config::Config;
 use crate::stores::{Store, SystemSource};
 use crate::stream::{RecordHandler, follow};
 
 pub async fn run(wiring: Wiring) -> anyhow::Result<()> {
-    let (stream, leases, products) = adapters(&wiring.aws, &wiring.config.addresses)?;
+    let (stream, leases, products) = adapters(&wiring.aws, &wiring.config)?;
     let watcher = Watcher { role: wiring.role, products, store: wiring.store, metrics: wiring.process.metrics.clone() };
     follow(stream, leases, watcher, wiring.process).await;
     Ok(())
 }
 
-pub fn adapters(
-    aws: &Aws,
-    addresses: &HashMap<String, String>,
-) -> anyhow::Result<(DynamoStockStream, DynamoLeases, DynamoProducts)> {
-    Ok((aws.stream(addresses)?, aws.leases(addresses)?, aws.products(addresses)?))
+pub fn adapters(aws: &Aws, config: &Config) -> anyhow::Result<(DynamoStockStream, DynamoLeases, DynamoProducts)> {
+    let grants = &config.grants;
+    Ok((aws.stream(grants)?, aws.leases(grants)?, aws.products(grants)?))
 }
 
 struct Watcher {

@@ -3,18 +3,20 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use adapter_aws::{ParameterReader, SesMailer, SnsTexter};
+use adapter_aws::{SesMailer, SnsTexter, SqsInbox};
 use app::inbox::{Delivery, Settlement};
 use app::ports::Source as _;
 use app::ports::locations::LocationStore as _;
 use app::use_cases::notify::{Post, Switches, notify};
 use chassis::{Breaker, Handler, Metrics};
 use contract::metric::Metric;
-use contract::parameter::{EMAIL_ENABLED, Parameter, SMS_ENABLED};
+use contract::parameter::{EMAIL_ENABLED, SMS_ENABLED};
 use contract::queue::NOTIFICATIONS;
 
-use super::{Wiring, decode, every, inbox, settle};
+use super::{Wiring, decode, every, settle};
+use crate::aws::{Aws, LiveParameter};
 use crate::breakers::Breakers;
+use crate::config::Config;
 use crate::sent_once::SentOnce;
 use crate::stores::{Store, SystemSource};
 use crate::words::{Words, Zones};
@@ -23,7 +25,7 @@ use crate::words::{Words, Zones};
 const READ_ZONES_EVERY: Duration = Duration::from_secs(60);
 
 pub async fn run(wiring: Wiring) -> anyhow::Result<()> {
-    let inbox = inbox(&wiring, &NOTIFICATIONS)?;
+    let Adapters { inbox, mailer, texter, email_enabled, sms_enabled } = adapters(&wiring.aws, &wiring.config)?;
     let zones = Zones::default();
     read_zones(&wiring.store, &zones).await;
     let words = Words {
@@ -33,18 +35,39 @@ pub async fn run(wiring: Wiring) -> anyhow::Result<()> {
     };
     let (store, process) = (wiring.store.clone(), wiring.process.clone());
     let handler = Herald {
-        mailer: SentOnce::new(wiring.aws.mailer(&wiring.config.mail_from)),
-        texter: SentOnce::new(wiring.aws.texter()),
-        parameters: wiring.aws.parameters(&wiring.config.aws.environment),
+        mailer: SentOnce::new(mailer),
+        texter: SentOnce::new(texter),
+        email_enabled,
+        sms_enabled,
         words,
         store: wiring.store,
         breakers: wiring.breakers,
         metrics: wiring.process.metrics.clone(),
     };
     let reading = every(READ_ZONES_EVERY, &process, async || read_zones(&store, &zones).await);
-    let consuming = chassis::consume(inbox, &NOTIFICATIONS, wiring.role.concurrency, Arc::new(handler), wiring.process);
+    let (inbox, handler) = (Arc::new(inbox), Arc::new(handler));
+    let consuming = chassis::consume(inbox, &NOTIFICATIONS, wiring.role.concurrency, handler, wiring.process);
     tokio::join!(reading, consuming);
     Ok(())
+}
+
+pub struct Adapters {
+    inbox: SqsInbox,
+    mailer: SesMailer,
+    texter: SnsTexter,
+    email_enabled: LiveParameter,
+    sms_enabled: LiveParameter,
+}
+
+pub fn adapters(aws: &Aws, config: &Config) -> anyhow::Result<Adapters> {
+    let [email_enabled, sms_enabled] = aws.parameters(config, [&EMAIL_ENABLED, &SMS_ENABLED])?;
+    Ok(Adapters {
+        inbox: aws.inbox(&config.grants, &NOTIFICATIONS)?,
+        mailer: aws.mailer(&config.grants, &config.mail_from)?,
+        texter: aws.texter(&config.grants)?,
+        email_enabled,
+        sms_enabled,
+    })
 }
 
 /// Without them a time is told in UTC, and says so.
@@ -60,15 +83,14 @@ struct Herald {
     store: Store,
     mailer: SentOnce<SesMailer>,
     texter: SentOnce<SnsTexter>,
-    parameters: ParameterReader,
+    email_enabled: LiveParameter,
+    sms_enabled: LiveParameter,
     words: Words,
     metrics: Metrics,
 }
 
-impl Herald {
-    async fn is_on(&self, switch: &Parameter) -> bool {
-        self.parameters.get(switch).await == "true"
-    }
+async fn is_on(switch: &LiveParameter) -> bool {
+    switch.get().await == "true"
 }
 
 impl Handler for Herald {
@@ -77,7 +99,7 @@ impl Handler for Herald {
             Ok(envelope) => envelope,
             Err(settlement) => return settlement,
         };
-        let switches = Switches { email: self.is_on(&EMAIL_ENABLED).await, sms: self.is_on(&SMS_ENABLED).await };
+        let switches = Switches { email: is_on(&self.email_enabled).await, sms: is_on(&self.sms_enabled).await };
         let post = Post { mailer: &self.mailer, texter: &self.texter, composer: &self.words, switches };
         let told = notify(&self.store, &post, &SystemSource, &envelope).await;
         for tried in &told.tried {

@@ -1,9 +1,8 @@
 //! `order-worker`: the saga of each order.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 
-use adapter_aws::DynamoStock;
+use adapter_aws::{DynamoStock, SqsInbox};
 use app::inbox::{Delivery, Settlement};
 use app::ports::Unavailable;
 use app::ports::stock::{Moved, OrderMove, Stock as _};
@@ -16,27 +15,28 @@ use domain::Timestamp;
 use domain::ids::OrderId;
 use domain::order::Status;
 
-use super::{Applier, LINGER, Wiring, decode, inbox, maker, settle};
+use super::{Applier, LINGER, Wiring, decode, maker, settle};
 use crate::aws::Aws;
 use crate::breakers::Breakers;
+use crate::config::Config;
 use crate::stores::{Store, SystemSource};
 
 pub async fn run(wiring: Wiring) -> anyhow::Result<()> {
-    let inbox = inbox(&wiring, &ORDERS)?;
+    let (inbox, stock) = adapters(&wiring.aws, &wiring.config)?;
     let handler = Saga {
         role: wiring.role,
-        shelf: Together::new(adapters(&wiring.aws, &wiring.config.addresses)?),
+        shelf: Together::new(stock),
         applier: Applier::new(wiring.store.clone()),
         store: wiring.store,
         breakers: wiring.breakers,
         metrics: wiring.process.metrics.clone(),
     };
-    chassis::consume(inbox, &ORDERS, wiring.role.concurrency, Arc::new(handler), wiring.process).await;
+    chassis::consume(Arc::new(inbox), &ORDERS, wiring.role.concurrency, Arc::new(handler), wiring.process).await;
     Ok(())
 }
 
-pub fn adapters(aws: &Aws, addresses: &HashMap<String, String>) -> anyhow::Result<DynamoStock> {
-    aws.stock(addresses, ORDER_WORKER.slug)
+pub fn adapters(aws: &Aws, config: &Config) -> anyhow::Result<(SqsInbox, DynamoStock)> {
+    Ok((aws.inbox(&config.grants, &ORDERS)?, aws.stock(&config.grants, ORDER_WORKER.slug)?))
 }
 
 struct Saga {

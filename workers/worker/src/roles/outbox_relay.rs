@@ -1,6 +1,5 @@
 //! `outbox-relay`: moves messages from the database to where their kind goes.
 
-use std::collections::HashMap;
 use std::time::Duration;
 
 use adapter_aws::AwsPublisher;
@@ -12,6 +11,7 @@ use contract::metric::Metric;
 
 use super::{Wiring, every};
 use crate::aws::Aws;
+use crate::config::Config;
 use crate::stores::{Store, SystemSource};
 
 /// A look at the outbox even if nothing said that it changed.
@@ -26,7 +26,7 @@ const MUCH: u64 = 12;
 const AFTER_FAILURE: Duration = Duration::from_millis(500);
 
 pub async fn run(wiring: Wiring) -> anyhow::Result<()> {
-    let publisher = adapters(&wiring.aws, &wiring.config.addresses)?;
+    let publisher = adapters(&wiring.aws, &wiring.config)?;
     let Wiring { store, process, .. } = wiring;
     let measuring = every(MEASURE_EVERY, &process, async || {
         if let Ok(oldest) = store.oldest_unpublished().await {
@@ -38,8 +38,8 @@ pub async fn run(wiring: Wiring) -> anyhow::Result<()> {
     Ok(())
 }
 
-pub fn adapters(aws: &Aws, addresses: &HashMap<String, String>) -> anyhow::Result<AwsPublisher> {
-    aws.publisher(addresses)
+pub fn adapters(aws: &Aws, config: &Config) -> anyhow::Result<AwsPublisher> {
+    aws.publisher(&config.grants)
 }
 
 /// Moves messages until shutdown.

@@ -2,24 +2,26 @@
 
 use std::sync::Arc;
 
+use adapter_aws::SqsInbox;
 use app::inbox::{Delivery, Settlement};
 use app::use_cases::pay::pay;
-use chassis::config::Secret;
 use chassis::{Breaker, Handler, Metrics};
 use contract::dependency::Dependency;
 use contract::parameter::PAYMENT_API;
 use contract::queue::PAYMENTS;
 use contract::role::Role;
 
-use super::{Applier, READ_SECRETS_EVERY, Wiring, decode, every, inbox, maker, settle};
+use super::{Applier, READ_SECRETS_EVERY, Wiring, decode, every, maker, settle};
+use crate::aws::{Aws, RotatedSecret};
 use crate::breakers::Breakers;
+use crate::config::Config;
 use crate::http_gateway::HttpGateway;
 use crate::stores::{Store, SystemSource};
 
 pub async fn run(wiring: Wiring) -> anyhow::Result<()> {
-    let inbox = inbox(&wiring, &PAYMENTS)?;
+    let (inbox, gateway, api_key) = adapters(&wiring.aws, &wiring.config)?;
     let breaker = wiring.breakers.get(Dependency::Gateway);
-    let gateway = HttpGateway::new(&wiring.config.payment_url, &wiring.config.payment_api_key)?.reporting_to(breaker);
+    let gateway = gateway.reporting_to(breaker);
     if let Some(breaker) = breaker {
         let gateway = gateway.clone();
         breaker.probe_with(wiring.process.shutdown.clone(), move || {
@@ -27,11 +29,10 @@ pub async fn run(wiring: Wiring) -> anyhow::Result<()> {
             async move { gateway.answers().await }
         });
     }
-    let (clients, environment) = (wiring.aws.clients().clone(), wiring.config.aws.environment.clone());
     let (process, rotated) = (wiring.process.clone(), gateway.clone());
     let rotating = every(READ_SECRETS_EVERY, &process, async || {
-        let read = adapter_aws::secret(&clients, &environment, &PAYMENT_API).await.map_err(anyhow::Error::from);
-        if let Err(error) = read.and_then(|key| rotated.use_api_key(&Secret::new(key))) {
+        let read = api_key.current().await.map_err(anyhow::Error::from);
+        if let Err(error) = read.and_then(|key| rotated.use_api_key(&key)) {
             tracing::warn!(
                 error = format!("{error:#}"),
                 "The gateway's API key cannot be read again; the last one stands"
@@ -46,9 +47,17 @@ pub async fn run(wiring: Wiring) -> anyhow::Result<()> {
         breakers: wiring.breakers,
         metrics: wiring.process.metrics.clone(),
     };
-    let consuming = chassis::consume(inbox, &PAYMENTS, wiring.role.concurrency, Arc::new(handler), wiring.process);
+    let consuming =
+        chassis::consume(Arc::new(inbox), &PAYMENTS, wiring.role.concurrency, Arc::new(handler), wiring.process);
     tokio::join!(consuming, rotating);
     Ok(())
+}
+
+pub fn adapters(aws: &Aws, config: &Config) -> anyhow::Result<(SqsInbox, HttpGateway, RotatedSecret)> {
+    config.grants.gateway()?;
+    let api_key = aws.secret(config, &PAYMENT_API)?;
+    let gateway = HttpGateway::new(&config.payment_url, api_key.at_start())?;
+    Ok((aws.inbox(&config.grants, &PAYMENTS)?, gateway, api_key))
 }
 
 struct Cashier {

@@ -1,9 +1,8 @@
 //! `projection-worker`: the order view.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 
-use adapter_aws::DynamoViews;
+use adapter_aws::{DynamoViews, SqsInbox};
 use app::inbox::{Delivery, Settlement};
 use app::ports::Unavailable;
 use app::ports::views::{OrderView, OrderViews as _};
@@ -11,26 +10,26 @@ use app::use_cases::project::{Show, project};
 use chassis::{Breaker, GroupCommit, Handler, Metrics};
 use contract::queue::PROJECTIONS;
 
-use super::{LINGER, Wiring, decode, inbox, settle};
+use super::{LINGER, Wiring, decode, settle};
 use crate::aws::Aws;
 use crate::breakers::Breakers;
+use crate::config::Config;
 use crate::stores::Store;
 
 pub async fn run(wiring: Wiring) -> anyhow::Result<()> {
-    let inbox = inbox(&wiring, &PROJECTIONS)?;
-    let views = adapters(&wiring.aws, &wiring.config.addresses)?;
+    let (inbox, views) = adapters(&wiring.aws, &wiring.config)?;
     let handler = Painter {
         breakers: wiring.breakers,
         store: wiring.store,
         views: Together::new(views),
         metrics: wiring.process.metrics.clone(),
     };
-    chassis::consume(inbox, &PROJECTIONS, wiring.role.concurrency, Arc::new(handler), wiring.process).await;
+    chassis::consume(Arc::new(inbox), &PROJECTIONS, wiring.role.concurrency, Arc::new(handler), wiring.process).await;
     Ok(())
 }
 
-pub fn adapters(aws: &Aws, addresses: &HashMap<String, String>) -> anyhow::Result<DynamoViews> {
-    aws.views(addresses)
+pub fn adapters(aws: &Aws, config: &Config) -> anyhow::Result<(SqsInbox, DynamoViews)> {
+    Ok((aws.inbox(&config.grants, &PROJECTIONS)?, aws.views(&config.grants)?))
 }
 
 struct Painter {

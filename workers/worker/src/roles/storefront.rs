@@ -1,11 +1,10 @@
 //! `storefront`: HTTP.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use adapter_aws::{DynamoStock, DynamoViews, LocalMailbox};
+use adapter_aws::{DynamoShopStock, DynamoViewReader};
 use anyhow::Context as _;
 use app::ports::access::StaffTokens as _;
 use app::ports::locations::LocationStore;
@@ -22,8 +21,9 @@ use storefront::staff::Revoked;
 use storefront::{Observation, Ports, Settings, Shops, server};
 
 use super::{READ_SECRETS_EVERY, Wiring, every};
-use crate::aws::Aws;
+use crate::aws::{Aws, LiveParameter, RotatedSecret};
 use crate::breakers::Breakers;
+use crate::config::Config;
 use crate::renewal::Renewal;
 use crate::stores::{Carts, Store, SystemSource};
 
@@ -39,14 +39,13 @@ pub async fn run(wiring: Wiring) -> anyhow::Result<()> {
     let Wiring { config, process, aws, store, breakers, .. } = wiring;
     let [redis_url, redis_password] = [&config.redis_url, &config.redis_password]
         .map(|secret| secret.as_ref().map(|secret| secret.expose().as_str()));
-    let secret = config.cache_secret.clone();
-    let renewal = secret.map(|id| Renewal::of_cache(aws.clients().clone(), id));
-    let (stock, views) = adapters(&aws, &config.addresses)?;
+    let Adapters { stock, views, cache_renewal, max_queue_size, signing_key, webhook_secret } =
+        adapters(&aws, &config)?;
     let things = Things {
         store,
         stock,
         views,
-        carts: Carts::connect(redis_url, redis_password, renewal).await?,
+        carts: Carts::connect(redis_url, redis_password, cache_renewal).await?,
         breakers,
         metrics: process.metrics.clone(),
     };
@@ -56,29 +55,28 @@ pub async fn run(wiring: Wiring) -> anyhow::Result<()> {
     let pending_max = Arc::new(AtomicU64::new(MAX_QUEUE_SIZE.default.parse().unwrap_or(u64::MAX)));
     let revoked = Revoked::default();
     read_revoked(&things.store, &revoked).await.context("read the revoked staff tokens")?;
-    let signing_key = Keys::new(config.signing_key.expose().clone());
-    let webhook_secret = Keys::new(config.webhook_secret.expose().clone());
+    let signing_keys = Keys::new(signing_key.at_start().expose().clone());
+    let webhook_secrets = Keys::new(webhook_secret.at_start().expose().clone());
     let settings = Settings {
         shops: shops.clone(),
-        signing_key: signing_key.clone(),
+        signing_key: signing_keys.clone(),
         revoked: revoked.clone(),
-        webhook_secret: webhook_secret.clone(),
+        webhook_secret: webhook_secrets.clone(),
         secure_cookies: !config.aws.is_local(),
         pending_max: pending_max.clone(),
         orders_per_minute: config.orders_per_minute,
         trusted_proxies: config.trusted_proxies,
-        mailbox: config.aws.is_local().then(|| Arc::new(LocalMailbox(aws.clients().clone())) as Arc<dyn Mailbox>),
+        mailbox: config.aws.is_local().then(|| Arc::new(aws.local_mailbox()) as Arc<dyn Mailbox>),
         shutdown: process.shutdown.clone(),
         clock: Arc::new(|| SystemSource.now()),
     };
-    let parameters = aws.parameters(&config.aws.environment);
     let store = things.store.clone();
     let tune = async || {
         if let Err(error) = read_shops(&store, &shops).await {
             tracing::warn!(%error, "The locations cannot be read; what was read last stands");
         }
         // What is no number leaves the last one in force.
-        if let Ok(value) = parameters.get(&MAX_QUEUE_SIZE).await.parse() {
+        if let Ok(value) = max_queue_size.get().await.parse() {
             pending_max.store(value, Ordering::Relaxed);
         }
     };
@@ -88,8 +86,8 @@ pub async fn run(wiring: Wiring) -> anyhow::Result<()> {
     tune().await;
     let tuning = every(READ_PARAMETERS_EVERY, &process, tune);
     let rotating = every(READ_SECRETS_EVERY, &process, async || {
-        for (secret, keys) in [(&SIGNING_KEY, &signing_key), (&PAYMENT_WEBHOOK, &webhook_secret)] {
-            match adapter_aws::secret_versions(aws.clients(), &config.aws.environment, secret).await {
+        for (secret, keys) in [(&signing_key, &signing_keys), (&webhook_secret, &webhook_secrets)] {
+            match secret.versions().await {
                 Ok(versions) => keys.set(versions),
                 Err(error) => tracing::warn!(error = %error, "A secret cannot be read again; the last one stands"),
             }
@@ -121,8 +119,25 @@ pub async fn run(wiring: Wiring) -> anyhow::Result<()> {
     Ok(())
 }
 
-pub fn adapters(aws: &Aws, addresses: &HashMap<String, String>) -> anyhow::Result<(DynamoStock, DynamoViews)> {
-    Ok((aws.stock(addresses, STOREFRONT.slug)?, aws.views(addresses)?))
+pub struct Adapters {
+    stock: DynamoShopStock,
+    views: DynamoViewReader,
+    cache_renewal: Option<Renewal<String>>,
+    max_queue_size: LiveParameter,
+    signing_key: RotatedSecret,
+    webhook_secret: RotatedSecret,
+}
+
+pub fn adapters(aws: &Aws, config: &Config) -> anyhow::Result<Adapters> {
+    let [max_queue_size] = aws.parameters(config, [&MAX_QUEUE_SIZE])?;
+    Ok(Adapters {
+        stock: aws.shop_stock(&config.grants, STOREFRONT.slug)?,
+        views: aws.view_reader(&config.grants)?,
+        cache_renewal: aws.cache_renewal(config)?,
+        max_queue_size,
+        signing_key: aws.secret(config, &SIGNING_KEY)?,
+        webhook_secret: aws.secret(config, &PAYMENT_WEBHOOK)?,
+    })
 }
 
 /// # Errors
@@ -146,8 +161,8 @@ async fn read_revoked(store: &Store, revoked: &Revoked) -> Result<(), Unavailabl
 #[derive(Clone)]
 struct Things {
     store: Store,
-    stock: DynamoStock,
-    views: DynamoViews,
+    stock: DynamoShopStock,
+    views: DynamoViewReader,
     carts: Carts,
     breakers: Breakers,
     metrics: Metrics,
@@ -155,16 +170,16 @@ struct Things {
 
 impl Ports for Things {
     type Orders = Store;
-    type Stock = DynamoStock;
+    type Stock = DynamoShopStock;
     type Carts = Carts;
-    type Views = DynamoViews;
+    type Views = DynamoViewReader;
     type Source = SystemSource;
 
     fn orders(&self) -> &Store {
         &self.store
     }
 
-    fn stock(&self) -> &DynamoStock {
+    fn stock(&self) -> &DynamoShopStock {
         &self.stock
     }
 
@@ -172,7 +187,7 @@ impl Ports for Things {
         &self.carts
     }
 
-    fn views(&self) -> &DynamoViews {
+    fn views(&self) -> &DynamoViewReader {
         &self.views
     }
 

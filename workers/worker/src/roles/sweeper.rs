@@ -1,20 +1,18 @@
 //! `sweeper`: overdue orders, expired holds, and whether the stock adds up.
 
-use std::collections::HashMap;
 use std::time::Duration;
 
-use adapter_aws::{DynamoStock, ParameterReader};
+use adapter_aws::DynamoStock;
 use app::ports::stock::Stock as _;
 use app::use_cases::sweep::{Swept, sweep_holds, sweep_messages, sweep_orders};
 use app::use_cases::time_out::Timeouts;
 use contract::metric::Metric;
-use contract::parameter::{
-    COLLECTION_TIMEOUT, PREPARATION_TIMEOUT, PROCESSING_TIMEOUT, Parameter, UNCOLLECTED_TIMEOUT,
-};
+use contract::parameter::{COLLECTION_TIMEOUT, PREPARATION_TIMEOUT, PROCESSING_TIMEOUT, UNCOLLECTED_TIMEOUT};
 use contract::role::SWEEPER;
 
 use super::{Wiring, every, maker};
-use crate::aws::Aws;
+use crate::aws::{Aws, LiveParameter};
+use crate::config::Config;
 use crate::stores::SystemSource;
 
 const ORDERS_EVERY: Duration = Duration::from_secs(5);
@@ -24,11 +22,10 @@ const HOLDS_EVERY: Duration = Duration::from_secs(60);
 const MESSAGES_EVERY: Duration = Duration::from_secs(3600);
 
 pub async fn run(wiring: Wiring) -> anyhow::Result<()> {
-    let stock = adapters(&wiring.aws, &wiring.config.addresses)?;
-    let parameters = wiring.aws.parameters(&wiring.config.aws.environment);
+    let (stock, live_timeouts) = adapters(&wiring.aws, &wiring.config)?;
     let Wiring { role, store, process, .. } = wiring;
     let orders = every(ORDERS_EVERY, &process, async || {
-        let timeouts = timeouts(&parameters).await;
+        let timeouts = live_timeouts.get().await;
         match sweep_orders(&store, &SystemSource, &maker(role), &timeouts).await {
             Ok(swept) => {
                 process.metrics.count(Metric::OrdersRedriven, &[], swept.asked_again);
@@ -72,21 +69,34 @@ pub async fn run(wiring: Wiring) -> anyhow::Result<()> {
     Ok(())
 }
 
-pub fn adapters(aws: &Aws, addresses: &HashMap<String, String>) -> anyhow::Result<DynamoStock> {
-    aws.stock(addresses, SWEEPER.slug)
+pub fn adapters(aws: &Aws, config: &Config) -> anyhow::Result<(DynamoStock, LiveTimeouts)> {
+    let parameters = [&PROCESSING_TIMEOUT, &PREPARATION_TIMEOUT, &COLLECTION_TIMEOUT, &UNCOLLECTED_TIMEOUT];
+    let [processing, preparation, collection, uncollected] = aws.parameters(config, parameters)?;
+    let timeouts = LiveTimeouts { processing, preparation, collection, uncollected };
+    Ok((aws.stock(&config.grants, SWEEPER.slug)?, timeouts))
 }
 
-/// Read live. What is no number is what it was by default.
-async fn timeouts(parameters: &ParameterReader) -> Timeouts {
-    let seconds = async |parameter: &'static Parameter, default: Duration| {
-        let set = parameters.get(parameter).await.parse().ok();
-        set.map_or(default, Duration::from_secs)
-    };
-    let default = Timeouts::default();
-    Timeouts {
-        processing: seconds(&PROCESSING_TIMEOUT, default.processing).await,
-        preparation: seconds(&PREPARATION_TIMEOUT, default.preparation).await,
-        collection: seconds(&COLLECTION_TIMEOUT, default.collection).await,
-        uncollected: seconds(&UNCOLLECTED_TIMEOUT, default.uncollected).await,
+/// The parameters that [`Timeouts`] are read from.
+pub struct LiveTimeouts {
+    processing: LiveParameter,
+    preparation: LiveParameter,
+    collection: LiveParameter,
+    uncollected: LiveParameter,
+}
+
+impl LiveTimeouts {
+    /// Returns the timeouts of now. A value that is no number counts as its default.
+    async fn get(&self) -> Timeouts {
+        let default = Timeouts::default();
+        Timeouts {
+            processing: seconds(&self.processing, default.processing).await,
+            preparation: seconds(&self.preparation, default.preparation).await,
+            collection: seconds(&self.collection, default.collection).await,
+            uncollected: seconds(&self.uncollected, default.uncollected).await,
+        }
     }
+}
+
+async fn seconds(parameter: &LiveParameter, default: Duration) -> Duration {
+    parameter.get().await.parse::<u64>().map_or(default, Duration::from_secs)
 }
