@@ -2,7 +2,7 @@
 
 // First: its macros take the place of the standard library's in every module below.
 #[macro_use]
-mod output;
+pub mod output;
 
 pub mod aws;
 pub mod cli;
@@ -39,7 +39,7 @@ pub fn main() -> ExitCode {
                 return ExitCode::from(chassis::EX_USAGE);
             }
             output::note(printed);
-            return output::ending(0);
+            return output::ending("haven", 0);
         }
     };
     // Many commands write secrets, names of accounts or customers' data.
@@ -63,14 +63,15 @@ pub fn main() -> ExitCode {
             runtime.spawn(ending::watch_for_interrupt(&cli.command));
             runtime.block_on(run(cli.command))
         });
-    output::ending(match ran {
+    let code = match ran {
         Ok(true) => 0,
         Ok(false) => EX_NOT_WELL,
         Err(error) => {
             eprintln!("haven: {}", terminal::text(&format!("{error:#}")));
             ending::code_of(&error)
         }
-    })
+    };
+    output::ending("haven", code)
 }
 
 /// As the roles get theirs. No argument carries a password: everybody on a machine can read those.

@@ -17,7 +17,8 @@ const EXAMPLE: &str = "Examples:
   prove crash --flow decline --point 12 --side after
   prove crash --json
 
-Exit codes: 0 everything held, 1 it could not be run, 2 something did not hold, 64 bad usage.";
+Exit codes: 0 everything held, 1 it could not be run, 2 something did not hold, 64 bad usage,
+141 the reader of the output left.";
 
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLE)]
@@ -79,7 +80,7 @@ pub async fn prove(options: &Options) -> anyhow::Result<bool> {
     let flows: Vec<Flow> = options.flow.map_or_else(|| Flow::ALL.to_vec(), |flow| vec![flow]);
     let mut reports = Vec::new();
     for database in databases {
-        eprintln!("starting a shop on {}", database.name());
+        haven::eprintln!("starting a shop on {}", database.name());
         let shop = Shop::open(database, 0).await?;
         let mut held = true;
         for flow in &flows {
@@ -88,7 +89,7 @@ pub async fn prove(options: &Options) -> anyhow::Result<bool> {
                 Ok(report) => {
                     held &= report.failures.is_empty();
                     if options.json {
-                        println!("{}", serde_json::to_string(&report)?);
+                        haven::println!("{}", serde_json::to_string(&report)?);
                     }
                     reports.push(report);
                 }
@@ -116,12 +117,12 @@ fn print(reports: &[Report]) {
         let names = [report.flow.to_owned(), report.database.to_owned()];
         table.add_row(names.into_iter().chain(numbers).chain([report.seconds.to_string()]));
     }
-    println!("{table}");
+    haven::println!("{table}");
     for failure in reports.iter().flat_map(|report| &report.failures) {
-        println!("\npoint {} {} {}", failure.point, failure.side, failure.call);
+        haven::println!("\npoint {} {} {}", failure.point, failure.side, failure.call);
         for what in &failure.what {
-            println!("  {what}");
+            haven::println!("  {what}");
         }
-        println!("  again: {}", failure.again);
+        haven::println!("  again: {}", failure.again);
     }
 }

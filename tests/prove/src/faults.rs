@@ -20,7 +20,8 @@ const EXAMPLE: &str = "Examples:
   prove faults D3 Q2 G1
   prove faults --all --json
 
-Exit codes: 0 every fault was hit and survived, 1 it could not be run, 2 one was not, 64 bad usage.";
+Exit codes: 0 every fault was hit and survived, 1 it could not be run, 2 one was not, 64 bad usage,
+141 the reader of the output left.";
 
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLE)]
@@ -98,7 +99,7 @@ pub async fn prove(options: &Options) -> anyhow::Result<bool> {
     for row in chosen {
         if let Some(why) = row.how.not_here() {
             if !options.all {
-                eprintln!("{} is not injected here: {why}", row.id);
+                haven::eprintln!("{} is not injected here: {why}", row.id);
             }
             continue;
         }
@@ -110,7 +111,7 @@ pub async fn prove(options: &Options) -> anyhow::Result<bool> {
                 return Err(error.context(format!("fault {}", row.id)));
             }
         };
-        eprintln!(
+        haven::eprintln!(
             "{:<4} {:>4} hits, {:>4} orders, quiet in {:>4.1} s {}",
             report.id,
             report.hits,
@@ -119,7 +120,7 @@ pub async fn prove(options: &Options) -> anyhow::Result<bool> {
             report.failures.first().map_or("", String::as_str)
         );
         if options.json {
-            println!("{}", serde_json::to_string(&report)?);
+            haven::println!("{}", serde_json::to_string(&report)?);
         }
         if !report.failures.is_empty() {
             survived = false;
@@ -147,13 +148,13 @@ fn list(json: bool) -> anyhow::Result<()> {
             How::NotHere(why) => format!("not injected: {why}"),
         };
         if json {
-            println!("{}", serde_json::json!({ "id": row.id, "fault": row.about, "here": here }));
+            haven::println!("{}", serde_json::json!({ "id": row.id, "fault": row.about, "here": here }));
         } else {
             table.add_row([row.id, row.about, &here]);
         }
     }
     if !json {
-        println!("{table}");
+        haven::println!("{table}");
     }
     Ok(())
 }
@@ -170,11 +171,11 @@ fn print(reports: &[Report]) {
         cells.push(if report.failures.is_empty() { "yes".to_owned() } else { "NO".to_owned() });
         table.add_row(cells);
     }
-    println!("{table}");
+    haven::println!("{table}");
     for report in reports.iter().filter(|report| !report.failures.is_empty()) {
-        println!("\n{}: prove faults {}", report.id, report.id);
+        haven::println!("\n{}: prove faults {}", report.id, report.id);
         for failure in &report.failures {
-            println!("  {failure}");
+            haven::println!("  {failure}");
         }
     }
 }

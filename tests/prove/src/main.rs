@@ -12,14 +12,21 @@ use std::process::ExitCode;
 
 use anyhow::Context as _;
 use clap::{Parser, Subcommand};
+use haven::output;
 use haven::target::BadUsage;
+
+/// The proof could not run.
+const EX_FAILED: u8 = 1;
+/// Bad usage, as in BSD's `sysexits.h`.
+const EX_USAGE: u8 = 64;
 
 #[derive(Parser)]
 #[command(
     name = "prove",
     about = "Shows what Brew Haven claims; every proof prints what it needs to be repeated",
     arg_required_else_help = true,
-    after_help = "Exit codes: 0 it holds, 1 the proof could not run, 2 it does not hold, 64 bad usage"
+    after_help = "Exit codes: 0 it holds, 1 the proof could not run, 2 it does not hold, 64 bad usage, 141 the reader of the output \
+        left"
 )]
 struct Cli {
     #[command(subcommand)]
@@ -52,28 +59,33 @@ fn main() -> ExitCode {
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) => {
-            let _ = error.print();
-            return if error.use_stderr() { ExitCode::from(64) } else { ExitCode::SUCCESS };
+            let printed = error.print();
+            if error.use_stderr() {
+                return ExitCode::from(EX_USAGE);
+            }
+            output::note(printed);
+            return output::ending("prove", 0);
         }
     };
-    match cli.proof {
-        Proof::Model(options) => code(prove::model::run(&options)),
-        Proof::Simulate(options) => code(prove::simulate::run(&options)),
-        Proof::Crash(options) => code(with_processes(crash::prove(&options))),
-        Proof::Faults(options) => code(with_processes(faults::prove(&options))),
-    }
+    let proved = match cli.proof {
+        Proof::Model(options) => prove::model::run(&options),
+        Proof::Simulate(options) => prove::simulate::run(&options),
+        Proof::Crash(options) => with_processes(crash::prove(&options)),
+        Proof::Faults(options) => with_processes(faults::prove(&options)),
+    };
+    output::ending("prove", code(proved))
 }
 
 /// A proof on real processes.
-fn with_processes(proof: impl Future<Output = anyhow::Result<bool>>) -> anyhow::Result<ExitCode> {
+fn with_processes(proof: impl Future<Output = anyhow::Result<bool>>) -> anyhow::Result<u8> {
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().context("start a runtime")?;
-    Ok(if runtime.block_on(proof)? { ExitCode::SUCCESS } else { ExitCode::from(2) })
+    Ok(prove::outcome(runtime.block_on(proof)?))
 }
 
-fn code(proved: anyhow::Result<ExitCode>) -> ExitCode {
+fn code(proved: anyhow::Result<u8>) -> u8 {
     proved.unwrap_or_else(|error| {
-        eprintln!("prove: {error:#}");
-        if error.is::<BadUsage>() { ExitCode::from(64) } else { ExitCode::FAILURE }
+        haven::eprintln!("prove: {error:#}");
+        if error.is::<BadUsage>() { EX_USAGE } else { EX_FAILED }
     })
 }

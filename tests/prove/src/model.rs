@@ -5,7 +5,6 @@ mod reduce;
 mod saga;
 mod world;
 
-use std::process::ExitCode;
 use std::sync::Arc;
 use std::thread::available_parallelism;
 use std::time::{Duration, Instant};
@@ -65,13 +64,13 @@ struct Verdict {
     counterexample: Vec<String>,
 }
 
-/// Checks the whole model and prints what was found.
-pub fn run(options: &Options) -> anyhow::Result<ExitCode> {
+/// Checks the whole model and prints what was found. Returns the exit code.
+pub fn run(options: &Options) -> anyhow::Result<u8> {
     let report = check(options);
     if options.json {
-        println!("{}", serde_json::to_string_pretty(&report)?);
+        haven::println!("{}", serde_json::to_string_pretty(&report)?);
     } else {
-        print!("{}", describe(&report));
+        haven::print!("{}", describe(&report));
     }
     Ok(outcome(report.holds))
 }

@@ -323,7 +323,7 @@ impl Shop {
         drop(self.state);
         match keep {
             Keep::Nothing => drop(std::fs::remove_dir_all(&self.folder)),
-            Keep::Logs => eprintln!("what the processes said is in {}", self.folder.join("logs").display()),
+            Keep::Logs => haven::eprintln!("what the processes said is in {}", self.folder.join("logs").display()),
         }
     }
 }

@@ -19,7 +19,6 @@ mod workers;
 #[cfg(test)]
 mod tests;
 
-use std::process::ExitCode;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread::{available_parallelism, scope};
@@ -97,13 +96,13 @@ struct Run {
     last_events: Vec<String>,
 }
 
-/// Runs the seeds and prints what was found.
-pub fn run(options: &Options) -> anyhow::Result<ExitCode> {
+/// Runs the seeds and prints what was found. Returns the exit code.
+pub fn run(options: &Options) -> anyhow::Result<u8> {
     let report = simulate(options);
     if options.json {
-        println!("{}", serde_json::to_string_pretty(&report)?);
+        haven::println!("{}", serde_json::to_string_pretty(&report)?);
     } else {
-        print!("{report}");
+        haven::print!("{report}");
     }
     Ok(outcome(report.holds))
 }

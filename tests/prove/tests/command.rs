@@ -1,11 +1,18 @@
 //! The command as people run it: one point of one flow, one fault of the matrix, and what it says to bad usage.
 
-use std::process::{Command, Output};
+use std::fs::File;
+use std::process::{Command, Output, Stdio};
 
 use serde_json::Value;
 
+fn command(arguments: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_prove"));
+    command.args(arguments);
+    command
+}
+
 fn prove(arguments: &[&str]) -> Output {
-    Command::new(env!("CARGO_BIN_EXE_prove")).args(arguments).output().expect("prove runs")
+    command(arguments).output().expect("prove runs")
 }
 
 fn report(output: &Output) -> Value {
@@ -52,4 +59,45 @@ fn bad_usage_is_told_with_the_flag() {
     }
     let listed = prove(&["faults", "--list"]);
     assert!(listed.status.success() && String::from_utf8_lossy(&listed.stdout).contains("Kinesis"));
+}
+
+/// A model of one order and one worker, which takes a moment, and a proof of each other kind that prints.
+const QUICK: [&[&str]; 5] = [
+    &["model", "--orders", "1", "--workers", "1"],
+    &["simulate", "--seeds", "1", "--json"],
+    &["faults", "--list"],
+    &["faults", "--list", "--json"],
+    &["--help"],
+];
+
+#[test]
+fn a_full_disk_is_told_and_is_no_success() {
+    let full = || File::options().write(true).open("/dev/full").expect("/dev/full");
+    for arguments in QUICK {
+        let output = command(arguments).stdout(full()).output().expect("prove runs");
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(1), "{arguments:?}: {said}");
+        assert!(said.contains("prove: standard output cannot be written"), "{arguments:?}: {said}");
+    }
+    // Where standard error is full too, the code alone tells.
+    let both: [(&[&str], i32); 3] =
+        [(&["faults", "--list"], 1), (&["nothing"], 64), (&["faults", "P3", "--database", "sqlite"], 64)];
+    for (arguments, code) in both {
+        let status = command(arguments).stdout(full()).stderr(full()).status().expect("prove runs");
+        assert_eq!(status.code(), Some(code), "{arguments:?}");
+    }
+}
+
+#[test]
+fn a_reader_that_leaves_is_141_and_a_failure_stays_one() {
+    let bad_usage: &[&str] = &["faults", "P3", "--database", "sqlite"];
+    for (arguments, code) in QUICK.into_iter().map(|quick| (quick, 141)).chain([(bad_usage, 64)]) {
+        let mut child = command(arguments).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("prove starts");
+        // Before anything is written: the pipe has no reader from the beginning.
+        drop(child.stdout.take());
+        let output = child.wait_with_output().expect("prove ends");
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(code), "{arguments:?}: {said}");
+        assert!(code != 141 || said.is_empty(), "a closed pipe is no fault worth a word: {said}");
+    }
 }

@@ -52,6 +52,24 @@ fn nothing_prints_by_a_macro_that_panics() {
     }
 }
 
+/// `prove` runs for hours beside a reader that may leave, and its exit code is a result.
+#[test]
+fn prove_prints_by_the_macros_of_haven() {
+    let is_source = |name: &String| name.starts_with("tests/prove/src/") && name.ends_with(".rs");
+    let sources: Vec<String> =
+        tracked().into_iter().filter(is_source).filter(|name| !name.ends_with("tests.rs")).collect();
+    assert!(!sources.is_empty());
+    for name in sources {
+        let text = std::fs::read_to_string(root().join(&name)).expect("a source");
+        let mut found = with_any(&text, &["println!(", "print!("]);
+        found.retain(|line| !line.contains("haven::print") && !line.contains("haven::eprint"));
+        assert!(
+            found.is_empty(),
+            "{name}: a closed pipe or a full disk panics; use haven::println! or its like: {found:?}"
+        );
+    }
+}
+
 /// Names of the enums that the sources declare. `Value` is serde_json's too, whose variants are not ours to add to.
 fn own_enums(products: &[(String, String)]) -> BTreeSet<&str> {
     let lines = products.iter().flat_map(|(_, text)| text.lines());

@@ -26,7 +26,7 @@ pub async fn flow(shop: &Shop, flow: Flow, options: &Options) -> anyhow::Result<
     let points = record(shop, flow).await?;
     if options.list {
         for (index, point) in points.iter().enumerate() {
-            println!("{:>4} {}", index + 1, point.describe());
+            haven::println!("{:>4} {}", index + 1, point.describe());
         }
     }
     let mut report = Report {
@@ -49,7 +49,7 @@ pub async fn flow(shop: &Shop, flow: Flow, options: &Options) -> anyhow::Result<
                 report.passed += 1;
                 continue;
             }
-            eprintln!("  {} {} {}: {what:?}", index + 1, side.name(), point.describe());
+            haven::eprintln!("  {} {} {}: {what:?}", index + 1, side.name(), point.describe());
             report.failures.push(Failure {
                 point: index + 1,
                 side: side.name(),
@@ -64,7 +64,14 @@ pub async fn flow(shop: &Shop, flow: Flow, options: &Options) -> anyhow::Result<
                 ),
             });
         }
-        eprintln!("  {} {}: {}/{} {}", flow.name(), shop.database.name(), index + 1, points.len(), point.describe());
+        haven::eprintln!(
+            "  {} {}: {}/{} {}",
+            flow.name(),
+            shop.database.name(),
+            index + 1,
+            points.len(),
+            point.describe()
+        );
     }
     report.seconds = begun.elapsed().as_secs();
     Ok(report)

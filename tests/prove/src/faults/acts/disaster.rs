@@ -47,7 +47,10 @@ pub async fn lose_the_disk(shop: &Shop, lasting: Duration) -> anyhow::Result<Out
     server.start_again(shop).await?;
     let recovers = server.folder.join("recovery.signal");
     ensure!(until(PATIENCE, async || Ok(!recovers.exists())).await?, "PostgreSQL does not end its recovery");
-    eprintln!("     PostgreSQL is back from its backup and its log after {:.1} s", begun.elapsed().as_secs_f64());
+    haven::eprintln!(
+        "     PostgreSQL is back from its backup and its log after {:.1} s",
+        begun.elapsed().as_secs_f64()
+    );
     Ok(Outcome { hits: 1, ..Outcome::default() })
 }
 
