@@ -119,11 +119,11 @@ if (day) {
     try {
       const answer = await fetch(`/api/v1/pickup-slots?date=${day.value}`);
       if (!answer.ok) throw new Error();
-      const { slots, time_zone: timeZone } = await answer.json();
-      const clock = new Intl.DateTimeFormat("en-US", { timeZone, hour: "numeric", minute: "2-digit" });
+      const { slots } = await answer.json();
       const open = slots.filter((slot) => slot.state === "open" && new Date(slot.starts_at) > new Date());
       const few = (left) => left > 3 ? "" : ` (${left} place${left === 1 ? "" : "s"} left)`;
-      const options = open.map((slot) => new Option(clock.format(new Date(slot.starts_at)).replace(/\s/g, " ").toLowerCase() + few(slot.left), slot.starts_at));
+      // During a deployment, a storefront of the version before may answer: it sends no local_time.
+      const options = open.map((slot) => new Option((slot.local_time ?? slot.starts_at) + few(slot.left), slot.starts_at));
       times.replaceChildren(day.selectedIndex === 0 ? first : choose, ...options);
       times.selectedIndex = 0;
       document.getElementById("no-times").hidden = options.length > 0;

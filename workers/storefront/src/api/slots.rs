@@ -57,6 +57,8 @@ pub async fn list<P: Ports>(
         json!({
             "starts_at": time_text(offered.slot.starts_at),
             "ends_at": time_text(offered.slot.ends_at),
+            // As the pages show it: the script has no rules of its own for the hour that a clock shows twice.
+            "local_time": shop.hours.zone.clock_text(offered.slot.starts_at),
             "capacity": shop.slots.capacity,
             "left": offered.left,
             "state": match (offered.past, offered.left) {

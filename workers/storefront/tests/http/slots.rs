@@ -1,5 +1,6 @@
 //! Tax by location, opening hours and pick-up slots, as a customer meets them. It is noon UTC on Sunday, 1 March 2026.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use app::ports::orders::OrderStore as _;
@@ -102,6 +103,26 @@ async fn the_slots_of_a_day_follow_the_shops_own_clock() {
         let refused = client.get(&format!("/api/v1/pickup-slots?{query}"), &[]).await;
         assert_eq!((refused.status, refused.fields()), (StatusCode::UNPROCESSABLE_ENTITY, vec![field.to_owned()]));
     }
+}
+
+/// The script of the checkout shows these words. In the night in which the clock goes back, two slots have the same time.
+#[tokio::test]
+async fn a_slot_tells_its_time_in_words_that_no_other_slot_of_the_day_has() {
+    let client = Client::new().await;
+    client.shops.replace(vec![Shop { slots: SlotRule::new(60, 2).expect("a rule"), ..Shop::default_shop() }]);
+    // From the first of March to the last of October.
+    client.later(time::Duration::days(244));
+    let day = client.get("/api/v1/pickup-slots?date=2026-11-01", &[]).await.json();
+    let words: Vec<&str> = day["slots"]
+        .as_array()
+        .expect("slots")
+        .iter()
+        .map(|slot| slot["local_time"].as_str().expect("words"))
+        .collect();
+    assert_eq!(words[..4], ["12:00 am", "1:00 am EDT", "1:00 am EST", "2:00 am"]);
+    assert_eq!(words.iter().collect::<BTreeSet<_>>().len(), 25, "{words:?}");
+    let script = client.get("/static/haven.js", &[]).await.text;
+    assert!(script.contains("slot.local_time"), "{script}");
 }
 
 #[tokio::test]
