@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
-use rustix::process::{Signal, kill_process_group};
+use rustix::process::{Signal, kill_process_group, test_kill_process_group};
 
 use super::containers;
 use super::facts::{self, Facts};
@@ -69,6 +69,18 @@ impl Records {
     /// Forgets a child that has been waited for.
     pub fn ended(&self, pid: u32) {
         self.groups.lock().unwrap_or_else(PoisonError::into_inner).remove(&pid);
+    }
+
+    /// Waits until every child that was not waited for is gone, with its own children, or [`ENDED_WITHIN`] is over. A child
+    /// whose value was dropped ends by itself; until it has written its record, nothing else knows of it.
+    pub async fn until_gone(&self) {
+        let groups = self.groups.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let begun = Instant::now();
+        for group in groups.into_iter().filter_map(process::pid) {
+            while test_kill_process_group(group).is_ok() && begun.elapsed() < ENDED_WITHIN {
+                tokio::time::sleep(LOOK).await;
+            }
+        }
     }
 
     /// Kills every child that was not waited for, with its own children. Nothing of theirs is saved.

@@ -72,6 +72,7 @@ pub async fn up(mut options: Up) -> anyhow::Result<()> {
     // Another directory may be in its place, with another shop.
     if !stop.is_lost() {
         // What a start had begun when it was broken off.
+        state.records().until_gone().await;
         leftovers::end(&state).await;
         Facts::remove(state.folder());
     }
