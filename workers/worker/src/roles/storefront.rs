@@ -16,6 +16,7 @@ use contract::dependency::Dependency;
 use contract::metric::Metric;
 use contract::parameter::{MAX_QUEUE_SIZE, PAYMENT_WEBHOOK, SIGNING_KEY};
 use contract::role::STOREFRONT;
+use domain::phone::Phone;
 use storefront::keys::Keys;
 use storefront::staff::Revoked;
 use storefront::{Observation, Ports, Settings, Shops, server};
@@ -39,6 +40,7 @@ pub async fn run(wiring: Wiring) -> anyhow::Result<()> {
     let Wiring { config, process, aws, store, breakers, .. } = wiring;
     let [redis_url, redis_password] = [&config.redis_url, &config.redis_password]
         .map(|secret| secret.as_ref().map(|secret| secret.expose().as_str()));
+    tokio::task::spawn_blocking(Phone::prepare);
     let Adapters { stock, views, cache_renewal, max_queue_size, signing_key, webhook_secret } =
         adapters(&aws, &config)?;
     let things = Things {
