@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use app::ports::Unavailable;
 use app::ports::orders::{
-    Applied, Change, Due, KeyUse, NewOrder, OUTBOX_CLAIM, OrderFilter, OrderStore, OutboxRow, Payment, PaymentKind,
-    PaymentState, Placement, StoredOrder, address_text,
+    Applied, Change, Due, KeyUse, NewOrder, OUTBOX_CLAIM, OrderFilter, OrderStore, OutboxRow, Outgoing, Payment,
+    PaymentKind, PaymentState, Placement, StoredOrder, address_text,
 };
 use app::ports::scope::Scope;
 use contract::messages::Envelope;
@@ -408,14 +408,14 @@ impl OrderStore for PostgresStore {
         }
     }
 
-    async fn take_outbox(&self, now: Timestamp, limit: u32) -> Result<Vec<OutboxRow>, Unavailable> {
+    async fn take_outbox(&self, which: Outgoing, now: Timestamp, limit: u32) -> Result<Vec<OutboxRow>, Unavailable> {
         // The head of its order and route: nothing that has not left stands before it. Once that is true it stays true,
         // since an order's rows are written one after the other; so it does not matter how old the snapshot is, nor
         // who holds what. Between two relays that want the same head, the lock decides, and the loser sees the claim.
         // A row without a route goes everywhere: it stands before all of its order, and behind all.
         const TAKE: &str = "WITH heads AS MATERIALIZED (
                 SELECT id FROM outbox AS mine
-                WHERE published_at IS NULL AND retry_at <= $3
+                WHERE published_at IS NULL AND retry_at <= $3 AND ($5 IS NULL OR coalesce(route LIKE 'queue/%', false) = $5)
                   AND (claimed_by IS NULL OR claimed_by = $1 OR claimed_until <= $3)
                   AND NOT EXISTS (SELECT 1 FROM outbox AS earlier
                       WHERE earlier.published_at IS NULL AND earlier.order_id = mine.order_id AND earlier.id < mine.id
@@ -428,6 +428,7 @@ impl OrderStore for PostgresStore {
             .bind(now + OUTBOX_CLAIM)
             .bind(now)
             .bind(i64::from(limit))
+            .bind(which.to_queues())
             .fetch_all(&self.pool)
             .await
             .map_err(unavailable)?;

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use app::ports::Unavailable;
 use app::ports::orders::{
-    Applied, Change, Due, KeyUse, NewOrder, OUTBOX_CLAIM, OrderChange, OrderFilter, OrderStore, OutboxRow, Payment,
-    PaymentChange, PaymentKind, PaymentState, Placement, StoredOrder, address_text,
+    Applied, Change, Due, KeyUse, NewOrder, OUTBOX_CLAIM, OrderChange, OrderFilter, OrderStore, OutboxRow, Outgoing,
+    Payment, PaymentChange, PaymentKind, PaymentState, Placement, StoredOrder, address_text,
 };
 use app::ports::scope::Scope;
 use contract::messages::Envelope;
@@ -348,22 +348,28 @@ impl OrderStore for SqliteStore {
         }
     }
 
-    async fn take_outbox(&self, now: Timestamp, limit: u32) -> Result<Vec<OutboxRow>, Unavailable> {
+    async fn take_outbox(&self, which: Outgoing, now: Timestamp, limit: u32) -> Result<Vec<OutboxRow>, Unavailable> {
         // Looked at before it is claimed: an outbox with nothing to send must not cost a write.
-        const ANY: &str = "SELECT EXISTS (SELECT 1 FROM outbox WHERE published_at IS NULL AND retry_at <= ?)";
+        const ANY: &str = "SELECT EXISTS (SELECT 1 FROM outbox WHERE published_at IS NULL AND retry_at <= ?1
+            AND (?2 IS NULL OR coalesce(route LIKE 'queue/%', 0) = ?2))";
         // The head of its order and route: nothing that has not left stands before it, whoever holds it. A row without
         // a route goes everywhere: it stands before all of its order, and behind all.
         const TAKE: &str = "UPDATE outbox SET claimed_by = ?1, claimed_until = ?2 WHERE id IN (
                 SELECT id FROM outbox AS mine
-                WHERE published_at IS NULL AND retry_at <= ?3
+                WHERE published_at IS NULL AND retry_at <= ?3 AND (?5 IS NULL OR coalesce(route LIKE 'queue/%', 0) = ?5)
                   AND (claimed_by IS NULL OR claimed_by = ?1 OR claimed_until <= ?3)
                   AND NOT EXISTS (SELECT 1 FROM outbox AS earlier
                       WHERE earlier.published_at IS NULL AND earlier.order_id = mine.order_id AND earlier.id < mine.id
                         AND (earlier.route = mine.route OR earlier.route IS NULL OR mine.route IS NULL))
                 ORDER BY retry_at, id LIMIT ?4)
             RETURNING id, attempts, route, envelope";
-        let (any,): (bool,) =
-            sqlx::query_as(ANY).bind(text_of(now)).fetch_one(&self.readers).await.map_err(unavailable)?;
+        let to_queues = which.to_queues();
+        let (any,): (bool,) = sqlx::query_as(ANY)
+            .bind(text_of(now))
+            .bind(to_queues)
+            .fetch_one(&self.readers)
+            .await
+            .map_err(unavailable)?;
         if !any {
             return Ok(Vec::new());
         }
@@ -372,6 +378,7 @@ impl OrderStore for SqliteStore {
             .bind(text_of(now + OUTBOX_CLAIM))
             .bind(text_of(now))
             .bind(i64::from(limit))
+            .bind(to_queues)
             .fetch_all(&self.writer)
             .await
             .map_err(unavailable)?;

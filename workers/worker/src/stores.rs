@@ -13,8 +13,8 @@ use app::ports::journey::{JourneyStore, NoticeRecord, Records, TakenIn};
 use app::ports::locations::LocationStore;
 use app::ports::notices::{Notice, NoticeEnd, NoticeFilter, NoticeRow, NoticeState, NoticeStore};
 use app::ports::orders::{
-    Applied, Change, Due, KeyUse, NewOrder, OrderFilter, OrderStore, OutboxRow, Payment, PaymentBooks, PaymentKind,
-    Placement, StoredOrder,
+    Applied, Change, Due, KeyUse, NewOrder, OrderFilter, OrderStore, OutboxRow, Outgoing, Payment, PaymentBooks,
+    PaymentKind, Placement, StoredOrder,
 };
 use app::ports::redrives::{Redrive, RedriveEnd, RedriveLog};
 use app::ports::scope::Scope;
@@ -243,8 +243,8 @@ impl OrderStore for Store {
         either!(self, store => store.apply(changes))
     }
 
-    async fn take_outbox(&self, now: Timestamp, limit: u32) -> Result<Vec<OutboxRow>, Unavailable> {
-        either!(self, store => store.take_outbox(now, limit))
+    async fn take_outbox(&self, which: Outgoing, now: Timestamp, limit: u32) -> Result<Vec<OutboxRow>, Unavailable> {
+        either!(self, store => store.take_outbox(which, now, limit))
     }
 
     async fn mark_published(&self, ids: &[i64], at: Timestamp) -> Result<(), Unavailable> {

@@ -8,8 +8,8 @@ use app::fakes::orders::MemoryOrders;
 use app::ports::Unavailable;
 use app::ports::notices::{Notice, NoticeEnd, NoticeFilter, NoticeRow, NoticeState, NoticeStore};
 use app::ports::orders::{
-    Applied, Change, Due, KeyUse, NewOrder, OrderFilter, OrderStore, OutboxRow, Payment, PaymentKind, Placement,
-    StoredOrder,
+    Applied, Change, Due, KeyUse, NewOrder, OrderFilter, OrderStore, OutboxRow, Outgoing, Payment, PaymentKind,
+    Placement, StoredOrder,
 };
 use app::ports::scope::Scope;
 use app::ports::stock_watch::{Seen, StockWatch};
@@ -207,8 +207,8 @@ impl OrderStore for SimOrders {
         applied.unwrap_or_else(|error| vec![Err(error); changes.len()])
     }
 
-    async fn take_outbox(&self, now: Timestamp, limit: u32) -> Result<Vec<OutboxRow>, Unavailable> {
-        self.call("take outbox", None, || at_once(self.store.take_outbox(now, limit))).await?
+    async fn take_outbox(&self, which: Outgoing, now: Timestamp, limit: u32) -> Result<Vec<OutboxRow>, Unavailable> {
+        self.call("take outbox", None, || at_once(self.store.take_outbox(which, now, limit))).await?
     }
 
     async fn mark_published(&self, ids: &[i64], at: Timestamp) -> Result<(), Unavailable> {

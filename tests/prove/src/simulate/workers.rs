@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use app::inbox::Settlement;
 use app::ports::Source as _;
-use app::ports::orders::OrderStore as _;
+use app::ports::orders::{OrderStore as _, Outgoing};
 use app::ports::stock::Stock as _;
 use app::use_cases::notify::{Post, Switches, notify};
 use app::use_cases::pay::pay;
@@ -207,7 +207,7 @@ impl Process {
         };
         let chance = || engine.dice(|dice| dice.fraction());
         loop {
-            match relay_some(&self.orders, &publisher, &self.source, &chance).await {
+            match relay_some(&self.orders, &publisher, &self.source, &chance, Outgoing::All).await {
                 Ok(relayed) if relayed.idle() => self.orders.outbox_changed(Duration::from_millis(LOOK_MS)).await,
                 Ok(_) => {}
                 Err(_) => engine.sleep(AFTER_FAILURE_MS).await,

@@ -23,7 +23,7 @@ use crate::ports::fulfilment::{Shipment, Ticket};
 use crate::ports::journey::TakenIn;
 use crate::ports::orders::{
     Applied, Change, Due, KeyUse, Letter, NewOrder, OUTBOX_CLAIM, OrderChange, OrderFilter, OrderStore, OutboxRow,
-    Payment, PaymentBooks, PaymentChange, PaymentKind, PaymentState, Placement, SlotClaim, StoredOrder,
+    Outgoing, Payment, PaymentBooks, PaymentChange, PaymentKind, PaymentState, Placement, SlotClaim, StoredOrder,
 };
 use crate::ports::redrives::Redrive;
 use crate::ports::scope::Scope;
@@ -409,7 +409,7 @@ impl OrderStore for MemoryOrders {
         changes.iter().map(|change| Ok(books.apply(change))).collect()
     }
 
-    async fn take_outbox(&self, now: Timestamp, limit: u32) -> Result<Vec<OutboxRow>, Unavailable> {
+    async fn take_outbox(&self, which: Outgoing, now: Timestamp, limit: u32) -> Result<Vec<OutboxRow>, Unavailable> {
         self.without_scope("take_outbox");
         let mut books = self.books();
         let outbox = &mut books.outbox;
@@ -418,7 +418,9 @@ impl OrderStore for MemoryOrders {
             .filter(|&index| {
                 let owed = &outbox[index];
                 let due = owed.published_at.is_none() && owed.retry_at <= now;
-                due && is_free(owed) && !outbox.iter().any(|earlier| owed.is_behind(earlier))
+                let meant =
+                    which.to_queues().is_none_or(|to_queues| to_queues == matches!(owed.route, Route::Queue(_)));
+                due && meant && is_free(owed) && !outbox.iter().any(|earlier| owed.is_behind(earlier))
             })
             .collect();
         heads.sort_by_key(|&index| outbox[index].retry_at);

@@ -7,7 +7,7 @@ use time::macros::date;
 use uuid::Uuid;
 
 use crate::ports::fulfilment::{Fulfilment, FulfilmentStore, Shipment, Work};
-use crate::ports::orders::{Applied, NewOrder, OrderStore};
+use crate::ports::orders::{Applied, NewOrder, OrderStore, Outgoing};
 use crate::ports::scope::Scope;
 use crate::use_cases::{Maker, Shop};
 
@@ -114,7 +114,7 @@ async fn one_order_has_one_shipment_and_says_so_once(
     assert_eq!(kept, Some(Shipment { order_id: id, tracking_number, shipped_at: new.order.created_at }));
     let mut told = 0;
     loop {
-        let rows = store.take_outbox(new.order.created_at, 100).await.expect("read");
+        let rows = store.take_outbox(Outgoing::All, new.order.created_at, 100).await.expect("read");
         if rows.is_empty() {
             break;
         }

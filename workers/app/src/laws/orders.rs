@@ -24,7 +24,7 @@ use uuid::Uuid;
 use crate::ports::Source;
 use crate::ports::orders::{
     Applied, Change, Due, KeyUse, Letter, NewOrder, OUTBOX_CLAIM, OrderChange, OrderFilter, OrderStore, OutboxRow,
-    Payment, PaymentChange, PaymentKind, PaymentState, Placement,
+    Outgoing, Payment, PaymentChange, PaymentKind, PaymentState, Placement,
 };
 use crate::ports::publisher::Publisher;
 use crate::ports::scope::Scope;
@@ -44,6 +44,7 @@ pub async fn all(store: &impl OrderStore, other: &impl OrderStore) {
     two_steps_of_one_order_in_a_batch(store).await;
     a_payment_moves_only_from_what_was_read(store).await;
     messages_leave_in_order_and_once(store, other).await;
+    commands_and_events_are_taken_apart(store).await;
     a_row_put_off_holds_back_its_order_and_route_only(store, other).await;
     what_a_dead_relay_took_is_given_to_another(store, other).await;
     what_has_served_its_time_is_deleted(store).await;
@@ -194,7 +195,7 @@ pub(super) async fn empty_the_outbox(store: &impl OrderStore) -> Vec<Letter> {
 }
 
 async fn take(store: &impl OrderStore, limit: u32) -> Vec<OutboxRow> {
-    store.take_outbox(NOON, limit).await.expect("read")
+    store.take_outbox(Outgoing::All, NOON, limit).await.expect("read")
 }
 
 async fn mark(store: &impl OrderStore, rows: &[OutboxRow]) {
@@ -415,6 +416,20 @@ async fn messages_leave_in_order_and_once(store: &impl OrderStore, other: &impl 
     assert_eq!(store.oldest_unpublished().await.expect("read"), None);
 }
 
+async fn commands_and_events_are_taken_apart(store: &impl OrderStore) {
+    empty_the_outbox(store).await;
+    let new = placed(store).await;
+    let goes_to_a_queue = |letter: &Letter| letter.routes.iter().all(|route| matches!(route, Route::Queue(_)));
+    let (commands, others): (Vec<_>, Vec<_>) = letters(&new.outbox).into_iter().partition(goes_to_a_queue);
+    assert!(!commands.is_empty() && !others.is_empty(), "{others:?}");
+    let take = async |which| letters_of(&store.take_outbox(which, NOON, 100).await.expect("read"));
+    assert_eq!(take(Outgoing::Events).await, others);
+    assert_eq!(take(Outgoing::Commands).await, commands);
+    mark(store, &store.take_outbox(Outgoing::Commands, NOON, 100).await.expect("read")).await;
+    assert_eq!(take(Outgoing::Commands).await, []);
+    assert_eq!(empty_the_outbox(store).await, others);
+}
+
 async fn a_row_put_off_holds_back_its_order_and_route_only(store: &impl OrderStore, other: &impl OrderStore) {
     empty_the_outbox(store).await;
     let (late, well) = (placed(store).await, placed(store).await);
@@ -429,11 +444,20 @@ async fn a_row_put_off_holds_back_its_order_and_route_only(store: &impl OrderSto
     store.put_off(&[(failed[0].id, retry_at)]).await.expect("put off");
 
     let just_before = retry_at - time::Duration::milliseconds(1);
-    assert_eq!(other.take_outbox(just_before, 10).await.expect("read"), [], "it and what is behind it wait");
+    assert_eq!(
+        other.take_outbox(Outgoing::All, just_before, 10).await.expect("read"),
+        [],
+        "it and what is behind it wait"
+    );
     let fresh = placed(store).await;
-    let rows = other.take_outbox(retry_at, 1).await.expect("read");
+    let rows = other.take_outbox(Outgoing::All, retry_at, 1).await.expect("read");
     assert_eq!(letters_of(&rows), letters(&fresh.outbox[..1]), "what was never tried goes first");
-    let tried = other.take_outbox(retry_at, 10).await.expect("read").into_iter().find(|row| row.id == failed[0].id);
+    let tried = other
+        .take_outbox(Outgoing::All, retry_at, 10)
+        .await
+        .expect("read")
+        .into_iter()
+        .find(|row| row.id == failed[0].id);
     let tried = tried.expect("its time has come, for whoever looks");
     assert_eq!((failed[0].attempts, tried.attempts), (0, 1));
     mark(other, &[tried]).await;
@@ -447,13 +471,13 @@ async fn what_a_dead_relay_took_is_given_to_another(store: &impl OrderStore, oth
     let taken = take(store, 10).await;
     let over = NOON + OUTBOX_CLAIM;
     let just_before = over - time::Duration::milliseconds(1);
-    assert_eq!(other.take_outbox(just_before, 10).await.expect("read"), [], "it may be alive");
-    assert_eq!(other.take_outbox(over, 10).await.expect("read"), taken);
+    assert_eq!(other.take_outbox(Outgoing::All, just_before, 10).await.expect("read"), [], "it may be alive");
+    assert_eq!(other.take_outbox(Outgoing::All, over, 10).await.expect("read"), taken);
     // It was only slow: what it says now of rows that are not its own any more does not count.
     let far = NOON + time::Duration::days(1);
     store.put_off(&taken.iter().map(|row| (row.id, far)).collect::<Vec<_>>()).await.expect("put off");
-    assert_eq!(store.take_outbox(over, 10).await.expect("read"), []);
-    assert_eq!(other.take_outbox(over, 10).await.expect("read"), taken);
+    assert_eq!(store.take_outbox(Outgoing::All, over, 10).await.expect("read"), []);
+    assert_eq!(other.take_outbox(Outgoing::All, over, 10).await.expect("read"), taken);
     mark(other, &taken).await;
 }
 
@@ -582,7 +606,8 @@ pub async fn what_cannot_be_read_keeps_nothing_else_back(store: &impl OrderStore
     let (odd, fine) = (placed(store).await, placed(store).await);
     let reserve = format!("order_id = '{}' AND kind = 'ReserveStock'", odd.order.order_id);
     execute(format!("UPDATE outbox SET envelope = '{{\"type\":\"ReserveStock\",\"schema\":9}}' WHERE {reserve}")).await;
-    let relay = async |at| relay_some(store, &TakesAll, &At(at), &|| 1.0).await.expect("the others leave");
+    let relay =
+        async |at| relay_some(store, &TakesAll, &At(at), &|| 1.0, Outgoing::All).await.expect("the others leave");
     let relayed = relay(NOON).await;
     assert_eq!(
         (relayed.sent, relayed.failed),

@@ -7,7 +7,7 @@ use domain::stock::Availability;
 use time::macros::datetime;
 use uuid::Uuid;
 
-use crate::ports::orders::OrderStore;
+use crate::ports::orders::{OrderStore, Outgoing};
 use crate::ports::stock_watch::{Seen, StockWatch};
 
 const NOW: Timestamp = datetime!(2026-03-01 08:00 UTC);
@@ -47,7 +47,7 @@ fn alert(product_id: &ProductId) -> Envelope {
 
 /// How many rows of the outbox tell of the product.
 async fn told(store: &impl OrderStore, product_id: &ProductId) -> usize {
-    let rows = store.take_outbox(NOW + time::Duration::HOUR, 10_000).await.expect("taken");
+    let rows = store.take_outbox(Outgoing::All, NOW + time::Duration::HOUR, 10_000).await.expect("taken");
     let of_it = |row: &&crate::ports::orders::OutboxRow| {
         let message = row.letter.as_ref().map(|letter| &letter.envelope.message);
         matches!(message, Ok(Message::StockLevelReached { product_id: id, .. }) if *id == product_id.as_str())

@@ -262,6 +262,27 @@ pub struct OrderFilter {
     pub session_hashes: Vec<String>,
 }
 
+/// Which rows of the outbox are meant.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Outgoing {
+    /// Those with a route to a queue: an order stands still until they arrive.
+    Commands,
+    /// All others: they go to topics and to the bus, and tell what has happened.
+    Events,
+    All,
+}
+
+impl Outgoing {
+    /// Returns whether rows with a route to a queue are meant, or the others; `None` for all rows.
+    pub fn to_queues(self) -> Option<bool> {
+        match self {
+            Outgoing::Commands => Some(true),
+            Outgoing::Events => Some(false),
+            Outgoing::All => None,
+        }
+    }
+}
+
 /// Writes an address as databases keep it.
 pub fn address_text(address: Option<&DeliveryAddress>) -> Option<String> {
     // Five texts: writing them as JSON does not fail.
@@ -371,11 +392,12 @@ pub trait OrderStore: Send + Sync {
     /// gives back its place in a slot.
     fn apply(&self, changes: &[Change]) -> impl Future<Output = Vec<Result<Applied, Unavailable>>> + Send;
 
-    /// Up to `limit` rows of the outbox, for this relay alone until `OUTBOX_CLAIM` is over. Of the rows of one order and
+    /// Up to `limit` of such rows of the outbox, for this relay alone until `OUTBOX_CLAIM` is over. Of the rows of one order and
     /// one route only the oldest that has not left is given out: what is behind it waits until it was marked. Rows that
     /// were put off come when their time has come, after those that were never tried.
     fn take_outbox(
         &self,
+        which: Outgoing,
         now: Timestamp,
         limit: u32,
     ) -> impl Future<Output = Result<Vec<OutboxRow>, Unavailable>> + Send;

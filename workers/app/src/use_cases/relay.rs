@@ -7,7 +7,7 @@ use contract::messages::Envelope;
 use domain::retry::Backoff;
 use futures::future::join_all;
 
-use crate::ports::orders::OrderStore;
+use crate::ports::orders::{OrderStore, Outgoing};
 use crate::ports::publisher::Publisher;
 use crate::ports::{Source, Unavailable};
 
@@ -52,11 +52,12 @@ pub async fn relay_some(
     publisher: &impl Publisher,
     source: &impl Source,
     chance: &(impl Fn() -> f64 + Sync),
+    which: Outgoing,
 ) -> Result<Relayed, Unavailable> {
     let now = source.now();
     let mut relayed = Relayed::default();
     let mut loads: Vec<Load> = Vec::new();
-    for row in orders.take_outbox(now, ROWS).await? {
+    for row in orders.take_outbox(which, now, ROWS).await? {
         match row.letter {
             Err(why) => relayed.unreadable.push((row.id, why)),
             Ok(letter) => {

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use adapter_aws::AwsPublisher;
 use app::ports::Source as _;
-use app::ports::orders::OrderStore as _;
+use app::ports::orders::{OrderStore as _, Outgoing};
 use app::use_cases::relay::{ROWS, Relayed, relay_some};
 use chassis::{Process, chance};
 use contract::metric::Metric;
@@ -16,6 +16,9 @@ use crate::stores::{Store, SystemSource};
 
 /// A look at the outbox even if nothing said that it changed.
 const LOOK_EVERY: Duration = Duration::from_millis(200);
+/// Events gather for so long. No order waits for them, and ten messages in a call cost what a single message costs: at 20
+/// orders a second, SNS and EventBridge are called half as often.
+const EVENTS_EVERY: Duration = Duration::from_millis(250);
 /// How often the age of the oldest message is measured.
 const MEASURE_EVERY: Duration = Duration::from_secs(5);
 /// Where much is to be sent, as much again is left to gather for so long: batches of ten cost what a single message costs.
@@ -34,7 +37,10 @@ pub async fn run(wiring: Wiring) -> anyhow::Result<()> {
             process.metrics.set(Metric::OutboxLag, &[], age.max(0.0));
         }
     });
-    tokio::join!(measuring, relay(&store, &publisher, &process));
+    // Each by itself: an order does not wait until a slow topic has taken its events.
+    let commands = relay_commands(&store, &publisher, &process);
+    let events = relay_events(&store, &publisher, &process);
+    tokio::join!(measuring, commands, events);
     Ok(())
 }
 
@@ -42,13 +48,32 @@ pub fn adapters(aws: &Aws, config: &Config) -> anyhow::Result<AwsPublisher> {
     aws.publisher(&config.grants)
 }
 
-/// Moves messages until shutdown.
-async fn relay(store: &Store, publisher: &AwsPublisher, process: &Process) {
+/// Moves the messages that orders wait for, as soon as they are there.
+async fn relay_commands(store: &Store, publisher: &AwsPublisher, process: &Process) {
+    let idle = async || store.outbox_changed(LOOK_EVERY).await;
+    relay(Outgoing::Commands, "sending commands", idle, store, publisher, process).await;
+}
+
+/// Moves the messages that tell of what has happened, a few times a second.
+async fn relay_events(store: &Store, publisher: &AwsPublisher, process: &Process) {
+    let idle = async || tokio::time::sleep(EVENTS_EVERY).await;
+    relay(Outgoing::Events, "publishing events", idle, store, publisher, process).await;
+}
+
+/// Moves messages until shutdown, and calls `idle` whenever there are none. `dependency` is how readiness names it.
+async fn relay(
+    which: Outgoing,
+    dependency: &str,
+    idle: impl AsyncFn(),
+    store: &Store,
+    publisher: &AwsPublisher,
+    process: &Process,
+) {
     while !process.shutdown.is_cancelled() {
-        match relay_some(store, publisher, &SystemSource, &chance::fraction).await {
+        match relay_some(store, publisher, &SystemSource, &chance::fraction, which).await {
             Ok(relayed) if relayed.idle() => {
                 tokio::select! {
-                    () = store.outbox_changed(LOOK_EVERY) => {}
+                    () = idle() => {}
                     () = process.shutdown.cancelled() => {}
                 }
             }
@@ -56,7 +81,7 @@ async fn relay(store: &Store, publisher: &AwsPublisher, process: &Process) {
             Ok(relayed) => {
                 // A full round is no round to wait after: more is there.
                 let much = (MUCH..u64::from(ROWS)).contains(&relayed.sent);
-                report(relayed, process);
+                report(relayed, dependency, process);
                 if much {
                     tokio::select! {
                         () = tokio::time::sleep(GATHER) => {}
@@ -75,7 +100,7 @@ async fn relay(store: &Store, publisher: &AwsPublisher, process: &Process) {
     }
 }
 
-fn report(relayed: Relayed, process: &Process) {
+fn report(relayed: Relayed, dependency: &str, process: &Process) {
     process.metrics.count(Metric::OutboxPublished, &[], relayed.sent);
     process.metrics.count(Metric::OutboxFailures, &[], relayed.failed);
     process.metrics.count(Metric::OutboxUnreadable, &[], relayed.unreadable.len() as u64);
@@ -85,8 +110,8 @@ fn report(relayed: Relayed, process: &Process) {
     match relayed.why {
         Some(why) => {
             tracing::warn!(failed = relayed.failed, why, "Not everything in the outbox was taken");
-            process.health.down("publishing", why);
+            process.health.down(dependency, why);
         }
-        None => process.health.up("publishing"),
+        None => process.health.up(dependency),
     }
 }

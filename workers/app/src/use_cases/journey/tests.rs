@@ -7,7 +7,7 @@ use super::*;
 use crate::fakes::orders::MemoryOrders;
 use crate::fakes::stock::MemoryStock;
 use crate::laws::orders::{new_order, step};
-use crate::ports::orders::Change;
+use crate::ports::orders::{Change, Outgoing};
 
 fn shown(journey: &Journey) -> Vec<String> {
     journey
@@ -47,7 +47,7 @@ fn one_line_of_time_has_every_record_of_the_order_and_says_what_it_waits_for() {
     assert_eq!(placed.awaited[0].until, Some(new.next_action_at));
 
     // It leaves after a failed try, and is taken in at its third delivery.
-    let taken = block_on(orders.take_outbox(new.order.created_at, 10)).expect("taken");
+    let taken = block_on(orders.take_outbox(Outgoing::All, new.order.created_at, 10)).expect("taken");
     let late = taken[0].id;
     block_on(orders.put_off(&[(late, new.order.created_at)])).expect("put off");
     block_on(orders.mark_published(&[late], new.order.created_at + Duration::microseconds(182_400))).expect("marked");

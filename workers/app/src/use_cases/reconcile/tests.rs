@@ -13,7 +13,7 @@ use crate::fakes::stock::MemoryStock;
 use crate::laws::orders::{new_order, step};
 use crate::laws::stock::lines;
 use crate::ports::gateway::MovementKind;
-use crate::ports::orders::{NewOrder, PaymentChange, PaymentKind, PaymentState};
+use crate::ports::orders::{NewOrder, Outgoing, PaymentChange, PaymentKind, PaymentState};
 use crate::use_cases::Maker;
 use crate::use_cases::run_saga::lines_of;
 
@@ -240,7 +240,7 @@ fn what_is_repaired_of_an_order_stands_in_its_history() {
     }
     let row = block_on(world.orders.payment(paid.order_id, PaymentKind::Charge)).expect("read").expect("there");
     assert_eq!((row.state, row.charge_id), (PaymentState::Captured, Some(format!("ch_{}", paid.order_id))));
-    let asked = block_on(world.orders.take_outbox(NOW, 100)).expect("taken");
+    let asked = block_on(world.orders.take_outbox(Outgoing::All, NOW, 100)).expect("taken");
     let mut asked = asked.iter().filter_map(|row| row.letter.as_ref().ok()).map(|letter| &letter.envelope);
     let last = asked.rfind(|envelope| envelope.order_id == Some(overdue.order_id)).expect("asked");
     assert!(matches!(last.message, contract::messages::Message::ChargeCard { .. }), "{last:?}");

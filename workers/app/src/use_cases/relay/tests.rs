@@ -12,7 +12,7 @@ use uuid::Uuid;
 use super::*;
 use crate::fakes::orders::MemoryOrders;
 use crate::laws::orders::new_order;
-use crate::ports::orders::{NewOrder, OutboxRow};
+use crate::ports::orders::{NewOrder, OutboxRow, Outgoing};
 
 const NOON: Timestamp = datetime!(2026-03-01 12:00 UTC);
 
@@ -78,7 +78,8 @@ impl Shop {
 
     /// With the longest waits.
     fn relay(&self) -> Relayed {
-        block_on(relay_some(&self.orders, &self.world, &self.clock, &|| 1.0)).expect("the store is there")
+        block_on(relay_some(&self.orders, &self.world, &self.clock, &|| 1.0, Outgoing::All))
+            .expect("the store is there")
     }
 
     fn arrived(&self) -> Vec<(String, EventId)> {

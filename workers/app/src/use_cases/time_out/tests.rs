@@ -12,7 +12,7 @@ use crate::fakes::orders::MemoryOrders;
 use crate::fakes::stock::MemoryStock;
 use crate::inbox::Settlement;
 use crate::laws::orders::{new_order, step};
-use crate::ports::orders::{NewOrder, PaymentKind, PaymentState};
+use crate::ports::orders::{NewOrder, Outgoing, PaymentKind, PaymentState};
 use crate::ports::stock::Stock as _;
 use crate::use_cases::pay::pay;
 use crate::use_cases::run_saga::{Apply, run_saga};
@@ -222,7 +222,7 @@ impl Shop {
     async fn work(&self) {
         let (store, clock) = (&self.store, &self.clock);
         for _ in 0..50 {
-            let rows = store.take_outbox(clock.now(), 100).await.expect("read");
+            let rows = store.take_outbox(Outgoing::All, clock.now(), 100).await.expect("read");
             if rows.is_empty() {
                 return;
             }

@@ -11,7 +11,7 @@ use super::*;
 use crate::fakes::orders::MemoryOrders;
 use crate::fakes::stock::MemoryStock;
 use crate::laws;
-use crate::ports::orders::OrderStore as _;
+use crate::ports::orders::{OrderStore as _, Outgoing};
 use crate::ports::stock::{Adjustment, AdjustmentKind, Stock};
 
 const NOW: domain::Timestamp = datetime!(2026-03-01 08:00 UTC);
@@ -71,7 +71,7 @@ fn crossings(states: &[StockedProduct]) -> Vec<(i64, Availability)> {
 
 /// What staff were told, by event: the level, in the order in which it was written.
 fn told(store: &MemoryOrders) -> Vec<(EventId, String)> {
-    let rows = block_on(store.take_outbox(NOW + time::Duration::HOUR, 10_000)).expect("taken");
+    let rows = block_on(store.take_outbox(Outgoing::All, NOW + time::Duration::HOUR, 10_000)).expect("taken");
     let mut events = Vec::new();
     for row in rows {
         let envelope = row.letter.expect("readable").envelope;
