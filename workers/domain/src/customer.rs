@@ -18,7 +18,7 @@ pub const INSTRUCTIONS_MAX: usize = 500;
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Customer {
     pub name: String,
-    /// In E.164, such as `+12125550123`. Orders from before 0.2.0 have it as it was typed.
+    /// In E.164, such as `+12125550123`. Orders from before 0.1.0 have it as it was typed.
     pub phone: String,
     /// Digits to dial once the number has answered.
     #[serde(default)]

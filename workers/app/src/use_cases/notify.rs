@@ -87,7 +87,7 @@ impl News<'_> {
         }
     }
 
-    /// The event that the notice is recorded and deduplicated under: the message's own. Messages from before 0.2.0 that a
+    /// The event that the notice is recorded and deduplicated under: the message's own. Messages from before 0.1.0 that a
     /// parcel left have an id of their own; they say the same as today's.
     pub(super) fn event_id(&self, envelope: &Envelope) -> EventId {
         match self {
@@ -271,7 +271,7 @@ async fn tell<O: OrderStore + NoticeStore, M: Mailer, T: Texter, C: Compose, S: 
     Ok(Handled::done())
 }
 
-/// Whether another event than this one already told the customer. The version before 0.2.0 said that a parcel was on its way
+/// Whether another event than this one already told the customer. The version before 0.1.0 said that a parcel was on its way
 /// when it got its number, and an order of that time may leave now.
 async fn was_told(
     store: &impl NoticeStore,
@@ -322,7 +322,7 @@ pub(super) async fn news_of<'a>(
         }
         (Message::OrderShipped { tracking_number, .. }, Some(order_id)) => {
             let stored = stored.insert(load(store, order_id).await?);
-            // From before 0.2.0, when it was said as soon as the parcel had its number. It is said again when it leaves.
+            // From before 0.1.0, when it was said as soon as the parcel had its number. It is said again when it leaves.
             if stored.order.status != Status::Completed {
                 return Err(Handled::done());
             }

@@ -310,7 +310,7 @@ fn stored(world: &World, email: &str) -> StoredOrder {
     stored
 }
 
-/// As written before 0.2.0: when the parcel got its number, under an id of its own.
+/// As written before 0.1.0: when the parcel got its number, under an id of its own.
 fn shipped_before_the_upgrade(world: &mut World) {
     let message = Message::OrderShipped {
         order_number: "A-1".to_owned(),
