@@ -1,7 +1,7 @@
 //! What any long-running process needs: a consume loop, circuit breakers, configuration, telemetry, metrics, health, a clean stop.
 //!
-//! Knows nothing of coffee, and neither SQS nor SQL: queues come in through [`app::inbox::Inbox`], everything else is an
-//! argument. The only place that reads the process's environment, listens to its signals, or draws random numbers.
+//! Knows neither SQS nor SQL: queues come in through [`app::inbox::Inbox`], everything else is an argument. The roles read
+//! the environment, signals and random numbers through this crate alone.
 
 pub mod breaker;
 pub mod chance;

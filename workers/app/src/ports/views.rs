@@ -1,6 +1,6 @@
 //! The order view: what a customer's list of orders shows, apart from the orders themselves.
 //!
-//! It is derived and may be late or gone; nothing that is written is decided on it (docs/adr/0011).
+//! It is derived and may be late or gone; nothing that is written is decided on it (docs/adr/0012).
 
 use std::future::Future;
 use std::time::Duration;
