@@ -1,4 +1,5 @@
-//! A connection to PostgreSQL: in plain text on this machine, over TLS to a server that asks for it.
+//! A connection to PostgreSQL: in plain text on this machine, over TLS to a server that asks for
+//! it.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -25,7 +26,11 @@ pub struct Login {
 
 impl fmt::Debug for Login {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Login { user, password, root_certificates } = self;
+        let Login {
+            user,
+            password,
+            root_certificates,
+        } = self;
         let password = password.as_ref().map(|_| "***");
         f.debug_struct("Login")
             .field("user", user)
@@ -63,32 +68,51 @@ pub async fn connect_to(
         return Ok((client, tokio::spawn(connection)));
     }
     config.ssl_mode(SslMode::Require);
-    let file = login.root_certificates.as_deref().ok_or(MigrateError::NoRoots)?;
-    let (client, connection) = config.connect(MakeRustlsConnect::new(client_config(file)?)).await?;
+    let file = login
+        .root_certificates
+        .as_deref()
+        .ok_or(MigrateError::NoRoots)?;
+    let (client, connection) = config
+        .connect(MakeRustlsConnect::new(client_config(file)?))
+        .await?;
     Ok((client, tokio::spawn(connection)))
 }
 
-/// `tokio-postgres` knows no `verify-ca` and no `verify-full`. Whoever asks for either, or for `require`, gets what
-/// `verify-full` means: never less than what was asked for.
+/// `tokio-postgres` knows no `verify-ca` and no `verify-full`. Whoever asks for either, or for
+/// `require`, gets what `verify-full` means: never less than what was asked for.
 fn without_verify(url: &str) -> (String, bool) {
-    let Some((address, query)) = url.split_once('?') else { return (url.to_owned(), false) };
-    let (verify, rest): (Vec<&str>, Vec<&str>) =
-        query.split('&').partition(|pair| matches!(*pair, "sslmode=verify-full" | "sslmode=verify-ca"));
-    let query = if rest.is_empty() { String::new() } else { format!("?{}", rest.join("&")) };
+    let Some((address, query)) = url.split_once('?') else {
+        return (url.to_owned(), false);
+    };
+    let (verify, rest): (Vec<&str>, Vec<&str>) = query
+        .split('&')
+        .partition(|pair| matches!(*pair, "sslmode=verify-full" | "sslmode=verify-ca"));
+    let query = if rest.is_empty() {
+        String::new()
+    } else {
+        format!("?{}", rest.join("&"))
+    };
     (format!("{address}{query}"), !verify.is_empty())
 }
 
 fn client_config(roots: &Path) -> Result<ClientConfig, MigrateError> {
-    let wrong =
-        |error: Box<dyn std::error::Error + Send + Sync>| MigrateError::Roots(roots.display().to_string(), error);
+    let wrong = |error: Box<dyn std::error::Error + Send + Sync>| {
+        MigrateError::Roots(roots.display().to_string(), error)
+    };
     let mut store = RootCertStore::empty();
     for certificate in CertificateDer::pem_file_iter(roots).map_err(|error| wrong(error.into()))? {
         let certificate = certificate.map_err(|error| wrong(error.into()))?;
-        store.add(certificate).map_err(|error| wrong(error.into()))?;
+        store
+            .add(certificate)
+            .map_err(|error| wrong(error.into()))?;
     }
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    let versions = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
-    Ok(versions.map_err(|error| wrong(error.into()))?.with_root_certificates(store).with_no_client_auth())
+    let versions =
+        ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
+    Ok(versions
+        .map_err(|error| wrong(error.into()))?
+        .with_root_certificates(store)
+        .with_no_client_auth())
 }
 
 #[cfg(test)]
@@ -99,9 +123,21 @@ mod tests {
     fn what_the_client_does_not_know_is_taken_out_of_the_url() {
         for (url, rest, encrypted) in [
             ("postgres://db/shop", "postgres://db/shop", false),
-            ("postgres://db/shop?sslmode=verify-full", "postgres://db/shop", true),
-            ("postgres://db/shop?sslmode=verify-ca&connect_timeout=3", "postgres://db/shop?connect_timeout=3", true),
-            ("postgres://db/shop?sslmode=disable", "postgres://db/shop?sslmode=disable", false),
+            (
+                "postgres://db/shop?sslmode=verify-full",
+                "postgres://db/shop",
+                true,
+            ),
+            (
+                "postgres://db/shop?sslmode=verify-ca&connect_timeout=3",
+                "postgres://db/shop?connect_timeout=3",
+                true,
+            ),
+            (
+                "postgres://db/shop?sslmode=disable",
+                "postgres://db/shop?sslmode=disable",
+                false,
+            ),
         ] {
             assert_eq!(without_verify(url), (rest.to_owned(), encrypted), "{url}");
         }
@@ -109,9 +145,15 @@ mod tests {
 
     #[tokio::test]
     async fn nobody_is_trusted_without_roots() {
-        for url in ["postgres://db/shop?sslmode=verify-full", "postgres://db/shop?sslmode=require"] {
+        for url in [
+            "postgres://db/shop?sslmode=verify-full",
+            "postgres://db/shop?sslmode=require",
+        ] {
             let refused = connect(url, &Login::default()).await.err();
-            assert!(matches!(refused, Some(MigrateError::NoRoots)), "{url}: {refused:?}");
+            assert!(
+                matches!(refused, Some(MigrateError::NoRoots)),
+                "{url}: {refused:?}"
+            );
         }
     }
 }

@@ -1,4 +1,5 @@
-//! Copies of a database from before a migration: a migration that turns out wrong can be undone by hand.
+//! Copies of a database from before a migration: a migration that turns out wrong can be undone by
+//! hand.
 
 use std::fs::File;
 use std::io::Read as _;
@@ -20,8 +21,13 @@ pub struct Standing {
 
 impl Standing {
     fn of(migrations: &[refinery::Migration], applied: &[i32]) -> Standing {
-        let missing = migrations.iter().filter(|migration| !applied.contains(&migration.version()));
-        Standing { applied: applied.len(), missing: missing.map(ToString::to_string).collect() }
+        let missing = migrations
+            .iter()
+            .filter(|migration| !applied.contains(&migration.version()));
+        Standing {
+            applied: applied.len(),
+            missing: missing.map(ToString::to_string).collect(),
+        }
     }
 
     /// Whether a migration is about to change data.
@@ -41,14 +47,29 @@ pub async fn standing(database_url: &str, login: &Login) -> Result<Standing, Mig
         return tokio::task::spawn_blocking(move || standing_sqlite(&path)).await?;
     }
     let (client, connection) = connect::connect(database_url, login).await?;
-    let exists = client.query_one("SELECT to_regclass('refinery_schema_history') IS NOT NULL", &[]).await?.get(0);
+    let exists = client
+        .query_one(
+            "SELECT to_regclass('refinery_schema_history') IS NOT NULL",
+            &[],
+        )
+        .await?
+        .get(0);
     let mut applied = Vec::new();
     if exists {
-        applied.extend(client.query(VERSIONS, &[]).await?.iter().map(|row| row.get::<_, i32>(0)));
+        applied.extend(
+            client
+                .query(VERSIONS, &[])
+                .await?
+                .iter()
+                .map(|row| row.get::<_, i32>(0)),
+        );
     }
     drop(client);
     connection.await??;
-    Ok(Standing::of(crate::postgres::migrations::runner().get_migrations(), &applied))
+    Ok(Standing::of(
+        crate::postgres::migrations::runner().get_migrations(),
+        &applied,
+    ))
 }
 
 fn standing_sqlite(path: &Path) -> Result<Standing, MigrateError> {
@@ -57,7 +78,8 @@ fn standing_sqlite(path: &Path) -> Result<Standing, MigrateError> {
         return Ok(Standing::of(runner.get_migrations(), &[]));
     }
     let connection = open(path)?;
-    const EXISTS: &str = "SELECT count(*) FROM sqlite_master WHERE name = 'refinery_schema_history'";
+    const EXISTS: &str =
+        "SELECT count(*) FROM sqlite_master WHERE name = 'refinery_schema_history'";
     let exists: i64 = connection.query_row(EXISTS, [], |row| row.get(0))?;
     let mut applied = Vec::new();
     if exists > 0 {
@@ -75,10 +97,11 @@ fn open(path: &Path) -> Result<rusqlite::Connection, MigrateError> {
     Ok(connection)
 }
 
-/// Copies a SQLite file to `NAME.before-VERSION` beside it and returns the copy's path. The copy is consistent, and holds
-/// what is still in the write-ahead log. A copy that is there already is kept: the next is called `NAME.before-VERSION-2`.
-/// Where nothing was written since a copy was made, that copy is returned and no other is made: a migration that fails is
-/// tried again at every start, and must not fill the disk.
+/// Copies a SQLite file to `NAME.before-VERSION` beside it and returns the copy's path. The copy is
+/// consistent, and holds what is still in the write-ahead log. A copy that is there already is
+/// kept: the next is called `NAME.before-VERSION-2`. Where nothing was written since a copy was
+/// made, that copy is returned and no other is made: a migration that fails is tried again at every
+/// start, and must not fill the disk.
 ///
 /// # Errors
 /// When the copy cannot be written.
@@ -86,11 +109,17 @@ pub async fn copy_sqlite(path: &Path, version: &str) -> Result<PathBuf, MigrateE
     let (path, version) = (path.to_owned(), version.to_owned());
     tokio::task::spawn_blocking(move || {
         let beside = |name: String| path.with_file_name(name);
-        let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        let name = path
+            .file_name()
+            .unwrap_or_default()
+            .to_string_lossy()
+            .into_owned();
         let file = |path: &Path, error| MigrateError::File(path.display().to_string(), error);
         let unfinished = beside(format!("{name}.before-{version}.unfinished"));
         match std::fs::remove_file(&unfinished) {
-            Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(file(&unfinished, error)),
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                return Err(file(&unfinished, error));
+            }
             _ => {}
         }
         open(&path)?.execute("VACUUM INTO ?1", [unfinished.to_string_lossy().as_ref()])?;
@@ -135,15 +164,22 @@ fn is_same(one: &Path, other: &Path) -> std::io::Result<bool> {
     }
 }
 
-/// Copies a PostgreSQL database to `NAME.before-VERSION` on the same server and returns the copy's name. Nobody else may be
-/// connected meanwhile: PostgreSQL copies the files of the database. Copies are kept, and not repeated, as those of
-/// [`copy_sqlite`] are.
+/// Copies a PostgreSQL database to `NAME.before-VERSION` on the same server and returns the copy's
+/// name. Nobody else may be connected meanwhile: PostgreSQL copies the files of the database.
+/// Copies are kept, and not repeated, as those of [`copy_sqlite`] are.
 ///
 /// # Errors
 /// When somebody is connected, or the login may not make databases.
-pub async fn copy_postgres(database_url: &str, login: &Login, version: &str) -> Result<String, MigrateError> {
+pub async fn copy_postgres(
+    database_url: &str,
+    login: &Login,
+    version: &str,
+) -> Result<String, MigrateError> {
     let (client, connection) = connect::connect(database_url, login).await?;
-    let name: String = client.query_one("SELECT current_database()::text", &[]).await?.get(0);
+    let name: String = client
+        .query_one("SELECT current_database()::text", &[])
+        .await?
+        .get(0);
     let names = std::iter::once(format!("{name}.before-{version}"));
     let names = names.chain((2..).map(|number| format!("{name}.before-{version}-{number}")));
     let mut copied = String::new();
@@ -151,15 +187,29 @@ pub async fn copy_postgres(database_url: &str, login: &Login, version: &str) -> 
         const EXISTS: &str = "SELECT EXISTS (SELECT FROM pg_database WHERE datname = $1)";
         if client.query_one(EXISTS, &[&copy]).await?.get(0) {
             // A database of this name that cannot be read is somebody else's.
-            if has_rows_of(&client, &copy, database_url, login).await.unwrap_or(false) {
+            if has_rows_of(&client, &copy, database_url, login)
+                .await
+                .unwrap_or(false)
+            {
                 copied = copy;
                 break;
             }
             continue;
         }
         let quoted = |name: &str| format!("\"{}\"", name.replace('"', "\"\""));
-        client.batch_execute(&format!("CREATE DATABASE {} TEMPLATE {}", quoted(&copy), quoted(&name))).await?;
-        client.batch_execute(&format!("REVOKE ALL ON DATABASE {} FROM PUBLIC", quoted(&copy))).await?;
+        client
+            .batch_execute(&format!(
+                "CREATE DATABASE {} TEMPLATE {}",
+                quoted(&copy),
+                quoted(&name)
+            ))
+            .await?;
+        client
+            .batch_execute(&format!(
+                "REVOKE ALL ON DATABASE {} FROM PUBLIC",
+                quoted(&copy)
+            ))
+            .await?;
         copied = copy;
         break;
     }
@@ -169,7 +219,12 @@ pub async fn copy_postgres(database_url: &str, login: &Login, version: &str) -> 
 }
 
 /// Whether a copy of the connected database still has the same rows.
-async fn has_rows_of(client: &Client, copy: &str, database_url: &str, login: &Login) -> Result<bool, MigrateError> {
+async fn has_rows_of(
+    client: &Client,
+    copy: &str,
+    database_url: &str,
+    login: &Login,
+) -> Result<bool, MigrateError> {
     let (copy, connection) = connect::connect_to(Some(copy), database_url, login).await?;
     let is_same = row_versions(client).await? == row_versions(&copy).await?;
     drop(copy);
@@ -177,8 +232,9 @@ async fn has_rows_of(client: &Client, copy: &str, database_url: &str, login: &Lo
     Ok(is_same)
 }
 
-/// Returns each table with the number of its rows and a sum over their versions. A copy of a database's files has the same
-/// versions: place and transaction of every row. A change of a row gives it others.
+/// Returns each table with the number of its rows and a sum over their versions. A copy of a
+/// database's files has the same versions: place and transaction of every row. A change of a row
+/// gives it others.
 async fn row_versions(client: &Client) -> Result<Vec<(String, i64, String)>, MigrateError> {
     const TABLES: &str = "SELECT format('%I.%I', schemaname, tablename) FROM pg_tables \
         WHERE schemaname NOT IN ('pg_catalog', 'information_schema') ORDER BY 1";
@@ -186,7 +242,9 @@ async fn row_versions(client: &Client) -> Result<Vec<(String, i64, String)>, Mig
     for table in client.query(TABLES, &[]).await? {
         let table: String = table.get(0);
         let sum = "coalesce(sum(hashtext(ctid::text || ' ' || xmin::text)::bigint), 0)::text";
-        let row = client.query_one(&format!("SELECT count(*), {sum} FROM {table}"), &[]).await?;
+        let row = client
+            .query_one(&format!("SELECT count(*), {sum} FROM {table}"), &[])
+            .await?;
         versions.push((table, row.get(0), row.get(1)));
     }
     Ok(versions)
@@ -203,31 +261,54 @@ mod tests {
         let path = folder.join("orders.db");
         let url = sqlite_url(&path);
         let new = standing(&url, &Login::default()).await.expect("no file");
-        assert!(new.applied == 0 && !new.missing.is_empty() && !new.changes_data(), "{new:?}");
+        assert!(
+            new.applied == 0 && !new.missing.is_empty() && !new.changes_data(),
+            "{new:?}"
+        );
         migrate(&url).await.expect("a new file");
         let done = standing(&url, &Login::default()).await.expect("a file");
         assert_eq!((done.applied, done.missing.len()), (new.missing.len(), 0));
 
         let writer = open(&path).expect("open");
-        writer.execute("INSERT INTO tenants (tenant_id, name) VALUES ('t', 'in the log')", []).expect("written");
-        assert!(folder.join("orders.db-wal").metadata().is_ok_and(|log| log.len() > 0), "it is in the log");
-        for (name, tenants) in [("orders.db.before-1.2.3", 1), ("orders.db.before-1.2.3-2", 2)] {
+        writer
+            .execute(
+                "INSERT INTO tenants (tenant_id, name) VALUES ('t', 'in the log')",
+                [],
+            )
+            .expect("written");
+        assert!(
+            folder
+                .join("orders.db-wal")
+                .metadata()
+                .is_ok_and(|log| log.len() > 0),
+            "it is in the log"
+        );
+        for (name, tenants) in [
+            ("orders.db.before-1.2.3", 1),
+            ("orders.db.before-1.2.3-2", 2),
+        ] {
             // As a start after a migration that failed: nothing was written since.
             for _ in 0..3 {
                 let copy = copy_sqlite(&path, "1.2.3").await.expect("copied");
                 assert_eq!(copy, folder.join(name));
                 let in_log = "SELECT count(*) FROM tenants WHERE name LIKE 'in the log%'";
-                let count: i64 = open(&copy).expect("open").query_row(in_log, [], |row| row.get(0)).expect("a count");
+                let count: i64 = open(&copy)
+                    .expect("open")
+                    .query_row(in_log, [], |row| row.get(0))
+                    .expect("a count");
                 assert_eq!(count, tenants);
                 let failed = writer
                     .execute_batch("BEGIN; CREATE TABLE later (id int); UPDATE tenants SET name = tenant_id; ROLLBACK");
                 failed.expect("rolled back");
             }
-            let more = "INSERT OR IGNORE INTO tenants (tenant_id, name) VALUES ('u', 'in the log 2')";
+            let more =
+                "INSERT OR IGNORE INTO tenants (tenant_id, name) VALUES ('u', 'in the log 2')";
             writer.execute(more, []).expect("written");
         }
         let copies = std::fs::read_dir(&folder).expect("a list").flatten();
-        let copies = copies.filter(|entry| entry.file_name().to_string_lossy().contains("before")).count();
+        let copies = copies
+            .filter(|entry| entry.file_name().to_string_lossy().contains("before"))
+            .count();
         assert_eq!(copies, 2);
         drop(writer);
         std::fs::remove_dir_all(folder).expect("removed");

@@ -1,7 +1,9 @@
-//! Brings a database's schema up to date. Run by `haven migrate` (and `haven up`), never by a service as it starts:
-//! with several replicas that is a race, and an old service must go on working beside the new schema.
+//! Brings a database's schema up to date. Run by `haven migrate` (and `haven up`), never by a
+//! service as it starts: with several replicas that is a race, and an old service must go on
+//! working beside the new schema.
 //!
-//! The only crate that speaks to databases through `tokio-postgres` and `rusqlite`; queries are the adapters' business.
+//! The only crate that speaks to databases through `tokio-postgres` and `rusqlite`; queries are the
+//! adapters' business.
 
 mod connect;
 mod copy;
@@ -36,7 +38,9 @@ pub enum MigrateError {
     UnknownUrl,
     #[error("the database file {0} cannot be made")]
     File(String, #[source] std::io::Error),
-    #[error("PGSSLROOTCERT must name the file of the roots that the database's certificate is checked against")]
+    #[error(
+        "PGSSLROOTCERT must name the file of the roots that the database's certificate is checked against"
+    )]
     NoRoots,
     #[error("the roots in {0} cannot be used")]
     Roots(String, #[source] Box<dyn std::error::Error + Send + Sync>),
@@ -70,7 +74,9 @@ impl MigrateError {
         /// "Invalid authorization specification" (PostgreSQL, appendix A).
         const NO_LOGIN: &str = "28";
         match self {
-            MigrateError::UnknownUrl | MigrateError::NoRoots | MigrateError::Roots(..) => FailureKind::BadSetting,
+            MigrateError::UnknownUrl | MigrateError::NoRoots | MigrateError::Roots(..) => {
+                FailureKind::BadSetting
+            }
             MigrateError::Postgres(error) => match error.code() {
                 Some(code) if code.code().starts_with(NO_LOGIN) => FailureKind::Refused,
                 Some(_) => FailureKind::Failed,
@@ -101,13 +107,15 @@ pub async fn migrate_as(database_url: &str, login: &Login) -> Result<Report, Mig
     Err(MigrateError::UnknownUrl)
 }
 
-/// Held while the schema or the logins change, so that two who do so at once do not meet. Any number that nobody else
-/// uses.
+/// Held while the schema or the logins change, so that two who do so at once do not meet. Any
+/// number that nobody else uses.
 const LOCK: i64 = 0x6272_6577;
 
 async fn migrate_postgres(database_url: &str, login: &Login) -> Result<Report, MigrateError> {
     let (mut client, connection) = connect::connect(database_url, login).await?;
-    client.execute("SELECT pg_advisory_lock($1)", &[&LOCK]).await?;
+    client
+        .execute("SELECT pg_advisory_lock($1)", &[&LOCK])
+        .await?;
     let report = postgres::migrations::runner().run_async(&mut client).await;
     drop(client);
     connection.await??;
@@ -116,12 +124,20 @@ async fn migrate_postgres(database_url: &str, login: &Login) -> Result<Report, M
 
 fn migrate_sqlite(path: &Path) -> Result<Report, MigrateError> {
     let file = |error| MigrateError::File(path.display().to_string(), error);
-    if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
+    if let Some(folder) = path
+        .parent()
+        .filter(|folder| !folder.as_os_str().is_empty())
+    {
         std::fs::create_dir_all(folder).map_err(file)?;
     }
-    std::fs::OpenOptions::new().create(true).append(true).open(path).map_err(file)?;
+    std::fs::OpenOptions::new()
+        .create(true)
+        .append(true)
+        .open(path)
+        .map_err(file)?;
     let mut connection = rusqlite::Connection::open(path)?;
-    // Readers do not wait for the writer, and seven processes share the file. Kept in the file itself.
+    // Readers do not wait for the writer, and seven processes share the file. Kept in the file
+    // itself.
     connection.pragma_update(None, "journal_mode", "WAL")?;
     connection.busy_timeout(std::time::Duration::from_secs(10))?;
     let report = sqlite::migrations::runner().run(&mut connection)?;
@@ -129,7 +145,13 @@ fn migrate_sqlite(path: &Path) -> Result<Report, MigrateError> {
 }
 
 fn said(report: &refinery::Report) -> Report {
-    Report { applied: report.applied_migrations().iter().map(ToString::to_string).collect() }
+    Report {
+        applied: report
+            .applied_migrations()
+            .iter()
+            .map(ToString::to_string)
+            .collect(),
+    }
 }
 
 #[cfg(test)]
@@ -141,14 +163,26 @@ mod tests {
         let folder = std::env::temp_dir().join(format!("haven-migrate-{}", std::process::id()));
         let url = sqlite_url(&folder.join("new, 100% of #1? Käfer").join("orders.db"));
         let first = migrate(&url).await.expect("a new file");
-        assert!(first.applied.iter().any(|name| name.contains("outbox")), "{:?}", first.applied);
-        assert_eq!(migrate(&url).await.expect("again").applied, Vec::<String>::new());
-        assert!(folder.join("new, 100% of #1? Käfer").join("orders.db").is_file());
+        assert!(
+            first.applied.iter().any(|name| name.contains("outbox")),
+            "{:?}",
+            first.applied
+        );
+        assert_eq!(
+            migrate(&url).await.expect("again").applied,
+            Vec::<String>::new()
+        );
+        assert!(
+            folder
+                .join("new, 100% of #1? Käfer")
+                .join("orders.db")
+                .is_file()
+        );
         std::fs::remove_dir_all(folder).expect("removed");
     }
 
-    /// `released.sha256` gets a line for each migration file with the commit that adds it, since `haven up` of that commit
-    /// applies it: `sha256sum sql/*/V*.sql`.
+    /// `released.sha256` gets a line for each migration file with the commit that adds it, since
+    /// `haven up` of that commit applies it: `sha256sum sql/*/V*.sql`.
     #[test]
     fn migrations_keep_their_bytes() {
         use sha2::Digest as _;
@@ -157,17 +191,32 @@ mod tests {
         for line in include_str!("../released.sha256").lines() {
             let (hash, file) = line.split_once("  ").expect("a hash and a file");
             let bytes = std::fs::read(package.join(file));
-            let bytes = bytes.unwrap_or_else(|error| panic!("{file} is gone, and a database may have it: {error}"));
-            let found: String = sha2::Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect();
-            assert_eq!(found, hash, "a database may have {file}: change the schema with a new migration");
+            let bytes = bytes.unwrap_or_else(|error| {
+                panic!("{file} is gone, and a database may have it: {error}")
+            });
+            let found: String = sha2::Sha256::digest(bytes)
+                .iter()
+                .map(|byte| format!("{byte:02x}"))
+                .collect();
+            assert_eq!(
+                found, hash,
+                "a database may have {file}: change the schema with a new migration"
+            );
             released.push(file.to_owned());
         }
         for folder in ["sql/postgres", "sql/sqlite"] {
             for entry in std::fs::read_dir(package.join(folder)).expect("a list") {
-                let name = entry.expect("an entry").file_name().to_string_lossy().into_owned();
+                let name = entry
+                    .expect("an entry")
+                    .file_name()
+                    .to_string_lossy()
+                    .into_owned();
                 if name.starts_with('V') && name.ends_with(".sql") {
                     let file = format!("{folder}/{name}");
-                    assert!(released.contains(&file), "{file} has no line in released.sha256");
+                    assert!(
+                        released.contains(&file),
+                        "{file} has no line in released.sha256"
+                    );
                 }
             }
         }
@@ -175,6 +224,9 @@ mod tests {
 
     #[tokio::test]
     async fn a_url_of_another_kind_is_refused() {
-        assert!(matches!(migrate("mysql://localhost").await, Err(MigrateError::UnknownUrl)));
+        assert!(matches!(
+            migrate("mysql://localhost").await,
+            Err(MigrateError::UnknownUrl)
+        ));
     }
 }

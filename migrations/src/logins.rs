@@ -1,4 +1,5 @@
-//! The logins of a PostgreSQL database: one SQL file says what each may do, and this sets their passwords.
+//! The logins of a PostgreSQL database: one SQL file says what each may do, and this sets their
+//! passwords.
 
 use std::fmt;
 use std::num::NonZeroU32;
@@ -25,7 +26,9 @@ pub struct Passwords(pub Vec<(&'static str, String)>);
 
 impl fmt::Debug for Passwords {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_list().entries(self.0.iter().map(|(login, _)| (login, "***"))).finish()
+        f.debug_list()
+            .entries(self.0.iter().map(|(login, _)| (login, "***")))
+            .finish()
     }
 }
 
@@ -37,17 +40,30 @@ pub enum Set {
     Missing,
 }
 
-/// Makes the logins that are missing, gives each login its rights, and sets passwords: as SCRAM verifiers, so that no
-/// password goes over the connection or into a log of the server. Safe to repeat.
+/// Makes the logins that are missing, gives each login its rights, and sets passwords: as SCRAM
+/// verifiers, so that no password goes over the connection or into a log of the server. Safe to
+/// repeat.
 ///
 /// # Errors
 /// When the database cannot be reached, or the login is not a superuser's.
-pub async fn make_logins(url: &str, login: &Login, passwords: &Passwords, set: Set) -> Result<(), MigrateError> {
+pub async fn make_logins(
+    url: &str,
+    login: &Login,
+    passwords: &Passwords,
+    set: Set,
+) -> Result<(), MigrateError> {
     let (client, connection) = connect::connect(url, login).await?;
-    client.execute("SELECT pg_advisory_lock($1)", &[&LOCK]).await?;
+    client
+        .execute("SELECT pg_advisory_lock($1)", &[&LOCK])
+        .await?;
     client.batch_execute(LOGINS).await?;
     const WITH_PASSWORD: &str = "SELECT rolname::text FROM pg_authid WHERE rolpassword IS NOT NULL";
-    let known: Vec<String> = client.query(WITH_PASSWORD, &[]).await?.iter().map(|row| row.get(0)).collect();
+    let known: Vec<String> = client
+        .query(WITH_PASSWORD, &[])
+        .await?
+        .iter()
+        .map(|row| row.get(0))
+        .collect();
     for (name, password) in &passwords.0 {
         if set == Set::All || !known.iter().any(|known| known == name) {
             client.batch_execute(&set_password(name, password)?).await?;
@@ -65,15 +81,26 @@ pub async fn make_logins(url: &str, login: &Login, passwords: &Passwords, set: S
 pub fn set_password(login: &str, password: &str) -> Result<String, MigrateError> {
     let mut salt = [0; 16];
     aws_lc_rs::rand::fill(&mut salt).map_err(|_| MigrateError::Random)?;
-    Ok(format!("ALTER ROLE \"{}\" PASSWORD '{}'", login.replace('"', "\"\""), verifier(password, &salt)))
+    Ok(format!(
+        "ALTER ROLE \"{}\" PASSWORD '{}'",
+        login.replace('"', "\"\""),
+        verifier(password, &salt)
+    ))
 }
 
-/// Returns what PostgreSQL stores of a password (RFC 5803, PostgreSQL's `pg_authid`). The rounds make guessing a person's
-/// password slow, and every new connection too; a random password of 192 bits needs few.
+/// Returns what PostgreSQL stores of a password (RFC 5803, PostgreSQL's `pg_authid`). The rounds
+/// make guessing a person's password slow, and every new connection too; a random password of 192
+/// bits needs few.
 fn verifier(password: &str, salt: &[u8]) -> String {
     const ROUNDS: NonZeroU32 = NonZeroU32::new(256).expect("not zero");
     let mut salted = [0; 32];
-    pbkdf2::derive(pbkdf2::PBKDF2_HMAC_SHA256, ROUNDS, salt, password.as_bytes(), &mut salted);
+    pbkdf2::derive(
+        pbkdf2::PBKDF2_HMAC_SHA256,
+        ROUNDS,
+        salt,
+        password.as_bytes(),
+        &mut salted,
+    );
     let key = hmac::Key::new(hmac::HMAC_SHA256, &salted);
     let client_key = hmac::sign(&key, b"Client Key");
     let stored_key = digest::digest(&digest::SHA256, client_key.as_ref());
@@ -90,7 +117,10 @@ mod tests {
     #[test]
     fn neither_statement_nor_debug_output_carries_a_password() {
         let statement = set_password(WRITE, "correct-horse").expect("random bytes");
-        assert!(statement.starts_with("ALTER ROLE \"haven_write\" PASSWORD 'SCRAM-SHA-256$256:"), "{statement}");
+        assert!(
+            statement.starts_with("ALTER ROLE \"haven_write\" PASSWORD 'SCRAM-SHA-256$256:"),
+            "{statement}"
+        );
         assert!(!statement.contains("horse"));
         // By Python's hashlib and hmac.
         let known = "SCRAM-SHA-256$256:MDEyMzQ1Njc4OWFiY2RlZg==$9tmsmfexxM9nFOr5vZgbJdSHq7N0Q6UCLF4Bj6Rnx6c=:8Suss6G9A2TaaYXQEiKD2AsJtabGG+GEdG1tTw+W4xA=";

@@ -1,7 +1,8 @@
-//! What a change of a template does to what is deployed: told by consequence, worst first, before anything is done.
+//! What a change of a template does to what is deployed: told by consequence, worst first, before
+//! anything is done.
 //!
-//! Computed from the two templates and the schema table alone, so that it works without an account. What CloudFormation
-//! itself then says of the same change can only make it worse.
+//! Computed from the two templates and the schema table alone, so that it works without an account.
+//! What CloudFormation itself then says of the same change can only make it worse.
 
 use std::collections::BTreeSet;
 
@@ -21,7 +22,8 @@ pub enum Rung {
     Interruption,
     /// Tasks are started anew, some at a time.
     RollingReplacement,
-    /// A new resource takes its place; what the old one holds is kept outside the stack, or it holds nothing.
+    /// A new resource takes its place; what the old one holds is kept outside the stack, or it
+    /// holds nothing.
     Replacement,
     /// Less would be left if one availability zone were lost.
     ZoneLoss,
@@ -85,10 +87,14 @@ pub struct Change {
 }
 
 impl Change {
-    /// Whether it may be done only when it was named: it takes away, or puts something else in the place of, what holds
-    /// data. One rule for every way that leads here.
+    /// Whether it may be done only when it was named: it takes away, or puts something else in the
+    /// place of, what holds data. One rule for every way that leads here.
     pub fn must_be_named(&self) -> bool {
-        self.stateful && matches!(self.action, Action::Remove | Action::Replace | Action::MayReplace)
+        self.stateful
+            && matches!(
+                self.action,
+                Action::Remove | Action::Replace | Action::MayReplace
+            )
     }
 }
 
@@ -129,7 +135,11 @@ pub fn diff(before: &Value, after: &Value) -> Vec<Change> {
             Some(was) => changed(id, was, resource),
         })
         .collect();
-    changes.extend(old.iter().filter(|(id, _)| !new.contains_key(*id)).map(|(id, was)| removed(id, was)));
+    changes.extend(
+        old.iter()
+            .filter(|(id, _)| !new.contains_key(*id))
+            .map(|(id, was)| removed(id, was)),
+    );
     sort(&mut changes);
     changes
 }
@@ -143,16 +153,21 @@ pub struct Said {
     pub removes: bool,
     /// `Some(true)`: it replaces it. `Some(false)`: it may.
     pub replaces: Option<bool>,
-    /// What becomes of the old one: `Delete`, `Retain`, `Snapshot`, `ReplaceAndDelete`, ...; empty where it does not say.
+    /// What becomes of the old one: `Delete`, `Retain`, `Snapshot`, `ReplaceAndDelete`, ...; empty
+    /// where it does not say.
     pub policy: String,
     /// Properties that it touches, as (path, before, after).
     pub properties: Vec<(String, Value, Value)>,
 }
 
-/// What we foresaw and what CloudFormation says, worst first: neither can make the other's consequence milder.
+/// What we foresaw and what CloudFormation says, worst first: neither can make the other's
+/// consequence milder.
 pub fn merged(mut changes: Vec<Change>, said: &[Said]) -> Vec<Change> {
     for said in said {
-        match changes.iter_mut().find(|change| change.resource == said.resource) {
+        match changes
+            .iter_mut()
+            .find(|change| change.resource == said.resource)
+        {
             Some(change) => worsen(change, said),
             None => {
                 let mut change = unforeseen(said);
@@ -169,7 +184,12 @@ pub fn merged(mut changes: Vec<Change>, said: &[Said]) -> Vec<Change> {
 fn unforeseen(said: &Said) -> Change {
     let properties = said.properties.iter().map(|(path, before, after)| {
         let rung = Rung::InPlace;
-        PropertyChange { path: path.clone(), before: before.clone(), after: after.clone(), rung }
+        PropertyChange {
+            path: path.clone(),
+            before: before.clone(),
+            after: after.clone(),
+            rung,
+        }
     });
     Change {
         resource: said.resource.clone(),
@@ -187,27 +207,44 @@ fn worsen(change: &mut Change, said: &Said) {
     if said.removes && change.action != Action::Remove {
         change.action = Action::Remove;
         change.consequence = "is deleted, CloudFormation says".to_owned();
-        change.rung = change.rung.max(if change.stateful { Rung::DataLoss } else { Rung::InPlace });
+        change.rung = change.rung.max(if change.stateful {
+            Rung::DataLoss
+        } else {
+            Rung::InPlace
+        });
     } else if let (Some(surely), false) = (said.replaces, known || change.action == Action::Add)
         && (surely || !foresees(change, said))
     {
-        change.action = if surely { Action::Replace } else { Action::MayReplace };
+        change.action = if surely {
+            Action::Replace
+        } else {
+            Action::MayReplace
+        };
         let may = if surely { "is" } else { "may be" };
         change.consequence = format!("{may} replaced, CloudFormation says");
         change.rung = change.rung.max(Rung::Replacement);
     }
-    if change.stateful && matches!(said.policy.as_str(), "Delete" | "ReplaceAndDelete") && change.rung < Rung::DataLoss
+    if change.stateful
+        && matches!(said.policy.as_str(), "Delete" | "ReplaceAndDelete")
+        && change.rung < Rung::DataLoss
     {
         change.rung = Rung::DataLoss;
-        change.consequence.push_str("; the old one is deleted with everything in it");
+        change
+            .consequence
+            .push_str("; the old one is deleted with everything in it");
     }
 }
 
-/// Whether we saw every property that it is about, and know from the schemas what a change of them does: then its "perhaps"
-/// tells nothing new. It says that of whatever depends on other resources, and of every change of some types.
+/// Whether we saw every property that it is about, and know from the schemas what a change of them
+/// does: then its "perhaps" tells nothing new. It says that of whatever depends on other resources,
+/// and of every change of some types.
 fn foresees(change: &Change, said: &Said) -> bool {
-    let ours =
-        |path: &str| change.properties.iter().any(|property| path.split('.').next() == property.path.split('.').next());
+    let ours = |path: &str| {
+        change
+            .properties
+            .iter()
+            .any(|property| path.split('.').next() == property.path.split('.').next())
+    };
     change.action == Action::Change
         && !change.properties.is_empty()
         && schema::kind(&change.kind).is_some()
@@ -215,11 +252,18 @@ fn foresees(change: &Change, said: &Said) -> bool {
 }
 
 fn sort(changes: &mut [Change]) {
-    changes.sort_by(|a, b| b.rung.cmp(&a.rung).then_with(|| a.resource.cmp(&b.resource)));
+    changes.sort_by(|a, b| {
+        b.rung
+            .cmp(&a.rung)
+            .then_with(|| a.resource.cmp(&b.resource))
+    });
 }
 
 fn resources(template: &Value) -> Map<String, Value> {
-    template["Resources"].as_object().cloned().unwrap_or_default()
+    template["Resources"]
+        .as_object()
+        .cloned()
+        .unwrap_or_default()
 }
 
 fn kind(resource: &Value) -> &str {
@@ -229,12 +273,18 @@ fn kind(resource: &Value) -> &str {
 fn added(id: &str, resource: &Value) -> Change {
     let kind = kind(resource);
     let mut properties = Vec::new();
-    // Only what lets somebody do or reach more is worth a line of its own: the rest is the template.
+    // Only what lets somebody do or reach more is worth a line of its own: the rest is the
+    // template.
     let wider: Vec<PropertyChange> = leaves(&Value::Null, &resource["Properties"], "")
         .into_iter()
         .filter_map(|(path, before, after)| {
             let rung = exposure(kind, &path, &before, &after)?;
-            Some(PropertyChange { path, before, after, rung })
+            Some(PropertyChange {
+                path,
+                before,
+                after,
+                rung,
+            })
         })
         .collect();
     let exposed = wider.iter().map(|property| property.rung).max();
@@ -245,7 +295,15 @@ fn added(id: &str, resource: &Value) -> Change {
     };
     let rung = exposed.unwrap_or(Rung::InPlace);
     let (stateful, kind) = (is_stateful(kind), kind.to_owned());
-    Change { resource: id.to_owned(), kind, action: Action::Add, rung, consequence, stateful, properties }
+    Change {
+        resource: id.to_owned(),
+        kind,
+        action: Action::Add,
+        rung,
+        consequence,
+        stateful,
+        properties,
+    }
 }
 
 /// What leaves the template, by what its policy says becomes of it.
@@ -258,7 +316,10 @@ fn removed(id: &str, was: &Value) -> Change {
             Rung::Replacement,
             "leaves the stack; it stays where it is, costs what it costs, and nobody looks after it",
         ),
-        (true, "Snapshot") => (Rung::DataLoss, "is deleted; a last snapshot stays, from which it can be made again"),
+        (true, "Snapshot") => (
+            Rung::DataLoss,
+            "is deleted; a last snapshot stays, from which it can be made again",
+        ),
         (true, _) => (Rung::DataLoss, "is deleted with everything in it"),
         (false, _) => (Rung::InPlace, "is deleted; it holds nothing"),
     };
@@ -276,7 +337,11 @@ fn removed(id: &str, was: &Value) -> Change {
 fn retyped(id: &str, was: &Value, resource: &Value) -> Change {
     let mut change = removed(id, was);
     change.action = Action::Replace;
-    change.consequence = format!("becomes {}; the old one {}", kind(resource), change.consequence);
+    change.consequence = format!(
+        "becomes {}; the old one {}",
+        kind(resource),
+        change.consequence
+    );
     change
 }
 
@@ -299,23 +364,39 @@ fn changed(id: &str, was: &Value, resource: &Value) -> Option<Change> {
         }
         let mildest = match effect {
             Effect::Replaces | Effect::MayReplace | Effect::Fails => Rung::Replacement,
-            Effect::InPlace if is_metadata(&path, known.and_then(schema::Kind::tags)) => Rung::Metadata,
+            Effect::InPlace if is_metadata(&path, known.and_then(schema::Kind::tags)) => {
+                Rung::Metadata
+            }
             Effect::InPlace => interruption(kind, &path).unwrap_or(Rung::InPlace),
         };
-        let worse = exposure(kind, &path, &before, &after).or_else(|| zone_loss(kind, &path, &before, &after));
+        let worse = exposure(kind, &path, &before, &after)
+            .or_else(|| zone_loss(kind, &path, &before, &after));
         let rung = worse.map_or(mildest, |worse| worse.max(mildest));
-        properties.push(PropertyChange { path, before, after, rung });
+        properties.push(PropertyChange {
+            path,
+            before,
+            after,
+            rung,
+        });
     }
     for attribute in ["DeletionPolicy", "UpdateReplacePolicy"] {
         if was.get(attribute) != resource.get(attribute) {
             let (before, after) = (was[attribute].clone(), resource[attribute].clone());
-            properties.push(PropertyChange { path: attribute.to_owned(), before, after, rung: Rung::Metadata });
+            properties.push(PropertyChange {
+                path: attribute.to_owned(),
+                before,
+                after,
+                rung: Rung::Metadata,
+            });
         }
     }
     let mut rung = properties.iter().map(|property| property.rung).max()?;
     let stateful = is_stateful(kind);
     let replaced = matches!(action, Action::Replace | Action::MayReplace);
-    let kept = matches!(resource["UpdateReplacePolicy"].as_str(), Some("Retain" | "Snapshot"));
+    let kept = matches!(
+        resource["UpdateReplacePolicy"].as_str(),
+        Some("Retain" | "Snapshot")
+    );
     if replaced && stateful && !kept {
         rung = Rung::DataLoss;
     }
@@ -323,11 +404,20 @@ fn changed(id: &str, was: &Value, resource: &Value) -> Option<Change> {
     if kind == "AWS::ECS::TaskDefinition" && rung <= Rung::Replacement {
         rung = Rung::RollingReplacement;
     }
-    let may = if action == Action::MayReplace { "may be" } else { "is" };
-    let because = properties.iter().filter(|property| property.rung >= Rung::Replacement).map(|p| p.path.as_str());
+    let may = if action == Action::MayReplace {
+        "may be"
+    } else {
+        "is"
+    };
+    let because = properties
+        .iter()
+        .filter(|property| property.rung >= Rung::Replacement)
+        .map(|p| p.path.as_str());
     let because = because.collect::<Vec<_>>().join(", ");
     let consequence = if fails {
-        format!("cannot be changed so: CloudFormation refuses {because}; it must be made anew under another name")
+        format!(
+            "cannot be changed so: CloudFormation refuses {because}; it must be made anew under another name"
+        )
     } else if kind == "AWS::ECS::TaskDefinition" {
         "gets a new revision: its tasks are replaced, some at a time".to_owned()
     } else if replaced && stateful {
@@ -343,13 +433,23 @@ fn changed(id: &str, was: &Value, resource: &Value) -> Option<Change> {
         sentence(rung, kind).to_owned()
     };
     let (resource, kind) = (id.to_owned(), kind.to_owned());
-    Some(Change { resource, kind, action, rung, consequence, stateful, properties })
+    Some(Change {
+        resource,
+        kind,
+        action,
+        rung,
+        consequence,
+        stateful,
+        properties,
+    })
 }
 
 fn sentence(rung: Rung, kind: &str) -> &'static str {
     match rung {
         Rung::Metadata => "changes in name, tags or description alone",
-        Rung::Interruption if kind.starts_with("AWS::RDS") => "is changed and may restart or fail over: orders wait",
+        Rung::Interruption if kind.starts_with("AWS::RDS") => {
+            "is changed and may restart or fail over: orders wait"
+        }
         Rung::Interruption => "is changed, and is out of reach for a while",
         Rung::RollingReplacement => "has its tasks replaced, some at a time",
         Rung::ZoneLoss => "is changed so that the loss of one availability zone takes more with it",
@@ -359,7 +459,8 @@ fn sentence(rung: Rung, kind: &str) -> &'static str {
     }
 }
 
-/// Every place where two values differ, as (path, before, after). Lists that are sets are compared as wholes.
+/// Every place where two values differ, as (path, before, after). Lists that are sets are compared
+/// as wholes.
 fn leaves(before: &Value, after: &Value, path: &str) -> Vec<(String, Value, Value)> {
     if before == after {
         return Vec::new();
@@ -370,11 +471,19 @@ fn leaves(before: &Value, after: &Value, path: &str) -> Vec<(String, Value, Valu
         && !(before.is_null() && after.is_null())
     {
         let empty = Map::new();
-        let (old, new) = (before.as_object().unwrap_or(&empty), after.as_object().unwrap_or(&empty));
+        let (old, new) = (
+            before.as_object().unwrap_or(&empty),
+            after.as_object().unwrap_or(&empty),
+        );
         let names: BTreeSet<&String> = old.keys().chain(new.keys()).collect();
         let inner = names.into_iter().flat_map(|name| {
-            let path = if path.is_empty() { name.clone() } else { format!("{path}.{name}") };
-            let part = |object: &Map<String, Value>| object.get(name).cloned().unwrap_or(Value::Null);
+            let path = if path.is_empty() {
+                name.clone()
+            } else {
+                format!("{path}.{name}")
+            };
+            let part =
+                |object: &Map<String, Value>| object.get(name).cloned().unwrap_or(Value::Null);
             leaves(&part(old), &part(new), &path)
         });
         return inner.collect();
@@ -383,21 +492,30 @@ fn leaves(before: &Value, after: &Value, path: &str) -> Vec<(String, Value, Valu
 }
 
 fn is_function(object: &Map<String, Value>) -> bool {
-    object.len() == 1 && object.keys().all(|name| name == "Ref" || name.starts_with("Fn::"))
+    object.len() == 1
+        && object
+            .keys()
+            .all(|name| name == "Ref" || name.starts_with("Fn::"))
 }
 
 /// Without the indexes, as the table writes it.
 fn plain(path: &str) -> String {
-    path.split('[').map(|part| part.split_once(']').map_or(part, |(_, rest)| rest)).collect()
+    path.split('[')
+        .map(|part| part.split_once(']').map_or(part, |(_, rest)| rest))
+        .collect()
 }
 
 fn is_metadata(path: &str, tags: Option<&str>) -> bool {
     let first = path.split(['.', '[']).next().unwrap_or_default();
-    tags == Some(first) || first.ends_with("Description") || first == "DisplayName" || first == "Comment"
+    tags == Some(first)
+        || first.ends_with("Description")
+        || first == "DisplayName"
+        || first == "Comment"
 }
 
-/// Properties of a database that the schemas count among those that may replace it, and the documentation (page
-/// "AWS::RDS::DBInstance") among those with "some interruptions". Where CloudFormation then says otherwise, it is believed.
+/// Properties of a database that the schemas count among those that may replace it, and the
+/// documentation (page "AWS::RDS::DBInstance") among those with "some interruptions". Where
+/// CloudFormation then says otherwise, it is believed.
 fn interrupts_only(kind: &str, path: &str) -> bool {
     const PROPERTIES: [&str; 6] = [
         "AutoMinorVersionUpgrade",
@@ -410,8 +528,8 @@ fn interrupts_only(kind: &str, path: &str) -> bool {
     kind == "AWS::RDS::DBInstance" && PROPERTIES.contains(&path)
 }
 
-/// Changes in place that are felt. Sources: "Modifying an Amazon RDS DB instance" (its table of downtime), "Scaling up
-/// node types" and "Version management" of the ElastiCache user guide.
+/// Changes in place that are felt. Sources: "Modifying an Amazon RDS DB instance" (its table of
+/// downtime), "Scaling up node types" and "Version management" of the ElastiCache user guide.
 fn interruption(kind: &str, path: &str) -> Option<Rung> {
     let first = path.split('.').next().unwrap_or_default();
     match kind {
@@ -432,19 +550,27 @@ fn interruption(kind: &str, path: &str) -> Option<Rung> {
         "AWS::RDS::DBParameterGroup" | "AWS::RDS::DBClusterParameterGroup" => {
             (first == "Parameters").then_some(Rung::Interruption)
         }
-        "AWS::ElastiCache::ReplicationGroup" => {
-            ["CacheNodeType", "EngineVersion", "Engine", "CacheParameterGroupName", "AuthToken"]
-                .contains(&first)
-                .then_some(Rung::Interruption)
-        }
-        "AWS::ECS::Service" => {
-            ["TaskDefinition", "NetworkConfiguration", "LoadBalancers", "PlatformVersion", "CapacityProviderStrategy"]
-                .contains(&first)
-                .then_some(Rung::RollingReplacement)
-        }
-        "AWS::ElasticLoadBalancingV2::Listener" => {
-            ["Port", "Protocol", "Certificates"].contains(&first).then_some(Rung::Interruption)
-        }
+        "AWS::ElastiCache::ReplicationGroup" => [
+            "CacheNodeType",
+            "EngineVersion",
+            "Engine",
+            "CacheParameterGroupName",
+            "AuthToken",
+        ]
+        .contains(&first)
+        .then_some(Rung::Interruption),
+        "AWS::ECS::Service" => [
+            "TaskDefinition",
+            "NetworkConfiguration",
+            "LoadBalancers",
+            "PlatformVersion",
+            "CapacityProviderStrategy",
+        ]
+        .contains(&first)
+        .then_some(Rung::RollingReplacement),
+        "AWS::ElasticLoadBalancingV2::Listener" => ["Port", "Protocol", "Certificates"]
+            .contains(&first)
+            .then_some(Rung::Interruption),
         _ => None,
     }
 }
@@ -456,11 +582,17 @@ fn zone_loss(kind: &str, path: &str, before: &Value, after: &Value) -> Option<Ru
     let fewer = match (number(before), number(after)) {
         (Some(before), Some(after)) => after < before,
         (Some(_), None) => true,
-        _ => before.as_array().is_some_and(|before| after.as_array().is_none_or(|after| after.len() < before.len())),
+        _ => before.as_array().is_some_and(|before| {
+            after
+                .as_array()
+                .is_none_or(|after| after.len() < before.len())
+        }),
     };
     let lost = match last {
         "MultiAZ" | "MultiAZEnabled" | "AutomaticFailoverEnabled" => switched_off,
-        "NumCacheClusters" | "ReplicasPerNodeGroup" => kind == "AWS::ElastiCache::ReplicationGroup" && fewer,
+        "NumCacheClusters" | "ReplicasPerNodeGroup" => {
+            kind == "AWS::ElastiCache::ReplicationGroup" && fewer
+        }
         "Subnets" | "SubnetIds" | "VPCZoneIdentifier" | "AvailabilityZones" => fewer,
         "DesiredCount" | "MinCapacity" => fewer && number(after).is_none_or(|tasks| tasks < 2.0),
         "AvailabilityZoneRebalancing" => after.as_str() == Some("DISABLED"),
@@ -480,34 +612,48 @@ fn exposure(kind: &str, path: &str, before: &Value, after: &Value) -> Option<Run
         "SecurityGroupIngress" => {
             let new = after.as_array().into_iter().flatten();
             let old: Vec<&Value> = before.as_array().into_iter().flatten().collect();
-            new.filter(|rule| !old.contains(rule)).any(is_from_everywhere).then_some(Rung::NetworkExposure)
+            new.filter(|rule| !old.contains(rule))
+                .any(is_from_everywhere)
+                .then_some(Rung::NetworkExposure)
         }
         "CidrIp" | "CidrIpv6" if kind == "AWS::EC2::SecurityGroupIngress" => {
             is_everywhere(after).then_some(Rung::NetworkExposure)
         }
-        "PubliclyAccessible" | "MapPublicIpOnLaunch" => is_true(after).then_some(Rung::NetworkExposure),
+        "PubliclyAccessible" | "MapPublicIpOnLaunch" => {
+            is_true(after).then_some(Rung::NetworkExposure)
+        }
         "AssignPublicIp" => (after == "ENABLED").then_some(Rung::NetworkExposure),
         "Scheme" => (after == "internet-facing").then_some(Rung::NetworkExposure),
         "BlockPublicAcls" | "BlockPublicPolicy" | "IgnorePublicAcls" | "RestrictPublicBuckets" => {
             (is_true(before) && !is_true(after)).then_some(Rung::NetworkExposure)
         }
         // The listener's certificate policy, and encryption on the way.
-        "TransitEncryptionEnabled" => (is_true(before) && !is_true(after)).then_some(Rung::NetworkExposure),
+        "TransitEncryptionEnabled" => {
+            (is_true(before) && !is_true(after)).then_some(Rung::NetworkExposure)
+        }
         "Statement" => {
             let (old, new) = (grants(before), grants(after));
             let allowed_more = new.allows.difference(&old.allows).next().is_some();
             let denied_less = old.denies.difference(&new.denies).next().is_some();
-            // A resource that is new brings its own grants; what was there before must not grow unseen.
+            // A resource that is new brings its own grants; what was there before must not grow
+            // unseen.
             (!before.is_null() && (allowed_more || denied_less)).then_some(Rung::IamBroadening)
         }
         "ManagedPolicyArns" => {
             let texts = |value: &Value| -> BTreeSet<String> {
-                value.as_array().into_iter().flatten().map(ToString::to_string).collect()
+                value
+                    .as_array()
+                    .into_iter()
+                    .flatten()
+                    .map(ToString::to_string)
+                    .collect()
             };
             let grown = texts(after).difference(&texts(before)).next().is_some();
             (!before.is_null() && grown).then_some(Rung::IamBroadening)
         }
-        "PermissionsBoundary" => (!before.is_null() && before != after).then_some(Rung::IamBroadening),
+        "PermissionsBoundary" => {
+            (!before.is_null() && before != after).then_some(Rung::IamBroadening)
+        }
         _ => None,
     }
 }
@@ -546,7 +692,12 @@ fn grants(statements: &Value) -> Grants {
         for action in each(&statement["Action"]) {
             for resource in each(&statement["Resource"]) {
                 let grant = format!("{action} {resource} {whom}");
-                if statement["Effect"] == "Deny" { &mut grants.denies } else { &mut grants.allows }.insert(grant);
+                if statement["Effect"] == "Deny" {
+                    &mut grants.denies
+                } else {
+                    &mut grants.allows
+                }
+                .insert(grant);
             }
         }
     }
@@ -588,7 +739,12 @@ mod tests {
                 json!({ "Tags": [{ "Key": "a", "Value": "b" }] }),
                 Rung::Metadata,
             ),
-            ("AWS::SQS::Queue", json!({ "VisibilityTimeout": 30 }), json!({ "VisibilityTimeout": 60 }), Rung::InPlace),
+            (
+                "AWS::SQS::Queue",
+                json!({ "VisibilityTimeout": 30 }),
+                json!({ "VisibilityTimeout": 60 }),
+                Rung::InPlace,
+            ),
             (
                 "AWS::RDS::DBInstance",
                 json!({ "DBInstanceClass": "db.t4g.small" }),
@@ -601,14 +757,24 @@ mod tests {
                 json!({ "TaskDefinition": "a:2" }),
                 Rung::RollingReplacement,
             ),
-            ("AWS::ECS::TaskDefinition", json!({ "Cpu": "256" }), json!({ "Cpu": "512" }), Rung::RollingReplacement),
+            (
+                "AWS::ECS::TaskDefinition",
+                json!({ "Cpu": "256" }),
+                json!({ "Cpu": "512" }),
+                Rung::RollingReplacement,
+            ),
             (
                 "AWS::EC2::Subnet",
                 json!({ "CidrBlock": "10.0.0.0/24" }),
                 json!({ "CidrBlock": "10.0.1.0/24" }),
                 Rung::Replacement,
             ),
-            ("AWS::RDS::DBInstance", json!({ "MultiAZ": true }), json!({ "MultiAZ": false }), Rung::ZoneLoss),
+            (
+                "AWS::RDS::DBInstance",
+                json!({ "MultiAZ": true }),
+                json!({ "MultiAZ": false }),
+                Rung::ZoneLoss,
+            ),
             (
                 "AWS::ElastiCache::ReplicationGroup",
                 json!({ "NumCacheClusters": 3 }),
@@ -644,21 +810,37 @@ mod tests {
     #[test]
     fn a_policy_that_allows_more_is_seen_whatever_its_order_and_one_that_allows_less_is_not() {
         let policy = |statements: Value| json!({ "PolicyDocument": { "Statement": statements } });
-        let allow = |actions: Value| json!({ "Effect": "Allow", "Action": actions, "Resource": "a" });
-        let rung = |before: Value, after: Value| of("AWS::IAM::ManagedPolicy", policy(before), policy(after)).rung;
-        let (one, two) = (json!([allow(json!(["s:A"]))]), json!([allow(json!(["s:A", "s:B"]))]));
+        let allow =
+            |actions: Value| json!({ "Effect": "Allow", "Action": actions, "Resource": "a" });
+        let rung = |before: Value, after: Value| {
+            of("AWS::IAM::ManagedPolicy", policy(before), policy(after)).rung
+        };
+        let (one, two) = (
+            json!([allow(json!(["s:A"]))]),
+            json!([allow(json!(["s:A", "s:B"]))]),
+        );
         assert_eq!(rung(one.clone(), two.clone()), Rung::IamBroadening);
         assert_eq!(rung(two.clone(), one.clone()), Rung::InPlace);
         let split = json!([allow(json!("s:B")), allow(json!("s:A"))]);
-        assert_eq!(rung(two, split), Rung::InPlace, "the same, written otherwise");
-        let denied = json!([allow(json!(["s:A"])), { "Effect": "Deny", "Action": "s:*", "Resource": "b" }]);
-        assert_eq!(rung(denied, one), Rung::IamBroadening, "a denial that goes is a permission that comes");
+        assert_eq!(
+            rung(two, split),
+            Rung::InPlace,
+            "the same, written otherwise"
+        );
+        let denied =
+            json!([allow(json!(["s:A"])), { "Effect": "Deny", "Action": "s:*", "Resource": "b" }]);
+        assert_eq!(
+            rung(denied, one),
+            Rung::IamBroadening,
+            "a denial that goes is a permission that comes"
+        );
     }
 
     #[test]
     fn what_holds_data_must_be_named_before_it_is_removed_or_replaced_whatever_its_policy() {
         let table = |extra: Value, name: &str| {
-            let mut resource = json!({ "Type": "AWS::DynamoDB::Table", "Properties": { "TableName": name } });
+            let mut resource =
+                json!({ "Type": "AWS::DynamoDB::Table", "Properties": { "TableName": name } });
             for (key, value) in extra.as_object().expect("an object") {
                 resource[key] = value.clone();
             }
@@ -670,14 +852,23 @@ mod tests {
             (replaced.action, replaced.rung, replaced.must_be_named()),
             (Action::Replace, Rung::Replacement, true)
         );
-        assert!(replaced.consequence.contains("EMPTY") && replaced.consequence.contains("stays outside"));
+        assert!(
+            replaced.consequence.contains("EMPTY")
+                && replaced.consequence.contains("stays outside")
+        );
         let lost = only(&table(json!({}), "a"), &table(json!({}), "b"));
         assert_eq!((lost.rung, lost.must_be_named()), (Rung::DataLoss, true));
         let nothing = json!({ "Resources": {} });
         let removed = only(&table(kept, "a"), &nothing);
-        assert_eq!((removed.action, removed.rung, removed.must_be_named()), (Action::Remove, Rung::Replacement, true));
+        assert_eq!(
+            (removed.action, removed.rung, removed.must_be_named()),
+            (Action::Remove, Rung::Replacement, true)
+        );
         let deleted = only(&table(json!({}), "a"), &nothing);
-        assert_eq!((deleted.rung, deleted.must_be_named()), (Rung::DataLoss, true));
+        assert_eq!(
+            (deleted.rung, deleted.must_be_named()),
+            (Rung::DataLoss, true)
+        );
         let alarm = template("AWS::CloudWatch::Alarm", json!({}));
         assert!(!only(&alarm, &nothing).must_be_named());
     }
@@ -688,14 +879,23 @@ mod tests {
             "A": { "Type": "AWS::SQS::Queue", "Properties": { "DelaySeconds": 1 } },
             "B": { "Type": "AWS::S3::Bucket", "Properties": {} } } });
         let after = json!({ "Resources": { "A": { "Type": "AWS::SQS::Queue", "Properties": { "DelaySeconds": 2 } } } });
-        let rungs: Vec<Rung> = diff(&before, &after).into_iter().map(|change| change.rung).collect();
+        let rungs: Vec<Rung> = diff(&before, &after)
+            .into_iter()
+            .map(|change| change.rung)
+            .collect();
         assert_eq!(rungs, [Rung::DataLoss, Rung::InPlace]);
     }
 
     #[test]
     fn what_cloudformation_says_makes_it_worse_and_never_milder() {
-        let before = template("AWS::DynamoDB::Table", json!({ "BillingMode": "PROVISIONED" }));
-        let after = template("AWS::DynamoDB::Table", json!({ "BillingMode": "PAY_PER_REQUEST" }));
+        let before = template(
+            "AWS::DynamoDB::Table",
+            json!({ "BillingMode": "PROVISIONED" }),
+        );
+        let after = template(
+            "AWS::DynamoDB::Table",
+            json!({ "BillingMode": "PAY_PER_REQUEST" }),
+        );
         let said = |replaces, policy: &str| Said {
             resource: "It".to_owned(),
             kind: "AWS::DynamoDB::Table".to_owned(),
@@ -704,26 +904,57 @@ mod tests {
             ..Said::default()
         };
         let of = |said: Said| merged(diff(&before, &after), &[said]).remove(0);
-        assert_eq!((of(said(None, "")).rung, of(said(None, "")).must_be_named()), (Rung::InPlace, false));
+        assert_eq!(
+            (of(said(None, "")).rung, of(said(None, "")).must_be_named()),
+            (Rung::InPlace, false)
+        );
         let kept = of(said(Some(true), "ReplaceAndRetain"));
-        assert_eq!((kept.action, kept.rung, kept.must_be_named()), (Action::Replace, Rung::Replacement, true));
-        assert_eq!(of(said(Some(false), "")).action, Action::Change, "we know what this property does");
+        assert_eq!(
+            (kept.action, kept.rung, kept.must_be_named()),
+            (Action::Replace, Rung::Replacement, true)
+        );
+        assert_eq!(
+            of(said(Some(false), "")).action,
+            Action::Change,
+            "we know what this property does"
+        );
         let mut elsewhere = said(Some(false), "");
         elsewhere.properties = vec![("KeySchema".to_owned(), Value::Null, Value::Null)];
         let maybe = of(elsewhere);
-        assert_eq!((maybe.action, maybe.must_be_named()), (Action::MayReplace, true), "we had not seen that one");
-        assert_eq!(of(said(Some(true), "ReplaceAndDelete")).rung, Rung::DataLoss);
+        assert_eq!(
+            (maybe.action, maybe.must_be_named()),
+            (Action::MayReplace, true),
+            "we had not seen that one"
+        );
+        assert_eq!(
+            of(said(Some(true), "ReplaceAndDelete")).rung,
+            Rung::DataLoss
+        );
         let lost = merged(diff(&before, &Value::Null), &[said(None, "Retain")]).remove(0);
-        assert_eq!((lost.action, lost.rung), (Action::Remove, Rung::DataLoss), "we foresaw worse");
+        assert_eq!(
+            (lost.action, lost.rung),
+            (Action::Remove, Rung::DataLoss),
+            "we foresaw worse"
+        );
         let other = merged(Vec::new(), &[said(Some(true), "ReplaceAndDelete")]).remove(0);
-        assert_eq!((other.rung, other.must_be_named()), (Rung::DataLoss, true), "what only CloudFormation sees counts");
+        assert_eq!(
+            (other.rung, other.must_be_named()),
+            (Rung::DataLoss, true),
+            "what only CloudFormation sees counts"
+        );
     }
 
     #[test]
     fn what_can_be_reached_from_everywhere_is_said_when_it_is_made() {
         let ingress = json!({ "IpProtocol": "tcp", "CidrIp": "0.0.0.0/0" });
-        let made = only(&Value::Null, &template("AWS::EC2::SecurityGroupIngress", ingress));
-        assert_eq!((made.action, made.rung), (Action::Add, Rung::NetworkExposure));
+        let made = only(
+            &Value::Null,
+            &template("AWS::EC2::SecurityGroupIngress", ingress),
+        );
+        assert_eq!(
+            (made.action, made.rung),
+            (Action::Add, Rung::NetworkExposure)
+        );
         let made = only(&Value::Null, &template("AWS::SQS::Queue", json!({})));
         assert_eq!((made.rung, made.properties.len()), (Rung::InPlace, 0));
     }

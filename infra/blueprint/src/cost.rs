@@ -1,8 +1,9 @@
 //! What a month costs, computed from the templates: a template that changes changes the cost.
 //!
-//! Two parts. The fixed part is what the resources cost when nobody comes; the usage part is what orders, pages and logs
-//! add, from the settings under `usage` and a few assumptions that `usage.rs` names. Nothing is left out in silence: a
-//! resource or a size that the price table does not have is listed as unpriced.
+//! Two parts. The fixed part is what the resources cost when nobody comes; the usage part is what
+//! orders, pages and logs add, from the settings under `usage` and a few assumptions that
+//! `usage.rs` names. Nothing is left out in silence: a resource or a size that the price table does
+//! not have is listed as unpriced.
 
 mod calls;
 mod delta;
@@ -28,8 +29,8 @@ pub use delta::{CostChange, CostDelta, delta};
 /// AWS counts a month as a twelfth of 365 days.
 pub const HOURS_A_MONTH: f64 = 730.0;
 
-/// Millionths of a dollar. Every line is rounded to whole ones, half away from zero; sums are of rounded lines, so that a
-/// table adds up.
+/// Millionths of a dollar. Every line is rounded to whole ones, half away from zero; sums are of
+/// rounded lines, so that a table adds up.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct MicroUsd(pub i64);
@@ -158,24 +159,47 @@ const NOT_INCLUDED: &[&str] = &[
 ///
 /// # Errors
 /// When there is no price table for the environment's region.
-pub fn estimate(stacks: &[Stack], environment: &Environment, usage: &Usage) -> Result<Estimate, NoPrices> {
+pub fn estimate(
+    stacks: &[Stack],
+    environment: &Environment,
+    usage: &Usage,
+) -> Result<Estimate, NoPrices> {
     let region = &environment.settings.account.region;
     let prices = Prices::of(region).ok_or_else(|| NoPrices(region.clone()))?;
     let platform = Platform::of(stacks);
-    let mut bill = Bill { prices: &prices, lines: Vec::new(), unpriced: Vec::new() };
+    let mut bill = Bill {
+        prices: &prices,
+        lines: Vec::new(),
+        unpriced: Vec::new(),
+    };
     for resource in platform.resources() {
         fixed::resource(&mut bill, &platform, resource);
     }
     let assumed = usage::month(&mut bill, &platform, usage);
-    let Bill { mut lines, mut unpriced, .. } = bill;
+    let Bill {
+        mut lines,
+        mut unpriced,
+        ..
+    } = bill;
     unpriced.sort_by(|a, b| (&a.stack, &a.resource).cmp(&(&b.stack, &b.resource)));
     lines.sort_by(|a, b| {
-        b.month.cmp(&a.month).then_with(|| (&a.stack, &a.resource, &a.price).cmp(&(&b.stack, &b.resource, &b.price)))
+        b.month
+            .cmp(&a.month)
+            .then_with(|| (&a.stack, &a.resource, &a.price).cmp(&(&b.stack, &b.resource, &b.price)))
     });
-    let sum = |part: Part| lines.iter().filter(|line| line.part == part).map(|line| line.month).sum::<MicroUsd>();
+    let sum = |part: Part| {
+        lines
+            .iter()
+            .filter(|line| line.part == part)
+            .map(|line| line.month)
+            .sum::<MicroUsd>()
+    };
     let (fixed, usage) = (sum(Part::Fixed), sum(Part::Usage));
-    let unconfirmed: BTreeSet<String> =
-        lines.iter().filter(|line| !line.confirmed).map(|line| line.what.clone()).collect();
+    let unconfirmed: BTreeSet<String> = lines
+        .iter()
+        .filter(|line| !line.confirmed)
+        .map(|line| line.what.clone())
+        .collect();
     Ok(Estimate {
         environment: environment.name.clone(),
         region: prices.region.clone(),
@@ -191,8 +215,8 @@ pub fn estimate(stacks: &[Stack], environment: &Environment, usage: &Usage) -> R
     })
 }
 
-/// The environment as it is once an image was pushed. Before that its services have no tasks, and an estimate would leave
-/// out what is to run.
+/// The environment as it is once an image was pushed. Before that its services have no tasks, and
+/// an estimate would leave out what is to run.
 pub fn running(environment: &Environment) -> Environment {
     let mut environment = environment.clone();
     let digest = &mut environment.settings.compute.image_digest;
@@ -222,16 +246,36 @@ impl Bill<'_> {
         }
     }
 
-    fn add(&mut self, at: &Resource<'_>, named: &str, part: Part, price: &str, variant: &str, quantity: f64) {
-        let known = self.prices.price.get(price).and_then(|known| Some((known, known.of(variant)?)));
+    fn add(
+        &mut self,
+        at: &Resource<'_>,
+        named: &str,
+        part: Part,
+        price: &str,
+        variant: &str,
+        quantity: f64,
+    ) {
+        let known = self
+            .prices
+            .price
+            .get(price)
+            .and_then(|known| Some((known, known.of(variant)?)));
         let Some((known, unit_usd)) = known else {
-            let size = if variant.is_empty() { String::new() } else { format!(" of {variant}") };
+            let size = if variant.is_empty() {
+                String::new()
+            } else {
+                format!(" of {variant}")
+            };
             return self.unpriced(at, format!("no price {price}{size}"));
         };
         if quantity <= 0.0 {
             return;
         }
-        let what = if variant.is_empty() { known.what.clone() } else { format!("{} {variant}", known.what) };
+        let what = if variant.is_empty() {
+            known.what.clone()
+        } else {
+            format!("{} {variant}", known.what)
+        };
         self.lines.push(Line {
             stack: at.stack.to_owned(),
             resource: named.to_owned(),

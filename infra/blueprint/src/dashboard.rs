@@ -1,7 +1,8 @@
 //! The dashboards: what to look at when an alarm has gone off, and how the shop is doing.
 //!
-//! A body is small because it says little: a graph of an alarm shows the alarm's own metric and threshold, a search
-//! finds the series of every service, and CloudWatch puts widgets without a place side by side.
+//! A body is small because it says little: a graph of an alarm shows the alarm's own metric and
+//! threshold, a search finds the series of every service, and CloudWatch puts widgets without a
+//! place side by side.
 
 use contract::alarm::{ALARMS, Alarm};
 use contract::metric::{Metric, NAMESPACE, Shape};
@@ -12,11 +13,13 @@ use crate::template::sorted;
 /// CloudWatch's grid is 24 wide, and a widget 6 by 6 if it does not say otherwise.
 const WIDTH: usize = 24;
 
-/// What to look at when an alarm has gone off. In it `${Alarms}` stands for what comes before an alarm's slug in its ARN,
-/// and `${Environment}` and `${AWS::Region}` for themselves.
+/// What to look at when an alarm has gone off. In it `${Alarms}` stands for what comes before an
+/// alarm's slug in its ARN, and `${Environment}` and `${AWS::Region}` for themselves.
 pub fn operations() -> Value {
     let named = |alarm: &Alarm| format!("${{Alarms}}{}", alarm.slug);
-    let mut widgets = vec![text("# Operations\nEach alarm has a runbook: `haven runbook list`. Times are UTC.")];
+    let mut widgets = vec![text(
+        "# Operations\nEach alarm has a runbook: `haven runbook list`. Times are UTC.",
+    )];
     let alarms: Vec<String> = ALARMS.iter().map(named).collect();
     let height = alarms.len().div_ceil(4) + 1;
     widgets.push(json!({ "type": "alarm", "width": WIDTH, "height": height, "properties": { "alarms": alarms } }));
@@ -31,12 +34,15 @@ pub fn operations() -> Value {
 
 /// How the shop is doing: orders, stock and what customers were told.
 pub fn business() -> Value {
-    let mut widgets = vec![text("# Business\nOrders, stock and notices of all customers. Times are UTC.")];
+    let mut widgets = vec![text(
+        "# Business\nOrders, stock and notices of all customers. Times are UTC.",
+    )];
     widgets.extend(BUSINESS.iter().map(|panel| graph(panel, 12)));
     dashboard(widgets)
 }
 
-/// Metrics that are looked at together: counts and values on the left, seconds (the 95th percentile) on the right.
+/// Metrics that are looked at together: counts and values on the left, seconds (the 95th
+/// percentile) on the right.
 struct Panel {
     title: &'static str,
     metrics: &'static [Metric],
@@ -44,11 +50,34 @@ struct Panel {
 
 /// What no alarm shows: what an alarm watches has a graph of its own.
 const OPERATIONS: &[Panel] = &[
-    Panel { title: "Requests", metrics: &[Metric::HttpRequests, Metric::HttpLatency, Metric::RequestsShed] },
-    Panel { title: "Refused requests", metrics: &[Metric::SecurityEvents] },
-    Panel { title: "Messages", metrics: &[Metric::MessagesHandled, Metric::HandlerLatency] },
-    Panel { title: "Outbox", metrics: &[Metric::OutboxPublished, Metric::OutboxFailures, Metric::OutboxUnreadable] },
-    Panel { title: "Polling", metrics: &[Metric::Pollers, Metric::EmptyReceives] },
+    Panel {
+        title: "Requests",
+        metrics: &[
+            Metric::HttpRequests,
+            Metric::HttpLatency,
+            Metric::RequestsShed,
+        ],
+    },
+    Panel {
+        title: "Refused requests",
+        metrics: &[Metric::SecurityEvents],
+    },
+    Panel {
+        title: "Messages",
+        metrics: &[Metric::MessagesHandled, Metric::HandlerLatency],
+    },
+    Panel {
+        title: "Outbox",
+        metrics: &[
+            Metric::OutboxPublished,
+            Metric::OutboxFailures,
+            Metric::OutboxUnreadable,
+        ],
+    },
+    Panel {
+        title: "Polling",
+        metrics: &[Metric::Pollers, Metric::EmptyReceives],
+    },
     Panel {
         title: "Twice or late",
         metrics: &[
@@ -60,16 +89,36 @@ const OPERATIONS: &[Panel] = &[
             Metric::StreamRebuilds,
         ],
     },
-    Panel { title: "Calls to AWS", metrics: &[Metric::AwsCalls, Metric::AwsUnits] },
+    Panel {
+        title: "Calls to AWS",
+        metrics: &[Metric::AwsCalls, Metric::AwsUnits],
+    },
 ];
 
 const BUSINESS: &[Panel] = &[
-    Panel { title: "Orders", metrics: &[Metric::OrdersAccepted, Metric::OrdersReached] },
-    Panel { title: "Until confirmed", metrics: &[Metric::ConfirmLatency] },
-    Panel { title: "Stock", metrics: &[Metric::StockAlerts, Metric::ReservationsRefused, Metric::ReservationsExpired] },
+    Panel {
+        title: "Orders",
+        metrics: &[Metric::OrdersAccepted, Metric::OrdersReached],
+    },
+    Panel {
+        title: "Until confirmed",
+        metrics: &[Metric::ConfirmLatency],
+    },
+    Panel {
+        title: "Stock",
+        metrics: &[
+            Metric::StockAlerts,
+            Metric::ReservationsRefused,
+            Metric::ReservationsExpired,
+        ],
+    },
     Panel {
         title: "Notices",
-        metrics: &[Metric::NotificationsSent, Metric::NotificationsFailed, Metric::NotificationDelay],
+        metrics: &[
+            Metric::NotificationsSent,
+            Metric::NotificationsFailed,
+            Metric::NotificationDelay,
+        ],
     },
 ];
 
@@ -118,8 +167,15 @@ mod tests {
             ALARMS.iter().any(|alarm| matches!(alarm.signal, Signal::Ours { metric: watched, .. } if watched == metric))
         };
         for metric in Metric::ALL {
-            let panels = OPERATIONS.iter().chain(BUSINESS).filter(|panel| panel.metrics.contains(metric)).count();
-            assert!(panels == 1 || (panels == 0 && watched(*metric)), "{metric:?} is on {panels} panels");
+            let panels = OPERATIONS
+                .iter()
+                .chain(BUSINESS)
+                .filter(|panel| panel.metrics.contains(metric))
+                .count();
+            assert!(
+                panels == 1 || (panels == 0 && watched(*metric)),
+                "{metric:?} is on {panels} panels"
+            );
         }
     }
 }

@@ -27,14 +27,24 @@ pub enum Part {
 impl Environment {
     /// As its files and the caller's overrides describe it.
     pub fn configured(configuration: &Configuration) -> Environment {
-        let Configuration { environment: name, settings, .. } = configuration;
-        Environment { name: name.clone(), local: name == "local", part: Part::Whole, settings: settings.clone() }
+        let Configuration {
+            environment: name,
+            settings,
+            ..
+        } = configuration;
+        Environment {
+            name: name.clone(),
+            local: name == "local",
+            part: Part::Whole,
+            settings: settings.clone(),
+        }
     }
 
     /// One of the environments that this repository has, without overrides.
     ///
     /// # Panics
-    /// When a file in `infra/environments` is wrong: a defect of ours, found by any test that makes an environment.
+    /// When a file in `infra/environments` is wrong: a defect of ours, found by any test that makes
+    /// an environment.
     pub fn named(name: &str) -> Option<Environment> {
         match Configuration::load(name, &embedded(name)?, &[]) {
             Ok(configuration) => Some(Environment::configured(&configuration)),
@@ -58,18 +68,23 @@ impl Environment {
     /// # Panics
     /// As `named`.
     pub fn shop() -> Environment {
-        Environment { part: Part::Shop, ..Environment::local() }
+        Environment {
+            part: Part::Shop,
+            ..Environment::local()
+        }
     }
 
     pub fn stack_name(&self, slug: &str) -> String {
         format!("brew-haven-{}-{slug}", self.name)
     }
 
-    /// Whose it is and who pays. `haven` sets them on every stack, and CloudFormation hands them to nearly every resource: see
-    /// `stacks::tags`.
+    /// Whose it is and who pays. `haven` sets them on every stack, and CloudFormation hands them to
+    /// nearly every resource: see `stacks::tags`.
     pub fn tags(&self) -> Value {
         let tag = |key: &str, value: &str| json!({ "Key": key, "Value": value });
-        let Account { owner, cost_center, .. } = &self.settings.account;
+        let Account {
+            owner, cost_center, ..
+        } = &self.settings.account;
         json!([
             tag("CostCenter", cost_center),
             tag("Environment", &self.name),

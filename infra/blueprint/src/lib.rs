@@ -1,7 +1,7 @@
 //! The platform as CloudFormation, computed from `contract`. Pure: data in, JSON out.
 //!
-//! Names of resources are CloudFormation's; what a process must find is exported and written to Parameter Store under
-//! the key that `contract` gives it.
+//! Names of resources are CloudFormation's; what a process must find is exported and written to
+//! Parameter Store under the key that `contract` gives it.
 
 mod configuration;
 pub mod consequence;
@@ -22,14 +22,16 @@ mod template;
 mod tests;
 pub mod why;
 
-pub use configuration::{Configuration, Explanation, File, Origin, Override, Problem, Problems, embedded, nearest_key};
+pub use configuration::{
+    Configuration, Explanation, File, Origin, Override, Problem, Problems, embedded, nearest_key,
+};
 pub use dashboard::operations as operations_dashboard;
 pub use environment::{Environment, Part};
 pub use local::{How, LeftOut};
 pub use roles::statements;
 pub use settings::*;
 pub use stacks::{
-    BOOTSTRAP, MAIL_DOMAIN, Shared, Stack, bootstrap, execution_role_export, left_out, secret_export, stacks,
-    task_role_export,
+    BOOTSTRAP, MAIL_DOMAIN, Shared, Stack, bootstrap, execution_role_export, left_out,
+    secret_export, stacks, task_role_export,
 };
 pub use template::{Keep, LogicalId, Statement, Template, get_att, reference, sub};

@@ -1,5 +1,5 @@
-//! What CloudFormation and CloudWatch take at most, which no schema says. From the CloudFormation quotas and the reference
-//! of `PutMetricAlarm`.
+//! What CloudFormation and CloudWatch take at most, which no schema says. From the CloudFormation
+//! quotas and the reference of `PutMetricAlarm`.
 
 use serde_json::Value;
 
@@ -24,16 +24,40 @@ pub fn text(template: &Value) -> String {
 pub fn check(template: &Value, text: &str) -> Vec<Violation> {
     let sizes = [
         ("", text.len(), INLINE_BYTES_MAX, "bytes"),
-        ("Resources", length(&template["Resources"]), RESOURCES_MAX, "resources"),
-        ("Outputs", length(&template["Outputs"]), OUTPUTS_MAX, "outputs"),
-        ("Parameters", length(&template["Parameters"]), PARAMETERS_MAX, "parameters"),
-        ("", text.matches("{{resolve:").count(), DYNAMIC_REFERENCES_MAX, "dynamic references"),
+        (
+            "Resources",
+            length(&template["Resources"]),
+            RESOURCES_MAX,
+            "resources",
+        ),
+        (
+            "Outputs",
+            length(&template["Outputs"]),
+            OUTPUTS_MAX,
+            "outputs",
+        ),
+        (
+            "Parameters",
+            length(&template["Parameters"]),
+            PARAMETERS_MAX,
+            "parameters",
+        ),
+        (
+            "",
+            text.matches("{{resolve:").count(),
+            DYNAMIC_REFERENCES_MAX,
+            "dynamic references",
+        ),
     ];
-    let too_much =
-        sizes.into_iter().filter(|(_, size, most, _)| size > most).map(|(path, size, most, what)| Violation {
+    let too_much = sizes
+        .into_iter()
+        .filter(|(_, size, most, _)| size > most)
+        .map(|(path, size, most, what)| Violation {
             resource: String::new(),
             path: path.to_owned(),
-            message: format!("has {size} {what}; at most {most} are taken: move some to another stack"),
+            message: format!(
+                "has {size} {what}; at most {most} are taken: move some to another stack"
+            ),
         });
     let resources = template["Resources"].as_object().into_iter().flatten();
     let alarms = resources.filter_map(|(id, resource)| {
@@ -55,7 +79,10 @@ fn length(object: &Value) -> usize {
 
 /// Of a text, as long as it is before anything is put into it.
 fn characters(text: &Value) -> usize {
-    let written = text.as_str().or_else(|| text["Fn::Sub"].as_str()).or_else(|| text["Fn::Sub"][0].as_str());
+    let written = text
+        .as_str()
+        .or_else(|| text["Fn::Sub"].as_str())
+        .or_else(|| text["Fn::Sub"][0].as_str());
     written.map_or(0, |text| text.chars().count())
 }
 
@@ -66,11 +93,17 @@ mod tests {
     use super::*;
 
     fn told(template: &Value) -> Vec<(String, String)> {
-        check(template, &text(template)).into_iter().map(|wrong| (wrong.path, wrong.message)).collect()
+        check(template, &text(template))
+            .into_iter()
+            .map(|wrong| (wrong.path, wrong.message))
+            .collect()
     }
 
     fn many(count: usize, value: &Value) -> Value {
-        (0..count).map(|number| (format!("N{number}"), value.clone())).collect::<serde_json::Map<_, _>>().into()
+        (0..count)
+            .map(|number| (format!("N{number}"), value.clone()))
+            .collect::<serde_json::Map<_, _>>()
+            .into()
     }
 
     #[test]
@@ -78,25 +111,40 @@ mod tests {
         let alarm = |length: usize| json!({ "Resources": { "Alarm": { "Properties": { "AlarmDescription": "é".repeat(length) } } } });
         let password = json!("{{resolve:secretsmanager:a}}");
         let cases = [
-            (json!({ "Description": "x".repeat(51_181) }), json!({ "Description": "x".repeat(51_183) }), "51201 bytes"),
+            (
+                json!({ "Description": "x".repeat(51_181) }),
+                json!({ "Description": "x".repeat(51_183) }),
+                "51201 bytes",
+            ),
             (
                 json!({ "Resources": many(500, &json!({})) }),
                 json!({ "Resources": many(501, &json!({})) }),
                 "501 resources",
             ),
-            (json!({ "Outputs": many(200, &json!({})) }), json!({ "Outputs": many(201, &json!({})) }), "201 outputs"),
+            (
+                json!({ "Outputs": many(200, &json!({})) }),
+                json!({ "Outputs": many(201, &json!({})) }),
+                "201 outputs",
+            ),
             (
                 json!({ "Parameters": many(200, &json!({})) }),
                 json!({ "Parameters": many(201, &json!({})) }),
                 "201 param",
             ),
-            (many(60, &password), many(61, &password), "61 dynamic references"),
+            (
+                many(60, &password),
+                many(61, &password),
+                "61 dynamic references",
+            ),
             (alarm(1_024), alarm(1_025), "1025 characters"),
         ];
         for (enough, too_much, message) in cases {
             assert_eq!(told(&enough), [], "{message}");
             let told = told(&too_much);
-            assert!(told.len() == 1 && told[0].1.contains(message), "{message}: {told:?}");
+            assert!(
+                told.len() == 1 && told[0].1.contains(message),
+                "{message}: {told:?}"
+            );
         }
     }
 }

@@ -1,8 +1,8 @@
-//! What the local AWS cannot hold of a platform, and why. The only place that decides it: everything else writes its
-//! templates for AWS.
+//! What the local AWS cannot hold of a platform, and why. The only place that decides it:
+//! everything else writes its templates for AWS.
 //!
-//! Found by deploying the templates of every environment to MiniStack 1.5.33. `localstack/README.md` tells what else is
-//! different there.
+//! Found by deploying the templates of every environment to MiniStack 1.5.33.
+//! `localstack/README.md` tells what else is different there.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -30,7 +30,8 @@ pub struct LeftOut {
 pub enum How {
     /// The resources are not made.
     LeftOut,
-    /// They are made without the property or statement, or without what they would say of themselves under the name.
+    /// They are made without the property or statement, or without what they would say of
+    /// themselves under the name.
     Without(&'static str),
     /// They are made, and do not do what they are for.
     Idle,
@@ -45,21 +46,25 @@ enum Gap {
     With(&'static str, &'static str),
     /// The property alone, `/` between its steps: the resource is made without it.
     Property(&'static str, &'static str),
-    /// What the type says of itself under the name. Where it is asked for, `Fn::Sub` of a text stands for it, in which
-    /// `{}` is the logical id.
+    /// What the type says of itself under the name. Where it is asked for, `Fn::Sub` of a text
+    /// stands for it, in which `{}` is the logical id.
     Attribute(&'static str, &'static str, &'static str),
     /// Nothing is done: resources of the type are made, and there is nothing behind them.
     Idle(&'static str),
-    /// Nothing is done: their own template knows `Environment::local`, and leaves it out of resources of the type.
+    /// Nothing is done: their own template knows `Environment::local`, and leaves it out of
+    /// resources of the type.
     Unwritten(&'static str, &'static str),
 }
 
 const NO_TRAFFIC: &str = "no packet flows through the local network";
 const NO_SCALING: &str = "the local AWS has no Application Auto Scaling";
 const NO_FIREWALL: &str = "the local AWS makes a web ACL and connects it to nothing";
-const NO_DATABASE: &str = "there is no server behind it: `haven up` has SQLite, `haven up --postgres` PostgreSQL";
-const NO_DATABASE_SECRET: &str = "the local AWS makes no password; the ARN of no secret stands for it";
-const DATABASE_SECRET: &str = "arn:${AWS::Partition}:secretsmanager:${AWS::Region}:${AWS::AccountId}:secret:rds!{}";
+const NO_DATABASE: &str =
+    "there is no server behind it: `haven up` has SQLite, `haven up --postgres` PostgreSQL";
+const NO_DATABASE_SECRET: &str =
+    "the local AWS makes no password; the ARN of no secret stands for it";
+const DATABASE_SECRET: &str =
+    "arn:${AWS::Partition}:secretsmanager:${AWS::Region}:${AWS::AccountId}:secret:rds!{}";
 
 const ONE_FOLDER: &str = "a laptop's data is one folder, which may be deleted";
 const PLAIN_HTTP: &str = "the local AWS is reached over plain HTTP on loopback";
@@ -68,20 +73,62 @@ const IGNORED: &str = "the local AWS takes it and does nothing";
 
 /// All that is left out, with its reason.
 const GAPS: &[(Gap, &str)] = &[
-    (Gap::Type("AWS::ApiGatewayV2::VpcLink"), "the local AWS has no VPC links of API Gateway v2"),
-    (Gap::Property("AWS::ApiGateway::Method", "Integration/ConnectionId"), "it names the VPC link, which is left out"),
-    (Gap::Property("AWS::ApiGateway::Stage", "AccessLogSetting"), IGNORED),
-    (Gap::Type("AWS::ApplicationAutoScaling::ScalableTarget"), NO_SCALING),
-    (Gap::Type("AWS::ApplicationAutoScaling::ScalingPolicy"), NO_SCALING),
-    (Gap::Type("AWS::Backup::BackupSelection"), "the local AWS takes no backups"),
-    (Gap::Type("AWS::Budgets::Budget"), "the local AWS costs nothing"),
-    (Gap::With("AWS::CloudWatch::Alarm", "Metrics"), "the local AWS has no metric math"),
-    (Gap::Type("AWS::CloudTrail::Trail"), "the local AWS keeps no record of calls"),
-    (Gap::Type("AWS::CloudWatch::CompositeAlarm"), "the local AWS has no composite alarms"),
-    (Gap::Property("AWS::DynamoDB::Table", "DeletionProtectionEnabled"), ONE_FOLDER),
-    (Gap::Property("AWS::DynamoDB::Table", "PointInTimeRecoverySpecification"), ONE_FOLDER),
-    (Gap::Property("AWS::DynamoDB::Table", "ResourcePolicy"), PLAIN_HTTP),
-    (Gap::Property("AWS::DynamoDB::Table", "SSESpecification"), NO_KEYS),
+    (
+        Gap::Type("AWS::ApiGatewayV2::VpcLink"),
+        "the local AWS has no VPC links of API Gateway v2",
+    ),
+    (
+        Gap::Property("AWS::ApiGateway::Method", "Integration/ConnectionId"),
+        "it names the VPC link, which is left out",
+    ),
+    (
+        Gap::Property("AWS::ApiGateway::Stage", "AccessLogSetting"),
+        IGNORED,
+    ),
+    (
+        Gap::Type("AWS::ApplicationAutoScaling::ScalableTarget"),
+        NO_SCALING,
+    ),
+    (
+        Gap::Type("AWS::ApplicationAutoScaling::ScalingPolicy"),
+        NO_SCALING,
+    ),
+    (
+        Gap::Type("AWS::Backup::BackupSelection"),
+        "the local AWS takes no backups",
+    ),
+    (
+        Gap::Type("AWS::Budgets::Budget"),
+        "the local AWS costs nothing",
+    ),
+    (
+        Gap::With("AWS::CloudWatch::Alarm", "Metrics"),
+        "the local AWS has no metric math",
+    ),
+    (
+        Gap::Type("AWS::CloudTrail::Trail"),
+        "the local AWS keeps no record of calls",
+    ),
+    (
+        Gap::Type("AWS::CloudWatch::CompositeAlarm"),
+        "the local AWS has no composite alarms",
+    ),
+    (
+        Gap::Property("AWS::DynamoDB::Table", "DeletionProtectionEnabled"),
+        ONE_FOLDER,
+    ),
+    (
+        Gap::Property("AWS::DynamoDB::Table", "PointInTimeRecoverySpecification"),
+        ONE_FOLDER,
+    ),
+    (
+        Gap::Property("AWS::DynamoDB::Table", "ResourcePolicy"),
+        PLAIN_HTTP,
+    ),
+    (
+        Gap::Property("AWS::DynamoDB::Table", "SSESpecification"),
+        NO_KEYS,
+    ),
     (
         Gap::Property("AWS::DynamoDB::Table", "TimeToLiveSpecification"),
         "the local AWS ignores it; `haven up` sets it by API",
@@ -91,33 +138,93 @@ const GAPS: &[(Gap, &str)] = &[
     (Gap::Type("AWS::EC2::NatGateway"), NO_TRAFFIC),
     (Gap::Type("AWS::EC2::SecurityGroupEgress"), NO_TRAFFIC),
     (Gap::Type("AWS::EC2::SecurityGroupIngress"), NO_TRAFFIC),
-    (Gap::Idle("AWS::ECS::Service"), "nothing runs in it: `haven up` runs the roles as processes"),
-    (Gap::Idle("AWS::ElastiCache::ReplicationGroup"), "there is no server behind it: `haven up --redis` has one"),
-    (Gap::Idle("AWS::ElasticLoadBalancingV2::LoadBalancer"), "nothing stands behind it: the shop has its own port"),
-    (Gap::Type("AWS::Events::Archive"), "the local AWS keeps no archive of a bus"),
-    (Gap::Property("AWS::Events::EventBus", "KmsKeyIdentifier"), NO_KEYS),
-    (Gap::Type("AWS::Kinesis::Stream"), "nothing reads it there, and `haven up` has neither its key nor the boundary"),
-    (Gap::Type("AWS::Logs::QueryDefinition"), "the local AWS has no Logs Insights"),
+    (
+        Gap::Idle("AWS::ECS::Service"),
+        "nothing runs in it: `haven up` runs the roles as processes",
+    ),
+    (
+        Gap::Idle("AWS::ElastiCache::ReplicationGroup"),
+        "there is no server behind it: `haven up --redis` has one",
+    ),
+    (
+        Gap::Idle("AWS::ElasticLoadBalancingV2::LoadBalancer"),
+        "nothing stands behind it: the shop has its own port",
+    ),
+    (
+        Gap::Type("AWS::Events::Archive"),
+        "the local AWS keeps no archive of a bus",
+    ),
+    (
+        Gap::Property("AWS::Events::EventBus", "KmsKeyIdentifier"),
+        NO_KEYS,
+    ),
+    (
+        Gap::Type("AWS::Kinesis::Stream"),
+        "nothing reads it there, and `haven up` has neither its key nor the boundary",
+    ),
+    (
+        Gap::Type("AWS::Logs::QueryDefinition"),
+        "the local AWS has no Logs Insights",
+    ),
     (Gap::Idle("AWS::RDS::DBCluster"), NO_DATABASE),
     (Gap::Idle("AWS::RDS::DBInstance"), NO_DATABASE),
-    (Gap::Attribute("AWS::RDS::DBCluster", "MasterUserSecret.SecretArn", DATABASE_SECRET), NO_DATABASE_SECRET),
-    (Gap::Attribute("AWS::RDS::DBInstance", "MasterUserSecret.SecretArn", DATABASE_SECRET), NO_DATABASE_SECRET),
-    (Gap::Type("AWS::Route53::RecordSet"), "the zone of the shop's name is not on the local AWS"),
-    (Gap::Property("AWS::S3::Bucket", "LifecycleConfiguration"), IGNORED),
-    (Gap::Property("AWS::S3::Bucket", "LoggingConfiguration"), IGNORED),
-    (Gap::Property("AWS::S3::Bucket", "ObjectLockConfiguration"), IGNORED),
-    (Gap::Property("AWS::SecretsManager::Secret", "KmsKeyId"), NO_KEYS),
+    (
+        Gap::Attribute(
+            "AWS::RDS::DBCluster",
+            "MasterUserSecret.SecretArn",
+            DATABASE_SECRET,
+        ),
+        NO_DATABASE_SECRET,
+    ),
+    (
+        Gap::Attribute(
+            "AWS::RDS::DBInstance",
+            "MasterUserSecret.SecretArn",
+            DATABASE_SECRET,
+        ),
+        NO_DATABASE_SECRET,
+    ),
+    (
+        Gap::Type("AWS::Route53::RecordSet"),
+        "the zone of the shop's name is not on the local AWS",
+    ),
+    (
+        Gap::Property("AWS::S3::Bucket", "LifecycleConfiguration"),
+        IGNORED,
+    ),
+    (
+        Gap::Property("AWS::S3::Bucket", "LoggingConfiguration"),
+        IGNORED,
+    ),
+    (
+        Gap::Property("AWS::S3::Bucket", "ObjectLockConfiguration"),
+        IGNORED,
+    ),
+    (
+        Gap::Property("AWS::SecretsManager::Secret", "KmsKeyId"),
+        NO_KEYS,
+    ),
     (Gap::Property("AWS::SNS::Topic", "KmsMasterKeyId"), NO_KEYS),
     (Gap::Property("AWS::SQS::Queue", "KmsMasterKeyId"), NO_KEYS),
-    (Gap::Unwritten("AWS::SNS::TopicPolicy", "EncryptedTransportOnly"), PLAIN_HTTP),
-    (Gap::Unwritten("AWS::SQS::QueuePolicy", "EncryptedTransportOnly"), PLAIN_HTTP),
+    (
+        Gap::Unwritten("AWS::SNS::TopicPolicy", "EncryptedTransportOnly"),
+        PLAIN_HTTP,
+    ),
+    (
+        Gap::Unwritten("AWS::SQS::QueuePolicy", "EncryptedTransportOnly"),
+        PLAIN_HTTP,
+    ),
     (Gap::Type("AWS::WAFv2::IPSet"), NO_FIREWALL),
     (Gap::Type("AWS::WAFv2::LoggingConfiguration"), NO_FIREWALL),
     (Gap::Type("AWS::WAFv2::WebACLAssociation"), NO_FIREWALL),
-    (Gap::Type("AWS::XRay::SamplingRule"), "the local AWS has no X-Ray"),
+    (
+        Gap::Type("AWS::XRay::SamplingRule"),
+        "the local AWS has no X-Ray",
+    ),
 ];
 
-/// The stacks as the local AWS can hold them, and what they do without. `stacks` are in order of need.
+/// The stacks as the local AWS can hold them, and what they do without. `stacks` are in order of
+/// need.
 pub fn localize(mut stacks: Vec<Stack>) -> (Vec<Stack>, Vec<LeftOut>) {
     let (mut all, mut missing) = (Vec::new(), BTreeSet::new());
     for stack in &mut stacks {
@@ -131,7 +238,11 @@ pub fn localize(mut stacks: Vec<Stack>) -> (Vec<Stack>, Vec<LeftOut>) {
         missing.extend(before.into_iter().filter(|export| !after.contains(export)));
         all.extend(left_out.into_list(stack.slug));
     }
-    stacks.retain(|stack| stack.template["Resources"].as_object().is_some_and(|resources| !resources.is_empty()));
+    stacks.retain(|stack| {
+        stack.template["Resources"]
+            .as_object()
+            .is_some_and(|resources| !resources.is_empty())
+    });
     (stacks, all)
 }
 
@@ -142,11 +253,20 @@ struct Found(BTreeMap<(How, String, String), Vec<String>>);
 impl Found {
     fn add(&mut self, id: &str, resource: &Value, how: How, why: String) {
         let kind = resource["Type"].as_str().unwrap_or_default().to_owned();
-        self.0.entry((how, kind, why)).or_default().push(id.to_owned());
+        self.0
+            .entry((how, kind, why))
+            .or_default()
+            .push(id.to_owned());
     }
 
     fn into_list(self, stack: &'static str) -> impl Iterator<Item = LeftOut> {
-        let entry = move |((how, kind, why), resources)| LeftOut { stack, kind, how, resources, why };
+        let entry = move |((how, kind, why), resources)| LeftOut {
+            stack,
+            kind,
+            how,
+            resources,
+            why,
+        };
         self.0.into_iter().map(entry)
     }
 }
@@ -157,7 +277,10 @@ fn cut_within(template: &mut Value, left_out: &mut Found) {
         None => return,
     };
     for (id, resource) in resources {
-        for (gap, why) in GAPS.iter().filter(|(gap, _)| resource["Type"] == *gap.kind()) {
+        for (gap, why) in GAPS
+            .iter()
+            .filter(|(gap, _)| resource["Type"] == *gap.kind())
+        {
             let found = match *gap {
                 Gap::Type(_) | Gap::With(..) => None,
                 Gap::Idle(_) => Some(How::Idle),
@@ -168,7 +291,8 @@ fn cut_within(template: &mut Value, left_out: &mut Found) {
                 }
                 Gap::Attribute(_, name, text) => {
                     let stand_in = json!({ "Fn::Sub": text.replace("{}", &id) });
-                    replace(template, &json!({ "Fn::GetAtt": [id, name] }), &stand_in).then_some(How::Without(name))
+                    replace(template, &json!({ "Fn::GetAtt": [id, name] }), &stand_in)
+                        .then_some(How::Without(name))
                 }
             };
             if let Some(how) = found {
@@ -203,29 +327,47 @@ fn cut(properties: &mut Value, path: &str) -> bool {
     for step in parents.split('/').filter(|step| !step.is_empty()) {
         parent = parent.and_then(|value| value.get_mut(step));
     }
-    parent.and_then(Value::as_object_mut).is_some_and(|parent| parent.remove(name).is_some())
+    parent
+        .and_then(Value::as_object_mut)
+        .is_some_and(|parent| parent.remove(name).is_some())
 }
 
-/// Every resource that cannot be, with the reason: a gap, or the need of something that cannot be either. What uses an
-/// export that is missing cannot be.
+/// Every resource that cannot be, with the reason: a gap, or the need of something that cannot be
+/// either. What uses an export that is missing cannot be.
 fn doomed(template: &Value, missing: &BTreeSet<String>) -> BTreeMap<String, String> {
-    let resources: Vec<(&String, &Value)> = template["Resources"].as_object().into_iter().flatten().collect();
+    let resources: Vec<(&String, &Value)> = template["Resources"]
+        .as_object()
+        .into_iter()
+        .flatten()
+        .collect();
     let mut doomed = BTreeMap::new();
     for (id, resource) in &resources {
         if let Some((_, why)) = GAPS.iter().find(|(gap, _)| gap.takes(resource)) {
             doomed.insert((*id).clone(), (*why).to_owned());
-        } else if let Some(import) = imports(resource).into_iter().find(|import| missing.contains(import)) {
-            doomed.insert((*id).clone(), format!("it needs {import}, which is left out"));
+        } else if let Some(import) = imports(resource)
+            .into_iter()
+            .find(|import| missing.contains(import))
+        {
+            doomed.insert(
+                (*id).clone(),
+                format!("it needs {import}, which is left out"),
+            );
         }
     }
     loop {
-        let needs =
-            |resource: &Value| references(&resource["Properties"]).into_iter().find(|id| doomed.contains_key(id));
+        let needs = |resource: &Value| {
+            references(&resource["Properties"])
+                .into_iter()
+                .find(|id| doomed.contains_key(id))
+        };
         let more: Vec<_> = resources
             .iter()
             .filter(|(id, _)| !doomed.contains_key(*id))
             .filter_map(|(id, resource)| {
-                Some(((*id).clone(), format!("it needs {}, which is left out", needs(resource)?)))
+                Some((
+                    (*id).clone(),
+                    format!("it needs {}, which is left out", needs(resource)?),
+                ))
             })
             .collect();
         if more.is_empty() {
@@ -237,20 +379,30 @@ fn doomed(template: &Value, missing: &BTreeSet<String>) -> BTreeMap<String, Stri
 
 /// Takes a resource away, with every output that shows it and every wait for it.
 fn remove(template: &mut Value, id: &str, why: String, left_out: &mut Found) {
-    let Some(resources) = template["Resources"].as_object_mut() else { return };
-    let Some(resource) = resources.remove(id) else { return };
+    let Some(resources) = template["Resources"].as_object_mut() else {
+        return;
+    };
+    let Some(resource) = resources.remove(id) else {
+        return;
+    };
     left_out.add(id, &resource, How::LeftOut, why);
     for resource in resources.values_mut() {
-        let Some(waits) = resource.get_mut("DependsOn").and_then(Value::as_array_mut) else { continue };
+        let Some(waits) = resource.get_mut("DependsOn").and_then(Value::as_array_mut) else {
+            continue;
+        };
         waits.retain(|other| other != id);
         if waits.is_empty() {
-            resource.as_object_mut().map(|resource| resource.remove("DependsOn"));
+            resource
+                .as_object_mut()
+                .map(|resource| resource.remove("DependsOn"));
         }
     }
     if let Some(outputs) = template.get_mut("Outputs").and_then(Value::as_object_mut) {
         outputs.retain(|_, output| !references(output).contains(id));
         if outputs.is_empty() {
-            template.as_object_mut().map(|template| template.remove("Outputs"));
+            template
+                .as_object_mut()
+                .map(|template| template.remove("Outputs"));
         }
     }
 }
@@ -260,7 +412,9 @@ impl Gap {
     fn takes(&self, resource: &Value) -> bool {
         match self {
             Gap::Type(kind) => resource["Type"] == *kind,
-            Gap::With(kind, property) => resource["Type"] == *kind && resource["Properties"].get(property).is_some(),
+            Gap::With(kind, property) => {
+                resource["Type"] == *kind && resource["Properties"].get(property).is_some()
+            }
             Gap::Property(..) | Gap::Attribute(..) | Gap::Idle(_) | Gap::Unwritten(..) => false,
         }
     }
@@ -284,8 +438,17 @@ fn references(value: &Value) -> BTreeSet<String> {
             let mut named: BTreeSet<String> = object.values().flat_map(references).collect();
             let sub = object.get("Fn::Sub");
             named.extend(object.get("Ref").and_then(Value::as_str).map(str::to_owned));
-            named.extend(object.get("Fn::GetAtt").and_then(|att| att[0].as_str()).map(str::to_owned));
-            named.extend(sub.and_then(|sub| sub.as_str().or_else(|| sub[0].as_str())).into_iter().flat_map(in_text));
+            named.extend(
+                object
+                    .get("Fn::GetAtt")
+                    .and_then(|att| att[0].as_str())
+                    .map(str::to_owned),
+            );
+            named.extend(
+                sub.and_then(|sub| sub.as_str().or_else(|| sub[0].as_str()))
+                    .into_iter()
+                    .flat_map(in_text),
+            );
             named
         }
         Value::Array(values) => values.iter().flat_map(references).collect(),
@@ -295,7 +458,10 @@ fn references(value: &Value) -> BTreeSet<String> {
 
 /// `${Queue.Arn} of ${AWS::Region}` names `Queue` (and `AWS::Region`, which nobody minds).
 fn in_text(text: &str) -> impl Iterator<Item = String> {
-    let ends = text.split("${").skip(1).filter_map(|part| part.split_once('}'));
+    let ends = text
+        .split("${")
+        .skip(1)
+        .filter_map(|part| part.split_once('}'));
     ends.filter_map(|(name, _)| name.split('.').next().map(str::to_owned))
 }
 

@@ -75,7 +75,9 @@ const MADE: &[&str] = &[
 
 /// Every environment, with the database that it has and with the other one.
 fn all() -> Vec<Stack> {
-    let environments = ["local", "dev", "staging", "prod"].into_iter().filter_map(Environment::named);
+    let environments = ["local", "dev", "staging", "prod"]
+        .into_iter()
+        .filter_map(Environment::named);
     let both = environments.flat_map(|environment| {
         [Engine::Postgres, Engine::Aurora].map(|engine| {
             let mut environment = environment.clone();
@@ -87,7 +89,10 @@ fn all() -> Vec<Stack> {
 }
 
 fn resources(stack: &Stack) -> impl Iterator<Item = (&String, &Value)> {
-    stack.template["Resources"].as_object().expect("resources").iter()
+    stack.template["Resources"]
+        .as_object()
+        .expect("resources")
+        .iter()
 }
 
 #[test]
@@ -98,7 +103,10 @@ fn every_type_is_either_made_by_the_local_aws_or_left_out_with_a_reason() {
         .map(|(_, resource)| resource["Type"].as_str().expect("a type").to_owned())
         .collect();
     let made: BTreeSet<String> = MADE.iter().map(|kind| (*kind).to_owned()).collect();
-    let left_out = |kind: &str| GAPS.iter().any(|(gap, _)| matches!(gap, Gap::Type(left_out) if *left_out == kind));
+    let left_out = |kind: &str| {
+        GAPS.iter()
+            .any(|(gap, _)| matches!(gap, Gap::Type(left_out) if *left_out == kind))
+    };
     for kind in &used {
         assert!(
             made.contains(kind) != left_out(kind),
@@ -106,7 +114,10 @@ fn every_type_is_either_made_by_the_local_aws_or_left_out_with_a_reason() {
         );
     }
     let idle: Vec<_> = made.difference(&used).collect();
-    assert!(idle.is_empty(), "no template has {idle:?}: take them out of MADE");
+    assert!(
+        idle.is_empty(),
+        "no template has {idle:?}: take them out of MADE"
+    );
 }
 
 #[test]
@@ -117,13 +128,18 @@ fn no_entry_of_the_table_is_idle() {
             Gap::Type(_) | Gap::With(..) => gap.takes(resource),
             Gap::Idle(_) | Gap::Unwritten(..) => true,
             Gap::Property(_, path) => cut(&mut resource["Properties"].clone(), path),
-            Gap::Attribute(_, name, _) => {
-                replace(&mut stack.template.clone(), &json!({ "Fn::GetAtt": [id, name] }), &Value::Null)
-            }
+            Gap::Attribute(_, name, _) => replace(
+                &mut stack.template.clone(),
+                &json!({ "Fn::GetAtt": [id, name] }),
+                &Value::Null,
+            ),
         };
-        let mut found =
-            stacks.iter().flat_map(|stack| resources(stack).map(move |(id, resource)| (stack, id, resource)));
-        let used = found.any(|(stack, id, resource)| resource["Type"] == gap.kind() && hits(stack, id, resource));
+        let mut found = stacks
+            .iter()
+            .flat_map(|stack| resources(stack).map(move |(id, resource)| (stack, id, resource)));
+        let used = found.any(|(stack, id, resource)| {
+            resource["Type"] == gap.kind() && hits(stack, id, resource)
+        });
         assert!(used, "nothing needs {gap:?} now");
         assert!(!why.is_empty());
     }
@@ -131,7 +147,10 @@ fn no_entry_of_the_table_is_idle() {
 
 #[test]
 fn whatever_is_missing_locally_is_told_and_nothing_is_left_out_elsewhere() {
-    for environment in ["dev", "staging", "prod"].into_iter().filter_map(Environment::named) {
+    for environment in ["dev", "staging", "prod"]
+        .into_iter()
+        .filter_map(Environment::named)
+    {
         assert_eq!(left_out(&environment), []);
         assert_eq!(stacks(&environment), on_aws(&environment));
     }
@@ -141,12 +160,21 @@ fn whatever_is_missing_locally_is_told_and_nothing_is_left_out_elsewhere() {
         let there = made.iter().find(|made| made.slug == stack.slug);
         for (id, resource) in resources(stack) {
             let now = there.and_then(|there| there.template["Resources"].get(id));
-            let told: Vec<_> =
-                told.iter().filter(|told| told.stack == stack.slug && told.resources.contains(id)).collect();
+            let told: Vec<_> = told
+                .iter()
+                .filter(|told| told.stack == stack.slug && told.resources.contains(id))
+                .collect();
             match now {
-                None => assert!(told.iter().any(|told| told.how == How::LeftOut && !told.why.is_empty()), "{id}"),
+                None => assert!(
+                    told.iter()
+                        .any(|told| told.how == How::LeftOut && !told.why.is_empty()),
+                    "{id}"
+                ),
                 Some(now) => {
-                    assert!(now["Properties"] == resource["Properties"] || !told.is_empty(), "{id}");
+                    assert!(
+                        now["Properties"] == resource["Properties"] || !told.is_empty(),
+                        "{id}"
+                    );
                     assert!(told.iter().all(|told| told.how != How::LeftOut), "{id}");
                 }
             }
@@ -158,14 +186,28 @@ fn whatever_is_missing_locally_is_told_and_nothing_is_left_out_elsewhere() {
 fn the_shop_is_a_part_of_the_whole_and_the_same_in_both() {
     let (shop, whole) = (stacks(&Environment::shop()), stacks(&Environment::local()));
     let slugs: BTreeSet<_> = shop.iter().map(|stack| stack.slug).collect();
-    assert_eq!(slugs, BTreeSet::from(["alarms", "data", "messaging", "parameters"]));
+    assert_eq!(
+        slugs,
+        BTreeSet::from(["alarms", "data", "messaging", "parameters"])
+    );
     for stack in shop {
-        assert!(whole.contains(&stack), "{} must not change between haven up and haven deploy local", stack.name);
+        assert!(
+            whole.contains(&stack),
+            "{} must not change between haven up and haven deploy local",
+            stack.name
+        );
     }
 }
 
 fn stack(slug: &'static str, template: Value) -> Stack {
-    Stack { slug, name: slug.to_owned(), about: "", template, stateful: false, depends_on: Vec::new() }
+    Stack {
+        slug,
+        name: slug.to_owned(),
+        about: "",
+        template,
+        stateful: false,
+        depends_on: Vec::new(),
+    }
 }
 
 #[test]
@@ -192,7 +234,10 @@ fn what_needs_something_left_out_goes_with_it_across_stacks() {
             "Stays": { "Type": "AWS::SSM::Parameter", "Properties": { "Value": { "Fn::ImportValue": "queue" } } },
         } }),
     );
-    let empty = stack("empty", json!({ "Resources": { "Address": { "Type": "AWS::EC2::EIP", "Properties": {} } } }));
+    let empty = stack(
+        "empty",
+        json!({ "Resources": { "Address": { "Type": "AWS::EC2::EIP", "Properties": {} } } }),
+    );
     let (stacks, left_out) = localize(vec![network, user, empty]);
     assert_eq!(stacks.len(), 2);
     assert_eq!(
@@ -202,13 +247,31 @@ fn what_needs_something_left_out_goes_with_it_across_stacks() {
             "Outputs": { "Queue": { "Value": { "Ref": "Queue" }, "Export": { "Name": "queue" } } },
         })
     );
-    assert_eq!(resources(&stacks[1]).map(|(id, _)| id).collect::<Vec<_>>(), ["Stays"]);
+    assert_eq!(
+        resources(&stacks[1]).map(|(id, _)| id).collect::<Vec<_>>(),
+        ["Stays"]
+    );
     let told: Vec<(&str, &str, &str)> = left_out
         .iter()
-        .map(|left_out| (left_out.stack, left_out.resources[0].as_str(), left_out.why.as_str()))
+        .map(|left_out| {
+            (
+                left_out.stack,
+                left_out.resources[0].as_str(),
+                left_out.why.as_str(),
+            )
+        })
         .collect();
-    assert!(told.contains(&("network", "Route", "it needs Nat, which is left out")), "{told:?}");
-    assert!(told.contains(&("network", "Note", "it needs Route, which is left out")), "{told:?}");
-    assert!(told.contains(&("user", "Gone", "it needs nat, which is left out")), "{told:?}");
+    assert!(
+        told.contains(&("network", "Route", "it needs Nat, which is left out")),
+        "{told:?}"
+    );
+    assert!(
+        told.contains(&("network", "Note", "it needs Route, which is left out")),
+        "{told:?}"
+    );
+    assert!(
+        told.contains(&("user", "Gone", "it needs nat, which is left out")),
+        "{told:?}"
+    );
     assert_eq!(told.len(), 5);
 }

@@ -1,9 +1,10 @@
 //! Our own policy: what a template must be, beside correct.
 //!
-//! Rules about one resource are written in AWS's Guard language, a file per service in `infra/blueprint/policy/`. What
-//! Guard cannot say is Rust: [`companions`] for resources of one template that need each other, [`closure`] for what
-//! holds between stacks. All have ids of one form, such as `SQS-2`, and can be waived in one way: the resource's
-//! `Metadata.haven.waive`, a list of `{rule, reason}`. A waiver is reported with its reason, never silent.
+//! Rules about one resource are written in AWS's Guard language, a file per service in
+//! `infra/blueprint/policy/`. What Guard cannot say is Rust: [`companions`] for resources of one
+//! template that need each other, [`closure`] for what holds between stacks. All have ids of one
+//! form, such as `SQS-2`, and can be waived in one way: the resource's `Metadata.haven.waive`, a
+//! list of `{rule, reason}`. A waiver is reported with its reason, never silent.
 
 mod closure;
 mod companions;
@@ -39,7 +40,8 @@ pub struct Finding {
 /// Every rule about one template.
 ///
 /// # Panics
-/// When a rule file cannot be read or evaluated: a defect of ours, found by any test that calls this.
+/// When a rule file cannot be read or evaluated: a defect of ours, found by any test that calls
+/// this.
 pub fn check(stack: &str, template: &Value) -> Vec<Finding> {
     let mut findings = guard::findings(stack, template);
     findings.extend(companions::findings(stack, template));
@@ -53,7 +55,9 @@ pub fn check(stack: &str, template: &Value) -> Vec<Finding> {
 
 /// Every rule about an environment: each template by itself, and all of them together.
 pub fn check_all(environment: &Environment, stacks: &[Stack]) -> Vec<Finding> {
-    let own = stacks.iter().flat_map(|stack| check(&stack.name, &stack.template));
+    let own = stacks
+        .iter()
+        .flat_map(|stack| check(&stack.name, &stack.template));
     own.chain(closure(environment, stacks)).collect()
 }
 
@@ -70,7 +74,9 @@ pub fn rules() -> Vec<String> {
 fn waive(mut findings: Vec<Finding>, template: &Value) -> Vec<Finding> {
     for finding in &mut findings {
         let waiver = waivers(template, &finding.resource).find(|(rule, _)| *rule == finding.rule);
-        finding.waived = waiver.map(|(_, reason)| reason.to_owned()).filter(|reason| !reason.trim().is_empty());
+        finding.waived = waiver
+            .map(|(_, reason)| reason.to_owned())
+            .filter(|reason| !reason.trim().is_empty());
     }
     findings
 }
@@ -100,11 +106,19 @@ fn bad_waivers(stack: &str, template: &Value, findings: &[Finding]) -> Vec<Findi
                 });
             };
             if reason.trim().is_empty() {
-                say("WAIVE-1", format!("{rule} is waived without a reason. Say why it does not apply here."));
+                say(
+                    "WAIVE-1",
+                    format!("{rule} is waived without a reason. Say why it does not apply here."),
+                );
             } else if !closure::RULES.contains(&rule)
-                && !findings.iter().any(|finding| finding.resource == resource && finding.rule == rule)
+                && !findings
+                    .iter()
+                    .any(|finding| finding.resource == resource && finding.rule == rule)
             {
-                say("WAIVE-2", format!("{rule} finds nothing here. Take the waiver away."));
+                say(
+                    "WAIVE-2",
+                    format!("{rule} finds nothing here. Take the waiver away."),
+                );
             }
         }
     }
@@ -113,7 +127,11 @@ fn bad_waivers(stack: &str, template: &Value, findings: &[Finding]) -> Vec<Findi
 
 /// Logical id and resource.
 fn resources(template: &Value) -> impl Iterator<Item = (&str, &Value)> {
-    template["Resources"].as_object().into_iter().flatten().map(|(id, resource)| (id.as_str(), resource))
+    template["Resources"]
+        .as_object()
+        .into_iter()
+        .flatten()
+        .map(|(id, resource)| (id.as_str(), resource))
 }
 
 /// Those of one type.
@@ -128,12 +146,18 @@ fn referred(value: &Value) -> BTreeSet<&str> {
             let mut ids: BTreeSet<&str> = object.values().flat_map(referred).collect();
             ids.extend(object.get("Ref").and_then(Value::as_str));
             let attribute = object.get("Fn::GetAtt");
-            ids.extend(attribute.and_then(|att| att[0].as_str().or_else(|| att.as_str()?.split('.').next())));
-            let text = object.get("Fn::Sub").and_then(|sub| sub.as_str().or_else(|| sub[0].as_str()));
             ids.extend(
-                text.into_iter()
-                    .flat_map(|text| text.split("${").skip(1).filter_map(|rest| rest.split(['}', '.']).next())),
+                attribute
+                    .and_then(|att| att[0].as_str().or_else(|| att.as_str()?.split('.').next())),
             );
+            let text = object
+                .get("Fn::Sub")
+                .and_then(|sub| sub.as_str().or_else(|| sub[0].as_str()));
+            ids.extend(text.into_iter().flat_map(|text| {
+                text.split("${")
+                    .skip(1)
+                    .filter_map(|rest| rest.split(['}', '.']).next())
+            }));
             ids
         }
         Value::Array(values) => values.iter().flat_map(referred).collect(),

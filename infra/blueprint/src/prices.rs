@@ -1,4 +1,5 @@
-//! What AWS charges for one unit of a thing: a dated table for each region, kept in `infra/blueprint/prices`.
+//! What AWS charges for one unit of a thing: a dated table for each region, kept in
+//! `infra/blueprint/prices`.
 
 use std::collections::BTreeMap;
 
@@ -49,7 +50,8 @@ impl Prices {
     /// The table of a region, where there is one.
     ///
     /// # Panics
-    /// When the table in the repository is wrong: a defect of ours, found by any test that reads it.
+    /// When the table in the repository is wrong: a defect of ours, found by any test that reads
+    /// it.
     pub fn of(region: &str) -> Option<Prices> {
         let text = match region {
             "us-east-1" => include_str!("../prices/us-east-1.toml"),

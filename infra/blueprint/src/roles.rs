@@ -63,10 +63,14 @@ struct KeyUse {
 
 /// The statements of a role, one an edge.
 pub fn statements(role: &Role, environment: &Environment) -> Vec<Statement> {
-    edges(role).iter().map(|edge| edge.statement(role, environment)).collect()
+    edges(role)
+        .iter()
+        .map(|edge| edge.statement(role, environment))
+        .collect()
 }
 
-/// The document of the policy for one of the role's two actors, with what that one needs `more` and no edge asks for.
+/// The document of the policy for one of the role's two actors, with what that one needs `more` and
+/// no edge asks for.
 pub fn policy(role: &Role, environment: &Environment, actor: Actor, more: Vec<Statement>) -> Value {
     let edges = edges_of(role, actor);
     let mut statements: Vec<Value> = more.iter().map(named).collect();
@@ -78,25 +82,37 @@ pub fn policy(role: &Role, environment: &Environment, actor: Actor, more: Vec<St
         json
     }));
     statements.extend(key_statements(&edges, environment));
-    statements.extend(edges.iter().any(|edge| matches!(edge, Edge::Texts)).then(no_topic));
+    statements.extend(
+        edges
+            .iter()
+            .any(|edge| matches!(edge, Edge::Texts))
+            .then(no_topic),
+    );
     document(statements)
 }
 
-/// Why this actor may do what it may, an edge each: roles with the same reasons need the same rights.
+/// Why this actor may do what it may, an edge each: roles with the same reasons need the same
+/// rights.
 pub fn reasons(role: &Role, actor: Actor) -> Vec<String> {
-    edges_of(role, actor).into_iter().map(Edge::because).collect()
+    edges_of(role, actor)
+        .into_iter()
+        .map(Edge::because)
+        .collect()
 }
 
 fn edges_of(role: &Role, actor: Actor) -> Vec<Edge> {
-    edges(role).into_iter().filter(|edge| edge.actor() == actor).collect()
+    edges(role)
+        .into_iter()
+        .filter(|edge| edge.actor() == actor)
+        .collect()
 }
 
 pub fn document(statements: Vec<Value>) -> Value {
     json!({ "Version": "2012-10-17", "Statement": statements })
 }
 
-/// A statement whose Sid is its edge, such as `ConsumesOrders`. A Sid takes letters and digits alone (IAM JSON policy
-/// elements, Sid).
+/// A statement whose Sid is its edge, such as `ConsumesOrders`. A Sid takes letters and digits
+/// alone (IAM JSON policy elements, Sid).
 pub fn named(statement: &Statement) -> Value {
     let mut json = statement.to_json();
     json["Sid"] = json!(sid_of(&statement.because));
@@ -104,21 +120,41 @@ pub fn named(statement: &Statement) -> Value {
 }
 
 fn sid_of(because: &str) -> String {
-    let words = because.split(|letter: char| !letter.is_ascii_alphanumeric()).filter(|word| !word.is_empty());
-    words.map(|word| word[..1].to_ascii_uppercase() + &word[1..]).collect()
+    let words = because
+        .split(|letter: char| !letter.is_ascii_alphanumeric())
+        .filter(|word| !word.is_empty());
+    words
+        .map(|word| word[..1].to_ascii_uppercase() + &word[1..])
+        .collect()
 }
 
-/// What the contract asks for, of which a statement with this Sid is the answer: an edge of a role; the edges whose
-/// resources a key encrypts; or what every service needs to start, and the public one to be reached.
+/// What the contract asks for, of which a statement with this Sid is the answer: an edge of a role;
+/// the edges whose resources a key encrypts; or what every service needs to start, and the public
+/// one to be reached.
 pub fn demand(sid: &str) -> Option<String> {
     const OF_A_SERVICE: [(&str, &str); 7] = [
         (NO_TOPIC, "sends text messages: to phones, and to no topic"),
-        ("StartsFromTheImage", "is a role: its service starts from the image"),
-        ("LogsInToTheRegistry", "is a role: its service fetches the image"),
+        (
+            "StartsFromTheImage",
+            "is a role: its service starts from the image",
+        ),
+        (
+            "LogsInToTheRegistry",
+            "is a role: its service fetches the image",
+        ),
         ("WritesTheLog", "is a role: its service writes a log"),
-        ("LooksAtTheBalancer", "is public: its deployment turns the traffic"),
-        ("TurnsTheTraffic", "is public: its deployment turns the traffic"),
-        ("RegistersTasks", "is public: its tasks stand behind the balancer"),
+        (
+            "LooksAtTheBalancer",
+            "is public: its deployment turns the traffic",
+        ),
+        (
+            "TurnsTheTraffic",
+            "is public: its deployment turns the traffic",
+        ),
+        (
+            "RegistersTasks",
+            "is public: its tasks stand behind the balancer",
+        ),
     ];
     let all: Vec<Edge> = ROLES.iter().flat_map(|role| edges(role)).collect();
     if let Some(edge) = all.iter().find(|edge| sid_of(&edge.because()) == sid) {
@@ -126,13 +162,22 @@ pub fn demand(sid: &str) -> Option<String> {
     }
     let opened: BTreeSet<String> = all
         .iter()
-        .filter(|edge| edge.key_use().is_some_and(|used| sid_of(&opens(used.name)) == sid))
+        .filter(|edge| {
+            edge.key_use()
+                .is_some_and(|used| sid_of(&opens(used.name)) == sid)
+        })
         .map(|edge| edge.because())
         .collect();
     if !opened.is_empty() {
-        return Some(format!("what is encrypted with it: {}", opened.into_iter().collect::<Vec<_>>().join(", ")));
+        return Some(format!(
+            "what is encrypted with it: {}",
+            opened.into_iter().collect::<Vec<_>>().join(", ")
+        ));
     }
-    OF_A_SERVICE.iter().find(|(known, _)| *known == sid).map(|(_, demand)| (*demand).to_owned())
+    OF_A_SERVICE
+        .iter()
+        .find(|(known, _)| *known == sid)
+        .map(|(_, demand)| (*demand).to_owned())
 }
 
 fn opens(key: &str) -> String {
@@ -148,7 +193,11 @@ fn edges(role: &Role) -> Vec<Edge> {
     edges.extend(role.sends.iter().map(|queue| Edge::Sends(queue)));
     edges.extend(role.publishes.iter().map(|topic| Edge::Publishes(topic)));
     edges.extend(role.puts_events.iter().map(|bus| Edge::PutsEvents(bus)));
-    edges.extend(role.tables.iter().map(|(table, access)| Edge::Table(table, *access)));
+    edges.extend(
+        role.tables
+            .iter()
+            .map(|(table, access)| Edge::Table(table, *access)),
+    );
     edges.extend(role.streams.iter().map(|table| Edge::Stream(table)));
     edges.extend((!role.parameters.is_empty()).then_some(Edge::Parameters));
     edges.extend(role.mail.then_some(Edge::Mail));
@@ -206,7 +255,8 @@ impl Edge {
     }
 
     fn statement(self, role: &Role, environment: &Environment) -> Statement {
-        let import = |address: Address| json!({ "Fn::ImportValue": export_of_arn(environment, address) });
+        let import =
+            |address: Address| json!({ "Fn::ImportValue": export_of_arn(environment, address) });
         let (actions, resources) = match self {
             Edge::Consumes(queue) => (
                 vec![
@@ -217,35 +267,54 @@ impl Edge {
                 ],
                 vec![import(Address::Queue(queue))],
             ),
-            Edge::Parks(queue) => (vec!["sqs:SendMessage"], vec![import(Address::ParkingQueue(queue))]),
+            Edge::Parks(queue) => (
+                vec!["sqs:SendMessage"],
+                vec![import(Address::ParkingQueue(queue))],
+            ),
             Edge::Sends(queue) => (vec!["sqs:SendMessage"], vec![import(Address::Queue(queue))]),
             Edge::Publishes(topic) => (vec!["sns:Publish"], vec![import(Address::Topic(topic))]),
             Edge::PutsEvents(bus) => (vec!["events:PutEvents"], vec![import(Address::Bus(bus))]),
             Edge::Table(table, access) => {
                 let mut actions = vec!["dynamodb:GetItem", "dynamodb:Query", "dynamodb:Scan"];
                 if access == Access::Write {
-                    actions.extend(["dynamodb:PutItem", "dynamodb:UpdateItem", "dynamodb:ConditionCheckItem"]);
+                    actions.extend([
+                        "dynamodb:PutItem",
+                        "dynamodb:UpdateItem",
+                        "dynamodb:ConditionCheckItem",
+                    ]);
                 }
                 let arn = import(Address::Table(table));
-                let indexes = table
-                    .indexes
-                    .iter()
-                    .map(|index| json!({ "Fn::Join": ["", [arn, format!("/index/{}", index.name)]] }));
+                let indexes = table.indexes.iter().map(
+                    |index| json!({ "Fn::Join": ["", [arn, format!("/index/{}", index.name)]] }),
+                );
                 let resources = std::iter::once(arn.clone()).chain(indexes).collect();
                 (actions, resources)
             }
             Edge::Stream(table) => (
-                vec!["dynamodb:DescribeStream", "dynamodb:GetShardIterator", "dynamodb:GetRecords"],
+                vec![
+                    "dynamodb:DescribeStream",
+                    "dynamodb:GetShardIterator",
+                    "dynamodb:GetRecords",
+                ],
                 vec![import(Address::Stream(table))],
             ),
             Edge::Parameters => {
-                // Reading by path is allowed or denied by the path's own ARN, not by those of the parameters below it
-                // (Systems Manager User Guide, "How Parameter Store authorizes parameter retrieval").
+                // Reading by path is allowed or denied by the path's own ARN, not by those of the
+                // parameters below it (Systems Manager User Guide, "How Parameter Store authorizes
+                // parameter retrieval").
                 let root = parameter_root(&environment.name);
-                let path = format!("arn:${{AWS::Partition}}:ssm:${{AWS::Region}}:${{AWS::AccountId}}:parameter{root}");
-                let below = role.parameters.iter().map(|parameter| sub(&parameter_arn(environment, parameter.key)));
+                let path = format!(
+                    "arn:${{AWS::Partition}}:ssm:${{AWS::Region}}:${{AWS::AccountId}}:parameter{root}"
+                );
+                let below = role
+                    .parameters
+                    .iter()
+                    .map(|parameter| sub(&parameter_arn(environment, parameter.key)));
                 let resources = std::iter::once(sub(&path)).chain(below).collect();
-                (vec!["ssm:GetParametersByPath", "ssm:GetParameters"], resources)
+                (
+                    vec!["ssm:GetParametersByPath", "ssm:GetParameters"],
+                    resources,
+                )
             }
             Edge::Mail => {
                 let identity = format!(
@@ -255,50 +324,76 @@ impl Edge {
                 (vec!["ses:SendEmail"], vec![sub(&identity)])
             }
             Edge::Texts => (vec!["sns:Publish"], vec![json!("*")]),
-            Edge::Secret(secret) | Edge::SecretAgain(secret) => {
-                (vec!["secretsmanager:GetSecretValue"], vec![sub(&secret_arn(environment, secret.slug))])
-            }
-            Edge::Database | Edge::DatabaseAgain => {
-                (vec!["secretsmanager:GetSecretValue"], vec![Shared::DatabaseSecret.import(environment)])
-            }
-            Edge::Cache | Edge::CacheAgain => {
-                (vec!["secretsmanager:GetSecretValue"], vec![Shared::CacheSecret.import(environment)])
-            }
+            Edge::Secret(secret) | Edge::SecretAgain(secret) => (
+                vec!["secretsmanager:GetSecretValue"],
+                vec![sub(&secret_arn(environment, secret.slug))],
+            ),
+            Edge::Database | Edge::DatabaseAgain => (
+                vec!["secretsmanager:GetSecretValue"],
+                vec![Shared::DatabaseSecret.import(environment)],
+            ),
+            Edge::Cache | Edge::CacheAgain => (
+                vec!["secretsmanager:GetSecretValue"],
+                vec![Shared::CacheSecret.import(environment)],
+            ),
         };
-        Statement { actions, resources, because: self.because() }
+        Statement {
+            actions,
+            resources,
+            because: self.because(),
+        }
     }
 
     fn key_use(self) -> Option<KeyUse> {
-        // What writes makes a data key first; SQS and SNS open it again to be sure of it (SQS and SNS Developer Guides,
-        // "Key management").
+        // What writes makes a data key first; SQS and SNS open it again to be sure of it (SQS and
+        // SNS Developer Guides, "Key management").
         const READ: &[&str] = &["kms:Decrypt"];
         const WRITE: &[&str] = &["kms:Decrypt", "kms:GenerateDataKey"];
         const TABLE_READ: &[&str] = &["kms:Decrypt", "kms:DescribeKey"];
-        const TABLE_WRITE: &[&str] = &["kms:Decrypt", "kms:DescribeKey", "kms:Encrypt", "kms:GenerateDataKey"];
-        let used = |key, name, service, actions| Some(KeyUse { key, name, service, actions });
+        const TABLE_WRITE: &[&str] = &[
+            "kms:Decrypt",
+            "kms:DescribeKey",
+            "kms:Encrypt",
+            "kms:GenerateDataKey",
+        ];
+        let used = |key, name, service, actions| {
+            Some(KeyUse {
+                key,
+                name,
+                service,
+                actions,
+            })
+        };
         match self {
             Edge::Consumes(_) => used(Shared::MessagesKey, "messages", "sqs", READ),
             Edge::Parks(_) | Edge::Sends(_) => used(Shared::MessagesKey, "messages", "sqs", WRITE),
             Edge::Publishes(_) => used(Shared::MessagesKey, "messages", "sns", WRITE),
-            // DynamoDB uses a table's key on behalf of who reads or writes it (DynamoDB Developer Guide, "Authorizing use
-            // of your KMS keys"; what CDK's grants give, without their wildcards).
-            Edge::Table(_, Access::Write) => used(Shared::StockKey, "stock", "dynamodb", TABLE_WRITE),
-            Edge::Table(_, Access::Read) | Edge::Stream(_) => used(Shared::StockKey, "stock", "dynamodb", TABLE_READ),
+            // DynamoDB uses a table's key on behalf of who reads or writes it (DynamoDB Developer
+            // Guide, "Authorizing use of your KMS keys"; what CDK's grants give, without their
+            // wildcards).
+            Edge::Table(_, Access::Write) => {
+                used(Shared::StockKey, "stock", "dynamodb", TABLE_WRITE)
+            }
+            Edge::Table(_, Access::Read) | Edge::Stream(_) => {
+                used(Shared::StockKey, "stock", "dynamodb", TABLE_READ)
+            }
             Edge::Secret(_)
             | Edge::SecretAgain(_)
             | Edge::Database
             | Edge::DatabaseAgain
             | Edge::Cache
             | Edge::CacheAgain => used(Shared::SecretsKey, "secrets", "secretsmanager", READ),
-            // EventBridge uses the bus's key by itself, by the key's own policy (EventBridge User Guide, "Authorizing
-            // EventBridge to use a customer managed key"); settings, mail and texts have none of ours.
+            // EventBridge uses the bus's key by itself, by the key's own policy (EventBridge User
+            // Guide, "Authorizing EventBridge to use a customer managed key"); settings, mail and
+            // texts have none of ours.
             Edge::PutsEvents(_) | Edge::Parameters | Edge::Mail | Edge::Texts => None,
         }
     }
 }
 
-/// IAM knows no phones (Service Authorization Reference, "Amazon SNS": topics are the only resources): who may text may
-/// publish to everything, and where topics are denied, phones are what is left.
+/// IAM knows no phones (Service Authorization Reference, "Amazon SNS": topics are the only
+/// resources): who may text may publish to everything, and where topics are denied, phones are what
+/// is left.
 fn no_topic() -> Value {
     json!({
         "Sid": NO_TOPIC,
@@ -310,7 +405,8 @@ fn no_topic() -> Value {
 
 const NO_TOPIC: &str = "PublishesToNoTopic";
 
-/// A text is paid for, and its monthly limit set, a region: it leaves from the shop's own or not at all.
+/// A text is paid for, and its monthly limit set, a region: it leaves from the shop's own or not at
+/// all.
 pub fn from_here() -> Value {
     json!({ "StringEquals": { "aws:RequestedRegion": { "Ref": "AWS::Region" } } })
 }
@@ -319,7 +415,11 @@ pub fn from_here() -> Value {
 fn key_statements(edges: &[Edge], environment: &Environment) -> Vec<Value> {
     let mut statements = Vec::new();
     for key in [Shared::MessagesKey, Shared::StockKey, Shared::SecretsKey] {
-        let uses: Vec<KeyUse> = edges.iter().filter_map(|edge| edge.key_use()).filter(|used| used.key == key).collect();
+        let uses: Vec<KeyUse> = edges
+            .iter()
+            .filter_map(|edge| edge.key_use())
+            .filter(|used| used.key == key)
+            .collect();
         let Some(first) = uses.first() else { continue };
         let mut actions: Vec<&'static str> = Vec::new();
         let mut services: Vec<Value> = Vec::new();
@@ -333,7 +433,11 @@ fn key_statements(edges: &[Edge], environment: &Environment) -> Vec<Value> {
         actions.sort_unstable();
         actions.dedup();
         let because = opens(first.name);
-        let mut json = named(&Statement { actions, resources: vec![key.import(environment)], because });
+        let mut json = named(&Statement {
+            actions,
+            resources: vec![key.import(environment)],
+            because,
+        });
         json["Condition"] = json!({ "StringEquals": { "kms:ViaService": services } });
         statements.push(json);
     }
@@ -351,18 +455,50 @@ mod tests {
     /// Said again from the contract, not from `edges`.
     fn expected(role: &Role) -> BTreeSet<String> {
         let mut expected = BTreeSet::new();
-        expected.extend(role.consumes.iter().map(|queue| format!("consumes {}", queue.slug)));
-        expected.extend(role.consumes.iter().map(|queue| format!("parks from {}", queue.slug)));
-        expected.extend(role.sends.iter().map(|queue| format!("sends to {}", queue.slug)));
-        expected.extend(role.publishes.iter().map(|topic| format!("publishes to {}", topic.slug)));
-        expected.extend(role.puts_events.iter().map(|bus| format!("puts events on {}", bus.slug)));
+        expected.extend(
+            role.consumes
+                .iter()
+                .map(|queue| format!("consumes {}", queue.slug)),
+        );
+        expected.extend(
+            role.consumes
+                .iter()
+                .map(|queue| format!("parks from {}", queue.slug)),
+        );
+        expected.extend(
+            role.sends
+                .iter()
+                .map(|queue| format!("sends to {}", queue.slug)),
+        );
+        expected.extend(
+            role.publishes
+                .iter()
+                .map(|topic| format!("publishes to {}", topic.slug)),
+        );
+        expected.extend(
+            role.puts_events
+                .iter()
+                .map(|bus| format!("puts events on {}", bus.slug)),
+        );
         expected.extend(role.tables.iter().map(|(table, access)| match access {
             Access::Read => format!("reads {}", table.slug),
             Access::Write => format!("writes {}", table.slug),
         }));
-        expected.extend(role.streams.iter().map(|table| format!("reads the stream of {}", table.slug)));
-        expected.extend(role.secrets.iter().map(|secret| format!("is given the secret {}", secret.slug)));
-        expected.extend(role.secrets.iter().map(|secret| format!("reads the secret {} again", secret.slug)));
+        expected.extend(
+            role.streams
+                .iter()
+                .map(|table| format!("reads the stream of {}", table.slug)),
+        );
+        expected.extend(
+            role.secrets
+                .iter()
+                .map(|secret| format!("is given the secret {}", secret.slug)),
+        );
+        expected.extend(
+            role.secrets
+                .iter()
+                .map(|secret| format!("reads the secret {} again", secret.slug)),
+        );
         let flags = [
             (!role.parameters.is_empty(), "reads its parameters"),
             (role.mail, "sends e-mail"),
@@ -372,7 +508,12 @@ mod tests {
             (role.cache, "is given the cache token"),
             (role.cache, "reads the cache token again"),
         ];
-        expected.extend(flags.iter().filter(|(set, _)| *set).map(|(_, because)| (*because).to_owned()));
+        expected.extend(
+            flags
+                .iter()
+                .filter(|(set, _)| *set)
+                .map(|(_, because)| (*because).to_owned()),
+        );
         expected
     }
 
@@ -380,23 +521,36 @@ mod tests {
     fn every_edge_has_one_statement_and_every_statement_one_edge() {
         for role in ROLES {
             let statements = statements(role, &prod());
-            let reasons: BTreeSet<String> = statements.iter().map(|statement| statement.because.clone()).collect();
+            let reasons: BTreeSet<String> = statements
+                .iter()
+                .map(|statement| statement.because.clone())
+                .collect();
             assert_eq!(reasons, expected(role), "{}", role.slug);
-            assert_eq!(reasons.len(), statements.len(), "{}: two statements for one edge", role.slug);
+            assert_eq!(
+                reasons.len(),
+                statements.len(),
+                "{}: two statements for one edge",
+                role.slug
+            );
         }
     }
 
     #[test]
     fn both_policies_together_hold_every_statement_once_under_a_sid_of_its_own() {
         for role in ROLES {
-            let (process, starter) =
-                (policy(role, &prod(), Actor::Process, Vec::new()), policy(role, &prod(), Actor::Starter, Vec::new()));
+            let (process, starter) = (
+                policy(role, &prod(), Actor::Process, Vec::new()),
+                policy(role, &prod(), Actor::Starter, Vec::new()),
+            );
             let mut sids = Vec::new();
             for document in [process, starter] {
                 let before = sids.len();
                 for statement in document["Statement"].as_array().expect("a list") {
                     let sid = statement["Sid"].as_str().expect("a Sid").to_owned();
-                    assert!(sid.bytes().all(|byte| byte.is_ascii_alphanumeric()), "{sid}");
+                    assert!(
+                        sid.bytes().all(|byte| byte.is_ascii_alphanumeric()),
+                        "{sid}"
+                    );
                     sids.push(sid);
                 }
                 let unique: BTreeSet<&String> = sids[before..].iter().collect();
@@ -409,7 +563,11 @@ mod tests {
             let keys: Vec<&String> = sids.iter().filter(|sid| !own.contains(*sid)).collect();
             assert_eq!(sids.len() - keys.len(), own.len(), "{}", role.slug);
             let of_texts = role.text_messages.then_some(NO_TOPIC);
-            assert!(keys.iter().all(|sid| sid.contains("Key") || of_texts == Some(sid.as_str())), "{keys:?}");
+            assert!(
+                keys.iter()
+                    .all(|sid| sid.contains("Key") || of_texts == Some(sid.as_str())),
+                "{keys:?}"
+            );
         }
     }
 
@@ -418,7 +576,9 @@ mod tests {
         for role in ROLES {
             let document = policy(role, &prod(), Actor::Process, Vec::new());
             let statements = document["Statement"].as_array().expect("a list");
-            let anywhere = statements.iter().find(|it| it["Effect"] == "Allow" && it["Resource"] == json!(["*"]));
+            let anywhere = statements
+                .iter()
+                .find(|it| it["Effect"] == "Allow" && it["Resource"] == json!(["*"]));
             let denied = statements.iter().find(|it| it["Effect"] == "Deny");
             assert_eq!(
                 (anywhere.is_some(), denied.is_some()),
@@ -430,7 +590,10 @@ mod tests {
                 assert_eq!(anywhere["Action"], json!(["sns:Publish"]));
                 assert_eq!(anywhere["Condition"], from_here());
                 assert_eq!(denied["Action"], anywhere["Action"]);
-                assert!(denied["Resource"].to_string().contains(":sns:*:*:*"), "{denied}");
+                assert!(
+                    denied["Resource"].to_string().contains(":sns:*:*:*"),
+                    "{denied}"
+                );
             }
         }
     }
@@ -439,17 +602,35 @@ mod tests {
     fn a_role_that_touches_something_encrypted_may_use_its_key_and_only_through_that_service() {
         for role in ROLES {
             let text = policy(role, &prod(), Actor::Process, Vec::new()).to_string();
-            let messages = !role.consumes.is_empty() || !role.sends.is_empty() || !role.publishes.is_empty();
+            let messages =
+                !role.consumes.is_empty() || !role.sends.is_empty() || !role.publishes.is_empty();
             let stock = !role.tables.is_empty() || !role.streams.is_empty();
             assert_eq!(text.contains("messages-key"), messages, "{}", role.slug);
             assert_eq!(text.contains("stock-key"), stock, "{}", role.slug);
             // What it was given at the start it may read again, when it was changed (ADR 0013).
             let secrets = role.database || role.cache || !role.secrets.is_empty();
             assert_eq!(text.contains("secrets-key"), secrets, "{}", role.slug);
-            let keys = [messages, stock, secrets].into_iter().filter(|used| *used).count();
-            assert_eq!(text.matches("kms:ViaService").count(), keys, "{}", role.slug);
-            let writes = messages || role.tables.iter().any(|(_, access)| *access == Access::Write);
-            assert_eq!(text.contains("kms:GenerateDataKey"), writes, "{}", role.slug);
+            let keys = [messages, stock, secrets]
+                .into_iter()
+                .filter(|used| *used)
+                .count();
+            assert_eq!(
+                text.matches("kms:ViaService").count(),
+                keys,
+                "{}",
+                role.slug
+            );
+            let writes = messages
+                || role
+                    .tables
+                    .iter()
+                    .any(|(_, access)| *access == Access::Write);
+            assert_eq!(
+                text.contains("kms:GenerateDataKey"),
+                writes,
+                "{}",
+                role.slug
+            );
         }
     }
 
@@ -459,10 +640,17 @@ mod tests {
             let read = |actor: Actor| -> BTreeSet<String> {
                 let document = policy(role, &prod(), actor, Vec::new());
                 let statements = document["Statement"].as_array().expect("a list").iter();
-                let reading = statements.filter(|statement| statement["Action"].to_string().contains("GetSecretValue"));
-                reading.map(|statement| statement["Resource"].to_string()).collect()
+                let reading = statements
+                    .filter(|statement| statement["Action"].to_string().contains("GetSecretValue"));
+                reading
+                    .map(|statement| statement["Resource"].to_string())
+                    .collect()
             };
-            assert!(read(Actor::Process).is_subset(&read(Actor::Starter)), "{}", role.slug);
+            assert!(
+                read(Actor::Process).is_subset(&read(Actor::Starter)),
+                "{}",
+                role.slug
+            );
         }
     }
 
@@ -471,7 +659,11 @@ mod tests {
     fn who_has_parameters_may_read_their_path() {
         for role in ROLES.iter().filter(|role| !role.parameters.is_empty()) {
             let document = policy(role, &prod(), Actor::Process, Vec::new()).to_string();
-            assert!(document.contains(":parameter/brewhaven/prod\""), "{}: {document}", role.slug);
+            assert!(
+                document.contains(":parameter/brewhaven/prod\""),
+                "{}: {document}",
+                role.slug
+            );
         }
     }
 }

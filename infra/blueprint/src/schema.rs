@@ -1,6 +1,8 @@
-//! What CloudFormation says of each resource type, and templates held against it: offline, in milliseconds.
+//! What CloudFormation says of each resource type, and templates held against it: offline, in
+//! milliseconds.
 //!
-//! The facts are in `infra/blueprint/schema/table.json`, made from AWS's own resource provider schemas.
+//! The facts are in `infra/blueprint/schema/table.json`, made from AWS's own resource provider
+//! schemas.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -56,7 +58,8 @@ struct Facts {
     permissions: Option<&'static RawValue>,
 }
 
-/// A shape with a name, read once it is asked for: of a type's many properties and definitions few are in use.
+/// A shape with a name, read once it is asked for: of a type's many properties and definitions few
+/// are in use.
 #[derive(Debug, Deserialize)]
 #[serde(transparent)]
 struct Unread {
@@ -71,7 +74,8 @@ impl Unread {
     /// # Panics
     /// When the table is wrong: a defect of ours, found by the test that reads all of it.
     fn shape(&self) -> &Shape {
-        self.read.get_or_init(|| serde_json::from_str(self.text.get()).expect("a shape"))
+        self.read
+            .get_or_init(|| serde_json::from_str(self.text.get()).expect("a shape"))
     }
 }
 
@@ -145,7 +149,8 @@ pub fn kind(name: &str) -> Option<&'static Kind> {
         let lines = TABLE.lines().filter_map(|line| {
             let (name, facts) = line.strip_prefix('"')?.split_once("\":")?;
             let facts = facts.trim_end_matches(',');
-            name.starts_with("AWS::").then_some((name, (facts, OnceLock::new())))
+            name.starts_with("AWS::")
+                .then_some((name, (facts, OnceLock::new())))
         });
         lines.collect()
     });
@@ -156,16 +161,23 @@ pub fn kind(name: &str) -> Option<&'static Kind> {
 impl Kind {
     fn read(text: &'static str) -> serde_json::Result<Kind> {
         // Each takes what is its own, and passes over the rest.
-        Ok(Kind { shape: serde_json::from_str(text)?, facts: serde_json::from_str(text)? })
+        Ok(Kind {
+            shape: serde_json::from_str(text)?,
+            facts: serde_json::from_str(text)?,
+        })
     }
 
     /// What a change of the property at `path` does: `Name`, or `Budget.BudgetName`.
     pub fn effect(&self, path: &str) -> Effect {
         let listed = |list: &[&str]| {
             list.iter().any(|known| {
-                // What contains it, or is in it, counts too: a diff may be coarser or finer than the list.
+                // What contains it, or is in it, counts too: a diff may be coarser or finer than
+                // the list.
                 let covers = |outer: &str, inner: &str| {
-                    inner == outer || inner.strip_prefix(outer).is_some_and(|rest| rest.starts_with('.'))
+                    inner == outer
+                        || inner
+                            .strip_prefix(outer)
+                            .is_some_and(|rest| rest.starts_with('.'))
                 };
                 covers(known, path) || covers(path, known)
             })
@@ -191,13 +203,16 @@ impl Kind {
         self.facts.stack_tags
     }
 
-    /// What whoever deploys must be allowed: the actions behind `create`, `read`, `update`, `delete` and `tag`.
+    /// What whoever deploys must be allowed: the actions behind `create`, `read`, `update`,
+    /// `delete` and `tag`.
     ///
     /// # Panics
     /// When the table is wrong: a defect of ours, found by any test that reads it.
     pub fn permissions(&self) -> BTreeMap<&'static str, Vec<&'static str>> {
         let text = self.facts.permissions.map(RawValue::get);
-        text.map_or_else(BTreeMap::new, |text| serde_json::from_str(text).expect("actions by verb"))
+        text.map_or_else(BTreeMap::new, |text| {
+            serde_json::from_str(text).expect("actions by verb")
+        })
     }
 }
 
@@ -205,7 +220,12 @@ impl Kind {
 pub fn check(template: &Value) -> Vec<Violation> {
     let empty = Map::new();
     let resources = template["Resources"].as_object().unwrap_or(&empty);
-    let mut checker = Checker { resources, resource: "", kind: None, violations: Vec::new() };
+    let mut checker = Checker {
+        resources,
+        resource: "",
+        kind: None,
+        violations: Vec::new(),
+    };
     for (id, resource) in resources {
         checker.resource = id;
         checker.resource(resource);
@@ -268,17 +288,37 @@ struct Checker<'a> {
 impl<'a> Checker<'a> {
     fn wrong(&mut self, path: impl fmt::Display, message: impl Into<String>) {
         let resource = self.resource.to_owned();
-        self.violations.push(Violation { resource, path: path.to_string(), message: message.into() });
+        self.violations.push(Violation {
+            resource,
+            path: path.to_string(),
+            message: message.into(),
+        });
     }
 
     fn resource(&mut self, resource: &'a Value) {
-        let Some(object) = resource.as_object() else { return self.wrong("", "must be an object") };
-        for name in object.keys().filter(|name| !ATTRIBUTES.contains(&name.as_str())) {
-            self.wrong(name, format!("is not an attribute of a resource; there are {}", ATTRIBUTES.join(", ")));
+        let Some(object) = resource.as_object() else {
+            return self.wrong("", "must be an object");
+        };
+        for name in object
+            .keys()
+            .filter(|name| !ATTRIBUTES.contains(&name.as_str()))
+        {
+            self.wrong(
+                name,
+                format!(
+                    "is not an attribute of a resource; there are {}",
+                    ATTRIBUTES.join(", ")
+                ),
+            );
         }
-        for (name, legal) in [("DeletionPolicy", &DELETION_POLICIES[..]), ("UpdateReplacePolicy", &REPLACE_POLICIES)] {
+        for (name, legal) in [
+            ("DeletionPolicy", &DELETION_POLICIES[..]),
+            ("UpdateReplacePolicy", &REPLACE_POLICIES),
+        ] {
             if let Some(policy) = object.get(name)
-                && !policy.as_str().is_some_and(|policy| legal.contains(&policy))
+                && !policy
+                    .as_str()
+                    .is_some_and(|policy| legal.contains(&policy))
             {
                 self.wrong(name, format!("must be one of {}", legal.join(", ")));
             }
@@ -288,25 +328,40 @@ impl<'a> Checker<'a> {
                 self.wrong("DependsOn", format!("there is no resource {other}"));
             }
         }
-        let name = object.get("Type").and_then(Value::as_str).unwrap_or_default();
+        let name = object
+            .get("Type")
+            .and_then(Value::as_str)
+            .unwrap_or_default();
         let Some(known) = kind(name) else {
-            return self.wrong("Type", format!("{name:?} is not in the table: add it to schema/types.txt"));
+            return self.wrong(
+                "Type",
+                format!("{name:?} is not in the table: add it to schema/types.txt"),
+            );
         };
         self.kind = Some(known);
         let nothing = Value::Object(Map::new());
         let properties = object.get("Properties").unwrap_or(&nothing);
         for property in properties.as_object().into_iter().flat_map(Map::keys) {
             if known.facts.read_only.contains(property.as_str()) {
-                self.wrong(format!("Properties.{property}"), "is made by AWS and cannot be set");
+                self.wrong(
+                    format!("Properties.{property}"),
+                    "is made by AWS and cannot be set",
+                );
             }
         }
         self.object(&known.shape, properties, &Path::Root("Properties"));
-        self.references(object.get("Properties").unwrap_or(&Value::Null), &Path::Root("Properties"));
+        self.references(
+            object.get("Properties").unwrap_or(&Value::Null),
+            &Path::Root("Properties"),
+        );
     }
 
     fn value(&mut self, shape: &Shape, value: &Value, path: &Path<'_>) {
         if let Some(name) = shape.reference
-            && let Some(defined) = self.kind.and_then(|kind| kind.facts.definitions.get(name)).map(Unread::shape)
+            && let Some(defined) = self
+                .kind
+                .and_then(|kind| kind.facts.definitions.get(name))
+                .map(Unread::shape)
         {
             self.value(defined, value, path);
         }
@@ -320,26 +375,39 @@ impl<'a> Checker<'a> {
                 OneOrMore::More(kinds) => kinds,
             };
             if !kinds.iter().any(|kind| is(kind, value)) {
-                return self.wrong(path, format!("must be {}, is {}", kinds.join(" or "), shown(value)));
+                return self.wrong(
+                    path,
+                    format!("must be {}, is {}", kinds.join(" or "), shown(value)),
+                );
             }
         }
         if let Some(values) = &shape.values
             && !values.iter().any(|legal| same(legal, value))
         {
             let legal: Vec<String> = values.iter().map(shown).collect();
-            return self.wrong(path, format!("must be one of {}, is {}", legal.join(", "), shown(value)));
+            return self.wrong(
+                path,
+                format!("must be one of {}, is {}", legal.join(", "), shown(value)),
+            );
         }
         if let Some(values) = &shape.values_in_any_case
-            && !values.iter().any(|legal| bare(legal).eq_ignore_ascii_case(&bare(value)))
+            && !values
+                .iter()
+                .any(|legal| bare(legal).eq_ignore_ascii_case(&bare(value)))
         {
             let legal: Vec<String> = values.iter().map(shown).collect();
-            return self.wrong(path, format!("must be one of {}, is {}", legal.join(", "), shown(value)));
+            return self.wrong(
+                path,
+                format!("must be one of {}, is {}", legal.join(", "), shown(value)),
+            );
         }
         if let Some(number) = number(value)
             && is_numeric(shape)
-            && (shape.minimum.is_some_and(|least| number < least) || shape.maximum.is_some_and(|most| number > most))
+            && (shape.minimum.is_some_and(|least| number < least)
+                || shape.maximum.is_some_and(|most| number > most))
         {
-            let bound = |bound: Option<f64>| bound.map_or("any".to_owned(), |bound| bound.to_string());
+            let bound =
+                |bound: Option<f64>| bound.map_or("any".to_owned(), |bound| bound.to_string());
             let range = format!("{} to {}", bound(shape.minimum), bound(shape.maximum));
             self.wrong(path, format!("must be in {range}, is {number}"));
         }
@@ -350,15 +418,25 @@ impl<'a> Checker<'a> {
             {
                 self.wrong(
                     path,
-                    format!("is {length} characters long; {}", bounds(shape.min_length, shape.max_length)),
+                    format!(
+                        "is {length} characters long; {}",
+                        bounds(shape.min_length, shape.max_length)
+                    ),
                 );
             }
         }
         if let Some(values) = value.as_array() {
             let length = values.len();
-            if shape.min_items.is_some_and(|least| length < least) || shape.max_items.is_some_and(|most| length > most)
+            if shape.min_items.is_some_and(|least| length < least)
+                || shape.max_items.is_some_and(|most| length > most)
             {
-                self.wrong(path, format!("has {length} items; {}", bounds(shape.min_items, shape.max_items)));
+                self.wrong(
+                    path,
+                    format!(
+                        "has {length} items; {}",
+                        bounds(shape.min_items, shape.max_items)
+                    ),
+                );
             }
             if let Some(items) = &shape.items {
                 for (index, value) in values.iter().enumerate() {
@@ -393,29 +471,63 @@ impl<'a> Checker<'a> {
         if fitting == 0 {
             self.violations.extend(first);
         } else if exactly && fitting > 1 && parts.iter().all(|part| !part.required.is_empty()) {
-            let choices: Vec<String> = parts.iter().map(|part| part.required.join(" and ")).collect();
-            self.wrong(path, format!("must have exactly one of {}", choices.join("; ")));
+            let choices: Vec<String> = parts
+                .iter()
+                .map(|part| part.required.join(" and "))
+                .collect();
+            self.wrong(
+                path,
+                format!("must have exactly one of {}", choices.join("; ")),
+            );
         }
     }
 
     fn object(&mut self, shape: &Shape, value: &Value, path: &Path<'_>) {
-        let Some(object) = value.as_object().filter(|_| !is_intrinsic(value)) else { return };
-        for name in shape.required.iter().filter(|name| !object.contains_key(**name)) {
+        let Some(object) = value.as_object().filter(|_| !is_intrinsic(value)) else {
+            return;
+        };
+        for name in shape
+            .required
+            .iter()
+            .filter(|name| !object.contains_key(**name))
+        {
             self.wrong(path, format!("{name} is required"));
         }
-        let there = |names: &[&str]| names.iter().filter(|name| object.contains_key(**name)).count();
+        let there = |names: &[&str]| {
+            names
+                .iter()
+                .filter(|name| object.contains_key(**name))
+                .count()
+        };
         if !shape.required_xor.is_empty() && there(&shape.required_xor) != 1 {
-            self.wrong(path, format!("exactly one of {} is required", shape.required_xor.join(", ")));
+            self.wrong(
+                path,
+                format!(
+                    "exactly one of {} is required",
+                    shape.required_xor.join(", ")
+                ),
+            );
         }
         if !shape.required_or.is_empty() && there(&shape.required_or) == 0 {
-            self.wrong(path, format!("one of {} is required", shape.required_or.join(", ")));
+            self.wrong(
+                path,
+                format!("one of {} is required", shape.required_or.join(", ")),
+            );
         }
-        for (name, others) in shape.dependent_required.iter().filter(|(name, _)| object.contains_key(**name)) {
+        for (name, others) in shape
+            .dependent_required
+            .iter()
+            .filter(|(name, _)| object.contains_key(**name))
+        {
             for other in others.iter().filter(|other| !object.contains_key(**other)) {
                 self.wrong(path, format!("{name} is given, so {other} is required"));
             }
         }
-        for (name, others) in shape.dependent_excluded.iter().filter(|(name, _)| object.contains_key(**name)) {
+        for (name, others) in shape
+            .dependent_excluded
+            .iter()
+            .filter(|(name, _)| object.contains_key(**name))
+        {
             for other in others.iter().filter(|other| object.contains_key(**other)) {
                 self.wrong(path, format!("{name} and {other} exclude each other"));
             }
@@ -428,7 +540,9 @@ impl<'a> Checker<'a> {
                 Some(known) => self.value(known.shape(), value, &path),
                 None if names_all && shape.pattern_properties.is_empty() => {
                     let near = nearest(name, shape.properties.keys().copied());
-                    let hint = near.map(|near| format!("; did you mean {near}?")).unwrap_or_default();
+                    let hint = near
+                        .map(|near| format!("; did you mean {near}?"))
+                        .unwrap_or_default();
                     self.wrong(&path, format!("is not a known property{hint}"));
                 }
                 None => {}
@@ -449,7 +563,9 @@ impl<'a> Checker<'a> {
                     match (name.as_str(), inner) {
                         ("Ref", Value::String(id)) => self.reference(id, path),
                         ("Fn::GetAtt", Value::Array(parts)) => {
-                            let part = |at: usize| parts.get(at).and_then(Value::as_str).unwrap_or_default();
+                            let part = |at: usize| {
+                                parts.get(at).and_then(Value::as_str).unwrap_or_default()
+                            };
                             self.attribute(part(0), part(1), path);
                         }
                         ("Fn::Sub", Value::String(text)) => self.substitutions(text, None, path),
@@ -468,7 +584,9 @@ impl<'a> Checker<'a> {
 
     fn substitutions(&mut self, text: &str, given: Option<&Map<String, Value>>, path: &Path<'_>) {
         for rest in text.split("${").skip(1) {
-            let Some((name, _)) = rest.split_once('}') else { continue };
+            let Some((name, _)) = rest.split_once('}') else {
+                continue;
+            };
             // `${!Literal}` is left as it is.
             if name.starts_with('!') || given.is_some_and(|given| given.contains_key(name)) {
                 continue;
@@ -482,19 +600,27 @@ impl<'a> Checker<'a> {
 
     fn reference(&mut self, id: &str, path: &Path<'_>) {
         if !self.resources.contains_key(id) && !PSEUDO_PARAMETERS.contains(&id) {
-            self.wrong(path, format!("refers to {id}, which is not in the template"));
+            self.wrong(
+                path,
+                format!("refers to {id}, which is not in the template"),
+            );
         }
     }
 
     fn attribute(&mut self, id: &str, attribute: &str, path: &Path<'_>) {
         let Some(resource) = self.resources.get(id) else {
-            return self.wrong(path, format!("refers to {id}, which is not in the template"));
+            return self.wrong(
+                path,
+                format!("refers to {id}, which is not in the template"),
+            );
         };
         let name = resource["Type"].as_str().unwrap_or_default();
         let Some(known) = kind(name) else { return };
         if !known.facts.get_att.contains(attribute) {
             let near = nearest(attribute, known.facts.get_att.iter().copied());
-            let hint = near.map(|near| format!("; did you mean {near}?")).unwrap_or_default();
+            let hint = near
+                .map(|near| format!("; did you mean {near}?"))
+                .unwrap_or_default();
             self.wrong(path, format!("{name} has no attribute {attribute}{hint}"));
         }
     }
@@ -510,8 +636,13 @@ fn names(value: Option<&Value>) -> Vec<&str> {
 
 /// A function of CloudFormation instead of a value.
 fn is_intrinsic(value: &Value) -> bool {
-    let Some(object) = value.as_object() else { return false };
-    object.len() == 1 && object.keys().all(|name| name == "Ref" || name.starts_with("Fn::"))
+    let Some(object) = value.as_object() else {
+        return false;
+    };
+    object.len() == 1
+        && object
+            .keys()
+            .all(|name| name == "Ref" || name.starts_with("Fn::"))
 }
 
 /// CloudFormation takes text for a number or a truth value, and the other way round.
@@ -540,12 +671,18 @@ fn same(legal: &Value, value: &Value) -> bool {
 }
 
 fn bare(value: &Value) -> String {
-    value.as_str().map_or_else(|| value.to_string(), str::to_owned)
+    value
+        .as_str()
+        .map_or_else(|| value.to_string(), str::to_owned)
 }
 
 fn shown(value: &Value) -> String {
     let text = bare(value);
-    if text.chars().count() > 60 { text.chars().take(57).chain("...".chars()).collect() } else { text }
+    if text.chars().count() > 60 {
+        text.chars().take(57).chain("...".chars()).collect()
+    } else {
+        text
+    }
 }
 
 fn bounds(least: Option<usize>, most: Option<usize>) -> String {
@@ -568,13 +705,23 @@ mod tests {
     }
 
     fn told(template: &Value) -> Vec<(String, String)> {
-        check(template).into_iter().map(|violation| (violation.path, violation.message)).collect()
+        check(template)
+            .into_iter()
+            .map(|violation| (violation.path, violation.message))
+            .collect()
     }
 
     /// It panics at what cannot be read.
     fn read_all(shape: &Shape) {
-        let inner = shape.properties.values().map(Unread::shape).chain(shape.items.as_deref());
-        inner.chain(&shape.any_of).chain(&shape.one_of).for_each(read_all);
+        let inner = shape
+            .properties
+            .values()
+            .map(Unread::shape)
+            .chain(shape.items.as_deref());
+        inner
+            .chain(&shape.any_of)
+            .chain(&shape.one_of)
+            .for_each(read_all);
     }
 
     #[test]
@@ -584,8 +731,16 @@ mod tests {
         for name in types.filter(|name| !name.is_empty()) {
             let kind = kind(name).unwrap_or_else(|| panic!("{name} cannot be read"));
             read_all(&kind.shape);
-            kind.facts.definitions.values().for_each(|definition| read_all(definition.shape()));
-            assert!(kind.permissions().values().all(|actions| !actions.is_empty()), "{name}");
+            kind.facts
+                .definitions
+                .values()
+                .for_each(|definition| read_all(definition.shape()));
+            assert!(
+                kind.permissions()
+                    .values()
+                    .all(|actions| !actions.is_empty()),
+                "{name}"
+            );
             count += 1;
         }
         assert!(count > 80);
@@ -604,13 +759,37 @@ mod tests {
     #[test]
     fn each_kind_of_mistake_is_told_with_its_place_and_what_would_be_right() {
         let cases = [
-            (json!({ "VisibilityTimeuot": 1 }), "Properties.VisibilityTimeuot", "did you mean VisibilityTimeout?"),
-            (json!({ "FifoQueue": "yes" }), "Properties.FifoQueue", "must be boolean"),
-            (json!({ "Tags": [{ "Key": "a" }] }), "Properties.Tags[0]", "Value is required"),
-            (json!({ "Tags": { "a": "b" } }), "Properties.Tags", "must be array"),
+            (
+                json!({ "VisibilityTimeuot": 1 }),
+                "Properties.VisibilityTimeuot",
+                "did you mean VisibilityTimeout?",
+            ),
+            (
+                json!({ "FifoQueue": "yes" }),
+                "Properties.FifoQueue",
+                "must be boolean",
+            ),
+            (
+                json!({ "Tags": [{ "Key": "a" }] }),
+                "Properties.Tags[0]",
+                "Value is required",
+            ),
+            (
+                json!({ "Tags": { "a": "b" } }),
+                "Properties.Tags",
+                "must be array",
+            ),
             (json!({ "Arn": "arn" }), "Properties.Arn", "made by AWS"),
-            (json!({ "QueueName": { "Ref": "Nowhere" } }), "Properties.QueueName", "not in the template"),
-            (json!({ "QueueName": { "Fn::GetAtt": ["Queue", "Arm"] } }), "Properties.QueueName", "did you mean Arn?"),
+            (
+                json!({ "QueueName": { "Ref": "Nowhere" } }),
+                "Properties.QueueName",
+                "not in the template",
+            ),
+            (
+                json!({ "QueueName": { "Fn::GetAtt": ["Queue", "Arm"] } }),
+                "Properties.QueueName",
+                "did you mean Arn?",
+            ),
             (
                 json!({ "QueueName": { "Fn::Sub": "${Nowhere}-${AWS::Region}-${!x}" } }),
                 "Properties.QueueName",
@@ -619,14 +798,18 @@ mod tests {
         ];
         for (properties, path, message) in cases {
             let told = told(&queue(properties.clone()));
-            assert!(told.len() == 1 && told[0].0 == path && told[0].1.contains(message), "{properties}: {told:?}");
+            assert!(
+                told.len() == 1 && told[0].0 == path && told[0].1.contains(message),
+                "{properties}: {told:?}"
+            );
         }
         let table = json!({ "Resources": { "Table": { "Type": "AWS::DynamoDB::Table", "Properties": {
             "BillingMode": "FREE", "KeySchema": [{ "AttributeName": "a", "KeyType": "HASH" }] } } } });
         assert!(
             told(&table)
                 .iter()
-                .any(|(path, message)| path == "Properties.BillingMode" && message.contains("PAY_PER_REQUEST")),
+                .any(|(path, message)| path == "Properties.BillingMode"
+                    && message.contains("PAY_PER_REQUEST")),
             "{:?}",
             told(&table)
         );
@@ -639,10 +822,19 @@ mod tests {
     #[test]
     fn what_a_change_does_is_known() {
         let effect = |name: &str, path: &str| kind(name).expect("a known type").effect(path);
-        assert_eq!(effect("AWS::SQS::Queue", "VisibilityTimeout"), Effect::InPlace);
+        assert_eq!(
+            effect("AWS::SQS::Queue", "VisibilityTimeout"),
+            Effect::InPlace
+        );
         assert_eq!(effect("AWS::SQS::Queue", "FifoQueue"), Effect::Replaces);
-        assert_eq!(effect("AWS::RDS::DBInstance", "StorageEncrypted"), Effect::Replaces);
-        assert_eq!(effect("AWS::RDS::DBInstance", "DBInstanceClass"), Effect::InPlace);
+        assert_eq!(
+            effect("AWS::RDS::DBInstance", "StorageEncrypted"),
+            Effect::Replaces
+        );
+        assert_eq!(
+            effect("AWS::RDS::DBInstance", "DBInstanceClass"),
+            Effect::InPlace
+        );
         assert_eq!(effect("AWS::KMS::Key", "KeySpec"), Effect::Fails);
     }
 }

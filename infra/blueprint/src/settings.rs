@@ -16,7 +16,8 @@ pub struct Settings {
 
 #[derive(Debug, Clone, PartialEq)]
 pub struct Account {
-    /// Twelve digits; empty until somebody deploys there, and then asserted before anything is done.
+    /// Twelve digits; empty until somebody deploys there, and then asserted before anything is
+    /// done.
     pub id: String,
     pub region: String,
     /// Tags for the bill and for whoever asks whose it is.

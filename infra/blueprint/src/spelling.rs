@@ -2,7 +2,9 @@
 
 /// The known name that is nearest, if it is near enough to have been meant.
 pub fn nearest<'n>(name: &str, known: impl IntoIterator<Item = &'n str>) -> Option<&'n str> {
-    let mistakes = known.into_iter().map(|known| (distance(&name.to_lowercase(), &known.to_lowercase()), known));
+    let mistakes = known
+        .into_iter()
+        .map(|known| (distance(&name.to_lowercase(), &known.to_lowercase()), known));
     mistakes
         .filter(|(distance, _)| *distance <= 1 + name.len() / 4)
         .min_by_key(|(distance, _)| *distance)
@@ -31,7 +33,10 @@ mod tests {
 
     #[test]
     fn a_slip_is_understood_and_something_else_is_not() {
-        assert_eq!(nearest("OrderQueue", ["OrdersQueue", "PaymentsQueue"]), Some("OrdersQueue"));
+        assert_eq!(
+            nearest("OrderQueue", ["OrdersQueue", "PaymentsQueue"]),
+            Some("OrdersQueue")
+        );
         assert_eq!(nearest("prd", ["dev", "prod"]), Some("prod"));
         assert_eq!(nearest("kitchen", ["dev", "prod"]), None);
     }

@@ -38,7 +38,8 @@ pub struct Stack {
     pub name: String,
     pub about: &'static str,
     pub template: Value,
-    /// Whether it holds what would be missed: it is protected from deletion, and its resources from replacement.
+    /// Whether it holds what would be missed: it is protected from deletion, and its resources from
+    /// replacement.
     pub stateful: bool,
     /// Names of stacks that must be there first.
     pub depends_on: Vec<String>,
@@ -88,52 +89,116 @@ pub(crate) fn on_aws(environment: &Environment) -> Vec<Stack> {
     let stack = |slug, about, mut template: Template| {
         tags::tag(&mut template, environment);
         let (name, template) = (environment.stack_name(slug), template.into_json());
-        let stateful = matches!(slug, "data" | "servers" | "messaging" | "security" | "parameters");
-        Stack { slug, name, about, template, stateful, depends_on: Vec::new() }
+        let stateful = matches!(
+            slug,
+            "data" | "servers" | "messaging" | "security" | "parameters"
+        );
+        Stack {
+            slug,
+            name,
+            about,
+            template,
+            stateful,
+            depends_on: Vec::new(),
+        }
     };
     let mut stacks = vec![
-        stack("messaging", "Queues, topics and the event bus", messaging::messaging(environment)),
+        stack(
+            "messaging",
+            "Queues, topics and the event bus",
+            messaging::messaging(environment),
+        ),
         stack("data", "What holds data", data::data(environment)),
-        stack("parameters", "Settings, secrets and addresses", parameters::parameters(environment)),
-        stack("alarms", "What calls for a human", alarms::alarms(environment)),
-        stack("network", "The VPC and who may talk to whom", network::network(environment)),
-        stack("security", "Keys and boundaries", security::security(environment)),
+        stack(
+            "parameters",
+            "Settings, secrets and addresses",
+            parameters::parameters(environment),
+        ),
+        stack(
+            "alarms",
+            "What calls for a human",
+            alarms::alarms(environment),
+        ),
+        stack(
+            "network",
+            "The VPC and who may talk to whom",
+            network::network(environment),
+        ),
+        stack(
+            "security",
+            "Keys and boundaries",
+            security::security(environment),
+        ),
         stack("edge", "What the world reaches", edge::edge(environment)),
         stack("roles", "What each role may do", roles::roles(environment)),
-        stack("compute", "Where the roles run", compute::compute(environment)),
-        stack("observability", "Logs, dashboards, traces, the budget", observability::observability(environment)),
-        stack("backup", "Copies of what must not be lost", backup::backup(environment)),
+        stack(
+            "compute",
+            "Where the roles run",
+            compute::compute(environment),
+        ),
+        stack(
+            "observability",
+            "Logs, dashboards, traces, the budget",
+            observability::observability(environment),
+        ),
+        stack(
+            "backup",
+            "Copies of what must not be lost",
+            backup::backup(environment),
+        ),
     ];
     if environment.local {
-        stacks.push(stack("servers", "Database, cache and buckets", data::servers(environment)));
+        stacks.push(stack(
+            "servers",
+            "Database, cache and buckets",
+            data::servers(environment),
+        ));
     }
     // A stack without resources is none.
-    stacks.retain(|stack| stack.template["Resources"].as_object().is_some_and(|resources| !resources.is_empty()));
+    stacks.retain(|stack| {
+        stack.template["Resources"]
+            .as_object()
+            .is_some_and(|resources| !resources.is_empty())
+    });
     in_order(stacks)
 }
 
 /// Each after those whose exports it imports.
 ///
 /// # Panics
-/// When stacks import from each other in a circle, or what nobody exports: a defect of ours, found by any test that makes
-/// the stacks.
+/// When stacks import from each other in a circle, or what nobody exports: a defect of ours, found
+/// by any test that makes the stacks.
 fn in_order(mut stacks: Vec<Stack>) -> Vec<Stack> {
     let makers: HashMap<String, String> = stacks
         .iter()
-        .flat_map(|stack| exports(&stack.template).into_iter().map(|export| (export, stack.name.clone())))
+        .flat_map(|stack| {
+            exports(&stack.template)
+                .into_iter()
+                .map(|export| (export, stack.name.clone()))
+        })
         .collect();
     for stack in &mut stacks {
-        let needed = imports(&stack.template).into_iter().map(|import| match makers.get(&import) {
-            Some(maker) => maker.clone(),
-            None => panic!("{} imports {import}, which nobody exports", stack.name),
-        });
+        let needed = imports(&stack.template)
+            .into_iter()
+            .map(|import| match makers.get(&import) {
+                Some(maker) => maker.clone(),
+                None => panic!("{} imports {import}, which nobody exports", stack.name),
+            });
         stack.depends_on = needed.collect::<BTreeSet<_>>().into_iter().collect();
     }
     let mut ordered: Vec<Stack> = Vec::with_capacity(stacks.len());
     while !stacks.is_empty() {
-        let ready = |stack: &Stack| stack.depends_on.iter().all(|name| ordered.iter().any(|done| done.name == *name));
+        let ready = |stack: &Stack| {
+            stack
+                .depends_on
+                .iter()
+                .all(|name| ordered.iter().any(|done| done.name == *name))
+        };
         let Some(next) = stacks.iter().position(ready) else {
-            panic!("these stacks need each other: {:?}", stacks.iter().map(|stack| &stack.name).collect::<Vec<_>>())
+            panic!(
+                "these stacks need each other: {:?}",
+                stacks.iter().map(|stack| &stack.name).collect::<Vec<_>>()
+            )
         };
         ordered.push(stacks.remove(next));
     }
@@ -141,8 +206,13 @@ fn in_order(mut stacks: Vec<Stack>) -> Vec<Stack> {
 }
 
 pub(crate) fn exports(template: &Value) -> Vec<String> {
-    let outputs = template["Outputs"].as_object().into_iter().flat_map(|outputs| outputs.values());
-    outputs.filter_map(|output| output["Export"]["Name"].as_str().map(str::to_owned)).collect()
+    let outputs = template["Outputs"]
+        .as_object()
+        .into_iter()
+        .flat_map(|outputs| outputs.values());
+    outputs
+        .filter_map(|output| output["Export"]["Name"].as_str().map(str::to_owned))
+        .collect()
 }
 
 pub(crate) fn imports(value: &Value) -> BTreeSet<String> {
@@ -165,7 +235,11 @@ pub(crate) fn imports(value: &Value) -> BTreeSet<String> {
 
 /// Under this name a stack exports what a process finds by `address`.
 pub fn export_of(environment: &Environment, address: Address) -> String {
-    format!("brew-haven-{}-{}", environment.name, address.parameter().replace('/', "-"))
+    format!(
+        "brew-haven-{}-{}",
+        environment.name,
+        address.parameter().replace('/', "-")
+    )
 }
 
 /// The same resource's ARN, for policies.
@@ -174,7 +248,9 @@ pub fn export_of_arn(environment: &Environment, address: Address) -> String {
     match address {
         // Their address is the ARN.
         Address::Topic(_) | Address::Stream(_) => named,
-        Address::Queue(_) | Address::ParkingQueue(_) | Address::Bus(_) | Address::Table(_) => format!("{named}-arn"),
+        Address::Queue(_) | Address::ParkingQueue(_) | Address::Bus(_) | Address::Table(_) => {
+            format!("{named}-arn")
+        }
     }
 }
 
@@ -185,11 +261,15 @@ fn export_of_name(environment: &Environment, address: Address) -> String {
 
 pub fn parameter_arn(environment: &Environment, key: &str) -> String {
     let root = parameter_root(&environment.name);
-    format!("arn:${{AWS::Partition}}:ssm:${{AWS::Region}}:${{AWS::AccountId}}:parameter{root}/{key}")
+    format!(
+        "arn:${{AWS::Partition}}:ssm:${{AWS::Region}}:${{AWS::AccountId}}:parameter{root}/{key}"
+    )
 }
 
 pub fn secret_arn(environment: &Environment, slug: &str) -> String {
     let root = parameter_root(&environment.name);
     // Secrets Manager adds six characters of its own.
-    format!("arn:${{AWS::Partition}}:secretsmanager:${{AWS::Region}}:${{AWS::AccountId}}:secret:{root}/{slug}-??????")
+    format!(
+        "arn:${{AWS::Partition}}:secretsmanager:${{AWS::Region}}:${{AWS::AccountId}}:secret:{root}/{slug}-??????"
+    )
 }

@@ -1,5 +1,5 @@
-//! A CloudFormation template under construction. A logical id is made only by inserting a resource, so that a reference
-//! to nothing cannot be written.
+//! A CloudFormation template under construction. A logical id is made only by inserting a resource,
+//! so that a reference to nothing cannot be written.
 
 use serde_json::{Map, Value, json};
 
@@ -35,13 +35,18 @@ pub struct Template {
 
 impl Template {
     pub fn new(description: impl Into<String>) -> Template {
-        Template { description: description.into(), resources: Map::new(), outputs: Map::new() }
+        Template {
+            description: description.into(),
+            resources: Map::new(),
+            outputs: Map::new(),
+        }
     }
 
     /// Adds a resource under a logical id made of `words`.
     ///
     /// # Panics
-    /// When the id is taken: two resources of one name are a defect of ours, found by any test that makes the template.
+    /// When the id is taken: two resources of one name are a defect of ours, found by any test that
+    /// makes the template.
     pub fn add(&mut self, words: &str, kind: &str, properties: Value, keep: Keep) -> LogicalId {
         let id = logical(words);
         let mut resource = json!({ "Type": kind });
@@ -71,13 +76,17 @@ impl Template {
     /// Sets a property of every resource of these types.
     pub fn set_all(&mut self, types: &[&str], property: &str, value: &Value) {
         for resource in self.resources.values_mut() {
-            if resource["Type"].as_str().is_some_and(|kind| types.contains(&kind)) {
+            if resource["Type"]
+                .as_str()
+                .is_some_and(|kind| types.contains(&kind))
+            {
                 resource["Properties"][property] = value.clone();
             }
         }
     }
 
-    /// Says something about a resource beside its properties: why a check does not apply to it, for example.
+    /// Says something about a resource beside its properties: why a check does not apply to it, for
+    /// example.
     pub fn note(&mut self, id: &LogicalId, key: &str, value: Value) {
         self.resources[id.as_str()]["Metadata"][key] = value;
     }
@@ -89,16 +98,26 @@ impl Template {
             *waive = json!([]);
         }
         if let Some(waivers) = waive.as_array_mut() {
-            waivers.extend(rules.iter().map(|rule| json!({ "rule": rule, "reason": reason })));
+            waivers.extend(
+                rules
+                    .iter()
+                    .map(|rule| json!({ "rule": rule, "reason": reason })),
+            );
         }
     }
 
-    /// Says which rules of public rule sets (Guard's, of AWS) do not hold for this resource, and why.
+    /// Says which rules of public rule sets (Guard's, of AWS) do not hold for this resource, and
+    /// why.
     pub fn waive_public(&mut self, id: &LogicalId, rules: &[&str], reason: &str) {
-        self.note(id, "guard", json!({ "SuppressedRules": rules, "Reason": reason }));
+        self.note(
+            id,
+            "guard",
+            json!({ "SuppressedRules": rules, "Reason": reason }),
+        );
     }
 
-    /// An output that other stacks import under `export`: its name and where it is made say what it is.
+    /// An output that other stacks import under `export`: its name and where it is made say what it
+    /// is.
     pub fn export(&mut self, words: &str, export: &str, value: Value) {
         let output = json!({ "Value": value, "Export": { "Name": export } });
         let id = logical(words);
@@ -120,8 +139,9 @@ impl Template {
     }
 }
 
-/// With keys in the order of the alphabet. A crate below us switches on the feature of serde_json that keeps them in the
-/// order of writing, so that without this a template would depend on what else is built.
+/// With keys in the order of the alphabet. A crate below us switches on the feature of serde_json
+/// that keeps them in the order of writing, so that without this a template would depend on what
+/// else is built.
 pub fn sorted(mut value: Value) -> Value {
     value.sort_all_objects();
     value
@@ -129,8 +149,12 @@ pub fn sorted(mut value: Value) -> Value {
 
 /// `order-status-changed topic` becomes `OrderStatusChangedTopic`.
 pub fn logical(words: &str) -> String {
-    let parts = words.split(|c: char| !c.is_ascii_alphanumeric()).filter(|part| !part.is_empty());
-    parts.map(|part| part[..1].to_ascii_uppercase() + &part[1..]).collect()
+    let parts = words
+        .split(|c: char| !c.is_ascii_alphanumeric())
+        .filter(|part| !part.is_empty());
+    parts
+        .map(|part| part[..1].to_ascii_uppercase() + &part[1..])
+        .collect()
 }
 
 pub fn reference(id: &LogicalId) -> Value {

@@ -11,7 +11,10 @@ use serde_json::ser::{PrettyFormatter, Serializer};
 use super::*;
 
 fn environments() -> Vec<Environment> {
-    ["local", "dev", "staging", "prod"].into_iter().filter_map(Environment::named).collect()
+    ["local", "dev", "staging", "prod"]
+        .into_iter()
+        .filter_map(Environment::named)
+        .collect()
 }
 
 /// Every value under `key`, anywhere.
@@ -34,10 +37,14 @@ fn all<'a>(value: &'a Value, key: &str) -> Vec<&'a Value> {
 
 /// Compares with the file, or writes it with `HAVEN_BLESS=1`.
 pub(crate) fn fresh(path: &Path, value: &Value) {
-    fresh_text(path, &(serde_json::to_string_pretty(value).expect("JSON") + "\n"));
+    fresh_text(
+        path,
+        &(serde_json::to_string_pretty(value).expect("JSON") + "\n"),
+    );
 }
 
-/// A property a line, as a diff wants it, and no more white space than that: there are four environments of them.
+/// A property a line, as a diff wants it, and no more white space than that: there are four
+/// environments of them.
 fn golden(value: &Value) -> String {
     let mut text = Vec::new();
     let mut writer = Serializer::with_formatter(&mut text, PrettyFormatter::with_indent(b" "));
@@ -51,7 +58,11 @@ fn fresh_text(path: &Path, text: &str) {
         std::fs::write(path, text).expect("written");
     }
     let there = std::fs::read_to_string(path).unwrap_or_default();
-    assert!(there == text, "{} is stale: run HAVEN_BLESS=1 cargo test -p blueprint", path.display());
+    assert!(
+        there == text,
+        "{} is stale: run HAVEN_BLESS=1 cargo test -p blueprint",
+        path.display()
+    );
 }
 
 #[test]
@@ -66,13 +77,17 @@ fn the_golden_templates_are_what_is_deployed() {
             files.insert(file);
         }
         // A file of a stack that is no more would be linted and reviewed for nothing.
-        let there = std::fs::read_dir(&folder).expect("a folder").map(|file| file.expect("a file").file_name());
+        let there = std::fs::read_dir(&folder)
+            .expect("a folder")
+            .map(|file| file.expect("a file").file_name());
         let there: BTreeSet<String> = there.filter_map(|name| name.into_string().ok()).collect();
         assert_eq!(there, files, "in {}", folder.display());
         // Apart: it is made once an account, and is no part of the platform.
         let bootstrap = golden(&crate::bootstrap(&environment).template);
         fresh_text(
-            &Path::new(env!("CARGO_MANIFEST_DIR")).join("golden/bootstrap").join(format!("{}.json", environment.name)),
+            &Path::new(env!("CARGO_MANIFEST_DIR"))
+                .join("golden/bootstrap")
+                .join(format!("{}.json", environment.name)),
             &bootstrap,
         );
     }
@@ -103,15 +118,26 @@ fn every_import_is_exported_by_a_stack_that_comes_before() {
             for import in all(&stack.template, "Fn::ImportValue") {
                 let name = import.as_str().expect("a plain name");
                 let from = exported.iter().find(|(_, names)| names.contains(name));
-                let (from, _) = from.unwrap_or_else(|| panic!("{} imports {name}, which nobody exports", stack.name));
-                assert!(stack.depends_on.contains(from), "{} does not say that it needs {from}", stack.name);
+                let (from, _) = from.unwrap_or_else(|| {
+                    panic!("{} imports {name}, which nobody exports", stack.name)
+                });
+                assert!(
+                    stack.depends_on.contains(from),
+                    "{} does not say that it needs {from}",
+                    stack.name
+                );
             }
             let names: Vec<_> = all(&stack.template, "Export")
                 .iter()
                 .map(|export| export["Name"].as_str().expect("a name").to_owned())
                 .collect();
             let unique: BTreeSet<_> = names.iter().cloned().collect();
-            assert_eq!(unique.len(), names.len(), "{} exports a name twice", stack.name);
+            assert_eq!(
+                unique.len(),
+                names.len(),
+                "{} exports a name twice",
+                stack.name
+            );
             assert!(exported.iter().all(|(_, other)| other.is_disjoint(&unique)));
             exported.push((stack.name, unique));
         }
@@ -123,8 +149,12 @@ fn every_reference_is_to_a_resource_of_the_template() {
     for environment in environments() {
         for stack in stacks(&environment) {
             let resources = stack.template["Resources"].as_object().expect("resources");
-            let refs = all(&stack.template, "Ref").into_iter().filter_map(Value::as_str);
-            let atts = all(&stack.template, "Fn::GetAtt").into_iter().filter_map(|att| att[0].as_str());
+            let refs = all(&stack.template, "Ref")
+                .into_iter()
+                .filter_map(Value::as_str);
+            let atts = all(&stack.template, "Fn::GetAtt")
+                .into_iter()
+                .filter_map(|att| att[0].as_str());
             for name in refs.chain(atts).filter(|name| !name.starts_with("AWS::")) {
                 assert!(resources.contains_key(name), "{}: {name}", stack.name);
             }
@@ -143,14 +173,31 @@ fn every_queue_has_a_parking_queue_and_every_parking_queue_an_alarm() {
     }
     let environment = Environment::named("prod").expect("known");
     let stacks = stacks(&environment);
-    let messaging = &stacks.iter().find(|stack| stack.slug == "messaging").expect("a stack of queues").template;
+    let messaging = &stacks
+        .iter()
+        .find(|stack| stack.slug == "messaging")
+        .expect("a stack of queues")
+        .template;
     let kinds = |kind: &str| {
         let resources = messaging["Resources"].as_object().expect("resources");
-        resources.values().filter(|resource| resource["Type"] == kind).collect::<Vec<_>>()
+        resources
+            .values()
+            .filter(|resource| resource["Type"] == kind)
+            .collect::<Vec<_>>()
     };
     let queues = kinds("AWS::SQS::Queue");
-    assert_eq!(queues.iter().filter(|queue| queue["Properties"].get("RedrivePolicy").is_some()).count(), QUEUES.len());
-    assert_eq!(kinds("AWS::SQS::QueuePolicy").len(), queues.len(), "each refuses what is not encrypted");
+    assert_eq!(
+        queues
+            .iter()
+            .filter(|queue| queue["Properties"].get("RedrivePolicy").is_some())
+            .count(),
+        QUEUES.len()
+    );
+    assert_eq!(
+        kinds("AWS::SQS::QueuePolicy").len(),
+        queues.len(),
+        "each refuses what is not encrypted"
+    );
 }
 
 #[test]
@@ -158,7 +205,10 @@ fn whatever_holds_data_is_kept_when_its_stack_goes() {
     for environment in environments() {
         for stack in stacks(&environment) {
             for (name, resource) in stack.template["Resources"].as_object().expect("resources") {
-                if matches!(resource["Type"].as_str(), Some("AWS::DynamoDB::Table" | "AWS::SecretsManager::Secret")) {
+                if matches!(
+                    resource["Type"].as_str(),
+                    Some("AWS::DynamoDB::Table" | "AWS::SecretsManager::Secret")
+                ) {
                     assert_eq!(resource["DeletionPolicy"], "RetainExceptOnCreate", "{name}");
                     assert_eq!(resource["UpdateReplacePolicy"], "Retain", "{name}");
                 }
@@ -173,30 +223,51 @@ fn no_role_may_do_everything_or_touch_everything() {
     for role in ROLES {
         let statements = statements(role, &environment);
         for statement in statements {
-            assert!(statement.actions.iter().all(|action| !action.contains('*')), "{}", statement.because);
-            // A phone has no ARN. That every topic is denied beside this is for a test of the roles to say.
+            assert!(
+                statement.actions.iter().all(|action| !action.contains('*')),
+                "{}",
+                statement.because
+            );
+            // A phone has no ARN. That every topic is denied beside this is for a test of the roles
+            // to say.
             let to_phones = role.text_messages && statement.actions == ["sns:Publish"];
-            assert!(to_phones || statement.resources.iter().all(|it| it != "*"), "{}", statement.because);
+            assert!(
+                to_phones || statement.resources.iter().all(|it| it != "*"),
+                "{}",
+                statement.because
+            );
         }
     }
 }
 
-/// Other people's rules that a template tells Guard to overlook. Each is in docs/figures.md with what would be worse, and
-/// there is no other.
+/// Other people's rules that a template tells Guard to overlook. Each is in docs/figures.md with
+/// what would be worse, and there is no other.
 #[test]
 fn rules_of_public_sets_are_waived_only_where_the_figures_say_so() {
     let figures = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/figures.md");
     let figures = std::fs::read_to_string(figures).expect("figures");
     let mut waived = BTreeSet::new();
-    for environment in ["dev", "staging", "prod"].into_iter().filter_map(Environment::named) {
-        for stack in stacks(&environment).into_iter().chain([crate::bootstrap(&environment)]) {
+    for environment in ["dev", "staging", "prod"]
+        .into_iter()
+        .filter_map(Environment::named)
+    {
+        for stack in stacks(&environment)
+            .into_iter()
+            .chain([crate::bootstrap(&environment)])
+        {
             for (name, resource) in stack.template["Resources"].as_object().expect("resources") {
                 let guard = &resource["Metadata"]["guard"];
                 for rule in guard["SuppressedRules"].as_array().into_iter().flatten() {
                     let rule = rule.as_str().expect("a name").to_owned();
                     let reason = guard["Reason"].as_str().unwrap_or_default();
-                    assert!(reason.split_whitespace().count() >= 5, "{name}: {rule} without a reason");
-                    assert!(figures.contains(&format!("`{rule}`")), "{name}: docs/figures.md does not tell of {rule}");
+                    assert!(
+                        reason.split_whitespace().count() >= 5,
+                        "{name}: {rule} without a reason"
+                    );
+                    assert!(
+                        figures.contains(&format!("`{rule}`")),
+                        "{name}: docs/figures.md does not tell of {rule}"
+                    );
                     waived.insert(rule);
                 }
             }
@@ -213,7 +284,8 @@ fn rules_of_public_sets_are_waived_only_where_the_figures_say_so() {
     assert_eq!(waived, told.map(str::to_owned).into());
 }
 
-/// Of one environment together: a little above what they are, see docs/figures.md. Who needs more should say there for what.
+/// Of one environment together: a little above what they are, see docs/figures.md. Who needs more
+/// should say there for what.
 const ALL_TEMPLATES_BYTES_MAX: usize = 277_000;
 
 /// Run it with `--nocapture` to see how large they are.
@@ -223,7 +295,10 @@ fn templates_stay_within_what_cloudformation_takes_inline() {
         let (mut total, mut resources) = (0, 0);
         for stack in stacks(&environment) {
             let bytes = stack.template.to_string().len();
-            let count = stack.template["Resources"].as_object().expect("resources").len();
+            let count = stack.template["Resources"]
+                .as_object()
+                .expect("resources")
+                .len();
             println!("{bytes:7} bytes, {count:3} resources: {}", stack.name);
             (total, resources) = (total + bytes, resources + count);
             assert!(bytes < 51_200, "{} is {bytes} bytes", stack.name);
@@ -231,7 +306,14 @@ fn templates_stay_within_what_cloudformation_takes_inline() {
                 assert!(alarm.as_str().is_some_and(|text| text.len() <= 1_024));
             }
         }
-        println!("{total:7} bytes, {resources:3} resources: all of {}", environment.name);
-        assert!(total <= ALL_TEMPLATES_BYTES_MAX, "the templates of {} are {total} bytes", environment.name);
+        println!(
+            "{total:7} bytes, {resources:3} resources: all of {}",
+            environment.name
+        );
+        assert!(
+            total <= ALL_TEMPLATES_BYTES_MAX,
+            "the templates of {} are {total} bytes",
+            environment.name
+        );
     }
 }

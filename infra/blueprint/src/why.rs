@@ -1,5 +1,6 @@
-//! Why a resource is there: what of the contract is behind it, who refers to it, who may do what with it, what watches
-//! it, and what a change of it would do. From the templates and the contract alone.
+//! Why a resource is there: what of the contract is behind it, who refers to it, who may do what
+//! with it, what watches it, and what a change of it would do. From the templates and the contract
+//! alone.
 
 mod item;
 #[cfg(test)]
@@ -109,15 +110,22 @@ pub struct Miss {
     pub hint: Option<String>,
 }
 
-/// What `name` is: a logical id, `stack/LogicalId`, an item of the contract or the Sid of a statement.
+/// What `name` is: a logical id, `stack/LogicalId`, an item of the contract or the Sid of a
+/// statement.
 pub fn why(environment: &Environment, name: &str) -> Result<Answer, Miss> {
     let stacks = stacks(environment);
     let platform = Platform::new(environment, &stacks);
     let items = items(environment, &platform);
     let places = platform.named(name);
     if !places.is_empty() {
-        let resources = places.iter().map(|place| platform.explain(place, &items)).collect();
-        return Ok(Answer { resources, ..Answer::default() });
+        let resources = places
+            .iter()
+            .map(|place| platform.explain(place, &items))
+            .collect();
+        return Ok(Answer {
+            resources,
+            ..Answer::default()
+        });
     }
     let is_asked = |item: &Item| item.slug == name || item.names.iter().any(|other| other == name);
     let (mut answer, mut found) = (Answer::default(), false);
@@ -126,18 +134,34 @@ pub fn why(environment: &Environment, name: &str) -> Result<Answer, Miss> {
         answer.items.push(item.clone());
         // A role is many things, none of which is it: what it may do is.
         let told = usize::from(item.what != "role").min(places.len());
-        answer.resources.extend(places[..told].iter().map(|place| platform.explain(place, &items)));
-        answer.also.extend(places[told..].iter().map(|place| platform.name(place)));
+        answer.resources.extend(
+            places[..told]
+                .iter()
+                .map(|place| platform.explain(place, &items)),
+        );
+        answer
+            .also
+            .extend(places[told..].iter().map(|place| platform.name(place)));
         if item.what == "role" {
             let has = |statement: &Statement| statement.roles.contains(&item.slug);
-            answer.statements.extend(platform.statements(&items).into_iter().filter(has));
+            answer
+                .statements
+                .extend(platform.statements(&items).into_iter().filter(has));
         }
     }
     if !found {
-        answer.statements = platform.statements(&items).into_iter().filter(|statement| statement.sid == name).collect();
+        answer.statements = platform
+            .statements(&items)
+            .into_iter()
+            .filter(|statement| statement.sid == name)
+            .collect();
         found = !answer.statements.is_empty();
     }
-    if found { Ok(answer) } else { Err(platform.miss(name, &items)) }
+    if found {
+        Ok(answer)
+    } else {
+        Err(platform.miss(name, &items))
+    }
 }
 
 /// A resource, by the place of its stack.
@@ -166,13 +190,26 @@ impl<'a> Platform<'a> {
             for (id, resource) in resources(stack) {
                 let mut found = Vec::new();
                 targets(&resource["Properties"], "Properties", &mut found);
-                for other in list(&resource["DependsOn"]).iter().filter_map(Value::as_str) {
+                for other in list(&resource["DependsOn"])
+                    .iter()
+                    .filter_map(Value::as_str)
+                {
                     found.push(("DependsOn".to_owned(), Target::Resource(other.to_owned())));
                 }
-                references.extend(found.into_iter().map(|(path, target)| ((at, id.clone()), path, target)));
+                references.extend(
+                    found
+                        .into_iter()
+                        .map(|(path, target)| ((at, id.clone()), path, target)),
+                );
             }
-            for output in stack.template["Outputs"].as_object().into_iter().flat_map(Map::values) {
-                let Some(name) = output["Export"]["Name"].as_str() else { continue };
+            for output in stack.template["Outputs"]
+                .as_object()
+                .into_iter()
+                .flat_map(Map::values)
+            {
+                let Some(name) = output["Export"]["Name"].as_str() else {
+                    continue;
+                };
                 let mut found = Vec::new();
                 targets(&output["Value"], "", &mut found);
                 let ids = found.into_iter().filter_map(|(_, target)| match target {
@@ -182,7 +219,12 @@ impl<'a> Platform<'a> {
                 exports.insert(name.to_owned(), ids.collect());
             }
         }
-        Platform { environment, stacks, references, exports }
+        Platform {
+            environment,
+            stacks,
+            references,
+            exports,
+        }
     }
 
     fn name(&self, (at, id): &Place) -> String {
@@ -195,29 +237,49 @@ impl<'a> Platform<'a> {
 
     fn all(&self) -> impl Iterator<Item = (Place, &'a Value)> + use<'a> {
         let stacks = self.stacks.iter().enumerate();
-        stacks.flat_map(|(at, stack)| resources(stack).map(move |(id, resource)| ((at, id.clone()), resource)))
+        stacks.flat_map(|(at, stack)| {
+            resources(stack).map(move |(id, resource)| ((at, id.clone()), resource))
+        })
     }
 
     /// By logical id or `stack/LogicalId`; in another case only when there is none in this one.
     fn named(&self, name: &str) -> Vec<Place> {
         let find = |same: fn(&str, &str) -> bool| -> Vec<Place> {
-            let is_meant = |(place, _): &(Place, &Value)| same(&place.1, name) || same(&self.name(place), name);
-            self.all().filter(is_meant).map(|(place, _)| place).collect()
+            let is_meant = |(place, _): &(Place, &Value)| {
+                same(&place.1, name) || same(&self.name(place), name)
+            };
+            self.all()
+                .filter(is_meant)
+                .map(|(place, _)| place)
+                .collect()
         };
         let exact = find(|one, other| one == other);
-        if exact.is_empty() { find(|one, other| one.eq_ignore_ascii_case(other)) } else { exact }
+        if exact.is_empty() {
+            find(|one, other| one.eq_ignore_ascii_case(other))
+        } else {
+            exact
+        }
     }
 
     pub(crate) fn called(&self, id: &str) -> Vec<Place> {
-        self.all().filter(|(place, _)| place.1 == id).map(|(place, _)| place).collect()
+        self.all()
+            .filter(|(place, _)| place.1 == id)
+            .map(|(place, _)| place)
+            .collect()
     }
 
     pub(crate) fn beginning_with(&self, words: &str) -> Vec<Place> {
-        self.all().filter(|(place, _)| place.1.starts_with(words)).map(|(place, _)| place).collect()
+        self.all()
+            .filter(|(place, _)| place.1.starts_with(words))
+            .map(|(place, _)| place)
+            .collect()
     }
 
     pub(crate) fn having(&self, property: &str, value: &str) -> Vec<Place> {
-        self.all().filter(|(_, resource)| resource["Properties"][property] == value).map(|(place, _)| place).collect()
+        self.all()
+            .filter(|(_, resource)| resource["Properties"][property] == value)
+            .map(|(place, _)| place)
+            .collect()
     }
 
     pub(crate) fn behind_export(&self, export: &str) -> Vec<Place> {
@@ -234,21 +296,35 @@ impl<'a> Platform<'a> {
 
     /// Those who refer to a resource, by an export or directly.
     fn referrers(&self, to: &Place) -> Vec<&Place> {
-        let reaches = |(from, _, target): &&(Place, String, Target)| self.reached(from, target).contains(to);
-        self.references.iter().filter(reaches).map(|(from, _, _)| from).collect()
+        let reaches =
+            |(from, _, target): &&(Place, String, Target)| self.reached(from, target).contains(to);
+        self.references
+            .iter()
+            .filter(reaches)
+            .map(|(from, _, _)| from)
+            .collect()
     }
 
     fn explain(&self, place: &Place, items: &[(Item, Vec<Place>)]) -> Resource {
         let resource = self.resource(place);
         let kind = resource["Type"].as_str().unwrap_or_default().to_owned();
         let text = |key: &str| resource[key].as_str().unwrap_or("Delete").to_owned();
-        let own: Vec<&Item> = items.iter().filter(|(_, places)| places.contains(place)).map(|(item, _)| item).collect();
+        let own: Vec<&Item> = items
+            .iter()
+            .filter(|(_, places)| places.contains(place))
+            .map(|(item, _)| item)
+            .collect();
         let all = self.statements(items);
         let name = self.name(place);
-        let direct = self.references.iter().filter_map(|(from, path, target)| match target {
-            Target::Resource(id) if from.0 == place.0 && *id == place.1 => Some(self.reference(from, path)),
-            _ => None,
-        });
+        let direct = self
+            .references
+            .iter()
+            .filter_map(|(from, path, target)| match target {
+                Target::Resource(id) if from.0 == place.0 && *id == place.1 => {
+                    Some(self.reference(from, path))
+                }
+                _ => None,
+            });
         let mut referenced_by: Vec<Reference> = direct.collect();
         referenced_by.dedup();
         let refers_to: BTreeSet<String> = self
@@ -259,47 +335,84 @@ impl<'a> Platform<'a> {
             .map(|to| self.name(&to))
             .collect();
         // The alarms that look at it; those of a role or a secret say so in the contract alone.
-        let looking = self.referrers(place).into_iter().filter_map(|(_, id)| alarm_of(id));
+        let looking = self
+            .referrers(place)
+            .into_iter()
+            .filter_map(|(_, id)| alarm_of(id));
         let mut alarms: BTreeSet<Watch> = looking.map(Watch::of).collect();
         let is_itself = |(_, places): &&(Item, Vec<Place>)| places.first() == Some(place);
-        alarms.extend(items.iter().filter(is_itself).flat_map(|(item, _)| item.alarms.iter().cloned()));
-        let waived = resource["Metadata"]["haven"]["waive"].as_array().into_iter().flatten();
+        alarms.extend(
+            items
+                .iter()
+                .filter(is_itself)
+                .flat_map(|(item, _)| item.alarms.iter().cloned()),
+        );
+        let waived = resource["Metadata"]["haven"]["waive"]
+            .as_array()
+            .into_iter()
+            .flatten();
         let waivers = waived.map(|waiver| {
             let text = |key: &str| waiver[key].as_str().unwrap_or_default().to_owned();
-            Waiver { rule: text("rule"), reason: text("reason") }
+            Waiver {
+                rule: text("rule"),
+                reason: text("reason"),
+            }
         });
         Resource {
             kind: kind.clone(),
             about: self.stacks[place.0].about,
-            contract: own.iter().map(|item| format!("{} {}: {}", item.what, item.slug, item.about)).collect(),
+            contract: own
+                .iter()
+                .map(|item| format!("{} {}: {}", item.what, item.slug, item.about))
+                .collect(),
             referenced_by,
             exports: self.exports_of(place),
             refers_to: refers_to.into_iter().collect(),
-            may: all.iter().filter(|one| one.resources.contains(&name) && one.of != name).cloned().collect(),
+            may: all
+                .iter()
+                .filter(|one| one.resources.contains(&name) && one.of != name)
+                .cloned()
+                .collect(),
             alarms: alarms.into_iter().collect(),
             properties: properties(&place.1, &kind, resource),
             stateful: is_stateful(&kind),
             deletion_policy: text("DeletionPolicy"),
             update_replace_policy: text("UpdateReplacePolicy"),
             waivers: waivers.collect(),
-            statements: all.into_iter().filter(|statement| statement.of == name).collect(),
+            statements: all
+                .into_iter()
+                .filter(|statement| statement.of == name)
+                .collect(),
             left_out: self.left_out(place),
             name,
         }
     }
 
     fn reference(&self, from: &Place, path: &str) -> Reference {
-        Reference { from: self.name(from), path: path.to_owned() }
+        Reference {
+            from: self.name(from),
+            path: path.to_owned(),
+        }
     }
 
     fn exports_of(&self, place: &Place) -> Vec<Export> {
         let mut exports: Vec<Export> = Vec::new();
-        for (name, _) in self.exports.iter().filter(|(_, places)| places.contains(place)) {
-            let imports = self.references.iter().filter_map(|(from, path, target)| match target {
-                Target::Import(export) if export == name => Some(self.reference(from, path)),
-                _ => None,
+        for (name, _) in self
+            .exports
+            .iter()
+            .filter(|(_, places)| places.contains(place))
+        {
+            let imports = self
+                .references
+                .iter()
+                .filter_map(|(from, path, target)| match target {
+                    Target::Import(export) if export == name => Some(self.reference(from, path)),
+                    _ => None,
+                });
+            exports.push(Export {
+                name: name.clone(),
+                imported_by: imports.collect(),
             });
-            exports.push(Export { name: name.clone(), imported_by: imports.collect() });
         }
         exports.sort_by(|one, other| one.name.cmp(&other.name));
         exports
@@ -308,7 +421,9 @@ impl<'a> Platform<'a> {
     fn left_out(&self, (at, id): &Place) -> Vec<String> {
         let slug = self.stacks[*at].slug;
         let all = crate::left_out(self.environment);
-        let own = all.iter().filter(|left_out| left_out.stack == slug && left_out.resources.contains(id));
+        let own = all
+            .iter()
+            .filter(|left_out| left_out.stack == slug && left_out.resources.contains(id));
         own.map(|left_out| left_out.why.clone()).collect()
     }
 
@@ -326,7 +441,9 @@ impl<'a> Platform<'a> {
             for statement in found {
                 let sid = statement["Sid"].as_str().unwrap_or_default().to_owned();
                 let texts = |value: &Value| list(value).iter().map(bare).collect::<Vec<_>>();
-                let resources = list(&statement["Resource"]).iter().flat_map(|arn| self.meant(&place, arn));
+                let resources = list(&statement["Resource"])
+                    .iter()
+                    .flat_map(|arn| self.meant(&place, arn));
                 all.push(Statement {
                     of: self.name(&place),
                     effect: bare(&statement["Effect"]),
@@ -343,44 +460,84 @@ impl<'a> Platform<'a> {
 
     /// The roles of the contract whose tasks or service run with a policy.
     fn roles_with(&self, policy: &Place, items: &[(Item, Vec<Place>)]) -> Vec<String> {
-        let of_type = |place: &&Place, kinds: &[&str]| kinds.iter().any(|kind| self.resource(place)["Type"] == *kind);
-        let holders = self.referrers(policy).into_iter().filter(|place| of_type(place, &["AWS::IAM::Role"]));
+        let of_type = |place: &&Place, kinds: &[&str]| {
+            kinds
+                .iter()
+                .any(|kind| self.resource(place)["Type"] == *kind)
+        };
+        let holders = self
+            .referrers(policy)
+            .into_iter()
+            .filter(|place| of_type(place, &["AWS::IAM::Role"]));
         let users = holders.flat_map(|holder| self.referrers(holder));
-        let users: Vec<&Place> =
-            users.filter(|place| of_type(place, &["AWS::ECS::TaskDefinition", "AWS::ECS::Service"])).collect();
+        let users: Vec<&Place> = users
+            .filter(|place| of_type(place, &["AWS::ECS::TaskDefinition", "AWS::ECS::Service"]))
+            .collect();
         let runs = |(item, places): &&(Item, Vec<Place>)| {
             item.what == "role" && users.iter().any(|user| places.contains(user))
         };
-        items.iter().filter(runs).map(|(item, _)| item.slug.clone()).collect()
+        items
+            .iter()
+            .filter(runs)
+            .map(|(item, _)| item.slug.clone())
+            .collect()
     }
 
     /// Ours as `stack/LogicalId`; what is not ours as it stands there.
     fn meant(&self, policy: &Place, arn: &Value) -> Vec<String> {
         let mut found = Vec::new();
         targets(arn, "", &mut found);
-        let mut ours: Vec<Place> = found.iter().flat_map(|(_, target)| self.reached(policy, target)).collect();
-        ours.extend(self.all().filter(|(_, resource)| is_named_in(arn, resource)).map(|(place, _)| place));
-        if ours.is_empty() { vec![bare(arn)] } else { ours.iter().map(|place| self.name(place)).collect() }
+        let mut ours: Vec<Place> = found
+            .iter()
+            .flat_map(|(_, target)| self.reached(policy, target))
+            .collect();
+        ours.extend(
+            self.all()
+                .filter(|(_, resource)| is_named_in(arn, resource))
+                .map(|(place, _)| place),
+        );
+        if ours.is_empty() {
+            vec![bare(arn)]
+        } else {
+            ours.iter().map(|place| self.name(place)).collect()
+        }
     }
 
     fn miss(&self, name: &str, items: &[(Item, Vec<Place>)]) -> Miss {
         let id = name.rsplit('/').next().unwrap_or_default();
         let left_out = crate::left_out(self.environment);
-        let left_out = left_out.iter().find(|left_out| left_out.resources.iter().any(|known| known == id));
-        let hint = left_out.map(|left_out| format!("it is left out there: {}", left_out.why)).or_else(|| {
-            let mut known: BTreeSet<String> = items.iter().map(|(item, _)| item.slug.clone()).collect();
-            for (place, _) in self.all() {
-                known.extend([self.name(&place), place.1]);
-            }
-            known.extend(self.statements(items).into_iter().map(|statement| statement.sid));
-            nearest(name, known.iter().map(String::as_str)).map(|near| format!("did you mean {near}?"))
-        });
-        Miss { name: name.to_owned(), environment: self.environment.name.clone(), hint }
+        let left_out = left_out
+            .iter()
+            .find(|left_out| left_out.resources.iter().any(|known| known == id));
+        let hint = left_out
+            .map(|left_out| format!("it is left out there: {}", left_out.why))
+            .or_else(|| {
+                let mut known: BTreeSet<String> =
+                    items.iter().map(|(item, _)| item.slug.clone()).collect();
+                for (place, _) in self.all() {
+                    known.extend([self.name(&place), place.1]);
+                }
+                known.extend(
+                    self.statements(items)
+                        .into_iter()
+                        .map(|statement| statement.sid),
+                );
+                nearest(name, known.iter().map(String::as_str))
+                    .map(|near| format!("did you mean {near}?"))
+            });
+        Miss {
+            name: name.to_owned(),
+            environment: self.environment.name.clone(),
+            hint,
+        }
     }
 }
 
 fn resources(stack: &Stack) -> impl Iterator<Item = (&String, &Value)> {
-    stack.template["Resources"].as_object().into_iter().flatten()
+    stack.template["Resources"]
+        .as_object()
+        .into_iter()
+        .flatten()
 }
 
 /// Everything that a value refers to, with the path to it.
@@ -391,16 +548,26 @@ fn targets(value: &Value, path: &str, found: &mut Vec<(String, Target)>) {
                 let here = || path.to_owned();
                 let resource = |id: &str| (here(), Target::Resource(id.to_owned()));
                 match (name.as_str(), inner) {
-                    ("Ref", Value::String(id)) if !id.starts_with("AWS::") => found.push(resource(id)),
+                    ("Ref", Value::String(id)) if !id.starts_with("AWS::") => {
+                        found.push(resource(id))
+                    }
                     ("Fn::GetAtt", Value::Array(parts)) => {
                         found.extend(parts.first().and_then(Value::as_str).map(resource));
                     }
-                    ("Fn::ImportValue", Value::String(export)) => found.push((here(), Target::Import(export.clone()))),
-                    ("Fn::Sub", Value::String(text)) => found.extend(substituted(text).map(resource)),
+                    ("Fn::ImportValue", Value::String(export)) => {
+                        found.push((here(), Target::Import(export.clone())))
+                    }
+                    ("Fn::Sub", Value::String(text)) => {
+                        found.extend(substituted(text).map(resource))
+                    }
                     ("Fn::Sub", Value::Array(parts)) => {
                         let given = parts.get(1).unwrap_or(&Value::Null);
                         let text = parts.first().and_then(Value::as_str).unwrap_or_default();
-                        found.extend(substituted(text).filter(|id| given.get(*id).is_none()).map(resource));
+                        found.extend(
+                            substituted(text)
+                                .filter(|id| given.get(*id).is_none())
+                                .map(resource),
+                        );
                         targets(given, path, found);
                     }
                     (name, inner) if name.starts_with("Fn::") => targets(inner, path, found),
@@ -419,21 +586,31 @@ fn targets(value: &Value, path: &str, found: &mut Vec<(String, Target)>) {
 
 /// `${Queue.Arn}` names `Queue`.
 fn substituted(text: &str) -> impl Iterator<Item = &str> {
-    let names = text.split("${").skip(1).filter_map(|rest| rest.split(['}', '.']).next());
+    let names = text
+        .split("${")
+        .skip(1)
+        .filter_map(|rest| rest.split(['}', '.']).next());
     names.filter(|name| !name.starts_with('!') && !name.starts_with("AWS::"))
 }
 
 /// Wherever a statement of a policy stands.
 fn statements_in<'v>(value: &'v Value, found: &mut Vec<&'v Value>) {
     match value {
-        Value::Object(object) if object.contains_key("Effect") && object.contains_key("Resource") => found.push(value),
-        Value::Object(object) => object.values().for_each(|value| statements_in(value, found)),
+        Value::Object(object)
+            if object.contains_key("Effect") && object.contains_key("Resource") =>
+        {
+            found.push(value)
+        }
+        Value::Object(object) => object
+            .values()
+            .for_each(|value| statements_in(value, found)),
         Value::Array(values) => values.iter().for_each(|value| statements_in(value, found)),
         _ => {}
     }
 }
 
-/// What a change of each property that it has would do: `consequence::diff` says it, as it does for a plan.
+/// What a change of each property that it has would do: `consequence::diff` says it, as it does for
+/// a plan.
 fn properties(id: &str, kind: &str, resource: &Value) -> Vec<Property> {
     let mut paths = Vec::new();
     let known = schema::kind(kind);
@@ -450,17 +627,35 @@ fn properties(id: &str, kind: &str, resource: &Value) -> Vec<Property> {
         *inner = json!("another value");
         let change = consequence::diff(&before, &after).into_iter().next()?;
         let (rung, consequence) = (change.rung, change.consequence);
-        Some(Property { path: steps.join("."), rung, consequence })
+        Some(Property {
+            path: steps.join("."),
+            rung,
+            consequence,
+        })
     };
     let mut properties: Vec<Property> = paths.into_iter().filter_map(effect).collect();
-    properties.sort_by(|one, other| other.rung.cmp(&one.rung).then_with(|| one.path.cmp(&other.path)));
+    properties.sort_by(|one, other| {
+        other
+            .rung
+            .cmp(&one.rung)
+            .then_with(|| one.path.cmp(&other.path))
+    });
     properties
 }
 
 /// A property as a whole, or where only a part of it is dear to change, its parts.
-fn leaves(known: Option<&schema::Kind>, value: &Value, steps: Vec<String>, paths: &mut Vec<Vec<String>>) {
+fn leaves(
+    known: Option<&schema::Kind>,
+    value: &Value,
+    steps: Vec<String>,
+    paths: &mut Vec<Vec<String>>,
+) {
     let effect = known.map_or(Effect::InPlace, |known| known.effect(&steps.join(".")));
-    match value.as_object().filter(|object| !object.keys().any(|key| key == "Ref" || key.starts_with("Fn::"))) {
+    match value.as_object().filter(|object| {
+        !object
+            .keys()
+            .any(|key| key == "Ref" || key.starts_with("Fn::"))
+    }) {
         Some(object) if effect != Effect::InPlace => {
             for (name, inner) in object {
                 let steps = steps.iter().chain([name]).cloned().collect();
@@ -480,5 +675,7 @@ fn list(value: &Value) -> &[Value] {
 }
 
 fn bare(value: &Value) -> String {
-    value.as_str().map_or_else(|| value.to_string(), str::to_owned)
+    value
+        .as_str()
+        .map_or_else(|| value.to_string(), str::to_owned)
 }

@@ -1,5 +1,5 @@
-//! What AWS's protocols look like from outside: which operation a request is, how a service says no, and how a batch is
-//! taken in part.
+//! What AWS's protocols look like from outside: which operation a request is, how a service says
+//! no, and how a batch is taken in part.
 
 use serde_json::{Value, json};
 
@@ -8,7 +8,8 @@ use crate::http::{Message, response};
 /// The protocols that our services speak.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Protocol {
-    /// `X-Amz-Target: Prefix.Operation`, JSON: SQS, DynamoDB, its streams, EventBridge, SSM, Secrets Manager.
+    /// `X-Amz-Target: Prefix.Operation`, JSON: SQS, DynamoDB, its streams, EventBridge, SSM,
+    /// Secrets Manager.
     Json,
     /// `Action=Operation&...` in the body, XML back: SNS, CloudFormation, STS.
     Query,
@@ -21,7 +22,10 @@ enum Protocol {
 /// `service.Operation`, the service as its endpoint variable names it in lower case.
 pub(crate) fn name(request: &Message) -> String {
     let (method, target) = (&request.first.0, &request.first.1);
-    let service = match request.header("x-amz-target").and_then(|target| target.split_once('.')) {
+    let service = match request
+        .header("x-amz-target")
+        .and_then(|target| target.split_once('.'))
+    {
         // The prefix: both are signed for `dynamodb`.
         Some((prefix, _)) if prefix.starts_with("DynamoDBStreams") => "streams".to_owned(),
         _ => signed_for(request).unwrap_or_else(|| "aws".to_owned()),
@@ -33,7 +37,9 @@ pub(crate) fn name(request: &Message) -> String {
         }
         Protocol::Query => field(&request.body, "Action").unwrap_or_default(),
         Protocol::Cbor => target.rsplit('/').next().unwrap_or_default().to_owned(),
-        Protocol::Rest if method == "POST" && target.starts_with("/v2/email/outbound-emails") => "SendEmail".to_owned(),
+        Protocol::Rest if method == "POST" && target.starts_with("/v2/email/outbound-emails") => {
+            "SendEmail".to_owned()
+        }
         Protocol::Rest => format!("{method} {}", target.split('?').next().unwrap_or_default()),
     };
     format!("{service}.{operation}")
@@ -44,7 +50,10 @@ fn protocol(request: &Message) -> Protocol {
         Protocol::Json
     } else if request.first.1.starts_with("/service/") {
         Protocol::Cbor
-    } else if request.header("content-type").is_some_and(|kind| kind.starts_with("application/x-www-form-urlencoded")) {
+    } else if request
+        .header("content-type")
+        .is_some_and(|kind| kind.starts_with("application/x-www-form-urlencoded"))
+    {
         Protocol::Query
     } else {
         Protocol::Rest
@@ -53,7 +62,12 @@ fn protocol(request: &Message) -> Protocol {
 
 /// The service in the scope of the signature: `Credential=KEY/DAY/REGION/SERVICE/aws4_request`.
 fn signed_for(request: &Message) -> Option<String> {
-    let scope = request.header("authorization")?.split("Credential=").nth(1)?.split(',').next()?;
+    let scope = request
+        .header("authorization")?
+        .split("Credential=")
+        .nth(1)?
+        .split(',')
+        .next()?;
     Some(scope.split('/').nth(3)?.to_owned())
 }
 
@@ -61,7 +75,9 @@ fn signed_for(request: &Message) -> Option<String> {
 fn field(body: &[u8], name: &str) -> Option<String> {
     let text = std::str::from_utf8(body).ok()?;
     let mut fields = text.split('&').filter_map(|field| field.split_once('='));
-    fields.find(|(known, _)| *known == name).map(|(_, value)| value.to_owned())
+    fields
+        .find(|(known, _)| *known == name)
+        .map(|(_, value)| value.to_owned())
 }
 
 /// The service's own way of saying no.
@@ -69,7 +85,10 @@ pub(crate) fn failure(request: &Message, status: u16, code: &str) -> Vec<u8> {
     const MESSAGE: &str = "A fault proxy says no";
     match protocol(request) {
         Protocol::Query => {
-            let (kind, id) = (if status < 500 { "Sender" } else { "Receiver" }, "00000000-0000-0000-0000-000000000000");
+            let (kind, id) = (
+                if status < 500 { "Sender" } else { "Receiver" },
+                "00000000-0000-0000-0000-000000000000",
+            );
             let body = format!(
                 "<ErrorResponse><Error><Type>{kind}</Type><Code>{code}</Code><Message>{MESSAGE}</Message></Error>\
                  <RequestId>{id}</RequestId></ErrorResponse>"
@@ -78,7 +97,14 @@ pub(crate) fn failure(request: &Message, status: u16, code: &str) -> Vec<u8> {
         }
         Protocol::Json | Protocol::Cbor | Protocol::Rest => {
             let body = json!({ "__type": code, "message": MESSAGE }).to_string();
-            response(status, &[("content-type", "application/x-amz-json-1.0"), ("x-amzn-errortype", code)], &body)
+            response(
+                status,
+                &[
+                    ("content-type", "application/x-amz-json-1.0"),
+                    ("x-amzn-errortype", code),
+                ],
+                &body,
+            )
         }
     }
 }
@@ -99,12 +125,27 @@ pub(crate) fn in_part(request: &Message) -> Option<Partial> {
     let name = name(request);
     let operation = name.rsplit('.').next()?;
     if operation == "PublishBatch" && protocol(request) == Protocol::Query {
-        let ids = (1..=10).filter_map(|n| field(&request.body, &format!("PublishBatchRequestEntries.member.{n}.Id")));
+        let ids = (1..=10).filter_map(|n| {
+            field(
+                &request.body,
+                &format!("PublishBatchRequestEntries.member.{n}.Id"),
+            )
+        });
         let kept_back: Vec<Value> = ids.map(|id| json!({ "Id": id })).collect();
-        return Some(Partial { operation: "PublishBatch", rest: None, kept_back, query: true });
+        return Some(Partial {
+            operation: "PublishBatch",
+            rest: None,
+            kept_back,
+            query: true,
+        });
     }
-    let known =
-        ["SendMessageBatch", "DeleteMessageBatch", "ChangeMessageVisibilityBatch", "PutEvents", "BatchWriteItem"];
+    let known = [
+        "SendMessageBatch",
+        "DeleteMessageBatch",
+        "ChangeMessageVisibilityBatch",
+        "PutEvents",
+        "BatchWriteItem",
+    ];
     let operation = known.into_iter().find(|known| *known == operation)?;
     let mut body: Value = serde_json::from_slice(&request.body).ok()?;
     let (kept_back, left) = if operation == "BatchWriteItem" {
@@ -121,7 +162,12 @@ pub(crate) fn in_part(request: &Message) -> Option<Partial> {
         (entries.pop()?, entries.len())
     };
     let rest = (left > 0).then(|| request.with_body(body.to_string().as_bytes()));
-    Some(Partial { operation, rest, kept_back: vec![kept_back], query: false })
+    Some(Partial {
+        operation,
+        rest,
+        kept_back: vec![kept_back],
+        query: false,
+    })
 }
 
 impl Partial {
@@ -129,7 +175,10 @@ impl Partial {
     pub fn answer(&self, rest: Option<&Message>) -> Vec<u8> {
         const CODE: &str = "InternalFailure";
         if self.query {
-            let failed = self.kept_back.iter().filter_map(|entry| entry["Id"].as_str());
+            let failed = self
+                .kept_back
+                .iter()
+                .filter_map(|entry| entry["Id"].as_str());
             let failed: String = failed
                 .map(|id| format!("<member><Id>{id}</Id><Code>{CODE}</Code><SenderFault>false</SenderFault></member>"))
                 .collect();
@@ -140,14 +189,17 @@ impl Partial {
             );
             return response(200, &[("content-type", "text/xml")], &body);
         }
-        let mut body: Value =
-            rest.and_then(|rest| serde_json::from_slice(&rest.body).ok()).unwrap_or_else(|| json!({}));
+        let mut body: Value = rest
+            .and_then(|rest| serde_json::from_slice(&rest.body).ok())
+            .unwrap_or_else(|| json!({}));
         for entry in &self.kept_back {
             match self.operation {
                 "PutEvents" => {
-                    let failed = json!({ "ErrorCode": CODE, "ErrorMessage": "kept back by a fault proxy" });
+                    let failed =
+                        json!({ "ErrorCode": CODE, "ErrorMessage": "kept back by a fault proxy" });
                     push(&mut body["Entries"], failed);
-                    body["FailedEntryCount"] = json!(body["FailedEntryCount"].as_u64().unwrap_or_default() + 1);
+                    body["FailedEntryCount"] =
+                        json!(body["FailedEntryCount"].as_u64().unwrap_or_default() + 1);
                 }
                 "BatchWriteItem" => {
                     let table = entry["table"].as_str().unwrap_or_default();
@@ -165,7 +217,11 @@ impl Partial {
         let text = body.to_string();
         match rest {
             Some(rest) => rest.with_body(text.as_bytes()),
-            None => response(200, &[("content-type", "application/x-amz-json-1.0")], &text),
+            None => response(
+                200,
+                &[("content-type", "application/x-amz-json-1.0")],
+                &text,
+            ),
         }
     }
 }
@@ -177,7 +233,8 @@ fn push(array: &mut Value, value: Value) {
     }
 }
 
-/// Whether an answer brought what was asked for: messages, records; what is no question always does.
+/// Whether an answer brought what was asked for: messages, records; what is no question always
+/// does.
 pub(crate) fn brought_something(name: &str, answer: &Message) -> bool {
     let list = match name {
         "sqs.ReceiveMessage" => "Messages",
@@ -196,11 +253,18 @@ mod tests {
 
     async fn request(head: &str, body: &str) -> Message {
         let raw = format!("{head}\r\ncontent-length: {}\r\n\r\n{body}", body.len());
-        Buffer::default().request(&mut raw.as_bytes()).await.expect("HTTP").expect("a request")
+        Buffer::default()
+            .request(&mut raw.as_bytes())
+            .await
+            .expect("HTTP")
+            .expect("a request")
     }
 
     async fn answer(raw: &[u8]) -> Value {
-        let answer = Buffer::default().response(&mut &*raw, "POST").await.expect("HTTP");
+        let answer = Buffer::default()
+            .response(&mut &*raw, "POST")
+            .await
+            .expect("HTTP");
         serde_json::from_slice(&answer.body).expect("JSON")
     }
 
@@ -213,7 +277,10 @@ mod tests {
         };
         for (head, body, expected) in [
             (
-                format!("POST / HTTP/1.1\r\nx-amz-target: AmazonSQS.ReceiveMessage\r\n{}", scope("sqs")),
+                format!(
+                    "POST / HTTP/1.1\r\nx-amz-target: AmazonSQS.ReceiveMessage\r\n{}",
+                    scope("sqs")
+                ),
                 "{}",
                 "sqs.ReceiveMessage",
             ),
@@ -226,7 +293,10 @@ mod tests {
                 "streams.GetRecords",
             ),
             (
-                format!("POST / HTTP/1.1\r\ncontent-type: application/x-www-form-urlencoded\r\n{}", scope("sns")),
+                format!(
+                    "POST / HTTP/1.1\r\ncontent-type: application/x-www-form-urlencoded\r\n{}",
+                    scope("sns")
+                ),
                 "Action=PublishBatch&Version=2010-03-31",
                 "sns.PublishBatch",
             ),
@@ -238,7 +308,14 @@ mod tests {
                 "",
                 "monitoring.PutMetricData",
             ),
-            (format!("POST /v2/email/outbound-emails HTTP/1.1\r\n{}", scope("ses")), "{}", "ses.SendEmail"),
+            (
+                format!(
+                    "POST /v2/email/outbound-emails HTTP/1.1\r\n{}",
+                    scope("ses")
+                ),
+                "{}",
+                "ses.SendEmail",
+            ),
         ] {
             assert_eq!(name(&request(&head, body).await), expected);
         }
@@ -247,25 +324,62 @@ mod tests {
     #[tokio::test]
     async fn what_is_kept_back_of_a_batch_is_named_in_the_answer() {
         let head = "POST / HTTP/1.1\r\nx-amz-target: AmazonSQS.SendMessageBatch";
-        let two = request(head, r#"{"QueueUrl":"q","Entries":[{"Id":"0"},{"Id":"1"}]}"#).await;
+        let two = request(
+            head,
+            r#"{"QueueUrl":"q","Entries":[{"Id":"0"},{"Id":"1"}]}"#,
+        )
+        .await;
         let partial = in_part(&two).expect("a batch");
         let rest = partial.rest.clone().expect("one is left");
-        let rest = Buffer::default().request(&mut rest.as_slice()).await.expect("HTTP").expect("a request");
-        assert_eq!(serde_json::from_slice::<Value>(&rest.body).expect("JSON")["Entries"], json!([{ "Id": "0" }]));
+        let rest = Buffer::default()
+            .request(&mut rest.as_slice())
+            .await
+            .expect("HTTP")
+            .expect("a request");
+        assert_eq!(
+            serde_json::from_slice::<Value>(&rest.body).expect("JSON")["Entries"],
+            json!([{ "Id": "0" }])
+        );
         let taken = response(200, &[], r#"{"Successful":[{"Id":"0"}]}"#);
-        let taken = Buffer::default().response(&mut taken.as_slice(), "POST").await.expect("HTTP");
+        let taken = Buffer::default()
+            .response(&mut taken.as_slice(), "POST")
+            .await
+            .expect("HTTP");
         let said = answer(&partial.answer(Some(&taken))).await;
-        assert_eq!((&said["Successful"][0]["Id"], &said["Failed"][0]["Id"]), (&json!("0"), &json!("1")));
+        assert_eq!(
+            (&said["Successful"][0]["Id"], &said["Failed"][0]["Id"]),
+            (&json!("0"), &json!("1"))
+        );
 
         let head = "POST / HTTP/1.1\r\nx-amz-target: AWSEvents.PutEvents";
-        let one = in_part(&request(head, r#"{"Entries":[{"Detail":"{}"}]}"#).await).expect("a batch");
+        let one =
+            in_part(&request(head, r#"{"Entries":[{"Detail":"{}"}]}"#).await).expect("a batch");
         assert!(one.rest.is_none(), "an empty batch is an error of its own");
         let said = answer(&one.answer(None)).await;
-        assert_eq!((&said["FailedEntryCount"], said["Entries"].as_array().map(Vec::len)), (&json!(1), Some(1)));
+        assert_eq!(
+            (
+                &said["FailedEntryCount"],
+                said["Entries"].as_array().map(Vec::len)
+            ),
+            (&json!(1), Some(1))
+        );
 
         let head = "POST / HTTP/1.1\r\nx-amz-target: DynamoDB_20120810.BatchWriteItem";
-        let write = in_part(&request(head, r#"{"RequestItems":{"t":[{"a":1},{"b":2}]}}"#).await).expect("a batch");
-        assert_eq!(answer(&write.answer(None)).await["UnprocessedItems"]["t"], json!([{ "b": 2 }]));
-        assert!(in_part(&request("POST / HTTP/1.1\r\nx-amz-target: AmazonSQS.ReceiveMessage", "{}").await).is_none());
+        let write = in_part(&request(head, r#"{"RequestItems":{"t":[{"a":1},{"b":2}]}}"#).await)
+            .expect("a batch");
+        assert_eq!(
+            answer(&write.answer(None)).await["UnprocessedItems"]["t"],
+            json!([{ "b": 2 }])
+        );
+        assert!(
+            in_part(
+                &request(
+                    "POST / HTTP/1.1\r\nx-amz-target: AmazonSQS.ReceiveMessage",
+                    "{}"
+                )
+                .await
+            )
+            .is_none()
+        );
     }
 }

@@ -1,4 +1,5 @@
-//! What all proxies of one experiment share: the rules, the record of calls, and whoever wants to be asked at each.
+//! What all proxies of one experiment share: the rules, the record of calls, and whoever wants to
+//! be asked at each.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -21,7 +22,8 @@ pub struct Call {
     pub dependency: Dependency,
     /// Counted over all proxies.
     pub connection: u64,
-    /// What is called: `dynamodb.TransactWriteItems`, `POST /v1/charges`, `COMMIT`, `UPDATE orders SET ...`.
+    /// What is called: `dynamodb.TransactWriteItems`, `POST /v1/charges`, `COMMIT`, `UPDATE orders
+    /// SET ...`.
     pub name: String,
     /// What it carries, as it was sent.
     pub body: Arc<[u8]>,
@@ -34,8 +36,8 @@ pub struct Call {
 pub enum Moment<'a> {
     /// The dependency has not seen it.
     Before,
-    /// The dependency has executed it; the caller has not seen this reply. `something` is whether it brings what was
-    /// asked for: an idle poll does not.
+    /// The dependency has executed it; the caller has not seen this reply. `something` is whether
+    /// it brings what was asked for: an idle poll does not.
     After { reply: &'a [u8], something: bool },
 }
 
@@ -52,7 +54,8 @@ pub enum Verdict {
 /// Asked at every call, twice. Runs on the proxy's task: it may kill a process, and must not wait.
 pub type Hook = Arc<dyn Fn(&Call, Moment<'_>) -> Verdict + Send + Sync>;
 
-/// Signs a request whose body a proxy has changed: the whole request in and out. `None` where it was not signed.
+/// Signs a request whose body a proxy has changed: the whole request in and out. `None` where it
+/// was not signed.
 pub type Sign = Arc<dyn Fn(&[u8]) -> Option<Vec<u8>> + Send + Sync>;
 
 /// A call that was executed, as it is remembered.
@@ -117,7 +120,11 @@ impl Faults {
     /// Puts a rule into force. Of several about one call, the first added strikes.
     pub fn add(&self, rule: Rule) -> Hits {
         let hits = Hits::default();
-        let active = Active { rule, since: Instant::now(), hits: hits.clone() };
+        let active = Active {
+            rule,
+            since: Instant::now(),
+            hits: hits.clone(),
+        };
         locked(&self.inner.rules).push(Arc::new(active));
         hits
     }
@@ -176,7 +183,15 @@ impl Faults {
         body: &[u8],
     ) -> Call {
         let number = self.inner.calls.fetch_add(1, Ordering::Relaxed);
-        Call { number, client: client.clone(), dependency, connection, name, body: body.into(), at: Instant::now() }
+        Call {
+            number,
+            client: client.clone(),
+            dependency,
+            connection,
+            name,
+            body: body.into(),
+            at: Instant::now(),
+        }
     }
 
     /// Asks the hook; false when the connection is to end.
@@ -197,8 +212,13 @@ impl Faults {
         self.strike(dependency, client, None, |_| true).is_some()
     }
 
-    /// The fault that strikes a call. `possible` says whether a fault can be done to it at all: one that cannot is no hit.
-    pub(crate) fn fault_for(&self, call: &Call, possible: impl Fn(&Fault) -> bool) -> Option<Fault> {
+    /// The fault that strikes a call. `possible` says whether a fault can be done to it at all: one
+    /// that cannot is no hit.
+    pub(crate) fn fault_for(
+        &self,
+        call: &Call,
+        possible: impl Fn(&Fault) -> bool,
+    ) -> Option<Fault> {
         self.strike(call.dependency, &call.client, Some(&call.name), possible)
     }
 
@@ -213,7 +233,9 @@ impl Faults {
         let mut dice = locked(&self.inner.dice);
         let struck = rules
             .iter()
-            .filter(|active| active.is_about(dependency, client, name) && possible(&active.rule.fault))
+            .filter(|active| {
+                active.is_about(dependency, client, name) && possible(&active.rule.fault)
+            })
             .find(|active| active.strikes(&mut dice))?;
         struck.hit();
         Some(struck.rule.fault.clone())
@@ -240,7 +262,12 @@ impl Faults {
         if answers.len() >= REMEMBERED_MAX && !answers.contains_key(request) {
             return;
         }
-        let known = answers.entry(request.to_owned()).or_insert_with(|| Answers { last: answer.to_vec(), stale: None });
+        let known = answers
+            .entry(request.to_owned())
+            .or_insert_with(|| Answers {
+                last: answer.to_vec(),
+                stale: None,
+            });
         if known.last != answer {
             known.stale = Some(std::mem::replace(&mut known.last, answer.to_vec()));
         }
@@ -248,12 +275,16 @@ impl Faults {
 
     /// The last answer to a request.
     pub(crate) fn last_answer(&self, request: &str) -> Option<Vec<u8>> {
-        locked(&self.inner.answers).get(request).map(|answers| answers.last.clone())
+        locked(&self.inner.answers)
+            .get(request)
+            .map(|answers| answers.last.clone())
     }
 
     /// The answer to a request before the one that it has now.
     pub(crate) fn stale_answer(&self, request: &str) -> Option<Vec<u8>> {
-        locked(&self.inner.answers).get(request).and_then(|answers| answers.stale.clone())
+        locked(&self.inner.answers)
+            .get(request)
+            .and_then(|answers| answers.stale.clone())
     }
 }
 

@@ -1,4 +1,5 @@
-//! Chance that a seed decides: SplitMix64 (Steele, Lea, Flood, 2014), small and the same on every machine.
+//! Chance that a seed decides: SplitMix64 (Steele, Lea, Flood, 2014), small and the same on every
+//! machine.
 
 #[derive(Debug, Clone)]
 pub struct Dice(u64);

@@ -1,5 +1,5 @@
-//! The payment gateway's protocol, and any other JSON over HTTP: calls by method and path, problems as the gateway says
-//! them.
+//! The payment gateway's protocol, and any other JSON over HTTP: calls by method and path, problems
+//! as the gateway says them.
 
 use serde_json::json;
 
@@ -13,5 +13,9 @@ pub(crate) fn name(request: &Message) -> String {
 
 pub(crate) fn failure(status: u16, code: &str) -> Vec<u8> {
     let body = json!({ "type": "about:blank", "title": code, "status": status }).to_string();
-    response(status, &[("content-type", "application/problem+json")], &body)
+    response(
+        status,
+        &[("content-type", "application/problem+json")],
+        &body,
+    )
 }

@@ -22,14 +22,20 @@ pub(crate) struct Message {
 
 impl Message {
     pub fn header(&self, name: &str) -> Option<&str> {
-        self.headers.iter().find(|(known, _)| known.eq_ignore_ascii_case(name)).map(|(_, value)| value.as_str())
+        self.headers
+            .iter()
+            .find(|(known, _)| known.eq_ignore_ascii_case(name))
+            .map(|(_, value)| value.as_str())
     }
 
     /// The same message with another body.
     pub fn with_body(&self, body: &[u8]) -> Vec<u8> {
         let (one, two) = &self.first;
-        let mut head =
-            if one.starts_with("HTTP/") { format!("{one} {two} \r\n") } else { format!("{one} {two} HTTP/1.1\r\n") };
+        let mut head = if one.starts_with("HTTP/") {
+            format!("{one} {two} \r\n")
+        } else {
+            format!("{one} {two} HTTP/1.1\r\n")
+        };
         for (name, value) in &self.headers {
             let framing = ["content-length", "transfer-encoding", "x-amz-crc32"];
             if !framing.iter().any(|known| name.eq_ignore_ascii_case(known)) {
@@ -58,20 +64,31 @@ pub(crate) struct Buffer(Vec<u8>);
 
 impl Buffer {
     /// The next request; `None` when the client has left between two.
-    pub async fn request(&mut self, from: &mut (impl AsyncRead + Unpin)) -> Result<Option<Message>> {
+    pub async fn request(
+        &mut self,
+        from: &mut (impl AsyncRead + Unpin),
+    ) -> Result<Option<Message>> {
         loop {
             if let Some((message, used)) = parse_request(&self.0)? {
                 self.0.drain(..used);
                 return Ok(Some(message));
             }
             if !self.more(from).await? {
-                return if self.0.is_empty() { Ok(None) } else { Err(ErrorKind::UnexpectedEof.into()) };
+                return if self.0.is_empty() {
+                    Ok(None)
+                } else {
+                    Err(ErrorKind::UnexpectedEof.into())
+                };
             }
         }
     }
 
     /// The response to a request of that method.
-    pub async fn response(&mut self, from: &mut (impl AsyncRead + Unpin), method: &str) -> Result<Message> {
+    pub async fn response(
+        &mut self,
+        from: &mut (impl AsyncRead + Unpin),
+        method: &str,
+    ) -> Result<Message> {
         loop {
             if let Some((message, used)) = parse_response(&self.0, method, Ended::No)? {
                 self.0.drain(..used);
@@ -89,7 +106,10 @@ impl Buffer {
 
     async fn more(&mut self, from: &mut (impl AsyncRead + Unpin)) -> Result<bool> {
         if self.0.len() > MESSAGE_MAX {
-            return Err(Error::new(ErrorKind::InvalidData, "a message longer than any that AWS takes"));
+            return Err(Error::new(
+                ErrorKind::InvalidData,
+                "a message longer than any that AWS takes",
+            ));
         }
         Ok(from.read_buf(&mut self.0).await? > 0)
     }
@@ -108,38 +128,89 @@ fn invalid(error: impl std::fmt::Display) -> Error {
 fn parse_request(bytes: &[u8]) -> Result<Option<(Message, usize)>> {
     let mut headers = [httparse::EMPTY_HEADER; HEADERS_MAX];
     let mut request = httparse::Request::new(&mut headers);
-    let httparse::Status::Complete(head) = request.parse(bytes).map_err(invalid)? else { return Ok(None) };
-    let first = (request.method.unwrap_or_default().to_owned(), request.path.unwrap_or_default().to_owned());
+    let httparse::Status::Complete(head) = request.parse(bytes).map_err(invalid)? else {
+        return Ok(None);
+    };
+    let first = (
+        request.method.unwrap_or_default().to_owned(),
+        request.path.unwrap_or_default().to_owned(),
+    );
     let headers = owned(request.headers);
-    let Some((body, used)) = body(&headers, &bytes[head..], Some(0))? else { return Ok(None) };
-    Ok(Some((Message { raw: bytes[..head + used].to_vec(), first, headers, body }, head + used)))
+    let Some((body, used)) = body(&headers, &bytes[head..], Some(0))? else {
+        return Ok(None);
+    };
+    Ok(Some((
+        Message {
+            raw: bytes[..head + used].to_vec(),
+            first,
+            headers,
+            body,
+        },
+        head + used,
+    )))
 }
 
 fn parse_response(bytes: &[u8], method: &str, ended: Ended) -> Result<Option<(Message, usize)>> {
     let mut headers = [httparse::EMPTY_HEADER; HEADERS_MAX];
     let mut response = httparse::Response::new(&mut headers);
-    let httparse::Status::Complete(head) = response.parse(bytes).map_err(invalid)? else { return Ok(None) };
+    let httparse::Status::Complete(head) = response.parse(bytes).map_err(invalid)? else {
+        return Ok(None);
+    };
     let code = response.code.unwrap_or_default();
-    let first = (format!("HTTP/1.{}", response.version.unwrap_or(1)), code.to_string());
+    let first = (
+        format!("HTTP/1.{}", response.version.unwrap_or(1)),
+        code.to_string(),
+    );
     let headers = owned(response.headers);
     let bodiless = method == "HEAD" || code == 204 || code == 304 || code < 200;
-    let unframed = if bodiless { Some(0) } else { (ended == Ended::Yes).then(|| bytes.len() - head) };
-    let framed = if bodiless { Some((Vec::new(), 0)) } else { body(&headers, &bytes[head..], unframed)? };
-    let Some((body, used)) = framed else { return Ok(None) };
-    Ok(Some((Message { raw: bytes[..head + used].to_vec(), first, headers, body }, head + used)))
+    let unframed = if bodiless {
+        Some(0)
+    } else {
+        (ended == Ended::Yes).then(|| bytes.len() - head)
+    };
+    let framed = if bodiless {
+        Some((Vec::new(), 0))
+    } else {
+        body(&headers, &bytes[head..], unframed)?
+    };
+    let Some((body, used)) = framed else {
+        return Ok(None);
+    };
+    Ok(Some((
+        Message {
+            raw: bytes[..head + used].to_vec(),
+            first,
+            headers,
+            body,
+        },
+        head + used,
+    )))
 }
 
 fn owned(headers: &[httparse::Header<'_>]) -> Vec<(String, String)> {
     let text = |value: &[u8]| String::from_utf8_lossy(value).into_owned();
-    headers.iter().map(|header| (header.name.to_owned(), text(header.value))).collect()
+    headers
+        .iter()
+        .map(|header| (header.name.to_owned(), text(header.value)))
+        .collect()
 }
 
-/// The body and how many bytes it took; `None` when it has not come whole. `unframed` is how long it is when no header
-/// says so.
-fn body(headers: &[(String, String)], bytes: &[u8], unframed: Option<usize>) -> Result<Option<(Vec<u8>, usize)>> {
-    let header =
-        |name: &str| headers.iter().find(|(known, _)| known.eq_ignore_ascii_case(name)).map(|(_, value)| value);
-    if header("transfer-encoding").is_some_and(|value| value.to_ascii_lowercase().contains("chunked")) {
+/// The body and how many bytes it took; `None` when it has not come whole. `unframed` is how long
+/// it is when no header says so.
+fn body(
+    headers: &[(String, String)],
+    bytes: &[u8],
+    unframed: Option<usize>,
+) -> Result<Option<(Vec<u8>, usize)>> {
+    let header = |name: &str| {
+        headers
+            .iter()
+            .find(|(known, _)| known.eq_ignore_ascii_case(name))
+            .map(|(_, value)| value)
+    };
+    if header("transfer-encoding")
+        .is_some_and(|value| value.to_ascii_lowercase().contains("chunked"))
+    {
         return chunks(bytes);
     }
     let length = match header("content-length") {
@@ -152,15 +223,17 @@ fn body(headers: &[(String, String)], bytes: &[u8], unframed: Option<usize>) -> 
 fn chunks(bytes: &[u8]) -> Result<Option<(Vec<u8>, usize)>> {
     let (mut body, mut at) = (Vec::new(), 0);
     loop {
-        let httparse::Status::Complete((head, size)) =
-            httparse::parse_chunk_size(&bytes[at..]).map_err(|_| invalid("a chunk without a size"))?
+        let httparse::Status::Complete((head, size)) = httparse::parse_chunk_size(&bytes[at..])
+            .map_err(|_| invalid("a chunk without a size"))?
         else {
             return Ok(None);
         };
         at += head;
         let size = usize::try_from(size).map_err(invalid)?;
         // Trailers are not sent by anybody here: an empty line ends a chunk and the body alike.
-        let Some(chunk) = bytes.get(at..at + size + 2) else { return Ok(None) };
+        let Some(chunk) = bytes.get(at..at + size + 2) else {
+            return Ok(None);
+        };
         body.extend_from_slice(&chunk[..size]);
         at += size + 2;
         if size == 0 {
@@ -187,10 +260,24 @@ mod tests {
                 }
             });
             let mut buffer = Buffer::default();
-            let first = buffer.request(&mut near).await.expect("HTTP").expect("a request");
-            assert_eq!((first.first.1.as_str(), first.body.as_slice()), ("/a", b"abc".as_slice()));
-            let second = buffer.request(&mut near).await.expect("HTTP").expect("a request");
-            assert_eq!((second.first.1.as_str(), second.body.as_slice()), ("/b", b"".as_slice()));
+            let first = buffer
+                .request(&mut near)
+                .await
+                .expect("HTTP")
+                .expect("a request");
+            assert_eq!(
+                (first.first.1.as_str(), first.body.as_slice()),
+                ("/a", b"abc".as_slice())
+            );
+            let second = buffer
+                .request(&mut near)
+                .await
+                .expect("HTTP")
+                .expect("a request");
+            assert_eq!(
+                (second.first.1.as_str(), second.body.as_slice()),
+                ("/b", b"".as_slice())
+            );
             assert!(buffer.request(&mut near).await.expect("the end").is_none());
         }
     }
@@ -198,23 +285,48 @@ mod tests {
     #[test]
     fn chunks_lengths_and_ends_of_connection_frame_a_response() {
         let chunked = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n";
-        let (message, used) = parse_response(chunked, "GET", Ended::No).expect("HTTP").expect("whole");
-        assert_eq!((message.body.as_slice(), used), (b"abc".as_slice(), chunked.len()));
-        assert!(parse_response(&chunked[..chunked.len() - 1], "GET", Ended::No).expect("HTTP").is_none());
+        let (message, used) = parse_response(chunked, "GET", Ended::No)
+            .expect("HTTP")
+            .expect("whole");
+        assert_eq!(
+            (message.body.as_slice(), used),
+            (b"abc".as_slice(), chunked.len())
+        );
+        assert!(
+            parse_response(&chunked[..chunked.len() - 1], "GET", Ended::No)
+                .expect("HTTP")
+                .is_none()
+        );
         let open = b"HTTP/1.1 200 OK\r\n\r\nrest";
-        assert!(parse_response(open, "GET", Ended::No).expect("HTTP").is_none());
-        let (message, _) = parse_response(open, "GET", Ended::Yes).expect("HTTP").expect("whole");
+        assert!(
+            parse_response(open, "GET", Ended::No)
+                .expect("HTTP")
+                .is_none()
+        );
+        let (message, _) = parse_response(open, "GET", Ended::Yes)
+            .expect("HTTP")
+            .expect("whole");
         assert_eq!(message.body, b"rest");
-        let (message, _) = parse_response(open, "HEAD", Ended::No).expect("HTTP").expect("whole");
+        let (message, _) = parse_response(open, "HEAD", Ended::No)
+            .expect("HTTP")
+            .expect("whole");
         assert!(message.body.is_empty());
     }
 
     #[test]
     fn another_body_has_another_length() {
-        let raw = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nx-a: b\r\n\r\n3\r\nabc\r\n0\r\n\r\n";
-        let (message, _) = parse_response(raw, "GET", Ended::No).expect("HTTP").expect("whole");
+        let raw =
+            b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nx-a: b\r\n\r\n3\r\nabc\r\n0\r\n\r\n";
+        let (message, _) = parse_response(raw, "GET", Ended::No)
+            .expect("HTTP")
+            .expect("whole");
         let changed = message.with_body(b"longer");
-        let (message, _) = parse_response(&changed, "GET", Ended::No).expect("HTTP").expect("whole");
-        assert_eq!((message.body.as_slice(), message.header("X-A")), (b"longer".as_slice(), Some("b")));
+        let (message, _) = parse_response(&changed, "GET", Ended::No)
+            .expect("HTTP")
+            .expect("whole");
+        assert_eq!(
+            (message.body.as_slice(), message.header("X-A")),
+            (b"longer".as_slice(), Some("b"))
+        );
     }
 }

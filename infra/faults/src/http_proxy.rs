@@ -26,7 +26,13 @@ pub(crate) async fn serve(link: &Link, mut client: TcpStream) -> Result<()> {
                 gateway::name(&request)
             }
         };
-        let call = link.faults.call(&link.client, link.dependency, link.connection, name, &request.body);
+        let call = link.faults.call(
+            &link.client,
+            link.dependency,
+            link.connection,
+            name,
+            &request.body,
+        );
         let answer = match answer(link, &mut client, &mut upstream, &call, &request).await? {
             Answer::Bytes(answer) => answer,
             Answer::Stream(mut stream) => {
@@ -62,7 +68,12 @@ async fn answer(
     let fault = faults.fault_for(call, |fault| match fault {
         Fault::Partial => link.dependency == Dependency::Aws && aws::in_part(request).is_some(),
         Fault::Replay => replay(link, call, request, &key).is_some(),
-        Fault::Refuse | Fault::Cut | Fault::DropReply | Fault::Delay(_) | Fault::Hang | Fault::Fail { .. } => true,
+        Fault::Refuse
+        | Fault::Cut
+        | Fault::DropReply
+        | Fault::Delay(_)
+        | Fault::Hang
+        | Fault::Fail { .. } => true,
     });
     let mut partial = None;
     match &fault {
@@ -75,14 +86,16 @@ async fn answer(
         Some(Fault::Fail { status, code }) => {
             let failure = match link.dependency {
                 Dependency::Aws => aws::failure(request, *status, code),
-                Dependency::Gateway | Dependency::Shop | Dependency::Postgres | Dependency::Redis => {
-                    gateway::failure(*status, code)
-                }
+                Dependency::Gateway
+                | Dependency::Shop
+                | Dependency::Postgres
+                | Dependency::Redis => gateway::failure(*status, code),
             };
             return Ok(Answer::Bytes(failure));
         }
         Some(Fault::Replay) => {
-            let old = replay(link, call, request, &key).ok_or_else(|| Error::from(ErrorKind::NotFound))?;
+            let old = replay(link, call, request, &key)
+                .ok_or_else(|| Error::from(ErrorKind::NotFound))?;
             return Ok(Answer::Bytes(old));
         }
         Some(Fault::Partial) => partial = aws::in_part(request),
@@ -102,7 +115,8 @@ async fn answer(
         }
         None => {
             let answer = upstream.ask(link, &request.raw, &request.first.0).await?;
-            something = link.dependency != Dependency::Aws || aws::brought_something(&call.name, &answer);
+            something =
+                link.dependency != Dependency::Aws || aws::brought_something(&call.name, &answer);
             faults.executed(call, something);
             // A question's answer may be given again; an act's may not.
             if something && answer.first.1 == "200" && is_question(&call.name) {
@@ -111,7 +125,17 @@ async fn answer(
             answer.raw
         }
     };
-    if !faults.goes_on(call, Moment::After { reply: &answer, something }).await || fault == Some(Fault::DropReply) {
+    if !faults
+        .goes_on(
+            call,
+            Moment::After {
+                reply: &answer,
+                something,
+            },
+        )
+        .await
+        || fault == Some(Fault::DropReply)
+    {
         return Err(ErrorKind::ConnectionAborted.into());
     }
     Ok(Answer::Bytes(answer))
@@ -119,7 +143,9 @@ async fn answer(
 
 fn is_question(name: &str) -> bool {
     let operation = name.rsplit('.').next().unwrap_or_default();
-    ["Receive", "Get", "Query", "Scan", "Describe", "GET "].iter().any(|verb| operation.starts_with(verb))
+    ["Receive", "Get", "Query", "Scan", "Describe", "GET "]
+        .iter()
+        .any(|verb| operation.starts_with(verb))
 }
 
 /// Receives ask differently each time, and mean the same queue.
@@ -140,7 +166,8 @@ fn replay(link: &Link, call: &Call, request: &Message, key: &str) -> Option<Vec<
 }
 
 impl Upstream {
-    /// Asks once: to ask again after a connection broke could execute a call twice, which is the caller's decision.
+    /// Asks once: to ask again after a connection broke could execute a call twice, which is the
+    /// caller's decision.
     async fn ask(&mut self, link: &Link, request: &[u8], method: &str) -> Result<Message> {
         let mut stream = match self.stream.take() {
             Some(stream) if still_open(&stream) => stream,
@@ -151,8 +178,11 @@ impl Upstream {
         };
         stream.write_all(request).await?;
         let answer = self.read.response(&mut stream, method).await?;
-        let closes = answer.header("connection").is_some_and(|value| value.eq_ignore_ascii_case("close"));
-        let framed = answer.header("content-length").is_some() || answer.header("transfer-encoding").is_some();
+        let closes = answer
+            .header("connection")
+            .is_some_and(|value| value.eq_ignore_ascii_case("close"));
+        let framed = answer.header("content-length").is_some()
+            || answer.header("transfer-encoding").is_some();
         if !closes && framed {
             self.stream = Some(stream);
         }

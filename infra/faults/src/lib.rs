@@ -1,5 +1,6 @@
-//! Fault proxies: each stands on loopback between one process and one thing that it needs (AWS over HTTP, PostgreSQL,
-//! Redis, the payment gateway), and lets calls through, records them, stops at them, or spoils them by rule.
+//! Fault proxies: each stands on loopback between one process and one thing that it needs (AWS over
+//! HTTP, PostgreSQL, Redis, the payment gateway), and lets calls through, records them, stops at
+//! them, or spoils them by rule.
 //!
 //! ```text
 //! let faults = Faults::new(seed);
@@ -10,10 +11,11 @@
 //! assert!(hits.count() > 0, "a fault that was never hit was not survived");
 //! ```
 //!
-//! A process with proxies of its own is known by them: who made a call needs no guessing. A *call* is what its
-//! dependency sees as one: an HTTP request, a PostgreSQL statement (or `COMMIT`) up to where the client waits for the
-//! answer, a Redis command. `Moment::Before` is when the dependency has not seen it, `Moment::After` when it has executed
-//! it and the caller does not know: whoever is killed there has done something without having heard so.
+//! A process with proxies of its own is known by them: who made a call needs no guessing. A *call*
+//! is what its dependency sees as one: an HTTP request, a PostgreSQL statement (or `COMMIT`) up to
+//! where the client waits for the answer, a Redis command. `Moment::Before` is when the dependency
+//! has not seen it, `Moment::After` when it has executed it and the caller does not know: whoever
+//! is killed there has done something without having heard so.
 //!
 //! Not for production, and not a load balancer: one task a connection, whole messages in memory.
 

@@ -1,7 +1,8 @@
 //! One PostgreSQL connection: each statement a call, up to where the client waits for the answer.
 //!
-//! Messages are framed as in the protocol's own description ("Frontend/Backend Protocol"): a byte for the kind, four for
-//! the length. A client that asks for TLS is told no (`N`) and goes on without.
+//! Messages are framed as in the protocol's own description ("Frontend/Backend Protocol"): a byte
+//! for the kind, four for the length. A client that asks for TLS is told no (`N`) and goes on
+//! without.
 
 use std::collections::HashMap;
 use std::io::{Error, ErrorKind, Result};
@@ -37,7 +38,11 @@ pub(crate) async fn serve(link: &Link, client: TcpStream) -> Result<()> {
     let mut from_client = BufReader::new(from_client);
     let startup = loop {
         let frame = startup(&mut from_client).await?;
-        match frame.raw.get(4..8).map(|code| u32::from_be_bytes([code[0], code[1], code[2], code[3]])) {
+        match frame
+            .raw
+            .get(4..8)
+            .map(|code| u32::from_be_bytes([code[0], code[1], code[2], code[3]]))
+        {
             Some(SSL_REQUEST | GSS_REQUEST) => to_client.write_all(b"N").await?,
             _ => break frame,
         }
@@ -139,7 +144,13 @@ impl Session<'_> {
             if executes {
                 let link = self.link;
                 let name = std::mem::take(&mut name);
-                let call = link.faults.call(&link.client, link.dependency, link.connection, name, &request);
+                let call = link.faults.call(
+                    &link.client,
+                    link.dependency,
+                    link.connection,
+                    name,
+                    &request,
+                );
                 self.call(&call).await?;
             } else {
                 // Only prepared or described: nothing happens in the database.
@@ -158,24 +169,41 @@ impl Session<'_> {
         if !faults.goes_on(call, Moment::Before).await {
             return Err(ErrorKind::ConnectionAborted.into());
         }
-        let fault = faults.fault_for(call, |fault| !matches!(fault, Fault::Partial | Fault::Replay));
+        let fault = faults.fault_for(call, |fault| {
+            !matches!(fault, Fault::Partial | Fault::Replay)
+        });
         match &fault {
             Some(Fault::Cut | Fault::Refuse) => return Err(ErrorKind::ConnectionAborted.into()),
             Some(Fault::Hang) => {
                 let mut byte = [0; 1];
-                while self.from_client.read(&mut byte).await.is_ok_and(|read| read > 0) {}
+                while self
+                    .from_client
+                    .read(&mut byte)
+                    .await
+                    .is_ok_and(|read| read > 0)
+                {}
                 return Err(ErrorKind::ConnectionAborted.into());
             }
             Some(Fault::Delay(time)) => tokio::time::sleep(*time).await,
             Some(Fault::Fail { code, .. }) => {
-                self.to_client.write_all(&failure(code, self.in_transaction)).await?;
+                self.to_client
+                    .write_all(&failure(code, self.in_transaction))
+                    .await?;
                 return Ok(());
             }
             Some(Fault::DropReply | Fault::Partial | Fault::Replay) | None => {}
         }
         let answer = self.ask(&call.body).await?;
         faults.executed(call, answer.something);
-        if !faults.goes_on(call, Moment::After { reply: &answer.raw, something: answer.something }).await
+        if !faults
+            .goes_on(
+                call,
+                Moment::After {
+                    reply: &answer.raw,
+                    something: answer.something,
+                },
+            )
+            .await
             || fault == Some(Fault::DropReply)
         {
             return Err(ErrorKind::ConnectionAborted.into());
@@ -189,7 +217,8 @@ impl Session<'_> {
         let (mut raw, mut something) = (Vec::new(), false);
         loop {
             let frame = frame(&mut self.from_server).await?;
-            something |= frame.kind == b'D' || (frame.kind == b'C' && changed_something(frame.payload()));
+            something |=
+                frame.kind == b'D' || (frame.kind == b'C' && changed_something(frame.payload()));
             raw.extend_from_slice(&frame.raw);
             if frame.kind == b'Z' {
                 self.in_transaction = frame.payload() != b"I";
@@ -209,11 +238,16 @@ fn changed_something(tag: &[u8]) -> bool {
     !String::from_utf8_lossy(text(tag).0).ends_with(" 0")
 }
 
-/// An error as the server gives it. A transaction that was open is broken by it, as one of the server's own breaks it.
+/// An error as the server gives it. A transaction that was open is broken by it, as one of the
+/// server's own breaks it.
 fn failure(code: &str, in_transaction: bool) -> Vec<u8> {
     let fields = format!("SERROR\0VERROR\0C{code}\0MA fault proxy says no\0\0");
     let mut raw = vec![b'E'];
-    raw.extend_from_slice(&u32::try_from(fields.len() + 4).unwrap_or(u32::MAX).to_be_bytes());
+    raw.extend_from_slice(
+        &u32::try_from(fields.len() + 4)
+            .unwrap_or(u32::MAX)
+            .to_be_bytes(),
+    );
     raw.extend_from_slice(fields.as_bytes());
     raw.extend_from_slice(&[b'Z', 0, 0, 0, 5, if in_transaction { b'E' } else { b'I' }]);
     raw
@@ -245,13 +279,21 @@ async fn frame(from: &mut BufReader<OwnedReadHalf>) -> Result<Frame> {
     rest(from, 1, raw).await
 }
 
-/// The rest of a message of whose head `raw` is all; the length stands after the kind and counts itself.
+/// The rest of a message of whose head `raw` is all; the length stands after the kind and counts
+/// itself.
 async fn rest(from: &mut BufReader<OwnedReadHalf>, kind: usize, mut raw: Vec<u8>) -> Result<Frame> {
-    let length = u32::from_be_bytes([raw[kind], raw[kind + 1], raw[kind + 2], raw[kind + 3]]) as usize;
+    let length =
+        u32::from_be_bytes([raw[kind], raw[kind + 1], raw[kind + 2], raw[kind + 3]]) as usize;
     if !(4..MESSAGE_MAX).contains(&length) {
-        return Err(Error::new(ErrorKind::InvalidData, "not PostgreSQL's protocol"));
+        return Err(Error::new(
+            ErrorKind::InvalidData,
+            "not PostgreSQL's protocol",
+        ));
     }
     raw.resize(kind + length, 0);
     from.read_exact(&mut raw[kind + 4..]).await?;
-    Ok(Frame { kind: if kind == 0 { 0 } else { raw[0] }, raw })
+    Ok(Frame {
+        kind: if kind == 0 { 0 } else { raw[0] },
+        raw,
+    })
 }

@@ -40,7 +40,8 @@ pub(crate) struct Link {
 }
 
 impl Proxy {
-    /// Listens on a free port on loopback, for `client`, in front of the dependency at `upstream` (`host:port`).
+    /// Listens on a free port on loopback, for `client`, in front of the dependency at `upstream`
+    /// (`host:port`).
     ///
     /// # Errors
     /// When there is no port.
@@ -50,7 +51,14 @@ impl Proxy {
         dependency: Dependency,
         upstream: &str,
     ) -> std::io::Result<Proxy> {
-        Proxy::start_at(faults, client, dependency, upstream, SocketAddr::from(([127, 0, 0, 1], 0))).await
+        Proxy::start_at(
+            faults,
+            client,
+            dependency,
+            upstream,
+            SocketAddr::from(([127, 0, 0, 1], 0)),
+        )
+        .await
     }
 
     /// Listens where it is told to.
@@ -72,7 +80,9 @@ impl Proxy {
             loop {
                 // Those that have ended are let go of, whatever they ended with.
                 while connections.try_join_next().is_some() {}
-                let Ok((stream, _)) = listener.accept().await else { continue };
+                let Ok((stream, _)) = listener.accept().await else {
+                    continue;
+                };
                 let link = Link {
                     faults: faults.clone(),
                     client: Arc::clone(&client),
@@ -106,7 +116,9 @@ async fn serve(link: Link, client: TcpStream) {
     }
     let _ = client.set_nodelay(true);
     let _ = match link.dependency {
-        Dependency::Aws | Dependency::Gateway | Dependency::Shop => http_proxy::serve(&link, client).await,
+        Dependency::Aws | Dependency::Gateway | Dependency::Shop => {
+            http_proxy::serve(&link, client).await
+        }
         Dependency::Postgres => postgres::serve(&link, client).await,
         Dependency::Redis => redis::serve(&link, client).await,
     };

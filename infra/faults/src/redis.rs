@@ -22,21 +22,35 @@ pub(crate) async fn serve(link: &Link, client: TcpStream) -> Result<()> {
             return Ok(());
         }
         let faults = &link.faults;
-        let call = faults.call(&link.client, link.dependency, link.connection, name(&command), &command);
+        let call = faults.call(
+            &link.client,
+            link.dependency,
+            link.connection,
+            name(&command),
+            &command,
+        );
         if !faults.goes_on(&call, Moment::Before).await {
             return Err(ErrorKind::ConnectionAborted.into());
         }
-        let fault = faults.fault_for(&call, |fault| !matches!(fault, Fault::Partial | Fault::Replay));
+        let fault = faults.fault_for(&call, |fault| {
+            !matches!(fault, Fault::Partial | Fault::Replay)
+        });
         match &fault {
             Some(Fault::Cut | Fault::Refuse) => return Err(ErrorKind::ConnectionAborted.into()),
             Some(Fault::Hang) => {
                 let mut bytes = [0; 256];
-                while from_client.read(&mut bytes).await.is_ok_and(|read| read > 0) {}
+                while from_client
+                    .read(&mut bytes)
+                    .await
+                    .is_ok_and(|read| read > 0)
+                {}
                 return Err(ErrorKind::ConnectionAborted.into());
             }
             Some(Fault::Delay(time)) => tokio::time::sleep(*time).await,
             Some(Fault::Fail { code, .. }) => {
-                to_client.write_all(format!("-{code} a fault proxy says no\r\n").as_bytes()).await?;
+                to_client
+                    .write_all(format!("-{code} a fault proxy says no\r\n").as_bytes())
+                    .await?;
                 continue;
             }
             Some(Fault::DropReply | Fault::Partial | Fault::Replay) | None => {}
@@ -47,7 +61,15 @@ pub(crate) async fn serve(link: &Link, client: TcpStream) -> Result<()> {
             return Err(ErrorKind::UnexpectedEof.into());
         }
         faults.executed(&call, true);
-        if !faults.goes_on(&call, Moment::After { reply: &reply, something: true }).await
+        if !faults
+            .goes_on(
+                &call,
+                Moment::After {
+                    reply: &reply,
+                    something: true,
+                },
+            )
+            .await
             || fault == Some(Fault::DropReply)
         {
             return Err(ErrorKind::ConnectionAborted.into());
@@ -62,27 +84,48 @@ fn name(command: &[u8]) -> String {
     let mut lines = words.split("\r\n");
     let first = lines.next().unwrap_or_default();
     // `*2`, `$3`, `GET`, ...; a command typed by hand stands in one line.
-    let word = if first.starts_with('*') { lines.nth(1).unwrap_or_default() } else { first };
-    word.split(' ').next().unwrap_or_default().to_ascii_uppercase()
+    let word = if first.starts_with('*') {
+        lines.nth(1).unwrap_or_default()
+    } else {
+        first
+    };
+    word.split(' ')
+        .next()
+        .unwrap_or_default()
+        .to_ascii_uppercase()
 }
 
-/// One value of the protocol (RESP2 and 3) as it stands, appended to `raw`; false at the end of the connection.
+/// One value of the protocol (RESP2 and 3) as it stands, appended to `raw`; false at the end of the
+/// connection.
 async fn value(from: &mut BufReader<OwnedReadHalf>, raw: &mut Vec<u8>) -> Result<bool> {
     // Of nested values, so many are still to come.
     let mut open = 1u64;
     while open > 0 {
         let begins = raw.len();
         if from.read_until(b'\n', raw).await? == 0 {
-            return if begins == 0 { Ok(false) } else { Err(ErrorKind::UnexpectedEof.into()) };
+            return if begins == 0 {
+                Ok(false)
+            } else {
+                Err(ErrorKind::UnexpectedEof.into())
+            };
         }
         open -= 1;
-        let line = String::from_utf8_lossy(&raw[begins..]).trim_end().to_owned();
-        let count = || line.get(1..).and_then(|count| count.parse::<i64>().ok()).unwrap_or(-1);
+        let line = String::from_utf8_lossy(&raw[begins..])
+            .trim_end()
+            .to_owned();
+        let count = || {
+            line.get(1..)
+                .and_then(|count| count.parse::<i64>().ok())
+                .unwrap_or(-1)
+        };
         match line.as_bytes().first() {
             Some(b'$' | b'!' | b'=') if count() >= 0 => {
                 let length = usize::try_from(count()).unwrap_or(usize::MAX);
                 if length > BULK_MAX {
-                    return Err(Error::new(ErrorKind::InvalidData, "a value longer than any of ours"));
+                    return Err(Error::new(
+                        ErrorKind::InvalidData,
+                        "a value longer than any of ours",
+                    ));
                 }
                 let at = raw.len();
                 raw.resize(at + length + 2, 0);

@@ -19,14 +19,15 @@ pub enum Fault {
     Delay(Duration),
     /// The dependency never sees the call, and no answer comes until the caller gives up.
     Hang,
-    /// The proxy answers in the dependency's own way of saying no: an AWS error of that code, a problem over HTTP, an
-    /// SQLSTATE, a Redis error. `status` is HTTP's, where there is one.
+    /// The proxy answers in the dependency's own way of saying no: an AWS error of that code, a
+    /// problem over HTTP, an SQLSTATE, a Redis error. `status` is HTTP's, where there is one.
     Fail { status: u16, code: &'static str },
-    /// Of a batch, the last entry is kept back and named in the answer as failed (`Failed`, `UnprocessedItems`,
-    /// `FailedEntryCount`). A call that is no batch passes unspoiled, and is no hit.
+    /// Of a batch, the last entry is kept back and named in the answer as failed (`Failed`,
+    /// `UnprocessedItems`, `FailedEntryCount`). A call that is no batch passes unspoiled, and is no
+    /// hit.
     Partial,
-    /// An earlier answer instead of a new one: the message that was already given out, the value before the last
-    /// change. Until there is one, calls pass, and are no hits.
+    /// An earlier answer instead of a new one: the message that was already given out, the value
+    /// before the last change. Until there is one, calls pass, and are no hits.
     Replay,
 }
 
@@ -44,7 +45,8 @@ pub struct Rule {
 }
 
 impl Rule {
-    /// Every call whose name contains `name`, such as `sqs.SendMessageBatch`, `sqs.`, `COMMIT` or nothing for all.
+    /// Every call whose name contains `name`, such as `sqs.SendMessageBatch`, `sqs.`, `COMMIT` or
+    /// nothing for all.
     pub fn on(dependency: Dependency, name: &str, fault: Fault) -> Rule {
         Rule {
             dependency,
@@ -60,7 +62,10 @@ impl Rule {
 
     /// Only calls of this client.
     pub fn of(self, client: &str) -> Rule {
-        Rule { client: Some(client.to_owned()), ..self }
+        Rule {
+            client: Some(client.to_owned()),
+            ..self
+        }
     }
 
     /// So likely, from 0 to 1; drawn from the seed of [`crate::Faults`].
@@ -70,12 +75,19 @@ impl Rule {
 
     /// The first `count` calls that it would strike, and no more.
     pub fn times(self, count: u64) -> Rule {
-        Rule { at_most: Some(count), ..self }
+        Rule {
+            at_most: Some(count),
+            ..self
+        }
     }
 
     /// Only so long after it was added.
     pub fn between(self, from: Duration, until: Duration) -> Rule {
-        Rule { from, until: Some(until), ..self }
+        Rule {
+            from,
+            until: Some(until),
+            ..self
+        }
     }
 }
 
@@ -125,24 +137,61 @@ mod tests {
     use super::*;
 
     fn active(rule: Rule) -> Active {
-        Active { rule, since: Instant::now(), hits: Hits::default() }
+        Active {
+            rule,
+            since: Instant::now(),
+            hits: Hits::default(),
+        }
     }
 
     #[test]
     fn a_rule_is_about_the_calls_it_names_and_no_others() {
-        let rule = active(Rule::on(Dependency::Aws, "sqs.", Fault::Cut).of("order-worker").times(1));
-        assert!(rule.is_about(Dependency::Aws, "order-worker", Some("sqs.DeleteMessageBatch")));
+        let rule = active(
+            Rule::on(Dependency::Aws, "sqs.", Fault::Cut)
+                .of("order-worker")
+                .times(1),
+        );
+        assert!(rule.is_about(
+            Dependency::Aws,
+            "order-worker",
+            Some("sqs.DeleteMessageBatch")
+        ));
         assert!(!rule.is_about(Dependency::Aws, "order-worker", Some("dynamodb.GetItem")));
-        assert!(!rule.is_about(Dependency::Aws, "payment-worker", Some("sqs.DeleteMessageBatch")));
-        assert!(!rule.is_about(Dependency::Postgres, "order-worker", Some("sqs.DeleteMessageBatch")));
-        assert!(!rule.is_about(Dependency::Aws, "order-worker", None), "a call's fault is not a connection's");
+        assert!(!rule.is_about(
+            Dependency::Aws,
+            "payment-worker",
+            Some("sqs.DeleteMessageBatch")
+        ));
+        assert!(!rule.is_about(
+            Dependency::Postgres,
+            "order-worker",
+            Some("sqs.DeleteMessageBatch")
+        ));
+        assert!(
+            !rule.is_about(Dependency::Aws, "order-worker", None),
+            "a call's fault is not a connection's"
+        );
         rule.hit();
-        assert!(!rule.is_about(Dependency::Aws, "order-worker", Some("sqs.DeleteMessageBatch")), "once was enough");
-        let later =
-            Rule::on(Dependency::Aws, "", Fault::Hang).between(Duration::from_secs(60), Duration::from_secs(90));
-        assert!(!active(later).is_about(Dependency::Aws, "order-worker", Some("sqs.ReceiveMessage")), "not yet");
-        let over = Rule::on(Dependency::Aws, "", Fault::Hang).between(Duration::ZERO, Duration::ZERO);
-        assert!(!active(over).is_about(Dependency::Aws, "order-worker", Some("sqs.ReceiveMessage")), "not any more");
+        assert!(
+            !rule.is_about(
+                Dependency::Aws,
+                "order-worker",
+                Some("sqs.DeleteMessageBatch")
+            ),
+            "once was enough"
+        );
+        let later = Rule::on(Dependency::Aws, "", Fault::Hang)
+            .between(Duration::from_secs(60), Duration::from_secs(90));
+        assert!(
+            !active(later).is_about(Dependency::Aws, "order-worker", Some("sqs.ReceiveMessage")),
+            "not yet"
+        );
+        let over =
+            Rule::on(Dependency::Aws, "", Fault::Hang).between(Duration::ZERO, Duration::ZERO);
+        assert!(
+            !active(over).is_about(Dependency::Aws, "order-worker", Some("sqs.ReceiveMessage")),
+            "not any more"
+        );
     }
 
     #[test]
@@ -156,6 +205,9 @@ mod tests {
         let rule = active(Rule::on(Dependency::Aws, "", Fault::Cut).chance(0.25));
         let mut dice = Dice::of(1);
         let struck = (0..10_000).filter(|_| rule.strikes(&mut dice)).count();
-        assert!((2_300..2_700).contains(&struck), "{struck} of 10000 at one in four");
+        assert!(
+            (2_300..2_700).contains(&struck),
+            "{struck} of 10000 at one in four"
+        );
     }
 }

@@ -28,7 +28,13 @@ impl Body {
 
     /// Streams a body that must have a digest.
     pub fn checked(incoming: Incoming, digest: [u8; 32]) -> Body {
-        Body::with(incoming, Check::Digest { expected: digest, seen: digest::Context::new(&digest::SHA256) })
+        Body::with(
+            incoming,
+            Check::Digest {
+                expected: digest,
+                seen: digest::Context::new(&digest::SHA256),
+            },
+        )
     }
 
     /// Streams a body whose chunks are signed.
@@ -37,12 +43,16 @@ impl Body {
     }
 
     fn with(incoming: Incoming, check: Check) -> Body {
-        Body::Checked(Box::new(Checked { incoming, check: Some(check), held: None }))
+        Body::Checked(Box::new(Checked {
+            incoming,
+            check: Some(check),
+            held: None,
+        }))
     }
 }
 
-/// Keeps one piece back until the next one has come, and the last one until everything is right. Otherwise the body ends
-/// in an error, a [`Refused`], so the local AWS never sees a whole request.
+/// Keeps one piece back until the next one has come, and the last one until everything is right.
+/// Otherwise the body ends in an error, a [`Refused`], so the local AWS never sees a whole request.
 pub(crate) struct Checked {
     incoming: Incoming,
     /// Taken when the body has ended.
@@ -52,7 +62,10 @@ pub(crate) struct Checked {
 
 /// What a body is held against.
 enum Check {
-    Digest { expected: [u8; 32], seen: digest::Context },
+    Digest {
+        expected: [u8; 32],
+        seen: digest::Context,
+    },
     Chunks(Box<Chunks>),
 }
 
@@ -70,7 +83,8 @@ impl Check {
     fn finish(self) -> Result<(), Reason> {
         match self {
             Check::Digest { expected, seen } => {
-                let is_right = constant_time::verify_slices_are_equal(seen.finish().as_ref(), &expected);
+                let is_right =
+                    constant_time::verify_slices_are_equal(seen.finish().as_ref(), &expected);
                 is_right.map_err(|_| Reason::OtherBody)
             }
             Check::Chunks(chunks) => chunks.finish(),
@@ -94,9 +108,14 @@ impl HttpBody for Body {
     type Data = Bytes;
     type Error = Error;
 
-    fn poll_frame(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
         match self.get_mut() {
-            Body::Whole(body) => Pin::new(body).poll_frame(context).map_err(|never| match never {}),
+            Body::Whole(body) => Pin::new(body)
+                .poll_frame(context)
+                .map_err(|never| match never {}),
             Body::Streamed(body) => Pin::new(body).poll_frame(context).map_err(Into::into),
             Body::Checked(body) => body.poll_checked(context),
         }
@@ -126,13 +145,20 @@ impl HttpBody for Body {
 }
 
 impl Checked {
-    fn poll_checked(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
+    fn poll_checked(
+        &mut self,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
         loop {
-            let Some(check) = &mut self.check else { return Poll::Ready(None) };
+            let Some(check) = &mut self.check else {
+                return Poll::Ready(None);
+            };
             match ready!(Pin::new(&mut self.incoming).poll_frame(context)) {
                 Some(Ok(frame)) => {
                     // Trailers of HTTP itself, which no form of signing has.
-                    let Ok(data) = frame.into_data() else { continue };
+                    let Ok(data) = frame.into_data() else {
+                        continue;
+                    };
                     if let Err(reason) = check.update(&data) {
                         return self.refuse(reason);
                     }

@@ -9,12 +9,16 @@ use hyper::HeaderMap;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, percent_encode};
 
 /// All but the unreserved characters of RFC 3986: what AWS encodes.
-const RESERVED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
+const RESERVED: &AsciiSet = &NON_ALPHANUMERIC
+    .remove(b'-')
+    .remove(b'.')
+    .remove(b'_')
+    .remove(b'~');
 /// In a path, the slashes stay.
 const IN_PATH: &AsciiSet = &RESERVED.remove(b'/');
 
-/// Returns the path as it is signed. S3 signs the path that names the object, encoded once; every other service signs
-/// the path of the request line, normalized and encoded once more.
+/// Returns the path as it is signed. S3 signs the path that names the object, encoded once; every
+/// other service signs the path of the request line, normalized and encoded once more.
 pub(crate) fn path(raw: &str, service: &str) -> String {
     if service == "s3" {
         return encode(&decode(raw), IN_PATH);
@@ -37,11 +41,17 @@ pub(crate) fn path(raw: &str, service: &str) -> String {
     encode(normal.as_bytes(), IN_PATH)
 }
 
-/// Returns the query as it is signed: every name and value encoded the same way, sorted, without the signature itself.
+/// Returns the query as it is signed: every name and value encoded the same way, sorted, without
+/// the signature itself.
 pub(crate) fn query(raw: &str) -> String {
     let mut pairs: Vec<(String, String)> = pairs(raw)
         .filter(|(name, _)| *name != "X-Amz-Signature")
-        .map(|(name, value)| (encode(&decode(name), RESERVED), encode(&decode(value), RESERVED)))
+        .map(|(name, value)| {
+            (
+                encode(&decode(name), RESERVED),
+                encode(&decode(value), RESERVED),
+            )
+        })
         .collect();
     pairs.sort();
     let mut canonical = String::with_capacity(raw.len());
@@ -66,7 +76,8 @@ fn pairs(raw: &str) -> impl Iterator<Item = (&str, &str)> {
     parts.map(|part| part.split_once('=').unwrap_or((part, "")))
 }
 
-/// Feeds one header line into the digest: the values joined by commas, trimmed, runs of spaces reduced to one.
+/// Feeds one header line into the digest: the values joined by commas, trimmed, runs of spaces
+/// reduced to one.
 ///
 /// Returns false when the request has no such header.
 pub(crate) fn header(headers: &HeaderMap, name: &str, into: &mut digest::Context) -> bool {
@@ -82,7 +93,9 @@ pub(crate) fn header(headers: &HeaderMap, name: &str, into: &mut digest::Context
         }
         let value = value.as_bytes().trim_ascii();
         if value.windows(2).any(|two| two == b"  ") {
-            let words = value.split(|byte| *byte == b' ').filter(|word| !word.is_empty());
+            let words = value
+                .split(|byte| *byte == b' ')
+                .filter(|word| !word.is_empty());
             for (index, word) in words.enumerate() {
                 if index > 0 {
                     into.update(b" ");
@@ -106,7 +119,8 @@ fn encode(bytes: &[u8], encoded: &'static AsciiSet) -> String {
     percent_encode(bytes, encoded).to_string()
 }
 
-/// Returns the bytes of hexadecimal text in lower case, which is how AWS writes signatures and digests.
+/// Returns the bytes of hexadecimal text in lower case, which is how AWS writes signatures and
+/// digests.
 pub(crate) fn from_hex(text: &str) -> Option<[u8; 32]> {
     let mut bytes = [0; 32];
     if text.len() != 64 || text.bytes().any(|byte| byte.is_ascii_uppercase()) {
@@ -121,11 +135,15 @@ pub(crate) fn from_hex(text: &str) -> Option<[u8; 32]> {
 pub(crate) fn hex(bytes: &[u8]) -> String {
     const DIGITS: &[u8; 16] = b"0123456789abcdef";
     let digits = bytes.iter().flat_map(|byte| [byte >> 4, byte & 15]);
-    digits.map(|nibble| char::from(DIGITS[usize::from(nibble)])).collect()
+    digits
+        .map(|nibble| char::from(DIGITS[usize::from(nibble)]))
+        .collect()
 }
 
 fn nibble(digit: u8) -> Option<u8> {
-    char::from(digit).to_digit(16).and_then(|digit| u8::try_from(digit).ok())
+    char::from(digit)
+        .to_digit(16)
+        .and_then(|digit| u8::try_from(digit).ok())
 }
 
 #[cfg(test)]
@@ -134,7 +152,10 @@ mod tests {
 
     #[test]
     fn s3_paths_are_encoded_once_and_others_twice() {
-        assert_eq!(path("/bucket/a%20b%2Bc!.txt", "s3"), "/bucket/a%20b%2Bc%21.txt");
+        assert_eq!(
+            path("/bucket/a%20b%2Bc!.txt", "s3"),
+            "/bucket/a%20b%2Bc%21.txt"
+        );
         assert_eq!(path("/bucket//a/../b/", "s3"), "/bucket//a/../b/");
         assert_eq!(path("/v2/a%20b", "ses"), "/v2/a%2520b");
         assert_eq!(path("//v2/./x/../y/", "ses"), "/v2/y/");
@@ -145,9 +166,15 @@ mod tests {
     #[test]
     fn queries_are_sorted_and_encoded_alike() {
         assert_eq!(query("b=2&a=1&a=0&flag"), "a=0&a=1&b=2&flag=");
-        assert_eq!(query("k=a%2fb&%E1=1&k=a+b&X-Amz-Signature=0"), "%E1=1&k=a%2Bb&k=a%2Fb");
+        assert_eq!(
+            query("k=a%2fb&%E1=1&k=a+b&X-Amz-Signature=0"),
+            "%E1=1&k=a%2Bb&k=a%2Fb"
+        );
         assert_eq!(query(""), "");
-        assert_eq!(parameter("a=1&X-Amz-Credential=k%2Fd", "X-Amz-Credential").as_deref(), Some("k/d"));
+        assert_eq!(
+            parameter("a=1&X-Amz-Credential=k%2Fd", "X-Amz-Credential").as_deref(),
+            Some("k/d")
+        );
         assert_eq!(parameter("a=1", "b"), None);
     }
 
@@ -155,7 +182,13 @@ mod tests {
     fn hexadecimal_text_is_read_and_anything_else_refused() {
         let text = "00ff10ab".repeat(8);
         assert_eq!(from_hex(&text).map(|bytes| hex(&bytes)), Some(text.clone()));
-        for wrong in ["", "00", &text[1..], &text.to_uppercase(), &text.replace('b', "g")] {
+        for wrong in [
+            "",
+            "00",
+            &text[1..],
+            &text.to_uppercase(),
+            &text.replace('b', "g"),
+        ] {
             assert_eq!(from_hex(wrong), None, "{wrong}");
         }
     }

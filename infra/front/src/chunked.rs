@@ -1,8 +1,9 @@
 //! Bodies in signed chunks, as S3 takes them: verified while they are streamed.
 //!
-//! Each chunk is a line `SIZE;chunk-signature=SIGNATURE`, the data and a line break; a chunk of size 0 is the last. A
-//! signature covers the signature before it, so chunks cannot be left out or change places: the first one covers that of
-//! the request. With a trailer, header lines and their signature follow the last chunk.
+//! Each chunk is a line `SIZE;chunk-signature=SIGNATURE`, the data and a line break; a chunk of
+//! size 0 is the last. A signature covers the signature before it, so chunks cannot be left out or
+//! change places: the first one covers that of the request. With a trailer, header lines and their
+//! signature follow the last chunk.
 //! <https://docs.aws.amazon.com/AmazonS3/latest/API/sigv4-streaming.html>
 //! <https://docs.aws.amazon.com/AmazonS3/latest/API/sigv4-streaming-trailers.html>
 
@@ -76,8 +77,8 @@ impl Chunks {
     /// Takes the next piece of the body.
     ///
     /// # Errors
-    /// Returns `Reason::OtherChunk` for a signature that is not right, and `Reason::BrokenChunks` for a body of another
-    /// form.
+    /// Returns `Reason::OtherChunk` for a signature that is not right, and `Reason::BrokenChunks`
+    /// for a body of another form.
     pub fn update(&mut self, mut piece: &[u8]) -> Result<(), Reason> {
         while !piece.is_empty() {
             if let Next::Data(left) = self.next {
@@ -116,7 +117,11 @@ impl Chunks {
     /// # Errors
     /// Returns `Reason::BrokenChunks` when the body ended too soon.
     pub fn finish(&self) -> Result<(), Reason> {
-        if self.next == Next::Nothing && self.line.is_empty() { Ok(()) } else { Err(Reason::BrokenChunks) }
+        if self.next == Next::Nothing && self.line.is_empty() {
+            Ok(())
+        } else {
+            Err(Reason::BrokenChunks)
+        }
     }
 
     /// Reads a line and returns what must follow it.
@@ -131,9 +136,14 @@ impl Chunks {
     }
 
     fn read_size(&mut self, line: &str) -> Result<Next, Reason> {
-        let (size, signature) = line.split_once(";chunk-signature=").ok_or(Reason::BrokenChunks)?;
+        let (size, signature) = line
+            .split_once(";chunk-signature=")
+            .ok_or(Reason::BrokenChunks)?;
         let is_hexadecimal = size.bytes().all(|byte| byte.is_ascii_hexdigit());
-        let size = u64::from_str_radix(size, 16).ok().filter(|_| is_hexadecimal).ok_or(Reason::BrokenChunks)?;
+        let size = u64::from_str_radix(size, 16)
+            .ok()
+            .filter(|_| is_hexadecimal)
+            .ok_or(Reason::BrokenChunks)?;
         self.claimed = canonical::from_hex(signature).ok_or(Reason::BrokenChunks)?;
         if size > 0 {
             return Ok(Next::Data(size));
@@ -149,12 +159,20 @@ impl Chunks {
         let (name, value) = line.split_once(':').ok_or(Reason::BrokenChunks)?;
         let name = name.trim().to_ascii_lowercase();
         if name != TRAILER_SIGNATURE {
-            self.trailer.push_str(&[&name, ":", value.trim(), "\n"].concat());
-            return if self.trailer.len() > TRAILER_MAX { Err(Reason::BrokenChunks) } else { Ok(Next::Trailer) };
+            self.trailer
+                .push_str(&[&name, ":", value.trim(), "\n"].concat());
+            return if self.trailer.len() > TRAILER_MAX {
+                Err(Reason::BrokenChunks)
+            } else {
+                Ok(Next::Trailer)
+            };
         }
         self.claimed = canonical::from_hex(value.trim()).ok_or(Reason::BrokenChunks)?;
         let digest = digest::digest(&digest::SHA256, self.trailer.as_bytes());
-        self.verify("AWS4-HMAC-SHA256-TRAILER", &[&canonical::hex(digest.as_ref())])?;
+        self.verify(
+            "AWS4-HMAC-SHA256-TRAILER",
+            &[&canonical::hex(digest.as_ref())],
+        )?;
         Ok(Next::End)
     }
 
@@ -169,7 +187,9 @@ impl Chunks {
     /// Verifies the claimed signature in constant time. The next one builds on it.
     fn verify(&mut self, algorithm: &str, digests: &[&str]) -> Result<(), Reason> {
         let before = canonical::hex(&self.before);
-        let text = [&[algorithm, &self.context, &before], digests].concat().join("\n");
+        let text = [&[algorithm, &self.context, &before], digests]
+            .concat()
+            .join("\n");
         hmac::verify(&self.key, text.as_bytes(), &self.claimed).map_err(|_| Reason::OtherChunk)?;
         self.before = self.claimed;
         Ok(())
@@ -182,15 +202,28 @@ mod tests {
 
     const SCOPE: &str = "20130524/us-east-1/s3/aws4_request";
     const SEED: &str = "4f232c4386841ef735655705268965c44a0e4690baa4adea153f7db9fa80a0a9";
-    const SEED_OF_TRAILER: &str = "106e2a8a18243abcf37539882f36619c00e2dfc72633413f02d3b74544bfeb8e";
+    const SEED_OF_TRAILER: &str =
+        "106e2a8a18243abcf37539882f36619c00e2dfc72633413f02d3b74544bfeb8e";
 
     /// The key of the examples in AWS's documentation.
     fn chunks(seed: &str, ending: Ending) -> Chunks {
-        let mut key = hmac::Key::new(hmac::HMAC_SHA256, b"AWS4wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY");
+        let mut key = hmac::Key::new(
+            hmac::HMAC_SHA256,
+            b"AWS4wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY",
+        );
         for part in SCOPE.split('/') {
-            key = hmac::Key::new(hmac::HMAC_SHA256, hmac::sign(&key, part.as_bytes()).as_ref());
+            key = hmac::Key::new(
+                hmac::HMAC_SHA256,
+                hmac::sign(&key, part.as_bytes()).as_ref(),
+            );
         }
-        Chunks::new(key, "20130524T000000Z", SCOPE, canonical::from_hex(seed).expect("hexadecimal"), ending)
+        Chunks::new(
+            key,
+            "20130524T000000Z",
+            SCOPE,
+            canonical::from_hex(seed).expect("hexadecimal"),
+            ending,
+        )
     }
 
     fn body(signatures: [&str; 3], end: &str) -> Vec<u8> {
@@ -228,14 +261,19 @@ mod tests {
     }
 
     fn judge(mut chunks: Chunks, body: &[u8], pieces: usize) -> Result<(), Reason> {
-        body.chunks(pieces).try_for_each(|piece| chunks.update(piece))?;
+        body.chunks(pieces)
+            .try_for_each(|piece| chunks.update(piece))?;
         chunks.finish()
     }
 
     #[test]
     fn the_examples_of_s3_verify_in_pieces_of_any_size() {
         for pieces in [1, 7, 85, 4096, usize::MAX] {
-            assert_eq!(judge(chunks(SEED, Ending::Plain), &plain(), pieces), Ok(()), "{pieces}");
+            assert_eq!(
+                judge(chunks(SEED, Ending::Plain), &plain(), pieces),
+                Ok(()),
+                "{pieces}"
+            );
             let trailer = chunks(SEED_OF_TRAILER, Ending::Trailer);
             assert_eq!(judge(trailer, &with_trailer(), pieces), Ok(()), "{pieces}");
         }
@@ -244,7 +282,10 @@ mod tests {
     #[test]
     fn a_change_in_any_part_is_noticed() {
         let changed = |body: &[u8], from: &str, to: &str| {
-            let at = body.windows(from.len()).rposition(|part| part == from.as_bytes()).expect("it is there");
+            let at = body
+                .windows(from.len())
+                .rposition(|part| part == from.as_bytes())
+                .expect("it is there");
             [&body[..at], to.as_bytes(), &body[at + from.len()..]].concat()
         };
         let (plain, with_trailer) = (plain(), with_trailer());
@@ -253,8 +294,16 @@ mod tests {
             body[at] = b'b';
             body
         };
-        for body in [one_letter(100), one_letter(65_600), one_letter(66_000), changed(&plain, "=b6c6", "=b6c7")] {
-            assert_eq!(judge(chunks(SEED, Ending::Plain), &body, 1000), Err(Reason::OtherChunk));
+        for body in [
+            one_letter(100),
+            one_letter(65_600),
+            one_letter(66_000),
+            changed(&plain, "=b6c6", "=b6c7"),
+        ] {
+            assert_eq!(
+                judge(chunks(SEED, Ending::Plain), &body, 1000),
+                Err(Reason::OtherChunk)
+            );
         }
         assert_eq!(
             judge(chunks(SEED_OF_TRAILER, Ending::Plain), &plain, 1000),
@@ -263,13 +312,23 @@ mod tests {
         );
         for (from, to) in [("sOO8", "sOO9"), ("crc32c", "crc32d"), (":d81f", ":d81e")] {
             let body = changed(&with_trailer, from, to);
-            assert_eq!(judge(chunks(SEED_OF_TRAILER, Ending::Trailer), &body, 1000), Err(Reason::OtherChunk), "{to}");
+            assert_eq!(
+                judge(chunks(SEED_OF_TRAILER, Ending::Trailer), &body, 1000),
+                Err(Reason::OtherChunk),
+                "{to}"
+            );
         }
         // The second chunk in the place of the first, and left out.
         let second = &plain[65626..];
-        assert_eq!(judge(chunks(SEED, Ending::Plain), second, 1000), Err(Reason::OtherChunk));
+        assert_eq!(
+            judge(chunks(SEED, Ending::Plain), second, 1000),
+            Err(Reason::OtherChunk)
+        );
         let without = [&plain[..65626], &plain[65626 + 1112..]].concat();
-        assert_eq!(judge(chunks(SEED, Ending::Plain), &without, 1000), Err(Reason::OtherChunk));
+        assert_eq!(
+            judge(chunks(SEED, Ending::Plain), &without, 1000),
+            Err(Reason::OtherChunk)
+        );
     }
 
     #[test]
@@ -292,9 +351,16 @@ mod tests {
             (&long, Ending::Plain),
             (&plain, Ending::Trailer),
         ] {
-            assert_eq!(judge(chunks(SEED, ending), body, 1000), Err(Reason::BrokenChunks));
+            assert_eq!(
+                judge(chunks(SEED, ending), body, 1000),
+                Err(Reason::BrokenChunks)
+            );
         }
         let cut = &no_end[..no_end.len() - 92];
-        assert_eq!(judge(chunks(SEED_OF_TRAILER, Ending::Trailer), cut, 1000), Err(Reason::BrokenChunks), "unsigned");
+        assert_eq!(
+            judge(chunks(SEED_OF_TRAILER, Ending::Trailer), cut, 1000),
+            Err(Reason::BrokenChunks),
+            "unsigned"
+        );
     }
 }

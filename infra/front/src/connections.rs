@@ -1,8 +1,10 @@
-//! Which connections may stay: those that have shown a valid signature, and a bounded number of others.
+//! Which connections may stay: those that have shown a valid signature, and a bounded number of
+//! others.
 //!
-//! A stranger on the machine can connect, and could hold connections until none are left for the shop. Therefore a new
-//! connection has [`PROVEN_WITHIN`] to send a signed request, and when more than [`UNPROVEN_MAX`] have not, the oldest of
-//! them is closed. A connection that has shown a signature is the owner's and counts no more.
+//! A stranger on the machine can connect, and could hold connections until none are left for the
+//! shop. Therefore a new connection has [`PROVEN_WITHIN`] to send a signed request, and when more
+//! than [`UNPROVEN_MAX`] have not, the oldest of them is closed. A connection that has shown a
+//! signature is the owner's and counts no more.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -12,7 +14,8 @@ use tokio::sync::Notify;
 
 /// Time for a first signed request, its body included.
 pub(crate) const PROVEN_WITHIN: Duration = Duration::from_secs(10);
-/// Clients of the shop sign their first request within milliseconds, so few of theirs are ever among these.
+/// Clients of the shop sign their first request within milliseconds, so few of theirs are ever
+/// among these.
 pub(crate) const UNPROVEN_MAX: usize = 128;
 
 /// The connections that have shown no signature yet.
@@ -61,12 +64,18 @@ impl Unproven {
         let number = entries.next;
         entries.next += 1;
         entries.waiting.insert(number, Arc::clone(&standing));
-        let oldest = (entries.waiting.len() > UNPROVEN_MAX).then(|| entries.waiting.pop_first()).flatten();
+        let oldest = (entries.waiting.len() > UNPROVEN_MAX)
+            .then(|| entries.waiting.pop_first())
+            .flatten();
         drop(entries);
         if let Some((_, oldest)) = oldest {
             oldest.evicted.notify_one();
         }
-        Place { unproven: Arc::clone(self), number, standing }
+        Place {
+            unproven: Arc::clone(self),
+            number,
+            standing,
+        }
     }
 
     fn entries(&self) -> std::sync::MutexGuard<'_, Entries> {
@@ -101,8 +110,12 @@ mod tests {
         let second = unproven.add();
         first.prove();
         let others: Vec<Place> = (0..UNPROVEN_MAX - 1).map(|_| unproven.add()).collect();
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().expect("a runtime");
-        let decided = |place: &Place| runtime.block_on(async { place.standing.decided().now_or_never() });
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_time()
+            .build()
+            .expect("a runtime");
+        let decided =
+            |place: &Place| runtime.block_on(async { place.standing.decided().now_or_never() });
         assert_eq!(decided(&first), Some(true));
         assert_eq!(decided(&second), None, "as many as may be");
         let last = unproven.add();

@@ -8,7 +8,9 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use hyper::header::{CONNECTION, EXPECT, HeaderName, PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, TE, TRAILER};
+use hyper::header::{
+    CONNECTION, EXPECT, HeaderName, PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, TE, TRAILER,
+};
 use hyper::header::{HeaderMap, TRANSFER_ENCODING, UPGRADE};
 use hyper::http::request::Parts;
 use hyper::http::uri::{Authority, PathAndQuery, Scheme};
@@ -21,12 +23,20 @@ use tower::Service;
 use crate::body::{Body, Refused};
 use crate::refusal::Reason;
 
-/// An unused connection is closed after this: well before MiniStack closes it (`keep_alive_timeout` in
-/// `localstack/serve.py`), so that no request is sent into a connection that is just going away.
+/// An unused connection is closed after this: well before MiniStack closes it (`keep_alive_timeout`
+/// in `localstack/serve.py`), so that no request is sent into a connection that is just going away.
 const IDLE_MAX: Duration = Duration::from_secs(300);
 /// Headers that are about one connection and not about the request (RFC 9110, section 7.6.1).
-const HOP_BY_HOP: [HeaderName; 8] =
-    [CONNECTION, EXPECT, PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, TE, TRAILER, TRANSFER_ENCODING, UPGRADE];
+const HOP_BY_HOP: [HeaderName; 8] = [
+    CONNECTION,
+    EXPECT,
+    PROXY_AUTHENTICATE,
+    PROXY_AUTHORIZATION,
+    TE,
+    TRAILER,
+    TRANSFER_ENCODING,
+    UPGRADE,
+];
 const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
 
 pub(crate) struct Forward {
@@ -43,9 +53,14 @@ impl Forward {
         Forward { client }
     }
 
-    /// Sends a request on and returns the response. Path, query and end-to-end headers stay as they came.
+    /// Sends a request on and returns the response. Path, query and end-to-end headers stay as they
+    /// came.
     pub async fn send(&self, mut parts: Parts, body: Body) -> Result<Response<Body>, Reason> {
-        let path = parts.uri.path_and_query().cloned().unwrap_or_else(|| PathAndQuery::from_static("/"));
+        let path = parts
+            .uri
+            .path_and_query()
+            .cloned()
+            .unwrap_or_else(|| PathAndQuery::from_static("/"));
         let mut uri = hyper::http::uri::Parts::default();
         // The client wants an absolute URI for its pool. It is not sent.
         uri.scheme = Some(Scheme::HTTP);
@@ -74,7 +89,12 @@ fn reason(error: &(dyn std::error::Error + 'static)) -> Reason {
     let causes = || std::iter::successors(Some(error), |error| error.source());
     match causes().find_map(|cause| cause.downcast_ref::<Refused>()) {
         Some(Refused(reason)) => reason.clone(),
-        None => Reason::Unavailable(causes().map(ToString::to_string).collect::<Vec<_>>().join(": ")),
+        None => Reason::Unavailable(
+            causes()
+                .map(ToString::to_string)
+                .collect::<Vec<_>>()
+                .join(": "),
+        ),
     }
 }
 

@@ -3,7 +3,8 @@
 use std::fmt;
 
 const KEY_ID_PREFIX: &str = "AKIA";
-/// AWS writes access key ids in base32. A key id of twelve digits would name an account to MiniStack.
+/// AWS writes access key ids in base32. A key id of twelve digits would name an account to
+/// MiniStack.
 const BASE32: &[u8; 32] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZ234567";
 const BASE64: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
 
@@ -15,24 +16,38 @@ pub struct Keys {
 }
 
 impl Keys {
-    /// Draws a pair of the lengths that AWS uses: 20 characters, 80 bits of them random, and a secret of 240 bits.
+    /// Draws a pair of the lengths that AWS uses: 20 characters, 80 bits of them random, and a
+    /// secret of 240 bits.
     ///
     /// # Panics
     /// When the system has no random bytes.
     pub fn random() -> Keys {
         let mut bytes = [0; 56];
-        #[expect(clippy::expect_used, reason = "without random bytes nothing that follows is safe")]
+        #[expect(
+            clippy::expect_used,
+            reason = "without random bytes nothing that follows is safe"
+        )]
         aws_lc_rs::rand::fill(&mut bytes).expect("random bytes of the system");
         let (id, secret) = bytes.split_at(16);
-        let id = id.iter().map(|byte| char::from(BASE32[usize::from(byte % 32)]));
-        let secret = secret.iter().map(|byte| char::from(BASE64[usize::from(byte % 64)]));
-        Keys { access_key_id: KEY_ID_PREFIX.chars().chain(id).collect(), secret_access_key: secret.collect() }
+        let id = id
+            .iter()
+            .map(|byte| char::from(BASE32[usize::from(byte % 32)]));
+        let secret = secret
+            .iter()
+            .map(|byte| char::from(BASE64[usize::from(byte % 64)]));
+        Keys {
+            access_key_id: KEY_ID_PREFIX.chars().chain(id).collect(),
+            secret_access_key: secret.collect(),
+        }
     }
 }
 
 impl fmt::Debug for Keys {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.debug_struct("Keys").field("access_key_id", &self.access_key_id).finish_non_exhaustive()
+        formatter
+            .debug_struct("Keys")
+            .field("access_key_id", &self.access_key_id)
+            .finish_non_exhaustive()
     }
 }
 
@@ -47,11 +62,33 @@ mod tests {
         let drawn: Vec<Keys> = (0..200).map(|_| Keys::random()).collect();
         for keys in &drawn {
             let (id, secret) = (&keys.access_key_id, &keys.secret_access_key);
-            assert!(id.starts_with("AKIA") && id.len() == 20 && id.bytes().all(|byte| BASE32.contains(&byte)), "{id}");
-            assert!(secret.len() == 40 && secret.bytes().all(|byte| BASE64.contains(&byte)), "{secret}");
+            assert!(
+                id.starts_with("AKIA")
+                    && id.len() == 20
+                    && id.bytes().all(|byte| BASE32.contains(&byte)),
+                "{id}"
+            );
+            assert!(
+                secret.len() == 40 && secret.bytes().all(|byte| BASE64.contains(&byte)),
+                "{secret}"
+            );
         }
-        assert_eq!(drawn.iter().map(|keys| &keys.access_key_id).collect::<BTreeSet<_>>().len(), drawn.len());
-        assert_eq!(drawn.iter().map(|keys| &keys.secret_access_key).collect::<BTreeSet<_>>().len(), drawn.len());
+        assert_eq!(
+            drawn
+                .iter()
+                .map(|keys| &keys.access_key_id)
+                .collect::<BTreeSet<_>>()
+                .len(),
+            drawn.len()
+        );
+        assert_eq!(
+            drawn
+                .iter()
+                .map(|keys| &keys.secret_access_key)
+                .collect::<BTreeSet<_>>()
+                .len(),
+            drawn.len()
+        );
     }
 
     #[test]

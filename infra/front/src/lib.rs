@@ -1,8 +1,9 @@
-//! The signed front of the local AWS: an HTTP server on loopback that forwards a request to MiniStack's Unix socket only
-//! if the request carries a valid Signature Version 4 of this run's key pair.
+//! The signed front of the local AWS: an HTTP server on loopback that forwards a request to
+//! MiniStack's Unix socket only if the request carries a valid Signature Version 4 of this run's
+//! key pair.
 //!
-//! MiniStack accepts every caller. Its socket lies in a directory that only its owner can enter, so on a machine with
-//! several accounts, and for pages in a browser, the front is the only way to it.
+//! MiniStack accepts every caller. Its socket lies in a directory that only its owner can enter, so
+//! on a machine with several accounts, and for pages in a browser, the front is the only way to it.
 
 mod body;
 mod canonical;

@@ -13,7 +13,8 @@ use crate::signature::is_for_s3;
 pub(crate) enum Reason {
     /// A page in a browser sent it: the named header says so.
     Browser(String),
-    /// The `Host` is not a name of this machine. A page whose name resolves to loopback could read the answer.
+    /// The `Host` is not a name of this machine. A page whose name resolves to loopback could read
+    /// the answer.
     ForeignHost(String),
     /// No signature.
     Missing,
@@ -55,44 +56,73 @@ impl Reason {
     }
 
     fn names(&self) -> Names {
-        let of = |status, json, query, s3| Names { status, json, query, s3 };
+        let of = |status, json, query, s3| Names {
+            status,
+            json,
+            query,
+            s3,
+        };
         match self {
-            Reason::Browser(_) | Reason::ForeignHost(_) => {
-                of(StatusCode::FORBIDDEN, "AccessDeniedException", "AccessDenied", "AccessDenied")
-            }
+            Reason::Browser(_) | Reason::ForeignHost(_) => of(
+                StatusCode::FORBIDDEN,
+                "AccessDeniedException",
+                "AccessDenied",
+                "AccessDenied",
+            ),
             Reason::Missing => of(
                 StatusCode::FORBIDDEN,
                 "MissingAuthenticationTokenException",
                 "MissingAuthenticationToken",
                 "AccessDenied",
             ),
-            Reason::Version2 => {
-                of(StatusCode::BAD_REQUEST, "InvalidRequestException", "InvalidRequest", "InvalidRequest")
-            }
-            Reason::UnknownForm(_) => {
-                of(StatusCode::NOT_IMPLEMENTED, "NotImplementedException", "NotImplemented", "NotImplemented")
-            }
-            Reason::BrokenChunks => {
-                of(StatusCode::BAD_REQUEST, "IncompleteSignatureException", "IncompleteSignature", "IncompleteBody")
-            }
+            Reason::Version2 => of(
+                StatusCode::BAD_REQUEST,
+                "InvalidRequestException",
+                "InvalidRequest",
+                "InvalidRequest",
+            ),
+            Reason::UnknownForm(_) => of(
+                StatusCode::NOT_IMPLEMENTED,
+                "NotImplementedException",
+                "NotImplemented",
+                "NotImplemented",
+            ),
+            Reason::BrokenChunks => of(
+                StatusCode::BAD_REQUEST,
+                "IncompleteSignatureException",
+                "IncompleteSignature",
+                "IncompleteBody",
+            ),
             Reason::Malformed(_) => of(
                 StatusCode::BAD_REQUEST,
                 "IncompleteSignatureException",
                 "IncompleteSignature",
                 "AuthorizationHeaderMalformed",
             ),
-            Reason::UnknownKey => {
-                of(StatusCode::FORBIDDEN, "UnrecognizedClientException", "InvalidClientTokenId", "InvalidAccessKeyId")
-            }
-            Reason::Expired(_) => {
-                of(StatusCode::FORBIDDEN, "InvalidSignatureException", "SignatureDoesNotMatch", "RequestTimeTooSkewed")
-            }
-            Reason::UrlExpired(_) => {
-                of(StatusCode::FORBIDDEN, "InvalidSignatureException", "SignatureDoesNotMatch", "AccessDenied")
-            }
-            Reason::Mismatch | Reason::OtherChunk => {
-                of(StatusCode::FORBIDDEN, "InvalidSignatureException", "SignatureDoesNotMatch", "SignatureDoesNotMatch")
-            }
+            Reason::UnknownKey => of(
+                StatusCode::FORBIDDEN,
+                "UnrecognizedClientException",
+                "InvalidClientTokenId",
+                "InvalidAccessKeyId",
+            ),
+            Reason::Expired(_) => of(
+                StatusCode::FORBIDDEN,
+                "InvalidSignatureException",
+                "SignatureDoesNotMatch",
+                "RequestTimeTooSkewed",
+            ),
+            Reason::UrlExpired(_) => of(
+                StatusCode::FORBIDDEN,
+                "InvalidSignatureException",
+                "SignatureDoesNotMatch",
+                "AccessDenied",
+            ),
+            Reason::Mismatch | Reason::OtherChunk => of(
+                StatusCode::FORBIDDEN,
+                "InvalidSignatureException",
+                "SignatureDoesNotMatch",
+                "SignatureDoesNotMatch",
+            ),
             Reason::OtherBody => of(
                 StatusCode::BAD_REQUEST,
                 "InvalidSignatureException",
@@ -105,9 +135,12 @@ impl Reason {
                 "RequestEntityTooLarge",
                 "EntityTooLarge",
             ),
-            Reason::NoBody => {
-                of(StatusCode::REQUEST_TIMEOUT, "RequestTimeoutException", "RequestTimeout", "RequestTimeout")
-            }
+            Reason::NoBody => of(
+                StatusCode::REQUEST_TIMEOUT,
+                "RequestTimeoutException",
+                "RequestTimeout",
+                "RequestTimeout",
+            ),
             Reason::Unavailable(_) => of(
                 StatusCode::SERVICE_UNAVAILABLE,
                 "ServiceUnavailableException",
@@ -158,7 +191,8 @@ impl Reason {
         }
     }
 
-    /// Returns the name of a refusal for the log; `None` for a failure of the local AWS, which has a log of its own.
+    /// Returns the name of a refusal for the log; `None` for a failure of the local AWS, which has
+    /// a log of its own.
     pub fn refusal(&self) -> Option<&'static str> {
         match self {
             Reason::Unavailable(_) => None,
@@ -188,7 +222,10 @@ impl Reason {
     pub fn response(&self, protocol: Protocol) -> Response<Body> {
         let (names, message) = (self.names(), self.message());
         let (kind, body) = match protocol {
-            Protocol::Cbor => ("application/cbor", cbor(&[("__type", names.json), ("message", &message)])),
+            Protocol::Cbor => (
+                "application/cbor",
+                cbor(&[("__type", names.json), ("message", &message)]),
+            ),
             Protocol::Json10 => ("application/x-amz-json-1.0", json(names.json, &message)),
             Protocol::Json11 => ("application/x-amz-json-1.1", json(names.json, &message)),
             Protocol::Query => ("text/xml", query_xml(names.query, &message)),
@@ -222,7 +259,13 @@ pub(crate) enum Protocol {
 
 impl Protocol {
     pub fn of(parts: &Parts) -> Protocol {
-        let header = |name: &str| parts.headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default();
+        let header = |name: &str| {
+            parts
+                .headers
+                .get(name)
+                .and_then(|value| value.to_str().ok())
+                .unwrap_or_default()
+        };
         let content_type = header(CONTENT_TYPE.as_str());
         let is_action = |query: &str| query.split('&').any(|pair| pair.starts_with("Action="));
         if header("smithy-protocol") == CBOR {
@@ -244,7 +287,9 @@ impl Protocol {
 }
 
 fn json(kind: &str, message: &str) -> Bytes {
-    serde_json::json!({ "__type": kind, "message": message }).to_string().into()
+    serde_json::json!({ "__type": kind, "message": message })
+        .to_string()
+        .into()
 }
 
 fn query_xml(code: &str, message: &str) -> Bytes {
@@ -315,6 +360,9 @@ mod tests {
     fn messages_cannot_break_out_of_their_document() {
         let host = "\"<x>&\u{1}\n\\";
         assert_eq!(in_xml(host), "\"&lt;x&gt;&amp;\\");
-        assert_eq!(json("T", "a \"b\"\n").as_ref(), br#"{"__type":"T","message":"a \"b\"\n"}"#);
+        assert_eq!(
+            json("T", "a \"b\"\n").as_ref(),
+            br#"{"__type":"T","message":"a \"b\"\n"}"#
+        );
     }
 }

@@ -31,12 +31,14 @@ use crate::forward::Forward;
 use crate::refusal::{Protocol, Reason};
 use crate::signature::{CLOCK_SKEW, Payload, Verifier, move_to_header};
 
-/// Bodies up to this size are held in memory until their digest is known. The largest that a service of ours takes is
-/// 1 MiB (a batch of SQS messages); uploads to S3 that are larger declare their digest and are streamed.
+/// Bodies up to this size are held in memory until their digest is known. The largest that a
+/// service of ours takes is 1 MiB (a batch of SQS messages); uploads to S3 that are larger declare
+/// their digest and are streamed.
 const HELD_MAX: usize = 10 * 1024 * 1024;
 const BODY_WITHIN: Duration = Duration::from_secs(30);
-/// A connection of the owner may be silent between two requests for longer than any SDK keeps it (90 s), so that the
-/// client is always the one that closes. Strangers have [`crate::connections::PROVEN_WITHIN`].
+/// A connection of the owner may be silent between two requests for longer than any SDK keeps it
+/// (90 s), so that the client is always the one that closes. Strangers have
+/// [`crate::connections::PROVEN_WITHIN`].
 const SILENT_MAX: Duration = Duration::from_secs(120);
 /// Request line and headers. MiniStack itself refuses more than 16 KiB.
 const HEAD_MAX: usize = 64 * 1024;
@@ -49,7 +51,8 @@ pub struct Options {
     pub socket: PathBuf,
     /// The pairs that are accepted: this run's, and in tests those of more accounts.
     pub keys: Vec<Keys>,
-    /// How far the time of a signature may be from the clock here; [`CLOCK_SKEW`] but for tests of wrong clocks.
+    /// How far the time of a signature may be from the clock here; [`CLOCK_SKEW`] but for tests of
+    /// wrong clocks.
     pub clock_skew: Duration,
     /// Called for each request that is refused.
     pub on_refusal: Option<OnRefusal>,
@@ -57,14 +60,20 @@ pub struct Options {
 
 impl Options {
     pub fn new(socket: PathBuf, keys: Keys) -> Options {
-        Options { socket, keys: vec![keys], clock_skew: CLOCK_SKEW, on_refusal: None }
+        Options {
+            socket,
+            keys: vec![keys],
+            clock_skew: CLOCK_SKEW,
+            on_refusal: None,
+        }
     }
 }
 
 /// Takes note of refusals. It is called while the client waits, so it must be quick.
 pub type OnRefusal = Arc<dyn Fn(&Refusal<'_>) + Send + Sync>;
 
-/// A request that was refused. Nothing in it is secret: queries hold signatures, and are left out with all headers.
+/// A request that was refused. Nothing in it is secret: queries hold signatures, and are left out
+/// with all headers.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Refusal<'a> {
     /// The error's name, as S3 spells it.
@@ -87,8 +96,8 @@ pub struct Front {
 impl Front {
     /// Serves on a listener that is bound to loopback.
     ///
-    /// The front has a thread of its own. Each request passes two sockets, and waking another thread for each step costs
-    /// more than all the rest of the front's work.
+    /// The front has a thread of its own. Each request passes two sockets, and waking another
+    /// thread for each step costs more than all the rest of the front's work.
     ///
     /// # Errors
     /// When the listener has no address, or there is no thread or runtime to be had.
@@ -100,7 +109,9 @@ impl Front {
             forward: Forward::new(&options.socket),
             on_refusal: options.on_refusal.clone(),
         });
-        let runtime = runtime::Builder::new_current_thread().enable_all().build()?;
+        let runtime = runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()?;
         // A listener belongs to one runtime.
         let listener = {
             let _within = runtime.enter();
@@ -108,18 +119,24 @@ impl Front {
         };
         let (running, to_stop) = oneshot::channel();
         let (ended, stopped) = oneshot::channel();
-        thread::Builder::new().name("haven-front".to_owned()).spawn(move || {
-            runtime.block_on(async {
-                tokio::select! {
-                    () = accept(listener, shared) => {}
-                    _ = to_stop => {}
-                }
-            });
-            // Closes every connection.
-            drop(runtime);
-            let _ = ended.send(());
-        })?;
-        Ok(Front { address, running, stopped })
+        thread::Builder::new()
+            .name("haven-front".to_owned())
+            .spawn(move || {
+                runtime.block_on(async {
+                    tokio::select! {
+                        () = accept(listener, shared) => {}
+                        _ = to_stop => {}
+                    }
+                });
+                // Closes every connection.
+                drop(runtime);
+                let _ = ended.send(());
+            })?;
+        Ok(Front {
+            address,
+            running,
+            stopped,
+        })
     }
 
     pub fn address(&self) -> SocketAddr {
@@ -205,7 +222,12 @@ async fn answer(shared: &Shared, request: Request<Incoming>, prove: impl Fn()) -
         Ok(response) => response,
         Err(reason) => {
             if let (Some(report), Some(name)) = (&shared.on_refusal, reason.refusal()) {
-                report(&Refusal { name, status: reason.status().as_u16(), method: method.as_str(), path: uri.path() });
+                report(&Refusal {
+                    name,
+                    status: reason.status().as_u16(),
+                    method: method.as_str(),
+                    path: uri.path(),
+                });
             }
             reason.response(protocol)
         }
@@ -232,7 +254,8 @@ async fn admitted(shared: &Shared, parts: &Parts, body: Incoming) -> Result<Body
                 return Ok(Body::checked(body, digest));
             }
             let (body, seen) = held(body).await?;
-            constant_time::verify_slices_are_equal(seen.as_ref(), &digest).map_err(|_| Reason::OtherBody)?;
+            constant_time::verify_slices_are_equal(seen.as_ref(), &digest)
+                .map_err(|_| Reason::OtherBody)?;
             Ok(Body::whole(body))
         }
         Payload::Chunked(ending) => {
@@ -261,7 +284,9 @@ async fn held(mut body: Incoming) -> Result<(Bytes, digest::Digest), Reason> {
         let mut first: Option<Bytes> = None;
         let mut all = BytesMut::new();
         while let Some(frame) = body.frame().await {
-            let Ok(data) = frame.map_err(|_| Reason::NoBody)?.into_data() else { continue };
+            let Ok(data) = frame.map_err(|_| Reason::NoBody)?.into_data() else {
+                continue;
+            };
             if first.is_none() && all.is_empty() {
                 first = Some(data);
                 continue;
@@ -277,36 +302,51 @@ async fn held(mut body: Incoming) -> Result<(Bytes, digest::Digest), Reason> {
         }
         Ok(first.unwrap_or_else(|| all.freeze()))
     };
-    let body = tokio::time::timeout(BODY_WITHIN, read).await.map_err(|_| Reason::NoBody)??;
+    let body = tokio::time::timeout(BODY_WITHIN, read)
+        .await
+        .map_err(|_| Reason::NoBody)??;
     let digest = digest::digest(&digest::SHA256, &body);
     Ok((body, digest))
 }
 
-/// Browsers name the page in `Origin` and the kind of request in `Sec-Fetch-*`; pages cannot leave those out.
+/// Browsers name the page in `Origin` and the kind of request in `Sec-Fetch-*`; pages cannot leave
+/// those out.
 fn not_of_a_page(headers: &HeaderMap) -> Result<(), Reason> {
     let of_a_browser = |name: &str| name == ORIGIN.as_str() || name.starts_with("sec-fetch-");
     let mut names = headers.keys().map(hyper::header::HeaderName::as_str);
-    names.find(|name| of_a_browser(name)).map_or(Ok(()), |name| Err(Reason::Browser(name.to_owned())))
+    names
+        .find(|name| of_a_browser(name))
+        .map_or(Ok(()), |name| Err(Reason::Browser(name.to_owned())))
 }
 
-/// Only names of this machine: another one would be a page's whose name was made to resolve to loopback. The port is not
-/// compared, since a forwarded port and the fault proxies of the tests have another.
+/// Only names of this machine: another one would be a page's whose name was made to resolve to
+/// loopback. The port is not compared, since a forwarded port and the fault proxies of the tests
+/// have another.
 fn for_this_host(parts: &Parts) -> Result<(), Reason> {
     let mut hosts = parts.headers.get_all(HOST).iter();
     let host = match (hosts.next(), hosts.next(), parts.uri.authority()) {
         (Some(host), None, None) => host.to_str().unwrap_or_default(),
-        _ => return Err(Reason::malformed("the request must have one Host header and a path alone")),
+        _ => {
+            return Err(Reason::malformed(
+                "the request must have one Host header and a path alone",
+            ));
+        }
     };
     let name = match host.rsplit_once(':') {
         Some((name, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) => name,
         _ => host,
     };
-    // S3 has the bucket in the host name, and browsers resolve names below localhost to loopback alone.
+    // S3 has the bucket in the host name, and browsers resolve names below localhost to loopback
+    // alone.
     let is_ours = name == "127.0.0.1"
         || name.eq_ignore_ascii_case("localhost")
         || name == "[::1]"
         || name.to_ascii_lowercase().ends_with(".localhost");
-    if is_ours { Ok(()) } else { Err(Reason::ForeignHost(host.to_owned())) }
+    if is_ours {
+        Ok(())
+    } else {
+        Err(Reason::ForeignHost(host.to_owned()))
+    }
 }
 
 #[cfg(test)]
@@ -323,16 +363,35 @@ mod tests {
 
     #[test]
     fn only_names_of_this_machine_are_answered() {
-        for ours in ["127.0.0.1:4566", "127.0.0.1", "localhost:1", "LOCALHOST", "[::1]:80", "bucket.localhost:4566"] {
+        for ours in [
+            "127.0.0.1:4566",
+            "127.0.0.1",
+            "localhost:1",
+            "LOCALHOST",
+            "[::1]:80",
+            "bucket.localhost:4566",
+        ] {
             assert_eq!(for_this_host(&parts(&[("host", ours)])), Ok(()), "{ours}");
         }
-        for foreign in
-            ["", "evil.example", "127.0.0.1.evil.example:80", "notlocalhost", "10.0.0.1", "localhost.evil", "0.0.0.0:1"]
-        {
-            assert!(for_this_host(&parts(&[("host", foreign)])).is_err(), "{foreign}");
+        for foreign in [
+            "",
+            "evil.example",
+            "127.0.0.1.evil.example:80",
+            "notlocalhost",
+            "10.0.0.1",
+            "localhost.evil",
+            "0.0.0.0:1",
+        ] {
+            assert!(
+                for_this_host(&parts(&[("host", foreign)])).is_err(),
+                "{foreign}"
+            );
         }
         assert!(for_this_host(&parts(&[])).is_err(), "no host");
-        assert!(for_this_host(&parts(&[("host", "localhost"), ("host", "evil.example")])).is_err(), "two hosts");
+        assert!(
+            for_this_host(&parts(&[("host", "localhost"), ("host", "evil.example")])).is_err(),
+            "two hosts"
+        );
     }
 
     #[test]
@@ -341,6 +400,9 @@ mod tests {
             let refused = not_of_a_page(&parts(&[("host", "localhost"), (header, "null")]).headers);
             assert_eq!(refused, Err(Reason::Browser(header.to_owned())));
         }
-        assert_eq!(not_of_a_page(&parts(&[("host", "localhost"), ("accept", "*/*")]).headers), Ok(()));
+        assert_eq!(
+            not_of_a_page(&parts(&[("host", "localhost"), ("accept", "*/*")]).headers),
+            Ok(())
+        );
     }
 }

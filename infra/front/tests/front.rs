@@ -47,16 +47,31 @@ impl World {
         std::fs::create_dir(&directory).expect("a directory");
         let (reached, connections) = (Arc::<AtomicUsize>::default(), Arc::<AtomicUsize>::default());
         let upstream = UnixListener::bind(directory.join("socket")).expect("a socket");
-        tokio::spawn(serve(upstream, Arc::clone(&reached), Arc::clone(&connections)));
+        tokio::spawn(serve(
+            upstream,
+            Arc::clone(&reached),
+            Arc::clone(&connections),
+        ));
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let refused = Arc::<Mutex<Vec<String>>>::default();
         let mut options = Options::new(directory.join("socket"), keys.clone());
         let report = Arc::clone(&refused);
         options.on_refusal = Some(Arc::new(move |refusal: &Refusal<'_>| {
-            report.lock().expect("not poisoned").push(format!("{refusal:?}"));
+            report
+                .lock()
+                .expect("not poisoned")
+                .push(format!("{refusal:?}"));
         }));
         let front = Front::serve(listener, &options).expect("it serves");
-        World { address: front.address(), keys, reached, connections, refused, directory, _front: front }
+        World {
+            address: front.address(),
+            keys,
+            reached,
+            connections,
+            refused,
+            directory,
+            _front: front,
+        }
     }
 
     fn reached(&self) -> usize {
@@ -64,12 +79,31 @@ impl World {
     }
 
     /// The lines of the head of a signed request, without `host` and `content-length`.
-    fn signed(&self, method: &str, target: &str, headers: &[(&str, &str)], body: SignableBody<'_>) -> Vec<String> {
-        signed_with(&self.keys, "sqs", self.address, method, target, headers, body)
+    fn signed(
+        &self,
+        method: &str,
+        target: &str,
+        headers: &[(&str, &str)],
+        body: SignableBody<'_>,
+    ) -> Vec<String> {
+        signed_with(
+            &self.keys,
+            "sqs",
+            self.address,
+            method,
+            target,
+            headers,
+            body,
+        )
     }
 
     /// The same for an upload to S3.
-    fn signed_for_s3(&self, target: &str, headers: &[(&str, &str)], body: SignableBody<'_>) -> Vec<String> {
+    fn signed_for_s3(
+        &self,
+        target: &str,
+        headers: &[(&str, &str)],
+        body: SignableBody<'_>,
+    ) -> Vec<String> {
         signed_with(&self.keys, "s3", self.address, "PUT", target, headers, body)
     }
 
@@ -89,7 +123,10 @@ fn signed_with(
     headers: &[(&str, &str)],
     body: SignableBody<'_>,
 ) -> Vec<String> {
-    let Keys { access_key_id, secret_access_key } = keys;
+    let Keys {
+        access_key_id,
+        secret_access_key,
+    } = keys;
     let identity = Credentials::new(access_key_id, secret_access_key, None, None, "test").into();
     let parameters = v4::SigningParams::builder()
         .identity(&identity)
@@ -101,19 +138,36 @@ fn signed_with(
         .expect("parameters")
         .into();
     let url = format!("http://{host}{target}");
-    let request = SignableRequest::new(method, url.as_str(), headers.iter().copied(), body).expect("a request");
+    let request = SignableRequest::new(method, url.as_str(), headers.iter().copied(), body)
+        .expect("a request");
     let signed = sign(request, &parameters).expect("signed");
     let all = headers.iter().copied().chain(signed.output().headers());
-    all.map(|(name, value)| format!("{name}: {value}")).collect()
+    all.map(|(name, value)| format!("{name}: {value}"))
+        .collect()
 }
 
 /// One request on a connection that stays open.
-async fn ask(stream: &mut TcpStream, host: SocketAddr, head: &[String], first: &str, body: &[u8]) -> (u16, String) {
-    let has_host = head.iter().any(|line| line.to_ascii_lowercase().starts_with("host:"));
-    let host = if has_host { String::new() } else { format!("host: {host}\r\n") };
+async fn ask(
+    stream: &mut TcpStream,
+    host: SocketAddr,
+    head: &[String],
+    first: &str,
+    body: &[u8],
+) -> (u16, String) {
+    let has_host = head
+        .iter()
+        .any(|line| line.to_ascii_lowercase().starts_with("host:"));
+    let host = if has_host {
+        String::new()
+    } else {
+        format!("host: {host}\r\n")
+    };
     let lines = head.join("\r\n");
     let separator = if lines.is_empty() { "" } else { "\r\n" };
-    let head = format!("{first} HTTP/1.1\r\n{host}content-length: {}\r\n{lines}{separator}\r\n", body.len());
+    let head = format!(
+        "{first} HTTP/1.1\r\n{host}content-length: {}\r\n{lines}{separator}\r\n",
+        body.len()
+    );
     stream.write_all(head.as_bytes()).await.expect("sent");
     // A refusal may come before the body is read.
     let _ = stream.write_all(body).await;
@@ -127,10 +181,19 @@ async fn answer(stream: &mut TcpStream) -> (u16, String) {
         let text = String::from_utf8_lossy(&read);
         if let Some((head, body)) = text.split_once("\r\n\r\n") {
             let length = head.to_ascii_lowercase();
-            let length = length.split("content-length: ").nth(1).and_then(|rest| rest.lines().next());
-            let length: usize = length.and_then(|length| length.parse().ok()).unwrap_or_default();
+            let length = length
+                .split("content-length: ")
+                .nth(1)
+                .and_then(|rest| rest.lines().next());
+            let length: usize = length
+                .and_then(|length| length.parse().ok())
+                .unwrap_or_default();
             if body.len() >= length {
-                let status = head.split(' ').nth(1).and_then(|status| status.parse().ok()).unwrap_or_default();
+                let status = head
+                    .split(' ')
+                    .nth(1)
+                    .and_then(|status| status.parse().ok())
+                    .unwrap_or_default();
                 return (status, format!("{head}\n{body}"));
             }
         }
@@ -150,14 +213,27 @@ async fn serve(listener: UnixListener, reached: Arc<AtomicUsize>, connections: A
             let reached = Arc::clone(&reached);
             async move {
                 let (head, body) = request.into_parts();
-                let Ok(body) = body.collect().await else { return Ok::<_, Infallible>(Response::new(Full::default())) };
+                let Ok(body) = body.collect().await else {
+                    return Ok::<_, Infallible>(Response::new(Full::default()));
+                };
                 reached.fetch_add(1, Ordering::SeqCst);
-                let target = head.headers.get("x-amz-target").and_then(|target| target.to_str().ok());
-                let text = format!("{} {} {} {target:?}", head.method, head.uri, body.to_bytes().len());
+                let target = head
+                    .headers
+                    .get("x-amz-target")
+                    .and_then(|target| target.to_str().ok());
+                let text = format!(
+                    "{} {} {} {target:?}",
+                    head.method,
+                    head.uri,
+                    body.to_bytes().len()
+                );
                 Ok(Response::new(Full::new(Bytes::from(text))))
             }
         });
-        tokio::spawn(hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(stream), service));
+        tokio::spawn(
+            hyper::server::conn::http1::Builder::new()
+                .serve_connection(TokioIo::new(stream), service),
+        );
     }
 }
 
@@ -170,12 +246,30 @@ async fn a_signed_request_passes_as_it_is_and_the_way_to_the_server_is_used_agai
     for number in 0..5 {
         let body = format!("{{\"number\":{number}}}");
         let target = "/a%20b?x=%2F&y";
-        let head = world.signed("POST", target, &[TARGET], SignableBody::Bytes(body.as_bytes()));
-        let (status, text) = ask(&mut stream, world.address, &head, &format!("POST {target}"), body.as_bytes()).await;
+        let head = world.signed(
+            "POST",
+            target,
+            &[TARGET],
+            SignableBody::Bytes(body.as_bytes()),
+        );
+        let (status, text) = ask(
+            &mut stream,
+            world.address,
+            &head,
+            &format!("POST {target}"),
+            body.as_bytes(),
+        )
+        .await;
         assert_eq!(status, 200, "{text}");
-        assert!(text.ends_with("POST /a%20b?x=%2F&y 12 Some(\"AmazonSQS.ListQueues\")"), "{text}");
+        assert!(
+            text.ends_with("POST /a%20b?x=%2F&y 12 Some(\"AmazonSQS.ListQueues\")"),
+            "{text}"
+        );
     }
-    assert_eq!((world.reached(), world.connections.load(Ordering::SeqCst)), (5, 1));
+    assert_eq!(
+        (world.reached(), world.connections.load(Ordering::SeqCst)),
+        (5, 1)
+    );
 }
 
 #[tokio::test]
@@ -183,13 +277,37 @@ async fn nothing_else_reaches_the_server() {
     let world = World::open().await;
     let good = || world.signed("POST", "/", &[TARGET], SignableBody::Bytes(b"{}"));
     let with = |line: String| [good(), vec![line]].concat();
-    let signed_by =
-        |keys: Keys| signed_with(&keys, "sqs", world.address, "POST", "/", &[TARGET], SignableBody::Bytes(b"{}"));
+    let signed_by = |keys: Keys| {
+        signed_with(
+            &keys,
+            "sqs",
+            world.address,
+            "POST",
+            "/",
+            &[TARGET],
+            SignableBody::Bytes(b"{}"),
+        )
+    };
     let of_a_stranger = signed_by(Keys::random());
-    let of_an_impostor = signed_by(Keys { access_key_id: world.keys.access_key_id.clone(), ..Keys::random() });
+    let of_an_impostor = signed_by(Keys {
+        access_key_id: world.keys.access_key_id.clone(),
+        ..Keys::random()
+    });
     let cases: Vec<(&str, Vec<String>, &str, u16, &str)> = vec![
-        ("unsigned", vec![format!("{}: {}", TARGET.0, TARGET.1)], "POST /", 403, "MissingAuthenticationTokenException"),
-        ("inspection", Vec::new(), "GET /_ministack/ses/messages", 403, "MissingAuthenticationTokenException"),
+        (
+            "unsigned",
+            vec![format!("{}: {}", TARGET.0, TARGET.1)],
+            "POST /",
+            403,
+            "MissingAuthenticationTokenException",
+        ),
+        (
+            "inspection",
+            Vec::new(),
+            "GET /_ministack/ses/messages",
+            403,
+            "MissingAuthenticationTokenException",
+        ),
         (
             "a form",
             vec!["content-type: application/x-www-form-urlencoded".to_owned()],
@@ -197,11 +315,41 @@ async fn nothing_else_reaches_the_server() {
             403,
             "<Code>MissingAuthenticationToken</Code>",
         ),
-        ("another key id", of_a_stranger, "POST /", 403, "UnrecognizedClientException"),
-        ("another secret", of_an_impostor, "POST /", 403, "InvalidSignatureException"),
-        ("another path", good(), "POST /_ministack/reset", 403, "InvalidSignatureException"),
-        ("another method", good(), "PUT /", 403, "InvalidSignatureException"),
-        ("a page", with("origin: http://evil.example".to_owned()), "POST /", 403, "AccessDeniedException"),
+        (
+            "another key id",
+            of_a_stranger,
+            "POST /",
+            403,
+            "UnrecognizedClientException",
+        ),
+        (
+            "another secret",
+            of_an_impostor,
+            "POST /",
+            403,
+            "InvalidSignatureException",
+        ),
+        (
+            "another path",
+            good(),
+            "POST /_ministack/reset",
+            403,
+            "InvalidSignatureException",
+        ),
+        (
+            "another method",
+            good(),
+            "PUT /",
+            403,
+            "InvalidSignatureException",
+        ),
+        (
+            "a page",
+            with("origin: http://evil.example".to_owned()),
+            "POST /",
+            403,
+            "AccessDeniedException",
+        ),
         (
             "a page of the same site",
             with("Sec-Fetch-Site: same-site".to_owned()),
@@ -209,7 +357,13 @@ async fn nothing_else_reaches_the_server() {
             403,
             "AccessDeniedException",
         ),
-        ("a foreign host", with("host: evil.example".to_owned()), "POST /", 403, "AccessDeniedException"),
+        (
+            "a foreign host",
+            with("host: evil.example".to_owned()),
+            "POST /",
+            403,
+            "AccessDeniedException",
+        ),
         (
             "a header that is not signed",
             with("x-amz-security-token: t".to_owned()),
@@ -217,49 +371,93 @@ async fn nothing_else_reaches_the_server() {
             400,
             "IncompleteSignatureException",
         ),
-        ("a preflight", vec!["origin: null".to_owned()], "OPTIONS /", 403, "AccessDeniedException"),
+        (
+            "a preflight",
+            vec!["origin: null".to_owned()],
+            "OPTIONS /",
+            403,
+            "AccessDeniedException",
+        ),
     ];
     let refusals = cases.len();
     for (what, head, first, status, code) in cases {
         let (got, text) = world.send(&head, first, b"{}").await;
         assert_eq!(got, status, "{what}: {text}");
         assert!(text.contains(code), "{what}: {text}");
-        assert!(!text.to_ascii_lowercase().contains("access-control-allow"), "{what}: {text}");
+        assert!(
+            !text.to_ascii_lowercase().contains("access-control-allow"),
+            "{what}: {text}"
+        );
     }
     let (status, text) = world.send(&good(), "POST /", b"{ }").await;
     assert_eq!(status, 403, "another body: {text}");
     assert_eq!(world.reached(), 0);
-    assert_eq!(world.send(&good(), "POST /", b"{}").await.0, 200, "the request that all of these were made from");
+    assert_eq!(
+        world.send(&good(), "POST /", b"{}").await.0,
+        200,
+        "the request that all of these were made from"
+    );
     let refused = world.refused.lock().expect("not poisoned").clone();
-    assert_eq!(refused.len(), refusals + 1, "each of them, and the one with another body");
-    assert!(refused[1].contains("AccessDenied") && refused[1].contains("/_ministack/ses/messages"), "{}", refused[1]);
+    assert_eq!(
+        refused.len(),
+        refusals + 1,
+        "each of them, and the one with another body"
+    );
+    assert!(
+        refused[1].contains("AccessDenied") && refused[1].contains("/_ministack/ses/messages"),
+        "{}",
+        refused[1]
+    );
 }
 
 #[tokio::test]
-async fn a_large_body_is_streamed_when_its_digest_is_declared_and_never_reaches_the_server_whole_with_another() {
+async fn a_large_body_is_streamed_when_its_digest_is_declared_and_never_reaches_the_server_whole_with_another()
+ {
     const LARGE: usize = 12 * 1024 * 1024;
     let world = World::open().await;
     let body = vec![b'x'; LARGE];
     let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, &body);
-    let digest: String = digest.as_ref().iter().map(|byte| format!("{byte:02x}")).collect();
+    let digest: String = digest
+        .as_ref()
+        .iter()
+        .map(|byte| format!("{byte:02x}"))
+        .collect();
     let declared = [("x-amz-content-sha256", digest.as_str())];
-    let head = || world.signed_for_s3("/bucket/large", &declared, SignableBody::Precomputed(digest.clone()));
+    let head = || {
+        world.signed_for_s3(
+            "/bucket/large",
+            &declared,
+            SignableBody::Precomputed(digest.clone()),
+        )
+    };
     let (status, text) = world.send(&head(), "PUT /bucket/large", &body).await;
-    assert!(status == 200 && text.contains(&format!(" {LARGE} ")), "{text}");
+    assert!(
+        status == 200 && text.contains(&format!(" {LARGE} ")),
+        "{text}"
+    );
     let mut other = body.clone();
     other[LARGE / 2] = b'y';
     let (status, text) = world.send(&head(), "PUT /bucket/large", &other).await;
-    assert!(status == 400 && text.contains("XAmzContentSHA256Mismatch"), "{text}");
+    assert!(
+        status == 400 && text.contains("XAmzContentSHA256Mismatch"),
+        "{text}"
+    );
     assert_eq!(world.reached(), 1);
     let (status, text) = world.send(&head(), "PUT /bucket/large", b"short").await;
-    assert!(status == 400 && text.contains("XAmzContentSHA256Mismatch"), "{text}");
+    assert!(
+        status == 400 && text.contains("XAmzContentSHA256Mismatch"),
+        "{text}"
+    );
 
     let unsigned = [("x-amz-content-sha256", "UNSIGNED-PAYLOAD")];
     let head = world.signed_for_s3("/bucket/large", &unsigned, SignableBody::UnsignedPayload);
     assert_eq!(world.send(&head, "PUT /bucket/large", &body).await.0, 200);
     let head = world.signed("POST", "/", &[], SignableBody::Bytes(&body));
     let (status, text) = world.send(&head, "POST /", &body).await;
-    assert!(status == 413 && text.contains("x-amz-content-sha256"), "{text}");
+    assert!(
+        status == 413 && text.contains("x-amz-content-sha256"),
+        "{text}"
+    );
 }
 
 const CHUNKED: &str = "STREAMING-AWS4-HMAC-SHA256-PAYLOAD";
@@ -267,13 +465,22 @@ const CHUNKED: &str = "STREAMING-AWS4-HMAC-SHA256-PAYLOAD";
 /// Writes a body as signed chunks, for the request with these lines of a head.
 fn in_chunks(keys: &Keys, head: &[String], chunks: &[&[u8]]) -> Vec<u8> {
     let value = |name: &str| {
-        let line = head.iter().find_map(|line| line.strip_prefix(name)).expect("it was signed");
+        let line = head
+            .iter()
+            .find_map(|line| line.strip_prefix(name))
+            .expect("it was signed");
         line.trim_start_matches(": ").to_owned()
     };
     let (time, authorization) = (value("x-amz-date"), value("authorization"));
-    let mut before = authorization.rsplit_once("Signature=").expect("a signature").1.to_owned();
+    let mut before = authorization
+        .rsplit_once("Signature=")
+        .expect("a signature")
+        .1
+        .to_owned();
     let scope = format!("{}/us-east-1/s3/aws4_request", &time[..8]);
-    let sign = |key: &[u8], text: &str| hmac::sign(&hmac::Key::new(hmac::HMAC_SHA256, key), text.as_bytes());
+    let sign = |key: &[u8], text: &str| {
+        hmac::sign(&hmac::Key::new(hmac::HMAC_SHA256, key), text.as_bytes())
+    };
     let mut key = format!("AWS4{}", keys.secret_access_key).into_bytes();
     for part in scope.split('/') {
         key = sign(&key, part).as_ref().to_vec();
@@ -281,9 +488,12 @@ fn in_chunks(keys: &Keys, head: &[String], chunks: &[&[u8]]) -> Vec<u8> {
     let mut body = Vec::new();
     for chunk in chunks.iter().copied().chain([b"".as_slice()]) {
         let (nothing, data) = (sha256(b""), sha256(chunk));
-        let text = format!("AWS4-HMAC-SHA256-PAYLOAD\n{time}\n{scope}\n{before}\n{nothing}\n{data}");
+        let text =
+            format!("AWS4-HMAC-SHA256-PAYLOAD\n{time}\n{scope}\n{before}\n{nothing}\n{data}");
         before = hex(sign(&key, &text).as_ref());
-        body.extend_from_slice(format!("{:x};chunk-signature={before}\r\n", chunk.len()).as_bytes());
+        body.extend_from_slice(
+            format!("{:x};chunk-signature={before}\r\n", chunk.len()).as_bytes(),
+        );
         body.extend_from_slice(chunk);
         body.extend_from_slice(b"\r\n");
     }
@@ -301,23 +511,43 @@ fn hex(bytes: &[u8]) -> String {
 #[tokio::test]
 async fn every_chunk_of_a_signed_upload_is_verified() {
     let world = World::open().await;
-    let declared = [("x-amz-content-sha256", CHUNKED), ("content-encoding", "aws-chunked")];
-    let head = || world.signed_for_s3("/bucket/large", &declared, SignableBody::Precomputed(CHUNKED.to_owned()));
+    let declared = [
+        ("x-amz-content-sha256", CHUNKED),
+        ("content-encoding", "aws-chunked"),
+    ];
+    let head = || {
+        world.signed_for_s3(
+            "/bucket/large",
+            &declared,
+            SignableBody::Precomputed(CHUNKED.to_owned()),
+        )
+    };
     // Held in memory until it is verified, and streamed.
     for (passed, size) in [(1, 64 * 1024), (2, 6 * 1024 * 1024)] {
         let data = vec![b'x'; size];
         let head = head();
         let body = in_chunks(&world.keys, &head, &[&data, &data]);
         let (status, text) = world.send(&head, "PUT /bucket/large", &body).await;
-        assert!(status == 200 && text.contains(&format!(" {} ", body.len())), "{text}");
+        assert!(
+            status == 200 && text.contains(&format!(" {} ", body.len())),
+            "{text}"
+        );
         for place in [size / 2, size + size / 2] {
             let mut other = body.clone();
             other[place] = b'y';
             let (status, text) = world.send(&head, "PUT /bucket/large", &other).await;
-            assert!(status == 403 && text.contains("<Code>SignatureDoesNotMatch</Code>"), "{place}: {text}");
+            assert!(
+                status == 403 && text.contains("<Code>SignatureDoesNotMatch</Code>"),
+                "{place}: {text}"
+            );
         }
-        let (status, text) = world.send(&head, "PUT /bucket/large", &body[..body.len() - 2]).await;
-        assert!(status == 400 && text.contains("<Code>IncompleteBody</Code>"), "{text}");
+        let (status, text) = world
+            .send(&head, "PUT /bucket/large", &body[..body.len() - 2])
+            .await;
+        assert!(
+            status == 400 && text.contains("<Code>IncompleteBody</Code>"),
+            "{text}"
+        );
         assert_eq!(world.reached(), passed);
     }
 }
@@ -326,21 +556,49 @@ async fn every_chunk_of_a_signed_upload_is_verified() {
 async fn a_body_that_the_signature_does_not_cover_is_for_s3_alone_and_other_forms_are_named() {
     let world = World::open().await;
     let unsigned_for_sqs = |form: &'static str| {
-        world.signed("POST", "/", &[TARGET, ("x-amz-content-sha256", form)], SignableBody::Precomputed(form.to_owned()))
+        world.signed(
+            "POST",
+            "/",
+            &[TARGET, ("x-amz-content-sha256", form)],
+            SignableBody::Precomputed(form.to_owned()),
+        )
     };
-    for form in ["UNSIGNED-PAYLOAD", "STREAMING-UNSIGNED-PAYLOAD-TRAILER", CHUNKED] {
+    for form in [
+        "UNSIGNED-PAYLOAD",
+        "STREAMING-UNSIGNED-PAYLOAD-TRAILER",
+        CHUNKED,
+    ] {
         let (status, text) = world.send(&unsigned_for_sqs(form), "POST /", b"{}").await;
-        assert!(status == 400 && text.contains("for S3 alone") && text.contains(form), "{text}");
+        assert!(
+            status == 400 && text.contains("for S3 alone") && text.contains(form),
+            "{text}"
+        );
     }
     let for_s3 = |form: &'static str| {
-        world.signed_for_s3("/b/k", &[("x-amz-content-sha256", form)], SignableBody::Precomputed(form.to_owned()))
+        world.signed_for_s3(
+            "/b/k",
+            &[("x-amz-content-sha256", form)],
+            SignableBody::Precomputed(form.to_owned()),
+        )
     };
-    for form in ["STREAMING-AWS4-ECDSA-P256-SHA256-PAYLOAD", "STREAMING-nonsense"] {
+    for form in [
+        "STREAMING-AWS4-ECDSA-P256-SHA256-PAYLOAD",
+        "STREAMING-nonsense",
+    ] {
         let (status, text) = world.send(&for_s3(form), "PUT /b/k", b"data").await;
-        assert!(status == 501 && text.contains("<Code>NotImplemented</Code>") && text.contains(form), "{text}");
+        assert!(
+            status == 501 && text.contains("<Code>NotImplemented</Code>") && text.contains(form),
+            "{text}"
+        );
     }
     assert_eq!(world.reached(), 0);
-    let (status, text) = world.send(&for_s3("STREAMING-UNSIGNED-PAYLOAD-TRAILER"), "PUT /b/k", b"0\r\n\r\n").await;
+    let (status, text) = world
+        .send(
+            &for_s3("STREAMING-UNSIGNED-PAYLOAD-TRAILER"),
+            "PUT /b/k",
+            b"0\r\n\r\n",
+        )
+        .await;
     assert_eq!(status, 200, "{text}");
 }
 
@@ -350,12 +608,21 @@ async fn a_url_with_the_old_signature_is_answered_with_the_remedy() {
     let id = &world.keys.access_key_id;
     let url = format!("GET /beans/key?AWSAccessKeyId={id}&Signature=abc%3D&Expires=1764421200");
     let (status, text) = world.send(&[], &url, b"").await;
-    assert!(status == 400 && text.contains("<Code>InvalidRequest</Code>") && text.contains("s3v4"), "{text}");
+    assert!(
+        status == 400 && text.contains("<Code>InvalidRequest</Code>") && text.contains("s3v4"),
+        "{text}"
+    );
     let header = format!("authorization: AWS {id}:abc=");
     let (status, text) = world.send(&[header], "GET /beans/key", b"").await;
-    assert!(status == 400 && text.contains("signature_version='s3v4'"), "{text}");
+    assert!(
+        status == 400 && text.contains("signature_version='s3v4'"),
+        "{text}"
+    );
     let refused = world.refused.lock().expect("not poisoned").join("\n");
-    assert!(refused.contains("/beans/key") && !refused.contains("abc") && !refused.contains(id), "{refused}");
+    assert!(
+        refused.contains("/beans/key") && !refused.contains("abc") && !refused.contains(id),
+        "{refused}"
+    );
 }
 
 #[tokio::test]
@@ -363,20 +630,44 @@ async fn silent_connections_of_a_stranger_do_not_keep_the_owner_out() {
     let world = World::open().await;
     let mut owner = TcpStream::connect(world.address).await.expect("it listens");
     let head = || world.signed("POST", "/", &[TARGET], SignableBody::Bytes(b"{}"));
-    assert_eq!(ask(&mut owner, world.address, &head(), "POST /", b"{}").await.0, 200);
+    assert_eq!(
+        ask(&mut owner, world.address, &head(), "POST /", b"{}")
+            .await
+            .0,
+        200
+    );
     let mut silent = Vec::new();
     for _ in 0..400 {
         let mut stream = TcpStream::connect(world.address).await.expect("it listens");
-        stream.write_all(b"POST / HTTP/1.1\r\nhost: 127").await.expect("sent");
+        stream
+            .write_all(b"POST / HTTP/1.1\r\nhost: 127")
+            .await
+            .expect("sent");
         silent.push(stream);
     }
     let begun = Instant::now();
-    assert_eq!(world.send(&head(), "POST /", b"{}").await.0, 200, "a new connection");
-    assert_eq!(ask(&mut owner, world.address, &head(), "POST /", b"{}").await.0, 200, "one that was there");
-    assert!(begun.elapsed() < Duration::from_secs(5), "{:?}", begun.elapsed());
+    assert_eq!(
+        world.send(&head(), "POST /", b"{}").await.0,
+        200,
+        "a new connection"
+    );
+    assert_eq!(
+        ask(&mut owner, world.address, &head(), "POST /", b"{}")
+            .await
+            .0,
+        200,
+        "one that was there"
+    );
+    assert!(
+        begun.elapsed() < Duration::from_secs(5),
+        "{:?}",
+        begun.elapsed()
+    );
     // The oldest were closed to bound how many are open.
     let mut end = [0; 1];
-    let closed = tokio::time::timeout(Duration::from_secs(5), silent[0].read(&mut end)).await.expect("it is closed");
+    let closed = tokio::time::timeout(Duration::from_secs(5), silent[0].read(&mut end))
+        .await
+        .expect("it is closed");
     assert!(matches!(closed, Ok(0) | Err(_)), "{closed:?}");
 }
 
@@ -386,5 +677,8 @@ async fn while_the_server_is_away_the_answer_is_an_error_that_clients_repeat() {
     std::fs::remove_file(world.directory.join("socket")).expect("removed");
     let head = world.signed("POST", "/", &[TARGET], SignableBody::Bytes(b"{}"));
     let (status, text) = world.send(&head, "POST /", b"{}").await;
-    assert!(status == 503 && text.contains("ServiceUnavailableException"), "{text}");
+    assert!(
+        status == 503 && text.contains("ServiceUnavailableException"),
+        "{text}"
+    );
 }

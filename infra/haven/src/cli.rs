@@ -14,14 +14,19 @@ pub const STATE: &str = ".haven";
 
 /// Brew Haven: a coffee shop's order platform, run whole on a laptop or deployed to AWS.
 #[derive(Debug, Parser)]
-#[command(name = "haven", version, arg_required_else_help = true, after_help = "Start here:  haven up")]
+#[command(
+    name = "haven",
+    version,
+    arg_required_else_help = true,
+    after_help = "Start here:  haven up"
+)]
 pub struct Cli {
     #[command(subcommand)]
     pub command: Command,
 }
 
-/// Reads the command line. An environment variable that is empty stands for no flag: a shell has no other way to take one
-/// back for one command.
+/// Reads the command line. An environment variable that is empty stands for no flag: a shell has no
+/// other way to take one back for one command.
 ///
 /// # Errors
 /// When the command line is wrong, or asks for help or the version.
@@ -35,7 +40,13 @@ fn without_empty_variables(command: clap::Command) -> clap::Command {
         let name = arg.get_env().and_then(|name| name.to_str());
         name.is_some_and(|name| ProcessEnvironment.get_os(name).is_none())
     };
-    let command = command.mut_args(|arg| if is_empty(&arg) { arg.env(None::<&str>) } else { arg });
+    let command = command.mut_args(|arg| {
+        if is_empty(&arg) {
+            arg.env(None::<&str>)
+        } else {
+            arg
+        }
+    });
     command.mut_subcommands(without_empty_variables)
 }
 
@@ -49,7 +60,8 @@ pub enum Command {
     /// Stop a platform that was started with `haven up`
     #[command(after_help = "Example:  haven down --state .haven")]
     Down(StateFolder),
-    /// Print the variables that make the aws command and any SDK use the local AWS of a running shop
+    /// Print the variables that make the aws command and any SDK use the local AWS of a running
+    /// shop
     #[command(
         after_help = "Examples:\n  eval \"$(haven env)\"\n  eval \"$(haven env)\" && aws sqs list-queues\n  haven env --state /tmp/shop --json\n\nThe key pair is good until this `haven up` stops. It is a secret: whoever has it can read and change everything in the\nlocal AWS.\n\nPresigned URLs of S3 need Signature Version 4. boto3 and the aws command make them with version 2 by default:\n  boto3            boto3.client('s3', config=botocore.config.Config(signature_version='s3v4'))\n  the aws command  aws configure set default.s3.signature_version s3v4"
     )]
@@ -73,12 +85,14 @@ pub enum Command {
         after_help = "Examples:\n  haven synth local --out templates\n  haven synth prod --stack data\n  haven synth prod --json\n\nExit 2, with nothing written, when CloudFormation would refuse a template."
     )]
     Synth(crate::provision::synth::Synth),
-    /// Hold the templates against CloudFormation's schemas and limits, our own policy and the contract; needs no account
+    /// Hold the templates against CloudFormation's schemas and limits, our own policy and the
+    /// contract; needs no account
     #[command(
         after_help = "Examples:\n  haven check\n  haven check prod --set database.backup_days=10\n  haven check --templates templates --json\n\nExit 2 when there is a finding. What is waived is listed with its reason and is none."
     )]
     Check(crate::provision::check::Check),
-    /// Explain a resource: what it is for, who uses it, who may, what watches it, what a change of it would do
+    /// Explain a resource: what it is for, who uses it, who may, what watches it, what a change of
+    /// it would do
     #[command(
         after_help = "Examples:\n  haven why data/Database\n  haven why OrdersQueue\n  haven why orders                 (a queue, topic, table, role, secret or alarm of the contract)\n  haven why ConsumesOrders dev     (a statement of a policy)\n\nAsks nothing of AWS. Exit 2 when there is no such thing; what was probably meant is named."
     )]
@@ -89,7 +103,8 @@ pub enum Command {
         #[command(subcommand)]
         command: crate::provision::config::Config,
     },
-    /// What the deployed stacks give out, and the addresses and settings in Parameter Store; never a secret
+    /// What the deployed stacks give out, and the addresses and settings in Parameter Store; never
+    /// a secret
     #[command(
         after_help = "Examples:\n  haven outputs local\n  haven outputs prod queue/orders/url      (that value alone)\n  haven outputs dev --json\n\nExit 2 when nothing is deployed, or nothing has that name."
     )]
@@ -135,14 +150,18 @@ pub enum Command {
     )]
     Smoke(Smoke),
     /// Compare the templates with those that were last deployed from here, without asking AWS
-    #[command(after_help = "Example:  haven diff prod --set database.multi_az=false\n\nExit 2 when something differs.")]
+    #[command(
+        after_help = "Example:  haven diff prod --set database.multi_az=false\n\nExit 2 when something differs."
+    )]
     Diff(Diff),
-    /// Show what was changed by hand since the last deployment, and bring back what the templates say
+    /// Show what was changed by hand since the last deployment, and bring back what the templates
+    /// say
     #[command(
         after_help = "Examples:\n  haven drift prod\n  haven drift prod --revert\n  haven drift local --revert --yes --json\n\nA revert goes back to the templates that were last deployed, not to what the code would make now.\nExit 0 when nothing differs, or no more; 2 when something does."
     )]
     Drift(crate::provision::drift::Drift),
-    /// Say what is the matter with stacks, change sets and the account, with the one next command for each
+    /// Say what is the matter with stacks, change sets and the account, with the one next command
+    /// for each
     #[command(
         after_help = "Examples:\n  haven doctor prod\n  haven doctor dev --fix\n\nEach line is ok, look (nothing is broken, somebody should know) or wrong.\nExit 0 when nothing is wrong, 2 when something is."
     )]
@@ -179,7 +198,8 @@ pub enum Command {
     /// Put the menu and its first stock into the products table; what is there is left alone
     #[command(after_help = "Example:  haven seed    (into the platform that `haven up` runs)")]
     Seed(StateFolder),
-    /// Order at a steady rate from the platform that `haven up` runs, and report how long customers waited
+    /// Order at a steady rate from the platform that `haven up` runs, and report how long customers
+    /// waited
     #[command(
         after_help = "Examples:\n  haven load --rate 20 --duration 30s\n  haven load --rate 20 --duration 30s --hot-product espresso --json\n  haven load --rate 17 --duration 10m --mix customers.toml\n  haven load --rate 20 --duration 1m --poison 1\n\nIt fills the shelves first. Exit 2 when an order was not accepted, or did not end as its customer's card and wish\ndemand, or was not told of within 30 s, or when\norders, money and stock disagree at the end (see `haven reconcile`).\n\nA mix: [[customer]] share = 90, products = 2, quantity = 1; [[customer]] share = 5, payment_token = \"tok_declined\";\n[[customer]] share = 5, cancels = true"
     )]
@@ -196,7 +216,8 @@ pub enum Command {
         #[command(subcommand)]
         command: Orders,
     },
-    /// Compare orders, payments, the gateway's own ledger, holds on stock, stock and its ledger; changes nothing by itself
+    /// Compare orders, payments, the gateway's own ledger, holds on stock, stock and its ledger;
+    /// changes nothing by itself
     #[command(
         after_help = "Examples:\n  haven reconcile\n  haven reconcile --json\n  haven reconcile --fix\n\nWorks on the platform that `haven up` runs, while it runs. An order that is on its way is no difference: one that awaits\nan answer and moved within the last minute, or that moved while it was looked at.\n--fix gives back units of orders that have ended, makes holds of sold orders sales, asks again what is overdue, and\nwrites down what the gateway did; it moves no money. What it did stands under `reconcile` in the order's history, or in\nthe stock's ledger.\nExit 0 when nothing differs, or no more; 2 when something does."
     )]
@@ -239,18 +260,20 @@ pub struct Up {
     /// Return once everything is ready; stop it with `haven down`
     #[arg(long)]
     pub detach: bool,
-    /// PostgreSQL instead of SQLite: at the URL (or @FILE with it, or HAVEN_POSTGRES_URL), else from the machine's own
-    /// binaries, else from a container
+    /// PostgreSQL instead of SQLite: at the URL (or @FILE with it, or HAVEN_POSTGRES_URL), else
+    /// from the machine's own binaries, else from a container
     #[arg(long, value_name = "URL", num_args = 0..=1, default_missing_value = "")]
     pub postgres: Option<String>,
-    /// Carts in Redis: at the URL (or @FILE with it, or HAVEN_REDIS_URL), else from the machine's own binary, else from a
-    /// container
+    /// Carts in Redis: at the URL (or @FILE with it, or HAVEN_REDIS_URL), else from the machine's
+    /// own binary, else from a container
     #[arg(long, value_name = "URL", num_args = 0..=1, default_missing_value = "")]
     pub redis: Option<String>,
-    /// The local AWS, PostgreSQL and Redis in containers (from localstack/images/build); a URL goes before a container
+    /// The local AWS, PostgreSQL and Redis in containers (from localstack/images/build); a URL goes
+    /// before a container
     #[arg(long)]
     pub containers: bool,
-    /// Take over the lock of the state directory, which is open as standard input (used by --detach)
+    /// Take over the lock of the state directory, which is open as standard input (used by
+    /// --detach)
     #[arg(long, hide = true)]
     pub take_lock: bool,
 }
@@ -274,7 +297,8 @@ pub struct Settings {
     /// Another value for a setting, such as network.zones=2; may be given again
     #[arg(long = "set", value_name = "KEY=VALUE")]
     pub set: Vec<String>,
-    /// A folder with base.toml and a file for each environment, instead of the ones that haven was built with
+    /// A folder with base.toml and a file for each environment, instead of the ones that haven was
+    /// built with
     #[arg(long, value_name = "DIR", env = "HAVEN_ENVIRONMENTS")]
     pub environments: Option<PathBuf>,
 }
@@ -282,7 +306,11 @@ pub struct Settings {
 impl Settings {
     /// The environment of this name with these settings.
     pub fn of(&self, environment: &str, json: bool) -> Which {
-        Which { environment: environment.to_owned(), settings: self.clone(), json }
+        Which {
+            environment: environment.to_owned(),
+            settings: self.clone(),
+            json,
+        }
     }
 }
 
@@ -330,20 +358,26 @@ pub struct PlanFile {
 /// What a plan is held to.
 #[derive(Debug, Clone, Args)]
 pub struct Guard {
-    /// Let this one be removed or replaced though it holds data, such as data/Database; may be given again
+    /// Let this one be removed or replaced though it holds data, such as data/Database; may be
+    /// given again
     #[arg(long, value_name = "STACK/RESOURCE", value_parser = stack_and_resource)]
     pub allow: Vec<String>,
     /// The most that a month may cost, USD
     #[arg(long, value_name = "USD", value_parser = crate::provision::cost::budget)]
     pub budget: Option<f64>,
-    /// Do not look for what was changed by hand since the last deployment; on AWS that takes a minute or two
+    /// Do not look for what was changed by hand since the last deployment; on AWS that takes a
+    /// minute or two
     #[arg(long)]
     pub no_drift: bool,
 }
 
 pub fn stack_and_resource(text: &str) -> Result<String, String> {
-    let plain =
-        |part: &str| !part.is_empty() && part.chars().all(|letter| letter.is_ascii_alphanumeric() || letter == '-');
+    let plain = |part: &str| {
+        !part.is_empty()
+            && part
+                .chars()
+                .all(|letter| letter.is_ascii_alphanumeric() || letter == '-')
+    };
     match text.split_once('/') {
         Some((stack, resource)) if plain(stack) && plain(resource) => Ok(text.to_owned()),
         _ => Err("must be one resource, as a plan names it, such as data/Database".to_owned()),
@@ -427,10 +461,12 @@ pub struct Load {
     /// Everybody wants the same product: this one, or the first of the menu
     #[arg(long, value_name = "PRODUCT_ID", num_args = 0..=1, default_missing_value = "")]
     pub hot_product: Option<String>,
-    /// Who comes: a TOML file of [[customer]] with share, products, quantity, payment_token and cancels
+    /// Who comes: a TOML file of [[customer]] with share, products, quantity, payment_token and
+    /// cancels
     #[arg(long, value_name = "FILE")]
     pub mix: Option<PathBuf>,
-    /// So many of a hundred messages for the order and payment workers are unreadable; they end up parked
+    /// So many of a hundred messages for the order and payment workers are unreadable; they end up
+    /// parked
     #[arg(long, value_name = "PERCENT", default_value_t = 0.0, value_parser = percent)]
     pub poison: f64,
     /// The state folder of `haven up`
@@ -454,12 +490,15 @@ pub struct Reconcile {
     pub state: PathBuf,
 }
 
-/// Only what an HTTP client takes: without a scheme, `localhost:4566` would be a path or a scheme of its own.
+/// Only what an HTTP client takes: without a scheme, `localhost:4566` would be a path or a scheme
+/// of its own.
 pub fn http_url(text: &str) -> Result<String, String> {
     let url = reqwest::Url::parse(text).ok();
     match url.filter(|url| matches!(url.scheme(), "http" | "https") && url.has_host()) {
         Some(_) => Ok(text.trim_end_matches('/').to_owned()),
-        None => Err(format!("must be a URL with scheme and host, such as http://127.0.0.1:4566, and is {text:?}")),
+        None => Err(format!(
+            "must be a URL with scheme and host, such as http://127.0.0.1:4566, and is {text:?}"
+        )),
     }
 }
 
@@ -468,17 +507,27 @@ const RATE_MAX: f64 = 1_000.0;
 
 fn percent(text: &str) -> Result<f64, String> {
     const MOST: f64 = 50.0;
-    let percent: Option<f64> = text.parse().ok().filter(|percent| (0.0..=MOST).contains(percent));
+    let percent: Option<f64> = text
+        .parse()
+        .ok()
+        .filter(|percent| (0.0..=MOST).contains(percent));
     percent.ok_or_else(|| format!("must be a number of percent, from 0 to {MOST}"))
 }
 
 fn rate(text: &str) -> Result<f64, String> {
-    let rate: Option<f64> = text.parse().ok().filter(|rate| *rate > 0.0 && *rate <= RATE_MAX);
-    rate.ok_or_else(|| format!("must be a number of orders a second, above 0 and at most {RATE_MAX}"))
+    let rate: Option<f64> = text
+        .parse()
+        .ok()
+        .filter(|rate| *rate > 0.0 && *rate <= RATE_MAX);
+    rate.ok_or_else(|| {
+        format!("must be a number of orders a second, above 0 and at most {RATE_MAX}")
+    })
 }
 
 pub fn order_id(text: &str) -> Result<OrderId, String> {
-    text.parse().map_err(|_| "must be an order's id, such as 01954f0c-6b00-7000-8000-000000000047".to_owned())
+    text.parse().map_err(|_| {
+        "must be an order's id, such as 01954f0c-6b00-7000-8000-000000000047".to_owned()
+    })
 }
 
 fn order_name(text: &str) -> Result<OrderName, String> {
@@ -489,7 +538,9 @@ fn order_name(text: &str) -> Result<OrderName, String> {
 }
 
 fn duration(text: &str) -> Result<Duration, String> {
-    let at = text.find(|letter: char| letter.is_ascii_alphabetic()).unwrap_or(text.len());
+    let at = text
+        .find(|letter: char| letter.is_ascii_alphabetic())
+        .unwrap_or(text.len());
     let (number, unit) = text.split_at(at);
     let unit_s = match unit {
         "ms" => 0.001,
@@ -500,7 +551,9 @@ fn duration(text: &str) -> Result<Duration, String> {
     };
     let seconds = number.parse().ok().map(|number: f64| number * unit_s);
     let seconds = seconds.filter(|seconds| *seconds > 0.0 && *seconds <= 24.0 * 3600.0);
-    seconds.map(Duration::from_secs_f64).ok_or_else(|| "must be above 0 and at most 24h".to_owned())
+    seconds
+        .map(Duration::from_secs_f64)
+        .ok_or_else(|| "must be above 0 and at most 24h".to_owned())
 }
 
 #[derive(Debug, Subcommand)]
@@ -541,14 +594,16 @@ pub enum OrderName {
 pub struct Reproject {
     #[command(flatten)]
     pub target: Target,
-    /// The database of the orders, postgres://...; for `local` that of the platform that `haven up` runs
+    /// The database of the orders, postgres://...; for `local` that of the platform that `haven up`
+    /// runs
     #[arg(long, value_name = "URL", env = "DATABASE_URL", hide_env_values = true)]
     pub database_url: Option<String>,
 }
 
 #[derive(Debug, Subcommand)]
 pub enum Staff {
-    /// Print a token for a member of staff: the bearer token of the API, and the sign-in of the staff pages
+    /// Print a token for a member of staff: the bearer token of the API, and the sign-in of the
+    /// staff pages
     #[command(
         after_help = "Examples:\n  haven staff token --name Ana --role barista\n  haven staff token --name Ana --role manager --hours 4\n\nThe token is recorded by its id, never by its text. The text is shown once. Roles: admin, manager, barista, support, staff."
     )]
@@ -632,7 +687,10 @@ mod tests {
     fn the_help_of_every_command_has_an_example() {
         fn look(command: &clap::Command, lacking: &mut Vec<String>) {
             for inner in command.get_subcommands() {
-                if !inner.get_after_help().is_some_and(|help| help.to_string().contains("haven ")) {
+                if !inner
+                    .get_after_help()
+                    .is_some_and(|help| help.to_string().contains("haven "))
+                {
                     lacking.push(format!("{} {}", command.get_name(), inner.get_name()));
                 }
                 look(inner, lacking);
@@ -645,9 +703,23 @@ mod tests {
 
     #[test]
     fn an_endpoint_has_a_scheme_and_a_host() {
-        assert_eq!(http_url("http://127.0.0.1:4566/"), Ok("http://127.0.0.1:4566".to_owned()));
-        assert_eq!(http_url("https://[::1]:1"), Ok("https://[::1]:1".to_owned()));
-        for wrong in ["", "127.0.0.1:4566", "localhost:4566", "localhost", "ftp://host", "http://", "//host"] {
+        assert_eq!(
+            http_url("http://127.0.0.1:4566/"),
+            Ok("http://127.0.0.1:4566".to_owned())
+        );
+        assert_eq!(
+            http_url("https://[::1]:1"),
+            Ok("https://[::1]:1".to_owned())
+        );
+        for wrong in [
+            "",
+            "127.0.0.1:4566",
+            "localhost:4566",
+            "localhost",
+            "ftp://host",
+            "http://",
+            "//host",
+        ] {
             assert!(http_url(wrong).is_err(), "{wrong}");
         }
     }

@@ -1,5 +1,5 @@
-//! How a command ends: the exit codes of `docs/interfaces.md`, section "Programs". A script can tell by the code what to
-//! do next; 64, 69 and 77 are those of BSD's `sysexits.h`.
+//! How a command ends: the exit codes of `docs/interfaces.md`, section "Programs". A script can
+//! tell by the code what to do next; 64, 69 and 77 are those of BSD's `sysexits.h`.
 
 use adapter_postgres::ConnectError;
 use migrations::{FailureKind, MigrateError};
@@ -28,7 +28,9 @@ pub fn code_of(error: &anyhow::Error) -> u8 {
     if error.is::<Interrupted>() || error.is::<crate::local::Interrupted>() {
         return EX_INTERRUPTED;
     }
-    let failure = error.downcast_ref::<AwsFailure>().map(|failure| failure.cause);
+    let failure = error
+        .downcast_ref::<AwsFailure>()
+        .map(|failure| failure.cause);
     if let Some(cause) = failure.or_else(|| error.downcast_ref::<Several>()?.cause) {
         return match cause {
             Cause::Credentials => EX_NOPERM,
@@ -53,13 +55,20 @@ pub fn code_of(error: &anyhow::Error) -> u8 {
         };
     }
     let is_network = |error: &(dyn std::error::Error + 'static)| {
-        error.downcast_ref::<reqwest::Error>().is_some_and(|error| error.is_connect() || error.is_timeout())
+        error
+            .downcast_ref::<reqwest::Error>()
+            .is_some_and(|error| error.is_connect() || error.is_timeout())
     };
-    if error.chain().any(is_network) { EX_UNAVAILABLE } else { crate::EX_FAILED }
+    if error.chain().any(is_network) {
+        EX_UNAVAILABLE
+    } else {
+        crate::EX_FAILED
+    }
 }
 
-/// Ends the program with 130 at Ctrl-C, unless the command puts itself down cleanly. By itself SIGINT would end it too, but
-/// without a word, and a program that waits for it would see no exit code at all.
+/// Ends the program with 130 at Ctrl-C, unless the command puts itself down cleanly. By itself
+/// SIGINT would end it too, but without a word, and a program that waits for it would see no exit
+/// code at all.
 pub fn watch_for_interrupt(command: &Command) -> impl Future<Output = ()> + use<> {
     let on_interrupt = on_interrupt(command);
     async move { end_at_interrupt(on_interrupt).await }
@@ -96,9 +105,10 @@ fn on_interrupt(command: &Command) -> OnInterrupt {
         | Command::Dlq { .. }
         | Command::Orders { .. }
         | Command::Rehearse(_) => OnInterrupt::StopsItself,
-        Command::Apply(_) | Command::Deploy(_) | Command::Bootstrap(_) | Command::Destroy { .. } => {
-            OnInterrupt::LeavesStacks
-        }
+        Command::Apply(_)
+        | Command::Deploy(_)
+        | Command::Bootstrap(_)
+        | Command::Destroy { .. } => OnInterrupt::LeavesStacks,
         Command::Down(_)
         | Command::Env(_)
         | Command::Synth(_)
@@ -134,26 +144,43 @@ mod tests {
     #[tokio::test]
     async fn a_database_is_told_apart_by_what_can_be_done_about_it() {
         let migrating = async |url: &str| {
-            let failed = migrations::migrate(url).await.context("migrate").expect_err("refused");
+            let failed = migrations::migrate(url)
+                .await
+                .context("migrate")
+                .expect_err("refused");
             code_of(&failed)
         };
         let connecting = async |url: &str| {
-            let store = worker::stores::Store::connect(url, &adapter_postgres::Login::default()).await;
-            code_of(&store.context("open the shop's database").err().expect("refused"))
+            let store =
+                worker::stores::Store::connect(url, &adapter_postgres::Login::default()).await;
+            code_of(
+                &store
+                    .context("open the shop's database")
+                    .err()
+                    .expect("refused"),
+            )
         };
         // Nothing listens there.
         for (url, code) in [("mysql://h/d", 64), ("postgres://127.0.0.1:1/x", 69)] {
-            assert_eq!((migrating(url).await, connecting(url).await), (code, code), "{url}");
+            assert_eq!(
+                (migrating(url).await, connecting(url).await),
+                (code, code),
+                "{url}"
+            );
         }
         assert_eq!(connecting("postgres://h:no-port/d").await, 64);
     }
 
     #[test]
     fn what_a_flag_or_a_variable_says_wrong_is_bad_usage() {
-        let refused = crate::local::given::POSTGRES.url(Some("mysql://h")).expect_err("another kind");
+        let refused = crate::local::given::POSTGRES
+            .url(Some("mysql://h"))
+            .expect_err("another kind");
         assert_eq!(code_of(&refused), 64, "{refused}");
         let state = crate::local::state::State::open(std::path::Path::new("/dev/null"));
-        let refused = state.context("start the platform").expect_err("it is no directory");
+        let refused = state
+            .context("start the platform")
+            .expect_err("it is no directory");
         assert_eq!(code_of(&refused), 64, "{refused:#}");
     }
 }

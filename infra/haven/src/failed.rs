@@ -16,7 +16,8 @@ pub enum Cause {
     Credentials,
     /// No answer came.
     Network,
-    /// Something answered that is not AWS: a proxy's page, a captive portal, another program on the port.
+    /// Something answered that is not AWS: a proxy's page, a captive portal, another program on the
+    /// port.
     NotAws,
     /// The endpoint is no URL.
     Endpoint,
@@ -64,7 +65,11 @@ impl Cause {
     /// Whether every call fails by it, and not this one alone.
     pub fn is_of_the_caller(self) -> bool {
         match self {
-            Cause::Credentials | Cause::Network | Cause::NotAws | Cause::Endpoint | Cause::Throttled => true,
+            Cause::Credentials
+            | Cause::Network
+            | Cause::NotAws
+            | Cause::Endpoint
+            | Cause::Throttled => true,
             Cause::Busy | Cause::Refused => false,
         }
     }
@@ -79,10 +84,16 @@ impl Cause {
             Cause::Network => {
                 "check the network, HTTPS_PROXY, NO_PROXY and AWS_ENDPOINT_URL; `haven doctor ENV` tries again"
             }
-            Cause::NotAws => "check AWS_ENDPOINT_URL, --endpoint and HTTPS_PROXY; `haven doctor ENV` tries again",
-            Cause::Endpoint => "set AWS_ENDPOINT_URL or --endpoint to a URL such as https://HOST:PORT, or unset it",
+            Cause::NotAws => {
+                "check AWS_ENDPOINT_URL, --endpoint and HTTPS_PROXY; `haven doctor ENV` tries again"
+            }
+            Cause::Endpoint => {
+                "set AWS_ENDPOINT_URL or --endpoint to a URL such as https://HOST:PORT, or unset it"
+            }
             Cause::Throttled => "wait a few minutes and repeat the command",
-            Cause::Busy => "wait until `haven status ENV` shows no change under way, and repeat the command",
+            Cause::Busy => {
+                "wait until `haven status ENV` shows no change under way, and repeat the command"
+            }
             Cause::Refused => "run `haven doctor ENV`",
         }
     }
@@ -94,19 +105,25 @@ impl AwsFailure {
         E: std::error::Error + ProvideErrorMetadata + 'static,
     {
         if let Some(page) = error.raw_response().and_then(web_page) {
-            return AwsFailure { cause: Cause::NotAws, said: page };
+            return AwsFailure {
+                cause: Cause::NotAws,
+                said: page,
+            };
         }
         match error.as_service_error() {
             Some(service) => {
                 let (code, message) = (service.code(), service.message());
                 let cause = cause_of(code.unwrap_or_default(), message.unwrap_or_default());
                 let said = match (cause, code, message) {
-                    // The words of CloudFormation alone: the code of nearly all of them is "ValidationError".
+                    // The words of CloudFormation alone: the code of nearly all of them is
+                    // "ValidationError".
                     (Cause::Refused | Cause::Busy, _, Some(message)) => message.to_owned(),
                     (_, Some(code), Some(message)) => format!("{code}: {message}"),
                     (_, Some(text), None) | (_, None, Some(text)) => text.to_owned(),
                     (_, None, None) => match error.raw_response() {
-                        Some(response) => format!("HTTP {} without a message", response.status().as_u16()),
+                        Some(response) => {
+                            format!("HTTP {} without a message", response.status().as_u16())
+                        }
                         None => "no message".to_owned(),
                     },
                 };
@@ -115,30 +132,44 @@ impl AwsFailure {
             // What it is made of, down to "connection refused", without the types.
             None => {
                 let mut parts: Vec<String> = Vec::new();
-                for part in std::iter::successors(Some(error as &dyn std::error::Error), |error| error.source()) {
+                for part in std::iter::successors(Some(error as &dyn std::error::Error), |error| {
+                    error.source()
+                }) {
                     let part = part.to_string();
                     if parts.last() != Some(&part) {
                         parts.push(part);
                     }
                 }
                 // Without credentials the SDK lists everything that it has tried, a line each.
-                let said = parts.join(": ").lines().next().unwrap_or_default().to_owned();
+                let said = parts
+                    .join(": ")
+                    .lines()
+                    .next()
+                    .unwrap_or_default()
+                    .to_owned();
                 let said = said.trim_end_matches(" Attempted:").to_owned();
-                AwsFailure { cause: cause_of_call(&said), said }
+                AwsFailure {
+                    cause: cause_of_call(&said),
+                    said,
+                }
             }
         }
     }
 }
 
 /// Makes the error of a failed call: what was attempted, then the cause and what to do.
-pub fn failed<E>(attempt: impl fmt::Display + Send + Sync + 'static, error: &SdkError<E, HttpResponse>) -> anyhow::Error
+pub fn failed<E>(
+    attempt: impl fmt::Display + Send + Sync + 'static,
+    error: &SdkError<E, HttpResponse>,
+) -> anyhow::Error
 where
     E: std::error::Error + ProvideErrorMetadata + 'static,
 {
     anyhow::Error::new(AwsFailure::of(error)).context(attempt.to_string())
 }
 
-/// Codes as the services write them; one cause has several names (IAM User Guide and each API's "Common Errors").
+/// Codes as the services write them; one cause has several names (IAM User Guide and each API's
+/// "Common Errors").
 fn cause_of(code: &str, message: &str) -> Cause {
     const CREDENTIALS: [&str; 14] = [
         "ExpiredToken",
@@ -166,8 +197,8 @@ fn cause_of(code: &str, message: &str) -> Cause {
         "RequestThrottled",
         "SlowDown",
     ];
-    // Another deployment has carried out its own change set, which deletes the others or makes them obsolete, or it has made
-    // the stack just now.
+    // Another deployment has carried out its own change set, which deletes the others or makes them
+    // obsolete, or it has made the stack just now.
     const BUSY: [&str; 5] = [
         "OperationInProgressException",
         "OperationInProgress",
@@ -186,19 +217,26 @@ fn cause_of(code: &str, message: &str) -> Cause {
     }
 }
 
-/// As CloudFormation says it: "Stack:arn:... is in UPDATE_IN_PROGRESS state and can not be updated."
+/// As CloudFormation says it: "Stack:arn:... is in UPDATE_IN_PROGRESS state and can not be
+/// updated."
 fn is_under_way(message: &str) -> bool {
     let mut words = message.split(|letter: char| !(letter.is_ascii_uppercase() || letter == '_'));
     message.contains(" is in ") && words.any(|word| word.ends_with("_IN_PROGRESS"))
 }
 
-/// Of a call to which no service answered. The SDK has no types for these that leave its crates: its words must do.
+/// Of a call to which no service answered. The SDK has no types for these that leave its crates:
+/// its words must do.
 fn cause_of_call(said: &str) -> Cause {
     let said = said.to_ascii_lowercase();
     let says = |words: &[&str]| words.iter().any(|word| said.contains(word));
     if says(&["credential", "profile", "sso token", "no identity"]) {
         Cause::Credentials
-    } else if says(&["endpoint", "invalid uri", "relative url", "construction failure"]) {
+    } else if says(&[
+        "endpoint",
+        "invalid uri",
+        "relative url",
+        "construction failure",
+    ]) {
         Cause::Endpoint
     } else if says(&["response error", "unhandled error", "deserialize", "parse"]) {
         Cause::NotAws
@@ -207,15 +245,32 @@ fn cause_of_call(said: &str) -> Cause {
     }
 }
 
-/// The status and the beginning of a web page, if the answer is one. Every service of AWS answers in XML or JSON.
+/// The status and the beginning of a web page, if the answer is one. Every service of AWS answers
+/// in XML or JSON.
 fn web_page(response: &HttpResponse) -> Option<String> {
     const SHOWN: usize = 60;
-    let kind = response.headers().get("content-type").unwrap_or_default().to_ascii_lowercase();
+    let kind = response
+        .headers()
+        .get("content-type")
+        .unwrap_or_default()
+        .to_ascii_lowercase();
     let body = String::from_utf8_lossy(response.body().bytes().unwrap_or_default()).into_owned();
-    let begin: String = body.trim_start().chars().filter(|letter| !letter.is_control()).take(SHOWN).collect();
+    let begin: String = body
+        .trim_start()
+        .chars()
+        .filter(|letter| !letter.is_control())
+        .take(SHOWN)
+        .collect();
     let begins = begin.to_ascii_lowercase();
-    let is_page = kind.starts_with("text/html") || begins.starts_with("<!doctype html") || begins.starts_with("<html");
-    is_page.then(|| format!("HTTP {} with a web page: {begin}", response.status().as_u16()))
+    let is_page = kind.starts_with("text/html")
+        || begins.starts_with("<!doctype html")
+        || begins.starts_with("<html");
+    is_page.then(|| {
+        format!(
+            "HTTP {} with a web page: {begin}",
+            response.status().as_u16()
+        )
+    })
 }
 
 /// Failures of things that were done side by side.
@@ -228,25 +283,42 @@ pub struct Several {
 }
 
 impl Several {
-    /// A line for each, then `and_then`. What they all have in common, such as expired credentials, is told once.
+    /// A line for each, then `and_then`. What they all have in common, such as expired credentials,
+    /// is told once.
     pub fn of(failures: &[anyhow::Error], and_then: &str) -> Several {
-        let cause = failures.iter().find_map(|error| Some(error.downcast_ref::<AwsFailure>()?.cause));
+        let cause = failures
+            .iter()
+            .find_map(|error| Some(error.downcast_ref::<AwsFailure>()?.cause));
         let is_common = cause.is_some_and(Cause::is_of_the_caller);
-        let shown = if is_common { &failures[..failures.len().min(1)] } else { failures };
+        let shown = if is_common {
+            &failures[..failures.len().min(1)]
+        } else {
+            failures
+        };
         let mut lines: Vec<String> = shown.iter().map(|error| format!("{error:#}")).collect();
         lines.push(and_then.to_owned());
-        Several { text: lines.join("\n"), cause }
+        Several {
+            text: lines.join("\n"),
+            cause,
+        }
     }
 }
 
-/// Returns a client configuration that gives up after a few seconds: for the first call of a command, so that a network
-/// that is down is told at once, and not after minutes of retries.
+/// Returns a client configuration that gives up after a few seconds: for the first call of a
+/// command, so that a network that is down is told at once, and not after minutes of retries.
 pub fn quick(config: &SdkConfig) -> SdkConfig {
     const GIVES_UP_AFTER: Duration = Duration::from_secs(20);
     let retries = RetryConfig::standard().with_max_attempts(3);
-    let timeouts = config.timeout_config().map(TimeoutConfig::to_builder).unwrap_or_default();
+    let timeouts = config
+        .timeout_config()
+        .map(TimeoutConfig::to_builder)
+        .unwrap_or_default();
     let timeouts = timeouts.operation_timeout(GIVES_UP_AFTER).build();
-    config.to_builder().retry_config(retries).timeout_config(timeouts).build()
+    config
+        .to_builder()
+        .retry_config(retries)
+        .timeout_config(timeouts)
+        .build()
 }
 
 #[cfg(test)]
@@ -263,8 +335,16 @@ mod tests {
     #[test]
     fn a_code_tells_what_to_do() {
         for (code, message, cause) in [
-            ("ExpiredToken", "The security token included in the request is expired", Cause::Credentials),
-            ("InvalidClientTokenId", "The security token included in the request is invalid.", Cause::Credentials),
+            (
+                "ExpiredToken",
+                "The security token included in the request is expired",
+                Cause::Credentials,
+            ),
+            (
+                "InvalidClientTokenId",
+                "The security token included in the request is invalid.",
+                Cause::Credentials,
+            ),
             ("Throttling", "Rate exceeded", Cause::Throttled),
             (
                 "ValidationError",
@@ -272,17 +352,41 @@ mod tests {
                  can not be updated.",
                 Cause::Busy,
             ),
-            ("OperationInProgressException", "Another Operation on StackSet arn is in progress", Cause::Busy),
+            (
+                "OperationInProgressException",
+                "Another Operation on StackSet arn is in progress",
+                Cause::Busy,
+            ),
             (
                 "InvalidChangeSetStatus",
                 "ChangeSet [arn] cannot be executed in its current execution status of [OBSOLETE]",
                 Cause::Busy,
             ),
-            ("ChangeSetNotFound", "ChangeSet [haven-1] does not exist", Cause::Busy),
-            ("AlreadyExistsException", "Stack [brew-haven-dev-data] already exists", Cause::Busy),
-            ("InvalidSignatureException", "The signature is not right", Cause::Credentials),
-            ("ValidationError", "Stack with id brew-haven-dev-data does not exist", Cause::Refused),
-            ("AccessDenied", "User: u is not authorized to perform: cloudformation:ListExports", Cause::Refused),
+            (
+                "ChangeSetNotFound",
+                "ChangeSet [haven-1] does not exist",
+                Cause::Busy,
+            ),
+            (
+                "AlreadyExistsException",
+                "Stack [brew-haven-dev-data] already exists",
+                Cause::Busy,
+            ),
+            (
+                "InvalidSignatureException",
+                "The signature is not right",
+                Cause::Credentials,
+            ),
+            (
+                "ValidationError",
+                "Stack with id brew-haven-dev-data does not exist",
+                Cause::Refused,
+            ),
+            (
+                "AccessDenied",
+                "User: u is not authorized to perform: cloudformation:ListExports",
+                Cause::Refused,
+            ),
         ] {
             assert_eq!(cause_of(code, message), cause, "{code}: {message}");
         }
@@ -290,10 +394,23 @@ mod tests {
 
     #[test]
     fn every_cause_but_the_services_own_words_names_what_to_do_next() {
-        for cause in [Cause::Credentials, Cause::Network, Cause::NotAws, Cause::Endpoint, Cause::Throttled, Cause::Busy]
-        {
-            let line = AwsFailure { cause, said: "why".to_owned() }.to_string();
-            assert!(line.contains("(why)") && line.ends_with(cause.next()) && !line.contains('\n'), "{line}");
+        for cause in [
+            Cause::Credentials,
+            Cause::Network,
+            Cause::NotAws,
+            Cause::Endpoint,
+            Cause::Throttled,
+            Cause::Busy,
+        ] {
+            let line = AwsFailure {
+                cause,
+                said: "why".to_owned(),
+            }
+            .to_string();
+            assert!(
+                line.contains("(why)") && line.ends_with(cause.next()) && !line.contains('\n'),
+                "{line}"
+            );
         }
     }
 
@@ -348,7 +465,9 @@ mod tests {
                 .into(),
         })
         .await;
-        let account = crate::provision::account(&patient(&aws.config)).await.expect("answered in the end");
+        let account = crate::provision::account(&patient(&aws.config))
+            .await
+            .expect("answered in the end");
         assert_eq!(account, "123456789012");
     }
 
@@ -357,12 +476,20 @@ mod tests {
         let asked = AtomicUsize::new(0);
         let aws = stub(move |_| match asked.fetch_add(1, Ordering::Relaxed) {
             0..3 => stack_that_is("DELETE_IN_PROGRESS").into(),
-            _ => Answer::refused("ExpiredToken", "The security token included in the request is expired"),
+            _ => Answer::refused(
+                "ExpiredToken",
+                "The security token included in the request is expired",
+            ),
         })
         .await;
-        let error = wait_until_gone(&patient(&aws.config), STACK).await.expect_err("expired");
+        let error = wait_until_gone(&patient(&aws.config), STACK)
+            .await
+            .expect_err("expired");
         let line = format!("{error:#}");
-        assert!(line.contains(STACK) && line.contains("aws sso login") && !line.contains('\n'), "{line}");
+        assert!(
+            line.contains(STACK) && line.contains("aws sso login") && !line.contains('\n'),
+            "{line}"
+        );
         assert_eq!(crate::ending::code_of(&error), 77, "{line}");
     }
 
@@ -376,20 +503,38 @@ mod tests {
             )
         })
         .await;
-        let error = find(&patient(&aws.config).cloudformation, STACK).await.expect_err("busy");
+        let error = find(&patient(&aws.config).cloudformation, STACK)
+            .await
+            .expect_err("busy");
         let line = format!("{error:#}");
-        assert!(line.contains("somebody else is changing this stack") && line.contains("haven status"), "{line}");
+        assert!(
+            line.contains("somebody else is changing this stack") && line.contains("haven status"),
+            "{line}"
+        );
         assert_eq!(crate::ending::code_of(&error), 1);
     }
 
     #[test]
     fn what_all_stacks_of_a_wave_fail_by_is_told_once() {
         let of = |cause, name: &str| {
-            anyhow::Error::new(AwsFailure { cause, said: "why".to_owned() }).context(format!("look for {name}"))
+            anyhow::Error::new(AwsFailure {
+                cause,
+                said: "why".to_owned(),
+            })
+            .context(format!("look for {name}"))
         };
-        let common = Several::of(&[of(Cause::Credentials, "a"), of(Cause::Credentials, "b")], "then").to_string();
-        assert_eq!((common.matches("look for").count(), common.lines().count()), (1, 2), "{common}");
-        let own = Several::of(&[of(Cause::Refused, "a"), of(Cause::Refused, "b")], "then").to_string();
+        let common = Several::of(
+            &[of(Cause::Credentials, "a"), of(Cause::Credentials, "b")],
+            "then",
+        )
+        .to_string();
+        assert_eq!(
+            (common.matches("look for").count(), common.lines().count()),
+            (1, 2),
+            "{common}"
+        );
+        let own =
+            Several::of(&[of(Cause::Refused, "a"), of(Cause::Refused, "b")], "then").to_string();
         assert_eq!(own.lines().count(), 3, "{own}");
     }
 }

@@ -6,15 +6,36 @@ use anyhow::bail;
 const RUNBOOKS: &[(&str, &str)] = &[
     ("cache", include_str!("../../../runbooks/cache.md")),
     ("database", include_str!("../../../runbooks/database.md")),
-    ("dead-letters", include_str!("../../../runbooks/dead-letters.md")),
-    ("dependencies", include_str!("../../../runbooks/dependencies.md")),
-    ("deployments", include_str!("../../../runbooks/deployments.md")),
-    ("notification-failures", include_str!("../../../runbooks/notification-failures.md")),
-    ("outbox-lag", include_str!("../../../runbooks/outbox-lag.md")),
+    (
+        "dead-letters",
+        include_str!("../../../runbooks/dead-letters.md"),
+    ),
+    (
+        "dependencies",
+        include_str!("../../../runbooks/dependencies.md"),
+    ),
+    (
+        "deployments",
+        include_str!("../../../runbooks/deployments.md"),
+    ),
+    (
+        "notification-failures",
+        include_str!("../../../runbooks/notification-failures.md"),
+    ),
+    (
+        "outbox-lag",
+        include_str!("../../../runbooks/outbox-lag.md"),
+    ),
     ("queue-age", include_str!("../../../runbooks/queue-age.md")),
     ("shop", include_str!("../../../runbooks/shop.md")),
-    ("stock-drift", include_str!("../../../runbooks/stock-drift.md")),
-    ("stream-lag", include_str!("../../../runbooks/stream-lag.md")),
+    (
+        "stock-drift",
+        include_str!("../../../runbooks/stock-drift.md"),
+    ),
+    (
+        "stream-lag",
+        include_str!("../../../runbooks/stream-lag.md"),
+    ),
     ("tables", include_str!("../../../runbooks/tables.md")),
     ("tasks", include_str!("../../../runbooks/tasks.md")),
     ("topics", include_str!("../../../runbooks/topics.md")),
@@ -22,7 +43,11 @@ const RUNBOOKS: &[(&str, &str)] = &[
 
 pub fn list() {
     for (id, text) in RUNBOOKS {
-        let meaning = text.lines().skip_while(|line| !line.starts_with("## Meaning")).nth(1).unwrap_or_default();
+        let meaning = text
+            .lines()
+            .skip_while(|line| !line.starts_with("## Meaning"))
+            .nth(1)
+            .unwrap_or_default();
         println!("{id:24} {meaning}");
     }
 }
@@ -45,7 +70,11 @@ mod tests {
     #[test]
     fn every_runbook_of_an_alarm_can_be_shown() {
         for alarm in contract::alarm::ALARMS {
-            assert!(RUNBOOKS.iter().any(|(id, _)| *id == alarm.runbook), "{}", alarm.runbook);
+            assert!(
+                RUNBOOKS.iter().any(|(id, _)| *id == alarm.runbook),
+                "{}",
+                alarm.runbook
+            );
         }
     }
 }

@@ -25,7 +25,8 @@ use operate::notify::Notify;
 use provision::config::Config;
 
 const EX_FAILED: u8 = 1;
-/// "There are changes", "it is not well": a reading command's answer that a script can tell from failure.
+/// "There are changes", "it is not well": a reading command's answer that a script can tell from
+/// failure.
 const EX_NOT_WELL: u8 = 2;
 
 /// Runs the command line. The exit codes are those of [`ending`], and of `docs/interfaces.md`.
@@ -59,7 +60,8 @@ pub fn main() -> ExitCode {
         .build()
         .context("start a runtime")
         .and_then(|runtime| {
-            // A task of its own: a command that waits for an answer of its user blocks the thread that it runs on.
+            // A task of its own: a command that waits for an answer of its user blocks the thread
+            // that it runs on.
             runtime.spawn(ending::watch_for_interrupt(&cli.command));
             runtime.block_on(run(cli.command))
         });
@@ -85,8 +87,16 @@ fn migration_login() -> migrations::Login {
 }
 
 fn database_login() -> adapter_postgres::Login {
-    let migrations::Login { user, password, root_certificates } = migration_login();
-    adapter_postgres::Login { user, password, root_certificates }
+    let migrations::Login {
+        user,
+        password,
+        root_certificates,
+    } = migration_login();
+    adapter_postgres::Login {
+        user,
+        password,
+        root_certificates,
+    }
 }
 
 async fn run(command: Command) -> anyhow::Result<bool> {
@@ -98,7 +108,9 @@ async fn run(command: Command) -> anyhow::Result<bool> {
         Command::Synth(options) => return provision::synth::print(&options),
         Command::Check(options) => return provision::check::print(&options),
         Command::Why(options) => return provision::why::print(&options),
-        Command::Config { command: Config::Explain(options) } => return provision::config::explain(&options),
+        Command::Config {
+            command: Config::Explain(options),
+        } => return provision::config::explain(&options),
         Command::Outputs(options) => return provision::outputs::print(&options).await,
         Command::Completions(options) => return provision::completions::print(&options),
         Command::Cost(options) => return provision::cost::print(&options),
@@ -113,7 +125,9 @@ async fn run(command: Command) -> anyhow::Result<bool> {
         Command::Bootstrap(options) => return provision::bootstrap::command(&options).await,
         Command::Drift(options) => return provision::drift::command(&options).await,
         Command::Status(options) => return operate::status::status(&options).await,
-        Command::Destroy { target, allow, yes } => return provision::destroy_command(&target, &allow, yes).await,
+        Command::Destroy { target, allow, yes } => {
+            return provision::destroy_command(&target, &allow, yes).await;
+        }
         Command::Migrate { database_url } => {
             let report = migrations::migrate_as(&database_url, &migration_login()).await;
             let report = report.context("bring the schema up to date")?;
@@ -126,23 +140,41 @@ async fn run(command: Command) -> anyhow::Result<bool> {
         Command::Reconcile(options) => return operate::reconcile::command(&options).await,
         Command::Load(options) => return operate::load::load(&options).await,
         Command::Dlq { command } => return operate::dlq::command(&command).await,
-        Command::Orders { command: Orders::Show(options) } => return operate::orders::show(&options).await,
-        Command::Orders { command: Orders::Reproject(options) } => {
+        Command::Orders {
+            command: Orders::Show(options),
+        } => return operate::orders::show(&options).await,
+        Command::Orders {
+            command: Orders::Reproject(options),
+        } => {
             operate::reproject::reproject(&options, migration_login()).await?;
         }
-        Command::Staff { command: Staff::Token(options) } => {
+        Command::Staff {
+            command: Staff::Token(options),
+        } => {
             operate::staff::print_token(&options, database_login()).await?;
         }
-        Command::Staff { command: Staff::Tokens { database, json } } => {
+        Command::Staff {
+            command: Staff::Tokens { database, json },
+        } => {
             operate::staff::print_tokens(&database, json, database_login()).await?;
         }
-        Command::Staff { command: Staff::Revoke { id, database } } => {
+        Command::Staff {
+            command: Staff::Revoke { id, database },
+        } => {
             return operate::staff::revoke(&database, id, database_login()).await;
         }
-        Command::Notify { command: Notify::Preview(options) } => operate::notify::preview::print(&options)?,
-        Command::Notify { command: Notify::List(options) } => operate::notify::list::print(&options).await?,
-        Command::Runbook { command: Runbook::List } => learn::list(),
-        Command::Runbook { command: Runbook::Show { id } } => learn::show(&id)?,
+        Command::Notify {
+            command: Notify::Preview(options),
+        } => operate::notify::preview::print(&options)?,
+        Command::Notify {
+            command: Notify::List(options),
+        } => operate::notify::list::print(&options).await?,
+        Command::Runbook {
+            command: Runbook::List,
+        } => learn::list(),
+        Command::Runbook {
+            command: Runbook::Show { id },
+        } => learn::show(&id)?,
     }
     Ok(true)
 }

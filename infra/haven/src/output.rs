@@ -1,18 +1,19 @@
-//! Everything that the command prints. Within this crate `println!`, `print!`, `eprintln!` and `eprint!` are the macros of
-//! this module, under the names of the standard library's: those panic where standard output or standard error is a
-//! closed pipe or a full disk, and a panic would stop a deployment half way. `prove` prints by `haven::println!` and the
-//! others: it runs code of this crate, and both must remember the same failure.
+//! Everything that the command prints. Within this crate `println!`, `print!`, `eprintln!` and
+//! `eprint!` are the macros of this module, under the names of the standard library's: those panic
+//! where standard output or standard error is a closed pipe or a full disk, and a panic would stop
+//! a deployment half way. `prove` prints by `haven::println!` and the others: it runs code of this
+//! crate, and both must remember the same failure.
 //!
-//! Here a write that fails is remembered, later ones to the same stream are dropped, and the command goes on to its end.
-//! [`ending`] then turns the failure into the exit code.
+//! Here a write that fails is remembered, later ones to the same stream are dropped, and the
+//! command goes on to its end. [`ending`] then turns the failure into the exit code.
 
 use std::fmt;
 use std::io::{self, ErrorKind, Write};
 use std::process::ExitCode;
 use std::sync::{Mutex, PoisonError};
 
-/// What a shell reports of a program that SIGPIPE stopped: 128 and the signal's number. Rust starts every program with
-/// SIGPIPE ignored, so the code is ours to give.
+/// What a shell reports of a program that SIGPIPE stopped: 128 and the signal's number. Rust starts
+/// every program with SIGPIPE ignored, so the code is ours to give.
 pub const EX_CLOSED_PIPE: u8 = 141;
 
 #[macro_export]
@@ -43,7 +44,8 @@ static FAILED: Mutex<Option<io::Error>> = Mutex::new(None);
 pub fn to_stdout(text: fmt::Arguments<'_>) {
     let mut failed = FAILED.lock().unwrap_or_else(PoisonError::into_inner);
     if failed.is_none() {
-        // Flushed at once: a progress line without an end is for now, and what cannot be written must show here.
+        // Flushed at once: a progress line without an end is for now, and what cannot be written
+        // must show here.
         let mut stdout = io::stdout().lock();
         *failed = stdout.write_fmt(text).and_then(|()| stdout.flush()).err();
     }
@@ -52,7 +54,10 @@ pub fn to_stdout(text: fmt::Arguments<'_>) {
 /// For what others print to standard output by themselves.
 pub fn note(written: io::Result<()>) {
     if let Err(error) = written {
-        FAILED.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(error);
+        FAILED
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .get_or_insert(error);
     }
 }
 
@@ -61,8 +66,8 @@ pub fn to_stderr(text: fmt::Arguments<'_>) {
     let _ = io::stderr().lock().write_fmt(text);
 }
 
-/// Returns the exit code of a command of `program` that ended with `code`: what it was asked for may have been done and yet
-/// not have been told. A failure of the command itself stays what it is.
+/// Returns the exit code of a command of `program` that ended with `code`: what it was asked for
+/// may have been done and yet not have been told. A failure of the command itself stays what it is.
 pub fn ending(program: &str, code: u8) -> ExitCode {
     let failed = FAILED.lock().unwrap_or_else(PoisonError::into_inner).take();
     ExitCode::from(ending_with(program, code, failed))
@@ -76,7 +81,9 @@ fn ending_with(program: &str, code: u8, failed: Option<io::Error>) -> u8 {
     if error.kind() == ErrorKind::BrokenPipe {
         return if was_answer { EX_CLOSED_PIPE } else { code };
     }
-    eprintln!("{program}: standard output cannot be written: {error}. The command itself went on to its end.");
+    eprintln!(
+        "{program}: standard output cannot be written: {error}. The command itself went on to its end."
+    );
     if was_answer { crate::EX_FAILED } else { code }
 }
 

@@ -64,12 +64,20 @@ pub struct Target {
 
 impl Target {
     pub fn new(environment: blueprint::Environment, config: &aws_config::SdkConfig) -> Target {
-        // The SDK counts retries over all calls and gives up when there were some hundred: of several stacks that are
-        // throttled side by side the last would fail.
-        let retries = RetryPartition::custom("haven").token_bucket(TokenBucket::unlimited()).build();
-        let settings = aws_sdk_cloudformation::config::Builder::from(config).retry_partition(retries).build();
+        // The SDK counts retries over all calls and gives up when there were some hundred: of
+        // several stacks that are throttled side by side the last would fail.
+        let retries = RetryPartition::custom("haven")
+            .token_bucket(TokenBucket::unlimited())
+            .build();
+        let settings = aws_sdk_cloudformation::config::Builder::from(config)
+            .retry_partition(retries)
+            .build();
         let cloudformation = aws_sdk_cloudformation::Client::from_conf(settings);
-        Target { environment, cloudformation, config: config.clone() }
+        Target {
+            environment,
+            cloudformation,
+            config: config.clone(),
+        }
     }
 
     /// On the stack, from which CloudFormation hands them to nearly every resource.
@@ -77,7 +85,13 @@ impl Target {
         let tags = self.environment.tags();
         let tags = tags.as_array().into_iter().flatten();
         let text = |value: &serde_json::Value| value.as_str().unwrap_or_default().to_owned();
-        tags.map(|tag| Tag::builder().key(text(&tag["Key"])).value(text(&tag["Value"])).build()).collect()
+        tags.map(|tag| {
+            Tag::builder()
+                .key(text(&tag["Key"]))
+                .value(text(&tag["Value"]))
+                .build()
+        })
+        .collect()
     }
 }
 

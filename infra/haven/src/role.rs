@@ -22,14 +22,17 @@ pub fn run(name: &str) -> ExitCode {
         Some(role) => worker::run(role),
         None => {
             let names: Vec<_> = contract::role::ROLES.iter().map(|role| role.slug).collect();
-            eprintln!("haven: there is no role {name:?}; there are {}, {GATEWAY}", names.join(", "));
+            eprintln!(
+                "haven: there is no role {name:?}; there are {}, {GATEWAY}",
+                names.join(", ")
+            );
             ExitCode::from(chassis::EX_USAGE)
         }
     }
 }
 
-/// `haven up` holds the other end of our standard input: when it dies, however it dies, we leave too, at the latest when the
-/// time is over after which it would have killed us.
+/// `haven up` holds the other end of our standard input: when it dies, however it dies, we leave
+/// too, at the latest when the time is over after which it would have killed us.
 fn stop_when_parent_ends(within: Duration) {
     std::thread::spawn(move || {
         let _ = std::io::copy(&mut std::io::stdin().lock(), &mut std::io::sink());
@@ -41,10 +44,14 @@ fn stop_when_parent_ends(within: Duration) {
 
 fn gateway() -> ExitCode {
     let reader = Reader::new(&ProcessEnvironment);
-    let bind: Option<SocketAddr> = reader.optional_parsed("PAYMENT_BIND", "where the payment gateway listens");
+    let bind: Option<SocketAddr> =
+        reader.optional_parsed("PAYMENT_BIND", "where the payment gateway listens");
     let ledger = reader.required("PAYMENT_LEDGER", "the file of the gateway's books");
     let secret = reader.secret(PAYMENT_WEBHOOK.variable, PAYMENT_WEBHOOK.about);
-    let api_key = reader.secret(PAYMENT_API.variable, "the bearer token that every call must carry");
+    let api_key = reader.secret(
+        PAYMENT_API.variable,
+        "the bearer token that every call must carry",
+    );
     let webhook_url = reader.optional("PAYMENT_WEBHOOK_URL");
     let bind = bind.unwrap_or(SocketAddr::from(([127, 0, 0, 1], 8090)));
     let config = payment_gateway::Config {
@@ -62,15 +69,18 @@ fn gateway() -> ExitCode {
         }
     };
     let filter = ProcessEnvironment.get(chassis::telemetry::LOG_VARIABLE);
-    let _telemetry = chassis::telemetry::start(GATEWAY, filter.as_deref(), chassis::telemetry::Lines::Json);
+    let _telemetry =
+        chassis::telemetry::start(GATEWAY, filter.as_deref(), chassis::telemetry::Lines::Json);
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
-    let served = chassis::run::runtime(1).map_err(anyhow::Error::from).and_then(|runtime| {
-        runtime.block_on(async {
-            let shutdown = chassis::run::shutdown_signal()?;
-            let listener = chassis::listen("PAYMENT_BIND", config.bind).await?;
-            payment_gateway::serve(config, listener, shutdown).await
-        })
-    });
+    let served = chassis::run::runtime(1)
+        .map_err(anyhow::Error::from)
+        .and_then(|runtime| {
+            runtime.block_on(async {
+                let shutdown = chassis::run::shutdown_signal()?;
+                let listener = chassis::listen("PAYMENT_BIND", config.bind).await?;
+                payment_gateway::serve(config, listener, shutdown).await
+            })
+        });
     match served {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {

@@ -1,7 +1,8 @@
-//! Words of customers and staff on a terminal: nothing in them moves the cursor, changes colours or reorders a line.
+//! Words of customers and staff on a terminal: nothing in them moves the cursor, changes colours or
+//! reorders a line.
 //!
-//! Everything that a person typed passes one of these functions before it is printed, stored text from before texts
-//! were normalised included.
+//! Everything that a person typed passes one of these functions before it is printed, stored text
+//! from before texts were normalised included.
 
 use domain::text::{is_printable, printable};
 use serde_json::Value;
@@ -11,8 +12,8 @@ pub fn text(text: &str) -> String {
     text.lines().map(printable).collect::<Vec<_>>().join("\n")
 }
 
-/// Returns the document as indented JSON in which characters that a terminal would obey are escaped: the same document
-/// for a program, and harmless on a screen.
+/// Returns the document as indented JSON in which characters that a terminal would obey are
+/// escaped: the same document for a program, and harmless on a screen.
 pub fn json(document: &Value) -> String {
     let mut escaped = String::new();
     for letter in format!("{document:#}").chars() {
@@ -41,9 +42,20 @@ mod tests {
     fn json_says_the_same_and_moves_no_cursor() {
         let document = json!({ "note": HOSTILE, "list": ["two", "lines"] });
         let printed = json(&document);
-        assert!(printed.chars().all(|letter| letter == '\n' || is_printable(letter)), "{printed:?}");
-        assert_eq!(serde_json::from_str::<Value>(&printed).expect("JSON"), document);
-        assert!(printed.contains('\u{2615}'), "what is visible stays as it is");
+        assert!(
+            printed
+                .chars()
+                .all(|letter| letter == '\n' || is_printable(letter)),
+            "{printed:?}"
+        );
+        assert_eq!(
+            serde_json::from_str::<Value>(&printed).expect("JSON"),
+            document
+        );
+        assert!(
+            printed.contains('\u{2615}'),
+            "what is visible stays as it is"
+        );
     }
 
     #[test]

@@ -1,5 +1,5 @@
-//! The command in surroundings that are not ours: variables, pipes, disks, proxies, credentials and endpoints as a user's
-//! machine has them. Each is the binary itself, run to its end.
+//! The command in surroundings that are not ours: variables, pipes, disks, proxies, credentials and
+//! endpoints as a user's machine has them. Each is the binary itself, run to its end.
 
 use std::borrow::BorrowMut;
 use std::ffi::OsString;
@@ -19,14 +19,24 @@ const ACCOUNT: &str = "123456789012";
 fn haven(arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_haven"));
     let nowhere = std::env::temp_dir().join("haven-environment-no-home");
-    command.args(arguments).env_clear().env("HOME", &nowhere).env("AWS_CONFIG_FILE", nowhere.join("config"));
-    command.env("AWS_SHARED_CREDENTIALS_FILE", nowhere.join("credentials")).env("AWS_EC2_METADATA_DISABLED", "true");
-    command.current_dir(std::env::temp_dir()).stdin(Stdio::null());
+    command
+        .args(arguments)
+        .env_clear()
+        .env("HOME", &nowhere)
+        .env("AWS_CONFIG_FILE", nowhere.join("config"));
+    command
+        .env("AWS_SHARED_CREDENTIALS_FILE", nowhere.join("credentials"))
+        .env("AWS_EC2_METADATA_DISABLED", "true");
+    command
+        .current_dir(std::env::temp_dir())
+        .stdin(Stdio::null());
     command
 }
 
 fn with_credentials(mut command: Command) -> Command {
-    command.env("AWS_ACCESS_KEY_ID", "AKIATEST").env("AWS_SECRET_ACCESS_KEY", "secret");
+    command
+        .env("AWS_ACCESS_KEY_ID", "AKIATEST")
+        .env("AWS_SECRET_ACCESS_KEY", "secret");
     command
 }
 
@@ -34,13 +44,19 @@ fn text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
 }
 
-/// Runs it, checks the code, and returns what it wrote to standard error. A panic is never an ending.
+/// Runs it, checks the code, and returns what it wrote to standard error. A panic is never an
+/// ending.
 #[track_caller]
 fn ends_with(mut command: impl BorrowMut<Command>, code: i32) -> String {
     let command = command.borrow_mut();
     let output = command.output().expect("haven runs");
     let said = text(&output.stderr);
-    assert_eq!(output.status.code(), Some(code), "{command:?}\n{said}\n{}", text(&output.stdout));
+    assert_eq!(
+        output.status.code(),
+        Some(code),
+        "{command:?}\n{said}\n{}",
+        text(&output.stdout)
+    );
     assert!(!said.contains("panicked"), "{said}");
     said
 }
@@ -48,20 +64,27 @@ fn ends_with(mut command: impl BorrowMut<Command>, code: i32) -> String {
 /// What a scripted server was asked: the method and the URL as it stands in the request.
 type Asked = Arc<Mutex<Vec<String>>>;
 
-/// A server on loopback that answers every request alike, and writes down what it was asked. It lives as long as the test.
+/// A server on loopback that answers every request alike, and writes down what it was asked. It
+/// lives as long as the test.
 async fn server(status: StatusCode, kind: &'static str, body: impl Into<Bytes>) -> (String, Asked) {
     let (asked, body) = (Asked::default(), body.into());
     let seen = asked.clone();
     let app = Router::new().fallback(move |request: Request| {
         let (seen, body) = (seen.clone(), body.clone());
         async move {
-            let host = request.headers().get(header::HOST).and_then(|host| host.to_str().ok()).unwrap_or_default();
+            let host = request
+                .headers()
+                .get(header::HOST)
+                .and_then(|host| host.to_str().ok())
+                .unwrap_or_default();
             let line = format!("{} {} ({host})", request.method(), request.uri());
             seen.lock().expect("no test panicked").push(line);
             (status, [(header::CONTENT_TYPE, kind)], body)
         }
     });
-    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0")
+        .await
+        .expect("a free port");
     let url = format!("http://{}", listener.local_addr().expect("an address"));
     tokio::spawn(async move { axum::serve(listener, app).await });
     (url, asked)
@@ -75,7 +98,9 @@ fn who() -> String {
 }
 
 fn refusal(code: &str, message: &str) -> String {
-    format!("<ErrorResponse><Error><Code>{code}</Code><Message>{message}</Message></Error></ErrorResponse>")
+    format!(
+        "<ErrorResponse><Error><Code>{code}</Code><Message>{message}</Message></Error></ErrorResponse>"
+    )
 }
 
 fn asked(asked: &Asked) -> Vec<String> {
@@ -84,25 +109,49 @@ fn asked(asked: &Asked) -> Vec<String> {
 
 /// On a thread of its own, so that a server of the test can answer meanwhile.
 async fn run(mut command: Command) -> Output {
-    tokio::task::spawn_blocking(move || command.output().expect("haven runs")).await.expect("it did not panic")
+    tokio::task::spawn_blocking(move || command.output().expect("haven runs"))
+        .await
+        .expect("it did not panic")
 }
 
 #[test]
 fn a_full_disk_is_told_and_is_no_success() {
-    let full = || File::options().write(true).open("/dev/full").expect("/dev/full");
-    let commands =
-        [&["runbook", "list"][..], &["config", "explain"], &["--help"], &["completions", "bash"], &["cost", "prod"]];
+    let full = || {
+        File::options()
+            .write(true)
+            .open("/dev/full")
+            .expect("/dev/full")
+    };
+    let commands = [
+        &["runbook", "list"][..],
+        &["config", "explain"],
+        &["--help"],
+        &["completions", "bash"],
+        &["cost", "prod"],
+    ];
     for arguments in commands {
         let said = ends_with(haven(arguments).stdout(full()), 1);
         assert!(said.contains("cannot be written"), "{arguments:?}: {said}");
     }
     // Where standard error is full too, the code alone tells.
-    for (arguments, code) in [(&["runbook", "list"][..], 1), (&["no-such-command"], 64), (&["why", "nothing"], 2)] {
-        let status = haven(arguments).stdout(full()).stderr(full()).status().expect("haven runs");
+    for (arguments, code) in [
+        (&["runbook", "list"][..], 1),
+        (&["no-such-command"], 64),
+        (&["why", "nothing"], 2),
+    ] {
+        let status = haven(arguments)
+            .stdout(full())
+            .stderr(full())
+            .status()
+            .expect("haven runs");
         assert_eq!(status.code(), Some(code), "{arguments:?}");
     }
     for role in ["storefront", "payment-gateway"] {
-        let status = haven(&["role", role]).stdout(full()).stderr(full()).status().expect("haven runs");
+        let status = haven(&["role", role])
+            .stdout(full())
+            .stderr(full())
+            .status()
+            .expect("haven runs");
         assert_eq!(status.code(), Some(64), "{role} has no settings");
     }
 }
@@ -115,13 +164,20 @@ fn a_reader_that_leaves_is_141_and_a_failure_stays_one() {
         (&["--help"], 141),
         (&["synth", "nowhere"], 64),
     ] {
-        let mut child = haven(arguments).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("haven starts");
+        let mut child = haven(arguments)
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("haven starts");
         // Before anything is written: the pipe has no reader from the beginning.
         drop(child.stdout.take());
         let output = child.wait_with_output().expect("haven ends");
         let said = text(&output.stderr);
         assert_eq!(output.status.code(), Some(code), "{arguments:?}: {said}");
-        assert!(code != 141 || said.is_empty(), "a closed pipe is no fault worth a word: {said}");
+        assert!(
+            code != 141 || said.is_empty(),
+            "a closed pipe is no fault worth a word: {said}"
+        );
     }
 }
 
@@ -129,33 +185,71 @@ fn a_reader_that_leaves_is_141_and_a_failure_stays_one() {
 fn variables_and_arguments_may_be_any_bytes() {
     let bytes = || OsString::from_vec(b"caf\xe9".to_vec());
     let mut stranger = haven(&["runbook", "list"]);
-    stranger.env(OsString::from_vec(b"N\xe4me".to_vec()), "v").env("LANG", bytes()).env("PATH", bytes());
+    stranger
+        .env(OsString::from_vec(b"N\xe4me".to_vec()), "v")
+        .env("LANG", bytes())
+        .env("PATH", bytes());
     ends_with(&mut stranger, 0);
-    let said = ends_with(haven(&["check", "dev"]).env("HAVEN_SET_network__zones", bytes()), 64);
-    assert!(said.contains("HAVEN_SET_network__zones is not UTF-8"), "{said}");
-    let said = ends_with(haven(&["role", "storefront"]).env("DATABASE_URL", bytes()), 64);
-    assert!(said.contains("DATABASE_URL is not UTF-8") && !said.contains("DATABASE_URL is not set"), "{said}");
+    let said = ends_with(
+        haven(&["check", "dev"]).env("HAVEN_SET_network__zones", bytes()),
+        64,
+    );
+    assert!(
+        said.contains("HAVEN_SET_network__zones is not UTF-8"),
+        "{said}"
+    );
+    let said = ends_with(
+        haven(&["role", "storefront"]).env("DATABASE_URL", bytes()),
+        64,
+    );
+    assert!(
+        said.contains("DATABASE_URL is not UTF-8") && !said.contains("DATABASE_URL is not set"),
+        "{said}"
+    );
     ends_with(haven(&["role"]).arg(bytes()), 64);
     ends_with(haven(&["check", "dev", "--environments"]).arg(bytes()), 1);
-    ends_with(haven(&["doctor", "dev"]).env("AWS_ENDPOINT_URL", bytes()), 64);
+    ends_with(
+        haven(&["doctor", "dev"]).env("AWS_ENDPOINT_URL", bytes()),
+        64,
+    );
 }
 
 #[test]
 fn an_empty_variable_is_unset() {
-    for variable in ["HAVEN_ENVIRONMENTS", "HAVEN_SET_network__zones", "AWS_ENDPOINT_URL", "HAVEN_LOG"] {
+    for variable in [
+        "HAVEN_ENVIRONMENTS",
+        "HAVEN_SET_network__zones",
+        "AWS_ENDPOINT_URL",
+        "HAVEN_LOG",
+    ] {
         ends_with(haven(&["config", "explain", "dev"]).env(variable, ""), 0);
     }
-    // No endpoint, and no credentials either: told as that, and not as an endpoint without a scheme.
-    let said = ends_with(haven(&["outputs", "dev"]).env("AWS_ENDPOINT_URL", "").env("AWS_PROFILE", ""), 77);
+    // No endpoint, and no credentials either: told as that, and not as an endpoint without a
+    // scheme.
+    let said = ends_with(
+        haven(&["outputs", "dev"])
+            .env("AWS_ENDPOINT_URL", "")
+            .env("AWS_PROFILE", ""),
+        77,
+    );
     assert!(said.contains("aws sso login"), "{said}");
 }
 
 #[test]
 fn an_endpoint_without_a_scheme_is_bad_usage() {
-    for endpoint in ["127.0.0.1:4566", "localhost:4566", "localhost", "ftp://127.0.0.1", "http://"] {
+    for endpoint in [
+        "127.0.0.1:4566",
+        "localhost:4566",
+        "localhost",
+        "ftp://127.0.0.1",
+        "http://",
+    ] {
         let said = ends_with(haven(&["outputs", "dev", "--endpoint", endpoint]), 64);
         assert!(said.contains("such as http://127.0.0.1:4566"), "{said}");
-        ends_with(haven(&["outputs", "dev"]).env("AWS_ENDPOINT_URL", endpoint), 64);
+        ends_with(
+            haven(&["outputs", "dev"]).env("AWS_ENDPOINT_URL", endpoint),
+            64,
+        );
         ends_with(haven(&["smoke", "dev", "--shop", endpoint]), 64);
     }
 }
@@ -167,14 +261,23 @@ fn missing_credentials_and_an_unknown_profile_are_77() {
         profile.map(|profile| command.env("AWS_PROFILE", profile));
         let said = ends_with(&mut command, 77);
         assert_eq!(said.lines().count(), 1, "{said}");
-        assert!(said.contains("credentials") && said.contains("aws configure list-profiles"), "{said}");
-        assert!(profile.is_none_or(|profile| said.contains(profile)), "{said}");
+        assert!(
+            said.contains("credentials") && said.contains("aws configure list-profiles"),
+            "{said}"
+        );
+        assert!(
+            profile.is_none_or(|profile| said.contains(profile)),
+            "{said}"
+        );
         let mut doctor = haven(&["doctor", "dev"]);
         profile.map(|profile| doctor.env("AWS_PROFILE", profile));
         let output = doctor.output().expect("haven runs");
         let told = text(&output.stdout);
         assert_eq!(output.status.code(), Some(2), "{told}");
-        assert!(told.starts_with("wrong") && told.contains("-> sign in again (aws sso login)"), "{told}");
+        assert!(
+            told.starts_with("wrong") && told.contains("-> sign in again (aws sso login)"),
+            "{told}"
+        );
     }
 }
 
@@ -184,7 +287,10 @@ async fn each_kind_of_failed_call_has_its_code_and_its_next_step() {
         let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
         format!("http://{}", listener.local_addr().expect("an address"))
     };
-    let expired = refusal("ExpiredToken", "The security token included in the request is expired");
+    let expired = refusal(
+        "ExpiredToken",
+        "The security token included in the request is expired",
+    );
     let (expired, _) = server(StatusCode::FORBIDDEN, "text/xml", expired).await;
     let page = "<!DOCTYPE html><html><body>Please sign in to the guest network</body></html>";
     let (portal, _) = server(StatusCode::OK, "text/html", page).await;
@@ -193,46 +299,94 @@ async fn each_kind_of_failed_call_has_its_code_and_its_next_step() {
         (nobody, 69, ["AWS cannot be reached", "HTTPS_PROXY"]),
         (expired, 77, ["ExpiredToken", "aws sso login"]),
         (portal, 69, ["web page", "AWS_ENDPOINT_URL"]),
-        (gateway, 69, ["HTTP 403 with a web page", "AWS_ENDPOINT_URL"]),
+        (
+            gateway,
+            69,
+            ["HTTP 403 with a web page", "AWS_ENDPOINT_URL"],
+        ),
     ] {
-        let output = run(with_credentials(haven(&["outputs", "dev", "--endpoint", &endpoint]))).await;
+        let output = run(with_credentials(haven(&[
+            "outputs",
+            "dev",
+            "--endpoint",
+            &endpoint,
+        ])))
+        .await;
         let said = text(&output.stderr);
         assert_eq!(output.status.code(), Some(code), "{said}");
         assert_eq!(said.lines().count(), 1, "{said}");
         assert!(parts.iter().all(|part| said.contains(part)), "{said}");
-        let doctor = run(with_credentials(haven(&["doctor", "dev", "--endpoint", &endpoint, "--json"]))).await;
+        let doctor = run(with_credentials(haven(&[
+            "doctor",
+            "dev",
+            "--endpoint",
+            &endpoint,
+            "--json",
+        ])))
+        .await;
         let told: serde_json::Value = serde_json::from_slice(&doctor.stdout).expect("JSON");
         let checks = told["checks"].as_array().expect("checks");
-        assert_eq!((checks.len(), doctor.status.code()), (1, Some(2)), "nothing else can be asked: {told:#}");
+        assert_eq!(
+            (checks.len(), doctor.status.code()),
+            (1, Some(2)),
+            "nothing else can be asked: {told:#}"
+        );
         let next = checks[0]["next"].as_str().expect("a next step");
-        assert!(said.trim_end().ends_with(next), "doctor and command say the same: {next} {said}");
+        assert!(
+            said.trim_end().ends_with(next),
+            "doctor and command say the same: {next} {said}"
+        );
     }
 }
 
 #[tokio::test]
 async fn loopback_is_reached_directly_and_everything_else_through_the_proxy() {
     let (endpoint, direct) = server(StatusCode::OK, "text/xml", who()).await;
-    let mut command = with_credentials(haven(&["doctor", "dev", "--endpoint", &endpoint, "--json"]));
-    for variable in ["HTTP_PROXY", "http_proxy", "HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy"] {
+    let mut command =
+        with_credentials(haven(&["doctor", "dev", "--endpoint", &endpoint, "--json"]));
+    for variable in [
+        "HTTP_PROXY",
+        "http_proxy",
+        "HTTPS_PROXY",
+        "https_proxy",
+        "ALL_PROXY",
+        "all_proxy",
+    ] {
         command.env(variable, "http://127.0.0.1:1");
     }
     let told = run(command).await;
-    assert!(text(&told.stdout).contains(ACCOUNT), "{}", text(&told.stdout));
+    assert!(
+        text(&told.stdout).contains(ACCOUNT),
+        "{}",
+        text(&told.stdout)
+    );
     assert!(!asked(&direct).is_empty());
 
     let (proxy, through) = server(StatusCode::OK, "text/xml", who()).await;
-    for (variable, no_proxy) in [("HTTP_PROXY", "localhost"), ("http_proxy", ""), ("ALL_PROXY", "example.org")] {
+    for (variable, no_proxy) in [
+        ("HTTP_PROXY", "localhost"),
+        ("http_proxy", ""),
+        ("ALL_PROXY", "example.org"),
+    ] {
         through.lock().expect("no test panicked").clear();
         let endpoint = "http://aws.haven.test";
-        let mut command = with_credentials(haven(&["doctor", "dev", "--endpoint", endpoint, "--json"]));
+        let mut command =
+            with_credentials(haven(&["doctor", "dev", "--endpoint", endpoint, "--json"]));
         let told = run({
             command.env(variable, &proxy).env("NO_PROXY", no_proxy);
             command
         });
         let told = told.await;
-        assert!(text(&told.stdout).contains(ACCOUNT), "{variable}: {}", text(&told.stdout));
+        assert!(
+            text(&told.stdout).contains(ACCOUNT),
+            "{variable}: {}",
+            text(&told.stdout)
+        );
         let seen = asked(&through);
-        assert!(!seen.is_empty() && seen.iter().all(|line| line.contains("aws.haven.test")), "{variable}: {seen:?}");
+        assert!(
+            !seen.is_empty() && seen.iter().all(|line| line.contains("aws.haven.test")),
+            "{variable}: {seen:?}"
+        );
     }
 }
 
@@ -241,14 +395,20 @@ fn an_interrupted_command_is_130() {
     // It takes connections and never answers.
     let mute = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
     let endpoint = format!("http://{}", mute.local_addr().expect("an address"));
-    for (arguments, word) in
-        [(&["outputs", "dev"][..], "interrupted"), (&["deploy", "dev", "--yes"], "haven status ENV")]
-    {
+    for (arguments, word) in [
+        (&["outputs", "dev"][..], "interrupted"),
+        (&["deploy", "dev", "--yes"], "haven status ENV"),
+    ] {
         let mut command = with_credentials(haven(arguments));
-        let command = command.args(["--endpoint", &endpoint]).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let command = command
+            .args(["--endpoint", &endpoint])
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
         let child = command.spawn().expect("haven starts");
         let connection = mute.accept().expect("it asks");
-        let interrupt = Command::new("kill").args(["-INT", &child.id().to_string()]).status();
+        let interrupt = Command::new("kill")
+            .args(["-INT", &child.id().to_string()])
+            .status();
         assert!(interrupt.expect("kill runs").success());
         let output = child.wait_with_output().expect("it ends");
         let said = text(&output.stderr);
@@ -264,6 +424,12 @@ fn a_taken_port_is_told_with_the_process_that_has_it() {
     let port = holder.local_addr().expect("an address").port().to_string();
     let state = std::env::temp_dir().join(format!("haven-port-{}-{port}", std::process::id()));
     let said = ends_with(haven(&["up", "--port", &port, "--state"]).arg(&state), 64);
-    assert!(said.contains(&format!("port {port} is already in use by pid {}", std::process::id())), "{said}");
+    assert!(
+        said.contains(&format!(
+            "port {port} is already in use by pid {}",
+            std::process::id()
+        )),
+        "{said}"
+    );
     let _ = std::fs::remove_dir_all(state);
 }

@@ -1,4 +1,5 @@
-//! `haven keep`, and what `haven up` runs under it while it starts: the binary itself, with programs of the test's own.
+//! `haven keep`, and what `haven up` runs under it while it starts: the binary itself, with
+//! programs of the test's own.
 #![cfg(target_os = "linux")]
 
 use std::fs;
@@ -38,24 +39,37 @@ fn wait_until(what: &str, mut holds: impl FnMut() -> bool) {
 }
 
 fn send(signal: &str, pid: u32) {
-    assert!(Command::new("kill").args([signal, &pid.to_string()]).status().expect("kill runs").success());
+    assert!(
+        Command::new("kill")
+            .args([signal, &pid.to_string()])
+            .status()
+            .expect("kill runs")
+            .success()
+    );
 }
 
 /// Whether a process runs; one that was not waited for does not.
 fn runs(pid: u32) -> bool {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
-    stat.rsplit_once(')').is_some_and(|(_, rest)| !rest.trim_start().starts_with(['Z', 'X']))
+    stat.rsplit_once(')')
+        .is_some_and(|(_, rest)| !rest.trim_start().starts_with(['Z', 'X']))
 }
 
 /// A `haven keep` of a program that runs until it is stopped, with its handlers in place.
 fn keep(folder: &Folder, hangup: &str) -> Child {
     let record = folder.0.join("run").join(format!("{hangup}.json"));
     let mut command = Command::new("env");
-    command.arg(format!("--{hangup}-signal=HUP")).arg(HAVEN).args(["keep", "--record"]).arg(&record);
+    command
+        .arg(format!("--{hangup}-signal=HUP"))
+        .arg(HAVEN)
+        .args(["keep", "--record"])
+        .arg(&record);
     command.args(["--", "sleep", "600"]).stdin(Stdio::piped());
     let keep = command.spawn().expect("haven runs");
     // It is written after the handlers are there and the program was started.
-    wait_until("a record", || fs::read_to_string(&record).is_ok_and(|text| text.matches("\"pid\"").count() == 2));
+    wait_until("a record", || {
+        fs::read_to_string(&record).is_ok_and(|text| text.matches("\"pid\"").count() == 2)
+    });
     keep
 }
 
@@ -67,16 +81,23 @@ fn a_hangup_that_was_ignored_at_the_start_ends_no_server() {
     send("-HUP", ignores.id());
     send("-HUP", heeds.id());
     let ended = heeds.wait().expect("it ends");
-    assert_eq!(ended.code(), Some(128 + 15), "its program was asked to stop");
+    assert_eq!(
+        ended.code(),
+        Some(128 + 15),
+        "its program was asked to stop"
+    );
     // Whatever the earlier signal does, it has done it by now.
     std::thread::sleep(Duration::from_millis(200));
-    assert!(ignores.try_wait().expect("a look").is_none(), "the signal was ignored when it was started");
+    assert!(
+        ignores.try_wait().expect("a look").is_none(),
+        "the signal was ignored when it was started"
+    );
     drop(ignores.stdin.take());
     assert_eq!(ignores.wait().expect("it ends").code(), Some(128 + 15));
 }
 
-/// A `python3` whose `venv` has a child that writes into the new environment, and never ends by itself. While the file
-/// `stubborn` is there it ignores SIGTERM.
+/// A `python3` whose `venv` has a child that writes into the new environment, and never ends by
+/// itself. While the file `stubborn` is there it ignores SIGTERM.
 const PYTHON: &str = r#"#!/bin/sh
 case "$*" in *version_info*) printf '3 12\n%s\n' "$0"; exit ;; esac
 [ ! -e "$TMPDIR/stubborn" ] || trap '' TERM
@@ -95,10 +116,23 @@ impl Up {
         let said = folder.join("said");
         let output = fs::File::create(&said).expect("a file");
         let mut command = Command::new(HAVEN);
-        command.args(["up", "--port", "0", "--state"]).arg(folder.join("state")).stdin(Stdio::null());
-        command.env("TMPDIR", folder).env("HAVEN_PYTHON", folder.join("python3")).env_remove("HAVEN_PYTHON_ENV");
+        command
+            .args(["up", "--port", "0", "--state"])
+            .arg(folder.join("state"))
+            .stdin(Stdio::null());
+        command
+            .env("TMPDIR", folder)
+            .env("HAVEN_PYTHON", folder.join("python3"))
+            .env_remove("HAVEN_PYTHON_ENV");
         let errors = output.try_clone().expect("one file");
-        Up { haven: command.stdout(output).stderr(errors).spawn().expect("haven runs"), said }
+        Up {
+            haven: command
+                .stdout(output)
+                .stderr(errors)
+                .spawn()
+                .expect("haven runs"),
+            said,
+        }
     }
 
     fn said(&self) -> String {
@@ -111,7 +145,9 @@ impl Up {
     fn wait_for_writer(&self, folder: &Path) -> u32 {
         let mut writer = None;
         wait_until("an environment that is being made", || {
-            writer = fs::read_to_string(folder.join("writer")).ok().and_then(|pid| pid.trim().parse().ok());
+            writer = fs::read_to_string(folder.join("writer"))
+                .ok()
+                .and_then(|pid| pid.trim().parse().ok());
             writer.is_some()
         });
         fs::remove_file(folder.join("writer")).expect("removed");
@@ -142,8 +178,16 @@ fn what_makes_the_python_environment_ends_with_a_killed_haven_up_and_the_next_st
 
     let mut up = Up::start(&folder.0);
     let writer = up.wait_for_writer(&folder.0);
-    assert!(!runs(left), "two write to one state directory:\n{}", up.said());
-    assert!(up.said().contains("had left running: venv"), "{}", up.said());
+    assert!(
+        !runs(left),
+        "two write to one state directory:\n{}",
+        up.said()
+    );
+    assert!(
+        up.said().contains("had left running: venv"),
+        "{}",
+        up.said()
+    );
     send("-INT", up.haven.id());
     let ended = up.haven.wait().expect("it ends");
     assert!(ended.success(), "{ended}\n{}", up.said());

@@ -1,4 +1,5 @@
-//! What a task definition gives, and what the binary in it takes: the two sides meet here and nowhere else.
+//! What a task definition gives, and what the binary in it takes: the two sides meet here and
+//! nowhere else.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
@@ -14,10 +15,18 @@ fn containers() -> Vec<(&'static Role, Map<String, Value>)> {
     for name in ["dev", "staging", "prod"] {
         let environment = Environment::named(name).expect("known");
         for stack in blueprint::stacks(&environment) {
-            for resource in stack.template["Resources"].as_object().expect("resources").values() {
+            for resource in stack.template["Resources"]
+                .as_object()
+                .expect("resources")
+                .values()
+            {
                 if resource["Type"] == "AWS::ECS::TaskDefinition" {
-                    let list = resource["Properties"]["ContainerDefinitions"].as_array().expect("containers");
-                    let [Value::Object(container)] = list.as_slice() else { panic!("one container a task") };
+                    let list = resource["Properties"]["ContainerDefinitions"]
+                        .as_array()
+                        .expect("containers");
+                    let [Value::Object(container)] = list.as_slice() else {
+                        panic!("one container a task")
+                    };
                     let slug = container["Name"].as_str().expect("a name");
                     let role = Role::by_slug(slug).unwrap_or_else(|| panic!("{slug} is no role"));
                     containers.push((role, container.clone()));
@@ -31,7 +40,9 @@ fn containers() -> Vec<(&'static Role, Map<String, Value>)> {
 
 fn names(container: &Map<String, Value>, list: &str) -> Vec<String> {
     let entries = container[list].as_array().expect("a list").iter();
-    let mut names: Vec<String> = entries.map(|entry| entry["Name"].as_str().expect("a name").to_owned()).collect();
+    let mut names: Vec<String> = entries
+        .map(|entry| entry["Name"].as_str().expect("a name").to_owned())
+        .collect();
     names.sort();
     names
 }
@@ -41,7 +52,12 @@ fn filled(value: &Value) -> String {
     match value {
         Value::String(text) => text.clone(),
         value => match &value["Fn::Join"] {
-            Value::Array(join) => join[1].as_array().expect("parts").iter().map(filled).collect(),
+            Value::Array(join) => join[1]
+                .as_array()
+                .expect("parts")
+                .iter()
+                .map(filled)
+                .collect(),
             _ => "5432".to_owned(),
         },
     }
@@ -50,19 +66,39 @@ fn filled(value: &Value) -> String {
 /// Everything that the process of this container finds.
 fn given(role: &Role, container: &Map<String, Value>) -> BTreeMap<String, String> {
     let plain = container["Environment"].as_array().expect("a list").iter();
-    let plain = plain.map(|entry| (entry["Name"].as_str().expect("a name").to_owned(), filled(&entry["Value"])));
-    let secret = names(container, "Secrets").into_iter().map(|name| (name, "s3cret".to_owned()));
-    let image = settings(role).into_iter().filter(|(_, origin)| *origin == Origin::Image);
-    plain.chain(secret).chain(image.map(|(name, _)| (name, "/a/file".to_owned()))).collect()
+    let plain = plain.map(|entry| {
+        (
+            entry["Name"].as_str().expect("a name").to_owned(),
+            filled(&entry["Value"]),
+        )
+    });
+    let secret = names(container, "Secrets")
+        .into_iter()
+        .map(|name| (name, "s3cret".to_owned()));
+    let image = settings(role)
+        .into_iter()
+        .filter(|(_, origin)| *origin == Origin::Image);
+    plain
+        .chain(secret)
+        .chain(image.map(|(name, _)| (name, "/a/file".to_owned())))
+        .collect()
 }
 
 #[test]
 fn a_task_gives_what_its_binary_reads_no_more_and_no_less() {
     for (role, container) in containers() {
         for (list, origin) in [("Environment", Origin::Task), ("Secrets", Origin::Secret)] {
-            let read: BTreeSet<String> =
-                settings(role).into_iter().filter(|(_, from)| *from == origin).map(|(name, _)| name).collect();
-            assert_eq!(names(&container, list), read.into_iter().collect::<Vec<_>>(), "{} {list}", role.slug);
+            let read: BTreeSet<String> = settings(role)
+                .into_iter()
+                .filter(|(_, from)| *from == origin)
+                .map(|(name, _)| name)
+                .collect();
+            assert_eq!(
+                names(&container, list),
+                read.into_iter().collect::<Vec<_>>(),
+                "{} {list}",
+                role.slug
+            );
         }
     }
 }
@@ -76,7 +112,11 @@ fn a_binary_starts_with_what_its_task_gives_and_misses_each_part_of_it() {
             let mut lacking = given.clone();
             lacking.remove(name);
             let problems = Config::load(role, &lacking).err();
-            assert!(problems.is_some_and(|told| told.to_string().contains(name)), "{} without {name}", role.slug);
+            assert!(
+                problems.is_some_and(|told| told.to_string().contains(name)),
+                "{} without {name}",
+                role.slug
+            );
         }
     }
 }
@@ -85,12 +125,33 @@ fn a_binary_starts_with_what_its_task_gives_and_misses_each_part_of_it() {
 fn ports_are_where_the_template_says() {
     for (role, container) in containers() {
         let config = Config::load(role, &given(role, &container)).expect("it starts");
-        let mapped = container.get("PortMappings").map(|ports| ports[0]["ContainerPort"].as_u64());
-        assert_eq!(mapped, role.public.then(|| Some(u64::from(config.bind.port()))), "{}", role.slug);
-        assert_ne!(config.health_bind.port(), 0, "{}: nobody could ask it", role.slug);
-        assert_ne!(config.health_bind.port(), config.bind.port(), "{}", role.slug);
+        let mapped = container
+            .get("PortMappings")
+            .map(|ports| ports[0]["ContainerPort"].as_u64());
+        assert_eq!(
+            mapped,
+            role.public.then(|| Some(u64::from(config.bind.port()))),
+            "{}",
+            role.slug
+        );
+        assert_ne!(
+            config.health_bind.port(),
+            0,
+            "{}: nobody could ask it",
+            role.slug
+        );
+        assert_ne!(
+            config.health_bind.port(),
+            config.bind.port(),
+            "{}",
+            role.slug
+        );
         let all = SocketAddr::from(([0, 0, 0, 0], config.bind.port()));
-        assert!(!role.public || config.bind == all, "{}: the balancer comes from outside", role.slug);
+        assert!(
+            !role.public || config.bind == all,
+            "{}: the balancer comes from outside",
+            role.slug
+        );
     }
 }
 
@@ -100,13 +161,33 @@ fn a_container_runs_the_role_s_own_binary_and_asks_it_for_its_health() {
     for (role, container) in containers() {
         let binary = format!("/usr/local/bin/{}", role.slug);
         assert_eq!(container["EntryPoint"], serde_json::json!([binary]));
-        assert!(!container.contains_key("Command"), "{}: any argument but `health` is refused", role.slug);
+        assert!(
+            !container.contains_key("Command"),
+            "{}: any argument but `health` is refused",
+            role.slug
+        );
         let health = &container["HealthCheck"];
-        assert_eq!(health["Command"], serde_json::json!(["CMD", binary, "health"]));
+        assert_eq!(
+            health["Command"],
+            serde_json::json!(["CMD", binary, "health"])
+        );
         // Five seconds where it is not given; the binary answers within two.
-        assert!(health.get("Timeout").is_none_or(|seconds| seconds.as_u64() >= Some(3)), "{health}");
-        assert!(std::path::Path::new(&format!("{manifest}/{}.rs", role.slug)).is_file(), "{} has no binary", role.slug);
+        assert!(
+            health
+                .get("Timeout")
+                .is_none_or(|seconds| seconds.as_u64() >= Some(3)),
+            "{health}"
+        );
+        assert!(
+            std::path::Path::new(&format!("{manifest}/{}.rs", role.slug)).is_file(),
+            "{} has no binary",
+            role.slug
+        );
         let stop = container["StopTimeout"].as_u64().expect("seconds");
-        assert!(stop > role.drain.as_secs(), "{}: killed while it drains", role.slug);
+        assert!(
+            stop > role.drain.as_secs(),
+            "{}: killed while it drains",
+            role.slug
+        );
     }
 }

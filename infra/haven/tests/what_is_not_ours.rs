@@ -1,4 +1,5 @@
-//! What haven did not make: each command refuses it by name, and it stays as it is, its modes included.
+//! What haven did not make: each command refuses it by name, and it stays as it is, its modes
+//! included.
 
 use std::fs::{self, Permissions};
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, chown, symlink};
@@ -29,8 +30,15 @@ impl Drop for Folder {
 /// `haven` in a folder, with nothing of this process's environment.
 fn haven(folder: &Path, arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_haven"));
-    command.args(arguments).env_clear().env("PATH", "/usr/local/bin:/usr/bin:/bin").env("HOME", folder.join("home"));
-    command.env("TMPDIR", folder.join("tmp")).current_dir(folder).stdin(Stdio::null());
+    command
+        .args(arguments)
+        .env_clear()
+        .env("PATH", "/usr/local/bin:/usr/bin:/bin")
+        .env("HOME", folder.join("home"));
+    command
+        .env("TMPDIR", folder.join("tmp"))
+        .current_dir(folder)
+        .stdin(Stdio::null());
     command
 }
 
@@ -43,7 +51,11 @@ fn refused(mut command: Command, code: i32) -> String {
     let output = command.output().expect("haven runs");
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
     let printed = String::from_utf8_lossy(&output.stdout);
-    assert_eq!(output.status.code(), Some(code), "{command:?}: {said}\n{printed}");
+    assert_eq!(
+        output.status.code(),
+        Some(code),
+        "{command:?}: {said}\n{printed}"
+    );
     assert!(!said.contains("panicked"), "{said}");
     said
 }
@@ -52,11 +64,17 @@ fn refused(mut command: Command, code: i32) -> String {
 fn snapshot(path: &Path) -> Vec<(PathBuf, u32, u32, Vec<u8>)> {
     let mut found = Vec::new();
     let metadata = fs::symlink_metadata(path).expect("metadata");
-    let content = if metadata.is_file() { fs::read(path).expect("content") } else { Vec::new() };
+    let content = if metadata.is_file() {
+        fs::read(path).expect("content")
+    } else {
+        Vec::new()
+    };
     found.push((path.to_owned(), metadata.mode(), metadata.uid(), content));
     if metadata.is_dir() {
-        let mut below: Vec<_> =
-            fs::read_dir(path).expect("a list").map(|entry| entry.expect("an entry").path()).collect();
+        let mut below: Vec<_> = fs::read_dir(path)
+            .expect("a list")
+            .map(|entry| entry.expect("an entry").path())
+            .collect();
         below.sort();
         found.extend(below.iter().flat_map(|path| snapshot(path)));
     }
@@ -86,8 +104,17 @@ fn up_refuses_a_folder_of_the_users_as_state_directory_and_changes_nothing() {
         let theirs = folder(&top, name, files);
         let before = snapshot(&theirs);
         for more in [&[][..], &["--detach"]] {
-            let said = refused(haven(&top.0, &[&["up", "--port", "0", "--state", name], more].concat()), EX_USAGE);
-            assert!(said.contains(&*theirs.to_string_lossy()) && said.contains("did not make it"), "{said}");
+            let said = refused(
+                haven(
+                    &top.0,
+                    &[&["up", "--port", "0", "--state", name], more].concat(),
+                ),
+                EX_USAGE,
+            );
+            assert!(
+                said.contains(&*theirs.to_string_lossy()) && said.contains("did not make it"),
+                "{said}"
+            );
         }
         assert_eq!(snapshot(&theirs), before, "{name}");
     }
@@ -121,7 +148,10 @@ fn commands_refuse_a_state_directory_of_another_user() {
     let before = snapshot(&state);
     for arguments in commands {
         let said = refused(haven(&top.0, arguments), EX_USAGE);
-        assert!(said.contains("belongs to the user with id 65534"), "{arguments:?}: {said}");
+        assert!(
+            said.contains("belongs to the user with id 65534"),
+            "{arguments:?}: {said}"
+        );
     }
     assert_eq!(snapshot(&state), before);
 
@@ -130,7 +160,10 @@ fn commands_refuse_a_state_directory_of_another_user() {
     for (file, command) in [("lock", "down"), ("haven.json", "reconcile")] {
         them(&state.join(file)).expect("root");
         let said = refused(haven(&top.0, &[command]), EX_USAGE);
-        assert!(said.contains("belongs to the user with id 65534"), "{command}: {said}");
+        assert!(
+            said.contains("belongs to the user with id 65534"),
+            "{command}: {said}"
+        );
     }
 }
 
@@ -149,12 +182,21 @@ fn a_state_directory_that_cannot_be_used_is_bad_usage() {
         ("newer", "has format 99"),
         ("linked", "symbolic link haven.json"),
     ] {
-        let said = refused(haven(&top.0, &["up", "--port", "0", "--state", state]), EX_USAGE);
-        assert!(said.contains(why) && said.contains("--state DIR"), "{state}: {said}");
+        let said = refused(
+            haven(&top.0, &["up", "--port", "0", "--state", state]),
+            EX_USAGE,
+        );
+        assert!(
+            said.contains(why) && said.contains("--state DIR"),
+            "{state}: {said}"
+        );
     }
     for (state, why) in [("linked", "cannot be used"), ("odd", "cannot read")] {
         let said = refused(haven(&top.0, &["reconcile", "--state", state]), EX_USAGE);
-        assert!(said.contains(why) && said.contains("--state DIR"), "{state}: {said}");
+        assert!(
+            said.contains(why) && said.contains("--state DIR"),
+            "{state}: {said}"
+        );
     }
     // Where nothing runs, the choice was not wrong.
     let said = refused(haven(&top.0, &["reconcile", "--state", "nowhere"]), 1);
@@ -172,7 +214,11 @@ fn a_rehearsal_uses_no_python_of_another_user_and_leaves_no_folder_behind() {
     let requirements = include_str!("../../../localstack/requirements.txt");
     fs::write(state.join("python/requirements.installed"), requirements).expect("written");
     let ran = top.0.join("ran");
-    fs::write(bin.join("python"), format!("#!/bin/sh\ntouch {}\necho well\n", ran.display())).expect("written");
+    fs::write(
+        bin.join("python"),
+        format!("#!/bin/sh\ntouch {}\necho well\n", ran.display()),
+    )
+    .expect("written");
     for path in [state.join("python"), bin.clone(), bin.join("python")] {
         fs::set_permissions(&path, Permissions::from_mode(0o755)).expect("changed");
         if chown(&path, Some(65534), Some(65534)).is_err() {
@@ -189,7 +235,11 @@ fn a_rehearsal_uses_no_python_of_another_user_and_leaves_no_folder_behind() {
     assert!(said.contains("Python"), "{said}");
     assert!(!ran.exists(), "their program ran");
     assert_eq!(snapshot(&state), before);
-    assert_eq!(fs::read_dir(temporary).expect("a list").count(), 0, "nothing is left behind");
+    assert_eq!(
+        fs::read_dir(temporary).expect("a list").count(),
+        0,
+        "nothing is left behind"
+    );
 }
 
 #[test]
@@ -202,15 +252,26 @@ fn a_rehearsal_that_is_interrupted_leaves_no_folder_behind() {
     let left = || fs::read_dir(&temporary).expect("a list").count();
     for signal in [Signal::INT, Signal::TERM] {
         let mut rehearse = haven(&top.0, &["rehearse", "dev"]);
-        let mut rehearse = rehearse.env("HAVEN_PYTHON", &python).stderr(Stdio::null()).spawn().expect("haven runs");
+        let mut rehearse = rehearse
+            .env("HAVEN_PYTHON", &python)
+            .stderr(Stdio::null())
+            .spawn()
+            .expect("haven runs");
         let begun = Instant::now();
         while left() == 0 {
             assert!(begun.elapsed() < Duration::from_secs(30), "it never began");
             std::thread::sleep(Duration::from_millis(10));
         }
-        let pid = i32::try_from(rehearse.id()).ok().and_then(Pid::from_raw).expect("a pid");
+        let pid = i32::try_from(rehearse.id())
+            .ok()
+            .and_then(Pid::from_raw)
+            .expect("a pid");
         kill_process(pid, signal).expect("it runs");
-        assert_eq!(rehearse.wait().expect("it ends").code(), Some(130), "{signal:?}");
+        assert_eq!(
+            rehearse.wait().expect("it ends").code(),
+            Some(130),
+            "{signal:?}"
+        );
         assert_eq!(left(), 0, "{signal:?}");
     }
 }
@@ -218,7 +279,9 @@ fn a_rehearsal_that_is_interrupted_leaves_no_folder_behind() {
 #[test]
 fn what_commands_write_is_their_owners_alone() {
     let top = Folder::new();
-    let done = haven(&top.0, &["synth", "dev", "--out", "templates"]).output().expect("haven runs");
+    let done = haven(&top.0, &["synth", "dev", "--out", "templates"])
+        .output()
+        .expect("haven runs");
     assert!(done.status.success(), "{done:?}");
     let written = snapshot(&top.0.join("templates"));
     assert!(written.len() > 1);

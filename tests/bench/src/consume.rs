@@ -1,4 +1,5 @@
-//! What the consume engine costs beyond the calls it makes: heartbeat, lanes, batching, spans, metrics.
+//! What the consume engine costs beyond the calls it makes: heartbeat, lanes, batching, spans,
+//! metrics.
 
 use std::process::{ExitCode, Stdio};
 use std::sync::Arc;
@@ -54,8 +55,15 @@ pub async fn run(options: &Options) -> anyhow::Result<ExitCode> {
         .spawn()
         .context("start the endpoint")?;
     let output = endpoint.stdout.take().context("the endpoint's output")?;
-    let address = BufReader::new(output).lines().next_line().await?.context("the endpoint's address")?;
-    let clients = Clients::local(&LocalAccess::unverified(&format!("http://{address}"), "us-east-1"), Arc::new(|_| {}));
+    let address = BufReader::new(output)
+        .lines()
+        .next_line()
+        .await?
+        .context("the endpoint's address")?;
+    let clients = Clients::local(
+        &LocalAccess::unverified(&format!("http://{address}"), "us-east-1"),
+        Arc::new(|_| {}),
+    );
 
     let (mut bare, mut engine) = (Vec::new(), Vec::new());
     // The first of each only warms up.
@@ -71,17 +79,39 @@ pub async fn run(options: &Options) -> anyhow::Result<ExitCode> {
         bare.push(of_bare);
         engine.push(of_engine);
     }
-    let ratios = median(bare.iter().zip(&engine).map(|(bare, engine)| engine.cpu_s / bare.cpu_s));
-    println!("{} messages, {} rounds each, medians", options.messages, options.rounds);
-    println!("{:<12} {:>22} {:>12} {:>8}", "", "CPU s / 10k messages", "messages/s", "calls");
+    let ratios = median(
+        bare.iter()
+            .zip(&engine)
+            .map(|(bare, engine)| engine.cpu_s / bare.cpu_s),
+    );
+    println!(
+        "{} messages, {} rounds each, medians",
+        options.messages, options.rounds
+    );
+    println!(
+        "{:<12} {:>22} {:>12} {:>8}",
+        "", "CPU s / 10k messages", "messages/s", "calls"
+    );
     for (name, drains) in [("bare loop", &bare), ("engine", &engine)] {
-        let cpu = median(drains.iter().map(|drain| drain.cpu_s / options.messages as f64 * 1e4));
-        let rate = median(drains.iter().map(|drain| drain.tally.deleted as f64 / drain.tally.seconds));
+        let cpu = median(
+            drains
+                .iter()
+                .map(|drain| drain.cpu_s / options.messages as f64 * 1e4),
+        );
+        let rate = median(
+            drains
+                .iter()
+                .map(|drain| drain.tally.deleted as f64 / drain.tally.seconds),
+        );
         let calls = median(drains.iter().map(|drain| drain.tally.calls as f64));
         println!("{name:<12} {cpu:>22.3} {rate:>12.0} {calls:>8.0}");
     }
     println!("CPU of the engine by that of the bare loop: {ratios:.2} (at most {RATIO_MAX})");
-    Ok(if ratios <= RATIO_MAX { ExitCode::SUCCESS } else { ExitCode::from(2) })
+    Ok(if ratios <= RATIO_MAX {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::from(2)
+    })
 }
 
 /// What anybody would write: receive ten, delete ten, sixteen times over.
@@ -91,24 +121,43 @@ async fn drain_bare(clients: &Clients, address: &str, messages: u64) -> anyhow::
     let before = cpu_s();
     let pollers: Vec<_> = (0..POLLERS)
         .map(|_| {
-            let (polls, client, url, left) = (clients.sqs_polls(), clients.sqs(), url.clone(), left.clone());
+            let (polls, client, url, left) = (
+                clients.sqs_polls(),
+                clients.sqs(),
+                url.clone(),
+                left.clone(),
+            );
             tokio::spawn(async move {
                 while left.load(Ordering::Relaxed) > 0 {
                     let received = polls
                         .receive_message()
                         .queue_url(&url)
                         .max_number_of_messages(BATCH as i32)
-                        .message_system_attribute_names(MessageSystemAttributeName::ApproximateReceiveCount)
+                        .message_system_attribute_names(
+                            MessageSystemAttributeName::ApproximateReceiveCount,
+                        )
                         .send()
                         .await?;
-                    let entries = received.messages().iter().enumerate().map(|(index, message)| {
-                        let entry = DeleteMessageBatchRequestEntry::builder().id(index.to_string());
-                        entry.set_receipt_handle(message.receipt_handle.clone()).build()
-                    });
+                    let entries = received
+                        .messages()
+                        .iter()
+                        .enumerate()
+                        .map(|(index, message)| {
+                            let entry =
+                                DeleteMessageBatchRequestEntry::builder().id(index.to_string());
+                            entry
+                                .set_receipt_handle(message.receipt_handle.clone())
+                                .build()
+                        });
                     let entries = entries.collect::<Result<Vec<_>, _>>()?;
                     if !entries.is_empty() {
                         let count = entries.len() as u64;
-                        client.delete_message_batch().queue_url(&url).set_entries(Some(entries)).send().await?;
+                        client
+                            .delete_message_batch()
+                            .queue_url(&url)
+                            .set_entries(Some(entries))
+                            .send()
+                            .await?;
                         left.fetch_sub(count, Ordering::Relaxed);
                     }
                 }
@@ -147,11 +196,26 @@ async fn drain_engine(clients: &Clients, address: &str, messages: u64) -> anyhow
         parking_url: queue_url(address),
     };
     let shutdown = CancellationToken::new();
-    let handler = Nothing { left: AtomicU64::new(messages), stop: shutdown.clone() };
+    let handler = Nothing {
+        left: AtomicU64::new(messages),
+        stop: shutdown.clone(),
+    };
     let drain = LONG_POLL + Duration::from_secs(10);
-    let process = Process { metrics: Metrics::new(), health: Health::new("bench", "0"), shutdown, drain };
+    let process = Process {
+        metrics: Metrics::new(),
+        health: Health::new("bench", "0"),
+        shutdown,
+        drain,
+    };
     let before = cpu_s();
-    chassis::consume(Arc::new(inbox), &NOTIFICATIONS, POLLERS * BATCH, Arc::new(handler), process).await;
+    chassis::consume(
+        Arc::new(inbox),
+        &NOTIFICATIONS,
+        POLLERS * BATCH,
+        Arc::new(handler),
+        process,
+    )
+    .await;
     done(address, messages, cpu_s() - before).await
 }
 
@@ -165,12 +229,16 @@ async fn done(address: &str, messages: u64, cpu_s: f64) -> anyhow::Result<Draine
 }
 
 async fn fill(address: &str, messages: u64) -> anyhow::Result<()> {
-    http(address, "POST /fill", &messages.to_string()).await.map(|_| ())
+    http(address, "POST /fill", &messages.to_string())
+        .await
+        .map(|_| ())
 }
 
 /// One request of our own, without a client whose pool and threads would be measured too.
 async fn http(address: &str, request: &str, body: &str) -> anyhow::Result<String> {
-    let mut stream = TcpStream::connect(address).await.context("reach the endpoint")?;
+    let mut stream = TcpStream::connect(address)
+        .await
+        .context("reach the endpoint")?;
     let head = format!(
         "{request} HTTP/1.1\r\nhost: {address}\r\nconnection: close\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n",
         body.len()
@@ -178,7 +246,9 @@ async fn http(address: &str, request: &str, body: &str) -> anyhow::Result<String
     stream.write_all(format!("{head}{body}").as_bytes()).await?;
     let mut answer = String::new();
     stream.read_to_string(&mut answer).await?;
-    let (_, body) = answer.split_once("\r\n\r\n").context("an answer without a body")?;
+    let (_, body) = answer
+        .split_once("\r\n\r\n")
+        .context("an answer without a body")?;
     Ok(body.to_owned())
 }
 

@@ -1,5 +1,5 @@
-//! A queue in memory that speaks SQS's JSON protocol, as far as a consumer needs it. It signs nothing, checks nothing,
-//! and is as fast as can be: what is measured is who asks.
+//! A queue in memory that speaks SQS's JSON protocol, as far as a consumer needs it. It signs
+//! nothing, checks nothing, and is as fast as can be: what is measured is who asks.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -40,9 +40,14 @@ type Shared = Arc<Mutex<Queue>>;
 /// Serves until standard input ends, and says its address on the first line of standard output.
 pub async fn serve() -> anyhow::Result<()> {
     let shared = Shared::default();
-    let app =
-        Router::new().route("/", post(call)).route("/fill", post(fill)).route("/tally", get(tally)).with_state(shared);
-    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.context("bind")?;
+    let app = Router::new()
+        .route("/", post(call))
+        .route("/fill", post(fill))
+        .route("/tally", get(tally))
+        .with_state(shared);
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0")
+        .await
+        .context("bind")?;
     println!("{}", listener.local_addr().context("address")?);
     tokio::select! {
         served = axum::serve(listener, app) => served.context("serve"),
@@ -59,7 +64,10 @@ fn lock(shared: &Shared) -> std::sync::MutexGuard<'_, Queue> {
 }
 
 async fn fill(State(shared): State<Shared>, Json(count): Json<u64>) {
-    *lock(&shared) = Queue { left: count, ..Queue::default() };
+    *lock(&shared) = Queue {
+        left: count,
+        ..Queue::default()
+    };
 }
 
 async fn tally(State(shared): State<Shared>) -> Json<Tally> {
@@ -71,15 +79,30 @@ async fn call(State(shared): State<Shared>, headers: HeaderMap, body: Bytes) -> 
     let Ok(body) = serde_json::from_slice::<Value>(&body) else {
         return (StatusCode::BAD_REQUEST, "not JSON").into_response();
     };
-    let action = headers.get("x-amz-target").and_then(|target| target.to_str().ok()).unwrap_or_default();
+    let action = headers
+        .get("x-amz-target")
+        .and_then(|target| target.to_str().ok())
+        .unwrap_or_default();
     lock(&shared).tally.calls += 1;
     let answer = match action {
         "AmazonSQS.ReceiveMessage" => receive(&shared, &body).await,
         "AmazonSQS.DeleteMessageBatch" => delete(&shared, &body),
-        "AmazonSQS.ChangeMessageVisibilityBatch" => json!({ "Successful": ids(&body), "Failed": [] }),
-        _ => return (StatusCode::BAD_REQUEST, format!("not needed here: {action}")).into_response(),
+        "AmazonSQS.ChangeMessageVisibilityBatch" => {
+            json!({ "Successful": ids(&body), "Failed": [] })
+        }
+        _ => {
+            return (
+                StatusCode::BAD_REQUEST,
+                format!("not needed here: {action}"),
+            )
+                .into_response();
+        }
     };
-    ([(header::CONTENT_TYPE, "application/x-amz-json-1.0")], answer.to_string()).into_response()
+    (
+        [(header::CONTENT_TYPE, "application/x-amz-json-1.0")],
+        answer.to_string(),
+    )
+        .into_response()
 }
 
 async fn receive(shared: &Shared, body: &Value) -> Value {
@@ -95,7 +118,10 @@ async fn receive(shared: &Shared, body: &Value) -> Value {
         first..first + taken
     };
     if taken.is_empty() {
-        tokio::time::sleep(Duration::from_secs(body["WaitTimeSeconds"].as_u64().unwrap_or_default())).await;
+        tokio::time::sleep(Duration::from_secs(
+            body["WaitTimeSeconds"].as_u64().unwrap_or_default(),
+        ))
+        .await;
     }
     let message = |number: u64| {
         json!({
@@ -112,10 +138,17 @@ fn delete(shared: &Shared, body: &Value) -> Value {
     let deleted = ids(body);
     let mut queue = lock(shared);
     queue.tally.deleted += deleted.len() as u64;
-    queue.tally.seconds = queue.first.map_or(0.0, |first| first.elapsed().as_secs_f64());
+    queue.tally.seconds = queue
+        .first
+        .map_or(0.0, |first| first.elapsed().as_secs_f64());
     json!({ "Successful": deleted, "Failed": [] })
 }
 
 fn ids(body: &Value) -> Vec<Value> {
-    body["Entries"].as_array().into_iter().flatten().map(|entry| json!({ "Id": entry["Id"] })).collect()
+    body["Entries"]
+        .as_array()
+        .into_iter()
+        .flatten()
+        .map(|entry| json!({ "Id": entry["Id"] }))
+        .collect()
 }

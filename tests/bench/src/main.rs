@@ -1,5 +1,5 @@
-//! Figures of the parts that a test cannot hold to: machines are shared and noisy. What is compared runs in turn in one
-//! run, and counts as a ratio.
+//! Figures of the parts that a test cannot hold to: machines are shared and noisy. What is compared
+//! runs in turn in one run, and counts as a ratio.
 
 mod consume;
 mod endpoint;
@@ -20,9 +20,11 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
-    /// The consume engine against a bare SDK loop with batch deletes. Exit 2 when it takes more than 1.3 times the CPU
+    /// The consume engine against a bare SDK loop with batch deletes. Exit 2 when it takes more
+    /// than 1.3 times the CPU
     Consume(consume::Options),
-    /// The in-memory queue that `consume` asks, in a process of its own so that its CPU is not counted
+    /// The in-memory queue that `consume` asks, in a process of its own so that its CPU is not
+    /// counted
     #[command(hide = true)]
     Endpoint,
 }

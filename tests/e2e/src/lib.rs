@@ -52,8 +52,14 @@ pub struct Answer {
 impl Answer {
     /// The fields that a problem names.
     pub fn fields(&self) -> Vec<&str> {
-        let errors = self.body["errors"].as_array().map(Vec::as_slice).unwrap_or_default();
-        errors.iter().filter_map(|error| error["field"].as_str()).collect()
+        let errors = self.body["errors"]
+            .as_array()
+            .map(Vec::as_slice)
+            .unwrap_or_default();
+        errors
+            .iter()
+            .filter_map(|error| error["field"].as_str())
+            .collect()
     }
 }
 
@@ -66,16 +72,30 @@ impl World {
     /// The same, with more variables in the environment of `haven up`.
     pub async fn open_in(environment: &[(&'static str, &str)], arguments: &[&str]) -> World {
         let state = std::env::temp_dir().join(format!("haven-e2e-{}", Uuid::now_v7()));
-        let environment = environment.iter().map(|(name, value)| (*name, OsString::from(value))).collect();
+        let environment = environment
+            .iter()
+            .map(|(name, value)| (*name, OsString::from(value)))
+            .collect();
         World::open_on(state, arguments, environment).await
     }
 
     /// Opens a shop on this state directory, with more variables for every `haven up` on it.
-    pub async fn open_on(state: PathBuf, arguments: &[&str], environment: Vec<(&'static str, OsString)>) -> World {
+    pub async fn open_on(
+        state: PathBuf,
+        arguments: &[&str],
+        environment: Vec<(&'static str, OsString)>,
+    ) -> World {
         let turn = TURN.lock().await;
         let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
         let haven = start(&state, arguments, &environment);
-        let mut world = World { http: client(), facts: Value::Null, state, environment, haven, _turn: turn };
+        let mut world = World {
+            http: client(),
+            facts: Value::Null,
+            state,
+            environment,
+            haven,
+            _turn: turn,
+        };
         world.wait_until_ready().await;
         world
     }
@@ -87,14 +107,19 @@ impl World {
             let facts: Option<Value> = facts.and_then(|text| serde_json::from_str(&text).ok());
             // Not the word of one that was killed.
             let pid = self.haven.id();
-            if let Some(facts) = facts.filter(|facts| facts["ready"] == true && facts["pid"] == pid) {
+            if let Some(facts) = facts.filter(|facts| facts["ready"] == true && facts["pid"] == pid)
+            {
                 self.facts = facts;
                 return;
             }
             if let Ok(Some(status)) = self.haven.try_wait() {
                 panic!("haven up ended with {status}:\n{}", self.said());
             }
-            assert!(begun.elapsed() < READY_WITHIN, "haven up is not ready:\n{}", self.said());
+            assert!(
+                begun.elapsed() < READY_WITHIN,
+                "haven up is not ready:\n{}",
+                self.said()
+            );
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
     }
@@ -106,7 +131,12 @@ impl World {
 
     /// A command of `haven` on this shop's state folder.
     pub fn haven(&self, arguments: &[&str]) -> std::process::Output {
-        Command::new(haven()).args(arguments).arg("--state").arg(&self.state).output().expect("haven runs")
+        Command::new(haven())
+            .args(arguments)
+            .arg("--state")
+            .arg(&self.state)
+            .output()
+            .expect("haven runs")
     }
 
     /// Stops the shop cleanly and opens it again on the same state.
@@ -128,9 +158,16 @@ impl World {
 
     /// Stops the shop cleanly.
     pub fn close(&mut self) {
-        let stopped = Command::new(haven()).args(["down", "--state"]).arg(&self.state).status();
+        let stopped = Command::new(haven())
+            .args(["down", "--state"])
+            .arg(&self.state)
+            .status();
         assert!(stopped.expect("haven down runs").success());
-        assert!(self.haven.wait().expect("it has ended").success(), "{}", self.said());
+        assert!(
+            self.haven.wait().expect("it has ended").success(),
+            "{}",
+            self.said()
+        );
     }
 
     /// Kills `haven up` itself, as the kernel would, and opens the shop again on the same state.
@@ -150,8 +187,14 @@ impl World {
     pub fn pid(&self, role: &str) -> Option<u32> {
         let facts = std::fs::read_to_string(self.state.join("haven.json")).ok()?;
         let facts: Value = serde_json::from_str(&facts).ok()?;
-        let role = facts["roles"].as_array()?.iter().find(|known| known["name"] == role)?;
-        role["pid"].as_u64().and_then(|pid| u32::try_from(pid).ok()).filter(|pid| *pid > 0)
+        let role = facts["roles"]
+            .as_array()?
+            .iter()
+            .find(|known| known["name"] == role)?;
+        role["pid"]
+            .as_u64()
+            .and_then(|pid| u32::try_from(pid).ok())
+            .filter(|pid| *pid > 0)
     }
 
     /// Kills a role as the kernel would, with no time to say goodbye.
@@ -170,8 +213,17 @@ impl World {
         signal(self.pid(role).expect("it runs"), "-CONT");
     }
 
-    pub async fn ask(&self, method: Method, path: &str, headers: &[(&str, &str)], body: Option<&Value>) -> Answer {
-        let url = format!("{}{path}", self.facts["storefront"].as_str().expect("an address"));
+    pub async fn ask(
+        &self,
+        method: Method,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: Option<&Value>,
+    ) -> Answer {
+        let url = format!(
+            "{}{path}",
+            self.facts["storefront"].as_str().expect("an address")
+        );
         let mut request = self.http.request(method, url);
         for (name, value) in headers {
             request = request.header(*name, *value);
@@ -182,7 +234,10 @@ impl World {
         let response = request.send().await.expect("the storefront answers");
         let status = response.status();
         let text = response.text().await.expect("a body");
-        Answer { status, body: serde_json::from_str(&text).unwrap_or(Value::String(text)) }
+        Answer {
+            status,
+            body: serde_json::from_str(&text).unwrap_or(Value::String(text)),
+        }
     }
 
     pub async fn get(&self, path: &str) -> Answer {
@@ -201,8 +256,17 @@ impl World {
         .await
     }
 
-    pub async fn as_staff(&self, method: Method, path: &str, headers: &[(&str, &str)], body: Option<&Value>) -> Answer {
-        let bearer = format!("Bearer {}", self.facts["staff_token"].as_str().expect("a token"));
+    pub async fn as_staff(
+        &self,
+        method: Method,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: Option<&Value>,
+    ) -> Answer {
+        let bearer = format!(
+            "Bearer {}",
+            self.facts["staff_token"].as_str().expect("a token")
+        );
         let mut all = vec![("Authorization", bearer.as_str())];
         all.extend_from_slice(headers);
         self.ask(method, path, &all, body).await
@@ -210,44 +274,85 @@ impl World {
 
     /// Moves an order to a status, as the bar does.
     pub async fn staff_sets(&self, order_id: &str, status: &str) -> Answer {
-        let order = self.as_staff(Method::GET, &format!("/api/v1/orders/{order_id}"), &[], None).await;
+        let order = self
+            .as_staff(
+                Method::GET,
+                &format!("/api/v1/orders/{order_id}"),
+                &[],
+                None,
+            )
+            .await;
         let version = order.body["version"].to_string();
         let path = format!("/api/v1/admin/orders/{order_id}/status");
-        self.as_staff(Method::PUT, &path, &[("If-Match", &version)], Some(&json!({ "status": status }))).await
+        self.as_staff(
+            Method::PUT,
+            &path,
+            &[("If-Match", &version)],
+            Some(&json!({ "status": status })),
+        )
+        .await
     }
 
     /// Follows an order until it has one of the statuses.
     pub async fn until(&self, accepted: &Answer, statuses: &[&str]) -> Value {
-        let path = accepted.body["links"]["self"].as_str().unwrap_or_else(|| panic!("not accepted: {accepted:?}"));
+        let path = accepted.body["links"]["self"]
+            .as_str()
+            .unwrap_or_else(|| panic!("not accepted: {accepted:?}"));
         let begun = Instant::now();
         loop {
             let seen = self.get(path).await.body;
-            if seen["status"].as_str().is_some_and(|status| statuses.contains(&status)) {
+            if seen["status"]
+                .as_str()
+                .is_some_and(|status| statuses.contains(&status))
+            {
                 return seen;
             }
-            assert!(begun.elapsed() < SETTLED_WITHIN, "it never became {statuses:?}: {seen:#}");
+            assert!(
+                begun.elapsed() < SETTLED_WITHIN,
+                "it never became {statuses:?}: {seen:#}"
+            );
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     }
 
     /// One product's counters.
     pub async fn stock_of(&self, product: &str) -> Value {
-        let inventory = self.as_staff(Method::GET, "/api/v1/admin/inventory", &[], None).await.body;
+        let inventory = self
+            .as_staff(Method::GET, "/api/v1/admin/inventory", &[], None)
+            .await
+            .body;
         let products = inventory["products"].as_array().expect("products").clone();
-        products.into_iter().find(|found| found["product_id"] == product).expect("a known product")
+        products
+            .into_iter()
+            .find(|found| found["product_id"] == product)
+            .expect("a known product")
     }
 
     /// E-mails that were sent, by recipient and subject.
     pub async fn mails(&self) -> Vec<(String, String)> {
-        let mails = self.aws().kept_mails().await.expect("the mails that were sent");
-        mails.into_iter().map(|mail| (mail.to.into_iter().next().unwrap_or_default(), mail.subject)).collect()
+        let mails = self
+            .aws()
+            .kept_mails()
+            .await
+            .expect("the mails that were sent");
+        mails
+            .into_iter()
+            .map(|mail| (mail.to.into_iter().next().unwrap_or_default(), mail.subject))
+            .collect()
     }
 
     /// A role's numbers.
     pub async fn metrics(&self, role: &str) -> String {
         let roles = self.facts["roles"].as_array().expect("roles");
-        let health = roles.iter().find(|known| known["name"] == role).and_then(|role| role["health"].as_str());
-        let url = format!("{}{}", health.expect("a known role"), contract::METRICS_PATH);
+        let health = roles
+            .iter()
+            .find(|known| known["name"] == role)
+            .and_then(|role| role["health"].as_str());
+        let url = format!(
+            "{}{}",
+            health.expect("a known role"),
+            contract::METRICS_PATH
+        );
         match self.http.get(url).send().await {
             Ok(answer) => answer.text().await.unwrap_or_default(),
             Err(_) => String::new(),
@@ -261,8 +366,17 @@ impl World {
 
     /// The gateway's own books.
     pub async fn ledger(&self) -> Vec<Value> {
-        let url = format!("{}/v1/ledger", self.facts["payment_url"].as_str().expect("an address"));
-        let books = self.http.get(url).bearer_auth(self.payment_api_key()).send().await.expect("an answer");
+        let url = format!(
+            "{}/v1/ledger",
+            self.facts["payment_url"].as_str().expect("an address")
+        );
+        let books = self
+            .http
+            .get(url)
+            .bearer_auth(self.payment_api_key())
+            .send()
+            .await
+            .expect("an answer");
         let books: Value = books.json().await.expect("JSON");
         books["entries"].as_array().cloned().unwrap_or_default()
     }
@@ -278,8 +392,8 @@ impl World {
         Clients::local(&access, Arc::new(|_| {}))
     }
 
-    /// Runs a Python script with the variables of `haven env` and nothing else, as somebody with another SDK does.
-    /// The script makes clients with `client("sqs")`.
+    /// Runs a Python script with the variables of `haven env` and nothing else, as somebody with
+    /// another SDK does. The script makes clients with `client("sqs")`.
     pub fn python(&self, script: &str, arguments: &[&str]) -> std::process::Output {
         const CLIENT: &str = "
 import botocore.config, botocore.exceptions, botocore.session, json, os, sys
@@ -288,21 +402,51 @@ def client(service, **options):
 ";
         let env = self.haven(&["env", "--json"]);
         assert!(env.status.success(), "{env:?}");
-        let variables: HashMap<String, String> = serde_json::from_slice(&env.stdout).expect("one JSON object");
+        let variables: HashMap<String, String> =
+            serde_json::from_slice(&env.stdout).expect("one JSON object");
         let python = servers::python_folder().join("bin/python");
         let mut command = Command::new(python);
-        command.args(["-I", "-c", &format!("{CLIENT}{script}")]).args(arguments).env_clear().envs(variables);
+        command
+            .args(["-I", "-c", &format!("{CLIENT}{script}")])
+            .args(arguments)
+            .env_clear()
+            .envs(variables);
         command.output().expect("Python runs")
     }
 
     /// A queue of its own that hears of a topic from now on.
     pub async fn listen(&self, topic_arn: &str) -> String {
-        let (sqs, name) = (self.aws().sqs(), format!("test-{}", Uuid::now_v7().simple()));
-        let queue = sqs.create_queue().queue_name(name).send().await.expect("a queue").queue_url.expect("its URL");
+        let (sqs, name) = (
+            self.aws().sqs(),
+            format!("test-{}", Uuid::now_v7().simple()),
+        );
+        let queue = sqs
+            .create_queue()
+            .queue_name(name)
+            .send()
+            .await
+            .expect("a queue")
+            .queue_url
+            .expect("its URL");
         let arn = aws_sdk_sqs::types::QueueAttributeName::QueueArn;
-        let asked = sqs.get_queue_attributes().queue_url(&queue).attribute_names(arn.clone()).send().await;
-        let arn = asked.expect("attributes").attributes.and_then(|mut all| all.remove(&arn)).expect("an ARN");
-        let subscribe = self.aws().sns().subscribe().topic_arn(topic_arn).protocol("sqs").endpoint(arn);
+        let asked = sqs
+            .get_queue_attributes()
+            .queue_url(&queue)
+            .attribute_names(arn.clone())
+            .send()
+            .await;
+        let arn = asked
+            .expect("attributes")
+            .attributes
+            .and_then(|mut all| all.remove(&arn))
+            .expect("an ARN");
+        let subscribe = self
+            .aws()
+            .sns()
+            .subscribe()
+            .topic_arn(topic_arn)
+            .protocol("sqs")
+            .endpoint(arn);
         subscribe.send().await.expect("subscribed");
         queue
     }
@@ -311,7 +455,11 @@ def client(service, **options):
     pub async fn heard(&self, queue_url: &str, at_least: usize) -> Vec<String> {
         let (begun, mut heard) = (Instant::now(), Vec::new());
         while heard.len() < at_least {
-            assert!(begun.elapsed() < SETTLED_WITHIN, "only {} of {at_least}: {heard:?}", heard.len());
+            assert!(
+                begun.elapsed() < SETTLED_WITHIN,
+                "only {} of {at_least}: {heard:?}",
+                heard.len()
+            );
             heard.extend(self.receive(queue_url).await);
         }
         heard
@@ -320,22 +468,42 @@ def client(service, **options):
     /// Takes up to ten messages from a queue, waiting a second for them: none of them comes again.
     pub async fn receive(&self, queue_url: &str) -> Vec<String> {
         let sqs = self.aws().sqs();
-        let receive = sqs.receive_message().queue_url(queue_url).max_number_of_messages(10).wait_time_seconds(1);
-        let received = receive.send().await.expect("an answer").messages.unwrap_or_default();
+        let receive = sqs
+            .receive_message()
+            .queue_url(queue_url)
+            .max_number_of_messages(10)
+            .wait_time_seconds(1);
+        let received = receive
+            .send()
+            .await
+            .expect("an answer")
+            .messages
+            .unwrap_or_default();
         for message in &received {
             let receipt = message.receipt_handle.clone().expect("a receipt");
-            sqs.delete_message().queue_url(queue_url).receipt_handle(receipt).send().await.expect("deleted");
+            sqs.delete_message()
+                .queue_url(queue_url)
+                .receipt_handle(receipt)
+                .send()
+                .await
+                .expect("deleted");
         }
-        received.into_iter().filter_map(|message| message.body).collect()
+        received
+            .into_iter()
+            .filter_map(|message| message.body)
+            .collect()
     }
 
     /// What a role has logged, for the message of a test that fails.
     pub fn log_of(&self, role: &str) -> String {
-        std::fs::read_to_string(self.state.join("logs").join(format!("{role}.log"))).unwrap_or_default()
+        std::fs::read_to_string(self.state.join("logs").join(format!("{role}.log")))
+            .unwrap_or_default()
     }
 
     pub async fn addresses(&self) -> HashMap<String, String> {
-        adapter_aws::addresses(&self.aws(), "local").await.expect("the stacks are deployed")
+        adapter_aws::addresses(&self.aws(), "local")
+            .await
+            .expect("the stacks are deployed")
     }
 
     pub async fn stock(&self) -> DynamoStock {
@@ -354,7 +522,9 @@ def client(service, **options):
         /// More than any test writes.
         const ENTRIES_MAX: u32 = 10_000;
         let url = self.facts["database_url"].as_str().expect("a URL");
-        let store = Store::connect(url, &Login::default()).await.expect("the database answers");
+        let store = Store::connect(url, &Login::default())
+            .await
+            .expect("the database answers");
         let mut entries = store.audit_entries(ENTRIES_MAX).await.expect("read");
         entries.retain(|entry| entry.action == action);
         entries.reverse();
@@ -363,8 +533,12 @@ def client(service, **options):
 
     /// How many messages wait, are in hand and are parked, over all queues.
     pub async fn messages(&self) -> (u64, u64, u64) {
-        let status = Command::new(haven()).args(["status", "--json", "--state"]).arg(&self.state).output();
-        let status: Value = serde_json::from_slice(&status.expect("haven status runs").stdout).expect("JSON");
+        let status = Command::new(haven())
+            .args(["status", "--json", "--state"])
+            .arg(&self.state)
+            .output();
+        let status: Value =
+            serde_json::from_slice(&status.expect("haven status runs").stdout).expect("JSON");
         let queues = status["queues"].as_array().cloned().unwrap_or_default();
         let sum = |what: &str| queues.iter().filter_map(|queue| queue[what].as_u64()).sum();
         (sum("waiting"), sum("in_hand"), sum("parked"))
@@ -376,13 +550,26 @@ impl Drop for World {
         let _ = self.haven.kill();
         let _ = self.haven.wait();
         // Nobody needs what it keeps; everything else is ended as a user would end it.
-        if let Some(pid) = self.facts["aws_pid"].as_u64().and_then(|pid| u32::try_from(pid).ok()) {
+        if let Some(pid) = self.facts["aws_pid"]
+            .as_u64()
+            .and_then(|pid| u32::try_from(pid).ok())
+        {
             signal(pid, "-KILL");
         }
-        let down = [OsStr::new("down"), OsStr::new("--state"), self.state.as_os_str()];
-        let _ = Command::new(haven()).args(down).stdout(Stdio::null()).status();
+        let down = [
+            OsStr::new("down"),
+            OsStr::new("--state"),
+            self.state.as_os_str(),
+        ];
+        let _ = Command::new(haven())
+            .args(down)
+            .stdout(Stdio::null())
+            .status();
         for container in containers_on(&self.state).unwrap_or_default() {
-            let _ = Command::new("docker").args(["rm", "--force", &container]).stdout(Stdio::null()).status();
+            let _ = Command::new("docker")
+                .args(["rm", "--force", &container])
+                .stdout(Stdio::null())
+                .status();
         }
         if std::thread::panicking() {
             eprintln!("what was left behind is in {}", self.state.display());
@@ -397,10 +584,19 @@ fn containers_on(state: &Path) -> Option<Vec<String>> {
     if !state.join("containers").is_dir() {
         return Some(Vec::new());
     }
-    let label = format!("label=brew-haven.state={}", state.canonicalize().ok()?.display());
-    let listed = Command::new("docker").args(["ps", "--all", "--quiet", "--filter", &label]).output().ok()?;
+    let label = format!(
+        "label=brew-haven.state={}",
+        state.canonicalize().ok()?.display()
+    );
+    let listed = Command::new("docker")
+        .args(["ps", "--all", "--quiet", "--filter", &label])
+        .output()
+        .ok()?;
     let ids = String::from_utf8_lossy(&listed.stdout);
-    listed.status.success().then(|| ids.split_whitespace().map(str::to_owned).collect())
+    listed
+        .status
+        .success()
+        .then(|| ids.split_whitespace().map(str::to_owned).collect())
 }
 
 /// What a customer sends.
@@ -413,16 +609,27 @@ pub fn order(product: &str, quantity: u32, payment_token: &str) -> Value {
 }
 
 fn client() -> reqwest::Client {
-    reqwest::Client::builder().no_proxy().timeout(Duration::from_secs(30)).build().expect("a client")
+    reqwest::Client::builder()
+        .no_proxy()
+        .timeout(Duration::from_secs(30))
+        .build()
+        .expect("a client")
 }
 
 fn signal(pid: u32, name: &str) {
-    let _ = Command::new("kill").args([name, &pid.to_string()]).stderr(Stdio::null()).status();
+    let _ = Command::new("kill")
+        .args([name, &pid.to_string()])
+        .stderr(Stdio::null())
+        .status();
 }
 
 fn start(state: &Path, arguments: &[&str], environment: &[(&'static str, OsString)]) -> Child {
     // The log is in it before haven is, and haven takes no open folder that it did not make.
-    std::fs::DirBuilder::new().recursive(true).mode(0o700).create(state).expect("a state folder");
+    std::fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(state)
+        .expect("a state folder");
     let said = std::fs::File::create(state.join("said")).expect("a log");
     let port = haven::local::emulator::free_port().expect("a port");
     Command::new(haven())
@@ -445,21 +652,40 @@ pub fn haven() -> &'static Path {
     HAVEN.get_or_init(|| built("tasks_fit_binaries", "haven"))
 }
 
-/// Returns a binary of this checkout, built if it is not fresh, by way of an integration test of its package: Cargo
-/// builds a package's binaries for its integration tests. A plain `cargo build` selects other features of the
-/// dependencies than `cargo test --workspace` does, and would compile every SDK a second time.
+/// Returns a binary of this checkout, built if it is not fresh, by way of an integration test of
+/// its package: Cargo builds a package's binaries for its integration tests. A plain `cargo build`
+/// selects other features of the dependencies than `cargo test --workspace` does, and would compile
+/// every SDK a second time.
 pub fn built(integration_test: &str, binary: &str) -> PathBuf {
     let mut build = Command::new(env!("CARGO"));
-    build.args(["test", "--workspace", "--no-run", "--quiet", "--message-format=json", "--test", integration_test]);
+    build.args([
+        "test",
+        "--workspace",
+        "--no-run",
+        "--quiet",
+        "--message-format=json",
+        "--test",
+        integration_test,
+    ]);
     if !cfg!(debug_assertions) {
         build.arg("--release");
     }
-    let built = build.current_dir(env!("CARGO_MANIFEST_DIR")).stderr(Stdio::inherit()).output().expect("cargo runs");
+    let built = build
+        .current_dir(env!("CARGO_MANIFEST_DIR"))
+        .stderr(Stdio::inherit())
+        .output()
+        .expect("cargo runs");
     assert!(built.status.success(), "{binary} does not build");
     let messages = String::from_utf8_lossy(&built.stdout);
-    let artifacts = messages.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
+    let artifacts = messages
+        .lines()
+        .filter_map(|line| serde_json::from_str::<Value>(line).ok());
     let mut executables = artifacts
-        .filter(|artifact| artifact["target"]["name"] == binary && artifact["target"]["kind"][0] == "bin")
+        .filter(|artifact| {
+            artifact["target"]["name"] == binary && artifact["target"]["kind"][0] == "bin"
+        })
         .filter_map(|artifact| artifact["executable"].as_str().map(PathBuf::from));
-    executables.next().unwrap_or_else(|| panic!("cargo names no executable {binary} for the test {integration_test}"))
+    executables.next().unwrap_or_else(|| {
+        panic!("cargo names no executable {binary} for the test {integration_test}")
+    })
 }

@@ -29,15 +29,28 @@ impl Supervised {
         let turn = TURN.lock().await;
         let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
         let state = std::env::temp_dir().join(format!("haven-e2e-{}", Uuid::now_v7()));
-        Supervised { output: state.with_extension("said"), state, haven: None, _turn: turn }
+        Supervised {
+            output: state.with_extension("said"),
+            state,
+            haven: None,
+            _turn: turn,
+        }
     }
 
     /// A `haven` on this state directory. SIGHUP is not ignored, however the tests were started.
     pub fn command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new("env");
-        command.arg("--default-signal=HUP").arg(haven()).args(arguments).arg("--state").arg(&self.state);
-        command.env("HAVEN_PYTHON_ENV", servers::python_folder()).stdin(Stdio::null());
-        // The one variable that `haven up` passes on to every role: by it, a role is found whatever else it is told.
+        command
+            .arg("--default-signal=HUP")
+            .arg(haven())
+            .args(arguments)
+            .arg("--state")
+            .arg(&self.state);
+        command
+            .env("HAVEN_PYTHON_ENV", servers::python_folder())
+            .stdin(Stdio::null());
+        // The one variable that `haven up` passes on to every role: by it, a role is found whatever
+        // else it is told.
         command.env("TMPDIR", self.temporary());
         command
     }
@@ -59,13 +72,20 @@ impl Supervised {
     pub fn start_as(&mut self, mut command: Command) {
         let output = std::fs::File::create(&self.output).expect("a file");
         let errors = output.try_clone().expect("one file");
-        self.haven = Some(command.stdout(output).stderr(errors).spawn().expect("haven starts"));
+        self.haven = Some(
+            command
+                .stdout(output)
+                .stderr(errors)
+                .spawn()
+                .expect("haven starts"),
+        );
     }
 
     /// What `haven up` has printed since it was started.
     pub fn said(&self) -> String {
         let mut text = String::new();
-        let read = std::fs::File::open(&self.output).and_then(|mut file| file.read_to_string(&mut text));
+        let read =
+            std::fs::File::open(&self.output).and_then(|mut file| file.read_to_string(&mut text));
         read.map(|_| text).unwrap_or_default()
     }
 
@@ -82,7 +102,12 @@ impl Supervised {
     pub fn wait_until(&mut self, what: &str, mut holds: impl FnMut(&mut Supervised) -> bool) {
         let begun = Instant::now();
         while !holds(self) {
-            assert!(begun.elapsed() < PATIENCE, "never: {what}\n{}\n{:#?}", self.said(), self.processes());
+            assert!(
+                begun.elapsed() < PATIENCE,
+                "never: {what}\n{}\n{:#?}",
+                self.said(),
+                self.processes()
+            );
             std::thread::sleep(Duration::from_millis(10));
         }
     }
@@ -91,9 +116,18 @@ impl Supervised {
     #[track_caller]
     pub fn wait_for(&mut self, text: &str) {
         self.wait_until(text, |run| {
-            let ended = run.haven.as_mut().expect("it was started").try_wait().expect("a look");
+            let ended = run
+                .haven
+                .as_mut()
+                .expect("it was started")
+                .try_wait()
+                .expect("a look");
             let said = run.said().contains(text);
-            assert!(said || ended.is_none(), "it ended with {ended:?} before {text:?}:\n{}", run.said());
+            assert!(
+                said || ended.is_none(),
+                "it ended with {ended:?} before {text:?}:\n{}",
+                run.said()
+            );
             said
         });
     }
@@ -114,13 +148,19 @@ impl Supervised {
     pub fn wait_for_end(&mut self) -> ExitStatus {
         let mut ended = None;
         self.wait_until("its end", |run| {
-            ended = run.haven.as_mut().expect("it was started").try_wait().expect("a look");
+            ended = run
+                .haven
+                .as_mut()
+                .expect("it was started")
+                .try_wait()
+                .expect("a look");
             ended.is_some()
         });
         ended.expect("it ended")
     }
 
-    /// Every process that has to do with the state directory: by its arguments, its environment or its working directory.
+    /// Every process that has to do with the state directory: by its arguments, its environment or
+    /// its working directory.
     pub fn processes(&self) -> Vec<(u32, String)> {
         processes_on(&self.state)
     }
@@ -151,9 +191,14 @@ impl Drop for Supervised {
     }
 }
 
-/// Every process of this machine that names a directory in its arguments or environment, or works in it.
+/// Every process of this machine that names a directory in its arguments or environment, or works
+/// in it.
 pub fn processes_on(state: &Path) -> Vec<(u32, String)> {
-    let name = state.file_name().expect("a name").to_str().expect("a plain name");
+    let name = state
+        .file_name()
+        .expect("a name")
+        .to_str()
+        .expect("a plain name");
     let pids = std::fs::read_dir("/proc").expect("processes").flatten();
     let pids = pids.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
     let mut found = Vec::new();
@@ -165,7 +210,9 @@ pub fn processes_on(state: &Path) -> Vec<(u32, String)> {
         let folder = std::fs::read_link(format!("/proc/{pid}/cwd")).unwrap_or_default();
         let command = read("cmdline");
         // Those that have ended and were not waited for have no command line.
-        let ours = command.contains(name) || read("environ").contains(name) || folder.to_string_lossy().contains(name);
+        let ours = command.contains(name)
+            || read("environ").contains(name)
+            || folder.to_string_lossy().contains(name);
         if ours && !command.is_empty() {
             found.push((pid, command));
         }

@@ -22,15 +22,25 @@ fn said(output: &Output) -> String {
 }
 
 fn json_of(output: &Output) -> Value {
-    serde_json::from_slice(&output.stdout).unwrap_or_else(|error| panic!("{error}: {}", said(output)))
+    serde_json::from_slice(&output.stdout)
+        .unwrap_or_else(|error| panic!("{error}: {}", said(output)))
 }
 
 /// To the orders queue, as nobody of ours would send it.
 async fn send(world: &World, body: &Value) {
     let url = world.addresses().await[&Address::Queue(&ORDERS).variable()].clone();
     let group = body["order_id"].as_str().unwrap_or("none").to_owned();
-    let call = world.aws().sqs().send_message().queue_url(url).message_body(body.to_string()).message_group_id(group);
-    call.message_deduplication_id(Uuid::now_v7().to_string()).send().await.expect("sent");
+    let call = world
+        .aws()
+        .sqs()
+        .send_message()
+        .queue_url(url)
+        .message_body(body.to_string())
+        .message_group_id(group);
+    call.message_deduplication_id(Uuid::now_v7().to_string())
+        .send()
+        .await
+        .expect("sent");
 }
 
 /// The message that says that the order was paid, in full.
@@ -54,22 +64,35 @@ async fn causes(world: &World, messages: usize) -> Vec<Value> {
         if listed["messages"] == json!(messages) {
             return listed["causes"].as_array().cloned().expect("causes");
         }
-        assert!(begun.elapsed() < SETTLED_WITHIN, "never {messages}: {listed:#}");
+        assert!(
+            begun.elapsed() < SETTLED_WITHIN,
+            "never {messages}: {listed:#}"
+        );
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
 }
 
 fn of<'a>(causes: &'a [Value], part: &str) -> &'a Value {
-    let found = causes.iter().find(|cause| cause["reason"].as_str().is_some_and(|reason| reason.contains(part)));
+    let found = causes.iter().find(|cause| {
+        cause["reason"]
+            .as_str()
+            .is_some_and(|reason| reason.contains(part))
+    });
     found.unwrap_or_else(|| panic!("no {part} among {causes:#?}"))
 }
 
 fn fingerprint(cause: &Value) -> String {
-    cause["fingerprint"].as_str().expect("a fingerprint").to_owned()
+    cause["fingerprint"]
+        .as_str()
+        .expect("a fingerprint")
+        .to_owned()
 }
 
 async fn until_step(world: &World, order: &Answer, step: &str) {
-    let (path, begun) = (order.body["links"]["self"].as_str().expect("a link"), Instant::now());
+    let (path, begun) = (
+        order.body["links"]["self"].as_str().expect("a link"),
+        Instant::now(),
+    );
     while world.get(path).await.body["step"] != step {
         assert!(begun.elapsed() < SETTLED_WITHIN, "it never came to {step}");
         tokio::time::sleep(Duration::from_millis(20)).await;
@@ -81,14 +104,18 @@ async fn poison_is_grouped_explained_and_sent_back_when_its_cause_is_gone() {
     let world = World::open(&[]).await;
     assert!(causes(&world, 0).await.is_empty());
 
-    // The relay stands still: nothing of the order has left, and that it was paid cannot have happened.
+    // The relay stands still: nothing of the order has left, and that it was paid cannot have
+    // happened.
     world.pause("outbox-relay");
     let order = world.order("espresso", 1, "tok_ok").await;
     assert_eq!(order.status, StatusCode::ACCEPTED, "{order:?}");
     for _ in 0..2 {
         send(&world, &paid(&order)).await;
         let mut undecodable = paid(&order);
-        undecodable["data"].as_object_mut().expect("an object").remove("amount_minor");
+        undecodable["data"]
+            .as_object_mut()
+            .expect("an object")
+            .remove("amount_minor");
         send(&world, &undecodable).await;
         let mut newer = paid(&order);
         newer["schema"] = json!(7);
@@ -100,39 +127,85 @@ async fn poison_is_grouped_explained_and_sent_back_when_its_cause_is_gone() {
 
     let listed = causes(&world, 7).await;
     let counts = |causes: &[Value]| {
-        ["cannot happen", "missing field `amount_minor`", "schema version", "Teapot"]
-            .map(|part| of(causes, part)["count"].clone())
+        [
+            "cannot happen",
+            "missing field `amount_minor`",
+            "schema version",
+            "Teapot",
+        ]
+        .map(|part| of(causes, part)["count"].clone())
     };
-    assert_eq!(counts(&listed), [2, 2, 2, 1].map(Value::from), "{listed:#?}");
-    assert!(of(&listed, "schema version")["oldest"].as_str() <= of(&listed, "schema version")["newest"].as_str());
+    assert_eq!(
+        counts(&listed),
+        [2, 2, 2, 1].map(Value::from),
+        "{listed:#?}"
+    );
+    assert!(
+        of(&listed, "schema version")["oldest"].as_str()
+            <= of(&listed, "schema version")["newest"].as_str()
+    );
     assert_eq!(causes(&world, 7).await.len(), 4, "reading hid nothing");
 
     // What is wrong with each stands beside a good one.
-    let show = |cause: &Value| json_of(&world.haven(&["dlq", "show", &fingerprint(cause), "--json"]));
+    let show =
+        |cause: &Value| json_of(&world.haven(&["dlq", "show", &fingerprint(cause), "--json"]));
     let shown = show(of(&listed, "amount_minor"));
-    assert_eq!(shown["differences"], json!([{ "field": "data.amount_minor", "problem": "is missing" }]), "{shown:#}");
+    assert_eq!(
+        shown["differences"],
+        json!([{ "field": "data.amount_minor", "problem": "is missing" }]),
+        "{shown:#}"
+    );
     assert_eq!(shown["message"]["deliveries"], json!(1));
-    let text = world.haven(&["dlq", "show", &fingerprint(of(&listed, "amount_minor"))[..8]]);
-    assert!(said(&text).contains("! data.amount_minor is missing"), "{}", said(&text));
+    let text = world.haven(&[
+        "dlq",
+        "show",
+        &fingerprint(of(&listed, "amount_minor"))[..8],
+    ]);
+    assert!(
+        said(&text).contains("! data.amount_minor is missing"),
+        "{}",
+        said(&text)
+    );
     let shown = show(of(&listed, "schema version"));
     assert_eq!(shown["differences"][0]["field"], "schema", "{shown:#}");
     let impossible = of(&listed, "cannot happen");
     let shown = show(impossible);
-    assert_eq!((&shown["order"]["state"], &shown["differences"]), (&json!("placed"), &json!([])), "{shown:#}");
+    assert_eq!(
+        (&shown["order"]["state"], &shown["differences"]),
+        (&json!("placed"), &json!([])),
+        "{shown:#}"
+    );
     assert_eq!(shown["foreseen"]["verdict"], "parked");
 
     // The relay goes on, and the order waits for its money: now the message fits.
     let impossible = fingerprint(impossible);
-    let rehearse =
-        || json_of(&world.haven(&["dlq", "redrive", &impossible, "--dry-run", "--json"]))["foreseen"].clone();
+    let rehearse = || {
+        json_of(&world.haven(&["dlq", "redrive", &impossible, "--dry-run", "--json"]))["foreseen"]
+            .clone()
+    };
     assert_eq!(rehearse()["parked"], json!(2));
     world.pause("payment-worker");
     world.resume("outbox-relay");
     until_step(&world, &order, "payment_processing").await;
     assert_eq!(rehearse()["done"], json!(2));
-    let redriven = world.haven(&["dlq", "redrive", &impossible, "--yes", "--by", "Zoe", "--rate", "20", "--json"]);
+    let redriven = world.haven(&[
+        "dlq",
+        "redrive",
+        &impossible,
+        "--yes",
+        "--by",
+        "Zoe",
+        "--rate",
+        "20",
+        "--json",
+    ]);
     let report = json_of(&redriven);
-    assert_eq!((code(&redriven), &report["stopped"]), (Some(0), &Value::Null), "{}", said(&redriven));
+    assert_eq!(
+        (code(&redriven), &report["stopped"]),
+        (Some(0), &Value::Null),
+        "{}",
+        said(&redriven)
+    );
     assert_eq!(
         (&report["applied"], &report["dropped"], &report["left"]),
         (&json!(1), &json!(1), &json!(0)),
@@ -145,38 +218,99 @@ async fn poison_is_grouped_explained_and_sent_back_when_its_cause_is_gone() {
     let newer = of(&listed, "schema version");
     let redriven = world.haven(&["dlq", "redrive", &fingerprint(newer), "--yes", "--json"]);
     let report = json_of(&redriven);
-    assert_eq!((code(&redriven), &report["canary"]["end"]), (Some(2), &json!("parked_again")), "{}", said(&redriven));
-    assert_eq!((&report["sent"], &report["left"]), (&json!(1), &json!(1)), "{report:#}");
+    assert_eq!(
+        (code(&redriven), &report["canary"]["end"]),
+        (Some(2), &json!("parked_again")),
+        "{}",
+        said(&redriven)
+    );
+    assert_eq!(
+        (&report["sent"], &report["left"]),
+        (&json!(1), &json!(1)),
+        "{report:#}"
+    );
     let left = causes(&world, 5).await;
     let (before, after) = (&newer["messages"], &of(&left, "schema version")["messages"]);
     let kept = |id: &Value| after.as_array().is_some_and(|after| after.contains(id));
-    assert_eq!(before.as_array().expect("ids").iter().filter(|id| kept(id)).count(), 1, "{before} {after}");
+    assert_eq!(
+        before
+            .as_array()
+            .expect("ids")
+            .iter()
+            .filter(|id| kept(id))
+            .count(),
+        1,
+        "{before} {after}"
+    );
 
     // Who did it stands in the order's journey; and its card was charged once.
     let id = order.body["order_id"].as_str().expect("an id");
     let journey = json_of(&world.haven(&["orders", "show", id, "--json"]));
     let moments = journey["moments"].as_array().expect("moments");
-    let by_zoe = moments.iter().filter(|moment| moment["record"] == "redrive" && moment["by"] == "Zoe").count();
+    let by_zoe = moments
+        .iter()
+        .filter(|moment| moment["record"] == "redrive" && moment["by"] == "Zoe")
+        .count();
     assert_eq!(by_zoe, 4, "two sent, two ended: {journey:#}");
-    let effect =
-        |moment: &&Value| moment["record"] == "delivery" && moment["what"] == "PaymentCompleted taken in, delivery 1";
-    assert!(moments.iter().filter(effect).count() >= 1, "its effect: {journey:#}");
+    let effect = |moment: &&Value| {
+        moment["record"] == "delivery" && moment["what"] == "PaymentCompleted taken in, delivery 1"
+    };
+    assert!(
+        moments.iter().filter(effect).count() >= 1,
+        "its effect: {journey:#}"
+    );
     let begun = Instant::now();
-    while world.ledger().await.iter().filter(|entry| entry["reference"] == id).count() == 0 {
-        assert!(begun.elapsed() < SETTLED_WITHIN, "the card was never charged");
+    while world
+        .ledger()
+        .await
+        .iter()
+        .filter(|entry| entry["reference"] == id)
+        .count()
+        == 0
+    {
+        assert!(
+            begun.elapsed() < SETTLED_WITHIN,
+            "the card was never charged"
+        );
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
-    assert_eq!(world.get(order.body["links"]["self"].as_str().expect("a link")).await.body["status"], "confirmed");
-    assert_eq!(world.ledger().await.iter().filter(|entry| entry["reference"] == id).count(), 1);
+    assert_eq!(
+        world
+            .get(order.body["links"]["self"].as_str().expect("a link"))
+            .await
+            .body["status"],
+        "confirmed"
+    );
+    assert_eq!(
+        world
+            .ledger()
+            .await
+            .iter()
+            .filter(|entry| entry["reference"] == id)
+            .count(),
+        1
+    );
 
     for (arguments, expected, part) in [
-        (&["dlq", "redrive", "0000", "--yes"][..], 2, "nothing that is parked has the fingerprint"),
+        (
+            &["dlq", "redrive", "0000", "--yes"][..],
+            2,
+            "nothing that is parked has the fingerprint",
+        ),
         (&["dlq", "show", "0000"], 2, "there are"),
         (&["dlq", "redrive", &fingerprint(newer)], 64, "--dry-run"),
-        (&["dlq", "redrive", &fingerprint(newer), "--rate", "0"], 64, "--rate"),
+        (
+            &["dlq", "redrive", &fingerprint(newer), "--rate", "0"],
+            64,
+            "--rate",
+        ),
     ] {
         let output = world.haven(arguments);
-        assert!(code(&output) == Some(expected) && said(&output).contains(part), "{arguments:?}: {}", said(&output));
+        assert!(
+            code(&output) == Some(expected) && said(&output).contains(part),
+            "{arguments:?}: {}",
+            said(&output)
+        );
     }
 }
 
@@ -190,7 +324,10 @@ async fn the_journey_of_an_order_is_one_line_of_time() {
     world.until(&confirmed, &["confirmed"]).await;
     let heard = world.heard(&listener, 2).await;
     for kind in ["OrderCreated", "PaymentCompleted"] {
-        assert!(heard.iter().any(|body| body.contains(kind)), "the bus has a rule for {kind}: {heard:?}");
+        assert!(
+            heard.iter().any(|body| body.contains(kind)),
+            "the bus has a rule for {kind}: {heard:?}"
+        );
     }
     let id = |order: &Answer| order.body["order_id"].as_str().expect("an id").to_owned();
     let show = |order: &Answer| json_of(&world.haven(&["orders", "show", &id(order), "--json"]));
@@ -199,12 +336,23 @@ async fn the_journey_of_an_order_is_one_line_of_time() {
     let journey = loop {
         let journey = show(&confirmed);
         let told = |moment: &Value| {
-            moment["record"] == "notice" && moment["what"].as_str().is_some_and(|it| it.contains("sent"))
+            moment["record"] == "notice"
+                && moment["what"]
+                    .as_str()
+                    .is_some_and(|it| it.contains("sent"))
         };
-        if journey["moments"].as_array().expect("moments").iter().any(told) {
+        if journey["moments"]
+            .as_array()
+            .expect("moments")
+            .iter()
+            .any(told)
+        {
             break journey;
         }
-        assert!(begun.elapsed() < SETTLED_WITHIN, "nobody was told: {journey:#}");
+        assert!(
+            begun.elapsed() < SETTLED_WITHIN,
+            "nobody was told: {journey:#}"
+        );
     };
     let moments = journey["moments"].as_array().expect("moments");
     for (record, what) in [
@@ -215,18 +363,43 @@ async fn the_journey_of_an_order_is_one_line_of_time() {
         ("delivery", "ReserveStock taken in, delivery 1"),
         ("delivery", "ChargeCard taken in, delivery 1"),
     ] {
-        let there =
-            |moment: &Value| moment["record"] == record && moment["what"].as_str().is_some_and(|it| it.contains(what));
+        let there = |moment: &Value| {
+            moment["record"] == record
+                && moment["what"].as_str().is_some_and(|it| it.contains(what))
+        };
         assert!(moments.iter().any(there), "no {what} in {journey:#}");
     }
-    let times: Vec<&str> = moments.iter().filter_map(|moment| moment["at"].as_str()).collect();
-    assert!(times.is_sorted() && times.iter().all(|at| at.len() == "2026-03-01T12:00:00.182Z".len()), "{times:?}");
-    assert!(moments.iter().all(|moment| moment["gap_ms"].as_i64().is_some_and(|gap| gap >= 0)));
-    assert_eq!(journey["awaited"][0]["what"], "the bar begins", "{journey:#}");
-    assert!(journey["trace_ids"].as_array().is_some_and(|traces| !traces.is_empty()));
+    let times: Vec<&str> = moments
+        .iter()
+        .filter_map(|moment| moment["at"].as_str())
+        .collect();
+    assert!(
+        times.is_sorted()
+            && times
+                .iter()
+                .all(|at| at.len() == "2026-03-01T12:00:00.182Z".len()),
+        "{times:?}"
+    );
+    assert!(
+        moments
+            .iter()
+            .all(|moment| moment["gap_ms"].as_i64().is_some_and(|gap| gap >= 0))
+    );
+    assert_eq!(
+        journey["awaited"][0]["what"], "the bar begins",
+        "{journey:#}"
+    );
+    assert!(
+        journey["trace_ids"]
+            .as_array()
+            .is_some_and(|traces| !traces.is_empty())
+    );
     // The same over HTTP, for staff and for nobody else.
     let path = format!("/api/v1/orders/{}/journey", id(&confirmed));
-    assert_eq!(world.as_staff(Method::GET, &path, &[], None).await.body["trace_ids"], journey["trace_ids"]);
+    assert_eq!(
+        world.as_staff(Method::GET, &path, &[], None).await.body["trace_ids"],
+        journey["trace_ids"]
+    );
     assert_eq!(world.get(&path).await.status, StatusCode::NOT_FOUND);
 
     let declined = world.order("espresso", 1, "tok_declined").await;
@@ -251,13 +424,28 @@ async fn the_journey_of_an_order_is_one_line_of_time() {
     causes(&world, 1).await;
     let journey = show(&stuck);
     let moments = journey["moments"].as_array().expect("moments");
-    let parked = moments.iter().find(|moment| moment["record"] == "parked").expect("a parked message");
-    assert!(parked["note"].as_str().is_some_and(|note| note.contains("cannot happen")), "{parked}");
+    let parked = moments
+        .iter()
+        .find(|moment| moment["record"] == "parked")
+        .expect("a parked message");
+    assert!(
+        parked["note"]
+            .as_str()
+            .is_some_and(|note| note.contains("cannot happen")),
+        "{parked}"
+    );
     let logged = |moment: &Value| moment["record"] == "log" && moment["by"] == "order-worker";
     assert!(moments.iter().any(logged), "no log line: {journey:#}");
-    let awaited: Vec<&str> =
-        journey["awaited"].as_array().expect("a list").iter().filter_map(|it| it["what"].as_str()).collect();
-    assert!(awaited[0].contains("ReserveStock") && awaited[1].contains("leaves for queue/orders"), "{awaited:?}");
+    let awaited: Vec<&str> = journey["awaited"]
+        .as_array()
+        .expect("a list")
+        .iter()
+        .filter_map(|it| it["what"].as_str())
+        .collect();
+    assert!(
+        awaited[0].contains("ReserveStock") && awaited[1].contains("leaves for queue/orders"),
+        "{awaited:?}"
+    );
     world.resume("outbox-relay");
     world.until(&stuck, &["confirmed"]).await;
 
@@ -266,25 +454,39 @@ async fn the_journey_of_an_order_is_one_line_of_time() {
     // The number that is called at the counter, which means the newest order that has it.
     let number = declined.body["order_number"].as_str().expect("a number");
     let by_number = world.haven(&["orders", "show", number]);
-    assert!(code(&by_number) == Some(0) && said(&by_number).contains("became failed"), "{}", said(&by_number));
+    assert!(
+        code(&by_number) == Some(0) && said(&by_number).contains("became failed"),
+        "{}",
+        said(&by_number)
+    );
     let nonsense = world.haven(&["orders", "show", "the-last-one"]);
-    assert!(code(&nonsense) == Some(64) && said(&nonsense).contains("such as A-047"), "{}", said(&nonsense));
+    assert!(
+        code(&nonsense) == Some(64) && said(&nonsense).contains("such as A-047"),
+        "{}",
+        said(&nonsense)
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_message_of_the_version_before_has_the_effect_of_todays() {
     let world = World::open(&[]).await;
     world.pause("payment-worker");
-    let samples = SAMPLES.iter().filter(|(kind, ..)| *kind == EventKind::PaymentFailed);
+    let samples = SAMPLES
+        .iter()
+        .filter(|(kind, ..)| *kind == EventKind::PaymentFailed);
     let mut read = Vec::new();
     for (_, schema, sample) in samples {
         let order = world.order("espresso", 1, "tok_ok").await;
         until_step(&world, &order, "payment_processing").await;
         let mut message: Value = serde_json::from_str(sample).expect("JSON");
-        (message["order_id"], message["event_id"]) = (order.body["order_id"].clone(), json!(Uuid::now_v7()));
+        (message["order_id"], message["event_id"]) =
+            (order.body["order_id"].clone(), json!(Uuid::now_v7()));
         send(&world, &message).await;
         let failed = world.until(&order, &["failed"]).await;
-        assert_eq!(failed["reason"], "payment declined: insufficient funds", "version {schema}");
+        assert_eq!(
+            failed["reason"], "payment declined: insufficient funds",
+            "version {schema}"
+        );
         read.push(*schema);
     }
     assert_eq!(read, [1, 2]);
@@ -295,10 +497,17 @@ async fn a_message_of_the_version_before_has_the_effect_of_todays() {
 /// To a parking queue, as a worker that gave up would send it.
 async fn park(world: &World, queue: &'static Queue, body: &Value) {
     let url = world.addresses().await[&Address::ParkingQueue(queue).variable()].clone();
-    let mut call = world.aws().sqs().send_message().queue_url(url).message_body(body.to_string());
+    let mut call = world
+        .aws()
+        .sqs()
+        .send_message()
+        .queue_url(url)
+        .message_body(body.to_string());
     if queue.fifo {
         let group = body["order_id"].as_str().unwrap_or("none").to_owned();
-        call = call.message_group_id(group).message_deduplication_id(Uuid::now_v7().to_string());
+        call = call
+            .message_group_id(group)
+            .message_deduplication_id(Uuid::now_v7().to_string());
     }
     call.send().await.expect("sent");
 }
@@ -323,7 +532,8 @@ async fn a_dry_run_is_truthful_for_every_queue() {
             "step": "fulfilment", "reason": null });
         about("OrderStatusChanged", data)
     };
-    let amount = json!({ "amount_minor": order.body["total_minor"], "currency": order.body["currency"] });
+    let amount =
+        json!({ "amount_minor": order.body["total_minor"], "currency": order.body["currency"] });
     // Every queue has one, or this test does not compile.
     let letter = |queue: QueueId| match queue {
         QueueId::Orders => paid(&order),
@@ -335,8 +545,10 @@ async fn a_dry_run_is_truthful_for_every_queue() {
     }
     let parked = causes(&world, QUEUES.len()).await;
     let cause_of = |queue: &Queue| {
-        let cause =
-            parked.iter().find(|cause| cause["queue"] == queue.slug).unwrap_or_else(|| panic!("{}", queue.slug));
+        let cause = parked
+            .iter()
+            .find(|cause| cause["queue"] == queue.slug)
+            .unwrap_or_else(|| panic!("{}", queue.slug));
         fingerprint(cause)
     };
     let dry_run = |queue: &Queue| {
@@ -356,22 +568,37 @@ async fn a_dry_run_is_truthful_for_every_queue() {
             QueueId::Fulfilment => ("done", "gets the next ticket"),
             QueueId::Projections => ("done", "the order view shows confirmed"),
         };
-        assert!(verdict == expected && what.contains(part), "{}: {verdict}: {what}", queue.slug);
+        assert!(
+            verdict == expected && what.contains(part),
+            "{}: {verdict}: {what}",
+            queue.slug
+        );
     }
     for role in ["fulfilment-worker", "projection-worker"] {
         world.resume(role);
     }
-    // Now the consumers make what was foreseen, by their own messages; then the dead letters have nothing left to do.
+    // Now the consumers make what was foreseen, by their own messages; then the dead letters have
+    // nothing left to do.
     let begun = Instant::now();
     for queue in [&FULFILMENT, &PROJECTIONS] {
         while dry_run(queue).0 != "dropped" {
-            assert!(begun.elapsed() < SETTLED_WITHIN, "{} was never handled", queue.slug);
+            assert!(
+                begun.elapsed() < SETTLED_WITHIN,
+                "{} was never handled",
+                queue.slug
+            );
             tokio::time::sleep(Duration::from_millis(100)).await;
         }
     }
     for queue in QUEUES {
         let redriven = world.haven(&["dlq", "redrive", &cause_of(queue), "--yes", "--json"]);
-        assert_eq!(code(&redriven), Some(0), "{}: {}", queue.slug, said(&redriven));
+        assert_eq!(
+            code(&redriven),
+            Some(0),
+            "{}: {}",
+            queue.slug,
+            said(&redriven)
+        );
     }
     assert!(causes(&world, 0).await.is_empty());
 }

@@ -22,9 +22,17 @@ async fn until<T, F: Future<Output = Result<T, String>>>(ask: impl Fn() -> F) ->
 
 /// A browser's session with the shop: its cookie.
 async fn a_session(shop: &str) -> String {
-    let http = reqwest::Client::builder().no_proxy().build().expect("a client");
+    let http = reqwest::Client::builder()
+        .no_proxy()
+        .build()
+        .expect("a client");
     let page = http.get(shop).send().await.expect("the menu");
-    let cookie = page.headers().get(header::SET_COOKIE).expect("a session").to_str().expect("text");
+    let cookie = page
+        .headers()
+        .get(header::SET_COOKIE)
+        .expect("a session")
+        .to_str()
+        .expect("text");
     cookie.split(';').next().expect("a pair").to_owned()
 }
 
@@ -40,8 +48,15 @@ async fn each_confirmed_order_gets_one_ticket_or_one_parcel_and_is_listed() {
         if n % 3 == 2 {
             body["order_type"] = json!("delivery");
         }
-        let headers = [("Idempotency-Key", key.as_str()), ("Cookie", cookie.as_str())];
-        accepted.push(world.ask(Method::POST, "/api/v1/orders", &headers, Some(&body)).await);
+        let headers = [
+            ("Idempotency-Key", key.as_str()),
+            ("Cookie", cookie.as_str()),
+        ];
+        accepted.push(
+            world
+                .ask(Method::POST, "/api/v1/orders", &headers, Some(&body))
+                .await,
+        );
         // Both die again and again while there is work for them.
         world.kill("fulfilment-worker");
         world.kill("projection-worker");
@@ -54,30 +69,70 @@ async fn each_confirmed_order_gets_one_ticket_or_one_parcel_and_is_listed() {
         let made = until(|| async {
             let seen = world.get(link).await.body;
             let made = !seen["ticket"].is_null() || !seen["shipment"].is_null();
-            if made { Ok(seen) } else { Err(format!("nothing was made of it: {seen:#}")) }
+            if made {
+                Ok(seen)
+            } else {
+                Err(format!("nothing was made of it: {seen:#}"))
+            }
         })
         .await;
         match made["order_type"].as_str() {
-            Some("delivery") => assert!(parcels.insert(made["shipment"]["tracking_number"].to_string())),
-            _ => assert!(positions.insert(made["ticket"]["position"].as_u64().expect("a position"))),
+            Some("delivery") => {
+                assert!(parcels.insert(made["shipment"]["tracking_number"].to_string()))
+            }
+            _ => {
+                assert!(positions.insert(made["ticket"]["position"].as_u64().expect("a position")))
+            }
         }
     }
-    assert_eq!(positions, (1..=8).collect::<BTreeSet<u64>>(), "one after the other, without a gap");
+    assert_eq!(
+        positions,
+        (1..=8).collect::<BTreeSet<u64>>(),
+        "one after the other, without a gap"
+    );
     assert_eq!(parcels.len(), 4);
-    let on_their_way =
-        async || world.mails().await.into_iter().filter(|(_, subject)| subject.contains("on its way")).count();
+    let on_their_way = async || {
+        world
+            .mails()
+            .await
+            .into_iter()
+            .filter(|(_, subject)| subject.contains("on its way"))
+            .count()
+    };
     assert_eq!(on_their_way().await, 0, "nothing has left the shop yet");
 
     let listed = || async {
-        let listed = world.ask(Method::GET, "/api/v1/orders", &[("Cookie", &cookie)], None).await.body;
+        let listed = world
+            .ask(Method::GET, "/api/v1/orders", &[("Cookie", &cookie)], None)
+            .await
+            .body;
         let all = listed["orders"].as_array().cloned().unwrap_or_default();
-        let confirmed = all.iter().filter(|order| order["status"] == "confirmed").count();
+        let confirmed = all
+            .iter()
+            .filter(|order| order["status"] == "confirmed")
+            .count();
         let done = listed["source"] == "view" && confirmed == ORDERS;
-        if done { Ok(all) } else { Err(format!("{confirmed} of {ORDERS} are listed as confirmed: {listed:#}")) }
+        if done {
+            Ok(all)
+        } else {
+            Err(format!(
+                "{confirmed} of {ORDERS} are listed as confirmed: {listed:#}"
+            ))
+        }
     };
     let all = until(listed).await;
-    let ids: Vec<&Value> = accepted.iter().rev().map(|answer| &answer.body["order_id"]).collect();
-    assert_eq!(all.iter().map(|order| &order["order_id"]).collect::<Vec<_>>(), ids, "newest first");
+    let ids: Vec<&Value> = accepted
+        .iter()
+        .rev()
+        .map(|answer| &answer.body["order_id"])
+        .collect();
+    assert_eq!(
+        all.iter()
+            .map(|order| &order["order_id"])
+            .collect::<Vec<_>>(),
+        ids,
+        "newest first"
+    );
     let again = world.haven(&["orders", "reproject", "--json"]);
     assert!(again.status.success(), "{again:?}");
     let counted: Value = serde_json::from_slice(&again.stdout).expect("JSON");
@@ -93,7 +148,11 @@ async fn each_confirmed_order_gets_one_ticket_or_one_parcel_and_is_listed() {
     }
     let told = until(|| async {
         let mails = on_their_way().await;
-        if mails >= 4 { Ok(mails) } else { Err(format!("{mails} of 4 mails")) }
+        if mails >= 4 {
+            Ok(mails)
+        } else {
+            Err(format!("{mails} of 4 mails"))
+        }
     })
     .await;
     assert_eq!(told, 4, "each once, when it leaves");

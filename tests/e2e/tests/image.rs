@@ -23,11 +23,18 @@ impl Drop for Container {
 }
 
 fn docker(arguments: &[&str]) -> Output {
-    Command::new("docker").args(arguments).output().expect("docker runs")
+    Command::new("docker")
+        .args(arguments)
+        .output()
+        .expect("docker runs")
 }
 
 fn said(output: &Output) -> String {
-    format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
+    format!(
+        "{}{}",
+        String::from_utf8_lossy(&output.stdout),
+        String::from_utf8_lossy(&output.stderr)
+    )
 }
 
 fn build(tag: &str, binary: &Path) {
@@ -47,8 +54,24 @@ fn build(tag: &str, binary: &Path) {
 /// The role without any network, and so without a database: alive, and never ready.
 fn start(tag: &str) -> String {
     let mut run = Command::new("docker");
-    run.args(["run", "--detach", "--init", "--network", "none", "--read-only", "--user", "10001:10001"]);
-    run.args(["--cap-drop", "ALL", "--security-opt", "no-new-privileges", "--entrypoint", BINARY]);
+    run.args([
+        "run",
+        "--detach",
+        "--init",
+        "--network",
+        "none",
+        "--read-only",
+        "--user",
+        "10001:10001",
+    ]);
+    run.args([
+        "--cap-drop",
+        "ALL",
+        "--security-opt",
+        "no-new-privileges",
+        "--entrypoint",
+        BINARY,
+    ]);
     for setting in [
         "HAVEN_ENV=dev",
         "AWS_REGION=eu-central-1",
@@ -80,26 +103,49 @@ fn a_role_runs_in_its_image_as_nobody_and_answers_for_its_health() {
     let binary = e2e::built("binaries", ORDER_WORKER.slug);
     let tag = format!("brew-haven/roles:test-{}", Uuid::now_v7().simple());
     build(&tag, &binary);
-    let container = Container { id: start(&tag), tag };
+    let container = Container {
+        id: start(&tag),
+        tag,
+    };
 
     let exec = |argument: &str| docker(&["exec", &container.id, BINARY, argument]);
     let begun = Instant::now();
     let mut health = exec("health");
     while !health.status.success() {
         let log = said(&docker(&["logs", &container.id]));
-        assert!(begun.elapsed() < Duration::from_secs(20), "{}\n{log}", said(&health));
+        assert!(
+            begun.elapsed() < Duration::from_secs(20),
+            "{}\n{log}",
+            said(&health)
+        );
         std::thread::sleep(Duration::from_millis(100));
         health = exec("health");
     }
     assert_eq!(said(&health), "", "healthy is no news");
     let unknown = exec("helth");
     assert_eq!(unknown.status.code(), Some(64));
-    assert_eq!(said(&unknown), "order-worker: unknown argument \"helth\" (see --help)\n");
+    assert_eq!(
+        said(&unknown),
+        "order-worker: unknown argument \"helth\" (see --help)\n"
+    );
     // The column of pids is Docker's wish.
     let processes = docker(&["top", &container.id, "-eo", "pid,uid,args"]);
-    let said_of = |line: &str| line.split_whitespace().skip(1).map(str::to_owned).collect::<Vec<_>>();
-    let running = said(&processes).lines().filter(|line| said_of(line) == ["10001", BINARY]).count();
-    assert_eq!(running, 1, "a health check starts no second role: {}", said(&processes));
+    let said_of = |line: &str| {
+        line.split_whitespace()
+            .skip(1)
+            .map(str::to_owned)
+            .collect::<Vec<_>>()
+    };
+    let running = said(&processes)
+        .lines()
+        .filter(|line| said_of(line) == ["10001", BINARY])
+        .count();
+    assert_eq!(
+        running,
+        1,
+        "a health check starts no second role: {}",
+        said(&processes)
+    );
 
     // ECS says SIGTERM, and SIGKILL later.
     let stopped = docker(&["stop", "-t", "20", &container.id]);
@@ -107,5 +153,8 @@ fn a_role_runs_in_its_image_as_nobody_and_answers_for_its_health() {
     let code = docker(&["inspect", "--format", "{{.State.ExitCode}}", &container.id]);
     let log = said(&docker(&["logs", &container.id]));
     assert_eq!(said(&code).trim(), "0", "{log}");
-    assert!(log.contains("The database cannot be reached yet") && !log.contains("s3cret"), "{log}");
+    assert!(
+        log.contains("The database cannot be reached yet") && !log.contains("s3cret"),
+        "{log}"
+    );
 }

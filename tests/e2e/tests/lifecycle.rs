@@ -1,5 +1,5 @@
-//! A stack's life on CloudFormation: made, left alone, changed, refused, replaced, failed; and plans that hold what they
-//! promise. On a local AWS of the test's own.
+//! A stack's life on CloudFormation: made, left alone, changed, refused, replaced, failed; and
+//! plans that hold what they promise. On a local AWS of the test's own.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
@@ -42,20 +42,47 @@ fn table(name: &str) -> Value {
 
 async fn bring(target: &Target, resources: Value, allow: &[&str]) -> anyhow::Result<Outcome> {
     let allow: Vec<String> = allow.iter().map(|name| (*name).to_owned()).collect();
-    let outcomes = deploy_stacks(target, vec![stack(&resources)], &Named::new(&allow), &Reporter::quiet()).await?;
+    let outcomes = deploy_stacks(
+        target,
+        vec![stack(&resources)],
+        &Named::new(&allow),
+        &Reporter::quiet(),
+    )
+    .await?;
     Ok(outcomes[0].outcome)
 }
 
 async fn tables(aws: &LocalAws) -> Vec<String> {
-    let listed = sdk(aws).dynamodb().list_tables().send().await.expect("tables");
-    listed.table_names.unwrap_or_default().into_iter().filter(|name| name.starts_with("life-")).collect()
+    let listed = sdk(aws)
+        .dynamodb()
+        .list_tables()
+        .send()
+        .await
+        .expect("tables");
+    listed
+        .table_names
+        .unwrap_or_default()
+        .into_iter()
+        .filter(|name| name.starts_with("life-"))
+        .collect()
 }
 
 async fn visibility(aws: &LocalAws) -> String {
     use aws_sdk_sqs::types::QueueAttributeName::VisibilityTimeout;
     let sqs = sdk(aws).sqs();
-    let url = sqs.get_queue_url().queue_name("life-queue").send().await.expect("the queue").queue_url;
-    let got = sqs.get_queue_attributes().set_queue_url(url).attribute_names(VisibilityTimeout).send().await;
+    let url = sqs
+        .get_queue_url()
+        .queue_name("life-queue")
+        .send()
+        .await
+        .expect("the queue")
+        .queue_url;
+    let got = sqs
+        .get_queue_attributes()
+        .set_queue_url(url)
+        .attribute_names(VisibilityTimeout)
+        .send()
+        .await;
     got.expect("attributes").attributes.expect("some")[&VisibilityTimeout].clone()
 }
 
@@ -64,37 +91,86 @@ async fn what_holds_data_is_replaced_only_by_name_and_a_failure_gives_everything
     let aws = local_aws().await;
     let target = target(&aws);
     let life = |seconds, name| json!({ "Queue": queue(seconds), "Table": table(name) });
-    assert_eq!(bring(&target, life(30, "life-one"), &[]).await.expect("made"), Outcome::Created);
-    assert_eq!(bring(&target, life(30, "life-one"), &[]).await.expect("nothing to do"), Outcome::Unchanged);
-    assert_eq!(bring(&target, life(60, "life-one"), &[]).await.expect("in place"), Outcome::Updated);
+    assert_eq!(
+        bring(&target, life(30, "life-one"), &[])
+            .await
+            .expect("made"),
+        Outcome::Created
+    );
+    assert_eq!(
+        bring(&target, life(30, "life-one"), &[])
+            .await
+            .expect("nothing to do"),
+        Outcome::Unchanged
+    );
+    assert_eq!(
+        bring(&target, life(60, "life-one"), &[])
+            .await
+            .expect("in place"),
+        Outcome::Updated
+    );
     assert_eq!(visibility(&aws).await, "60");
 
-    let refused = bring(&target, life(90, "life-two"), &[]).await.expect_err("nobody named it").to_string();
-    assert!(refused.contains("DATA LOSS: life/Table") && refused.contains("--allow life/Table"), "{refused}");
-    let refused = bring(&target, json!({ "Queue": queue(90) }), &["life/Queue"]).await.expect_err("another was named");
+    let refused = bring(&target, life(90, "life-two"), &[])
+        .await
+        .expect_err("nobody named it")
+        .to_string();
+    assert!(
+        refused.contains("DATA LOSS: life/Table") && refused.contains("--allow life/Table"),
+        "{refused}"
+    );
+    let refused = bring(&target, json!({ "Queue": queue(90) }), &["life/Queue"])
+        .await
+        .expect_err("another was named");
     assert!(refused.to_string().contains("life/Table"), "{refused}");
-    assert_eq!((tables(&aws).await, visibility(&aws).await), (vec!["life-one".to_owned()], "60".to_owned()));
-    let left =
-        target.cloudformation.list_change_sets().stack_name("brew-haven-local-life").send().await.expect("a list");
-    let waiting =
-        left.summaries().iter().filter(|set| set.execution_status().is_some_and(|s| s.as_str() == "AVAILABLE"));
+    assert_eq!(
+        (tables(&aws).await, visibility(&aws).await),
+        (vec!["life-one".to_owned()], "60".to_owned())
+    );
+    let left = target
+        .cloudformation
+        .list_change_sets()
+        .stack_name("brew-haven-local-life")
+        .send()
+        .await
+        .expect("a list");
+    let waiting = left.summaries().iter().filter(|set| {
+        set.execution_status()
+            .is_some_and(|s| s.as_str() == "AVAILABLE")
+    });
     assert_eq!(waiting.count(), 0, "what was refused waits nowhere");
 
-    assert_eq!(bring(&target, life(60, "life-two"), &["life/Table"]).await.expect("named"), Outcome::Updated);
+    assert_eq!(
+        bring(&target, life(60, "life-two"), &["life/Table"])
+            .await
+            .expect("named"),
+        Outcome::Updated
+    );
     assert_eq!(tables(&aws).await, ["life-two"]);
 
     // An alarm on nothing cannot be made; the queue that was changed beside it is changed back.
     let broken = json!({ "Queue": queue(5), "Table": table("life-two"), "Alarm": { "Type": "AWS::CloudWatch::Alarm",
         "DependsOn": "Queue", "Properties": { "ComparisonOperator": "GreaterThanThreshold", "EvaluationPeriods": 1 } } });
-    let failed = bring(&target, broken, &[]).await.expect_err("an alarm on nothing").to_string();
+    let failed = bring(&target, broken, &[])
+        .await
+        .expect_err("an alarm on nothing")
+        .to_string();
     let first = failed.lines().next().expect("a line");
     assert!(
         first.starts_with("Alarm (AWS::CloudWatch::Alarm) ") && first.contains("_FAILED: "),
         "cause first: {failed}"
     );
-    assert!(failed.contains("so the stack brew-haven-local-life is UPDATE_ROLLBACK_COMPLETE"), "{failed}");
+    assert!(
+        failed.contains("so the stack brew-haven-local-life is UPDATE_ROLLBACK_COMPLETE"),
+        "{failed}"
+    );
     assert_eq!(visibility(&aws).await, "60");
-    assert_eq!(bring(&target, life(61, "life-two"), &[]).await.expect("it goes on"), Outcome::Updated);
+    assert_eq!(
+        bring(&target, life(61, "life-two"), &[])
+            .await
+            .expect("it goes on"),
+        Outcome::Updated
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -103,9 +179,21 @@ async fn a_first_attempt_that_fails_leaves_nothing_and_the_next_one_works() {
     let target = target(&aws);
     let alarm = json!({ "Type": "AWS::CloudWatch::Alarm", "DependsOn": "Queue",
         "Properties": { "ComparisonOperator": "GreaterThanThreshold", "EvaluationPeriods": 1 } });
-    let failed = bring(&target, json!({ "Queue": queue(30), "Alarm": alarm }), &[]).await.expect_err("it fails");
-    assert!(failed.to_string().starts_with("Alarm (AWS::CloudWatch::Alarm) CREATE_FAILED"), "{failed}");
-    assert_eq!(bring(&target, json!({ "Queue": queue(30) }), &[]).await.expect("made"), Outcome::Created);
+    let failed = bring(&target, json!({ "Queue": queue(30), "Alarm": alarm }), &[])
+        .await
+        .expect_err("it fails");
+    assert!(
+        failed
+            .to_string()
+            .starts_with("Alarm (AWS::CloudWatch::Alarm) CREATE_FAILED"),
+        "{failed}"
+    );
+    assert_eq!(
+        bring(&target, json!({ "Queue": queue(30) }), &[])
+            .await
+            .expect("made"),
+        Outcome::Created
+    );
 }
 
 /// A folder of a test's own; gone with the value.
@@ -128,13 +216,21 @@ impl Drop for Folder {
 /// `haven` as somebody of an account calls it: the local AWS takes the access key for the account.
 fn haven_in(aws: &LocalAws, folder: &Path, account: &str, arguments: &[&str]) -> Output {
     let mut command = Command::new(haven());
-    command.args(arguments).args(["--endpoint", &aws.access.endpoint, "--state"]).arg(folder).current_dir(folder);
+    command
+        .args(arguments)
+        .args(["--endpoint", &aws.access.endpoint, "--state"])
+        .arg(folder)
+        .current_dir(folder);
     command.envs(aws.access_of(account).variables());
     command.output().expect("haven runs")
 }
 
 fn text(output: &Output) -> String {
-    format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
+    format!(
+        "{}{}",
+        String::from_utf8_lossy(&output.stdout),
+        String::from_utf8_lossy(&output.stderr)
+    )
 }
 
 const OURS: &str = "111122223333";
@@ -145,24 +241,50 @@ async fn a_plan_is_done_as_it_is_or_not_at_all() {
     let (aws, folder) = (local_aws().await, Folder::new());
     let ours = |arguments: &[&str]| haven_in(&aws, &folder.0, &aws.access.access_key_id, arguments);
     let planned = ours(&["plan", "local", "--out", "first.json"]);
-    assert!(planned.status.success() && text(&planned).contains("brew-haven-local-messaging"), "{}", text(&planned));
+    assert!(
+        planned.status.success() && text(&planned).contains("brew-haven-local-messaging"),
+        "{}",
+        text(&planned)
+    );
     let applied = ours(&["apply", "first.json"]);
     assert!(applied.status.success(), "{}", text(&applied));
 
     let again = text(&ours(&["apply", "first.json"]));
-    assert!(again.contains("nothing was done") && again.contains("somebody else has deployed it since"), "{again}");
+    assert!(
+        again.contains("nothing was done") && again.contains("somebody else has deployed it since"),
+        "{again}"
+    );
     let empty = ours(&["plan", "local"]);
-    assert!(text(&empty).contains("0 to add, 0 to change, 0 to replace, 0 to remove"), "{}", text(&empty));
+    assert!(
+        text(&empty).contains("0 to add, 0 to change, 0 to replace, 0 to remove"),
+        "{}",
+        text(&empty)
+    );
 
     // The database becomes another: nobody named it.
-    let aurora = ["plan", "local", "--set", "database.engine=aurora", "--set", "database.multi_az=false"];
+    let aurora = [
+        "plan",
+        "local",
+        "--set",
+        "database.engine=aurora",
+        "--set",
+        "database.multi_az=false",
+    ];
     let refused = ours(&aurora);
     let said = text(&refused);
     assert_eq!(refused.status.code(), Some(2), "{said}");
     assert!(said.contains("--allow servers/Database"), "{said}");
-    assert!(said.find("DATA LOSS").is_some_and(|at| at < said.find("\nin place").unwrap_or(usize::MAX)), "{said}");
+    assert!(
+        said.find("DATA LOSS")
+            .is_some_and(|at| at < said.find("\nin place").unwrap_or(usize::MAX)),
+        "{said}"
+    );
     let refused = ours(&[&["deploy"], &aurora[1..]].concat());
-    assert!(!refused.status.success() && text(&refused).contains("refused, since it holds data"), "{}", text(&refused));
+    assert!(
+        !refused.status.success() && text(&refused).contains("refused, since it holds data"),
+        "{}",
+        text(&refused)
+    );
 
     // A plan that anything has happened to since.
     let change = ["--set", "edge.daily_quota=123456"];
@@ -172,7 +294,11 @@ async fn a_plan_is_done_as_it_is_or_not_at_all() {
     };
     plan("edited.json", &[]);
     let edited = std::fs::read_to_string(folder.0.join("edited.json")).expect("it is there");
-    std::fs::write(folder.0.join("edited.json"), edited.replace("123456", "123457")).expect("written");
+    std::fs::write(
+        folder.0.join("edited.json"),
+        edited.replace("123456", "123457"),
+    )
+    .expect("written");
     let refused = text(&ours(&["apply", "edited.json"]));
     assert!(refused.contains("its seal does not fit"), "{refused}");
 
@@ -183,10 +309,19 @@ async fn a_plan_is_done_as_it_is_or_not_at_all() {
     plan("parameter.json", &[]);
     let ssm = aws_sdk_ssm::Client::new(sdk(&aws).config());
     let name = format!("{}/feature/somebody", contract::parameter_root("local"));
-    let put = ssm.put_parameter().name(&name).value("1").r#type(aws_sdk_ssm::types::ParameterType::String);
+    let put = ssm
+        .put_parameter()
+        .name(&name)
+        .value("1")
+        .r#type(aws_sdk_ssm::types::ParameterType::String);
     put.send().await.expect("written");
     let refused = text(&ours(&["apply", "parameter.json"]));
-    assert!(refused.contains(&format!("the parameter {name} was gone and is at version 1")), "{refused}");
+    assert!(
+        refused.contains(&format!(
+            "the parameter {name} was gone and is at version 1"
+        )),
+        "{refused}"
+    );
 
     plan("good.json", &[]);
     let applied = ours(&["apply", "good.json"]);
@@ -199,11 +334,29 @@ async fn a_plan_for_another_account_is_refused() {
     let planned = haven_in(&aws, &folder.0, OURS, &["plan", "dev", "--out", "dev.json"]);
     assert!(planned.status.success(), "{}", text(&planned));
     let refused = text(&haven_in(&aws, &folder.0, THEIRS, &["apply", "dev.json"]));
-    assert!(refused.contains(&format!("made for account {OURS}, and this is 444455556666")), "{refused}");
-    let other = haven_in(&aws, &folder.0, OURS, &["plan", "dev", "--set", "account.id=444455556666"]);
-    assert!(text(&other).contains(&format!("these credentials are of account {OURS}")), "{}", text(&other));
+    assert!(
+        refused.contains(&format!(
+            "made for account {OURS}, and this is 444455556666"
+        )),
+        "{refused}"
+    );
+    let other = haven_in(
+        &aws,
+        &folder.0,
+        OURS,
+        &["plan", "dev", "--set", "account.id=444455556666"],
+    );
+    assert!(
+        text(&other).contains(&format!("these credentials are of account {OURS}")),
+        "{}",
+        text(&other)
+    );
     let poor = haven_in(&aws, &folder.0, OURS, &["plan", "dev", "--budget", "100"]);
-    assert!(poor.status.code() == Some(2) && text(&poor).contains("refused by budget"), "{}", text(&poor));
+    assert!(
+        poor.status.code() == Some(2) && text(&poor).contains("refused by budget"),
+        "{}",
+        text(&poor)
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -213,15 +366,32 @@ async fn what_somebody_else_stands_on_is_not_deleted() {
     assert!(ours(&["deploy", "local"]).status.success());
     let client = target(&aws).cloudformation;
     let exports = client.list_exports().send().await.expect("exports");
-    let orders =
-        exports.exports().iter().filter_map(|export| export.name()).find(|name| name.ends_with("queue-orders-url-arn"));
+    let orders = exports
+        .exports()
+        .iter()
+        .filter_map(|export| export.name())
+        .find(|name| name.ends_with("queue-orders-url-arn"));
     let template = json!({ "Resources": { "Copy": { "Type": "AWS::SSM::Parameter", "Properties": {
         "Type": "String", "Value": { "Fn::ImportValue": orders.expect("the queue is exported") } } } } });
-    client.create_stack().stack_name("somebody").template_body(template.to_string()).send().await.expect("made");
+    client
+        .create_stack()
+        .stack_name("somebody")
+        .template_body(template.to_string())
+        .send()
+        .await
+        .expect("made");
     let refused = ours(&["destroy", "local", "--yes"]);
-    assert!(!refused.status.success() && text(&refused).contains("somebody"), "{}", text(&refused));
-    let status: Value = serde_json::from_slice(&ours(&["status", "local", "--json"]).stdout).expect("JSON");
-    let messaging =
-        status["stacks"].as_array().expect("stacks").iter().find(|stack| stack["name"] == "brew-haven-local-messaging");
+    assert!(
+        !refused.status.success() && text(&refused).contains("somebody"),
+        "{}",
+        text(&refused)
+    );
+    let status: Value =
+        serde_json::from_slice(&ours(&["status", "local", "--json"]).stdout).expect("JSON");
+    let messaging = status["stacks"]
+        .as_array()
+        .expect("stacks")
+        .iter()
+        .find(|stack| stack["name"] == "brew-haven-local-messaging");
     assert_eq!(messaging.expect("it is there")["status"], "CREATE_COMPLETE");
 }

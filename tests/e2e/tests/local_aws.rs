@@ -1,4 +1,5 @@
-//! The local AWS of a running shop, as its owner uses it from another program: with `haven env` and an SDK of AWS.
+//! The local AWS of a running shop, as its owner uses it from another program: with `haven env` and
+//! an SDK of AWS.
 
 use std::process::{Command, Output};
 
@@ -19,20 +20,38 @@ async fn another_sdk_uses_the_local_aws_with_what_haven_env_prints_and_nobody_do
     let mut world = World::open(&[]).await;
     // As a shell evaluates it.
     let script = r#"eval "$("$0" env --state "$1")" && env"#;
-    let shell = Command::new("sh").env_clear().args(["-c", script]).arg(haven()).arg(world.state()).output();
+    let shell = Command::new("sh")
+        .env_clear()
+        .args(["-c", script])
+        .arg(haven())
+        .arg(world.state())
+        .output();
     let shell = String::from_utf8(shell.expect("sh runs").stdout).expect("text");
-    for (name, fact) in [("AWS_ENDPOINT_URL", "aws_endpoint"), ("AWS_SECRET_ACCESS_KEY", "aws_secret_access_key")] {
+    for (name, fact) in [
+        ("AWS_ENDPOINT_URL", "aws_endpoint"),
+        ("AWS_SECRET_ACCESS_KEY", "aws_secret_access_key"),
+    ] {
         let line = format!("{name}={}", world.facts[fact].as_str().expect("a fact"));
         assert!(shell.lines().any(|known| known == line), "{name}: {shell}");
     }
-    let id = world.facts["aws_access_key_id"].as_str().expect("a fact").to_owned();
+    let id = world.facts["aws_access_key_id"]
+        .as_str()
+        .expect("a fact")
+        .to_owned();
     assert!(id.starts_with("AKIA") && id.len() == 20, "{id}");
 
-    let queues = world.python("print(json.dumps(client('sqs').list_queues()['QueueUrls']))", &[]);
+    let queues = world.python(
+        "print(json.dumps(client('sqs').list_queues()['QueueUrls']))",
+        &[],
+    );
     let queues = printed(&queues);
-    assert!(queues.as_array().is_some_and(|queues| queues.len() > 10), "{queues}");
+    assert!(
+        queues.as_array().is_some_and(|queues| queues.len() > 10),
+        "{queues}"
+    );
 
-    // Bodies of every kind that the SDK signs differently, and URLs that are signed for somebody else to use.
+    // Bodies of every kind that the SDK signs differently, and URLs that are signed for somebody
+    // else to use.
     let of_s3 = r#"
 import hashlib, urllib.error, urllib.request
 s3 = client('s3', config=botocore.config.Config(signature_version='s3v4', s3={'addressing_style': 'path'}))
@@ -57,8 +76,16 @@ print(json.dumps({
 }))
 "#;
     let of_s3 = printed(&world.python(of_s3, &[]));
-    assert_eq!((&of_s3["whole"], &of_s3["listed"]), (&Value::Bool(true), &Value::Bool(true)), "{of_s3}");
-    assert_eq!(of_s3["presigned"], serde_json::json!([200, true]), "{of_s3}");
+    assert_eq!(
+        (&of_s3["whole"], &of_s3["listed"]),
+        (&Value::Bool(true), &Value::Bool(true)),
+        "{of_s3}"
+    );
+    assert_eq!(
+        of_s3["presigned"],
+        serde_json::json!([200, true]),
+        "{of_s3}"
+    );
     assert_eq!(of_s3["uploaded"], serde_json::json!([200, true]), "{of_s3}");
     for refused in ["by a page", "changed", "unsigned"] {
         assert_eq!(of_s3[refused][0], 403, "{refused}: {of_s3}");
@@ -97,12 +124,18 @@ print(json.dumps({
     // The pair is of one run, and what was stored is there in the next one.
     world.reopen(&[]).await;
     assert_ne!(world.facts["aws_access_key_id"], *id);
-    let again = printed(&world.python("print(json.dumps(client('s3').list_buckets()['Buckets'][0]['Name']))", &[]));
+    let again = printed(&world.python(
+        "print(json.dumps(client('s3').list_buckets()['Buckets'][0]['Name']))",
+        &[],
+    ));
     assert_eq!(again, "beans");
     world.close();
     let nothing = world.haven(&["env"]);
     let error = String::from_utf8_lossy(&nothing.stderr);
-    assert!(!nothing.status.success() && error.contains("haven up"), "{error}");
+    assert!(
+        !nothing.status.success() && error.contains("haven up"),
+        "{error}"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -112,7 +145,9 @@ async fn staff_read_in_the_mailbox_what_a_customer_was_sent() {
     world.until(&accepted, &["confirmed"]).await;
     let begun = std::time::Instant::now();
     let list = loop {
-        let list = world.as_staff(Method::GET, "/staff/mailbox", &[], None).await;
+        let list = world
+            .as_staff(Method::GET, "/staff/mailbox", &[], None)
+            .await;
         let page = list.body.as_str().unwrap_or_default().to_owned();
         if page.contains("ana@example.com") {
             break page;
@@ -120,12 +155,30 @@ async fn staff_read_in_the_mailbox_what_a_customer_was_sent() {
         assert!(begun.elapsed() < SETTLED_WITHIN, "no mail: {page}");
         tokio::time::sleep(std::time::Duration::from_millis(100)).await;
     };
-    let link = list
-        .split("href=\"")
-        .find_map(|rest| rest.split('"').next().filter(|link| link.starts_with("/staff/mailbox/")));
-    let mail = world.as_staff(Method::GET, link.expect("a link to the mail"), &[], None).await;
-    assert!(mail.status.is_success() && mail.body.as_str().is_some_and(|page| page.contains("Espresso")), "{mail:?}");
-    let stranger = world.http.get(format!("{}/staff/mailbox", world.facts["storefront"].as_str().expect("an address")));
+    let link = list.split("href=\"").find_map(|rest| {
+        rest.split('"')
+            .next()
+            .filter(|link| link.starts_with("/staff/mailbox/"))
+    });
+    let mail = world
+        .as_staff(Method::GET, link.expect("a link to the mail"), &[], None)
+        .await;
+    assert!(
+        mail.status.is_success()
+            && mail
+                .body
+                .as_str()
+                .is_some_and(|page| page.contains("Espresso")),
+        "{mail:?}"
+    );
+    let stranger = world.http.get(format!(
+        "{}/staff/mailbox",
+        world.facts["storefront"].as_str().expect("an address")
+    ));
     let stranger = stranger.send().await.expect("an answer");
-    assert!(stranger.url().path() == "/staff/sign-in", "{}", stranger.url());
+    assert!(
+        stranger.url().path() == "/staff/sign-in",
+        "{}",
+        stranger.url()
+    );
 }

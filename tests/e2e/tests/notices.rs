@@ -16,8 +16,18 @@ async fn wants_texts(world: &World) -> String {
     let key = Uuid::now_v7().to_string();
     // One recipient gets 40 mails a day.
     body["customer"]["email"] = json!(format!("ana-{key}@example.com"));
-    let accepted = world.ask(Method::POST, "/api/v1/orders", &[("Idempotency-Key", &key)], Some(&body)).await;
-    world.until(&accepted, &["confirmed"]).await["order_id"].as_str().expect("an id").to_owned()
+    let accepted = world
+        .ask(
+            Method::POST,
+            "/api/v1/orders",
+            &[("Idempotency-Key", &key)],
+            Some(&body),
+        )
+        .await;
+    world.until(&accepted, &["confirmed"]).await["order_id"]
+        .as_str()
+        .expect("an id")
+        .to_owned()
 }
 
 /// Channel and state of each notice of an order, once one of them was sent.
@@ -29,18 +39,27 @@ async fn told(world: &World, order_id: &str) -> Vec<(String, String)> {
         let list: Value = serde_json::from_slice(&output.stdout).expect("JSON");
         let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
         let rows = list["notices"].as_array().expect("notices").iter();
-        let rows: Vec<_> = rows.map(|row| (text(&row["channel"]), text(&row["state"]))).collect();
+        let rows: Vec<_> = rows
+            .map(|row| (text(&row["channel"]), text(&row["state"])))
+            .collect();
         if rows.iter().any(|(_, state)| state == "sent") {
             return rows;
         }
-        assert!(begun.elapsed() < SETTLED_WITHIN, "nobody was told: {rows:?}");
+        assert!(
+            begun.elapsed() < SETTLED_WITHIN,
+            "nobody was told: {rows:?}"
+        );
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
 }
 
 /// Texts that were sent.
 async fn texts(world: &World) -> Vec<String> {
-    let texts = world.aws().kept_texts().await.expect("the texts that were sent");
+    let texts = world
+        .aws()
+        .kept_texts()
+        .await
+        .expect("the texts that were sent");
     texts.into_iter().map(|text| text.text).collect()
 }
 
@@ -49,12 +68,26 @@ async fn a_text_is_sent_once_the_switch_is_on_and_an_e_mail_in_its_place_before(
     let world = World::open(&[]).await;
     let first = wants_texts(&world).await;
     let row = |channel: &str, state: &str| (channel.to_owned(), state.to_owned());
-    assert_eq!(told(&world, &first).await, [row("email", "sent"), row("sms", "suppressed")], "texts are off");
+    assert_eq!(
+        told(&world, &first).await,
+        [row("email", "sent"), row("sms", "suppressed")],
+        "texts are off"
+    );
     assert!(texts(&world).await.is_empty());
 
     let name = format!("{}/{}", parameter_root("local"), SMS_ENABLED.key);
-    world.aws().ssm().put_parameter().name(name).value("true").overwrite(true).send().await.expect("set");
-    // The switch is read every half a minute. Until then and after, each customer is told by one channel.
+    world
+        .aws()
+        .ssm()
+        .put_parameter()
+        .name(name)
+        .value("true")
+        .overwrite(true)
+        .send()
+        .await
+        .expect("set");
+    // The switch is read every half a minute. Until then and after, each customer is told by one
+    // channel.
     let begun = Instant::now();
     let (mut orders, mut mails) = (1, 1);
     loop {
@@ -70,9 +103,20 @@ async fn a_text_is_sent_once_the_switch_is_on_and_an_e_mail_in_its_place_before(
     }
     let texts = texts(&world).await;
     assert_eq!((texts.len(), orders - mails), (1, 1), "{texts:?}");
-    assert!(texts[0].starts_with("Brew Haven: order ") && texts[0].contains("is confirmed"), "{texts:?}");
-    let mailed = world.mails().await.into_iter().filter(|(to, _)| to.starts_with("ana-")).count();
+    assert!(
+        texts[0].starts_with("Brew Haven: order ") && texts[0].contains("is confirmed"),
+        "{texts:?}"
+    );
+    let mailed = world
+        .mails()
+        .await
+        .into_iter()
+        .filter(|(to, _)| to.starts_with("ana-"))
+        .count();
     assert_eq!(mailed, mails, "nobody was told twice");
     let failed = world.haven(&["notify", "list", "--failed"]);
-    assert!(String::from_utf8_lossy(&failed.stdout).contains("No notice failed"), "{failed:?}");
+    assert!(
+        String::from_utf8_lossy(&failed.stdout).contains("No notice failed"),
+        "{failed:?}"
+    );
 }

@@ -11,14 +11,21 @@ use servers::{LocalAws, local_aws};
 fn haven_on(aws: &LocalAws, arguments: &[&str]) -> Output {
     let nowhere = std::env::temp_dir().join("haven-e2e-no-state");
     let mut command = Command::new(haven());
-    command.args(arguments).args(["--endpoint", &aws.access.endpoint, "--state"]).arg(nowhere);
+    command
+        .args(arguments)
+        .args(["--endpoint", &aws.access.endpoint, "--state"])
+        .arg(nowhere);
     command.envs(aws.access.variables());
     command.output().expect("haven runs")
 }
 
 fn said(output: &Output) -> String {
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
-    assert!(output.status.success(), "{text}\n{}", String::from_utf8_lossy(&output.stderr));
+    assert!(
+        output.status.success(),
+        "{text}\n{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
     text
 }
 
@@ -31,7 +38,9 @@ fn outcome(output: &Output) -> Value {
 fn outcomes(deployed: &Value) -> BTreeSet<(String, String)> {
     let text = |value: &Value| value.as_str().expect("text").to_owned();
     let stacks = deployed["stacks"].as_array().expect("stacks").iter();
-    stacks.map(|stack| (text(&stack["name"]), text(&stack["outcome"]))).collect()
+    stacks
+        .map(|stack| (text(&stack["name"]), text(&stack["outcome"])))
+        .collect()
 }
 
 const STACKS: [&str; 12] = [
@@ -50,7 +59,10 @@ const STACKS: [&str; 12] = [
 ];
 
 fn all(outcome: &str) -> BTreeSet<(String, String)> {
-    STACKS.iter().map(|slug| (format!("brew-haven-local-{slug}"), outcome.to_owned())).collect()
+    STACKS
+        .iter()
+        .map(|slug| (format!("brew-haven-local-{slug}"), outcome.to_owned()))
+        .collect()
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -59,30 +71,60 @@ async fn the_local_aws_gets_every_stack_once_and_gives_all_back_but_the_data() {
     let deployed = outcome(&haven_on(&aws, &["deploy", "local", "--json"]));
     assert_eq!(outcomes(&deployed), all("created"));
     let left_out = deployed["left_out"].as_array().expect("what is left out");
-    let natless = left_out.iter().find(|left_out| left_out["kind"] == "AWS::EC2::NatGateway").expect("it is told");
-    assert_eq!((&natless["stack"], &natless["how"]), (&"network".into(), &"left_out".into()));
-    assert!(left_out.iter().all(|left_out| left_out["why"].as_str().is_some_and(|why| !why.is_empty())));
+    let natless = left_out
+        .iter()
+        .find(|left_out| left_out["kind"] == "AWS::EC2::NatGateway")
+        .expect("it is told");
+    assert_eq!(
+        (&natless["stack"], &natless["how"]),
+        (&"network".into(), &"left_out".into())
+    );
+    assert!(
+        left_out
+            .iter()
+            .all(|left_out| left_out["why"].as_str().is_some_and(|why| !why.is_empty()))
+    );
 
     let again = said(&haven_on(&aws, &["deploy", "local"]));
     assert!(again.starts_with("12 stacks, no changes"), "{again}");
-    assert!(again.contains("AWS::EC2::NatGateway: no packet flows"), "{again}");
+    assert!(
+        again.contains("AWS::EC2::NatGateway: no packet flows"),
+        "{again}"
+    );
 
     let destroyed = outcome(&haven_on(&aws, &["destroy", "local", "--yes", "--json"]));
-    assert_eq!(destroyed["removed"].as_array().map(Vec::len), Some(STACKS.len()));
+    assert_eq!(
+        destroyed["removed"].as_array().map(Vec::len),
+        Some(STACKS.len())
+    );
     let retained = destroyed["retained"].as_array().expect("a list");
-    for kept in ["auditbucket", "lakebucket", "data-ProductsTable", "payment-webhook"] {
+    for kept in [
+        "auditbucket",
+        "lakebucket",
+        "data-ProductsTable",
+        "payment-webhook",
+    ] {
         assert!(
-            retained.iter().any(|name| name.as_str().is_some_and(|name| name.contains(kept))),
+            retained
+                .iter()
+                .any(|name| name.as_str().is_some_and(|name| name.contains(kept))),
             "{kept}: {retained:?}"
         );
     }
     let status = haven_on(&aws, &["status", "local", "--json"]);
     let status: Value = serde_json::from_slice(&status.stdout).expect("JSON");
     let stacks = status["stacks"].as_array().expect("stacks");
-    assert!(!stacks.is_empty() && stacks.iter().all(|stack| stack["status"] == "NOT_DEPLOYED"), "{stacks:?}");
+    assert!(
+        !stacks.is_empty() && stacks.iter().all(|stack| stack["status"] == "NOT_DEPLOYED"),
+        "{stacks:?}"
+    );
 
     let back = outcome(&haven_on(&aws, &["deploy", "local", "--json"]));
-    assert_eq!(outcomes(&back), all("created"), "what was kept is not in the way");
+    assert_eq!(
+        outcomes(&back),
+        all("created"),
+        "what was kept is not in the way"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -94,16 +136,25 @@ async fn a_running_shop_goes_on_when_the_rest_of_the_platform_is_deployed_beside
         .into_iter()
         .filter_map(|(name, outcome)| (outcome == "unchanged").then_some(name))
         .collect();
-    let shop = ["alarms", "data", "messaging", "parameters"].map(|slug| format!("brew-haven-local-{slug}"));
-    assert_eq!(unchanged, BTreeSet::from(shop), "what the shop stands on is not touched");
+    let shop = ["alarms", "data", "messaging", "parameters"]
+        .map(|slug| format!("brew-haven-local-{slug}"));
+    assert_eq!(
+        unchanged,
+        BTreeSet::from(shop),
+        "what the shop stands on is not touched"
+    );
     world.until(&before, &["confirmed"]).await;
     let after = world.order("flat-white", 1, "tok_ok").await;
     world.until(&after, &["confirmed"]).await;
 
     world.reopen(&[]).await;
-    let status: Value = serde_json::from_slice(&world.haven(&["status", "--json"]).stdout).expect("JSON");
+    let status: Value =
+        serde_json::from_slice(&world.haven(&["status", "--json"]).stdout).expect("JSON");
     assert_eq!(status["well"], true, "{status:#}");
-    assert_eq!(status["stacks"].as_array().map(Vec::len), Some(STACKS.len()));
+    assert_eq!(
+        status["stacks"].as_array().map(Vec::len),
+        Some(STACKS.len())
+    );
     let again = said(&world.haven(&["deploy", "local"]));
     assert!(again.starts_with("12 stacks, no changes"), "{again}");
 }

@@ -7,7 +7,10 @@ use serde_json::Value;
 use servers::local_aws;
 
 fn run(arguments: &[&str]) -> Output {
-    Command::new(haven()).args(arguments).output().expect("haven runs")
+    Command::new(haven())
+        .args(arguments)
+        .output()
+        .expect("haven runs")
 }
 
 fn text(bytes: &[u8]) -> String {
@@ -20,7 +23,8 @@ fn code(output: &Output) -> Option<i32> {
 
 fn json(arguments: &[&str]) -> Value {
     let output = run(arguments);
-    serde_json::from_slice(&output.stdout).unwrap_or_else(|error| panic!("{arguments:?}: {error}: {output:?}"))
+    serde_json::from_slice(&output.stdout)
+        .unwrap_or_else(|error| panic!("{arguments:?}: {error}: {output:?}"))
 }
 
 #[test]
@@ -28,12 +32,21 @@ fn the_environments_have_no_finding_and_every_waiver_has_a_reason() {
     let output = run(&["check", "--json"]);
     let document: Value = serde_json::from_slice(&output.stdout).expect("JSON");
     assert_eq!(code(&output), Some(0), "{document:#}");
-    let names: Vec<&str> =
-        document["checked"].as_array().expect("a list").iter().filter_map(|checked| checked["name"].as_str()).collect();
+    let names: Vec<&str> = document["checked"]
+        .as_array()
+        .expect("a list")
+        .iter()
+        .filter_map(|checked| checked["name"].as_str())
+        .collect();
     assert_eq!(names, ["dev", "staging", "prod", "local"]);
     for checked in document["checked"].as_array().expect("a list") {
         for waived in checked["waived"].as_array().expect("a list") {
-            assert!(waived["waived"].as_str().is_some_and(|reason| reason.len() > 10), "{waived}");
+            assert!(
+                waived["waived"]
+                    .as_str()
+                    .is_some_and(|reason| reason.len() > 10),
+                "{waived}"
+            );
         }
     }
 }
@@ -45,15 +58,22 @@ fn a_weakness_in_a_folder_of_templates_is_found_worst_first() {
     assert_eq!(code(&run(&["synth", "prod", "--out", there])), Some(0));
     assert_eq!(code(&run(&["check", "--templates", there])), Some(0));
     let path = folder.join("brew-haven-prod-messaging.json");
-    let mut template: Value = serde_json::from_slice(&std::fs::read(&path).expect("read")).expect("JSON");
+    let mut template: Value =
+        serde_json::from_slice(&std::fs::read(&path).expect("read")).expect("JSON");
     let queue = &mut template["Resources"]["OrdersQueue"]["Properties"];
     queue["VisibilityTimeuot"] = 30.into();
-    queue.as_object_mut().expect("an object").remove("KmsMasterKeyId");
+    queue
+        .as_object_mut()
+        .expect("an object")
+        .remove("KmsMasterKeyId");
     std::fs::write(&path, template.to_string()).expect("written");
     let output = run(&["check", "--templates", there]);
     let said = text(&output.stdout);
     assert_eq!(code(&output), Some(2), "{said}");
-    let (refused, weak) = (said.find("did you mean VisibilityTimeout?"), said.find("SQS-1"));
+    let (refused, weak) = (
+        said.find("did you mean VisibilityTimeout?"),
+        said.find("SQS-1"),
+    );
     assert!(refused.is_some() && refused < weak, "{said}");
     let _ = std::fs::remove_dir_all(&folder);
 }
@@ -63,14 +83,21 @@ fn bad_usage_ends_with_64_and_says_what_would_be_right() {
     let cases: [(&[&str], &str); 5] = [
         (&["check", "prd"], "did you mean prod?"),
         (&["synth", "prod", "--stack", "dta"], "did you mean data?"),
-        (&["config", "explain", "prod", "--set", "network.zones=9"], "allowed: 2 to 3"),
+        (
+            &["config", "explain", "prod", "--set", "network.zones=9"],
+            "allowed: 2 to 3",
+        ),
         (&["check", "--set", "network.zones"], "must be KEY=VALUE"),
         (&["completions", "sh"], "bash"),
     ];
     for (arguments, right) in cases {
         let output = run(arguments);
         let said = text(&output.stderr);
-        assert!(code(&output) == Some(64) && said.contains(right), "{arguments:?}: {:?} {said}", output.status);
+        assert!(
+            code(&output) == Some(64) && said.contains(right),
+            "{arguments:?}: {:?} {said}",
+            output.status
+        );
     }
 }
 
@@ -78,13 +105,33 @@ fn bad_usage_ends_with_64_and_says_what_would_be_right() {
 fn a_setting_is_explained_and_all_that_is_wrong_is_told_at_once() {
     let document = json(&["config", "explain", "prod", "network.zones", "--json"]);
     let key = &document["keys"][0];
-    assert_eq!((&key["key"], &key["value"]), (&"network.zones".into(), &"3".into()));
-    assert!(key["origin"].as_str().is_some_and(|origin| origin.contains(".toml:")), "{key}");
-    let wrong = ["config", "explain", "prod", "--json", "--set", "network.zones=9", "--set", "cache.replcas=1"];
+    assert_eq!(
+        (&key["key"], &key["value"]),
+        (&"network.zones".into(), &"3".into())
+    );
+    assert!(
+        key["origin"]
+            .as_str()
+            .is_some_and(|origin| origin.contains(".toml:")),
+        "{key}"
+    );
+    let wrong = [
+        "config",
+        "explain",
+        "prod",
+        "--json",
+        "--set",
+        "network.zones=9",
+        "--set",
+        "cache.replcas=1",
+    ];
     assert_eq!(json(&wrong)["problems"].as_array().map(Vec::len), Some(2));
     let missed = run(&["config", "explain", "prod", "network.zone"]);
     assert_eq!(code(&missed), Some(2));
-    assert!(text(&missed.stderr).contains("did you mean network.zones?"), "{missed:?}");
+    assert!(
+        text(&missed.stderr).contains("did you mean network.zones?"),
+        "{missed:?}"
+    );
 }
 
 #[test]
@@ -97,7 +144,10 @@ fn a_resource_a_slug_and_a_statement_are_explained() {
     assert!(database.contains("--allow data/Database"), "{database}");
     let missed = run(&["why", "OrderQueue"]);
     assert_eq!(code(&missed), Some(2));
-    assert!(text(&missed.stderr).contains("did you mean OrdersQueue?"), "{missed:?}");
+    assert!(
+        text(&missed.stderr).contains("did you mean OrdersQueue?"),
+        "{missed:?}"
+    );
 }
 
 #[test]
@@ -105,12 +155,21 @@ fn a_template_is_printed_as_it_is_deployed() {
     let template = json(&["synth", "prod", "--stack", "data"]);
     assert!(template["Resources"]["Database"].is_object());
     let stacks = json(&["synth", "prod", "--json"]);
-    assert!(stacks["stacks"].as_array().is_some_and(|stacks| stacks.iter().any(|stack| stack["slug"] == "data")));
+    assert!(
+        stacks["stacks"]
+            .as_array()
+            .is_some_and(|stacks| stacks.iter().any(|stack| stack["slug"] == "data"))
+    );
 }
 
 #[test]
 fn a_reader_that_leaves_early_is_no_fault_worth_a_word() {
-    for arguments in [&["cost", "prod"][..], &["check", "prod"], &["why", "orders"], &["config", "explain"]] {
+    for arguments in [
+        &["cost", "prod"][..],
+        &["check", "prod"],
+        &["why", "orders"],
+        &["config", "explain"],
+    ] {
         let mut child = Command::new(haven())
             .args(arguments)
             .stdout(Stdio::piped())
@@ -128,7 +187,11 @@ fn a_reader_that_leaves_early_is_no_fault_worth_a_word() {
 fn bash_completes_commands_and_environments_of_ours() {
     let script = r#"source <("$0" completions bash) && COMP_WORDS=(haven comp) COMP_CWORD=1
         _haven haven comp haven && echo "${COMPREPLY[@]}""#;
-    let output = Command::new("bash").args(["-c", script]).arg(haven()).output().expect("bash runs");
+    let output = Command::new("bash")
+        .args(["-c", script])
+        .arg(haven())
+        .output()
+        .expect("bash runs");
     assert_eq!(text(&output.stdout).trim(), "completions", "{output:?}");
 }
 
@@ -151,7 +214,12 @@ async fn outputs_are_told_by_name_and_secrets_are_not() {
     let place = ["--endpoint", &aws.access.endpoint, "--state", nowhere];
     let at = |arguments: &[&str]| {
         let mut command = Command::new(haven());
-        command.args(arguments).args(place).envs(aws.access.variables()).output().expect("haven runs")
+        command
+            .args(arguments)
+            .args(place)
+            .envs(aws.access.variables())
+            .output()
+            .expect("haven runs")
     };
     let before = at(&["outputs", "local"]);
     assert_eq!(code(&before), Some(2), "{before:?}");
@@ -159,15 +227,20 @@ async fn outputs_are_told_by_name_and_secrets_are_not() {
     assert_eq!(code(&deployed), Some(0), "{deployed:?}");
     let output = at(&["outputs", "local", "--json"]);
     let document: Value = serde_json::from_slice(&output.stdout).expect("JSON");
-    let url = document["parameters"]["queue/orders/url"]["value"].as_str().expect("an address");
+    let url = document["parameters"]["queue/orders/url"]["value"]
+        .as_str()
+        .expect("an address");
     let alone = at(&["outputs", "local", "queue/orders/url"]);
     assert_eq!(text(&alone.stdout).trim(), url);
-    assert!(
-        document["stacks"]
-            .as_array()
-            .is_some_and(|stacks| stacks.iter().all(|stack| stack["status"] == "CREATE_COMPLETE"))
-    );
+    assert!(document["stacks"].as_array().is_some_and(|stacks| {
+        stacks
+            .iter()
+            .all(|stack| stack["status"] == "CREATE_COMPLETE")
+    }));
     let missed = at(&["outputs", "local", "queue/order/url"]);
     assert_eq!(code(&missed), Some(2));
-    assert!(text(&missed.stderr).contains("did you mean queue/orders/url?"), "{missed:?}");
+    assert!(
+        text(&missed.stderr).contains("did you mean queue/orders/url?"),
+        "{missed:?}"
+    );
 }

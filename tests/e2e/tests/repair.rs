@@ -15,7 +15,10 @@ use uuid::Uuid;
 fn haven_on(aws: &LocalAws, arguments: &[&str]) -> Output {
     let nowhere = std::env::temp_dir().join("haven-e2e-no-state");
     let mut command = Command::new(haven());
-    command.args(arguments).args(["--endpoint", &aws.access.endpoint, "--state"]).arg(nowhere);
+    command
+        .args(arguments)
+        .args(["--endpoint", &aws.access.endpoint, "--state"])
+        .arg(nowhere);
     command.envs(aws.access.variables());
     command.output().expect("haven runs")
 }
@@ -42,21 +45,39 @@ struct Queue {
 /// The first queue of the platform.
 async fn queue(aws: &LocalAws) -> Queue {
     let client = Clients::local(&aws.access, Arc::new(|_| {})).sqs().clone();
-    let queues = client.list_queues().send().await.expect("queues").queue_urls.expect("some");
-    let url = queues.into_iter().find(|url| !url.to_ascii_lowercase().contains("parking")).expect("a queue");
+    let queues = client
+        .list_queues()
+        .send()
+        .await
+        .expect("queues")
+        .queue_urls
+        .expect("some");
+    let url = queues
+        .into_iter()
+        .find(|url| !url.to_ascii_lowercase().contains("parking"))
+        .expect("a queue");
     Queue { client, url }
 }
 
 impl Queue {
     async fn timeout(&self) -> String {
         let name = QueueAttributeName::VisibilityTimeout;
-        let got = self.client.get_queue_attributes().queue_url(&self.url).attribute_names(name.clone()).send().await;
+        let got = self
+            .client
+            .get_queue_attributes()
+            .queue_url(&self.url)
+            .attribute_names(name.clone())
+            .send()
+            .await;
         got.expect("attributes").attributes.expect("some")[&name].clone()
     }
 
     async fn set_timeout(&self, seconds: &str) {
         let call = self.client.set_queue_attributes().queue_url(&self.url);
-        call.attributes(QueueAttributeName::VisibilityTimeout, seconds).send().await.expect("set");
+        call.attributes(QueueAttributeName::VisibilityTimeout, seconds)
+            .send()
+            .await
+            .expect("set");
     }
 }
 
@@ -81,7 +102,9 @@ impl Drop for PlanFile {
 
 fn drifted(document: &Value) -> Vec<&Value> {
     let stacks = document["stacks"].as_array().expect("stacks").iter();
-    stacks.flat_map(|stack| stack["drift"].as_array().expect("a list")).collect()
+    stacks
+        .flat_map(|stack| stack["drift"].as_array().expect("a list"))
+        .collect()
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -95,28 +118,56 @@ async fn what_was_changed_by_hand_is_found_shown_and_brought_back() {
 
     queue.set_timeout("77").await;
     let found = document(&haven_on(&aws, &["drift", "local", "--json"]), 2);
-    let [drift] = drifted(&found)[..] else { panic!("{found:#}") };
+    let [drift] = drifted(&found)[..] else {
+        panic!("{found:#}")
+    };
     assert_eq!(drift["how"], "modified");
     let difference = &drift["differences"][0];
     let of = |key: &str| difference[key].as_str().unwrap_or_default();
-    assert_eq!((of("path"), of("expected"), of("actual")), ("/VisibilityTimeout", meant.as_str(), "77"));
+    assert_eq!(
+        (of("path"), of("expected"), of("actual")),
+        ("/VisibilityTimeout", meant.as_str(), "77")
+    );
     let shown = said(&haven_on(&aws, &["drift", "local"]), 2);
-    assert!(shown.contains(&format!("VisibilityTimeout: template {meant}, actual 77")), "{shown}");
+    assert!(
+        shown.contains(&format!("VisibilityTimeout: template {meant}, actual 77")),
+        "{shown}"
+    );
 
     let plan = said(&haven_on(&aws, &["plan", "local"]), 0);
-    assert!(plan.contains("changed by hand") && plan.contains("actual 77"), "{plan}");
+    assert!(
+        plan.contains("changed by hand") && plan.contains("actual 77"),
+        "{plan}"
+    );
     let unasked = said(&haven_on(&aws, &["plan", "local", "--no-drift"]), 0);
-    assert!(unasked.contains("not known") && !unasked.contains("actual 77"), "{unasked}");
+    assert!(
+        unasked.contains("not known") && !unasked.contains("actual 77"),
+        "{unasked}"
+    );
 
     let refused = haven_on(&aws, &["drift", "local", "--revert"]);
     said(&refused, 1);
-    assert!(String::from_utf8_lossy(&refused.stderr).contains("--yes"), "nobody is there to ask");
+    assert!(
+        String::from_utf8_lossy(&refused.stderr).contains("--yes"),
+        "nobody is there to ask"
+    );
     assert_eq!(queue.timeout().await, "77");
-    let reverted = document(&haven_on(&aws, &["drift", "local", "--revert", "--yes", "--json"]), 0);
-    assert!(reverted["reverted"][0]["how"].as_str().is_some_and(|how| how.starts_with("reverted")), "{reverted:#}");
+    let reverted = document(
+        &haven_on(&aws, &["drift", "local", "--revert", "--yes", "--json"]),
+        0,
+    );
+    assert!(
+        reverted["reverted"][0]["how"]
+            .as_str()
+            .is_some_and(|how| how.starts_with("reverted")),
+        "{reverted:#}"
+    );
     assert_eq!(queue.timeout().await, meant);
     let again = said(&haven_on(&aws, &["deploy", "local"]), 0);
-    assert!(again.contains("no changes"), "the templates are what they were: {again}");
+    assert!(
+        again.contains("no changes"),
+        "the templates are what they were: {again}"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -131,7 +182,10 @@ async fn a_plan_whose_stacks_were_changed_by_hand_since_is_refused() {
     let refused = haven_on(&aws, &["apply", plan.path()]);
     said(&refused, 1);
     let why = String::from_utf8_lossy(&refused.stderr).into_owned();
-    assert!(why.contains("brew-haven-local-messaging: changed by hand since"), "{why}");
+    assert!(
+        why.contains("brew-haven-local-messaging: changed by hand since"),
+        "{why}"
+    );
     queue.set_timeout(&meant).await;
     said(&haven_on(&aws, &["apply", plan.path()]), 0);
 }
@@ -144,20 +198,39 @@ async fn the_doctor_names_the_next_command_and_clears_what_a_forgotten_plan_left
     said(&haven_on(&aws, &["plan", "local", "--out", plan.path()]), 0);
     let check = |document: &Value, name: &str| -> Value {
         let checks = document["checks"].as_array().expect("checks").iter();
-        let of = |check: &&Value| check["what"].as_str().is_some_and(|what| what.starts_with(name));
-        checks.clone().find(of).unwrap_or_else(|| panic!("{document:#}")).clone()
+        let of = |check: &&Value| {
+            check["what"]
+                .as_str()
+                .is_some_and(|what| what.starts_with(name))
+        };
+        checks
+            .clone()
+            .find(of)
+            .unwrap_or_else(|| panic!("{document:#}"))
+            .clone()
     };
     let found = document(&haven_on(&aws, &["doctor", "local", "--json"]), 0);
     let shell = check(&found, "brew-haven-local-messaging REVIEW_IN_PROGRESS");
-    assert_eq!((&shell["verdict"], &shell["next"]), (&"look".into(), &"haven doctor local --fix".into()));
+    assert_eq!(
+        (&shell["verdict"], &shell["next"]),
+        (&"look".into(), &"haven doctor local --fix".into())
+    );
 
     let fixed = document(&haven_on(&aws, &["doctor", "local", "--fix", "--json"]), 0);
     let done = fixed["fixed"].as_array().expect("a list");
-    assert!(done.iter().any(|done| done == "brew-haven-local-messaging: deleted the empty stack"), "{done:?}");
+    assert!(
+        done.iter()
+            .any(|done| done == "brew-haven-local-messaging: deleted the empty stack"),
+        "{done:?}"
+    );
     let gone = check(&fixed, "brew-haven-local-messaging NOT_DEPLOYED");
     assert_eq!(gone["next"], "haven deploy local");
     let again = document(&haven_on(&aws, &["doctor", "local", "--fix", "--json"]), 0);
-    assert_eq!(again["fixed"].as_array().map(Vec::len), Some(0), "it is done once");
+    assert_eq!(
+        again["fixed"].as_array().map(Vec::len),
+        Some(0),
+        "it is done once"
+    );
     let refused = haven_on(&aws, &["apply", plan.path()]);
     said(&refused, 1);
 }
@@ -167,13 +240,29 @@ async fn an_account_is_prepared_once_and_its_role_is_no_forgotten_stack() {
     let aws = local_aws().await;
     let first = document(&haven_on(&aws, &["bootstrap", "local", "--json"]), 0);
     assert_eq!(first["outcome"], "created");
-    assert!(first["execution_role"].as_str().is_some_and(|arn| arn.contains(":role/")), "{first:#}");
+    assert!(
+        first["execution_role"]
+            .as_str()
+            .is_some_and(|arn| arn.contains(":role/")),
+        "{first:#}"
+    );
     let again = document(&haven_on(&aws, &["bootstrap", "local", "--json"]), 0);
     assert_eq!(again["outcome"], "unchanged");
     said(&haven_on(&aws, &["deploy", "local"]), 0);
     let plan = document(&haven_on(&aws, &["plan", "local", "--json"]), 0);
-    assert_eq!(plan["forgotten"].as_array().map(Vec::len), Some(0), "{:#}", plan["forgotten"]);
+    assert_eq!(
+        plan["forgotten"].as_array().map(Vec::len),
+        Some(0),
+        "{:#}",
+        plan["forgotten"]
+    );
     let well = said(&haven_on(&aws, &["doctor", "local"]), 0);
-    assert!(well.contains("ok     CloudFormation has a role of its own"), "{well}");
-    assert!(!well.lines().any(|line| line.starts_with("wrong")), "{well}");
+    assert!(
+        well.contains("ok     CloudFormation has a role of its own"),
+        "{well}"
+    );
+    assert!(
+        !well.lines().any(|line| line.starts_with("wrong")),
+        "{well}"
+    );
 }

@@ -1,5 +1,5 @@
-//! The database's password changes under load, on a real PostgreSQL: no order is lost or refused, and nothing is started
-//! anew.
+//! The database's password changes under load, on a real PostgreSQL: no order is lost or refused,
+//! and nothing is started anew.
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
@@ -27,33 +27,62 @@ struct Guarded {
 
 fn login(password: &str) -> Login {
     let (user, password) = (Some("barista".to_owned()), Some(password.to_owned()));
-    Login { user, password, root_certificates: None }
+    Login {
+        user,
+        password,
+        root_certificates: None,
+    }
 }
 
 impl Guarded {
     /// A shop's database that asks its barista for a password.
     async fn start() -> Option<Guarded> {
         let server = servers::migrated_postgres().await?;
-        let owner = PgConnection::connect(&server.logins.admin).await.expect("it answers");
-        let rest = server.url.rsplit('@').next().expect("a URL").trim_start_matches("postgres://").to_owned();
+        let owner = PgConnection::connect(&server.logins.admin)
+            .await
+            .expect("it answers");
+        let rest = server
+            .url
+            .rsplit('@')
+            .next()
+            .expect("a URL")
+            .trim_start_matches("postgres://")
+            .to_owned();
         let secret = Arc::new(Mutex::new("of-monday".to_owned()));
-        let mut guarded = Guarded { url: format!("postgres://{rest}"), owner, secret, _server: server };
+        let mut guarded = Guarded {
+            url: format!("postgres://{rest}"),
+            owner,
+            secret,
+            _server: server,
+        };
         // With the rights of the roles, as a login that is rotated on AWS has.
-        guarded.execute("CREATE ROLE barista LOGIN PASSWORD 'of-monday' IN ROLE haven_write").await;
-        assert!(guarded.refuses("wrong").await, "the server asks for a password");
+        guarded
+            .execute("CREATE ROLE barista LOGIN PASSWORD 'of-monday' IN ROLE haven_write")
+            .await;
+        assert!(
+            guarded.refuses("wrong").await,
+            "the server asks for a password"
+        );
         Some(guarded)
     }
 
     async fn execute(&mut self, sql: &str) {
-        sqlx::query(AssertSqlSafe(sql.to_owned())).execute(&mut self.owner).await.expect("done");
+        sqlx::query(AssertSqlSafe(sql.to_owned()))
+            .execute(&mut self.owner)
+            .await
+            .expect("done");
     }
 
     async fn refuses(&self, password: &str) -> bool {
-        matches!(Store::connect(&self.url, &login(password)).await, Err(ConnectError::LoginRefused { .. }))
+        matches!(
+            Store::connect(&self.url, &login(password)).await,
+            Err(ConnectError::LoginRefused { .. })
+        )
     }
 
     async fn rotate(&mut self, password: &str) {
-        self.execute(&format!("ALTER ROLE barista PASSWORD '{password}'")).await;
+        self.execute(&format!("ALTER ROLE barista PASSWORD '{password}'"))
+            .await;
         tokio::time::sleep(GAP).await;
         *self.secret.lock().expect("not poisoned") = password.to_owned();
     }
@@ -64,7 +93,10 @@ impl Guarded {
             let login = login(&secret.lock().expect("not poisoned"));
             async move { Ok(login) }
         });
-        Store::connect(&self.url, &login("of-monday")).await.expect("let in").renewing(Some(renewal))
+        Store::connect(&self.url, &login("of-monday"))
+            .await
+            .expect("let in")
+            .renewing(Some(renewal))
     }
 }
 
@@ -83,7 +115,11 @@ fn order_on(store: &Store, load: &Arc<Load>) -> tokio::task::JoinHandle<()> {
                 Ok(_) => {
                     load.placed.fetch_add(1, Ordering::Relaxed);
                 }
-                Err(error) => load.failed.lock().expect("not poisoned").push(error.to_string()),
+                Err(error) => load
+                    .failed
+                    .lock()
+                    .expect("not poisoned")
+                    .push(error.to_string()),
             }
         }
     })
@@ -91,13 +127,16 @@ fn order_on(store: &Store, load: &Arc<Load>) -> tokio::task::JoinHandle<()> {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_password_that_changes_under_load_costs_no_order_and_no_restart() {
-    let Some(mut guarded) = Guarded::start().await else { return };
+    let Some(mut guarded) = Guarded::start().await else {
+        return;
+    };
     let store = guarded.store().await;
     let load = Arc::new(Load::default());
     let mut customers = vec![order_on(&store, &load)];
     for password in ["of-tuesday", "of-wednesday"] {
         let store = store.clone();
-        // More customers than connections so far: new ones are opened while only the database knows the new password.
+        // More customers than connections so far: new ones are opened while only the database knows
+        // the new password.
         let arriving = async {
             tokio::time::sleep(GAP / 2).await;
             (0..3).map(|_| order_on(&store, &load)).collect::<Vec<_>>()
@@ -120,16 +159,33 @@ async fn a_password_that_changes_under_load_costs_no_order_and_no_restart() {
         Ok(load.placed.load(Ordering::Relaxed) as u64),
         "each is there once"
     );
-    assert!(guarded.refuses("of-monday").await && guarded.refuses("of-tuesday").await, "the old ones are worthless");
-    store.check_login().await.expect("new connections are let in");
+    assert!(
+        guarded.refuses("of-monday").await && guarded.refuses("of-tuesday").await,
+        "the old ones are worthless"
+    );
+    store
+        .check_login()
+        .await
+        .expect("new connections are let in");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_secret_that_stays_wrong_is_told_as_a_refused_login() {
-    let Some(mut guarded) = Guarded::start().await else { return };
+    let Some(mut guarded) = Guarded::start().await else {
+        return;
+    };
     let store = guarded.store().await;
-    guarded.execute("ALTER ROLE barista PASSWORD 'nobody-knows'").await;
+    guarded
+        .execute("ALTER ROLE barista PASSWORD 'nobody-knows'")
+        .await;
     let told = store.check_login().await;
-    assert!(matches!(told, Err(ConnectError::LoginRefused { .. })), "{told:?}");
-    assert_eq!(store.pending_orders(&Scope::Everything).await, Ok(0), "what is open goes on");
+    assert!(
+        matches!(told, Err(ConnectError::LoginRefused { .. })),
+        "{told:?}"
+    );
+    assert_eq!(
+        store.pending_orders(&Scope::Everything).await,
+        Ok(0),
+        "what is open goes on"
+    );
 }

@@ -16,14 +16,25 @@ fn text(output: &[u8]) -> String {
 async fn restock(world: &World, token: &str) -> StatusCode {
     let bearer = format!("bearer {token}");
     let body = json!({ "quantity": 1, "reason": "delivery" });
-    world.ask(Method::POST, RESTOCK, &[("Authorization", &bearer)], Some(&body)).await.status
+    world
+        .ask(
+            Method::POST,
+            RESTOCK,
+            &[("Authorization", &bearer)],
+            Some(&body),
+        )
+        .await
+        .status
 }
 
 /// Until the storefront has read what was revoked: it promises two seconds.
 async fn until_refused(world: &World, token: &str) {
     let begun = Instant::now();
     while restock(world, token).await != StatusCode::UNAUTHORIZED {
-        assert!(begun.elapsed() < Duration::from_secs(5), "the token is still good");
+        assert!(
+            begun.elapsed() < Duration::from_secs(5),
+            "the token is still good"
+        );
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
 }
@@ -40,8 +51,17 @@ async fn tokens_have_roles_are_listed_and_are_refused_soon_after_they_were_revok
         (&["--hours", "0"], "hours"),
     ] {
         let refused = world.haven(&[&["staff", "token"], arguments].concat());
-        assert_eq!(refused.status.code(), Some(64), "{arguments:?}: {}", text(&refused.stdout));
-        assert!(text(&refused.stderr).contains(said), "{arguments:?}: {}", text(&refused.stderr));
+        assert_eq!(
+            refused.status.code(),
+            Some(64),
+            "{arguments:?}: {}",
+            text(&refused.stdout)
+        );
+        assert!(
+            text(&refused.stderr).contains(said),
+            "{arguments:?}: {}",
+            text(&refused.stderr)
+        );
     }
     let issue = |role: &str| {
         let made = world.haven(&["staff", "token", "--name", "Ana", "--role", role]);
@@ -55,45 +75,96 @@ async fn tokens_have_roles_are_listed_and_are_refused_soon_after_they_were_revok
     let tokens = || -> Vec<Value> {
         let listed = world.haven(&["staff", "tokens", "--json"]);
         assert!(listed.status.success(), "{}", text(&listed.stderr));
-        assert!(!text(&listed.stdout).contains(&barista), "never the token itself");
+        assert!(
+            !text(&listed.stdout).contains(&barista),
+            "never the token itself"
+        );
         let listed: Value = serde_json::from_slice(&listed.stdout).expect("JSON");
         listed["tokens"].as_array().expect("tokens").clone()
     };
     let listed = tokens();
-    let of = |role: &str| listed.iter().find(|token| token["role"] == role).expect("listed").clone();
+    let of = |role: &str| {
+        listed
+            .iter()
+            .find(|token| token["role"] == role)
+            .expect("listed")
+            .clone()
+    };
     // That of haven.json, and the two.
     assert_eq!(listed.len(), 3, "{listed:?}");
     let local = of("staff");
-    assert_eq!((&local["name"], &local["state"]), (&json!("local staff"), &json!("valid")));
+    assert_eq!(
+        (&local["name"], &local["state"]),
+        (&json!("local staff"), &json!("valid"))
+    );
     let id = of("barista")["id"].as_str().expect("an id").to_owned();
     let revoked = world.haven(&["staff", "revoke", &id]);
     assert!(revoked.status.success(), "{}", text(&revoked.stderr));
     until_refused(&world, &barista).await;
-    assert_eq!(restock(&world, &support).await, StatusCode::FORBIDDEN, "another token is as it was");
+    assert_eq!(
+        restock(&world, &support).await,
+        StatusCode::FORBIDDEN,
+        "another token is as it was"
+    );
     let unknown = world.haven(&["staff", "revoke", "01890000-0000-7000-8000-000000000000"]);
     assert_eq!(unknown.status.code(), Some(2), "{}", text(&unknown.stderr));
 
     // Sign-out holds after a restart too: what was revoked is in the database.
     let mine = issue("manager");
-    let address = format!("{}/staff/sign-out", world.facts["storefront"].as_str().expect("an address"));
-    let browser =
-        reqwest::Client::builder().no_proxy().redirect(reqwest::redirect::Policy::none()).build().expect("built");
-    let out = browser.post(address).header("Cookie", format!("staff={mine}")).send().await.expect("an answer");
+    let address = format!(
+        "{}/staff/sign-out",
+        world.facts["storefront"].as_str().expect("an address")
+    );
+    let browser = reqwest::Client::builder()
+        .no_proxy()
+        .redirect(reqwest::redirect::Policy::none())
+        .build()
+        .expect("built");
+    let out = browser
+        .post(address)
+        .header("Cookie", format!("staff={mine}"))
+        .send()
+        .await
+        .expect("an answer");
     assert_eq!(out.status(), StatusCode::SEE_OTHER);
-    assert_eq!(restock(&world, &mine).await, StatusCode::UNAUTHORIZED, "at once");
+    assert_eq!(
+        restock(&world, &mine).await,
+        StatusCode::UNAUTHORIZED,
+        "at once"
+    );
     world.kill("storefront");
     let begun = Instant::now();
-    while world.http.get(world.facts["storefront"].as_str().expect("an address")).send().await.is_err() {
-        assert!(begun.elapsed() < Duration::from_secs(30), "the storefront is not back");
+    while world
+        .http
+        .get(world.facts["storefront"].as_str().expect("an address"))
+        .send()
+        .await
+        .is_err()
+    {
+        assert!(
+            begun.elapsed() < Duration::from_secs(30),
+            "the storefront is not back"
+        );
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
     assert_eq!(restock(&world, &mine).await, StatusCode::UNAUTHORIZED);
     assert_eq!(restock(&world, &barista).await, StatusCode::UNAUTHORIZED);
 
     // Whoever signs out with the token of haven.json takes it from no program for long.
-    let printed = world.facts["staff_token"].as_str().expect("a token").to_owned();
-    let address = format!("{}/staff/sign-out", world.facts["storefront"].as_str().expect("an address"));
-    browser.post(address).header("Cookie", format!("staff={printed}")).send().await.expect("an answer");
+    let printed = world.facts["staff_token"]
+        .as_str()
+        .expect("a token")
+        .to_owned();
+    let address = format!(
+        "{}/staff/sign-out",
+        world.facts["storefront"].as_str().expect("an address")
+    );
+    browser
+        .post(address)
+        .header("Cookie", format!("staff={printed}"))
+        .send()
+        .await
+        .expect("an answer");
     assert_eq!(restock(&world, &printed).await, StatusCode::UNAUTHORIZED);
     let begun = Instant::now();
     let renewed = loop {
@@ -103,7 +174,10 @@ async fn tokens_have_roles_are_listed_and_are_refused_soon_after_they_were_revok
         if token != printed {
             break token;
         }
-        assert!(begun.elapsed() < Duration::from_secs(10), "it was not replaced");
+        assert!(
+            begun.elapsed() < Duration::from_secs(10),
+            "it was not replaced"
+        );
         tokio::time::sleep(Duration::from_millis(50)).await;
     };
     assert_eq!(restock(&world, &renewed).await, StatusCode::OK);
@@ -111,11 +185,26 @@ async fn tokens_have_roles_are_listed_and_are_refused_soon_after_they_were_revok
     let database = world.facts["database_url"].as_str().expect("a database");
     let database = sqlx::SqlitePool::connect(database).await.expect("it opens");
     let acts: Vec<(String, String)> =
-        sqlx::query_as("SELECT actor, action FROM audit ORDER BY audit_id").fetch_all(&database).await.expect("read");
-    let has = |actor: &str, action: &str| acts.iter().any(|(who, what)| who == actor && what == action);
-    assert!(has("haven up", "staff_token.issue") && has("Ana", "stock.receive"), "{acts:?}");
+        sqlx::query_as("SELECT actor, action FROM audit ORDER BY audit_id")
+            .fetch_all(&database)
+            .await
+            .expect("read");
+    let has = |actor: &str, action: &str| {
+        acts.iter()
+            .any(|(who, what)| who == actor && what == action)
+    };
+    assert!(
+        has("haven up", "staff_token.issue") && has("Ana", "stock.receive"),
+        "{acts:?}"
+    );
     assert!(has("Ana", "staff.sign_out"), "{acts:?}");
-    assert!(acts.iter().any(|(_, what)| what == "staff_token.revoke"), "{acts:?}");
-    let refused = sqlx::query("DELETE FROM audit").execute(&database).await.expect_err("insert-only");
+    assert!(
+        acts.iter().any(|(_, what)| what == "staff_token.revoke"),
+        "{acts:?}"
+    );
+    let refused = sqlx::query("DELETE FROM audit")
+        .execute(&database)
+        .await
+        .expect_err("insert-only");
     assert!(refused.to_string().contains("insert-only"), "{refused}");
 }

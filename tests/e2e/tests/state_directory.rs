@@ -1,4 +1,5 @@
-//! The state directory and the Python environment of a running shop: odd paths, hostile settings, and who may read them.
+//! The state directory and the Python environment of a running shop: odd paths, hostile settings,
+//! and who may read them.
 
 use std::ffi::OsString;
 use std::fs;
@@ -27,16 +28,30 @@ impl Drop for Folder {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_shop_with_an_odd_path_and_hostile_python_settings_sells_coffee_and_keeps_its_state_to_itself() {
+async fn a_shop_with_an_odd_path_and_hostile_python_settings_sells_coffee_and_keeps_its_state_to_itself()
+ {
     let folder = Folder::new();
-    let odd = format!("100% of #1? {{K\u{e4}fer}}, 'caf\u{e9} %20\" {}", "long ".repeat(20));
+    let odd = format!(
+        "100% of #1? {{K\u{e4}fer}}, 'caf\u{e9} %20\" {}",
+        "long ".repeat(20)
+    );
     let state = folder.0.join(odd).join("state");
     // What would send packages elsewhere, or keep Python from starting.
     let elsewhere = folder.0.join("elsewhere");
     let evil = folder.0.join("evil");
     fs::create_dir(&evil).expect("a folder");
-    for module in ["ministack", "hypercorn", "pip", "sitecustomize", "usercustomize"] {
-        fs::write(evil.join(format!("{module}.py")), "raise SystemExit('evil')").expect("written");
+    for module in [
+        "ministack",
+        "hypercorn",
+        "pip",
+        "sitecustomize",
+        "usercustomize",
+    ] {
+        fs::write(
+            evil.join(format!("{module}.py")),
+            "raise SystemExit('evil')",
+        )
+        .expect("written");
     }
     let python = folder.0.join("class room").join("python \u{fc}%20");
     let environment: Vec<(&str, OsString)> = vec![
@@ -52,7 +67,11 @@ async fn a_shop_with_an_odd_path_and_hostile_python_settings_sells_coffee_and_ke
         ("PYTHONSTARTUP", "/nonexistent".into()),
     ];
     let with_servers = servers::has("postgres") && servers::has("redis");
-    let arguments: &[&str] = if with_servers { &["--postgres", "--redis"] } else { &[] };
+    let arguments: &[&str] = if with_servers {
+        &["--postgres", "--redis"]
+    } else {
+        &[]
+    };
     let mut world = World::open_on(state, arguments, environment).await;
     no_argument_carries_a_password(&world);
     let accepted = world.order("espresso", 1, "tok_ok").await;
@@ -67,13 +86,24 @@ async fn a_shop_with_an_odd_path_and_hostile_python_settings_sells_coffee_and_ke
     // Somebody moves the environment, and nothing has to be made anew.
     world.close();
     let moved = folder.0.join("moved");
-    let marker = |folder: &Path| fs::metadata(folder.join("requirements.installed")).expect("finished").ino();
+    let marker = |folder: &Path| {
+        fs::metadata(folder.join("requirements.installed"))
+            .expect("finished")
+            .ino()
+    };
     let before = marker(&python);
     fs::rename(&python, &moved).expect("moved");
     world.environment[0].1 = moved.clone().into();
     world.reopen_closed(arguments).await;
-    assert_eq!(marker(&moved), before, "the moved environment was used as it is");
-    assert_eq!(world.until(&accepted, &["confirmed"]).await["order_number"], accepted.body["order_number"]);
+    assert_eq!(
+        marker(&moved),
+        before,
+        "the moved environment was used as it is"
+    );
+    assert_eq!(
+        world.until(&accepted, &["confirmed"]).await["order_number"],
+        accepted.body["order_number"]
+    );
     world.close();
 
     // Another user made it: it is used as it is, unless others may write to it.
@@ -81,7 +111,11 @@ async fn a_shop_with_an_odd_path_and_hostile_python_settings_sells_coffee_and_ke
     fs::create_dir(&class).expect("a folder");
     let theirs = class.join("python");
     fs::rename(&moved, &theirs).expect("moved");
-    let given = Command::new("chown").args(["-R", "65534:65534"]).arg(&class).status().expect("chown runs");
+    let given = Command::new("chown")
+        .args(["-R", "65534:65534"])
+        .arg(&class)
+        .status()
+        .expect("chown runs");
     if !given.success() {
         println!("skipped: only root can give an environment to another user");
         return;
@@ -93,10 +127,15 @@ async fn a_shop_with_an_odd_path_and_hostile_python_settings_sells_coffee_and_ke
     let library = theirs.join("lib");
     fs::set_permissions(&library, fs::Permissions::from_mode(0o777)).expect("changed");
     let mut up = Command::new(e2e::haven());
-    up.args(["up", "--port", "0", "--state"]).arg(world.state()).env("HAVEN_PYTHON_ENV", &theirs);
+    up.args(["up", "--port", "0", "--state"])
+        .arg(world.state())
+        .env("HAVEN_PYTHON_ENV", &theirs);
     let refused = up.output().expect("haven runs");
     let said = String::from_utf8_lossy(&refused.stderr).into_owned();
-    assert!(!refused.status.success() && said.contains(&library.display().to_string()), "{said}");
+    assert!(
+        !refused.status.success() && said.contains(&library.display().to_string()),
+        "{said}"
+    );
 }
 
 /// A link is how many install it, and its name is what stands in the command line.
@@ -107,10 +146,15 @@ async fn a_shop_under_another_name_can_be_stopped() {
     std::os::unix::fs::symlink(e2e::haven(), &link).expect("a link");
     let mut run = Supervised::new().await;
     let mut up = Command::new(&link);
-    up.args(["up", "--port", "0", "--state"]).arg(&run.state).env("HAVEN_PYTHON_ENV", servers::python_folder());
+    up.args(["up", "--port", "0", "--state"])
+        .arg(&run.state)
+        .env("HAVEN_PYTHON_ENV", servers::python_folder());
     run.start_as(up);
     run.wait_until_ready();
-    let second = run.command(&["up", "--port", "0"]).output().expect("haven runs");
+    let second = run
+        .command(&["up", "--port", "0"])
+        .output()
+        .expect("haven runs");
     let said = String::from_utf8_lossy(&second.stderr).into_owned();
     assert_eq!(second.status.code(), Some(64), "{said}");
     assert!(said.contains(&format!("(pid {})", run.pid())), "{said}");
@@ -122,16 +166,30 @@ async fn a_shop_under_another_name_can_be_stopped() {
 
 /// Every account of the machine can read the arguments of every program.
 fn no_argument_carries_a_password(world: &World) {
-    let mut secrets = vec![world.facts["staff_token"].as_str().expect("a token").to_owned()];
+    let mut secrets = vec![
+        world.facts["staff_token"]
+            .as_str()
+            .expect("a token")
+            .to_owned(),
+    ];
     for name in ["database_url", "redis_url"] {
         let url = world.facts[name].as_str().unwrap_or_default();
-        let login = url.split_once("://").and_then(|(_, rest)| rest.rsplit_once('@'));
-        secrets.extend(login.and_then(|(login, _)| login.split_once(':')).map(|(_, password)| password.to_owned()));
+        let login = url
+            .split_once("://")
+            .and_then(|(_, rest)| rest.rsplit_once('@'));
+        secrets.extend(
+            login
+                .and_then(|(login, _)| login.split_once(':'))
+                .map(|(_, password)| password.to_owned()),
+        );
     }
     for entry in fs::read_dir("/proc").into_iter().flatten().flatten() {
         let line = fs::read(entry.path().join("cmdline")).unwrap_or_default();
         let line = String::from_utf8_lossy(&line).replace('\0', " ");
-        assert!(secrets.iter().all(|secret| !line.contains(secret)), "{line}");
+        assert!(
+            secrets.iter().all(|secret| !line.contains(secret)),
+            "{line}"
+        );
     }
 }
 
@@ -141,7 +199,13 @@ fn only_ours(path: &Path) {
     if path.file_name().is_some_and(|name| name == "said") || metadata.is_symlink() {
         return;
     }
-    assert_eq!(metadata.mode() & 0o077, 0, "{} has mode {:o}", path.display(), metadata.mode() & 0o7777);
+    assert_eq!(
+        metadata.mode() & 0o077,
+        0,
+        "{} has mode {:o}",
+        path.display(),
+        metadata.mode() & 0o7777
+    );
     if metadata.is_dir() {
         for entry in fs::read_dir(path).expect("a list").flatten() {
             only_ours(&entry.path());
@@ -155,8 +219,16 @@ fn readable_by_all(path: &Path) {
     if metadata.is_symlink() {
         return;
     }
-    let (mode, needed) = (metadata.mode() & 0o7777, if metadata.is_dir() { 0o055 } else { 0o044 });
-    assert_eq!(mode & needed, needed, "{} has mode {mode:o}", path.display());
+    let (mode, needed) = (
+        metadata.mode() & 0o7777,
+        if metadata.is_dir() { 0o055 } else { 0o044 },
+    );
+    assert_eq!(
+        mode & needed,
+        needed,
+        "{} has mode {mode:o}",
+        path.display()
+    );
     assert_eq!(mode & 0o022, 0, "{} has mode {mode:o}", path.display());
     if metadata.is_dir() {
         for entry in fs::read_dir(path).expect("a list").flatten() {

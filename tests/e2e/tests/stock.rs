@@ -1,5 +1,5 @@
-//! The books of stock on a running shop: alerts once a crossing whatever dies, and `haven reconcile` when somebody put
-//! them out of order by hand.
+//! The books of stock on a running shop: alerts once a crossing whatever dies, and `haven
+//! reconcile` when somebody put them out of order by hand.
 
 use std::collections::BTreeSet;
 use std::process::{Command, Output};
@@ -33,26 +33,44 @@ fn document(output: &Output) -> Value {
 /// Names with what they are about; with a name that was found twice, twice.
 fn names(list: &Value) -> Vec<(String, String)> {
     let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
-    let mut names: Vec<_> =
-        list.as_array().expect("a list").iter().map(|found| (text(&found["name"]), text(&found["subject"]))).collect();
+    let mut names: Vec<_> = list
+        .as_array()
+        .expect("a list")
+        .iter()
+        .map(|found| (text(&found["name"]), text(&found["subject"])))
+        .collect();
     names.sort();
     names
 }
 
 /// Statements on the shop's SQLite file, as somebody with a shell would run them.
 fn by_hand_in_sql(world: &World, statements: &str) {
-    let path = world.facts["database_url"].as_str().expect("an address").trim_start_matches("sqlite://").to_owned();
-    let script =
-        "import sqlite3, sys\nfile = sqlite3.connect(sys.argv[1], timeout=10)\nfile.executescript(sys.argv[2])";
-    let run = Command::new("python3").args(["-c", script, &path, statements]).output().expect("python3 runs");
-    assert!(run.status.success(), "{}", String::from_utf8_lossy(&run.stderr));
+    let path = world.facts["database_url"]
+        .as_str()
+        .expect("an address")
+        .trim_start_matches("sqlite://")
+        .to_owned();
+    let script = "import sqlite3, sys\nfile = sqlite3.connect(sys.argv[1], timeout=10)\nfile.executescript(sys.argv[2])";
+    let run = Command::new("python3")
+        .args(["-c", script, &path, statements])
+        .output()
+        .expect("python3 runs");
+    assert!(
+        run.status.success(),
+        "{}",
+        String::from_utf8_lossy(&run.stderr)
+    );
 }
 
 /// One call of DynamoDB, as somebody with a shell would make it: `delete_item` with its parameters.
 fn by_hand_in_dynamodb(world: &World, call: &str, parameters: &Value) {
     let script = "getattr(client('dynamodb'), sys.argv[1])(**json.loads(sys.argv[2]))";
     let run = world.python(script, &[call, &parameters.to_string()]);
-    assert!(run.status.success(), "{call}: {}", String::from_utf8_lossy(&run.stderr));
+    assert!(
+        run.status.success(),
+        "{call}: {}",
+        String::from_utf8_lossy(&run.stderr)
+    );
 }
 
 struct Tables {
@@ -64,20 +82,31 @@ impl Tables {
     async fn of(world: &World) -> Tables {
         let addresses = world.addresses().await;
         let name = |table| addresses[&Address::Table(table).variable()].clone();
-        Tables { products: name(&PRODUCTS), reservations: name(&RESERVATIONS) }
+        Tables {
+            products: name(&PRODUCTS),
+            reservations: name(&RESERVATIONS),
+        }
     }
 
     /// The order's hold is forgotten, and its units are held anew.
     async fn hold_again(&self, world: &World, order_id: OrderId, lines: &Lines) {
         let key = json!({ "reservation_id": { "S": order_id.to_string() } });
-        by_hand_in_dynamodb(world, "delete_item", &json!({ "TableName": self.reservations, "Key": key }));
+        by_hand_in_dynamodb(
+            world,
+            "delete_item",
+            &json!({ "TableName": self.reservations, "Key": key }),
+        );
         hold(world, order_id, lines).await;
     }
 }
 
 async fn hold(world: &World, order_id: OrderId, lines: &Lines) {
     let now = SystemSource.now();
-    let held = world.stock().await.reserve(order_id, lines, now, now + time::Duration::HOUR).await;
+    let held = world
+        .stock()
+        .await
+        .reserve(order_id, lines, now, now + time::Duration::HOUR)
+        .await;
     assert_eq!(held, Ok(Reserved::Held));
 }
 
@@ -86,13 +115,21 @@ fn espresso() -> ProductId {
 }
 
 fn one_espresso() -> Lines {
-    Lines::merge([Line { product_id: espresso(), quantity: Quantity::new(1).expect("one") }]).expect("one line")
+    Lines::merge([Line {
+        product_id: espresso(),
+        quantity: Quantity::new(1).expect("one"),
+    }])
+    .expect("one line")
 }
 
 async fn settled(world: &World, payment_token: &str, status: &str) -> OrderId {
     let accepted: Answer = world.order("espresso", 1, payment_token).await;
     world.until(&accepted, &[status]).await;
-    accepted.body["order_id"].as_str().expect("an id").parse().expect("a UUID")
+    accepted.body["order_id"]
+        .as_str()
+        .expect("an id")
+        .parse()
+        .expect("a UUID")
 }
 
 /// An order like another one, whose message was lost before anybody saw it.
@@ -131,15 +168,28 @@ async fn what_was_put_out_of_order_is_found_by_name_and_only_what_is_safe_is_rep
     for _ in 0..4 {
         sold.push(settled(&world, "tok_ok", "confirmed").await);
     }
-    let [still_held, without_stock, unrecorded, cancelled] = sold[..] else { unreachable!("four were sold") };
+    let [still_held, without_stock, unrecorded, cancelled] = sold[..] else {
+        unreachable!("four were sold")
+    };
     let agreed = world.haven(&["reconcile", "--json"]);
-    assert_eq!((code(&agreed), &document(&agreed)["well"]), (Some(0), &json!(true)), "{:#}", document(&agreed));
+    assert_eq!(
+        (code(&agreed), &document(&agreed)["well"]),
+        (Some(0), &json!(true)),
+        "{:#}",
+        document(&agreed)
+    );
 
     let (stock, tables) = (world.stock().await, Tables::of(&world).await);
     tables.hold_again(&world, failed, &one_espresso()).await;
-    stock.release(still_held, SystemSource.now()).await.expect("released");
+    stock
+        .release(still_held, SystemSource.now())
+        .await
+        .expect("released");
     tables.hold_again(&world, still_held, &one_espresso()).await;
-    stock.release(without_stock, SystemSource.now()).await.expect("released");
+    stock
+        .release(without_stock, SystemSource.now())
+        .await
+        .expect("released");
     let nobody = OrderId(Uuid::now_v7());
     hold(&world, nobody, &one_espresso()).await;
     let five_more = json!({
@@ -155,14 +205,25 @@ async fn what_was_put_out_of_order_is_found_by_name_and_only_what_is_safe_is_rep
             UPDATE orders SET state = 'cancelled', status = 'cancelled', step = 'done' WHERE order_id = '{cancelled}';"
         ),
     );
-    let till = json!({ "amount_minor": 100, "currency": "USD", "token": "tok_ok", "reference": "a till" });
-    let charges = format!("{}/v1/charges", world.facts["payment_url"].as_str().expect("an address"));
-    let charged = world.http.post(charges).bearer_auth(world.payment_api_key()).header("Idempotency-Key", "by-hand");
+    let till =
+        json!({ "amount_minor": 100, "currency": "USD", "token": "tok_ok", "reference": "a till" });
+    let charges = format!(
+        "{}/v1/charges",
+        world.facts["payment_url"].as_str().expect("an address")
+    );
+    let charged = world
+        .http
+        .post(charges)
+        .bearer_auth(world.payment_api_key())
+        .header("Idempotency-Key", "by-hand");
     let charged = charged.json(&till).send().await;
     let charged: Value = charged.expect("an answer").json().await.expect("JSON");
     let overdue = forgotten_like(&world, untouched);
 
-    let (order, money) = (|id: OrderId| format!("order {id}"), world.ledger().await.len());
+    let (order, money) = (
+        |id: OrderId| format!("order {id}"),
+        world.ledger().await.len(),
+    );
     let of = |name: &str, subject: String| (name.to_owned(), subject);
     let safe = [
         of("hold-of-ended-order", order(failed)),
@@ -175,7 +236,10 @@ async fn what_was_put_out_of_order_is_found_by_name_and_only_what_is_safe_is_rep
     let mut left = vec![
         of("sold-order-without-stock", order(without_stock)),
         of("money-owed", order(cancelled)),
-        of("charge-without-order", format!("charge {}", charged["charge_id"].as_str().expect("an id"))),
+        of(
+            "charge-without-order",
+            format!("charge {}", charged["charge_id"].as_str().expect("an id")),
+        ),
         of("counters-do-not-add-up", "product latte".to_owned()),
         of("counters-are-not-the-ledger", "product latte".to_owned()),
     ];
@@ -183,27 +247,57 @@ async fn what_was_put_out_of_order_is_found_by_name_and_only_what_is_safe_is_rep
     let mut all: Vec<_> = safe.iter().chain(&left).cloned().collect();
     all.sort();
 
-    let espressos = stock.product(&espresso()).await.expect("read").expect("there").counters;
+    let espressos = stock
+        .product(&espresso())
+        .await
+        .expect("read")
+        .expect("there")
+        .counters;
     let read = world.haven(&["reconcile", "--json"]);
     assert_eq!(code(&read), Some(2));
     let found = document(&read);
     assert_eq!(names(&found["differences"]), all, "{found:#}");
     for difference in found["differences"].as_array().expect("a list") {
         let evidence = difference["evidence"].as_array().map_or(0, Vec::len);
-        assert!(evidence > 0 && difference["meaning"].is_string() && difference["fixed"].is_null(), "{difference:#}");
+        assert!(
+            evidence > 0 && difference["meaning"].is_string() && difference["fixed"].is_null(),
+            "{difference:#}"
+        );
     }
     let text = world.haven(&["reconcile"]);
     let text = String::from_utf8_lossy(&text.stdout).into_owned();
-    assert!(text.contains("Nothing was changed.") && text.contains("--fix gives the units back"), "{text}");
-    assert_eq!(names(&document(&world.haven(&["reconcile", "--json"]))["differences"]), all, "reading changes nothing");
-    assert_eq!(stock.product(&espresso()).await.expect("read").expect("there").counters, espressos);
+    assert!(
+        text.contains("Nothing was changed.") && text.contains("--fix gives the units back"),
+        "{text}"
+    );
+    assert_eq!(
+        names(&document(&world.haven(&["reconcile", "--json"]))["differences"]),
+        all,
+        "reading changes nothing"
+    );
+    assert_eq!(
+        stock
+            .product(&espresso())
+            .await
+            .expect("read")
+            .expect("there")
+            .counters,
+        espressos
+    );
 
     let fixed = world.haven(&["reconcile", "--fix", "--json"]);
     assert_eq!(code(&fixed), Some(2), "some are left");
     let fixed = document(&fixed);
     assert_eq!(names(&fixed["left"]), left, "{fixed:#}");
-    let done = fixed["differences"].as_array().expect("a list").iter().filter(|found| found["fixed"] == true);
-    assert_eq!(names(&done.cloned().collect()), BTreeSet::from(safe).into_iter().collect::<Vec<_>>());
+    let done = fixed["differences"]
+        .as_array()
+        .expect("a list")
+        .iter()
+        .filter(|found| found["fixed"] == true);
+    assert_eq!(
+        names(&done.cloned().collect()),
+        BTreeSet::from(safe).into_iter().collect::<Vec<_>>()
+    );
 
     // The order that nobody knew of goes its way, and is paid by its own saga.
     let path = format!("/api/v1/orders/{overdue}");
@@ -211,14 +305,25 @@ async fn what_was_put_out_of_order_is_found_by_name_and_only_what_is_safe_is_rep
     loop {
         let seen = world.as_staff(Method::GET, &path, &[], None).await.body;
         if seen["status"] == "confirmed" {
-            let actors = seen["history"].as_array().expect("a history").iter().map(|line| &line["actor"]);
-            assert!(actors.into_iter().any(|actor| actor == "reconcile"), "{seen:#}");
+            let actors = seen["history"]
+                .as_array()
+                .expect("a history")
+                .iter()
+                .map(|line| &line["actor"]);
+            assert!(
+                actors.into_iter().any(|actor| actor == "reconcile"),
+                "{seen:#}"
+            );
             break;
         }
         assert!(begun.elapsed() < SETTLED_WITHIN, "{seen:#}");
         tokio::time::sleep(std::time::Duration::from_millis(20)).await;
     }
-    assert_eq!(world.ledger().await.len(), money + 1, "no money moved but that order's");
+    assert_eq!(
+        world.ledger().await.len(),
+        money + 1,
+        "no money moved but that order's"
+    );
     let holds = stock.holds().await.expect("listed");
     for (order_id, state) in [
         (failed, HoldState::Released),
@@ -226,19 +331,49 @@ async fn what_was_put_out_of_order_is_found_by_name_and_only_what_is_safe_is_rep
         (nobody, HoldState::Released),
         (cancelled, HoldState::Released),
     ] {
-        assert!(holds.iter().any(|hold| hold.order_id == order_id && hold.state == state), "{order_id}: {holds:?}");
+        assert!(
+            holds
+                .iter()
+                .any(|hold| hold.order_id == order_id && hold.state == state),
+            "{order_id}: {holds:?}"
+        );
     }
-    let ledger = world.as_staff(Method::GET, "/api/v1/admin/inventory/espresso/ledger", &[], None).await.body;
-    let by_reconcile =
-        ledger["entries"].as_array().expect("a list").iter().filter(|entry| entry["actor"] == "reconcile");
+    let ledger = world
+        .as_staff(
+            Method::GET,
+            "/api/v1/admin/inventory/espresso/ledger",
+            &[],
+            None,
+        )
+        .await
+        .body;
+    let by_reconcile = ledger["entries"]
+        .as_array()
+        .expect("a list")
+        .iter()
+        .filter(|entry| entry["actor"] == "reconcile");
     assert_eq!(by_reconcile.count(), 4, "{ledger:#}");
-    let history = world.as_staff(Method::GET, &format!("/api/v1/orders/{unrecorded}"), &[], None).await.body;
+    let history = world
+        .as_staff(
+            Method::GET,
+            &format!("/api/v1/orders/{unrecorded}"),
+            &[],
+            None,
+        )
+        .await
+        .body;
     assert!(
-        history["history"].to_string().contains("the charge was unknown, the gateway says captured"),
+        history["history"]
+            .to_string()
+            .contains("the charge was unknown, the gateway says captured"),
         "{history:#}"
     );
     let again = document(&world.haven(&["reconcile", "--fix", "--json"]));
-    assert_eq!((names(&again["differences"]), names(&again["left"])), (left.clone(), left), "done once");
+    assert_eq!(
+        (names(&again["differences"]), names(&again["left"])),
+        (left.clone(), left),
+        "done once"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -246,15 +381,26 @@ async fn what_is_seeded_stands_in_the_audit_log() {
     let world = World::open(&[]).await;
     let seeded = async || -> Vec<Vec<String>> {
         let added = |entry: &AuditEntry| -> Vec<String> {
-            assert_eq!((&entry.actor, entry.subject.as_str(), &entry.before), (&operator(), "menu", &None));
-            let after: Value = serde_json::from_str(entry.after.as_deref().expect("products")).expect("JSON");
+            assert_eq!(
+                (&entry.actor, entry.subject.as_str(), &entry.before),
+                (&operator(), "menu", &None)
+            );
+            let after: Value =
+                serde_json::from_str(entry.after.as_deref().expect("products")).expect("JSON");
             serde_json::from_value(after["added"].clone()).expect("ids of products")
         };
         world.audit("menu.seed").await.iter().map(added).collect()
     };
     let first = seeded().await;
-    assert_eq!(first.len(), 1, "the first start of a shop adds the menu: {first:?}");
-    assert!(first[0].len() > 10 && first[0].iter().any(|id| id == "latte"), "{first:?}");
+    assert_eq!(
+        first.len(),
+        1,
+        "the first start of a shop adds the menu: {first:?}"
+    );
+    assert!(
+        first[0].len() > 10 && first[0].iter().any(|id| id == "latte"),
+        "{first:?}"
+    );
 
     let seed = || {
         let seed = world.haven(&["seed"]);
@@ -280,7 +426,8 @@ async fn what_is_seeded_stands_in_the_audit_log() {
 async fn orders_on_their_way_are_no_difference() {
     let world = World::open(&[]).await;
     let load = std::thread::scope(|scope| {
-        let load = scope.spawn(|| world.haven(&["load", "--rate", "15", "--duration", "6s", "--json"]));
+        let load =
+            scope.spawn(|| world.haven(&["load", "--rate", "15", "--duration", "6s", "--json"]));
         let mut looks = 0;
         while !load.is_finished() {
             let output = world.haven(&["reconcile", "--json"]);
@@ -290,18 +437,39 @@ async fn orders_on_their_way_are_no_difference() {
         assert!(looks >= 3, "only {looks} looks");
         load.join().expect("it ended")
     });
-    assert_eq!(code(&load), Some(0), "{}", String::from_utf8_lossy(&load.stdout));
+    assert_eq!(
+        code(&load),
+        Some(0),
+        "{}",
+        String::from_utf8_lossy(&load.stdout)
+    );
     let quiet = document(&world.haven(&["reconcile", "--json"]));
-    assert_eq!((&quiet["in_flight"], &quiet["moving_products"]), (&json!(0), &json!([])), "{quiet:#}");
-    assert!(quiet["compared"]["orders"].as_u64().is_some_and(|orders| orders >= 90), "{quiet:#}");
+    assert_eq!(
+        (&quiet["in_flight"], &quiet["moving_products"]),
+        (&json!(0), &json!([])),
+        "{quiet:#}"
+    );
+    assert!(
+        quiet["compared"]["orders"]
+            .as_u64()
+            .is_some_and(|orders| orders >= 90),
+        "{quiet:#}"
+    );
 }
 
 #[test]
 fn without_a_running_shop_it_says_so() {
     let nowhere = std::env::temp_dir().join("haven-e2e-no-state");
-    let output = Command::new(e2e::haven()).args(["reconcile", "--state"]).arg(nowhere).output().expect("haven runs");
+    let output = Command::new(e2e::haven())
+        .args(["reconcile", "--state"])
+        .arg(nowhere)
+        .output()
+        .expect("haven runs");
     assert_eq!(code(&output), Some(1));
-    assert!(String::from_utf8_lossy(&output.stderr).contains("nothing runs on this state folder"), "{output:?}");
+    assert!(
+        String::from_utf8_lossy(&output.stderr).contains("nothing runs on this state folder"),
+        "{output:?}"
+    );
 }
 
 /// Alerts of one product, as a queue at the topic has them: event and level.
@@ -310,17 +478,28 @@ fn alerts_of(product: &str, bodies: &[String]) -> Vec<(String, String)> {
     let envelopes = bodies.iter().filter_map(|body| {
         let body: Value = serde_json::from_str(body).ok()?;
         // As SNS wraps it, or as it was sent.
-        body["Message"].as_str().map_or(Some(body.clone()), |inner| serde_json::from_str(inner).ok())
+        body["Message"]
+            .as_str()
+            .map_or(Some(body.clone()), |inner| serde_json::from_str(inner).ok())
     });
     let of_it = envelopes.filter(|envelope| envelope["data"]["product_id"] == product);
-    of_it.map(|envelope| (text(&envelope["event_id"]), text(&envelope["data"]["level"]))).collect()
+    of_it
+        .map(|envelope| {
+            (
+                text(&envelope["event_id"]),
+                text(&envelope["data"]["level"]),
+            )
+        })
+        .collect()
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn staff_hear_once_of_each_crossing_though_the_worker_is_killed_at_each() {
     let world = World::open(&[]).await;
     let addresses = world.addresses().await;
-    let queue = world.listen(&addresses[&Address::Topic(&INVENTORY_ALERTS).variable()]).await;
+    let queue = world
+        .listen(&addresses[&Address::Topic(&INVENTORY_ALERTS).variable()])
+        .await;
     let latte = world.stock_of("latte").await;
     let of = |name: &str| latte[name].as_i64().expect("a number");
     let (available, threshold) = (of("available"), of("low_stock_threshold"));
@@ -339,19 +518,29 @@ async fn staff_hear_once_of_each_crossing_though_the_worker_is_killed_at_each() 
     change("latte", available).await;
     change("latte", threshold - available).await;
     world.kill("inventory-worker");
-    // The last word of the stream: whatever is told a second time was told before it. Between products no order is
-    // promised.
-    let espresso = world.stock_of("espresso").await["available"].as_i64().expect("a number");
+    // The last word of the stream: whatever is told a second time was told before it. Between
+    // products no order is promised.
+    let espresso = world.stock_of("espresso").await["available"]
+        .as_i64()
+        .expect("a number");
     change("espresso", -espresso).await;
     let (begun, mut heard) = (Instant::now(), Vec::new());
     while alerts_of("espresso", &heard).is_empty() || alerts_of("latte", &heard).len() < 3 {
-        assert!(begun.elapsed() < SETTLED_WITHIN, "{heard:#?}\n{}", world.log_of("inventory-worker"));
+        assert!(
+            begun.elapsed() < SETTLED_WITHIN,
+            "{heard:#?}\n{}",
+            world.log_of("inventory-worker")
+        );
         heard.extend(world.receive(&queue).await);
     }
     let alerts = alerts_of("latte", &heard);
     let levels: Vec<&str> = alerts.iter().map(|(_, level)| level.as_str()).collect();
     let events: BTreeSet<&str> = alerts.iter().map(|(event, _)| event.as_str()).collect();
     assert_eq!((levels.len(), events.len()), (3, 3), "{alerts:?}");
-    assert_eq!(levels.iter().filter(|level| **level == "low").count(), 2, "{alerts:?}");
+    assert_eq!(
+        levels.iter().filter(|level| **level == "low").count(),
+        2,
+        "{alerts:?}"
+    );
     assert_eq!(code(&world.haven(&["reconcile"])), Some(0));
 }

@@ -1,7 +1,9 @@
-//! A running shop and another account of the machine: every port of the run, every file of its state, and what `ps` shows.
+//! A running shop and another account of the machine: every port of the run, every file of its
+//! state, and what `ps` shows.
 //!
-//! The shop is public by design: its menu, and an order for whoever has its tracking token. The numbers on the health ports
-//! of the roles (`/healthz`, `/readyz`, `/metrics`) are open as well: they count, and name no customer and no secret.
+//! The shop is public by design: its menu, and an order for whoever has its tracking token. The
+//! numbers on the health ports of the roles (`/healthz`, `/readyz`, `/metrics`) are open as well:
+//! they count, and name no customer and no secret.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -15,7 +17,8 @@ use serde_json::{Value, json};
 /// `nobody`, which owns nothing.
 const STRANGER: &str = "65534";
 
-/// What the other account does: Python, since every machine of the tests has it. Prints what it got as JSON.
+/// What the other account does: Python, since every machine of the tests has it. Prints what it got
+/// as JSON.
 const ATTEMPT: &str = r#"
 import json, os, socket, struct, sys
 asked = json.load(sys.stdin)
@@ -108,11 +111,23 @@ impl Tree {
 fn processes_of(parent: u32) -> BTreeSet<u32> {
     let mut children: BTreeMap<u32, Vec<u32>> = BTreeMap::new();
     for entry in fs::read_dir("/proc").expect("Linux").flatten() {
-        let Some(pid) = entry.file_name().to_str().and_then(|name| name.parse().ok()) else { continue };
+        let Some(pid) = entry
+            .file_name()
+            .to_str()
+            .and_then(|name| name.parse().ok())
+        else {
+            continue;
+        };
         let stat = fs::read_to_string(entry.path().join("stat")).unwrap_or_default();
         // The name in parentheses may have spaces in it; the state and the parent follow.
-        let parent = stat.rsplit(") ").next().and_then(|rest| rest.split(' ').nth(1)?.parse().ok());
-        children.entry(parent.unwrap_or_default()).or_default().push(pid);
+        let parent = stat
+            .rsplit(") ")
+            .next()
+            .and_then(|rest| rest.split(' ').nth(1)?.parse().ok());
+        children
+            .entry(parent.unwrap_or_default())
+            .or_default()
+            .push(pid);
     }
     let (mut found, mut next) = (BTreeSet::new(), vec![parent]);
     while let Some(pid) = next.pop() {
@@ -127,37 +142,63 @@ fn processes_of(parent: u32) -> BTreeSet<u32> {
 fn listeners(pids: &BTreeSet<u32>) -> BTreeMap<u16, String> {
     let mut sockets = BTreeSet::new();
     for pid in pids {
-        for descriptor in fs::read_dir(format!("/proc/{pid}/fd")).into_iter().flatten().flatten() {
+        for descriptor in fs::read_dir(format!("/proc/{pid}/fd"))
+            .into_iter()
+            .flatten()
+            .flatten()
+        {
             let target = fs::read_link(descriptor.path()).unwrap_or_default();
-            let inode =
-                target.to_str().and_then(|target| target.strip_prefix("socket:[")?.strip_suffix(']')?.parse().ok());
+            let inode = target.to_str().and_then(|target| {
+                target
+                    .strip_prefix("socket:[")?
+                    .strip_suffix(']')?
+                    .parse()
+                    .ok()
+            });
             sockets.extend(inode.map(|inode: u64| inode.to_string()));
         }
     }
-    let tables = ["/proc/net/tcp", "/proc/net/tcp6"].map(|table| fs::read_to_string(table).unwrap_or_default());
+    let tables = ["/proc/net/tcp", "/proc/net/tcp6"]
+        .map(|table| fs::read_to_string(table).unwrap_or_default());
     let mut found = BTreeMap::new();
     for line in tables.iter().flat_map(|table| table.lines().skip(1)) {
         const LISTEN: &str = "0A";
         let fields: Vec<&str> = line.split_whitespace().collect();
-        let [_, local, _, state, _, _, _, _, _, inode, ..] = fields.as_slice() else { continue };
+        let [_, local, _, state, _, _, _, _, _, inode, ..] = fields.as_slice() else {
+            continue;
+        };
         if *state == LISTEN && sockets.contains(*inode) {
             let (address, port) = local.rsplit_once(':').expect("an address");
-            found.insert(u16::from_str_radix(port, 16).expect("a port"), address.to_owned());
+            found.insert(
+                u16::from_str_radix(port, 16).expect("a port"),
+                address.to_owned(),
+            );
         }
     }
     found
 }
 
 fn port_of(url: &str) -> String {
-    let rest = url.rsplit('@').next().unwrap_or(url).trim_start_matches("http://");
+    let rest = url
+        .rsplit('@')
+        .next()
+        .unwrap_or(url)
+        .trim_start_matches("http://");
     let rest = rest.split("://").last().unwrap_or(rest);
-    rest.split('/').next().and_then(|address| address.rsplit(':').next()).unwrap_or_default().to_owned()
+    rest.split('/')
+        .next()
+        .and_then(|address| address.rsplit(':').next())
+        .unwrap_or_default()
+        .to_owned()
 }
 
 /// The password in a URL.
 fn password(url: &str) -> Option<String> {
     let login = url.split("://").nth(1)?.rsplit_once('@')?.0;
-    login.split_once(':').map(|(_, password)| password.to_owned()).filter(|password| password.len() > 7)
+    login
+        .split_once(':')
+        .map(|(_, password)| password.to_owned())
+        .filter(|password| password.len() > 7)
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -174,20 +215,34 @@ async fn another_account_reads_nothing_and_is_refused_by_everything_but_the_shop
     world.until(&accepted, &["confirmed"]).await;
     let fact = |name: &str| world.facts[name].as_str().unwrap_or_default().to_owned();
 
-    let pids = processes_of(u32::try_from(world.facts["pid"].as_u64().expect("a pid")).expect("a pid"));
+    let pids =
+        processes_of(u32::try_from(world.facts["pid"].as_u64().expect("a pid")).expect("a pid"));
     assert!(pids.len() > 9, "the roles are among them: {pids:?}");
     let listeners = listeners(&pids);
     assert!(listeners.len() > 9, "{listeners:?}");
     for (port, address) in &listeners {
-        assert_eq!(address, "0100007F", "port {port} is reachable from elsewhere");
+        assert_eq!(
+            address, "0100007F",
+            "port {port} is reachable from elsewhere"
+        );
     }
-    let aws_pid = BTreeSet::from([u32::try_from(world.facts["aws_pid"].as_u64().expect("a pid")).expect("a pid")]);
-    assert!(self::listeners(&aws_pid).is_empty(), "MiniStack itself listens on a Unix socket alone");
+    let aws_pid = BTreeSet::from([
+        u32::try_from(world.facts["aws_pid"].as_u64().expect("a pid")).expect("a pid"),
+    ]);
+    assert!(
+        self::listeners(&aws_pid).is_empty(),
+        "MiniStack itself listens on a Unix socket alone"
+    );
 
     let mut tree = Tree::default();
     tree.walk(world.state());
     assert!(tree.files.len() > 5 && !tree.sockets.is_empty());
-    let text = |paths: &[PathBuf]| -> Vec<String> { paths.iter().map(|path| path.display().to_string()).collect() };
+    let text = |paths: &[PathBuf]| -> Vec<String> {
+        paths
+            .iter()
+            .map(|path| path.display().to_string())
+            .collect()
+    };
     let question = json!({
         "ports": listeners.keys().collect::<Vec<_>>(), "pids": pids,
         "files": text(&tree.files), "folders": text(&tree.folders), "sockets": text(&tree.sockets),
@@ -199,23 +254,37 @@ async fn another_account_reads_nothing_and_is_refused_by_everything_but_the_shop
     for kind in ["files", "folders", "sockets"] {
         for (path, outcome) in got[kind].as_object().expect("outcomes") {
             // What was removed since is read by nobody.
-            let refused = ["PermissionError", "FileNotFoundError"].contains(&outcome.as_str().unwrap_or_default());
+            let refused = ["PermissionError", "FileNotFoundError"]
+                .contains(&outcome.as_str().unwrap_or_default());
             let mode = fs::metadata(path).map_or(0, |found| found.mode());
             assert!(refused, "{path}: {outcome} (mode {mode:o})");
         }
     }
 
     // No secret and no customer in any answer, command line or environment.
-    let mut secrets =
-        ["staff_token", "aws_secret_access_key", "aws_access_key_id", "payment_api_key"].map(fact).to_vec();
-    secrets.extend([fact("database_url"), fact("redis_url")].iter().filter_map(|url| password(url)));
+    let mut secrets = [
+        "staff_token",
+        "aws_secret_access_key",
+        "aws_access_key_id",
+        "payment_api_key",
+    ]
+    .map(fact)
+    .to_vec();
+    secrets.extend(
+        [fact("database_url"), fact("redis_url")]
+            .iter()
+            .filter_map(|url| password(url)),
+    );
     secrets.push("ana@example.com".to_owned());
     assert!(secrets.iter().all(|secret| secret.len() > 7), "{secrets:?}");
     for kind in ["http", "guessed", "postgres", "redis", "processes"] {
         for (whose, answers) in got[kind].as_object().expect("answers") {
             let all = answers.to_string();
             for secret in &secrets {
-                assert!(!all.contains(secret.as_str()), "{kind} of {whose} shows {secret}");
+                assert!(
+                    !all.contains(secret.as_str()),
+                    "{kind} of {whose} shows {secret}"
+                );
             }
         }
     }
@@ -228,7 +297,13 @@ async fn another_account_reads_nothing_and_is_refused_by_everything_but_the_shop
     for (path, answer) in got["http"][&aws].as_object().expect("answers") {
         assert!(status(answer) == 403, "{path}: {answer}");
     }
-    assert!(got["guessed"][&aws].as_str().is_some_and(|answer| answer.starts_with("HTTP/1.1 4")), "{}", got["guessed"]);
+    assert!(
+        got["guessed"][&aws]
+            .as_str()
+            .is_some_and(|answer| answer.starts_with("HTTP/1.1 4")),
+        "{}",
+        got["guessed"]
+    );
     // The gateway wants its credential.
     let gateway = &got["http"][&port_of(&fact("payment_url"))];
     assert_eq!(status(&gateway["/v1/ledger"]), 401, "{gateway}");
@@ -248,11 +323,26 @@ fn as_a_stranger(question: &Value) -> Value {
     use std::io::Write as _;
     let python = "/usr/bin/python3";
     let mut command = Command::new("setpriv");
-    command.args(["--reuid", STRANGER, "--regid", STRANGER, "--clear-groups", python, "-I", "-c", ATTEMPT]);
-    command.current_dir("/").stdin(std::process::Stdio::piped()).stdout(std::process::Stdio::piped());
+    command.args([
+        "--reuid",
+        STRANGER,
+        "--regid",
+        STRANGER,
+        "--clear-groups",
+        python,
+        "-I",
+        "-c",
+        ATTEMPT,
+    ]);
+    command
+        .current_dir("/")
+        .stdin(std::process::Stdio::piped())
+        .stdout(std::process::Stdio::piped());
     let mut child = command.spawn().expect("setpriv and Python are there");
     let mut stdin = child.stdin.take().expect("a pipe");
-    stdin.write_all(question.to_string().as_bytes()).expect("asked");
+    stdin
+        .write_all(question.to_string().as_bytes())
+        .expect("asked");
     drop(stdin);
     let output = child.wait_with_output().expect("an answer");
     serde_json::from_slice(&output.stdout).expect("JSON")
@@ -260,5 +350,8 @@ fn as_a_stranger(question: &Value) -> Value {
 
 fn status(answer: &Value) -> u16 {
     let answer = answer.as_str().unwrap_or_default();
-    answer.strip_prefix("HTTP/1.1 ").and_then(|rest| rest.get(..3)?.parse().ok()).unwrap_or_default()
+    answer
+        .strip_prefix("HTTP/1.1 ")
+        .and_then(|rest| rest.get(..3)?.parse().ok())
+        .unwrap_or_default()
 }

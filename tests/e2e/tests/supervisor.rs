@@ -1,5 +1,6 @@
-//! One supervisor for each state directory: however it ends, everything that it started ends with it, what the local AWS
-//! keeps is saved where that is possible, and no second one writes meanwhile.
+//! One supervisor for each state directory: however it ends, everything that it started ends with
+//! it, what the local AWS keeps is saved where that is possible, and no second one writes
+//! meanwhile.
 
 use std::collections::BTreeSet;
 use std::os::unix::fs::FileExt as _;
@@ -21,34 +22,60 @@ fn saved(run: &Supervised) -> bool {
 
 fn down(run: &Supervised) -> String {
     let down = run.command(&["down"]).output().expect("haven runs");
-    let text = format!("{}{}", String::from_utf8_lossy(&down.stdout), String::from_utf8_lossy(&down.stderr));
+    let text = format!(
+        "{}{}",
+        String::from_utf8_lossy(&down.stdout),
+        String::from_utf8_lossy(&down.stderr)
+    );
     assert!(down.status.success(), "{text}");
     text
 }
 
 fn number(facts: &Value, name: &str) -> u32 {
-    facts[name].as_u64().and_then(|pid| u32::try_from(pid).ok()).expect("a pid")
+    facts[name]
+        .as_u64()
+        .and_then(|pid| u32::try_from(pid).ok())
+        .expect("a pid")
 }
 
 fn kill(pid: u32, name: &str) {
-    assert!(Command::new("kill").args([name, &pid.to_string()]).status().expect("kill runs").success());
+    assert!(
+        Command::new("kill")
+            .args([name, &pid.to_string()])
+            .status()
+            .expect("kill runs")
+            .success()
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_signal_during_the_start_and_afterwards_ends_everything_that_was_started() {
     let mut run = Supervised::new().await;
-    // Before anything runs, while the local AWS starts, while the stacks are deployed, and when all runs.
-    let moments = ["Brew Haven is starting", "Python environment", "local AWS at", "Ready after"];
+    // Before anything runs, while the local AWS starts, while the stacks are deployed, and when all
+    // runs.
+    let moments = [
+        "Brew Haven is starting",
+        "Python environment",
+        "local AWS at",
+        "Ready after",
+    ];
     for (moment, name) in moments.into_iter().zip(["-INT", "-TERM", "-INT", "-HUP"]) {
         run.start(&[], &[]);
         run.wait_for(moment);
         run.signal(name);
         let ended = run.wait_for_end();
-        assert!(ended.success(), "{name} at {moment:?}: {ended}\n{}", run.said());
+        assert!(
+            ended.success(),
+            "{name} at {moment:?}: {ended}\n{}",
+            run.said()
+        );
         assert_eq!(run.processes(), [], "{name} at {moment:?}");
         assert!(run.said().contains("Stopped."), "{}", run.said());
         assert_eq!(State::holder(&run.state).expect("ours"), Held::No);
-        assert!(run.facts().is_none(), "haven.json names nothing that is gone");
+        assert!(
+            run.facts().is_none(),
+            "haven.json names nothing that is gone"
+        );
     }
     assert!(saved(&run));
 }
@@ -71,10 +98,23 @@ async fn a_second_signal_ends_everything_at_once() {
         ended = ended.or_else(|| (!alive(run.pid())).then(|| run.wait_for_end()));
         ended.is_some()
     });
-    assert!(begun.elapsed() < Duration::from_secs(8), "{:?}", begun.elapsed());
-    assert_eq!(ended.and_then(|status| status.code()), Some(130), "{}", run.said());
+    assert!(
+        begun.elapsed() < Duration::from_secs(8),
+        "{:?}",
+        begun.elapsed()
+    );
+    assert_eq!(
+        ended.and_then(|status| status.code()),
+        Some(130),
+        "{}",
+        run.said()
+    );
     run.wait_until_nothing_runs();
-    assert!(run.said().contains("did not save its state"), "{}", run.said());
+    assert!(
+        run.said().contains("did not save its state"),
+        "{}",
+        run.said()
+    );
 }
 
 /// Whether a process runs; one that was not waited for does not.
@@ -86,13 +126,25 @@ fn alive(pid: u32) -> bool {
 async fn a_hangup_that_was_ignored_at_the_start_stays_ignored() {
     let mut run = Supervised::new().await;
     let mut command = Command::new("env");
-    command.arg("--ignore-signal=HUP").arg(haven()).args(["up", "--port", "0", "--state"]).arg(&run.state);
-    command.env("HAVEN_PYTHON_ENV", servers::python_folder()).stdin(Stdio::null());
+    command
+        .arg("--ignore-signal=HUP")
+        .arg(haven())
+        .args(["up", "--port", "0", "--state"])
+        .arg(&run.state);
+    command
+        .env("HAVEN_PYTHON_ENV", servers::python_folder())
+        .stdin(Stdio::null());
     run.start_as(command);
     let aws = number(&run.wait_until_ready(), "aws_pid");
-    // To all of them, as some login managers send it: to the servers and what watches over them, too.
+    // To all of them, as some login managers send it: to the servers and what watches over them,
+    // too.
     let processes = run.processes();
-    assert!(processes.iter().any(|(_, command)| command.contains(" keep ")), "{processes:#?}");
+    assert!(
+        processes
+            .iter()
+            .any(|(_, command)| command.contains(" keep ")),
+        "{processes:#?}"
+    );
     for (pid, _) in processes {
         kill(pid, "-HUP");
     }
@@ -100,9 +152,21 @@ async fn a_hangup_that_was_ignored_at_the_start_stays_ignored() {
     let text = down(&run);
     assert!(text.contains("Stopped."), "{text}");
     assert!(run.wait_for_end().success());
-    assert!(run.said().contains("Stopping on SIGTERM"), "the hangup stopped it: {}", run.said());
-    assert!(!run.said().contains("starting it again"), "the hangup stopped a role: {}", run.said());
-    assert!(!run.said().contains("The local AWS ended"), "the hangup stopped {aws}: {}", run.said());
+    assert!(
+        run.said().contains("Stopping on SIGTERM"),
+        "the hangup stopped it: {}",
+        run.said()
+    );
+    assert!(
+        !run.said().contains("starting it again"),
+        "the hangup stopped a role: {}",
+        run.said()
+    );
+    assert!(
+        !run.said().contains("The local AWS ended"),
+        "the hangup stopped {aws}: {}",
+        run.said()
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -125,18 +189,27 @@ async fn everything_ends_with_a_supervisor_that_is_killed_and_the_local_aws_save
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_cluster_that_is_being_made_ends_with_a_killed_supervisor_and_the_next_start_makes_it_anew() {
+async fn a_cluster_that_is_being_made_ends_with_a_killed_supervisor_and_the_next_start_makes_it_anew()
+ {
     if !servers::has("postgres") {
         return;
     }
     let mut run = Supervised::new().await;
     run.start(&["--postgres"], &[]);
-    run.wait_until("initdb", |run| run.processes().iter().any(|(_, command)| command.contains("postgres --boot")));
+    run.wait_until("initdb", |run| {
+        run.processes()
+            .iter()
+            .any(|(_, command)| command.contains("postgres --boot"))
+    });
     run.signal("-KILL");
     run.wait_for_end();
     run.start(&["--postgres"], &[]);
     run.wait_until_ready();
-    let clusters = run.processes().iter().filter(|(_, command)| command.contains("initdb")).count();
+    let clusters = run
+        .processes()
+        .iter()
+        .filter(|(_, command)| command.contains("initdb"))
+        .count();
     assert_eq!(clusters, 0, "{:#?}", run.processes());
     down(&run);
     assert!(run.wait_for_end().success());
@@ -149,10 +222,13 @@ async fn the_local_aws_ends_with_its_keeper_and_is_started_again() {
     run.start(&[], &[]);
     let before = number(&run.wait_until_ready(), "aws_pid");
     let processes = run.processes();
-    let keeper = processes.iter().find(|(_, command)| command.contains(" keep ") && command.contains("local-aws"));
+    let keeper = processes
+        .iter()
+        .find(|(_, command)| command.contains(" keep ") && command.contains("local-aws"));
     kill(keeper.expect("it watches over the local AWS").0, "-KILL");
     run.wait_until("another local AWS", |run| {
-        run.facts().is_some_and(|facts| facts["ready"] == true && number(&facts, "aws_pid") != before)
+        run.facts()
+            .is_some_and(|facts| facts["ready"] == true && number(&facts, "aws_pid") != before)
     });
     assert!(!alive(before), "two would write to one directory");
     run.signal("-TERM");
@@ -164,7 +240,9 @@ async fn the_local_aws_ends_with_its_keeper_and_is_started_again() {
 async fn down_stops_what_holds_the_directory_while_it_starts_and_without_its_haven_json() {
     let mut run = Supervised::new().await;
     run.start(&[], &[]);
-    run.wait_until("a holder", |run| matches!(State::holder(&run.state), Ok(Held::By(Some(_)))));
+    run.wait_until("a holder", |run| {
+        matches!(State::holder(&run.state), Ok(Held::By(Some(_))))
+    });
     assert!(down(&run).contains("Stopped."));
     assert!(run.wait_for_end().success());
     assert_eq!(run.processes(), []);
@@ -186,11 +264,14 @@ async fn down_and_the_next_start_end_what_a_killed_supervisor_left_and_no_strang
         run.start(&[], &[]);
         let facts = run.wait_until_ready();
         let roles = facts["roles"].as_array().expect("roles");
-        let role = roles.iter().find(|role| role["name"] == "order-worker").expect("it runs");
+        let role = roles
+            .iter()
+            .find(|role| role["name"] == "order-worker")
+            .expect("it runs");
         let left = number(role, "pid");
         run.signal("-KILL");
-        // While it drains. Earlier, the kernel would wake it: a stopped process of a group that loses its parent is sent
-        // SIGHUP and SIGCONT.
+        // While it drains. Earlier, the kernel would wake it: a stopped process of a group that
+        // loses its parent is sent SIGHUP and SIGCONT.
         run.wait_for_end();
         kill(left, "-STOP");
         run.wait_until("the end of all others", |run| run.processes().len() == 1);
@@ -209,14 +290,26 @@ async fn down_and_the_next_start_end_what_a_killed_supervisor_left_and_no_strang
             "up" => {
                 run.start(&[], &[]);
                 run.wait_until_ready();
-                assert!(run.said().contains("left running: order-worker"), "{}", run.said());
+                assert!(
+                    run.said().contains("left running: order-worker"),
+                    "{}",
+                    run.said()
+                );
             }
             _ => {
-                let up = run.command(&["up", "--port", "0", "--detach"]).output().expect("haven runs");
+                let up = run
+                    .command(&["up", "--port", "0", "--detach"])
+                    .output()
+                    .expect("haven runs");
                 assert!(up.status.success(), "{up:?}");
                 let said = String::from_utf8_lossy(&up.stdout).into_owned();
-                let token = run.facts().and_then(|facts| facts["staff_token"].as_str().map(str::to_owned));
-                assert!(said.contains("Staff token") && !said.contains(&token.expect("a token")), "{said}");
+                let token = run
+                    .facts()
+                    .and_then(|facts| facts["staff_token"].as_str().map(str::to_owned));
+                assert!(
+                    said.contains("Staff token") && !said.contains(&token.expect("a token")),
+                    "{said}"
+                );
             }
         }
         assert!(!alive(left), "{next}");
@@ -225,7 +318,10 @@ async fn down_and_the_next_start_end_what_a_killed_supervisor_left_and_no_strang
         }
         assert_eq!(run.processes(), [], "{next}");
     }
-    assert!(stranger.try_wait().expect("a look").is_none(), "it was never ours");
+    assert!(
+        stranger.try_wait().expect("a look").is_none(),
+        "it was never ours"
+    );
     stranger.kill().expect("it runs");
     stranger.wait().expect("it ended");
 }
@@ -237,7 +333,10 @@ async fn a_directory_has_one_supervisor_and_is_handed_over_without_a_gap() {
     let starts: Vec<_> = (0..3)
         .map(|_| {
             let mut up = run.command(&["up", "--port", "0", "--detach"]);
-            up.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("haven starts")
+            up.stdout(Stdio::piped())
+                .stderr(Stdio::piped())
+                .spawn()
+                .expect("haven starts")
         })
         .collect();
     // From the first moment on, the directory is held.
@@ -259,16 +358,30 @@ async fn a_directory_has_one_supervisor_and_is_handed_over_without_a_gap() {
             (looks, gaps)
         }
     });
-    let ended: Vec<_> = starts.into_iter().map(|start| start.wait_with_output().expect("it ends")).collect();
+    let ended: Vec<_> = starts
+        .into_iter()
+        .map(|start| start.wait_with_output().expect("it ends"))
+        .collect();
     let (looks, gaps) = watching.join().expect("it looked");
     assert!(looks > 100 && gaps == 0, "{gaps} gaps in {looks} looks");
-    assert_eq!(ended.iter().filter(|start| start.status.success()).count(), 1, "{ended:#?}");
+    assert_eq!(
+        ended.iter().filter(|start| start.status.success()).count(),
+        1,
+        "{ended:#?}"
+    );
     for refused in ended.iter().filter(|start| !start.status.success()) {
         let text = String::from_utf8_lossy(&refused.stderr);
         assert_eq!(refused.status.code(), Some(64), "{text}");
-        assert!(text.contains("is in use by another `haven up` (pid "), "{text}");
+        assert!(
+            text.contains("is in use by another `haven up` (pid "),
+            "{text}"
+        );
     }
-    let servers = run.processes().iter().filter(|(_, command)| command.contains(" keep ")).count();
+    let servers = run
+        .processes()
+        .iter()
+        .filter(|(_, command)| command.contains(" keep "))
+        .count();
     // `haven keep` and, on Linux, the program that it became.
     assert_eq!(servers, 1, "{:#?}", run.processes());
     down(&run);
@@ -281,12 +394,22 @@ async fn a_supervisor_whose_directory_is_deleted_or_replaced_stops_and_touches_n
     run.start(&[], &[]);
     run.wait_until_ready();
     // Until nothing was added meanwhile.
-    run.wait_until("the directory is deleted", |run| std::fs::remove_dir_all(&run.state).is_ok());
+    run.wait_until("the directory is deleted", |run| {
+        std::fs::remove_dir_all(&run.state).is_ok()
+    });
     let begun = Instant::now();
     let ended = run.wait_for_end();
     assert_eq!(ended.code(), Some(1), "{}", run.said());
-    assert!(begun.elapsed() < Duration::from_secs(5), "{:?}", begun.elapsed());
-    assert!(run.said().contains("was deleted while the platform ran"), "{}", run.said());
+    assert!(
+        begun.elapsed() < Duration::from_secs(5),
+        "{:?}",
+        begun.elapsed()
+    );
+    assert!(
+        run.said().contains("was deleted while the platform ran"),
+        "{}",
+        run.said()
+    );
     run.wait_until_nothing_runs();
     assert!(!run.state.exists(), "nothing was written to where it was");
 
@@ -298,7 +421,11 @@ async fn a_supervisor_whose_directory_is_deleted_or_replaced_stops_and_touches_n
     std::fs::write(run.state.join("lock"), "").expect("another one's");
     std::fs::write(run.state.join("haven.json"), "another one's").expect("written");
     assert_eq!(run.wait_for_end().code(), Some(1), "{}", run.said());
-    assert!(run.said().contains("was replaced by another one"), "{}", run.said());
+    assert!(
+        run.said().contains("was replaced by another one"),
+        "{}",
+        run.said()
+    );
     run.wait_until_nothing_runs();
     let theirs = std::fs::read_to_string(run.state.join("haven.json"));
     assert_eq!(theirs.ok().as_deref(), Some("another one's"));
@@ -313,15 +440,27 @@ async fn a_role_that_refuses_its_configuration_ends_the_start_with_its_message()
     run.start(&[], &[("HAVEN_ORDERS_PER_MINUTE", "plenty")]);
     assert_eq!(run.wait_for_end().code(), Some(64), "{}", run.said());
     let said = run.said();
-    assert!(said.contains(" refuses its configuration and was not started again"), "{said}");
-    assert!(said.contains("HAVEN_ORDERS_PER_MINUTE is no whole number"), "the role's own message: {said}");
+    assert!(
+        said.contains(" refuses its configuration and was not started again"),
+        "{said}"
+    );
+    assert!(
+        said.contains("HAVEN_ORDERS_PER_MINUTE is no whole number"),
+        "the role's own message: {said}"
+    );
     assert!(!said.contains("starting it again"), "{said}");
     assert_eq!(run.processes(), []);
 
     let mut detached = run.command(&["up", "--port", "0", "--detach"]);
-    let detached = detached.env("HAVEN_ORDERS_PER_MINUTE", "plenty").output().expect("haven runs");
+    let detached = detached
+        .env("HAVEN_ORDERS_PER_MINUTE", "plenty")
+        .output()
+        .expect("haven runs");
     assert_eq!(detached.status.code(), Some(64), "{detached:?}");
-    assert!(String::from_utf8_lossy(&detached.stderr).contains("HAVEN_ORDERS_PER_MINUTE"), "{detached:?}");
+    assert!(
+        String::from_utf8_lossy(&detached.stderr).contains("HAVEN_ORDERS_PER_MINUTE"),
+        "{detached:?}"
+    );
     assert_eq!(run.processes(), []);
 }
 
@@ -333,7 +472,10 @@ async fn down_says_when_the_local_aws_could_not_save() {
     // It writes to this name first.
     std::fs::create_dir_all(run.state.join("aws/sqs.json.tmp/in-the-way")).expect("made");
     let text = down(&run);
-    assert!(text.contains("could not save part of its state: sqs"), "{text}");
+    assert!(
+        text.contains("could not save part of its state: sqs"),
+        "{text}"
+    );
     assert!(run.wait_for_end().success());
     std::fs::remove_dir_all(run.state.join("aws/sqs.json.tmp")).expect("removed");
 
@@ -341,7 +483,11 @@ async fn down_says_when_the_local_aws_could_not_save() {
     let facts = run.wait_until_ready();
     kill(number(&facts, "aws_pid"), "-STOP");
     let text = down(&run);
-    assert!(text.contains("was killed, so it did not save its state") && text.contains("the sweeper asks"), "{text}");
+    assert!(
+        text.contains("was killed, so it did not save its state")
+            && text.contains("the sweeper asks"),
+        "{text}"
+    );
     assert!(run.wait_for_end().success());
     assert_eq!(run.processes(), []);
 
@@ -350,22 +496,36 @@ async fn down_says_when_the_local_aws_could_not_save() {
     // Stopped, so that it cannot save before it crashes.
     kill(aws, "-STOP");
     let mut down = run.command(&["down"]);
-    let down = down.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("haven runs");
+    let down = down
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("haven runs");
     run.wait_for("Stopping on SIGTERM");
     kill(aws, "-SEGV");
     kill(aws, "-CONT");
     let down = down.wait_with_output().expect("it ends");
     let text = String::from_utf8_lossy(&down.stdout).into_owned();
-    assert!(text.contains("failed (killed by signal 11) and may not have saved its state"), "{down:?}");
+    assert!(
+        text.contains("failed (killed by signal 11) and may not have saved its state"),
+        "{down:?}"
+    );
     assert!(run.wait_for_end().success());
 }
 
 /// Who did it to what, and what it was before and after.
 fn act(entry: &AuditEntry) -> (String, String, Value, Value) {
     let parsed = |text: &Option<String>| {
-        text.as_deref().map_or(Value::Null, |text| serde_json::from_str(text).expect("the log holds JSON"))
+        text.as_deref().map_or(Value::Null, |text| {
+            serde_json::from_str(text).expect("the log holds JSON")
+        })
     };
-    (entry.actor.clone(), entry.subject.clone(), parsed(&entry.before), parsed(&entry.after))
+    (
+        entry.actor.clone(),
+        entry.subject.clone(),
+        parsed(&entry.before),
+        parsed(&entry.after),
+    )
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -384,21 +544,30 @@ async fn damaged_files_of_the_local_aws_are_put_aside_and_what_the_database_know
         let first = world.order("latte", 1, "tok_ok").await;
         world.until(&first, &["confirmed"]).await;
         world.pause("payment-worker");
-        let (second, declined) =
-            (world.order("latte", 2, "tok_ok").await, world.order("latte", 1, "tok_declined").await);
+        let (second, declined) = (
+            world.order("latte", 2, "tok_ok").await,
+            world.order("latte", 1, "tok_declined").await,
+        );
         let waiting = world.until(&second, &["pending"]).await;
         assert_eq!(waiting["status"], "pending");
         // Both hold stock, which a start has to restore too.
         let begun = Instant::now();
         while world.stock_of("latte").await["reserved"] != 3 {
-            assert!(begun.elapsed() < SETTLED_WITHIN, "{}", world.stock_of("latte").await);
+            assert!(
+                begun.elapsed() < SETTLED_WITHIN,
+                "{}",
+                world.stock_of("latte").await
+            );
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
         world.close();
         for (service, kept) in damage {
             let file = world.state().join(format!("aws/{service}.json"));
             let length = std::fs::metadata(&file).expect("it was saved").len();
-            let file = std::fs::File::options().write(true).open(file).expect("a file");
+            let file = std::fs::File::options()
+                .write(true)
+                .open(file)
+                .expect("a file");
             // Empty, a part of it, or all but its end.
             let torn = [0, length / 3, length / 2, length.saturating_sub(1)];
             match torn.get(*kept) {
@@ -417,27 +586,53 @@ async fn damaged_files_of_the_local_aws_are_put_aside_and_what_the_database_know
         for service in &services {
             let named = said.contains(&format!("{service}.json is "));
             let lost = said.contains(&format!("Lost with {service}.json: "));
-            assert!(named && lost && said.contains("aws.torn-"), "{service}: {said}");
+            assert!(
+                named && lost && said.contains("aws.torn-"),
+                "{service}: {said}"
+            );
         }
         let rebuilt = world.audit("local_aws.rebuild").await;
-        assert_eq!(rebuilt.len(), round + 1, "one act for each rebuild: {rebuilt:?}");
+        assert_eq!(
+            rebuilt.len(),
+            round + 1,
+            "one act for each rebuild: {rebuilt:?}"
+        );
         let (actor, subject, found, made) = act(&rebuilt[round]);
         assert_eq!((actor, subject), (operator(), "local-aws".to_owned()));
-        let damaged: BTreeSet<&str> =
-            found["damaged"].as_object().expect("services").keys().map(String::as_str).collect();
+        let damaged: BTreeSet<&str> = found["damaged"]
+            .as_object()
+            .expect("services")
+            .keys()
+            .map(String::as_str)
+            .collect();
         let torn: BTreeSet<&str> = services.iter().copied().collect();
         assert_eq!(damaged, torn, "{found}");
-        assert!(made["old_files"].as_str().is_some_and(|folder| folder.starts_with("aws.torn-")), "{made}");
-        assert!(!world.state().join("aws-rebuilt.json").exists(), "it is in the audit log");
-        // The menu and the stock are in DynamoDB alone. A start that finds its file intact changes neither and adds no row.
-        assert_eq!(world.audit("menu.seed").await.len(), if round == 0 { 1 } else { 2 });
+        assert!(
+            made["old_files"]
+                .as_str()
+                .is_some_and(|folder| folder.starts_with("aws.torn-")),
+            "{made}"
+        );
+        assert!(
+            !world.state().join("aws-rebuilt.json").exists(),
+            "it is in the audit log"
+        );
+        // The menu and the stock are in DynamoDB alone. A start that finds its file intact changes
+        // neither and adds no row.
+        assert_eq!(
+            world.audit("menu.seed").await.len(),
+            if round == 0 { 1 } else { 2 }
+        );
         let repaired: Vec<_> = world.audit("stock.repair").await.iter().map(act).collect();
         if round == 0 {
             assert_eq!(repaired, []);
         } else {
             // Three orders were sold by then, and two hold stock.
             let after = json!({ "orders": 5, "units_received": 0 });
-            assert_eq!(repaired, [(operator(), "stock".to_owned(), Value::Null, after)]);
+            assert_eq!(
+                repaired,
+                [(operator(), "stock".to_owned(), Value::Null, after)]
+            );
         }
         world.until(&second, &["confirmed"]).await;
         world.until(&declined, &["failed", "cancelled"]).await;
@@ -450,7 +645,11 @@ async fn damaged_files_of_the_local_aws_are_put_aside_and_what_the_database_know
         }
         assert_eq!(after["reserved"], 0, "{services:?}: {after}");
     }
-    let torn = std::fs::read_dir(world.state()).expect("it is there").flatten();
-    let torn = torn.filter(|entry| entry.file_name().to_string_lossy().starts_with("aws.torn-")).count();
+    let torn = std::fs::read_dir(world.state())
+        .expect("it is there")
+        .flatten();
+    let torn = torn
+        .filter(|entry| entry.file_name().to_string_lossy().starts_with("aws.torn-"))
+        .count();
     assert_eq!(torn, damages.len(), "every old directory is kept");
 }

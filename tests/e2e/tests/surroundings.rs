@@ -1,4 +1,5 @@
-//! A shop in surroundings that are not ours: with a company's proxy in every variable, and with a reader that leaves.
+//! A shop in surroundings that are not ours: with a company's proxy in every variable, and with a
+//! reader that leaves.
 
 use std::process::{Command, Stdio};
 
@@ -7,7 +8,14 @@ use reqwest::StatusCode;
 use serde_json::Value;
 use servers::local_aws;
 
-const PROXIES: [&str; 6] = ["HTTP_PROXY", "http_proxy", "HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy"];
+const PROXIES: [&str; 6] = [
+    "HTTP_PROXY",
+    "http_proxy",
+    "HTTPS_PROXY",
+    "https_proxy",
+    "ALL_PROXY",
+    "all_proxy",
+];
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_proxy_that_cannot_reach_this_machine_stops_nothing() {
@@ -17,9 +25,18 @@ async fn a_proxy_that_cannot_reach_this_machine_stops_nothing() {
     let order = world.order("espresso", 1, "tok_ok").await;
     assert_eq!(order.status, StatusCode::ACCEPTED, "{order:?}");
     world.until(&order, &["confirmed"]).await;
-    for arguments in [&["reconcile"][..], &["status"], &["dlq", "list"], &["load", "--rate", "5", "--duration", "2s"]] {
+    for arguments in [
+        &["reconcile"][..],
+        &["status"],
+        &["dlq", "list"],
+        &["load", "--rate", "5", "--duration", "2s"],
+    ] {
         let mut command = Command::new(haven());
-        command.args(arguments).arg("--state").arg(world.state()).envs(environment);
+        command
+            .args(arguments)
+            .arg("--state")
+            .arg(world.state())
+            .envs(environment);
         let output = command.output().expect("haven runs");
         assert!(output.status.success(), "{arguments:?}: {output:?}");
     }
@@ -31,22 +48,47 @@ async fn a_deployment_whose_reader_leaves_goes_on_to_its_end() {
     let nowhere = std::env::temp_dir().join(format!("haven-e2e-{}", uuid::Uuid::now_v7()));
     let mut command = Command::new(haven());
     command
-        .args(["deploy", "local", "--json", "--endpoint", &aws.access.endpoint, "--state"])
+        .args([
+            "deploy",
+            "local",
+            "--json",
+            "--endpoint",
+            &aws.access.endpoint,
+            "--state",
+        ])
         .arg(&nowhere)
         .envs(aws.access.variables());
-    let mut deploys = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("haven starts");
+    let mut deploys = command
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("haven starts");
     drop(deploys.stdout.take());
     let output = deploys.wait_with_output().expect("it ends");
     assert_eq!(output.status.code(), Some(141), "{output:?}");
     let mut again = Command::new(haven());
     again
-        .args(["deploy", "local", "--json", "--endpoint", &aws.access.endpoint, "--state"])
+        .args([
+            "deploy",
+            "local",
+            "--json",
+            "--endpoint",
+            &aws.access.endpoint,
+            "--state",
+        ])
         .arg(&nowhere)
         .envs(aws.access.variables());
     let output = again.output().expect("haven runs");
-    let last = String::from_utf8_lossy(&output.stdout).lines().last().map(str::to_owned).expect("a line");
+    let last = String::from_utf8_lossy(&output.stdout)
+        .lines()
+        .last()
+        .map(str::to_owned)
+        .expect("a line");
     let deployed: Value = serde_json::from_str(&last).expect("JSON");
     let stacks = deployed["stacks"].as_array().expect("stacks");
-    assert!(stacks.iter().all(|stack| stack["outcome"] == "unchanged"), "{deployed:#}");
+    assert!(
+        stacks.iter().all(|stack| stack["outcome"] == "unchanged"),
+        "{deployed:#}"
+    );
     let _ = std::fs::remove_dir_all(nowhere);
 }

@@ -1,5 +1,5 @@
-//! The storefront with exactly the addresses of its role: every page and route reaches what it needs, and what does not
-//! answer keeps no visitor waiting.
+//! The storefront with exactly the addresses of its role: every page and route reaches what it
+//! needs, and what does not answer keeps no visitor waiting.
 
 use std::process::Command;
 use std::time::{Duration, Instant};
@@ -15,13 +15,23 @@ async fn every_page_and_route_of_the_storefront_reaches_what_it_needs() {
     let world = World::open(&[]).await;
     let accepted = world.order("espresso", 2, "tok_ok").await;
     world.until(&accepted, &["confirmed"]).await;
-    let id = accepted.body["order_id"].as_str().expect("an id").to_owned();
+    let id = accepted.body["order_id"]
+        .as_str()
+        .expect("an id")
+        .to_owned();
     let document = world.get("/openapi.json").await.body;
-    let routes = document["paths"].as_object().expect("paths").iter().filter(|(path, operations)| {
-        // A stream that never ends is no answer to wait for.
-        operations.get("get").is_some() && !path.ends_with("/events")
-    });
-    let mut paths: Vec<String> = routes.map(|(path, _)| path.replace("{product_id}", "espresso")).collect();
+    let routes =
+        document["paths"]
+            .as_object()
+            .expect("paths")
+            .iter()
+            .filter(|(path, operations)| {
+                // A stream that never ends is no answer to wait for.
+                operations.get("get").is_some() && !path.ends_with("/events")
+            });
+    let mut paths: Vec<String> = routes
+        .map(|(path, _)| path.replace("{product_id}", "espresso"))
+        .collect();
     paths.extend(
         [
             "/",
@@ -39,15 +49,31 @@ async fn every_page_and_route_of_the_storefront_reaches_what_it_needs() {
     assert!(paths.len() > 20, "{paths:?}");
     for path in paths {
         let path = path.replace("{id}", &id);
-        let answer = world.as_staff(Method::GET, &path, &[("Accept", "text/html")], None).await;
+        let answer = world
+            .as_staff(Method::GET, &path, &[("Accept", "text/html")], None)
+            .await;
         assert_eq!(answer.status, StatusCode::OK, "{path}: {:?}", answer.body);
         let text = answer.body.to_string();
-        for leaked in ["unavailable", "cannot be read", "DispatchFailure", "ValidationException", "ServiceError"] {
+        for leaked in [
+            "unavailable",
+            "cannot be read",
+            "DispatchFailure",
+            "ValidationException",
+            "ServiceError",
+        ] {
             assert!(!text.contains(leaked), "{path} says {leaked}: {text}");
         }
     }
     // The timeline has the order's stock.
-    let journey = world.as_staff(Method::GET, &format!("/api/v1/orders/{id}/journey"), &[], None).await.body;
+    let journey = world
+        .as_staff(
+            Method::GET,
+            &format!("/api/v1/orders/{id}/journey"),
+            &[],
+            None,
+        )
+        .await
+        .body;
     let stock: Vec<&str> = journey["moments"]
         .as_array()
         .expect("moments")
@@ -55,7 +81,11 @@ async fn every_page_and_route_of_the_storefront_reaches_what_it_needs() {
         .filter(|moment| moment["record"] == "stock")
         .filter_map(|moment| moment["what"].as_str())
         .collect();
-    assert_eq!(stock, ["held 2 × espresso", "sold 2 × espresso"], "{journey:#}");
+    assert_eq!(
+        stock,
+        ["held 2 × espresso", "sold 2 × espresso"],
+        "{journey:#}"
+    );
 
     a_delivery_is_on_its_way_when_it_leaves(&world).await;
     a_local_aws_that_hangs_keeps_no_visitor_waiting(&world).await;
@@ -65,21 +95,36 @@ async fn a_delivery_is_on_its_way_when_it_leaves(world: &World) {
     let mut delivery = order("latte", 1, "tok_ok");
     delivery["order_type"] = json!("delivery");
     delivery["customer"]["email"] = json!("rider@example.com");
-    delivery["delivery_address"] = json!({ "line1": "12 Main Street", "city": "New York", "postal_code": "10001" });
+    delivery["delivery_address"] =
+        json!({ "line1": "12 Main Street", "city": "New York", "postal_code": "10001" });
     let key = Uuid::now_v7().to_string();
     let headers = [("Idempotency-Key", key.as_str())];
-    let accepted = world.ask(Method::POST, "/api/v1/orders", &headers, Some(&delivery)).await;
+    let accepted = world
+        .ask(Method::POST, "/api/v1/orders", &headers, Some(&delivery))
+        .await;
     let confirmed = world.until(&accepted, &["confirmed"]).await;
     assert_eq!(confirmed["delivery_address"], delivery["delivery_address"]);
     let id = confirmed["order_id"].as_str().expect("an id").to_owned();
     let subjects = async || {
-        let to_rider = world.mails().await.into_iter().filter(|(to, _)| to == "rider@example.com");
+        let to_rider = world
+            .mails()
+            .await
+            .into_iter()
+            .filter(|(to, _)| to == "rider@example.com");
         to_rider.map(|(_, subject)| subject).collect::<Vec<_>>()
     };
     let until = async |what: &str| {
         let begun = Instant::now();
-        while !subjects().await.iter().any(|subject| subject.contains(what)) {
-            assert!(begun.elapsed() < SETTLED_WITHIN, "no mail says {what}: {:?}", subjects().await);
+        while !subjects()
+            .await
+            .iter()
+            .any(|subject| subject.contains(what))
+        {
+            assert!(
+                begun.elapsed() < SETTLED_WITHIN,
+                "no mail says {what}: {:?}",
+                subjects().await
+            );
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
     };
@@ -88,17 +133,33 @@ async fn a_delivery_is_on_its_way_when_it_leaves(world: &World) {
     }
     // The parcel has its number, and is still in the shop.
     until("ready").await;
-    let ready = world.as_staff(Method::GET, &format!("/api/v1/orders/{id}"), &[], None).await.body;
+    let ready = world
+        .as_staff(Method::GET, &format!("/api/v1/orders/{id}"), &[], None)
+        .await
+        .body;
     assert_eq!(ready["shipment"]["shipped_at"], Value::Null, "{ready:#}");
-    assert!(!subjects().await.iter().any(|subject| subject.contains("on its way")), "{:?}", subjects().await);
-    assert_eq!(world.staff_sets(&id, "completed").await.status, StatusCode::OK);
+    assert!(
+        !subjects()
+            .await
+            .iter()
+            .any(|subject| subject.contains("on its way")),
+        "{:?}",
+        subjects().await
+    );
+    assert_eq!(
+        world.staff_sets(&id, "completed").await.status,
+        StatusCode::OK
+    );
     until("on its way").await;
 }
 
 async fn a_local_aws_that_hangs_keeps_no_visitor_waiting(world: &World) {
     let aws = world.facts["aws_pid"].to_string();
     let signal = |name: &str| {
-        let sent = Command::new("kill").args([name, &aws]).status().expect("kill runs");
+        let sent = Command::new("kill")
+            .args([name, &aws])
+            .status()
+            .expect("kill runs");
         assert!(sent.success(), "kill {name} {aws}");
     };
     assert_eq!(world.get("/api/v1/menu").await.status, StatusCode::OK);
@@ -109,7 +170,9 @@ async fn a_local_aws_that_hangs_keeps_no_visitor_waiting(world: &World) {
     while begun.elapsed() < Duration::from_secs(4) {
         for path in ["/api/v1/menu", "/", "/cart"] {
             let begun = Instant::now();
-            let answer = world.ask(Method::GET, path, &[("Accept", "text/html")], None).await;
+            let answer = world
+                .ask(Method::GET, path, &[("Accept", "text/html")], None)
+                .await;
             let waited = begun.elapsed();
             if answer.status != StatusCode::OK || waited >= Duration::from_secs(1) {
                 signal("-CONT");
@@ -124,7 +187,10 @@ async fn a_local_aws_that_hangs_keeps_no_visitor_waiting(world: &World) {
     assert!(asked > 3 && marked["as_of"].is_string(), "{marked:#}");
     let begun = Instant::now();
     while world.get("/api/v1/menu").await.body.get("as_of").is_some() {
-        assert!(begun.elapsed() < SETTLED_WITHIN, "the copy is never renewed");
+        assert!(
+            begun.elapsed() < SETTLED_WITHIN,
+            "the copy is never renewed"
+        );
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
 }

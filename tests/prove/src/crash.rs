@@ -1,5 +1,6 @@
-//! `prove crash`: for every call that an order of a flow makes at a process's boundary, on either side of it, the process
-//! that makes it is killed with -9 there; then it is started again, and what must hold is looked at when all is quiet.
+//! `prove crash`: for every call that an order of a flow makes at a process's boundary, on either
+//! side of it, the process that makes it is killed with -9 there; then it is started again, and
+//! what must hold is looked at when all is quiet.
 
 mod flows;
 mod points;
@@ -77,7 +78,9 @@ pub async fn prove(options: &Options) -> anyhow::Result<bool> {
         Some(database) => vec![database],
         None => vec![Database::Sqlite, Database::Postgres],
     };
-    let flows: Vec<Flow> = options.flow.map_or_else(|| Flow::ALL.to_vec(), |flow| vec![flow]);
+    let flows: Vec<Flow> = options
+        .flow
+        .map_or_else(|| Flow::ALL.to_vec(), |flow| vec![flow]);
     let mut reports = Vec::new();
     for database in databases {
         haven::eprintln!("starting a shop on {}", database.name());
@@ -95,11 +98,16 @@ pub async fn prove(options: &Options) -> anyhow::Result<bool> {
                 }
                 Err(error) => {
                     shop.close(Keep::Logs).await;
-                    return Err(error.context(format!("flow {} on {}", flow.name(), database.name())));
+                    return Err(error.context(format!(
+                        "flow {} on {}",
+                        flow.name(),
+                        database.name()
+                    )));
                 }
             }
         }
-        shop.close(if held { Keep::Nothing } else { Keep::Logs }).await;
+        shop.close(if held { Keep::Nothing } else { Keep::Logs })
+            .await;
     }
     if !options.json && !options.list {
         print(&reports);
@@ -110,16 +118,29 @@ pub async fn prove(options: &Options) -> anyhow::Result<bool> {
 fn print(reports: &[Report]) {
     let mut table = comfy_table::Table::new();
     table.load_preset(comfy_table::presets::UTF8_BORDERS_ONLY);
-    table.set_header(["flow", "database", "calls", "points", "passed", "failed", "s"]);
+    table.set_header([
+        "flow", "database", "calls", "points", "passed", "failed", "s",
+    ]);
     for report in reports {
         let failed = report.failures.len();
-        let numbers = [report.calls, report.points, report.passed, failed].map(|count| count.to_string());
+        let numbers =
+            [report.calls, report.points, report.passed, failed].map(|count| count.to_string());
         let names = [report.flow.to_owned(), report.database.to_owned()];
-        table.add_row(names.into_iter().chain(numbers).chain([report.seconds.to_string()]));
+        table.add_row(
+            names
+                .into_iter()
+                .chain(numbers)
+                .chain([report.seconds.to_string()]),
+        );
     }
     haven::println!("{table}");
     for failure in reports.iter().flat_map(|report| &report.failures) {
-        haven::println!("\npoint {} {} {}", failure.point, failure.side, failure.call);
+        haven::println!(
+            "\npoint {} {} {}",
+            failure.point,
+            failure.side,
+            failure.call
+        );
         for what in &failure.what {
             haven::println!("  {what}");
         }

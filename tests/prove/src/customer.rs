@@ -1,5 +1,5 @@
-//! What customers and staff do, as programs of theirs would: they try again, under the same key, until they have an
-//! answer.
+//! What customers and staff do, as programs of theirs would: they try again, under the same key,
+//! until they have an answer.
 
 use std::time::{Duration, Instant};
 
@@ -36,7 +36,13 @@ pub enum Answer {
 }
 
 /// Orders, and asks again under the same key while the answer is none. `tries` bounds it.
-pub async fn order(shop: &Shop, product: &str, quantity: u32, token: &str, patience: Duration) -> Answer {
+pub async fn order(
+    shop: &Shop,
+    product: &str,
+    quantity: u32,
+    token: &str,
+    patience: Duration,
+) -> Answer {
     let id = Uuid::now_v7();
     let email = format!("{}@example.com", id.simple());
     let body = json!({
@@ -46,18 +52,26 @@ pub async fn order(shop: &Shop, product: &str, quantity: u32, token: &str, patie
     });
     let begun = Instant::now();
     loop {
-        let request = shop.http.post(format!("{}/api/v1/orders", shop.url)).header("Idempotency-Key", id.to_string());
+        let request = shop
+            .http
+            .post(format!("{}/api/v1/orders", shop.url))
+            .header("Idempotency-Key", id.to_string());
         if let Ok(answer) = request.json(&body).send().await {
             let (status, body) = (answer.status(), answer.json::<Value>().await);
             if let (StatusCode::ACCEPTED, Ok(body)) = (status, &body) {
                 let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
                 let (order_id, links) = (text(&body["order_id"]), &body["links"]);
-                return Answer::Ok(Placed { order_id, email, cancel: text(&links["cancel"]) });
+                return Answer::Ok(Placed {
+                    order_id,
+                    email,
+                    cancel: text(&links["cancel"]),
+                });
             }
-            // Another try of the same key is in hand, or the shop is not well: neither is an answer. Sold out is one, and
-            // names the items.
+            // Another try of the same key is in hand, or the shop is not well: neither is an
+            // answer. Sold out is one, and names the items.
             let sold_out = body.is_ok_and(|body| body["errors"][0]["field"] == "items");
-            let later = status.is_server_error() || matches!(status.as_u16(), 202 | 408 | 409 | 425 | 429);
+            let later =
+                status.is_server_error() || matches!(status.as_u16(), 202 | 408 | 409 | 425 | 429);
             if sold_out || !later {
                 return Answer::Refused(status);
             }
@@ -70,7 +84,12 @@ pub async fn order(shop: &Shop, product: &str, quantity: u32, token: &str, patie
 }
 
 /// As [`order`], for a flow in which it must be accepted.
-pub async fn must_order(shop: &Shop, product: &str, quantity: u32, token: &str) -> anyhow::Result<Placed> {
+pub async fn must_order(
+    shop: &Shop,
+    product: &str,
+    quantity: u32,
+    token: &str,
+) -> anyhow::Result<Placed> {
     match order(shop, product, quantity, token, PATIENCE).await {
         Answer::Ok(placed) => Ok(placed),
         other => bail!("an order of {product} was not accepted: {other:?}"),
@@ -79,14 +98,28 @@ pub async fn must_order(shop: &Shop, product: &str, quantity: u32, token: &str) 
 
 /// Calls an order off until the shop has taken note.
 pub async fn cancel(shop: &Shop, placed: &Placed) -> anyhow::Result<()> {
-    ask(shop, Method::POST, &placed.cancel, &[], None, StatusCode::ACCEPTED).await.map(|_| ())
+    ask(
+        shop,
+        Method::POST,
+        &placed.cancel,
+        &[],
+        None,
+        StatusCode::ACCEPTED,
+    )
+    .await
+    .map(|_| ())
 }
 
 /// The order's status now, by the contract's view: to look does not load the shop.
 pub async fn status(shop: &Shop, placed: &Placed) -> Option<String> {
     let of = of_orders(std::slice::from_ref(&placed.order_id));
     // A database that does not answer is a fault like any other: asked again.
-    shop.views.orders(&of).await.ok()?.pop().map(|order| order.status)
+    shop.views
+        .orders(&of)
+        .await
+        .ok()?
+        .pop()
+        .map(|order| order.status)
 }
 
 /// Waits until the order has one of the statuses.
@@ -98,31 +131,50 @@ pub async fn until(shop: &Shop, placed: &Placed, statuses: &[&str]) -> anyhow::R
             return Ok(());
         }
         if begun.elapsed() > PATIENCE {
-            bail!("I11 order {} is {now:?} after {} s, not {statuses:?}", placed.order_id, PATIENCE.as_secs());
+            bail!(
+                "I11 order {} is {now:?} after {} s, not {statuses:?}",
+                placed.order_id,
+                PATIENCE.as_secs()
+            );
         }
         tokio::time::sleep(Duration::from_millis(25)).await;
     }
 }
 
-/// Moves an order as staff, who look again when they were too slow and do not mind when it was done already.
+/// Moves an order as staff, who look again when they were too slow and do not mind when it was done
+/// already.
 pub async fn staff_sets(shop: &Shop, placed: &Placed, to: &str) -> anyhow::Result<()> {
     let begun = Instant::now();
     while begun.elapsed() < PATIENCE {
-        let seen = as_staff(shop, Method::GET, &format!("/api/v1/orders/{}", placed.order_id), &[], None).await;
+        let seen = as_staff(
+            shop,
+            Method::GET,
+            &format!("/api/v1/orders/{}", placed.order_id),
+            &[],
+            None,
+        )
+        .await;
         if let Some((_, order)) = seen {
             let done = order["status"] == to
                 || order["history"].as_array().is_some_and(|history| {
-                    history
-                        .iter()
-                        .any(|entry| entry["to_status"] == to || (to == "cancelled" && entry["step"] == "compensating"))
+                    history.iter().any(|entry| {
+                        entry["to_status"] == to
+                            || (to == "cancelled" && entry["step"] == "compensating")
+                    })
                 });
             if done {
                 return Ok(());
             }
             let version = order["version"].to_string();
             let path = format!("/api/v1/admin/orders/{}/status", placed.order_id);
-            let moved =
-                as_staff(shop, Method::PUT, &path, &[("If-Match", version)], Some(json!({ "status": to }))).await;
+            let moved = as_staff(
+                shop,
+                Method::PUT,
+                &path,
+                &[("If-Match", version)],
+                Some(json!({ "status": to })),
+            )
+            .await;
             if moved.is_some_and(|(status, _)| status.is_success()) {
                 return Ok(());
             }
@@ -134,11 +186,26 @@ pub async fn staff_sets(shop: &Shop, placed: &Placed, to: &str) -> anyhow::Resul
 
 /// Puts so many units of a product on the shelf, and no more.
 pub async fn shelve(shop: &Shop, product: &str, units: i64) -> anyhow::Result<()> {
-    let inventory = ask(shop, Method::GET, "/api/v1/admin/inventory", &[], None, StatusCode::OK).await?;
+    let inventory = ask(
+        shop,
+        Method::GET,
+        "/api/v1/admin/inventory",
+        &[],
+        None,
+        StatusCode::OK,
+    )
+    .await?;
     let products = inventory["products"].as_array().context("no inventory")?;
-    let there = products.iter().find(|known| known["product_id"] == product).context("no such product")?;
+    let there = products
+        .iter()
+        .find(|known| known["product_id"] == product)
+        .context("no such product")?;
     let change = units - there["available"].as_i64().context("no counter")?;
-    let (act, field) = if change > 0 { ("restock", "quantity") } else { ("adjust", "change") };
+    let (act, field) = if change > 0 {
+        ("restock", "quantity")
+    } else {
+        ("adjust", "change")
+    };
     if change != 0 {
         let path = format!("/api/v1/admin/inventory/{product}/{act}");
         let mut body = json!({ "reason": "a proof" });
@@ -158,7 +225,9 @@ async fn ask(
 ) -> anyhow::Result<Value> {
     let (begun, mut last) = (Instant::now(), None);
     while begun.elapsed() < PATIENCE {
-        if let Some((status, answer)) = as_staff(shop, method.clone(), path, headers, body.clone()).await {
+        if let Some((status, answer)) =
+            as_staff(shop, method.clone(), path, headers, body.clone()).await
+        {
             if status == wanted {
                 return Ok(answer);
             }
@@ -176,7 +245,10 @@ async fn as_staff(
     headers: &[(&str, String)],
     body: Option<Value>,
 ) -> Option<(StatusCode, Value)> {
-    let mut request = shop.http.request(method, format!("{}{path}", shop.url)).bearer_auth(&shop.staff_token);
+    let mut request = shop
+        .http
+        .request(method, format!("{}{path}", shop.url))
+        .bearer_auth(&shop.staff_token);
     for (name, value) in headers {
         request = request.header(*name, value);
     }

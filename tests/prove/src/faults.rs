@@ -1,5 +1,6 @@
-//! `prove faults`: the matrix. Each fault strikes a shop under load, three times with another seed; when it is over,
-//! everything comes to rest within a minute and what must hold holds. A fault that was never hit was not survived.
+//! `prove faults`: the matrix. Each fault strikes a shop under load, three times with another seed;
+//! when it is over, everything comes to rest within a minute and what must hold holds. A fault that
+//! was never hit was not survived.
 
 mod acts;
 mod load;
@@ -86,12 +87,19 @@ pub async fn prove(options: &Options) -> anyhow::Result<bool> {
         list(options.json)?;
         return Ok(true);
     }
-    let chosen: Vec<&Row> = if options.all { ROWS.iter().collect() } else { options.ids.clone() };
+    let chosen: Vec<&Row> = if options.all {
+        ROWS.iter().collect()
+    } else {
+        options.ids.clone()
+    };
     // A shop on SQLite has neither of the two.
-    let needs_servers = |row: &&&Row| row.id.starts_with(['P', 'R']) && row.how.not_here().is_none();
+    let needs_servers =
+        |row: &&&Row| row.id.starts_with(['P', 'R']) && row.how.not_here().is_none();
     if let (Database::Sqlite, Some(row)) = (options.database, chosen.iter().find(needs_servers)) {
-        let why =
-            format!("--database sqlite: {} is a fault of PostgreSQL or Redis; it needs --database postgres", row.id);
+        let why = format!(
+            "--database sqlite: {} is a fault of PostgreSQL or Redis; it needs --database postgres",
+            row.id
+        );
         return Err(BadUsage::Said(why).into());
     }
     let mut shop = Shop::open(options.database, 0).await?;
@@ -139,7 +147,9 @@ pub async fn prove(options: &Options) -> anyhow::Result<bool> {
 
 fn list(json: bool) -> anyhow::Result<()> {
     let mut table = comfy_table::Table::new();
-    table.load_preset(comfy_table::presets::UTF8_BORDERS_ONLY).set_header(["id", "fault", "here"]);
+    table
+        .load_preset(comfy_table::presets::UTF8_BORDERS_ONLY)
+        .set_header(["id", "fault", "here"]);
     for row in ROWS {
         let here = match row.how {
             How::Rules(_) => "by rules of the fault proxies".to_owned(),
@@ -148,7 +158,10 @@ fn list(json: bool) -> anyhow::Result<()> {
             How::NotHere(why) => format!("not injected: {why}"),
         };
         if json {
-            haven::println!("{}", serde_json::json!({ "id": row.id, "fault": row.about, "here": here }));
+            haven::println!(
+                "{}",
+                serde_json::json!({ "id": row.id, "fault": row.about, "here": here })
+            );
         } else {
             table.add_row([row.id, row.about, &here]);
         }
@@ -162,13 +175,24 @@ fn list(json: bool) -> anyhow::Result<()> {
 fn print(reports: &[Report]) {
     let mut table = comfy_table::Table::new();
     table.load_preset(comfy_table::presets::UTF8_BORDERS_ONLY);
-    table.set_header(["id", "fault", "hits", "orders", "refused", "unknown", "quiet s", "survived"]);
+    table.set_header([
+        "id", "fault", "hits", "orders", "refused", "unknown", "quiet s", "survived",
+    ]);
     for report in reports {
-        let numbers = [report.orders, report.refused, report.unknown].map(|count| count.to_string());
-        let mut cells = vec![report.id.to_owned(), report.about.to_owned(), report.hits.to_string()];
+        let numbers =
+            [report.orders, report.refused, report.unknown].map(|count| count.to_string());
+        let mut cells = vec![
+            report.id.to_owned(),
+            report.about.to_owned(),
+            report.hits.to_string(),
+        ];
         cells.extend(numbers);
         cells.push(format!("{:.1}", report.quiet_s));
-        cells.push(if report.failures.is_empty() { "yes".to_owned() } else { "NO".to_owned() });
+        cells.push(if report.failures.is_empty() {
+            "yes".to_owned()
+        } else {
+            "NO".to_owned()
+        });
         table.add_row(cells);
     }
     haven::println!("{table}");

@@ -1,6 +1,7 @@
-//! What waiting would do. A dead worker's claims end with time: its messages are hidden for 20 s, its outbox rows for
-//! 10, its notices for 30, its shard for 15. With hundreds of points, that time is most of a run; so the claims of the
-//! dead are ended at once. `--patient` waits instead, and shows that nothing relies on this.
+//! What waiting would do. A dead worker's claims end with time: its messages are hidden for 20 s,
+//! its outbox rows for 10, its notices for 30, its shard for 15. With hundreds of points, that time
+//! is most of a run; so the claims of the dead are ended at once. `--patient` waits instead, and
+//! shows that nothing relies on this.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -29,12 +30,17 @@ impl Given {
         if call.name != "sqs.ReceiveMessage" {
             return;
         }
-        let Some(body) = reply.windows(4).position(|part| part == b"\r\n\r\n").map(|at| &reply[at + 4..]) else {
+        let Some(body) = reply
+            .windows(4)
+            .position(|part| part == b"\r\n\r\n")
+            .map(|at| &reply[at + 4..])
+        else {
             return;
         };
-        let (Ok(body), Ok(request)) =
-            (serde_json::from_slice::<Value>(body), serde_json::from_slice::<Value>(&call.body))
-        else {
+        let (Ok(body), Ok(request)) = (
+            serde_json::from_slice::<Value>(body),
+            serde_json::from_slice::<Value>(&call.body),
+        ) else {
             return;
         };
         let handles = body["Messages"].as_array().into_iter().flatten();
@@ -55,8 +61,12 @@ impl Given {
     /// What a role was given in an earlier life, also by a poll that was answered after its death.
     fn take_older(&self, role: &str, than: Instant) -> Vec<Handle> {
         let mut given = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let Some(kept) = given.get_mut(role) else { return Vec::new() };
-        let (older, newer) = std::mem::take(kept).into_iter().partition(|handle| handle.asked < than);
+        let Some(kept) = given.get_mut(role) else {
+            return Vec::new();
+        };
+        let (older, newer) = std::mem::take(kept)
+            .into_iter()
+            .partition(|handle| handle.asked < than);
         *kept = newer;
         older
     }
@@ -66,7 +76,12 @@ impl Given {
 pub async fn show_messages(shop: &Shop, role: &str, given: &Given) {
     let Some(life) = shop.life(role) else { return };
     for Handle { queue, handle, .. } in given.take_older(role, life.since) {
-        let show = shop.aws.sqs().change_message_visibility().queue_url(queue).receipt_handle(handle);
+        let show = shop
+            .aws
+            .sqs()
+            .change_message_visibility()
+            .queue_url(queue)
+            .receipt_handle(handle);
         // One that was settled before the death has no claim.
         let _ = show.visibility_timeout(0).send().await;
     }
@@ -82,7 +97,11 @@ pub async fn end_claims(shop: &Shop, role: &str, given: &Given) -> anyhow::Resul
                 .await?;
         }
         "notification-worker" => {
-            shop.views.execute("UPDATE notifications SET claimed_until = NULL WHERE claimed_until IS NOT NULL").await?;
+            shop.views
+                .execute(
+                    "UPDATE notifications SET claimed_until = NULL WHERE claimed_until IS NOT NULL",
+                )
+                .await?;
         }
         "inventory-worker" => end_leases(shop).await?,
         _ => {}
@@ -94,16 +113,30 @@ async fn end_leases(shop: &Shop) -> anyhow::Result<()> {
     use anyhow::Context as _;
     let table = &shop.surroundings.addresses[&Address::Table(&LEASES).variable()];
     let client = shop.aws.dynamodb();
-    let leases = client.scan().table_name(table).send().await.context("read the leases")?;
+    let leases = client
+        .scan()
+        .table_name(table)
+        .send()
+        .await
+        .context("read the leases")?;
     for lease in leases.items() {
-        let (Some(id), Some(owner)) = (lease.get("lease_id"), lease.get("owner")) else { continue };
+        let (Some(id), Some(owner)) = (lease.get("lease_id"), lease.get("owner")) else {
+            continue;
+        };
         if owner.as_s().is_ok_and(String::is_empty) {
             continue;
         }
         let mut free = lease.clone();
         free.remove("owner");
-        let put = client.put_item().table_name(table).set_item(Some(free)).condition_expression("lease_id = :id");
-        put.expression_attribute_values(":id", id.clone()).send().await.context("end a lease")?;
+        let put = client
+            .put_item()
+            .table_name(table)
+            .set_item(Some(free))
+            .condition_expression("lease_id = :id");
+        put.expression_attribute_values(":id", id.clone())
+            .send()
+            .await
+            .context("end a lease")?;
     }
     Ok(())
 }

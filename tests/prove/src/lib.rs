@@ -1,5 +1,6 @@
-//! What the product claims, shown: by checking every state of a model, and by running the real use-cases through
-//! seeded storms of faults. Each proof can fail, and has a test that sees it fail.
+//! What the product claims, shown: by checking every state of a model, and by running the real
+//! use-cases through seeded storms of faults. Each proof can fail, and has a test that sees it
+//! fail.
 
 pub mod model;
 pub mod simulate;

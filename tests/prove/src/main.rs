@@ -53,7 +53,10 @@ enum Proof {
 
 fn main() -> ExitCode {
     // The roles of the shop under test are this very program, as those of `haven up` are `haven`.
-    if std::env::args_os().nth(1).is_some_and(|argument| argument == "role") {
+    if std::env::args_os()
+        .nth(1)
+        .is_some_and(|argument| argument == "role")
+    {
         return haven::main();
     }
     let cli = match Cli::try_parse() {
@@ -79,13 +82,20 @@ fn main() -> ExitCode {
 /// A proof on real processes.
 fn with_processes(proof: impl Future<Output = anyhow::Result<bool>>) -> anyhow::Result<u8> {
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().context("start a runtime")?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .context("start a runtime")?;
     Ok(prove::outcome(runtime.block_on(proof)?))
 }
 
 fn code(proved: anyhow::Result<u8>) -> u8 {
     proved.unwrap_or_else(|error| {
         haven::eprintln!("prove: {error:#}");
-        if error.is::<BadUsage>() { EX_USAGE } else { EX_FAILED }
+        if error.is::<BadUsage>() {
+            EX_USAGE
+        } else {
+            EX_FAILED
+        }
     })
 }

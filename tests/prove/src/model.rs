@@ -1,4 +1,5 @@
-//! `prove model`: every state that two orders for one unit can come to, with redelivery and crashes anywhere.
+//! `prove model`: every state that two orders for one unit can come to, with redelivery and crashes
+//! anywhere.
 
 mod properties;
 mod reduce;
@@ -76,13 +77,30 @@ pub fn run(options: &Options) -> anyhow::Result<u8> {
 }
 
 fn check(options: &Options) -> Report {
-    let Options { orders, workers, units, plant: mistake, .. } = *options;
+    let Options {
+        orders,
+        workers,
+        units,
+        plant: mistake,
+        ..
+    } = *options;
     let hits = Arc::new(Hits::default());
-    let shop = Shop { orders, workers, units, mistake, hits: Arc::clone(&hits) };
+    let shop = Shop {
+        orders,
+        workers,
+        units,
+        mistake,
+        hits: Arc::clone(&hits),
+    };
     let began = Instant::now();
     let threads = available_parallelism().map_or(1, usize::from);
     // Breadth first, so that a counterexample is a shortest one. One broken property is enough.
-    let checker = shop.checker().threads(threads).finish_when(HasDiscoveries::AnyFailures).spawn_bfs().join();
+    let checker = shop
+        .checker()
+        .threads(threads)
+        .finish_when(HasDiscoveries::AnyFailures)
+        .spawn_bfs()
+        .join();
     let discoveries = checker.discoveries();
     let properties: Vec<Verdict> = properties::all()
         .into_iter()
@@ -91,20 +109,32 @@ fn check(options: &Options) -> Report {
             let (holds, counterexample) = match property.expectation {
                 Expectation::Sometimes => (found.is_some(), Vec::new()),
                 Expectation::Always | Expectation::Eventually => {
-                    let steps = found.map(|path| path.clone().into_actions()).unwrap_or_default();
-                    (found.is_none(), steps.iter().map(|action| format!("{action:?}")).collect())
+                    let steps = found
+                        .map(|path| path.clone().into_actions())
+                        .unwrap_or_default();
+                    (
+                        found.is_none(),
+                        steps.iter().map(|action| format!("{action:?}")).collect(),
+                    )
                 }
             };
-            Verdict { name: property.name, holds, counterexample }
+            Verdict {
+                name: property.name,
+                holds,
+                counterexample,
+            }
         })
         .collect();
-    // With one order nothing can sell out, and with one worker nothing is taken from another's hand.
+    // With one order nothing can sell out, and with one worker nothing is taken from another's
+    // hand.
     let expected = |hit: Hit| match hit {
         Hit::SoldOut => i16::from(orders) > i16::from(units),
         Hit::Redelivery => workers > 1,
         _ => true,
     };
-    let all_hit = Hit::ALL.into_iter().all(|hit| !expected(hit) || hits.of(hit) > 0);
+    let all_hit = Hit::ALL
+        .into_iter()
+        .all(|hit| !expected(hit) || hits.of(hit) > 0);
     Report {
         orders,
         workers,
@@ -114,7 +144,9 @@ fn check(options: &Options) -> Report {
         depth: checker.max_depth(),
         seconds: round(began.elapsed()),
         holds: all_hit && properties.iter().all(|verdict| verdict.holds),
-        hits: Hit::ALL.map(|hit| (format!("{hit:?}"), hits.of(hit))).to_vec(),
+        hits: Hit::ALL
+            .map(|hit| (format!("{hit:?}"), hits.of(hit)))
+            .to_vec(),
         properties,
     }
 }
@@ -126,18 +158,50 @@ fn round(elapsed: Duration) -> f64 {
 fn describe(report: &Report) -> String {
     use std::fmt::Write as _;
     let mut text = String::new();
-    let Report { orders, workers, units, states, steps, depth, seconds, .. } = report;
-    let _ = writeln!(text, "{orders} orders for {units} units, {workers} workers, crash and redelivery anywhere");
+    let Report {
+        orders,
+        workers,
+        units,
+        states,
+        steps,
+        depth,
+        seconds,
+        ..
+    } = report;
+    let _ = writeln!(
+        text,
+        "{orders} orders for {units} units, {workers} workers, crash and redelivery anywhere"
+    );
     for verdict in &report.properties {
-        let _ = writeln!(text, "  {} {}", if verdict.holds { "holds " } else { "BROKEN" }, verdict.name);
+        let _ = writeln!(
+            text,
+            "  {} {}",
+            if verdict.holds { "holds " } else { "BROKEN" },
+            verdict.name
+        );
         for (number, step) in verdict.counterexample.iter().enumerate() {
             let _ = writeln!(text, "           {:2}. {step}", number + 1);
         }
     }
-    let hits: Vec<_> = report.hits.iter().map(|(name, count)| format!("{name} {count}")).collect();
+    let hits: Vec<_> = report
+        .hits
+        .iter()
+        .map(|(name, count)| format!("{name} {count}"))
+        .collect();
     let _ = writeln!(text, "happened: {}", hits.join(", "));
-    let _ = writeln!(text, "{states} states, {steps} steps, depth {depth}, {seconds} s");
-    let _ = writeln!(text, "{}", if report.holds { "complete: everything holds" } else { "it does not hold" });
+    let _ = writeln!(
+        text,
+        "{states} states, {steps} steps, depth {depth}, {seconds} s"
+    );
+    let _ = writeln!(
+        text,
+        "{}",
+        if report.holds {
+            "complete: everything holds"
+        } else {
+            "it does not hold"
+        }
+    );
     text
 }
 
@@ -146,7 +210,13 @@ mod tests {
     use super::*;
 
     fn options(orders: u8, workers: u8, plant: Option<Mistake>) -> Options {
-        Options { orders, workers, units: 1, plant, json: false }
+        Options {
+            orders,
+            workers,
+            units: 1,
+            plant,
+            json: false,
+        }
     }
 
     #[test]
@@ -159,9 +229,16 @@ mod tests {
     fn every_planted_mistake_is_found() {
         for mistake in Mistake::ALL {
             let report = check(&options(1, 2, Some(mistake)));
-            let broken: Vec<_> =
-                report.properties.iter().filter(|verdict| !verdict.counterexample.is_empty()).collect();
-            assert!(!broken.is_empty(), "{mistake:?} was not found:\n{}", describe(&report));
+            let broken: Vec<_> = report
+                .properties
+                .iter()
+                .filter(|verdict| !verdict.counterexample.is_empty())
+                .collect();
+            assert!(
+                !broken.is_empty(),
+                "{mistake:?} was not found:\n{}",
+                describe(&report)
+            );
         }
     }
 }

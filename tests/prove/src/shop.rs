@@ -1,5 +1,5 @@
-//! A shop of real processes, every one behind fault proxies of its own. It is started by the code of `haven up`; only the
-//! roles are ours to kill and to start again.
+//! A shop of real processes, every one behind fault proxies of its own. It is started by the code
+//! of `haven up`; only the roles are ours to kill and to start again.
 
 use std::collections::{BTreeMap, HashMap};
 use std::fs::File;
@@ -99,18 +99,32 @@ impl Shop {
         let state = State::open(&folder)?;
         let postgres = (database == Database::Postgres).then(String::new);
         let redis = postgres.clone();
-        let up =
-            Up { state: folder.clone(), port: 0, detach: false, postgres, redis, containers: false, take_lock: false };
+        let up = Up {
+            state: folder.clone(),
+            port: 0,
+            detach: false,
+            postgres,
+            redis,
+            containers: false,
+            take_lock: false,
+        };
         let servers = Servers::start(&up, &state).await?;
         let (python, _) = python::ensure(&servers::python_place()).await?;
-        // Some acts set the clocks of processes wrong, by two hours at most. AWS would refuse their signatures, and what
-        // they do to orders would not be seen.
-        let settings = Settings { clock_skew: Duration::from_secs(3 * 3600), ..Settings::default() };
-        let emulator = Emulator::start_with(&Source::Python(python), &state, None, settings).await?;
+        // Some acts set the clocks of processes wrong, by two hours at most. AWS would refuse their
+        // signatures, and what they do to orders would not be seen.
+        let settings = Settings {
+            clock_skew: Duration::from_secs(3 * 3600),
+            ..Settings::default()
+        };
+        let emulator =
+            Emulator::start_with(&Source::Python(python), &state, None, settings).await?;
         let aws = Aws::local(&emulator.access);
         let target = aws.target(blueprint::Environment::shop());
         provision::deploy(&target, &provision::Reporter::quiet()).await?;
-        let (addresses, secrets) = (aws.addresses(ENVIRONMENT).await?, aws.secrets(ENVIRONMENT).await?);
+        let (addresses, secrets) = (
+            aws.addresses(ENVIRONMENT).await?,
+            aws.secrets(ENVIRONMENT).await?,
+        );
         servers.migrate().await?;
         let stock = aws.stock(&addresses, "prove")?;
         seed::seed(&stock, &SystemSource, &mut seed::Seeded::default()).await?;
@@ -133,7 +147,11 @@ impl Shop {
             secrets,
         };
         let ledger = state.path("payment-ledger.jsonl").display().to_string();
-        let gateway = role(GATEWAY, surroundings.of_gateway(&payment, ledger)?, Duration::from_secs(10))?;
+        let gateway = role(
+            GATEWAY,
+            surroundings.of_gateway(&payment, ledger)?,
+            Duration::from_secs(10),
+        )?;
         let gateway = children::spawn(&gateway, state.log(GATEWAY)?)?;
         let store = Store::connect(&servers.database_url, &Login::default()).await?;
         let mut shop = Shop {
@@ -141,8 +159,13 @@ impl Shop {
             views: Views::connect(&servers.logins.admin).await?,
             aws: Clients::local(&emulator.access, Arc::new(|_| {})),
             stock,
-            staff_token: staff::local_token(&store, &surroundings.signing_key()?).await?.0,
-            http: reqwest::Client::builder().no_proxy().timeout(Duration::from_secs(10)).build()?,
+            staff_token: staff::local_token(&store, &surroundings.signing_key()?)
+                .await?
+                .0,
+            http: reqwest::Client::builder()
+                .no_proxy()
+                .timeout(Duration::from_secs(10))
+                .build()?,
             database_url: servers.database_url.clone(),
             admin_database_url: servers.logins.admin.clone(),
             redis_url: servers.redis_url.clone(),
@@ -174,24 +197,52 @@ impl Shop {
         let mut seen = self.surroundings.clone();
         let upstream = |url: &str| {
             let rest = url.split("://").nth(1).unwrap_or(url);
-            rest.split('@').next_back().unwrap_or(rest).split('/').next().unwrap_or(rest).to_owned()
+            rest.split('@')
+                .next_back()
+                .unwrap_or(rest)
+                .split('/')
+                .next()
+                .unwrap_or(rest)
+                .to_owned()
         };
-        seen.aws.endpoint = self.between(role.slug, Dependency::Aws, &seen.aws.endpoint, upstream).await?;
+        seen.aws.endpoint = self
+            .between(role.slug, Dependency::Aws, &seen.aws.endpoint, upstream)
+            .await?;
         if seen.database_url.starts_with("postgres") {
-            seen.database_url = self.between(role.slug, Dependency::Postgres, &seen.database_url, upstream).await?;
+            seen.database_url = self
+                .between(
+                    role.slug,
+                    Dependency::Postgres,
+                    &seen.database_url,
+                    upstream,
+                )
+                .await?;
             if role.slug == OUTBOX_RELAY.slug {
-                let [proxied, own] = [&seen.database_url, &seen.outbox_database_url].map(|url| upstream(url));
+                let [proxied, own] =
+                    [&seen.database_url, &seen.outbox_database_url].map(|url| upstream(url));
                 seen.outbox_database_url = seen.outbox_database_url.replace(&own, &proxied);
             }
         }
         if let Some(url) = seen.redis_url.take() {
-            seen.redis_url = Some(self.between(role.slug, Dependency::Redis, &url, upstream).await?);
+            seen.redis_url = Some(
+                self.between(role.slug, Dependency::Redis, &url, upstream)
+                    .await?,
+            );
         }
-        seen.payment_url = self.between(role.slug, Dependency::Gateway, &seen.payment_url, upstream).await?;
+        seen.payment_url = self
+            .between(role.slug, Dependency::Gateway, &seen.payment_url, upstream)
+            .await?;
         let health = format!("127.0.0.1:{}", free_port()?);
         let program = self::role(role.slug, seen.of_role(role, &health)?, role.stop_timeout())?;
         let child = self.spawn(role.slug, &program)?;
-        self.processes().insert(role.slug, Process { program, health, child });
+        self.processes().insert(
+            role.slug,
+            Process {
+                program,
+                health,
+                child,
+            },
+        );
         Ok(())
     }
 
@@ -203,7 +254,9 @@ impl Shop {
         upstream: impl Fn(&str) -> String,
     ) -> anyhow::Result<String> {
         let upstream = upstream(url);
-        let proxy = Proxy::start(&self.faults, client, dependency, &upstream).await.context("start a fault proxy")?;
+        let proxy = Proxy::start(&self.faults, client, dependency, &upstream)
+            .await
+            .context("start a fault proxy")?;
         let through = url.replace(&upstream, &proxy.address().to_string());
         self._proxies.push(proxy);
         Ok(through)
@@ -211,41 +264,75 @@ impl Shop {
 
     fn spawn(&self, name: &'static str, program: &Program) -> anyhow::Result<Child> {
         let child = children::spawn(program, self.state.log(name)?)?;
-        let life = Life { pid: child.id().unwrap_or_default(), since: Instant::now(), dead: false };
-        self.lives.lock().unwrap_or_else(PoisonError::into_inner).insert(name, life);
+        let life = Life {
+            pid: child.id().unwrap_or_default(),
+            since: Instant::now(),
+            dead: false,
+        };
+        self.lives
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .insert(name, life);
         Ok(child)
     }
 
     pub fn life(&self, role: &str) -> Option<Life> {
-        self.lives.lock().unwrap_or_else(PoisonError::into_inner).get(role).copied()
+        self.lives
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .get(role)
+            .copied()
     }
 
     fn processes(&self) -> MutexGuard<'_, BTreeMap<&'static str, Process>> {
-        self.processes.lock().unwrap_or_else(PoisonError::into_inner)
+        self.processes
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Starts a role again that was killed or asked to stop, and waits until it is ready, which may take a long poll.
-    /// Gives how the old one ended. The new one has `environment` as well, as long as it lives.
-    pub async fn start_again(&self, role: &str, environment: &[(&str, &str)]) -> anyhow::Result<String> {
+    /// Starts a role again that was killed or asked to stop, and waits until it is ready, which may
+    /// take a long poll. Gives how the old one ended. The new one has `environment` as well, as
+    /// long as it lives.
+    pub async fn start_again(
+        &self,
+        role: &str,
+        environment: &[(&str, &str)],
+    ) -> anyhow::Result<String> {
         let (role, ended) = self.replace(role, environment).await?;
         self.until_ready(role).await?;
         Ok(ended)
     }
 
     /// As [`Shop::start_again`], without waiting for the new one.
-    pub async fn replace(&self, role: &str, environment: &[(&str, &str)]) -> anyhow::Result<(&'static str, String)> {
+    pub async fn replace(
+        &self,
+        role: &str,
+        environment: &[(&str, &str)],
+    ) -> anyhow::Result<(&'static str, String)> {
         let taken = self.processes().remove_entry(role);
-        let Some((role, mut process)) = taken else { bail!("there is no role {role}") };
+        let Some((role, mut process)) = taken else {
+            bail!("there is no role {role}")
+        };
         let within = process.program.stop_within;
         let ended = match tokio::time::timeout(within, process.child.wait()).await {
-            Ok(status) => status.map_or_else(|error| error.to_string(), |status| status.to_string()),
+            Ok(status) => {
+                status.map_or_else(|error| error.to_string(), |status| status.to_string())
+            }
             Err(_) => {
-                process.child.kill().await.context("kill a role that does not stop")?;
+                process
+                    .child
+                    .kill()
+                    .await
+                    .context("kill a role that does not stop")?;
                 format!("killed after {} s", within.as_secs())
             }
         };
         let mut program = process.program.clone();
-        program.environment.extend(environment.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())));
+        program.environment.extend(
+            environment
+                .iter()
+                .map(|(name, value)| ((*name).to_owned(), (*value).to_owned())),
+        );
         process.child = self.spawn(role, &program)?;
         self.processes().insert(role, process);
         Ok((role, ended))
@@ -255,7 +342,12 @@ impl Shop {
     pub fn revive(&self) -> anyhow::Result<Vec<&'static str>> {
         let mut dead = Vec::new();
         for (role, process) in self.processes().iter_mut() {
-            if process.child.try_wait().context("look at a role")?.is_some() {
+            if process
+                .child
+                .try_wait()
+                .context("look at a role")?
+                .is_some()
+            {
                 process.child = self.spawn(role, &process.program)?;
                 dead.push(*role);
             }
@@ -275,7 +367,10 @@ impl Shop {
 
     /// Keeps a server that was started again, to the end of the shop.
     pub fn adopt(&self, server: Child) {
-        self.adopted.lock().unwrap_or_else(PoisonError::into_inner).push(server);
+        self.adopted
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .push(server);
     }
 
     pub fn signal(&self, role: &str, signal: rustix::process::Signal) {
@@ -285,8 +380,18 @@ impl Shop {
     }
 
     pub async fn is_ready(&self, role: &str) -> bool {
-        let Some(health) = self.processes().get(role).map(|process| process.health.clone()) else { return false };
-        let asked = self.http.get(format!("http://{health}{}", contract::READY_PATH)).send().await;
+        let Some(health) = self
+            .processes()
+            .get(role)
+            .map(|process| process.health.clone())
+        else {
+            return false;
+        };
+        let asked = self
+            .http
+            .get(format!("http://{health}{}", contract::READY_PATH))
+            .send()
+            .await;
         asked.is_ok_and(|answer| answer.status().is_success())
     }
 
@@ -296,7 +401,10 @@ impl Shop {
         let begun = Instant::now();
         while !self.is_ready(role).await {
             if begun.elapsed() > READY_WITHIN {
-                bail!("{role} is not ready: read {}", self.state.path(&format!("logs/{role}.log")).display());
+                bail!(
+                    "{role} is not ready: read {}",
+                    self.state.path(&format!("logs/{role}.log")).display()
+                );
             }
             // It may have died for want of what it needs; it is started again until that is there.
             self.revive()?;
@@ -316,14 +424,18 @@ impl Shop {
         let _ = self.gateway.kill().await;
         self.emulator.stop().await;
         self.servers.stop().await;
-        let adopted = std::mem::take(&mut *self.adopted.lock().unwrap_or_else(PoisonError::into_inner));
+        let adopted =
+            std::mem::take(&mut *self.adopted.lock().unwrap_or_else(PoisonError::into_inner));
         for mut server in adopted {
             children::stop(&mut server, Duration::from_secs(10)).await;
         }
         drop(self.state);
         match keep {
             Keep::Nothing => drop(std::fs::remove_dir_all(&self.folder)),
-            Keep::Logs => haven::eprintln!("what the processes said is in {}", self.folder.join("logs").display()),
+            Keep::Logs => haven::eprintln!(
+                "what the processes said is in {}",
+                self.folder.join("logs").display()
+            ),
         }
     }
 }
@@ -335,7 +447,11 @@ pub enum Keep {
     Logs,
 }
 
-fn role(name: &str, environment: BTreeMap<String, String>, stop_within: Duration) -> anyhow::Result<Program> {
+fn role(
+    name: &str,
+    environment: BTreeMap<String, String>,
+    stop_within: Duration,
+) -> anyhow::Result<Program> {
     Ok(Program {
         name: name.to_owned(),
         path: std::env::current_exe().context("find this program")?,

@@ -1,4 +1,5 @@
-//! `prove simulate`: the product's use-cases in seeded storms of faults, on one thread and a clock of its own.
+//! `prove simulate`: the product's use-cases in seeded storms of faults, on one thread and a clock
+//! of its own.
 
 mod engine;
 mod gateway;
@@ -76,7 +77,8 @@ impl Options {
     }
 
     fn count(&self) -> u64 {
-        self.seeds.unwrap_or(if self.seed.is_some() { 1 } else { 1_000 })
+        self.seeds
+            .unwrap_or(if self.seed.is_some() { 1 } else { 1_000 })
     }
 }
 
@@ -122,14 +124,20 @@ fn simulate(options: &Options) -> Report {
                     }
                     let seed = options.first() + index;
                     let run = one(options, seed);
-                    let again = options.check_determinism.then(|| one(options, seed).trace_hash);
-                    let mut report = report.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+                    let again = options
+                        .check_determinism
+                        .then(|| one(options, seed).trace_hash);
+                    let mut report = report
+                        .lock()
+                        .unwrap_or_else(std::sync::PoisonError::into_inner);
                     report.take_in(options, &run, again);
                 }
             });
         }
     });
-    let mut report = report.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner);
+    let mut report = report
+        .into_inner()
+        .unwrap_or_else(std::sync::PoisonError::into_inner);
     report.close(options, began.elapsed());
     report
 }
@@ -152,14 +160,24 @@ fn one(options: &Options, seed: u64) -> Run {
     }
     let settled_ms = engine.now_ms() - plan.storm_ms;
     if let Some(why) = unrest {
-        let unsettled = shop.orders().into_iter().find(|order| !order.state.settled());
-        engine.violate("I11", format!("not settled after {limit} ms: {why}"), unsettled.map(|order| order.order_id));
+        let unsettled = shop
+            .orders()
+            .into_iter()
+            .find(|order| !order.state.settled());
+        engine.violate(
+            "I11",
+            format!("not settled after {limit} ms: {why}"),
+            unsettled.map(|order| order.order_id),
+        );
     }
     invariants::check(&shop);
     let violations = engine.violations();
     let about = violations.first().and_then(|violation| violation.order);
-    let last_events =
-        if violations.is_empty() { Vec::new() } else { engine.trace(|trace| trace.last(about, EVENTS_SHOWN)) };
+    let last_events = if violations.is_empty() {
+        Vec::new()
+    } else {
+        engine.trace(|trace| trace.last(about, EVENTS_SHOWN))
+    };
     Run {
         trace_hash: engine.trace(trace::Trace::hash),
         events: engine.trace(trace::Trace::len),

@@ -56,8 +56,16 @@ macro_rules! rows {
     ($self:ident, $sql:expr, $row:ty) => {{
         let sql = |prefix: &str| AssertSqlSafe($sql.replace("{}", prefix));
         match $self {
-            Views::Postgres(pool) => sqlx::query_as::<_, $row>(sql("contract.")).fetch_all(pool).await,
-            Views::Sqlite(pool) => sqlx::query_as::<_, $row>(sql("contract_")).fetch_all(pool).await,
+            Views::Postgres(pool) => {
+                sqlx::query_as::<_, $row>(sql("contract."))
+                    .fetch_all(pool)
+                    .await
+            }
+            Views::Sqlite(pool) => {
+                sqlx::query_as::<_, $row>(sql("contract_"))
+                    .fetch_all(pool)
+                    .await
+            }
         }
         .context("read the contract's views")
     }};
@@ -66,9 +74,21 @@ macro_rules! rows {
 impl Views {
     pub async fn connect(url: &str) -> anyhow::Result<Views> {
         Ok(if url.starts_with("sqlite:") {
-            Views::Sqlite(SqlitePoolOptions::new().max_connections(2).connect(url).await.context("open the orders")?)
+            Views::Sqlite(
+                SqlitePoolOptions::new()
+                    .max_connections(2)
+                    .connect(url)
+                    .await
+                    .context("open the orders")?,
+            )
         } else {
-            Views::Postgres(PgPoolOptions::new().max_connections(2).connect(url).await.context("reach the orders")?)
+            Views::Postgres(
+                PgPoolOptions::new()
+                    .max_connections(2)
+                    .connect(url)
+                    .await
+                    .context("reach the orders")?,
+            )
         })
     }
 
@@ -103,7 +123,11 @@ impl Views {
         let all = "SELECT CAST(order_id AS TEXT) AS order_id, CAST(kind AS TEXT) AS kind, CAST(state AS TEXT) AS state
             FROM {}notifications";
         // Those about stock have no order.
-        let sql = if of.is_empty() { format!("{all} WHERE order_id IS NOT NULL") } else { format!("{all}{of}") };
+        let sql = if of.is_empty() {
+            format!("{all} WHERE order_id IS NOT NULL")
+        } else {
+            format!("{all}{of}")
+        };
         rows!(self, sql, NoticeRow)
     }
 
@@ -118,49 +142,72 @@ impl Views {
 
     /// Messages that have not left.
     pub async fn unpublished(&self) -> anyhow::Result<i64> {
-        let sql = "SELECT CAST(COUNT(*) AS BIGINT) FROM {}outbox WHERE published_at IS NULL".to_owned();
+        let sql =
+            "SELECT CAST(COUNT(*) AS BIGINT) FROM {}outbox WHERE published_at IS NULL".to_owned();
         let rows: Vec<(i64,)> = rows!(self, sql, (i64,))?;
         Ok(rows.first().map_or(0, |row| row.0))
     }
 
     /// Orders that are neither sold nor ended.
     pub async fn pending(&self) -> anyhow::Result<i64> {
-        let sql = "SELECT CAST(COUNT(*) AS BIGINT) FROM {}orders WHERE status = 'pending'".to_owned();
+        let sql =
+            "SELECT CAST(COUNT(*) AS BIGINT) FROM {}orders WHERE status = 'pending'".to_owned();
         let rows: Vec<(i64,)> = rows!(self, sql, (i64,))?;
         Ok(rows.first().map_or(0, |row| row.0))
     }
 
-    /// For what only time would do, and for faults that are made in the database. Not part of the contract.
+    /// For what only time would do, and for faults that are made in the database. Not part of the
+    /// contract.
     pub async fn execute(&self, sql: &str) -> anyhow::Result<()> {
         match self {
-            Views::Postgres(pool) => sqlx::query(AssertSqlSafe(sql)).execute(pool).await.map(|_| ()),
-            Views::Sqlite(pool) => sqlx::query(AssertSqlSafe(sql)).execute(pool).await.map(|_| ()),
+            Views::Postgres(pool) => sqlx::query(AssertSqlSafe(sql))
+                .execute(pool)
+                .await
+                .map(|_| ()),
+            Views::Sqlite(pool) => sqlx::query(AssertSqlSafe(sql))
+                .execute(pool)
+                .await
+                .map(|_| ()),
         }
         .with_context(|| format!("run {sql}"))
     }
 
     /// Those that a commit waits for, and that have caught up.
     pub async fn standbys_in_step(&self) -> anyhow::Result<i64> {
-        let Views::Postgres(pool) = self else { bail!("this fault is PostgreSQL's: --database postgres") };
+        let Views::Postgres(pool) = self else {
+            bail!("this fault is PostgreSQL's: --database postgres")
+        };
         const STANDBYS: &str = "SELECT COUNT(*) FROM pg_stat_replication WHERE sync_state = 'sync'";
-        sqlx::query_scalar(STANDBYS).fetch_one(pool).await.context("look at the standbys")
+        sqlx::query_scalar(STANDBYS)
+            .fetch_one(pool)
+            .await
+            .context("look at the standbys")
     }
 
     /// Ends every session but ours. Gives how many there were.
     pub async fn terminate_backends(&self) -> anyhow::Result<u64> {
-        let Views::Postgres(pool) = self else { bail!("this fault is PostgreSQL's: --database postgres") };
+        let Views::Postgres(pool) = self else {
+            bail!("this fault is PostgreSQL's: --database postgres")
+        };
         const TERMINATE: &str = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity
             WHERE backend_type = 'client backend' AND application_name = 'brew-haven'";
-        let ended: Vec<(bool,)> = sqlx::query_as(TERMINATE).fetch_all(pool).await.context("end the sessions")?;
+        let ended: Vec<(bool,)> = sqlx::query_as(TERMINATE)
+            .fetch_all(pool)
+            .await
+            .context("end the sessions")?;
         Ok(ended.len() as u64)
     }
 
     /// Nobody else reads or writes an order meanwhile.
     pub async fn hold_lock(&self, time: Duration) -> anyhow::Result<()> {
-        let Views::Postgres(pool) = self else { bail!("this fault is PostgreSQL's: --database postgres") };
+        let Views::Postgres(pool) = self else {
+            bail!("this fault is PostgreSQL's: --database postgres")
+        };
         let mut transaction = pool.begin().await.context("begin")?;
         let lock = sqlx::query("LOCK TABLE orders IN ACCESS EXCLUSIVE MODE");
-        lock.execute(&mut *transaction).await.context("lock the orders")?;
+        lock.execute(&mut *transaction)
+            .await
+            .context("lock the orders")?;
         tokio::time::sleep(time).await;
         transaction.rollback().await.context("give the lock back")
     }
@@ -177,7 +224,10 @@ impl Views {
 
 /// A condition for some orders. The ids are those that the shop gave; nothing else gets in.
 pub fn of_orders(ids: &[String]) -> String {
-    let listed: Vec<String> =
-        ids.iter().filter_map(|id| id.parse::<uuid::Uuid>().ok()).map(|id| format!("'{id}'")).collect();
+    let listed: Vec<String> = ids
+        .iter()
+        .filter_map(|id| id.parse::<uuid::Uuid>().ok())
+        .map(|id| format!("'{id}'"))
+        .collect();
     format!(" WHERE CAST(order_id AS TEXT) IN ({})", listed.join(", "))
 }

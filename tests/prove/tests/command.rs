@@ -1,4 +1,5 @@
-//! The command as people run it: one point of one flow, one fault of the matrix, and what it says to bad usage.
+//! The command as people run it: one point of one flow, one fault of the matrix, and what it says
+//! to bad usage.
 
 use std::fs::File;
 use std::process::{Command, Output, Stdio};
@@ -16,29 +17,74 @@ fn prove(arguments: &[&str]) -> Output {
 }
 
 fn report(output: &Output) -> Value {
-    let said = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    let said = (
+        String::from_utf8_lossy(&output.stdout),
+        String::from_utf8_lossy(&output.stderr),
+    );
     assert!(output.status.success(), "{said:?}");
-    serde_json::from_str(said.0.lines().next().unwrap_or_default()).unwrap_or_else(|error| panic!("{error}: {said:?}"))
+    serde_json::from_str(said.0.lines().next().unwrap_or_default())
+        .unwrap_or_else(|error| panic!("{error}: {said:?}"))
 }
 
 #[test]
 fn a_kill_at_one_call_is_survived() {
     // Not by its number: the points of a flow are what the shop does today.
-    let listed = prove(&["crash", "--flow", "confirm", "--database", "sqlite", "--list"]);
+    let listed = prove(&[
+        "crash",
+        "--flow",
+        "confirm",
+        "--database",
+        "sqlite",
+        "--list",
+    ]);
     let listed = String::from_utf8_lossy(&listed.stdout).into_owned();
-    let line = listed.lines().find(|line| line.contains("POST /v1/charges #1")).expect("a charge is a boundary call");
+    let line = listed
+        .lines()
+        .find(|line| line.contains("POST /v1/charges #1"))
+        .expect("a charge is a boundary call");
     let point = line.split_whitespace().next().expect("a number");
-    let output =
-        prove(&["crash", "--flow", "confirm", "--database", "sqlite", "--point", point, "--side", "after", "--json"]);
+    let output = prove(&[
+        "crash",
+        "--flow",
+        "confirm",
+        "--database",
+        "sqlite",
+        "--point",
+        point,
+        "--side",
+        "after",
+        "--json",
+    ]);
     let report = report(&output);
-    assert_eq!((&report["points"], &report["passed"]), (&Value::from(1), &Value::from(1)), "{report:#}");
+    assert_eq!(
+        (&report["points"], &report["passed"]),
+        (&Value::from(1), &Value::from(1)),
+        "{report:#}"
+    );
 }
 
 #[test]
 fn a_fault_of_the_matrix_is_hit_and_survived() {
-    let report = report(&prove(&["faults", "G1", "--database", "sqlite", "--seeds", "1", "--seconds", "3", "--json"]));
-    assert!(report["hits"].as_u64() > Some(0) && report["orders"].as_u64() > Some(0), "{report:#}");
-    assert_eq!(report["failures"].as_array().map(Vec::len), Some(0), "{report:#}");
+    let report = report(&prove(&[
+        "faults",
+        "G1",
+        "--database",
+        "sqlite",
+        "--seeds",
+        "1",
+        "--seconds",
+        "3",
+        "--json",
+    ]));
+    assert!(
+        report["hits"].as_u64() > Some(0) && report["orders"].as_u64() > Some(0),
+        "{report:#}"
+    );
+    assert_eq!(
+        report["failures"].as_array().map(Vec::len),
+        Some(0),
+        "{report:#}"
+    );
 }
 
 #[test]
@@ -61,7 +107,8 @@ fn bad_usage_is_told_with_the_flag() {
     assert!(listed.status.success() && String::from_utf8_lossy(&listed.stdout).contains("Kinesis"));
 }
 
-/// A model of one order and one worker, which takes a moment, and a proof of each other kind that prints.
+/// A model of one order and one worker, which takes a moment, and a proof of each other kind that
+/// prints.
 const QUICK: [&[&str]; 5] = [
     &["model", "--orders", "1", "--workers", "1"],
     &["simulate", "--seeds", "1", "--json"],
@@ -72,18 +119,36 @@ const QUICK: [&[&str]; 5] = [
 
 #[test]
 fn a_full_disk_is_told_and_is_no_success() {
-    let full = || File::options().write(true).open("/dev/full").expect("/dev/full");
+    let full = || {
+        File::options()
+            .write(true)
+            .open("/dev/full")
+            .expect("/dev/full")
+    };
     for arguments in QUICK {
-        let output = command(arguments).stdout(full()).output().expect("prove runs");
+        let output = command(arguments)
+            .stdout(full())
+            .output()
+            .expect("prove runs");
         let said = String::from_utf8_lossy(&output.stderr);
         assert_eq!(output.status.code(), Some(1), "{arguments:?}: {said}");
-        assert!(said.contains("prove: standard output cannot be written"), "{arguments:?}: {said}");
+        assert!(
+            said.contains("prove: standard output cannot be written"),
+            "{arguments:?}: {said}"
+        );
     }
     // Where standard error is full too, the code alone tells.
-    let both: [(&[&str], i32); 3] =
-        [(&["faults", "--list"], 1), (&["nothing"], 64), (&["faults", "P3", "--database", "sqlite"], 64)];
+    let both: [(&[&str], i32); 3] = [
+        (&["faults", "--list"], 1),
+        (&["nothing"], 64),
+        (&["faults", "P3", "--database", "sqlite"], 64),
+    ];
     for (arguments, code) in both {
-        let status = command(arguments).stdout(full()).stderr(full()).status().expect("prove runs");
+        let status = command(arguments)
+            .stdout(full())
+            .stderr(full())
+            .status()
+            .expect("prove runs");
         assert_eq!(status.code(), Some(code), "{arguments:?}");
     }
 }
@@ -91,13 +156,24 @@ fn a_full_disk_is_told_and_is_no_success() {
 #[test]
 fn a_reader_that_leaves_is_141_and_a_failure_stays_one() {
     let bad_usage: &[&str] = &["faults", "P3", "--database", "sqlite"];
-    for (arguments, code) in QUICK.into_iter().map(|quick| (quick, 141)).chain([(bad_usage, 64)]) {
-        let mut child = command(arguments).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("prove starts");
+    for (arguments, code) in QUICK
+        .into_iter()
+        .map(|quick| (quick, 141))
+        .chain([(bad_usage, 64)])
+    {
+        let mut child = command(arguments)
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("prove starts");
         // Before anything is written: the pipe has no reader from the beginning.
         drop(child.stdout.take());
         let output = child.wait_with_output().expect("prove ends");
         let said = String::from_utf8_lossy(&output.stderr);
         assert_eq!(output.status.code(), Some(code), "{arguments:?}: {said}");
-        assert!(code != 141 || said.is_empty(), "a closed pipe is no fault worth a word: {said}");
+        assert!(
+            code != 141 || said.is_empty(),
+            "a closed pipe is no fault worth a word: {said}"
+        );
     }
 }

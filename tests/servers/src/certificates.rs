@@ -49,7 +49,13 @@ fn written(folder: &Path, name: &str, text: &str) -> PathBuf {
 
     std::fs::create_dir_all(folder).expect("a folder");
     let path = folder.join(name);
-    let file = std::fs::OpenOptions::new().create_new(true).write(true).mode(0o600).open(&path);
-    file.expect("a file").write_all(text.as_bytes()).expect("written");
+    let file = std::fs::OpenOptions::new()
+        .create_new(true)
+        .write(true)
+        .mode(0o600)
+        .open(&path);
+    file.expect("a file")
+        .write_all(text.as_bytes())
+        .expect("written");
     path
 }

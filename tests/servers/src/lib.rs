@@ -1,5 +1,5 @@
-//! Real servers for the adapters' tests: started for one test on a port of its own, gone with it. They are started by the
-//! very code of `haven up`.
+//! Real servers for the adapters' tests: started for one test on a port of its own, gone with it.
+//! They are started by the very code of `haven up`.
 
 mod certificates;
 
@@ -18,7 +18,11 @@ use haven::local::state::State;
 use uuid::Uuid;
 
 /// What `localstack/images/build` makes.
-const IMAGES: [&str; 3] = ["brew-haven/postgres:local", "brew-haven/redis:local", "brew-haven/ministack:local"];
+const IMAGES: [&str; 3] = [
+    "brew-haven/postgres:local",
+    "brew-haven/redis:local",
+    "brew-haven/ministack:local",
+];
 
 /// A state folder of a test's own; gone with the value.
 struct Folder(PathBuf);
@@ -58,7 +62,12 @@ impl Server {
 /// A PostgreSQL without a schema; `None`, and one line that says so, on a machine that has none.
 pub async fn postgres() -> Option<Server> {
     let (process, folder) = start("postgres", |up| up.postgres = Some(String::new())).await?;
-    Some(Server { url: process.database_url.clone(), logins: process.logins.clone(), process, _folder: folder })
+    Some(Server {
+        url: process.database_url.clone(),
+        logins: process.logins.clone(),
+        process,
+        _folder: folder,
+    })
 }
 
 /// A PostgreSQL with the schema of today.
@@ -72,7 +81,12 @@ pub async fn migrated_postgres() -> Option<Server> {
 pub async fn redis() -> Option<Server> {
     let (process, folder) = start("redis", |up| up.redis = Some(String::new())).await?;
     let url = process.redis_url.clone().expect("it was asked for");
-    Some(Server { url, logins: process.logins.clone(), process, _folder: folder })
+    Some(Server {
+        url,
+        logins: process.logins.clone(),
+        process,
+        _folder: folder,
+    })
 }
 
 async fn start(what: &str, ask: impl FnOnce(&mut Up)) -> Option<(Servers, Folder)> {
@@ -91,7 +105,12 @@ async fn start(what: &str, ask: impl FnOnce(&mut Up)) -> Option<(Servers, Folder
     };
     ask(&mut up);
     let state = State::open(&folder.0).expect("a state folder");
-    Some((Servers::start(&up, &state).await.expect("the server starts"), folder))
+    Some((
+        Servers::start(&up, &state)
+            .await
+            .expect("the server starts"),
+        folder,
+    ))
 }
 
 /// An empty local AWS. Its process is killed when the value is dropped.
@@ -102,9 +121,13 @@ pub struct LocalAws {
 }
 
 impl LocalAws {
-    /// Returns how a client signs whose access key id is one of those that [`local_aws_of`] was given.
+    /// Returns how a client signs whose access key id is one of those that [`local_aws_of`] was
+    /// given.
     pub fn access_of(&self, account: &str) -> LocalAccess {
-        LocalAccess { access_key_id: account.to_owned(), ..self.access.clone() }
+        LocalAccess {
+            access_key_id: account.to_owned(),
+            ..self.access.clone()
+        }
     }
 
     /// Signs what a fault proxy changes on its way.
@@ -115,8 +138,14 @@ impl LocalAws {
 
 /// Signs what a fault proxy changes on its way to a local AWS.
 pub fn signer(access: &LocalAccess) -> faults::Sign {
-    let (access_key_id, secret_access_key) = (access.access_key_id.clone(), access.secret_access_key.clone());
-    let keys = front::Keys { access_key_id, secret_access_key };
+    let (access_key_id, secret_access_key) = (
+        access.access_key_id.clone(),
+        access.secret_access_key.clone(),
+    );
+    let keys = front::Keys {
+        access_key_id,
+        secret_access_key,
+    };
     Arc::new(move |request| front::resign(&keys, request))
 }
 
@@ -134,20 +163,31 @@ pub async fn local_aws() -> LocalAws {
 /// As [`local_aws`].
 pub async fn local_aws_of(accounts: &[&str]) -> LocalAws {
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
-    let (python, _) = python::ensure(&python_place()).await.expect("the local AWS is installed");
+    let (python, _) = python::ensure(&python_place())
+        .await
+        .expect("the local AWS is installed");
     let folder = Folder::new();
     let state = State::open(&folder.0).expect("a state folder");
     let accounts = accounts.iter().map(ToString::to_string).collect();
-    let settings = Settings { accounts, ..Settings::default() };
+    let settings = Settings {
+        accounts,
+        ..Settings::default()
+    };
     let process = Emulator::start_with(&Source::Python(python), &state, None, settings).await;
     let process = process.expect("the local AWS starts");
-    LocalAws { access: process.access.clone(), _process: process, _folder: folder }
+    LocalAws {
+        access: process.access.clone(),
+        _process: process,
+        _folder: folder,
+    }
 }
 
 /// The Python environment of all tests: `HAVEN_PYTHON_ENV`, else one in the checkout.
 pub fn python_folder() -> PathBuf {
     let ours = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../.haven/python-for-tests");
-    std::env::var_os("HAVEN_PYTHON_ENV").filter(|named| !named.is_empty()).map_or(ours, PathBuf::from)
+    std::env::var_os("HAVEN_PYTHON_ENV")
+        .filter(|named| !named.is_empty())
+        .map_or(ours, PathBuf::from)
 }
 
 /// The same, as `haven` takes it.
@@ -155,8 +195,8 @@ pub fn python_place() -> Place {
     Place::Shared(python_folder())
 }
 
-/// Whether a suite's servers are on this machine. Where they are not, it says so in one line; `HAVEN_REQUIRE`, such as
-/// `postgres,redis,docker`, turns that into a failure.
+/// Whether a suite's servers are on this machine. Where they are not, it says so in one line;
+/// `HAVEN_REQUIRE`, such as `postgres,redis,docker`, turns that into a failure.
 pub fn has(what: &str) -> bool {
     let on_path = |program: &str| {
         let path = std::env::var_os("PATH").unwrap_or_default();
@@ -165,12 +205,20 @@ pub fn has(what: &str) -> bool {
     let there = match what {
         "postgres" => Path::new("/usr/lib/postgresql").is_dir() || on_path("postgres"),
         "redis" => on_path("redis-server") || on_path("valkey-server"),
-        "docker" => docker(&["info"]) && IMAGES.iter().all(|image| docker(&["image", "inspect", image])),
+        "docker" => {
+            docker(&["info"])
+                && IMAGES
+                    .iter()
+                    .all(|image| docker(&["image", "inspect", image]))
+        }
         other => panic!("nobody knows how to look for {other}"),
     };
     if !there {
         let required = std::env::var("HAVEN_REQUIRE").unwrap_or_default();
-        assert!(!required.split(',').any(|name| name == what), "{what} is required and was not found");
+        assert!(
+            !required.split(',').any(|name| name == what),
+            "{what} is required and was not found"
+        );
         println!("skipped: {what} was not found on this machine");
     }
     there
@@ -178,6 +226,10 @@ pub fn has(what: &str) -> bool {
 
 /// Whether Docker is there and agrees.
 fn docker(arguments: &[&str]) -> bool {
-    let asked = Command::new("docker").args(arguments).stdout(Stdio::null()).stderr(Stdio::null()).status();
+    let asked = Command::new("docker")
+        .args(arguments)
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .status();
     asked.is_ok_and(|status| status.success())
 }

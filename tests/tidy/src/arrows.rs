@@ -8,21 +8,44 @@ use super::root;
 /// Everything that a crate needs in the end, tests aside.
 fn tree(package: &str) -> BTreeSet<String> {
     let tree = Command::new(env!("CARGO"))
-        .args(["tree", "--offline", "--edges", "normal", "--prefix", "none", "--format", "{p}", "-p", package])
+        .args([
+            "tree",
+            "--offline",
+            "--edges",
+            "normal",
+            "--prefix",
+            "none",
+            "--format",
+            "{p}",
+            "-p",
+            package,
+        ])
         .current_dir(root())
         .output()
         .expect("cargo tree runs");
-    assert!(tree.status.success(), "{}", String::from_utf8_lossy(&tree.stderr));
+    assert!(
+        tree.status.success(),
+        "{}",
+        String::from_utf8_lossy(&tree.stderr)
+    );
     let names = String::from_utf8(tree.stdout).expect("text");
-    names.lines().filter_map(|line| line.split_whitespace().next().map(str::to_owned)).collect()
+    names
+        .lines()
+        .filter_map(|line| line.split_whitespace().next().map(str::to_owned))
+        .collect()
 }
 
 /// What each crate of ours names in its manifest, tests aside.
 fn direct() -> BTreeMap<String, BTreeSet<String>> {
     let mut direct = BTreeMap::new();
     for folder in ["infra", "workers", "tests", "."] {
-        for entry in std::fs::read_dir(root().join(folder)).expect("a folder").flatten() {
-            let Ok(manifest) = std::fs::read_to_string(entry.path().join("Cargo.toml")) else { continue };
+        for entry in std::fs::read_dir(root().join(folder))
+            .expect("a folder")
+            .flatten()
+        {
+            let Ok(manifest) = std::fs::read_to_string(entry.path().join("Cargo.toml")) else {
+                continue;
+            };
             let name = entry.file_name().to_string_lossy().into_owned();
             assert!(
                 manifest.contains(&format!("name = \"{name}\"")),
@@ -34,8 +57,16 @@ fn direct() -> BTreeMap<String, BTreeSet<String>> {
                 if line.starts_with('[') {
                     section = line;
                 } else if section == "[dependencies]" && line.contains('=') {
-                    assert!(line.contains("workspace = true"), "{name}: versions stand in the root manifest: {line}");
-                    needs.insert(line.split(['.', ' ', '=']).next().unwrap_or_default().to_owned());
+                    assert!(
+                        line.contains("workspace = true"),
+                        "{name}: versions stand in the root manifest: {line}"
+                    );
+                    needs.insert(
+                        line.split(['.', ' ', '='])
+                            .next()
+                            .unwrap_or_default()
+                            .to_owned(),
+                    );
                 }
             }
             direct.insert(name, needs);
@@ -48,12 +79,24 @@ fn direct() -> BTreeMap<String, BTreeSet<String>> {
 fn the_pure_crates_reach_neither_clock_nor_network_nor_disk() {
     for package in ["domain", "contract", "app", "blueprint"] {
         let needs = tree(package);
-        for impure in
-            ["tokio", "axum", "hyper", "reqwest", "sqlx", "rusqlite", "redis", "aws-config", "prometheus", "aws-lc-rs"]
-        {
+        for impure in [
+            "tokio",
+            "axum",
+            "hyper",
+            "reqwest",
+            "sqlx",
+            "rusqlite",
+            "redis",
+            "aws-config",
+            "prometheus",
+            "aws-lc-rs",
+        ] {
             assert!(!needs.contains(impure), "{package} needs {impure}");
         }
-        assert!(needs.iter().all(|name| !name.starts_with("aws-sdk-")), "{package} needs an SDK");
+        assert!(
+            needs.iter().all(|name| !name.starts_with("aws-sdk-")),
+            "{package} needs an SDK"
+        );
     }
 }
 
@@ -74,10 +117,20 @@ fn each_technology_is_known_to_its_adapter_alone() {
     };
     for (package, needs) in direct() {
         for name in needs {
-            let watched =
-                ["sqlx", "tokio-postgres", "rusqlite", "refinery", "redis", "prometheus"].contains(&name.as_str());
+            let watched = [
+                "sqlx",
+                "tokio-postgres",
+                "rusqlite",
+                "refinery",
+                "redis",
+                "prometheus",
+            ]
+            .contains(&name.as_str());
             if watched || (name.starts_with("aws-") && name != "aws-lc-rs") {
-                assert!(allowed(&name).contains(&package.as_str()), "{package} names {name}");
+                assert!(
+                    allowed(&name).contains(&package.as_str()),
+                    "{package} names {name}"
+                );
             }
         }
     }
@@ -116,7 +169,10 @@ fn arrows_between_our_crates_point_up() {
     for (package, needs) in &direct {
         let allowed = may(package);
         for name in needs.iter().filter(|name| direct.contains_key(*name)) {
-            assert!(allowed == ["*"] || allowed.contains(&name.as_str()), "{package} must not need {name}");
+            assert!(
+                allowed == ["*"] || allowed.contains(&name.as_str()),
+                "{package} must not need {name}"
+            );
         }
     }
 }
@@ -126,7 +182,10 @@ fn there_is_one_provider_of_cryptography() {
     for package in ["haven", "worker", "payment-gateway"] {
         let needs = tree(package);
         for other in ["ring", "native-tls", "openssl"] {
-            assert!(!needs.contains(other), "{package} needs {other} beside aws-lc-rs");
+            assert!(
+                !needs.contains(other),
+                "{package} needs {other} beside aws-lc-rs"
+            );
         }
     }
 }

@@ -9,14 +9,25 @@ use contract::alarm::ALARMS;
 use super::root;
 
 pub fn tracked() -> Vec<String> {
-    let files = Command::new("git").args(["ls-files", "-z"]).current_dir(root()).output().expect("git runs");
+    let files = Command::new("git")
+        .args(["ls-files", "-z"])
+        .current_dir(root())
+        .output()
+        .expect("git runs");
     let names = String::from_utf8(files.stdout).expect("text");
-    names.split('\0').filter(|name| !name.is_empty()).map(str::to_owned).collect()
+    names
+        .split('\0')
+        .filter(|name| !name.is_empty())
+        .map(str::to_owned)
+        .collect()
 }
 
 #[test]
 fn every_alarm_has_a_runbook_and_every_runbook_an_alarm() {
-    let wanted: BTreeSet<String> = ALARMS.iter().map(|alarm| format!("{}.md", alarm.runbook)).collect();
+    let wanted: BTreeSet<String> = ALARMS
+        .iter()
+        .map(|alarm| format!("{}.md", alarm.runbook))
+        .collect();
     let folder = root().join("runbooks");
     let there: BTreeSet<String> = std::fs::read_dir(&folder)
         .expect("runbooks")
@@ -31,7 +42,11 @@ fn every_alarm_has_a_runbook_and_every_runbook_an_alarm() {
         }
         let id = name.trim_end_matches(".md");
         for alarm in ALARMS.iter().filter(|alarm| alarm.runbook == id) {
-            assert!(text.contains(alarm.slug), "{name} does not name its alarm {}", alarm.slug);
+            assert!(
+                text.contains(alarm.slug),
+                "{name} does not name its alarm {}",
+                alarm.slug
+            );
         }
     }
 }
@@ -39,9 +54,19 @@ fn every_alarm_has_a_runbook_and_every_runbook_an_alarm() {
 #[test]
 fn no_file_names_a_place_on_somebodys_machine() {
     // Written in two parts, so that this file is not the one that is found.
-    let places = [concat!("/ro", "ot/"), concat!("/ho", "me/"), concat!("/wo", "rk/"), concat!("/var/t", "mp/")];
-    for name in tracked().iter().filter(|name| !name.ends_with(".lock") && !name.ends_with(".snap")) {
-        let Ok(text) = std::fs::read_to_string(root().join(name)) else { continue };
+    let places = [
+        concat!("/ro", "ot/"),
+        concat!("/ho", "me/"),
+        concat!("/wo", "rk/"),
+        concat!("/var/t", "mp/"),
+    ];
+    for name in tracked()
+        .iter()
+        .filter(|name| !name.ends_with(".lock") && !name.ends_with(".snap"))
+    {
+        let Ok(text) = std::fs::read_to_string(root().join(name)) else {
+            continue;
+        };
         for place in places {
             assert!(!text.contains(place), "{name} names {place}");
         }
@@ -54,7 +79,10 @@ fn every_decision_is_in_the_list_of_decisions() {
     let list = std::fs::read_to_string(folder.join("README.md")).expect("docs/adr/README.md");
     for file in std::fs::read_dir(&folder).expect("docs/adr").flatten() {
         let name = file.file_name().to_string_lossy().into_owned();
-        assert!(name == "README.md" || list.contains(&name), "docs/adr/README.md does not name {name}");
+        assert!(
+            name == "README.md" || list.contains(&name),
+            "docs/adr/README.md does not name {name}"
+        );
     }
 }
 
@@ -62,12 +90,20 @@ fn every_decision_is_in_the_list_of_decisions() {
 fn links_in_the_documents_lead_somewhere() {
     for name in tracked().iter().filter(|name| name.ends_with(".md")) {
         let text = std::fs::read_to_string(root().join(name)).expect("readable");
-        for link in text.split("](").skip(1).filter_map(|rest| rest.split(')').next()) {
+        for link in text
+            .split("](")
+            .skip(1)
+            .filter_map(|rest| rest.split(')').next())
+        {
             let target = link.split('#').next().unwrap_or_default();
             if target.is_empty() || target.contains("://") {
                 continue;
             }
-            let from = root().join(Path::new(name)).parent().expect("a folder").to_owned();
+            let from = root()
+                .join(Path::new(name))
+                .parent()
+                .expect("a folder")
+                .to_owned();
             assert!(from.join(target).exists(), "{name} links to {target}");
         }
     }

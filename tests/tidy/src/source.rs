@@ -1,4 +1,5 @@
-//! What the source of a product may not do, since it panics or goes wrong in surroundings that are not ours.
+//! What the source of a product may not do, since it panics or goes wrong in surroundings that are
+//! not ours.
 
 use std::collections::BTreeSet;
 
@@ -8,14 +9,30 @@ use super::root;
 /// The part of every source file of a product that is not a test.
 fn products() -> Vec<(String, String)> {
     let is_product = |name: &str| {
-        let in_crate = name.starts_with("workers/") || name.starts_with("infra/") || name.starts_with("migrations/");
-        let is_test = ["/tests/", "/tests.rs", "_tests.rs", "/laws/", "/fakes/", "/stub.rs"];
-        in_crate && name.contains("/src/") && name.ends_with(".rs") && !is_test.iter().any(|part| name.contains(part))
+        let in_crate = name.starts_with("workers/")
+            || name.starts_with("infra/")
+            || name.starts_with("migrations/");
+        let is_test = [
+            "/tests/",
+            "/tests.rs",
+            "_tests.rs",
+            "/laws/",
+            "/fakes/",
+            "/stub.rs",
+        ];
+        in_crate
+            && name.contains("/src/")
+            && name.ends_with(".rs")
+            && !is_test.iter().any(|part| name.contains(part))
     };
     let names = tracked().into_iter().filter(|name| is_product(name));
     let read = |name: String| {
         let text = std::fs::read_to_string(root().join(&name)).ok()?;
-        let product = text.split("#[cfg(test)]").next().unwrap_or_default().to_owned();
+        let product = text
+            .split("#[cfg(test)]")
+            .next()
+            .unwrap_or_default()
+            .to_owned();
         Some((name, product))
     };
     names.filter_map(read).collect()
@@ -23,19 +40,32 @@ fn products() -> Vec<(String, String)> {
 
 /// Lines that are code and contain one of these words.
 fn with_any<'a>(text: &'a str, words: &[&str]) -> Vec<&'a str> {
-    let code = text.lines().filter(|line| !line.trim_start().starts_with("//"));
-    code.filter(|line| words.iter().any(|word| line.contains(word))).collect()
+    let code = text
+        .lines()
+        .filter(|line| !line.trim_start().starts_with("//"));
+    code.filter(|line| words.iter().any(|word| line.contains(word)))
+        .collect()
 }
 
 #[test]
 fn the_environment_is_read_in_one_place() {
-    // `vars` and `args` panic on bytes that are not UTF-8; all of them see an empty variable as set.
+    // `vars` and `args` panic on bytes that are not UTF-8; all of them see an empty variable as
+    // set.
     const READS: [&str; 4] = ["env::var(", "env::var_os(", "env::vars", "env::args()"];
     // The simulated gateway imports nothing of ours, and reads its own variables.
-    const MAY: [&str; 2] = ["workers/chassis/src/config.rs", "workers/payment-gateway/src/arguments.rs"];
-    for (name, text) in products().iter().filter(|(name, _)| !MAY.contains(&name.as_str())) {
+    const MAY: [&str; 2] = [
+        "workers/chassis/src/config.rs",
+        "workers/payment-gateway/src/arguments.rs",
+    ];
+    for (name, text) in products()
+        .iter()
+        .filter(|(name, _)| !MAY.contains(&name.as_str()))
+    {
         let found = with_any(text, &READS);
-        assert!(found.is_empty(), "{name} reads the environment; ask chassis::config::ProcessEnvironment: {found:?}");
+        assert!(
+            found.is_empty(),
+            "{name} reads the environment; ask chassis::config::ProcessEnvironment: {found:?}"
+        );
     }
 }
 
@@ -43,7 +73,10 @@ fn the_environment_is_read_in_one_place() {
 fn nothing_prints_by_a_macro_that_panics() {
     const MACROS: [&str; 2] = ["println!(", "print!("];
     // Within `haven` these names are the macros of its own `output`.
-    for (name, text) in products().iter().filter(|(name, _)| !name.starts_with("infra/haven/src/")) {
+    for (name, text) in products()
+        .iter()
+        .filter(|(name, _)| !name.starts_with("infra/haven/src/"))
+    {
         let found = with_any(text, &MACROS);
         assert!(
             found.is_empty(),
@@ -56,8 +89,11 @@ fn nothing_prints_by_a_macro_that_panics() {
 #[test]
 fn prove_prints_by_the_macros_of_haven() {
     let is_source = |name: &String| name.starts_with("tests/prove/src/") && name.ends_with(".rs");
-    let sources: Vec<String> =
-        tracked().into_iter().filter(is_source).filter(|name| !name.ends_with("tests.rs")).collect();
+    let sources: Vec<String> = tracked()
+        .into_iter()
+        .filter(is_source)
+        .filter(|name| !name.ends_with("tests.rs"))
+        .collect();
     assert!(!sources.is_empty());
     for name in sources {
         let text = std::fs::read_to_string(root().join(&name)).expect("a source");
@@ -70,37 +106,56 @@ fn prove_prints_by_the_macros_of_haven() {
     }
 }
 
-/// Names of the enums that the sources declare. `Value` is serde_json's too, whose variants are not ours to add to.
+/// Names of the enums that the sources declare. `Value` is serde_json's too, whose variants are not
+/// ours to add to.
 fn own_enums(products: &[(String, String)]) -> BTreeSet<&str> {
     let lines = products.iter().flat_map(|(_, text)| text.lines());
-    let behind =
-        lines.filter_map(|line| line.split_once("enum ").filter(|(before, _)| before.trim_start().len() <= 11));
-    let names = behind.filter_map(|(_, name)| name.split(|letter: char| !letter.is_alphanumeric()).next());
-    names.filter(|name| !name.is_empty() && *name != "Value").collect()
+    let behind = lines.filter_map(|line| {
+        line.split_once("enum ")
+            .filter(|(before, _)| before.trim_start().len() <= 11)
+    });
+    let names =
+        behind.filter_map(|(_, name)| name.split(|letter: char| !letter.is_alphanumeric()).next());
+    names
+        .filter(|name| !name.is_empty() && *name != "Value")
+        .collect()
 }
 
 /// The patterns before an arm in its match: what rustfmt puts at the same indentation.
 fn patterns_before<'a>(lines: &[&'a str], arm: usize) -> Vec<&'a str> {
     let indent = |line: &str| line.len() - line.trim_start().len();
-    let within = lines[..arm].iter().rev().filter(|line| !line.trim().is_empty());
+    let within = lines[..arm]
+        .iter()
+        .rev()
+        .filter(|line| !line.trim().is_empty());
     let within = within.take_while(|line| indent(line) >= indent(lines[arm]));
-    let arms = within.filter(|line| indent(line) == indent(lines[arm]) && !line.trim_start().starts_with("//"));
-    arms.filter_map(|line| line.split("=>").next()?.split(" if ").next()).collect()
+    let arms = within
+        .filter(|line| indent(line) == indent(lines[arm]) && !line.trim_start().starts_with("//"));
+    arms.filter_map(|line| line.split("=>").next()?.split(" if ").next())
+        .collect()
 }
 
 /// Whether a pattern names a variant of one of the enums.
 fn names_one_of(pattern: &str, enums: &BTreeSet<&str>) -> bool {
-    let Some((before, _)) = pattern.rsplit_once("::") else { return false };
-    before
-        .split("::")
-        .any(|part| enums.contains(part.rsplit(|letter: char| !letter.is_alphanumeric()).next().unwrap_or_default()))
+    let Some((before, _)) = pattern.rsplit_once("::") else {
+        return false;
+    };
+    before.split("::").any(|part| {
+        enums.contains(
+            part.rsplit(|letter: char| !letter.is_alphanumeric())
+                .next()
+                .unwrap_or_default(),
+        )
+    })
 }
 
-/// A variant that is added later must not fall into somebody else's arm. `clippy::wildcard_enum_match_arm` asks the same
-/// of every enum of every library; here it is asked of ours.
+/// A variant that is added later must not fall into somebody else's arm.
+/// `clippy::wildcard_enum_match_arm` asks the same of every enum of every library; here it is asked
+/// of ours.
 #[test]
 fn no_wildcard_stands_for_variants_of_our_own() {
-    // How many a file has: each tells one case, or one pair of cases, from all the others, which behave alike.
+    // How many a file has: each tells one case, or one pair of cases, from all the others, which
+    // behave alike.
     const MAY: [(&str, usize); 8] = [
         ("infra/blueprint/src/consequence.rs", 1),
         ("infra/haven/src/lib.rs", 1),
@@ -115,13 +170,25 @@ fn no_wildcard_stands_for_variants_of_our_own() {
     let enums = own_enums(&products);
     for (name, text) in &products {
         let lines: Vec<&str> = text.lines().collect();
-        let is_wildcard = |line: &str| line.trim_start().starts_with("_ =>") || line.trim_start().starts_with("_ if ");
+        let is_wildcard = |line: &str| {
+            line.trim_start().starts_with("_ =>") || line.trim_start().starts_with("_ if ")
+        };
         let arms = (0..lines.len()).filter(|at| is_wildcard(lines[*at]));
         let found: Vec<usize> = arms
-            .filter(|at| patterns_before(&lines, *at).iter().any(|pattern| names_one_of(pattern, &enums)))
+            .filter(|at| {
+                patterns_before(&lines, *at)
+                    .iter()
+                    .any(|pattern| names_one_of(pattern, &enums))
+            })
             .map(|at| at + 1)
             .collect();
-        let allowed = MAY.iter().find(|(file, _)| file == name).map_or(0, |(_, count)| *count);
-        assert!(found.len() <= allowed, "{name}: name the variants instead of `_` in the lines {found:?}");
+        let allowed = MAY
+            .iter()
+            .find(|(file, _)| file == name)
+            .map_or(0, |(_, count)| *count);
+        assert!(
+            found.len() <= allowed,
+            "{name}: name the variants instead of `_` in the lines {found:?}"
+        );
     }
 }

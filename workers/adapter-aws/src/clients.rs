@@ -1,4 +1,5 @@
-//! The SDK's clients: one HTTP client for all services, one place that decides time-outs and retries.
+//! The SDK's clients: one HTTP client for all services, one place that decides time-outs and
+//! retries.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -23,16 +24,27 @@ const ATTEMPT_WITHIN: Duration = Duration::from_secs(3);
 /// A call with its retries: well within a handler's time.
 const CALL_WITHIN: Duration = Duration::from_secs(8);
 const CONNECT_WITHIN: Duration = Duration::from_secs(2);
-const _: () = assert!(ATTEMPT_WITHIN.as_millis() <= SEND_WITHIN.as_millis(), "a mail takes longer than promised");
+const _: () = assert!(
+    ATTEMPT_WITHIN.as_millis() <= SEND_WITHIN.as_millis(),
+    "a mail takes longer than promised"
+);
 /// The only layer that retries AWS calls. Handlers retry by the queue.
 const ATTEMPTS: u32 = 3;
-const _: () = assert!(ATTEMPT_WITHIN.as_millis() < CALL_WITHIN.as_millis(), "no time for a second attempt");
-const _: () = assert!(CALL_WITHIN.as_millis() < HANDLER_TIMEOUT_MIN.as_millis(), "a call outlives its handler");
-/// One attempt of somebody who administers an account: a large template takes CloudFormation some seconds.
+const _: () = assert!(
+    ATTEMPT_WITHIN.as_millis() < CALL_WITHIN.as_millis(),
+    "no time for a second attempt"
+);
+const _: () = assert!(
+    CALL_WITHIN.as_millis() < HANDLER_TIMEOUT_MIN.as_millis(),
+    "a call outlives its handler"
+);
+/// One attempt of somebody who administers an account: a large template takes CloudFormation some
+/// seconds.
 const ADMIN_ATTEMPT_WITHIN: Duration = Duration::from_secs(60);
-/// With the back-off below an administrator's call goes on for three minutes on average, and for more than six at most,
-/// while AWS throttles it or the network is away: the limits of CloudFormation's control plane are shared by everybody in
-/// the account, and a deployment of ten minutes must not end by one refused look at a stack.
+/// With the back-off below an administrator's call goes on for three minutes on average, and for
+/// more than six at most, while AWS throttles it or the network is away: the limits of
+/// CloudFormation's control plane are shared by everybody in the account, and a deployment of ten
+/// minutes must not end by one refused look at a stack.
 const ADMIN_ATTEMPTS: u32 = 24;
 const ADMIN_BACK_OFF: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(20));
 /// Above every attempt and back-off of a throttled call, which is answered at once.
@@ -116,15 +128,20 @@ impl Clients {
 
     /// Makes clients of a local AWS, whatever this process's environment says.
     pub fn local(access: &LocalAccess, on_call: OnCall) -> Clients {
-        let timeouts =
-            TimeoutConfig::builder().connect_timeout(CONNECT_WITHIN).operation_timeout(Duration::from_secs(30)).build();
+        let timeouts = TimeoutConfig::builder()
+            .connect_timeout(CONNECT_WITHIN)
+            .operation_timeout(Duration::from_secs(30))
+            .build();
         let (id, secret) = (&access.access_key_id, &access.secret_access_key);
-        let credentials = aws_sdk_sqs::config::Credentials::new(id, secret, None, None, "local AWS");
+        let credentials =
+            aws_sdk_sqs::config::Credentials::new(id, secret, None, None, "local AWS");
         let config = SdkConfig::builder()
             .behavior_version(BehaviorVersion::latest())
             .region(aws_sdk_sqs::config::Region::new(access.region.clone()))
             .endpoint_url(&access.endpoint)
-            .credentials_provider(aws_sdk_sqs::config::SharedCredentialsProvider::new(credentials))
+            .credentials_provider(aws_sdk_sqs::config::SharedCredentialsProvider::new(
+                credentials,
+            ))
             .retry_config(RetryConfig::standard().with_max_attempts(ATTEMPTS))
             .timeout_config(timeouts)
             .http_client(http_client())
@@ -132,9 +149,15 @@ impl Clients {
         Clients { config, on_call }
     }
 
-    /// For whoever administers an account: the credentials of the environment, the region that is meant, and patience with
-    /// slow and throttled calls. `profile` is read instead of the one that `AWS_PROFILE` names.
-    pub async fn in_account(endpoint: Option<&str>, profile: Option<&str>, region: &str, on_call: OnCall) -> Clients {
+    /// For whoever administers an account: the credentials of the environment, the region that is
+    /// meant, and patience with slow and throttled calls. `profile` is read instead of the one that
+    /// `AWS_PROFILE` names.
+    pub async fn in_account(
+        endpoint: Option<&str>,
+        profile: Option<&str>,
+        region: &str,
+        on_call: OnCall,
+    ) -> Clients {
         let timeouts = TimeoutConfig::builder()
             .connect_timeout(CONNECT_WITHIN)
             .operation_attempt_timeout(ADMIN_ATTEMPT_WITHIN)
@@ -155,7 +178,10 @@ impl Clients {
         if let Some(profile) = profile {
             loader = loader.profile_name(profile);
         }
-        Clients { config: loader.load().await, on_call }
+        Clients {
+            config: loader.load().await,
+            on_call,
+        }
     }
 
     pub fn config(&self) -> &SdkConfig {
@@ -163,7 +189,8 @@ impl Clients {
     }
 
     pub fn sqs(&self) -> aws_sdk_sqs::Client {
-        let config = aws_sdk_sqs::config::Builder::from(&self.config).interceptor(self.count(Service::Sqs));
+        let config =
+            aws_sdk_sqs::config::Builder::from(&self.config).interceptor(self.count(Service::Sqs));
         aws_sdk_sqs::Client::from_conf(config.build())
     }
 
@@ -190,18 +217,20 @@ impl Clients {
     }
 
     pub fn sns(&self) -> aws_sdk_sns::Client {
-        let config = aws_sdk_sns::config::Builder::from(&self.config).interceptor(self.count(Service::Sns));
+        let config =
+            aws_sdk_sns::config::Builder::from(&self.config).interceptor(self.count(Service::Sns));
         aws_sdk_sns::Client::from_conf(config.build())
     }
 
     pub fn eventbridge(&self) -> aws_sdk_eventbridge::Client {
-        let config =
-            aws_sdk_eventbridge::config::Builder::from(&self.config).interceptor(self.count(Service::EventBridge));
+        let config = aws_sdk_eventbridge::config::Builder::from(&self.config)
+            .interceptor(self.count(Service::EventBridge));
         aws_sdk_eventbridge::Client::from_conf(config.build())
     }
 
     pub fn dynamodb(&self) -> aws_sdk_dynamodb::Client {
-        let config = aws_sdk_dynamodb::config::Builder::from(&self.config).interceptor(self.count(Service::DynamoDb));
+        let config = aws_sdk_dynamodb::config::Builder::from(&self.config)
+            .interceptor(self.count(Service::DynamoDb));
         aws_sdk_dynamodb::Client::from_conf(config.build())
     }
 
@@ -212,7 +241,8 @@ impl Clients {
     }
 
     pub fn ses(&self) -> aws_sdk_sesv2::Client {
-        // Sending twice is two mails: a try whose answer was lost is not repeated by the SDK. The queue does it, later.
+        // Sending twice is two mails: a try whose answer was lost is not repeated by the SDK. The
+        // queue does it, later.
         let config = aws_sdk_sesv2::config::Builder::from(&self.config)
             .retry_config(RetryConfig::disabled())
             .interceptor(self.count(Service::Ses));
@@ -220,7 +250,8 @@ impl Clients {
     }
 
     pub fn ssm(&self) -> aws_sdk_ssm::Client {
-        let config = aws_sdk_ssm::config::Builder::from(&self.config).interceptor(self.count(Service::ParameterStore));
+        let config = aws_sdk_ssm::config::Builder::from(&self.config)
+            .interceptor(self.count(Service::ParameterStore));
         aws_sdk_ssm::Client::from_conf(config.build())
     }
 
@@ -231,26 +262,35 @@ impl Clients {
     }
 
     pub fn cloudwatch(&self) -> aws_sdk_cloudwatch::Client {
-        let config =
-            aws_sdk_cloudwatch::config::Builder::from(&self.config).interceptor(self.count(Service::CloudWatch));
+        let config = aws_sdk_cloudwatch::config::Builder::from(&self.config)
+            .interceptor(self.count(Service::CloudWatch));
         aws_sdk_cloudwatch::Client::from_conf(config.build())
     }
 
     fn count(&self, service: Service) -> CallCount {
-        CallCount { service, on_call: self.on_call.clone() }
+        CallCount {
+            service,
+            on_call: self.on_call.clone(),
+        }
     }
 }
 
-/// Returns the HTTP client of all services: made once, they share its connections and its certificates.
+/// Returns the HTTP client of all services: made once, they share its connections and its
+/// certificates.
 fn http_client() -> SharedHttpClient {
     let direct = http_client_by(ProxyConfig::disabled);
-    ByHost { direct, proxied: http_client_by(ProxyConfig::from_env) }.into_shared()
+    ByHost {
+        direct,
+        proxied: http_client_by(ProxyConfig::from_env),
+    }
+    .into_shared()
 }
 
 /// As the SDK makes it for each of its clients, but for the proxy.
 fn http_client_by(proxy: fn() -> ProxyConfig) -> SharedHttpClient {
     Builder::new().build_with_connector_fn(move |settings, components| {
-        let mut connector = ConnectorBuilder::default().tls_provider(Provider::Rustls(CryptoMode::AwsLc));
+        let mut connector =
+            ConnectorBuilder::default().tls_provider(Provider::Rustls(CryptoMode::AwsLc));
         connector.set_connector_settings(settings.cloned());
         if let Some(components) = components {
             connector.set_sleep_impl(components.sleep_impl());
@@ -267,7 +307,12 @@ mod tests {
     #[test]
     fn an_administrators_throttled_call_goes_on_for_minutes() {
         // The SDK waits a random part of each pause: half of it on average.
-        let pause = |retry: u32| ADMIN_BACK_OFF.0.saturating_mul(2_u32.saturating_pow(retry)).min(ADMIN_BACK_OFF.1);
+        let pause = |retry: u32| {
+            ADMIN_BACK_OFF
+                .0
+                .saturating_mul(2_u32.saturating_pow(retry))
+                .min(ADMIN_BACK_OFF.1)
+        };
         let most: Duration = (0..ADMIN_ATTEMPTS - 1).map(pause).sum();
         assert!(most / 2 >= Duration::from_secs(180), "{most:?}");
         assert!(most < ADMIN_CALL_WITHIN, "the call ends before its retries");

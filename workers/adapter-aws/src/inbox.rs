@@ -5,15 +5,18 @@ use std::time::Duration;
 use app::inbox::{Delivery, EntryError, Inbox, QueueError};
 use aws_sdk_sqs::Client;
 use aws_sdk_sqs::types::{
-    BatchResultErrorEntry, ChangeMessageVisibilityBatchRequestEntry, DeleteMessageBatchRequestEntry, Message,
-    MessageAttributeValue, MessageSystemAttributeName,
+    BatchResultErrorEntry, ChangeMessageVisibilityBatchRequestEntry,
+    DeleteMessageBatchRequestEntry, Message, MessageAttributeValue, MessageSystemAttributeName,
 };
 use contract::queue::Queue;
-use contract::{DELIVERIES_ATTRIBUTE, ORIGINAL_ID_ATTRIBUTE, PARK_REASON_ATTRIBUTE, TRACEPARENT_ATTRIBUTE};
+use contract::{
+    DELIVERIES_ATTRIBUTE, ORIGINAL_ID_ATTRIBUTE, PARK_REASON_ATTRIBUTE, TRACEPARENT_ATTRIBUTE,
+};
 use domain::Timestamp;
 use uuid::Uuid;
 
-/// Longest reason kept with a parked message, in characters: enough to understand, little enough to read in a list.
+/// Longest reason kept with a parked message, in characters: enough to understand, little enough to
+/// read in a list.
 const REASON_MAX: usize = 256;
 
 /// A work queue and the parking queue beside it.
@@ -58,17 +61,27 @@ impl SqsInbox {
 }
 
 impl Inbox for SqsInbox {
-    async fn receive(&self, max: usize, wait: Duration, lease: Duration) -> Result<Vec<Delivery>, QueueError> {
-        // On a FIFO queue the same attempt id gives back messages whose answer was lost; else their groups would be
-        // blocked for a whole lease.
+    async fn receive(
+        &self,
+        max: usize,
+        wait: Duration,
+        lease: Duration,
+    ) -> Result<Vec<Delivery>, QueueError> {
+        // On a FIFO queue the same attempt id gives back messages whose answer was lost; else their
+        // groups would be blocked for a whole lease.
         let attempt_id = self.queue.fifo.then(|| Uuid::now_v7().to_string());
         let received = match self.poll(max, wait, lease, attempt_id.as_deref()).await {
             Err((true, _)) if attempt_id.is_some() => {
-                self.poll(max, Duration::ZERO, lease, attempt_id.as_deref()).await
+                self.poll(max, Duration::ZERO, lease, attempt_id.as_deref())
+                    .await
             }
             other => other,
         };
-        Ok(received.map_err(|(_, why)| QueueError(why))?.into_iter().map(delivery).collect())
+        Ok(received
+            .map_err(|(_, why)| QueueError(why))?
+            .into_iter()
+            .map(delivery)
+            .collect())
     }
 
     async fn delete(&self, handles: &[String]) -> Result<Vec<Result<(), EntryError>>, QueueError> {
@@ -77,15 +90,29 @@ impl Inbox for SqsInbox {
             return Ok(Vec::new());
         }
         let entries = handles.iter().enumerate().map(|(index, handle)| {
-            DeleteMessageBatchRequestEntry::builder().id(index.to_string()).receipt_handle(handle).build()
+            DeleteMessageBatchRequestEntry::builder()
+                .id(index.to_string())
+                .receipt_handle(handle)
+                .build()
         });
-        let entries = entries.collect::<Result<Vec<_>, _>>().map_err(|error| QueueError(error.to_string()))?;
-        let answer = self.client.delete_message_batch().queue_url(&self.url).set_entries(Some(entries)).send().await;
+        let entries = entries
+            .collect::<Result<Vec<_>, _>>()
+            .map_err(|error| QueueError(error.to_string()))?;
+        let answer = self
+            .client
+            .delete_message_batch()
+            .queue_url(&self.url)
+            .set_entries(Some(entries))
+            .send()
+            .await;
         let answer = answer.map_err(|error| QueueError(crate::why(&error)))?;
         Ok(per_entry(handles.len(), &answer.failed))
     }
 
-    async fn hide(&self, handles: &[(String, Duration)]) -> Result<Vec<Result<(), EntryError>>, QueueError> {
+    async fn hide(
+        &self,
+        handles: &[(String, Duration)],
+    ) -> Result<Vec<Result<(), EntryError>>, QueueError> {
         if handles.is_empty() {
             return Ok(Vec::new());
         }
@@ -96,16 +123,34 @@ impl Inbox for SqsInbox {
                 .visibility_timeout(whole_seconds(*hidden))
                 .build()
         });
-        let entries = entries.collect::<Result<Vec<_>, _>>().map_err(|error| QueueError(error.to_string()))?;
-        let call = self.client.change_message_visibility_batch().queue_url(&self.url).set_entries(Some(entries));
-        let answer = call.send().await.map_err(|error| QueueError(crate::why(&error)))?;
+        let entries = entries
+            .collect::<Result<Vec<_>, _>>()
+            .map_err(|error| QueueError(error.to_string()))?;
+        let call = self
+            .client
+            .change_message_visibility_batch()
+            .queue_url(&self.url)
+            .set_entries(Some(entries));
+        let answer = call
+            .send()
+            .await
+            .map_err(|error| QueueError(crate::why(&error)))?;
         Ok(per_entry(handles.len(), &answer.failed))
     }
 
     async fn park(&self, delivery: &Delivery, reason: &str) -> Result<(), QueueError> {
-        let text = |value: &str| MessageAttributeValue::builder().data_type("String").string_value(value).build();
+        let text = |value: &str| {
+            MessageAttributeValue::builder()
+                .data_type("String")
+                .string_value(value)
+                .build()
+        };
         let (reason, deliveries) = (reason_text(reason), delivery.attempt.to_string());
-        let mut call = self.client.send_message().queue_url(&self.parking_url).message_body(&delivery.body);
+        let mut call = self
+            .client
+            .send_message()
+            .queue_url(&self.parking_url)
+            .message_body(&delivery.body);
         let attributes = [
             (PARK_REASON_ATTRIBUTE, Some(reason.as_str())),
             (ORIGINAL_ID_ATTRIBUTE, Some(delivery.message_id.as_str())),
@@ -114,15 +159,23 @@ impl Inbox for SqsInbox {
             (TRACEPARENT_ATTRIBUTE, delivery.traceparent.as_deref()),
         ];
         for (name, value) in attributes {
-            let Some(value) = value.filter(|value| !value.is_empty()) else { continue };
-            call = call.message_attributes(name, text(value).map_err(|error| QueueError(error.to_string()))?);
+            let Some(value) = value.filter(|value| !value.is_empty()) else {
+                continue;
+            };
+            call = call.message_attributes(
+                name,
+                text(value).map_err(|error| QueueError(error.to_string()))?,
+            );
         }
         if self.queue.fifo {
             call = call
                 .message_group_id(delivery.group.as_deref().unwrap_or("none"))
                 .message_deduplication_id(format!("{}-parked", delivery.message_id));
         }
-        call.send().await.map(|_| ()).map_err(|error| QueueError(crate::why(&error)))
+        call.send()
+            .await
+            .map(|_| ())
+            .map_err(|error| QueueError(crate::why(&error)))
     }
 }
 
@@ -130,7 +183,11 @@ impl Inbox for SqsInbox {
 fn reason_text(reason: &str) -> String {
     let legal = |c: &char| !c.is_control() && !matches!(c, '\u{fffe}' | '\u{ffff}');
     let reason: String = reason.chars().filter(legal).take(REASON_MAX).collect();
-    if reason.is_empty() { "no reason was given".to_owned() } else { reason }
+    if reason.is_empty() {
+        "no reason was given".to_owned()
+    } else {
+        reason
+    }
 }
 
 /// SQS counts in whole seconds. Rounded up, so that a short back-off is not none; zero stays zero.
@@ -140,13 +197,23 @@ fn whole_seconds(hidden: Duration) -> i32 {
 }
 
 fn delivery(message: Message) -> Delivery {
-    let system = |name| message.attributes.as_ref().and_then(|all| all.get(&name)).cloned();
+    let system = |name| {
+        message
+            .attributes
+            .as_ref()
+            .and_then(|all| all.get(&name))
+            .cloned()
+    };
     let sent_at = system(MessageSystemAttributeName::SentTimestamp)
         .and_then(|millis| millis.parse::<i128>().ok())
         .and_then(|millis| Timestamp::from_unix_timestamp_nanos(millis * 1_000_000).ok());
-    let attempt = system(MessageSystemAttributeName::ApproximateReceiveCount).and_then(|count| count.parse().ok());
+    let attempt = system(MessageSystemAttributeName::ApproximateReceiveCount)
+        .and_then(|count| count.parse().ok());
     let group = system(MessageSystemAttributeName::MessageGroupId);
-    let traceparent = message.message_attributes.as_ref().and_then(|all| all.get(TRACEPARENT_ATTRIBUTE));
+    let traceparent = message
+        .message_attributes
+        .as_ref()
+        .and_then(|all| all.get(TRACEPARENT_ATTRIBUTE));
     let traceparent = traceparent.and_then(|attribute| attribute.string_value.clone());
     Delivery {
         message_id: message.message_id.unwrap_or_default(),
@@ -162,7 +229,14 @@ fn delivery(message: Message) -> Delivery {
 fn per_entry(count: usize, failed: &[BatchResultErrorEntry]) -> Vec<Result<(), EntryError>> {
     let mut results = vec![Ok(()); count];
     for entry in failed {
-        let Some(result) = entry.id.parse::<usize>().ok().and_then(|index| results.get_mut(index)) else { continue };
+        let Some(result) = entry
+            .id
+            .parse::<usize>()
+            .ok()
+            .and_then(|index| results.get_mut(index))
+        else {
+            continue;
+        };
         let message = entry.message.as_deref().unwrap_or_default();
         let expired = is_expired(&entry.code, message);
         *result = Err(if expired {
@@ -174,13 +248,19 @@ fn per_entry(count: usize, failed: &[BatchResultErrorEntry]) -> Vec<Result<(), E
     results
 }
 
-/// Whether SQS says that the lease is over. A FIFO queue calls the handle an invalid parameter, and so does any queue
-/// when it is asked to hide what is not in flight; other invalid parameters are mistakes of ours.
+/// Whether SQS says that the lease is over. A FIFO queue calls the handle an invalid parameter, and
+/// so does any queue when it is asked to hide what is not in flight; other invalid parameters are
+/// mistakes of ours.
 fn is_expired(code: &str, message: &str) -> bool {
-    let about_the_handle = ["ReceiptHandle", "receipt handle", "not available for visibility timeout change"];
+    let about_the_handle = [
+        "ReceiptHandle",
+        "receipt handle",
+        "not available for visibility timeout change",
+    ];
     code.contains("ReceiptHandleIsInvalid")
         || code.contains("MessageNotInflight")
-        || (code.contains("InvalidParameterValue") && about_the_handle.iter().any(|part| message.contains(part)))
+        || (code.contains("InvalidParameterValue")
+            && about_the_handle.iter().any(|part| message.contains(part)))
 }
 
 #[cfg(test)]
@@ -190,7 +270,10 @@ mod tests {
     #[test]
     fn a_lease_that_ended_is_told_from_a_mistake_of_ours() {
         for (code, message) in [
-            ("ReceiptHandleIsInvalid", "The input receipt handle is invalid."),
+            (
+                "ReceiptHandleIsInvalid",
+                "The input receipt handle is invalid.",
+            ),
             ("AWS.SimpleQueueService.MessageNotInflight", ""),
             (
                 "InvalidParameterValue",
@@ -212,12 +295,19 @@ mod tests {
     fn a_reason_is_what_sqs_takes() {
         assert_eq!(reason_text("bad\0 \u{ffff}line\n"), "bad line");
         assert_eq!(reason_text("\r\n"), "no reason was given");
-        assert_eq!(reason_text(&"\u{e9}".repeat(300)).chars().count(), REASON_MAX);
+        assert_eq!(
+            reason_text(&"\u{e9}".repeat(300)).chars().count(),
+            REASON_MAX
+        );
     }
 
     #[test]
     fn a_short_back_off_is_not_none() {
-        let waits = [Duration::ZERO, Duration::from_millis(1), Duration::from_millis(1500)];
+        let waits = [
+            Duration::ZERO,
+            Duration::from_millis(1),
+            Duration::from_millis(1500),
+        ];
         assert_eq!(waits.map(whole_seconds), [0, 1, 2]);
     }
 }

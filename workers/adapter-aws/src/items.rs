@@ -26,9 +26,12 @@ pub fn number(value: i64) -> AttributeValue {
 
 pub fn time_text(at: Timestamp) -> String {
     // Fixed width and UTC, so that it sorts in an index.
-    let format =
-        time::macros::format_description!("[year]-[month]-[day]T[hour]:[minute]:[second].[subsecond digits:6]Z");
-    at.to_offset(time::UtcOffset::UTC).format(format).unwrap_or_default()
+    let format = time::macros::format_description!(
+        "[year]-[month]-[day]T[hour]:[minute]:[second].[subsecond digits:6]Z"
+    );
+    at.to_offset(time::UtcOffset::UTC)
+        .format(format)
+        .unwrap_or_default()
 }
 
 pub fn time_value(at: Timestamp) -> AttributeValue {
@@ -75,8 +78,8 @@ pub fn product_item(product: &Product, received: u32, threshold: i64, now: Times
     fields.map(|(name, value)| (name.to_owned(), value)).into()
 }
 
-/// Returns a product's name as it may stand on a page, in a mail or in its subject: suppliers' lists are imported, and
-/// people write items by hand. `None` when nothing of it can be seen.
+/// Returns a product's name as it may stand on a page, in a mail or in its subject: suppliers'
+/// lists are imported, and people write items by hand. `None` when nothing of it can be seen.
 fn name(text: &str) -> Option<String> {
     let name = printable(text).trim().to_owned();
     (!name.is_empty()).then_some(name)
@@ -88,7 +91,8 @@ pub fn stocked_product(item: &Item) -> Result<StockedProduct, Unavailable> {
     let currency = Currency::from_code(&text("currency")?).ok_or_else(|| corrupt("currency"))?;
     Ok(StockedProduct {
         product: Product {
-            product_id: ProductId::parse(&text("product_id")?).map_err(|_| corrupt("product_id"))?,
+            product_id: ProductId::parse(&text("product_id")?)
+                .map_err(|_| corrupt("product_id"))?,
             name: name(&text("name")?).ok_or_else(|| corrupt("name"))?,
             description: shown(text("description")?),
             kind: ProductType::from_code(&text("type")?).ok_or_else(|| corrupt("type"))?,
@@ -110,17 +114,28 @@ pub fn stocked_product(item: &Item) -> Result<StockedProduct, Unavailable> {
 
 /// The lines of a reservation, by product.
 pub fn lines_value(lines: &Lines) -> AttributeValue {
-    let units = lines.iter().map(|line| (line.product_id.to_string(), number(i64::from(line.quantity.get()))));
+    let units = lines.iter().map(|line| {
+        (
+            line.product_id.to_string(),
+            number(i64::from(line.quantity.get())),
+        )
+    });
     AttributeValue::M(units.collect())
 }
 
 pub fn get_lines(item: &Item) -> Result<Vec<Line>, Unavailable> {
     // The mark of an order that was released before it held anything has none.
-    let Some(AttributeValue::M(units)) = item.get("lines") else { return Ok(Vec::new()) };
+    let Some(AttributeValue::M(units)) = item.get("lines") else {
+        return Ok(Vec::new());
+    };
     let mut lines = units
         .iter()
         .map(|(product_id, count)| {
-            let count = count.as_n().ok().and_then(|count| count.parse().ok()).and_then(Quantity::new);
+            let count = count
+                .as_n()
+                .ok()
+                .and_then(|count| count.parse().ok())
+                .and_then(Quantity::new);
             Ok(Line {
                 product_id: ProductId::parse(product_id).map_err(|_| corrupt("line"))?,
                 quantity: count.ok_or_else(|| corrupt("line"))?,

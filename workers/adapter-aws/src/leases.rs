@@ -17,7 +17,10 @@ pub struct DynamoLeases {
 
 impl DynamoLeases {
     pub fn new(clients: &Clients, table: WriteTable) -> DynamoLeases {
-        DynamoLeases { client: clients.dynamodb(), table }
+        DynamoLeases {
+            client: clients.dynamodb(),
+            table,
+        }
     }
 }
 
@@ -51,7 +54,11 @@ impl LeaseStore for DynamoLeases {
         }
     }
 
-    async fn write(&self, lease: &Lease, expected_counter: Option<i64>) -> Result<bool, Unavailable> {
+    async fn write(
+        &self,
+        lease: &Lease,
+        expected_counter: Option<i64>,
+    ) -> Result<bool, Unavailable> {
         let mut put = self
             .table
             .put_item(&self.client)
@@ -72,7 +79,11 @@ impl LeaseStore for DynamoLeases {
         };
         match put.send().await {
             Ok(_) => Ok(true),
-            Err(error) if error.as_service_error().is_some_and(|e| e.is_conditional_check_failed_exception()) => {
+            Err(error)
+                if error
+                    .as_service_error()
+                    .is_some_and(|e| e.is_conditional_check_failed_exception()) =>
+            {
                 Ok(false)
             }
             Err(error) => Err(Unavailable::new("leases", crate::why(&error))),

@@ -1,7 +1,7 @@
 //! The ledger of stock in DynamoDB: an item a movement, under its product, in the order of time.
 //!
-//! Beside the entries stand the marks of adjustments that were made, so that one is made once. A mark's key begins with a
-//! letter and an entry's with a year: all entries come before all marks.
+//! Beside the entries stand the marks of adjustments that were made, so that one is made once. A
+//! mark's key begins with a letter and an entry's with a year: all entries come before all marks.
 
 use app::ports::Unavailable;
 use app::ports::ledger::{ENTRIES_MAX, Entry, Hold, Ledger};
@@ -33,7 +33,11 @@ pub fn entry_item(entry: &Entry) -> Item {
         ("at", time_value(entry.at)),
     ];
     let note = entry.note.as_ref().map(|note| ("note", text(note)));
-    fields.into_iter().chain(note).map(|(name, value)| (name.to_owned(), value)).collect()
+    fields
+        .into_iter()
+        .chain(note)
+        .map(|(name, value)| (name.to_owned(), value))
+        .collect()
 }
 
 fn entry(item: &Item) -> Result<Entry, Unavailable> {
@@ -54,12 +58,20 @@ fn entry(item: &Item) -> Result<Entry, Unavailable> {
 fn hold(item: &Item) -> Result<Hold, Unavailable> {
     let order_id = get_text(item, "reservation_id").and_then(|id| id.parse().ok());
     let record = record_of(item)?;
-    Ok(Hold { order_id: order_id.ok_or_else(|| corrupt("reservation_id"))?, state: record.state, lines: record.lines })
+    Ok(Hold {
+        order_id: order_id.ok_or_else(|| corrupt("reservation_id"))?,
+        state: record.state,
+        lines: record.lines,
+    })
 }
 
 /// A hand in the table makes items that cannot be read; the others still are.
 fn readable<T>(item: &Item, read: fn(&Item) -> Result<T, Unavailable>) -> Option<T> {
-    read(item).inspect_err(|error| tracing::error!(error = %error, "An item of the stock's books was left out")).ok()
+    read(item)
+        .inspect_err(
+            |error| tracing::error!(error = %error, "An item of the stock's books was left out"),
+        )
+        .ok()
 }
 
 impl<R: Readable> Ledger for DynamoStock<R> {
@@ -83,7 +95,11 @@ impl<R: Readable> Ledger for DynamoStock<R> {
             .send()
             .await
             .map_err(|error| Unavailable::new("stock", crate::why(&error)))?;
-        Ok(page.items().iter().filter_map(|item| readable(item, entry)).collect())
+        Ok(page
+            .items()
+            .iter()
+            .filter_map(|item| readable(item, entry))
+            .collect())
     }
 
     async fn holds(&self) -> Result<Vec<Hold>, Unavailable> {

@@ -1,4 +1,5 @@
-//! AWS behind the ports of `app`. No SDK type leaves this crate, but for the clients that make an adapter.
+//! AWS behind the ports of `app`. No SDK type leaves this crate, but for the clients that make an
+//! adapter.
 
 mod call_count;
 pub mod clients;
@@ -28,14 +29,17 @@ pub use mailer::SesMailer;
 pub use metrics::{MetricSink, Series, Value};
 pub use parking::{Parked, SqsParking};
 pub use publisher::{AwsPublisher, Destinations};
-pub use settings::{ParameterReader, addresses, addresses_of, secret, secret_text, secret_versions};
+pub use settings::{
+    ParameterReader, addresses, addresses_of, secret, secret_text, secret_versions,
+};
 pub use stock::{DynamoProducts, DynamoShopStock, DynamoStock, StockTables};
 pub use stream::DynamoStockStream;
 pub use tables::{ReadTable, Readable, WriteTable};
 pub use texter::SnsTexter;
 pub use views::{DynamoViewReader, DynamoViews};
 
-/// What went wrong in a call, for the log: the service's own code and message, or how the call itself failed.
+/// What went wrong in a call, for the log: the service's own code and message, or how the call
+/// itself failed.
 fn why<E, R>(error: &aws_sdk_dynamodb::error::SdkError<E, R>) -> String
 where
     E: std::error::Error + aws_sdk_dynamodb::error::ProvideErrorMetadata + 'static,
@@ -43,7 +47,11 @@ where
 {
     match error.as_service_error() {
         Some(service) => {
-            format!("{}: {}", service.code().unwrap_or("error"), service.message().unwrap_or("no message"))
+            format!(
+                "{}: {}",
+                service.code().unwrap_or("error"),
+                service.message().unwrap_or("no message")
+            )
         }
         None => format!("{}", aws_sdk_dynamodb::error::DisplayErrorContext(error)),
     }

@@ -36,16 +36,19 @@ impl LocalAccess {
         }
     }
 
-    /// Returns the environment variables that the aws command and every SDK read, in the order in which people list them.
+    /// Returns the environment variables that the aws command and every SDK read, in the order in
+    /// which people list them.
     pub fn variables(&self) -> [(&'static str, &str); 6] {
         [
             ("AWS_ENDPOINT_URL", &self.endpoint),
             ("AWS_REGION", &self.region),
-            // The name of it that botocore reads, and with it the aws command of version 1 and boto3.
+            // The name of it that botocore reads, and with it the aws command of version 1 and
+            // boto3.
             ("AWS_DEFAULT_REGION", &self.region),
             ("AWS_ACCESS_KEY_ID", &self.access_key_id),
             ("AWS_SECRET_ACCESS_KEY", &self.secret_access_key),
-            // Without static credentials an SDK would ask the address of instance metadata, which is not on this machine.
+            // Without static credentials an SDK would ask the address of instance metadata, which
+            // is not on this machine.
             ("AWS_EC2_METADATA_DISABLED", "true"),
         ]
     }
@@ -53,9 +56,17 @@ impl LocalAccess {
 
 impl fmt::Debug for LocalAccess {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { endpoint, region, access_key_id, secret_access_key: _ } = self;
+        let Self {
+            endpoint,
+            region,
+            access_key_id,
+            secret_access_key: _,
+        } = self;
         let mut shown = formatter.debug_struct("LocalAccess");
-        shown.field("endpoint", endpoint).field("region", region).field("access_key_id", access_key_id);
+        shown
+            .field("endpoint", endpoint)
+            .field("region", region)
+            .field("access_key_id", access_key_id);
         shown.finish_non_exhaustive()
     }
 }
@@ -68,9 +79,16 @@ pub enum InspectError {
     #[error("the request to the local AWS cannot be signed: {0}")]
     NotSigned(String),
     #[error("the local AWS did not answer GET {path}: {source}")]
-    NoAnswer { path: String, source: reqwest::Error },
+    NoAnswer {
+        path: String,
+        source: reqwest::Error,
+    },
     #[error("the local AWS refused GET {path}: {status} {body}")]
-    Refused { path: String, status: u16, body: String },
+    Refused {
+        path: String,
+        status: u16,
+        body: String,
+    },
 }
 
 /// A mail as MiniStack tells of it.
@@ -120,7 +138,8 @@ impl Clients {
         Ok(mails)
     }
 
-    /// Returns the text messages that were sent since the local AWS was started, by number, oldest first.
+    /// Returns the text messages that were sent since the local AWS was started, by number, oldest
+    /// first.
     ///
     /// # Errors
     /// As [`Clients::kept_mails`].
@@ -132,7 +151,13 @@ impl Clients {
         }
         let inbox: Inbox = self.inspect("/_ministack/sns/sms-messages").await?;
         let texts = inbox.sms_messages.into_values().flatten();
-        Ok(texts.map(|text| KeptText { id: text.message_id, to: text.phone_number, text: text.message }).collect())
+        Ok(texts
+            .map(|text| KeptText {
+                id: text.message_id,
+                to: text.phone_number,
+                text: text.message,
+            })
+            .collect())
     }
 
     /// Asks the local AWS for something that AWS has not, such as its mailbox, in a signed request.
@@ -142,14 +167,28 @@ impl Clients {
     pub async fn inspect<T: DeserializeOwned>(&self, path: &str) -> Result<T, InspectError> {
         const WITHIN: Duration = Duration::from_secs(5);
         let config = self.config();
-        let (endpoint, region) = config.endpoint_url().zip(config.region()).ok_or(InspectError::NotLocal)?;
-        let provider = config.credentials_provider().ok_or(InspectError::NotLocal)?;
+        let (endpoint, region) = config
+            .endpoint_url()
+            .zip(config.region())
+            .ok_or(InspectError::NotLocal)?;
+        let provider = config
+            .credentials_provider()
+            .ok_or(InspectError::NotLocal)?;
         let credentials = provider.provide_credentials().await;
-        let credentials = credentials.map_err(|error| InspectError::NotSigned(error.to_string()))?;
+        let credentials =
+            credentials.map_err(|error| InspectError::NotSigned(error.to_string()))?;
         let url = format!("{}{path}", endpoint.trim_end_matches('/'));
-        let headers = signature(&url, region.as_ref(), credentials).map_err(InspectError::NotSigned)?;
-        let no_answer = |source| InspectError::NoAnswer { path: path.to_owned(), source };
-        let client = reqwest::Client::builder().no_proxy().timeout(WITHIN).build().map_err(no_answer)?;
+        let headers =
+            signature(&url, region.as_ref(), credentials).map_err(InspectError::NotSigned)?;
+        let no_answer = |source| InspectError::NoAnswer {
+            path: path.to_owned(),
+            source,
+        };
+        let client = reqwest::Client::builder()
+            .no_proxy()
+            .timeout(WITHIN)
+            .build()
+            .map_err(no_answer)?;
         let mut request = client.get(&url);
         for (name, value) in headers {
             request = request.header(name, value);
@@ -158,7 +197,11 @@ impl Clients {
         let status = answer.status().as_u16();
         if !answer.status().is_success() {
             let body = answer.text().await.unwrap_or_default();
-            return Err(InspectError::Refused { path: path.to_owned(), status, body });
+            return Err(InspectError::Refused {
+                path: path.to_owned(),
+                status,
+                body,
+            });
         }
         answer.json().await.map_err(no_answer)
     }
@@ -195,7 +238,11 @@ fn signature(
         .map_err(|error| error.to_string())?
         .into();
     let request = SignableRequest::new("GET", url, std::iter::empty(), SignableBody::Bytes(&[]));
-    let signed = request.and_then(|request| sign(request, &parameters)).map_err(|error| error.to_string())?;
+    let signed = request
+        .and_then(|request| sign(request, &parameters))
+        .map_err(|error| error.to_string())?;
     let headers = signed.output().headers();
-    Ok(headers.map(|(name, value)| (name.to_owned(), value.to_owned())).collect())
+    Ok(headers
+        .map(|(name, value)| (name.to_owned(), value.to_owned()))
+        .collect())
 }

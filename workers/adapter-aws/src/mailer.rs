@@ -15,19 +15,38 @@ pub struct SesMailer {
 
 impl SesMailer {
     pub fn new(clients: &Clients, from: &str) -> SesMailer {
-        SesMailer { client: clients.ses(), from: from.to_owned() }
+        SesMailer {
+            client: clients.ses(),
+            from: from.to_owned(),
+        }
     }
 }
 
 impl Mailer for SesMailer {
     async fn send(&self, mail: &Mail) -> Result<String, SendError> {
-        let refused = |error: aws_sdk_sesv2::error::BuildError| SendError::Refused(error.to_string());
-        let content = |text: &str| Content::builder().data(text).charset("UTF-8").build().map_err(refused);
+        let refused =
+            |error: aws_sdk_sesv2::error::BuildError| SendError::Refused(error.to_string());
+        let content = |text: &str| {
+            Content::builder()
+                .data(text)
+                .charset("UTF-8")
+                .build()
+                .map_err(refused)
+        };
         let message = Message::builder()
             .subject(content(&mail.subject)?)
-            .body(Body::builder().text(content(&mail.text)?).html(content(&mail.html)?).build())
+            .body(
+                Body::builder()
+                    .text(content(&mail.text)?)
+                    .html(content(&mail.html)?)
+                    .build(),
+            )
             .build();
-        let tag = MessageTag::builder().name("event_id").value(tag_text(&mail.dedup_id)).build().map_err(refused)?;
+        let tag = MessageTag::builder()
+            .name("event_id")
+            .value(tag_text(&mail.dedup_id))
+            .build()
+            .map_err(refused)?;
         let sent = self
             .client
             .send_email()
@@ -40,14 +59,18 @@ impl Mailer for SesMailer {
         match sent {
             Ok(sent) => Ok(sent.message_id.unwrap_or_default()),
             Err(error) => {
-                // The message may name the recipient, and what is said here is logged: the code must do.
+                // The message may name the recipient, and what is said here is logged: the code
+                // must do.
                 let said = error.message().unwrap_or_default().to_owned();
-                let why = error.code().map_or_else(|| "no answer".to_owned(), str::to_owned);
+                let why = error
+                    .code()
+                    .map_or_else(|| "no answer".to_owned(), str::to_owned);
                 match error.code() {
-                    // The sender is not set up yet: that is mended, and then the mail must still go out.
-                    Some("MessageRejected") if said.contains("not verified") => {
-                        Err(SendError::Unavailable(format!("{why}: an identity is not verified")))
-                    }
+                    // The sender is not set up yet: that is mended, and then the mail must still go
+                    // out.
+                    Some("MessageRejected") if said.contains("not verified") => Err(
+                        SendError::Unavailable(format!("{why}: an identity is not verified")),
+                    ),
                     // These say that this mail will never be sent.
                     Some("MessageRejected" | "BadRequestException" | "InvalidParameterValue") => {
                         Err(SendError::Refused(why))
@@ -61,6 +84,12 @@ impl Mailer for SesMailer {
 
 /// What SES takes in a tag: at most 256 ASCII letters, digits, `_` and `-`.
 fn tag_text(value: &str) -> String {
-    let legal = |c: char| if c.is_ascii_alphanumeric() || c == '_' || c == '-' { c } else { '_' };
+    let legal = |c: char| {
+        if c.is_ascii_alphanumeric() || c == '_' || c == '-' {
+            c
+        } else {
+            '_'
+        }
+    };
     value.chars().take(256).map(legal).collect()
 }

@@ -1,16 +1,21 @@
-//! The parking queue beside a work queue, as an operator handles it: read whole, handed back, sent back to work.
+//! The parking queue beside a work queue, as an operator handles it: read whole, handed back, sent
+//! back to work.
 
 use app::inbox::QueueError;
 use aws_sdk_sqs::Client;
 use aws_sdk_sqs::types::{
-    ChangeMessageVisibilityBatchRequestEntry, Message, MessageAttributeValue, MessageSystemAttributeName,
+    ChangeMessageVisibilityBatchRequestEntry, Message, MessageAttributeValue,
+    MessageSystemAttributeName,
 };
 use contract::queue::{BATCH_MAX, Queue};
-use contract::{DELIVERIES_ATTRIBUTE, ORIGINAL_ID_ATTRIBUTE, PARK_REASON_ATTRIBUTE, TRACEPARENT_ATTRIBUTE};
+use contract::{
+    DELIVERIES_ATTRIBUTE, ORIGINAL_ID_ATTRIBUTE, PARK_REASON_ATTRIBUTE, TRACEPARENT_ATTRIBUTE,
+};
 use domain::Timestamp;
 use tokio_util::sync::CancellationToken;
 
-/// What is read is hidden from others for so long if its reader dies: long enough to read it all and hand it back.
+/// What is read is hidden from others for so long if its reader dies: long enough to read it all
+/// and hand it back.
 const LEASE_S: i32 = 60;
 /// A short poll may overlook messages; this one asks everywhere.
 const WAIT_S: i32 = 1;
@@ -46,9 +51,13 @@ pub struct SqsParking {
 }
 
 impl SqsParking {
-    /// All that is parked, oldest first, up to `max`; handed back before this returns, also when it is told to stop. Of
-    /// one group of a FIFO queue SQS shows ten at a time.
-    pub async fn read(&self, max: usize, stop: &CancellationToken) -> Result<Vec<Parked>, QueueError> {
+    /// All that is parked, oldest first, up to `max`; handed back before this returns, also when it
+    /// is told to stop. Of one group of a FIFO queue SQS shows ten at a time.
+    pub async fn read(
+        &self,
+        max: usize,
+        stop: &CancellationToken,
+    ) -> Result<Vec<Parked>, QueueError> {
         let mut parked = Vec::new();
         let outcome = loop {
             if parked.len() >= max || stop.is_cancelled() {
@@ -77,8 +86,16 @@ impl SqsParking {
             .visibility_timeout(LEASE_S)
             .message_system_attribute_names(MessageSystemAttributeName::All)
             .message_attribute_names("All");
-        let answer = call.send().await.map_err(|error| QueueError(crate::why(&error)))?;
-        Ok(answer.messages.unwrap_or_default().into_iter().map(parked).collect())
+        let answer = call
+            .send()
+            .await
+            .map_err(|error| QueueError(crate::why(&error)))?;
+        Ok(answer
+            .messages
+            .unwrap_or_default()
+            .into_iter()
+            .map(parked)
+            .collect())
     }
 
     /// Whatever is left of a lease is given up at once. One whose lease has ended is back already.
@@ -91,22 +108,39 @@ impl SqsParking {
                     .visibility_timeout(0)
                     .build()
             });
-            let entries = entries.collect::<Result<Vec<_>, _>>().map_err(|error| QueueError(error.to_string()))?;
-            let call = self.client.change_message_visibility_batch().queue_url(&self.parking_url);
-            call.set_entries(Some(entries)).send().await.map_err(|error| QueueError(crate::why(&error)))?;
+            let entries = entries
+                .collect::<Result<Vec<_>, _>>()
+                .map_err(|error| QueueError(error.to_string()))?;
+            let call = self
+                .client
+                .change_message_visibility_batch()
+                .queue_url(&self.parking_url);
+            call.set_entries(Some(entries))
+                .send()
+                .await
+                .map_err(|error| QueueError(crate::why(&error)))?;
         }
         Ok(())
     }
 
-    /// Puts a copy on the work queue and gives the copy's id. The caller deletes the parked one afterwards.
+    /// Puts a copy on the work queue and gives the copy's id. The caller deletes the parked one
+    /// afterwards.
     ///
-    /// On a FIFO queue the copy is deduplicated by the parked message's own id. Not by the event's: SQS would swallow it
-    /// for five minutes after it was first sent. And not by a new one: sent again after a crash, it is the same sending.
-    /// After those five minutes a repeat arrives, and the inbox knows it by the event's id.
+    /// On a FIFO queue the copy is deduplicated by the parked message's own id. Not by the event's:
+    /// SQS would swallow it for five minutes after it was first sent. And not by a new one: sent
+    /// again after a crash, it is the same sending. After those five minutes a repeat arrives, and
+    /// the inbox knows it by the event's id.
     pub async fn send_back(&self, parked: &Parked) -> Result<String, QueueError> {
-        let mut call = self.client.send_message().queue_url(&self.url).message_body(&parked.body);
+        let mut call = self
+            .client
+            .send_message()
+            .queue_url(&self.url)
+            .message_body(&parked.body);
         if let Some(traceparent) = &parked.traceparent {
-            let attribute = MessageAttributeValue::builder().data_type("String").string_value(traceparent).build();
+            let attribute = MessageAttributeValue::builder()
+                .data_type("String")
+                .string_value(traceparent)
+                .build();
             let attribute = attribute.map_err(|error| QueueError(error.to_string()))?;
             call = call.message_attributes(TRACEPARENT_ATTRIBUTE, attribute);
         }
@@ -115,24 +149,43 @@ impl SqsParking {
                 .message_group_id(parked.group.as_deref().unwrap_or("none"))
                 .message_deduplication_id(format!("redrive-{}", parked.message_id));
         }
-        let sent = call.send().await.map_err(|error| QueueError(crate::why(&error)))?;
+        let sent = call
+            .send()
+            .await
+            .map_err(|error| QueueError(crate::why(&error)))?;
         Ok(sent.message_id.unwrap_or_default())
     }
 
     /// Removes a parked message for good.
     pub async fn delete(&self, parked: &Parked) -> Result<(), QueueError> {
-        let call = self.client.delete_message().queue_url(&self.parking_url).receipt_handle(&parked.handle);
-        call.send().await.map(|_| ()).map_err(|error| QueueError(crate::why(&error)))
+        let call = self
+            .client
+            .delete_message()
+            .queue_url(&self.parking_url)
+            .receipt_handle(&parked.handle);
+        call.send()
+            .await
+            .map(|_| ())
+            .map_err(|error| QueueError(crate::why(&error)))
     }
 }
 
 fn parked(message: Message) -> Parked {
-    let system = |name| message.attributes.as_ref().and_then(|all| all.get(&name)).cloned();
+    let system = |name| {
+        message
+            .attributes
+            .as_ref()
+            .and_then(|all| all.get(&name))
+            .cloned()
+    };
     let parked_at = system(MessageSystemAttributeName::SentTimestamp)
         .and_then(|millis| millis.parse::<i128>().ok())
         .and_then(|millis| Timestamp::from_unix_timestamp_nanos(millis * 1_000_000).ok());
     let text = |name: &str| {
-        let attribute = message.message_attributes.as_ref().and_then(|all| all.get(name));
+        let attribute = message
+            .message_attributes
+            .as_ref()
+            .and_then(|all| all.get(name));
         attribute.and_then(|attribute| attribute.string_value.clone())
     };
     Parked {

@@ -1,24 +1,32 @@
-//! Which requests may go through the proxy of `HTTP_PROXY`, `HTTPS_PROXY`, `ALL_PROXY` and `NO_PROXY`.
+//! Which requests may go through the proxy of `HTTP_PROXY`, `HTTPS_PROXY`, `ALL_PROXY` and
+//! `NO_PROXY`.
 //!
-//! A company's proxy cannot reach the loopback of this machine, nor the link-local addresses that hand out credentials on
-//! EC2 and ECS. Requests to those always connect directly, whatever `NO_PROXY` says. All others follow the variables.
+//! A company's proxy cannot reach the loopback of this machine, nor the link-local addresses that
+//! hand out credentials on EC2 and ECS. Requests to those always connect directly, whatever
+//! `NO_PROXY` says. All others follow the variables.
 
 use std::net::IpAddr;
 
 use aws_smithy_runtime_api::client::connector_metadata::ConnectorMetadata;
 use aws_smithy_runtime_api::client::http::{
-    HttpClient, HttpConnector, HttpConnectorFuture, HttpConnectorSettings, SharedHttpClient, SharedHttpConnector,
+    HttpClient, HttpConnector, HttpConnectorFuture, HttpConnectorSettings, SharedHttpClient,
+    SharedHttpConnector,
 };
 use aws_smithy_runtime_api::client::orchestrator::HttpRequest;
 use aws_smithy_runtime_api::client::runtime_components::RuntimeComponents;
 
-/// Returns whether a URL's host is one that no proxy can reach: loopback, unspecified or link-local.
+/// Returns whether a URL's host is one that no proxy can reach: loopback, unspecified or
+/// link-local.
 pub fn is_direct(url: &str) -> bool {
     let Some(host) = host(url) else { return false };
     match host.parse::<IpAddr>() {
         Ok(address) => match address.to_canonical() {
-            IpAddr::V4(address) => address.is_loopback() || address.is_unspecified() || address.is_link_local(),
-            IpAddr::V6(address) => address.is_loopback() || address.is_unspecified() || address.is_unicast_link_local(),
+            IpAddr::V4(address) => {
+                address.is_loopback() || address.is_unspecified() || address.is_link_local()
+            }
+            IpAddr::V6(address) => {
+                address.is_loopback() || address.is_unspecified() || address.is_unicast_link_local()
+            }
         },
         // RFC 6761, section 6.3: every name below `localhost` is loopback.
         Err(_) => {
@@ -39,8 +47,8 @@ fn host(url: &str) -> Option<&str> {
     }
 }
 
-/// Chooses between two clients by the host of each request: an endpoint may be set for each service on its own, and
-/// credentials come from addresses of their own.
+/// Chooses between two clients by the host of each request: an endpoint may be set for each service
+/// on its own, and credentials come from addresses of their own.
 #[derive(Debug, Clone)]
 pub(crate) struct ByHost {
     pub direct: SharedHttpClient,
@@ -48,7 +56,11 @@ pub(crate) struct ByHost {
 }
 
 impl HttpClient for ByHost {
-    fn http_connector(&self, settings: &HttpConnectorSettings, components: &RuntimeComponents) -> SharedHttpConnector {
+    fn http_connector(
+        &self,
+        settings: &HttpConnectorSettings,
+        components: &RuntimeComponents,
+    ) -> SharedHttpConnector {
         SharedHttpConnector::new(Connectors {
             clients: self.clone(),
             settings: settings.clone(),
@@ -70,9 +82,15 @@ struct Connectors {
 
 impl HttpConnector for Connectors {
     fn call(&self, request: HttpRequest) -> HttpConnectorFuture {
-        let client = if is_direct(request.uri()) { &self.clients.direct } else { &self.clients.proxied };
+        let client = if is_direct(request.uri()) {
+            &self.clients.direct
+        } else {
+            &self.clients.proxied
+        };
         // The client keeps its connectors, and with them their connections.
-        client.http_connector(&self.settings, &self.components).call(request)
+        client
+            .http_connector(&self.settings, &self.components)
+            .call(request)
     }
 }
 

@@ -11,7 +11,8 @@ use contract::{EVENT_TYPE_ATTRIBUTE, STATUS_ATTRIBUTE, TRACEPARENT_ATTRIBUTE};
 
 use crate::Clients;
 
-/// SNS and EventBridge take no more in a call, entries and attributes together; SQS takes more, but charges by 64 KB.
+/// SNS and EventBridge take no more in a call, entries and attributes together; SQS takes more, but
+/// charges by 64 KB.
 const CALL_BYTES_MAX: usize = 256 * 1024;
 /// What an entry weighs beside its body: attributes, ids, source.
 const ENTRY_BYTES: usize = 512;
@@ -47,13 +48,22 @@ type Failures = Vec<(usize, String)>;
 
 impl AwsPublisher {
     pub fn new(clients: &Clients, destinations: Destinations) -> AwsPublisher {
-        AwsPublisher { sqs: clients.sqs(), sns: clients.sns(), events: clients.eventbridge(), destinations }
+        AwsPublisher {
+            sqs: clients.sqs(),
+            sns: clients.sns(),
+            events: clients.eventbridge(),
+            destinations,
+        }
     }
 }
 
 impl Publisher for AwsPublisher {
     async fn publish(&self, route: Route, messages: &[Envelope]) -> Vec<Result<(), String>> {
-        let letter = |(index, envelope)| Letter { index, envelope, body: body(envelope) };
+        let letter = |(index, envelope)| Letter {
+            index,
+            envelope,
+            body: body(envelope),
+        };
         let letters = messages.iter().enumerate().map(letter).collect();
         let failures = match route {
             Route::Queue(queue) => self.send(queue, letters).await,
@@ -86,15 +96,25 @@ impl AwsPublisher {
             let mut sent = Vec::with_capacity(batch.len());
             for letter in batch {
                 if queue.fifo && held_back.contains(&group(letter.envelope)) {
-                    failures.push((letter.index, "an earlier message of its group was not taken".to_owned()));
+                    failures.push((
+                        letter.index,
+                        "an earlier message of its group was not taken".to_owned(),
+                    ));
                     continue;
                 }
-                let mut entry =
-                    SendMessageBatchRequestEntry::builder().id(letter.index.to_string()).message_body(&letter.body);
+                let mut entry = SendMessageBatchRequestEntry::builder()
+                    .id(letter.index.to_string())
+                    .message_body(&letter.body);
                 for (name, value) in attributes(letter.envelope) {
-                    match MessageAttributeValue::builder().data_type("String").string_value(value).build() {
+                    match MessageAttributeValue::builder()
+                        .data_type("String")
+                        .string_value(value)
+                        .build()
+                    {
                         Ok(attribute) => entry = entry.message_attributes(name, attribute),
-                        Err(error) => tracing::warn!(error = %error, name, "Sent without an attribute"),
+                        Err(error) => {
+                            tracing::warn!(error = %error, name, "Sent without an attribute")
+                        }
                     }
                 }
                 if queue.fifo {
@@ -116,12 +136,21 @@ impl AwsPublisher {
             if entries.is_empty() {
                 continue;
             }
-            let answer = self.sqs.send_message_batch().queue_url(url).set_entries(Some(entries)).send().await;
+            let answer = self
+                .sqs
+                .send_message_batch()
+                .queue_url(url)
+                .set_entries(Some(entries))
+                .send()
+                .await;
             let failed = match answer {
                 Ok(answer) => not_taken(
                     &sent,
                     answer.successful.iter().map(|entry| entry.id.as_str()),
-                    answer.failed.iter().map(|entry| Refusal::of(&entry.id, &entry.code, entry.message.as_deref())),
+                    answer
+                        .failed
+                        .iter()
+                        .map(|entry| Refusal::of(&entry.id, &entry.code, entry.message.as_deref())),
                 ),
                 Err(error) => all_failed(&sent, &crate::why(&error)),
             };
@@ -148,11 +177,19 @@ impl AwsPublisher {
             let mut entries = Vec::with_capacity(batch.len());
             let mut sent = Vec::with_capacity(batch.len());
             for letter in batch {
-                let mut entry = PublishBatchRequestEntry::builder().id(letter.index.to_string()).message(&letter.body);
+                let mut entry = PublishBatchRequestEntry::builder()
+                    .id(letter.index.to_string())
+                    .message(&letter.body);
                 for (name, value) in attributes(letter.envelope) {
-                    match MessageAttributeValue::builder().data_type("String").string_value(value).build() {
+                    match MessageAttributeValue::builder()
+                        .data_type("String")
+                        .string_value(value)
+                        .build()
+                    {
                         Ok(attribute) => entry = entry.message_attributes(name, attribute),
-                        Err(error) => tracing::warn!(error = %error, name, "Published without an attribute"),
+                        Err(error) => {
+                            tracing::warn!(error = %error, name, "Published without an attribute")
+                        }
                     }
                 }
                 match entry.build() {
@@ -167,11 +204,21 @@ impl AwsPublisher {
                 continue;
             }
             let call = self.sns.publish_batch().topic_arn(arn);
-            match call.set_publish_batch_request_entries(Some(entries)).send().await {
+            match call
+                .set_publish_batch_request_entries(Some(entries))
+                .send()
+                .await
+            {
                 Ok(answer) => failures.extend(not_taken(
                     &sent,
-                    answer.successful().iter().filter_map(|entry| entry.id.as_deref()),
-                    answer.failed().iter().map(|entry| Refusal::of(&entry.id, &entry.code, entry.message.as_deref())),
+                    answer
+                        .successful()
+                        .iter()
+                        .filter_map(|entry| entry.id.as_deref()),
+                    answer
+                        .failed()
+                        .iter()
+                        .map(|entry| Refusal::of(&entry.id, &entry.code, entry.message.as_deref())),
                 )),
                 Err(error) => failures.extend(all_failed(&sent, &crate::why(&error))),
             }
@@ -194,15 +241,25 @@ impl AwsPublisher {
                     .detail(&letter.body)
                     .build()
             });
-            match self.events.put_events().set_entries(Some(entries.collect())).send().await {
-                // HTTP 200 says nothing about the entries: each that was taken has got an id, in the order of sending.
+            match self
+                .events
+                .put_events()
+                .set_entries(Some(entries.collect()))
+                .send()
+                .await
+            {
+                // HTTP 200 says nothing about the entries: each that was taken has got an id, in
+                // the order of sending.
                 Ok(answer) => {
                     let mut results = answer.entries.unwrap_or_default().into_iter();
                     failures.extend(batch.iter().filter_map(|letter| match results.next() {
                         Some(entry) if entry.error_code.is_none() => None,
                         Some(entry) => {
                             let code = entry.error_code.unwrap_or_default();
-                            Some((letter.index, format!("{code}: {}", entry.error_message.unwrap_or_default())))
+                            Some((
+                                letter.index,
+                                format!("{code}: {}", entry.error_message.unwrap_or_default()),
+                            ))
                         }
                         None => Some((letter.index, NOT_SAID.to_owned())),
                     }));
@@ -214,16 +271,19 @@ impl AwsPublisher {
     }
 }
 
-/// The next call's messages, in order, within the limits of a call; and the rest. With `one_a_group`, none of a group
-/// that has one in the call already: a batch may fail in part, and the later of two would have overtaken the earlier.
+/// The next call's messages, in order, within the limits of a call; and the rest. With
+/// `one_a_group`, none of a group that has one in the call already: a batch may fail in part, and
+/// the later of two would have overtaken the earlier.
 fn next_batch(waiting: Vec<Letter<'_>>, one_a_group: bool) -> (Vec<Letter<'_>>, Vec<Letter<'_>>) {
     let (mut batch, mut rest) = (Vec::new(), Vec::new());
     let mut groups = HashSet::new();
     let mut bytes = 0;
     for letter in waiting {
         let weight = letter.body.len() + ENTRY_BYTES;
-        let full = batch.len() == BATCH_MAX || (!batch.is_empty() && bytes + weight > CALL_BYTES_MAX);
-        // A group that was passed over is not picked up further down, or its messages would change places.
+        let full =
+            batch.len() == BATCH_MAX || (!batch.is_empty() && bytes + weight > CALL_BYTES_MAX);
+        // A group that was passed over is not picked up further down, or its messages would change
+        // places.
         let passed_over = one_a_group && !groups.insert(group(letter.envelope));
         if full || passed_over {
             rest.push(letter);
@@ -243,7 +303,10 @@ struct Refusal<'a> {
 
 impl<'a> Refusal<'a> {
     fn of(id: &'a str, code: &str, message: Option<&str>) -> Self {
-        Refusal { id, why: format!("{code}: {}", message.unwrap_or("no message")) }
+        Refusal {
+            id,
+            why: format!("{code}: {}", message.unwrap_or("no message")),
+        }
     }
 }
 
@@ -256,37 +319,55 @@ fn not_taken<'a>(
     refused: impl Iterator<Item = Refusal<'a>>,
 ) -> Failures {
     let taken: HashSet<&str> = taken.collect();
-    let mut reasons: HashMap<&str, String> = refused.map(|refusal| (refusal.id, refusal.why)).collect();
+    let mut reasons: HashMap<&str, String> =
+        refused.map(|refusal| (refusal.id, refusal.why)).collect();
     let failures = sent.iter().filter_map(|letter| {
         let id = letter.index.to_string();
         let why = || NOT_SAID.to_owned();
-        (!taken.contains(id.as_str())).then(|| (letter.index, reasons.remove(id.as_str()).unwrap_or_else(why)))
+        (!taken.contains(id.as_str())).then(|| {
+            (
+                letter.index,
+                reasons.remove(id.as_str()).unwrap_or_else(why),
+            )
+        })
     });
     failures.collect()
 }
 
 fn all_failed(letters: &[Letter<'_>], why: &str) -> Failures {
-    letters.iter().map(|letter| (letter.index, why.to_owned())).collect()
+    letters
+        .iter()
+        .map(|letter| (letter.index, why.to_owned()))
+        .collect()
 }
 
-/// The envelope as JSON that a queue takes: SQS and SNS refuse two characters that Unicode calls noncharacters and JSON
-/// lets through. They can only stand inside of a string, where their escapes mean the same.
+/// The envelope as JSON that a queue takes: SQS and SNS refuse two characters that Unicode calls
+/// noncharacters and JSON lets through. They can only stand inside of a string, where their escapes
+/// mean the same.
 fn body(envelope: &Envelope) -> String {
     let body = envelope.encode();
     if body.contains(['\u{fffe}', '\u{ffff}']) {
-        return body.replace('\u{fffe}', "\\ufffe").replace('\u{ffff}', "\\uffff");
+        return body
+            .replace('\u{fffe}', "\\ufffe")
+            .replace('\u{ffff}', "\\uffff");
     }
     body
 }
 
 /// Messages of one order are one group; those about no order are groups of their own.
 fn group(envelope: &Envelope) -> String {
-    envelope.order_id.map_or_else(|| envelope.event_id.to_string(), |order_id| order_id.to_string())
+    envelope.order_id.map_or_else(
+        || envelope.event_id.to_string(),
+        |order_id| order_id.to_string(),
+    )
 }
 
 /// What filter policies and consumers read without opening the body.
 fn attributes(envelope: &Envelope) -> Vec<(&'static str, String)> {
-    let mut attributes = vec![(EVENT_TYPE_ATTRIBUTE, envelope.message.kind().name().to_owned())];
+    let mut attributes = vec![(
+        EVENT_TYPE_ATTRIBUTE,
+        envelope.message.kind().name().to_owned(),
+    )];
     if let Message::OrderStatusChanged { to, .. } = &envelope.message {
         attributes.push((STATUS_ATTRIBUTE, to.clone()));
     }
@@ -308,16 +389,27 @@ mod tests {
     fn envelope(order: u128, number: u128, reason: &str) -> Envelope {
         Envelope {
             event_id: EventId(Uuid::from_u128(number)),
-            message: Message::PaymentFailed { reason: reason.to_owned(), cause: PaymentFailure::Declined },
+            message: Message::PaymentFailed {
+                reason: reason.to_owned(),
+                cause: PaymentFailure::Declined,
+            },
             schema: EventKind::PaymentFailed.schema(),
             occurred_at: domain::Timestamp::UNIX_EPOCH,
             order_id: Some(OrderId(Uuid::from_u128(order))),
-            metadata: Metadata { source: "test".to_owned(), version: "0".to_owned(), traceparent: None },
+            metadata: Metadata {
+                source: "test".to_owned(),
+                version: "0".to_owned(),
+                traceparent: None,
+            },
         }
     }
 
     fn letters(envelopes: &[Envelope]) -> Vec<Letter<'_>> {
-        let letter = |(index, envelope)| Letter { index, envelope, body: body(envelope) };
+        let letter = |(index, envelope)| Letter {
+            index,
+            envelope,
+            body: body(envelope),
+        };
         envelopes.iter().enumerate().map(letter).collect()
     }
 
@@ -327,7 +419,12 @@ mod tests {
         let mut batches = Vec::new();
         while !waiting.is_empty() {
             let (batch, rest) = next_batch(waiting, one_a_group);
-            let order = |letter: &Letter<'_>| letter.envelope.order_id.map_or(0, |order_id| order_id.0.as_u128());
+            let order = |letter: &Letter<'_>| {
+                letter
+                    .envelope
+                    .order_id
+                    .map_or(0, |order_id| order_id.0.as_u128())
+            };
             batches.push(batch.iter().map(order).collect());
             waiting = rest;
         }
@@ -336,18 +433,33 @@ mod tests {
 
     #[test]
     fn a_batch_has_one_message_of_a_group_and_the_rest_keep_their_order() {
-        let envelopes: Vec<_> =
-            [1, 1, 2, 1, 3, 2].iter().zip(1..).map(|(order, number)| envelope(*order, number, "")).collect();
-        assert_eq!(batches(&envelopes, true), [vec![1, 2, 3], vec![1, 2], vec![1]]);
+        let envelopes: Vec<_> = [1, 1, 2, 1, 3, 2]
+            .iter()
+            .zip(1..)
+            .map(|(order, number)| envelope(*order, number, ""))
+            .collect();
+        assert_eq!(
+            batches(&envelopes, true),
+            [vec![1, 2, 3], vec![1, 2], vec![1]]
+        );
         assert_eq!(batches(&envelopes, false), [vec![1, 1, 2, 1, 3, 2]]);
     }
 
     #[test]
     fn a_batch_is_at_most_ten_messages_and_what_a_call_may_weigh() {
-        let small: Vec<_> = (1..=23).map(|number| envelope(number, number, "")).collect();
-        let sizes = |envelopes: &[Envelope]| batches(envelopes, true).iter().map(Vec::len).collect::<Vec<_>>();
+        let small: Vec<_> = (1..=23)
+            .map(|number| envelope(number, number, ""))
+            .collect();
+        let sizes = |envelopes: &[Envelope]| {
+            batches(envelopes, true)
+                .iter()
+                .map(Vec::len)
+                .collect::<Vec<_>>()
+        };
         assert_eq!(sizes(&small), [10, 10, 3]);
-        let large: Vec<_> = (1..=5).map(|number| envelope(number, number, &"x".repeat(100_000))).collect();
+        let large: Vec<_> = (1..=5)
+            .map(|number| envelope(number, number, &"x".repeat(100_000)))
+            .collect();
         assert_eq!(sizes(&large), [2, 2, 1]);
         let huge = [envelope(1, 1, &"x".repeat(300_000)), envelope(2, 2, "")];
         assert_eq!(sizes(&huge), [1, 1], "the service refuses it, and only it");
@@ -366,6 +478,12 @@ mod tests {
         let envelopes: Vec<_> = (1..=3).map(|number| envelope(number, number, "")).collect();
         let refused = [Refusal::of("2", "Internal", None)];
         let failures = not_taken(&letters(&envelopes), ["0"].into_iter(), refused.into_iter());
-        assert_eq!(failures, [(1, NOT_SAID.to_owned()), (2, "Internal: no message".to_owned())]);
+        assert_eq!(
+            failures,
+            [
+                (1, NOT_SAID.to_owned()),
+                (2, "Internal: no message".to_owned())
+            ]
+        );
     }
 }

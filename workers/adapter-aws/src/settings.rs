@@ -35,7 +35,11 @@ async fn below(client: &Client, root: &str) -> Result<HashMap<String, String>, U
             .map_err(|error| Unavailable::new("parameters", crate::why(&error)))?;
         for parameter in page.parameters.unwrap_or_default() {
             if let (Some(name), Some(value)) = (parameter.name, parameter.value) {
-                let key = name.strip_prefix(root).unwrap_or(&name).trim_start_matches('/').to_owned();
+                let key = name
+                    .strip_prefix(root)
+                    .unwrap_or(&name)
+                    .trim_start_matches('/')
+                    .to_owned();
                 found.insert(key, value);
             }
         }
@@ -50,16 +54,22 @@ async fn below(client: &Client, root: &str) -> Result<HashMap<String, String>, U
 ///
 /// # Errors
 /// When Parameter Store cannot be read, or a resource is not in it: the stacks are not deployed.
-pub async fn addresses(clients: &Clients, environment: &str) -> Result<HashMap<String, String>, Unavailable> {
+pub async fn addresses(
+    clients: &Clients,
+    environment: &str,
+) -> Result<HashMap<String, String>, Unavailable> {
     let found = below(&clients.ssm(), &parameter_root(environment)).await?;
     addresses_of(|name| found.get(name).cloned())
 }
 
-/// The same, of parameters that were read already: `value` returns one by its name below the environment's root.
+/// The same, of parameters that were read already: `value` returns one by its name below the
+/// environment's root.
 ///
 /// # Errors
 /// When a resource is not among them.
-pub fn addresses_of(value: impl Fn(&str) -> Option<String>) -> Result<HashMap<String, String>, Unavailable> {
+pub fn addresses_of(
+    value: impl Fn(&str) -> Option<String>,
+) -> Result<HashMap<String, String>, Unavailable> {
     let found = Address::all().map(|address| {
         let name = address.parameter();
         let missing = || Unavailable::new("parameters", format!("{name} is not deployed"));
@@ -69,7 +79,11 @@ pub fn addresses_of(value: impl Fn(&str) -> Option<String>) -> Result<HashMap<St
 }
 
 /// A secret's current value.
-pub async fn secret(clients: &Clients, environment: &str, secret: &Secret) -> Result<String, Unavailable> {
+pub async fn secret(
+    clients: &Clients,
+    environment: &str,
+    secret: &Secret,
+) -> Result<String, Unavailable> {
     secret_text(clients, &secret.id(environment)).await
 }
 
@@ -77,15 +91,36 @@ pub async fn secret(clients: &Clients, environment: &str, secret: &Secret) -> Re
 ///
 /// # Errors
 /// When the current value cannot be read.
-pub async fn secret_versions(clients: &Clients, environment: &str, known: &Secret) -> Result<Vec<String>, Unavailable> {
+pub async fn secret_versions(
+    clients: &Clients,
+    environment: &str,
+    known: &Secret,
+) -> Result<Vec<String>, Unavailable> {
     let id = known.id(environment);
     let current = secret_text(clients, &id).await?;
-    let previous = clients.secrets().get_secret_value().secret_id(&id).version_stage("AWSPREVIOUS").send().await;
+    let previous = clients
+        .secrets()
+        .get_secret_value()
+        .secret_id(&id)
+        .version_stage("AWSPREVIOUS")
+        .send()
+        .await;
     let previous = match previous {
         Ok(got) => got.secret_string,
         // It was never changed.
-        Err(error) if error.as_service_error().is_some_and(|error| error.is_resource_not_found_exception()) => None,
-        Err(error) => return Err(Unavailable::new("secrets", format!("{id}: {}", crate::why(&error)))),
+        Err(error)
+            if error
+                .as_service_error()
+                .is_some_and(|error| error.is_resource_not_found_exception()) =>
+        {
+            None
+        }
+        Err(error) => {
+            return Err(Unavailable::new(
+                "secrets",
+                format!("{id}: {}", crate::why(&error)),
+            ));
+        }
     };
     Ok(std::iter::once(current).chain(previous).collect())
 }
@@ -95,14 +130,21 @@ pub async fn secret_versions(clients: &Clients, environment: &str, known: &Secre
 /// # Errors
 /// When Secrets Manager cannot be read, or what it holds is no text.
 pub async fn secret_text(clients: &Clients, id: &str) -> Result<String, Unavailable> {
-    let got = clients.secrets().get_secret_value().secret_id(id).send().await;
-    let got = got.map_err(|error| Unavailable::new("secrets", format!("{id}: {}", crate::why(&error))))?;
-    got.secret_string.ok_or_else(|| Unavailable::new("secrets", format!("{id} holds no text")))
+    let got = clients
+        .secrets()
+        .get_secret_value()
+        .secret_id(id)
+        .send()
+        .await;
+    let got =
+        got.map_err(|error| Unavailable::new("secrets", format!("{id}: {}", crate::why(&error))))?;
+    got.secret_string
+        .ok_or_else(|| Unavailable::new("secrets", format!("{id} holds no text")))
 }
 
-/// Tunable parameters, read live. When Parameter Store cannot be reached, the last value that was read stands, and
-/// before the first one the default. Nobody waits for it but the first, and that one not for long: a message whose handler
-/// is out of time would be counted against the message.
+/// Tunable parameters, read live. When Parameter Store cannot be reached, the last value that was
+/// read stands, and before the first one the default. Nobody waits for it but the first, and that
+/// one not for long: a message whose handler is out of time would be counted against the message.
 #[derive(Clone)]
 pub struct ParameterReader {
     client: Client,
@@ -133,14 +175,19 @@ impl ParameterReader {
     /// Instead of every half minute.
     #[must_use]
     pub fn refreshed_every(self, period: Duration) -> ParameterReader {
-        ParameterReader { refresh_every: period, ..self }
+        ParameterReader {
+            refresh_every: period,
+            ..self
+        }
     }
 
     pub async fn get(&self, parameter: &Parameter) -> String {
         match self.last_read() {
             None => {
                 let _reading = self.reading.lock().await;
-                if self.last_read().is_none() && timeout(FIRST_WITHIN, self.refresh()).await.is_err() {
+                if self.last_read().is_none()
+                    && timeout(FIRST_WITHIN, self.refresh()).await.is_err()
+                {
                     tracing::warn!("Parameters were not answered in time; the defaults stand");
                     self.write().at = Some(Instant::now());
                 }
@@ -157,7 +204,10 @@ impl ParameterReader {
             Some(_) => {}
         }
         let read = self.read.read().unwrap_or_else(PoisonError::into_inner);
-        read.values.get(parameter.key).cloned().unwrap_or_else(|| parameter.default.to_owned())
+        read.values
+            .get(parameter.key)
+            .cloned()
+            .unwrap_or_else(|| parameter.default.to_owned())
     }
 
     fn last_read(&self) -> Option<Instant> {
@@ -172,8 +222,15 @@ impl ParameterReader {
         let found = below(&self.client, &self.root).await;
         let mut read = self.write();
         match found {
-            Ok(values) => read.values = values.into_iter().filter(|(key, _)| is_parameter(key)).collect(),
-            Err(error) => tracing::warn!(error = %error, "Parameters cannot be read; the last ones stand"),
+            Ok(values) => {
+                read.values = values
+                    .into_iter()
+                    .filter(|(key, _)| is_parameter(key))
+                    .collect()
+            }
+            Err(error) => {
+                tracing::warn!(error = %error, "Parameters cannot be read; the last ones stand")
+            }
         }
         // After a failure too: it must not be asked by every message.
         read.at = Some(Instant::now());

@@ -1,18 +1,20 @@
-//! Stock in DynamoDB: five counters a product, one record an order, one line of the ledger a movement.
+//! Stock in DynamoDB: five counters a product, one record an order, one line of the ledger a
+//! movement.
 //!
-//! The record of the reservation is written in the same transaction as the counters and only if it is not there.
-//! That, and not a client token, is what makes a repeat harmless: "executed, but the reply was lost" included. The SDK
-//! gives every call a token of its own and keeps it over its retries; we derive none from the order, because DynamoDB
-//! forgets tokens after ten minutes, and a message may come again after days.
+//! The record of the reservation is written in the same transaction as the counters and only if it
+//! is not there. That, and not a client token, is what makes a repeat harmless: "executed, but the
+//! reply was lost" included. The SDK gives every call a token of its own and keeps it over its
+//! retries; we derive none from the order, because DynamoDB forgets tokens after ten minutes, and a
+//! message may come again after days.
 //!
-//! Each change of a product's counters takes its line of the ledger along, so that what the ledger sums to is what the
-//! counters are (`ledger.rs`).
+//! Each change of a product's counters takes its line of the ledger along, so that what the ledger
+//! sums to is what the counters are (`ledger.rs`).
 
 use app::ports::Unavailable;
 use app::ports::ledger::{Entry, HOLDS_KEPT, HoldState};
 use app::ports::stock::{
-    Adjusted, Adjustment, AdjustmentKind, Adjustments, Catalogue, Confirmed, ExpiredHold, Moved, OPENING, OrderMove,
-    Reservation, Reservations, Reserved, Stock, StockedProduct,
+    Adjusted, Adjustment, AdjustmentKind, Adjustments, Catalogue, Confirmed, ExpiredHold, Moved,
+    OPENING, OrderMove, Reservation, Reservations, Reserved, Stock, StockedProduct,
 };
 use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::types::{
@@ -27,8 +29,8 @@ use domain::stock::{Counters, Movement};
 
 use crate::Clients;
 use crate::items::{
-    Item, corrupt, get_lines, get_text, get_time, lines_value, number, product_item, stocked_product, text, time_text,
-    time_value,
+    Item, corrupt, get_lines, get_text, get_time, lines_value, number, product_item,
+    stocked_product, text, time_text, time_value,
 };
 use crate::ledger::{entry_item, marker_key};
 use crate::tables::{ReadTable, Readable, WriteTable};
@@ -36,7 +38,8 @@ use crate::transactions::{Written, refused, write};
 
 mod groups;
 
-/// Looks at a reservation that somebody else changes meanwhile, before the message goes back to its queue.
+/// Looks at a reservation that somebody else changes meanwhile, before the message goes back to its
+/// queue.
 const LOOKS: u32 = 12;
 
 /// The tables of stock. `R` is the right to the reservations.
@@ -56,8 +59,8 @@ pub struct DynamoStock<R = WriteTable> {
     actor: String,
 }
 
-/// Stock as the storefront uses it: staff adjust the units of products, and everything can be read. It cannot hold, sell
-/// or release the units of an order.
+/// Stock as the storefront uses it: staff adjust the units of products, and everything can be read.
+/// It cannot hold, sell or release the units of an order.
 pub type DynamoShopStock = DynamoStock<ReadTable>;
 
 /// The products table alone, for a role that looks at stock and moves none.
@@ -69,7 +72,10 @@ pub struct DynamoProducts {
 
 impl DynamoProducts {
     pub fn new(clients: &Clients, table: ReadTable) -> DynamoProducts {
-        DynamoProducts { client: clients.dynamodb(), table }
+        DynamoProducts {
+            client: clients.dynamodb(),
+            table,
+        }
     }
 }
 
@@ -98,7 +104,9 @@ impl Catalogue for DynamoProducts {
                 break;
             }
         }
-        products.sort_by(|a, b| (a.product.kind, &a.product.name).cmp(&(b.product.kind, &b.product.name)));
+        products.sort_by(|a, b| {
+            (a.product.kind, &a.product.name).cmp(&(b.product.kind, &b.product.name))
+        });
         Ok(products)
     }
 
@@ -122,13 +130,25 @@ pub struct Record {
 }
 
 impl<R: Readable> DynamoStock<R> {
-    /// `actor` stands in the ledger beside every movement of an order's stock: a role's slug, or a command.
-    pub fn new(clients: &Clients, tables: StockTables<R>, actor: impl Into<String>) -> DynamoStock<R> {
-        DynamoStock { client: clients.dynamodb(), tables, actor: actor.into() }
+    /// `actor` stands in the ledger beside every movement of an order's stock: a role's slug, or a
+    /// command.
+    pub fn new(
+        clients: &Clients,
+        tables: StockTables<R>,
+        actor: impl Into<String>,
+    ) -> DynamoStock<R> {
+        DynamoStock {
+            client: clients.dynamodb(),
+            tables,
+            actor: actor.into(),
+        }
     }
 
     fn catalogue(&self) -> DynamoProducts {
-        DynamoProducts { client: self.client.clone(), table: self.tables.products.as_read().clone() }
+        DynamoProducts {
+            client: self.client.clone(),
+            table: self.tables.products.as_read().clone(),
+        }
     }
 
     async fn write(&self, actions: Vec<TransactWriteItem>) -> Result<Written, Unavailable> {
@@ -136,7 +156,11 @@ impl<R: Readable> DynamoStock<R> {
     }
 
     async fn record(&self, order_id: OrderId) -> Result<Option<Record>, Unavailable> {
-        self.record_item(order_id).await?.as_ref().map(record_of).transpose()
+        self.record_item(order_id)
+            .await?
+            .as_ref()
+            .map(record_of)
+            .transpose()
     }
 
     async fn record_item(&self, order_id: OrderId) -> Result<Option<Item>, Unavailable> {
@@ -189,7 +213,9 @@ impl DynamoStock {
             .update()
             .key("reservation_id", text(order_id.to_string()))
             // Out of the index of holds, and to be forgotten one day.
-            .update_expression("SET #state = :to, updated_at = :now, forget_at = :forget REMOVE held_shard")
+            .update_expression(
+                "SET #state = :to, updated_at = :now, forget_at = :forget REMOVE held_shard",
+            )
             .condition_expression("#state = :from")
             .expression_attribute_names("#state", "state")
             .expression_attribute_values(":from", text(from.code()))
@@ -197,7 +223,9 @@ impl DynamoStock {
             .expression_attribute_values(":now", time_value(now))
             .expression_attribute_values(":forget", number((now + HOLDS_KEPT).unix_timestamp()))
             .build();
-        Ok(TransactWriteItem::builder().update(update.map_err(|error| Unavailable::new("stock", error))?).build())
+        Ok(TransactWriteItem::builder()
+            .update(update.map_err(|error| Unavailable::new("stock", error))?)
+            .build())
     }
 
     /// Moves the record from one state to another, and the counters of its products with it.
@@ -212,11 +240,14 @@ impl DynamoStock {
         let mut actions = vec![self.settled(order_id, record.state, to, now)?];
         actions.extend(self.move_all(order_id, &record.lines, movement, now)?);
         let written = self.write(actions).await?;
-        // With the record as it was read, a product's counters lack what it says they hold: see the runbook
-        // `stock-drift`. Trying on would not help.
+        // With the record as it was read, a product's counters lack what it says they hold: see the
+        // runbook `stock-drift`. Trying on would not help.
         if let Written::Refused(reasons) = &written
             && !reasons.first().is_some_and(refused)
-            && self.record(order_id).await?.is_some_and(|now| now.state == record.state)
+            && self
+                .record(order_id)
+                .await?
+                .is_some_and(|now| now.state == record.state)
         {
             let lacking = of_counters(&record.lines, reasons).filter(|(_, reason)| refused(reason));
             let lacking: Vec<&str> = lacking.map(|(line, _)| line.product_id.as_str()).collect();
@@ -238,13 +269,24 @@ impl DynamoStock {
         for line in lines {
             let movement = movement(line.quantity.get());
             actions.push(self.count(&line.product_id, &[movement], now)?);
-            actions.push(self.write_down(&self.entry(order_id, &line.product_id, movement, now))?);
+            actions.push(self.write_down(&self.entry(
+                order_id,
+                &line.product_id,
+                movement,
+                now,
+            ))?);
         }
         Ok(actions)
     }
 
     /// The line of the ledger for a movement of an order's stock.
-    fn entry(&self, order_id: OrderId, product_id: &ProductId, movement: Movement, now: Timestamp) -> Entry {
+    fn entry(
+        &self,
+        order_id: OrderId,
+        product_id: &ProductId,
+        movement: Movement,
+        now: Timestamp,
+    ) -> Entry {
         let reference = order_id.to_string();
         Entry {
             entry_id: Entry::id_of(now, movement, &reference),
@@ -263,8 +305,8 @@ impl<R: Readable> DynamoStock<R> {
         self.put_new(&self.tables.movements, entry_item(entry), "movement_id")
     }
 
-    /// The movements as one update of the product's counters; refused when a counter does not have what is taken from it,
-    /// whatever is added to it at once.
+    /// The movements as one update of the product's counters; refused when a counter does not have
+    /// what is taken from it, whatever is added to it at once.
     fn count(
         &self,
         product_id: &ProductId,
@@ -298,14 +340,23 @@ impl<R: Readable> DynamoStock<R> {
             }
             if taken != 0 {
                 condition.push_str(&format!(" AND {counter} >= :{counter}_taken"));
-                update = update.expression_attribute_values(format!(":{counter}_taken"), number(-taken));
+                update =
+                    update.expression_attribute_values(format!(":{counter}_taken"), number(-taken));
             }
         }
-        if movements.iter().any(|movement| matches!(movement, Movement::Restock(_))) {
+        if movements
+            .iter()
+            .any(|movement| matches!(movement, Movement::Restock(_)))
+        {
             expression.push_str(", last_restocked = :now");
         }
-        let update = update.update_expression(expression).condition_expression(condition).build();
-        Ok(TransactWriteItem::builder().update(update.map_err(|error| Unavailable::new("stock", error))?).build())
+        let update = update
+            .update_expression(expression)
+            .condition_expression(condition)
+            .build();
+        Ok(TransactWriteItem::builder()
+            .update(update.map_err(|error| Unavailable::new("stock", error))?)
+            .build())
     }
 
     /// The mark of the adjustment of this id, if one was made.
@@ -324,14 +375,21 @@ impl<R: Readable> DynamoStock<R> {
         Ok(got.item)
     }
 
-    fn put_new(&self, table: &WriteTable, item: Item, key: &str) -> Result<TransactWriteItem, Unavailable> {
+    fn put_new(
+        &self,
+        table: &WriteTable,
+        item: Item,
+        key: &str,
+    ) -> Result<TransactWriteItem, Unavailable> {
         let put = table
             .put()
             .set_item(Some(item))
             .condition_expression(format!("attribute_not_exists({key})"))
             .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld)
             .build();
-        Ok(TransactWriteItem::builder().put(put.map_err(|error| Unavailable::new("stock", error))?).build())
+        Ok(TransactWriteItem::builder()
+            .put(put.map_err(|error| Unavailable::new("stock", error))?)
+            .build())
     }
 
     async fn adjust_units(&self, adjustment: &Adjustment) -> Result<Adjusted, Unavailable> {
@@ -420,12 +478,16 @@ impl Stock for DynamoStock {
         sorted.sort_by(|a, b| a.product_id.cmp(&b.product_id));
         let mut actions = vec![self.held(order_id, lines, now, expires_at)?];
         actions.extend(self.move_all(order_id, sorted.iter().copied(), Movement::Reserve, now)?);
-        let Written::Refused(reasons) = self.write(actions).await? else { return Ok(Reserved::Held) };
-        // The record decides: with it there, the counters refuse only because this very order was counted before. So
-        // it is read before anybody is told that there is too little: nothing promises that DynamoDB names every
-        // condition that failed.
+        let Written::Refused(reasons) = self.write(actions).await? else {
+            return Ok(Reserved::Held);
+        };
+        // The record decides: with it there, the counters refuse only because this very order was
+        // counted before. So it is read before anybody is told that there is too little: nothing
+        // promises that DynamoDB names every condition that failed.
         let there = match reasons.first() {
-            Some(CancellationReason { item: Some(item), .. }) => Some(record_of(item)?),
+            Some(CancellationReason {
+                item: Some(item), ..
+            }) => Some(record_of(item)?),
             _ => self.record(order_id).await?,
         };
         if let Some(record) = there {
@@ -438,23 +500,37 @@ impl Stock for DynamoStock {
         let short = of_counters(&sorted, &reasons).filter(|(_, reason)| refused(reason));
         let short: Vec<ProductId> = short.map(|(line, _)| line.product_id.clone()).collect();
         if short.is_empty() {
-            return Err(Unavailable::new("stock", "a reservation was there, and then was not"));
+            return Err(Unavailable::new(
+                "stock",
+                "a reservation was there, and then was not",
+            ));
         }
         Ok(Reserved::TooFew(short))
     }
 
     async fn confirm(&self, order_id: OrderId, now: Timestamp) -> Result<Confirmed, Unavailable> {
         for _ in 0..LOOKS {
-            let Some(record) = self.record(order_id).await? else { return Ok(Confirmed::NoHold) };
+            let Some(record) = self.record(order_id).await? else {
+                return Ok(Confirmed::NoHold);
+            };
             match record.state {
                 HoldState::Confirmed => return Ok(Confirmed::Sold),
                 HoldState::Released => return Ok(Confirmed::NoHold),
                 HoldState::Held => {
-                    let written = self.settle(order_id, &record, HoldState::Confirmed, Movement::Confirm, now).await?;
+                    let written = self
+                        .settle(
+                            order_id,
+                            &record,
+                            HoldState::Confirmed,
+                            Movement::Confirm,
+                            now,
+                        )
+                        .await?;
                     if let Written::Done = written {
                         return Ok(Confirmed::Sold);
                     }
-                    // Somebody settled it meanwhile, or this very call did and its reply was lost: look again.
+                    // Somebody settled it meanwhile, or this very call did and its reply was lost:
+                    // look again.
                 }
             }
         }
@@ -471,10 +547,24 @@ impl Stock for DynamoStock {
                 Some(record) => match record.state {
                     HoldState::Released => return Ok(()),
                     HoldState::Held => {
-                        self.settle(order_id, &record, HoldState::Released, Movement::Release, now).await?
+                        self.settle(
+                            order_id,
+                            &record,
+                            HoldState::Released,
+                            Movement::Release,
+                            now,
+                        )
+                        .await?
                     }
                     HoldState::Confirmed => {
-                        self.settle(order_id, &record, HoldState::Released, Movement::Return, now).await?
+                        self.settle(
+                            order_id,
+                            &record,
+                            HoldState::Released,
+                            Movement::Return,
+                            now,
+                        )
+                        .await?
                     }
                 },
                 None => {
@@ -485,7 +575,12 @@ impl Stock for DynamoStock {
                         ("forget_at", number((now + HOLDS_KEPT).unix_timestamp())),
                     ];
                     let mark: Item = mark.map(|(name, value)| (name.to_owned(), value)).into();
-                    self.write(vec![self.put_new(&self.tables.reservations, mark, "reservation_id")?]).await?
+                    self.write(vec![self.put_new(
+                        &self.tables.reservations,
+                        mark,
+                        "reservation_id",
+                    )?])
+                    .await?
                 }
             };
             if let Written::Done = written {
@@ -495,7 +590,11 @@ impl Stock for DynamoStock {
         Err(Unavailable::new("stock", "a reservation keeps changing"))
     }
 
-    async fn expired_holds(&self, now: Timestamp, limit: u32) -> Result<Vec<ExpiredHold>, Unavailable> {
+    async fn expired_holds(
+        &self,
+        now: Timestamp,
+        limit: u32,
+    ) -> Result<Vec<ExpiredHold>, Unavailable> {
         let mut holds = Vec::new();
         for shard in 0..HELD_SHARDS {
             let page = self
@@ -513,11 +612,15 @@ impl Stock for DynamoStock {
                 .map_err(|error| Unavailable::new("stock", crate::why(&error)))?;
             for item in page.items() {
                 let order_id = get_text(item, "reservation_id").and_then(|id| id.parse().ok());
-                let (Some(order_id), Some(expires_at)) = (order_id, get_time(item, "expires_at")) else {
+                let (Some(order_id), Some(expires_at)) = (order_id, get_time(item, "expires_at"))
+                else {
                     tracing::error!(item = ?item.get("reservation_id"), "A reservation cannot be read");
                     continue;
                 };
-                holds.push(ExpiredHold { order_id, expires_at });
+                holds.push(ExpiredHold {
+                    order_id,
+                    expires_at,
+                });
                 if holds.len() >= limit as usize {
                     return Ok(holds);
                 }
@@ -557,7 +660,9 @@ impl Stock for DynamoStock {
 
 impl<R: Readable> Reservations for DynamoStock<R> {
     async fn reservation(&self, order_id: OrderId) -> Result<Option<Reservation>, Unavailable> {
-        let Some(item) = self.record_item(order_id).await? else { return Ok(None) };
+        let Some(item) = self.record_item(order_id).await? else {
+            return Ok(None);
+        };
         let record = record_of(&item)?;
         Ok(Some(Reservation {
             state: record.state,
@@ -569,7 +674,8 @@ impl<R: Readable> Reservations for DynamoStock<R> {
     }
 }
 
-/// The lines with the reasons of their counters. A transaction is a record, and then counters and ledger in turn.
+/// The lines with the reasons of their counters. A transaction is a record, and then counters and
+/// ledger in turn.
 fn of_counters<'a, L>(
     lines: &'a [L],
     reasons: &'a [CancellationReason],
@@ -579,7 +685,10 @@ fn of_counters<'a, L>(
 
 pub fn record_of(item: &Item) -> Result<Record, Unavailable> {
     let state = get_text(item, "state").and_then(|code| HoldState::from_code(&code));
-    Ok(Record { state: state.ok_or_else(|| corrupt("state"))?, lines: get_lines(item)? })
+    Ok(Record {
+        state: state.ok_or_else(|| corrupt("state"))?,
+        lines: get_lines(item)?,
+    })
 }
 
 /// Holds are spread over the index's partitions by their id's last, random bits.

@@ -22,7 +22,10 @@ pub struct DynamoStockStream {
 
 impl DynamoStockStream {
     pub fn new(clients: &Clients, arn: String) -> DynamoStockStream {
-        DynamoStockStream { client: clients.streams(), arn }
+        DynamoStockStream {
+            client: clients.streams(),
+            arn,
+        }
     }
 }
 
@@ -31,12 +34,24 @@ impl StockStream for DynamoStockStream {
         let mut shards = Vec::new();
         let mut from = None;
         loop {
-            let call = self.client.describe_stream().stream_arn(&self.arn).set_exclusive_start_shard_id(from);
-            let answer = call.send().await.map_err(|error| failed(error.code(), crate::why(&error)))?;
-            let Some(description) = answer.stream_description else { break };
+            let call = self
+                .client
+                .describe_stream()
+                .stream_arn(&self.arn)
+                .set_exclusive_start_shard_id(from);
+            let answer = call
+                .send()
+                .await
+                .map_err(|error| failed(error.code(), crate::why(&error)))?;
+            let Some(description) = answer.stream_description else {
+                break;
+            };
             for shard in description.shards.unwrap_or_default() {
                 let Some(id) = shard.shard_id else { continue };
-                shards.push(Shard { id, parent: shard.parent_shard_id });
+                shards.push(Shard {
+                    id,
+                    parent: shard.parent_shard_id,
+                });
             }
             from = description.last_evaluated_shard_id;
             if from.is_none() {
@@ -47,22 +62,43 @@ impl StockStream for DynamoStockStream {
     }
 
     async fn open(&self, shard: &str, position: &Position) -> Result<String, StreamError> {
-        let call = self.client.get_shard_iterator().stream_arn(&self.arn).shard_id(shard);
+        let call = self
+            .client
+            .get_shard_iterator()
+            .stream_arn(&self.arn)
+            .shard_id(shard);
         let call = match position {
             Position::Oldest => call.shard_iterator_type(ShardIteratorType::TrimHorizon),
-            Position::After(sequence) => {
-                call.shard_iterator_type(ShardIteratorType::AfterSequenceNumber).sequence_number(sequence)
-            }
+            Position::After(sequence) => call
+                .shard_iterator_type(ShardIteratorType::AfterSequenceNumber)
+                .sequence_number(sequence),
         };
-        let answer = call.send().await.map_err(|error| failed(error.code(), crate::why(&error)))?;
+        let answer = call
+            .send()
+            .await
+            .map_err(|error| failed(error.code(), crate::why(&error)))?;
         answer.shard_iterator.ok_or(StreamError::Trimmed)
     }
 
     async fn read(&self, iterator: &str, limit: u32) -> Result<Page, StreamError> {
-        let call = self.client.get_records().shard_iterator(iterator).limit(i32::try_from(limit).unwrap_or(1000));
-        let answer = call.send().await.map_err(|error| failed(error.code(), crate::why(&error)))?;
-        let records = answer.records.unwrap_or_default().into_iter().map(stock_record);
-        Ok(Page { records: records.collect::<Result<_, _>>()?, next: answer.next_shard_iterator })
+        let call = self
+            .client
+            .get_records()
+            .shard_iterator(iterator)
+            .limit(i32::try_from(limit).unwrap_or(1000));
+        let answer = call
+            .send()
+            .await
+            .map_err(|error| failed(error.code(), crate::why(&error)))?;
+        let records = answer
+            .records
+            .unwrap_or_default()
+            .into_iter()
+            .map(stock_record);
+        Ok(Page {
+            records: records.collect::<Result<_, _>>()?,
+            next: answer.next_shard_iterator,
+        })
     }
 }
 
@@ -75,11 +111,15 @@ fn failed(code: Option<&str>, why: String) -> StreamError {
 }
 
 fn stock_record(record: Record) -> Result<StockRecord, StreamError> {
-    let change = record.dynamodb.ok_or_else(|| Unavailable::new("stream", "a record without a change"))?;
+    let change = record
+        .dynamodb
+        .ok_or_else(|| Unavailable::new("stream", "a record without a change"))?;
     let at = change.approximate_creation_date_time;
     let at = at.and_then(|at| Timestamp::from_unix_timestamp_nanos(at.as_nanos()).ok());
     Ok(StockRecord {
-        sequence: change.sequence_number.ok_or_else(|| Unavailable::new("stream", "a record without a number"))?,
+        sequence: change
+            .sequence_number
+            .ok_or_else(|| Unavailable::new("stream", "a record without a number"))?,
         before: change.old_image.and_then(product),
         after: change.new_image.and_then(product),
         at,
@@ -101,7 +141,8 @@ fn product(image: HashMap<String, AttributeValue>) -> Option<StockedProduct> {
         Some((name, value))
     });
     stocked_product(&item.collect())
-        // A hand in the table made it. It will not be read better tomorrow, and the records behind it wait.
+        // A hand in the table made it. It will not be read better tomorrow, and the records behind
+        // it wait.
         .inspect_err(|error| tracing::warn!(error = %error, "A record of the stream was left out"))
         .ok()
 }

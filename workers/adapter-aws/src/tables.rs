@@ -1,12 +1,12 @@
 //! Tables by what their holder may do to them.
 //!
-//! An adapter takes a [`ReadTable`] or a [`WriteTable`] for each table that it uses. The name of a table is private to
-//! this module, so an adapter with a `ReadTable` has no way to write to that table: the code does not compile. The types
-//! in an adapter's constructor are thus the rights that the adapter needs, and whoever makes the adapter can compare them
-//! with a `Role`.
+//! An adapter takes a [`ReadTable`] or a [`WriteTable`] for each table that it uses. The name of a
+//! table is private to this module, so an adapter with a `ReadTable` has no way to write to that
+//! table: the code does not compile. The types in an adapter's constructor are thus the rights that
+//! the adapter needs, and whoever makes the adapter can compare them with a `Role`.
 //!
-//! The policy of a role allows these operations for its `Access` to a table (`blueprint`, `roles.rs`). Another operation
-//! here needs its action there.
+//! The policy of a role allows these operations for its `Access` to a table (`blueprint`,
+//! `roles.rs`). Another operation here needs its action there.
 
 use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::operation::get_item::builders::GetItemFluentBuilder;

@@ -23,7 +23,8 @@ pub enum Written {
 
 /// Why nothing is known to be written.
 pub enum Failed {
-    /// An action cannot be done on what is in the table, a counter that is no number for instance. None was done.
+    /// An action cannot be done on what is in the table, a counter that is no number for instance.
+    /// None was done.
     Unfit(Unavailable),
     /// No answer, or none that helps.
     Unanswered(Unavailable),
@@ -40,12 +41,16 @@ pub fn refused(reason: &CancellationReason) -> bool {
     reason.code.as_deref() == Some("ConditionalCheckFailed")
 }
 
-/// Writes all or nothing. Transactions that met another one are tried again; other failures are not. The first action
-/// is one that decides alone: a record that must be new, or as it was read.
+/// Writes all or nothing. Transactions that met another one are tried again; other failures are
+/// not. The first action is one that decides alone: a record that must be new, or as it was read.
 pub async fn write(client: &Client, actions: Vec<TransactWriteItem>) -> Result<Written, Failed> {
     let mut last = String::new();
     for attempt in 1..=TRIES {
-        let sent = client.transact_write_items().set_transact_items(Some(actions.clone())).send().await;
+        let sent = client
+            .transact_write_items()
+            .set_transact_items(Some(actions.clone()))
+            .send()
+            .await;
         let error = match sent {
             Ok(_) => return Ok(Written::Done),
             Err(error) => error,
@@ -54,13 +59,20 @@ pub async fn write(client: &Client, actions: Vec<TransactWriteItem>) -> Result<W
         match error.into_service_error() {
             TransactWriteItemsError::TransactionCanceledException(cancelled) => {
                 let reasons = cancelled.cancellation_reasons.unwrap_or_default();
-                let of = |code: &str| reasons.iter().any(|reason| reason.code.as_deref() == Some(code));
-                // Beside a conflict, the other reasons are no answer yet: the transaction that was met may be this
-                // very order's.
+                let of = |code: &str| {
+                    reasons
+                        .iter()
+                        .any(|reason| reason.code.as_deref() == Some(code))
+                };
+                // Beside a conflict, the other reasons are no answer yet: the transaction that was
+                // met may be this very order's.
                 if reasons.first().is_some_and(refused) {
                     return Ok(Written::Refused(reasons));
                 }
-                if !of("TransactionConflict") && !of("ThrottlingError") && !of("ProvisionedThroughputExceeded") {
+                if !of("TransactionConflict")
+                    && !of("ThrottlingError")
+                    && !of("ProvisionedThroughputExceeded")
+                {
                     if of("ConditionalCheckFailed") {
                         return Ok(Written::Refused(reasons));
                     }

@@ -37,7 +37,10 @@ pub struct DynamoViewReader {
 
 impl DynamoViewReader {
     pub fn new(clients: &Clients, table: ReadTable) -> DynamoViewReader {
-        DynamoViewReader { client: clients.dynamodb(), table }
+        DynamoViewReader {
+            client: clients.dynamodb(),
+            table,
+        }
     }
 }
 
@@ -47,16 +50,27 @@ fn unavailable(why: impl std::fmt::Display) -> Unavailable {
 
 impl DynamoViews {
     pub fn new(clients: &Clients, table: WriteTable) -> DynamoViews {
-        DynamoViews { client: clients.dynamodb(), table }
+        DynamoViews {
+            client: clients.dynamodb(),
+            table,
+        }
     }
 
     fn reader(&self) -> DynamoViewReader {
-        DynamoViewReader { client: self.client.clone(), table: self.table.as_read().clone() }
+        DynamoViewReader {
+            client: self.client.clone(),
+            table: self.table.as_read().clone(),
+        }
     }
 
     async fn show_alone(&self, view: &OrderView) -> Result<(), Unavailable> {
-        let put = self.table.put_item(&self.client).set_item(Some(item(view)?));
-        let put = put.condition_expression(NEWER).expression_attribute_values(":version", number(view.version));
+        let put = self
+            .table
+            .put_item(&self.client)
+            .set_item(Some(item(view)?));
+        let put = put
+            .condition_expression(NEWER)
+            .expression_attribute_values(":version", number(view.version));
         match put.send().await {
             Ok(_) => Ok(()),
             Err(error) => match error.as_service_error() {
@@ -67,20 +81,30 @@ impl DynamoViews {
         }
     }
 
-    /// Different orders in one call; those whose newer version is shown already are left out of a second one. False when
-    /// it did not come to that: then each has to go by itself.
+    /// Different orders in one call; those whose newer version is shown already are left out of a
+    /// second one. False when it did not come to that: then each has to go by itself.
     async fn show_together(&self, views: &[&OrderView]) -> Result<bool, Unavailable> {
         let mut left: Vec<&OrderView> = views.to_vec();
         for _ in 0..2 {
             if left.is_empty() {
                 return Ok(true);
             }
-            let actions = left.iter().map(|view| self.action(view)).collect::<Result<Vec<_>, _>>()?;
-            let Err(error) = self.client.transact_write_items().set_transact_items(Some(actions)).send().await else {
+            let actions = left
+                .iter()
+                .map(|view| self.action(view))
+                .collect::<Result<Vec<_>, _>>()?;
+            let Err(error) = self
+                .client
+                .transact_write_items()
+                .set_transact_items(Some(actions))
+                .send()
+                .await
+            else {
                 return Ok(true);
             };
             let why = crate::why(&error);
-            let Some(TransactWriteItemsError::TransactionCanceledException(cancelled)) = error.as_service_error()
+            let Some(TransactWriteItemsError::TransactionCanceledException(cancelled)) =
+                error.as_service_error()
             else {
                 return Err(unavailable(why));
             };
@@ -89,7 +113,12 @@ impl DynamoViews {
                 reason.is_some_and(|reason| reason.code() == Some("ConditionalCheckFailed"))
             };
             let before = left.len();
-            left = left.iter().enumerate().filter(|(index, _)| !newer(*index)).map(|(_, view)| *view).collect();
+            left = left
+                .iter()
+                .enumerate()
+                .filter(|(index, _)| !newer(*index))
+                .map(|(_, view)| *view)
+                .collect();
             if left.len() == before {
                 return Ok(false);
             }
@@ -104,7 +133,9 @@ impl DynamoViews {
             .set_item(Some(item(view)?))
             .condition_expression(NEWER)
             .expression_attribute_values(":version", number(view.version));
-        Ok(TransactWriteItem::builder().put(put.build().map_err(unavailable)?).build())
+        Ok(TransactWriteItem::builder()
+            .put(put.build().map_err(unavailable)?)
+            .build())
     }
 }
 
@@ -137,15 +168,29 @@ impl OrderViews for DynamoViews {
                 Err(error) => failed.extend(some.iter().map(|view| (view.order_id, error.clone()))),
             }
         }
-        views.iter().map(|view| failed.get(&view.order_id).cloned().map_or(Ok(()), Err)).collect()
+        views
+            .iter()
+            .map(|view| failed.get(&view.order_id).cloned().map_or(Ok(()), Err))
+            .collect()
     }
 
     async fn shown_version(&self, order_id: OrderId) -> Result<Option<i64>, Unavailable> {
-        let get = self.table.as_read().get_item(&self.client).key("order_id", text(order_id.to_string()));
+        let get = self
+            .table
+            .as_read()
+            .get_item(&self.client)
+            .key("order_id", text(order_id.to_string()));
         // Consistent: whoever asks has just waited for the worker to show it.
-        let got = get.consistent_read(true).projection_expression("version").send().await;
+        let got = get
+            .consistent_read(true)
+            .projection_expression("version")
+            .send()
+            .await;
         let item = got.map_err(|error| unavailable(crate::why(&error)))?.item;
-        item.map(|item| get_number(&item, "version").ok_or_else(|| unavailable("an item has no version"))).transpose()
+        item.map(|item| {
+            get_number(&item, "version").ok_or_else(|| unavailable("an item has no version"))
+        })
+        .transpose()
     }
 
     async fn of_session(
@@ -155,7 +200,9 @@ impl OrderViews for DynamoViews {
         limit: u32,
         before: Option<OrderId>,
     ) -> Result<Vec<OrderView>, Unavailable> {
-        self.reader().of_session(scope, session_hash, limit, before).await
+        self.reader()
+            .of_session(scope, session_hash, limit, before)
+            .await
     }
 }
 
@@ -182,7 +229,8 @@ impl OrderViewReader for DynamoViewReader {
         };
         let wanted = usize::try_from(limit).unwrap_or(usize::MAX);
         let mut views = Vec::new();
-        // The limit is one of orders in scope. A browser may have ordered elsewhere in between: then one page has fewer.
+        // The limit is one of orders in scope. A browser may have ordered elsewhere in between:
+        // then one page has fewer.
         let mut from: Option<Item> = None;
         while views.len() < wanted {
             let page = query.clone().set_exclusive_start_key(from).send().await;
@@ -209,7 +257,10 @@ fn item(view: &OrderView) -> Result<Item, Unavailable> {
         ("order_id".to_owned(), text(view.order_id.to_string())),
         ("version".to_owned(), number(view.version)),
         ("status".to_owned(), text(&view.status)),
-        ("forget_at".to_owned(), number((view.created_at + SHOWN).unix_timestamp())),
+        (
+            "forget_at".to_owned(),
+            number((view.created_at + SHOWN).unix_timestamp()),
+        ),
         ("view".to_owned(), text(json)),
     ]);
     if let Some(tenant_id) = &view.tenant_id {
@@ -224,7 +275,10 @@ fn item(view: &OrderView) -> Result<Item, Unavailable> {
 fn read(item: &Item) -> Result<OrderView, Unavailable> {
     let json = get_text(item, "view").ok_or_else(|| unavailable("an item has no view"))?;
     let view: OrderView = serde_json::from_str(&json).map_err(unavailable)?;
-    let name = |item: ViewItem| ViewItem { name: printable(&item.name), ..item };
+    let name = |item: ViewItem| ViewItem {
+        name: printable(&item.name),
+        ..item
+    };
     Ok(OrderView {
         items: view.items.into_iter().map(name).collect(),
         session_hash: get_text(item, "session_hash"),

@@ -22,15 +22,31 @@ struct TokenRow {
 
 impl TokenRow {
     fn into_token(self) -> Result<StaffToken, Unavailable> {
-        let role = StaffRole::from_code(&self.role).ok_or_else(|| corrupt("a staff role", &self.role))?;
-        let TokenRow { id, name, issued_at, expires_at, revoked_at, .. } = self;
-        Ok(StaffToken { id, name, role, issued_at, expires_at, revoked_at })
+        let role =
+            StaffRole::from_code(&self.role).ok_or_else(|| corrupt("a staff role", &self.role))?;
+        let TokenRow {
+            id,
+            name,
+            issued_at,
+            expires_at,
+            revoked_at,
+            ..
+        } = self;
+        Ok(StaffToken {
+            id,
+            name,
+            role,
+            issued_at,
+            expires_at,
+            revoked_at,
+        })
     }
 }
 
 impl StaffTokens for PostgresStore {
     async fn record_token(&self, token: &StaffToken) -> Result<(), Unavailable> {
-        const RECORD: &str = "INSERT INTO staff_tokens (id, name, role, issued_at, expires_at, revoked_at)
+        const RECORD: &str =
+            "INSERT INTO staff_tokens (id, name, role, issued_at, expires_at, revoked_at)
             VALUES ($1, $2, $3, $4, $5, $6)";
         let query = sqlx::query(RECORD)
             .bind(token.id)
@@ -44,25 +60,41 @@ impl StaffTokens for PostgresStore {
     }
 
     async fn staff_tokens(&self) -> Result<Vec<StaffToken>, Unavailable> {
-        const LIST: &str = "SELECT id, name, role, issued_at, expires_at, revoked_at FROM staff_tokens
+        const LIST: &str =
+            "SELECT id, name, role, issued_at, expires_at, revoked_at FROM staff_tokens
             ORDER BY issued_at DESC, id DESC";
-        let rows: Vec<TokenRow> = sqlx::query_as(LIST).fetch_all(&self.pool).await.map_err(unavailable)?;
+        let rows: Vec<TokenRow> = sqlx::query_as(LIST)
+            .fetch_all(&self.pool)
+            .await
+            .map_err(unavailable)?;
         rows.into_iter().map(TokenRow::into_token).collect()
     }
 
-    async fn revoke_token(&self, id: Uuid, at: Timestamp) -> Result<Option<StaffToken>, Unavailable> {
+    async fn revoke_token(
+        &self,
+        id: Uuid,
+        at: Timestamp,
+    ) -> Result<Option<StaffToken>, Unavailable> {
         const REVOKE: &str = "WITH before AS (SELECT * FROM staff_tokens WHERE id = $1 FOR UPDATE),
                 revoked AS (UPDATE staff_tokens SET revoked_at = coalesce(staff_tokens.revoked_at, $2) FROM before
                     WHERE staff_tokens.id = before.id)
             SELECT id, name, role, issued_at, expires_at, revoked_at FROM before";
         let query = sqlx::query_as(REVOKE).bind(id).bind(at);
-        let row: Option<TokenRow> = query.fetch_optional(&self.pool).await.map_err(unavailable)?;
+        let row: Option<TokenRow> = query
+            .fetch_optional(&self.pool)
+            .await
+            .map_err(unavailable)?;
         row.map(TokenRow::into_token).transpose()
     }
 
     async fn revoked_tokens(&self, now: Timestamp) -> Result<Vec<Uuid>, Unavailable> {
-        const REVOKED: &str = "SELECT id FROM staff_tokens WHERE revoked_at IS NOT NULL AND expires_at > $1";
-        sqlx::query_scalar(REVOKED).bind(now).fetch_all(&self.pool).await.map_err(unavailable)
+        const REVOKED: &str =
+            "SELECT id FROM staff_tokens WHERE revoked_at IS NOT NULL AND expires_at > $1";
+        sqlx::query_scalar(REVOKED)
+            .bind(now)
+            .fetch_all(&self.pool)
+            .await
+            .map_err(unavailable)
     }
 }
 
@@ -99,8 +131,24 @@ impl AuditLog for PostgresStore {
         let query = sqlx::query_as(NEWEST).bind(i64::from(limit));
         let rows: Vec<AuditRow> = query.fetch_all(&self.pool).await.map_err(unavailable)?;
         let entry = |row: AuditRow| {
-            let AuditRow { at, actor, action, subject, before, after, act_id } = row;
-            AuditEntry { at, actor, action, subject, before, after, act_id }
+            let AuditRow {
+                at,
+                actor,
+                action,
+                subject,
+                before,
+                after,
+                act_id,
+            } = row;
+            AuditEntry {
+                at,
+                actor,
+                action,
+                subject,
+                before,
+                after,
+                act_id,
+            }
         };
         Ok(rows.into_iter().map(entry).collect())
     }

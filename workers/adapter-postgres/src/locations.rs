@@ -36,9 +36,13 @@ struct HoursRow {
 
 impl Row {
     fn with_hours(self, hours: &[HoursRow]) -> LocationRow {
-        let own = hours.iter().filter(|day| day.tenant_id == self.tenant_id && day.location_id == self.location_id);
+        let own = hours
+            .iter()
+            .filter(|day| day.tenant_id == self.tenant_id && day.location_id == self.location_id);
         LocationRow {
-            hours: own.map(|day| (day.weekday, day.opens, day.closes)).collect(),
+            hours: own
+                .map(|day| (day.weekday, day.opens, day.closes))
+                .collect(),
             tenant_id: self.tenant_id,
             location_id: self.location_id,
             name: self.name,
@@ -59,9 +63,16 @@ impl LocationStore for PostgresStore {
             "SELECT tenant_id, location_id, name, currency, tax_basis_points, tax_rate_millionths, time_zone,
                 slot_minutes, slot_capacity, country
             FROM locations ORDER BY tenant_id, location_id";
-        const HOURS: &str = "SELECT tenant_id, location_id, weekday, opens, closes FROM opening_hours";
-        let rows: Vec<Row> = sqlx::query_as(LOCATIONS).fetch_all(&self.pool).await.map_err(unavailable)?;
-        let hours: Vec<HoursRow> = sqlx::query_as(HOURS).fetch_all(&self.pool).await.map_err(unavailable)?;
+        const HOURS: &str =
+            "SELECT tenant_id, location_id, weekday, opens, closes FROM opening_hours";
+        let rows: Vec<Row> = sqlx::query_as(LOCATIONS)
+            .fetch_all(&self.pool)
+            .await
+            .map_err(unavailable)?;
+        let hours: Vec<HoursRow> = sqlx::query_as(HOURS)
+            .fetch_all(&self.pool)
+            .await
+            .map_err(unavailable)?;
         let read = |row: Row| {
             let shop = row.with_hours(&hours).read();
             shop.inspect_err(|error| tracing::error!(%error, "A location was left out until its row is corrected")).ok()
@@ -87,22 +98,29 @@ impl LocationStore for PostgresStore {
             .fetch_all(&self.pool)
             .await
             .map_err(unavailable)?;
-        Ok(rows.into_iter().map(|(starts_at, taken)| (starts_at, taken.unsigned_abs())).collect())
+        Ok(rows
+            .into_iter()
+            .map(|(starts_at, taken)| (starts_at, taken.unsigned_abs()))
+            .collect())
     }
 }
 
 impl PostgresStore {
-    /// An order and its place in a slot in one transaction. The place comes last: whoever waits for another's waits for a
-    /// commit alone.
+    /// An order and its place in a slot in one transaction. The place comes last: whoever waits for
+    /// another's waits for a commit alone.
     pub(crate) async fn place_in_slot(&self, new: &NewOrder) -> Result<Placement, Unavailable> {
         let mut transaction = self.pool.begin().await.map_err(unavailable)?;
-        let placed =
-            crate::orders::place_all(&mut transaction, std::slice::from_ref(new)).await.map_err(unavailable)?;
+        let placed = crate::orders::place_all(&mut transaction, std::slice::from_ref(new))
+            .await
+            .map_err(unavailable)?;
         if placed.is_empty() {
             transaction.rollback().await.map_err(unavailable)?;
             return self.placement(new, &placed).await;
         }
-        if !take_place(&mut transaction, new).await.map_err(unavailable)? {
+        if !take_place(&mut transaction, new)
+            .await
+            .map_err(unavailable)?
+        {
             transaction.rollback().await.map_err(unavailable)?;
             return Ok(Placement::SlotFull);
         }
@@ -116,7 +134,9 @@ async fn take_place(connection: &mut PgConnection, new: &NewOrder) -> Result<boo
     const TAKE: &str = "INSERT INTO pickup_slots AS slot (tenant_id, location_id, starts_at, taken)
         SELECT $1, $2, $3, 1 WHERE $4 > 0
         ON CONFLICT (tenant_id, location_id, starts_at) DO UPDATE SET taken = slot.taken + 1 WHERE slot.taken < $4";
-    let Some(slot) = new.slot else { return Ok(true) };
+    let Some(slot) = new.slot else {
+        return Ok(true);
+    };
     let taken = sqlx::query(TAKE)
         .bind(new.order.tenant_id.as_str())
         .bind(new.order.location_id.as_str())

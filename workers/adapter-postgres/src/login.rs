@@ -8,7 +8,8 @@ use sqlx::postgres::PgConnectOptions;
 
 use crate::unavailable;
 
-/// SQLSTATE `invalid_password` and `invalid_authorization_specification` (PostgreSQL documentation, appendix A).
+/// SQLSTATE `invalid_password` and `invalid_authorization_specification` (PostgreSQL documentation,
+/// appendix A).
 const REFUSALS: [&str; 2] = ["28P01", "28000"];
 
 /// What a URL should not carry. What is left out comes from the URL.
@@ -37,7 +38,11 @@ impl Login {
 
 impl fmt::Debug for Login {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Login { user, password, root_certificates } = self;
+        let Login {
+            user,
+            password,
+            root_certificates,
+        } = self;
         let password = password.as_ref().map(|_| "***");
         f.debug_struct("Login")
             .field("user", user)
@@ -62,9 +67,10 @@ pub enum ConnectError {
 impl ConnectError {
     pub(crate) fn of(user: &str, error: sqlx::Error) -> ConnectError {
         match error.as_database_error() {
-            Some(said) if is_refusal(&error) => {
-                ConnectError::LoginRefused { user: user.to_owned(), why: said.message().to_owned() }
-            }
+            Some(said) if is_refusal(&error) => ConnectError::LoginRefused {
+                user: user.to_owned(),
+                why: said.message().to_owned(),
+            },
             _ => ConnectError::Unavailable(unavailable(error)),
         }
     }

@@ -2,8 +2,8 @@
 
 use app::ports::Unavailable;
 use app::ports::notices::{
-    CLAIM, MESSAGES_PER_DAY, NOTICES_MAX, Notice, NoticeEnd, NoticeFilter, NoticeRow, NoticeState, NoticeStore,
-    TOO_MANY,
+    CLAIM, MESSAGES_PER_DAY, NOTICES_MAX, Notice, NoticeEnd, NoticeFilter, NoticeRow, NoticeState,
+    NoticeStore, TOO_MANY,
 };
 use domain::Timestamp;
 use domain::channel::Channel;
@@ -15,8 +15,8 @@ use crate::{PostgresStore, unavailable};
 
 impl NoticeStore for PostgresStore {
     async fn begin_notice(&self, notice: &Notice) -> Result<NoticeState, Unavailable> {
-        // A first try counts for its recipient. Two first tries of one notice at once may both count, which errs on the
-        // side of fewer messages.
+        // A first try counts for its recipient. Two first tries of one notice at once may both
+        // count, which errs on the side of fewer messages.
         const BEGIN: &str = "WITH counted AS (
                 INSERT INTO notice_counts AS counts (recipient, day, messages)
                 SELECT $7, ($5 AT TIME ZONE 'UTC')::date, 1
@@ -51,7 +51,9 @@ impl NoticeStore for PostgresStore {
             if state == "suppressed" {
                 return Ok(NoticeState::NotSent);
             }
-            return Ok(NoticeState::Pending { attempt: u32::try_from(attempt).unwrap_or(u32::MAX) });
+            return Ok(NoticeState::Pending {
+                attempt: u32::try_from(attempt).unwrap_or(u32::MAX),
+            });
         }
         let (state,): (String,) = sqlx::query_as(STATE)
             .bind(notice.event_id.0)
@@ -69,7 +71,8 @@ impl NoticeStore for PostgresStore {
         end: &NoticeEnd,
         at: Timestamp,
     ) -> Result<bool, Unavailable> {
-        const END: &str = "UPDATE notifications SET state = $1, sent_at = $2, message_id = $3, reason = $4
+        const END: &str =
+            "UPDATE notifications SET state = $1, sent_at = $2, message_id = $3, reason = $4
             WHERE event_id = $5 AND channel = $6 AND state = 'pending'";
         let ended = sqlx::query(END)
             .bind(end.code())
@@ -84,16 +87,25 @@ impl NoticeStore for PostgresStore {
         Ok(ended.rows_affected() == 1)
     }
 
-    async fn give_back_notice(&self, event_id: EventId, channel: Channel, why: &str) -> Result<(), Unavailable> {
+    async fn give_back_notice(
+        &self,
+        event_id: EventId,
+        channel: Channel,
+        why: &str,
+    ) -> Result<(), Unavailable> {
         const GIVE_BACK: &str = "UPDATE notifications SET claimed_until = NULL, reason = $1
             WHERE event_id = $2 AND channel = $3 AND state = 'pending'";
-        let query = sqlx::query(GIVE_BACK).bind(why).bind(event_id.0).bind(channel.code());
+        let query = sqlx::query(GIVE_BACK)
+            .bind(why)
+            .bind(event_id.0)
+            .bind(channel.code());
         query.execute(&self.pool).await.map_err(unavailable)?;
         Ok(())
     }
 
     async fn notices(&self, filter: &NoticeFilter) -> Result<Vec<NoticeRow>, Unavailable> {
-        const LIST: &str = "SELECT event_id, order_id, kind, channel, state, attempts, reason, message_id,
+        const LIST: &str =
+            "SELECT event_id, order_id, kind, channel, state, attempts, reason, message_id,
                 created_at, sent_at
             FROM contract.notifications
             WHERE ($1::uuid IS NULL OR order_id = $1)
@@ -130,7 +142,8 @@ impl Row {
             event_id: EventId(self.event_id),
             order_id: self.order_id.map(OrderId),
             kind: self.kind,
-            channel: Channel::from_code(&self.channel).ok_or_else(|| corrupt("a channel", &self.channel))?,
+            channel: Channel::from_code(&self.channel)
+                .ok_or_else(|| corrupt("a channel", &self.channel))?,
             state: self.state,
             attempts: u32::try_from(self.attempts).unwrap_or_default(),
             reason: self.reason,

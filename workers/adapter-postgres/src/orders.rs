@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use app::ports::Unavailable;
 use app::ports::orders::{
-    Applied, Change, Due, KeyUse, NewOrder, OUTBOX_CLAIM, OrderFilter, OrderStore, OutboxRow, Outgoing, Payment,
-    PaymentKind, PaymentState, Placement, StoredOrder, address_text,
+    Applied, Change, Due, KeyUse, NewOrder, OUTBOX_CLAIM, OrderFilter, OrderStore, OutboxRow,
+    Outgoing, Payment, PaymentKind, PaymentState, Placement, StoredOrder, address_text,
 };
 use app::ports::scope::Scope;
 use contract::messages::Envelope;
@@ -25,7 +25,8 @@ use crate::{PostgresStore, unavailable};
 
 /// Orders listed at once.
 const LIST_MAX: u32 = 200;
-/// Numbers taken at once, so that not every order pays for a write of its own. The rest is lost at a restart.
+/// Numbers taken at once, so that not every order pays for a write of its own. The rest is lost at
+/// a restart.
 pub const NUMBERS: u64 = 10;
 /// The channel on which writers say that the outbox has something.
 const CHANNEL: &str = "outbox";
@@ -37,8 +38,9 @@ const ORDER_COLUMNS: &str = "order_id, tenant_id, location_id, order_number, ord
     customer_phone_extension, customer_email, notify_email, notify_sms, special_instructions, delivery_address, pickup_at, subtotal_minor, tax_basis_points, \
     tax_rate_millionths, tax_minor, total_minor, currency, state, status, version, reason, session_hash, tracking_token, created_at, updated_at";
 
-/// Applies a list of changes: inbox, orders, payments, history, outbox and audit log in one statement. $1 are the changes, $2 the
-/// history lines, $3 the messages, $4 the acts of staff. Gives how many were new to the inbox, how many orders moved and how many payments.
+/// Applies a list of changes: inbox, orders, payments, history, outbox and audit log in one
+/// statement. $1 are the changes, $2 the history lines, $3 the messages, $4 the acts of staff.
+/// Gives how many were new to the inbox, how many orders moved and how many payments.
 const APPLY: &str = "
 WITH input AS (
     SELECT * FROM jsonb_to_recordset($1) AS i (consumer text, event_id uuid, at timestamptz, delivery int,
@@ -91,7 +93,8 @@ SELECT (SELECT count(*) FROM taken_in), (SELECT count(*) FROM moved),
     (SELECT count(*) FROM payments_moved) + (SELECT count(*) FROM payments_added),
     (SELECT count(pg_notify('outbox', '')::text) FROM (SELECT 1 FROM owed LIMIT 1) AS any_owed)";
 
-/// Accepts a list of orders. $1 are the orders, $2 their items, $3 their messages. Gives the ids that were accepted.
+/// Accepts a list of orders. $1 are the orders, $2 their items, $3 their messages. Gives the ids
+/// that were accepted.
 const PLACE: &str = "
 WITH input AS (
     SELECT * FROM jsonb_to_recordset($1) AS i (order_id uuid, tenant_id text, location_id text, order_number text, number_day date,
@@ -152,26 +155,39 @@ impl PostgresStore {
         if new.slot.is_some() {
             return self.place_in_slot(new).await;
         }
-        let placed = self.place_all(std::slice::from_ref(new)).await.map_err(unavailable)?;
+        let placed = self
+            .place_all(std::slice::from_ref(new))
+            .await
+            .map_err(unavailable)?;
         self.placement(new, &placed).await
     }
 
-    pub(crate) async fn placement(&self, new: &NewOrder, placed: &[Uuid]) -> Result<Placement, Unavailable> {
+    pub(crate) async fn placement(
+        &self,
+        new: &NewOrder,
+        placed: &[Uuid],
+    ) -> Result<Placement, Unavailable> {
         if placed.contains(&new.order.order_id.0) {
             return Ok(Placement::Placed);
         }
         let used = self.key_use(&Scope::Everything, &new.key_hash).await?;
-        used.map(Placement::KeyUsed).ok_or_else(|| Unavailable::new("orders", "a key was used, and then was not"))
+        used.map(Placement::KeyUsed)
+            .ok_or_else(|| Unavailable::new("orders", "a key was used, and then was not"))
     }
 
     async fn with_items(&self, rows: Vec<OrderRow>) -> Result<Vec<StoredOrder>, Unavailable> {
-        const ITEMS: &str = "SELECT order_id, product_id, name, quantity, unit_price_minor FROM order_items
+        const ITEMS: &str =
+            "SELECT order_id, product_id, name, quantity, unit_price_minor FROM order_items
             WHERE order_id = ANY($1) ORDER BY order_id, position";
         if rows.is_empty() {
             return Ok(Vec::new());
         }
         let ids: Vec<Uuid> = rows.iter().map(|row| row.order_id).collect();
-        let items: Vec<ItemRow> = sqlx::query_as(ITEMS).bind(ids).fetch_all(&self.pool).await.map_err(unavailable)?;
+        let items: Vec<ItemRow> = sqlx::query_as(ITEMS)
+            .bind(ids)
+            .fetch_all(&self.pool)
+            .await
+            .map_err(unavailable)?;
         let mut by_order: HashMap<Uuid, Vec<&ItemRow>> = HashMap::new();
         for item in &items {
             by_order.entry(item.order_id).or_default().push(item);
@@ -186,9 +202,15 @@ impl PostgresStore {
 }
 
 impl OrderStore for PostgresStore {
-    async fn next_number(&self, tenant: &TenantId, location: &LocationId, day: Date) -> Result<u64, Unavailable> {
+    async fn next_number(
+        &self,
+        tenant: &TenantId,
+        location: &LocationId,
+        day: Date,
+    ) -> Result<u64, Unavailable> {
         // A statement of its own, committed at once: no taker waits for an order to commit.
-        const TAKE: &str = "INSERT INTO order_number_days AS days (tenant_id, location_id, day, next)
+        const TAKE: &str =
+            "INSERT INTO order_number_days AS days (tenant_id, location_id, day, next)
             VALUES ($1, $2, $3, $4)
             ON CONFLICT (tenant_id, location_id, day) DO UPDATE SET next = days.next + $4
             RETURNING next";
@@ -209,7 +231,9 @@ impl OrderStore for PostgresStore {
         blocks.retain(|(_, _, of), _| *of + time::Duration::DAY >= day);
         let end = u64::try_from(end).unwrap_or_default();
         let mut taken = end.saturating_sub(NUMBERS)..end;
-        let number = taken.next().ok_or_else(|| Unavailable::new("orders", "no number was taken"))?;
+        let number = taken
+            .next()
+            .ok_or_else(|| Unavailable::new("orders", "no number was taken"))?;
         blocks.insert(place, taken);
         Ok(number)
     }
@@ -234,10 +258,19 @@ impl OrderStore for PostgresStore {
     async fn key_use(&self, scope: &Scope, key_hash: &str) -> Result<Option<KeyUse>, Unavailable> {
         const SELECT: &str = "SELECT order_id, request_hash, session_hash FROM orders
             WHERE idempotency_key_hash = $1 AND ($2::text IS NULL OR (tenant_id = $2 AND location_id = ANY($3)))";
-        let query = sqlx::query_as(SELECT).bind(key_hash).bind(scope.tenant()).bind(scope.locations());
-        let row: Option<(Uuid, String, Option<String>)> =
-            query.fetch_optional(&self.pool).await.map_err(unavailable)?;
-        Ok(row.map(|(id, request_hash, session_hash)| KeyUse { order_id: OrderId(id), request_hash, session_hash }))
+        let query = sqlx::query_as(SELECT)
+            .bind(key_hash)
+            .bind(scope.tenant())
+            .bind(scope.locations());
+        let row: Option<(Uuid, String, Option<String>)> = query
+            .fetch_optional(&self.pool)
+            .await
+            .map_err(unavailable)?;
+        Ok(row.map(|(id, request_hash, session_hash)| KeyUse {
+            order_id: OrderId(id),
+            request_hash,
+            session_hash,
+        }))
     }
 
     async fn load(&self, order_id: OrderId) -> Result<Option<StoredOrder>, Unavailable> {
@@ -250,7 +283,11 @@ impl OrderStore for PostgresStore {
         Ok(self.with_items(row.into_iter().collect()).await?.pop())
     }
 
-    async fn load_in(&self, scope: &Scope, order_id: OrderId) -> Result<Option<StoredOrder>, Unavailable> {
+    async fn load_in(
+        &self,
+        scope: &Scope,
+        order_id: OrderId,
+    ) -> Result<Option<StoredOrder>, Unavailable> {
         let select = format!(
             "SELECT {ORDER_COLUMNS} FROM orders
              WHERE order_id = $1 AND ($2::text IS NULL OR (tenant_id = $2 AND location_id = ANY($3)))"
@@ -265,13 +302,21 @@ impl OrderStore for PostgresStore {
         Ok(self.with_items(row.into_iter().collect()).await?.pop())
     }
 
-    async fn newest_with_number(&self, scope: &Scope, number: OrderNumber) -> Result<Option<OrderId>, Unavailable> {
+    async fn newest_with_number(
+        &self,
+        scope: &Scope,
+        number: OrderNumber,
+    ) -> Result<Option<OrderId>, Unavailable> {
         const SELECT: &str = "SELECT order_id FROM orders
             WHERE ($1::text IS NULL OR (tenant_id = $1 AND location_id = ANY($2))) AND order_number = $3
             ORDER BY order_id DESC LIMIT 1";
         // Where the scope is known, a plan of its own finds `orders_by_number`.
         let (all, some) = (SELECT, SELECT.replace("$1::text IS NULL OR ", ""));
-        let select = if *scope == Scope::Everything { all.to_owned() } else { some };
+        let select = if *scope == Scope::Everything {
+            all.to_owned()
+        } else {
+            some
+        };
         let row: Option<(Uuid,)> = sqlx::query_as(sqlx::AssertSqlSafe(select))
             .bind(scope.tenant())
             .bind(scope.locations())
@@ -303,9 +348,17 @@ impl OrderStore for PostgresStore {
         rows.into_iter().map(HistoryRow::into_entry).collect()
     }
 
-    async fn list_stored(&self, scope: &Scope, filter: &OrderFilter) -> Result<Vec<StoredOrder>, Unavailable> {
+    async fn list_stored(
+        &self,
+        scope: &Scope,
+        filter: &OrderFilter,
+    ) -> Result<Vec<StoredOrder>, Unavailable> {
         let limit = filter.limit.clamp(1, LIST_MAX);
-        let wanted = if filter.statuses.is_empty() { &Status::ALL[..] } else { &filter.statuses };
+        let wanted = if filter.statuses.is_empty() {
+            &Status::ALL[..]
+        } else {
+            &filter.statuses
+        };
         let statuses: Vec<&str> = wanted.iter().map(|status| status.code()).collect();
         let of_sessions = !filter.session_hashes.is_empty();
         let statement = match scope {
@@ -313,8 +366,9 @@ impl OrderStore for PostgresStore {
             Scope::Shops { .. } => list_of_shops(limit),
             Scope::Everything => list_of_everything(limit),
         };
-        let mut query =
-            sqlx::query_as(sqlx::AssertSqlSafe(statement)).bind(filter.before.map(|id| id.0)).bind(statuses);
+        let mut query = sqlx::query_as(sqlx::AssertSqlSafe(statement))
+            .bind(filter.before.map(|id| id.0))
+            .bind(statuses);
         if of_sessions || *scope != Scope::Everything {
             query = query.bind(scope.tenant()).bind(scope.locations());
         }
@@ -356,13 +410,20 @@ impl OrderStore for PostgresStore {
     async fn pending_orders(&self, scope: &Scope) -> Result<u64, Unavailable> {
         const COUNT: &str = "SELECT count(*) FROM orders
             WHERE status = 'pending' AND ($1::text IS NULL OR (tenant_id = $1 AND location_id = ANY($2)))";
-        let query = sqlx::query_as(COUNT).bind(scope.tenant()).bind(scope.locations());
+        let query = sqlx::query_as(COUNT)
+            .bind(scope.tenant())
+            .bind(scope.locations());
         let (count,): (i64,) = query.fetch_one(&self.pool).await.map_err(unavailable)?;
         Ok(u64::try_from(count).unwrap_or_default())
     }
 
-    async fn payment(&self, order_id: OrderId, kind: PaymentKind) -> Result<Option<Payment>, Unavailable> {
-        const SELECT: &str = "SELECT amount_minor, currency, state, token, charge_id, reason FROM payments
+    async fn payment(
+        &self,
+        order_id: OrderId,
+        kind: PaymentKind,
+    ) -> Result<Option<Payment>, Unavailable> {
+        const SELECT: &str =
+            "SELECT amount_minor, currency, state, token, charge_id, reason FROM payments
             WHERE order_id = $1 AND kind = $2";
         let row: Option<PaymentRow> = sqlx::query_as(SELECT)
             .bind(order_id.0)
@@ -401,18 +462,28 @@ impl OrderStore for PostgresStore {
             (_, _) => {
                 let mut each = Vec::with_capacity(changes.len());
                 for change in changes {
-                    each.push(self.apply_all(std::slice::from_ref(change)).await.map_err(unavailable));
+                    each.push(
+                        self.apply_all(std::slice::from_ref(change))
+                            .await
+                            .map_err(unavailable),
+                    );
                 }
                 each
             }
         }
     }
 
-    async fn take_outbox(&self, which: Outgoing, now: Timestamp, limit: u32) -> Result<Vec<OutboxRow>, Unavailable> {
-        // The head of its order and route: nothing that has not left stands before it. Once that is true it stays true,
-        // since an order's rows are written one after the other; so it does not matter how old the snapshot is, nor
-        // who holds what. Between two relays that want the same head, the lock decides, and the loser sees the claim.
-        // A row without a route goes everywhere: it stands before all of its order, and behind all.
+    async fn take_outbox(
+        &self,
+        which: Outgoing,
+        now: Timestamp,
+        limit: u32,
+    ) -> Result<Vec<OutboxRow>, Unavailable> {
+        // The head of its order and route: nothing that has not left stands before it. Once that is
+        // true it stays true, since an order's rows are written one after the other; so it does not
+        // matter how old the snapshot is, nor who holds what. Between two relays that want the same
+        // head, the lock decides, and the loser sees the claim. A row without a route goes
+        // everywhere: it stands before all of its order, and behind all.
         const TAKE: &str = "WITH heads AS MATERIALIZED (
                 SELECT id FROM outbox AS mine
                 WHERE published_at IS NULL AND retry_at <= $3 AND ($5 IS NULL OR coalesce(route LIKE 'queue/%', false) = $5)
@@ -440,9 +511,13 @@ impl OrderStore for PostgresStore {
     }
 
     async fn mark_published(&self, ids: &[i64], at: Timestamp) -> Result<(), Unavailable> {
-        const MARK: &str =
-            "UPDATE outbox SET published_at = $1, claimed_by = NULL, claimed_until = NULL WHERE id = ANY($2)";
-        sqlx::query(MARK).bind(at).bind(ids).execute(&self.pool).await.map_err(unavailable)?;
+        const MARK: &str = "UPDATE outbox SET published_at = $1, claimed_by = NULL, claimed_until = NULL WHERE id = ANY($2)";
+        sqlx::query(MARK)
+            .bind(at)
+            .bind(ids)
+            .execute(&self.pool)
+            .await
+            .map_err(unavailable)?;
         Ok(())
     }
 
@@ -452,14 +527,21 @@ impl OrderStore for PostgresStore {
             FROM unnest($1::bigint[], $2::timestamptz[]) AS late (id, retry_at)
             WHERE outbox.id = late.id AND claimed_by = $3 AND published_at IS NULL";
         let (ids, times): (Vec<i64>, Vec<Timestamp>) = rows.iter().copied().unzip();
-        let query = sqlx::query(PUT_OFF).bind(ids).bind(times).bind(self.claimant);
+        let query = sqlx::query(PUT_OFF)
+            .bind(ids)
+            .bind(times)
+            .bind(self.claimant);
         query.execute(&self.pool).await.map_err(unavailable)?;
         Ok(())
     }
 
     async fn oldest_unpublished(&self) -> Result<Option<Timestamp>, Unavailable> {
-        const OLDEST: &str = "SELECT created_at FROM outbox WHERE published_at IS NULL ORDER BY id LIMIT 1";
-        let row: Option<(Timestamp,)> = sqlx::query_as(OLDEST).fetch_optional(&self.pool).await.map_err(unavailable)?;
+        const OLDEST: &str =
+            "SELECT created_at FROM outbox WHERE published_at IS NULL ORDER BY id LIMIT 1";
+        let row: Option<(Timestamp,)> = sqlx::query_as(OLDEST)
+            .fetch_optional(&self.pool)
+            .await
+            .map_err(unavailable)?;
         Ok(row.map(|(created_at,)| created_at))
     }
 
@@ -484,7 +566,12 @@ impl OrderStore for PostgresStore {
         let _ = tokio::time::timeout(at_most, heard).await;
     }
 
-    async fn take_due(&self, now: Timestamp, again_at: Timestamp, limit: u32) -> Result<Vec<Due>, Unavailable> {
+    async fn take_due(
+        &self,
+        now: Timestamp,
+        again_at: Timestamp,
+        limit: u32,
+    ) -> Result<Vec<Due>, Unavailable> {
         const TAKE: &str = "UPDATE orders SET next_action_at = $1 WHERE order_id IN (
                 SELECT order_id FROM orders WHERE next_action_at <= $2
                 ORDER BY next_action_at LIMIT $3 FOR UPDATE SKIP LOCKED)
@@ -498,19 +585,36 @@ impl OrderStore for PostgresStore {
             .map_err(unavailable)?;
         let due = |(id, code, version, created_at, since, pickup_at): DueRow| {
             let order_id = OrderId(id);
-            let read = state(&code).map(|state| Due { order_id, state, version, created_at, since, pickup_at });
-            read.inspect_err(|error| tracing::error!(order.id = %id, %error, "A due order cannot be read")).ok()
+            let read = state(&code).map(|state| Due {
+                order_id,
+                state,
+                version,
+                created_at,
+                since,
+                pickup_at,
+            });
+            read.inspect_err(
+                |error| tracing::error!(order.id = %id, %error, "A due order cannot be read"),
+            )
+            .ok()
         };
         Ok(rows.into_iter().filter_map(due).collect())
     }
 
-    async fn look_again(&self, orders: &[(OrderId, i64, Option<Timestamp>)]) -> Result<(), Unavailable> {
+    async fn look_again(
+        &self,
+        orders: &[(OrderId, i64, Option<Timestamp>)],
+    ) -> Result<(), Unavailable> {
         const LOOK: &str = "UPDATE orders SET next_action_at = look.at
             FROM jsonb_to_recordset($1) AS look (order_id uuid, version bigint, at timestamptz)
             WHERE orders.order_id = look.order_id AND orders.version = look.version";
         let look = |(order_id, version, at): &(OrderId, i64, Option<Timestamp>)| json!({ "order_id": order_id, "version": version, "at": at.map_or(Value::Null, time_json) });
         let orders = Value::Array(orders.iter().map(look).collect());
-        sqlx::query(LOOK).bind(orders).execute(&self.pool).await.map_err(unavailable)?;
+        sqlx::query(LOOK)
+            .bind(orders)
+            .execute(&self.pool)
+            .await
+            .map_err(unavailable)?;
         Ok(())
     }
 
@@ -524,23 +628,42 @@ impl OrderStore for PostgresStore {
             SELECT recipient, day FROM notice_counts WHERE day < ($1 AT TIME ZONE 'UTC')::date ORDER BY day LIMIT $2)";
         for delete in [OUTBOX, INBOX, COUNTS] {
             let query = sqlx::query(delete).bind(before).bind(i64::from(limit));
-            deleted += query.execute(&self.pool).await.map_err(unavailable)?.rows_affected();
+            deleted += query
+                .execute(&self.pool)
+                .await
+                .map_err(unavailable)?
+                .rows_affected();
         }
         Ok(deleted)
     }
 }
 
 /// Applies changes; for anything but `Applied` the transaction must be rolled back.
-pub(crate) async fn apply_all(connection: &mut PgConnection, changes: &[Change]) -> Result<Applied, sqlx::Error> {
+pub(crate) async fn apply_all(
+    connection: &mut PgConnection,
+    changes: &[Change],
+) -> Result<Applied, sqlx::Error> {
     let (orders, payments) = (
-        changes.iter().filter(|change| change.order.is_some()).count() as i64,
-        changes.iter().filter(|change| change.payment.is_some()).count() as i64,
+        changes
+            .iter()
+            .filter(|change| change.order.is_some())
+            .count() as i64,
+        changes
+            .iter()
+            .filter(|change| change.payment.is_some())
+            .count() as i64,
     );
     let (taken_in, moved, paid, _): (i64, i64, i64, i64) = sqlx::query_as(APPLY)
         .bind(Value::Array(changes.iter().map(change_json).collect()))
-        .bind(Value::Array(changes.iter().flat_map(history_json).collect()))
-        .bind(outbox_json(changes.iter().flat_map(|change| change.outbox.iter().map(|message| (message, change.at)))))
-        .bind(Value::Array(changes.iter().filter_map(audit_json).collect()))
+        .bind(Value::Array(
+            changes.iter().flat_map(history_json).collect(),
+        ))
+        .bind(outbox_json(changes.iter().flat_map(|change| {
+            change.outbox.iter().map(|message| (message, change.at))
+        })))
+        .bind(Value::Array(
+            changes.iter().filter_map(audit_json).collect(),
+        ))
         .fetch_one(connection)
         .await?;
     if taken_in < changes.len() as i64 {
@@ -553,33 +676,41 @@ pub(crate) async fn apply_all(connection: &mut PgConnection, changes: &[Change])
 }
 
 /// The ids of those that were accepted: their keys are new.
-pub(crate) async fn place_all(connection: &mut PgConnection, orders: &[NewOrder]) -> Result<Vec<Uuid>, sqlx::Error> {
+pub(crate) async fn place_all(
+    connection: &mut PgConnection,
+    orders: &[NewOrder],
+) -> Result<Vec<Uuid>, sqlx::Error> {
     let placed: Vec<(Uuid, String)> = sqlx::query_as(PLACE)
         .bind(Value::Array(orders.iter().map(order_json).collect()))
         .bind(Value::Array(orders.iter().flat_map(items_json).collect()))
-        .bind(outbox_json(
-            orders.iter().flat_map(|new| new.outbox.iter().map(|message| (message, new.order.created_at))),
-        ))
+        .bind(outbox_json(orders.iter().flat_map(|new| {
+            new.outbox
+                .iter()
+                .map(|message| (message, new.order.created_at))
+        })))
         .fetch_all(connection)
         .await?;
     Ok(placed.into_iter().map(|(id, _)| id).collect())
 }
 
-/// Of a list, the order before which it ends, $1, or none. Ids are UUIDv7: newest first is greatest first.
+/// Of a list, the order before which it ends, $1, or none. Ids are UUIDv7: newest first is greatest
+/// first.
 const BEFORE_ID: &str = "coalesce($1, 'ffffffff-ffff-ffff-ffff-ffffffffffff'::uuid)";
 
 /// Lists orders of shops, newest first: $2 are the statuses, $3 the tenant, $4 the locations.
 ///
-/// A table that has taken orders for a year has half a million closed ones and ten open ones. `status = ANY ($2)` beside
-/// `ORDER BY order_id` leaves PostgreSQL the choice between two bad plans: read the index of the ids from its end and
-/// discard whatever is closed, or read all orders of a status and sort them. So the statement asks for each location
-/// and status by itself, in the order of `orders_by_status`, and merges the answers: at most `limit` rows of each are
-/// read, in a generic plan too.
+/// A table that has taken orders for a year has half a million closed ones and ten open ones.
+/// `status = ANY ($2)` beside `ORDER BY order_id` leaves PostgreSQL the choice between two bad
+/// plans: read the index of the ids from its end and discard whatever is closed, or read all orders
+/// of a status and sort them. So the statement asks for each location and status by itself, in the
+/// order of `orders_by_status`, and merges the answers: at most `limit` rows of each are read, in a
+/// generic plan too.
 ///
-/// The status is a range of one value, and part of the order. As an equality it would drop out of the order, and the
-/// planner, which takes each status for a fifth of all orders, would hope to find 200 of them soon from the end of the
-/// primary key. The row comparison begins the scan at the order before which the page ends. The limit stands in the
-/// text, because a plan for an unknown limit assumes that a tenth of the rows is wanted.
+/// The status is a range of one value, and part of the order. As an equality it would drop out of
+/// the order, and the planner, which takes each status for a fifth of all orders, would hope to
+/// find 200 of them soon from the end of the primary key. The row comparison begins the scan at the
+/// order before which the page ends. The limit stands in the text, because a plan for an unknown
+/// limit assumes that a tenth of the rows is wanted.
 pub fn list_of_shops(limit: u32) -> String {
     format!(
         "SELECT newest.* FROM unnest($4::text[]) AS place (at) CROSS JOIN unnest($2::text[]) AS wanted (code)
@@ -591,7 +722,8 @@ pub fn list_of_shops(limit: u32) -> String {
     )
 }
 
-/// Lists the orders of a browser's sessions, $5, newest first: each session by itself, by `orders_of_session`.
+/// Lists the orders of a browser's sessions, $5, newest first: each session by itself, by
+/// `orders_of_session`.
 fn list_of_sessions(limit: u32) -> String {
     format!(
         "SELECT newest.* FROM unnest($5::text[]) AS own (hash) CROSS JOIN LATERAL (SELECT {ORDER_COLUMNS} FROM orders
@@ -647,7 +779,9 @@ fn change_json(change: &Change) -> Value {
 }
 
 fn history_json(change: &Change) -> Vec<Value> {
-    let Some(order) = &change.order else { return Vec::new() };
+    let Some(order) = &change.order else {
+        return Vec::new();
+    };
     let line = |entry: &HistoryEntry| {
         json!({
             "order_id": order.order_id, "seq": entry.seq, "from_status": entry.from.map(|status| status.code()),
@@ -667,8 +801,14 @@ fn audit_json(change: &Change) -> Option<Value> {
 }
 
 pub fn outbox_json<'a>(messages: impl Iterator<Item = (&'a Envelope, Timestamp)>) -> Value {
-    let each_route = messages
-        .flat_map(|(envelope, at)| envelope.message.kind().routes().iter().map(move |route| (envelope, route, at)));
+    let each_route = messages.flat_map(|(envelope, at)| {
+        envelope
+            .message
+            .kind()
+            .routes()
+            .iter()
+            .map(move |route| (envelope, route, at))
+    });
     let rows = each_route.enumerate().map(|(n, (envelope, route, at))| {
         json!({
             "n": n, "kind": envelope.message.kind().name(), "order_id": envelope.order_id, "route": route.code(),

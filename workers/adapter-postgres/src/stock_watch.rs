@@ -11,8 +11,8 @@ use crate::orders::outbox_json;
 use crate::rows::corrupt;
 use crate::{PostgresStore, unavailable};
 
-/// Remembers ($1 to $5) if what is there is what was read ($6 and $7, or nothing), and adds the messages of $8 then.
-/// Gives whether it did.
+/// Remembers ($1 to $5) if what is there is what was read ($6 and $7, or nothing), and adds the
+/// messages of $8 then. Gives whether it did.
 const REMEMBER: &str = "
 WITH added AS (
     INSERT INTO stock_levels (product_id, version, level, received, at)
@@ -34,12 +34,21 @@ SELECT EXISTS (SELECT 1 FROM remembered),
 
 impl StockWatch for PostgresStore {
     async fn seen(&self, product_id: &ProductId) -> Result<Option<Seen>, Unavailable> {
-        const SELECT: &str = "SELECT version, level, received FROM stock_levels WHERE product_id = $1";
-        let row: Option<(i64, String, i64)> =
-            sqlx::query_as(SELECT).bind(product_id.as_str()).fetch_optional(&self.pool).await.map_err(unavailable)?;
+        const SELECT: &str =
+            "SELECT version, level, received FROM stock_levels WHERE product_id = $1";
+        let row: Option<(i64, String, i64)> = sqlx::query_as(SELECT)
+            .bind(product_id.as_str())
+            .fetch_optional(&self.pool)
+            .await
+            .map_err(unavailable)?;
         row.map(|(version, level, received)| {
-            let level = Availability::from_code(&level).ok_or_else(|| corrupt("a level", &level))?;
-            Ok(Seen { version, level, received })
+            let level =
+                Availability::from_code(&level).ok_or_else(|| corrupt("a level", &level))?;
+            Ok(Seen {
+                version,
+                level,
+                received,
+            })
         })
         .transpose()
     }

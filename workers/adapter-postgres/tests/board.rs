@@ -1,4 +1,5 @@
-//! What the staff board costs a database that has taken orders for a year: half a million closed ones, ten open ones.
+//! What the staff board costs a database that has taken orders for a year: half a million closed
+//! ones, ten open ones.
 
 use adapter_postgres::{PostgresStore, list_of_shops};
 use app::ports::orders::{OrderFilter, OrderStore as _};
@@ -8,8 +9,8 @@ use domain::order::Status;
 use serde_json::Value;
 use sqlx::{Connection as _, PgConnection};
 
-/// Orders as `place_order` makes them, in a few seconds: $1 is the status, $2 how many. Every second one is of another
-/// location, and the ids grow with time as UUIDv7 do.
+/// Orders as `place_order` makes them, in a few seconds: $1 is the status, $2 how many. Every
+/// second one is of another location, and the ids grow with time as UUIDv7 do.
 const ORDERS: &str = "
     INSERT INTO orders (order_id, tenant_id, location_id, order_number, order_type, customer_name, customer_phone,
         customer_email, special_instructions, subtotal_minor, tax_minor, total_minor, currency, state, status, step, version,
@@ -25,43 +26,81 @@ const BUFFERS_MAX: u64 = 50;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_board_reads_open_orders_alone() {
-    let Some(server) = servers::migrated_postgres().await else { return };
+    let Some(server) = servers::migrated_postgres().await else {
+        return;
+    };
     // Only the owner of a table may vacuum it.
-    let mut database = PgConnection::connect(&server.logins.migrate).await.expect("it answers");
+    let mut database = PgConnection::connect(&server.logins.migrate)
+        .await
+        .expect("it answers");
     let database = &mut database;
     let airport = "INSERT INTO locations (tenant_id, location_id, name, currency, tax_basis_points)
         VALUES ('brew-haven', 'airport', 'Airport', 'USD', 888)";
-    sqlx::query(airport).execute(&mut *database).await.expect("a location");
+    sqlx::query(airport)
+        .execute(&mut *database)
+        .await
+        .expect("a location");
     // Many that ended, in the order in which they came, and ten of today at each location.
-    for (status, count) in
-        [("cancelled", 50_000), ("completed", 450_000), ("confirmed", 8), ("preparing", 6), ("ready", 6)]
-    {
-        let orders = sqlx::query(ORDERS).bind(status).bind(count).execute(&mut *database).await.expect("orders");
-        assert_eq!(orders.rows_affected(), u64::try_from(count).expect("a count"));
+    for (status, count) in [
+        ("cancelled", 50_000),
+        ("completed", 450_000),
+        ("confirmed", 8),
+        ("preparing", 6),
+        ("ready", 6),
+    ] {
+        let orders = sqlx::query(ORDERS)
+            .bind(status)
+            .bind(count)
+            .execute(&mut *database)
+            .await
+            .expect("orders");
+        assert_eq!(
+            orders.rows_affected(),
+            u64::try_from(count).expect("a count")
+        );
     }
 
-    let store = PostgresStore::connect(&server.url, 2).await.expect("it answers");
+    let store = PostgresStore::connect(&server.url, 2)
+        .await
+        .expect("it answers");
     let statuses = vec![Status::Confirmed, Status::Preparing, Status::Ready];
-    let filter = OrderFilter { statuses: statuses.clone(), limit: 200, ..OrderFilter::default() };
-    let shown = store.list(&Scope::of(&Shop::default_shop()), &filter).await.expect("the board");
+    let filter = OrderFilter {
+        statuses: statuses.clone(),
+        limit: 200,
+        ..OrderFilter::default()
+    };
+    let shown = store
+        .list(&Scope::of(&Shop::default_shop()), &filter)
+        .await
+        .expect("the board");
     assert_eq!(shown.len(), 10);
 
     let codes: Vec<_> = statuses.iter().map(|status| status.code()).collect();
     for state in ["as it was filled", "ANALYZE", "VACUUM"] {
         if state.chars().all(char::is_uppercase) {
-            sqlx::query(sqlx::AssertSqlSafe(format!("{state} orders"))).execute(&mut *database).await.expect(state);
+            sqlx::query(sqlx::AssertSqlSafe(format!("{state} orders")))
+                .execute(&mut *database)
+                .await
+                .expect(state);
         }
         for mode in ["force_custom_plan", "force_generic_plan"] {
             let (plan, buffers) = explained(database, mode, &codes).await;
             assert!(plan.contains("orders_by_status"), "{state}, {mode}: {plan}");
-            assert!(buffers <= BUFFERS_MAX, "{state}, {mode}: {buffers} buffers\n{plan}");
+            assert!(
+                buffers <= BUFFERS_MAX,
+                "{state}, {mode}: {buffers} buffers\n{plan}"
+            );
         }
     }
 }
 
 /// The plan of the board's statement, and the pages that it read.
 async fn explained(database: &mut PgConnection, mode: &str, statuses: &[&str]) -> (String, u64) {
-    let list = statuses.iter().map(|status| format!("'{status}'")).collect::<Vec<_>>().join(", ");
+    let list = statuses
+        .iter()
+        .map(|status| format!("'{status}'"))
+        .collect::<Vec<_>>()
+        .join(", ");
     let execute = format!(
         "EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON)
          EXECUTE board (NULL, ARRAY[{list}], 'brew-haven', ARRAY['main-street'])"
@@ -69,13 +108,22 @@ async fn explained(database: &mut PgConnection, mode: &str, statuses: &[&str]) -
     for statement in [
         format!("SET plan_cache_mode = {mode}"),
         "DEALLOCATE ALL".to_owned(),
-        format!("PREPARE board (uuid, text[], text, text[]) AS {}", list_of_shops(200)),
+        format!(
+            "PREPARE board (uuid, text[], text, text[]) AS {}",
+            list_of_shops(200)
+        ),
         // The first look pays for the catalogue.
         execute.clone(),
     ] {
-        sqlx::raw_sql(sqlx::AssertSqlSafe(statement)).execute(&mut *database).await.expect("executed");
+        sqlx::raw_sql(sqlx::AssertSqlSafe(statement))
+            .execute(&mut *database)
+            .await
+            .expect("executed");
     }
-    let row = sqlx::raw_sql(sqlx::AssertSqlSafe(execute)).fetch_one(&mut *database).await.expect("explained");
+    let row = sqlx::raw_sql(sqlx::AssertSqlSafe(execute))
+        .fetch_one(&mut *database)
+        .await
+        .expect("explained");
     let text: Value = sqlx::Row::try_get::<String, _>(&row, 0)
         .ok()
         .and_then(|text| serde_json::from_str(&text).ok())
@@ -83,5 +131,8 @@ async fn explained(database: &mut PgConnection, mode: &str, statuses: &[&str]) -
         .expect("a plan");
     let plan = &text[0]["Plan"];
     let pages = |name: &str| plan[name].as_u64().expect("a count");
-    (format!("{plan:#}"), pages("Shared Hit Blocks") + pages("Shared Read Blocks"))
+    (
+        format!("{plan:#}"),
+        pages("Shared Hit Blocks") + pages("Shared Read Blocks"),
+    )
 }

@@ -9,14 +9,20 @@ use servers::Server;
 
 async fn stores() -> Option<(Server, PostgresStore, PostgresStore)> {
     let server = servers::migrated_postgres().await?;
-    let store = PostgresStore::connect(&server.url, 8).await.expect("it answers");
-    let other = PostgresStore::connect(&server.url, 8).await.expect("it answers");
+    let store = PostgresStore::connect(&server.url, 8)
+        .await
+        .expect("it answers");
+    let other = PostgresStore::connect(&server.url, 8)
+        .await
+        .expect("it answers");
     Some((server, store, other))
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn it_passes_the_laws_of_its_ports() {
-    let Some((_server, store, other)) = stores().await else { return };
+    let Some((_server, store, other)) = stores().await else {
+        return;
+    };
     laws::orders::all(&store, &other).await;
     laws::notices::all(&store).await;
     laws::journey::all(&store).await;
@@ -27,52 +33,81 @@ async fn it_passes_the_laws_of_its_ports() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn it_passes_the_laws_of_slots_and_fulfilment() {
-    let Some((_server, store, other)) = stores().await else { return };
+    let Some((_server, store, other)) = stores().await else {
+        return;
+    };
     laws::slots::all(&store, &other).await;
     laws::fulfilment::all(&store, &other).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn it_passes_the_laws_of_locations() {
-    let Some((server, store, _)) = stores().await else { return };
-    let database = sqlx::PgPool::connect(&server.url).await.expect("it answers");
+    let Some((server, store, _)) = stores().await else {
+        return;
+    };
+    let database = sqlx::PgPool::connect(&server.url)
+        .await
+        .expect("it answers");
     let execute = async |sql: String| {
-        sqlx::query(sqlx::AssertSqlSafe(sql)).execute(&database).await.expect("done");
+        sqlx::query(sqlx::AssertSqlSafe(sql))
+            .execute(&database)
+            .await
+            .expect("done");
     };
     laws::locations::all(&store, execute).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn it_passes_the_laws_of_tenants_and_locations() {
-    let Some((server, store, _)) = stores().await else { return };
-    let database = sqlx::PgPool::connect(&server.url).await.expect("it answers");
+    let Some((server, store, _)) = stores().await else {
+        return;
+    };
+    let database = sqlx::PgPool::connect(&server.url)
+        .await
+        .expect("it answers");
     for row in laws::scope::rows() {
-        sqlx::query(sqlx::AssertSqlSafe(row)).execute(&database).await.expect("inserted");
+        sqlx::query(sqlx::AssertSqlSafe(row))
+            .execute(&database)
+            .await
+            .expect("inserted");
     }
     laws::scope::all(&store).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn relays_keep_each_order_in_order() {
-    let Some(server) = servers::migrated_postgres().await else { return };
+    let Some(server) = servers::migrated_postgres().await else {
+        return;
+    };
     let relays = (0..8).map(|_| PostgresStore::connect(&server.url, 1));
-    let relays: Vec<PostgresStore> = futures::future::try_join_all(relays).await.expect("it answers");
+    let relays: Vec<PostgresStore> = futures::future::try_join_all(relays)
+        .await
+        .expect("it answers");
     laws::orders::relays_keep_each_order_in_order(&relays).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_cannot_be_read_keeps_nothing_else_back() {
-    let Some((server, store, _)) = stores().await else { return };
-    let database = sqlx::PgPool::connect(&server.url).await.expect("it answers");
+    let Some((server, store, _)) = stores().await else {
+        return;
+    };
+    let database = sqlx::PgPool::connect(&server.url)
+        .await
+        .expect("it answers");
     let execute = async |sql: String| {
-        sqlx::query(sqlx::AssertSqlSafe(sql)).execute(&database).await.expect("done");
+        sqlx::query(sqlx::AssertSqlSafe(sql))
+            .execute(&database)
+            .await
+            .expect("done");
     };
     laws::orders::what_cannot_be_read_keeps_nothing_else_back(&store, execute).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn who_waits_for_messages_hears_of_another_process_s() {
-    let Some((_server, relay, storefront)) = stores().await else { return };
+    let Some((_server, relay, storefront)) = stores().await else {
+        return;
+    };
     let placing = async {
         loop {
             let placed = storefront.place(&[laws::orders::new_order()]).await;
@@ -91,17 +126,35 @@ async fn who_waits_for_messages_hears_of_another_process_s() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_audit_log_refuses_every_change() {
-    let Some((server, store, _)) = stores().await else { return };
+    let Some((server, store, _)) = stores().await else {
+        return;
+    };
     laws::access::all(&store).await;
     // The superuser: the roles' own login may not even try.
-    let database = sqlx::PgPool::connect(&server.logins.admin).await.expect("it answers");
-    let count =
-        async || -> i64 { sqlx::query_scalar("SELECT count(*) FROM audit").fetch_one(&database).await.expect("read") };
+    let database = sqlx::PgPool::connect(&server.logins.admin)
+        .await
+        .expect("it answers");
+    let count = async || -> i64 {
+        sqlx::query_scalar("SELECT count(*) FROM audit")
+            .fetch_one(&database)
+            .await
+            .expect("read")
+    };
     let before = count().await;
     assert!(before > 0, "the laws have written some");
-    for change in ["UPDATE audit SET actor = 'somebody else'", "DELETE FROM audit", "TRUNCATE audit"] {
-        let refused = sqlx::query(change).execute(&database).await.expect_err(change);
-        assert!(refused.to_string().contains("audit is insert-only"), "{change}: {refused}");
+    for change in [
+        "UPDATE audit SET actor = 'somebody else'",
+        "DELETE FROM audit",
+        "TRUNCATE audit",
+    ] {
+        let refused = sqlx::query(change)
+            .execute(&database)
+            .await
+            .expect_err(change);
+        assert!(
+            refused.to_string().contains("audit is insert-only"),
+            "{change}: {refused}"
+        );
     }
     assert_eq!(count().await, before);
 }

@@ -1,5 +1,5 @@
-//! A login that the URL does not carry, on a real PostgreSQL that lets nobody in without TLS and a password: what RDS with
-//! `rds.force_ssl` is.
+//! A login that the URL does not carry, on a real PostgreSQL that lets nobody in without TLS and a
+//! password: what RDS with `rds.force_ssl` is.
 
 use adapter_postgres::{ConnectError, Login, PostgresStore};
 use app::ports::orders::OrderStore as _;
@@ -22,8 +22,13 @@ struct Guarded {
 async fn guarded() -> Option<Guarded> {
     let server = servers::postgres().await?;
     let certificates = Certificates::new();
-    let mut owner = PgConnection::connect(&server.logins.admin).await.expect("it answers");
-    let (certificate, key) = (certificates.certificate.display(), certificates.key.display());
+    let mut owner = PgConnection::connect(&server.logins.admin)
+        .await
+        .expect("it answers");
+    let (certificate, key) = (
+        certificates.certificate.display(),
+        certificates.key.display(),
+    );
     for sql in [
         format!("CREATE ROLE barista LOGIN SUPERUSER PASSWORD '{PASSWORD}'"),
         format!("ALTER SYSTEM SET ssl_cert_file = '{certificate}'"),
@@ -32,10 +37,22 @@ async fn guarded() -> Option<Guarded> {
     ] {
         execute(&mut owner, sql).await;
     }
-    let row = sqlx::query("SHOW hba_file").fetch_one(&mut owner).await.expect("a file");
-    std::fs::write(row.get::<String, _>(0), "hostssl all all all scram-sha-256\n").expect("written");
+    let row = sqlx::query("SHOW hba_file")
+        .fetch_one(&mut owner)
+        .await
+        .expect("a file");
+    std::fs::write(
+        row.get::<String, _>(0),
+        "hostssl all all all scram-sha-256\n",
+    )
+    .expect("written");
     execute(&mut owner, "SELECT pg_reload_conf()".to_owned()).await;
-    let port = server.url.rsplit(':').next().and_then(|rest| rest.split('/').next()).expect("a port");
+    let port = server
+        .url
+        .rsplit(':')
+        .next()
+        .and_then(|rest| rest.split('/').next())
+        .expect("a port");
     let url = format!("postgres://localhost:{port}/postgres?sslmode=verify-full");
     let login = Login {
         user: Some("barista".to_owned()),
@@ -49,16 +66,33 @@ async fn guarded() -> Option<Guarded> {
         }
         tokio::time::sleep(std::time::Duration::from_millis(25)).await;
     }
-    Some(Guarded { url, login, owner, _certificates: certificates, _server: server })
+    Some(Guarded {
+        url,
+        login,
+        owner,
+        _certificates: certificates,
+        _server: server,
+    })
 }
 
 async fn execute(connection: &mut PgConnection, sql: String) {
-    sqlx::query(AssertSqlSafe(sql)).execute(connection).await.expect("done");
+    sqlx::query(AssertSqlSafe(sql))
+        .execute(connection)
+        .await
+        .expect("done");
 }
 
 fn for_migrations(login: &Login) -> migrations::Login {
-    let Login { user, password, root_certificates } = login.clone();
-    migrations::Login { user, password, root_certificates }
+    let Login {
+        user,
+        password,
+        root_certificates,
+    } = login.clone();
+    migrations::Login {
+        user,
+        password,
+        root_certificates,
+    }
 }
 
 async fn refused(guarded: &Guarded, login: &Login) -> String {
@@ -71,47 +105,114 @@ async fn refused(guarded: &Guarded, login: &Login) -> String {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn user_password_and_roots_come_beside_the_url_for_roles_and_for_migrations() {
-    let Some(guarded) = guarded().await else { return };
-    let plain = guarded.url.replace("?sslmode=verify-full", "?sslmode=disable");
-    assert!(PostgresStore::connect_as(&plain, &guarded.login, 1).await.is_err(), "the server wants TLS");
-    assert!(migrations::migrate_as(&plain, &for_migrations(&guarded.login)).await.is_err(), "the server wants TLS");
-    let migrated = migrations::migrate_as(&guarded.url, &for_migrations(&guarded.login)).await.expect("migrated");
+    let Some(guarded) = guarded().await else {
+        return;
+    };
+    let plain = guarded
+        .url
+        .replace("?sslmode=verify-full", "?sslmode=disable");
+    assert!(
+        PostgresStore::connect_as(&plain, &guarded.login, 1)
+            .await
+            .is_err(),
+        "the server wants TLS"
+    );
+    assert!(
+        migrations::migrate_as(&plain, &for_migrations(&guarded.login))
+            .await
+            .is_err(),
+        "the server wants TLS"
+    );
+    let migrated = migrations::migrate_as(&guarded.url, &for_migrations(&guarded.login))
+        .await
+        .expect("migrated");
     assert!(!migrated.applied.is_empty());
-    let store = PostgresStore::connect_as(&guarded.url, &guarded.login, 1).await.expect("it lets us in");
+    let store = PostgresStore::connect_as(&guarded.url, &guarded.login, 1)
+        .await
+        .expect("it lets us in");
     assert_eq!(store.pending_orders(&Scope::Everything).await, Ok(0));
 
     // Another name than the certificate's, and roots that do not know it.
     let address = guarded.url.replace("localhost", "127.0.0.1");
-    let strange = Login { root_certificates: Some(Certificates::new().root.clone()), ..guarded.login.clone() };
+    let strange = Login {
+        root_certificates: Some(Certificates::new().root.clone()),
+        ..guarded.login.clone()
+    };
     for (url, login) in [(&address, &guarded.login), (&guarded.url, &strange)] {
-        let told = PostgresStore::connect_as(url, login, 1).await.map(|_| ()).expect_err("not verified");
+        let told = PostgresStore::connect_as(url, login, 1)
+            .await
+            .map(|_| ())
+            .expect_err("not verified");
         assert!(matches!(told, ConnectError::Unavailable(_)), "{told}");
-        let told = migrations::migrate_as(url, &for_migrations(login)).await.expect_err("not verified");
-        assert!(matches!(told, migrations::MigrateError::Postgres(_) | migrations::MigrateError::Roots(..)), "{told}");
+        let told = migrations::migrate_as(url, &for_migrations(login))
+            .await
+            .expect_err("not verified");
+        assert!(
+            matches!(
+                told,
+                migrations::MigrateError::Postgres(_) | migrations::MigrateError::Roots(..)
+            ),
+            "{told}"
+        );
     }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_wrong_password_is_one_line_that_does_not_repeat_it() {
-    let Some(guarded) = guarded().await else { return };
-    let wrong = Login { password: Some("wrong-horse".to_owned()), ..guarded.login.clone() };
+    let Some(guarded) = guarded().await else {
+        return;
+    };
+    let wrong = Login {
+        password: Some("wrong-horse".to_owned()),
+        ..guarded.login.clone()
+    };
     let told = refused(&guarded, &wrong).await;
-    assert_eq!(told, "PostgreSQL refuses the login of barista: password authentication failed for user \"barista\"");
-    let migration = migrations::migrate_as(&guarded.url, &for_migrations(&wrong)).await.expect_err("refused");
+    assert_eq!(
+        told,
+        "PostgreSQL refuses the login of barista: password authentication failed for user \"barista\""
+    );
+    let migration = migrations::migrate_as(&guarded.url, &for_migrations(&wrong))
+        .await
+        .expect_err("refused");
     assert!(!format!("{migration:?}").contains("horse"), "{migration:?}");
     assert!(!format!("{wrong:?} {:?}", for_migrations(&wrong)).contains("horse"));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn when_the_password_changes_what_is_open_goes_on_and_what_is_new_needs_the_new_one() {
-    let Some(mut guarded) = guarded().await else { return };
-    migrations::migrate_as(&guarded.url, &for_migrations(&guarded.login)).await.expect("migrated");
-    let store = PostgresStore::connect_as(&guarded.url, &guarded.login, 1).await.expect("it lets us in");
-    store.check_login().await.expect("the password is still the one");
-    execute(&mut guarded.owner, "ALTER ROLE barista PASSWORD 'of-today'".to_owned()).await;
-    assert_eq!(store.pending_orders(&Scope::Everything).await, Ok(0), "an open connection goes on");
-    assert!(matches!(store.check_login().await, Err(ConnectError::LoginRefused { .. })));
+    let Some(mut guarded) = guarded().await else {
+        return;
+    };
+    migrations::migrate_as(&guarded.url, &for_migrations(&guarded.login))
+        .await
+        .expect("migrated");
+    let store = PostgresStore::connect_as(&guarded.url, &guarded.login, 1)
+        .await
+        .expect("it lets us in");
+    store
+        .check_login()
+        .await
+        .expect("the password is still the one");
+    execute(
+        &mut guarded.owner,
+        "ALTER ROLE barista PASSWORD 'of-today'".to_owned(),
+    )
+    .await;
+    assert_eq!(
+        store.pending_orders(&Scope::Everything).await,
+        Ok(0),
+        "an open connection goes on"
+    );
+    assert!(matches!(
+        store.check_login().await,
+        Err(ConnectError::LoginRefused { .. })
+    ));
     refused(&guarded, &guarded.login).await;
-    let today = Login { password: Some("of-today".to_owned()), ..guarded.login.clone() };
-    PostgresStore::connect_as(&guarded.url, &today, 1).await.expect("it lets us in");
+    let today = Login {
+        password: Some("of-today".to_owned()),
+        ..guarded.login.clone()
+    };
+    PostgresStore::connect_as(&guarded.url, &today, 1)
+        .await
+        .expect("it lets us in");
 }

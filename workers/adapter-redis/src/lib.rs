@@ -1,6 +1,6 @@
-//! Carts in Redis: one hash a session, product to quantity, and a second hash with the prices that the customer saw.
-//! Limits and expiry are kept by scripts, so that what two tabs do at once is done one after the other. Counts of
-//! what clients do lie beside them.
+//! Carts in Redis: one hash a session, product to quantity, and a second hash with the prices that
+//! the customer saw. Limits and expiry are kept by scripts, so that what two tabs do at once is
+//! done one after the other. Counts of what clients do lie beside them.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -13,18 +13,20 @@ use domain::cart::{LINES_MAX, Line, Lines, Quantity};
 use domain::ids::ProductId;
 use redis::aio::{ConnectionManager, ConnectionManagerConfig};
 use redis::{
-    AsyncCommands as _, ConnectionInfo, ErrorKind, IntoConnectionInfo as _, RedisError, Script, ScriptInvocation,
-    ServerErrorKind,
+    AsyncCommands as _, ConnectionInfo, ErrorKind, IntoConnectionInfo as _, RedisError, Script,
+    ScriptInvocation, ServerErrorKind,
 };
 
-/// Redis answers in well under a millisecond. A storefront that waits longer keeps its customers waiting.
+/// Redis answers in well under a millisecond. A storefront that waits longer keeps its customers
+/// waiting.
 const ANSWER_WITHIN: Duration = Duration::from_millis(200);
 const CONNECT_WITHIN: Duration = Duration::from_secs(1);
 const CALL_WITHIN: Duration = Duration::from_millis(500);
-/// Tries to connect before those who wait are told that it is unavailable; the next call tries again.
+/// Tries to connect before those who wait are told that it is unavailable; the next call tries
+/// again.
 const CONNECT_RETRIES: usize = 2;
-/// Before the first of them; twice that before the second. With its jitter all of it fits into a call, so that a call hears
-/// why there is no connection.
+/// Before the first of them; twice that before the second. With its jitter all of it fits into a
+/// call, so that a call hears why there is no connection.
 const BETWEEN_CONNECTS: Duration = Duration::from_millis(50);
 
 #[derive(Clone)]
@@ -46,12 +48,14 @@ struct Link {
     connection: ConnectionManager,
 }
 
-/// What is unavailable when the server refuses our password: nothing was done, and another password may help.
+/// What is unavailable when the server refuses our password: nothing was done, and another password
+/// may help.
 pub const PASSWORD: &str = "the carts' password";
 
-/// What every script begins and ends with. KEYS[1] is the cart, KEYS[2] the prices that were seen; ARGV[1] the most of one
-/// product, ARGV[2] the most products, ARGV[3] the seconds a cart lives. What is not a hash of that is no cart of ours: it
-/// is thrown away, and the customer starts with an empty one. `reply` gives a word, the cart and the prices.
+/// What every script begins and ends with. KEYS[1] is the cart, KEYS[2] the prices that were seen;
+/// ARGV[1] the most of one product, ARGV[2] the most products, ARGV[3] the seconds a cart lives.
+/// What is not a hash of that is no cart of ours: it is thrown away, and the customer starts with
+/// an empty one. `reply` gives a word, the cart and the prices.
 const AROUND: &str = r"
 local cart, seen, most, products, lifetime = KEYS[1], KEYS[2], tonumber(ARGV[1]), tonumber(ARGV[2]), ARGV[3]
 local function is_cart()
@@ -107,7 +111,8 @@ redis.call('HDEL', seen, ARGV[4])
 return reply('changed')
 ";
 
-/// Takes out of each product ARGV[4], ARGV[6], ... as many as the argument after it says, or all that are there.
+/// Takes out of each product ARGV[4], ARGV[6], ... as many as the argument after it says, or all
+/// that are there.
 const TAKE_OUT: &str = r"
 for i = 4, #ARGV, 2 do
   local rest = tonumber(redis.call('HGET', cart, ARGV[i]) or '0') - tonumber(ARGV[i + 1])
@@ -121,8 +126,8 @@ end
 return reply('changed')
 ";
 
-/// Counts KEYS[1], which is forgotten ARGV[1] seconds after it was counted first. In one step: a count without an end would
-/// refuse a client for ever.
+/// Counts KEYS[1], which is forgotten ARGV[1] seconds after it was counted first. In one step: a
+/// count without an end would refuse a client for ever.
 const COUNT: &str = r"
 local count = redis.call('INCR', KEYS[1])
 if count == 1 then redis.call('EXPIRE', KEYS[1], ARGV[1]) end
@@ -130,8 +135,8 @@ return count
 ";
 
 impl RedisCarts {
-    /// The server need not be there yet: it is reached when it is needed, and again when it was lost. A `rediss://` server
-    /// must show a certificate that this machine's roots know.
+    /// The server need not be there yet: it is reached when it is needed, and again when it was
+    /// lost. A `rediss://` server must show a certificate that this machine's roots know.
     ///
     /// # Errors
     /// When the URL is none.
@@ -153,7 +158,15 @@ impl RedisCarts {
         let script = |verb: &str| Script::new(&format!("{AROUND}{verb}"));
         let (get, add, set, remove) = (script(GET), script(ADD), script(SET), script(REMOVE));
         let take_out = script(TAKE_OUT);
-        Ok(RedisCarts { link, get, add, set, remove, take_out, count: Script::new(COUNT) })
+        Ok(RedisCarts {
+            link,
+            get,
+            add,
+            set,
+            remove,
+            take_out,
+            count: Script::new(COUNT),
+        })
     }
 
     /// Counts `key` and returns how often it was counted since the first time within `window`.
@@ -192,14 +205,20 @@ impl RedisCarts {
         self.link.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Runs a call, connecting included: a page without its cart's count is better than a page that waits.
-    async fn within<T>(&self, call: impl Future<Output = Result<T, RedisError>>) -> Result<T, Unavailable> {
+    /// Runs a call, connecting included: a page without its cart's count is better than a page that
+    /// waits.
+    async fn within<T>(
+        &self,
+        call: impl Future<Output = Result<T, RedisError>>,
+    ) -> Result<T, Unavailable> {
         let answer = tokio::time::timeout(CALL_WITHIN, call).await;
-        // The manager connects anew after an error of the connection, but not when a server that is gone says nothing, nor
-        // when after a failover it talks to what is now a replica.
+        // The manager connects anew after an error of the connection, but not when a server that is
+        // gone says nothing, nor when after a failover it talks to what is now a replica.
         let stale = match &answer {
             Err(_) => true,
-            Ok(Err(error)) => error.is_timeout() || error.kind() == ErrorKind::Server(ServerErrorKind::ReadOnly),
+            Ok(Err(error)) => {
+                error.is_timeout() || error.kind() == ErrorKind::Server(ServerErrorKind::ReadOnly)
+            }
             Ok(Ok(_)) => false,
         };
         if stale {
@@ -210,7 +229,10 @@ impl RedisCarts {
         }
         match answer {
             Ok(answer) => answer.map_err(unavailable),
-            Err(_) => Err(Unavailable::new("carts", format!("no answer within {CALL_WITHIN:?}"))),
+            Err(_) => Err(Unavailable::new(
+                "carts",
+                format!("no answer within {CALL_WITHIN:?}"),
+            )),
         }
     }
 
@@ -223,12 +245,19 @@ impl RedisCarts {
     ) -> Result<(String, Cart), Unavailable> {
         let mut call = script.key(key(session));
         call.key(seen_key(session));
-        call.arg(Quantity::MAX).arg(LINES_MAX).arg(CART_LIFETIME.as_secs());
+        call.arg(Quantity::MAX)
+            .arg(LINES_MAX)
+            .arg(CART_LIFETIME.as_secs());
         arguments(&mut call);
         type Reply = (String, Vec<(String, u32)>, Vec<(String, String)>);
-        let (word, stored, prices): Reply = self.within(call.invoke_async(&mut self.connection())).await?;
+        let (word, stored, prices): Reply = self
+            .within(call.invoke_async(&mut self.connection()))
+            .await?;
         let lines = stored.into_iter().map(|(product, count)| {
-            Some(Line { product_id: ProductId::parse(&product).ok()?, quantity: Quantity::new(count)? })
+            Some(Line {
+                product_id: ProductId::parse(&product).ok()?,
+                quantity: Quantity::new(count)?,
+            })
         });
         // The script let nothing else through.
         let mut lines = lines.collect::<Option<Vec<_>>>().unwrap_or_default();
@@ -236,10 +265,19 @@ impl RedisCarts {
         let price = |(product, price): (String, String)| {
             let product_id = ProductId::parse(&product).ok()?;
             // A price that cannot be read is one that nobody remembers.
-            lines.iter().any(|line| line.product_id == product_id).then_some((product_id, price.parse().ok()?))
+            lines
+                .iter()
+                .any(|line| line.product_id == product_id)
+                .then_some((product_id, price.parse().ok()?))
         };
         let seen: BTreeMap<ProductId, i64> = prices.into_iter().filter_map(price).collect();
-        Ok((word, Cart { lines: Lines::merge(lines).unwrap_or_default(), seen }))
+        Ok((
+            word,
+            Cart {
+                lines: Lines::merge(lines).unwrap_or_default(),
+                seen,
+            },
+        ))
     }
 }
 
@@ -251,13 +289,17 @@ impl CartStore for RedisCarts {
     async fn add(&self, session: &str, line: &Line, price_minor: i64) -> Result<Cart, CartError> {
         let (word, cart) = self
             .run(&self.add, session, |call| {
-                call.arg(line.product_id.as_str()).arg(line.quantity.get()).arg(price_minor);
+                call.arg(line.product_id.as_str())
+                    .arg(line.quantity.get())
+                    .arg(price_minor);
             })
             .await?;
         match word.as_str() {
-            "quantity" => {
-                Err(FieldError::new("quantity", format!("must not pass {} of one product", Quantity::MAX)).into())
-            }
+            "quantity" => Err(FieldError::new(
+                "quantity",
+                format!("must not pass {} of one product", Quantity::MAX),
+            )
+            .into()),
             "lines" => {
                 let message = format!("must not be more than {LINES_MAX} different products");
                 Err(FieldError::new("product_id", message).into())
@@ -298,7 +340,9 @@ impl CartStore for RedisCarts {
 
     async fn clear(&self, session: &str) -> Result<(), Unavailable> {
         let mut connection = self.connection();
-        let _: i64 = self.within(connection.del(vec![key(session), seen_key(session)])).await?;
+        let _: i64 = self
+            .within(connection.del(vec![key(session), seen_key(session)]))
+            .await?;
         Ok(())
     }
 }
@@ -322,14 +366,15 @@ fn key(session: &str) -> String {
     format!("cart:{session}")
 }
 
-/// The braces make a cluster keep it where it keeps the cart: what stands in them is the whole key of the cart.
+/// The braces make a cluster keep it where it keeps the cart: what stands in them is the whole key
+/// of the cart.
 fn seen_key(session: &str) -> String {
     format!("cart:seen:{{cart:{session}}}")
 }
 
 fn unavailable(error: RedisError) -> Unavailable {
     // As the client says it, or as the server does to a connection that has shown nothing.
-    let refused =
-        error.kind() == ErrorKind::AuthenticationFailed || matches!(error.code(), Some("WRONGPASS" | "NOAUTH"));
+    let refused = error.kind() == ErrorKind::AuthenticationFailed
+        || matches!(error.code(), Some("WRONGPASS" | "NOAUTH"));
     Unavailable::new(if refused { PASSWORD } else { "carts" }, error)
 }

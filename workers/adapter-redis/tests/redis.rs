@@ -1,5 +1,6 @@
-//! Carts in a real Redis: the one at `HAVEN_TEST_REDIS_URL`, else one that the test starts from the `PATH`. Without
-//! either each test says so in one line and returns; `HAVEN_REQUIRE=redis` turns that into a failure.
+//! Carts in a real Redis: the one at `HAVEN_TEST_REDIS_URL`, else one that the test starts from the
+//! `PATH`. Without either each test says so in one line and returns; `HAVEN_REQUIRE=redis` turns
+//! that into a failure.
 
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
@@ -34,7 +35,10 @@ fn program() -> Option<PathBuf> {
         .find(|program| program.is_file());
     if found.is_none() {
         let required = std::env::var("HAVEN_REQUIRE").unwrap_or_default();
-        assert!(!required.split(',').any(|name| name == "redis"), "redis is required and was not found");
+        assert!(
+            !required.split(',').any(|name| name == "redis"),
+            "redis is required and was not found"
+        );
         println!("skipped: no redis-server on the PATH, and HAVEN_TEST_REDIS_URL is not set");
     }
     found
@@ -49,24 +53,42 @@ async fn started(program: &PathBuf, port: u16) -> Server {
     let folder = std::env::temp_dir().join(format!("haven-redis-{}-{port}", std::process::id()));
     std::fs::create_dir_all(&folder).expect("a folder");
     let child = Command::new(program)
-        .args(["--bind", "127.0.0.1", "--save", "", "--appendonly", "no", "--port", &port.to_string()])
+        .args([
+            "--bind",
+            "127.0.0.1",
+            "--save",
+            "",
+            "--appendonly",
+            "no",
+            "--port",
+            &port.to_string(),
+        ])
         .current_dir(&folder)
         .stdout(Stdio::null())
         .stderr(Stdio::null())
         .spawn()
         .expect("it starts");
-    let server = Server { url: format!("redis://127.0.0.1:{port}/"), own: Some((child, folder)) };
+    let server = Server {
+        url: format!("redis://127.0.0.1:{port}/"),
+        own: Some((child, folder)),
+    };
     let client = redis::Client::open(server.url.as_str()).expect("a URL");
     let begun = Instant::now();
     while client.get_multiplexed_async_connection().await.is_err() {
-        assert!(begun.elapsed() < Duration::from_secs(10), "redis does not answer on port {port}");
+        assert!(
+            begun.elapsed() < Duration::from_secs(10),
+            "redis does not answer on port {port}"
+        );
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
     server
 }
 
 async fn server() -> Option<Server> {
-    if let Some(url) = std::env::var("HAVEN_TEST_REDIS_URL").ok().filter(|url| !url.is_empty()) {
+    if let Some(url) = std::env::var("HAVEN_TEST_REDIS_URL")
+        .ok()
+        .filter(|url| !url.is_empty())
+    {
         return Some(Server { url, own: None });
     }
     Some(started(&program()?, free_port()).await)
@@ -74,7 +96,10 @@ async fn server() -> Option<Server> {
 
 async fn bare(server: &Server) -> redis::aio::MultiplexedConnection {
     let client = redis::Client::open(server.url.as_str()).expect("a URL");
-    client.get_multiplexed_async_connection().await.expect("connected")
+    client
+        .get_multiplexed_async_connection()
+        .await
+        .expect("connected")
 }
 
 /// A session of its own: the server may be shared.
@@ -102,9 +127,19 @@ async fn every_change_puts_the_end_off_and_a_look_does_not() {
         }
         match verb {
             "add" => drop(carts.add(&session, &tea, 250).await.expect("added")),
-            "set" => drop(carts.set(&session, &tea.product_id, Quantity::new(2).expect("two")).await.expect("set")),
+            "set" => drop(
+                carts
+                    .set(&session, &tea.product_id, Quantity::new(2).expect("two"))
+                    .await
+                    .expect("set"),
+            ),
             "get" => drop(carts.get(&session).await.expect("read")),
-            _ => drop(carts.remove(&session, &laws::carts::line("cake", 1).product_id).await.expect("removed")),
+            _ => drop(
+                carts
+                    .remove(&session, &laws::carts::line("cake", 1).product_id)
+                    .await
+                    .expect("removed"),
+            ),
         }
         let left: u64 = connection.ttl(&key).await.expect("it ends one day");
         let full = CART_LIFETIME.as_secs();
@@ -113,7 +148,10 @@ async fn every_change_puts_the_end_off_and_a_look_does_not() {
     }
     let _: bool = connection.pexpire(&key, 1).await.expect("set");
     tokio::time::sleep(Duration::from_millis(20)).await;
-    assert!(carts.get(&session).await.expect("read").lines.is_empty(), "forgotten");
+    assert!(
+        carts.get(&session).await.expect("read").lines.is_empty(),
+        "forgotten"
+    );
 }
 
 #[tokio::test]
@@ -123,7 +161,9 @@ async fn what_is_no_cart_is_thrown_away() {
     let mut connection = bare(&server).await;
     let tea = laws::carts::line("tea", 1);
     let two = Quantity::new(2).expect("two");
-    for broken in ["text", "list", "words", "fraction", "zero", "many", "product", "products"] {
+    for broken in [
+        "text", "list", "words", "fraction", "zero", "many", "product", "products",
+    ] {
         for verb in ["get", "add", "set", "remove", "clear"] {
             let session = session(broken);
             let key = format!("cart:{session}");
@@ -133,25 +173,47 @@ async fn what_is_no_cart_is_thrown_away() {
                 "words" => connection.hset(&key, "tea", "three").await.expect("set"),
                 "fraction" => connection.hset(&key, "tea", "1.5").await.expect("set"),
                 "zero" => connection.hset(&key, "tea", 0).await.expect("set"),
-                "many" => connection.hset(&key, "tea", "99999999999999999999").await.expect("set"),
+                "many" => connection
+                    .hset(&key, "tea", "99999999999999999999")
+                    .await
+                    .expect("set"),
                 "product" => connection.hset(&key, "T\u{e9}a", 1).await.expect("set"),
                 _ => {
-                    let fields: Vec<(String, u32)> = (0..51).map(|number| (format!("p-{number}"), 1)).collect();
-                    connection.hset_multiple::<_, _, _, ()>(&key, &fields).await.expect("set");
+                    let fields: Vec<(String, u32)> =
+                        (0..51).map(|number| (format!("p-{number}"), 1)).collect();
+                    connection
+                        .hset_multiple::<_, _, _, ()>(&key, &fields)
+                        .await
+                        .expect("set");
                 }
             }
             let left = match verb {
                 "get" => carts.get(&session).await.expect("read"),
                 "add" => carts.add(&session, &tea, 250).await.expect("added"),
-                "set" => carts.set(&session, &tea.product_id, two).await.expect("asked").unwrap_or_default(),
-                "remove" => carts.remove(&session, &tea.product_id).await.expect("removed"),
+                "set" => carts
+                    .set(&session, &tea.product_id, two)
+                    .await
+                    .expect("asked")
+                    .unwrap_or_default(),
+                "remove" => carts
+                    .remove(&session, &tea.product_id)
+                    .await
+                    .expect("removed"),
                 _ => {
                     carts.clear(&session).await.expect("cleared");
                     carts.get(&session).await.expect("read")
                 }
             };
-            assert_eq!(left.lines.units(), u32::from(verb == "add"), "{verb} on {broken}");
-            assert_eq!(carts.get(&session).await.expect("read"), left, "{verb} on {broken}");
+            assert_eq!(
+                left.lines.units(),
+                u32::from(verb == "add"),
+                "{verb} on {broken}"
+            );
+            assert_eq!(
+                carts.get(&session).await.expect("read"),
+                left,
+                "{verb} on {broken}"
+            );
         }
     }
 }
@@ -169,18 +231,27 @@ async fn a_server_that_is_away_is_told_of_and_found_again() {
     let begun = Instant::now();
     let away = carts.get("s").await.expect_err("it is away");
     assert_eq!(away.what, "carts");
-    assert!(begun.elapsed() < Duration::from_secs(3), "{:?}", begun.elapsed());
+    assert!(
+        begun.elapsed() < Duration::from_secs(3),
+        "{:?}",
+        begun.elapsed()
+    );
     let server = started(&program, port).await;
     let begun = Instant::now();
     // An empty server knows no scripts either.
     while carts.add("s", &tea, 250).await.is_err() {
-        assert!(begun.elapsed() < Duration::from_secs(20), "it is not found again");
+        assert!(
+            begun.elapsed() < Duration::from_secs(20),
+            "it is not found again"
+        );
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
     println!("found again after {:?}", begun.elapsed());
     drop(server);
     let port = free_port();
-    let early = RedisCarts::connect(&format!("redis://127.0.0.1:{port}/")).await.expect("it need not be there yet");
+    let early = RedisCarts::connect(&format!("redis://127.0.0.1:{port}/"))
+        .await
+        .expect("it need not be there yet");
     assert!(early.ping().await.is_err() && early.get("s").await.is_err());
     let _server = started(&program, port).await;
     let begun = Instant::now();
@@ -202,21 +273,34 @@ async fn a_password_that_was_changed_is_told_of_and_the_new_one_is_taken_without
         set.arg("SET").arg("requirepass").arg(password);
         let _: () = set.query_async(owner).await.expect("set");
         let mut kill = redis::cmd("CLIENT");
-        kill.arg("KILL").arg("TYPE").arg("normal").arg("SKIPME").arg("yes");
+        kill.arg("KILL")
+            .arg("TYPE")
+            .arg("normal")
+            .arg("SKIPME")
+            .arg("yes");
         let killed: u32 = kill.query_async(owner).await.expect("killed");
         killed
     };
     rotate(&mut owner, "of-monday").await;
-    let carts = RedisCarts::connect_as(&server.url, Some("of-monday")).await.expect("connected");
+    let carts = RedisCarts::connect_as(&server.url, Some("of-monday"))
+        .await
+        .expect("connected");
     let tea = laws::carts::line("tea", 1);
     carts.add("s", &tea, 250).await.expect("added");
-    assert_eq!(rotate(&mut owner, "of-tuesday").await, 1, "its connection is cut");
+    assert_eq!(
+        rotate(&mut owner, "of-tuesday").await,
+        1,
+        "its connection is cut"
+    );
     let begun = Instant::now();
     // First it only hears that its connection is gone.
     let told = loop {
         match carts.get("s").await {
             Err(error) if error.what == adapter_redis::PASSWORD => break error,
-            other => assert!(begun.elapsed() < Duration::from_secs(20), "it does not say why: {other:?}"),
+            other => assert!(
+                begun.elapsed() < Duration::from_secs(20),
+                "it does not say why: {other:?}"
+            ),
         }
         tokio::time::sleep(Duration::from_millis(20)).await;
     };
@@ -229,16 +313,33 @@ async fn a_password_that_was_changed_is_told_of_and_the_new_one_is_taken_without
 async fn what_a_client_does_is_counted_for_all_storefronts_and_forgotten_in_time() {
     let Some(server) = server().await else { return };
     let [one, other] = [0, 1].map(|_| RedisCarts::connect(&server.url));
-    let (one, other) = (one.await.expect("connected"), other.await.expect("connected"));
+    let (one, other) = (
+        one.await.expect("connected"),
+        other.await.expect("connected"),
+    );
     let key = session("look-ups");
     let minute = Duration::from_secs(60);
     assert_eq!(one.count(&key, minute).await, Ok(1));
-    assert_eq!(other.count(&key, minute).await, Ok(2), "another storefront counts on");
-    assert_eq!(other.count(&session("other"), minute).await, Ok(1), "another client has its own");
+    assert_eq!(
+        other.count(&key, minute).await,
+        Ok(2),
+        "another storefront counts on"
+    );
+    assert_eq!(
+        other.count(&session("other"), minute).await,
+        Ok(1),
+        "another client has its own"
+    );
     let mut connection = bare(&server).await;
-    let left: u64 = connection.ttl(format!("limit:{key}")).await.expect("it ends");
+    let left: u64 = connection
+        .ttl(format!("limit:{key}"))
+        .await
+        .expect("it ends");
     assert!((1..=60).contains(&left), "{left}");
-    let _: bool = connection.pexpire(format!("limit:{key}"), 1).await.expect("set");
+    let _: bool = connection
+        .pexpire(format!("limit:{key}"), 1)
+        .await
+        .expect("set");
     tokio::time::sleep(Duration::from_millis(20)).await;
     assert_eq!(one.count(&key, minute).await, Ok(1));
 }

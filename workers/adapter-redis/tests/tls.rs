@@ -30,16 +30,36 @@ fn server() -> Option<Server> {
     }
     let certificates = Certificates::new();
     let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
-    let port = listener.local_addr().expect("an address").port().to_string();
+    let port = listener
+        .local_addr()
+        .expect("an address")
+        .port()
+        .to_string();
     drop(listener);
     let mut process = Command::new("redis-server");
     process
-        .args(["--port", "0", "--tls-port", &port, "--bind", "127.0.0.1", "--tls-auth-clients", "no"])
+        .args([
+            "--port",
+            "0",
+            "--tls-port",
+            &port,
+            "--bind",
+            "127.0.0.1",
+            "--tls-auth-clients",
+            "no",
+        ])
         .arg("--tls-cert-file")
         .arg(&certificates.certificate)
         .arg("--tls-key-file")
         .arg(&certificates.key)
-        .args(["--requirepass", PASSWORD, "--save", "", "--appendonly", "no"])
+        .args([
+            "--requirepass",
+            PASSWORD,
+            "--save",
+            "",
+            "--appendonly",
+            "no",
+        ])
         .stdout(Stdio::null());
     let mut process = process.spawn().ok()?;
     let begun = Instant::now();
@@ -48,10 +68,17 @@ fn server() -> Option<Server> {
             println!("skipped: this redis-server has no TLS");
             return None;
         }
-        assert!(begun.elapsed() < Duration::from_secs(10), "redis does not answer on port {port}");
+        assert!(
+            begun.elapsed() < Duration::from_secs(10),
+            "redis does not answer on port {port}"
+        );
         std::thread::sleep(Duration::from_millis(20));
     }
-    Some(Server { url: format!("rediss://localhost:{port}"), certificates, process })
+    Some(Server {
+        url: format!("rediss://localhost:{port}"),
+        certificates,
+        process,
+    })
 }
 
 #[test]
@@ -59,20 +86,37 @@ fn carts_are_kept_behind_tls_and_a_password() {
     let Some(server) = server() else { return };
     // The roots of a process come from its environment, as in the image.
     let output = Command::new(std::env::current_exe().expect("this test"))
-        .args(["--exact", "inside::a_client_whose_roots_know_the_server", "--nocapture"])
+        .args([
+            "--exact",
+            "inside::a_client_whose_roots_know_the_server",
+            "--nocapture",
+        ])
         .env("SSL_CERT_FILE", &server.certificates.root)
         .env(URL, &server.url)
         .output()
         .expect("it runs");
-    let said = format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
-    assert!(output.status.success() && said.contains("1 passed"), "{said}");
+    let said = format!(
+        "{}{}",
+        String::from_utf8_lossy(&output.stdout),
+        String::from_utf8_lossy(&output.stderr)
+    );
+    assert!(
+        output.status.success() && said.contains("1 passed"),
+        "{said}"
+    );
 }
 
 #[tokio::test]
 async fn a_server_that_the_roots_do_not_know_gets_no_password() {
     let Some(server) = server() else { return };
-    let carts = RedisCarts::connect_as(&server.url, Some(PASSWORD)).await.expect("a URL");
-    let told = carts.ping().await.expect_err("nobody vouches for it").to_string();
+    let carts = RedisCarts::connect_as(&server.url, Some(PASSWORD))
+        .await
+        .expect("a URL");
+    let told = carts
+        .ping()
+        .await
+        .expect_err("nobody vouches for it")
+        .to_string();
     assert!(!told.contains(PASSWORD), "{told}");
 }
 
@@ -82,7 +126,9 @@ mod inside {
     #[tokio::test]
     async fn a_client_whose_roots_know_the_server() {
         let Ok(url) = std::env::var(URL) else { return };
-        let carts = RedisCarts::connect_as(&url, Some(PASSWORD)).await.expect("a URL");
+        let carts = RedisCarts::connect_as(&url, Some(PASSWORD))
+            .await
+            .expect("a URL");
         carts.ping().await.expect("it answers");
         assert!(carts.get("somebody").await.expect("read").lines.is_empty());
 
@@ -92,11 +138,19 @@ mod inside {
             (&url.replace("localhost", "127.0.0.1"), Some(PASSWORD)),
         ] {
             let carts = RedisCarts::connect_as(url, password).await.expect("a URL");
-            let told = carts.ping().await.expect_err("it lets nobody in").to_string();
+            let told = carts
+                .ping()
+                .await
+                .expect_err("it lets nobody in")
+                .to_string();
             println!("{told}");
             assert!(!told.contains("horse") && !told.contains('\n'), "{told}");
         }
-        let told = RedisCarts::connect_as("not a URL", Some(PASSWORD)).await.err().expect("no URL").to_string();
+        let told = RedisCarts::connect_as("not a URL", Some(PASSWORD))
+            .await
+            .err()
+            .expect("no URL")
+            .to_string();
         assert!(!told.contains(PASSWORD), "{told}");
     }
 }

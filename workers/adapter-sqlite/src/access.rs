@@ -24,7 +24,8 @@ impl TokenRow {
     fn into_token(self) -> Result<StaffToken, Unavailable> {
         Ok(StaffToken {
             id: token_id(&self.id)?,
-            role: StaffRole::from_code(&self.role).ok_or_else(|| corrupt("a staff role", &self.role))?,
+            role: StaffRole::from_code(&self.role)
+                .ok_or_else(|| corrupt("a staff role", &self.role))?,
             issued_at: time_of(&self.issued_at)?,
             expires_at: time_of(&self.expires_at)?,
             revoked_at: optional_time(self.revoked_at.as_deref())?,
@@ -39,7 +40,8 @@ fn token_id(text: &str) -> Result<Uuid, Unavailable> {
 
 impl StaffTokens for SqliteStore {
     async fn record_token(&self, token: &StaffToken) -> Result<(), Unavailable> {
-        const RECORD: &str = "INSERT INTO staff_tokens (id, name, role, issued_at, expires_at, revoked_at)
+        const RECORD: &str =
+            "INSERT INTO staff_tokens (id, name, role, issued_at, expires_at, revoked_at)
             VALUES (?, ?, ?, ?, ?, ?)";
         let query = sqlx::query(RECORD)
             .bind(token.id.to_string())
@@ -53,17 +55,29 @@ impl StaffTokens for SqliteStore {
     }
 
     async fn staff_tokens(&self) -> Result<Vec<StaffToken>, Unavailable> {
-        const LIST: &str = "SELECT id, name, role, issued_at, expires_at, revoked_at FROM staff_tokens
+        const LIST: &str =
+            "SELECT id, name, role, issued_at, expires_at, revoked_at FROM staff_tokens
             ORDER BY issued_at DESC, id DESC";
-        let rows: Vec<TokenRow> = sqlx::query_as(LIST).fetch_all(&self.readers).await.map_err(unavailable)?;
+        let rows: Vec<TokenRow> = sqlx::query_as(LIST)
+            .fetch_all(&self.readers)
+            .await
+            .map_err(unavailable)?;
         rows.into_iter().map(TokenRow::into_token).collect()
     }
 
-    async fn revoke_token(&self, id: Uuid, at: Timestamp) -> Result<Option<StaffToken>, Unavailable> {
+    async fn revoke_token(
+        &self,
+        id: Uuid,
+        at: Timestamp,
+    ) -> Result<Option<StaffToken>, Unavailable> {
         const READ: &str = "SELECT id, name, role, issued_at, expires_at, revoked_at FROM staff_tokens WHERE id = ?";
-        const REVOKE: &str = "UPDATE staff_tokens SET revoked_at = ? WHERE id = ? AND revoked_at IS NULL";
+        const REVOKE: &str =
+            "UPDATE staff_tokens SET revoked_at = ? WHERE id = ? AND revoked_at IS NULL";
         let read = sqlx::query_as(READ).bind(id.to_string());
-        let row: Option<TokenRow> = read.fetch_optional(&self.readers).await.map_err(unavailable)?;
+        let row: Option<TokenRow> = read
+            .fetch_optional(&self.readers)
+            .await
+            .map_err(unavailable)?;
         let Some(row) = row else { return Ok(None) };
         let revoke = sqlx::query(REVOKE).bind(text_of(at)).bind(id.to_string());
         revoke.execute(&self.writer).await.map_err(unavailable)?;
@@ -71,7 +85,8 @@ impl StaffTokens for SqliteStore {
     }
 
     async fn revoked_tokens(&self, now: Timestamp) -> Result<Vec<Uuid>, Unavailable> {
-        const REVOKED: &str = "SELECT id FROM staff_tokens WHERE revoked_at IS NOT NULL AND expires_at > ?";
+        const REVOKED: &str =
+            "SELECT id FROM staff_tokens WHERE revoked_at IS NOT NULL AND expires_at > ?";
         let query = sqlx::query_scalar(REVOKED).bind(text_of(now));
         let ids: Vec<String> = query.fetch_all(&self.readers).await.map_err(unavailable)?;
         ids.iter().map(|id| token_id(id)).collect()
@@ -90,7 +105,10 @@ struct AuditRow {
 }
 
 /// Appends an entry, alone or within the transaction of what it tells of.
-pub(crate) async fn append(connection: &mut SqliteConnection, entry: &AuditEntry) -> Result<(), sqlx::Error> {
+pub(crate) async fn append(
+    connection: &mut SqliteConnection,
+    entry: &AuditEntry,
+) -> Result<(), sqlx::Error> {
     const APPEND: &str = r#"INSERT INTO audit (at, actor, action, subject, "before", "after", act_id)
         VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT (act_id) DO NOTHING"#;
     let query = sqlx::query(APPEND)
@@ -116,8 +134,24 @@ impl AuditLog for SqliteStore {
         let query = sqlx::query_as(NEWEST).bind(i64::from(limit));
         let rows: Vec<AuditRow> = query.fetch_all(&self.readers).await.map_err(unavailable)?;
         let entry = |row: AuditRow| {
-            let AuditRow { actor, action, subject, before, after, act_id, .. } = row;
-            Ok(AuditEntry { at: time_of(&row.at)?, actor, action, subject, before, after, act_id })
+            let AuditRow {
+                actor,
+                action,
+                subject,
+                before,
+                after,
+                act_id,
+                ..
+            } = row;
+            Ok(AuditEntry {
+                at: time_of(&row.at)?,
+                actor,
+                action,
+                subject,
+                before,
+                after,
+                act_id,
+            })
         };
         rows.into_iter().map(entry).collect()
     }

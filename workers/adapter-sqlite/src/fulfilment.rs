@@ -28,8 +28,14 @@ impl FulfilmentStore for SqliteStore {
             delivery: None,
         };
         let mut transaction = self.write().await.map_err(unavailable)?;
-        let mut applied = crate::orders::apply_one(&mut transaction, &change).await.map_err(unavailable)?;
-        if applied == Applied::Applied && !make(&mut transaction, fulfilment).await.map_err(unavailable)? {
+        let mut applied = crate::orders::apply_one(&mut transaction, &change)
+            .await
+            .map_err(unavailable)?;
+        if applied == Applied::Applied
+            && !make(&mut transaction, fulfilment)
+                .await
+                .map_err(unavailable)?
+        {
             applied = Applied::Conflict;
         }
         match applied {
@@ -46,7 +52,10 @@ impl FulfilmentStore for SqliteStore {
                 OR (made.tenant_id = ?1 AND made.location_id IN (SELECT value FROM json_each(?2))))";
         let ids: Vec<_> = orders.iter().map(ToString::to_string).collect();
         let ids = serde_json::to_string(&ids).map_err(|error| Unavailable::new("orders", error))?;
-        let query = sqlx::query_as(SELECT).bind(scope.tenant()).bind(locations(scope)?).bind(ids);
+        let query = sqlx::query_as(SELECT)
+            .bind(scope.tenant())
+            .bind(locations(scope)?)
+            .bind(ids);
         let rows: Vec<(String, String, i32, Option<String>)> =
             query.fetch_all(&self.readers).await.map_err(unavailable)?;
         let ticket = |(id, day, position, slot_at): (String, String, i32, Option<String>)| {
@@ -60,7 +69,11 @@ impl FulfilmentStore for SqliteStore {
         rows.into_iter().map(ticket).collect()
     }
 
-    async fn shipment(&self, scope: &Scope, order_id: OrderId) -> Result<Option<Shipment>, Unavailable> {
+    async fn shipment(
+        &self,
+        scope: &Scope,
+        order_id: OrderId,
+    ) -> Result<Option<Shipment>, Unavailable> {
         let select = format!(
             "SELECT tracking_number, created_at FROM shipments
              WHERE order_id = ?3 AND EXISTS (SELECT 1 FROM orders WHERE order_id = ?3 AND {IN_SCOPE})"
@@ -73,24 +86,38 @@ impl FulfilmentStore for SqliteStore {
             .await
             .map_err(unavailable)?;
         let shipment = |(tracking_number, shipped_at): (String, String)| {
-            Ok(Shipment { order_id, tracking_number, shipped_at: time_of(&shipped_at)? })
+            Ok(Shipment {
+                order_id,
+                tracking_number,
+                shipped_at: time_of(&shipped_at)?,
+            })
         };
         row.map(shipment).transpose()
     }
 }
 
 /// False when the order has it already.
-async fn make(connection: &mut SqliteConnection, fulfilment: &Fulfilment) -> Result<bool, sqlx::Error> {
-    const COUNT: &str = "INSERT INTO ticket_days (tenant_id, location_id, day, last_position) VALUES (?, ?, ?, 1)
+async fn make(
+    connection: &mut SqliteConnection,
+    fulfilment: &Fulfilment,
+) -> Result<bool, sqlx::Error> {
+    const COUNT: &str =
+        "INSERT INTO ticket_days (tenant_id, location_id, day, last_position) VALUES (?, ?, ?, 1)
         ON CONFLICT (tenant_id, location_id, day) DO UPDATE SET last_position = last_position + 1
         RETURNING last_position";
-    const TICKET: &str = "INSERT INTO tickets (order_id, tenant_id, location_id, day, position, created_at)
+    const TICKET: &str =
+        "INSERT INTO tickets (order_id, tenant_id, location_id, day, position, created_at)
         VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT (order_id) DO NOTHING";
-    const SHIPMENT: &str = "INSERT INTO shipments (order_id, tracking_number, created_at) VALUES (?, ?, ?)
+    const SHIPMENT: &str =
+        "INSERT INTO shipments (order_id, tracking_number, created_at) VALUES (?, ?, ?)
         ON CONFLICT (order_id) DO NOTHING";
     let id = fulfilment.order_id.to_string();
     let made = match &fulfilment.work {
-        Work::Ticket { tenant_id, location_id, day } => {
+        Work::Ticket {
+            tenant_id,
+            location_id,
+            day,
+        } => {
             let day = day.format(DATE).unwrap_or_default();
             let (position,): (i64,) = sqlx::query_as(COUNT)
                 .bind(tenant_id.as_str())
@@ -98,12 +125,23 @@ async fn make(connection: &mut SqliteConnection, fulfilment: &Fulfilment) -> Res
                 .bind(&day)
                 .fetch_one(&mut *connection)
                 .await?;
-            let query = sqlx::query(TICKET).bind(id).bind(tenant_id.as_str()).bind(location_id.as_str());
-            query.bind(day).bind(position).bind(text_of(fulfilment.at)).execute(connection).await?
+            let query = sqlx::query(TICKET)
+                .bind(id)
+                .bind(tenant_id.as_str())
+                .bind(location_id.as_str());
+            query
+                .bind(day)
+                .bind(position)
+                .bind(text_of(fulfilment.at))
+                .execute(connection)
+                .await?
         }
         Work::Shipment { tracking_number } => {
             let query = sqlx::query(SHIPMENT).bind(id).bind(tracking_number);
-            query.bind(text_of(fulfilment.at)).execute(connection).await?
+            query
+                .bind(text_of(fulfilment.at))
+                .execute(connection)
+                .await?
         }
     };
     Ok(made.rows_affected() == 1)

@@ -65,18 +65,33 @@ struct RedriveRow {
 }
 
 impl SqliteStore {
-    async fn effects(&self, events: Vec<EventId>, consumers: &[&str]) -> Result<Vec<TakenIn>, Unavailable> {
+    async fn effects(
+        &self,
+        events: Vec<EventId>,
+        consumers: &[&str],
+    ) -> Result<Vec<TakenIn>, Unavailable> {
         const SELECT: &str = "SELECT consumer, event_id, at, delivery FROM inbox
             WHERE consumer IN (SELECT value FROM json_each(?)) AND event_id IN (SELECT value FROM json_each(?))
             ORDER BY at, consumer";
         let rows: Vec<(String, String, String, Option<u32>)> = sqlx::query_as(SELECT)
-            .bind(serde_json::to_string(consumers).map_err(|error| Unavailable::new("orders", error))?)
-            .bind(serde_json::to_string(&events).map_err(|error| Unavailable::new("orders", error))?)
+            .bind(
+                serde_json::to_string(consumers)
+                    .map_err(|error| Unavailable::new("orders", error))?,
+            )
+            .bind(
+                serde_json::to_string(&events)
+                    .map_err(|error| Unavailable::new("orders", error))?,
+            )
             .fetch_all(&self.readers)
             .await
             .map_err(unavailable)?;
         let taken_in = |(consumer, id, at, delivery): (String, String, String, Option<u32>)| {
-            Ok(TakenIn { consumer, event_id: event_id_of(&id)?, at: time_of(&at)?, delivery })
+            Ok(TakenIn {
+                consumer,
+                event_id: event_id_of(&id)?,
+                at: time_of(&at)?,
+                delivery,
+            })
         };
         rows.into_iter().map(taken_in).collect()
     }
@@ -84,14 +99,18 @@ impl SqliteStore {
 
 impl JourneyStore for SqliteStore {
     async fn records(&self, scope: &Scope, order_id: OrderId) -> Result<Records, Unavailable> {
-        const SENT: &str = "SELECT kind, route, envelope, created_at, published_at, attempts, retry_at FROM outbox
+        const SENT: &str =
+            "SELECT kind, route, envelope, created_at, published_at, attempts, retry_at FROM outbox
             WHERE order_id = $1 ORDER BY id";
-        const PAYMENTS: &str = "SELECT kind, at, amount_minor, currency, state, token, charge_id, reason FROM payments
+        const PAYMENTS: &str =
+            "SELECT kind, at, amount_minor, currency, state, token, charge_id, reason FROM payments
             WHERE order_id = $1 ORDER BY kind";
-        const REDRIVES: &str = "SELECT redrive_id, queue, fingerprint, reason, event_id, order_id, body, actor, at,
+        const REDRIVES: &str =
+            "SELECT redrive_id, queue, fingerprint, reason, event_id, order_id, body, actor, at,
                 outcome, ended_at FROM redrives WHERE order_id = $1 ORDER BY at, redrive_id";
-        let notices =
-            format!("SELECT {NOTICE_COLUMNS} FROM contract_notifications WHERE order_id = $1 ORDER BY created_at");
+        let notices = format!(
+            "SELECT {NOTICE_COLUMNS} FROM contract_notifications WHERE order_id = $1 ORDER BY created_at"
+        );
         let (pool, id) = (&self.readers, order_id.to_string());
         let next = format!("SELECT next_action_at FROM orders WHERE order_id = ?3 AND {IN_SCOPE}");
         let next: Option<(Option<String>,)> = sqlx::query_as(sqlx::AssertSqlSafe(next))
@@ -104,42 +123,80 @@ impl JourneyStore for SqliteStore {
         if next.is_none() && *scope != Scope::Everything {
             return Ok(Records::default());
         }
-        let sent: Vec<OutboxRecord> = sqlx::query_as(SENT).bind(&id).fetch_all(pool).await.map_err(unavailable)?;
-        let payments: Vec<PaymentRecord> =
-            sqlx::query_as(PAYMENTS).bind(&id).fetch_all(pool).await.map_err(unavailable)?;
-        let notices: Vec<NoticeRow> =
-            sqlx::query_as(sqlx::AssertSqlSafe(notices)).bind(&id).fetch_all(pool).await.map_err(unavailable)?;
-        let redrives: Vec<RedriveRow> =
-            sqlx::query_as(REDRIVES).bind(&id).fetch_all(pool).await.map_err(unavailable)?;
-        let sent = sent.into_iter().map(OutboxRecord::into_record).collect::<Result<Vec<_>, Unavailable>>()?;
-        let mut events: Vec<EventId> =
-            sent.iter().filter_map(|sent| Some(sent.envelope.as_ref().ok()?.event_id)).collect();
-        events.extend(redrives.iter().filter_map(|redrive| redrive.event_id.as_deref()?.parse::<EventId>().ok()));
+        let sent: Vec<OutboxRecord> = sqlx::query_as(SENT)
+            .bind(&id)
+            .fetch_all(pool)
+            .await
+            .map_err(unavailable)?;
+        let payments: Vec<PaymentRecord> = sqlx::query_as(PAYMENTS)
+            .bind(&id)
+            .fetch_all(pool)
+            .await
+            .map_err(unavailable)?;
+        let notices: Vec<NoticeRow> = sqlx::query_as(sqlx::AssertSqlSafe(notices))
+            .bind(&id)
+            .fetch_all(pool)
+            .await
+            .map_err(unavailable)?;
+        let redrives: Vec<RedriveRow> = sqlx::query_as(REDRIVES)
+            .bind(&id)
+            .fetch_all(pool)
+            .await
+            .map_err(unavailable)?;
+        let sent = sent
+            .into_iter()
+            .map(OutboxRecord::into_record)
+            .collect::<Result<Vec<_>, Unavailable>>()?;
+        let mut events: Vec<EventId> = sent
+            .iter()
+            .filter_map(|sent| Some(sent.envelope.as_ref().ok()?.event_id))
+            .collect();
+        events.extend(
+            redrives
+                .iter()
+                .filter_map(|redrive| redrive.event_id.as_deref()?.parse::<EventId>().ok()),
+        );
         events.dedup();
         let consumers: Vec<&str> = ROLES.iter().map(|role| role.slug).collect();
         Ok(Records {
-            taken_in: if events.is_empty() { Vec::new() } else { self.effects(events, &consumers).await? },
+            taken_in: if events.is_empty() {
+                Vec::new()
+            } else {
+                self.effects(events, &consumers).await?
+            },
             sent,
             payments: payments
                 .into_iter()
                 .map(|row| {
-                    let kind = PaymentKind::from_code(&row.kind).ok_or_else(|| corrupt("a kind", &row.kind))?;
+                    let kind = PaymentKind::from_code(&row.kind)
+                        .ok_or_else(|| corrupt("a kind", &row.kind))?;
                     Ok((row.payment.into_payment(order_id, kind)?, time_of(&row.at)?))
                 })
                 .collect::<Result<_, Unavailable>>()?,
-            notices: notices.into_iter().map(NoticeRow::into_record).collect::<Result<_, Unavailable>>()?,
-            redrives: redrives.into_iter().map(RedriveRow::into_redrive).collect::<Result<_, Unavailable>>()?,
+            notices: notices
+                .into_iter()
+                .map(NoticeRow::into_record)
+                .collect::<Result<_, Unavailable>>()?,
+            redrives: redrives
+                .into_iter()
+                .map(RedriveRow::into_redrive)
+                .collect::<Result<_, Unavailable>>()?,
             next_action_at: optional_time(next.and_then(|(next,)| next).as_deref())?,
         })
     }
 
-    async fn taken_in(&self, consumer: &str, event_id: EventId) -> Result<Option<TakenIn>, Unavailable> {
+    async fn taken_in(
+        &self,
+        consumer: &str,
+        event_id: EventId,
+    ) -> Result<Option<TakenIn>, Unavailable> {
         Ok(self.effects(vec![event_id], &[consumer]).await?.pop())
     }
 
     async fn notices_of(&self, event_id: EventId) -> Result<Vec<NoticeRecord>, Unavailable> {
-        let select =
-            format!("SELECT {NOTICE_COLUMNS} FROM contract_notifications WHERE event_id = $1 ORDER BY created_at");
+        let select = format!(
+            "SELECT {NOTICE_COLUMNS} FROM contract_notifications WHERE event_id = $1 ORDER BY created_at"
+        );
         let rows: Vec<NoticeRow> = sqlx::query_as(sqlx::AssertSqlSafe(select))
             .bind(event_id.to_string())
             .fetch_all(&self.readers)
@@ -150,8 +207,11 @@ impl JourneyStore for SqliteStore {
 
     async fn newest_of(&self, kind: EventKind) -> Result<Option<Envelope>, Unavailable> {
         const SELECT: &str = "SELECT envelope FROM outbox WHERE kind = $1 ORDER BY id DESC LIMIT 1";
-        let row: Option<(String,)> =
-            sqlx::query_as(SELECT).bind(kind.name()).fetch_optional(&self.readers).await.map_err(unavailable)?;
+        let row: Option<(String,)> = sqlx::query_as(SELECT)
+            .bind(kind.name())
+            .fetch_optional(&self.readers)
+            .await
+            .map_err(unavailable)?;
         Ok(row.and_then(|(envelope,)| Envelope::decode(&envelope).ok()))
     }
 }
@@ -177,9 +237,17 @@ impl RedriveLog for SqliteStore {
         Ok(())
     }
 
-    async fn end_redrive(&self, redrive_id: Uuid, end: RedriveEnd, at: Timestamp) -> Result<(), Unavailable> {
+    async fn end_redrive(
+        &self,
+        redrive_id: Uuid,
+        end: RedriveEnd,
+        at: Timestamp,
+    ) -> Result<(), Unavailable> {
         const END: &str = "UPDATE redrives SET outcome = $1, ended_at = $2 WHERE redrive_id = $3";
-        let query = sqlx::query(END).bind(end.code()).bind(text_of(at)).bind(redrive_id.to_string());
+        let query = sqlx::query(END)
+            .bind(end.code())
+            .bind(text_of(at))
+            .bind(redrive_id.to_string());
         query.execute(&self.writer).await.map_err(unavailable)?;
         Ok(())
     }
@@ -223,9 +291,13 @@ impl NoticeRow {
 
 impl RedriveRow {
     fn into_redrive(self) -> Result<Redrive, Unavailable> {
-        let end = |code: String| RedriveEnd::from_code(&code).ok_or_else(|| corrupt("an outcome", &code));
+        let end =
+            |code: String| RedriveEnd::from_code(&code).ok_or_else(|| corrupt("an outcome", &code));
         Ok(Redrive {
-            redrive_id: self.redrive_id.parse().map_err(|_| corrupt("a redrive's id", &self.redrive_id))?,
+            redrive_id: self
+                .redrive_id
+                .parse()
+                .map_err(|_| corrupt("a redrive's id", &self.redrive_id))?,
             queue: self.queue,
             fingerprint: self.fingerprint,
             reason: self.reason,
@@ -234,7 +306,11 @@ impl RedriveRow {
             body: self.body,
             actor: self.actor,
             at: time_of(&self.at)?,
-            end: self.outcome.map(end).transpose()?.zip(optional_time(self.ended_at.as_deref())?),
+            end: self
+                .outcome
+                .map(end)
+                .transpose()?
+                .zip(optional_time(self.ended_at.as_deref())?),
         })
     }
 }

@@ -1,8 +1,8 @@
 //! Orders in one SQLite file, which several processes share: `haven up` without a database server.
 //!
-//! Writes take the file's one write lock at once (`BEGIN IMMEDIATE`), so that none has to be given up half way; they
-//! are short, and what several tasks want to write at once goes into one of them. Every commit is synced to disk: an
-//! acknowledged order survives a power cut.
+//! Writes take the file's one write lock at once (`BEGIN IMMEDIATE`), so that none has to be given
+//! up half way; they are short, and what several tasks want to write at once goes into one of them.
+//! Every commit is synced to disk: an acknowledged order survives a power cut.
 
 mod access;
 mod fulfilment;
@@ -19,14 +19,17 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use app::ports::Unavailable;
-use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous};
+use sqlx::sqlite::{
+    SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous,
+};
 use sqlx::{Connection as _, SqliteConnection};
 use tokio::sync::{Mutex, Notify};
 use uuid::Uuid;
 
 /// Waiting for another process's write; each lasts milliseconds.
 const BUSY: Duration = Duration::from_secs(10);
-/// Pages a connection keeps, in KiB: the working set of a shop is small, and nine processes hold one each.
+/// Pages a connection keeps, in KiB: the working set of a shop is small, and nine processes hold
+/// one each.
 const CACHE_KIB: &str = "-2000";
 /// Readers of one process at once.
 const READERS: u32 = 2;
@@ -34,7 +37,8 @@ const READERS: u32 = 2;
 /// A store on a migrated file. Cheap to clone.
 #[derive(Clone)]
 pub struct SqliteStore {
-    /// One connection: SQLite has one writer at a time anyway, and waiting here is fair, which its lock is not.
+    /// One connection: SQLite has one writer at a time anyway, and waiting here is fair, which its
+    /// lock is not.
     writer: SqlitePool,
     readers: SqlitePool,
     /// Sees writes of other processes by `PRAGMA data_version`.
@@ -61,12 +65,25 @@ impl SqliteStore {
             .foreign_keys(true)
             .pragma("cache_size", CACHE_KIB);
         let pool = |connections| {
-            SqlitePoolOptions::new().max_connections(connections).min_connections(1).acquire_timeout(BUSY)
+            SqlitePoolOptions::new()
+                .max_connections(connections)
+                .min_connections(1)
+                .acquire_timeout(BUSY)
         };
         Ok(SqliteStore {
-            writer: pool(1).connect_with(options.clone()).await.map_err(unavailable)?,
-            readers: pool(READERS).connect_with(options.clone()).await.map_err(unavailable)?,
-            watcher: Arc::new(Mutex::new(SqliteConnection::connect_with(&options).await.map_err(unavailable)?)),
+            writer: pool(1)
+                .connect_with(options.clone())
+                .await
+                .map_err(unavailable)?,
+            readers: pool(READERS)
+                .connect_with(options.clone())
+                .await
+                .map_err(unavailable)?,
+            watcher: Arc::new(Mutex::new(
+                SqliteConnection::connect_with(&options)
+                    .await
+                    .map_err(unavailable)?,
+            )),
             written: Arc::default(),
             claimant: Uuid::now_v7(),
             numbers: Arc::default(),

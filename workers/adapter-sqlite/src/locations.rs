@@ -37,9 +37,13 @@ struct HoursRow {
 
 impl Row {
     fn with_hours(self, hours: &[HoursRow]) -> LocationRow {
-        let own = hours.iter().filter(|day| day.tenant_id == self.tenant_id && day.location_id == self.location_id);
+        let own = hours
+            .iter()
+            .filter(|day| day.tenant_id == self.tenant_id && day.location_id == self.location_id);
         LocationRow {
-            hours: own.map(|day| (day.weekday, day.opens, day.closes)).collect(),
+            hours: own
+                .map(|day| (day.weekday, day.opens, day.closes))
+                .collect(),
             tenant_id: self.tenant_id,
             location_id: self.location_id,
             name: self.name,
@@ -60,9 +64,16 @@ impl LocationStore for SqliteStore {
             "SELECT tenant_id, location_id, name, currency, tax_basis_points, tax_rate_millionths, time_zone,
                 slot_minutes, slot_capacity, country
             FROM locations ORDER BY tenant_id, location_id";
-        const HOURS: &str = "SELECT tenant_id, location_id, weekday, opens, closes FROM opening_hours";
-        let rows: Vec<Row> = sqlx::query_as(LOCATIONS).fetch_all(&self.readers).await.map_err(unavailable)?;
-        let hours: Vec<HoursRow> = sqlx::query_as(HOURS).fetch_all(&self.readers).await.map_err(unavailable)?;
+        const HOURS: &str =
+            "SELECT tenant_id, location_id, weekday, opens, closes FROM opening_hours";
+        let rows: Vec<Row> = sqlx::query_as(LOCATIONS)
+            .fetch_all(&self.readers)
+            .await
+            .map_err(unavailable)?;
+        let hours: Vec<HoursRow> = sqlx::query_as(HOURS)
+            .fetch_all(&self.readers)
+            .await
+            .map_err(unavailable)?;
         let read = |row: Row| {
             let shop = row.with_hours(&hours).read();
             shop.inspect_err(|error| tracing::error!(%error, "A location was left out until its row is corrected")).ok()
@@ -88,16 +99,23 @@ impl LocationStore for SqliteStore {
             .fetch_all(&self.readers)
             .await
             .map_err(unavailable)?;
-        rows.into_iter().map(|(starts_at, taken)| Ok((time_of(&starts_at)?, taken.unsigned_abs()))).collect()
+        rows.into_iter()
+            .map(|(starts_at, taken)| Ok((time_of(&starts_at)?, taken.unsigned_abs())))
+            .collect()
     }
 }
 
 /// False when there is none left.
-pub async fn take_place(connection: &mut SqliteConnection, new: &NewOrder) -> Result<bool, sqlx::Error> {
+pub async fn take_place(
+    connection: &mut SqliteConnection,
+    new: &NewOrder,
+) -> Result<bool, sqlx::Error> {
     const TAKE: &str =
         "INSERT INTO pickup_slots (tenant_id, location_id, starts_at, taken) SELECT ?1, ?2, ?3, 1 WHERE ?4 > 0
         ON CONFLICT (tenant_id, location_id, starts_at) DO UPDATE SET taken = taken + 1 WHERE taken < ?4";
-    let Some(slot) = new.slot else { return Ok(true) };
+    let Some(slot) = new.slot else {
+        return Ok(true);
+    };
     let taken = sqlx::query(TAKE)
         .bind(new.order.tenant_id.as_str())
         .bind(new.order.location_id.as_str())
@@ -109,11 +127,17 @@ pub async fn take_place(connection: &mut SqliteConnection, new: &NewOrder) -> Re
 }
 
 /// For an order that is about to end badly, and has not yet.
-pub async fn give_back_place(connection: &mut SqliteConnection, order_id: OrderId) -> Result<(), sqlx::Error> {
+pub async fn give_back_place(
+    connection: &mut SqliteConnection,
+    order_id: OrderId,
+) -> Result<(), sqlx::Error> {
     const GIVE_BACK: &str = "UPDATE pickup_slots SET taken = taken - 1
         WHERE (tenant_id, location_id, starts_at) IN (
             SELECT tenant_id, location_id, slot_at FROM orders
             WHERE order_id = ? AND slot_at IS NOT NULL AND status NOT IN ('cancelled', 'failed'))";
-    sqlx::query(GIVE_BACK).bind(order_id.to_string()).execute(connection).await?;
+    sqlx::query(GIVE_BACK)
+        .bind(order_id.to_string())
+        .execute(connection)
+        .await?;
     Ok(())
 }

@@ -2,8 +2,8 @@
 
 use app::ports::Unavailable;
 use app::ports::notices::{
-    CLAIM, MESSAGES_PER_DAY, NOTICES_MAX, Notice, NoticeEnd, NoticeFilter, NoticeRow, NoticeState, NoticeStore,
-    TOO_MANY,
+    CLAIM, MESSAGES_PER_DAY, NOTICES_MAX, Notice, NoticeEnd, NoticeFilter, NoticeRow, NoticeState,
+    NoticeStore, TOO_MANY,
 };
 use domain::Timestamp;
 use domain::channel::Channel;
@@ -15,10 +15,13 @@ use crate::{SqliteStore, unavailable};
 
 impl NoticeStore for SqliteStore {
     async fn begin_notice(&self, notice: &Notice) -> Result<NoticeState, Unavailable> {
-        const KNOWN: &str = "SELECT EXISTS (SELECT 1 FROM notifications WHERE event_id = ? AND channel = ?)";
-        const COUNT: &str = "INSERT INTO notice_counts (recipient, day, messages) VALUES (?1, ?2, 1)
+        const KNOWN: &str =
+            "SELECT EXISTS (SELECT 1 FROM notifications WHERE event_id = ? AND channel = ?)";
+        const COUNT: &str =
+            "INSERT INTO notice_counts (recipient, day, messages) VALUES (?1, ?2, 1)
             ON CONFLICT (recipient, day) DO UPDATE SET messages = messages + 1 WHERE messages < ?3";
-        const SUPPRESS: &str = "INSERT INTO notifications (event_id, channel, order_id, kind, state, attempts,
+        const SUPPRESS: &str =
+            "INSERT INTO notifications (event_id, channel, order_id, kind, state, attempts,
                 created_at, reason)
             VALUES (?, ?, ?, ?, 'suppressed', 1, ?, ?)";
         const BEGIN: &str = "INSERT INTO notifications (event_id, channel, order_id, kind, state, attempts, created_at,
@@ -40,7 +43,14 @@ impl NoticeStore for SqliteStore {
                 .bind(recipient)
                 .bind(notice.at.to_offset(UtcOffset::UTC).date().to_string())
                 .bind(i64::from(MESSAGES_PER_DAY));
-            if !known && counted.execute(&mut *transaction).await.map_err(unavailable)?.rows_affected() == 0 {
+            if !known
+                && counted
+                    .execute(&mut *transaction)
+                    .await
+                    .map_err(unavailable)?
+                    .rows_affected()
+                    == 0
+            {
                 sqlx::query(SUPPRESS)
                     .bind(notice.event_id.to_string())
                     .bind(notice.channel.code())
@@ -67,7 +77,9 @@ impl NoticeStore for SqliteStore {
             .map_err(unavailable)?;
         transaction.commit().await.map_err(unavailable)?;
         if let Some((attempt,)) = row {
-            return Ok(NoticeState::Pending { attempt: u32::try_from(attempt).unwrap_or(u32::MAX) });
+            return Ok(NoticeState::Pending {
+                attempt: u32::try_from(attempt).unwrap_or(u32::MAX),
+            });
         }
         let (state,): (String,) = sqlx::query_as(STATE)
             .bind(notice.event_id.to_string())
@@ -85,7 +97,8 @@ impl NoticeStore for SqliteStore {
         end: &NoticeEnd,
         at: Timestamp,
     ) -> Result<bool, Unavailable> {
-        const END: &str = "UPDATE notifications SET state = ?, sent_at = ?, message_id = ?, reason = ?
+        const END: &str =
+            "UPDATE notifications SET state = ?, sent_at = ?, message_id = ?, reason = ?
             WHERE event_id = ? AND channel = ? AND state = 'pending'";
         let ended = sqlx::query(END)
             .bind(end.code())
@@ -100,16 +113,25 @@ impl NoticeStore for SqliteStore {
         Ok(ended.rows_affected() == 1)
     }
 
-    async fn give_back_notice(&self, event_id: EventId, channel: Channel, why: &str) -> Result<(), Unavailable> {
+    async fn give_back_notice(
+        &self,
+        event_id: EventId,
+        channel: Channel,
+        why: &str,
+    ) -> Result<(), Unavailable> {
         const GIVE_BACK: &str = "UPDATE notifications SET claimed_until = NULL, reason = ?
             WHERE event_id = ? AND channel = ? AND state = 'pending'";
-        let query = sqlx::query(GIVE_BACK).bind(why).bind(event_id.to_string()).bind(channel.code());
+        let query = sqlx::query(GIVE_BACK)
+            .bind(why)
+            .bind(event_id.to_string())
+            .bind(channel.code());
         query.execute(&self.writer).await.map_err(unavailable)?;
         Ok(())
     }
 
     async fn notices(&self, filter: &NoticeFilter) -> Result<Vec<NoticeRow>, Unavailable> {
-        const LIST: &str = "SELECT event_id, order_id, kind, channel, state, attempts, reason, message_id,
+        const LIST: &str =
+            "SELECT event_id, order_id, kind, channel, state, attempts, reason, message_id,
                 created_at, sent_at
             FROM contract_notifications
             WHERE (?1 IS NULL OR order_id = ?1)
@@ -143,10 +165,14 @@ struct Row {
 impl Row {
     fn into_notice(self) -> Result<NoticeRow, Unavailable> {
         Ok(NoticeRow {
-            event_id: self.event_id.parse().map_err(|_| corrupt("an event id", &self.event_id))?,
+            event_id: self
+                .event_id
+                .parse()
+                .map_err(|_| corrupt("an event id", &self.event_id))?,
             order_id: self.order_id.as_deref().map(order_id).transpose()?,
             kind: self.kind,
-            channel: Channel::from_code(&self.channel).ok_or_else(|| corrupt("a channel", &self.channel))?,
+            channel: Channel::from_code(&self.channel)
+                .ok_or_else(|| corrupt("a channel", &self.channel))?,
             state: self.state,
             attempts: u32::try_from(self.attempts).unwrap_or_default(),
             reason: self.reason,

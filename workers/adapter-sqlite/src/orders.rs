@@ -5,8 +5,9 @@ use std::time::Duration;
 
 use app::ports::Unavailable;
 use app::ports::orders::{
-    Applied, Change, Due, KeyUse, NewOrder, OUTBOX_CLAIM, OrderChange, OrderFilter, OrderStore, OutboxRow, Outgoing,
-    Payment, PaymentChange, PaymentKind, PaymentState, Placement, StoredOrder, address_text,
+    Applied, Change, Due, KeyUse, NewOrder, OUTBOX_CLAIM, OrderChange, OrderFilter, OrderStore,
+    OutboxRow, Outgoing, Payment, PaymentChange, PaymentKind, PaymentState, Placement, StoredOrder,
+    address_text,
 };
 use app::ports::scope::Scope;
 use contract::messages::Envelope;
@@ -18,12 +19,15 @@ use time::Date;
 
 use crate::access::append;
 use crate::locations::{give_back_place, take_place};
-use crate::rows::{HistoryRow, ItemRow, OrderRow, PaymentRow, optional_time, order_id, state, text_of, time_of};
+use crate::rows::{
+    HistoryRow, ItemRow, OrderRow, PaymentRow, optional_time, order_id, state, text_of, time_of,
+};
 use crate::{SqliteStore, unavailable};
 
 /// How often another process's writes are looked for. A look costs some microseconds.
 const WATCH_EVERY: Duration = Duration::from_millis(15);
-/// Numbers taken at once, so that not every order pays for a write of its own. The rest is lost at a restart.
+/// Numbers taken at once, so that not every order pays for a write of its own. The rest is lost at
+/// a restart.
 const NUMBERS: u64 = 10;
 /// Orders listed at once.
 const LIST_MAX: u32 = 200;
@@ -34,7 +38,8 @@ pub type Numbers = HashMap<(TenantId, LocationId, Date), std::ops::Range<u64>>;
 /// The same where it is not everything: without a choice, so that an index fits.
 const IN_SHOPS: &str = "tenant_id = ?1 AND location_id IN (SELECT value FROM json_each(?2))";
 /// Whether an order is in a scope: ?1 is its tenant, ?2 its locations as a JSON list.
-pub const IN_SCOPE: &str = "(?1 IS NULL OR (tenant_id = ?1 AND location_id IN (SELECT value FROM json_each(?2))))";
+pub const IN_SCOPE: &str =
+    "(?1 IS NULL OR (tenant_id = ?1 AND location_id IN (SELECT value FROM json_each(?2))))";
 
 const ORDER_COLUMNS: &str = "order_id, tenant_id, location_id, order_number, order_type, customer_name, customer_phone, \
     customer_phone_extension, customer_email, notify_email, notify_sms, special_instructions, delivery_address, pickup_at, subtotal_minor, tax_basis_points, \
@@ -49,7 +54,10 @@ impl SqliteStore {
         self.writer.begin_with("BEGIN IMMEDIATE").await
     }
 
-    pub(crate) async fn committed(&self, transaction: Transaction<'_, Sqlite>) -> Result<(), sqlx::Error> {
+    pub(crate) async fn committed(
+        &self,
+        transaction: Transaction<'_, Sqlite>,
+    ) -> Result<(), sqlx::Error> {
         transaction.commit().await?;
         self.written.notify_waiters();
         Ok(())
@@ -59,7 +67,8 @@ impl SqliteStore {
         let mut transaction = self.write().await?;
         let mut placed = Vec::with_capacity(orders.len());
         for new in orders {
-            // A point to go back to: one that finds no place in its slot leaves nothing behind, and its neighbours stand.
+            // A point to go back to: one that finds no place in its slot leaves nothing behind, and
+            // its neighbours stand.
             let mut point = transaction.begin().await?;
             let mut outcome = place_one(&mut point, new).await?;
             if outcome == Placement::Placed && !take_place(&mut point, new).await? {
@@ -79,7 +88,8 @@ impl SqliteStore {
         let mut transaction = self.write().await?;
         let mut applied = Vec::with_capacity(changes.len());
         for change in changes {
-            // A point to go back to: one that does not apply leaves nothing behind, and its neighbours stand.
+            // A point to go back to: one that does not apply leaves nothing behind, and its
+            // neighbours stand.
             let mut point = transaction.begin().await?;
             let outcome = apply_one(&mut point, change).await?;
             match outcome {
@@ -93,12 +103,16 @@ impl SqliteStore {
     }
 
     async fn with_items(&self, rows: Vec<OrderRow>) -> Result<Vec<StoredOrder>, Unavailable> {
-        const ITEMS: &str = "SELECT order_id, product_id, name, quantity, unit_price_minor FROM order_items
+        const ITEMS: &str =
+            "SELECT order_id, product_id, name, quantity, unit_price_minor FROM order_items
             WHERE order_id IN (SELECT value FROM json_each(?)) ORDER BY order_id, position";
         let ids: Vec<_> = rows.iter().map(|row| row.order_id.as_str()).collect();
         let ids = serde_json::to_string(&ids).map_err(|error| Unavailable::new("orders", error))?;
-        let items: Vec<ItemRow> =
-            sqlx::query_as(ITEMS).bind(ids).fetch_all(&self.readers).await.map_err(unavailable)?;
+        let items: Vec<ItemRow> = sqlx::query_as(ITEMS)
+            .bind(ids)
+            .fetch_all(&self.readers)
+            .await
+            .map_err(unavailable)?;
         let mut by_order: HashMap<&str, Vec<&ItemRow>> = HashMap::new();
         for item in &items {
             by_order.entry(&item.order_id).or_default().push(item);
@@ -113,7 +127,12 @@ impl SqliteStore {
 }
 
 impl OrderStore for SqliteStore {
-    async fn next_number(&self, tenant: &TenantId, location: &LocationId, day: Date) -> Result<u64, Unavailable> {
+    async fn next_number(
+        &self,
+        tenant: &TenantId,
+        location: &LocationId,
+        day: Date,
+    ) -> Result<u64, Unavailable> {
         // A statement of its own, committed at once: no taker waits for an order to commit.
         const TAKE: &str = "INSERT INTO order_number_days (tenant_id, location_id, day, next) VALUES (?1, ?2, ?3, ?4)
             ON CONFLICT (tenant_id, location_id, day) DO UPDATE SET next = next + ?4
@@ -135,7 +154,9 @@ impl OrderStore for SqliteStore {
         blocks.retain(|(_, _, of), _| *of + time::Duration::DAY >= day);
         let end = u64::try_from(end).unwrap_or_default();
         let mut taken = end.saturating_sub(NUMBERS)..end;
-        let number = taken.next().ok_or_else(|| Unavailable::new("orders", "no number was taken"))?;
+        let number = taken
+            .next()
+            .ok_or_else(|| Unavailable::new("orders", "no number was taken"))?;
         blocks.insert(place, taken);
         Ok(number)
     }
@@ -180,8 +201,13 @@ impl OrderStore for SqliteStore {
         Ok(self.with_items(row.into_iter().collect()).await?.pop())
     }
 
-    async fn load_in(&self, scope: &Scope, order_id: OrderId) -> Result<Option<StoredOrder>, Unavailable> {
-        let select = format!("SELECT {ORDER_COLUMNS} FROM orders WHERE order_id = ?3 AND {IN_SCOPE}");
+    async fn load_in(
+        &self,
+        scope: &Scope,
+        order_id: OrderId,
+    ) -> Result<Option<StoredOrder>, Unavailable> {
+        let select =
+            format!("SELECT {ORDER_COLUMNS} FROM orders WHERE order_id = ?3 AND {IN_SCOPE}");
         let row: Option<OrderRow> = sqlx::query_as(sqlx::AssertSqlSafe(select))
             .bind(scope.tenant())
             .bind(locations(scope)?)
@@ -192,14 +218,19 @@ impl OrderStore for SqliteStore {
         Ok(self.with_items(row.into_iter().collect()).await?.pop())
     }
 
-    async fn newest_with_number(&self, scope: &Scope, number: OrderNumber) -> Result<Option<OrderId>, Unavailable> {
-        let row: Option<(String,)> = sqlx::query_as(sqlx::AssertSqlSafe(newest_with_number_sql(scope)))
-            .bind(scope.tenant())
-            .bind(locations(scope)?)
-            .bind(number.to_string())
-            .fetch_optional(&self.readers)
-            .await
-            .map_err(unavailable)?;
+    async fn newest_with_number(
+        &self,
+        scope: &Scope,
+        number: OrderNumber,
+    ) -> Result<Option<OrderId>, Unavailable> {
+        let row: Option<(String,)> =
+            sqlx::query_as(sqlx::AssertSqlSafe(newest_with_number_sql(scope)))
+                .bind(scope.tenant())
+                .bind(locations(scope)?)
+                .bind(number.to_string())
+                .fetch_optional(&self.readers)
+                .await
+                .map_err(unavailable)?;
         row.map(|(id,)| order_id(&id)).transpose()
     }
 
@@ -225,13 +256,27 @@ impl OrderStore for SqliteStore {
         rows.into_iter().map(HistoryRow::into_entry).collect()
     }
 
-    async fn list_stored(&self, scope: &Scope, filter: &OrderFilter) -> Result<Vec<StoredOrder>, Unavailable> {
-        // Without a hint SQLite reads the ids from the newest on, past every closed order, to find ten that are open.
-        let is_open = |status: &Status| !matches!(status, Status::Completed | Status::Cancelled | Status::Failed);
-        let few =
-            !filter.statuses.is_empty() && filter.statuses.iter().all(is_open) && filter.session_hashes.is_empty();
-        let in_statuses =
-            if filter.statuses.is_empty() { "?4 = '[]'" } else { "status IN (SELECT value FROM json_each(?4))" };
+    async fn list_stored(
+        &self,
+        scope: &Scope,
+        filter: &OrderFilter,
+    ) -> Result<Vec<StoredOrder>, Unavailable> {
+        // Without a hint SQLite reads the ids from the newest on, past every closed order, to find
+        // ten that are open.
+        let is_open = |status: &Status| {
+            !matches!(
+                status,
+                Status::Completed | Status::Cancelled | Status::Failed
+            )
+        };
+        let few = !filter.statuses.is_empty()
+            && filter.statuses.iter().all(is_open)
+            && filter.session_hashes.is_empty();
+        let in_statuses = if filter.statuses.is_empty() {
+            "?4 = '[]'"
+        } else {
+            "status IN (SELECT value FROM json_each(?4))"
+        };
         let in_sessions = if filter.session_hashes.is_empty() {
             "?5 = '[]'"
         } else {
@@ -249,10 +294,11 @@ impl OrderStore for SqliteStore {
                AND {in_sessions}
              ORDER BY order_id DESC LIMIT ?6"
         );
-        let sessions =
-            serde_json::to_string(&filter.session_hashes).map_err(|error| Unavailable::new("orders", error))?;
+        let sessions = serde_json::to_string(&filter.session_hashes)
+            .map_err(|error| Unavailable::new("orders", error))?;
         let statuses: Vec<_> = filter.statuses.iter().map(|status| status.code()).collect();
-        let statuses = serde_json::to_string(&statuses).map_err(|error| Unavailable::new("orders", error))?;
+        let statuses =
+            serde_json::to_string(&statuses).map_err(|error| Unavailable::new("orders", error))?;
         let rows: Vec<OrderRow> = sqlx::query_as(sqlx::AssertSqlSafe(select))
             .bind(scope.tenant())
             .bind(locations(scope)?)
@@ -272,7 +318,11 @@ impl OrderStore for SqliteStore {
         order_number: &str,
         email: &str,
     ) -> Result<Option<StoredOrder>, Unavailable> {
-        let in_scope = if *scope == Scope::Everything { IN_SCOPE } else { IN_SHOPS };
+        let in_scope = if *scope == Scope::Everything {
+            IN_SCOPE
+        } else {
+            IN_SHOPS
+        };
         let select = format!(
             "SELECT {ORDER_COLUMNS} FROM orders
              WHERE {in_scope} AND order_number = ?3 AND lower(customer_email) = lower(?4)
@@ -300,8 +350,13 @@ impl OrderStore for SqliteStore {
         Ok(u64::try_from(count).unwrap_or_default())
     }
 
-    async fn payment(&self, order_id: OrderId, kind: PaymentKind) -> Result<Option<Payment>, Unavailable> {
-        const SELECT: &str = "SELECT amount_minor, currency, state, token, charge_id, reason FROM payments
+    async fn payment(
+        &self,
+        order_id: OrderId,
+        kind: PaymentKind,
+    ) -> Result<Option<Payment>, Unavailable> {
+        const SELECT: &str =
+            "SELECT amount_minor, currency, state, token, charge_id, reason FROM payments
             WHERE order_id = ? AND kind = ?";
         let row: Option<PaymentRow> = sqlx::query_as(SELECT)
             .bind(order_id.to_string())
@@ -348,12 +403,19 @@ impl OrderStore for SqliteStore {
         }
     }
 
-    async fn take_outbox(&self, which: Outgoing, now: Timestamp, limit: u32) -> Result<Vec<OutboxRow>, Unavailable> {
+    async fn take_outbox(
+        &self,
+        which: Outgoing,
+        now: Timestamp,
+        limit: u32,
+    ) -> Result<Vec<OutboxRow>, Unavailable> {
         // Looked at before it is claimed: an outbox with nothing to send must not cost a write.
-        const ANY: &str = "SELECT EXISTS (SELECT 1 FROM outbox WHERE published_at IS NULL AND retry_at <= ?1
+        const ANY: &str =
+            "SELECT EXISTS (SELECT 1 FROM outbox WHERE published_at IS NULL AND retry_at <= ?1
             AND (?2 IS NULL OR coalesce(route LIKE 'queue/%', 0) = ?2))";
-        // The head of its order and route: nothing that has not left stands before it, whoever holds it. A row without
-        // a route goes everywhere: it stands before all of its order, and behind all.
+        // The head of its order and route: nothing that has not left stands before it, whoever
+        // holds it. A row without a route goes everywhere: it stands before all of its order, and
+        // behind all.
         const TAKE: &str = "UPDATE outbox SET claimed_by = ?1, claimed_until = ?2 WHERE id IN (
                 SELECT id FROM outbox AS mine
                 WHERE published_at IS NULL AND retry_at <= ?3 AND (?5 IS NULL OR coalesce(route LIKE 'queue/%', 0) = ?5)
@@ -390,10 +452,16 @@ impl OrderStore for SqliteStore {
     }
 
     async fn mark_published(&self, ids: &[i64], at: Timestamp) -> Result<(), Unavailable> {
-        const MARK: &str = "UPDATE outbox SET published_at = ?, claimed_by = NULL, claimed_until = NULL
+        const MARK: &str =
+            "UPDATE outbox SET published_at = ?, claimed_by = NULL, claimed_until = NULL
             WHERE id IN (SELECT value FROM json_each(?))";
         let ids = serde_json::to_string(ids).map_err(|error| Unavailable::new("orders", error))?;
-        sqlx::query(MARK).bind(text_of(at)).bind(ids).execute(&self.writer).await.map_err(unavailable)?;
+        sqlx::query(MARK)
+            .bind(text_of(at))
+            .bind(ids)
+            .execute(&self.writer)
+            .await
+            .map_err(unavailable)?;
         Ok(())
     }
 
@@ -401,16 +469,26 @@ impl OrderStore for SqliteStore {
         const PUT_OFF: &str = "UPDATE outbox SET attempts = attempts + 1, retry_at = late.value ->> 1,
                 claimed_by = NULL, claimed_until = NULL
             FROM json_each(?) AS late WHERE outbox.id = late.value ->> 0 AND claimed_by = ? AND published_at IS NULL";
-        let rows: Vec<(i64, String)> = rows.iter().map(|(id, retry_at)| (*id, text_of(*retry_at))).collect();
-        let rows = serde_json::to_string(&rows).map_err(|error| Unavailable::new("orders", error))?;
-        let query = sqlx::query(PUT_OFF).bind(rows).bind(self.claimant.to_string());
+        let rows: Vec<(i64, String)> = rows
+            .iter()
+            .map(|(id, retry_at)| (*id, text_of(*retry_at)))
+            .collect();
+        let rows =
+            serde_json::to_string(&rows).map_err(|error| Unavailable::new("orders", error))?;
+        let query = sqlx::query(PUT_OFF)
+            .bind(rows)
+            .bind(self.claimant.to_string());
         query.execute(&self.writer).await.map_err(unavailable)?;
         Ok(())
     }
 
     async fn oldest_unpublished(&self) -> Result<Option<Timestamp>, Unavailable> {
-        const OLDEST: &str = "SELECT created_at FROM outbox WHERE published_at IS NULL ORDER BY id LIMIT 1";
-        let row: Option<(String,)> = sqlx::query_as(OLDEST).fetch_optional(&self.readers).await.map_err(unavailable)?;
+        const OLDEST: &str =
+            "SELECT created_at FROM outbox WHERE published_at IS NULL ORDER BY id LIMIT 1";
+        let row: Option<(String,)> = sqlx::query_as(OLDEST)
+            .fetch_optional(&self.readers)
+            .await
+            .map_err(unavailable)?;
         row.map(|(created_at,)| time_of(&created_at)).transpose()
     }
 
@@ -431,13 +509,21 @@ impl OrderStore for SqliteStore {
         }
     }
 
-    async fn take_due(&self, now: Timestamp, again_at: Timestamp, limit: u32) -> Result<Vec<Due>, Unavailable> {
+    async fn take_due(
+        &self,
+        now: Timestamp,
+        again_at: Timestamp,
+        limit: u32,
+    ) -> Result<Vec<Due>, Unavailable> {
         const ANY: &str = "SELECT EXISTS (SELECT 1 FROM orders WHERE next_action_at <= ?)";
         const TAKE: &str = "UPDATE orders SET next_action_at = ?1 WHERE order_id IN (
                 SELECT order_id FROM orders WHERE next_action_at <= ?2 ORDER BY next_action_at LIMIT ?3)
             RETURNING order_id, state, version, created_at, updated_at, pickup_at";
-        let (any,): (bool,) =
-            sqlx::query_as(ANY).bind(text_of(now)).fetch_one(&self.readers).await.map_err(unavailable)?;
+        let (any,): (bool,) = sqlx::query_as(ANY)
+            .bind(text_of(now))
+            .fetch_one(&self.readers)
+            .await
+            .map_err(unavailable)?;
         if !any {
             return Ok(Vec::new());
         }
@@ -453,21 +539,42 @@ impl OrderStore for SqliteStore {
                 let (created_at, since) = (time_of(&created_at)?, time_of(&since)?);
                 let (order_id, state) = (order_id(&id)?, state(&code)?);
                 let pickup_at = optional_time(pickup_at.as_deref())?;
-                Ok(Due { order_id, state, version, created_at, since, pickup_at })
+                Ok(Due {
+                    order_id,
+                    state,
+                    version,
+                    created_at,
+                    since,
+                    pickup_at,
+                })
             };
             let read: Result<Due, Unavailable> = read();
-            read.inspect_err(|error| tracing::error!(order.id = %id, %error, "A due order cannot be read")).ok()
+            read.inspect_err(
+                |error| tracing::error!(order.id = %id, %error, "A due order cannot be read"),
+            )
+            .ok()
         };
         Ok(rows.into_iter().filter_map(due).collect())
     }
 
-    async fn look_again(&self, orders: &[(OrderId, i64, Option<Timestamp>)]) -> Result<(), Unavailable> {
-        const LOOK: &str = "UPDATE orders SET next_action_at = look.value ->> 2 FROM json_each(?) AS look
+    async fn look_again(
+        &self,
+        orders: &[(OrderId, i64, Option<Timestamp>)],
+    ) -> Result<(), Unavailable> {
+        const LOOK: &str =
+            "UPDATE orders SET next_action_at = look.value ->> 2 FROM json_each(?) AS look
             WHERE orders.order_id = look.value ->> 0 AND orders.version = look.value ->> 1";
-        let orders: Vec<_> =
-            orders.iter().map(|(order_id, version, at)| (order_id.to_string(), *version, at.map(text_of))).collect();
-        let orders = serde_json::to_string(&orders).map_err(|error| Unavailable::new("orders", error))?;
-        sqlx::query(LOOK).bind(orders).execute(&self.writer).await.map_err(unavailable)?;
+        let orders: Vec<_> = orders
+            .iter()
+            .map(|(order_id, version, at)| (order_id.to_string(), *version, at.map(text_of)))
+            .collect();
+        let orders =
+            serde_json::to_string(&orders).map_err(|error| Unavailable::new("orders", error))?;
+        sqlx::query(LOOK)
+            .bind(orders)
+            .execute(&self.writer)
+            .await
+            .map_err(unavailable)?;
         Ok(())
     }
 
@@ -480,18 +587,32 @@ impl OrderStore for SqliteStore {
         const COUNTS: &str = "DELETE FROM notice_counts WHERE (recipient, day) IN (
             SELECT recipient, day FROM notice_counts WHERE day < substr(?, 1, 10) ORDER BY day LIMIT ?)";
         for delete in [OUTBOX, INBOX, COUNTS] {
-            let query = sqlx::query(delete).bind(text_of(before)).bind(i64::from(limit));
-            deleted += query.execute(&self.writer).await.map_err(unavailable)?.rows_affected();
+            let query = sqlx::query(delete)
+                .bind(text_of(before))
+                .bind(i64::from(limit));
+            deleted += query
+                .execute(&self.writer)
+                .await
+                .map_err(unavailable)?
+                .rows_affected();
         }
         Ok(deleted)
     }
 }
 
-/// `IN_SCOPE` would keep the index of numbers from being used: "any tenant or this one" is no lookup.
+/// `IN_SCOPE` would keep the index of numbers from being used: "any tenant or this one" is no
+/// lookup.
 fn newest_with_number_sql(scope: &Scope) -> String {
-    let in_scope = if *scope == Scope::Everything { IN_SCOPE } else { IN_SHOPS };
-    // Without the plus, SQLite reads all orders from the newest on, to spare itself the sorting of a few.
-    format!("SELECT order_id FROM orders WHERE {in_scope} AND order_number = ?3 ORDER BY +order_id DESC LIMIT 1")
+    let in_scope = if *scope == Scope::Everything {
+        IN_SCOPE
+    } else {
+        IN_SHOPS
+    };
+    // Without the plus, SQLite reads all orders from the newest on, to spare itself the sorting of
+    // a few.
+    format!(
+        "SELECT order_id FROM orders WHERE {in_scope} AND order_number = ?3 ORDER BY +order_id DESC LIMIT 1"
+    )
 }
 
 /// The locations of a scope, as `IN_SCOPE` reads them.
@@ -500,34 +621,56 @@ pub fn locations(scope: &Scope) -> Result<String, Unavailable> {
 }
 
 fn only<T>(mut answers: Vec<T>) -> Result<T, Unavailable> {
-    answers.pop().ok_or_else(|| Unavailable::new("orders", "no answer"))
+    answers
+        .pop()
+        .ok_or_else(|| Unavailable::new("orders", "no answer"))
 }
 
 async fn data_version(watcher: &mut SqliteConnection) -> Option<i64> {
-    sqlx::query_as("PRAGMA data_version").fetch_one(watcher).await.ok().map(|(version,): (i64,)| version)
+    sqlx::query_as("PRAGMA data_version")
+        .fetch_one(watcher)
+        .await
+        .ok()
+        .map(|(version,): (i64,)| version)
 }
 
 type KeyRow = (String, String, Option<String>);
 
-async fn key_use(connection: &mut SqliteConnection, key_hash: &str) -> Result<Option<KeyRow>, sqlx::Error> {
-    const SELECT: &str = "SELECT order_id, request_hash, session_hash FROM orders WHERE idempotency_key_hash = ?";
-    sqlx::query_as(SELECT).bind(key_hash).fetch_optional(connection).await
+async fn key_use(
+    connection: &mut SqliteConnection,
+    key_hash: &str,
+) -> Result<Option<KeyRow>, sqlx::Error> {
+    const SELECT: &str =
+        "SELECT order_id, request_hash, session_hash FROM orders WHERE idempotency_key_hash = ?";
+    sqlx::query_as(SELECT)
+        .bind(key_hash)
+        .fetch_optional(connection)
+        .await
 }
 
 fn into_key_use((id, request_hash, session_hash): KeyRow) -> Result<KeyUse, Unavailable> {
-    Ok(KeyUse { order_id: order_id(&id)?, request_hash, session_hash })
+    Ok(KeyUse {
+        order_id: order_id(&id)?,
+        request_hash,
+        session_hash,
+    })
 }
 
-async fn place_one(connection: &mut SqliteConnection, new: &NewOrder) -> Result<Placement, sqlx::Error> {
+async fn place_one(
+    connection: &mut SqliteConnection,
+    new: &NewOrder,
+) -> Result<Placement, sqlx::Error> {
     const ORDER: &str = "INSERT INTO orders (order_id, tenant_id, location_id, order_number, number_day, order_type, customer_name,
             customer_phone, customer_phone_extension, customer_email, notify_email, notify_sms, special_instructions, delivery_address, pickup_at, slot_at,
             subtotal_minor, tax_basis_points, tax_rate_millionths, tax_minor, total_minor, currency, state, status, step, version, reason,
             session_hash, tracking_token, idempotency_key_hash, request_hash, next_action_at, created_at, updated_at)
         VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
         ON CONFLICT (idempotency_key_hash) DO NOTHING";
-    const ITEM: &str = "INSERT INTO order_items (order_id, position, product_id, name, quantity, unit_price_minor)
+    const ITEM: &str =
+        "INSERT INTO order_items (order_id, position, product_id, name, quantity, unit_price_minor)
         VALUES (?, ?, ?, ?, ?, ?)";
-    const CHARGE: &str = "INSERT INTO payments (order_id, kind, amount_minor, currency, state, token, at)
+    const CHARGE: &str =
+        "INSERT INTO payments (order_id, kind, amount_minor, currency, state, token, at)
         VALUES (?, 'charge', ?, ?, ?, ?, ?)";
     let order = &new.order;
     let id = order.order_id.to_string();
@@ -569,8 +712,12 @@ async fn place_one(connection: &mut SqliteConnection, new: &NewOrder) -> Result<
         .execute(&mut *connection)
         .await?;
     if inserted.rows_affected() == 0 {
-        let used = key_use(connection, &new.key_hash).await?.ok_or(sqlx::Error::RowNotFound)?;
-        return into_key_use(used).map(Placement::KeyUsed).map_err(|error| sqlx::Error::Protocol(error.to_string()));
+        let used = key_use(connection, &new.key_hash)
+            .await?
+            .ok_or(sqlx::Error::RowNotFound)?;
+        return into_key_use(used)
+            .map(Placement::KeyUsed)
+            .map_err(|error| sqlx::Error::Protocol(error.to_string()));
     }
     for (position, item) in order.items.iter().enumerate() {
         sqlx::query(ITEM)
@@ -592,14 +739,21 @@ async fn place_one(connection: &mut SqliteConnection, new: &NewOrder) -> Result<
         .bind(text_of(order.created_at))
         .execute(&mut *connection)
         .await?;
-    add_history(connection, order.order_id, std::slice::from_ref(&new.history)).await?;
+    add_history(
+        connection,
+        order.order_id,
+        std::slice::from_ref(&new.history),
+    )
+    .await?;
     add_outbox(connection, &new.outbox, order.created_at).await?;
     Ok(Placement::Placed)
 }
 
-pub(crate) async fn apply_one(connection: &mut SqliteConnection, change: &Change) -> Result<Applied, sqlx::Error> {
-    const INBOX: &str =
-        "INSERT INTO inbox (consumer, event_id, at, delivery) VALUES (?, ?, ?, ?) ON CONFLICT DO NOTHING";
+pub(crate) async fn apply_one(
+    connection: &mut SqliteConnection,
+    change: &Change,
+) -> Result<Applied, sqlx::Error> {
+    const INBOX: &str = "INSERT INTO inbox (consumer, event_id, at, delivery) VALUES (?, ?, ?, ?) ON CONFLICT DO NOTHING";
     let taken_in = sqlx::query(INBOX)
         .bind(change.consumer)
         .bind(change.event_id.to_string())
@@ -630,11 +784,13 @@ async fn move_order(
     change: &OrderChange,
     at: Timestamp,
 ) -> Result<bool, sqlx::Error> {
-    const MOVE: &str = "UPDATE orders SET state = ?, status = ?, step = ?, reason = coalesce(?, reason),
+    const MOVE: &str =
+        "UPDATE orders SET state = ?, status = ?, step = ?, reason = coalesce(?, reason),
             next_action_at = ?, version = ?, updated_at = ?
         WHERE order_id = ? AND version = ?";
     let version = change.expected_version + change.history.len() as i64;
-    // Before the order is: then it would not be known whether it had ended before. What does not fit is rolled back.
+    // Before the order is: then it would not be known whether it had ended before. What does not
+    // fit is rolled back.
     if matches!(change.status, Status::Cancelled | Status::Failed) {
         give_back_place(connection, change.order_id).await?;
     }
@@ -700,7 +856,8 @@ async fn add_history(
     order_id: OrderId,
     entries: &[HistoryEntry],
 ) -> Result<(), sqlx::Error> {
-    const ADD: &str = "INSERT INTO order_history (order_id, seq, from_status, to_status, step, actor, note, at)
+    const ADD: &str =
+        "INSERT INTO order_history (order_id, seq, from_status, to_status, step, actor, note, at)
         VALUES (?, ?, ?, ?, ?, ?, ?, ?)";
     for entry in entries {
         sqlx::query(ADD)
@@ -723,7 +880,8 @@ pub async fn add_outbox(
     messages: &[Envelope],
     at: Timestamp,
 ) -> Result<(), sqlx::Error> {
-    const ADD: &str = "INSERT INTO outbox (kind, order_id, route, envelope, created_at) VALUES (?, ?, ?, ?, ?)";
+    const ADD: &str =
+        "INSERT INTO outbox (kind, order_id, route, envelope, created_at) VALUES (?, ?, ?, ?, ?)";
     for envelope in messages {
         for route in envelope.message.kind().routes() {
             sqlx::query(ADD)
@@ -762,7 +920,11 @@ mod tests {
             .expect("explained");
         let plan: Vec<&str> = plan.iter().map(|(.., step)| step.as_str()).collect();
         let search = "INDEX orders_by_number (tenant_id=? AND location_id=? AND order_number=?)";
-        assert!(plan.iter().any(|step| step.starts_with("SEARCH orders") && step.ends_with(search)), "{plan:?}");
+        assert!(
+            plan.iter()
+                .any(|step| step.starts_with("SEARCH orders") && step.ends_with(search)),
+            "{plan:?}"
+        );
         pool.close().await;
         std::fs::remove_file(file).expect("removed");
     }

@@ -21,11 +21,15 @@ const TIME: &[BorrowedFormatItem<'_>] =
 
 pub fn text_of(at: Timestamp) -> String {
     // Formatting fails only for a component that a timestamp lacks; it lacks none of these.
-    at.to_offset(time::UtcOffset::UTC).format(TIME).unwrap_or_default()
+    at.to_offset(time::UtcOffset::UTC)
+        .format(TIME)
+        .unwrap_or_default()
 }
 
 pub fn time_of(text: &str) -> Result<Timestamp, Unavailable> {
-    PrimitiveDateTime::parse(text, TIME).map(PrimitiveDateTime::assume_utc).map_err(|_| corrupt("a time", text))
+    PrimitiveDateTime::parse(text, TIME)
+        .map(PrimitiveDateTime::assume_utc)
+        .map_err(|_| corrupt("a time", text))
 }
 
 pub fn optional_time(text: Option<&str>) -> Result<Option<Timestamp>, Unavailable> {
@@ -33,7 +37,10 @@ pub fn optional_time(text: Option<&str>) -> Result<Option<Timestamp>, Unavailabl
 }
 
 pub fn corrupt(what: &str, value: &str) -> Unavailable {
-    Unavailable::new("orders", format!("{value:?} is stored where {what} should be"))
+    Unavailable::new(
+        "orders",
+        format!("{value:?} is stored where {what} should be"),
+    )
 }
 
 pub fn order_id(text: &str) -> Result<OrderId, Unavailable> {
@@ -54,8 +61,12 @@ fn currency(text: &str) -> Result<Currency, Unavailable> {
 
 /// An order's rate stands as it was taxed, whatever a location may have today.
 fn rate(basis_points: i32, millionths: Option<i32>) -> Result<TaxRate, Unavailable> {
-    let read = |units: i32| u32::try_from(units).map_err(|_| corrupt("a tax rate", &units.to_string()));
-    Ok(TaxRate::stored(read(basis_points)?, millionths.map(read).transpose()?))
+    let read =
+        |units: i32| u32::try_from(units).map_err(|_| corrupt("a tax rate", &units.to_string()));
+    Ok(TaxRate::stored(
+        read(basis_points)?,
+        millionths.map(read).transpose()?,
+    ))
 }
 
 #[derive(sqlx::FromRow)]
@@ -100,7 +111,10 @@ pub struct ItemRow {
 }
 
 impl OrderRow {
-    pub fn with_items<'a>(self, items: impl Iterator<Item = &'a ItemRow>) -> Result<StoredOrder, Unavailable> {
+    pub fn with_items<'a>(
+        self,
+        items: impl Iterator<Item = &'a ItemRow>,
+    ) -> Result<StoredOrder, Unavailable> {
         let currency = currency(&self.currency)?;
         let money = |minor| Money::new(minor, currency);
         let items = items
@@ -110,7 +124,8 @@ impl OrderRow {
                     product_id: ProductId::parse(&row.product_id)
                         .map_err(|_| corrupt("a product id", &row.product_id))?,
                     name: printable(&row.name),
-                    quantity: quantity.ok_or_else(|| corrupt("a quantity", &row.quantity.to_string()))?,
+                    quantity: quantity
+                        .ok_or_else(|| corrupt("a quantity", &row.quantity.to_string()))?,
                     unit_price: money(row.unit_price_minor),
                 })
             })
@@ -118,7 +133,8 @@ impl OrderRow {
         Ok(StoredOrder {
             order: Order {
                 order_id: order_id(&self.order_id)?,
-                tenant_id: TenantId::parse(&self.tenant_id).map_err(|_| corrupt("a tenant", &self.tenant_id))?,
+                tenant_id: TenantId::parse(&self.tenant_id)
+                    .map_err(|_| corrupt("a tenant", &self.tenant_id))?,
                 location_id: LocationId::parse(&self.location_id)
                     .map_err(|_| corrupt("a location", &self.location_id))?,
                 order_number: self.order_number,
@@ -129,7 +145,10 @@ impl OrderRow {
                     phone: shown(self.customer_phone),
                     phone_extension: self.customer_phone_extension,
                     email: self.customer_email,
-                    notify: Preferences { email: self.notify_email, sms: self.notify_sms },
+                    notify: Preferences {
+                        email: self.notify_email,
+                        sms: self.notify_sms,
+                    },
                 },
                 special_instructions: shown(self.special_instructions),
                 delivery_address: address_of(self.delivery_address.as_deref())?,
@@ -190,12 +209,17 @@ pub struct PaymentRow {
 }
 
 impl PaymentRow {
-    pub fn into_payment(self, order_id: OrderId, kind: PaymentKind) -> Result<Payment, Unavailable> {
+    pub fn into_payment(
+        self,
+        order_id: OrderId,
+        kind: PaymentKind,
+    ) -> Result<Payment, Unavailable> {
         Ok(Payment {
             order_id,
             kind,
             amount: Money::new(self.amount_minor, currency(&self.currency)?),
-            state: PaymentState::from_code(&self.state).ok_or_else(|| corrupt("a payment state", &self.state))?,
+            state: PaymentState::from_code(&self.state)
+                .ok_or_else(|| corrupt("a payment state", &self.state))?,
             token: self.token,
             charge_id: self.charge_id,
             reason: self.reason,

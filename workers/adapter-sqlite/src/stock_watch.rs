@@ -22,7 +22,8 @@ impl SqliteStore {
     ) -> Result<bool, sqlx::Error> {
         const ADD: &str = "INSERT INTO stock_levels (product_id, version, level, received, at)
             VALUES (?1, ?2, ?3, ?4, ?5) ON CONFLICT DO NOTHING";
-        const CHANGE: &str = "UPDATE stock_levels SET version = ?2, level = ?3, received = ?4, at = ?5
+        const CHANGE: &str =
+            "UPDATE stock_levels SET version = ?2, level = ?3, received = ?4, at = ?5
             WHERE product_id = ?1 AND version = ?6 AND level = ?7";
         let mut transaction = self.write().await?;
         let query = sqlx::query(if before.is_some() { CHANGE } else { ADD })
@@ -39,7 +40,12 @@ impl SqliteStore {
             transaction.rollback().await?;
             return Ok(false);
         }
-        add_outbox(&mut transaction, alert.map(std::slice::from_ref).unwrap_or_default(), at).await?;
+        add_outbox(
+            &mut transaction,
+            alert.map(std::slice::from_ref).unwrap_or_default(),
+            at,
+        )
+        .await?;
         self.committed(transaction).await?;
         Ok(true)
     }
@@ -47,15 +53,21 @@ impl SqliteStore {
 
 impl StockWatch for SqliteStore {
     async fn seen(&self, product_id: &ProductId) -> Result<Option<Seen>, Unavailable> {
-        const SELECT: &str = "SELECT version, level, received FROM stock_levels WHERE product_id = ?";
+        const SELECT: &str =
+            "SELECT version, level, received FROM stock_levels WHERE product_id = ?";
         let row: Option<(i64, String, i64)> = sqlx::query_as(SELECT)
             .bind(product_id.as_str())
             .fetch_optional(&self.readers)
             .await
             .map_err(unavailable)?;
         row.map(|(version, level, received)| {
-            let level = Availability::from_code(&level).ok_or_else(|| corrupt("a level", &level))?;
-            Ok(Seen { version, level, received })
+            let level =
+                Availability::from_code(&level).ok_or_else(|| corrupt("a level", &level))?;
+            Ok(Seen {
+                version,
+                level,
+                received,
+            })
         })
         .transpose()
     }
@@ -68,6 +80,8 @@ impl StockWatch for SqliteStore {
         alert: Option<&Envelope>,
         at: Timestamp,
     ) -> Result<bool, Unavailable> {
-        self.remember_level(product_id, before, now, alert, at).await.map_err(unavailable)
+        self.remember_level(product_id, before, now, alert, at)
+            .await
+            .map_err(unavailable)
     }
 }

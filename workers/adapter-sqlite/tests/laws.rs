@@ -16,7 +16,9 @@ impl Database {
         let folder = std::env::temp_dir().join(format!("haven-sqlite-{}", Uuid::now_v7()));
         std::fs::create_dir_all(&folder).expect("a folder");
         let database = Database(folder);
-        migrations::migrate(&database.url()).await.expect("migrated");
+        migrations::migrate(&database.url())
+            .await
+            .expect("migrated");
         database
     }
 
@@ -58,9 +60,14 @@ async fn it_passes_the_laws_of_slots_and_fulfilment() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn it_passes_the_laws_of_locations() {
     let database = Database::new().await;
-    let file = sqlx::SqlitePool::connect(&database.url()).await.expect("it opens");
+    let file = sqlx::SqlitePool::connect(&database.url())
+        .await
+        .expect("it opens");
     let execute = async |sql: String| {
-        sqlx::query(sqlx::AssertSqlSafe(sql)).execute(&file).await.expect("done");
+        sqlx::query(sqlx::AssertSqlSafe(sql))
+            .execute(&file)
+            .await
+            .expect("done");
     };
     laws::locations::all(&database.store().await, execute).await;
 }
@@ -68,9 +75,14 @@ async fn it_passes_the_laws_of_locations() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn it_passes_the_laws_of_tenants_and_locations() {
     let database = Database::new().await;
-    let file = sqlx::SqlitePool::connect(&database.url()).await.expect("it opens");
+    let file = sqlx::SqlitePool::connect(&database.url())
+        .await
+        .expect("it opens");
     for row in laws::scope::rows() {
-        sqlx::query(sqlx::AssertSqlSafe(row)).execute(&file).await.expect("inserted");
+        sqlx::query(sqlx::AssertSqlSafe(row))
+            .execute(&file)
+            .await
+            .expect("inserted");
     }
     laws::scope::all(&database.store().await).await;
 }
@@ -78,7 +90,12 @@ async fn it_passes_the_laws_of_tenants_and_locations() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn relays_keep_each_order_in_order() {
     let database = Database::new().await;
-    let relays = [database.store().await, database.store().await, database.store().await, database.store().await];
+    let relays = [
+        database.store().await,
+        database.store().await,
+        database.store().await,
+        database.store().await,
+    ];
     laws::orders::relays_keep_each_order_in_order(&relays).await;
 }
 
@@ -86,9 +103,14 @@ async fn relays_keep_each_order_in_order() {
 async fn what_cannot_be_read_keeps_nothing_else_back() {
     let database = Database::new().await;
     let store = database.store().await;
-    let file = sqlx::SqlitePool::connect(&database.url()).await.expect("it opens");
+    let file = sqlx::SqlitePool::connect(&database.url())
+        .await
+        .expect("it opens");
     let execute = async |sql: String| {
-        sqlx::query(sqlx::AssertSqlSafe(sql)).execute(&file).await.expect("done");
+        sqlx::query(sqlx::AssertSqlSafe(sql))
+            .execute(&file)
+            .await
+            .expect("done");
     };
     laws::orders::what_cannot_be_read_keeps_nothing_else_back(&store, execute).await;
 }
@@ -115,7 +137,12 @@ async fn who_waits_for_messages_hears_of_another_process_s() {
 
 #[tokio::test]
 async fn a_file_that_is_not_there_is_not_made_up() {
-    let missing = format!("sqlite://{}", std::env::temp_dir().join(format!("{}.db", Uuid::now_v7())).display());
+    let missing = format!(
+        "sqlite://{}",
+        std::env::temp_dir()
+            .join(format!("{}.db", Uuid::now_v7()))
+            .display()
+    );
     assert!(SqliteStore::connect(&missing).await.is_err());
 }
 
@@ -123,9 +150,15 @@ async fn a_file_that_is_not_there_is_not_made_up() {
 async fn the_audit_log_refuses_every_change() {
     let database = Database::new().await;
     laws::access::all(&database.store().await).await;
-    let file = sqlx::SqlitePool::connect(&database.url()).await.expect("it opens");
-    let count =
-        async || -> i64 { sqlx::query_scalar("SELECT count(*) FROM audit").fetch_one(&file).await.expect("read") };
+    let file = sqlx::SqlitePool::connect(&database.url())
+        .await
+        .expect("it opens");
+    let count = async || -> i64 {
+        sqlx::query_scalar("SELECT count(*) FROM audit")
+            .fetch_one(&file)
+            .await
+            .expect("read")
+    };
     let before = count().await;
     assert!(before > 0, "the laws have written some");
     for change in [
@@ -134,7 +167,10 @@ async fn the_audit_log_refuses_every_change() {
         "INSERT OR REPLACE INTO audit (audit_id, at, actor, action, subject) VALUES (1, '', '', '', '')",
     ] {
         let refused = sqlx::query(change).execute(&file).await.expect_err(change);
-        assert!(refused.to_string().contains("audit is insert-only"), "{change}: {refused}");
+        assert!(
+            refused.to_string().contains("audit is insert-only"),
+            "{change}: {refused}"
+        );
     }
     assert_eq!(count().await, before);
 }

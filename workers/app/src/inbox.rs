@@ -1,7 +1,7 @@
 //! The queue port: what a consumer needs of a queue, in four verbs.
 //!
-//! The only promise asked of an implementation is that a message received by one consumer is hidden from the others
-//! for the lease, which is extended by the consumer and by nobody else.
+//! The only promise asked of an implementation is that a message received by one consumer is hidden
+//! from the others for the lease, which is extended by the consumer and by nobody else.
 
 use std::future::Future;
 use std::time::Duration;
@@ -15,7 +15,8 @@ pub struct Delivery {
     /// Names this delivery to the queue; worthless once the lease has ended.
     pub handle: String,
     pub body: String,
-    /// Messages of one group are delivered in order, one batch at a time; `None` on a standard queue.
+    /// Messages of one group are delivered in order, one batch at a time; `None` on a standard
+    /// queue.
     pub group: Option<String>,
     /// 1 for the first delivery.
     pub attempt: u32,
@@ -55,7 +56,8 @@ pub enum EntryError {
 }
 
 pub trait Inbox: Send + Sync {
-    /// At most `max` (1 to 10) messages, waiting up to `wait` for the first; each hidden for `lease`.
+    /// At most `max` (1 to 10) messages, waiting up to `wait` for the first; each hidden for
+    /// `lease`.
     fn receive(
         &self,
         max: usize,
@@ -69,13 +71,19 @@ pub trait Inbox: Send + Sync {
         handles: &[String],
     ) -> impl Future<Output = Result<Vec<Result<(), EntryError>>, QueueError>> + Send;
 
-    /// Hides up to ten messages for so much longer from now; zero hands one back. One result a handle, in order.
+    /// Hides up to ten messages for so much longer from now; zero hands one back. One result a
+    /// handle, in order.
     fn hide(
         &self,
         handles: &[(String, Duration)],
     ) -> impl Future<Output = Result<Vec<Result<(), EntryError>>, QueueError>> + Send;
 
-    /// Puts a copy with its reason on the parking queue. The caller deletes the original afterwards: a crash between
-    /// the two parks it twice, which costs a glance; the other order would lose it.
-    fn park(&self, delivery: &Delivery, reason: &str) -> impl Future<Output = Result<(), QueueError>> + Send;
+    /// Puts a copy with its reason on the parking queue. The caller deletes the original
+    /// afterwards: a crash between the two parks it twice, which costs a glance; the other order
+    /// would lose it.
+    fn park(
+        &self,
+        delivery: &Delivery,
+        reason: &str,
+    ) -> impl Future<Output = Result<(), QueueError>> + Send;
 }

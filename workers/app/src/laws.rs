@@ -1,5 +1,5 @@
-//! What any implementation of a port must satisfy. Each law is an async function that panics when it is broken; unit
-//! tests run them against the fakes, the adapters' tests against real servers.
+//! What any implementation of a port must satisfy. Each law is an async function that panics when
+//! it is broken; unit tests run them against the fakes, the adapters' tests against real servers.
 
 pub mod access;
 pub mod carts;

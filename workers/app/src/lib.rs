@@ -1,4 +1,5 @@
-//! Use-cases and the ports they need. No AWS, no SQL, no clock, no chance: all of these are arguments.
+//! Use-cases and the ports they need. No AWS, no SQL, no clock, no chance: all of these are
+//! arguments.
 
 pub mod inbox;
 pub mod memory_carts;

@@ -26,7 +26,10 @@ struct Kept {
 
 impl<S: Source> MemoryCarts<S> {
     pub fn new(source: S) -> Self {
-        Self { source, carts: Mutex::default() }
+        Self {
+            source,
+            carts: Mutex::default(),
+        }
     }
 
     fn carts(&self) -> MutexGuard<'_, HashMap<String, Kept>> {
@@ -37,15 +40,24 @@ impl<S: Source> MemoryCarts<S> {
     fn change<T>(&self, session: &str, change: impl FnOnce(&mut Cart) -> T) -> (T, Cart) {
         let now = self.source.now();
         let mut carts = self.carts();
-        let mut cart =
-            carts.remove(session).filter(|kept| kept.expires_at > now).map(|kept| kept.cart).unwrap_or_default();
+        let mut cart = carts
+            .remove(session)
+            .filter(|kept| kept.expires_at > now)
+            .map(|kept| kept.cart)
+            .unwrap_or_default();
         let outcome = change(&mut cart);
         cart.lines = sorted(cart.lines);
         if !cart.lines.is_empty() {
             if carts.len() >= CARTS_MAX {
                 make_room(&mut carts, now);
             }
-            carts.insert(session.to_owned(), Kept { cart: cart.clone(), expires_at: now + CART_LIFETIME });
+            carts.insert(
+                session.to_owned(),
+                Kept {
+                    cart: cart.clone(),
+                    expires_at: now + CART_LIFETIME,
+                },
+            );
         }
         (outcome, cart)
     }
@@ -54,14 +66,20 @@ impl<S: Source> MemoryCarts<S> {
 impl<S: Source> CartStore for MemoryCarts<S> {
     async fn get(&self, session: &str) -> Result<Cart, Unavailable> {
         let now = self.source.now();
-        let kept = self.carts().get(session).filter(|kept| kept.expires_at > now).cloned();
+        let kept = self
+            .carts()
+            .get(session)
+            .filter(|kept| kept.expires_at > now)
+            .cloned();
         Ok(kept.map(|kept| kept.cart).unwrap_or_default())
     }
 
     async fn add(&self, session: &str, line: &Line, price_minor: i64) -> Result<Cart, CartError> {
         let (added, cart) = self.change(session, |cart| {
             cart.lines.add(line.clone())?;
-            cart.seen.entry(line.product_id.clone()).or_insert(price_minor);
+            cart.seen
+                .entry(line.product_id.clone())
+                .or_insert(price_minor);
             Ok::<(), CartError>(())
         });
         added?;
@@ -88,9 +106,16 @@ impl<S: Source> CartStore for MemoryCarts<S> {
 
     async fn take_out(&self, session: &str, ordered: &Lines) -> Result<(), Unavailable> {
         let take_out = |cart: &mut Cart| {
-            for Line { product_id, quantity } in ordered {
-                let there =
-                    cart.lines.iter().find(|line| line.product_id == *product_id).map(|line| line.quantity.get());
+            for Line {
+                product_id,
+                quantity,
+            } in ordered
+            {
+                let there = cart
+                    .lines
+                    .iter()
+                    .find(|line| line.product_id == *product_id)
+                    .map(|line| line.quantity.get());
                 match Quantity::new(there.unwrap_or_default().saturating_sub(quantity.get())) {
                     Some(rest) => {
                         cart.lines.set(product_id, rest);
@@ -124,7 +149,10 @@ fn make_room(carts: &mut HashMap<String, Kept>, now: Timestamp) {
     let before = carts.len();
     carts.retain(|_, cart| cart.expires_at > now);
     if carts.len() == before
-        && let Some(oldest) = carts.iter().min_by_key(|(_, cart)| cart.expires_at).map(|(session, _)| session.clone())
+        && let Some(oldest) = carts
+            .iter()
+            .min_by_key(|(_, cart)| cart.expires_at)
+            .map(|(session, _)| session.clone())
     {
         carts.remove(&oldest);
     }
@@ -163,10 +191,19 @@ mod tests {
         let clock = Clock::default();
         let carts = MemoryCarts::new(clock.clone());
         futures::executor::block_on(async {
-            carts.add("used", &laws::carts::line("espresso", 1), 300).await.expect("added");
-            carts.add("left", &laws::carts::line("espresso", 1), 300).await.expect("added");
+            carts
+                .add("used", &laws::carts::line("espresso", 1), 300)
+                .await
+                .expect("added");
+            carts
+                .add("left", &laws::carts::line("espresso", 1), 300)
+                .await
+                .expect("added");
             clock.0.store(20 * 3600, Ordering::Relaxed);
-            carts.add("used", &laws::carts::line("espresso", 1), 300).await.expect("added");
+            carts
+                .add("used", &laws::carts::line("espresso", 1), 300)
+                .await
+                .expect("added");
             clock.0.store(30 * 3600, Ordering::Relaxed);
             assert_eq!(carts.get("used").await.expect("read").lines.units(), 2);
             assert!(carts.get("left").await.expect("read").lines.is_empty());
@@ -179,12 +216,24 @@ mod tests {
         let carts = MemoryCarts::new(clock.clone());
         futures::executor::block_on(async {
             for number in 0..=CARTS_MAX {
-                clock.0.store(i64::try_from(number).expect("small"), Ordering::Relaxed);
-                carts.add(&number.to_string(), &laws::carts::line("tea", 1), 300).await.expect("added");
+                clock
+                    .0
+                    .store(i64::try_from(number).expect("small"), Ordering::Relaxed);
+                carts
+                    .add(&number.to_string(), &laws::carts::line("tea", 1), 300)
+                    .await
+                    .expect("added");
             }
-            assert!(carts.get("0").await.expect("read").lines.is_empty(), "the oldest made room");
+            assert!(
+                carts.get("0").await.expect("read").lines.is_empty(),
+                "the oldest made room"
+            );
             for kept in ["1", &CARTS_MAX.to_string()] {
-                assert_eq!(carts.get(kept).await.expect("read").lines.units(), 1, "{kept}");
+                assert_eq!(
+                    carts.get(kept).await.expect("read").lines.units(),
+                    1,
+                    "{kept}"
+                );
             }
             assert_eq!(carts.carts().len(), CARTS_MAX);
         });

@@ -1,7 +1,8 @@
 //! What the use-cases need of the world, in their own words.
 //!
-//! An error's variants say what the caller can do about it, never what broke inside. Every implementation passes
-//! the laws in `laws`, and so do the in-memory ones in `fakes`: a fake cannot lie.
+//! An error's variants say what the caller can do about it, never what broke inside. Every
+//! implementation passes the laws in `laws`, and so do the in-memory ones in `fakes`: a fake cannot
+//! lie.
 
 pub mod access;
 pub mod carts;
@@ -43,6 +44,9 @@ pub struct Unavailable {
 
 impl Unavailable {
     pub fn new(what: &'static str, why: impl std::fmt::Display) -> Self {
-        Self { what, why: why.to_string() }
+        Self {
+            what,
+            why: why.to_string(),
+        }
     }
 }

@@ -33,18 +33,19 @@ use domain::phone::Country;
 use crate::inbox::Settlement;
 use crate::ports::{Source, Unavailable};
 
-/// Stock is held so long for an order that is not paid. Longer than `ORDER_DEADLINE`, so that a hold never ends
-/// under an order that may still be paid.
+/// Stock is held so long for an order that is not paid. Longer than `ORDER_DEADLINE`, so that a
+/// hold never ends under an order that may still be paid.
 pub const HOLD: Duration = Duration::from_secs(15 * 60);
 /// An order that is not confirmed so long after it was accepted is given up.
 pub const ORDER_DEADLINE: Duration = Duration::from_secs(10 * 60);
-/// An answer that is so late is asked for again: well above what a healthy system needs, well below the minute in
-/// which a fault must be recovered from.
+/// An answer that is so late is asked for again: well above what a healthy system needs, well below
+/// the minute in which a fault must be recovered from.
 pub const ASK_AGAIN: Duration = Duration::from_secs(20);
-/// What waits for people is first looked at so long after it began to: settings below it act as if they were it. Above
-/// what a bar that is not busy needs, so that few orders are looked at at all.
+/// What waits for people is first looked at so long after it began to: settings below it act as if
+/// they were it. Above what a bar that is not busy needs, so that few orders are looked at at all.
 pub const LOOK_FIRST: Duration = Duration::from_secs(30);
-/// Times a decision is made again because somebody else was faster, before the message goes back to the queue.
+/// Times a decision is made again because somebody else was faster, before the message goes back to
+/// the queue.
 const CONFLICTS_MAX: u32 = 5;
 
 /// The tenant that a new installation has.
@@ -69,8 +70,10 @@ impl Shop {
     pub fn default_shop() -> Shop {
         let slug = |text: &str| text.to_owned();
         Shop {
-            tenant_id: TenantId::try_from(slug(FIRST_TENANT)).unwrap_or_else(|_| unreachable!("a legal slug")),
-            location_id: LocationId::try_from(slug("main-street")).unwrap_or_else(|_| unreachable!("a legal slug")),
+            tenant_id: TenantId::try_from(slug(FIRST_TENANT))
+                .unwrap_or_else(|_| unreachable!("a legal slug")),
+            location_id: LocationId::try_from(slug("main-street"))
+                .unwrap_or_else(|_| unreachable!("a legal slug")),
             name: "Brew Haven, Main Street".to_owned(),
             tax: TaxRate::of_millionths(88_750),
             currency: Currency::Usd,
@@ -84,7 +87,8 @@ impl Shop {
 /// Who makes messages, and on whose behalf.
 #[derive(Debug, Clone)]
 pub struct Maker {
-    /// The role's slug: the actor in the history, the source of messages, and the consumer in the inbox.
+    /// The role's slug: the actor in the history, the source of messages, and the consumer in the
+    /// inbox.
     pub role: &'static str,
     pub version: &'static str,
     /// The trace that the work belongs to.
@@ -93,7 +97,12 @@ pub struct Maker {
 
 impl Maker {
     /// An envelope with a new event id.
-    pub fn envelope(&self, source: &impl Source, order_id: Option<OrderId>, message: Message) -> Envelope {
+    pub fn envelope(
+        &self,
+        source: &impl Source,
+        order_id: Option<OrderId>,
+        message: Message,
+    ) -> Envelope {
         self.envelope_with(EventId(source.uuid()), source.now(), order_id, message)
     }
 
@@ -131,25 +140,45 @@ pub struct Handled {
 
 impl Handled {
     pub fn done() -> Handled {
-        Handled { settlement: Settlement::Done, duplicate: false, reached: None }
+        Handled {
+            settlement: Settlement::Done,
+            duplicate: false,
+            reached: None,
+        }
     }
 
     pub fn duplicate() -> Handled {
-        Handled { settlement: Settlement::Done, duplicate: true, reached: None }
+        Handled {
+            settlement: Settlement::Done,
+            duplicate: true,
+            reached: None,
+        }
     }
 
     pub fn park(reason: impl Into<String>) -> Handled {
-        Handled { settlement: Settlement::Park { reason: reason.into() }, duplicate: false, reached: None }
+        Handled {
+            settlement: Settlement::Park {
+                reason: reason.into(),
+            },
+            duplicate: false,
+            reached: None,
+        }
     }
 
     /// Parks a message of a kind that its queue is not for.
     pub fn park_misrouted(envelope: &Envelope) -> Handled {
-        Handled::park(format!("{:?} does not belong on this queue", envelope.message.kind()))
+        Handled::park(format!(
+            "{:?} does not belong on this queue",
+            envelope.message.kind()
+        ))
     }
 
     pub fn retry(reason: impl Into<String>) -> Handled {
         Handled {
-            settlement: Settlement::Retry { reason: reason.into(), after: None },
+            settlement: Settlement::Retry {
+                reason: reason.into(),
+                after: None,
+            },
             duplicate: false,
             reached: None,
         }

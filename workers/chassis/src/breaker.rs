@@ -1,8 +1,10 @@
-//! A circuit breaker: while a dependency fails, it is left alone and only asked now and then whether it is back.
+//! A circuit breaker: while a dependency fails, it is left alone and only asked now and then
+//! whether it is back.
 //!
-//! Whoever calls the dependency reports each call's outcome. Whoever would begin work that needs it looks at [`Flow`]
-//! first: a consumer receives nothing while the flow is `Nothing` (a message that must fail would only use up one of its
-//! deliveries), and one message when it is `One`, whose outcome decides.
+//! Whoever calls the dependency reports each call's outcome. Whoever would begin work that needs it
+//! looks at [`Flow`] first: a consumer receives nothing while the flow is `Nothing` (a message that
+//! must fail would only use up one of its deliveries), and one message when it is `One`, whose
+//! outcome decides.
 
 use std::future::Future;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -25,16 +27,24 @@ const FAILURES_IN_A_ROW: u32 = 5;
 const SHARE_PERCENT: u32 = 50;
 const CALLS_ENOUGH: u32 = 20;
 const WINDOW: Duration = Duration::from_secs(30);
-/// Between two looks at whether it is back. Jittered, so that the tasks of a role do not ask together.
-const BETWEEN_PROBES: Backoff = Backoff { base: Duration::from_secs(1), cap: Duration::from_secs(10) };
+/// Between two looks at whether it is back. Jittered, so that the tasks of a role do not ask
+/// together.
+const BETWEEN_PROBES: Backoff = Backoff {
+    base: Duration::from_secs(1),
+    cap: Duration::from_secs(10),
+};
 /// A probe without an answer by then has failed.
 const PROBE_WITHIN: Duration = Duration::from_secs(3);
 /// A fault that has ended is recovered from within this (public contract, "Programs").
 const RECOVERED_WITHIN: Duration = Duration::from_secs(60);
 
-// The worst of a recovery: the longest pause, a probe, a poll, and a message that has just been put off.
+// The worst of a recovery: the longest pause, a probe, a poll, and a message that has just been put
+// off.
 const _: () = assert!(
-    BETWEEN_PROBES.cap.as_secs() + PROBE_WITHIN.as_secs() + LONG_POLL.as_secs() + BETWEEN_ATTEMPTS.cap.as_secs()
+    BETWEEN_PROBES.cap.as_secs()
+        + PROBE_WITHIN.as_secs()
+        + LONG_POLL.as_secs()
+        + BETWEEN_ATTEMPTS.cap.as_secs()
         < RECOVERED_WITHIN.as_secs(),
     "a breaker stays open for too long after the fault has ended"
 );
@@ -97,33 +107,54 @@ struct Window {
 
 impl Window {
     fn new() -> Window {
-        Window { began: Instant::now(), calls: 0, failures: 0, in_a_row: 0 }
+        Window {
+            began: Instant::now(),
+            calls: 0,
+            failures: 0,
+            in_a_row: 0,
+        }
     }
 
     fn note(&mut self, failed: bool) {
         if self.began.elapsed() > WINDOW {
-            *self = Window { in_a_row: self.in_a_row, ..Window::new() };
+            *self = Window {
+                in_a_row: self.in_a_row,
+                ..Window::new()
+            };
         }
         self.calls = self.calls.saturating_add(1);
         self.failures = self.failures.saturating_add(u32::from(failed));
-        self.in_a_row = if failed { self.in_a_row.saturating_add(1) } else { 0 };
+        self.in_a_row = if failed {
+            self.in_a_row.saturating_add(1)
+        } else {
+            0
+        };
     }
 
     fn is_too_much(&self) -> bool {
-        let share = u64::from(self.failures) * 100 >= u64::from(self.calls) * u64::from(SHARE_PERCENT);
+        let share =
+            u64::from(self.failures) * 100 >= u64::from(self.calls) * u64::from(SHARE_PERCENT);
         self.in_a_row >= FAILURES_IN_A_ROW || (self.calls >= CALLS_ENOUGH && share)
     }
 }
 
 impl Breaker {
-    pub fn new(dependency: Dependency, weight: Weight, health: &Health, metrics: &Metrics) -> Breaker {
+    pub fn new(
+        dependency: Dependency,
+        weight: Weight,
+        health: &Health,
+        metrics: &Metrics,
+    ) -> Breaker {
         metrics.set(Metric::BreakerOpen, &[dependency.code()], 0.0);
         Breaker(Arc::new(Inner {
             dependency,
             weight,
             health: health.clone(),
             metrics: metrics.clone(),
-            state: Mutex::new(State { probed: false, at: At::Closed(Window::new()) }),
+            state: Mutex::new(State {
+                probed: false,
+                at: At::Closed(Window::new()),
+            }),
             changed: Notify::new(),
         }))
     }
@@ -179,13 +210,16 @@ impl Breaker {
             (At::Open { until, .. }, Flow::Nothing) => *until,
             _ => return None,
         };
-        let left = until.map_or(BETWEEN_PROBES.cap, |until| until.saturating_duration_since(Instant::now()));
+        let left = until.map_or(BETWEEN_PROBES.cap, |until| {
+            until.saturating_duration_since(Instant::now())
+        });
         Some(left.max(Duration::from_secs(1)))
     }
 
     /// Returns when the flow is another one.
     pub async fn flows_otherwise_than(&self, flow: Flow) {
-        self.until(|state| (state.flow() != flow).then_some(())).await;
+        self.until(|state| (state.flow() != flow).then_some(()))
+            .await;
     }
 
     async fn until<T>(&self, look: impl Fn(&State) -> Option<T>) -> T {
@@ -213,10 +247,13 @@ impl Breaker {
         }
     }
 
-    /// From now on, while it is open, a task of its own asks whether the dependency is back, and nothing else is tried
-    /// before: no message is delivered only to find out.
-    pub fn probe_with<F>(&self, shutdown: CancellationToken, probe: impl Fn() -> F + Send + Sync + 'static)
-    where
+    /// From now on, while it is open, a task of its own asks whether the dependency is back, and
+    /// nothing else is tried before: no message is delivered only to find out.
+    pub fn probe_with<F>(
+        &self,
+        shutdown: CancellationToken,
+        probe: impl Fn() -> F + Send + Sync + 'static,
+    ) where
         F: Future<Output = bool> + Send,
     {
         self.state().probed = true;
@@ -235,7 +272,11 @@ impl Breaker {
     }
 
     fn probed(&self, answered: bool) {
-        if let At::Open { tries, until: until @ None } = &mut self.state().at {
+        if let At::Open {
+            tries,
+            until: until @ None,
+        } = &mut self.state().at
+        {
             if answered {
                 *until = Some(Instant::now());
             } else {
@@ -247,9 +288,20 @@ impl Breaker {
 
     /// Closed without a reason, open with one.
     fn tell(&self, why: Option<&str>) {
-        let Inner { dependency, weight, health, metrics, changed, .. } = &*self.0;
+        let Inner {
+            dependency,
+            weight,
+            health,
+            metrics,
+            changed,
+            ..
+        } = &*self.0;
         let (name, code) = (format!("calls to {}", dependency.code()), dependency.code());
-        metrics.set(Metric::BreakerOpen, &[code], if why.is_some() { 1.0 } else { 0.0 });
+        metrics.set(
+            Metric::BreakerOpen,
+            &[code],
+            if why.is_some() { 1.0 } else { 0.0 },
+        );
         match (why, weight) {
             (None, _) => health.up(&name),
             (Some(why), Weight::Hard) => health.down(&name, why),
@@ -267,7 +319,9 @@ impl State {
     fn flow(&self) -> Flow {
         match self.at {
             At::Closed(_) => Flow::All,
-            At::Open { until: Some(until), .. } if until <= Instant::now() => Flow::One,
+            At::Open {
+                until: Some(until), ..
+            } if until <= Instant::now() => Flow::One,
             At::Open { .. } => Flow::Nothing,
         }
     }
@@ -301,7 +355,11 @@ mod tests {
 
     fn breaker() -> (Breaker, Health, Metrics) {
         let (health, metrics) = (Health::new("test", "0"), Metrics::new());
-        (Breaker::new(Dependency::Gateway, Weight::Hard, &health, &metrics), health, metrics)
+        (
+            Breaker::new(Dependency::Gateway, Weight::Hard, &health, &metrics),
+            health,
+            metrics,
+        )
     }
 
     #[tokio::test(start_paused = true)]
@@ -317,9 +375,19 @@ mod tests {
             breaker.failure("refused");
         }
         assert_eq!(breaker.flow(), Flow::Nothing);
-        assert!(breaker.refusal().is_some_and(|after| after <= BETWEEN_PROBES.cap));
+        assert!(
+            breaker
+                .refusal()
+                .is_some_and(|after| after <= BETWEEN_PROBES.cap)
+        );
         assert!(!health.is_ready());
-        assert!(metrics.render().contains(r#"brewhaven_breaker_open{dependency="gateway"} 1"#), "{}", metrics.render());
+        assert!(
+            metrics
+                .render()
+                .contains(r#"brewhaven_breaker_open{dependency="gateway"} 1"#),
+            "{}",
+            metrics.render()
+        );
     }
 
     #[tokio::test(start_paused = true)]
@@ -332,7 +400,11 @@ mod tests {
             } else {
                 few.success()
             }
-            if call % 2 == 0 { half.failure("refused") } else { half.success() }
+            if call % 2 == 0 {
+                half.failure("refused")
+            } else {
+                half.success()
+            }
         }
         assert_eq!((few.flow(), half.flow()), (Flow::All, Flow::Nothing));
     }
@@ -382,7 +454,10 @@ mod tests {
         (0..FAILURES_IN_A_ROW).for_each(|_| breaker.failure("refused"));
         breaker.flows_otherwise_than(Flow::Nothing).await;
         let late = Instant::now().saturating_duration_since(back_at);
-        assert!(Instant::now() >= back_at && late <= BETWEEN_PROBES.cap + PROBE_WITHIN, "{late:?}");
+        assert!(
+            Instant::now() >= back_at && late <= BETWEEN_PROBES.cap + PROBE_WITHIN,
+            "{late:?}"
+        );
         let asked = *asked.lock().expect("not poisoned");
         assert!((60..=400).contains(&asked), "{asked} probes in ten minutes");
         breaker.success();
@@ -394,6 +469,10 @@ mod tests {
         let (health, metrics) = (Health::new("test", "0"), Metrics::new());
         let breaker = Breaker::new(Dependency::Stock, Weight::Soft, &health, &metrics);
         (0..FAILURES_IN_A_ROW).for_each(|_| breaker.failure("throttled"));
-        assert!(health.is_ready() && health.describe().to_string().contains("throttled"), "{}", health.describe());
+        assert!(
+            health.is_ready() && health.describe().to_string().contains("throttled"),
+            "{}",
+            health.describe()
+        );
     }
 }

@@ -15,15 +15,18 @@ pub trait Environment {
     /// Returns a setting's value; `None` where it is not set.
     fn get(&self, key: &str) -> Option<String>;
 
-    /// Returns whether the setting has a value that is no text, which [`Environment::get`] cannot return.
+    /// Returns whether the setting has a value that is no text, which [`Environment::get`] cannot
+    /// return.
     fn is_not_text(&self, _key: &str) -> bool {
         false
     }
 }
 
-/// The environment of this process; nothing else in the workspace reads it (a test of `tidy` looks).
+/// The environment of this process; nothing else in the workspace reads it (a test of `tidy`
+/// looks).
 ///
-/// A variable that is empty counts as unset: a shell and a template have no other way to take one back for one command.
+/// A variable that is empty counts as unset: a shell and a template have no other way to take one
+/// back for one command.
 pub struct ProcessEnvironment;
 
 impl Environment for ProcessEnvironment {
@@ -42,25 +45,34 @@ impl ProcessEnvironment {
         std::env::var_os(key).filter(|value| !value.is_empty())
     }
 
-    /// Returns the names of all variables that are set and not empty. A name that is not UTF-8 is nobody's here.
+    /// Returns the names of all variables that are set and not empty. A name that is not UTF-8 is
+    /// nobody's here.
     pub fn names(&self) -> Vec<String> {
         let set = std::env::vars_os().filter(|(_, value)| !value.is_empty());
-        set.filter_map(|(name, _)| name.into_string().ok()).collect()
+        set.filter_map(|(name, _)| name.into_string().ok())
+            .collect()
     }
 
-    /// Returns the names of all variables that begin with `prefix`, whatever bytes follow and whether they are empty or not:
-    /// to keep them from a child.
+    /// Returns the names of all variables that begin with `prefix`, whatever bytes follow and
+    /// whether they are empty or not: to keep them from a child.
     pub fn names_with_prefix(&self, prefix: &str) -> impl Iterator<Item = OsString> {
         let prefix = prefix.as_bytes().to_owned();
-        std::env::vars_os().map(|(name, _)| name).filter(move |name| name.as_encoded_bytes().starts_with(&prefix))
+        std::env::vars_os()
+            .map(|(name, _)| name)
+            .filter(move |name| name.as_encoded_bytes().starts_with(&prefix))
     }
 
-    /// Returns the part of `PATH` that is UTF-8. The other folders cannot be given to a child as text.
+    /// Returns the part of `PATH` that is UTF-8. The other folders cannot be given to a child as
+    /// text.
     pub fn search_path(&self) -> String {
         let path = std::env::var_os("PATH").unwrap_or_default();
-        let text = std::env::split_paths(&path).filter_map(|folder| folder.into_os_string().into_string().ok());
+        let text = std::env::split_paths(&path)
+            .filter_map(|folder| folder.into_os_string().into_string().ok());
         // Only a folder with a colon in its name cannot be joined, and splitting leaves none.
-        std::env::join_paths(text).ok().and_then(|path| path.into_string().ok()).unwrap_or_default()
+        std::env::join_paths(text)
+            .ok()
+            .and_then(|path| path.into_string().ok())
+            .unwrap_or_default()
     }
 }
 
@@ -73,8 +85,8 @@ impl Environment for BTreeMap<String, String> {
 
 /// Reads settings and collects what is wrong with them. A setting that is empty counts as absent.
 ///
-/// After a problem its methods answer with a stand-in, so that one pass finds every problem; [`Reader::finish`] lets
-/// nobody use it.
+/// After a problem its methods answer with a stand-in, so that one pass finds every problem;
+/// [`Reader::finish`] lets nobody use it.
 pub struct Reader<'a> {
     environment: &'a dyn Environment,
     problems: RefCell<Vec<Problem>>,
@@ -82,14 +94,20 @@ pub struct Reader<'a> {
 
 impl<'a> Reader<'a> {
     pub fn new(environment: &'a dyn Environment) -> Self {
-        Self { environment, problems: RefCell::default() }
+        Self {
+            environment,
+            problems: RefCell::default(),
+        }
     }
 
     pub fn optional(&self, key: &str) -> Option<String> {
         if self.environment.is_not_text(key) {
             self.problem(key, "a setting is text", "is not UTF-8");
         }
-        self.environment.get(key).map(|value| value.trim().to_owned()).filter(|value| !value.is_empty())
+        self.environment
+            .get(key)
+            .map(|value| value.trim().to_owned())
+            .filter(|value| !value.is_empty())
     }
 
     /// `about` says what the setting is for, to someone who lacks it.
@@ -118,7 +136,9 @@ impl<'a> Reader<'a> {
         T::Err: fmt::Display,
     {
         let text = self.optional(key)?;
-        text.parse().map_err(|error| self.problem(key, about, format!("is {text:?}: {error}"))).ok()
+        text.parse()
+            .map_err(|error| self.problem(key, about, format!("is {text:?}: {error}")))
+            .ok()
     }
 
     pub fn secret(&self, key: &str, about: &str) -> Secret<String> {
@@ -127,20 +147,31 @@ impl<'a> Reader<'a> {
 
     /// Where CloudFormation put a resource.
     pub fn address(&self, address: Address) -> String {
-        let about = format!("{} in Parameter Store; written by the template", address.parameter());
+        let about = format!(
+            "{} in Parameter Store; written by the template",
+            address.parameter()
+        );
         self.required(&address.variable(), &about)
     }
 
     /// For a rule of the caller's own: what is wrong, as in "must be positive".
     pub fn problem(&self, key: &str, about: &str, wrong: impl Into<String>) {
-        let problem = Problem { key: key.to_owned(), about: about.to_owned(), wrong: wrong.into() };
+        let problem = Problem {
+            key: key.to_owned(),
+            about: about.to_owned(),
+            wrong: wrong.into(),
+        };
         self.problems.borrow_mut().push(problem);
     }
 
     /// The configuration, if there was no problem at all.
     pub fn finish<T>(self, configuration: T) -> Result<T, Problems> {
         let problems = self.problems.into_inner();
-        if problems.is_empty() { Ok(configuration) } else { Err(Problems(problems)) }
+        if problems.is_empty() {
+            Ok(configuration)
+        } else {
+            Err(Problems(problems))
+        }
     }
 }
 
@@ -158,7 +189,11 @@ pub struct Problems(pub Vec<Problem>);
 
 impl fmt::Display for Problems {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let noun = if self.0.len() == 1 { "problem" } else { "problems" };
+        let noun = if self.0.len() == 1 {
+            "problem"
+        } else {
+            "problems"
+        };
         write!(f, "{} {noun} with the configuration:", self.0.len())?;
         for Problem { key, about, wrong } in &self.0 {
             write!(f, "\n  {key} {wrong}  ({about})")?;
@@ -211,10 +246,13 @@ impl AwsSettings {
 
 /// What every process that talks to AWS must be told.
 ///
-/// In local mode that includes an endpoint and static credentials: without them the SDK would look for real ones, at
-/// the instance metadata address outside this machine, and hang or spend money.
+/// In local mode that includes an endpoint and static credentials: without them the SDK would look
+/// for real ones, at the instance metadata address outside this machine, and hang or spend money.
 pub fn settings_for_aws(reader: &Reader<'_>) -> AwsSettings {
-    let environment = reader.required("HAVEN_ENV", "the environment this process belongs to, such as local");
+    let environment = reader.required(
+        "HAVEN_ENV",
+        "the environment this process belongs to, such as local",
+    );
     let region = reader.required("AWS_REGION", "the AWS region");
     let endpoint_url = reader.optional("AWS_ENDPOINT_URL");
     if is_local(&environment) {
@@ -222,10 +260,18 @@ pub fn settings_for_aws(reader: &Reader<'_>) -> AwsSettings {
         match &endpoint_url {
             None => reader.problem("AWS_ENDPOINT_URL", about, "is not set"),
             Some(url) if !url.starts_with("http://") && !url.starts_with("https://") => {
-                reader.problem("AWS_ENDPOINT_URL", about, format!("is {url:?}, which is no http:// or https:// URL"));
+                reader.problem(
+                    "AWS_ENDPOINT_URL",
+                    about,
+                    format!("is {url:?}, which is no http:// or https:// URL"),
+                );
             }
             Some(url) if url.contains(".amazonaws.com") => {
-                reader.problem("AWS_ENDPOINT_URL", about, format!("is {url:?}, which is the real AWS"));
+                reader.problem(
+                    "AWS_ENDPOINT_URL",
+                    about,
+                    format!("is {url:?}, which is the real AWS"),
+                );
             }
             Some(_) => {}
         }
@@ -237,11 +283,17 @@ pub fn settings_for_aws(reader: &Reader<'_>) -> AwsSettings {
             reader.problem("AWS_EC2_METADATA_DISABLED", about, "is not \"true\"");
         }
     }
-    AwsSettings { environment, region, endpoint_url }
+    AwsSettings {
+        environment,
+        region,
+        endpoint_url,
+    }
 }
 
 fn is_local(environment: &str) -> bool {
-    environment.strip_prefix(LOCAL).is_some_and(|rest| rest.is_empty() || rest.starts_with('-'))
+    environment
+        .strip_prefix(LOCAL)
+        .is_some_and(|rest| rest.is_empty() || rest.starts_with('-'))
 }
 
 #[cfg(test)]
@@ -249,14 +301,21 @@ mod tests {
     use super::*;
 
     fn environment(pairs: &[(&str, &str)]) -> BTreeMap<String, String> {
-        pairs.iter().map(|(key, value)| (key.to_string(), value.to_string())).collect()
+        pairs
+            .iter()
+            .map(|(key, value)| (key.to_string(), value.to_string()))
+            .collect()
     }
 
     fn problems_with_aws(pairs: &[(&str, &str)]) -> Vec<String> {
         let environment = environment(pairs);
         let reader = Reader::new(&environment);
         let settings = settings_for_aws(&reader);
-        let problems = reader.finish(settings).err().map(|problems| problems.0).unwrap_or_default();
+        let problems = reader
+            .finish(settings)
+            .err()
+            .map(|problems| problems.0)
+            .unwrap_or_default();
         problems.into_iter().map(|problem| problem.key).collect()
     }
 
@@ -302,7 +361,11 @@ mod tests {
         assert_eq!(problems_with_aws(whole), Vec::<String>::new());
         for missing in 0..whole.len() {
             let (lacking, _) = whole[missing];
-            let rest: Vec<_> = whole.iter().copied().filter(|(key, _)| *key != lacking).collect();
+            let rest: Vec<_> = whole
+                .iter()
+                .copied()
+                .filter(|(key, _)| *key != lacking)
+                .collect();
             assert_eq!(problems_with_aws(&rest), [lacking]);
         }
         for bad in ["127.0.0.1:4566", "https://sqs.us-east-1.amazonaws.com"] {
@@ -314,7 +377,13 @@ mod tests {
 
     #[test]
     fn on_aws_the_task_role_is_enough() {
-        assert_eq!(problems_with_aws(&[("HAVEN_ENV", "production"), ("AWS_REGION", "eu-central-1")]), [""; 0]);
-        assert_eq!(problems_with_aws(&[("HAVEN_ENV", "localhost"), ("AWS_REGION", "eu-central-1")]), [""; 0]);
+        assert_eq!(
+            problems_with_aws(&[("HAVEN_ENV", "production"), ("AWS_REGION", "eu-central-1")]),
+            [""; 0]
+        );
+        assert_eq!(
+            problems_with_aws(&[("HAVEN_ENV", "localhost"), ("AWS_REGION", "eu-central-1")]),
+            [""; 0]
+        );
     }
 }

@@ -21,14 +21,26 @@ pub fn lines(data: &[Datum], source: &Source, at: Timestamp) -> Vec<String> {
     for datum in data {
         groups.entry(&datum.dimensions).or_default().push(datum);
     }
-    groups.into_iter().map(|(dimensions, data)| line(dimensions, &data, source, at)).collect()
+    groups
+        .into_iter()
+        .map(|(dimensions, data)| line(dimensions, &data, source, at))
+        .collect()
 }
 
-fn line(dimensions: &[(&'static str, String)], data: &[&Datum], source: &Source, at: Timestamp) -> String {
-    let names: Vec<&str> =
-        ["Environment", "Service"].into_iter().chain(dimensions.iter().map(|(name, _)| *name)).collect();
-    let metrics: Vec<Value> =
-        data.iter().map(|datum| json!({ "Name": datum.metric.name(), "Unit": unit(datum.metric.shape()) })).collect();
+fn line(
+    dimensions: &[(&'static str, String)],
+    data: &[&Datum],
+    source: &Source,
+    at: Timestamp,
+) -> String {
+    let names: Vec<&str> = ["Environment", "Service"]
+        .into_iter()
+        .chain(dimensions.iter().map(|(name, _)| *name))
+        .collect();
+    let metrics: Vec<Value> = data
+        .iter()
+        .map(|datum| json!({ "Name": datum.metric.name(), "Unit": unit(datum.metric.shape()) }))
+        .collect();
     let mut line = json!({
         "_aws": {
             "Timestamp": (at.unix_timestamp_nanos() / 1_000_000) as i64,
@@ -43,7 +55,13 @@ fn line(dimensions: &[(&'static str, String)], data: &[&Datum], source: &Source,
     for datum in data {
         line[datum.metric.name()] = match &datum.kind {
             Kind::Sum(value) | Kind::Value(value) => json!(value),
-            Kind::Distribution { count, sum, min, max, values } => {
+            Kind::Distribution {
+                count,
+                sum,
+                min,
+                max,
+                values,
+            } => {
                 let (values, counts): (Vec<f64>, Vec<u64>) = values.iter().copied().unzip();
                 json!({ "Values": values, "Counts": counts, "Count": count, "Sum": sum, "Min": min, "Max": max })
             }
@@ -74,18 +92,31 @@ mod tests {
         metrics.count(Metric::StockAlerts, &["low"], 1);
         metrics.observe(Metric::HandlerLatency, &["orders"], 0.5);
         metrics.observe(Metric::HandlerLatency, &["orders"], 0.5);
-        let source = Source { environment: "local".into(), service: "order-worker".into() };
+        let source = Source {
+            environment: "local".into(),
+            service: "order-worker".into(),
+        };
         let lines = lines(&metrics.take_deltas(), &source, Timestamp::UNIX_EPOCH);
-        assert_eq!(lines.len(), 3, "no dimensions, a level, a queue: {lines:#?}");
+        assert_eq!(
+            lines.len(),
+            3,
+            "no dimensions, a level, a queue: {lines:#?}"
+        );
         for line in &lines {
             let line: Value = serde_json::from_str(line).expect("JSON");
             let told = &line["_aws"]["CloudWatchMetrics"][0];
             assert_eq!(told["Namespace"], "BrewHaven");
             for name in told["Dimensions"][0].as_array().expect("names") {
-                assert!(line[name.as_str().expect("text")].is_string(), "{name} has no value in {line}");
+                assert!(
+                    line[name.as_str().expect("text")].is_string(),
+                    "{name} has no value in {line}"
+                );
             }
             for metric in told["Metrics"].as_array().expect("metrics") {
-                assert!(!line[metric["Name"].as_str().expect("text")].is_null(), "{metric} has no value in {line}");
+                assert!(
+                    !line[metric["Name"].as_str().expect("text")].is_null(),
+                    "{metric} has no value in {line}"
+                );
             }
         }
         let whole: Value = serde_json::from_str(&lines[0]).expect("JSON");

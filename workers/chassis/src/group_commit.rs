@@ -1,4 +1,5 @@
-//! Many callers, one transaction: what is submitted while a commit runs goes into the next one together.
+//! Many callers, one transaction: what is submitted while a commit runs goes into the next one
+//! together.
 
 use std::future::Future;
 use std::panic::AssertUnwindSafe;
@@ -10,14 +11,15 @@ use tokio::time::{Instant, timeout_at};
 
 /// Gathers items of concurrent tasks and commits them together. Cheap to clone.
 ///
-/// The running commit is the linger: alone, an item is committed at once; under load, all that arrived meanwhile share the
-/// next commit. Only where one is paid for by the call, and the last one had company, does the next one wait a moment for
-/// some as well.
+/// The running commit is the linger: alone, an item is committed at once; under load, all that
+/// arrived meanwhile share the next commit. Only where one is paid for by the call, and the last
+/// one had company, does the next one wait a moment for some as well.
 pub struct GroupCommit<T, R> {
     queue: mpsc::Sender<Submitted<T, R>>,
 }
 
-/// The commit ended without an answer for this item. Whether it took effect is unknown: try again, idempotently.
+/// The commit ended without an answer for this item. Whether it took effect is unknown: try again,
+/// idempotently.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("the commit ended without an answer")]
 pub struct CommitLost;
@@ -37,11 +39,11 @@ impl<T: Send + 'static, R: Send + 'static> GroupCommit<T, R> {
         Self::start_lingering(max, Duration::ZERO, commit)
     }
 
-    /// `commit` gets up to `max` items and answers each, in order. One commit runs at a time. After a commit of several
-    /// items the first of the next waits up to `linger` for others.
+    /// `commit` gets up to `max` items and answers each, in order. One commit runs at a time. After
+    /// a commit of several items the first of the next waits up to `linger` for others.
     ///
-    /// At most `max` items wait beside those being committed; further callers wait for room. Ends when the last clone
-    /// is dropped and what was submitted is committed.
+    /// At most `max` items wait beside those being committed; further callers wait for room. Ends
+    /// when the last clone is dropped and what was submitted is committed.
     pub fn start_lingering<F, C>(max: usize, linger: Duration, commit: F) -> Self
     where
         F: Fn(Vec<T>) -> C + Send + Sync + 'static,
@@ -62,9 +64,13 @@ impl<T: Send + 'static, R: Send + 'static> GroupCommit<T, R> {
                     }
                 }
                 company = batch.len() > 1;
-                let (items, answers): (Vec<_>, Vec<_>) = batch.drain(..).map(|s| (s.item, s.answer)).unzip();
-                // A panic drops this batch's answers, which tells its callers; the next batch has its own chance.
-                let committed = AssertUnwindSafe(async { commit(items).await }).catch_unwind().await;
+                let (items, answers): (Vec<_>, Vec<_>) =
+                    batch.drain(..).map(|s| (s.item, s.answer)).unzip();
+                // A panic drops this batch's answers, which tells its callers; the next batch has
+                // its own chance.
+                let committed = AssertUnwindSafe(async { commit(items).await })
+                    .catch_unwind()
+                    .await;
                 for (answer, result) in answers.into_iter().zip(committed.unwrap_or_default()) {
                     // A caller that stopped waiting does not need its answer.
                     let _ = answer.send(result);
@@ -77,14 +83,19 @@ impl<T: Send + 'static, R: Send + 'static> GroupCommit<T, R> {
     /// Waits for the item's commit. A caller that stops waiting may or may not have been committed.
     pub async fn submit(&self, item: T) -> Result<R, CommitLost> {
         let (answer, answered) = oneshot::channel();
-        self.queue.send(Submitted { item, answer }).await.map_err(|_| CommitLost)?;
+        self.queue
+            .send(Submitted { item, answer })
+            .await
+            .map_err(|_| CommitLost)?;
         answered.await.map_err(|_| CommitLost)
     }
 }
 
 impl<T, R> Clone for GroupCommit<T, R> {
     fn clone(&self) -> Self {
-        Self { queue: self.queue.clone() }
+        Self {
+            queue: self.queue.clone(),
+        }
     }
 }
 
@@ -111,7 +122,11 @@ mod tests {
             async move {
                 tokio::time::sleep(Duration::from_millis(10)).await;
                 assert!(!items.contains(&13), "unlucky");
-                items.into_iter().filter(|item| *item != 99).map(|item| item * 2).collect()
+                items
+                    .into_iter()
+                    .filter(|item| *item != 99)
+                    .map(|item| item * 2)
+                    .collect()
             }
         });
         (commit, sizes)
@@ -122,9 +137,15 @@ mod tests {
         let (commit, sizes) = doubling(50);
         let answers = join_all((100..220).map(|item| commit.submit(item))).await;
         let expected: Vec<_> = (100..220).map(|item| Ok(item * 2)).collect();
-        assert_eq!(answers, expected, "everyone gets the answer to their own item");
+        assert_eq!(
+            answers, expected,
+            "everyone gets the answer to their own item"
+        );
         let sizes = sizes.lock().expect("not poisoned").clone();
-        assert!(sizes.len() <= 4 && sizes.iter().all(|size| *size <= 50), "{sizes:?}");
+        assert!(
+            sizes.len() <= 4 && sizes.iter().all(|size| *size <= 50),
+            "{sizes:?}"
+        );
     }
 
     #[tokio::test(start_paused = true)]
@@ -140,7 +161,11 @@ mod tests {
         let (commit, sizes) = lingering(50, Duration::from_millis(5));
         let alone = tokio::time::Instant::now();
         assert_eq!(commit.submit(1).await, Ok(2));
-        assert_eq!(alone.elapsed(), Duration::from_millis(10), "nobody was there before");
+        assert_eq!(
+            alone.elapsed(),
+            Duration::from_millis(10),
+            "nobody was there before"
+        );
         // Every millisecond one, a commit takes ten.
         let stream = (0..40).map(|item| {
             let commit = commit.clone();
@@ -151,7 +176,11 @@ mod tests {
         });
         assert_eq!(join_all(stream).await, [Ok(200); 40]);
         let sizes = sizes.lock().expect("not poisoned").clone();
-        assert_eq!((sizes[1], sizes[2]), (1, 10), "what came meanwhile: {sizes:?}");
+        assert_eq!(
+            (sizes[1], sizes[2]),
+            (1, 10),
+            "what came meanwhile: {sizes:?}"
+        );
         assert!(sizes[3] > 10, "and what came in a moment more: {sizes:?}");
     }
 
@@ -159,7 +188,11 @@ mod tests {
     async fn a_panic_fails_its_own_batch_and_no_other() {
         let (commit, _) = doubling(1);
         assert_eq!(commit.submit(13).await, Err(CommitLost));
-        assert_eq!(commit.submit(99).await, Err(CommitLost), "an item without an answer");
+        assert_eq!(
+            commit.submit(99).await,
+            Err(CommitLost),
+            "an item without an answer"
+        );
         assert_eq!(commit.submit(2).await, Ok(4));
     }
 }

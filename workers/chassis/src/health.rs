@@ -52,8 +52,16 @@ impl Health {
 
     /// Names a hard dependency; it is down until [`Health::up`].
     pub fn expect(&self, dependency: &str) {
-        let not_yet = || Some(Down { reason: "not reached yet".to_owned(), since: Instant::now(), hard: true });
-        self.dependencies().entry(dependency.to_owned()).or_insert_with(not_yet);
+        let not_yet = || {
+            Some(Down {
+                reason: "not reached yet".to_owned(),
+                since: Instant::now(),
+                hard: true,
+            })
+        };
+        self.dependencies()
+            .entry(dependency.to_owned())
+            .or_insert_with(not_yet);
     }
 
     pub fn up(&self, dependency: &str) {
@@ -81,8 +89,14 @@ impl Health {
             tracing::warn!(dependency, reason, "{dependency} is down");
         }
         // Another error does not make it a new outage.
-        let since = known.as_ref().map_or_else(Instant::now, |known| known.since);
-        *known = Some(Down { reason, since, hard });
+        let since = known
+            .as_ref()
+            .map_or_else(Instant::now, |known| known.since);
+        *known = Some(Down {
+            reason,
+            since,
+            hard,
+        });
     }
 
     /// No new work: ready no more, alive still.
@@ -91,7 +105,8 @@ impl Health {
     }
 
     pub fn is_ready(&self) -> bool {
-        !self.0.draining.load(Ordering::Relaxed) && !self.dependencies().values().flatten().any(|down| down.hard)
+        !self.0.draining.load(Ordering::Relaxed)
+            && !self.dependencies().values().flatten().any(|down| down.hard)
     }
 
     /// What `/readyz` says.
@@ -113,13 +128,18 @@ impl Health {
     }
 
     fn dependencies(&self) -> MutexGuard<'_, BTreeMap<String, Option<Down>>> {
-        self.0.dependencies.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0
+            .dependencies
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// Answers on `bind` (port 0 picks one) from now to the end of the process, and returns the address.
+/// Answers on `bind` (port 0 picks one) from now to the end of the process, and returns the
+/// address.
 ///
-/// From `shutdown` on it is not ready, but it still answers: whoever watches the drain wants to see it.
+/// From `shutdown` on it is not ready, but it still answers: whoever watches the drain wants to see
+/// it.
 pub fn serve(
     listener: TcpListener,
     health: Health,
@@ -146,21 +166,37 @@ pub fn router(health: Health, metrics: Metrics) -> Router {
         .route(HEALTH_PATH, get(alive))
         .route(READY_PATH, get(ready))
         .with_state(health)
-        .merge(Router::new().route(METRICS_PATH, get(numbers)).with_state(metrics))
+        .merge(
+            Router::new()
+                .route(METRICS_PATH, get(numbers))
+                .with_state(metrics),
+        )
 }
 
 async fn alive(State(health): State<Health>) -> impl IntoResponse {
-    let Inner { role, version, started, .. } = &*health.0;
+    let Inner {
+        role,
+        version,
+        started,
+        ..
+    } = &*health.0;
     Json(json!({ "role": role, "version": version, "uptime_s": started.elapsed().as_secs() }))
 }
 
 async fn ready(State(health): State<Health>) -> impl IntoResponse {
-    let status = if health.is_ready() { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    let status = if health.is_ready() {
+        StatusCode::OK
+    } else {
+        StatusCode::SERVICE_UNAVAILABLE
+    };
     (status, Json(health.describe()))
 }
 
 async fn numbers(State(metrics): State<Metrics>) -> impl IntoResponse {
-    ([(header::CONTENT_TYPE, "text/plain; version=0.0.4")], metrics.render())
+    (
+        [(header::CONTENT_TYPE, "text/plain; version=0.0.4")],
+        metrics.render(),
+    )
 }
 
 #[cfg(test)]
@@ -176,7 +212,9 @@ mod tests {
         let request = Request::get(path).body(Body::empty()).expect("a request");
         let response = router.oneshot(request).await.expect("an answer");
         let status = response.status().as_u16();
-        let body = to_bytes(response.into_body(), usize::MAX).await.expect("a body");
+        let body = to_bytes(response.into_body(), usize::MAX)
+            .await
+            .expect("a body");
         (status, String::from_utf8(body.to_vec()).expect("text"))
     }
 
@@ -189,21 +227,37 @@ mod tests {
         health.up("queue orders");
         let (status, body) = answer(&health, READY_PATH).await;
         assert_eq!(status, 503);
-        assert!(body.contains(r#""database":"down: not reached yet""#), "{body}");
+        assert!(
+            body.contains(r#""database":"down: not reached yet""#),
+            "{body}"
+        );
         assert!(body.contains(r#""queue orders":"up""#), "{body}");
         health.up("database");
         assert_eq!(answer(&health, READY_PATH).await.0, 200);
         health.down("database", "connection refused");
         health.expect("database");
         let (status, body) = answer(&health, READY_PATH).await;
-        assert!(status == 503 && body.contains("connection refused"), "{status} {body}");
-        assert!(body.contains(r#""down_for_s":{"database":0}"#), "since when: {body}");
+        assert!(
+            status == 503 && body.contains("connection refused"),
+            "{status} {body}"
+        );
+        assert!(
+            body.contains(r#""down_for_s":{"database":0}"#),
+            "since when: {body}"
+        );
         health.up("database");
         health.impaired("calls to stock", "throttled");
         let (status, body) = answer(&health, READY_PATH).await;
-        assert!(status == 200 && body.contains(r#""calls to stock":"impaired: throttled""#), "{status} {body}");
+        assert!(
+            status == 200 && body.contains(r#""calls to stock":"impaired: throttled""#),
+            "{status} {body}"
+        );
         health.drain();
-        assert_eq!(answer(&health, READY_PATH).await.0, 503, "a stopping process takes no new work");
+        assert_eq!(
+            answer(&health, READY_PATH).await.0,
+            503,
+            "a stopping process takes no new work"
+        );
     }
 
     #[tokio::test]
@@ -212,9 +266,18 @@ mod tests {
         health.down("database", "gone");
         let (status, body) = answer(&health, HEALTH_PATH).await;
         let said: serde_json::Value = serde_json::from_str(&body).expect("JSON");
-        assert_eq!((status, said), (200, json!({ "role": "order-worker", "uptime_s": 0, "version": "1.2.3" })));
+        assert_eq!(
+            (status, said),
+            (
+                200,
+                json!({ "role": "order-worker", "uptime_s": 0, "version": "1.2.3" })
+            )
+        );
         let (status, body) = answer(&health, METRICS_PATH).await;
-        assert!(status == 200 && body.contains("brewhaven_orders_accepted_total 0"), "{body}");
+        assert!(
+            status == 200 && body.contains("brewhaven_orders_accepted_total 0"),
+            "{body}"
+        );
     }
 
     #[tokio::test]
@@ -222,7 +285,8 @@ mod tests {
         let health = Health::new("sweeper", "1");
         let shutdown = CancellationToken::new();
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
-        let address = serve(listener, health.clone(), Metrics::new(), shutdown.clone()).expect("bound");
+        let address =
+            serve(listener, health.clone(), Metrics::new(), shutdown.clone()).expect("bound");
         shutdown.cancel();
         tokio::task::yield_now().await;
         assert!(tokio::net::TcpStream::connect(address).await.is_ok());

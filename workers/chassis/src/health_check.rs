@@ -1,5 +1,5 @@
-//! The question that a container's health check asks the process beside it. Blocking and without a runtime: it runs every
-//! few seconds, next to the role that it must not disturb.
+//! The question that a container's health check asks the process beside it. Blocking and without a
+//! runtime: it runs every few seconds, next to the role that it must not disturb.
 
 use std::io::{self, Read as _, Write as _};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream};
@@ -21,7 +21,12 @@ pub fn ask(bind: SocketAddr, within: Duration) -> Result<(), String> {
         Ok(status) if status == "HTTP/1.1 200" => Ok(()),
         Ok(status) => Err(failed(format!("answered {status:?}"))),
         // What a socket says when its time is over.
-        Err(error) if matches!(error.kind(), io::ErrorKind::TimedOut | io::ErrorKind::WouldBlock) => {
+        Err(error)
+            if matches!(
+                error.kind(),
+                io::ErrorKind::TimedOut | io::ErrorKind::WouldBlock
+            ) =>
+        {
             Err(failed(format!("no answer within {within:?}")))
         }
         Err(error) => Err(failed(error.to_string())),
@@ -40,7 +45,8 @@ fn reachable(ip: IpAddr) -> IpAddr {
 fn status(address: SocketAddr, deadline: Instant) -> io::Result<String> {
     let mut stream = TcpStream::connect_timeout(&address, left(deadline)?)?;
     stream.set_write_timeout(Some(left(deadline)?))?;
-    let request = format!("GET {HEALTH_PATH} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n");
+    let request =
+        format!("GET {HEALTH_PATH} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n");
     stream.write_all(request.as_bytes())?;
     let mut answer = [0; ANSWER_MAX];
     let mut got = 0;
@@ -58,7 +64,11 @@ fn status(address: SocketAddr, deadline: Instant) -> io::Result<String> {
 fn left(deadline: Instant) -> io::Result<Duration> {
     let left = deadline.saturating_duration_since(Instant::now());
     // A timeout of nothing would mean none at all.
-    if left.is_zero() { Err(io::ErrorKind::TimedOut.into()) } else { Ok(left) }
+    if left.is_zero() {
+        Err(io::ErrorKind::TimedOut.into())
+    } else {
+        Ok(left)
+    }
 }
 
 #[cfg(test)]
@@ -77,16 +87,23 @@ mod tests {
         let role = Health::new("sweeper", "1");
         role.down("database", "gone");
         let everywhere = SocketAddr::from(([0, 0, 0, 0], 0));
-        let listener = tokio::net::TcpListener::bind(everywhere).await.expect("a port");
-        let address = health::serve(listener, role, Metrics::new(), CancellationToken::new()).expect("bound");
+        let listener = tokio::net::TcpListener::bind(everywhere)
+            .await
+            .expect("a port");
+        let address =
+            health::serve(listener, role, Metrics::new(), CancellationToken::new()).expect("bound");
         assert_eq!(ask(address, Duration::from_secs(2)), Ok(()), "{address}");
     }
 
     #[test]
     fn whatever_else_answers_is_not_healthy() {
-        for (answer, told) in
-            [("HTTP/1.1 503 Service Unavailable\r\n\r\n", "answered \"HTTP/1.1 503\""), ("", "answered \"\"")]
-        {
+        for (answer, told) in [
+            (
+                "HTTP/1.1 503 Service Unavailable\r\n\r\n",
+                "answered \"HTTP/1.1 503\"",
+            ),
+            ("", "answered \"\""),
+        ] {
             let listener = TcpListener::bind(("127.0.0.1", 0)).expect("a port");
             let address = listener.local_addr().expect("an address");
             let serving = std::thread::spawn(move || {

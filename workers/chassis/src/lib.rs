@@ -1,7 +1,8 @@
-//! What any long-running process needs: a consume loop, circuit breakers, configuration, telemetry, metrics, health, a clean stop.
+//! What any long-running process needs: a consume loop, circuit breakers, configuration, telemetry,
+//! metrics, health, a clean stop.
 //!
-//! Knows neither SQS nor SQL: queues come in through [`app::inbox::Inbox`], everything else is an argument. The roles read
-//! the environment, signals and random numbers through this crate alone.
+//! Knows neither SQS nor SQL: queues come in through [`app::inbox::Inbox`], everything else is an
+//! argument. The roles read the environment, signals and random numbers through this crate alone.
 
 pub mod breaker;
 pub mod chance;

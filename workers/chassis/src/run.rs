@@ -13,7 +13,8 @@ use crate::{Health, Metrics};
 /// Exit code for bad usage or configuration (sysexits.h).
 pub const EX_USAGE: u8 = 64;
 
-/// An address that cannot be listened on. It comes from a setting, so a process ends with [`EX_USAGE`] by it.
+/// An address that cannot be listened on. It comes from a setting, so a process ends with
+/// [`EX_USAGE`] by it.
 #[derive(Debug, thiserror::Error)]
 #[error("{variable}: {why}")]
 pub struct CannotListen {
@@ -25,14 +26,19 @@ pub struct CannotListen {
 ///
 /// # Errors
 /// When the address is in use, reserved or of another machine: three sentences.
-pub async fn listen(variable: &'static str, address: SocketAddr) -> Result<TcpListener, CannotListen> {
+pub async fn listen(
+    variable: &'static str,
+    address: SocketAddr,
+) -> Result<TcpListener, CannotListen> {
     let refused = |error: std::io::Error| {
         let why = match error.kind() {
             ErrorKind::AddrInUse => format!("{address} is already in use: choose another port"),
             ErrorKind::PermissionDenied => {
                 format!("the port of {address} is reserved for the system: choose one from 1024 on")
             }
-            _ => format!("{address} cannot be listened on ({error}): choose an address of this machine"),
+            _ => format!(
+                "{address} cannot be listened on ({error}): choose an address of this machine"
+            ),
         };
         CannotListen { variable, why }
     };
@@ -52,7 +58,8 @@ pub struct Process {
 
 /// A runtime for a service that mostly waits: each worker thread costs memory even when idle.
 pub fn runtime(worker_threads: usize) -> std::io::Result<tokio::runtime::Runtime> {
-    /// Blocking work (file access, name lookups) is rare here; tokio would start up to 512 threads for it.
+    /// Blocking work (file access, name lookups) is rare here; tokio would start up to 512 threads
+    /// for it.
     const BLOCKING_THREADS: usize = 8;
 
     tokio::runtime::Builder::new_multi_thread()
@@ -63,15 +70,21 @@ pub fn runtime(worker_threads: usize) -> std::io::Result<tokio::runtime::Runtime
         .build()
 }
 
-/// Cancelled at the first SIGTERM, SIGINT or SIGHUP (a closed terminal). A SIGHUP that was ignored when the process started,
-/// as `nohup` arranges, stays ignored. Call it inside a runtime, before anything that has to be put down cleanly.
+/// Cancelled at the first SIGTERM, SIGINT or SIGHUP (a closed terminal). A SIGHUP that was ignored
+/// when the process started, as `nohup` arranges, stays ignored. Call it inside a runtime, before
+/// anything that has to be put down cleanly.
 ///
-/// Further signals change nothing: a Ctrl-C in a terminal reaches every process of the group, and then the supervisor's
-/// SIGTERM follows; taken for impatience, the second would cut every drain short. Whoever is impatient has SIGKILL.
+/// Further signals change nothing: a Ctrl-C in a terminal reaches every process of the group, and
+/// then the supervisor's SIGTERM follows; taken for impatience, the second would cut every drain
+/// short. Whoever is impatient has SIGKILL.
 pub fn shutdown_signal() -> std::io::Result<CancellationToken> {
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
-    let mut hangup = if ignores_hangup() { None } else { Some(signal(SignalKind::hangup())?) };
+    let mut hangup = if ignores_hangup() {
+        None
+    } else {
+        Some(signal(SignalKind::hangup())?)
+    };
     let shutdown = CancellationToken::new();
     let on_signal = shutdown.clone();
     tokio::spawn(async move {
@@ -98,14 +111,19 @@ async fn received(signal: &mut Option<Signal>) {
 pub fn ignores_hangup() -> bool {
     // proc(5): a mask in hexadecimal, whose lowest bit is signal 1.
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
-    status.lines().find_map(|line| line.strip_prefix("SigIgn:")).is_some_and(has_hangup)
+    status
+        .lines()
+        .find_map(|line| line.strip_prefix("SigIgn:"))
+        .is_some_and(has_hangup)
 }
 
 /// Whether SIGHUP is ignored. Ask before a handler for it is installed.
 #[cfg(not(target_os = "linux"))]
 pub fn ignores_hangup() -> bool {
     let pid = std::process::id().to_string();
-    let asked = std::process::Command::new("ps").args(["-o", "sigignore=", "-p", &pid]).output();
+    let asked = std::process::Command::new("ps")
+        .args(["-o", "sigignore=", "-p", &pid])
+        .output();
     asked.is_ok_and(|asked| has_hangup(&String::from_utf8_lossy(&asked.stdout)))
 }
 
@@ -133,9 +151,14 @@ mod tests {
         runtime.block_on(async {
             let shutdown = shutdown_signal().expect("listening");
             let kill = format!("kill -HUP {}", std::process::id());
-            let sent = tokio::process::Command::new("sh").args(["-c", &kill]).status().await.expect("a shell");
+            let sent = tokio::process::Command::new("sh")
+                .args(["-c", &kill])
+                .status()
+                .await
+                .expect("a shell");
             assert!(sent.success());
-            let cancelled = tokio::time::timeout(Duration::from_secs(5), shutdown.cancelled()).await;
+            let cancelled =
+                tokio::time::timeout(Duration::from_secs(5), shutdown.cancelled()).await;
             assert!(cancelled.is_ok());
         });
     }
@@ -147,9 +170,14 @@ mod tests {
             let shutdown = shutdown_signal().expect("listening");
             for _ in 0..2 {
                 let kill = format!("kill -TERM {}", std::process::id());
-                let sent = tokio::process::Command::new("sh").args(["-c", &kill]).status().await.expect("a shell");
+                let sent = tokio::process::Command::new("sh")
+                    .args(["-c", &kill])
+                    .status()
+                    .await
+                    .expect("a shell");
                 assert!(sent.success());
-                let cancelled = tokio::time::timeout(Duration::from_secs(5), shutdown.cancelled()).await;
+                let cancelled =
+                    tokio::time::timeout(Duration::from_secs(5), shutdown.cancelled()).await;
                 assert!(cancelled.is_ok());
             }
         });

@@ -41,21 +41,27 @@ pub enum Lines {
     Text,
 }
 
-/// Starts logging for this process; the first call wins. A filter that cannot be read is replaced by the default and
-/// said so, since a typing error in a log setting must not keep a service down.
+/// Starts logging for this process; the first call wins. A filter that cannot be read is replaced
+/// by the default and said so, since a typing error in a log setting must not keep a service down.
 pub fn start(role: &str, filter: Option<&str>, lines: Lines) -> Guard {
     let parsed = filter.map(EnvFilter::try_new).transpose();
     let complaint = parsed.as_ref().err().map(ToString::to_string);
-    let filter = parsed.ok().flatten().unwrap_or_else(|| EnvFilter::new(DEFAULT_FILTER));
+    let filter = parsed
+        .ok()
+        .flatten()
+        .unwrap_or_else(|| EnvFilter::new(DEFAULT_FILTER));
     let builder = tracing_subscriber::fmt()
         .with_env_filter(filter)
-        // A line that cannot be written (a full disk, a closed pipe) would be complained of by `eprintln!`, which panics
-        // where that cannot be written either.
+        // A line that cannot be written (a full disk, a closed pipe) would be complained of by
+        // `eprintln!`, which panics where that cannot be written either.
         .log_internal_errors(false);
     let started = match lines {
         Lines::Json => builder
             .fmt_fields(SpanFields)
-            .event_format(WithRole { role: serde_json::Value::from(role).to_string(), format: json_format() })
+            .event_format(WithRole {
+                role: serde_json::Value::from(role).to_string(),
+                format: json_format(),
+            })
             .try_init(),
         Lines::Text => builder.try_init(),
     };
@@ -63,7 +69,10 @@ pub fn start(role: &str, filter: Option<&str>, lines: Lines) -> Guard {
         log_panics();
     }
     if let Some(complaint) = complaint {
-        tracing::warn!(variable = LOG_VARIABLE, "{LOG_VARIABLE} is not a log filter ({complaint}); using the default");
+        tracing::warn!(
+            variable = LOG_VARIABLE,
+            "{LOG_VARIABLE} is not a log filter ({complaint}); using the default"
+        );
     }
     Guard(())
 }
@@ -71,15 +80,26 @@ pub fn start(role: &str, filter: Option<&str>, lines: Lines) -> Guard {
 /// A panic is a line like any other, so that it reaches whoever watches the logs.
 fn log_panics() {
     std::panic::set_hook(Box::new(|panic| {
-        let place = panic.location().map(ToString::to_string).unwrap_or_default();
+        let place = panic
+            .location()
+            .map(ToString::to_string)
+            .unwrap_or_default();
         let thread = std::thread::current();
         let message = panic.payload_as_str().unwrap_or("no message");
-        tracing::error!(panic.place = place, thread = thread.name(), "Panicked: {message}");
+        tracing::error!(
+            panic.place = place,
+            thread = thread.name(),
+            "Panicked: {message}"
+        );
     }));
 }
 
 fn json_format() -> Format<Json, SystemTime> {
-    Format::default().json().flatten_event(true).with_current_span(true).with_span_list(false)
+    Format::default()
+        .json()
+        .flatten_event(true)
+        .with_current_span(true)
+        .with_span_list(false)
 }
 
 /// Puts the role first on every line.
@@ -95,9 +115,15 @@ where
     N: for<'a> FormatFields<'a> + 'static,
     Format<Json, SystemTime>: FormatEvent<S, N>,
 {
-    fn format_event(&self, context: &FmtContext<'_, S, N>, mut writer: Writer<'_>, event: &Event<'_>) -> fmt::Result {
+    fn format_event(
+        &self,
+        context: &FmtContext<'_, S, N>,
+        mut writer: Writer<'_>,
+        event: &Event<'_>,
+    ) -> fmt::Result {
         let mut line = String::new();
-        self.format.format_event(context, Writer::new(&mut line), event)?;
+        self.format
+            .format_event(context, Writer::new(&mut line), event)?;
         match line.strip_prefix('{') {
             Some(rest) => write!(writer, "{{\"role\":{},{rest}", self.role),
             None => writer.write_str(&line),
@@ -131,10 +157,17 @@ mod tests {
         let subscriber = tracing_subscriber::fmt()
             .with_writer(move || writer.clone())
             .fmt_fields(SpanFields)
-            .event_format(WithRole { role: "\"order-worker\"".into(), format: json_format() })
+            .event_format(WithRole {
+                role: "\"order-worker\"".into(),
+                format: json_format(),
+            })
             .finish();
         tracing::subscriber::with_default(subscriber, || {
-            let span = tracing::info_span!("message", queue = "orders", order.id = tracing::field::Empty);
+            let span = tracing::info_span!(
+                "message",
+                queue = "orders",
+                order.id = tracing::field::Empty
+            );
             let _entered = span.enter();
             span.record("order.id", "o-1");
             tracing::info!(duration_ms = 7, "Reserved");

@@ -32,23 +32,33 @@ pub fn current() -> Option<String> {
 impl Traceparent {
     /// Continues the caller's trace, or begins one if it sent none that can be read.
     pub fn continuing(received: Option<&str>) -> Self {
-        received.and_then(Self::parse).map_or_else(Self::root, Self::child)
+        received
+            .and_then(Self::parse)
+            .map_or_else(Self::root, Self::child)
     }
 
     pub fn root() -> Self {
         let trace_id = u128::from(nonzero_bits()) << 64 | u128::from(chance::bits());
-        Self { trace_id, span_id: nonzero_bits(), flags: SAMPLED }
+        Self {
+            trace_id,
+            span_id: nonzero_bits(),
+            flags: SAMPLED,
+        }
     }
 
     /// A span below this one.
     pub fn child(self) -> Self {
-        Self { span_id: nonzero_bits(), ..self }
+        Self {
+            span_id: nonzero_bits(),
+            ..self
+        }
     }
 
     /// `None` for what the standard calls invalid; a receiver then begins a new trace.
     pub fn parse(header: &str) -> Option<Self> {
         let mut parts = header.trim().split('-');
-        let (version, trace_id, span_id, flags) = (parts.next()?, parts.next()?, parts.next()?, parts.next()?);
+        let (version, trace_id, span_id, flags) =
+            (parts.next()?, parts.next()?, parts.next()?, parts.next()?);
         let version = hex(version, 2)?;
         // Version 00 has exactly four parts; a later one may append more, and ff is forbidden.
         if version == 0xff || (version == 0 && parts.next().is_some()) {
@@ -57,7 +67,11 @@ impl Traceparent {
         let trace_id = hex(trace_id, 32)?;
         let span_id = hex(span_id, 16)? as u64;
         let flags = hex(flags, 2)? as u8;
-        (trace_id != 0 && span_id != 0).then_some(Self { trace_id, span_id, flags })
+        (trace_id != 0 && span_id != 0).then_some(Self {
+            trace_id,
+            span_id,
+            flags,
+        })
     }
 
     /// As it stands in logs.
@@ -68,7 +82,11 @@ impl Traceparent {
 
 impl fmt::Display for Traceparent {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "00-{:032x}-{:016x}-{:02x}", self.trace_id, self.span_id, self.flags)
+        write!(
+            f,
+            "00-{:032x}-{:016x}-{:02x}",
+            self.trace_id, self.span_id, self.flags
+        )
     }
 }
 
@@ -81,7 +99,8 @@ fn nonzero_bits() -> u64 {
 
 /// Exactly so many lower-case digits, as the standard demands.
 fn hex(text: &str, digits: usize) -> Option<u128> {
-    let valid = text.len() == digits && text.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
+    let valid =
+        text.len() == digits && text.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
     valid.then(|| u128::from_str_radix(text, 16).ok()).flatten()
 }
 
@@ -96,7 +115,10 @@ mod tests {
         let sent = Traceparent::parse(SENT).expect("valid");
         assert_eq!(sent.to_string(), SENT);
         assert_eq!(sent.trace_id(), "4bf92f3577b34da6a3ce929d0e0e4736");
-        assert!(Traceparent::parse("01-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01-later").is_some());
+        assert!(
+            Traceparent::parse("01-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01-later")
+                .is_some()
+        );
         let root = Traceparent::root();
         assert_eq!(Traceparent::parse(&root.to_string()), Some(root));
     }
@@ -116,7 +138,11 @@ mod tests {
             "00-4bf92f3577b34da6a3ce929d0e0e473é-00f067aa0ba902b7-01",
         ] {
             assert_eq!(Traceparent::parse(bad), None, "{bad:?}");
-            assert_ne!(Traceparent::continuing(Some(bad)), Traceparent::continuing(Some(bad)), "{bad:?}");
+            assert_ne!(
+                Traceparent::continuing(Some(bad)),
+                Traceparent::continuing(Some(bad)),
+                "{bad:?}"
+            );
         }
     }
 
@@ -124,8 +150,13 @@ mod tests {
     async fn what_is_emitted_inside_a_scope_continues_its_trace() {
         assert_eq!(current(), None);
         let child = Traceparent::continuing(Some(SENT));
-        let seen = scope(child, async { current() }).await.expect("inside a scope");
-        assert!(seen.starts_with("00-4bf92f3577b34da6a3ce929d0e0e4736-") && seen != SENT, "{seen}");
+        let seen = scope(child, async { current() })
+            .await
+            .expect("inside a scope");
+        assert!(
+            seen.starts_with("00-4bf92f3577b34da6a3ce929d0e0e4736-") && seen != SENT,
+            "{seen}"
+        );
         assert_eq!(current(), None);
     }
 }

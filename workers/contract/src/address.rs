@@ -1,5 +1,5 @@
-//! How the physical address of a resource reaches a process: one environment variable, written by the template, and
-//! the same value in Parameter Store.
+//! How the physical address of a resource reaches a process: one environment variable, written by
+//! the template, and the same value in Parameter Store.
 
 use crate::queue::{QUEUES, Queue};
 use crate::table::{TABLES, Table};
@@ -20,17 +20,28 @@ pub enum Address {
 impl Address {
     /// Every address of the platform.
     pub fn all() -> impl Iterator<Item = Address> {
-        let queues = QUEUES.iter().flat_map(|queue| [Address::Queue(queue), Address::ParkingQueue(queue)]);
+        let queues = QUEUES
+            .iter()
+            .flat_map(|queue| [Address::Queue(queue), Address::ParkingQueue(queue)]);
         let topics = TOPICS.iter().map(|topic| Address::Topic(topic));
         let tables = TABLES.iter().map(|table| Address::Table(table));
-        let streams = TABLES.iter().filter(|table| table.stream).map(|table| Address::Stream(table));
-        queues.chain(topics).chain([Address::Bus(&BUS)]).chain(tables).chain(streams)
+        let streams = TABLES
+            .iter()
+            .filter(|table| table.stream)
+            .map(|table| Address::Stream(table));
+        queues
+            .chain(topics)
+            .chain([Address::Bus(&BUS)])
+            .chain(tables)
+            .chain(streams)
     }
 
     /// The environment variable, such as `HAVEN_QUEUE_ORDERS_URL`.
     pub fn variable(self) -> String {
         let [kind, slug, form] = self.words();
-        format!("HAVEN_{kind}_{slug}_{form}").replace('-', "_").to_uppercase()
+        format!("HAVEN_{kind}_{slug}_{form}")
+            .replace('-', "_")
+            .to_uppercase()
     }
 
     /// The key below the environment's parameter root, such as `queue/orders/url`.
@@ -40,7 +51,9 @@ impl Address {
     }
 
     fn words(self) -> [String; 3] {
-        let words = |kind: &str, slug: &str, form: &str| [kind.to_owned(), slug.to_owned(), form.to_owned()];
+        let words = |kind: &str, slug: &str, form: &str| {
+            [kind.to_owned(), slug.to_owned(), form.to_owned()]
+        };
         match self {
             Address::Queue(queue) => words("queue", queue.slug, "url"),
             Address::ParkingQueue(queue) => words("queue", &queue.parking_slug(), "url"),
@@ -63,15 +76,32 @@ mod tests {
         let mut seen = HashSet::new();
         for address in Address::all() {
             let (variable, parameter) = (address.variable(), address.parameter());
-            assert!(variable.bytes().all(|b| b.is_ascii_uppercase() || b.is_ascii_digit() || b == b'_'), "{variable}");
-            assert!(seen.insert(variable) && seen.insert(parameter), "{address:?} is not unique");
+            assert!(
+                variable
+                    .bytes()
+                    .all(|b| b.is_ascii_uppercase() || b.is_ascii_digit() || b == b'_'),
+                "{variable}"
+            );
+            assert!(
+                seen.insert(variable) && seen.insert(parameter),
+                "{address:?} is not unique"
+            );
         }
     }
 
     #[test]
     fn names_read_as_documented() {
-        assert_eq!(Address::Queue(&crate::queue::ORDERS).variable(), "HAVEN_QUEUE_ORDERS_URL");
-        assert_eq!(Address::ParkingQueue(&crate::queue::ORDERS).parameter(), "queue/orders-parking/url");
-        assert_eq!(Address::Topic(&crate::topic::STAFF_ALERTS).variable(), "HAVEN_TOPIC_STAFF_ALERTS_ARN");
+        assert_eq!(
+            Address::Queue(&crate::queue::ORDERS).variable(),
+            "HAVEN_QUEUE_ORDERS_URL"
+        );
+        assert_eq!(
+            Address::ParkingQueue(&crate::queue::ORDERS).parameter(),
+            "queue/orders-parking/url"
+        );
+        assert_eq!(
+            Address::Topic(&crate::topic::STAFF_ALERTS).variable(),
+            "HAVEN_TOPIC_STAFF_ALERTS_ARN"
+        );
     }
 }

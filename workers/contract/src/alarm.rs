@@ -5,8 +5,8 @@ use std::time::Duration;
 use crate::metric::Metric;
 use crate::queue::{FULFILMENT, NOTIFICATIONS, ORDERS, PAYMENTS, PROJECTIONS, Queue};
 use crate::role::{
-    FULFILMENT_WORKER, INVENTORY_WORKER, NOTIFICATION_WORKER, ORDER_WORKER, OUTBOX_RELAY, PAYMENT_WORKER,
-    PROJECTION_WORKER, Role, STOREFRONT, SWEEPER,
+    FULFILMENT_WORKER, INVENTORY_WORKER, NOTIFICATION_WORKER, ORDER_WORKER, OUTBOX_RELAY,
+    PAYMENT_WORKER, PROJECTION_WORKER, Role, STOREFRONT, SWEEPER,
 };
 
 /// What an alarm watches.
@@ -14,16 +14,21 @@ use crate::role::{
 pub enum Signal {
     /// `ApproximateAgeOfOldestMessage` of a work queue, in seconds.
     QueueAge(&'static Queue),
-    /// `ApproximateNumberOfMessagesVisible` of a parking queue. Not `NumberOfMessagesSent`: SQS does not count there
-    /// what its redrive policy moves.
+    /// `ApproximateNumberOfMessagesVisible` of a parking queue. Not `NumberOfMessagesSent`: SQS
+    /// does not count there what its redrive policy moves.
     Parked(&'static Queue),
     /// One of ours, of one service.
-    Ours { metric: Metric, service: &'static str, statistic: Statistic },
+    Ours {
+        metric: Metric,
+        service: &'static str,
+        statistic: Statistic,
+    },
     /// What AWS measures of the machinery below us. A laptop has none of it.
     Platform(Platform),
 }
 
-/// One thing that AWS measures. Shares are in percent, so that a threshold holds for every size of an environment.
+/// One thing that AWS measures. Shares are in percent, so that a threshold holds for every size of
+/// an environment.
 #[derive(Debug, Clone, Copy)]
 pub enum Platform {
     /// Percent of the database's CPU.
@@ -66,7 +71,8 @@ pub enum Platform {
     TopicFailures,
     /// Messages that no topic or rule could hand over, kept for a human.
     Undelivered,
-    /// Deployments of one service that run beside each other; more than one while it is being deployed.
+    /// Deployments of one service that run beside each other; more than one while it is being
+    /// deployed.
     Deployments,
 }
 
@@ -123,7 +129,12 @@ pub struct Alarm {
 
 const MINUTE: Duration = Duration::from_secs(60);
 
-const fn queue_age(slug: &'static str, queue: &'static Queue, impact: &'static str, severity: Severity) -> Alarm {
+const fn queue_age(
+    slug: &'static str,
+    queue: &'static Queue,
+    impact: &'static str,
+    severity: Severity,
+) -> Alarm {
     Alarm {
         slug,
         impact,
@@ -138,7 +149,12 @@ const fn queue_age(slug: &'static str, queue: &'static Queue, impact: &'static s
     }
 }
 
-const fn parked(slug: &'static str, queue: &'static Queue, impact: &'static str, severity: Severity) -> Alarm {
+const fn parked(
+    slug: &'static str,
+    queue: &'static Queue,
+    impact: &'static str,
+    severity: Severity,
+) -> Alarm {
     Alarm {
         slug,
         impact,
@@ -164,7 +180,11 @@ const fn ours(
     Alarm {
         slug,
         impact,
-        signal: Signal::Ours { metric, service, statistic },
+        signal: Signal::Ours {
+            metric,
+            service,
+            statistic,
+        },
         threshold,
         period: MINUTE,
         datapoints: 3,
@@ -176,11 +196,23 @@ const fn ours(
 }
 
 /// A role holds back its calls to something that it needs.
-const fn breaker(slug: &'static str, role: &Role, impact: &'static str, severity: Severity) -> Alarm {
+const fn breaker(
+    slug: &'static str,
+    role: &Role,
+    impact: &'static str,
+    severity: Severity,
+) -> Alarm {
     Alarm {
         severity,
         runbook: "dependencies",
-        ..ours(slug, Metric::BreakerOpen, role.slug, Statistic::Maximum, 0, impact)
+        ..ours(
+            slug,
+            Metric::BreakerOpen,
+            role.slug,
+            Statistic::Maximum,
+            0,
+            impact,
+        )
     }
 }
 
@@ -209,8 +241,19 @@ const fn platform(
 }
 
 /// The roles that an order passes through. Metric math takes ten metrics, two a role.
-const ON_AN_ORDERS_WAY: &[&Role] = &[&STOREFRONT, &OUTBOX_RELAY, &ORDER_WORKER, &PAYMENT_WORKER, &FULFILMENT_WORKER];
-const BESIDE_IT: &[&Role] = &[&INVENTORY_WORKER, &NOTIFICATION_WORKER, &PROJECTION_WORKER, &SWEEPER];
+const ON_AN_ORDERS_WAY: &[&Role] = &[
+    &STOREFRONT,
+    &OUTBOX_RELAY,
+    &ORDER_WORKER,
+    &PAYMENT_WORKER,
+    &FULFILMENT_WORKER,
+];
+const BESIDE_IT: &[&Role] = &[
+    &INVENTORY_WORKER,
+    &NOTIFICATION_WORKER,
+    &PROJECTION_WORKER,
+    &SWEEPER,
+];
 
 /// Five minutes: longer than a task takes to start when a service grows.
 const fn tasks_missing(
@@ -223,31 +266,79 @@ const fn tasks_missing(
     Alarm {
         // A service without any task reports nothing.
         missing: Missing::Breaching,
-        ..platform(slug, Platform::TasksMissing(roles), 0, (5, 5), severity, "tasks", impact)
+        ..platform(
+            slug,
+            Platform::TasksMissing(roles),
+            0,
+            (5, 5),
+            severity,
+            "tasks",
+            impact,
+        )
     }
 }
 
 pub const ALARMS: &[Alarm] = &[
-    queue_age("orders-age", &ORDERS, "Customers wait for their order to be confirmed.", Severity::Page),
-    queue_age("payments-age", &PAYMENTS, "Customers wait for their payment to go through.", Severity::Page),
-    queue_age("notifications-age", &NOTIFICATIONS, "Customers are told late.", Severity::Ticket),
+    queue_age(
+        "orders-age",
+        &ORDERS,
+        "Customers wait for their order to be confirmed.",
+        Severity::Page,
+    ),
+    queue_age(
+        "payments-age",
+        &PAYMENTS,
+        "Customers wait for their payment to go through.",
+        Severity::Page,
+    ),
+    queue_age(
+        "notifications-age",
+        &NOTIFICATIONS,
+        "Customers are told late.",
+        Severity::Ticket,
+    ),
     queue_age(
         "fulfilment-age",
         &FULFILMENT,
         "Confirmed orders have no ticket, and parcels are not sent.",
         Severity::Page,
     ),
-    queue_age("projections-age", &PROJECTIONS, "Customers' lists of orders are behind.", Severity::Ticket),
+    queue_age(
+        "projections-age",
+        &PROJECTIONS,
+        "Customers' lists of orders are behind.",
+        Severity::Ticket,
+    ),
     parked(
         "orders-parked",
         &ORDERS,
         "At least one order stands still until its message is dealt with.",
         Severity::Page,
     ),
-    parked("payments-parked", &PAYMENTS, "At least one charge or refund stands still.", Severity::Page),
-    parked("fulfilment-parked", &FULFILMENT, "At least one paid order has no ticket or parcel.", Severity::Page),
-    parked("projections-parked", &PROJECTIONS, "A customer's list does not show an order as it is.", Severity::Ticket),
-    parked("notifications-parked", &NOTIFICATIONS, "Somebody was not told something.", Severity::Ticket),
+    parked(
+        "payments-parked",
+        &PAYMENTS,
+        "At least one charge or refund stands still.",
+        Severity::Page,
+    ),
+    parked(
+        "fulfilment-parked",
+        &FULFILMENT,
+        "At least one paid order has no ticket or parcel.",
+        Severity::Page,
+    ),
+    parked(
+        "projections-parked",
+        &PROJECTIONS,
+        "A customer's list does not show an order as it is.",
+        Severity::Ticket,
+    ),
+    parked(
+        "notifications-parked",
+        &NOTIFICATIONS,
+        "Somebody was not told something.",
+        Severity::Ticket,
+    ),
     Alarm {
         // The relay reports every minute; if it is silent, nothing leaves the outbox either.
         missing: Missing::Breaching,
@@ -288,14 +379,45 @@ pub const ALARMS: &[Alarm] = &[
         5,
         "E-mails or texts to customers are not going out.",
     ),
-    breaker("storefront-dependency", &STOREFRONT, "New orders are refused for now.", Severity::Page),
-    breaker("orders-dependency", &ORDER_WORKER, "Orders wait, and go on by themselves later.", Severity::Page),
-    breaker("payments-dependency", &PAYMENT_WORKER, "Orders wait for their payment.", Severity::Page),
-    breaker("fulfilment-dependency", &FULFILMENT_WORKER, "Orders wait for their ticket or parcel.", Severity::Page),
-    breaker("projections-dependency", &PROJECTION_WORKER, "Customers' lists of orders fall behind.", Severity::Ticket),
-    breaker("notifications-dependency", &NOTIFICATION_WORKER, "Customers are told late.", Severity::Ticket),
-    // Thresholds: AWS's "Recommended alarms" (CloudWatch user guide) where it names one. The share of errors is of the
-    // shop's objective, 0.1 %: ten times it is a ticket, fifty times it wakes somebody.
+    breaker(
+        "storefront-dependency",
+        &STOREFRONT,
+        "New orders are refused for now.",
+        Severity::Page,
+    ),
+    breaker(
+        "orders-dependency",
+        &ORDER_WORKER,
+        "Orders wait, and go on by themselves later.",
+        Severity::Page,
+    ),
+    breaker(
+        "payments-dependency",
+        &PAYMENT_WORKER,
+        "Orders wait for their payment.",
+        Severity::Page,
+    ),
+    breaker(
+        "fulfilment-dependency",
+        &FULFILMENT_WORKER,
+        "Orders wait for their ticket or parcel.",
+        Severity::Page,
+    ),
+    breaker(
+        "projections-dependency",
+        &PROJECTION_WORKER,
+        "Customers' lists of orders fall behind.",
+        Severity::Ticket,
+    ),
+    breaker(
+        "notifications-dependency",
+        &NOTIFICATION_WORKER,
+        "Customers are told late.",
+        Severity::Ticket,
+    ),
+    // Thresholds: AWS's "Recommended alarms" (CloudWatch user guide) where it names one. The share
+    // of errors is of the shop's objective, 0.1 %: ten times it is a ticket, fifty times it wakes
+    // somebody.
     Alarm {
         // A database that reports nothing is gone.
         missing: Missing::Breaching,
@@ -318,8 +440,8 @@ pub const ALARMS: &[Alarm] = &[
         "database",
         "The database will read from disk and slow down.",
     ),
-    // Storage grows by itself once less than a tenth has been free for five minutes: whoever is still below after ten
-    // has reached its limit.
+    // Storage grows by itself once less than a tenth has been free for five minutes: whoever is
+    // still below after ten has reached its limit.
     platform(
         "database-storage",
         Platform::DatabaseStorage,
@@ -359,7 +481,15 @@ pub const ALARMS: &[Alarm] = &[
         "cache",
         "Carts will be thrown away when it is full.",
     ),
-    platform("cache-evictions", Platform::CacheEvictions, 0, (3, 5), Severity::Ticket, "cache", "Carts are lost."),
+    platform(
+        "cache-evictions",
+        Platform::CacheEvictions,
+        0,
+        (3, 5),
+        Severity::Ticket,
+        "cache",
+        "Carts are lost.",
+    ),
     platform(
         "cache-lag",
         Platform::CacheLag,
@@ -378,7 +508,15 @@ pub const ALARMS: &[Alarm] = &[
         "tables",
         "Orders wait for their stock.",
     ),
-    platform("table-errors", Platform::TableErrors, 0, (3, 5), Severity::Page, "tables", "Stock cannot be reserved."),
+    platform(
+        "table-errors",
+        Platform::TableErrors,
+        0,
+        (3, 5),
+        Severity::Page,
+        "tables",
+        "Stock cannot be reserved.",
+    ),
     platform(
         "tasks-cpu",
         Platform::TasksCpu,
@@ -397,8 +535,18 @@ pub const ALARMS: &[Alarm] = &[
         "tasks",
         "A role is about to be killed.",
     ),
-    tasks_missing("tasks-missing", ON_AN_ORDERS_WAY, Severity::Page, "Orders are refused or stand still."),
-    tasks_missing("tasks-missing-slow", BESIDE_IT, Severity::Ticket, "Customers or staff are told late."),
+    tasks_missing(
+        "tasks-missing",
+        ON_AN_ORDERS_WAY,
+        Severity::Page,
+        "Orders are refused or stand still.",
+    ),
+    tasks_missing(
+        "tasks-missing-slow",
+        BESIDE_IT,
+        Severity::Ticket,
+        "Customers or staff are told late.",
+    ),
     platform(
         "shop-errors",
         Platform::ShopErrors,
@@ -417,7 +565,15 @@ pub const ALARMS: &[Alarm] = &[
         "shop",
         "More than one answer in a hundred is an error.",
     ),
-    platform("shop-latency", Platform::ShopLatency, 2, (3, 5), Severity::Page, "shop", "Customers wait for pages."),
+    platform(
+        "shop-latency",
+        Platform::ShopLatency,
+        2,
+        (3, 5),
+        Severity::Page,
+        "shop",
+        "Customers wait for pages.",
+    ),
     platform(
         "shop-unhealthy",
         Platform::ShopUnhealthy,
@@ -436,7 +592,15 @@ pub const ALARMS: &[Alarm] = &[
         "shop",
         "Some customers see an error page.",
     ),
-    platform("api-errors", Platform::ApiErrors, 5, (3, 5), Severity::Page, "shop", "Programs that order see errors."),
+    platform(
+        "api-errors",
+        Platform::ApiErrors,
+        5,
+        (3, 5),
+        Severity::Page,
+        "shop",
+        "Programs that order see errors.",
+    ),
     platform(
         "topic-failures",
         Platform::TopicFailures,
@@ -485,7 +649,9 @@ mod tests {
     fn every_role_is_missed_by_exactly_one_alarm() {
         for role in ROLES {
             let misses = |alarm: &&Alarm| match alarm.signal {
-                Signal::Platform(Platform::TasksMissing(roles)) => roles.iter().any(|missed| missed.slug == role.slug),
+                Signal::Platform(Platform::TasksMissing(roles)) => {
+                    roles.iter().any(|missed| missed.slug == role.slug)
+                }
                 _ => false,
             };
             assert_eq!(ALARMS.iter().filter(misses).count(), 1, "{}", role.slug);

@@ -1,4 +1,5 @@
-//! What AWS bills calls by. Counted where calls are made, priced where prices are: both by these names.
+//! What AWS bills calls by. Counted where calls are made, priced where prices are: both by these
+//! names.
 
 /// A thing that AWS puts on the bill.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]

@@ -1,4 +1,5 @@
-//! What roles call while they work, beside their queues: each has a circuit breaker in every process that calls it.
+//! What roles call while they work, beside their queues: each has a circuit breaker in every
+//! process that calls it.
 
 use crate::role::Role;
 use crate::table::PRODUCTS;
@@ -14,7 +15,12 @@ pub enum Dependency {
 }
 
 impl Dependency {
-    pub const ALL: [Dependency; 4] = [Dependency::Database, Dependency::Stock, Dependency::Gateway, Dependency::Mail];
+    pub const ALL: [Dependency; 4] = [
+        Dependency::Database,
+        Dependency::Stock,
+        Dependency::Gateway,
+        Dependency::Mail,
+    ];
 
     /// For metrics and readiness.
     pub const fn code(self) -> &'static str {
@@ -31,7 +37,10 @@ impl Role {
     pub fn depends_on(&self, dependency: Dependency) -> bool {
         match dependency {
             Dependency::Database => self.database,
-            Dependency::Stock => self.tables.iter().any(|(table, _)| table.slug == PRODUCTS.slug),
+            Dependency::Stock => self
+                .tables
+                .iter()
+                .any(|(table, _)| table.slug == PRODUCTS.slug),
             Dependency::Gateway => self.gateway,
             Dependency::Mail => self.mail,
         }
@@ -47,10 +56,21 @@ mod tests {
 
     #[test]
     fn every_consumer_that_pauses_for_a_dependency_calls_for_a_human() {
-        for role in ROLES.iter().filter(|role| !role.consumes.is_empty() || role.public) {
-            assert!(Dependency::ALL.iter().any(|dependency| role.depends_on(*dependency)), "{}", role.slug);
+        for role in ROLES
+            .iter()
+            .filter(|role| !role.consumes.is_empty() || role.public)
+        {
+            assert!(
+                Dependency::ALL
+                    .iter()
+                    .any(|dependency| role.depends_on(*dependency)),
+                "{}",
+                role.slug
+            );
             let watched = ALARMS.iter().any(|alarm| match alarm.signal {
-                Signal::Ours { metric, service, .. } => metric == Metric::BreakerOpen && service == role.slug,
+                Signal::Ours {
+                    metric, service, ..
+                } => metric == Metric::BreakerOpen && service == role.slug,
                 _ => false,
             });
             assert!(watched, "nobody is told when {} pauses", role.slug);

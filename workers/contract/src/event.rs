@@ -101,8 +101,8 @@ impl EventKind {
         EventKind::ALL.into_iter().find(|kind| kind.name() == name)
     }
 
-    /// Where it goes: commands to the queue of whoever carries them out, events to the bus and the topics that
-    /// people know, and payment results also to the saga.
+    /// Where it goes: commands to the queue of whoever carries them out, events to the bus and the
+    /// topics that people know, and payment results also to the saga.
     pub const fn routes(self) -> &'static [Route] {
         match self {
             EventKind::ReserveStock | EventKind::ReleaseStock => &[Route::Queue(&ORDERS)],
@@ -111,7 +111,9 @@ impl EventKind {
                 &[Route::Queue(&ORDERS), Route::Bus]
             }
             EventKind::OrderCreated => &[Route::Topic(&ORDER_CREATED), Route::Bus],
-            EventKind::InventoryReserved | EventKind::OrderShipped | EventKind::OrderOverdue => &[Route::Bus],
+            EventKind::InventoryReserved | EventKind::OrderShipped | EventKind::OrderOverdue => {
+                &[Route::Bus]
+            }
             EventKind::OrderStatusChanged => &[Route::Topic(&ORDER_STATUS_CHANGED), Route::Bus],
             EventKind::StockLevelReached => &[Route::Topic(&INVENTORY_ALERTS), Route::Bus],
         }

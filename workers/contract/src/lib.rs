@@ -1,9 +1,9 @@
 //! What the running system and the template that builds it must agree on.
 //!
-//! Keys and promises, never physical names: CloudFormation names the resources, and the address reaches a process
-//! through the environment variable that stands here. A worker may use a resource only by naming it in its `Role`;
-//! its IAM statements follow from that. Relations between limits are `const` assertions: a drain shorter than its
-//! handler's timeout does not compile.
+//! Keys and promises, never physical names: CloudFormation names the resources, and the address
+//! reaches a process through the environment variable that stands here. A worker may use a resource
+//! only by naming it in its `Role`; its IAM statements follow from that. Relations between limits
+//! are `const` assertions: a drain shorter than its handler's timeout does not compile.
 
 pub mod address;
 pub mod alarm;

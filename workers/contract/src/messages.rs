@@ -1,8 +1,9 @@
 //! The messages themselves: one envelope, one body for each kind, a schema version on each.
 //!
-//! Their JSON Schemas are published in `workers/contract/schemas/`, a file for each kind and version, and derived from
-//! these types; a test keeps the files fresh. A body may gain optional fields under the same version; anything else is
-//! a new version of its kind ([`EventKind::schema`]), and consumers then read both ([`versions`]).
+//! Their JSON Schemas are published in `workers/contract/schemas/`, a file for each kind and
+//! version, and derived from these types; a test keeps the files fresh. A body may gain optional
+//! fields under the same version; anything else is a new version of its kind
+//! ([`EventKind::schema`]), and consumers then read both ([`versions`]).
 
 use domain::ids::{EventId, OrderId};
 use schemars::JsonSchema;
@@ -57,15 +58,9 @@ pub enum Message {
     /// Give back what is held or sold for the order.
     ReleaseStock {},
     /// Charge the order's card, or learn whether it was charged, and answer with the outcome.
-    ChargeCard {
-        amount_minor: i64,
-        currency: String,
-    },
+    ChargeCard { amount_minor: i64, currency: String },
     /// Give the money back, if any was taken, and answer with `PaymentRefunded`.
-    RefundCard {
-        amount_minor: i64,
-        currency: String,
-    },
+    RefundCard { amount_minor: i64, currency: String },
     OrderCreated {
         order_number: String,
         tenant_id: String,

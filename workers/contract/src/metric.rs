@@ -1,4 +1,5 @@
-//! Every metric we emit. A raw string does not compile, so an alarm cannot watch a series that nobody writes.
+//! Every metric we emit. A raw string does not compile, so an alarm cannot watch a series that
+//! nobody writes.
 
 /// Our namespace in CloudWatch.
 pub const NAMESPACE: &str = "BrewHaven";
@@ -16,7 +17,8 @@ pub enum Shape {
 
 macro_rules! metrics {
     ($($(#[doc = $about:literal])* $name:ident: $shape:ident [$($dimension:literal),*];)*) => {
-        /// The name is the CloudWatch metric's; beside its dimensions every series carries `Environment` and `Service`.
+        /// The name is the CloudWatch metric's; beside its dimensions every series carries
+        /// `Environment` and `Service`.
         #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
         pub enum Metric { $($(#[doc = $about])* $name,)* }
 
@@ -68,8 +70,8 @@ metrics! {
     BreakerOpen: Gauge ["dependency"];
     /// Requests turned away to protect the rest, by why (busy, dependency, rate, slow).
     RequestsShed: Counter ["why"];
-    /// Requests refused for want of a right, by what they may be a sign of (unauthorized, forbidden, cross_site,
-    /// sign_in_failed, webhook_refused, foreign_lookup, over_limit).
+    /// Requests refused for want of a right, by what they may be a sign of (unauthorized,
+    /// forbidden, cross_site, sign_in_failed, webhook_refused, foreign_lookup, over_limit).
     SecurityEvents: Counter ["event"];
     /// Receives that an empty queue answered.
     EmptyReceives: Counter ["queue"];

@@ -85,12 +85,19 @@ pub const PAYMENT_WEBHOOK: Secret = Secret {
     about: "Signs what the payment gateway tells us",
     variable: "PAYMENT_WEBHOOK_SECRET",
 };
-pub const SIGNING_KEY: Secret =
-    Secret { slug: "signing-key", about: "Signs the tokens of staff", variable: "HAVEN_SIGNING_KEY" };
+pub const SIGNING_KEY: Secret = Secret {
+    slug: "signing-key",
+    about: "Signs the tokens of staff",
+    variable: "HAVEN_SIGNING_KEY",
+};
 
-/// Generated like every secret here, for the simulated gateway. With a real card processor its value is replaced by the key
-/// that the processor issued; the roles read the new value within a minute.
-pub const PAYMENT_API: Secret =
-    Secret { slug: "payment-api-key", about: "Authenticates us to the payment gateway", variable: "PAYMENT_API_KEY" };
+/// Generated like every secret here, for the simulated gateway. With a real card processor its
+/// value is replaced by the key that the processor issued; the roles read the new value within a
+/// minute.
+pub const PAYMENT_API: Secret = Secret {
+    slug: "payment-api-key",
+    about: "Authenticates us to the payment gateway",
+    variable: "PAYMENT_API_KEY",
+};
 
 pub const SECRETS: &[&Secret] = &[&PAYMENT_WEBHOOK, &SIGNING_KEY, &PAYMENT_API];

@@ -4,14 +4,16 @@ use std::time::Duration;
 
 use crate::address::Address;
 use crate::parameter::{
-    COLLECTION_TIMEOUT, EMAIL_ENABLED, MAX_QUEUE_SIZE, PAYMENT_API, PAYMENT_WEBHOOK, PREPARATION_TIMEOUT,
-    PROCESSING_TIMEOUT, Parameter, SIGNING_KEY, SMS_ENABLED, Secret, UNCOLLECTED_TIMEOUT,
+    COLLECTION_TIMEOUT, EMAIL_ENABLED, MAX_QUEUE_SIZE, PAYMENT_API, PAYMENT_WEBHOOK,
+    PREPARATION_TIMEOUT, PROCESSING_TIMEOUT, Parameter, SIGNING_KEY, SMS_ENABLED, Secret,
+    UNCOLLECTED_TIMEOUT,
 };
 use crate::queue::{FULFILMENT, LONG_POLL, NOTIFICATIONS, ORDERS, PAYMENTS, PROJECTIONS, Queue};
 use crate::table::{LEASES, MOVEMENTS, ORDER_VIEWS, PRODUCTS, RESERVATIONS, Table};
 use crate::topic::{BUS, Bus, INVENTORY_ALERTS, ORDER_CREATED, ORDER_STATUS_CHANGED, Topic};
 
-/// The longest that Fargate waits between SIGTERM and SIGKILL (ECS task definition parameters, `stopTimeout`).
+/// The longest that Fargate waits between SIGTERM and SIGKILL (ECS task definition parameters,
+/// `stopTimeout`).
 pub const STOP_TIMEOUT_MAX: Duration = Duration::from_secs(120);
 /// What is kept between the end of a drain and SIGKILL, for the process to leave.
 pub const STOP_MARGIN: Duration = Duration::from_secs(5);
@@ -24,8 +26,8 @@ pub enum Access {
     Write,
 }
 
-/// Which service a [`Role`] is: code that does something for each of them matches on it, and does not compile when one is
-/// added and forgotten there.
+/// Which service a [`Role`] is: code that does something for each of them matches on it, and does
+/// not compile when one is added and forgotten there.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum RoleId {
     Storefront,
@@ -135,7 +137,11 @@ pub const ORDER_WORKER: Role = Role {
     about: "Runs the saga of each order: reserve, confirm, release",
     consumes: &[&ORDERS],
     sends: &[],
-    tables: &[(&PRODUCTS, Access::Write), (&RESERVATIONS, Access::Write), (&MOVEMENTS, Access::Write)],
+    tables: &[
+        (&PRODUCTS, Access::Write),
+        (&RESERVATIONS, Access::Write),
+        (&MOVEMENTS, Access::Write),
+    ],
     database: true,
     concurrency: 20,
     ..NOTHING
@@ -202,8 +208,17 @@ pub const SWEEPER: Role = Role {
     slug: "sweeper",
     about: "Asks again where an answer is overdue, tells people who keep an order waiting, and gives back holds of orders \
         that have ended",
-    tables: &[(&PRODUCTS, Access::Write), (&RESERVATIONS, Access::Write), (&MOVEMENTS, Access::Write)],
-    parameters: &[&PROCESSING_TIMEOUT, &PREPARATION_TIMEOUT, &COLLECTION_TIMEOUT, &UNCOLLECTED_TIMEOUT],
+    tables: &[
+        (&PRODUCTS, Access::Write),
+        (&RESERVATIONS, Access::Write),
+        (&MOVEMENTS, Access::Write),
+    ],
+    parameters: &[
+        &PROCESSING_TIMEOUT,
+        &PREPARATION_TIMEOUT,
+        &COLLECTION_TIMEOUT,
+        &UNCOLLECTED_TIMEOUT,
+    ],
     database: true,
     ..NOTHING
 };
@@ -225,7 +240,8 @@ impl Role {
         ROLES.iter().find(|role| role.slug == slug).copied()
     }
 
-    /// The resources whose addresses its process needs: exactly the variables that its configuration demands.
+    /// The resources whose addresses its process needs: exactly the variables that its
+    /// configuration demands.
     pub fn addresses(&self) -> Vec<Address> {
         let mut addresses = Vec::new();
         for queue in self.consumes {
@@ -251,18 +267,33 @@ const _: () = {
     while i < ROLES.len() {
         let role = ROLES[i];
         assert!(role.id as usize == i, "ROLES is not in the order of RoleId");
-        assert!(role.stop_timeout().as_secs() <= STOP_TIMEOUT_MAX.as_secs(), "a drain outlives its container");
-        assert!(role.drain.as_secs() > LONG_POLL.as_secs(), "a poll outlives the drain");
+        assert!(
+            role.stop_timeout().as_secs() <= STOP_TIMEOUT_MAX.as_secs(),
+            "a drain outlives its container"
+        );
+        assert!(
+            role.drain.as_secs() > LONG_POLL.as_secs(),
+            "a poll outlives the drain"
+        );
         // To text, a role may publish to whatever is no topic.
-        assert!(!role.text_messages || role.publishes.is_empty(), "a role both texts and publishes to topics");
+        assert!(
+            !role.text_messages || role.publishes.is_empty(),
+            "a role both texts and publishes to topics"
+        );
         let mut j = 0;
         while j < role.consumes.len() {
-            assert!(role.drain.as_secs() > role.consumes[j].handler_timeout.as_secs(), "a handler outlives the drain");
+            assert!(
+                role.drain.as_secs() > role.consumes[j].handler_timeout.as_secs(),
+                "a handler outlives the drain"
+            );
             j += 1;
         }
         i += 1;
     }
-    assert!(ROLES.len() == RoleId::Sweeper as usize + 1, "a role of RoleId is not in ROLES");
+    assert!(
+        ROLES.len() == RoleId::Sweeper as usize + 1,
+        "a role of RoleId is not in ROLES"
+    );
 };
 
 #[cfg(test)]
@@ -284,14 +315,22 @@ mod tests {
     #[test]
     fn a_role_has_the_credential_of_the_gateway_exactly_when_it_calls_it() {
         for role in ROLES {
-            assert_eq!(role.secrets.contains(&&PAYMENT_API), role.gateway, "{}", role.slug);
+            assert_eq!(
+                role.secrets.contains(&&PAYMENT_API),
+                role.gateway,
+                "{}",
+                role.slug
+            );
         }
     }
 
     #[test]
     fn every_queue_has_one_consumer_and_every_route_a_sender() {
         for queue in QUEUES {
-            let consumers = ROLES.iter().filter(|role| role.consumes.contains(queue)).count();
+            let consumers = ROLES
+                .iter()
+                .filter(|role| role.consumes.contains(queue))
+                .count();
             assert_eq!(consumers, 1, "{}", queue.slug);
         }
         for kind in EventKind::ALL {
@@ -310,12 +349,25 @@ mod tests {
     fn subscriptions_and_rules_select_what_is_really_sent() {
         for subscription in SUBSCRIPTIONS {
             let carries = |kind: EventKind| {
-                kind.routes().iter().any(|route| matches!(route, Route::Topic(topic) if *topic == subscription.topic))
+                kind.routes().iter().any(
+                    |route| matches!(route, Route::Topic(topic) if *topic == subscription.topic),
+                )
             };
-            assert!(EventKind::ALL.into_iter().any(carries), "nothing is published to {}", subscription.topic.slug);
+            assert!(
+                EventKind::ALL.into_iter().any(carries),
+                "nothing is published to {}",
+                subscription.topic.slug
+            );
         }
         for rule in RULES {
-            assert!(rule.kind.routes().iter().any(|route| matches!(route, Route::Bus)), "{}", rule.slug);
+            assert!(
+                rule.kind
+                    .routes()
+                    .iter()
+                    .any(|route| matches!(route, Route::Bus)),
+                "{}",
+                rule.slug
+            );
         }
     }
 
@@ -325,9 +377,17 @@ mod tests {
         assert_eq!(slugs.len(), ALARMS.len());
         for alarm in ALARMS {
             if let Signal::Ours { service, .. } = alarm.signal {
-                assert!(Role::by_slug(service).is_some(), "{} watches {service}", alarm.slug);
+                assert!(
+                    Role::by_slug(service).is_some(),
+                    "{} watches {service}",
+                    alarm.slug
+                );
             }
-            assert!(alarm.datapoints <= alarm.evaluation_periods, "{}", alarm.slug);
+            assert!(
+                alarm.datapoints <= alarm.evaluation_periods,
+                "{}",
+                alarm.slug
+            );
         }
     }
 }

@@ -1,4 +1,5 @@
-//! DynamoDB tables: stock, the holds on it, its ledger, how far streams were read, and the view of orders.
+//! DynamoDB tables: stock, the holds on it, its ledger, how far streams were read, and the view of
+//! orders.
 
 /// Type of a key attribute.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -35,11 +36,17 @@ pub struct Table {
 }
 
 const fn text(attribute: &'static str) -> Key {
-    Key { attribute, kind: KeyType::Text }
+    Key {
+        attribute,
+        kind: KeyType::Text,
+    }
 }
 
 const fn number(attribute: &'static str) -> Key {
-    Key { attribute, kind: KeyType::Number }
+    Key {
+        attribute,
+        kind: KeyType::Number,
+    }
 }
 
 pub const PRODUCTS: Table = Table {
@@ -52,11 +59,16 @@ pub const PRODUCTS: Table = Table {
     ttl_attribute: None,
 };
 
-/// The index that finds holds past their expiry. Sparse: a reservation carries its attributes only while it is held.
-pub const HELD_BY_EXPIRY: Index =
-    Index { name: "held-by-expiry", partition: number("held_shard"), sort: Some(text("expires_at")) };
+/// The index that finds holds past their expiry. Sparse: a reservation carries its attributes only
+/// while it is held.
+pub const HELD_BY_EXPIRY: Index = Index {
+    name: "held-by-expiry",
+    partition: number("held_shard"),
+    sort: Some(text("expires_at")),
+};
 
-/// Holds are spread over so many partitions of `HELD_BY_EXPIRY`, so that none is written for every order.
+/// Holds are spread over so many partitions of `HELD_BY_EXPIRY`, so that none is written for every
+/// order.
 pub const HELD_SHARDS: u32 = 8;
 
 pub const RESERVATIONS: Table = Table {
@@ -89,11 +101,16 @@ pub const LEASES: Table = Table {
     ttl_attribute: None,
 };
 
-/// A session's orders by their ids, which sort by time. Sparse: an order that came without a session is in nobody's list.
-pub const BY_SESSION: Index =
-    Index { name: "by-session", partition: text("session_hash"), sort: Some(text("order_id")) };
+/// A session's orders by their ids, which sort by time. Sparse: an order that came without a
+/// session is in nobody's list.
+pub const BY_SESSION: Index = Index {
+    name: "by-session",
+    partition: text("session_hash"),
+    sort: Some(text("order_id")),
+};
 
-/// Derived from the orders, and made again from them at any time. An item goes 90 days after its order was placed.
+/// Derived from the orders, and made again from them at any time. An item goes 90 days after its
+/// order was placed.
 pub const ORDER_VIEWS: Table = Table {
     slug: "order-views",
     about: "What a customer's list of orders shows",

@@ -12,19 +12,42 @@ pub struct Topic {
     pub about: &'static str,
 }
 
-pub const ORDER_CREATED: Topic = Topic { slug: "order-created", about: "An order was accepted" };
-pub const ORDER_STATUS_CHANGED: Topic =
-    Topic { slug: "order-status-changed", about: "The status that a customer sees has changed" };
-pub const ORDER_FEED: Topic =
-    Topic { slug: "order-feed", about: "What happened to orders, from the bus, for whoever subscribes" };
-pub const STAFF_ALERTS: Topic = Topic { slug: "staff-alerts", about: "What the bar must hear of at once" };
-pub const INVENTORY_ALERTS: Topic = Topic { slug: "inventory-alerts", about: "A product runs low or is sold out" };
-pub const SYSTEM_ALERTS: Topic = Topic { slug: "system-alerts", about: "Alarms for whoever is on call" };
+pub const ORDER_CREATED: Topic = Topic {
+    slug: "order-created",
+    about: "An order was accepted",
+};
+pub const ORDER_STATUS_CHANGED: Topic = Topic {
+    slug: "order-status-changed",
+    about: "The status that a customer sees has changed",
+};
+pub const ORDER_FEED: Topic = Topic {
+    slug: "order-feed",
+    about: "What happened to orders, from the bus, for whoever subscribes",
+};
+pub const STAFF_ALERTS: Topic = Topic {
+    slug: "staff-alerts",
+    about: "What the bar must hear of at once",
+};
+pub const INVENTORY_ALERTS: Topic = Topic {
+    slug: "inventory-alerts",
+    about: "A product runs low or is sold out",
+};
+pub const SYSTEM_ALERTS: Topic = Topic {
+    slug: "system-alerts",
+    about: "Alarms for whoever is on call",
+};
 
-pub const TOPICS: &[&Topic] =
-    &[&ORDER_CREATED, &ORDER_STATUS_CHANGED, &ORDER_FEED, &STAFF_ALERTS, &INVENTORY_ALERTS, &SYSTEM_ALERTS];
+pub const TOPICS: &[&Topic] = &[
+    &ORDER_CREATED,
+    &ORDER_STATUS_CHANGED,
+    &ORDER_FEED,
+    &STAFF_ALERTS,
+    &INVENTORY_ALERTS,
+    &SYSTEM_ALERTS,
+];
 
-/// A queue that hears of a topic, raw, and of only those messages whose attribute has one of the values.
+/// A queue that hears of a topic, raw, and of only those messages whose attribute has one of the
+/// values.
 #[derive(Debug)]
 pub struct Subscription {
     pub topic: &'static Topic,
@@ -47,7 +70,11 @@ pub const SUBSCRIPTIONS: &[Subscription] = &[
             values: &["confirmed", "ready", "cancelled", "failed"],
         }),
     },
-    Subscription { topic: &INVENTORY_ALERTS, queue: &NOTIFICATIONS, filter: None },
+    Subscription {
+        topic: &INVENTORY_ALERTS,
+        queue: &NOTIFICATIONS,
+        filter: None,
+    },
 ];
 
 /// The event bus. Every event goes to it, so that a later consumer needs a rule and nothing else.
@@ -87,8 +114,8 @@ impl Target {
 }
 
 pub const RULES: &[Rule] = &[
-    // Stock and payment hear of an order by the saga's own commands, which are in order and taken in once; these rules
-    // are for those who only listen.
+    // Stock and payment hear of an order by the saga's own commands, which are in order and taken
+    // in once; these rules are for those who only listen.
     Rule {
         slug: "order-created",
         about: "Whoever follows orders hears of a new one",
@@ -110,7 +137,8 @@ pub const RULES: &[Rule] = &[
         to: &["failed"],
         target: Target::Topic(&STAFF_ALERTS),
     },
-    // Not when it is paid: an order that was paid may still be refunded, when the hold on its stock had ended.
+    // Not when it is paid: an order that was paid may still be refunded, when the hold on its stock
+    // had ended.
     Rule {
         slug: "confirmed-orders",
         about: "An order that is paid and whose stock is sold is handed to fulfilment",
@@ -148,8 +176,9 @@ pub const RULES: &[Rule] = &[
     },
 ];
 
-/// A Kinesis stream that the bus fills with every event about an order, in the order in which they came for each order.
-/// Whoever analyses them reads it again and again: nothing is taken out by reading.
+/// A Kinesis stream that the bus fills with every event about an order, in the order in which they
+/// came for each order. Whoever analyses them reads it again and again: nothing is taken out by
+/// reading.
 #[derive(Debug)]
 pub struct Stream {
     pub slug: &'static str,

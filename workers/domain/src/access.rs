@@ -1,7 +1,7 @@
 //! Who may do what: one total function over closed enums.
 //!
-//! Accounts, locations and masked contact data come with a later release. They add actors, actions and fields to the answer;
-//! the compiler then names every place that has to decide.
+//! Accounts, locations and masked contact data come with a later release. They add actors, actions
+//! and fields to the answer; the compiler then names every place that has to decide.
 
 use crate::FieldError;
 
@@ -18,8 +18,13 @@ pub enum StaffRole {
 }
 
 impl StaffRole {
-    pub const ALL: [StaffRole; 5] =
-        [StaffRole::Admin, StaffRole::Manager, StaffRole::Barista, StaffRole::Support, StaffRole::Staff];
+    pub const ALL: [StaffRole; 5] = [
+        StaffRole::Admin,
+        StaffRole::Manager,
+        StaffRole::Barista,
+        StaffRole::Support,
+        StaffRole::Staff,
+    ];
 
     pub const fn code(self) -> &'static str {
         match self {
@@ -40,7 +45,10 @@ impl StaffRole {
     pub fn parse(text: &str) -> Result<StaffRole, FieldError> {
         StaffRole::from_code(text).ok_or_else(|| {
             let known = StaffRole::ALL.map(StaffRole::code).join(", ");
-            FieldError::new("role", format!("{text:?} is not a role; use one of {known}"))
+            FieldError::new(
+                "role",
+                format!("{text:?} is not a role; use one of {known}"),
+            )
         })
     }
 }
@@ -145,11 +153,21 @@ impl Action {
     const fn rule(self) -> Rule {
         const EVERY: &[StaffRole] = &StaffRole::ALL;
         /// Who works at the bar.
-        const BAR: &[StaffRole] = &[StaffRole::Admin, StaffRole::Manager, StaffRole::Barista, StaffRole::Staff];
+        const BAR: &[StaffRole] = &[
+            StaffRole::Admin,
+            StaffRole::Manager,
+            StaffRole::Barista,
+            StaffRole::Staff,
+        ];
         /// Who buys from suppliers.
         const BUYERS: &[StaffRole] = &[StaffRole::Admin, StaffRole::Manager, StaffRole::Staff];
         /// Who answers for what happened.
-        const ANSWERABLE: &[StaffRole] = &[StaffRole::Admin, StaffRole::Manager, StaffRole::Support, StaffRole::Staff];
+        const ANSWERABLE: &[StaffRole] = &[
+            StaffRole::Admin,
+            StaffRole::Manager,
+            StaffRole::Support,
+            StaffRole::Staff,
+        ];
         match self {
             Action::ReadMenu
             | Action::ReadSlots
@@ -161,9 +179,10 @@ impl Action {
             | Action::ReadFiles => Rule::Everybody,
             Action::ReadOrder | Action::CancelOrder => Rule::OwnerOr(EVERY),
             Action::ReadTimeline => Rule::HiddenBut(ANSWERABLE),
-            Action::CancelOrderAsStaff | Action::ListOrders | Action::ReadMailbox | Action::SignOut => {
-                Rule::Staff(EVERY)
-            }
+            Action::CancelOrderAsStaff
+            | Action::ListOrders
+            | Action::ReadMailbox
+            | Action::SignOut => Rule::Staff(EVERY),
             Action::ReadBoard
             | Action::MoveOrder
             | Action::ReadStock
@@ -224,14 +243,23 @@ pub fn may(actor: Actor, action: Action, resource: Resource) -> Result<(), Denia
         Resource::Order { owned } => owned,
         Resource::Shop => false,
     };
-    let allowed_to = |roles: &[StaffRole], role| if roles.contains(&role) { Ok(()) } else { Err(Denial::Role) };
+    let allowed_to = |roles: &[StaffRole], role| {
+        if roles.contains(&role) {
+            Ok(())
+        } else {
+            Err(Denial::Role)
+        }
+    };
     match (action.rule(), actor) {
         (Rule::Everybody, Actor::Visitor | Actor::Gateway | Actor::Staff(_)) => Ok(()),
         (Rule::OwnerOr(_), Actor::Visitor | Actor::Gateway | Actor::Staff(_)) if owned => Ok(()),
-        (Rule::OwnerOr(roles) | Rule::HiddenBut(roles) | Rule::Staff(roles), Actor::Staff(role)) => {
-            allowed_to(roles, role)
+        (
+            Rule::OwnerOr(roles) | Rule::HiddenBut(roles) | Rule::Staff(roles),
+            Actor::Staff(role),
+        ) => allowed_to(roles, role),
+        (Rule::OwnerOr(_) | Rule::HiddenBut(_), Actor::Visitor | Actor::Gateway) => {
+            Err(Denial::NotVisible)
         }
-        (Rule::OwnerOr(_) | Rule::HiddenBut(_), Actor::Visitor | Actor::Gateway) => Err(Denial::NotVisible),
         (Rule::Staff(_), Actor::Visitor | Actor::Gateway) => Err(Denial::NotSignedIn),
         (Rule::Gateway, Actor::Gateway) => Ok(()),
         (Rule::Gateway, Actor::Visitor) => Err(Denial::NotSignedIn),
@@ -247,7 +275,10 @@ mod tests {
 
     fn actors() -> Vec<(&'static str, Actor)> {
         let staff = StaffRole::ALL.map(|role| (role.code(), Actor::Staff(role)));
-        [("visitor", Actor::Visitor), ("gateway", Actor::Gateway)].into_iter().chain(staff).collect()
+        [("visitor", Actor::Visitor), ("gateway", Actor::Gateway)]
+            .into_iter()
+            .chain(staff)
+            .collect()
     }
 
     /// One row an action and resource, one column an actor.
@@ -275,7 +306,10 @@ mod tests {
                 }
             }
         }
-        text.lines().map(str::trim_end).collect::<Vec<_>>().join("\n")
+        text.lines()
+            .map(str::trim_end)
+            .collect::<Vec<_>>()
+            .join("\n")
     }
 
     #[test]
@@ -289,8 +323,17 @@ mod tests {
             let other = may(Actor::Visitor, action, Resource::Order { owned: false });
             assert_eq!(other, Err(Denial::NotVisible), "{action:?}");
         }
-        for action in [Action::MoveOrder, Action::ReceiveStock, Action::WriteOffStock, Action::ReadBoard] {
-            assert_eq!(may(Actor::Visitor, action, Resource::Shop), Err(Denial::NotSignedIn), "{action:?}");
+        for action in [
+            Action::MoveOrder,
+            Action::ReceiveStock,
+            Action::WriteOffStock,
+            Action::ReadBoard,
+        ] {
+            assert_eq!(
+                may(Actor::Visitor, action, Resource::Shop),
+                Err(Denial::NotSignedIn),
+                "{action:?}"
+            );
         }
     }
 
@@ -304,6 +347,9 @@ mod tests {
             assert_eq!(StaffRole::from_code(role.code()), Some(role));
         }
         let refused = StaffRole::parse("cleaner").expect_err("no role");
-        assert!(refused.message.contains("\"cleaner\"") && refused.message.contains("barista"), "{refused}");
+        assert!(
+            refused.message.contains("\"cleaner\"") && refused.message.contains("barista"),
+            "{refused}"
+        );
     }
 }

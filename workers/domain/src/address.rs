@@ -42,7 +42,15 @@ pub struct Written<'a> {
 
 impl Written<'_> {
     pub fn is_empty(&self) -> bool {
-        [self.line1, self.line2, self.city, self.postal_code, self.note].iter().all(|text| text.trim().is_empty())
+        [
+            self.line1,
+            self.line2,
+            self.city,
+            self.postal_code,
+            self.note,
+        ]
+        .iter()
+        .all(|text| text.trim().is_empty())
     }
 }
 
@@ -53,19 +61,33 @@ impl DeliveryAddress {
     /// Every wrong field, by its path in the API.
     pub fn parse(written: Written<'_>) -> Result<DeliveryAddress, Vec<FieldError>> {
         let mut errors = Vec::new();
-        let mut keep = |parsed: Result<String, FieldError>| parsed.map_err(|error| errors.push(error)).ok();
+        let mut keep =
+            |parsed: Result<String, FieldError>| parsed.map_err(|error| errors.push(error)).ok();
         let field = |name: &str| format!("delivery_address.{name}");
         let line1 = keep(line(&field("line1"), written.line1, LINE_MAX));
         let city = keep(line(&field("city"), written.city, CITY_MAX));
-        let postal_code = keep(parse_postal_code(&field("postal_code"), written.postal_code));
+        let postal_code = keep(parse_postal_code(
+            &field("postal_code"),
+            written.postal_code,
+        ));
         let mut optional = |name: &str, text: &str, max| {
-            if text.trim().is_empty() { Some(None) } else { keep(line(&field(name), text, max)).map(Some) }
+            if text.trim().is_empty() {
+                Some(None)
+            } else {
+                keep(line(&field(name), text, max)).map(Some)
+            }
         };
         let line2 = optional("line2", written.line2, LINE_MAX);
         let note = optional("note", written.note, NOTE_MAX);
         match (line1, line2, city, postal_code, note) {
             (Some(line1), Some(line2), Some(city), Some(postal_code), Some(note)) => {
-                Ok(DeliveryAddress { line1, line2, city, postal_code, note })
+                Ok(DeliveryAddress {
+                    line1,
+                    line2,
+                    city,
+                    postal_code,
+                    note,
+                })
             }
             _ => Err(errors),
         }
@@ -73,8 +95,16 @@ impl DeliveryAddress {
 
     /// The address in one line, without the note.
     pub fn one_line(&self) -> String {
-        let DeliveryAddress { line1, line2, city, postal_code, .. } = self;
-        let street = line2.as_ref().map_or(line1.clone(), |line2| format!("{line1}, {line2}"));
+        let DeliveryAddress {
+            line1,
+            line2,
+            city,
+            postal_code,
+            ..
+        } = self;
+        let street = line2
+            .as_ref()
+            .map_or(line1.clone(), |line2| format!("{line1}, {line2}"));
         format!("{street}, {city} {postal_code}")
     }
 }
@@ -85,7 +115,10 @@ fn parse_postal_code(field: &str, text: &str) -> Result<String, FieldError> {
     if text.chars().all(legal) && text.chars().filter(char::is_ascii_alphanumeric).count() >= 3 {
         return Ok(text);
     }
-    Err(FieldError::new(field, "must be a postal code, such as 10001"))
+    Err(FieldError::new(
+        field,
+        "must be a postal code, such as 10001",
+    ))
 }
 
 // Personal data does not belong in logs.
@@ -99,25 +132,42 @@ impl fmt::Debug for DeliveryAddress {
 mod tests {
     use super::*;
 
-    const HOME: Written<'_> =
-        Written { line1: " 12 Main Street ", line2: "", city: "New York", postal_code: "10001", note: "Ring twice" };
+    const HOME: Written<'_> = Written {
+        line1: " 12 Main Street ",
+        line2: "",
+        city: "New York",
+        postal_code: "10001",
+        note: "Ring twice",
+    };
 
     #[test]
     fn an_address_is_trimmed_and_what_is_optional_may_be_missing() {
         let home = DeliveryAddress::parse(HOME).expect("an address");
         assert_eq!(home.one_line(), "12 Main Street, New York 10001");
-        assert_eq!((home.line2.as_deref(), home.note.as_deref()), (None, Some("Ring twice")));
-        let flat = DeliveryAddress::parse(Written { line2: "Apt 4", ..HOME }).expect("an address");
+        assert_eq!(
+            (home.line2.as_deref(), home.note.as_deref()),
+            (None, Some("Ring twice"))
+        );
+        let flat = DeliveryAddress::parse(Written {
+            line2: "Apt 4",
+            ..HOME
+        })
+        .expect("an address");
         assert_eq!(flat.one_line(), "12 Main Street, Apt 4, New York 10001");
         assert_eq!(format!("{flat:?}"), "DeliveryAddress(***)");
     }
 
     #[test]
     fn every_wrong_field_is_named_at_once() {
-        let wrong = Written { postal_code: "!", note: "a\0b", ..Written::default() };
+        let wrong = Written {
+            postal_code: "!",
+            note: "a\0b",
+            ..Written::default()
+        };
         let errors = DeliveryAddress::parse(wrong).expect_err("all are wrong");
         let fields: Vec<_> = errors.iter().map(|error| error.field.as_str()).collect();
-        let all = ["line1", "city", "postal_code", "note"].map(|name| format!("delivery_address.{name}"));
+        let all =
+            ["line1", "city", "postal_code", "note"].map(|name| format!("delivery_address.{name}"));
         assert_eq!(fields, all);
         assert!(Written::default().is_empty() && !wrong.is_empty());
     }

@@ -1,10 +1,12 @@
-//! Card numbers in text that people type. A card number must never be stored or logged, so text that holds one is refused.
+//! Card numbers in text that people type. A card number must never be stored or logged, so text
+//! that holds one is refused.
 
 use uuid::{Uuid, Variant};
 
 use crate::FieldError;
 
-/// Digits of a card number (ISO/IEC 7812-1: 8 to 19; the issued ones of the card schemes have 13 to 19).
+/// Digits of a card number (ISO/IEC 7812-1: 8 to 19; the issued ones of the card schemes have 13 to
+/// 19).
 const DIGITS_MIN: usize = 13;
 const DIGITS_MAX: usize = 19;
 
@@ -14,18 +16,22 @@ const DIGITS_MAX: usize = 19;
 /// Names `field` when 13 to 19 digits in a row, spaces and dashes ignored, pass the Luhn check.
 pub fn refuse_card_number(field: &str, text: &str) -> Result<(), FieldError> {
     if contains_card_number(text) {
-        return Err(FieldError::new(field, "must not contain a card number: we never ask for one and never keep one"));
+        return Err(FieldError::new(
+            field,
+            "must not contain a card number: we never ask for one and never keep one",
+        ));
     }
     Ok(())
 }
 
 /// Returns whether the text holds 13 to 19 digits in a row that pass the Luhn check.
 ///
-/// Spaces, dashes and invisible characters between digits are ignored. A number may stand beside other digits
-/// (`2 x 4111 1111 1111 1111`), so every sequence of whole groups of digits is tried.
+/// Spaces, dashes and invisible characters between digits are ignored. A number may stand beside
+/// other digits (`2 x 4111 1111 1111 1111`), so every sequence of whole groups of digits is tried.
 ///
-/// The digits of a UUID are none: among thousands of random ids some pass by chance, and an address or a note may hold one.
-/// Only versions that programs make today count as one (4, 5 and 7), or a card with letters behind it could pass as a UUID.
+/// The digits of a UUID are none: among thousands of random ids some pass by chance, and an address
+/// or a note may hold one. Only versions that programs make today count as one (4, 5 and 7), or a
+/// card with letters behind it could pass as a UUID.
 pub fn contains_card_number(text: &str) -> bool {
     holds_a_card(text) && holds_a_card(&without_uuids(text))
 }
@@ -36,7 +42,9 @@ fn without_uuids(text: &str) -> String {
         text.get(at..at + length)
             .filter(|part| part.bytes().any(|b| b.is_ascii_alphabetic()))
             .and_then(|part| Uuid::try_parse(part).ok())
-            .is_some_and(|id| id.get_variant() == Variant::RFC4122 && matches!(id.get_version_num(), 4 | 5 | 7))
+            .is_some_and(|id| {
+                id.get_variant() == Variant::RFC4122 && matches!(id.get_version_num(), 4 | 5 | 7)
+            })
     };
     let (mut kept, mut at) = (String::with_capacity(text.len()), 0);
     while let Some(letter) = text[at..].chars().next() {
@@ -93,9 +101,15 @@ fn run_holds_a_card(groups: &[Vec<u8>]) -> bool {
     })
 }
 
-/// ISO/IEC 7812-1, annex B: from the right, every second digit is doubled; the sum of all digits is a multiple of ten.
+/// ISO/IEC 7812-1, annex B: from the right, every second digit is doubled; the sum of all digits is
+/// a multiple of ten.
 fn passes_luhn(digits: &[u8]) -> bool {
-    let sum: u32 = digits.iter().rev().enumerate().map(|(index, digit)| luhn_value(index, *digit)).sum();
+    let sum: u32 = digits
+        .iter()
+        .rev()
+        .enumerate()
+        .map(|(index, digit)| luhn_value(index, *digit))
+        .sum();
     sum.is_multiple_of(10) && digits.iter().any(|digit| *digit != 0)
 }
 
@@ -104,7 +118,8 @@ fn luhn_value(index: usize, digit: u8) -> u32 {
     if value > 9 { value - 9 } else { value }
 }
 
-/// ASCII digits, and those that keyboards for other scripts type: full-width, Arabic-Indic, Devanagari.
+/// ASCII digits, and those that keyboards for other scripts type: full-width, Arabic-Indic,
+/// Devanagari.
 fn digit(letter: char) -> Option<u8> {
     let zero = match letter {
         '0'..='9' => '0',
@@ -122,7 +137,8 @@ fn is_separator(letter: char) -> bool {
     letter.is_whitespace()
         || matches!(
             letter,
-            '-' | '\u{ad}' | '\u{2010}'..='\u{2015}' | '\u{2212}' | '\u{fe58}' | '\u{fe63}' | '\u{ff0d}'
+            '-' | '\u{ad}' | '\u{2010}'
+                ..='\u{2015}' | '\u{2212}' | '\u{fe58}' | '\u{fe63}' | '\u{ff0d}'
         )
         || matches!(letter, '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2060}'..='\u{2064}' | '\u{feff}')
 }
@@ -143,11 +159,20 @@ mod tests {
 
     #[test]
     fn the_digits_of_a_uuid_are_no_card_and_a_card_beside_one_is() {
-        let (dashed, simple) = ("0a424242-4242-4242-a000-00000000b0c0", "0a42424242424242a00000000000b0c0");
+        let (dashed, simple) = (
+            "0a424242-4242-4242-a000-00000000b0c0",
+            "0a42424242424242a00000000000b0c0",
+        );
         assert!(holds_a_card(dashed) && holds_a_card(simple));
-        for text in [format!("ana-{dashed}@example.com"), format!("{simple}@example.com")] {
+        for text in [
+            format!("ana-{dashed}@example.com"),
+            format!("{simple}@example.com"),
+        ] {
             assert!(!contains_card_number(&text), "{text}");
-            assert!(contains_card_number(&format!("{text} 4242 4242 4242 4242")), "{text}");
+            assert!(
+                contains_card_number(&format!("{text} 4242 4242 4242 4242")),
+                "{text}"
+            );
         }
     }
 
@@ -158,7 +183,10 @@ mod tests {
             "41111111-1111-1111-a000-00000000000a",
             "please: 4111111111111111deadbeefdeadbeef",
         ] {
-            assert!(Uuid::try_parse(text.rsplit(' ').next().unwrap_or_default()).is_ok(), "{text}");
+            assert!(
+                Uuid::try_parse(text.rsplit(' ').next().unwrap_or_default()).is_ok(),
+                "{text}"
+            );
             assert!(contains_card_number(text), "{text}");
         }
     }

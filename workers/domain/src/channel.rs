@@ -22,7 +22,9 @@ impl Channel {
     }
 
     pub fn from_code(code: &str) -> Option<Channel> {
-        Channel::ALL.into_iter().find(|channel| channel.code() == code)
+        Channel::ALL
+            .into_iter()
+            .find(|channel| channel.code() == code)
     }
 }
 
@@ -35,14 +37,18 @@ pub struct Preferences {
 
 impl Default for Preferences {
     fn default() -> Self {
-        Preferences { email: true, sms: false }
+        Preferences {
+            email: true,
+            sms: false,
+        }
     }
 }
 
 impl Preferences {
-    /// The channels that a notice may take, best first; it takes one. Who asked for texts gets texts, and an e-mail only
-    /// in place of one: it is about their own order, and better than nothing. Who did not ask for texts gets none: that
-    /// takes consent. Who wants neither is told nothing.
+    /// The channels that a notice may take, best first; it takes one. Who asked for texts gets
+    /// texts, and an e-mail only in place of one: it is about their own order, and better than
+    /// nothing. Who did not ask for texts gets none: that takes consent. Who wants neither is told
+    /// nothing.
     pub const fn channels(self) -> &'static [Channel] {
         match (self.email, self.sms) {
             (_, true) => &[Channel::Sms, Channel::Email],
@@ -69,7 +75,11 @@ mod tests {
 
     #[test]
     fn a_channel_is_found_by_its_code() {
-        assert!(Channel::ALL.iter().all(|channel| Channel::from_code(channel.code()) == Some(*channel)));
+        assert!(
+            Channel::ALL
+                .iter()
+                .all(|channel| Channel::from_code(channel.code()) == Some(*channel))
+        );
         assert_eq!(Channel::from_code("pigeon"), None);
     }
 }

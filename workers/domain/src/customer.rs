@@ -31,39 +31,54 @@ pub struct Customer {
 }
 
 impl Customer {
-    /// Checks the three fields and brings them into their stored form. A phone number without a country code is of
-    /// `country`.
+    /// Checks the three fields and brings them into their stored form. A phone number without a
+    /// country code is of `country`.
     ///
     /// # Errors
     /// Every field that is wrong.
-    pub fn parse(name: &str, phone: &str, email: &str, country: Country) -> Result<Customer, Vec<FieldError>> {
+    pub fn parse(
+        name: &str,
+        phone: &str,
+        email: &str,
+        country: Country,
+    ) -> Result<Customer, Vec<FieldError>> {
         let name = line("customer.name", name, NAME_MAX);
         let phone = Phone::parse(phone, country);
         match (name, phone, email::parse("customer.email", email)) {
-            (Ok(name), Ok(Phone { number, extension }), Ok(email)) => {
-                Ok(Customer { name, phone: number, phone_extension: extension, email, notify: Preferences::default() })
-            }
-            (name, phone, email) => Err([name.err(), phone.err(), email.err()].into_iter().flatten().collect()),
+            (Ok(name), Ok(Phone { number, extension }), Ok(email)) => Ok(Customer {
+                name,
+                phone: number,
+                phone_extension: extension,
+                email,
+                notify: Preferences::default(),
+            }),
+            (name, phone, email) => Err([name.err(), phone.err(), email.err()]
+                .into_iter()
+                .flatten()
+                .collect()),
         }
     }
 
     /// The same customer with wishes of their own.
     ///
     /// # Errors
-    /// When texts are wanted and the phone number has an extension: a switchboard receives no texts.
+    /// When texts are wanted and the phone number has an extension: a switchboard receives no
+    /// texts.
     pub fn told_by(self, notify: Preferences) -> Result<Customer, FieldError> {
         if notify.sms && self.text_number().is_none() {
-            let message = "must be a number without an extension to be texted, such as +1 212 555 0123";
+            let message =
+                "must be a number without an extension to be texted, such as +1 212 555 0123";
             return Err(FieldError::new("customer.phone", message));
         }
         Ok(Customer { notify, ..self })
     }
 
-    /// Returns the number to text, in E.164: `None` where it has an extension, or was stored before numbers were
-    /// normalised and does not say its country.
+    /// Returns the number to text, in E.164: `None` where it has an extension, or was stored before
+    /// numbers were normalised and does not say its country.
     pub fn text_number(&self) -> Option<String> {
         let digits: String = self.phone.chars().filter(char::is_ascii_digit).collect();
-        // A country's code never begins with 0, and no number of a mobile phone is shorter than eight digits with it.
+        // A country's code never begins with 0, and no number of a mobile phone is shorter than
+        // eight digits with it.
         let whole = self.phone_extension.is_none()
             && self.phone.starts_with('+')
             && !digits.starts_with('0')
@@ -99,15 +114,24 @@ mod tests {
     fn every_wrong_field_is_named_at_once() {
         let errors = customer(" ", "call me", "nobody").expect_err("all three are wrong");
         let fields: Vec<_> = errors.iter().map(|error| error.field.as_str()).collect();
-        assert_eq!(fields, ["customer.name", "customer.phone", "customer.email"]);
+        assert_eq!(
+            fields,
+            ["customer.name", "customer.phone", "customer.email"]
+        );
     }
 
     #[test]
     fn text_that_would_break_a_mail_header_or_a_database_is_refused() {
         for name in ["a\0b", "a\r\nBcc: all@example.com", "\u{7}"] {
-            assert!(customer(name, "+1 555 010 0123", "a@example.com").is_err(), "{name:?}");
+            assert!(
+                customer(name, "+1 555 010 0123", "a@example.com").is_err(),
+                "{name:?}"
+            );
         }
-        assert_eq!(parse_instructions("oat milk,\r\nplease").as_deref(), Ok("oat milk,\nplease"));
+        assert_eq!(
+            parse_instructions("oat milk,\r\nplease").as_deref(),
+            Ok("oat milk,\nplease")
+        );
         assert!(parse_instructions("a\0b").is_err());
     }
 
@@ -120,17 +144,34 @@ mod tests {
 
     #[test]
     fn texts_go_to_a_whole_number_and_never_to_a_switchboard() {
-        let texts = Preferences { email: true, sms: true };
+        let texts = Preferences {
+            email: true,
+            sms: true,
+        };
         let ana = |phone: &str| customer("Ana", phone, "ana@example.com").expect("valid");
         for phone in ["+1 (555) 010-0123", "555 010 0123"] {
             let told = ana(phone).told_by(texts).expect("a whole number");
             assert_eq!(told.text_number().as_deref(), Some("+15550100123"));
         }
-        let error = ana("+1 212 555 0123 x12").told_by(texts).expect_err("an extension");
+        let error = ana("+1 212 555 0123 x12")
+            .told_by(texts)
+            .expect_err("an extension");
         assert_eq!(error.field, "customer.phone");
-        assert!(ana("+1 212 555 0123 x12").told_by(Preferences::default()).is_ok(), "it is good enough to be called");
-        let stored = |phone: &str| Customer { phone: phone.to_owned(), ..ana("+1 555 010 0123") };
-        assert_eq!(stored("+1 555 010 0123").text_number().as_deref(), Some("+15550100123"), "as it was typed once");
+        assert!(
+            ana("+1 212 555 0123 x12")
+                .told_by(Preferences::default())
+                .is_ok(),
+            "it is good enough to be called"
+        );
+        let stored = |phone: &str| Customer {
+            phone: phone.to_owned(),
+            ..ana("+1 555 010 0123")
+        };
+        assert_eq!(
+            stored("+1 555 010 0123").text_number().as_deref(),
+            Some("+15550100123"),
+            "as it was typed once"
+        );
         assert_eq!(stored("555 010 0123").text_number(), None, "which country?");
     }
 

@@ -1,11 +1,12 @@
-//! Links and addresses in what people typed, made harmless before they stand in a mail or a text of ours.
+//! Links and addresses in what people typed, made harmless before they stand in a mail or a text of
+//! ours.
 //!
-//! Mail programs make a link of whatever looks like one. A stranger who orders under the name `win.example.com` would
-//! have our servers send their link to an address of their choice.
+//! Mail programs make a link of whatever looks like one. A stranger who orders under the name
+//! `win.example.com` would have our servers send their link to an address of their choice.
 
-/// Returns the text without anything that a mail program or a phone makes a link of: `example.com` becomes
-/// `example[.]com`, `ana@example.com` becomes `ana[@]example[.]com`, `https://` becomes `https[:]//`. Abbreviations
-/// (`J.R.`), prices and quantities stay as they are.
+/// Returns the text without anything that a mail program or a phone makes a link of: `example.com`
+/// becomes `example[.]com`, `ana@example.com` becomes `ana[@]example[.]com`, `https://` becomes
+/// `https[:]//`. Abbreviations (`J.R.`), prices and quantities stay as they are.
 pub fn defang(text: &str) -> String {
     let letters: Vec<char> = text.chars().collect();
     let mut written = String::with_capacity(text.len());
@@ -13,8 +14,12 @@ pub fn defang(text: &str) -> String {
         let (before, after) = (&letters[..index], &letters[index + 1..]);
         let links = match letter {
             _ if is_dot(letter) => is_within_host(before, after),
-            '@' | '\u{ff20}' => before.last().is_some_and(|one| !one.is_whitespace()) && starts_word(after),
-            ':' | '\u{ff1a}' => after.starts_with(&['/', '/']) || (names_scheme(before) && starts_word(after)),
+            '@' | '\u{ff20}' => {
+                before.last().is_some_and(|one| !one.is_whitespace()) && starts_word(after)
+            }
+            ':' | '\u{ff1a}' => {
+                after.starts_with(&['/', '/']) || (names_scheme(before) && starts_word(after))
+            }
             _ => false,
         };
         if links {
@@ -48,14 +53,22 @@ fn is_within_host(before: &[char], after: &[char]) -> bool {
     // No top-level domain has one letter, and none is a number.
     let is_name = label.len() >= 2 && label.iter().any(|letter| letter.is_alphabetic());
     let is_part = |letter: &&char| letter.is_ascii_digit() || is_dot(**letter);
-    let numbers = before.iter().rev().take_while(is_part).chain(after.iter().take_while(is_part));
+    let numbers = before
+        .iter()
+        .rev()
+        .take_while(is_part)
+        .chain(after.iter().take_while(is_part));
     is_name || numbers.filter(|letter| is_dot(**letter)).count() == 2
 }
 
 /// Whether a colon here ends the name of a scheme that needs no slashes.
 fn names_scheme(before: &[char]) -> bool {
     const SCHEMES: [&str; 6] = ["mailto", "tel", "sms", "javascript", "data", "facetime"];
-    let word: String = before.iter().rev().take_while(|letter| letter.is_ascii_alphabetic()).collect();
+    let word: String = before
+        .iter()
+        .rev()
+        .take_while(|letter| letter.is_ascii_alphabetic())
+        .collect();
     let word: String = word.chars().rev().collect::<String>().to_ascii_lowercase();
     SCHEMES.contains(&word.as_str())
 }
@@ -70,14 +83,23 @@ mod tests {
     fn what_looks_like_a_link_is_none_any_more() {
         for (typed, written) in [
             ("example.com", "example[.]com"),
-            ("Win at https://win.example.com/now?x=1", "Win at https[:]//win[.]example[.]com/now?x=1"),
+            (
+                "Win at https://win.example.com/now?x=1",
+                "Win at https[:]//win[.]example[.]com/now?x=1",
+            ),
             ("ana@example.com", "ana[@]example[.]com"),
             ("www.example.co.uk.", "www[.]example[.]co[.]uk."),
             ("mailto:ana", "mailto[:]ana"),
-            ("TEL:+15550100123 tel:15550100123", "TEL:+15550100123 tel[:]15550100123"),
+            (
+                "TEL:+15550100123 tel:15550100123",
+                "TEL:+15550100123 tel[:]15550100123",
+            ),
             ("192.168.0.1/x", "192[.]168[.]0[.]1/x"),
             ("b\u{fc}cher.example", "b\u{fc}cher[.]example"),
-            ("\u{4f8b}\u{3048}\u{3002}\u{30c6}\u{30b9}\u{30c8}", "\u{4f8b}\u{3048}[\u{3002}]\u{30c6}\u{30b9}\u{30c8}"),
+            (
+                "\u{4f8b}\u{3048}\u{3002}\u{30c6}\u{30b9}\u{30c8}",
+                "\u{4f8b}\u{3048}[\u{3002}]\u{30c6}\u{30b9}\u{30c8}",
+            ),
             ("xn--bcher-kva.xn--zckzah", "xn--bcher-kva[.]xn--zckzah"),
             ("//example.com:443", "//example[.]com:443"),
         ] {

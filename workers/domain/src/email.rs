@@ -9,8 +9,9 @@ use crate::text::normalise;
 /// RFC 5321 section 4.5.3.1.3: a path is at most 256 octets, angle brackets included.
 pub const EMAIL_MAX: usize = 254;
 
-/// Returns the address as servers take it: the host in lower case, and in punycode where it is internationalised
-/// (RFC 5891). The part before the `@` is left as it is: only its host knows what it means.
+/// Returns the address as servers take it: the host in lower case, and in punycode where it is
+/// internationalised (RFC 5891). The part before the `@` is left as it is: only its host knows what
+/// it means.
 ///
 /// # Errors
 /// When no server accepts it. The error names `field`.
@@ -26,14 +27,26 @@ pub fn parse(field: &str, text: &str) -> Result<String, FieldError> {
     let host = idna::domain_to_ascii_strict(host).map_err(|_| wrong())?;
     let address = format!("{user}@{host}");
     if address.len() > EMAIL_MAX {
-        return Err(FieldError::new(field, format!("must be at most {EMAIL_MAX} characters")));
+        return Err(FieldError::new(
+            field,
+            format!("must be at most {EMAIL_MAX} characters"),
+        ));
     }
     // Quoted names and letters beyond ASCII need extensions (RFC 6531) that SES does not have.
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+/=?^_`{|}~.-".contains(&byte);
-    // RFC 3696 section 2: a top-level domain is not all digits, so that an IPv4 address is never taken for a host.
-    let numeric = host.rsplit('.').next().is_some_and(|label| label.bytes().all(|byte| byte.is_ascii_digit()));
-    let options = Options::default().with_required_tld().without_domain_literal().without_display_text();
-    let legal = user.bytes().all(plain) && !numeric && EmailAddress::parse_with_options(&address, options).is_ok();
+    // RFC 3696 section 2: a top-level domain is not all digits, so that an IPv4 address is never
+    // taken for a host.
+    let numeric = host
+        .rsplit('.')
+        .next()
+        .is_some_and(|label| label.bytes().all(|byte| byte.is_ascii_digit()));
+    let options = Options::default()
+        .with_required_tld()
+        .without_domain_literal()
+        .without_display_text();
+    let legal = user.bytes().all(plain)
+        && !numeric
+        && EmailAddress::parse_with_options(&address, options).is_ok();
     if legal { Ok(address) } else { Err(wrong()) }
 }
 
@@ -51,10 +64,16 @@ mod tests {
     fn an_internationalised_host_is_stored_as_punycode() {
         for (typed, stored) in [
             ("ana@example.com", "ana@example.com"),
-            (" Ana.B+coffee@Example.COM\u{200b} ", "Ana.B+coffee@example.com"),
+            (
+                " Ana.B+coffee@Example.COM\u{200b} ",
+                "Ana.B+coffee@example.com",
+            ),
             ("ana@b\u{fc}cher.example", "ana@xn--bcher-kva.example"),
             ("ana@bu\u{308}cher.example", "ana@xn--bcher-kva.example"),
-            ("ana@\u{4f8b}\u{3048}.\u{30c6}\u{30b9}\u{30c8}", "ana@xn--r8jz45g.xn--zckzah"),
+            (
+                "ana@\u{4f8b}\u{3048}.\u{30c6}\u{30b9}\u{30c8}",
+                "ana@xn--r8jz45g.xn--zckzah",
+            ),
             ("o'neill@sub.example.co.uk", "o'neill@sub.example.co.uk"),
         ] {
             assert_eq!(parsed(typed).as_deref(), Ok(stored), "{typed:?}");
@@ -95,7 +114,11 @@ mod tests {
             &user,
             &whole,
         ] {
-            assert_eq!(parsed(wrong).expect_err(wrong).field, "customer.email", "{wrong:?}");
+            assert_eq!(
+                parsed(wrong).expect_err(wrong).field,
+                "customer.email",
+                "{wrong:?}"
+            );
         }
     }
 

@@ -1,4 +1,5 @@
-//! How long a text message is: the alphabet of phones (3GPP TS 23.038 section 6.2.1, the old GSM 03.38).
+//! How long a text message is: the alphabet of phones (3GPP TS 23.038 section 6.2.1, the old GSM
+//! 03.38).
 
 /// Septets in one text message; a longer one is split, and each part is paid for.
 pub const SEPTETS_MAX: usize = 160;
@@ -9,15 +10,17 @@ const BASIC: &str = "@£$¥èéùìòÇ\nØø\rÅåΔ_ΦΓΛΩΠΨΣΘΞÆæßÉ
 /// Of two: an escape comes first.
 const EXTENDED: &str = "\u{c}^{}\\[~]|€";
 
-/// Septets that the text takes; `None` when a letter is not in the alphabet. The whole message would then be sent in
-/// sixteen bits a letter, and 70 letters be all that fit.
+/// Septets that the text takes; `None` when a letter is not in the alphabet. The whole message
+/// would then be sent in sixteen bits a letter, and 70 letters be all that fit.
 pub fn septets(text: &str) -> Option<usize> {
     text.chars()
-        .map(|letter| match (BASIC.contains(letter), EXTENDED.contains(letter)) {
-            (true, _) => Some(1),
-            (false, true) => Some(2),
-            (false, false) => None,
-        })
+        .map(
+            |letter| match (BASIC.contains(letter), EXTENDED.contains(letter)) {
+                (true, _) => Some(1),
+                (false, true) => Some(2),
+                (false, false) => None,
+            },
+        )
         .sum()
 }
 

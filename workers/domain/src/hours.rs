@@ -1,8 +1,9 @@
 //! When a shop is open, on its own clock, and the pick-up slots that follow from it.
 //!
-//! Opening hours are wall-clock times, and a day of change has 23 or 25 hours: slots are counted in real time from
-//! opening to closing, so that no slot is twice as long as another and none is missing. Time zones come with the program
-//! (`jiff`, with the IANA database built in); a machine without one gives the same answer.
+//! Opening hours are wall-clock times, and a day of change has 23 or 25 hours: slots are counted in
+//! real time from opening to closing, so that no slot is twice as long as another and none is
+//! missing. Time zones come with the program (`jiff`, with the IANA database built in); a machine
+//! without one gives the same answer.
 
 use jiff::tz::{AmbiguousOffset, TimeZone};
 use time::{Date, Duration, PrimitiveDateTime, UtcOffset};
@@ -20,7 +21,12 @@ impl Zone {
     /// # Errors
     /// When there is no such zone.
     pub fn parse(name: &str) -> Result<Zone, FieldError> {
-        let unknown = |_| FieldError::new("time_zone", "must be a name of the IANA database, such as America/New_York");
+        let unknown = |_| {
+            FieldError::new(
+                "time_zone",
+                "must be a name of the IANA database, such as America/New_York",
+            )
+        };
         TimeZone::get(name).map(Zone).map_err(unknown)
     }
 
@@ -46,11 +52,15 @@ impl Zone {
         self.local(at).date()
     }
 
-    /// Returns the time of day as people read it, such as `8:30 am`. In the hour that the clock shows twice when it goes
-    /// back, the zone's abbreviation tells which one is meant: `1:30 am EDT`, and an hour later `1:30 am EST`.
+    /// Returns the time of day as people read it, such as `8:30 am`. In the hour that the clock
+    /// shows twice when it goes back, the zone's abbreviation tells which one is meant: `1:30 am
+    /// EDT`, and an hour later `1:30 am EST`.
     pub fn clock_text(&self, at: Timestamp) -> String {
         let local = self.local(at);
-        let fold = self.abbreviation_in_fold(at).map(|zone| format!(" {zone}")).unwrap_or_default();
+        let fold = self
+            .abbreviation_in_fold(at)
+            .map(|zone| format!(" {zone}"))
+            .unwrap_or_default();
         let (hour, half) = match local.hour() {
             0 => (12, "am"),
             hour @ 1..=11 => (hour, "am"),
@@ -76,32 +86,50 @@ impl Zone {
         format!("{}, {}", date_text(self.date_of(at)), self.clock_text(at))
     }
 
-    /// Returns the time of day, with the date where that is not today's: `8:30 am`, or `Mon 2 Mar, 8:30 am`. A date of
-    /// another year has its year.
+    /// Returns the time of day, with the date where that is not today's: `8:30 am`, or `Mon 2 Mar,
+    /// 8:30 am`. A date of another year has its year.
     pub fn time_text(&self, at: Timestamp, now: Timestamp) -> String {
         let (date, today) = (self.date_of(at), self.date_of(now));
         if date == today {
             return self.clock_text(at);
         }
-        let year = if date.year() == today.year() { String::new() } else { format!(" {}", date.year()) };
+        let year = if date.year() == today.year() {
+            String::new()
+        } else {
+            format!(" {}", date.year())
+        };
         format!("{}{year}, {}", date_text(date), self.clock_text(at))
     }
 
-    /// When the clock on the wall shows so many minutes after the midnight that `date` begins with. A time that a day of
-    /// change leaves out is the one after the gap; one that it has twice is the first.
+    /// When the clock on the wall shows so many minutes after the midnight that `date` begins with.
+    /// A time that a day of change leaves out is the one after the gap; one that it has twice is
+    /// the first.
     fn instant(&self, date: Date, minutes: u16) -> Option<Timestamp> {
         let year = i16::try_from(date.year()).ok()?;
-        let midnight = jiff::civil::Date::new(year, u8::from(date.month()) as i8, date.day() as i8).ok()?;
-        let day = if minutes >= DAY { midnight.tomorrow().ok()? } else { midnight };
+        let midnight =
+            jiff::civil::Date::new(year, u8::from(date.month()) as i8, date.day() as i8).ok()?;
+        let day = if minutes >= DAY {
+            midnight.tomorrow().ok()?
+        } else {
+            midnight
+        };
         let minutes = minutes % DAY;
-        let local = day.at((minutes / 60) as i8, (minutes % 60) as i8, 0, 0).to_zoned(self.0.clone()).ok()?;
+        let local = day
+            .at((minutes / 60) as i8, (minutes % 60) as i8, 0, 0)
+            .to_zoned(self.0.clone())
+            .ok()?;
         Timestamp::from_unix_timestamp(local.timestamp().as_second()).ok()
     }
 }
 
 /// Returns a date as people read it, such as `Mon 2 Mar`.
 pub fn date_text(date: Date) -> String {
-    format!("{:.3} {} {:.3}", date.weekday().to_string(), date.day(), date.month().to_string())
+    format!(
+        "{:.3} {} {:.3}",
+        date.weekday().to_string(),
+        date.day(),
+        date.month().to_string()
+    )
 }
 
 /// From when to when a shop is open on a weekday, in minutes since midnight on its own clock.
@@ -113,7 +141,10 @@ pub struct Opening {
 
 impl Opening {
     /// The whole day.
-    pub const ALL_DAY: Opening = Opening { opens: 0, closes: DAY };
+    pub const ALL_DAY: Opening = Opening {
+        opens: 0,
+        closes: DAY,
+    };
 
     /// # Errors
     /// When it does not close after it opens, or closes after the midnight at the end of the day.
@@ -121,7 +152,10 @@ impl Opening {
         if opens < closes && closes <= DAY {
             return Ok(Opening { opens, closes });
         }
-        Err(FieldError::new("hours", "must close after they open, at 24:00 at the latest"))
+        Err(FieldError::new(
+            "hours",
+            "must close after they open, at 24:00 at the latest",
+        ))
     }
 }
 
@@ -163,18 +197,25 @@ pub struct Slot {
 impl Hours {
     /// Open at any time.
     pub const fn always(zone: Zone) -> Hours {
-        Hours { zone, week: [Some(Opening::ALL_DAY); 7] }
+        Hours {
+            zone,
+            week: [Some(Opening::ALL_DAY); 7],
+        }
     }
 
     /// When it opens and closes on a date of its own calendar.
     pub fn on(&self, date: Date) -> Option<(Timestamp, Timestamp)> {
         let opening = self.week[usize::from(date.weekday().number_days_from_monday())]?;
-        let (opens, closes) = (self.zone.instant(date, opening.opens)?, self.zone.instant(date, opening.closes)?);
+        let (opens, closes) = (
+            self.zone.instant(date, opening.opens)?,
+            self.zone.instant(date, opening.closes)?,
+        );
         (opens < closes).then_some((opens, closes))
     }
 
     pub fn is_open(&self, at: Timestamp) -> bool {
-        self.on(self.zone.date_of(at)).is_some_and(|(opens, closes)| opens <= at && at < closes)
+        self.on(self.zone.date_of(at))
+            .is_some_and(|(opens, closes)| opens <= at && at < closes)
     }
 
     /// When it next opens, within a week.
@@ -196,13 +237,20 @@ impl Hours {
             .sum()
     }
 
-    /// Returns how long its longest day is, by the clock on the wall; 24 hours where it never opens.
+    /// Returns how long its longest day is, by the clock on the wall; 24 hours where it never
+    /// opens.
     pub fn longest_day(&self) -> Duration {
-        let longest = self.week.iter().flatten().map(|day| day.closes - day.opens).max();
+        let longest = self
+            .week
+            .iter()
+            .flatten()
+            .map(|day| day.closes - day.opens)
+            .max();
         Duration::minutes(i64::from(longest.unwrap_or(DAY)))
     }
 
-    /// Tells a visitor that the shop is closed at a time and when it opens again; `None` while it is open.
+    /// Tells a visitor that the shop is closed at a time and when it opens again; `None` while it
+    /// is open.
     pub fn closed_notice(&self, now: Timestamp) -> Option<String> {
         if self.is_open(now) {
             return None;
@@ -211,17 +259,25 @@ impl Hours {
             Some(opens) if self.zone.date_of(opens) == self.zone.date_of(now) => {
                 format!("We are closed. We open at {}.", self.zone.clock_text(opens))
             }
-            Some(opens) => format!("We are closed. We open on {}.", self.zone.date_and_clock_text(opens)),
+            Some(opens) => format!(
+                "We are closed. We open on {}.",
+                self.zone.date_and_clock_text(opens)
+            ),
             None => "We are closed.".to_owned(),
         })
     }
 
     /// The slots of a date: each whole, from opening to closing.
     pub fn slots(&self, date: Date, rule: SlotRule) -> Vec<Slot> {
-        let Some((opens, closes)) = self.on(date) else { return Vec::new() };
+        let Some((opens, closes)) = self.on(date) else {
+            return Vec::new();
+        };
         let length = Duration::minutes(i64::from(rule.minutes));
         std::iter::successors(Some(opens), |starts_at| Some(*starts_at + length))
-            .map(|starts_at| Slot { starts_at, ends_at: starts_at + length })
+            .map(|starts_at| Slot {
+                starts_at,
+                ends_at: starts_at + length,
+            })
             .take_while(|slot| slot.ends_at <= closes)
             .collect()
     }
@@ -229,7 +285,9 @@ impl Hours {
     /// The slot that a time lies in.
     pub fn slot_at(&self, at: Timestamp, rule: SlotRule) -> Option<Slot> {
         let slots = self.slots(self.zone.date_of(at), rule);
-        slots.into_iter().find(|slot| slot.starts_at <= at && at < slot.ends_at)
+        slots
+            .into_iter()
+            .find(|slot| slot.starts_at <= at && at < slot.ends_at)
     }
 }
 
@@ -246,7 +304,10 @@ mod tests {
 
     fn weekdays(name: &str, opens: u16, closes: u16) -> Hours {
         let day = Some(Opening::new(opens, closes).expect("hours"));
-        Hours { zone: zone(name), week: [day, day, day, day, day, None, None] }
+        Hours {
+            zone: zone(name),
+            week: [day, day, day, day, day, None, None],
+        }
     }
 
     fn rule(minutes: u16) -> SlotRule {
@@ -257,8 +318,15 @@ mod tests {
     fn the_same_wall_clock_is_another_instant_in_winter_and_in_summer() {
         let hours = weekdays("America/New_York", 7 * 60, 18 * 60);
         let opens = |date| hours.on(date).map(|(opens, _)| opens);
-        assert_eq!(opens(date!(2026 - 03 - 06)), Some(datetime!(2026-03-06 12:00 UTC)));
-        assert_eq!(opens(date!(2026 - 03 - 09)), Some(datetime!(2026-03-09 11:00 UTC)), "the clocks went forward");
+        assert_eq!(
+            opens(date!(2026 - 03 - 06)),
+            Some(datetime!(2026-03-06 12:00 UTC))
+        );
+        assert_eq!(
+            opens(date!(2026 - 03 - 09)),
+            Some(datetime!(2026-03-09 11:00 UTC)),
+            "the clocks went forward"
+        );
         assert_eq!(opens(date!(2026 - 03 - 08)), None, "a Sunday");
     }
 
@@ -277,9 +345,18 @@ mod tests {
         let slots = hours.slots(date!(2026 - 01 - 05), rule(20));
         assert_eq!(slots.len(), 2);
         assert_eq!(slots[1].ends_at, datetime!(2026-01-05 08:40 UTC));
-        assert_eq!(hours.slot_at(datetime!(2026-01-05 08:39 UTC), rule(20)), Some(slots[1]));
-        assert_eq!(hours.slot_at(datetime!(2026-01-05 08:40 UTC), rule(20)), None);
-        assert!(hours.is_open(datetime!(2026-01-05 08:49 UTC)) && !hours.is_open(datetime!(2026-01-05 08:50 UTC)));
+        assert_eq!(
+            hours.slot_at(datetime!(2026-01-05 08:39 UTC), rule(20)),
+            Some(slots[1])
+        );
+        assert_eq!(
+            hours.slot_at(datetime!(2026-01-05 08:40 UTC), rule(20)),
+            None
+        );
+        assert!(
+            hours.is_open(datetime!(2026-01-05 08:49 UTC))
+                && !hours.is_open(datetime!(2026-01-05 08:50 UTC))
+        );
     }
 
     #[test]
@@ -287,8 +364,21 @@ mod tests {
         let hours = weekdays("Europe/Berlin", 9 * 60, 17 * 60);
         let open = |from, until| hours.open_between(from, until);
         // From Friday at 16:00 to Monday at 9:04, on the shop's own clock.
-        assert_eq!(open(datetime!(2026-03-27 15:00 UTC), datetime!(2026-03-30 07:04 UTC)), Duration::minutes(64));
-        assert_eq!(open(datetime!(2026-03-28 08:00 UTC), datetime!(2026-03-29 20:00 UTC)), Duration::ZERO, "closed");
+        assert_eq!(
+            open(
+                datetime!(2026-03-27 15:00 UTC),
+                datetime!(2026-03-30 07:04 UTC)
+            ),
+            Duration::minutes(64)
+        );
+        assert_eq!(
+            open(
+                datetime!(2026-03-28 08:00 UTC),
+                datetime!(2026-03-29 20:00 UTC)
+            ),
+            Duration::ZERO,
+            "closed"
+        );
         assert_eq!(hours.longest_day(), Duration::hours(8));
         assert_eq!(Hours::always(Zone::utc()).longest_day(), Duration::DAY);
     }
@@ -297,8 +387,15 @@ mod tests {
     fn it_says_when_it_opens_next() {
         let hours = weekdays("Europe/Berlin", 9 * 60, 17 * 60);
         let friday_evening = datetime!(2026-03-27 18:00 UTC);
-        assert_eq!(hours.opens_after(friday_evening), Some(datetime!(2026-03-30 07:00 UTC)), "Monday, in summer time");
-        let never = Hours { zone: Zone::utc(), week: [None; 7] };
+        assert_eq!(
+            hours.opens_after(friday_evening),
+            Some(datetime!(2026-03-30 07:00 UTC)),
+            "Monday, in summer time"
+        );
+        let never = Hours {
+            zone: Zone::utc(),
+            week: [None; 7],
+        };
         assert_eq!(never.opens_after(friday_evening), None);
     }
 
@@ -324,14 +421,28 @@ mod tests {
     fn a_closed_shop_says_when_it_opens() {
         let hours = weekdays("America/New_York", 8 * 60, 18 * 60);
         for (now, notice) in [
-            (datetime!(2026-03-02 12:59 UTC), Some("We are closed. We open at 8:00 am.")),
+            (
+                datetime!(2026-03-02 12:59 UTC),
+                Some("We are closed. We open at 8:00 am."),
+            ),
             (datetime!(2026-03-02 13:00 UTC), None),
-            (datetime!(2026-03-06 23:00 UTC), Some("We are closed. We open on Mon 9 Mar, 8:00 am.")),
+            (
+                datetime!(2026-03-06 23:00 UTC),
+                Some("We are closed. We open on Mon 9 Mar, 8:00 am."),
+            ),
         ] {
             assert_eq!(hours.closed_notice(now).as_deref(), notice, "{now}");
         }
-        let never = Hours { zone: Zone::utc(), week: [None; 7] };
-        assert_eq!(never.closed_notice(datetime!(2026-03-02 12:00 UTC)).as_deref(), Some("We are closed."));
+        let never = Hours {
+            zone: Zone::utc(),
+            week: [None; 7],
+        };
+        assert_eq!(
+            never
+                .closed_notice(datetime!(2026-03-02 12:00 UTC))
+                .as_deref(),
+            Some("We are closed.")
+        );
     }
 
     /// Clocks in New York go back from 2:00 to 1:00 on 1 November 2026.
@@ -350,7 +461,10 @@ mod tests {
             assert_eq!(new_york.clock_text(at), text, "{at}");
         }
         let evening_before = datetime!(2026-10-31 20:00 UTC);
-        assert_eq!(new_york.time_text(datetime!(2026-11-01 06:15 UTC), evening_before), "Sun 1 Nov, 1:15 am EST");
+        assert_eq!(
+            new_york.time_text(datetime!(2026-11-01 06:15 UTC), evening_before),
+            "Sun 1 Nov, 1:15 am EST"
+        );
         let all_day = Hours::always(new_york.clone());
         let mut texts: Vec<_> = all_day
             .slots(date!(2026 - 11 - 01), rule(15))
@@ -360,14 +474,28 @@ mod tests {
         let all = texts.len();
         texts.sort();
         texts.dedup();
-        assert_eq!((all, texts.len()), (100, 100), "no two of a night's slots read alike");
-        assert_eq!(Zone::utc().clock_text(datetime!(2026-11-01 06:15 UTC)), "6:15 am");
+        assert_eq!(
+            (all, texts.len()),
+            (100, 100),
+            "no two of a night's slots read alike"
+        );
+        assert_eq!(
+            Zone::utc().clock_text(datetime!(2026-11-01 06:15 UTC)),
+            "6:15 am"
+        );
     }
 
     #[test]
     fn what_is_no_zone_and_what_are_no_hours_is_told() {
-        assert_eq!(Zone::parse("Mars/Olympus").expect_err("no zone").field, "time_zone");
-        assert!(Opening::new(600, 600).is_err() && Opening::new(0, 1_441).is_err() && SlotRule::new(0, 1).is_err());
+        assert_eq!(
+            Zone::parse("Mars/Olympus").expect_err("no zone").field,
+            "time_zone"
+        );
+        assert!(
+            Opening::new(600, 600).is_err()
+                && Opening::new(0, 1_441).is_err()
+                && SlotRule::new(0, 1).is_err()
+        );
         assert_eq!(zone("Europe/Berlin").name(), "Europe/Berlin");
     }
 

@@ -32,7 +32,8 @@ macro_rules! uuid_ids {
 }
 
 uuid_ids! {
-    /// An order; UUIDv7, made by the storefront. It sorts by time, so it is no secret: see `TrackingToken`.
+    /// An order; UUIDv7, made by the storefront. It sorts by time, so it is no secret: see
+    /// `TrackingToken`.
     OrderId;
     /// One message or event, whatever road it takes. Consumers recognise a repeat by it.
     EventId;
@@ -92,8 +93,9 @@ slug_ids! {
     LocationId = "location_id";
 }
 
-/// The number called at the counter, such as `A-047`: letters and three digits. The first 26,000 orders of a location's
-/// day have one letter, the next ones two (`AA-000`): no number comes twice on a day.
+/// The number called at the counter, such as `A-047`: letters and three digits. The first 26,000
+/// orders of a location's day have one letter, the next ones two (`AA-000`): no number comes twice
+/// on a day.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct OrderNumber(u64);
 
@@ -103,17 +105,27 @@ impl OrderNumber {
         Self(sequence)
     }
 
-    /// Reads a number as people say and type it: in any case, without the dash or the zeros before the digits.
+    /// Reads a number as people say and type it: in any case, without the dash or the zeros before
+    /// the digits.
     pub fn parse(text: &str) -> Option<OrderNumber> {
         let text = text.trim().to_ascii_uppercase();
-        let at = text.find(|letter: char| !letter.is_ascii_uppercase()).filter(|at| (1..=4).contains(at))?;
+        let at = text
+            .find(|letter: char| !letter.is_ascii_uppercase())
+            .filter(|at| (1..=4).contains(at))?;
         let (letters, digits) = text.split_at(at);
         let digits = digits.trim_start_matches(['-', ' ']);
-        if digits.is_empty() || digits.len() > 3 || !digits.bytes().all(|byte| byte.is_ascii_digit()) {
+        if digits.is_empty()
+            || digits.len() > 3
+            || !digits.bytes().all(|byte| byte.is_ascii_digit())
+        {
             return None;
         }
-        let block = letters.bytes().fold(0, |block, letter| block * 26 + u64::from(letter - b'A') + 1);
-        Some(OrderNumber((block - 1) * 1_000 + digits.parse::<u64>().ok()?))
+        let block = letters
+            .bytes()
+            .fold(0, |block, letter| block * 26 + u64::from(letter - b'A') + 1);
+        Some(OrderNumber(
+            (block - 1) * 1_000 + digits.parse::<u64>().ok()?,
+        ))
     }
 }
 
@@ -139,7 +151,14 @@ mod tests {
     #[test]
     fn a_product_id_is_a_short_slug() {
         assert!(ProductId::parse("flat-white").is_ok());
-        for wrong in ["", "Flat White", "flat_white", "caf\u{e9}", "a\0b", &"x".repeat(41)] {
+        for wrong in [
+            "",
+            "Flat White",
+            "flat_white",
+            "caf\u{e9}",
+            "a\0b",
+            &"x".repeat(41),
+        ] {
             assert!(ProductId::parse(wrong).is_err(), "{wrong:?}");
         }
     }
@@ -148,7 +167,13 @@ mod tests {
     fn order_numbers_start_at_a_000_and_never_come_round() {
         let counted = [0, 47, 999, 1_000, 25_999, 26_000, 27_047, 701_999, 702_000];
         let numbers = counted.map(|sequence| OrderNumber::of(sequence).to_string());
-        assert_eq!(numbers, ["A-000", "A-047", "A-999", "B-000", "Z-999", "AA-000", "AB-047", "ZZ-999", "AAA-000"]);
+        assert_eq!(
+            numbers,
+            [
+                "A-000", "A-047", "A-999", "B-000", "Z-999", "AA-000", "AB-047", "ZZ-999",
+                "AAA-000"
+            ]
+        );
         for sequence in counted {
             let number = OrderNumber::of(sequence);
             assert_eq!(OrderNumber::parse(&number.to_string()), Some(number));
@@ -158,9 +183,23 @@ mod tests {
     #[test]
     fn a_number_is_read_as_people_say_it() {
         for said in ["A-047", "a-47", " a 47 ", "A47"] {
-            assert_eq!(OrderNumber::parse(said), Some(OrderNumber::of(47)), "{said:?}");
+            assert_eq!(
+                OrderNumber::parse(said),
+                Some(OrderNumber::of(47)),
+                "{said:?}"
+            );
         }
-        for wrong in ["", "47", "A", "A-", "A-0470", "A-4x", "-47", "\u{c4}-047", "ABCDE-001"] {
+        for wrong in [
+            "",
+            "47",
+            "A",
+            "A-",
+            "A-0470",
+            "A-4x",
+            "-47",
+            "\u{c4}-047",
+            "ABCDE-001",
+        ] {
             assert_eq!(OrderNumber::parse(wrong), None, "{wrong:?}");
         }
     }

@@ -1,7 +1,8 @@
 //! The coffee shop's own rules: money, stock, orders, and what may follow what.
 //!
-//! Nothing here knows what time it is, draws a random number, or opens a connection: `now` and ids are arguments.
-//! What a rule needs to be carried out (queues, tables, gateways) is not here either; see `contract` and `app`.
+//! Nothing here knows what time it is, draws a random number, or opens a connection: `now` and ids
+//! are arguments. What a rule needs to be carried out (queues, tables, gateways) is not here
+//! either; see `contract` and `app`.
 
 pub mod access;
 pub mod address;
@@ -38,6 +39,9 @@ pub struct FieldError {
 
 impl FieldError {
     pub fn new(field: impl Into<String>, message: impl Into<String>) -> Self {
-        Self { field: field.into(), message: message.into() }
+        Self {
+            field: field.into(),
+            message: message.into(),
+        }
     }
 }

@@ -16,8 +16,12 @@ pub enum ProductType {
 }
 
 impl ProductType {
-    pub const ALL: [ProductType; 4] =
-        [ProductType::Coffee, ProductType::Tea, ProductType::Pastry, ProductType::Sandwich];
+    pub const ALL: [ProductType; 4] = [
+        ProductType::Coffee,
+        ProductType::Tea,
+        ProductType::Pastry,
+        ProductType::Sandwich,
+    ];
 
     pub const fn code(self) -> &'static str {
         match self {
@@ -29,7 +33,9 @@ impl ProductType {
     }
 
     pub fn from_code(code: &str) -> Option<ProductType> {
-        ProductType::ALL.into_iter().find(|kind| kind.code() == code)
+        ProductType::ALL
+            .into_iter()
+            .find(|kind| kind.code() == code)
     }
 }
 

@@ -34,7 +34,9 @@ impl Currency {
 
     /// The currency of an upper-case ISO code; `None` for one the shop does not trade in.
     pub fn from_code(code: &str) -> Option<Currency> {
-        Currency::ALL.into_iter().find(|currency| currency.code() == code)
+        Currency::ALL
+            .into_iter()
+            .find(|currency| currency.code() == code)
     }
 }
 
@@ -68,12 +70,18 @@ impl Money {
         if self.currency != other.currency {
             return Err(MoneyError::CurrencyMismatch(self.currency, other.currency));
         }
-        let minor = self.minor.checked_add(other.minor).ok_or(MoneyError::Overflow)?;
+        let minor = self
+            .minor
+            .checked_add(other.minor)
+            .ok_or(MoneyError::Overflow)?;
         Ok(Money { minor, ..self })
     }
 
     pub fn times(self, count: u32) -> Result<Money, MoneyError> {
-        let minor = self.minor.checked_mul(i64::from(count)).ok_or(MoneyError::Overflow)?;
+        let minor = self
+            .minor
+            .checked_mul(i64::from(count))
+            .ok_or(MoneyError::Overflow)?;
         Ok(Money { minor, ..self })
     }
 
@@ -85,14 +93,20 @@ impl Money {
         Ok(Money { minor, ..self })
     }
 
-    /// Splits into `parts` amounts that differ by at most one minor unit and sum to this one. Empty for zero parts.
+    /// Splits into `parts` amounts that differ by at most one minor unit and sum to this one. Empty
+    /// for zero parts.
     pub fn split(self, parts: u32) -> Vec<Money> {
         if parts == 0 {
             return Vec::new();
         }
         let count = i64::from(parts);
         let (each, rest) = (self.minor.div_euclid(count), self.minor.rem_euclid(count));
-        (0..count).map(|part| Money { minor: each + i64::from(part < rest), ..self }).collect()
+        (0..count)
+            .map(|part| Money {
+                minor: each + i64::from(part < rest),
+                ..self
+            })
+            .collect()
     }
 }
 
@@ -100,7 +114,13 @@ impl fmt::Display for Money {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let sign = if self.minor < 0 { "-" } else { "" };
         let minor = self.minor.unsigned_abs();
-        write!(f, "{sign}{}{}.{:02}", self.currency.symbol(), minor / 100, minor % 100)
+        write!(
+            f,
+            "{sign}{}{}.{:02}",
+            self.currency.symbol(),
+            minor / 100,
+            minor % 100
+        )
     }
 }
 
@@ -111,8 +131,11 @@ pub struct TaxRate {
 }
 
 impl TaxRate {
-    /// The highest that a location may have, 50 %: above it somebody mistook the unit. No country taxes food higher.
-    pub const MAX: TaxRate = TaxRate { millionths: 500_000 };
+    /// The highest that a location may have, 50 %: above it somebody mistook the unit. No country
+    /// taxes food higher.
+    pub const MAX: TaxRate = TaxRate {
+        millionths: 500_000,
+    };
 
     pub const fn of_millionths(millionths: u32) -> TaxRate {
         TaxRate { millionths }
@@ -120,15 +143,19 @@ impl TaxRate {
 
     /// Of hundredths of a percent: 888 is 8.88 %.
     pub const fn of_basis_points(basis_points: u32) -> TaxRate {
-        TaxRate { millionths: basis_points.saturating_mul(100) }
+        TaxRate {
+            millionths: basis_points.saturating_mul(100),
+        }
     }
 
-    /// Returns the rate that is stored in both units. Basis points that are not the millionths rounded were written by
-    /// a program or a person who knows basis points alone: then they count.
+    /// Returns the rate that is stored in both units. Basis points that are not the millionths
+    /// rounded were written by a program or a person who knows basis points alone: then they count.
     pub fn stored(basis_points: u32, millionths: Option<u32>) -> TaxRate {
         let rounded = TaxRate::of_basis_points(basis_points);
         match millionths {
-            Some(exact) if exact.abs_diff(rounded.millionths) <= 50 => TaxRate::of_millionths(exact),
+            Some(exact) if exact.abs_diff(rounded.millionths) <= 50 => {
+                TaxRate::of_millionths(exact)
+            }
             _ => rounded,
         }
     }
@@ -182,7 +209,10 @@ mod tests {
     fn an_amount_too_large_is_refused_rather_than_wrapped() {
         let most = Money::new(i64::MAX, Currency::Usd);
         assert_eq!(most.times(2), Err(MoneyError::Overflow));
-        assert_eq!(most.plus(Money::new(1, Currency::Usd)), Err(MoneyError::Overflow));
+        assert_eq!(
+            most.plus(Money::new(1, Currency::Usd)),
+            Err(MoneyError::Overflow)
+        );
         assert_eq!(
             most.plus(Money::new(1, Currency::Eur)),
             Err(MoneyError::CurrencyMismatch(Currency::Usd, Currency::Eur))
@@ -191,17 +221,24 @@ mod tests {
 
     #[test]
     fn half_a_cent_is_rounded_away_from_zero() {
-        let half = |minor| Money::new(minor, Currency::Usd).tax(TaxRate::MAX).map(|tax| tax.minor);
+        let half = |minor| {
+            Money::new(minor, Currency::Usd)
+                .tax(TaxRate::MAX)
+                .map(|tax| tax.minor)
+        };
         assert_eq!([-3, -1, 0, 1, 3].map(half), [-2, -1, 0, 1, 2].map(Ok));
     }
 
     #[test]
     fn a_rate_has_four_decimals_of_a_percent() {
         // Twenty lattes at 4.60 in New York City.
-        let tax = Money::new(20 * 460, Currency::Usd).tax(TaxRate::of_millionths(88_750)).map(|tax| tax.minor);
+        let tax = Money::new(20 * 460, Currency::Usd)
+            .tax(TaxRate::of_millionths(88_750))
+            .map(|tax| tax.minor);
         assert_eq!(tax, Ok(817), "8.165");
         assert_eq!(TaxRate::of_millionths(88_750).basis_points(), 888);
-        let read = [88_750, 90_000, 0, 500_000, 1].map(|millionths| TaxRate::of_millionths(millionths).to_string());
+        let read = [88_750, 90_000, 0, 500_000, 1]
+            .map(|millionths| TaxRate::of_millionths(millionths).to_string());
         assert_eq!(read, ["8.875 %", "9 %", "0 %", "50 %", "0.0001 %"]);
     }
 
@@ -209,15 +246,30 @@ mod tests {
     fn basis_points_alone_count_where_the_millionths_are_missing_or_older() {
         assert_eq!(TaxRate::stored(887, None), TaxRate::of_millionths(88_700));
         for basis_points in [887, 888] {
-            assert_eq!(TaxRate::stored(basis_points, Some(88_750)), TaxRate::of_millionths(88_750), "either rounding");
+            assert_eq!(
+                TaxRate::stored(basis_points, Some(88_750)),
+                TaxRate::of_millionths(88_750),
+                "either rounding"
+            );
         }
-        assert_eq!(TaxRate::stored(900, Some(88_750)), TaxRate::of_millionths(90_000), "somebody set it since");
+        assert_eq!(
+            TaxRate::stored(900, Some(88_750)),
+            TaxRate::of_millionths(90_000),
+            "somebody set it since"
+        );
     }
 
     #[test]
     fn a_currency_is_known_by_its_code_alone() {
-        for (code, currency) in [("USD", Currency::Usd), ("EUR", Currency::Eur), ("GBP", Currency::Gbp)] {
-            assert_eq!((currency.code(), Currency::from_code(code)), (code, Some(currency)));
+        for (code, currency) in [
+            ("USD", Currency::Usd),
+            ("EUR", Currency::Eur),
+            ("GBP", Currency::Gbp),
+        ] {
+            assert_eq!(
+                (currency.code(), Currency::from_code(code)),
+                (code, Some(currency))
+            );
         }
         assert_eq!(["usd", "", "XXX"].map(Currency::from_code), [None; 3]);
     }

@@ -54,8 +54,10 @@ impl Status {
     pub const fn may_become(self, next: Status) -> bool {
         matches!(
             (self, next),
-            (Status::Pending, Status::Confirmed | Status::Cancelled | Status::Failed)
-                | (Status::Confirmed, Status::Preparing | Status::Cancelled)
+            (
+                Status::Pending,
+                Status::Confirmed | Status::Cancelled | Status::Failed
+            ) | (Status::Confirmed, Status::Preparing | Status::Cancelled)
                 | (Status::Preparing, Status::Ready | Status::Cancelled)
                 | (Status::Ready, Status::Completed)
         )
@@ -150,27 +152,35 @@ pub struct Item {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Totals {
     pub subtotal: Money,
-    /// The rate that was in force where and when it was placed; a later change of it touches no order.
+    /// The rate that was in force where and when it was placed; a later change of it touches no
+    /// order.
     pub rate: TaxRate,
     pub tax: Money,
     pub total: Money,
 }
 
 impl Totals {
-    /// Adds up `items` and the location's tax on the sum: rounded once, on the sum, half away from zero. So the total does
-    /// not depend on how an order is split into lines.
+    /// Adds up `items` and the location's tax on the sum: rounded once, on the sum, half away from
+    /// zero. So the total does not depend on how an order is split into lines.
     ///
     /// # Errors
     /// A field error when there are no items, they are in two currencies, or the sum is too large.
     pub fn of(items: &[Item], rate: TaxRate) -> Result<Totals, FieldError> {
-        let first = items.first().ok_or_else(|| FieldError::new("items", "must have at least one product"))?;
+        let first = items
+            .first()
+            .ok_or_else(|| FieldError::new("items", "must have at least one product"))?;
         let add_up = || -> Result<Totals, MoneyError> {
             let mut subtotal = Money::zero(first.unit_price.currency);
             for item in items {
                 subtotal = subtotal.plus(item.unit_price.times(item.quantity.get())?)?;
             }
             let tax = subtotal.tax(rate)?;
-            Ok(Totals { subtotal, rate, tax, total: subtotal.plus(tax)? })
+            Ok(Totals {
+                subtotal,
+                rate,
+                tax,
+                total: subtotal.plus(tax)?,
+            })
         };
         add_up().map_err(|error| FieldError::new("items", error.to_string()))
     }
@@ -194,7 +204,8 @@ pub struct Order {
     pub totals: Totals,
     pub state: State,
     pub status: Status,
-    /// Grows by one with every change. Whoever writes says which version it read, so that no change is lost.
+    /// Grows by one with every change. Whoever writes says which version it read, so that no change
+    /// is lost.
     pub version: i64,
     /// Why it failed or was cancelled, for people.
     pub reason: Option<String>,
@@ -235,8 +246,12 @@ mod tests {
 
     #[test]
     fn the_total_is_the_lines_and_the_tax_on_their_sum() {
-        let totals = Totals::of(&[item(333, 3), item(101, 1)], TaxRate::of_basis_points(887)).expect("adds up");
-        assert_eq!((totals.subtotal.minor, totals.tax.minor, totals.total.minor), (1_100, 98, 1_198));
+        let totals = Totals::of(&[item(333, 3), item(101, 1)], TaxRate::of_basis_points(887))
+            .expect("adds up");
+        assert_eq!(
+            (totals.subtotal.minor, totals.tax.minor, totals.total.minor),
+            (1_100, 98, 1_198)
+        );
     }
 
     proptest! {
@@ -273,7 +288,10 @@ mod tests {
         for status in Status::ALL {
             for next in Status::ALL {
                 if status.may_become(next) && status != Status::Pending {
-                    assert!(next.set_by_staff().is_some(), "nobody can move {status:?} to {next:?}");
+                    assert!(
+                        next.set_by_staff().is_some(),
+                        "nobody can move {status:?} to {next:?}"
+                    );
                 }
             }
         }

@@ -15,8 +15,8 @@ use crate::text::normalise;
 pub const PHONE_MAX: usize = 40;
 /// RFC 3966 sets no limit; private exchanges have at most this many digits.
 const EXTENSION_MAX: usize = 7;
-/// ITU-T E.164: at most fifteen digits with the country's code. No country has shorter ones than this, special services
-/// aside.
+/// ITU-T E.164: at most fifteen digits with the country's code. No country has shorter ones than
+/// this, special services aside.
 const E164_DIGITS: std::ops::RangeInclusive<usize> = 8..=15;
 const FIELD: &str = "customer.phone";
 
@@ -30,8 +30,11 @@ impl Country {
     /// # Errors
     /// When it is not two capital letters that name a country with a phone network.
     pub fn parse(code: &str) -> Result<Country, FieldError> {
-        let message = format!("{code:?} is not the two-letter code of a country, such as US (ISO 3166-1)");
-        code.parse().map(Country).map_err(|_| FieldError::new("country", message))
+        let message =
+            format!("{code:?} is not the two-letter code of a country, such as US (ISO 3166-1)");
+        code.parse()
+            .map(Country)
+            .map_err(|_| FieldError::new("country", message))
     }
 
     pub fn code(&self) -> &str {
@@ -55,14 +58,16 @@ pub struct Phone {
 }
 
 impl Phone {
-    /// Reads the rules of all countries into memory, which the first number would have to wait for: a fifth of a second.
+    /// Reads the rules of all countries into memory, which the first number would have to wait for:
+    /// a fifth of a second.
     pub fn prepare() {
         // Any question makes the crate read its tables.
         let _ = DATABASE.by_id(Country::US.code());
     }
 
-    /// Reads a number; one without a country code is of `country`. Accepted: digits of any script that people paste,
-    /// every dash and space, and an extension behind it (`x12`, `ext. 12`, `;ext=12`, `#12`).
+    /// Reads a number; one without a country code is of `country`. Accepted: digits of any script
+    /// that people paste, every dash and space, and an extension behind it (`x12`, `ext. 12`,
+    /// `;ext=12`, `#12`).
     ///
     /// # Errors
     /// When no network could dial it. The error names `customer.phone`.
@@ -72,7 +77,10 @@ impl Phone {
             return Err(FieldError::new(FIELD, "is required"));
         }
         if text.chars().count() > PHONE_MAX {
-            return Err(FieldError::new(FIELD, format!("must be at most {PHONE_MAX} characters")));
+            return Err(FieldError::new(
+                FIELD,
+                format!("must be at most {PHONE_MAX} characters"),
+            ));
         }
         let legal = |letter: char| letter.is_ascii_digit() || "+-. ()/".contains(letter);
         let end = text.find(|letter| !legal(letter)).unwrap_or(text.len());
@@ -83,8 +91,8 @@ impl Phone {
     }
 }
 
-/// ASCII digits, dashes and spaces for those of other scripts and widths. Contacts are full of them: no-break spaces
-/// and hyphens, invisible marks of direction, full-width digits.
+/// ASCII digits, dashes and spaces for those of other scripts and widths. Contacts are full of
+/// them: no-break spaces and hyphens, invisible marks of direction, full-width digits.
 fn plain(text: &str) -> String {
     let letters = normalise(&text.nfkc().collect::<String>());
     let letters = letters.strip_prefix("tel:").unwrap_or(&letters).trim();
@@ -102,14 +110,23 @@ fn plain(text: &str) -> String {
 /// The ASCII digit for an Arabic-Indic, Persian or Devanagari one.
 fn digit(letter: char) -> Option<char> {
     const ZEROS: [u32; 3] = [0x660, 0x6f0, 0x966];
-    let value = ZEROS.iter().find_map(|zero| u32::from(letter).checked_sub(*zero).filter(|value| *value < 10))?;
+    let value = ZEROS.iter().find_map(|zero| {
+        u32::from(letter)
+            .checked_sub(*zero)
+            .filter(|value| *value < 10)
+    })?;
     char::from_digit(value, 10)
 }
 
 /// What stands behind the number.
 fn extension(rest: &str) -> Result<Option<String>, FieldError> {
     const MARKS: [&str; 6] = ["extension", "ext", "x", "#", ",", ";"];
-    let wrong = || FieldError::new(FIELD, "must be a phone number, with an extension as in +1 212 555 0123 x12");
+    let wrong = || {
+        FieldError::new(
+            FIELD,
+            "must be a phone number, with an extension as in +1 212 555 0123 x12",
+        )
+    };
     if rest.is_empty() {
         return Ok(None);
     }
@@ -118,15 +135,24 @@ fn extension(rest: &str) -> Result<Option<String>, FieldError> {
     if let Some(behind) = MARKS.iter().find_map(|mark| digits.strip_prefix(mark)) {
         digits = behind;
     }
-    let digits = digits.trim_start_matches(['.', ':', '=', ' ']).trim_end_matches([')', ' ', '#']);
-    let legal = (1..=EXTENSION_MAX).contains(&digits.len()) && digits.bytes().all(|byte| byte.is_ascii_digit());
-    if legal { Ok(Some(digits.to_owned())) } else { Err(wrong()) }
+    let digits = digits
+        .trim_start_matches(['.', ':', '=', ' '])
+        .trim_end_matches([')', ' ', '#']);
+    let legal = (1..=EXTENSION_MAX).contains(&digits.len())
+        && digits.bytes().all(|byte| byte.is_ascii_digit());
+    if legal {
+        Ok(Some(digits.to_owned()))
+    } else {
+        Err(wrong())
+    }
 }
 
-/// The number in E.164. Whether it is in service is not asked: numbers for fiction and new ranges are legal.
+/// The number in E.164. Whether it is in service is not asked: numbers for fiction and new ranges
+/// are legal.
 ///
-/// A number that says its country is read by that country's rules alone. The crate would also strip the trunk prefix of
-/// the default country from it: `+49 151 …` in a shop of the US, whose trunk prefix is 1, would become `+49 51 …`.
+/// A number that says its country is read by that country's rules alone. The crate would also strip
+/// the trunk prefix of the default country from it: `+49 151 …` in a shop of the US, whose trunk
+/// prefix is 1, would become `+49 51 …`.
 fn dialled(number: &str, country: Country) -> Result<String, FieldError> {
     const NORTH_AMERICA: &str = "+1";
     let wrong = || {
@@ -149,14 +175,16 @@ fn dialled(number: &str, country: Country) -> Result<String, FieldError> {
     e164.filter(is_whole).ok_or_else(wrong)
 }
 
-/// Reads digits that begin with what people of the country dial to reach another one, such as 00 or 011.
+/// Reads digits that begin with what people of the country dial to reach another one, such as 00 or
+/// 011.
 fn behind_exit_code(digits: &str, country: Country) -> Option<String> {
     let exit_code = DATABASE.by_id(country.code())?.international_prefix()?;
     let found = exit_code.find(digits).filter(|found| found.start() == 0)?;
     international(&digits[found.end()..])
 }
 
-/// Reads digits that begin with a country's code. Behind it people also write the trunk prefix, as in `+44 (0)20 …`.
+/// Reads digits that begin with a country's code. Behind it people also write the trunk prefix, as
+/// in `+44 (0)20 …`.
 fn international(digits: &str) -> Option<String> {
     const CODE_DIGITS_MAX: usize = 3;
     if digits.starts_with('0') {
@@ -167,8 +195,12 @@ fn international(digits: &str) -> Option<String> {
         let code: u16 = code.parse().ok()?;
         Some((code, DATABASE.by_code(&code)?, national))
     })?;
-    let without_trunk = regions.iter().filter_map(|region| national.strip_prefix(region.national_prefix()?));
-    let national = iter::once(national).chain(without_trunk).find(|national| is_of(&regions, national))?;
+    let without_trunk = regions
+        .iter()
+        .filter_map(|region| national.strip_prefix(region.national_prefix()?));
+    let national = iter::once(national)
+        .chain(without_trunk)
+        .find(|national| is_of(&regions, national))?;
     Some(format!("+{code}{national}"))
 }
 
@@ -179,15 +211,17 @@ fn national(digits: &str, country: Country) -> Option<String> {
     // Countries that share a code dial each other like one.
     let regions = DATABASE.by_code(&code)?;
     let without_code = digits.strip_prefix(&code.to_string());
-    // Where people dial a trunk prefix, a number without it that begins with the country's code has the code. Elsewhere
-    // an area may begin alike: 39 is Italy, and 393 one of its mobile networks.
+    // Where people dial a trunk prefix, a number without it that begins with the country's code has
+    // the code. Elsewhere an area may begin alike: 39 is Italy, and 393 one of its mobile networks.
     let ways = match home.national_prefix() {
         Some(trunk) => [without_code, Some(digits), digits.strip_prefix(trunk)],
         None => [Some(digits), without_code, None],
     };
     let ways = || ways.into_iter().flatten();
     let number = ways().find(|national| is_known_to(&regions, national));
-    let number = number.or_else(|| ways().find(|national| is_of(&regions, national))).map(str::to_owned);
+    let number = number
+        .or_else(|| ways().find(|national| is_of(&regions, national)))
+        .map(str::to_owned);
     // Rules of single countries, such as the 15 of Argentina's mobiles.
     let number = number.or_else(|| {
         let parsed = phonenumber::parse(Some(country.0), digits).ok()?;
@@ -199,24 +233,37 @@ fn national(digits: &str, country: Country) -> Option<String> {
 
 /// Whether one of the regions can have the number.
 fn is_of(regions: &[&Metadata], national: &str) -> bool {
-    regions.iter().any(|region| is_whole(region.descriptors().general(), national))
+    regions
+        .iter()
+        .any(|region| is_whole(region.descriptors().general(), national))
 }
 
 /// Whether the number is in a range that one of the regions has given to landlines or mobiles.
 fn is_known_to(regions: &[&Metadata], national: &str) -> bool {
     regions.iter().any(|region| {
-        let kinds = [region.descriptors().fixed_line(), region.descriptors().mobile()];
-        kinds.into_iter().flatten().any(|kind| is_whole(kind, national))
+        let kinds = [
+            region.descriptors().fixed_line(),
+            region.descriptors().mobile(),
+        ];
+        kinds
+            .into_iter()
+            .flatten()
+            .any(|kind| is_whole(kind, national))
     })
 }
 
-/// Whether the pattern describes all of the digits. The crate compares their beginning alone, and the first alternative of
-/// a pattern that fits may be a shorter one.
+/// Whether the pattern describes all of the digits. The crate compares their beginning alone, and
+/// the first alternative of a pattern that fits may be a shorter one.
 fn is_whole(descriptor: &Descriptor, national: &str) -> bool {
     let pattern = descriptor.national_number();
-    let Some(found) = pattern.find(national).filter(|found| found.start() == 0) else { return false };
+    let Some(found) = pattern.find(national).filter(|found| found.start() == 0) else {
+        return false;
+    };
     let is_match = |pattern: &str| {
-        let whole = RegexBuilder::new(&format!(r"\A(?:{pattern})\z")).ignore_whitespace(true).unicode(false).build();
+        let whole = RegexBuilder::new(&format!(r"\A(?:{pattern})\z"))
+            .ignore_whitespace(true)
+            .unicode(false)
+            .build();
         whole.is_ok_and(|whole| whole.is_match(national))
     };
     found.end() == national.len() || is_match(pattern.as_str())
@@ -229,7 +276,8 @@ mod tests {
     use super::*;
 
     fn parsed(text: &str) -> (String, Option<String>) {
-        let phone = Phone::parse(text, Country::US).unwrap_or_else(|error| panic!("{text:?}: {error}"));
+        let phone =
+            Phone::parse(text, Country::US).unwrap_or_else(|error| panic!("{text:?}: {error}"));
         (phone.number, phone.extension)
     }
 
@@ -249,9 +297,17 @@ mod tests {
         ] {
             assert_eq!(parsed(text), ("+12125550123".to_owned(), None), "{text:?}");
         }
-        assert_eq!(parsed("+1 555 010 0123").0, "+15550100123", "a number for fiction");
+        assert_eq!(
+            parsed("+1 555 010 0123").0,
+            "+15550100123",
+            "a number for fiction"
+        );
         assert_eq!(parsed("+44 20 7946 0958").0, "+442079460958");
-        assert_eq!(parsed("+39 06 1234 5678").0, "+390612345678", "Italy keeps its zero");
+        assert_eq!(
+            parsed("+39 06 1234 5678").0,
+            "+390612345678",
+            "Italy keeps its zero"
+        );
     }
 
     #[test]
@@ -267,12 +323,17 @@ mod tests {
             "212 555 0123 extension 12",
             "+1 212 555 0123 \u{ff58}12",
         ] {
-            assert_eq!(parsed(text), ("+12125550123".to_owned(), Some("12".to_owned())), "{text:?}");
+            assert_eq!(
+                parsed(text),
+                ("+12125550123".to_owned(), Some("12".to_owned())),
+                "{text:?}"
+            );
         }
     }
 
-    /// The digits behind a country's code may begin like the trunk prefix of the shop's own country: 1 in the US, 0 in
-    /// Germany. None of these is a number of the shop's country, so where the shop is makes no difference.
+    /// The digits behind a country's code may begin like the trunk prefix of the shop's own
+    /// country: 1 in the US, 0 in Germany. None of these is a number of the shop's country, so
+    /// where the shop is makes no difference.
     #[test]
     fn a_number_of_another_country_is_that_number_in_every_shop() {
         let numbers = [
@@ -325,7 +386,8 @@ mod tests {
             ("DE", "0049 151 23456789", "+4915123456789"),
             ("DE", "00 86 138 1234 5678", "+8613812345678"),
         ] {
-            let phone = Phone::parse(typed, Country::parse(shop).expect("a country")).map(|phone| phone.number);
+            let phone = Phone::parse(typed, Country::parse(shop).expect("a country"))
+                .map(|phone| phone.number);
             assert_eq!(phone.as_deref(), Ok(stored), "{typed} in {shop}");
         }
     }
@@ -333,9 +395,13 @@ mod tests {
     #[test]
     fn the_country_of_the_shop_decides_what_a_number_without_one_means() {
         let number = |text: &str, country: &str| {
-            Phone::parse(text, Country::parse(country).expect("a country")).map(|phone| phone.number)
+            Phone::parse(text, Country::parse(country).expect("a country"))
+                .map(|phone| phone.number)
         };
-        assert_eq!(number("020 7946 0958", "GB").as_deref(), Ok("+442079460958"));
+        assert_eq!(
+            number("020 7946 0958", "GB").as_deref(),
+            Ok("+442079460958")
+        );
         assert_eq!(number("030 123456", "DE").as_deref(), Ok("+4930123456"));
         assert!(number("020 7946 0958", "US").is_err());
         for (shop, typed, stored) in [
@@ -355,7 +421,11 @@ mod tests {
             ("CN", "138 1234 5678", "+8613812345678"),
             ("AR", "011 15 2345-6789", "+5491123456789"),
         ] {
-            assert_eq!(number(typed, shop).as_deref(), Ok(stored), "{typed} in {shop}");
+            assert_eq!(
+                number(typed, shop).as_deref(),
+                Ok(stored),
+                "{typed} in {shop}"
+            );
         }
         for wrong in ["us", "XX", "", "USA"] {
             assert!(Country::parse(wrong).is_err(), "{wrong:?}");

@@ -13,7 +13,10 @@ pub struct Policy {
 
 impl Policy {
     /// A supplier who comes twice a week, and two weeks on the shelf.
-    pub const HOUSE: Policy = Policy { lead_days: 4, cover_days: 14 };
+    pub const HOUSE: Policy = Policy {
+        lead_days: 4,
+        cover_days: 14,
+    };
 }
 
 /// What was sold of one product, and over which time.
@@ -42,10 +45,15 @@ const DAY_S: i128 = 24 * 3600;
 
 /// Orders when what is left does not outlast a delivery, or stands at its threshold.
 ///
-/// With enough history: as much as the days to cover take, with the threshold on top, less what is there, and at most
-/// what was sold in the best week, but always up to the threshold. With less history: up to the threshold. A rush of four
-/// minutes is no forecast.
-pub fn suggest(available: i64, low_stock_threshold: i64, sales: Sales, policy: Policy) -> Suggestion {
+/// With enough history: as much as the days to cover take, with the threshold on top, less what is
+/// there, and at most what was sold in the best week, but always up to the threshold. With less
+/// history: up to the threshold. A rush of four minutes is no forecast.
+pub fn suggest(
+    available: i64,
+    low_stock_threshold: i64,
+    sales: Sales,
+    policy: Policy,
+) -> Suggestion {
     let units = i128::from(sales.units.max(0));
     let over_s = i128::from(sales.over.max(Duration::DAY).whole_seconds());
     let there = i128::from(available.max(0));
@@ -55,7 +63,9 @@ pub fn suggest(available: i64, low_stock_threshold: i64, sales: Sales, policy: P
     let quantity = if sales.is_enough && (runs_out || available <= low_stock_threshold) {
         let needed = divided_up(units * DAY_S * i128::from(policy.cover_days), over_s);
         let wanted = (needed + i128::from(low_stock_threshold.max(0)) - there).max(0);
-        wanted.min(i128::from(sales.best_week.max(0))).max(to_threshold)
+        wanted
+            .min(i128::from(sales.best_week.max(0)))
+            .max(to_threshold)
     } else {
         to_threshold
     };
@@ -78,10 +88,18 @@ mod tests {
 
     use super::*;
 
-    const POLICY: Policy = Policy { lead_days: 4, cover_days: 14 };
+    const POLICY: Policy = Policy {
+        lead_days: 4,
+        cover_days: 14,
+    };
 
     fn suggested(available: i64, units: i64, days: i64) -> Suggestion {
-        let sales = Sales { units, over: Duration::days(days), is_enough: true, best_week: i64::MAX };
+        let sales = Sales {
+            units,
+            over: Duration::days(days),
+            is_enough: true,
+            best_week: i64::MAX,
+        };
         suggest(available, 5, sales, POLICY)
     }
 
@@ -90,36 +108,73 @@ mod tests {
         // Three a day: eleven last less than four days, and twelve just as long.
         let short = suggested(11, 84, 28);
         assert_eq!((short.sold_per_day, short.quantity), (3.0, 14 * 3 + 5 - 11));
-        assert!(short.days_left.is_some_and(|days| (3.6..3.7).contains(&days)));
+        assert!(
+            short
+                .days_left
+                .is_some_and(|days| (3.6..3.7).contains(&days))
+        );
         assert_eq!(suggested(12, 84, 28).quantity, 0);
     }
 
     #[test]
     fn what_stands_at_its_threshold_is_filled_up_to_it_though_nobody_buys_it() {
-        assert_eq!(suggested(5, 0, 28), Suggestion { sold_per_day: 0.0, days_left: None, quantity: 0 });
+        assert_eq!(
+            suggested(5, 0, 28),
+            Suggestion {
+                sold_per_day: 0.0,
+                days_left: None,
+                quantity: 0
+            }
+        );
         assert_eq!(suggested(2, 0, 28).quantity, 3);
         assert_eq!(suggested(6, 0, 28).quantity, 0);
     }
 
     #[test]
     fn a_part_of_a_unit_is_a_unit() {
-        assert_eq!(suggested(0, 1, 28).quantity, 1 + 5, "half a unit in fourteen days");
+        assert_eq!(
+            suggested(0, 1, 28).quantity,
+            1 + 5,
+            "half a unit in fourteen days"
+        );
     }
 
     #[test]
     fn a_rush_is_no_forecast() {
         // Seven sold in four minutes: carried on, that is 2,520 a day.
-        let rush = Sales { units: 7, over: Duration::minutes(4), is_enough: false, best_week: 7 };
+        let rush = Sales {
+            units: 7,
+            over: Duration::minutes(4),
+            is_enough: false,
+            best_week: 7,
+        };
         let after = suggest(3, 5, rush, POLICY);
-        assert_eq!((after.sold_per_day, after.quantity), (7.0, 2), "filled up to the threshold");
+        assert_eq!(
+            (after.sold_per_day, after.quantity),
+            (7.0, 2),
+            "filled up to the threshold"
+        );
         assert_eq!(suggest(20, 5, rush, POLICY).quantity, 0);
     }
 
     #[test]
     fn nobody_orders_more_than_was_sold_in_the_best_week() {
-        let sales = |best_week| Sales { units: 84, over: Duration::days(28), is_enough: true, best_week };
-        assert_eq!(suggest(0, 5, sales(30), POLICY).quantity, 30, "47 would last a fortnight");
-        assert_eq!(suggest(0, 5, sales(3), POLICY).quantity, 5, "the threshold is filled up all the same");
+        let sales = |best_week| Sales {
+            units: 84,
+            over: Duration::days(28),
+            is_enough: true,
+            best_week,
+        };
+        assert_eq!(
+            suggest(0, 5, sales(30), POLICY).quantity,
+            30,
+            "47 would last a fortnight"
+        );
+        assert_eq!(
+            suggest(0, 5, sales(3), POLICY).quantity,
+            5,
+            "the threshold is filled up all the same"
+        );
     }
 
     proptest! {

@@ -13,8 +13,8 @@ pub struct Backoff {
 impl Backoff {
     /// The wait before the next try, after `attempts` failed ones.
     ///
-    /// `chance` is drawn from 0.0..1.0; the wait lies between half of the exponential step and all of it, so that
-    /// it neither synchronises clients nor falls to nothing.
+    /// `chance` is drawn from 0.0..1.0; the wait lies between half of the exponential step and all
+    /// of it, so that it neither synchronises clients nor falls to nothing.
     pub fn delay(self, attempts: u32, chance: f64) -> Duration {
         let doublings = attempts.saturating_sub(1).min(20);
         let step = self.base.saturating_mul(1 << doublings).min(self.cap);
@@ -28,7 +28,10 @@ mod tests {
 
     #[test]
     fn waits_double_up_to_the_cap_and_never_vanish() {
-        let backoff = Backoff { base: Duration::from_secs(1), cap: Duration::from_secs(60) };
+        let backoff = Backoff {
+            base: Duration::from_secs(1),
+            cap: Duration::from_secs(60),
+        };
         let longest = [1, 2, 3, 4, 50].map(|attempts| backoff.delay(attempts, 1.0).as_secs());
         assert_eq!(longest, [1, 2, 4, 8, 60]);
         let shortest = [1, 2, 50].map(|attempts| backoff.delay(attempts, 0.0).as_millis());

@@ -1,7 +1,8 @@
-//! The saga of an order as one total function: what happens next, and what is undone when it cannot go on.
+//! The saga of an order as one total function: what happens next, and what is undone when it cannot
+//! go on.
 //!
-//! A state is known by what it waits for. `State::on` gives one of three verdicts, because a queue needs exactly
-//! three: do, drop, park. Who waits for whom, and how, is not here.
+//! A state is known by what it waits for. `State::on` gives one of three verdicts, because a queue
+//! needs exactly three: do, drop, park. Who waits for whom, and how, is not here.
 
 use serde::{Deserialize, Serialize};
 
@@ -24,7 +25,8 @@ pub enum State {
     Preparing,
     Ready,
     Completed,
-    /// Given up while the card is being charged: the outcome must be known before anything is undone.
+    /// Given up while the card is being charged: the outcome must be known before anything is
+    /// undone.
     AbandoningToCancel,
     AbandoningToFail,
     /// The money goes back first.
@@ -149,7 +151,8 @@ impl State {
             (Charging, CardRefused) => Advance(ReleasingToFail),
             (Paid, StockLost) => Advance(RefundingToFail),
 
-            // It shall not go on. A release before the reserve leaves a mark that the reserve then finds.
+            // It shall not go on. A release before the reserve leaves a mark that the reserve then
+            // finds.
             (Placed | Validated, CancelRequested) => Advance(ReleasingToCancel),
             (Charging, CancelRequested) => Advance(AbandoningToCancel),
             (Paid | Confirmed | Preparing, CancelRequested) => Advance(RefundingToCancel),
@@ -168,32 +171,33 @@ impl State {
 
             // Came again: the state already lies behind the event.
             (
-                Validated | Charging | Paid | Confirmed | Preparing | Ready | Completed | AbandoningToCancel
-                | AbandoningToFail | RefundingToCancel | RefundingToFail | ReleasingToCancel | ReleasingToFail
-                | Cancelled | Failed,
+                Validated | Charging | Paid | Confirmed | Preparing | Ready | Completed
+                | AbandoningToCancel | AbandoningToFail | RefundingToCancel | RefundingToFail
+                | ReleasingToCancel | ReleasingToFail | Cancelled | Failed,
                 Accepted | Rejected,
             ) => AlreadyDone,
             (
-                Charging | Paid | Confirmed | Preparing | Ready | Completed | AbandoningToCancel | AbandoningToFail
-                | RefundingToCancel | RefundingToFail | ReleasingToCancel | ReleasingToFail | Cancelled | Failed,
+                Charging | Paid | Confirmed | Preparing | Ready | Completed | AbandoningToCancel
+                | AbandoningToFail | RefundingToCancel | RefundingToFail | ReleasingToCancel
+                | ReleasingToFail | Cancelled | Failed,
                 StockHeld | StockRefused,
             ) => AlreadyDone,
             (
-                Paid | Confirmed | Preparing | Ready | Completed | RefundingToCancel | RefundingToFail
-                | ReleasingToCancel | ReleasingToFail | Cancelled | Failed,
+                Paid | Confirmed | Preparing | Ready | Completed | RefundingToCancel
+                | RefundingToFail | ReleasingToCancel | ReleasingToFail | Cancelled | Failed,
                 CardCharged,
             ) => AlreadyDone,
             (ReleasingToCancel | ReleasingToFail | Cancelled | Failed, CardRefused) => AlreadyDone,
             (
-                Confirmed | Preparing | Ready | Completed | RefundingToCancel | RefundingToFail | ReleasingToCancel
-                | ReleasingToFail | Cancelled | Failed,
+                Confirmed | Preparing | Ready | Completed | RefundingToCancel | RefundingToFail
+                | ReleasingToCancel | ReleasingToFail | Cancelled | Failed,
                 StockConfirmed | StockLost,
             ) => AlreadyDone,
             (ReleasingToCancel | ReleasingToFail | Cancelled | Failed, CardRefunded) => AlreadyDone,
             (Cancelled | Failed, StockReleased) => AlreadyDone,
             (
-                AbandoningToCancel | AbandoningToFail | RefundingToCancel | RefundingToFail | ReleasingToCancel
-                | ReleasingToFail | Cancelled | Failed,
+                AbandoningToCancel | AbandoningToFail | RefundingToCancel | RefundingToFail
+                | ReleasingToCancel | ReleasingToFail | Cancelled | Failed,
                 CancelRequested,
             ) => AlreadyDone,
             (Preparing | Ready | Completed, PreparationStarted) => AlreadyDone,
@@ -201,8 +205,9 @@ impl State {
             (Completed, HandedOver | NotCollected) => AlreadyDone,
             // A timer that went off late found the order elsewhere.
             (
-                Paid | Confirmed | Preparing | Ready | Completed | AbandoningToCancel | AbandoningToFail
-                | RefundingToCancel | RefundingToFail | ReleasingToCancel | ReleasingToFail | Cancelled | Failed,
+                Paid | Confirmed | Preparing | Ready | Completed | AbandoningToCancel
+                | AbandoningToFail | RefundingToCancel | RefundingToFail | ReleasingToCancel
+                | ReleasingToFail | Cancelled | Failed,
                 TimedOut,
             ) => AlreadyDone,
 
@@ -211,44 +216,49 @@ impl State {
             (Placed | Validated, CardCharged | CardRefused) => Impossible,
             (Paid | Confirmed | Preparing | Ready | Completed, CardRefused) => Impossible,
             (RefundingToCancel | RefundingToFail, CardRefused) => Impossible,
-            (Placed | Validated | Charging | AbandoningToCancel | AbandoningToFail, StockConfirmed | StockLost) => {
-                Impossible
-            }
             (
-                Placed | Validated | Charging | Paid | Confirmed | Preparing | Ready | Completed | AbandoningToCancel
-                | AbandoningToFail,
+                Placed | Validated | Charging | AbandoningToCancel | AbandoningToFail,
+                StockConfirmed | StockLost,
+            ) => Impossible,
+            (
+                Placed | Validated | Charging | Paid | Confirmed | Preparing | Ready | Completed
+                | AbandoningToCancel | AbandoningToFail,
                 CardRefunded,
             ) => Impossible,
             (
-                Placed | Validated | Charging | Paid | Confirmed | Preparing | Ready | Completed | AbandoningToCancel
-                | AbandoningToFail | RefundingToCancel | RefundingToFail,
+                Placed | Validated | Charging | Paid | Confirmed | Preparing | Ready | Completed
+                | AbandoningToCancel | AbandoningToFail | RefundingToCancel | RefundingToFail,
                 StockReleased,
             ) => Impossible,
             (Ready | Completed, CancelRequested) => Impossible,
             (
-                Placed | Validated | Charging | Paid | AbandoningToCancel | AbandoningToFail | RefundingToCancel
-                | RefundingToFail | ReleasingToCancel | ReleasingToFail | Cancelled | Failed,
+                Placed | Validated | Charging | Paid | AbandoningToCancel | AbandoningToFail
+                | RefundingToCancel | RefundingToFail | ReleasingToCancel | ReleasingToFail
+                | Cancelled | Failed,
                 PreparationStarted,
             ) => Impossible,
             (
-                Placed | Validated | Charging | Paid | Confirmed | AbandoningToCancel | AbandoningToFail
-                | RefundingToCancel | RefundingToFail | ReleasingToCancel | ReleasingToFail | Cancelled | Failed,
+                Placed | Validated | Charging | Paid | Confirmed | AbandoningToCancel
+                | AbandoningToFail | RefundingToCancel | RefundingToFail | ReleasingToCancel
+                | ReleasingToFail | Cancelled | Failed,
                 MadeReady,
             ) => Impossible,
             (
-                Placed | Validated | Charging | Paid | Confirmed | Preparing | AbandoningToCancel | AbandoningToFail
-                | RefundingToCancel | RefundingToFail | ReleasingToCancel | ReleasingToFail | Cancelled | Failed,
+                Placed | Validated | Charging | Paid | Confirmed | Preparing | AbandoningToCancel
+                | AbandoningToFail | RefundingToCancel | RefundingToFail | ReleasingToCancel
+                | ReleasingToFail | Cancelled | Failed,
                 HandedOver | NotCollected,
             ) => Impossible,
         }
     }
 
-    /// What the order waits for others to do. Whoever enters the state asks for it in the same transaction, and the
-    /// sweeper asks again when no answer came.
+    /// What the order waits for others to do. Whoever enters the state asks for it in the same
+    /// transaction, and the sweeper asks again when no answer came.
     pub const fn awaits(self) -> Option<Command> {
         match self {
             State::Placed | State::Validated => Some(Command::ReserveStock),
-            // A charge is asked for with one idempotency key for ever, so that asking again only learns the outcome.
+            // A charge is asked for with one idempotency key for ever, so that asking again only
+            // learns the outcome.
             State::Charging | State::Paid | State::AbandoningToCancel | State::AbandoningToFail => {
                 Some(Command::ChargeCard)
             }
@@ -263,11 +273,13 @@ impl State {
         }
     }
 
-    /// What the customer is told; `None` means that the status stays what it was. An order is called cancelled or
-    /// failed only when its money and its stock are back.
+    /// What the customer is told; `None` means that the status stays what it was. An order is
+    /// called cancelled or failed only when its money and its stock are back.
     pub const fn status(self) -> Option<Status> {
         match self {
-            State::Placed | State::Validated | State::Charging | State::Paid => Some(Status::Pending),
+            State::Placed | State::Validated | State::Charging | State::Paid => {
+                Some(Status::Pending)
+            }
             State::Confirmed => Some(Status::Confirmed),
             State::Preparing => Some(Status::Preparing),
             State::Ready => Some(Status::Ready),
@@ -299,7 +311,8 @@ impl State {
         }
     }
 
-    /// Whether the machines have nothing left to do: the order is sold (and then people act) or ended.
+    /// Whether the machines have nothing left to do: the order is sold (and then people act) or
+    /// ended.
     pub const fn settled(self) -> bool {
         self.awaits().is_none()
     }
@@ -368,7 +381,13 @@ mod tests {
                     Decision::AlreadyDone => "already done".to_owned(),
                     Decision::Impossible => "impossible".to_owned(),
                 };
-                writeln!(table, "{:22} {:20} {verdict}", state.code(), format!("{event:?}")).expect("a string");
+                writeln!(
+                    table,
+                    "{:22} {:20} {verdict}",
+                    state.code(),
+                    format!("{event:?}")
+                )
+                .expect("a string");
             }
         }
         insta::assert_snapshot!(table);
@@ -379,7 +398,11 @@ mod tests {
         for state in State::ALL {
             for event in Event::ALL {
                 if let Decision::Advance(next) = state.on(event) {
-                    assert_eq!(next.on(event), Decision::AlreadyDone, "{state:?} --{event:?}--> {next:?}, then again");
+                    assert_eq!(
+                        next.on(event),
+                        Decision::AlreadyDone,
+                        "{state:?} --{event:?}--> {next:?}, then again"
+                    );
                 }
             }
         }
@@ -400,7 +423,10 @@ mod tests {
                 }
             }
             let ends = ["completed", "cancelled", "failed"];
-            assert!(ends.iter().any(|end| reached.contains(end)), "{start:?} never ends");
+            assert!(
+                ends.iter().any(|end| reached.contains(end)),
+                "{start:?} never ends"
+            );
         }
     }
 
@@ -408,7 +434,10 @@ mod tests {
     fn nothing_leaves_an_end() {
         for end in [State::Completed, State::Cancelled, State::Failed] {
             for event in Event::ALL {
-                assert!(!matches!(end.on(event), Decision::Advance(_)), "{end:?} moved on {event:?}");
+                assert!(
+                    !matches!(end.on(event), Decision::Advance(_)),
+                    "{end:?} moved on {event:?}"
+                );
             }
         }
     }
@@ -420,7 +449,10 @@ mod tests {
                 if let Decision::Advance(next) = state.on(event)
                     && let (Some(from), Some(to)) = (state.status(), next.status())
                 {
-                    assert!(from == to || from.may_become(to), "{state:?} --{event:?}--> {next:?}");
+                    assert!(
+                        from == to || from.may_become(to),
+                        "{state:?} --{event:?}--> {next:?}"
+                    );
                 }
             }
         }
@@ -487,7 +519,11 @@ mod tests {
             (ReleasingToFail, Command::ReleaseStock, None),
         ];
         for (state, command, status) in waiting {
-            assert_eq!((state.awaits(), state.settled(), state.status()), (Some(command), false, status), "{state:?}");
+            assert_eq!(
+                (state.awaits(), state.settled(), state.status()),
+                (Some(command), false, status),
+                "{state:?}"
+            );
         }
         let settled = [
             (Confirmed, Status::Confirmed),
@@ -498,7 +534,11 @@ mod tests {
             (Failed, Status::Failed),
         ];
         for (state, status) in settled {
-            assert_eq!((state.awaits(), state.settled(), state.status()), (None, true, Some(status)), "{state:?}");
+            assert_eq!(
+                (state.awaits(), state.settled(), state.status()),
+                (None, true, Some(status)),
+                "{state:?}"
+            );
         }
     }
 }

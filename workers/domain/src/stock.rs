@@ -1,4 +1,5 @@
-//! Counting units. Whatever happens, `received = available + reserved + sold + written_off` and none is negative.
+//! Counting units. Whatever happens, `received = available + reserved + sold + written_off` and
+//! none is negative.
 
 use serde::{Deserialize, Serialize};
 
@@ -79,17 +80,52 @@ impl Movement {
         }
     }
 
-    /// What is added to each counter. Each row sums to zero against `received`: that is the conservation law.
+    /// What is added to each counter. Each row sums to zero against `received`: that is the
+    /// conservation law.
     pub const fn delta(self) -> Counters {
-        const NONE: Counters = Counters { available: 0, reserved: 0, sold: 0, written_off: 0, received: 0 };
+        const NONE: Counters = Counters {
+            available: 0,
+            reserved: 0,
+            sold: 0,
+            written_off: 0,
+            received: 0,
+        };
         match self {
-            Movement::Reserve(n) => Counters { available: -(n as i64), reserved: n as i64, ..NONE },
-            Movement::Confirm(n) => Counters { reserved: -(n as i64), sold: n as i64, ..NONE },
-            Movement::Release(n) => Counters { reserved: -(n as i64), available: n as i64, ..NONE },
-            Movement::Return(n) => Counters { sold: -(n as i64), available: n as i64, ..NONE },
-            Movement::Restock(n) => Counters { available: n as i64, received: n as i64, ..NONE },
-            Movement::WriteOff(n) => Counters { available: -(n as i64), written_off: n as i64, ..NONE },
-            Movement::WriteOn(n) => Counters { written_off: -(n as i64), available: n as i64, ..NONE },
+            Movement::Reserve(n) => Counters {
+                available: -(n as i64),
+                reserved: n as i64,
+                ..NONE
+            },
+            Movement::Confirm(n) => Counters {
+                reserved: -(n as i64),
+                sold: n as i64,
+                ..NONE
+            },
+            Movement::Release(n) => Counters {
+                reserved: -(n as i64),
+                available: n as i64,
+                ..NONE
+            },
+            Movement::Return(n) => Counters {
+                sold: -(n as i64),
+                available: n as i64,
+                ..NONE
+            },
+            Movement::Restock(n) => Counters {
+                available: n as i64,
+                received: n as i64,
+                ..NONE
+            },
+            Movement::WriteOff(n) => Counters {
+                available: -(n as i64),
+                written_off: n as i64,
+                ..NONE
+            },
+            Movement::WriteOn(n) => Counters {
+                written_off: -(n as i64),
+                available: n as i64,
+                ..NONE
+            },
         }
     }
 }
@@ -97,7 +133,13 @@ impl Movement {
 impl Counters {
     /// A product's counters when its first units arrive.
     pub const fn received(units: u32) -> Counters {
-        Counters { available: units as i64, reserved: 0, sold: 0, written_off: 0, received: units as i64 }
+        Counters {
+            available: units as i64,
+            reserved: 0,
+            sold: 0,
+            written_off: 0,
+            received: units as i64,
+        }
     }
 
     /// The counters after `movement`.
@@ -115,7 +157,10 @@ impl Counters {
             (&mut next.received, delta.received),
         ] {
             if *counter + change < 0 {
-                return Err(TooFew { wanted: u32::try_from(-change).unwrap_or(u32::MAX), there: *counter });
+                return Err(TooFew {
+                    wanted: u32::try_from(-change).unwrap_or(u32::MAX),
+                    there: *counter,
+                });
             }
             *counter += change;
         }
@@ -124,19 +169,22 @@ impl Counters {
 
     /// The sum of what movements added, in whatever order: what a ledger says the counters are.
     pub fn of(movements: impl IntoIterator<Item = Movement>) -> Counters {
-        movements.into_iter().fold(Counters::default(), |sum, movement| {
-            let delta = movement.delta();
-            Counters {
-                available: sum.available + delta.available,
-                reserved: sum.reserved + delta.reserved,
-                sold: sum.sold + delta.sold,
-                written_off: sum.written_off + delta.written_off,
-                received: sum.received + delta.received,
-            }
-        })
+        movements
+            .into_iter()
+            .fold(Counters::default(), |sum, movement| {
+                let delta = movement.delta();
+                Counters {
+                    available: sum.available + delta.available,
+                    reserved: sum.reserved + delta.reserved,
+                    sold: sum.sold + delta.sold,
+                    written_off: sum.written_off + delta.written_off,
+                    received: sum.received + delta.received,
+                }
+            })
     }
 
-    /// Whether the conservation law holds. False means a defect or a hand in the table: see `runbooks/stock-drift.md`.
+    /// Whether the conservation law holds. False means a defect or a hand in the table: see
+    /// `runbooks/stock-drift.md`.
     pub const fn conserved(self) -> bool {
         self.received == self.available + self.reserved + self.sold + self.written_off
             && self.available >= 0
@@ -175,11 +223,13 @@ impl Availability {
     }
 
     pub fn from_code(code: &str) -> Option<Availability> {
-        [Availability::InStock, Availability::Low, Availability::Out].into_iter().find(|level| level.code() == code)
+        [Availability::InStock, Availability::Low, Availability::Out]
+            .into_iter()
+            .find(|level| level.code() == code)
     }
 
-    /// The level just reached when stock fell from `self` to `now`; `None` when it did not get worse.
-    /// Staff are told once a crossing, not once an order.
+    /// The level just reached when stock fell from `self` to `now`; `None` when it did not get
+    /// worse. Staff are told once a crossing, not once an order.
     pub fn worsened_to(self, now: Availability) -> Option<Availability> {
         (now > self).then_some(now)
     }
@@ -239,7 +289,13 @@ mod tests {
     fn what_was_reserved_and_released_leaves_no_trace() {
         let full = Counters::received(3);
         let held = full.after(Movement::Reserve(3)).expect("three are there");
-        assert_eq!(held.after(Movement::Reserve(1)), Err(TooFew { wanted: 1, there: 0 }));
+        assert_eq!(
+            held.after(Movement::Reserve(1)),
+            Err(TooFew {
+                wanted: 1,
+                there: 0
+            })
+        );
         assert_eq!(held.after(Movement::Release(3)), Ok(full));
         let sold = held.after(Movement::Confirm(3)).expect("three are held");
         assert_eq!(sold.after(Movement::Return(3)), Ok(full));
@@ -247,15 +303,43 @@ mod tests {
 
     #[test]
     fn counters_that_do_not_add_up_or_are_below_zero_are_told() {
-        let sound = Counters { available: 1, reserved: 2, sold: 3, written_off: 4, received: 10 };
+        let sound = Counters {
+            available: 1,
+            reserved: 2,
+            sold: 3,
+            written_off: 4,
+            received: 10,
+        };
         assert!(sound.conserved());
-        assert!(!Counters { received: 11, ..sound }.conserved());
+        assert!(
+            !Counters {
+                received: 11,
+                ..sound
+            }
+            .conserved()
+        );
         // Each sums up and has one counter below zero.
         for broken in [
-            Counters { available: -1, reserved: 4, ..sound },
-            Counters { reserved: -1, available: 4, ..sound },
-            Counters { sold: -1, available: 5, ..sound },
-            Counters { written_off: -1, available: 6, ..sound },
+            Counters {
+                available: -1,
+                reserved: 4,
+                ..sound
+            },
+            Counters {
+                reserved: -1,
+                available: 4,
+                ..sound
+            },
+            Counters {
+                sold: -1,
+                available: 5,
+                ..sound
+            },
+            Counters {
+                written_off: -1,
+                available: 6,
+                ..sound
+            },
         ] {
             assert!(!broken.conserved(), "{broken:?}");
         }
@@ -266,10 +350,21 @@ mod tests {
     fn a_level_is_low_at_its_threshold_and_out_at_nothing() {
         use Availability::*;
         for (available, level) in [(-1, Out), (0, Out), (1, Low), (3, Low), (4, InStock)] {
-            assert_eq!(Counters { available, ..Counters::default() }.availability(3), level, "{available}");
+            assert_eq!(
+                Counters {
+                    available,
+                    ..Counters::default()
+                }
+                .availability(3),
+                level,
+                "{available}"
+            );
         }
         for (code, level) in [("in_stock", InStock), ("low", Low), ("out", Out)] {
-            assert_eq!((level.code(), Availability::from_code(code)), (code, Some(level)));
+            assert_eq!(
+                (level.code(), Availability::from_code(code)),
+                (code, Some(level))
+            );
         }
         assert_eq!(Availability::from_code("Out"), None);
     }
@@ -281,7 +376,13 @@ mod tests {
         assert_eq!(heard(InStock, Low), Some(Low));
         assert_eq!(heard(InStock, Out), Some(Out));
         assert_eq!(heard(Low, Out), Some(Out));
-        for (from, to) in [(Low, Low), (Out, Out), (Out, Low), (Low, InStock), (InStock, InStock)] {
+        for (from, to) in [
+            (Low, Low),
+            (Out, Out),
+            (Out, Low),
+            (Low, InStock),
+            (InStock, InStock),
+        ] {
             assert_eq!(heard(from, to), None);
         }
     }

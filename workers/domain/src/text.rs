@@ -1,7 +1,8 @@
 //! Text that people type: brought into one form before it is counted, judged or stored.
 //!
-//! The form: line ends are `\n`, characters are composed (Unicode NFC), and characters that show nothing or that reorder
-//! what stands around them are removed. Control characters are kept here and refused by [`line`] and [`paragraph`].
+//! The form: line ends are `\n`, characters are composed (Unicode NFC), and characters that show
+//! nothing or that reorder what stands around them are removed. Control characters are kept here
+//! and refused by [`line`] and [`paragraph`].
 
 use std::borrow::Cow;
 
@@ -17,12 +18,14 @@ const ZWJ: char = '\u{200d}';
 const BLACK_FLAG: char = '\u{1f3f4}';
 const TAG_END: char = '\u{e007f}';
 
-/// Returns `text` in its one form, without white space at its ends. Applying it again changes nothing.
+/// Returns `text` in its one form, without white space at its ends. Applying it again changes
+/// nothing.
 pub fn normalise(text: &str) -> String {
     visible(text).trim().to_owned()
 }
 
-/// Returns what may be shown of a text that was stored before texts were normalised. Text in its form is not copied.
+/// Returns what may be shown of a text that was stored before texts were normalised. Text in its
+/// form is not copied.
 pub fn shown(text: String) -> String {
     match visible(&text) {
         Cow::Borrowed(_) => text,
@@ -30,14 +33,17 @@ pub fn shown(text: String) -> String {
     }
 }
 
-/// Returns one line for a terminal: [`shown`], with a space for every control character, so that nothing in the text
-/// moves the cursor, changes a colour or begins a line of its own.
+/// Returns one line for a terminal: [`shown`], with a space for every control character, so that
+/// nothing in the text moves the cursor, changes a colour or begins a line of its own.
 pub fn printable(text: &str) -> String {
-    visible(text).chars().map(|letter| if letter.is_control() { ' ' } else { letter }).collect()
+    visible(text)
+        .chars()
+        .map(|letter| if letter.is_control() { ' ' } else { letter })
+        .collect()
 }
 
-/// Whether a terminal shows the character where it stands: neither a control character nor one that is invisible or
-/// reorders its neighbours.
+/// Whether a terminal shows the character where it stands: neither a control character nor one that
+/// is invisible or reorders its neighbours.
 pub fn is_printable(letter: char) -> bool {
     !letter.is_control() && !is_invisible(letter)
 }
@@ -45,15 +51,25 @@ pub fn is_printable(letter: char) -> bool {
 /// Returns one line of 1 to `max` characters. At least one of them is visible.
 ///
 /// # Errors
-/// When it is empty, too long, or has control characters (a line break would reach mail headers) or a card number. The
-/// error names `field`.
+/// When it is empty, too long, or has control characters (a line break would reach mail headers) or
+/// a card number. The error names `field`.
 pub fn line(field: &str, text: &str, max: usize) -> Result<String, FieldError> {
     let text = normalise(text);
     if !text.chars().any(leaves_ink) {
-        return Err(FieldError::new(field, if text.is_empty() { "is required" } else { "needs a visible character" }));
+        return Err(FieldError::new(
+            field,
+            if text.is_empty() {
+                "is required"
+            } else {
+                "needs a visible character"
+            },
+        ));
     }
     if text.chars().any(char::is_control) {
-        return Err(FieldError::new(field, "must not contain control characters"));
+        return Err(FieldError::new(
+            field,
+            "must not contain control characters",
+        ));
     }
     refuse_card_number(field, &text)?;
     counted(field, text, max)
@@ -65,8 +81,14 @@ pub fn line(field: &str, text: &str, max: usize) -> Result<String, FieldError> {
 /// When it is too long, or has other control characters or a card number. The error names `field`.
 pub fn paragraph(field: &str, text: &str, max: usize) -> Result<String, FieldError> {
     let text = normalise(text);
-    if text.chars().any(|letter| letter.is_control() && !matches!(letter, '\n' | '\t')) {
-        return Err(FieldError::new(field, "must not contain control characters"));
+    if text
+        .chars()
+        .any(|letter| letter.is_control() && !matches!(letter, '\n' | '\t'))
+    {
+        return Err(FieldError::new(
+            field,
+            "must not contain control characters",
+        ));
     }
     refuse_card_number(field, &text)?;
     counted(field, text, max)
@@ -74,7 +96,10 @@ pub fn paragraph(field: &str, text: &str, max: usize) -> Result<String, FieldErr
 
 fn counted(field: &str, text: String, max: usize) -> Result<String, FieldError> {
     if text.chars().count() > max {
-        return Err(FieldError::new(field, format!("must be at most {max} characters")));
+        return Err(FieldError::new(
+            field,
+            format!("must be at most {max} characters"),
+        ));
     }
     Ok(text)
 }
@@ -86,21 +111,33 @@ fn visible(text: &str) -> Cow<'_, str> {
         return Cow::Borrowed(text);
     }
     let letters = without_invisible(&with_line_feeds(text));
-    let formed = if is_nfc(&letters) { letters } else { letters.nfc().collect() };
-    if formed == text { Cow::Borrowed(text) } else { Cow::Owned(formed) }
+    let formed = if is_nfc(&letters) {
+        letters
+    } else {
+        letters.nfc().collect()
+    };
+    if formed == text {
+        Cow::Borrowed(text)
+    } else {
+        Cow::Owned(formed)
+    }
 }
 
 /// CRLF, CR, NEL and Unicode's own separators of lines and paragraphs are line feeds.
 fn with_line_feeds(text: &str) -> String {
-    text.replace("\r\n", "\n").replace(['\r', '\u{85}', '\u{2028}', '\u{2029}'], "\n")
+    text.replace("\r\n", "\n")
+        .replace(['\r', '\u{85}', '\u{2028}', '\u{2029}'], "\n")
 }
 
-/// Removes what shows nothing. A joiner stays between two characters that it joins, a variation selector behind one
-/// that it varies, and tags within the flag that they spell.
+/// Removes what shows nothing. A joiner stays between two characters that it joins, a variation
+/// selector behind one that it varies, and tags within the flag that they spell.
 fn without_invisible(text: &str) -> String {
     let mut kept = String::with_capacity(text.len());
     // Joiners, selectors and flags need their neighbours: what is always removed goes first.
-    let letters: Vec<char> = text.chars().filter(|letter| is_contextual(*letter) || !is_invisible(*letter)).collect();
+    let letters: Vec<char> = text
+        .chars()
+        .filter(|letter| is_contextual(*letter) || !is_invisible(*letter))
+        .collect();
     let (mut before, mut index) = (None, 0);
     while let Some(&letter) = letters.get(index) {
         let after = letters.get(index + 1).copied();
@@ -112,7 +149,10 @@ fn without_invisible(text: &str) -> String {
         }
         let stays = match letter {
             // A selector behind a joiner varies nothing and goes, so the joiner would join nothing.
-            ZWNJ | ZWJ => before.is_some_and(joins) && after.is_some_and(|next| joins(next) && !is_selector(next)),
+            ZWNJ | ZWJ => {
+                before.is_some_and(joins)
+                    && after.is_some_and(|next| joins(next) && !is_selector(next))
+            }
             // One at most: a run of them can hide a message.
             letter if is_selector(letter) => before.is_some_and(leaves_ink),
             letter => !is_tag(letter),
@@ -126,18 +166,29 @@ fn without_invisible(text: &str) -> String {
     kept
 }
 
-/// How many tag characters spell a region directly behind a black flag, the end tag included: 0 where none do.
+/// How many tag characters spell a region directly behind a black flag, the end tag included: 0
+/// where none do.
 fn region_tags(behind: &[char]) -> usize {
-    let spelled = behind.iter().take_while(|letter| is_tag(**letter) && **letter != TAG_END).count();
+    let spelled = behind
+        .iter()
+        .take_while(|letter| is_tag(**letter) && **letter != TAG_END)
+        .count();
     let ends = behind.get(spelled) == Some(&TAG_END);
-    if ends && (3..=6).contains(&spelled) { spelled + 1 } else { 0 }
+    if ends && (3..=6).contains(&spelled) {
+        spelled + 1
+    } else {
+        0
+    }
 }
 
-/// What a joiner may stand beside: letters, their marks, digits, and symbols such as emoji with their selectors.
+/// What a joiner may stand beside: letters, their marks, digits, and symbols such as emoji with
+/// their selectors.
 fn joins(letter: char) -> bool {
     let group = letter.general_category_group();
-    let visible =
-        matches!(group, GeneralCategoryGroup::Letter | GeneralCategoryGroup::Number | GeneralCategoryGroup::Symbol);
+    let visible = matches!(
+        group,
+        GeneralCategoryGroup::Letter | GeneralCategoryGroup::Number | GeneralCategoryGroup::Symbol
+    );
     (visible && !is_blank(letter)) || group == GeneralCategoryGroup::Mark
 }
 
@@ -167,21 +218,31 @@ fn is_tag(letter: char) -> bool {
     matches!(letter, '\u{e0020}'..='\u{e007f}')
 }
 
-/// Letters and symbols of Unicode that look like nothing: fillers of Hangul and Khmer, and Braille without a dot.
+/// Letters and symbols of Unicode that look like nothing: fillers of Hangul and Khmer, and Braille
+/// without a dot.
 fn is_blank(letter: char) -> bool {
     matches!(
         letter,
-        '\u{115f}' | '\u{1160}' | '\u{17b4}' | '\u{17b5}' | '\u{2800}' | '\u{3164}' | '\u{ffa0}' | '\u{fffc}'
+        '\u{115f}'
+            | '\u{1160}'
+            | '\u{17b4}'
+            | '\u{17b5}'
+            | '\u{2800}'
+            | '\u{3164}'
+            | '\u{ffa0}'
+            | '\u{fffc}'
     )
 }
 
-/// Whether the character shows nothing, or only reorders others: Unicode's format characters (bidirectional controls
-/// among them), its default ignorable code points, blanks, and code points that are no characters.
+/// Whether the character shows nothing, or only reorders others: Unicode's format characters
+/// (bidirectional controls among them), its default ignorable code points, blanks, and code points
+/// that are no characters.
 fn is_invisible(letter: char) -> bool {
-    // Formats by their category, but visible signs that stand before a number: ARABIC NUMBER SIGN and its like.
+    // Formats by their category, but visible signs that stand before a number: ARABIC NUMBER SIGN
+    // and its like.
     const SIGNS: [char; 11] = [
-        '\u{600}', '\u{601}', '\u{602}', '\u{603}', '\u{604}', '\u{605}', '\u{6dd}', '\u{70f}', '\u{890}', '\u{891}',
-        '\u{8e2}',
+        '\u{600}', '\u{601}', '\u{602}', '\u{603}', '\u{604}', '\u{605}', '\u{6dd}', '\u{70f}',
+        '\u{890}', '\u{891}', '\u{8e2}',
     ];
     if letter.is_ascii() {
         return false;
@@ -191,7 +252,8 @@ fn is_invisible(letter: char) -> bool {
         letter,
         '\u{34f}' | '\u{180b}'..='\u{180f}' | '\u{2065}' | '\u{fff0}'..='\u{fff8}' | '\u{e0000}'..='\u{e0fff}'
     );
-    let no_character = (u32::from(letter) & 0xfffe) == 0xfffe || matches!(letter, '\u{fdd0}'..='\u{fdef}');
+    let no_character =
+        (u32::from(letter) & 0xfffe) == 0xfffe || matches!(letter, '\u{fdd0}'..='\u{fdef}');
     format || ignorable || is_selector(letter) || is_blank(letter) || no_character
 }
 
@@ -203,7 +265,10 @@ mod tests {
 
     #[test]
     fn line_ends_and_letters_have_one_form_before_they_are_counted() {
-        assert_eq!(normalise("oat milk\r\nno sugar\rhot\u{2028}now"), "oat milk\nno sugar\nhot\nnow");
+        assert_eq!(
+            normalise("oat milk\r\nno sugar\rhot\u{2028}now"),
+            "oat milk\nno sugar\nhot\nnow"
+        );
         assert_eq!(normalise(" Zoe\u{308} "), "Zoë");
         assert_eq!(line("name", &"e\u{301}".repeat(10), 10), Ok("é".repeat(10)));
         assert_eq!(
@@ -247,7 +312,10 @@ mod tests {
             assert_eq!(error.to_string(), "name: is required", "{hidden:?}");
         }
         for unseen in ["\u{301}", "\u{301} \u{302}"] {
-            assert_eq!(line("name", unseen, 10).expect_err(unseen).message, "needs a visible character");
+            assert_eq!(
+                line("name", unseen, 10).expect_err(unseen).message,
+                "needs a visible character"
+            );
         }
     }
 
@@ -265,15 +333,26 @@ mod tests {
         ] {
             assert_eq!(line("name", meant, 100).as_deref(), Ok(meant));
         }
-        assert_eq!(normalise("\u{200d}Ana\u{200c} \u{200d}B\u{200d}\u{200d}o\u{200d}"), "Ana B\u{200d}o");
-        assert_eq!(normalise("\u{ae}\u{200c}\u{fe00}."), "\u{ae}\u{fe00}.", "a selector is nothing to join");
+        assert_eq!(
+            normalise("\u{200d}Ana\u{200c} \u{200d}B\u{200d}\u{200d}o\u{200d}"),
+            "Ana B\u{200d}o"
+        );
+        assert_eq!(
+            normalise("\u{ae}\u{200c}\u{fe00}."),
+            "\u{ae}\u{fe00}.",
+            "a selector is nothing to join"
+        );
     }
 
     #[test]
     fn a_terminal_gets_no_control_character() {
         let printed = printable("\u{1b}[31mred\u{9b}2J\r\nnext\u{202e}tfel\u{7f}\0");
         assert_eq!(printed, " [31mred 2J nexttfel  ");
-        assert!(!['\u{1b}', '\u{9b}', '\u{202e}', '\n'].into_iter().any(is_printable));
+        assert!(
+            !['\u{1b}', '\u{9b}', '\u{202e}', '\n']
+                .into_iter()
+                .any(is_printable)
+        );
         assert!("Zoë ☕ 日本".chars().all(is_printable));
     }
 

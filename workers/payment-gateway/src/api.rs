@@ -22,7 +22,8 @@ use crate::problem::Problem;
 use crate::requests;
 use crate::tokens::{DeclineReason, Delivery, Outcome, Token, Trouble};
 
-/// A charge with four fields of at most 255 bytes, each byte escaped, is below; more is not a request of ours.
+/// A charge with four fields of at most 255 bytes, each byte escaped, is below; more is not a
+/// request of ours.
 const BODY_BYTES_MAX: usize = 16 * 1024;
 /// How long a body may pause: an honest client sends it in one piece.
 const BODY_PAUSE_MAX: Duration = Duration::from_secs(10);
@@ -36,7 +37,8 @@ struct Gateway {
     stop: CancellationToken,
 }
 
-/// The protocol's routes over a desk, for callers who know the API key. `stop` releases the requests that are being held.
+/// The protocol's routes over a desk, for callers who know the API key. `stop` releases the
+/// requests that are being held.
 pub fn router(desk: Desk, api_key: &str, stop: CancellationToken) -> Router {
     let credential = Credential::new(api_key);
     Router::new()
@@ -49,12 +51,20 @@ pub fn router(desk: Desk, api_key: &str, stop: CancellationToken) -> Router {
         .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
         .layer(RequestBodyTimeoutLayer::new(BODY_PAUSE_MAX))
         .layer(middleware::from_fn_with_state(credential.clone(), demand))
-        .with_state(Gateway { desk, credential, stop })
+        .with_state(Gateway {
+            desk,
+            credential,
+            stop,
+        })
 }
 
 type Body = Result<Bytes, BytesRejection>;
 
-async fn charge(State(gateway): State<Gateway>, headers: HeaderMap, body: Body) -> Result<Response, Problem> {
+async fn charge(
+    State(gateway): State<Gateway>,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Response, Problem> {
     let key = requests::idempotency_key(&headers)?;
     let request = requests::charge(&whole(body)?)?;
     let token = Token::named(&request.token);
@@ -82,15 +92,27 @@ async fn find_charge(
 ) -> Result<Response, Problem> {
     let Query(lookup) = lookup.map_err(|_| Problem::key_missing("ask with ?idempotency_key="))?;
     let key = requests::usable_key(&lookup.idempotency_key)?;
-    let charge = gateway.desk.charge_of_key(key).await?.ok_or_else(Problem::no_charge)?;
+    let charge = gateway
+        .desk
+        .charge_of_key(key)
+        .await?
+        .ok_or_else(Problem::no_charge)?;
     Ok(charge_answer(&charge))
 }
 
-async fn refund(State(gateway): State<Gateway>, headers: HeaderMap, body: Body) -> Result<Response, Problem> {
+async fn refund(
+    State(gateway): State<Gateway>,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Response, Problem> {
     let key = requests::idempotency_key(&headers)?;
     let request = requests::refund(&whole(body)?)?;
     let refund = gateway.desk.refund(key, request).await?;
-    Ok(Json(RefundAnswer { refund_id: &refund.refund_id, status: REFUNDED }).into_response())
+    Ok(Json(RefundAnswer {
+        refund_id: &refund.refund_id,
+        status: REFUNDED,
+    })
+    .into_response())
 }
 
 async fn ledger(State(gateway): State<Gateway>) -> Result<Response, Problem> {
@@ -100,14 +122,18 @@ async fn ledger(State(gateway): State<Gateway>) -> Result<Response, Problem> {
 
 async fn health(State(gateway): State<Gateway>) -> Result<Response, Problem> {
     if gateway.desk.is_open() {
-        Ok(Json(json!({ "status": "ok", "unauthorized": gateway.credential.refused() })).into_response())
+        Ok(
+            Json(json!({ "status": "ok", "unauthorized": gateway.credential.refused() }))
+                .into_response(),
+        )
     } else {
         Err(Problem::unavailable())
     }
 }
 
 impl Gateway {
-    /// Keeps the client waiting. Dropped when it leaves; 504 for one that stays, and for all when the gateway stops.
+    /// Keeps the client waiting. Dropped when it leaves; 504 for one that stays, and for all when
+    /// the gateway stops.
     async fn hold(&self) -> Problem {
         tokio::select! {
             () = sleep(HOLD_MAX) => {}
@@ -121,8 +147,8 @@ fn whole(body: Body) -> Result<Bytes, Problem> {
     body.map_err(|rejection| Problem::body_unread(rejection.status()))
 }
 
-/// Made of the recorded charge and nothing else: the same bytes for the same charge, whoever asks and whenever.
-/// Amount and currency are repeated, for a client that checks what was really taken.
+/// Made of the recorded charge and nothing else: the same bytes for the same charge, whoever asks
+/// and whenever. Amount and currency are repeated, for a client that checks what was really taken.
 #[derive(Serialize)]
 struct ChargeAnswer<'a> {
     charge_id: &'a str,

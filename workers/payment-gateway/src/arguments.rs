@@ -17,8 +17,8 @@ const EX_USAGE: u8 = 64;
 const SECRET_VARIABLE: &str = "PAYMENT_WEBHOOK_SECRET";
 const API_KEY_VARIABLE: &str = "PAYMENT_API_KEY";
 
-/// The simulated card gateway, for local and lab use. Calls must carry PAYMENT_API_KEY as their bearer token; webhooks are
-/// signed with PAYMENT_WEBHOOK_SECRET.
+/// The simulated card gateway, for local and lab use. Calls must carry PAYMENT_API_KEY as their
+/// bearer token; webhooks are signed with PAYMENT_WEBHOOK_SECRET.
 #[derive(Parser)]
 #[command(name = "payment-gateway", version)]
 struct Arguments {
@@ -36,11 +36,17 @@ struct Arguments {
 /// The configuration, or, once the reason is printed, the code to exit with.
 pub fn config() -> Result<Config, ExitCode> {
     let parsed = without_empty_variables(Arguments::command()).try_get_matches();
-    let arguments = parsed.and_then(|matches| Arguments::from_arg_matches(&matches)).map_err(|error| {
-        let _ = error.print();
-        // Help and version are not errors, and go to stdout.
-        if error.use_stderr() { ExitCode::from(EX_USAGE) } else { ExitCode::SUCCESS }
-    })?;
+    let arguments = parsed
+        .and_then(|matches| Arguments::from_arg_matches(&matches))
+        .map_err(|error| {
+            let _ = error.print();
+            // Help and version are not errors, and go to stdout.
+            if error.use_stderr() {
+                ExitCode::from(EX_USAGE)
+            } else {
+                ExitCode::SUCCESS
+            }
+        })?;
     checked(arguments).map_err(|error| {
         // The exit code says it where standard error cannot.
         let _ = writeln!(std::io::stderr(), "payment-gateway: {error:#}");
@@ -50,14 +56,26 @@ pub fn config() -> Result<Config, ExitCode> {
 
 /// An empty variable is one that is not set: a template writes it for "none".
 fn without_empty_variables(command: clap::Command) -> clap::Command {
-    let is_empty = |arg: &clap::Arg| arg.get_env().and_then(var_os).is_some_and(|value| value.is_empty());
-    command.mut_args(|arg| if is_empty(&arg) { arg.env(None::<&str>) } else { arg })
+    let is_empty = |arg: &clap::Arg| {
+        arg.get_env()
+            .and_then(var_os)
+            .is_some_and(|value| value.is_empty())
+    };
+    command.mut_args(|arg| {
+        if is_empty(&arg) {
+            arg.env(None::<&str>)
+        } else {
+            arg
+        }
+    })
 }
 
 /// What is logged, by `HAVEN_LOG`; `info` where it is unset, empty or cannot be read.
 pub fn log_filter() -> EnvFilter {
     let wanted = var("HAVEN_LOG").ok().filter(|wanted| !wanted.is_empty());
-    wanted.and_then(|wanted| EnvFilter::try_new(wanted).ok()).unwrap_or_else(|| EnvFilter::new("info"))
+    wanted
+        .and_then(|wanted| EnvFilter::try_new(wanted).ok())
+        .unwrap_or_else(|| EnvFilter::new("info"))
 }
 
 fn checked(arguments: Arguments) -> anyhow::Result<Config> {

@@ -1,7 +1,9 @@
-//! The gateway's books in memory, and every decision about money. No clock, no disk, no network, no chance.
+//! The gateway's books in memory, and every decision about money. No clock, no disk, no network, no
+//! chance.
 //!
-//! `decide_*` says what a request comes to and changes nothing; [`Books::record`] takes one [`Entry`] over. The running
-//! gateway and the replay of its ledger go through the same `record`, so they cannot disagree.
+//! `decide_*` says what a request comes to and changes nothing; [`Books::record`] takes one
+//! [`Entry`] over. The running gateway and the replay of its ledger go through the same `record`,
+//! so they cannot disagree.
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry as Slot;
@@ -34,7 +36,8 @@ pub struct RefundRequest {
 pub enum Entry {
     Charge(Charge),
     Refund(Refund),
-    /// No money moved: kept for the count of tries and for the key's claim on its body, not shown in `GET /v1/ledger`.
+    /// No money moved: kept for the count of tries and for the key's claim on its body, not shown
+    /// in `GET /v1/ledger`.
     Withheld(Withheld),
 }
 
@@ -50,7 +53,8 @@ pub struct Charge {
     pub at: OffsetDateTime,
 }
 
-/// Money given back. `currency` and `reference` are the charge's, repeated so that a line can be read alone.
+/// Money given back. `currency` and `reference` are the charge's, repeated so that a line can be
+/// read alone.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Refund {
@@ -146,13 +150,23 @@ pub struct Movement {
 pub const REFUNDED: &str = "refunded";
 
 impl Books {
-    pub fn decide_charge(&self, key: &str, request: ChargeRequest, moment: Moment) -> Result<ChargeStep, Refusal> {
+    pub fn decide_charge(
+        &self,
+        key: &str,
+        request: ChargeRequest,
+        moment: Moment,
+    ) -> Result<ChargeStep, Refusal> {
         let tries = match self.claims.get(key) {
             None => 0,
-            Some(Claim::Tried { request: tried, tries }) if *tried == request => *tries,
+            Some(Claim::Tried {
+                request: tried,
+                tries,
+            }) if *tried == request => *tries,
             Some(Claim::Charged { charge_id }) => {
                 return match self.accounts.get(charge_id) {
-                    Some(account) if account.charge.request == request => Ok(ChargeStep::Known(account.charge.clone())),
+                    Some(account) if account.charge.request == request => {
+                        Ok(ChargeStep::Known(account.charge.clone()))
+                    }
                     Some(_) | None => Err(Refusal::KeyReused),
                 };
             }
@@ -161,7 +175,14 @@ impl Books {
         let token = Token::named(&request.token);
         let idempotency_key = key.to_owned();
         Ok(match token.trouble(tries) {
-            Some(trouble) => ChargeStep::Withhold(Withheld { idempotency_key, request, at: moment.at }, trouble),
+            Some(trouble) => ChargeStep::Withhold(
+                Withheld {
+                    idempotency_key,
+                    request,
+                    at: moment.at,
+                },
+                trouble,
+            ),
             None => ChargeStep::Execute(Charge {
                 charge_id: format!("ch_{}", moment.id.simple()),
                 idempotency_key,
@@ -172,13 +193,25 @@ impl Books {
         })
     }
 
-    pub fn decide_refund(&self, key: &str, request: RefundRequest, moment: Moment) -> Result<RefundStep, Refusal> {
+    pub fn decide_refund(
+        &self,
+        key: &str,
+        request: RefundRequest,
+        moment: Moment,
+    ) -> Result<RefundStep, Refusal> {
         match self.claims.get(key) {
             None => {}
-            Some(Claim::Refunded(refund)) if refund.request == request => return Ok(RefundStep::Known(refund.clone())),
-            Some(Claim::Refunded(_) | Claim::Charged { .. } | Claim::Tried { .. }) => return Err(Refusal::KeyReused),
+            Some(Claim::Refunded(refund)) if refund.request == request => {
+                return Ok(RefundStep::Known(refund.clone()));
+            }
+            Some(Claim::Refunded(_) | Claim::Charged { .. } | Claim::Tried { .. }) => {
+                return Err(Refusal::KeyReused);
+            }
         }
-        let account = self.accounts.get(&request.charge_id).ok_or(Refusal::UnknownCharge)?;
+        let account = self
+            .accounts
+            .get(&request.charge_id)
+            .ok_or(Refusal::UnknownCharge)?;
         let refundable_minor = account.refundable_minor();
         if request.amount_minor > refundable_minor {
             return Err(Refusal::MoreThanRefundable { refundable_minor });
@@ -195,7 +228,9 @@ impl Books {
 
     pub fn charge_of_key(&self, key: &str) -> Option<&Charge> {
         match self.claims.get(key)? {
-            Claim::Charged { charge_id } => self.accounts.get(charge_id).map(|account| &account.charge),
+            Claim::Charged { charge_id } => {
+                self.accounts.get(charge_id).map(|account| &account.charge)
+            }
             Claim::Tried { .. } | Claim::Refunded(_) => None,
         }
     }
@@ -217,12 +252,16 @@ impl Books {
         match self.claims.get(&charge.idempotency_key) {
             None => {}
             Some(Claim::Tried { request, .. }) if *request == charge.request => {}
-            Some(Claim::Tried { .. } | Claim::Charged { .. } | Claim::Refunded(_)) => return Err(KEY_TAKEN),
+            Some(Claim::Tried { .. } | Claim::Charged { .. } | Claim::Refunded(_)) => {
+                return Err(KEY_TAKEN);
+            }
         }
         let Slot::Vacant(slot) = self.accounts.entry(charge.charge_id.clone()) else {
             return Err(Inconsistent("the charge is there already"));
         };
-        let claim = Claim::Charged { charge_id: charge.charge_id.clone() };
+        let claim = Claim::Charged {
+            charge_id: charge.charge_id.clone(),
+        };
         self.claims.insert(charge.idempotency_key.clone(), claim);
         self.movements.push(Movement {
             kind: "charge",
@@ -233,7 +272,10 @@ impl Books {
             status: charge.outcome.status(),
             at: charge.at,
         });
-        slot.insert(Account { charge, refunded_minor: 0 });
+        slot.insert(Account {
+            charge,
+            refunded_minor: 0,
+        });
         Ok(())
     }
 
@@ -241,8 +283,10 @@ impl Books {
         let Slot::Vacant(claim) = self.claims.entry(refund.idempotency_key.clone()) else {
             return Err(KEY_TAKEN);
         };
-        let account =
-            self.accounts.get_mut(&refund.request.charge_id).ok_or(Inconsistent("the refund is of no known charge"))?;
+        let account = self
+            .accounts
+            .get_mut(&refund.request.charge_id)
+            .ok_or(Inconsistent("the refund is of no known charge"))?;
         if refund.request.amount_minor > account.refundable_minor() {
             return Err(Inconsistent("the refund is of more than was captured"));
         }
@@ -263,7 +307,10 @@ impl Books {
     fn record_withheld(&mut self, withheld: Withheld) -> Result<(), Inconsistent> {
         match self.claims.entry(withheld.idempotency_key) {
             Slot::Vacant(slot) => {
-                slot.insert(Claim::Tried { request: withheld.request, tries: 1 });
+                slot.insert(Claim::Tried {
+                    request: withheld.request,
+                    tries: 1,
+                });
                 Ok(())
             }
             Slot::Occupied(mut slot) => match slot.get_mut() {
@@ -277,7 +324,8 @@ impl Books {
     }
 }
 
-const KEY_TAKEN: Inconsistent = Inconsistent("the idempotency key stands for something else already");
+const KEY_TAKEN: Inconsistent =
+    Inconsistent("the idempotency key stands for something else already");
 
 impl Account {
     fn refundable_minor(&self) -> i64 {

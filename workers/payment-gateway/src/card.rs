@@ -1,6 +1,8 @@
-//! Card numbers where a token or a name is expected. One must never be stored or logged, so a request with one is refused.
+//! Card numbers where a token or a name is expected. One must never be stored or logged, so a
+//! request with one is refused.
 //!
-//! The shop has the same check. It stands here again, in short, since the gateway imports nothing of the shop.
+//! The shop has the same check. It stands here again, in short, since the gateway imports nothing
+//! of the shop.
 
 use uuid::{Uuid, Variant};
 
@@ -8,30 +10,41 @@ use uuid::{Uuid, Variant};
 const DIGITS_MIN: usize = 13;
 const DIGITS_MAX: usize = 19;
 
-/// Returns whether the text holds 13 to 19 digits in a row that pass the Luhn check. Spaces and dashes between digits are
-/// ignored. The digits of a random UUID are none: references and keys (`charge:<order id>`) are made of them.
+/// Returns whether the text holds 13 to 19 digits in a row that pass the Luhn check. Spaces and
+/// dashes between digits are ignored. The digits of a random UUID are none: references and keys
+/// (`charge:<order id>`) are made of them.
 pub fn contains_card_number(text: &str) -> bool {
-    text.split(':').filter(|part| !is_random_uuid(part)).any(holds_a_card)
+    text.split(':')
+        .filter(|part| !is_random_uuid(part))
+        .any(holds_a_card)
 }
 
 fn is_random_uuid(text: &str) -> bool {
-    let made = |id: Uuid| id.get_variant() == Variant::RFC4122 && matches!(id.get_version_num(), 4 | 5 | 7);
+    let made = |id: Uuid| {
+        id.get_variant() == Variant::RFC4122 && matches!(id.get_version_num(), 4 | 5 | 7)
+    };
     Uuid::try_parse(text).is_ok_and(made)
 }
 
 fn holds_a_card(text: &str) -> bool {
     let is_separator = |letter: char| {
-        letter.is_whitespace() || matches!(letter, '-' | '\u{ad}' | '\u{200b}'..='\u{200f}' | '\u{2010}'..='\u{2015}')
+        letter.is_whitespace()
+            || matches!(letter, '-' | '\u{ad}' | '\u{200b}'..='\u{200f}' | '\u{2010}'..='\u{2015}')
     };
     let is_other = |letter: char| !letter.is_ascii_digit() && !is_separator(letter);
     text.split(is_other).any(|run| {
-        let groups: Vec<&str> = run.split(is_separator).filter(|group| !group.is_empty()).collect();
+        let groups: Vec<&str> = run
+            .split(is_separator)
+            .filter(|group| !group.is_empty())
+            .collect();
         // A number may stand beside others, so every sequence of whole groups is tried.
-        (0..groups.len()).any(|first| (first..groups.len()).any(|last| is_card(&groups[first..=last].concat())))
+        (0..groups.len())
+            .any(|first| (first..groups.len()).any(|last| is_card(&groups[first..=last].concat())))
     })
 }
 
-/// ISO/IEC 7812-1, annex B: from the right, every second digit is doubled; the sum of all digits is a multiple of ten.
+/// ISO/IEC 7812-1, annex B: from the right, every second digit is doubled; the sum of all digits is
+/// a multiple of ten.
 fn is_card(digits: &str) -> bool {
     let value = |(index, digit): (usize, u8)| {
         let value = u32::from(digit - b'0') << (index % 2);
@@ -39,7 +52,13 @@ fn is_card(digits: &str) -> bool {
     };
     (DIGITS_MIN..=DIGITS_MAX).contains(&digits.len())
         && digits.bytes().any(|digit| digit != b'0')
-        && digits.bytes().rev().enumerate().map(value).sum::<u32>().is_multiple_of(10)
+        && digits
+            .bytes()
+            .rev()
+            .enumerate()
+            .map(value)
+            .sum::<u32>()
+            .is_multiple_of(10)
 }
 
 #[cfg(test)]

@@ -1,8 +1,10 @@
-//! The clerk: one thread that alone owns the books and the ledger, and the desk at which requests reach it.
+//! The clerk: one thread that alone owns the books and the ledger, and the desk at which requests
+//! reach it.
 //!
-//! One owner makes the rest simple. Of two requests with the same key the second finds what the first did. A client
-//! that leaves changes nothing, because the errand is the clerk's by then. And all errands that arrive while the disk
-//! is busy are written together and synced once, before the first of them is answered.
+//! One owner makes the rest simple. Of two requests with the same key the second finds what the
+//! first did. A client that leaves changes nothing, because the errand is the clerk's by then. And
+//! all errands that arrive while the disk is busy are written together and synced once, before the
+//! first of them is answered.
 
 use anyhow::{Context as _, anyhow};
 use time::OffsetDateTime;
@@ -11,14 +13,15 @@ use tokio::task::{JoinHandle, spawn_blocking};
 use uuid::Uuid;
 
 use crate::books::{
-    Books, Charge, ChargeRequest, ChargeStep, Entry, Inconsistent, Moment, Movement, Refund, RefundRequest, RefundStep,
-    Refusal,
+    Books, Charge, ChargeRequest, ChargeStep, Entry, Inconsistent, Moment, Movement, Refund,
+    RefundRequest, RefundStep, Refusal,
 };
 use crate::ledger::Ledger;
 use crate::tokens::{Outcome, Trouble};
 use crate::webhook::{Notice, Notifier};
 
-/// Errands waiting for the clerk; past it requests wait in their connections, which is back-pressure.
+/// Errands waiting for the clerk; past it requests wait in their connections, which is
+/// back-pressure.
 const QUEUE_MAX: usize = 1024;
 
 /// Errands synced together: bounds how long the first of a group waits for the last.
@@ -45,32 +48,73 @@ pub enum Turned {
 }
 
 pub(crate) enum Errand {
-    Charge { key: String, request: ChargeRequest, reply: oneshot::Sender<Result<Tried, Refusal>> },
-    Refund { key: String, request: RefundRequest, reply: oneshot::Sender<Result<Refund, Refusal>> },
-    ChargeOfKey { key: String, reply: oneshot::Sender<Option<Charge>> },
-    Movements { reply: oneshot::Sender<Vec<Movement>> },
+    Charge {
+        key: String,
+        request: ChargeRequest,
+        reply: oneshot::Sender<Result<Tried, Refusal>>,
+    },
+    Refund {
+        key: String,
+        request: RefundRequest,
+        reply: oneshot::Sender<Result<Refund, Refusal>>,
+    },
+    ChargeOfKey {
+        key: String,
+        reply: oneshot::Sender<Option<Charge>>,
+    },
+    Movements {
+        reply: oneshot::Sender<Vec<Movement>>,
+    },
     Close,
 }
 
-/// Starts the clerk. The handle ends after [`Desk::close`], or with the error that made the books unsafe to continue.
+/// Starts the clerk. The handle ends after [`Desk::close`], or with the error that made the books
+/// unsafe to continue.
 pub(crate) fn start(
     books: Books,
     ledger: Ledger,
     notifier: Option<Notifier>,
 ) -> (Desk, JoinHandle<anyhow::Result<()>>) {
     let (errands, inbox) = mpsc::channel(QUEUE_MAX);
-    let clerk = Clerk { books, ledger, notifier, answers: Vec::new(), notices: Vec::new(), groups: 0 };
+    let clerk = Clerk {
+        books,
+        ledger,
+        notifier,
+        answers: Vec::new(),
+        notices: Vec::new(),
+        groups: 0,
+    };
     let handle = spawn_blocking(move || clerk.work(inbox).map(drop));
     (Desk { errands }, handle)
 }
 
 impl Desk {
-    pub(crate) async fn charge(&self, key: String, request: ChargeRequest) -> Result<Tried, Turned> {
-        self.ask(|reply| Errand::Charge { key, request, reply }).await?.map_err(Turned::Refused)
+    pub(crate) async fn charge(
+        &self,
+        key: String,
+        request: ChargeRequest,
+    ) -> Result<Tried, Turned> {
+        self.ask(|reply| Errand::Charge {
+            key,
+            request,
+            reply,
+        })
+        .await?
+        .map_err(Turned::Refused)
     }
 
-    pub(crate) async fn refund(&self, key: String, request: RefundRequest) -> Result<Refund, Turned> {
-        self.ask(|reply| Errand::Refund { key, request, reply }).await?.map_err(Turned::Refused)
+    pub(crate) async fn refund(
+        &self,
+        key: String,
+        request: RefundRequest,
+    ) -> Result<Refund, Turned> {
+        self.ask(|reply| Errand::Refund {
+            key,
+            request,
+            reply,
+        })
+        .await?
+        .map_err(Turned::Refused)
     }
 
     pub(crate) async fn charge_of_key(&self, key: String) -> Result<Option<Charge>, Turned> {
@@ -93,7 +137,10 @@ impl Desk {
 
     async fn ask<T>(&self, errand: impl FnOnce(oneshot::Sender<T>) -> Errand) -> Result<T, Turned> {
         let (reply, answer) = oneshot::channel();
-        self.errands.send(errand(reply)).await.map_err(|_| Turned::Closed)?;
+        self.errands
+            .send(errand(reply))
+            .await
+            .map_err(|_| Turned::Closed)?;
         answer.await.map_err(|_| Turned::Closed)
     }
 }
@@ -137,11 +184,19 @@ impl Clerk {
 
     fn take(&mut self, errand: Errand) -> anyhow::Result<Day> {
         match errand {
-            Errand::Charge { key, request, reply } => {
+            Errand::Charge {
+                key,
+                request,
+                reply,
+            } => {
                 let tried = self.charge(&key, request)?;
                 self.answer(reply, tried);
             }
-            Errand::Refund { key, request, reply } => {
+            Errand::Refund {
+                key,
+                request,
+                reply,
+            } => {
                 let refund = self.refund(&key, request)?;
                 self.answer(reply, refund);
             }
@@ -158,46 +213,63 @@ impl Clerk {
         Ok(Day::GoesOn)
     }
 
-    fn charge(&mut self, key: &str, request: ChargeRequest) -> anyhow::Result<Result<Tried, Refusal>> {
-        Ok(match self.books.decide_charge(key, request, this_moment()) {
-            Ok(ChargeStep::Known(charge)) => Ok(Tried::Executed(charge)),
-            Ok(ChargeStep::Execute(charge)) => {
-                self.enter(Entry::Charge(charge.clone()))?;
-                match charge.outcome {
-                    Outcome::Captured => self.notices.push(Notice::captured(&charge)),
-                    Outcome::Declined { .. } => {}
+    fn charge(
+        &mut self,
+        key: &str,
+        request: ChargeRequest,
+    ) -> anyhow::Result<Result<Tried, Refusal>> {
+        Ok(
+            match self.books.decide_charge(key, request, this_moment()) {
+                Ok(ChargeStep::Known(charge)) => Ok(Tried::Executed(charge)),
+                Ok(ChargeStep::Execute(charge)) => {
+                    self.enter(Entry::Charge(charge.clone()))?;
+                    match charge.outcome {
+                        Outcome::Captured => self.notices.push(Notice::captured(&charge)),
+                        Outcome::Declined { .. } => {}
+                    }
+                    Ok(Tried::Executed(charge))
                 }
-                Ok(Tried::Executed(charge))
-            }
-            Ok(ChargeStep::Withhold(withheld, trouble)) => {
-                self.enter(Entry::Withheld(withheld))?;
-                Ok(Tried::Withheld(trouble))
-            }
-            Err(refusal) => Err(refusal),
-        })
+                Ok(ChargeStep::Withhold(withheld, trouble)) => {
+                    self.enter(Entry::Withheld(withheld))?;
+                    Ok(Tried::Withheld(trouble))
+                }
+                Err(refusal) => Err(refusal),
+            },
+        )
     }
 
-    fn refund(&mut self, key: &str, request: RefundRequest) -> anyhow::Result<Result<Refund, Refusal>> {
-        Ok(match self.books.decide_refund(key, request, this_moment()) {
-            Ok(RefundStep::Known(refund)) => Ok(refund),
-            Ok(RefundStep::Execute(refund)) => {
-                self.enter(Entry::Refund(refund.clone()))?;
-                self.notices.push(Notice::refunded(&refund));
-                Ok(refund)
-            }
-            Err(refusal) => Err(refusal),
-        })
+    fn refund(
+        &mut self,
+        key: &str,
+        request: RefundRequest,
+    ) -> anyhow::Result<Result<Refund, Refusal>> {
+        Ok(
+            match self.books.decide_refund(key, request, this_moment()) {
+                Ok(RefundStep::Known(refund)) => Ok(refund),
+                Ok(RefundStep::Execute(refund)) => {
+                    self.enter(Entry::Refund(refund.clone()))?;
+                    self.notices.push(Notice::refunded(&refund));
+                    Ok(refund)
+                }
+                Err(refusal) => Err(refusal),
+            },
+        )
     }
 
-    /// Into the file's group and into the books. An error ends the clerk: from there on the two could differ.
+    /// Into the file's group and into the books. An error ends the clerk: from there on the two
+    /// could differ.
     fn enter(&mut self, entry: Entry) -> anyhow::Result<()> {
         self.ledger.append(&entry)?;
-        self.books.record(entry).map_err(|Inconsistent(why)| anyhow!(why)).context("record a decision of our own")
+        self.books
+            .record(entry)
+            .map_err(|Inconsistent(why)| anyhow!(why))
+            .context("record a decision of our own")
     }
 
     fn answer<T: Send + 'static>(&mut self, reply: oneshot::Sender<T>, answer: T) {
         // An error says that the client has left; what was done stays done.
-        self.answers.push(Box::new(move || drop(reply.send(answer))));
+        self.answers
+            .push(Box::new(move || drop(reply.send(answer))));
     }
 
     fn send_notices(&mut self) {
@@ -210,7 +282,10 @@ impl Clerk {
 }
 
 fn this_moment() -> Moment {
-    Moment { id: Uuid::now_v7(), at: OffsetDateTime::now_utc() }
+    Moment {
+        id: Uuid::now_v7(),
+        at: OffsetDateTime::now_utc(),
+    }
 }
 
 #[cfg(test)]
@@ -218,8 +293,13 @@ fn this_moment() -> Moment {
 mod tests {
     use super::*;
 
-    /// A clerk with `charges` waiting errands and then the end of the day, and where the answers will arrive.
-    fn busy(ledger: Ledger, books: Books, charges: usize) -> (impl FnOnce() -> anyhow::Result<u64>, Answers) {
+    /// A clerk with `charges` waiting errands and then the end of the day, and where the answers
+    /// will arrive.
+    fn busy(
+        ledger: Ledger,
+        books: Books,
+        charges: usize,
+    ) -> (impl FnOnce() -> anyhow::Result<u64>, Answers) {
         let (errands, inbox) = mpsc::channel(QUEUE_MAX);
         let answers = (0..charges).map(|number| {
             let (reply, answer) = oneshot::channel();
@@ -229,12 +309,26 @@ mod tests {
                 token: "tok_ok".into(),
                 reference: number.to_string(),
             };
-            errands.try_send(Errand::Charge { key: number.to_string(), request, reply }).ok().unwrap();
+            errands
+                .try_send(Errand::Charge {
+                    key: number.to_string(),
+                    request,
+                    reply,
+                })
+                .ok()
+                .unwrap();
             answer
         });
         let answers = answers.collect();
         errands.try_send(Errand::Close).ok().unwrap();
-        let clerk = Clerk { books, ledger, notifier: None, answers: Vec::new(), notices: Vec::new(), groups: 0 };
+        let clerk = Clerk {
+            books,
+            ledger,
+            notifier: None,
+            answers: Vec::new(),
+            notices: Vec::new(),
+            groups: 0,
+        };
         (move || clerk.work(inbox), answers)
     }
 
@@ -260,7 +354,10 @@ mod tests {
         let (work, answers) = busy(Ledger::over(unwritable), Books::default(), 3);
         assert!(format!("{:#}", work().unwrap_err()).starts_with("write the ledger"));
         for mut answer in answers {
-            assert_eq!(answer.try_recv().unwrap_err(), oneshot::error::TryRecvError::Closed);
+            assert_eq!(
+                answer.try_recv().unwrap_err(),
+                oneshot::error::TryRecvError::Closed
+            );
         }
     }
 }

@@ -27,10 +27,19 @@ impl Config {
             !self.api_key.is_empty(),
             "PAYMENT_API_KEY is not set: it is the bearer token that every call must carry"
         );
-        let Some(url) = &self.webhook_url else { return Ok(()) };
-        let url = reqwest::Url::parse(url).with_context(|| format!("the webhook URL {url:?} is not a URL"))?;
-        ensure!(matches!(url.scheme(), "http" | "https"), "the webhook URL must be http or https");
-        ensure!(!self.webhook_secret.is_empty(), "a webhook URL needs PAYMENT_WEBHOOK_SECRET, to sign with");
+        let Some(url) = &self.webhook_url else {
+            return Ok(());
+        };
+        let url = reqwest::Url::parse(url)
+            .with_context(|| format!("the webhook URL {url:?} is not a URL"))?;
+        ensure!(
+            matches!(url.scheme(), "http" | "https"),
+            "the webhook URL must be http or https"
+        );
+        ensure!(
+            !self.webhook_secret.is_empty(),
+            "a webhook URL needs PAYMENT_WEBHOOK_SECRET, to sign with"
+        );
         Ok(())
     }
 }

@@ -12,7 +12,8 @@ use axum::response::{IntoResponse as _, Response};
 
 use crate::problem::Problem;
 
-/// The SHA-256 of the key. Digests have one length, so a comparison in constant time does not tell how long the key is.
+/// The SHA-256 of the key. Digests have one length, so a comparison in constant time does not tell
+/// how long the key is.
 #[derive(Clone)]
 pub struct Credential {
     digest: [u8; 32],
@@ -21,7 +22,10 @@ pub struct Credential {
 
 impl Credential {
     pub fn new(api_key: &str) -> Credential {
-        Credential { digest: sha256(api_key), refused: Arc::default() }
+        Credential {
+            digest: sha256(api_key),
+            refused: Arc::default(),
+        }
     }
 
     /// Returns how many calls came without the key since the gateway started.
@@ -32,8 +36,13 @@ impl Credential {
     /// Returns whether the headers carry the key, in exactly one `Authorization` header.
     fn is_in(&self, headers: &HeaderMap) -> bool {
         let mut values = headers.get_all(header::AUTHORIZATION).iter();
-        let (Some(value), None) = (values.next(), values.next()) else { return false };
-        let Some((scheme, key)) = value.to_str().ok().and_then(|value| value.split_once(' ')) else { return false };
+        let (Some(value), None) = (values.next(), values.next()) else {
+            return false;
+        };
+        let Some((scheme, key)) = value.to_str().ok().and_then(|value| value.split_once(' '))
+        else {
+            return false;
+        };
         // RFC 9110, section 11.1: the scheme is case-insensitive, and spaces may follow it.
         scheme.eq_ignore_ascii_case("bearer")
             && verify_slices_are_equal(&self.digest, &sha256(key.trim_start_matches(' '))).is_ok()
@@ -46,15 +55,23 @@ fn sha256(text: &str) -> [u8; 32] {
     bytes
 }
 
-/// Refuses a call without the credential before its body is read. Only the health check is open: it says nothing of the
-/// ledger, and a load balancer has no key.
-pub async fn demand(State(credential): State<Credential>, request: Request, next: Next) -> Response {
+/// Refuses a call without the credential before its body is read. Only the health check is open: it
+/// says nothing of the ledger, and a load balancer has no key.
+pub async fn demand(
+    State(credential): State<Credential>,
+    request: Request,
+    next: Next,
+) -> Response {
     if request.uri().path() == "/healthz" || credential.is_in(request.headers()) {
         return next.run(request).await;
     }
     credential.refused.fetch_add(1, Ordering::Relaxed);
-    // The route and not the path, and no header: what a stranger sends may be a secret that was meant for somebody else.
-    let route = request.extensions().get::<MatchedPath>().map_or("none", MatchedPath::as_str);
+    // The route and not the path, and no header: what a stranger sends may be a secret that was
+    // meant for somebody else.
+    let route = request
+        .extensions()
+        .get::<MatchedPath>()
+        .map_or("none", MatchedPath::as_str);
     tracing::warn!(event = "unauthorized", method = %request.method(), route, "Refused a call without the API key");
     Problem::unauthorized().into_response()
 }
@@ -66,7 +83,10 @@ mod tests {
     fn accepts(values: &[&str]) -> bool {
         let mut headers = HeaderMap::new();
         for value in values {
-            headers.append(header::AUTHORIZATION, value.parse().expect("a header value"));
+            headers.append(
+                header::AUTHORIZATION,
+                value.parse().expect("a header value"),
+            );
         }
         Credential::new("s3cret").is_in(&headers)
     }
@@ -76,9 +96,16 @@ mod tests {
         for good in ["Bearer s3cret", "bearer s3cret", "BEARER  s3cret"] {
             assert!(accepts(&[good]), "{good}");
         }
-        for bad in
-            ["", "Bearer", "Bearer ", "s3cret", "Basic s3cret", "Bearer s3cre", "Bearer s3cret2", "Bearer S3CRET"]
-        {
+        for bad in [
+            "",
+            "Bearer",
+            "Bearer ",
+            "s3cret",
+            "Basic s3cret",
+            "Bearer s3cre",
+            "Bearer s3cret2",
+            "Bearer S3CRET",
+        ] {
             assert!(!accepts(&[bad]), "{bad}");
         }
     }

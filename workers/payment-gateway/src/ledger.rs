@@ -17,9 +17,9 @@ pub struct Ledger {
 
 /// Opens the ledger, or starts an empty one, and rebuilds the books from it.
 ///
-/// A crash in the middle of a write leaves a last line without its end. Nobody was answered about it, so it is cut off
-/// with a warning. Any other line that cannot be read or does not follow from those before it is an error naming it:
-/// guessing about money would be worse than not starting.
+/// A crash in the middle of a write leaves a last line without its end. Nobody was answered about
+/// it, so it is cut off with a warning. Any other line that cannot be read or does not follow from
+/// those before it is an error naming it: guessing about money would be worse than not starting.
 pub fn open(path: &Path) -> anyhow::Result<(Ledger, Books)> {
     let file = OpenOptions::new()
         .read(true)
@@ -29,14 +29,22 @@ pub fn open(path: &Path) -> anyhow::Result<(Ledger, Books)> {
         .with_context(|| format!("open the ledger {}", path.display()))?;
     match file.try_lock() {
         Ok(()) => {}
-        Err(TryLockError::WouldBlock) => bail!("another gateway has the ledger {} open", path.display()),
+        Err(TryLockError::WouldBlock) => {
+            bail!("another gateway has the ledger {} open", path.display())
+        }
         Err(TryLockError::Error(error)) => {
             return Err(error).with_context(|| format!("lock the ledger {}", path.display()));
         }
     }
     sync_directory_of(path).with_context(|| format!("make the ledger {} last", path.display()))?;
-    let mut ledger = Ledger { file, path: path.to_owned(), pending: Vec::new() };
-    let books = ledger.replay().with_context(|| format!("read the ledger {}", path.display()))?;
+    let mut ledger = Ledger {
+        file,
+        path: path.to_owned(),
+        pending: Vec::new(),
+    };
+    let books = ledger
+        .replay()
+        .with_context(|| format!("read the ledger {}", path.display()))?;
     Ok((ledger, books))
 }
 
@@ -48,8 +56,8 @@ impl Ledger {
         Ok(())
     }
 
-    /// Writes and syncs the group. After an error the file's end is unknown and this ledger must not be used again: a
-    /// second sync could succeed although the first one's pages were dropped.
+    /// Writes and syncs the group. After an error the file's end is unknown and this ledger must
+    /// not be used again: a second sync could succeed although the first one's pages were dropped.
     pub fn sync(&mut self) -> anyhow::Result<()> {
         if self.pending.is_empty() {
             return Ok(());
@@ -64,7 +72,11 @@ impl Ledger {
     /// A ledger over a file of the test's choice, such as one that cannot be written.
     #[cfg(test)]
     pub fn over(file: File) -> Ledger {
-        Ledger { file, path: PathBuf::from("test"), pending: Vec::new() }
+        Ledger {
+            file,
+            path: PathBuf::from("test"),
+            pending: Vec::new(),
+        }
     }
 
     fn replay(&mut self) -> anyhow::Result<Books> {
@@ -89,7 +101,9 @@ impl Ledger {
                     self.file.sync_data()?;
                     break;
                 }
-                Err(error) => return Err(anyhow!(error).context(format!("line {number} cannot be read"))),
+                Err(error) => {
+                    return Err(anyhow!(error).context(format!("line {number} cannot be read")));
+                }
             }
             if is_torn {
                 // Whole but for its line end: kept, and ended.
@@ -105,6 +119,9 @@ impl Ledger {
 
 /// A new file's name is durable only when its directory is.
 fn sync_directory_of(path: &Path) -> std::io::Result<()> {
-    let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let directory = path
+        .parent()
+        .filter(|parent| !parent.as_os_str().is_empty())
+        .unwrap_or(Path::new("."));
     File::open(directory)?.sync_all()
 }

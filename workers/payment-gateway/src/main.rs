@@ -1,4 +1,5 @@
-//! The card gateway as a process. Exit: 0 stopped when asked to, 1 failed, 64 bad usage or configuration.
+//! The card gateway as a process. Exit: 0 stopped when asked to, 1 failed, 64 bad usage or
+//! configuration.
 
 mod arguments;
 mod signals;
@@ -15,9 +16,12 @@ async fn main() -> ExitCode {
         Ok(config) => config,
         Err(exit) => return exit,
     };
-    // Without `log_internal_errors` a line that cannot be written is dropped; `eprintln!` would panic.
-    let subscriber =
-        tracing_subscriber::fmt().json().with_env_filter(arguments::log_filter()).with_writer(std::io::stderr);
+    // Without `log_internal_errors` a line that cannot be written is dropped; `eprintln!` would
+    // panic.
+    let subscriber = tracing_subscriber::fmt()
+        .json()
+        .with_env_filter(arguments::log_filter())
+        .with_writer(std::io::stderr);
     subscriber.log_internal_errors(false).init();
     match run(config).await {
         Ok(()) => ExitCode::SUCCESS,
@@ -30,7 +34,9 @@ async fn main() -> ExitCode {
 
 async fn run(config: Config) -> anyhow::Result<()> {
     let shutdown = signals::shutdown()?;
-    let listener = TcpListener::bind(config.bind).await.with_context(|| format!("bind {}", config.bind))?;
+    let listener = TcpListener::bind(config.bind)
+        .await
+        .with_context(|| format!("bind {}", config.bind))?;
     tracing::info!(address = %listener.local_addr()?, ledger = %config.ledger.display(), "listening");
     payment_gateway::serve(config, listener, shutdown).await
 }

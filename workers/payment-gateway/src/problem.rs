@@ -1,4 +1,5 @@
-//! Every answer that is not a success, as `application/problem+json` (RFC 9457). Internals never reach the body.
+//! Every answer that is not a success, as `application/problem+json` (RFC 9457). Internals never
+//! reach the body.
 
 use axum::Json;
 use axum::http::{HeaderName, HeaderValue, StatusCode, header};
@@ -27,21 +28,38 @@ pub struct FieldError {
 
 impl Problem {
     pub fn malformed(detail: impl Into<String>) -> Problem {
-        Problem::new(StatusCode::BAD_REQUEST, "malformed-request", "The request cannot be read").detailed(detail)
+        Problem::new(
+            StatusCode::BAD_REQUEST,
+            "malformed-request",
+            "The request cannot be read",
+        )
+        .detailed(detail)
     }
 
     pub fn key_missing(detail: impl Into<String>) -> Problem {
-        Problem::new(StatusCode::BAD_REQUEST, "idempotency-key-missing", "A usable idempotency key is required")
-            .detailed(detail)
+        Problem::new(
+            StatusCode::BAD_REQUEST,
+            "idempotency-key-missing",
+            "A usable idempotency key is required",
+        )
+        .detailed(detail)
     }
 
     pub fn invalid(errors: Vec<FieldError>) -> Problem {
-        let problem = Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "invalid-fields", "Fields are invalid");
+        let problem = Problem::new(
+            StatusCode::UNPROCESSABLE_ENTITY,
+            "invalid-fields",
+            "Fields are invalid",
+        );
         Problem { errors, ..problem }
     }
 
     pub fn body_unread(status: StatusCode) -> Problem {
-        Problem::new(status, "body-unread", "The body is too large or did not arrive")
+        Problem::new(
+            status,
+            "body-unread",
+            "The body is too large or did not arrive",
+        )
     }
 
     pub fn unauthorized() -> Problem {
@@ -50,7 +68,11 @@ impl Problem {
     }
 
     pub fn no_charge() -> Problem {
-        Problem::new(StatusCode::NOT_FOUND, "charge-unknown", "There is no such charge")
+        Problem::new(
+            StatusCode::NOT_FOUND,
+            "charge-unknown",
+            "There is no such charge",
+        )
     }
 
     pub fn no_route() -> Problem {
@@ -58,30 +80,56 @@ impl Problem {
     }
 
     pub fn no_method() -> Problem {
-        Problem::new(StatusCode::METHOD_NOT_ALLOWED, "method-not-allowed", "This cannot be done here")
+        Problem::new(
+            StatusCode::METHOD_NOT_ALLOWED,
+            "method-not-allowed",
+            "This cannot be done here",
+        )
     }
 
     /// `tok_flaky`.
     pub fn failed() -> Problem {
-        Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "internal-error", "The gateway failed")
+        Problem::new(
+            StatusCode::INTERNAL_SERVER_ERROR,
+            "internal-error",
+            "The gateway failed",
+        )
     }
 
-    /// The end of a held request, should the client wait for it: what a load balancer before a hung gateway says.
+    /// The end of a held request, should the client wait for it: what a load balancer before a hung
+    /// gateway says.
     pub fn outcome_unknown() -> Problem {
-        Problem::new(StatusCode::GATEWAY_TIMEOUT, "outcome-unknown", "The gateway did not answer in time")
-            .detailed("the charge may or may not have been executed: ask by its idempotency key")
+        Problem::new(
+            StatusCode::GATEWAY_TIMEOUT,
+            "outcome-unknown",
+            "The gateway did not answer in time",
+        )
+        .detailed("the charge may or may not have been executed: ask by its idempotency key")
     }
 
     pub fn unavailable() -> Problem {
-        Problem::new(StatusCode::SERVICE_UNAVAILABLE, "unavailable", "The gateway is stopping")
+        Problem::new(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "unavailable",
+            "The gateway is stopping",
+        )
     }
 
     fn new(status: StatusCode, name: &'static str, title: &'static str) -> Problem {
-        Problem { status, name, title, detail: None, errors: Vec::new() }
+        Problem {
+            status,
+            name,
+            title,
+            detail: None,
+            errors: Vec::new(),
+        }
     }
 
     fn detailed(self, detail: impl Into<String>) -> Problem {
-        Problem { detail: Some(detail.into()), ..self }
+        Problem {
+            detail: Some(detail.into()),
+            ..self
+        }
     }
 }
 
@@ -94,10 +142,12 @@ impl From<Turned> for Problem {
                 "The idempotency key was used for another request",
             ),
             Turned::Refused(Refusal::UnknownCharge) => Problem::no_charge(),
-            Turned::Refused(Refusal::MoreThanRefundable { refundable_minor }) => Problem::invalid(vec![FieldError {
-                field: "amount_minor".into(),
-                message: format!("at most {refundable_minor} of this charge can be refunded"),
-            }]),
+            Turned::Refused(Refusal::MoreThanRefundable { refundable_minor }) => {
+                Problem::invalid(vec![FieldError {
+                    field: "amount_minor".into(),
+                    message: format!("at most {refundable_minor} of this charge can be refunded"),
+                }])
+            }
             Turned::Closed => Problem::unavailable(),
         }
     }
@@ -114,9 +164,12 @@ impl IntoResponse for Problem {
             detail: Option<String>,
             errors: Vec<FieldError>,
         }
-        const PROBLEM_JSON: (HeaderName, HeaderValue) =
-            (header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
-        const RETRY_AFTER: (HeaderName, HeaderValue) = (header::RETRY_AFTER, HeaderValue::from_static("1"));
+        const PROBLEM_JSON: (HeaderName, HeaderValue) = (
+            header::CONTENT_TYPE,
+            HeaderValue::from_static("application/problem+json"),
+        );
+        const RETRY_AFTER: (HeaderName, HeaderValue) =
+            (header::RETRY_AFTER, HeaderValue::from_static("1"));
 
         let body = Json(Body {
             r#type: format!("/problems/{}", self.name),
@@ -126,10 +179,15 @@ impl IntoResponse for Problem {
             errors: self.errors,
         });
         // RFC 9110, section 11.6.1: a 401 names the scheme.
-        const CHALLENGE: (HeaderName, HeaderValue) = (header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+        const CHALLENGE: (HeaderName, HeaderValue) =
+            (header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
         match self.status {
-            StatusCode::SERVICE_UNAVAILABLE => (self.status, [PROBLEM_JSON, RETRY_AFTER], body).into_response(),
-            StatusCode::UNAUTHORIZED => (self.status, [PROBLEM_JSON, CHALLENGE], body).into_response(),
+            StatusCode::SERVICE_UNAVAILABLE => {
+                (self.status, [PROBLEM_JSON, RETRY_AFTER], body).into_response()
+            }
+            StatusCode::UNAUTHORIZED => {
+                (self.status, [PROBLEM_JSON, CHALLENGE], body).into_response()
+            }
             status => (status, [PROBLEM_JSON], body).into_response(),
         }
     }

@@ -1,4 +1,5 @@
-//! The signature on a webhook: `Payment-Signature: t=<unix seconds>,v1=<hex HMAC-SHA256(secret, t + "." + body)>`.
+//! The signature on a webhook: `Payment-Signature: t=<unix seconds>,v1=<hex HMAC-SHA256(secret, t +
+//! "." + body)>`.
 //!
 //! Depends on nothing of this crate, so that a receiver can take the file as it is.
 
@@ -9,7 +10,8 @@ use aws_lc_rs::hmac;
 
 pub const HEADER: &str = "Payment-Signature";
 
-/// A header with a time and several signatures (two secrets during a rotation) is far below; more is not ours.
+/// A header with a time and several signatures (two secrets during a rotation) is far below; more
+/// is not ours.
 const HEADER_BYTES_MAX: usize = 1024;
 
 /// Why a webhook is not believed. Which of the three it was is for the log, not for the sender.
@@ -28,16 +30,30 @@ pub fn sign(secret: &str, timestamp: i64, body: &[u8]) -> String {
     format!("t={timestamp},v1={}", hex(tag.as_ref()))
 }
 
-/// Whether `header` signs exactly these bytes of `body`, at most `tolerance` before or after `now` (unix seconds).
+/// Whether `header` signs exactly these bytes of `body`, at most `tolerance` before or after `now`
+/// (unix seconds).
 ///
-/// Verify the raw bytes as received, not a re-serialisation. During a rotation of the secret call it once per secret;
-/// several `v1` in one header are accepted as well, one must match.
-pub fn verify(secret: &str, header: &str, body: &[u8], now: i64, tolerance: Duration) -> Result<(), SignatureError> {
-    let Header { timestamp, signed_at, tags } = parse(header).ok_or(SignatureError::Malformed)?;
+/// Verify the raw bytes as received, not a re-serialisation. During a rotation of the secret call
+/// it once per secret; several `v1` in one header are accepted as well, one must match.
+pub fn verify(
+    secret: &str,
+    header: &str,
+    body: &[u8],
+    now: i64,
+    tolerance: Duration,
+) -> Result<(), SignatureError> {
+    let Header {
+        timestamp,
+        signed_at,
+        tags,
+    } = parse(header).ok_or(SignatureError::Malformed)?;
     let key = key(secret);
     let message = signed_bytes(timestamp, body);
     // `hmac::verify` compares in constant time.
-    if !tags.iter().any(|tag| hmac::verify(&key, &message, tag).is_ok()) {
+    if !tags
+        .iter()
+        .any(|tag| hmac::verify(&key, &message, tag).is_ok())
+    {
         return Err(SignatureError::Mismatch);
     }
     if now.abs_diff(signed_at) > tolerance.as_secs() {
@@ -70,7 +86,11 @@ fn parse(header: &str) -> Option<Header<'_>> {
     }
     let timestamp = timestamp.filter(|text| text.bytes().all(|byte| byte.is_ascii_digit()))?;
     let signed_at = timestamp.parse().ok()?;
-    (!tags.is_empty()).then_some(Header { timestamp, signed_at, tags })
+    (!tags.is_empty()).then_some(Header {
+        timestamp,
+        signed_at,
+        tags,
+    })
 }
 
 fn key(secret: &str) -> hmac::Key {
@@ -87,13 +107,18 @@ fn hex(bytes: &[u8]) -> String {
 
 fn unhex(text: &str) -> Option<Vec<u8>> {
     fn digit(byte: u8) -> Option<u8> {
-        char::from(byte).to_digit(16).and_then(|digit| u8::try_from(digit).ok())
+        char::from(byte)
+            .to_digit(16)
+            .and_then(|digit| u8::try_from(digit).ok())
     }
     let (pairs, rest) = text.as_bytes().as_chunks::<2>();
     if !rest.is_empty() {
         return None;
     }
-    pairs.iter().map(|[high, low]| Some(digit(*high)? << 4 | digit(*low)?)).collect()
+    pairs
+        .iter()
+        .map(|[high, low]| Some(digit(*high)? << 4 | digit(*low)?))
+        .collect()
 }
 
 impl fmt::Display for SignatureError {
@@ -118,7 +143,11 @@ mod tests {
 
     #[track_caller]
     fn check(header: &str, body: &str, expected: Result<(), SignatureError>) {
-        assert_eq!(verify("whsec", header, body.as_bytes(), NOW, TOLERANCE), expected, "{header}");
+        assert_eq!(
+            verify("whsec", header, body.as_bytes(), NOW, TOLERANCE),
+            expected,
+            "{header}"
+        );
     }
 
     fn signed(secret: &str, timestamp: i64) -> String {
@@ -128,7 +157,8 @@ mod tests {
     #[test]
     fn a_known_answer() {
         // printf '1700000000.{"a":1}' | openssl dgst -sha256 -hmac whsec
-        let expected = "t=1700000000,v1=8ad37ba156048ae0e0a5533c75cdf26fee88b07f93cb57ee4c80adb053012032";
+        let expected =
+            "t=1700000000,v1=8ad37ba156048ae0e0a5533c75cdf26fee88b07f93cb57ee4c80adb053012032";
         assert_eq!(signed("whsec", NOW), expected);
     }
 
@@ -137,27 +167,58 @@ mod tests {
         check(&signed("whsec", NOW), "{\"a\":1}", Ok(()));
         check(&signed("whsec", NOW - 300), "{\"a\":1}", Ok(()));
         check(&signed("whsec", NOW + 300), "{\"a\":1}", Ok(()));
-        check(&format!("{},v0=old", signed("whsec", NOW)), "{\"a\":1}", Ok(()));
+        check(
+            &format!("{},v0=old", signed("whsec", NOW)),
+            "{\"a\":1}",
+            Ok(()),
+        );
     }
 
     #[test]
     fn forged_reserialised_and_old_webhooks_are_not_believed() {
-        check(&signed("other", NOW), "{\"a\":1}", Err(SignatureError::Mismatch));
-        check(&signed("whsec", NOW), "{\"a\": 1}", Err(SignatureError::Mismatch));
+        check(
+            &signed("other", NOW),
+            "{\"a\":1}",
+            Err(SignatureError::Mismatch),
+        );
+        check(
+            &signed("whsec", NOW),
+            "{\"a\": 1}",
+            Err(SignatureError::Mismatch),
+        );
         check(
             &signed("whsec", NOW).replace("t=1700000000", "t=1700000001"),
             "{\"a\":1}",
             Err(SignatureError::Mismatch),
         );
-        check(&format!("t={NOW},v1="), "{\"a\":1}", Err(SignatureError::Mismatch));
-        check(&signed("whsec", NOW - 301), "{\"a\":1}", Err(SignatureError::OutsideTolerance));
-        check(&signed("whsec", NOW + 301), "{\"a\":1}", Err(SignatureError::OutsideTolerance));
+        check(
+            &format!("t={NOW},v1="),
+            "{\"a\":1}",
+            Err(SignatureError::Mismatch),
+        );
+        check(
+            &signed("whsec", NOW - 301),
+            "{\"a\":1}",
+            Err(SignatureError::OutsideTolerance),
+        );
+        check(
+            &signed("whsec", NOW + 301),
+            "{\"a\":1}",
+            Err(SignatureError::OutsideTolerance),
+        );
     }
 
     #[test]
     fn one_of_two_signatures_is_enough_while_a_secret_rotates() {
-        let (_, old) = signed("old", NOW).split_once(',').map(|(t, v)| (t.to_owned(), v.to_owned())).unwrap();
-        check(&format!("{},{old}", signed("whsec", NOW)), "{\"a\":1}", Ok(()));
+        let (_, old) = signed("old", NOW)
+            .split_once(',')
+            .map(|(t, v)| (t.to_owned(), v.to_owned()))
+            .unwrap();
+        check(
+            &format!("{},{old}", signed("whsec", NOW)),
+            "{\"a\":1}",
+            Ok(()),
+        );
     }
 
     #[test]

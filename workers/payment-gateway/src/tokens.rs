@@ -1,4 +1,5 @@
-//! What each payment token makes the gateway do. This file is the list; nothing elsewhere knows a token's name.
+//! What each payment token makes the gateway do. This file is the list; nothing elsewhere knows a
+//! token's name.
 //!
 //! | token | executes | answer to `POST /v1/charges` |
 //! |---|---|---|
@@ -11,8 +12,9 @@
 //! | `tok_slow` | captured at once | after two seconds, on every try |
 //! | any other | declined, `unknown_token` | at once |
 //!
-//! `tok_timeout_before` hangs once per key, not always: a client that asks (404) and then tries again must get through,
-//! as it would with a gateway that lost one request. Both counts survive a restart.
+//! `tok_timeout_before` hangs once per key, not always: a client that asks (404) and then tries
+//! again must get through, as it would with a gateway that lost one request. Both counts survive a
+//! restart.
 
 use std::time::Duration;
 
@@ -83,23 +85,35 @@ impl Token {
         }
     }
 
-    /// The trouble of the next try of a key that was tried `tries` times without executing; `None`: it executes.
+    /// The trouble of the next try of a key that was tried `tries` times without executing; `None`:
+    /// it executes.
     pub fn trouble(self, tries: u32) -> Option<Trouble> {
         match self {
             Token::Flaky => (tries < FLAKY_FAILURES).then_some(Trouble::Fails),
             Token::TimeoutBefore => (tries < TIMEOUTS_BEFORE).then_some(Trouble::Hangs),
-            Token::Ok | Token::Declined | Token::InsufficientFunds | Token::Timeout | Token::Slow | Token::Unknown => {
-                None
-            }
+            Token::Ok
+            | Token::Declined
+            | Token::InsufficientFunds
+            | Token::Timeout
+            | Token::Slow
+            | Token::Unknown => None,
         }
     }
 
     pub fn outcome(self) -> Outcome {
         match self {
-            Token::Ok | Token::Timeout | Token::TimeoutBefore | Token::Flaky | Token::Slow => Outcome::Captured,
-            Token::Declined => Outcome::Declined { reason: DeclineReason::CardDeclined },
-            Token::InsufficientFunds => Outcome::Declined { reason: DeclineReason::InsufficientFunds },
-            Token::Unknown => Outcome::Declined { reason: DeclineReason::UnknownToken },
+            Token::Ok | Token::Timeout | Token::TimeoutBefore | Token::Flaky | Token::Slow => {
+                Outcome::Captured
+            }
+            Token::Declined => Outcome::Declined {
+                reason: DeclineReason::CardDeclined,
+            },
+            Token::InsufficientFunds => Outcome::Declined {
+                reason: DeclineReason::InsufficientFunds,
+            },
+            Token::Unknown => Outcome::Declined {
+                reason: DeclineReason::UnknownToken,
+            },
         }
     }
 

@@ -1,4 +1,5 @@
-//! Telling the shop what happened, in the background. At least once while the process lives, in no promised order.
+//! Telling the shop what happened, in the background. At least once while the process lives, in no
+//! promised order.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,11 +17,13 @@ use uuid::Uuid;
 use crate::books::{Charge, Refund};
 use crate::signature;
 
-/// Notices waiting; past it they are dropped with a warning. A receiver that is down must not grow the gateway.
+/// Notices waiting; past it they are dropped with a warning. A receiver that is down must not grow
+/// the gateway.
 const QUEUE_MAX: usize = 1024;
 /// Deliveries at a time: enough that one in back-off does not stop the rest.
 const DELIVERIES_MAX: usize = 16;
-/// With the back-off below the last try is half a minute after the first: longer than a receiver's restart.
+/// With the back-off below the last try is half a minute after the first: longer than a receiver's
+/// restart.
 const TRIES_MAX: u32 = 10;
 const BACKOFF_FIRST: Duration = Duration::from_millis(100);
 const BACKOFF_MAX: Duration = Duration::from_secs(10);
@@ -54,9 +57,16 @@ pub struct Notifier {
 
 /// Starts the courier. It ends when the notifier is gone and every notice is delivered or given up.
 pub fn start(url: &str, secret: &str) -> anyhow::Result<(Notifier, JoinHandle<()>)> {
-    let courier = Arc::new(Courier { client: client()?, url: url.to_owned(), secret: secret.to_owned() });
+    let courier = Arc::new(Courier {
+        client: client()?,
+        url: url.to_owned(),
+        secret: secret.to_owned(),
+    });
     let (queue, notices) = mpsc::channel(QUEUE_MAX);
-    Ok((Notifier { queue }, tokio::spawn(deliver_all(courier, notices))))
+    Ok((
+        Notifier { queue },
+        tokio::spawn(deliver_all(courier, notices)),
+    ))
 }
 
 impl Notifier {
@@ -136,7 +146,9 @@ impl Courier {
                 Err(error) if number == TRIES_MAX => {
                     return tracing::warn!(%event_id, tries = number, %error, "webhook given up");
                 }
-                Err(error) => tracing::debug!(%event_id, tries = number, %error, "webhook not taken"),
+                Err(error) => {
+                    tracing::debug!(%event_id, tries = number, %error, "webhook not taken")
+                }
             }
             sleep(backoff).await;
             backoff = (backoff * 2).min(BACKOFF_MAX);
@@ -155,13 +167,18 @@ impl Courier {
             .send()
             .await?;
         // A redirect is not taken either: it is not followed.
-        ensure!(answer.status().is_success(), "the receiver said {}", answer.status());
+        ensure!(
+            answer.status().is_success(),
+            "the receiver said {}",
+            answer.status()
+        );
         Ok(())
     }
 }
 
 fn client() -> anyhow::Result<reqwest::Client> {
-    // reqwest panics without a provider, even for plain http. An error says that the process has chosen one.
+    // reqwest panics without a provider, even for plain http. An error says that the process has
+    // chosen one.
     if CryptoProvider::get_default().is_none() {
         let _ = aws_lc_rs::default_provider().install_default();
     }

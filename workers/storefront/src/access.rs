@@ -1,7 +1,7 @@
 //! Which action each route is, and the check before each of them.
 //!
-//! The table is closed: a route that is not in it is answered 404, so that a new one is decided about before it works. A test
-//! compares it with the routers.
+//! The table is closed: a route that is not in it is answered 404, so that a new one is decided
+//! about before it works. A test compares it with the routers.
 
 use app::ports::Source as _;
 use axum::extract::{MatchedPath, Request, State};
@@ -81,15 +81,26 @@ pub const ROUTES: &[(&str, &str, Action)] = &[
 
 /// Returns the action of a route; `None` when the path takes no such method.
 pub fn action_of(method: &Method, path: &str) -> Option<Action> {
-    let method = if *method == Method::HEAD { "GET" } else { method.as_str() };
-    ROUTES.iter().find(|(known, at, _)| *known == method && *at == path).map(|(_, _, action)| *action)
+    let method = if *method == Method::HEAD {
+        "GET"
+    } else {
+        method.as_str()
+    };
+    ROUTES
+        .iter()
+        .find(|(known, at, _)| *known == method && *at == path)
+        .map(|(_, _, action)| *action)
 }
 
 /// Lets a request through to its handler if the actor may do what the route is for.
 ///
 /// What depends on one order, or on a signature, is decided by the handler, which asks `may` too.
 pub async fn check<P: Ports>(State(app): State<App<P>>, request: Request, next: Next) -> Response {
-    let Some(path) = request.extensions().get::<MatchedPath>().map(|path| path.as_str().to_owned()) else {
+    let Some(path) = request
+        .extensions()
+        .get::<MatchedPath>()
+        .map(|path| path.as_str().to_owned())
+    else {
         return next.run(request).await;
     };
     let Some(action) = action_of(request.method(), &path) else {
@@ -148,7 +159,9 @@ pub struct Refused {
 impl Refused {
     pub fn problem(self) -> Problem {
         match self.denial {
-            Denial::NotSignedIn => Problem::unauthorized(self.token.unwrap_or(TokenRefusal::Missing)),
+            Denial::NotSignedIn => {
+                Problem::unauthorized(self.token.unwrap_or(TokenRefusal::Missing))
+            }
             Denial::NotVisible => Problem::not_found().noting(event_of(self.token)),
             Denial::Role => forbidden(self.action),
         }
@@ -168,16 +181,32 @@ impl Refused {
 ///
 /// # Errors
 /// Says who asks and why they may not.
-pub fn authorize<P: Ports>(app: &App<P>, headers: &HeaderMap, action: Action) -> Result<Staff, Refused> {
+pub fn authorize<P: Ports>(
+    app: &App<P>,
+    headers: &HeaderMap,
+    action: Action,
+) -> Result<Staff, Refused> {
     let staff = staff::of(headers, &app.settings, app.ports.source().now());
-    match (may(actor(staff.as_ref().ok()), action, Resource::Shop), staff) {
+    match (
+        may(actor(staff.as_ref().ok()), action, Resource::Shop),
+        staff,
+    ) {
         (Ok(()), Ok(staff)) => Ok(staff),
-        (Ok(()), Err(token)) => Err(Refused { denial: Denial::NotSignedIn, token: Some(token), action }),
-        (Err(denial), staff) => Err(Refused { denial, token: staff.err(), action }),
+        (Ok(()), Err(token)) => Err(Refused {
+            denial: Denial::NotSignedIn,
+            token: Some(token),
+            action,
+        }),
+        (Err(denial), staff) => Err(Refused {
+            denial,
+            token: staff.err(),
+            action,
+        }),
     }
 }
 
-/// What a request for something that is not shown is a sign of. A token that was sent and is not accepted counts as that.
+/// What a request for something that is not shown is a sign of. A token that was sent and is not
+/// accepted counts as that.
 pub const fn event_of(token: Option<TokenRefusal>) -> SecurityEvent {
     match token {
         None | Some(TokenRefusal::Missing) => SecurityEvent::ForeignLookup,
@@ -191,19 +220,31 @@ pub const fn event_of(token: Option<TokenRefusal>) -> SecurityEvent {
     }
 }
 
-/// Sends a browser to the sign-in. Whoever has no token yet is no sign of anything; one that is not accepted is.
+/// Sends a browser to the sign-in. Whoever has no token yet is no sign of anything; one that is not
+/// accepted is.
 pub fn to_sign_in(token: Option<TokenRefusal>) -> Response {
     let mut response = Redirect::to("/staff/sign-in").into_response();
     if event_of(token) == SecurityEvent::Unauthorized {
-        response.extensions_mut().insert(SecurityEvent::Unauthorized);
+        response
+            .extensions_mut()
+            .insert(SecurityEvent::Unauthorized);
     }
     response
 }
 
 /// 403 with the roles that may.
 pub fn forbidden(action: Action) -> Problem {
-    let roles: Vec<_> = action.staff().unwrap_or_default().iter().map(|role| role.code()).collect();
-    let detail = format!("Your role may not do this ({}). It needs one of: {}.", action.code(), roles.join(", "));
+    let roles: Vec<_> = action
+        .staff()
+        .unwrap_or_default()
+        .iter()
+        .map(|role| role.code())
+        .collect();
+    let detail = format!(
+        "Your role may not do this ({}). It needs one of: {}.",
+        action.code(),
+        roles.join(", ")
+    );
     Problem {
         more: vec![("needs_role", json!(roles))],
         security: Some(SecurityEvent::Forbidden),

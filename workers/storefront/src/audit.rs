@@ -1,5 +1,5 @@
-//! What staff did, written into the audit log after it was done. What they do to an order is written with the order's change
-//! (`app::use_cases::change_order`).
+//! What staff did, written into the audit log after it was done. What they do to an order is
+//! written with the order's change (`app::use_cases::change_order`).
 
 use app::ports::Source as _;
 use app::ports::access::{AuditEntry, AuditLog as _};
@@ -9,8 +9,8 @@ use uuid::Uuid;
 
 use crate::{App, Ports};
 
-/// Appends an entry, once for each `act_id`. The act is done already: when the log cannot be written, the act stands and the
-/// entry goes into the process's log as an error.
+/// Appends an entry, once for each `act_id`. The act is done already: when the log cannot be
+/// written, the act stands and the entry goes into the process's log as an error.
 pub async fn append<P: Ports>(
     app: &App<P>,
     actor: String,
@@ -19,10 +19,26 @@ pub async fn append<P: Ports>(
     after: Option<Value>,
     act_id: Option<String>,
 ) {
-    let (at, after) = (app.ports.source().now(), after.map(|value| value.to_string()));
-    let entry = AuditEntry { at, actor, action: action.code().to_owned(), subject, before: None, after, act_id };
+    let (at, after) = (
+        app.ports.source().now(),
+        after.map(|value| value.to_string()),
+    );
+    let entry = AuditEntry {
+        at,
+        actor,
+        action: action.code().to_owned(),
+        subject,
+        before: None,
+        after,
+        act_id,
+    };
     if let Err(error) = app.ports.orders().append_audit(&entry).await {
-        let AuditEntry { actor, action, subject, .. } = entry;
+        let AuditEntry {
+            actor,
+            action,
+            subject,
+            ..
+        } = entry;
         tracing::error!(%error, actor, action, subject, "An act could not be written into the audit log");
     }
 }

@@ -1,4 +1,5 @@
-//! Reading a JSON object strictly: every wrong field is named at once, by the path under which the client wrote it.
+//! Reading a JSON object strictly: every wrong field is named at once, by the path under which the
+//! client wrote it.
 
 use axum::body::Bytes;
 use axum::http::{HeaderMap, StatusCode, header};
@@ -14,7 +15,10 @@ use crate::problem::Problem;
 /// # Errors
 /// 415 for another content type, 400 for what is no JSON object.
 pub fn object(headers: &HeaderMap, body: &Bytes) -> Result<Map<String, Value>, Problem> {
-    let kind = headers.get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or_default();
+    let kind = headers
+        .get(header::CONTENT_TYPE)
+        .and_then(|kind| kind.to_str().ok())
+        .unwrap_or_default();
     let kind = kind.split(';').next().unwrap_or_default().trim();
     if !kind.eq_ignore_ascii_case("application/json") {
         return Err(Problem {
@@ -42,12 +46,24 @@ pub struct Fields<'e> {
 }
 
 impl<'e> Fields<'e> {
-    pub fn new(object: Map<String, Value>, path: impl Into<String>, errors: &'e mut Vec<FieldError>) -> Fields<'e> {
-        Fields { object, path: path.into(), errors }
+    pub fn new(
+        object: Map<String, Value>,
+        path: impl Into<String>,
+        errors: &'e mut Vec<FieldError>,
+    ) -> Fields<'e> {
+        Fields {
+            object,
+            path: path.into(),
+            errors,
+        }
     }
 
     fn name(&self, field: &str) -> String {
-        if self.path.is_empty() { field.to_owned() } else { format!("{}.{field}", self.path) }
+        if self.path.is_empty() {
+            field.to_owned()
+        } else {
+            format!("{}.{field}", self.path)
+        }
     }
 
     pub fn wrong(&mut self, field: &str, message: impl Into<String>) {
@@ -113,7 +129,10 @@ impl<'e> Fields<'e> {
 
     pub fn quantity(&mut self, field: &str) -> Option<Quantity> {
         let quantity = match self.take(field) {
-            Some(Value::Number(number)) => number.as_u64().and_then(|n| u32::try_from(n).ok()).and_then(Quantity::new),
+            Some(Value::Number(number)) => number
+                .as_u64()
+                .and_then(|n| u32::try_from(n).ok())
+                .and_then(Quantity::new),
             _ => None,
         };
         if quantity.is_none() {
@@ -155,6 +174,10 @@ impl<'e> Fields<'e> {
     /// Whatever was not asked for is refused: a client that sends `price` believes that it counts.
     pub fn finish(self) {
         let names: Vec<_> = self.object.keys().map(|field| self.name(field)).collect();
-        self.errors.extend(names.into_iter().map(|name| FieldError::new(name, "is not a known field")));
+        self.errors.extend(
+            names
+                .into_iter()
+                .map(|name| FieldError::new(name, "is not a known field")),
+        );
     }
 }

@@ -3,7 +3,8 @@
 use std::fmt;
 use std::sync::{Arc, PoisonError, RwLock};
 
-/// The values of a secret that are good now: today's first. Cheap to clone; all clones change together.
+/// The values of a secret that are good now: today's first. Cheap to clone; all clones change
+/// together.
 #[derive(Clone)]
 pub struct Keys(Arc<RwLock<Vec<String>>>);
 
@@ -15,10 +16,14 @@ impl Keys {
         Keys(Arc::new(RwLock::new(vec![key.into()])))
     }
 
-    /// From now on these are good, today's first. None at all, or an empty one, changes nothing: a secret that cannot be
-    /// read must not lock everybody out, and an empty key is everybody's.
+    /// From now on these are good, today's first. None at all, or an empty one, changes nothing: a
+    /// secret that cannot be read must not lock everybody out, and an empty key is everybody's.
     pub fn set(&self, keys: Vec<String>) {
-        let keys: Vec<_> = keys.into_iter().filter(|key| !key.is_empty()).take(GOOD_MAX).collect();
+        let keys: Vec<_> = keys
+            .into_iter()
+            .filter(|key| !key.is_empty())
+            .take(GOOD_MAX)
+            .collect();
         if !keys.is_empty() {
             *self.0.write().unwrap_or_else(PoisonError::into_inner) = keys;
         }
@@ -26,7 +31,12 @@ impl Keys {
 
     /// What the first good key says that says anything.
     pub fn find<T>(&self, ask: impl FnMut(&str) -> Option<T>) -> Option<T> {
-        self.0.read().unwrap_or_else(PoisonError::into_inner).iter().map(String::as_str).find_map(ask)
+        self.0
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .iter()
+            .map(String::as_str)
+            .find_map(ask)
     }
 }
 
@@ -43,7 +53,11 @@ mod tests {
     #[test]
     fn the_key_of_before_is_good_until_the_next_change_and_nothing_leaves_none() {
         let keys = Keys::new("monday");
-        let good = |key: &str| keys.clone().find(|known| (known == key).then_some(())).is_some();
+        let good = |key: &str| {
+            keys.clone()
+                .find(|known| (known == key).then_some(()))
+                .is_some()
+        };
         keys.set(vec!["tuesday".to_owned(), "monday".to_owned()]);
         assert!(good("tuesday") && good("monday"));
         keys.set(vec!["wednesday".to_owned(), "tuesday".to_owned()]);

@@ -1,7 +1,7 @@
 //! The storefront: JSON API and server-rendered pages over the same use-cases.
 //!
-//! Generic over its ports, so that tests run it on fakes. It decides nothing about orders: it checks input, asks a
-//! use-case, and puts the answer into words.
+//! Generic over its ports, so that tests run it on fakes. It decides nothing about orders: it
+//! checks input, asks a use-case, and puts the answer into words.
 
 pub mod access;
 mod api;
@@ -60,7 +60,8 @@ pub trait Ports: Clone + Send + Sync + 'static {
         + Send
         + Sync
         + 'static;
-    /// No more of the stock than its `Role` grants: no page or route can hold, sell or release the units of an order.
+    /// No more of the stock than its `Role` grants: no page or route can hold, sell or release the
+    /// units of an order.
     type Stock: Catalogue + Adjustments + Ledger + Reservations + Send + Sync + 'static;
     type Carts: CartStore + Send + Sync + 'static;
     type Views: OrderViewReader + Send + Sync + 'static;
@@ -73,8 +74,9 @@ pub trait Ports: Clone + Send + Sync + 'static {
     fn source(&self) -> &Self::Source;
     /// While something of these is left alone because it fails: after how long to ask again.
     fn refuses(&self, needs: &[Dependency]) -> Option<Duration>;
-    /// Counts in the store that storefronts share: how often `key` was counted within `window`, this time included. `None`
-    /// where there is no such store, or it does not answer: then each storefront's own limits hold.
+    /// Counts in the store that storefronts share: how often `key` was counted within `window`,
+    /// this time included. `None` where there is no such store, or it does not answer: then each
+    /// storefront's own limits hold.
     fn count(&self, _key: &str, _window: Duration) -> impl Future<Output = Option<u64>> + Send {
         std::future::ready(None)
     }
@@ -116,7 +118,8 @@ pub struct Settings {
     pub orders_per_minute: u32,
     /// Proxies before us that add to `X-Forwarded-For`, each the address of whoever spoke to it.
     pub trusted_proxies: usize,
-    /// What was sent to customers, where a local AWS keeps it. `None` on AWS, and then the page is not there.
+    /// What was sent to customers, where a local AWS keeps it. `None` on AWS, and then the page is
+    /// not there.
     pub mailbox: Option<Arc<dyn Mailbox>>,
     pub shutdown: CancellationToken,
     /// Tells the time where no port is at hand: sessions end by it.
@@ -182,7 +185,9 @@ pub fn router<P: Ports>(ports: P, settings: Settings) -> Router {
         watchers: Arc::default(),
         admission: Arc::default(),
     };
-    let routes = api::routes::<P>().merge(pages::routes::<P>()).fallback(problem::no_such_page);
+    let routes = api::routes::<P>()
+        .merge(pages::routes::<P>())
+        .fallback(problem::no_such_page);
     security::around(routes, app.clone()).with_state(app)
 }
 
@@ -190,17 +195,20 @@ pub fn router<P: Ports>(ports: P, settings: Settings) -> Router {
 pub fn digest(bytes: &[u8]) -> String {
     use std::fmt::Write as _;
     let hash = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, bytes);
-    hash.as_ref().iter().fold(String::with_capacity(64), |mut text, byte| {
-        let _ = write!(text, "{byte:02x}");
-        text
-    })
+    hash.as_ref()
+        .iter()
+        .fold(String::with_capacity(64), |mut text, byte| {
+            let _ = write!(text, "{byte:02x}");
+            text
+        })
 }
 
 /// 128 random bits, as text that fits into a URL.
 fn random_token() -> String {
     use base64::Engine as _;
     let mut bytes = [0u8; 16];
-    // The system's random source does not fail once it has worked; a token that is not random must not be given out.
+    // The system's random source does not fail once it has worked; a token that is not random must
+    // not be given out.
     match aws_lc_rs::rand::fill(&mut bytes) {
         Ok(()) => base64::engine::general_purpose::URL_SAFE_NO_PAD.encode(bytes),
         Err(_) => panic!("the system has no random numbers"),

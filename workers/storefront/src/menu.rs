@@ -1,9 +1,11 @@
-//! The menu, kept for a moment: the page that everybody looks at must not read the whole table each time.
+//! The menu, kept for a moment: the page that everybody looks at must not read the whole table each
+//! time.
 //!
-//! One request reads the table, in a task of its own; the others wait for its answer or take the last copy. Where there is
-//! a copy, nobody waits longer than [`STALE_AFTER`]: a table that does not answer costs every visitor at most that, and the
-//! copy says how old it is. The task goes on meanwhile, so that a slow answer still renews the copy and a call that is
-//! never answered is still reported to the circuit breaker.
+//! One request reads the table, in a task of its own; the others wait for its answer or take the
+//! last copy. Where there is a copy, nobody waits longer than [`STALE_AFTER`]: a table that does
+//! not answer costs every visitor at most that, and the copy says how old it is. The task goes on
+//! meanwhile, so that a slow answer still renews the copy and a call that is never answered is
+//! still reported to the circuit breaker.
 
 use std::collections::HashMap;
 use std::ops::Deref;
@@ -23,10 +25,11 @@ use crate::{App, Ports};
 
 /// Stock on the page may be so old. What is ordered is checked again.
 const FRESH: Duration = Duration::from_secs(1);
-/// For the table to answer, where there is an older copy. A page waits for its cart as well (500 ms), and for no more than
-/// a second in all.
+/// For the table to answer, where there is an older copy. A page waits for its cart as well (500
+/// ms), and for no more than a second in all.
 const STALE_AFTER: Duration = Duration::from_millis(400);
-/// For the table to answer at all: after that another request may read. Longer than a call of the SDK takes (8 s).
+/// For the table to answer at all: after that another request may read. Longer than a call of the
+/// SDK takes (8 s).
 const READ_WITHIN: Duration = Duration::from_secs(9);
 
 #[derive(Clone, Default)]
@@ -78,19 +81,28 @@ impl Deref for Products {
 
 impl Known {
     fn fresh(&self) -> Option<Products> {
-        let copy = self.last.as_ref().filter(|copy| copy.fresh_from.is_some_and(|at| at.elapsed() < FRESH))?;
-        Some(Products { products: copy.products.clone(), as_of: None })
+        let copy = self
+            .last
+            .as_ref()
+            .filter(|copy| copy.fresh_from.is_some_and(|at| at.elapsed() < FRESH))?;
+        Some(Products {
+            products: copy.products.clone(),
+            as_of: None,
+        })
     }
 
     fn stale(&self) -> Option<Products> {
         let copy = self.last.as_ref()?;
-        Some(Products { products: copy.products.clone(), as_of: self.unanswered.then_some(copy.read_at) })
+        Some(Products {
+            products: copy.products.clone(),
+            as_of: self.unanswered.then_some(copy.read_at),
+        })
     }
 }
 
 impl Menu {
-    /// Returns the products, at most `FRESH` old. While the stock cannot be read they are as old as they are: a menu of a
-    /// minute ago is better than none, and what is ordered is checked again.
+    /// Returns the products, at most `FRESH` old. While the stock cannot be read they are as old as
+    /// they are: a menu of a minute ago is better than none, and what is ordered is checked again.
     ///
     /// # Errors
     /// When the table does not answer and was never read.
@@ -130,14 +142,20 @@ impl Menu {
         }
         let known = self.known();
         let failed = || known.failed.as_ref().map(|(_, error)| error.clone());
-        let nothing = || failed().unwrap_or_else(|| Unavailable::new("stock", "the menu was never read"));
+        let nothing =
+            || failed().unwrap_or_else(|| Unavailable::new("stock", "the menu was never read"));
         known.fresh().or_else(|| known.stale()).ok_or_else(nothing)
     }
 
     async fn read<P: Ports>(self, ports: P, changes: u64, turn: OwnedMutexGuard<()>) {
         let asked_at = Instant::now();
         let answer = timeout(READ_WITHIN, ports.stock().products()).await;
-        let answer = answer.unwrap_or_else(|_| Err(Unavailable::new("stock", format!("no answer in {READ_WITHIN:?}"))));
+        let answer = answer.unwrap_or_else(|_| {
+            Err(Unavailable::new(
+                "stock",
+                format!("no answer in {READ_WITHIN:?}"),
+            ))
+        });
         let mut known = self.known();
         match answer {
             Ok(products) => {
@@ -145,12 +163,18 @@ impl Menu {
                 for old in before.iter().flat_map(|copy| copy.products.iter()) {
                     let now = find(&products, &old.product.product_id);
                     if now.is_some_and(|now| now.product.price != old.product.price) {
-                        known.was.insert(old.product.product_id.clone(), old.product.price.minor);
+                        known
+                            .was
+                            .insert(old.product.product_id.clone(), old.product.price.minor);
                     }
                 }
                 let fresh_from = (known.changes == changes).then_some(asked_at);
                 let read_at = ports.source().now();
-                known.last = Some(Snapshot { fresh_from, read_at, products: Arc::new(products) });
+                known.last = Some(Snapshot {
+                    fresh_from,
+                    read_at,
+                    products: Arc::new(products),
+                });
                 (known.failed, known.unanswered) = (None, false);
             }
             Err(error) => {
@@ -165,10 +189,15 @@ impl Menu {
 
     /// Returns the last copy, however old, without asking anybody.
     pub fn last(&self) -> Vec<StockedProduct> {
-        self.known().last.as_ref().map(|copy| copy.products.to_vec()).unwrap_or_default()
+        self.known()
+            .last
+            .as_ref()
+            .map(|copy| copy.products.to_vec())
+            .unwrap_or_default()
     }
 
-    /// Returns what the product cost before its price last changed, in minor units, as far as this process knows.
+    /// Returns what the product cost before its price last changed, in minor units, as far as this
+    /// process knows.
     pub fn price_before(&self, product_id: &ProductId) -> Option<i64> {
         self.known().was.get(product_id).copied()
     }
@@ -187,8 +216,9 @@ impl Menu {
     }
 }
 
-/// What is ordered is looked up on the menu, and only where that has too little, in the stock itself: it may have come a
-/// moment ago. An order that is taken for what has gone a moment ago is refused when its stock is held.
+/// What is ordered is looked up on the menu, and only where that has too little, in the stock
+/// itself: it may have come a moment ago. An order that is taken for what has gone a moment ago is
+/// refused when its stock is held.
 pub struct Offered<'a, P: Ports>(pub &'a App<P>);
 
 impl<P: Ports> Offers for Offered<'_, P> {
@@ -203,7 +233,9 @@ impl<P: Ports> Offers for Offered<'_, P> {
 }
 
 pub fn find<'a>(products: &'a [StockedProduct], id: &ProductId) -> Option<&'a StockedProduct> {
-    products.iter().find(|product| product.product.product_id == *id)
+    products
+        .iter()
+        .find(|product| product.product.product_id == *id)
 }
 
 /// Returns the name of a product; of one that has left the menu, its id in words.
@@ -213,5 +245,8 @@ pub fn name_of(products: &[StockedProduct], id: &ProductId) -> String {
     }
     let words = id.as_str().replace('-', " ");
     let mut letters = words.chars();
-    letters.next().map(|first| first.to_uppercase().chain(letters).collect()).unwrap_or_default()
+    letters
+        .next()
+        .map(|first| first.to_uppercase().chain(letters).collect())
+        .unwrap_or_default()
 }

@@ -15,28 +15,128 @@ use crate::access::action_of;
 const OPERATIONS: &[(&str, &str, &str, u16)] = &[
     ("get", "/api/v1/menu", "The menu with availability", 200),
     ("get", "/api/v1/menu/{product_id}", "One product", 200),
-    ("get", "/api/v1/cart", "The session's cart with today's prices and conflicts", 200),
+    (
+        "get",
+        "/api/v1/cart",
+        "The session's cart with today's prices and conflicts",
+        200,
+    ),
     ("delete", "/api/v1/cart", "Empty the cart", 204),
-    ("post", "/api/v1/cart/items", "Add a product to the cart", 200),
-    ("put", "/api/v1/cart/items/{product_id}", "Set a product's quantity", 200),
-    ("delete", "/api/v1/cart/items/{product_id}", "Take a product out of the cart", 200),
-    ("post", "/api/v1/orders", "Place an order; the same key and body give the same answer", 202),
-    ("get", "/api/v1/orders", "The session's own orders, newest first", 200),
-    ("get", "/api/v1/pickup-slots", "The pick-up times of a day and the places left in each", 200),
-    ("get", "/api/v1/orders/{id}", "An order with its history", 200),
-    ("get", "/api/v1/orders/{id}/events", "An order's history as it grows (server-sent events)", 200),
-    ("post", "/api/v1/orders/{id}/cancel", "Cancel while it may be cancelled", 202),
-    ("get", "/api/v1/orders/{id}/journey", "All that is recorded about an order; staff only, 404 for others", 200),
+    (
+        "post",
+        "/api/v1/cart/items",
+        "Add a product to the cart",
+        200,
+    ),
+    (
+        "put",
+        "/api/v1/cart/items/{product_id}",
+        "Set a product's quantity",
+        200,
+    ),
+    (
+        "delete",
+        "/api/v1/cart/items/{product_id}",
+        "Take a product out of the cart",
+        200,
+    ),
+    (
+        "post",
+        "/api/v1/orders",
+        "Place an order; the same key and body give the same answer",
+        202,
+    ),
+    (
+        "get",
+        "/api/v1/orders",
+        "The session's own orders, newest first",
+        200,
+    ),
+    (
+        "get",
+        "/api/v1/pickup-slots",
+        "The pick-up times of a day and the places left in each",
+        200,
+    ),
+    (
+        "get",
+        "/api/v1/orders/{id}",
+        "An order with its history",
+        200,
+    ),
+    (
+        "get",
+        "/api/v1/orders/{id}/events",
+        "An order's history as it grows (server-sent events)",
+        200,
+    ),
+    (
+        "post",
+        "/api/v1/orders/{id}/cancel",
+        "Cancel while it may be cancelled",
+        202,
+    ),
+    (
+        "get",
+        "/api/v1/orders/{id}/journey",
+        "All that is recorded about an order; staff only, 404 for others",
+        200,
+    ),
     ("get", "/api/v1/admin/orders", "Orders, newest first", 200),
-    ("put", "/api/v1/admin/orders/{id}/status", "Move an order; If-Match carries the version seen", 200),
-    ("post", "/api/v1/admin/orders/status", "Move many orders; one result an entry", 200),
-    ("get", "/api/v1/admin/inventory", "Stock counters of every product", 200),
-    ("post", "/api/v1/admin/inventory/{product_id}/restock", "Units were delivered", 200),
-    ("post", "/api/v1/admin/inventory/{product_id}/adjust", "Units were lost or found again", 200),
-    ("post", "/api/v1/admin/inventory/{product_id}/write-off", "Units were spilt, broken or are past their day", 200),
-    ("get", "/api/v1/admin/inventory/{product_id}/ledger", "Every movement of a product, newest first", 200),
-    ("get", "/api/v1/admin/stock/suggestions", "What to order from suppliers, most urgent first", 200),
-    ("post", "/webhooks/payment", "Events of the payment gateway, signed", 204),
+    (
+        "put",
+        "/api/v1/admin/orders/{id}/status",
+        "Move an order; If-Match carries the version seen",
+        200,
+    ),
+    (
+        "post",
+        "/api/v1/admin/orders/status",
+        "Move many orders; one result an entry",
+        200,
+    ),
+    (
+        "get",
+        "/api/v1/admin/inventory",
+        "Stock counters of every product",
+        200,
+    ),
+    (
+        "post",
+        "/api/v1/admin/inventory/{product_id}/restock",
+        "Units were delivered",
+        200,
+    ),
+    (
+        "post",
+        "/api/v1/admin/inventory/{product_id}/adjust",
+        "Units were lost or found again",
+        200,
+    ),
+    (
+        "post",
+        "/api/v1/admin/inventory/{product_id}/write-off",
+        "Units were spilt, broken or are past their day",
+        200,
+    ),
+    (
+        "get",
+        "/api/v1/admin/inventory/{product_id}/ledger",
+        "Every movement of a product, newest first",
+        200,
+    ),
+    (
+        "get",
+        "/api/v1/admin/stock/suggestions",
+        "What to order from suppliers, most urgent first",
+        200,
+    ),
+    (
+        "post",
+        "/webhooks/payment",
+        "Events of the payment gateway, signed",
+        204,
+    ),
 ];
 
 pub async fn serve() -> Json<Value> {
@@ -60,7 +160,8 @@ pub fn document() -> Value {
             operation["security"] = json!([{ "staff": [] }]);
             operation["x-roles"] = roles.iter().map(|role| role.code()).collect();
             for status in ["401", "403"] {
-                operation["responses"][status] = json!({ "$ref": "#/components/responses/Problem" });
+                operation["responses"][status] =
+                    json!({ "$ref": "#/components/responses/Problem" });
             }
         }
         let mut parameters: Vec<Value> = path
@@ -94,12 +195,16 @@ pub fn document() -> Value {
                 parameters
                     .push(json!({ "name": "date", "in": "query", "schema": { "type": "string", "format": "date" },
                     "description": "On the location's own calendar; today when it is not given" }));
-                parameters.push(json!({ "name": "location_id", "in": "query", "schema": { "type": "string" } }));
+                parameters.push(
+                    json!({ "name": "location_id", "in": "query", "schema": { "type": "string" } }),
+                );
                 None
             }
             ("post", "/api/v1/cart/items") => Some("CartItem"),
             ("put", "/api/v1/cart/items/{product_id}") => Some("Quantity"),
-            ("post", path) if path.ends_with("/restock") || path.ends_with("/write-off") => Some("Restock"),
+            ("post", path) if path.ends_with("/restock") || path.ends_with("/write-off") => {
+                Some("Restock")
+            }
             ("post", path) if path.ends_with("/adjust") => Some("Adjustment"),
             _ => None,
         };
@@ -112,22 +217,40 @@ pub fn document() -> Value {
         }
         let query: Vec<(&str, Value)> = match *path {
             "/api/v1/admin/orders" => vec![
-                ("status", json!({ "type": "string", "description": "one or more, by comma" })),
-                ("limit", json!({ "type": "integer", "minimum": 1, "maximum": 200, "default": 50 })),
+                (
+                    "status",
+                    json!({ "type": "string", "description": "one or more, by comma" }),
+                ),
+                (
+                    "limit",
+                    json!({ "type": "integer", "minimum": 1, "maximum": 200, "default": 50 }),
+                ),
                 ("before", json!({ "type": "string", "format": "uuid" })),
-                ("number", json!({ "type": "string", "description": "such as A-047: the newest order with it" })),
+                (
+                    "number",
+                    json!({ "type": "string", "description": "such as A-047: the newest order with it" }),
+                ),
             ],
             "/api/v1/admin/inventory/{product_id}/ledger" => vec![
-                ("limit", json!({ "type": "integer", "minimum": 1, "maximum": ENTRIES_MAX })),
+                (
+                    "limit",
+                    json!({ "type": "integer", "minimum": 1, "maximum": ENTRIES_MAX }),
+                ),
                 ("before", json!({ "type": "string" })),
             ],
             "/api/v1/admin/stock/suggestions" => {
-                vec![("days", json!({ "type": "integer", "minimum": 1, "maximum": DAYS_MAX, "default": DAYS }))]
+                vec![(
+                    "days",
+                    json!({ "type": "integer", "minimum": 1, "maximum": DAYS_MAX, "default": DAYS }),
+                )]
             }
             _ => Vec::new(),
         };
-        parameters
-            .extend(query.into_iter().map(|(name, schema)| json!({ "name": name, "in": "query", "schema": schema })));
+        parameters.extend(
+            query
+                .into_iter()
+                .map(|(name, schema)| json!({ "name": name, "in": "query", "schema": schema })),
+        );
         operation["parameters"] = json!(parameters);
         if let Some(schema) = schema {
             operation["requestBody"] = json!({ "required": true, "content": {
@@ -156,7 +279,10 @@ fn staff_roles(method: &str, path: &str) -> Option<&'static [StaffRole]> {
 }
 
 fn operation_id(method: &str, path: &str) -> String {
-    let words = path.trim_start_matches("/api/v1").split('/').filter(|part| !part.is_empty());
+    let words = path
+        .trim_start_matches("/api/v1")
+        .split('/')
+        .filter(|part| !part.is_empty());
     let words: Vec<_> = words.map(|part| part.trim_matches(['{', '}'])).collect();
     format!("{method}_{}", words.join("_"))
 }
@@ -211,7 +337,8 @@ fn schemas() -> Value {
     })
 }
 
-/// The schema of every error: RFC 9457, and the members that some problems add. A test validates every error answer.
+/// The schema of every error: RFC 9457, and the members that some problems add. A test validates
+/// every error answer.
 fn problem() -> Value {
     let text = || json!({ "type": "string", "minLength": 1 });
     let integer = || json!({ "type": "integer" });

@@ -28,9 +28,15 @@ pub fn routes<P: Ports>() -> Router<App<P>> {
         .route("/cart", get(customer::cart::<P>))
         .route("/cart/items", post(customer::add::<P>))
         .route("/cart/items/{product_id}", post(customer::set::<P>))
-        .route("/cart/items/{product_id}/remove", post(customer::remove::<P>))
+        .route(
+            "/cart/items/{product_id}/remove",
+            post(customer::remove::<P>),
+        )
         .route("/cart/clear", post(customer::clear::<P>))
-        .route("/checkout", get(customer::checkout::<P>).post(customer::place::<P>))
+        .route(
+            "/checkout",
+            get(customer::checkout::<P>).post(customer::place::<P>),
+        )
         .route("/checkout/times", post(customer::other_day::<P>))
         .route("/orders", get(lookup::lookup::<P>).post(lookup::find::<P>))
         .route("/orders/{id}", get(customer::order::<P>))
@@ -46,10 +52,19 @@ pub fn routes<P: Ports>() -> Router<App<P>> {
         .route("/staff/orders/{id}/status", post(staff::set_status::<P>))
         .route("/staff/stock", get(stock::stock::<P>))
         .route("/staff/stock/{product_id}", get(stock::ledger::<P>))
-        .route("/staff/stock/{product_id}/restock", post(stock::restock::<P>))
+        .route(
+            "/staff/stock/{product_id}/restock",
+            post(stock::restock::<P>),
+        )
         .route("/staff/stock/{product_id}/adjust", post(stock::adjust::<P>))
-        .route("/staff/stock/{product_id}/write-off", post(stock::write_off::<P>))
-        .route("/staff/sign-in", get(staff::sign_in::<P>).post(staff::signed_in::<P>))
+        .route(
+            "/staff/stock/{product_id}/write-off",
+            post(stock::write_off::<P>),
+        )
+        .route(
+            "/staff/sign-in",
+            get(staff::sign_in::<P>).post(staff::signed_in::<P>),
+        )
         .route("/staff/sign-out", post(staff::sign_out::<P>))
         .route("/static/{*path}", get(static_files::serve))
 }

@@ -36,10 +36,24 @@ pub struct Problem {
 }
 
 impl Problem {
-    pub fn new(status: StatusCode, kind: &'static str, title: &'static str, detail: impl Into<String>) -> Problem {
+    pub fn new(
+        status: StatusCode,
+        kind: &'static str,
+        title: &'static str,
+        detail: impl Into<String>,
+    ) -> Problem {
         let detail = detail.into();
         let (errors, more) = (Vec::new(), Vec::new());
-        Problem { status, kind, title, detail, errors, retry_after_s: None, security: None, more }
+        Problem {
+            status,
+            kind,
+            title,
+            detail,
+            errors,
+            retry_after_s: None,
+            security: None,
+            more,
+        }
     }
 
     pub fn not_found() -> Problem {
@@ -51,8 +65,8 @@ impl Problem {
         )
     }
 
-    /// 404 for an order that is not there, or not in the scope of whoever asks: one answer and one event for both, so that
-    /// neither tells them apart.
+    /// 404 for an order that is not there, or not in the scope of whoever asks: one answer and one
+    /// event for both, so that neither tells them apart.
     pub fn no_such_order() -> Problem {
         Problem::not_found().noting(SecurityEvent::ForeignLookup)
     }
@@ -60,7 +74,10 @@ impl Problem {
     /// The same, as a sign of what may be an attack.
     #[must_use]
     pub fn noting(self, event: SecurityEvent) -> Problem {
-        Problem { security: Some(event), ..self }
+        Problem {
+            security: Some(event),
+            ..self
+        }
     }
 
     pub fn fields(errors: Vec<FieldError>) -> Problem {
@@ -68,7 +85,12 @@ impl Problem {
         let detail = format!("Please correct: {}.", named.join(", "));
         Problem {
             errors,
-            ..Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "invalid", "The request is not right", detail)
+            ..Problem::new(
+                StatusCode::UNPROCESSABLE_ENTITY,
+                "invalid",
+                "The request is not right",
+                detail,
+            )
         }
     }
 
@@ -90,30 +112,46 @@ impl Problem {
     }
 
     pub fn unauthorized(why: TokenRefusal) -> Problem {
-        Problem::new(StatusCode::UNAUTHORIZED, "unauthorized", "Staff only", why.detail())
-            .noting(SecurityEvent::Unauthorized)
+        Problem::new(
+            StatusCode::UNAUTHORIZED,
+            "unauthorized",
+            "Staff only",
+            why.detail(),
+        )
+        .noting(SecurityEvent::Unauthorized)
     }
 
     pub fn busy(retry_after_s: u32, detail: impl Into<String>) -> Problem {
         Problem {
             retry_after_s: Some(retry_after_s),
-            ..Problem::new(StatusCode::SERVICE_UNAVAILABLE, "unavailable", "Not now", detail)
+            ..Problem::new(
+                StatusCode::SERVICE_UNAVAILABLE,
+                "unavailable",
+                "Not now",
+                detail,
+            )
         }
     }
 
     /// 503 after a change of a cart whose answer was lost.
     pub fn cart_uncertain(error: &Unavailable) -> Problem {
-        let detail = "We cannot say whether your cart was changed. Look into it before you change it again.";
+        let detail =
+            "We cannot say whether your cart was changed. Look into it before you change it again.";
         Problem::uncertain(error, detail)
     }
 
-    /// 503 after a write whose answer was lost: it may have been executed. `detail` says how to find out, or what makes a
-    /// repeat harmless; "try again" alone would do it twice.
+    /// 503 after a write whose answer was lost: it may have been executed. `detail` says how to
+    /// find out, or what makes a repeat harmless; "try again" alone would do it twice.
     pub fn uncertain(error: &Unavailable, detail: impl Into<String>) -> Problem {
         tracing::warn!(error = %error, "Answered 503: a write may have been executed");
         Problem {
             retry_after_s: Some(RETRY_AFTER_S),
-            ..Problem::new(StatusCode::SERVICE_UNAVAILABLE, "uncertain", "Service unavailable", detail)
+            ..Problem::new(
+                StatusCode::SERVICE_UNAVAILABLE,
+                "uncertain",
+                "Service unavailable",
+                detail,
+            )
         }
     }
 
@@ -132,7 +170,12 @@ impl Problem {
 
     pub fn too_large(bytes_max: usize) -> Problem {
         let detail = format!("The body must be at most {} KiB.", bytes_max / 1024);
-        Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "too-large", "Too large", detail)
+        Problem::new(
+            StatusCode::PAYLOAD_TOO_LARGE,
+            "too-large",
+            "Too large",
+            detail,
+        )
     }
 
     pub fn too_slow(within: Duration) -> Problem {
@@ -142,15 +185,23 @@ impl Problem {
 
     /// The body, as programs read it.
     pub fn json(&self, request_id: &str) -> Value {
-        // First: whatever they are called, the members of RFC 9457 and our own are what the schema says.
-        let mut body: Value = self.more.iter().map(|(name, value)| ((*name).to_owned(), value.clone())).collect();
+        // First: whatever they are called, the members of RFC 9457 and our own are what the schema
+        // says.
+        let mut body: Value = self
+            .more
+            .iter()
+            .map(|(name, value)| ((*name).to_owned(), value.clone()))
+            .collect();
         body["type"] = json!(format!("https://brewhaven.example/problems/{}", self.kind));
         body["title"] = json!(self.title);
         body["status"] = json!(self.status.as_u16());
         body["detail"] = json!(self.detail);
         body["request_id"] = json!(request_id);
         if !self.errors.is_empty() {
-            let errors = self.errors.iter().map(|error| json!({ "field": field(error), "message": error.message }));
+            let errors = self
+                .errors
+                .iter()
+                .map(|error| json!({ "field": field(error), "message": error.message }));
             body["errors"] = errors.collect();
         }
         body
@@ -159,10 +210,15 @@ impl Problem {
 
 /// The name of a field, also of one that a client gave none: `{"": 1}`, or `?=1`.
 fn field(error: &FieldError) -> &str {
-    if error.field.is_empty() { "(empty)" } else { &error.field }
+    if error.field.is_empty() {
+        "(empty)"
+    } else {
+        &error.field
+    }
 }
 
-/// The body is written by `security::around`, which knows the request's id and whether a browser asks.
+/// The body is written by `security::around`, which knows the request's id and whether a browser
+/// asks.
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
         let mut response = self.status.into_response();
@@ -171,7 +227,10 @@ impl IntoResponse for Problem {
             headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
         }
         if self.status == StatusCode::UNAUTHORIZED {
-            headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer realm=\"staff\""));
+            headers.insert(
+                header::WWW_AUTHENTICATE,
+                HeaderValue::from_static("Bearer realm=\"staff\""),
+            );
         }
         response.extensions_mut().insert(self);
         response
@@ -185,7 +244,10 @@ pub async fn no_such_page() -> Problem {
 impl From<Unavailable> for Problem {
     fn from(error: Unavailable) -> Problem {
         tracing::warn!(error = %error, "Answered 503");
-        Problem::busy(RETRY_AFTER_S, "We cannot do that at the moment. Please try again.")
+        Problem::busy(
+            RETRY_AFTER_S,
+            "We cannot do that at the moment. Please try again.",
+        )
     }
 }
 
@@ -201,14 +263,20 @@ impl From<CartError> for Problem {
 impl From<Refusal> for Problem {
     fn from(refusal: Refusal) -> Problem {
         match refusal {
-            Refusal::Fields(errors) if errors.iter().any(|error| error.field == "Idempotency-Key") => {
-                Problem { errors, ..Problem::malformed("Idempotency-Key", "is required, new for each order") }
+            Refusal::Fields(errors)
+                if errors.iter().any(|error| error.field == "Idempotency-Key") =>
+            {
+                Problem {
+                    errors,
+                    ..Problem::malformed("Idempotency-Key", "is required, new for each order")
+                }
             }
             Refusal::Fields(errors) => Problem::fields(errors),
             Refusal::SoldOut(products) => {
                 let names: Vec<_> = products.iter().map(ToString::to_string).collect();
-                let errors =
-                    names.iter().map(|name| FieldError::new("items", format!("{name} is sold out, or has fewer left")));
+                let errors = names.iter().map(|name| {
+                    FieldError::new("items", format!("{name} is sold out, or has fewer left"))
+                });
                 Problem {
                     errors: errors.collect(),
                     more: vec![("sold_out", json!(names))],
@@ -221,7 +289,10 @@ impl From<Refusal> for Problem {
                 }
             }
             Refusal::SlotFull(starts_at) => Problem {
-                errors: vec![FieldError::new("pickup_at", "has no place left: choose another time")],
+                errors: vec![FieldError::new(
+                    "pickup_at",
+                    "has no place left: choose another time",
+                )],
                 more: vec![("slot", json!(crate::api::orders::time_text(starts_at)))],
                 ..Problem::new(
                     StatusCode::CONFLICT,
@@ -230,12 +301,14 @@ impl From<Refusal> for Problem {
                     "Every place of this pick-up time is taken.",
                 )
             },
-            Refusal::KeyReused => {
-                Problem::field("Idempotency-Key", "was used for another request: use a new key for a new order")
-            }
-            Refusal::ShopFull { retry_after_s } => {
-                Problem::busy(retry_after_s, "Many orders are waiting just now. Please try again in a moment.")
-            }
+            Refusal::KeyReused => Problem::field(
+                "Idempotency-Key",
+                "was used for another request: use a new key for a new order",
+            ),
+            Refusal::ShopFull { retry_after_s } => Problem::busy(
+                retry_after_s,
+                "Many orders are waiting just now. Please try again in a moment.",
+            ),
             Refusal::Changed(changed) => price_changed(&changed),
             Refusal::Uncertain(error) => Problem::uncertain(
                 &error,
@@ -273,7 +346,11 @@ impl From<ChangeRefusal> for Problem {
                 StatusCode::CONFLICT,
                 "illegal-transition",
                 "That does not follow",
-                format!("An order that is {} cannot become {}.", from.code(), to.code()),
+                format!(
+                    "An order that is {} cannot become {}.",
+                    from.code(),
+                    to.code()
+                ),
             ),
             ChangeRefusal::Unavailable(error) => Problem::uncertain(
                 &error,
@@ -287,7 +364,8 @@ impl From<ChangeRefusal> for Problem {
 fn price_changed(changed: &Changed) -> Problem {
     let total = changed.totals.total;
     let changes = changed.differences.iter().map(|difference| {
-        let mut change = json!({ "kind": difference.kind.code(), "was": difference.was, "now": difference.now });
+        let mut change =
+            json!({ "kind": difference.kind.code(), "was": difference.was, "now": difference.now });
         if let Some((product_id, name)) = &difference.product {
             (change["product_id"], change["name"]) = (json!(product_id), json!(name));
         }
@@ -300,20 +378,30 @@ fn price_changed(changed: &Changed) -> Problem {
         ("total_minor", json!(total.minor)),
         ("currency", json!(total.currency.code())),
     ];
-    more.extend(changed.cart_version.map(|version| ("cart_version", json!(version))));
+    more.extend(
+        changed
+            .cart_version
+            .map(|version| ("cart_version", json!(version))),
+    );
     let errors = changed.differences.iter().filter_map(|difference| {
         let field = match difference.kind {
             Differs::Total => "expected_total_minor",
             Differs::CartVersion => "cart_version",
             Differs::UnitPrice | Differs::Quantity => return None,
         };
-        Some(FieldError::new(field, format!("is {} now, and not {}", difference.now, difference.was)))
+        Some(FieldError::new(
+            field,
+            format!("is {} now, and not {}", difference.now, difference.was),
+        ))
     });
     let next = match total.minor {
         0 => "your cart is empty".to_owned(),
         _ => format!("order again to accept {total}"),
     };
-    let detail = format!("{} Nothing was placed: {next}.", what_changed(changed).join(" "));
+    let detail = format!(
+        "{} Nothing was placed: {next}.",
+        what_changed(changed).join(" ")
+    );
     Problem {
         errors: errors.collect(),
         more,
@@ -326,11 +414,18 @@ pub fn what_changed(changed: &Changed) -> Vec<String> {
     let money = |minor| Money::new(minor, changed.totals.total.currency);
     let sentence = |difference: &Difference| {
         let (was, now) = (difference.was, difference.now);
-        let name = difference.product.as_ref().map_or("", |(_, name)| name.as_str());
+        let name = difference
+            .product
+            .as_ref()
+            .map_or("", |(_, name)| name.as_str());
         match (difference.kind, was, now) {
-            (Differs::Total, ..) => format!("The total changed from {} to {}.", money(was), money(now)),
+            (Differs::Total, ..) => {
+                format!("The total changed from {} to {}.", money(was), money(now))
+            }
             (Differs::CartVersion, ..) => "Your cart changed since you looked at it.".to_owned(),
-            (Differs::UnitPrice, ..) => format!("{name} now costs {}, not {}.", money(now), money(was)),
+            (Differs::UnitPrice, ..) => {
+                format!("{name} now costs {}, not {}.", money(now), money(was))
+            }
             (Differs::Quantity, 0, now) => format!("{now} × {name} came into your cart."),
             (Differs::Quantity, _, 0) => format!("{name} is no longer in your cart."),
             (Differs::Quantity, was, now) => format!("{now} × {name} are in your cart, not {was}."),

@@ -1,5 +1,5 @@
-//! How often one client may order, sign in, look an order up or begin a cart: token buckets in memory, by address and by
-//! session, and counts in the shared store where there is one.
+//! How often one client may order, sign in, look an order up or begin a cart: token buckets in
+//! memory, by address and by session, and counts in the shared store where there is one.
 
 use std::collections::HashMap;
 use std::hash::Hash;
@@ -20,17 +20,19 @@ const ORDERS_OF_A_SESSION: u32 = 30;
 const SIGN_INS: u32 = 20;
 /// Tries to find an order by number and e-mail address a minute from one address.
 const LOOK_UPS: u32 = 20;
-/// Links with a tracking token opened a minute from one address: a café whose guests share one. Nobody guesses 128 bits.
+/// Links with a tracking token opened a minute from one address: a café whose guests share one.
+/// Nobody guesses 128 bits.
 const OPENED: u32 = 300;
-/// Carts that one address begins in a day: a tenth of those that a storefront keeps in memory, so that it takes ten addresses
-/// to push anybody's cart out.
+/// Carts that one address begins in a day: a tenth of those that a storefront keeps in memory, so
+/// that it takes ten addresses to push anybody's cart out.
 const CARTS_A_DAY: u32 = 1_000;
 const DAY: Duration = Duration::from_secs(24 * 3600);
 const MINUTE: Duration = Duration::from_secs(60);
 /// Buckets of each kind in memory: some hundred kilobytes.
 const BUCKETS_MAX: usize = 8_192;
 
-/// The limits of this process. Where storefronts share a store, [`Rates::shared`] bounds what a client gets of all of them.
+/// The limits of this process. Where storefronts share a store, [`Rates::shared`] bounds what a
+/// client gets of all of them.
 pub struct Rates {
     orders_by_address: Buckets<IpAddr>,
     orders_by_session: Buckets<String>,
@@ -45,14 +47,21 @@ pub struct Rates {
 
 impl Rates {
     pub fn new(settings: &Settings) -> Rates {
-        let of_a_session = if settings.orders_per_minute == 0 { 0 } else { ORDERS_OF_A_SESSION };
+        let of_a_session = if settings.orders_per_minute == 0 {
+            0
+        } else {
+            ORDERS_OF_A_SESSION
+        };
         Rates {
             orders_by_address: Buckets::new(settings.orders_per_minute),
             orders_by_session: Buckets::new(of_a_session),
             sign_ins: Buckets::new(SIGN_INS),
             look_ups: Buckets::new(LOOK_UPS),
             opened: Buckets::new(OPENED),
-            carts: Buckets::filled(f64::from(CARTS_A_DAY) / DAY.as_secs_f64(), f64::from(CARTS_A_DAY)),
+            carts: Buckets::filled(
+                f64::from(CARTS_A_DAY) / DAY.as_secs_f64(),
+                f64::from(CARTS_A_DAY),
+            ),
             orders_per_minute: settings.orders_per_minute,
             trusted_proxies: settings.trusted_proxies,
         }
@@ -64,8 +73,14 @@ impl Rates {
     }
 
     /// Takes the request's tokens, or says when there is one again.
-    pub fn check(&self, client: Client, request: &Request, settings: &Settings) -> Result<(), Problem> {
-        let of_address = |buckets: &Buckets<IpAddr>| client.0.map_or(Ok(()), |address| buckets.take(address));
+    pub fn check(
+        &self,
+        client: Client,
+        request: &Request,
+        settings: &Settings,
+    ) -> Result<(), Problem> {
+        let of_address =
+            |buckets: &Buckets<IpAddr>| client.0.map_or(Ok(()), |address| buckets.take(address));
         let taken = match limited(request) {
             Some(Limited::Order) => {
                 let session = session::of(request.headers(), settings).map(|session| session.hash);
@@ -82,13 +97,25 @@ impl Rates {
         taken.map_err(Problem::too_many)
     }
 
-    /// What the request counts as in the store that storefronts share. The session first, as in [`Rates::check`].
+    /// What the request counts as in the store that storefronts share. The session first, as in
+    /// [`Rates::check`].
     pub fn shared(&self, client: Client, request: &Request, settings: &Settings) -> Vec<Shared> {
-        let count = |key: String, most: u32| Shared { key, most: u64::from(most), window: MINUTE };
-        let of_address = |what: &str, most| client.0.map(|address| count(format!("{what}:{address}"), most));
+        let count = |key: String, most: u32| Shared {
+            key,
+            most: u64::from(most),
+            window: MINUTE,
+        };
+        let of_address = |what: &str, most| {
+            client
+                .0
+                .map(|address| count(format!("{what}:{address}"), most))
+        };
         let of_session = || {
             let session = session::of(request.headers(), settings)?;
-            Some(count(format!("session-orders:{}", session.hash), ORDERS_OF_A_SESSION))
+            Some(count(
+                format!("session-orders:{}", session.hash),
+                ORDERS_OF_A_SESSION,
+            ))
         };
         let [first, second] = match limited(request) {
             Some(Limited::Order) if self.orders_per_minute == 0 => [None, None],
@@ -112,7 +139,11 @@ impl Rates {
         let address = client.0?;
         // Whether there was a token was asked before.
         let _ = self.carts.take(address);
-        Some(Shared { key: format!("carts:{address}"), most: u64::from(CARTS_A_DAY), window: DAY })
+        Some(Shared {
+            key: format!("carts:{address}"),
+            most: u64::from(CARTS_A_DAY),
+            window: DAY,
+        })
     }
 }
 
@@ -124,7 +155,8 @@ pub struct Shared {
     pub window: Duration,
 }
 
-/// The address of a client, or its network where it has many; unknown only where no connection is behind the request.
+/// The address of a client, or its network where it has many; unknown only where no connection is
+/// behind the request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Client(pub Option<IpAddr>);
 
@@ -149,19 +181,34 @@ fn limited(request: &Request) -> Option<Limited> {
     }
 }
 
-/// Where the request really comes from: the entry of `X-Forwarded-For` that the outermost trusted proxy wrote. Each
-/// proxy adds the address of whoever spoke to it at the end, so what a client invents stands before it and is not read.
+/// Where the request really comes from: the entry of `X-Forwarded-For` that the outermost trusted
+/// proxy wrote. Each proxy adds the address of whoever spoke to it at the end, so what a client
+/// invents stands before it and is not read.
 fn client_address(request: &Request, trusted_proxies: usize) -> Option<IpAddr> {
-    let peer = request.extensions().get::<ConnectInfo<SocketAddr>>().map(|ConnectInfo(peer)| peer.ip());
-    let forwarded = (trusted_proxies > 0).then(|| forwarded_for(request.headers(), trusted_proxies)).flatten();
+    let peer = request
+        .extensions()
+        .get::<ConnectInfo<SocketAddr>>()
+        .map(|ConnectInfo(peer)| peer.ip());
+    let forwarded = (trusted_proxies > 0)
+        .then(|| forwarded_for(request.headers(), trusted_proxies))
+        .flatten();
     forwarded.or(peer).map(network)
 }
 
 fn forwarded_for(headers: &HeaderMap, trusted_proxies: usize) -> Option<IpAddr> {
-    let lines = headers.get_all("x-forwarded-for").iter().filter_map(|line| line.to_str().ok());
-    let entries: Vec<&str> = lines.flat_map(|line| line.split(',')).map(str::trim).collect();
+    let lines = headers
+        .get_all("x-forwarded-for")
+        .iter()
+        .filter_map(|line| line.to_str().ok());
+    let entries: Vec<&str> = lines
+        .flat_map(|line| line.split(','))
+        .map(str::trim)
+        .collect();
     let entry = entries.iter().rev().nth(trusted_proxies - 1)?;
-    entry.parse().ok().or_else(|| entry.parse::<SocketAddr>().ok().map(|address| address.ip()))
+    entry
+        .parse()
+        .ok()
+        .or_else(|| entry.parse::<SocketAddr>().ok().map(|address| address.ip()))
 }
 
 /// One household has 2^64 addresses of IPv6.
@@ -172,14 +219,16 @@ pub fn network(address: IpAddr) -> IpAddr {
     }
 }
 
-/// A bucket for each key, with room for ten seconds' worth and at least five; forgotten when it was not used for long.
+/// A bucket for each key, with room for ten seconds' worth and at least five; forgotten when it was
+/// not used for long.
 struct Buckets<K> {
     per_second: f64,
     room: f64,
     kept: Mutex<Kept<K>>,
 }
 
-/// In two halves, of which the older is dropped whole when the newer is full: no use costs more than another.
+/// In two halves, of which the older is dropped whole when the newer is full: no use costs more
+/// than another.
 struct Kept<K> {
     newer: HashMap<K, Bucket>,
     older: HashMap<K, Bucket>,
@@ -194,21 +243,40 @@ struct Bucket {
 impl<K: Hash + Eq> Buckets<K> {
     /// No limit when it is 0.
     fn new(per_minute: u32) -> Buckets<K> {
-        Buckets::filled(f64::from(per_minute) / 60.0, (f64::from(per_minute) / 6.0).max(5.0))
+        Buckets::filled(
+            f64::from(per_minute) / 60.0,
+            (f64::from(per_minute) / 6.0).max(5.0),
+        )
     }
 
     fn filled(per_second: f64, room: f64) -> Buckets<K> {
-        let kept = Kept { newer: HashMap::new(), older: HashMap::new() };
-        Buckets { per_second, room, kept: Mutex::new(kept) }
+        let kept = Kept {
+            newer: HashMap::new(),
+            older: HashMap::new(),
+        };
+        Buckets {
+            per_second,
+            room,
+            kept: Mutex::new(kept),
+        }
     }
 
     /// Says how long until there is a token, and takes none.
     fn look(&self, key: K) -> Result<(), Duration> {
         let kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
-        let known = kept.newer.get(&key).or_else(|| kept.older.get(&key)).copied();
-        let tokens =
-            known.map_or(self.room, |bucket| bucket.tokens + bucket.at.elapsed().as_secs_f64() * self.per_second);
-        if tokens >= 1.0 { Ok(()) } else { Err(Duration::from_secs_f64((1.0 - tokens) / self.per_second)) }
+        let known = kept
+            .newer
+            .get(&key)
+            .or_else(|| kept.older.get(&key))
+            .copied();
+        let tokens = known.map_or(self.room, |bucket| {
+            bucket.tokens + bucket.at.elapsed().as_secs_f64() * self.per_second
+        });
+        if tokens >= 1.0 {
+            Ok(())
+        } else {
+            Err(Duration::from_secs_f64((1.0 - tokens) / self.per_second))
+        }
     }
 
     fn take(&self, key: K) -> Result<(), Duration> {
@@ -221,15 +289,27 @@ impl<K: Hash + Eq> Buckets<K> {
             return Ok(());
         }
         let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
-        let known = kept.newer.get(&key).or_else(|| kept.older.get(&key)).copied();
-        let mut bucket = known.unwrap_or(Bucket { tokens: self.room, at: now });
+        let known = kept
+            .newer
+            .get(&key)
+            .or_else(|| kept.older.get(&key))
+            .copied();
+        let mut bucket = known.unwrap_or(Bucket {
+            tokens: self.room,
+            at: now,
+        });
         let since = now.saturating_duration_since(bucket.at).as_secs_f64();
-        bucket = Bucket { tokens: (bucket.tokens + since * self.per_second).min(self.room), at: now };
+        bucket = Bucket {
+            tokens: (bucket.tokens + since * self.per_second).min(self.room),
+            at: now,
+        };
         let taken = if bucket.tokens >= 1.0 {
             bucket.tokens -= 1.0;
             Ok(())
         } else {
-            Err(Duration::from_secs_f64((1.0 - bucket.tokens) / self.per_second))
+            Err(Duration::from_secs_f64(
+                (1.0 - bucket.tokens) / self.per_second,
+            ))
         };
         if kept.newer.len() >= BUCKETS_MAX / 2 {
             kept.older = std::mem::take(&mut kept.newer);
@@ -244,41 +324,75 @@ mod tests {
     use super::*;
 
     fn from(peer: &str, forwarded: &[&str], trusted_proxies: usize) -> Option<IpAddr> {
-        let mut request = Request::builder().extension(ConnectInfo(SocketAddr::new(peer.parse().expect("an IP"), 1)));
+        let mut request = Request::builder().extension(ConnectInfo(SocketAddr::new(
+            peer.parse().expect("an IP"),
+            1,
+        )));
         for line in forwarded {
             request = request.header("x-forwarded-for", *line);
         }
-        client_address(&request.body(axum::body::Body::empty()).expect("a request"), trusted_proxies)
+        client_address(
+            &request.body(axum::body::Body::empty()).expect("a request"),
+            trusted_proxies,
+        )
     }
 
     #[test]
     fn what_a_client_invents_does_not_make_it_another_client() {
         let ip = |text: &str| Some(text.parse().expect("an IP"));
         let (balancer, edge) = ("10.0.0.9", "198.51.100.7");
-        assert_eq!(from("203.0.113.5", &["1.2.3.4"], 0), ip("203.0.113.5"), "nobody is trusted");
-        assert_eq!(from(balancer, &["1.2.3.4, 203.0.113.5"], 1), ip("203.0.113.5"));
-        assert_eq!(from(balancer, &["1.2.3.4", "5.6.7.8, 203.0.113.5:4711"], 1), ip("203.0.113.5"));
-        assert_eq!(from(balancer, &[&format!("1.2.3.4, 203.0.113.5, {edge}")], 2), ip("203.0.113.5"));
+        assert_eq!(
+            from("203.0.113.5", &["1.2.3.4"], 0),
+            ip("203.0.113.5"),
+            "nobody is trusted"
+        );
+        assert_eq!(
+            from(balancer, &["1.2.3.4, 203.0.113.5"], 1),
+            ip("203.0.113.5")
+        );
+        assert_eq!(
+            from(balancer, &["1.2.3.4", "5.6.7.8, 203.0.113.5:4711"], 1),
+            ip("203.0.113.5")
+        );
+        assert_eq!(
+            from(balancer, &[&format!("1.2.3.4, 203.0.113.5, {edge}")], 2),
+            ip("203.0.113.5")
+        );
         assert_eq!(from(balancer, &["nonsense"], 1), ip(balancer));
         assert_eq!(from(balancer, &[], 1), ip(balancer));
     }
 
     #[test]
     fn a_household_is_one_client_however_many_addresses_it_has() {
-        assert_eq!(from("2001:db8:1:2:3:4:5:6", &[], 0), from("2001:db8:1:2:ffff::1", &[], 0));
-        assert_ne!(from("2001:db8:1:2::1", &[], 0), from("2001:db8:1:3::1", &[], 0));
-        assert_eq!(from("::ffff:203.0.113.5", &[], 0), from("203.0.113.5", &[], 0));
+        assert_eq!(
+            from("2001:db8:1:2:3:4:5:6", &[], 0),
+            from("2001:db8:1:2:ffff::1", &[], 0)
+        );
+        assert_ne!(
+            from("2001:db8:1:2::1", &[], 0),
+            from("2001:db8:1:3::1", &[], 0)
+        );
+        assert_eq!(
+            from("::ffff:203.0.113.5", &[], 0),
+            from("203.0.113.5", &[], 0)
+        );
     }
 
     #[test]
     fn tokens_come_back_with_time_and_each_key_has_its_own() {
         let (buckets, begun) = (Buckets::new(60), Instant::now());
-        let taken = (0..20).filter(|_| buckets.take_at("a", begun).is_ok()).count();
+        let taken = (0..20)
+            .filter(|_| buckets.take_at("a", begun).is_ok())
+            .count();
         assert_eq!(taken, 10, "ten seconds' worth at once");
         assert_eq!(buckets.take_at("a", begun), Err(Duration::from_secs(1)));
         assert!(buckets.take_at("b", begun).is_ok());
         assert!(buckets.take_at("a", begun + Duration::from_secs(1)).is_ok());
-        assert!(buckets.take_at("a", begun + Duration::from_secs(1)).is_err());
+        assert!(
+            buckets
+                .take_at("a", begun + Duration::from_secs(1))
+                .is_err()
+        );
     }
 
     #[test]
@@ -290,7 +404,10 @@ mod tests {
         for key in 1..100_000 {
             let _ = buckets.take_at(key, begun);
             if key % 1_000 == 0 {
-                assert!(buckets.take_at(0, begun).is_err(), "forgotten after {key} others");
+                assert!(
+                    buckets.take_at(0, begun).is_err(),
+                    "forgotten after {key} others"
+                );
             }
         }
         let kept = buckets.kept.lock().expect("not poisoned");

@@ -19,7 +19,8 @@ use crate::rates::Client;
 use crate::shed::guard;
 use crate::{App, Observation, Ports, session};
 
-/// A refusal that may be a sign of an attack. Each leaves a line in the log and counts in `SecurityEvents`.
+/// A refusal that may be a sign of an attack. Each leaves a line in the log and counts in
+/// `SecurityEvents`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum SecurityEvent {
     /// 401: no staff token, or one that is not accepted.
@@ -31,7 +32,8 @@ pub enum SecurityEvent {
     SignInFailed,
     /// A webhook without the gateway's signature.
     WebhookRefused,
-    /// An order that somebody asked for without being its owner, or by a number and an address that do not fit.
+    /// An order that somebody asked for without being its owner, or by a number and an address that
+    /// do not fit.
     ForeignLookup,
     /// 429: a client over its limit.
     OverLimit,
@@ -76,23 +78,37 @@ pub fn around<P: Ports>(routes: Router<App<P>>, app: App<P>) -> Router<App<P>> {
         .layer(from_fn_with_state(app, outermost))
 }
 
-/// Gives the request its id and its trace, refuses what comes from another site, and dresses the answer.
+/// Gives the request its id and its trace, refuses what comes from another site, and dresses the
+/// answer.
 async fn outermost<P: Ports>(State(app): State<App<P>>, request: Request, next: Next) -> Response {
     let begun = Instant::now();
     let request_id = Uuid::now_v7().to_string();
     let writes = is_unsafe(request.method());
     let browser = wants_page(request.headers(), request.uri().path());
     let public = request.uri().path().starts_with("/static/");
-    let renewal = (!public).then(|| session::renewal(request.headers(), &app.settings)).flatten();
-    let route = request.extensions().get::<MatchedPath>().map(|path| path.as_str().to_owned());
+    let renewal = (!public)
+        .then(|| session::renewal(request.headers(), &app.settings))
+        .flatten();
+    let route = request
+        .extensions()
+        .get::<MatchedPath>()
+        .map(|path| path.as_str().to_owned());
     let (method, Client(client)) = (request.method().to_string(), app.rates.client(&request));
-    let said = request.headers().get(contract::TRACEPARENT_ATTRIBUTE).and_then(|value| value.to_str().ok());
+    let said = request
+        .headers()
+        .get(contract::TRACEPARENT_ATTRIBUTE)
+        .and_then(|value| value.to_str().ok());
     let trace = chassis::trace::Traceparent::continuing(said);
     let foreign = writes && from_another_site(request.headers());
     let response = if foreign {
-        Problem::new(StatusCode::FORBIDDEN, "cross-site", "Not from here", "The request came from another site.")
-            .noting(SecurityEvent::CrossSite)
-            .into_response()
+        Problem::new(
+            StatusCode::FORBIDDEN,
+            "cross-site",
+            "Not from here",
+            "The request came from another site.",
+        )
+        .noting(SecurityEvent::CrossSite)
+        .into_response()
     } else {
         chassis::trace::scope(trace, next.run(request)).await
     };
@@ -120,29 +136,41 @@ async fn outermost<P: Ports>(State(app): State<App<P>>, request: Request, next: 
             "default-src 'self'; frame-ancestors 'none'; base-uri 'none'; form-action 'self'",
         ),
         (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
-        // No address of ours reaches another site, nor our own logs. Forms are then sent with `Origin: null`, so where a
-        // request is from is told by `Sec-Fetch-Site`, which all browsers send since 2023.
+        // No address of ours reaches another site, nor our own logs. Forms are then sent with
+        // `Origin: null`, so where a request is from is told by `Sec-Fetch-Site`, which all
+        // browsers send since 2023.
         (header::REFERRER_POLICY, "no-referrer"),
         (header::X_FRAME_OPTIONS, "DENY"),
     ] {
         headers.insert(name, HeaderValue::from_static(value));
     }
     if app.settings.secure_cookies {
-        headers
-            .insert(header::STRICT_TRANSPORT_SECURITY, HeaderValue::from_static("max-age=31536000; includeSubDomains"));
+        headers.insert(
+            header::STRICT_TRANSPORT_SECURITY,
+            HeaderValue::from_static("max-age=31536000; includeSubDomains"),
+        );
     }
     // A handler that sets a session's cookie has decided already.
-    let of_session = |cookie: &HeaderValue| cookie.as_bytes().starts_with(session::name(&app.settings).as_bytes());
+    let of_session = |cookie: &HeaderValue| {
+        cookie
+            .as_bytes()
+            .starts_with(session::name(&app.settings).as_bytes())
+    };
     if let Some(cookie) = renewal
         && !headers.get_all(header::SET_COOKIE).iter().any(of_session)
     {
         headers.append(header::SET_COOKIE, cookie);
     }
     if !public {
-        headers.entry(header::CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
+        headers
+            .entry(header::CACHE_CONTROL)
+            .or_insert(HeaderValue::from_static("no-store"));
     }
     let status = response.status().as_u16();
-    app.ports.observe(Observation::Answered { status, took: begun.elapsed() });
+    app.ports.observe(Observation::Answered {
+        status,
+        took: begun.elapsed(),
+    });
     response
 }
 
@@ -153,11 +181,24 @@ fn security_events(response: &Response) -> Vec<SecurityEvent> {
         return events.clone();
     }
     let said = extensions.get::<SecurityEvent>().copied();
-    said.or_else(|| extensions.get::<Problem>().and_then(|problem| problem.security)).into_iter().collect()
+    said.or_else(|| {
+        extensions
+            .get::<Problem>()
+            .and_then(|problem| problem.security)
+    })
+    .into_iter()
+    .collect()
 }
 
-/// Whatever is no success and has no body of ours gets one: of a problem, an unknown method, an unreadable body.
-fn as_problem<P: Ports>(app: &App<P>, response: Response, request_id: &str, browser: bool, writes: bool) -> Response {
+/// Whatever is no success and has no body of ours gets one: of a problem, an unknown method, an
+/// unreadable body.
+fn as_problem<P: Ports>(
+    app: &App<P>,
+    response: Response,
+    request_id: &str,
+    browser: bool,
+    writes: bool,
+) -> Response {
     let status = response.status();
     let problem = match response.extensions().get::<Problem>() {
         Some(problem) => problem.clone(),
@@ -178,42 +219,69 @@ fn as_problem<P: Ports>(app: &App<P>, response: Response, request_id: &str, brow
     let (mut parts, _) = response.into_parts();
     parts.headers.remove(header::CONTENT_LENGTH);
     let (kind, body) = if browser {
-        ("text/html; charset=utf-8", ProblemPage::render(app, &problem, request_id))
+        (
+            "text/html; charset=utf-8",
+            ProblemPage::render(app, &problem, request_id),
+        )
     } else {
-        ("application/problem+json", problem.json(request_id).to_string())
+        (
+            "application/problem+json",
+            problem.json(request_id).to_string(),
+        )
     };
-    parts.headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(kind));
+    parts
+        .headers
+        .insert(header::CONTENT_TYPE, HeaderValue::from_static(kind));
     Response::from_parts(parts, Body::from(body))
 }
 
 fn of_status(status: StatusCode) -> Problem {
     match status {
         StatusCode::NOT_FOUND => Problem::not_found(),
-        StatusCode::METHOD_NOT_ALLOWED => {
-            Problem::new(status, "method-not-allowed", "Not that way", "This address does not take that method.")
-        }
-        status if status.is_server_error() => {
-            Problem::new(status, "internal", "Our fault", "Something went wrong on our side. Please try again.")
-        }
-        status => Problem::new(status, "bad-request", "The request is not right", "The request cannot be read."),
+        StatusCode::METHOD_NOT_ALLOWED => Problem::new(
+            status,
+            "method-not-allowed",
+            "Not that way",
+            "This address does not take that method.",
+        ),
+        status if status.is_server_error() => Problem::new(
+            status,
+            "internal",
+            "Our fault",
+            "Something went wrong on our side. Please try again.",
+        ),
+        status => Problem::new(
+            status,
+            "bad-request",
+            "The request is not right",
+            "The request cannot be read.",
+        ),
     }
 }
 
 fn panicked(panic: Box<dyn Any + Send>) -> Response {
     let said = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
-    let said = said.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_default();
+    let said = said
+        .or_else(|| panic.downcast_ref::<String>().cloned())
+        .unwrap_or_default();
     tracing::error!(panic = said, "A request panicked");
     of_status(StatusCode::INTERNAL_SERVER_ERROR).into_response()
 }
 
 /// Whether a browser asks, and not for the API.
 pub fn wants_page(headers: &HeaderMap, path: &str) -> bool {
-    let accepts = headers.get(header::ACCEPT).and_then(|accept| accept.to_str().ok()).unwrap_or_default();
+    let accepts = headers
+        .get(header::ACCEPT)
+        .and_then(|accept| accept.to_str().ok())
+        .unwrap_or_default();
     accepts.contains("text/html") && !path.starts_with("/api/")
 }
 
 fn is_page(response: &Response) -> bool {
-    let kind = response.headers().get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok());
+    let kind = response
+        .headers()
+        .get(header::CONTENT_TYPE)
+        .and_then(|kind| kind.to_str().ok());
     kind.is_some_and(|kind| kind.starts_with("text/html"))
 }
 
@@ -221,7 +289,8 @@ fn is_unsafe(method: &Method) -> bool {
     !matches!(*method, Method::GET | Method::HEAD | Method::OPTIONS)
 }
 
-/// Browsers say where a request comes from; programs say nothing, and carry no cookies of somebody else.
+/// Browsers say where a request comes from; programs say nothing, and carry no cookies of somebody
+/// else.
 fn from_another_site(headers: &HeaderMap) -> bool {
     let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
     // No page can forge it; browsers before 2023 do not send it.
@@ -229,7 +298,9 @@ fn from_another_site(headers: &HeaderMap) -> bool {
         return !matches!(site, "same-origin" | "none");
     }
     match (text("origin"), text("host")) {
-        (Some(origin), Some(host)) => origin.split_once("://").is_none_or(|(_, from)| from != host),
+        (Some(origin), Some(host)) => origin
+            .split_once("://")
+            .is_none_or(|(_, from)| from != host),
         _ => false,
     }
 }

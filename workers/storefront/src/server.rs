@@ -1,8 +1,9 @@
 //! Connections: how many there may be, and how long a client may take.
 //!
-//! A client that sends its headers a byte at a time, reads nothing of its answer, or only holds a connection open costs
-//! one place among many, for a bounded time. When the places are taken, the connection that has been without a request
-//! longest is closed, first of the client that holds most: silence keeps nobody out.
+//! A client that sends its headers a byte at a time, reads nothing of its answer, or only holds a
+//! connection open costs one place among many, for a bounded time. When the places are taken, the
+//! connection that has been without a request longest is closed, first of the client that holds
+//! most: silence keeps nobody out.
 
 use std::collections::HashMap;
 use std::io;
@@ -33,9 +34,11 @@ use crate::rates::network;
 /// What a connection may cost.
 #[derive(Debug, Clone, Copy)]
 pub struct Limits {
-    /// Beyond these, clients wait in the system's backlog while every connection has a request in hand.
+    /// Beyond these, clients wait in the system's backlog while every connection has a request in
+    /// hand.
     pub connections_max: usize,
-    /// Of one address. Behind a proxy every connection is from the proxy: then as many as there may be at all.
+    /// Of one address. Behind a proxy every connection is from the proxy: then as many as there may
+    /// be at all.
     pub of_a_client_max: usize,
     /// From the first byte of a request to the end of its headers.
     pub headers_within: Duration,
@@ -53,7 +56,8 @@ impl Default for Limits {
             // Four clients that hold all they can still leave one place to a fifth.
             of_a_client_max: 511,
             headers_within: Duration::from_secs(10),
-            // Longer than the balancer keeps an idle connection (60 s): else it sends requests into one that we close.
+            // Longer than the balancer keeps an idle connection (60 s): else it sends requests into
+            // one that we close.
             idle_within: Duration::from_secs(75),
             read_within: Duration::from_secs(30),
         }
@@ -64,17 +68,34 @@ impl Default for Limits {
 const AFTER_FAILED_ACCEPT: Duration = Duration::from_millis(100);
 
 /// Serves until shutdown, and then until every request in hand is answered.
-pub async fn serve(listener: TcpListener, router: Router, limits: Limits, shutdown: CancellationToken) {
+pub async fn serve(
+    listener: TcpListener,
+    router: Router,
+    limits: Limits,
+    shutdown: CancellationToken,
+) {
     let places = Arc::new(Semaphore::new(limits.connections_max));
     let (connections, held) = (TaskTracker::new(), Held::default());
     let accepting = async {
         loop {
-            let Some(place) = next_place(&places, &held).await else { return };
+            let Some(place) = next_place(&places, &held).await else {
+                return;
+            };
             match listener.accept().await {
                 Ok((stream, peer)) => {
                     // One too many of this client: its own oldest makes room, or it is refused.
-                    let Some(connection) = held.enter(network(peer.ip()), limits.of_a_client_max) else { continue };
-                    let serving = serve_one(stream, peer, connection, router.clone(), limits, shutdown.clone());
+                    let Some(connection) = held.enter(network(peer.ip()), limits.of_a_client_max)
+                    else {
+                        continue;
+                    };
+                    let serving = serve_one(
+                        stream,
+                        peer,
+                        connection,
+                        router.clone(),
+                        limits,
+                        shutdown.clone(),
+                    );
                     connections.spawn(async move {
                         serving.await;
                         drop(place);
@@ -93,8 +114,8 @@ pub async fn serve(listener: TcpListener, router: Router, limits: Limits, shutdo
     connections.wait().await;
 }
 
-/// A place for one more connection, made where somebody holds one without a request. `None` never comes: the semaphore is
-/// not closed.
+/// A place for one more connection, made where somebody holds one without a request. `None` never
+/// comes: the semaphore is not closed.
 async fn next_place(places: &Arc<Semaphore>, held: &Held) -> Option<OwnedSemaphorePermit> {
     /// Connections whose request was answered meanwhile can be closed.
     const LOOK_AGAIN: Duration = Duration::from_millis(50);
@@ -138,28 +159,53 @@ impl Held {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Enters a connection. `None` when the client holds as many as it may, all with a request in hand.
+    /// Enters a connection. `None` when the client holds as many as it may, all with a request in
+    /// hand.
     fn enter(&self, client: IpAddr, of_a_client_max: usize) -> Option<Entry> {
         let mut connections = self.connections();
         let theirs = connections.open.values().filter(|one| one.client == client);
         if theirs.clone().count() >= of_a_client_max {
-            // Its place is free in a moment; that the client holds one more until then harms nobody.
+            // Its place is free in a moment; that the client holds one more until then harms
+            // nobody.
             oldest_idle(theirs)?.close.cancel();
         }
         let (requests, close) = (Arc::new(Requests::default()), CancellationToken::new());
         connections.entered += 1;
         let id = connections.entered;
-        connections.open.insert(id, Open { client, requests: requests.clone(), close: close.clone() });
-        Some(Entry { id, held: self.clone(), requests, close })
+        connections.open.insert(
+            id,
+            Open {
+                client,
+                requests: requests.clone(),
+                close: close.clone(),
+            },
+        );
+        Some(Entry {
+            id,
+            held: self.clone(),
+            requests,
+            close,
+        })
     }
 
-    /// Closes the connection that has been without a request longest, of the client that holds most of such.
+    /// Closes the connection that has been without a request longest, of the client that holds most
+    /// of such.
     fn close_an_idle_one(&self) {
         let connections = self.connections();
-        let idle = connections.open.values().filter(|one| !one.requests.in_hand() && !one.close.is_cancelled());
+        let idle = connections
+            .open
+            .values()
+            .filter(|one| !one.requests.in_hand() && !one.close.is_cancelled());
         let mut counts: HashMap<IpAddr, usize> = HashMap::new();
-        idle.clone().for_each(|one| *counts.entry(one.client).or_default() += 1);
-        let Some(most) = counts.into_iter().max_by_key(|(_, count)| *count).map(|(client, _)| client) else { return };
+        idle.clone()
+            .for_each(|one| *counts.entry(one.client).or_default() += 1);
+        let Some(most) = counts
+            .into_iter()
+            .max_by_key(|(_, count)| *count)
+            .map(|(client, _)| client)
+        else {
+            return;
+        };
         if let Some(one) = oldest_idle(idle.filter(|one| one.client == most)) {
             one.close.cancel();
         }
@@ -188,7 +234,13 @@ async fn serve_one(
     // Answers are written whole: nothing is gained by holding back the last part of one.
     let _ = stream.set_nodelay(true);
     let requests = entry.requests.clone();
-    let client = Client { stream, requests: requests.clone(), limits, headers: None, taking: None };
+    let client = Client {
+        stream,
+        requests: requests.clone(),
+        limits,
+        headers: None,
+        taking: None,
+    };
     let service = service_fn(move |mut request: Request<Incoming>| {
         requests.begin();
         request.extensions_mut().insert(ConnectInfo(peer));
@@ -224,7 +276,8 @@ async fn serve_one(
     }
 }
 
-/// The body of an answer: the request is in hand until all of it was sent. A followed order sends for minutes.
+/// The body of an answer: the request is in hand until all of it was sent. A followed order sends
+/// for minutes.
 struct Answering {
     body: Body,
     requests: Arc<Requests>,
@@ -268,7 +321,11 @@ struct Requests {
 
 impl Default for Requests {
     fn default() -> Requests {
-        Requests { begun: AtomicUsize::new(0), answered: AtomicUsize::new(0), last: Mutex::new(Instant::now()) }
+        Requests {
+            begun: AtomicUsize::new(0),
+            answered: AtomicUsize::new(0),
+            last: Mutex::new(Instant::now()),
+        }
     }
 }
 
@@ -290,7 +347,8 @@ impl Requests {
         self.begun.load(Ordering::Relaxed)
     }
 
-    /// One is being answered: what the client sends now is its body, for which there is a limit of its own.
+    /// One is being answered: what the client sends now is its body, for which there is a limit of
+    /// its own.
     fn in_hand(&self) -> bool {
         self.answered.load(Ordering::Relaxed) != self.begun()
     }
@@ -317,7 +375,11 @@ impl Client {
     }
 
     /// Of a write: it is over, or the client has all the time that is left.
-    fn written<T>(&mut self, context: &mut Context<'_>, poll: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
+    fn written<T>(
+        &mut self,
+        context: &mut Context<'_>,
+        poll: Poll<io::Result<T>>,
+    ) -> Poll<io::Result<T>> {
         if poll.is_pending() {
             return self.poll_stalled(context).map(Err);
         }
@@ -327,7 +389,11 @@ impl Client {
 }
 
 impl AsyncRead for Client {
-    fn poll_read(self: Pin<&mut Self>, context: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
         let client = self.get_mut();
         let begun = client.requests.begun();
         client.headers.take_if(|(before, _)| *before != begun);
@@ -335,7 +401,9 @@ impl AsyncRead for Client {
         let poll = Pin::new(&mut client.stream).poll_read(context, buffer);
         if buffer.filled().len() > before && !client.requests.in_hand() {
             let within = client.limits.headers_within;
-            client.headers.get_or_insert_with(|| (begun, Box::pin(sleep(within))));
+            client
+                .headers
+                .get_or_insert_with(|| (begun, Box::pin(sleep(within))));
         }
         if let Some((_, ends)) = &mut client.headers
             && ends.as_mut().poll(context).is_ready()
@@ -347,7 +415,11 @@ impl AsyncRead for Client {
 }
 
 impl AsyncWrite for Client {
-    fn poll_write(self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
         let client = self.get_mut();
         let poll = Pin::new(&mut client.stream).poll_write(context, bytes);
         client.written(context, poll)

@@ -1,4 +1,5 @@
-//! Load that cannot be carried is refused early, with when to come again: a late refusal has cost everybody else.
+//! Load that cannot be carried is refused early, with when to come again: a late refusal has cost
+//! everybody else.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -21,13 +22,15 @@ use crate::{App, Observation, Ports};
 
 /// An order of fifty lines with the longest texts is below 10 KiB.
 pub const BODY_MAX: usize = 64 * 1024;
-/// For the client to send its body: it is read before the request gets a place, so that a slow client holds none.
+/// For the client to send its body: it is read before the request gets a place, so that a slow
+/// client holds none.
 const BODY_WITHIN: Duration = Duration::from_secs(5);
 /// Requests in hand at once.
 const REQUESTS_MAX: usize = STOREFRONT.concurrency;
-/// Requests of one client in hand at once, those whose body is still arriving included. An office behind one address gets
-/// nearly every place while nobody else is there. Of the rest, and of the places to wait, it gets none: another client's request
-/// is answered at once, whatever this one sends and however slowly.
+/// Requests of one client in hand at once, those whose body is still arriving included. An office
+/// behind one address gets nearly every place while nobody else is there. Of the rest, and of the
+/// places to wait, it gets none: another client's request is answered at once, whatever this one
+/// sends and however slowly.
 const OF_A_CLIENT_MAX: usize = REQUESTS_MAX - REQUESTS_MAX / 8;
 /// Requests that wait for a place, and for how long: a burst passes, an overload is told at once.
 const WAITING_MAX: usize = REQUESTS_MAX / 4;
@@ -58,7 +61,11 @@ struct InHand<'a> {
 impl Default for Admission {
     fn default() -> Admission {
         let (places, waiting) = (Semaphore::new(REQUESTS_MAX), Semaphore::new(WAITING_MAX));
-        Admission { places, waiting, in_hand: Mutex::default() }
+        Admission {
+            places,
+            waiting,
+            in_hand: Mutex::default(),
+        }
     }
 }
 
@@ -75,7 +82,10 @@ impl Admission {
             return None;
         }
         *theirs += 1;
-        Some(InHand { admission: self, client })
+        Some(InHand {
+            admission: self,
+            client,
+        })
     }
 
     async fn place(&self) -> Option<SemaphorePermit<'_>> {
@@ -83,7 +93,10 @@ impl Admission {
             return Some(place);
         }
         let _waiting = self.waiting.try_acquire().ok()?;
-        timeout(WAITING_WITHIN, self.places.acquire()).await.ok()?.ok()
+        timeout(WAITING_WITHIN, self.places.acquire())
+            .await
+            .ok()?
+            .ok()
     }
 }
 
@@ -138,7 +151,12 @@ pub async fn guard<P: Ports>(State(app): State<App<P>>, request: Request, next: 
         return refuse(Shed::Rate, Problem::too_many(Duration::from_secs(1)));
     };
     for shared in app.rates.shared(client, &request, &app.settings) {
-        if app.ports.count(&shared.key, shared.window).await.is_some_and(|count| count > shared.most) {
+        if app
+            .ports
+            .count(&shared.key, shared.window)
+            .await
+            .is_some_and(|count| count > shared.most)
+        {
             return refuse(Shed::Rate, Problem::too_many(shared.window));
         }
     }
@@ -146,11 +164,16 @@ pub async fn guard<P: Ports>(State(app): State<App<P>>, request: Request, next: 
     request.extensions_mut().insert(client);
     let request = match with_body(request).await {
         Ok(request) => request,
-        Err(problem) if problem.status == StatusCode::REQUEST_TIMEOUT => return refuse(Shed::Slow, problem),
+        Err(problem) if problem.status == StatusCode::REQUEST_TIMEOUT => {
+            return refuse(Shed::Slow, problem);
+        }
         Err(problem) => return problem.into_response(),
     };
     let Some(_place) = admission.place().await else {
-        return refuse(Shed::Busy, Problem::busy(1, "Too many requests at once. Please try again."));
+        return refuse(
+            Shed::Busy,
+            Problem::busy(1, "Too many requests at once. Please try again."),
+        );
     };
     let reads = matches!(*request.method(), Method::GET | Method::HEAD);
     match timeout(ANSWER_WITHIN, next.run(request)).await {
@@ -167,19 +190,28 @@ pub async fn guard<P: Ports>(State(app): State<App<P>>, request: Request, next: 
 
 /// In whole seconds, at least one.
 pub fn seconds(after: Duration) -> u32 {
-    u32::try_from(after.as_millis().div_ceil(1_000)).unwrap_or(u32::MAX).max(1)
+    u32::try_from(after.as_millis().div_ceil(1_000))
+        .unwrap_or(u32::MAX)
+        .max(1)
 }
 
-/// What the request cannot be answered without. The menu and what stands around it is answered from memory.
+/// What the request cannot be answered without. The menu and what stands around it is answered from
+/// memory.
 fn needs(request: &Request) -> &'static [Dependency] {
     let path = request.uri().path();
-    let begins = |prefix: &str| path.strip_prefix(prefix).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
+    let begins = |prefix: &str| {
+        path.strip_prefix(prefix)
+            .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+    };
     match path {
         _ if places_an_order(request) => &[Dependency::Database, Dependency::Stock],
         _ if begins("/api/v1/admin/inventory") || begins("/staff/stock") => &[Dependency::Stock],
         "/staff/sign-in" => &[],
         "/orders" if request.method() == Method::GET => &[],
-        _ if ["/api/v1/orders", "/api/v1/admin", "/orders", "/staff"].into_iter().any(begins) => {
+        _ if ["/api/v1/orders", "/api/v1/admin", "/orders", "/staff"]
+            .into_iter()
+            .any(begins) =>
+        {
             &[Dependency::Database]
         }
         _ => &[],
@@ -188,13 +220,17 @@ fn needs(request: &Request) -> &'static [Dependency] {
 
 /// Through the API, or from the cart's page.
 pub fn places_an_order(request: &Request) -> bool {
-    request.method() == Method::POST && matches!(request.uri().path(), "/api/v1/orders" | "/checkout")
+    request.method() == Method::POST
+        && matches!(request.uri().path(), "/api/v1/orders" | "/checkout")
 }
 
 /// The request with its body read.
 pub async fn with_body(request: Request) -> Result<Request, Problem> {
     let (parts, body) = request.into_parts();
-    let told = parts.headers.get(header::CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok());
+    let told = parts
+        .headers
+        .get(header::CONTENT_LENGTH)
+        .and_then(|length| length.to_str().ok()?.parse().ok());
     if told.is_some_and(|length: usize| length > BODY_MAX) {
         return Err(Problem::too_large(BODY_MAX));
     }
@@ -217,19 +253,29 @@ mod tests {
     fn one_client_gets_nearly_all_places_and_another_still_finds_one() {
         let client = |number: u8| Client(Some([203, 0, 113, number].into()));
         let admission = Admission::default();
-        let mut of_one: Vec<_> = (0..OF_A_CLIENT_MAX).map(|_| admission.enter(client(1)).expect("counted")).collect();
+        let mut of_one: Vec<_> = (0..OF_A_CLIENT_MAX)
+            .map(|_| admission.enter(client(1)).expect("counted"))
+            .collect();
         assert!(admission.enter(client(1)).is_none(), "its share is taken");
-        assert!(OF_A_CLIENT_MAX < REQUESTS_MAX && admission.enter(client(2)).is_some(), "another client's is not");
+        assert!(
+            OF_A_CLIENT_MAX < REQUESTS_MAX && admission.enter(client(2)).is_some(),
+            "another client's is not"
+        );
         of_one.pop();
         assert!(admission.enter(client(1)).is_some(), "given back");
         drop(of_one);
-        assert!(admission.in_hand().is_empty(), "nothing is kept of clients that are gone");
+        assert!(
+            admission.in_hand().is_empty(),
+            "nothing is kept of clients that are gone"
+        );
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_burst_waits_a_moment_and_an_overload_is_refused_at_once() {
         let admission = Admission::default();
-        let mut places: Vec<_> = (0..REQUESTS_MAX).map(|_| admission.places.try_acquire().expect("free")).collect();
+        let mut places: Vec<_> = (0..REQUESTS_MAX)
+            .map(|_| admission.places.try_acquire().expect("free"))
+            .collect();
         let begun = Instant::now();
         let arriving = join_all((0..20 * REQUESTS_MAX).map(|_| async {
             let place = admission.place().await;
@@ -240,8 +286,15 @@ mod tests {
             places.truncate(REQUESTS_MAX - 10);
         };
         let (outcomes, ()) = futures::join!(arriving, leaving);
-        let at_once = outcomes.iter().filter(|(admitted, after)| !admitted && after.is_zero()).count();
-        assert_eq!(at_once, 20 * REQUESTS_MAX - WAITING_MAX, "no more wait than may");
+        let at_once = outcomes
+            .iter()
+            .filter(|(admitted, after)| !admitted && after.is_zero())
+            .count();
+        assert_eq!(
+            at_once,
+            20 * REQUESTS_MAX - WAITING_MAX,
+            "no more wait than may"
+        );
         assert!(outcomes.iter().filter(|(admitted, _)| *admitted).count() >= 10);
         assert!(outcomes.iter().all(|(_, after)| *after <= WAITING_WITHIN));
     }

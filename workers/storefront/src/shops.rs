@@ -1,4 +1,5 @@
-//! The locations that orders may name, as they are now: tax, hours and slots may change while it runs.
+//! The locations that orders may name, as they are now: tax, hours and slots may change while it
+//! runs.
 
 use std::sync::{Arc, PoisonError, RwLock};
 
@@ -19,10 +20,14 @@ struct Known {
 impl Shops {
     pub fn new(home: Shop) -> Shops {
         let home = Arc::new(home);
-        Shops(RwLock::new(Known { all: vec![home.clone()], home }))
+        Shops(RwLock::new(Known {
+            all: vec![home.clone()],
+            home,
+        }))
     }
 
-    /// What was read anew. One that is gone takes no orders any more, but for the one that this storefront serves.
+    /// What was read anew. One that is gone takes no orders any more, but for the one that this
+    /// storefront serves.
     pub fn replace(&self, shops: Vec<Shop>) {
         let mut known = self.0.write().unwrap_or_else(PoisonError::into_inner);
         let all: Vec<_> = shops.into_iter().map(Arc::new).collect();
@@ -33,7 +38,11 @@ impl Shops {
     }
 
     pub fn home(&self) -> Arc<Shop> {
-        self.0.read().unwrap_or_else(PoisonError::into_inner).home.clone()
+        self.0
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .home
+            .clone()
     }
 
     /// Whose orders staff see: those of the location that this storefront serves.
@@ -41,12 +50,16 @@ impl Shops {
         Scope::of(&self.home())
     }
 
-    /// Whose orders customers see: those of every location of the business, since an order may name one.
+    /// Whose orders customers see: those of every location of the business, since an order may name
+    /// one.
     pub fn scope_of_customers(&self) -> Scope {
         let known = self.0.read().unwrap_or_else(PoisonError::into_inner);
         let tenant_id = known.home.tenant_id.clone();
         let ours = known.all.iter().filter(|shop| shop.tenant_id == tenant_id);
-        Scope::Shops { location_ids: ours.map(|shop| shop.location_id.clone()).collect(), tenant_id }
+        Scope::Shops {
+            location_ids: ours.map(|shop| shop.location_id.clone()).collect(),
+            tenant_id,
+        }
     }
 
     /// The location that is named, of the same business; the own one where none is.
@@ -55,12 +68,25 @@ impl Shops {
     /// When there is no such location.
     pub fn named(&self, location_id: Option<&LocationId>) -> Result<Arc<Shop>, FieldError> {
         let known = self.0.read().unwrap_or_else(PoisonError::into_inner);
-        let Some(id) = location_id else { return Ok(known.home.clone()) };
-        let ours = || known.all.iter().filter(|shop| shop.tenant_id == known.home.tenant_id);
-        ours().find(|shop| shop.location_id == *id).cloned().ok_or_else(|| {
-            let names: Vec<_> = ours().map(|shop| shop.location_id.as_str()).collect();
-            FieldError::new("location_id", format!("must be one of {}", names.join(", ")))
-        })
+        let Some(id) = location_id else {
+            return Ok(known.home.clone());
+        };
+        let ours = || {
+            known
+                .all
+                .iter()
+                .filter(|shop| shop.tenant_id == known.home.tenant_id)
+        };
+        ours()
+            .find(|shop| shop.location_id == *id)
+            .cloned()
+            .ok_or_else(|| {
+                let names: Vec<_> = ours().map(|shop| shop.location_id.as_str()).collect();
+                FieldError::new(
+                    "location_id",
+                    format!("must be one of {}", names.join(", ")),
+                )
+            })
     }
 }
 

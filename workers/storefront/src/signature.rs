@@ -1,4 +1,5 @@
-//! The gateway's signature on a webhook: `t=<unix seconds>,v1=<hex HMAC-SHA256(secret, t + "." + body)>`.
+//! The gateway's signature on a webhook: `t=<unix seconds>,v1=<hex HMAC-SHA256(secret, t + "." +
+//! body)>`.
 
 use std::time::Duration;
 
@@ -8,11 +9,18 @@ pub const HEADER: &str = "Payment-Signature";
 /// An older message may be a recorded one played again.
 pub const TOLERANCE: Duration = Duration::from_secs(300);
 
-/// Whether the body is the gateway's and fresh. Several `v1` may stand there while a secret is rotated.
+/// Whether the body is the gateway's and fresh. Several `v1` may stand there while a secret is
+/// rotated.
 pub fn verify(secret: &str, header: &str, body: &[u8], now: i64) -> bool {
-    let mut parts = header.split(',').filter_map(|part| part.trim().split_once('='));
-    let Some(("t", at)) = parts.next() else { return false };
-    let Ok(seconds) = at.parse::<i64>() else { return false };
+    let mut parts = header
+        .split(',')
+        .filter_map(|part| part.trim().split_once('='));
+    let Some(("t", at)) = parts.next() else {
+        return false;
+    };
+    let Ok(seconds) = at.parse::<i64>() else {
+        return false;
+    };
     if now.abs_diff(seconds) > TOLERANCE.as_secs() {
         return false;
     }
@@ -20,14 +28,20 @@ pub fn verify(secret: &str, header: &str, body: &[u8], now: i64) -> bool {
     let signed = [at.as_bytes(), b".", body].concat();
     parts
         .filter(|(version, _)| *version == "v1")
-        .any(|(_, signature)| unhex(signature).is_some_and(|signature| hmac::verify(&key, &signed, &signature).is_ok()))
+        .any(|(_, signature)| {
+            unhex(signature)
+                .is_some_and(|signature| hmac::verify(&key, &signed, &signature).is_ok())
+        })
 }
 
 fn unhex(text: &str) -> Option<Vec<u8>> {
     if !text.is_ascii() || !text.len().is_multiple_of(2) {
         return None;
     }
-    (0..text.len()).step_by(2).map(|at| u8::from_str_radix(&text[at..at + 2], 16).ok()).collect()
+    (0..text.len())
+        .step_by(2)
+        .map(|at| u8::from_str_radix(&text[at..at + 2], 16).ok())
+        .collect()
 }
 
 #[cfg(test)]
@@ -39,12 +53,22 @@ mod tests {
     fn signed(at: i64) -> String {
         let key = hmac::Key::new(hmac::HMAC_SHA256, b"secret");
         let signature = hmac::sign(&key, format!("{at}.body").as_bytes());
-        signature.as_ref().iter().map(|byte| format!("{byte:02x}")).collect()
+        signature
+            .as_ref()
+            .iter()
+            .map(|byte| format!("{byte:02x}"))
+            .collect()
     }
 
     #[test]
     fn a_message_is_good_as_long_as_it_is_fresh_and_no_longer() {
-        for (age, good) in [(0, true), (300, true), (301, false), (-300, true), (-301, false)] {
+        for (age, good) in [
+            (0, true),
+            (300, true),
+            (301, false),
+            (-300, true),
+            (-301, false),
+        ] {
             let at = NOW - age;
             let header = format!("t={at},v1={}", signed(at));
             assert_eq!(verify("secret", &header, b"body", NOW), good, "{age} s old");
@@ -55,10 +79,31 @@ mod tests {
     fn one_good_signature_of_several_is_enough_and_what_is_none_is_passed_over() {
         let good = signed(NOW);
         for others in ["v1=abc", "v1=a\u{e9}b", "v1=zz", "v0=00", "v1="] {
-            assert!(verify("secret", &format!("t={NOW},{others},v1={good}"), b"body", NOW), "{others}");
-            assert!(!verify("secret", &format!("t={NOW},{others}"), b"body", NOW), "{others}");
+            assert!(
+                verify(
+                    "secret",
+                    &format!("t={NOW},{others},v1={good}"),
+                    b"body",
+                    NOW
+                ),
+                "{others}"
+            );
+            assert!(
+                !verify("secret", &format!("t={NOW},{others}"), b"body", NOW),
+                "{others}"
+            );
         }
-        assert!(!verify("another", &format!("t={NOW},v1={good}"), b"body", NOW));
-        assert!(!verify("secret", &format!("t={NOW},v1={good}"), b"another", NOW));
+        assert!(!verify(
+            "another",
+            &format!("t={NOW},v1={good}"),
+            b"body",
+            NOW
+        ));
+        assert!(!verify(
+            "secret",
+            &format!("t={NOW},v1={good}"),
+            b"another",
+            NOW
+        ));
     }
 }

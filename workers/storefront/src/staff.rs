@@ -1,8 +1,10 @@
-//! Staff tokens: an id, a name, a role and an end, signed. `haven staff token` makes them with the same functions.
+//! Staff tokens: an id, a name, a role and an end, signed. `haven staff token` makes them with the
+//! same functions.
 //!
-//! The signature proves that the shop issued the token. What it cannot prove is that nobody revoked the token since: for that
-//! the storefront reads the ids of revoked tokens every few seconds ([`Revoked`]). While the database does not answer, the ids
-//! that were read last stand; everything that staff do needs the database anyway.
+//! The signature proves that the shop issued the token. What it cannot prove is that nobody revoked
+//! the token since: for that the storefront reads the ids of revoked tokens every few seconds
+//! ([`Revoked`]). While the database does not answer, the ids that were read last stand; everything
+//! that staff do needs the database anyway.
 
 use std::collections::HashSet;
 use std::sync::{Arc, PoisonError, RwLock};
@@ -21,13 +23,19 @@ use uuid::Uuid;
 use crate::Settings;
 use crate::session::cookie;
 
-/// The first part of a token. Tokens that begin with [`VERSION_BEFORE`] have no id, so they could not be revoked.
+/// The first part of a token. Tokens that begin with [`VERSION_BEFORE`] have no id, so they could
+/// not be revoked.
 const VERSION: &str = "hv2";
 const VERSION_BEFORE: &str = "hv1.";
 
-/// The cookie of the staff pages. The prefix makes browsers insist on `Secure` and on this very host.
+/// The cookie of the staff pages. The prefix makes browsers insist on `Secure` and on this very
+/// host.
 pub fn cookie_name(settings: &Settings) -> &'static str {
-    if settings.secure_cookies { "__Host-staff" } else { "staff" }
+    if settings.secure_cookies {
+        "__Host-staff"
+    } else {
+        "staff"
+    }
 }
 
 /// A member of staff, as the token says.
@@ -67,7 +75,9 @@ impl TokenRefusal {
             TokenRefusal::Forged => {
                 "This is not a staff token of this shop. Run `haven staff token --name NAME` for one."
             }
-            TokenRefusal::Expired => "This staff token has expired. Run `haven staff token --name NAME` for a new one.",
+            TokenRefusal::Expired => {
+                "This staff token has expired. Run `haven staff token --name NAME` for a new one."
+            }
             TokenRefusal::Revoked => {
                 "This staff token was revoked or signed out. Run `haven staff token --name NAME` for a new one."
             }
@@ -108,8 +118,14 @@ pub fn issue(key: &str, token: &StaffToken) -> String {
         exp: token.expires_at.unix_timestamp(),
     };
     // Four plain fields are always JSON.
-    let body = format!("{VERSION}.{}", BASE64.encode(serde_json::to_vec(&payload).unwrap_or_default()));
-    let signature = hmac::sign(&hmac::Key::new(hmac::HMAC_SHA256, key.as_bytes()), body.as_bytes());
+    let body = format!(
+        "{VERSION}.{}",
+        BASE64.encode(serde_json::to_vec(&payload).unwrap_or_default())
+    );
+    let signature = hmac::sign(
+        &hmac::Key::new(hmac::HMAC_SHA256, key.as_bytes()),
+        body.as_bytes(),
+    );
     format!("{body}.{}", BASE64.encode(signature))
 }
 
@@ -124,27 +140,48 @@ pub fn verify(key: &str, token: &str, now: Timestamp) -> Result<Staff, TokenRefu
     let (body, signature) = token.rsplit_once('.').ok_or(TokenRefusal::Forged)?;
     let signature = BASE64.decode(signature).map_err(|_| TokenRefusal::Forged)?;
     // In constant time, and before anything in it is read.
-    hmac::verify(&hmac::Key::new(hmac::HMAC_SHA256, key.as_bytes()), body.as_bytes(), &signature)
-        .map_err(|_| TokenRefusal::Forged)?;
-    let payload = body.strip_prefix(VERSION).and_then(|body| body.strip_prefix('.')).ok_or(TokenRefusal::Forged)?;
+    hmac::verify(
+        &hmac::Key::new(hmac::HMAC_SHA256, key.as_bytes()),
+        body.as_bytes(),
+        &signature,
+    )
+    .map_err(|_| TokenRefusal::Forged)?;
+    let payload = body
+        .strip_prefix(VERSION)
+        .and_then(|body| body.strip_prefix('.'))
+        .ok_or(TokenRefusal::Forged)?;
     let payload = BASE64.decode(payload).map_err(|_| TokenRefusal::Forged)?;
-    let Payload { id, name, role, exp } = serde_json::from_slice(&payload).map_err(|_| TokenRefusal::Forged)?;
+    let Payload {
+        id,
+        name,
+        role,
+        exp,
+    } = serde_json::from_slice(&payload).map_err(|_| TokenRefusal::Forged)?;
     // Another program with the key may have made it.
     let role = StaffRole::from_code(&role).ok_or(TokenRefusal::NotForPeople)?;
     let name = actor_name("name", &name).map_err(|_| TokenRefusal::NotForPeople)?;
     if exp <= now.unix_timestamp() {
         return Err(TokenRefusal::Expired);
     }
-    Ok(Staff { token_id: id, name, role, expires_at: exp })
+    Ok(Staff {
+        token_id: id,
+        name,
+        role,
+        expires_at: exp,
+    })
 }
 
 /// The token of a request: bearer, or the cookie of the staff pages.
 pub fn token(headers: &HeaderMap, settings: &Settings) -> Option<String> {
-    let authorization = headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
+    let authorization = headers
+        .get(header::AUTHORIZATION)
+        .and_then(|value| value.to_str().ok());
     // RFC 9110, section 11.1: the scheme is case-insensitive.
     let bearer = authorization.and_then(|value| value.trim().split_once(' '));
     let bearer = bearer.filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"));
-    bearer.map(|(_, token)| token.trim().to_owned()).or_else(|| cookie(headers, cookie_name(settings)))
+    bearer
+        .map(|(_, token)| token.trim().to_owned())
+        .or_else(|| cookie(headers, cookie_name(settings)))
 }
 
 /// Whom the request's token is for.
@@ -164,18 +201,24 @@ pub fn of(headers: &HeaderMap, settings: &Settings, now: Timestamp) -> Result<St
 /// Says why it is not accepted.
 pub fn accepted(token: &str, settings: &Settings, now: Timestamp) -> Result<Staff, TokenRefusal> {
     let mut refusal = TokenRefusal::Forged;
-    let verified = settings.signing_key.find(|key| match verify(key, token, now) {
-        Ok(staff) => Some(staff),
-        Err(why) => {
-            // A token that the key before signed is not forged, though today's key says so.
-            if why != TokenRefusal::Forged {
-                refusal = why;
+    let verified = settings
+        .signing_key
+        .find(|key| match verify(key, token, now) {
+            Ok(staff) => Some(staff),
+            Err(why) => {
+                // A token that the key before signed is not forged, though today's key says so.
+                if why != TokenRefusal::Forged {
+                    refusal = why;
+                }
+                None
             }
-            None
-        }
-    });
+        });
     let staff = verified.ok_or(refusal)?;
-    if settings.revoked.contains(staff.token_id) { Err(TokenRefusal::Revoked) } else { Ok(staff) }
+    if settings.revoked.contains(staff.token_id) {
+        Err(TokenRefusal::Revoked)
+    } else {
+        Ok(staff)
+    }
 }
 
 /// The ids of revoked tokens, as they were read last. All clones change together.
@@ -190,11 +233,17 @@ impl Revoked {
 
     /// Adds one at once, before the next read.
     pub fn add(&self, id: Uuid) {
-        self.0.write().unwrap_or_else(PoisonError::into_inner).insert(id);
+        self.0
+            .write()
+            .unwrap_or_else(PoisonError::into_inner)
+            .insert(id);
     }
 
     pub fn contains(&self, id: Uuid) -> bool {
-        self.0.read().unwrap_or_else(PoisonError::into_inner).contains(&id)
+        self.0
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .contains(&id)
     }
 }
 
@@ -208,7 +257,14 @@ mod tests {
 
     fn token_of(name: &str, role: StaffRole) -> StaffToken {
         let expires_at = NOON + Duration::hours(1);
-        StaffToken { id: Uuid::now_v7(), name: name.to_owned(), role, issued_at: NOON, expires_at, revoked_at: None }
+        StaffToken {
+            id: Uuid::now_v7(),
+            name: name.to_owned(),
+            role,
+            issued_at: NOON,
+            expires_at,
+            revoked_at: None,
+        }
     }
 
     #[test]
@@ -216,18 +272,32 @@ mod tests {
         let recorded = token_of("Ana", StaffRole::Barista);
         let token = issue("key", &recorded);
         let staff = verify("key", &token, NOON).expect("ours");
-        assert_eq!((staff.token_id, staff.name.as_str(), staff.role), (recorded.id, "Ana", StaffRole::Barista));
-        assert_eq!(verify("another key", &token, NOON), Err(TokenRefusal::Forged));
+        assert_eq!(
+            (staff.token_id, staff.name.as_str(), staff.role),
+            (recorded.id, "Ana", StaffRole::Barista)
+        );
+        assert_eq!(
+            verify("another key", &token, NOON),
+            Err(TokenRefusal::Forged)
+        );
         let end = recorded.expires_at;
         assert!(verify("key", &token, end - Duration::seconds(1)).is_ok());
         assert_eq!(verify("key", &token, end), Err(TokenRefusal::Expired));
         let forged = issue("key", &token_of("Ana", StaffRole::Admin));
         let (body, _) = forged.rsplit_once('.').expect("signed");
         let (_, signature) = token.rsplit_once('.').expect("signed");
-        for wrong in
-            [format!("{body}.{signature}"), body.to_owned(), String::new(), "..".to_owned(), "hv2.e30.".to_owned()]
-        {
-            assert_eq!(verify("key", &wrong, NOON), Err(TokenRefusal::Forged), "{wrong}");
+        for wrong in [
+            format!("{body}.{signature}"),
+            body.to_owned(),
+            String::new(),
+            "..".to_owned(),
+            "hv2.e30.".to_owned(),
+        ] {
+            assert_eq!(
+                verify("key", &wrong, NOON),
+                Err(TokenRefusal::Forged),
+                "{wrong}"
+            );
         }
     }
 
@@ -247,13 +317,23 @@ mod tests {
 
     #[test]
     fn a_role_or_a_name_that_no_token_may_have_is_refused_when_it_is_read() {
-        for (name, role) in
-            [("Ana", "cleaner"), ("Ana", "Staff"), ("customer", "staff"), ("", "staff"), ("\\u200b", "staff")]
-        {
+        for (name, role) in [
+            ("Ana", "cleaner"),
+            ("Ana", "Staff"),
+            ("customer", "staff"),
+            ("", "staff"),
+            ("\\u200b", "staff"),
+        ] {
             let id = Uuid::nil();
-            let token =
-                signed(VERSION, &format!(r#"{{"id":"{id}","name":"{name}","role":"{role}","exp":4102444800}}"#));
-            assert_eq!(verify("key", &token, NOON), Err(TokenRefusal::NotForPeople), "{name} {role}");
+            let token = signed(
+                VERSION,
+                &format!(r#"{{"id":"{id}","name":"{name}","role":"{role}","exp":4102444800}}"#),
+            );
+            assert_eq!(
+                verify("key", &token, NOON),
+                Err(TokenRefusal::NotForPeople),
+                "{name} {role}"
+            );
         }
     }
 }

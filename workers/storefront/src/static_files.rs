@@ -40,15 +40,23 @@ files![
 ];
 
 pub async fn serve(Path(path): Path<String>, headers: HeaderMap) -> Result<Response, Problem> {
-    let (name, bytes) = FILES.iter().find(|(name, _)| *name == path).ok_or_else(Problem::not_found)?;
+    let (name, bytes) = FILES
+        .iter()
+        .find(|(name, _)| *name == path)
+        .ok_or_else(Problem::not_found)?;
     let kind = match name.rsplit('.').next() {
         Some("css") => "text/css; charset=utf-8",
         Some("js") => "text/javascript; charset=utf-8",
         _ => "image/svg+xml",
     };
     let tag = format!("\"{}\"", &digest(bytes)[..16]);
-    let said = headers.get(header::IF_NONE_MATCH).and_then(|tag| tag.to_str().ok());
-    let about = [(header::ETAG, tag.as_str()), (header::CACHE_CONTROL, "public, max-age=300")];
+    let said = headers
+        .get(header::IF_NONE_MATCH)
+        .and_then(|tag| tag.to_str().ok());
+    let about = [
+        (header::ETAG, tag.as_str()),
+        (header::CACHE_CONTROL, "public, max-age=300"),
+    ];
     if said == Some(&tag) {
         return Ok((StatusCode::NOT_MODIFIED, about).into_response());
     }

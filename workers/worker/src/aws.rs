@@ -1,18 +1,19 @@
 //! A role's adapters, made from what its `Role` grants.
 //!
-//! The code of a role has its queues, topics, tables, streams, parameters and secrets from here alone, because the clients
-//! of the SDK are private to [`Aws`]. Each function asks [`Grants`] for the rights that its adapter needs. So a right that
-//! the code needs and the `Role` lacks is an error when the role starts, and in the test of `roles.rs`, which builds every
-//! role. Without that, IAM refuses the call on the day that a customer makes it.
+//! The code of a role has its queues, topics, tables, streams, parameters and secrets from here
+//! alone, because the clients of the SDK are private to [`Aws`]. Each function asks [`Grants`] for
+//! the rights that its adapter needs. So a right that the code needs and the `Role` lacks is an
+//! error when the role starts, and in the test of `roles.rs`, which builds every role. Without
+//! that, IAM refuses the call on the day that a customer makes it.
 
 use std::io::Write as _;
 use std::sync::Arc;
 use std::time::Duration;
 
 use adapter_aws::{
-    AwsPublisher, Called, Clients, Destinations, DynamoLeases, DynamoProducts, DynamoShopStock, DynamoStock,
-    DynamoStockStream, DynamoViewReader, DynamoViews, LocalMailbox, MetricSink, ParameterReader, Series, SesMailer,
-    SnsTexter, SqsInbox, StockTables, Value,
+    AwsPublisher, Called, Clients, Destinations, DynamoLeases, DynamoProducts, DynamoShopStock,
+    DynamoStock, DynamoStockStream, DynamoViewReader, DynamoViews, LocalMailbox, MetricSink,
+    ParameterReader, Series, SesMailer, SnsTexter, SqsInbox, StockTables, Value,
 };
 use adapter_postgres::Login;
 use anyhow::Context as _;
@@ -45,7 +46,9 @@ impl Aws {
     pub async fn connect(metrics: Metrics, breakers: Breakers) -> Aws {
         let on_call = move |called| match called {
             Called::Sent(service) => metrics.count(Metric::AwsCalls, &[service.code()], 1),
-            Called::Billed(billed, units) => metrics.count(Metric::AwsUnits, &[billed.code()], units),
+            Called::Billed(billed, units) => {
+                metrics.count(Metric::AwsUnits, &[billed.code()], units)
+            }
             Called::Answered(service) => breakers.note_aws(service, true),
             Called::Unanswered(service) => breakers.note_aws(service, false),
         };
@@ -60,7 +63,13 @@ impl Aws {
 
     pub fn inbox(&self, grants: &Grants, queue: &'static Queue) -> anyhow::Result<SqsInbox> {
         let (url, parking_url) = grants.consume(queue)?;
-        Ok(SqsInbox { client: self.clients.sqs(), polls: self.clients.sqs_polls(), queue, url, parking_url })
+        Ok(SqsInbox {
+            client: self.clients.sqs(),
+            polls: self.clients.sqs_polls(),
+            queue,
+            url,
+            parking_url,
+        })
     }
 
     /// Publishes along every route that a message of ours can take.
@@ -75,7 +84,9 @@ impl Aws {
                     destinations.queues.insert(queue.slug, grants.send(queue)?);
                 }
                 Route::Topic(topic) => {
-                    destinations.topics.insert(topic.slug, grants.publish(topic)?);
+                    destinations
+                        .topics
+                        .insert(topic.slug, grants.publish(topic)?);
                 }
                 Route::Bus => destinations.bus = grants.put_events(&BUS)?,
             }
@@ -86,7 +97,8 @@ impl Aws {
     /// Every table that stock is moved in. `actor` stands in the ledger beside what is moved here.
     ///
     /// # Errors
-    /// When the role may not write one of the tables: a verb of the stock that the role's code can reach would fail.
+    /// When the role may not write one of the tables: a verb of the stock that the role's code can
+    /// reach would fail.
     pub fn stock(&self, grants: &Grants, actor: &str) -> anyhow::Result<DynamoStock> {
         let tables = StockTables {
             products: grants.write(&PRODUCTS)?,
@@ -118,7 +130,10 @@ impl Aws {
     }
 
     pub fn stream(&self, grants: &Grants) -> anyhow::Result<DynamoStockStream> {
-        Ok(DynamoStockStream::new(&self.clients, grants.stream(&PRODUCTS)?))
+        Ok(DynamoStockStream::new(
+            &self.clients,
+            grants.stream(&PRODUCTS)?,
+        ))
     }
 
     pub fn leases(&self, grants: &Grants) -> anyhow::Result<DynamoLeases> {
@@ -130,7 +145,10 @@ impl Aws {
     }
 
     pub fn view_reader(&self, grants: &Grants) -> anyhow::Result<DynamoViewReader> {
-        Ok(DynamoViewReader::new(&self.clients, grants.read(&ORDER_VIEWS)?))
+        Ok(DynamoViewReader::new(
+            &self.clients,
+            grants.read(&ORDER_VIEWS)?,
+        ))
     }
 
     pub fn mailer(&self, grants: &Grants, from: &str) -> anyhow::Result<SesMailer> {
@@ -148,7 +166,8 @@ impl Aws {
         LocalMailbox(self.clients.clone())
     }
 
-    /// Parameters to read while the role runs. They share one reader, so that several cost no more calls than one.
+    /// Parameters to read while the role runs. They share one reader, so that several cost no more
+    /// calls than one.
     ///
     /// # Errors
     /// When the role may not read one of them.
@@ -161,7 +180,10 @@ impl Aws {
             config.grants.parameter(parameter)?;
         }
         let reader = ParameterReader::new(&self.clients, &config.aws.environment);
-        Ok(parameters.map(|parameter| LiveParameter { reader: reader.clone(), parameter }))
+        Ok(parameters.map(|parameter| LiveParameter {
+            reader: reader.clone(),
+            parameter,
+        }))
     }
 
     /// A secret as it was when the process started, to read again while the role runs.
@@ -175,31 +197,46 @@ impl Aws {
     ) -> anyhow::Result<RotatedSecret> {
         config.grants.secret(secret)?;
         let at_start = config.secrets.get(secret.variable);
-        let at_start = at_start.with_context(|| format!("{} is not set", secret.variable))?.clone();
+        let at_start = at_start
+            .with_context(|| format!("{} is not set", secret.variable))?
+            .clone();
         let environment = config.aws.environment.clone();
-        Ok(RotatedSecret { at_start, clients: self.clients.clone(), environment, secret })
+        Ok(RotatedSecret {
+            at_start,
+            clients: self.clients.clone(),
+            environment,
+            secret,
+        })
     }
 
-    /// The database's login, read again from the secret that `config` names; `None` where it names none.
+    /// The database's login, read again from the secret that `config` names; `None` where it names
+    /// none.
     ///
     /// # Errors
     /// When the role may not use the database.
     pub fn database_renewal(&self, config: &Config) -> anyhow::Result<Option<Renewal<Login>>> {
         config.grants.database()?;
-        Ok(config.database_secret.clone().map(|id| Renewal::of_database(self.clients.clone(), id)))
+        Ok(config
+            .database_secret
+            .clone()
+            .map(|id| Renewal::of_database(self.clients.clone(), id)))
     }
 
-    /// The cache's token, read again from the secret that `config` names; `None` where it names none.
+    /// The cache's token, read again from the secret that `config` names; `None` where it names
+    /// none.
     ///
     /// # Errors
     /// When the role may not use the cache.
     pub fn cache_renewal(&self, config: &Config) -> anyhow::Result<Option<Renewal<String>>> {
         config.grants.cache()?;
-        Ok(config.cache_secret.clone().map(|id| Renewal::of_cache(self.clients.clone(), id)))
+        Ok(config
+            .cache_secret
+            .clone()
+            .map(|id| Renewal::of_cache(self.clients.clone(), id)))
     }
 
-    /// Sends the numbers every minute until shutdown, and once more then: as log lines in AWS, by PutMetricData to a
-    /// local AWS, which reads no log lines.
+    /// Sends the numbers every minute until shutdown, and once more then: as log lines in AWS, by
+    /// PutMetricData to a local AWS, which reads no log lines.
     pub fn send_metrics(
         &self,
         service: &'static str,
@@ -207,7 +244,10 @@ impl Aws {
         process: &Process,
     ) -> tokio::task::JoinHandle<()> {
         let sink = settings.is_local().then(|| MetricSink::new(&self.clients));
-        let source = emf::Source { environment: settings.environment.clone(), service: service.to_owned() };
+        let source = emf::Source {
+            environment: settings.environment.clone(),
+            service: service.to_owned(),
+        };
         let (metrics, shutdown) = (process.metrics.clone(), process.shutdown.clone());
         tokio::spawn(async move {
             loop {
@@ -269,7 +309,9 @@ impl RotatedSecret {
 
     /// Reads the current value, as [`adapter_aws::secret`] does.
     pub async fn current(&self) -> Result<Secret<String>, Unavailable> {
-        adapter_aws::secret(&self.clients, &self.environment, self.secret).await.map(Secret::new)
+        adapter_aws::secret(&self.clients, &self.environment, self.secret)
+            .await
+            .map(Secret::new)
     }
 
     /// Reads the values that are valid now, as [`adapter_aws::secret_versions`] does.
@@ -279,14 +321,35 @@ impl RotatedSecret {
 }
 
 fn series(datum: &Datum, source: &emf::Source) -> Series {
-    let mut dimensions =
-        vec![("Environment".to_owned(), source.environment.clone()), ("Service".to_owned(), source.service.clone())];
-    dimensions.extend(datum.dimensions.iter().map(|(name, value)| ((*name).to_owned(), value.clone())));
+    let mut dimensions = vec![
+        ("Environment".to_owned(), source.environment.clone()),
+        ("Service".to_owned(), source.service.clone()),
+    ];
+    dimensions.extend(
+        datum
+            .dimensions
+            .iter()
+            .map(|(name, value)| ((*name).to_owned(), value.clone())),
+    );
     let value = match &datum.kind {
         Kind::Sum(value) | Kind::Value(value) => Value::Single(*value),
-        Kind::Distribution { count, sum, min, max, .. } => {
-            Value::Statistics { count: *count as f64, sum: *sum, min: *min, max: *max }
-        }
+        Kind::Distribution {
+            count,
+            sum,
+            min,
+            max,
+            ..
+        } => Value::Statistics {
+            count: *count as f64,
+            sum: *sum,
+            min: *min,
+            max: *max,
+        },
     };
-    Series { name: datum.metric.name(), dimensions, value, seconds: datum.metric.shape() == Shape::Seconds }
+    Series {
+        name: datum.metric.name(),
+        dimensions,
+        value,
+        seconds: datum.metric.shape() == Shape::Seconds,
+    }
 }

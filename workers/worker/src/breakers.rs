@@ -13,10 +13,22 @@ pub struct Breakers(Vec<Breaker>);
 
 impl Breakers {
     pub fn of(role: &Role, process: &Process) -> Breakers {
-        // The storefront shows its menu without any of them; that it needs its database to be ready is told by itself.
-        let weight = if role.public { Weight::Soft } else { Weight::Hard };
-        let used = Dependency::ALL.into_iter().filter(|dependency| role.depends_on(*dependency));
-        Breakers(used.map(|dependency| Breaker::new(dependency, weight, &process.health, &process.metrics)).collect())
+        // The storefront shows its menu without any of them; that it needs its database to be ready
+        // is told by itself.
+        let weight = if role.public {
+            Weight::Soft
+        } else {
+            Weight::Hard
+        };
+        let used = Dependency::ALL
+            .into_iter()
+            .filter(|dependency| role.depends_on(*dependency));
+        Breakers(
+            used.map(|dependency| {
+                Breaker::new(dependency, weight, &process.health, &process.metrics)
+            })
+            .collect(),
+        )
     }
 
     /// Of everything that the role calls.
@@ -25,12 +37,17 @@ impl Breakers {
     }
 
     pub fn get(&self, dependency: Dependency) -> Option<&Breaker> {
-        self.0.iter().find(|breaker| breaker.dependency() == dependency)
+        self.0
+            .iter()
+            .find(|breaker| breaker.dependency() == dependency)
     }
 
     /// While one of these is left alone: after how long to ask again.
     pub fn refusal(&self, needs: &[Dependency]) -> Option<Duration> {
-        needs.iter().filter_map(|dependency| self.get(*dependency)?.refusal()).max()
+        needs
+            .iter()
+            .filter_map(|dependency| self.get(*dependency)?.refusal())
+            .max()
     }
 
     /// A call to this service of AWS is over.
@@ -38,8 +55,8 @@ impl Breakers {
         let dependency = match service {
             Service::DynamoDb => Dependency::Stock,
             Service::Ses => Dependency::Mail,
-            // Without a breaker: a queue's messages wait in it, an unsent text goes by mail, and of settings and secrets
-            // the last value stands.
+            // Without a breaker: a queue's messages wait in it, an unsent text goes by mail, and of
+            // settings and secrets the last value stands.
             Service::Sqs
             | Service::Sns
             | Service::Sms

@@ -100,7 +100,10 @@ fn health_address(environment: &impl Environment) -> Result<SocketAddr, String> 
     let bind: Option<SocketAddr> = reader.optional_parsed(HEALTH_BIND.variable, HEALTH_BIND.about);
     match reader.finish(bind) {
         Ok(Some(bind)) if bind.port() != 0 => Ok(bind),
-        Ok(_) => Err(format!("{} must be set, with a port, to find the process by", HEALTH_BIND.variable)),
+        Ok(_) => Err(format!(
+            "{} must be set, with a port, to find the process by",
+            HEALTH_BIND.variable
+        )),
         Err(problems) => Err(problems.to_string()),
     }
 }
@@ -121,17 +124,35 @@ mod tests {
         assert_eq!(parsed("health"), Ok(Ask::Health));
         assert_eq!(parsed("--help"), Ok(Ask::Help));
         assert_eq!(parsed("--version"), Ok(Ask::Version));
-        for (line, unknown) in [("helth", "helth"), ("--health", "--health"), ("health now", "now"), ("run", "run")] {
+        for (line, unknown) in [
+            ("helth", "helth"),
+            ("--health", "--health"),
+            ("health now", "now"),
+            ("run", "run"),
+        ] {
             assert_eq!(parsed(line), Err(unknown.to_owned()), "{line}");
         }
     }
 
     #[test]
     fn a_health_check_needs_an_address_and_nothing_else() {
-        let found = |value: &str| health_address(&BTreeMap::from([("HAVEN_HEALTH_BIND".to_owned(), value.to_owned())]));
-        assert_eq!(found("0.0.0.0:8081"), Ok(SocketAddr::from(([0, 0, 0, 0], 8081))));
+        let found = |value: &str| {
+            health_address(&BTreeMap::from([(
+                "HAVEN_HEALTH_BIND".to_owned(),
+                value.to_owned(),
+            )]))
+        };
+        assert_eq!(
+            found("0.0.0.0:8081"),
+            Ok(SocketAddr::from(([0, 0, 0, 0], 8081)))
+        );
         for unusable in ["", "127.0.0.1:0", "localhost"] {
-            assert!(found(unusable).expect_err("unusable").contains("HAVEN_HEALTH_BIND"), "{unusable}");
+            assert!(
+                found(unusable)
+                    .expect_err("unusable")
+                    .contains("HAVEN_HEALTH_BIND"),
+                "{unusable}"
+            );
         }
     }
 }

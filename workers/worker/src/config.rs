@@ -20,7 +20,8 @@ const ORDERS_PER_MINUTE_ON_AWS: u32 = 600;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Needed {
     Always,
-    /// A local platform has a stand-in for it; on AWS the stand-in would hide that it was forgotten.
+    /// A local platform has a stand-in for it; on AWS the stand-in would hide that it was
+    /// forgotten.
     OnAws,
     Never,
 }
@@ -51,7 +52,13 @@ pub struct Setting {
 const EVERY_ROLE: fn(&Role) -> bool = |_| true;
 
 const fn setting(variable: &'static str, about: &'static str, needed: Needed) -> Setting {
-    Setting { variable, about, needed, origin: Origin::Task, of: EVERY_ROLE }
+    Setting {
+        variable,
+        about,
+        needed,
+        origin: Origin::Task,
+        of: EVERY_ROLE,
+    }
 }
 
 impl Setting {
@@ -66,48 +73,101 @@ impl Setting {
 
 const ENVIRONMENT: Setting = setting("HAVEN_ENV", "read by chassis", Needed::Always);
 const REGION: Setting = setting("AWS_REGION", "read by chassis", Needed::Always);
-const ENDPOINT: Setting = setting("AWS_ENDPOINT_URL", "read by chassis", Needed::Never).from(Origin::Local);
-const DATABASE_URL: Setting =
-    setting("DATABASE_URL", "the orders: postgres://... or sqlite://...", Needed::Always).of(|role| role.database);
-const DATABASE_USER: Setting = setting("PGUSER", "the database's user, where its URL has none", Needed::OnAws)
+const ENDPOINT: Setting =
+    setting("AWS_ENDPOINT_URL", "read by chassis", Needed::Never).from(Origin::Local);
+const DATABASE_URL: Setting = setting(
+    "DATABASE_URL",
+    "the orders: postgres://... or sqlite://...",
+    Needed::Always,
+)
+.of(|role| role.database);
+const DATABASE_USER: Setting = setting(
+    "PGUSER",
+    "the database's user, where its URL has none",
+    Needed::OnAws,
+)
+.of(|role| role.database)
+.from(Origin::Secret);
+const DATABASE_PASSWORD: Setting = setting("PGPASSWORD", "the user's password", Needed::OnAws)
     .of(|role| role.database)
     .from(Origin::Secret);
-const DATABASE_PASSWORD: Setting =
-    setting("PGPASSWORD", "the user's password", Needed::OnAws).of(|role| role.database).from(Origin::Secret);
-const DATABASE_ROOTS: Setting = setting("PGSSLROOTCERT", "the file of the roots that RDS signs with", Needed::OnAws)
-    .of(|role| role.database)
-    .from(Origin::Image);
-const DATABASE_SECRET: Setting =
-    setting("HAVEN_DATABASE_LOGIN_ARN", "the secret that the database's login is read from again", Needed::OnAws)
-        .of(|role| role.database);
-const REDIS_URL: Setting =
-    setting("REDIS_URL", "the carts: redis://... or rediss://...", Needed::OnAws).of(|role| role.cache);
-const REDIS_PASSWORD: Setting = setting("REDIS_PASSWORD", "what clients of the cache show", Needed::OnAws)
-    .of(|role| role.cache)
-    .from(Origin::Secret);
-const CACHE_SECRET: Setting =
-    setting("HAVEN_CACHE_LOGIN_ARN", "the secret that the cache's token is read from again", Needed::OnAws)
-        .of(|role| role.cache);
-const PAYMENT_URL: Setting =
-    setting("PAYMENT_URL", "the payment gateway, such as http://127.0.0.1:8090", Needed::Always)
-        .of(|role| role.gateway);
-const BIND: Setting =
-    setting("HAVEN_BIND", "the storefront's address, such as 127.0.0.1:8080", Needed::OnAws).of(|role| role.public);
-const TRUSTED_PROXIES: Setting =
-    setting("HAVEN_TRUSTED_PROXIES", "how many proxies before it add to X-Forwarded-For, such as 1", Needed::OnAws)
-        .of(|role| role.public);
-const ORDERS_PER_MINUTE: Setting =
-    setting("HAVEN_ORDERS_PER_MINUTE", "orders a minute from one address; 0 for no limit", Needed::Never)
-        .of(|role| role.public)
-        .from(Origin::Local);
+const DATABASE_ROOTS: Setting = setting(
+    "PGSSLROOTCERT",
+    "the file of the roots that RDS signs with",
+    Needed::OnAws,
+)
+.of(|role| role.database)
+.from(Origin::Image);
+const DATABASE_SECRET: Setting = setting(
+    "HAVEN_DATABASE_LOGIN_ARN",
+    "the secret that the database's login is read from again",
+    Needed::OnAws,
+)
+.of(|role| role.database);
+const REDIS_URL: Setting = setting(
+    "REDIS_URL",
+    "the carts: redis://... or rediss://...",
+    Needed::OnAws,
+)
+.of(|role| role.cache);
+const REDIS_PASSWORD: Setting = setting(
+    "REDIS_PASSWORD",
+    "what clients of the cache show",
+    Needed::OnAws,
+)
+.of(|role| role.cache)
+.from(Origin::Secret);
+const CACHE_SECRET: Setting = setting(
+    "HAVEN_CACHE_LOGIN_ARN",
+    "the secret that the cache's token is read from again",
+    Needed::OnAws,
+)
+.of(|role| role.cache);
+const PAYMENT_URL: Setting = setting(
+    "PAYMENT_URL",
+    "the payment gateway, such as http://127.0.0.1:8090",
+    Needed::Always,
+)
+.of(|role| role.gateway);
+const BIND: Setting = setting(
+    "HAVEN_BIND",
+    "the storefront's address, such as 127.0.0.1:8080",
+    Needed::OnAws,
+)
+.of(|role| role.public);
+const TRUSTED_PROXIES: Setting = setting(
+    "HAVEN_TRUSTED_PROXIES",
+    "how many proxies before it add to X-Forwarded-For, such as 1",
+    Needed::OnAws,
+)
+.of(|role| role.public);
+const ORDERS_PER_MINUTE: Setting = setting(
+    "HAVEN_ORDERS_PER_MINUTE",
+    "orders a minute from one address; 0 for no limit",
+    Needed::Never,
+)
+.of(|role| role.public)
+.from(Origin::Local);
 /// Read by the health check too.
-pub(crate) const HEALTH_BIND: Setting =
-    setting("HAVEN_HEALTH_BIND", "the address of health and metrics, such as 127.0.0.1:9000", Needed::OnAws);
-const PUBLIC_URL: Setting =
-    setting("HAVEN_PUBLIC_URL", "where customers find the shop", Needed::OnAws).of(|role| role.mail);
-const MAIL_FROM: Setting = setting("HAVEN_MAIL_FROM", "who e-mails are from", Needed::OnAws).of(|role| role.mail);
-const STAFF_MAIL: Setting =
-    setting("HAVEN_STAFF_MAIL", "who is told of what staff must see", Needed::OnAws).of(|role| role.mail);
+pub(crate) const HEALTH_BIND: Setting = setting(
+    "HAVEN_HEALTH_BIND",
+    "the address of health and metrics, such as 127.0.0.1:9000",
+    Needed::OnAws,
+);
+const PUBLIC_URL: Setting = setting(
+    "HAVEN_PUBLIC_URL",
+    "where customers find the shop",
+    Needed::OnAws,
+)
+.of(|role| role.mail);
+const MAIL_FROM: Setting =
+    setting("HAVEN_MAIL_FROM", "who e-mails are from", Needed::OnAws).of(|role| role.mail);
+const STAFF_MAIL: Setting = setting(
+    "HAVEN_STAFF_MAIL",
+    "who is told of what staff must see",
+    Needed::OnAws,
+)
+.of(|role| role.mail);
 
 /// All but the contract's secrets and addresses, which are a list there.
 const SETTINGS: [&Setting; 19] = [
@@ -132,13 +192,19 @@ const SETTINGS: [&Setting; 19] = [
     &STAFF_MAIL,
 ];
 
-/// Every variable that the configuration of a role reads on AWS, and where it comes from there: what its task definition
-/// must give it, no more and no less.
+/// Every variable that the configuration of a role reads on AWS, and where it comes from there:
+/// what its task definition must give it, no more and no less.
 pub fn settings(role: &Role) -> Vec<(String, Origin)> {
     let ours = SETTINGS.iter().filter(|setting| (setting.of)(role));
     let ours = ours.map(|setting| (setting.variable.to_owned(), setting.origin));
-    let secrets = role.secrets.iter().map(|secret| (secret.variable.to_owned(), Origin::Secret));
-    let addresses = role.addresses().into_iter().map(|address| (address.variable(), Origin::Task));
+    let secrets = role
+        .secrets
+        .iter()
+        .map(|secret| (secret.variable.to_owned(), Origin::Secret));
+    let addresses = role
+        .addresses()
+        .into_iter()
+        .map(|address| (address.variable(), Origin::Task));
     ours.chain(secrets).chain(addresses).collect()
 }
 
@@ -184,7 +250,8 @@ impl Config {
             if !(setting.of)(role) {
                 return None;
             }
-            let needed = setting.needed == Needed::Always || (setting.needed == Needed::OnAws && on_aws);
+            let needed =
+                setting.needed == Needed::Always || (setting.needed == Needed::OnAws && on_aws);
             let value = if needed {
                 reader.required(setting.variable, setting.about)
             } else {
@@ -194,21 +261,40 @@ impl Config {
         };
         let address = |setting: &Setting, default: SocketAddr| {
             let parsed = read(setting).map(|text| text.parse());
-            parsed.unwrap_or(Ok(default)).unwrap_or_else(|error: AddrParseError| {
-                reader.problem(setting.variable, setting.about, format!("is no address: {error}"));
-                default
-            })
+            parsed
+                .unwrap_or(Ok(default))
+                .unwrap_or_else(|error: AddrParseError| {
+                    reader.problem(
+                        setting.variable,
+                        setting.about,
+                        format!("is no address: {error}"),
+                    );
+                    default
+                })
         };
         let number = |setting: &Setting, default: u32| {
             let parsed = read(setting).map(|text| text.parse());
-            parsed.unwrap_or(Ok(default)).unwrap_or_else(|error: ParseIntError| {
-                reader.problem(setting.variable, setting.about, format!("is no whole number: {error}"));
-                default
-            })
+            parsed
+                .unwrap_or(Ok(default))
+                .unwrap_or_else(|error: ParseIntError| {
+                    reader.problem(
+                        setting.variable,
+                        setting.about,
+                        format!("is no whole number: {error}"),
+                    );
+                    default
+                })
         };
-        let text = |setting: &Setting, default: &str| read(setting).unwrap_or_else(|| default.to_owned());
-        let secrets = role.secrets.iter().map(|known| (known.variable, reader.secret(known.variable, known.about)));
-        let addresses = role.addresses().into_iter().map(|one| (one.variable(), reader.address(one)));
+        let text =
+            |setting: &Setting, default: &str| read(setting).unwrap_or_else(|| default.to_owned());
+        let secrets = role
+            .secrets
+            .iter()
+            .map(|known| (known.variable, reader.secret(known.variable, known.about)));
+        let addresses = role
+            .addresses()
+            .into_iter()
+            .map(|one| (one.variable(), reader.address(one)));
         let database_url = read(&DATABASE_URL).unwrap_or_default();
         let redis_url = read(&REDIS_URL);
         check_urls(&reader, on_aws, &database_url, redis_url.as_deref());
@@ -228,9 +314,14 @@ impl Config {
             bind: address(&BIND, SocketAddr::from(([0, 0, 0, 0], 8080))),
             trusted_proxies: number(&TRUSTED_PROXIES, 0) as usize,
             // A laptop's load comes from one address, and is meant.
-            orders_per_minute: number(&ORDERS_PER_MINUTE, if on_aws { ORDERS_PER_MINUTE_ON_AWS } else { 0 }),
+            orders_per_minute: number(
+                &ORDERS_PER_MINUTE,
+                if on_aws { ORDERS_PER_MINUTE_ON_AWS } else { 0 },
+            ),
             health_bind: address(&HEALTH_BIND, NO_BIND),
-            public_url: text(&PUBLIC_URL, "http://localhost:8080").trim_end_matches('/').to_owned(),
+            public_url: text(&PUBLIC_URL, "http://localhost:8080")
+                .trim_end_matches('/')
+                .to_owned(),
             mail_from: text(&MAIL_FROM, "Brew Haven <orders@brewhaven.example>"),
             staff_mail: text(&STAFF_MAIL, "staff@brewhaven.example"),
             grants: Grants::of(role, addresses.collect()),
@@ -240,7 +331,8 @@ impl Config {
     }
 }
 
-/// The kinds of URL that there is an adapter for; on AWS only those that prove who the server is before it gets a password.
+/// The kinds of URL that there is an adapter for; on AWS only those that prove who the server is
+/// before it gets a password.
 fn check_urls(reader: &Reader<'_>, on_aws: bool, database_url: &str, redis_url: Option<&str>) {
     let begins = |url: &str, kinds: &[&str]| kinds.iter().any(|kind| url.starts_with(kind));
     if !database_url.is_empty() {
@@ -252,9 +344,17 @@ fn check_urls(reader: &Reader<'_>, on_aws: bool, database_url: &str, redis_url: 
         }
     }
     if let Some(url) = redis_url {
-        let kinds: &[&str] = if on_aws { &["rediss://"] } else { &["redis://", "rediss://"] };
+        let kinds: &[&str] = if on_aws {
+            &["rediss://"]
+        } else {
+            &["redis://", "rediss://"]
+        };
         if !begins(url, kinds) {
-            reader.problem(REDIS_URL.variable, "the carts", format!("must begin with {}", kinds.join(" or ")));
+            reader.problem(
+                REDIS_URL.variable,
+                "the carts",
+                format!("must begin with {}", kinds.join(" or ")),
+            );
         }
     }
 }
@@ -270,7 +370,9 @@ pub(crate) mod tests {
 
     /// Usable values for everything that the role reads on AWS.
     pub(crate) fn on_aws(role: &Role) -> BTreeMap<String, String> {
-        let settings = settings(role).into_iter().filter(|(_, origin)| *origin != Origin::Local);
+        let settings = settings(role)
+            .into_iter()
+            .filter(|(_, origin)| *origin != Origin::Local);
         settings
             .map(|(variable, origin)| {
                 let value = match variable.as_str() {
@@ -302,8 +404,12 @@ pub(crate) mod tests {
         for role in ROLES {
             let environment = on_aws(role);
             let recording = Recording(&environment, RefCell::default());
-            Config::load(role, &recording).unwrap_or_else(|problems| panic!("{}: {problems}", role.slug));
-            let said: BTreeSet<String> = settings(role).into_iter().map(|(variable, _)| variable).collect();
+            Config::load(role, &recording)
+                .unwrap_or_else(|problems| panic!("{}: {problems}", role.slug));
+            let said: BTreeSet<String> = settings(role)
+                .into_iter()
+                .map(|(variable, _)| variable)
+                .collect();
             assert_eq!(recording.1.into_inner(), said, "{}", role.slug);
         }
     }
@@ -314,8 +420,14 @@ pub(crate) mod tests {
             for lacking in on_aws(role).keys() {
                 let mut environment = on_aws(role);
                 environment.remove(lacking);
-                let told = Config::load(role, &environment).err().map(|problems| problems.to_string());
-                assert!(told.is_some_and(|told| told.contains(lacking)), "{} starts without {lacking}", role.slug);
+                let told = Config::load(role, &environment)
+                    .err()
+                    .map(|problems| problems.to_string());
+                assert!(
+                    told.is_some_and(|told| told.contains(lacking)),
+                    "{} starts without {lacking}",
+                    role.slug
+                );
             }
         }
     }
@@ -324,13 +436,18 @@ pub(crate) mod tests {
     fn on_aws_no_password_goes_to_a_server_that_has_not_proved_itself() {
         for (variable, value) in [
             ("DATABASE_URL", "postgres://database/brewhaven"),
-            ("DATABASE_URL", "postgres://database/brewhaven?sslmode=require"),
+            (
+                "DATABASE_URL",
+                "postgres://database/brewhaven?sslmode=require",
+            ),
             ("DATABASE_URL", "sqlite://orders.db"),
             ("REDIS_URL", "redis://cache:6379"),
         ] {
             let mut environment = on_aws(&STOREFRONT);
             environment.insert(variable.to_owned(), value.to_owned());
-            let told = Config::load(&STOREFRONT, &environment).expect_err(value).to_string();
+            let told = Config::load(&STOREFRONT, &environment)
+                .expect_err(value)
+                .to_string();
             assert!(told.contains(variable), "{value}: {told}");
         }
     }
@@ -339,14 +456,22 @@ pub(crate) mod tests {
     fn no_secret_can_be_printed() {
         let config = Config::load(&STOREFRONT, &on_aws(&STOREFRONT)).expect("all is set");
         let printed = format!("{config:?}");
-        assert!(printed.contains("barista") && !printed.contains("s3cret"), "{printed}");
+        assert!(
+            printed.contains("barista") && !printed.contains("s3cret"),
+            "{printed}"
+        );
     }
 
     #[test]
     fn a_role_without_settings_is_told_of_every_one() {
         for role in ROLES {
-            let told = Config::load(role, &BTreeMap::new()).expect_err("nothing is set").to_string();
-            assert!(told.contains("HAVEN_ENV") && told.contains("DATABASE_URL"), "{told}");
+            let told = Config::load(role, &BTreeMap::new())
+                .expect_err("nothing is set")
+                .to_string();
+            assert!(
+                told.contains("HAVEN_ENV") && told.contains("DATABASE_URL"),
+                "{told}"
+            );
             for address in role.addresses() {
                 assert!(told.contains(&address.variable()), "{}: {told}", role.slug);
             }

@@ -11,8 +11,8 @@ use contract::role::{Access, Role};
 use contract::table::Table;
 use contract::topic::{Bus, Topic};
 
-/// The rights of a process and the addresses of its resources. Each method returns what an adapter is made from, or an
-/// error that names the right that is missing.
+/// The rights of a process and the addresses of its resources. Each method returns what an adapter
+/// is made from, or an error that names the right that is missing.
 #[derive(Debug, Clone)]
 pub struct Grants {
     /// `None` for `haven`: AWS decides by the rights of the person who runs it.
@@ -24,36 +24,53 @@ pub struct Grants {
 impl Grants {
     /// The rights that a role's `Role` lists, and no others.
     pub fn of(role: &'static Role, addresses: HashMap<String, String>) -> Grants {
-        Grants { role: Some(role), addresses }
+        Grants {
+            role: Some(role),
+            addresses,
+        }
     }
 
     /// Every right, for a person.
     pub fn of_operator(addresses: HashMap<String, String>) -> Grants {
-        Grants { role: None, addresses }
+        Grants {
+            role: None,
+            addresses,
+        }
     }
 
     /// Returns the URLs of a queue and of its dead-letter queue.
     pub fn consume(&self, queue: &'static Queue) -> anyhow::Result<(String, String)> {
-        self.require(format!("consume the queue {}", queue.slug), |role| role.consumes.contains(&queue))?;
-        Ok((self.address(Address::Queue(queue))?, self.address(Address::ParkingQueue(queue))?))
+        self.require(format!("consume the queue {}", queue.slug), |role| {
+            role.consumes.contains(&queue)
+        })?;
+        Ok((
+            self.address(Address::Queue(queue))?,
+            self.address(Address::ParkingQueue(queue))?,
+        ))
     }
 
     /// Returns the URL of a queue.
     pub fn send(&self, queue: &'static Queue) -> anyhow::Result<String> {
-        self.require(format!("send to the queue {}", queue.slug), |role| role.sends.contains(&queue))?;
+        self.require(format!("send to the queue {}", queue.slug), |role| {
+            role.sends.contains(&queue)
+        })?;
         self.address(Address::Queue(queue))
     }
 
     /// Returns the ARN of a topic.
     pub fn publish(&self, topic: &'static Topic) -> anyhow::Result<String> {
-        self.require(format!("publish to the topic {}", topic.slug), |role| role.publishes.contains(&topic))?;
+        self.require(format!("publish to the topic {}", topic.slug), |role| {
+            role.publishes.contains(&topic)
+        })?;
         self.address(Address::Topic(topic))
     }
 
     /// Returns the name of a bus.
     pub fn put_events(&self, bus: &'static Bus) -> anyhow::Result<String> {
         self.require(format!("put events on the bus {}", bus.slug), |role| {
-            role.puts_events.iter().any(|granted| granted.slug == bus.slug)
+            role.puts_events
+                .iter()
+                .any(|granted| granted.slug == bus.slug)
         })?;
         self.address(Address::Bus(bus))
     }
@@ -66,22 +83,30 @@ impl Grants {
     }
 
     pub fn write(&self, table: &'static Table) -> anyhow::Result<WriteTable> {
-        self.require(format!("write the table {}", table.slug), |role| role.tables.contains(&(table, Access::Write)))?;
+        self.require(format!("write the table {}", table.slug), |role| {
+            role.tables.contains(&(table, Access::Write))
+        })?;
         self.address(Address::Table(table)).map(WriteTable::named)
     }
 
     /// Returns the ARN of a table's stream.
     pub fn stream(&self, table: &'static Table) -> anyhow::Result<String> {
-        self.require(format!("read the stream of {}", table.slug), |role| role.streams.contains(&table))?;
+        self.require(format!("read the stream of {}", table.slug), |role| {
+            role.streams.contains(&table)
+        })?;
         self.address(Address::Stream(table))
     }
 
     pub fn parameter(&self, parameter: &'static Parameter) -> anyhow::Result<()> {
-        self.require(format!("read the parameter {}", parameter.key), |role| role.parameters.contains(&parameter))
+        self.require(format!("read the parameter {}", parameter.key), |role| {
+            role.parameters.contains(&parameter)
+        })
     }
 
     pub fn secret(&self, secret: &'static Secret) -> anyhow::Result<()> {
-        self.require(format!("read the secret {}", secret.slug), |role| role.secrets.contains(&secret))
+        self.require(format!("read the secret {}", secret.slug), |role| {
+            role.secrets.contains(&secret)
+        })
     }
 
     pub fn database(&self) -> anyhow::Result<()> {
@@ -107,7 +132,10 @@ impl Grants {
     fn require(&self, act: String, is_granted: impl FnOnce(&Role) -> bool) -> anyhow::Result<()> {
         match self.role {
             Some(role) if !is_granted(role) => {
-                bail!("the role {} may not {act}; add the right to its Role in workers/contract/src/role.rs", role.slug)
+                bail!(
+                    "the role {} may not {act}; add the right to its Role in workers/contract/src/role.rs",
+                    role.slug
+                )
             }
             Some(_) | None => Ok(()),
         }
@@ -115,6 +143,9 @@ impl Grants {
 
     fn address(&self, address: Address) -> anyhow::Result<String> {
         let variable = address.variable();
-        self.addresses.get(&variable).cloned().with_context(|| format!("{variable} is not set"))
+        self.addresses
+            .get(&variable)
+            .cloned()
+            .with_context(|| format!("{variable} is not set"))
     }
 }

@@ -4,7 +4,9 @@ use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use anyhow::Context as _;
-use app::ports::gateway::{ChargeOutcome, Gateway, GatewayBooks, GatewayError, GatewayMovement, MovementKind};
+use app::ports::gateway::{
+    ChargeOutcome, Gateway, GatewayBooks, GatewayError, GatewayMovement, MovementKind,
+};
 use chassis::Breaker;
 use chassis::config::Secret;
 use contract::queue::PAYMENTS;
@@ -34,7 +36,8 @@ const LEDGER_WITHIN: Duration = Duration::from_secs(60);
 pub struct HttpGateway {
     client: Client,
     url: String,
-    /// The `Authorization` header of every call; all clones change together when the API key is rotated.
+    /// The `Authorization` header of every call; all clones change together when the API key is
+    /// rotated.
     authorization: Arc<RwLock<HeaderValue>>,
     breaker: Option<Breaker>,
 }
@@ -62,9 +65,17 @@ impl HttpGateway {
     /// # Errors
     /// When the HTTP client cannot be made, or the key cannot stand in a header.
     pub fn new(url: &str, api_key: &Secret<String>) -> anyhow::Result<Self> {
-        let client = client_of(url).timeout(ANSWER_WITHIN).connect_timeout(CONNECT_WITHIN).build()?;
+        let client = client_of(url)
+            .timeout(ANSWER_WITHIN)
+            .connect_timeout(CONNECT_WITHIN)
+            .build()?;
         let authorization = Arc::new(RwLock::new(bearer(api_key)?));
-        Ok(Self { client, url: url.trim_end_matches('/').to_owned(), authorization, breaker: None })
+        Ok(Self {
+            client,
+            url: url.trim_end_matches('/').to_owned(),
+            authorization,
+            breaker: None,
+        })
     }
 
     /// Uses another API key from now on, here and in all clones.
@@ -73,25 +84,40 @@ impl HttpGateway {
     /// When the key cannot stand in a header; the last one stays in force.
     pub fn use_api_key(&self, api_key: &Secret<String>) -> anyhow::Result<()> {
         let authorization = bearer(api_key)?;
-        *self.authorization.write().unwrap_or_else(PoisonError::into_inner) = authorization;
+        *self
+            .authorization
+            .write()
+            .unwrap_or_else(PoisonError::into_inner) = authorization;
         Ok(())
     }
 
     fn request(&self, method: Method, path: &str) -> RequestBuilder {
-        let authorization = self.authorization.read().unwrap_or_else(PoisonError::into_inner).clone();
-        self.client.request(method, format!("{}{path}", self.url)).header(AUTHORIZATION, authorization)
+        let authorization = self
+            .authorization
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone();
+        self.client
+            .request(method, format!("{}{path}", self.url))
+            .header(AUTHORIZATION, authorization)
     }
 
     /// Whether each call was answered is told to the breaker.
     #[must_use]
     pub fn reporting_to(self, breaker: Option<&Breaker>) -> Self {
-        Self { breaker: breaker.cloned(), ..self }
+        Self {
+            breaker: breaker.cloned(),
+            ..self
+        }
     }
 
     /// Whether the gateway answers at all. Asks for a charge that nobody made.
     pub async fn answers(&self) -> bool {
         let nothing = Money::zero(Currency::Usd);
-        matches!(self.charge_by_key("probe", nothing).await, Ok(_) | Err(GatewayError::Refused(_)))
+        matches!(
+            self.charge_by_key("probe", nothing).await,
+            Ok(_) | Err(GatewayError::Refused(_))
+        )
     }
 
     async fn ask(&self, request: RequestBuilder) -> Result<(StatusCode, Vec<u8>), GatewayError> {
@@ -104,8 +130,8 @@ impl HttpGateway {
         answer
     }
 
-    /// The status and body. Everything after the request may have left is `Unknown`; a connection that was never made
-    /// is `Unavailable`.
+    /// The status and body. Everything after the request may have left is `Unknown`; a connection
+    /// that was never made is `Unavailable`.
     async fn ask_for_up_to(
         &self,
         bytes_max: usize,
@@ -121,7 +147,11 @@ impl HttpGateway {
         })?;
         let status = response.status();
         let mut body = Vec::new();
-        while let Some(chunk) = response.chunk().await.map_err(|error| GatewayError::Unknown(error.to_string()))? {
+        while let Some(chunk) = response
+            .chunk()
+            .await
+            .map_err(|error| GatewayError::Unknown(error.to_string()))?
+        {
             if body.len() + chunk.len() > bytes_max {
                 return Err(GatewayError::Unknown("the answer is too long".to_owned()));
             }
@@ -129,16 +159,21 @@ impl HttpGateway {
         }
         match status {
             // It may have failed before or after it did the work.
-            status if status.is_server_error() => Err(GatewayError::Unknown(format!("answered {status}"))),
+            status if status.is_server_error() => {
+                Err(GatewayError::Unknown(format!("answered {status}")))
+            }
             // Another request under the same key is in hand, or it gave up waiting for ours.
             StatusCode::CONFLICT | StatusCode::REQUEST_TIMEOUT => {
                 Err(GatewayError::Unknown(format!("answered {status}")))
             }
-            // It did not look at the request: our credentials are being rotated, or there are too many of us.
+            // It did not look at the request: our credentials are being rotated, or there are too
+            // many of us.
             StatusCode::UNAUTHORIZED
             | StatusCode::FORBIDDEN
             | StatusCode::TOO_EARLY
-            | StatusCode::TOO_MANY_REQUESTS => Err(GatewayError::Unavailable(format!("answered {status}"))),
+            | StatusCode::TOO_MANY_REQUESTS => {
+                Err(GatewayError::Unavailable(format!("answered {status}")))
+            }
             status => Ok((status, body)),
         }
     }
@@ -146,8 +181,9 @@ impl HttpGateway {
 
 /// Marked as sensitive, so that its `Debug` hides the key.
 fn bearer(api_key: &Secret<String>) -> anyhow::Result<HeaderValue> {
-    let mut value = HeaderValue::try_from(format!("Bearer {}", api_key.expose()))
-        .context("PAYMENT_API_KEY cannot be sent in a header: it must be visible ASCII characters")?;
+    let mut value = HeaderValue::try_from(format!("Bearer {}", api_key.expose())).context(
+        "PAYMENT_API_KEY cannot be sent in a header: it must be visible ASCII characters",
+    )?;
     value.set_sensitive(true);
     Ok(value)
 }
@@ -166,7 +202,10 @@ impl Gateway for HttpGateway {
             "token": token,
             "reference": order_id.to_string(),
         });
-        let request = self.request(Method::POST, "/v1/charges").header("Idempotency-Key", key).json(&body);
+        let request = self
+            .request(Method::POST, "/v1/charges")
+            .header("Idempotency-Key", key)
+            .json(&body);
         let (status, body) = self.ask(request).await?;
         if status != StatusCode::OK {
             return Err(refused(status, &body));
@@ -174,8 +213,14 @@ impl Gateway for HttpGateway {
         outcome(&body, amount)
     }
 
-    async fn charge_by_key(&self, key: &str, amount: Money) -> Result<Option<ChargeOutcome>, GatewayError> {
-        let request = self.request(Method::GET, "/v1/charges").query(&[("idempotency_key", key)]);
+    async fn charge_by_key(
+        &self,
+        key: &str,
+        amount: Money,
+    ) -> Result<Option<ChargeOutcome>, GatewayError> {
+        let request = self
+            .request(Method::GET, "/v1/charges")
+            .query(&[("idempotency_key", key)]);
         let (status, body) = self.ask(request).await?;
         match status {
             StatusCode::NOT_FOUND => Ok(None),
@@ -186,9 +231,16 @@ impl Gateway for HttpGateway {
 
     async fn refund(&self, key: &str, charge_id: &str, amount: Money) -> Result<(), GatewayError> {
         let body = json!({ "charge_id": charge_id, "amount_minor": amount.minor });
-        let request = self.request(Method::POST, "/v1/refunds").header("Idempotency-Key", key).json(&body);
+        let request = self
+            .request(Method::POST, "/v1/refunds")
+            .header("Idempotency-Key", key)
+            .json(&body);
         let (status, body) = self.ask(request).await?;
-        if status == StatusCode::OK { refunded(&body) } else { Err(refused(status, &body)) }
+        if status == StatusCode::OK {
+            refunded(&body)
+        } else {
+            Err(refused(status, &body))
+        }
     }
 }
 
@@ -208,9 +260,15 @@ struct LedgerLine {
 
 impl GatewayBooks for HttpGateway {
     async fn movements(&self) -> Result<Vec<GatewayMovement>, GatewayError> {
-        let request = self.request(Method::GET, "/v1/ledger").timeout(LEDGER_WITHIN);
+        let request = self
+            .request(Method::GET, "/v1/ledger")
+            .timeout(LEDGER_WITHIN);
         let (status, body) = self.ask_for_up_to(LEDGER_BYTES_MAX, request).await?;
-        if status == StatusCode::OK { ledger(&body) } else { Err(refused(status, &body)) }
+        if status == StatusCode::OK {
+            ledger(&body)
+        } else {
+            Err(refused(status, &body))
+        }
     }
 }
 
@@ -225,9 +283,15 @@ fn ledger(body: &[u8]) -> Result<Vec<GatewayMovement>, GatewayError> {
             other => return Err(unreadable(format!("status {other:?}"))),
         };
         let currency = Currency::from_code(&line.currency);
-        let currency = currency.ok_or_else(|| unreadable(format!("currency {:?}", line.currency)))?;
+        let currency =
+            currency.ok_or_else(|| unreadable(format!("currency {:?}", line.currency)))?;
         let amount = Money::new(line.amount_minor, currency);
-        Ok(GatewayMovement { kind, charge_id: line.charge_id, reference: line.reference, amount })
+        Ok(GatewayMovement {
+            kind,
+            charge_id: line.charge_id,
+            reference: line.reference,
+            amount,
+        })
     };
     answer.entries.into_iter().map(movement).collect()
 }
@@ -245,19 +309,28 @@ fn refunded(body: &[u8]) -> Result<(), GatewayError> {
     }
 }
 
-/// The gateway's answer is input like any other: read strictly. `asked` stands in for what it does not repeat.
+/// The gateway's answer is input like any other: read strictly. `asked` stands in for what it does
+/// not repeat.
 fn outcome(body: &[u8], asked: Money) -> Result<ChargeOutcome, GatewayError> {
     let answer: ChargeAnswer = serde_json::from_slice(body).map_err(unreadable)?;
     let currency = match answer.currency.as_deref() {
-        Some(code) => Currency::from_code(code).ok_or_else(|| unreadable(format!("currency {code:?}")))?,
+        Some(code) => {
+            Currency::from_code(code).ok_or_else(|| unreadable(format!("currency {code:?}")))?
+        }
         None => asked.currency,
     };
     let amount = Money::new(answer.amount_minor.unwrap_or(asked.minor), currency);
     match answer.status.as_str() {
-        "captured" => Ok(ChargeOutcome::Captured { charge_id: answer.charge_id, amount }),
+        "captured" => Ok(ChargeOutcome::Captured {
+            charge_id: answer.charge_id,
+            amount,
+        }),
         "declined" => {
             let reason = answer.reason.unwrap_or_else(|| "declined".to_owned());
-            Ok(ChargeOutcome::Declined { charge_id: answer.charge_id, reason })
+            Ok(ChargeOutcome::Declined {
+                charge_id: answer.charge_id,
+                reason,
+            })
         }
         other => Err(unreadable(format!("status {other:?}"))),
     }
@@ -272,12 +345,21 @@ fn refused(status: StatusCode, body: &[u8]) -> GatewayError {
 mod tests {
     use super::*;
 
-    const DUE: Money = Money { minor: 457, currency: Currency::Usd };
+    const DUE: Money = Money {
+        minor: 457,
+        currency: Currency::Usd,
+    };
 
     #[test]
     fn an_answer_by_the_published_protocol_is_enough() {
         let body = br#"{ "charge_id": "ch_1", "status": "captured" }"#;
-        assert_eq!(outcome(body, DUE), Ok(ChargeOutcome::Captured { charge_id: "ch_1".to_owned(), amount: DUE }));
+        assert_eq!(
+            outcome(body, DUE),
+            Ok(ChargeOutcome::Captured {
+                charge_id: "ch_1".to_owned(),
+                amount: DUE
+            })
+        );
     }
 
     #[test]
@@ -289,7 +371,10 @@ mod tests {
         let more = amount(r#"{ "charge_id": "ch_1", "status": "captured", "amount_minor": 900 }"#);
         assert_eq!(more, Money::new(900, Currency::Usd));
         let strange = br#"{ "charge_id": "ch_1", "status": "captured", "currency": "XXX" }"#;
-        assert!(matches!(outcome(strange, DUE), Err(GatewayError::Unknown(_))));
+        assert!(matches!(
+            outcome(strange, DUE),
+            Err(GatewayError::Unknown(_))
+        ));
     }
 
     #[test]
@@ -300,8 +385,16 @@ mod tests {
                     "status": "{status}", "at": "2026-03-01T08:00:00Z" }}"#
             )
         };
-        let of =
-            |status: &str| ledger(format!(r#"{{ "entries": [{}, {}] }}"#, line("captured"), line(status)).as_bytes());
+        let of = |status: &str| {
+            ledger(
+                format!(
+                    r#"{{ "entries": [{}, {}] }}"#,
+                    line("captured"),
+                    line(status)
+                )
+                .as_bytes(),
+            )
+        };
         let read = of("refunded").expect("readable");
         assert_eq!(
             read.iter().map(|line| line.kind).collect::<Vec<_>>(),
@@ -313,10 +406,21 @@ mod tests {
 
     #[test]
     fn a_refund_is_done_when_the_gateway_says_so() {
-        assert_eq!(refunded(br#"{ "refund_id": "re_1", "status": "refunded" }"#), Ok(()));
-        for body in [&br#"{ "refund_id": "re_1", "status": "pending" }"#[..], br#"{ "refund_id": "re_1" }"#, b"", b"[]"]
-        {
-            assert!(matches!(refunded(body), Err(GatewayError::Unknown(_))), "{}", String::from_utf8_lossy(body));
+        assert_eq!(
+            refunded(br#"{ "refund_id": "re_1", "status": "refunded" }"#),
+            Ok(())
+        );
+        for body in [
+            &br#"{ "refund_id": "re_1", "status": "pending" }"#[..],
+            br#"{ "refund_id": "re_1" }"#,
+            b"",
+            b"[]",
+        ] {
+            assert!(
+                matches!(refunded(body), Err(GatewayError::Unknown(_))),
+                "{}",
+                String::from_utf8_lossy(body)
+            );
         }
     }
 }

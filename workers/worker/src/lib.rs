@@ -1,6 +1,7 @@
 //! The roles: each a file that wires a loop to a use-case, and nothing about coffee.
 //!
-//! One thin binary a role under `src/bin/`; one container image holds them all, and `haven role` runs the same.
+//! One thin binary a role under `src/bin/`; one container image holds them all, and `haven role`
+//! runs the same.
 
 pub mod aws;
 mod breakers;
@@ -29,10 +30,16 @@ pub const VERSION: &str = env!("CARGO_PKG_VERSION");
 /// The whole of a role's binary.
 pub fn main(role: &'static Role) -> ExitCode {
     // An argument that is not UTF-8 is unknown like any other, and no reason to panic.
-    command::main(role, std::env::args_os().skip(1).map(|argument| argument.to_string_lossy().into_owned()))
+    command::main(
+        role,
+        std::env::args_os()
+            .skip(1)
+            .map(|argument| argument.to_string_lossy().into_owned()),
+    )
 }
 
-/// Runs the role until SIGTERM. Exit code 64 for bad configuration, 1 for a failure, 0 after a clean stop.
+/// Runs the role until SIGTERM. Exit code 64 for bad configuration, 1 for a failure, 0 after a
+/// clean stop.
 pub fn run(role: &'static Role) -> ExitCode {
     let config = match config::Config::load(role, &ProcessEnvironment) {
         Ok(config) => config,
@@ -46,10 +53,17 @@ pub fn run(role: &'static Role) -> ExitCode {
     let _telemetry = chassis::telemetry::start(role.slug, filter.as_deref(), Lines::Json);
     // One provider of cryptography in the whole process; a second call changes nothing.
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
-    let ran = chassis::run::runtime(THREADS).map_err(anyhow::Error::from).and_then(|runtime| {
-        tracing::info!(role = role.slug, version = VERSION, "Starting `{}`", role.slug);
-        runtime.block_on(roles::run(role, config))
-    });
+    let ran = chassis::run::runtime(THREADS)
+        .map_err(anyhow::Error::from)
+        .and_then(|runtime| {
+            tracing::info!(
+                role = role.slug,
+                version = VERSION,
+                "Starting `{}`",
+                role.slug
+            );
+            runtime.block_on(roles::run(role, config))
+        });
     match ran {
         Ok(()) => {
             tracing::info!(role = role.slug, "Stopped");
@@ -58,7 +72,10 @@ pub fn run(role: &'static Role) -> ExitCode {
         Err(error) => {
             tracing::error!(role = role.slug, error = format!("{error:#}"), "Failed");
             let is_setting = error.is::<chassis::CannotListen>()
-                || matches!(error.downcast_ref(), Some(adapter_postgres::ConnectError::BadUrl(_)));
+                || matches!(
+                    error.downcast_ref(),
+                    Some(adapter_postgres::ConnectError::BadUrl(_))
+                );
             if is_setting {
                 // Where `haven up` looks for the reason, and a person.
                 let _ = writeln!(std::io::stderr(), "{}: {error:#}", role.slug);

@@ -1,4 +1,5 @@
-//! Passwords of the database and the cache, read again when they were changed under a running process.
+//! Passwords of the database and the cache, read again when they were changed under a running
+//! process.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -28,7 +29,10 @@ pub struct Renewal<L> {
 
 impl<L> Clone for Renewal<L> {
     fn clone(&self) -> Self {
-        Renewal { read: self.read.clone(), one_at_a_time: self.one_at_a_time.clone() }
+        Renewal {
+            read: self.read.clone(),
+            one_at_a_time: self.one_at_a_time.clone(),
+        }
     }
 }
 
@@ -105,7 +109,11 @@ impl Renewal<Login> {
             let (clients, id) = (clients.clone(), id.clone());
             async move {
                 let DatabaseSecret { username, password } = read(&clients, &id).await?;
-                Ok(Login { user: Some(username), password: Some(password), root_certificates: None })
+                Ok(Login {
+                    user: Some(username),
+                    password: Some(password),
+                    root_certificates: None,
+                })
             }
         })
     }
@@ -124,7 +132,8 @@ impl Renewal<String> {
 async fn read<T: DeserializeOwned>(clients: &Clients, id: &str) -> Result<T, Unavailable> {
     let text = adapter_aws::secret_text(clients, id).await?;
     // Not the parser's words: they may repeat a part of it.
-    serde_json::from_str(&text).map_err(|_| Unavailable::new("secrets", format!("{id} is no login")))
+    serde_json::from_str(&text)
+        .map_err(|_| Unavailable::new("secrets", format!("{id} is no login")))
 }
 
 impl<L: Send + 'static> Renewal<L> {
@@ -132,7 +141,10 @@ impl<L: Send + 'static> Renewal<L> {
     where
         F: Future<Output = Result<L, Unavailable>> + Send + 'static,
     {
-        Renewal { read: Arc::new(move || Box::pin(read())), one_at_a_time: Arc::default() }
+        Renewal {
+            read: Arc::new(move || Box::pin(read())),
+            one_at_a_time: Arc::default(),
+        }
     }
 
     /// After a refused login: true once new connections are let in, with the login of today.
@@ -152,7 +164,9 @@ impl<L: Send + 'static> Renewal<L> {
             }
             check = guarded.check().await;
             match check {
-                Check::LetIn => tracing::info!("A login was changed; new connections use the new one"),
+                Check::LetIn => {
+                    tracing::info!("A login was changed; new connections use the new one")
+                }
                 Check::Refused => sleep(LOOK_AGAIN_AFTER).await,
                 Check::Away => {}
             }

@@ -61,18 +61,34 @@ pub async fn run(role: &'static Role, config: Config) -> anyhow::Result<()> {
     // Answers before anything is reachable: alive, not ready, and why.
     expect_all(role, &process.health);
     let listener = chassis::listen("HAVEN_HEALTH_BIND", config.health_bind).await?;
-    health::serve(listener, process.health.clone(), process.metrics.clone(), process.shutdown.clone())
-        .context("serve health")?;
+    health::serve(
+        listener,
+        process.health.clone(),
+        process.metrics.clone(),
+        process.shutdown.clone(),
+    )
+    .context("serve health")?;
     let breakers = Breakers::of(role, &process);
     let aws = Aws::connect(process.metrics.clone(), breakers.clone()).await;
     let metrics = aws.send_metrics(role.slug, &config.aws, &process);
     let renewal = aws.database_renewal(&config)?;
-    let Some(store) = database(&config, &process).await? else { return Ok(()) };
-    let store = store.reporting_to(breakers.get(Dependency::Database)).renewing(renewal);
+    let Some(store) = database(&config, &process).await? else {
+        return Ok(());
+    };
+    let store = store
+        .reporting_to(breakers.get(Dependency::Database))
+        .renewing(renewal);
     watch_database(store.clone(), process.clone());
     probe(&breakers, &process, &store, &aws, &config)?;
     let login = login::watch(store.clone(), process.clone());
-    let wiring = Wiring { role, config, process: process.clone(), aws, store, breakers };
+    let wiring = Wiring {
+        role,
+        config,
+        process: process.clone(),
+        aws,
+        store,
+        breakers,
+    };
     let working = async {
         match role.id {
             RoleId::Storefront => storefront::run(wiring).await,
@@ -86,7 +102,8 @@ pub async fn run(role: &'static Role, config: Config) -> anyhow::Result<()> {
             RoleId::Sweeper => sweeper::run(wiring).await,
         }
     };
-    // Whatever is still in hand when the drain is over comes again: nothing is kept in memory alone.
+    // Whatever is still in hand when the drain is over comes again: nothing is kept in memory
+    // alone.
     let drained = async {
         process.shutdown.cancelled().await;
         tokio::time::sleep(process.drain).await;
@@ -104,7 +121,8 @@ pub async fn run(role: &'static Role, config: Config) -> anyhow::Result<()> {
     ran.and(login.await.context("watch the login")?)
 }
 
-/// Names all that the role cannot work without, before anybody can ask: between two of these it would be called ready.
+/// Names all that the role cannot work without, before anybody can ask: between two of these it
+/// would be called ready.
 fn expect_all(role: &Role, health: &Health) {
     health.expect("database");
     for queue in role.consumes {
@@ -115,8 +133,9 @@ fn expect_all(role: &Role, health: &Health) {
     }
 }
 
-/// Waits for the database instead of dying without it: a service that starts before its database becomes ready later.
-/// `None` when it is asked to stop meanwhile. A refused login and a bad URL are no matter of time: then it does die.
+/// Waits for the database instead of dying without it: a service that starts before its database
+/// becomes ready later. `None` when it is asked to stop meanwhile. A refused login and a bad URL
+/// are no matter of time: then it does die.
 async fn database(config: &Config, process: &Process) -> anyhow::Result<Option<Store>> {
     let mut pause = Duration::from_millis(200);
     loop {
@@ -126,7 +145,9 @@ async fn database(config: &Config, process: &Process) -> anyhow::Result<Option<S
                 process.health.up("database");
                 return Ok(Some(store));
             }
-            Err(lasting @ (ConnectError::LoginRefused { .. } | ConnectError::BadUrl(_))) => return Err(lasting.into()),
+            Err(lasting @ (ConnectError::LoginRefused { .. } | ConnectError::BadUrl(_))) => {
+                return Err(lasting.into());
+            }
             Err(error) => {
                 process.health.down("database", error.to_string());
                 tracing::warn!(error = %error, "The database cannot be reached yet");
@@ -140,9 +161,15 @@ async fn database(config: &Config, process: &Process) -> anyhow::Result<Option<S
     }
 }
 
-/// While one of these is left alone, it is asked whether it is back; the gateway is the payment worker's to ask. Mail has
-/// nothing that could be asked without sending one.
-fn probe(breakers: &Breakers, process: &Process, store: &Store, aws: &Aws, config: &Config) -> anyhow::Result<()> {
+/// While one of these is left alone, it is asked whether it is back; the gateway is the payment
+/// worker's to ask. Mail has nothing that could be asked without sending one.
+fn probe(
+    breakers: &Breakers,
+    process: &Process,
+    store: &Store,
+    aws: &Aws,
+    config: &Config,
+) -> anyhow::Result<()> {
     if let Some(database) = breakers.get(Dependency::Database) {
         let store = store.clone();
         database.probe_with(process.shutdown.clone(), move || {
@@ -178,8 +205,8 @@ fn watch_database(store: Store, process: Process) {
     });
 }
 
-/// Calls to AWS, where each is paid for, are made for several messages at once: so long the first of them waits for the
-/// others of its receive. Less than such a call takes.
+/// Calls to AWS, where each is paid for, are made for several messages at once: so long the first
+/// of them waits for the others of its receive. Less than such a call takes.
 const LINGER: Duration = Duration::from_millis(5);
 
 /// Changes of messages that are handled at once share a transaction.
@@ -191,23 +218,34 @@ impl Applier {
     const MAX: usize = 50;
 
     fn new(store: Store) -> Self {
-        Self(GroupCommit::start(Applier::MAX, move |changes: Vec<Change>| {
-            let store = store.clone();
-            async move { store.apply(&changes).await }
-        }))
+        Self(GroupCommit::start(
+            Applier::MAX,
+            move |changes: Vec<Change>| {
+                let store = store.clone();
+                async move { store.apply(&changes).await }
+            },
+        ))
     }
 }
 
 impl Apply for Applier {
     async fn apply_one(&self, change: Change) -> Result<Applied, Unavailable> {
-        let change = Change { delivery: chassis::consume::attempt(), ..change };
-        self.0.submit(change).await.unwrap_or_else(|lost| Err(Unavailable::new("orders", lost)))
+        let change = Change {
+            delivery: chassis::consume::attempt(),
+            ..change
+        };
+        self.0
+            .submit(change)
+            .await
+            .unwrap_or_else(|lost| Err(Unavailable::new("orders", lost)))
     }
 }
 
 /// Reads a delivery, or parks it: a body that cannot be read today cannot be read tomorrow.
 fn decode(delivery: &Delivery) -> Result<Envelope, Settlement> {
-    let envelope = Envelope::decode(&delivery.body).map_err(|error| Settlement::Park { reason: error.to_string() })?;
+    let envelope = Envelope::decode(&delivery.body).map_err(|error| Settlement::Park {
+        reason: error.to_string(),
+    })?;
     if let Some(order_id) = envelope.order_id {
         tracing::Span::current().record("order.id", order_id.to_string());
     }
@@ -224,7 +262,11 @@ fn settle(handled: Handled, queue: &'static Queue, metrics: &Metrics) -> Settlem
 
 /// Who makes messages here, in the trace of what is being handled.
 fn maker(role: &'static Role) -> Maker {
-    Maker { role: role.slug, version: VERSION, traceparent: chassis::trace::current() }
+    Maker {
+        role: role.slug,
+        version: VERSION,
+        traceparent: chassis::trace::current(),
+    }
 }
 
 /// Runs until shutdown, every so often.
@@ -254,11 +296,18 @@ mod tests {
             expect_all(role, &health);
             health.up("database");
             let more = role.consumes.len() + role.streams.len();
-            assert_eq!(health.is_ready(), more == 0, "{}: {}", role.slug, health.describe());
+            assert_eq!(
+                health.is_ready(),
+                more == 0,
+                "{}: {}",
+                role.slug,
+                health.describe()
+            );
         }
     }
 
-    /// Builds what the role's code calls, as `run` does: the same functions, with the settings of a task on AWS.
+    /// Builds what the role's code calls, as `run` does: the same functions, with the settings of a
+    /// task on AWS.
     fn build(role: &'static Role, aws: &Aws) -> anyhow::Result<()> {
         let config = Config::load(role, &on_aws(role))?;
         aws.database_renewal(&config)?;
@@ -288,44 +337,134 @@ mod tests {
 
     /// The role with one right less, for each of its rights, and what the missing right is about.
     ///
-    /// The rest of a `Role` is no right: names, sizes, times, and `public`, which is about who may reach the role.
+    /// The rest of a `Role` is no right: names, sizes, times, and `public`, which is about who may
+    /// reach the role.
     fn with_one_right_less(role: &'static Role) -> Vec<(&'static str, Role)> {
         let mut lesser = Vec::new();
         for (index, queue) in role.consumes.iter().enumerate() {
-            lesser.push((queue.slug, Role { consumes: without(role.consumes, index), ..*role }));
+            lesser.push((
+                queue.slug,
+                Role {
+                    consumes: without(role.consumes, index),
+                    ..*role
+                },
+            ));
         }
         for (index, queue) in role.sends.iter().enumerate() {
-            lesser.push((queue.slug, Role { sends: without(role.sends, index), ..*role }));
+            lesser.push((
+                queue.slug,
+                Role {
+                    sends: without(role.sends, index),
+                    ..*role
+                },
+            ));
         }
         for (index, topic) in role.publishes.iter().enumerate() {
-            lesser.push((topic.slug, Role { publishes: without(role.publishes, index), ..*role }));
+            lesser.push((
+                topic.slug,
+                Role {
+                    publishes: without(role.publishes, index),
+                    ..*role
+                },
+            ));
         }
         for (index, bus) in role.puts_events.iter().enumerate() {
-            lesser.push((bus.slug, Role { puts_events: without(role.puts_events, index), ..*role }));
+            lesser.push((
+                bus.slug,
+                Role {
+                    puts_events: without(role.puts_events, index),
+                    ..*role
+                },
+            ));
         }
         for (index, (table, access)) in role.tables.iter().enumerate() {
-            lesser.push((table.slug, Role { tables: without(role.tables, index), ..*role }));
+            lesser.push((
+                table.slug,
+                Role {
+                    tables: without(role.tables, index),
+                    ..*role
+                },
+            ));
             if *access == Access::Write {
                 let mut tables = role.tables.to_vec();
                 tables[index].1 = Access::Read;
-                lesser.push((table.slug, Role { tables: tables.leak(), ..*role }));
+                lesser.push((
+                    table.slug,
+                    Role {
+                        tables: tables.leak(),
+                        ..*role
+                    },
+                ));
             }
         }
         for (index, table) in role.streams.iter().enumerate() {
-            lesser.push((table.slug, Role { streams: without(role.streams, index), ..*role }));
+            lesser.push((
+                table.slug,
+                Role {
+                    streams: without(role.streams, index),
+                    ..*role
+                },
+            ));
         }
         for (index, parameter) in role.parameters.iter().enumerate() {
-            lesser.push((parameter.key, Role { parameters: without(role.parameters, index), ..*role }));
+            lesser.push((
+                parameter.key,
+                Role {
+                    parameters: without(role.parameters, index),
+                    ..*role
+                },
+            ));
         }
         for (index, secret) in role.secrets.iter().enumerate() {
-            lesser.push((secret.slug, Role { secrets: without(role.secrets, index), ..*role }));
+            lesser.push((
+                secret.slug,
+                Role {
+                    secrets: without(role.secrets, index),
+                    ..*role
+                },
+            ));
         }
         for (is_granted, about, less) in [
-            (role.database, "the database", Role { database: false, ..*role }),
-            (role.cache, "the cache", Role { cache: false, ..*role }),
-            (role.gateway, "the payment gateway", Role { gateway: false, ..*role }),
-            (role.mail, "e-mail", Role { mail: false, ..*role }),
-            (role.text_messages, "text messages", Role { text_messages: false, ..*role }),
+            (
+                role.database,
+                "the database",
+                Role {
+                    database: false,
+                    ..*role
+                },
+            ),
+            (
+                role.cache,
+                "the cache",
+                Role {
+                    cache: false,
+                    ..*role
+                },
+            ),
+            (
+                role.gateway,
+                "the payment gateway",
+                Role {
+                    gateway: false,
+                    ..*role
+                },
+            ),
+            (
+                role.mail,
+                "e-mail",
+                Role {
+                    mail: false,
+                    ..*role
+                },
+            ),
+            (
+                role.text_messages,
+                "text messages",
+                Role {
+                    text_messages: false,
+                    ..*role
+                },
+            ),
         ] {
             if is_granted {
                 lesser.push((about, less));
@@ -334,22 +473,30 @@ mod tests {
         lesser
     }
 
-    /// The code of a role needs every right that its `Role` grants, and no other. A right that is missing fails here, and
-    /// so does one that no code uses. An exception needs a name and a reason here; there is none.
+    /// The code of a role needs every right that its `Role` grants, and no other. A right that is
+    /// missing fails here, and so does one that no code uses. An exception needs a name and a
+    /// reason here; there is none.
     #[tokio::test]
     async fn each_role_is_built_with_all_of_its_rights_and_with_none_less() {
         // As `worker::run` does, for the client of the payment gateway.
         let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
-        let aws =
-            Aws::of(Clients::local(&LocalAccess::unverified("http://127.0.0.1:1", "us-east-1"), Arc::new(|_| {})));
+        let aws = Aws::of(Clients::local(
+            &LocalAccess::unverified("http://127.0.0.1:1", "us-east-1"),
+            Arc::new(|_| {}),
+        ));
         for role in ROLES {
             build(role, &aws).unwrap_or_else(|error| panic!("{}: {error:#}", role.slug));
             for (about, lesser) in with_one_right_less(role) {
                 let lesser: &'static Role = Box::leak(Box::new(lesser));
                 let error = build(lesser, &aws).err().map(|error| error.to_string());
-                let message =
-                    error.unwrap_or_else(|| panic!("{} has a right that it does not need: {about}", role.slug));
-                assert!(message.contains(about), "{} without {about}: {message}", role.slug);
+                let message = error.unwrap_or_else(|| {
+                    panic!("{} has a right that it does not need: {about}", role.slug)
+                });
+                assert!(
+                    message.contains(about),
+                    "{} without {about}: {message}",
+                    role.slug
+                );
             }
         }
     }

@@ -1,8 +1,9 @@
-//! A mail or text service that does not know a notice again, made to: what this process has sent it does not send a
-//! second time.
+//! A mail or text service that does not know a notice again, made to: what this process has sent it
+//! does not send a second time.
 //!
-//! A notice is sent, and then that is written down. Where the database does not answer in between, the message comes again
-//! and the record still says that nothing was sent. Only a process that died in between cannot know better.
+//! A notice is sent, and then that is written down. Where the database does not answer in between,
+//! the message comes again and the record still says that nothing was sent. Only a process that
+//! died in between cannot know better.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -28,7 +29,10 @@ struct Sent {
 
 impl<S> SentOnce<S> {
     pub fn new(sender: S) -> Self {
-        Self { sender, sent: Mutex::default() }
+        Self {
+            sender,
+            sent: Mutex::default(),
+        }
     }
 
     fn sent(&self) -> MutexGuard<'_, Sent> {
@@ -37,7 +41,11 @@ impl<S> SentOnce<S> {
 
     fn remember(&self, id: &str, message_id: &str) {
         let mut sent = self.sent();
-        if sent.ids.insert(id.to_owned(), message_id.to_owned()).is_none() {
+        if sent
+            .ids
+            .insert(id.to_owned(), message_id.to_owned())
+            .is_none()
+        {
             sent.order.push_back(id.to_owned());
         }
         if sent.order.len() > KNOWN_MAX
@@ -51,7 +59,11 @@ impl<S> SentOnce<S> {
         self.sent().ids.get(id).cloned()
     }
 
-    async fn once(&self, id: &str, send: impl Future<Output = Result<String, SendError>>) -> Result<String, SendError> {
+    async fn once(
+        &self,
+        id: &str,
+        send: impl Future<Output = Result<String, SendError>>,
+    ) -> Result<String, SendError> {
         if let Some(message_id) = self.known(id) {
             return Ok(message_id);
         }
@@ -90,29 +102,51 @@ mod tests {
                 *refusals -= 1;
                 return Err(SendError::Unavailable("closed".to_owned()));
             }
-            self.taken.lock().expect("nobody panics").push(mail.dedup_id.clone());
+            self.taken
+                .lock()
+                .expect("nobody panics")
+                .push(mail.dedup_id.clone());
             Ok(format!("ses-{}", mail.dedup_id))
         }
     }
 
     fn mail(id: &str) -> Mail {
         let text = String::new;
-        Mail { to: text(), subject: text(), text: text(), html: text(), dedup_id: id.to_owned() }
+        Mail {
+            to: text(),
+            subject: text(),
+            text: text(),
+            html: text(),
+            dedup_id: id.to_owned(),
+        }
     }
 
     #[tokio::test]
     async fn what_was_taken_is_not_sent_again_and_what_was_not_is() {
-        let once = SentOnce::new(Postbox { refusals: Mutex::new(1), taken: Mutex::default() });
+        let once = SentOnce::new(Postbox {
+            refusals: Mutex::new(1),
+            taken: Mutex::default(),
+        });
         assert!(once.send(&mail("a")).await.is_err());
         for id in ["a", "a", "b", "a"] {
-            assert_eq!(once.send(&mail(id)).await, Ok(format!("ses-{id}")), "taken, or known");
+            assert_eq!(
+                once.send(&mail(id)).await,
+                Ok(format!("ses-{id}")),
+                "taken, or known"
+            );
         }
-        assert_eq!(*once.sender.taken.lock().expect("nobody panics"), ["a", "b"]);
+        assert_eq!(
+            *once.sender.taken.lock().expect("nobody panics"),
+            ["a", "b"]
+        );
     }
 
     #[tokio::test]
     async fn the_oldest_is_forgotten_so_that_memory_has_a_bound() {
-        let once = SentOnce::new(Postbox { refusals: Mutex::new(0), taken: Mutex::default() });
+        let once = SentOnce::new(Postbox {
+            refusals: Mutex::new(0),
+            taken: Mutex::default(),
+        });
         for n in 0..=KNOWN_MAX {
             once.send(&mail(&n.to_string())).await.expect("taken");
         }

@@ -13,8 +13,8 @@ use app::ports::journey::{JourneyStore, NoticeRecord, Records, TakenIn};
 use app::ports::locations::LocationStore;
 use app::ports::notices::{Notice, NoticeEnd, NoticeFilter, NoticeRow, NoticeState, NoticeStore};
 use app::ports::orders::{
-    Applied, Change, Due, KeyUse, NewOrder, OrderFilter, OrderStore, OutboxRow, Outgoing, Payment, PaymentBooks,
-    PaymentKind, Placement, StoredOrder,
+    Applied, Change, Due, KeyUse, NewOrder, OrderFilter, OrderStore, OutboxRow, Outgoing, Payment,
+    PaymentBooks, PaymentKind, Placement, StoredOrder,
 };
 use app::ports::redrives::{Redrive, RedriveEnd, RedriveLog};
 use app::ports::scope::Scope;
@@ -34,7 +34,8 @@ use uuid::Uuid;
 
 use crate::renewal::Renewal;
 
-/// Connections of one process. Nine processes with eight each stay well below PostgreSQL's default of 100.
+/// Connections of one process. Nine processes with eight each stay well below PostgreSQL's default
+/// of 100.
 const CONNECTIONS_MAX: u32 = 8;
 
 /// Orders, in PostgreSQL or in SQLite.
@@ -61,19 +62,30 @@ impl Store {
             )));
         }
         if database_url.starts_with("sqlite:") {
-            return Ok(Store::of(Kind::Sqlite(SqliteStore::connect(database_url).await?)));
+            return Ok(Store::of(Kind::Sqlite(
+                SqliteStore::connect(database_url).await?,
+            )));
         }
-        Err(ConnectError::BadUrl("it must begin with postgres:// or sqlite://".to_owned()))
+        Err(ConnectError::BadUrl(
+            "it must begin with postgres:// or sqlite://".to_owned(),
+        ))
     }
 
     fn of(kind: Kind) -> Store {
-        Store { kind, breaker: None, renewal: None }
+        Store {
+            kind,
+            breaker: None,
+            renewal: None,
+        }
     }
 
     /// The outcome of each call is told to the breaker.
     #[must_use]
     pub fn reporting_to(self, breaker: Option<&Breaker>) -> Store {
-        Store { breaker: breaker.cloned(), ..self }
+        Store {
+            breaker: breaker.cloned(),
+            ..self
+        }
     }
 
     /// A login that is refused is read again, and the call made again with that.
@@ -82,18 +94,24 @@ impl Store {
         Store { renewal, ..self }
     }
 
-    /// Whether the database would let a new connection in, if need be with a login that is read again. A file always
-    /// does.
+    /// Whether the database would let a new connection in, if need be with a login that is read
+    /// again. A file always does.
     ///
     /// # Errors
     /// As [`Store::connect`].
     pub async fn check_login(&self) -> Result<(), ConnectError> {
-        let Kind::Postgres(store) = &self.kind else { return Ok(()) };
+        let Kind::Postgres(store) = &self.kind else {
+            return Ok(());
+        };
         let refused = match store.check_login().await {
             Err(refused @ ConnectError::LoginRefused { .. }) => refused,
             otherwise => return otherwise,
         };
-        if self.renew().await { Ok(()) } else { Err(refused) }
+        if self.renew().await {
+            Ok(())
+        } else {
+            Err(refused)
+        }
     }
 
     async fn renew(&self) -> bool {
@@ -176,7 +194,12 @@ macro_rules! either {
 }
 
 impl OrderStore for Store {
-    async fn next_number(&self, tenant: &TenantId, location: &LocationId, day: Date) -> Result<u64, Unavailable> {
+    async fn next_number(
+        &self,
+        tenant: &TenantId,
+        location: &LocationId,
+        day: Date,
+    ) -> Result<u64, Unavailable> {
         either!(self, store => store.next_number(tenant, location, day))
     }
 
@@ -192,11 +215,19 @@ impl OrderStore for Store {
         either!(self, store => store.load(order_id))
     }
 
-    async fn load_in(&self, scope: &Scope, order_id: OrderId) -> Result<Option<StoredOrder>, Unavailable> {
+    async fn load_in(
+        &self,
+        scope: &Scope,
+        order_id: OrderId,
+    ) -> Result<Option<StoredOrder>, Unavailable> {
         either!(self, store => store.load_in(scope, order_id))
     }
 
-    async fn newest_with_number(&self, scope: &Scope, number: OrderNumber) -> Result<Option<OrderId>, Unavailable> {
+    async fn newest_with_number(
+        &self,
+        scope: &Scope,
+        number: OrderNumber,
+    ) -> Result<Option<OrderId>, Unavailable> {
         either!(self, store => store.newest_with_number(scope, number))
     }
 
@@ -218,7 +249,11 @@ impl OrderStore for Store {
         either!(self, store => store.history(scope, order_id, after_seq))
     }
 
-    async fn list_stored(&self, scope: &Scope, filter: &OrderFilter) -> Result<Vec<StoredOrder>, Unavailable> {
+    async fn list_stored(
+        &self,
+        scope: &Scope,
+        filter: &OrderFilter,
+    ) -> Result<Vec<StoredOrder>, Unavailable> {
         either!(self, store => store.list_stored(scope, filter))
     }
 
@@ -226,7 +261,11 @@ impl OrderStore for Store {
         either!(self, store => store.pending_orders(scope))
     }
 
-    async fn payment(&self, order_id: OrderId, kind: PaymentKind) -> Result<Option<Payment>, Unavailable> {
+    async fn payment(
+        &self,
+        order_id: OrderId,
+        kind: PaymentKind,
+    ) -> Result<Option<Payment>, Unavailable> {
         either!(self, store => store.payment(order_id, kind))
     }
 
@@ -243,7 +282,12 @@ impl OrderStore for Store {
         either!(self, store => store.apply(changes))
     }
 
-    async fn take_outbox(&self, which: Outgoing, now: Timestamp, limit: u32) -> Result<Vec<OutboxRow>, Unavailable> {
+    async fn take_outbox(
+        &self,
+        which: Outgoing,
+        now: Timestamp,
+        limit: u32,
+    ) -> Result<Vec<OutboxRow>, Unavailable> {
         either!(self, store => store.take_outbox(which, now, limit))
     }
 
@@ -263,11 +307,19 @@ impl OrderStore for Store {
         either!(self, store => store.outbox_changed(at_most))
     }
 
-    async fn take_due(&self, now: Timestamp, again_at: Timestamp, limit: u32) -> Result<Vec<Due>, Unavailable> {
+    async fn take_due(
+        &self,
+        now: Timestamp,
+        again_at: Timestamp,
+        limit: u32,
+    ) -> Result<Vec<Due>, Unavailable> {
         either!(self, store => store.take_due(now, again_at, limit))
     }
 
-    async fn look_again(&self, orders: &[(OrderId, i64, Option<Timestamp>)]) -> Result<(), Unavailable> {
+    async fn look_again(
+        &self,
+        orders: &[(OrderId, i64, Option<Timestamp>)],
+    ) -> Result<(), Unavailable> {
         either!(self, store => store.look_again(orders))
     }
 
@@ -324,7 +376,11 @@ impl FulfilmentStore for Store {
         either!(self, store => store.tickets(scope, orders))
     }
 
-    async fn shipment(&self, scope: &Scope, order_id: OrderId) -> Result<Option<Shipment>, Unavailable> {
+    async fn shipment(
+        &self,
+        scope: &Scope,
+        order_id: OrderId,
+    ) -> Result<Option<Shipment>, Unavailable> {
         either!(self, store => store.shipment(scope, order_id))
     }
 }
@@ -344,7 +400,12 @@ impl NoticeStore for Store {
         either!(self, store => store.end_notice(event_id, channel, end, at))
     }
 
-    async fn give_back_notice(&self, event_id: EventId, channel: Channel, why: &str) -> Result<(), Unavailable> {
+    async fn give_back_notice(
+        &self,
+        event_id: EventId,
+        channel: Channel,
+        why: &str,
+    ) -> Result<(), Unavailable> {
         either!(self, store => store.give_back_notice(event_id, channel, why))
     }
 
@@ -358,7 +419,11 @@ impl JourneyStore for Store {
         either!(self, store => store.records(scope, order_id))
     }
 
-    async fn taken_in(&self, consumer: &str, event_id: EventId) -> Result<Option<TakenIn>, Unavailable> {
+    async fn taken_in(
+        &self,
+        consumer: &str,
+        event_id: EventId,
+    ) -> Result<Option<TakenIn>, Unavailable> {
         either!(self, store => store.taken_in(consumer, event_id))
     }
 
@@ -376,7 +441,12 @@ impl RedriveLog for Store {
         either!(self, store => store.begin_redrive(redrive))
     }
 
-    async fn end_redrive(&self, redrive_id: Uuid, end: RedriveEnd, at: Timestamp) -> Result<(), Unavailable> {
+    async fn end_redrive(
+        &self,
+        redrive_id: Uuid,
+        end: RedriveEnd,
+        at: Timestamp,
+    ) -> Result<(), Unavailable> {
         either!(self, store => store.end_redrive(redrive_id, end, at))
     }
 }
@@ -390,7 +460,11 @@ impl StaffTokens for Store {
         either!(self, store => store.staff_tokens())
     }
 
-    async fn revoke_token(&self, id: Uuid, at: Timestamp) -> Result<Option<StaffToken>, Unavailable> {
+    async fn revoke_token(
+        &self,
+        id: Uuid,
+        at: Timestamp,
+    ) -> Result<Option<StaffToken>, Unavailable> {
         either!(self, store => store.revoke_token(id, at))
     }
 
@@ -424,8 +498,13 @@ impl Carts {
         renewal: Option<Renewal<String>>,
     ) -> Result<Carts, Unavailable> {
         match redis_url {
-            Some(url) => Ok(Carts::Redis(Box::new(RedisCarts::connect_as(url, password).await?), renewal)),
-            None => Ok(Carts::Memory(std::sync::Arc::new(MemoryCarts::new(SystemSource)))),
+            Some(url) => Ok(Carts::Redis(
+                Box::new(RedisCarts::connect_as(url, password).await?),
+                renewal,
+            )),
+            None => Ok(Carts::Memory(std::sync::Arc::new(MemoryCarts::new(
+                SystemSource,
+            )))),
         }
     }
 
@@ -503,7 +582,8 @@ impl Source for SystemSource {
     fn now(&self) -> Timestamp {
         // Databases keep microseconds: what is written is read back equal.
         let now = Timestamp::now_utc();
-        now.replace_nanosecond(now.nanosecond() / 1_000 * 1_000).unwrap_or(now)
+        now.replace_nanosecond(now.nanosecond() / 1_000 * 1_000)
+            .unwrap_or(now)
     }
 
     fn uuid(&self) -> Uuid {

@@ -1,5 +1,6 @@
-//! The stream loop, as the Kinesis Client Library does it: leases say who reads which shard, a checkpoint says how far,
-//! a parent is read to its end before its children, and what was lost is read from the table itself.
+//! The stream loop, as the Kinesis Client Library does it: leases say who reads which shard, a
+//! checkpoint says how far, a parent is read to its end before its children, and what was lost is
+//! read from the table itself.
 
 use std::collections::{HashMap, HashSet};
 use std::future::Future;
@@ -8,7 +9,9 @@ use std::time::Duration;
 
 use app::ports::Source as _;
 use app::ports::Unavailable;
-use app::ports::stream::{Lease, LeaseStore, Position, Shard, StockRecord, StockStream, StreamError};
+use app::ports::stream::{
+    Lease, LeaseStore, Position, Shard, StockRecord, StockStream, StreamError,
+};
 use chassis::Process;
 use contract::metric::Metric;
 use tokio::task::{self, JoinSet};
@@ -20,22 +23,27 @@ use crate::stores::SystemSource;
 
 /// How [`chassis::Health`] knows the stream.
 pub const DEPENDENCY: &str = "stream";
-/// A lease whose counter stands still for so long is anybody's. Two renewals may fail before it is lost.
+/// A lease whose counter stands still for so long is anybody's. Two renewals may fail before it is
+/// lost.
 const LEASE: Duration = Duration::from_secs(15);
 const RENEW_EVERY: Duration = Duration::from_secs(5);
 /// A crash costs so much work done twice; each checkpoint costs a write.
 const CHECKPOINT_EVERY: Duration = Duration::from_secs(1);
 /// New shards appear about every four hours; one that ends is noticed at once.
 const LOOK_FOR_SHARDS_EVERY: Duration = Duration::from_secs(10);
-/// The wait after the first empty page doubles up to the longest: an idle shard is asked once a second, because four
-/// times would be 10 million billable reads a month.
+/// The wait after the first empty page doubles up to the longest: an idle shard is asked once a
+/// second, because four times would be 10 million billable reads a month.
 const IDLE_MIN: Duration = Duration::from_millis(250);
 const IDLE_MAX: Duration = Duration::from_secs(1);
-const _: () = assert!(3 * RENEW_EVERY.as_secs() <= LEASE.as_secs(), "one lost renewal must not lose the lease");
+const _: () = assert!(
+    3 * RENEW_EVERY.as_secs() <= LEASE.as_secs(),
+    "one lost renewal must not lose the lease"
+);
 /// DynamoDB gives at most 1,000 records a read.
 const PAGE: u32 = 1_000;
 
-/// Does what one change of a product asks for. Must be safe to repeat: a checkpoint follows its effects.
+/// Does what one change of a product asks for. Must be safe to repeat: a checkpoint follows its
+/// effects.
 pub trait RecordHandler: Send + Sync + 'static {
     fn record(&self, record: &StockRecord) -> impl Future<Output = Result<(), Unavailable>> + Send;
 
@@ -51,7 +59,13 @@ where
     H: RecordHandler,
 {
     process.health.expect(DEPENDENCY);
-    let follower = Arc::new(Follower { stream, leases, handler, owner: Uuid::now_v7().to_string(), process });
+    let follower = Arc::new(Follower {
+        stream,
+        leases,
+        handler,
+        owner: Uuid::now_v7().to_string(),
+        process,
+    });
     let shutdown = follower.process.shutdown.clone();
     let mut readers = JoinSet::new();
     // What each reader reads: of one that panicked, nothing but its id is left.
@@ -59,7 +73,10 @@ where
     // When a lease of somebody else was last seen to move.
     let mut seen: HashMap<String, (i64, Instant)> = HashMap::new();
     while !shutdown.is_cancelled() {
-        match follower.to_take(&read_now.values().cloned().collect(), &mut seen).await {
+        match follower
+            .to_take(&read_now.values().cloned().collect(), &mut seen)
+            .await
+        {
             Ok(taken) => {
                 follower.process.health.up(DEPENDENCY);
                 for lease in taken {
@@ -101,7 +118,8 @@ struct Reading {
     /// When the lease was last written.
     written: Instant,
     iterator: Option<String>,
-    /// The last record whose effects are durable; ahead of the lease's checkpoint until that is written.
+    /// The last record whose effects are durable; ahead of the lease's checkpoint until that is
+    /// written.
     handled: Option<String>,
 }
 
@@ -113,23 +131,38 @@ impl<S: StockStream, L: LeaseStore, H: RecordHandler> Follower<S, L, H> {
         seen: &mut HashMap<String, (i64, Instant)>,
     ) -> Result<Vec<Lease>, StreamError> {
         let shards = self.stream.shards().await?;
-        let leases: HashMap<String, Lease> =
-            self.leases.leases().await?.into_iter().map(|lease| (lease.shard.clone(), lease)).collect();
-        // Without a lease on any of its shards, nothing is known of what this stream told us: it is new, or the one
-        // that we read is gone.
-        let unknown = !shards.is_empty() && !shards.iter().any(|shard| leases.contains_key(&shard.id));
+        let leases: HashMap<String, Lease> = self
+            .leases
+            .leases()
+            .await?
+            .into_iter()
+            .map(|lease| (lease.shard.clone(), lease))
+            .collect();
+        // Without a lease on any of its shards, nothing is known of what this stream told us: it is
+        // new, or the one that we read is gone.
+        let unknown =
+            !shards.is_empty() && !shards.iter().any(|shard| leases.contains_key(&shard.id));
         // A shard that was never read to its end and is no longer there took records along.
         let listed = |id: &String| shards.iter().any(|shard| shard.id == *id);
         let gone: Vec<&Lease> = leases
             .values()
-            .filter(|lease| !lease.finished && !listed(&lease.shard) && !read_now.contains(&lease.shard))
+            .filter(|lease| {
+                !lease.finished && !listed(&lease.shard) && !read_now.contains(&lease.shard)
+            })
             .collect();
         if unknown || !gone.is_empty() {
             self.handler.rebuild().await?;
         }
         for lease in gone {
-            tracing::warn!(shard = lease.shard, "A shard is gone that was not read to its end");
-            let finished = Lease { counter: lease.counter + 1, finished: true, ..lease.clone() };
+            tracing::warn!(
+                shard = lease.shard,
+                "A shard is gone that was not read to its end"
+            );
+            let finished = Lease {
+                counter: lease.counter + 1,
+                finished: true,
+                ..lease.clone()
+            };
             self.leases.write(&finished, Some(lease.counter)).await?;
         }
         // A stream has new shards every few hours, for as long as we run.
@@ -144,7 +177,9 @@ impl<S: StockStream, L: LeaseStore, H: RecordHandler> Follower<S, L, H> {
                 if lease.finished {
                     continue;
                 }
-                let (counter, since) = seen.entry(shard.id.clone()).or_insert((lease.counter, Instant::now()));
+                let (counter, since) = seen
+                    .entry(shard.id.clone())
+                    .or_insert((lease.counter, Instant::now()));
                 if *counter != lease.counter {
                     (*counter, *since) = (lease.counter, Instant::now());
                 }
@@ -159,25 +194,46 @@ impl<S: StockStream, L: LeaseStore, H: RecordHandler> Follower<S, L, H> {
                 checkpoint: there.and_then(|lease| lease.checkpoint.clone()),
                 finished: false,
             };
-            if self.leases.write(&mine, there.map(|lease| lease.counter)).await? {
-                tracing::info!(shard = shard.id, checkpoint = mine.checkpoint, "Reading a shard");
+            if self
+                .leases
+                .write(&mine, there.map(|lease| lease.counter))
+                .await?
+            {
+                tracing::info!(
+                    shard = shard.id,
+                    checkpoint = mine.checkpoint,
+                    "Reading a shard"
+                );
                 taken.push(mine);
             }
         }
         Ok(taken)
     }
 
-    fn parent_is_read(&self, shard: &Shard, shards: &[Shard], leases: &HashMap<String, Lease>) -> bool {
-        let Some(parent) = &shard.parent else { return true };
+    fn parent_is_read(
+        &self,
+        shard: &Shard,
+        shards: &[Shard],
+        leases: &HashMap<String, Lease>,
+    ) -> bool {
+        let Some(parent) = &shard.parent else {
+            return true;
+        };
         // A parent that is no longer listed has been trimmed.
-        !shards.iter().any(|other| other.id == *parent) || leases.get(parent).is_some_and(|lease| lease.finished)
+        !shards.iter().any(|other| other.id == *parent)
+            || leases.get(parent).is_some_and(|lease| lease.finished)
     }
 
     /// Reads one shard until its end, the loss of its lease, or shutdown.
     async fn read_shard(&self, lease: Lease) {
         let shutdown = &self.process.shutdown;
         let handled = lease.checkpoint.clone();
-        let mut reading = Reading { lease, written: Instant::now(), iterator: None, handled };
+        let mut reading = Reading {
+            lease,
+            written: Instant::now(),
+            iterator: None,
+            handled,
+        };
         let mut idle = IDLE_MIN;
         let mut trimmed_before = false;
         loop {
@@ -200,10 +256,15 @@ impl<S: StockStream, L: LeaseStore, H: RecordHandler> Follower<S, L, H> {
                 }
                 Ok(Step::Lost) => return,
                 Err(StreamError::IteratorExpired) => reading.iterator = None,
-                // Twice without a record in between: the shard itself is gone. Those that are there now are looked up.
-                Err(StreamError::Trimmed) if trimmed_before => return pause(LOOK_FOR_SHARDS_EVERY, shutdown).await,
+                // Twice without a record in between: the shard itself is gone. Those that are there
+                // now are looked up.
+                Err(StreamError::Trimmed) if trimmed_before => {
+                    return pause(LOOK_FOR_SHARDS_EVERY, shutdown).await;
+                }
                 Err(StreamError::Trimmed) => match self.handler.rebuild().await {
-                    Ok(()) => (reading.iterator, reading.handled, trimmed_before) = (None, None, true),
+                    Ok(()) => {
+                        (reading.iterator, reading.handled, trimmed_before) = (None, None, true)
+                    }
                     Err(error) => {
                         tracing::warn!(error = %error, "Cannot read the table");
                         pause(IDLE_MAX, shutdown).await;
@@ -223,7 +284,10 @@ impl<S: StockStream, L: LeaseStore, H: RecordHandler> Follower<S, L, H> {
         let at = match reading.iterator.take() {
             Some(at) => at,
             None => {
-                let position = reading.handled.clone().map_or(Position::Oldest, Position::After);
+                let position = reading
+                    .handled
+                    .clone()
+                    .map_or(Position::Oldest, Position::After);
                 self.stream.open(&reading.lease.shard, &position).await?
             }
         };
@@ -234,7 +298,8 @@ impl<S: StockStream, L: LeaseStore, H: RecordHandler> Follower<S, L, H> {
             if self.process.shutdown.is_cancelled() {
                 return Ok(Step::More);
             }
-            // A failure leaves the iterator unset: the shard is opened again after the last record that was handled.
+            // A failure leaves the iterator unset: the shard is opened again after the last record
+            // that was handled.
             self.handler.record(record).await?;
             reading.handled = Some(record.sequence.clone());
             // A page of slow records may take longer than a lease.
@@ -244,16 +309,20 @@ impl<S: StockStream, L: LeaseStore, H: RecordHandler> Follower<S, L, H> {
         }
         self.show_lag(page.records.last());
         reading.iterator = page.next;
-        Ok(match (reading.iterator.is_some(), page.records.is_empty()) {
-            (false, _) => Step::End,
-            (true, false) => Step::More,
-            (true, true) => Step::Idle,
-        })
+        Ok(
+            match (reading.iterator.is_some(), page.records.is_empty()) {
+                (false, _) => Step::End,
+                (true, false) => Step::More,
+                (true, true) => Step::Idle,
+            },
+        )
     }
 
     fn show_lag(&self, record: Option<&StockRecord>) {
         let lag = record.and_then(|record| record.at);
-        let lag = lag.map_or(0.0, |at| (SystemSource.now() - at).as_seconds_f64().max(0.0));
+        let lag = lag.map_or(0.0, |at| {
+            (SystemSource.now() - at).as_seconds_f64().max(0.0)
+        });
         self.process.metrics.set(Metric::StreamLag, &[], lag);
     }
 
@@ -267,7 +336,8 @@ impl<S: StockStream, L: LeaseStore, H: RecordHandler> Follower<S, L, H> {
         true
     }
 
-    /// Writes how far the shard was read, and shows that we are alive. False when the lease is somebody else's now.
+    /// Writes how far the shard was read, and shows that we are alive. False when the lease is
+    /// somebody else's now.
     async fn write(&self, reading: &mut Reading, finished: Finished) -> bool {
         let next = Lease {
             counter: reading.lease.counter + 1,
@@ -296,7 +366,12 @@ impl<S: StockStream, L: LeaseStore, H: RecordHandler> Follower<S, L, H> {
     /// So that the next worker goes on where we stopped, and need not wait for the lease to end.
     async fn give_back(&self, reading: Reading) {
         let counter = reading.lease.counter;
-        let free = Lease { owner: String::new(), counter: counter + 1, checkpoint: reading.handled, ..reading.lease };
+        let free = Lease {
+            owner: String::new(),
+            counter: counter + 1,
+            checkpoint: reading.handled,
+            ..reading.lease
+        };
         if let Err(error) = self.leases.write(&free, Some(counter)).await {
             tracing::warn!(shard = free.shard, error = %error, "A lease could not be given back");
         }

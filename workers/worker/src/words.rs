@@ -1,4 +1,5 @@
-//! The words of each notice: of an e-mail by the templates in `templates/`, text and HTML; of a text message below.
+//! The words of each notice: of an e-mail by the templates in `templates/`, text and HTML; of a
+//! text message below.
 
 pub mod samples;
 mod texts;
@@ -43,10 +44,19 @@ impl Zones {
         zones
     }
 
-    /// Takes over the zones that were read. A location whose row cannot be read now keeps the one that it had.
+    /// Takes over the zones that were read. A location whose row cannot be read now keeps the one
+    /// that it had.
     pub fn set(&self, shops: &[Shop]) {
-        let of = |shop: &Shop| ((shop.tenant_id.clone(), shop.location_id.clone()), shop.hours.zone.clone());
-        self.0.write().unwrap_or_else(PoisonError::into_inner).extend(shops.iter().map(of));
+        let of = |shop: &Shop| {
+            (
+                (shop.tenant_id.clone(), shop.location_id.clone()),
+                shop.hours.zone.clone(),
+            )
+        };
+        self.0
+            .write()
+            .unwrap_or_else(PoisonError::into_inner)
+            .extend(shops.iter().map(of));
     }
 
     /// When an order is to be picked up, on the clock and the calendar of its location.
@@ -116,16 +126,25 @@ struct StockView {
 impl Compose for Words {
     fn mail(&self, news: &News<'_>, dedup_id: String) -> Mail {
         match news {
-            News::Order { stored, status, charged } => {
+            News::Order {
+                stored,
+                status,
+                charged,
+            } => {
                 let (headline, body) = of_status(&stored.order, *status, *charged);
                 self.about(stored, headline, body, dedup_id)
             }
-            News::Shipped { stored, tracking_number } => {
-                let body = format!("It is on its way to you. Its tracking number is {tracking_number}.");
+            News::Shipped {
+                stored,
+                tracking_number,
+            } => {
+                let body =
+                    format!("It is on its way to you. Its tracking number is {tracking_number}.");
                 self.about(stored, "Your order is on its way", body, dedup_id)
             }
             News::Waiting { stored } => {
-                let body = "It is ready and waits for you at the counter. We keep it for a while.".to_owned();
+                let body = "It is ready and waits for you at the counter. We keep it for a while."
+                    .to_owned();
                 self.about(stored, "Your order waits for you", body, dedup_id)
             }
             News::Overdue { stored } => {
@@ -136,7 +155,9 @@ impl Compose for Words {
                     Status::Preparing => "It was begun, and is not ready yet.",
                     Status::Ready => "It is ready, and nobody has taken it away yet.",
                     // The order does not wait in these: a message about it has nothing to say.
-                    Status::Pending | Status::Completed | Status::Cancelled | Status::Failed => "Please look at it.",
+                    Status::Pending | Status::Completed | Status::Cancelled | Status::Failed => {
+                        "Please look at it."
+                    }
                 };
                 let view = OrderView {
                     customer: "bar".to_owned(),
@@ -151,7 +172,12 @@ impl Compose for Words {
                     dedup_id,
                 }
             }
-            News::Stock { name, level, available, low_stock_threshold } => {
+            News::Stock {
+                name,
+                level,
+                available,
+                low_stock_threshold,
+            } => {
                 // A message from before names were cleaned where they are read.
                 let name = printable(name);
                 let view = StockView {
@@ -179,7 +205,11 @@ impl Compose for Words {
 
     fn text(&self, news: &News<'_>, dedup_id: String) -> Option<Text> {
         let (stored, said) = match news {
-            News::Order { stored, status, charged } => {
+            News::Order {
+                stored,
+                status,
+                charged,
+            } => {
                 let when = self.zones.pickup_text(&stored.order);
                 let said = |when| texts::of_status(&stored.order, *status, *charged, when);
                 // The page that the link leads to has the time too: the link is worth more.
@@ -187,20 +217,30 @@ impl Compose for Words {
                 let fits = gsm::fits(&format!("{timed} {}", self.link(stored)));
                 (stored, if fits { timed } else { said(None) })
             }
-            News::Shipped { stored, tracking_number } => (stored, texts::shipped(&stored.order, tracking_number)),
+            News::Shipped {
+                stored,
+                tracking_number,
+            } => (stored, texts::shipped(&stored.order, tracking_number)),
             News::Waiting { stored } => (stored, texts::waiting(&stored.order)),
             // Staff are told by mail.
             News::Overdue { .. } | News::Stock { .. } => return None,
         };
         let to = stored.order.customer.text_number()?;
-        Some(Text { to, body: texts::with_link(said, &self.link(stored)), dedup_id })
+        Some(Text {
+            to,
+            body: texts::with_link(said, &self.link(stored)),
+            dedup_id,
+        })
     }
 }
 
 impl Words {
     /// The order's page, for whoever has the link.
     fn link(&self, stored: &StoredOrder) -> String {
-        format!("{}/orders/{}#t={}", self.public_url, stored.order.order_id, stored.tracking_token)
+        format!(
+            "{}/orders/{}#t={}",
+            self.public_url, stored.order.order_id, stored.tracking_token
+        )
     }
 
     /// Of an order that is still to be picked up.
@@ -211,9 +251,10 @@ impl Words {
             OrderType::Delivery => "Delivery",
         };
         match order.status {
-            Status::Pending | Status::Confirmed | Status::Preparing | Status::Ready => {
-                self.zones.pickup_text(order).map(|when| format!("{label}: {when}"))
-            }
+            Status::Pending | Status::Confirmed | Status::Preparing | Status::Ready => self
+                .zones
+                .pickup_text(order)
+                .map(|when| format!("{label}: {when}")),
             Status::Completed | Status::Cancelled | Status::Failed => None,
         }
     }
@@ -245,7 +286,11 @@ impl Words {
                 .map(|item| LineView {
                     quantity: item.quantity.get(),
                     name: item.name.clone(),
-                    price: item.unit_price.times(item.quantity.get()).unwrap_or(item.unit_price).to_string(),
+                    price: item
+                        .unit_price
+                        .times(item.quantity.get())
+                        .unwrap_or(item.unit_price)
+                        .to_string(),
                 })
                 .collect(),
             tax: order.totals.tax.to_string(),
@@ -259,9 +304,10 @@ impl Words {
 fn of_status(order: &Order, status: Status, charged: Charged) -> (&'static str, String) {
     let ended = || format!("{} {}", why_ended(order), charged.sentence());
     match status {
-        Status::Confirmed => {
-            ("Your order is confirmed", "Your payment went through and the bar has your order.".to_owned())
-        }
+        Status::Confirmed => (
+            "Your order is confirmed",
+            "Your payment went through and the bar has your order.".to_owned(),
+        ),
         Status::Ready => {
             let body = match order.order_type {
                 OrderType::Pickup | OrderType::DineIn => "It is waiting for you at the counter.",
@@ -270,12 +316,18 @@ fn of_status(order: &Order, status: Status, charged: Charged) -> (&'static str, 
             ("Your order is ready", body.to_owned())
         }
         Status::Cancelled => ("Your order was cancelled", ended()),
-        Status::Failed => ("We could not make your order", format!("We are sorry. {}", ended())),
-        Status::Pending | Status::Preparing | Status::Completed => ("About your order", String::new()),
+        Status::Failed => (
+            "We could not make your order",
+            format!("We are sorry. {}", ended()),
+        ),
+        Status::Pending | Status::Preparing | Status::Completed => {
+            ("About your order", String::new())
+        }
     }
 }
 
-/// Rendering fails only when a formatter does; then a mail with its subject alone is better than none.
+/// Rendering fails only when a formatter does; then a mail with its subject alone is better than
+/// none.
 fn rendered(template: &impl Template) -> String {
     template.render().unwrap_or_default()
 }

@@ -22,12 +22,23 @@ fn binary(role: &Role) -> &'static str {
 #[test]
 fn a_binary_without_settings_names_each_and_exits_with_64() {
     for role in ROLES {
-        let ended = Command::new(binary(role)).env_clear().output().expect("the binary starts");
+        let ended = Command::new(binary(role))
+            .env_clear()
+            .output()
+            .expect("the binary starts");
         let message = String::from_utf8_lossy(&ended.stderr);
         assert_eq!(ended.status.code(), Some(64), "{}: {message}", role.slug);
-        assert!(message.contains(role.slug) && message.contains("HAVEN_ENV"), "{}: {message}", role.slug);
+        assert!(
+            message.contains(role.slug) && message.contains("HAVEN_ENV"),
+            "{}: {message}",
+            role.slug
+        );
         for address in role.addresses() {
-            assert!(message.contains(&address.variable()), "{}: {message}", role.slug);
+            assert!(
+                message.contains(&address.variable()),
+                "{}: {message}",
+                role.slug
+            );
         }
     }
 }

@@ -1,4 +1,5 @@
-//! Every key of an environment's files: what it may hold, and what it means. The only place that says so.
+//! Every key of an environment's files: what it may hold, and what it means. The only place that
+//! says so.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -58,8 +59,8 @@ pub enum Value {
 
 pub type Values = BTreeMap<&'static str, Value>;
 
-/// Makes the table and the way from it to `Settings` from one list: a field without a key, or a key without a field,
-/// does not compile.
+/// Makes the table and the way from it to `Settings` from one list: a field without a key, or a key
+/// without a field, does not compile.
 macro_rules! keys {
     ($($group:ident: $Group:ident { $($field:ident: $kind:expr, $about:literal;)* })*) => {
         pub static KEYS: &[Key] = &[$($(
@@ -132,9 +133,11 @@ keys! {
         trace_share: Number { least: 0.0, most: 1.0 }, "Share of requests that are traced";
     }
     backup: Backup {
-        // A continuous backup is kept 35 days at most: aws-backup/latest/devguide/point-in-time-recovery.html
+        // A continuous backup is kept 35 days at most:
+        // aws-backup/latest/devguide/point-in-time-recovery.html
         daily_days: Integer { least: 7, most: 35 }, "Days that daily copies are kept";
-        // What moved to cold storage stays there 90 days at least: aws-backup/latest/devguide/API_Lifecycle.html
+        // What moved to cold storage stays there 90 days at least:
+        // aws-backup/latest/devguide/API_Lifecycle.html
         monthly_days: Integer { least: 90, most: 3_650 }, "Days that monthly copies are kept";
         copy_to_region: Text(OTHER_REGION), "Where copies go too";
     }
@@ -150,8 +153,10 @@ const POSTGRES: &str = "postgres";
 const AURORA: &str = "aurora";
 
 /// What CloudWatch Logs takes: AmazonCloudWatchLogs/latest/APIReference/API_PutRetentionPolicy.html
-const LOG_DAYS: &[i64] =
-    &[1, 3, 5, 7, 14, 30, 60, 90, 120, 150, 180, 365, 400, 545, 731, 1096, 1827, 2192, 2557, 2922, 3288, 3653];
+const LOG_DAYS: &[i64] = &[
+    1, 3, 5, 7, 14, 30, 60, 90, 120, 150, 180, 365, 400, 545, 731, 1096, 1827, 2192, 2557, 2922,
+    3288, 3653,
+];
 
 pub fn key(path: &str) -> Option<&'static Key> {
     KEYS.iter().find(|key| key.path == path)
@@ -167,21 +172,28 @@ impl Kind {
             Boolean => Value::Boolean(written.as_bool()?),
             Texts { .. } => Value::Texts(texts(written.as_array()?)?),
             Pair { .. } => {
-                let [least, most] = &**written.as_array()? else { return None };
+                let [least, most] = &**written.as_array()? else {
+                    return None;
+                };
                 Value::Pair(integer(least.get_ref())?, integer(most.get_ref())?)
             }
         };
         self.admits(&value).then_some(value)
     }
 
-    /// The value as a command line or a variable gives it. There a text needs no quotes and a list no brackets.
+    /// The value as a command line or a variable gives it. There a text needs no quotes and a list
+    /// no brackets.
     pub fn read_plain(&self, text: &str) -> Option<Value> {
         let value = match self {
             Text(_) | OneOf(_) => Value::Text(text.to_owned()),
             Boolean => Value::Boolean(text.parse().ok()?),
             Integer { .. } | IntegerOf(_) => Value::Integer(plain_integer(text)?),
             Number { .. } => Value::Number(text.parse().ok()?),
-            Texts { .. } => Value::Texts(items(text).map(|item| item.trim_matches('"').to_owned()).collect()),
+            Texts { .. } => Value::Texts(
+                items(text)
+                    .map(|item| item.trim_matches('"').to_owned())
+                    .collect(),
+            ),
             Pair { .. } => {
                 let mut numbers = items(text).map(plain_integer);
                 let pair = Value::Pair(numbers.next()??, numbers.next()??);
@@ -202,7 +214,9 @@ impl Kind {
             (Texts { each, most }, Value::Texts(texts)) => {
                 (1..=*most).contains(&texts.len()) && texts.iter().all(|text| (each.fits)(text))
             }
-            (Pair { least, most }, Value::Pair(low, high)) => least <= low && low <= high && high <= most,
+            (Pair { least, most }, Value::Pair(low, high)) => {
+                least <= low && low <= high && high <= most
+            }
             _ => false,
         }
     }
@@ -247,7 +261,12 @@ impl fmt::Display for Kind {
             Number { least, most } => write!(f, "{least} to {most}"),
             Boolean => f.write_str("true or false"),
             Texts { each, most } => write!(f, "list of 1 to {most}, each {}", each.says),
-            Pair { least, most } => write!(f, "[least, most], {} to {}", grouped(*least), grouped(*most)),
+            Pair { least, most } => write!(
+                f,
+                "[least, most], {} to {}",
+                grouped(*least),
+                grouped(*most)
+            ),
         }
     }
 }
@@ -262,7 +281,11 @@ impl fmt::Display for Value {
             Value::Integer(number) => f.write_str(&grouped(*number)),
             Value::Number(number) => write!(f, "{number}"),
             Value::Boolean(value) => write!(f, "{value}"),
-            Value::Texts(texts) => write!(f, "[{}]", texts.iter().map(quoted).collect::<Vec<_>>().join(", ")),
+            Value::Texts(texts) => write!(
+                f,
+                "[{}]",
+                texts.iter().map(quoted).collect::<Vec<_>>().join(", ")
+            ),
             Value::Pair(least, most) => write!(f, "[{}, {}]", grouped(*least), grouped(*most)),
         }
     }
@@ -296,7 +319,10 @@ fn number(written: &DeValue<'_>) -> Option<f64> {
 }
 
 fn texts(written: &DeArray<'_>) -> Option<Vec<String>> {
-    written.iter().map(|text| text.get_ref().as_str().map(str::to_owned)).collect()
+    written
+        .iter()
+        .map(|text| text.get_ref().as_str().map(str::to_owned))
+        .collect()
 }
 
 fn plain_integer(text: &str) -> Option<i64> {
@@ -305,7 +331,10 @@ fn plain_integer(text: &str) -> Option<i64> {
 
 fn items(text: &str) -> impl Iterator<Item = &str> {
     let text = text.trim();
-    let inner = text.strip_prefix('[').and_then(|text| text.strip_suffix(']')).unwrap_or(text);
+    let inner = text
+        .strip_prefix('[')
+        .and_then(|text| text.strip_suffix(']'))
+        .unwrap_or(text);
     inner.split(',').map(str::trim)
 }
 
@@ -332,35 +361,45 @@ held_integer!(u8 u16 u32 u64);
 
 impl Held for (u16, u16) {
     fn from_value(value: &Value) -> Option<(u16, u16)> {
-        let Value::Pair(least, most) = value else { return None };
+        let Value::Pair(least, most) = value else {
+            return None;
+        };
         Some(((*least).try_into().ok()?, (*most).try_into().ok()?))
     }
 }
 
 impl Held for f64 {
     fn from_value(value: &Value) -> Option<f64> {
-        let Value::Number(number) = value else { return None };
+        let Value::Number(number) = value else {
+            return None;
+        };
         Some(*number)
     }
 }
 
 impl Held for bool {
     fn from_value(value: &Value) -> Option<bool> {
-        let Value::Boolean(value) = value else { return None };
+        let Value::Boolean(value) = value else {
+            return None;
+        };
         Some(*value)
     }
 }
 
 impl Held for String {
     fn from_value(value: &Value) -> Option<String> {
-        let Value::Text(text) = value else { return None };
+        let Value::Text(text) = value else {
+            return None;
+        };
         Some(text.clone())
     }
 }
 
 impl Held for Vec<String> {
     fn from_value(value: &Value) -> Option<Vec<String>> {
-        let Value::Texts(texts) = value else { return None };
+        let Value::Texts(texts) = value else {
+            return None;
+        };
         Some(texts.clone())
     }
 }

@@ -12,10 +12,16 @@ pub struct Pattern {
 pub const ACCOUNT_ID: Pattern = Pattern {
     says: "12 digits, or empty until it is chosen",
     example: "123456789012",
-    fits: |text| text.is_empty() || text.len() == 12 && text.bytes().all(|byte| byte.is_ascii_digit()),
+    fits: |text| {
+        text.is_empty() || text.len() == 12 && text.bytes().all(|byte| byte.is_ascii_digit())
+    },
 };
 
-pub const REGION: Pattern = Pattern { says: "a region", example: "us-east-1", fits: is_region };
+pub const REGION: Pattern = Pattern {
+    says: "a region",
+    example: "us-east-1",
+    fits: is_region,
+};
 
 pub const OTHER_REGION: Pattern = Pattern {
     says: "a region, or empty for nowhere",
@@ -28,12 +34,17 @@ pub const TAG: Pattern = Pattern {
     example: "platform",
     fits: |text| {
         (1..=64).contains(&text.len())
-            && text.chars().all(|character| character.is_ascii_alphanumeric() || " _.:/=+-@".contains(character))
+            && text.chars().all(|character| {
+                character.is_ascii_alphanumeric() || " _.:/=+-@".contains(character)
+            })
     },
 };
 
-pub const CIDR: Pattern =
-    Pattern { says: "a private range of size /16", example: "10.20.0.0/16", fits: is_private_slash_16 };
+pub const CIDR: Pattern = Pattern {
+    says: "a private range of size /16",
+    example: "10.20.0.0/16",
+    fits: is_private_slash_16,
+};
 
 /// From 15 on PostgreSQL on RDS refuses plain text by default:
 /// AmazonRDS/latest/UserGuide/PostgreSQL.Concepts.General.SSL.html
@@ -41,7 +52,11 @@ pub const ENGINE_VERSION: Pattern = Pattern {
     says: "major and minor version, 15 or later",
     example: "16.9",
     fits: |text| {
-        let whole = |part: &str| part.parse::<u8>().ok().filter(|number| number.to_string() == part);
+        let whole = |part: &str| {
+            part.parse::<u8>()
+                .ok()
+                .filter(|number| number.to_string() == part)
+        };
         text.split_once('.').is_some_and(|(major, minor)| {
             whole(major).is_some_and(|major| (15..=30).contains(&major)) && whole(minor).is_some()
         })
@@ -66,13 +81,19 @@ pub const DIGEST: Pattern = Pattern {
     fits: |text| {
         text.is_empty()
             || text.strip_prefix("sha256:").is_some_and(|digits| {
-                digits.len() == 64 && digits.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
+                digits.len() == 64
+                    && digits
+                        .bytes()
+                        .all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
             })
     },
 };
 
-pub const DOMAIN: Pattern =
-    Pattern { says: "a name in DNS, in small letters", example: "shop.brewhaven.example", fits: is_domain };
+pub const DOMAIN: Pattern = Pattern {
+    says: "a name in DNS, in small letters",
+    example: "shop.brewhaven.example",
+    fits: is_domain,
+};
 
 pub const HOSTED_ZONE: Pattern = Pattern {
     says: "Z and up to 31 capital letters or digits",
@@ -80,7 +101,9 @@ pub const HOSTED_ZONE: Pattern = Pattern {
     fits: |text| {
         (2..=32).contains(&text.len())
             && text.starts_with('Z')
-            && text.bytes().all(|byte| byte.is_ascii_uppercase() || byte.is_ascii_digit())
+            && text
+                .bytes()
+                .all(|byte| byte.is_ascii_uppercase() || byte.is_ascii_digit())
     },
 };
 
@@ -89,10 +112,15 @@ pub const ORIGIN: Pattern = Pattern {
     says: "https:// and a name in DNS, with a port or without",
     example: "https://shop.brewhaven.example",
     fits: |text| {
-        let Some(host) = text.strip_prefix("https://") else { return false };
+        let Some(host) = text.strip_prefix("https://") else {
+            return false;
+        };
         match host.split_once(':') {
             Some((name, port)) => {
-                is_domain(name) && port.parse::<u16>().is_ok_and(|number| number > 0 && number.to_string() == port)
+                is_domain(name)
+                    && port
+                        .parse::<u16>()
+                        .is_ok_and(|number| number > 0 && number.to_string() == port)
             }
             None => is_domain(host),
         }
@@ -105,7 +133,9 @@ pub const EMAIL: Pattern = Pattern {
     fits: |text| {
         text.split_once('@').is_some_and(|(local, domain)| {
             (1..=64).contains(&local.len())
-                && local.chars().all(|character| character.is_ascii_alphanumeric() || "._+-".contains(character))
+                && local.chars().all(|character| {
+                    character.is_ascii_alphanumeric() || "._+-".contains(character)
+                })
                 && is_domain(domain)
         })
     },
@@ -114,8 +144,11 @@ pub const EMAIL: Pattern = Pattern {
 /// Letters, one or more words, and a number: `us-east-1`, `us-gov-west-1`, `eusc-de-east-1`.
 fn is_region(text: &str) -> bool {
     let parts: Vec<&str> = text.split('-').collect();
-    let [first, words @ .., number] = parts.as_slice() else { return false };
-    let letters = |word: &str| !word.is_empty() && word.bytes().all(|byte| byte.is_ascii_lowercase());
+    let [first, words @ .., number] = parts.as_slice() else {
+        return false;
+    };
+    let letters =
+        |word: &str| !word.is_empty() && word.bytes().all(|byte| byte.is_ascii_lowercase());
     (2..=4).contains(&first.len())
         && letters(first)
         && (1..=2).contains(&words.len())
@@ -125,24 +158,44 @@ fn is_region(text: &str) -> bool {
 }
 
 fn is_private_slash_16(text: &str) -> bool {
-    let whole = |part: &str| part.parse::<u8>().ok().filter(|number| number.to_string() == part);
-    let Some((first, second)) = text.strip_suffix(".0.0/16").and_then(|start| start.split_once('.')) else {
+    let whole = |part: &str| {
+        part.parse::<u8>()
+            .ok()
+            .filter(|number| number.to_string() == part)
+    };
+    let Some((first, second)) = text
+        .strip_suffix(".0.0/16")
+        .and_then(|start| start.split_once('.'))
+    else {
         return false;
     };
-    matches!((whole(first), whole(second)), (Some(10), Some(_)) | (Some(172), Some(16..=31)) | (Some(192), Some(168)))
+    matches!(
+        (whole(first), whole(second)),
+        (Some(10), Some(_)) | (Some(172), Some(16..=31)) | (Some(192), Some(168))
+    )
 }
 
 /// `t4g.medium`, `r7g.16xlarge`.
 fn is_family_and_size(text: &str) -> bool {
-    let Some((family, size)) = text.split_once('.') else { return false };
+    let Some((family, size)) = text.split_once('.') else {
+        return false;
+    };
     let times = size.strip_suffix("xlarge");
-    let a_size = matches!(size, "micro" | "small" | "medium" | "large" | "metal" | "xlarge")
-        || times.is_some_and(|times| times.parse::<u8>().is_ok_and(|number| number > 1 && number.to_string() == times));
+    let a_size = matches!(
+        size,
+        "micro" | "small" | "medium" | "large" | "metal" | "xlarge"
+    ) || times.is_some_and(|times| {
+        times
+            .parse::<u8>()
+            .is_ok_and(|number| number > 1 && number.to_string() == times)
+    });
     a_size
         && (2..=12).contains(&family.len())
         && family.starts_with(|character: char| character.is_ascii_lowercase())
         && family.bytes().any(|byte| byte.is_ascii_digit())
-        && family.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit())
+        && family
+            .bytes()
+            .all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit())
 }
 
 fn is_domain(text: &str) -> bool {
@@ -150,7 +203,9 @@ fn is_domain(text: &str) -> bool {
         (1..=63).contains(&label.len())
             && !label.starts_with('-')
             && !label.ends_with('-')
-            && label.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-')
+            && label
+                .bytes()
+                .all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-')
     };
     let top = text.rsplit('.').next().unwrap_or_default();
     // An address of four numbers is no name.

@@ -43,14 +43,19 @@ pub static RULES: &[Rule] = &[
         tier: Tier::Every,
         keys: &["network.nat_gateways", "network.zones"],
         asks: "one NAT gateway, or one a zone: anything between costs more and still fails with one zone",
-        holds: |settings| settings.network.nat_gateways == 1 || settings.network.nat_gateways == settings.network.zones,
+        holds: |settings| {
+            settings.network.nat_gateways == 1
+                || settings.network.nat_gateways == settings.network.zones
+        },
     },
     Rule {
         tier: Tier::Every,
         keys: &["database.storage_gib", "database.storage_max_gib"],
         // AmazonRDS/latest/UserGuide/USER_PIOPS.Autoscaling.html
         asks: "storage_max_gib at least a tenth above storage_gib, as RDS asks",
-        holds: |settings| settings.database.storage_max_gib * 10 >= settings.database.storage_gib * 11,
+        holds: |settings| {
+            settings.database.storage_max_gib * 10 >= settings.database.storage_gib * 11
+        },
     },
     Rule {
         tier: Tier::Every,
@@ -59,7 +64,8 @@ pub static RULES: &[Rule] = &[
         asks: "a medium class or larger for Aurora, which has no smaller ones",
         holds: |settings| {
             let class = &settings.database.instance_class;
-            settings.database.engine != Engine::Aurora || !(class.ends_with(".micro") || class.ends_with(".small"))
+            settings.database.engine != Engine::Aurora
+                || !(class.ends_with(".micro") || class.ends_with(".small"))
         },
     },
     Rule {
@@ -72,7 +78,12 @@ pub static RULES: &[Rule] = &[
         tier: Tier::Every,
         keys: &["edge.cors_origins", "edge.domain"],
         asks: "the shop's own origin, https:// and edge.domain, among cors_origins",
-        holds: |settings| settings.edge.cors_origins.contains(&format!("https://{}", settings.edge.domain)),
+        holds: |settings| {
+            settings
+                .edge
+                .cors_origins
+                .contains(&format!("https://{}", settings.edge.domain))
+        },
     },
     Rule {
         tier: Tier::StagingAndProd,

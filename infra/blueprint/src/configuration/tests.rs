@@ -13,17 +13,34 @@ fn base() -> &'static str {
 
 /// With the repository's base file, and `own` over it.
 fn load(environment: &str, own: &str, overrides: &[&str]) -> Result<Configuration, Problems> {
-    let files = [File { name: "base.toml", text: base() }, File { name: "own.toml", text: own }];
-    let overrides: Vec<_> =
-        overrides.iter().map(|argument| Override::from_argument(argument).expect("key=value")).collect();
+    let files = [
+        File {
+            name: "base.toml",
+            text: base(),
+        },
+        File {
+            name: "own.toml",
+            text: own,
+        },
+    ];
+    let overrides: Vec<_> = overrides
+        .iter()
+        .map(|argument| Override::from_argument(argument).expect("key=value"))
+        .collect();
     Configuration::load(environment, &files, &overrides)
 }
 
 /// Loads the repository's files with overrides.
 fn known(environment: &str, overrides: &[&str]) -> Result<Configuration, Problems> {
-    let overrides: Vec<_> =
-        overrides.iter().map(|argument| Override::from_argument(argument).expect("key=value")).collect();
-    Configuration::load(environment, &embedded(environment).expect("known"), &overrides)
+    let overrides: Vec<_> = overrides
+        .iter()
+        .map(|argument| Override::from_argument(argument).expect("key=value"))
+        .collect();
+    Configuration::load(
+        environment,
+        &embedded(environment).expect("known"),
+        &overrides,
+    )
 }
 
 /// Checks every problem that a file has.
@@ -36,7 +53,10 @@ fn check(environment: &str, own: &str, expected: &[&str]) {
 
 /// The number of the line that begins so.
 fn line_of(text: &str, start: &str) -> usize {
-    1 + text.lines().position(|line| line.starts_with(start)).expect("a line")
+    1 + text
+        .lines()
+        .position(|line| line.starts_with(start))
+        .expect("a line")
 }
 
 /// Every key that a text sets, whether known or not.
@@ -54,9 +74,16 @@ fn the_environments_of_the_repository_are_what_was_decided() {
     assert!(local.local && !dev.local && !staging.local && !prod.local);
     assert_eq!(local, Environment::local());
     assert!(prod.is_production() && !staging.is_production());
-    let zones =
-        |environment: &Environment| (environment.settings.network.zones, environment.settings.network.nat_gateways);
-    assert_eq!([zones(&dev), zones(&staging), zones(&prod)], [(3, 1), (2, 2), (3, 3)]);
+    let zones = |environment: &Environment| {
+        (
+            environment.settings.network.zones,
+            environment.settings.network.nat_gateways,
+        )
+    };
+    assert_eq!(
+        [zones(&dev), zones(&staging), zones(&prod)],
+        [(3, 1), (2, 2), (3, 3)]
+    );
     assert_eq!(prod.settings.compute.storefront_tasks, (10, 100));
     assert_eq!(prod.settings.backup.copy_to_region, "us-west-2");
     assert!(Environment::named("nowhere").is_none());
@@ -64,7 +91,12 @@ fn the_environments_of_the_repository_are_what_was_decided() {
 
 #[test]
 fn base_has_every_key_of_the_table_and_no_other() {
-    let (mut base, mut table) = (paths(base()), KEYS.iter().map(|key| key.path.to_owned()).collect::<Vec<_>>());
+    let (mut base, mut table) = (
+        paths(base()),
+        KEYS.iter()
+            .map(|key| key.path.to_owned())
+            .collect::<Vec<_>>(),
+    );
     base.sort();
     table.sort();
     assert_eq!(base, table);
@@ -79,7 +111,12 @@ fn base_says_of_every_key_what_the_table_says() {
             group = name.trim_end_matches(']').to_owned();
         } else if let Some((name, _)) = lines.peek().and_then(|next| next.split_once(" = ")) {
             let key = keys::key(&format!("{group}.{name}")).expect("a key of the table");
-            assert_eq!(line, format!("# {} ({}).", key.about, key.kind), "above {}", key.path);
+            assert_eq!(
+                line,
+                format!("# {} ({}).", key.about, key.kind),
+                "above {}",
+                key.path
+            );
             told += 1;
         }
     }
@@ -92,7 +129,12 @@ fn a_file_of_an_environment_says_only_what_differs_from_base() {
         let configuration = known(environment, &[]).expect("right");
         for given in configuration.explain() {
             let in_base = given.origin.to_string().contains("base.toml");
-            assert_eq!(in_base, given.value == given.default, "{environment}: {}", given.key);
+            assert_eq!(
+                in_base,
+                given.value == given.default,
+                "{environment}: {}",
+                given.key
+            );
         }
     }
 }
@@ -100,8 +142,10 @@ fn a_file_of_an_environment_says_only_what_differs_from_base() {
 #[test]
 fn no_two_environments_share_a_name_in_dns_or_a_range_of_addresses() {
     let unique = |of: fn(&Settings) -> String| {
-        let all: BTreeSet<_> =
-            ENVIRONMENTS.iter().map(|name| of(&Environment::named(name).expect("known").settings)).collect();
+        let all: BTreeSet<_> = ENVIRONMENTS
+            .iter()
+            .map(|name| of(&Environment::named(name).expect("known").settings))
+            .collect();
         assert_eq!(all.len(), ENVIRONMENTS.len(), "{all:?}");
     };
     unique(|settings| settings.edge.domain.clone());
@@ -113,24 +157,45 @@ fn every_kind_admits_its_example_and_every_field_holds_its_whole_range() {
     for key in KEYS {
         let ends = match key.kind {
             Kind::Integer { least, most } => vec![Value::Integer(least), Value::Integer(most)],
-            Kind::IntegerOf(numbers) => numbers.iter().map(|number| Value::Integer(*number)).collect(),
-            Kind::OneOf(words) => words.iter().map(|word| Value::Text((*word).to_owned())).collect(),
+            Kind::IntegerOf(numbers) => numbers
+                .iter()
+                .map(|number| Value::Integer(*number))
+                .collect(),
+            Kind::OneOf(words) => words
+                .iter()
+                .map(|word| Value::Text((*word).to_owned()))
+                .collect(),
             Kind::Pair { least, most } => vec![Value::Pair(least, most)],
             _ => Vec::new(),
         };
         for value in ends.into_iter().chain([key.kind.example()]) {
             assert!(key.kind.admits(&value), "{} = {value}", key.path);
-            let mut values: Values = KEYS.iter().map(|key| (key.path, key.kind.example())).collect();
+            let mut values: Values = KEYS
+                .iter()
+                .map(|key| (key.path, key.kind.example()))
+                .collect();
             values.insert(key.path, value.clone());
-            assert!(keys::settings(&values).is_ok(), "{} cannot hold {value}", key.path);
+            assert!(
+                keys::settings(&values).is_ok(),
+                "{} cannot hold {value}",
+                key.path
+            );
         }
     }
 }
 
 #[test]
 fn every_wrong_setting_is_told_with_its_place_and_what_is_allowed() {
-    check("dev", "[network]\nzones = 4\n", &["own.toml:2: network.zones: found 4; allowed: 2 to 3"]);
-    check("dev", "network.zones = \"3\"", &["own.toml:1: network.zones: found \"3\"; allowed: 2 to 3"]);
+    check(
+        "dev",
+        "[network]\nzones = 4\n",
+        &["own.toml:2: network.zones: found 4; allowed: 2 to 3"],
+    );
+    check(
+        "dev",
+        "network.zones = \"3\"",
+        &["own.toml:1: network.zones: found \"3\"; allowed: 2 to 3"],
+    );
     check(
         "dev",
         "[network]\ncidr = \"8.8.0.0/16\"",
@@ -171,14 +236,36 @@ fn every_wrong_setting_is_told_with_its_place_and_what_is_allowed() {
 #[test]
 fn an_unknown_key_gets_the_name_that_was_meant() {
     let unknown = |line: &str, key: &str, meant: &str| {
-        let found = format!("own.toml:1: {key}: found an unknown key; allowed: a key of `haven config explain`{meant}");
+        let found = format!(
+            "own.toml:1: {key}: found an unknown key; allowed: a key of `haven config explain`{meant}"
+        );
         check("dev", line, &[&found]);
     };
-    unknown("network.zone = 3", "network.zone", "; did you mean network.zones?");
-    unknown("netwrok.zones = 3", "netwrok.zones", "; did you mean network.zones?");
-    unknown("multi_az = true", "multi_az", "; did you mean database.multi_az?");
-    unknown("cache.multi_az = true", "cache.multi_az", "; did you mean database.multi_az?");
-    unknown("Network.Zones = 3", "Network.Zones", "; did you mean network.zones?");
+    unknown(
+        "network.zone = 3",
+        "network.zone",
+        "; did you mean network.zones?",
+    );
+    unknown(
+        "netwrok.zones = 3",
+        "netwrok.zones",
+        "; did you mean network.zones?",
+    );
+    unknown(
+        "multi_az = true",
+        "multi_az",
+        "; did you mean database.multi_az?",
+    );
+    unknown(
+        "cache.multi_az = true",
+        "cache.multi_az",
+        "; did you mean database.multi_az?",
+    );
+    unknown(
+        "Network.Zones = 3",
+        "Network.Zones",
+        "; did you mean network.zones?",
+    );
     unknown("espresso = 3", "espresso", "");
     unknown("[roastery]", "roastery", "");
     unknown("network = 3", "network", "");
@@ -207,27 +294,64 @@ fn all_problems_are_told_at_once() {
 fn a_misspelt_key_is_not_blamed_a_second_time_for_its_default() {
     let own = "backup.copy_to_regoin = \"us-west-2\"\nnetwork.nat_gateways = 3\ndatabase.backup_days = 30\n";
     let meant = "an unknown key; allowed: a key of `haven config explain`; did you mean backup.copy_to_region?";
-    check("prod", own, &[&format!("own.toml:1: backup.copy_to_regoin: found {meant}")]);
+    check(
+        "prod",
+        own,
+        &[&format!("own.toml:1: backup.copy_to_regoin: found {meant}")],
+    );
 }
 
 #[test]
 fn a_file_that_is_not_toml_is_told_with_its_line_and_no_rule_is_blamed_for_it() {
-    let problems = load("prod", "[network]\nzones = = 3\ncidr = \"nowhere\"\n[edge\n", &[]).expect_err("a problem");
+    let problems = load(
+        "prod",
+        "[network]\nzones = = 3\ncidr = \"nowhere\"\n[edge\n",
+        &[],
+    )
+    .expect_err("a problem");
     let told: Vec<String> = problems.0.iter().map(Problem::to_string).collect();
     assert_eq!(told.len(), 3, "{problems}");
-    assert!(told[0].starts_with("own.toml:2: found what is not TOML: "), "{problems}");
-    assert!(told[1].starts_with("own.toml:4: found what is not TOML: "), "{problems}");
-    assert!(told[2].starts_with("own.toml:3: network.cidr: "), "{problems}");
-    let twice = load("dev", "[network]\nzones = 2\nzones = 3\n", &[]).expect_err("a key twice").to_string();
-    assert!(twice.starts_with("own.toml:3: found what is not TOML: "), "{twice}");
+    assert!(
+        told[0].starts_with("own.toml:2: found what is not TOML: "),
+        "{problems}"
+    );
+    assert!(
+        told[1].starts_with("own.toml:4: found what is not TOML: "),
+        "{problems}"
+    );
+    assert!(
+        told[2].starts_with("own.toml:3: network.cidr: "),
+        "{problems}"
+    );
+    let twice = load("dev", "[network]\nzones = 2\nzones = 3\n", &[])
+        .expect_err("a key twice")
+        .to_string();
+    assert!(
+        twice.starts_with("own.toml:3: found what is not TOML: "),
+        "{twice}"
+    );
 }
 
 #[test]
 fn a_base_without_a_key_is_refused_even_when_the_environment_sets_it() {
     let torn = base().replace("zones = 3\n", "");
-    let files = [File { name: "base.toml", text: &torn }, File { name: "own.toml", text: "network.zones = 2" }];
-    let problems = Configuration::load("dev", &files, &[]).expect_err("a problem").to_string();
-    assert_eq!(problems, "base.toml: network.zones: found no default; allowed: 2 to 3");
+    let files = [
+        File {
+            name: "base.toml",
+            text: &torn,
+        },
+        File {
+            name: "own.toml",
+            text: "network.zones = 2",
+        },
+    ];
+    let problems = Configuration::load("dev", &files, &[])
+        .expect_err("a problem")
+        .to_string();
+    assert_eq!(
+        problems,
+        "base.toml: network.zones: found no default; allowed: 2 to 3"
+    );
     let none = Configuration::load("dev", &[], &[]).expect_err("no file at all");
     assert_eq!(none.0.len(), KEYS.len());
 }
@@ -235,15 +359,39 @@ fn a_base_without_a_key_is_refused_even_when_the_environment_sets_it() {
 #[test]
 fn the_caller_is_stronger_than_the_file_and_the_file_than_base() {
     let origin = |configuration: &Configuration, key: &str| {
-        let explained = configuration.explain().into_iter().find(|given| given.key == key).expect("explained");
-        (explained.value, explained.origin.to_string(), explained.default)
+        let explained = configuration
+            .explain()
+            .into_iter()
+            .find(|given| given.key == key)
+            .expect("explained");
+        (
+            explained.value,
+            explained.origin.to_string(),
+            explained.default,
+        )
     };
-    let owned = |value: &str, origin: &str, default: &str| (value.to_owned(), origin.to_owned(), default.to_owned());
+    let owned = |value: &str, origin: &str, default: &str| {
+        (value.to_owned(), origin.to_owned(), default.to_owned())
+    };
     let files = load("dev", "[cache]\nreplicas = 2\n", &[]).expect("right");
-    assert_eq!(origin(&files, "cache.replicas"), owned("2", "own.toml:2", "1"));
-    assert_eq!(origin(&files, "cache.snapshot_days").1, format!("base.toml:{}", line_of(base(), "snapshot_days")));
-    let over = load("dev", "[cache]\nreplicas = 2\n", &["cache.replicas=3", "cache.replicas=4"]).expect("right");
-    assert_eq!(origin(&over, "cache.replicas"), owned("4", "--set cache.replicas", "1"));
+    assert_eq!(
+        origin(&files, "cache.replicas"),
+        owned("2", "own.toml:2", "1")
+    );
+    assert_eq!(
+        origin(&files, "cache.snapshot_days").1,
+        format!("base.toml:{}", line_of(base(), "snapshot_days"))
+    );
+    let over = load(
+        "dev",
+        "[cache]\nreplicas = 2\n",
+        &["cache.replicas=3", "cache.replicas=4"],
+    )
+    .expect("right");
+    assert_eq!(
+        origin(&over, "cache.replicas"),
+        owned("4", "--set cache.replicas", "1")
+    );
     assert_eq!(over.settings.cache.replicas, 4);
 }
 
@@ -260,15 +408,38 @@ fn an_override_needs_no_quotes_and_no_brackets() {
         "edge.daily_quota=5_000",
     ];
     let settings = load("dev", "", &overrides).expect("right").settings;
-    assert_eq!((settings.compute.storefront_tasks, settings.compute.worker_tasks), ((4, 20), (2, 3)));
+    assert_eq!(
+        (
+            settings.compute.storefront_tasks,
+            settings.compute.worker_tasks
+        ),
+        ((4, 20), (2, 3))
+    );
     assert_eq!(settings.backup.copy_to_region, "eu-west-1");
     assert_eq!(settings.edge.cors_origins.len(), 2);
     assert!(!settings.database.multi_az);
     assert_eq!(settings.database.engine, crate::settings::Engine::Aurora);
-    assert_eq!((settings.observability.trace_share, settings.edge.daily_quota), (1.0, 5_000));
-    for wrong in ["network.zones=", "network.zones=three", "compute.worker_tasks=1", "compute.worker_tasks=1,2,3"] {
+    assert_eq!(
+        (
+            settings.observability.trace_share,
+            settings.edge.daily_quota
+        ),
+        (1.0, 5_000)
+    );
+    for wrong in [
+        "network.zones=",
+        "network.zones=three",
+        "compute.worker_tasks=1",
+        "compute.worker_tasks=1,2,3",
+    ] {
         let problem = load("dev", "", &[wrong]).expect_err(wrong).to_string();
-        assert!(problem.starts_with(&format!("--set {}: ", wrong.split('=').next().expect("a key"))), "{problem}");
+        assert!(
+            problem.starts_with(&format!(
+                "--set {}: ",
+                wrong.split('=').next().expect("a key")
+            )),
+            "{problem}"
+        );
     }
 }
 
@@ -279,7 +450,12 @@ fn a_variable_names_a_key_with_two_underscores() {
         (given.key.as_str(), given.origin.as_str()),
         ("compute.bake_minutes", "HAVEN_SET_compute__bake_minutes")
     );
-    assert_eq!(Override::from_variable("HAVEN_SET_NETWORK__ZONES", "2").expect("ours").key, "network.zones");
+    assert_eq!(
+        Override::from_variable("HAVEN_SET_NETWORK__ZONES", "2")
+            .expect("ours")
+            .key,
+        "network.zones"
+    );
     assert_eq!(Override::from_variable("HAVEN_ENV", "dev"), None);
     assert_eq!(Override::from_argument("network.zones"), None);
     let problem = Configuration::load(
@@ -292,21 +468,47 @@ fn a_variable_names_a_key_with_two_underscores() {
         }],
     );
     let problem = problem.expect_err("unknown").to_string();
-    assert!(problem.starts_with("HAVEN_SET_network__zone: network.zone: found an unknown key"), "{problem}");
+    assert!(
+        problem.starts_with("HAVEN_SET_network__zone: network.zone: found an unknown key"),
+        "{problem}"
+    );
 }
 
 #[test]
 fn texts_that_only_look_right_are_refused() {
     let cases: &[(&str, &[&str], &[&str])] = &[
-        ("account.id", &["", "123456789012"], &["12345678901", "1234567890123", "12345678901x", "١٢٣٤٥٦"]),
+        (
+            "account.id",
+            &["", "123456789012"],
+            &["12345678901", "1234567890123", "12345678901x", "١٢٣٤٥٦"],
+        ),
         (
             "account.region",
-            &["eu-central-1", "ap-southeast-4", "us-gov-west-1", "eusc-de-east-1"],
-            &["", "us-east", "us-east-1a", "US-EAST-1", "us--1", "us-east-0", "everywhere-1"],
+            &[
+                "eu-central-1",
+                "ap-southeast-4",
+                "us-gov-west-1",
+                "eusc-de-east-1",
+            ],
+            &[
+                "",
+                "us-east",
+                "us-east-1a",
+                "US-EAST-1",
+                "us--1",
+                "us-east-0",
+                "everywhere-1",
+            ],
         ),
         (
             "network.cidr",
-            &["10.0.0.0/16", "10.255.0.0/16", "172.16.0.0/16", "172.31.0.0/16", "192.168.0.0/16"],
+            &[
+                "10.0.0.0/16",
+                "10.255.0.0/16",
+                "172.16.0.0/16",
+                "172.31.0.0/16",
+                "192.168.0.0/16",
+            ],
             &[
                 "10.0.0.0/8",
                 "10.0.1.0/16",
@@ -317,33 +519,96 @@ fn texts_that_only_look_right_are_refused() {
                 "0.0.0.0/0",
             ],
         ),
-        ("database.engine_version", &["15.0", "16.9", "17.10"], &["16", "14.12", "16.9.1", "16.09", "99.1", "16.x"]),
+        (
+            "database.engine_version",
+            &["15.0", "16.9", "17.10"],
+            &["16", "14.12", "16.9.1", "16.09", "99.1", "16.x"],
+        ),
         (
             "database.instance_class",
-            &["db.t4g.medium", "db.r7g.large", "db.r6gd.16xlarge", "db.m7i.xlarge"],
-            &["db.t4g", "cache.t4g.small", "t4g.medium", "db.t4g.huge", "db.r7g.1xlarge", "db.R7g.large", "db.x.large"],
+            &[
+                "db.t4g.medium",
+                "db.r7g.large",
+                "db.r6gd.16xlarge",
+                "db.m7i.xlarge",
+            ],
+            &[
+                "db.t4g",
+                "cache.t4g.small",
+                "t4g.medium",
+                "db.t4g.huge",
+                "db.r7g.1xlarge",
+                "db.R7g.large",
+                "db.x.large",
+            ],
         ),
-        ("cache.node_type", &["cache.t4g.small", "cache.r7g.2xlarge"], &["db.t4g.small", "cache.t4g.", "cache..small"]),
-        ("compute.image_digest", &[""], &["latest", "sha256:", "sha256:E3B0", "brew-haven:1.0"]),
+        (
+            "cache.node_type",
+            &["cache.t4g.small", "cache.r7g.2xlarge"],
+            &["db.t4g.small", "cache.t4g.", "cache..small"],
+        ),
+        (
+            "compute.image_digest",
+            &[""],
+            &["latest", "sha256:", "sha256:E3B0", "brew-haven:1.0"],
+        ),
         (
             "edge.domain",
             &["shop.brewhaven.example", "a.b", "xn--caf-dma.example"],
-            &["", "shop", "Shop.example", "-a.example", "a..example", "shop.example.", "10.0.0.1", "a b.example"],
+            &[
+                "",
+                "shop",
+                "Shop.example",
+                "-a.example",
+                "a..example",
+                "shop.example.",
+                "10.0.0.1",
+                "a b.example",
+            ],
         ),
-        ("edge.hosted_zone_id", &["Z1", "Z0123456789ABCDEFGHIJ"], &["", "Z", "z123", "/hostedzone/Z1"]),
+        (
+            "edge.hosted_zone_id",
+            &["Z1", "Z0123456789ABCDEFGHIJ"],
+            &["", "Z", "z123", "/hostedzone/Z1"],
+        ),
         (
             "edge.cors_origins",
             &["https://a.example", "https://a.example:8443"],
-            &["", "*", "http://a.example", "https://a.example/", "https://a.example:0", "https://*.a.example"],
+            &[
+                "",
+                "*",
+                "http://a.example",
+                "https://a.example/",
+                "https://a.example:0",
+                "https://*.a.example",
+            ],
         ),
-        ("observability.alarm_email", &["on-call@a.example"], &["", "on-call", "@a.example", "a@b@c.example", "a@b"]),
-        ("observability.log_days", &["365", "3653"], &["0", "366", "-1", "3654"]),
-        ("account.owner", &["platform", "Team A: coffee"], &["", "a\nb", "a\"b", "a,b"]),
+        (
+            "observability.alarm_email",
+            &["on-call@a.example"],
+            &["", "on-call", "@a.example", "a@b@c.example", "a@b"],
+        ),
+        (
+            "observability.log_days",
+            &["365", "3653"],
+            &["0", "366", "-1", "3654"],
+        ),
+        (
+            "account.owner",
+            &["platform", "Team A: coffee"],
+            &["", "a\nb", "a\"b", "a,b"],
+        ),
     ];
     for (path, good, wrong) in cases {
         let kind = keys::key(path).expect("a key").kind;
-        assert!(good.iter().all(|text| kind.read_plain(text).is_some()), "{path}: one of {good:?} is refused");
-        assert!(wrong.iter().all(|text| kind.read_plain(text).is_none()), "{path}: one of {wrong:?} is let through");
+        assert!(
+            good.iter().all(|text| kind.read_plain(text).is_some()),
+            "{path}: one of {good:?} is refused"
+        );
+        assert!(
+            wrong.iter().all(|text| kind.read_plain(text).is_none()),
+            "{path}: one of {wrong:?} is let through"
+        );
     }
 }
 
@@ -352,10 +617,16 @@ fn breaking(rule: &Rule) -> (&'static str, &'static [&'static str]) {
     match (rule.tier, rule.keys) {
         (Tier::Every, ["network.nat_gateways", _]) => ("dev", &["network.nat_gateways=2"]),
         (Tier::Every, ["database.storage_gib", _]) => ("dev", &["database.storage_gib=182"]),
-        (Tier::Every, ["database.engine", _]) => {
-            ("dev", &["database.engine=aurora", "database.instance_class=db.t4g.small"])
+        (Tier::Every, ["database.engine", _]) => (
+            "dev",
+            &[
+                "database.engine=aurora",
+                "database.instance_class=db.t4g.small",
+            ],
+        ),
+        (Tier::Every, ["backup.copy_to_region", _]) => {
+            ("prod", &["backup.copy_to_region=us-east-1"])
         }
-        (Tier::Every, ["backup.copy_to_region", _]) => ("prod", &["backup.copy_to_region=us-east-1"]),
         (Tier::Every, ["edge.cors_origins", _]) => ("dev", &["edge.domain=shop.brewhaven.example"]),
         (Tier::StagingAndProd, ["database.multi_az"]) => ("staging", &["database.multi_az=false"]),
         (Tier::Prod, ["network.zones"]) => ("prod", &["network.zones=2", "network.nat_gateways=2"]),
@@ -372,12 +643,25 @@ fn breaking(rule: &Rule) -> (&'static str, &'static [&'static str]) {
 #[test]
 fn every_rule_can_be_broken_and_its_keys_are_keys() {
     for rule in RULES {
-        assert!(rule.keys.iter().all(|path| keys::key(path).is_some()), "{:?}", rule.keys);
+        assert!(
+            rule.keys.iter().all(|path| keys::key(path).is_some()),
+            "{:?}",
+            rule.keys
+        );
         let (environment, overrides) = breaking(rule);
         let problems = known(environment, overrides).expect_err(rule.asks);
-        let asked: Vec<_> = problems.0.iter().map(|problem| problem.allowed.as_str()).collect();
+        let asked: Vec<_> = problems
+            .0
+            .iter()
+            .map(|problem| problem.allowed.as_str())
+            .collect();
         assert_eq!(asked, [rule.asks], "{problems}");
-        assert!(rule.keys.iter().all(|path| problems.to_string().contains(path)), "{problems}");
+        assert!(
+            rule.keys
+                .iter()
+                .all(|path| problems.to_string().contains(path)),
+            "{problems}"
+        );
     }
 }
 
@@ -385,18 +669,47 @@ fn every_rule_can_be_broken_and_its_keys_are_keys() {
 fn dev_may_do_what_prod_may_not() {
     for rule in RULES.iter().filter(|rule| rule.tier != Tier::Every) {
         assert!(!rule.tier.covers("dev") && !rule.tier.covers("local"));
-        assert!(rule.tier.covers("prod") && rule.tier.covers("prod-eu") && rule.tier.covers("production"));
+        assert!(
+            rule.tier.covers("prod")
+                && rule.tier.covers("prod-eu")
+                && rule.tier.covers("production")
+        );
     }
-    assert!(known("dev", &["database.multi_az=false", "backup.daily_days=7", "network.zones=2"]).is_ok());
-    let eu = load("prod-eu", "database.multi_az = false", &[]).expect_err("prod by another name").to_string();
+    assert!(
+        known(
+            "dev",
+            &[
+                "database.multi_az=false",
+                "backup.daily_days=7",
+                "network.zones=2"
+            ]
+        )
+        .is_ok()
+    );
+    let eu = load("prod-eu", "database.multi_az = false", &[])
+        .expect_err("prod by another name")
+        .to_string();
     assert!(eu.contains("true in staging and prod"), "{eu}");
 }
 
 #[test]
 fn an_environment_s_name_fits_into_the_names_of_stacks() {
     assert!(load("student-7", "", &[]).is_ok());
-    for name in ["", "Prod", "7", "a b", "x-", "a-name-that-is-much-too-long", "../prod"] {
-        assert!(load(name, "", &[]).expect_err(name).to_string().starts_with("the environment's name: found "));
+    for name in [
+        "",
+        "Prod",
+        "7",
+        "a b",
+        "x-",
+        "a-name-that-is-much-too-long",
+        "../prod",
+    ] {
+        assert!(
+            load(name, "", &[])
+                .expect_err(name)
+                .to_string()
+                .starts_with("the environment's name: found ")
+        );
     }
 }
 
@@ -404,7 +717,13 @@ fn an_environment_s_name_fits_into_the_names_of_stacks() {
 fn an_explanation_tells_value_origin_default_bounds_and_meaning() {
     let explained = known("prod", &[]).expect("right").explain();
     assert_eq!(explained.len(), KEYS.len());
-    let of = |key: &str| explained.iter().find(|given| given.key == key).expect("explained").to_string();
+    let of = |key: &str| {
+        explained
+            .iter()
+            .find(|given| given.key == key)
+            .expect("explained")
+            .to_string()
+    };
     let prod = embedded("prod").expect("known")[1].text;
     assert_eq!(
         of("database.backup_days"),
@@ -428,8 +747,11 @@ fn an_explanation_tells_value_origin_default_bounds_and_meaning() {
 fn what_is_explained_can_be_read_again() {
     for environment in ENVIRONMENTS {
         let configuration = known(environment, &[]).expect("right");
-        let lines: Vec<_> =
-            configuration.explain().iter().map(|given| format!("{} = {}", given.key, given.value)).collect();
+        let lines: Vec<_> = configuration
+            .explain()
+            .iter()
+            .map(|given| format!("{} = {}", given.key, given.value))
+            .collect();
         let again = load(environment, &lines.join("\n"), &[]).expect("right");
         assert_eq!(again.settings, configuration.settings);
     }

@@ -38,7 +38,12 @@ pub fn of_calls(prices: &Prices, units: &BTreeMap<Billed, f64>) -> Vec<CallCost>
         let (name, of) = price(*billed);
         let known = prices.price.get(name)?;
         let usd = units / of * known.of("")?;
-        Some(CallCost { what: known.what.clone(), units: *units, usd, confirmed: known.confirmed })
+        Some(CallCost {
+            what: known.what.clone(),
+            units: *units,
+            usd,
+            confirmed: known.confirmed,
+        })
     };
     let mut costs: Vec<_> = units.iter().filter_map(cost).collect();
     costs.sort_by(|a, b| b.usd.total_cmp(&a.usd));
@@ -52,17 +57,27 @@ mod tests {
 
     #[test]
     fn everything_that_is_counted_has_a_price_in_every_region() {
-        let one_each = Billed::ALL.into_iter().map(|billed| (billed, 1.0)).collect();
+        let one_each = Billed::ALL
+            .into_iter()
+            .map(|billed| (billed, 1.0))
+            .collect();
         for region in REGIONS {
             let prices = Prices::of(region).expect("a table");
-            assert_eq!(of_calls(&prices, &one_each).len(), Billed::ALL.len(), "{region}");
+            assert_eq!(
+                of_calls(&prices, &one_each).len(),
+                Billed::ALL.len(),
+                "{region}"
+            );
         }
     }
 
     #[test]
     fn a_million_is_what_the_table_says() {
         let prices = Prices::of("us-east-1").expect("a table");
-        let costs = of_calls(&prices, &BTreeMap::from([(Billed::Event, 1e6), (Billed::Mail, 1e6)]));
+        let costs = of_calls(
+            &prices,
+            &BTreeMap::from([(Billed::Event, 1e6), (Billed::Mail, 1e6)]),
+        );
         let usd: Vec<_> = costs.iter().map(|cost| cost.usd).collect();
         let table = |name: &str| prices.price[name].usd.expect("one price");
         assert_eq!(usd, [table("mail_thousand") * 1e3, table("event_million")]);

@@ -39,22 +39,39 @@ pub struct CostDelta {
 /// What `after` costs other than `before`, by resource and price.
 pub fn delta(before: &Estimate, after: &Estimate) -> CostDelta {
     let mut changes: BTreeMap<(&str, &str, &str), CostChange> = BTreeMap::new();
-    let sides = before.lines.iter().map(|line| (line, true)).chain(after.lines.iter().map(|line| (line, false)));
+    let sides = before
+        .lines
+        .iter()
+        .map(|line| (line, true))
+        .chain(after.lines.iter().map(|line| (line, false)));
     for (line, is_before) in sides {
-        let change = changes.entry((&line.stack, &line.resource, &line.price)).or_insert_with(|| CostChange {
-            stack: line.stack.clone(),
-            resource: line.resource.clone(),
-            what: line.what.clone(),
-            before: MicroUsd::default(),
-            after: MicroUsd::default(),
-        });
+        let change = changes
+            .entry((&line.stack, &line.resource, &line.price))
+            .or_insert_with(|| CostChange {
+                stack: line.stack.clone(),
+                resource: line.resource.clone(),
+                what: line.what.clone(),
+                before: MicroUsd::default(),
+                after: MicroUsd::default(),
+            });
         // Of another size it is another thing: the newer one names it.
         change.what.clone_from(&line.what);
-        let side = if is_before { &mut change.before } else { &mut change.after };
+        let side = if is_before {
+            &mut change.before
+        } else {
+            &mut change.after
+        };
         *side = *side + line.month;
     }
-    let mut changes: Vec<CostChange> = changes.into_values().filter(|change| change.more().0 != 0).collect();
+    let mut changes: Vec<CostChange> = changes
+        .into_values()
+        .filter(|change| change.more().0 != 0)
+        .collect();
     // Stable: those of one size stay in the order of stack and resource.
     changes.sort_by_key(|change| std::cmp::Reverse(change.more().0.unsigned_abs()));
-    CostDelta { before: before.total, after: after.total, changes }
+    CostDelta {
+        before: before.total,
+        after: after.total,
+        changes,
+    }
 }

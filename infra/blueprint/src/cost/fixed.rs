@@ -20,12 +20,13 @@ pub(super) const BY_USE: &[&str] = &[
     "AWS::SQS::Queue",
 ];
 
-/// Metrics that Container Insights makes of a cluster, of each service and of each task definition (Amazon CloudWatch
-/// Pricing, the example of Container Insights for ECS).
+/// Metrics that Container Insights makes of a cluster, of each service and of each task definition
+/// (Amazon CloudWatch Pricing, the example of Container Insights for ECS).
 const INSIGHTS_CLUSTER: f64 = 8.0;
 const INSIGHTS_SERVICE: f64 = 11.0;
 const INSIGHTS_TASK: f64 = 6.0;
-/// Operations of a table that CloudWatch keeps apart: a query that groups by table reads each (DynamoDB metrics).
+/// Operations of a table that CloudWatch keeps apart: a query that groups by table reads each
+/// (DynamoDB metrics).
 const TABLE_OPERATIONS: f64 = 6.0;
 /// Its band has two edges beside the metric, each charged as a metric.
 const ANOMALY_METRICS: f64 = 3.0;
@@ -40,7 +41,12 @@ pub(super) fn resource(bill: &mut Bill<'_>, platform: &Platform<'_>, it: &Resour
         "AWS::ApiGateway::Stage" => stage(bill, it),
         "AWS::WAFv2::WebACL" => {
             bill.fixed(it, "firewall_month", "", 1.0);
-            bill.fixed(it, "firewall_rule_month", "", length(&it.properties["Rules"]));
+            bill.fixed(
+                it,
+                "firewall_rule_month",
+                "",
+                length(&it.properties["Rules"]),
+            );
         }
         "AWS::Route53::HostedZone" | "AWS::ServiceDiscovery::PrivateDnsNamespace" => {
             bill.fixed(it, "hosted_zone_month", "", 1.0);
@@ -57,7 +63,12 @@ pub(super) fn resource(bill: &mut Bill<'_>, platform: &Platform<'_>, it: &Resour
         }
         "AWS::Kinesis::Stream" => match it.properties["StreamModeDetails"]["StreamMode"].as_str() {
             Some("ON_DEMAND") => bill.fixed(it, "stream_hour", "", hours(1.0)),
-            _ => bill.fixed(it, "stream_shard_hour", "", hours(it.number("ShardCount").unwrap_or(1.0))),
+            _ => bill.fixed(
+                it,
+                "stream_shard_hour",
+                "",
+                hours(it.number("ShardCount").unwrap_or(1.0)),
+            ),
         },
         "AWS::KMS::Key" => bill.fixed(it, "key_month", "", 1.0),
         "AWS::SecretsManager::Secret" => bill.fixed(it, "secret_month", "", 1.0),
@@ -98,14 +109,18 @@ fn balancer(bill: &mut Bill<'_>, platform: &Platform<'_>, it: &Resource<'_>) {
 
 fn stage(bill: &mut Bill<'_>, it: &Resource<'_>) {
     if it.is("CacheClusterEnabled") {
-        let size = number(&it.properties["CacheClusterSize"]).map_or_else(|| "0.5".to_owned(), |size| size.to_string());
+        let size = number(&it.properties["CacheClusterSize"])
+            .map_or_else(|| "0.5".to_owned(), |size| size.to_string());
         bill.fixed(it, "api_cache_hour", &size, HOURS_A_MONTH);
     }
 }
 
 /// Its metrics: those of Container Insights, and those that the roles write themselves.
 fn cluster(bill: &mut Bill<'_>, platform: &Platform<'_>, it: &Resource<'_>) {
-    let running = platform.of_type("AWS::ECS::Service").filter(|service| platform.tasks(service) > 0.0).count() as f64;
+    let running = platform
+        .of_type("AWS::ECS::Service")
+        .filter(|service| platform.tasks(service) > 0.0)
+        .count() as f64;
     let insights = it.properties["ClusterSettings"]
         .as_array()
         .into_iter()
@@ -128,22 +143,37 @@ fn cluster(bill: &mut Bill<'_>, platform: &Platform<'_>, it: &Resource<'_>) {
 /// The tasks that are always there.
 fn service(bill: &mut Bill<'_>, platform: &Platform<'_>, it: &Resource<'_>) {
     let tasks = platform.tasks(it);
-    let id = it.properties["TaskDefinition"]["Ref"].as_str().unwrap_or_default();
-    let task = platform.of_type("AWS::ECS::TaskDefinition").find(|task| task.stack == it.stack && task.id == id);
+    let id = it.properties["TaskDefinition"]["Ref"]
+        .as_str()
+        .unwrap_or_default();
+    let task = platform
+        .of_type("AWS::ECS::TaskDefinition")
+        .find(|task| task.stack == it.stack && task.id == id);
     let size = task.and_then(|task| Some((task, task.number("Cpu")?, task.number("Memory")?)));
     let Some((task, cpu, memory_mib)) = size else {
         return bill.unpriced(it, "the size of its tasks is not known".to_owned());
     };
-    let architecture = task.properties["RuntimePlatform"]["CpuArchitecture"].as_str().unwrap_or("X86_64");
+    let architecture = task.properties["RuntimePlatform"]["CpuArchitecture"]
+        .as_str()
+        .unwrap_or("X86_64");
     let spot = it.properties["CapacityProviderStrategy"]
         .as_array()
-        .is_some_and(|providers| providers.iter().any(|provider| provider["CapacityProvider"] == "FARGATE_SPOT"));
+        .is_some_and(|providers| {
+            providers
+                .iter()
+                .any(|provider| provider["CapacityProvider"] == "FARGATE_SPOT")
+        });
     let (vcpu, gib) = match spot {
         true => ("fargate_spot_vcpu_hour", "fargate_spot_gib_hour"),
         false => ("fargate_vcpu_hour", "fargate_gib_hour"),
     };
     bill.fixed(it, vcpu, architecture, tasks * cpu / 1024.0 * HOURS_A_MONTH);
-    bill.fixed(it, gib, architecture, tasks * memory_mib / 1024.0 * HOURS_A_MONTH);
+    bill.fixed(
+        it,
+        gib,
+        architecture,
+        tasks * memory_mib / 1024.0 * HOURS_A_MONTH,
+    );
 }
 
 /// A Multi-AZ instance is two, each with storage of its own.
@@ -161,7 +191,10 @@ fn instance(bill: &mut Bill<'_>, it: &Resource<'_>) {
                 ("gp3", Some(gib)) if it.properties["Iops"].is_null() => {
                     bill.fixed(it, "postgres_storage_gib_month", "", copies * gib);
                 }
-                _ => bill.unpriced(it, "only gp3 storage without more IOPS has a price".to_owned()),
+                _ => bill.unpriced(
+                    it,
+                    "only gp3 storage without more IOPS has a price".to_owned(),
+                ),
             }
         }
         other => bill.unpriced(it, format!("no price of a database of engine {other:?}")),
@@ -183,17 +216,29 @@ fn cache(bill: &mut Bill<'_>, it: &Resource<'_>) {
         other => return bill.unpriced(it, format!("no price of a cache of engine {other}")),
     };
     let nodes = it.number("NumCacheClusters").unwrap_or_else(|| {
-        it.number("NumNodeGroups").unwrap_or(1.0) * (1.0 + it.number("ReplicasPerNodeGroup").unwrap_or_default())
+        it.number("NumNodeGroups").unwrap_or(1.0)
+            * (1.0 + it.number("ReplicasPerNodeGroup").unwrap_or_default())
     });
     bill.fixed(it, price, it.text("CacheNodeType"), nodes * HOURS_A_MONTH);
 }
 
 /// Charged by each metric it watches.
 fn alarm(bill: &mut Bill<'_>, platform: &Platform<'_>, it: &Resource<'_>) {
-    let metrics = it.properties["Metrics"].as_array().map_or(&[][..], Vec::as_slice);
-    let periods = metrics.iter().flat_map(|metric| [&metric["Period"], &metric["MetricStat"]["Period"]]);
-    let fast = periods.chain([&it.properties["Period"]]).filter_map(number).any(|seconds| seconds < 60.0);
-    let price = if fast { "alarm_fast_month" } else { "alarm_month" };
+    let metrics = it.properties["Metrics"]
+        .as_array()
+        .map_or(&[][..], Vec::as_slice);
+    let periods = metrics
+        .iter()
+        .flat_map(|metric| [&metric["Period"], &metric["MetricStat"]["Period"]]);
+    let fast = periods
+        .chain([&it.properties["Period"]])
+        .filter_map(number)
+        .any(|seconds| seconds < 60.0);
+    let price = if fast {
+        "alarm_fast_month"
+    } else {
+        "alarm_month"
+    };
     let watched: f64 = metrics.iter().map(|metric| watched(platform, metric)).sum();
     bill.fixed(it, price, "", watched.max(1.0));
 }
@@ -210,15 +255,25 @@ fn watched(platform: &Platform<'_>, metric: &Value) -> f64 {
     if !expression.contains("SELECT ") {
         return 0.0;
     }
-    // A query is charged by the series it reads, which is one for each thing that the schema's namespace has.
+    // A query is charged by the series it reads, which is one for each thing that the schema's
+    // namespace has.
     let series = [
         ("ECS", platform.count("AWS::ECS::Service")),
-        ("AWS/DynamoDB", platform.count("AWS::DynamoDB::Table") * TABLE_OPERATIONS),
+        (
+            "AWS/DynamoDB",
+            platform.count("AWS::DynamoDB::Table") * TABLE_OPERATIONS,
+        ),
         ("AWS/SNS", platform.count("AWS::SNS::Topic")),
         ("AWS/SQS", platform.count("AWS::SQS::Queue")),
-        ("AWS/ApplicationELB", platform.count("AWS::ElasticLoadBalancingV2::TargetGroup")),
+        (
+            "AWS/ApplicationELB",
+            platform.count("AWS::ElasticLoadBalancingV2::TargetGroup"),
+        ),
     ];
-    series.into_iter().find(|(namespace, _)| expression.contains(namespace)).map_or(1.0, |(_, series)| series.max(1.0))
+    series
+        .into_iter()
+        .find(|(namespace, _)| expression.contains(namespace))
+        .map_or(1.0, |(_, series)| series.max(1.0))
 }
 
 fn length(list: &Value) -> f64 {

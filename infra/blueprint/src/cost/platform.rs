@@ -38,12 +38,29 @@ impl<'a> Platform<'a> {
     pub fn of(stacks: &'a [Stack]) -> Platform<'a> {
         let (mut resources, mut exports) = (Vec::new(), BTreeMap::new());
         for stack in stacks {
-            for (id, resource) in stack.template["Resources"].as_object().into_iter().flatten() {
+            for (id, resource) in stack.template["Resources"]
+                .as_object()
+                .into_iter()
+                .flatten()
+            {
                 let kind = resource["Type"].as_str().unwrap_or_default();
-                resources.push(Resource { stack: stack.slug, id, kind, properties: &resource["Properties"] });
+                resources.push(Resource {
+                    stack: stack.slug,
+                    id,
+                    kind,
+                    properties: &resource["Properties"],
+                });
             }
-            for output in stack.template["Outputs"].as_object().into_iter().flat_map(|outputs| outputs.values()) {
-                exports.extend(output["Export"]["Name"].as_str().map(|name| (name, &output["Value"])));
+            for output in stack.template["Outputs"]
+                .as_object()
+                .into_iter()
+                .flat_map(|outputs| outputs.values())
+            {
+                exports.extend(
+                    output["Export"]["Name"]
+                        .as_str()
+                        .map(|name| (name, &output["Value"])),
+                );
             }
         }
         Platform { resources, exports }
@@ -54,7 +71,9 @@ impl<'a> Platform<'a> {
     }
 
     pub fn of_type(&self, kind: &str) -> impl Iterator<Item = &Resource<'a>> {
-        self.resources.iter().filter(move |resource| resource.kind == kind)
+        self.resources
+            .iter()
+            .filter(move |resource| resource.kind == kind)
     }
 
     pub fn count(&self, kind: &str) -> f64 {
@@ -78,10 +97,14 @@ impl<'a> Platform<'a> {
     /// How many tasks a service has at least: what its scaling keeps, or what it says itself.
     pub fn tasks(&self, service: &Resource<'_>) -> f64 {
         let names = format!("${{{}.Name}}", service.id);
-        let scaling = self.of_type("AWS::ApplicationAutoScaling::ScalableTarget").find(|target| {
-            target.stack == service.stack
-                && target.properties["ResourceId"]["Fn::Sub"].as_str().is_some_and(|id| id.contains(&names))
-        });
+        let scaling = self
+            .of_type("AWS::ApplicationAutoScaling::ScalableTarget")
+            .find(|target| {
+                target.stack == service.stack
+                    && target.properties["ResourceId"]["Fn::Sub"]
+                        .as_str()
+                        .is_some_and(|id| id.contains(&names))
+            });
         let tasks = match scaling {
             Some(target) => target.number("MinCapacity"),
             None => service.number("DesiredCount"),

@@ -8,19 +8,33 @@ use crate::configuration::{Configuration, Override, embedded};
 use crate::stacks;
 
 fn environment(name: &str, set: &[&str]) -> Environment {
-    let overrides: Vec<Override> = set.iter().filter_map(|text| Override::from_argument(text)).collect();
+    let overrides: Vec<Override> = set
+        .iter()
+        .filter_map(|text| Override::from_argument(text))
+        .collect();
     let files = embedded(name).expect("known");
-    running(&Environment::configured(&Configuration::load(name, &files, &overrides).expect("sound")))
+    running(&Environment::configured(
+        &Configuration::load(name, &files, &overrides).expect("sound"),
+    ))
 }
 
 fn cost(name: &str, set: &[&str]) -> Estimate {
     let environment = environment(name, set);
-    estimate(&stacks(&environment), &environment, &environment.settings.usage).expect("prices")
+    estimate(
+        &stacks(&environment),
+        &environment,
+        &environment.settings.usage,
+    )
+    .expect("prices")
 }
 
 /// The prices that differ, with how much more they cost.
 fn changed(before: &Estimate, after: &Estimate) -> Vec<(String, MicroUsd)> {
-    delta(before, after).changes.iter().map(|change| (change.what.clone(), change.more())).collect()
+    delta(before, after)
+        .changes
+        .iter()
+        .map(|change| (change.what.clone(), change.more()))
+        .collect()
 }
 
 fn usd(usd: f64) -> MicroUsd {
@@ -30,9 +44,19 @@ fn usd(usd: f64) -> MicroUsd {
 #[test]
 fn every_resource_type_has_a_price_or_is_known_to_be_free() {
     for name in ["dev", "staging", "prod"] {
-        for set in [&[][..], &["database.engine=aurora", "database.instance_class=db.r7g.large"]] {
+        for set in [
+            &[][..],
+            &[
+                "database.engine=aurora",
+                "database.instance_class=db.r7g.large",
+            ],
+        ] {
             let estimate = cost(name, set);
-            assert_eq!(estimate.unpriced, [], "{name} {set:?}: add it to prices/us-east-1.toml or cost/fixed.rs");
+            assert_eq!(
+                estimate.unpriced,
+                [],
+                "{name} {set:?}: add it to prices/us-east-1.toml or cost/fixed.rs"
+            );
         }
     }
 }
@@ -44,54 +68,112 @@ fn the_price_table_is_sound() {
         assert_eq!(prices.region, *region);
         assert!(prices.date.len() == 10, "{}", prices.date);
         for (name, price) in &prices.price {
-            assert!(prices.source.contains_key(&price.source), "{name} is from nowhere");
-            assert_eq!(price.usd.is_some(), price.by.is_empty(), "{name} has one price, or one for each variant");
-            assert!(price.usd.iter().chain(price.by.values()).all(|usd| *usd > 0.0), "{name} costs nothing");
+            assert!(
+                prices.source.contains_key(&price.source),
+                "{name} is from nowhere"
+            );
+            assert_eq!(
+                price.usd.is_some(),
+                price.by.is_empty(),
+                "{name} has one price, or one for each variant"
+            );
+            assert!(
+                price
+                    .usd
+                    .iter()
+                    .chain(price.by.values())
+                    .all(|usd| *usd > 0.0),
+                "{name} costs nothing"
+            );
         }
         let code = [include_str!("fixed.rs"), include_str!("usage.rs")].concat();
-        let unused = prices.price.keys().find(|name| !code.contains(&format!("\"{name}\"")));
+        let unused = prices
+            .price
+            .keys()
+            .find(|name| !code.contains(&format!("\"{name}\"")));
         assert_eq!(unused, None, "a price that nothing asks for");
         let used = |source: &String| prices.price.values().any(|price| price.source == *source);
-        assert!(prices.source.keys().all(used), "a source that no price is from");
-        assert!(fixed::BY_USE.iter().all(|kind| !prices.free.contains_key(*kind)), "free and charged by use");
+        assert!(
+            prices.source.keys().all(used),
+            "a source that no price is from"
+        );
+        assert!(
+            fixed::BY_USE
+                .iter()
+                .all(|kind| !prices.free.contains_key(*kind)),
+            "free and charged by use"
+        );
     }
 }
 
 #[test]
 fn an_environment_costs_more_the_nearer_it_is_to_customers() {
     let [dev, staging, prod] = ["dev", "staging", "prod"].map(|name| cost(name, &[]).fixed);
-    assert!(usd(100.0) < dev && dev < staging && staging < prod && prod < usd(5000.0), "{dev} {staging} {prod}");
+    assert!(
+        usd(100.0) < dev && dev < staging && staging < prod && prod < usd(5000.0),
+        "{dev} {staging} {prod}"
+    );
 }
 
 #[test]
 fn twice_the_gateways_cost_twice_as_much_and_nothing_else_changes() {
     let environment = environment("prod", &[]);
     let mut stacks = stacks(&environment);
-    let cost = |stacks: &[Stack]| estimate(stacks, &environment, &environment.settings.usage).expect("prices");
+    let cost = |stacks: &[Stack]| {
+        estimate(stacks, &environment, &environment.settings.usage).expect("prices")
+    };
     let before = cost(&stacks);
     for stack in &mut stacks {
-        let resources = stack.template["Resources"].as_object_mut().expect("resources");
-        let gateways = resources.iter().filter(|(_, resource)| resource["Type"] == "AWS::EC2::NatGateway");
-        let more: Vec<_> = gateways.map(|(id, gateway)| (format!("{id}Again"), gateway.clone())).collect();
+        let resources = stack.template["Resources"]
+            .as_object_mut()
+            .expect("resources");
+        let gateways = resources
+            .iter()
+            .filter(|(_, resource)| resource["Type"] == "AWS::EC2::NatGateway");
+        let more: Vec<_> = gateways
+            .map(|(id, gateway)| (format!("{id}Again"), gateway.clone()))
+            .collect();
         resources.extend(more);
     }
     let one = usd(0.045 * HOURS_A_MONTH);
-    assert_eq!(changed(&before, &cost(&stacks)), vec![("NAT gateway".to_owned(), one); 3]);
+    assert_eq!(
+        changed(&before, &cost(&stacks)),
+        vec![("NAT gateway".to_owned(), one); 3]
+    );
 }
 
 #[test]
 fn a_gateway_in_every_zone_brings_its_address_and_the_endpoints_of_its_zone() {
-    let (one, two) = (cost("staging", &["network.nat_gateways=1"]), cost("staging", &["network.nat_gateways=2"]));
+    let (one, two) = (
+        cost("staging", &["network.nat_gateways=1"]),
+        cost("staging", &["network.nat_gateways=2"]),
+    );
     let changed = changed(&one, &two);
     let kinds: BTreeSet<&str> = changed.iter().map(|(what, _)| what.as_str()).collect();
-    assert_eq!(kinds, ["Interface endpoint in a zone", "NAT gateway", "Public IPv4 address"].into());
+    assert_eq!(
+        kinds,
+        [
+            "Interface endpoint in a zone",
+            "NAT gateway",
+            "Public IPv4 address"
+        ]
+        .into()
+    );
 }
 
 #[test]
 fn a_second_zone_of_the_database_doubles_instance_and_storage() {
-    let (one, two) = (cost("dev", &["database.multi_az=false"]), cost("dev", &["database.multi_az=true"]));
+    let (one, two) = (
+        cost("dev", &["database.multi_az=false"]),
+        cost("dev", &["database.multi_az=true"]),
+    );
     let line = |estimate: &Estimate, price: &str| {
-        estimate.lines.iter().find(|line| line.price == price).map(|line| line.month.0).expect("a line")
+        estimate
+            .lines
+            .iter()
+            .find(|line| line.price == price)
+            .map(|line| line.month.0)
+            .expect("a line")
     };
     for price in ["postgres_hour", "postgres_storage_gib_month"] {
         assert_eq!(2 * line(&one, price), line(&two, price), "{price}");
@@ -103,9 +185,16 @@ fn a_line_is_quantity_times_price_and_lines_add_up() {
     for name in ["dev", "staging", "prod"] {
         let estimate = cost(name, &[]);
         for line in &estimate.lines {
-            assert_eq!(line.month, MicroUsd::from_usd(line.quantity * line.unit_usd), "{line:?}");
+            assert_eq!(
+                line.month,
+                MicroUsd::from_usd(line.quantity * line.unit_usd),
+                "{line:?}"
+            );
         }
-        assert_eq!(estimate.total, estimate.lines.iter().map(|line| line.month).sum());
+        assert_eq!(
+            estimate.total,
+            estimate.lines.iter().map(|line| line.month).sum()
+        );
         assert_eq!(estimate.total, estimate.fixed + estimate.usage);
         let back: Estimate = serde_json::from_value(json!(estimate)).expect("reads what it wrote");
         assert_eq!(back.total, estimate.total);
@@ -114,12 +203,18 @@ fn a_line_is_quantity_times_price_and_lines_add_up() {
 
 #[test]
 fn orders_cost_by_number_and_leave_the_fixed_part_alone() {
-    let (few, many) =
-        (cost("prod", &["usage.orders_per_month=0"]), cost("prod", &["usage.orders_per_month=3_000_000"]));
+    let (few, many) = (
+        cost("prod", &["usage.orders_per_month=0"]),
+        cost("prod", &["usage.orders_per_month=3_000_000"]),
+    );
     assert_eq!(few.fixed, many.fixed);
     assert!(few.usage < many.usage);
     // An order costs well below a tenth of a cent in requests: a slip in a unit would show.
-    assert!(many.usage - few.usage < usd(3_000_000.0 * 0.001), "{}", many.usage - few.usage);
+    assert!(
+        many.usage - few.usage < usd(3_000_000.0 * 0.001),
+        "{}",
+        many.usage - few.usage
+    );
 }
 
 #[test]
@@ -132,8 +227,11 @@ fn what_nobody_has_priced_is_told() {
         "Engine": "postgres", "DBInstanceClass": "db.x2g.16xlarge", "StorageType": "gp3", "AllocatedStorage": "20",
     } });
     let estimate = estimate(&stacks, &environment, &environment.settings.usage).expect("prices");
-    let unpriced: Vec<(&str, &str)> =
-        estimate.unpriced.iter().map(|unpriced| (unpriced.resource.as_str(), unpriced.why.as_str())).collect();
+    let unpriced: Vec<(&str, &str)> = estimate
+        .unpriced
+        .iter()
+        .map(|unpriced| (unpriced.resource.as_str(), unpriced.why.as_str()))
+        .collect();
     assert_eq!(
         unpriced,
         [
@@ -147,15 +245,28 @@ fn what_nobody_has_priced_is_told() {
 fn a_region_without_prices_has_no_estimate() {
     let environment = environment("dev", &["account.region=eu-central-1"]);
     let error = estimate(&[], &environment, &environment.settings.usage).expect_err("no table");
-    assert_eq!(error.to_string(), "there are no prices for eu-central-1; there are for us-east-1");
+    assert_eq!(
+        error.to_string(),
+        "there are no prices for eu-central-1; there are for us-east-1"
+    );
 }
 
 #[test]
 fn services_without_an_image_have_no_tasks_and_cost_none() {
     let environment = Environment::named("prod").expect("known");
-    let estimate = estimate(&stacks(&environment), &environment, &environment.settings.usage).expect("prices");
+    let estimate = estimate(
+        &stacks(&environment),
+        &environment,
+        &environment.settings.usage,
+    )
+    .expect("prices");
     assert!(environment.settings.compute.image_digest.is_empty());
-    assert!(estimate.lines.iter().all(|line| !line.price.starts_with("fargate")));
+    assert!(
+        estimate
+            .lines
+            .iter()
+            .all(|line| !line.price.starts_with("fargate"))
+    );
 }
 
 #[test]
@@ -172,7 +283,9 @@ fn the_golden_costs_are_what_the_environments_cost() {
             let estimate = cost(name, &[]);
             let mut groups: BTreeMap<String, MicroUsd> = BTreeMap::new();
             for line in &estimate.lines {
-                let group = groups.entry(format!("{}: {}", line.stack, line.what)).or_default();
+                let group = groups
+                    .entry(format!("{}: {}", line.stack, line.what))
+                    .or_default();
                 *group = *group + line.month;
             }
             let usd: BTreeMap<&str, String> = [
@@ -181,9 +294,14 @@ fn the_golden_costs_are_what_the_environments_cost() {
                 ("total", estimate.total.to_string()),
             ]
             .into();
-            let groups: BTreeMap<String, String> =
-                groups.into_iter().map(|(group, month)| (group, month.to_string())).collect();
-            (name, json!({ "usd_a_month": usd, "lines": groups, "unconfirmed": estimate.unconfirmed }))
+            let groups: BTreeMap<String, String> = groups
+                .into_iter()
+                .map(|(group, month)| (group, month.to_string()))
+                .collect();
+            (
+                name,
+                json!({ "usd_a_month": usd, "lines": groups, "unconfirmed": estimate.unconfirmed }),
+            )
         })
         .into();
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("golden/cost.json");

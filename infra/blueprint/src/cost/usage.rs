@@ -1,5 +1,5 @@
-//! What orders, pages and logs add to the bill. How many there are is set under `usage`; what one of them asks of AWS is
-//! derived from the contract where it says so, and else assumed here.
+//! What orders, pages and logs add to the bill. How many there are is set under `usage`; what one
+//! of them asks of AWS is derived from the contract where it says so, and else assumed here.
 
 use contract::billed::Billed;
 use contract::metric::Metric;
@@ -12,7 +12,8 @@ use super::platform::Platform;
 use super::{Bill, HOURS_A_MONTH};
 use crate::settings::Usage;
 
-/// What a customer hears of an order that goes well: it was accepted, and then each status but the two bad ends.
+/// What a customer hears of an order that goes well: it was accepted, and then each status but the
+/// two bad ends.
 const EVENTS_PER_ORDER: f64 = (Status::ALL.len() - 2) as f64;
 const STATUSES: [&str; 4] = ["confirmed", "preparing", "ready", "completed"];
 /// To the order worker: reserve the stock; the payment's outcome.
@@ -25,8 +26,8 @@ const FULFILMENT_MESSAGES: f64 = 1.0;
 const REQUESTS_PER_MESSAGE: f64 = 3.0;
 /// Different products in one order.
 const LINES_PER_ORDER: f64 = 2.0;
-/// Stock is reserved, then sold: a transaction each over the reservation, and for each product its counters and a line of its
-/// ledger; a write counts twice there.
+/// Stock is reserved, then sold: a transaction each over the reservation, and for each product its
+/// counters and a line of its ledger; a write counts twice there.
 const TRANSACTIONS_PER_ORDER: f64 = 2.0;
 const UNITS_PER_TRANSACTED_WRITE: f64 = 2.0;
 /// The reservation enters and leaves its index.
@@ -37,7 +38,8 @@ const VIEW_WRITES_PER_EVENT: f64 = 2.0;
 const STREAM_READS_PER_HOUR: f64 = 3600.0;
 /// Data keys are kept for a while by whoever asks for them; this many questions are left.
 const KEY_REQUESTS_PER_ORDER: f64 = 10.0;
-/// An order's rows with their indexes in the database, and its items in tables, events in the archive.
+/// An order's rows with their indexes in the database, and its items in tables, events in the
+/// archive.
 const DATABASE_KIB_PER_ORDER: f64 = 10.0;
 const TABLE_KIB_PER_ORDER: f64 = 2.0;
 const EVENT_KIB: f64 = 1.0;
@@ -50,15 +52,16 @@ const NAT_KIB_PER_ORDER: f64 = 50.0;
 /// A line of an access log, and how long buckets keep those.
 const ACCESS_LOG_KIB: f64 = 1.0;
 const ACCESS_LOG_MONTHS: f64 = 3.0;
-/// Load balancers write a file every five minutes for each of their addresses, other logs about as many again.
+/// Load balancers write a file every five minutes for each of their addresses, other logs about as
+/// many again.
 const LOG_FILES_PER_HOUR: f64 = 48.0;
 /// Versions of the image that are kept, each so large.
 const IMAGES: f64 = 10.0;
 const IMAGE_GIB: f64 = 0.1;
 /// Logs are kept compressed, to about this share (Amazon CloudWatch Pricing, the examples).
 const LOGS_COMPRESSED: f64 = 0.15;
-/// What one capacity unit of a load balancer takes in: new connections a second, GiB an hour (Elastic Load Balancing
-/// Pricing).
+/// What one capacity unit of a load balancer takes in: new connections a second, GiB an hour
+/// (Elastic Load Balancing Pricing).
 const CAPACITY_CONNECTIONS: f64 = 25.0;
 const CAPACITY_GIB_PER_HOUR: f64 = 1.0;
 /// The carts that the cache's snapshots hold, small enough to be whole each time.
@@ -79,12 +82,24 @@ pub(super) fn month(bill: &mut Bill<'_>, platform: &Platform<'_>, usage: &Usage)
     copies(bill, platform, orders);
     observability(bill, platform, usage, requests);
     vec![
-        format!("{orders:.0} orders a month, {} pages each", usage.page_views_per_order),
-        format!("{} GiB a month to the internet, {} GiB of logs", usage.gib_out_per_month, usage.log_gib_per_month),
+        format!(
+            "{orders:.0} orders a month, {} pages each",
+            usage.page_views_per_order
+        ),
+        format!(
+            "{} GiB a month to the internet, {} GiB of logs",
+            usage.gib_out_per_month, usage.log_gib_per_month
+        ),
         "every order comes by the API, every page through the load balancer".to_owned(),
-        format!("{EVENTS_PER_ORDER} events and {} queue messages an order", messages_per_order()),
-        format!("{MONTHS_KEPT} months of orders kept, {DATABASE_KIB_PER_ORDER} KiB each in the database"),
-        "idle consumers ask their queue every five seconds, one question at a time for each task".to_owned(),
+        format!(
+            "{EVENTS_PER_ORDER} events and {} queue messages an order",
+            messages_per_order()
+        ),
+        format!(
+            "{MONTHS_KEPT} months of orders kept, {DATABASE_KIB_PER_ORDER} KiB each in the database"
+        ),
+        "idle consumers ask their queue every five seconds, one question at a time for each task"
+            .to_owned(),
     ]
 }
 
@@ -110,10 +125,17 @@ fn messages(queue: &Queue) -> f64 {
 
 /// The statuses that pass the filter of the notifications' subscription.
 fn notices_per_order() -> f64 {
-    let filters = SUBSCRIPTIONS.iter().filter(|subscription| *subscription.queue == NOTIFICATIONS);
+    let filters = SUBSCRIPTIONS
+        .iter()
+        .filter(|subscription| *subscription.queue == NOTIFICATIONS);
     let passing = filters
         .filter_map(|subscription| subscription.filter.as_ref())
-        .map(|filter| STATUSES.iter().filter(|status| filter.values.contains(status)).count());
+        .map(|filter| {
+            STATUSES
+                .iter()
+                .filter(|status| filter.values.contains(status))
+                .count()
+        });
     passing.sum::<usize>() as f64
 }
 
@@ -123,39 +145,107 @@ fn edge(bill: &mut Bill<'_>, platform: &Platform<'_>, usage: &Usage, orders: f64
     bill.used(platform, balancer, "internet_gib", out_gib);
     let connections = requests / SECONDS_A_MONTH / CAPACITY_CONNECTIONS;
     let bytes = out_gib / HOURS_A_MONTH / CAPACITY_GIB_PER_HOUR;
-    bill.used(platform, balancer, "balancer_capacity_hour", connections.max(bytes) * HOURS_A_MONTH);
-    bill.used(platform, "AWS::WAFv2::WebACL", "firewall_million", requests / 1e6);
-    bill.used(platform, "AWS::ApiGateway::RestApi", "api_million", orders / 1e6);
-    bill.used(platform, "AWS::EC2::NatGateway", "nat_gateway_gib", orders * NAT_KIB_PER_ORDER / KIB_PER_GIB);
-    if platform.of_type("AWS::EC2::VPCEndpoint").any(|endpoint| endpoint.text("VpcEndpointType") == "Interface") {
+    bill.used(
+        platform,
+        balancer,
+        "balancer_capacity_hour",
+        connections.max(bytes) * HOURS_A_MONTH,
+    );
+    bill.used(
+        platform,
+        "AWS::WAFv2::WebACL",
+        "firewall_million",
+        requests / 1e6,
+    );
+    bill.used(
+        platform,
+        "AWS::ApiGateway::RestApi",
+        "api_million",
+        orders / 1e6,
+    );
+    bill.used(
+        platform,
+        "AWS::EC2::NatGateway",
+        "nat_gateway_gib",
+        orders * NAT_KIB_PER_ORDER / KIB_PER_GIB,
+    );
+    if platform
+        .of_type("AWS::EC2::VPCEndpoint")
+        .any(|endpoint| endpoint.text("VpcEndpointType") == "Interface")
+    {
         // Nearly all that goes through them is logs.
-        bill.used(platform, "AWS::EC2::VPCEndpoint", "endpoint_gib", f64::from(usage.log_gib_per_month));
+        bill.used(
+            platform,
+            "AWS::EC2::VPCEndpoint",
+            "endpoint_gib",
+            f64::from(usage.log_gib_per_month),
+        );
     }
 }
 
 fn messaging(bill: &mut Bill<'_>, platform: &Platform<'_>, orders: f64) {
     let (mut standard, mut fifo) = (0.0, 0.0);
     for queue in QUEUES {
-        let requests = orders * messages(queue) * REQUESTS_PER_MESSAGE + idle_polls(platform, queue);
-        if queue.fifo { fifo += requests } else { standard += requests }
+        let requests =
+            orders * messages(queue) * REQUESTS_PER_MESSAGE + idle_polls(platform, queue);
+        if queue.fifo {
+            fifo += requests
+        } else {
+            standard += requests
+        }
     }
     bill.used(platform, "AWS::SQS::Queue", "queue_million", standard / 1e6);
-    bill.used(platform, "AWS::SQS::Queue", "queue_fifo_million", fifo / 1e6);
-    bill.used(platform, "AWS::SNS::Topic", "topic_million", orders * EVENTS_PER_ORDER / 1e6);
-    bill.used(platform, "AWS::Events::EventBus", "event_million", orders * EVENTS_PER_ORDER / 1e6);
+    bill.used(
+        platform,
+        "AWS::SQS::Queue",
+        "queue_fifo_million",
+        fifo / 1e6,
+    );
+    bill.used(
+        platform,
+        "AWS::SNS::Topic",
+        "topic_million",
+        orders * EVENTS_PER_ORDER / 1e6,
+    );
+    bill.used(
+        platform,
+        "AWS::Events::EventBus",
+        "event_million",
+        orders * EVENTS_PER_ORDER / 1e6,
+    );
     let event_gib = orders * EVENTS_PER_ORDER * EVENT_KIB / KIB_PER_GIB;
-    bill.used(platform, "AWS::Events::Archive", "event_archive_gib", event_gib);
-    bill.used(platform, "AWS::Events::Archive", "event_archive_gib_month", event_gib * MONTHS_KEPT);
+    bill.used(
+        platform,
+        "AWS::Events::Archive",
+        "event_archive_gib",
+        event_gib,
+    );
+    bill.used(
+        platform,
+        "AWS::Events::Archive",
+        "event_archive_gib_month",
+        event_gib * MONTHS_KEPT,
+    );
     bill.used(platform, "AWS::Kinesis::Stream", "stream_gib", event_gib);
-    bill.used(platform, "AWS::SES::EmailIdentity", "mail_thousand", orders * notices_per_order() / 1e3);
+    bill.used(
+        platform,
+        "AWS::SES::EmailIdentity",
+        "mail_thousand",
+        orders * notices_per_order() / 1e3,
+    );
 }
 
 /// Receives that find nothing, by every task that consumes the queue, all month.
 fn idle_polls(platform: &Platform<'_>, queue: &Queue) -> f64 {
-    let consumers = ROLES.iter().filter(|role| role.consumes.contains(&queue)).map(|role| role.slug);
+    let consumers = ROLES
+        .iter()
+        .filter(|role| role.consumes.contains(&queue))
+        .map(|role| role.slug);
     let tasks: f64 = consumers
         .flat_map(|slug| {
-            platform.of_type("AWS::ECS::Service").filter(move |service| service.text("ServiceName") == slug)
+            platform
+                .of_type("AWS::ECS::Service")
+                .filter(move |service| service.text("ServiceName") == slug)
         })
         .map(|service| platform.tasks(service))
         .sum();
@@ -164,13 +254,23 @@ fn idle_polls(platform: &Platform<'_>, queue: &Queue) -> f64 {
 
 fn data(bill: &mut Bill<'_>, platform: &Platform<'_>, orders: f64, requests: f64) {
     let table = "AWS::DynamoDB::Table";
-    let writes = TRANSACTIONS_PER_ORDER * (2.0 * LINES_PER_ORDER + 1.0) * UNITS_PER_TRANSACTED_WRITE
-        + INDEX_WRITES_PER_ORDER
-        + EVENTS_PER_ORDER * VIEW_WRITES_PER_EVENT;
-    bill.used(platform, table, "table_write_million", orders * writes / 1e6);
-    // At most one for each page: the storefront keeps the menu for a while, and lists of orders are few.
+    let writes =
+        TRANSACTIONS_PER_ORDER * (2.0 * LINES_PER_ORDER + 1.0) * UNITS_PER_TRANSACTED_WRITE
+            + INDEX_WRITES_PER_ORDER
+            + EVENTS_PER_ORDER * VIEW_WRITES_PER_EVENT;
+    bill.used(
+        platform,
+        table,
+        "table_write_million",
+        orders * writes / 1e6,
+    );
+    // At most one for each page: the storefront keeps the menu for a while, and lists of orders are
+    // few.
     bill.used(platform, table, "table_read_million", requests / 1e6);
-    let streams = platform.of_type(table).filter(|table| table.properties["StreamSpecification"].is_object()).count();
+    let streams = platform
+        .of_type(table)
+        .filter(|table| table.properties["StreamSpecification"].is_object())
+        .count();
     let stream_reads = streams as f64 * STREAM_READS_PER_HOUR * HOURS_A_MONTH;
     bill.used(platform, table, "table_stream_million", stream_reads / 1e6);
     let gib = table_gib(orders);
@@ -181,20 +281,54 @@ fn data(bill: &mut Bill<'_>, platform: &Platform<'_>, orders: f64, requests: f64
     if platform.of_type(table).any(recovers) {
         bill.used(platform, table, "table_recovery_gib_month", gib);
     }
-    bill.used(platform, "AWS::RDS::DBCluster", "aurora_storage_gib_month", database_gib(orders));
-    let snapshots = platform.of_type("AWS::ElastiCache::ReplicationGroup").next();
-    let snapshots = snapshots.and_then(|cache| cache.number("SnapshotRetentionLimit")).unwrap_or_default();
+    bill.used(
+        platform,
+        "AWS::RDS::DBCluster",
+        "aurora_storage_gib_month",
+        database_gib(orders),
+    );
+    let snapshots = platform
+        .of_type("AWS::ElastiCache::ReplicationGroup")
+        .next();
+    let snapshots = snapshots
+        .and_then(|cache| cache.number("SnapshotRetentionLimit"))
+        .unwrap_or_default();
     // The newest one is free.
     let snapshots = (snapshots - 1.0).max(0.0);
-    bill.used(platform, "AWS::ElastiCache::ReplicationGroup", "cache_copy_gib_month", snapshots * CACHE_GIB);
+    bill.used(
+        platform,
+        "AWS::ElastiCache::ReplicationGroup",
+        "cache_copy_gib_month",
+        snapshots * CACHE_GIB,
+    );
     let access_logs = requests * ACCESS_LOG_KIB / KIB_PER_GIB * ACCESS_LOG_MONTHS;
     bill.used(platform, "AWS::S3::Bucket", "bucket_gib_month", access_logs);
-    bill.used(platform, "AWS::S3::Bucket", "bucket_put_thousand", LOG_FILES_PER_HOUR * HOURS_A_MONTH / 1e3);
+    bill.used(
+        platform,
+        "AWS::S3::Bucket",
+        "bucket_put_thousand",
+        LOG_FILES_PER_HOUR * HOURS_A_MONTH / 1e3,
+    );
     // Each file that is put is an event of the trail, and what the trail then writes another.
     let recorded = 2.0 * LOG_FILES_PER_HOUR * HOURS_A_MONTH;
-    bill.used(platform, "AWS::CloudTrail::Trail", "trail_event_hundred_thousand", recorded / 1e5);
-    bill.used(platform, "AWS::ECR::Repository", "image_gib_month", IMAGES * IMAGE_GIB);
-    bill.used(platform, "AWS::KMS::Key", "key_ten_thousand", orders * KEY_REQUESTS_PER_ORDER / 1e4);
+    bill.used(
+        platform,
+        "AWS::CloudTrail::Trail",
+        "trail_event_hundred_thousand",
+        recorded / 1e5,
+    );
+    bill.used(
+        platform,
+        "AWS::ECR::Repository",
+        "image_gib_month",
+        IMAGES * IMAGE_GIB,
+    );
+    bill.used(
+        platform,
+        "AWS::KMS::Key",
+        "key_ten_thousand",
+        orders * KEY_REQUESTS_PER_ORDER / 1e4,
+    );
 }
 
 fn database_gib(orders: f64) -> f64 {
@@ -209,12 +343,31 @@ fn table_gib(orders: f64) -> f64 {
 fn copies(bill: &mut Bill<'_>, platform: &Platform<'_>, orders: f64) {
     let plan = "AWS::Backup::BackupPlan";
     let rules = platform.of_type(plan).flat_map(|plan| {
-        plan.properties["BackupPlan"]["BackupPlanRule"].as_array().map_or(&[][..], Vec::as_slice).iter()
+        plan.properties["BackupPlan"]["BackupPlanRule"]
+            .as_array()
+            .map_or(&[][..], Vec::as_slice)
+            .iter()
     });
-    let abroad = rules.filter(|rule| rule["CopyActions"].as_array().is_some_and(|copies| !copies.is_empty())).count();
+    let abroad = rules
+        .filter(|rule| {
+            rule["CopyActions"]
+                .as_array()
+                .is_some_and(|copies| !copies.is_empty())
+        })
+        .count();
     let places = if abroad > 0 { 2.0 } else { 1.0 };
-    bill.used(platform, plan, "database_copy_gib_month", database_gib(orders) * COPIES * places);
-    bill.used(platform, plan, "table_copy_gib_month", table_gib(orders) * COPIES * places);
+    bill.used(
+        platform,
+        plan,
+        "database_copy_gib_month",
+        database_gib(orders) * COPIES * places,
+    );
+    bill.used(
+        platform,
+        plan,
+        "table_copy_gib_month",
+        table_gib(orders) * COPIES * places,
+    );
     if abroad > 0 {
         let gib = (database_gib(orders) + table_gib(orders)) * COPIES;
         bill.used(platform, plan, "other_region_gib", gib);
@@ -226,16 +379,41 @@ fn observability(bill: &mut Bill<'_>, platform: &Platform<'_>, usage: &Usage, re
     let gib = f64::from(usage.log_gib_per_month);
     bill.used(platform, group, "log_gib", gib);
     // The longest, since application logs are the most.
-    let days = platform.of_type(group).filter_map(|group| group.number("RetentionInDays")).fold(0.0, f64::max);
-    bill.used(platform, group, "log_gib_month", gib * LOGS_COMPRESSED * days / DAYS_A_MONTH);
+    let days = platform
+        .of_type(group)
+        .filter_map(|group| group.number("RetentionInDays"))
+        .fold(0.0, f64::max);
+    bill.used(
+        platform,
+        group,
+        "log_gib_month",
+        gib * LOGS_COMPRESSED * days / DAYS_A_MONTH,
+    );
     let share = platform.of_type("AWS::XRay::SamplingRule").next();
-    let share = share.and_then(|rule| rule.properties["SamplingRule"]["FixedRate"].as_f64()).unwrap_or_default();
-    bill.used(platform, "AWS::XRay::SamplingRule", "trace_million", requests * share / 1e6);
+    let share = share
+        .and_then(|rule| rule.properties["SamplingRule"]["FixedRate"].as_f64())
+        .unwrap_or_default();
+    bill.used(
+        platform,
+        "AWS::XRay::SamplingRule",
+        "trace_million",
+        requests * share / 1e6,
+    );
 }
 
-/// How many series the roles write, were each metric written by one role: every value of a dimension is one.
+/// How many series the roles write, were each metric written by one role: every value of a
+/// dimension is one.
 pub(super) fn series() -> f64 {
-    Metric::ALL.iter().map(|metric| metric.dimensions().iter().map(|name| values(name)).product::<f64>()).sum()
+    Metric::ALL
+        .iter()
+        .map(|metric| {
+            metric
+                .dimensions()
+                .iter()
+                .map(|name| values(name))
+                .product::<f64>()
+        })
+        .sum()
 }
 
 /// How many values a dimension has.

@@ -1,5 +1,5 @@
-//! What must hold between stacks: nothing points nowhere, nothing goes unwatched, and no role may do more or less than the
-//! contract says.
+//! What must hold between stacks: nothing points nowhere, nothing goes unwatched, and no role may
+//! do more or less than the contract says.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fmt;
@@ -13,8 +13,9 @@ use crate::roles::{self, Actor};
 use crate::{Environment, Stack};
 
 pub const RULES: &[&str] = &[
-    "IMPORT-1", "KEY-1", "CHAIN-1", "REACH-1", "BOUND-1", "WATCH-1", "WATCH-2", "WATCH-3", "WATCH-4", "WATCH-5",
-    "WATCH-6", "WATCH-7", "WATCH-8", "WATCH-9", "WATCH-10", "WATCH-11", "EDGE-1", "EDGE-2", "TAG-2",
+    "IMPORT-1", "KEY-1", "CHAIN-1", "REACH-1", "BOUND-1", "WATCH-1", "WATCH-2", "WATCH-3",
+    "WATCH-4", "WATCH-5", "WATCH-6", "WATCH-7", "WATCH-8", "WATCH-9", "WATCH-10", "WATCH-11",
+    "EDGE-1", "EDGE-2", "TAG-2",
 ];
 
 /// Every rule about all stacks of an environment together.
@@ -30,7 +31,9 @@ pub fn closure(environment: &Environment, stacks: &[Stack]) -> Vec<Finding> {
     findings.extend(nobodys(environment));
     for finding in &mut findings {
         let stack = stacks.iter().find(|stack| stack.name == finding.stack);
-        let mut waived = stack.into_iter().flat_map(|stack| waivers(&stack.template, &finding.resource));
+        let mut waived = stack
+            .into_iter()
+            .flat_map(|stack| waivers(&stack.template, &finding.resource));
         finding.waived = waived
             .find(|(rule, reason)| *rule == finding.rule && !reason.trim().is_empty())
             .map(|(_, reason)| reason.to_owned());
@@ -41,8 +44,14 @@ pub fn closure(environment: &Environment, stacks: &[Stack]) -> Vec<Finding> {
 /// The tags of every stack, which go on to its resources, say all that TAG-1 asks for.
 fn nobodys(environment: &Environment) -> Option<Finding> {
     let tags = environment.tags();
-    let said = |key: &str| list(&tags).iter().any(|tag| tag["Key"] == key && tag["Value"] != "");
-    let missing = ["Service", "Environment", "Owner", "CostCenter", "ManagedBy"].into_iter().find(|key| !said(key))?;
+    let said = |key: &str| {
+        list(&tags)
+            .iter()
+            .any(|tag| tag["Key"] == key && tag["Value"] != "")
+    };
+    let missing = ["Service", "Environment", "Owner", "CostCenter", "ManagedBy"]
+        .into_iter()
+        .find(|key| !said(key))?;
     Some(Finding {
         rule: "TAG-2".to_owned(),
         stack: environment.stack_name("*"),
@@ -72,16 +81,25 @@ impl<'a> Platform<'a> {
         let mut exports = HashMap::new();
         let mut alarms = Vec::new();
         for (at, stack) in stacks.iter().enumerate() {
-            for output in stack.template["Outputs"].as_object().into_iter().flat_map(|outputs| outputs.values()) {
+            for output in stack.template["Outputs"]
+                .as_object()
+                .into_iter()
+                .flat_map(|outputs| outputs.values())
+            {
                 if let Some(name) = output["Export"]["Name"].as_str() {
                     exports.insert(name, (at, &output["Value"]));
                 }
             }
             alarms.extend(
-                of_type(&stack.template, "AWS::CloudWatch::Alarm").map(|(_, alarm)| (at, &alarm["Properties"])),
+                of_type(&stack.template, "AWS::CloudWatch::Alarm")
+                    .map(|(_, alarm)| (at, &alarm["Properties"])),
             );
         }
-        Platform { stacks, exports, alarms }
+        Platform {
+            stacks,
+            exports,
+            alarms,
+        }
     }
 
     fn find(&self, rule: &str, (at, resource): Place<'_>, message: String) -> Finding {
@@ -89,7 +107,11 @@ impl<'a> Platform<'a> {
             rule: rule.to_owned(),
             stack: self.stacks[at].name.clone(),
             resource: resource.to_owned(),
-            path: if resource.is_empty() { String::new() } else { format!("/Resources/{resource}") },
+            path: if resource.is_empty() {
+                String::new()
+            } else {
+                format!("/Resources/{resource}")
+            },
             message,
             waived: None,
         }
@@ -97,7 +119,9 @@ impl<'a> Platform<'a> {
 
     fn everything(&self) -> impl Iterator<Item = (usize, &'a str, &'a Value)> {
         let stacks = self.stacks;
-        let own = |(at, stack): (usize, &'a Stack)| resources(&stack.template).map(move |(id, it)| (at, id, it));
+        let own = |(at, stack): (usize, &'a Stack)| {
+            resources(&stack.template).map(move |(id, it)| (at, id, it))
+        };
         stacks.iter().enumerate().flat_map(own)
     }
 
@@ -110,12 +134,20 @@ impl<'a> Platform<'a> {
     /// The resources that a value of a stack stands for, in whatever stack they are.
     fn places(&self, at: usize, value: &'a Value) -> BTreeSet<Place<'a>> {
         let own = &self.stacks[at].template["Resources"];
-        let mut places: BTreeSet<Place<'a>> =
-            referred(value).into_iter().filter(|id| own.get(id).is_some()).map(|id| (at, id)).collect();
+        let mut places: BTreeSet<Place<'a>> = referred(value)
+            .into_iter()
+            .filter(|id| own.get(id).is_some())
+            .map(|id| (at, id))
+            .collect();
         for import in imports(value) {
             if let Some((maker, value)) = self.exports.get(import) {
                 let own = &self.stacks[*maker].template["Resources"];
-                places.extend(referred(value).into_iter().filter(|id| own.get(id).is_some()).map(|id| (*maker, id)));
+                places.extend(
+                    referred(value)
+                        .into_iter()
+                        .filter(|id| own.get(id).is_some())
+                        .map(|id| (*maker, id)),
+                );
             }
         }
         places
@@ -128,8 +160,12 @@ impl<'a> Platform<'a> {
     fn imports(&self) -> Vec<Finding> {
         let mut findings = Vec::new();
         for (at, id, resource) in self.everything() {
-            for import in imports(resource).into_iter().filter(|import| !self.exports.contains_key(import)) {
-                let message = format!("Nobody exports {import}. Export it, or import what is there.");
+            for import in imports(resource)
+                .into_iter()
+                .filter(|import| !self.exports.contains_key(import))
+            {
+                let message =
+                    format!("Nobody exports {import}. Export it, or import what is there.");
                 findings.push(self.find("IMPORT-1", (at, id), message));
             }
         }
@@ -142,18 +178,31 @@ impl<'a> Platform<'a> {
         for (at, _, subscription) in self.all("AWS::SNS::Subscription") {
             let to = self.places(at, &subscription["Endpoint"]);
             let lost = self.places(at, &subscription["RedrivePolicy"]["deadLetterTargetArn"]);
-            writers.extend(to.into_iter().chain(lost).map(|to| ("sns.amazonaws.com", to)));
+            writers.extend(
+                to.into_iter()
+                    .chain(lost)
+                    .map(|to| ("sns.amazonaws.com", to)),
+            );
         }
         for (at, _, rule) in self.all("AWS::Events::Rule") {
             for target in list(&rule["Targets"]) {
                 let to = self.places(at, &target["Arn"]);
                 let lost = self.places(at, &target["DeadLetterConfig"]["Arn"]);
-                writers.extend(to.into_iter().chain(lost).map(|to| ("events.amazonaws.com", to)));
+                writers.extend(
+                    to.into_iter()
+                        .chain(lost)
+                        .map(|to| ("events.amazonaws.com", to)),
+                );
             }
         }
         for (at, alarm) in &self.alarms {
-            let told = list(&alarm["AlarmActions"]).iter().chain(list(&alarm["OKActions"]));
-            writers.extend(told.flat_map(|told| self.places(*at, told)).map(|to| ("cloudwatch.amazonaws.com", to)));
+            let told = list(&alarm["AlarmActions"])
+                .iter()
+                .chain(list(&alarm["OKActions"]));
+            writers.extend(
+                told.flat_map(|told| self.places(*at, told))
+                    .map(|to| ("cloudwatch.amazonaws.com", to)),
+            );
         }
         for (at, _, bucket) in self.all("AWS::S3::Bucket") {
             let told = self.places(at, &bucket["NotificationConfiguration"]);
@@ -167,20 +216,26 @@ impl<'a> Platform<'a> {
         writers
     }
 
-    /// A service that hands messages on must be let do it by the policy of whatever it hands them to, and by that one's
-    /// key. No static tool notices that it may not, and messages are lost without a word (SQS Developer Guide, "Configure
-    /// KMS permissions for AWS services").
+    /// A service that hands messages on must be let do it by the policy of whatever it hands them
+    /// to, and by that one's key. No static tool notices that it may not, and messages are lost
+    /// without a word (SQS Developer Guide, "Configure KMS permissions for AWS services").
     fn chains(&self) -> Vec<Finding> {
         let mut findings = Vec::new();
         for (service, to) in self.writers() {
             let properties = &self.resource(to)["Properties"];
-            let key =
-                [&properties["KmsMasterKeyId"], &properties["KmsKeyIdentifier"]].into_iter().find(|key| !key.is_null());
+            let key = [
+                &properties["KmsMasterKeyId"],
+                &properties["KmsKeyIdentifier"],
+            ]
+            .into_iter()
+            .find(|key| !key.is_null());
             for key in key.into_iter().flat_map(|key| self.places(to.0, key)) {
                 let resource = self.resource(key);
                 let policy = &resource["Properties"]["KeyPolicy"];
                 let may = |action: &str| lets(policy, service, action);
-                if resource["Type"] == "AWS::KMS::Key" && !(may("kms:Decrypt") && may("kms:GenerateDataKey")) {
+                if resource["Type"] == "AWS::KMS::Key"
+                    && !(may("kms:Decrypt") && may("kms:GenerateDataKey"))
+                {
                     let message = format!(
                         "{service} writes to {}, which is encrypted with this key, and may not use it: messages are lost. \
                          Allow it kms:Decrypt and kms:GenerateDataKey in KeyPolicy, with a Condition on aws:SourceAccount.",
@@ -194,30 +249,45 @@ impl<'a> Platform<'a> {
                 Some("AWS::SNS::Topic") => ("AWS::SNS::TopicPolicy", "Topics", "sns:Publish"),
                 _ => continue,
             };
-            let of_it = self.all(kind).filter(|(at, _, policy)| self.places(*at, &policy[property]).contains(&to));
-            let policies: Vec<&Value> = of_it.map(|(_, _, policy)| &policy["PolicyDocument"]).collect();
+            let of_it = self
+                .all(kind)
+                .filter(|(at, _, policy)| self.places(*at, &policy[property]).contains(&to));
+            let policies: Vec<&Value> = of_it
+                .map(|(_, _, policy)| &policy["PolicyDocument"])
+                .collect();
             // That there is one is asked by SQS-8 and SNS-5.
-            if !policies.is_empty() && !policies.iter().any(|policy| lets(policy, service, action)) {
-                let message = format!("{service} is to write here and may not. Allow it {action} in the {kind}.");
+            if !policies.is_empty() && !policies.iter().any(|policy| lets(policy, service, action))
+            {
+                let message = format!(
+                    "{service} is to write here and may not. Allow it {action} in the {kind}."
+                );
                 findings.push(self.find("CHAIN-1", to, message));
             }
         }
         findings
     }
 
-    /// A load balancer reaches what it sends to, and asks for its health, only where both their security groups let it.
+    /// A load balancer reaches what it sends to, and asks for its health, only where both their
+    /// security groups let it.
     fn unreachable(&self) -> Vec<Finding> {
         let mut findings = Vec::new();
         let balancers = self.all("AWS::ElasticLoadBalancingV2::LoadBalancer");
-        let balancers: BTreeSet<Place<'a>> =
-            balancers.flat_map(|(at, _, balancer)| self.places(at, &balancer["SecurityGroups"])).collect();
+        let balancers: BTreeSet<Place<'a>> = balancers
+            .flat_map(|(at, _, balancer)| self.places(at, &balancer["SecurityGroups"]))
+            .collect();
         for (at, id, targets) in self.all("AWS::ElasticLoadBalancingV2::TargetGroup") {
-            let services = self.all("AWS::ECS::Service").filter(|(at_service, _, service)| {
-                self.places(*at_service, &service["LoadBalancers"]).contains(&(at, id))
-            });
+            let services = self
+                .all("AWS::ECS::Service")
+                .filter(|(at_service, _, service)| {
+                    self.places(*at_service, &service["LoadBalancers"])
+                        .contains(&(at, id))
+                });
             let tasks: BTreeSet<Place<'a>> = services
                 .flat_map(|(at, _, service)| {
-                    self.places(at, &service["NetworkConfiguration"]["AwsvpcConfiguration"]["SecurityGroups"])
+                    self.places(
+                        at,
+                        &service["NetworkConfiguration"]["AwsvpcConfiguration"]["SecurityGroups"],
+                    )
                 })
                 .collect();
             if tasks.is_empty() {
@@ -225,9 +295,18 @@ impl<'a> Platform<'a> {
             }
             for property in ["Port", "HealthCheckPort"] {
                 // Absent or `traffic-port`: the same as Port.
-                let Some(port) = number(&targets[property]) else { continue };
-                let lets_in = self.opens("Ingress", &tasks, "SourceSecurityGroupId", &balancers, port);
-                let lets_out = self.opens("Egress", &balancers, "DestinationSecurityGroupId", &tasks, port);
+                let Some(port) = number(&targets[property]) else {
+                    continue;
+                };
+                let lets_in =
+                    self.opens("Ingress", &tasks, "SourceSecurityGroupId", &balancers, port);
+                let lets_out = self.opens(
+                    "Egress",
+                    &balancers,
+                    "DestinationSecurityGroupId",
+                    &tasks,
+                    port,
+                );
                 if !(lets_in && lets_out) {
                     let message = format!(
                         "The load balancer is to reach port {port} of its targets ({property}), and no security group opens \
@@ -240,7 +319,8 @@ impl<'a> Platform<'a> {
         findings
     }
 
-    /// Whether a rule of one of `groups`, which stands apart from them, names one of `others` and the port.
+    /// Whether a rule of one of `groups`, which stands apart from them, names one of `others` and
+    /// the port.
     fn opens(
         &self,
         direction: &str,
@@ -249,15 +329,17 @@ impl<'a> Platform<'a> {
         others: &BTreeSet<Place<'a>>,
         port: u64,
     ) -> bool {
-        self.all(&format!("AWS::EC2::SecurityGroup{direction}")).any(|(at, _, rule)| {
-            let ports = number(&rule["FromPort"]).zip(number(&rule["ToPort"]));
-            ports.is_some_and(|(from, to)| (from..=to).contains(&port))
-                && !self.places(at, &rule["GroupId"]).is_disjoint(groups)
-                && !self.places(at, &rule[other]).is_disjoint(others)
-        })
+        self.all(&format!("AWS::EC2::SecurityGroup{direction}"))
+            .any(|(at, _, rule)| {
+                let ports = number(&rule["FromPort"]).zip(number(&rule["ToPort"]));
+                ports.is_some_and(|(from, to)| (from..=to).contains(&port))
+                    && !self.places(at, &rule["GroupId"]).is_disjoint(groups)
+                    && !self.places(at, &rule[other]).is_disjoint(others)
+            })
     }
 
-    /// What a role's policies allow and its boundary does not is refused when it is needed, and not before.
+    /// What a role's policies allow and its boundary does not is refused when it is needed, and not
+    /// before.
     fn beyond_the_boundary(&self) -> Vec<Finding> {
         let mut findings = Vec::new();
         for (at, id, role) in self.all("AWS::IAM::Role") {
@@ -266,12 +348,17 @@ impl<'a> Platform<'a> {
                 let inside: BTreeSet<&str> = list(&document["Statement"])
                     .iter()
                     .filter(|statement| statement["Effect"] == "Allow")
-                    .flat_map(|statement| list(&statement["Action"]).iter().filter_map(Value::as_str))
+                    .flat_map(|statement| {
+                        list(&statement["Action"]).iter().filter_map(Value::as_str)
+                    })
                     .collect();
                 let allowed = self.allowed((at, id));
-                let actions: BTreeSet<&str> = allowed.keys().map(|right| right.action.as_str()).collect();
+                let actions: BTreeSet<&str> =
+                    allowed.keys().map(|right| right.action.as_str()).collect();
                 // A pattern is what IAM-1 is for.
-                let outside = actions.into_iter().filter(|action| !action.contains('*') && !inside.contains(action));
+                let outside = actions
+                    .into_iter()
+                    .filter(|action| !action.contains('*') && !inside.contains(action));
                 let outside: Vec<&str> = outside.collect();
                 if !outside.is_empty() {
                     let message = format!(
@@ -291,32 +378,51 @@ impl<'a> Platform<'a> {
         let watched = |metric: &str, queue: Place<'_>| {
             self.alarms.iter().any(|(at, alarm)| {
                 metrics(alarm).any(|watched| {
-                    let queues =
-                        list(&watched["Dimensions"]).iter().filter(|dimension| dimension["Name"] == "QueueName");
+                    let queues = list(&watched["Dimensions"])
+                        .iter()
+                        .filter(|dimension| dimension["Name"] == "QueueName");
                     watched["MetricName"] == metric
-                        && queues.flat_map(|named| self.places(*at, &named["Value"])).any(|place| place == queue)
+                        && queues
+                            .flat_map(|named| self.places(*at, &named["Value"]))
+                            .any(|place| place == queue)
                 })
             })
         };
         let parking = self.everything().flat_map(|(at, _, resource)| {
             let properties = &resource["Properties"];
-            let targets = list(&properties["Targets"]).iter().map(|target| &target["DeadLetterConfig"]["Arn"]);
-            let lost = std::iter::once(&properties["RedrivePolicy"]["deadLetterTargetArn"]).chain(targets);
-            lost.flat_map(|lost| self.places(at, lost)).collect::<Vec<_>>()
+            let targets = list(&properties["Targets"])
+                .iter()
+                .map(|target| &target["DeadLetterConfig"]["Arn"]);
+            let lost =
+                std::iter::once(&properties["RedrivePolicy"]["deadLetterTargetArn"]).chain(targets);
+            lost.flat_map(|lost| self.places(at, lost))
+                .collect::<Vec<_>>()
         });
         let parking: BTreeSet<Place<'_>> = parking.collect();
         let mut findings = Vec::new();
         for (at, id, queue) in self.all("AWS::SQS::Queue") {
             let (rule, metric, what) = if parking.contains(&(at, id)) {
-                ("WATCH-2", "ApproximateNumberOfMessagesVisible", "Messages may be given up and nobody hears of it.")
+                (
+                    "WATCH-2",
+                    "ApproximateNumberOfMessagesVisible",
+                    "Messages may be given up and nobody hears of it.",
+                )
             } else if !queue["RedrivePolicy"].is_null() {
-                ("WATCH-1", "ApproximateAgeOfOldestMessage", "Messages may wait and nobody hears of it.")
+                (
+                    "WATCH-1",
+                    "ApproximateAgeOfOldestMessage",
+                    "Messages may wait and nobody hears of it.",
+                )
             } else {
                 // Neither is what SQS-4 is for.
                 continue;
             };
             if !watched(metric, (at, id)) {
-                findings.push(self.find(rule, (at, id), format!("{what} Add an alarm on {metric} of this queue.")));
+                findings.push(self.find(
+                    rule,
+                    (at, id),
+                    format!("{what} Add an alarm on {metric} of this queue."),
+                ));
             }
         }
         findings
@@ -334,13 +440,26 @@ impl<'a> Platform<'a> {
         };
         // At least one alarm on one of the metrics, for the first resource of the type.
         let needs: &[(&str, &str, &[&str])] = &[
-            ("WATCH-3", "AWS::RDS::DBInstance", &["FreeStorageSpace", "FreeLocalStorage"]),
+            (
+                "WATCH-3",
+                "AWS::RDS::DBInstance",
+                &["FreeStorageSpace", "FreeLocalStorage"],
+            ),
             ("WATCH-4", "AWS::RDS::DBInstance", &["DatabaseConnections"]),
-            ("WATCH-5", "AWS::ElastiCache::ReplicationGroup", &["DatabaseMemoryUsagePercentage"]),
+            (
+                "WATCH-5",
+                "AWS::ElastiCache::ReplicationGroup",
+                &["DatabaseMemoryUsagePercentage"],
+            ),
             (
                 "WATCH-6",
                 "AWS::DynamoDB::Table",
-                &["ThrottledRequests", "ReadThrottleEvents", "WriteThrottleEvents", "ReadThrottledRequests"],
+                &[
+                    "ThrottledRequests",
+                    "ReadThrottleEvents",
+                    "WriteThrottleEvents",
+                    "ReadThrottledRequests",
+                ],
             ),
             (
                 "WATCH-7",
@@ -356,7 +475,10 @@ impl<'a> Platform<'a> {
                 findings.push(self.find(
                     rule,
                     (at, id),
-                    format!("Nothing watches it. Add an alarm on {}.", names.join(" or ")),
+                    format!(
+                        "Nothing watches it. Add an alarm on {}.",
+                        names.join(" or ")
+                    ),
                 ));
             }
         }
@@ -367,29 +489,36 @@ impl<'a> Platform<'a> {
                     && statistic.as_str().is_some_and(|stat| stat.starts_with('p'))
             };
             of(alarm, &alarm["ExtendedStatistic"])
-                || list(&alarm["Metrics"]).iter().any(|it| of(&it["MetricStat"]["Metric"], &it["MetricStat"]["Stat"]))
+                || list(&alarm["Metrics"])
+                    .iter()
+                    .any(|it| of(&it["MetricStat"]["Metric"], &it["MetricStat"]["Stat"]))
         };
         if let Some((at, id, _)) = self.all("AWS::ElasticLoadBalancingV2::LoadBalancer").next()
             && !self.alarms.iter().any(|(_, alarm)| slow(alarm))
         {
-            let message =
-                "The shop may be slow and nobody hears of it. Add an alarm on TargetResponseTime, p95 or p99.";
+            let message = "The shop may be slow and nobody hears of it. Add an alarm on TargetResponseTime, p95 or p99.";
             findings.push(self.find("WATCH-8", (at, id), message.to_owned()));
         }
-        let streams = self.all("AWS::DynamoDB::Table").find(|(_, _, table)| !table["StreamSpecification"].is_null());
+        let streams = self
+            .all("AWS::DynamoDB::Table")
+            .find(|(_, _, table)| !table["StreamSpecification"].is_null());
         if let Some((at, id, _)) = streams
             && !has(Metric::StreamLag.name())
         {
-            let message =
-                format!("Nobody hears when its stream is read late. Add an alarm on {}.", Metric::StreamLag.name());
+            let message = format!(
+                "Nobody hears when its stream is read late. Add an alarm on {}.",
+                Metric::StreamLag.name()
+            );
             findings.push(self.find("WATCH-9", (at, id), message));
         }
         // The outbox is in the database, and its age is a metric of ours.
         if let Some((at, id, _)) = self.all("AWS::RDS::DBInstance").next()
             && !has(Metric::OutboxLag.name())
         {
-            let message =
-                format!("Nobody hears when the outbox stands still. Add an alarm on {}.", Metric::OutboxLag.name());
+            let message = format!(
+                "Nobody hears when the outbox stands still. Add an alarm on {}.",
+                Metric::OutboxLag.name()
+            );
             findings.push(self.find("WATCH-10", (at, id), message));
         }
         if let Some((at, id, _)) = self.all("AWS::SNS::Subscription").next()
@@ -406,17 +535,31 @@ impl<'a> Platform<'a> {
     fn edges(&self, environment: &Environment) -> Vec<Finding> {
         let mut findings = Vec::new();
         for role in ROLES {
-            let runs = |task: &Value| list(&task["ContainerDefinitions"]).iter().any(|it| it["Name"] == role.slug);
-            let task = self.all("AWS::ECS::TaskDefinition").find(|(_, _, task)| runs(task));
+            let runs = |task: &Value| {
+                list(&task["ContainerDefinitions"])
+                    .iter()
+                    .any(|it| it["Name"] == role.slug)
+            };
+            let task = self
+                .all("AWS::ECS::TaskDefinition")
+                .find(|(_, _, task)| runs(task));
             // Without a task there is nothing that could be allowed: the local AWS has none.
             let Some((at, id, task)) = task else { continue };
-            for (actor, property) in [(Actor::Process, "TaskRoleArn"), (Actor::Starter, "ExecutionRoleArn")] {
+            for (actor, property) in [
+                (Actor::Process, "TaskRoleArn"),
+                (Actor::Starter, "ExecutionRoleArn"),
+            ] {
                 let own = self.places(at, &task[property]).into_iter().next();
-                findings.extend(own.into_iter().flat_map(|own| self.edges_of(environment, role, actor, (at, id), own)));
+                findings.extend(
+                    own.into_iter()
+                        .flat_map(|own| self.edges_of(environment, role, actor, (at, id), own)),
+                );
             }
         }
         // Roles may share a starter, and then what it must not do.
-        findings.dedup_by(|later, first| later.resource == first.resource && later.message == first.message);
+        findings.dedup_by(|later, first| {
+            later.resource == first.resource && later.message == first.message
+        });
         findings
     }
 
@@ -431,19 +574,29 @@ impl<'a> Platform<'a> {
         let allowed = self.allowed(own);
         let document = roles::policy(role, environment, actor, Vec::new());
         let wanted = |effect: &str| -> BTreeSet<Right> {
-            let statements = list(&document["Statement"]).iter().filter(|statement| statement["Effect"] == effect);
+            let statements = list(&document["Statement"])
+                .iter()
+                .filter(|statement| statement["Effect"] == effect);
             statements.flat_map(rights).collect()
         };
-        let (denied, wanted_denied, wanted) = (self.rights(own, "Deny"), wanted("Deny"), wanted("Allow"));
+        let (denied, wanted_denied, wanted) =
+            (self.rights(own, "Deny"), wanted("Deny"), wanted("Allow"));
         let mut findings = Vec::new();
-        for right in wanted_denied.iter().filter(|right| !denied.contains_key(right)) {
-            let message =
-                format!("{} must not be able to {right}, and {} does not deny it. Deny it.", role.slug, own.1);
+        for right in wanted_denied
+            .iter()
+            .filter(|right| !denied.contains_key(right))
+        {
+            let message = format!(
+                "{} must not be able to {right}, and {} does not deny it. Deny it.",
+                role.slug, own.1
+            );
             findings.push(self.find("EDGE-1", task, message));
         }
         for right in wanted.iter().filter(|right| !allowed.contains_key(right)) {
-            let message =
-                format!("An edge of {} asks for {right}, and {} does not allow it. Allow it.", role.slug, own.1);
+            let message = format!(
+                "An edge of {} asks for {right}, and {} does not allow it. Allow it.",
+                role.slug, own.1
+            );
             findings.push(self.find("EDGE-1", task, message));
         }
         for (right, place) in allowed.iter().filter(|(right, _)| !wanted.contains(right)) {
@@ -469,13 +622,24 @@ impl<'a> Platform<'a> {
     fn rights(&self, role: Place<'a>, effect: &str) -> BTreeMap<Right, Place<'a>> {
         let properties = &self.resource(role)["Properties"];
         let mut documents: Vec<(Place<'a>, &'a Value)> = Vec::new();
-        documents.extend(list(&properties["Policies"]).iter().map(|policy| (role, &policy["PolicyDocument"])));
-        let attached: BTreeSet<Place<'a>> =
-            list(&properties["ManagedPolicyArns"]).iter().flat_map(|arn| self.places(role.0, arn)).collect();
+        documents.extend(
+            list(&properties["Policies"])
+                .iter()
+                .map(|policy| (role, &policy["PolicyDocument"])),
+        );
+        let attached: BTreeSet<Place<'a>> = list(&properties["ManagedPolicyArns"])
+            .iter()
+            .flat_map(|arn| self.places(role.0, arn))
+            .collect();
         for (at, id, resource) in self.everything() {
-            if matches!(resource["Type"].as_str(), Some("AWS::IAM::ManagedPolicy" | "AWS::IAM::Policy")) {
+            if matches!(
+                resource["Type"].as_str(),
+                Some("AWS::IAM::ManagedPolicy" | "AWS::IAM::Policy")
+            ) {
                 let properties = &resource["Properties"];
-                let roles = list(&properties["Roles"]).iter().flat_map(|named| self.places(at, named));
+                let roles = list(&properties["Roles"])
+                    .iter()
+                    .flat_map(|named| self.places(at, named));
                 if attached.contains(&(at, id)) || roles.into_iter().any(|named| named == role) {
                     documents.push(((at, id), &properties["PolicyDocument"]));
                 }
@@ -483,7 +647,10 @@ impl<'a> Platform<'a> {
         }
         let mut found = BTreeMap::new();
         for (place, document) in documents {
-            for statement in list(&document["Statement"]).iter().filter(|statement| statement["Effect"] == effect) {
+            for statement in list(&document["Statement"])
+                .iter()
+                .filter(|statement| statement["Effect"] == effect)
+            {
                 found.extend(rights(statement).into_iter().map(|right| (right, place)));
             }
         }
@@ -502,13 +669,21 @@ struct Right {
 impl fmt::Display for Right {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} on {}", self.action, self.resource)?;
-        if self.condition.is_empty() { Ok(()) } else { write!(f, " where {}", self.condition) }
+        if self.condition.is_empty() {
+            Ok(())
+        } else {
+            write!(f, " where {}", self.condition)
+        }
     }
 }
 
 /// Each action with each resource of a statement.
 fn rights(statement: &Value) -> Vec<Right> {
-    let plain = |value: &Value| value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+    let plain = |value: &Value| {
+        value
+            .as_str()
+            .map_or_else(|| value.to_string(), str::to_owned)
+    };
     let condition = match &statement["Condition"] {
         Value::Null => String::new(),
         condition => condition.to_string(),
@@ -542,18 +717,30 @@ fn number(value: &Value) -> Option<u64> {
 
 /// The metrics that an alarm watches, alone or in a formula.
 fn metrics(alarm: &Value) -> impl Iterator<Item = &Value> {
-    std::iter::once(alarm).chain(list(&alarm["Metrics"]).iter().map(|part| &part["MetricStat"]["Metric"]))
+    std::iter::once(alarm).chain(
+        list(&alarm["Metrics"])
+            .iter()
+            .map(|part| &part["MetricStat"]["Metric"]),
+    )
 }
 
 /// Whether a policy lets a service do something.
 fn lets(policy: &Value, service: &str, wanted: &str) -> bool {
     let may = |action: &str| {
-        action == wanted || action.strip_suffix('*').is_some_and(|beginning| wanted.starts_with(beginning))
+        action == wanted
+            || action
+                .strip_suffix('*')
+                .is_some_and(|beginning| wanted.starts_with(beginning))
     };
     list(&policy["Statement"]).iter().any(|statement| {
         statement["Effect"] == "Allow"
-            && list(&statement["Principal"]["Service"]).iter().any(|named| named == service)
-            && list(&statement["Action"]).iter().filter_map(Value::as_str).any(may)
+            && list(&statement["Principal"]["Service"])
+                .iter()
+                .any(|named| named == service)
+            && list(&statement["Action"])
+                .iter()
+                .filter_map(Value::as_str)
+                .any(may)
     })
 }
 
@@ -561,7 +748,9 @@ fn imports(value: &Value) -> BTreeSet<&str> {
     match value {
         Value::Object(object) => {
             let own = object.get("Fn::ImportValue").and_then(Value::as_str);
-            own.into_iter().chain(object.values().flat_map(imports)).collect()
+            own.into_iter()
+                .chain(object.values().flat_map(imports))
+                .collect()
         }
         Value::Array(values) => values.iter().flat_map(imports).collect(),
         _ => BTreeSet::new(),

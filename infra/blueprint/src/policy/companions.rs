@@ -7,8 +7,8 @@ use serde_json::Value;
 use super::{Finding, list, of_type, referred, resources};
 
 pub const RULES: &[&str] = &[
-    "SQS-4", "SQS-6", "SQS-7", "SQS-8", "SNS-5", "EVENTS-3", "S3-4", "S3-6", "S3-9", "SECRET-2", "VPC-3", "VPC-6",
-    "VPC-9", "ECS-15", "WAF-3", "WAF-4", "WAF-8",
+    "SQS-4", "SQS-6", "SQS-7", "SQS-8", "SNS-5", "EVENTS-3", "S3-4", "S3-6", "S3-9", "SECRET-2",
+    "VPC-3", "VPC-6", "VPC-9", "ECS-15", "WAF-3", "WAF-4", "WAF-8",
 ];
 
 /// A resource of one type that another of some type must point to.
@@ -97,8 +97,16 @@ pub fn findings(stack: &str, template: &Value) -> Vec<Finding> {
             waived: None,
         });
     };
-    for Companion { rule, of, by, property, message } in COMPANIONS {
-        let beside = of_type(template, by).flat_map(|(_, other)| referred(&other["Properties"][property]));
+    for Companion {
+        rule,
+        of,
+        by,
+        property,
+        message,
+    } in COMPANIONS
+    {
+        let beside =
+            of_type(template, by).flat_map(|(_, other)| referred(&other["Properties"][property]));
         let beside: HashSet<&str> = beside.collect();
         for (id, _) in of_type(template, of).filter(|(id, _)| !beside.contains(id)) {
             say(rule, id, "", message);
@@ -121,9 +129,15 @@ fn parking(template: &Value, say: Say) {
     let mut parking: HashSet<&str> = HashSet::new();
     for (_, resource) in resources(template) {
         let properties = &resource["Properties"];
-        parking.extend(referred(&properties["RedrivePolicy"]["deadLetterTargetArn"]));
+        parking.extend(referred(
+            &properties["RedrivePolicy"]["deadLetterTargetArn"],
+        ));
         parking.extend(referred(&properties["DeadLetterConfig"]));
-        parking.extend(list(&properties["Targets"]).iter().flat_map(|target| referred(&target["DeadLetterConfig"])));
+        parking.extend(
+            list(&properties["Targets"])
+                .iter()
+                .flat_map(|target| referred(&target["DeadLetterConfig"])),
+        );
     }
     for (id, queue) in of_type(template, "AWS::SQS::Queue") {
         let properties = &queue["Properties"];
@@ -135,7 +149,11 @@ fn parking(template: &Value, say: Say) {
                 "A message that cannot be handled comes back for ever. Give the queue a RedrivePolicy.",
             );
         }
-        let retention = |queue: &Value| queue["MessageRetentionPeriod"].as_u64().unwrap_or(DEFAULT_RETENTION);
+        let retention = |queue: &Value| {
+            queue["MessageRetentionPeriod"]
+                .as_u64()
+                .unwrap_or(DEFAULT_RETENTION)
+        };
         for parking in referred(&properties["RedrivePolicy"]["deadLetterTargetArn"]) {
             let parked = &template["Resources"][parking]["Properties"];
             // A message keeps its age when it is parked.
@@ -159,35 +177,78 @@ fn buckets(template: &Value, say: Say) {
     let mut is_copy: HashSet<&str> = HashSet::new();
     for (_, bucket) in of_type(template, "AWS::S3::Bucket") {
         let properties = &bucket["Properties"];
-        holds_logs.extend(referred(&properties["LoggingConfiguration"]["DestinationBucketName"]));
+        holds_logs.extend(referred(
+            &properties["LoggingConfiguration"]["DestinationBucketName"],
+        ));
         let rules = list(&properties["ReplicationConfiguration"]["Rules"]);
-        is_copy.extend(rules.iter().flat_map(|rule| referred(&rule["Destination"]["Bucket"])));
+        is_copy.extend(
+            rules
+                .iter()
+                .flat_map(|rule| referred(&rule["Destination"]["Bucket"])),
+        );
     }
     for (id, bucket) in of_type(template, "AWS::S3::Bucket") {
         let properties = &bucket["Properties"];
         // A bucket that logs into itself fills itself.
-        if properties["LoggingConfiguration"]["DestinationBucketName"].is_null() && !holds_logs.contains(id) {
-            say("S3-4", id, "", "Nobody can tell afterwards who read the bucket. Set LoggingConfiguration.");
+        if properties["LoggingConfiguration"]["DestinationBucketName"].is_null()
+            && !holds_logs.contains(id)
+        {
+            say(
+                "S3-4",
+                id,
+                "",
+                "Nobody can tell afterwards who read the bucket. Set LoggingConfiguration.",
+            );
         }
         let rules = list(&properties["ReplicationConfiguration"]["Rules"]);
         if !rules.iter().any(|rule| rule["Status"] == "Enabled") && !is_copy.contains(id) {
-            say("S3-9", id, "", "There is one copy of the objects. Set ReplicationConfiguration with an enabled rule.");
+            say(
+                "S3-9",
+                id,
+                "",
+                "There is one copy of the objects. Set ReplicationConfiguration with an enabled rule.",
+            );
         }
     }
 }
 
 /// The services that tasks call: their traffic stays inside the network.
 fn endpoints(template: &Value, say: Say) {
-    const SERVICES: &[&str] = &["sqs", "sns", "dynamodb", "kms", "secretsmanager", "logs", "ecr.api", "ecr.dkr", "s3"];
+    const SERVICES: &[&str] = &[
+        "sqs",
+        "sns",
+        "dynamodb",
+        "kms",
+        "secretsmanager",
+        "logs",
+        "ecr.api",
+        "ecr.dkr",
+        "s3",
+    ];
     let text = |endpoint: &Value| endpoint["Properties"]["ServiceName"].to_string();
-    let names: Vec<String> = of_type(template, "AWS::EC2::VPCEndpoint").map(|(_, endpoint)| text(endpoint)).collect();
+    let names: Vec<String> = of_type(template, "AWS::EC2::VPCEndpoint")
+        .map(|(_, endpoint)| text(endpoint))
+        .collect();
     for (id, _) in of_type(template, "AWS::EC2::VPC") {
         // The name ends its text, be it plain, in a Fn::Sub or the last of a Fn::Join.
-        let there = |service: &&&str| names.iter().any(|name| name.contains(&format!(".{service}\"")));
-        let missing: Vec<&str> = SERVICES.iter().filter(|service| !there(service)).copied().collect();
+        let there = |service: &&&str| {
+            names
+                .iter()
+                .any(|name| name.contains(&format!(".{service}\"")))
+        };
+        let missing: Vec<&str> = SERVICES
+            .iter()
+            .filter(|service| !there(service))
+            .copied()
+            .collect();
         if !missing.is_empty() {
             let missing = missing.join(", ");
-            say("VPC-9", id, "", &format!("Calls to {missing} leave the network. Add a VPCEndpoint for each."));
+            say(
+                "VPC-9",
+                id,
+                "",
+                &format!("Calls to {missing} leave the network. Add a VPCEndpoint for each."),
+            );
         }
     }
 }
@@ -195,7 +256,9 @@ fn endpoints(template: &Value, say: Say) {
 /// A group that says nothing lets everything out.
 fn outward(template: &Value, say: Say) {
     let apart = of_type(template, "AWS::EC2::SecurityGroupEgress");
-    let apart: HashSet<&str> = apart.flat_map(|(_, rule)| referred(&rule["Properties"]["GroupId"])).collect();
+    let apart: HashSet<&str> = apart
+        .flat_map(|(_, rule)| referred(&rule["Properties"]["GroupId"]))
+        .collect();
     for (id, group) in of_type(template, "AWS::EC2::SecurityGroup") {
         if list(&group["Properties"]["SecurityGroupEgress"]).is_empty() && !apart.contains(id) {
             let message = "The group lets everything out. Say in SecurityGroupEgress where its members may call.";
@@ -208,7 +271,10 @@ fn outward(template: &Value, say: Say) {
 fn task_roles(template: &Value, say: Say) {
     let mut taken: Vec<&Value> = Vec::new();
     for (id, task) in of_type(template, "AWS::ECS::TaskDefinition") {
-        let (role, starter) = (&task["Properties"]["TaskRoleArn"], &task["Properties"]["ExecutionRoleArn"]);
+        let (role, starter) = (
+            &task["Properties"]["TaskRoleArn"],
+            &task["Properties"]["ExecutionRoleArn"],
+        );
         if role.is_null() {
             continue;
         }
@@ -224,12 +290,14 @@ fn task_roles(template: &Value, say: Say) {
 /// Whatever the world reaches, it reaches through the firewall.
 fn behind_the_firewall(template: &Value, say: Say) {
     let guarded = of_type(template, "AWS::WAFv2::WebACLAssociation");
-    let guarded: HashSet<&str> =
-        guarded.flat_map(|(_, association)| referred(&association["Properties"]["ResourceArn"])).collect();
+    let guarded: HashSet<&str> = guarded
+        .flat_map(|(_, association)| referred(&association["Properties"]["ResourceArn"]))
+        .collect();
     let message = "It is reached past the firewall. Add a WebACLAssociation with its ARN.";
     for (id, balancer) in of_type(template, "AWS::ElasticLoadBalancingV2::LoadBalancer") {
         // The firewall does not take network load balancers.
-        let open = balancer["Properties"]["Scheme"] != "internal" && balancer["Properties"]["Type"] != "network";
+        let open = balancer["Properties"]["Scheme"] != "internal"
+            && balancer["Properties"]["Type"] != "network";
         if open && !guarded.contains(id) {
             say("WAF-8", id, "", message);
         }

@@ -1,14 +1,16 @@
 //! The rules in Guard language, parsed once and evaluated in-process.
 //!
-//! A rule's name is its id with `_` for `-`, which Guard does not take in a name. Its first message is what the rule says
-//! of itself, and what is said where the clause that failed has none.
+//! A rule's name is its id with `_` for `-`, which Guard does not take in a name. Its first message
+//! is what the rule says of itself, and what is said where the clause that failed has none.
 
 use std::collections::HashMap;
 use std::rc::Rc;
 
 use cloudformation_guard_lang::errors::Error;
 use cloudformation_guard_lang::eval::eval_rules_file;
-use cloudformation_guard_lang::eval_context::{ClauseReport, ValueComparisons, root_scope, simplified_json_from_root};
+use cloudformation_guard_lang::eval_context::{
+    ClauseReport, ValueComparisons, root_scope, simplified_json_from_root,
+};
 use cloudformation_guard_lang::exprs::RulesFile;
 use cloudformation_guard_lang::parser::{from_str2, rules_file};
 use cloudformation_guard_lang::path_value::PathAwareValue;
@@ -20,12 +22,18 @@ use super::{Finding, resources};
 const FILES: &[(&str, &str)] = &[
     ("network", include_str!("../../policy/network.guard")),
     ("rds", include_str!("../../policy/rds.guard")),
-    ("elasticache", include_str!("../../policy/elasticache.guard")),
+    (
+        "elasticache",
+        include_str!("../../policy/elasticache.guard"),
+    ),
     ("dynamodb", include_str!("../../policy/dynamodb.guard")),
     ("s3", include_str!("../../policy/s3.guard")),
     ("sqs", include_str!("../../policy/sqs.guard")),
     ("sns", include_str!("../../policy/sns.guard")),
-    ("eventbridge", include_str!("../../policy/eventbridge.guard")),
+    (
+        "eventbridge",
+        include_str!("../../policy/eventbridge.guard"),
+    ),
     ("kinesis", include_str!("../../policy/kinesis.guard")),
     ("ecs", include_str!("../../policy/ecs.guard")),
     ("edge", include_str!("../../policy/edge.guard")),
@@ -52,12 +60,23 @@ thread_local! {
 }
 
 pub fn rules() -> Vec<String> {
-    let names = |file: &File| file.parsed.guard_rules.iter().map(|rule| id(&rule.rule_name)).collect::<Vec<_>>();
+    let names = |file: &File| {
+        file.parsed
+            .guard_rules
+            .iter()
+            .map(|rule| id(&rule.rule_name))
+            .collect::<Vec<_>>()
+    };
     RULES.with(|files| files.iter().flat_map(names).collect())
 }
 
 pub fn findings(stack: &str, template: &Value) -> Vec<Finding> {
-    RULES.with(|files| files.iter().flat_map(|file| evaluate(file, stack, template)).collect())
+    RULES.with(|files| {
+        files
+            .iter()
+            .flat_map(|file| evaluate(file, stack, template))
+            .collect()
+    })
 }
 
 fn parse(name: &'static str, text: &'static str) -> File {
@@ -66,7 +85,10 @@ fn parse(name: &'static str, text: &'static str) -> File {
         Ok(None) => panic!("{name}.guard has no rules"),
         Err(error) => panic!("{name}.guard: {error}"),
     };
-    let mut types: Vec<&str> = text.match_indices("AWS::").map(|(at, _)| first_word(&text[at..])).collect();
+    let mut types: Vec<&str> = text
+        .match_indices("AWS::")
+        .map(|(at, _)| first_word(&text[at..]))
+        .collect();
     types.sort_unstable();
     types.dedup();
     let messages = text.split("\nrule ").skip(1).filter_map(|rule| {
@@ -74,7 +96,13 @@ fn parse(name: &'static str, text: &'static str) -> File {
         Some((first_word(rule), said))
     });
     let asks_for_parameters = text.contains("= Parameters");
-    File { name, parsed, types, asks_for_parameters, messages: messages.collect() }
+    File {
+        name,
+        parsed,
+        types,
+        asks_for_parameters,
+        messages: messages.collect(),
+    }
 }
 
 fn first_word(text: &str) -> &str {
@@ -86,9 +114,14 @@ fn id(rule: &str) -> String {
     rule.replace('_', "-")
 }
 
-/// One resource at a time: what failed is then about that one, even where Guard does not say what it was about.
+/// One resource at a time: what failed is then about that one, even where Guard does not say what
+/// it was about.
 fn evaluate(file: &File, stack: &str, template: &Value) -> Vec<Finding> {
-    let about = |resource: &Value| resource["Type"].as_str().is_some_and(|kind| file.types.contains(&kind));
+    let about = |resource: &Value| {
+        resource["Type"]
+            .as_str()
+            .is_some_and(|kind| file.types.contains(&kind))
+    };
     let mine = resources(template).filter(|(_, resource)| about(resource));
     let mut findings: Vec<Finding> = mine
         .flat_map(|(id, resource)| {
@@ -107,14 +140,27 @@ fn evaluate(file: &File, stack: &str, template: &Value) -> Vec<Finding> {
 
 /// What the rules of a file find in what they are let see, which is at `place`.
 fn found(file: &File, stack: &str, resource: &str, place: &str, seen: Value) -> Vec<Finding> {
-    let failed = failed(file, seen).unwrap_or_else(|error| panic!("{}.guard on {stack}: {error}", file.name));
-    let finding = |Failed { rule, path, message }| {
-        let of_rule = file.messages.get(rule.as_str()).copied().unwrap_or_default();
+    let failed = failed(file, seen)
+        .unwrap_or_else(|error| panic!("{}.guard on {stack}: {error}", file.name));
+    let finding = |Failed {
+                       rule,
+                       path,
+                       message,
+                   }| {
+        let of_rule = file
+            .messages
+            .get(rule.as_str())
+            .copied()
+            .unwrap_or_default();
         Finding {
             rule: id(&rule),
             stack: stack.to_owned(),
             resource: resource.to_owned(),
-            path: if path.is_empty() { place.to_owned() } else { path },
+            path: if path.is_empty() {
+                place.to_owned()
+            } else {
+                path
+            },
             message: message.unwrap_or_else(|| of_rule.to_owned()),
             waived: None,
         }
@@ -130,7 +176,9 @@ fn failed(file: &File, seen: Value) -> Result<Vec<Failed>, Error> {
     let mut failed = Vec::new();
     for rule in simplified_json_from_root(&record)?.not_compliant {
         if let ClauseReport::Rule(rule) = rule {
-            rule.checks.iter().for_each(|check| gather(rule.name, check, &mut failed));
+            rule.checks
+                .iter()
+                .for_each(|check| gather(rule.name, check, &mut failed));
         }
     }
     Ok(failed)
@@ -145,7 +193,10 @@ struct Failed {
 /// The clauses that failed, of those that are joined by `or` the last alone.
 fn gather(rule: &str, check: &ClauseReport<'_>, failed: &mut Vec<Failed>) {
     match check {
-        ClauseReport::Rule(inner) => inner.checks.iter().for_each(|check| gather(rule, check, failed)),
+        ClauseReport::Rule(inner) => inner
+            .checks
+            .iter()
+            .for_each(|check| gather(rule, check, failed)),
         ClauseReport::Disjunctions(either) => {
             if let Some(last) = either.checks.last() {
                 gather(rule, last, failed);
@@ -153,9 +204,16 @@ fn gather(rule: &str, check: &ClauseReport<'_>, failed: &mut Vec<Failed>) {
         }
         ClauseReport::Block(_) | ClauseReport::Clause(_) => {
             let path = check.value_from().map(|value| value.self_path().0.clone());
-            let mut said = check.get_message().into_iter().filter_map(|messages| messages.custom_message);
+            let mut said = check
+                .get_message()
+                .into_iter()
+                .filter_map(|messages| messages.custom_message);
             let message = said.rfind(|message| !message.is_empty());
-            failed.push(Failed { rule: rule.to_owned(), path: path.unwrap_or_default(), message });
+            failed.push(Failed {
+                rule: rule.to_owned(),
+                path: path.unwrap_or_default(),
+                message,
+            });
         }
     }
 }

@@ -1,5 +1,5 @@
-//! That the platform has no weakness, and that each weakness would be found: one at a time it is put back into the
-//! templates of production, and exactly one rule must say so.
+//! That the platform has no weakness, and that each weakness would be found: one at a time it is
+//! put back into the templates of production, and exactly one rule must say so.
 
 mod fixture;
 mod weakness;
@@ -19,7 +19,10 @@ fn named(name: &str) -> Environment {
 /// As a human reads them.
 fn lines<'a>(findings: impl IntoIterator<Item = &'a Finding>) -> String {
     let line = |finding: &Finding| {
-        format!("{} {} {} {}: {}\n", finding.rule, finding.stack, finding.resource, finding.path, finding.message)
+        format!(
+            "{} {} {} {}: {}\n",
+            finding.rule, finding.stack, finding.resource, finding.path, finding.message
+        )
     };
     findings.into_iter().map(line).collect()
 }
@@ -29,8 +32,16 @@ fn the_platform_has_no_finding() {
     for name in ["dev", "staging", "prod"] {
         let environment = named(name);
         let findings = check_all(&environment, &stacks(&environment));
-        let open: Vec<&Finding> = findings.iter().filter(|finding| finding.waived.is_none()).collect();
-        assert!(open.is_empty(), "{} in {name}:\n{}", open.len(), lines(open));
+        let open: Vec<&Finding> = findings
+            .iter()
+            .filter(|finding| finding.waived.is_none())
+            .collect();
+        assert!(
+            open.is_empty(),
+            "{} in {name}:\n{}",
+            open.len(),
+            lines(open)
+        );
     }
 }
 
@@ -47,7 +58,10 @@ fn the_platform_on_aurora_has_no_finding() {
     let mut environment = named("prod");
     environment.settings.database.engine = Engine::Aurora;
     let findings = check_all(&environment, &stacks(&environment));
-    let open: Vec<&Finding> = findings.iter().filter(|finding| finding.waived.is_none()).collect();
+    let open: Vec<&Finding> = findings
+        .iter()
+        .filter(|finding| finding.waived.is_none())
+        .collect();
     assert!(open.is_empty(), "{}", lines(open));
 }
 
@@ -55,13 +69,24 @@ fn the_platform_on_aurora_has_no_finding() {
 fn what_is_waived_is_reported_with_its_reason() {
     let environment = named("prod");
     let findings = check_all(&environment, &stacks(&environment));
-    let waived: Vec<&Finding> = findings.iter().filter(|finding| finding.waived.is_some()).collect();
+    let waived: Vec<&Finding> = findings
+        .iter()
+        .filter(|finding| finding.waived.is_some())
+        .collect();
     for finding in &waived {
         let reason = finding.waived.as_deref().unwrap_or_default();
-        assert!(reason.split_whitespace().count() >= 5, "{} of {}: {reason}", finding.rule, finding.resource);
+        assert!(
+            reason.split_whitespace().count() >= 5,
+            "{} of {}: {reason}",
+            finding.rule,
+            finding.resource
+        );
     }
     let rules: BTreeSet<&str> = waived.iter().map(|finding| finding.rule.as_str()).collect();
-    assert!(rules.contains("S3-2"), "the bucket of the balancer's logs takes no key of ours: {rules:?}");
+    assert!(
+        rules.contains("S3-2"),
+        "the bucket of the balancer's logs takes no key of ours: {rules:?}"
+    );
 }
 
 #[test]
@@ -69,7 +94,10 @@ fn each_planted_weakness_is_caught_by_exactly_its_rule() {
     let mut aurora = named("prod");
     aurora.settings.database.engine = Engine::Aurora;
     let mut failures = Vec::new();
-    for (environment, weaknesses) in [(named("prod"), weaknesses::all()), (aurora, weaknesses::of_aurora())] {
+    for (environment, weaknesses) in [
+        (named("prod"), weaknesses::all()),
+        (aurora, weaknesses::of_aurora()),
+    ] {
         let mut good = stacks(&environment);
         good.push(fixture::stack());
         let before = Found::new(&environment, &good);
@@ -88,12 +116,20 @@ fn each_planted_weakness_is_caught_by_exactly_its_rule() {
             // In two sentences: what is wrong, and what to write instead.
             for finding in found.iter().filter(|finding| finding.rule == weakness.rule) {
                 if !finding.message.contains(". ") || !finding.path.starts_with('/') {
-                    failures.push(format!("{weakness}: {} {:?}", finding.path, finding.message));
+                    failures.push(format!(
+                        "{weakness}: {} {:?}",
+                        finding.path, finding.message
+                    ));
                 }
             }
         }
     }
-    assert!(failures.is_empty(), "{} of the weaknesses:\n{}", failures.len(), failures.join("\n"));
+    assert!(
+        failures.is_empty(),
+        "{} of the weaknesses:\n{}",
+        failures.len(),
+        failures.join("\n")
+    );
 }
 
 /// What is found in the templates without a weakness: what is waived, or another test says so.
@@ -101,7 +137,12 @@ struct Found(BTreeSet<(String, String, String)>);
 
 impl Found {
     fn new(environment: &Environment, stacks: &[Stack]) -> Found {
-        Found(check_all(environment, stacks).iter().filter_map(open).collect())
+        Found(
+            check_all(environment, stacks)
+                .iter()
+                .filter_map(open)
+                .collect(),
+        )
     }
 
     /// What is found more once `stacks[changed]` is weak.
@@ -114,15 +155,25 @@ impl Found {
 }
 
 fn open(finding: &Finding) -> Option<(String, String, String)> {
-    finding.waived.is_none().then(|| (finding.rule.clone(), finding.stack.clone(), finding.resource.clone()))
+    finding.waived.is_none().then(|| {
+        (
+            finding.rule.clone(),
+            finding.stack.clone(),
+            finding.resource.clone(),
+        )
+    })
 }
 
 type Weaken = fn(&mut Environment);
 
 /// Weaknesses that are in no template, but in what `haven` sets on every stack.
 const OF_THE_STACKS: &[(&str, Weaken)] = &[
-    ("TAG-2", |environment| environment.settings.account.owner.clear()),
-    ("TAG-2", |environment| environment.settings.account.cost_center.clear()),
+    ("TAG-2", |environment| {
+        environment.settings.account.owner.clear()
+    }),
+    ("TAG-2", |environment| {
+        environment.settings.account.cost_center.clear()
+    }),
 ];
 
 #[test]
@@ -131,8 +182,10 @@ fn each_weakness_of_all_stacks_is_caught_by_exactly_its_rule() {
         let mut environment = named("prod");
         weaken(&mut environment);
         let findings = check_all(&environment, &stacks(&environment));
-        let rules: Vec<&str> =
-            findings.iter().filter_map(|it| it.waived.is_none().then_some(it.rule.as_str())).collect();
+        let rules: Vec<&str> = findings
+            .iter()
+            .filter_map(|it| it.waived.is_none().then_some(it.rule.as_str()))
+            .collect();
         assert_eq!(rules, [*rule]);
     }
 }
@@ -141,11 +194,19 @@ fn each_weakness_of_all_stacks_is_caught_by_exactly_its_rule() {
 fn every_rule_is_shown_to_catch_something() {
     let (all, of_aurora) = (weaknesses::all(), weaknesses::of_aurora());
     let in_templates = all.iter().chain(&of_aurora).map(|weakness| weakness.rule);
-    let planted: BTreeSet<&str> = in_templates.chain(OF_THE_STACKS.iter().map(|(rule, _)| *rule)).collect();
+    let planted: BTreeSet<&str> = in_templates
+        .chain(OF_THE_STACKS.iter().map(|(rule, _)| *rule))
+        .collect();
     let rules = rules();
-    let never: Vec<&String> = rules.iter().filter(|rule| !planted.contains(rule.as_str())).collect();
+    let never: Vec<&String> = rules
+        .iter()
+        .filter(|rule| !planted.contains(rule.as_str()))
+        .collect();
     assert!(never.is_empty(), "nothing is planted for {never:?}");
-    let unknown: Vec<&&str> = planted.iter().filter(|rule| !rules.iter().any(|known| known == **rule)).collect();
+    let unknown: Vec<&&str> = planted
+        .iter()
+        .filter(|rule| !rules.iter().any(|known| known == **rule))
+        .collect();
     assert!(unknown.is_empty(), "no such rules: {unknown:?}");
     let total = all.len() + of_aurora.len() + OF_THE_STACKS.len();
     println!("{total} weaknesses for {} rules", rules.len());
@@ -159,7 +220,12 @@ fn a_rule_has_one_id() {
     assert_eq!(unique.len(), rules.len(), "{rules:?}");
     for rule in &rules {
         let (service, number) = rule.split_once('-').expect("such as SQS-2");
-        assert!(service.bytes().all(|byte| byte.is_ascii_uppercase() || byte.is_ascii_digit()), "{rule}");
+        assert!(
+            service
+                .bytes()
+                .all(|byte| byte.is_ascii_uppercase() || byte.is_ascii_digit()),
+            "{rule}"
+        );
         assert!(number.parse::<u16>().is_ok(), "{rule}");
     }
 }
@@ -177,11 +243,20 @@ fn a_waiver_hides_one_rule_of_one_resource_and_needs_a_reason() {
     };
     let open = |waive: Value| -> Vec<String> {
         let findings = check("messaging", &queue(waive)).into_iter();
-        findings.filter(|finding| finding.waived.is_none()).map(|finding| finding.rule).collect()
+        findings
+            .filter(|finding| finding.waived.is_none())
+            .map(|finding| finding.rule)
+            .collect()
     };
     assert_eq!(open(json!([])), ["SQS-1", "SQS-8", "TAG-1"]);
-    assert_eq!(open(json!([{ "rule": "SQS-1", "reason": "holds nothing but the time of day" }])), ["SQS-8", "TAG-1"]);
-    assert_eq!(open(json!([{ "rule": "SQS-1", "reason": " " }])), ["SQS-1", "SQS-8", "TAG-1", "WAIVE-1"]);
+    assert_eq!(
+        open(json!([{ "rule": "SQS-1", "reason": "holds nothing but the time of day" }])),
+        ["SQS-8", "TAG-1"]
+    );
+    assert_eq!(
+        open(json!([{ "rule": "SQS-1", "reason": " " }])),
+        ["SQS-1", "SQS-8", "TAG-1", "WAIVE-1"]
+    );
     let idle = json!([{ "rule": "SQS-3", "reason": "nobody knows any more" }]);
     assert_eq!(open(idle), ["SQS-1", "SQS-8", "TAG-1", "WAIVE-2"]);
 }
@@ -191,15 +266,23 @@ fn a_waiver_hides_one_rule_of_one_resource_and_needs_a_reason() {
 fn a_check_of_production_takes_little_time() {
     let environment = named("prod");
     let stacks = stacks(&environment);
-    let resources: usize = stacks.iter().map(|stack| resources(&stack.template).count()).sum();
+    let resources: usize = stacks
+        .iter()
+        .map(|stack| resources(&stack.template).count())
+        .sum();
     let began = Instant::now();
     let rules = rules().len();
     let parsed = began.elapsed();
     let began = Instant::now();
     let findings = check_all(&environment, &stacks).len();
     let checked = began.elapsed();
-    println!("{rules} rules parsed in {parsed:?}; {resources} resources checked in {checked:?}, {findings} findings");
+    println!(
+        "{rules} rules parsed in {parsed:?}; {resources} resources checked in {checked:?}, {findings} findings"
+    );
     if !cfg!(debug_assertions) {
-        assert!((parsed + checked).as_millis() < 1_000, "{parsed:?}, {checked:?}");
+        assert!(
+            (parsed + checked).as_millis() < 1_000,
+            "{parsed:?}, {checked:?}"
+        );
     }
 }

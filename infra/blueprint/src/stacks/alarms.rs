@@ -18,7 +18,14 @@ use crate::template::{Keep, LogicalId, Template, reference};
 pub fn alarms(environment: &Environment) -> Template {
     let mut template = Template::new("Brew Haven: what calls for a human");
     let alarms = add_alarms(&mut template, environment, is_ours);
-    let page = add_page(&mut template, environment, &ORDERS_PAGE, &paging(&alarms), &any_of(&alarms), None);
+    let page = add_page(
+        &mut template,
+        environment,
+        &ORDERS_PAGE,
+        &paging(&alarms),
+        &any_of(&alarms),
+        None,
+    );
     Shared::OrdersPage.export(&mut template, environment, reference(&page));
     template
 }
@@ -26,7 +33,8 @@ pub fn alarms(environment: &Environment) -> Template {
 /// The alarms on what AWS measures of the platform, and the two that page.
 pub fn platform_alarms(template: &mut Template, environment: &Environment) {
     let alarms = add_alarms(template, environment, |signal| !is_ours(signal));
-    let [(deploys, deploying), (_, stuck)] = ["deploying", "deployment-stuck"].map(|slug| find(&alarms, slug));
+    let [(deploys, deploying), (_, stuck)] =
+        ["deploying", "deployment-stuck"].map(|slug| find(&alarms, slug));
     let quiet = add_page(
         template,
         environment,
@@ -35,16 +43,34 @@ pub fn platform_alarms(template: &mut Template, environment: &Environment) {
         &json!({ "Fn::Sub": format!("{} AND NOT {}", in_alarm(&deploying), in_alarm(&stuck)) }),
         None,
     );
-    let (seen, unseen): (Vec<_>, Vec<_>) = alarms.into_iter().partition(|(alarm, _)| customers_notice(alarm));
+    let (seen, unseen): (Vec<_>, Vec<_>) = alarms
+        .into_iter()
+        .partition(|(alarm, _)| customers_notice(alarm));
     let orders = json!({ "Fn::Sub": [
         format!("ALARM(\"${{Orders}}\") OR {}", joined(&seen)),
         { "Orders": Shared::OrdersPage.import(environment) },
     ] });
     // The orders' own page is one of its causes: what is in it has the runbooks of the queues.
-    let of_orders = ALARMS.iter().filter(|alarm| is_ours(&alarm.signal) && alarm.severity == Severity::Page);
+    let of_orders = ALARMS
+        .iter()
+        .filter(|alarm| is_ours(&alarm.signal) && alarm.severity == Severity::Page);
     let causes: Vec<&Alarm> = of_orders.chain(paging(&seen)).collect();
-    add_page(template, environment, &CUSTOMERS_PAGE, &causes, &orders, None);
-    add_page(template, environment, &PLATFORM_PAGE, &paging(&unseen), &any_of(&unseen), Some(&quiet));
+    add_page(
+        template,
+        environment,
+        &CUSTOMERS_PAGE,
+        &causes,
+        &orders,
+        None,
+    );
+    add_page(
+        template,
+        environment,
+        &PLATFORM_PAGE,
+        &paging(&unseen),
+        &any_of(&unseen),
+        Some(&quiet),
+    );
 }
 
 /// Whether it is about our queues or our own numbers, which a laptop has too.
@@ -52,24 +78,40 @@ fn is_ours(signal: &Signal) -> bool {
     !matches!(signal, Signal::Platform(_))
 }
 
-/// A composite alarm, for whoever wants one call and not one for each symptom: a pager subscribes to system-alerts with
-/// a filter on `AlarmName`.
+/// A composite alarm, for whoever wants one call and not one for each symptom: a pager subscribes
+/// to system-alerts with a filter on `AlarmName`.
 struct Page {
     slug: &'static str,
     about: &'static str,
 }
 
-const ORDERS_PAGE: Page = Page { slug: "page-orders", about: "Orders stand still or are late." };
-const CUSTOMERS_PAGE: Page = Page { slug: "page-customers", about: "Customers notice it, during a deployment too." };
-const PLATFORM_PAGE: Page =
-    Page { slug: "page-platform", about: "The platform is about to fail. Held back while a deployment runs." };
-const QUIET: Page = Page { slug: "quiet", about: "A deployment runs and is not stuck: nothing to do." };
+const ORDERS_PAGE: Page = Page {
+    slug: "page-orders",
+    about: "Orders stand still or are late.",
+};
+const CUSTOMERS_PAGE: Page = Page {
+    slug: "page-customers",
+    about: "Customers notice it, during a deployment too.",
+};
+const PLATFORM_PAGE: Page = Page {
+    slug: "page-platform",
+    about: "The platform is about to fail. Held back while a deployment runs.",
+};
+const QUIET: Page = Page {
+    slug: "quiet",
+    about: "A deployment runs and is not stuck: nothing to do.",
+};
 
 /// What customers notice is never held back: a deployment may be its cause.
 fn customers_notice(alarm: &Alarm) -> bool {
     matches!(
         alarm.signal,
-        Signal::Platform(Platform::ShopErrors | Platform::ShopLatency | Platform::ApiErrors | Platform::TableErrors)
+        Signal::Platform(
+            Platform::ShopErrors
+                | Platform::ShopLatency
+                | Platform::ApiErrors
+                | Platform::TableErrors
+        )
     )
 }
 
@@ -82,8 +124,12 @@ fn add_page(
     quiet: Option<&LogicalId>,
 ) -> LogicalId {
     let alerts = alerts(environment);
-    let runbooks: Vec<String> =
-        causes.iter().map(|alarm| runbook(alarm)).collect::<BTreeSet<_>>().into_iter().collect();
+    let runbooks: Vec<String> = causes
+        .iter()
+        .map(|alarm| runbook(alarm))
+        .collect::<BTreeSet<_>>()
+        .into_iter()
+        .collect();
     let mut properties = json!({
         "AlarmName": environment.stack_name(page.slug),
         "AlarmDescription": format!("{} Runbooks: {}", page.about, runbooks.join(", ")),
@@ -93,12 +139,17 @@ fn add_page(
     });
     if let Some(quiet) = quiet {
         properties["ActionsSuppressor"] = reference(quiet);
-        // Container Insights reports once a minute: a deployment shows up to two minutes late, and what it did to the
-        // numbers is gone some minutes after it.
+        // Container Insights reports once a minute: a deployment shows up to two minutes late, and
+        // what it did to the numbers is gone some minutes after it.
         properties["ActionsSuppressorWaitPeriod"] = json!(120);
         properties["ActionsSuppressorExtensionPeriod"] = json!(300);
     }
-    template.add(page.slug, "AWS::CloudWatch::CompositeAlarm", properties, Keep::Nothing)
+    template.add(
+        page.slug,
+        "AWS::CloudWatch::CompositeAlarm",
+        properties,
+        Keep::Nothing,
+    )
 }
 
 fn any_of(alarms: &[(&Alarm, LogicalId)]) -> Value {
@@ -107,22 +158,35 @@ fn any_of(alarms: &[(&Alarm, LogicalId)]) -> Value {
 
 /// Alarms that page, as a rule: any of them. One hundred are the most that a rule takes.
 fn joined(alarms: &[(&Alarm, LogicalId)]) -> String {
-    let pages = alarms.iter().filter(|(alarm, _)| alarm.severity == Severity::Page);
-    pages.map(|(_, id)| in_alarm(id)).collect::<Vec<_>>().join(" OR ")
+    let pages = alarms
+        .iter()
+        .filter(|(alarm, _)| alarm.severity == Severity::Page);
+    pages
+        .map(|(_, id)| in_alarm(id))
+        .collect::<Vec<_>>()
+        .join(" OR ")
 }
 
 fn paging<'a>(alarms: &[(&'a Alarm, LogicalId)]) -> Vec<&'a Alarm> {
-    alarms.iter().map(|(alarm, _)| *alarm).filter(|alarm| alarm.severity == Severity::Page).collect()
+    alarms
+        .iter()
+        .map(|(alarm, _)| *alarm)
+        .filter(|alarm| alarm.severity == Severity::Page)
+        .collect()
 }
 
 /// # Panics
 /// When there is no such alarm: a defect of ours, found by any test that makes the template.
 fn find<'a>(alarms: &[(&'a Alarm, LogicalId)], slug: &str) -> (&'a Alarm, LogicalId) {
     let found = alarms.iter().find(|(alarm, _)| alarm.slug == slug);
-    found.map_or_else(|| panic!("the contract has no alarm {slug}"), |(alarm, id)| (*alarm, id.clone()))
+    found.map_or_else(
+        || panic!("the contract has no alarm {slug}"),
+        |(alarm, id)| (*alarm, id.clone()),
+    )
 }
 
-/// Where its page is in the repository; `haven runbook show` knows it by the file's name without `.md`.
+/// Where its page is in the repository; `haven runbook show` knows it by the file's name without
+/// `.md`.
 fn runbook(alarm: &Alarm) -> String {
     format!("runbooks/{}.md", alarm.runbook)
 }
@@ -139,7 +203,12 @@ fn add_alarms(
     let alarms = ALARMS.iter().filter(|alarm| wanted(&alarm.signal));
     let add = |alarm: &'static Alarm| {
         let properties = alarm_properties(environment, alarm);
-        let id = template.add(&format!("{} alarm", alarm.slug), "AWS::CloudWatch::Alarm", properties, Keep::Nothing);
+        let id = template.add(
+            &format!("{} alarm", alarm.slug),
+            "AWS::CloudWatch::Alarm",
+            properties,
+            Keep::Nothing,
+        );
         (alarm, id)
     };
     alarms.map(add).collect()
@@ -156,7 +225,10 @@ fn alarm_properties(environment: &Environment, alarm: &Alarm) -> Value {
         Missing::Breaching => "breaching",
     };
     let (threshold, floor) = match alarm.signal {
-        Signal::Platform(watched) => (threshold(environment, watched, alarm.threshold), watched.is_a_floor()),
+        Signal::Platform(watched) => (
+            threshold(environment, watched, alarm.threshold),
+            watched.is_a_floor(),
+        ),
         Signal::QueueAge(_) | Signal::Parked(_) | Signal::Ours { .. } => (alarm.threshold, false),
     };
     let alerts = alerts(environment);
@@ -184,8 +256,9 @@ enum Watch {
     Metric(Metric),
     /// An expression over metrics that are called `a`, `b`, `c`, ...
     Math(String, Vec<Metric>),
-    /// A query in Metrics Insights. Grouped by a dimension it watches each series by itself, those of tomorrow too
-    /// (CloudWatch user guide, "Create an alarm based on a Multi Time Series Metrics Insights query").
+    /// A query in Metrics Insights. Grouped by a dimension it watches each series by itself, those
+    /// of tomorrow too (CloudWatch user guide, "Create an alarm based on a Multi Time Series
+    /// Metrics Insights query").
     Query(Value),
 }
 
@@ -203,11 +276,19 @@ impl Metric {
         statistic: &'static str,
         dimensions: Vec<(&'static str, Value)>,
     ) -> Metric {
-        Metric { namespace, name, dimensions, statistic }
+        Metric {
+            namespace,
+            name,
+            dimensions,
+            statistic,
+        }
     }
 
     fn dimensions(&self) -> Value {
-        self.dimensions.iter().map(|(name, value)| json!({ "Name": name, "Value": value })).collect()
+        self.dimensions
+            .iter()
+            .map(|(name, value)| json!({ "Name": name, "Value": value }))
+            .collect()
     }
 }
 
@@ -233,13 +314,15 @@ impl Watch {
                     let watched = json!({
                         "Namespace": metric.namespace, "MetricName": metric.name, "Dimensions": metric.dimensions(),
                     });
-                    let measured = json!({ "Metric": watched, "Period": period, "Stat": metric.statistic });
+                    let measured =
+                        json!({ "Metric": watched, "Period": period, "Stat": metric.statistic });
                     all.push(json!({ "Id": id, "MetricStat": measured, "ReturnData": false }));
                 }
                 properties["Metrics"] = json!(all);
             }
             Watch::Query(query) => {
-                properties["Metrics"] = json!([{ "Id": "x", "Expression": query, "Period": period }]);
+                properties["Metrics"] =
+                    json!([{ "Id": "x", "Expression": query, "Period": period }]);
             }
         }
     }
@@ -248,17 +331,34 @@ impl Watch {
 fn watch(environment: &Environment, alarm: &Alarm) -> Watch {
     let queue = |name, address| {
         let queue = json!({ "Fn::ImportValue": export_of_name(environment, address) });
-        Watch::Metric(Metric::new("AWS/SQS", name, "Maximum", vec![("QueueName", queue)]))
+        Watch::Metric(Metric::new(
+            "AWS/SQS",
+            name,
+            "Maximum",
+            vec![("QueueName", queue)],
+        ))
     };
     match alarm.signal {
-        Signal::QueueAge(watched) => queue("ApproximateAgeOfOldestMessage", Address::Queue(watched)),
-        Signal::Parked(watched) => queue("ApproximateNumberOfMessagesVisible", Address::ParkingQueue(watched)),
-        Signal::Ours { metric, service, statistic } => {
+        Signal::QueueAge(watched) => {
+            queue("ApproximateAgeOfOldestMessage", Address::Queue(watched))
+        }
+        Signal::Parked(watched) => queue(
+            "ApproximateNumberOfMessagesVisible",
+            Address::ParkingQueue(watched),
+        ),
+        Signal::Ours {
+            metric,
+            service,
+            statistic,
+        } => {
             let statistic = match statistic {
                 Statistic::Maximum => "Maximum",
                 Statistic::Sum => "Sum",
             };
-            let dimensions = vec![("Environment", json!(environment.name)), ("Service", json!(service))];
+            let dimensions = vec![
+                ("Environment", json!(environment.name)),
+                ("Service", json!(service)),
+            ];
             Watch::Metric(Metric::new(NAMESPACE, metric.name(), statistic, dimensions))
         }
         Signal::Platform(watched) => watch_platform(environment, watched),
@@ -271,7 +371,8 @@ fn watch_platform(environment: &Environment, watched: Platform) -> Watch {
         Platform::DatabaseMemory => database(environment, "FreeableMemory", "Minimum"),
         Platform::DatabaseStorage => match environment.settings.database.engine {
             Engine::Postgres => database(environment, "FreeStorageSpace", "Minimum"),
-            // Aurora's volume grows by itself; what an instance can run out of is its disk for sorting and indexes.
+            // Aurora's volume grows by itself; what an instance can run out of is its disk for
+            // sorting and indexes.
             Engine::Aurora => database(environment, "FreeLocalStorage", "Minimum"),
         },
         Platform::DatabaseConnections => database(environment, "DatabaseConnections", "Maximum"),
@@ -279,10 +380,18 @@ fn watch_platform(environment: &Environment, watched: Platform) -> Watch {
         Platform::CacheMemory => cache(environment, "DatabaseMemoryUsagePercentage", "Maximum"),
         Platform::CacheEvictions => cache(environment, "Evictions", "Sum"),
         Platform::CacheLag => cache(environment, "ReplicationLag", "Maximum"),
-        // Of every table of the account: each operation is a series of its own, more than metric math takes (ten), and
-        // a query knows no OR.
-        Platform::TableThrottles => each_of("ThrottledRequests", "\"AWS/DynamoDB\",Operation,TableName", "TableName"),
-        Platform::TableErrors => each_of("SystemErrors", "\"AWS/DynamoDB\",Operation,TableName", "TableName"),
+        // Of every table of the account: each operation is a series of its own, more than metric
+        // math takes (ten), and a query knows no OR.
+        Platform::TableThrottles => each_of(
+            "ThrottledRequests",
+            "\"AWS/DynamoDB\",Operation,TableName",
+            "TableName",
+        ),
+        Platform::TableErrors => each_of(
+            "SystemErrors",
+            "\"AWS/DynamoDB\",Operation,TableName",
+            "TableName",
+        ),
         Platform::TasksCpu => each_service(environment, "MAX(CPUUtilization)"),
         Platform::TasksMemory => each_service(environment, "MAX(MemoryUtilization)"),
         Platform::TasksMissing(roles) => {
@@ -291,14 +400,22 @@ fn watch_platform(environment: &Environment, watched: Platform) -> Watch {
                 let service = vec![("ClusterName", cluster), ("ServiceName", json!(role.slug))];
                 Metric::new("ECS/ContainerInsights", metric, "Average", service)
             };
-            let each = roles.iter().flat_map(|role| [tasks("DesiredTaskCount", role), tasks("RunningTaskCount", role)]);
+            let each = roles.iter().flat_map(|role| {
+                [
+                    tasks("DesiredTaskCount", role),
+                    tasks("RunningTaskCount", role),
+                ]
+            });
             let ids = ('a'..='z').zip('b'..='z').step_by(2).take(roles.len());
-            let missing: Vec<String> = ids.map(|(desired, running)| format!("{desired}-FILL({running},0)")).collect();
+            let missing: Vec<String> = ids
+                .map(|(desired, running)| format!("{desired}-FILL({running},0)"))
+                .collect();
             Watch::Math(format!("MAX([{}])", missing.join(",")), each.collect())
         }
         // Below twenty answers a minute a single error would be a share worth waking somebody.
         Platform::ShopErrors => Watch::Math(
-            "IF(FILL(a,0)+FILL(b,0)>=20,100*(FILL(b,0)+FILL(c,0))/(FILL(a,0)+FILL(b,0)),0)".to_owned(),
+            "IF(FILL(a,0)+FILL(b,0)>=20,100*(FILL(b,0)+FILL(c,0))/(FILL(a,0)+FILL(b,0)),0)"
+                .to_owned(),
             vec![
                 balancer(environment, "RequestCount", "Sum"),
                 // The balancer's own, for want of a target; these are not among the requests.
@@ -313,17 +430,32 @@ fn watch_platform(environment: &Environment, watched: Platform) -> Watch {
              WHERE LoadBalancer='${It}' GROUP BY TargetGroup",
             Shared::BalancerName.import(environment),
         ),
-        Platform::ShopConnections => Watch::Metric(balancer(environment, "TargetConnectionErrorCount", "Sum")),
+        Platform::ShopConnections => {
+            Watch::Metric(balancer(environment, "TargetConnectionErrorCount", "Sum"))
+        }
         Platform::ApiErrors => {
             let name = || Shared::ApiName.import(environment);
-            let api = |metric| Metric::new("AWS/ApiGateway", metric, "Sum", vec![("ApiName", name())]);
-            Watch::Math("IF(a>=20,100*FILL(b,0)/a,0)".to_owned(), vec![api("Count"), api("5XXError")])
+            let api =
+                |metric| Metric::new("AWS/ApiGateway", metric, "Sum", vec![("ApiName", name())]);
+            Watch::Math(
+                "IF(a>=20,100*FILL(b,0)/a,0)".to_owned(),
+                vec![api("Count"), api("5XXError")],
+            )
         }
         Platform::Undelivered => {
             let queue = vec![("QueueName", Shared::UndeliveredName.import(environment))];
-            Watch::Metric(Metric::new("AWS/SQS", "ApproximateNumberOfMessagesVisible", "Maximum", queue))
+            Watch::Metric(Metric::new(
+                "AWS/SQS",
+                "ApproximateNumberOfMessagesVisible",
+                "Maximum",
+                queue,
+            ))
         }
-        Platform::TopicFailures => each_of("NumberOfNotificationsFailed", "\"AWS/SNS\",TopicName", "TopicName"),
+        Platform::TopicFailures => each_of(
+            "NumberOfNotificationsFailed",
+            "\"AWS/SNS\",TopicName",
+            "TopicName",
+        ),
         Platform::Deployments => query(
             "SELECT MAX(DeploymentCount) FROM SCHEMA(\"ECS/ContainerInsights\",ClusterName,ServiceName) \
              WHERE ClusterName='${It}'",
@@ -338,28 +470,46 @@ fn database(environment: &Environment, metric: &'static str, statistic: &'static
         Engine::Aurora => "DBClusterIdentifier",
     };
     let identifier = Shared::DatabaseIdentifier.import(environment);
-    Watch::Metric(Metric::new("AWS/RDS", metric, statistic, vec![(dimension, identifier)]))
+    Watch::Metric(Metric::new(
+        "AWS/RDS",
+        metric,
+        statistic,
+        vec![(dimension, identifier)],
+    ))
 }
 
-/// The worst of all nodes. ElastiCache calls them after their replication group: `<group>-001` and so on.
+/// The worst of all nodes. ElastiCache calls them after their replication group: `<group>-001` and
+/// so on.
 fn cache(environment: &Environment, metric: &'static str, statistic: &'static str) -> Watch {
     let nodes = 1..=1 + environment.settings.cache.replicas;
     let nodes = nodes.map(|node| {
         let group = Shared::CacheIdentifier.import(environment);
         let name = json!({ "Fn::Join": ["-", [group, format!("{node:03}")]] });
-        Metric::new("AWS/ElastiCache", metric, statistic, vec![("CacheClusterId", name)])
+        Metric::new(
+            "AWS/ElastiCache",
+            metric,
+            statistic,
+            vec![("CacheClusterId", name)],
+        )
     });
     Watch::Math("MAX(METRICS())".to_owned(), nodes.collect())
 }
 
 fn balancer(environment: &Environment, metric: &'static str, statistic: &'static str) -> Metric {
     let name = Shared::BalancerName.import(environment);
-    Metric::new("AWS/ApplicationELB", metric, statistic, vec![("LoadBalancer", name)])
+    Metric::new(
+        "AWS/ApplicationELB",
+        metric,
+        statistic,
+        vec![("LoadBalancer", name)],
+    )
 }
 
 /// Each series of the whole account by itself: an environment has an account of its own.
 fn each_of(metric: &str, series: &str, by: &str) -> Watch {
-    Watch::Query(json!(format!("SELECT SUM({metric}) FROM SCHEMA({series}) GROUP BY {by}")))
+    Watch::Query(json!(format!(
+        "SELECT SUM({metric}) FROM SCHEMA({series}) GROUP BY {by}"
+    )))
 }
 
 fn each_service(environment: &Environment, what: &str) -> Watch {
@@ -414,11 +564,14 @@ fn threshold(environment: &Environment, watched: Platform, percent: u64) -> u64 
 
 const GIB: u64 = 1 << 30;
 
-/// Memory of an instance class such as `db.r7g.2xlarge`. Of one size, families for memory (`r`, `x`) have twice what the
-/// others have.
+/// Memory of an instance class such as `db.r7g.2xlarge`. Of one size, families for memory (`r`,
+/// `x`) have twice what the others have.
 fn memory_gib(class: &str) -> u64 {
     let mut parts = class.split('.').skip(1);
-    let (family, size) = (parts.next().unwrap_or_default(), parts.next().unwrap_or_default());
+    let (family, size) = (
+        parts.next().unwrap_or_default(),
+        parts.next().unwrap_or_default(),
+    );
     let general = match size {
         "micro" => 1,
         "small" => 2,
@@ -427,5 +580,9 @@ fn memory_gib(class: &str) -> u64 {
         "xlarge" => 16,
         larger => 16 * larger.trim_end_matches("xlarge").parse().unwrap_or(1),
     };
-    if family.starts_with(['r', 'x']) { 2 * general } else { general }
+    if family.starts_with(['r', 'x']) {
+        2 * general
+    } else {
+        general
+    }
 }

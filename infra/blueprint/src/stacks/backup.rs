@@ -8,8 +8,8 @@ use super::{Shared, export_of_arn};
 use crate::template::{Keep, LogicalId, Template, get_att, reference, sub};
 use crate::{Engine, Environment};
 
-/// Days after which a monthly copy moves to cold storage, where its type allows it (tables do, databases and buckets
-/// do not, and AWS Backup then ignores it).
+/// Days after which a monthly copy moves to cold storage, where its type allows it (tables do,
+/// databases and buckets do not, and AWS Backup then ignores it).
 const COLD_AFTER_DAYS: u16 = 30;
 /// Days that a copy must be cold at least (AWS Backup Developer Guide, "Lifecycle").
 const COLD_DAYS_MIN: u16 = 90;
@@ -20,7 +20,13 @@ pub fn backup(environment: &Environment) -> Template {
     let plan = plan(&mut template, environment, &vault);
     let role = backup_role(&mut template, environment);
     restore_role(&mut template, environment);
-    selection(&mut template, &plan, &role, "database", vec![database(environment)]);
+    selection(
+        &mut template,
+        &plan,
+        &role,
+        "database",
+        vec![database(environment)],
+    );
     selection(&mut template, &plan, &role, "tables", tables(environment));
     selection(&mut template, &plan, &role, "buckets", buckets(environment));
     template
@@ -28,8 +34,9 @@ pub fn backup(environment: &Environment) -> Template {
 
 /// Where copies are kept.
 ///
-/// In production it is locked, in governance mode: nobody deletes a copy before its time without first taking off the
-/// lock. Compliance mode could never be taken off again, and a shop that moves out would pay for a year.
+/// In production it is locked, in governance mode: nobody deletes a copy before its time without
+/// first taking off the lock. Compliance mode could never be taken off again, and a shop that moves
+/// out would pay for a year.
 fn vault(template: &mut Template, environment: &Environment) -> LogicalId {
     let settings = &environment.settings.backup;
     let mut properties = json!({
@@ -48,41 +55,63 @@ fn vault(template: &mut Template, environment: &Environment) -> LogicalId {
         });
     }
     let vault = template.add("vault", "AWS::Backup::BackupVault", properties, Keep::Data);
-    template.note(&vault, "wildcard", json!("A vault's policy is about its own copies, which have no names yet"));
+    template.note(
+        &vault,
+        "wildcard",
+        json!("A vault's policy is about its own copies, which have no names yet"),
+    );
     vault
 }
 
-/// AWS wants a name. A part of the stack's id is in it, so that a vault that was kept does not stand in the way of the
-/// next one.
+/// AWS wants a name. A part of the stack's id is in it, so that a vault that was kept does not
+/// stand in the way of the next one.
 fn vault_name(environment: &Environment) -> Value {
     let id = json!({ "Fn::Select": [2, { "Fn::Split": ["/", { "Ref": "AWS::StackId" }] }] });
     let beginning = json!({ "Fn::Select": [0, { "Fn::Split": ["-", id] }] });
     json!({ "Fn::Join": ["-", [environment.stack_name("backups"), beginning]] })
 }
 
-/// Of the copies, which are not resources of the stack: it hands its tags to the plan and the vault alone. AWS Backup takes
-/// them as an object.
+/// Of the copies, which are not resources of the stack: it hands its tags to the plan and the vault
+/// alone. AWS Backup takes them as an object.
 fn tags(environment: &Environment) -> Value {
     let tags = environment.tags();
-    let pairs =
-        tags.as_array().into_iter().flatten().filter_map(|tag| Some((tag["Key"].as_str()?, tag["Value"].clone())));
-    pairs.map(|(key, value)| (key.to_owned(), value)).collect::<serde_json::Map<_, _>>().into()
+    let pairs = tags
+        .as_array()
+        .into_iter()
+        .flatten()
+        .filter_map(|tag| Some((tag["Key"].as_str()?, tag["Value"].clone())));
+    pairs
+        .map(|(key, value)| (key.to_owned(), value))
+        .collect::<serde_json::Map<_, _>>()
+        .into()
 }
 
 /// Every day and every month.
 ///
-/// Not continuous: the database and tables have recovery to any second of their own, which AWS Backup would take over
-/// and whose settings would then drift from the template; buckets keep versions.
+/// Not continuous: the database and tables have recovery to any second of their own, which AWS
+/// Backup would take over and whose settings would then drift from the template; buckets keep
+/// versions.
 fn plan(template: &mut Template, environment: &Environment, vault: &LogicalId) -> LogicalId {
     let settings = &environment.settings.backup;
     // UTC. Both begin more than an hour before the database's own windows, see `data`.
-    let daily =
-        rule(environment, vault, "daily", "cron(0 2 * * ? *)", json!({ "DeleteAfterDays": settings.daily_days }));
+    let daily = rule(
+        environment,
+        vault,
+        "daily",
+        "cron(0 2 * * ? *)",
+        json!({ "DeleteAfterDays": settings.daily_days }),
+    );
     let mut lifecycle = json!({ "DeleteAfterDays": settings.monthly_days });
     if settings.monthly_days >= COLD_AFTER_DAYS + COLD_DAYS_MIN {
         lifecycle["MoveToColdStorageAfterDays"] = json!(COLD_AFTER_DAYS);
     }
-    let monthly = rule(environment, vault, "monthly", "cron(0 4 1 * ? *)", lifecycle);
+    let monthly = rule(
+        environment,
+        vault,
+        "monthly",
+        "cron(0 4 1 * ? *)",
+        lifecycle,
+    );
     template.add(
         "plan",
         "AWS::Backup::BackupPlan",
@@ -93,7 +122,13 @@ fn plan(template: &mut Template, environment: &Environment, vault: &LogicalId) -
     )
 }
 
-fn rule(environment: &Environment, vault: &LogicalId, name: &str, schedule: &str, lifecycle: Value) -> Value {
+fn rule(
+    environment: &Environment,
+    vault: &LogicalId,
+    name: &str,
+    schedule: &str,
+    lifecycle: Value,
+) -> Value {
     let mut rule = json!({
         "RuleName": name,
         "TargetBackupVault": reference(vault),
@@ -105,31 +140,50 @@ fn rule(environment: &Environment, vault: &LogicalId, name: &str, schedule: &str
         "RecoveryPointTags": tags(environment),
     });
     if let Some(other) = other_vault(environment) {
-        rule["CopyActions"] = json!([{ "DestinationBackupVaultArn": other, "Lifecycle": rule["Lifecycle"] }]);
+        rule["CopyActions"] =
+            json!([{ "DestinationBackupVaultArn": other, "Lifecycle": rule["Lifecycle"] }]);
     }
     rule
 }
 
-/// The vault of the other region, if copies go to one. A stack makes nothing outside its own region, so this vault must
-/// be there before: `aws backup create-backup-vault --region R --backup-vault-name brew-haven-ENV-copies
-/// --encryption-key-arn K`, with a key of that region. Without it copies fail, and backups do not.
+/// The vault of the other region, if copies go to one. A stack makes nothing outside its own
+/// region, so this vault must be there before: `aws backup create-backup-vault --region R
+/// --backup-vault-name brew-haven-ENV-copies --encryption-key-arn K`, with a key of that region.
+/// Without it copies fail, and backups do not.
 fn other_vault(environment: &Environment) -> Option<Value> {
     let region = &environment.settings.backup.copy_to_region;
     let name = environment.stack_name("copies");
-    let arn = format!("arn:${{AWS::Partition}}:backup:{region}:${{AWS::AccountId}}:backup-vault:{name}");
+    let arn =
+        format!("arn:${{AWS::Partition}}:backup:{region}:${{AWS::AccountId}}:backup-vault:{name}");
     (!region.is_empty()).then(|| sub(&arn))
 }
 
 /// What makes copies; it cannot restore.
 fn backup_role(template: &mut Template, environment: &Environment) -> LogicalId {
-    let policies = ["service-role/AWSBackupServiceRolePolicyForBackup", "AWSBackupServiceRolePolicyForS3Backup"];
-    template.add("backup role", "AWS::IAM::Role", role(environment, policies), Keep::Nothing)
+    let policies = [
+        "service-role/AWSBackupServiceRolePolicyForBackup",
+        "AWSBackupServiceRolePolicyForS3Backup",
+    ];
+    template.add(
+        "backup role",
+        "AWS::IAM::Role",
+        role(environment, policies),
+        Keep::Nothing,
+    )
 }
 
 /// What restores, there before the day it is needed; it cannot make or delete copies.
 fn restore_role(template: &mut Template, environment: &Environment) {
-    let policies = ["service-role/AWSBackupServiceRolePolicyForRestores", "AWSBackupServiceRolePolicyForS3Restore"];
-    template.add("restore role", "AWS::IAM::Role", role(environment, policies), Keep::Nothing);
+    let policies = [
+        "service-role/AWSBackupServiceRolePolicyForRestores",
+        "AWSBackupServiceRolePolicyForS3Restore",
+    ];
+    template.add(
+        "restore role",
+        "AWS::IAM::Role",
+        role(environment, policies),
+        Keep::Nothing,
+    );
 }
 
 fn role(environment: &Environment, policies: [&str; 2]) -> Value {
@@ -143,7 +197,13 @@ fn role(environment: &Environment, policies: [&str; 2]) -> Value {
     })
 }
 
-fn selection(template: &mut Template, plan: &LogicalId, role: &LogicalId, name: &str, resources: Vec<Value>) {
+fn selection(
+    template: &mut Template,
+    plan: &LogicalId,
+    role: &LogicalId,
+    name: &str,
+    resources: Vec<Value>,
+) {
     template.add(
         &format!("{name} selection"),
         "AWS::Backup::BackupSelection",
@@ -160,13 +220,17 @@ fn database(environment: &Environment) -> Value {
         Engine::Postgres => "db",
         Engine::Aurora => "cluster",
     };
-    let arn = format!("arn:${{AWS::Partition}}:rds:${{AWS::Region}}:${{AWS::AccountId}}:{kind}:${{Name}}");
+    let arn = format!(
+        "arn:${{AWS::Partition}}:rds:${{AWS::Region}}:${{AWS::AccountId}}:{kind}:${{Name}}"
+    );
     json!({ "Fn::Sub": [arn, { "Name": Shared::DatabaseIdentifier.import(environment) }] })
 }
 
 /// Every one of the contract's.
 fn tables(environment: &Environment) -> Vec<Value> {
-    let arns = TABLES.iter().map(|table| export_of_arn(environment, Address::Table(table)));
+    let arns = TABLES
+        .iter()
+        .map(|table| export_of_arn(environment, Address::Table(table)));
     arns.map(|arn| json!({ "Fn::ImportValue": arn })).collect()
 }
 
@@ -186,18 +250,28 @@ mod tests {
 
     fn resources(environment: &Environment, kind: &str) -> Vec<Value> {
         let template = backup(environment).into_json();
-        let resources = template["Resources"].as_object().expect("resources").values();
-        resources.filter(|resource| resource["Type"] == kind).cloned().collect()
+        let resources = template["Resources"]
+            .as_object()
+            .expect("resources")
+            .values();
+        resources
+            .filter(|resource| resource["Type"] == kind)
+            .cloned()
+            .collect()
     }
 
     fn rules(environment: &Environment) -> Vec<Value> {
         let plans = resources(environment, "AWS::Backup::BackupPlan");
-        plans[0]["Properties"]["BackupPlan"]["BackupPlanRule"].as_array().expect("rules").clone()
+        plans[0]["Properties"]["BackupPlan"]["BackupPlanRule"]
+            .as_array()
+            .expect("rules")
+            .clone()
     }
 
     fn selected(environment: &Environment) -> String {
         let selections = resources(environment, "AWS::Backup::BackupSelection");
-        let selected = |selection: &Value| selection["Properties"]["BackupSelection"]["Resources"].to_string();
+        let selected =
+            |selection: &Value| selection["Properties"]["BackupSelection"]["Resources"].to_string();
         selections.iter().map(selected).collect()
     }
 
@@ -208,10 +282,21 @@ mod tests {
             let selected = selected(&environment);
             for table in TABLES {
                 let arn = export_of_arn(&environment, Address::Table(table));
-                assert!(selected.contains(&format!("\"{arn}\"")), "{name}: {}", table.slug);
+                assert!(
+                    selected.contains(&format!("\"{arn}\"")),
+                    "{name}: {}",
+                    table.slug
+                );
             }
-            for shared in [Shared::DatabaseIdentifier, Shared::AuditBucket, Shared::LakeBucket] {
-                assert!(selected.contains(&shared.import(&environment).to_string()), "{name}: {shared:?}");
+            for shared in [
+                Shared::DatabaseIdentifier,
+                Shared::AuditBucket,
+                Shared::LakeBucket,
+            ] {
+                assert!(
+                    selected.contains(&shared.import(&environment).to_string()),
+                    "{name}: {shared:?}"
+                );
             }
             assert!(!selected.contains(&Shared::LogsBucket.import(&environment).to_string()));
         }
@@ -239,7 +324,8 @@ mod tests {
             for rule in rules(&environment).iter().filter(|_| lock.is_object()) {
                 let days = rule["Lifecycle"]["DeleteAfterDays"].as_u64();
                 assert!(
-                    lock["MinRetentionDays"].as_u64() <= days && days <= lock["MaxRetentionDays"].as_u64(),
+                    lock["MinRetentionDays"].as_u64() <= days
+                        && days <= lock["MaxRetentionDays"].as_u64(),
                     "{rule}"
                 );
             }
@@ -250,13 +336,19 @@ mod tests {
     fn nobody_deletes_a_copy_before_its_time() {
         let vault = &resources(&named("prod"), "AWS::Backup::BackupVault")[0];
         let statement = &vault["Properties"]["AccessPolicy"]["Statement"][0];
-        assert_eq!((&statement["Effect"], &statement["Principal"]), (&json!("Deny"), &json!("*")));
+        assert_eq!(
+            (&statement["Effect"], &statement["Principal"]),
+            (&json!("Deny"), &json!("*"))
+        );
         assert!(
             statement["Action"]
                 .as_array()
                 .is_some_and(|actions| actions.contains(&json!("backup:DeleteRecoveryPoint")))
         );
-        assert!(vault["Metadata"]["wildcard"].is_string(), "`*` has a reason");
+        assert!(
+            vault["Metadata"]["wildcard"].is_string(),
+            "`*` has a reason"
+        );
     }
 
     #[test]
@@ -267,10 +359,16 @@ mod tests {
                 let region = &environment.settings.backup.copy_to_region;
                 let to = rule["CopyActions"][0]["DestinationBackupVaultArn"]["Fn::Sub"].as_str();
                 assert_eq!(to.is_some(), !region.is_empty(), "{name}");
-                assert!(to.is_none_or(|arn| arn.contains(&format!(":backup:{region}:"))), "{to:?}");
+                assert!(
+                    to.is_none_or(|arn| arn.contains(&format!(":backup:{region}:"))),
+                    "{to:?}"
+                );
             }
         }
-        assert_ne!(named("prod").settings.backup.copy_to_region, named("prod").settings.account.region);
+        assert_ne!(
+            named("prod").settings.backup.copy_to_region,
+            named("prod").settings.account.region
+        );
     }
 
     #[test]
@@ -279,11 +377,17 @@ mod tests {
         for days in [31, 100, 119, 120, 365] {
             environment.settings.backup.monthly_days = days;
             for rule in rules(&environment) {
-                let Some(cold) = rule["Lifecycle"]["MoveToColdStorageAfterDays"].as_u64() else { continue };
-                let end = rule["Lifecycle"]["DeleteAfterDays"].as_u64().expect("an end");
+                let Some(cold) = rule["Lifecycle"]["MoveToColdStorageAfterDays"].as_u64() else {
+                    continue;
+                };
+                let end = rule["Lifecycle"]["DeleteAfterDays"]
+                    .as_u64()
+                    .expect("an end");
                 assert!(end >= cold + u64::from(COLD_DAYS_MIN), "{rule}");
             }
-            let cold = rules(&environment)[1]["Lifecycle"].get("MoveToColdStorageAfterDays").is_some();
+            let cold = rules(&environment)[1]["Lifecycle"]
+                .get("MoveToColdStorageAfterDays")
+                .is_some();
             assert_eq!(cold, days >= 120, "{days}");
         }
     }
@@ -292,9 +396,16 @@ mod tests {
     fn what_makes_copies_cannot_restore_and_no_other_account_takes_the_role() {
         for role in resources(&named("prod"), "AWS::IAM::Role") {
             let policies = role["Properties"]["ManagedPolicyArns"].to_string();
-            assert_ne!(policies.contains("ForBackup"), policies.contains("Restore"), "{policies}");
+            assert_ne!(
+                policies.contains("ForBackup"),
+                policies.contains("Restore"),
+                "{policies}"
+            );
             let trust = &role["Properties"]["AssumeRolePolicyDocument"]["Statement"][0];
-            assert_eq!(trust["Condition"]["StringEquals"]["aws:SourceAccount"], json!({ "Ref": "AWS::AccountId" }));
+            assert_eq!(
+                trust["Condition"]["StringEquals"]["aws:SourceAccount"],
+                json!({ "Ref": "AWS::AccountId" })
+            );
             assert!(role["Properties"].get("PermissionsBoundary").is_some());
         }
     }

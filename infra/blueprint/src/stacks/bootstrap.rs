@@ -1,8 +1,8 @@
 //! What an account needs before its first deployment: the role that CloudFormation deploys with.
 //!
-//! Its rights are those that AWS's own schemas name for the resource types in our templates, and no others. With IAM it
-//! may do what the deploy role of `security` may, inside the same fences. `security` itself is not made with it: whoever
-//! may change the boundary is not held by it.
+//! Its rights are those that AWS's own schemas name for the resource types in our templates, and no
+//! others. With IAM it may do what the deploy role of `security` may, inside the same fences.
+//! `security` itself is not made with it: whoever may change the boundary is not held by it.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -19,29 +19,55 @@ pub const BOOTSTRAP: &str = "bootstrap";
 /// IAM takes so many characters of a managed policy, white space not counted.
 const POLICY_LENGTH: usize = 6_144;
 
-/// What schemas name as permissions though IAM has no such actions (Service Authorization Reference, as cfn-lint 1.58 has
-/// it), and what IAM asks for instead where that is another one ("Required permissions for Amazon S3 API operations").
+/// What schemas name as permissions though IAM has no such actions (Service Authorization
+/// Reference, as cfn-lint 1.58 has it), and what IAM asks for instead where that is another one
+/// ("Required permissions for Amazon S3 API operations").
 const NO_ACTIONS: [(&str, &[&str]); 17] = [
     ("apigateway:TagResource", &["apigateway:PUT"]),
     ("apigateway:unTagResource", &["apigateway:DELETE"]),
     ("backup-storage:Mount", &["backup-storage:MountCapsule"]),
     ("kms:ReEncrypt", &["kms:ReEncryptFrom", "kms:ReEncryptTo"]),
     ("payments:GetConnectedAccount", &[]),
-    ("s3:DeleteBucketAnalyticsConfiguration", &["s3:PutAnalyticsConfiguration"]),
+    (
+        "s3:DeleteBucketAnalyticsConfiguration",
+        &["s3:PutAnalyticsConfiguration"],
+    ),
     ("s3:DeleteBucketCors", &["s3:PutBucketCORS"]),
-    ("s3:DeleteBucketEncryption", &["s3:PutEncryptionConfiguration"]),
-    ("s3:DeleteBucketLifecycle", &["s3:PutLifecycleConfiguration"]),
-    ("s3:DeleteBucketMetricsConfiguration", &["s3:PutMetricsConfiguration"]),
-    ("s3:DeleteBucketReplication", &["s3:PutReplicationConfiguration"]),
+    (
+        "s3:DeleteBucketEncryption",
+        &["s3:PutEncryptionConfiguration"],
+    ),
+    (
+        "s3:DeleteBucketLifecycle",
+        &["s3:PutLifecycleConfiguration"],
+    ),
+    (
+        "s3:DeleteBucketMetricsConfiguration",
+        &["s3:PutMetricsConfiguration"],
+    ),
+    (
+        "s3:DeleteBucketReplication",
+        &["s3:PutReplicationConfiguration"],
+    ),
     ("s3:DeleteBucketTagging", &["s3:PutBucketTagging"]),
     ("s3:GetObjectMetadata", &["s3:GetObject"]),
-    ("s3:PutBucketReplication", &["s3:PutReplicationConfiguration"]),
-    ("s3:PutObjectLockConfiguration", &["s3:PutBucketObjectLockConfiguration"]),
+    (
+        "s3:PutBucketReplication",
+        &["s3:PutReplicationConfiguration"],
+    ),
+    (
+        "s3:PutObjectLockConfiguration",
+        &["s3:PutBucketObjectLockConfiguration"],
+    ),
     // The name of an operation in access logs.
     ("s3:REST.PUT.OBJECT", &["s3:PutObject"]),
-    ("vpc-lattice:DescribeServiceNetworkVpcEndpointAssociation", &[]),
+    (
+        "vpc-lattice:DescribeServiceNetworkVpcEndpointAssociation",
+        &[],
+    ),
 ];
-/// Services without regions, such as DNS and budgets, are asked in this one (IAM User Guide, `aws:RequestedRegion`).
+/// Services without regions, such as DNS and budgets, are asked in this one (IAM User Guide,
+/// `aws:RequestedRegion`).
 const GLOBAL_REGION: &str = "us-east-1";
 
 /// The stack that is deployed by hand, once an account. It is none of [`stacks`].
@@ -52,12 +78,22 @@ pub fn bootstrap(environment: &Environment) -> Stack {
         environment.stack_name("security-RoleBoundary-*")
     )) } });
     let fences = document(&deploy_statements(environment, &inside));
-    let fences = template.add("fence policy", "AWS::IAM::ManagedPolicy", policy(&fences), Keep::Nothing);
+    let fences = template.add(
+        "fence policy",
+        "AWS::IAM::ManagedPolicy",
+        policy(&fences),
+        Keep::Nothing,
+    );
     template.note(&fences, "wildcard", json!("Only in denials"));
     let mut policies = vec![reference(&fences)];
     for (at, statements) in split(&permissions(environment)).iter().enumerate() {
         let words = format!("execution policy {}", at + 1);
-        let id = template.add(&words, "AWS::IAM::ManagedPolicy", policy(&document(statements)), Keep::Nothing);
+        let id = template.add(
+            &words,
+            "AWS::IAM::ManagedPolicy",
+            policy(&document(statements)),
+            Keep::Nothing,
+        );
         let reason = "What has no name yet is held to its region; each action is one that AWS names for a type of ours";
         template.note(&id, "wildcard", json!(reason));
         template.waive(&id, &["IAM-2"], reason);
@@ -73,8 +109,16 @@ pub fn bootstrap(environment: &Environment) -> Stack {
         }),
         Keep::Nothing,
     );
-    template.waive(&role, &["IAM-4"], "The boundary is made after it; its fences are in a policy of its own");
-    template.export("execution role arn", &execution_role_export(environment), get_att(&role, "Arn"));
+    template.waive(
+        &role,
+        &["IAM-4"],
+        "The boundary is made after it; its fences are in a policy of its own",
+    );
+    template.export(
+        "execution role arn",
+        &execution_role_export(environment),
+        get_att(&role, "Arn"),
+    );
     Stack {
         slug: BOOTSTRAP,
         name: environment.stack_name(BOOTSTRAP),
@@ -103,10 +147,21 @@ fn permissions(environment: &Environment) -> BTreeMap<String, BTreeSet<String>> 
     let resources = stacks
         .iter()
         .filter(|stack| stack.slug != "security")
-        .flat_map(|stack| stack.template["Resources"].as_object().into_iter().flat_map(|resources| resources.values()));
-    let types: BTreeSet<&str> = resources.filter_map(|resource| resource["Type"].as_str()).collect();
+        .flat_map(|stack| {
+            stack.template["Resources"]
+                .as_object()
+                .into_iter()
+                .flat_map(|resources| resources.values())
+        });
+    let types: BTreeSet<&str> = resources
+        .filter_map(|resource| resource["Type"].as_str())
+        .collect();
     let mut permissions: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
-    for (_, actions) in types.into_iter().filter_map(schema::kind).flat_map(|kind| kind.permissions()) {
+    for (_, actions) in types
+        .into_iter()
+        .filter_map(schema::kind)
+        .flat_map(|kind| kind.permissions())
+    {
         for (service, action) in actions.iter().filter_map(|action| action.split_once(':')) {
             // Some schemas write it in capitals.
             let service = service.to_ascii_lowercase();
@@ -114,22 +169,33 @@ fn permissions(environment: &Environment) -> BTreeMap<String, BTreeSet<String>> 
                 continue;
             }
             let action = format!("{service}:{action}");
-            let instead = NO_ACTIONS.iter().find(|(name, _)| *name == action).map(|(_, instead)| *instead);
-            let actions = instead.map_or(vec![action], |instead| instead.iter().map(|&it| it.to_owned()).collect());
+            let instead = NO_ACTIONS
+                .iter()
+                .find(|(name, _)| *name == action)
+                .map(|(_, instead)| *instead);
+            let actions = instead.map_or(vec![action], |instead| {
+                instead.iter().map(|&it| it.to_owned()).collect()
+            });
             for action in actions {
-                permissions.entry(service.clone()).or_default().insert(action);
+                permissions
+                    .entry(service.clone())
+                    .or_default()
+                    .insert(action);
             }
         }
     }
     permissions
 }
 
-/// One statement a service, as many in a policy as it holds. What has no name yet can only be held to the regions where it
-/// will be.
+/// One statement a service, as many in a policy as it holds. What has no name yet can only be held
+/// to the regions where it will be.
 fn split(permissions: &BTreeMap<String, BTreeSet<String>>) -> Vec<Vec<Value>> {
     let mut policies: Vec<Vec<Value>> = vec![Vec::new()];
     for (service, actions) in permissions {
-        let sid: String = service.split('-').map(|part| part[..1].to_ascii_uppercase() + &part[1..]).collect();
+        let sid: String = service
+            .split('-')
+            .map(|part| part[..1].to_ascii_uppercase() + &part[1..])
+            .collect();
         let statement = json!({ "Sid": sid, "Effect": "Allow", "Action": actions, "Resource": "*",
             "Condition": { "StringEquals": { "aws:RequestedRegion": [{ "Ref": "AWS::Region" }, GLOBAL_REGION] } } });
         if let Some(last) = policies.last_mut() {
@@ -158,12 +224,20 @@ mod tests {
     use crate::policy::check;
 
     fn environments() -> Vec<Environment> {
-        ["local", "dev", "staging", "prod"].into_iter().filter_map(Environment::named).collect()
+        ["local", "dev", "staging", "prod"]
+            .into_iter()
+            .filter_map(Environment::named)
+            .collect()
     }
 
     fn policies(stack: &Stack) -> Vec<&Value> {
-        let resources = stack.template["Resources"].as_object().expect("resources").values();
-        resources.filter(|resource| resource["Type"] == "AWS::IAM::ManagedPolicy").collect()
+        let resources = stack.template["Resources"]
+            .as_object()
+            .expect("resources")
+            .values();
+        resources
+            .filter(|resource| resource["Type"] == "AWS::IAM::ManagedPolicy")
+            .collect()
     }
 
     #[test]
@@ -180,7 +254,10 @@ mod tests {
                 assert!(length <= POLICY_LENGTH, "{length}");
             }
             let findings = check(&stack.name, &stack.template);
-            assert!(findings.iter().all(|finding| finding.waived.is_some()), "{findings:?}");
+            assert!(
+                findings.iter().all(|finding| finding.waived.is_some()),
+                "{findings:?}"
+            );
         }
     }
 
@@ -190,11 +267,20 @@ mod tests {
             let stack = bootstrap(&environment);
             let anywhere = policies(&stack)
                 .into_iter()
-                .flat_map(|policy| policy["Properties"]["PolicyDocument"]["Statement"].as_array().into_iter().flatten())
+                .flat_map(|policy| {
+                    policy["Properties"]["PolicyDocument"]["Statement"]
+                        .as_array()
+                        .into_iter()
+                        .flatten()
+                })
                 .filter(|statement| statement["Effect"] == "Allow" && statement["Resource"] == "*");
             for statement in anywhere {
                 let regions = &statement["Condition"]["StringEquals"]["aws:RequestedRegion"];
-                assert_eq!(*regions, json!([{ "Ref": "AWS::Region" }, "us-east-1"]), "{statement}");
+                assert_eq!(
+                    *regions,
+                    json!([{ "Ref": "AWS::Region" }, "us-east-1"]),
+                    "{statement}"
+                );
             }
         }
     }
@@ -204,7 +290,10 @@ mod tests {
         for environment in environments() {
             let stack = bootstrap(&environment);
             let statements = policies(&stack).into_iter().flat_map(|policy| {
-                policy["Properties"]["PolicyDocument"]["Statement"].as_array().into_iter().flatten()
+                policy["Properties"]["PolicyDocument"]["Statement"]
+                    .as_array()
+                    .into_iter()
+                    .flatten()
             });
             let allowed: BTreeSet<&str> = statements
                 .filter(|statement| statement["Effect"] == "Allow")
@@ -212,17 +301,30 @@ mod tests {
                 .filter_map(Value::as_str)
                 .collect();
             assert!(allowed.iter().all(|action| !action.contains('*')));
-            for action in ["sqs:CreateQueue", "dynamodb:CreateTable", "ssm:PutParameter", "iam:CreateRole"] {
+            for action in [
+                "sqs:CreateQueue",
+                "dynamodb:CreateTable",
+                "ssm:PutParameter",
+                "iam:CreateRole",
+            ] {
                 assert!(allowed.contains(action), "{action}");
             }
-            assert!(allowed.contains("ecs:CreateService"), "services come with the first image");
+            assert!(
+                allowed.contains("ecs:CreateService"),
+                "services come with the first image"
+            );
             for (name, instead) in NO_ACTIONS {
                 assert!(!allowed.contains(name), "{name}");
                 // The local AWS has not every type.
                 let has_all = instead.iter().all(|action| allowed.contains(action));
                 assert!(environment.local || has_all, "{name}: {instead:?}");
             }
-            for action in ["kms:PutKeyPolicy", "iam:CreateUser", "iam:AttachUserPolicy", "iam:CreateAccessKey"] {
+            for action in [
+                "kms:PutKeyPolicy",
+                "iam:CreateUser",
+                "iam:AttachUserPolicy",
+                "iam:CreateAccessKey",
+            ] {
                 assert!(!allowed.contains(action), "{action}");
             }
         }

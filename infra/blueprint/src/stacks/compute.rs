@@ -1,6 +1,7 @@
 //! Where the roles run: images, the cluster, and for every role a task, a service and its scaling.
 //!
-//! One image holds all roles: a role's slug is its binary in `/usr/local/bin`, and the image is named by its digest alone.
+//! One image holds all roles: a role's slug is its binary in `/usr/local/bin`, and the image is
+//! named by its digest alone.
 
 use contract::address::Address;
 use contract::parameter_root;
@@ -21,12 +22,17 @@ const PORT: u16 = 8080;
 const HEALTH_ADDRESS: &str = "127.0.0.1:9000";
 /// ...but the load balancer, which asks the storefront.
 fn health_address(role: &Role) -> String {
-    if role.public { format!("0.0.0.0:{STOREFRONT_HEALTH_PORT}") } else { HEALTH_ADDRESS.to_owned() }
+    if role.public {
+        format!("0.0.0.0:{STOREFRONT_HEALTH_PORT}")
+    } else {
+        HEALTH_ADDRESS.to_owned()
+    }
 }
 
 /// A user and a group that no file of the image belongs to.
 const USER: &str = "10001:10001";
-/// Graviton: a fifth cheaper than X86_64 a vCPU and GiB (AWS Fargate Pricing), as are the database and the cache.
+/// Graviton: a fifth cheaper than X86_64 a vCPU and GiB (AWS Fargate Pricing), as are the database
+/// and the cache.
 const ARCHITECTURE: &str = "ARM64";
 /// The database that the data stack makes.
 const DATABASE_NAME: &str = "brewhaven";
@@ -44,13 +50,21 @@ pub fn compute(environment: &Environment) -> Template {
     let mut template = Template::new("Brew Haven: where the roles run");
     let images = images(&mut template, environment);
     let cluster = cluster(&mut template, environment);
-    let logs: Vec<(&Role, LogicalId)> =
-        ROLES.iter().map(|role| (*role, role_logs(&mut template, environment, role))).collect();
+    let logs: Vec<(&Role, LogicalId)> = ROLES
+        .iter()
+        .map(|role| (*role, role_logs(&mut template, environment, role)))
+        .collect();
     let starters = starters(&mut template, environment, &images, &logs);
     for (role, logs) in &logs {
         let reasons = roles::reasons(role, Actor::Starter);
-        let Some(starter) = starters.iter().find(|starter| starter.reasons == reasons) else { continue };
-        let task = Task { image: &images, logs, starter: &starter.role };
+        let Some(starter) = starters.iter().find(|starter| starter.reasons == reasons) else {
+            continue;
+        };
+        let task = Task {
+            image: &images,
+            logs,
+            starter: &starter.role,
+        };
         let task = task_definition(&mut template, environment, role, &task);
         let service = service(&mut template, environment, role, &cluster, &task);
         scaling(&mut template, environment, role, &cluster, &service);
@@ -82,11 +96,15 @@ fn images(template: &mut Template, environment: &Environment) -> LogicalId {
 }
 
 fn cluster(template: &mut Template, environment: &Environment) -> LogicalId {
-    // A fixed name: Container Insights writes to a log group that is called by it, and would make that one itself, kept
-    // for ever and under no key of ours, were it not there first.
+    // A fixed name: Container Insights writes to a log group that is called by it, and would make
+    // that one itself, kept for ever and under no key of ours, were it not there first.
     let name = environment.stack_name("cluster");
-    let insights =
-        log_group(template, environment, "insights logs", &format!("/aws/ecs/containerinsights/{name}/performance"));
+    let insights = log_group(
+        template,
+        environment,
+        "insights logs",
+        &format!("/aws/ecs/containerinsights/{name}/performance"),
+    );
     let cluster = template.add(
         "cluster",
         "AWS::ECS::Cluster",
@@ -110,7 +128,12 @@ fn role_logs(template: &mut Template, environment: &Environment, role: &Role) ->
     log_group(template, environment, &format!("{} logs", role.slug), &name)
 }
 
-fn log_group(template: &mut Template, environment: &Environment, words: &str, name: &str) -> LogicalId {
+fn log_group(
+    template: &mut Template,
+    environment: &Environment,
+    words: &str,
+    name: &str,
+) -> LogicalId {
     template.add(
         words,
         "AWS::Logs::LogGroup",
@@ -123,8 +146,8 @@ fn log_group(template: &mut Template, environment: &Environment, words: &str, na
     )
 }
 
-/// Who starts processes: ECS, which fetches the image, opens secrets and writes logs. No process ever holds these rights, so
-/// roles that are given the same secrets share a starter.
+/// Who starts processes: ECS, which fetches the image, opens secrets and writes logs. No process
+/// ever holds these rights, so roles that are given the same secrets share a starter.
 struct Starter {
     /// Why it may open which secrets.
     reasons: Vec<String>,
@@ -143,31 +166,71 @@ fn starters(
         if kinds.iter().any(|(known, ..)| *known == reasons) {
             continue;
         }
-        let alike = logs.iter().filter(|(other, _)| roles::reasons(other, Actor::Starter) == reasons);
+        let alike = logs
+            .iter()
+            .filter(|(other, _)| roles::reasons(other, Actor::Starter) == reasons);
         let logs = alike.map(|(_, logs)| get_att(logs, "Arn")).collect();
-        kinds.push((reasons, role, start_statements(environment, role, images, logs)));
+        kinds.push((
+            reasons,
+            role,
+            start_statements(environment, role, images, logs),
+        ));
     }
-    // What all of them may stands once: the template is close to the size that CloudFormation takes inline.
-    let everybodys = |statement: &&Value| kinds.iter().all(|(_, _, statements)| statements.contains(statement));
-    let first = kinds.iter().take(1).flat_map(|(_, _, statements)| statements);
+    // What all of them may stands once: the template is close to the size that CloudFormation takes
+    // inline.
+    let everybodys = |statement: &&Value| {
+        kinds
+            .iter()
+            .all(|(_, _, statements)| statements.contains(statement))
+    };
+    let first = kinds
+        .iter()
+        .take(1)
+        .flat_map(|(_, _, statements)| statements);
     let common: Vec<Value> = first.filter(everybodys).cloned().collect();
     let shared = managed_policy(template, "start policy", roles::document(common.clone()));
     // Service Authorization Reference, Elastic Container Registry: the action has no resource type.
-    template.note(&shared, ANY_RESOURCE, json!("ecr:GetAuthorizationToken is of the account, not of a repository"));
+    template.note(
+        &shared,
+        ANY_RESOURCE,
+        json!("ecr:GetAuthorizationToken is of the account, not of a repository"),
+    );
     let mut starters = Vec::new();
     for (reasons, role, statements) in kinds {
-        let own = statements.into_iter().filter(|statement| !common.contains(statement)).collect();
-        let own = managed_policy(template, &format!("{} start policy", role.slug), roles::document(own));
+        let own = statements
+            .into_iter()
+            .filter(|statement| !common.contains(statement))
+            .collect();
+        let own = managed_policy(
+            template,
+            &format!("{} start policy", role.slug),
+            roles::document(own),
+        );
         let words = format!("{} start role", role.slug);
-        let role = iam_role(template, environment, &words, task_trust(), &[&shared, &own]);
+        let role = iam_role(
+            template,
+            environment,
+            &words,
+            task_trust(),
+            &[&shared, &own],
+        );
         starters.push(Starter { reasons, role });
     }
     starters
 }
 
-fn start_statements(environment: &Environment, role: &Role, images: &LogicalId, logs: Vec<Value>) -> Vec<Value> {
+fn start_statements(
+    environment: &Environment,
+    role: &Role,
+    images: &LogicalId,
+    logs: Vec<Value>,
+) -> Vec<Value> {
     let fetch = Statement {
-        actions: vec!["ecr:BatchCheckLayerAvailability", "ecr:BatchGetImage", "ecr:GetDownloadUrlForLayer"],
+        actions: vec![
+            "ecr:BatchCheckLayerAvailability",
+            "ecr:BatchGetImage",
+            "ecr:GetDownloadUrlForLayer",
+        ],
         resources: vec![get_att(images, "Arn")],
         because: "starts from the image".to_owned(),
     };
@@ -182,10 +245,14 @@ fn start_statements(environment: &Environment, role: &Role, images: &LogicalId, 
         because: "writes the log".to_owned(),
     };
     let document = roles::policy(role, environment, Actor::Starter, vec![fetch, login, write]);
-    document["Statement"].as_array().cloned().unwrap_or_default()
+    document["Statement"]
+        .as_array()
+        .cloned()
+        .unwrap_or_default()
 }
 
-/// Lets ECS turn the storefront's traffic from one target group to the other, and nothing else of the balancer.
+/// Lets ECS turn the storefront's traffic from one target group to the other, and nothing else of
+/// the balancer.
 fn traffic_role(template: &mut Template, environment: &Environment) -> LogicalId {
     let import = |shared: Shared| shared.import(environment);
     let look = Statement {
@@ -200,12 +267,21 @@ fn traffic_role(template: &mut Template, environment: &Environment) -> LogicalId
     };
     let turn = Statement {
         actions: vec!["elasticloadbalancing:ModifyRule"],
-        resources: vec![import(Shared::StorefrontRule), import(Shared::StorefrontTestRule)],
+        resources: vec![
+            import(Shared::StorefrontRule),
+            import(Shared::StorefrontTestRule),
+        ],
         because: "turns the traffic".to_owned(),
     };
     let register = Statement {
-        actions: vec!["elasticloadbalancing:DeregisterTargets", "elasticloadbalancing:RegisterTargets"],
-        resources: vec![import(Shared::StorefrontTargets), import(Shared::StorefrontOtherTargets)],
+        actions: vec![
+            "elasticloadbalancing:DeregisterTargets",
+            "elasticloadbalancing:RegisterTargets",
+        ],
+        resources: vec![
+            import(Shared::StorefrontTargets),
+            import(Shared::StorefrontOtherTargets),
+        ],
         because: "registers tasks".to_owned(),
     };
     let statements = [look, turn, register].iter().map(roles::named).collect();
@@ -214,7 +290,13 @@ fn traffic_role(template: &mut Template, environment: &Environment) -> LogicalId
     let reason = "The Describe actions of elasticloadbalancing take no resource";
     template.note(&policy, ANY_RESOURCE, json!(reason));
     template.waive(&policy, &["IAM-2"], reason);
-    iam_role(template, environment, "traffic role", trust("ecs.amazonaws.com"), &[&policy])
+    iam_role(
+        template,
+        environment,
+        "traffic role",
+        trust("ecs.amazonaws.com"),
+        &[&policy],
+    )
 }
 
 /// What a role's task is made of.
@@ -224,9 +306,18 @@ struct Task<'a> {
     starter: &'a LogicalId,
 }
 
-fn task_definition(template: &mut Template, environment: &Environment, role: &Role, task: &Task<'_>) -> LogicalId {
+fn task_definition(
+    template: &mut Template,
+    environment: &Environment,
+    role: &Role,
+    task: &Task<'_>,
+) -> LogicalId {
     let binary = format!("/usr/local/bin/{}", role.slug);
-    let image = sub(&format!("${{{}.RepositoryUri}}@{}", task.image.as_str(), digest(environment)));
+    let image = sub(&format!(
+        "${{{}.RepositoryUri}}@{}",
+        task.image.as_str(),
+        digest(environment)
+    ));
     let mut container = json!({
         "Name": role.slug,
         "Image": image,
@@ -247,8 +338,9 @@ fn task_definition(template: &mut Template, environment: &Environment, role: &Ro
                 "awslogs-group": reference(task.logs),
                 "awslogs-region": { "Ref": "AWS::Region" },
                 "awslogs-stream-prefix": "task",
-                // A log that cannot be delivered must not stop orders. 25 MiB is what AWS found to lose nothing at 5 MB a
-                // second (AWS Containers Blog, "Preventing log loss with non-blocking mode").
+                // A log that cannot be delivered must not stop orders. 25 MiB is what AWS found to
+                // lose nothing at 5 MB a second (AWS Containers Blog, "Preventing log loss with
+                // non-blocking mode").
                 "mode": "non-blocking",
                 "max-buffer-size": "25m",
             },
@@ -268,10 +360,16 @@ fn task_definition(template: &mut Template, environment: &Environment, role: &Ro
         "ExecutionRoleArn": get_att(task.starter, "Arn"),
         "ContainerDefinitions": [container],
     });
-    template.add(&format!("{} task", role.slug), "AWS::ECS::TaskDefinition", properties, Keep::Nothing)
+    template.add(
+        &format!("{} task", role.slug),
+        "AWS::ECS::TaskDefinition",
+        properties,
+        Keep::Nothing,
+    )
 }
 
-/// Before the first image there is nothing to run: the services are made without tasks, and with a digest of nothing.
+/// Before the first image there is nothing to run: the services are made without tasks, and with a
+/// digest of nothing.
 fn has_image(environment: &Environment) -> bool {
     !environment.settings.compute.image_digest.is_empty()
 }
@@ -294,28 +392,50 @@ fn variables(environment: &Environment, role: &Role) -> Vec<Value> {
     ];
     if role.public {
         variables.push(variable("HAVEN_BIND", json!(format!("0.0.0.0:{PORT}"))));
-        // The balancer. What comes by way of the API has its link's address, and the API's own limits.
+        // The balancer. What comes by way of the API has its link's address, and the API's own
+        // limits.
         variables.push(variable("HAVEN_TRUSTED_PROXIES", json!("1")));
     }
     if role.database {
         variables.push(variable("DATABASE_URL", database_url(environment)));
-        variables.push(variable("HAVEN_DATABASE_LOGIN_ARN", Shared::DatabaseSecret.import(environment)));
+        variables.push(variable(
+            "HAVEN_DATABASE_LOGIN_ARN",
+            Shared::DatabaseSecret.import(environment),
+        ));
     }
     if role.cache {
         let host = Shared::CacheHost.import(environment);
-        variables.push(variable("REDIS_URL", json!({ "Fn::Join": ["", ["rediss://", host, ":6379"]] })));
-        variables.push(variable("HAVEN_CACHE_LOGIN_ARN", Shared::CacheSecret.import(environment)));
+        variables.push(variable(
+            "REDIS_URL",
+            json!({ "Fn::Join": ["", ["rediss://", host, ":6379"]] }),
+        ));
+        variables.push(variable(
+            "HAVEN_CACHE_LOGIN_ARN",
+            Shared::CacheSecret.import(environment),
+        ));
     }
     if role.gateway {
         let domain = &environment.settings.edge.domain;
-        variables.push(variable("PAYMENT_URL", json!(format!("https://payments.{domain}"))));
+        variables.push(variable(
+            "PAYMENT_URL",
+            json!(format!("https://payments.{domain}")),
+        ));
     }
     if role.mail {
         let domain = &environment.settings.edge.domain;
-        variables.push(variable("HAVEN_PUBLIC_URL", json!(format!("https://{domain}"))));
+        variables.push(variable(
+            "HAVEN_PUBLIC_URL",
+            json!(format!("https://{domain}")),
+        ));
         // The one domain that its task role may send from.
-        variables.push(variable("HAVEN_MAIL_FROM", json!(format!("Brew Haven <orders@{MAIL_DOMAIN}>"))));
-        variables.push(variable("HAVEN_STAFF_MAIL", json!(format!("staff@{MAIL_DOMAIN}"))));
+        variables.push(variable(
+            "HAVEN_MAIL_FROM",
+            json!(format!("Brew Haven <orders@{MAIL_DOMAIN}>")),
+        ));
+        variables.push(variable(
+            "HAVEN_STAFF_MAIL",
+            json!(format!("staff@{MAIL_DOMAIN}")),
+        ));
     }
     for address in role.addresses() {
         let value = json!({ "Fn::ImportValue": export_of(environment, address) });
@@ -324,27 +444,37 @@ fn variables(environment: &Environment, role: &Role) -> Vec<Value> {
     variables
 }
 
-/// Address and encryption alone: the image knows where its copy of the roots is that RDS signs with (`PGSSLROOTCERT`). The
-/// login comes as `PGUSER` and `PGPASSWORD`, which PostgreSQL's clients take where the URL has none (PostgreSQL
-/// documentation, "Environment Variables" of libpq; sqlx does the same).
+/// Address and encryption alone: the image knows where its copy of the roots is that RDS signs with
+/// (`PGSSLROOTCERT`). The login comes as `PGUSER` and `PGPASSWORD`, which PostgreSQL's clients take
+/// where the URL has none (PostgreSQL documentation, "Environment Variables" of libpq; sqlx does
+/// the same).
 fn database_url(environment: &Environment) -> Value {
-    let (host, port) = (Shared::DatabaseHost.import(environment), Shared::DatabasePort.import(environment));
+    let (host, port) = (
+        Shared::DatabaseHost.import(environment),
+        Shared::DatabasePort.import(environment),
+    );
     let rest = format!("/{DATABASE_NAME}?sslmode=verify-full");
     json!({ "Fn::Join": ["", ["postgres://", host, ":", port, rest]] })
 }
 
-/// By reference: ECS puts the values into the process's environment, and no template or task definition holds one.
+/// By reference: ECS puts the values into the process's environment, and no template or task
+/// definition holds one.
 fn secrets(environment: &Environment, role: &Role) -> Vec<Value> {
     let secret = |name: &str, from: Value| json!({ "Name": name, "ValueFrom": from });
-    // One key of a secret, in its current version (ECS Developer Guide, "Pass Secrets Manager secrets through Amazon ECS
-    // environment variables").
-    let part =
-        |shared: Shared, key: &str| json!({ "Fn::Join": ["", [shared.import(environment), format!(":{key}::")]] });
-    let own = role.secrets.iter().map(|known| secret(known.variable, Shared::secret(environment, known)));
+    // One key of a secret, in its current version (ECS Developer Guide, "Pass Secrets Manager
+    // secrets through Amazon ECS environment variables").
+    let part = |shared: Shared, key: &str| json!({ "Fn::Join": ["", [shared.import(environment), format!(":{key}::")]] });
+    let own = role
+        .secrets
+        .iter()
+        .map(|known| secret(known.variable, Shared::secret(environment, known)));
     let mut secrets: Vec<Value> = own.collect();
     if role.database {
         secrets.push(secret("PGUSER", part(Shared::DatabaseSecret, "username")));
-        secrets.push(secret("PGPASSWORD", part(Shared::DatabaseSecret, "password")));
+        secrets.push(secret(
+            "PGPASSWORD",
+            part(Shared::DatabaseSecret, "password"),
+        ));
     }
     if role.cache {
         secrets.push(secret("REDIS_PASSWORD", part(Shared::CacheSecret, "token")));
@@ -397,7 +527,8 @@ fn service(
     }
     properties["DeploymentConfiguration"] = deployment;
     if may_be_interrupted(environment, role) {
-        properties["CapacityProviderStrategy"] = json!([{ "CapacityProvider": "FARGATE_SPOT", "Weight": 1 }]);
+        properties["CapacityProviderStrategy"] =
+            json!([{ "CapacityProvider": "FARGATE_SPOT", "Weight": 1 }]);
     }
     match tasks(environment, role) {
         _ if !has_image(environment) => properties["DesiredCount"] = json!(0),
@@ -405,11 +536,16 @@ fn service(
         // Left out: a deployment then keeps the number that scaling has come to.
         Tasks::Scaled { .. } => {}
     }
-    template.add(&format!("{} service", role.slug), "AWS::ECS::Service", properties, Keep::Nothing)
+    template.add(
+        &format!("{} service", role.slug),
+        "AWS::ECS::Service",
+        properties,
+        Keep::Nothing,
+    )
 }
 
-/// Outside production, work that comes back by itself runs on capacity that AWS takes away at two minutes' notice: every
-/// drain fits into them. All else runs on the cluster's own.
+/// Outside production, work that comes back by itself runs on capacity that AWS takes away at two
+/// minutes' notice: every drain fits into them. All else runs on the cluster's own.
 fn may_be_interrupted(environment: &Environment, role: &Role) -> bool {
     !environment.is_production() && !role.public
 }
@@ -417,7 +553,10 @@ fn may_be_interrupted(environment: &Environment, role: &Role) -> bool {
 /// Everybody's group, and those of clients only where the role has the edge.
 fn groups(environment: &Environment, role: &Role) -> Vec<Value> {
     let mut groups = vec![Shared::TaskGroup.import(environment)];
-    groups.extend(role.database.then(|| Shared::DatabaseClients.import(environment)));
+    groups.extend(
+        role.database
+            .then(|| Shared::DatabaseClients.import(environment)),
+    );
     groups.extend(role.cache.then(|| Shared::CacheClients.import(environment)));
     groups
 }
@@ -437,8 +576,9 @@ fn tasks(environment: &Environment, role: &Role) -> Tasks {
     } else if !role.consumes.is_empty() {
         scaled(compute.worker_tasks)
     } else if !role.streams.is_empty() || !role.sends.is_empty() {
-        // Everything waits for the relay, and staff for the stream: a second task stands by in another zone, where the
-        // environment has more than one of anything. Rows and shards are claimed, so two do not do the same work twice.
+        // Everything waits for the relay, and staff for the stream: a second task stands by in
+        // another zone, where the environment has more than one of anything. Rows and shards are
+        // claimed, so two do not do the same work twice.
         Tasks::Fixed(compute.worker_tasks.0.min(2))
     } else {
         // What it asks again is overdue already: a minute without it harms nobody.
@@ -446,9 +586,21 @@ fn tasks(environment: &Environment, role: &Role) -> Tasks {
     }
 }
 
-fn scaling(template: &mut Template, environment: &Environment, role: &Role, cluster: &LogicalId, service: &LogicalId) {
-    let Tasks::Scaled { least, most } = tasks(environment, role) else { return };
-    let (least, most) = if has_image(environment) { (least, most) } else { (0, 0) };
+fn scaling(
+    template: &mut Template,
+    environment: &Environment,
+    role: &Role,
+    cluster: &LogicalId,
+    service: &LogicalId,
+) {
+    let Tasks::Scaled { least, most } = tasks(environment, role) else {
+        return;
+    };
+    let (least, most) = if has_image(environment) {
+        (least, most)
+    } else {
+        (0, 0)
+    };
     let target = template.add(
         &format!("{} scaling", role.slug),
         "AWS::ApplicationAutoScaling::ScalableTarget",
@@ -483,7 +635,14 @@ fn scaling(template: &mut Template, environment: &Environment, role: &Role, clus
     if role.public {
         let cpu = json!({ "PredefinedMetricType": "ECSServiceAverageCPUUtilization" });
         follow("cpu", CPU_TARGET, ("PredefinedMetricSpecification", cpu));
-        follow("requests", REQUESTS_PER_TASK, ("CustomizedMetricSpecification", requests_per_task(environment)));
+        follow(
+            "requests",
+            REQUESTS_PER_TASK,
+            (
+                "CustomizedMetricSpecification",
+                requests_per_task(environment),
+            ),
+        );
     }
     for queue in role.consumes {
         let metric = backlog_per_task(environment, queue, cluster, service);
@@ -492,14 +651,21 @@ fn scaling(template: &mut Template, environment: &Environment, role: &Role, clus
     }
 }
 
-/// Of both target groups, since a deployment turns traffic from one to the other, and `ALBRequestCountPerTarget` knows one
-/// alone (ECS Developer Guide, "Use a target metric to scale Amazon ECS services").
+/// Of both target groups, since a deployment turns traffic from one to the other, and
+/// `ALBRequestCountPerTarget` knows one alone (ECS Developer Guide, "Use a target metric to scale
+/// Amazon ECS services").
 fn requests_per_task(environment: &Environment) -> Value {
     // `targetgroup/name/id` is what follows the last colon of the ARN.
     let name = |shared: Shared| json!({ "Fn::Select": [5, { "Fn::Split": [":", shared.import(environment)] }] });
     let requests = |id: &str, shared: Shared| {
         let dimensions = json!([{ "Name": "TargetGroup", "Value": name(shared) }]);
-        metric(id, "AWS/ApplicationELB", "RequestCountPerTarget", "Sum", dimensions)
+        metric(
+            id,
+            "AWS/ApplicationELB",
+            "RequestCountPerTarget",
+            "Sum",
+            dimensions,
+        )
     };
     json!({ "Metrics": [
         requests("one", Shared::StorefrontTargets),
@@ -508,15 +674,16 @@ fn requests_per_task(environment: &Environment) -> Value {
     ] })
 }
 
-/// Messages that wait, divided by tasks that run (Application Auto Scaling User Guide, "Create a target tracking scaling
-/// policy using metric math").
+/// Messages that wait, divided by tasks that run (Application Auto Scaling User Guide, "Create a
+/// target tracking scaling policy using metric math").
 fn backlog_per_task(
     environment: &Environment,
     queue: &'static Queue,
     cluster: &LogicalId,
     service: &LogicalId,
 ) -> Value {
-    let queue_name = json!({ "Fn::ImportValue": export_of_name(environment, Address::Queue(queue)) });
+    let queue_name =
+        json!({ "Fn::ImportValue": export_of_name(environment, Address::Queue(queue)) });
     let queue = json!([{ "Name": "QueueName", "Value": queue_name }]);
     let tasks = json!([
         { "Name": "ClusterName", "Value": reference(cluster) },

@@ -22,8 +22,12 @@ fn prod() -> Environment {
 fn resources(template: Template, kind: &str) -> BTreeMap<String, Value> {
     let json = template.into_json();
     let resources = json["Resources"].as_object().expect("resources");
-    let alike = resources.iter().filter(|(_, resource)| resource["Type"] == kind);
-    alike.map(|(id, resource)| (id.clone(), resource["Properties"].clone())).collect()
+    let alike = resources
+        .iter()
+        .filter(|(_, resource)| resource["Type"] == kind);
+    alike
+        .map(|(id, resource)| (id.clone(), resource["Properties"].clone()))
+        .collect()
 }
 
 fn made(environment: &Environment, kind: &str) -> BTreeMap<String, Value> {
@@ -33,8 +37,13 @@ fn made(environment: &Environment, kind: &str) -> BTreeMap<String, Value> {
 /// The one resource of `kind` that is called by the role and `what`.
 fn of_role(environment: &Environment, kind: &str, role: &Role, what: &str) -> Value {
     let words = format!("{}-{what}", role.slug);
-    let id: String = words.split('-').map(|word| word[..1].to_uppercase() + &word[1..]).collect();
-    made(environment, kind).remove(&id).unwrap_or_else(|| panic!("no {id}"))
+    let id: String = words
+        .split('-')
+        .map(|word| word[..1].to_uppercase() + &word[1..])
+        .collect();
+    made(environment, kind)
+        .remove(&id)
+        .unwrap_or_else(|| panic!("no {id}"))
 }
 
 fn task(environment: &Environment, role: &Role) -> Value {
@@ -55,7 +64,10 @@ fn every_role_has_a_task_a_service_and_a_task_role_of_its_own() {
         let mut task_roles = BTreeSet::new();
         for role in ROLES {
             let task = task(&environment, role);
-            assert_eq!(task["ContainerDefinitions"].as_array().map(Vec::len), Some(1));
+            assert_eq!(
+                task["ContainerDefinitions"].as_array().map(Vec::len),
+                Some(1)
+            );
             assert_eq!(task["TaskRoleArn"], Shared::task_role(&environment, role));
             assert_ne!(task["TaskRoleArn"], task["ExecutionRoleArn"]);
             task_roles.insert(task["TaskRoleArn"].to_string());
@@ -68,13 +80,26 @@ fn every_role_has_a_task_a_service_and_a_task_role_of_its_own() {
 #[test]
 fn a_task_role_holds_the_statements_of_its_edges_and_no_others() {
     for environment in environments() {
-        let policies = resources(super::super::roles::roles(&environment), "AWS::IAM::ManagedPolicy");
+        let policies = resources(
+            super::super::roles::roles(&environment),
+            "AWS::IAM::ManagedPolicy",
+        );
         assert_eq!(policies.len(), ROLES.len());
-        let documents: BTreeSet<String> =
-            policies.values().map(|policy| policy["PolicyDocument"].to_string()).collect();
+        let documents: BTreeSet<String> = policies
+            .values()
+            .map(|policy| policy["PolicyDocument"].to_string())
+            .collect();
         let expected: BTreeSet<String> = ROLES
             .iter()
-            .map(|role| sorted(roles::policy(role, &environment, Actor::Process, Vec::new())).to_string())
+            .map(|role| {
+                sorted(roles::policy(
+                    role,
+                    &environment,
+                    Actor::Process,
+                    Vec::new(),
+                ))
+                .to_string()
+            })
             .collect();
         assert_eq!(documents, expected);
     }
@@ -84,11 +109,21 @@ fn a_task_role_holds_the_statements_of_its_edges_and_no_others() {
 fn every_iam_role_stays_inside_the_boundary_and_is_taken_for_this_account_alone() {
     for environment in environments() {
         let mut all = made(&environment, "AWS::IAM::Role");
-        all.extend(resources(super::super::roles::roles(&environment), "AWS::IAM::Role"));
+        all.extend(resources(
+            super::super::roles::roles(&environment),
+            "AWS::IAM::Role",
+        ));
         for (id, role) in all {
-            assert_eq!(role["PermissionsBoundary"], Shared::RoleBoundary.import(&environment), "{id}");
+            assert_eq!(
+                role["PermissionsBoundary"],
+                Shared::RoleBoundary.import(&environment),
+                "{id}"
+            );
             assert!(role.get("Policies").is_none(), "{id}: inline");
-            for statement in role["AssumeRolePolicyDocument"]["Statement"].as_array().expect("statements") {
+            for statement in role["AssumeRolePolicyDocument"]["Statement"]
+                .as_array()
+                .expect("statements")
+            {
                 let account = &statement["Condition"]["StringEquals"]["aws:SourceAccount"];
                 assert_eq!(*account, json!({ "Ref": "AWS::AccountId" }), "{id}");
             }
@@ -104,7 +139,11 @@ fn a_resource_that_is_everything_has_its_reason_beside_it() {
             if resource["Type"] == "AWS::IAM::ManagedPolicy" {
                 let document = &resource["Properties"]["PolicyDocument"];
                 let everything = document.to_string().contains("\"*\"");
-                assert_eq!(everything, resource["Metadata"].get(ANY_RESOURCE).is_some(), "{id}");
+                assert_eq!(
+                    everything,
+                    resource["Metadata"].get(ANY_RESOURCE).is_some(),
+                    "{id}"
+                );
                 for statement in document["Statement"].as_array().expect("statements") {
                     assert!(!statement["Action"].to_string().contains('*'), "{id}");
                 }
@@ -120,11 +159,27 @@ fn a_container_can_change_nothing_and_is_nobody() {
             let container = container(&environment, role);
             assert_eq!(container["ReadonlyRootFilesystem"], true, "{}", role.slug);
             assert_eq!(container["Privileged"], false, "{}", role.slug);
-            assert_eq!(container["LinuxParameters"]["Capabilities"], json!({ "Drop": ["ALL"] }), "{}", role.slug);
-            assert_eq!(container["LinuxParameters"]["InitProcessEnabled"], true, "{}", role.slug);
+            assert_eq!(
+                container["LinuxParameters"]["Capabilities"],
+                json!({ "Drop": ["ALL"] }),
+                "{}",
+                role.slug
+            );
+            assert_eq!(
+                container["LinuxParameters"]["InitProcessEnabled"], true,
+                "{}",
+                role.slug
+            );
             let user = container["User"].as_str().expect("a user");
-            let ids = user.split(':').map(|id| id.parse::<u32>().expect("a number"));
-            assert_eq!(ids.filter(|id| *id >= 1_000).count(), 2, "{}: {user}", role.slug);
+            let ids = user
+                .split(':')
+                .map(|id| id.parse::<u32>().expect("a number"));
+            assert_eq!(
+                ids.filter(|id| *id >= 1_000).count(),
+                2,
+                "{}: {user}",
+                role.slug
+            );
         }
     }
 }
@@ -132,7 +187,9 @@ fn a_container_can_change_nothing_and_is_nobody() {
 #[test]
 fn a_container_has_as_long_to_stop_as_the_contract_says() {
     for role in ROLES {
-        let timeout = container(&prod(), role)["StopTimeout"].as_u64().expect("seconds");
+        let timeout = container(&prod(), role)["StopTimeout"]
+            .as_u64()
+            .expect("seconds");
         assert_eq!(timeout, role.drain.as_secs() + 5, "{}", role.slug);
         assert!(timeout <= 120, "{}: Fargate waits no longer", role.slug);
     }
@@ -144,26 +201,49 @@ fn secrets_come_by_reference_and_no_address_carries_a_login() {
         for role in ROLES {
             let container = container(&environment, role);
             for secret in container["Secrets"].as_array().expect("a list") {
-                assert!(secret["ValueFrom"].to_string().contains("Fn::ImportValue"), "{}: {secret}", role.slug);
+                assert!(
+                    secret["ValueFrom"].to_string().contains("Fn::ImportValue"),
+                    "{}: {secret}",
+                    role.slug
+                );
                 assert!(secret.get("Value").is_none(), "{}", role.slug);
             }
             for variable in container["Environment"].as_array().expect("a list") {
                 let value = variable["Value"].to_string();
                 let name = variable["Name"].as_str().expect("a name");
                 // Which secret to read again is no secret.
-                assert!(name.ends_with("_LOGIN_ARN") || !value.contains("-secret"), "{}: {variable}", role.slug);
-                assert!(!name.ends_with("_URL") || !value.contains('@'), "{}: {variable}", role.slug);
+                assert!(
+                    name.ends_with("_LOGIN_ARN") || !value.contains("-secret"),
+                    "{}: {variable}",
+                    role.slug
+                );
+                assert!(
+                    !name.ends_with("_URL") || !value.contains('@'),
+                    "{}: {variable}",
+                    role.slug
+                );
             }
         }
-        assert!(!compute(&environment).into_json().to_string().contains("{{resolve:"));
+        assert!(
+            !compute(&environment)
+                .into_json()
+                .to_string()
+                .contains("{{resolve:")
+        );
     }
 }
 
 #[test]
 fn only_a_digest_names_the_image() {
     for role in ROLES {
-        let image = container(&prod(), role)["Image"]["Fn::Sub"].as_str().expect("a Sub").to_owned();
-        assert_eq!(image, format!("${{Images.RepositoryUri}}@sha256:{}", "a".repeat(64)));
+        let image = container(&prod(), role)["Image"]["Fn::Sub"]
+            .as_str()
+            .expect("a Sub")
+            .to_owned();
+        assert_eq!(
+            image,
+            format!("${{Images.RepositoryUri}}@sha256:{}", "a".repeat(64))
+        );
     }
 }
 
@@ -171,18 +251,46 @@ fn only_a_digest_names_the_image() {
 fn a_task_is_reached_by_nobody_that_it_does_not_need() {
     for environment in environments() {
         for role in ROLES {
-            let network = service_of(&environment, role)["NetworkConfiguration"]["AwsvpcConfiguration"].clone();
+            let network =
+                service_of(&environment, role)["NetworkConfiguration"]["AwsvpcConfiguration"]
+                    .clone();
             assert_eq!(network["AssignPublicIp"], "DISABLED", "{}", role.slug);
-            assert_eq!(network["Subnets"], Shared::PrivateSubnets.list(&environment), "{}", role.slug);
+            assert_eq!(
+                network["Subnets"],
+                Shared::PrivateSubnets.list(&environment),
+                "{}",
+                role.slug
+            );
             let groups = network["SecurityGroups"].as_array().expect("groups");
             assert!(groups.contains(&Shared::TaskGroup.import(&environment)));
-            for (needed, group) in [(role.database, Shared::DatabaseClients), (role.cache, Shared::CacheClients)] {
-                assert_eq!(groups.contains(&group.import(&environment)), needed, "{}: {group:?}", role.slug);
+            for (needed, group) in [
+                (role.database, Shared::DatabaseClients),
+                (role.cache, Shared::CacheClients),
+            ] {
+                assert_eq!(
+                    groups.contains(&group.import(&environment)),
+                    needed,
+                    "{}: {group:?}",
+                    role.slug
+                );
             }
             let health = container(&environment, role)["Environment"].to_string();
-            let address = if role.public { "0.0.0.0:8081" } else { "127.0.0.1:9000" };
-            assert!(health.contains(address), "{}: health is for the container, and the balancer alone", role.slug);
-            assert_eq!(container(&environment, role).get("PortMappings").is_some(), role.public, "{}", role.slug);
+            let address = if role.public {
+                "0.0.0.0:8081"
+            } else {
+                "127.0.0.1:9000"
+            };
+            assert!(
+                health.contains(address),
+                "{}: health is for the container, and the balancer alone",
+                role.slug
+            );
+            assert_eq!(
+                container(&environment, role).get("PortMappings").is_some(),
+                role.public,
+                "{}",
+                role.slug
+            );
         }
     }
 }
@@ -193,7 +301,10 @@ fn a_failed_deployment_goes_back_and_none_takes_tasks_away_first() {
         for role in ROLES {
             let service = service_of(&environment, role);
             let deployment = &service["DeploymentConfiguration"];
-            assert_eq!(deployment["DeploymentCircuitBreaker"], json!({ "Enable": true, "Rollback": true }));
+            assert_eq!(
+                deployment["DeploymentCircuitBreaker"],
+                json!({ "Enable": true, "Rollback": true })
+            );
             assert_eq!(deployment["MinimumHealthyPercent"], 100);
             assert_eq!(deployment["MaximumPercent"], 200);
             assert_eq!(service["EnableExecuteCommand"], false);
@@ -208,35 +319,72 @@ fn the_storefront_alone_turns_from_blue_to_green() {
         for role in ROLES {
             let service = service_of(&environment, role);
             let strategy = service["DeploymentConfiguration"]["Strategy"].as_str();
-            assert_eq!(strategy, role.public.then_some("BLUE_GREEN"), "{}", role.slug);
-            assert_eq!(service.get("LoadBalancers").is_some(), role.public, "{}", role.slug);
+            assert_eq!(
+                strategy,
+                role.public.then_some("BLUE_GREEN"),
+                "{}",
+                role.slug
+            );
+            assert_eq!(
+                service.get("LoadBalancers").is_some(),
+                role.public,
+                "{}",
+                role.slug
+            );
         }
         let storefront = service_of(&environment, &STOREFRONT);
         let bake = &storefront["DeploymentConfiguration"]["BakeTimeInMinutes"];
         assert_eq!(*bake, json!(environment.settings.compute.bake_minutes));
         let balancer = &storefront["LoadBalancers"][0];
         let turned = &balancer["AdvancedConfiguration"];
-        assert_eq!(balancer["TargetGroupArn"], Shared::StorefrontTargets.import(&environment));
-        assert_eq!(turned["AlternateTargetGroupArn"], Shared::StorefrontOtherTargets.import(&environment));
-        assert_eq!(turned["ProductionListenerRule"], Shared::StorefrontRule.import(&environment));
-        assert_eq!(turned["TestListenerRule"], Shared::StorefrontTestRule.import(&environment));
+        assert_eq!(
+            balancer["TargetGroupArn"],
+            Shared::StorefrontTargets.import(&environment)
+        );
+        assert_eq!(
+            turned["AlternateTargetGroupArn"],
+            Shared::StorefrontOtherTargets.import(&environment)
+        );
+        assert_eq!(
+            turned["ProductionListenerRule"],
+            Shared::StorefrontRule.import(&environment)
+        );
+        assert_eq!(
+            turned["TestListenerRule"],
+            Shared::StorefrontTestRule.import(&environment)
+        );
     }
 }
 
 #[test]
 fn scaling_goes_from_the_least_to_the_most_of_the_settings() {
     assert_eq!(
-        (prod().settings.compute.storefront_tasks, prod().settings.compute.worker_tasks),
+        (
+            prod().settings.compute.storefront_tasks,
+            prod().settings.compute.worker_tasks
+        ),
         ((10, 100), (10, 100))
     );
     for environment in environments() {
         let compute = &environment.settings.compute;
         let targets = made(&environment, "AWS::ApplicationAutoScaling::ScalableTarget");
-        let scaled: Vec<_> = ROLES.iter().filter(|role| role.public || !role.consumes.is_empty()).collect();
+        let scaled: Vec<_> = ROLES
+            .iter()
+            .filter(|role| role.public || !role.consumes.is_empty())
+            .collect();
         assert_eq!(targets.len(), scaled.len());
         for role in scaled {
-            let target = of_role(&environment, "AWS::ApplicationAutoScaling::ScalableTarget", role, "scaling");
-            let (least, most) = if role.public { compute.storefront_tasks } else { compute.worker_tasks };
+            let target = of_role(
+                &environment,
+                "AWS::ApplicationAutoScaling::ScalableTarget",
+                role,
+                "scaling",
+            );
+            let (least, most) = if role.public {
+                compute.storefront_tasks
+            } else {
+                compute.worker_tasks
+            };
             assert_eq!(
                 (&target["MinCapacity"], &target["MaxCapacity"]),
                 (&json!(least), &json!(most)),
@@ -244,7 +392,11 @@ fn scaling_goes_from_the_least_to_the_most_of_the_settings() {
                 role.slug
             );
             let service = service_of(&environment, role);
-            assert!(service.get("DesiredCount").is_none(), "{}: a deployment would undo scaling", role.slug);
+            assert!(
+                service.get("DesiredCount").is_none(),
+                "{}: a deployment would undo scaling",
+                role.slug
+            );
         }
     }
     let relay = service_of(&prod(), &OUTBOX_RELAY);
@@ -255,23 +407,48 @@ fn scaling_goes_from_the_least_to_the_most_of_the_settings() {
 fn workers_scale_on_backlog_for_each_running_task_and_the_storefront_on_requests() {
     for environment in environments() {
         let policies = made(&environment, "AWS::ApplicationAutoScaling::ScalingPolicy");
-        let configuration =
-            |id: &str| policies.get(id).expect("a policy")["TargetTrackingScalingPolicyConfiguration"].clone();
+        let configuration = |id: &str| {
+            policies.get(id).expect("a policy")["TargetTrackingScalingPolicyConfiguration"].clone()
+        };
         let backlog = configuration("OrderWorkerBacklogScaling");
-        assert_eq!(backlog["TargetValue"], json!(environment.settings.compute.backlog_per_task));
-        let metrics = backlog["CustomizedMetricSpecification"]["Metrics"].as_array().expect("metrics").clone();
-        let known: Vec<_> =
-            metrics.iter().filter_map(|one| one["MetricStat"]["Metric"]["MetricName"].as_str()).collect();
-        assert_eq!(known, ["ApproximateNumberOfMessagesVisible", "RunningTaskCount"]);
-        let queue = &metrics[0]["MetricStat"]["Metric"]["Dimensions"][0]["Value"]["Fn::ImportValue"];
+        assert_eq!(
+            backlog["TargetValue"],
+            json!(environment.settings.compute.backlog_per_task)
+        );
+        let metrics = backlog["CustomizedMetricSpecification"]["Metrics"]
+            .as_array()
+            .expect("metrics")
+            .clone();
+        let known: Vec<_> = metrics
+            .iter()
+            .filter_map(|one| one["MetricStat"]["Metric"]["MetricName"].as_str())
+            .collect();
+        assert_eq!(
+            known,
+            ["ApproximateNumberOfMessagesVisible", "RunningTaskCount"]
+        );
+        let queue =
+            &metrics[0]["MetricStat"]["Metric"]["Dimensions"][0]["Value"]["Fn::ImportValue"];
         let orders = export_of_name(&environment, Address::Queue(ORDER_WORKER.consumes[0]));
         assert_eq!(*queue, json!(orders));
-        assert_eq!(metrics.iter().filter(|one| one["ReturnData"] == true).count(), 1, "one number is followed");
+        assert_eq!(
+            metrics
+                .iter()
+                .filter(|one| one["ReturnData"] == true)
+                .count(),
+            1,
+            "one number is followed"
+        );
         let requests = configuration("StorefrontRequestsScaling");
         assert!(requests.to_string().contains("RequestCountPerTarget"));
-        assert_eq!(configuration("StorefrontCpuScaling")["TargetValue"], CPU_TARGET);
+        assert_eq!(
+            configuration("StorefrontCpuScaling")["TargetValue"],
+            CPU_TARGET
+        );
         for role in ROLES.iter().filter(|role| !role.consumes.is_empty()) {
-            let own = policies.values().filter(|policy| policy["PolicyName"] == format!("{}-backlog", role.slug));
+            let own = policies
+                .values()
+                .filter(|policy| policy["PolicyName"] == format!("{}-backlog", role.slug));
             assert_eq!(own.count(), role.consumes.len(), "{}", role.slug);
         }
     }
@@ -281,12 +458,19 @@ fn workers_scale_on_backlog_for_each_running_task_and_the_storefront_on_requests
 fn before_the_first_image_nothing_is_started() {
     for name in ["dev", "staging", "prod"] {
         let environment = Environment::named(name).expect("known");
-        assert!(environment.settings.compute.image_digest.is_empty(), "the setting's default");
+        assert!(
+            environment.settings.compute.image_digest.is_empty(),
+            "the setting's default"
+        );
         for (id, service) in made(&environment, "AWS::ECS::Service") {
             assert_eq!(service["DesiredCount"], 0, "{id}");
         }
         for (id, target) in made(&environment, "AWS::ApplicationAutoScaling::ScalableTarget") {
-            assert_eq!((&target["MinCapacity"], &target["MaxCapacity"]), (&json!(0), &json!(0)), "{id}");
+            assert_eq!(
+                (&target["MinCapacity"], &target["MaxCapacity"]),
+                (&json!(0), &json!(0)),
+                "{id}"
+            );
         }
     }
 }
@@ -297,13 +481,28 @@ fn images_do_not_change_under_their_names_and_logs_end_some_day() {
         for repository in made(&environment, "AWS::ECR::Repository").values() {
             assert_eq!(repository["ImageTagMutability"], "IMMUTABLE");
             assert_eq!(repository["ImageScanningConfiguration"]["ScanOnPush"], true);
-            assert_eq!(repository["EncryptionConfiguration"]["EncryptionType"], "KMS");
+            assert_eq!(
+                repository["EncryptionConfiguration"]["EncryptionType"],
+                "KMS"
+            );
         }
         let groups = made(&environment, "AWS::Logs::LogGroup");
-        assert_eq!(groups.len(), ROLES.len() + 1, "one a role, and Container Insights");
+        assert_eq!(
+            groups.len(),
+            ROLES.len() + 1,
+            "one a role, and Container Insights"
+        );
         for (id, group) in groups {
-            assert_eq!(group["RetentionInDays"], json!(environment.settings.observability.log_days), "{id}");
-            assert_eq!(group["KmsKeyId"], Shared::LogsKey.import(&environment), "{id}");
+            assert_eq!(
+                group["RetentionInDays"],
+                json!(environment.settings.observability.log_days),
+                "{id}"
+            );
+            assert_eq!(
+                group["KmsKeyId"],
+                Shared::LogsKey.import(&environment),
+                "{id}"
+            );
         }
     }
 }

@@ -1,5 +1,6 @@
-//! What holds data: the database, the cache, tables and buckets, and the trail that is written into one of them. What people and processes find by address are tables
-//! alone; everything else is handed on through `Shared`.
+//! What holds data: the database, the cache, tables and buckets, and the trail that is written into
+//! one of them. What people and processes find by address are tables alone; everything else is
+//! handed on through `Shared`.
 
 use contract::address::Address;
 use contract::table::{KeyType, TABLES, Table};
@@ -18,8 +19,8 @@ pub fn data(environment: &Environment) -> Template {
     template
 }
 
-/// What `data` holds beside the tables, as a stack of its own: on the local AWS, where `haven up` has the tables without
-/// the network and the keys that the rest needs.
+/// What `data` holds beside the tables, as a stack of its own: on the local AWS, where `haven up`
+/// has the tables without the network and the keys that the rest needs.
 pub fn servers(environment: &Environment) -> Template {
     let mut template = Template::new("Brew Haven: database, cache and buckets");
     add_servers(&mut template, environment);
@@ -39,9 +40,14 @@ fn add_servers(template: &mut Template, environment: &Environment) {
     trail(template, environment, &audit);
 }
 
-/// Of databases and caches: what leaves production stays as it is; elsewhere its last snapshot does.
+/// Of databases and caches: what leaves production stays as it is; elsewhere its last snapshot
+/// does.
 fn keep(environment: &Environment) -> Keep {
-    if environment.is_production() { Keep::Data } else { Keep::Snapshot }
+    if environment.is_production() {
+        Keep::Data
+    } else {
+        Keep::Snapshot
+    }
 }
 
 fn database_subnets(template: &mut Template, environment: &Environment) -> LogicalId {
@@ -88,7 +94,8 @@ fn database_parameters() -> Value {
         "log_min_duration_statement": "500",
         // Values are customers' names and addresses: the statement is logged without them.
         "log_parameter_max_length": "0",
-        // Milliseconds. A forgotten transaction holds its locks and keeps old rows from being cleared away.
+        // Milliseconds. A forgotten transaction holds its locks and keeps old rows from being
+        // cleared away.
         "idle_in_transaction_session_timeout": "60000",
     })
 }
@@ -98,8 +105,9 @@ fn major(version: &str) -> &str {
     version.split('.').next().unwrap_or(version)
 }
 
-/// What an instance and a cluster have in common. Windows are in UTC, when the shop is closed, and begin more than an
-/// hour after the plan of `backup` has: in the hour before either of them RDS takes no copy of AWS Backup's.
+/// What an instance and a cluster have in common. Windows are in UTC, when the shop is closed, and
+/// begin more than an hour after the plan of `backup` has: in the hour before either of them RDS
+/// takes no copy of AWS Backup's.
 fn database_properties(environment: &Environment, subnets: &LogicalId) -> Value {
     json!({
         "EngineVersion": environment.settings.database.engine_version,
@@ -109,8 +117,9 @@ fn database_properties(environment: &Environment, subnets: &LogicalId) -> Value 
         // PostgreSQL's own, said because policies ask for it.
         "Port": 5432,
         "MasterUsername": "brewhaven",
-        // RDS makes the password, keeps it in Secrets Manager and changes it every seven days. It takes no other
-        // schedule from a template (Amazon RDS User Guide, "Password management with Secrets Manager").
+        // RDS makes the password, keeps it in Secrets Manager and changes it every seven days. It
+        // takes no other schedule from a template (Amazon RDS User Guide, "Password management with
+        // Secrets Manager").
         "ManageMasterUserPassword": true,
         "MasterUserSecret": { "KmsKeyId": Shared::SecretsKey.import(environment) },
         "EnableIAMDatabaseAuthentication": true,
@@ -151,7 +160,12 @@ fn merged(mut properties: Value, more: Value) -> Value {
 }
 
 /// RDS for PostgreSQL: one machine, and its double in another zone.
-fn instance(template: &mut Template, environment: &Environment, subnets: &LogicalId, monitoring: &LogicalId) {
+fn instance(
+    template: &mut Template,
+    environment: &Environment,
+    subnets: &LogicalId,
+    monitoring: &LogicalId,
+) {
     let settings = &environment.settings.database;
     let parameters = template.add(
         "database parameters",
@@ -175,13 +189,26 @@ fn instance(template: &mut Template, environment: &Environment, subnets: &Logica
         "AllowMajorVersionUpgrade": false,
         "EnableCloudwatchLogsExports": ["postgresql", "upgrade"],
     });
-    let properties = merged(database_properties(environment, subnets), machine_properties(environment, monitoring));
-    let database = template.add("database", "AWS::RDS::DBInstance", merged(properties, own), keep(environment));
+    let properties = merged(
+        database_properties(environment, subnets),
+        machine_properties(environment, monitoring),
+    );
+    let database = template.add(
+        "database",
+        "AWS::RDS::DBInstance",
+        merged(properties, own),
+        keep(environment),
+    );
     export_database(template, environment, &database);
 }
 
 /// Aurora PostgreSQL: a writer, and a reader that takes over when there is to be one.
-fn cluster(template: &mut Template, environment: &Environment, subnets: &LogicalId, monitoring: &LogicalId) {
+fn cluster(
+    template: &mut Template,
+    environment: &Environment,
+    subnets: &LogicalId,
+    monitoring: &LogicalId,
+) {
     let settings = &environment.settings.database;
     let parameters = template.add(
         "database parameters",
@@ -201,14 +228,33 @@ fn cluster(template: &mut Template, environment: &Environment, subnets: &Logical
         "EnableCloudwatchLogsExports": ["postgresql"],
     });
     let properties = merged(database_properties(environment, subnets), own);
-    let database = template.add("database", "AWS::RDS::DBCluster", properties, keep(environment));
+    let database = template.add(
+        "database",
+        "AWS::RDS::DBCluster",
+        properties,
+        keep(environment),
+    );
     // Machines hold nothing: the cluster's storage does. They go and stay with it.
-    let kept = if environment.is_production() { Keep::Data } else { Keep::Nothing };
-    let machines: &[&str] = if settings.multi_az { &["writer", "reader"] } else { &["writer"] };
+    let kept = if environment.is_production() {
+        Keep::Data
+    } else {
+        Keep::Nothing
+    };
+    let machines: &[&str] = if settings.multi_az {
+        &["writer", "reader"]
+    } else {
+        &["writer"]
+    };
     for machine in machines {
-        let own = json!({ "Engine": "aurora-postgresql", "DBClusterIdentifier": reference(&database) });
+        let own =
+            json!({ "Engine": "aurora-postgresql", "DBClusterIdentifier": reference(&database) });
         let properties = merged(machine_properties(environment, monitoring), own);
-        template.add(&format!("database {machine}"), "AWS::RDS::DBInstance", properties, kept);
+        template.add(
+            &format!("database {machine}"),
+            "AWS::RDS::DBInstance",
+            properties,
+            kept,
+        );
     }
     export_database(template, environment, &database);
 }
@@ -217,7 +263,10 @@ fn export_database(template: &mut Template, environment: &Environment, database:
     let mut export = |shared: Shared, value: Value| shared.export(template, environment, value);
     export(Shared::DatabaseHost, get_att(database, "Endpoint.Address"));
     export(Shared::DatabasePort, get_att(database, "Endpoint.Port"));
-    export(Shared::DatabaseSecret, get_att(database, "MasterUserSecret.SecretArn"));
+    export(
+        Shared::DatabaseSecret,
+        get_att(database, "MasterUserSecret.SecretArn"),
+    );
     export(Shared::DatabaseIdentifier, reference(database));
 }
 
@@ -229,7 +278,8 @@ fn cache_token(template: &mut Template, environment: &Environment) -> LogicalId 
         json!({
             "Description": "What clients of the cache show",
             "KmsKeyId": Shared::SecretsKey.import(environment),
-            // 16 to 128 characters, and few signs are allowed (ElastiCache User Guide, "Authenticating with AUTH").
+            // 16 to 128 characters, and few signs are allowed (ElastiCache User Guide,
+            // "Authenticating with AUTH").
             "GenerateSecretString": {
                 "SecretStringTemplate": "{}", "GenerateStringKey": "token",
                 "PasswordLength": 64, "ExcludePunctuation": true,
@@ -237,16 +287,17 @@ fn cache_token(template: &mut Template, environment: &Environment) -> LogicalId 
         }),
         Keep::Data,
     );
-    let why = "ElastiCache has no rotation of its own; a new token is set by a change of this stack";
+    let why =
+        "ElastiCache has no rotation of its own; a new token is set by a change of this stack";
     template.waive_public(&token, &["SECRETSMANAGER_ROTATION_ENABLED_CHECK"], why);
     template.waive(&token, &["SECRET-2"], why);
     Shared::CacheSecret.export(template, environment, reference(&token));
     token
 }
 
-/// Carts. Valkey, since it speaks Redis's language to the letter that the scripts of carts need, is free software, and
-/// costs a fifth less a node on ElastiCache than Redis OSS (Amazon ElastiCache pricing). Not sharded: carts are small,
-/// and the client of `adapter-redis` knows one primary.
+/// Carts. Valkey, since it speaks Redis's language to the letter that the scripts of carts need, is
+/// free software, and costs a fifth less a node on ElastiCache than Redis OSS (Amazon ElastiCache
+/// pricing). Not sharded: carts are small, and the client of `adapter-redis` knows one primary.
 fn cache(template: &mut Template, environment: &Environment, token: &LogicalId) {
     let settings = &environment.settings.cache;
     let subnets = template.add(
@@ -264,7 +315,8 @@ fn cache(template: &mut Template, environment: &Environment, token: &LogicalId) 
         json!({
             "CacheParameterGroupFamily": "valkey8",
             "Description": "Full, it forgets the cart that was left alone longest",
-            // A cart's time begins anew with each change, so the least time left is the longest left alone.
+            // A cart's time begins anew with each change, so the least time left is the longest
+            // left alone.
             "Properties": { "maxmemory-policy": "volatile-ttl" },
         }),
         Keep::Nothing,
@@ -280,7 +332,10 @@ fn cache(template: &mut Template, environment: &Environment, token: &LogicalId) 
         })
         .collect();
     // Without a version: the one that is current when the stack is changed.
-    let shown = format!("{{{{resolve:secretsmanager:${{{}}}:SecretString:token}}}}", token.as_str());
+    let shown = format!(
+        "{{{{resolve:secretsmanager:${{{}}}:SecretString:token}}}}",
+        token.as_str()
+    );
     let cache = template.add(
         "cache",
         "AWS::ElastiCache::ReplicationGroup",
@@ -310,11 +365,16 @@ fn cache(template: &mut Template, environment: &Environment, token: &LogicalId) 
         }),
         keep(environment),
     );
-    Shared::CacheHost.export(template, environment, get_att(&cache, "PrimaryEndPoint.Address"));
+    Shared::CacheHost.export(
+        template,
+        environment,
+        get_att(&cache, "PrimaryEndPoint.Address"),
+    );
     Shared::CacheIdentifier.export(template, environment, reference(&cache));
 }
 
-/// It outlives the stack, so CloudFormation names it: a name of ours would stand in the way of the next one.
+/// It outlives the stack, so CloudFormation names it: a name of ours would stand in the way of the
+/// next one.
 fn log_group(template: &mut Template, environment: &Environment, words: &str) -> LogicalId {
     template.add(
         words,
@@ -349,21 +409,56 @@ struct Audit {
 }
 
 fn buckets(template: &mut Template, environment: &Environment) -> Audit {
-    let logs = template.add("logs bucket", "AWS::S3::Bucket", logs_bucket(environment), Keep::Data);
-    let audit = template.add("audit bucket", "AWS::S3::Bucket", audit_bucket(environment, &logs), Keep::Data);
-    let lake = template.add("lake bucket", "AWS::S3::Bucket", lake_bucket(environment, &logs), Keep::Data);
+    let logs = template.add(
+        "logs bucket",
+        "AWS::S3::Bucket",
+        logs_bucket(environment),
+        Keep::Data,
+    );
+    let audit = template.add(
+        "audit bucket",
+        "AWS::S3::Bucket",
+        audit_bucket(environment, &logs),
+        Keep::Data,
+    );
+    let lake = template.add(
+        "lake bucket",
+        "AWS::S3::Bucket",
+        lake_bucket(environment, &logs),
+        Keep::Data,
+    );
     let copied = "Backed up daily; where it matters the plan of the backup stack copies it to another region";
     for bucket in [&audit, &lake] {
         template.waive_public(bucket, &["S3_BUCKET_REPLICATION_ENABLED"], copied);
         template.waive(bucket, &["S3-9"], copied);
     }
-    // S3 delivers no access logs to a bucket with Object Lock (Amazon S3 User Guide, "Object Lock considerations").
+    // S3 delivers no access logs to a bucket with Object Lock (Amazon S3 User Guide, "Object Lock
+    // considerations").
     let lost = "Logs of a lost region restore nothing; S3 delivers no access logs to a bucket with Object Lock";
-    template.waive_public(&logs, &["S3_BUCKET_REPLICATION_ENABLED", "S3_BUCKET_DEFAULT_LOCK_ENABLED"], lost);
-    template.waive(&logs, &["S3-2"], "Load balancer and S3 deliver logs only where S3 keeps the key");
+    template.waive_public(
+        &logs,
+        &[
+            "S3_BUCKET_REPLICATION_ENABLED",
+            "S3_BUCKET_DEFAULT_LOCK_ENABLED",
+        ],
+        lost,
+    );
+    template.waive(
+        &logs,
+        &["S3-2"],
+        "Load balancer and S3 deliver logs only where S3 keeps the key",
+    );
     template.waive(&logs, &["S3-9"], lost);
-    let policy = bucket_policy(template, &logs, log_delivery(&logs, &[&logs, &audit, &lake]));
-    template.waive(&policy, &["S3-12"], "The path carries the account: balancers of others cannot write here");
+    let policy = bucket_policy(
+        template,
+        &logs,
+        log_delivery(&logs, &[&logs, &audit, &lake]),
+    );
+    template.waive(
+        &policy,
+        &["S3-12"],
+        "The path carries the account: balancers of others cannot write here",
+    );
     let mut statements = trail_delivery(environment, &audit);
     statements.push(no_bypass(&audit));
     let policy = bucket_policy(template, &audit, statements);
@@ -371,14 +466,18 @@ fn buckets(template: &mut Template, environment: &Environment) -> Audit {
     Shared::LogsBucket.export(template, environment, reference(&logs));
     Shared::AuditBucket.export(template, environment, reference(&audit));
     Shared::LakeBucket.export(template, environment, reference(&lake));
-    Audit { bucket: audit, policy }
+    Audit {
+        bucket: audit,
+        policy,
+    }
 }
 
-/// Who called AWS for what, in every region, and who read or wrote an object of a bucket: with a seal on every file, beyond
-/// change in the audit bucket, and in CloudWatch Logs for questions of today.
+/// Who called AWS for what, in every region, and who read or wrote an object of a bucket: with a
+/// seal on every file, beyond change in the audit bucket, and in CloudWatch Logs for questions of
+/// today.
 ///
-/// In an account that has a trail already its management events are charged once more (AWS CloudTrail Pricing): then an
-/// environment of its own account is the better place.
+/// In an account that has a trail already its management events are charged once more (AWS
+/// CloudTrail Pricing): then an environment of its own account is the better place.
 fn trail(template: &mut Template, environment: &Environment, audit: &Audit) {
     let log = log_group(template, environment, "trail log");
     let role = template.add(
@@ -426,14 +525,16 @@ fn trail(template: &mut Template, environment: &Environment, audit: &Audit) {
                 "DataResources": [{ "Type": "AWS::S3::Object", "Values": ["arn:aws:s3:::"] }],
             }],
         }),
-        // What it wrote stays in the bucket; itself it holds nothing, and its name would be in the way of the next one.
+        // What it wrote stays in the bucket; itself it holds nothing, and its name would be in the
+        // way of the next one.
         Keep::Gone,
     );
     // It tries both when it is made.
     template.after(&trail, &[&audit.policy, &policy]);
 }
 
-/// What CloudTrail must be let do with its bucket (AWS CloudTrail User Guide, "Amazon S3 bucket policy for CloudTrail").
+/// What CloudTrail must be let do with its bucket (AWS CloudTrail User Guide, "Amazon S3 bucket
+/// policy for CloudTrail").
 fn trail_delivery(environment: &Environment, audit: &LogicalId) -> Vec<Value> {
     let service = json!({ "Service": "cloudtrail.amazonaws.com" });
     let mut deliver = of_the_trail(environment);
@@ -484,32 +585,41 @@ fn storage_key(environment: &Environment) -> Value {
     })
 }
 
-/// The load balancer and S3 deliver only where S3 keeps the key (Elastic Load Balancing User Guide, "Access logs";
-/// Amazon S3 User Guide, "Enabling server access logging").
+/// The load balancer and S3 deliver only where S3 keeps the key (Elastic Load Balancing User Guide,
+/// "Access logs"; Amazon S3 User Guide, "Enabling server access logging").
 fn logs_bucket(environment: &Environment) -> Value {
     let encryption = json!({ "ServerSideEncryptionByDefault": { "SSEAlgorithm": "AES256" } });
-    // Without a destination it logs to itself. Each delivery makes an entry in the next one; S3 gathers them, and they
-    // expire, so that it stays small, and whoever reads logs is seen too.
+    // Without a destination it logs to itself. Each delivery makes an entry in the next one; S3
+    // gathers them, and they expire, so that it stays small, and whoever reads logs is seen too.
     let logging = json!({ "LogFilePrefix": format!("{ACCESS_LOGS}/logs/") });
     let expire = |id: &str, prefix: &str, days: u16| json!({ "Id": id, "Status": "Enabled", "Prefix": format!("{prefix}/"), "ExpirationInDays": days });
     let rules = vec![
         expire("access-logs", ACCESS_LOGS, ACCESS_LOG_DAYS),
-        expire("balancer-logs", BALANCER_LOGS, environment.settings.observability.log_days),
+        expire(
+            "balancer-logs",
+            BALANCER_LOGS,
+            environment.settings.observability.log_days,
+        ),
     ];
     bucket(encryption, logging, rules)
 }
 
 /// What was done, for whoever asks later. Nothing in it expires.
 ///
-/// Governance rather than compliance: in compliance mode nobody, AWS included, can take out what should never have been
-/// written (a customer's data that the law wants erased), nor stop paying for it. The bucket's policy denies everyone the
-/// way around the lock, so that taking it is two acts, both recorded.
+/// Governance rather than compliance: in compliance mode nobody, AWS included, can take out what
+/// should never have been written (a customer's data that the law wants erased), nor stop paying
+/// for it. The bucket's policy denies everyone the way around the lock, so that taking it is two
+/// acts, both recorded.
 fn audit_bucket(environment: &Environment, logs: &LogicalId) -> Value {
     let cool = json!({
         "Id": "seldom-read", "Status": "Enabled",
         "Transitions": [{ "StorageClass": "GLACIER_IR", "TransitionInDays": SELDOM_READ_DAYS }],
     });
-    let mut properties = bucket(storage_key(environment), access_logs(logs, "audit"), vec![cool]);
+    let mut properties = bucket(
+        storage_key(environment),
+        access_logs(logs, "audit"),
+        vec![cool],
+    );
     let days = if environment.is_production() { 365 } else { 1 };
     properties["ObjectLockEnabled"] = json!(true);
     properties["ObjectLockConfiguration"] = json!({
@@ -524,7 +634,11 @@ fn lake_bucket(environment: &Environment, logs: &LogicalId) -> Value {
         "Id": "seldom-read", "Status": "Enabled",
         "Transitions": [{ "StorageClass": "STANDARD_IA", "TransitionInDays": SELDOM_READ_DAYS }],
     });
-    let mut properties = bucket(storage_key(environment), access_logs(logs, "lake"), vec![cool]);
+    let mut properties = bucket(
+        storage_key(environment),
+        access_logs(logs, "lake"),
+        vec![cool],
+    );
     // Without a rule it locks nothing by itself: it lets single events be put under a legal hold.
     properties["ObjectLockEnabled"] = json!(true);
     properties
@@ -539,7 +653,11 @@ fn within(bucket: &LogicalId, path: &str) -> Value {
     sub(&format!("${{{}.Arn}}/{path}", bucket.as_str()))
 }
 
-fn bucket_policy(template: &mut Template, bucket: &LogicalId, mut statements: Vec<Value>) -> LogicalId {
+fn bucket_policy(
+    template: &mut Template,
+    bucket: &LogicalId,
+    mut statements: Vec<Value>,
+) -> LogicalId {
     statements.push(json!({
         "Sid": "EncryptedTransportOnly", "Effect": "Deny", "Principal": "*", "Action": "s3:*",
         "Resource": [get_att(bucket, "Arn"), within(bucket, "*")],
@@ -547,11 +665,19 @@ fn bucket_policy(template: &mut Template, bucket: &LogicalId, mut statements: Ve
     }));
     let document = json!({ "Version": "2012-10-17", "Statement": statements });
     let properties = json!({ "Bucket": reference(bucket), "PolicyDocument": document });
-    template.add(&format!("{} policy", bucket.as_str()), "AWS::S3::BucketPolicy", properties, Keep::Nothing)
+    template.add(
+        &format!("{} policy", bucket.as_str()),
+        "AWS::S3::BucketPolicy",
+        properties,
+        Keep::Nothing,
+    )
 }
 
 fn log_delivery(logs: &LogicalId, sources: &[&LogicalId]) -> Vec<Value> {
-    let sources: Vec<Value> = sources.iter().map(|source| get_att(source, "Arn")).collect();
+    let sources: Vec<Value> = sources
+        .iter()
+        .map(|source| get_att(source, "Arn"))
+        .collect();
     vec![
         // The path carries the account: a load balancer of another one cannot write here.
         json!({
@@ -587,15 +713,31 @@ fn tables(template: &mut Template, environment: &Environment) {
             Keep::Data,
         );
         if !environment.local {
-            template.note(&id, "wildcard", json!("A table's policy is about that table and cannot name it"));
+            template.note(
+                &id,
+                "wildcard",
+                json!("A table's policy is about that table and cannot name it"),
+            );
         }
         let address = Address::Table(table);
-        template.export(&address.parameter(), &export_of(environment, address), reference(&id));
+        template.export(
+            &address.parameter(),
+            &export_of(environment, address),
+            reference(&id),
+        );
         let arn = export_of_arn(environment, address);
-        template.export(&format!("{} arn", address.parameter()), &arn, get_att(&id, "Arn"));
+        template.export(
+            &format!("{} arn", address.parameter()),
+            &arn,
+            get_att(&id, "Arn"),
+        );
         if table.stream {
             let address = Address::Stream(table);
-            template.export(&address.parameter(), &export_of(environment, address), get_att(&id, "StreamArn"));
+            template.export(
+                &address.parameter(),
+                &export_of(environment, address),
+                get_att(&id, "StreamArn"),
+            );
         }
     }
 }
@@ -620,7 +762,9 @@ fn table_properties(environment: &Environment, table: &Table) -> Value {
     }
     let schema = |partition: contract::table::Key, sort: Option<contract::table::Key>| {
         let mut schema = vec![json!({ "AttributeName": partition.attribute, "KeyType": "HASH" })];
-        schema.extend(sort.map(|sort| json!({ "AttributeName": sort.attribute, "KeyType": "RANGE" })));
+        schema.extend(
+            sort.map(|sort| json!({ "AttributeName": sort.attribute, "KeyType": "RANGE" })),
+        );
         schema
     };
     let mut properties = json!({
@@ -643,16 +787,17 @@ fn table_properties(environment: &Environment, table: &Table) -> Value {
     }
     properties["PointInTimeRecoverySpecification"] = json!({ "PointInTimeRecoveryEnabled": true });
     properties["DeletionProtectionEnabled"] = json!(true);
-    properties["SSESpecification"] =
-        json!({ "SSEEnabled": true, "SSEType": "KMS", "KMSMasterKeyId": Shared::StockKey.import(environment) });
+    properties["SSESpecification"] = json!({ "SSEEnabled": true, "SSEType": "KMS", "KMSMasterKeyId": Shared::StockKey.import(environment) });
     properties["ResourcePolicy"] = json!({ "PolicyDocument": encrypted_transport_to_table() });
     if let Some(attribute) = table.ttl_attribute {
-        properties["TimeToLiveSpecification"] = json!({ "AttributeName": attribute, "Enabled": true });
+        properties["TimeToLiveSpecification"] =
+            json!({ "AttributeName": attribute, "Enabled": true });
     }
     properties
 }
 
-/// A resource that refers to itself is none that CloudFormation makes, so the policy says `*` for the table it is of.
+/// A resource that refers to itself is none that CloudFormation makes, so the policy says `*` for
+/// the table it is of.
 fn encrypted_transport_to_table() -> Value {
     json!({ "Version": "2012-10-17", "Statement": [{
         "Sid": "EncryptedTransportOnly", "Effect": "Deny", "Principal": "*", "Action": "dynamodb:*", "Resource": "*",

@@ -4,7 +4,9 @@ use super::*;
 
 /// The environments on AWS, with either engine.
 fn on_aws() -> Vec<Environment> {
-    let named = ["dev", "staging", "prod"].into_iter().filter_map(Environment::named);
+    let named = ["dev", "staging", "prod"]
+        .into_iter()
+        .filter_map(Environment::named);
     let both = named.flat_map(|environment| {
         let mut aurora = environment.clone();
         aurora.settings.database.engine = Engine::Aurora;
@@ -18,11 +20,18 @@ fn template_of(environment: &Environment) -> Value {
 }
 
 fn resources(template: &Value) -> Vec<(&String, &Value)> {
-    template["Resources"].as_object().expect("resources").iter().collect()
+    template["Resources"]
+        .as_object()
+        .expect("resources")
+        .iter()
+        .collect()
 }
 
 fn of_kind<'a>(template: &'a Value, kind: &str) -> Vec<(&'a String, &'a Value)> {
-    resources(template).into_iter().filter(|(_, resource)| resource["Type"] == kind).collect()
+    resources(template)
+        .into_iter()
+        .filter(|(_, resource)| resource["Type"] == kind)
+        .collect()
 }
 
 /// The one resource of a kind.
@@ -35,11 +44,21 @@ fn only<'a>(template: &'a Value, kind: &str) -> &'a Value {
 #[test]
 fn the_local_aws_gets_tables_alone_and_imports_nothing() {
     let stacks = crate::stacks(&Environment::local());
-    let template = stacks.into_iter().find(|stack| stack.slug == "data").expect("data").template;
-    assert_eq!(of_kind(&template, "AWS::DynamoDB::Table").len(), TABLES.len());
+    let template = stacks
+        .into_iter()
+        .find(|stack| stack.slug == "data")
+        .expect("data")
+        .template;
+    assert_eq!(
+        of_kind(&template, "AWS::DynamoDB::Table").len(),
+        TABLES.len()
+    );
     assert_eq!(resources(&template).len(), TABLES.len());
     let text = template.to_string();
-    assert!(!text.contains("Fn::ImportValue") && !text.contains("SSESpecification"), "{text}");
+    assert!(
+        !text.contains("Fn::ImportValue") && !text.contains("SSESpecification"),
+        "{text}"
+    );
 }
 
 #[test]
@@ -51,17 +70,26 @@ fn the_database_is_encrypted_doubled_backed_up_and_out_of_reach() {
             Engine::Aurora => ("AWS::RDS::DBCluster", "AWS::RDS::DBClusterParameterGroup"),
         };
         let database = only(&template, kind);
-        for promise in
-            ["StorageEncrypted", "DeletionProtection", "EnableIAMDatabaseAuthentication", "ManageMasterUserPassword"]
-        {
+        for promise in [
+            "StorageEncrypted",
+            "DeletionProtection",
+            "EnableIAMDatabaseAuthentication",
+            "ManageMasterUserPassword",
+        ] {
             assert_eq!(database[promise], true, "{promise}");
         }
         assert!(database.get("MasterUserPassword").is_none());
         assert_eq!(database["KmsKeyId"], Shared::OrdersKey.import(&environment));
         assert!(database["BackupRetentionPeriod"].as_u64() >= Some(7));
-        assert_eq!(only(&template, parameters)["Parameters"]["rds.force_ssl"], "1");
+        assert_eq!(
+            only(&template, parameters)["Parameters"]["rds.force_ssl"],
+            "1"
+        );
         let subnets = only(&template, "AWS::RDS::DBSubnetGroup");
-        assert_eq!(subnets["SubnetIds"], Shared::IsolatedSubnets.list(&environment));
+        assert_eq!(
+            subnets["SubnetIds"],
+            Shared::IsolatedSubnets.list(&environment)
+        );
 
         let machines = of_kind(&template, "AWS::RDS::DBInstance");
         for (name, machine) in &machines {
@@ -78,7 +106,14 @@ fn what_a_database_logs_names_no_customer() {
     let parameters = database_parameters();
     assert_eq!(parameters["log_parameter_max_length"], "0");
     assert_ne!(parameters["log_statement"], "all");
-    assert!(parameters.as_object().expect("parameters").values().all(Value::is_string), "as CloudFormation takes them");
+    assert!(
+        parameters
+            .as_object()
+            .expect("parameters")
+            .values()
+            .all(Value::is_string),
+        "as CloudFormation takes them"
+    );
 }
 
 #[test]
@@ -86,17 +121,33 @@ fn carts_survive_a_node_and_travel_encrypted() {
     for environment in on_aws() {
         let template = template_of(&environment);
         let cache = only(&template, "AWS::ElastiCache::ReplicationGroup");
-        for promise in
-            ["AutomaticFailoverEnabled", "MultiAZEnabled", "TransitEncryptionEnabled", "AtRestEncryptionEnabled"]
-        {
+        for promise in [
+            "AutomaticFailoverEnabled",
+            "MultiAZEnabled",
+            "TransitEncryptionEnabled",
+            "AtRestEncryptionEnabled",
+        ] {
             assert_eq!(cache[promise], true, "{promise}");
         }
-        assert_eq!(cache["TransitEncryptionMode"], "required", "`preferred` lets clear text in");
-        assert!(cache["NumCacheClusters"].as_u64() >= Some(2), "a primary and whoever takes over");
+        assert_eq!(
+            cache["TransitEncryptionMode"], "required",
+            "`preferred` lets clear text in"
+        );
+        assert!(
+            cache["NumCacheClusters"].as_u64() >= Some(2),
+            "a primary and whoever takes over"
+        );
         assert!(cache["SnapshotRetentionLimit"].as_u64() >= Some(1));
         // The current token, by reference to the secret of this template.
-        assert_eq!(cache["AuthToken"], sub("{{resolve:secretsmanager:${CacheToken}:SecretString:token}}"));
-        assert!(of_kind(&template, "AWS::SecretsManager::Secret").iter().any(|(name, _)| *name == "CacheToken"));
+        assert_eq!(
+            cache["AuthToken"],
+            sub("{{resolve:secretsmanager:${CacheToken}:SecretString:token}}")
+        );
+        assert!(
+            of_kind(&template, "AWS::SecretsManager::Secret")
+                .iter()
+                .any(|(name, _)| *name == "CacheToken")
+        );
     }
 }
 
@@ -106,8 +157,15 @@ fn no_secret_is_written_into_a_template() {
         let template = template_of(&environment);
         for (name, secret) in of_kind(&template, "AWS::SecretsManager::Secret") {
             assert!(secret["Properties"].get("SecretString").is_none(), "{name}");
-            assert!(secret["Properties"]["GenerateSecretString"].is_object(), "{name}");
-            assert_eq!(secret["Properties"]["KmsKeyId"], Shared::SecretsKey.import(&environment), "{name}");
+            assert!(
+                secret["Properties"]["GenerateSecretString"].is_object(),
+                "{name}"
+            );
+            assert_eq!(
+                secret["Properties"]["KmsKeyId"],
+                Shared::SecretsKey.import(&environment),
+                "{name}"
+            );
         }
     }
 }
@@ -120,7 +178,10 @@ fn tables_are_recoverable_to_the_second_and_cannot_be_deleted() {
         assert_eq!(tables.len(), TABLES.len());
         for (name, table) in tables {
             let properties = &table["Properties"];
-            assert_eq!(properties["PointInTimeRecoverySpecification"]["PointInTimeRecoveryEnabled"], true, "{name}");
+            assert_eq!(
+                properties["PointInTimeRecoverySpecification"]["PointInTimeRecoveryEnabled"], true,
+                "{name}"
+            );
             assert_eq!(properties["DeletionProtectionEnabled"], true, "{name}");
             assert_eq!(
                 properties["SSESpecification"]["KMSMasterKeyId"],
@@ -129,11 +190,26 @@ fn tables_are_recoverable_to_the_second_and_cannot_be_deleted() {
             );
             let statement = &properties["ResourcePolicy"]["PolicyDocument"]["Statement"][0];
             assert_eq!(statement["Effect"], "Deny", "{name}");
-            assert_eq!(statement["Condition"]["Bool"]["aws:SecureTransport"], false, "{name}");
-            assert!(table["Metadata"]["wildcard"].is_string(), "{name}: `*` has a reason");
+            assert_eq!(
+                statement["Condition"]["Bool"]["aws:SecureTransport"], false,
+                "{name}"
+            );
+            assert!(
+                table["Metadata"]["wildcard"].is_string(),
+                "{name}: `*` has a reason"
+            );
         }
-        let expiring = TABLES.iter().filter(|table| table.ttl_attribute.is_some()).count();
-        assert_eq!(template.to_string().matches("TimeToLiveSpecification").count(), expiring);
+        let expiring = TABLES
+            .iter()
+            .filter(|table| table.ttl_attribute.is_some())
+            .count();
+        assert_eq!(
+            template
+                .to_string()
+                .matches("TimeToLiveSpecification")
+                .count(),
+            expiring
+        );
     }
 }
 
@@ -145,18 +221,46 @@ fn every_bucket_is_private_versioned_encrypted_logged_and_tidied() {
         assert_eq!(buckets.len(), 3);
         for (name, bucket) in buckets {
             let properties = &bucket["Properties"];
-            let block = properties["PublicAccessBlockConfiguration"].as_object().expect("a block");
-            assert!(block.len() == 4 && block.values().all(|blocked| blocked == true), "{name}");
-            assert_eq!(properties["VersioningConfiguration"]["Status"], "Enabled", "{name}");
-            assert_eq!(properties["OwnershipControls"]["Rules"][0]["ObjectOwnership"], "BucketOwnerEnforced", "{name}");
-            assert!(properties["LoggingConfiguration"]["LogFilePrefix"].is_string(), "{name}");
-            assert!(properties["LifecycleConfiguration"]["Rules"].is_array(), "{name}");
-            let encryption = &properties["BucketEncryption"]["ServerSideEncryptionConfiguration"][0];
+            let block = properties["PublicAccessBlockConfiguration"]
+                .as_object()
+                .expect("a block");
+            assert!(
+                block.len() == 4 && block.values().all(|blocked| blocked == true),
+                "{name}"
+            );
+            assert_eq!(
+                properties["VersioningConfiguration"]["Status"], "Enabled",
+                "{name}"
+            );
+            assert_eq!(
+                properties["OwnershipControls"]["Rules"][0]["ObjectOwnership"],
+                "BucketOwnerEnforced",
+                "{name}"
+            );
+            assert!(
+                properties["LoggingConfiguration"]["LogFilePrefix"].is_string(),
+                "{name}"
+            );
+            assert!(
+                properties["LifecycleConfiguration"]["Rules"].is_array(),
+                "{name}"
+            );
+            let encryption =
+                &properties["BucketEncryption"]["ServerSideEncryptionConfiguration"][0];
             let algorithm = encryption["ServerSideEncryptionByDefault"]["SSEAlgorithm"].as_str();
-            // Neither the load balancer nor S3 delivers logs to a bucket with a key of ours or with Object Lock.
+            // Neither the load balancer nor S3 delivers logs to a bucket with a key of ours or with
+            // Object Lock.
             let logs = name == "LogsBucket";
-            assert_eq!(algorithm, Some(if logs { "AES256" } else { "aws:kms" }), "{name}");
-            assert_eq!(properties.get("ObjectLockEnabled").is_some(), !logs, "{name}");
+            assert_eq!(
+                algorithm,
+                Some(if logs { "AES256" } else { "aws:kms" }),
+                "{name}"
+            );
+            assert_eq!(
+                properties.get("ObjectLockEnabled").is_some(),
+                !logs,
+                "{name}"
+            );
         }
     }
 }
@@ -167,19 +271,32 @@ fn every_bucket_refuses_clear_transport_and_lets_nobody_in_but_deliveries_of_log
         let template = template_of(&environment);
         for (bucket, _) in of_kind(&template, "AWS::S3::Bucket") {
             let policies = of_kind(&template, "AWS::S3::BucketPolicy").into_iter();
-            let policies: Vec<_> =
-                policies.filter(|(_, policy)| policy["Properties"]["Bucket"]["Ref"] == **bucket).collect();
+            let policies: Vec<_> = policies
+                .filter(|(_, policy)| policy["Properties"]["Bucket"]["Ref"] == **bucket)
+                .collect();
             assert_eq!(policies.len(), 1, "{bucket}: S3 takes one policy");
-            let statements = policies[0].1["Properties"]["PolicyDocument"]["Statement"].as_array().expect("statements");
-            let (denied, allowed): (Vec<_>, Vec<_>) =
-                statements.iter().partition(|statement| statement["Effect"] == "Deny");
-            let clear = denied.iter().find(|deny| deny["Condition"]["Bool"]["aws:SecureTransport"] == false);
+            let statements = policies[0].1["Properties"]["PolicyDocument"]["Statement"]
+                .as_array()
+                .expect("statements");
+            let (denied, allowed): (Vec<_>, Vec<_>) = statements
+                .iter()
+                .partition(|statement| statement["Effect"] == "Deny");
+            let clear = denied
+                .iter()
+                .find(|deny| deny["Condition"]["Bool"]["aws:SecureTransport"] == false);
             let clear = clear.unwrap_or_else(|| panic!("{bucket} takes clear transport"));
-            assert_eq!(clear["Resource"].as_array().map(Vec::len), Some(2), "{bucket}: itself and its objects");
+            assert_eq!(
+                clear["Resource"].as_array().map(Vec::len),
+                Some(2),
+                "{bucket}: itself and its objects"
+            );
             assert_eq!(allowed.is_empty(), bucket == "LakeBucket", "{bucket}");
             for allow in allowed {
                 // CloudTrail asks first whose the bucket is.
-                assert!(allow["Action"] == "s3:PutObject" || allow["Action"] == "s3:GetBucketAcl", "{allow}");
+                assert!(
+                    allow["Action"] == "s3:PutObject" || allow["Action"] == "s3:GetBucketAcl",
+                    "{allow}"
+                );
                 assert!(allow["Principal"]["Service"].is_string(), "{allow}");
             }
         }
@@ -191,13 +308,20 @@ fn nobody_goes_around_the_lock_of_the_audit_bucket() {
     for environment in on_aws() {
         let template = template_of(&environment);
         let lock = &template["Resources"]["AuditBucket"]["Properties"]["ObjectLockConfiguration"];
-        let days = lock["Rule"]["DefaultRetention"]["Days"].as_u64().expect("days");
+        let days = lock["Rule"]["DefaultRetention"]["Days"]
+            .as_u64()
+            .expect("days");
         assert!(days >= 365 || !environment.is_production(), "{days}");
         let policy = &template["Resources"]["AuditBucketPolicy"]["Properties"]["PolicyDocument"];
         let statements = policy["Statement"].as_array().expect("statements");
-        let deny = statements.iter().find(|statement| statement["Action"] == "s3:BypassGovernanceRetention");
+        let deny = statements
+            .iter()
+            .find(|statement| statement["Action"] == "s3:BypassGovernanceRetention");
         let deny = deny.expect("a denial of the bypass");
-        assert_eq!((&deny["Effect"], &deny["Principal"]), (&json!("Deny"), &json!("*")));
+        assert_eq!(
+            (&deny["Effect"], &deny["Principal"]),
+            (&json!("Deny"), &json!("*"))
+        );
     }
 }
 
@@ -207,33 +331,60 @@ fn the_trail_is_whole_and_bucket_and_key_let_it_and_no_other_write() {
     for environment in on_aws() {
         let template = template_of(&environment);
         let trail = only(&template, "AWS::CloudTrail::Trail");
-        for promise in ["IsLogging", "IsMultiRegionTrail", "IncludeGlobalServiceEvents", "EnableLogFileValidation"] {
+        for promise in [
+            "IsLogging",
+            "IsMultiRegionTrail",
+            "IncludeGlobalServiceEvents",
+            "EnableLogFileValidation",
+        ] {
             assert_eq!(trail[promise], true, "{promise}");
         }
         assert_eq!(trail["S3BucketName"], json!({ "Ref": "AuditBucket" }));
-        assert_eq!(trail["EventSelectors"][0]["DataResources"][0]["Values"], json!(["arn:aws:s3:::"]));
-        let waits = template["Resources"]["Trail"]["DependsOn"].as_array().expect("it waits");
-        assert!(waits.contains(&json!("AuditBucketPolicy")) && waits.contains(&json!("TrailPolicy")), "{waits:?}");
+        assert_eq!(
+            trail["EventSelectors"][0]["DataResources"][0]["Values"],
+            json!(["arn:aws:s3:::"])
+        );
+        let waits = template["Resources"]["Trail"]["DependsOn"]
+            .as_array()
+            .expect("it waits");
+        assert!(
+            waits.contains(&json!("AuditBucketPolicy")) && waits.contains(&json!("TrailPolicy")),
+            "{waits:?}"
+        );
 
         let name = trail["TrailName"].as_str().expect("a name");
         let security = super::super::security::security(&environment).into_json();
         let alias = &security["Resources"]["LogsKeyAlias"]["Properties"]["AliasName"];
-        assert_eq!(trail["KMSKeyId"], *alias, "the key's alias in the stack before");
+        assert_eq!(
+            trail["KMSKeyId"], *alias,
+            "the key's alias in the stack before"
+        );
         let of_key = &security["Resources"]["LogsKey"]["Properties"]["KeyPolicy"];
         let of_bucket = &template["Resources"]["AuditBucketPolicy"]["Properties"]["PolicyDocument"];
         for (document, wanted) in [
-            (of_key, vec!["kms:Decrypt", "kms:DescribeKey", "kms:GenerateDataKey"]),
+            (
+                of_key,
+                vec!["kms:Decrypt", "kms:DescribeKey", "kms:GenerateDataKey"],
+            ),
             (of_bucket, vec!["s3:GetBucketAcl", "s3:PutObject"]),
         ] {
             let statements = document["Statement"].as_array().expect("statements").iter();
-            let own: Vec<&Value> =
-                statements.filter(|one| one["Principal"]["Service"] == "cloudtrail.amazonaws.com").collect();
+            let own: Vec<&Value> = statements
+                .filter(|one| one["Principal"]["Service"] == "cloudtrail.amazonaws.com")
+                .collect();
             for one in &own {
-                let of = one["Condition"]["ArnEquals"]["aws:SourceArn"]["Fn::Sub"].as_str().expect("whose");
+                let of = one["Condition"]["ArnEquals"]["aws:SourceArn"]["Fn::Sub"]
+                    .as_str()
+                    .expect("whose");
                 assert!(of.ends_with(&format!(":trail/{name}")), "{of}");
             }
             let allowed: String = own.iter().map(|one| one["Action"].to_string()).collect();
-            assert!(wanted.iter().all(|action| allowed.contains(&format!("\"{action}\""))), "{allowed}");
+            assert!(
+                wanted
+                    .iter()
+                    .all(|action| allowed.contains(&format!("\"{action}\""))),
+                "{allowed}"
+            );
         }
     }
 }
@@ -254,12 +405,20 @@ fn whatever_holds_data_stays_or_leaves_a_snapshot_and_can_be_replaced() {
         let template = template_of(&environment);
         for (kind, name_property) in HOLDERS {
             for (name, resource) in of_kind(&template, kind) {
-                assert!(resource["Properties"].get(name_property).is_none(), "{name} has a fixed name");
+                assert!(
+                    resource["Properties"].get(name_property).is_none(),
+                    "{name} has a fixed name"
+                );
                 // In a cluster the machines hold nothing.
-                if resource["Properties"].get("DBClusterIdentifier").is_some() && !environment.is_production() {
+                if resource["Properties"].get("DBClusterIdentifier").is_some()
+                    && !environment.is_production()
+                {
                     continue;
                 }
-                let policies = (&resource["DeletionPolicy"], &resource["UpdateReplacePolicy"]);
+                let policies = (
+                    &resource["DeletionPolicy"],
+                    &resource["UpdateReplacePolicy"],
+                );
                 let (retained, snapshot) = (json!("RetainExceptOnCreate"), json!("Snapshot"));
                 let allowed = policies == (&retained, &json!("Retain"))
                     || (policies == (&snapshot, &snapshot) && !environment.is_production());
@@ -286,9 +445,15 @@ fn both_engines_hand_on_the_same_names_and_all_of_them() {
     for environment in on_aws() {
         let template = template_of(&environment);
         let outputs = template["Outputs"].as_object().expect("outputs");
-        let exported: Vec<_> = outputs.values().filter_map(|output| output["Export"]["Name"].as_str()).collect();
+        let exported: Vec<_> = outputs
+            .values()
+            .filter_map(|output| output["Export"]["Name"].as_str())
+            .collect();
         for shared in made {
-            assert!(exported.contains(&environment.stack_name(shared.slug()).as_str()), "{shared:?}");
+            assert!(
+                exported.contains(&environment.stack_name(shared.slug()).as_str()),
+                "{shared:?}"
+            );
         }
     }
 }
@@ -297,11 +462,22 @@ fn both_engines_hand_on_the_same_names_and_all_of_them() {
 fn every_waiver_has_a_reason() {
     for environment in on_aws() {
         let template = template_of(&environment);
-        let waivers =
-            resources(&template).into_iter().filter_map(|(name, one)| Some((name, one["Metadata"].get("guard")?)));
+        let waivers = resources(&template)
+            .into_iter()
+            .filter_map(|(name, one)| Some((name, one["Metadata"].get("guard")?)));
         for (name, waiver) in waivers {
-            assert!(waiver["SuppressedRules"].as_array().is_some_and(|rules| !rules.is_empty()), "{name}");
-            assert!(waiver["Reason"].as_str().is_some_and(|reason| reason.len() > 20), "{name}");
+            assert!(
+                waiver["SuppressedRules"]
+                    .as_array()
+                    .is_some_and(|rules| !rules.is_empty()),
+                "{name}"
+            );
+            assert!(
+                waiver["Reason"]
+                    .as_str()
+                    .is_some_and(|reason| reason.len() > 20),
+                "{name}"
+            );
         }
     }
 }

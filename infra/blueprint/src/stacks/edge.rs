@@ -1,7 +1,8 @@
 //! What the world reaches: certificate and names, load balancer, API, firewall.
 //!
-//! Customers come through the load balancer, programs through the API (a key, a quota, a cache), which passes what it lets
-//! through to the same balancer over a private link. One firewall stands before both.
+//! Customers come through the load balancer, programs through the API (a key, a quota, a cache),
+//! which passes what it lets through to the same balancer over a private link. One firewall stands
+//! before both.
 
 use contract::role::STOREFRONT;
 use contract::{READY_PATH, TRACEPARENT_ATTRIBUTE};
@@ -14,8 +15,8 @@ use crate::template::{Keep, LogicalId, Template, get_att, reference, sorted, sub
 
 /// Where the storefront's tasks answer customers (`HAVEN_BIND`)...
 pub const STOREFRONT_PORT: u16 = 8080;
-/// ...and where they say how they are (`HAVEN_HEALTH_BIND`): readiness and metrics are on an address of their own, which
-/// no listener forwards to.
+/// ...and where they say how they are (`HAVEN_HEALTH_BIND`): readiness and metrics are on an
+/// address of their own, which no listener forwards to.
 pub const STOREFRONT_HEALTH_PORT: u16 = 8081;
 /// Where a new version is tried before customers see it. Reached from inside the VPC alone.
 pub const TEST_PORT: u16 = 8443;
@@ -32,9 +33,22 @@ pub fn edge(environment: &Environment) -> Template {
     let certificate = certificate(&mut template, environment);
     let balancer = balancer(&mut template, environment);
     let targets = targets(&mut template, environment);
-    listeners(&mut template, environment, &balancer, &certificate, &targets);
+    listeners(
+        &mut template,
+        environment,
+        &balancer,
+        &certificate,
+        &targets,
+    );
     let link = private_link(&mut template, environment);
-    let api = api(&mut template, environment, &Backend { link, balancer: balancer.clone() });
+    let api = api(
+        &mut template,
+        environment,
+        &Backend {
+            link,
+            balancer: balancer.clone(),
+        },
+    );
     let stage = stage(&mut template, environment, &api);
     usage_plan(&mut template, environment, &api, &stage);
     let api_domain = api_domain(&mut template, environment, &certificate, &api, &stage);
@@ -48,11 +62,14 @@ fn api_name(environment: &Environment) -> String {
     format!("api.{}", environment.settings.edge.domain)
 }
 
-/// One certificate for both names. It renews itself as long as its validation records stay in the zone.
+/// One certificate for both names. It renews itself as long as its validation records stay in the
+/// zone.
 fn certificate(template: &mut Template, environment: &Environment) -> LogicalId {
     let edge = &environment.settings.edge;
     let names = [edge.domain.clone(), api_name(environment)];
-    let validation = names.each_ref().map(|name| json!({ "DomainName": name, "HostedZoneId": edge.hosted_zone_id }));
+    let validation = names
+        .each_ref()
+        .map(|name| json!({ "DomainName": name, "HostedZoneId": edge.hosted_zone_id }));
     template.add(
         "certificate",
         "AWS::CertificateManager::Certificate",
@@ -69,13 +86,17 @@ fn certificate(template: &mut Template, environment: &Environment) -> LogicalId 
 }
 
 fn attributes(pairs: &[(&str, Value)]) -> Value {
-    pairs.iter().map(|(key, value)| json!({ "Key": key, "Value": value })).collect()
+    pairs
+        .iter()
+        .map(|(key, value)| json!({ "Key": key, "Value": value }))
+        .collect()
 }
 
 fn balancer(template: &mut Template, environment: &Environment) -> LogicalId {
     // A dev environment is taken down every evening; the others are not taken down by mistake.
     let protected = environment.name != "dev";
-    // The balancer's own group lets the world in on 80 and 443; this one adds the test port for the VPC alone.
+    // The balancer's own group lets the world in on 80 and 443; this one adds the test port for the
+    // VPC alone.
     let testers = group(
         template,
         environment,
@@ -85,7 +106,8 @@ fn balancer(template: &mut Template, environment: &Environment) -> LogicalId {
             "Description": "A new version, from inside the VPC", "IpProtocol": "tcp", "FromPort": TEST_PORT,
             "ToPort": TEST_PORT, "CidrIp": environment.settings.network.cidr,
         }]),
-        // Without any rule CloudFormation would let everything out; the balancer's own group says where it may go.
+        // Without any rule CloudFormation would let everything out; the balancer's own group says
+        // where it may go.
         json!([{ "Description": "Nowhere", "IpProtocol": "-1", "CidrIp": "127.0.0.1/32" }]),
     );
     let id = template.add(
@@ -101,9 +123,11 @@ fn balancer(template: &mut Template, environment: &Environment) -> LogicalId {
                 ("access_logs.s3.enabled", json!("true")),
                 ("access_logs.s3.bucket", Shared::LogsBucket.import(environment)),
                 ("access_logs.s3.prefix", json!("balancer")),
-                // Not as text: the public rules of Guard take the boolean alone, and CloudFormation either.
+                // Not as text: the public rules of Guard take the boolean alone, and CloudFormation
+                // either.
                 ("deletion_protection.enabled", json!(protected)),
-                // The storefront answers within 10 s; a followed order sends something more often than this.
+                // The storefront answers within 10 s; a followed order sends something more often
+                // than this.
                 ("idle_timeout.timeout_seconds", json!("60")),
                 ("routing.http.desync_mitigation_mode", json!("strictest")),
                 ("routing.http.drop_invalid_header_fields.enabled", json!("true")),
@@ -144,8 +168,8 @@ fn group(
     template.add(words, "AWS::EC2::SecurityGroup", properties, Keep::Nothing)
 }
 
-/// The two groups of storefront tasks that a blue/green deployment changes between. Which of them customers are on differs
-/// from deployment to deployment.
+/// The two groups of storefront tasks that a blue/green deployment changes between. Which of them
+/// customers are on differs from deployment to deployment.
 struct Targets {
     first: LogicalId,
     other: LogicalId,
@@ -162,7 +186,8 @@ fn targets(template: &mut Template, environment: &Environment) -> Targets {
                 "TargetType": "ip",
                 "IpAddressType": "ipv4",
                 "VpcId": Shared::Vpc.import(environment),
-                // TLS ends at the balancer; from there to the task only the balancer's security group may speak.
+                // TLS ends at the balancer; from there to the task only the balancer's security
+                // group may speak.
                 "Protocol": "HTTP",
                 "ProtocolVersion": "HTTP1",
                 "Port": STOREFRONT_PORT,
@@ -173,9 +198,10 @@ fn targets(template: &mut Template, environment: &Environment) -> Targets {
                 "HealthCheckIntervalSeconds": 15,
                 "HealthCheckTimeoutSeconds": 5,
                 "HealthyThresholdCount": 2,
-                // ECS replaces a task that its target group calls unhealthy. Without a database no task is ready, and a new
-                // one would not help: 10 times 15 s outlast a failover, which takes 60 to 120 s (RDS user guide, "Failing
-                // over a Multi-AZ DB instance"). A task that hangs is found sooner, by its container's own health check.
+                // ECS replaces a task that its target group calls unhealthy. Without a database no
+                // task is ready, and a new one would not help: 10 times 15 s outlast a failover,
+                // which takes 60 to 120 s (RDS user guide, "Failing over a Multi-AZ DB instance").
+                // A task that hangs is found sooner, by its container's own health check.
                 "UnhealthyThresholdCount": 10,
                 "Matcher": { "HttpCode": "200" },
                 "TargetGroupAttributes": attributes(&[
@@ -188,9 +214,14 @@ fn targets(template: &mut Template, environment: &Environment) -> Targets {
             Keep::Nothing,
         )
     };
-    let targets = Targets { first: add("storefront targets"), other: add("storefront other targets") };
-    for (shared, id) in [(Shared::StorefrontTargets, &targets.first), (Shared::StorefrontOtherTargets, &targets.other)]
-    {
+    let targets = Targets {
+        first: add("storefront targets"),
+        other: add("storefront other targets"),
+    };
+    for (shared, id) in [
+        (Shared::StorefrontTargets, &targets.first),
+        (Shared::StorefrontOtherTargets, &targets.other),
+    ] {
         shared.export(template, environment, reference(id));
     }
     let name = get_att(&targets.first, "TargetGroupFullName");
@@ -220,8 +251,20 @@ fn listeners(
         Keep::Nothing,
     );
     let ways = [
-        ("storefront", 443, Shared::StorefrontRule, &targets.first, &targets.other),
-        ("storefront test", TEST_PORT, Shared::StorefrontTestRule, &targets.other, &targets.first),
+        (
+            "storefront",
+            443,
+            Shared::StorefrontRule,
+            &targets.first,
+            &targets.other,
+        ),
+        (
+            "storefront test",
+            TEST_PORT,
+            Shared::StorefrontTestRule,
+            &targets.other,
+            &targets.first,
+        ),
     ];
     for (words, port, shared, to, not_to) in ways {
         let listener = template.add(
@@ -231,8 +274,9 @@ fn listeners(
                 "LoadBalancerArn": reference(balancer),
                 "Protocol": "HTTPS",
                 "Port": port,
-                // TLS 1.3, and 1.2 with forward secrecy alone: what AWS recommends (ELB user guide, "Security policies for
-                // your Application Load Balancer"). API Gateway speaks 1.2 to its backends.
+                // TLS 1.3, and 1.2 with forward secrecy alone: what AWS recommends (ELB user guide,
+                // "Security policies for your Application Load Balancer"). API Gateway speaks 1.2
+                // to its backends.
                 "SslPolicy": "ELBSecurityPolicy-TLS13-1-2-Res-PQ-2025-09",
                 "Certificates": [{ "CertificateArn": reference(certificate) }],
                 // Whoever asks for another name, as scanners do, learns nothing.
@@ -260,8 +304,9 @@ fn listeners(
                     "TargetGroups": [weighted(to, 100), weighted(not_to, 0)],
                     "TargetGroupStickinessConfig": { "Enabled": false },
                 } }],
-                // A private integration sends its stage's name in front of the path (API Gateway developer guide, "Private
-                // integrations for REST APIs"). No path of the storefront begins so.
+                // A private integration sends its stage's name in front of the path (API Gateway
+                // developer guide, "Private integrations for REST APIs"). No path of the storefront
+                // begins so.
                 "Transforms": [{
                     "Type": "url-rewrite",
                     "UrlRewriteConfig": { "Rewrites": [{ "Regex": format!("^/{STAGE}/(.*)$"), "Replace": "/$1" }] },
@@ -273,18 +318,27 @@ fn listeners(
     }
 }
 
-/// The origin that browsers may call the API from. The balancer can write one name alone into its answers, so that more of
-/// them would need a storefront that answers for itself.
+/// The origin that browsers may call the API from. The balancer can write one name alone into its
+/// answers, so that more of them would need a storefront that answers for itself.
 fn origin(environment: &Environment) -> Option<&str> {
-    environment.settings.edge.cors_origins.first().map(String::as_str)
+    environment
+        .settings
+        .edge
+        .cors_origins
+        .first()
+        .map(String::as_str)
 }
 
-/// An HTTP proxy integration passes answers on as they are, so that what browsers want to read in them comes from here.
+/// An HTTP proxy integration passes answers on as they are, so that what browsers want to read in
+/// them comes from here.
 fn response_headers(environment: &Environment) -> Value {
     let mut headers = vec![("routing.http.response.server.enabled", json!("false"))];
     if let Some(origin) = origin(environment) {
         headers.extend([
-            ("routing.http.response.access_control_allow_origin.header_value", json!(origin)),
+            (
+                "routing.http.response.access_control_allow_origin.header_value",
+                json!(origin),
+            ),
             (
                 "routing.http.response.access_control_expose_headers.header_value",
                 json!("Location,Retry-After,X-Request-Id"),
@@ -324,19 +378,48 @@ fn private_link(template: &mut Template, environment: &Environment) -> LogicalId
     )
 }
 
-/// A path's part of a logical id: what all have in common is left out, for templates are limited in size.
+/// A path's part of a logical id: what all have in common is left out, for templates are limited in
+/// size.
 fn words(path: &[&str]) -> String {
-    path.strip_prefix(&["api", "v1"]).filter(|rest| !rest.is_empty()).unwrap_or(path).join(" ")
+    path.strip_prefix(&["api", "v1"])
+        .filter(|rest| !rest.is_empty())
+        .unwrap_or(path)
+        .join(" ")
 }
 
-/// What programs may do. Carts are not among it: they belong to a browser's session, and a program sends its lines with
-/// the order. Nor is what staff do.
+/// What programs may do. Carts are not among it: they belong to a browser's session, and a program
+/// sends its lines with the order. Nor is what staff do.
 const OPERATIONS: &[Operation] = &[
-    Operation { method: "GET", path: &["api", "v1", "menu"], cached: true, takes_order: false },
-    Operation { method: "GET", path: &["api", "v1", "menu", "{product_id}"], cached: false, takes_order: false },
-    Operation { method: "POST", path: &["api", "v1", "orders"], cached: false, takes_order: true },
-    Operation { method: "GET", path: &["api", "v1", "orders", "{id}"], cached: false, takes_order: false },
-    Operation { method: "POST", path: &["api", "v1", "orders", "{id}", "cancel"], cached: false, takes_order: false },
+    Operation {
+        method: "GET",
+        path: &["api", "v1", "menu"],
+        cached: true,
+        takes_order: false,
+    },
+    Operation {
+        method: "GET",
+        path: &["api", "v1", "menu", "{product_id}"],
+        cached: false,
+        takes_order: false,
+    },
+    Operation {
+        method: "POST",
+        path: &["api", "v1", "orders"],
+        cached: false,
+        takes_order: true,
+    },
+    Operation {
+        method: "GET",
+        path: &["api", "v1", "orders", "{id}"],
+        cached: false,
+        takes_order: false,
+    },
+    Operation {
+        method: "POST",
+        path: &["api", "v1", "orders", "{id}", "cancel"],
+        cached: false,
+        takes_order: false,
+    },
 ];
 
 /// One call of the storefront's `/openapi.json`.
@@ -355,7 +438,8 @@ struct Api {
     deployment: LogicalId,
 }
 
-/// Parts of the API. A deployment is a copy of them at one moment, so that a change to any must make a new one.
+/// Parts of the API. A deployment is a copy of them at one moment, so that a change to any must
+/// make a new one.
 struct Parts<'a> {
     template: &'a mut Template,
     ids: Vec<LogicalId>,
@@ -370,16 +454,24 @@ impl Parts<'_> {
         id
     }
 
-    /// FNV-1a: the same on every machine and in every release, which the standard library's hash does not promise.
+    /// FNV-1a: the same on every machine and in every release, which the standard library's hash
+    /// does not promise.
     fn digest(&self) -> String {
         let fold = |hash: u64, byte: u8| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
-        format!("{:016x}", self.text.bytes().fold(0xcbf2_9ce4_8422_2325, fold))
+        format!(
+            "{:016x}",
+            self.text.bytes().fold(0xcbf2_9ce4_8422_2325, fold)
+        )
     }
 }
 
 fn api(template: &mut Template, environment: &Environment, backend: &Backend) -> Api {
     let name = environment.stack_name("api");
-    let mut parts = Parts { template, ids: Vec::new(), text: String::new() };
+    let mut parts = Parts {
+        template,
+        ids: Vec::new(),
+        text: String::new(),
+    };
     let id = parts.add(
         "api",
         "AWS::ApiGateway::RestApi",
@@ -390,8 +482,9 @@ fn api(template: &mut Template, environment: &Environment, backend: &Backend) ->
             // Only under our own name, where the firewall's and TLS's rules are ours.
             "DisableExecuteApiEndpoint": true,
             "ApiKeySourceType": "HEADER",
-            // The API's policy is what counts on its own domain too, and its default would be TLS 1.0 (API Gateway
-            // developer guide, "How to change a security policy" and "Supported security policies").
+            // The API's policy is what counts on its own domain too, and its default would be TLS
+            // 1.0 (API Gateway developer guide, "How to change a security policy" and "Supported
+            // security policies").
             "SecurityPolicy": "SecurityPolicy_TLS13_1_2_PFS_PQ_2025_09",
             "EndpointAccessMode": "STRICT",
         }),
@@ -404,14 +497,31 @@ fn api(template: &mut Template, environment: &Environment, backend: &Backend) ->
             if resources.iter().any(|(known, _)| *known == path) {
                 continue;
             }
-            let parent = resources.iter().find(|(known, _)| *known == &path[..depth - 1]);
-            let parent = parent.map_or_else(|| get_att(&id, "RootResourceId"), |(_, id)| reference(id));
+            let parent = resources
+                .iter()
+                .find(|(known, _)| *known == &path[..depth - 1]);
+            let parent =
+                parent.map_or_else(|| get_att(&id, "RootResourceId"), |(_, id)| reference(id));
             let properties = json!({ "RestApiId": reference(&id), "ParentId": parent, "PathPart": path[depth - 1] });
-            let resource = parts.add(&format!("{} path", words(path)), "AWS::ApiGateway::Resource", properties);
+            let resource = parts.add(
+                &format!("{} path", words(path)),
+                "AWS::ApiGateway::Resource",
+                properties,
+            );
             resources.push((path, resource));
         }
-        let Some((path, resource)) = resources.iter().find(|(known, _)| *known == operation.path) else { continue };
-        method(&mut parts, environment, operation, (&id, resource), backend, &order);
+        let Some((path, resource)) = resources.iter().find(|(known, _)| *known == operation.path)
+        else {
+            continue;
+        };
+        method(
+            &mut parts,
+            environment,
+            operation,
+            (&id, resource),
+            backend,
+            &order,
+        );
         if let Some(origin) = origin(environment) {
             preflight(&mut parts, path, (&id, resource), operation.method, origin);
         }
@@ -445,8 +555,8 @@ fn order_model(parts: &mut Parts<'_>, api: &LogicalId) -> OrderModel {
             "RestApiId": reference(api),
             "ContentType": "application/json",
             "Name": "NewOrder",
-            // The shape alone. What the words mean, how long they may be, and that a key against repetition stands in a
-            // header, the storefront says better.
+            // The shape alone. What the words mean, how long they may be, and that a key against
+            // repetition stands in a header, the storefront says better.
             "Schema": {
                 "$schema": "http://json-schema.org/draft-04/schema#",
                 "type": "object",
@@ -488,13 +598,19 @@ fn method(
 ) {
     let path = operation.path.join("/");
     let (mut from, mut to) = (json!({}), json!({}));
-    for name in operation.path.iter().filter_map(|part| part.strip_prefix('{')?.strip_suffix('}')) {
+    for name in operation
+        .path
+        .iter()
+        .filter_map(|part| part.strip_prefix('{')?.strip_suffix('}'))
+    {
         from[format!("method.request.path.{name}")] = json!(true);
-        to[format!("integration.request.path.{name}")] = json!(format!("method.request.path.{name}"));
+        to[format!("integration.request.path.{name}")] =
+            json!(format!("method.request.path.{name}"));
     }
     if operation.method == "POST" {
-        // The storefront refuses what a browser sends from another site. Whoever comes this way carries a key in a header
-        // of its own, which browsers send to nobody without asking first, and no cookie: the refusal is made here.
+        // The storefront refuses what a browser sends from another site. Whoever comes this way
+        // carries a key in a header of its own, which browsers send to nobody without asking first,
+        // and no cookie: the refusal is made here.
         to["integration.request.header.Sec-Fetch-Site"] = json!("'same-origin'");
     }
     let mut properties = json!({
@@ -522,7 +638,11 @@ fn method(
         properties["RequestParameters"] = from;
         properties["Integration"]["RequestParameters"] = to;
     }
-    let words = format!("{} {}", operation.method.to_lowercase(), words(operation.path));
+    let words = format!(
+        "{} {}",
+        operation.method.to_lowercase(),
+        words(operation.path)
+    );
     parts.add(&words, "AWS::ApiGateway::Method", properties);
 }
 
@@ -537,7 +657,10 @@ fn preflight(
     let headers = [
         ("Origin", origin.to_owned()),
         ("Methods", method.to_owned()),
-        ("Headers", format!("Content-Type,Idempotency-Key,X-Api-Key,{TRACEPARENT_ATTRIBUTE}")),
+        (
+            "Headers",
+            format!("Content-Type,Idempotency-Key,X-Api-Key,{TRACEPARENT_ATTRIBUTE}"),
+        ),
     ];
     let (mut declared, mut written) = (json!({}), json!({}));
     for (name, value) in headers {
@@ -569,7 +692,11 @@ fn preflight(
 fn refusals(parts: &mut Parts<'_>, environment: &Environment, api: &LogicalId) {
     let headers = origin(environment)
         .map(|origin| json!({ "gatewayresponse.header.Access-Control-Allow-Origin": format!("'{origin}'") }));
-    for (words, kind) in [("refusal", "DEFAULT_4XX"), ("failure", "DEFAULT_5XX"), ("bad body", "BAD_REQUEST_BODY")] {
+    for (words, kind) in [
+        ("refusal", "DEFAULT_4XX"),
+        ("failure", "DEFAULT_5XX"),
+        ("bad body", "BAD_REQUEST_BODY"),
+    ] {
         let mut properties = json!({ "RestApiId": reference(api), "ResponseType": kind });
         if let Some(headers) = &headers {
             properties["ResponseParameters"] = headers.clone();
@@ -580,13 +707,22 @@ fn refusals(parts: &mut Parts<'_>, environment: &Environment, api: &LogicalId) {
                             \"detail\":\"$context.error.validationErrorString\"}";
             properties["ResponseTemplates"] = json!({ "application/json": template });
         }
-        parts.add(&format!("api {words}"), "AWS::ApiGateway::GatewayResponse", properties);
+        parts.add(
+            &format!("api {words}"),
+            "AWS::ApiGateway::GatewayResponse",
+            properties,
+        );
     }
 }
 
-/// Kept for as long as logs are kept, under the logs' key. It outlives its stack, so that its name must not be one that a
-/// second stack wants: CloudFormation names it where `name` does not.
-fn log_group(template: &mut Template, environment: &Environment, words: &str, name: Option<Value>) -> LogicalId {
+/// Kept for as long as logs are kept, under the logs' key. It outlives its stack, so that its name
+/// must not be one that a second stack wants: CloudFormation names it where `name` does not.
+fn log_group(
+    template: &mut Template,
+    environment: &Environment,
+    words: &str,
+    name: Option<Value>,
+) -> LogicalId {
     let mut properties = json!({
         "LogGroupClass": "STANDARD",
         "RetentionInDays": environment.settings.observability.log_days,
@@ -601,11 +737,13 @@ fn log_group(template: &mut Template, environment: &Environment, words: &str, na
 /// Its ARN without the `:*` that `Arn` ends with, which neither API Gateway nor WAF wants.
 fn log_group_arn(group: &LogicalId) -> Value {
     let name = group.as_str();
-    sub(&format!("arn:${{AWS::Partition}}:logs:${{AWS::Region}}:${{AWS::AccountId}}:log-group:${{{name}}}"))
+    sub(&format!(
+        "arn:${{AWS::Partition}}:logs:${{AWS::Region}}:${{AWS::AccountId}}:log-group:${{{name}}}"
+    ))
 }
 
-/// Lets API Gateway write logs at all: a setting of the account in this region, which the last stack to set it wins. That
-/// is why environments have accounts of their own.
+/// Lets API Gateway write logs at all: a setting of the account in this region, which the last
+/// stack to set it wins. That is why environments have accounts of their own.
 fn api_logging(template: &mut Template, environment: &Environment) -> LogicalId {
     let role = template.add(
         "api logging role",
@@ -623,9 +761,18 @@ fn api_logging(template: &mut Template, environment: &Environment) -> LogicalId 
         }),
         Keep::Nothing,
     );
-    template.waive(&role, &["IAM-3"], "API Gateway sends no aws:SourceAccount when it takes this role");
+    template.waive(
+        &role,
+        &["IAM-3"],
+        "API Gateway sends no aws:SourceAccount when it takes this role",
+    );
     let properties = json!({ "CloudWatchRoleArn": get_att(&role, "Arn") });
-    template.add("api logging", "AWS::ApiGateway::Account", properties, Keep::Nothing)
+    template.add(
+        "api logging",
+        "AWS::ApiGateway::Account",
+        properties,
+        Keep::Nothing,
+    )
 }
 
 fn stage(template: &mut Template, environment: &Environment, api: &Api) -> LogicalId {
@@ -633,11 +780,14 @@ fn stage(template: &mut Template, environment: &Environment, api: &Api) -> Logic
     let logging = api_logging(template, environment);
     let access = log_group(template, environment, "api access log", None);
     // API Gateway would make it itself, without key and retention.
-    let name = sub(&format!("API-Gateway-Execution-Logs_${{{}}}/{STAGE}", api.id.as_str()));
+    let name = sub(&format!(
+        "API-Gateway-Execution-Logs_${{{}}}/{STAGE}",
+        api.id.as_str()
+    ));
     let execution = log_group(template, environment, "api execution log", Some(name));
     let cache = edge.cache_seconds > 0;
-    // A cache of no seconds is off (API Gateway developer guide, "Cache settings for REST APIs"): an order must never be
-    // answered from one.
+    // A cache of no seconds is off (API Gateway developer guide, "Cache settings for REST APIs"):
+    // an order must never be answered from one.
     let settings = |path: &str, method: &str, cache_seconds: u16| {
         let mut settings = json!({
             "ResourcePath": path, "HttpMethod": method, "LoggingLevel": "ERROR", "DataTraceEnabled": false,
@@ -655,7 +805,11 @@ fn stage(template: &mut Template, environment: &Environment, api: &Api) -> Logic
         let cached = OPERATIONS.iter().filter(|operation| operation.cached);
         // The path's own slashes are written `~1`.
         methods.extend(cached.map(|operation| {
-            settings(&format!("/~1{}", operation.path.join("~1")), operation.method, edge.cache_seconds)
+            settings(
+                &format!("/~1{}", operation.path.join("~1")),
+                operation.method,
+                edge.cache_seconds,
+            )
         }));
     }
     let mut properties = json!({
@@ -670,17 +824,27 @@ fn stage(template: &mut Template, environment: &Environment, api: &Api) -> Logic
     if cache {
         properties["CacheClusterSize"] = json!("0.5");
     }
-    let stage = template.add("api stage", "AWS::ApiGateway::Stage", properties, Keep::Nothing);
+    let stage = template.add(
+        "api stage",
+        "AWS::ApiGateway::Stage",
+        properties,
+        Keep::Nothing,
+    );
     template.after(&stage, &[&logging, &execution]);
     if !cache {
         let why = "cache_seconds is 0 here: the storefront keeps the menu itself, and a cache costs by the hour";
-        template.note(&stage, "checkov", json!({ "skip": [{ "id": "CKV_AWS_120", "comment": why }] }));
+        template.note(
+            &stage,
+            "checkov",
+            json!({ "skip": [{ "id": "CKV_AWS_120", "comment": why }] }),
+        );
         template.waive_public(&stage, &["API_GW_CACHE_ENABLED_AND_ENCRYPTED"], why);
     }
     stage
 }
 
-/// One line of JSON a request. No path and no query: an order's id and its tracking token stand in them.
+/// One line of JSON a request. No path and no query: an order's id and its tracking token stand in
+/// them.
 fn access_log_format() -> String {
     let fields = [
         ("request_id", "$context.requestId"),
@@ -699,7 +863,10 @@ fn access_log_format() -> String {
         ("trace", "$context.xrayTraceId"),
         ("error", "$context.error.responseType"),
     ];
-    let fields: Vec<String> = fields.iter().map(|(name, value)| format!("\"{name}\":\"{value}\"")).collect();
+    let fields: Vec<String> = fields
+        .iter()
+        .map(|(name, value)| format!("\"{name}\":\"{value}\""))
+        .collect();
     format!("{{{}}}", fields.join(","))
 }
 
@@ -759,10 +926,20 @@ fn api_domain(
     domain
 }
 
-fn names(template: &mut Template, environment: &Environment, balancer: &LogicalId, api_domain: &LogicalId) {
+fn names(
+    template: &mut Template,
+    environment: &Environment,
+    balancer: &LogicalId,
+    api_domain: &LogicalId,
+) {
     let edge = &environment.settings.edge;
     let records = [
-        ("shop", edge.domain.clone(), get_att(balancer, "DNSName"), get_att(balancer, "CanonicalHostedZoneID")),
+        (
+            "shop",
+            edge.domain.clone(),
+            get_att(balancer, "DNSName"),
+            get_att(balancer, "CanonicalHostedZoneID"),
+        ),
         (
             "api",
             api_name(environment),
@@ -785,7 +962,13 @@ fn names(template: &mut Template, environment: &Environment, balancer: &LogicalI
     }
 }
 
-fn firewall(template: &mut Template, environment: &Environment, balancer: &LogicalId, api: &Api, stage: &LogicalId) {
+fn firewall(
+    template: &mut Template,
+    environment: &Environment,
+    balancer: &LogicalId,
+    api: &Api,
+    stage: &LogicalId,
+) {
     let link = template.add(
         "own addresses",
         "AWS::WAFv2::IPSet",
@@ -810,8 +993,9 @@ fn firewall(template: &mut Template, environment: &Environment, balancer: &Logic
         Keep::Nothing,
     );
     let (api, stage) = (api.id.as_str(), stage.as_str());
-    let stage =
-        sub(&format!("arn:${{AWS::Partition}}:apigateway:${{AWS::Region}}::/restapis/${{{api}}}/stages/${{{stage}}}"));
+    let stage = sub(&format!(
+        "arn:${{AWS::Partition}}:apigateway:${{AWS::Region}}::/restapis/${{{api}}}/stages/${{{stage}}}"
+    ));
     for (words, resource) in [("balancer", reference(balancer)), ("api", stage)] {
         template.add(
             &format!("{words} firewall"),
@@ -820,7 +1004,8 @@ fn firewall(template: &mut Template, environment: &Environment, balancer: &Logic
             Keep::Nothing,
         );
     }
-    // WAF takes no other beginning; the end is the stack's own number, for the group outlives the stack.
+    // WAF takes no other beginning; the end is the stack's own number, for the group outlives the
+    // stack.
     let number = json!({ "Fn::Select": [2, { "Fn::Split": ["/", { "Ref": "AWS::StackId" }] }] });
     let name = json!({ "Fn::Join": ["-", [format!("aws-waf-logs-{}", environment.stack_name("edge")), number]] });
     let log = log_group(template, environment, "firewall log", Some(name));
@@ -850,8 +1035,9 @@ fn firewall_rules(environment: &Environment, own_addresses: &LogicalId) -> Value
     } });
     let own = json!({ "IPSetReferenceStatement": { "Arn": get_att(own_addresses, "Arn") } });
     let not = |statement: &Value| json!({ "NotStatement": { "Statement": statement } });
-    // The balancer sees all of the API's requests come from the link's few addresses, which must not be blocked for their
-    // number: the API's own stage has counted them by caller. Webhooks are counted apart.
+    // The balancer sees all of the API's requests come from the link's few addresses, which must
+    // not be blocked for their number: the API's own stage has counted them by caller. Webhooks are
+    // counted apart.
     let callers = json!({ "AndStatement": { "Statements": [not(&own), not(&webhook)] } });
     let rate = |limit: u32, scope: &Value| {
         json!({ "RateBasedStatement": {
@@ -861,19 +1047,30 @@ fn firewall_rules(environment: &Environment, own_addresses: &LogicalId) -> Value
     let managed = |name: &str, counted: &[&str]| {
         let mut group = json!({ "VendorName": "AWS", "Name": name });
         if !counted.is_empty() {
-            let counted = counted.iter().map(|name| json!({ "Name": name, "ActionToUse": { "Count": {} } }));
+            let counted = counted
+                .iter()
+                .map(|name| json!({ "Name": name, "ActionToUse": { "Count": {} } }));
             group["RuleActionOverrides"] = counted.collect();
         }
         json!({ "ManagedRuleGroupStatement": group })
     };
-    // Counted and not blocked: an order of fifty lines is longer than 8 KiB (the storefront stops at 64), and the payment
-    // gateway's webhooks name no user agent.
+    // Counted and not blocked: an order of fifty lines is longer than 8 KiB (the storefront stops
+    // at 64), and the payment gateway's webhooks name no user agent.
     let common = ["SizeRestrictions_BODY", "NoUserAgent_HEADER"];
     let rules = [
-        ("reputation", managed("AWSManagedRulesAmazonIpReputationList", &[])),
-        ("rate", rate(environment.settings.edge.requests_per_address, &callers)),
+        (
+            "reputation",
+            managed("AWSManagedRulesAmazonIpReputationList", &[]),
+        ),
+        (
+            "rate",
+            rate(environment.settings.edge.requests_per_address, &callers),
+        ),
         ("webhook-rate", rate(WEBHOOKS_PER_ADDRESS, &webhook)),
-        ("known-bad", managed("AWSManagedRulesKnownBadInputsRuleSet", &[])),
+        (
+            "known-bad",
+            managed("AWSManagedRulesKnownBadInputsRuleSet", &[]),
+        ),
         ("common", managed("AWSManagedRulesCommonRuleSet", &common)),
         ("sql", managed("AWSManagedRulesSQLiRuleSet", &[])),
     ];

@@ -1,7 +1,10 @@
 use super::*;
 
 fn environments() -> Vec<Environment> {
-    ["dev", "staging", "prod"].into_iter().filter_map(Environment::named).collect()
+    ["dev", "staging", "prod"]
+        .into_iter()
+        .filter_map(Environment::named)
+        .collect()
 }
 
 fn template(environment: &Environment) -> Value {
@@ -11,8 +14,12 @@ fn template(environment: &Environment) -> Value {
 /// Logical ids and properties of the resources of a type.
 fn of<'a>(template: &'a Value, kind: &str) -> Vec<(&'a str, &'a Value)> {
     let resources = template["Resources"].as_object().expect("resources");
-    let of_kind = resources.iter().filter(|(_, resource)| resource["Type"] == kind);
-    of_kind.map(|(id, resource)| (id.as_str(), &resource["Properties"])).collect()
+    let of_kind = resources
+        .iter()
+        .filter(|(_, resource)| resource["Type"] == kind);
+    of_kind
+        .map(|(id, resource)| (id.as_str(), &resource["Properties"]))
+        .collect()
 }
 
 fn attribute<'a>(attributes: &'a Value, key: &str) -> &'a Value {
@@ -22,7 +29,10 @@ fn attribute<'a>(attributes: &'a Value, key: &str) -> &'a Value {
 }
 
 fn seconds(attributes: &Value, key: &str) -> u64 {
-    attribute(attributes, key).as_str().and_then(|text| text.parse().ok()).expect("a number")
+    attribute(attributes, key)
+        .as_str()
+        .and_then(|text| text.parse().ok())
+        .expect("a number")
 }
 
 #[test]
@@ -36,14 +46,25 @@ fn no_group_of_this_stack_is_open_to_the_world_in_either_direction() {
                 for rule in group[direction].as_array().expect("explicit rules") {
                     assert!(rule["Description"].is_string(), "{id}");
                     let range = rule["CidrIp"].as_str().unwrap_or("another group");
-                    assert!(!range.ends_with("/0") && rule.get("CidrIpv6").is_none(), "{id}: {range}");
+                    assert!(
+                        !range.ends_with("/0") && rule.get("CidrIpv6").is_none(),
+                        "{id}: {range}"
+                    );
                 }
             }
-            assert_ne!(group["SecurityGroupEgress"], json!([]), "{id}: without a rule everything may leave");
+            assert_ne!(
+                group["SecurityGroupEgress"],
+                json!([]),
+                "{id}: without a rule everything may leave"
+            );
         }
         let cidr = &environment.settings.network.cidr;
-        let test = &template["Resources"]["BalancerTestGroup"]["Properties"]["SecurityGroupIngress"];
-        assert_eq!((&test[0]["FromPort"], &test[0]["CidrIp"]), (&json!(TEST_PORT), &json!(cidr)));
+        let test =
+            &template["Resources"]["BalancerTestGroup"]["Properties"]["SecurityGroupIngress"];
+        assert_eq!(
+            (&test[0]["FromPort"], &test[0]["CidrIp"]),
+            (&json!(TEST_PORT), &json!(cidr))
+        );
     }
 }
 
@@ -58,10 +79,18 @@ fn http_is_a_redirect_and_everything_else_is_tls_1_2_or_later() {
                 assert_eq!(action["RedirectConfig"]["Protocol"], "HTTPS", "{id}");
             } else {
                 let policy = listener["SslPolicy"].as_str().expect("a policy");
-                assert!(policy.starts_with("ELBSecurityPolicy-TLS13-1-2-Res"), "{id}: {policy}");
-                assert_eq!(action["FixedResponseConfig"]["StatusCode"], "404", "{id}: unknown names learn nothing");
+                assert!(
+                    policy.starts_with("ELBSecurityPolicy-TLS13-1-2-Res"),
+                    "{id}: {policy}"
+                );
+                assert_eq!(
+                    action["FixedResponseConfig"]["StatusCode"], "404",
+                    "{id}: unknown names learn nothing"
+                );
                 let certificate = &listener["Certificates"][0]["CertificateArn"]["Ref"];
-                let certificate = certificate.as_str().expect("a certificate of this template");
+                let certificate = certificate
+                    .as_str()
+                    .expect("a certificate of this template");
                 assert!(template["Resources"].get(certificate).is_some());
             }
             ports.push(listener["Port"].as_u64().expect("a port"));
@@ -69,8 +98,16 @@ fn http_is_a_redirect_and_everything_else_is_tls_1_2_or_later() {
         ports.sort_unstable();
         assert_eq!(ports, [80, 443, u64::from(TEST_PORT)]);
         for (id, api) in of(&template, "AWS::ApiGateway::RestApi") {
-            assert!(api["SecurityPolicy"].as_str().is_some_and(|policy| policy.contains("_TLS13_1_2_")), "{id}");
-            assert_eq!(api["DisableExecuteApiEndpoint"], true, "{id}: the default name has rules of its own");
+            assert!(
+                api["SecurityPolicy"]
+                    .as_str()
+                    .is_some_and(|policy| policy.contains("_TLS13_1_2_")),
+                "{id}"
+            );
+            assert_eq!(
+                api["DisableExecuteApiEndpoint"], true,
+                "{id}: the default name has rules of its own"
+            );
         }
     }
 }
@@ -80,16 +117,28 @@ fn the_certificate_covers_every_name_and_every_name_leads_here() {
     for environment in environments() {
         let template = template(&environment);
         let (_, certificate) = of(&template, "AWS::CertificateManager::Certificate")[0];
-        let covered = [&certificate["DomainName"], &certificate["SubjectAlternativeNames"][0]];
+        let covered = [
+            &certificate["DomainName"],
+            &certificate["SubjectAlternativeNames"][0],
+        ];
         let records = of(&template, "AWS::Route53::RecordSet");
         assert_eq!(records.len(), covered.len());
         for (id, record) in records {
             assert!(covered.contains(&&record["Name"]), "{id}");
-            assert_eq!(record["HostedZoneId"], environment.settings.edge.hosted_zone_id.as_str(), "{id}");
+            assert_eq!(
+                record["HostedZoneId"],
+                environment.settings.edge.hosted_zone_id.as_str(),
+                "{id}"
+            );
         }
-        let validated = certificate["DomainValidationOptions"].as_array().expect("validation");
+        let validated = certificate["DomainValidationOptions"]
+            .as_array()
+            .expect("validation");
         for name in covered {
-            assert!(validated.iter().any(|option| option["DomainName"] == *name), "{name} is never validated");
+            assert!(
+                validated.iter().any(|option| option["DomainName"] == *name),
+                "{name} is never validated"
+            );
         }
     }
 }
@@ -100,16 +149,32 @@ fn a_task_may_finish_what_it_has_and_outlives_a_failover_of_its_database() {
         let template = template(&environment);
         let groups = of(&template, "AWS::ElasticLoadBalancingV2::TargetGroup");
         assert_eq!(groups.len(), 2, "blue and green");
-        assert_eq!(groups[0].1, groups[1].1, "customers must not notice which of them they are on");
+        assert_eq!(
+            groups[0].1, groups[1].1,
+            "customers must not notice which of them they are on"
+        );
         for (id, group) in groups {
             let attributes = &group["TargetGroupAttributes"];
             let deregistration = seconds(attributes, "deregistration_delay.timeout_seconds");
-            assert!(deregistration < STOREFRONT.drain.as_secs() && deregistration >= 10, "{id}: {deregistration} s");
+            assert!(
+                deregistration < STOREFRONT.drain.as_secs() && deregistration >= 10,
+                "{id}: {deregistration} s"
+            );
             let number = |key: &str| group[key].as_u64().expect("a number");
-            assert!(number("HealthCheckIntervalSeconds") * number("UnhealthyThresholdCount") > 120, "{id}");
-            assert!(number("HealthCheckTimeoutSeconds") < number("HealthCheckIntervalSeconds"), "{id}");
+            assert!(
+                number("HealthCheckIntervalSeconds") * number("UnhealthyThresholdCount") > 120,
+                "{id}"
+            );
+            assert!(
+                number("HealthCheckTimeoutSeconds") < number("HealthCheckIntervalSeconds"),
+                "{id}"
+            );
             assert_eq!(group["HealthCheckPath"], "/readyz", "{id}");
-            assert_ne!(group["HealthCheckPort"], group["Port"].to_string(), "{id}: readiness is on its own address");
+            assert_ne!(
+                group["HealthCheckPort"],
+                group["Port"].to_string(),
+                "{id}: readiness is on its own address"
+            );
         }
     }
 }
@@ -120,15 +185,29 @@ fn customers_and_testers_begin_on_different_versions() {
         let template = template(&environment);
         let weights = |rule: &str| {
             let rule = &template["Resources"][rule]["Properties"];
-            assert_eq!(rule["Conditions"][0]["HostHeaderConfig"]["Values"], json!([environment.settings.edge.domain]));
+            assert_eq!(
+                rule["Conditions"][0]["HostHeaderConfig"]["Values"],
+                json!([environment.settings.edge.domain])
+            );
             let actions = rule["Actions"].as_array().expect("actions");
-            assert_eq!(actions.len(), 1, "ECS takes rules that do nothing but forward");
-            let groups = actions[0]["ForwardConfig"]["TargetGroups"].as_array().expect("groups");
+            assert_eq!(
+                actions.len(),
+                1,
+                "ECS takes rules that do nothing but forward"
+            );
+            let groups = actions[0]["ForwardConfig"]["TargetGroups"]
+                .as_array()
+                .expect("groups");
             assert_eq!(groups.len(), 2, "ECS wants both in each rule");
-            let first = groups.iter().find(|group| group["TargetGroupArn"]["Ref"] == "StorefrontTargets");
+            let first = groups
+                .iter()
+                .find(|group| group["TargetGroupArn"]["Ref"] == "StorefrontTargets");
             first.expect("the first")["Weight"].clone()
         };
-        assert_eq!((weights("StorefrontRule"), weights("StorefrontTestRule")), (json!(100), json!(0)));
+        assert_eq!(
+            (weights("StorefrontRule"), weights("StorefrontTestRule")),
+            (json!(100), json!(0))
+        );
     }
 }
 
@@ -141,9 +220,21 @@ fn only_dev_is_taken_down_without_asking_and_all_write_what_happened() {
         let protected = *attribute(attributes, "deletion_protection.enabled") == true;
         assert_eq!(protected, environment.name != "dev");
         assert_eq!(attribute(attributes, "access_logs.s3.enabled"), "true");
-        assert_eq!(*attribute(attributes, "access_logs.s3.bucket"), Shared::LogsBucket.import(&environment));
-        assert_eq!(attribute(attributes, "routing.http.drop_invalid_header_fields.enabled"), "true");
-        assert_eq!(attribute(attributes, "routing.http.desync_mitigation_mode"), "strictest");
+        assert_eq!(
+            *attribute(attributes, "access_logs.s3.bucket"),
+            Shared::LogsBucket.import(&environment)
+        );
+        assert_eq!(
+            attribute(
+                attributes,
+                "routing.http.drop_invalid_header_fields.enabled"
+            ),
+            "true"
+        );
+        assert_eq!(
+            attribute(attributes, "routing.http.desync_mitigation_mode"),
+            "strictest"
+        );
         assert_eq!(attribute(attributes, "waf.fail_open.enabled"), "false");
     }
 }
@@ -153,7 +244,10 @@ fn what_other_stacks_take_is_exported() {
     for environment in environments() {
         let template = template(&environment);
         let outputs = template["Outputs"].as_object().expect("outputs");
-        let exported: Vec<&str> = outputs.values().filter_map(|output| output["Export"]["Name"].as_str()).collect();
+        let exported: Vec<&str> = outputs
+            .values()
+            .filter_map(|output| output["Export"]["Name"].as_str())
+            .collect();
         for shared in [
             Shared::StorefrontTargets,
             Shared::StorefrontOtherTargets,
@@ -163,7 +257,10 @@ fn what_other_stacks_take_is_exported() {
             Shared::TargetsName,
             Shared::ApiName,
         ] {
-            assert!(exported.contains(&environment.stack_name(shared.slug()).as_str()), "{shared:?}");
+            assert!(
+                exported.contains(&environment.stack_name(shared.slug()).as_str()),
+                "{shared:?}"
+            );
         }
     }
 }
@@ -175,7 +272,10 @@ fn nothing_is_done_without_a_key_and_all_of_it_goes_by_the_private_link() {
         let (mut calls, mut questions) = (0, 0);
         for (id, method) in of(&template, "AWS::ApiGateway::Method") {
             if method["HttpMethod"] == "OPTIONS" {
-                assert_eq!(method["Integration"]["Type"], "MOCK", "{id}: an answer without a key reaches nothing");
+                assert_eq!(
+                    method["Integration"]["Type"], "MOCK",
+                    "{id}: an answer without a key reaches nothing"
+                );
                 questions += 1;
                 continue;
             }
@@ -185,19 +285,35 @@ fn nothing_is_done_without_a_key_and_all_of_it_goes_by_the_private_link() {
             assert_eq!(integration["ConnectionType"], "VPC_LINK", "{id}");
             assert_eq!(integration["IntegrationTarget"]["Ref"], "Balancer", "{id}");
             let begin = format!("https://{}/api/v1/", environment.settings.edge.domain);
-            assert!(integration["Uri"].as_str().is_some_and(|uri| uri.starts_with(&begin)), "{id}");
+            assert!(
+                integration["Uri"]
+                    .as_str()
+                    .is_some_and(|uri| uri.starts_with(&begin)),
+                "{id}"
+            );
             assert!(method["RequestValidatorId"]["Ref"].is_string(), "{id}");
         }
-        assert_eq!((calls, questions), (OPERATIONS.len(), 5), "browsers ask before each path");
+        assert_eq!(
+            (calls, questions),
+            (OPERATIONS.len(), 5),
+            "browsers ask before each path"
+        );
     }
 }
 
 #[test]
 fn the_storefront_has_every_operation_of_the_api() {
-    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../workers/storefront/src/openapi.rs");
+    let path = concat!(
+        env!("CARGO_MANIFEST_DIR"),
+        "/../../workers/storefront/src/openapi.rs"
+    );
     let source = std::fs::read_to_string(path).expect("the storefront's source");
     for operation in OPERATIONS {
-        let written = format!("(\"{}\", \"/{}\"", operation.method.to_lowercase(), operation.path.join("/"));
+        let written = format!(
+            "(\"{}\", \"/{}\"",
+            operation.method.to_lowercase(),
+            operation.path.join("/")
+        );
         assert!(source.contains(&written), "{written}");
     }
 }
@@ -215,9 +331,18 @@ fn an_order_is_never_answered_from_the_cache() {
             .iter()
             .inspect(|settings| assert_eq!(settings["CacheDataEncrypted"], true))
             .filter(|settings| settings["CacheTtlInSeconds"] != 0)
-            .map(|settings| (&settings["HttpMethod"], &settings["ResourcePath"], &settings["CacheTtlInSeconds"]))
+            .map(|settings| {
+                (
+                    &settings["HttpMethod"],
+                    &settings["ResourcePath"],
+                    &settings["CacheTtlInSeconds"],
+                )
+            })
             .collect();
-        assert_eq!(kept, [(&json!("GET"), &json!("/~1api~1v1~1menu"), &json!(5))]);
+        assert_eq!(
+            kept,
+            [(&json!("GET"), &json!("/~1api~1v1~1menu"), &json!(5))]
+        );
     }
 }
 
@@ -247,7 +372,11 @@ fn a_change_of_the_api_is_a_new_deployment_and_no_change_is_none() {
     let mut other_rate = environment.clone();
     other_rate.settings.edge.rate += 1;
     assert_eq!(deployment(&environment), deployment(&environment));
-    assert_eq!(deployment(&environment), deployment(&other_rate), "limits are the stage's, not the deployment's");
+    assert_eq!(
+        deployment(&environment),
+        deployment(&other_rate),
+        "limits are the stage's, not the deployment's"
+    );
     assert_ne!(deployment(&environment), deployment(&other_origin));
 }
 
@@ -257,7 +386,11 @@ fn without_an_origin_no_browser_of_another_site_is_answered() {
     environment.settings.edge.cors_origins.clear();
     let text = template(&environment).to_string().to_ascii_lowercase();
     assert!(!text.contains("access-control-allow") && !text.contains("access_control_allow"));
-    environment.settings.edge.cors_origins.push("https://shop.brewhaven.example".to_owned());
+    environment
+        .settings
+        .edge
+        .cors_origins
+        .push("https://shop.brewhaven.example".to_owned());
     let text = template(&environment).to_string();
     assert!(text.contains("Access-Control-Allow-Origin") && !text.contains("Allow-Credentials"));
 }
@@ -267,16 +400,38 @@ fn the_firewall_stands_before_both_doors() {
     for environment in environments() {
         let template = template(&environment);
         let associations = of(&template, "AWS::WAFv2::WebACLAssociation");
-        let resources: Vec<String> =
-            associations.iter().map(|(_, association)| association["ResourceArn"].to_string()).collect();
-        assert!(resources.iter().any(|resource| resource.contains("\"Balancer\"")), "{resources:?}");
-        assert!(resources.iter().any(|resource| resource.contains("/stages/${ApiStage}")), "{resources:?}");
+        let resources: Vec<String> = associations
+            .iter()
+            .map(|(_, association)| association["ResourceArn"].to_string())
+            .collect();
+        assert!(
+            resources
+                .iter()
+                .any(|resource| resource.contains("\"Balancer\"")),
+            "{resources:?}"
+        );
+        assert!(
+            resources
+                .iter()
+                .any(|resource| resource.contains("/stages/${ApiStage}")),
+            "{resources:?}"
+        );
         let (_, firewall) = of(&template, "AWS::WAFv2::WebACL")[0];
         let rules = firewall["Rules"].as_array().expect("rules");
-        let managed: Vec<&str> =
-            rules.iter().filter_map(|rule| rule["Statement"]["ManagedRuleGroupStatement"]["Name"].as_str()).collect();
-        for group in ["CommonRuleSet", "KnownBadInputsRuleSet", "SQLiRuleSet", "AmazonIpReputationList"] {
-            assert!(managed.contains(&format!("AWSManagedRules{group}").as_str()), "{group}");
+        let managed: Vec<&str> = rules
+            .iter()
+            .filter_map(|rule| rule["Statement"]["ManagedRuleGroupStatement"]["Name"].as_str())
+            .collect();
+        for group in [
+            "CommonRuleSet",
+            "KnownBadInputsRuleSet",
+            "SQLiRuleSet",
+            "AmazonIpReputationList",
+        ] {
+            assert!(
+                managed.contains(&format!("AWSManagedRules{group}").as_str()),
+                "{group}"
+            );
         }
         for rule in rules {
             let blocks = rule["Action"].get("Block").is_some();
@@ -299,17 +454,37 @@ fn one_address_is_stopped_but_neither_the_api_nor_the_payment_gateway() {
             .filter(|rate| rate.is_object())
             .collect();
         assert_eq!(rates.len(), 2);
-        assert_eq!(rates[0]["Limit"], environment.settings.edge.requests_per_address);
-        let spared = rates[0]["ScopeDownStatement"]["AndStatement"]["Statements"].as_array().expect("two");
-        let spared: Vec<String> =
-            spared.iter().map(|statement| statement["NotStatement"]["Statement"].to_string()).collect();
-        assert!(spared[0].contains("OwnAddresses") && spared[1].contains(WEBHOOK_PATH), "{spared:?}");
-        assert_eq!(rates[1]["ScopeDownStatement"]["ByteMatchStatement"]["SearchString"], WEBHOOK_PATH);
+        assert_eq!(
+            rates[0]["Limit"],
+            environment.settings.edge.requests_per_address
+        );
+        let spared = rates[0]["ScopeDownStatement"]["AndStatement"]["Statements"]
+            .as_array()
+            .expect("two");
+        let spared: Vec<String> = spared
+            .iter()
+            .map(|statement| statement["NotStatement"]["Statement"].to_string())
+            .collect();
+        assert!(
+            spared[0].contains("OwnAddresses") && spared[1].contains(WEBHOOK_PATH),
+            "{spared:?}"
+        );
+        assert_eq!(
+            rates[1]["ScopeDownStatement"]["ByteMatchStatement"]["SearchString"],
+            WEBHOOK_PATH
+        );
         let (_, own) = of(&template, "AWS::WAFv2::IPSet")[0];
         assert_eq!(own["Addresses"], json!([environment.settings.network.cidr]));
     }
-    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../workers/storefront/src/api.rs");
-    assert!(std::fs::read_to_string(path).expect("the storefront's source").contains(WEBHOOK_PATH));
+    let path = concat!(
+        env!("CARGO_MANIFEST_DIR"),
+        "/../../workers/storefront/src/api.rs"
+    );
+    assert!(
+        std::fs::read_to_string(path)
+            .expect("the storefront's source")
+            .contains(WEBHOOK_PATH)
+    );
 }
 
 #[test]
@@ -319,16 +494,30 @@ fn logs_are_encrypted_kept_and_without_what_lets_one_in() {
         let groups = of(&template, "AWS::Logs::LogGroup");
         assert_eq!(groups.len(), 3, "access, execution, firewall");
         for (id, group) in groups {
-            assert_eq!(group["KmsKeyId"], Shared::LogsKey.import(&environment), "{id}");
-            assert_eq!(group["RetentionInDays"], environment.settings.observability.log_days, "{id}");
+            assert_eq!(
+                group["KmsKeyId"],
+                Shared::LogsKey.import(&environment),
+                "{id}"
+            );
+            assert_eq!(
+                group["RetentionInDays"], environment.settings.observability.log_days,
+                "{id}"
+            );
             let resource = &template["Resources"][id];
             assert_eq!(resource["DeletionPolicy"], "RetainExceptOnCreate", "{id}");
             assert_eq!(resource["UpdateReplacePolicy"], "Retain", "{id}");
             let fixed = group["LogGroupName"].is_string();
-            assert!(!fixed, "{id}: the next stack of this name could not make it");
+            assert!(
+                !fixed,
+                "{id}: the next stack of this name could not make it"
+            );
         }
-        let name = &template["Resources"]["FirewallLog"]["Properties"]["LogGroupName"]["Fn::Join"][1][0];
-        assert!(name.as_str().is_some_and(|name| name.starts_with("aws-waf-logs-")));
+        let name =
+            &template["Resources"]["FirewallLog"]["Properties"]["LogGroupName"]["Fn::Join"][1][0];
+        assert!(
+            name.as_str()
+                .is_some_and(|name| name.starts_with("aws-waf-logs-"))
+        );
         let (_, logging) = of(&template, "AWS::WAFv2::LoggingConfiguration")[0];
         let redacted = logging["RedactedFields"].to_string();
         for field in ["authorization", "cookie", "x-api-key", "QueryString"] {
@@ -336,11 +525,17 @@ fn logs_are_encrypted_kept_and_without_what_lets_one_in() {
         }
         let format: Value = serde_json::from_str(&access_log_format()).expect("JSON");
         for value in format.as_object().expect("fields").values() {
-            assert!(value != "$context.path" && !value.to_string().contains("identity.apiKey\""), "{value}");
+            assert!(
+                value != "$context.path" && !value.to_string().contains("identity.apiKey\""),
+                "{value}"
+            );
         }
         let (_, stage) = of(&template, "AWS::ApiGateway::Stage")[0];
         for settings in stage["MethodSettings"].as_array().expect("settings") {
-            assert_eq!(settings["DataTraceEnabled"], false, "bodies of orders would be in the log");
+            assert_eq!(
+                settings["DataTraceEnabled"], false,
+                "bodies of orders would be in the log"
+            );
             assert_eq!(settings["LoggingLevel"], "ERROR");
         }
         assert_eq!(stage["TracingEnabled"], true);
@@ -353,7 +548,10 @@ fn one_key_cannot_use_up_the_day() {
         let template = template(&environment);
         let (_, plan) = of(&template, "AWS::ApiGateway::UsagePlan")[0];
         let edge = &environment.settings.edge;
-        assert_eq!(plan["Throttle"], json!({ "RateLimit": edge.rate, "BurstLimit": edge.burst }));
+        assert_eq!(
+            plan["Throttle"],
+            json!({ "RateLimit": edge.rate, "BurstLimit": edge.burst })
+        );
         assert_eq!(plan["Quota"]["Limit"], edge.daily_quota);
         let (_, key) = of(&template, "AWS::ApiGateway::ApiKey")[0];
         assert!(key.get("Value").is_none(), "a secret in a template");
@@ -367,7 +565,11 @@ fn the_only_role_is_within_the_boundary_and_has_no_policy_of_its_own() {
         let roles = of(&template, "AWS::IAM::Role");
         assert_eq!(roles.len(), 1);
         for (id, role) in roles {
-            assert_eq!(role["PermissionsBoundary"], Shared::RoleBoundary.import(&environment), "{id}");
+            assert_eq!(
+                role["PermissionsBoundary"],
+                Shared::RoleBoundary.import(&environment),
+                "{id}"
+            );
             assert!(role.get("Policies").is_none(), "{id}");
         }
     }

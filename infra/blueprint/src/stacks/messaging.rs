@@ -2,7 +2,9 @@
 
 use contract::address::Address;
 use contract::queue::{PARKING_RETENTION, QUEUES, Queue, RETENTION};
-use contract::topic::{BUS, ORDER_EVENTS, ORDER_EVENTS_KEY, RULES, SUBSCRIPTIONS, SYSTEM_ALERTS, TOPICS, Target};
+use contract::topic::{
+    BUS, ORDER_EVENTS, ORDER_EVENTS_KEY, RULES, SUBSCRIPTIONS, SYSTEM_ALERTS, TOPICS, Target,
+};
 use serde_json::{Value, json};
 
 use super::{MAIL_DOMAIN, Shared, export_of, export_of_arn, export_of_name};
@@ -11,7 +13,8 @@ use crate::template::{Keep, LogicalId, Template, get_att, reference, sub};
 
 pub fn messaging(environment: &Environment) -> Template {
     let mut template = Template::new("Brew Haven: queues, topics and the event bus");
-    // Mails leave under a domain that is ours; outside the local AWS its DKIM records must be published in its DNS.
+    // Mails leave under a domain that is ours; outside the local AWS its DKIM records must be
+    // published in its DNS.
     template.add(
         "mail identity",
         "AWS::SES::EmailIdentity",
@@ -22,11 +25,22 @@ pub fn messaging(environment: &Environment) -> Template {
     for queue in QUEUES {
         let parking = add_queue(&mut template, environment, queue, None);
         let work = add_queue(&mut template, environment, queue, Some(&parking));
-        for (address, id) in [(Address::ParkingQueue(queue), &parking), (Address::Queue(queue), &work)] {
+        for (address, id) in [
+            (Address::ParkingQueue(queue), &parking),
+            (Address::Queue(queue), &work),
+        ] {
             let words = address.parameter();
             template.export(&words, &export_of(environment, address), reference(id));
-            template.export(&format!("{words} arn"), &export_of_arn(environment, address), get_att(id, "Arn"));
-            template.export(&format!("{words} name"), &export_of_name(environment, address), get_att(id, "QueueName"));
+            template.export(
+                &format!("{words} arn"),
+                &export_of_arn(environment, address),
+                get_att(id, "Arn"),
+            );
+            template.export(
+                &format!("{words} name"),
+                &export_of_name(environment, address),
+                get_att(id, "QueueName"),
+            );
         }
         queues.push((*queue, work, parking));
     }
@@ -34,7 +48,10 @@ pub fn messaging(environment: &Environment) -> Template {
     let undelivered = template.add(
         "undelivered",
         "AWS::SQS::Queue",
-        encrypted(environment, json!({ "MessageRetentionPeriod": PARKING_RETENTION.as_secs() })),
+        encrypted(
+            environment,
+            json!({ "MessageRetentionPeriod": PARKING_RETENTION.as_secs() }),
+        ),
         kept(environment),
     );
     let name = get_att(&undelivered, "QueueName");
@@ -46,16 +63,38 @@ pub fn messaging(environment: &Environment) -> Template {
             "DisplayName": topic.about,
             "KmsMasterKeyId": Shared::MessagesKey.import(environment),
         });
-        let id = template.add(&format!("{} topic", topic.slug), "AWS::SNS::Topic", properties, Keep::Nothing);
+        let id = template.add(
+            &format!("{} topic", topic.slug),
+            "AWS::SNS::Topic",
+            properties,
+            Keep::Nothing,
+        );
         let address = Address::Topic(topic);
-        template.export(&address.parameter(), &export_of(environment, address), reference(&id));
+        template.export(
+            &address.parameter(),
+            &export_of(environment, address),
+            reference(&id),
+        );
         topics.push((*topic, id));
     }
-    let topic_id = |slug: &str| topics.iter().find(|(topic, _)| topic.slug == slug).map(|(_, id)| id);
+    let topic_id = |slug: &str| {
+        topics
+            .iter()
+            .find(|(topic, _)| topic.slug == slug)
+            .map(|(_, id)| id)
+    };
     let bus = event_bus(&mut template, environment);
     let address = Address::Bus(&BUS);
-    template.export(&address.parameter(), &export_of(environment, address), reference(&bus));
-    template.export("bus arn", &export_of_arn(environment, address), get_att(&bus, "Arn"));
+    template.export(
+        &address.parameter(),
+        &export_of(environment, address),
+        reference(&bus),
+    );
+    template.export(
+        "bus arn",
+        &export_of_arn(environment, address),
+        get_att(&bus, "Arn"),
+    );
 
     let mut rules = Vec::new();
     for rule in RULES {
@@ -63,15 +102,18 @@ pub fn messaging(environment: &Environment) -> Template {
         if !rule.to.is_empty() {
             pattern["detail"] = json!({ "data": { "to": rule.to } });
         }
-        let mut target =
-            json!({ "Id": rule.target.slug(), "DeadLetterConfig": { "Arn": get_att(&undelivered, "Arn") } });
+        let mut target = json!({ "Id": rule.target.slug(), "DeadLetterConfig": { "Arn": get_att(&undelivered, "Arn") } });
         match rule.target {
             Target::Topic(topic) => {
-                let Some(id) = topic_id(topic.slug) else { continue };
+                let Some(id) = topic_id(topic.slug) else {
+                    continue;
+                };
                 target["Arn"] = reference(id);
             }
             Target::Queue(queue) => {
-                let Some((_, work, _)) = queues.iter().find(|(known, _, _)| *known == queue) else { continue };
+                let Some((_, work, _)) = queues.iter().find(|(known, _, _)| *known == queue) else {
+                    continue;
+                };
                 target["Arn"] = get_att(work, "Arn");
                 // The message as it was sent, without what the bus wraps round it.
                 target["InputPath"] = json!("$.detail");
@@ -92,12 +134,26 @@ pub fn messaging(environment: &Environment) -> Template {
         rules.push((rule, id));
     }
     let arns_of = |target: &dyn Fn(Target) -> bool| -> Vec<Value> {
-        rules.iter().filter(|(rule, _)| target(rule.target)).map(|(_, rule)| get_att(rule, "Arn")).collect()
+        rules
+            .iter()
+            .filter(|(rule, _)| target(rule.target))
+            .map(|(_, rule)| get_att(rule, "Arn"))
+            .collect()
     };
     for (topic, id) in &topics {
         let from_rules = arns_of(&|target| target == Target::Topic(topic));
-        let policy = topic_policy(environment, id, from_rules, topic.slug == SYSTEM_ALERTS.slug);
-        template.add(&format!("{} topic policy", topic.slug), "AWS::SNS::TopicPolicy", policy, Keep::Nothing);
+        let policy = topic_policy(
+            environment,
+            id,
+            from_rules,
+            topic.slug == SYSTEM_ALERTS.slug,
+        );
+        template.add(
+            &format!("{} topic policy", topic.slug),
+            "AWS::SNS::TopicPolicy",
+            policy,
+            Keep::Nothing,
+        );
     }
     let mut from_all_rules = arns_of(&|_| true);
     // `haven up` has no reader of it, nor the keys and the boundary that it needs.
@@ -106,8 +162,13 @@ pub fn messaging(environment: &Environment) -> Template {
         from_all_rules.push(get_att(&rule, "Arn"));
     }
     let topics_of = |queue: Option<&Queue>| -> Vec<Value> {
-        let heard = SUBSCRIPTIONS.iter().filter(|heard| queue.is_none_or(|queue| heard.queue == queue));
-        heard.filter_map(|heard| topic_id(heard.topic.slug)).map(reference).collect()
+        let heard = SUBSCRIPTIONS
+            .iter()
+            .filter(|heard| queue.is_none_or(|queue| heard.queue == queue));
+        heard
+            .filter_map(|heard| topic_id(heard.topic.slug))
+            .map(reference)
+            .collect()
     };
     let mut policy = |name: String, id: &LogicalId, topics: Vec<Value>, rules: Vec<Value>| {
         if let Some(properties) = queue_policy(environment, id, topics, rules) {
@@ -116,14 +177,36 @@ pub fn messaging(environment: &Environment) -> Template {
     };
     for (queue, work, parking) in &queues {
         let from_rules = arns_of(&|target| target == Target::Queue(queue));
-        policy(format!("{} queue policy", queue.slug), work, topics_of(Some(queue)), from_rules);
-        policy(format!("{} parking queue policy", queue.slug), parking, Vec::new(), Vec::new());
+        policy(
+            format!("{} queue policy", queue.slug),
+            work,
+            topics_of(Some(queue)),
+            from_rules,
+        );
+        policy(
+            format!("{} parking queue policy", queue.slug),
+            parking,
+            Vec::new(),
+            Vec::new(),
+        );
     }
     // Topics and rules hand over in their own name what a target did not take.
-    policy("undelivered policy".to_owned(), &undelivered, topics_of(None), from_all_rules);
+    policy(
+        "undelivered policy".to_owned(),
+        &undelivered,
+        topics_of(None),
+        from_all_rules,
+    );
     for subscription in SUBSCRIPTIONS {
-        let Some(topic) = topic_id(subscription.topic.slug) else { continue };
-        let Some((_, work, _)) = queues.iter().find(|(queue, _, _)| *queue == subscription.queue) else { continue };
+        let Some(topic) = topic_id(subscription.topic.slug) else {
+            continue;
+        };
+        let Some((_, work, _)) = queues
+            .iter()
+            .find(|(queue, _, _)| *queue == subscription.queue)
+        else {
+            continue;
+        };
         let mut properties = json!({
             "Protocol": "sqs",
             "TopicArn": reference(topic),
@@ -143,7 +226,11 @@ pub fn messaging(environment: &Environment) -> Template {
 
 /// What leaves production waits until somebody has looked at it; elsewhere it goes with its stack.
 fn kept(environment: &Environment) -> Keep {
-    if environment.is_production() { Keep::Data } else { Keep::Gone }
+    if environment.is_production() {
+        Keep::Data
+    } else {
+        Keep::Gone
+    }
 }
 
 /// A queue under the key of messages.
@@ -160,7 +247,12 @@ fn event_bus(template: &mut Template, environment: &Environment) -> LogicalId {
         "Name": environment.stack_name(BUS.slug),
         "KmsKeyIdentifier": Shared::MessagesKey.import(environment),
     });
-    let bus = template.add("event bus", "AWS::Events::EventBus", properties, Keep::Nothing);
+    let bus = template.add(
+        "event bus",
+        "AWS::Events::EventBus",
+        properties,
+        Keep::Nothing,
+    );
     template.add(
         "event archive",
         "AWS::Events::Archive",
@@ -194,9 +286,15 @@ fn order_events(
         properties["ShardCount"] = json!(1);
     }
     let words = |what: &str| format!("{} {what}", ORDER_EVENTS.slug);
-    let stream = template.add(&words("stream"), "AWS::Kinesis::Stream", properties, kept(environment));
+    let stream = template.add(
+        &words("stream"),
+        "AWS::Kinesis::Stream",
+        properties,
+        kept(environment),
+    );
     if !environment.is_production() {
-        let why = "Only events of trials are lost with it, and a stream that is kept costs by the hour";
+        let why =
+            "Only events of trials are lost with it, and a stream that is kept costs by the hour";
         template.waive(&stream, &["KEEP-1", "KEEP-2"], why);
     }
     let role = template.add(
@@ -261,7 +359,11 @@ fn add_queue(
     queue: &Queue,
     parking: Option<&LogicalId>,
 ) -> LogicalId {
-    let retention = if parking.is_some() { RETENTION } else { PARKING_RETENTION };
+    let retention = if parking.is_some() {
+        RETENTION
+    } else {
+        PARKING_RETENTION
+    };
     let mut properties = encrypted(
         environment,
         json!({
@@ -276,18 +378,29 @@ fn add_queue(
         properties["FifoThroughputLimit"] = json!("perMessageGroupId");
     }
     if let Some(parking) = parking {
-        properties["RedrivePolicy"] =
-            json!({ "deadLetterTargetArn": get_att(parking, "Arn"), "maxReceiveCount": queue.deliveries_max });
+        properties["RedrivePolicy"] = json!({ "deadLetterTargetArn": get_att(parking, "Arn"), "maxReceiveCount": queue.deliveries_max });
     }
-    let words =
-        if parking.is_some() { format!("{} queue", queue.slug) } else { format!("{} queue", queue.parking_slug()) };
+    let words = if parking.is_some() {
+        format!("{} queue", queue.slug)
+    } else {
+        format!("{} queue", queue.parking_slug())
+    };
     template.add(&words, "AWS::SQS::Queue", properties, kept(environment))
 }
 
-/// Who may send, besides roles (which their own policies allow); `None` where there is nothing to say.
-fn queue_policy(environment: &Environment, queue: &LogicalId, topics: Vec<Value>, rules: Vec<Value>) -> Option<Value> {
+/// Who may send, besides roles (which their own policies allow); `None` where there is nothing to
+/// say.
+fn queue_policy(
+    environment: &Environment,
+    queue: &LogicalId,
+    topics: Vec<Value>,
+    rules: Vec<Value>,
+) -> Option<Value> {
     let mut statements = Vec::new();
-    for (sid, service, sources) in [("FanOut", "sns.amazonaws.com", topics), ("Rules", "events.amazonaws.com", rules)] {
+    for (sid, service, sources) in [
+        ("FanOut", "sns.amazonaws.com", topics),
+        ("Rules", "events.amazonaws.com", rules),
+    ] {
         if !sources.is_empty() {
             statements.push(json!({
                 "Sid": sid, "Effect": "Allow", "Principal": { "Service": service }, "Action": "sqs:SendMessage",
@@ -302,11 +415,18 @@ fn queue_policy(environment: &Environment, queue: &LogicalId, topics: Vec<Value>
         }));
     }
     let document = json!({ "Version": "2012-10-17", "Statement": statements });
-    (!statements.is_empty()).then(|| json!({ "Queues": [reference(queue)], "PolicyDocument": document }))
+    (!statements.is_empty())
+        .then(|| json!({ "Queues": [reference(queue)], "PolicyDocument": document }))
 }
 
-fn topic_policy(environment: &Environment, topic: &LogicalId, rules: Vec<Value>, alarms: bool) -> Value {
-    let own_account = json!({ "StringEquals": { "aws:SourceAccount": { "Ref": "AWS::AccountId" } } });
+fn topic_policy(
+    environment: &Environment,
+    topic: &LogicalId,
+    rules: Vec<Value>,
+    alarms: bool,
+) -> Value {
+    let own_account =
+        json!({ "StringEquals": { "aws:SourceAccount": { "Ref": "AWS::AccountId" } } });
     let mut statements = vec![json!({
         "Sid": "OwnAccount", "Effect": "Allow",
         "Principal": { "AWS": { "Fn::Sub": "arn:${AWS::Partition}:iam::${AWS::AccountId}:root" } },

@@ -1,7 +1,7 @@
 //! The VPC: subnets, routes, endpoints, and who may talk to whom.
 //!
-//! All rules of all security groups are here, whoever uses the groups: a rule in the stack of one of its two sides makes
-//! the stacks need each other.
+//! All rules of all security groups are here, whoever uses the groups: a rule in the stack of one
+//! of its two sides makes the stacks need each other.
 
 use contract::parameter_root;
 use serde_json::{Value, json};
@@ -31,7 +31,13 @@ pub fn network(environment: &Environment) -> Template {
     isolated_routes(&mut template, environment, &vpc, &isolated);
     let groups = security_groups(&mut template, environment, &vpc);
     gateway_endpoints(&mut template, environment, &vpc, &tables);
-    interface_endpoints(&mut template, environment, &vpc, &private, &groups.endpoints);
+    interface_endpoints(
+        &mut template,
+        environment,
+        &vpc,
+        &private,
+        &groups.endpoints,
+    );
     flow_logs(&mut template, environment, &vpc);
 
     Shared::Vpc.export(&mut template, environment, reference(&vpc));
@@ -60,8 +66,9 @@ fn joined(ids: &[LogicalId]) -> Value {
     json!({ "Fn::Join": [",", ids.iter().map(reference).collect::<Vec<_>>()] })
 }
 
-/// Its default security group cannot be emptied by CloudFormation: it lets its members talk to each other. It has no
-/// members, for everything of ours names its groups, and nothing of ours lets it in.
+/// Its default security group cannot be emptied by CloudFormation: it lets its members talk to each
+/// other. It has no members, for everything of ours names its groups, and nothing of ours lets it
+/// in.
 fn vpc(template: &mut Template, environment: &Environment) -> LogicalId {
     template.add(
         "vpc",
@@ -97,8 +104,8 @@ impl Tier {
         }
     }
 
-    /// Which of the sixteen parts of the VPC's range its first subnet has. Four parts a tier, so that a zone more moves
-    /// no other subnet; the last four are free.
+    /// Which of the sixteen parts of the VPC's range its first subnet has. Four parts a tier, so
+    /// that a zone more moves no other subnet; the last four are free.
     const fn first_part(self) -> usize {
         match self {
             Tier::Public => 0,
@@ -109,7 +116,12 @@ impl Tier {
 }
 
 /// One subnet a zone, each a /20 with room for 4,091 addresses: a task takes one.
-fn subnets(template: &mut Template, environment: &Environment, vpc: &LogicalId, tier: Tier) -> Vec<LogicalId> {
+fn subnets(
+    template: &mut Template,
+    environment: &Environment,
+    vpc: &LogicalId,
+    tier: Tier,
+) -> Vec<LogicalId> {
     let zones = usize::from(environment.settings.network.zones);
     let add = |zone: usize| {
         let name = format!("{} subnet {}", tier.slug(), zone + 1);
@@ -126,7 +138,12 @@ fn subnets(template: &mut Template, environment: &Environment, vpc: &LogicalId, 
     (0..zones).map(add).collect()
 }
 
-fn route_table(template: &mut Template, environment: &Environment, vpc: &LogicalId, name: &str) -> LogicalId {
+fn route_table(
+    template: &mut Template,
+    environment: &Environment,
+    vpc: &LogicalId,
+    name: &str,
+) -> LogicalId {
     template.add(
         &format!("{name} route table"),
         "AWS::EC2::RouteTable",
@@ -175,8 +192,7 @@ fn public_routes(
         Keep::Nothing,
     );
     template.after(&route, &[&attachment]);
-    let why =
-        "Customers reach the load balancer by it, and tasks reach AWS; these subnets hold it and NAT gateways alone";
+    let why = "Customers reach the load balancer by it, and tasks reach AWS; these subnets hold it and NAT gateways alone";
     template.waive_public(&route, &["NO_UNRESTRICTED_ROUTE_TO_IGW"], why);
     for (zone, subnet) in subnets.iter().enumerate() {
         associate(template, &format!("public {}", zone + 1), &table, subnet);
@@ -213,7 +229,8 @@ fn nat_gateways(
     gateways
 }
 
-/// A route table a zone, to the zone's own NAT gateway; where there are fewer gateways than zones, they are shared.
+/// A route table a zone, to the zone's own NAT gateway; where there are fewer gateways than zones,
+/// they are shared.
 fn private_routes(
     template: &mut Template,
     environment: &Environment,
@@ -242,7 +259,12 @@ fn private_routes(
 }
 
 /// No route leaves the VPC.
-fn isolated_routes(template: &mut Template, environment: &Environment, vpc: &LogicalId, subnets: &[LogicalId]) {
+fn isolated_routes(
+    template: &mut Template,
+    environment: &Environment,
+    vpc: &LogicalId,
+    subnets: &[LogicalId],
+) {
     let table = route_table(template, environment, vpc, "isolated");
     for (zone, subnet) in subnets.iter().enumerate() {
         associate(template, &format!("isolated {}", zone + 1), &table, subnet);
@@ -259,10 +281,11 @@ struct Groups {
     endpoints: LogicalId,
 }
 
-/// Whoever may talk to something is in a group of its clients; that something lets in only that group.
+/// Whoever may talk to something is in a group of its clients; that something lets in only that
+/// group.
 fn security_groups(template: &mut Template, environment: &Environment, vpc: &LogicalId) -> Groups {
-    // A group that names no way out gets one to everywhere; a way to itself takes it away (AWS::EC2::SecurityGroup,
-    // "Remove the default rule").
+    // A group that names no way out gets one to everywhere; a way to itself takes it away
+    // (AWS::EC2::SecurityGroup, "Remove the default rule").
     let nowhere = json!({ "IpProtocol": "-1", "CidrIp": "127.0.0.1/32", "Description": "Nowhere" });
     let https = json!({
         "IpProtocol": "tcp", "FromPort": HTTPS, "ToPort": HTTPS, "CidrIp": WORLD,
@@ -275,7 +298,12 @@ fn security_groups(template: &mut Template, environment: &Environment, vpc: &Log
             "SecurityGroupEgress": [out],
             "Tags": tags(environment, name),
         });
-        template.add(&format!("{name} group"), "AWS::EC2::SecurityGroup", properties, Keep::Nothing)
+        template.add(
+            &format!("{name} group"),
+            "AWS::EC2::SecurityGroup",
+            properties,
+            Keep::Nothing,
+        )
     };
     let groups = Groups {
         balancer: group("balancer", "The load balancer", &nowhere),
@@ -287,18 +315,46 @@ fn security_groups(template: &mut Template, environment: &Environment, vpc: &Log
         endpoints: group("endpoints", "Endpoints of AWS services", &nowhere),
     };
     world_to_balancer(template, &groups.balancer);
-    allow(template, ("balancer", &groups.balancer), ("tasks", &groups.tasks), TASK_PORT);
+    allow(
+        template,
+        ("balancer", &groups.balancer),
+        ("tasks", &groups.tasks),
+        TASK_PORT,
+    );
     // The same two groups once more: to ask whether a task is ready.
-    allow(template, ("balancer", &groups.balancer), ("tasks health", &groups.tasks), STOREFRONT_HEALTH_PORT);
-    allow(template, ("database clients", &groups.database_clients), ("database", &groups.database), POSTGRES);
-    allow(template, ("cache clients", &groups.cache_clients), ("cache", &groups.cache), REDIS);
+    allow(
+        template,
+        ("balancer", &groups.balancer),
+        ("tasks health", &groups.tasks),
+        STOREFRONT_HEALTH_PORT,
+    );
+    allow(
+        template,
+        ("database clients", &groups.database_clients),
+        ("database", &groups.database),
+        POSTGRES,
+    );
+    allow(
+        template,
+        ("cache clients", &groups.cache_clients),
+        ("cache", &groups.cache),
+        REDIS,
+    );
     // The way out is among those of the tasks: HTTPS to everywhere.
-    ingress(template, ("tasks", &groups.tasks), ("endpoints", &groups.endpoints), HTTPS);
+    ingress(
+        template,
+        ("tasks", &groups.tasks),
+        ("endpoints", &groups.endpoints),
+        HTTPS,
+    );
     groups
 }
 
 fn world_to_balancer(template: &mut Template, balancer: &LogicalId) {
-    for (port, about) in [(HTTPS, "The shop"), (HTTP, "Answered with a redirect to HTTPS")] {
+    for (port, about) in [
+        (HTTPS, "The shop"),
+        (HTTP, "Answered with a redirect to HTTPS"),
+    ] {
         let rule = template.add(
             &format!("world to balancer {port}"),
             "AWS::EC2::SecurityGroupIngress",
@@ -314,12 +370,17 @@ fn world_to_balancer(template: &mut Template, balancer: &LogicalId) {
         );
         if port == HTTP {
             let reason = "Whoever types the shop's name without https must be redirected; nothing else answers there";
-            template.note(&rule, "checkov", json!({ "skip": [{ "id": "CKV_AWS_260", "comment": reason }] }));
+            template.note(
+                &rule,
+                "checkov",
+                json!({ "skip": [{ "id": "CKV_AWS_260", "comment": reason }] }),
+            );
         }
     }
 }
 
-/// One group may open connections to another, at one port: a way out of the one, a way into the other.
+/// One group may open connections to another, at one port: a way out of the one, a way into the
+/// other.
 fn allow(template: &mut Template, from: (&str, &LogicalId), to: (&str, &LogicalId), port: u16) {
     template.add(
         &format!("{} out to {}", from.0, to.0),
@@ -353,7 +414,8 @@ fn ingress(template: &mut Template, from: (&str, &LogicalId), to: (&str, &Logica
     );
 }
 
-/// What goes through an endpoint: exactly what tasks, and ECS when it starts them, ask of the service.
+/// What goes through an endpoint: exactly what tasks, and ECS when it starts them, ask of the
+/// service.
 struct Endpoint {
     /// After `com.amazonaws.<region>.`.
     service: &'static str,
@@ -376,13 +438,19 @@ const DYNAMODB: Endpoint = Endpoint {
     resource: "dynamodb:${AWS::Region}:${AWS::AccountId}:table/*",
 };
 
-const PULL: &[&str] = &["ecr:BatchCheckLayerAvailability", "ecr:BatchGetImage", "ecr:GetDownloadUrlForLayer"];
+const PULL: &[&str] = &[
+    "ecr:BatchCheckLayerAvailability",
+    "ecr:BatchGetImage",
+    "ecr:GetDownloadUrlForLayer",
+];
 const REPOSITORIES: &str = "ecr:${AWS::Region}:${AWS::AccountId}:repository/*";
 
 /// Not among them:
-/// - `monitoring` and `kinesis-streams`: metrics leave as log lines, and it is the bus that fills the stream;
-/// - `dynamodb-streams`: it has no private DNS name (DynamoDB developer guide, "AWS PrivateLink for DynamoDB Streams"), so
-///   that no client would find it; the gateway endpoint does not carry streams either. They go through NAT, with TLS;
+/// - `monitoring` and `kinesis-streams`: metrics leave as log lines, and it is the bus that fills
+///   the stream;
+/// - `dynamodb-streams`: it has no private DNS name (DynamoDB developer guide, "AWS PrivateLink for
+///   DynamoDB Streams"), so that no client would find it; the gateway endpoint does not carry
+///   streams either. They go through NAT, with TLS;
 /// - `email` and `xray`: little, and no secret.
 const INTERFACES: &[Endpoint] = &[
     Endpoint {
@@ -396,7 +464,11 @@ const INTERFACES: &[Endpoint] = &[
         ],
         resource: "sqs:${AWS::Region}:${AWS::AccountId}:*",
     },
-    Endpoint { service: "sns", actions: &["sns:Publish"], resource: "sns:${AWS::Region}:${AWS::AccountId}:*" },
+    Endpoint {
+        service: "sns",
+        actions: &["sns:Publish"],
+        resource: "sns:${AWS::Region}:${AWS::AccountId}:*",
+    },
     Endpoint {
         service: "events",
         actions: &["events:PutEvents"],
@@ -409,38 +481,62 @@ const INTERFACES: &[Endpoint] = &[
     },
     Endpoint {
         service: "secretsmanager",
-        actions: &["secretsmanager:DescribeSecret", "secretsmanager:GetSecretValue"],
+        actions: &[
+            "secretsmanager:DescribeSecret",
+            "secretsmanager:GetSecretValue",
+        ],
         resource: "secretsmanager:${AWS::Region}:${AWS::AccountId}:secret:*",
     },
     Endpoint {
         service: "ssm",
-        actions: &["ssm:GetParameter", "ssm:GetParameters", "ssm:GetParametersByPath"],
+        actions: &[
+            "ssm:GetParameter",
+            "ssm:GetParameters",
+            "ssm:GetParametersByPath",
+        ],
         // The environment's own: see `resource_of`.
         resource: "",
     },
     Endpoint {
         service: "logs",
-        actions: &["logs:CreateLogStream", "logs:DescribeLogStreams", "logs:PutLogEvents"],
+        actions: &[
+            "logs:CreateLogStream",
+            "logs:DescribeLogStreams",
+            "logs:PutLogEvents",
+        ],
         resource: "logs:${AWS::Region}:${AWS::AccountId}:log-group:*",
     },
-    Endpoint { service: "ecr.api", actions: PULL, resource: REPOSITORIES },
-    Endpoint { service: "ecr.dkr", actions: PULL, resource: REPOSITORIES },
+    Endpoint {
+        service: "ecr.api",
+        actions: PULL,
+        resource: REPOSITORIES,
+    },
+    Endpoint {
+        service: "ecr.dkr",
+        actions: PULL,
+        resource: REPOSITORIES,
+    },
 ];
 
 fn resource_of(environment: &Environment, endpoint: &Endpoint) -> Value {
     match endpoint.service {
         // Reading by path is about the root itself.
         "ssm" => {
-            let root =
-                format!("ssm:${{AWS::Region}}:${{AWS::AccountId}}:parameter{}", parameter_root(&environment.name));
-            json!([sub(&format!("arn:${{AWS::Partition}}:{root}")), sub(&format!("arn:${{AWS::Partition}}:{root}/*"))])
+            let root = format!(
+                "ssm:${{AWS::Region}}:${{AWS::AccountId}}:parameter{}",
+                parameter_root(&environment.name)
+            );
+            json!([
+                sub(&format!("arn:${{AWS::Partition}}:{root}")),
+                sub(&format!("arn:${{AWS::Partition}}:{root}/*"))
+            ])
         }
         _ => sub(&format!("arn:${{AWS::Partition}}:{}", endpoint.resource)),
     }
 }
 
-/// An endpoint's policy grants nothing; it is the most that goes through. Callers are of the own account, so that nobody
-/// carries data out with keys of another one.
+/// An endpoint's policy grants nothing; it is the most that goes through. Callers are of the own
+/// account, so that nobody carries data out with keys of another one.
 fn through(actions: &[&str], resource: Value) -> Value {
     json!({
         "Effect": "Allow",
@@ -460,15 +556,29 @@ fn service_name(service: &str) -> Value {
 }
 
 /// They cost nothing, and take the bulk from NAT: image layers and tables.
-fn gateway_endpoints(template: &mut Template, environment: &Environment, vpc: &LogicalId, tables: &[LogicalId]) {
+fn gateway_endpoints(
+    template: &mut Template,
+    environment: &Environment,
+    vpc: &LogicalId,
+    tables: &[LogicalId],
+) {
     let mut own_buckets = through(
-        &["s3:AbortMultipartUpload", "s3:GetObject", "s3:ListBucket", "s3:PutObject"],
-        sub(&format!("arn:${{AWS::Partition}}:s3:::{}", environment.stack_name("*"))),
+        &[
+            "s3:AbortMultipartUpload",
+            "s3:GetObject",
+            "s3:ListBucket",
+            "s3:PutObject",
+        ],
+        sub(&format!(
+            "arn:${{AWS::Partition}}:s3:::{}",
+            environment.stack_name("*")
+        )),
     );
     // An ARN of S3 has no account: a bucket of that name may be anybody's.
-    own_buckets["Condition"]["StringEquals"]["aws:ResourceAccount"] = json!({ "Ref": "AWS::AccountId" });
-    // Layers of images lie in a bucket of ECR's, and are fetched with addresses that ECR has signed (ECR user guide,
-    // "Minimum Amazon S3 bucket permissions for Amazon ECR").
+    own_buckets["Condition"]["StringEquals"]["aws:ResourceAccount"] =
+        json!({ "Ref": "AWS::AccountId" });
+    // Layers of images lie in a bucket of ECR's, and are fetched with addresses that ECR has signed
+    // (ECR user guide, "Minimum Amazon S3 bucket permissions for Amazon ECR").
     let layers = json!({
         "Effect": "Allow",
         "Principal": "*",
@@ -476,7 +586,10 @@ fn gateway_endpoints(template: &mut Template, environment: &Environment, vpc: &L
         "Resource": sub("arn:${AWS::Partition}:s3:::prod-${AWS::Region}-starport-layer-bucket/*"),
     });
     let tables_only = through(DYNAMODB.actions, resource_of(environment, &DYNAMODB));
-    for (service, statements) in [("s3", vec![own_buckets, layers]), (DYNAMODB.service, vec![tables_only])] {
+    for (service, statements) in [
+        ("s3", vec![own_buckets, layers]),
+        (DYNAMODB.service, vec![tables_only]),
+    ] {
         template.add(
             &format!("{service} endpoint"),
             "AWS::EC2::VPCEndpoint",
@@ -493,8 +606,9 @@ fn gateway_endpoints(template: &mut Template, environment: &Environment, vpc: &L
     }
 }
 
-/// The same services everywhere, so that what is proven in one environment runs in the next. Each costs by zone and hour:
-/// they stand in as many zones as NAT gateways do, for where one zone's loss is everybody's, more would not help.
+/// The same services everywhere, so that what is proven in one environment runs in the next. Each
+/// costs by zone and hour: they stand in as many zones as NAT gateways do, for where one zone's
+/// loss is everybody's, more would not help.
 fn interface_endpoints(
     template: &mut Template,
     environment: &Environment,
@@ -505,7 +619,10 @@ fn interface_endpoints(
     let zones = usize::from(environment.settings.network.nat_gateways).max(1);
     let subnets: Vec<Value> = private.iter().take(zones).map(reference).collect();
     for endpoint in INTERFACES {
-        let mut statements = vec![through(endpoint.actions, resource_of(environment, endpoint))];
+        let mut statements = vec![through(
+            endpoint.actions,
+            resource_of(environment, endpoint),
+        )];
         let of_no_resource = of_no_resource(endpoint.service);
         if let Some((action, _)) = of_no_resource {
             statements.push(through(&[action], json!("*")));
@@ -538,7 +655,10 @@ fn of_no_resource(service: &str) -> Option<(&'static str, &'static str)> {
             "ecr:GetAuthorizationToken",
             "ecr:GetAuthorizationToken is not about a repository: AWS offers no narrower resource",
         )),
-        "sns" => Some(("sns:Publish", "A phone is no resource of IAM: whoever texts publishes to *")),
+        "sns" => Some((
+            "sns:Publish",
+            "A phone is no resource of IAM: whoever texts publishes to *",
+        )),
         _ => None,
     }
 }
@@ -629,14 +749,19 @@ mod tests {
     use super::*;
 
     fn environments() -> Vec<Environment> {
-        ["dev", "staging", "prod"].into_iter().filter_map(Environment::named).collect()
+        ["dev", "staging", "prod"]
+            .into_iter()
+            .filter_map(Environment::named)
+            .collect()
     }
 
     /// Name and properties.
     fn resources<'a>(template: &'a Value, kind: &str) -> Vec<(&'a str, &'a Value)> {
         let resources = template["Resources"].as_object().expect("resources").iter();
         let of_kind = resources.filter(|(_, resource)| resource["Type"] == kind);
-        of_kind.map(|(name, resource)| (name.as_str(), &resource["Properties"])).collect()
+        of_kind
+            .map(|(name, resource)| (name.as_str(), &resource["Properties"]))
+            .collect()
     }
 
     /// The logical id of the group that a rule belongs to, or that it names.
@@ -648,11 +773,17 @@ mod tests {
     fn rules(template: &Value, direction: &str) -> Vec<(String, Value)> {
         let mut rules = Vec::new();
         for (name, properties) in resources(template, "AWS::EC2::SecurityGroup") {
-            let own = properties[format!("SecurityGroup{direction}")].as_array().cloned().unwrap_or_default();
+            let own = properties[format!("SecurityGroup{direction}")]
+                .as_array()
+                .cloned()
+                .unwrap_or_default();
             rules.extend(own.into_iter().map(|rule| (name.to_owned(), rule)));
         }
         for (_, rule) in resources(template, &format!("AWS::EC2::SecurityGroup{direction}")) {
-            rules.push((group(rule, "GroupId").expect("a group of ours"), rule.clone()));
+            rules.push((
+                group(rule, "GroupId").expect("a group of ours"),
+                rule.clone(),
+            ));
         }
         rules
     }
@@ -670,7 +801,13 @@ mod tests {
                 }
             }
             open.sort();
-            assert_eq!(open, [("BalancerGroup".to_owned(), 80), ("BalancerGroup".to_owned(), 443)]);
+            assert_eq!(
+                open,
+                [
+                    ("BalancerGroup".to_owned(), 80),
+                    ("BalancerGroup".to_owned(), 443)
+                ]
+            );
         }
     }
 
@@ -679,12 +816,16 @@ mod tests {
         for environment in environments() {
             let template = network(&environment).into_json();
             for (name, properties) in resources(&template, "AWS::EC2::SecurityGroup") {
-                assert!(properties["SecurityGroupEgress"].is_array(), "{name} would get a way out to everywhere");
+                assert!(
+                    properties["SecurityGroupEgress"].is_array(),
+                    "{name} would get a way out to everywhere"
+                );
             }
             for (name, rule) in rules(&template, "Egress") {
                 let to_group = group(&rule, "DestinationSecurityGroupId").is_some();
                 let nowhere = rule["CidrIp"] == "127.0.0.1/32";
-                let https = name == "TasksGroup" && rule["FromPort"] == 443 && rule["ToPort"] == 443;
+                let https =
+                    name == "TasksGroup" && rule["FromPort"] == 443 && rule["ToPort"] == 443;
                 assert!(to_group || nowhere || https, "{name}: {rule}");
             }
         }
@@ -694,13 +835,25 @@ mod tests {
     fn database_and_cache_let_in_their_clients_and_nobody_else() {
         for environment in environments() {
             let template = network(&environment).into_json();
-            for (name, clients, port) in
-                [("DatabaseGroup", "DatabaseClientsGroup", 5432), ("CacheGroup", "CacheClientsGroup", 6379)]
-            {
-                let into: Vec<_> = rules(&template, "Ingress").into_iter().filter(|(group, _)| group == name).collect();
-                let [(_, rule)] = &into[..] else { panic!("{name} has {} ways in", into.len()) };
-                assert_eq!(group(rule, "SourceSecurityGroupId").as_deref(), Some(clients));
-                assert_eq!((&rule["FromPort"], &rule["ToPort"]), (&json!(port), &json!(port)));
+            for (name, clients, port) in [
+                ("DatabaseGroup", "DatabaseClientsGroup", 5432),
+                ("CacheGroup", "CacheClientsGroup", 6379),
+            ] {
+                let into: Vec<_> = rules(&template, "Ingress")
+                    .into_iter()
+                    .filter(|(group, _)| group == name)
+                    .collect();
+                let [(_, rule)] = &into[..] else {
+                    panic!("{name} has {} ways in", into.len())
+                };
+                assert_eq!(
+                    group(rule, "SourceSecurityGroupId").as_deref(),
+                    Some(clients)
+                );
+                assert_eq!(
+                    (&rule["FromPort"], &rule["ToPort"]),
+                    (&json!(port), &json!(port))
+                );
             }
         }
     }
@@ -710,7 +863,9 @@ mod tests {
         let template = network(&environments()[0]).into_json();
         let ways_in = rules(&template, "Ingress");
         for (from, out) in rules(&template, "Egress") {
-            let Some(to) = group(&out, "DestinationSecurityGroupId") else { continue };
+            let Some(to) = group(&out, "DestinationSecurityGroupId") else {
+                continue;
+            };
             let met = ways_in.iter().any(|(name, rule)| {
                 *name == to
                     && group(rule, "SourceSecurityGroupId").as_ref() == Some(&from)
@@ -725,7 +880,10 @@ mod tests {
         let associations = resources(template, "AWS::EC2::SubnetRouteTableAssociation").into_iter();
         associations
             .filter_map(|(_, properties)| {
-                Some((properties["SubnetId"]["Ref"].as_str()?, properties["RouteTableId"]["Ref"].as_str()?))
+                Some((
+                    properties["SubnetId"]["Ref"].as_str()?,
+                    properties["RouteTableId"]["Ref"].as_str()?,
+                ))
             })
             .collect()
     }
@@ -736,7 +894,10 @@ mod tests {
         routes
             .filter_map(|(_, route)| {
                 let gateway = route.get("NatGatewayId").or(route.get("GatewayId"))?;
-                Some((route["RouteTableId"]["Ref"].as_str()?, gateway["Ref"].as_str()?))
+                Some((
+                    route["RouteTableId"]["Ref"].as_str()?,
+                    gateway["Ref"].as_str()?,
+                ))
             })
             .collect()
     }
@@ -752,7 +913,10 @@ mod tests {
             assert_eq!(subnets.len(), 3 * zones);
             for (name, subnet) in subnets {
                 assert_eq!(subnet["MapPublicIpOnLaunch"], false, "{name}");
-                assert!(ranges.insert(subnet["CidrBlock"]["Fn::Select"][0].as_u64()), "{name} has another's range");
+                assert!(
+                    ranges.insert(subnet["CidrBlock"]["Fn::Select"][0].as_u64()),
+                    "{name} has another's range"
+                );
                 let leads_to = gateways.get(tables[name]).copied();
                 let right = match leads_to {
                     Some("InternetGateway") => name.starts_with("Public"),
@@ -771,9 +935,14 @@ mod tests {
             environment.settings.network.nat_gateways = count;
             let template = network(&environment).into_json();
             let (tables, gateways) = (tables(&template), gateways(&template));
-            let used: Vec<_> = (1..=3).map(|zone| gateways[tables[format!("PrivateSubnet{zone}").as_str()]]).collect();
+            let used: Vec<_> = (1..=3)
+                .map(|zone| gateways[tables[format!("PrivateSubnet{zone}").as_str()]])
+                .collect();
             assert_eq!(used, expected);
-            assert_eq!(resources(&template, "AWS::EC2::NatGateway").len(), usize::from(count));
+            assert_eq!(
+                resources(&template, "AWS::EC2::NatGateway").len(),
+                usize::from(count)
+            );
             for (name, endpoint) in resources(&template, "AWS::EC2::VPCEndpoint") {
                 if endpoint["VpcEndpointType"] == "Interface" {
                     let subnets = endpoint["SubnetIds"].as_array().expect("a list").len();
@@ -787,7 +956,9 @@ mod tests {
         let statements = policy["Statement"].as_array().into_iter().flatten();
         statements
             .flat_map(|statement| match &statement["Action"] {
-                Value::Array(actions) => actions.iter().filter_map(Value::as_str).collect::<Vec<_>>(),
+                Value::Array(actions) => {
+                    actions.iter().filter_map(Value::as_str).collect::<Vec<_>>()
+                }
                 action => action.as_str().into_iter().collect(),
             })
             .collect()
@@ -798,20 +969,49 @@ mod tests {
         let environment = &environments()[0];
         let template = network(environment).into_json();
         let endpoints = resources(&template, "AWS::EC2::VPCEndpoint");
-        let through: BTreeSet<&str> = endpoints.iter().flat_map(|(_, it)| actions(&it["PolicyDocument"])).collect();
-        let services: BTreeSet<&str> = through.iter().filter_map(|action| action.split(':').next()).collect();
+        let through: BTreeSet<&str> = endpoints
+            .iter()
+            .flat_map(|(_, it)| actions(&it["PolicyDocument"]))
+            .collect();
+        let services: BTreeSet<&str> = through
+            .iter()
+            .filter_map(|action| action.split(':').next())
+            .collect();
         // Streams have an address of their own, which no endpoint answers to.
-        let streams = ["dynamodb:DescribeStream", "dynamodb:GetShardIterator", "dynamodb:GetRecords"];
+        let streams = [
+            "dynamodb:DescribeStream",
+            "dynamodb:GetShardIterator",
+            "dynamodb:GetRecords",
+        ];
         for role in ROLES {
             for statement in crate::statements(role, environment) {
-                for action in statement.actions.iter().filter(|action| !streams.contains(action)) {
+                for action in statement
+                    .actions
+                    .iter()
+                    .filter(|action| !streams.contains(action))
+                {
                     let service = action.split(':').next().expect("a service");
                     let passes = !services.contains(service) || through.contains(action);
-                    assert!(passes, "{} {}: no endpoint lets {action} through", role.slug, statement.because);
+                    assert!(
+                        passes,
+                        "{} {}: no endpoint lets {action} through",
+                        role.slug, statement.because
+                    );
                 }
             }
         }
-        for service in ["dynamodb", "ecr", "events", "kms", "logs", "s3", "secretsmanager", "sns", "sqs", "ssm"] {
+        for service in [
+            "dynamodb",
+            "ecr",
+            "events",
+            "kms",
+            "logs",
+            "s3",
+            "secretsmanager",
+            "sns",
+            "sqs",
+            "ssm",
+        ] {
             assert!(services.contains(service), "{service}");
         }
     }
@@ -821,12 +1021,23 @@ mod tests {
         for environment in environments() {
             let template = network(&environment).into_json();
             for (name, endpoint) in resources(&template, "AWS::EC2::VPCEndpoint") {
-                assert!(actions(&endpoint["PolicyDocument"]).iter().all(|action| !action.contains('*')), "{name}");
-                for statement in endpoint["PolicyDocument"]["Statement"].as_array().expect("statements") {
-                    let own = statement["Condition"]["StringEquals"]["aws:PrincipalAccount"]["Ref"] == "AWS::AccountId";
+                assert!(
+                    actions(&endpoint["PolicyDocument"])
+                        .iter()
+                        .all(|action| !action.contains('*')),
+                    "{name}"
+                );
+                for statement in endpoint["PolicyDocument"]["Statement"]
+                    .as_array()
+                    .expect("statements")
+                {
+                    let own = statement["Condition"]["StringEquals"]["aws:PrincipalAccount"]["Ref"]
+                        == "AWS::AccountId";
                     // Signed by ECR, and only to be read.
                     let layers = statement["Action"] == "s3:GetObject"
-                        && statement["Resource"].to_string().contains("-starport-layer-bucket/*");
+                        && statement["Resource"]
+                            .to_string()
+                            .contains("-starport-layer-bucket/*");
                     assert!(own || layers, "{name}: {statement}");
                 }
             }
@@ -837,12 +1048,20 @@ mod tests {
     fn all_traffic_is_logged_encrypted_and_kept() {
         for environment in environments() {
             let template = network(&environment).into_json();
-            let [(_, log)] = resources(&template, "AWS::EC2::FlowLog")[..] else { panic!("one flow log") };
+            let [(_, log)] = resources(&template, "AWS::EC2::FlowLog")[..] else {
+                panic!("one flow log")
+            };
             assert_eq!(log["TrafficType"], "ALL");
             assert_eq!(log["ResourceId"]["Ref"], "Vpc");
             let group = &template["Resources"]["FlowLogGroup"];
-            assert_eq!(group["Properties"]["KmsKeyId"], Shared::LogsKey.import(&environment));
-            assert_eq!(group["Properties"]["RetentionInDays"], environment.settings.network.flow_log_days);
+            assert_eq!(
+                group["Properties"]["KmsKeyId"],
+                Shared::LogsKey.import(&environment)
+            );
+            assert_eq!(
+                group["Properties"]["RetentionInDays"],
+                environment.settings.network.flow_log_days
+            );
             assert_eq!(group["UpdateReplacePolicy"], "Retain");
         }
     }

@@ -11,7 +11,9 @@ use crate::template::{Keep, Template};
 use crate::{Environment, dashboard};
 
 pub fn observability(environment: &Environment) -> Template {
-    let mut template = Template::new("Brew Haven: alarms of the platform, queries, dashboards, traces, the budget");
+    let mut template = Template::new(
+        "Brew Haven: alarms of the platform, queries, dashboards, traces, the budget",
+    );
     alarms::platform_alarms(&mut template, environment);
     subscription(&mut template, environment);
     dashboards(&mut template, environment);
@@ -50,9 +52,14 @@ fn dashboards(template: &mut Template, environment: &Environment) {
         "arn:${{AWS::Partition}}:cloudwatch:${{AWS::Region}}:${{AWS::AccountId}}:alarm:{}",
         environment.stack_name("")
     );
-    for (name, body) in [("operations", dashboard::operations()), ("business", dashboard::business())] {
+    for (name, body) in [
+        ("operations", dashboard::operations()),
+        ("business", dashboard::business()),
+    ] {
         // Only one of them names alarms, and Fn::Sub takes no variable that the text does not have.
-        let text = body.to_string().replace("${Environment}", &environment.name);
+        let text = body
+            .to_string()
+            .replace("${Environment}", &environment.name);
         let body = if text.contains("${Alarms}") {
             json!({ "Fn::Sub": [text, { "Alarms": { "Fn::Sub": alarms } }] })
         } else {
@@ -103,7 +110,10 @@ const QUERIES: &[Query] = &[
 ];
 
 fn queries(template: &mut Template, environment: &Environment) {
-    let groups: Vec<String> = ROLES.iter().map(|role| log_group(environment, role)).collect();
+    let groups: Vec<String> = ROLES
+        .iter()
+        .map(|role| log_group(environment, role))
+        .collect();
     for query in QUERIES {
         template.add(
             &format!("{} query", query.name),
@@ -119,7 +129,8 @@ fn queries(template: &mut Template, environment: &Environment) {
     }
 }
 
-/// Of the shop's requests one a second, and then a share. Workers follow what was decided where the request came in.
+/// Of the shop's requests one a second, and then a share. Workers follow what was decided where the
+/// request came in.
 fn traces(template: &mut Template, environment: &Environment) {
     let name = environment.stack_name("shop");
     template.add(
@@ -145,8 +156,8 @@ fn traces(template: &mut Template, environment: &Environment) {
     );
 }
 
-/// Of the whole account, and not of what has our tags: a tag counts only after somebody has made it a cost allocation
-/// tag, and what was made by hand has none.
+/// Of the whole account, and not of what has our tags: a tag counts only after somebody has made it
+/// a cost allocation tag, and what was made by hand has none.
 fn budget(template: &mut Template, environment: &Environment) {
     let settings = &environment.settings.observability;
     let notify = |kind: &str, percent: u32| {
@@ -169,7 +180,8 @@ fn budget(template: &mut Template, environment: &Environment) {
         },
     });
     if !settings.alarm_email.is_empty() {
-        properties["NotificationsWithSubscribers"] = json!([notify("ACTUAL", 80), notify("FORECASTED", 100)]);
+        properties["NotificationsWithSubscribers"] =
+            json!([notify("ACTUAL", 80), notify("FORECASTED", 100)]);
     }
     template.add("budget", "AWS::Budgets::Budget", properties, Keep::Nothing);
 }

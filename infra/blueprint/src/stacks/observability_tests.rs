@@ -7,7 +7,10 @@ use serde_json::Value;
 use super::*;
 
 fn environments() -> Vec<Environment> {
-    ["dev", "staging", "prod"].into_iter().filter_map(Environment::named).collect()
+    ["dev", "staging", "prod"]
+        .into_iter()
+        .filter_map(Environment::named)
+        .collect()
 }
 
 fn prod() -> Environment {
@@ -17,10 +20,13 @@ fn prod() -> Environment {
 /// The resources of both stacks with alarms.
 fn resources(environment: &Environment) -> Vec<(String, Value)> {
     let templates = [alarms::alarms(environment), observability(environment)];
-    let resources = templates.into_iter().flat_map(|template| match template.into_json()["Resources"].take() {
-        Value::Object(resources) => resources.into_iter().collect(),
-        _ => Vec::new(),
-    });
+    let resources =
+        templates
+            .into_iter()
+            .flat_map(|template| match template.into_json()["Resources"].take() {
+                Value::Object(resources) => resources.into_iter().collect(),
+                _ => Vec::new(),
+            });
     resources.collect()
 }
 
@@ -33,28 +39,46 @@ fn of_kind(environment: &Environment, kind: &str) -> Vec<(String, Value)> {
 
 fn slug<'a>(environment: &Environment, properties: &'a Value) -> &'a str {
     let name = properties["AlarmName"].as_str().expect("a name");
-    name.strip_prefix(&environment.stack_name("")).expect("the environment's prefix")
+    name.strip_prefix(&environment.stack_name(""))
+        .expect("the environment's prefix")
 }
 
 #[test]
 fn every_alarm_says_what_to_do_and_tells_somebody_when_it_comes_and_when_it_goes() {
     for environment in environments() {
         let mut alarms = of_kind(&environment, "AWS::CloudWatch::Alarm");
-        assert_eq!(alarms.len(), ALARMS.len(), "one of each in the two stacks together");
+        assert_eq!(
+            alarms.len(),
+            ALARMS.len(),
+            "one of each in the two stacks together"
+        );
         for (id, properties) in &alarms {
             let missing = properties["TreatMissingData"].as_str().expect("explicit");
             assert!(["breaching", "notBreaching"].contains(&missing), "{id}");
-            assert!(properties["DatapointsToAlarm"].as_u64() <= properties["EvaluationPeriods"].as_u64(), "{id}");
+            assert!(
+                properties["DatapointsToAlarm"].as_u64()
+                    <= properties["EvaluationPeriods"].as_u64(),
+                "{id}"
+            );
         }
         alarms.extend(of_kind(&environment, "AWS::CloudWatch::CompositeAlarm"));
-        let alerts = json!([{ "Fn::ImportValue": export_of(&environment, Address::Topic(&SYSTEM_ALERTS)) }]);
+        let alerts =
+            json!([{ "Fn::ImportValue": export_of(&environment, Address::Topic(&SYSTEM_ALERTS)) }]);
         for (id, properties) in &alarms {
             assert_eq!(properties["AlarmActions"], alerts, "{id}");
             assert_eq!(properties["OKActions"], alerts, "{id}");
-            let description = properties["AlarmDescription"].as_str().expect("a description");
-            assert!(!linked(description).is_empty(), "{id} names no runbook: {description}");
+            let description = properties["AlarmDescription"]
+                .as_str()
+                .expect("a description");
+            assert!(
+                !linked(description).is_empty(),
+                "{id} names no runbook: {description}"
+            );
             for link in linked(description) {
-                assert!(repository().join(link).is_file(), "{id} names {link}, which is not there");
+                assert!(
+                    repository().join(link).is_file(),
+                    "{id} names {link}, which is not there"
+                );
             }
         }
     }
@@ -66,7 +90,10 @@ fn repository() -> PathBuf {
 
 /// The runbooks that an alarm's description names.
 fn linked(description: &str) -> Vec<&str> {
-    description.split([' ', ',']).filter(|word| word.starts_with("runbooks/")).collect()
+    description
+        .split([' ', ','])
+        .filter(|word| word.starts_with("runbooks/"))
+        .collect()
 }
 
 #[test]
@@ -74,11 +101,22 @@ fn every_runbook_says_what_it_means_how_to_confirm_it_what_to_do_and_how_to_prev
     for alarm in ALARMS {
         let path = repository().join(format!("runbooks/{}.md", alarm.runbook));
         let text = std::fs::read_to_string(path).expect(alarm.runbook);
-        assert!(text.contains(alarm.slug), "{} does not name {}", alarm.runbook, alarm.slug);
+        assert!(
+            text.contains(alarm.slug),
+            "{} does not name {}",
+            alarm.runbook,
+            alarm.slug
+        );
         for heading in ["Meaning", "Impact", "Diagnosis", "Mitigation", "Prevention"] {
-            let (_, section) = text.split_once(&format!("\n## {heading}\n")).expect(alarm.runbook);
+            let (_, section) = text
+                .split_once(&format!("\n## {heading}\n"))
+                .expect(alarm.runbook);
             let section = section.split("\n## ").next().unwrap_or_default().trim();
-            assert!(!section.is_empty(), "{}: nothing under {heading}", alarm.runbook);
+            assert!(
+                !section.is_empty(),
+                "{}: nothing under {heading}",
+                alarm.runbook
+            );
         }
     }
 }
@@ -88,19 +126,32 @@ fn a_page_names_the_runbooks_of_what_it_is_made_of() {
     let environment = prod();
     let composites = of_kind(&environment, "AWS::CloudWatch::CompositeAlarm");
     let named = |page: &str| -> BTreeSet<String> {
-        let (_, properties) = composites.iter().find(|(_, it)| slug(&environment, it) == page).expect(page);
-        let description = properties["AlarmDescription"].as_str().expect("a description");
+        let (_, properties) = composites
+            .iter()
+            .find(|(_, it)| slug(&environment, it) == page)
+            .expect(page);
+        let description = properties["AlarmDescription"]
+            .as_str()
+            .expect("a description");
         linked(description).into_iter().map(str::to_owned).collect()
     };
     for (id, properties) in of_kind(&environment, "AWS::CloudWatch::Alarm") {
-        let own = linked(properties["AlarmDescription"].as_str().expect("a description"))[0].to_owned();
+        let own = linked(
+            properties["AlarmDescription"]
+                .as_str()
+                .expect("a description"),
+        )[0]
+        .to_owned();
         for page in ["page-orders", "page-customers", "page-platform"] {
             if rule(&composites, &environment, page).contains(&format!("${{{id}}}")) {
                 assert!(named(page).contains(&own), "{page} does not name {own}");
             }
         }
     }
-    assert!(named("page-orders").is_subset(&named("page-customers")), "orders are what customers notice");
+    assert!(
+        named("page-orders").is_subset(&named("page-customers")),
+        "orders are what customers notice"
+    );
 }
 
 #[test]
@@ -109,7 +160,13 @@ fn every_alarm_has_a_graph_on_the_operations_dashboard() {
     let widgets = body["widgets"].as_array().expect("widgets");
     for alarm in ALARMS {
         let named = json!([format!("${{Alarms}}{}", alarm.slug)]);
-        assert!(widgets.iter().any(|widget| widget["properties"]["annotations"]["alarms"] == named), "{}", alarm.slug);
+        assert!(
+            widgets
+                .iter()
+                .any(|widget| widget["properties"]["annotations"]["alarms"] == named),
+            "{}",
+            alarm.slug
+        );
     }
 }
 
@@ -118,10 +175,18 @@ fn alarms_of_the_platform_use_no_more_metrics_than_an_alarm_takes() {
     for environment in environments() {
         for (id, properties) in of_kind(&environment, "AWS::CloudWatch::Alarm") {
             // CloudWatch user guide, "Limits": ten metrics in a metric math expression.
-            let Some(metrics) = properties["Metrics"].as_array() else { continue };
-            let measured = metrics.iter().filter(|metric| metric.get("MetricStat").is_some()).count();
+            let Some(metrics) = properties["Metrics"].as_array() else {
+                continue;
+            };
+            let measured = metrics
+                .iter()
+                .filter(|metric| metric.get("MetricStat").is_some())
+                .count();
             assert!(measured <= 10, "{id}: {measured}");
-            let returned = metrics.iter().filter(|metric| metric["ReturnData"] != false).count();
+            let returned = metrics
+                .iter()
+                .filter(|metric| metric["ReturnData"] != false)
+                .count();
             assert_eq!(returned, 1, "{id}: one series decides");
         }
     }
@@ -129,9 +194,15 @@ fn alarms_of_the_platform_use_no_more_metrics_than_an_alarm_takes() {
 
 /// The text of a composite alarm's rule.
 fn rule(composites: &[(String, Value)], environment: &Environment, page: &str) -> String {
-    let (_, properties) = composites.iter().find(|(_, properties)| slug(environment, properties) == page).expect(page);
+    let (_, properties) = composites
+        .iter()
+        .find(|(_, properties)| slug(environment, properties) == page)
+        .expect(page);
     let text = &properties["AlarmRule"]["Fn::Sub"];
-    text.as_str().or(text[0].as_str()).expect("a rule").to_owned()
+    text.as_str()
+        .or(text[0].as_str())
+        .expect("a rule")
+        .to_owned()
 }
 
 #[test]
@@ -139,22 +210,44 @@ fn every_alarm_that_pages_is_in_exactly_one_page_and_no_other_is() {
     let environment = prod();
     let composites = of_kind(&environment, "AWS::CloudWatch::CompositeAlarm");
     let pages = ["page-orders", "page-customers", "page-platform"];
-    let rules: Vec<String> = pages.iter().map(|page| rule(&composites, &environment, page)).collect();
+    let rules: Vec<String> = pages
+        .iter()
+        .map(|page| rule(&composites, &environment, page))
+        .collect();
     for (id, properties) in of_kind(&environment, "AWS::CloudWatch::Alarm") {
-        let alarm = ALARMS.iter().find(|alarm| alarm.slug == slug(&environment, &properties)).expect("of the contract");
-        let inside = rules.iter().filter(|rule| rule.contains(&format!("${{{id}}}"))).count();
-        assert_eq!(inside, usize::from(alarm.severity == Severity::Page), "{}", alarm.slug);
+        let alarm = ALARMS
+            .iter()
+            .find(|alarm| alarm.slug == slug(&environment, &properties))
+            .expect("of the contract");
+        let inside = rules
+            .iter()
+            .filter(|rule| rule.contains(&format!("${{{id}}}")))
+            .count();
+        assert_eq!(
+            inside,
+            usize::from(alarm.severity == Severity::Page),
+            "{}",
+            alarm.slug
+        );
     }
-    assert!(rules[1].contains("ALARM(\"${Orders}\")"), "customers notice what happens to orders");
+    assert!(
+        rules[1].contains("ALARM(\"${Orders}\")"),
+        "customers notice what happens to orders"
+    );
 }
 
 #[test]
-fn a_deployment_holds_back_pages_about_the_platform_but_not_for_ever_and_never_what_customers_notice() {
+fn a_deployment_holds_back_pages_about_the_platform_but_not_for_ever_and_never_what_customers_notice()
+ {
     let environment = prod();
     let composites = of_kind(&environment, "AWS::CloudWatch::CompositeAlarm");
     for (id, properties) in &composites {
         let held_back = properties.get("ActionsSuppressor").is_some();
-        assert_eq!(held_back, slug(&environment, properties) == "page-platform", "{id}");
+        assert_eq!(
+            held_back,
+            slug(&environment, properties) == "page-platform",
+            "{id}"
+        );
     }
     assert_eq!(
         rule(&composites, &environment, "quiet"),
@@ -166,17 +259,33 @@ fn a_deployment_holds_back_pages_about_the_platform_but_not_for_ever_and_never_w
 fn thresholds_follow_the_size_of_the_environment() {
     let threshold = |environment: &Environment, wanted: &str| {
         let alarms = of_kind(environment, "AWS::CloudWatch::Alarm");
-        let found = alarms.iter().find(|(_, properties)| slug(environment, properties) == wanted);
-        found.and_then(|(_, properties)| properties["Threshold"].as_u64()).expect(wanted)
+        let found = alarms
+            .iter()
+            .find(|(_, properties)| slug(environment, properties) == wanted);
+        found
+            .and_then(|(_, properties)| properties["Threshold"].as_u64())
+            .expect(wanted)
     };
     let mut environment = prod();
     // 16 GiB and 4 GiB of memory; 50 GiB of storage.
-    assert_eq!(threshold(&environment, "database-memory"), 16 * (1 << 30) / 10);
-    assert_eq!(threshold(&environment, "database-connections"), 16 * (1 << 30) / 9_531_392 * 80 / 100);
+    assert_eq!(
+        threshold(&environment, "database-memory"),
+        16 * (1 << 30) / 10
+    );
+    assert_eq!(
+        threshold(&environment, "database-connections"),
+        16 * (1 << 30) / 9_531_392 * 80 / 100
+    );
     environment.settings.database.instance_class = "db.t4g.medium".to_owned();
-    assert_eq!(threshold(&environment, "database-memory"), 4 * (1 << 30) / 10);
+    assert_eq!(
+        threshold(&environment, "database-memory"),
+        4 * (1 << 30) / 10
+    );
     environment.settings.database.instance_class = "db.m7g.2xlarge".to_owned();
-    assert_eq!(threshold(&environment, "database-memory"), 32 * (1 << 30) / 10);
+    assert_eq!(
+        threshold(&environment, "database-memory"),
+        32 * (1 << 30) / 10
+    );
     assert_eq!(threshold(&environment, "database-storage"), 5 << 30);
 }
 
@@ -186,8 +295,14 @@ fn aurora_is_watched_as_a_cluster() {
     environment.settings.database.engine = crate::Engine::Aurora;
     for (id, properties) in of_kind(&environment, "AWS::CloudWatch::Alarm") {
         if properties["Namespace"] == "AWS/RDS" {
-            assert_eq!(properties["Dimensions"][0]["Name"], "DBClusterIdentifier", "{id}");
-            assert_ne!(properties["MetricName"], "FreeStorageSpace", "Aurora has no such metric");
+            assert_eq!(
+                properties["Dimensions"][0]["Name"], "DBClusterIdentifier",
+                "{id}"
+            );
+            assert_ne!(
+                properties["MetricName"], "FreeStorageSpace",
+                "Aurora has no such metric"
+            );
         }
     }
 }
@@ -201,11 +316,25 @@ fn nobody_is_written_to_when_there_is_no_address() {
         .as_array()
         .expect("notifications")
         .iter()
-        .map(|told| format!("{} {}", told["Notification"]["NotificationType"], told["Notification"]["Threshold"]))
+        .map(|told| {
+            format!(
+                "{} {}",
+                told["Notification"]["NotificationType"], told["Notification"]["Threshold"]
+            )
+        })
         .collect();
-    assert_eq!(limits, ["\"ACTUAL\" 80", "\"FORECASTED\" 100"].map(str::to_owned).into());
+    assert_eq!(
+        limits,
+        ["\"ACTUAL\" 80", "\"FORECASTED\" 100"]
+            .map(str::to_owned)
+            .into()
+    );
     environment.settings.observability.alarm_email.clear();
-    assert!(resources(&environment).iter().all(|(_, resource)| !resource.to_string().contains("EMAIL")));
+    assert!(
+        resources(&environment)
+            .iter()
+            .all(|(_, resource)| !resource.to_string().contains("EMAIL"))
+    );
     assert!(of_kind(&environment, "AWS::SNS::Subscription").is_empty());
 }
 
@@ -214,17 +343,29 @@ fn queries_read_the_logs_of_every_role() {
     for (id, properties) in of_kind(&prod(), "AWS::Logs::QueryDefinition") {
         let groups = properties["LogGroupNames"].as_array().expect("groups");
         assert_eq!(groups.len(), ROLES.len(), "{id}");
-        assert!(groups.contains(&json!("/brewhaven/prod/order-worker")), "{id}");
+        assert!(
+            groups.contains(&json!("/brewhaven/prod/order-worker")),
+            "{id}"
+        );
     }
 }
 
 #[test]
 fn on_a_laptop_no_alarm_watches_what_is_not_there() {
     let stacks = crate::stacks(&Environment::shop());
-    let template = &stacks.iter().find(|stack| stack.slug == "alarms").expect("alarms").template;
+    let template = &stacks
+        .iter()
+        .find(|stack| stack.slug == "alarms")
+        .expect("alarms")
+        .template;
     let resources = template["Resources"].as_object().expect("resources");
     for (id, resource) in resources {
-        assert!(["AWS/SQS", "BrewHaven"].iter().any(|ours| resource["Properties"]["Namespace"] == *ours), "{id}");
+        assert!(
+            ["AWS/SQS", "BrewHaven"]
+                .iter()
+                .any(|ours| resource["Properties"]["Namespace"] == *ours),
+            "{id}"
+        );
     }
     assert!(!resources.is_empty());
 }

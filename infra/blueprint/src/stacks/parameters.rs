@@ -33,8 +33,12 @@ pub fn parameters(environment: &Environment) -> Template {
             "KmsKeyId": Shared::SecretsKey.import(environment),
             "GenerateSecretString": { "PasswordLength": 48, "ExcludePunctuation": true },
         });
-        let id =
-            template.add(&format!("{} secret", secret.slug), "AWS::SecretsManager::Secret", properties, Keep::Data);
+        let id = template.add(
+            &format!("{} secret", secret.slug),
+            "AWS::SecretsManager::Secret",
+            properties,
+            Keep::Data,
+        );
         let why = "Two sides hold it and change it together: a runbook's work, not a timer's";
         template.waive_public(&id, &["SECRETSMANAGER_ROTATION_ENABLED_CHECK"], why);
         template.waive(&id, &["SECRET-2"], why);

@@ -1,4 +1,5 @@
-//! What the running process of each role may do, apart from where it runs: deploying an image never touches rights.
+//! What the running process of each role may do, apart from where it runs: deploying an image never
+//! touches rights.
 
 use contract::role::{ROLES, Role};
 use serde_json::{Value, json};
@@ -25,11 +26,22 @@ fn task_role(template: &mut Template, environment: &Environment, role: &Role) ->
         template.note(&policy, "wildcard", json!(reason));
         template.waive(&policy, &["IAM-2"], reason);
     }
-    iam_role(template, environment, &format!("{} task role", role.slug), task_trust(), &[&policy])
+    iam_role(
+        template,
+        environment,
+        &format!("{} task role", role.slug),
+        task_trust(),
+        &[&policy],
+    )
 }
 
 pub fn managed_policy(template: &mut Template, words: &str, document: Value) -> LogicalId {
-    template.add(words, "AWS::IAM::ManagedPolicy", json!({ "PolicyDocument": document }), Keep::Nothing)
+    template.add(
+        words,
+        "AWS::IAM::ManagedPolicy",
+        json!({ "PolicyDocument": document }),
+        Keep::Nothing,
+    )
 }
 
 pub fn iam_role(
@@ -44,7 +56,8 @@ pub fn iam_role(
         "AWS::IAM::Role",
         json!({
             "AssumeRolePolicyDocument": trust,
-            // Attached from here and not from the policy: who waits for the role then waits for its rights too.
+            // Attached from here and not from the policy: who waits for the role then waits for its
+            // rights too.
             "ManagedPolicyArns": policies.iter().map(|policy| reference(policy)).collect::<Vec<_>>(),
             "PermissionsBoundary": Shared::RoleBoundary.import(environment),
         }),

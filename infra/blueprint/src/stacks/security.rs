@@ -1,7 +1,8 @@
-//! Keys, one a class of data, the boundary of every role, and the role that CloudFormation deploys with.
+//! Keys, one a class of data, the boundary of every role, and the role that CloudFormation deploys
+//! with.
 //!
-//! This stack imports nothing and is deployed by a human with more rights than the deploy role has: whoever may change
-//! the boundary is not held by it.
+//! This stack imports nothing and is deployed by a human with more rights than the deploy role has:
+//! whoever may change the boundary is not held by it.
 
 use contract::parameter_root;
 use serde_json::{Value, json};
@@ -23,8 +24,9 @@ pub fn security(environment: &Environment) -> Template {
 
 /// A key for one class of data, and the services that use it in their own name.
 ///
-/// Most services are not among them: RDS, ElastiCache, DynamoDB, Kinesis, Secrets Manager and Backup act with the rights
-/// of whoever asks, or with a grant from them, and those rights come from IAM. A service named here needs none of that.
+/// Most services are not among them: RDS, ElastiCache, DynamoDB, Kinesis, Secrets Manager and
+/// Backup act with the rights of whoever asks, or with a grant from them, and those rights come
+/// from IAM. A service named here needs none of that.
 struct Key {
     shared: Shared,
     slug: &'static str,
@@ -33,26 +35,58 @@ struct Key {
 }
 
 const KEYS: &[Key] = &[
-    Key { shared: Shared::OrdersKey, slug: "orders", about: "Orders and carts", services: nobody },
-    Key { shared: Shared::StockKey, slug: "stock", about: "Stock and the stream of events", services: nobody },
-    Key { shared: Shared::MessagesKey, slug: "messages", about: "Messages on their way", services: senders },
-    Key { shared: Shared::SecretsKey, slug: "secrets", about: "Secrets", services: nobody },
-    Key { shared: Shared::LogsKey, slug: "logs", about: "Logs", services: loggers },
-    Key { shared: Shared::StorageKey, slug: "storage", about: "Buckets", services: log_delivery },
+    Key {
+        shared: Shared::OrdersKey,
+        slug: "orders",
+        about: "Orders and carts",
+        services: nobody,
+    },
+    Key {
+        shared: Shared::StockKey,
+        slug: "stock",
+        about: "Stock and the stream of events",
+        services: nobody,
+    },
+    Key {
+        shared: Shared::MessagesKey,
+        slug: "messages",
+        about: "Messages on their way",
+        services: senders,
+    },
+    Key {
+        shared: Shared::SecretsKey,
+        slug: "secrets",
+        about: "Secrets",
+        services: nobody,
+    },
+    Key {
+        shared: Shared::LogsKey,
+        slug: "logs",
+        about: "Logs",
+        services: loggers,
+    },
+    Key {
+        shared: Shared::StorageKey,
+        slug: "storage",
+        about: "Buckets",
+        services: log_delivery,
+    },
 ];
 
 fn nobody(_: &Environment) -> Vec<Value> {
     Vec::new()
 }
 
-/// Who encrypts or decrypts messages in the chains: queues and topics ask the key in the name of whoever sends to them.
+/// Who encrypts or decrypts messages in the chains: queues and topics ask the key in the name of
+/// whoever sends to them.
 fn senders(_: &Environment) -> Vec<Value> {
     let services = [
         // To subscribed queues.
         "sns.amazonaws.com",
         // Alarms to the topic of whoever is on call; a key of AWS's own would lose them in silence.
         "cloudwatch.amazonaws.com",
-        // What happens to the database, to backups, to the bill, to mails and in buckets: each to a topic or queue.
+        // What happens to the database, to backups, to the bill, to mails and in buckets: each to a
+        // topic or queue.
         "events.rds.amazonaws.com",
         "backup.amazonaws.com",
         "budgets.amazonaws.com",
@@ -63,36 +97,49 @@ fn senders(_: &Environment) -> Vec<Value> {
     let topics = "arn:${AWS::Partition}:sns:${AWS::Region}:${AWS::AccountId}:*";
     let buses = "arn:${AWS::Partition}:events:${AWS::Region}:${AWS::AccountId}:event-bus/*";
     vec![
-        statement("Senders", json!(services), &["kms:Decrypt", "kms:GenerateDataKey"], own_account()),
-        // Queues that rules send to, at once or when a target fails. The bus checks the key before it uses it (EventBridge user guide,
-        // "Authorizing EventBridge to use a customer managed key").
+        statement(
+            "Senders",
+            json!(services),
+            &["kms:Decrypt", "kms:GenerateDataKey"],
+            own_account(),
+        ),
+        // Queues that rules send to, at once or when a target fails. The bus checks the key before
+        // it uses it (EventBridge user guide, "Authorizing EventBridge to use a customer managed
+        // key").
         statement(
             "Rules",
             json!("events.amazonaws.com"),
             &["kms:Decrypt", "kms:DescribeKey", "kms:GenerateDataKey"],
             own_account(),
         ),
-        // Rules to topics: here EventBridge sends no `aws:SourceAccount`, and with that condition every message would be
-        // lost in silence (SNS developer guide, "Enable compatibility between event sources from AWS services and
-        // encrypted topics"). The topic's ARN holds it to the own account instead.
+        // Rules to topics: here EventBridge sends no `aws:SourceAccount`, and with that condition
+        // every message would be lost in silence (SNS developer guide, "Enable compatibility
+        // between event sources from AWS services and encrypted topics"). The topic's ARN holds it
+        // to the own account instead.
         statement(
             "RulesToTopics",
             json!("events.amazonaws.com"),
             &["kms:Decrypt", "kms:GenerateDataKey"],
             context("aws:sns:topicArn", topics),
         ),
-        // Events on the bus and in its archive (EventBridge user guide, "Encrypting EventBridge archives").
+        // Events on the bus and in its archive (EventBridge user guide, "Encrypting EventBridge
+        // archives").
         statement(
             "Bus",
             json!("events.amazonaws.com"),
-            &["kms:Decrypt", "kms:GenerateDataKey", "kms:ReEncryptFrom", "kms:ReEncryptTo"],
+            &[
+                "kms:Decrypt",
+                "kms:GenerateDataKey",
+                "kms:ReEncryptFrom",
+                "kms:ReEncryptTo",
+            ],
             context("aws:events:event-bus:arn", buses),
         ),
     ]
 }
 
-/// CloudWatch Logs says for which log group it asks, and not for which account (CloudWatch Logs user guide, "Encrypt log
-/// data using AWS KMS").
+/// CloudWatch Logs says for which log group it asks, and not for which account (CloudWatch Logs
+/// user guide, "Encrypt log data using AWS KMS").
 fn loggers(environment: &Environment) -> Vec<Value> {
     let groups = sub("arn:${AWS::Partition}:logs:${AWS::Region}:${AWS::AccountId}:log-group:*");
     let groups = statement(
@@ -109,12 +156,17 @@ fn loggers(environment: &Environment) -> Vec<Value> {
         ],
         json!({ "ArnLike": { "kms:EncryptionContext:aws:logs:arn": groups } }),
     );
-    // CloudTrail looks at the key when a trail is made, and has each file encrypted with it (AWS CloudTrail User Guide,
-    // "Configure AWS KMS key policies for CloudTrail").
+    // CloudTrail looks at the key when a trail is made, and has each file encrypted with it (AWS
+    // CloudTrail User Guide, "Configure AWS KMS key policies for CloudTrail").
     let trail = statement(
         "Trail",
         json!("cloudtrail.amazonaws.com"),
-        &["kms:Decrypt", "kms:DescribeKey", "kms:GenerateDataKey", "kms:GenerateDataKeyWithoutPlaintext"],
+        &[
+            "kms:Decrypt",
+            "kms:DescribeKey",
+            "kms:GenerateDataKey",
+            "kms:GenerateDataKeyWithoutPlaintext",
+        ],
         of_the_trail(environment),
     );
     vec![groups, trail]
@@ -123,7 +175,12 @@ fn loggers(environment: &Environment) -> Vec<Value> {
 /// Logs that AWS services put into buckets.
 fn log_delivery(_: &Environment) -> Vec<Value> {
     let actions = ["kms:Decrypt", "kms:GenerateDataKey"];
-    vec![statement("LogDelivery", json!("delivery.logs.amazonaws.com"), &actions, own_account())]
+    vec![statement(
+        "LogDelivery",
+        json!("delivery.logs.amazonaws.com"),
+        &actions,
+        own_account(),
+    )]
 }
 
 fn own_account() -> Value {
@@ -143,8 +200,8 @@ fn statement(sid: &str, service: Value, actions: &[&str], condition: Value) -> V
 }
 
 fn add_key(template: &mut Template, environment: &Environment, key: &Key) {
-    // Without it nobody could change the policy again, and IAM could grant nothing (KMS developer guide, "Default key
-    // policy"). It gives no right to anybody by itself.
+    // Without it nobody could change the policy again, and IAM could grant nothing (KMS developer
+    // guide, "Default key policy"). It gives no right to anybody by itself.
     let mut statements = vec![json!({
         "Sid": "IamDecides",
         "Effect": "Allow",
@@ -170,7 +227,11 @@ fn add_key(template: &mut Template, environment: &Environment, key: &Key) {
         }),
         Keep::Data,
     );
-    template.note(&id, "wildcard", json!("In a key's policy * is the key itself; kms:* leaves all to IAM"));
+    template.note(
+        &id,
+        "wildcard",
+        json!("In a key's policy * is the key itself; kms:* leaves all to IAM"),
+    );
     template.add(
         &format!("{} key alias", key.slug),
         "AWS::KMS::Alias",
@@ -180,19 +241,21 @@ fn add_key(template: &mut Template, environment: &Environment, key: &Key) {
         }),
         Keep::Nothing,
     );
-    key.shared.export(template, environment, get_att(&id, "Arn"));
+    key.shared
+        .export(template, environment, get_att(&id, "Arn"));
 }
 
 /// What roles may do at most to resources of one kind.
 struct Limit {
     actions: &'static [&'static str],
-    /// After `arn:<partition>:`. `{ours}` is what the names that CloudFormation gives in this environment are like, `{root}` the
-    /// environment's root in Parameter Store.
+    /// After `arn:<partition>:`. `{ours}` is what the names that CloudFormation gives in this
+    /// environment are like, `{root}` the environment's root in Parameter Store.
     resources: &'static [&'static str],
 }
 
-/// Every right that some role of ours has: of tasks, of ECS that starts them, of rules, flow logs, monitoring,
-/// replication and backups. A role that needs more needs it here first: that is the point of a boundary.
+/// Every right that some role of ours has: of tasks, of ECS that starts them, of rules, flow logs,
+/// monitoring, replication and backups. A role that needs more needs it here first: that is the
+/// point of a boundary.
 const LIMITS: &[Limit] = &[
     Limit {
         actions: &[
@@ -205,7 +268,11 @@ const LIMITS: &[Limit] = &[
             "sns:Publish",
             "events:PutEvents",
         ],
-        resources: &["sqs:{here}:{ours}", "sns:{here}:{ours}", "events:{here}:event-bus/{ours}"],
+        resources: &[
+            "sqs:{here}:{ours}",
+            "sns:{here}:{ours}",
+            "events:{here}:event-bus/{ours}",
+        ],
     },
     Limit {
         actions: &[
@@ -266,7 +333,11 @@ const LIMITS: &[Limit] = &[
             "ssm:GetParameters",
             "ssm:GetParametersByPath",
         ],
-        resources: &["secretsmanager:{here}:secret:*", "ssm:{here}:parameter{root}", "ssm:{here}:parameter{root}/*"],
+        resources: &[
+            "secretsmanager:{here}:secret:*",
+            "ssm:{here}:parameter{root}",
+            "ssm:{here}:parameter{root}/*",
+        ],
     },
     Limit {
         actions: &[
@@ -303,7 +374,8 @@ const LIMITS: &[Limit] = &[
         ],
         resources: &["ecr:{here}:repository/*", "ses:{here}:*"],
     },
-    // Blue/green deployments turn the balancer's rules (AmazonECSInfrastructureRolePolicyForLoadBalancers).
+    // Blue/green deployments turn the balancer's rules
+    // (AmazonECSInfrastructureRolePolicyForLoadBalancers).
     Limit {
         actions: &[
             "elasticloadbalancing:DeregisterTargets",
@@ -333,7 +405,12 @@ const LIMITS: &[Limit] = &[
             "rds:ListTagsForResource",
             "rds:ModifyDBInstance",
         ],
-        resources: &["backup:{here}:*", "backup:{copies}:*", "rds:{here}:*", "rds:{copies}:*"],
+        resources: &[
+            "backup:{here}:*",
+            "backup:{copies}:*",
+            "rds:{here}:*",
+            "rds:{copies}:*",
+        ],
     },
 ];
 
@@ -364,7 +441,10 @@ fn limited(environment: &Environment, limit: &Limit) -> Value {
     let resource = |pattern: &&str| {
         let pattern = pattern
             .replace("{here}", "${AWS::Region}:${AWS::AccountId}")
-            .replace("{copies}", &format!("{}:${{AWS::AccountId}}", copies_region(environment)))
+            .replace(
+                "{copies}",
+                &format!("{}:${{AWS::AccountId}}", copies_region(environment)),
+            )
             .replace("{ours}", &environment.stack_name("*"))
             .replace("{root}", &parameter_root(&environment.name));
         format!("arn:${{AWS::Partition}}:{pattern}")
@@ -377,7 +457,10 @@ fn limited(environment: &Environment, limit: &Limit) -> Value {
 
 /// The policy that no role of ours can go beyond, whatever its own policies say.
 fn role_boundary(template: &mut Template, environment: &Environment) -> LogicalId {
-    let mut statements: Vec<Value> = LIMITS.iter().map(|limit| limited(environment, limit)).collect();
+    let mut statements: Vec<Value> = LIMITS
+        .iter()
+        .map(|limit| limited(environment, limit))
+        .collect();
     statements.push(json!({ "Effect": "Allow", "Action": ANYWHERE, "Resource": "*" }));
     // To a phone. Which roles may, and that they may to no topic, stands in their own policies.
     statements.push(json!({
@@ -386,7 +469,8 @@ fn role_boundary(template: &mut Template, environment: &Environment) -> LogicalI
         "Resource": "*",
         "Condition": crate::roles::from_here(),
     }));
-    // Nothing above allows these. They are refused all the same, so that nobody adds them above by mistake.
+    // Nothing above allows these. They are refused all the same, so that nobody adds them above by
+    // mistake.
     statements.push(json!({
         "Sid": "NoRights",
         "Effect": "Deny",
@@ -461,8 +545,9 @@ const LINKED_ROLE_SERVICES: &[&str] = &[
     "wafv2.amazonaws.com",
 ];
 
-/// The role that CloudFormation may take for all stacks but this one, where `bootstrap` has made no narrower one. Its rights are in two parts: AWS's policy for all but
-/// IAM, and ours for the little of IAM that it needs: roles that stay inside the boundary.
+/// The role that CloudFormation may take for all stacks but this one, where `bootstrap` has made no
+/// narrower one. Its rights are in two parts: AWS's policy for all but IAM, and ours for the little
+/// of IAM that it needs: roles that stay inside the boundary.
 fn deploy_role(template: &mut Template, environment: &Environment, boundary: &LogicalId) {
     let role = template.add(
         "deploy role",
@@ -511,11 +596,14 @@ pub fn cloudformation_trust(environment: &Environment) -> Value {
     })
 }
 
-/// What a deployment may do with IAM, and what it may not do at all. `inside` is the condition that a role has the
-/// boundary.
+/// What a deployment may do with IAM, and what it may not do at all. `inside` is the condition that
+/// a role has the boundary.
 pub fn deploy_statements(environment: &Environment, inside: &Value) -> Vec<Value> {
     let named = |kind: &str, slug: &str| {
-        sub(&format!("arn:${{AWS::Partition}}:iam::${{AWS::AccountId}}:{kind}/{}", environment.stack_name(slug)))
+        sub(&format!(
+            "arn:${{AWS::Partition}}:iam::${{AWS::AccountId}}:{kind}/{}",
+            environment.stack_name(slug)
+        ))
     };
     let (roles, policies) = (named("role", "*"), named("policy", "*"));
     vec![
@@ -577,7 +665,8 @@ pub fn deploy_statements(environment: &Environment, inside: &Value) -> Vec<Value
             "Resource": sub("arn:${AWS::Partition}:iam::${AWS::AccountId}:role/aws-service-role/*"),
             "Condition": { "StringEquals": { "iam:AWSServiceName": LINKED_ROLE_SERVICES } },
         }),
-        // What this stack and `bootstrap` make is not for deployments to change, nor to hand to anything but CloudFormation.
+        // What this stack and `bootstrap` make is not for deployments to change, nor to hand to
+        // anything but CloudFormation.
         json!({
             "Sid": "NotItself",
             "Effect": "Deny",
@@ -621,7 +710,9 @@ pub fn deploy_statements(environment: &Environment, inside: &Value) -> Vec<Value
 /// IAM, the bill and Route 53 are reached in one region, wherever the platform stands.
 fn stay_in_regions_of_deployments(environment: &Environment) -> Value {
     let mut statement = stay_in_region(environment);
-    if let Some(regions) = statement["Condition"]["StringNotEquals"]["aws:RequestedRegion"].as_array_mut() {
+    if let Some(regions) =
+        statement["Condition"]["StringNotEquals"]["aws:RequestedRegion"].as_array_mut()
+    {
         regions.push(json!("us-east-1"));
     }
     statement
@@ -636,18 +727,30 @@ mod tests {
     use super::*;
 
     fn environments() -> Vec<Environment> {
-        ["dev", "staging", "prod"].into_iter().filter_map(Environment::named).collect()
+        ["dev", "staging", "prod"]
+            .into_iter()
+            .filter_map(Environment::named)
+            .collect()
     }
 
     fn resources<'a>(template: &'a Value, kind: &str) -> Vec<(&'a String, &'a Value)> {
         let resources = template["Resources"].as_object().expect("resources");
-        resources.iter().filter(|(_, resource)| resource["Type"] == kind).collect()
+        resources
+            .iter()
+            .filter(|(_, resource)| resource["Type"] == kind)
+            .collect()
     }
 
     fn statements<'a>(template: &'a Value, resource: &str) -> Vec<&'a Value> {
         let properties = &template["Resources"][resource]["Properties"];
-        let document = properties.get("PolicyDocument").unwrap_or(&properties["KeyPolicy"]);
-        document["Statement"].as_array().expect("statements").iter().collect()
+        let document = properties
+            .get("PolicyDocument")
+            .unwrap_or(&properties["KeyPolicy"]);
+        document["Statement"]
+            .as_array()
+            .expect("statements")
+            .iter()
+            .collect()
     }
 
     /// One string or a list of them.
@@ -677,7 +780,9 @@ mod tests {
                 assert_eq!(key["UpdateReplacePolicy"], "Retain", "{name}");
             }
             let aliases = resources(&template, "AWS::KMS::Alias");
-            let targets = aliases.iter().map(|(_, alias)| alias["Properties"]["TargetKeyId"]["Ref"].as_str());
+            let targets = aliases
+                .iter()
+                .map(|(_, alias)| alias["Properties"]["TargetKeyId"]["Ref"].as_str());
             let targets: BTreeSet<_> = targets.collect();
             assert_eq!(targets.len(), 6, "an alias each");
         }
@@ -694,19 +799,31 @@ mod tests {
                         assert_eq!(statement["Principal"]["AWS"]["Fn::Sub"], root, "{name}");
                         continue;
                     }
-                    assert!(texts(&statement["Action"]).iter().all(|action| !action.contains('*')), "{name}");
-                    let account = &statement["Condition"]["StringEquals"]["aws:SourceAccount"]["Ref"];
+                    assert!(
+                        texts(&statement["Action"])
+                            .iter()
+                            .all(|action| !action.contains('*')),
+                        "{name}"
+                    );
+                    let account =
+                        &statement["Condition"]["StringEquals"]["aws:SourceAccount"]["Ref"];
                     let context = statement["Condition"]["ArnLike"].as_object();
                     let own = context.is_some_and(|context| {
                         context.iter().all(|(key, arn)| {
                             key.starts_with("kms:EncryptionContext:")
-                                && arn["Fn::Sub"].as_str().is_some_and(|arn| arn.contains(":${AWS::AccountId}:"))
+                                && arn["Fn::Sub"]
+                                    .as_str()
+                                    .is_some_and(|arn| arn.contains(":${AWS::AccountId}:"))
                         }) && !context.is_empty()
                     });
                     // One resource, in the own account, in whose name the service asks.
-                    let source = statement["Condition"]["ArnEquals"]["aws:SourceArn"]["Fn::Sub"].as_str();
+                    let source =
+                        statement["Condition"]["ArnEquals"]["aws:SourceArn"]["Fn::Sub"].as_str();
                     let source = source.is_some_and(|arn| arn.contains(":${AWS::AccountId}:"));
-                    assert!(account == "AWS::AccountId" || own || source, "{name}: {statement}");
+                    assert!(
+                        account == "AWS::AccountId" || own || source,
+                        "{name}: {statement}"
+                    );
                 }
             }
         }
@@ -726,11 +843,19 @@ mod tests {
         for action in ["kms:Decrypt", "kms:GenerateDataKey"] {
             // A topic to a queue, an alarm to a topic.
             assert!(allowed("sns.amazonaws.com", action, "aws:SourceAccount"));
-            assert!(allowed("cloudwatch.amazonaws.com", action, "aws:SourceAccount"));
+            assert!(allowed(
+                "cloudwatch.amazonaws.com",
+                action,
+                "aws:SourceAccount"
+            ));
             // A rule to a queue, a rule to a topic, an event to the bus.
             assert!(allowed("events.amazonaws.com", action, "aws:SourceAccount"));
             assert!(allowed("events.amazonaws.com", action, "aws:sns:topicArn"));
-            assert!(allowed("events.amazonaws.com", action, "aws:events:event-bus:arn"));
+            assert!(allowed(
+                "events.amazonaws.com",
+                action,
+                "aws:events:event-bus:arn"
+            ));
         }
     }
 
@@ -738,14 +863,23 @@ mod tests {
     fn eventbridge_reaches_topics_without_the_condition_it_cannot_meet() {
         let template = security(&environments()[0]).into_json();
         let statements = statements(&template, "MessagesKey");
-        let to_topics = statements.iter().find(|statement| statement["Sid"] == "RulesToTopics").expect("there");
-        assert!(!to_topics["Condition"].to_string().contains("aws:Source"), "every message would be lost in silence");
+        let to_topics = statements
+            .iter()
+            .find(|statement| statement["Sid"] == "RulesToTopics")
+            .expect("there");
+        assert!(
+            !to_topics["Condition"].to_string().contains("aws:Source"),
+            "every message would be lost in silence"
+        );
     }
 
     fn boundary_actions(template: &Value) -> BTreeSet<&str> {
-        let allowed =
-            statements(template, "RoleBoundary").into_iter().filter(|statement| statement["Effect"] == "Allow");
-        allowed.flat_map(|statement| texts(&statement["Action"])).collect()
+        let allowed = statements(template, "RoleBoundary")
+            .into_iter()
+            .filter(|statement| statement["Effect"] == "Allow");
+        allowed
+            .flat_map(|statement| texts(&statement["Action"]))
+            .collect()
     }
 
     #[test]
@@ -756,7 +890,12 @@ mod tests {
         for role in ROLES {
             for statement in crate::statements(role, environment) {
                 for action in statement.actions {
-                    assert!(allowed.contains(action), "{} {}: {action}", role.slug, statement.because);
+                    assert!(
+                        allowed.contains(action),
+                        "{} {}: {action}",
+                        role.slug,
+                        statement.because
+                    );
                 }
             }
         }
@@ -768,36 +907,55 @@ mod tests {
             let template = security(&environment).into_json();
             for action in boundary_actions(&template) {
                 assert!(!action.contains('*'), "{action}");
-                assert!(!action.starts_with("iam:") && !action.starts_with("sts:"), "{action}");
+                assert!(
+                    !action.starts_with("iam:") && !action.starts_with("sts:"),
+                    "{action}"
+                );
             }
             let statements = statements(&template, "RoleBoundary");
             let denied = |sid: &str| {
-                let found =
-                    statements.iter().find(|statement| statement["Sid"] == sid && statement["Effect"] == "Deny");
+                let found = statements
+                    .iter()
+                    .find(|statement| statement["Sid"] == sid && statement["Effect"] == "Deny");
                 (*found.unwrap_or_else(|| panic!("{sid}"))).clone()
             };
             assert!(texts(&denied("NoRights")["Action"]).contains(&"iam:*"));
             assert_eq!(denied("StayInAccount")["Action"], "*");
             let region = denied("StayInRegion");
-            let regions = region["Condition"]["StringNotEquals"]["aws:RequestedRegion"].as_array().expect("a list");
+            let regions = region["Condition"]["StringNotEquals"]["aws:RequestedRegion"]
+                .as_array()
+                .expect("a list");
             let copies = usize::from(!environment.settings.backup.copy_to_region.is_empty());
-            assert_eq!(regions.len(), 1 + copies, "its own, and the one of its copies");
+            assert_eq!(
+                regions.len(),
+                1 + copies,
+                "its own, and the one of its copies"
+            );
         }
     }
 
     /// What CloudFormation would make of it.
     fn resolved(value: &Value) -> Value {
         match value {
-            Value::Object(object) => match (object.get("Fn::Sub").and_then(Value::as_str), object.get("Ref")) {
+            Value::Object(object) => match (
+                object.get("Fn::Sub").and_then(Value::as_str),
+                object.get("Ref"),
+            ) {
                 (Some(text), _) => {
-                    let text =
-                        text.replace("${AWS::Partition}", "aws-us-gov").replace("${AWS::Region}", "ap-southeast-2");
+                    let text = text
+                        .replace("${AWS::Partition}", "aws-us-gov")
+                        .replace("${AWS::Region}", "ap-southeast-2");
                     json!(text.replace("${AWS::AccountId}", "123456789012"))
                 }
                 (None, Some(_)) => {
-                    json!("arn:aws-us-gov:iam::123456789012:policy/a-name-of-some-forty-characters-0123")
+                    json!(
+                        "arn:aws-us-gov:iam::123456789012:policy/a-name-of-some-forty-characters-0123"
+                    )
                 }
-                (None, None) => object.iter().map(|(key, value)| (key.clone(), resolved(value))).collect(),
+                (None, None) => object
+                    .iter()
+                    .map(|(key, value)| (key.clone(), resolved(value)))
+                    .collect(),
             },
             Value::Array(values) => values.iter().map(resolved).collect(),
             other => other.clone(),
@@ -810,7 +968,9 @@ mod tests {
             let template = security(&environment).into_json();
             for (name, policy) in resources(&template, "AWS::IAM::ManagedPolicy") {
                 // IAM and STS quotas: 6,144 characters a managed policy, white space not counted.
-                let size = resolved(&policy["Properties"]["PolicyDocument"]).to_string().len();
+                let size = resolved(&policy["Properties"]["PolicyDocument"])
+                    .to_string()
+                    .len();
                 assert!(size <= 6_144, "{name} of {}: {size}", environment.name);
             }
         }
@@ -822,22 +982,45 @@ mod tests {
             let template = security(&environment).into_json();
             let statements = statements(&template, "DeployPolicy");
             let allowing = |action: &str| -> Vec<&Value> {
-                let allow = statements.iter().filter(|statement| statement["Effect"] == "Allow");
-                allow.filter(|statement| texts(&statement["Action"]).contains(&action)).copied().collect()
+                let allow = statements
+                    .iter()
+                    .filter(|statement| statement["Effect"] == "Allow");
+                allow
+                    .filter(|statement| texts(&statement["Action"]).contains(&action))
+                    .copied()
+                    .collect()
             };
-            for action in ["iam:CreateRole", "iam:AttachRolePolicy", "iam:PutRolePermissionsBoundary"] {
+            for action in [
+                "iam:CreateRole",
+                "iam:AttachRolePolicy",
+                "iam:PutRolePermissionsBoundary",
+            ] {
                 for statement in allowing(action) {
-                    let boundary = &statement["Condition"]["StringEquals"]["iam:PermissionsBoundary"]["Ref"];
+                    let boundary =
+                        &statement["Condition"]["StringEquals"]["iam:PermissionsBoundary"]["Ref"];
                     assert_eq!(boundary, "RoleBoundary", "{action}");
                 }
             }
-            let [pass] = allowing("iam:PassRole")[..] else { panic!("one statement") };
+            let [pass] = allowing("iam:PassRole")[..] else {
+                panic!("one statement")
+            };
             let ours = format!(":role/brew-haven-{}-*", environment.name);
-            assert!(pass["Resource"]["Fn::Sub"].as_str().is_some_and(|arn| arn.ends_with(&ours)));
+            assert!(
+                pass["Resource"]["Fn::Sub"]
+                    .as_str()
+                    .is_some_and(|arn| arn.ends_with(&ours))
+            );
             assert!(!texts(&pass["Condition"]["StringEquals"]["iam:PassedToService"]).is_empty());
-            for statement in statements.iter().filter(|statement| statement["Effect"] == "Allow") {
+            for statement in statements
+                .iter()
+                .filter(|statement| statement["Effect"] == "Allow")
+            {
                 assert_ne!(statement["Resource"], "*");
-                assert!(texts(&statement["Action"]).iter().all(|action| !action.contains('*')));
+                assert!(
+                    texts(&statement["Action"])
+                        .iter()
+                        .all(|action| !action.contains('*'))
+                );
             }
             // Inline policies would go round the managed ones that are reviewed.
             assert!(allowing("iam:PutRolePolicy").is_empty());
@@ -869,7 +1052,12 @@ mod tests {
     #[test]
     fn it_needs_no_other_stack() {
         for environment in environments() {
-            assert!(!security(&environment).into_json().to_string().contains("Fn::ImportValue"));
+            assert!(
+                !security(&environment)
+                    .into_json()
+                    .to_string()
+                    .contains("Fn::ImportValue")
+            );
         }
     }
 }

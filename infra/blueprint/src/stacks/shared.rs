@@ -1,5 +1,6 @@
-//! What one stack makes and others use, beside the addresses of the contract. A name is an export of the stack that makes
-//! it, so that CloudFormation refuses to take it away while somebody uses it.
+//! What one stack makes and others use, beside the addresses of the contract. A name is an export
+//! of the stack that makes it, so that CloudFormation refuses to take it away while somebody uses
+//! it.
 
 use contract::parameter::Secret;
 use contract::role::Role;
@@ -61,7 +62,8 @@ pub enum Shared {
     LakeBucket,
 
     // Made by `edge`.
-    /// ARNs: the storefront's two target groups and the two listener rules that its blue/green deployment turns.
+    /// ARNs: the storefront's two target groups and the two listener rules that its blue/green
+    /// deployment turns.
     StorefrontTargets,
     StorefrontOtherTargets,
     StorefrontRule,
@@ -147,8 +149,17 @@ impl Shared {
     }
 
     /// Makes a secret's ARN known, in the stack that makes it.
-    pub fn export_secret(template: &mut Template, environment: &Environment, secret: &Secret, arn: Value) {
-        template.export(&format!("{} secret", secret.slug), &secret_export(environment, secret), arn);
+    pub fn export_secret(
+        template: &mut Template,
+        environment: &Environment,
+        secret: &Secret,
+        arn: Value,
+    ) {
+        template.export(
+            &format!("{} secret", secret.slug),
+            &secret_export(environment, secret),
+            arn,
+        );
     }
 
     /// The ARN of a role's task role, which `roles` makes.
@@ -157,8 +168,17 @@ impl Shared {
     }
 
     /// Makes a task role's ARN known, in the stack that makes it.
-    pub fn export_task_role(template: &mut Template, environment: &Environment, role: &Role, arn: Value) {
-        template.export(&format!("{} task role arn", role.slug), &task_role_export(environment, role), arn);
+    pub fn export_task_role(
+        template: &mut Template,
+        environment: &Environment,
+        role: &Role,
+        arn: Value,
+    ) {
+        template.export(
+            &format!("{} task role arn", role.slug),
+            &task_role_export(environment, role),
+            arn,
+        );
     }
 }
 

@@ -1,14 +1,16 @@
 //! Whose a resource is, and who pays for it.
 //!
-//! The tags of a stack, which `haven` sets from [`Environment::tags`], go on to nearly every resource: writing them into the
-//! templates again would be a seventh of their size. What of ours CloudFormation may not hand them is tagged here.
+//! The tags of a stack, which `haven` sets from [`Environment::tags`], go on to nearly every
+//! resource: writing them into the templates again would be a seventh of their size. What of ours
+//! CloudFormation may not hand them is tagged here.
 
 use crate::Environment;
 use crate::template::Template;
 
-/// Their schemas say that they do not take CloudFormation's own tags of the stack (`cloudFormationSystemTags`). For roles and
-/// replication groups users report that the stack's other tags are missing too (issues 277 and 1196 of AWS's
-/// `cloudformation-coverage-roadmap`); of the rest nobody says that they are sure to arrive.
+/// Their schemas say that they do not take CloudFormation's own tags of the stack
+/// (`cloudFormationSystemTags`). For roles and replication groups users report that the stack's
+/// other tags are missing too (issues 277 and 1196 of AWS's `cloudformation-coverage-roadmap`); of
+/// the rest nobody says that they are sure to arrive.
 const OF_THEIR_OWN: [&str; 9] = [
     "AWS::ApplicationAutoScaling::ScalableTarget",
     "AWS::DynamoDB::Table",
@@ -32,7 +34,8 @@ mod tests {
     use super::*;
     use crate::{schema, stacks};
 
-    /// A type that is new in the templates and does not take its stack's tags must come into the list.
+    /// A type that is new in the templates and does not take its stack's tags must come into the
+    /// list.
     #[test]
     fn a_resource_has_tags_of_its_own_where_its_stack_gives_it_none() {
         for name in ["local", "dev", "staging", "prod"] {
@@ -41,13 +44,21 @@ mod tests {
                 for (id, resource) in stack.template["Resources"].as_object().expect("resources") {
                     let kind = resource["Type"].as_str().expect("a type");
                     let known = schema::kind(kind).expect("in the table");
-                    let Some(property) = known.tags() else { continue };
+                    let Some(property) = known.tags() else {
+                        continue;
+                    };
                     let tags = &resource["Properties"][property];
                     if known.takes_stack_tags() {
                         // A name is for the console, and nobody else's.
                         let own = tags.as_array().into_iter().flatten();
-                        assert!(own.map(|tag| &tag["Key"]).all(|key| key == "Name"), "{name} {id} ({kind}): {tags}");
-                        assert!(tags.is_array() || *tags == Value::Null, "{name} {id} ({kind}): {tags}");
+                        assert!(
+                            own.map(|tag| &tag["Key"]).all(|key| key == "Name"),
+                            "{name} {id} ({kind}): {tags}"
+                        );
+                        assert!(
+                            tags.is_array() || *tags == Value::Null,
+                            "{name} {id} ({kind}): {tags}"
+                        );
                     } else {
                         assert_eq!(*tags, environment.tags(), "{name} {id} ({kind})");
                     }

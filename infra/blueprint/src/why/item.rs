@@ -46,13 +46,20 @@ impl Watch {
             Severity::Ticket => "ticket",
             Severity::Notice => "notice",
         };
-        Watch { slug: alarm.slug, severity, impact: alarm.impact, runbook: alarm.runbook }
+        Watch {
+            slug: alarm.slug,
+            severity,
+            impact: alarm.impact,
+            runbook: alarm.runbook,
+        }
     }
 }
 
 /// The contract's alarm behind a resource of this logical id.
 pub fn alarm_of(id: &str) -> Option<&'static Alarm> {
-    ALARMS.iter().find(|alarm| logical(&format!("{} alarm", alarm.slug)) == id)
+    ALARMS
+        .iter()
+        .find(|alarm| logical(&format!("{} alarm", alarm.slug)) == id)
 }
 
 /// Every item, with the places of its resources; the first of them is the thing itself.
@@ -61,12 +68,16 @@ pub fn items(environment: &Environment, stacks: &Stacks<'_>) -> Vec<(Item, Vec<P
     let at_key = |key: &str| stacks.having("Name", &format!("{root}/{key}"));
     let mut items: Vec<(Item, Vec<Place>)> = Vec::new();
     for &queue in queue::QUEUES {
-        for (address, slug) in
-            [(Address::Queue(queue), queue.slug.to_owned()), (Address::ParkingQueue(queue), queue.parking_slug())]
-        {
+        for (address, slug) in [
+            (Address::Queue(queue), queue.slug.to_owned()),
+            (Address::ParkingQueue(queue), queue.parking_slug()),
+        ] {
             let parking = matches!(address, Address::ParkingQueue(_));
             let about = match parking {
-                true => format!("What could not be handled from {}, kept for a human", queue.slug),
+                true => format!(
+                    "What could not be handled from {}, kept for a human",
+                    queue.slug
+                ),
                 false => queue.about.to_owned(),
             };
             let watched = |signal: &Signal| match signal {
@@ -74,9 +85,21 @@ pub fn items(environment: &Environment, stacks: &Stacks<'_>) -> Vec<(Item, Vec<P
                 Signal::Parked(watched) => parking && *watched == queue,
                 Signal::Ours { .. } | Signal::Platform(_) => false,
             };
-            let facts =
-                if parking { users("parked to by", |role| role.consumes.contains(&queue)) } else { of_queue(queue) };
-            items.push(addressed(environment, stacks, "queue", &slug, &about, facts, watched, &[address]));
+            let facts = if parking {
+                users("parked to by", |role| role.consumes.contains(&queue))
+            } else {
+                of_queue(queue)
+            };
+            items.push(addressed(
+                environment,
+                stacks,
+                "queue",
+                &slug,
+                &about,
+                facts,
+                watched,
+                &[address],
+            ));
         }
     }
     for &topic in topic::TOPICS {
@@ -94,10 +117,21 @@ pub fn items(environment: &Environment, stacks: &Stacks<'_>) -> Vec<(Item, Vec<P
                 .map(|rule| format!("the rule {} sends to it", rule.slug)),
         );
         let address = [Address::Topic(topic)];
-        items.push(addressed(environment, stacks, "topic", topic.slug, topic.about, facts, |_| false, &address));
+        items.push(addressed(
+            environment,
+            stacks,
+            "topic",
+            topic.slug,
+            topic.about,
+            facts,
+            |_| false,
+            &address,
+        ));
     }
     let bus = &topic::BUS;
-    let facts = users("events are put on it by", |role| !role.puts_events.is_empty());
+    let facts = users("events are put on it by", |role| {
+        !role.puts_events.is_empty()
+    });
     items.push(addressed(
         environment,
         stacks,
@@ -109,16 +143,34 @@ pub fn items(environment: &Environment, stacks: &Stacks<'_>) -> Vec<(Item, Vec<P
         &[Address::Bus(bus)],
     ));
     for &table in table::TABLES {
-        let uses =
-            |role: &&Role, meant: Access| role.tables.iter().any(|(used, access)| *used == table && *access == meant);
+        let uses = |role: &&Role, meant: Access| {
+            role.tables
+                .iter()
+                .any(|(used, access)| *used == table && *access == meant)
+        };
         let mut facts = users("written by", |role| uses(&role, Access::Write));
         facts.extend(users("read by", |role| uses(&role, Access::Read)));
-        facts.extend(users("its stream is read by", |role| role.streams.contains(&table)));
+        facts.extend(users("its stream is read by", |role| {
+            role.streams.contains(&table)
+        }));
         let mut addresses = vec![Address::Table(table)];
         addresses.extend(table.stream.then_some(Address::Stream(table)));
-        let watched =
-            |signal: &Signal| matches!(signal, Signal::Platform(Platform::TableThrottles | Platform::TableErrors));
-        items.push(addressed(environment, stacks, "table", table.slug, table.about, facts, watched, &addresses));
+        let watched = |signal: &Signal| {
+            matches!(
+                signal,
+                Signal::Platform(Platform::TableThrottles | Platform::TableErrors)
+            )
+        };
+        items.push(addressed(
+            environment,
+            stacks,
+            "table",
+            table.slug,
+            table.about,
+            facts,
+            watched,
+            &addresses,
+        ));
     }
     for &secret in SECRETS {
         let facts = users("given to", |role| role.secrets.contains(&secret));
@@ -151,23 +203,44 @@ pub fn items(environment: &Environment, stacks: &Stacks<'_>) -> Vec<(Item, Vec<P
         let places = stacks.beginning_with(&logical(role.slug));
         let watched = |signal: &Signal| match signal {
             Signal::Ours { service, .. } => *service == role.slug,
-            Signal::Platform(Platform::TasksMissing(roles)) => roles.iter().any(|missed| missed.slug == role.slug),
+            Signal::Platform(Platform::TasksMissing(roles)) => {
+                roles.iter().any(|missed| missed.slug == role.slug)
+            }
             Signal::Platform(Platform::TasksCpu | Platform::TasksMemory) => true,
             Signal::QueueAge(queue) => role.consumes.contains(queue),
             Signal::Parked(_) | Signal::Platform(_) => false,
         };
-        items.push(item("role", role.slug, role.about, Vec::new(), watched, Vec::new(), places));
+        items.push(item(
+            "role",
+            role.slug,
+            role.about,
+            Vec::new(),
+            watched,
+            Vec::new(),
+            places,
+        ));
     }
     let stream = &topic::ORDER_EVENTS;
     let facts = vec![
         "the bus sends it every event that has an order".to_owned(),
-        format!("a reader can begin {} days back", stream.retention.as_secs() / 86_400),
+        format!(
+            "a reader can begin {} days back",
+            stream.retention.as_secs() / 86_400
+        ),
     ];
     // Only on AWS.
     let mut places = stacks.called(&logical(&format!("{} stream", stream.slug)));
     places.extend(stacks.beginning_with(&logical(stream.slug)));
     if !places.is_empty() {
-        items.push(item("stream", stream.slug, stream.about, facts, |_| false, Vec::new(), places));
+        items.push(item(
+            "stream",
+            stream.slug,
+            stream.about,
+            facts,
+            |_| false,
+            Vec::new(),
+            places,
+        ));
     }
     for rule in RULES {
         let facts = vec![match rule.target {
@@ -175,11 +248,27 @@ pub fn items(environment: &Environment, stacks: &Stacks<'_>) -> Vec<(Item, Vec<P
             Target::Queue(queue) => format!("sends to the queue {}", queue.slug),
         }];
         let places = stacks.called(&logical(&format!("{} rule", rule.slug)));
-        items.push(item("rule", rule.slug, rule.about, facts, |_| false, Vec::new(), places));
+        items.push(item(
+            "rule",
+            rule.slug,
+            rule.about,
+            facts,
+            |_| false,
+            Vec::new(),
+            places,
+        ));
     }
     for alarm in ALARMS {
         let places = stacks.called(&logical(&format!("{} alarm", alarm.slug)));
-        let mut item = item("alarm", alarm.slug, alarm.impact, Vec::new(), |_| false, Vec::new(), places);
+        let mut item = item(
+            "alarm",
+            alarm.slug,
+            alarm.impact,
+            Vec::new(),
+            |_| false,
+            Vec::new(),
+            places,
+        );
         item.0.alarms = vec![Watch::of(alarm)];
         items.push(item);
     }
@@ -195,7 +284,9 @@ fn of_queue(queue: &'static queue::Queue) -> Vec<String> {
             .filter(|heard| heard.queue == queue)
             .map(|heard| format!("hears of the topic {}", heard.topic.slug)),
     );
-    let rules = RULES.iter().filter(|rule| rule.target == Target::Queue(queue));
+    let rules = RULES
+        .iter()
+        .filter(|rule| rule.target == Target::Queue(queue));
     facts.extend(rules.map(|rule| format!("the rule {} sends to it", rule.slug)));
     facts.push(format!(
         "a handler has {} s; after {} deliveries a message is parked",
@@ -206,8 +297,17 @@ fn of_queue(queue: &'static queue::Queue) -> Vec<String> {
 }
 
 fn users(how: &str, uses: impl Fn(&'static Role) -> bool) -> Vec<String> {
-    let roles: Vec<&str> = ROLES.iter().copied().filter(|role| uses(role)).map(|role| role.slug).collect();
-    if roles.is_empty() { Vec::new() } else { vec![format!("{how} {}", roles.join(", "))] }
+    let roles: Vec<&str> = ROLES
+        .iter()
+        .copied()
+        .filter(|role| uses(role))
+        .map(|role| role.slug)
+        .collect();
+    if roles.is_empty() {
+        Vec::new()
+    } else {
+        vec![format!("{how} {}", roles.join(", "))]
+    }
 }
 
 /// What CloudFormation names and a process finds.
@@ -223,7 +323,10 @@ fn addressed(
     addresses: &[Address],
 ) -> (Item, Vec<Place>) {
     let root = parameter_root(&environment.name);
-    let names = addresses.iter().flat_map(|address| [address.variable(), address.parameter()]).collect();
+    let names = addresses
+        .iter()
+        .flat_map(|address| [address.variable(), address.parameter()])
+        .collect();
     let mut places = Vec::new();
     for address in addresses {
         places.extend(stacks.behind_export(&export_of(environment, *address)));
@@ -248,13 +351,30 @@ fn item(
             true
         }
     });
-    let alarms = ALARMS.iter().filter(|alarm| watched(&alarm.signal)).map(Watch::of).collect();
-    (Item { what, slug: slug.to_owned(), about: about.to_owned(), facts, alarms, names }, places)
+    let alarms = ALARMS
+        .iter()
+        .filter(|alarm| watched(&alarm.signal))
+        .map(Watch::of)
+        .collect();
+    (
+        Item {
+            what,
+            slug: slug.to_owned(),
+            about: about.to_owned(),
+            facts,
+            alarms,
+            names,
+        },
+        places,
+    )
 }
 
 /// Whether an IAM resource means this one by its name in Parameter Store or Secrets Manager.
 pub fn is_named_in(arn: &Value, resource: &Value) -> bool {
-    let (Some(arn), Some(name)) = (arn["Fn::Sub"].as_str(), resource["Properties"]["Name"].as_str()) else {
+    let (Some(arn), Some(name)) = (
+        arn["Fn::Sub"].as_str(),
+        resource["Properties"]["Name"].as_str(),
+    ) else {
         return false;
     };
     arn.ends_with(&format!(":parameter{name}")) || arn.ends_with(&format!(":secret:{name}-??????"))

@@ -10,7 +10,8 @@ fn resource(name: &str) -> Resource {
     answer.resources.remove(0)
 }
 
-/// Policies that the tasks and the service of a role run with: each statement is asked for by the contract.
+/// Policies that the tasks and the service of a role run with: each statement is asked for by the
+/// contract.
 #[test]
 fn every_statement_of_every_role_policy_answers_with_its_edge() {
     for name in ["dev", "staging", "prod"] {
@@ -20,15 +21,27 @@ fn every_statement_of_every_role_policy_answers_with_its_edge() {
         let items = items(&environment, &platform);
         let mut of_roles: BTreeSet<String> = BTreeSet::new();
         // The boundary grants nothing: it only bounds what others grant.
-        let grants = |statement: &Statement| !statement.roles.is_empty() && statement.of != "security/RoleBoundary";
+        let grants = |statement: &Statement| {
+            !statement.roles.is_empty() && statement.of != "security/RoleBoundary"
+        };
         for statement in platform.statements(&items).into_iter().filter(grants) {
             let Statement { sid, of, .. } = &statement;
             let answer = why(&environment, sid).unwrap_or_else(|miss| panic!("{of}: {miss}"));
-            let told = answer.statements.iter().find(|told| told.of == *of).expect("it is told of");
-            assert!(told.edge.as_deref().is_some_and(|edge| !edge.is_empty()), "{of} {sid} has no edge");
+            let told = answer
+                .statements
+                .iter()
+                .find(|told| told.of == *of)
+                .expect("it is told of");
+            assert!(
+                told.edge.as_deref().is_some_and(|edge| !edge.is_empty()),
+                "{of} {sid} has no edge"
+            );
             of_roles.extend(statement.roles);
         }
-        let all: BTreeSet<String> = contract::role::ROLES.iter().map(|role| role.slug.to_owned()).collect();
+        let all: BTreeSet<String> = contract::role::ROLES
+            .iter()
+            .map(|role| role.slug.to_owned())
+            .collect();
         assert_eq!(of_roles, all, "each role has a policy");
     }
 }
@@ -36,31 +49,80 @@ fn every_statement_of_every_role_policy_answers_with_its_edge() {
 #[test]
 fn a_sid_tells_who_may_do_what_and_why() {
     let answer = why(&environment("prod"), "ConsumesOrders").expect("known");
-    let [statement] = &answer.statements[..] else { panic!("{:?}", answer.statements) };
+    let [statement] = &answer.statements[..] else {
+        panic!("{:?}", answer.statements)
+    };
     assert_eq!(statement.edge.as_deref(), Some("consumes orders"));
     assert_eq!(statement.roles, ["order-worker"]);
     assert_eq!(statement.resources, ["messaging/OrdersQueue"]);
     let key = why(&environment("prod"), "OpensTheStockKey").expect("known");
     assert!(key.statements.len() > 2);
-    assert!(key.statements.iter().all(|one| one.edge.as_deref().is_some_and(|edge| edge.contains("writes products"))));
+    assert!(key.statements.iter().all(|one| {
+        one.edge
+            .as_deref()
+            .is_some_and(|edge| edge.contains("writes products"))
+    }));
 }
 
 #[test]
 fn a_queue_tells_its_item_its_users_its_alarms_and_what_a_change_does() {
     let queue = resource("messaging/OrdersQueue");
-    assert_eq!((queue.kind.as_str(), queue.stateful), ("AWS::SQS::Queue", true));
-    assert!(queue.contract[0].starts_with("queue orders: Saga commands"), "{:?}", queue.contract);
-    assert!(queue.referenced_by.iter().any(|by| by.from == "messaging/OrdersQueuePolicy"), "{:?}", queue.referenced_by);
-    let importers: Vec<&str> =
-        queue.exports.iter().flat_map(|export| &export.imported_by).map(|by| by.from.as_str()).collect();
-    for importer in ["roles/OrderWorkerTaskPolicy", "alarms/OrdersAgeAlarm", "parameters/QueueOrdersUrlAddress"] {
+    assert_eq!(
+        (queue.kind.as_str(), queue.stateful),
+        ("AWS::SQS::Queue", true)
+    );
+    assert!(
+        queue.contract[0].starts_with("queue orders: Saga commands"),
+        "{:?}",
+        queue.contract
+    );
+    assert!(
+        queue
+            .referenced_by
+            .iter()
+            .any(|by| by.from == "messaging/OrdersQueuePolicy"),
+        "{:?}",
+        queue.referenced_by
+    );
+    let importers: Vec<&str> = queue
+        .exports
+        .iter()
+        .flat_map(|export| &export.imported_by)
+        .map(|by| by.from.as_str())
+        .collect();
+    for importer in [
+        "roles/OrderWorkerTaskPolicy",
+        "alarms/OrdersAgeAlarm",
+        "parameters/QueueOrdersUrlAddress",
+    ] {
         assert!(importers.contains(&importer), "{importer}: {importers:?}");
     }
-    let may: BTreeSet<(&str, &str)> =
-        queue.may.iter().filter_map(|may| Some((may.roles.first()?.as_str(), may.edge.as_deref()?))).collect();
-    assert_eq!(may, BTreeSet::from([("order-worker", "consumes orders"), ("outbox-relay", "sends to orders")]));
-    assert!(queue.alarms.iter().any(|alarm| (alarm.slug, alarm.runbook) == ("orders-age", "queue-age")));
-    let rung = |path: &str| queue.properties.iter().find(|property| property.path == path).expect(path).rung;
+    let may: BTreeSet<(&str, &str)> = queue
+        .may
+        .iter()
+        .filter_map(|may| Some((may.roles.first()?.as_str(), may.edge.as_deref()?)))
+        .collect();
+    assert_eq!(
+        may,
+        BTreeSet::from([
+            ("order-worker", "consumes orders"),
+            ("outbox-relay", "sends to orders")
+        ])
+    );
+    assert!(
+        queue
+            .alarms
+            .iter()
+            .any(|alarm| (alarm.slug, alarm.runbook) == ("orders-age", "queue-age"))
+    );
+    let rung = |path: &str| {
+        queue
+            .properties
+            .iter()
+            .find(|property| property.path == path)
+            .expect(path)
+            .rung
+    };
     assert_eq!(rung("VisibilityTimeout"), Rung::InPlace);
     assert!(rung("FifoQueue") >= Rung::Replacement);
 }
@@ -70,19 +132,50 @@ fn every_name_of_an_item_leads_to_it() {
     for name in ["orders", "queue/orders/url", "HAVEN_QUEUE_ORDERS_URL"] {
         let answer = why(&environment("prod"), name).expect(name);
         assert_eq!(answer.resources[0].name, "messaging/OrdersQueue", "{name}");
-        assert!(answer.items[0].facts.contains(&"consumed by order-worker".to_owned()), "{:?}", answer.items);
+        assert!(
+            answer.items[0]
+                .facts
+                .contains(&"consumed by order-worker".to_owned()),
+            "{:?}",
+            answer.items
+        );
     }
     let stream = why(&environment("prod"), "order-events").expect("a stream");
     assert_eq!(stream.resources[0].name, "messaging/OrderEventsStream");
-    assert!(stream.resources[0].referenced_by.iter().any(|by| by.from == "messaging/OrderEventsRule"));
+    assert!(
+        stream.resources[0]
+            .referenced_by
+            .iter()
+            .any(|by| by.from == "messaging/OrderEventsRule")
+    );
     let role = why(&environment("prod"), "order-worker").expect("a role");
-    assert!(role.also.contains(&"compute/OrderWorkerService".to_owned()), "{:?}", role.also);
-    let sids: Vec<&str> = role.statements.iter().map(|statement| statement.sid.as_str()).collect();
-    for sid in ["ConsumesOrders", "WritesReservations", "IsGivenTheDatabaseLogin", "StartsFromTheImage"] {
+    assert!(
+        role.also.contains(&"compute/OrderWorkerService".to_owned()),
+        "{:?}",
+        role.also
+    );
+    let sids: Vec<&str> = role
+        .statements
+        .iter()
+        .map(|statement| statement.sid.as_str())
+        .collect();
+    for sid in [
+        "ConsumesOrders",
+        "WritesReservations",
+        "IsGivenTheDatabaseLogin",
+        "StartsFromTheImage",
+    ] {
         assert!(sids.contains(&sid), "{sid}: {sids:?}");
     }
     let setting = why(&environment("prod"), "order/max_queue_size").expect("a parameter");
-    assert!(setting.resources[0].may.iter().any(|may| may.roles == ["storefront"]), "{:?}", setting.resources[0].may);
+    assert!(
+        setting.resources[0]
+            .may
+            .iter()
+            .any(|may| may.roles == ["storefront"]),
+        "{:?}",
+        setting.resources[0].may
+    );
 }
 
 /// On AWS nothing of the contract is without a resource.
@@ -92,11 +185,19 @@ fn every_item_has_a_resource_and_every_resource_an_answer() {
     let stacks = stacks(&environment);
     let platform = Platform::new(&environment, &stacks);
     let items = items(&environment, &platform);
-    let bare: Vec<_> = items.iter().filter(|(_, places)| places.is_empty()).map(|(item, _)| &item.slug).collect();
+    let bare: Vec<_> = items
+        .iter()
+        .filter(|(_, places)| places.is_empty())
+        .map(|(item, _)| &item.slug)
+        .collect();
     assert!(bare.is_empty(), "{bare:?}");
     for (place, _) in platform.all() {
         let told = platform.explain(&place, &items);
-        assert!(!told.kind.is_empty() && !told.about.is_empty(), "{}", told.name);
+        assert!(
+            !told.kind.is_empty() && !told.about.is_empty(),
+            "{}",
+            told.name
+        );
     }
 }
 
@@ -105,17 +206,38 @@ fn a_database_says_that_it_is_kept_and_what_would_replace_it() {
     let database = resource("data/Database");
     assert!(database.stateful);
     assert_ne!(database.deletion_policy, "Delete");
-    let encrypted = database.properties.iter().find(|property| property.path == "StorageEncrypted").expect("it is");
-    assert!(encrypted.rung >= Rung::Replacement && encrypted.consequence.contains("EMPTY"), "{encrypted:?}");
-    assert!(resource("data/LogsBucket").waivers.iter().any(|waiver| waiver.rule == "S3-2"));
+    let encrypted = database
+        .properties
+        .iter()
+        .find(|property| property.path == "StorageEncrypted")
+        .expect("it is");
+    assert!(
+        encrypted.rung >= Rung::Replacement && encrypted.consequence.contains("EMPTY"),
+        "{encrypted:?}"
+    );
+    assert!(
+        resource("data/LogsBucket")
+            .waivers
+            .iter()
+            .any(|waiver| waiver.rule == "S3-2")
+    );
 }
 
 #[test]
 fn a_miss_says_what_was_meant_or_why_it_is_not_there() {
     let hint = |name: &str, of: &str| why(&environment(of), name).expect_err("none").hint;
-    assert_eq!(hint("OrderQueue", "prod").as_deref(), Some("did you mean OrdersQueue?"));
-    assert_eq!(hint("messaging/OrdrsQueue", "prod").as_deref(), Some("did you mean messaging/OrdersQueue?"));
-    assert_eq!(hint("ordrs", "prod").as_deref(), Some("did you mean orders?"));
+    assert_eq!(
+        hint("OrderQueue", "prod").as_deref(),
+        Some("did you mean OrdersQueue?")
+    );
+    assert_eq!(
+        hint("messaging/OrdrsQueue", "prod").as_deref(),
+        Some("did you mean messaging/OrdersQueue?")
+    );
+    assert_eq!(
+        hint("ordrs", "prod").as_deref(),
+        Some("did you mean orders?")
+    );
     assert_eq!(hint("something-else-entirely", "prod"), None);
     assert!(hint("Nat1", "local").is_some_and(|hint| hint.contains("no packet flows")));
 }

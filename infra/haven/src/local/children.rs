@@ -1,6 +1,8 @@
-//! Child processes: each in a process group of its own, watched, started again when it dies, stopped by SIGTERM.
+//! Child processes: each in a process group of its own, watched, started again when it dies,
+//! stopped by SIGTERM.
 //!
-//! A role watches its standard input and leaves when it ends; programs that cannot do that are in `server`.
+//! A role watches its standard input and leaves when it ends; programs that cannot do that are in
+//! `server`.
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -20,7 +22,8 @@ use super::leftovers::Records;
 pub use super::process::pid;
 use super::state::State;
 
-/// Between two lives of a process that keeps dying: from the first to the last, doubling, as ECS would.
+/// Between two lives of a process that keeps dying: from the first to the last, doubling, as ECS
+/// would.
 const BACK_OFF: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(10));
 /// A process that lived so long had started well: its next death begins anew.
 const STEADY: Duration = Duration::from_secs(30);
@@ -37,7 +40,8 @@ pub struct Program {
     pub stop_within: Duration,
 }
 
-/// Starts it once. Its standard input is a pipe of ours: when we die, it ends, and a role then leaves by itself.
+/// Starts it once. Its standard input is a pipe of ours: when we die, it ends, and a role then
+/// leaves by itself.
 pub fn spawn(program: &Program, log: File) -> anyhow::Result<Child> {
     let errors = log.try_clone().context("use one log twice")?;
     Command::new(&program.path)
@@ -94,7 +98,10 @@ pub struct Keeper {
     changed: Arc<dyn Fn() + Send + Sync>,
     folder: PathBuf,
     records: Records,
-    refusals: (mpsc::UnboundedSender<Misconfigured>, mpsc::UnboundedReceiver<Misconfigured>),
+    refusals: (
+        mpsc::UnboundedSender<Misconfigured>,
+        mpsc::UnboundedReceiver<Misconfigured>,
+    ),
 }
 
 impl Keeper {
@@ -115,7 +122,8 @@ impl Keeper {
         self.pids.clone()
     }
 
-    /// Returns when a process has refused its configuration (exit code 64). It is not started again.
+    /// Returns when a process has refused its configuration (exit code 64). It is not started
+    /// again.
     pub async fn misconfigured(&mut self) -> Misconfigured {
         match self.refusals.1.recv().await {
             Some(refusal) => refusal,
@@ -126,10 +134,20 @@ impl Keeper {
 
     /// Starts the process, and again whenever it dies.
     pub fn keep(&mut self, program: Program) {
-        let (shutdown, pids, changed) = (self.shutdown.clone(), self.pids.clone(), self.changed.clone());
-        let (folder, records, refusals) = (self.folder.clone(), self.records.clone(), self.refusals.0.clone());
+        let (shutdown, pids, changed) = (
+            self.shutdown.clone(),
+            self.pids.clone(),
+            self.changed.clone(),
+        );
+        let (folder, records, refusals) = (
+            self.folder.clone(),
+            self.records.clone(),
+            self.refusals.0.clone(),
+        );
         let set = move |name: &str, pid: u32| {
-            pids.lock().unwrap_or_else(PoisonError::into_inner).insert(name.to_owned(), pid);
+            pids.lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .insert(name.to_owned(), pid);
             changed();
         };
         self.tasks.push(tokio::spawn(async move {
@@ -155,13 +173,21 @@ impl Keeper {
                         records.ended(pid);
                         match ended {
                             None => return,
-                            Some(Ok(status)) if status.code() == Some(i32::from(chassis::EX_USAGE)) => {
+                            Some(Ok(status))
+                                if status.code() == Some(i32::from(chassis::EX_USAGE)) =>
+                            {
                                 set(&program.name, 0);
-                                let refusal = Misconfigured { name: program.name.clone(), message: output.read() };
+                                let refusal = Misconfigured {
+                                    name: program.name.clone(),
+                                    message: output.read(),
+                                };
                                 let _ = refusals.send(refusal);
                                 return;
                             }
-                            Some(status) => status.map_or_else(|error| error.to_string(), |status| status.to_string()),
+                            Some(status) => status.map_or_else(
+                                |error| error.to_string(),
+                                |status| status.to_string(),
+                            ),
                         }
                     }
                     Err(error) => format!("{error:#}"),
@@ -170,7 +196,11 @@ impl Keeper {
                 if begun.elapsed() > STEADY {
                     pause = BACK_OFF.0;
                 }
-                eprintln!("  {} died ({died}); starting it again in {:.1} s", program.name, pause.as_secs_f64());
+                eprintln!(
+                    "  {} died ({died}); starting it again in {:.1} s",
+                    program.name,
+                    pause.as_secs_f64()
+                );
                 tokio::select! {
                     () = tokio::time::sleep(pause) => {}
                     () = shutdown.cancelled() => return,
@@ -204,7 +234,9 @@ struct Output {
 
 impl Output {
     fn of(path: PathBuf) -> Output {
-        let from = std::fs::metadata(&path).map(|log| log.len()).unwrap_or_default();
+        let from = std::fs::metadata(&path)
+            .map(|log| log.len())
+            .unwrap_or_default();
         Output { path, from }
     }
 
@@ -214,7 +246,9 @@ impl Output {
         let mut text = Vec::new();
         let read = File::open(&self.path).and_then(|mut log| {
             let length = log.metadata()?.len();
-            log.seek(SeekFrom::Start(self.from.max(length.saturating_sub(LONGEST))))?;
+            log.seek(SeekFrom::Start(
+                self.from.max(length.saturating_sub(LONGEST)),
+            ))?;
             log.read_to_end(&mut text)
         });
         match read {

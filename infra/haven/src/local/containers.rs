@@ -1,5 +1,6 @@
-//! Containers of `haven up`: from the images of `localstack/images`, published on loopback alone, what they keep kept
-//! below the state folder. One that a killed `haven up` left behind is found again by its label.
+//! Containers of `haven up`: from the images of `localstack/images`, published on loopback alone,
+//! what they keep kept below the state folder. One that a killed `haven up` left behind is found
+//! again by its label.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -24,17 +25,28 @@ pub struct Image {
     default: &'static str,
 }
 
-pub const POSTGRES: Image =
-    Image { name: "postgres", variable: "HAVEN_IMAGE_POSTGRES", default: "brew-haven/postgres:local" };
-pub const REDIS: Image = Image { name: "redis", variable: "HAVEN_IMAGE_REDIS", default: "brew-haven/redis:local" };
-pub const AWS: Image = Image { name: "local-aws", variable: "HAVEN_IMAGE_AWS", default: "brew-haven/ministack:local" };
+pub const POSTGRES: Image = Image {
+    name: "postgres",
+    variable: "HAVEN_IMAGE_POSTGRES",
+    default: "brew-haven/postgres:local",
+};
+pub const REDIS: Image = Image {
+    name: "redis",
+    variable: "HAVEN_IMAGE_REDIS",
+    default: "brew-haven/redis:local",
+};
+pub const AWS: Image = Image {
+    name: "local-aws",
+    variable: "HAVEN_IMAGE_AWS",
+    default: "brew-haven/ministack:local",
+};
 
 /// Every container of ours carries it; its value is the state folder.
 const LABEL: &str = "brew-haven.state";
 /// Where the images keep what is to be kept.
 const DATA: &str = "/data";
-/// Below the state folder: there as soon as it has ever had a container. Without it nobody is asked about leftovers, so
-/// that a shop without containers needs no Docker.
+/// Below the state folder: there as soon as it has ever had a container. Without it nobody is asked
+/// about leftovers, so that a shop without containers needs no Docker.
 const FOLDER: &str = "containers";
 /// A leftover gets so long to write its state down.
 const LEFTOVER_STOPS_WITHIN: Duration = Duration::from_secs(30);
@@ -56,7 +68,8 @@ pub struct Run<'a> {
     pub arguments: Vec<String>,
 }
 
-/// A running container. Docker's client stays with it: it writes the log, and ends when the container does.
+/// A running container. Docker's client stays with it: it writes the log, and ends when the
+/// container does.
 #[derive(Debug)]
 pub struct Container {
     name: String,
@@ -73,8 +86,14 @@ impl Container {
         let kept = state.path(FOLDER);
         guard::private_folder(&kept)?;
 
-        let name = format!("brew-haven-{}-{}", run.image.name, uuid::Uuid::now_v7().simple());
-        let mut arguments = ["run", "--rm", "--pull", "never", "--name", &name].map(str::to_owned).to_vec();
+        let name = format!(
+            "brew-haven-{}-{}",
+            run.image.name,
+            uuid::Uuid::now_v7().simple()
+        );
+        let mut arguments = ["run", "--rm", "--pull", "never", "--name", &name]
+            .map(str::to_owned)
+            .to_vec();
         let mut option = |option: &str, value: String| arguments.extend([option.to_owned(), value]);
         option("--label", format!("{LABEL}={}", state.folder().display()));
         match run.publish {
@@ -108,7 +127,11 @@ impl Container {
         };
         let client = Server::start(&program, state)?;
         state.records().add_container(&name);
-        Ok(Container { name, client, stop_within: run.stop_within })
+        Ok(Container {
+            name,
+            client,
+            stop_within: run.stop_within,
+        })
     }
 
     /// Returns when it has ended by itself.
@@ -118,21 +141,33 @@ impl Container {
 
     /// Stops it and waits until it is gone.
     pub async fn stop(self) -> Stopped {
-        let _ = docker(&["stop", "--time", &self.stop_within.as_secs().to_string(), &self.name]).await;
+        let _ = docker(&[
+            "stop",
+            "--time",
+            &self.stop_within.as_secs().to_string(),
+            &self.name,
+        ])
+        .await;
         // Docker's client ends with its container, and as it did: 137 for one that was killed.
         self.client.stop().await
     }
 }
 
-/// Returns the option that mounts a folder. Docker reads it as a line of CSV: a comma or a quote stands in quotes.
+/// Returns the option that mounts a folder. Docker reads it as a line of CSV: a comma or a quote
+/// stands in quotes.
 fn mount(folder: &Path, target: &str) -> String {
-    format!("type=bind,\"source={}\",target={target}", folder.display().to_string().replace('"', "\"\""))
+    format!(
+        "type=bind,\"source={}\",target={target}",
+        folder.display().to_string().replace('"', "\"\"")
+    )
 }
 
 impl Image {
     /// Returns the image that is used: the default, or the one that the variable names.
     pub fn reference(&self) -> String {
-        ProcessEnvironment.get(self.variable).unwrap_or_else(|| self.default.to_owned())
+        ProcessEnvironment
+            .get(self.variable)
+            .unwrap_or_else(|| self.default.to_owned())
     }
 
     async fn must_exist(&self, image: &str) -> anyhow::Result<()> {
@@ -147,13 +182,19 @@ impl Image {
         if image == self.default {
             bail!("the image {image} is not on this machine: run localstack/images/build");
         }
-        bail!("the image {image} ({}) is not on this machine: fetch it with docker pull", self.variable)
+        bail!(
+            "the image {image} ({}) is not on this machine: fetch it with docker pull",
+            self.variable
+        )
     }
 }
 
-/// Stops the containers that a killed or broken off `haven up` left on a state folder, and waits until they are gone.
+/// Stops the containers that a killed or broken off `haven up` left on a state folder, and waits
+/// until they are gone.
 pub async fn end_leftovers(folder: &Path) {
-    let Ok(folder) = folder.canonicalize() else { return };
+    let Ok(folder) = folder.canonicalize() else {
+        return;
+    };
     if !folder.join(FOLDER).is_dir() {
         return;
     }
@@ -161,14 +202,19 @@ pub async fn end_leftovers(folder: &Path) {
     let begun = Instant::now();
     loop {
         // Those too that were made and never started.
-        let Ok(listed) = docker(&["ps", "--all", "--quiet", "--filter", &label]).await else { return };
+        let Ok(listed) = docker(&["ps", "--all", "--quiet", "--filter", &label]).await else {
+            return;
+        };
         let listed = String::from_utf8_lossy(&listed.stdout).into_owned();
         let left: Vec<&str> = listed.split_whitespace().collect();
         if left.is_empty() {
             return;
         }
         if begun.elapsed() > 3 * LEFTOVER_STOPS_WITHIN {
-            eprintln!("  containers of an earlier start cannot be removed: {}", left.join(", "));
+            eprintln!(
+                "  containers of an earlier start cannot be removed: {}",
+                left.join(", ")
+            );
             return;
         }
         let within = LEFTOVER_STOPS_WITHIN.as_secs().to_string();
@@ -190,13 +236,22 @@ pub async fn kill(names: &[String]) {
 async fn docker(arguments: &[&str]) -> anyhow::Result<Output> {
     let mut command = Command::new("docker");
     // A Ctrl-C in the terminal is for us: it must not break off the stop that follows it.
-    command.args(arguments).stdin(Stdio::null()).process_group(0);
-    command.output().await.context("Docker is needed, and was not found on the PATH")
+    command
+        .args(arguments)
+        .stdin(Stdio::null())
+        .process_group(0);
+    command
+        .output()
+        .await
+        .context("Docker is needed, and was not found on the PATH")
 }
 
 /// Which Docker, and as whom.
 fn for_docker() -> impl Iterator<Item = (String, String)> {
-    let docker = ProcessEnvironment.names().into_iter().filter(|name| name.starts_with("DOCKER_") || name == "HOME");
+    let docker = ProcessEnvironment
+        .names()
+        .into_iter()
+        .filter(|name| name.starts_with("DOCKER_") || name == "HOME");
     let values = docker.filter_map(|name| ProcessEnvironment.get(&name).map(|value| (name, value)));
     values.chain([("PATH".to_owned(), ProcessEnvironment.search_path())])
 }

@@ -1,5 +1,5 @@
-//! The database and the cache of `haven up`: SQLite in the state directory; with `--postgres` and `--redis` servers at a
-//! URL, else from the machine's own binaries, else from container images.
+//! The database and the cache of `haven up`: SQLite in the state directory; with `--postgres` and
+//! `--redis` servers at a URL, else from the machine's own binaries, else from container images.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -57,7 +57,9 @@ impl Migrated {
         };
         match &self.copy {
             Some(copy) => format!("{count}; the database as it was is in {copy}"),
-            None if self.uncopied => format!("{count}; no copy was made, since haven did not make this database"),
+            None if self.uncopied => {
+                format!("{count}; no copy was made, since haven did not make this database")
+            }
             None => count,
         }
     }
@@ -75,7 +77,9 @@ impl Servers {
             containers: Vec::new(),
         };
         let ours = || options.containers.then(String::new);
-        let postgres = given::POSTGRES.url(options.postgres.as_deref())?.or_else(ours);
+        let postgres = given::POSTGRES
+            .url(options.postgres.as_deref())?
+            .or_else(ours);
         let redis = given::REDIS.url(options.redis.as_deref())?.or_else(ours);
         if let Err(error) = servers.start_all(postgres, redis, options, state).await {
             servers.stop().await;
@@ -93,7 +97,9 @@ impl Servers {
     ) -> anyhow::Result<()> {
         match postgres {
             None => {}
-            Some(url) if url.is_empty() => self.logins = self.postgres(options.containers, state).await?,
+            Some(url) if url.is_empty() => {
+                self.logins = self.postgres(options.containers, state).await?
+            }
             Some(url) => {
                 self.owned = false;
                 self.logins = Logins::same(&url);
@@ -102,7 +108,9 @@ impl Servers {
         self.database_url.clone_from(&self.logins.write);
         match redis {
             None => {}
-            Some(url) if url.is_empty() => self.redis_url = Some(self.redis(options.containers, state).await?),
+            Some(url) if url.is_empty() => {
+                self.redis_url = Some(self.redis(options.containers, state).await?)
+            }
             Some(url) => self.redis_url = Some(url),
         }
         Ok(())
@@ -114,7 +122,11 @@ impl Servers {
             Some(path) => format!("SQLite at {}", path.display()),
             None => "PostgreSQL".to_owned(),
         };
-        let carts = if self.redis_url.is_some() { "Redis" } else { "the storefront's memory" };
+        let carts = if self.redis_url.is_some() {
+            "Redis"
+        } else {
+            "the storefront's memory"
+        };
         format!("{database}; carts in {carts}")
     }
 
@@ -125,29 +137,44 @@ impl Servers {
     pub async fn migrate(&self) -> anyhow::Result<Migrated> {
         let of_the_url = migrations::Login::default();
         let sqlite = migrations::sqlite_path(&self.database_url);
-        let standing = migrations::standing(&self.logins.migrate, &of_the_url).await.context("look at the schema")?;
+        let standing = migrations::standing(&self.logins.migrate, &of_the_url)
+            .await
+            .context("look at the schema")?;
         let mut copy = None;
         if standing.changes_data() && self.owned {
             let copied = match &sqlite {
-                Some(path) => {
-                    migrations::copy_sqlite(path, format::VERSION).await.map(|path| path.display().to_string())
-                }
+                Some(path) => migrations::copy_sqlite(path, format::VERSION)
+                    .await
+                    .map(|path| path.display().to_string()),
                 None => migrations::copy_postgres(&self.logins.admin, &of_the_url, format::VERSION)
                     .await
                     .map(|name| format!("the database {name}")),
             };
-            copy = Some(copied.context("copy the database before it is migrated (is somebody else connected to it?)")?);
+            copy = Some(copied.context(
+                "copy the database before it is migrated (is somebody else connected to it?)",
+            )?);
         }
-        let report = migrations::migrate(&self.logins.migrate).await.context("bring the schema up to date")?;
+        let report = migrations::migrate(&self.logins.migrate)
+            .await
+            .context("bring the schema up to date")?;
         if !report.applied.is_empty() && self.owned && sqlite.is_none() {
             // Rights on tables that were made just now.
             let passwords = migrations::Passwords(Vec::new());
-            let made =
-                migrations::make_logins(&self.logins.admin, &of_the_url, &passwords, migrations::Set::Missing).await;
+            let made = migrations::make_logins(
+                &self.logins.admin,
+                &of_the_url,
+                &passwords,
+                migrations::Set::Missing,
+            )
+            .await;
             made.context("give the logins their rights")?;
         }
         let uncopied = standing.changes_data() && copy.is_none();
-        Ok(Migrated { applied: report.applied, copy, uncopied })
+        Ok(Migrated {
+            applied: report.applied,
+            copy,
+            uncopied,
+        })
     }
 
     pub async fn stop(self) {
@@ -163,13 +190,26 @@ impl Servers {
         if let (false, Some(binaries)) = (containers, postgres::binaries()) {
             let cluster = Cluster::prepare(&binaries, state).await?;
             let (path, arguments) = (cluster.path.clone(), cluster.arguments.clone());
-            self.ours.push(spawn("postgres", path, arguments, StopSignal::Int, state)?);
-            return cluster.open().await.with_context(|| log_hint(state, "postgres"));
+            self.ours
+                .push(spawn("postgres", path, arguments, StopSignal::Int, state)?);
+            return cluster
+                .open()
+                .await
+                .with_context(|| log_hint(state, "postgres"));
         }
         let cluster = ContainerCluster::prepare(state)?;
         let needs = "--postgres needs a URL, PostgreSQL's binaries (on Debian: apt install postgresql), or a container";
-        self.run(cluster.run(), state).await.context(if containers { "start PostgreSQL" } else { needs })?;
-        cluster.open().await.with_context(|| log_hint(state, "postgres"))
+        self.run(cluster.run(), state)
+            .await
+            .context(if containers {
+                "start PostgreSQL"
+            } else {
+                needs
+            })?;
+        cluster
+            .open()
+            .await
+            .with_context(|| log_hint(state, "postgres"))
     }
 
     async fn redis(&mut self, containers: bool, state: &State) -> anyhow::Result<String> {
@@ -181,7 +221,13 @@ impl Servers {
             // The password is not an argument: every account of the machine can read those.
             let file = folder.join("redis.conf");
             guard::write(&file, redis_settings(port, &folder, &password).as_bytes())?;
-            self.ours.push(spawn("redis", binary, vec![file.display().to_string()], StopSignal::Term, state)?);
+            self.ours.push(spawn(
+                "redis",
+                binary,
+                vec![file.display().to_string()],
+                StopSignal::Term,
+                state,
+            )?);
         } else {
             let run = Run {
                 image: &REDIS,
@@ -193,11 +239,14 @@ impl Servers {
                 instead: Vec::new(),
                 arguments: Vec::new(),
             };
-            let needs =
-                "--redis needs a URL, redis-server on the PATH (on Debian: apt install redis-server), or a container";
-            self.run(run, state).await.context(if containers { "start Redis" } else { needs })?;
+            let needs = "--redis needs a URL, redis-server on the PATH (on Debian: apt install redis-server), or a container";
+            self.run(run, state)
+                .await
+                .context(if containers { "start Redis" } else { needs })?;
         }
-        until_redis_answers(port, &password).await.with_context(|| log_hint(state, "redis"))?;
+        until_redis_answers(port, &password)
+            .await
+            .with_context(|| log_hint(state, "redis"))?;
         Ok(format!("redis://:{password}@127.0.0.1:{port}"))
     }
 
@@ -210,8 +259,8 @@ impl Servers {
 /// Waits until Redis takes its password.
 ///
 /// # Errors
-/// When it does not answer in time. At once when it asks for no password: an image that was made before
-/// `REDIS_PASSWORD`, or one of somebody else.
+/// When it does not answer in time. At once when it asks for no password: an image that was made
+/// before `REDIS_PASSWORD`, or one of somebody else.
 async fn until_redis_answers(port: u16, password: &str) -> anyhow::Result<()> {
     let answered = until("Redis", || async {
         let answer = answer_to_password(port, password).await?;
@@ -231,8 +280,8 @@ async fn until_redis_answers(port: u16, password: &str) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Sends a password and returns the line that Redis answers: the client's own error does not tell a wrong password from one
-/// that was not asked for.
+/// Sends a password and returns the line that Redis answers: the client's own error does not tell a
+/// wrong password from one that was not asked for.
 async fn answer_to_password(port: u16, password: &str) -> std::io::Result<String> {
     let mut stream = TcpStream::connect(("127.0.0.1", port)).await?;
     let command = format!("*2\r\n$4\r\nAUTH\r\n${}\r\n{password}\r\n", password.len());
@@ -256,13 +305,24 @@ fn spawn(
     state: &State,
 ) -> anyhow::Result<Server> {
     let environment = BTreeMap::from([("PATH".to_owned(), ProcessEnvironment.search_path())]);
-    let program = Program { name: name.to_owned(), path, arguments, environment, stop_within: STOP_WITHIN };
+    let program = Program {
+        name: name.to_owned(),
+        path,
+        arguments,
+        environment,
+        stop_within: STOP_WITHIN,
+    };
     Server::start_with(&program, signal, state)
 }
 
-/// Returns Redis's settings. In quotes, a backslash and a quote are escaped; no path contains a line break.
+/// Returns Redis's settings. In quotes, a backslash and a quote are escaped; no path contains a
+/// line break.
 fn redis_settings(port: u16, folder: &Path, password: &str) -> String {
-    let folder = folder.display().to_string().replace('\\', "\\\\").replace('"', "\\\"");
+    let folder = folder
+        .display()
+        .to_string()
+        .replace('\\', "\\\\")
+        .replace('"', "\\\"");
     format!("bind 127.0.0.1\nport {port}\ndir \"{folder}\"\nrequirepass {password}\n")
 }
 
@@ -270,13 +330,19 @@ fn redis_settings(port: u16, folder: &Path, password: &str) -> String {
 ///
 /// # Errors
 /// When there is none in time.
-pub async fn until<T, F: Future<Output = anyhow::Result<T>>>(what: &str, ask: impl Fn() -> F) -> anyhow::Result<T> {
+pub async fn until<T, F: Future<Output = anyhow::Result<T>>>(
+    what: &str,
+    ask: impl Fn() -> F,
+) -> anyhow::Result<T> {
     let begun = std::time::Instant::now();
     loop {
         match ask().await {
             Ok(answer) => return Ok(answer),
             Err(error) if begun.elapsed() > READY_WITHIN => {
-                return Err(error.context(format!("{what} did not answer within {} s", READY_WITHIN.as_secs())));
+                return Err(error.context(format!(
+                    "{what} did not answer within {} s",
+                    READY_WITHIN.as_secs()
+                )));
             }
             Err(_) => tokio::time::sleep(Duration::from_millis(100)).await,
         }
@@ -285,11 +351,16 @@ pub async fn until<T, F: Future<Output = anyhow::Result<T>>>(what: &str, ask: im
 
 pub fn on_path(program: &str) -> Option<PathBuf> {
     let path = ProcessEnvironment.get_os("PATH")?;
-    std::env::split_paths(&path).map(|folder| folder.join(program)).find(|candidate| candidate.is_file())
+    std::env::split_paths(&path)
+        .map(|folder| folder.join(program))
+        .find(|candidate| candidate.is_file())
 }
 
 fn log_hint(state: &State, process: &str) -> String {
-    format!("its log is {}", state.path(&format!("logs/{process}.log")).display())
+    format!(
+        "its log is {}",
+        state.path(&format!("logs/{process}.log")).display()
+    )
 }
 
 #[cfg(test)]
@@ -313,9 +384,19 @@ mod tests {
                 stream.write_all(answer.as_bytes()).await.expect("answered");
             });
             let begun = std::time::Instant::now();
-            let refused = until_redis_answers(port, "secret").await.expect_err("it has no password").to_string();
-            assert!(refused.contains("localstack/images/build") && refused.contains("REDIS_PASSWORD"), "{refused}");
-            assert!(begun.elapsed() < Duration::from_secs(10), "{:?}", begun.elapsed());
+            let refused = until_redis_answers(port, "secret")
+                .await
+                .expect_err("it has no password")
+                .to_string();
+            assert!(
+                refused.contains("localstack/images/build") && refused.contains("REDIS_PASSWORD"),
+                "{refused}"
+            );
+            assert!(
+                begun.elapsed() < Duration::from_secs(10),
+                "{:?}",
+                begun.elapsed()
+            );
         }
     }
 }

@@ -1,4 +1,5 @@
-//! `haven up --detach`: the same in the background. Returns when the shop is ready, or could not be started.
+//! `haven up --detach`: the same in the background. Returns when the shop is ready, or could not be
+//! started.
 
 use std::process::Stdio;
 use std::time::Duration;
@@ -14,8 +15,8 @@ use super::up::{TOKEN_IN_FACTS, shown_token};
 use crate::cli::Up;
 use crate::target::BadUsage;
 
-/// Starts `haven up` again in the background. It inherits our lock on the state directory, so that at no moment another
-/// start could take it; it also ends what an earlier one has left.
+/// Starts `haven up` again in the background. It inherits our lock on the state directory, so that
+/// at no moment another start could take it; it also ends what an earlier one has left.
 pub async fn detach(options: &Up) -> anyhow::Result<()> {
     let stop = Stop::listen()?;
     let state = State::open(&options.state)?;
@@ -23,21 +24,27 @@ pub async fn detach(options: &Up) -> anyhow::Result<()> {
     let log = state.log("up")?;
     let begins_at = log.metadata().map(|log| log.len()).unwrap_or_default();
 
-    let arguments: Vec<_> = std::env::args_os().skip(1).filter(|argument| argument != "--detach").collect();
+    let arguments: Vec<_> = std::env::args_os()
+        .skip(1)
+        .filter(|argument| argument != "--detach")
+        .collect();
     let errors = log.try_clone().context("use one log twice")?;
-    let mut child = tokio::process::Command::new(std::env::current_exe().context("find the haven executable")?)
-        .args(arguments)
-        .arg("--take-lock")
-        .stdin(Stdio::from(state.lock_for_child()?))
-        .stdout(log)
-        .stderr(errors)
-        .process_group(0)
-        .spawn()
-        .context("start haven in the background")?;
+    let mut child =
+        tokio::process::Command::new(std::env::current_exe().context("find the haven executable")?)
+            .args(arguments)
+            .arg("--take-lock")
+            .stdin(Stdio::from(state.lock_for_child()?))
+            .stdout(log)
+            .stderr(errors)
+            .process_group(0)
+            .spawn()
+            .context("start haven in the background")?;
     let pid = child.id();
     let said = || {
         let bytes = std::fs::read(&log_path).unwrap_or_default();
-        let from = usize::try_from(begins_at).unwrap_or_default().min(bytes.len());
+        let from = usize::try_from(begins_at)
+            .unwrap_or_default()
+            .min(bytes.len());
         String::from_utf8_lossy(&bytes[from..]).trim().to_owned()
     };
     let mut passed_on = false;
@@ -50,8 +57,14 @@ pub async fn detach(options: &Up) -> anyhow::Result<()> {
         }
         let facts = Facts::read(state.folder()).ok();
         if let Some(facts) = facts.filter(|facts| facts.ready && Some(facts.pid) == pid) {
-            println!("{}", said().replace(TOKEN_IN_FACTS, shown_token(&facts.staff_token)));
-            println!("Running in the background; stop it with: haven down --state {}", options.state.display());
+            println!(
+                "{}",
+                said().replace(TOKEN_IN_FACTS, shown_token(&facts.staff_token))
+            );
+            println!(
+                "Running in the background; stop it with: haven down --state {}",
+                options.state.display()
+            );
             return Ok(());
         }
         tokio::select! {

@@ -1,4 +1,5 @@
-//! `haven down`: stops whatever holds a state directory, and ends what a killed `haven up` left there.
+//! `haven down`: stops whatever holds a state directory, and ends what a killed `haven up` left
+//! there.
 
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -20,10 +21,12 @@ const LOOK: Duration = Duration::from_millis(20);
 /// Stops the platform on a state directory, whatever it is doing, and waits until it has stopped.
 ///
 /// # Errors
-/// When the directory belongs to another user, its process cannot be identified, or does not stop in time.
+/// When the directory belongs to another user, its process cannot be identified, or does not stop
+/// in time.
 pub async fn down(folder: &Path) -> anyhow::Result<()> {
     let stopped = stop_holder(folder).await?;
-    // Nobody holds it: what is left has no supervisor any more. A start that begins now ends it by itself.
+    // Nobody holds it: what is left has no supervisor any more. A start that begins now ends it by
+    // itself.
     let left = match State::take(folder) {
         Some(state) => {
             let left = leftovers::end(&state).await;
@@ -34,7 +37,10 @@ pub async fn down(folder: &Path) -> anyhow::Result<()> {
     };
     match (&stopped, left.names.as_slice()) {
         (None, []) => println!("Nothing runs on {}.", folder.display()),
-        (None, names) => println!("Ended what a `haven up` that was killed had left running: {}.", names.join(", ")),
+        (None, names) => println!(
+            "Ended what a `haven up` that was killed had left running: {}.",
+            names.join(", ")
+        ),
         (Some(_), _) => println!("Stopped. `haven up` goes on where this left off."),
     }
     let holder = stopped.and_then(|stopped| {
@@ -60,7 +66,8 @@ async fn stop_holder(folder: &Path) -> anyhow::Result<Option<Identity>> {
             Held::By(holder) => holder.filter(|holder| holder.identity.is_running()),
         };
         match holder.or_else(|| of_an_older_haven(folder)) {
-            // A second signal would make it hurry. `haven up --detach` hands the lock to another process meanwhile.
+            // A second signal would make it hurry. `haven up --detach` hands the lock to another
+            // process meanwhile.
             Some(holder) if asked.as_ref() != Some(&holder.identity) => {
                 if holder.stopping || holder.identity.signal(Signal::TERM) {
                     asked = Some(holder.identity);
@@ -95,8 +102,15 @@ async fn stop_holder(folder: &Path) -> anyhow::Result<Option<Identity>> {
 /// A haven that writes nothing into its lock is known by `haven.json`.
 fn of_an_older_haven(folder: &Path) -> Option<Holder> {
     let facts = Facts::read(folder).ok()?;
-    let written = std::fs::metadata(folder.join(facts::FILE)).and_then(|file| file.modified()).ok()?;
+    let written = std::fs::metadata(folder.join(facts::FILE))
+        .and_then(|file| file.modified())
+        .ok()?;
     let identity = Identity::of(facts.pid, " up")?;
-    let meant = identity.is_running() && started_at(facts.pid).is_some_and(|started| started <= written);
-    meant.then_some(Holder { identity, stopping: false, unsaved: Vec::new() })
+    let meant =
+        identity.is_running() && started_at(facts.pid).is_some_and(|started| started <= written);
+    meant.then_some(Holder {
+        identity,
+        stopping: false,
+        unsaved: Vec::new(),
+    })
 }

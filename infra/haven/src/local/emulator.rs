@@ -1,7 +1,8 @@
 //! The local AWS: MiniStack, as a process or in a container, its state kept in the state directory.
 //!
-//! MiniStack accepts every caller, so it listens on a Unix socket that only its owner can reach. The signed front
-//! (crate `front`) listens on loopback before it and forwards the requests that are signed with this run's key pair.
+//! MiniStack accepts every caller, so it listens on a Unix socket that only its owner can reach.
+//! The signed front (crate `front`) listens on loopback before it and forwards the requests that
+//! are signed with this run's key pair.
 
 use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
@@ -64,23 +65,31 @@ pub enum Source {
 pub struct Settings {
     /// How far the clocks of its clients may be from ours.
     pub clock_skew: Duration,
-    /// Access key ids that are accepted beside this run's, with the same secret. MiniStack takes twelve digits for an
-    /// account.
+    /// Access key ids that are accepted beside this run's, with the same secret. MiniStack takes
+    /// twelve digits for an account.
     pub accounts: Vec<String>,
 }
 
 impl Default for Settings {
     fn default() -> Settings {
-        Settings { clock_skew: front::CLOCK_SKEW, accounts: Vec::new() }
+        Settings {
+            clock_skew: front::CLOCK_SKEW,
+            accounts: Vec::new(),
+        }
     }
 }
 
 impl Emulator {
-    /// Starts it on the port it had before, or on a free one. Its state is the same whatever it is started from.
+    /// Starts it on the port it had before, or on a free one. Its state is the same whatever it is
+    /// started from.
     ///
     /// # Errors
     /// When a part of it cannot be started, or does not answer in time.
-    pub async fn start(source: &Source, state: &State, redis_url: Option<&str>) -> anyhow::Result<Emulator> {
+    pub async fn start(
+        source: &Source,
+        state: &State,
+        redis_url: Option<&str>,
+    ) -> anyhow::Result<Emulator> {
         Emulator::start_with(source, state, redis_url, Settings::default()).await
     }
 
@@ -100,8 +109,13 @@ impl Emulator {
         let keys = Keys::random();
         let mut options = front::Options::new(socket.path(), keys.clone());
         options.clock_skew = settings.clock_skew;
-        let of_account = |id| Keys { access_key_id: id, secret_access_key: keys.secret_access_key.clone() };
-        options.keys.extend(settings.accounts.into_iter().map(of_account));
+        let of_account = |id| Keys {
+            access_key_id: id,
+            secret_access_key: keys.secret_access_key.clone(),
+        };
+        options
+            .keys
+            .extend(settings.accounts.into_iter().map(of_account));
         options.on_refusal = Some(refusals::log(state)?);
         let front = Front::serve(listener, &options).context("serve the front of the local AWS")?;
 
@@ -122,8 +136,12 @@ impl Emulator {
             set("REDIS_PORT", &port);
         }
         let body = match source {
-            Source::Python(python) => Body::Process(start_process(python, environment, &folder, &socket, state)?),
-            Source::Image => Body::Container(start_container(environment, folder, &socket, state).await?),
+            Source::Python(python) => {
+                Body::Process(start_process(python, environment, &folder, &socket, state)?)
+            }
+            Source::Image => {
+                Body::Container(start_container(environment, folder, &socket, state).await?)
+            }
         };
         let access = LocalAccess {
             endpoint: format!("http://127.0.0.1:{port}"),
@@ -131,10 +149,18 @@ impl Emulator {
             access_key_id: keys.access_key_id,
             secret_access_key: keys.secret_access_key,
         };
-        let mut emulator = Emulator { access, body, front, socket };
+        let mut emulator = Emulator {
+            access,
+            body,
+            front,
+            socket,
+        };
         if let Err(error) = emulator.wait_until_healthy().await {
             emulator.stop().await;
-            return Err(error.context(format!("its log is {}", state.path("logs/local-aws.log").display())));
+            return Err(error.context(format!(
+                "its log is {}",
+                state.path("logs/local-aws.log").display()
+            )));
         }
         Ok(emulator)
     }
@@ -170,7 +196,11 @@ impl Emulator {
     async fn wait_until_healthy(&mut self) -> anyhow::Result<()> {
         let clients = Clients::local(&self.access, Arc::new(|_| {}));
         let healthy = async {
-            while clients.inspect::<serde_json::Value>("/_ministack/health").await.is_err() {
+            while clients
+                .inspect::<serde_json::Value>("/_ministack/health")
+                .await
+                .is_err()
+            {
                 tokio::time::sleep(Duration::from_millis(50)).await;
             }
         };
@@ -200,8 +230,12 @@ fn start_process(
     set("PATH", ProcessEnvironment.search_path());
     set("HOME", folder.display().to_string());
     set("TMPDIR", temporary.display().to_string());
-    // MiniStack removes containers with its label when it starts: those of another MiniStack of the user as well.
-    set("DOCKER_HOST", format!("unix://{}", temporary.join("no-docker").display()));
+    // MiniStack removes containers with its label when it starts: those of another MiniStack of the
+    // user as well.
+    set(
+        "DOCKER_HOST",
+        format!("unix://{}", temporary.join("no-docker").display()),
+    );
     let program = Program {
         name: "local-aws".to_owned(),
         path: python.to_owned(),
@@ -227,21 +261,26 @@ async fn start_container(
         data: Some(folder),
         mounts: vec![(socket.directory().to_owned(), SOCKET_IN_CONTAINER)],
         // The image's own command listens on TCP.
-        instead: ["as-owner", "/data", "ministack", PYTHON_IN_CONTAINER].map(str::to_owned).into(),
+        instead: ["as-owner", "/data", "ministack", PYTHON_IN_CONTAINER]
+            .map(str::to_owned)
+            .into(),
         arguments: serve(&format!("{SOCKET_IN_CONTAINER}/{}", SocketDirectory::FILE)),
     };
     Container::start(run, state).await
 }
 
-/// Arguments of Python that serve MiniStack on a socket. Isolated (`-I`): nothing is imported from the current directory
-/// or from where the user's `PYTHON*` variables point.
+/// Arguments of Python that serve MiniStack on a socket. Isolated (`-I`): nothing is imported from
+/// the current directory or from where the user's `PYTHON*` variables point.
 fn serve(socket: &str) -> Vec<String> {
     ["-I", "-u", "-c", SERVE, socket].map(str::to_owned).into()
 }
 
 /// What an SDK needs to talk to it: never the real AWS.
 pub fn sdk_environment(access: &LocalAccess) -> BTreeMap<String, String> {
-    access.variables().map(|(key, value)| (key.to_owned(), value.to_owned())).into()
+    access
+        .variables()
+        .map(|(key, value)| (key.to_owned(), value.to_owned()))
+        .into()
 }
 
 /// Keeps the port that the state directory's local AWS had before for the next one.
@@ -252,10 +291,15 @@ pub fn reserve_port(state: &State) {
 }
 
 fn kept_port(state: &State) -> Option<u16> {
-    std::fs::read_to_string(state.path(PORT_FILE)).ok()?.trim().parse().ok()
+    std::fs::read_to_string(state.path(PORT_FILE))
+        .ok()?
+        .trim()
+        .parse()
+        .ok()
 }
 
-/// Listens on the port that the state directory had before, or on a free one if somebody else has taken it.
+/// Listens on the port that the state directory had before, or on a free one if somebody else has
+/// taken it.
 async fn listen(state: &State) -> anyhow::Result<TcpListener> {
     /// The front of a local AWS that has just died may need a moment to close its listener.
     const TRIES: usize = 20;

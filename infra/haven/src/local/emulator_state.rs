@@ -1,17 +1,21 @@
-//! The files in which the local AWS keeps its state (`STATE/aws/SERVICE.json`), and what to do when they are damaged.
+//! The files in which the local AWS keeps its state (`STATE/aws/SERVICE.json`), and what to do when
+//! they are damaged.
 //!
-//! MiniStack writes a file for each service when it stops, without a sync: a machine that loses power leaves empty or torn
-//! files. MiniStack logs one line for such a file and starts without that service's data, while CloudFormation's own file
-//! still lists the resources: a deployment finds nothing to change, and the shop runs on queues or tables that are gone.
+//! MiniStack writes a file for each service when it stops, without a sync: a machine that loses
+//! power leaves empty or torn files. MiniStack logs one line for such a file and starts without
+//! that service's data, while CloudFormation's own file still lists the resources: a deployment
+//! finds nothing to change, and the shop runs on queues or tables that are gone.
 //!
-//! So every file is parsed before each start. When one is damaged, the whole directory is put aside, the stacks are
-//! deployed on an empty local AWS, and the intact files are carried over into it (`carry`): physical names depend on stack
-//! and logical id alone, so tables and queues have the names that they had. What the damaged file held is restored from
-//! the database at the same start, as after a kill (`repair`).
+//! So every file is parsed before each start. When one is damaged, the whole directory is put
+//! aside, the stacks are deployed on an empty local AWS, and the intact files are carried over into
+//! it (`carry`): physical names depend on stack and logical id alone, so tables and queues have the
+//! names that they had. What the damaged file held is restored from the database at the same start,
+//! as after a kill (`repair`).
 //!
-//! The rebuild is an act for the audit log, but the database is migrated and opened only after the local AWS runs. So the
-//! rebuild leaves a note in the state directory, and `record` turns the note into an audit row once the database is open. A
-//! start that fails in between leaves the note to the next start.
+//! The rebuild is an act for the audit log, but the database is migrated and opened only after the
+//! local AWS runs. So the rebuild leaves a note in the state directory, and `record` turns the note
+//! into an audit row once the database is open. A start that fails in between leaves the note to
+//! the next start.
 
 mod carry;
 
@@ -61,7 +65,15 @@ const MARKER: &str = "aws-rebuild.json";
 const NOTE: &str = "aws-rebuilt.json";
 const FOLDER: &str = "aws";
 /// Services without which no shop runs: where any file is, theirs are.
-const NEEDED: [&str; 7] = ["cloudformation", "dynamodb", "eventbridge", "secretsmanager", "sns", "sqs", "ssm"];
+const NEEDED: [&str; 7] = [
+    "cloudformation",
+    "dynamodb",
+    "eventbridge",
+    "secretsmanager",
+    "sns",
+    "sqs",
+    "ssm",
+];
 
 /// A rebuild of the local AWS's state.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -75,10 +87,17 @@ struct Rebuild {
 /// Looks at the files of the local AWS before it starts, and rebuilds them where one is damaged.
 ///
 /// # Errors
-/// When a file cannot be read, or the local AWS cannot be started and deployed. Nothing is lost then, and the next start
-/// tries again.
-pub async fn restore(phases: &Phases, source: &Source, state: &State, redis_url: Option<&str>) -> anyhow::Result<()> {
-    let Some(rebuild) = Rebuild::find(state)? else { return Ok(()) };
+/// When a file cannot be read, or the local AWS cannot be started and deployed. Nothing is lost
+/// then, and the next start tries again.
+pub async fn restore(
+    phases: &Phases,
+    source: &Source,
+    state: &State,
+    redis_url: Option<&str>,
+) -> anyhow::Result<()> {
+    let Some(rebuild) = Rebuild::find(state)? else {
+        return Ok(());
+    };
     for (service, problem) in &rebuild.damaged {
         eprintln!("  The local AWS's file {service}.json {problem}.");
     }
@@ -88,18 +107,30 @@ pub async fn restore(phases: &Phases, source: &Source, state: &State, redis_url:
             let emulator = Emulator::start(source, state, redis_url).await?;
             let clients = Aws::local(&emulator.access);
             let environment = blueprint::Environment::shop();
-            let deployed = provision::deploy(&clients.target(environment), &provision::Reporter::quiet()).await;
+            let deployed =
+                provision::deploy(&clients.target(environment), &provision::Reporter::quiet())
+                    .await;
             let stopped = emulator.stop().await;
             deployed.context("deploy the stacks on an empty local AWS")?;
             if let Some(unsaved) = unsaved(&stopped) {
                 bail!("the local AWS did not save its new state; start again ({unsaved})");
             }
-            let carried = carry::over(&state.path(&rebuild.aside), &state.path(FOLDER), &rebuild.damaged)?;
+            let carried = carry::over(
+                &state.path(&rebuild.aside),
+                &state.path(FOLDER),
+                &rebuild.damaged,
+            )?;
             Rebuild::finish(state)?;
-            Ok(((), format!("state of the local AWS rebuilt; carried over: {carried}")))
+            Ok((
+                (),
+                format!("state of the local AWS rebuilt; carried over: {carried}"),
+            ))
         })
         .await?;
-    eprintln!("  Put aside: all its old files, in {}", state.path(&rebuild.aside).display());
+    eprintln!(
+        "  Put aside: all its old files, in {}",
+        state.path(&rebuild.aside).display()
+    );
     for service in rebuild.damaged.keys() {
         eprintln!("  Lost with {service}.json: {}", lost_with(service));
     }
@@ -109,15 +140,26 @@ pub async fn restore(phases: &Phases, source: &Source, state: &State, redis_url:
 /// Records in the audit log the rebuild that [`restore`] has ended, if there was one.
 ///
 /// # Errors
-/// When the database does not take the audit row, or the note cannot be removed. The next start tries again, and the id of
-/// the act keeps a second row out.
+/// When the database does not take the audit row, or the note cannot be removed. The next start
+/// tries again, and the id of the act keeps a second row out.
 pub async fn record(state: &State, store: &Store) -> anyhow::Result<()> {
     let note = state.path(NOTE);
-    let Some(Rebuild { aside, damaged }) = Rebuild::read(&note) else { return Ok(()) };
+    let Some(Rebuild { aside, damaged }) = Rebuild::read(&note) else {
+        return Ok(());
+    };
     let act_id = format!("local-aws/{aside}");
     let (before, after) = (json!({ "damaged": damaged }), json!({ "old_files": aside }));
     let (actor, subject) = (audit::operator(), "local-aws".to_owned());
-    audit::append_once(store, act_id, &actor, "local_aws.rebuild", subject, Some(before), Some(after)).await?;
+    audit::append_once(
+        store,
+        act_id,
+        &actor,
+        "local_aws.rebuild",
+        subject,
+        Some(before),
+        Some(after),
+    )
+    .await?;
     fs::remove_file(&note).with_context(|| format!("remove {}", note.display()))
 }
 
@@ -127,7 +169,8 @@ impl Rebuild {
         serde_json::from_slice(&fs::read(path).ok()?).ok()
     }
 
-    /// Returns the rebuild that is to be done now: one that was begun before, or one for damaged files.
+    /// Returns the rebuild that is to be done now: one that was begun before, or one for damaged
+    /// files.
     fn find(state: &State) -> anyhow::Result<Option<Rebuild>> {
         let marker = state.path(MARKER);
         if let Some(begun) = Rebuild::read(&marker) {
@@ -137,17 +180,24 @@ impl Rebuild {
         if damaged.is_empty() {
             return Ok(None);
         }
-        let now = OffsetDateTime::now_utc().format(format_description!("[year][month][day]T[hour][minute][second]Z"));
-        let rebuild = Rebuild { aside: format!("{FOLDER}.torn-{}", now.context("write the time")?), damaged };
+        let now = OffsetDateTime::now_utc().format(format_description!(
+            "[year][month][day]T[hour][minute][second]Z"
+        ));
+        let rebuild = Rebuild {
+            aside: format!("{FOLDER}.torn-{}", now.context("write the time")?),
+            damaged,
+        };
         guard::write(&marker, &serde_json::to_vec(&rebuild).context("encode")?)?;
         Ok(Some(rebuild))
     }
 
-    /// Moves the old files away. Repeated after a kill, it removes what the broken off rebuild had made instead.
+    /// Moves the old files away. Repeated after a kill, it removes what the broken off rebuild had
+    /// made instead.
     fn set_aside(&self, state: &State) -> anyhow::Result<()> {
         let (folder, aside) = (state.path(FOLDER), state.path(&self.aside));
         if !aside.exists() {
-            return fs::rename(&folder, &aside).with_context(|| format!("move {} aside", folder.display()));
+            return fs::rename(&folder, &aside)
+                .with_context(|| format!("move {} aside", folder.display()));
         }
         match fs::remove_dir_all(&folder) {
             Err(error) if error.kind() != ErrorKind::NotFound => {
@@ -160,7 +210,8 @@ impl Rebuild {
     /// Ends the rebuild: the marker becomes the note for [`record`].
     fn finish(state: &State) -> anyhow::Result<()> {
         let (marker, note) = (state.path(MARKER), state.path(NOTE));
-        fs::rename(&marker, &note).with_context(|| format!("rename {} to {}", marker.display(), note.display()))
+        fs::rename(&marker, &note)
+            .with_context(|| format!("rename {} to {}", marker.display(), note.display()))
     }
 }
 
@@ -173,9 +224,16 @@ fn damaged(folder: &Path) -> anyhow::Result<BTreeMap<String, String>> {
         entries => entries.with_context(|| format!("read {}", folder.display()))?,
     };
     for entry in entries {
-        let path = entry.with_context(|| format!("read {}", folder.display()))?.path();
-        let name = path.file_name().and_then(|name| name.to_str()).and_then(|name| name.strip_suffix(".json"));
-        let Some(service) = name.filter(|_| path.is_file()) else { continue };
+        let path = entry
+            .with_context(|| format!("read {}", folder.display()))?
+            .path();
+        let name = path
+            .file_name()
+            .and_then(|name| name.to_str())
+            .and_then(|name| name.strip_suffix(".json"));
+        let Some(service) = name.filter(|_| path.is_file()) else {
+            continue;
+        };
         match problem(service, &path)? {
             Some(problem) => drop(damaged.insert(service.to_owned(), problem)),
             None => whole.push(service.to_owned()),
@@ -206,9 +264,13 @@ fn problem(service: &str, path: &Path) -> anyhow::Result<Option<String>> {
     if bytes.is_empty() {
         return Ok(Some("is empty".to_owned()));
     }
-    // The parser skips texts without a look at their bytes. MiniStack decodes all of them first, and would end at its start.
+    // The parser skips texts without a look at their bytes. MiniStack decodes all of them first,
+    // and would end at its start.
     if let Err(error) = std::str::from_utf8(&bytes) {
-        return Ok(Some(format!("is damaged (byte {} is not text)", error.valid_up_to())));
+        return Ok(Some(format!(
+            "is damaged (byte {} is not text)",
+            error.valid_up_to()
+        )));
     }
     Ok(match serde_json::from_slice::<Saved>(&bytes) {
         Err(error) => Some(format!("is damaged (not what MiniStack writes: {error})")),
@@ -227,8 +289,12 @@ fn lost_with(service: &str) -> &'static str {
             "deliveries, write-offs and counts that staff recorded, and the stock ledger. Stock starts from the menu's first \
              delivery; holds, sales and order views of all orders are restored from the database"
         }
-        "sqs" => "messages in queues, and dead letters. The sweeper asks again for every unfinished order",
-        "secretsmanager" => "the secrets. New ones were made, so staff tokens from before are refused",
+        "sqs" => {
+            "messages in queues, and dead letters. The sweeper asks again for every unfinished order"
+        }
+        "secretsmanager" => {
+            "the secrets. New ones were made, so staff tokens from before are refused"
+        }
         "ssm" => "settings that were changed in Parameter Store. The defaults apply again",
         "sns" => "text messages in the mailbox",
         "cloudformation" => "the history of the stacks, and stacks that `haven up` does not deploy",
@@ -269,10 +335,17 @@ impl Log {
     }
 }
 
-/// Returns the service and the reason from a line of MiniStack's `core/persistence.py` about a file that was not written.
+/// Returns the service and the reason from a line of MiniStack's `core/persistence.py` about a file
+/// that was not written.
 fn not_saved(line: &str) -> Option<&str> {
-    const LINES: [&str; 2] = ["Persistence: failed to save ", "Persistence: error getting state for "];
-    LINES.iter().find_map(|begin| line.split_once(begin)).map(|(_, rest)| rest)
+    const LINES: [&str; 2] = [
+        "Persistence: failed to save ",
+        "Persistence: error getting state for ",
+    ];
+    LINES
+        .iter()
+        .find_map(|begin| line.split_once(begin))
+        .map(|(_, rest)| rest)
 }
 
 #[cfg(test)]
@@ -303,7 +376,10 @@ mod tests {
             // MiniStack takes these for a service that has nothing.
             ("sns", b"{}"),
             ("secretsmanager", br#"{"__ministack_format__": 2}"#),
-            ("eventbridge", br#"{"__ministack_format__": 3, "payload": {}}"#),
+            (
+                "eventbridge",
+                br#"{"__ministack_format__": 3, "payload": {}}"#,
+            ),
         ];
         for (service, bytes) in torn {
             fs::write(folder.join(format!("{service}.json")), bytes).expect("written");
@@ -311,9 +387,21 @@ mod tests {
         fs::remove_file(folder.join("ssm.json")).expect("removed");
         let found = damaged(&folder).expect("readable");
         let names: Vec<_> = found.keys().map(String::as_str).collect();
-        let expected = ["dynamodb", "eventbridge", "iam", "s3", "secretsmanager", "sns", "sqs", "ssm"];
+        let expected = [
+            "dynamodb",
+            "eventbridge",
+            "iam",
+            "s3",
+            "secretsmanager",
+            "sns",
+            "sqs",
+            "ssm",
+        ];
         assert_eq!(names, expected);
-        assert_eq!((found["sqs"].as_str(), found["ssm"].as_str()), ("is empty", "is missing"));
+        assert_eq!(
+            (found["sqs"].as_str(), found["ssm"].as_str()),
+            ("is empty", "is missing")
+        );
         fs::remove_dir_all(folder).expect("removed");
     }
 
@@ -321,17 +409,32 @@ mod tests {
     fn every_way_in_which_a_file_was_not_written_is_read_from_the_log() {
         let line = |message: &str| format!("2026-11-29 10:00:00 [ERROR] persistence: {message}");
         let full = line("Persistence: failed to save sqs: [Errno 28] No space left on device");
-        assert_eq!(not_saved(&full), Some("sqs: [Errno 28] No space left on device"));
-        let broken = line("Persistence: error getting state for sns: dictionary changed size during iteration");
-        assert_eq!(not_saved(&broken), Some("sns: dictionary changed size during iteration"));
-        assert_eq!(not_saved(&line("Persistence: saved sqs state to /state/aws/sqs.json")), None);
+        assert_eq!(
+            not_saved(&full),
+            Some("sqs: [Errno 28] No space left on device")
+        );
+        let broken = line(
+            "Persistence: error getting state for sns: dictionary changed size during iteration",
+        );
+        assert_eq!(
+            not_saved(&broken),
+            Some("sns: dictionary changed size during iteration")
+        );
+        assert_eq!(
+            not_saved(&line("Persistence: saved sqs state to /state/aws/sqs.json")),
+            None
+        );
     }
 
     #[test]
     fn only_a_clean_end_has_saved_everything() {
         assert_eq!(unsaved(&Stopped::Cleanly), None);
         assert_eq!(unsaved(&Stopped::Killed).as_deref(), Some(KILLED));
-        let failed = unsaved(&Stopped::Failed("killed by signal 11".to_owned())).expect("it may be lost");
-        assert!(failed.contains("killed by signal 11") && failed.contains("may not have saved"), "{failed}");
+        let failed =
+            unsaved(&Stopped::Failed("killed by signal 11".to_owned())).expect("it may be lost");
+        assert!(
+            failed.contains("killed by signal 11") && failed.contains("may not have saved"),
+            "{failed}"
+        );
     }
 }

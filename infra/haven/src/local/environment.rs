@@ -1,4 +1,5 @@
-//! The environment of each process of a local platform: what a template writes into its task definition on AWS.
+//! The environment of each process of a local platform: what a template writes into its task
+//! definition on AWS.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -31,7 +32,10 @@ pub struct Surroundings {
 
 impl Surroundings {
     fn secret(&self, slug: &str) -> anyhow::Result<String> {
-        self.secrets.get(slug).cloned().with_context(|| format!("the secret {slug} was not deployed"))
+        self.secrets
+            .get(slug)
+            .cloned()
+            .with_context(|| format!("the secret {slug} was not deployed"))
     }
 
     /// What the staff's tokens are signed with.
@@ -54,29 +58,48 @@ impl Surroundings {
     ///
     /// # Errors
     /// When one of its secrets was not deployed.
-    pub fn of_gateway(&self, bind: &str, ledger: String) -> anyhow::Result<BTreeMap<String, String>> {
+    pub fn of_gateway(
+        &self,
+        bind: &str,
+        ledger: String,
+    ) -> anyhow::Result<BTreeMap<String, String>> {
         let environment = [
             ("PAYMENT_BIND", bind.to_owned()),
             ("PAYMENT_LEDGER", ledger),
-            ("PAYMENT_WEBHOOK_URL", format!("{}/webhooks/payment", self.public_url)),
+            (
+                "PAYMENT_WEBHOOK_URL",
+                format!("{}/webhooks/payment", self.public_url),
+            ),
             (PAYMENT_WEBHOOK.variable, self.secret(PAYMENT_WEBHOOK.slug)?),
             (PAYMENT_API.variable, self.payment_api_key()?),
         ];
-        Ok(common(environment.map(|(key, value)| (key.to_owned(), value)).into()))
+        Ok(common(
+            environment
+                .map(|(key, value)| (key.to_owned(), value))
+                .into(),
+        ))
     }
 
     /// Of a role, whose health is served at `health_bind`.
     ///
     /// # Errors
     /// When something that it needs was not deployed.
-    pub fn of_role(&self, role: &Role, health_bind: &str) -> anyhow::Result<BTreeMap<String, String>> {
+    pub fn of_role(
+        &self,
+        role: &Role,
+        health_bind: &str,
+    ) -> anyhow::Result<BTreeMap<String, String>> {
         let mut environment = common(sdk_environment(&self.aws));
         let mut set = |key: &str, value: String| environment.insert(key.to_owned(), value);
         set("HAVEN_ENV", ENVIRONMENT.to_owned());
         set("HAVEN_HEALTH_BIND", health_bind.to_owned());
         set("HAVEN_PUBLIC_URL", self.public_url.clone());
         let of_relay = role.slug == OUTBOX_RELAY.slug;
-        let database_url = if of_relay { &self.outbox_database_url } else { &self.database_url };
+        let database_url = if of_relay {
+            &self.outbox_database_url
+        } else {
+            &self.database_url
+        };
         set("DATABASE_URL", database_url.clone());
         if let (true, Some(url)) = (role.cache, &self.redis_url) {
             set("REDIS_URL", url.clone());
@@ -93,7 +116,12 @@ impl Surroundings {
         for address in role.addresses() {
             let variable = address.variable();
             let value = self.addresses.get(&variable);
-            set(&variable, value.cloned().with_context(|| format!("{variable} was not deployed"))?);
+            set(
+                &variable,
+                value
+                    .cloned()
+                    .with_context(|| format!("{variable} was not deployed"))?,
+            );
         }
         Ok(environment)
     }
@@ -101,7 +129,12 @@ impl Surroundings {
 
 /// What every process of ours may see of our own environment.
 fn common(mut environment: BTreeMap<String, String>) -> BTreeMap<String, String> {
-    for key in ["HAVEN_LOG", "HAVEN_ORDERS_PER_MINUTE", "RUST_BACKTRACE", "TMPDIR"] {
+    for key in [
+        "HAVEN_LOG",
+        "HAVEN_ORDERS_PER_MINUTE",
+        "RUST_BACKTRACE",
+        "TMPDIR",
+    ] {
         if let Some(value) = ProcessEnvironment.get(key) {
             environment.insert(key.to_owned(), value);
         }

@@ -1,4 +1,5 @@
-//! `haven.json`: what others may know of a running platform. Its fields are part of the public contract.
+//! `haven.json`: what others may know of a running platform. Its fields are part of the public
+//! contract.
 
 use std::fs;
 use std::path::Path;
@@ -59,18 +60,24 @@ impl Facts {
     }
 
     /// # Errors
-    /// [`BadUsage`] when the file or its directory belongs to another user, or the file is a link or not one of haven's. Another
-    /// error when it is not there: nothing runs on the directory.
+    /// [`BadUsage`] when the file or its directory belongs to another user, or the file is a link
+    /// or not one of haven's. Another error when it is not there: nothing runs on the directory.
     pub fn read(folder: &Path) -> anyhow::Result<Facts> {
         guard::check_owner(folder)?;
         let path = folder.join(FILE);
         let text = match guard::read_own(&path) {
             Err(error) if guard::is_refusal(&error) => {
-                return Err(guard::unusable(error, format!("{} cannot be used", path.display())));
+                return Err(guard::unusable(
+                    error,
+                    format!("{} cannot be used", path.display()),
+                ));
             }
-            text => {
-                text.with_context(|| format!("{} is not there: nothing runs on this state folder", path.display()))?
-            }
+            text => text.with_context(|| {
+                format!(
+                    "{} is not there: nothing runs on this state folder",
+                    path.display()
+                )
+            })?,
         };
         serde_json::from_slice(&text).map_err(|error| {
             let (path, version) = (path.display(), format::VERSION);
@@ -81,7 +88,8 @@ impl Facts {
         })
     }
 
-    /// Readers see the old file or the new one, never half of one. The staff token is in it: for the owner's eyes.
+    /// Readers see the old file or the new one, never half of one. The staff token is in it: for
+    /// the owner's eyes.
     pub fn write(&self, folder: &Path) -> anyhow::Result<()> {
         let text = serde_json::to_string_pretty(self).context("encode haven.json")?;
         guard::write(&folder.join(FILE), text.as_bytes())

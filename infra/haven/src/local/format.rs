@@ -1,4 +1,5 @@
-//! The format of a state directory: `STATE/format` holds its number, `STATE/version` the version of haven that wrote it.
+//! The format of a state directory: `STATE/format` holds its number, `STATE/version` the version of
+//! haven that wrote it.
 
 use std::fs;
 use std::io::ErrorKind;
@@ -9,17 +10,20 @@ use anyhow::Context as _;
 use super::guard;
 use crate::target::BadUsage;
 
-/// 1: every release before the file existed. 2: closed to other accounts; the servers ask for passwords.
+/// 1: every release before the file existed. 2: closed to other accounts; the servers ask for
+/// passwords.
 const FORMAT: u32 = 2;
 const FILE: &str = "format";
 const VERSION_FILE: &str = "version";
 /// The version of this haven.
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");
 
-/// Checks that this haven reads the format of a state directory. Returns its number, if it has one. Changes nothing.
+/// Checks that this haven reads the format of a state directory. Returns its number, if it has one.
+/// Changes nothing.
 ///
 /// # Errors
-/// [`BadUsage`] when a newer haven wrote it, which names the version to install, or when haven did not write it.
+/// [`BadUsage`] when a newer haven wrote it, which names the version to install, or when haven did
+/// not write it.
 pub fn check(folder: &Path) -> anyhow::Result<Option<u32>> {
     let path = folder.join(FILE);
     let bytes = match fs::read(&path) {
@@ -64,14 +68,19 @@ pub fn accept(folder: &Path) -> anyhow::Result<()> {
         guard::write(&folder.join(FILE), format!("{FORMAT}\n").as_bytes())?;
     }
     if written_by(folder).as_deref() != Some(VERSION) {
-        guard::write(&folder.join(VERSION_FILE), format!("{VERSION}\n").as_bytes())?;
+        guard::write(
+            &folder.join(VERSION_FILE),
+            format!("{VERSION}\n").as_bytes(),
+        )?;
     }
     Ok(())
 }
 
 /// Returns the version that wrote a state directory last.
 fn written_by(folder: &Path) -> Option<String> {
-    fs::read_to_string(folder.join(VERSION_FILE)).ok().map(|text| text.trim().to_owned())
+    fs::read_to_string(folder.join(VERSION_FILE))
+        .ok()
+        .map(|text| text.trim().to_owned())
 }
 
 /// Returns the three numbers of a version. `None`, for what is no version, is less than any.
@@ -96,7 +105,12 @@ mod tests {
             }
             accept(&folder).expect("not newer");
             assert_eq!(fs::read_to_string(folder.join(FILE)).expect("there"), "2\n");
-            assert_eq!(fs::read_to_string(folder.join(VERSION_FILE)).expect("there").trim(), VERSION);
+            assert_eq!(
+                fs::read_to_string(folder.join(VERSION_FILE))
+                    .expect("there")
+                    .trim(),
+                VERSION
+            );
         }
         fs::write(folder.join(FILE), "7\n").expect("written");
         // The last is what this build writes itself, and the two before name no release.
@@ -105,9 +119,17 @@ mod tests {
         for (version, install) in [("3.1.4", "haven 3.1.4 or newer")].into_iter().chain(rest) {
             fs::write(folder.join(VERSION_FILE), format!("{version}\n")).expect("written");
             let refused = accept(&folder).expect_err("newer").to_string();
-            assert!(refused.contains("has format 7") && refused.contains(&format!("install {install},")), "{refused}");
+            assert!(
+                refused.contains("has format 7")
+                    && refused.contains(&format!("install {install},")),
+                "{refused}"
+            );
         }
-        assert_eq!(fs::read_to_string(folder.join(FILE)).expect("there"), "7\n", "untouched");
+        assert_eq!(
+            fs::read_to_string(folder.join(FILE)).expect("there"),
+            "7\n",
+            "untouched"
+        );
         fs::write(folder.join(FILE), "pdf").expect("written");
         let refused = accept(&folder).expect_err("not ours").to_string();
         assert!(refused.contains("\"pdf\""), "{refused}");

@@ -1,5 +1,6 @@
-//! The URLs of servers that somebody else runs, for `--postgres` and `--redis`. A URL with a password comes from a
-//! variable or a file: every account of the machine can read the arguments of a program.
+//! The URLs of servers that somebody else runs, for `--postgres` and `--redis`. A URL with a
+//! password comes from a variable or a file: every account of the machine can read the arguments of
+//! a program.
 
 use std::path::Path;
 
@@ -15,16 +16,24 @@ pub struct Server {
     pub schemes: &'static [&'static str],
 }
 
-pub const POSTGRES: Server =
-    Server { flag: "--postgres", variable: "HAVEN_POSTGRES_URL", schemes: &["postgres://", "postgresql://"] };
-pub const REDIS: Server = Server { flag: "--redis", variable: "HAVEN_REDIS_URL", schemes: &["redis://", "rediss://"] };
+pub const POSTGRES: Server = Server {
+    flag: "--postgres",
+    variable: "HAVEN_POSTGRES_URL",
+    schemes: &["postgres://", "postgresql://"],
+};
+pub const REDIS: Server = Server {
+    flag: "--redis",
+    variable: "HAVEN_REDIS_URL",
+    schemes: &["redis://", "rediss://"],
+};
 
 impl Server {
-    /// Returns the URL of the flag, else of the variable; both may be `@FILE`. `Some("")` asks for a server of our own,
-    /// `None` for none.
+    /// Returns the URL of the flag, else of the variable; both may be `@FILE`. `Some("")` asks for
+    /// a server of our own, `None` for none.
     ///
     /// # Errors
-    /// When the file cannot be read, or the URL is of another kind. The message does not repeat a password.
+    /// When the file cannot be read, or the URL is of another kind. The message does not repeat a
+    /// password.
     pub fn url(&self, flag: Option<&str>) -> anyhow::Result<Option<String>> {
         if ProcessEnvironment.is_not_text(self.variable) {
             return Err(BadUsage::Said(format!("{} is not UTF-8", self.variable)).into());
@@ -41,7 +50,9 @@ impl Server {
         };
         if !self.schemes.iter().any(|scheme| url.starts_with(scheme)) {
             let schemes = self.schemes.join(" or ");
-            return Err(BadUsage::Said(format!("the URL of {from} must begin with {schemes}")).into());
+            return Err(
+                BadUsage::Said(format!("the URL of {from} must begin with {schemes}")).into(),
+            );
         }
         if from == self.flag && url == given && has_password(&url) {
             eprintln!(
@@ -61,30 +72,48 @@ fn read(file: &Path) -> anyhow::Result<String> {
 fn has_password(url: &str) -> bool {
     let rest = url.split_once("://").map_or(url, |(_, rest)| rest);
     let authority = rest.split(['/', '?']).next().unwrap_or_default();
-    authority.rsplit_once('@').is_some_and(|(user, _)| user.contains(':'))
+    authority
+        .rsplit_once('@')
+        .is_some_and(|(user, _)| user.contains(':'))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    const SERVER: Server = Server { flag: "--postgres", variable: "HAVEN_TEST_NOT_SET", schemes: &["postgres://"] };
+    const SERVER: Server = Server {
+        flag: "--postgres",
+        variable: "HAVEN_TEST_NOT_SET",
+        schemes: &["postgres://"],
+    };
 
     #[test]
     fn a_url_comes_from_the_flag_or_a_file() {
         assert_eq!(SERVER.url(None).expect("nothing"), None);
         assert_eq!(SERVER.url(Some("")).expect("ours"), Some(String::new()));
-        assert_eq!(SERVER.url(Some("postgres://h/d")).expect("a URL"), Some("postgres://h/d".to_owned()));
+        assert_eq!(
+            SERVER.url(Some("postgres://h/d")).expect("a URL"),
+            Some("postgres://h/d".to_owned())
+        );
         let file = std::env::temp_dir().join(format!("haven-url-{}", uuid::Uuid::now_v7()));
         std::fs::write(&file, "postgres://me:secret@h/d\n").expect("written");
         let flag = format!("@{}", file.display());
-        assert_eq!(SERVER.url(Some(&flag)).expect("a file"), Some("postgres://me:secret@h/d".to_owned()));
+        assert_eq!(
+            SERVER.url(Some(&flag)).expect("a file"),
+            Some("postgres://me:secret@h/d".to_owned())
+        );
         std::fs::write(&file, "mysql://me:secret@h/d\n").expect("written");
         let refused = format!("{:#}", SERVER.url(Some(&flag)).expect_err("another kind"));
-        assert!(refused.contains("postgres://") && !refused.contains("secret"), "{refused}");
+        assert!(
+            refused.contains("postgres://") && !refused.contains("secret"),
+            "{refused}"
+        );
         std::fs::remove_file(&file).expect("removed");
         let refused = format!("{:#}", SERVER.url(Some(&flag)).expect_err("no file"));
-        assert!(refused.contains("--postgres") && refused.contains("haven-url-"), "{refused}");
+        assert!(
+            refused.contains("--postgres") && refused.contains("haven-url-"),
+            "{refused}"
+        );
     }
 
     #[test]

@@ -1,9 +1,12 @@
-//! What a state directory must be before anything is written in it: a path that works everywhere, a directory of our own,
-//! closed to every other account, and without symbolic links where files are written.
+//! What a state directory must be before anything is written in it: a path that works everywhere, a
+//! directory of our own, closed to every other account, and without symbolic links where files are
+//! written.
 
 use std::fs::{self, DirBuilder, DirEntry, File, Metadata, OpenOptions, Permissions, ReadDir};
 use std::io::{self, ErrorKind, Read as _, Write as _};
-use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _};
+use std::os::unix::fs::{
+    DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _,
+};
 use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
@@ -15,22 +18,48 @@ use super::facts::Facts;
 use super::{format, python, state};
 use crate::target::BadUsage;
 
-/// Files that only haven writes, each with what tells a file of haven's from another one of the same name. One of them
-/// shows that haven made the directory its own.
+/// Files that only haven writes, each with what tells a file of haven's from another one of the
+/// same name. One of them shows that haven made the directory its own.
 const MARKS: [(&str, IsHavens); 5] = [
-    (state::LOCK, |content| state::parse_holder(content).is_some()),
-    ("format", |content| text(content).is_some_and(|number| number.parse::<u32>().is_ok())),
-    ("aws-port", |content| text(content).is_some_and(|port| port.parse::<u16>().is_ok())),
-    ("payment-ledger.jsonl", |content| content.first().is_none_or(|first| *first == b'{')),
-    ("haven.json", |content| serde_json::from_slice::<Facts>(content).is_ok()),
+    (state::LOCK, |content| {
+        state::parse_holder(content).is_some()
+    }),
+    ("format", |content| {
+        text(content).is_some_and(|number| number.parse::<u32>().is_ok())
+    }),
+    ("aws-port", |content| {
+        text(content).is_some_and(|port| port.parse::<u16>().is_ok())
+    }),
+    ("payment-ledger.jsonl", |content| {
+        content.first().is_none_or(|first| *first == b'{')
+    }),
+    ("haven.json", |content| {
+        serde_json::from_slice::<Facts>(content).is_ok()
+    }),
 ];
 type IsHavens = fn(&[u8]) -> bool;
 /// More than any of them takes but the payment ledger, whose beginning is enough.
 const MARK_BYTES_MAX: u64 = 64 * 1024;
 /// Everything else of haven's, by name, and by the beginning and the end of a name.
-const OURS: [&str; 9] =
-    ["logs", "aws", "aws-rebuild.json", "aws-rebuilt.json", "postgres", "redis", "containers", "run", "version"];
-const OURS_BEGIN: [&str; 6] = ["orders.db", "haven.json", "postgres-", "redis-", "aws-socket", "aws.torn-"];
+const OURS: [&str; 9] = [
+    "logs",
+    "aws",
+    "aws-rebuild.json",
+    "aws-rebuilt.json",
+    "postgres",
+    "redis",
+    "containers",
+    "run",
+    "version",
+];
+const OURS_BEGIN: [&str; 6] = [
+    "orders.db",
+    "haven.json",
+    "postgres-",
+    "redis-",
+    "aws-socket",
+    "aws.torn-",
+];
 const OURS_END: [&str; 1] = [".pid"];
 /// Made by `haven deploy` as well, in a directory that no `haven up` has used yet.
 const DEPLOYED: &str = "deployed";
@@ -48,27 +77,39 @@ pub fn close_new_files() {
     rustix::process::umask(Mode::from_raw_mode(OTHERS));
 }
 
-/// Returns the state directory's real path. Makes the directory if it is not there (0700), and closes an open one, with
-/// everything of haven's in it, to other accounts.
+/// Returns the state directory's real path. Makes the directory if it is not there (0700), and
+/// closes an open one, with everything of haven's in it, to other accounts.
 ///
 /// # Errors
-/// [`BadUsage`] for a path that some part of the platform cannot use, a directory of another user, one that haven did not
-/// make and must not take over, one of a newer format, or one with symbolic links where files are written. Nothing is
-/// changed then. Other errors are those of the system, such as a full disk.
+/// [`BadUsage`] for a path that some part of the platform cannot use, a directory of another user,
+/// one that haven did not make and must not take over, one of a newer format, or one with symbolic
+/// links where files are written. Nothing is changed then. Other errors are those of the system,
+/// such as a full disk.
 pub fn admit(folder: &Path) -> anyhow::Result<PathBuf> {
     check_path(&std::path::absolute(folder).context("find the state directory")?)?;
     let made = match fs::metadata(folder) {
-        Err(error) if error.kind() == ErrorKind::NotFound => {
-            DirBuilder::new().recursive(true).mode(0o700).create(folder).and_then(|()| fs::metadata(folder))
-        }
+        Err(error) if error.kind() == ErrorKind::NotFound => DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(folder)
+            .and_then(|()| fs::metadata(folder)),
         found => found,
     };
-    let metadata =
-        made.map_err(|error| unusable(error, format!("the state directory {} cannot be made", folder.display())))?;
-    let folder = folder.canonicalize().with_context(|| format!("find {}", folder.display()))?;
+    let metadata = made.map_err(|error| {
+        unusable(
+            error,
+            format!("the state directory {} cannot be made", folder.display()),
+        )
+    })?;
+    let folder = folder
+        .canonicalize()
+        .with_context(|| format!("find {}", folder.display()))?;
     check_path(&folder)?;
     if !metadata.is_dir() {
-        let why = format!("the state directory {} is a file: choose another with --state DIR", folder.display());
+        let why = format!(
+            "the state directory {} is a file: choose another with --state DIR",
+            folder.display()
+        );
         return Err(BadUsage::Said(why).into());
     }
     refuse_another_owner(&folder, &metadata)?;
@@ -88,12 +129,15 @@ pub fn admit(folder: &Path) -> anyhow::Result<PathBuf> {
         open = inspect(&folder)?;
     }
     // From the inside out: a folder that is still open shows that something in it may be.
-    open.iter().rev().try_for_each(|(path, metadata)| close(path, metadata))?;
+    open.iter()
+        .rev()
+        .try_for_each(|(path, metadata)| close(path, metadata))?;
     Ok(folder)
 }
 
-/// Refuses a state directory of another user, for commands that read one: its files name the processes that are signalled
-/// and the servers that secrets are sent to. A directory that is not there passes.
+/// Refuses a state directory of another user, for commands that read one: its files name the
+/// processes that are signalled and the servers that secrets are sent to. A directory that is not
+/// there passes.
 ///
 /// # Errors
 /// When the directory belongs to another user.
@@ -117,9 +161,10 @@ fn refuse_another_owner(folder: &Path, metadata: &Metadata) -> Result<(), BadUsa
     Ok(())
 }
 
-/// Makes the error of a state directory, or of a file in it, that the system does not let us use. [`BadUsage`] where another
-/// directory is the remedy: a path that leads nowhere, missing rights, a read-only file system. A full or broken disk is
-/// nothing that the user chose, and stays the system's error.
+/// Makes the error of a state directory, or of a file in it, that the system does not let us use.
+/// [`BadUsage`] where another directory is the remedy: a path that leads nowhere, missing rights, a
+/// read-only file system. A full or broken disk is nothing that the user chose, and stays the
+/// system's error.
 pub fn unusable(error: io::Error, what: String) -> anyhow::Error {
     const OF_THE_PATH: [ErrorKind; 5] = [
         ErrorKind::NotFound,
@@ -130,46 +175,65 @@ pub fn unusable(error: io::Error, what: String) -> anyhow::Error {
     ];
     let is_too_long = Errno::from_io_error(&error) == Some(Errno::NAMETOOLONG);
     if is_refusal(&error) || is_too_long || OF_THE_PATH.contains(&error.kind()) {
-        return BadUsage::Said(format!("{what} ({error}): choose another state directory with --state DIR")).into();
+        return BadUsage::Said(format!(
+            "{what} ({error}): choose another state directory with --state DIR"
+        ))
+        .into();
     }
     anyhow::Error::new(error).context(what)
 }
 
-/// Whether a file cannot be opened because of whose or what it is: another user's, a symbolic link, or a device.
+/// Whether a file cannot be opened because of whose or what it is: another user's, a symbolic link,
+/// or a device.
 pub fn is_refusal(error: &io::Error) -> bool {
-    // What `open` returns for a link that it does not follow. `ErrorKind` has no stable name for it.
+    // What `open` returns for a link that it does not follow. `ErrorKind` has no stable name for
+    // it.
     let is_link = Errno::from_io_error(error) == Some(Errno::LOOP);
     is_link || [ErrorKind::PermissionDenied, ErrorKind::InvalidInput].contains(&error.kind())
 }
 
-/// Refuses paths that could not be written down exactly: in `haven.json`, in a label of a container, in a URL.
+/// Refuses paths that could not be written down exactly: in `haven.json`, in a label of a
+/// container, in a URL.
 fn check_path(path: &Path) -> Result<(), BadUsage> {
     let refused = |why: &str| {
         BadUsage::Said(format!(
             "the state directory {path:?} cannot be used, since its path {why}: choose another with --state DIR"
         ))
     };
-    let Some(text) = path.to_str() else { return Err(refused("is not UTF-8")) };
+    let Some(text) = path.to_str() else {
+        return Err(refused("is not UTF-8"));
+    };
     if text.len() > PATH_BYTES_MAX {
-        return Err(refused(&format!("has {} bytes, and {PATH_BYTES_MAX} is the limit", text.len())));
+        return Err(refused(&format!(
+            "has {} bytes, and {PATH_BYTES_MAX} is the limit",
+            text.len()
+        )));
     }
     match text.chars().find(|letter| letter.is_control()) {
-        Some(letter) => Err(refused(&format!("contains the control character {}", letter.escape_unicode()))),
+        Some(letter) => Err(refused(&format!(
+            "contains the control character {}",
+            letter.escape_unicode()
+        ))),
         None => Ok(()),
     }
 }
 
-/// Whether haven made the directory, by the content of its files: other programs have a `lock` or a `format` as well.
+/// Whether haven made the directory, by the content of its files: other programs have a `lock` or a
+/// `format` as well.
 fn is_marked(folder: &Path, metadata: &Metadata) -> bool {
-    // An empty lock file shows less than a holder's name. An older haven left it empty, beside its logs; a start that was
-    // killed leaves it empty in a closed directory.
+    // An empty lock file shows less than a holder's name. An older haven left it empty, beside its
+    // logs; a start that was killed leaves it empty in a closed directory.
     let may_be_empty = metadata.mode() & OTHERS == 0 || folder.join("logs").is_dir();
     MARKS.iter().any(|(name, is_havens)| {
         let begin = |file: File| {
             let mut content = Vec::new();
-            file.take(MARK_BYTES_MAX).read_to_end(&mut content).map(|_| content)
+            file.take(MARK_BYTES_MAX)
+                .read_to_end(&mut content)
+                .map(|_| content)
         };
-        let Ok(content) = open_own(&folder.join(name)).and_then(begin) else { return false };
+        let Ok(content) = open_own(&folder.join(name)).and_then(begin) else {
+            return false;
+        };
         is_havens(&content) || (*name == state::LOCK && content.is_empty() && may_be_empty)
     })
 }
@@ -178,12 +242,15 @@ fn text(content: &[u8]) -> Option<&str> {
     std::str::from_utf8(content).ok().map(str::trim)
 }
 
-/// A directory that haven did not make may become its state directory when it is empty, or when no other account uses it
-/// anyway and no files of haven's names are in it.
+/// A directory that haven did not make may become its state directory when it is empty, or when no
+/// other account uses it anyway and no files of haven's names are in it.
 fn refuse_what_is_not_ours(folder: &Path, metadata: &Metadata) -> anyhow::Result<()> {
     let shown = folder.display();
-    let home = ProcessEnvironment.get_os("HOME").and_then(|home| fs::canonicalize(home).ok());
-    if folder.parent().is_none() || home.as_deref() == Some(folder) || metadata.mode() & STICKY != 0 {
+    let home = ProcessEnvironment
+        .get_os("HOME")
+        .and_then(|home| fs::canonicalize(home).ok());
+    if folder.parent().is_none() || home.as_deref() == Some(folder) || metadata.mode() & STICKY != 0
+    {
         let why = format!(
             "{shown} cannot be a state directory: choose one of its own with --state DIR, such as {shown}/.haven"
         );
@@ -212,17 +279,27 @@ fn refuse_what_is_not_ours(folder: &Path, metadata: &Metadata) -> anyhow::Result
 
 fn list(folder: &Path) -> anyhow::Result<ReadDir> {
     let listed = fs::read_dir(folder);
-    listed.map_err(|error| unusable(error, format!("the state directory {} cannot be listed", folder.display())))
+    listed.map_err(|error| {
+        unusable(
+            error,
+            format!("the state directory {} cannot be listed", folder.display()),
+        )
+    })
 }
 
 fn is_ours(name: &std::ffi::OsStr) -> bool {
     let name = name.to_string_lossy();
-    MARKS.iter().map(|(mark, _)| mark).chain(&OURS).any(|ours| name == *ours)
+    MARKS
+        .iter()
+        .map(|(mark, _)| mark)
+        .chain(&OURS)
+        .any(|ours| name == *ours)
         || OURS_BEGIN.iter().any(|begin| name.starts_with(begin))
         || OURS_END.iter().any(|end| name.ends_with(end))
 }
 
-/// Whether a command that does not lock the directory made this: `haven deploy`, or one that built a Python environment.
+/// Whether a command that does not lock the directory made this: `haven deploy`, or one that built
+/// a Python environment.
 fn is_of_another_command(entry: &DirEntry) -> bool {
     let name = entry.file_name().to_string_lossy().into_owned();
     let is_lock = name.starts_with(PYTHON) && name.ends_with(".lock");
@@ -232,13 +309,17 @@ fn is_of_another_command(entry: &DirEntry) -> bool {
         || (is_lock && entry.metadata().is_ok_and(|lock| lock.len() == 0))
 }
 
-/// Refuses symbolic links where haven writes: whoever placed one would choose the file that is overwritten. Returns what
-/// an older haven, or another umask, left open to other accounts.
+/// Refuses symbolic links where haven writes: whoever placed one would choose the file that is
+/// overwritten. Returns what an older haven, or another umask, left open to other accounts.
 ///
 /// # Errors
 /// The first such file by name, or one that belongs to another user.
 fn inspect(folder: &Path) -> anyhow::Result<Vec<(PathBuf, Metadata)>> {
-    let mut inspection = Inspection { folder, us: rustix::process::geteuid().as_raw(), open: Vec::new() };
+    let mut inspection = Inspection {
+        folder,
+        us: rustix::process::geteuid().as_raw(),
+        open: Vec::new(),
+    };
     for entry in list(folder)? {
         let entry = entry.with_context(|| format!("list {}", folder.display()))?;
         let metadata = match entry.metadata() {
@@ -251,12 +332,20 @@ fn inspect(folder: &Path) -> anyhow::Result<Vec<(PathBuf, Metadata)>> {
         }
         let name = entry.file_name();
         if is_ours(&name) || name == DEPLOYED || name == PYTHON_LOCK {
-            // What a container keeps may belong to an id of the container's: the local AWS's files too, where root runs it.
-            let of_container =
-                name == "containers" || (inspection.us == 0 && name.to_string_lossy().starts_with("aws"));
-            let kind = if of_container { Kind::OfContainer } else { Kind::Ours };
+            // What a container keeps may belong to an id of the container's: the local AWS's files
+            // too, where root runs it.
+            let of_container = name == "containers"
+                || (inspection.us == 0 && name.to_string_lossy().starts_with("aws"));
+            let kind = if of_container {
+                Kind::OfContainer
+            } else {
+                Kind::Ours
+            };
             inspection.look(&entry.path(), &metadata, kind)?;
-        } else if name == PYTHON && metadata.mode() & OTHERS != 0 && python::is_havens(&entry.path()) {
+        } else if name == PYTHON
+            && metadata.mode() & OTHERS != 0
+            && python::is_havens(&entry.path())
+        {
             // Thousands of files: a closed one was closed whole.
             inspection.look(&entry.path(), &metadata, Kind::Python)?;
         }
@@ -305,7 +394,10 @@ impl Inspection<'_> {
         if file_type.is_dir() {
             let listed = match fs::read_dir(path) {
                 // Of a container's own id, or removed just now.
-                Err(error) if [ErrorKind::PermissionDenied, ErrorKind::NotFound].contains(&error.kind()) => {
+                Err(error)
+                    if [ErrorKind::PermissionDenied, ErrorKind::NotFound]
+                        .contains(&error.kind()) =>
+                {
                     return Ok(());
                 }
                 listed => listed.with_context(|| format!("list {}", path.display()))?,
@@ -316,7 +408,10 @@ impl Inspection<'_> {
                     Ok(metadata) => self.look(&entry.path(), &metadata, kind)?,
                     // A server of the run before is still removing its files.
                     Err(error) if error.kind() == ErrorKind::NotFound => {}
-                    Err(error) => return Err(error).with_context(|| format!("look at {}", entry.path().display())),
+                    Err(error) => {
+                        return Err(error)
+                            .with_context(|| format!("look at {}", entry.path().display()));
+                    }
                 }
             }
         }
@@ -349,17 +444,22 @@ pub fn private() -> OpenOptions {
 fn opened(flags: OFlags) -> OpenOptions {
     let mut options = OpenOptions::new();
     // The flags of `open` are a C int; these are small ones on every platform.
-    options.mode(0o600).custom_flags(i32::try_from(flags.bits()).unwrap_or_default());
+    options
+        .mode(0o600)
+        .custom_flags(i32::try_from(flags.bits()).unwrap_or_default());
     options
 }
 
-/// Opens a file of a state directory to read it. In a directory that was open to others, one of them may have placed it.
+/// Opens a file of a state directory to read it. In a directory that was open to others, one of
+/// them may have placed it.
 ///
 /// # Errors
 /// When it is not there, is a link or a device, or belongs to another user.
 pub fn open_own(path: &Path) -> io::Result<File> {
     // A pipe would wait for its other end.
-    own(opened(OFlags::NOFOLLOW | OFlags::NONBLOCK).read(true).open(path)?)
+    own(opened(OFlags::NOFOLLOW | OFlags::NONBLOCK)
+        .read(true)
+        .open(path)?)
 }
 
 /// Passes a regular file of ours.
@@ -369,7 +469,10 @@ pub fn open_own(path: &Path) -> io::Result<File> {
 pub fn own(file: File) -> io::Result<File> {
     let metadata = file.metadata()?;
     if !metadata.is_file() {
-        return Err(io::Error::new(ErrorKind::InvalidInput, "it is not a regular file"));
+        return Err(io::Error::new(
+            ErrorKind::InvalidInput,
+            "it is not a regular file",
+        ));
     }
     if metadata.uid() != rustix::process::geteuid().as_raw() {
         let owner = format!("it belongs to the user with id {}", metadata.uid());
@@ -393,7 +496,11 @@ pub fn read_own(path: &Path) -> io::Result<Vec<u8>> {
 /// # Errors
 /// When it cannot be made.
 pub fn private_folder(path: &Path) -> anyhow::Result<()> {
-    DirBuilder::new().recursive(true).mode(0o700).create(path).with_context(|| format!("make {}", path.display()))
+    DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(path)
+        .with_context(|| format!("make {}", path.display()))
 }
 
 /// Writes a file for its owner alone. Readers see the old file or the new one, never half of one.
@@ -404,12 +511,17 @@ pub fn write(path: &Path, content: &[u8]) -> anyhow::Result<()> {
     let mut name = path.file_name().unwrap_or_default().to_owned();
     name.push(".new");
     let fresh = path.with_file_name(name);
-    let written = private().create(true).truncate(true).write(true).open(&fresh).and_then(|mut file: File| {
-        file.set_permissions(Permissions::from_mode(0o600))?;
-        file.write_all(content)?;
-        // Before the new name: else a machine that stops leaves an empty file under it.
-        file.sync_all()
-    });
+    let written = private()
+        .create(true)
+        .truncate(true)
+        .write(true)
+        .open(&fresh)
+        .and_then(|mut file: File| {
+            file.set_permissions(Permissions::from_mode(0o600))?;
+            file.write_all(content)?;
+            // Before the new name: else a machine that stops leaves an empty file under it.
+            file.sync_all()
+        });
     written.with_context(|| format!("write {}", fresh.display()))?;
     fs::rename(&fresh, path).with_context(|| format!("write {}", path.display()))
 }
@@ -447,8 +559,10 @@ mod tests {
         let metadata = fs::symlink_metadata(path).expect("metadata");
         let mut found = vec![(path.to_owned(), metadata.mode() & 0o7777)];
         if metadata.is_dir() {
-            let mut below: Vec<_> =
-                fs::read_dir(path).expect("a list").map(|entry| entry.expect("an entry").path()).collect();
+            let mut below: Vec<_> = fs::read_dir(path)
+                .expect("a list")
+                .map(|entry| entry.expect("an entry").path())
+                .collect();
             below.sort();
             found.extend(below.iter().flat_map(|path| modes(path)));
         }
@@ -464,7 +578,10 @@ mod tests {
         let open = if metadata.is_dir() { 0o777 } else { 0o666 };
         fs::set_permissions(path, Permissions::from_mode(open)).expect("changed");
         if metadata.is_dir() {
-            fs::read_dir(path).expect("a list").flatten().for_each(|entry| open_to_all(&entry.path()));
+            fs::read_dir(path)
+                .expect("a list")
+                .flatten()
+                .for_each(|entry| open_to_all(&entry.path()));
         }
     }
 
@@ -482,8 +599,11 @@ mod tests {
         assert_eq!(mode(&new), 0o700);
 
         let old = folder.0.join("old");
-        for (path, file) in [("logs", "logs/up.log"), ("aws", "aws/sqs.json"), ("postgres/base", "postgres/PG_VERSION")]
-        {
+        for (path, file) in [
+            ("logs", "logs/up.log"),
+            ("aws", "aws/sqs.json"),
+            ("postgres/base", "postgres/PG_VERSION"),
+        ] {
             fs::create_dir_all(old.join(path)).expect("a folder");
             fs::write(old.join(file), "").expect("written");
         }
@@ -491,17 +611,37 @@ mod tests {
             fs::write(old.join(file), "").expect("written");
         }
         fs::write(old.join("notes.txt"), "mine").expect("written");
-        for path in [&old, &old.join("logs"), &old.join("aws"), &old.join("postgres"), &old.join("postgres/base")] {
+        for path in [
+            &old,
+            &old.join("logs"),
+            &old.join("aws"),
+            &old.join("postgres"),
+            &old.join("postgres/base"),
+        ] {
             fs::set_permissions(path, Permissions::from_mode(0o777)).expect("changed");
         }
-        for file in ["logs/up.log", "aws/sqs.json", "postgres/PG_VERSION", "lock", "orders.db", "notes.txt"] {
+        for file in [
+            "logs/up.log",
+            "aws/sqs.json",
+            "postgres/PG_VERSION",
+            "lock",
+            "orders.db",
+            "notes.txt",
+        ] {
             fs::set_permissions(old.join(file), Permissions::from_mode(0o666)).expect("changed");
         }
         let old = admit(&old).expect("haven made it");
         for path in ["", "logs", "aws", "postgres", "postgres/base"] {
             assert_eq!(mode(&old.join(path)), 0o700, "{path}");
         }
-        for file in ["logs/up.log", "aws/sqs.json", "postgres/PG_VERSION", "lock", "orders.db", "orders.db-wal"] {
+        for file in [
+            "logs/up.log",
+            "aws/sqs.json",
+            "postgres/PG_VERSION",
+            "lock",
+            "orders.db",
+            "orders.db-wal",
+        ] {
             assert_eq!(mode(&old.join(file)), 0o600, "{file}");
         }
         assert_eq!(mode(&old.join("notes.txt")), 0o666, "not haven's");
@@ -532,13 +672,24 @@ mod tests {
             fs::create_dir_all(state.join(name).parent().expect("a parent")).expect("made");
             symlink(&victim, state.join(name)).expect("a link");
             // What haven itself wrote once.
-            let (mark, content) = if name == "format" { ("aws-port", "4566") } else { ("format", "2") };
+            let (mark, content) = if name == "format" {
+                ("aws-port", "4566")
+            } else {
+                ("format", "2")
+            };
             fs::write(state.join(mark), content).expect("written");
             open_to_all(&state);
             let before = modes(&state);
             let refused = refusal(crate::local::state::State::open(&state));
-            assert!(refused.contains(&format!("symbolic link {name}:")), "{name}: {refused}");
-            assert_eq!(fs::read_to_string(&victim).expect("it is there"), "the user's", "{name}");
+            assert!(
+                refused.contains(&format!("symbolic link {name}:")),
+                "{name}: {refused}"
+            );
+            assert_eq!(
+                fs::read_to_string(&victim).expect("it is there"),
+                "the user's",
+                "{name}"
+            );
             assert_eq!(modes(&state), before, "{name}");
         }
     }
@@ -563,25 +714,58 @@ mod tests {
         let theirs = "haven did not make it";
         for (name, files, why) in [
             ("web", &[("index.html", "<p>")][..], theirs),
-            ("project", &[("lock", "pid 4711"), ("logs/today.log", ""), ("postgres/", "")], theirs),
+            (
+                "project",
+                &[
+                    ("lock", "pid 4711"),
+                    ("logs/today.log", ""),
+                    ("postgres/", ""),
+                ],
+                theirs,
+            ),
             // As in /var/lib/dpkg, which root has.
             ("packages", &[("lock", ""), ("status", "")], theirs),
             ("formats", &[("format", "pdf"), ("version", "3")], theirs),
             ("port", &[("aws-port", "the third on the left")], theirs),
-            ("ledger", &[("payment-ledger.jsonl", "paid\n"), ("redis.pid", "1")], theirs),
+            (
+                "ledger",
+                &[("payment-ledger.jsonl", "paid\n"), ("redis.pid", "1")],
+                theirs,
+            ),
             ("facts", &[("haven.json", "{}")], theirs),
-            ("mine", &[("python/pyvenv.cfg", "home = /usr/bin\n"), ("python.lock", "1")], theirs),
-            ("newer", &[("lock", ""), ("logs/up.log", ""), ("format", "99")], "has format 99"),
+            (
+                "mine",
+                &[
+                    ("python/pyvenv.cfg", "home = /usr/bin\n"),
+                    ("python.lock", "1"),
+                ],
+                theirs,
+            ),
+            (
+                "newer",
+                &[("lock", ""), ("logs/up.log", ""), ("format", "99")],
+                "has format 99",
+            ),
         ] {
             let theirs = directory(&folder, name, files);
             open_to_all(&theirs);
             let before = modes(&theirs);
             let refused = refusal(crate::local::state::State::open(&theirs));
-            assert!(refused.contains(why) && refused.contains("--state DIR"), "{name}: {refused}");
-            assert!(refused.contains(&theirs.display().to_string()), "{name}: {refused}");
+            assert!(
+                refused.contains(why) && refused.contains("--state DIR"),
+                "{name}: {refused}"
+            );
+            assert!(
+                refused.contains(&theirs.display().to_string()),
+                "{name}: {refused}"
+            );
             assert_eq!(modes(&theirs), before, "{name}");
             for (file, content) in files.iter().filter(|(file, _)| !file.ends_with('/')) {
-                assert_eq!(fs::read_to_string(theirs.join(file)).expect("it is there"), *content, "{name}/{file}");
+                assert_eq!(
+                    fs::read_to_string(theirs.join(file)).expect("it is there"),
+                    *content,
+                    "{name}/{file}"
+                );
             }
         }
 
@@ -611,12 +795,18 @@ mod tests {
                 ("python-for-tests/requirements.installed", title),
             ],
         );
-        symlink("/usr/bin/python3", state.join("python/python3")).expect("a link, as venv makes it");
+        symlink("/usr/bin/python3", state.join("python/python3"))
+            .expect("a link, as venv makes it");
         open_to_all(&state);
         let admitted = admit(&state).expect("haven made all of it");
-        for path in
-            ["", "deployed", "deployed/local/brew-haven-data.json", "python/pyvenv.cfg", "python", "python.lock"]
-        {
+        for path in [
+            "",
+            "deployed",
+            "deployed/local/brew-haven-data.json",
+            "python/pyvenv.cfg",
+            "python",
+            "python.lock",
+        ] {
             assert_eq!(mode(&admitted.join(path)) & OTHERS, 0, "{path}");
         }
 
@@ -643,7 +833,10 @@ mod tests {
         let state = directory(&folder, "state", &files);
         open_to_all(&state);
         let state = admit(&state).expect("haven made it");
-        let open: Vec<_> = modes(&state).into_iter().filter(|(_, mode)| mode & OTHERS != 0).collect();
+        let open: Vec<_> = modes(&state)
+            .into_iter()
+            .filter(|(_, mode)| mode & OTHERS != 0)
+            .collect();
         assert_eq!(open, []);
 
         let log = state.join("logs/up.log");
@@ -652,7 +845,10 @@ mod tests {
             return;
         }
         let refused = refusal(admit(&state));
-        assert!(refused.contains("logs/up.log belongs to the user with id 65534"), "{refused}");
+        assert!(
+            refused.contains("logs/up.log belongs to the user with id 65534"),
+            "{refused}"
+        );
     }
 
     #[test]
@@ -665,7 +861,10 @@ mod tests {
             return;
         }
         let refused = refusal(admit(&state));
-        assert!(refused.contains("belongs to the user with id 65534"), "{refused}");
+        assert!(
+            refused.contains("belongs to the user with id 65534"),
+            "{refused}"
+        );
         assert!(refused.contains(&state.display().to_string()), "{refused}");
     }
 
@@ -683,7 +882,10 @@ mod tests {
             read_own(other).expect_err("not a regular file");
         }
         if std::os::unix::fs::chown(&file, Some(65534), Some(65534)).is_ok() {
-            assert_eq!(read_own(&file).expect_err("theirs").kind(), ErrorKind::PermissionDenied);
+            assert_eq!(
+                read_own(&file).expect_err("theirs").kind(),
+                ErrorKind::PermissionDenied
+            );
         }
     }
 
@@ -698,7 +900,10 @@ mod tests {
             (std::ffi::OsStr::new(&long), "is the limit"),
         ] {
             let refused = refusal(admit(&folder.0.join(name)));
-            assert!(refused.contains(why) && refused.contains("--state DIR"), "{refused}");
+            assert!(
+                refused.contains(why) && refused.contains("--state DIR"),
+                "{refused}"
+            );
         }
         assert_eq!(fs::read_dir(&folder.0).expect("a list").count(), 0);
         admit(&folder.0.join("100% of a? #1 Käfer's \"shop\"")).expect("odd, and fine");
@@ -706,13 +911,28 @@ mod tests {
 
     #[test]
     fn a_directory_that_cannot_be_used_is_bad_usage_and_a_full_disk_is_not() {
-        for errno in [Errno::ACCESS, Errno::ROFS, Errno::NOTDIR, Errno::LOOP, Errno::NAMETOOLONG] {
-            let refused = refusal(Err::<(), _>(unusable(errno.into(), "the state directory".to_owned())));
-            assert!(refused.starts_with("the state directory (") && refused.contains("--state DIR"), "{refused}");
+        for errno in [
+            Errno::ACCESS,
+            Errno::ROFS,
+            Errno::NOTDIR,
+            Errno::LOOP,
+            Errno::NAMETOOLONG,
+        ] {
+            let refused = refusal(Err::<(), _>(unusable(
+                errno.into(),
+                "the state directory".to_owned(),
+            )));
+            assert!(
+                refused.starts_with("the state directory (") && refused.contains("--state DIR"),
+                "{refused}"
+            );
         }
         for errno in [Errno::NOSPC, Errno::DQUOT, Errno::IO] {
             let failed = unusable(errno.into(), "the state directory".to_owned());
-            assert!(!failed.is::<BadUsage>() && failed.is::<io::Error>(), "{failed:#}");
+            assert!(
+                !failed.is::<BadUsage>() && failed.is::<io::Error>(),
+                "{failed:#}"
+            );
         }
     }
 
@@ -722,7 +942,10 @@ mod tests {
         let path = folder.0.join("secret");
         write(&path, b"one").expect("written");
         write(&path, b"two").expect("written");
-        assert_eq!((fs::read(&path).expect("there"), mode(&path)), (b"two".to_vec(), 0o600));
+        assert_eq!(
+            (fs::read(&path).expect("there"), mode(&path)),
+            (b"two".to_vec(), 0o600)
+        );
         assert_eq!(fs::read_dir(&folder.0).expect("a list").count(), 1);
     }
 }

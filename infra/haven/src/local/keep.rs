@@ -1,14 +1,17 @@
-//! `haven keep`: runs a server program that cannot watch over its parent by itself, and ends it when the parent ends.
+//! `haven keep`: runs a server program that cannot watch over its parent by itself, and ends it
+//! when the parent ends.
 //!
-//! `haven up` starts the local AWS, PostgreSQL, Redis and Docker's client through it. Its standard input is a pipe whose
-//! other end only `haven up` has open: the kernel closes that end however `haven up` ends, `kill -9` included. Then, and on
-//! SIGTERM, SIGINT and SIGHUP, it asks the program to stop, waits, and kills it when its time is over. A SIGHUP that was
-//! ignored when it started (`nohup`) stays ignored, for it and for the program. Should this process itself be killed, Linux
-//! sends the program its stop signal (a parent-death signal follows the thread that started the program, here the main
-//! thread of a process that does nothing else).
+//! `haven up` starts the local AWS, PostgreSQL, Redis and Docker's client through it. Its standard
+//! input is a pipe whose other end only `haven up` has open: the kernel closes that end however
+//! `haven up` ends, `kill -9` included. Then, and on SIGTERM, SIGINT and SIGHUP, it asks the
+//! program to stop, waits, and kills it when its time is over. A SIGHUP that was ignored when it
+//! started (`nohup`) stays ignored, for it and for the program. Should this process itself be
+//! killed, Linux sends the program its stop signal (a parent-death signal follows the thread that
+//! started the program, here the main thread of a process that does nothing else).
 //!
-//! pip, initdb and the like run programs of their own, which such a signal does not reach: with `--group` the whole process
-//! group is asked to stop, and is killed as soon as the program itself has ended.
+//! pip, initdb and the like run programs of their own, which such a signal does not reach: with
+//! `--group` the whole process group is asked to stop, and is killed as soon as the program itself
+//! has ended.
 
 use std::ffi::OsString;
 use std::io::Read as _;
@@ -81,12 +84,16 @@ impl StopSignal {
     }
 }
 
-/// Runs the program to its end. Returns its exit code, or 128 and the number of the signal that ended it.
+/// Runs the program to its end. Returns its exit code, or 128 and the number of the signal that
+/// ended it.
 pub fn run(keep: &Keep) -> ExitCode {
     if let Some(parent) = keep.exec_for {
         return become_program(keep, parent);
     }
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().context("start a runtime");
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .context("start a runtime");
     match runtime.and_then(|runtime| runtime.block_on(watch(keep))) {
         Ok(status) => ExitCode::from(code(status)),
         Err(error) => {
@@ -114,8 +121,13 @@ async fn watch(keep: &Keep) -> anyhow::Result<ExitStatus> {
     });
     let mut child = start(keep)?;
     if let Some(path) = &keep.record {
-        let processes = [Identity::own(), child.id().and_then(|pid| Identity::of(pid, &keep.mark))];
-        if let Err(error) = leftovers::write(path, &processes.into_iter().flatten().collect::<Vec<_>>()) {
+        let processes = [
+            Identity::own(),
+            child.id().and_then(|pid| Identity::of(pid, &keep.mark)),
+        ];
+        if let Err(error) =
+            leftovers::write(path, &processes.into_iter().flatten().collect::<Vec<_>>())
+        {
             eprintln!("haven: {error:#}");
         }
     }
@@ -145,7 +157,11 @@ async fn watch(keep: &Keep) -> anyhow::Result<ExitStatus> {
     match waited {
         Ok(status) => status.context("wait for the program"),
         Err(_) => {
-            eprintln!("haven: {} did not stop within {} s and was killed", name(keep), keep.within);
+            eprintln!(
+                "haven: {} did not stop within {} s and was killed",
+                name(keep),
+                keep.within
+            );
             if let Some(path) = &keep.record {
                 // For the next start, should nobody be there to see our exit code.
                 let _ = guard::write(&leftovers::killed(path), b"");
@@ -158,8 +174,16 @@ async fn watch(keep: &Keep) -> anyhow::Result<ExitStatus> {
 
 fn start(keep: &Keep) -> anyhow::Result<Child> {
     let mut command = if cfg!(target_os = "linux") {
-        let mut command = Command::new(std::env::current_exe().context("find the haven executable")?);
-        command.args(["keep", "--signal", keep.signal.name(), "--exec-for", &std::process::id().to_string(), "--"]);
+        let mut command =
+            Command::new(std::env::current_exe().context("find the haven executable")?);
+        command.args([
+            "keep",
+            "--signal",
+            keep.signal.name(),
+            "--exec-for",
+            &std::process::id().to_string(),
+            "--",
+        ]);
         command.args(&keep.program);
         command
     } else {
@@ -168,7 +192,10 @@ fn start(keep: &Keep) -> anyhow::Result<Child> {
         command
     };
     // Standard input is ours to watch.
-    command.stdin(Stdio::null()).spawn().with_context(|| format!("start {}", name(keep)))
+    command
+        .stdin(Stdio::null())
+        .spawn()
+        .with_context(|| format!("start {}", name(keep)))
 }
 
 /// Asks the kernel for a signal at our parent's end and becomes the program, with the same pid.
@@ -182,17 +209,25 @@ fn become_program(keep: &Keep, parent: u32) -> ExitCode {
         }
     }
     let _ = parent;
-    let error = std::process::Command::new(&keep.program[0]).args(&keep.program[1..]).exec();
+    let error = std::process::Command::new(&keep.program[0])
+        .args(&keep.program[1..])
+        .exec();
     eprintln!("haven: start {}: {error}", name(keep));
     ExitCode::from(NOT_STARTED)
 }
 
 fn name(keep: &Keep) -> String {
-    let name = std::path::Path::new(&keep.program[0]).file_name().unwrap_or_default();
+    let name = std::path::Path::new(&keep.program[0])
+        .file_name()
+        .unwrap_or_default();
     name.to_string_lossy().into_owned()
 }
 
 fn code(status: ExitStatus) -> u8 {
     let of_signal = status.signal().map(|signal| 128 + signal);
-    status.code().or(of_signal).and_then(|code| u8::try_from(code).ok()).unwrap_or(1)
+    status
+        .code()
+        .or(of_signal)
+        .and_then(|code| u8::try_from(code).ok())
+        .unwrap_or(1)
 }

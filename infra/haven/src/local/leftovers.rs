@@ -1,5 +1,6 @@
-//! The processes that run on a state directory: written down while they run, so that the next start, or `haven down`, can
-//! end what a killed `haven up` left behind before anything writes to the directory again.
+//! The processes that run on a state directory: written down while they run, so that the next
+//! start, or `haven down`, can end what a killed `haven up` left behind before anything writes to
+//! the directory again.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -29,14 +30,19 @@ const LOOK: Duration = Duration::from_millis(20);
 #[derive(Debug, Clone)]
 pub struct Records {
     folder: PathBuf,
-    /// Process groups of our own children that have not been waited for yet. Their numbers cannot mean anything else.
+    /// Process groups of our own children that have not been waited for yet. Their numbers cannot
+    /// mean anything else.
     groups: Arc<Mutex<BTreeSet<u32>>>,
     containers: Arc<Mutex<Vec<String>>>,
 }
 
 impl Records {
     pub fn in_state(folder: &Path) -> Records {
-        Records { folder: folder.join(FOLDER), groups: Arc::default(), containers: Arc::default() }
+        Records {
+            folder: folder.join(FOLDER),
+            groups: Arc::default(),
+            containers: Arc::default(),
+        }
     }
 
     /// The file of one process.
@@ -48,33 +54,51 @@ impl Records {
     pub fn started(&self, name: &str, pid: u32, mark: &str) {
         self.add_group(pid);
         if let Some(identity) = Identity::of(pid, mark) {
-            // Without a record the process still ends with us; only a process that hangs would be missed.
+            // Without a record the process still ends with us; only a process that hangs would be
+            // missed.
             let _ = write(&self.path(name), &[identity]);
         }
     }
 
     pub fn add_group(&self, pid: u32) {
-        self.groups.lock().unwrap_or_else(PoisonError::into_inner).insert(pid);
+        self.groups
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .insert(pid);
     }
 
     pub fn add_container(&self, name: &str) {
-        self.containers.lock().unwrap_or_else(PoisonError::into_inner).push(name.to_owned());
+        self.containers
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .push(name.to_owned());
     }
 
     /// Every container that this process has started, whether it still runs or not.
     pub fn containers(&self) -> Vec<String> {
-        self.containers.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.containers
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
     }
 
     /// Forgets a child that has been waited for.
     pub fn ended(&self, pid: u32) {
-        self.groups.lock().unwrap_or_else(PoisonError::into_inner).remove(&pid);
+        self.groups
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .remove(&pid);
     }
 
-    /// Waits until every child that was not waited for is gone, with its own children, or [`ENDED_WITHIN`] is over. A child
-    /// whose value was dropped ends by itself; until it has written its record, nothing else knows of it.
+    /// Waits until every child that was not waited for is gone, with its own children, or
+    /// [`ENDED_WITHIN`] is over. A child whose value was dropped ends by itself; until it has
+    /// written its record, nothing else knows of it.
     pub async fn until_gone(&self) {
-        let groups = self.groups.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let groups = self
+            .groups
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone();
         let begun = Instant::now();
         for group in groups.into_iter().filter_map(process::pid) {
             while test_kill_process_group(group).is_ok() && begun.elapsed() < ENDED_WITHIN {
@@ -83,9 +107,11 @@ impl Records {
         }
     }
 
-    /// Kills every child that was not waited for, with its own children. Nothing of theirs is saved.
+    /// Kills every child that was not waited for, with its own children. Nothing of theirs is
+    /// saved.
     pub fn kill_all(&self) {
-        let groups = std::mem::take(&mut *self.groups.lock().unwrap_or_else(PoisonError::into_inner));
+        let groups =
+            std::mem::take(&mut *self.groups.lock().unwrap_or_else(PoisonError::into_inner));
         for group in groups.into_iter().filter_map(process::pid) {
             let _ = kill_process_group(group, Signal::KILL);
         }
@@ -95,7 +121,11 @@ impl Records {
         let entries = fs::read_dir(&self.folder).into_iter().flatten().flatten();
         let records = entries.filter_map(|entry| {
             let path = entry.path();
-            let name = path.file_name()?.to_str()?.strip_suffix(".json")?.to_owned();
+            let name = path
+                .file_name()?
+                .to_str()?
+                .strip_suffix(".json")?
+                .to_owned();
             Some((name, read(&path)))
         });
         records.collect()
@@ -110,12 +140,20 @@ pub fn write(path: &Path, processes: &[Identity]) -> anyhow::Result<()> {
     if let Some(folder) = path.parent() {
         guard::private_folder(folder)?;
     }
-    guard::write(path, serde_json::to_string(processes).context("encode a record")?.as_bytes())
+    guard::write(
+        path,
+        serde_json::to_string(processes)
+            .context("encode a record")?
+            .as_bytes(),
+    )
 }
 
 /// Reads a record: no process where it is not there, not whole, or not ours.
 pub fn read(path: &Path) -> Vec<Identity> {
-    guard::read_own(path).ok().and_then(|text| serde_json::from_slice(&text).ok()).unwrap_or_default()
+    guard::read_own(path)
+        .ok()
+        .and_then(|text| serde_json::from_slice(&text).ok())
+        .unwrap_or_default()
 }
 
 /// The file that says that a server had to be killed, beside its record.
@@ -139,20 +177,24 @@ impl Ended {
     }
 }
 
-/// Ends what an earlier `haven up` left on a directory that is ours: consumers first, then what they consume from.
+/// Ends what an earlier `haven up` left on a directory that is ours: consumers first, then what
+/// they consume from.
 pub async fn end(state: &State) -> Ended {
     let mut found = state.records().read_all();
     // Where there are records, haven.json names the same processes.
     let known: BTreeSet<String> = found.iter().map(|(name, _)| name.clone()).collect();
     let older = of_an_older_haven(state.folder()).into_iter();
     found.extend(older.filter(|(name, _)| !known.contains(name)));
-    let (servers, others): (Vec<_>, Vec<_>) = found.into_iter().partition(|(name, _)| SERVERS.contains(&name.as_str()));
+    let (servers, others): (Vec<_>, Vec<_>) = found
+        .into_iter()
+        .partition(|(name, _)| SERVERS.contains(&name.as_str()));
     let mut ended = Ended::default();
     end_wave(others, &mut ended).await;
     end_wave(servers, &mut ended).await;
     for name in SERVERS {
         // `haven keep` had killed it, perhaps long before we looked.
-        if fs::remove_file(killed(&state.records().path(name))).is_ok() && !ended.killed.iter().any(|done| done == name)
+        if fs::remove_file(killed(&state.records().path(name))).is_ok()
+            && !ended.killed.iter().any(|done| done == name)
         {
             ended.killed.push(name.to_owned());
         }
@@ -162,9 +204,12 @@ pub async fn end(state: &State) -> Ended {
 }
 
 async fn end_wave(wave: Vec<(String, Vec<Identity>)>, ended: &mut Ended) {
-    let running = |(_, processes): &(String, Vec<Identity>)| processes.iter().any(Identity::is_running);
+    let running =
+        |(_, processes): &(String, Vec<Identity>)| processes.iter().any(Identity::is_running);
     let mut wave: Vec<_> = wave.into_iter().filter(running).collect();
-    ended.names.extend(wave.iter().map(|(name, _)| name.clone()));
+    ended
+        .names
+        .extend(wave.iter().map(|(name, _)| name.clone()));
     for (_, processes) in &wave {
         // The first of a record watches over the others, and passes the signal on as they take it.
         if let Some(first) = processes.iter().find(|process| process.is_running()) {
@@ -182,7 +227,9 @@ async fn end_wave(wave: Vec<(String, Vec<Identity>)>, ended: &mut Ended) {
         wave.retain(running);
         if begun.elapsed() > ENDED_WITHIN && !killed {
             killed = true;
-            ended.killed.extend(wave.iter().map(|(name, _)| name.clone()));
+            ended
+                .killed
+                .extend(wave.iter().map(|(name, _)| name.clone()));
             for process in wave.iter().flat_map(|(_, processes)| processes) {
                 process.signal(Signal::KILL);
             }
@@ -190,8 +237,8 @@ async fn end_wave(wave: Vec<(String, Vec<Identity>)>, ended: &mut Ended) {
     }
 }
 
-/// Processes that a haven without records wrote down by pid: those that have the owner and the command line that they
-/// must have, and had started before their pid was written.
+/// Processes that a haven without records wrote down by pid: those that have the owner and the
+/// command line that they must have, and had started before their pid was written.
 fn of_an_older_haven(folder: &Path) -> Vec<(String, Vec<Identity>)> {
     /// The kernel states when it started in whole seconds, and works that out anew each time.
     const CLOCKS_DIFFER: Duration = Duration::from_secs(2);
@@ -208,11 +255,16 @@ fn of_an_older_haven(folder: &Path) -> Vec<(String, Vec<Identity>)> {
         for role in facts.roles {
             add(&role.name, role.pid, &format!("role {}", role.name), &file);
         }
-        facts.aws_pid.into_iter().for_each(|pid| add(SERVERS[0], pid, "ministack", &file));
+        facts
+            .aws_pid
+            .into_iter()
+            .for_each(|pid| add(SERVERS[0], pid, "ministack", &file));
     }
     for name in ["postgres", "redis"] {
         let file = folder.join(format!("{name}.pid"));
-        let pid = guard::read_own(&file).ok().and_then(|text| String::from_utf8(text).ok()?.trim().parse().ok());
+        let pid = guard::read_own(&file)
+            .ok()
+            .and_then(|text| String::from_utf8(text).ok()?.trim().parse().ok());
         pid.into_iter().for_each(|pid| add(name, pid, name, &file));
     }
     found
@@ -231,7 +283,11 @@ mod tests {
 
     fn child(program: &str, argument: &str) -> Child {
         let mut command = Command::new(program);
-        command.arg(argument).stdin(Stdio::piped()).stdout(Stdio::null()).process_group(0);
+        command
+            .arg(argument)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::null())
+            .process_group(0);
         let child = command.spawn().expect("it runs");
         process::wait_until_it_is(child.id(), program);
         child
@@ -241,18 +297,31 @@ mod tests {
     async fn what_was_left_is_ended_and_a_process_that_only_has_its_pid_is_not() {
         let folder = folder();
         let state = State::open(&folder).expect("a state directory");
-        let (mut left, mut stopped, mut stranger) = (child("cat", "-"), child("cat", "-u"), child("cat", "--"));
+        let (mut left, mut stopped, mut stranger) =
+            (child("cat", "-"), child("cat", "-u"), child("cat", "--"));
         state.records().started("order-worker", left.id(), "cat -");
         state.records().started("local-aws", stopped.id(), "cat -u");
         let pid = process::pid(stopped.id()).expect("a pid");
         rustix::process::kill_process(pid, Signal::STOP).expect("it runs");
         let known = Identity::of(stranger.id(), "cat").expect("it runs");
-        let of_another_time = Identity { started: "another boot/1".to_owned(), ..known.clone() };
+        let of_another_time = Identity {
+            started: "another boot/1".to_owned(),
+            ..known.clone()
+        };
         write(&state.records().path("sweeper"), &[of_another_time]).expect("written");
 
         let ended = end(&state).await;
-        assert_eq!(ended, Ended { names: vec!["order-worker".to_owned(), "local-aws".to_owned()], killed: vec![] });
-        assert!(!left.wait().expect("it ended").success() && !stopped.wait().expect("it ended").success());
+        assert_eq!(
+            ended,
+            Ended {
+                names: vec!["order-worker".to_owned(), "local-aws".to_owned()],
+                killed: vec![]
+            }
+        );
+        assert!(
+            !left.wait().expect("it ended").success()
+                && !stopped.wait().expect("it ended").success()
+        );
         assert!(known.is_running(), "another process has had its pid since");
         assert_eq!(end(&state).await, Ended::default());
         stranger.kill().expect("it runs");
@@ -267,7 +336,8 @@ mod tests {
         // A link gives it the name in its command line.
         let link = folder.join("redis-server");
         std::os::unix::fs::symlink("/bin/cat", &link).expect("linked");
-        let (mut redis, mut stranger) = (child(&link.display().to_string(), "-"), child("cat", "-u"));
+        let (mut redis, mut stranger) =
+            (child(&link.display().to_string(), "-"), child("cat", "-u"));
         fs::write(folder.join("redis.pid"), redis.id().to_string()).expect("written");
         fs::write(folder.join("postgres.pid"), stranger.id().to_string()).expect("written");
         let ended = end(&state).await;

@@ -13,10 +13,14 @@ pub struct Phases {
 
 impl Phases {
     pub fn new() -> Self {
-        Self { started: Instant::now(), terminal: std::io::stderr().is_terminal() }
+        Self {
+            started: Instant::now(),
+            terminal: std::io::stderr().is_terminal(),
+        }
     }
 
-    /// Runs one phase and says how long it took. `doing` is what is shown meanwhile; the phase gives its own result line.
+    /// Runs one phase and says how long it took. `doing` is what is shown meanwhile; the phase
+    /// gives its own result line.
     pub async fn run<T>(
         &self,
         doing: &str,
@@ -24,9 +28,11 @@ impl Phases {
     ) -> anyhow::Result<T> {
         let begun = Instant::now();
         let spinner = self.terminal.then(|| {
-            let style =
-                ProgressStyle::with_template("  {spinner} {msg}").unwrap_or_else(|_| ProgressStyle::default_spinner());
-            let spinner = ProgressBar::new_spinner().with_style(style).with_message(doing.to_owned());
+            let style = ProgressStyle::with_template("  {spinner} {msg}")
+                .unwrap_or_else(|_| ProgressStyle::default_spinner());
+            let spinner = ProgressBar::new_spinner()
+                .with_style(style)
+                .with_message(doing.to_owned());
             spinner.enable_steady_tick(Duration::from_millis(120));
             spinner
         });

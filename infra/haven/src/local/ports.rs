@@ -1,4 +1,5 @@
-//! TCP ports on loopback: which are free, which this process has given away, and why one cannot be used.
+//! TCP ports on loopback: which are free, which this process has given away, and why one cannot be
+//! used.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -11,7 +12,8 @@ use chassis::chance;
 
 use crate::target::BadUsage;
 
-/// Ports below are the system's own (Linux's `ip_unprivileged_port_start`, unless somebody has changed it).
+/// Ports below are the system's own (Linux's `ip_unprivileged_port_start`, unless somebody has
+/// changed it).
 const UNPRIVILEGED_FROM: u16 = 1024;
 
 /// What this process has given to a server of its own, which may not have bound it yet.
@@ -19,16 +21,19 @@ static GIVEN: Mutex<BTreeSet<u16>> = Mutex::new(BTreeSet::new());
 /// Those of them that the local AWS has: it listens on one again after it was started anew.
 static OF_AWS: Mutex<BTreeSet<u16>> = Mutex::new(BTreeSet::new());
 
-/// Returns a port that is free at this moment and that no other call has returned: of several servers that are started
-/// together no two get the same one, nor that of [`claim`].
+/// Returns a port that is free at this moment and that no other call has returned: of several
+/// servers that are started together no two get the same one, nor that of [`claim`].
 ///
-/// Outgoing connections are given ports from 32,768 on (Linux's `ip_local_port_range`): one of those could be taken before
-/// the server for which it is meant has started.
+/// Outgoing connections are given ports from 32,768 on (Linux's `ip_local_port_range`): one of
+/// those could be taken before the server for which it is meant has started.
 pub fn free_port() -> anyhow::Result<u16> {
     const FIRST: u64 = 15_000;
     const END: u64 = 32_000;
-    let mut drawn = (0..100).filter_map(|_| u16::try_from(FIRST + chance::bits() % (END - FIRST)).ok());
-    drawn.find(|port| is_free(*port) && give(*port)).context("find a free port on loopback")
+    let mut drawn =
+        (0..100).filter_map(|_| u16::try_from(FIRST + chance::bits() % (END - FIRST)).ok());
+    drawn
+        .find(|port| is_free(*port) && give(*port))
+        .context("find a free port on loopback")
 }
 
 pub fn is_free(port: u16) -> bool {
@@ -45,12 +50,16 @@ pub fn claim(port: u16) -> Result<(), BadUsage> {
             give(port);
             Ok(())
         }
-        Err(error) => Err(BadUsage::Said(refusal(port, &error, user_of(port).as_deref()))),
+        Err(error) => Err(BadUsage::Said(refusal(
+            port,
+            &error,
+            user_of(port).as_deref(),
+        ))),
     }
 }
 
-/// Gives a port to the local AWS, which had it before. Returns whether it may listen there: not where somebody else, such
-/// as the user for the shop, was given the port first.
+/// Gives a port to the local AWS, which had it before. Returns whether it may listen there: not
+/// where somebody else, such as the user for the shop, was given the port first.
 pub fn give_aws(port: u16) -> bool {
     let mut of_aws = OF_AWS.lock().unwrap_or_else(PoisonError::into_inner);
     of_aws.contains(&port) || give(port) && of_aws.insert(port)
@@ -59,13 +68,19 @@ pub fn give_aws(port: u16) -> bool {
 /// Returns a [`free_port`] for the local AWS.
 pub fn free_port_of_aws() -> anyhow::Result<u16> {
     let port = free_port()?;
-    OF_AWS.lock().unwrap_or_else(PoisonError::into_inner).insert(port);
+    OF_AWS
+        .lock()
+        .unwrap_or_else(PoisonError::into_inner)
+        .insert(port);
     Ok(port)
 }
 
 /// Whether nobody had it yet.
 fn give(port: u16) -> bool {
-    GIVEN.lock().unwrap_or_else(PoisonError::into_inner).insert(port)
+    GIVEN
+        .lock()
+        .unwrap_or_else(PoisonError::into_inner)
+        .insert(port)
 }
 
 fn listen(port: u16) -> io::Result<TcpListener> {
@@ -76,7 +91,9 @@ fn refusal(port: u16, error: &io::Error, user: Option<&str>) -> String {
     match error.kind() {
         ErrorKind::AddrInUse => {
             let by = user.map(|user| format!(" by {user}")).unwrap_or_default();
-            format!("port {port} is already in use{by}: choose another with --port N, or any free one with --port 0")
+            format!(
+                "port {port} is already in use{by}: choose another with --port N, or any free one with --port 0"
+            )
         }
         ErrorKind::PermissionDenied => format!(
             "port {port} is reserved for the system, as all below {UNPRIVILEGED_FROM} are: choose one from \
@@ -88,33 +105,54 @@ fn refusal(port: u16, error: &io::Error, user: Option<&str>) -> String {
     }
 }
 
-/// The process that listens on a port of loopback or of every address, such as `pid 4711 (nginx)`. `None` where `/proc`
-/// does not tell: on other systems, and of other users' processes.
+/// The process that listens on a port of loopback or of every address, such as `pid 4711 (nginx)`.
+/// `None` where `/proc` does not tell: on other systems, and of other users' processes.
 fn user_of(port: u16) -> Option<String> {
     let inodes: Vec<String> = ["/proc/net/tcp", "/proc/net/tcp6"]
         .iter()
         .filter_map(|table| fs::read_to_string(table).ok())
-        .flat_map(|table| table.lines().filter_map(|line| listening(line, port)).collect::<Vec<_>>())
+        .flat_map(|table| {
+            table
+                .lines()
+                .filter_map(|line| listening(line, port))
+                .collect::<Vec<_>>()
+        })
         .collect();
-    let sockets: Vec<String> = inodes.iter().map(|inode| format!("socket:[{inode}]")).collect();
+    let sockets: Vec<String> = inodes
+        .iter()
+        .map(|inode| format!("socket:[{inode}]"))
+        .collect();
     let processes = fs::read_dir("/proc").ok()?.filter_map(Result::ok);
-    let mut pids = processes.filter_map(|process| process.file_name().to_str()?.parse::<u32>().ok());
+    let mut pids =
+        processes.filter_map(|process| process.file_name().to_str()?.parse::<u32>().ok());
     let pid = pids.find(|pid| {
-        let files = fs::read_dir(format!("/proc/{pid}/fd")).into_iter().flatten().filter_map(Result::ok);
+        let files = fs::read_dir(format!("/proc/{pid}/fd"))
+            .into_iter()
+            .flatten()
+            .filter_map(Result::ok);
         let mut targets = files.filter_map(|file| fs::read_link(file.path()).ok());
-        targets.any(|target| sockets.iter().any(|socket| target.as_os_str() == socket.as_str()))
+        targets.any(|target| {
+            sockets
+                .iter()
+                .any(|socket| target.as_os_str() == socket.as_str())
+        })
     })?;
     let name = fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default();
-    let name = Some(name.trim()).filter(|name| !name.is_empty()).map(|name| format!(" ({name})"));
+    let name = Some(name.trim())
+        .filter(|name| !name.is_empty())
+        .map(|name| format!(" ({name})"));
     Some(format!("pid {pid}{}", name.unwrap_or_default()))
 }
 
-/// The inode of a line of `/proc/net/tcp`, if it is a socket that listens on the port (proc(5); state 0A is LISTEN).
+/// The inode of a line of `/proc/net/tcp`, if it is a socket that listens on the port (proc(5);
+/// state 0A is LISTEN).
 fn listening(line: &str, port: u16) -> Option<String> {
     let fields: Vec<&str> = line.split_whitespace().collect();
     let (_, of) = fields.get(1)?.rsplit_once(':')?;
     let is_ours = u16::from_str_radix(of, 16) == Ok(port) && fields.get(3) == Some(&"0A");
-    is_ours.then(|| fields.get(9).map(ToString::to_string)).flatten()
+    is_ours
+        .then(|| fields.get(9).map(ToString::to_string))
+        .flatten()
 }
 
 #[cfg(test)]
@@ -133,7 +171,10 @@ mod tests {
 
     #[test]
     fn the_local_aws_gets_its_port_again_and_never_the_users() {
-        let users = TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()).expect("a port").port();
+        let users = TcpListener::bind("127.0.0.1:0")
+            .and_then(|listener| listener.local_addr())
+            .expect("a port")
+            .port();
         claim(users).expect("it is free");
         assert!(!give_aws(users), "the user chose it for the shop");
         let own = free_port_of_aws().expect("a port");
@@ -146,8 +187,14 @@ mod tests {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
         let port = listener.local_addr().expect("an address").port();
         let refused = claim(port).expect_err("it is taken").to_string();
-        let holder = format!("port {port} is already in use by pid {} (", std::process::id());
-        assert!(refused.starts_with(&holder) && refused.contains("--port"), "{refused}");
+        let holder = format!(
+            "port {port} is already in use by pid {} (",
+            std::process::id()
+        );
+        assert!(
+            refused.starts_with(&holder) && refused.contains("--port"),
+            "{refused}"
+        );
         drop(listener);
         claim(port).expect("it is free now");
     }

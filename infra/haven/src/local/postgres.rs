@@ -1,9 +1,11 @@
-//! PostgreSQL of `haven up --postgres`: a cluster of the state directory, from the machine's own binaries or a container.
-//! It listens on loopback and lets nobody in without a password (SCRAM-SHA-256).
+//! PostgreSQL of `haven up --postgres`: a cluster of the state directory, from the machine's own
+//! binaries or a container. It listens on loopback and lets nobody in without a password
+//! (SCRAM-SHA-256).
 //!
-//! The superuser `haven` and the logins of `migrations/sql/postgres-logins.sql` have random passwords in a file of the
-//! state directory. A cluster of an older haven, which trusted every local account, is turned to passwords before it
-//! listens, and keeps its data: the superuser's password is set in PostgreSQL's single-user mode, which opens no port.
+//! The superuser `haven` and the logins of `migrations/sql/postgres-logins.sql` have random
+//! passwords in a file of the state directory. A cluster of an older haven, which trusted every
+//! local account, is turned to passwords before it listens, and keeps its data: the superuser's
+//! password is set in PostgreSQL's single-user mode, which opens no port.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -24,7 +26,13 @@ use super::{database, guard, tool};
 
 const SUPERUSER: &str = "haven";
 /// Every login that has a password.
-const LOGINS: [&str; 5] = [SUPERUSER, migrations::MIGRATE, migrations::WRITE, migrations::OUTBOX, migrations::READ];
+const LOGINS: [&str; 5] = [
+    SUPERUSER,
+    migrations::MIGRATE,
+    migrations::WRITE,
+    migrations::OUTBOX,
+    migrations::READ,
+];
 /// The password of the superuser in containers of an older haven.
 const OLD_CONTAINER_PASSWORD: &str = "haven";
 /// Who may come in, and how. A Unix socket is not opened.
@@ -52,7 +60,8 @@ struct Access {
 }
 
 impl Cluster {
-    /// Prepares the cluster of the state directory: makes it, or closes one that trusts local accounts.
+    /// Prepares the cluster of the state directory: makes it, or closes one that trusts local
+    /// accounts.
     ///
     /// # Errors
     /// When PostgreSQL's programs fail.
@@ -74,10 +83,29 @@ impl Cluster {
         }
         let port = free_port()?;
         let (path, mut arguments) = user_prefix(&binaries.join("postgres"));
-        let own = ["-D", &folder.display().to_string(), "-p", &port.to_string(), "-h", "127.0.0.1", "-k", ""];
+        let own = [
+            "-D",
+            &folder.display().to_string(),
+            "-p",
+            &port.to_string(),
+            "-h",
+            "127.0.0.1",
+            "-k",
+            "",
+        ];
         arguments.extend(own.map(str::to_owned));
         let to_set = is_new.then(|| passwords.of(SUPERUSER).to_owned());
-        Ok(Cluster { path, arguments, port, access: Access { database: "postgres", file, passwords, to_set } })
+        Ok(Cluster {
+            path,
+            arguments,
+            port,
+            access: Access {
+                database: "postgres",
+                file,
+                passwords,
+                to_set,
+            },
+        })
     }
 
     /// Waits until the server answers and gives every login its rights.
@@ -102,12 +130,18 @@ impl ContainerCluster {
     pub fn prepare(state: &State) -> anyhow::Result<ContainerCluster> {
         let data = state.path("containers/postgres");
         let file = state.path("postgres-container-passwords.json");
-        let access = |passwords, to_set| Access { database: "haven", file: file.clone(), passwords, to_set };
+        let access = |passwords, to_set| Access {
+            database: "haven",
+            file: file.clone(),
+            passwords,
+            to_set,
+        };
         let access = match Passwords::read(&file, &LOGINS)? {
             Some(kept) => access(kept, None),
-            None if data.join("cluster").exists() => {
-                access(Passwords::new(&LOGINS)?, Some(OLD_CONTAINER_PASSWORD.to_owned()))
-            }
+            None if data.join("cluster").exists() => access(
+                Passwords::new(&LOGINS)?,
+                Some(OLD_CONTAINER_PASSWORD.to_owned()),
+            ),
             // The image gives a new cluster the superuser's password that it is started with.
             None => {
                 let passwords = Passwords::new(&LOGINS)?;
@@ -115,7 +149,11 @@ impl ContainerCluster {
                 access(passwords, None)
             }
         };
-        Ok(ContainerCluster { port: free_port()?, access, data })
+        Ok(ContainerCluster {
+            port: free_port()?,
+            access,
+            data,
+        })
     }
 
     pub fn run(&self) -> Run<'static> {
@@ -143,14 +181,30 @@ impl ContainerCluster {
 
 impl Access {
     async fn open(self, port: u16) -> anyhow::Result<Logins> {
-        let url =
-            |login: &str, password: &str| format!("postgres://{login}:{password}@127.0.0.1:{port}/{}", self.database);
-        let password = self.to_set.as_deref().unwrap_or_else(|| self.passwords.of(SUPERUSER));
+        let url = |login: &str, password: &str| {
+            format!(
+                "postgres://{login}:{password}@127.0.0.1:{port}/{}",
+                self.database
+            )
+        };
+        let password = self
+            .to_set
+            .as_deref()
+            .unwrap_or_else(|| self.passwords.of(SUPERUSER));
         let admin = url(SUPERUSER, password);
         wait_until_it_answers(&admin).await?;
-        let set = if self.to_set.is_some() { migrations::Set::All } else { migrations::Set::Missing };
-        let passwords = migrations::Passwords(LOGINS.map(|login| (login, self.passwords.of(login).to_owned())).into());
-        let made = migrations::make_logins(&admin, &migrations::Login::default(), &passwords, set).await;
+        let set = if self.to_set.is_some() {
+            migrations::Set::All
+        } else {
+            migrations::Set::Missing
+        };
+        let passwords = migrations::Passwords(
+            LOGINS
+                .map(|login| (login, self.passwords.of(login).to_owned()))
+                .into(),
+        );
+        let made =
+            migrations::make_logins(&admin, &migrations::Login::default(), &passwords, set).await;
         made.context("make the logins of the database")?;
         // Written last: a start that is broken off before this sets new passwords again.
         if set == migrations::Set::All {
@@ -184,26 +238,50 @@ async fn wait_until_it_answers(url: &str) -> anyhow::Result<()> {
     }
 }
 
-/// Makes a cluster beside its place and renames it: what a broken start leaves is never taken for a cluster.
-async fn make(binaries: &Path, state: &State, folder: &Path, passwords: &Passwords) -> anyhow::Result<()> {
+/// Makes a cluster beside its place and renames it: what a broken start leaves is never taken for a
+/// cluster.
+async fn make(
+    binaries: &Path,
+    state: &State,
+    folder: &Path,
+    passwords: &Passwords,
+) -> anyhow::Result<()> {
     let fresh = state.path("postgres-unfinished");
     if fresh.exists() {
-        fs::remove_dir_all(&fresh).with_context(|| format!("remove the unfinished {}", fresh.display()))?;
+        fs::remove_dir_all(&fresh)
+            .with_context(|| format!("remove the unfinished {}", fresh.display()))?;
     }
     let (path, arguments) = user_prefix(&binaries.join("initdb"));
     let mut initdb = tool::command(path);
     initdb.args(arguments);
     without_settings(&mut initdb);
     // `reject` until the password is set; then the file is replaced.
-    initdb.args(["--username", SUPERUSER, "--auth=reject", "--encoding=UTF8", "--no-locale", "-D"]).arg(&fresh);
-    let made = tool::output(initdb, "initdb").await.context("start initdb")?;
+    initdb
+        .args([
+            "--username",
+            SUPERUSER,
+            "--auth=reject",
+            "--encoding=UTF8",
+            "--no-locale",
+            "-D",
+        ])
+        .arg(&fresh);
+    let made = tool::output(initdb, "initdb")
+        .await
+        .context("start initdb")?;
     if !made.status.success() {
-        bail!("initdb failed: {}", String::from_utf8_lossy(&made.stderr).trim());
+        bail!(
+            "initdb failed: {}",
+            String::from_utf8_lossy(&made.stderr).trim()
+        );
     }
     write_hba(&fresh)?;
     set_superuser_password(binaries, state, &fresh, passwords).await?;
     fs::rename(&fresh, folder).with_context(|| {
-        format!("put the new cluster in {}: a folder that haven did not make may be there", folder.display())
+        format!(
+            "put the new cluster in {}: a folder that haven did not make may be there",
+            folder.display()
+        )
     })
 }
 
@@ -218,12 +296,16 @@ fn write_hba(folder: &Path) -> anyhow::Result<()> {
 fn trusts_somebody(folder: &Path) -> anyhow::Result<bool> {
     let path = hba(folder);
     let rules = fs::read_to_string(&path).with_context(|| format!("read {}", path.display()))?;
-    let active = rules.lines().filter(|line| !line.trim_start().starts_with('#'));
-    Ok(active.flat_map(str::split_whitespace).any(|word| word == "trust"))
+    let active = rules
+        .lines()
+        .filter(|line| !line.trim_start().starts_with('#'));
+    Ok(active
+        .flat_map(str::split_whitespace)
+        .any(|word| word == "trust"))
 }
 
-/// Sets the password while no server runs: PostgreSQL's single-user mode reads statements from its standard input, and
-/// leaves when that ends, which it does when this process ends.
+/// Sets the password while no server runs: PostgreSQL's single-user mode reads statements from its
+/// standard input, and leaves when that ends, which it does when this process ends.
 async fn set_superuser_password(
     binaries: &Path,
     state: &State,
@@ -236,8 +318,15 @@ async fn set_superuser_password(
     single.args(arguments);
     without_settings(&mut single);
     single.args(["--single", "-D"]).arg(folder).arg("postgres");
-    single.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
-    let mut single = single.process_group(0).spawn().context("start PostgreSQL in single-user mode")?;
+    single
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .kill_on_drop(true);
+    let mut single = single
+        .process_group(0)
+        .spawn()
+        .context("start PostgreSQL in single-user mode")?;
     let pid = single.id().unwrap_or_default();
     state.records().started(NAME, pid, "--single");
     let statement = migrations::set_password(SUPERUSER, passwords.of(SUPERUSER))? + "\n";
@@ -245,24 +334,40 @@ async fn set_superuser_password(
     // When it has ended already, its output says why.
     let _ = input.write_all(statement.as_bytes()).await;
     drop(input);
-    let output = single.wait_with_output().await.context("wait for PostgreSQL in single-user mode")?;
+    let output = single
+        .wait_with_output()
+        .await
+        .context("wait for PostgreSQL in single-user mode")?;
     state.records().ended(pid);
     let printed = String::from_utf8_lossy(&output.stderr).into_owned();
-    let failed = printed.lines().find(|line| line.contains("ERROR:") || line.contains("FATAL:"));
+    let failed = printed
+        .lines()
+        .find(|line| line.contains("ERROR:") || line.contains("FATAL:"));
     match failed {
         Some(failed) => bail!("the password of PostgreSQL's superuser cannot be set: {failed}"),
-        None if !output.status.success() => bail!("PostgreSQL in single-user mode failed: {}", printed.trim()),
+        None if !output.status.success() => {
+            bail!("PostgreSQL in single-user mode failed: {}", printed.trim())
+        }
         None => Ok(()),
     }
 }
 
-/// PostgreSQL refuses to run as root. A user namespace gives it another user without giving the files away.
+/// PostgreSQL refuses to run as root. A user namespace gives it another user without giving the
+/// files away.
 fn user_prefix(program: &Path) -> (PathBuf, Vec<String>) {
     if !rustix::process::geteuid().is_root() {
         return (program.to_owned(), Vec::new());
     }
-    let arguments = ["--user", "--map-user=1000", "--map-group=1000", &program.display().to_string()];
-    (PathBuf::from("unshare"), arguments.map(str::to_owned).into())
+    let arguments = [
+        "--user",
+        "--map-user=1000",
+        "--map-group=1000",
+        &program.display().to_string(),
+    ];
+    (
+        PathBuf::from("unshare"),
+        arguments.map(str::to_owned).into(),
+    )
 }
 
 /// `PGDATA`, `PGOPTIONS` and the like are the user's, and for other servers.
@@ -278,7 +383,12 @@ pub fn binaries() -> Option<PathBuf> {
         .into_iter()
         .flatten()
         .flatten()
-        .filter_map(|entry| Some((entry.file_name().to_str()?.parse().ok()?, entry.path().join("bin"))))
+        .filter_map(|entry| {
+            Some((
+                entry.file_name().to_str()?.parse().ok()?,
+                entry.path().join("bin"),
+            ))
+        })
         .filter(|(_, folder)| folder.join("postgres").exists() && folder.join("initdb").exists())
         .collect();
     versions.sort();

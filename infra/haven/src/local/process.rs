@@ -1,5 +1,6 @@
-//! Processes by identity. A pid is given to another process soon after its own has ended, so nothing here signals a pid
-//! that was written down earlier without comparing owner, start time and command line first.
+//! Processes by identity. A pid is given to another process soon after its own has ended, so
+//! nothing here signals a pid that was written down earlier without comparing owner, start time and
+//! command line first.
 
 use std::path::{Path, PathBuf};
 
@@ -12,7 +13,8 @@ pub struct Identity {
     pub pid: u32,
     /// When it started, as the system states it: only ever compared.
     pub started: String,
-    /// Stands in its command line. An empty one, which stands in every command line, means no process.
+    /// Stands in its command line. An empty one, which stands in every command line, means no
+    /// process.
     pub mark: String,
 }
 
@@ -25,17 +27,26 @@ struct Seen {
 }
 
 impl Identity {
-    /// Returns the identity of a process that runs now, whatever its command line is at this moment.
+    /// Returns the identity of a process that runs now, whatever its command line is at this
+    /// moment.
     pub fn of(pid: u32, mark: &str) -> Option<Identity> {
         let seen = look(pid)?;
-        Some(Identity { pid, started: seen.started, mark: mark.to_owned() })
+        Some(Identity {
+            pid,
+            started: seen.started,
+            mark: mark.to_owned(),
+        })
     }
 
     /// Returns the identity of this process.
     pub fn own() -> Option<Identity> {
         // The name it was called by: that of a link, perhaps, and the executable has another one.
-        let called = std::env::args_os().next().filter(|called| Path::new(called).file_name().is_some());
-        let program = called.map(PathBuf::from).or_else(|| std::env::current_exe().ok())?;
+        let called = std::env::args_os()
+            .next()
+            .filter(|called| Path::new(called).file_name().is_some());
+        let program = called
+            .map(PathBuf::from)
+            .or_else(|| std::env::current_exe().ok())?;
         Identity::of(std::process::id(), &program.file_name()?.to_string_lossy())
     }
 
@@ -43,13 +54,17 @@ impl Identity {
     pub fn is_running(&self) -> bool {
         !self.mark.is_empty()
             && look(self.pid).is_some_and(|seen| {
-                seen.uid == geteuid().as_raw() && seen.started == self.started && seen.command.contains(&self.mark)
+                seen.uid == geteuid().as_raw()
+                    && seen.started == self.started
+                    && seen.command.contains(&self.mark)
             })
     }
 
     /// Sends a signal to this very process. Returns whether it ran.
     pub fn signal(&self, signal: Signal) -> bool {
-        let Some(pid) = pid(self.pid) else { return false };
+        let Some(pid) = pid(self.pid) else {
+            return false;
+        };
         signal_checked(pid, signal, || self.is_running())
     }
 }
@@ -59,7 +74,8 @@ pub fn pid(pid: u32) -> Option<Pid> {
     i32::try_from(pid).ok().and_then(Pid::from_raw)
 }
 
-/// A pidfd means one process for ever: opened before the check, it cannot come to mean another one after it.
+/// A pidfd means one process for ever: opened before the check, it cannot come to mean another one
+/// after it.
 #[cfg(target_os = "linux")]
 fn signal_checked(pid: Pid, signal: Signal, is_meant: impl Fn() -> bool) -> bool {
     use rustix::process::{PidfdFlags, pidfd_open, pidfd_send_signal};
@@ -80,8 +96,8 @@ fn signal_checked(pid: Pid, signal: Signal, is_meant: impl Fn() -> bool) -> bool
 fn look(pid: u32) -> Option<Seen> {
     let read = |name: &str| std::fs::read(format!("/proc/{pid}/{name}")).ok();
     let stat = String::from_utf8_lossy(&read("stat")?).into_owned();
-    // proc(5): the second field is a name in brackets that may hold anything. Field 3 is the state, field 22 the start
-    // in clock ticks since the machine started.
+    // proc(5): the second field is a name in brackets that may hold anything. Field 3 is the state,
+    // field 22 the start in clock ticks since the machine started.
     let mut fields = stat.rsplit_once(')')?.1.split_whitespace();
     let state = fields.next()?;
     if matches!(state, "Z" | "X") {
@@ -93,32 +109,65 @@ fn look(pid: u32) -> Option<Seen> {
     // Real, effective, saved, file system.
     let uids = status.lines().find_map(|line| line.strip_prefix("Uid:"))?;
     let uid = uids.split_whitespace().nth(1)?.parse().ok()?;
-    let command = String::from_utf8_lossy(&read("cmdline")?).trim_end_matches('\0').replace('\0', " ");
-    Some(Seen { uid, started: format!("{}/{ticks}", boot.trim()), command })
+    let command = String::from_utf8_lossy(&read("cmdline")?)
+        .trim_end_matches('\0')
+        .replace('\0', " ");
+    Some(Seen {
+        uid,
+        started: format!("{}/{ticks}", boot.trim()),
+        command,
+    })
 }
 
 #[cfg(not(target_os = "linux"))]
 fn look(pid: u32) -> Option<Seen> {
     let asked = std::process::Command::new("ps")
-        .args(["-ww", "-o", "stat=,uid=,lstart=,command=", "-p", &pid.to_string()])
+        .args([
+            "-ww",
+            "-o",
+            "stat=,uid=,lstart=,command=",
+            "-p",
+            &pid.to_string(),
+        ])
         .env("LC_ALL", "C")
         .output()
         .ok()?;
     let line = String::from_utf8_lossy(&asked.stdout).trim().to_owned();
     let words: Vec<&str> = line.split_whitespace().collect();
     // State, uid, then the start as in `Sun Nov 29 10:00:00 2026`, then the command.
-    let (state, uid, started, command) = (words.first()?, words.get(1)?, words.get(2..7)?, words.get(7..)?);
+    let (state, uid, started, command) = (
+        words.first()?,
+        words.get(1)?,
+        words.get(2..7)?,
+        words.get(7..)?,
+    );
     (!state.starts_with('Z')).then_some(())?;
-    Some(Seen { uid: uid.parse().ok()?, started: started.join(" "), command: command.join(" ") })
+    Some(Seen {
+        uid: uid.parse().ok()?,
+        started: started.join(" "),
+        command: command.join(" "),
+    })
 }
 
-/// When a process started, in wall-clock time; for those that an older haven wrote down by pid alone.
+/// When a process started, in wall-clock time; for those that an older haven wrote down by pid
+/// alone.
 #[cfg(target_os = "linux")]
 pub fn started_at(pid: u32) -> Option<std::time::SystemTime> {
     let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-    let ticks: u64 = stat.rsplit_once(')')?.1.split_whitespace().nth(19)?.parse().ok()?;
+    let ticks: u64 = stat
+        .rsplit_once(')')?
+        .1
+        .split_whitespace()
+        .nth(19)?
+        .parse()
+        .ok()?;
     let boot = std::fs::read_to_string("/proc/stat").ok()?;
-    let boot: u64 = boot.lines().find_map(|line| line.strip_prefix("btime "))?.trim().parse().ok()?;
+    let boot: u64 = boot
+        .lines()
+        .find_map(|line| line.strip_prefix("btime "))?
+        .trim()
+        .parse()
+        .ok()?;
     let per_second = rustix::param::clock_ticks_per_second();
     let since_boot = std::time::Duration::from_millis(ticks * 1000 / per_second.max(1));
     Some(std::time::UNIX_EPOCH + std::time::Duration::from_secs(boot) + since_boot)
@@ -129,7 +178,8 @@ pub fn started_at(_pid: u32) -> Option<std::time::SystemTime> {
     None
 }
 
-/// Waits until a child has become its program: until then its command line is that of its parent, or empty.
+/// Waits until a child has become its program: until then its command line is that of its parent,
+/// or empty.
 #[cfg(test)]
 pub fn wait_until_it_is(pid: u32, mark: &str) {
     while !look(pid).is_some_and(|seen| seen.command.contains(mark)) {
@@ -145,7 +195,11 @@ mod tests {
 
     /// A process that ends with its standard input.
     fn sleeper() -> std::process::Child {
-        let child = Command::new("cat").stdin(Stdio::piped()).stdout(Stdio::null()).spawn().expect("cat runs");
+        let child = Command::new("cat")
+            .stdin(Stdio::piped())
+            .stdout(Stdio::null())
+            .spawn()
+            .expect("cat runs");
         wait_until_it_is(child.id(), "cat");
         child
     }
@@ -155,11 +209,23 @@ mod tests {
         let mut child = sleeper();
         let known = Identity::of(child.id(), "cat").expect("it runs");
         assert!(known.is_running());
-        let of_another_time = Identity { started: "another boot/1".to_owned(), ..known.clone() };
-        let of_another_program = Identity { mark: "haven role".to_owned(), ..known.clone() };
-        let without_a_mark = Identity { mark: String::new(), ..known.clone() };
+        let of_another_time = Identity {
+            started: "another boot/1".to_owned(),
+            ..known.clone()
+        };
+        let of_another_program = Identity {
+            mark: "haven role".to_owned(),
+            ..known.clone()
+        };
+        let without_a_mark = Identity {
+            mark: String::new(),
+            ..known.clone()
+        };
         for stranger in [&of_another_time, &of_another_program, &without_a_mark] {
-            assert!(!stranger.is_running() && !stranger.signal(Signal::KILL), "{stranger:?}");
+            assert!(
+                !stranger.is_running() && !stranger.signal(Signal::KILL),
+                "{stranger:?}"
+            );
         }
         assert!(known.is_running(), "no signal reached it");
         assert!(known.signal(Signal::TERM));
@@ -188,9 +254,13 @@ mod tests {
     #[test]
     fn a_program_that_is_called_by_another_name_is_its_own_as_well() {
         let link = std::env::temp_dir().join(format!("bh-{}", uuid::Uuid::now_v7()));
-        std::os::unix::fs::symlink(std::env::current_exe().expect("a path"), &link).expect("a link");
+        std::os::unix::fs::symlink(std::env::current_exe().expect("a path"), &link)
+            .expect("a link");
         let test = "local::process::tests::this_process_is_its_own";
-        let ran = Command::new(&link).args(["--exact", test]).output().expect("it runs");
+        let ran = Command::new(&link)
+            .args(["--exact", test])
+            .output()
+            .expect("it runs");
         let said = String::from_utf8_lossy(&ran.stdout).into_owned();
         assert!(ran.status.success() && said.contains("1 passed"), "{said}");
         std::fs::remove_file(link).expect("removed");

@@ -1,8 +1,10 @@
-//! The private Python environment that the local AWS runs in: found or made, from pinned versions with hashes.
+//! The private Python environment that the local AWS runs in: found or made, from pinned versions
+//! with hashes.
 //!
-//! An environment is built in a folder of its own beside its place and renamed when it is finished, so no process ever
-//! sees half of one and no lock is needed: of two that build at once, the first to rename wins and the other uses its
-//! result. A finished environment carries a marker file. A folder without the marker belongs to the user and is refused.
+//! An environment is built in a folder of its own beside its place and renamed when it is finished,
+//! so no process ever sees half of one and no lock is needed: of two that build at once, the first
+//! to rename wins and the other uses its result. A finished environment carries a marker file. A
+//! folder without the marker belongs to the user and is refused.
 
 mod install;
 mod trust;
@@ -33,12 +35,20 @@ const MARKER: &str = "requirements.installed";
 const REQUIREMENTS_FILE: &str = "requirements.txt";
 /// The oldest Python that the local AWS runs on.
 const OLDEST: (u32, u32) = (3, 10);
-const CANDIDATES: [&str; 6] = ["python3", "python3.13", "python3.12", "python3.11", "python3.10", "python"];
+const CANDIDATES: [&str; 6] = [
+    "python3",
+    "python3.13",
+    "python3.12",
+    "python3.11",
+    "python3.10",
+    "python",
+];
 
 /// Where the environment is kept.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Place {
-    /// In the state directory: private to its owner (0700), built under the lock of the state directory.
+    /// In the state directory: private to its owner (0700), built under the lock of the state
+    /// directory.
     InState(PathBuf),
     /// A folder that several state directories share. It holds no secret and is built 0755.
     Shared(PathBuf),
@@ -65,12 +75,13 @@ fn named(variable: &str) -> Option<std::ffi::OsString> {
     ProcessEnvironment.get_os(variable)
 }
 
-/// Returns the Python interpreter of a working environment, and whether the environment had to be made. Start programs
-/// as `INTERPRETER -I -m MODULE`: the scripts in `bin` name the folder where they were installed, which may have moved.
+/// Returns the Python interpreter of a working environment, and whether the environment had to be
+/// made. Start programs as `INTERPRETER -I -m MODULE`: the scripts in `bin` name the folder where
+/// they were installed, which may have moved.
 ///
 /// # Errors
-/// When the folder exists and haven did not make it, when another user may write to it, when Python is missing, or when
-/// the package index cannot be reached.
+/// When the folder exists and haven did not make it, when another user may write to it, when Python
+/// is missing, or when the package index cannot be reached.
 pub async fn ensure(place: &Place) -> anyhow::Result<(PathBuf, bool)> {
     /// Only for this process: its threads should not build the same environment several times.
     static TURN: Mutex<()> = Mutex::const_new(());
@@ -107,13 +118,15 @@ fn interpreter(folder: &Path) -> PathBuf {
     folder.join("bin").join("python")
 }
 
-/// What is at the place of the environment. Everything else is an error that names the path and the reason.
+/// What is at the place of the environment. Everything else is an error that names the path and the
+/// reason.
 enum Found {
     /// No folder, or an empty one.
     Nothing,
     /// A working environment with the current requirements.
     Finished,
-    /// An environment that haven made, with other requirements, unfinished, or broken by a change of the system's Python.
+    /// An environment that haven made, with other requirements, unfinished, or broken by a change
+    /// of the system's Python.
     Outdated,
 }
 
@@ -140,8 +153,9 @@ async fn look(place: &Place) -> anyhow::Result<Found> {
     let marker = read_text(&folder.join(MARKER));
     let ours = match place {
         Place::Shared(_) => marker.is_some() && is_havens(folder),
-        // Releases before the marker came last left one without it when they were killed while installing. Elsewhere, that
-        // may be an environment of the user's with our requirements installed in it.
+        // Releases before the marker came last left one without it when they were killed while
+        // installing. Elsewhere, that may be an environment of the user's with our requirements
+        // installed in it.
         Place::InState(_) => is_havens(folder),
     };
     if !ours {
@@ -168,17 +182,20 @@ async fn look(place: &Place) -> anyhow::Result<Found> {
 /// Whether haven made the environment in a folder, finished or not.
 pub fn is_havens(folder: &Path) -> bool {
     let is_titled = |text: String| text.starts_with(REQUIREMENTS_TITLE);
-    let written = read_text(&folder.join(MARKER)).or_else(|| read_text(&folder.join(REQUIREMENTS_FILE)));
+    let written =
+        read_text(&folder.join(MARKER)).or_else(|| read_text(&folder.join(REQUIREMENTS_FILE)));
     folder.join("pyvenv.cfg").is_file() && written.is_some_and(is_titled)
 }
 
 /// Returns the text of a regular file, if it is one.
 fn read_text(path: &Path) -> Option<String> {
-    fs::symlink_metadata(path).is_ok_and(|metadata| metadata.is_file()).then(|| fs::read_to_string(path).ok())?
+    fs::symlink_metadata(path)
+        .is_ok_and(|metadata| metadata.is_file())
+        .then(|| fs::read_to_string(path).ok())?
 }
 
-/// Checks that the environment's interpreter runs and finds what the local AWS needs, with the `installed` versions
-/// (`NAME==VERSION`). A second call on a warm machine takes about 50 ms.
+/// Checks that the environment's interpreter runs and finds what the local AWS needs, with the
+/// `installed` versions (`NAME==VERSION`). A second call on a warm machine takes about 50 ms.
 async fn examine(folder: &Path, installed: &[&str]) -> Result<(), String> {
     const LOOK: &str = r#"
 import importlib.metadata, importlib.util, sys
@@ -196,16 +213,17 @@ print("well")
     let mut command = tool::command(interpreter(folder));
     command.args(["-I", "-B", "-c", LOOK]).args(installed);
     clean(&mut command);
-    let output =
-        tool::output(command, "python").await.map_err(|error| format!("its Python does not start: {error}"))?;
+    let output = tool::output(command, "python")
+        .await
+        .map_err(|error| format!("its Python does not start: {error}"))?;
     match output.status.success() && output.stdout == b"well\n" {
         true => Ok(()),
         false => Err(install::last_line(&output)),
     }
 }
 
-/// Clears a command's environment of the user's Python and pip settings: with `PYTHONHOME` no interpreter starts, and
-/// with `PIP_TARGET` or a pip.conf packages go elsewhere.
+/// Clears a command's environment of the user's Python and pip settings: with `PYTHONHOME` no
+/// interpreter starts, and with `PIP_TARGET` or a pip.conf packages go elsewhere.
 fn clean(command: &mut Command) -> &mut Command {
     command.env_clear();
     for variable in ["PATH", "TMPDIR", "LANG", "LC_ALL"] {
@@ -216,12 +234,14 @@ fn clean(command: &mut Command) -> &mut Command {
     command
 }
 
-/// Returns the place with an absolute path. Where no environment works, it is kept in the user's cache folder: on a file
-/// system that is mounted `noexec`, since compiled modules cannot be loaded, and below a path with a colon, since `venv`
-/// refuses it.
+/// Returns the place with an absolute path. Where no environment works, it is kept in the user's
+/// cache folder: on a file system that is mounted `noexec`, since compiled modules cannot be
+/// loaded, and below a path with a colon, since `venv` refuses it.
 fn usable(place: &Place) -> anyhow::Result<Place> {
-    let folder = std::path::absolute(place.folder()).context("find the Python environment's folder")?;
-    // A link to an environment stands for the environment. A link to nothing is refused as "not a folder".
+    let folder =
+        std::path::absolute(place.folder()).context("find the Python environment's folder")?;
+    // A link to an environment stands for the environment. A link to nothing is refused as "not a
+    // folder".
     let folder = fs::canonicalize(&folder).unwrap_or(folder);
     let Some(why) = problem(&folder)? else {
         return Ok(match place {
@@ -231,9 +251,14 @@ fn usable(place: &Place) -> anyhow::Result<Place> {
     };
     let shown = folder.display();
     let Some(cache) = in_cache().filter(|cache| matches!(problem(cache.folder()), Ok(None))) else {
-        bail!("{shown} {why}, where no Python environment works: name a folder elsewhere with HAVEN_PYTHON_ENV")
+        bail!(
+            "{shown} {why}, where no Python environment works: name a folder elsewhere with HAVEN_PYTHON_ENV"
+        )
     };
-    eprintln!("  {shown} {why}: the Python environment is kept in {}", cache.folder().display());
+    eprintln!(
+        "  {shown} {why}: the Python environment is kept in {}",
+        cache.folder().display()
+    );
     Ok(cache)
 }
 
@@ -242,19 +267,30 @@ fn problem(folder: &Path) -> anyhow::Result<Option<&'static str>> {
     if folder.as_os_str().as_encoded_bytes().contains(&b':') {
         return Ok(Some("contains ':'"));
     }
-    let existing = folder.ancestors().find(|above| above.exists()).unwrap_or(Path::new("/"));
-    let mounted = rustix::fs::statvfs(existing).with_context(|| format!("look at {}", existing.display()))?;
-    Ok(mounted.f_flag.contains(StatVfsMountFlags::NOEXEC).then_some("is mounted noexec"))
+    let existing = folder
+        .ancestors()
+        .find(|above| above.exists())
+        .unwrap_or(Path::new("/"));
+    let mounted =
+        rustix::fs::statvfs(existing).with_context(|| format!("look at {}", existing.display()))?;
+    Ok(mounted
+        .f_flag
+        .contains(StatVfsMountFlags::NOEXEC)
+        .then_some("is mounted noexec"))
 }
 
 /// Returns the place in the user's cache folder; `None` for a user without a home.
 pub fn in_cache() -> Option<Place> {
     let home = named("HOME").map(|home| PathBuf::from(home).join(".cache"));
-    let cache = named("XDG_CACHE_HOME").map(PathBuf::from).filter(|cache| cache.is_absolute()).or(home);
+    let cache = named("XDG_CACHE_HOME")
+        .map(PathBuf::from)
+        .filter(|cache| cache.is_absolute())
+        .or(home);
     cache.map(|cache| Place::Shared(cache.join("brew-haven").join("python")))
 }
 
-/// Returns the first Python that is new enough, as an absolute path; `HAVEN_PYTHON` names one to use.
+/// Returns the first Python that is new enough, as an absolute path; `HAVEN_PYTHON` names one to
+/// use.
 async fn find() -> anyhow::Result<PathBuf> {
     let candidates: Vec<_> = match named("HAVEN_PYTHON") {
         Some(named) => vec![named],
@@ -263,18 +299,35 @@ async fn find() -> anyhow::Result<PathBuf> {
     let mut too_old = None;
     for candidate in candidates {
         let mut command = tool::command(&candidate);
-        command.args(["-I", "-c", "import sys; print(*sys.version_info[:2]); print(sys.executable)"]);
+        command.args([
+            "-I",
+            "-c",
+            "import sys; print(*sys.version_info[:2]); print(sys.executable)",
+        ]);
         // A version manager's shim needs its own settings, but Python must not see the user's.
         for name in ProcessEnvironment.names_with_prefix("PYTHON") {
             command.env_remove(name);
         }
-        let Ok(answer) = tool::output(command, "python").await else { continue };
+        let Ok(answer) = tool::output(command, "python").await else {
+            continue;
+        };
         let answer = String::from_utf8_lossy(&answer.stdout).into_owned();
-        let Some((version, path)) = version(&answer) else { continue };
+        let Some((version, path)) = version(&answer) else {
+            continue;
+        };
         if version >= OLDEST {
-            return Ok(if Path::new(path).is_absolute() { path.into() } else { candidate.into() });
+            return Ok(if Path::new(path).is_absolute() {
+                path.into()
+            } else {
+                candidate.into()
+            });
         }
-        too_old = Some(format!("{} is {}.{}", candidate.display(), version.0, version.1));
+        too_old = Some(format!(
+            "{} is {}.{}",
+            candidate.display(),
+            version.0,
+            version.1
+        ));
     }
     let found = too_old.map(|old| format!(" ({old})")).unwrap_or_default();
     bail!(
@@ -288,14 +341,19 @@ async fn find() -> anyhow::Result<PathBuf> {
 fn version(answer: &str) -> Option<((u32, u32), &str)> {
     let (numbers, path) = answer.split_once('\n')?;
     let mut numbers = numbers.split_whitespace().map(str::parse);
-    Some(((numbers.next()?.ok()?, numbers.next()?.ok()?), path.trim_end()))
+    Some((
+        (numbers.next()?.ok()?, numbers.next()?.ok()?),
+        path.trim_end(),
+    ))
 }
 
 /// Returns the pinned packages that are installed on every supported Python, as `NAME==VERSION`.
 fn pinned() -> impl Iterator<Item = &'static str> {
     REQUIREMENTS.lines().filter_map(|line| {
         let requirement = line.trim_end_matches('\\').trim();
-        let plain = requirement.contains("==") && !requirement.starts_with('#') && !requirement.contains(';');
+        let plain = requirement.contains("==")
+            && !requirement.starts_with('#')
+            && !requirement.contains(';');
         plain.then_some(requirement)
     })
 }

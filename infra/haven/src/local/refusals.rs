@@ -1,7 +1,9 @@
-//! The log of requests that the front of the local AWS has refused: `STATE/logs/local-aws-front.log`.
+//! The log of requests that the front of the local AWS has refused:
+//! `STATE/logs/local-aws-front.log`.
 //!
-//! Another account that guesses keys would otherwise leave no trace. It must not fill the disk either, so there is at most
-//! one line a second. It is about the first refusal since the line before, and counts those that were left out.
+//! Another account that guesses keys would otherwise leave no trace. It must not fill the disk
+//! either, so there is at most one line a second. It is about the first refusal since the line
+//! before, and counts those that were left out.
 
 use std::fs::File;
 use std::io::Write as _;
@@ -20,13 +22,22 @@ const BETWEEN_LINES: Duration = Duration::from_secs(1);
 /// Characters of a path: a client chooses its length.
 const PATH_MAX: usize = 200;
 
-/// Returns a hook that writes the log. What was counted and not written yet is written when the hook is dropped.
+/// Returns a hook that writes the log. What was counted and not written yet is written when the
+/// hook is dropped.
 ///
 /// # Errors
 /// When the log cannot be written.
 pub fn log(state: &State) -> anyhow::Result<OnRefusal> {
-    let log = Mutex::new(Log { file: state.log(NAME)?, written: None, left_out: 0 });
-    Ok(Arc::new(move |refusal| log.lock().unwrap_or_else(PoisonError::into_inner).note(refusal, Instant::now())))
+    let log = Mutex::new(Log {
+        file: state.log(NAME)?,
+        written: None,
+        left_out: 0,
+    });
+    Ok(Arc::new(move |refusal| {
+        log.lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .note(refusal, Instant::now())
+    }))
 }
 
 struct Log {
@@ -39,7 +50,10 @@ struct Log {
 
 impl Log {
     fn note(&mut self, refusal: &Refusal<'_>, now: Instant) {
-        if self.written.is_some_and(|written| now.duration_since(written) < BETWEEN_LINES) {
+        if self
+            .written
+            .is_some_and(|written| now.duration_since(written) < BETWEEN_LINES)
+        {
             self.left_out += 1;
             return;
         }
@@ -50,7 +64,10 @@ impl Log {
     }
 
     fn write(&mut self, mut line: serde_json::Value) {
-        line["timestamp"] = OffsetDateTime::now_utc().format(&Rfc3339).unwrap_or_default().into();
+        line["timestamp"] = OffsetDateTime::now_utc()
+            .format(&Rfc3339)
+            .unwrap_or_default()
+            .into();
         line["level"] = "WARN".into();
         line["message"] = "The local AWS refused a request".into();
         line["event"] = "refused".into();
@@ -80,9 +97,18 @@ mod tests {
     #[test]
     fn there_is_a_line_a_second_and_every_refusal_is_counted() {
         let path = std::env::temp_dir().join(format!("haven-refusals-{}", uuid::Uuid::now_v7()));
-        let mut log = Log { file: File::create(&path).expect("a file"), written: None, left_out: 0 };
+        let mut log = Log {
+            file: File::create(&path).expect("a file"),
+            written: None,
+            left_out: 0,
+        };
         let long = format!("/{}\"\n", "x".repeat(10_000));
-        let refusal = Refusal { name: "AccessDenied", status: 403, method: "GET", path: &long };
+        let refusal = Refusal {
+            name: "AccessDenied",
+            status: 403,
+            method: "GET",
+            path: &long,
+        };
         let begun = Instant::now();
         for number in 0..1_000 {
             log.note(&refusal, begun + Duration::from_millis(number));
@@ -91,12 +117,20 @@ mod tests {
         log.note(&refusal, begun + BETWEEN_LINES);
         drop(log);
         let text = fs::read_to_string(&path).expect("written");
-        let lines: Vec<serde_json::Value> =
-            text.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect();
-        let left_out: Vec<_> = lines.iter().map(|line| line["left_out_before"].as_u64()).collect();
+        let lines: Vec<serde_json::Value> = text
+            .lines()
+            .map(|line| serde_json::from_str(line).expect("JSON"))
+            .collect();
+        let left_out: Vec<_> = lines
+            .iter()
+            .map(|line| line["left_out_before"].as_u64())
+            .collect();
         assert_eq!(left_out, [None, Some(999), Some(1)], "{text}");
         assert!(text.len() < 2_000, "{text}");
-        assert_eq!((&lines[0]["error"], &lines[0]["status"]), (&json!("AccessDenied"), &json!(403)));
+        assert_eq!(
+            (&lines[0]["error"], &lines[0]["status"]),
+            (&json!("AccessDenied"), &json!(403))
+        );
         fs::remove_file(path).expect("removed");
     }
 }

@@ -1,4 +1,5 @@
-//! What the local AWS forgot when it was killed: it writes its state on a clean stop only. The database did not forget.
+//! What the local AWS forgot when it was killed: it writes its state on a clean stop only. The
+//! database did not forget.
 
 use std::collections::BTreeMap;
 
@@ -33,8 +34,15 @@ impl Repaired {
         if self.is_nothing() {
             return menu;
         }
-        let units = if self.units == 0 { String::new() } else { format!(", {} units received again", self.units) };
-        format!("{menu}; the local AWS had forgotten the stock of {} orders: put back{units}", self.orders)
+        let units = if self.units == 0 {
+            String::new()
+        } else {
+            format!(", {} units received again", self.units)
+        };
+        format!(
+            "{menu}; the local AWS had forgotten the stock of {} orders: put back{units}",
+            self.orders
+        )
     }
 
     fn is_nothing(&self) -> bool {
@@ -47,16 +55,27 @@ impl Repaired {
             return Ok(());
         }
         let after = json!({ "orders": self.orders, "units_received": self.units });
-        audit::append(store, &audit::operator(), "stock.repair", "stock".to_owned(), None, Some(after)).await
+        audit::append(
+            store,
+            &audit::operator(),
+            "stock.repair",
+            "stock".to_owned(),
+            None,
+            Some(after),
+        )
+        .await
     }
 }
 
 /// Makes missing holds and sales of stock again, and records in the audit log what changed.
 ///
 /// # Errors
-/// When an order cannot be read or repaired, or the database does not take the audit row. The repairs that were made before
-/// the failure are recorded.
-pub async fn repair_and_record(store: &Store, stock: &(impl Stock + Reservations)) -> anyhow::Result<Repaired> {
+/// When an order cannot be read or repaired, or the database does not take the audit row. The
+/// repairs that were made before the failure are recorded.
+pub async fn repair_and_record(
+    store: &Store,
+    stock: &(impl Stock + Reservations),
+) -> anyhow::Result<Repaired> {
     let mut repaired = Repaired::default();
     let outcome = repair(store, stock, &SystemSource, &mut repaired).await;
     let recorded = repaired.record(store).await;
@@ -64,11 +83,13 @@ pub async fn repair_and_record(store: &Store, stock: &(impl Stock + Reservations
     Ok(repaired)
 }
 
-/// Goes through all orders and makes their holds and sales of stock again where they are missing. Messages that were
-/// forgotten need nothing here: the sweeper asks again. `repaired` counts along, so that it holds after a failure too.
+/// Goes through all orders and makes their holds and sales of stock again where they are missing.
+/// Messages that were forgotten need nothing here: the sweeper asks again. `repaired` counts along,
+/// so that it holds after a failure too.
 ///
-/// A sale's hold is deleted [`HOLDS_KEPT`](app::ports::ledger::HOLDS_KEPT) after it settled. Without a hold, an old sale
-/// is therefore made again only if its products have sold fewer units than their orders say.
+/// A sale's hold is deleted [`HOLDS_KEPT`](app::ports::ledger::HOLDS_KEPT) after it settled.
+/// Without a hold, an old sale is therefore made again only if its products have sold fewer units
+/// than their orders say.
 ///
 /// # Errors
 /// When the orders cannot be read, or the stock cannot be read or changed.
@@ -86,7 +107,8 @@ async fn repair(
             repaired.orders_seen += 1;
             if order.state.is_sold() {
                 for item in &order.items {
-                    *sold.entry(item.product_id.clone()).or_default() += i64::from(item.quantity.get());
+                    *sold.entry(item.product_id.clone()).or_default() +=
+                        i64::from(item.quantity.get());
                 }
             }
             if !is_old(order) {
@@ -96,7 +118,10 @@ async fn repair(
     }
     let mut missing = BTreeMap::new();
     for (product_id, sold) in sold {
-        let known = stock.product(&product_id).await?.map_or(sold, |product| product.counters.sold);
+        let known = stock
+            .product(&product_id)
+            .await?
+            .map_or(sold, |product| product.counters.sold);
         missing.insert(product_id, sold - known);
     }
     if missing.values().all(|units| *units <= 0) {
@@ -104,9 +129,16 @@ async fn repair(
     }
     let mut pages = Pages::new(orders);
     while let Some(page) = pages.next().await? {
-        for order in page.iter().filter(|order| is_old(order) && order.state.is_sold()) {
+        for order in page
+            .iter()
+            .filter(|order| is_old(order) && order.state.is_sold())
+        {
             let units = |item: &Item| i64::from(item.quantity.get());
-            let is_missing = |item: &Item| missing.get(&item.product_id).is_some_and(|left| *left >= units(item));
+            let is_missing = |item: &Item| {
+                missing
+                    .get(&item.product_id)
+                    .is_some_and(|left| *left >= units(item))
+            };
             if !order.items.iter().all(is_missing) {
                 continue;
             }
@@ -133,14 +165,25 @@ impl<O: OrderStore> Pages<'_, O> {
     const SIZE: u32 = 200;
 
     fn new(orders: &O) -> Pages<'_, O> {
-        Pages { orders, filter: OrderFilter { limit: Self::SIZE, ..OrderFilter::default() }, is_last: false }
+        Pages {
+            orders,
+            filter: OrderFilter {
+                limit: Self::SIZE,
+                ..OrderFilter::default()
+            },
+            is_last: false,
+        }
     }
 
     async fn next(&mut self) -> anyhow::Result<Option<Vec<Order>>> {
         if self.is_last {
             return Ok(None);
         }
-        let page = self.orders.list(&Scope::Everything, &self.filter).await.context("read the orders")?;
+        let page = self
+            .orders
+            .list(&Scope::Everything, &self.filter)
+            .await
+            .context("read the orders")?;
         self.is_last = page.len() < Self::SIZE as usize;
         self.filter.before = page.last().map(|order| order.order_id);
         Ok(Some(page))
@@ -155,7 +198,9 @@ async fn repair_one(
 ) -> anyhow::Result<()> {
     let sold = match order.state {
         State::Confirmed | State::Preparing | State::Ready | State::Completed => true,
-        State::Charging | State::Paid | State::AbandoningToCancel | State::AbandoningToFail => false,
+        State::Charging | State::Paid | State::AbandoningToCancel | State::AbandoningToFail => {
+            false
+        }
         State::Placed
         | State::Validated
         | State::RefundingToCancel
@@ -167,14 +212,20 @@ async fn repair_one(
     };
     let lines = lines_of(order).context("read an order's items")?;
     let (order_id, now) = (order.order_id, source.now());
-    // `reserve` returns `Held` for an existing hold too, so only this look tells whether the hold was missing.
+    // `reserve` returns `Held` for an existing hold too, so only this look tells whether the hold
+    // was missing.
     let was_held = !sold && stock.reservation(order_id).await?.is_some();
     let mut reserved = stock.reserve(order_id, &lines, now, now + HOLD).await?;
     if let Reserved::TooFew(_) = reserved {
         for line in &lines {
-            let there = stock.product(&line.product_id).await?.map_or(0, |product| product.counters.available);
+            let there = stock
+                .product(&line.product_id)
+                .await?
+                .map_or(0, |product| product.counters.available);
             let short = i64::from(line.quantity.get()) - there;
-            let Some(short) = u32::try_from(short).ok().filter(|short| *short > 0) else { continue };
+            let Some(short) = u32::try_from(short).ok().filter(|short| *short > 0) else {
+                continue;
+            };
             let adjustment = Adjustment {
                 movement_id: format!("repair-{order_id}-{}", line.product_id),
                 product_id: line.product_id.clone(),
@@ -235,14 +286,20 @@ mod tests {
                 price: Money::new(420, Currency::Usd),
                 image_url: String::new(),
             };
-            stock.add_product(&product, 50, 2, now).await.expect("added");
+            stock
+                .add_product(&product, 50, 2, now)
+                .await
+                .expect("added");
         }
         stock
     }
 
     async fn sold(stock: &MemoryStock) -> Vec<i64> {
         let products = stock.products().await.expect("read");
-        products.into_iter().map(|product| product.counters.sold).collect()
+        products
+            .into_iter()
+            .map(|product| product.counters.sold)
+            .collect()
     }
 
     #[tokio::test]
@@ -251,24 +308,44 @@ mod tests {
         let mut created = None;
         for _ in 0..2 {
             let new = new_order();
-            orders.place(std::slice::from_ref(&new)).await.pop().expect("an answer").expect("placed");
-            orders.apply(&[step(&new, 1, State::Completed)]).await.pop().expect("an answer").expect("applied");
+            orders
+                .place(std::slice::from_ref(&new))
+                .await
+                .pop()
+                .expect("an answer")
+                .expect("placed");
+            orders
+                .apply(&[step(&new, 1, State::Completed)])
+                .await
+                .pop()
+                .expect("an answer")
+                .expect("applied");
             created = Some(new.order.created_at);
         }
         let now = created.expect("two orders") + Duration::days(31);
         let repaired = async |stock: &MemoryStock| {
             let mut repaired = Repaired::default();
-            repair(&orders, stock, &Clock(now), &mut repaired).await.expect("repaired");
+            repair(&orders, stock, &Clock(now), &mut repaired)
+                .await
+                .expect("repaired");
             repaired.orders
         };
 
         let forgotten = stock(now).await;
-        assert_eq!(repaired(&forgotten).await, 2, "the local AWS lost everything");
+        assert_eq!(
+            repaired(&forgotten).await,
+            2,
+            "the local AWS lost everything"
+        );
         assert_eq!(sold(&forgotten).await, [4, 2]);
         assert_eq!(repaired(&forgotten).await, 0);
 
         forgotten.forget_settled_holds();
-        assert_eq!(repaired(&forgotten).await, 0, "the table deleted the holds because of their age");
+        assert_eq!(
+            repaired(&forgotten).await,
+            0,
+            "the table deleted the holds because of their age"
+        );
         assert_eq!(sold(&forgotten).await, [4, 2]);
     }
 }

@@ -1,5 +1,6 @@
-//! Random passwords of the servers of a state directory. They are kept in files for their owner alone and reach a program
-//! through its environment or a file, never through its arguments, which every account of the machine can read.
+//! Random passwords of the servers of a state directory. They are kept in files for their owner
+//! alone and reach a program through its environment or a file, never through its arguments, which
+//! every account of the machine can read.
 
 use std::collections::BTreeMap;
 use std::io::ErrorKind;
@@ -15,7 +16,8 @@ use super::guard;
 /// When the system has no random bytes.
 pub fn new_password() -> anyhow::Result<String> {
     let mut bytes = [0; 24];
-    aws_lc_rs::rand::fill(&mut bytes).map_err(|_| anyhow::anyhow!("the system returned no random bytes"))?;
+    aws_lc_rs::rand::fill(&mut bytes)
+        .map_err(|_| anyhow::anyhow!("the system returned no random bytes"))?;
     Ok(bytes.iter().map(|byte| format!("{byte:02x}")).collect())
 }
 
@@ -27,11 +29,14 @@ impl Passwords {
     /// # Errors
     /// As [`new_password`].
     pub fn new(logins: &[&str]) -> anyhow::Result<Passwords> {
-        let passwords = logins.iter().map(|login| Ok(((*login).to_owned(), new_password()?)));
+        let passwords = logins
+            .iter()
+            .map(|login| Ok(((*login).to_owned(), new_password()?)));
         Ok(Passwords(passwords.collect::<anyhow::Result<_>>()?))
     }
 
-    /// Returns the passwords of a file that has one for each login; `None` when there is no such file.
+    /// Returns the passwords of a file that has one for each login; `None` when there is no such
+    /// file.
     ///
     /// # Errors
     /// When the file cannot be read.
@@ -42,13 +47,20 @@ impl Passwords {
         };
         // What was damaged is replaced by new passwords.
         let passwords: Option<BTreeMap<String, String>> = serde_json::from_str(&text).ok();
-        Ok(passwords.filter(|passwords| logins.iter().all(|login| passwords.contains_key(*login))).map(Passwords))
+        Ok(passwords
+            .filter(|passwords| logins.iter().all(|login| passwords.contains_key(*login)))
+            .map(Passwords))
     }
 
     /// # Errors
     /// When the file cannot be written.
     pub fn write(&self, path: &Path) -> anyhow::Result<()> {
-        guard::write(path, serde_json::to_string_pretty(&self.0).context("encode passwords")?.as_bytes())
+        guard::write(
+            path,
+            serde_json::to_string_pretty(&self.0)
+                .context("encode passwords")?
+                .as_bytes(),
+        )
     }
 
     /// Returns the password of a login; an empty one for a login that has none.
@@ -73,10 +85,17 @@ pub struct Logins {
 }
 
 impl Logins {
-    /// Returns one URL for every use: that of a file, or one that the user gave with a login of their own.
+    /// Returns one URL for every use: that of a file, or one that the user gave with a login of
+    /// their own.
     pub fn same(url: &str) -> Logins {
         let url = || url.to_owned();
-        Logins { write: url(), outbox: url(), migrate: url(), read: url(), admin: url() }
+        Logins {
+            write: url(),
+            outbox: url(),
+            migrate: url(),
+            read: url(),
+            admin: url(),
+        }
     }
 }
 
@@ -91,13 +110,26 @@ mod tests {
         let path = std::env::temp_dir().join(format!("haven-passwords-{}", uuid::Uuid::now_v7()));
         assert!(Passwords::read(&path, &["a"]).expect("no file").is_none());
         let made = Passwords::new(&["a", "b"]).expect("random");
-        assert!(made.of("a") != made.of("b") && made.of("a").len() == 48 && made.of("c").is_empty());
+        assert!(
+            made.of("a") != made.of("b") && made.of("a").len() == 48 && made.of("c").is_empty()
+        );
         made.write(&path).expect("written");
-        assert_eq!(std::fs::metadata(&path).expect("there").mode() & 0o777, 0o600);
+        assert_eq!(
+            std::fs::metadata(&path).expect("there").mode() & 0o777,
+            0o600
+        );
         assert!(Passwords::read(&path, &["a", "b"]).expect("readable") == Some(made));
-        assert!(Passwords::read(&path, &["a", "new"]).expect("readable").is_none(), "a login has no password");
+        assert!(
+            Passwords::read(&path, &["a", "new"])
+                .expect("readable")
+                .is_none(),
+            "a login has no password"
+        );
         std::fs::write(&path, "{\"a\": ").expect("written");
-        assert!(Passwords::read(&path, &["a"]).expect("readable").is_none(), "torn");
+        assert!(
+            Passwords::read(&path, &["a"]).expect("readable").is_none(),
+            "torn"
+        );
         std::fs::remove_file(path).expect("removed");
     }
 }

@@ -41,8 +41,8 @@ pub struct Seeded {
 /// Adds the missing products of the menu with their first stock, and records them in the audit log.
 ///
 /// # Errors
-/// When a product cannot be added, or the database does not take the audit row. The products that were added before the
-/// failure are recorded.
+/// When a product cannot be added, or the database does not take the audit row. The products that
+/// were added before the failure are recorded.
 pub async fn seed_and_record(stock: &impl Stock, store: &Store) -> anyhow::Result<Seeded> {
     let mut seeded = Seeded::default();
     let outcome = seed(stock, &SystemSource, &mut seeded).await;
@@ -51,12 +51,16 @@ pub async fn seed_and_record(stock: &impl Stock, store: &Store) -> anyhow::Resul
     Ok(seeded)
 }
 
-/// Adds the missing products of the menu with their first stock, and leaves the others alone. `seeded` counts along, so that
-/// it holds after a failure too.
+/// Adds the missing products of the menu with their first stock, and leaves the others alone.
+/// `seeded` counts along, so that it holds after a failure too.
 ///
 /// # Errors
 /// When a product cannot be added.
-pub async fn seed(stock: &impl Stock, source: &impl Source, seeded: &mut Seeded) -> anyhow::Result<()> {
+pub async fn seed(
+    stock: &impl Stock,
+    source: &impl Source,
+    seeded: &mut Seeded,
+) -> anyhow::Result<()> {
     let menu = menu()?;
     seeded.all = menu.len();
     for entry in menu {
@@ -68,7 +72,14 @@ pub async fn seed(stock: &impl Stock, source: &impl Source, seeded: &mut Seeded)
             price: Money::new(entry.price_minor, entry.currency),
             image_url: format!("/static/images/{}", entry.image),
         };
-        let new = stock.add_product(&product, entry.received, entry.low_stock_threshold, source.now()).await;
+        let new = stock
+            .add_product(
+                &product,
+                entry.received,
+                entry.low_stock_threshold,
+                source.now(),
+            )
+            .await;
         if new.with_context(|| format!("add {} to the menu", entry.product_id))? {
             seeded.added.push(entry.product_id);
         }
@@ -82,7 +93,15 @@ async fn record(seeded: &Seeded, store: &Store) -> anyhow::Result<()> {
     }
     let added: Vec<_> = seeded.added.iter().map(ToString::to_string).collect();
     let after = json!({ "added": added });
-    audit::append(store, &audit::operator(), "menu.seed", "menu".to_owned(), None, Some(after)).await
+    audit::append(
+        store,
+        &audit::operator(),
+        "menu.seed",
+        "menu".to_owned(),
+        None,
+        Some(after),
+    )
+    .await
 }
 
 fn menu() -> anyhow::Result<Vec<Entry>> {
@@ -100,10 +119,20 @@ mod tests {
         let menu = menu().expect("readable");
         let kinds: BTreeSet<_> = menu.iter().map(|entry| entry.kind).collect();
         let ids: BTreeSet<_> = menu.iter().map(|entry| &entry.product_id).collect();
-        assert!(menu.len() >= 15 && kinds.len() == ProductType::ALL.len() && ids.len() == menu.len());
-        assert!(menu.iter().any(|entry| entry.received == 0), "one is sold out");
-        let low = |entry: &&Entry| entry.received > 0 && i64::from(entry.received) <= entry.low_stock_threshold;
+        assert!(
+            menu.len() >= 15 && kinds.len() == ProductType::ALL.len() && ids.len() == menu.len()
+        );
+        assert!(
+            menu.iter().any(|entry| entry.received == 0),
+            "one is sold out"
+        );
+        let low = |entry: &&Entry| {
+            entry.received > 0 && i64::from(entry.received) <= entry.low_stock_threshold
+        };
         assert!(menu.iter().filter(low).count() >= 2, "some are low");
-        assert!(menu.iter().all(|entry| entry.price_minor > 0 && !entry.description.is_empty()));
+        assert!(
+            menu.iter()
+                .all(|entry| entry.price_minor > 0 && !entry.description.is_empty())
+        );
     }
 }

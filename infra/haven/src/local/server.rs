@@ -1,4 +1,5 @@
-//! Server programs of a local platform (the local AWS, PostgreSQL, Redis, Docker's client): each ends with this process.
+//! Server programs of a local platform (the local AWS, PostgreSQL, Redis, Docker's client): each
+//! ends with this process.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -21,8 +22,9 @@ static HAVEN: OnceLock<PathBuf> = OnceLock::new();
 /// `haven keep` kills a program that does not stop in time, and then ends itself.
 const KEEPER_ENDS_WITHIN: Duration = Duration::from_secs(5);
 
-/// Makes servers run under `haven keep` of this executable. Without it, as in tests that use this crate as a library, they
-/// are children of this process directly, and are killed when their value is dropped.
+/// Makes servers run under `haven keep` of this executable. Without it, as in tests that use this
+/// crate as a library, they are children of this process directly, and are killed when their value
+/// is dropped.
 pub fn keep_with(haven: PathBuf) {
     let _ = HAVEN.set(haven);
 }
@@ -32,8 +34,8 @@ pub fn keeper() -> Option<&'static Path> {
     HAVEN.get().map(PathBuf::as_path)
 }
 
-/// A running server. When the value is dropped, or this process ends, the server is asked to stop and killed when its time
-/// is over.
+/// A running server. When the value is dropped, or this process ends, the server is asked to stop
+/// and killed when its time is over.
 #[derive(Debug)]
 pub struct Server {
     child: Child,
@@ -58,7 +60,11 @@ impl Server {
     ///
     /// # Errors
     /// When the program cannot be started, or its log cannot be written.
-    pub fn start_with(program: &Program, signal: StopSignal, state: &State) -> anyhow::Result<Server> {
+    pub fn start_with(
+        program: &Program,
+        signal: StopSignal,
+        state: &State,
+    ) -> anyhow::Result<Server> {
         let (log, records) = (state.log(&program.name)?, state.records().clone());
         let (mut child, kept) = match HAVEN.get() {
             None => (children::spawn(program, log)?, false),
@@ -68,13 +74,37 @@ impl Server {
                 let _ = std::fs::remove_file(&record);
                 let errors = log.try_clone().context("use one log twice")?;
                 let mut command = Command::new(haven);
-                command.args(["keep", "--within", &program.stop_within.as_secs().to_string()]);
-                command.args(["--signal", signal.name(), "--mark", &mark(program), "--record"]).arg(record);
+                command.args([
+                    "keep",
+                    "--within",
+                    &program.stop_within.as_secs().to_string(),
+                ]);
+                command
+                    .args([
+                        "--signal",
+                        signal.name(),
+                        "--mark",
+                        &mark(program),
+                        "--record",
+                    ])
+                    .arg(record);
                 command.arg("--").arg(&program.path);
-                command.args(&program.arguments).env_clear().envs(&program.environment);
+                command
+                    .args(&program.arguments)
+                    .env_clear()
+                    .envs(&program.environment);
                 // A group of its own, so that Ctrl-C reaches us alone, and we can reach all of it.
-                command.stdin(Stdio::piped()).stdout(log).stderr(errors).process_group(0);
-                (command.spawn().with_context(|| format!("start {}", program.name))?, true)
+                command
+                    .stdin(Stdio::piped())
+                    .stdout(log)
+                    .stderr(errors)
+                    .process_group(0);
+                (
+                    command
+                        .spawn()
+                        .with_context(|| format!("start {}", program.name))?,
+                    true,
+                )
             }
         };
         if let (true, Some(pid)) = (kept, child.id()) {
@@ -83,7 +113,14 @@ impl Server {
         // Waiting for the child would close it.
         let input = child.stdin.take();
         let (name, stop_within) = (program.name.clone(), program.stop_within);
-        Ok(Server { child, _input: input, name, records, stop_within, kept })
+        Ok(Server {
+            child,
+            _input: input,
+            name,
+            records,
+            stop_within,
+            kept,
+        })
     }
 
     /// The pid of the program itself; `None` before it has started.
@@ -98,7 +135,8 @@ impl Server {
         }
     }
 
-    /// Waits until the server has ended by itself, with everything that it had started. Returns how it ended.
+    /// Waits until the server has ended by itself, with everything that it had started. Returns how
+    /// it ended.
     pub async fn ended(&mut self) -> String {
         let group = self.child.id();
         let status = self.child.wait().await;
@@ -119,9 +157,12 @@ impl Server {
             };
         }
         // One that had ended by itself: `ended` has said how.
-        let Some(keeper) = self.child.id() else { return Stopped::Cleanly };
+        let Some(keeper) = self.child.id() else {
+            return Stopped::Cleanly;
+        };
         children::signal(keeper, Signal::TERM);
-        let waited = tokio::time::timeout(self.stop_within + KEEPER_ENDS_WITHIN, self.child.wait()).await;
+        let waited =
+            tokio::time::timeout(self.stop_within + KEEPER_ENDS_WITHIN, self.child.wait()).await;
         end_group(keeper, Duration::ZERO).await;
         self.records.ended(keeper);
         // Reported by our caller, and not once more at the next start.
@@ -136,7 +177,8 @@ pub enum Stopped {
     Cleanly,
     /// It took too long.
     Killed,
-    /// It ended by itself and not as it should: with an error's exit code, or by a signal that was not ours.
+    /// It ended by itself and not as it should: with an error's exit code, or by a signal that was
+    /// not ours.
     Failed(String),
 }
 
@@ -161,9 +203,15 @@ fn how_it_ended(status: io::Result<ExitStatus>) -> String {
     }
 }
 
-/// What stands in the command line of a server for as long as it runs, whatever started it or it makes of its title.
+/// What stands in the command line of a server for as long as it runs, whatever started it or it
+/// makes of its title.
 fn mark(program: &Program) -> String {
-    let file = program.path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+    let file = program
+        .path
+        .file_name()
+        .unwrap_or_default()
+        .to_string_lossy()
+        .into_owned();
     match (file.as_str(), program.name.as_str()) {
         // Python with `localstack/serve.py` as an argument: that imports it.
         (file, "local-aws") if file != "docker" => "ministack".to_owned(),
@@ -173,11 +221,14 @@ fn mark(program: &Program) -> String {
     }
 }
 
-/// Ends whatever is left of a process group whose leader was waited for: asks, and kills after `within`.
+/// Ends whatever is left of a process group whose leader was waited for: asks, and kills after
+/// `within`.
 async fn end_group(group: u32, within: Duration) {
     /// A process that was killed is gone as soon as the kernel has taken it down.
     const GONE_WITHIN: Duration = Duration::from_secs(5);
-    let Some(group) = process::pid(group) else { return };
+    let Some(group) = process::pid(group) else {
+        return;
+    };
     let begun = Instant::now();
     let mut asked = false;
     // Nothing else can have the number while the group has a member.
@@ -203,9 +254,19 @@ mod tests {
         let code = |code: i32| Stopped::of(Ok(ExitStatus::from_raw(code << 8)));
         assert_eq!(code(0), Stopped::Cleanly);
         assert_eq!(code(137), Stopped::Killed);
-        assert_eq!(code(1), Stopped::Failed("exit status: 1".to_owned()), "an exception at the end");
-        assert_eq!(code(139), Stopped::Failed("killed by signal 11".to_owned()), "a segmentation fault");
-        let Stopped::Failed(keeper) = Stopped::of(Ok(ExitStatus::from_raw(9))) else { panic!("it ended by itself") };
+        assert_eq!(
+            code(1),
+            Stopped::Failed("exit status: 1".to_owned()),
+            "an exception at the end"
+        );
+        assert_eq!(
+            code(139),
+            Stopped::Failed("killed by signal 11".to_owned()),
+            "a segmentation fault"
+        );
+        let Stopped::Failed(keeper) = Stopped::of(Ok(ExitStatus::from_raw(9))) else {
+            panic!("it ended by itself")
+        };
         assert!(keeper.contains("signal: 9"), "{keeper}");
     }
 }

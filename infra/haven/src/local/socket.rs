@@ -15,7 +15,8 @@ use crate::target::BadUsage;
 /// Linux keeps at most 108 bytes of a socket's path, a zero at the end included (unix(7)).
 const PATH_MAX: usize = 107;
 const NAME: &str = "aws-socket";
-/// Names the directory that stands in for one whose path would be too long, so that the next start can remove it.
+/// Names the directory that stands in for one whose path would be too long, so that the next start
+/// can remove it.
 const ELSEWHERE: &str = "aws-socket-elsewhere";
 const PREFIX: &str = "haven-";
 
@@ -31,8 +32,8 @@ impl SocketDirectory {
     /// The name of the socket in the directory.
     pub const FILE: &'static str = "aws.sock";
 
-    /// Makes the directory below the state directory, or below the user's runtime directory or that of temporary files
-    /// where the path of the state directory is too long or is not text.
+    /// Makes the directory below the state directory, or below the user's runtime directory or that
+    /// of temporary files where the path of the state directory is too long or is not text.
     ///
     /// # Errors
     /// When none can be made.
@@ -46,17 +47,28 @@ impl SocketDirectory {
         if fits(&near) {
             remove(&near);
             make(&near).with_context(|| format!("make the directory {}", near.display()))?;
-            return Ok(SocketDirectory { directory: near, note: None });
+            return Ok(SocketDirectory {
+                directory: near,
+                note: None,
+            });
         }
-        let runtime = ProcessEnvironment.get_os("XDG_RUNTIME_DIR").map(PathBuf::from);
-        let candidates = runtime.into_iter().chain([std::env::temp_dir(), PathBuf::from("/tmp")]);
-        for parent in candidates.filter(|parent| parent.is_absolute() && is_ours_or_sticky(parent)) {
+        let runtime = ProcessEnvironment
+            .get_os("XDG_RUNTIME_DIR")
+            .map(PathBuf::from);
+        let candidates = runtime
+            .into_iter()
+            .chain([std::env::temp_dir(), PathBuf::from("/tmp")]);
+        for parent in candidates.filter(|parent| parent.is_absolute() && is_ours_or_sticky(parent))
+        {
             let directory = parent.join(format!("{PREFIX}{:016x}", chance::bits()));
             // A directory that is there already is somebody else's: making it again is an error.
             if fits(&directory) && make(&directory).is_ok() {
                 let text = directory.to_str().context("a path that is text")?;
                 guard::write(&note, text.as_bytes())?;
-                return Ok(SocketDirectory { directory, note: Some(note) });
+                return Ok(SocketDirectory {
+                    directory,
+                    note: Some(note),
+                });
             }
         }
         Err(BadUsage::Said(format!(
@@ -85,8 +97,8 @@ impl SocketDirectory {
     }
 }
 
-/// The note of a directory elsewhere goes with the state directory, when that is deleted while the platform runs. Nothing
-/// is touched below a state directory here: it may be another one by now.
+/// The note of a directory elsewhere goes with the state directory, when that is deleted while the
+/// platform runs. Nothing is touched below a state directory here: it may be another one by now.
 impl Drop for SocketDirectory {
     fn drop(&mut self) {
         if self.note.is_some() {
@@ -95,8 +107,8 @@ impl Drop for SocketDirectory {
     }
 }
 
-/// Whether nobody else can remove or rename what we make in a directory. With `sudo -E` `XDG_RUNTIME_DIR` is that of
-/// another user, who can.
+/// Whether nobody else can remove or rename what we make in a directory. With `sudo -E`
+/// `XDG_RUNTIME_DIR` is that of another user, who can.
 fn is_ours_or_sticky(parent: &Path) -> bool {
     const STICKY: u32 = 0o1000;
     const OTHERS_WRITE: u32 = 0o022;
@@ -107,17 +119,27 @@ fn is_ours_or_sticky(parent: &Path) -> bool {
 }
 
 fn fits(directory: &Path) -> bool {
-    directory.join(SocketDirectory::FILE).to_str().is_some_and(|path| path.len() <= PATH_MAX)
+    directory
+        .join(SocketDirectory::FILE)
+        .to_str()
+        .is_some_and(|path| path.len() <= PATH_MAX)
 }
 
 fn make(directory: &Path) -> std::io::Result<()> {
     DirBuilder::new().mode(0o700).create(directory)
 }
 
-/// Removes what [`SocketDirectory::make`] made and nothing else: a directory with more than the socket in it stays.
+/// Removes what [`SocketDirectory::make`] made and nothing else: a directory with more than the
+/// socket in it stays.
 fn remove(directory: &Path) {
-    let name = directory.file_name().and_then(|name| name.to_str()).unwrap_or_default();
-    if directory.is_absolute() && (name == NAME || name.starts_with(PREFIX)) && !directory.is_symlink() {
+    let name = directory
+        .file_name()
+        .and_then(|name| name.to_str())
+        .unwrap_or_default();
+    if directory.is_absolute()
+        && (name == NAME || name.starts_with(PREFIX))
+        && !directory.is_symlink()
+    {
         let _ = fs::remove_file(directory.join(SocketDirectory::FILE));
         let _ = fs::remove_dir(directory);
     }
@@ -144,10 +166,16 @@ mod tests {
             // As after a kill: nothing was removed.
             let made = SocketDirectory::make(&state).expect("made again");
             assert_eq!(left != made.directory(), is_elsewhere);
-            assert!(!left.join(SocketDirectory::FILE).exists(), "what was left is gone");
+            assert!(
+                !left.join(SocketDirectory::FILE).exists(),
+                "what was left is gone"
+            );
             assert!(made.path().as_os_str().len() <= PATH_MAX);
             assert_eq!(made.directory().starts_with(state.folder()), !is_elsewhere);
-            let mode = fs::metadata(made.directory()).expect("there").permissions().mode();
+            let mode = fs::metadata(made.directory())
+                .expect("there")
+                .permissions()
+                .mode();
             assert_eq!(mode & 0o777, 0o700);
             let directory = made.directory().to_owned();
             made.remove();
@@ -173,14 +201,23 @@ mod tests {
     fn a_socket_is_put_below_no_directory_of_another_user() {
         let root = root();
         fs::create_dir(&root).expect("made");
-        for (mode, may_be_used) in [(0o700, true), (0o755, true), (0o1777, true), (0o777, false), (0o770, false)] {
+        for (mode, may_be_used) in [
+            (0o700, true),
+            (0o755, true),
+            (0o1777, true),
+            (0o777, false),
+            (0o770, false),
+        ] {
             fs::set_permissions(&root, fs::Permissions::from_mode(mode)).expect("changed");
             assert_eq!(is_ours_or_sticky(&root), may_be_used, "{mode:o}");
         }
         if rustix::process::geteuid().is_root() {
             fs::set_permissions(&root, fs::Permissions::from_mode(0o700)).expect("changed");
             std::os::unix::fs::chown(&root, Some(12345), None).expect("given away");
-            assert!(!is_ours_or_sticky(&root), "the runtime directory of another user");
+            assert!(
+                !is_ours_or_sticky(&root),
+                "the runtime directory of another user"
+            );
         }
         fs::remove_dir_all(root).expect("removed");
     }
@@ -192,7 +229,9 @@ mod tests {
         let theirs = root.join(NAME);
         fs::create_dir(&theirs).expect("made");
         fs::write(theirs.join("notes"), "mine").expect("written");
-        let refused = SocketDirectory::make(&state).expect_err("it is not ours").to_string();
+        let refused = SocketDirectory::make(&state)
+            .expect_err("it is not ours")
+            .to_string();
         assert!(refused.contains(NAME), "{refused}");
         assert!(theirs.join("notes").exists());
         fs::remove_dir_all(root).expect("removed");

@@ -21,8 +21,8 @@ pub const LOCK: &str = "lock";
 #[derive(Debug)]
 pub struct State {
     folder: PathBuf,
-    /// The system releases the lock when the last process that has the file open ends, however it ends. No child inherits
-    /// it but the one that `haven up --detach` hands it to.
+    /// The system releases the lock when the last process that has the file open ends, however it
+    /// ends. No child inherits it but the one that `haven up --detach` hands it to.
     lock: File,
     records: Records,
 }
@@ -47,17 +47,24 @@ pub enum Held {
 }
 
 impl State {
-    /// Opens the directory and takes its lock, making it if it is not there, and closes it to other accounts.
+    /// Opens the directory and takes its lock, making it if it is not there, and closes it to other
+    /// accounts.
     ///
     /// # Errors
-    /// [`BadUsage`] when it cannot be written, belongs to another user, contains links where files are written, was written
-    /// by a newer haven, or another `haven up` uses it; each says what to do. Other errors are those of the system.
+    /// [`BadUsage`] when it cannot be written, belongs to another user, contains links where files
+    /// are written, was written by a newer haven, or another `haven up` uses it; each says what to
+    /// do. Other errors are those of the system.
     pub fn open(folder: &Path) -> anyhow::Result<State> {
         /// A lock whose last holder is gone is held by somebody who only looks whether it is held.
         const LOOKED_AT: Duration = Duration::from_secs(1);
         let folder = guard::admit(folder)?;
         let path = folder.join(LOCK);
-        let open = guard::private().create(true).truncate(false).read(true).write(true).open(&path);
+        let open = guard::private()
+            .create(true)
+            .truncate(false)
+            .read(true)
+            .write(true)
+            .open(&path);
         let why = || format!("the state directory {} cannot be written", folder.display());
         let lock = open.map_err(|error| guard::unusable(error, why()))?;
         let begun = Instant::now();
@@ -66,12 +73,16 @@ impl State {
                 Ok(()) => break,
                 Err(TryLockError::WouldBlock) => {
                     let holder = read_holder(&lock);
-                    let runs = holder.as_ref().is_some_and(|holder| holder.identity.is_running());
+                    let runs = holder
+                        .as_ref()
+                        .is_some_and(|holder| holder.identity.is_running());
                     if !runs && begun.elapsed() < LOOKED_AT {
                         std::thread::sleep(Duration::from_millis(20));
                         continue;
                     }
-                    let pid = holder.filter(|_| runs).map(|holder| format!(" (pid {})", holder.identity.pid));
+                    let pid = holder
+                        .filter(|_| runs)
+                        .map(|holder| format!(" (pid {})", holder.identity.pid));
                     let why = format!(
                         "{0} is in use by another `haven up`{1}: stop it with `haven down --state {0}`, or choose another directory with --state DIR",
                         folder.display(),
@@ -89,15 +100,22 @@ impl State {
         State::held(folder, lock)
     }
 
-    /// Takes over the lock that `haven up --detach` holds and passes on as our standard input: one lock, held by two
-    /// processes and then by us, so that no other start comes between.
+    /// Takes over the lock that `haven up --detach` holds and passes on as our standard input: one
+    /// lock, held by two processes and then by us, so that no other start comes between.
     ///
     /// # Errors
     /// When standard input is anything else.
     pub fn handed_over(folder: &Path) -> anyhow::Result<State> {
-        let lock = File::from(std::io::stdin().as_fd().try_clone_to_owned().context("read standard input")?);
+        let lock = File::from(
+            std::io::stdin()
+                .as_fd()
+                .try_clone_to_owned()
+                .context("read standard input")?,
+        );
         guard::check_owner(folder)?;
-        let folder = folder.canonicalize().with_context(|| format!("find {}", folder.display()))?;
+        let folder = folder
+            .canonicalize()
+            .with_context(|| format!("find {}", folder.display()))?;
         if !is_same(&lock, &folder.join(LOCK)).unwrap_or(false) || lock.try_lock().is_err() {
             let why = format!(
                 "standard input is not the locked {}: this flag is for `haven up --detach`",
@@ -105,7 +123,8 @@ impl State {
             );
             return Err(BadUsage::Said(why).into());
         }
-        // Our children inherit standard input where nothing else is said, and with it they would hold the lock.
+        // Our children inherit standard input where nothing else is said, and with it they would
+        // hold the lock.
         let nothing = File::open("/dev/null").context("open /dev/null")?;
         rustix::stdio::dup2_stdin(nothing).context("close standard input")?;
         State::held(folder, lock)
@@ -113,7 +132,11 @@ impl State {
 
     fn held(folder: PathBuf, lock: File) -> anyhow::Result<State> {
         let records = Records::in_state(&folder);
-        let state = State { folder, lock, records };
+        let state = State {
+            folder,
+            lock,
+            records,
+        };
         state.write_holder(false, &[])?;
         Ok(state)
     }
@@ -122,9 +145,18 @@ impl State {
     pub fn take(folder: &Path) -> Option<State> {
         guard::check_owner(folder).ok()?;
         let folder = folder.canonicalize().ok()?;
-        let lock = guard::private().read(true).write(true).open(folder.join(LOCK)).and_then(guard::own).ok()?;
+        let lock = guard::private()
+            .read(true)
+            .write(true)
+            .open(folder.join(LOCK))
+            .and_then(guard::own)
+            .ok()?;
         lock.try_lock().ok()?;
-        Some(State { records: Records::in_state(&folder), folder, lock })
+        Some(State {
+            records: Records::in_state(&folder),
+            folder,
+            lock,
+        })
     }
 
     /// Returns which process holds the directory now.
@@ -135,7 +167,9 @@ impl State {
         guard::check_owner(folder)?;
         let path = folder.join(LOCK);
         let lock = match guard::open_own(&path) {
-            Err(error) if [ErrorKind::NotFound, ErrorKind::NotADirectory].contains(&error.kind()) => {
+            Err(error)
+                if [ErrorKind::NotFound, ErrorKind::NotADirectory].contains(&error.kind()) =>
+            {
                 return Ok(Held::No);
             }
             opened => {
@@ -171,10 +205,18 @@ impl State {
 
     fn write_holder(&self, stopping: bool, unsaved: &[String]) -> anyhow::Result<()> {
         let identity = Identity::own().context("look at this process")?;
-        let text =
-            serde_json::to_string(&Holder { identity, stopping, unsaved: unsaved.to_vec() }).context("encode")?;
-        // In this order a reader finds the old text or the new one at the front, and perhaps a rest behind it.
-        let written = self.lock.write_all_at(text.as_bytes(), 0).and_then(|()| self.lock.set_len(text.len() as u64));
+        let text = serde_json::to_string(&Holder {
+            identity,
+            stopping,
+            unsaved: unsaved.to_vec(),
+        })
+        .context("encode")?;
+        // In this order a reader finds the old text or the new one at the front, and perhaps a rest
+        // behind it.
+        let written = self
+            .lock
+            .write_all_at(text.as_bytes(), 0)
+            .and_then(|()| self.lock.set_len(text.len() as u64));
         written.with_context(|| format!("write {}", self.path(LOCK).display()))
     }
 
@@ -189,7 +231,10 @@ impl State {
     /// When the lock file cannot be looked at.
     pub fn ground(&self) -> anyhow::Result<Ground> {
         let lock = self.lock.metadata().context("look at the lock file")?;
-        Ok(Ground { folder: self.folder.clone(), lock: (lock.dev(), lock.ino()) })
+        Ok(Ground {
+            folder: self.folder.clone(),
+            lock: (lock.dev(), lock.ino()),
+        })
     }
 
     pub fn path(&self, name: &str) -> PathBuf {
@@ -223,7 +268,11 @@ impl State {
             fs::rename(&path, path.with_extension("log.old"))
                 .with_context(|| format!("set {} aside", path.display()))?;
         }
-        guard::private().create(true).append(true).open(&path).with_context(|| format!("open {}", path.display()))
+        guard::private()
+            .create(true)
+            .append(true)
+            .open(&path)
+            .with_context(|| format!("open {}", path.display()))
     }
 }
 
@@ -248,12 +297,16 @@ impl Ground {
         let folder = self.folder.display();
         match fs::metadata(self.folder.join(LOCK)) {
             Ok(found) if (found.dev(), found.ino()) == self.lock => Ok(()),
-            Ok(_) => bail!("the state directory {folder} was replaced by another one while the platform ran"),
+            Ok(_) => bail!(
+                "the state directory {folder} was replaced by another one while the platform ran"
+            ),
             Err(error) if error.kind() == ErrorKind::NotFound => {
                 bail!("the state directory {folder} was deleted while the platform ran")
             }
             Err(error) => {
-                bail!("the state directory {folder} cannot be read any more while the platform runs ({error})")
+                bail!(
+                    "the state directory {folder} cannot be read any more while the platform runs ({error})"
+                )
             }
         }
     }
@@ -275,7 +328,10 @@ fn read_holder(lock: &File) -> Option<Holder> {
 /// Reads the content of a lock file.
 pub fn parse_holder(content: &[u8]) -> Option<Holder> {
     // What may follow the first document is the rest of an older and longer one.
-    serde_json::Deserializer::from_slice(content).into_iter().next()?.ok()
+    serde_json::Deserializer::from_slice(content)
+        .into_iter()
+        .next()?
+        .ok()
 }
 
 #[cfg(test)]
@@ -304,19 +360,36 @@ mod tests {
         let first = State::open(&folder.0).expect("a new folder");
         let refused = State::open(&folder.0).expect_err("in use").to_string();
         let pid = format!("pid {}", std::process::id());
-        assert!(refused.contains("haven down") && refused.contains(&pid), "{refused}");
-        let Held::By(Some(holder)) = State::holder(&folder.0).expect("ours") else { panic!("nobody holds it") };
-        assert_eq!((holder.identity.pid, holder.stopping), (std::process::id(), false));
+        assert!(
+            refused.contains("haven down") && refused.contains(&pid),
+            "{refused}"
+        );
+        let Held::By(Some(holder)) = State::holder(&folder.0).expect("ours") else {
+            panic!("nobody holds it")
+        };
+        assert_eq!(
+            (holder.identity.pid, holder.stopping),
+            (std::process::id(), false)
+        );
         assert!(holder.identity.is_running());
         assert!(State::take(&folder.0).is_none());
         first.write_stopping(&["messages".to_owned()]);
         drop(first);
         assert_eq!(State::holder(&folder.0).expect("ours"), Held::No);
         let last = State::last_holder(&folder.0).expect("it is still written there");
-        assert_eq!((last.stopping, last.unsaved), (true, vec!["messages".to_owned()]));
+        assert_eq!(
+            (last.stopping, last.unsaved),
+            (true, vec!["messages".to_owned()])
+        );
         let again = State::open(&folder.0).expect("free again");
-        let Held::By(Some(holder)) = State::holder(&folder.0).expect("ours") else { panic!("nobody holds it") };
-        assert_eq!((holder.stopping, holder.unsaved.len()), (false, 0), "nothing is left of the longer text");
+        let Held::By(Some(holder)) = State::holder(&folder.0).expect("ours") else {
+            panic!("nobody holds it")
+        };
+        assert_eq!(
+            (holder.stopping, holder.unsaved.len()),
+            (false, 0),
+            "nothing is left of the longer text"
+        );
         drop(again);
     }
 
@@ -337,9 +410,21 @@ mod tests {
         ground.check().expect("it is the same");
         let aside = folder.0.with_extension("aside");
         fs::rename(&folder.0, &aside).expect("moved away");
-        assert!(ground.check().expect_err("it is gone").to_string().contains("deleted"));
+        assert!(
+            ground
+                .check()
+                .expect_err("it is gone")
+                .to_string()
+                .contains("deleted")
+        );
         let other = State::open(&folder.0).expect("another one");
-        assert!(ground.check().expect_err("it is another").to_string().contains("replaced"));
+        assert!(
+            ground
+                .check()
+                .expect_err("it is another")
+                .to_string()
+                .contains("replaced")
+        );
         drop(other);
         fs::remove_dir_all(&folder.0).expect("removed");
         fs::rename(&aside, &folder.0).expect("moved back");
@@ -350,13 +435,15 @@ mod tests {
     fn a_folder_that_cannot_be_made_is_told_with_what_to_do() {
         let file = Folder::new();
         fs::write(&file.0, "").expect("written");
-        let refused = State::open(&file.0.join("below")).expect_err("below a file").to_string();
+        let refused = State::open(&file.0.join("below"))
+            .expect_err("below a file")
+            .to_string();
         assert!(refused.contains("--state DIR"), "{refused}");
         fs::remove_file(&file.0).expect("removed");
     }
 
-    /// Whoever places a state directory where somebody works would choose which processes that user's `haven down` ends,
-    /// and where the commands send what is secret.
+    /// Whoever places a state directory where somebody works would choose which processes that
+    /// user's `haven down` ends, and where the commands send what is secret.
     #[test]
     fn nothing_of_a_directory_of_another_user_is_used() {
         let folder = Folder::new();
@@ -381,7 +468,10 @@ mod tests {
             refused.map(|error| format!("{error:#}"))
         };
         for refused in refused(&folder.0) {
-            assert!(refused.contains("belongs to the user with id 65534"), "{refused}");
+            assert!(
+                refused.contains("belongs to the user with id 65534"),
+                "{refused}"
+            );
         }
         drop(state);
         assert!(State::take(&folder.0).is_none());
@@ -392,7 +482,10 @@ mod tests {
             given(&folder.0.join(file), 65534).expect("root");
         }
         for refused in refused(&folder.0) {
-            assert!(refused.contains("belongs to the user with id 65534"), "{refused}");
+            assert!(
+                refused.contains("belongs to the user with id 65534"),
+                "{refused}"
+            );
         }
         assert!(State::take(&folder.0).is_none());
     }

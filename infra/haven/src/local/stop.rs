@@ -26,13 +26,17 @@ pub struct Stop {
 }
 
 impl Stop {
-    /// Listens for SIGINT, SIGTERM and, unless it was ignored when we were started (`nohup`), SIGHUP.
+    /// Listens for SIGINT, SIGTERM and, unless it was ignored when we were started (`nohup`),
+    /// SIGHUP.
     ///
     /// # Errors
     /// When the system refuses a handler.
     pub fn listen() -> anyhow::Result<Stop> {
         let listen = |kind| signal(kind).context("listen for signals");
-        let (mut interrupt, mut terminate) = (listen(SignalKind::interrupt())?, listen(SignalKind::terminate())?);
+        let (mut interrupt, mut terminate) = (
+            listen(SignalKind::interrupt())?,
+            listen(SignalKind::terminate())?,
+        );
         let mut hangup = match chassis::run::ignores_hangup() {
             true => None,
             false => Some(listen(SignalKind::hangup())?),
@@ -50,17 +54,23 @@ impl Stop {
                 let (name, again) = tokio::select! {
                     _ = interrupt.recv() => ("SIGINT", true),
                     _ = terminate.recv() => ("SIGTERM", true),
-                    // A closed terminal sends several: the kernel's and the shell's. They are no impatience.
+                    // A closed terminal sends several: the kernel's and the shell's. They are no
+                    // impatience.
                     () = received(&mut hangup) => ("SIGHUP", false),
                 };
                 match first {
                     None => {
-                        eprintln!("\nStopping on {name}. A second Ctrl-C ends everything at once, and saves nothing.");
+                        eprintln!(
+                            "\nStopping on {name}. A second Ctrl-C ends everything at once, and saves nothing."
+                        );
                         first = Some(Instant::now());
                         heard.asked.cancel();
                     }
-                    // One key press can arrive twice: from the terminal, and from a program that passes it on.
-                    Some(first) if again && first.elapsed() > Duration::from_millis(500) => heard.at_once.cancel(),
+                    // One key press can arrive twice: from the terminal, and from a program that
+                    // passes it on.
+                    Some(first) if again && first.elapsed() > Duration::from_millis(500) => {
+                        heard.at_once.cancel()
+                    }
                     Some(_) => {}
                 }
             }
@@ -95,7 +105,8 @@ impl Stop {
         self.asked.is_cancelled()
     }
 
-    /// Resolves with the reason when nothing may be saved any more: a second signal, or a lost state directory.
+    /// Resolves with the reason when nothing may be saved any more: a second signal, or a lost
+    /// state directory.
     pub async fn at_once(&self) -> anyhow::Error {
         tokio::select! {
             () = self.at_once.cancelled() => Interrupted.into(),

@@ -1,4 +1,5 @@
-//! `haven up`: everything, from nothing to a shop that takes orders, and watched over until it is told to stop.
+//! `haven up`: everything, from nothing to a shop that takes orders, and watched over until it is
+//! told to stop.
 
 use std::collections::{BTreeMap, HashMap};
 use std::io::IsTerminal as _;
@@ -34,16 +35,22 @@ use crate::target::BadUsage;
 
 /// The environment's name, in the stacks and in every role.
 pub const ENVIRONMENT: &str = "local";
-/// The simulated gateway is a process like a role, and not part of the contract: in AWS there is a real one.
+/// The simulated gateway is a process like a role, and not part of the contract: in AWS there is a
+/// real one.
 pub const GATEWAY: &str = "payment-gateway";
 /// How long the gateway may take to stop before it is killed.
 pub const GATEWAY_STOPS_WITHIN: Duration = Duration::from_secs(10);
 /// What the log of a shop in the background has instead of the staff token.
 pub const TOKEN_IN_FACTS: &str = "(staff_token in haven.json)";
 
-/// Returns the staff token where standard output is a terminal. Anywhere else it is a log, and no log holds a token.
+/// Returns the staff token where standard output is a terminal. Anywhere else it is a log, and no
+/// log holds a token.
 pub fn shown_token(token: &str) -> &str {
-    if std::io::stdout().is_terminal() { token } else { TOKEN_IN_FACTS }
+    if std::io::stdout().is_terminal() {
+        token
+    } else {
+        TOKEN_IN_FACTS
+    }
 }
 /// All processes together get so long to become ready.
 const READY_WITHIN: Duration = Duration::from_secs(60);
@@ -54,7 +61,11 @@ pub async fn up(mut options: Up) -> anyhow::Result<()> {
         return detach::detach(&options).await;
     }
     let stop = Stop::listen()?;
-    let state = if options.take_lock { State::handed_over(&options.state)? } else { State::open(&options.state)? };
+    let state = if options.take_lock {
+        State::handed_over(&options.state)?
+    } else {
+        State::open(&options.state)?
+    };
     stop.watch(state.ground()?);
     tool::record_in(state.records());
     let outcome = tokio::select! {
@@ -84,7 +95,8 @@ pub async fn up(mut options: Up) -> anyhow::Result<()> {
 async fn until_stopped(options: &mut Up, state: &State, stop: &Stop) -> anyhow::Result<()> {
     report_leftovers(&leftovers::end(state).await);
     Facts::remove(state.folder());
-    // What the user chose comes first, and what the local AWS had before second: nobody else is given either.
+    // What the user chose comes first, and what the local AWS had before second: nobody else is
+    // given either.
     if options.port != 0 {
         ports::claim(options.port)?;
     }
@@ -96,8 +108,11 @@ async fn until_stopped(options: &mut Up, state: &State, stop: &Stop) -> anyhow::
         match session(options, state, stop).await? {
             Ended::Stopped => return Ok(()),
             Ended::AwsDied(how) => {
-                eprintln!("  The local AWS ended ({how}). Starting it again and restoring its state.");
-                // What was killed may have been Docker's client, and the container live on with the state directory.
+                eprintln!(
+                    "  The local AWS ended ({how}). Starting it again and restoring its state."
+                );
+                // What was killed may have been Docker's client, and the container live on with the
+                // state directory.
                 containers::end_leftovers(state.folder()).await;
             }
         }
@@ -106,7 +121,10 @@ async fn until_stopped(options: &mut Up, state: &State, stop: &Stop) -> anyhow::
 
 fn report_leftovers(left: &LeftoversEnded) {
     if !left.names.is_empty() {
-        eprintln!("  Ended what an earlier `haven up` had left running: {}", left.names.join(", "));
+        eprintln!(
+            "  Ended what an earlier `haven up` had left running: {}",
+            left.names.join(", ")
+        );
     }
     if left.lost_aws_state() {
         eprintln!("  {}", emulator_state::KILLED);
@@ -120,7 +138,10 @@ enum Ended {
 
 /// One life of the local AWS and of everything that stands on it.
 async fn session(options: &Up, state: &State, stop: &Stop) -> anyhow::Result<Ended> {
-    eprintln!("Brew Haven is starting (state in {})", state.folder().display());
+    eprintln!(
+        "Brew Haven is starting (state in {})",
+        state.folder().display()
+    );
     let mut shop = Shop::default();
     let ended = tokio::select! {
         ended = shop.run(options, state) => ended,
@@ -166,20 +187,23 @@ impl Shop {
         let emulator = self.emulator.insert(
             phases
                 .run("starting the local AWS", async {
-                    let emulator = Emulator::start(&source, state, servers.redis_url.as_deref()).await?;
+                    let emulator =
+                        Emulator::start(&source, state, servers.redis_url.as_deref()).await?;
                     let line = format!("local AWS at {}", emulator.access.endpoint);
                     Ok((emulator, line))
                 })
                 .await?,
         );
-        let keeper = start_roles(&phases, options, state, servers, emulator, &mut self.keeper).await?;
+        let keeper =
+            start_roles(&phases, options, state, servers, emulator, &mut self.keeper).await?;
         tokio::select! {
             how = emulator.died() => Ok(Ended::AwsDied(how)),
             refused = keeper.misconfigured() => Err(misconfigured(&refused)),
         }
     }
 
-    /// Stops what runs: consumers first, then what they consume from. Returns what could not be saved.
+    /// Stops what runs: consumers first, then what they consume from. Returns what could not be
+    /// saved.
     async fn stop(&mut self, state: &State) -> Vec<String> {
         let mut unsaved = Vec::new();
         if let Some(keeper) = self.keeper.take() {
@@ -204,16 +228,25 @@ async fn source(phases: &Phases, options: &Up, state: &State) -> anyhow::Result<
     }
     let install = async {
         let (python, installed) = python::ensure(&python::place(state.folder())).await?;
-        let line = if installed { "Python environment made" } else { "Python environment found" };
+        let line = if installed {
+            "Python environment made"
+        } else {
+            "Python environment found"
+        };
         Ok((Source::Python(python), line.to_owned()))
     };
-    phases.run("installing the local AWS (once, some 20 s)", install).await
+    phases
+        .run("installing the local AWS (once, some 20 s)", install)
+        .await
 }
 
 /// What a role wrote when it refused its configuration: to be shown, and not to be tried again.
 fn misconfigured(refused: &Misconfigured) -> anyhow::Error {
     let Misconfigured { name, message } = refused;
-    BadUsage::Said(format!("{name} refuses its configuration and was not started again:\n{message}")).into()
+    BadUsage::Said(format!(
+        "{name} refuses its configuration and was not started again:\n{message}"
+    ))
+    .into()
 }
 
 async fn start_roles<'a>(
@@ -228,8 +261,11 @@ async fn start_roles<'a>(
     let environment = blueprint::Environment::shop();
     phases
         .run("deploying the stacks", async {
-            let deployed =
-                provision::deploy(&clients.target(environment.clone()), &provision::Reporter::quiet()).await?;
+            let deployed = provision::deploy(
+                &clients.target(environment.clone()),
+                &provision::Reporter::quiet(),
+            )
+            .await?;
             Ok(((), deployed.summary()))
         })
         .await?;
@@ -250,7 +286,9 @@ async fn start_roles<'a>(
             clients.forget_leases(&addresses).await?;
             let seed::Seeded { added, all } = seed::seed_and_record(&stock, &store).await?;
             let repaired = repair::repair_and_record(&store, &stock).await?;
-            reproject(&store, &clients.views(&addresses)?).await.context("show the orders")?;
+            reproject(&store, &clients.views(&addresses)?)
+                .await
+                .context("show the orders")?;
             let menu = match added.len() {
                 0 => format!("menu of {all} products"),
                 new => format!("menu of {all} products, {new} new"),
@@ -258,12 +296,23 @@ async fn start_roles<'a>(
             Ok(((), repaired.describe(menu)))
         })
         .await?;
-    let signing_key = secrets.get(SIGNING_KEY.slug).cloned().context("the signing key was not deployed")?;
+    let signing_key = secrets
+        .get(SIGNING_KEY.slug)
+        .cloned()
+        .context("the signing key was not deployed")?;
     let (staff_token, token) = staff::local_token(&store, &signing_key).await?;
 
     let (keeper, facts) = phases
         .run("starting the roles", async {
-            let (started, facts) = start_processes(options, state, servers, emulator, addresses, secrets, staff_token)?;
+            let (started, facts) = start_processes(
+                options,
+                state,
+                servers,
+                emulator,
+                addresses,
+                secrets,
+                staff_token,
+            )?;
             let keeper = keeper.insert(started);
             let line = format!("payment gateway and {} roles ready", ROLES.len());
             tokio::select! {
@@ -274,7 +323,13 @@ async fn start_roles<'a>(
         })
         .await?;
     announce_ready(&facts, state.folder(), phases.elapsed())?;
-    tokio::spawn(renew_staff_token(facts, store, signing_key, token, state.folder().to_owned()));
+    tokio::spawn(renew_staff_token(
+        facts,
+        store,
+        signing_key,
+        token,
+        state.folder().to_owned(),
+    ));
     Ok(keeper)
 }
 
@@ -321,7 +376,11 @@ fn start_processes(
         staff_token,
         roles: names
             .iter()
-            .map(|(name, health)| RoleFacts { name: (*name).to_owned(), pid: 0, health: health.clone() })
+            .map(|(name, health)| RoleFacts {
+                name: (*name).to_owned(),
+                pid: 0,
+                health: health.clone(),
+            })
             .collect(),
         pid: std::process::id(),
         aws_pid: emulator.pid(),
@@ -336,16 +395,17 @@ fn start_processes(
     });
     keep_facts_current(facts.clone(), keeper.pids(), changed, state.ground()?);
 
-    let mut keep = |name: &'static str, environment: BTreeMap<String, String>, stop_within: Duration| {
-        let program = Program {
-            name: name.to_owned(),
-            path: executable.clone(),
-            arguments: vec!["role".to_owned(), name.to_owned()],
-            environment,
-            stop_within,
+    let mut keep =
+        |name: &'static str, environment: BTreeMap<String, String>, stop_within: Duration| {
+            let program = Program {
+                name: name.to_owned(),
+                path: executable.clone(),
+                arguments: vec!["role".to_owned(), name.to_owned()],
+                environment,
+                stop_within,
+            };
+            keeper.keep(program);
         };
-        keeper.keep(program);
-    };
     let ledger = state.path("payment-ledger.jsonl").display().to_string();
     let gateway = surroundings.of_gateway(&format!("127.0.0.1:{payment_port}"), ledger)?;
     keep(GATEWAY, gateway, GATEWAY_STOPS_WITHIN);
@@ -353,7 +413,11 @@ fn start_processes(
         let environment = surroundings.of_role(role, health.trim_start_matches("http://"))?;
         keep(role.slug, environment, role.stop_timeout());
     }
-    debug_assert!(SECRETS.iter().all(|name| surroundings.secrets.contains_key(name.slug)));
+    debug_assert!(
+        SECRETS
+            .iter()
+            .all(|name| surroundings.secrets.contains_key(name.slug))
+    );
     Ok((keeper, facts))
 }
 
@@ -372,12 +436,20 @@ async fn renew_staff_token(
     let is_revoked = |id| {
         let store = store.clone();
         // A database that does not answer revokes nothing.
-        async move { store.revoked_tokens(SystemSource.now()).await.is_ok_and(|revoked| revoked.contains(&id)) }
+        async move {
+            store
+                .revoked_tokens(SystemSource.now())
+                .await
+                .is_ok_and(|revoked| revoked.contains(&id))
+        }
     };
     let publish = |token: String| {
         let mut facts = facts.lock().unwrap_or_else(PoisonError::into_inner);
         // Another start writes another token; a stop removes the file.
-        if Facts::read(&folder).ok().is_none_or(|written| written.staff_token != facts.staff_token) {
+        if Facts::read(&folder)
+            .ok()
+            .is_none_or(|written| written.staff_token != facts.staff_token)
+        {
             return false;
         }
         facts.staff_token = token;
@@ -389,7 +461,12 @@ async fn renew_staff_token(
     staff::keep_fresh(SystemSource, token, is_revoked, issue, publish).await;
 }
 
-fn keep_facts_current(facts: Shared, pids: Arc<Mutex<BTreeMap<String, u32>>>, changed: Arc<Notify>, ground: Ground) {
+fn keep_facts_current(
+    facts: Shared,
+    pids: Arc<Mutex<BTreeMap<String, u32>>>,
+    changed: Arc<Notify>,
+    ground: Ground,
+) {
     tokio::spawn(async move {
         loop {
             changed.notified().await;
@@ -411,14 +488,21 @@ async fn wait_until_ready(facts: &Shared, state: &State) -> anyhow::Result<()> {
         let facts = facts.lock().unwrap_or_else(PoisonError::into_inner);
         (facts.roles.clone(), facts.storefront.clone())
     };
-    let client =
-        reqwest::Client::builder().no_proxy().timeout(Duration::from_secs(2)).build().context("an HTTP client")?;
+    let client = reqwest::Client::builder()
+        .no_proxy()
+        .timeout(Duration::from_secs(2))
+        .build()
+        .context("an HTTP client")?;
     let mut waiting: Vec<_> = roles.iter().collect();
     let begun = std::time::Instant::now();
     while begun.elapsed() < READY_WITHIN {
         let mut still = Vec::new();
         for role in waiting {
-            let path = if role.name == GATEWAY { contract::HEALTH_PATH } else { contract::READY_PATH };
+            let path = if role.name == GATEWAY {
+                contract::HEALTH_PATH
+            } else {
+                contract::READY_PATH
+            };
             let answer = client.get(format!("{}{path}", role.health)).send().await;
             if !answer.is_ok_and(|answer| answer.status().is_success()) {
                 still.push(role);
@@ -436,11 +520,18 @@ async fn wait_until_ready(facts: &Shared, state: &State) -> anyhow::Result<()> {
         names.push(contract::role::STOREFRONT.slug);
     }
     let logs = state.path("logs");
-    bail!("not ready after {} s: {}; read {}", READY_WITHIN.as_secs(), names.join(", "), logs.display())
+    bail!(
+        "not ready after {} s: {}; read {}",
+        READY_WITHIN.as_secs(),
+        names.join(", "),
+        logs.display()
+    )
 }
 
 async fn listens(url: &str) -> bool {
-    tokio::net::TcpStream::connect(url.trim_start_matches("http://")).await.is_ok()
+    tokio::net::TcpStream::connect(url.trim_start_matches("http://"))
+        .await
+        .is_ok()
 }
 
 fn announce_ready(facts: &Shared, folder: &Path, took: Duration) -> anyhow::Result<()> {
@@ -449,14 +540,22 @@ fn announce_ready(facts: &Shared, folder: &Path, took: Duration) -> anyhow::Resu
     facts.write(folder)?;
     println!("\nReady after {:.1} s.\n", took.as_secs_f64());
     println!("  The shop         {}", facts.storefront);
-    println!("  The bar          {}/staff   (sign in with the staff token)", facts.storefront);
+    println!(
+        "  The bar          {}/staff   (sign in with the staff token)",
+        facts.storefront
+    );
     println!("  Staff token      {}", shown_token(&facts.staff_token));
     println!("  Mails and texts  {}/staff/mailbox", facts.storefront);
     println!("  API              {}/openapi.json", facts.storefront);
-    println!("  Local AWS        {}   (eval \"$(haven env)\" for the aws command)", facts.aws_endpoint);
+    println!(
+        "  Local AWS        {}   (eval \"$(haven env)\" for the aws command)",
+        facts.aws_endpoint
+    );
     println!("\nTry this next:");
     println!("  - order a flat white in the shop, and watch it reach the bar");
-    println!("  - kill a worker while an order is on its way:  kill -9 $(pgrep -f 'role order-worker')");
+    println!(
+        "  - kill a worker while an order is on its way:  kill -9 $(pgrep -f 'role order-worker')"
+    );
     println!("  - see the stacks, roles and queues:            haven status");
     println!("\nCtrl-C stops everything; nothing is lost.");
     Ok(())

@@ -8,10 +8,12 @@ use chassis::config::{Environment as _, ProcessEnvironment};
 use serde_json::Value;
 use worker::stores::{Store, SystemSource};
 
-/// The account that runs the command, as `USER` names it; `operator` where that is no person's name.
+/// The account that runs the command, as `USER` names it; `operator` where that is no person's
+/// name.
 pub fn operator() -> String {
     let user = ProcessEnvironment.get("USER");
-    user.and_then(|user| actor_name("USER", &user).ok()).unwrap_or_else(|| "operator".to_owned())
+    user.and_then(|user| actor_name("USER", &user).ok())
+        .unwrap_or_else(|| "operator".to_owned())
 }
 
 /// For clap: the name under which an act is recorded.
@@ -48,10 +50,23 @@ pub async fn append_once(
     after: Option<Value>,
 ) -> anyhow::Result<()> {
     let entry = entry(actor, action, subject, before, after);
-    write(store, &AuditEntry { act_id: Some(act_id), ..entry }).await
+    write(
+        store,
+        &AuditEntry {
+            act_id: Some(act_id),
+            ..entry
+        },
+    )
+    .await
 }
 
-fn entry(actor: &str, action: &str, subject: String, before: Option<Value>, after: Option<Value>) -> AuditEntry {
+fn entry(
+    actor: &str,
+    action: &str,
+    subject: String,
+    before: Option<Value>,
+    after: Option<Value>,
+) -> AuditEntry {
     let text = |value: Option<Value>| value.map(|value| value.to_string());
     AuditEntry {
         at: SystemSource.now(),
@@ -65,5 +80,8 @@ fn entry(actor: &str, action: &str, subject: String, before: Option<Value>, afte
 }
 
 async fn write(store: &Store, entry: &AuditEntry) -> anyhow::Result<()> {
-    store.append_audit(entry).await.context("write the act into the audit log")
+    store
+        .append_audit(entry)
+        .await
+        .context("write the act into the audit log")
 }

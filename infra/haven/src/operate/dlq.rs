@@ -1,4 +1,5 @@
-//! `haven dlq`: the dead-letter workbench. What is parked, why, what a good message looks like, and back to work with it.
+//! `haven dlq`: the dead-letter workbench. What is parked, why, what a good message looks like, and
+//! back to work with it.
 //!
 //! - [`cause`]: messages that are parked for the same reason.
 //! - [`compare`]: a bad message beside a good one.
@@ -87,7 +88,11 @@ pub async fn command(command: &Dlq) -> anyhow::Result<bool> {
         Dlq::Redrive(options) => redrive::redrive(options, &stop).await,
     }?;
     // What was in hand has been handed back by now, and what was said is not the whole.
-    if stop.is_cancelled() { Err(Interrupted.into()) } else { Ok(ended) }
+    if stop.is_cancelled() {
+        Err(Interrupted.into())
+    } else {
+        Ok(ended)
+    }
 }
 
 /// Most messages that are read of a queue: enough to see every cause.
@@ -119,7 +124,10 @@ impl Desk {
             store: store.context("open the shop's database")?,
             stock: aws.stock(&addresses, "haven dlq")?,
             views: aws.views(&addresses)?,
-            queues: QUEUES.iter().map(|queue| aws.parking(queue, &addresses)).collect::<anyhow::Result<_>>()?,
+            queues: QUEUES
+                .iter()
+                .map(|queue| aws.parking(queue, &addresses))
+                .collect::<anyhow::Result<_>>()?,
         })
     }
 
@@ -127,36 +135,61 @@ impl Desk {
     pub async fn read(&self, stop: &CancellationToken) -> anyhow::Result<Vec<Letter>> {
         let read = self.queues.iter().map(|parking| async move {
             let parked = parking.read(READ_MAX, stop).await;
-            let parked = parked.with_context(|| format!("read what is parked of {}", parking.queue.slug))?;
-            anyhow::Ok(parked.into_iter().map(|parked| Letter { queue: parking.queue, parked }).collect::<Vec<_>>())
+            let parked =
+                parked.with_context(|| format!("read what is parked of {}", parking.queue.slug))?;
+            anyhow::Ok(
+                parked
+                    .into_iter()
+                    .map(|parked| Letter {
+                        queue: parking.queue,
+                        parked,
+                    })
+                    .collect::<Vec<_>>(),
+            )
         });
         Ok(try_join_all(read).await?.into_iter().flatten().collect())
     }
 
     pub fn parking(&self, queue: &Queue) -> anyhow::Result<&SqsParking> {
-        self.queues.iter().find(|parking| parking.queue == queue).context("a queue of the contract")
+        self.queues
+            .iter()
+            .find(|parking| parking.queue == queue)
+            .context("a queue of the contract")
     }
 
     pub async fn rehearse(&self, letter: &Letter) -> Foreseen {
-        let world = World { orders: &self.store, stock: &self.stock, views: &self.views };
+        let world = World {
+            orders: &self.store,
+            stock: &self.stock,
+            views: &self.views,
+        };
         rehearse(world, &SystemSource, letter.queue, &letter.parked.body).await
     }
 
     /// Whether the effect of a message is there, by whatever its consumer leaves.
     pub async fn is_applied(&self, letter: &Letter) -> anyhow::Result<bool> {
-        let Some(event_id) = letter.event_id() else { return Ok(false) };
+        let Some(event_id) = letter.event_id() else {
+            return Ok(false);
+        };
         match letter.queue.id {
-            QueueId::Orders | QueueId::Payments | QueueId::Fulfilment => {
-                Ok(self.store.taken_in(consumer_of(letter.queue), event_id).await?.is_some())
-            }
+            QueueId::Orders | QueueId::Payments | QueueId::Fulfilment => Ok(self
+                .store
+                .taken_in(consumer_of(letter.queue), event_id)
+                .await?
+                .is_some()),
             QueueId::Notifications => {
                 let notices = self.store.notices_of(event_id).await?;
                 Ok(!notices.is_empty() && notices.iter().all(|notice| notice.state != "pending"))
             }
-            // The view has no inbox: it shows the order by its version, whichever message asked for it.
+            // The view has no inbox: it shows the order by its version, whichever message asked for
+            // it.
             QueueId::Projections => {
-                let Some(order_id) = letter.order_id() else { return Ok(false) };
-                let Some(stored) = self.store.load(order_id).await? else { return Ok(false) };
+                let Some(order_id) = letter.order_id() else {
+                    return Ok(false);
+                };
+                let Some(stored) = self.store.load(order_id).await? else {
+                    return Ok(false);
+                };
                 let shown = self.views.shown_version(order_id).await?;
                 Ok(shown.is_some_and(|shown| shown >= stored.order.version))
             }
@@ -184,7 +217,10 @@ async fn list(common: &Common, stop: &CancellationToken) -> anyhow::Result<bool>
     let causes = cause::group(&letters);
     if common.json {
         let causes: Vec<Value> = causes.iter().map(Cause::json).collect();
-        println!("{}", terminal::json(&json!({ "messages": letters.len(), "causes": causes })));
+        println!(
+            "{}",
+            terminal::json(&json!({ "messages": letters.len(), "causes": causes }))
+        );
     } else {
         print::causes(&causes);
     }
@@ -195,14 +231,28 @@ async fn show(options: &Show, stop: &CancellationToken) -> anyhow::Result<bool> 
     let desk = Desk::open(&options.common.state).await?;
     let letters = desk.read(stop).await?;
     let causes = cause::group(&letters);
-    let Some(cause) = cause::find(&causes, &options.fingerprint)? else { return Ok(false) };
+    let Some(cause) = cause::find(&causes, &options.fingerprint)? else {
+        return Ok(false);
+    };
     let letter = match &options.message {
         None => cause.letters.last().copied(),
-        Some(id) => cause.letters.iter().find(|letter| letter.parked.message_id == *id).copied(),
+        Some(id) => cause
+            .letters
+            .iter()
+            .find(|letter| letter.parked.message_id == *id)
+            .copied(),
     };
     let Some(letter) = letter else {
-        let ids: Vec<&str> = cause.letters.iter().map(|letter| letter.parked.message_id.as_str()).collect();
-        eprintln!("haven: no message of {} has that id; there are {}", cause.fingerprint, ids.join(", "));
+        let ids: Vec<&str> = cause
+            .letters
+            .iter()
+            .map(|letter| letter.parked.message_id.as_str())
+            .collect();
+        eprintln!(
+            "haven: no message of {} has that id; there are {}",
+            cause.fingerprint,
+            ids.join(", ")
+        );
         return Ok(false);
     };
     let document = examine(&desk, cause, letter).await?;
@@ -267,16 +317,26 @@ fn kind_of(letter: &Letter) -> EventKind {
     let heard = |kind: &EventKind| {
         kind.routes().iter().any(|route| match route {
             Route::Queue(queue) => *queue == letter.queue,
-            Route::Topic(topic) => {
-                SUBSCRIPTIONS.iter().any(|heard| heard.queue == letter.queue && heard.topic == *topic)
-            }
+            Route::Topic(topic) => SUBSCRIPTIONS
+                .iter()
+                .any(|heard| heard.queue == letter.queue && heard.topic == *topic),
             Route::Bus => false,
         })
     };
-    let fields = body["data"].as_object().map(|data| data.keys().cloned().collect::<Vec<_>>()).unwrap_or_default();
+    let fields = body["data"]
+        .as_object()
+        .map(|data| data.keys().cloned().collect::<Vec<_>>())
+        .unwrap_or_default();
     let alike = |kind: &EventKind| {
         let sample: Value = serde_json::from_str(samples::of(*kind)).unwrap_or_default();
-        fields.iter().filter(|field| sample["data"].get(field.as_str()).is_some()).count()
+        fields
+            .iter()
+            .filter(|field| sample["data"].get(field.as_str()).is_some())
+            .count()
     };
-    EventKind::ALL.into_iter().filter(heard).max_by_key(alike).unwrap_or(EventKind::ReserveStock)
+    EventKind::ALL
+        .into_iter()
+        .filter(heard)
+        .max_by_key(alike)
+        .unwrap_or(EventKind::ReserveStock)
 }

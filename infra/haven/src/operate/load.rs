@@ -1,7 +1,8 @@
 //! `haven load`: customers at a steady rate, how long each had to wait, and what it cost.
 //!
-//! Open loop: an order is due at its own time, whether or not the one before it has been answered, and what it waits is
-//! counted from then. A shop that stalls is not spared the customers who would have come meanwhile.
+//! Open loop: an order is due at its own time, whether or not the one before it has been answered,
+//! and what it waits is counted from then. A shop that stalls is not spared the customers who would
+//! have come meanwhile.
 
 mod counters;
 mod mix;
@@ -30,7 +31,8 @@ use mix::{Customer, Mix};
 use poison::Poison;
 use report::{Aws, Notices, Percentiles, Report};
 
-/// An order that is not confirmed or ended so long after the last was sent is counted as without an end.
+/// An order that is not confirmed or ended so long after the last was sent is counted as without an
+/// end.
 const SETTLED_WITHIN: Duration = Duration::from_secs(60);
 /// What customers may have to wait for a notice.
 const TOLD_WITHIN: Duration = Duration::from_secs(30);
@@ -52,20 +54,39 @@ struct Sent {
 pub async fn load(options: &Load) -> anyhow::Result<bool> {
     let count = (options.rate * options.duration.as_secs_f64()).round() as usize;
     if count == 0 {
-        bail!("--rate and --duration together give no order: {} orders/s for {:?}", options.rate, options.duration);
+        bail!(
+            "--rate and --duration together give no order: {} orders/s for {:?}",
+            options.rate,
+            options.duration
+        );
     }
-    let mix = options.mix.as_deref().map_or_else(|| Ok(Mix::plain()), Mix::read)?;
+    let mix = options
+        .mix
+        .as_deref()
+        .map_or_else(|| Ok(Mix::plain()), Mix::read)?;
     let facts = Facts::read(&options.state)?;
     let shop = Arc::new(Shop::of(&facts, "haven load")?);
     let products = products(&shop, options, &mix).await?;
     let orders_of_each = (count * mix.products_max()).div_ceil(products.len()) as u64;
-    shop.fill_shelves(&products, orders_of_each * u64::from(mix.quantity_max()) + SPARE_UNITS).await?;
-    eprintln!("{count} orders at {}/s over {} products", options.rate, products.len());
+    shop.fill_shelves(
+        &products,
+        orders_of_each * u64::from(mix.quantity_max()) + SPARE_UNITS,
+    )
+    .await?;
+    eprintln!(
+        "{count} orders at {}/s over {} products",
+        options.rate,
+        products.len()
+    );
 
     let counted = Counters::read(&shop.client, &facts).await?;
     let cpu_before = cpu_time(&facts);
     let begun = Instant::now();
-    let poison = if options.poison > 0.0 { Some(Arc::new(Poison::of(&facts, options.poison).await?)) } else { None };
+    let poison = if options.poison > 0.0 {
+        Some(Arc::new(Poison::of(&facts, options.poison).await?))
+    } else {
+        None
+    };
     let sent = send(&shop, options.rate, &products, &mix.order_of(count), poison).await?;
     let lasted = begun.elapsed();
     // Before anybody looks at the orders, which costs the shop something too.
@@ -73,13 +94,17 @@ pub async fn load(options: &Load) -> anyhow::Result<bool> {
     while shop.pending().await? > 0 && Instant::now() < settled_by {
         tokio::time::sleep(LOOK_EVERY).await;
     }
-    let cpu = cpu_before.zip(cpu_time(&facts)).map(|(before, after)| after.saturating_sub(before));
+    let cpu = cpu_before
+        .zip(cpu_time(&facts))
+        .map(|(before, after)| after.saturating_sub(before));
     let grown = Counters::read(&shop.client, &facts).await?.since(&counted);
 
     let mut report = tally(&shop, &sent, settled_by).await?;
     report.rate_per_s = options.rate;
     report.seconds = lasted.as_secs_f64();
-    report.cpu_ms_per_order = cpu.filter(|_| report.accepted > 0).map(|cpu| millis(cpu) / report.accepted as f64);
+    report.cpu_ms_per_order = cpu
+        .filter(|_| report.accepted > 0)
+        .map(|cpu| millis(cpu) / report.accepted as f64);
     report.aws = Aws::of(&facts.region, &grown, report.accepted);
     report.notices = notices(&shop, &facts, &counted, report.told_at_least()).await?;
     report.differences = differences(&facts).await?;
@@ -100,7 +125,11 @@ async fn products(shop: &Shop, options: &Load, mix: &Mix) -> anyhow::Result<Vec<
         Some(product) => vec![product.to_owned()],
     };
     if products.len() < mix.products_max() {
-        bail!("--mix wants {} products in an order, and there are {}", mix.products_max(), products.len());
+        bail!(
+            "--mix wants {} products in an order, and there are {}",
+            mix.products_max(),
+            products.len()
+        );
     }
     Ok(products)
 }
@@ -132,11 +161,19 @@ async fn send(
         }
         let every = (rate * 10.0).ceil() as usize;
         if (index + 1).is_multiple_of(every.max(1)) {
-            eprintln!("  {:>6} sent, {} not answered yet", index + 1, sending.len());
+            eprintln!(
+                "  {:>6} sent, {} not answered yet",
+                index + 1,
+                sending.len()
+            );
         }
     }
     sent.extend(sending.join_all().await);
-    poisoning.join_all().await.into_iter().collect::<anyhow::Result<()>>()?;
+    poisoning
+        .join_all()
+        .await
+        .into_iter()
+        .collect::<anyhow::Result<()>>()?;
     Ok(sent)
 }
 
@@ -144,7 +181,9 @@ async fn send(
 async fn one(shop: Arc<Shop>, customer: Customer, wanted: Vec<String>, due: Instant) -> Sent {
     let due_at = OffsetDateTime::now_utc() - due.elapsed();
     let wanted: Vec<&str> = wanted.iter().map(String::as_str).collect();
-    let answer = shop.order_of(&wanted, customer.quantity, &customer.payment_token).await;
+    let answer = shop
+        .order_of(&wanted, customer.quantity, &customer.payment_token)
+        .await;
     let waited = due.elapsed();
     let mut cancels = false;
     if let (true, Ok((StatusCode::ACCEPTED, receipt))) = (customer.cancels, &answer)
@@ -153,18 +192,30 @@ async fn one(shop: Arc<Shop>, customer: Customer, wanted: Vec<String>, due: Inst
         // Too late, and it is an order like any other.
         cancels = shop.cancel(&receipt).await == Ok(StatusCode::ACCEPTED);
     }
-    Sent { due: due_at, pays: customer.pays(), cancels, answer, waited }
+    Sent {
+        due: due_at,
+        pays: customer.pays(),
+        cancels,
+        answer,
+        waited,
+    }
 }
 
 /// How each order ended.
 async fn tally(shop: &Shop, sent: &[Sent], settled_by: Instant) -> anyhow::Result<Report> {
-    let mut report = Report { sent: sent.len(), ..Report::default() };
+    let mut report = Report {
+        sent: sent.len(),
+        ..Report::default()
+    };
     let (mut accept_ms, mut confirm_ms) = (Vec::new(), Vec::new());
     for order in sent {
         let receipt = match &order.answer {
             Ok((StatusCode::ACCEPTED, receipt)) => receipt,
             Ok((status, _)) => {
-                *report.refused.entry(status.as_u16().to_string()).or_default() += 1;
+                *report
+                    .refused
+                    .entry(status.as_u16().to_string())
+                    .or_default() += 1;
                 continue;
             }
             Err(_) => {
@@ -179,14 +230,26 @@ async fn tally(shop: &Shop, sent: &[Sent], settled_by: Instant) -> anyhow::Resul
             confirm_ms.push((at - order.due).as_seconds_f64() * 1e3);
         }
         let status = Status::from_code(&standing.status);
-        let status =
-            status.with_context(|| format!("the shop answers with an unknown status {:?}", standing.status))?;
+        let status = status.with_context(|| {
+            format!(
+                "the shop answers with an unknown status {:?}",
+                standing.status
+            )
+        })?;
         let (end, as_it_should) = match status {
             Status::Failed => (&mut report.failed, !order.pays),
             // The money or the stock of a cancelled order may still be on its way back.
             Status::Cancelled => (&mut report.cancelled, order.cancels),
-            Status::Pending | Status::Confirmed | Status::Preparing | Status::Ready | Status::Completed => {
-                if standing.settled() { (&mut report.confirmed, order.pays) } else { (&mut report.unsettled, false) }
+            Status::Pending
+            | Status::Confirmed
+            | Status::Preparing
+            | Status::Ready
+            | Status::Completed => {
+                if standing.settled() {
+                    (&mut report.confirmed, order.pays)
+                } else {
+                    (&mut report.unsettled, false)
+                }
             }
         };
         *end += 1;
@@ -198,33 +261,46 @@ async fn tally(shop: &Shop, sent: &[Sent], settled_by: Instant) -> anyhow::Resul
 }
 
 /// What was told, once as many notices as there must be were sent, or their time is over.
-async fn notices(shop: &Shop, facts: &Facts, counted: &Counters, at_least: usize) -> anyhow::Result<Notices> {
+async fn notices(
+    shop: &Shop,
+    facts: &Facts,
+    counted: &Counters,
+    at_least: usize,
+) -> anyhow::Result<Notices> {
     let until = Instant::now() + TOLD_WITHIN;
     loop {
         let grown = Counters::read(&shop.client, facts).await?.since(counted);
         let (in_time, sent) = grown.within(Metric::NotificationDelay, TOLD_WITHIN);
         if sent as usize >= at_least || Instant::now() > until {
-            return Ok(Notices { at_least, sent: sent as usize, in_time: in_time as usize });
+            return Ok(Notices {
+                at_least,
+                sent: sent as usize,
+                in_time: in_time as usize,
+            });
         }
         tokio::time::sleep(LOOK_EVERY).await;
     }
 }
 
-/// Where the books differ: what `haven reconcile` tells more of. Nothing that was sold twice, charged twice or left behind
-/// escapes it.
+/// Where the books differ: what `haven reconcile` tells more of. Nothing that was sold twice,
+/// charged twice or left behind escapes it.
 async fn differences(facts: &Facts) -> anyhow::Result<Vec<String>> {
     let differences = books(facts).await?.differences;
-    Ok(differences.iter().map(|found| format!("{} {}", found.kind.code(), found.subject)).collect())
+    Ok(differences
+        .iter()
+        .map(|found| format!("{} {}", found.kind.code(), found.subject))
+        .collect())
 }
 
 fn millis(duration: Duration) -> f64 {
     duration.as_secs_f64() * 1e3
 }
 
-/// The processor time that the roles and `haven up`, with the front of the local AWS, have taken since each began. `None`
-/// off Linux, and when one has just died.
+/// The processor time that the roles and `haven up`, with the front of the local AWS, have taken
+/// since each began. `None` off Linux, and when one has just died.
 fn cpu_time(facts: &Facts) -> Option<Duration> {
-    // Fields 14 and 15 of proc_pid_stat(5), in ticks; Linux shows them at 100 a second on all its platforms.
+    // Fields 14 and 15 of proc_pid_stat(5), in ticks; Linux shows them at 100 a second on all its
+    // platforms.
     const TICK: Duration = Duration::from_millis(10);
     let mut ticks = 0u32;
     for pid in facts.roles.iter().map(|role| role.pid).chain([facts.pid]) {

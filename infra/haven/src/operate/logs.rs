@@ -12,17 +12,29 @@ use serde_json::Value;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
-/// Lines kept of one file: one order has a few, and one that is retried for days must not flood the terminal.
+/// Lines kept of one file: one order has a few, and one that is retried for days must not flood the
+/// terminal.
 const LINES_MAX: usize = 200;
 
-/// Lines that name the order or one of its traces, in the order of the files; none where there are no logs.
-pub fn about(state: &Path, order_id: OrderId, traces: &BTreeSet<String>) -> anyhow::Result<Vec<Moment>> {
+/// Lines that name the order or one of its traces, in the order of the files; none where there are
+/// no logs.
+pub fn about(
+    state: &Path,
+    order_id: OrderId,
+    traces: &BTreeSet<String>,
+) -> anyhow::Result<Vec<Moment>> {
     let mut moments = Vec::new();
-    let wanted: Vec<String> = std::iter::once(order_id.to_string()).chain(traces.iter().cloned()).collect();
-    let Ok(folder) = std::fs::read_dir(state.join("logs")) else { return Ok(moments) };
+    let wanted: Vec<String> = std::iter::once(order_id.to_string())
+        .chain(traces.iter().cloned())
+        .collect();
+    let Ok(folder) = std::fs::read_dir(state.join("logs")) else {
+        return Ok(moments);
+    };
     for entry in folder.flatten() {
         let path = entry.path();
-        let Some(name) = path.file_stem().and_then(|name| name.to_str()) else { continue };
+        let Some(name) = path.file_stem().and_then(|name| name.to_str()) else {
+            continue;
+        };
         if path.extension().is_none_or(|extension| extension != "log") {
             continue;
         }
@@ -40,12 +52,28 @@ pub fn about(state: &Path, order_id: OrderId, traces: &BTreeSet<String>) -> anyh
 /// What a line says; `None` for one that is not of ours.
 fn moment(role: &str, line: &str) -> Option<Moment> {
     /// What says where the line is from, and not what happened.
-    const SURROUNDINGS: [&str; 7] = ["timestamp", "level", "message", "target", "role", "span", "threadId"];
+    const SURROUNDINGS: [&str; 7] = [
+        "timestamp",
+        "level",
+        "message",
+        "target",
+        "role",
+        "span",
+        "threadId",
+    ];
     let line: Value = serde_json::from_str(line).ok()?;
     let at = OffsetDateTime::parse(line["timestamp"].as_str()?, &Rfc3339).ok()?;
-    let (level, message) = (line["level"].as_str().unwrap_or("INFO"), line["message"].as_str().unwrap_or_default());
-    let fields = line.as_object()?.iter().filter(|(name, _)| !SURROUNDINGS.contains(&name.as_str()));
-    let fields: Vec<String> = fields.map(|(name, value)| format!("{name}={value}")).collect();
+    let (level, message) = (
+        line["level"].as_str().unwrap_or("INFO"),
+        line["message"].as_str().unwrap_or_default(),
+    );
+    let fields = line
+        .as_object()?
+        .iter()
+        .filter(|(name, _)| !SURROUNDINGS.contains(&name.as_str()));
+    let fields: Vec<String> = fields
+        .map(|(name, value)| format!("{name}={value}"))
+        .collect();
     Some(Moment {
         by: Some(role.to_owned()),
         note: Some(fields.join(" ")).filter(|note| !note.is_empty()),
@@ -69,18 +97,34 @@ mod tests {
                 "{{\"role\":\"r\",\"timestamp\":\"2026-03-01T12:00:00.182Z\",\"level\":\"WARN\",\"message\":\"{message}\",{rest}}}\n"
             )
         };
-        let mut log =
-            line("by its id", &format!("\"reason\":\"late\",\"span\":{{\"order.id\":\"{order_id}\"}}")).into_bytes();
+        let mut log = line(
+            "by its id",
+            &format!("\"reason\":\"late\",\"span\":{{\"order.id\":\"{order_id}\"}}"),
+        )
+        .into_bytes();
         log.extend(line("by its trace", "\"span\":{\"trace.id\":\"abc123\"}").bytes());
         log.extend(line("of another", "\"span\":{}").bytes());
         log.extend(b"\xff\xfe half a line with abc123\n");
         std::fs::write(folder.join("logs/order-worker.log"), log).expect("written");
         std::fs::write(folder.join("logs/order-worker.log.old"), "abc123").expect("written");
         let found = about(&folder, order_id, &BTreeSet::from(["abc123".to_owned()])).expect("read");
-        let said: Vec<_> = found.iter().map(|it| (it.what.as_str(), it.note.as_deref(), it.by.as_deref())).collect();
+        let said: Vec<_> = found
+            .iter()
+            .map(|it| (it.what.as_str(), it.note.as_deref(), it.by.as_deref()))
+            .collect();
         let by = Some("order-worker");
-        assert_eq!(said, [("WARN by its id", Some("reason=\"late\""), by), ("WARN by its trace", None, by)]);
-        assert!(about(Path::new("nowhere"), order_id, &BTreeSet::new()).expect("no logs").is_empty());
+        assert_eq!(
+            said,
+            [
+                ("WARN by its id", Some("reason=\"late\""), by),
+                ("WARN by its trace", None, by)
+            ]
+        );
+        assert!(
+            about(Path::new("nowhere"), order_id, &BTreeSet::new())
+                .expect("no logs")
+                .is_empty()
+        );
         std::fs::remove_dir_all(folder).expect("removed");
     }
 }

@@ -1,4 +1,5 @@
-//! `haven orders show`: the order time machine, with what only this machine knows: parked messages and log lines.
+//! `haven orders show`: the order time machine, with what only this machine knows: parked messages
+//! and log lines.
 
 use anyhow::Context as _;
 use app::ports::orders::OrderStore as _;
@@ -19,7 +20,11 @@ pub async fn show(options: &Show) -> anyhow::Result<bool> {
     let desk = Desk::open(&options.state).await?;
     let order_id = match options.order {
         OrderName::Id(order_id) => order_id,
-        OrderName::Number(number) => match desk.store.newest_with_number(&Scope::Everything, number).await? {
+        OrderName::Number(number) => match desk
+            .store
+            .newest_with_number(&Scope::Everything, number)
+            .await?
+        {
             Some(order_id) => order_id,
             None => {
                 eprintln!("haven: there is no order with the number {number}");
@@ -27,7 +32,8 @@ pub async fn show(options: &Show) -> anyhow::Result<bool> {
             }
         },
     };
-    let Some(journey) = journey(&desk.store, &desk.stock, &Scope::Everything, order_id).await? else {
+    let Some(journey) = journey(&desk.store, &desk.stock, &Scope::Everything, order_id).await?
+    else {
         eprintln!("haven: there is no order {order_id}");
         return Ok(false);
     };
@@ -35,11 +41,17 @@ pub async fn show(options: &Show) -> anyhow::Result<bool> {
     if stop.is_cancelled() {
         return Err(Interrupted.into());
     }
-    let mut more: Vec<Moment> = letters.iter().filter_map(|letter| parked(letter, order_id)).collect();
+    let mut more: Vec<Moment> = letters
+        .iter()
+        .filter_map(|letter| parked(letter, order_id))
+        .collect();
     more.extend(logs::about(&options.state, order_id, &journey.trace_ids)?);
     let journey = journey.with(more);
     if options.json {
-        println!("{}", terminal::json(&serde_json::to_value(&journey).context("write JSON")?));
+        println!(
+            "{}",
+            terminal::json(&serde_json::to_value(&journey).context("write JSON")?)
+        );
     } else {
         print(&journey);
     }
@@ -51,8 +63,16 @@ fn parked(letter: &Letter, order_id: OrderId) -> Option<Moment> {
         return None;
     }
     let body = letter.json()?;
-    let what = format!("{} lies parked of {}", body["type"].as_str().unwrap_or("a message"), letter.queue.slug);
-    let deliveries = letter.parked.deliveries.map(|count| format!(" (delivery {count})")).unwrap_or_default();
+    let what = format!(
+        "{} lies parked of {}",
+        body["type"].as_str().unwrap_or("a message"),
+        letter.queue.slug
+    );
+    let deliveries = letter
+        .parked
+        .deliveries
+        .map(|count| format!(" (delivery {count})"))
+        .unwrap_or_default();
     Some(Moment {
         note: Some(format!("{}{deliveries}", letter.parked.reason)),
         event_id: letter.event_id(),
@@ -71,10 +91,22 @@ fn print(journey: &Journey) {
     println!();
     for moment in &journey.moments {
         let gap = format!("+{} ms", moment.gap_ms);
-        let by = moment.by.as_deref().map(|by| format!("  by {by}")).unwrap_or_default();
-        let note = moment.note.as_deref().map(|note| format!("  [{note}]")).unwrap_or_default();
-        let line =
-            format!("{}  {gap:>10}  {:<8}  {}{by}{note}", time_text(moment.at), moment.record.code(), moment.what);
+        let by = moment
+            .by
+            .as_deref()
+            .map(|by| format!("  by {by}"))
+            .unwrap_or_default();
+        let note = moment
+            .note
+            .as_deref()
+            .map(|note| format!("  [{note}]"))
+            .unwrap_or_default();
+        let line = format!(
+            "{}  {gap:>10}  {:<8}  {}{by}{note}",
+            time_text(moment.at),
+            moment.record.code(),
+            moment.what
+        );
         println!("{}", printable(&line));
     }
     println!();
@@ -82,8 +114,15 @@ fn print(journey: &Journey) {
         println!("It waits for nothing.");
     }
     for awaited in &journey.awaited {
-        let until = awaited.until.map(|until| format!(", until {}", time_text(until))).unwrap_or_default();
-        println!("waits until {}, since {}{until}", awaited.what, time_text(awaited.since));
+        let until = awaited
+            .until
+            .map(|until| format!(", until {}", time_text(until)))
+            .unwrap_or_default();
+        println!(
+            "waits until {}, since {}{until}",
+            awaited.what,
+            time_text(awaited.since)
+        );
     }
     for trace in &journey.trace_ids {
         println!("trace {trace}");

@@ -1,5 +1,6 @@
-//! Whether every role may read what the contract gives it, by IAM's own simulation of the roles that are deployed: what
-//! was changed by hand, a boundary and the organization's policies count as they do at work.
+//! Whether every role may read what the contract gives it, by IAM's own simulation of the roles
+//! that are deployed: what was changed by hand, a boundary and the organization's policies count as
+//! they do at work.
 //!
 //! IAM does not ask a key's own policy here. Ours leaves the decision to IAM.
 
@@ -44,7 +45,12 @@ pub async fn readable(target: &Target) -> anyhow::Result<String> {
     let physical: BTreeMap<String, String> = resources(&target.cloudformation, &compute)
         .await?
         .into_iter()
-        .filter_map(|resource| Some((resource.logical_resource_id?, resource.physical_resource_id?)))
+        .filter_map(|resource| {
+            Some((
+                resource.logical_resource_id?,
+                resource.physical_resource_id?,
+            ))
+        })
         .collect();
     let starter = |role: &Role| physical.get(starters.get(role.slug)?).cloned();
     let readings = readings(environment, &exports(target).await?, starter)?;
@@ -57,24 +63,34 @@ pub async fn readable(target: &Target) -> anyhow::Result<String> {
         }
         false => "",
     };
-    Ok(format!("{count} parameters and secrets, simulated with the roles that are deployed{but}"))
+    Ok(format!(
+        "{count} parameters and secrets, simulated with the roles that are deployed{but}"
+    ))
 }
 
 /// The logical id of the IAM role that starts each role's container, as ECS is told.
 fn starters(stacks: &[Stack], compute: &str) -> BTreeMap<String, String> {
     let compute = stacks.iter().find(|stack| stack.name == compute);
-    let resources = compute.and_then(|stack| stack.template["Resources"].as_object()).into_iter().flatten();
+    let resources = compute
+        .and_then(|stack| stack.template["Resources"].as_object())
+        .into_iter()
+        .flatten();
     let tasks = resources.filter(|(_, resource)| resource["Type"] == "AWS::ECS::TaskDefinition");
     let of = tasks.filter_map(|(_, task)| {
         let properties = &task["Properties"];
         let role = properties["ContainerDefinitions"][0]["Name"].as_str()?;
-        Some((role.to_owned(), properties["ExecutionRoleArn"]["Fn::GetAtt"][0].as_str()?.to_owned()))
+        Some((
+            role.to_owned(),
+            properties["ExecutionRoleArn"]["Fn::GetAtt"][0]
+                .as_str()?
+                .to_owned(),
+        ))
     });
     of.collect()
 }
 
-/// All of them, from the contract and not from the policies that are to be proven. What several roles read through one
-/// starter is asked once.
+/// All of them, from the contract and not from the policies that are to be proven. What several
+/// roles read through one starter is asked once.
 fn readings(
     environment: &Environment,
     exports: &BTreeMap<String, String>,
@@ -83,47 +99,85 @@ fn readings(
     let mut readings: BTreeMap<Reading, BTreeSet<&'static str>> = BTreeMap::new();
     for role in ROLES {
         let export = blueprint::task_role_export(environment, role);
-        let principal = exports.get(&export).with_context(|| format!("the stack roles exports no {export}"))?;
-        let place = Place::of(principal).with_context(|| format!("{principal} is no role's ARN"))?;
+        let principal = exports
+            .get(&export)
+            .with_context(|| format!("the stack roles exports no {export}"))?;
+        let place =
+            Place::of(principal).with_context(|| format!("{principal} is no role's ARN"))?;
         let mut add = |principal: &str, action, resource, what: &str, via| {
             let (principal, what) = (principal.to_owned(), what.to_owned());
-            readings.entry(Reading { principal, action, resource, what, via }).or_default().insert(role.slug);
+            readings
+                .entry(Reading {
+                    principal,
+                    action,
+                    resource,
+                    what,
+                    via,
+                })
+                .or_default()
+                .insert(role.slug);
         };
         let region = &environment.settings.account.region;
         let (partition, account) = (place.partition, place.account);
-        let parameter = |path: &str| format!("arn:{partition}:ssm:{region}:{account}:parameter{path}");
+        let parameter =
+            |path: &str| format!("arn:{partition}:ssm:{region}:{account}:parameter{path}");
         let root = parameter_root(&environment.name);
         if !role.parameters.is_empty() {
-            add(principal, "ssm:GetParametersByPath", parameter(&root), &root, None);
+            add(
+                principal,
+                "ssm:GetParametersByPath",
+                parameter(&root),
+                &root,
+                None,
+            );
         }
         for known in role.parameters {
             let path = format!("{root}/{}", known.key);
-            add(principal, "ssm:GetParameters", parameter(&path), known.key, None);
+            add(
+                principal,
+                "ssm:GetParameters",
+                parameter(&path),
+                known.key,
+                None,
+            );
         }
         let secrets = secrets(environment, role);
         if secrets.is_empty() {
             continue;
         }
-        let starter =
-            starter(role).with_context(|| format!("the stack compute has no role that starts {}", role.slug))?;
+        let starter = starter(role)
+            .with_context(|| format!("the stack compute has no role that starts {}", role.slug))?;
         let starter = format!("arn:{partition}:iam::{account}:role/{starter}");
         for (what, export) in secrets {
-            let exported = exports.get(&export).with_context(|| format!("no stack exports {export}"))?;
+            let exported = exports
+                .get(&export)
+                .with_context(|| format!("no stack exports {export}"))?;
             // The local AWS tells a secret's name, in outputs and so in policies.
             let is_named = role.secrets.iter().any(|secret| secret.slug == what);
             let arn = match (exported.starts_with("arn:"), is_named) {
                 (true, _) => exported.clone(),
-                // The policy has its ARN all the same, but for six characters that nobody knows before.
-                (false, true) => format!("arn:{partition}:secretsmanager:{region}:{account}:secret:{exported}-000000"),
+                // The policy has its ARN all the same, but for six characters that nobody knows
+                // before.
+                (false, true) => format!(
+                    "arn:{partition}:secretsmanager:{region}:{account}:secret:{exported}-000000"
+                ),
                 (false, false) => continue,
             };
             add(&starter, "secretsmanager:GetSecretValue", arn, &what, None);
         }
         if !environment.local {
             let export = environment.stack_name(Shared::SecretsKey.slug());
-            let key = exports.get(&export).with_context(|| format!("no stack exports {export}"))?;
+            let key = exports
+                .get(&export)
+                .with_context(|| format!("no stack exports {export}"))?;
             let via = Some(format!("secretsmanager.{region}.amazonaws.com"));
-            add(&starter, "kms:Decrypt", key.clone(), "the key of the secrets", via);
+            add(
+                &starter,
+                "kms:Decrypt",
+                key.clone(),
+                "the key of the secrets",
+                via,
+            );
         }
     }
     Ok(readings)
@@ -131,13 +185,22 @@ fn readings(
 
 /// What a role is given before it starts: what it is called, and the export that has its ARN.
 fn secrets(environment: &Environment, role: &Role) -> Vec<(String, String)> {
-    let own = role.secrets.iter().map(|secret| (secret.slug.to_owned(), blueprint::secret_export(environment, secret)));
+    let own = role.secrets.iter().map(|secret| {
+        (
+            secret.slug.to_owned(),
+            blueprint::secret_export(environment, secret),
+        )
+    });
     let shared = |is_given: bool, what: &str, shared: Shared| {
         is_given.then(|| (what.to_owned(), environment.stack_name(shared.slug())))
     };
-    own.chain(shared(role.database, "the database login", Shared::DatabaseSecret))
-        .chain(shared(role.cache, "the cache token", Shared::CacheSecret))
-        .collect()
+    own.chain(shared(
+        role.database,
+        "the database login",
+        Shared::DatabaseSecret,
+    ))
+    .chain(shared(role.cache, "the cache token", Shared::CacheSecret))
+    .collect()
 }
 
 /// Where an ARN is.
@@ -149,29 +212,66 @@ struct Place<'a> {
 impl Place<'_> {
     fn of(arn: &str) -> Option<Place<'_>> {
         let mut parts = arn.split(':');
-        Some(Place { partition: parts.nth(1)?, account: parts.nth(2)? })
+        Some(Place {
+            partition: parts.nth(1)?,
+            account: parts.nth(2)?,
+        })
     }
 }
 
 /// A call each: of several resources at once the local AWS answers for the first alone.
-async fn simulate(config: &SdkConfig, readings: &BTreeMap<Reading, BTreeSet<&'static str>>) -> anyhow::Result<()> {
+async fn simulate(
+    config: &SdkConfig,
+    readings: &BTreeMap<Reading, BTreeSet<&'static str>>,
+) -> anyhow::Result<()> {
     let client = Client::new(config);
     let mut denied = Vec::new();
-    for (Reading { principal, action, resource, what, via }, roles) in readings {
+    for (
+        Reading {
+            principal,
+            action,
+            resource,
+            what,
+            via,
+        },
+        roles,
+    ) in readings
+    {
         let context = via.as_ref().map(|service| {
-            let entry = ContextEntry::builder().context_key_name("kms:ViaService").context_key_values(service);
+            let entry = ContextEntry::builder()
+                .context_key_name("kms:ViaService")
+                .context_key_values(service);
             vec![entry.context_key_type(ContextKeyTypeEnum::String).build()]
         });
-        let call = client.simulate_principal_policy().policy_source_arn(principal).action_names(*action);
-        let asked = call.resource_arns(resource).set_context_entries(context).send().await;
-        let answer = asked.map_err(|error| failed(format!("simulate what {principal} may do"), &error))?;
-        let result = answer.evaluation_results().first().context("IAM gave no result of its simulation")?;
+        let call = client
+            .simulate_principal_policy()
+            .policy_source_arn(principal)
+            .action_names(*action);
+        let asked = call
+            .resource_arns(resource)
+            .set_context_entries(context)
+            .send()
+            .await;
+        let answer =
+            asked.map_err(|error| failed(format!("simulate what {principal} may do"), &error))?;
+        let result = answer
+            .evaluation_results()
+            .first()
+            .context("IAM gave no result of its simulation")?;
         if *result.eval_decision() != Decision::Allowed {
             let roles: Vec<&str> = roles.iter().copied().collect();
-            denied.push(format!("{} may not read {what}: {action} {}", roles.join(", "), refusal(result)));
+            denied.push(format!(
+                "{} may not read {what}: {action} {}",
+                roles.join(", "),
+                refusal(result)
+            ));
         }
     }
-    if denied.is_empty() { Ok(()) } else { bail!("{}", denied.join("; ")) }
+    if denied.is_empty() {
+        Ok(())
+    } else {
+        bail!("{}", denied.join("; "))
+    }
 }
 
 /// Who stands in the way, as far as IAM says.

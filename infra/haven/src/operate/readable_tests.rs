@@ -9,13 +9,23 @@ use crate::provision::{Reporter, deploy};
 fn exported(environment: &Environment) -> BTreeMap<String, String> {
     let stacks = blueprint::stacks(environment);
     let names = stacks.iter().flat_map(Stack::exports);
-    names.map(|name| (name.clone(), format!("arn:aws:any:us-east-1:111122223333:role/{name}"))).collect()
+    names
+        .map(|name| {
+            (
+                name.clone(),
+                format!("arn:aws:any:us-east-1:111122223333:role/{name}"),
+            )
+        })
+        .collect()
 }
 
 fn of_prod() -> BTreeMap<Reading, BTreeSet<&'static str>> {
     let prod = Environment::named("prod").expect("it is one of ours");
     let starters = starters(&blueprint::stacks(&prod), &prod.stack_name("compute"));
-    readings(&prod, &exported(&prod), |role| starters.get(role.slug).cloned()).expect("everything is exported")
+    readings(&prod, &exported(&prod), |role| {
+        starters.get(role.slug).cloned()
+    })
+    .expect("everything is exported")
 }
 
 #[test]
@@ -27,7 +37,11 @@ fn every_parameter_and_secret_of_the_contract_is_asked_for_by_its_role() {
             .filter(|(_, roles)| roles.contains(role.slug))
             .map(|(reading, _)| reading.what.as_str())
             .collect();
-        let mut wanted: BTreeSet<&str> = role.parameters.iter().map(|parameter| parameter.key).collect();
+        let mut wanted: BTreeSet<&str> = role
+            .parameters
+            .iter()
+            .map(|parameter| parameter.key)
+            .collect();
         wanted.extend(role.secrets.iter().map(|secret| secret.slug));
         wanted.extend(role.database.then_some("the database login"));
         wanted.extend(role.cache.then_some("the cache token"));
@@ -35,9 +49,16 @@ fn every_parameter_and_secret_of_the_contract_is_asked_for_by_its_role() {
             assert!(asked.contains(what), "{} and {what}: {asked:?}", role.slug);
         }
     }
-    let keys: Vec<&Reading> = readings.keys().filter(|reading| reading.action == "kms:Decrypt").collect();
+    let keys: Vec<&Reading> = readings
+        .keys()
+        .filter(|reading| reading.action == "kms:Decrypt")
+        .collect();
     assert!(!keys.is_empty());
-    assert!(keys.iter().all(|key| key.via.as_deref() == Some("secretsmanager.us-east-1.amazonaws.com")), "{keys:?}");
+    assert!(
+        keys.iter()
+            .all(|key| key.via.as_deref() == Some("secretsmanager.us-east-1.amazonaws.com")),
+        "{keys:?}"
+    );
 }
 
 /// IAM's answer to one simulation.
@@ -70,7 +91,10 @@ async fn what_is_denied_is_named_with_its_role_and_with_who_denies_it() {
         }
     })
     .await;
-    let error = simulate(config, &of_prod()).await.expect_err("some are denied").to_string();
+    let error = simulate(config, &of_prod())
+        .await
+        .expect_err("some are denied")
+        .to_string();
     for part in [
         "storefront may not read order/max_queue_size: ssm:GetParameters is allowed by no policy",
         "may not read the key of the secrets: kms:Decrypt is denied by a policy",
@@ -85,19 +109,37 @@ async fn what_is_denied_is_named_with_its_role_and_with_who_denies_it() {
 async fn the_roles_that_are_deployed_may_read_and_one_without_its_policy_may_not() {
     let aws = local_aws().await;
     let target = Aws::local(&aws.access).target(Environment::local());
-    deploy(&target, &Reporter::quiet()).await.expect("every stack is deployed");
-    let found = readable(&target).await.expect("every role may read what is its own");
+    deploy(&target, &Reporter::quiet())
+        .await
+        .expect("every stack is deployed");
+    let found = readable(&target)
+        .await
+        .expect("every role may read what is its own");
     assert!(found.contains("the local AWS encrypts nothing"), "{found}");
 
-    let export = blueprint::task_role_export(&target.environment, Role::by_slug("sweeper").expect("a role"));
+    let export = blueprint::task_role_export(
+        &target.environment,
+        Role::by_slug("sweeper").expect("a role"),
+    );
     let arn = exports(&target).await.expect("exports")[&export].clone();
     let role = arn.rsplit('/').next().expect("a name");
     let iam = Client::new(&target.config);
-    let attached = iam.list_attached_role_policies().role_name(role).send().await.expect("its policies");
+    let attached = iam
+        .list_attached_role_policies()
+        .role_name(role)
+        .send()
+        .await
+        .expect("its policies");
     for policy in attached.attached_policies() {
-        let detach = iam.detach_role_policy().role_name(role).set_policy_arn(policy.policy_arn().map(str::to_owned));
+        let detach = iam
+            .detach_role_policy()
+            .role_name(role)
+            .set_policy_arn(policy.policy_arn().map(str::to_owned));
         detach.send().await.expect("it is detached");
     }
-    let error = readable(&target).await.expect_err("it may read nothing").to_string();
+    let error = readable(&target)
+        .await
+        .expect_err("it may read nothing")
+        .to_string();
     assert!(error.starts_with("sweeper may not read"), "{error}");
 }

@@ -57,15 +57,22 @@ impl Books {
     async fn open(facts: &Facts) -> anyhow::Result<Books> {
         let aws = Aws::local(&facts.aws_access());
         Ok(Books {
-            store: Store::connect(&facts.database_url, &Login::default()).await.context("open the orders")?,
+            store: Store::connect(&facts.database_url, &Login::default())
+                .await
+                .context("open the orders")?,
             stock: aws.stock(&aws.addresses(ENVIRONMENT).await?, ACTOR)?,
-            gateway: HttpGateway::new(&facts.payment_url, &Secret::new(facts.payment_api_key.clone()))
-                .context("make a client of the gateway")?,
+            gateway: HttpGateway::new(
+                &facts.payment_url,
+                &Secret::new(facts.payment_api_key.clone()),
+            )
+            .context("make a client of the gateway")?,
         })
     }
 
     async fn compare(&self) -> anyhow::Result<Report> {
-        reconcile(&self.store, &self.gateway, &self.stock, &SystemSource).await.context("read the books")
+        reconcile(&self.store, &self.gateway, &self.stock, &SystemSource)
+            .await
+            .context("read the books")
     }
 }
 
@@ -78,29 +85,61 @@ pub async fn books(facts: &Facts) -> anyhow::Result<Report> {
 pub async fn command(options: &cli::Reconcile) -> anyhow::Result<bool> {
     let books = Books::open(&Facts::read(&options.state)?).await?;
     let report = books.compare().await?;
-    let maker = Maker { role: ACTOR, version: env!("CARGO_PKG_VERSION"), traceparent: None };
+    let maker = Maker {
+        role: ACTOR,
+        version: env!("CARGO_PKG_VERSION"),
+        traceparent: None,
+    };
     let mut all = Vec::new();
     for difference in &report.differences {
         let repaired = match (options.fix, &difference.repair) {
             (false, _) => None,
             (true, None) => Some(Repaired::NotSafe),
-            (true, Some(_)) => Some(match fix(&books.store, &books.stock, &SystemSource, &maker, difference).await {
-                Ok(true) => Repaired::Done,
-                Ok(false) => Repaired::NoLongerFits,
-                Err(error) => Repaired::Failed(error.to_string()),
-            }),
+            (true, Some(_)) => Some(
+                match fix(
+                    &books.store,
+                    &books.stock,
+                    &SystemSource,
+                    &maker,
+                    difference,
+                )
+                .await
+                {
+                    Ok(true) => Repaired::Done,
+                    Ok(false) => Repaired::NoLongerFits,
+                    Err(error) => Repaired::Failed(error.to_string()),
+                },
+            ),
         };
         if let Some(Repaired::Done) = repaired {
             let subject = difference.subject.to_string();
             let after = json!({ "name": difference.kind.code(), "outcome": "repaired" });
-            audit::append(&books.store, &audit::operator(), "reconcile.fix", subject, None, Some(after)).await?;
+            audit::append(
+                &books.store,
+                &audit::operator(),
+                "reconcile.fix",
+                subject,
+                None,
+                Some(after),
+            )
+            .await?;
         }
-        all.push(Found { difference: difference.clone(), repaired });
+        all.push(Found {
+            difference: difference.clone(),
+            repaired,
+        });
     }
-    let left = if options.fix && !all.is_empty() { Some(books.compare().await?) } else { None };
+    let left = if options.fix && !all.is_empty() {
+        Some(books.compare().await?)
+    } else {
+        None
+    };
     let well = left.as_ref().unwrap_or(&report).differences.is_empty();
     if options.json {
-        println!("{}", terminal::json(&document(&report, &all, left.as_ref(), well)));
+        println!(
+            "{}",
+            terminal::json(&document(&report, &all, left.as_ref(), well))
+        );
     } else {
         print(&report, &all, left.as_ref());
     }
@@ -119,7 +158,8 @@ fn document(report: &Report, all: &[Found], left: Option<&Report>, well: bool) -
     });
     let names = |report: &Report| {
         let each = report.differences.iter();
-        each.map(|left| json!({ "name": left.kind.code(), "subject": left.subject.to_string() })).collect::<Vec<_>>()
+        each.map(|left| json!({ "name": left.kind.code(), "subject": left.subject.to_string() }))
+            .collect::<Vec<_>>()
     };
     json!({
         "well": well,
@@ -135,18 +175,37 @@ fn document(report: &Report, all: &[Found], left: Option<&Report>, well: bool) -
 fn print(report: &Report, all: &[Found], left: Option<&Report>) {
     println!(
         "Compared {} orders ({} on their way), {} payments, {} charges and refunds of the gateway, {} holds, {} products.",
-        report.orders, report.in_flight, report.payments, report.charges_and_refunds, report.holds, report.products
+        report.orders,
+        report.in_flight,
+        report.payments,
+        report.charges_and_refunds,
+        report.holds,
+        report.products
     );
     if !report.moving.is_empty() {
-        println!("Sold too fast to be compared: {}.", report.moving.join(", "));
+        println!(
+            "Sold too fast to be compared: {}.",
+            report.moving.join(", ")
+        );
     }
     for found in all.iter().take(SHOWN_MAX) {
-        let Difference { kind, subject, evidence, .. } = &found.difference;
+        let Difference {
+            kind,
+            subject,
+            evidence,
+            ..
+        } = &found.difference;
         println!("\n{}  {subject}\n  {}", kind.code(), kind.meaning());
         for line in evidence {
             println!("  - {}", printable(line));
         }
-        println!("  > {}", found.repaired.as_ref().map_or_else(|| kind.advice().to_owned(), Repaired::describe));
+        println!(
+            "  > {}",
+            found
+                .repaired
+                .as_ref()
+                .map_or_else(|| kind.advice().to_owned(), Repaired::describe)
+        );
     }
     if all.len() > SHOWN_MAX {
         println!("\n... and {} more: see --json", all.len() - SHOWN_MAX);

@@ -12,26 +12,53 @@ use crate::local::facts::Facts;
 use crate::local::up::ENVIRONMENT;
 use crate::target::{self, BadUsage};
 
-/// Makes the order view again from the orders. It may be run at any time and any number of times: what is newer stays.
+/// Makes the order view again from the orders. It may be run at any time and any number of times:
+/// what is newer stays.
 pub async fn reproject(options: &Reproject, login: migrations::Login) -> anyhow::Result<()> {
     let name = &options.target.which.environment;
     let (database_url, login) = match &options.database_url {
         Some(url) => {
-            let migrations::Login { user, password, root_certificates } = login;
-            (url.clone(), Login { user, password, root_certificates })
+            let migrations::Login {
+                user,
+                password,
+                root_certificates,
+            } = login;
+            (
+                url.clone(),
+                Login {
+                    user,
+                    password,
+                    root_certificates,
+                },
+            )
         }
-        None if name == ENVIRONMENT => (Facts::read(&options.target.place.state)?.database_url, Login::default()),
+        None if name == ENVIRONMENT => (
+            Facts::read(&options.target.place.state)?.database_url,
+            Login::default(),
+        ),
         None => {
             let why = format!("--database-url (or DATABASE_URL) is required for {name}");
             return Err(BadUsage::Said(why).into());
         }
     };
     let (aws, _) = target::resolve(&options.target).await?;
-    let store = Store::connect(&database_url, &login).await.context("reach the orders")?;
+    let store = Store::connect(&database_url, &login)
+        .await
+        .context("reach the orders")?;
     let views = aws.views(&aws.addresses(name).await?)?;
-    let shown = project::reproject(&store, &views).await.context("show the orders")?;
+    let shown = project::reproject(&store, &views)
+        .await
+        .context("show the orders")?;
     let after = json!({ "orders": shown });
-    audit::append(&store, &audit::operator(), "orders.reproject", "orders".to_owned(), None, Some(after)).await?;
+    audit::append(
+        &store,
+        &audit::operator(),
+        "orders.reproject",
+        "orders".to_owned(),
+        None,
+        Some(after),
+    )
+    .await?;
     match options.target.which.json {
         true => println!("{}", json!({ "orders": shown })),
         false => println!("{shown} orders are shown as they are"),

@@ -18,10 +18,15 @@ use crate::local::up::ENVIRONMENT;
 pub async fn command(state: &Path) -> anyhow::Result<()> {
     let facts = Facts::read(state)?;
     // Before anything is added: the audit log must take the row.
-    let store = Store::connect(&facts.database_url, &Login::default()).await.context("open the shop's database")?;
+    let store = Store::connect(&facts.database_url, &Login::default())
+        .await
+        .context("open the shop's database")?;
     let aws = Aws::local(&facts.aws_access());
     let stock = aws.stock(&aws.addresses(ENVIRONMENT).await?, "haven seed")?;
     let Seeded { added, all } = seed_and_record(&stock, &store).await?;
-    println!("{} of {all} products were added; the others were there", added.len());
+    println!(
+        "{} of {all} products were added; the others were there",
+        added.len()
+    );
     Ok(())
 }

@@ -24,29 +24,60 @@ pub struct Shop {
 impl Shop {
     /// The one that `haven up` runs.
     pub fn of(facts: &Facts, name: &'static str) -> anyhow::Result<Shop> {
-        Ok(Shop { client: client()?, url: facts.storefront.clone(), staff: facts.staff_token.clone(), name })
+        Ok(Shop {
+            client: client()?,
+            url: facts.storefront.clone(),
+            staff: facts.staff_token.clone(),
+            name,
+        })
     }
 
     pub async fn menu(&self) -> anyhow::Result<Vec<String>> {
-        let menu: Value = self.client.get(format!("{}/api/v1/menu", self.url)).send().await?.json().await?;
-        let products = menu["products"].as_array().context("the storefront gave no menu")?;
-        Ok(products.iter().filter_map(|product| product["product_id"].as_str().map(str::to_owned)).collect())
+        let menu: Value = self
+            .client
+            .get(format!("{}/api/v1/menu", self.url))
+            .send()
+            .await?
+            .json()
+            .await?;
+        let products = menu["products"]
+            .as_array()
+            .context("the storefront gave no menu")?;
+        Ok(products
+            .iter()
+            .filter_map(|product| product["product_id"].as_str().map(str::to_owned))
+            .collect())
     }
 
     pub async fn fill_shelves(&self, products: &[String], units: u64) -> anyhow::Result<()> {
-        let answer = self.client.get(format!("{}/api/v1/admin/inventory", self.url)).bearer_auth(&self.staff);
+        let answer = self
+            .client
+            .get(format!("{}/api/v1/admin/inventory", self.url))
+            .bearer_auth(&self.staff);
         let inventory: Value = answer.send().await?.error_for_status()?.json().await?;
-        let shelves = inventory["products"].as_array().context("the storefront gave no inventory")?;
+        let shelves = inventory["products"]
+            .as_array()
+            .context("the storefront gave no inventory")?;
         let available: HashMap<&str, i64> = shelves
             .iter()
-            .filter_map(|product| Some((product["product_id"].as_str()?, product["available"].as_i64()?)))
+            .filter_map(|product| {
+                Some((
+                    product["product_id"].as_str()?,
+                    product["available"].as_i64()?,
+                ))
+            })
             .collect();
         for product in products {
-            let Some(there) = available.get(product.as_str()) else { bail!("there is no product {product:?}") };
+            let Some(there) = available.get(product.as_str()) else {
+                bail!("there is no product {product:?}")
+            };
             let missing = i64::try_from(units)? - there;
             if missing > 0 {
                 self.client
-                    .post(format!("{}/api/v1/admin/inventory/{product}/restock", self.url))
+                    .post(format!(
+                        "{}/api/v1/admin/inventory/{product}/restock",
+                        self.url
+                    ))
                     .bearer_auth(&self.staff)
                     .json(&json!({ "quantity": missing, "reason": self.name }))
                     .send()
@@ -78,7 +109,9 @@ impl Shop {
             "payment_token": payment_token,
         });
         let request = self.client.post(format!("{}/api/v1/orders", self.url));
-        let request = request.header("Idempotency-Key", key.to_string()).json(&body);
+        let request = request
+            .header("Idempotency-Key", key.to_string())
+            .json(&body);
         let answer = request.send().await.map_err(without_address)?;
         let status = answer.status();
         Ok((status, answer.json().await.map_err(without_address)?))
@@ -90,30 +123,60 @@ impl Shop {
         Ok(answer.map_err(without_address)?.status())
     }
 
-    /// A request about the customer's own order. The tracking token goes in a header: addresses are logged.
+    /// A request about the customer's own order. The tracking token goes in a header: addresses are
+    /// logged.
     fn request(&self, receipt: &Receipt, method: Method, below: &str) -> RequestBuilder {
         let url = format!("{}/api/v1/orders/{}{below}", self.url, receipt.order_id);
-        self.client.request(method, url).header("Tracking-Token", &receipt.tracking_token)
+        self.client
+            .request(method, url)
+            .header("Tracking-Token", &receipt.tracking_token)
     }
 
     /// How many orders are accepted and neither confirmed nor ended; at most 200 are counted.
     pub async fn pending(&self) -> anyhow::Result<usize> {
         let url = format!("{}/api/v1/admin/orders?status=pending&limit=200", self.url);
-        let answer = self.client.get(url).bearer_auth(&self.staff).send().await?.error_for_status()?;
+        let answer = self
+            .client
+            .get(url)
+            .bearer_auth(&self.staff)
+            .send()
+            .await?
+            .error_for_status()?;
         let answer: Value = answer.json().await?;
-        Ok(answer["orders"].as_array().context("the storefront gave no orders")?.len())
+        Ok(answer["orders"]
+            .as_array()
+            .context("the storefront gave no orders")?
+            .len())
     }
 
-    /// How the order stands by its own history, which tells when: looking late does not make it slow. Waits for it to be
-    /// confirmed or ended until then.
-    pub async fn standing(&self, receipt: &Receipt, settled_by: Instant) -> anyhow::Result<Standing> {
+    /// How the order stands by its own history, which tells when: looking late does not make it
+    /// slow. Waits for it to be confirmed or ended until then.
+    pub async fn standing(
+        &self,
+        receipt: &Receipt,
+        settled_by: Instant,
+    ) -> anyhow::Result<Standing> {
         loop {
-            let order: Value = self.request(receipt, Method::GET, "").send().await?.json().await?;
-            let history = order["history"].as_array().map(Vec::as_slice).unwrap_or_default();
-            let confirmed = history.iter().find(|entry| entry["to_status"] == "confirmed");
+            let order: Value = self
+                .request(receipt, Method::GET, "")
+                .send()
+                .await?
+                .json()
+                .await?;
+            let history = order["history"]
+                .as_array()
+                .map(Vec::as_slice)
+                .unwrap_or_default();
+            let confirmed = history
+                .iter()
+                .find(|entry| entry["to_status"] == "confirmed");
             let confirmed_at = confirmed.map(|entry| {
                 let at = entry["at"].as_str().context("a history without times")?;
-                Ok::<_, anyhow::Error>(UtcDateTime::parse(at, &Rfc3339).context("a time in the history")?.into())
+                Ok::<_, anyhow::Error>(
+                    UtcDateTime::parse(at, &Rfc3339)
+                        .context("a time in the history")?
+                        .into(),
+                )
             });
             let standing = Standing {
                 status: order["status"].as_str().unwrap_or_default().to_owned(),
@@ -140,7 +203,10 @@ impl Receipt {
             let text = answer[field].as_str().map(str::to_owned);
             text.with_context(|| format!("the shop's receipt has no {field}"))
         };
-        Ok(Receipt { order_id: text("order_id")?, tracking_token: text("tracking_token")? })
+        Ok(Receipt {
+            order_id: text("order_id")?,
+            tracking_token: text("tracking_token")?,
+        })
     }
 }
 
@@ -166,5 +232,9 @@ fn without_address(error: reqwest::Error) -> String {
 }
 
 pub fn client() -> anyhow::Result<reqwest::Client> {
-    reqwest::Client::builder().no_proxy().timeout(Duration::from_secs(30)).build().context("an HTTP client")
+    reqwest::Client::builder()
+        .no_proxy()
+        .timeout(Duration::from_secs(30))
+        .build()
+        .context("an HTTP client")
 }

@@ -38,13 +38,28 @@ pub struct Check {
 impl Check {
     pub fn of(name: &'static str, found: anyhow::Result<String>) -> Check {
         match found {
-            Ok(found) => Check { name, ok: true, asked: true, found },
-            Err(error) => Check { name, ok: false, asked: true, found: format!("{error:#}") },
+            Ok(found) => Check {
+                name,
+                ok: true,
+                asked: true,
+                found,
+            },
+            Err(error) => Check {
+                name,
+                ok: false,
+                asked: true,
+                found: format!("{error:#}"),
+            },
         }
     }
 
     fn not_asked(name: &'static str, why: &str) -> Check {
-        Check { name, ok: true, asked: false, found: format!("not asked: {why}") }
+        Check {
+            name,
+            ok: true,
+            asked: false,
+            found: format!("not asked: {why}"),
+        }
     }
 }
 
@@ -53,16 +68,31 @@ pub async fn smoke(options: &cli::Smoke) -> anyhow::Result<bool> {
     let target = &options.target;
     let (aws, environment) = crate::target::resolve(target).await?;
     let mut checks = of_the_platform(&aws, &environment).await;
-    let facts = Facts::read(&target.place.state).ok().filter(|_| environment.local);
+    let facts = Facts::read(&target.place.state)
+        .ok()
+        .filter(|_| environment.local);
     if let Some(facts) = facts {
-        checks.push(Check::of("a marked order is confirmed", order(&Shop::of(&facts, "haven smoke")?).await));
+        checks.push(Check::of(
+            "a marked order is confirmed",
+            order(&Shop::of(&facts, "haven smoke")?).await,
+        ));
     } else if !environment.local {
-        let url = options.shop.clone().unwrap_or_else(|| format!("https://{}", environment.settings.edge.domain));
-        checks.push(Check::of("the shop answers through its balancer", answers(&url).await));
+        let url = options
+            .shop
+            .clone()
+            .unwrap_or_else(|| format!("https://{}", environment.settings.edge.domain));
+        checks.push(Check::of(
+            "the shop answers through its balancer",
+            answers(&url).await,
+        ));
     }
     let well = checks.iter().all(|check| check.ok);
     if target.which.json {
-        println!("{}", serde_json::to_string_pretty(&json!({ "well": well, "checks": checks })).context("write JSON")?);
+        println!(
+            "{}",
+            serde_json::to_string_pretty(&json!({ "well": well, "checks": checks }))
+                .context("write JSON")?
+        );
     } else {
         checks.iter().for_each(print);
     }
@@ -81,30 +111,53 @@ pub fn print(check: &Check) {
 /// What can be asked of AWS alone.
 pub async fn of_the_platform(aws: &Aws, environment: &Environment) -> Vec<Check> {
     vec![
-        Check::of("every stack is where its template says", stacks(aws, environment).await),
-        Check::of("every address and setting can be read", parameters(aws, environment).await),
+        Check::of(
+            "every stack is where its template says",
+            stacks(aws, environment).await,
+        ),
+        Check::of(
+            "every address and setting can be read",
+            parameters(aws, environment).await,
+        ),
         readable(aws, environment).await,
         targets(aws, environment).await,
-        Check::of("every queue answers, and none has parked a message", queues(aws, environment).await),
+        Check::of(
+            "every queue answers, and none has parked a message",
+            queues(aws, environment).await,
+        ),
         Check::of("alarms are quiet", alarms(aws, environment).await),
     ]
 }
 
 async fn stacks(aws: &Aws, environment: &Environment) -> anyhow::Result<String> {
     let stacks = provision::status(&aws.target(environment.clone())).await?;
-    let bad = stacks.iter().filter(|stack| !matches!(stack.status.as_str(), "CREATE_COMPLETE" | "UPDATE_COMPLETE"));
-    let bad: Vec<String> = bad.map(|stack| format!("{} is {}", stack.name, stack.status)).collect();
-    if bad.is_empty() { Ok(format!("{} stacks", stacks.len())) } else { bail!("{}", bad.join(", ")) }
+    let bad = stacks
+        .iter()
+        .filter(|stack| !matches!(stack.status.as_str(), "CREATE_COMPLETE" | "UPDATE_COMPLETE"));
+    let bad: Vec<String> = bad
+        .map(|stack| format!("{} is {}", stack.name, stack.status))
+        .collect();
+    if bad.is_empty() {
+        Ok(format!("{} stacks", stacks.len()))
+    } else {
+        bail!("{}", bad.join(", "))
+    }
 }
 
 async fn parameters(aws: &Aws, environment: &Environment) -> anyhow::Result<String> {
     let root = parameter_root(&environment.name);
-    let there: BTreeSet<String> =
-        provision::parameter_versions(&aws.target(environment.clone())).await?.into_keys().collect();
+    let there: BTreeSet<String> = provision::parameter_versions(&aws.target(environment.clone()))
+        .await?
+        .into_keys()
+        .collect();
     let keys = Address::all().map(|address| address.parameter());
     let keys = keys.chain(PARAMETERS.iter().map(|parameter| parameter.key.to_owned()));
     let wanted: Vec<String> = keys.map(|key| format!("{root}/{key}")).collect();
-    let missing: Vec<&str> = wanted.iter().filter(|name| !there.contains(*name)).map(String::as_str).collect();
+    let missing: Vec<&str> = wanted
+        .iter()
+        .filter(|name| !there.contains(*name))
+        .map(String::as_str)
+        .collect();
     if missing.is_empty() {
         Ok(format!("{} parameters", wanted.len()))
     } else {
@@ -117,7 +170,9 @@ async fn readable(aws: &Aws, environment: &Environment) -> Check {
     let target = aws.target(environment.clone());
     match provision::find(&target.cloudformation, &environment.stack_name("roles")).await {
         // `haven up` deploys what its processes need, and those have no roles of IAM.
-        Ok(None) if environment.local => Check::not_asked(name, "`haven deploy local` makes the roles"),
+        Ok(None) if environment.local => {
+            Check::not_asked(name, "`haven deploy local` makes the roles")
+        }
         Ok(_) => Check::of(name, readable::readable(&target).await),
         Err(error) => Check::of(name, Err(error)),
     }
@@ -125,58 +180,106 @@ async fn readable(aws: &Aws, environment: &Environment) -> Check {
 
 async fn targets(aws: &Aws, environment: &Environment) -> Check {
     let name = "the balancer holds its targets for healthy";
-    let idle = blueprint::left_out(environment).into_iter().find(|left_out| {
-        left_out.kind == "AWS::ElasticLoadBalancingV2::LoadBalancer" && matches!(left_out.how, How::Idle | How::LeftOut)
-    });
+    let idle = blueprint::left_out(environment)
+        .into_iter()
+        .find(|left_out| {
+            left_out.kind == "AWS::ElasticLoadBalancingV2::LoadBalancer"
+                && matches!(left_out.how, How::Idle | How::LeftOut)
+        });
     match idle {
         Some(idle) => Check::not_asked(name, &idle.why),
-        None => Check::of(name, targets::targets(&aws.target(environment.clone())).await),
+        None => Check::of(
+            name,
+            targets::targets(&aws.target(environment.clone())).await,
+        ),
     }
 }
 
 async fn queues(aws: &Aws, environment: &Environment) -> anyhow::Result<String> {
     let queues = aws.queues(&aws.addresses(&environment.name).await?).await?;
     let parked = queues.iter().filter(|queue| queue.parked > 0);
-    let parked: Vec<String> = parked.map(|queue| format!("{} has parked {}", queue.queue, queue.parked)).collect();
-    if parked.is_empty() { Ok(format!("{} queues", queues.len())) } else { bail!("{}", parked.join(", ")) }
+    let parked: Vec<String> = parked
+        .map(|queue| format!("{} has parked {}", queue.queue, queue.parked))
+        .collect();
+    if parked.is_empty() {
+        Ok(format!("{} queues", queues.len()))
+    } else {
+        bail!("{}", parked.join(", "))
+    }
 }
 
 async fn alarms(aws: &Aws, environment: &Environment) -> anyhow::Result<String> {
     let client = aws.cloudwatch();
     let (mut all, mut ringing) = (0, Vec::new());
-    let mut pages = client.describe_alarms().alarm_name_prefix(environment.stack_name("")).into_paginator().send();
+    let mut pages = client
+        .describe_alarms()
+        .alarm_name_prefix(environment.stack_name(""))
+        .into_paginator()
+        .send();
     while let Some(page) = pages.next().await {
         let page = page.map_err(|error| failed("read the alarms", &error))?;
         all += page.metric_alarms().len();
-        let in_alarm = page.metric_alarms().iter().filter(|alarm| alarm.state_value() == Some(&StateValue::Alarm));
+        let in_alarm = page
+            .metric_alarms()
+            .iter()
+            .filter(|alarm| alarm.state_value() == Some(&StateValue::Alarm));
         ringing.extend(in_alarm.filter_map(|alarm| alarm.alarm_name().map(str::to_owned)));
     }
-    if ringing.is_empty() { Ok(format!("{all} alarms")) } else { bail!("in alarm: {}", ringing.join(", ")) }
+    if ringing.is_empty() {
+        Ok(format!("{all} alarms"))
+    } else {
+        bail!("in alarm: {}", ringing.join(", "))
+    }
 }
 
 async fn answers(url: &str) -> anyhow::Result<String> {
-    let client = worker::http::client_of(url).timeout(Duration::from_secs(10)).build().context("an HTTP client")?;
-    let answer = client.get(format!("{url}/api/v1/menu")).send().await.with_context(|| format!("ask {url}"))?;
+    let client = worker::http::client_of(url)
+        .timeout(Duration::from_secs(10))
+        .build()
+        .context("an HTTP client")?;
+    let answer = client
+        .get(format!("{url}/api/v1/menu"))
+        .send()
+        .await
+        .with_context(|| format!("ask {url}"))?;
     let status = answer.status();
-    if status == StatusCode::OK { Ok(url.to_owned()) } else { bail!("{url} answers {status}") }
+    if status == StatusCode::OK {
+        Ok(url.to_owned())
+    } else {
+        bail!("{url} answers {status}")
+    }
 }
 
 /// The whole chain: storefront, outbox, queues, stock, payment.
 async fn order(shop: &Shop) -> anyhow::Result<String> {
-    let product = shop.menu().await?.into_iter().next().context("the menu is empty")?;
+    let product = shop
+        .menu()
+        .await?
+        .into_iter()
+        .next()
+        .context("the menu is empty")?;
     shop.fill_shelves(std::slice::from_ref(&product), 1).await?;
     let begun = Instant::now();
-    let (status, receipt) = shop.order(&product).await.map_err(|error| anyhow::anyhow!(error))?;
+    let (status, receipt) = shop
+        .order(&product)
+        .await
+        .map_err(|error| anyhow::anyhow!(error))?;
     if status != StatusCode::ACCEPTED {
         bail!("the shop answers {status}: {receipt}");
     }
     let receipt = Receipt::of(&receipt)?;
-    let (id, standing) = (&receipt.order_id, shop.standing(&receipt, begun + CONFIRMED_WITHIN).await?);
+    let (id, standing) = (
+        &receipt.order_id,
+        shop.standing(&receipt, begun + CONFIRMED_WITHIN).await?,
+    );
     if standing.confirmed_at.is_some() {
         Ok(format!("{id} in {} ms", begun.elapsed().as_millis()))
     } else if standing.settled() {
         bail!("the order {id} is {}: look at its history", standing.status)
     } else {
-        bail!("the order {id} has come to no end within {} s", CONFIRMED_WITHIN.as_secs())
+        bail!(
+            "the order {id} has come to no end within {} s",
+            CONFIRMED_WITHIN.as_secs()
+        )
     }
 }

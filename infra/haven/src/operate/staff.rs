@@ -29,14 +29,15 @@ use crate::target::BadUsage;
 const UP: &str = "haven up";
 /// The token in `haven.json` is renewed so long before it ends.
 const RENEW_BEFORE: Duration = Duration::hours(1);
-/// Between two looks at the clock and at what was revoked. The clock of the wall counts: a laptop that slept wakes up with
-/// an old token.
+/// Between two looks at the clock and at what was revoked. The clock of the wall counts: a laptop
+/// that slept wakes up with an old token.
 const LOOK_EVERY: Wait = Wait::from_secs(2);
 
 /// Makes a token, records it and returns its text.
 ///
 /// # Errors
-/// When the name is not a person's, or the database does not take the record. No token is handed out then.
+/// When the name is not a person's, or the database does not take the record. No token is handed
+/// out then.
 pub async fn issue(
     store: &Store,
     signing_key: &str,
@@ -45,9 +46,20 @@ pub async fn issue(
 ) -> anyhow::Result<(String, StaffToken)> {
     let token = new_token(&SystemSource, name, role, life)
         .map_err(|error| BadUsage::Said(format!("--{} {}", error.field, error.message)))?;
-    store.record_token(&token).await.context("record the staff token")?;
+    store
+        .record_token(&token)
+        .await
+        .context("record the staff token")?;
     let after = json!({ "name": token.name, "role": token.role.code(), "expires_at": time_text(token.expires_at) });
-    audit::append(store, issued_by, "staff_token.issue", subject(token.id), None, Some(after)).await?;
+    audit::append(
+        store,
+        issued_by,
+        "staff_token.issue",
+        subject(token.id),
+        None,
+        Some(after),
+    )
+    .await?;
     Ok((storefront::staff::issue(signing_key, &token), token))
 }
 
@@ -56,16 +68,22 @@ pub async fn issue(
 /// # Errors
 /// As [`issue`].
 pub async fn local_token(store: &Store, signing_key: &str) -> anyhow::Result<(String, StaffToken)> {
-    issue(store, signing_key, UP, ("local staff", StaffRole::Staff, LIFE)).await
+    issue(
+        store,
+        signing_key,
+        UP,
+        ("local staff", StaffRole::Staff, LIFE),
+    )
+    .await
 }
 
 fn subject(id: Uuid) -> String {
     format!("staff-token/{id}")
 }
 
-/// Issues a new token an hour before the last one ends, and as soon as that was revoked: whoever signs out with the token of
-/// `haven.json` revokes it, and programs still need one. It ends when `publish` takes no more. A token that cannot be issued
-/// now is tried again at the next look.
+/// Issues a new token an hour before the last one ends, and as soon as that was revoked: whoever
+/// signs out with the token of `haven.json` revokes it, and programs still need one. It ends when
+/// `publish` takes no more. A token that cannot be issued now is tried again at the next look.
 pub async fn keep_fresh<I, R>(
     clock: impl Source,
     mut token: StaffToken,
@@ -96,13 +114,17 @@ pub async fn print_token(options: &Options, login: Login) -> anyhow::Result<()> 
     let key = match ProcessEnvironment.get(SIGNING_KEY.variable) {
         Some(key) => key,
         None => {
-            let facts =
-                Facts::read(&options.database.state).context("no HAVEN_SIGNING_KEY, and no platform that runs here")?;
+            let facts = Facts::read(&options.database.state)
+                .context("no HAVEN_SIGNING_KEY, and no platform that runs here")?;
             local_key(&facts).await?
         }
     };
     let store = open(&options.database, login).await?;
-    let asked = (options.name.as_str(), options.role, Duration::hours(i64::from(options.hours)));
+    let asked = (
+        options.name.as_str(),
+        options.role,
+        Duration::hours(i64::from(options.hours)),
+    );
     let (text, _) = issue(&store, &key, &audit::operator(), asked).await?;
     println!("{text}");
     Ok(())
@@ -110,7 +132,10 @@ pub async fn print_token(options: &Options, login: Login) -> anyhow::Result<()> 
 
 async fn local_key(facts: &Facts) -> anyhow::Result<String> {
     let secrets = Aws::local(&facts.aws_access()).secrets(ENVIRONMENT).await?;
-    secrets.get(SIGNING_KEY.slug).cloned().context("the signing key was not deployed")
+    secrets
+        .get(SIGNING_KEY.slug)
+        .cloned()
+        .context("the signing key was not deployed")
 }
 
 async fn open(database: &StaffDatabase, login: Login) -> anyhow::Result<Store> {
@@ -118,7 +143,9 @@ async fn open(database: &StaffDatabase, login: Login) -> anyhow::Result<Store> {
         Some(url) => (url.clone(), login),
         None => (local_database(&database.state)?, Login::default()),
     };
-    Store::connect(&url, &login).await.context("open the shop's database")
+    Store::connect(&url, &login)
+        .await
+        .context("open the shop's database")
 }
 
 fn local_database(state: &Path) -> anyhow::Result<String> {
@@ -129,8 +156,16 @@ fn local_database(state: &Path) -> anyhow::Result<String> {
 }
 
 /// Prints every recorded token, newest first.
-pub async fn print_tokens(database: &StaffDatabase, json: bool, login: Login) -> anyhow::Result<()> {
-    let tokens = open(database, login).await?.staff_tokens().await.context("read the staff tokens")?;
+pub async fn print_tokens(
+    database: &StaffDatabase,
+    json: bool,
+    login: Login,
+) -> anyhow::Result<()> {
+    let tokens = open(database, login)
+        .await?
+        .staff_tokens()
+        .await
+        .context("read the staff tokens")?;
     let now = SystemSource.now();
     if json {
         let tokens: Vec<Value> = tokens.iter().map(|token| document(token, now)).collect();
@@ -142,7 +177,13 @@ pub async fn print_tokens(database: &StaffDatabase, json: bool, login: Login) ->
     }
     for token in &tokens {
         let (state, until) = (state_of(token, now), time_text(token.expires_at));
-        println!("{}  {:<8}  {:<7}  until {until}  {}", token.id, state, token.role.code(), token.name);
+        println!(
+            "{}  {:<8}  {:<7}  until {until}  {}",
+            token.id,
+            state,
+            token.role.code(),
+            token.name
+        );
     }
     Ok(())
 }
@@ -170,15 +211,30 @@ fn state_of(token: &StaffToken, now: Timestamp) -> &'static str {
 /// Revokes a token. Gives whether there is one of this id.
 pub async fn revoke(database: &StaffDatabase, id: Uuid, login: Login) -> anyhow::Result<bool> {
     let store = open(database, login).await?;
-    let Some(before) = store.revoke_token(id, SystemSource.now()).await.context("revoke the staff token")? else {
+    let Some(before) = store
+        .revoke_token(id, SystemSource.now())
+        .await
+        .context("revoke the staff token")?
+    else {
         eprintln!("There is no staff token {id}; `haven staff tokens` lists them.");
         return Ok(false);
     };
     let now = SystemSource.now();
     let state = |state: &str| json!({ "name": before.name, "state": state });
     let (was, is) = (state(state_of(&before, now)), state("revoked"));
-    audit::append(&store, &audit::operator(), "staff_token.revoke", subject(id), Some(was), Some(is)).await?;
-    println!("Revoked the staff token of {}. Every storefront refuses it within 2 seconds.", before.name);
+    audit::append(
+        &store,
+        &audit::operator(),
+        "staff_token.revoke",
+        subject(id),
+        Some(was),
+        Some(is),
+    )
+    .await?;
+    println!(
+        "Revoked the staff token of {}. Every storefront refuses it within 2 seconds.",
+        before.name
+    );
     Ok(true)
 }
 
@@ -205,7 +261,10 @@ mod tests {
 
     fn token(clock: Clock) -> StaffToken {
         let made = new_token(&clock, "local staff", StaffRole::Staff, LIFE).expect("a token");
-        StaffToken { id: Uuid::now_v7(), ..made }
+        StaffToken {
+            id: Uuid::now_v7(),
+            ..made
+        }
     }
 
     #[tokio::test(start_paused = true)]
@@ -224,9 +283,22 @@ mod tests {
             replaced_after.push(clock.now() - begun);
             replaced_after.len() < 2
         };
-        keep_fresh(clock, first, |id| async move { id == revoked }, issue, publish).await;
-        assert!(replaced_after[0] <= Duration::seconds(5), "{replaced_after:?}");
-        assert!(replaced_after[1] > Duration::hours(10), "the new one is good until it ends: {replaced_after:?}");
+        keep_fresh(
+            clock,
+            first,
+            |id| async move { id == revoked },
+            issue,
+            publish,
+        )
+        .await;
+        assert!(
+            replaced_after[0] <= Duration::seconds(5),
+            "{replaced_after:?}"
+        );
+        assert!(
+            replaced_after[1] > Duration::hours(10),
+            "the new one is good until it ends: {replaced_after:?}"
+        );
     }
 
     #[tokio::test(start_paused = true)]
@@ -252,9 +324,15 @@ mod tests {
         let issued = issued.into_inner().expect("not poisoned");
         assert_eq!(issued.len(), 3, "the third found its shop gone");
         let first = issued[0] - begun;
-        assert!(first >= LIFE - RENEW_BEFORE && first < LIFE - RENEW_BEFORE + Duration::minutes(5), "{first}");
+        assert!(
+            first >= LIFE - RENEW_BEFORE && first < LIFE - RENEW_BEFORE + Duration::minutes(5),
+            "{first}"
+        );
         for pair in issued.windows(2) {
-            assert!(pair[1] - pair[0] < LIFE, "there is always one that is good: {issued:?}");
+            assert!(
+                pair[1] - pair[0] < LIFE,
+                "there is always one that is good: {issued:?}"
+            );
         }
     }
 }

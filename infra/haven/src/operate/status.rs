@@ -15,15 +15,25 @@ pub async fn status(options: &Target) -> anyhow::Result<bool> {
     let facts = Facts::read(&options.place.state);
     let (aws, environment) = crate::target::resolve(options).await?;
     let stacks = provision::status(&aws.target(environment.clone())).await?;
-    let deployed = stacks.iter().all(|stack| stack.status.ends_with("_COMPLETE") && !stack.status.contains("ROLLBACK"));
-    let queues = if deployed { aws.queues(&aws.addresses(&environment.name).await?).await? } else { Vec::new() };
+    let deployed = stacks
+        .iter()
+        .all(|stack| stack.status.ends_with("_COMPLETE") && !stack.status.contains("ROLLBACK"));
+    let queues = if deployed {
+        aws.queues(&aws.addresses(&environment.name).await?).await?
+    } else {
+        Vec::new()
+    };
     let roles = match &facts {
         Ok(facts) if environment.local => roles(facts).await?,
         _ => Vec::new(),
     };
-    let well = deployed && roles.iter().all(|(_, _, ready)| *ready) && queues.iter().all(|queue| queue.parked == 0);
+    let well = deployed
+        && roles.iter().all(|(_, _, ready)| *ready)
+        && queues.iter().all(|queue| queue.parked == 0);
     if options.which.json {
-        let roles = roles.iter().map(|(name, pid, ready)| json!({ "name": name, "pid": pid, "ready": ready }));
+        let roles = roles
+            .iter()
+            .map(|(name, pid, ready)| json!({ "name": name, "pid": pid, "ready": ready }));
         let document = json!({ "environment": environment.name, "well": well, "stacks": stacks,
             "roles": roles.collect::<Vec<_>>(), "queues": queues });
         println!("{document:#}");
@@ -31,17 +41,28 @@ pub async fn status(options: &Target) -> anyhow::Result<bool> {
     }
     let table = |header: &[&str]| {
         let mut table = Table::new();
-        table.load_preset(presets::NOTHING).set_header(header.to_vec());
+        table
+            .load_preset(presets::NOTHING)
+            .set_header(header.to_vec());
         table
     };
     let mut shown = table(&["Stack", "Status", "Resources", ""]);
     for stack in &stacks {
-        shown.add_row([stack.name.clone(), stack.status.clone(), stack.resources.to_string(), stack.about.to_owned()]);
+        shown.add_row([
+            stack.name.clone(),
+            stack.status.clone(),
+            stack.resources.to_string(),
+            stack.about.to_owned(),
+        ]);
     }
     println!("{shown}\n");
     let mut shown = table(&["Role", "Process", "Ready"]);
     for (name, pid, ready) in &roles {
-        shown.add_row([name.clone(), pid.to_string(), if *ready { "yes" } else { "NO" }.to_owned()]);
+        shown.add_row([
+            name.clone(),
+            pid.to_string(),
+            if *ready { "yes" } else { "NO" }.to_owned(),
+        ]);
     }
     println!("{shown}\n");
     let mut shown = table(&["Queue", "Waiting", "In hand", "Parked"]);
@@ -59,13 +80,24 @@ pub async fn status(options: &Target) -> anyhow::Result<bool> {
 
 /// Name, process, and whether it is ready.
 async fn roles(facts: &Facts) -> anyhow::Result<Vec<(String, u32, bool)>> {
-    let client =
-        reqwest::Client::builder().no_proxy().timeout(Duration::from_secs(2)).build().context("an HTTP client")?;
+    let client = reqwest::Client::builder()
+        .no_proxy()
+        .timeout(Duration::from_secs(2))
+        .build()
+        .context("an HTTP client")?;
     let mut roles = Vec::new();
     for role in &facts.roles {
-        let path = if role.name == crate::local::up::GATEWAY { contract::HEALTH_PATH } else { contract::READY_PATH };
+        let path = if role.name == crate::local::up::GATEWAY {
+            contract::HEALTH_PATH
+        } else {
+            contract::READY_PATH
+        };
         let answer = client.get(format!("{}{path}", role.health)).send().await;
-        roles.push((role.name.clone(), role.pid, answer.is_ok_and(|answer| answer.status().is_success())));
+        roles.push((
+            role.name.clone(),
+            role.pid,
+            answer.is_ok_and(|answer| answer.status().is_success()),
+        ));
     }
     Ok(roles)
 }

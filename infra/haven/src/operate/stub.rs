@@ -13,13 +13,17 @@ use serde_json::{Value, json};
 
 use crate::aws::Aws;
 
-/// The fields of a request, the operation under `Action`: of a form, or those of a JSON document that are text.
+/// The fields of a request, the operation under `Action`: of a form, or those of a JSON document
+/// that are text.
 pub type Form = HashMap<String, String>;
 
 /// What a service says: XML or JSON, as its API has it.
 pub enum Answer {
     Done(String),
-    Refused { code: &'static str, message: &'static str },
+    Refused {
+        code: &'static str,
+        message: &'static str,
+    },
 }
 
 impl Answer {
@@ -54,32 +58,51 @@ pub async fn stub<A: Into<Answer>>(answer: impl Fn(&Form) -> A + Send + Sync + '
     let app = Router::new().fallback(move |headers: HeaderMap, body: Bytes| {
         let answer = Arc::clone(&answer);
         async move {
-            let target = headers.get("x-amz-target").and_then(|target| target.to_str().ok());
+            let target = headers
+                .get("x-amz-target")
+                .and_then(|target| target.to_str().ok());
             let said = match target {
                 Some(target) => answer(&of_json(target, &body)).into(),
                 None => answer(&of_form(&body)).into(),
             };
             match (said, target) {
                 (Answer::Done(body), _) => (StatusCode::OK, body),
-                (Answer::Refused { code, message }, Some(_)) => {
-                    (StatusCode::BAD_REQUEST, json!({ "__type": code, "message": message }).to_string())
-                }
+                (Answer::Refused { code, message }, Some(_)) => (
+                    StatusCode::BAD_REQUEST,
+                    json!({ "__type": code, "message": message }).to_string(),
+                ),
                 (Answer::Refused { code, message }, None) => {
-                    let error = format!("<Error><Code>{code}</Code><Message>{message}</Message></Error>");
-                    (StatusCode::BAD_REQUEST, format!("<ErrorResponse>{error}</ErrorResponse>"))
+                    let error =
+                        format!("<Error><Code>{code}</Code><Message>{message}</Message></Error>");
+                    (
+                        StatusCode::BAD_REQUEST,
+                        format!("<ErrorResponse>{error}</ErrorResponse>"),
+                    )
                 }
             }
         }
     });
-    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0")
+        .await
+        .expect("a free port");
     let endpoint = format!("http://{}", listener.local_addr().expect("an address"));
     let serves = tokio::spawn(async move { axum::serve(listener, app).await.expect("it serves") });
-    let config = Aws::local(&LocalAccess::unverified(&endpoint, "us-east-1")).target(Environment::local()).config;
-    Stub { endpoint, config, serves }
+    let config = Aws::local(&LocalAccess::unverified(&endpoint, "us-east-1"))
+        .target(Environment::local())
+        .config;
+    Stub {
+        endpoint,
+        config,
+        serves,
+    }
 }
 
 fn of_form(body: &[u8]) -> Form {
-    let url = reqwest::Url::parse(&format!("http://localhost/?{}", String::from_utf8_lossy(body))).expect("a form");
+    let url = reqwest::Url::parse(&format!(
+        "http://localhost/?{}",
+        String::from_utf8_lossy(body)
+    ))
+    .expect("a form");
     url.query_pairs().into_owned().collect()
 }
 

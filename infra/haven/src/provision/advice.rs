@@ -24,7 +24,10 @@ pub struct Advice {
 
 impl Advice {
     pub fn next(&self, environment: &str, stack: &str) -> Option<String> {
-        let next = self.next.replace("{env}", environment).replace("{stack}", stack);
+        let next = self
+            .next
+            .replace("{env}", environment)
+            .replace("{stack}", stack);
         Some(next).filter(|next| !next.is_empty())
     }
 }
@@ -39,17 +42,21 @@ pub fn advice(status: &str) -> Advice {
     let (verdict, why, next) = match status {
         "CREATE_COMPLETE" | "UPDATE_COMPLETE" | "IMPORT_COMPLETE" => (Ok, "as it was deployed", ""),
         NOT_DEPLOYED | "DELETE_COMPLETE" => (Look, "it is not there", DEPLOY),
-        "UPDATE_ROLLBACK_COMPLETE" | "IMPORT_ROLLBACK_COMPLETE" => {
-            (Look, "the last change failed and was taken back; mend its cause and deploy again", DEPLOY)
-        }
+        "UPDATE_ROLLBACK_COMPLETE" | "IMPORT_ROLLBACK_COMPLETE" => (
+            Look,
+            "the last change failed and was taken back; mend its cause and deploy again",
+            DEPLOY,
+        ),
         "REVIEW_IN_PROGRESS" => (
             Look,
             "an empty shell for a change set that was never executed: apply the plan that made it, or clear it away",
             "haven doctor {env} --fix",
         ),
-        "CREATE_FAILED" | "ROLLBACK_COMPLETE" | "ROLLBACK_FAILED" => {
-            (Wrong, "it never came to be; a deployment deletes what is left of it and makes it anew", DEPLOY)
-        }
+        "CREATE_FAILED" | "ROLLBACK_COMPLETE" | "ROLLBACK_FAILED" => (
+            Wrong,
+            "it never came to be; a deployment deletes what is left of it and makes it anew",
+            DEPLOY,
+        ),
         "DELETE_FAILED" => (
             Wrong,
             "something stood in the way of its deletion; its events say what, and this tries again",
@@ -65,9 +72,11 @@ pub fn advice(status: &str) -> Advice {
             "the way back failed too; mend what its events name, then go on with it (rollback-stack is refused here)",
             "aws cloudformation continue-update-rollback --stack-name {stack}",
         ),
-        "IMPORT_ROLLBACK_FAILED" => {
-            (Wrong, "an import failed, and so did its way back; its events say at which resource", EVENTS)
-        }
+        "IMPORT_ROLLBACK_FAILED" => (
+            Wrong,
+            "an import failed, and so did its way back; its events say at which resource",
+            EVENTS,
+        ),
         "CREATE_IN_PROGRESS" => (
             Look,
             "it is being made; this waits for the end",
@@ -93,13 +102,21 @@ pub fn advice(status: &str) -> Advice {
             "resources are being imported; this waits for the end",
             "aws cloudformation wait stack-import-complete --stack-name {stack}",
         ),
-        "ROLLBACK_IN_PROGRESS" | "IMPORT_ROLLBACK_IN_PROGRESS" => {
-            (Look, "what failed is being taken back: ask again once it rests", AGAIN)
-        }
-        unknown if unknown.ends_with("_FAILED") => {
-            (Wrong, "this haven does not know the status, but it is a failure: its events say of what", EVENTS)
-        }
-        _ => (Look, "this haven does not know the status: see what happened last", EVENTS),
+        "ROLLBACK_IN_PROGRESS" | "IMPORT_ROLLBACK_IN_PROGRESS" => (
+            Look,
+            "what failed is being taken back: ask again once it rests",
+            AGAIN,
+        ),
+        unknown if unknown.ends_with("_FAILED") => (
+            Wrong,
+            "this haven does not know the status, but it is a failure: its events say of what",
+            EVENTS,
+        ),
+        _ => (
+            Look,
+            "this haven does not know the status: see what happened last",
+            EVENTS,
+        ),
     };
     Advice { verdict, why, next }
 }
@@ -122,18 +139,29 @@ mod tests {
                 _ => Verdict::Look,
             };
             assert_eq!(advice.verdict, expected, "{status}");
-            assert_eq!(advice.next("dev", "brew-haven-dev-data").is_none(), expected == Verdict::Ok, "{status}");
+            assert_eq!(
+                advice.next("dev", "brew-haven-dev-data").is_none(),
+                expected == Verdict::Ok,
+                "{status}"
+            );
         }
     }
 
     #[test]
     fn the_commands_that_are_confused_are_told_apart() {
-        let next = |status: &str| advice(status).next("dev", "brew-haven-dev-data").expect("a command");
+        let next = |status: &str| {
+            advice(status)
+                .next("dev", "brew-haven-dev-data")
+                .expect("a command")
+        };
         assert_eq!(
             next("UPDATE_ROLLBACK_FAILED"),
             "aws cloudformation continue-update-rollback --stack-name brew-haven-dev-data"
         );
-        assert_eq!(next("UPDATE_FAILED"), "aws cloudformation rollback-stack --stack-name brew-haven-dev-data");
+        assert_eq!(
+            next("UPDATE_FAILED"),
+            "aws cloudformation rollback-stack --stack-name brew-haven-dev-data"
+        );
         assert_eq!(next("ROLLBACK_COMPLETE"), "haven deploy dev");
         assert_eq!(next("REVIEW_IN_PROGRESS"), "haven doctor dev --fix");
     }

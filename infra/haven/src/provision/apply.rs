@@ -1,4 +1,5 @@
-//! Does what a plan says, and nothing else: whatever moved since it was made stops it before anything is done.
+//! Does what a plan says, and nothing else: whatever moved since it was made stops it before
+//! anything is done.
 
 use std::collections::HashMap;
 use std::time::Instant;
@@ -17,21 +18,34 @@ use super::standing::Standing;
 use super::{Reporter, Target, live};
 
 /// # Errors
-/// Everything that moved since the plan was made, at once, before anything is done; else the cause of the first failure.
+/// Everything that moved since the plan was made, at once, before anything is done; else the cause
+/// of the first failure.
 pub async fn apply(target: &Target, plan: &Plan, reporter: &Reporter) -> anyhow::Result<Deployed> {
     plan.check()?;
     let stacks = blueprint::stacks(&target.environment);
     let moved = moved(target, plan, &stacks).await?;
     if !moved.is_empty() {
-        bail!("the plan does not fit any more, nothing was done; plan again:\n  {}", moved.join("\n  "));
+        bail!(
+            "the plan does not fit any more, nothing was done; plan again:\n  {}",
+            moved.join("\n  ")
+        );
     }
-    let planned: HashMap<&str, &StackPlan> = plan.stacks.iter().map(|stack| (stack.name.as_str(), stack)).collect();
+    let planned: HashMap<&str, &StackPlan> = plan
+        .stacks
+        .iter()
+        .map(|stack| (stack.name.as_str(), stack))
+        .collect();
     let stacks = in_waves(stacks, async |stack: &Stack| {
-        let planned = planned.get(stack.name.as_str()).context("the plan has every stack")?;
+        let planned = planned
+            .get(stack.name.as_str())
+            .context("the plan has every stack")?;
         apply_stack(target, plan, stack, planned, reporter).await
     })
     .await?;
-    Ok(Deployed { stacks, left_out: blueprint::left_out(&target.environment) })
+    Ok(Deployed {
+        stacks,
+        left_out: blueprint::left_out(&target.environment),
+    })
 }
 
 /// What is not as it was when the plan was made, a line each.
@@ -43,66 +57,127 @@ async fn moved(target: &Target, plan: &Plan, stacks: &[Stack]) -> anyhow::Result
     }
     let account = live::expected_account(target).await?;
     if account != plan.account {
-        moved.push(format!("it was made for account {}, and this is {account}", plan.account));
+        moved.push(format!(
+            "it was made for account {}, and this is {account}",
+            plan.account
+        ));
     }
     let region = &target.environment.settings.account.region;
     if *region != plan.region {
-        moved.push(format!("it was made for region {}, and this is {region}", plan.region));
+        moved.push(format!(
+            "it was made for region {}, and this is {region}",
+            plan.region
+        ));
     }
     if !moved.is_empty() {
         return Ok(moved);
     }
     if stacks.len() != plan.stacks.len() {
-        moved.push(format!("it has {} stacks, and now there are {}", plan.stacks.len(), stacks.len()));
+        moved.push(format!(
+            "it has {} stacks, and now there are {}",
+            plan.stacks.len(),
+            stacks.len()
+        ));
     }
     let ours: Vec<&Stack> = stacks.iter().collect();
     let standings = Standing::of_all(&target.cloudformation, &ours).await?;
     let standings: Vec<(&Stack, &Standing)> = stacks.iter().zip(&standings).collect();
     for planned in &plan.stacks {
-        let Some((stack, standing)) = standings.iter().find(|(stack, _)| stack.name == planned.name) else {
-            moved.push(format!("{}: no code makes this stack any more", planned.name));
+        let Some((stack, standing)) = standings
+            .iter()
+            .find(|(stack, _)| stack.name == planned.name)
+        else {
+            moved.push(format!(
+                "{}: no code makes this stack any more",
+                planned.name
+            ));
             continue;
         };
         if live::sha256(&stack.template.to_string()) != planned.template_sha256 {
-            moved.push(format!("{}: its template has changed, by code or by settings", planned.name));
+            moved.push(format!(
+                "{}: its template has changed, by code or by settings",
+                planned.name
+            ));
         }
         // By the drift that it was planned with: what moved there is told below.
         if standing.fingerprint(&planned.drift) != planned.live {
-            moved.push(format!("{}: somebody else has deployed it since", planned.name));
+            moved.push(format!(
+                "{}: somebody else has deployed it since",
+                planned.name
+            ));
         }
     }
     moved.extend(moved_by_hand(target, plan, &standings).await);
-    moved.extend(moved_parameters(plan, &live::parameter_versions(target).await?));
+    moved.extend(moved_parameters(
+        plan,
+        &live::parameter_versions(target).await?,
+    ));
     Ok(moved)
 }
 
 /// What was changed by hand since, of the stacks that could be looked at when the plan was made.
-async fn moved_by_hand(target: &Target, plan: &Plan, stacks: &[(&Stack, &Standing)]) -> Vec<String> {
+async fn moved_by_hand(
+    target: &Target,
+    plan: &Plan,
+    stacks: &[(&Stack, &Standing)],
+) -> Vec<String> {
     let planned = |name: &str| plan.stacks.iter().find(|planned| planned.name == name);
-    let is_known = |name: &str| planned(name).is_some_and(|planned| planned.drift_unknown.is_none());
-    let known: Vec<_> = stacks.iter().copied().filter(|(stack, _)| is_known(&stack.name)).collect();
+    let is_known =
+        |name: &str| planned(name).is_some_and(|planned| planned.drift_unknown.is_none());
+    let known: Vec<_> = stacks
+        .iter()
+        .copied()
+        .filter(|(stack, _)| is_known(&stack.name))
+        .collect();
     let mut moved = Vec::new();
-    for StackDrift { name, drift, unknown, .. } in drift::look(target, &known, &Reporter::quiet()).await {
-        let before = planned(&name).map(|planned| planned.drift.as_slice()).unwrap_or_default();
+    for StackDrift {
+        name,
+        drift,
+        unknown,
+        ..
+    } in drift::look(target, &known, &Reporter::quiet()).await
+    {
+        let before = planned(&name)
+            .map(|planned| planned.drift.as_slice())
+            .unwrap_or_default();
         if let Some(unknown) = unknown {
-            moved.push(format!("{name}: whether it was changed by hand cannot be told any more: {unknown}"));
+            moved.push(format!(
+                "{name}: whether it was changed by hand cannot be told any more: {unknown}"
+            ));
         } else if drift != before {
             let changed = drift.iter().filter(|drifted| !before.contains(drifted));
-            let undone = before.iter().filter(|old| !drift.iter().any(|new| new.resource == old.resource));
-            let names: Vec<&str> = changed.chain(undone).map(|drifted| drifted.resource.as_str()).collect();
-            moved.push(format!("{name}: changed by hand since: {}", names.join(", ")));
+            let undone = before
+                .iter()
+                .filter(|old| !drift.iter().any(|new| new.resource == old.resource));
+            let names: Vec<&str> = changed
+                .chain(undone)
+                .map(|drifted| drifted.resource.as_str())
+                .collect();
+            moved.push(format!(
+                "{name}: changed by hand since: {}",
+                names.join(", ")
+            ));
         }
     }
     moved
 }
 
 fn moved_parameters(plan: &Plan, now: &std::collections::BTreeMap<String, i64>) -> Vec<String> {
-    let names = plan.parameters.keys().chain(now.keys().filter(|name| !plan.parameters.contains_key(*name)));
-    let version = |version: Option<&i64>| version.map_or("gone".to_owned(), |version| format!("at version {version}"));
+    let names = plan.parameters.keys().chain(
+        now.keys()
+            .filter(|name| !plan.parameters.contains_key(*name)),
+    );
+    let version = |version: Option<&i64>| {
+        version.map_or("gone".to_owned(), |version| format!("at version {version}"))
+    };
     names
         .filter(|name| plan.parameters.get(*name) != now.get(*name))
         .map(|name| {
-            format!("the parameter {name} was {} and is {}", version(plan.parameters.get(name)), version(now.get(name)))
+            format!(
+                "the parameter {name} was {} and is {}",
+                version(plan.parameters.get(name)),
+                version(now.get(name))
+            )
         })
         .collect()
 }
@@ -115,11 +190,16 @@ async fn apply_stack(
     reporter: &Reporter,
 ) -> anyhow::Result<StackOutcome> {
     let begun = Instant::now();
-    let estimate = planned.last_took_s.map(|seconds| format!(", about {seconds:.0} s")).unwrap_or_default();
+    let estimate = planned
+        .last_took_s
+        .map(|seconds| format!(", about {seconds:.0} s"))
+        .unwrap_or_default();
     let line = reporter.begin(&stack.name, &format!("{}{estimate}", stack.about));
     let changed = match planned.action {
         StackAction::Unchanged => Ok(Changed::Nothing),
-        StackAction::Create | StackAction::Update => change(target, plan, stack, planned, &line).await,
+        StackAction::Create | StackAction::Update => {
+            change(target, plan, stack, planned, &line).await
+        }
     };
     StackOutcome::of(&stack.name, changed, begun.elapsed(), line)
 }
@@ -139,7 +219,9 @@ async fn change(
             prepare(target, stack, &standing, line).await?
         }
     };
-    let Some(change_set) = change_set else { return Ok(Changed::Nothing) };
+    let Some(change_set) = change_set else {
+        return Ok(Changed::Nothing);
+    };
     if let Some(surprise) = surprise(&planned.changes, &change_set) {
         discard(&target.cloudformation, &stack.name, &change_set.arn).await;
         bail!(
@@ -155,12 +237,16 @@ async fn change(
 /// The first change that was not planned, or is worse than it was planned.
 fn surprise<'a>(planned: &[Change], change_set: &'a ChangeSet) -> Option<&'a Change> {
     change_set.changes.iter().find(|change| {
-        let expected = planned.iter().find(|planned| planned.resource == change.resource);
-        expected
-            .is_none_or(|planned| change.rung > planned.rung || (change.must_be_named() && !planned.must_be_named()))
+        let expected = planned
+            .iter()
+            .find(|planned| planned.resource == change.resource);
+        expected.is_none_or(|planned| {
+            change.rung > planned.rung || (change.must_be_named() && !planned.must_be_named())
+        })
     })
 }
 
 pub fn text_of(time: OffsetDateTime) -> String {
-    time.format(&time::format_description::well_known::Rfc3339).unwrap_or_else(|_| time.to_string())
+    time.format(&time::format_description::well_known::Rfc3339)
+        .unwrap_or_else(|_| time.to_string())
 }

@@ -58,15 +58,23 @@ pub async fn command(options: &Bootstrap) -> anyhow::Result<bool> {
         account,
         region: target.environment.settings.account.region.clone(),
         outcome,
-        execution_role: role(&target).await?.context("the stack is there, and exports no role")?,
+        execution_role: role(&target)
+            .await?
+            .context("the stack is there, and exports no role")?,
         resources: made_of(&target, &stack.name).await?,
         stack: stack.name,
     };
     if which.json {
-        println!("{}", serde_json::to_string_pretty(&made).context("write JSON")?);
+        println!(
+            "{}",
+            serde_json::to_string_pretty(&made).context("write JSON")?
+        );
         return Ok(true);
     }
-    println!("{}: {outcome}, in account {} ({}); it costs nothing", made.stack, made.account, made.region);
+    println!(
+        "{}: {outcome}, in account {} ({}); it costs nothing",
+        made.stack, made.account, made.region
+    );
     for Resource { id, kind, name } in &made.resources {
         println!("  {id:20} {kind:24} {name}");
     }
@@ -88,7 +96,8 @@ async fn made_of(target: &Target, stack: &str) -> anyhow::Result<Vec<Resource>> 
     Ok(of.collect())
 }
 
-/// The role that CloudFormation is to deploy a stack with; `None` for its own rights to be those of whoever asks.
+/// The role that CloudFormation is to deploy a stack with; `None` for its own rights to be those of
+/// whoever asks.
 pub async fn role_for(target: &Target, stack: &Stack) -> anyhow::Result<Option<String>> {
     match stack.slug {
         // A role makes neither itself nor its fences.
@@ -99,7 +108,14 @@ pub async fn role_for(target: &Target, stack: &Stack) -> anyhow::Result<Option<S
 
 async fn role(target: &Target) -> anyhow::Result<Option<String>> {
     let export = blueprint::execution_role_export(&target.environment);
-    let found = find(&target.cloudformation, &target.environment.stack_name(BOOTSTRAP)).await?;
-    let output = found.iter().flat_map(|stack| stack.outputs()).find(|output| output.export_name() == Some(&export));
+    let found = find(
+        &target.cloudformation,
+        &target.environment.stack_name(BOOTSTRAP),
+    )
+    .await?;
+    let output = found
+        .iter()
+        .flat_map(|stack| stack.outputs())
+        .find(|output| output.export_name() == Some(&export));
     Ok(output.and_then(|output| output.output_value().map(str::to_owned)))
 }

@@ -1,4 +1,5 @@
-//! Why a stack failed, in one block: the cause first, then what stands behind it, then what became of the stack.
+//! Why a stack failed, in one block: the cause first, then what stands behind it, then what became
+//! of the stack.
 
 use std::collections::HashSet;
 
@@ -12,22 +13,39 @@ use super::{Target, denied, failed, why};
 const NESTED_MAX: usize = 8;
 
 /// `evidence` is what was gathered while it was still there.
-pub async fn told(target: &Target, name: &str, status: &str, seen: &[Seen], evidence: &[String]) -> String {
+pub async fn told(
+    target: &Target,
+    name: &str,
+    status: &str,
+    seen: &[Seen],
+    evidence: &[String],
+) -> String {
     let Some(cause) = find(target, name, seen).await else {
         return format!("the stack {name} is {status}, and CloudFormation gave no reason");
     };
-    let evidence: String = evidence.iter().map(|line| format!("\n    {line}")).collect();
-    format!("{}{evidence}\n  so the stack {name} is {status}", explain(&cause))
+    let evidence: String = evidence
+        .iter()
+        .map(|line| format!("\n    {line}"))
+        .collect();
+    format!(
+        "{}{evidence}\n  so the stack {name} is {status}",
+        explain(&cause)
+    )
 }
 
 async fn find(target: &Target, name: &str, seen: &[Seen]) -> Option<Seen> {
     let client = &target.cloudformation;
     // By id: a stack that was rolled back and deleted is not found by its name.
-    let id = seen.iter().map(|event| event.stack.as_str()).find(|id| !id.is_empty()).unwrap_or(name);
+    let id = seen
+        .iter()
+        .map(|event| event.stack.as_str())
+        .find(|id| !id.is_empty())
+        .unwrap_or(name);
     let failed = failures(client, Some(id), None, seen).await;
     let mut cause = first_cause(&failed).or_else(|| root_cause(seen)).cloned()?;
     let mut been = HashSet::new();
-    while cause.is_nested_stack() && been.len() < NESTED_MAX && been.insert(cause.physical.clone()) {
+    while cause.is_nested_stack() && been.len() < NESTED_MAX && been.insert(cause.physical.clone())
+    {
         let inner = events(client, &cause.physical).await.unwrap_or_default();
         match root_cause(&inner) {
             Some(deeper) => cause = deeper.clone(),
@@ -40,19 +58,30 @@ async fn find(target: &Target, name: &str, seen: &[Seen]) -> Option<Seen> {
     Some(cause)
 }
 
-/// What CloudFormation has against a change set, beside the reason that it gives itself: a failed validation, a hook.
+/// What CloudFormation has against a change set, beside the reason that it gives itself: a failed
+/// validation, a hook.
 pub async fn of_change_set(client: &Client, arn: &str) -> Option<String> {
     first_cause(&failures(client, None, Some(arn), &[]).await).map(explain)
 }
 
-/// The failures that CloudFormation itself picks out, oldest first, since the first that was seen. Empty where the endpoint
-/// does not know how: then the stack's own events must do.
-async fn failures(client: &Client, stack: Option<&str>, change_set: Option<&str>, seen: &[Seen]) -> Vec<Seen> {
+/// The failures that CloudFormation itself picks out, oldest first, since the first that was seen.
+/// Empty where the endpoint does not know how: then the stack's own events must do.
+async fn failures(
+    client: &Client,
+    stack: Option<&str>,
+    change_set: Option<&str>,
+    seen: &[Seen],
+) -> Vec<Seen> {
     let since = seen.iter().find_map(|event| event.at);
     let mut failures = Vec::new();
-    let call = client.describe_events().set_stack_name(stack.map(str::to_owned));
+    let call = client
+        .describe_events()
+        .set_stack_name(stack.map(str::to_owned));
     let call = call.set_change_set_name(change_set.map(str::to_owned));
-    let mut pages = call.filters(EventFilter::builder().failed_events(true).build()).into_paginator().send();
+    let mut pages = call
+        .filters(EventFilter::builder().failed_events(true).build())
+        .into_paginator()
+        .send();
     while let Some(page) = pages.next().await {
         let Ok(page) = page else { break };
         failures.extend(page.operation_events().iter().map(Seen::from));
@@ -65,7 +94,11 @@ async fn failures(client: &Client, stack: Option<&str>, change_set: Option<&str>
 /// All events of a stack, by name or id, oldest first.
 pub async fn events(client: &Client, stack: &str) -> anyhow::Result<Vec<Seen>> {
     let mut seen = Vec::new();
-    let mut pages = client.describe_stack_events().stack_name(stack).into_paginator().send();
+    let mut pages = client
+        .describe_stack_events()
+        .stack_name(stack)
+        .into_paginator()
+        .send();
     while let Some(page) = pages.next().await {
         match page {
             Ok(page) => seen.extend(page.stack_events().iter().map(Seen::from)),

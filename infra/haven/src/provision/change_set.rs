@@ -6,8 +6,8 @@ use std::time::Duration;
 use anyhow::{Context as _, bail};
 use aws_sdk_cloudformation::Client;
 use aws_sdk_cloudformation::types::{
-    Capability, Change as SdkChange, ChangeAction, ChangeSetStatus, ChangeSetType, DeploymentMode, OnStackFailure,
-    Replacement, Stack, StackResourceSummary,
+    Capability, Change as SdkChange, ChangeAction, ChangeSetStatus, ChangeSetType, DeploymentMode,
+    OnStackFailure, Replacement, Stack, StackResourceSummary,
 };
 use blueprint::consequence::{self, Change, Said};
 use serde_json::Value;
@@ -52,9 +52,11 @@ pub struct ChangeSet {
 /// The stack as CloudFormation has it; `None` when it has none of this name, or none any more.
 pub async fn find(client: &Client, name: &str) -> anyhow::Result<Option<Stack>> {
     match client.describe_stacks().stack_name(name).send().await {
-        Ok(found) => {
-            Ok(found.stacks.unwrap_or_default().into_iter().find(|stack| status_of(stack) != "DELETE_COMPLETE"))
-        }
+        Ok(found) => Ok(found
+            .stacks
+            .unwrap_or_default()
+            .into_iter()
+            .find(|stack| status_of(stack) != "DELETE_COMPLETE")),
         Err(error) => {
             let said = why(&error);
             match said.contains("does not exist") {
@@ -66,10 +68,14 @@ pub async fn find(client: &Client, name: &str) -> anyhow::Result<Option<Stack>> 
 }
 
 pub fn status_of(stack: &Stack) -> &str {
-    stack.stack_status().map(|status| status.as_str()).unwrap_or("UNKNOWN")
+    stack
+        .stack_status()
+        .map(|status| status.as_str())
+        .unwrap_or("UNKNOWN")
 }
 
-/// The template that a stack was last brought to; null for a stack that is not there or was not made by us.
+/// The template that a stack was last brought to; null for a stack that is not there or was not
+/// made by us.
 pub async fn deployed_template(client: &Client, name: &str) -> anyhow::Result<Value> {
     Ok(Standing::of(client, name).await?.template)
 }
@@ -77,22 +83,35 @@ pub async fn deployed_template(client: &Client, name: &str) -> anyhow::Result<Va
 /// What is in a stack.
 pub async fn resources(client: &Client, stack: &str) -> anyhow::Result<Vec<StackResourceSummary>> {
     let mut resources = Vec::new();
-    let mut pages = client.list_stack_resources().stack_name(stack).into_paginator().send();
+    let mut pages = client
+        .list_stack_resources()
+        .stack_name(stack)
+        .into_paginator()
+        .send();
     while let Some(page) = pages.next().await {
-        let page = page.map_err(|error| failed(format!("list the resources of {stack}"), &error))?;
+        let page =
+            page.map_err(|error| failed(format!("list the resources of {stack}"), &error))?;
         resources.extend(page.stack_resource_summaries.unwrap_or_default());
     }
     Ok(resources)
 }
 
 /// Brings the stack to its template, unless that takes what holds data and was not named.
-pub async fn apply(target: &Target, stack: &blueprint::Stack, named: &Named, line: &Line) -> anyhow::Result<Changed> {
+pub async fn apply(
+    target: &Target,
+    stack: &blueprint::Stack,
+    named: &Named,
+    line: &Line,
+) -> anyhow::Result<Changed> {
     let standing = Standing::of(&target.cloudformation, &stack.name).await?;
-    let Some(change_set) = prepare(target, stack, &standing, line).await? else { return Ok(Changed::Nothing) };
+    let Some(change_set) = prepare(target, stack, &standing, line).await? else {
+        return Ok(Changed::Nothing);
+    };
     execute(target, stack, &change_set, named, line).await
 }
 
-/// Makes the change set of a stack that stands like this, and reads it. `None` when there is nothing to change.
+/// Makes the change set of a stack that stands like this, and reads it. `None` when there is
+/// nothing to change.
 pub async fn prepare(
     target: &Target,
     stack: &blueprint::Stack,
@@ -102,15 +121,22 @@ pub async fn prepare(
     prepare_as(target, stack, standing, None, line).await
 }
 
-/// The same, by what is there and not by what the last template said: it undoes what was changed by hand. `None` where the
-/// endpoint does not know such change sets: they come back empty.
+/// The same, by what is there and not by what the last template said: it undoes what was changed by
+/// hand. `None` where the endpoint does not know such change sets: they come back empty.
 pub async fn prepare_revert(
     target: &Target,
     stack: &blueprint::Stack,
     standing: &Standing,
     line: &Line,
 ) -> anyhow::Result<Option<ChangeSet>> {
-    prepare_as(target, stack, standing, Some(DeploymentMode::RevertDrift), line).await
+    prepare_as(
+        target,
+        stack,
+        standing,
+        Some(DeploymentMode::RevertDrift),
+        line,
+    )
+    .await
 }
 
 async fn prepare_as(
@@ -124,20 +150,32 @@ async fn prepare_as(
     let mut found = standing.stack.as_ref();
     // A stack that never came to be cannot be changed, only made again.
     if let Some(corpse) = found.filter(|stack| is_corpse(status_of(stack))) {
-        line.doing(&format!("deleting what is left of a failed attempt ({})", status_of(corpse)));
+        line.doing(&format!(
+            "deleting what is left of a failed attempt ({})",
+            status_of(corpse)
+        ));
         let deleted = client.delete_stack().stack_name(&stack.name).send().await;
-        deleted.map_err(|error| failed(format!("delete what is left of {}", stack.name), &error))?;
+        deleted
+            .map_err(|error| failed(format!("delete what is left of {}", stack.name), &error))?;
         wait_until_gone(target, &stack.name).await?;
         found = None;
     }
     let creates = matches!(found.map(status_of), None | Some("REVIEW_IN_PROGRESS"));
-    let before = if creates { &Value::Null } else { &standing.template };
+    let before = if creates {
+        &Value::Null
+    } else {
+        &standing.template
+    };
     line.doing("asking CloudFormation what would change");
     let arn = create(target, stack, creates, mode).await?;
     match computed(client, &stack.name, &arn).await {
         Ok(Some(said)) if creates || !said.is_empty() => {
             let changes = consequence::merged(consequence::diff(before, &stack.template), &said);
-            Ok(Some(ChangeSet { arn, creates, changes }))
+            Ok(Some(ChangeSet {
+                arn,
+                creates,
+                changes,
+            }))
         }
         Ok(_) => {
             discard(client, &stack.name, &arn).await;
@@ -154,19 +192,38 @@ async fn prepare_as(
 ///
 /// # Errors
 /// When it is gone, or cannot be executed any more.
-pub async fn read(target: &Target, stack: &blueprint::Stack, arn: &str, creates: bool) -> anyhow::Result<ChangeSet> {
+pub async fn read(
+    target: &Target,
+    stack: &blueprint::Stack,
+    arn: &str,
+    creates: bool,
+) -> anyhow::Result<ChangeSet> {
     let client = &target.cloudformation;
-    let before = if creates { Value::Null } else { deployed_template(client, &stack.name).await? };
+    let before = if creates {
+        Value::Null
+    } else {
+        deployed_template(client, &stack.name).await?
+    };
     let said = computed(client, &stack.name, arn).await?;
-    let said = said.with_context(|| format!("the change set of {} is not what it was: plan again", stack.name))?;
+    let said = said.with_context(|| {
+        format!(
+            "the change set of {} is not what it was: plan again",
+            stack.name
+        )
+    })?;
     let changes = consequence::merged(consequence::diff(&before, &stack.template), &said);
-    Ok(ChangeSet { arn: arn.to_owned(), creates, changes })
+    Ok(ChangeSet {
+        arn: arn.to_owned(),
+        creates,
+        changes,
+    })
 }
 
 /// Executes a change set and follows it to its end.
 ///
 /// # Errors
-/// Before anything is done, when it takes what holds data and was not named; else the cause of the failure.
+/// Before anything is done, when it takes what holds data and was not named; else the cause of the
+/// failure.
 pub async fn execute(
     target: &Target,
     stack: &blueprint::Stack,
@@ -183,23 +240,47 @@ pub async fn execute(
     if !change_set.creates {
         protection.lift(named).await?;
     }
-    let before: HashSet<String> = events(client, &stack.name).await?.into_iter().map(|event| event.id).collect();
-    let id = find(client, &stack.name).await?.and_then(|found| found.stack_id).unwrap_or_else(|| stack.name.clone());
-    let executed = client.execute_change_set().stack_name(&stack.name).change_set_name(&change_set.arn).send().await;
+    let before: HashSet<String> = events(client, &stack.name)
+        .await?
+        .into_iter()
+        .map(|event| event.id)
+        .collect();
+    let id = find(client, &stack.name)
+        .await?
+        .and_then(|found| found.stack_id)
+        .unwrap_or_else(|| stack.name.clone());
+    let executed = client
+        .execute_change_set()
+        .stack_name(&stack.name)
+        .change_set_name(&change_set.arn)
+        .send()
+        .await;
     let ended = match executed {
         Ok(_) => watch(target, &stack.name, &id, &before, line).await,
-        Err(error) => Err(failed(format!("execute the change set of {}", stack.name), &error)),
+        Err(error) => Err(failed(
+            format!("execute the change set of {}", stack.name),
+            &error,
+        )),
     };
     // Whatever became of it; a stack that was rolled back and deleted has nothing to protect.
     let protected = protection.restore().await;
     ended?;
     protected?;
-    Ok(if change_set.creates { Changed::Created } else { Changed::Updated })
+    Ok(if change_set.creates {
+        Changed::Created
+    } else {
+        Changed::Updated
+    })
 }
 
 /// Forgets a change set, and the empty stack that a first one is kept in.
 pub async fn discard(client: &Client, stack: &str, arn: &str) {
-    let _ = client.delete_change_set().stack_name(stack).change_set_name(arn).send().await;
+    let _ = client
+        .delete_change_set()
+        .stack_name(stack)
+        .change_set_name(arn)
+        .send()
+        .await;
     if let Ok(Some(found)) = find(client, stack).await
         && status_of(&found) == "REVIEW_IN_PROGRESS"
     {
@@ -213,7 +294,11 @@ async fn create(
     creates: bool,
     mode: Option<DeploymentMode>,
 ) -> anyhow::Result<String> {
-    let kind = if creates { ChangeSetType::Create } else { ChangeSetType::Update };
+    let kind = if creates {
+        ChangeSetType::Create
+    } else {
+        ChangeSetType::Update
+    };
     let mut call = target
         .cloudformation
         .create_change_set()
@@ -231,23 +316,32 @@ async fn create(
         call = call.on_stack_failure(OnStackFailure::Delete);
     }
     match call.send().await {
-        Ok(made) => made.id.context("CloudFormation gave the change set no name"),
-        Err(error) => Err(failed(format!("make a change set for {}", stack.name), &error)),
+        Ok(made) => made
+            .id
+            .context("CloudFormation gave the change set no name"),
+        Err(error) => Err(failed(
+            format!("make a change set for {}", stack.name),
+            &error,
+        )),
     }
 }
 
-/// What a change set would do, once CloudFormation has worked it out; `None` when that is nothing, which CloudFormation
-/// reports as a failure with a reason.
+/// What a change set would do, once CloudFormation has worked it out; `None` when that is nothing,
+/// which CloudFormation reports as a failure with a reason.
 async fn computed(client: &Client, stack: &str, arn: &str) -> anyhow::Result<Option<Vec<Said>>> {
     let begun = std::time::Instant::now();
     let mut pause = LOOK.0;
     loop {
-        let mut call =
-            client.describe_change_set().stack_name(stack).change_set_name(arn).include_property_values(true);
+        let mut call = client
+            .describe_change_set()
+            .stack_name(stack)
+            .change_set_name(arn)
+            .include_property_values(true);
         let mut said = Vec::new();
         loop {
             let page = call.clone().send().await;
-            let page = page.map_err(|error| failed(format!("read the change set of {stack}"), &error))?;
+            let page =
+                page.map_err(|error| failed(format!("read the change set of {stack}"), &error))?;
             let reason = page.status_reason().unwrap_or_default();
             match page.status() {
                 Some(ChangeSetStatus::CreateComplete) => {
@@ -260,11 +354,16 @@ async fn computed(client: &Client, stack: &str, arn: &str) -> anyhow::Result<Opt
                 Some(ChangeSetStatus::Failed) if says_no_change(reason) => return Ok(None),
                 Some(ChangeSetStatus::Failed) => {
                     let cause = cause::of_change_set(client, arn).await;
-                    let cause = cause.map(|cause| format!("\n  {cause}")).unwrap_or_default();
+                    let cause = cause
+                        .map(|cause| format!("\n  {cause}"))
+                        .unwrap_or_default();
                     bail!("the change set of {stack} failed: {reason}{cause}")
                 }
                 _ if begun.elapsed() > COMPUTED_WITHIN => {
-                    bail!("the change set of {stack} was not computed within {} s", COMPUTED_WITHIN.as_secs())
+                    bail!(
+                        "the change set of {stack} was not computed within {} s",
+                        COMPUTED_WITHIN.as_secs()
+                    )
                 }
                 _ => break,
             }
@@ -276,14 +375,19 @@ async fn computed(client: &Client, stack: &str, arn: &str) -> anyhow::Result<Opt
 
 fn said_of(change: &SdkChange) -> Option<Said> {
     let change = change.resource_change()?;
-    let value = |text: Option<&str>| text.map_or(Value::Null, |text| Value::String(text.to_owned()));
+    let value =
+        |text: Option<&str>| text.map_or(Value::Null, |text| Value::String(text.to_owned()));
     let properties = change.details().iter().filter_map(|detail| {
         let target = detail.target()?;
         let name = target
             .path()
             .map(|path| path.trim_start_matches("/Properties/").replace('/', "."))
             .or(target.name().map(str::to_owned))?;
-        Some((name, value(target.before_value()), value(target.after_value())))
+        Some((
+            name,
+            value(target.before_value()),
+            value(target.after_value()),
+        ))
     });
     Some(Said {
         resource: change.logical_resource_id()?.to_owned(),
@@ -294,7 +398,10 @@ fn said_of(change: &SdkChange) -> Option<Said> {
             Some(Replacement::Conditional) => Some(false),
             _ => None,
         },
-        policy: change.policy_action().map(|policy| policy.as_str().to_owned()).unwrap_or_default(),
+        policy: change
+            .policy_action()
+            .map(|policy| policy.as_str().to_owned())
+            .unwrap_or_default(),
         properties: properties.collect(),
     })
 }
@@ -307,7 +414,13 @@ fn says_no_change(reason: &str) -> bool {
 }
 
 /// Follows the events until the stack rests. `id` finds what happened after the stack is gone, too.
-async fn watch(target: &Target, name: &str, id: &str, before: &HashSet<String>, line: &Line) -> anyhow::Result<()> {
+async fn watch(
+    target: &Target,
+    name: &str,
+    id: &str,
+    before: &HashSet<String>,
+    line: &Line,
+) -> anyhow::Result<()> {
     let client = &target.cloudformation;
     let mut pause = LOOK.0;
     let mut evidence = None;
@@ -320,14 +433,19 @@ async fn watch(target: &Target, name: &str, id: &str, before: &HashSet<String>, 
             .filter(|event| !before.contains(&event.id))
             .collect();
         // At once: a rollback takes the service away, and with it the way to its tasks.
-        let service = seen.iter().find(|event| event.is_failure() && event.kind == "AWS::ECS::Service");
+        let service = seen
+            .iter()
+            .find(|event| event.is_failure() && event.kind == "AWS::ECS::Service");
         if let (None, Some(service)) = (&evidence, service) {
             evidence = Some(last_words(&target.config, &service.physical).await);
         }
         let evidence = evidence.as_deref().unwrap_or_default();
         let Some(stack) = stack else {
             // A first attempt that failed was taken away again.
-            bail!("{}", told(target, name, "was rolled back and deleted", &seen, evidence).await);
+            bail!(
+                "{}",
+                told(target, name, "was rolled back and deleted", &seen, evidence).await
+            );
         };
         let status = status_of(&stack);
         if is_at_rest(status) {
@@ -337,7 +455,11 @@ async fn watch(target: &Target, name: &str, id: &str, before: &HashSet<String>, 
             };
         }
         if let Some(last) = seen.last() {
-            line.doing(&format!("{} {}", last.resource, last.status.to_ascii_lowercase().replace('_', " ")));
+            line.doing(&format!(
+                "{} {}",
+                last.resource,
+                last.status.to_ascii_lowercase().replace('_', " ")
+            ));
         }
         tokio::time::sleep(pause).await;
         pause = (pause * 2).min(LOOK.1);
@@ -362,7 +484,10 @@ pub async fn wait_until_gone(target: &Target, name: &str) -> anyhow::Result<()> 
 }
 
 fn is_corpse(status: &str) -> bool {
-    matches!(status, "ROLLBACK_COMPLETE" | "ROLLBACK_FAILED" | "CREATE_FAILED" | "DELETE_FAILED")
+    matches!(
+        status,
+        "ROLLBACK_COMPLETE" | "ROLLBACK_FAILED" | "CREATE_FAILED" | "DELETE_FAILED"
+    )
 }
 
 fn is_at_rest(status: &str) -> bool {
@@ -370,7 +495,10 @@ fn is_at_rest(status: &str) -> bool {
 }
 
 fn is_good(status: &str) -> bool {
-    matches!(status, "CREATE_COMPLETE" | "UPDATE_COMPLETE" | "IMPORT_COMPLETE")
+    matches!(
+        status,
+        "CREATE_COMPLETE" | "UPDATE_COMPLETE" | "IMPORT_COMPLETE"
+    )
 }
 
 #[cfg(test)]
@@ -379,7 +507,9 @@ mod tests {
 
     #[test]
     fn no_change_is_told_from_failure() {
-        assert!(says_no_change("The submitted information didn't contain changes. Submit different information."));
+        assert!(says_no_change(
+            "The submitted information didn't contain changes. Submit different information."
+        ));
         assert!(says_no_change("No updates are to be performed."));
         assert!(!says_no_change("Template format error"));
     }

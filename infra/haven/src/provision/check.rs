@@ -79,9 +79,23 @@ pub struct Finding {
 
 impl fmt::Display for Finding {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Finding { rule, stack, resource, path, message, .. } = self;
-        let place = if resource.is_empty() { stack.clone() } else { format!("{stack}/{resource}") };
-        write!(f, "  {rule:8} {place}\n           {path}\n           {message}")
+        let Finding {
+            rule,
+            stack,
+            resource,
+            path,
+            message,
+            ..
+        } = self;
+        let place = if resource.is_empty() {
+            stack.clone()
+        } else {
+            format!("{stack}/{resource}")
+        };
+        write!(
+            f,
+            "  {rule:8} {place}\n           {path}\n           {message}"
+        )
     }
 }
 
@@ -111,7 +125,10 @@ pub fn print(options: &Check) -> anyhow::Result<bool> {
     let is_fine = checked.iter().all(|checked| checked.findings.is_empty());
     if options.json {
         let document = json!({ "fine": is_fine, "checked": checked, "seconds": seconds });
-        println!("{}", serde_json::to_string_pretty(&document).context("write JSON")?);
+        println!(
+            "{}",
+            serde_json::to_string_pretty(&document).context("write JSON")?
+        );
     } else {
         print!("{}", text(&checked));
         println!("{seconds:.2} s");
@@ -121,44 +138,69 @@ pub fn print(options: &Check) -> anyhow::Result<bool> {
 
 fn check_environments(options: &Check) -> anyhow::Result<Vec<Checked>> {
     let all = ["dev", "staging", "prod", "local"].map(str::to_owned);
-    let names = if options.names.is_empty() { &all[..] } else { &options.names };
+    let names = if options.names.is_empty() {
+        &all[..]
+    } else {
+        &options.names
+    };
     // Wrong settings of any are told before time is spent on the others.
-    let environments = names.iter().map(|name| target::environment(&options.settings.of(name, options.json)));
+    let environments = names
+        .iter()
+        .map(|name| target::environment(&options.settings.of(name, options.json)));
     let environments = environments.collect::<anyhow::Result<Vec<_>>>()?;
     Ok(environments.iter().map(check_environment).collect())
 }
 
 fn check_environment(environment: &blueprint::Environment) -> Checked {
     let stacks = blueprint::stacks(environment);
-    let refused = |stack: &Stack| refused(&stack.name, &stack.template, &limits::text(&stack.template));
+    let refused =
+        |stack: &Stack| refused(&stack.name, &stack.template, &limits::text(&stack.template));
     let mut findings: Vec<Finding> = stacks.iter().flat_map(refused).collect();
-    // What the local AWS cannot hold is left out of its templates, encryption and network rules included: our policy is for
-    // what faces the world.
+    // What the local AWS cannot hold is left out of its templates, encryption and network rules
+    // included: our policy is for what faces the world.
     if !environment.local {
-        findings.extend(policy::check_all(environment, &stacks).into_iter().map(of_policy));
+        findings.extend(
+            policy::check_all(environment, &stacks)
+                .into_iter()
+                .map(of_policy),
+        );
     }
     let templates = stacks.iter().map(|stack| &stack.template);
-    Checked { policy: !environment.local, ..checked(environment.name.clone(), templates, findings) }
+    Checked {
+        policy: !environment.local,
+        ..checked(environment.name.clone(), templates, findings)
+    }
 }
 
 fn check_folder(folder: &Path) -> anyhow::Result<Checked> {
-    let entries = std::fs::read_dir(folder).with_context(|| format!("--templates: read {}", folder.display()))?;
+    let entries = std::fs::read_dir(folder)
+        .with_context(|| format!("--templates: read {}", folder.display()))?;
     let mut paths = Vec::new();
     for entry in entries {
-        let path = entry.with_context(|| format!("--templates: read {}", folder.display()))?.path();
-        if path.extension().is_some_and(|extension| extension == "json") {
+        let path = entry
+            .with_context(|| format!("--templates: read {}", folder.display()))?
+            .path();
+        if path
+            .extension()
+            .is_some_and(|extension| extension == "json")
+        {
             paths.push(path);
         }
     }
     paths.sort();
     if paths.is_empty() {
-        bail!("--templates: {} has no .json file; `haven synth ENV --out DIR` writes some", folder.display());
+        bail!(
+            "--templates: {} has no .json file; `haven synth ENV --out DIR` writes some",
+            folder.display()
+        );
     }
     let mut templates = Vec::new();
     let mut findings = Vec::new();
     for path in paths {
-        let text = std::fs::read_to_string(&path).with_context(|| format!("read {}", path.display()))?;
-        let template: Value = serde_json::from_str(&text).with_context(|| format!("{} is not JSON", path.display()))?;
+        let text =
+            std::fs::read_to_string(&path).with_context(|| format!("read {}", path.display()))?;
+        let template: Value = serde_json::from_str(&text)
+            .with_context(|| format!("{} is not JSON", path.display()))?;
         if !template["Resources"].is_object() {
             bail!("{} is not a template: it has no Resources", path.display());
         }
@@ -167,11 +209,15 @@ fn check_folder(folder: &Path) -> anyhow::Result<Checked> {
         findings.extend(policy::check(&stack, &template).into_iter().map(of_policy));
         templates.push(template);
     }
-    Ok(checked(folder.display().to_string(), templates.iter(), findings))
+    Ok(checked(
+        folder.display().to_string(),
+        templates.iter(),
+        findings,
+    ))
 }
 
-/// What CloudFormation would refuse of one template and the text that it is sent as, as far as its schemas and limits
-/// tell.
+/// What CloudFormation would refuse of one template and the text that it is sent as, as far as its
+/// schemas and limits tell.
 pub fn refused(stack: &str, template: &Value, text: &str) -> Vec<Finding> {
     let of = |rule: &'static str| {
         move |wrong: schema::Violation| Finding {
@@ -185,7 +231,9 @@ pub fn refused(stack: &str, template: &Value, text: &str) -> Vec<Finding> {
         }
     };
     let schema = schema::check(template).into_iter().map(of("SCHEMA"));
-    schema.chain(limits::check(template, text).into_iter().map(of("LIMIT"))).collect()
+    schema
+        .chain(limits::check(template, text).into_iter().map(of("LIMIT")))
+        .collect()
 }
 
 /// `Properties.Tags[0].Key` of a resource as a JSON pointer.
@@ -195,46 +243,113 @@ fn pointer(wrong: &schema::Violation) -> String {
         "" => vec![path.as_str()],
         resource => vec!["Resources", resource, &path],
     };
-    parts.into_iter().filter(|part| !part.is_empty()).map(|part| format!("/{part}")).collect()
+    parts
+        .into_iter()
+        .filter(|part| !part.is_empty())
+        .map(|part| format!("/{part}"))
+        .collect()
 }
 
 fn of_policy(finding: policy::Finding) -> Finding {
-    let policy::Finding { rule, stack, resource, path, message, waived } = finding;
-    Finding { severity: Severity::of(&rule), rule, stack, resource, path, message, waived }
+    let policy::Finding {
+        rule,
+        stack,
+        resource,
+        path,
+        message,
+        waived,
+    } = finding;
+    Finding {
+        severity: Severity::of(&rule),
+        rule,
+        stack,
+        resource,
+        path,
+        message,
+        waived,
+    }
 }
 
-fn checked<'a>(name: String, templates: impl Iterator<Item = &'a Value>, findings: Vec<Finding>) -> Checked {
-    let counts = templates.map(|template| template["Resources"].as_object().map_or(0, serde_json::Map::len));
+fn checked<'a>(
+    name: String,
+    templates: impl Iterator<Item = &'a Value>,
+    findings: Vec<Finding>,
+) -> Checked {
+    let counts = templates.map(|template| {
+        template["Resources"]
+            .as_object()
+            .map_or(0, serde_json::Map::len)
+    });
     let counts: Vec<usize> = counts.collect();
-    let (waived, mut findings): (Vec<_>, Vec<_>) = findings.into_iter().partition(|finding| finding.waived.is_some());
+    let (waived, mut findings): (Vec<_>, Vec<_>) = findings
+        .into_iter()
+        .partition(|finding| finding.waived.is_some());
     // Stacks stay in the order in which they are deployed.
     findings.sort_by_key(|finding| finding.severity);
-    Checked { name, stacks: counts.len(), resources: counts.iter().sum(), policy: true, findings, waived }
+    Checked {
+        name,
+        stacks: counts.len(),
+        resources: counts.iter().sum(),
+        policy: true,
+        findings,
+        waived,
+    }
 }
 
 fn text(checked: &[Checked]) -> String {
     let mut lines = Vec::new();
-    for Checked { name, stacks, resources, policy, findings, waived } in checked {
-        let count = |severity| findings.iter().filter(|finding| finding.severity == severity).count();
+    for Checked {
+        name,
+        stacks,
+        resources,
+        policy,
+        findings,
+        waived,
+    } in checked
+    {
+        let count = |severity| {
+            findings
+                .iter()
+                .filter(|finding| finding.severity == severity)
+                .count()
+        };
         lines.push(format!(
             "{name}: {stacks} stacks, {resources} resources, {} findings, {} waived{}",
             findings.len(),
             waived.len(),
-            if *policy { "" } else { " (held against schemas and limits alone)" }
+            if *policy {
+                ""
+            } else {
+                " (held against schemas and limits alone)"
+            }
         ));
         let mut under = None;
         for finding in findings {
             if under != Some(finding.severity) {
                 under = Some(finding.severity);
-                lines.push(format!("\n{} ({})", finding.severity.title(), count(finding.severity)));
+                lines.push(format!(
+                    "\n{} ({})",
+                    finding.severity.title(),
+                    count(finding.severity)
+                ));
             }
             lines.push(finding.to_string());
         }
         if !waived.is_empty() {
             lines.push("\n  Waived, with the reason:".to_owned());
         }
-        for Finding { rule, stack, resource, waived, .. } in waived {
-            lines.push(format!("  {rule:8} {stack}/{resource}: {}", waived.as_deref().unwrap_or_default()));
+        for Finding {
+            rule,
+            stack,
+            resource,
+            waived,
+            ..
+        } in waived
+        {
+            lines.push(format!(
+                "  {rule:8} {stack}/{resource}: {}",
+                waived.as_deref().unwrap_or_default()
+            ));
         }
         lines.push(String::new());
     }

@@ -36,8 +36,13 @@ pub async fn plan_and_show(options: &cli::PlanOf) -> anyhow::Result<bool> {
     match (out, &may_be_applied, json) {
         (_, _, true) => {}
         (_, Err(refused), _) => eprintln!("\n{refused}"),
-        (Some(path), Ok(()), _) => eprintln!("\nIt is in {0}; do it with: haven apply {0}", path.display()),
-        (None, Ok(()), _) => eprintln!("\nNothing was kept: with --out FILE it can be applied as it is."),
+        (Some(path), Ok(()), _) => eprintln!(
+            "\nIt is in {0}; do it with: haven apply {0}",
+            path.display()
+        ),
+        (None, Ok(()), _) => {
+            eprintln!("\nNothing was kept: with --out FILE it can be applied as it is.")
+        }
     }
     Ok(may_be_applied.is_ok())
 }
@@ -57,9 +62,15 @@ impl Options {
 
 pub async fn apply_command(options: &cli::Apply) -> anyhow::Result<bool> {
     let plan = Plan::read(&options.plan)?;
-    let settings = cli::Settings { set: plan.set.clone(), environments: options.environments.clone() };
+    let settings = cli::Settings {
+        set: plan.set.clone(),
+        environments: options.environments.clone(),
+    };
     let which = settings.of(&plan.environment, options.json);
-    let target = cli::Target { which, place: options.place.clone() };
+    let target = cli::Target {
+        which,
+        place: options.place.clone(),
+    };
     let (aws, environment) = target::resolve(&target).await?;
     apply_and_tell(&aws.target(environment), &plan, &target).await
 }
@@ -72,7 +83,10 @@ pub async fn deploy_command(options: &cli::Deploy) -> anyhow::Result<bool> {
     let planning = Options::of(&options.target, &options.guard, AT_ONCE);
     let made = plan(&target, &planning, &Reporter::aside(which.json)).await?;
     if made.is_empty() {
-        return tell(&Deployed::unchanged(&made, &target.environment), &options.target);
+        return tell(
+            &Deployed::unchanged(&made, &target.environment),
+            &options.target,
+        );
     }
     let done = match is_to_be_done(&target, &made, options.yes) {
         Ok(true) => apply_and_tell(&target, &made, &options.target).await,
@@ -101,7 +115,11 @@ fn is_to_be_done(target: &Target, plan: &Plan, yes: bool) -> anyhow::Result<bool
     Ok(yes || is_agreed(&target.environment.name)?)
 }
 
-async fn apply_and_tell(target: &Target, plan: &Plan, options: &cli::Target) -> anyhow::Result<bool> {
+async fn apply_and_tell(
+    target: &Target,
+    plan: &Plan,
+    options: &cli::Target,
+) -> anyhow::Result<bool> {
     let history = History::of(&options.place.state, &target.environment.name);
     // Before the deployment: exit code 64 means that nothing was done.
     history.check()?;
@@ -122,7 +140,10 @@ fn tell(deployed: &Deployed, options: &cli::Target) -> anyhow::Result<bool> {
 
 fn show(plan: &Plan, json: bool) -> anyhow::Result<()> {
     match json {
-        true => println!("{}", serde_json::to_string_pretty(plan).context("write JSON")?),
+        true => println!(
+            "{}",
+            serde_json::to_string_pretty(plan).context("write JSON")?
+        ),
         false => print!("{}", present::text(plan)),
     }
     Ok(())
@@ -134,7 +155,9 @@ pub fn is_agreed(environment: &str) -> anyhow::Result<bool> {
     }
     eprint!("\nDo this? Type {environment}: ");
     let mut typed = String::new();
-    std::io::stdin().read_line(&mut typed).context("read the answer")?;
+    std::io::stdin()
+        .read_line(&mut typed)
+        .context("read the answer")?;
     Ok(typed.trim() == environment)
 }
 
@@ -156,19 +179,35 @@ pub fn diff_command(options: &cli::Diff) -> anyhow::Result<bool> {
         };
         let changes = consequence::diff(&before, &stack.template);
         if !changes.is_empty() {
-            diffs.push(StackDiff { stack: stack.slug.to_owned(), changes });
+            diffs.push(StackDiff {
+                stack: stack.slug.to_owned(),
+                changes,
+            });
         }
     }
     if options.which.json {
-        println!("{}", serde_json::to_string_pretty(&json!({ "environment": environment.name, "stacks": diffs }))?);
+        println!(
+            "{}",
+            serde_json::to_string_pretty(
+                &json!({ "environment": environment.name, "stacks": diffs })
+            )?
+        );
     } else {
-        let changes = worst_first(diffs.iter().map(|diff| (diff.stack.as_str(), diff.changes.as_slice())));
+        let changes = worst_first(
+            diffs
+                .iter()
+                .map(|diff| (diff.stack.as_str(), diff.changes.as_slice())),
+        );
         print!("{}", present::changes(&changes, &Named::default()));
     }
     Ok(diffs.is_empty())
 }
 
-pub async fn destroy_command(options: &cli::Target, allow: &[String], yes: bool) -> anyhow::Result<bool> {
+pub async fn destroy_command(
+    options: &cli::Target,
+    allow: &[String],
+    yes: bool,
+) -> anyhow::Result<bool> {
     let (aws, environment) = target::resolve(options).await?;
     let target = aws.target(environment);
     if !target.environment.local {
@@ -183,11 +222,17 @@ pub async fn destroy_command(options: &cli::Target, allow: &[String], yes: bool)
     let destroyed = destroy(&target, doomed, &Reporter::new(options.which.json)).await?;
     History::of(&options.place.state, &target.environment.name).forget();
     if options.which.json {
-        println!("{}", serde_json::to_string(&destroyed).context("write JSON")?);
+        println!(
+            "{}",
+            serde_json::to_string(&destroyed).context("write JSON")?
+        );
     } else {
         let (removed, retained) = (destroyed.removed.len(), destroyed.retained.len());
         println!("{removed} stacks deleted; {retained} resources that hold data were kept");
-        destroyed.retained.iter().for_each(|name| println!("  kept  {name}"));
+        destroyed
+            .retained
+            .iter()
+            .for_each(|name| println!("  kept  {name}"));
     }
     Ok(true)
 }

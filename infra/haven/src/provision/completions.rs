@@ -1,4 +1,5 @@
-//! `haven completions`: what a shell offers when Tab is pressed, from the command line's own description.
+//! `haven completions`: what a shell offers when Tab is pressed, from the command line's own
+//! description.
 
 use anyhow::Context as _;
 use clap::{Args, CommandFactory as _};
@@ -18,7 +19,10 @@ pub struct Completions {
 pub fn print(options: &Completions) -> anyhow::Result<bool> {
     let script = script(options.shell)?;
     match options.json {
-        true => println!("{:#}", serde_json::json!({ "shell": options.shell.to_string(), "script": script })),
+        true => println!(
+            "{:#}",
+            serde_json::json!({ "shell": options.shell.to_string(), "script": script })
+        ),
         false => print!("{script}"),
     }
     Ok(true)
@@ -41,7 +45,11 @@ mod tests {
         for shell in Shell::value_variants() {
             let script = script(*shell).expect("text");
             for command in Cli::command().get_subcommands() {
-                assert!(script.contains(command.get_name()), "{shell}: {}", command.get_name());
+                assert!(
+                    script.contains(command.get_name()),
+                    "{shell}: {}",
+                    command.get_name()
+                );
             }
         }
     }

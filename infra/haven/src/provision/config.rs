@@ -34,8 +34,13 @@ pub fn explain(options: &Explain) -> anyhow::Result<bool> {
     let configuration = match target::configuration(&options.which) {
         Ok(configuration) => configuration,
         Err(error) => {
-            if let (true, Some(BadUsage::Settings { problems, .. })) = (options.which.json, error.downcast_ref()) {
-                println!("{:#}", json!({ "environment": environment, "problems": problems }));
+            if let (true, Some(BadUsage::Settings { problems, .. })) =
+                (options.which.json, error.downcast_ref())
+            {
+                println!(
+                    "{:#}",
+                    json!({ "environment": environment, "problems": problems })
+                );
             }
             return Err(error);
         }
@@ -43,7 +48,10 @@ pub fn explain(options: &Explain) -> anyhow::Result<bool> {
     let keys = asked(&configuration, options.key.as_deref());
     if options.which.json {
         let document = json!({ "environment": environment, "keys": keys });
-        println!("{}", serde_json::to_string_pretty(&document).context("write JSON")?);
+        println!(
+            "{}",
+            serde_json::to_string_pretty(&document).context("write JSON")?
+        );
     } else {
         keys.iter().for_each(|key| println!("{key}\n"));
     }
@@ -57,13 +65,21 @@ pub fn explain(options: &Explain) -> anyhow::Result<bool> {
 fn asked(configuration: &Configuration, key: Option<&str>) -> Vec<Explanation> {
     let mut keys = configuration.explain();
     if let Some(asked) = key {
-        keys.retain(|key| key.key == asked || key.key.strip_prefix(asked).is_some_and(|rest| rest.starts_with('.')));
+        keys.retain(|key| {
+            key.key == asked
+                || key
+                    .key
+                    .strip_prefix(asked)
+                    .is_some_and(|rest| rest.starts_with('.'))
+        });
     }
     keys
 }
 
 fn no_such(key: &str) -> String {
-    let hint = nearest_key(key).map(|near| format!("; did you mean {near}?")).unwrap_or_default();
+    let hint = nearest_key(key)
+        .map(|near| format!("; did you mean {near}?"))
+        .unwrap_or_default();
     format!("there is no key {key:?}{hint} (`haven config explain` shows all)")
 }
 
@@ -72,15 +88,24 @@ mod tests {
     use super::*;
 
     fn prod() -> Configuration {
-        Configuration::load("prod", &blueprint::embedded("prod").expect("known"), &[]).expect("right")
+        Configuration::load("prod", &blueprint::embedded("prod").expect("known"), &[])
+            .expect("right")
     }
 
     #[test]
     fn a_key_a_group_or_everything_is_explained() {
-        let keys = |asked_for| asked(&prod(), asked_for).iter().map(|key| key.key).collect::<Vec<_>>();
+        let keys = |asked_for| {
+            asked(&prod(), asked_for)
+                .iter()
+                .map(|key| key.key)
+                .collect::<Vec<_>>()
+        };
         assert_eq!(keys(Some("network.zones")), ["network.zones"]);
         assert!(
-            keys(Some("network")).len() >= 4 && keys(Some("network")).iter().all(|key| key.starts_with("network."))
+            keys(Some("network")).len() >= 4
+                && keys(Some("network"))
+                    .iter()
+                    .all(|key| key.starts_with("network."))
         );
         assert!(keys(None).len() > 30);
         assert!(keys(Some("net")).is_empty());

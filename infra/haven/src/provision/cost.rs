@@ -33,7 +33,10 @@ pub struct Cost {
 const ORDERS_A_DAY_MAX: u64 = 30_000_000;
 
 pub fn budget(text: &str) -> Result<f64, String> {
-    let budget: Option<f64> = text.parse().ok().filter(|usd: &f64| usd.is_finite() && *usd > 0.0);
+    let budget: Option<f64> = text
+        .parse()
+        .ok()
+        .filter(|usd: &f64| usd.is_finite() && *usd > 0.0);
     budget.ok_or_else(|| "must be an amount in USD above 0".to_owned())
 }
 
@@ -42,11 +45,22 @@ pub fn budget(text: &str) -> Result<f64, String> {
 /// # Errors
 /// When an environment is not known or wrong, or no prices are known for its region.
 pub fn print(options: &Cost) -> anyhow::Result<bool> {
-    let estimates = options.names.iter().map(|name| estimate(name, options)).collect::<anyhow::Result<Vec<_>>>()?;
-    let over: Vec<String> = estimates.iter().filter_map(|estimate| over_budget(estimate, options.budget?)).collect();
+    let estimates = options
+        .names
+        .iter()
+        .map(|name| estimate(name, options))
+        .collect::<anyhow::Result<Vec<_>>>()?;
+    let over: Vec<String> = estimates
+        .iter()
+        .filter_map(|estimate| over_budget(estimate, options.budget?))
+        .collect();
     if options.json {
-        let document = json!({ "estimates": estimates, "budget_usd": options.budget, "over_budget": over });
-        println!("{}", serde_json::to_string_pretty(&document).context("write JSON")?);
+        let document =
+            json!({ "estimates": estimates, "budget_usd": options.budget, "over_budget": over });
+        println!(
+            "{}",
+            serde_json::to_string_pretty(&document).context("write JSON")?
+        );
     } else {
         println!("{}", text(&estimates));
         over.iter().for_each(|why| println!("OVER BUDGET: {why}"));
@@ -55,7 +69,9 @@ pub fn print(options: &Cost) -> anyhow::Result<bool> {
 }
 
 fn estimate(name: &str, options: &Cost) -> anyhow::Result<Estimate> {
-    let environment = cost::running(&target::environment(&options.settings.of(name, options.json))?);
+    let environment = cost::running(&target::environment(
+        &options.settings.of(name, options.json),
+    )?);
     if environment.local {
         bail!("local runs on this machine and costs nothing; there are dev, staging and prod");
     }
@@ -63,18 +79,32 @@ fn estimate(name: &str, options: &Cost) -> anyhow::Result<Estimate> {
     if let Some(orders) = options.orders_a_day {
         usage.orders_per_month = orders * 365 / 12;
     }
-    Ok(cost::estimate(&blueprint::stacks(&environment), &environment, &usage)?)
+    Ok(cost::estimate(
+        &blueprint::stacks(&environment),
+        &environment,
+        &usage,
+    )?)
 }
 
 /// Why an estimate does not keep to a budget. What has no price may cost anything.
 fn over_budget(estimate: &Estimate, usd: f64) -> Option<String> {
-    let Estimate { environment, total, unpriced, .. } = estimate;
+    let Estimate {
+        environment,
+        total,
+        unpriced,
+        ..
+    } = estimate;
     if *total > MicroUsd::from_usd(usd) {
-        Some(format!("{environment} costs USD {total} a month, and may cost {usd:.2}"))
+        Some(format!(
+            "{environment} costs USD {total} a month, and may cost {usd:.2}"
+        ))
     } else if unpriced.is_empty() {
         None
     } else {
-        Some(format!("{environment} has {} resources without a price", unpriced.len()))
+        Some(format!(
+            "{environment} has {} resources without a price",
+            unpriced.len()
+        ))
     }
 }
 
@@ -84,13 +114,24 @@ fn text(estimates: &[Estimate]) -> String {
         several => beside(several),
     }];
     for estimate in estimates {
-        let Estimate { environment, region, prices_of, fixed, usage, total, .. } = estimate;
+        let Estimate {
+            environment,
+            region,
+            prices_of,
+            fixed,
+            usage,
+            total,
+            ..
+        } = estimate;
         parts.push(format!(
             "{environment}: USD {total} a month ({fixed} fixed, {usage} usage); {region}, prices of {prices_of}"
         ));
-        parts.extend(
-            estimate.unpriced.iter().map(|it| format!("  WITHOUT A PRICE: {} {}: {}", it.stack, it.resource, it.why)),
-        );
+        parts.extend(estimate.unpriced.iter().map(|it| {
+            format!(
+                "  WITHOUT A PRICE: {} {}: {}",
+                it.stack, it.resource, it.why
+            )
+        }));
     }
     let mut list = |title: &str, of: fn(&Estimate) -> &Vec<String>| {
         let mut lines: Vec<&String> = Vec::new();
@@ -104,7 +145,10 @@ fn text(estimates: &[Estimate]) -> String {
             parts.extend(lines.into_iter().map(|line| format!("  {line}")));
         }
     };
-    list("Prices marked * are not confirmed by a page that gives them:", |estimate| &estimate.unconfirmed);
+    list(
+        "Prices marked * are not confirmed by a page that gives them:",
+        |estimate| &estimate.unconfirmed,
+    );
     list("Assumed:", |estimate| &estimate.assumed);
     list("Not included:", |estimate| &estimate.not_included);
     parts.join("\n")
@@ -121,7 +165,11 @@ struct Row {
 impl Row {
     fn of(line: &Line) -> Row {
         let mark = if line.confirmed { "" } else { " *" };
-        Row { stack: line.stack.clone(), what: format!("{}{mark}", line.what), part: line.part }
+        Row {
+            stack: line.stack.clone(),
+            what: format!("{}{mark}", line.what),
+            part: line.part,
+        }
     }
 
     fn part(&self) -> &'static str {
@@ -146,13 +194,23 @@ fn right(text: impl std::fmt::Display) -> Cell {
 fn alone(estimate: &Estimate) -> String {
     let mut rows: BTreeMap<Row, (f64, &Line, MicroUsd)> = BTreeMap::new();
     for line in &estimate.lines {
-        let row = rows.entry(Row::of(line)).or_insert((0.0, line, MicroUsd::default()));
+        let row = rows
+            .entry(Row::of(line))
+            .or_insert((0.0, line, MicroUsd::default()));
         row.0 += line.quantity;
         row.2 = row.2 + line.month;
     }
     let mut rows: Vec<_> = rows.into_iter().collect();
     rows.sort_by_key(|(_, (_, _, month))| std::cmp::Reverse(*month));
-    let header = ["stack", "what", "quantity", "unit", "USD each", "USD a month", ""];
+    let header = [
+        "stack",
+        "what",
+        "quantity",
+        "unit",
+        "USD each",
+        "USD a month",
+        "",
+    ];
     let mut table = table(header.map(str::to_owned).to_vec());
     for (row, (quantity, line, month)) in &rows {
         table.add_row(vec![
@@ -173,16 +231,30 @@ fn beside(estimates: &[Estimate]) -> String {
     let mut rows: BTreeMap<Row, Vec<MicroUsd>> = BTreeMap::new();
     for (column, estimate) in estimates.iter().enumerate() {
         for line in &estimate.lines {
-            let row = rows.entry(Row::of(line)).or_insert_with(|| vec![MicroUsd::default(); estimates.len()]);
+            let row = rows
+                .entry(Row::of(line))
+                .or_insert_with(|| vec![MicroUsd::default(); estimates.len()]);
             row[column] = row[column] + line.month;
         }
     }
     let mut rows: Vec<_> = rows.into_iter().collect();
     rows.sort_by_key(|(_, months)| std::cmp::Reverse(months.iter().max().copied()));
-    let names = estimates.iter().map(|estimate| estimate.environment.clone());
-    let mut table = table(["stack", "what", ""].map(str::to_owned).into_iter().chain(names).collect());
+    let names = estimates
+        .iter()
+        .map(|estimate| estimate.environment.clone());
+    let mut table = table(
+        ["stack", "what", ""]
+            .map(str::to_owned)
+            .into_iter()
+            .chain(names)
+            .collect(),
+    );
     for (row, months) in &rows {
-        let mut cells = vec![Cell::new(&row.stack), Cell::new(&row.what), Cell::new(row.part())];
+        let mut cells = vec![
+            Cell::new(&row.stack),
+            Cell::new(&row.what),
+            Cell::new(row.part()),
+        ];
         cells.extend(months.iter().map(right));
         table.add_row(cells);
     }
@@ -209,30 +281,45 @@ mod tests {
             cost: Cost,
         }
         let line = [&["cost"], arguments].concat();
-        <Line as clap::Parser>::try_parse_from(line).map(|line| line.cost).expect("sound arguments")
+        <Line as clap::Parser>::try_parse_from(line)
+            .map(|line| line.cost)
+            .expect("sound arguments")
     }
 
     #[test]
     fn a_budget_is_a_gate() {
-        assert!(print(&options(&["dev"])).expect("an estimate"), "no budget, no gate");
+        assert!(
+            print(&options(&["dev"])).expect("an estimate"),
+            "no budget, no gate"
+        );
         assert!(print(&options(&["dev", "--budget", "100000"])).expect("an estimate"));
         assert!(!print(&options(&["dev", "--budget", "1"])).expect("an estimate"));
-        assert!(!print(&options(&["dev", "prod", "--budget", "1000", "--json"])).expect("an estimate"), "prod");
+        assert!(
+            !print(&options(&["dev", "prod", "--budget", "1000", "--json"])).expect("an estimate"),
+            "prod"
+        );
     }
 
     #[test]
     fn what_is_not_known_is_told() {
-        let error = |arguments: &[&str]| format!("{:#}", print(&options(arguments)).expect_err("an error"));
+        let error =
+            |arguments: &[&str]| format!("{:#}", print(&options(arguments)).expect_err("an error"));
         assert!(error(&["production"]).contains("there is no environment"));
         assert!(error(&["local"]).contains("costs nothing"));
         assert!(error(&["dev", "--set", "network.zones"]).contains("must be KEY=VALUE"));
         assert!(error(&["dev", "--set", "network.zones=9"]).contains("2 to 3"));
-        assert!(error(&["dev", "--set", "account.region=eu-west-1"]).contains("no prices for eu-west-1"));
+        assert!(
+            error(&["dev", "--set", "account.region=eu-west-1"])
+                .contains("no prices for eu-west-1")
+        );
     }
 
     #[test]
     fn orders_a_day_change_the_usage_part() {
-        let total = |arguments: &[&str]| estimate("dev", &options(arguments)).expect("prices").usage;
-        assert!(total(&["dev", "--orders-a-day", "10"]) < total(&["dev", "--orders-a-day", "100000"]));
+        let total =
+            |arguments: &[&str]| estimate("dev", &options(arguments)).expect("prices").usage;
+        assert!(
+            total(&["dev", "--orders-a-day", "10"]) < total(&["dev", "--orders-a-day", "100000"])
+        );
     }
 }

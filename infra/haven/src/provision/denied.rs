@@ -1,4 +1,5 @@
-//! What AWS refused, in words: some services say it encoded, so that only who may read rights reads them.
+//! What AWS refused, in words: some services say it encoded, so that only who may read rights reads
+//! them.
 
 use serde_json::Value;
 
@@ -8,16 +9,32 @@ const MARK: &str = "Encoded authorization failure message:";
 
 /// The reason with its encoded part decoded, where these credentials may.
 pub async fn decoded(target: &Target, reason: &str) -> String {
-    let Some(encoded) = encoded(reason) else { return reason.to_owned() };
+    let Some(encoded) = encoded(reason) else {
+        return reason.to_owned();
+    };
     let client = aws_sdk_sts::Client::new(&target.config);
-    let words = match client.decode_authorization_message().encoded_message(encoded).send().await {
+    let words = match client
+        .decode_authorization_message()
+        .encoded_message(encoded)
+        .send()
+        .await
+    {
         Ok(said) => {
             let said = said.decoded_message().unwrap_or_default().to_owned();
             in_words(&said).unwrap_or(said)
         }
-        Err(error) => format!("what was refused is encoded, and could not be decoded: {}", why(&error)),
+        Err(error) => format!(
+            "what was refused is encoded, and could not be decoded: {}",
+            why(&error)
+        ),
     };
-    reason.replace(encoded, "").replace(MARK, "").trim().to_owned() + " " + &words
+    reason
+        .replace(encoded, "")
+        .replace(MARK, "")
+        .trim()
+        .to_owned()
+        + " "
+        + &words
 }
 
 fn encoded(reason: &str) -> Option<&str> {
@@ -28,8 +45,13 @@ fn encoded(reason: &str) -> Option<&str> {
 fn in_words(decoded: &str) -> Option<String> {
     let decoded: Value = serde_json::from_str(decoded).ok()?;
     let context = &decoded["context"];
-    let (action, resource) = (context["action"].as_str()?, context["resource"].as_str().unwrap_or("*"));
-    let who = context["principal"]["arn"].as_str().unwrap_or("whoever asked");
+    let (action, resource) = (
+        context["action"].as_str()?,
+        context["resource"].as_str().unwrap_or("*"),
+    );
+    let who = context["principal"]["arn"]
+        .as_str()
+        .unwrap_or("whoever asked");
     let because = match decoded["explicitDeny"].as_bool() {
         Some(true) => "a policy denies it",
         _ => "no policy allows it",
@@ -57,7 +79,13 @@ mod tests {
             words,
             "(arn:aws:iam::1:role/r may not ec2:CreateVpc on arn:aws:ec2:eu-west-1:1:vpc/*: no policy allows it)"
         );
-        assert!(in_words(&decoded.replace("t\":false,\"explicitDeny\":false", "\":0,\"explicitDeny\":true")).is_some());
+        assert!(
+            in_words(&decoded.replace(
+                "t\":false,\"explicitDeny\":false",
+                "\":0,\"explicitDeny\":true"
+            ))
+            .is_some()
+        );
         assert_eq!(in_words("no JSON"), None);
     }
 }

@@ -39,25 +39,49 @@ pub enum Outcome {
 impl Deployed {
     /// Of a plan that has nothing to do.
     pub fn unchanged(plan: &Plan, environment: &Environment) -> Deployed {
-        let of =
-            |stack: &StackPlan| StackOutcome { name: stack.name.clone(), outcome: Outcome::Unchanged, seconds: 0.0 };
-        Deployed { stacks: plan.stacks.iter().map(of).collect(), left_out: blueprint::left_out(environment) }
+        let of = |stack: &StackPlan| StackOutcome {
+            name: stack.name.clone(),
+            outcome: Outcome::Unchanged,
+            seconds: 0.0,
+        };
+        Deployed {
+            stacks: plan.stacks.iter().map(of).collect(),
+            left_out: blueprint::left_out(environment),
+        }
     }
 
     pub fn summary(&self) -> String {
-        let count = |outcome| self.stacks.iter().filter(|stack| stack.outcome == outcome).count();
+        let count = |outcome| {
+            self.stacks
+                .iter()
+                .filter(|stack| stack.outcome == outcome)
+                .count()
+        };
         let (created, updated) = (count(Outcome::Created), count(Outcome::Updated));
         match (created, updated) {
             (0, 0) => format!("{} stacks, no changes", self.stacks.len()),
-            _ => format!("{} stacks: {created} created, {updated} updated", self.stacks.len()),
+            _ => format!(
+                "{} stacks: {created} created, {updated} updated",
+                self.stacks.len()
+            ),
         }
     }
 }
 
-/// Deploys what has changed. The first failure stops whatever has not begun, and is told cause first.
+/// Deploys what has changed. The first failure stops whatever has not begun, and is told cause
+/// first.
 pub async fn deploy(target: &Target, reporter: &Reporter) -> anyhow::Result<Deployed> {
-    let stacks = deploy_stacks(target, blueprint::stacks(&target.environment), &Named::default(), reporter).await?;
-    Ok(Deployed { stacks, left_out: blueprint::left_out(&target.environment) })
+    let stacks = deploy_stacks(
+        target,
+        blueprint::stacks(&target.environment),
+        &Named::default(),
+        reporter,
+    )
+    .await?;
+    Ok(Deployed {
+        stacks,
+        left_out: blueprint::left_out(&target.environment),
+    })
 }
 
 /// Brings these stacks to their templates; what holds data goes only when it was named.
@@ -86,16 +110,23 @@ pub async fn in_waves(
 ) -> anyhow::Result<Vec<StackOutcome>> {
     let mut outcomes: Vec<StackOutcome> = Vec::new();
     for wave in waves(stacks)? {
-        let (done, failed): (Vec<_>, Vec<_>) =
-            join_all(wave.iter().map(|stack| act(stack))).await.into_iter().partition(Result::is_ok);
+        let (done, failed): (Vec<_>, Vec<_>) = join_all(wave.iter().map(|stack| act(stack)))
+            .await
+            .into_iter()
+            .partition(Result::is_ok);
         outcomes.extend(done.into_iter().flatten());
         if !failed.is_empty() {
             let failed: Vec<anyhow::Error> = failed.into_iter().filter_map(Result::err).collect();
-            let changed = outcomes.iter().filter(|stack| stack.outcome != Outcome::Unchanged);
+            let changed = outcomes
+                .iter()
+                .filter(|stack| stack.outcome != Outcome::Unchanged);
             let changed: Vec<&str> = changed.map(|stack| stack.name.as_str()).collect();
             let done = match changed.as_slice() {
                 [] => "nothing was changed before that".to_owned(),
-                names => format!("what was done before stays: {}; deploy again to go on from there", names.join(", ")),
+                names => format!(
+                    "what was done before stays: {}; deploy again to go on from there",
+                    names.join(", ")
+                ),
             };
             return Err(Several::of(&failed, &done).into());
         }
@@ -120,7 +151,11 @@ impl StackOutcome {
         };
         line.end(&format!("{text} ({seconds:.1} s)"));
         changed?;
-        Ok(StackOutcome { name: name.to_owned(), outcome, seconds })
+        Ok(StackOutcome {
+            name: name.to_owned(),
+            outcome,
+            seconds,
+        })
     }
 }
 
@@ -129,10 +164,15 @@ fn waves(mut stacks: Vec<Stack>) -> anyhow::Result<Vec<Vec<Stack>>> {
     let mut waves: Vec<Vec<Stack>> = Vec::new();
     while !stacks.is_empty() {
         let there = |name: &String| waves.iter().flatten().any(|stack| stack.name == *name);
-        let (ready, later): (Vec<_>, Vec<_>) = stacks.into_iter().partition(|stack| stack.depends_on.iter().all(there));
+        let (ready, later): (Vec<_>, Vec<_>) = stacks
+            .into_iter()
+            .partition(|stack| stack.depends_on.iter().all(there));
         if ready.is_empty() {
             let names: Vec<_> = later.iter().map(|stack| stack.name.as_str()).collect();
-            bail!("these stacks need each other, or one that is not there: {}", names.join(", "));
+            bail!(
+                "these stacks need each other, or one that is not there: {}",
+                names.join(", ")
+            );
         }
         waves.push(ready);
         stacks = later;
@@ -157,7 +197,12 @@ mod tests {
 
     #[test]
     fn what_needs_nothing_goes_first_and_side_by_side() {
-        let waves = waves(vec![stack("c", &["a", "b"]), stack("a", &[]), stack("b", &[]), stack("d", &["a"])]);
+        let waves = waves(vec![
+            stack("c", &["a", "b"]),
+            stack("a", &[]),
+            stack("b", &[]),
+            stack("d", &["a"]),
+        ]);
         let names: Vec<Vec<_>> = waves
             .expect("no circle")
             .iter()
@@ -168,7 +213,9 @@ mod tests {
 
     #[test]
     fn stacks_that_need_each_other_are_told() {
-        let refused = waves(vec![stack("a", &["b"]), stack("b", &["a"])]).expect_err("a circle").to_string();
+        let refused = waves(vec![stack("a", &["b"]), stack("b", &["a"])])
+            .expect_err("a circle")
+            .to_string();
         assert!(refused.contains("a, b"), "{refused}");
     }
 }

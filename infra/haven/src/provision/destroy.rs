@@ -32,15 +32,19 @@ pub async fn doomed(target: &Target) -> anyhow::Result<Vec<Doomed>> {
             // By what is deployed: the policy there counts, not the one that we would write now.
             let template = deployed_template(&target.cloudformation, &stack.name).await?;
             let changes = consequence::diff(&template, &json!({ "Resources": {} }));
-            doomed.push(Doomed { stack, template, changes });
+            doomed.push(Doomed {
+                stack,
+                template,
+                changes,
+            });
         }
     }
     Ok(doomed)
 }
 
 /// # Errors
-/// When something would lose its data and was not named: all of it. What the deletion leaves where it is loses nothing.
-/// A laptop's shop is one folder, and its owner has agreed.
+/// When something would lose its data and was not named: all of it. What the deletion leaves where
+/// it is loses nothing. A laptop's shop is one folder, and its owner has agreed.
 pub fn check(target: &Target, doomed: &[Doomed], named: &Named) -> anyhow::Result<()> {
     if target.environment.local {
         return Ok(());
@@ -53,15 +57,32 @@ pub fn check(target: &Target, doomed: &[Doomed], named: &Named) -> anyhow::Resul
     }
     match refused.is_empty() {
         true => Ok(()),
-        false => anyhow::bail!("{}", refused.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")),
+        false => anyhow::bail!(
+            "{}",
+            refused
+                .iter()
+                .map(ToString::to_string)
+                .collect::<Vec<_>>()
+                .join("\n")
+        ),
     }
 }
 
 /// Deletes what is doomed.
-pub async fn destroy(target: &Target, doomed: Vec<Doomed>, reporter: &Reporter) -> anyhow::Result<Destroyed> {
+pub async fn destroy(
+    target: &Target,
+    doomed: Vec<Doomed>,
+    reporter: &Reporter,
+) -> anyhow::Result<Destroyed> {
     let client = &target.cloudformation;
-    let mut destroyed = Destroyed { removed: Vec::new(), retained: Vec::new() };
-    for Doomed { stack, template, .. } in doomed {
+    let mut destroyed = Destroyed {
+        removed: Vec::new(),
+        retained: Vec::new(),
+    };
+    for Doomed {
+        stack, template, ..
+    } in doomed
+    {
         let line = reporter.begin(&stack.name, "deleting");
         let kept = kept(target, &stack.name, &template).await?;
         if stack.stateful && !target.environment.local {
@@ -70,7 +91,11 @@ pub async fn destroy(target: &Target, doomed: Vec<Doomed>, reporter: &Reporter) 
         let deleted = client.delete_stack().stack_name(&stack.name).send().await;
         deleted.map_err(|error| failed(format!("delete {}", stack.name), &error))?;
         wait_until_gone(target, &stack.name).await?;
-        line.end(&if kept.is_empty() { "deleted".to_owned() } else { format!("deleted; kept {}", kept.join(", ")) });
+        line.end(&if kept.is_empty() {
+            "deleted".to_owned()
+        } else {
+            format!("deleted; kept {}", kept.join(", "))
+        });
         destroyed.retained.extend(kept);
         destroyed.removed.push(stack.name);
     }

@@ -17,8 +17,8 @@ use crate::{cli, target};
 pub struct Doctor {
     #[command(flatten)]
     pub target: cli::Target,
-    /// Delete change sets of haven that were never executed, and the empty stacks that they wait in. A sealed plan that
-    /// counts on one must be made again
+    /// Delete change sets of haven that were never executed, and the empty stacks that they wait
+    /// in. A sealed plan that counts on one must be made again
     #[arg(long)]
     pub fix: bool,
 }
@@ -52,7 +52,8 @@ pub async fn command(options: &Doctor) -> anyhow::Result<bool> {
     let is_known = identity.is_known;
     let mut checks = vec![identity.check];
     let mut fixed = Vec::new();
-    // Without an account there is nothing to examine, and every other call would fail in the same way.
+    // Without an account there is nothing to examine, and every other call would fail in the same
+    // way.
     if is_known {
         checks.extend(preflight::checks(&target).await);
         match patients(&target).await {
@@ -61,27 +62,49 @@ pub async fn command(options: &Doctor) -> anyhow::Result<bool> {
                     fixed = fix(&target, &patients).await?;
                     patients = self::patients(&target).await?;
                 }
-                checks.extend(patients.iter().flat_map(|patient| diagnosis(&target.environment.name, patient)));
+                checks.extend(
+                    patients
+                        .iter()
+                        .flat_map(|patient| diagnosis(&target.environment.name, patient)),
+                );
             }
             Err(error) => {
                 let next = next_of(&error).unwrap_or("aws cloudformation describe-stacks");
-                checks.push(Check::wrong(format!("the stacks cannot be seen: {error:#}"), next));
+                checks.push(Check::wrong(
+                    format!("the stacks cannot be seen: {error:#}"),
+                    next,
+                ));
             }
         }
     }
-    let diagnosis = Diagnosis { environment: target.environment.name.clone(), fixed, checks };
+    let diagnosis = Diagnosis {
+        environment: target.environment.name.clone(),
+        fixed,
+        checks,
+    };
     if which.json {
-        println!("{}", serde_json::to_string_pretty(&diagnosis).context("write JSON")?);
+        println!(
+            "{}",
+            serde_json::to_string_pretty(&diagnosis).context("write JSON")?
+        );
     } else {
-        diagnosis.fixed.iter().for_each(|done| println!("fixed  {done}"));
+        diagnosis
+            .fixed
+            .iter()
+            .for_each(|done| println!("fixed  {done}"));
         diagnosis.checks.iter().for_each(print);
     }
-    Ok(diagnosis.checks.iter().all(|check| check.verdict != Verdict::Wrong))
+    Ok(diagnosis
+        .checks
+        .iter()
+        .all(|check| check.verdict != Verdict::Wrong))
 }
 
 /// What to do about a failed call.
 fn next_of(error: &anyhow::Error) -> Option<&'static str> {
-    error.downcast_ref::<AwsFailure>().map(|failure| failure.cause.next())
+    error
+        .downcast_ref::<AwsFailure>()
+        .map(|failure| failure.cause.next())
 }
 
 fn print(check: &Check) {
@@ -97,9 +120,14 @@ fn print(check: &Check) {
 }
 
 async fn patients(target: &Target) -> anyhow::Result<Vec<Patient>> {
-    let ours = blueprint::stacks(&target.environment).into_iter().map(|stack| (stack.name, false));
+    let ours = blueprint::stacks(&target.environment)
+        .into_iter()
+        .map(|stack| (stack.name, false));
     let bootstrap = target.environment.stack_name(BOOTSTRAP);
-    let forgotten = forgotten(target).await?.into_iter().map(|name| (name, true));
+    let forgotten = forgotten(target)
+        .await?
+        .into_iter()
+        .map(|name| (name, true));
     let mut patients = Vec::new();
     for (name, is_forgotten) in ours.chain([(bootstrap.clone(), false)]).chain(forgotten) {
         let found = find(&target.cloudformation, &name).await?;
@@ -108,10 +136,21 @@ async fn patients(target: &Target) -> anyhow::Result<Vec<Patient>> {
         if name == bootstrap && found.is_none() {
             continue;
         }
-        let waiting = if found.is_some() { waiting(target, &name).await? } else { Vec::new() };
-        let (ours, others): (Vec<String>, Vec<String>) =
-            waiting.into_iter().partition(|name| name.starts_with(CHANGE_SET_PREFIX));
-        patients.push(Patient { name, status, is_forgotten, ours, others: others.len() });
+        let waiting = if found.is_some() {
+            waiting(target, &name).await?
+        } else {
+            Vec::new()
+        };
+        let (ours, others): (Vec<String>, Vec<String>) = waiting
+            .into_iter()
+            .partition(|name| name.starts_with(CHANGE_SET_PREFIX));
+        patients.push(Patient {
+            name,
+            status,
+            is_forgotten,
+            ours,
+            others: others.len(),
+        });
     }
     Ok(patients)
 }
@@ -119,41 +158,77 @@ async fn patients(target: &Target) -> anyhow::Result<Vec<Patient>> {
 /// The names of a stack's change sets that nobody executed.
 async fn waiting(target: &Target, stack: &str) -> anyhow::Result<Vec<String>> {
     let mut names = Vec::new();
-    let mut pages = target.cloudformation.list_change_sets().stack_name(stack).into_paginator().send();
+    let mut pages = target
+        .cloudformation
+        .list_change_sets()
+        .stack_name(stack)
+        .into_paginator()
+        .send();
     while let Some(page) = pages.next().await {
-        let page = page.map_err(|error| failed(format!("list the change sets of {stack}"), &error))?;
-        let waiting = page.summaries().iter().filter(|summary| is_waiting(summary));
+        let page =
+            page.map_err(|error| failed(format!("list the change sets of {stack}"), &error))?;
+        let waiting = page
+            .summaries()
+            .iter()
+            .filter(|summary| is_waiting(summary));
         names.extend(waiting.filter_map(|summary| summary.change_set_name().map(str::to_owned)));
     }
     Ok(names)
 }
 
-/// Not one that is being computed or executed, which somebody is working with, nor one that was executed.
+/// Not one that is being computed or executed, which somebody is working with, nor one that was
+/// executed.
 fn is_waiting(summary: &ChangeSetSummary) -> bool {
     use ExecutionStatus::{Available, Obsolete, Unavailable};
-    matches!(summary.status(), Some(ChangeSetStatus::CreateComplete | ChangeSetStatus::Failed))
-        && matches!(summary.execution_status(), Some(Available | Obsolete | Unavailable))
+    matches!(
+        summary.status(),
+        Some(ChangeSetStatus::CreateComplete | ChangeSetStatus::Failed)
+    ) && matches!(
+        summary.execution_status(),
+        Some(Available | Obsolete | Unavailable)
+    )
 }
 
 fn diagnosis(environment: &str, patient: &Patient) -> Vec<Check> {
-    let Patient { name, status, is_forgotten, ours, others } = patient;
+    let Patient {
+        name,
+        status,
+        is_forgotten,
+        ours,
+        others,
+    } = patient;
     let advice = advice(status);
     let verdict = advice.verdict;
     let mut checks = Vec::new();
     if *is_forgotten && verdict == Verdict::Ok {
         let next = format!("aws cloudformation list-stack-resources --stack-name {name}");
-        checks.push(Check::look(format!("{name} {status}: nothing makes it any more; see what is in it"), next));
+        checks.push(Check::look(
+            format!("{name} {status}: nothing makes it any more; see what is in it"),
+            next,
+        ));
     } else if status == "REVIEW_IN_PROGRESS" && *others > 0 {
         let next = format!("aws cloudformation list-change-sets --stack-name {name}");
-        checks.push(Check::look(format!("{name} {status}: change sets wait in it that haven did not make"), next));
+        checks.push(Check::look(
+            format!("{name} {status}: change sets wait in it that haven did not make"),
+            next,
+        ));
     } else {
         let what = format!("{name} {status}: {}", advice.why);
-        checks.push(Check { verdict, what, next: advice.next(environment, name) });
+        checks.push(Check {
+            verdict,
+            what,
+            next: advice.next(environment, name),
+        });
     }
     if !ours.is_empty() && status != "REVIEW_IN_PROGRESS" {
-        let what =
-            format!("{name}: {} change sets of haven wait: a plan to be applied, or a forgotten one", ours.len());
-        checks.push(Check::look(what, format!("haven doctor {environment} --fix")));
+        let what = format!(
+            "{name}: {} change sets of haven wait: a plan to be applied, or a forgotten one",
+            ours.len()
+        );
+        checks.push(Check::look(
+            what,
+            format!("haven doctor {environment} --fix"),
+        ));
     }
     checks
 }
@@ -162,11 +237,30 @@ fn diagnosis(environment: &str, patient: &Patient) -> Vec<Check> {
 async fn fix(target: &Target, patients: &[Patient]) -> anyhow::Result<Vec<String>> {
     let client = &target.cloudformation;
     let mut fixed = Vec::new();
-    for Patient { name, status, ours, others, .. } in patients {
+    for Patient {
+        name,
+        status,
+        ours,
+        others,
+        ..
+    } in patients
+    {
         for change_set in ours {
-            let deleted = client.delete_change_set().stack_name(name).change_set_name(change_set).send().await;
-            deleted.map_err(|error| failed(format!("delete the change set {change_set} of {name}"), &error))?;
-            fixed.push(format!("{name}: deleted the change set {change_set}, which nobody executed"));
+            let deleted = client
+                .delete_change_set()
+                .stack_name(name)
+                .change_set_name(change_set)
+                .send()
+                .await;
+            deleted.map_err(|error| {
+                failed(
+                    format!("delete the change set {change_set} of {name}"),
+                    &error,
+                )
+            })?;
+            fixed.push(format!(
+                "{name}: deleted the change set {change_set}, which nobody executed"
+            ));
         }
         // Somebody else's change set would go with its shell.
         if status == "REVIEW_IN_PROGRESS" && *others == 0 {
@@ -185,20 +279,36 @@ mod tests {
 
     fn patient(status: &str) -> Patient {
         let (name, status) = ("brew-haven-dev-data".to_owned(), status.to_owned());
-        Patient { name, status, is_forgotten: false, ours: Vec::new(), others: 0 }
+        Patient {
+            name,
+            status,
+            is_forgotten: false,
+            ours: Vec::new(),
+            others: 0,
+        }
     }
 
     #[test]
     fn a_change_set_that_waits_is_told_beside_the_stack() {
-        let waits = Patient { ours: vec!["haven-1".to_owned()], ..patient("UPDATE_COMPLETE") };
+        let waits = Patient {
+            ours: vec!["haven-1".to_owned()],
+            ..patient("UPDATE_COMPLETE")
+        };
         let checks = diagnosis("dev", &waits);
-        assert_eq!(checks.iter().map(|check| check.verdict).collect::<Vec<_>>(), [Verdict::Ok, Verdict::Look]);
+        assert_eq!(
+            checks.iter().map(|check| check.verdict).collect::<Vec<_>>(),
+            [Verdict::Ok, Verdict::Look]
+        );
         assert_eq!(checks[1].next.as_deref(), Some("haven doctor dev --fix"));
     }
 
     #[test]
     fn a_shell_with_somebody_elses_change_set_is_not_ours_to_clear() {
-        let shell = Patient { ours: vec!["haven-1".to_owned()], others: 1, ..patient("REVIEW_IN_PROGRESS") };
+        let shell = Patient {
+            ours: vec!["haven-1".to_owned()],
+            others: 1,
+            ..patient("REVIEW_IN_PROGRESS")
+        };
         let checks = diagnosis("dev", &shell);
         assert_eq!(checks.len(), 1);
         assert!(checks[0].what.contains("haven did not make"), "{checks:?}");
@@ -206,20 +316,47 @@ mod tests {
 
     #[test]
     fn a_forgotten_stack_that_stands_is_told() {
-        let forgotten = Patient { is_forgotten: true, ..patient("CREATE_COMPLETE") };
-        assert!(diagnosis("dev", &forgotten)[0].what.contains("nothing makes it any more"));
-        let broken = Patient { is_forgotten: true, ..patient("UPDATE_ROLLBACK_FAILED") };
+        let forgotten = Patient {
+            is_forgotten: true,
+            ..patient("CREATE_COMPLETE")
+        };
+        assert!(
+            diagnosis("dev", &forgotten)[0]
+                .what
+                .contains("nothing makes it any more")
+        );
+        let broken = Patient {
+            is_forgotten: true,
+            ..patient("UPDATE_ROLLBACK_FAILED")
+        };
         assert_eq!(diagnosis("dev", &broken)[0].verdict, Verdict::Wrong);
     }
 
     #[test]
     fn what_is_under_way_does_not_wait() {
         let summary = |status, execution| {
-            is_waiting(&ChangeSetSummary::builder().status(status).execution_status(execution).build())
+            is_waiting(
+                &ChangeSetSummary::builder()
+                    .status(status)
+                    .execution_status(execution)
+                    .build(),
+            )
         };
-        assert!(summary(ChangeSetStatus::CreateComplete, ExecutionStatus::Available));
-        assert!(summary(ChangeSetStatus::Failed, ExecutionStatus::Unavailable));
-        assert!(!summary(ChangeSetStatus::CreateInProgress, ExecutionStatus::Unavailable));
-        assert!(!summary(ChangeSetStatus::CreateComplete, ExecutionStatus::ExecuteInProgress));
+        assert!(summary(
+            ChangeSetStatus::CreateComplete,
+            ExecutionStatus::Available
+        ));
+        assert!(summary(
+            ChangeSetStatus::Failed,
+            ExecutionStatus::Unavailable
+        ));
+        assert!(!summary(
+            ChangeSetStatus::CreateInProgress,
+            ExecutionStatus::Unavailable
+        ));
+        assert!(!summary(
+            ChangeSetStatus::CreateComplete,
+            ExecutionStatus::ExecuteInProgress
+        ));
     }
 }

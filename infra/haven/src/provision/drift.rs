@@ -28,7 +28,8 @@ pub struct Drift {
     /// Do not ask before that
     #[arg(long, requires = "revert")]
     pub yes: bool,
-    /// Let this one be removed or replaced though it holds data, such as data/Database; may be given again
+    /// Let this one be removed or replaced though it holds data, such as data/Database; may be
+    /// given again
     #[arg(long, value_name = "STACK/RESOURCE", value_parser = cli::stack_and_resource, requires = "revert")]
     pub allow: Vec<String>,
 }
@@ -87,8 +88,8 @@ pub struct StackDrift {
 /// CloudFormation asks every resource in turn; a stack of hundreds takes minutes.
 const DETECTED_WITHIN: std::time::Duration = std::time::Duration::from_secs(1800);
 
-/// What differs between a stack's resources and the template that it was last brought to. Nothing, for a stack that is
-/// not there.
+/// What differs between a stack's resources and the template that it was last brought to. Nothing,
+/// for a stack that is not there.
 ///
 /// # Errors
 /// When it cannot be looked for: the stack is in no state for it, or these credentials may not.
@@ -101,20 +102,35 @@ async fn detect(target: &Target, stack: &str, standing: &Standing) -> anyhow::Re
     let begun = match begun {
         // What a server says of an operation that it does not have.
         Err(error)
-            if matches!(error.code(), Some("InvalidAction" | "UnknownOperationException" | "NotImplemented")) =>
+            if matches!(
+                error.code(),
+                Some("InvalidAction" | "UnknownOperationException" | "NotImplemented")
+            ) =>
         {
             return reading::drift(target, stack, &standing.template).await;
         }
         begun => begun.map_err(|error| failed(format!("look for drift of {stack}"), &error))?,
     };
-    let id = begun.stack_drift_detection_id.context("CloudFormation gave the look for drift no id")?;
+    let id = begun
+        .stack_drift_detection_id
+        .context("CloudFormation gave the look for drift no id")?;
     let why_not = detected(target, stack, &id).await?;
-    let statuses = [DriftStatus::Modified, DriftStatus::Deleted, DriftStatus::UnknownValue];
+    let statuses = [
+        DriftStatus::Modified,
+        DriftStatus::Deleted,
+        DriftStatus::UnknownValue,
+    ];
     let mut drift = Vec::new();
     let mut token = None;
     loop {
-        let call = client.describe_stack_resource_drifts().stack_name(stack).set_next_token(token);
-        let page = call.set_stack_resource_drift_status_filters(Some(statuses.to_vec())).send().await;
+        let call = client
+            .describe_stack_resource_drifts()
+            .stack_name(stack)
+            .set_next_token(token);
+        let page = call
+            .set_stack_resource_drift_status_filters(Some(statuses.to_vec()))
+            .send()
+            .await;
         let page = page.map_err(|error| failed(format!("read the drift of {stack}"), &error))?;
         drift.extend(page.stack_resource_drifts().iter().filter_map(drifted));
         token = page.next_token;
@@ -137,16 +153,27 @@ async fn detected(target: &Target, stack: &str, id: &str) -> anyhow::Result<Opti
     let begun = std::time::Instant::now();
     let mut pause = LOOK.0;
     loop {
-        let call = target.cloudformation.describe_stack_drift_detection_status().stack_drift_detection_id(id);
+        let call = target
+            .cloudformation
+            .describe_stack_drift_detection_status()
+            .stack_drift_detection_id(id);
         let seen = call.send().await;
-        let seen = seen.map_err(|error| failed(format!("follow the look for drift of {stack}"), &error))?;
+        let seen =
+            seen.map_err(|error| failed(format!("follow the look for drift of {stack}"), &error))?;
         match seen.detection_status() {
             Some(StackDriftDetectionStatus::DetectionComplete) => return Ok(None),
             Some(StackDriftDetectionStatus::DetectionFailed) => {
-                return Ok(Some(seen.detection_status_reason().unwrap_or("CloudFormation gave no reason").to_owned()));
+                return Ok(Some(
+                    seen.detection_status_reason()
+                        .unwrap_or("CloudFormation gave no reason")
+                        .to_owned(),
+                ));
             }
             _ if begun.elapsed() > DETECTED_WITHIN => {
-                bail!("the look for drift of {stack} did not end within {} s", DETECTED_WITHIN.as_secs())
+                bail!(
+                    "the look for drift of {stack} did not end within {} s",
+                    DETECTED_WITHIN.as_secs()
+                )
             }
             _ => {}
         }
@@ -160,10 +187,17 @@ fn drifted(said: &StackResourceDrift) -> Option<Drifted> {
         DriftStatus::Modified => How::Modified,
         DriftStatus::Deleted => How::Deleted,
         DriftStatus::InSync | DriftStatus::NotChecked | DriftStatus::Unsupported => return None,
-        _ => How::Unknown(said.drift_status_reason().unwrap_or("CloudFormation gave no reason").to_owned()),
+        _ => How::Unknown(
+            said.drift_status_reason()
+                .unwrap_or("CloudFormation gave no reason")
+                .to_owned(),
+        ),
     };
     let differences = said.property_differences().iter().map(|difference| {
-        let kind = difference.difference_type().map(|kind| kind.as_str()).unwrap_or_default();
+        let kind = difference
+            .difference_type()
+            .map(|kind| kind.as_str())
+            .unwrap_or_default();
         let text = |text: Option<&str>, absent: bool| text.filter(|_| !absent).map(str::to_owned);
         Difference {
             path: difference.property_path().unwrap_or_default().to_owned(),
@@ -183,7 +217,11 @@ fn drifted(said: &StackResourceDrift) -> Option<Drifted> {
 }
 
 /// Looks at stacks side by side.
-pub async fn look(target: &Target, stacks: &[(&Stack, &Standing)], reporter: &Reporter) -> Vec<StackDrift> {
+pub async fn look(
+    target: &Target,
+    stacks: &[(&Stack, &Standing)],
+    reporter: &Reporter,
+) -> Vec<StackDrift> {
     join_all(stacks.iter().map(|(stack, standing)| async {
         let line = reporter.begin(&stack.name, "comparing what is there with its template");
         let (drift, unknown) = match detect(target, &stack.name, standing).await {
@@ -195,7 +233,12 @@ pub async fn look(target: &Target, stacks: &[(&Stack, &Standing)], reporter: &Re
             (None, 0) => "as its template says".to_owned(),
             (None, count) => format!("{count} resources differ"),
         });
-        StackDrift { slug: stack.slug, name: stack.name.clone(), drift, unknown }
+        StackDrift {
+            slug: stack.slug,
+            name: stack.name.clone(),
+            drift,
+            unknown,
+        }
     }))
     .await
 }
@@ -207,12 +250,23 @@ pub fn lines(slug: &str, drifted: &Drifted) -> Vec<String> {
         How::Deleted => ": it is gone".to_owned(),
         How::Unknown(reason) => format!(": could not be read: {reason}"),
     };
-    let by = if drifted.by == By::Reading { " (as haven reads it: CloudFormation does not compare it)" } else { "" };
-    let mut lines = vec![format!("{slug}/{} ({}){what}{by}", drifted.resource, drifted.kind)];
+    let by = if drifted.by == By::Reading {
+        " (as haven reads it: CloudFormation does not compare it)"
+    } else {
+        ""
+    };
+    let mut lines = vec![format!(
+        "{slug}/{} ({}){what}{by}",
+        drifted.resource, drifted.kind
+    )];
     lines.extend(drifted.differences.iter().map(|difference| {
         let path = difference.path.trim_start_matches('/').replace('/', ".");
         let text = |value: &Option<String>| value.clone().unwrap_or_else(|| "(none)".to_owned());
-        format!("    {path}: template {}, actual {}", text(&difference.expected), text(&difference.actual))
+        format!(
+            "    {path}: template {}, actual {}",
+            text(&difference.expected),
+            text(&difference.actual)
+        )
     }));
     lines
 }
@@ -230,12 +284,18 @@ pub async fn command(options: &Drift) -> anyhow::Result<bool> {
     if !which.json {
         print(&found);
     }
-    let drifts: Vec<&StackDrift> = found.iter().filter(|stack| !stack.drift.is_empty()).collect();
+    let drifts: Vec<&StackDrift> = found
+        .iter()
+        .filter(|stack| !stack.drift.is_empty())
+        .collect();
     if !options.revert || drifts.is_empty() {
         if which.json {
             tell(&target, &found, &[])?;
         } else if !drifts.is_empty() {
-            eprintln!("\nBring back what the templates say with: haven drift {} --revert", which.environment);
+            eprintln!(
+                "\nBring back what the templates say with: haven drift {} --revert",
+                which.environment
+            );
         }
         return Ok(found.iter().all(is_clean));
     }
@@ -246,7 +306,10 @@ pub async fn command(options: &Drift) -> anyhow::Result<bool> {
     let named = Named::new(&options.allow);
     let mut reverted = Vec::new();
     for stack in drifts {
-        let ours = all.iter().find(|ours| ours.name == stack.name).context("it is one of ours")?;
+        let ours = all
+            .iter()
+            .find(|ours| ours.name == stack.name)
+            .context("it is one of ours")?;
         let line = reporter.begin(&stack.name, "bringing back what its template says");
         match revert(&target, ours, &stack.drift, &named, &line).await {
             Ok(how) => {
@@ -271,7 +334,11 @@ pub async fn command(options: &Drift) -> anyhow::Result<bool> {
     Ok(left.iter().all(is_clean))
 }
 
-async fn look_at_all(target: &Target, stacks: &[&Stack], reporter: &Reporter) -> anyhow::Result<Vec<StackDrift>> {
+async fn look_at_all(
+    target: &Target,
+    stacks: &[&Stack],
+    reporter: &Reporter,
+) -> anyhow::Result<Vec<StackDrift>> {
     let standings = Standing::of_all(&target.cloudformation, stacks).await?;
     let stacks: Vec<(&Stack, &Standing)> = stacks.iter().copied().zip(&standings).collect();
     Ok(look(target, &stacks, reporter).await)
@@ -283,14 +350,22 @@ fn is_clean(stack: &StackDrift) -> bool {
 }
 
 fn tell(target: &Target, stacks: &[StackDrift], reverted: &[Value]) -> anyhow::Result<()> {
-    let document = json!({ "environment": target.environment.name, "stacks": stacks, "reverted": reverted });
-    println!("{}", serde_json::to_string_pretty(&document).context("write JSON")?);
+    let document =
+        json!({ "environment": target.environment.name, "stacks": stacks, "reverted": reverted });
+    println!(
+        "{}",
+        serde_json::to_string_pretty(&document).context("write JSON")?
+    );
     Ok(())
 }
 
 fn print(stacks: &[StackDrift]) {
     for stack in stacks {
-        for line in stack.drift.iter().flat_map(|drifted| lines(stack.slug, drifted)) {
+        for line in stack
+            .drift
+            .iter()
+            .flat_map(|drifted| lines(stack.slug, drifted))
+        {
             println!("{line}");
         }
         if let Some(unknown) = &stack.unknown {
@@ -302,10 +377,11 @@ fn print(stacks: &[StackDrift]) {
 }
 
 const BY_CHANGE_SET: &str = "reverted";
-const BY_TWO_UPDATES: &str = "reverted by two updates, since this endpoint makes no drift-aware change sets";
+const BY_TWO_UPDATES: &str =
+    "reverted by two updates, since this endpoint makes no drift-aware change sets";
 
-/// Brings a stack's resources back to the template that it was last brought to, not to what the code would make now. Gives
-/// how.
+/// Brings a stack's resources back to the template that it was last brought to, not to what the
+/// code would make now. Gives how.
 async fn revert(
     target: &Target,
     stack: &Stack,
@@ -314,16 +390,33 @@ async fn revert(
     line: &Line,
 ) -> anyhow::Result<&'static str> {
     let standing = Standing::of(&target.cloudformation, &stack.name).await?;
-    let deployed = Stack { template: standing.template.clone(), ..stack.clone() };
+    let deployed = Stack {
+        template: standing.template.clone(),
+        ..stack.clone()
+    };
     if let Some(change_set) = prepare_revert(target, &deployed, &standing, line).await? {
         execute(target, &deployed, &change_set, named, line).await?;
         return Ok(BY_CHANGE_SET);
     }
     // CloudFormation compares templates then, so it first has to be told how things are.
-    let template = as_it_is(&deployed.template, drift).with_context(|| format!("bring back {}", stack.name))?;
-    // What the way back does is asked before the first of the two steps, so that none is done alone.
-    named.check(stack.slug, &consequence::diff(&template, &deployed.template))?;
-    apply(target, &Stack { template, ..stack.clone() }, named, line).await?;
+    let template = as_it_is(&deployed.template, drift)
+        .with_context(|| format!("bring back {}", stack.name))?;
+    // What the way back does is asked before the first of the two steps, so that none is done
+    // alone.
+    named.check(
+        stack.slug,
+        &consequence::diff(&template, &deployed.template),
+    )?;
+    apply(
+        target,
+        &Stack {
+            template,
+            ..stack.clone()
+        },
+        named,
+        line,
+    )
+    .await?;
     apply(target, &deployed, named, line).await?;
     Ok(BY_TWO_UPDATES)
 }
@@ -331,7 +424,8 @@ async fn revert(
 /// The template that would have made what is there.
 ///
 /// # Errors
-/// When no template can say it: what is gone is needed by others, or a difference is in no place of the template.
+/// When no template can say it: what is gone is needed by others, or a difference is in no place of
+/// the template.
 fn as_it_is(template: &Value, drift: &[Drifted]) -> anyhow::Result<Value> {
     let mut template = template.clone();
     for drifted in drift {
@@ -339,24 +433,40 @@ fn as_it_is(template: &Value, drift: &[Drifted]) -> anyhow::Result<Value> {
         match &drifted.how {
             How::Modified => {
                 let properties = &mut template["Resources"][id]["Properties"];
-                // From the back, so that what is taken out of a list moves nothing that is still to be changed.
-                for Difference { path, expected, actual } in drifted.differences.iter().rev() {
+                // From the back, so that what is taken out of a list moves nothing that is still to
+                // be changed.
+                for Difference {
+                    path,
+                    expected,
+                    actual,
+                } in drifted.differences.iter().rev()
+                {
                     let done = match actual {
                         Some(actual) => put(properties, path, actual, expected.is_none()),
                         None => take(properties, path),
                     };
-                    done.with_context(|| format!("{id} has no {path} in its template: deploy its stack again"))?;
+                    done.with_context(|| {
+                        format!("{id} has no {path} in its template: deploy its stack again")
+                    })?;
                 }
             }
             How::Deleted => {
-                let resources = template["Resources"].as_object_mut().context("a template has resources")?;
+                let resources = template["Resources"]
+                    .as_object_mut()
+                    .context("a template has resources")?;
                 resources.remove(id);
                 let text = template.to_string();
-                if [format!("\"{id}\""), format!("${{{id}}}"), format!("${{{id}.")]
-                    .iter()
-                    .any(|use_| text.contains(use_))
+                if [
+                    format!("\"{id}\""),
+                    format!("${{{id}}}"),
+                    format!("${{{id}."),
+                ]
+                .iter()
+                .any(|use_| text.contains(use_))
                 {
-                    bail!("{id} is gone, and others of its stack need it: destroy that stack and deploy it again");
+                    bail!(
+                        "{id} is gone, and others of its stack need it: destroy that stack and deploy it again"
+                    );
                 }
             }
             How::Unknown(reason) => bail!("{id} could not be read: {reason}"),
@@ -372,13 +482,21 @@ fn put(properties: &mut Value, path: &str, text: &str, is_new: bool) -> Option<(
     let parsed = || serde_json::from_str(text).unwrap_or_else(|_| json!(text));
     match parent {
         Value::Object(object) if is_new || object.contains_key(name) => {
-            let value = if object.get(name).is_some_and(Value::is_string) { json!(text) } else { parsed() };
+            let value = if object.get(name).is_some_and(Value::is_string) {
+                json!(text)
+            } else {
+                parsed()
+            };
             object.insert(name.to_owned(), value);
         }
         Value::Array(values) if is_new => values.push(parsed()),
         Value::Array(values) => {
             let value = values.get_mut(name.parse::<usize>().ok()?)?;
-            *value = if value.is_string() { json!(text) } else { parsed() };
+            *value = if value.is_string() {
+                json!(text)
+            } else {
+                parsed()
+            };
         }
         _ => return None,
     }
@@ -403,7 +521,11 @@ mod tests {
 
     fn modified(path: &str, expected: Option<&str>, actual: Option<&str>) -> Drifted {
         let text = |text: Option<&str>| text.map(str::to_owned);
-        let difference = Difference { path: path.to_owned(), expected: text(expected), actual: text(actual) };
+        let difference = Difference {
+            path: path.to_owned(),
+            expected: text(expected),
+            actual: text(actual),
+        };
         Drifted {
             resource: "Orders".to_owned(),
             kind: "AWS::SQS::Queue".to_owned(),
@@ -427,32 +549,70 @@ mod tests {
 
     #[test]
     fn a_template_can_say_what_is_there_in_the_form_of_what_was() {
-        assert_eq!(properties(modified("/VisibilityTimeout", Some("60"), Some("77")))["VisibilityTimeout"], 77);
-        assert_eq!(properties(modified("/DelaySeconds", Some("5"), Some("7")))["DelaySeconds"], "7");
-        let redrive = properties(modified("/RedrivePolicy/maxReceiveCount", Some("5"), Some("9")));
+        assert_eq!(
+            properties(modified("/VisibilityTimeout", Some("60"), Some("77")))["VisibilityTimeout"],
+            77
+        );
+        assert_eq!(
+            properties(modified("/DelaySeconds", Some("5"), Some("7")))["DelaySeconds"],
+            "7"
+        );
+        let redrive = properties(modified(
+            "/RedrivePolicy/maxReceiveCount",
+            Some("5"),
+            Some("9"),
+        ));
         assert_eq!(redrive["RedrivePolicy"]["maxReceiveCount"], 9);
         let gone = properties(modified("/RedrivePolicy", Some("{}"), None));
         assert!(gone.get("RedrivePolicy").is_none());
-        let tag = properties(modified("/Tags/1", None, Some(r#"{"Key":"b","Value":"2"}"#)));
+        let tag = properties(modified(
+            "/Tags/1",
+            None,
+            Some(r#"{"Key":"b","Value":"2"}"#),
+        ));
         assert_eq!(tag["Tags"][1]["Key"], "b");
-        assert_eq!(properties(modified("/Tags/0/Value", Some("1"), Some("2")))["Tags"][0]["Value"], "2");
-        assert_eq!(properties(modified("/Tags/0", Some("{}"), None))["Tags"], json!([]));
+        assert_eq!(
+            properties(modified("/Tags/0/Value", Some("1"), Some("2")))["Tags"][0]["Value"],
+            "2"
+        );
+        assert_eq!(
+            properties(modified("/Tags/0", Some("{}"), None))["Tags"],
+            json!([])
+        );
     }
 
     #[test]
     fn what_no_template_can_say_is_refused() {
-        let deleted = |id: &str| Drifted { resource: id.to_owned(), how: How::Deleted, ..modified("", None, None) };
-        let error = as_it_is(&template(), &[deleted("Parking")]).expect_err("Orders needs it").to_string();
+        let deleted = |id: &str| Drifted {
+            resource: id.to_owned(),
+            how: How::Deleted,
+            ..modified("", None, None)
+        };
+        let error = as_it_is(&template(), &[deleted("Parking")])
+            .expect_err("Orders needs it")
+            .to_string();
         assert!(error.contains("others of its stack need it"), "{error}");
         let without = as_it_is(&template(), &[deleted("Orders")]).expect("nobody needs it");
         assert!(without["Resources"].get("Orders").is_none());
-        assert!(as_it_is(&template(), &[modified("/Nowhere/at", Some("1"), Some("2"))]).is_err());
+        assert!(
+            as_it_is(
+                &template(),
+                &[modified("/Nowhere/at", Some("1"), Some("2"))]
+            )
+            .is_err()
+        );
     }
 
     #[test]
     fn each_difference_is_a_line_with_both_values() {
-        let told = lines("messaging", &modified("/RedrivePolicy/maxReceiveCount", Some("5"), None));
+        let told = lines(
+            "messaging",
+            &modified("/RedrivePolicy/maxReceiveCount", Some("5"), None),
+        );
         assert_eq!(told[0], "messaging/Orders (AWS::SQS::Queue)");
-        assert_eq!(told[1], "    RedrivePolicy.maxReceiveCount: template 5, actual (none)");
+        assert_eq!(
+            told[1],
+            "    RedrivePolicy.maxReceiveCount: template 5, actual (none)"
+        );
     }
 }

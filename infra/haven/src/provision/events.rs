@@ -31,7 +31,11 @@ impl Seen {
 
     /// Whether it only follows from another failure.
     fn is_consequence(&self) -> bool {
-        let reason = self.reason.as_deref().unwrap_or_default().to_ascii_lowercase();
+        let reason = self
+            .reason
+            .as_deref()
+            .unwrap_or_default()
+            .to_ascii_lowercase();
         reason.contains("cancelled") || reason.contains("canceled") || self.kind == STACK
     }
 }
@@ -57,13 +61,24 @@ impl From<&StackEvent> for Seen {
     }
 }
 
-/// One of an operation's: it may also be a failed validation or hook, which stack events do not tell.
+/// One of an operation's: it may also be a failed validation or hook, which stack events do not
+/// tell.
 impl From<&OperationEvent> for Seen {
     fn from(event: &OperationEvent) -> Seen {
         let status = event.resource_status().map(|status| status.as_str());
-        let reasons = [event.resource_status_reason(), event.validation_status_reason(), event.hook_status_reason()];
-        let reason = reasons.into_iter().flatten().find(|reason| !reason.is_empty());
-        let place = event.validation_path().map(|path| format!(" (at {path})")).unwrap_or_default();
+        let reasons = [
+            event.resource_status_reason(),
+            event.validation_status_reason(),
+            event.hook_status_reason(),
+        ];
+        let reason = reasons
+            .into_iter()
+            .flatten()
+            .find(|reason| !reason.is_empty());
+        let place = event
+            .validation_path()
+            .map(|path| format!(" (at {path})"))
+            .unwrap_or_default();
         Seen {
             id: text(event.event_id()),
             stack: text(event.stack_id()),
@@ -81,21 +96,35 @@ impl From<&OperationEvent> for Seen {
 /// `events` are in the order of time.
 pub fn root_cause(events: &[Seen]) -> Option<&Seen> {
     let failed = || events.iter().filter(|event| event.is_failure());
-    failed().find(|event| !event.is_consequence()).or_else(|| failed().next()).or_else(|| {
-        // A rollback without a failed resource says why on the stack itself.
-        events.iter().find(|event| event.status.contains("ROLLBACK") && event.reason.is_some())
-    })
+    failed()
+        .find(|event| !event.is_consequence())
+        .or_else(|| failed().next())
+        .or_else(|| {
+            // A rollback without a failed resource says why on the stack itself.
+            events
+                .iter()
+                .find(|event| event.status.contains("ROLLBACK") && event.reason.is_some())
+        })
 }
 
 /// The same of events that are all failures, whatever their status is called.
 pub fn first_cause(failures: &[Seen]) -> Option<&Seen> {
-    failures.iter().find(|event| !event.is_consequence()).or(failures.first())
+    failures
+        .iter()
+        .find(|event| !event.is_consequence())
+        .or(failures.first())
 }
 
 /// The cause in one line.
 pub fn explain(cause: &Seen) -> String {
-    let reason = cause.reason.as_deref().unwrap_or("CloudFormation gave no reason");
-    format!("{} ({}) {}: {reason}", cause.resource, cause.kind, cause.status)
+    let reason = cause
+        .reason
+        .as_deref()
+        .unwrap_or("CloudFormation gave no reason");
+    format!(
+        "{} ({}) {}: {reason}",
+        cause.resource, cause.kind, cause.status
+    )
 }
 
 #[cfg(test)]
@@ -122,13 +151,23 @@ mod tests {
             event("D", "CREATE_FAILED", Some("something later")),
         ];
         let cause = root_cause(&events).expect("there is one");
-        assert_eq!(explain(cause), "C (AWS::SQS::Queue) CREATE_FAILED: the name is taken");
+        assert_eq!(
+            explain(cause),
+            "C (AWS::SQS::Queue) CREATE_FAILED: the name is taken"
+        );
     }
 
     #[test]
     fn with_nothing_but_consequences_the_first_of_them_is_told() {
-        let events = [event("B", "UPDATE_FAILED", Some("Resource update cancelled"))];
-        assert_eq!(root_cause(&events).map(|cause| cause.resource.as_str()), Some("B"));
+        let events = [event(
+            "B",
+            "UPDATE_FAILED",
+            Some("Resource update cancelled"),
+        )];
+        assert_eq!(
+            root_cause(&events).map(|cause| cause.resource.as_str()),
+            Some("B")
+        );
         assert_eq!(root_cause(&[event("A", "CREATE_COMPLETE", None)]), None);
     }
 
@@ -143,7 +182,12 @@ mod tests {
         let seen = [Seen::from(&event)];
         assert_eq!(root_cause(&seen), None, "no stack event is like this");
         let told = first_cause(&seen).map(explain).expect("a cause");
-        assert!(told.ends_with("VALIDATION_ERROR: unknown property (at /Resources/Orders/Properties/Delay)"), "{told}");
+        assert!(
+            told.ends_with(
+                "VALIDATION_ERROR: unknown property (at /Resources/Orders/Properties/Delay)"
+            ),
+            "{told}"
+        );
     }
 
     #[test]
@@ -152,8 +196,16 @@ mod tests {
             kind: STACK.to_owned(),
             stack: "outer".to_owned(),
             physical: physical.to_owned(),
-            ..event("Inner", "CREATE_FAILED", Some("Embedded stack was not created"))
+            ..event(
+                "Inner",
+                "CREATE_FAILED",
+                Some("Embedded stack was not created"),
+            )
         };
-        assert!(of("inner").is_nested_stack() && !of("outer").is_nested_stack() && !of("").is_nested_stack());
+        assert!(
+            of("inner").is_nested_stack()
+                && !of("outer").is_nested_stack()
+                && !of("").is_nested_stack()
+        );
     }
 }

@@ -24,18 +24,26 @@ impl Named {
 
     /// Those of a stack's changes that must be named and were not.
     pub fn missing<'a>(&self, stack: &str, changes: &'a [Change]) -> Vec<&'a Change> {
-        changes.iter().filter(|change| change.must_be_named() && !self.has(stack, &change.resource)).collect()
+        changes
+            .iter()
+            .filter(|change| change.must_be_named() && !self.has(stack, &change.resource))
+            .collect()
     }
 
     /// # Errors
-    /// When something that holds data would go, or be replaced, and nobody named it: all of them, with what to add.
+    /// When something that holds data would go, or be replaced, and nobody named it: all of them,
+    /// with what to add.
     pub fn check(&self, stack: &str, changes: &[Change]) -> anyhow::Result<()> {
         let missing = self.missing(stack, changes);
         if missing.is_empty() {
             return Ok(());
         }
-        let lines = missing.iter().map(|change| format!("\n  {}", refusal(stack, change)));
-        let flags = missing.iter().map(|change| format!(" --allow {}", name(stack, &change.resource)));
+        let lines = missing
+            .iter()
+            .map(|change| format!("\n  {}", refusal(stack, change)));
+        let flags = missing
+            .iter()
+            .map(|change| format!(" --allow {}", name(stack, &change.resource)));
         bail!(
             "refused, since it holds data:{}\n  if that is meant, add{}",
             lines.collect::<String>(),
@@ -49,8 +57,17 @@ pub fn name(stack: &str, resource: &str) -> String {
 }
 
 fn refusal(stack: &str, change: &Change) -> String {
-    let loss = if change.rung == Rung::DataLoss { "DATA LOSS: " } else { "" };
-    format!("{loss}{} ({}) {}", name(stack, &change.resource), change.kind, change.consequence)
+    let loss = if change.rung == Rung::DataLoss {
+        "DATA LOSS: "
+    } else {
+        ""
+    };
+    format!(
+        "{loss}{} ({}) {}",
+        name(stack, &change.resource),
+        change.kind,
+        change.consequence
+    )
 }
 
 #[cfg(test)]
@@ -66,11 +83,32 @@ mod tests {
 
     #[test]
     fn what_holds_data_goes_only_when_it_was_named_and_only_in_its_own_stack() {
-        let refused = Named::default().check("data", &table_goes()).expect_err("nobody named it").to_string();
-        assert!(refused.contains("DATA LOSS: data/Orders") && refused.contains("--allow data/Orders"), "{refused}");
-        assert!(Named::new(&["data/Orders".to_owned()]).check("data", &table_goes()).is_ok());
-        for other in ["Orders", "messaging/Orders", "data/*", "data", "data/orders"] {
-            assert!(Named::new(&[other.to_owned()]).check("data", &table_goes()).is_err(), "{other}");
+        let refused = Named::default()
+            .check("data", &table_goes())
+            .expect_err("nobody named it")
+            .to_string();
+        assert!(
+            refused.contains("DATA LOSS: data/Orders") && refused.contains("--allow data/Orders"),
+            "{refused}"
+        );
+        assert!(
+            Named::new(&["data/Orders".to_owned()])
+                .check("data", &table_goes())
+                .is_ok()
+        );
+        for other in [
+            "Orders",
+            "messaging/Orders",
+            "data/*",
+            "data",
+            "data/orders",
+        ] {
+            assert!(
+                Named::new(&[other.to_owned()])
+                    .check("data", &table_goes())
+                    .is_err(),
+                "{other}"
+            );
         }
     }
 }

@@ -1,4 +1,5 @@
-//! What was deployed from here: the templates, for comparing without an account, and how long each stack took.
+//! What was deployed from here: the templates, for comparing without an account, and how long each
+//! stack took.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -14,7 +15,8 @@ use crate::target::BadUsage;
 /// The file of how long each stack took.
 const SECONDS: &str = "seconds.json";
 
-/// One environment's folder below a state folder. What another user's state folder holds is not used.
+/// One environment's folder below a state folder. What another user's state folder holds is not
+/// used.
 pub struct History {
     state: PathBuf,
     folder: PathBuf,
@@ -22,7 +24,10 @@ pub struct History {
 
 impl History {
     pub fn of(state: &Path, environment: &str) -> History {
-        History { state: state.to_owned(), folder: state.join("deployed").join(environment) }
+        History {
+            state: state.to_owned(),
+            folder: state.join("deployed").join(environment),
+        }
     }
 
     /// The template that a stack was last brought to from here; null when it never was.
@@ -54,7 +59,9 @@ impl History {
         guard::private_folder(&self.folder)?;
         let mut seconds = self.all_seconds();
         for outcome in outcomes {
-            let Some(stack) = stacks.iter().find(|stack| stack.name == outcome.name) else { continue };
+            let Some(stack) = stacks.iter().find(|stack| stack.name == outcome.name) else {
+                continue;
+            };
             self.write(&format!("{}.json", stack.name), &stack.template)?;
             if outcome.outcome != Outcome::Unchanged {
                 seconds.insert(stack.name.clone(), outcome.seconds);
@@ -68,7 +75,11 @@ impl History {
         if guard::check_owner(&self.state).is_err() {
             return;
         }
-        for entry in std::fs::read_dir(&self.folder).into_iter().flatten().flatten() {
+        for entry in std::fs::read_dir(&self.folder)
+            .into_iter()
+            .flatten()
+            .flatten()
+        {
             let name = entry.file_name().to_string_lossy().into_owned();
             if name == SECONDS || (name.starts_with("brew-haven-") && name.ends_with(".json")) {
                 let _ = std::fs::remove_file(entry.path());
@@ -95,6 +106,7 @@ pub fn read_template(folder: &Path, stack: &str) -> anyhow::Result<Value> {
     if !path.exists() {
         return Ok(Value::Null);
     }
-    let text = std::fs::read_to_string(&path).with_context(|| format!("read {}", path.display()))?;
+    let text =
+        std::fs::read_to_string(&path).with_context(|| format!("read {}", path.display()))?;
     serde_json::from_str(&text).with_context(|| format!("{} is no template", path.display()))
 }

@@ -34,26 +34,45 @@ pub async fn check(target: &Target) -> Check {
 /// The name of the repository, once there is one.
 async fn repository(target: &Target) -> anyhow::Result<Option<String>> {
     let stack = target.environment.stack_name("compute");
-    if Standing::of(&target.cloudformation, &stack).await?.there().is_none() {
+    if Standing::of(&target.cloudformation, &stack)
+        .await?
+        .there()
+        .is_none()
+    {
         return Ok(None);
     }
     let resources = resources(&target.cloudformation, &stack).await?.into_iter();
-    let mut repositories = resources.filter(|resource| resource.resource_type() == Some(REPOSITORY));
-    Ok(repositories.next().and_then(|repository| repository.physical_resource_id))
+    let mut repositories =
+        resources.filter(|resource| resource.resource_type() == Some(REPOSITORY));
+    Ok(repositories
+        .next()
+        .and_then(|repository| repository.physical_resource_id))
 }
 
 async fn in_repository(target: &Target, what: &str, digest: &str, repository: &str) -> Check {
     let image = ImageIdentifier::builder().image_digest(digest).build();
-    let asked = Client::new(&target.config).describe_images().repository_name(repository).image_ids(image).send().await;
+    let asked = Client::new(&target.config)
+        .describe_images()
+        .repository_name(repository)
+        .image_ids(image)
+        .send()
+        .await;
     let missing = |why: &str| {
-        Check::wrong(format!("{what} is not in {repository}{why}: tasks could not start"), push(target, repository))
+        Check::wrong(
+            format!("{what} is not in {repository}{why}: tasks could not start"),
+            push(target, repository),
+        )
     };
     match asked {
-        Ok(found) if !found.image_details().is_empty() => Check::ok(format!("{what} is in {repository}")),
+        Ok(found) if !found.image_details().is_empty() => {
+            Check::ok(format!("{what} is in {repository}"))
+        }
         Ok(_) => missing(""),
         Err(error) => match error.as_service_error() {
             Some(service) if service.is_image_not_found_exception() => missing(""),
-            Some(service) if service.is_repository_not_found_exception() => missing(", which is gone"),
+            Some(service) if service.is_repository_not_found_exception() => {
+                missing(", which is gone")
+            }
             _ => Check::not_made(what, why(&error)),
         },
     }
@@ -62,7 +81,11 @@ async fn in_repository(target: &Target, what: &str, digest: &str, repository: &s
 fn push(target: &Target, repository: &str) -> String {
     let region = &target.environment.settings.account.region;
     let account = &target.environment.settings.account.id;
-    let account = if account.is_empty() { "ACCOUNT" } else { account };
+    let account = if account.is_empty() {
+        "ACCOUNT"
+    } else {
+        account
+    };
     format!("docker push {account}.dkr.ecr.{region}.amazonaws.com/{repository}")
 }
 
@@ -76,7 +99,8 @@ mod tests {
     use crate::aws::Aws;
     use crate::operate::stub::{Answer, Stub, stub};
 
-    /// An account whose stack compute made the repository, which answers so when it is asked for the image.
+    /// An account whose stack compute made the repository, which answers so when it is asked for
+    /// the image.
     async fn told(answer: fn() -> Answer) -> Check {
         let mut prod = Environment::named("prod").expect("it is one of ours");
         prod.settings.compute.image_digest = format!("sha256:{}", "0a".repeat(32));
@@ -108,15 +132,24 @@ mod tests {
 
     #[tokio::test]
     async fn an_image_that_is_not_in_its_repository_is_wrong_with_the_push_that_mends_it() {
-        let there = told(|| Answer::from(r#"{"imageDetails": [{"repositoryName": "images-1"}]}"#.to_owned())).await;
+        let there = told(|| {
+            Answer::from(r#"{"imageDetails": [{"repositoryName": "images-1"}]}"#.to_owned())
+        })
+        .await;
         assert_eq!(there.verdict, Verdict::Ok, "{there:?}");
         let missing = told(|| Answer::refused("ImageNotFoundException", "no such image")).await;
         assert_eq!(missing.verdict, Verdict::Wrong, "{missing:?}");
         assert!(missing.what.contains("is not in images-1"), "{missing:?}");
         let next = missing.next.unwrap_or_default();
-        assert!(next.starts_with("docker push") && next.ends_with("/images-1"), "{next}");
+        assert!(
+            next.starts_with("docker push") && next.ends_with("/images-1"),
+            "{next}"
+        );
         // What could not be asked is neither.
         let refused = told(|| Answer::refused("AccessDeniedException", "not for you")).await;
-        assert!(refused.verdict == Verdict::Look && refused.what.contains("not for you"), "{refused:?}");
+        assert!(
+            refused.verdict == Verdict::Look && refused.what.contains("not for you"),
+            "{refused:?}"
+        );
     }
 }

@@ -8,7 +8,14 @@ use blueprint::{How, LeftOut};
 pub fn print_left_out(left_out: &[LeftOut]) {
     // By type and reason: stacks side by side.
     let mut lines: BTreeMap<(&str, String, &str), Vec<String>> = BTreeMap::new();
-    for LeftOut { stack, kind, how, resources, why } in left_out {
+    for LeftOut {
+        stack,
+        kind,
+        how,
+        resources,
+        why,
+    } in left_out
+    {
         let (title, what) = match how {
             How::LeftOut => ("left out, since the local AWS cannot hold it", kind.clone()),
             How::Without(property) => ("made without", format!("{property} of {kind}")),

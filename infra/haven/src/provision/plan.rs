@@ -1,4 +1,5 @@
-//! A plan: what a deployment would do, worst first, sealed, so that exactly that is done later or nothing.
+//! A plan: what a deployment would do, worst first, sealed, so that exactly that is done later or
+//! nothing.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -46,7 +47,8 @@ pub struct Plan {
     pub parameters: BTreeMap<String, i64>,
     /// What our policy has against the templates. A plan with findings is not applied.
     pub findings: Vec<Finding>,
-    /// What a month costs, before and after; `None` on the local AWS, and where no prices are known.
+    /// What a month costs, before and after; `None` on the local AWS, and where no prices are
+    /// known.
     pub cost: Option<CostDelta>,
     /// The most that a month may cost, USD.
     pub budget_usd: Option<f64>,
@@ -66,7 +68,8 @@ pub struct StackPlan {
     pub drift: Vec<Drifted>,
     /// Why nobody looked for that, or could.
     pub drift_unknown: Option<String>,
-    /// The change set that waits; `None` where nothing changes, or where it can only be made once `waits_for` is there.
+    /// The change set that waits; `None` where nothing changes, or where it can only be made once
+    /// `waits_for` is there.
     pub change_set: Option<String>,
     /// Exports of other stacks that are not there yet.
     pub waits_for: BTreeSet<String>,
@@ -86,7 +89,9 @@ pub enum StackAction {
 impl Plan {
     /// Whether there is nothing to do.
     pub fn is_empty(&self) -> bool {
-        self.stacks.iter().all(|stack| stack.action == StackAction::Unchanged)
+        self.stacks
+            .iter()
+            .all(|stack| stack.action == StackAction::Unchanged)
     }
 
     pub fn named(&self) -> Named {
@@ -94,21 +99,32 @@ impl Plan {
     }
 
     /// # Errors
-    /// Every reason not to apply it: data that would go and was not named, a policy that does not hold, a budget that is
-    /// too small.
+    /// Every reason not to apply it: data that would go and was not named, a policy that does not
+    /// hold, a budget that is too small.
     pub fn check(&self) -> anyhow::Result<()> {
         let named = self.named();
-        let unnamed = self.stacks.iter().filter_map(|stack| named.check(&stack.slug, &stack.changes).err());
+        let unnamed = self
+            .stacks
+            .iter()
+            .filter_map(|stack| named.check(&stack.slug, &stack.changes).err());
         let mut refused: Vec<String> = unnamed.map(|refused| refused.to_string()).collect();
         refused.extend(self.findings.iter().map(|finding| {
-            let Finding { rule, stack, resource, message, .. } = finding;
+            let Finding {
+                rule,
+                stack,
+                resource,
+                message,
+                ..
+            } = finding;
             format!("refused by policy {rule}: {stack}/{resource}: {message}")
         }));
         if let (Some(cost), Some(budget)) = (&self.cost, self.budget_usd)
             && cost.after > MicroUsd::from_usd(budget)
         {
-            refused
-                .push(format!("refused by budget: it would cost USD {} a month, and may cost {budget:.2}", cost.after));
+            refused.push(format!(
+                "refused by budget: it would cost USD {} a month, and may cost {budget:.2}",
+                cost.after
+            ));
         }
         match refused.is_empty() {
             true => Ok(()),
@@ -118,7 +134,11 @@ impl Plan {
 
     /// All changes, worst first, with the slug of their stack.
     pub fn changes(&self) -> Vec<(&str, &Change)> {
-        worst_first(self.stacks.iter().map(|stack| (stack.slug.as_str(), stack.changes.as_slice())))
+        worst_first(
+            self.stacks
+                .iter()
+                .map(|stack| (stack.slug.as_str(), stack.changes.as_slice())),
+        )
     }
 
     fn sealed(mut self) -> anyhow::Result<Plan> {
@@ -135,14 +155,26 @@ impl Plan {
     /// # Errors
     /// When the file cannot be read, is no plan, or was changed after it was made.
     pub fn read(path: &Path) -> anyhow::Result<Plan> {
-        let text = std::fs::read_to_string(path).with_context(|| format!("read {}", path.display()))?;
-        let plan: Plan = serde_json::from_str(&text)
-            .with_context(|| format!("{} is not a plan of `haven plan`, or of another release", path.display()))?;
+        let text =
+            std::fs::read_to_string(path).with_context(|| format!("read {}", path.display()))?;
+        let plan: Plan = serde_json::from_str(&text).with_context(|| {
+            format!(
+                "{} is not a plan of `haven plan`, or of another release",
+                path.display()
+            )
+        })?;
         if plan.format != FORMAT {
-            bail!("{} has the form {}, and this haven reads {FORMAT}: plan again", path.display(), plan.format);
+            bail!(
+                "{} has the form {}, and this haven reads {FORMAT}: plan again",
+                path.display(),
+                plan.format
+            );
         }
         if plan.seal != plan.seal_of()? {
-            bail!("{} was changed after it was made: its seal does not fit; plan again", path.display());
+            bail!(
+                "{} was changed after it was made: its seal does not fit; plan again",
+                path.display()
+            );
         }
         Ok(plan)
     }
@@ -153,10 +185,14 @@ impl Plan {
     }
 }
 
-/// Changes with the slug of their stack; those that are equally bad stay in the order of their stacks.
-pub fn worst_first<'a>(stacks: impl Iterator<Item = (&'a str, &'a [Change])>) -> Vec<(&'a str, &'a Change)> {
-    let mut changes: Vec<(&str, &Change)> =
-        stacks.flat_map(|(slug, changes)| changes.iter().map(move |change| (slug, change))).collect();
+/// Changes with the slug of their stack; those that are equally bad stay in the order of their
+/// stacks.
+pub fn worst_first<'a>(
+    stacks: impl Iterator<Item = (&'a str, &'a [Change])>,
+) -> Vec<(&'a str, &'a Change)> {
+    let mut changes: Vec<(&str, &Change)> = stacks
+        .flat_map(|(slug, changes)| changes.iter().map(move |change| (slug, change)))
+        .collect();
     changes.sort_by_key(|(_, change)| std::cmp::Reverse(change.rung));
     changes
 }
@@ -172,13 +208,20 @@ pub struct Options {
     pub drift: bool,
 }
 
-/// Asks CloudFormation for a change set of every stack that can have one yet, and foresees the rest.
+/// Asks CloudFormation for a change set of every stack that can have one yet, and foresees the
+/// rest.
 ///
 /// # Errors
-/// When the account is another one than the settings say, or CloudFormation refuses a template. No change set is left:
-/// everything else that can fail is asked before the first is made.
+/// When the account is another one than the settings say, or CloudFormation refuses a template. No
+/// change set is left: everything else that can fail is asked before the first is made.
 pub async fn plan(target: &Target, options: &Options, reporter: &Reporter) -> anyhow::Result<Plan> {
-    plan_of(target, &blueprint::stacks(&target.environment), options, reporter).await
+    plan_of(
+        target,
+        &blueprint::stacks(&target.environment),
+        options,
+        reporter,
+    )
+    .await
 }
 
 /// The same for these stacks, in order of need.
@@ -193,12 +236,23 @@ pub async fn plan_of(
 ) -> anyhow::Result<Plan> {
     let account = live::expected_account(target).await?;
     let exported = live::exports(target).await?.into_keys().collect();
-    let standings = Standing::of_all(&target.cloudformation, &wanted.iter().collect::<Vec<_>>()).await?;
+    let standings =
+        Standing::of_all(&target.cloudformation, &wanted.iter().collect::<Vec<_>>()).await?;
     let stacks: Vec<(&Stack, &Standing)> = wanted.iter().zip(&standings).collect();
     let cost = cost_delta(&target.environment, &stacks);
-    let (forgotten, parameters) = (forgotten(target).await?, live::parameter_versions(target).await?);
+    let (forgotten, parameters) = (
+        forgotten(target).await?,
+        live::parameter_versions(target).await?,
+    );
     let drifts = drifts(target, &stacks, options.drift, reporter).await;
-    let stacks = plan_stacks(target, stacks.into_iter().zip(drifts), exported, &options.history, reporter).await?;
+    let stacks = plan_stacks(
+        target,
+        stacks.into_iter().zip(drifts),
+        exported,
+        &options.history,
+        reporter,
+    )
+    .await?;
     let made_at = OffsetDateTime::now_utc();
     let plan = Plan {
         format: FORMAT,
@@ -220,7 +274,8 @@ pub async fn plan_of(
     plan.sealed()
 }
 
-/// One after the other, since each counts on the exports of those before it. Nothing is left of a plan that fails.
+/// One after the other, since each counts on the exports of those before it. Nothing is left of a
+/// plan that fails.
 async fn plan_stacks<'a>(
     target: &Target,
     stacks: impl Iterator<Item = ((&'a Stack, &'a Standing), StackDrift)>,
@@ -244,22 +299,35 @@ async fn plan_stacks<'a>(
     Ok(planned)
 }
 
-/// What stands against the templates without a reason. The local AWS is held to nothing: it lacks half of what we ask.
+/// What stands against the templates without a reason. The local AWS is held to nothing: it lacks
+/// half of what we ask.
 fn findings(environment: &Environment, stacks: &[Stack]) -> Vec<Finding> {
     if environment.local {
         return Vec::new();
     }
-    blueprint::policy::check_all(environment, stacks).into_iter().filter(|finding| finding.waived.is_none()).collect()
+    blueprint::policy::check_all(environment, stacks)
+        .into_iter()
+        .filter(|finding| finding.waived.is_none())
+        .collect()
 }
 
-/// `None` on the local AWS, and for a region without prices, which is no reason not to deploy to it.
+/// `None` on the local AWS, and for a region without prices, which is no reason not to deploy to
+/// it.
 fn cost_delta(environment: &Environment, stacks: &[(&Stack, &Standing)]) -> Option<CostDelta> {
     if environment.local {
         return None;
     }
     let (deployed, wanted): (Vec<Stack>, Vec<Stack>) = stacks
         .iter()
-        .map(|(stack, standing)| (Stack { template: standing.template.clone(), ..(*stack).clone() }, (*stack).clone()))
+        .map(|(stack, standing)| {
+            (
+                Stack {
+                    template: standing.template.clone(),
+                    ..(*stack).clone()
+                },
+                (*stack).clone(),
+            )
+        })
         .unzip();
     let usage = &environment.settings.usage;
     let before = cost::estimate(&deployed, environment, usage).ok()?;
@@ -280,7 +348,11 @@ async fn plan_stack(
     target: &Target,
     stack: &Stack,
     standing: &Standing,
-    StackDrift { drift, unknown: drift_unknown, .. }: StackDrift,
+    StackDrift {
+        drift,
+        unknown: drift_unknown,
+        ..
+    }: StackDrift,
     exported: &BTreeSet<String>,
     history: &History,
     reporter: &Reporter,
@@ -327,7 +399,12 @@ async fn plan_stack(
 }
 
 /// Of every stack, in the order given.
-async fn drifts(target: &Target, stacks: &[(&Stack, &Standing)], wanted: bool, reporter: &Reporter) -> Vec<StackDrift> {
+async fn drifts(
+    target: &Target,
+    stacks: &[(&Stack, &Standing)],
+    wanted: bool,
+    reporter: &Reporter,
+) -> Vec<StackDrift> {
     if !wanted {
         let skipped = |(stack, _): &(&Stack, &Standing)| StackDrift {
             slug: stack.slug,
@@ -347,16 +424,28 @@ async fn drifts(target: &Target, stacks: &[(&Stack, &Standing)], wanted: bool, r
 /// Stacks with our names that no code makes any more.
 pub async fn forgotten(target: &Target) -> anyhow::Result<Vec<String>> {
     let prefix = target.environment.stack_name("");
-    let mut ours: Vec<String> = blueprint::stacks(&target.environment).into_iter().map(|stack| stack.name).collect();
+    let mut ours: Vec<String> = blueprint::stacks(&target.environment)
+        .into_iter()
+        .map(|stack| stack.name)
+        .collect();
     ours.push(target.environment.stack_name(blueprint::BOOTSTRAP));
     let mut forgotten = Vec::new();
-    let mut pages = target.cloudformation.describe_stacks().into_paginator().send();
+    let mut pages = target
+        .cloudformation
+        .describe_stacks()
+        .into_paginator()
+        .send();
     while let Some(page) = pages.next().await {
         let page = page.map_err(|error| failed("list the stacks", &error))?;
-        let names = page.stacks().iter().filter(|stack| status_of(stack) != "DELETE_COMPLETE");
+        let names = page
+            .stacks()
+            .iter()
+            .filter(|stack| status_of(stack) != "DELETE_COMPLETE");
         let names = names.filter_map(|stack| stack.stack_name());
         forgotten.extend(
-            names.filter(|name| name.starts_with(&prefix) && !ours.iter().any(|our| our == name)).map(str::to_owned),
+            names
+                .filter(|name| name.starts_with(&prefix) && !ours.iter().any(|our| our == name))
+                .map(str::to_owned),
         );
     }
     forgotten.sort();

@@ -38,9 +38,17 @@ async fn planned(target: &Target, stacks: &[Stack]) -> anyhow::Result<Plan> {
 
 /// Those that wait. AWS forgets one that was executed; the local AWS lists it on.
 async fn change_sets(target: &Target, stack: &str) -> usize {
-    let listed = target.cloudformation.list_change_sets().stack_name(stack).send().await.expect("a list");
+    let listed = target
+        .cloudformation
+        .list_change_sets()
+        .stack_name(stack)
+        .send()
+        .await
+        .expect("a list");
     let waiting = listed.summaries().iter();
-    waiting.filter(|summary| summary.execution_status() == Some(&ExecutionStatus::Available)).count()
+    waiting
+        .filter(|summary| summary.execution_status() == Some(&ExecutionStatus::Available))
+        .count()
 }
 
 #[tokio::test]
@@ -48,23 +56,46 @@ async fn a_plan_that_fails_late_leaves_no_change_set_and_no_empty_stack() {
     let aws = local_aws().await;
     let target = target(&aws);
     let (first, changed) = (stack("first", queue(30)), stack("first", queue(60)));
-    let deployed = super::super::deploy_stacks(&target, vec![first], &Named::default(), &Reporter::quiet()).await;
+    let deployed =
+        super::super::deploy_stacks(&target, vec![first], &Named::default(), &Reporter::quiet())
+            .await;
     deployed.expect("it is made");
 
-    // One that changes what is there, one that is new, and one that CloudFormation makes no change set for.
+    // One that changes what is there, one that is new, and one that CloudFormation makes no change
+    // set for.
     let good = [changed, stack("second", queue(30))];
-    let bad = stack("third", json!({ "Grinder": { "Type": "AWS::Coffee::Grinder" } }));
-    let error = planned(&target, &[&good[..], &[bad]].concat()).await.expect_err("the third is refused");
-    assert!(format!("{error:#}").contains("brew-haven-local-third"), "{error:#}");
+    let bad = stack(
+        "third",
+        json!({ "Grinder": { "Type": "AWS::Coffee::Grinder" } }),
+    );
+    let error = planned(&target, &[&good[..], &[bad]].concat())
+        .await
+        .expect_err("the third is refused");
+    assert!(
+        format!("{error:#}").contains("brew-haven-local-third"),
+        "{error:#}"
+    );
     assert_eq!(change_sets(&target, "brew-haven-local-first").await, 0);
-    let standing =
-        |stack: &'static str| async { Standing::of(&target.cloudformation, stack).await.expect("an answer") };
-    assert!(standing("brew-haven-local-second").await.stack.is_none(), "the empty stack of its change set is gone");
+    let standing = |stack: &'static str| async {
+        Standing::of(&target.cloudformation, stack)
+            .await
+            .expect("an answer")
+    };
+    assert!(
+        standing("brew-haven-local-second").await.stack.is_none(),
+        "the empty stack of its change set is gone"
+    );
     assert!(standing("brew-haven-local-third").await.stack.is_none());
 
     // The same without the last leaves what it names.
     let plan = planned(&target, &good).await.expect("a plan");
-    assert_eq!(plan.stacks.iter().filter(|stack| stack.change_set.is_some()).count(), 2);
+    assert_eq!(
+        plan.stacks
+            .iter()
+            .filter(|stack| stack.change_set.is_some())
+            .count(),
+        2
+    );
     assert_eq!(change_sets(&target, "brew-haven-local-first").await, 1);
     forget(&target, &plan.stacks).await;
     assert_eq!(change_sets(&target, "brew-haven-local-first").await, 0);

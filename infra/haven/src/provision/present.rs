@@ -32,14 +32,25 @@ pub fn changes(changes: &[(&str, &Change)], named: &Named) -> String {
 
 fn write(out: &mut String, plan: &Plan) -> std::fmt::Result {
     let (environment, account, region) = (&plan.environment, &plan.account, &plan.region);
-    writeln!(out, "Plan for {environment} (account {account}, {region}), good until {}", text_of(plan.expires_at))?;
+    writeln!(
+        out,
+        "Plan for {environment} (account {account}, {region}), good until {}",
+        text_of(plan.expires_at)
+    )?;
     // A new stack's resources are its template: only what is worse than being made is worth a line.
     let is_told = |slug: &str, change: &Change| {
-        let new = plan.stacks.iter().any(|stack| stack.slug == slug && stack.action == StackAction::Create);
+        let new = plan
+            .stacks
+            .iter()
+            .any(|stack| stack.slug == slug && stack.action == StackAction::Create);
         !(new && change.action == Action::Add && change.rung == Rung::InPlace)
     };
     let changes = plan.changes();
-    let told: Vec<(&str, &Change)> = changes.iter().copied().filter(|(slug, change)| is_told(slug, change)).collect();
+    let told: Vec<(&str, &Change)> = changes
+        .iter()
+        .copied()
+        .filter(|(slug, change)| is_told(slug, change))
+        .collect();
     write_changes(out, &told, &plan.named())?;
     writeln!(out)?;
     for stack in &plan.stacks {
@@ -49,8 +60,11 @@ fn write(out: &mut String, plan: &Plan) -> std::fmt::Result {
             StackAction::Update => format!("{count} changes"),
             StackAction::Unchanged => "no changes".to_owned(),
         };
-        let waits =
-            if stack.waits_for.is_empty() { "" } else { ", foreseen: it needs what other stacks of this plan make" };
+        let waits = if stack.waits_for.is_empty() {
+            ""
+        } else {
+            ", foreseen: it needs what other stacks of this plan make"
+        };
         let took = match (stack.action, stack.last_took_s) {
             (StackAction::Unchanged, _) | (_, None) => String::new(),
             (_, Some(seconds)) => format!("; the last time it took {seconds:.0} s"),
@@ -58,7 +72,10 @@ fn write(out: &mut String, plan: &Plan) -> std::fmt::Result {
         writeln!(out, "  {:32} {words}{waits}{took}", stack.name)?;
     }
     for stack in &plan.forgotten {
-        writeln!(out, "  {stack:32} nothing makes it any more; this plan leaves it alone")?;
+        writeln!(
+            out,
+            "  {stack:32} nothing makes it any more; this plan leaves it alone"
+        )?;
     }
     write_drift(out, plan)?;
     write_count(out, &changes)?;
@@ -77,13 +94,21 @@ fn write(out: &mut String, plan: &Plan) -> std::fmt::Result {
 
 /// What was changed by hand, and where nobody knows.
 fn write_drift(out: &mut String, plan: &Plan) -> std::fmt::Result {
-    let drifted = plan.stacks.iter().flat_map(|stack| stack.drift.iter().map(|drifted| (&stack.slug, drifted)));
+    let drifted = plan
+        .stacks
+        .iter()
+        .flat_map(|stack| stack.drift.iter().map(|drifted| (&stack.slug, drifted)));
     for (at, (slug, drifted)) in drifted.enumerate() {
         if at == 0 {
             let way = format!("haven drift {} --revert", plan.environment);
-            writeln!(out, "\nchanged by hand since the last deployment; this plan does not undo it ({way} does)")?;
+            writeln!(
+                out,
+                "\nchanged by hand since the last deployment; this plan does not undo it ({way} does)"
+            )?;
         }
-        drift::lines(slug, drifted).iter().try_for_each(|line| writeln!(out, "  ! {line}"))?;
+        drift::lines(slug, drifted)
+            .iter()
+            .try_for_each(|line| writeln!(out, "  ! {line}"))?;
     }
     // One reason is mostly the reason of all.
     let mut unknown: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
@@ -93,7 +118,11 @@ fn write_drift(out: &mut String, plan: &Plan) -> std::fmt::Result {
         }
     }
     unknown.iter().try_for_each(|(reason, slugs)| {
-        writeln!(out, "\nwhat was changed by hand is not known of {}: {reason}", slugs.join(", "))
+        writeln!(
+            out,
+            "\nwhat was changed by hand is not known of {}: {reason}",
+            slugs.join(", ")
+        )
     })
 }
 
@@ -101,9 +130,22 @@ fn write_drift(out: &mut String, plan: &Plan) -> std::fmt::Result {
 const COST_LINES: usize = 5;
 
 fn write_cost(out: &mut String, cost: &CostDelta) -> std::fmt::Result {
-    writeln!(out, "USD a month: {} -> {} ({:+.2})", cost.before, cost.after, (cost.after - cost.before).usd())?;
+    writeln!(
+        out,
+        "USD a month: {} -> {} ({:+.2})",
+        cost.before,
+        cost.after,
+        (cost.after - cost.before).usd()
+    )?;
     for change in cost.changes.iter().take(COST_LINES) {
-        writeln!(out, "  {:+10.2}  {}/{}: {}", change.more().usd(), change.stack, change.resource, change.what)?;
+        writeln!(
+            out,
+            "  {:+10.2}  {}/{}: {}",
+            change.more().usd(),
+            change.stack,
+            change.resource,
+            change.what
+        )?;
     }
     match cost.changes.len().saturating_sub(COST_LINES) {
         0 => Ok(()),
@@ -118,20 +160,35 @@ fn write_changes(out: &mut String, changes: &[(&str, &Change)], named: &Named) -
             rung = Some(change.rung);
             writeln!(out, "\n{}", change.rung.title())?;
         }
-        writeln!(out, "  {} {} ({})", sign(change.action), name(slug, &change.resource), change.kind)?;
+        writeln!(
+            out,
+            "  {} {} ({})",
+            sign(change.action),
+            name(slug, &change.resource),
+            change.kind
+        )?;
         writeln!(out, "      {}", change.consequence)?;
         for property in &change.properties {
             writeln!(out, "      {}", line(property))?;
         }
         if change.must_be_named() && !named.has(slug, &change.resource) {
-            writeln!(out, "      REFUSED unless it is named: --allow {}", name(slug, &change.resource))?;
+            writeln!(
+                out,
+                "      REFUSED unless it is named: --allow {}",
+                name(slug, &change.resource)
+            )?;
         }
     }
     Ok(())
 }
 
 fn write_count(out: &mut String, changes: &[(&str, &Change)]) -> std::fmt::Result {
-    let count = |action| changes.iter().filter(|(_, change)| change.action == action).count();
+    let count = |action| {
+        changes
+            .iter()
+            .filter(|(_, change)| change.action == action)
+            .count()
+    };
     writeln!(
         out,
         "\n{} to add, {} to change, {} to replace, {} to remove",
@@ -152,9 +209,17 @@ fn sign(action: Action) -> &'static str {
 }
 
 fn line(property: &PropertyChange) -> String {
-    let mark =
-        if property.rung >= Rung::Replacement { format!("  <- {}", property.rung.title()) } else { String::new() };
-    format!("{}: {} -> {}{mark}", property.path, value(&property.before), value(&property.after))
+    let mark = if property.rung >= Rung::Replacement {
+        format!("  <- {}", property.rung.title())
+    } else {
+        String::new()
+    };
+    format!(
+        "{}: {} -> {}{mark}",
+        property.path,
+        value(&property.before),
+        value(&property.after)
+    )
 }
 
 fn value(value: &Value) -> String {

@@ -1,5 +1,5 @@
-//! `haven promote`: what was proven in one environment, planned for another: the same code and the same image, so that
-//! only settings differ.
+//! `haven promote`: what was proven in one environment, planned for another: the same code and the
+//! same image, so that only settings differ.
 
 use std::collections::BTreeMap;
 
@@ -28,25 +28,50 @@ pub struct Difference {
 /// # Errors
 /// When `from` does not run what this code makes: nothing was proven there.
 pub async fn promote(options: &cli::Promote) -> anyhow::Result<bool> {
-    let which = |name: &str, set: Vec<String>| cli::Settings { set, ..options.settings.clone() }.of(name, options.json);
+    let which = |name: &str, set: Vec<String>| {
+        cli::Settings {
+            set,
+            ..options.settings.clone()
+        }
+        .of(name, options.json)
+    };
     let digest = proven_digest(options, which(&options.from, Vec::new())).await?;
     let mut set = options.settings.set.clone();
     set.push(format!("{IMAGE}={digest}"));
-    let (from, to) = (which(&options.from, vec![format!("{IMAGE}={digest}")]), which(&options.to, set));
+    let (from, to) = (
+        which(&options.from, vec![format!("{IMAGE}={digest}")]),
+        which(&options.to, set),
+    );
     let differences = differences(&configuration(&from)?, &configuration(&to)?);
     if !options.json {
-        println!("{} runs {digest}. Settings of {} that differ from {}:", options.from, options.to, options.from);
-        differences.iter().for_each(|Difference { key, from, to }| println!("  {key}: {from} -> {to}"));
+        println!(
+            "{} runs {digest}. Settings of {} that differ from {}:",
+            options.from, options.to, options.from
+        );
+        differences
+            .iter()
+            .for_each(|Difference { key, from, to }| println!("  {key}: {from} -> {to}"));
         println!();
     }
-    let target = cli::Target { which: to, place: options.place.clone() };
-    plan_and_show(&cli::PlanOf { target, guard: options.guard.clone(), file: options.file.clone() }).await
+    let target = cli::Target {
+        which: to,
+        place: options.place.clone(),
+    };
+    plan_and_show(&cli::PlanOf {
+        target,
+        guard: options.guard.clone(),
+        file: options.file.clone(),
+    })
+    .await
 }
 
 /// The image that `from` runs, if all else there is what this code makes.
 async fn proven_digest(options: &cli::Promote, which: cli::Which) -> anyhow::Result<String> {
     let name = which.environment.clone();
-    let deployed = cli::Target { which, place: options.place.clone() };
+    let deployed = cli::Target {
+        which,
+        place: options.place.clone(),
+    };
     let (aws, environment) = target::resolve(&deployed).await?;
     let client = aws.target(environment.clone()).cloudformation;
     let compute = deployed_template(&client, &environment.stack_name("compute")).await?;
@@ -71,13 +96,20 @@ fn digest_in(text: &str) -> Option<String> {
     const HEAD: &str = "sha256:";
     text.match_indices(HEAD).find_map(|(at, _)| {
         let digits = text.get(at + HEAD.len()..at + HEAD.len() + 64)?;
-        digits.bytes().all(|byte| byte.is_ascii_hexdigit()).then(|| format!("{HEAD}{digits}"))
+        digits
+            .bytes()
+            .all(|byte| byte.is_ascii_hexdigit())
+            .then(|| format!("{HEAD}{digits}"))
     })
 }
 
 fn differences(from: &Configuration, to: &Configuration) -> Vec<Difference> {
     let values = |configuration: &Configuration| -> BTreeMap<&'static str, String> {
-        configuration.explain().into_iter().map(|known| (known.key, known.value)).collect()
+        configuration
+            .explain()
+            .into_iter()
+            .map(|known| (known.key, known.value))
+            .collect()
     };
     let (from, to) = (values(from), values(to));
     let differ = from.into_iter().filter_map(|(key, from)| {
@@ -94,18 +126,29 @@ mod tests {
     #[test]
     fn a_digest_is_found_in_a_template_and_nothing_else_is() {
         let digest = format!("sha256:{}", "0a".repeat(32));
-        assert_eq!(digest_in(&format!("\"Image\": \"repo@{digest}\"")), Some(digest));
+        assert_eq!(
+            digest_in(&format!("\"Image\": \"repo@{digest}\"")),
+            Some(digest)
+        );
         assert_eq!(digest_in("sha256:abc and sha256:"), None);
     }
 
     #[test]
     fn only_what_differs_is_told() {
         let load = |name: &str| {
-            Configuration::load(name, &blueprint::embedded(name).expect("ours"), &[]).expect("it is right")
+            Configuration::load(name, &blueprint::embedded(name).expect("ours"), &[])
+                .expect("it is right")
         };
         let told = differences(&load("staging"), &load("prod"));
-        assert!(told.iter().any(|difference| difference.key == "network.nat_gateways"), "{told:?}");
-        assert!(told.iter().all(|difference| difference.from != difference.to));
+        assert!(
+            told.iter()
+                .any(|difference| difference.key == "network.nat_gateways"),
+            "{told:?}"
+        );
+        assert!(
+            told.iter()
+                .all(|difference| difference.from != difference.to)
+        );
         assert_eq!(differences(&load("prod"), &load("prod")), []);
     }
 }

@@ -1,5 +1,6 @@
-//! What stands between a stateful stack and an accident, beside our own guard: termination protection, and a stack policy
-//! that denies the replacement and the removal of what holds data, whoever asks.
+//! What stands between a stateful stack and an accident, beside our own guard: termination
+//! protection, and a stack policy that denies the replacement and the removal of what holds data,
+//! whoever asks.
 
 use blueprint::consequence::is_stateful;
 use serde_json::{Value, json};
@@ -24,16 +25,25 @@ impl<'a> Protection<'a> {
 
     /// Lets through what was named, for one update: a change set takes no policy of its own.
     pub async fn lift(&self, named: &Named) -> anyhow::Result<()> {
-        if !self.is_meant() || !stateful_ids(&self.stack.template).any(|id| named.has(self.stack.slug, id)) {
+        if !self.is_meant()
+            || !stateful_ids(&self.stack.template).any(|id| named.has(self.stack.slug, id))
+        {
             return Ok(());
         }
-        self.set(policy(&self.stack.template, |id| named.has(self.stack.slug, id))).await
+        self.set(policy(&self.stack.template, |id| {
+            named.has(self.stack.slug, id)
+        }))
+        .await
     }
 
     /// Puts everything in place, new resources included.
     pub async fn restore(&self) -> anyhow::Result<()> {
         let client = &self.target.cloudformation;
-        if !self.is_meant() || super::change_set::find(client, &self.stack.name).await?.is_none() {
+        if !self.is_meant()
+            || super::change_set::find(client, &self.stack.name)
+                .await?
+                .is_none()
+        {
             return Ok(());
         }
         self.set(policy(&self.stack.template, |_| false)).await?;
@@ -41,35 +51,54 @@ impl<'a> Protection<'a> {
     }
 
     pub async fn terminable(&self, terminable: bool) -> anyhow::Result<()> {
-        let call = self.target.cloudformation.update_termination_protection().stack_name(&self.stack.name);
+        let call = self
+            .target
+            .cloudformation
+            .update_termination_protection()
+            .stack_name(&self.stack.name);
         match call.enable_termination_protection(!terminable).send().await {
             Ok(_) => Ok(()),
-            Err(error) => Err(failed(format!("set the termination protection of {}", self.stack.name), &error)),
+            Err(error) => Err(failed(
+                format!("set the termination protection of {}", self.stack.name),
+                &error,
+            )),
         }
     }
 
     async fn set(&self, policy: Value) -> anyhow::Result<()> {
-        let call = self.target.cloudformation.set_stack_policy().stack_name(&self.stack.name);
+        let call = self
+            .target
+            .cloudformation
+            .set_stack_policy()
+            .stack_name(&self.stack.name);
         match call.stack_policy_body(policy.to_string()).send().await {
             Ok(_) => Ok(()),
-            Err(error) => Err(failed(format!("set the stack policy of {}", self.stack.name), &error)),
+            Err(error) => Err(failed(
+                format!("set the stack policy of {}", self.stack.name),
+                &error,
+            )),
         }
     }
 }
 
 fn stateful_ids(template: &Value) -> impl Iterator<Item = &String> {
     let resources = template["Resources"].as_object().into_iter().flatten();
-    resources.filter(|(_, resource)| resource["Type"].as_str().is_some_and(is_stateful)).map(|(id, _)| id)
+    resources
+        .filter(|(_, resource)| resource["Type"].as_str().is_some_and(is_stateful))
+        .map(|(id, _)| id)
 }
 
 /// Everything may be updated; what holds data may be neither replaced nor removed.
 fn policy(template: &Value, but_for: impl Fn(&str) -> bool) -> Value {
     let ids = stateful_ids(template).filter(|id| !but_for(id));
     let ids: Vec<String> = ids.map(|id| format!("LogicalResourceId/{id}")).collect();
-    let mut statements = vec![json!({ "Effect": "Allow", "Action": "Update:*", "Principal": "*", "Resource": "*" })];
+    let mut statements =
+        vec![json!({ "Effect": "Allow", "Action": "Update:*", "Principal": "*", "Resource": "*" })];
     if !ids.is_empty() {
         let actions = ["Update:Replace", "Update:Delete"];
-        statements.push(json!({ "Effect": "Deny", "Action": actions, "Principal": "*", "Resource": ids }));
+        statements.push(
+            json!({ "Effect": "Deny", "Action": actions, "Principal": "*", "Resource": ids }),
+        );
     }
     json!({ "Statement": statements })
 }
@@ -88,8 +117,16 @@ mod tests {
             denied(policy(&template, |_| false)),
             json!(["LogicalResourceId/Orders", "LogicalResourceId/Other"])
         );
-        assert_eq!(denied(policy(&template, |id| id == "Orders")), json!(["LogicalResourceId/Other"]));
-        assert_eq!(policy(&template, |_| true)["Statement"].as_array().map(Vec::len), Some(1));
+        assert_eq!(
+            denied(policy(&template, |id| id == "Orders")),
+            json!(["LogicalResourceId/Other"])
+        );
+        assert_eq!(
+            policy(&template, |_| true)["Statement"]
+                .as_array()
+                .map(Vec::len),
+            Some(1)
+        );
     }
 
     /// SetStackPolicy takes 16,384 bytes (API reference).
@@ -97,7 +134,11 @@ mod tests {
     fn every_policy_is_short_enough() {
         let prod = blueprint::Environment::named("prod").expect("it is one of ours");
         for stack in blueprint::stacks(&prod) {
-            assert!(policy(&stack.template, |_| false).to_string().len() <= 16_384, "{}", stack.name);
+            assert!(
+                policy(&stack.template, |_| false).to_string().len() <= 16_384,
+                "{}",
+                stack.name
+            );
         }
     }
 }

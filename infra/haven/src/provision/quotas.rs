@@ -1,4 +1,5 @@
-//! What the stacks need of an account of which it has only so many, before a deployment fails on it.
+//! What the stacks need of an account of which it has only so many, before a deployment fails on
+//! it.
 
 use aws_sdk_servicequotas::Client;
 use aws_sdk_servicequotas::error::SdkError;
@@ -8,8 +9,8 @@ use super::preflight::Check;
 use super::standing::Standing;
 use super::{Target, why};
 
-/// Of Service Quotas. Of what else the stacks make an account has hundreds or more (Amazon VPC User Guide, "Amazon VPC
-/// quotas").
+/// Of Service Quotas. Of what else the stacks make an account has hundreds or more (Amazon VPC User
+/// Guide, "Amazon VPC quotas").
 struct Quota {
     what: &'static str,
     kind: &'static str,
@@ -46,15 +47,25 @@ const QUOTAS: [Quota; 3] = [
 /// One for each that the stack network needs more of than there are.
 pub async fn checks(target: &Target) -> Vec<Check> {
     let stacks = blueprint::stacks(&target.environment);
-    let Some(network) = stacks.iter().find(|stack| stack.slug == "network") else { return Vec::new() };
+    let Some(network) = stacks.iter().find(|stack| stack.slug == "network") else {
+        return Vec::new();
+    };
     let there = match Standing::of(&target.cloudformation, &network.name).await {
         Ok(standing) => standing.template,
-        Err(error) => return vec![Check::not_made("the quotas of the network", format!("{error:#}"))],
+        Err(error) => {
+            return vec![Check::not_made(
+                "the quotas of the network",
+                format!("{error:#}"),
+            )];
+        }
     };
     let client = Client::new(&target.config);
     let mut checks = Vec::new();
     for quota in &QUOTAS {
-        let (wanted, there) = (count(&network.template, quota.kind), count(&there, quota.kind));
+        let (wanted, there) = (
+            count(&network.template, quota.kind),
+            count(&there, quota.kind),
+        );
         if wanted > there {
             checks.push(match applied(&client, quota).await {
                 Ok(most) => check(quota, wanted, wanted - there, most),
@@ -63,23 +74,43 @@ pub async fn checks(target: &Target) -> Vec<Check> {
         }
     }
     if checks.is_empty() {
-        checks.push(Check::ok("the network is there: no quota of the account is in its way"));
+        checks.push(Check::ok(
+            "the network is there: no quota of the account is in its way",
+        ));
     }
     checks
 }
 
 /// How many a template has; of what lies in a subnet, the most that lie in the same one.
 fn count(template: &Value, kind: &str) -> usize {
-    let resources = template["Resources"].as_object().into_iter().flatten().map(|(_, resource)| resource);
-    let of_kind: Vec<&Value> = resources.filter(|resource| resource["Type"] == kind).collect();
+    let resources = template["Resources"]
+        .as_object()
+        .into_iter()
+        .flatten()
+        .map(|(_, resource)| resource);
+    let of_kind: Vec<&Value> = resources
+        .filter(|resource| resource["Type"] == kind)
+        .collect();
     let subnet = |resource: &Value| resource["Properties"]["SubnetId"].clone();
-    let together = of_kind.iter().map(|one| of_kind.iter().filter(|other| subnet(other) == subnet(one)).count());
+    let together = of_kind.iter().map(|one| {
+        of_kind
+            .iter()
+            .filter(|other| subnet(other) == subnet(one))
+            .count()
+    });
     together.max().unwrap_or_default()
 }
 
-/// How many others use is not a thing that Service Quotas tells: only a quota that is too small by itself is wrong.
+/// How many others use is not a thing that Service Quotas tells: only a quota that is too small by
+/// itself is wrong.
 fn check(quota: &Quota, wanted: usize, more: usize, most: usize) -> Check {
-    let Quota { what, service, code, count, .. } = quota;
+    let Quota {
+        what,
+        service,
+        code,
+        count,
+        ..
+    } = quota;
     match wanted <= most {
         false => Check::wrong(
             format!("{wanted} {what} are needed, and the account may have {most}"),
@@ -89,7 +120,9 @@ fn check(quota: &Quota, wanted: usize, more: usize, most: usize) -> Check {
             ),
         ),
         true => Check::look(
-            format!("{more} more {what} are needed; the account may have {most} (how many it has was not asked)"),
+            format!(
+                "{more} more {what} are needed; the account may have {most} (how many it has was not asked)"
+            ),
             *count,
         ),
     }
@@ -98,12 +131,25 @@ fn check(quota: &Quota, wanted: usize, more: usize, most: usize) -> Check {
 /// Of this account, or what every account has that never asked for more.
 async fn applied(client: &Client, quota: &Quota) -> Result<usize, String> {
     let Quota { service, code, .. } = quota;
-    let own = client.get_service_quota().service_code(*service).quota_code(*code).send().await;
+    let own = client
+        .get_service_quota()
+        .service_code(*service)
+        .quota_code(*code)
+        .send()
+        .await;
     let value = match own {
         Ok(own) => own.quota.and_then(|quota| quota.value),
         Err(SdkError::ServiceError(error)) if error.err().is_no_such_resource_exception() => {
-            let usual = client.get_aws_default_service_quota().service_code(*service).quota_code(*code).send().await;
-            usual.map_err(|error| why(&error))?.quota.and_then(|quota| quota.value)
+            let usual = client
+                .get_aws_default_service_quota()
+                .service_code(*service)
+                .quota_code(*code)
+                .send()
+                .await;
+            usual
+                .map_err(|error| why(&error))?
+                .quota
+                .and_then(|quota| quota.value)
         }
         Err(error) => return Err(why(&error)),
     };
@@ -128,36 +174,60 @@ mod tests {
 
     /// An account without a network, which may have so many of each.
     async fn told(most: usize) -> Vec<Check> {
-        let Stub { endpoint, .. } = &stub(move |form| match form.get("Action").map(String::as_str) {
-            Some("DescribeStacks") => Answer::refused("ValidationError", "Stack with id it does not exist"),
-            _ => Answer::from(format!("{{\"Quota\": {{\"Value\": {most}.0}}}}")),
-        })
-        .await;
+        let Stub { endpoint, .. } =
+            &stub(move |form| match form.get("Action").map(String::as_str) {
+                Some("DescribeStacks") => {
+                    Answer::refused("ValidationError", "Stack with id it does not exist")
+                }
+                _ => Answer::from(format!("{{\"Quota\": {{\"Value\": {most}.0}}}}")),
+            })
+            .await;
         checks(&Aws::local(&LocalAccess::unverified(endpoint, "us-east-1")).target(prod())).await
     }
 
     #[tokio::test]
     async fn a_quota_below_the_need_is_wrong_and_one_that_others_may_have_used_is_worth_a_look() {
         let enough = told(5).await;
-        assert_eq!(enough.iter().map(|check| check.verdict).collect::<Vec<_>>(), [Verdict::Look; 3]);
+        assert_eq!(
+            enough.iter().map(|check| check.verdict).collect::<Vec<_>>(),
+            [Verdict::Look; 3]
+        );
         assert!(
-            enough[1].what.starts_with("3 more elastic IP addresses are needed; the account may have 5"),
+            enough[1]
+                .what
+                .starts_with("3 more elastic IP addresses are needed; the account may have 5"),
             "{enough:?}"
         );
-        assert_eq!(enough[0].next.as_deref(), Some("aws ec2 describe-vpcs --query 'length(Vpcs)'"));
+        assert_eq!(
+            enough[0].next.as_deref(),
+            Some("aws ec2 describe-vpcs --query 'length(Vpcs)'")
+        );
 
         let small = told(2).await;
-        let wrong: Vec<&Check> = small.iter().filter(|check| check.verdict == Verdict::Wrong).collect();
+        let wrong: Vec<&Check> = small
+            .iter()
+            .filter(|check| check.verdict == Verdict::Wrong)
+            .collect();
         assert_eq!(wrong.len(), 1, "{small:?}");
-        assert_eq!(wrong[0].what, "3 elastic IP addresses are needed, and the account may have 2");
+        assert_eq!(
+            wrong[0].what,
+            "3 elastic IP addresses are needed, and the account may have 2"
+        );
         let next = wrong[0].next.as_deref().unwrap_or_default();
-        assert!(next.ends_with("--service-code ec2 --quota-code L-0263D0A3 --desired-value 3"), "{next}");
+        assert!(
+            next.ends_with("--service-code ec2 --quota-code L-0263D0A3 --desired-value 3"),
+            "{next}"
+        );
     }
 
     #[test]
     fn gateways_are_counted_by_zone_and_addresses_in_all() {
         let stacks = blueprint::stacks(&prod());
-        let network = &stacks.iter().find(|stack| stack.slug == "network").expect("it is one of ours").template;
+        let network = &stacks
+            .iter()
+            .find(|stack| stack.slug == "network")
+            .expect("it is one of ours")
+            .template;
         let counts = QUOTAS.map(|quota| count(network, quota.kind));
         assert_eq!(counts, [1, 3, 1]);
         assert_eq!(count(&Value::Null, "AWS::EC2::VPC"), 0);

@@ -1,5 +1,5 @@
-//! Drift by reading: what a service itself says of a resource, held against its template. For what CloudFormation does not
-//! compare, and only of types that we know how to read.
+//! Drift by reading: what a service itself says of a resource, held against its template. For what
+//! CloudFormation does not compare, and only of types that we know how to read.
 
 use anyhow::Context as _;
 use aws_sdk_cloudformation::error::{ProvideErrorMetadata, SdkError};
@@ -19,39 +19,57 @@ enum Reading {
     Properties(Map<String, Value>),
 }
 
-/// What differs from its template of those resources of a stack that CloudFormation did not compare.
+/// What differs from its template of those resources of a stack that CloudFormation did not
+/// compare.
 ///
 /// # Errors
 /// When a service does not answer.
 pub async fn drift(target: &Target, stack: &str, template: &Value) -> anyhow::Result<Vec<Drifted>> {
     let mut drift = Vec::new();
     for resource in resources(&target.cloudformation, stack).await? {
-        let told = resource.drift_information().and_then(|told| told.stack_resource_drift_status());
-        if matches!(told, Some(DriftStatus::InSync | DriftStatus::Modified | DriftStatus::Deleted)) {
+        let told = resource
+            .drift_information()
+            .and_then(|told| told.stack_resource_drift_status());
+        if matches!(
+            told,
+            Some(DriftStatus::InSync | DriftStatus::Modified | DriftStatus::Deleted)
+        ) {
             continue;
         }
-        let (Some(id), Some(kind), Some(physical)) =
-            (resource.logical_resource_id(), resource.resource_type(), resource.physical_resource_id())
-        else {
+        let (Some(id), Some(kind), Some(physical)) = (
+            resource.logical_resource_id(),
+            resource.resource_type(),
+            resource.physical_resource_id(),
+        ) else {
             continue;
         };
-        let read = read(target, kind, physical).await.with_context(|| format!("read {id} of {stack}"))?;
+        let read = read(target, kind, physical)
+            .await
+            .with_context(|| format!("read {id} of {stack}"))?;
         let (how, differences) = match read {
             Reading::NobodyCan => continue,
             Reading::Gone => (How::Deleted, Vec::new()),
-            Reading::Properties(actual) => {
-                (How::Modified, differences(&template["Resources"][id]["Properties"], &actual))
-            }
+            Reading::Properties(actual) => (
+                How::Modified,
+                differences(&template["Resources"][id]["Properties"], &actual),
+            ),
         };
         if how == How::Deleted || !differences.is_empty() {
             let (resource, kind) = (id.to_owned(), kind.to_owned());
-            drift.push(Drifted { resource, kind, how, by: By::Reading, differences });
+            drift.push(Drifted {
+                resource,
+                kind,
+                how,
+                by: By::Reading,
+                differences,
+            });
         }
     }
     Ok(drift)
 }
 
-/// Of what the template says outright and the service told us: what refers to something is not known here.
+/// Of what the template says outright and the service told us: what refers to something is not
+/// known here.
 fn differences(expected: &Value, actual: &Map<String, Value>) -> Vec<Difference> {
     let mut all = Vec::new();
     for (name, expected) in expected.as_object().into_iter().flatten() {
@@ -66,14 +84,26 @@ fn differences(expected: &Value, actual: &Map<String, Value>) -> Vec<Difference>
 
 fn differ(path: &str, expected: &Value, actual: &Value, all: &mut Vec<Difference>) {
     match (expected, actual) {
-        (Value::Object(wanted), _) if wanted.keys().any(|key| key == "Ref" || key.starts_with("Fn::")) => {}
+        (Value::Object(wanted), _)
+            if wanted
+                .keys()
+                .any(|key| key == "Ref" || key.starts_with("Fn::")) => {}
         (Value::Object(wanted), Value::Object(there)) => {
             for (name, expected) in wanted {
-                differ(&format!("{path}/{name}"), expected, there.get(name).unwrap_or(&Value::Null), all);
+                differ(
+                    &format!("{path}/{name}"),
+                    expected,
+                    there.get(name).unwrap_or(&Value::Null),
+                    all,
+                );
             }
         }
         _ if same(expected, actual) => {}
-        _ => all.push(Difference { path: path.to_owned(), expected: written(expected), actual: written(actual) }),
+        _ => all.push(Difference {
+            path: path.to_owned(),
+            expected: written(expected),
+            actual: written(actual),
+        }),
     }
 }
 
@@ -86,7 +116,8 @@ fn written(value: &Value) -> Option<String> {
     }
 }
 
-/// Services answer with text where a template has a number or a truth value, and with 3.0 where it has 3.
+/// Services answer with text where a template has a number or a truth value, and with 3.0 where it
+/// has 3.
 fn same(one: &Value, other: &Value) -> bool {
     let (one, other) = (written(one), written(other));
     let number = |text: &Option<String>| text.as_ref().and_then(|text| text.parse::<f64>().ok());
@@ -112,12 +143,20 @@ where
     E: std::error::Error + ProvideErrorMetadata + 'static,
 {
     match found {
-        Ok(Value::Object(properties)) => {
-            Ok(Reading::Properties(properties.into_iter().filter(|(_, value)| !value.is_null()).collect()))
-        }
+        Ok(Value::Object(properties)) => Ok(Reading::Properties(
+            properties
+                .into_iter()
+                .filter(|(_, value)| !value.is_null())
+                .collect(),
+        )),
         Ok(_) => Ok(Reading::Gone),
         Err(error) => {
-            let gone = ["NotFound", "ResourceNotFoundException", "ParameterNotFound", "QueueDoesNotExist"];
+            let gone = [
+                "NotFound",
+                "ResourceNotFoundException",
+                "ParameterNotFound",
+                "QueueDoesNotExist",
+            ];
             match error.code() {
                 Some(code) if gone.iter().any(|gone| code.contains(gone)) => Ok(Reading::Gone),
                 // SQS's older protocol.
@@ -130,14 +169,22 @@ where
 
 async fn queue(target: &Target, url: &str) -> anyhow::Result<Reading> {
     let client = aws_sdk_sqs::Client::new(&target.config);
-    let got = client.get_queue_attributes().queue_url(url).attribute_names(QueueAttributeName::All).send().await;
+    let got = client
+        .get_queue_attributes()
+        .queue_url(url)
+        .attribute_names(QueueAttributeName::All)
+        .send()
+        .await;
     reading(got.map(|got| {
         let attributes = got.attributes.unwrap_or_default();
         let mut properties = Map::new();
         for (name, text) in attributes {
             // A policy is JSON in text, and an object in a template.
             let value = serde_json::from_str(&text).ok().filter(Value::is_object);
-            properties.insert(name.as_str().to_owned(), value.unwrap_or(Value::String(text)));
+            properties.insert(
+                name.as_str().to_owned(),
+                value.unwrap_or(Value::String(text)),
+            );
         }
         Value::Object(properties)
     }))
@@ -163,9 +210,16 @@ async fn table(target: &Target, name: &str) -> anyhow::Result<Reading> {
 
 async fn parameter(target: &Target, name: &str) -> anyhow::Result<Reading> {
     let client = aws_sdk_ssm::Client::new(&target.config);
-    let got = client.get_parameter().name(name).with_decryption(false).send().await;
+    let got = client
+        .get_parameter()
+        .name(name)
+        .with_decryption(false)
+        .send()
+        .await;
     reading(got.map(|got| {
-        let Some(parameter) = got.parameter else { return Value::Null };
+        let Some(parameter) = got.parameter else {
+            return Value::Null;
+        };
         json!({ "Value": parameter.value(), "Type": parameter.r#type().map(|kind| kind.as_str()) })
     }))
 }
@@ -183,7 +237,9 @@ async fn alarm(target: &Target, name: &str) -> anyhow::Result<Reading> {
     let client = aws_sdk_cloudwatch::Client::new(&target.config);
     let got = client.describe_alarms().alarm_names(name).send().await;
     reading(got.map(|got| {
-        let Some(alarm) = got.metric_alarms().first() else { return Value::Null };
+        let Some(alarm) = got.metric_alarms().first() else {
+            return Value::Null;
+        };
         json!({
             "AlarmDescription": alarm.alarm_description(),
             "ComparisonOperator": alarm.comparison_operator().map(|operator| operator.as_str()),
@@ -219,14 +275,26 @@ mod tests {
             "RedrivePolicy": { "deadLetterTargetArn": "arn", "maxReceiveCount": "7" },
         });
         let found = differences(&expected, actual.as_object().expect("an object"));
-        let found: Vec<(&str, Option<&str>)> =
-            found.iter().map(|found| (found.path.as_str(), found.actual.as_deref())).collect();
-        assert_eq!(found, [("/RedrivePolicy/maxReceiveCount", Some("7")), ("/VisibilityTimeout", Some("30"))]);
+        let found: Vec<(&str, Option<&str>)> = found
+            .iter()
+            .map(|found| (found.path.as_str(), found.actual.as_deref()))
+            .collect();
+        assert_eq!(
+            found,
+            [
+                ("/RedrivePolicy/maxReceiveCount", Some("7")),
+                ("/VisibilityTimeout", Some("30"))
+            ]
+        );
     }
 
     #[test]
     fn numbers_are_the_same_however_they_are_written() {
-        assert!(same(&json!(3), &json!(3.0)) && same(&json!(300), &json!("300")) && same(&json!(true), &json!("true")));
+        assert!(
+            same(&json!(3), &json!(3.0))
+                && same(&json!(300), &json!("300"))
+                && same(&json!(true), &json!("true"))
+        );
         assert!(!same(&json!(3), &json!(4)) && !same(&json!("a"), &json!("b")));
     }
 }

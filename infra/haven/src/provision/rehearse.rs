@@ -1,5 +1,6 @@
-//! `haven rehearse`: a deployment of an environment on a local AWS of its own, before anybody does it for real: from
-//! nothing, again without a change, its smoke checks, and one failure that we plan, to see that it is told and undone.
+//! `haven rehearse`: a deployment of an environment on a local AWS of its own, before anybody does
+//! it for real: from nothing, again without a change, its smoke checks, and one failure that we
+//! plan, to see that it is told and undone.
 
 use std::path::{Path, PathBuf};
 use std::time::Instant;
@@ -26,7 +27,8 @@ const BROKEN: &str = "PlannedFailure";
 /// Prints each step. Gives whether all went as they must.
 ///
 /// # Errors
-/// When the local AWS cannot be started, or a signal ends the rehearsal. Its folder is removed then, too.
+/// When the local AWS cannot be started, or a signal ends the rehearsal. Its folder is removed
+/// then, too.
 pub async fn rehearse(which: &cli::Which) -> anyhow::Result<bool> {
     let mut environment = crate::target::environment(which)?;
     // What the local AWS lacks is left out, as for `deploy local`.
@@ -48,9 +50,16 @@ pub async fn rehearse(which: &cli::Which) -> anyhow::Result<bool> {
     let checks = rehearsed?;
     let well = checks.iter().all(|check| check.ok);
     if which.json {
-        println!("{}", serde_json::to_string_pretty(&json!({ "well": well, "steps": checks })).context("write JSON")?);
+        println!(
+            "{}",
+            serde_json::to_string_pretty(&json!({ "well": well, "steps": checks }))
+                .context("write JSON")?
+        );
     } else {
-        println!("Rehearsal of {} on a local AWS of its own", environment.name);
+        println!(
+            "Rehearsal of {} on a local AWS of its own",
+            environment.name
+        );
         checks.iter().for_each(print);
         super::print_left_out(&blueprint::left_out(&environment));
     }
@@ -72,21 +81,25 @@ impl Drop for Folder {
     }
 }
 
-async fn on_a_local_aws(state: &State, environment: &blueprint::Environment) -> anyhow::Result<Vec<Check>> {
+async fn on_a_local_aws(
+    state: &State,
+    environment: &blueprint::Environment,
+) -> anyhow::Result<Vec<Check>> {
     let emulator = Emulator::start(&Source::Python(interpreter(state).await?), state, None).await?;
     let rehearsed = steps(&Aws::local(&emulator.access), environment).await;
     emulator.stop().await;
     rehearsed
 }
 
-/// Returns the interpreter of the environment that `HAVEN_PYTHON_ENV` names, else of that of the state directory in this
-/// folder, else of one in the user's cache folder.
+/// Returns the interpreter of the environment that `HAVEN_PYTHON_ENV` names, else of that of the
+/// state directory in this folder, else of one in the user's cache folder.
 async fn interpreter(state: &State) -> anyhow::Result<PathBuf> {
     let here = Path::new(cli::STATE);
     let place = match python::place(here) {
         named @ Place::Shared(_) => named,
         Place::InState(folder) => {
-            // A finished one is used as it is. Building one is for `haven up`, which locks the state directory.
+            // A finished one is used as it is. Building one is for `haven up`, which locks the
+            // state directory.
             if guard::check_owner(here).is_ok()
                 && let Some(found) = python::finished(&Place::Shared(folder)).await
             {
@@ -99,32 +112,55 @@ async fn interpreter(state: &State) -> anyhow::Result<PathBuf> {
 }
 
 async fn steps(aws: &Aws, environment: &blueprint::Environment) -> anyhow::Result<Vec<Check>> {
-    let mut checks =
-        vec![Check::of("everything is made from nothing", brought(aws, environment, Outcome::Created).await)];
+    let mut checks = vec![Check::of(
+        "everything is made from nothing",
+        brought(aws, environment, Outcome::Created).await,
+    )];
     // Nothing else can be asked of what is not there.
     if checks.iter().all(|check| check.ok) {
-        checks.push(Check::of("a second time changes nothing", brought(aws, environment, Outcome::Unchanged).await));
+        checks.push(Check::of(
+            "a second time changes nothing",
+            brought(aws, environment, Outcome::Unchanged).await,
+        ));
         checks.extend(of_the_platform(aws, environment).await);
-        checks.push(Check::of("a failure is told by its cause, and undone", failure(aws, environment).await));
+        checks.push(Check::of(
+            "a failure is told by its cause, and undone",
+            failure(aws, environment).await,
+        ));
     }
     Ok(checks)
 }
 
-async fn brought(aws: &Aws, environment: &blueprint::Environment, expected: Outcome) -> anyhow::Result<String> {
+async fn brought(
+    aws: &Aws,
+    environment: &blueprint::Environment,
+    expected: Outcome,
+) -> anyhow::Result<String> {
     let begun = Instant::now();
     let stacks = blueprint::stacks(environment);
     let target = aws.target(environment.clone());
     let outcomes = deploy_stacks(&target, stacks, &Named::default(), &Reporter::quiet()).await?;
     match outcomes.iter().find(|stack| stack.outcome != expected) {
-        Some(other) => bail!("{} was {:?}, and should have been {expected:?}", other.name, other.outcome),
-        None => Ok(format!("{} stacks in {:.1} s", outcomes.len(), begun.elapsed().as_secs_f64())),
+        Some(other) => bail!(
+            "{} was {:?}, and should have been {expected:?}",
+            other.name,
+            other.outcome
+        ),
+        None => Ok(format!(
+            "{} stacks in {:.1} s",
+            outcomes.len(),
+            begun.elapsed().as_secs_f64()
+        )),
     }
 }
 
 /// Adds what cannot be made to the first stack.
 async fn failure(aws: &Aws, environment: &blueprint::Environment) -> anyhow::Result<String> {
     let target = aws.target(environment.clone());
-    let mut stack = blueprint::stacks(environment).into_iter().next().context("an environment has stacks")?;
+    let mut stack = blueprint::stacks(environment)
+        .into_iter()
+        .next()
+        .context("an environment has stacks")?;
     stack.template["Resources"][BROKEN] = json!({ "Type": "AWS::CloudWatch::Alarm",
         "Properties": { "ComparisonOperator": "GreaterThanThreshold", "EvaluationPeriods": 1 } });
     let name = stack.name.clone();

@@ -40,7 +40,11 @@ impl Reporter {
 
     /// Of what a command does before it prints its document: never on the same stream.
     pub fn aside(json: bool) -> Reporter {
-        if json { Reporter::Quiet } else { Reporter::new(false) }
+        if json {
+            Reporter::Quiet
+        } else {
+            Reporter::new(false)
+        }
     }
 
     pub fn begin(&self, stack: &str, doing: &str) -> Line {
@@ -56,7 +60,11 @@ impl Reporter {
             }
             _ => None,
         };
-        let line = Line { stack: stack.to_owned(), reporter: self.clone(), bar };
+        let line = Line {
+            stack: stack.to_owned(),
+            reporter: self.clone(),
+            bar,
+        };
         line.say("begin", doing);
         line
     }
@@ -81,7 +89,10 @@ impl Line {
         match self.reporter {
             Reporter::Quiet | Reporter::Terminal(_) => {}
             Reporter::Lines => eprintln!("  {:32} {text}", self.stack),
-            Reporter::Json => println!("{}", json!({ "stack": self.stack, "event": event, "text": text })),
+            Reporter::Json => println!(
+                "{}",
+                json!({ "stack": self.stack, "event": event, "text": text })
+            ),
         }
     }
 }

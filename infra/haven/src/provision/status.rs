@@ -18,10 +18,13 @@ pub struct StackStatus {
 /// What stands for the status of a stack that is not there.
 pub const NOT_DEPLOYED: &str = "NOT_DEPLOYED";
 
-/// One line a stack, in the order in which they are deployed. Of the local ones `haven up` needs a part: the others are
-/// told of when somebody deployed them.
+/// One line a stack, in the order in which they are deployed. Of the local ones `haven up` needs a
+/// part: the others are told of when somebody deployed them.
 pub async fn status(target: &Target) -> anyhow::Result<Vec<StackStatus>> {
-    let shop: Vec<String> = blueprint::stacks(&Environment::shop()).into_iter().map(|stack| stack.name).collect();
+    let shop: Vec<String> = blueprint::stacks(&Environment::shop())
+        .into_iter()
+        .map(|stack| stack.name)
+        .collect();
     let is_ours = target.environment.name == Environment::shop().name;
     let may_be_missing = |name: &String| is_ours && !shop.contains(name);
     let mut all = Vec::new();
@@ -35,7 +38,12 @@ pub async fn status(target: &Target) -> anyhow::Result<Vec<StackStatus>> {
             None => 0,
         };
         let status = found.as_ref().map_or(NOT_DEPLOYED, status_of).to_owned();
-        all.push(StackStatus { name: stack.name, about: stack.about, status, resources });
+        all.push(StackStatus {
+            name: stack.name,
+            about: stack.about,
+            status,
+            resources,
+        });
     }
     Ok(all)
 }

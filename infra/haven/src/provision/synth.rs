@@ -25,14 +25,15 @@ pub struct Synth {
     pub stack: Option<String>,
 }
 
-/// Writes or prints them. Gives whether CloudFormation would take them, as far as its schemas and limits tell; nothing is
-/// written when it would not.
+/// Writes or prints them. Gives whether CloudFormation would take them, as far as its schemas and
+/// limits tell; nothing is written when it would not.
 ///
 /// # Errors
 /// When the environment or the stack is not known, or a file cannot be written.
 pub fn print(options: &Synth) -> anyhow::Result<bool> {
     let environment = target::environment(&options.which)?;
-    // The program ends after this: to give each of their values back by itself would take a tenth of the time.
+    // The program ends after this: to give each of their values back by itself would take a tenth
+    // of the time.
     let mut stacks = ManuallyDrop::new(blueprint::stacks(&environment));
     if let Some(slug) = &options.stack {
         let slugs: Vec<&str> = stacks.iter().map(|stack| stack.slug).collect();
@@ -41,7 +42,10 @@ pub fn print(options: &Synth) -> anyhow::Result<bool> {
         }
         stacks.retain(|stack| stack.slug == slug);
     }
-    let texts: Vec<String> = stacks.iter().map(|stack| limits::text(&stack.template)).collect();
+    let texts: Vec<String> = stacks
+        .iter()
+        .map(|stack| limits::text(&stack.template))
+        .collect();
     let findings = refused(&stacks, &texts);
     if findings.is_empty() {
         if let Some(folder) = &options.out {
@@ -50,7 +54,15 @@ pub fn print(options: &Synth) -> anyhow::Result<bool> {
         match (options.stack.is_some(), options.which.json, &stacks[..]) {
             (true, _, [stack]) => println!("{}", pretty(&stack.template)?),
             (_, true, stacks) => {
-                println!("{}", pretty(&document(&environment.name, stacks, &texts, options.out.as_deref()))?)
+                println!(
+                    "{}",
+                    pretty(&document(
+                        &environment.name,
+                        stacks,
+                        &texts,
+                        options.out.as_deref()
+                    ))?
+                )
             }
             (_, false, stacks) => {
                 let each = stacks.iter().zip(&texts);
@@ -58,7 +70,12 @@ pub fn print(options: &Synth) -> anyhow::Result<bool> {
             }
         }
     } else if options.which.json {
-        println!("{}", pretty(&json!({ "environment": environment.name, "stacks": [], "findings": findings }))?);
+        println!(
+            "{}",
+            pretty(
+                &json!({ "environment": environment.name, "stacks": [], "findings": findings })
+            )?
+        );
     } else {
         findings.iter().for_each(|finding| eprintln!("{finding}"));
         eprintln!("{} findings; nothing was written", findings.len());
@@ -68,12 +85,21 @@ pub fn print(options: &Synth) -> anyhow::Result<bool> {
 
 /// Of stacks, and the text of each.
 fn refused(stacks: &[Stack], texts: &[String]) -> Vec<Finding> {
-    stacks.iter().zip(texts).flat_map(|(stack, text)| check::refused(&stack.name, &stack.template, text)).collect()
+    stacks
+        .iter()
+        .zip(texts)
+        .flat_map(|(stack, text)| check::refused(&stack.name, &stack.template, text))
+        .collect()
 }
 
 fn no_stack(slug: &str, slugs: &[&str]) -> String {
-    let hint = nearest(slug, slugs.iter().copied()).map(|near| format!(" (did you mean {near}?)")).unwrap_or_default();
-    format!("--stack {slug}: there is no such stack{hint}; there are {}", slugs.join(", "))
+    let hint = nearest(slug, slugs.iter().copied())
+        .map(|near| format!(" (did you mean {near}?)"))
+        .unwrap_or_default();
+    format!(
+        "--stack {slug}: there is no such stack{hint}; there are {}",
+        slugs.join(", ")
+    )
 }
 
 fn document(environment: &str, stacks: &[Stack], texts: &[String], out: Option<&Path>) -> Value {
@@ -94,7 +120,8 @@ fn write(stacks: &[Stack], folder: &Path) -> anyhow::Result<()> {
     std::fs::create_dir_all(folder).with_context(|| format!("make {}", folder.display()))?;
     for stack in stacks {
         let path = file(stack, folder);
-        std::fs::write(&path, pretty(&stack.template)? + "\n").with_context(|| format!("write {}", path.display()))?;
+        std::fs::write(&path, pretty(&stack.template)? + "\n")
+            .with_context(|| format!("write {}", path.display()))?;
     }
     Ok(())
 }
@@ -112,15 +139,25 @@ mod tests {
         let prod = blueprint::Environment::named("prod").expect("it is one of ours");
         let mut stacks = blueprint::stacks(&prod);
         let refused = |stacks: &[Stack]| {
-            let texts: Vec<String> = stacks.iter().map(|stack| limits::text(&stack.template)).collect();
+            let texts: Vec<String> = stacks
+                .iter()
+                .map(|stack| limits::text(&stack.template))
+                .collect();
             super::refused(stacks, &texts)
         };
         assert_eq!(refused(&stacks), []);
-        let messaging = stacks.iter_mut().find(|stack| stack.slug == "messaging").expect("it is one of ours");
-        messaging.template["Resources"]["OrdersQueue"]["Properties"]["VisibilityTimeuot"] = json!(30);
+        let messaging = stacks
+            .iter_mut()
+            .find(|stack| stack.slug == "messaging")
+            .expect("it is one of ours");
+        messaging.template["Resources"]["OrdersQueue"]["Properties"]["VisibilityTimeuot"] =
+            json!(30);
         let findings = refused(&stacks);
         assert!(
-            findings.len() == 1 && findings[0].to_string().contains("did you mean VisibilityTimeout?"),
+            findings.len() == 1
+                && findings[0]
+                    .to_string()
+                    .contains("did you mean VisibilityTimeout?"),
             "{findings:?}"
         );
     }
@@ -128,6 +165,9 @@ mod tests {
     #[test]
     fn a_misspelt_stack_is_told_with_those_there_are() {
         let told = no_stack("dta", &["data", "messaging"]);
-        assert_eq!(told, "--stack dta: there is no such stack (did you mean data?); there are data, messaging");
+        assert_eq!(
+            told,
+            "--stack dta: there is no such stack (did you mean data?); there are data, messaging"
+        );
     }
 }

@@ -13,7 +13,8 @@ use crate::target;
 
 #[derive(Debug, Args)]
 pub struct Why {
-    /// A logical id, stack/LogicalId, the slug of a queue, topic, table, role, secret or alarm, or the Sid of a statement
+    /// A logical id, stack/LogicalId, the slug of a queue, topic, table, role, secret or alarm, or
+    /// the Sid of a statement
     pub resource: String,
     /// The environment: dev, staging, prod or local, or one of --environments
     #[arg(default_value = "prod", value_name = "ENV")]
@@ -30,11 +31,19 @@ pub struct Why {
 /// # Errors
 /// When the environment is not known or its settings are wrong.
 pub fn print(options: &Why) -> anyhow::Result<bool> {
-    let Why { resource, environment, settings, json } = options;
+    let Why {
+        resource,
+        environment,
+        settings,
+        json,
+    } = options;
     let environment = target::environment(&settings.of(environment, *json))?;
     match why(&environment, resource) {
         Ok(answer) if *json => {
-            println!("{}", serde_json::to_string_pretty(&answer).context("write JSON")?);
+            println!(
+                "{}",
+                serde_json::to_string_pretty(&answer).context("write JSON")?
+            );
             Ok(true)
         }
         Ok(answer) => {
@@ -59,19 +68,35 @@ fn text(answer: &Answer) -> String {
 }
 
 fn write(out: &mut String, answer: &Answer) -> std::fmt::Result {
-    for Item { what, slug, about, facts, alarms, .. } in &answer.items {
+    for Item {
+        what,
+        slug,
+        about,
+        facts,
+        alarms,
+        ..
+    } in &answer.items
+    {
         writeln!(out, "{what} {slug}: {about}")?;
-        facts.iter().try_for_each(|fact| writeln!(out, "  {fact}"))?;
+        facts
+            .iter()
+            .try_for_each(|fact| writeln!(out, "  {fact}"))?;
         // A resource tells of its alarms itself.
         if answer.resources.is_empty() {
             write_alarms(out, alarms)?;
         }
         writeln!(out)?;
     }
-    answer.resources.iter().try_for_each(|resource| write_resource(out, resource))?;
+    answer
+        .resources
+        .iter()
+        .try_for_each(|resource| write_resource(out, resource))?;
     if !answer.statements.is_empty() {
         writeln!(out, "Statements")?;
-        answer.statements.iter().try_for_each(|statement| write_statement(out, statement))?;
+        answer
+            .statements
+            .iter()
+            .try_for_each(|statement| write_statement(out, statement))?;
     }
     if !answer.also.is_empty() {
         writeln!(out, "Resources: {}", answer.also.join(", "))?;
@@ -80,33 +105,71 @@ fn write(out: &mut String, answer: &Answer) -> std::fmt::Result {
 }
 
 fn write_resource(out: &mut String, resource: &Resource) -> std::fmt::Result {
-    let Resource { name, kind, about, stateful, deletion_policy, update_replace_policy, .. } = resource;
+    let Resource {
+        name,
+        kind,
+        about,
+        stateful,
+        deletion_policy,
+        update_replace_policy,
+        ..
+    } = resource;
     writeln!(out, "{name} ({kind})\n  Stack: {about}")?;
-    resource.contract.iter().try_for_each(|item| writeln!(out, "  Contract: {item}"))?;
-    let kept = format!("when it leaves the stack: {deletion_policy}; when it is replaced: {update_replace_policy}");
+    resource
+        .contract
+        .iter()
+        .try_for_each(|item| writeln!(out, "  Contract: {item}"))?;
+    let kept = format!(
+        "when it leaves the stack: {deletion_policy}; when it is replaced: {update_replace_policy}"
+    );
     match stateful {
-        true => writeln!(out, "  Holds data: removed or replaced only with --allow {name}; {kept}")?,
+        true => writeln!(
+            out,
+            "  Holds data: removed or replaced only with --allow {name}; {kept}"
+        )?,
         false => writeln!(out, "  Holds no data; {kept}")?,
     }
-    resource.left_out.iter().try_for_each(|why| writeln!(out, "  Here without a part of it: {why}"))?;
+    resource
+        .left_out
+        .iter()
+        .try_for_each(|why| writeln!(out, "  Here without a part of it: {why}"))?;
     if !resource.referenced_by.is_empty() || !resource.exports.is_empty() {
         writeln!(out, "\nWho refers to it")?;
     }
-    resource.referenced_by.iter().try_for_each(|by| writeln!(out, "  {}  {}", by.from, by.path))?;
+    resource
+        .referenced_by
+        .iter()
+        .try_for_each(|by| writeln!(out, "  {}  {}", by.from, by.path))?;
     for Export { name, imported_by } in &resource.exports {
-        writeln!(out, "  export {name}{}", if imported_by.is_empty() { ": nobody imports it" } else { "" })?;
-        imported_by.iter().try_for_each(|by| writeln!(out, "    {}  {}", by.from, by.path))?;
+        writeln!(
+            out,
+            "  export {name}{}",
+            if imported_by.is_empty() {
+                ": nobody imports it"
+            } else {
+                ""
+            }
+        )?;
+        imported_by
+            .iter()
+            .try_for_each(|by| writeln!(out, "    {}  {}", by.from, by.path))?;
     }
     if !resource.refers_to.is_empty() {
         writeln!(out, "\nIt refers to\n  {}", resource.refers_to.join(", "))?;
     }
     if !resource.may.is_empty() {
         writeln!(out, "\nWho may do what with it")?;
-        resource.may.iter().try_for_each(|statement| write_statement(out, statement))?;
+        resource
+            .may
+            .iter()
+            .try_for_each(|statement| write_statement(out, statement))?;
     }
     if !resource.statements.is_empty() {
         writeln!(out, "\nIts statements")?;
-        resource.statements.iter().try_for_each(|statement| write_statement(out, statement))?;
+        resource
+            .statements
+            .iter()
+            .try_for_each(|statement| write_statement(out, statement))?;
     }
     if !resource.alarms.is_empty() {
         writeln!(out)?;
@@ -115,7 +178,12 @@ fn write_resource(out: &mut String, resource: &Resource) -> std::fmt::Result {
     if !resource.properties.is_empty() {
         writeln!(out, "\nWhat a change of each property does")?;
     }
-    for Property { path, rung, consequence } in &resource.properties {
+    for Property {
+        path,
+        rung,
+        consequence,
+    } in &resource.properties
+    {
         match rung {
             Rung::Metadata | Rung::InPlace => writeln!(out, "  {path:32} {}", rung.title())?,
             Rung::Interruption
@@ -130,25 +198,57 @@ fn write_resource(out: &mut String, resource: &Resource) -> std::fmt::Result {
     if !resource.waivers.is_empty() {
         writeln!(out, "\nWaived")?;
     }
-    resource.waivers.iter().try_for_each(|waiver| writeln!(out, "  {}: {}", waiver.rule, waiver.reason))?;
+    resource
+        .waivers
+        .iter()
+        .try_for_each(|waiver| writeln!(out, "  {}: {}", waiver.rule, waiver.reason))?;
     writeln!(out)
 }
 
 fn write_statement(out: &mut String, statement: &Statement) -> std::fmt::Result {
-    let Statement { sid, of, effect, actions, resources, edge, roles } = statement;
+    let Statement {
+        sid,
+        of,
+        effect,
+        actions,
+        resources,
+        edge,
+        roles,
+    } = statement;
     let sid = if sid.is_empty() { "(no Sid)" } else { sid };
-    let who = if roles.is_empty() { String::new() } else { format!("  {}", roles.join(", ")) };
+    let who = if roles.is_empty() {
+        String::new()
+    } else {
+        format!("  {}", roles.join(", "))
+    };
     writeln!(out, "  {sid} in {of}{who}")?;
     match edge {
         Some(edge) => writeln!(out, "      because the contract says: {edge}")?,
-        None => writeln!(out, "      the platform's own machinery: no edge of the contract")?,
+        None => writeln!(
+            out,
+            "      the platform's own machinery: no edge of the contract"
+        )?,
     }
-    writeln!(out, "      {effect} {}\n      on {}", actions.join(", "), resources.join(", "))
+    writeln!(
+        out,
+        "      {effect} {}\n      on {}",
+        actions.join(", "),
+        resources.join(", ")
+    )
 }
 
 fn write_alarms(out: &mut String, alarms: &[Watch]) -> std::fmt::Result {
-    for Watch { slug, severity, impact, runbook } in alarms {
-        writeln!(out, "  alarm {slug} ({severity}): {impact}  haven runbook show {runbook}")?;
+    for Watch {
+        slug,
+        severity,
+        impact,
+        runbook,
+    } in alarms
+    {
+        writeln!(
+            out,
+            "  alarm {slug} ({severity}): {impact}  haven runbook show {runbook}"
+        )?;
     }
     Ok(())
 }

@@ -1,4 +1,5 @@
-//! The flows: what customers, staff and time do, up to where the kills begin, and from there to the end.
+//! The flows: what customers, staff and time do, up to where the kills begin, and from there to the
+//! end.
 
 use std::time::{Duration, Instant};
 
@@ -76,7 +77,11 @@ impl Flow {
 
     /// What comes before the kills.
     pub async fn begin(self, shop: &Shop) -> anyhow::Result<Begun> {
-        let mut begun = Begun { placed: Vec::new(), hold: None, alerts: 0 };
+        let mut begun = Begun {
+            placed: Vec::new(),
+            hold: None,
+            alerts: 0,
+        };
         match self {
             Flow::Confirm | Flow::Decline | Flow::NotificationRetry | Flow::HoldExpiry => {
                 customer::shelve(shop, PLENTY, 200).await?;
@@ -103,11 +108,15 @@ impl Flow {
     pub async fn finish(self, shop: &Shop, mut begun: Begun) -> anyhow::Result<Vec<Known>> {
         match self {
             Flow::Confirm => {
-                begun.placed.push(must_order(shop, PLENTY, 2, "tok_ok").await?);
+                begun
+                    .placed
+                    .push(must_order(shop, PLENTY, 2, "tok_ok").await?);
                 customer::until(shop, &begun.placed[0], &["confirmed"]).await?;
             }
             Flow::Decline => {
-                begun.placed.push(must_order(shop, PLENTY, 2, "tok_declined").await?);
+                begun
+                    .placed
+                    .push(must_order(shop, PLENTY, 2, "tok_declined").await?);
                 customer::until(shop, &begun.placed[0], &["failed"]).await?;
             }
             Flow::SoldOut => {
@@ -116,7 +125,9 @@ impl Flow {
                 let mut confirmed = 0;
                 for placed in &begun.placed {
                     customer::until(shop, placed, &["confirmed", "failed"]).await?;
-                    confirmed += usize::from(customer::status(shop, placed).await.as_deref() == Some("confirmed"));
+                    confirmed += usize::from(
+                        customer::status(shop, placed).await.as_deref() == Some("confirmed"),
+                    );
                 }
                 if confirmed != 1 {
                     bail!("I2 I3 one was there, and {confirmed} were sold");
@@ -142,9 +153,16 @@ impl Flow {
                 until_told(shop, begun.alerts).await?;
             }
             Flow::NotificationRetry => {
-                let no = Fault::Fail { status: 500, code: "InternalServiceErrorException" };
-                let hits = shop.faults.add(Rule::on(Dependency::Aws, "ses.SendEmail", no).times(2));
-                begun.placed.push(must_order(shop, PLENTY, 1, "tok_ok").await?);
+                let no = Fault::Fail {
+                    status: 500,
+                    code: "InternalServiceErrorException",
+                };
+                let hits = shop
+                    .faults
+                    .add(Rule::on(Dependency::Aws, "ses.SendEmail", no).times(2));
+                begun
+                    .placed
+                    .push(must_order(shop, PLENTY, 1, "tok_ok").await?);
                 customer::until(shop, &begun.placed[0], &["confirmed"]).await?;
                 let since = Instant::now();
                 while hits.count() < 2 {
@@ -155,12 +173,24 @@ impl Flow {
                 }
             }
         }
-        Ok(begun.placed.into_iter().map(|placed| Known { order_id: placed.order_id, email: placed.email }).collect())
+        Ok(begun
+            .placed
+            .into_iter()
+            .map(|placed| Known {
+                order_id: placed.order_id,
+                email: placed.email,
+            })
+            .collect())
     }
 
     /// What the flow owes beyond the invariants, when all is quiet.
     /// `twice`: how many mails may have come twice.
-    pub async fn owes(self, shop: &Shop, alerts_before: usize, twice: usize) -> anyhow::Result<Vec<String>> {
+    pub async fn owes(
+        self,
+        shop: &Shop,
+        alerts_before: usize,
+        twice: usize,
+    ) -> anyhow::Result<Vec<String>> {
         if self != Flow::LowStock {
             return Ok(Vec::new());
         }
@@ -188,7 +218,11 @@ async fn buy_last(shop: &Shop) -> anyhow::Result<Option<Placed>> {
 }
 
 async fn alerts(shop: &Shop) -> anyhow::Result<usize> {
-    Ok(mails(shop).await?.iter().filter(|(to, subject)| to.starts_with("staff@") && subject.contains("Mocha")).count())
+    Ok(mails(shop)
+        .await?
+        .iter()
+        .filter(|(to, subject)| to.starts_with("staff@") && subject.contains("Mocha"))
+        .count())
 }
 
 async fn until_told(shop: &Shop, before: usize) -> anyhow::Result<()> {
@@ -208,15 +242,33 @@ async fn hold_that_has_ended(shop: &Shop, order_id: OrderId) -> anyhow::Result<(
     let quantity = Quantity::new(2).ok_or_else(|| anyhow::anyhow!("a quantity"))?;
     let now = Timestamp::now_utc();
     let (then, ended) = (now - Duration::from_secs(900), now - Duration::from_secs(1));
-    shop.stock.reserve(order_id, &Lines::merge([Line { product_id, quantity }])?, then, ended).await?;
+    shop.stock
+        .reserve(
+            order_id,
+            &Lines::merge([Line {
+                product_id,
+                quantity,
+            }])?,
+            then,
+            ended,
+        )
+        .await?;
     Ok(())
 }
 
 async fn until_released(shop: &Shop) -> anyhow::Result<()> {
     let begun = Instant::now();
-    while !shop.stock.expired_holds(Timestamp::now_utc(), 10).await?.is_empty() {
+    while !shop
+        .stock
+        .expired_holds(Timestamp::now_utc(), 10)
+        .await?
+        .is_empty()
+    {
         if begun.elapsed() > SWEPT_WITHIN {
-            bail!("I3 the hold was not given back within {} s", SWEPT_WITHIN.as_secs());
+            bail!(
+                "I3 the hold was not given back within {} s",
+                SWEPT_WITHIN.as_secs()
+            );
         }
         tokio::time::sleep(Duration::from_millis(100)).await;
     }

@@ -12,8 +12,8 @@ use tokio::sync::mpsc::UnboundedSender;
 use crate::hurry::Given;
 use crate::shop::Lives;
 
-/// Where in time a process dies: the dependency has not seen the call, or it has executed it and the process does not
-/// know.
+/// Where in time a process dies: the dependency has not seen the call, or it has executed it and
+/// the process does not know.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 pub enum Side {
     Before,
@@ -38,7 +38,8 @@ pub struct Point {
     pub kind: Kind,
     /// From 1.
     pub nth: usize,
-    /// Only its other side is of an order: whether a poll brings something is known when it is answered.
+    /// Only its other side is of an order: whether a poll brings something is known when it is
+    /// answered.
     pub poll: bool,
 }
 
@@ -49,17 +50,27 @@ impl Point {
     }
 
     pub fn sides(&self) -> &'static [Side] {
-        if self.poll { &[Side::After] } else { &[Side::Before, Side::After] }
+        if self.poll {
+            &[Side::After]
+        } else {
+            &[Side::Before, Side::After]
+        }
     }
 }
 
 fn kind(entry: &Entry) -> Kind {
-    (entry.client.to_string(), entry.dependency, entry.name.clone())
+    (
+        entry.client.to_string(),
+        entry.dependency,
+        entry.name.clone(),
+    )
 }
 
 /// Settings and numbers go their own way, every so often: they are of no order.
 fn of_no_order(kind: &Kind) -> bool {
-    ["monitoring.", "ssm.", "secretsmanager."].iter().any(|service| kind.2.starts_with(service))
+    ["monitoring.", "ssm.", "secretsmanager."]
+        .iter()
+        .any(|service| kind.2.starts_with(service))
         || kind.1 == Dependency::Shop && kind.2.starts_with("GET ")
 }
 
@@ -72,11 +83,16 @@ pub fn idle_kinds(idle: &[Entry]) -> BTreeMap<Kind, bool> {
     kinds
 }
 
-/// The calls of an order in the order that they were first made: those that were made in each of the recorded runs, so
-/// that a timer that happened to go off is none.
+/// The calls of an order in the order that they were first made: those that were made in each of
+/// the recorded runs, so that a timer that happened to go off is none.
 pub fn points(idle: &BTreeMap<Kind, bool>, runs: &[Vec<Entry>]) -> Vec<Point> {
     // What came back with nothing even once asks again and again.
-    let asks_again: BTreeSet<Kind> = runs.iter().flatten().filter(|entry| !entry.something).map(kind).collect();
+    let asks_again: BTreeSet<Kind> = runs
+        .iter()
+        .flatten()
+        .filter(|entry| !entry.something)
+        .map(kind)
+        .collect();
     let of_run = |run: &[Entry]| {
         let mut counts: BTreeMap<Kind, usize> = BTreeMap::new();
         let mut points = Vec::new();
@@ -93,18 +109,32 @@ pub fn points(idle: &BTreeMap<Kind, bool>, runs: &[Vec<Entry>]) -> Vec<Point> {
             }
             let nth = counts.entry(kind.clone()).or_default();
             *nth += 1;
-            points.push(Point { kind, nth: *nth, poll });
+            points.push(Point {
+                kind,
+                nth: *nth,
+                poll,
+            });
         }
         points
     };
     let mut each = runs.iter().map(|run| of_run(run));
     let first = each.next().unwrap_or_default();
     let others: Vec<BTreeSet<Point>> = each.map(|points| points.into_iter().collect()).collect();
-    first.into_iter().filter(|point| others.iter().all(|other| other.contains(point))).collect()
+    first
+        .into_iter()
+        .filter(|point| others.iter().all(|other| other.contains(point)))
+        .collect()
 }
 
-/// Watches for a point, kills whoever reaches it, and says so. Notes what every role is given meanwhile.
-pub fn trap(point: &Point, side: Side, lives: Lives, given: Given, killed: UnboundedSender<()>) -> Hook {
+/// Watches for a point, kills whoever reaches it, and says so. Notes what every role is given
+/// meanwhile.
+pub fn trap(
+    point: &Point,
+    side: Side,
+    lives: Lives,
+    given: Given,
+    killed: UnboundedSender<()>,
+) -> Hook {
     let (point, seen, sprung) = (point.clone(), AtomicUsize::default(), AtomicBool::default());
     Arc::new(move |call: &Call, moment: Moment<'_>| {
         let something = match moment {
@@ -123,7 +153,10 @@ pub fn trap(point: &Point, side: Side, lives: Lives, given: Given, killed: Unbou
             (Side::After, Some(something)) => something || !point.poll,
             _ => false,
         };
-        if !counts || seen.fetch_add(1, Ordering::SeqCst) + 1 != point.nth || sprung.swap(true, Ordering::SeqCst) {
+        if !counts
+            || seen.fetch_add(1, Ordering::SeqCst) + 1 != point.nth
+            || sprung.swap(true, Ordering::SeqCst)
+        {
             return Verdict::Go;
         }
         let mut lives = lives.lock().unwrap_or_else(PoisonError::into_inner);
@@ -152,32 +185,76 @@ mod tests {
 
     fn entry(name: &str, something: bool) -> Entry {
         let client = "order-worker".into();
-        Entry { number: 0, client, dependency: Dependency::Aws, connection: 0, name: name.to_owned(), something }
+        Entry {
+            number: 0,
+            client,
+            dependency: Dependency::Aws,
+            connection: 0,
+            name: name.to_owned(),
+            something,
+        }
     }
 
     #[test]
     fn the_points_are_the_calls_of_every_run_and_no_clock() {
-        let idle = idle_kinds(&[entry("sqs.ReceiveMessage", false), entry("streams.DescribeStream", true)]);
-        let (receive, write) = (entry("sqs.ReceiveMessage", true), entry("dynamodb.TransactWriteItems", true));
-        let first = [entry("streams.DescribeStream", true), receive.clone(), write.clone(), write.clone()];
-        let second = [entry("sqs.ReceiveMessage", false), receive, write, entry("ssm.GetParameters", true)];
+        let idle = idle_kinds(&[
+            entry("sqs.ReceiveMessage", false),
+            entry("streams.DescribeStream", true),
+        ]);
+        let (receive, write) = (
+            entry("sqs.ReceiveMessage", true),
+            entry("dynamodb.TransactWriteItems", true),
+        );
+        let first = [
+            entry("streams.DescribeStream", true),
+            receive.clone(),
+            write.clone(),
+            write.clone(),
+        ];
+        let second = [
+            entry("sqs.ReceiveMessage", false),
+            receive,
+            write,
+            entry("ssm.GetParameters", true),
+        ];
         let points = points(&idle, &[first.to_vec(), second.to_vec()]);
         let described: Vec<String> = points.iter().map(Point::describe).collect();
         assert_eq!(
             described,
-            ["order-worker -> Aws sqs.ReceiveMessage #1", "order-worker -> Aws dynamodb.TransactWriteItems #1"],
+            [
+                "order-worker -> Aws sqs.ReceiveMessage #1",
+                "order-worker -> Aws dynamodb.TransactWriteItems #1"
+            ],
             "the second write was in one run only"
         );
-        assert_eq!(points[0].sides(), [Side::After], "before it is answered, a poll is nobody's");
+        assert_eq!(
+            points[0].sides(),
+            [Side::After],
+            "before it is answered, a poll is nobody's"
+        );
         assert_eq!(points[1].sides(), [Side::Before, Side::After]);
     }
 
     #[test]
     fn a_trap_springs_once_at_the_very_call() {
-        let kind = ("order-worker".to_owned(), Dependency::Aws, "dynamodb.TransactWriteItems".to_owned());
-        let point = Point { kind, nth: 2, poll: false };
+        let kind = (
+            "order-worker".to_owned(),
+            Dependency::Aws,
+            "dynamodb.TransactWriteItems".to_owned(),
+        );
+        let point = Point {
+            kind,
+            nth: 2,
+            poll: false,
+        };
         let (killed, mut kills) = tokio::sync::mpsc::unbounded_channel();
-        let trap = trap(&point, Side::After, Lives::default(), Given::default(), killed);
+        let trap = trap(
+            &point,
+            Side::After,
+            Lives::default(),
+            Given::default(),
+            killed,
+        );
         let call = |name: &str| Call {
             number: 0,
             client: "order-worker".into(),
@@ -187,13 +264,22 @@ mod tests {
             body: Vec::new().into(),
             at: std::time::Instant::now(),
         };
-        let after = || Moment::After { reply: b"", something: true };
+        let after = || Moment::After {
+            reply: b"",
+            something: true,
+        };
         let write = call("dynamodb.TransactWriteItems");
         assert!(matches!(trap(&write, Moment::Before), Verdict::Go));
         assert!(matches!(trap(&write, after()), Verdict::Go), "the first");
-        assert!(matches!(trap(&call("dynamodb.GetItem"), after()), Verdict::Go), "another");
+        assert!(
+            matches!(trap(&call("dynamodb.GetItem"), after()), Verdict::Go),
+            "another"
+        );
         assert!(matches!(trap(&write, after()), Verdict::Cut), "the second");
-        assert!(matches!(trap(&write, after()), Verdict::Go), "once is enough");
+        assert!(
+            matches!(trap(&write, after()), Verdict::Go),
+            "once is enough"
+        );
         assert!(kills.try_recv().is_err(), "nobody lives: nobody is killed");
     }
 }

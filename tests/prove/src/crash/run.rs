@@ -39,17 +39,28 @@ pub async fn flow(shop: &Shop, flow: Flow, options: &Options) -> anyhow::Result<
         failures: Vec::new(),
     };
     let chosen = points.iter().enumerate().filter(|(index, _)| {
-        !options.list && options.point.is_none_or(|point| point == index + 1) && index % usize::from(options.every) == 0
+        !options.list
+            && options.point.is_none_or(|point| point == index + 1)
+            && index % usize::from(options.every) == 0
     });
     for (index, point) in chosen {
-        for side in point.sides().iter().filter(|side| options.side.is_none_or(|wanted| wanted == **side)) {
+        for side in point
+            .sides()
+            .iter()
+            .filter(|side| options.side.is_none_or(|wanted| wanted == **side))
+        {
             report.points += 1;
             let what = at_point(shop, flow, point, *side, &given, options).await?;
             if what.is_empty() {
                 report.passed += 1;
                 continue;
             }
-            haven::eprintln!("  {} {} {}: {what:?}", index + 1, side.name(), point.describe());
+            haven::eprintln!(
+                "  {} {} {}: {what:?}",
+                index + 1,
+                side.name(),
+                point.describe()
+            );
             report.failures.push(Failure {
                 point: index + 1,
                 side: side.name(),
@@ -126,15 +137,22 @@ async fn at_point(
             return Ok(vec![format!("before the kill: {why}")]);
         }
         let (killed, mut kills) = unbounded_channel();
-        shop.faults.watch(trap(point, side, shop.lives.clone(), given.clone(), killed));
+        shop.faults
+            .watch(trap(point, side, shop.lives.clone(), given.clone(), killed));
         // A dead role is started again by another hand than the customer's.
         let reviving = async {
-            let Some(()) = kills.recv().await else { return Ok(false) };
+            let Some(()) = kills.recv().await else {
+                return Ok(false);
+            };
             shop.replace(&point.kind.0, &[]).await?;
             if let Some(given) = hurried {
                 hurry::end_claims(shop, &point.kind.0, given).await?;
-                // A poll of the dead may still be answered, and take what was just shown. Until the trap is gone:
-                while tokio::time::timeout(SHOWN_EVERY, kills.recv()).await.is_err() {
+                // A poll of the dead may still be answered, and take what was just shown. Until the
+                // trap is gone:
+                while tokio::time::timeout(SHOWN_EVERY, kills.recv())
+                    .await
+                    .is_err()
+                {
                     hurry::show_messages(shop, &point.kind.0, given).await;
                 }
             }
@@ -160,7 +178,11 @@ async fn at_point(
                 Vec::new()
             }
         };
-        let may = if killed { between_mail_and_note(flow, point, side) } else { 0 };
+        let may = if killed {
+            between_mail_and_note(flow, point, side)
+        } else {
+            0
+        };
         what.extend(flow.owes(shop, alerts, may).await?);
         what.extend(violations(shop, &known, MailsTwice(may)).await?);
         if killed || !what.is_empty() {
@@ -170,9 +192,9 @@ async fn at_point(
     Ok(vec![format!("never reached in {TRIES} runs")])
 }
 
-/// How many mails may come twice: those that were sent, and their sender dead before that was written down. A mail service
-/// that knows no ids sends them again. Where two mails are sent at once, either may be there whenever the sender dies, or
-/// both.
+/// How many mails may come twice: those that were sent, and their sender dead before that was
+/// written down. A mail service that knows no ids sends them again. Where two mails are sent at
+/// once, either may be there whenever the sender dies, or both.
 fn between_mail_and_note(flow: Flow, point: &Point, side: Side) -> usize {
     let (client, _, name) = &point.kind;
     if client != "notification-worker" {

@@ -1,4 +1,5 @@
-//! Faults that no rule of a proxy makes: signals, sessions in the database, customers who behave badly.
+//! Faults that no rule of a proxy makes: signals, sessions in the database, customers who behave
+//! badly.
 
 mod clocks;
 mod customers;
@@ -76,7 +77,10 @@ pub struct Outcome {
 pub const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Whether it becomes so in time.
-pub async fn until(within: Duration, so: impl AsyncFn() -> anyhow::Result<bool>) -> anyhow::Result<bool> {
+pub async fn until(
+    within: Duration,
+    so: impl AsyncFn() -> anyhow::Result<bool>,
+) -> anyhow::Result<bool> {
     let begun = Instant::now();
     while !so().await? {
         if begun.elapsed() > within {
@@ -87,14 +91,26 @@ pub async fn until(within: Duration, so: impl AsyncFn() -> anyhow::Result<bool>)
     Ok(true)
 }
 
-const WORKERS: [&str; 5] = ["order-worker", "payment-worker", "outbox-relay", "notification-worker", "sweeper"];
+const WORKERS: [&str; 5] = [
+    "order-worker",
+    "payment-worker",
+    "outbox-relay",
+    "notification-worker",
+    "sweeper",
+];
 
 impl Act {
     pub async fn strike(self, shop: &Shop, lasting: Duration) -> anyhow::Result<Outcome> {
         match self {
             Act::KillStorefrontBeforeReply => kill_storefront_before_reply(shop, lasting).await,
             Act::TermStorefront => term(shop, &["storefront"]).await,
-            Act::TermWorkers => term(shop, &["order-worker", "payment-worker", "notification-worker"]).await,
+            Act::TermWorkers => {
+                term(
+                    shop,
+                    &["order-worker", "payment-worker", "notification-worker"],
+                )
+                .await
+            }
             Act::SlowClients => customers::slow_clients(shop, lasting).await,
             Act::DoubleClick => customers::double_click(shop).await,
             Act::OtherBody => customers::other_body(shop).await,
@@ -144,11 +160,23 @@ pub async fn beside(shop: &Shop, id: &str, lasting: Duration) -> anyhow::Result<
 async fn use_cart(shop: &Shop) -> Option<String> {
     let begun = Instant::now();
     let body = json!({ "product_id": "latte", "quantity": 1 });
-    let answer = shop.http.post(format!("{}/api/v1/cart/items", shop.url)).json(&body).send().await;
+    let answer = shop
+        .http
+        .post(format!("{}/api/v1/cart/items", shop.url))
+        .json(&body)
+        .send()
+        .await;
     let status = answer.map(|answer| answer.status());
     match status {
-        Ok(StatusCode::OK | StatusCode::SERVICE_UNAVAILABLE) if begun.elapsed() < Duration::from_secs(2) => None,
-        other => Some(format!("I12 a cart without Redis: {other:?} after {:.1} s", begun.elapsed().as_secs_f64())),
+        Ok(StatusCode::OK | StatusCode::SERVICE_UNAVAILABLE)
+            if begun.elapsed() < Duration::from_secs(2) =>
+        {
+            None
+        }
+        other => Some(format!(
+            "I12 a cart without Redis: {other:?} after {:.1} s",
+            begun.elapsed().as_secs_f64()
+        )),
     }
 }
 
@@ -156,29 +184,34 @@ async fn kill_storefront_before_reply(shop: &Shop, lasting: Duration) -> anyhow:
     let (begun, hits) = (Instant::now(), Arc::new(AtomicU64::default()));
     while begun.elapsed() < lasting {
         let (lives, hits) = (shop.lives.clone(), hits.clone());
-        shop.faults.watch(Arc::new(move |call: &Call, moment: Moment<'_>| {
-            let ordered = call.dependency == Dependency::Shop && call.name == "POST /api/v1/orders";
-            if !ordered || matches!(moment, Moment::Before) {
-                return Verdict::Go;
-            }
-            let mut lives = lives.lock().unwrap_or_else(PoisonError::into_inner);
-            match lives.get_mut("storefront").filter(|life| !life.dead) {
-                Some(life) => {
-                    children::signal(life.pid, Signal::KILL);
-                    life.dead = true;
-                    hits.fetch_add(1, Ordering::Relaxed);
-                    Verdict::Cut
+        shop.faults
+            .watch(Arc::new(move |call: &Call, moment: Moment<'_>| {
+                let ordered =
+                    call.dependency == Dependency::Shop && call.name == "POST /api/v1/orders";
+                if !ordered || matches!(moment, Moment::Before) {
+                    return Verdict::Go;
                 }
-                None => Verdict::Go,
-            }
-        }));
+                let mut lives = lives.lock().unwrap_or_else(PoisonError::into_inner);
+                match lives.get_mut("storefront").filter(|life| !life.dead) {
+                    Some(life) => {
+                        children::signal(life.pid, Signal::KILL);
+                        life.dead = true;
+                        hits.fetch_add(1, Ordering::Relaxed);
+                        Verdict::Cut
+                    }
+                    None => Verdict::Go,
+                }
+            }));
         tokio::time::sleep(Duration::from_millis(500)).await;
         shop.revive()?;
     }
     shop.faults.unwatch();
     shop.revive()?;
     shop.until_ready("storefront").await?;
-    Ok(Outcome { hits: hits.load(Ordering::Relaxed), ..Outcome::default() })
+    Ok(Outcome {
+        hits: hits.load(Ordering::Relaxed),
+        ..Outcome::default()
+    })
 }
 
 /// Asked to stop, a role finishes or hands back what it has, and leaves in time with 0.
@@ -189,7 +222,9 @@ async fn term(shop: &Shop, roles: &[&'static str]) -> anyhow::Result<Outcome> {
         let ended = shop.start_again(role, &[]).await?;
         outcome.hits += 1;
         if ended != "exit status: 0" {
-            outcome.failures.push(format!("I11 {role} was asked to stop and left with {ended}"));
+            outcome.failures.push(format!(
+                "I11 {role} was asked to stop and left with {ended}"
+            ));
         }
     }
     Ok(outcome)
@@ -200,19 +235,30 @@ async fn stop_and_continue(shop: &Shop) -> anyhow::Result<Outcome> {
     shop.signal("order-worker", Signal::STOP);
     tokio::time::sleep(ORDERS.lease + Duration::from_secs(3)).await;
     shop.signal("order-worker", Signal::CONT);
-    Ok(Outcome { hits: 1, ..Outcome::default() })
+    Ok(Outcome {
+        hits: 1,
+        ..Outcome::default()
+    })
 }
 
 async fn kill(shop: &Shop, role: &'static str) -> anyhow::Result<Outcome> {
     shop.signal(role, Signal::KILL);
     shop.start_again(role, &[]).await?;
     // A mail that was sent by a worker that died before it wrote that down comes again.
-    Ok(Outcome { hits: 1, mails_twice: usize::from(role == "notification-worker") * 10, ..Outcome::default() })
+    Ok(Outcome {
+        hits: 1,
+        mails_twice: usize::from(role == "notification-worker") * 10,
+        ..Outcome::default()
+    })
 }
 
 async fn rolling_kills(shop: &Shop, lasting: Duration) -> anyhow::Result<Outcome> {
     let (begun, mut outcome) = (Instant::now(), Outcome::default());
-    for role in WORKERS.iter().chain(&["storefront", "inventory-worker"]).cycle() {
+    for role in WORKERS
+        .iter()
+        .chain(&["storefront", "inventory-worker"])
+        .cycle()
+    {
         let one = kill(shop, role).await?;
         outcome.hits += one.hits;
         outcome.mails_twice += one.mails_twice;
@@ -223,31 +269,46 @@ async fn rolling_kills(shop: &Shop, lasting: Duration) -> anyhow::Result<Outcome
     Ok(outcome)
 }
 
-/// Who sells reads the stock only where something was done before: so messages come twice meanwhile. Staff look at the
-/// shelves as well.
+/// Who sells reads the stock only where something was done before: so messages come twice
+/// meanwhile. Staff look at the shelves as well.
 async fn stale_reads(shop: &Shop, lasting: Duration) -> anyhow::Result<Outcome> {
-    shop.faults.add(Rule::on(Dependency::Aws, "sqs.ReceiveMessage", Fault::Replay).chance(0.3));
+    shop.faults
+        .add(Rule::on(Dependency::Aws, "sqs.ReceiveMessage", Fault::Replay).chance(0.3));
     let stale = ["GetItem", "Scan", "Query"].map(|operation| {
         let name = format!("dynamodb.{operation}");
-        shop.faults.add(Rule::on(Dependency::Aws, &name, Fault::Replay).chance(0.5))
+        shop.faults
+            .add(Rule::on(Dependency::Aws, &name, Fault::Replay).chance(0.5))
     });
     let begun = Instant::now();
     while begun.elapsed() < lasting {
-        let inventory = shop.http.get(format!("{}/api/v1/admin/inventory", shop.url)).bearer_auth(&shop.staff_token);
+        let inventory = shop
+            .http
+            .get(format!("{}/api/v1/admin/inventory", shop.url))
+            .bearer_auth(&shop.staff_token);
         let _ = inventory.send().await;
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
-    Ok(Outcome { hits: stale.iter().map(faults::Hits::count).sum(), ..Outcome::default() })
+    Ok(Outcome {
+        hits: stale.iter().map(faults::Hits::count).sum(),
+        ..Outcome::default()
+    })
 }
 
 /// A role that starts without its parameters goes on with their defaults.
 async fn no_parameters(shop: &Shop) -> anyhow::Result<Outcome> {
-    let out = Fault::Fail { status: 500, code: "InternalServerError" };
+    let out = Fault::Fail {
+        status: 500,
+        code: "InternalServerError",
+    };
     let hits = shop.faults.add(Rule::on(Dependency::Aws, "ssm.", out));
     shop.signal("notification-worker", Signal::TERM);
     shop.start_again("notification-worker", &[]).await?;
     let placed = customer::must_order(shop, "latte", 1, "tok_ok").await?;
     customer::until(shop, &placed, &["confirmed"]).await?;
     until(PATIENCE, async || Ok(hits.count() > 0)).await?;
-    Ok(Outcome { hits: hits.count(), placed: vec![placed], ..Outcome::default() })
+    Ok(Outcome {
+        hits: hits.count(),
+        placed: vec![placed],
+        ..Outcome::default()
+    })
 }

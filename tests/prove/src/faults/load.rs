@@ -8,7 +8,14 @@ use crate::customer::{self, Answer};
 use crate::shop::Shop;
 
 /// Sold under load; enough of each is put on the shelf first.
-const PRODUCTS: [&str; 6] = ["espresso", "flat-white", "cappuccino", "latte", "cold-brew", "house-tea"];
+const PRODUCTS: [&str; 6] = [
+    "espresso",
+    "flat-white",
+    "cappuccino",
+    "latte",
+    "cold-brew",
+    "house-tea",
+];
 /// Every tenth card is declined, so that compensation runs as well.
 const DECLINED_EVERY: usize = 10;
 /// A customer's program asks so long under the same key.
@@ -29,14 +36,19 @@ pub async fn fill_shelves(shop: &Shop) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Orders `rate` a second for so long, and waits until every customer has an answer or has given up.
+/// Orders `rate` a second for so long, and waits until every customer has an answer or has given
+/// up.
 pub async fn orders(shop: &Shop, rate: f64, lasting: Duration) -> Told {
     let count = (rate * lasting.as_secs_f64()).round() as usize;
     let begun = Instant::now();
     let customers = (0..count).map(|index| async move {
         let due = begun + Duration::from_secs_f64(index as f64 / rate);
         tokio::time::sleep_until(due.into()).await;
-        let token = if index % DECLINED_EVERY == DECLINED_EVERY - 1 { "tok_declined" } else { "tok_ok" };
+        let token = if index % DECLINED_EVERY == DECLINED_EVERY - 1 {
+            "tok_declined"
+        } else {
+            "tok_ok"
+        };
         customer::order(shop, PRODUCTS[index % PRODUCTS.len()], 1, token, PATIENCE).await
     });
     let mut told = Told::default();

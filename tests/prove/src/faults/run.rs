@@ -36,7 +36,13 @@ pub async fn row(shop: &Shop, row: &'static Row, options: &Options) -> anyhow::R
     Ok(report)
 }
 
-async fn once(shop: &Shop, row: &Row, seed: u64, options: &Options, report: &mut Report) -> anyhow::Result<u64> {
+async fn once(
+    shop: &Shop,
+    row: &Row,
+    seed: u64,
+    options: &Options,
+    report: &mut Report,
+) -> anyhow::Result<u64> {
     shop.faults.clear();
     shop.faults.seed(seed);
     shop.faults.take_record();
@@ -47,9 +53,14 @@ async fn once(shop: &Shop, row: &Row, seed: u64, options: &Options, report: &mut
         tokio::time::sleep(LEAD).await;
         match row.how {
             How::Rules(rules) => {
-                let strike =
-                    |lasting| -> Vec<_> { rules(lasting).into_iter().map(|rule| shop.faults.add(rule)).collect() };
-                let count = |hits: &[faults::Hits]| hits.iter().map(faults::Hits::count).sum::<u64>();
+                let strike = |lasting| -> Vec<_> {
+                    rules(lasting)
+                        .into_iter()
+                        .map(|rule| shop.faults.add(rule))
+                        .collect()
+                };
+                let count =
+                    |hits: &[faults::Hits]| hits.iter().map(faults::Hits::count).sum::<u64>();
                 let first = strike(lasting / 2);
                 let beside = acts::beside(shop, row.id, lasting / 2).await?;
                 let mut hits = count(&first);
@@ -87,15 +98,25 @@ async fn once(shop: &Shop, row: &Row, seed: u64, options: &Options, report: &mut
     report.orders += placed.len();
     report.refused += told.refused;
     report.unknown += told.unknown.len();
-    let known: Vec<Known> =
-        placed.iter().map(|placed| Known { order_id: placed.order_id.clone(), email: placed.email.clone() }).collect();
+    let known: Vec<Known> = placed
+        .iter()
+        .map(|placed| Known {
+            order_id: placed.order_id.clone(),
+            email: placed.email.clone(),
+        })
+        .collect();
     let parked = acts::parked(shop).await?;
     if parked != parked_before + outcome.parked {
-        let why = format!("I4 {parked} messages are parked, {parked_before} were, and {} had to be", outcome.parked);
+        let why = format!(
+            "I4 {parked} messages are parked, {parked_before} were, and {} had to be",
+            outcome.parked
+        );
         outcome.failures.push(why);
     }
     let found = violations(shop, &known, MailsTwice(outcome.mails_twice)).await?;
     let all = noise.into_iter().chain(outcome.failures).chain(found);
-    report.failures.extend(all.map(|what| format!("seed {seed}: {what}")));
+    report
+        .failures
+        .extend(all.map(|what| format!("seed {seed}: {what}")));
     Ok(outcome.hits)
 }

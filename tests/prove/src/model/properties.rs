@@ -1,4 +1,5 @@
-//! What must hold in every reachable state, and what must be reachable for the check to mean anything.
+//! What must hold in every reachable state, and what must be reachable for the check to mean
+//! anything.
 
 use domain::saga::{Command, State};
 use stateright::Property;
@@ -14,16 +15,20 @@ pub fn all() -> Vec<Property<Shop>> {
             all == shop.units && stock.available >= 0 && stock.reserved >= 0 && stock.sold >= 0
         }),
         Property::<Shop>::always("no unit is sold twice", |shop, world| {
-            let sold = active(shop, world).filter(|order| order.state == State::Confirmed).count();
+            let sold = active(shop, world)
+                .filter(|order| order.state == State::Confirmed)
+                .count();
             i8::try_from(sold).is_ok_and(|sold| sold <= shop.units)
         }),
         Property::<Shop>::always("an order is charged at most once", |shop, world| {
-            active(shop, world)
-                .all(|order| order.gateway.captures <= 1 && order.gateway.refunds <= order.gateway.captures)
+            active(shop, world).all(|order| {
+                order.gateway.captures <= 1 && order.gateway.refunds <= order.gateway.captures
+            })
         }),
         Property::<Shop>::always("money is kept exactly for what was sold", |shop, world| {
             active(shop, world).all(|order| {
-                let kept = order.gateway.captures - order.gateway.refunds.min(order.gateway.captures);
+                let kept =
+                    order.gateway.captures - order.gateway.refunds.min(order.gateway.captures);
                 match order.state {
                     State::Confirmed => kept == 1,
                     State::Cancelled | State::Failed => kept == 0,
@@ -31,24 +36,37 @@ pub fn all() -> Vec<Property<Shop>> {
                 }
             })
         }),
-        Property::<Shop>::always("an ended order holds no stock, a sold one has its unit", |shop, world| {
-            active(shop, world).all(|order| match order.state {
-                State::Confirmed => order.hold == Hold::Confirmed,
-                State::Cancelled | State::Failed => !matches!(order.hold, Hold::Held | Hold::Confirmed),
-                _ => true,
-            })
+        Property::<Shop>::always(
+            "an ended order holds no stock, a sold one has its unit",
+            |shop, world| {
+                active(shop, world).all(|order| match order.state {
+                    State::Confirmed => order.hold == Hold::Confirmed,
+                    State::Cancelled | State::Failed => {
+                        !matches!(order.hold, Hold::Held | Hold::Confirmed)
+                    }
+                    _ => true,
+                })
+            },
+        ),
+        Property::<Shop>::always(
+            "what an order awaits is under way, also without the sweeper",
+            |shop, world| (0..shop.orders).all(|order| is_under_way(world, order)),
+        ),
+        Property::<Shop>::always("no message is parked", |shop, world| {
+            active(shop, world).all(|order| !order.parked)
         }),
-        Property::<Shop>::always("what an order awaits is under way, also without the sweeper", |shop, world| {
-            (0..shop.orders).all(|order| is_under_way(world, order))
-        }),
-        Property::<Shop>::always("no message is parked", |shop, world| active(shop, world).all(|order| !order.parked)),
         Property::<Shop>::sometimes("one order is sold and another fails", |shop, world| {
             active(shop, world).any(|order| order.state == State::Confirmed)
-                && (shop.orders == 1 || active(shop, world).any(|order| order.state == State::Failed))
+                && (shop.orders == 1
+                    || active(shop, world).any(|order| order.state == State::Failed))
         }),
-        Property::<Shop>::sometimes("an order ends cancelled after it was charged", |shop, world| {
-            active(shop, world).any(|order| order.state == State::Cancelled && order.gateway.captures == 1)
-        }),
+        Property::<Shop>::sometimes(
+            "an order ends cancelled after it was charged",
+            |shop, world| {
+                active(shop, world)
+                    .any(|order| order.state == State::Cancelled && order.gateway.captures == 1)
+            },
+        ),
         Property::<Shop>::sometimes("everything ends and nothing waits", |shop, world| {
             active(shop, world).all(|order| order.state.settled() && order.waiting.is_empty())
         }),
@@ -59,9 +77,14 @@ fn active<'a>(shop: &Shop, world: &'a World) -> impl Iterator<Item = &'a Order> 
     world.orders.iter().take(usize::from(shop.orders))
 }
 
-/// Whether a message that carries the order on waits, or a worker is at it. When the worker dies, the first must hold.
+/// Whether a message that carries the order on waits, or a worker is at it. When the worker dies,
+/// the first must hold.
 fn is_under_way(world: &World, index: u8) -> bool {
-    if world.workers.iter().any(|hand| matches!(hand, Hand::Busy { order, .. } if *order == index)) {
+    if world
+        .workers
+        .iter()
+        .any(|hand| matches!(hand, Hand::Busy { order, .. } if *order == index))
+    {
         return true;
     }
     let order = &world.orders[usize::from(index)];
@@ -70,7 +93,11 @@ fn is_under_way(world: &World, index: u8) -> bool {
         None => true,
         Some(Command::ReserveStock) => any(&[Message::ReserveStock]),
         Some(Command::ReleaseStock) => any(&[Message::ReleaseStock]),
-        Some(Command::ChargeCard) => any(&[Message::ChargeCard, Message::PaymentCompleted, Message::PaymentFailed]),
+        Some(Command::ChargeCard) => any(&[
+            Message::ChargeCard,
+            Message::PaymentCompleted,
+            Message::PaymentFailed,
+        ]),
         Some(Command::RefundCard) => any(&[Message::RefundCard, Message::PaymentRefunded]),
     }
 }

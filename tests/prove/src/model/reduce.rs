@@ -8,11 +8,17 @@ use super::world::{Charge, Hand, Message, Order, Step, World};
 
 /// For each state, the events that are already done there and in whatever may follow.
 static DONE_FOR_EVER: LazyLock<Vec<Vec<Event>>> = LazyLock::new(|| {
-    let for_ever = |state| Event::ALL.into_iter().filter(|event| is_done_for_ever(state, *event)).collect();
+    let for_ever = |state| {
+        Event::ALL
+            .into_iter()
+            .filter(|event| is_done_for_ever(state, *event))
+            .collect()
+    };
     State::ALL.into_iter().map(for_ever).collect()
 });
 
-/// Drops what is inert, and puts orders and workers, which are alike, into one sequence. Gives the duplicates dropped.
+/// Drops what is inert, and puts orders and workers, which are alike, into one sequence. Gives the
+/// duplicates dropped.
 pub fn reduce(world: &mut World, orders: u8) -> u32 {
     let mut dropped = 0;
     for order in &mut world.orders {
@@ -26,7 +32,11 @@ pub fn reduce(world: &mut World, orders: u8) -> u32 {
         }
     }
     for hand in &mut world.workers {
-        if let Hand::Busy { order, message, step: Step::Delete } = *hand
+        if let Hand::Busy {
+            order,
+            message,
+            step: Step::Delete,
+        } = *hand
             && !world.orders[usize::from(order)].waiting.has(message)
         {
             *hand = Hand::Free;
@@ -105,7 +115,14 @@ fn order_rank(order: &Order) -> [u8; 10] {
 }
 
 fn hand_rank(hand: Hand) -> [u8; 5] {
-    let Hand::Busy { order, message, step } = hand else { return [u8::MAX, 0, 0, 0, 0] };
+    let Hand::Busy {
+        order,
+        message,
+        step,
+    } = hand
+    else {
+        return [u8::MAX, 0, 0, 0, 0];
+    };
     let (kind, from, to) = match step {
         Step::Reserve { read } => (0, read as u8, 0),
         Step::Confirm { read } => (1, read as u8, 0),

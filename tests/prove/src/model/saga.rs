@@ -1,6 +1,7 @@
 //! The steps of the world: what a worker does about a message, and what else may happen.
 //!
-//! The sweeper's asking again is left out: the message that it would add stands there anyway when its deletion got lost.
+//! The sweeper's asking again is left out: the message that it would add stands there anyway when
+//! its deletion got lost.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -16,7 +17,11 @@ use super::world::{Charge, Hand, Hold, Message, Mistake, Order, Step, Verdict, W
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Action {
     /// A worker receives a message and reads what it needs.
-    Receive { worker: u8, order: u8, message: Message },
+    Receive {
+        worker: u8,
+        order: u8,
+        message: Message,
+    },
     /// It does its next step; `reply` matters only where the gateway is asked.
     Work { worker: u8, reply: Reply },
     /// It dies; its message comes again.
@@ -108,13 +113,23 @@ impl Model for Shop {
                 Hand::Free => {
                     for order in 0..self.orders {
                         let waiting = world.orders[usize::from(order)].waiting;
-                        let there = Message::ALL.into_iter().filter(|message| waiting.has(*message));
-                        actions.extend(there.map(|message| Action::Receive { worker, order, message }));
+                        let there = Message::ALL
+                            .into_iter()
+                            .filter(|message| waiting.has(*message));
+                        actions.extend(there.map(|message| Action::Receive {
+                            worker,
+                            order,
+                            message,
+                        }));
                     }
                 }
                 Hand::Busy { order, step, .. } => {
                     let replies = replies(&world.orders[usize::from(order)], step);
-                    actions.extend(replies.into_iter().map(|reply| Action::Work { worker, reply }));
+                    actions.extend(
+                        replies
+                            .into_iter()
+                            .map(|reply| Action::Work { worker, reply }),
+                    );
                     actions.push(Action::Crash { worker });
                 }
             }
@@ -128,8 +143,14 @@ impl Model for Shop {
                 actions.push(Action::TimeOut { order });
             }
             if gateway.under_way {
-                let verdicts = gateway.answer.map_or(Verdict::ALL.to_vec(), |known| vec![known]);
-                actions.extend(verdicts.into_iter().map(|verdict| Action::Arrive { order, verdict }));
+                let verdicts = gateway
+                    .answer
+                    .map_or(Verdict::ALL.to_vec(), |known| vec![known]);
+                actions.extend(
+                    verdicts
+                        .into_iter()
+                        .map(|verdict| Action::Arrive { order, verdict }),
+                );
             }
         }
     }
@@ -137,7 +158,11 @@ impl Model for Shop {
     fn next_state(&self, world: &World, action: Action) -> Option<World> {
         let mut next = world.clone();
         match action {
-            Action::Receive { worker, order, message } => {
+            Action::Receive {
+                worker,
+                order,
+                message,
+            } => {
                 let in_hand = |hand: &Hand| matches!(hand, Hand::Busy { order: o, message: m, .. } if (*o, *m) == (order, message));
                 if world.workers.iter().any(in_hand) {
                     self.hits.count(Hit::Redelivery);
@@ -148,8 +173,16 @@ impl Model for Shop {
                 next.workers[usize::from(worker)] = self.begin(&mut next, order, message);
             }
             Action::Work { worker, reply } => {
-                let Hand::Busy { order, message, step } = world.workers[usize::from(worker)] else { return None };
-                next.workers[usize::from(worker)] = self.work(&mut next, order, message, step, reply);
+                let Hand::Busy {
+                    order,
+                    message,
+                    step,
+                } = world.workers[usize::from(worker)]
+                else {
+                    return None;
+                };
+                next.workers[usize::from(worker)] =
+                    self.work(&mut next, order, message, step, reply);
             }
             Action::Crash { worker } => {
                 self.hits.count(Hit::Crash);
@@ -214,9 +247,14 @@ impl Shop {
             Message::PaymentFailed => saved(Event::CardRefused),
             Message::PaymentRefunded => saved(Event::CardRefunded),
             Message::ChargeCard => Ok(match there.charge {
-                Charge::Requested => Step::Charge { read: Charge::Requested },
+                Charge::Requested => Step::Charge {
+                    read: Charge::Requested,
+                },
                 Charge::Unknown => Step::Query,
-                known @ (Charge::Captured | Charge::Declined) => Step::SaveCharge { read: known, next: known },
+                known @ (Charge::Captured | Charge::Declined) => Step::SaveCharge {
+                    read: known,
+                    next: known,
+                },
             }),
             Message::RefundCard => match (there.charge, there.refunded) {
                 (Charge::Captured, false) => Ok(Step::Refund),
@@ -226,26 +264,50 @@ impl Shop {
             },
         };
         match step {
-            Ok(step) => Hand::Busy { order, message, step },
+            Ok(step) => Hand::Busy {
+                order,
+                message,
+                step,
+            },
             Err(Decision::Impossible) => {
                 there.parked = true;
-                Hand::Busy { order, message, step: Step::Delete }
+                Hand::Busy {
+                    order,
+                    message,
+                    step: Step::Delete,
+                }
             }
             Err(Decision::AlreadyDone | Decision::Advance(_)) => {
                 self.hits.count(Hit::Duplicate);
-                Hand::Busy { order, message, step: Step::Delete }
+                Hand::Busy {
+                    order,
+                    message,
+                    step: Step::Delete,
+                }
             }
         }
     }
 
     /// Does one step; gives what is next.
-    fn work(&self, world: &mut World, order: u8, message: Message, step: Step, reply: Reply) -> Hand {
-        let then = |step| Hand::Busy { order, message, step };
+    fn work(
+        &self,
+        world: &mut World,
+        order: u8,
+        message: Message,
+        step: Step,
+        reply: Reply,
+    ) -> Hand {
+        let then = |step| Hand::Busy {
+            order,
+            message,
+            step,
+        };
         let World { stock, orders, .. } = world;
         let there = &mut orders[usize::from(order)];
         match step {
             Step::Reserve { read } => {
-                let known = self.mistake != Some(Mistake::ReserveWithoutRecord) && there.hold != Hold::None;
+                let known =
+                    self.mistake != Some(Mistake::ReserveWithoutRecord) && there.hold != Hold::None;
                 let held = if known {
                     matches!(there.hold, Hold::Held | Hold::Confirmed)
                 } else if stock.available > 0 {
@@ -257,7 +319,11 @@ impl Shop {
                     self.hits.count(Hit::SoldOut);
                     false
                 };
-                let event = if held { Event::StockHeld } else { Event::StockRefused };
+                let event = if held {
+                    Event::StockHeld
+                } else {
+                    Event::StockRefused
+                };
                 match State::Validated.on(event) {
                     Decision::Advance(next) => then(Step::Save { read, next }),
                     Decision::AlreadyDone | Decision::Impossible => then(Step::Delete),
@@ -274,7 +340,11 @@ impl Shop {
                     Hold::Confirmed => true,
                     Hold::Released | Hold::None => false,
                 };
-                match State::Paid.on(if sold { Event::StockConfirmed } else { Event::StockLost }) {
+                match State::Paid.on(if sold {
+                    Event::StockConfirmed
+                } else {
+                    Event::StockLost
+                }) {
                     Decision::Advance(next) => then(Step::Save { read, next }),
                     Decision::AlreadyDone | Decision::Impossible => then(Step::Delete),
                 }
@@ -316,10 +386,13 @@ impl Shop {
                 then(Step::Delete)
             }
             Step::Query => match (reply, there.gateway.answer) {
-                (Reply::Clear(_), Some(known)) => {
-                    then(Step::SaveCharge { read: Charge::Unknown, next: known.charge() })
-                }
-                (Reply::Clear(_), None) => then(Step::Charge { read: Charge::Unknown }),
+                (Reply::Clear(_), Some(known)) => then(Step::SaveCharge {
+                    read: Charge::Unknown,
+                    next: known.charge(),
+                }),
+                (Reply::Clear(_), None) => then(Step::Charge {
+                    read: Charge::Unknown,
+                }),
                 (Reply::LostAfter(_) | Reply::LostBefore, _) => Hand::Free,
             },
             Step::Charge { read } => {
@@ -337,7 +410,11 @@ impl Shop {
                     }
                 };
                 // Known to be unknown already: nothing to write, the message comes again.
-                if read == next { Hand::Free } else { then(Step::SaveCharge { read, next }) }
+                if read == next {
+                    Hand::Free
+                } else {
+                    then(Step::SaveCharge { read, next })
+                }
             }
             Step::SaveCharge { read, next } => {
                 if there.charge != read {
@@ -356,9 +433,17 @@ impl Shop {
             Step::Refund => {
                 if reply != Reply::LostBefore {
                     let again = self.mistake == Some(Mistake::RefundWithNewKey);
-                    there.gateway.refunds = if again { (there.gateway.refunds + 1).min(2) } else { 1 };
+                    there.gateway.refunds = if again {
+                        (there.gateway.refunds + 1).min(2)
+                    } else {
+                        1
+                    };
                 }
-                if matches!(reply, Reply::Clear(_)) { then(Step::SaveRefund) } else { Hand::Free }
+                if matches!(reply, Reply::Clear(_)) {
+                    then(Step::SaveRefund)
+                } else {
+                    Hand::Free
+                }
             }
             Step::SaveRefund => {
                 there.refunded = there.charge == Charge::Captured;
@@ -387,12 +472,18 @@ impl Shop {
     }
 
     fn unknown(&self) -> Charge {
-        if self.mistake == Some(Mistake::UnknownIsDeclined) { Charge::Declined } else { Charge::Unknown }
+        if self.mistake == Some(Mistake::UnknownIsDeclined) {
+            Charge::Declined
+        } else {
+            Charge::Unknown
+        }
     }
 
     /// An event that is written in one transaction with nothing done in the world before.
     fn happen(&self, order: &mut Order, event: Event) -> Option<()> {
-        let Decision::Advance(next) = order.state.on(event) else { return None };
+        let Decision::Advance(next) = order.state.on(event) else {
+            return None;
+        };
         order.state = next;
         ask(order, next);
         Some(())
@@ -409,13 +500,20 @@ fn ask(order: &mut Order, state: State) {
 fn replies(order: &Order, step: Step) -> Vec<Reply> {
     match step {
         Step::Charge { .. } => {
-            let verdicts = order.gateway.answer.map_or(Verdict::ALL.to_vec(), |known| vec![known]);
+            let verdicts = order
+                .gateway
+                .answer
+                .map_or(Verdict::ALL.to_vec(), |known| vec![known]);
             let clear = verdicts.iter().map(|verdict| Reply::Clear(*verdict));
             let lost = verdicts.iter().map(|verdict| Reply::LostAfter(*verdict));
             clear.chain(lost).chain([Reply::LostBefore]).collect()
         }
         Step::Refund => {
-            vec![Reply::Clear(Verdict::Captured), Reply::LostAfter(Verdict::Captured), Reply::LostBefore]
+            vec![
+                Reply::Clear(Verdict::Captured),
+                Reply::LostAfter(Verdict::Captured),
+                Reply::LostBefore,
+            ]
         }
         Step::Query => vec![Reply::Clear(Verdict::Captured), Reply::LostBefore],
         Step::Reserve { .. }

@@ -1,8 +1,10 @@
-//! What the model knows of: orders, their stock, their money, their messages, and workers that may die anywhere.
+//! What the model knows of: orders, their stock, their money, their messages, and workers that may
+//! die anywhere.
 //!
-//! What may follow what is not modelled but asked of `domain::saga`, so that model and product cannot disagree. A
-//! message waits until it is deleted, and any worker may take it at any time, also one that another has in hand: that is
-//! redelivery, a lost delete, a relay that sends twice, and any order of delivery, all in one.
+//! What may follow what is not modelled but asked of `domain::saga`, so that model and product
+//! cannot disagree. A message waits until it is deleted, and any worker may take it at any time,
+//! also one that another has in hand: that is redelivery, a lost delete, a relay that sends twice,
+//! and any order of delivery, all in one.
 
 use domain::saga::{Command, State};
 
@@ -160,7 +162,11 @@ impl Waiting {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Hand {
     Free,
-    Busy { order: u8, message: Message, step: Step },
+    Busy {
+        order: u8,
+        message: Message,
+        step: Step,
+    },
 }
 
 /// The next thing to be done about a message; with what was read before.
@@ -180,7 +186,8 @@ pub enum Step {
         read: State,
         next: State,
     },
-    /// Only when the outbox is planted apart from the state: the message of a state that was written.
+    /// Only when the outbox is planted apart from the state: the message of a state that was
+    /// written.
     Send {
         next: State,
     },
@@ -238,15 +245,26 @@ impl World {
     pub fn opening(units: i8) -> World {
         let order = Order {
             state: State::Placed,
-            waiting: State::Placed.awaits().map_or(Waiting(0), |command| Waiting::of(Message::asking_for(command))),
+            waiting: State::Placed.awaits().map_or(Waiting(0), |command| {
+                Waiting::of(Message::asking_for(command))
+            }),
             hold: Hold::None,
             charge: Charge::Requested,
             refunded: false,
-            gateway: Gateway { answer: None, under_way: false, captures: 0, refunds: 0 },
+            gateway: Gateway {
+                answer: None,
+                under_way: false,
+                captures: 0,
+                refunds: 0,
+            },
             parked: false,
         };
         World {
-            stock: Stock { available: units, reserved: 0, sold: 0 },
+            stock: Stock {
+                available: units,
+                reserved: 0,
+                sold: 0,
+            },
             orders: [order; ORDERS_MAX],
             workers: [Hand::Free; WORKERS_MAX],
         }

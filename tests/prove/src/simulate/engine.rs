@@ -1,8 +1,8 @@
-//! Time, chance and the scheduler: one thread, a clock that only moves when nobody can, and a seed that decides whose
-//! turn it is, what a call comes to, and who dies where.
+//! Time, chance and the scheduler: one thread, a clock that only moves when nobody can, and a seed
+//! that decides whose turn it is, what a call comes to, and who dies where.
 //!
-//! Every call of a port waits twice: once before its effect, once before its reply. A task that is dropped at one of these
-//! has crashed before or after the effect; use-cases wait nowhere else.
+//! Every call of a port waits twice: once before its effect, once before its reply. A task that is
+//! dropped at one of these has crashed before or after the effect; use-cases wait nowhere else.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -40,8 +40,15 @@ pub enum Port {
 }
 
 impl Port {
-    pub const ALL: [Port; 7] =
-        [Port::Orders, Port::Stock, Port::Gateway, Port::Mail, Port::Queues, Port::Publisher, Port::Stream];
+    pub const ALL: [Port; 7] = [
+        Port::Orders,
+        Port::Stock,
+        Port::Gateway,
+        Port::Mail,
+        Port::Queues,
+        Port::Publisher,
+        Port::Stream,
+    ];
 
     pub const fn name(self) -> &'static str {
         match self {
@@ -133,7 +140,13 @@ impl Engine {
             trace: Trace::default(),
             violations: Vec::new(),
         };
-        Engine { plan, mistake, core: Mutex::new(core), ready: Arc::default(), storm: AtomicBool::new(true) }
+        Engine {
+            plan,
+            mistake,
+            core: Mutex::new(core),
+            ready: Arc::default(),
+            storm: AtomicBool::new(true),
+        }
     }
 
     fn core(&self) -> MutexGuard<'_, Core> {
@@ -165,14 +178,29 @@ impl Engine {
         read(&self.core().trace)
     }
 
-    pub fn note(&self, who: Who, what: &'static str, outcome: &'static str, order: Option<OrderId>) {
+    pub fn note(
+        &self,
+        who: Who,
+        what: &'static str,
+        outcome: &'static str,
+        order: Option<OrderId>,
+    ) {
         let mut core = self.core();
         let at = core.now_ms;
         core.trace.add(at, who, what, outcome, order);
     }
 
-    pub fn violate(&self, invariant: &'static str, what: impl fmt::Display, order: Option<OrderId>) {
-        self.core().violations.push(Violation { invariant, what: what.to_string(), order });
+    pub fn violate(
+        &self,
+        invariant: &'static str,
+        what: impl fmt::Display,
+        order: Option<OrderId>,
+    ) {
+        self.core().violations.push(Violation {
+            invariant,
+            what: what.to_string(),
+            order,
+        });
     }
 
     pub fn violations(&self) -> Vec<Violation> {
@@ -222,7 +250,11 @@ impl Engine {
     }
 
     pub fn sleep(&self, ms: u64) -> Sleep<'_> {
-        Sleep { engine: self, at_ms: self.now_ms() + ms, registered: false }
+        Sleep {
+            engine: self,
+            at_ms: self.now_ms() + ms,
+            registered: false,
+        }
     }
 
     /// The result, unless it takes longer.
@@ -280,8 +312,11 @@ impl Engine {
 
     fn is_out(&self, port: Port) -> bool {
         let now = self.now_ms();
-        let out =
-            self.storms() && self.plan.outage.is_some_and(|(of, from, to)| of == port && (from..to).contains(&now));
+        let out = self.storms()
+            && self
+                .plan
+                .outage
+                .is_some_and(|(of, from, to)| of == port && (from..to).contains(&now));
         if out {
             self.hit(Hit::Outage);
         }
@@ -391,25 +426,43 @@ pub struct Scheduler {
 
 impl Scheduler {
     pub fn new(engine: Arc<Engine>) -> Scheduler {
-        Scheduler { engine, slots: Vec::new() }
+        Scheduler {
+            engine,
+            slots: Vec::new(),
+        }
     }
 
     /// Adds a task that is started by `start`, again after each crash.
     pub fn add(&mut self, mortality: Mortality, start: impl Fn(Who) -> Task + 'static) {
         let who = self.slots.len();
-        let waker = Waker::from(Arc::new(TaskWaker { who, ready: Arc::clone(&self.engine.ready) }));
+        let waker = Waker::from(Arc::new(TaskWaker {
+            who,
+            ready: Arc::clone(&self.engine.ready),
+        }));
         waker.wake_by_ref();
         self.engine.core().skews.push(0);
-        self.slots.push(Slot { start: Box::new(move || start(who)), running: None, mortality, ended: false, waker });
+        self.slots.push(Slot {
+            start: Box::new(move || start(who)),
+            running: None,
+            mortality,
+            ended: false,
+            waker,
+        });
     }
 
     /// Runs until the clock shows `until_ms`.
     pub fn run_until(&mut self, until_ms: u64) {
         loop {
             let next = {
-                let mut ready = self.engine.ready.0.lock().unwrap_or_else(PoisonError::into_inner);
+                let mut ready = self
+                    .engine
+                    .ready
+                    .0
+                    .lock()
+                    .unwrap_or_else(PoisonError::into_inner);
                 let count = ready.len() as u64;
-                (count > 0).then(|| ready.swap_remove(self.engine.dice(|dice| dice.below(count)) as usize))
+                (count > 0)
+                    .then(|| ready.swap_remove(self.engine.dice(|dice| dice.below(count)) as usize))
             };
             if let Some(who) = next {
                 self.step(who);
@@ -455,7 +508,11 @@ impl Scheduler {
             return;
         }
         let running = slot.running.get_or_insert_with(&slot.start);
-        if running.as_mut().poll(&mut Context::from_waker(&slot.waker)).is_ready() {
+        if running
+            .as_mut()
+            .poll(&mut Context::from_waker(&slot.waker))
+            .is_ready()
+        {
             slot.ended = true;
             slot.running = None;
         }

@@ -51,13 +51,19 @@ impl Ledger {
     }
 
     pub fn account(&self, order_id: OrderId) -> Account {
-        self.books().accounts.get(&order_id).cloned().unwrap_or_default()
+        self.books()
+            .accounts
+            .get(&order_id)
+            .cloned()
+            .unwrap_or_default()
     }
 }
 
 impl Books {
     fn arrive(&mut self, engine: &Engine, now_ms: u64) {
-        let (there, later) = std::mem::take(&mut self.under_way).into_iter().partition(|(at, _)| *at <= now_ms);
+        let (there, later) = std::mem::take(&mut self.under_way)
+            .into_iter()
+            .partition(|(at, _)| *at <= now_ms);
         self.under_way = later;
         let there: Vec<(u64, Request)> = there;
         for (_, request) in there {
@@ -67,7 +73,12 @@ impl Books {
     }
 
     fn charge(&mut self, engine: &Engine, request: &Request) -> ChargeOutcome {
-        let Request { key, order_id, amount, token } = request;
+        let Request {
+            key,
+            order_id,
+            amount,
+            token,
+        } = request;
         if let Some(known) = self.by_key.get(key) {
             return known.clone();
         }
@@ -75,14 +86,24 @@ impl Books {
         self.charges.insert(charge_id.clone(), *order_id);
         let outcome = if token == "tok_declined" {
             engine.hit(Hit::Declined);
-            ChargeOutcome::Declined { charge_id, reason: "card_declined".to_owned() }
+            ChargeOutcome::Declined {
+                charge_id,
+                reason: "card_declined".to_owned(),
+            }
         } else {
             let account = self.accounts.entry(*order_id).or_default();
             account.captured.push(amount.minor);
             if account.captured.len() > 1 {
-                engine.violate("I7", format!("charged {} times", account.captured.len()), Some(*order_id));
+                engine.violate(
+                    "I7",
+                    format!("charged {} times", account.captured.len()),
+                    Some(*order_id),
+                );
             }
-            ChargeOutcome::Captured { charge_id, amount: *amount }
+            ChargeOutcome::Captured {
+                charge_id,
+                amount: *amount,
+            }
         };
         self.by_key.insert(key.clone(), outcome.clone());
         outcome
@@ -90,7 +111,11 @@ impl Books {
 
     fn refund(&mut self, engine: &Engine, key: &str, charge_id: &str, amount: Money) {
         let Some(order_id) = self.charges.get(charge_id).copied() else {
-            engine.violate("I7", format!("a refund of the unknown charge {charge_id}"), None);
+            engine.violate(
+                "I7",
+                format!("a refund of the unknown charge {charge_id}"),
+                None,
+            );
             return;
         };
         if self.refunds.insert(key.to_owned()) {
@@ -98,7 +123,11 @@ impl Books {
             let account = self.accounts.entry(order_id).or_default();
             account.refunded.push(amount.minor);
             if account.refunded.len() > account.captured.len() {
-                engine.violate("I7", format!("refunded {} times", account.refunded.len()), Some(order_id));
+                engine.violate(
+                    "I7",
+                    format!("refunded {} times", account.refunded.len()),
+                    Some(order_id),
+                );
             }
         }
     }
@@ -114,7 +143,11 @@ pub struct SimGateway {
 impl SimGateway {
     /// The key that the gateway sees.
     fn key(&self, key: &str, mistake: Mistake) -> String {
-        if self.engine.is_mistaken(mistake) { format!("{key}:{}", self.engine.uuid()) } else { key.to_owned() }
+        if self.engine.is_mistaken(mistake) {
+            format!("{key}:{}", self.engine.uuid())
+        } else {
+            key.to_owned()
+        }
     }
 
     fn unknown(&self, why: &str) -> GatewayError {
@@ -173,22 +206,38 @@ impl Gateway for SimGateway {
         token: &str,
     ) -> Result<ChargeOutcome, GatewayError> {
         let key = self.key(key, Mistake::ChargeWithNewKey);
-        let request = Request { key, order_id, amount, token: token.to_owned() };
+        let request = Request {
+            key,
+            order_id,
+            amount,
+            token: token.to_owned(),
+        };
         let effect = || self.charge_now(&request);
-        match self.engine.call(self.who, Port::Gateway, "charge", Some(order_id), effect).await {
+        match self
+            .engine
+            .call(self.who, Port::Gateway, "charge", Some(order_id), effect)
+            .await
+        {
             Ok(outcome) => outcome,
             Err(Lost::After) => Err(self.unknown("no answer")),
             Err(Lost::Before) => Err(self.lose(request)),
         }
     }
 
-    async fn charge_by_key(&self, key: &str, _amount: Money) -> Result<Option<ChargeOutcome>, GatewayError> {
+    async fn charge_by_key(
+        &self,
+        key: &str,
+        _amount: Money,
+    ) -> Result<Option<ChargeOutcome>, GatewayError> {
         let effect = || {
             let mut books = self.ledger.books();
             books.arrive(&self.engine, self.engine.now_ms());
             books.by_key.get(key).cloned()
         };
-        let called = self.engine.call(self.who, Port::Gateway, "ask after charge", None, effect).await;
+        let called = self
+            .engine
+            .call(self.who, Port::Gateway, "ask after charge", None, effect)
+            .await;
         // Asking changes nothing: an answer that did not come is only that.
         called.map_err(|_| GatewayError::Unavailable("no answer".to_owned()))
     }
@@ -196,8 +245,16 @@ impl Gateway for SimGateway {
     async fn refund(&self, key: &str, charge_id: &str, amount: Money) -> Result<(), GatewayError> {
         let key = self.key(key, Mistake::RefundWithNewKey);
         let order_id = self.ledger.books().charges.get(charge_id).copied();
-        let effect = || self.ledger.books().refund(&self.engine, &key, charge_id, amount);
-        match self.engine.call(self.who, Port::Gateway, "refund", order_id, effect).await {
+        let effect = || {
+            self.ledger
+                .books()
+                .refund(&self.engine, &key, charge_id, amount)
+        };
+        match self
+            .engine
+            .call(self.who, Port::Gateway, "refund", order_id, effect)
+            .await
+        {
             Ok(()) => Ok(()),
             Err(Lost::After) => Err(GatewayError::Unknown("no answer".to_owned())),
             Err(Lost::Before) => Err(GatewayError::Unavailable("connection refused".to_owned())),

@@ -91,6 +91,9 @@ impl Hits {
     }
 
     pub fn never(&self) -> Vec<Hit> {
-        Hit::ALL.into_iter().filter(|hit| self.of(*hit) == 0).collect()
+        Hit::ALL
+            .into_iter()
+            .filter(|hit| self.of(*hit) == 0)
+            .collect()
     }
 }

@@ -1,5 +1,6 @@
-//! What must hold when it is quiet: I1 to I10 of `docs/proofs.md`, asked of what is stored and of what the world
-//! outside saw. I11 is the quiet itself, I12 and I13 need HTTP, I14 needs dashboards.
+//! What must hold when it is quiet: I1 to I10 of `docs/proofs.md`, asked of what is stored and of
+//! what the world outside saw. I11 is the quiet itself, I12 and I13 need HTTP, I14 needs
+//! dashboards.
 
 use std::collections::BTreeMap;
 
@@ -20,14 +21,23 @@ pub fn check(shop: &Shop) {
     stock(shop, &orders);
     customers(shop, &orders);
     for (order_id, reason) in shop.broker.parked() {
-        shop.engine.violate("I4", format!("a message was parked: {reason}"), order_id);
+        shop.engine
+            .violate("I4", format!("a message was parked: {reason}"), order_id);
     }
     for order in &orders {
-        let history = at_once(shop.database.store.history(&Scope::Everything, order.order_id, 0)).unwrap_or_default();
+        let history = at_once(
+            shop.database
+                .store
+                .history(&Scope::Everything, order.order_id, 0),
+        )
+        .unwrap_or_default();
         audit(shop, order, &history);
         money(shop, order);
-        let reached: Vec<Status> =
-            history.iter().filter(|line| line.from != Some(line.to)).map(|line| line.to).collect();
+        let reached: Vec<Status> = history
+            .iter()
+            .filter(|line| line.from != Some(line.to))
+            .map(|line| line.to)
+            .collect();
         notices(shop, order, &reached);
         events(shop, order, &reached);
     }
@@ -46,13 +56,24 @@ fn stock(shop: &Shop, orders: &[Order]) {
     for product in at_once(shop.table.stock.products()).unwrap_or_default() {
         let (id, counters) = (&product.product.product_id, product.counters);
         if !counters.conserved() || counters.reserved != 0 {
-            shop.engine.violate("I1", format!("{id} at rest: {counters:?}"), None);
+            shop.engine
+                .violate("I1", format!("{id} at rest: {counters:?}"), None);
         }
         let of_product = |order: &&Order| is_sold(order);
-        let items = orders.iter().filter(of_product).flat_map(|order| &order.items);
-        let sold: i64 = items.filter(|item| item.product_id == *id).map(|item| i64::from(item.quantity.get())).sum();
+        let items = orders
+            .iter()
+            .filter(of_product)
+            .flat_map(|order| &order.items);
+        let sold: i64 = items
+            .filter(|item| item.product_id == *id)
+            .map(|item| i64::from(item.quantity.get()))
+            .sum();
         if sold != counters.sold || sold > counters.received {
-            shop.engine.violate("I2", format!("orders for {sold} of {id} are sold, the stock says {counters:?}"), None);
+            shop.engine.violate(
+                "I2",
+                format!("orders for {sold} of {id} are sold, the stock says {counters:?}"),
+                None,
+            );
         }
     }
 }
@@ -62,18 +83,27 @@ fn customers(shop: &Shop, orders: &[Order]) {
     for customer in &shop.customers {
         let history = customer.history();
         let email = customer.email();
-        let theirs: Vec<_> = orders.iter().filter(|order| order.customer.email == email).collect();
+        let theirs: Vec<_> = orders
+            .iter()
+            .filter(|order| order.customer.email == email)
+            .collect();
         if theirs.len() > 1 {
             let order = Some(theirs[1].order_id);
-            shop.engine.violate("I6", format!("one key made {} orders", theirs.len()), order);
+            shop.engine
+                .violate("I6", format!("one key made {} orders", theirs.len()), order);
         }
         for order_id in &history.ok {
             if !theirs.iter().any(|order| order.order_id == *order_id) {
-                shop.engine.violate("I4", "an acknowledged order is not there", Some(*order_id));
+                shop.engine
+                    .violate("I4", "an acknowledged order is not there", Some(*order_id));
             }
         }
         if history.refused && !history.unknown && history.ok.is_empty() && !theirs.is_empty() {
-            shop.engine.violate("I12", "a refused request made an order", Some(theirs[0].order_id));
+            shop.engine.violate(
+                "I12",
+                "a refused request made an order",
+                Some(theirs[0].order_id),
+            );
         }
     }
 }
@@ -87,20 +117,32 @@ fn audit(shop: &Shop, order: &Order, history: &[HistoryEntry]) {
             wrong(format!("line {} has number {}", index + 1, line.seq));
         }
         if line.from != before {
-            wrong(format!("line {} comes from {:?}, the one before went to {before:?}", line.seq, line.from));
+            wrong(format!(
+                "line {} comes from {:?}, the one before went to {before:?}",
+                line.seq, line.from
+            ));
         }
         let legal = match before {
             None => line.to == Status::Pending,
             Some(from) => from == line.to || from.may_become(line.to),
         };
-        let is_over = matches!(before, Some(Status::Cancelled | Status::Failed | Status::Completed));
+        let is_over = matches!(
+            before,
+            Some(Status::Cancelled | Status::Failed | Status::Completed)
+        );
         if !legal || is_over || line.actor.is_empty() {
-            wrong(format!("line {} goes from {before:?} to {:?}", line.seq, line.to));
+            wrong(format!(
+                "line {} goes from {before:?} to {:?}",
+                line.seq, line.to
+            ));
         }
         before = Some(line.to);
     }
     if before != Some(order.status) || order.version != history.len() as i64 {
-        wrong(format!("ends with {before:?}, the order is {:?} in version {}", order.status, order.version));
+        wrong(format!(
+            "ends with {before:?}, the order is {:?} in version {}",
+            order.status, order.version
+        ));
     }
 }
 
@@ -108,18 +150,32 @@ fn audit(shop: &Shop, order: &Order, history: &[HistoryEntry]) {
 fn money(shop: &Shop, order: &Order) {
     let account = shop.ledger.account(order.order_id);
     let wrong = |what: String| shop.engine.violate("I7", what, Some(order.order_id));
-    let due = if is_sold(order) { order.totals.total.minor } else { 0 };
+    let due = if is_sold(order) {
+        order.totals.total.minor
+    } else {
+        0
+    };
     let kept = account.captured.iter().sum::<i64>() - account.refunded.iter().sum::<i64>();
-    if kept != due || account.captured.len() > 1 || account.refunded.len() > account.captured.len() {
+    if kept != due || account.captured.len() > 1 || account.refunded.len() > account.captured.len()
+    {
         wrong(format!("{due} is due, the gateway says {account:?}"));
     }
-    let state = |kind| at_once(shop.database.store.payment(order.order_id, kind)).ok().flatten().map(|row| row.state);
+    let state = |kind| {
+        at_once(shop.database.store.payment(order.order_id, kind))
+            .ok()
+            .flatten()
+            .map(|row| row.state)
+    };
     let (charge, refund) = (state(PaymentKind::Charge), state(PaymentKind::Refund));
     if (charge == Some(PaymentState::Captured)) == account.captured.is_empty() {
-        wrong(format!("the charge is {charge:?}, the gateway says {account:?}"));
+        wrong(format!(
+            "the charge is {charge:?}, the gateway says {account:?}"
+        ));
     }
     if (refund == Some(PaymentState::Refunded)) == account.refunded.is_empty() {
-        wrong(format!("the refund is {refund:?}, the gateway says {account:?}"));
+        wrong(format!(
+            "the refund is {refund:?}, the gateway says {account:?}"
+        ));
     }
 }
 
@@ -127,7 +183,12 @@ fn money(shop: &Shop, order: &Order) {
 fn notices(shop: &Shop, order: &Order, reached: &[Status]) {
     let about = order.order_id.to_string();
     let mut told: BTreeMap<String, usize> = BTreeMap::new();
-    for letter in shop.sink.delivered().into_iter().filter(|letter| letter.about == about) {
+    for letter in shop
+        .sink
+        .delivered()
+        .into_iter()
+        .filter(|letter| letter.about == about)
+    {
         *told.entry(letter.kind).or_default() += 1;
     }
     for (status, kind) in [
@@ -136,9 +197,16 @@ fn notices(shop: &Shop, order: &Order, reached: &[Status]) {
         (Status::Cancelled, "order_cancelled"),
         (Status::Failed, "order_failed"),
     ] {
-        let (due, was) = (usize::from(reached.contains(&status)), told.get(kind).copied().unwrap_or_default());
+        let (due, was) = (
+            usize::from(reached.contains(&status)),
+            told.get(kind).copied().unwrap_or_default(),
+        );
         if due != was {
-            shop.engine.violate("I8", format!("{kind} is due {due} times, told {was} times"), Some(order.order_id));
+            shop.engine.violate(
+                "I8",
+                format!("{kind} is due {due} times, told {was} times"),
+                Some(order.order_id),
+            );
         }
     }
 }
@@ -146,34 +214,58 @@ fn notices(shop: &Shop, order: &Order, reached: &[Status]) {
 /// I10: every change of status reached the bus, as one event however often it was sent.
 fn events(shop: &Shop, order: &Order, reached: &[Status]) {
     let on_bus = shop.broker.on_bus(order.order_id);
-    let count =
-        |name: &str, status: &str| on_bus.iter().filter(|(kind, of, _)| *kind == name && of.as_str() == status).count();
+    let count = |name: &str, status: &str| {
+        on_bus
+            .iter()
+            .filter(|(kind, of, _)| *kind == name && of.as_str() == status)
+            .count()
+    };
     let wrong = |what: String| shop.engine.violate("I10", what, Some(order.order_id));
     if count("OrderCreated", "") != 1 {
-        wrong(format!("OrderCreated came {} times", count("OrderCreated", "")));
+        wrong(format!(
+            "OrderCreated came {} times",
+            count("OrderCreated", "")
+        ));
     }
-    for status in Status::ALL.into_iter().filter(|status| *status != Status::Pending) {
-        let (due, was) = (usize::from(reached.contains(&status)), count("OrderStatusChanged", status.code()));
+    for status in Status::ALL
+        .into_iter()
+        .filter(|status| *status != Status::Pending)
+    {
+        let (due, was) = (
+            usize::from(reached.contains(&status)),
+            count("OrderStatusChanged", status.code()),
+        );
         if due != was {
-            wrong(format!("OrderStatusChanged to {} is due {due} times, came {was} times", status.code()));
+            wrong(format!(
+                "OrderStatusChanged to {} is due {due} times, came {was} times",
+                status.code()
+            ));
         }
     }
 }
 
-/// I8 for staff: each fall of a product to a level told once. After records were lost only what is so now can be told,
-/// and what the rebuild told may be told again by records that were still there.
+/// I8 for staff: each fall of a product to a level told once. After records were lost only what is
+/// so now can be told, and what the rebuild told may be told again by records that were still
+/// there.
 fn alerts(shop: &Shop) {
     let rebuilds = shop.table.rebuilds();
     for product in at_once(shop.table.stock.products()).unwrap_or_default() {
         let id = &product.product.product_id;
-        for (level, kind) in [(Availability::Low, "stock_low"), (Availability::Out, "stock_out")] {
+        for (level, kind) in [
+            (Availability::Low, "stock_low"),
+            (Availability::Out, "stock_out"),
+        ] {
             let letters = shop.sink.delivered();
-            let told =
-                letters.iter().filter(|letter| letter.kind == kind && letter.about == id.as_str()).count() as u64;
+            let told = letters
+                .iter()
+                .filter(|letter| letter.kind == kind && letter.about == id.as_str())
+                .count() as u64;
             let due = shop.table.crossings(id, level);
             let least = if rebuilds == 0 { due } else { 0 };
             if told < least || told > due + rebuilds {
-                let what = format!("{kind} of {id} is due {due} times, told {told} times, with {rebuilds} rebuilds");
+                let what = format!(
+                    "{kind} of {id} is due {due} times, told {told} times, with {rebuilds} rebuilds"
+                );
                 shop.engine.violate("I8", what, None);
             }
         }

@@ -1,4 +1,5 @@
-//! The mail service. It knows a mail by its id and delivers it once; what it was handed is counted all the same.
+//! The mail service. It knows a mail by its id and delivers it once; what it was handed is counted
+//! all the same.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -29,7 +30,11 @@ impl Sink {
 
     /// What was delivered, each notice once.
     pub fn delivered(&self) -> Vec<Letter> {
-        self.letters().values().filter(|letter| letter.taken > 0).cloned().collect()
+        self.letters()
+            .values()
+            .filter(|letter| letter.taken > 0)
+            .cloned()
+            .collect()
     }
 }
 
@@ -45,8 +50,18 @@ impl Compose for Words {
             | News::Overdue { stored } => stored.order.order_id.to_string(),
             News::Stock { name, .. } => (*name).to_owned(),
         };
-        let subject = news.kind().map(NoticeKind::code).unwrap_or_default().to_owned();
-        Mail { to: "ana@example.com".to_owned(), subject, text: about, html: String::new(), dedup_id }
+        let subject = news
+            .kind()
+            .map(NoticeKind::code)
+            .unwrap_or_default()
+            .to_owned();
+        Mail {
+            to: "ana@example.com".to_owned(),
+            subject,
+            text: about,
+            html: String::new(),
+            dedup_id,
+        }
     }
 
     fn text(&self, _news: &News<'_>, _dedup_id: String) -> Option<Text> {
@@ -79,21 +94,30 @@ impl Mailer for SimMailer {
     async fn send(&self, mail: &Mail) -> Result<String, SendError> {
         let at_once = {
             let mut letters = self.sink.letters();
-            let letter = letters.entry(mail.dedup_id.clone()).or_insert_with(|| Letter {
-                kind: mail.subject.clone(),
-                about: mail.text.clone(),
-                taken: 0,
-                sending: 0,
-            });
+            let letter = letters
+                .entry(mail.dedup_id.clone())
+                .or_insert_with(|| Letter {
+                    kind: mail.subject.clone(),
+                    about: mail.text.clone(),
+                    taken: 0,
+                    sending: 0,
+                });
             letter.sending += 1;
             letter.sending
         };
-        let _sending = Sending { sink: &self.sink, id: &mail.dedup_id };
-        // A claim is a matter of clocks: where they jump, only the mail service keeps two senders apart.
+        let _sending = Sending {
+            sink: &self.sink,
+            id: &mail.dedup_id,
+        };
+        // A claim is a matter of clocks: where they jump, only the mail service keeps two senders
+        // apart.
         if at_once > 1 && !self.engine.plan.clock_jumps {
             self.engine.violate(
                 "I8",
-                format!("{} about {} is being sent twice at once", mail.subject, mail.text),
+                format!(
+                    "{} about {} is being sent twice at once",
+                    mail.subject, mail.text
+                ),
                 None,
             );
         }
@@ -102,10 +126,14 @@ impl Mailer for SimMailer {
                 letter.taken += 1;
             }
         };
-        let sent = self.engine.call(self.who, Port::Mail, "send mail", None, effect).await;
-        sent.map(|()| mail.dedup_id.clone()).map_err(|lost| match lost {
-            Lost::Before | Lost::After => SendError::Unavailable("no answer".to_owned()),
-        })
+        let sent = self
+            .engine
+            .call(self.who, Port::Mail, "send mail", None, effect)
+            .await;
+        sent.map(|()| mail.dedup_id.clone())
+            .map_err(|lost| match lost {
+                Lost::Before | Lost::After => SendError::Unavailable("no answer".to_owned()),
+            })
     }
 }
 
@@ -114,6 +142,8 @@ pub struct NoTexts;
 
 impl Texter for NoTexts {
     async fn send_text(&self, _text: &Text) -> Result<String, SendError> {
-        Err(SendError::Refused("the simulation sends no texts".to_owned()))
+        Err(SendError::Refused(
+            "the simulation sends no texts".to_owned(),
+        ))
     }
 }

@@ -8,8 +8,8 @@ use app::fakes::orders::MemoryOrders;
 use app::ports::Unavailable;
 use app::ports::notices::{Notice, NoticeEnd, NoticeFilter, NoticeRow, NoticeState, NoticeStore};
 use app::ports::orders::{
-    Applied, Change, Due, KeyUse, NewOrder, OrderFilter, OrderStore, OutboxRow, Outgoing, Payment, PaymentKind,
-    Placement, StoredOrder,
+    Applied, Change, Due, KeyUse, NewOrder, OrderFilter, OrderStore, OutboxRow, Outgoing, Payment,
+    PaymentKind, Placement, StoredOrder,
 };
 use app::ports::scope::Scope;
 use app::ports::stock_watch::{Seen, StockWatch};
@@ -45,13 +45,20 @@ pub struct SimOrders {
 
 /// Memory answers at once.
 pub fn at_once<T>(future: impl Future<Output = T>) -> T {
-    future.now_or_never().unwrap_or_else(|| unreachable!("a port in memory does not wait"))
+    future
+        .now_or_never()
+        .unwrap_or_else(|| unreachable!("a port in memory does not wait"))
 }
 
 impl SimOrders {
     pub fn connect(engine: &Arc<Engine>, database: &Arc<Database>, who: Who) -> SimOrders {
         let store = database.store.another();
-        SimOrders { engine: Arc::clone(engine), database: Arc::clone(database), store, who }
+        SimOrders {
+            engine: Arc::clone(engine),
+            database: Arc::clone(database),
+            store,
+            who,
+        }
     }
 
     async fn call<T: Send>(
@@ -60,7 +67,10 @@ impl SimOrders {
         order: Option<OrderId>,
         effect: impl FnOnce() -> T + Send,
     ) -> Result<T, Unavailable> {
-        let called = self.engine.call(self.who, Port::Orders, what, order, effect).await;
+        let called = self
+            .engine
+            .call(self.who, Port::Orders, what, order, effect)
+            .await;
         called.map_err(|lost| lost.unavailable(Port::Orders))
     }
 
@@ -90,9 +100,18 @@ impl SimOrders {
         self.database.outbox_changed.raise();
         match &applied {
             Some(Ok(Applied::Applied)) => {
-                let new = self.database.applied.lock().unwrap_or_else(PoisonError::into_inner).insert(key);
+                let new = self
+                    .database
+                    .applied
+                    .lock()
+                    .unwrap_or_else(PoisonError::into_inner)
+                    .insert(key);
                 if !new {
-                    self.engine.violate("I10", format!("{} applied one event twice", key.0), order_of(&change));
+                    self.engine.violate(
+                        "I10",
+                        format!("{} applied one event twice", key.0),
+                        order_of(&change),
+                    );
                 }
             }
             Some(Ok(Applied::Conflict)) => self.engine.hit(Hit::Conflict),
@@ -105,8 +124,13 @@ impl SimOrders {
 
 fn order_of(change: &Change) -> Option<OrderId> {
     let of_order = change.order.as_ref().map(|order| order.order_id);
-    let of_payment = change.payment.as_ref().map(|change| change.payment.order_id);
-    of_order.or(of_payment).or_else(|| change.outbox.first().and_then(|envelope| envelope.order_id))
+    let of_payment = change
+        .payment
+        .as_ref()
+        .map(|change| change.payment.order_id);
+    of_order
+        .or(of_payment)
+        .or_else(|| change.outbox.first().and_then(|envelope| envelope.order_id))
 }
 
 impl Apply for SimOrders {
@@ -117,31 +141,64 @@ impl Apply for SimOrders {
 }
 
 impl OrderStore for SimOrders {
-    async fn next_number(&self, tenant: &TenantId, location: &LocationId, day: Date) -> Result<u64, Unavailable> {
-        self.call("next number", None, || at_once(self.store.next_number(tenant, location, day))).await?
+    async fn next_number(
+        &self,
+        tenant: &TenantId,
+        location: &LocationId,
+        day: Date,
+    ) -> Result<u64, Unavailable> {
+        self.call("next number", None, || {
+            at_once(self.store.next_number(tenant, location, day))
+        })
+        .await?
     }
 
     async fn place(&self, orders: &[NewOrder]) -> Vec<Result<Placement, Unavailable>> {
         let first = orders.first().map(|new| new.order.order_id);
-        let effect = || orders.iter().map(|new| self.place_now(new)).collect::<Vec<_>>();
+        let effect = || {
+            orders
+                .iter()
+                .map(|new| self.place_now(new))
+                .collect::<Vec<_>>()
+        };
         let placed = self.call("place", first, effect).await;
         placed.unwrap_or_else(|error| vec![Err(error); orders.len()])
     }
 
     async fn key_use(&self, scope: &Scope, key_hash: &str) -> Result<Option<KeyUse>, Unavailable> {
-        self.call("look up key", None, || at_once(self.store.key_use(scope, key_hash))).await?
+        self.call("look up key", None, || {
+            at_once(self.store.key_use(scope, key_hash))
+        })
+        .await?
     }
 
     async fn load(&self, order_id: OrderId) -> Result<Option<StoredOrder>, Unavailable> {
-        self.call("load", Some(order_id), || at_once(self.store.load(order_id))).await?
+        self.call("load", Some(order_id), || {
+            at_once(self.store.load(order_id))
+        })
+        .await?
     }
 
-    async fn load_in(&self, scope: &Scope, order_id: OrderId) -> Result<Option<StoredOrder>, Unavailable> {
-        self.call("load", Some(order_id), || at_once(self.store.load_in(scope, order_id))).await?
+    async fn load_in(
+        &self,
+        scope: &Scope,
+        order_id: OrderId,
+    ) -> Result<Option<StoredOrder>, Unavailable> {
+        self.call("load", Some(order_id), || {
+            at_once(self.store.load_in(scope, order_id))
+        })
+        .await?
     }
 
-    async fn newest_with_number(&self, scope: &Scope, number: OrderNumber) -> Result<Option<OrderId>, Unavailable> {
-        self.call("find by number", None, || at_once(self.store.newest_with_number(scope, number))).await?
+    async fn newest_with_number(
+        &self,
+        scope: &Scope,
+        number: OrderNumber,
+    ) -> Result<Option<OrderId>, Unavailable> {
+        self.call("find by number", None, || {
+            at_once(self.store.newest_with_number(scope, number))
+        })
+        .await?
     }
 
     async fn find_order(
@@ -150,7 +207,10 @@ impl OrderStore for SimOrders {
         order_number: &str,
         email: &str,
     ) -> Result<Option<StoredOrder>, Unavailable> {
-        self.call("find_order", None, || at_once(self.store.find_order(scope, order_number, email))).await?
+        self.call("find_order", None, || {
+            at_once(self.store.find_order(scope, order_number, email))
+        })
+        .await?
     }
 
     async fn history(
@@ -159,19 +219,39 @@ impl OrderStore for SimOrders {
         order_id: OrderId,
         after_seq: i64,
     ) -> Result<Vec<HistoryEntry>, Unavailable> {
-        self.call("history", Some(order_id), || at_once(self.store.history(scope, order_id, after_seq))).await?
+        self.call("history", Some(order_id), || {
+            at_once(self.store.history(scope, order_id, after_seq))
+        })
+        .await?
     }
 
-    async fn list_stored(&self, scope: &Scope, filter: &OrderFilter) -> Result<Vec<StoredOrder>, Unavailable> {
-        self.call("list", None, || at_once(self.store.list_stored(scope, filter))).await?
+    async fn list_stored(
+        &self,
+        scope: &Scope,
+        filter: &OrderFilter,
+    ) -> Result<Vec<StoredOrder>, Unavailable> {
+        self.call("list", None, || {
+            at_once(self.store.list_stored(scope, filter))
+        })
+        .await?
     }
 
     async fn pending_orders(&self, scope: &Scope) -> Result<u64, Unavailable> {
-        self.call("count pending", None, || at_once(self.store.pending_orders(scope))).await?
+        self.call("count pending", None, || {
+            at_once(self.store.pending_orders(scope))
+        })
+        .await?
     }
 
-    async fn payment(&self, order_id: OrderId, kind: PaymentKind) -> Result<Option<Payment>, Unavailable> {
-        self.call("read payment", Some(order_id), || at_once(self.store.payment(order_id, kind))).await?
+    async fn payment(
+        &self,
+        order_id: OrderId,
+        kind: PaymentKind,
+    ) -> Result<Option<Payment>, Unavailable> {
+        self.call("read payment", Some(order_id), || {
+            at_once(self.store.payment(order_id, kind))
+        })
+        .await?
     }
 
     async fn payment_in(
@@ -180,15 +260,27 @@ impl OrderStore for SimOrders {
         order_id: OrderId,
         kind: PaymentKind,
     ) -> Result<Option<Payment>, Unavailable> {
-        self.call("read payment", Some(order_id), || at_once(self.store.payment_in(scope, order_id, kind))).await?
+        self.call("read payment", Some(order_id), || {
+            at_once(self.store.payment_in(scope, order_id, kind))
+        })
+        .await?
     }
 
     async fn apply(&self, changes: &[Change]) -> Vec<Result<Applied, Unavailable>> {
         let first = changes.first().and_then(order_of);
         if self.engine.is_mistaken(Mistake::OutboxAfterCommit) {
-            let bare: Vec<Change> =
-                changes.iter().map(|change| Change { outbox: Vec::new(), ..change.clone() }).collect();
-            let effect = || bare.iter().map(|change| self.apply_now(change)).collect::<Vec<_>>();
+            let bare: Vec<Change> = changes
+                .iter()
+                .map(|change| Change {
+                    outbox: Vec::new(),
+                    ..change.clone()
+                })
+                .collect();
+            let effect = || {
+                bare.iter()
+                    .map(|change| self.apply_now(change))
+                    .collect::<Vec<_>>()
+            };
             let applied = match self.call("apply without outbox", first, effect).await {
                 Ok(applied) => applied,
                 Err(error) => return vec![Err(error); changes.len()],
@@ -196,54 +288,99 @@ impl OrderStore for SimOrders {
             for (change, result) in changes.iter().zip(&applied) {
                 if *result == Ok(Applied::Applied) {
                     let event_id = EventId(self.engine.uuid());
-                    let late = Change { event_id, order: None, payment: None, ..change.clone() };
-                    let _ = self.call("write outbox", first, || self.apply_now(&late)).await;
+                    let late = Change {
+                        event_id,
+                        order: None,
+                        payment: None,
+                        ..change.clone()
+                    };
+                    let _ = self
+                        .call("write outbox", first, || self.apply_now(&late))
+                        .await;
                 }
             }
             return applied;
         }
-        let effect = || changes.iter().map(|change| self.apply_now(change)).collect::<Vec<_>>();
+        let effect = || {
+            changes
+                .iter()
+                .map(|change| self.apply_now(change))
+                .collect::<Vec<_>>()
+        };
         let applied = self.call("apply", first, effect).await;
         applied.unwrap_or_else(|error| vec![Err(error); changes.len()])
     }
 
-    async fn take_outbox(&self, which: Outgoing, now: Timestamp, limit: u32) -> Result<Vec<OutboxRow>, Unavailable> {
-        self.call("take outbox", None, || at_once(self.store.take_outbox(which, now, limit))).await?
+    async fn take_outbox(
+        &self,
+        which: Outgoing,
+        now: Timestamp,
+        limit: u32,
+    ) -> Result<Vec<OutboxRow>, Unavailable> {
+        self.call("take outbox", None, || {
+            at_once(self.store.take_outbox(which, now, limit))
+        })
+        .await?
     }
 
     async fn mark_published(&self, ids: &[i64], at: Timestamp) -> Result<(), Unavailable> {
-        self.call("mark published", None, || at_once(self.store.mark_published(ids, at))).await?
+        self.call("mark published", None, || {
+            at_once(self.store.mark_published(ids, at))
+        })
+        .await?
     }
 
     async fn put_off(&self, rows: &[(i64, Timestamp)]) -> Result<(), Unavailable> {
-        self.call("put off", None, || at_once(self.store.put_off(rows))).await?
+        self.call("put off", None, || at_once(self.store.put_off(rows)))
+            .await?
     }
 
     async fn oldest_unpublished(&self) -> Result<Option<Timestamp>, Unavailable> {
-        self.call("look at outbox", None, || at_once(self.store.oldest_unpublished())).await?
+        self.call("look at outbox", None, || {
+            at_once(self.store.oldest_unpublished())
+        })
+        .await?
     }
 
     async fn outbox_changed(&self, at_most: Duration) {
         let signal = &self.database.outbox_changed;
-        self.engine.wait(signal, signal.count(), at_most.as_millis() as u64).await;
+        self.engine
+            .wait(signal, signal.count(), at_most.as_millis() as u64)
+            .await;
     }
 
-    async fn take_due(&self, now: Timestamp, again_at: Timestamp, limit: u32) -> Result<Vec<Due>, Unavailable> {
-        self.call("take due", None, || at_once(self.store.take_due(now, again_at, limit))).await?
+    async fn take_due(
+        &self,
+        now: Timestamp,
+        again_at: Timestamp,
+        limit: u32,
+    ) -> Result<Vec<Due>, Unavailable> {
+        self.call("take due", None, || {
+            at_once(self.store.take_due(now, again_at, limit))
+        })
+        .await?
     }
 
-    async fn look_again(&self, orders: &[(OrderId, i64, Option<Timestamp>)]) -> Result<(), Unavailable> {
-        self.call("look again", None, || at_once(self.store.look_again(orders))).await?
+    async fn look_again(
+        &self,
+        orders: &[(OrderId, i64, Option<Timestamp>)],
+    ) -> Result<(), Unavailable> {
+        self.call("look again", None, || {
+            at_once(self.store.look_again(orders))
+        })
+        .await?
     }
 
     async fn prune(&self, before: Timestamp, limit: u32) -> Result<u64, Unavailable> {
-        self.call("prune", None, || at_once(self.store.prune(before, limit))).await?
+        self.call("prune", None, || at_once(self.store.prune(before, limit)))
+            .await?
     }
 }
 
 impl StockWatch for SimOrders {
     async fn seen(&self, product_id: &ProductId) -> Result<Option<Seen>, Unavailable> {
-        self.call("level seen", None, || at_once(self.store.seen(product_id))).await?
+        self.call("level seen", None, || at_once(self.store.seen(product_id)))
+            .await?
     }
 
     async fn remember(
@@ -265,7 +402,11 @@ impl StockWatch for SimOrders {
 
 impl NoticeStore for SimOrders {
     async fn begin_notice(&self, notice: &Notice) -> Result<NoticeState, Unavailable> {
-        let state = self.call("begin notice", notice.order_id, || at_once(self.store.begin_notice(notice))).await??;
+        let state = self
+            .call("begin notice", notice.order_id, || {
+                at_once(self.store.begin_notice(notice))
+            })
+            .await??;
         if self.engine.is_mistaken(Mistake::NoticeWithoutClaim) && state == NoticeState::InHand {
             return Ok(NoticeState::Pending { attempt: 1 });
         }
@@ -279,14 +420,28 @@ impl NoticeStore for SimOrders {
         end: &NoticeEnd,
         at: Timestamp,
     ) -> Result<bool, Unavailable> {
-        self.call("end notice", None, || at_once(self.store.end_notice(event_id, channel, end, at))).await?
+        self.call("end notice", None, || {
+            at_once(self.store.end_notice(event_id, channel, end, at))
+        })
+        .await?
     }
 
-    async fn give_back_notice(&self, event_id: EventId, channel: Channel, why: &str) -> Result<(), Unavailable> {
-        self.call("give back notice", None, || at_once(self.store.give_back_notice(event_id, channel, why))).await?
+    async fn give_back_notice(
+        &self,
+        event_id: EventId,
+        channel: Channel,
+        why: &str,
+    ) -> Result<(), Unavailable> {
+        self.call("give back notice", None, || {
+            at_once(self.store.give_back_notice(event_id, channel, why))
+        })
+        .await?
     }
 
     async fn notices(&self, filter: &NoticeFilter) -> Result<Vec<NoticeRow>, Unavailable> {
-        self.call("list notices", filter.order_id, || at_once(self.store.notices(filter))).await?
+        self.call("list notices", filter.order_id, || {
+            at_once(self.store.notices(filter))
+        })
+        .await?
     }
 }

@@ -6,7 +6,9 @@ use app::ports::orders::{OrderFilter, OrderStore as _};
 use app::ports::scope::Scope;
 use app::ports::stock::{Adjustment, AdjustmentKind, Stock as _};
 use app::use_cases::Maker;
-use app::use_cases::change_order::{CUSTOMER, ChangeRefusal, Move, cancel_by_customer, move_by_staff};
+use app::use_cases::change_order::{
+    CUSTOMER, ChangeRefusal, Move, cancel_by_customer, move_by_staff,
+};
 use app::use_cases::place_order::{Expected, Means, Refusal, Request, place_order};
 use contract::role;
 use domain::cart::{Line, Lines, Quantity};
@@ -56,8 +58,16 @@ pub struct History {
 
 impl Customer {
     pub fn of(n: u64, plan: &Plan, dice: &mut Dice) -> Customer {
-        const TOKENS: [&str; 8] =
-            ["tok_ok", "tok_ok", "tok_ok", "tok_ok", "tok_declined", "tok_timeout", "tok_timeout_before", "tok_flaky"];
+        const TOKENS: [&str; 8] = [
+            "tok_ok",
+            "tok_ok",
+            "tok_ok",
+            "tok_ok",
+            "tok_declined",
+            "tok_timeout",
+            "tok_timeout_before",
+            "tok_flaky",
+        ];
         let mut lines = Lines::default();
         let mut wanted = vec![if dice.permille(700) { HOT } else { PLAIN }];
         if dice.permille(300) {
@@ -65,7 +75,12 @@ impl Customer {
         }
         for slug in wanted {
             let quantity = Quantity::new(dice.between(1, 2) as u32);
-            let added = quantity.map(|quantity| lines.add(Line { product_id: product_id(slug), quantity }));
+            let added = quantity.map(|quantity| {
+                lines.add(Line {
+                    product_id: product_id(slug),
+                    quantity,
+                })
+            });
             debug_assert!(matches!(added, Some(Ok(()))));
         }
         Customer {
@@ -124,7 +139,9 @@ impl Customer {
 pub async fn order(shop: Arc<Shop>, customer: Arc<Customer>, tab: usize, who: Who) {
     let engine = &*shop.engine;
     let desk = Desk::open(&shop, who);
-    engine.sleep(customer.start_ms.saturating_sub(engine.now_ms())).await;
+    engine
+        .sleep(customer.start_ms.saturating_sub(engine.now_ms()))
+        .await;
     let mut placed = None;
     while placed.is_none() {
         {
@@ -141,7 +158,9 @@ pub async fn order(shop: Arc<Shop>, customer: Arc<Customer>, tab: usize, who: Wh
             Ok(order_id) => Some(order_id),
             Err(Refusal::Unavailable(_) | Refusal::Uncertain(_) | Refusal::ShopFull { .. }) => {
                 customer.book().unknown = true;
-                engine.sleep(engine.dice(|dice| dice.between(300, 4_000))).await;
+                engine
+                    .sleep(engine.dice(|dice| dice.between(300, 4_000)))
+                    .await;
                 engine.hit(Hit::RepeatedKey);
                 None
             }
@@ -151,7 +170,12 @@ pub async fn order(shop: Arc<Shop>, customer: Arc<Customer>, tab: usize, who: Wh
                 (book.refused, book.open[tab], book.done[tab]) = (true, false, true);
                 return;
             }
-            Err(wrong @ (Refusal::KeyReused | Refusal::SlotFull(_) | Refusal::Fields(_) | Refusal::Changed(_))) => {
+            Err(
+                wrong @ (Refusal::KeyReused
+                | Refusal::SlotFull(_)
+                | Refusal::Fields(_)
+                | Refusal::Changed(_)),
+            ) => {
                 engine.violate("I6", format!("a good request was refused: {wrong:?}"), None);
                 customer.book().done[tab] = true;
                 return;
@@ -201,9 +225,20 @@ impl Desk<'_> {
         let engine = &shop.engine;
         Desk {
             orders: SimOrders::connect(engine, &shop.database, who),
-            stock: SimStock { engine: Arc::clone(engine), table: Arc::clone(&shop.table), who },
-            source: SimSource { engine: Arc::clone(engine), who },
-            maker: Maker { role: role::STOREFRONT.slug, version: "simulated", traceparent: None },
+            stock: SimStock {
+                engine: Arc::clone(engine),
+                table: Arc::clone(&shop.table),
+                who,
+            },
+            source: SimSource {
+                engine: Arc::clone(engine),
+                who,
+            },
+            maker: Maker {
+                role: role::STOREFRONT.slug,
+                version: "simulated",
+                traceparent: None,
+            },
             shop,
         }
     }
@@ -217,7 +252,14 @@ impl Desk<'_> {
             pending_max: 1_000,
         };
         let settings = &self.shop.settings;
-        let accepted = place_order(&self.orders, &self.stock, settings, means, customer.request()).await?;
+        let accepted = place_order(
+            &self.orders,
+            &self.stock,
+            settings,
+            means,
+            customer.request(),
+        )
+        .await?;
         let order_id = accepted.order.order_id;
         customer.book().ok.push(order_id);
         Ok(order_id)
@@ -229,12 +271,19 @@ pub async fn serve(shop: Arc<Shop>, who: Who) {
     let engine = &*shop.engine;
     let desk = Desk::open(&shop, who);
     while engine.storms() {
-        engine.sleep(engine.dice(|dice| dice.between(500, 5_000))).await;
+        engine
+            .sleep(engine.dice(|dice| dice.between(500, 5_000)))
+            .await;
         if engine.dice(|dice| dice.permille(80)) {
             restock(&desk).await;
         }
-        let filter = OrderFilter { limit: 50, ..OrderFilter::default() };
-        let Ok(orders) = desk.orders.list(&Scope::of(&shop.settings), &filter).await else { continue };
+        let filter = OrderFilter {
+            limit: 50,
+            ..OrderFilter::default()
+        };
+        let Ok(orders) = desk.orders.list(&Scope::of(&shop.settings), &filter).await else {
+            continue;
+        };
         if orders.is_empty() {
             continue;
         }

@@ -1,5 +1,6 @@
-//! What a seed makes of a run: who orders what, and which faults there are, how often. No two seeds have the same
-//! weather: some kinds of fault are off in each, so that others come through (swarm testing).
+//! What a seed makes of a run: who orders what, and which faults there are, how often. No two seeds
+//! have the same weather: some kinds of fault are off in each, so that others come through (swarm
+//! testing).
 
 use faults::Dice;
 
@@ -41,7 +42,13 @@ impl Plan {
     /// The same for the same seed and size.
     pub fn of(seed: u64, customers: u64) -> Plan {
         let mut dice = Dice::of(seed ^ 0x0070_6c61_6e00);
-        let mut rate = |most: u64| if dice.permille(350) { 0 } else { dice.between(1, most) as u32 };
+        let mut rate = |most: u64| {
+            if dice.permille(350) {
+                0
+            } else {
+                dice.between(1, most) as u32
+            }
+        };
         let mut plan = Plan {
             seed,
             customers,
@@ -66,7 +73,8 @@ impl Plan {
         plan.clock_jumps = dice.permille(200);
         plan.fifo_dedup = dice.permille(700);
         match dice.below(20) {
-            // Long enough for orders to be given up and for holds to expire while the card is being charged.
+            // Long enough for orders to be given up and for holds to expire while the card is being
+            // charged.
             0 => {
                 plan.storm_ms = 18 * MINUTE;
                 plan.outage = Some((Port::Gateway, dice.between(1_000, 5_000), 17 * MINUTE));

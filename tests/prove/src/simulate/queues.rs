@@ -60,7 +60,10 @@ impl Broker {
 
     /// Raised when a message of the queue may have become visible.
     pub fn arrived(&self, queue: &Queue) -> &Signal {
-        let index = QUEUES.iter().position(|known| known.slug == queue.slug).unwrap_or_default();
+        let index = QUEUES
+            .iter()
+            .position(|known| known.slug == queue.slug)
+            .unwrap_or_default();
         &self.arrived[index]
     }
 
@@ -72,25 +75,38 @@ impl Broker {
         self.inner().parked.clone()
     }
 
-    /// The events of an order that the bus has seen: kind, the status if it is about one, and id, each once.
+    /// The events of an order that the bus has seen: kind, the status if it is about one, and id,
+    /// each once.
     pub fn on_bus(&self, order_id: OrderId) -> Vec<(&'static str, String, EventId)> {
         let inner = self.inner();
-        let of_order = inner.bus.iter().filter(|(order, ..)| *order == Some(order_id));
-        of_order.map(|(_, kind, status, event_id)| (*kind, status.clone(), *event_id)).collect()
+        let of_order = inner
+            .bus
+            .iter()
+            .filter(|(order, ..)| *order == Some(order_id));
+        of_order
+            .map(|(_, kind, status, event_id)| (*kind, status.clone(), *event_id))
+            .collect()
     }
 
     /// When the next message of the queue can be received.
     pub fn next_visible_ms(&self, queue: &Queue) -> Option<u64> {
-        self.inner().queues.get(queue.slug)?.iter().map(|stored| stored.visible_at_ms).min()
+        self.inner()
+            .queues
+            .get(queue.slug)?
+            .iter()
+            .map(|stored| stored.visible_at_ms)
+            .min()
     }
 
-    /// Up to `most` messages. Of one group only the first, and only while none of the group is in flight; of a standard
-    /// queue any.
+    /// Up to `most` messages. Of one group only the first, and only while none of the group is in
+    /// flight; of a standard queue any.
     pub fn receive(&self, engine: &Engine, queue: &'static Queue, most: usize) -> Vec<Delivery> {
         let now = engine.now_ms();
         let mut inner = self.inner();
         let inner = &mut *inner;
-        let Some(stored) = inner.queues.get_mut(queue.slug) else { return Vec::new() };
+        let Some(stored) = inner.queues.get_mut(queue.slug) else {
+            return Vec::new();
+        };
         let mut taken = Vec::new();
         while taken.len() < most {
             let mut closed = BTreeSet::new();
@@ -138,7 +154,9 @@ impl Broker {
 
     pub fn hide(&self, queue: &Queue, delivery: &Delivery, until_ms: u64) {
         if let Some(stored) = self.inner().queues.get_mut(queue.slug) {
-            let ours = |message: &&mut Stored| message.id == delivery.id && message.handle == delivery.handle;
+            let ours = |message: &&mut Stored| {
+                message.id == delivery.id && message.handle == delivery.handle
+            };
             if let Some(message) = stored.iter_mut().find(ours) {
                 (message.visible_at_ms, message.in_hand) = (until_ms, false);
             }
@@ -147,16 +165,27 @@ impl Broker {
     }
 
     pub fn park(&self, delivery: &Delivery, reason: &str) {
-        self.inner().parked.push((delivery.envelope.order_id, reason.to_owned()));
+        self.inner()
+            .parked
+            .push((delivery.envelope.order_id, reason.to_owned()));
     }
 
     fn enqueue(&self, engine: &Engine, queue: &'static Queue, envelope: &Envelope) {
         let now = engine.now_ms();
-        let copies = if !queue.fifo && engine.strikes(engine.plan.duplicate, Hit::DuplicateMessage) { 2 } else { 1 };
+        let copies = if !queue.fifo && engine.strikes(engine.plan.duplicate, Hit::DuplicateMessage)
+        {
+            2
+        } else {
+            1
+        };
         let mut inner = self.inner();
         if queue.fifo && engine.plan.fifo_dedup {
             let key = (queue.slug, envelope.event_id);
-            if inner.sent.get(&key).is_some_and(|sent| now - sent < DEDUP_MS) {
+            if inner
+                .sent
+                .get(&key)
+                .is_some_and(|sent| now - sent < DEDUP_MS)
+            {
                 return;
             }
             inner.sent.insert(key, now);
@@ -164,8 +193,14 @@ impl Broker {
         for _ in 0..copies {
             inner.next_id += 1;
             let id = inner.next_id;
-            let stored =
-                Stored { id, envelope: envelope.clone(), visible_at_ms: now, deliveries: 0, handle: 0, in_hand: false };
+            let stored = Stored {
+                id,
+                envelope: envelope.clone(),
+                visible_at_ms: now,
+                deliveries: 0,
+                handle: 0,
+                in_hand: false,
+            };
             inner.queues.entry(queue.slug).or_default().push(stored);
         }
         drop(inner);
@@ -182,7 +217,12 @@ impl Broker {
             Route::Topic(topic) => self.fan_out(engine, topic, envelope),
             Route::Bus => {
                 let status = status_of(envelope);
-                let event = (envelope.order_id, envelope.message.kind().name(), status, envelope.event_id);
+                let event = (
+                    envelope.order_id,
+                    envelope.message.kind().name(),
+                    status,
+                    envelope.event_id,
+                );
                 self.inner().bus.insert(event);
             }
         }
@@ -190,8 +230,14 @@ impl Broker {
 
     fn fan_out(&self, engine: &Engine, topic: &Topic, envelope: &Envelope) {
         let status = status_of(envelope);
-        for subscription in SUBSCRIPTIONS.iter().filter(|subscription| subscription.topic.slug == topic.slug) {
-            let wanted = subscription.filter.as_ref().is_none_or(|filter| filter.values.contains(&status.as_str()));
+        for subscription in SUBSCRIPTIONS
+            .iter()
+            .filter(|subscription| subscription.topic.slug == topic.slug)
+        {
+            let wanted = subscription
+                .filter
+                .as_ref()
+                .is_none_or(|filter| filter.values.contains(&status.as_str()));
             if wanted {
                 self.enqueue(engine, subscription.queue, envelope);
             }
@@ -227,7 +273,9 @@ impl Publisher for SimPublisher {
             each.collect::<Vec<_>>()
         };
         let first = messages.first().and_then(|envelope| envelope.order_id);
-        let published = engine.call(self.who, Port::Publisher, "publish", first, effect).await;
+        let published = engine
+            .call(self.who, Port::Publisher, "publish", first, effect)
+            .await;
         let results = published.unwrap_or_else(|lost| {
             let why = match lost {
                 Lost::Before => "no connection",
@@ -235,6 +283,10 @@ impl Publisher for SimPublisher {
             };
             vec![Err(why.to_owned()); messages.len()]
         });
-        if engine.is_mistaken(Mistake::SentUnseen) { vec![Ok(()); messages.len()] } else { results }
+        if engine.is_mistaken(Mistake::SentUnseen) {
+            vec![Ok(()); messages.len()]
+        } else {
+            results
+        }
     }
 }

@@ -67,8 +67,11 @@ impl Report {
         self.simulated_seconds += run.simulated_ms / 1_000;
         self.settled_ms_max = self.settled_ms_max.max(run.settled_ms);
         self.sum.add(&run.hits);
-        let mut broken: Vec<String> =
-            run.violations.iter().map(|violation| format!("{} {}", violation.invariant, violation.what)).collect();
+        let mut broken: Vec<String> = run
+            .violations
+            .iter()
+            .map(|violation| format!("{} {}", violation.invariant, violation.what))
+            .collect();
         if again.is_some_and(|again| again != run.trace_hash) {
             broken.push("the same seed went another way the second time".to_owned());
         }
@@ -91,9 +94,17 @@ impl Report {
 
     pub fn close(&mut self, options: &Options, elapsed: Duration) {
         self.seconds = (elapsed.as_secs_f64() * 100.0).round() / 100.0;
-        self.hits = Hit::ALL.into_iter().map(|hit| (format!("{hit:?}"), self.sum.of(hit))).collect();
+        self.hits = Hit::ALL
+            .into_iter()
+            .map(|hit| (format!("{hit:?}"), self.sum.of(hit)))
+            .collect();
         if options.count() >= SEEDS_THAT_SEE_ALL {
-            self.never_hit = self.sum.never().iter().map(|hit| format!("{hit:?}")).collect();
+            self.never_hit = self
+                .sum
+                .never()
+                .iter()
+                .map(|hit| format!("{hit:?}"))
+                .collect();
         }
         self.holds = self.failed_seeds == 0 && self.never_hit.is_empty();
     }
@@ -101,9 +112,16 @@ impl Report {
 
 /// The command that does it again.
 fn replay(options: &Options, seed: u64) -> String {
-    let mut command = format!("prove simulate --seed {seed} --customers {}", options.customers);
+    let mut command = format!(
+        "prove simulate --seed {seed} --customers {}",
+        options.customers
+    );
     command.push_str(&format!(" --settle-within {}", options.settle_within));
-    if let Some(mistake) = options.plant.as_ref().and_then(clap::ValueEnum::to_possible_value) {
+    if let Some(mistake) = options
+        .plant
+        .as_ref()
+        .and_then(clap::ValueEnum::to_possible_value)
+    {
         command.push_str(&format!(" --plant {}", mistake.get_name()));
     }
     command
@@ -111,8 +129,19 @@ fn replay(options: &Options, seed: u64) -> String {
 
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for Failure { seed, replay, trace_hash, plan, broken, last_events } in &self.failures {
-            writeln!(f, "seed {seed} (trace {trace_hash})\n  {plan}\n  again: {replay}")?;
+        for Failure {
+            seed,
+            replay,
+            trace_hash,
+            plan,
+            broken,
+            last_events,
+        } in &self.failures
+        {
+            writeln!(
+                f,
+                "seed {seed} (trace {trace_hash})\n  {plan}\n  again: {replay}"
+            )?;
             for what in broken {
                 writeln!(f, "  BROKEN {what}")?;
             }
@@ -121,12 +150,29 @@ impl fmt::Display for Report {
                 writeln!(f, "  {event}")?;
             }
         }
-        let hits: Vec<_> = self.hits.iter().map(|(name, count)| format!("{name} {count}")).collect();
+        let hits: Vec<_> = self
+            .hits
+            .iter()
+            .map(|(name, count)| format!("{name} {count}"))
+            .collect();
         writeln!(f, "happened: {}", hits.join(", "))?;
         if !self.never_hit.is_empty() {
-            writeln!(f, "NEVER HIT, so not survived: {}", self.never_hit.join(", "))?;
+            writeln!(
+                f,
+                "NEVER HIT, so not survived: {}",
+                self.never_hit.join(", ")
+            )?;
         }
-        let Report { first_seed, seeds, orders, events, simulated_seconds, settled_ms_max, seconds, .. } = self;
+        let Report {
+            first_seed,
+            seeds,
+            orders,
+            events,
+            simulated_seconds,
+            settled_ms_max,
+            seconds,
+            ..
+        } = self;
         let last_seed = first_seed + seeds.saturating_sub(1);
         writeln!(
             f,

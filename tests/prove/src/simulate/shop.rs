@@ -71,7 +71,9 @@ impl Shop {
     /// A shop with its stock on the shelf and its people at the door.
     pub fn open(plan: Plan, mistake: Option<Mistake>) -> (Arc<Shop>, Scheduler) {
         let mut dice = Dice::of(plan.seed ^ 0x0063_7573_746f);
-        let customers: Vec<_> = (0..plan.customers).map(|n| Arc::new(Customer::of(n, &plan, &mut dice))).collect();
+        let customers: Vec<_> = (0..plan.customers)
+            .map(|n| Arc::new(Customer::of(n, &plan, &mut dice)))
+            .collect();
         let engine = Arc::new(Engine::new(plan, mistake));
         let shop = Arc::new(Shop {
             engine: Arc::clone(&engine),
@@ -93,25 +95,38 @@ impl Shop {
                 image_url: String::new(),
             };
             let now = engine.now();
-            let added = shop.table.change(&engine, |stock| at_once(stock.add_product(&product, units, LOW, now)));
+            let added = shop.table.change(&engine, |stock| {
+                at_once(stock.add_product(&product, units, LOW, now))
+            });
             debug_assert_eq!(added, Ok(true));
         }
         let mut scheduler = Scheduler::new(Arc::clone(&engine));
         for (_, job) in JOBS {
             let shop = Arc::clone(&shop);
-            scheduler.add(Mortality::Mortal, move |who| Box::pin(workers::run(Arc::clone(&shop), who, job)));
+            scheduler.add(Mortality::Mortal, move |who| {
+                Box::pin(workers::run(Arc::clone(&shop), who, job))
+            });
         }
         let jumps = Arc::clone(&engine);
-        scheduler.add(Mortality::Immortal, move |_| Box::pin(clocks_jump(Arc::clone(&jumps))));
+        scheduler.add(Mortality::Immortal, move |_| {
+            Box::pin(clocks_jump(Arc::clone(&jumps)))
+        });
         for _ in 0..engine.plan.staff {
             let shop = Arc::clone(&shop);
-            scheduler.add(Mortality::Mortal, move |who| Box::pin(people::serve(Arc::clone(&shop), who)));
+            scheduler.add(Mortality::Mortal, move |who| {
+                Box::pin(people::serve(Arc::clone(&shop), who))
+            });
         }
         for customer in &shop.customers {
             for tab in 0..customer.tabs {
                 let (shop, customer) = (Arc::clone(&shop), Arc::clone(customer));
                 scheduler.add(Mortality::Mortal, move |who| {
-                    Box::pin(people::order(Arc::clone(&shop), Arc::clone(&customer), tab, who))
+                    Box::pin(people::order(
+                        Arc::clone(&shop),
+                        Arc::clone(&customer),
+                        tab,
+                        who,
+                    ))
                 });
             }
         }
@@ -120,14 +135,24 @@ impl Shop {
 
     /// Every order, as it is stored.
     pub fn orders(&self) -> Vec<Order> {
-        at_once(self.database.store.list(&Scope::Everything, &OrderFilter { limit: 200, ..OrderFilter::default() }))
-            .unwrap_or_default()
+        at_once(self.database.store.list(
+            &Scope::Everything,
+            &OrderFilter {
+                limit: 200,
+                ..OrderFilter::default()
+            },
+        ))
+        .unwrap_or_default()
     }
 
     /// Why it is not quiet yet; `None` when everything has come to rest.
     pub fn unrest(&self) -> Option<String> {
         if let Some(order) = self.orders().iter().find(|order| !order.state.settled()) {
-            return Some(format!("order {} is {}", order.order_id, order.state.code()));
+            return Some(format!(
+                "order {} is {}",
+                order.order_id,
+                order.state.code()
+            ));
         }
         if !self.broker.is_empty() {
             return Some("a queue is not empty".to_owned());
@@ -138,7 +163,10 @@ impl Shop {
         if !self.table.is_read() {
             return Some("the stream is not read to its end".to_owned());
         }
-        self.customers.iter().any(|customer| !customer.is_done()).then(|| "a customer still tries to order".to_owned())
+        self.customers
+            .iter()
+            .any(|customer| !customer.is_done())
+            .then(|| "a customer still tries to order".to_owned())
     }
 }
 
@@ -147,16 +175,29 @@ async fn clocks_jump(engine: Arc<Engine>) {
     use super::hits::Hit;
     const JUMPS_MS: [i64; 4] = [7 * 60_000, -2 * 3_600_000, 25_000, -40_000];
     while engine.plan.clock_jumps && engine.storms() {
-        engine.sleep(engine.dice(|dice| dice.between(2_000, 12_000))).await;
+        engine
+            .sleep(engine.dice(|dice| dice.between(2_000, 12_000)))
+            .await;
         if !engine.storms() {
             return;
         }
         let who = engine.dice(|dice| dice.below(JOBS.len() as u64)) as Who;
         let jump = JUMPS_MS[engine.dice(|dice| dice.below(JUMPS_MS.len() as u64)) as usize];
         engine.skew(who, jump);
-        engine.note(who, "clock", if jump > 0 { "forward" } else { "back" }, None);
-        engine.hit(if jump > 0 { Hit::ClockForward } else { Hit::ClockBack });
-        engine.sleep(engine.dice(|dice| dice.between(500, 8_000))).await;
+        engine.note(
+            who,
+            "clock",
+            if jump > 0 { "forward" } else { "back" },
+            None,
+        );
+        engine.hit(if jump > 0 {
+            Hit::ClockForward
+        } else {
+            Hit::ClockBack
+        });
+        engine
+            .sleep(engine.dice(|dice| dice.between(500, 8_000)))
+            .await;
         engine.skew(who, 0);
     }
 }

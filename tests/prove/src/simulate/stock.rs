@@ -5,7 +5,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use app::fakes::stock::MemoryStock;
 use app::ports::Unavailable;
-use app::ports::stock::{Adjusted, Adjustment, Confirmed, ExpiredHold, Reserved, Stock, StockedProduct};
+use app::ports::stock::{
+    Adjusted, Adjustment, Confirmed, ExpiredHold, Reserved, Stock, StockedProduct,
+};
 use app::ports::stream::StockRecord;
 use domain::Timestamp;
 use domain::cart::Lines;
@@ -68,14 +70,28 @@ impl Table {
         let after = at_once(self.stock.products()).unwrap_or_default();
         for now in after {
             if !now.counters.conserved() {
-                engine.violate("I1", format!("{} does not add up: {:?}", now.product.product_id, now.counters), None);
+                engine.violate(
+                    "I1",
+                    format!(
+                        "{} does not add up: {:?}",
+                        now.product.product_id, now.counters
+                    ),
+                    None,
+                );
             }
-            let was = before.iter().find(|product| product.product.product_id == now.product.product_id);
+            let was = before
+                .iter()
+                .find(|product| product.product.product_id == now.product.product_id);
             if was.is_none_or(|was| was.version != now.version) {
                 let mut inner = self.inner();
                 let sequence = inner.records.len().to_string();
                 let at = Some(engine.now());
-                inner.records.push(StockRecord { sequence, before: was.cloned(), after: Some(now), at });
+                inner.records.push(StockRecord {
+                    sequence,
+                    before: was.cloned(),
+                    after: Some(now),
+                    at,
+                });
             }
         }
         self.stream_moved.raise();
@@ -85,14 +101,26 @@ impl Table {
     /// What was lost on its way until then arrives.
     pub fn arrive(&self, engine: &Engine, now_ms: u64) {
         let mut inner = self.inner();
-        let (there, later): (Vec<_>, Vec<_>) =
-            std::mem::take(&mut inner.under_way).into_iter().partition(|(at, _)| *at <= now_ms);
+        let (there, later): (Vec<_>, Vec<_>) = std::mem::take(&mut inner.under_way)
+            .into_iter()
+            .partition(|(at, _)| *at <= now_ms);
         inner.under_way = later;
         drop(inner);
-        for (_, Reserve { order_id, lines, now, expires_at }) in there {
+        for (
+            _,
+            Reserve {
+                order_id,
+                lines,
+                now,
+                expires_at,
+            },
+        ) in there
+        {
             engine.hit(Hit::LateReserve);
             // Nobody waits for the answer.
-            let _ = self.change(engine, |stock| at_once(stock.reserve(order_id, &lines, now, expires_at)));
+            let _ = self.change(engine, |stock| {
+                at_once(stock.reserve(order_id, &lines, now, expires_at))
+            });
         }
     }
 
@@ -151,10 +179,18 @@ impl Table {
     pub fn crossings(&self, product_id: &ProductId, level: Availability) -> u64 {
         let fell = |record: &&StockRecord| {
             let of = |product: &Option<StockedProduct>| {
-                product.as_ref().filter(|product| product.product.product_id == *product_id).map(|p| p.availability())
+                product
+                    .as_ref()
+                    .filter(|product| product.product.product_id == *product_id)
+                    .map(|p| p.availability())
             };
-            let Some(after) = of(&record.after) else { return false };
-            of(&record.before).unwrap_or(Availability::InStock).worsened_to(after) == Some(level)
+            let Some(after) = of(&record.after) else {
+                return false;
+            };
+            of(&record.before)
+                .unwrap_or(Availability::InStock)
+                .worsened_to(after)
+                == Some(level)
         };
         self.inner().records.iter().filter(fell).count() as u64
     }
@@ -178,7 +214,10 @@ impl SimStock {
             self.table.arrive(&self.engine, self.engine.now_ms());
             effect()
         };
-        let called = self.engine.call(self.who, Port::Stock, what, order, after_those_before).await;
+        let called = self
+            .engine
+            .call(self.who, Port::Stock, what, order, after_those_before)
+            .await;
         called.map_err(|lost| lost.unavailable(Port::Stock))
     }
 
@@ -195,7 +234,9 @@ impl SimStock {
         {
             key = OrderId(self.engine.uuid());
         }
-        let reserved = self.table.change(&self.engine, |stock| at_once(stock.reserve(key, lines, now, expires_at)));
+        let reserved = self.table.change(&self.engine, |stock| {
+            at_once(stock.reserve(key, lines, now, expires_at))
+        });
         if reserved == Ok(Reserved::Held) {
             self.table.inner().reserved_once.insert(order_id);
         }
@@ -207,17 +248,24 @@ impl SimStock {
         if self.engine.is_mistaken(Mistake::ReleaseWithoutMark) && !held {
             return Ok(());
         }
-        self.table.change(&self.engine, |stock| at_once(stock.release(order_id, now)))
+        self.table
+            .change(&self.engine, |stock| at_once(stock.release(order_id, now)))
     }
 }
 
 impl Stock for SimStock {
     async fn products(&self) -> Result<Vec<StockedProduct>, Unavailable> {
-        self.call("read products", None, || at_once(self.table.stock.products())).await?
+        self.call("read products", None, || {
+            at_once(self.table.stock.products())
+        })
+        .await?
     }
 
     async fn product(&self, id: &ProductId) -> Result<Option<StockedProduct>, Unavailable> {
-        self.call("read product", None, || at_once(self.table.stock.product(id))).await?
+        self.call("read product", None, || {
+            at_once(self.table.stock.product(id))
+        })
+        .await?
     }
 
     async fn reserve(
@@ -235,30 +283,55 @@ impl Stock for SimStock {
         if engine.strikes(engine.plan.late / 4, Hit::Failure) {
             engine.note(self.who, "reserve", "under way", Some(order_id));
             let at = engine.now_ms() + engine.dice(|dice| dice.between(100, 30_000));
-            let request = Reserve { order_id, lines: lines.clone(), now, expires_at };
+            let request = Reserve {
+                order_id,
+                lines: lines.clone(),
+                now,
+                expires_at,
+            };
             self.table.inner().under_way.push((at, request));
-            engine.sleep(engine.dice(|dice| dice.between(1, 2_000))).await;
+            engine
+                .sleep(engine.dice(|dice| dice.between(1, 2_000)))
+                .await;
             return Err(Lost::Before.unavailable(Port::Stock));
         }
-        let called = engine.call(self.who, Port::Stock, "reserve", Some(order_id), effect).await;
+        let called = engine
+            .call(self.who, Port::Stock, "reserve", Some(order_id), effect)
+            .await;
         called.map_err(|lost| lost.unavailable(Port::Stock))?
     }
 
     async fn confirm(&self, order_id: OrderId, now: Timestamp) -> Result<Confirmed, Unavailable> {
-        let effect = || self.table.change(&self.engine, |stock| at_once(stock.confirm(order_id, now)));
+        let effect = || {
+            self.table
+                .change(&self.engine, |stock| at_once(stock.confirm(order_id, now)))
+        };
         self.call("confirm", Some(order_id), effect).await?
     }
 
     async fn release(&self, order_id: OrderId, now: Timestamp) -> Result<(), Unavailable> {
-        self.call("release", Some(order_id), || self.release_now(order_id, now)).await?
+        self.call("release", Some(order_id), || {
+            self.release_now(order_id, now)
+        })
+        .await?
     }
 
-    async fn expired_holds(&self, now: Timestamp, limit: u32) -> Result<Vec<ExpiredHold>, Unavailable> {
-        self.call("look for expired holds", None, || at_once(self.table.stock.expired_holds(now, limit))).await?
+    async fn expired_holds(
+        &self,
+        now: Timestamp,
+        limit: u32,
+    ) -> Result<Vec<ExpiredHold>, Unavailable> {
+        self.call("look for expired holds", None, || {
+            at_once(self.table.stock.expired_holds(now, limit))
+        })
+        .await?
     }
 
     async fn adjust(&self, adjustment: &Adjustment) -> Result<Adjusted, Unavailable> {
-        let effect = || self.table.change(&self.engine, |stock| at_once(stock.adjust(adjustment)));
+        let effect = || {
+            self.table
+                .change(&self.engine, |stock| at_once(stock.adjust(adjustment)))
+        };
         self.call("adjust", None, effect).await?
     }
 
@@ -269,7 +342,10 @@ impl Stock for SimStock {
         low_stock_threshold: i64,
         now: Timestamp,
     ) -> Result<bool, Unavailable> {
-        let add = |stock: &MemoryStock| at_once(stock.add_product(product, received, low_stock_threshold, now));
-        self.call("add product", None, || self.table.change(&self.engine, add)).await?
+        let add = |stock: &MemoryStock| {
+            at_once(stock.add_product(product, received, low_stock_threshold, now))
+        };
+        self.call("add product", None, || self.table.change(&self.engine, add))
+            .await?
     }
 }

@@ -21,14 +21,18 @@ fn a_thousand_storms_break_no_promise_and_every_fault_was_there() {
 
 #[test]
 fn the_same_seed_goes_the_same_way() {
-    let report = simulate(&Options { check_determinism: true, ..options(20, None) });
+    let report = simulate(&Options {
+        check_determinism: true,
+        ..options(20, None)
+    });
     assert_eq!(report.failed_seeds, 0, "{report}");
 }
 
 #[test]
 fn other_seeds_go_other_ways() {
-    let hashes: std::collections::BTreeSet<u64> =
-        (1..=10).map(|seed| one(&options(1, None), seed).trace_hash).collect();
+    let hashes: std::collections::BTreeSet<u64> = (1..=10)
+        .map(|seed| one(&options(1, None), seed).trace_hash)
+        .collect();
     assert_eq!(hashes.len(), 10);
 }
 
@@ -39,10 +43,17 @@ fn every_planted_mistake_is_found() {
     for mistake in Mistake::ALL {
         let found = (1..=WITHIN).find_map(|seed| {
             let run = one(&options(1, Some(mistake)), seed);
-            run.violations.first().map(|violation| (seed, violation.clone()))
+            run.violations
+                .first()
+                .map(|violation| (seed, violation.clone()))
         });
-        let Some((seed, violation)) = found else { panic!("{mistake:?} was not found in {WITHIN} seeds") };
-        println!("{mistake:?}: seed {seed} breaks {}: {}", violation.invariant, violation.what);
+        let Some((seed, violation)) = found else {
+            panic!("{mistake:?} was not found in {WITHIN} seeds")
+        };
+        println!(
+            "{mistake:?}: seed {seed} breaks {}: {}",
+            violation.invariant, violation.what
+        );
     }
 }
 
@@ -50,17 +61,34 @@ fn every_planted_mistake_is_found() {
 fn a_failing_seed_is_told_with_all_that_is_needed_to_see_it_again() {
     let options = options(30, Some(Mistake::ChargeWithNewKey));
     let report = simulate(&options);
-    let failure = report.failures.first().expect("a double charge within thirty seeds");
+    let failure = report
+        .failures
+        .first()
+        .expect("a double charge within thirty seeds");
     let text = report.to_string();
     for part in [
-        format!("prove simulate --seed {} --customers 8 --settle-within 60 --plant charge-with-new-key", failure.seed),
+        format!(
+            "prove simulate --seed {} --customers 8 --settle-within 60 --plant charge-with-new-key",
+            failure.seed
+        ),
         "Plan { seed: ".to_owned(),
         "BROKEN I7".to_owned(),
         "the last events".to_owned(),
     ] {
         assert!(text.contains(&part), "{part} is missing in:\n{text}");
     }
-    let again = one(&Options { seed: Some(failure.seed), seeds: None, ..options }, failure.seed);
-    let broken: Vec<_> = again.violations.iter().map(|v| format!("{} {}", v.invariant, v.what)).collect();
+    let again = one(
+        &Options {
+            seed: Some(failure.seed),
+            seeds: None,
+            ..options
+        },
+        failure.seed,
+    );
+    let broken: Vec<_> = again
+        .violations
+        .iter()
+        .map(|v| format!("{} {}", v.invariant, v.what))
+        .collect();
     assert_eq!(broken, failure.broken);
 }

@@ -17,8 +17,19 @@ pub struct Entry {
 
 impl fmt::Display for Entry {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Entry { at_ms, who, what, outcome, order } = self;
-        write!(f, "{:>10.3} s  {:<18} {what} {outcome}", *at_ms as f64 / 1_000.0, super::shop::name_of(*who))?;
+        let Entry {
+            at_ms,
+            who,
+            what,
+            outcome,
+            order,
+        } = self;
+        write!(
+            f,
+            "{:>10.3} s  {:<18} {what} {outcome}",
+            *at_ms as f64 / 1_000.0,
+            super::shop::name_of(*who)
+        )?;
         order.map_or(Ok(()), |order| write!(f, "  {order}"))
     }
 }
@@ -31,7 +42,10 @@ pub struct Trace {
 
 impl Default for Trace {
     fn default() -> Self {
-        Trace { entries: Vec::new(), hash: FNV_OFFSET }
+        Trace {
+            entries: Vec::new(),
+            hash: FNV_OFFSET,
+        }
     }
 }
 
@@ -40,18 +54,35 @@ const FNV_PRIME: u64 = 0x0000_0100_0000_01b3;
 
 /// FNV-1a: tells runs apart, and guards against nobody.
 pub fn fnv(start: Option<u64>, bytes: &[u8]) -> u64 {
-    bytes.iter().fold(start.unwrap_or(FNV_OFFSET), |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(FNV_PRIME))
+    bytes
+        .iter()
+        .fold(start.unwrap_or(FNV_OFFSET), |hash, byte| {
+            (hash ^ u64::from(*byte)).wrapping_mul(FNV_PRIME)
+        })
 }
 
 impl Trace {
-    pub fn add(&mut self, at_ms: u64, who: Who, what: &'static str, outcome: &'static str, order: Option<OrderId>) {
+    pub fn add(
+        &mut self,
+        at_ms: u64,
+        who: Who,
+        what: &'static str,
+        outcome: &'static str,
+        order: Option<OrderId>,
+    ) {
         let id = order.map_or(0, |order| order.0.as_u128());
         let hash = fnv(Some(self.hash), &at_ms.to_le_bytes());
         let hash = fnv(Some(hash), &(who as u64).to_le_bytes());
         let hash = fnv(Some(hash), what.as_bytes());
         let hash = fnv(Some(hash), outcome.as_bytes());
         self.hash = fnv(Some(hash), &id.to_le_bytes());
-        self.entries.push(Entry { at_ms, who, what, outcome, order });
+        self.entries.push(Entry {
+            at_ms,
+            who,
+            what,
+            outcome,
+            order,
+        });
     }
 
     pub fn hash(&self) -> u64 {
@@ -66,6 +97,9 @@ impl Trace {
     pub fn last(&self, order: Option<OrderId>, count: usize) -> Vec<String> {
         let about = |entry: &&Entry| order.is_none() || entry.order == order;
         let entries: Vec<_> = self.entries.iter().filter(about).collect();
-        entries[entries.len().saturating_sub(count)..].iter().map(ToString::to_string).collect()
+        entries[entries.len().saturating_sub(count)..]
+            .iter()
+            .map(ToString::to_string)
+            .collect()
     }
 }

@@ -1,5 +1,5 @@
-//! The processes: the product's use-cases, wired as `workers/worker` wires them, with a consume loop that lacks the
-//! comforts of the real one (no heartbeat), so that more comes twice.
+//! The processes: the product's use-cases, wired as `workers/worker` wires them, with a consume
+//! loop that lacks the comforts of the real one (no heartbeat), so that more comes twice.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -35,7 +35,10 @@ use super::stock::{Page, SimStock};
 /// Messages that one receive takes.
 const RECEIVED_AT_ONCE: usize = 3;
 /// As the consume loop of `chassis` waits between deliveries.
-const BETWEEN_ATTEMPTS: Backoff = Backoff { base: Duration::from_secs(1), cap: Duration::from_secs(20) };
+const BETWEEN_ATTEMPTS: Backoff = Backoff {
+    base: Duration::from_secs(1),
+    cap: Duration::from_secs(20),
+};
 const AFTER_FAILURE_MS: u64 = 500;
 const LOOK_MS: u64 = 500;
 const SWEEP_ORDERS_MS: u64 = 5_000;
@@ -88,9 +91,20 @@ impl Process {
         };
         Process {
             orders: SimOrders::connect(engine, &shop.database, who),
-            stock: SimStock { engine: Arc::clone(engine), table: Arc::clone(&shop.table), who },
-            source: SimSource { engine: Arc::clone(engine), who },
-            maker: Maker { role, version: "simulated", traceparent: None },
+            stock: SimStock {
+                engine: Arc::clone(engine),
+                table: Arc::clone(&shop.table),
+                who,
+            },
+            source: SimSource {
+                engine: Arc::clone(engine),
+                who,
+            },
+            maker: Maker {
+                role,
+                version: "simulated",
+                traceparent: None,
+            },
             shop,
             who,
             job,
@@ -107,12 +121,17 @@ impl Process {
                 Some(visible) if visible <= now => {}
                 later => {
                     // A long poll.
-                    engine.wait(signal, seen, later.map_or(5_000, |at| at - now)).await;
+                    engine
+                        .wait(signal, seen, later.map_or(5_000, |at| at - now))
+                        .await;
                     continue;
                 }
             }
             let effect = || broker.receive(engine, queue, RECEIVED_AT_ONCE);
-            match engine.call(self.who, Port::Queues, "receive", None, effect).await {
+            match engine
+                .call(self.who, Port::Queues, "receive", None, effect)
+                .await
+            {
                 // A group is closed: something of it is in flight elsewhere.
                 Ok(deliveries) if deliveries.is_empty() => engine.wait(signal, seen, 1_000).await,
                 Ok(deliveries) => {
@@ -133,9 +152,17 @@ impl Process {
             broker.delete(queue, delivery);
         }
         let order = delivery.envelope.order_id;
-        engine.note(self.who, delivery.envelope.message.kind().name(), "begins", order);
+        engine.note(
+            self.who,
+            delivery.envelope.message.kind().name(),
+            "begins",
+            order,
+        );
         let handling = self.handle(delivery);
-        let settlement = match engine.within(queue.handler_timeout.as_millis() as u64, handling).await {
+        let settlement = match engine
+            .within(queue.handler_timeout.as_millis() as u64, handling)
+            .await
+        {
             Some(handled) => {
                 if handled.duplicate {
                     engine.hit(Hit::DuplicateDelivery);
@@ -145,7 +172,10 @@ impl Process {
             None => {
                 engine.hit(Hit::HandlerCut);
                 engine.note(self.who, "handler", "cut", order);
-                Settlement::Retry { reason: "it took too long".to_owned(), after: None }
+                Settlement::Retry {
+                    reason: "it took too long".to_owned(),
+                    after: None,
+                }
             }
         };
         let called = match settlement {
@@ -160,9 +190,14 @@ impl Process {
             }
             Settlement::Retry { after, .. } => {
                 let chance = engine.dice(|dice| dice.fraction());
-                let pause = after.unwrap_or_else(|| BETWEEN_ATTEMPTS.delay(delivery.attempt, chance));
+                let pause =
+                    after.unwrap_or_else(|| BETWEEN_ATTEMPTS.delay(delivery.attempt, chance));
                 let until = engine.now_ms() + pause.as_millis() as u64;
-                engine.call(self.who, Port::Queues, "hide", order, || broker.hide(queue, delivery, until)).await
+                engine
+                    .call(self.who, Port::Queues, "hide", order, || {
+                        broker.hide(queue, delivery, until)
+                    })
+                    .await
             }
             Settlement::Park { reason } => {
                 engine
@@ -178,23 +213,48 @@ impl Process {
     }
 
     async fn handle(&self, delivery: &Delivery) -> Handled {
-        let Process { orders, stock, source, maker, .. } = self;
+        let Process {
+            orders,
+            stock,
+            source,
+            maker,
+            ..
+        } = self;
         let envelope = &delivery.envelope;
         match self.job {
             Job::Orders => run_saga(orders, orders, stock, source, maker, envelope).await,
             Job::Payments => {
-                let (engine, ledger) = (Arc::clone(&self.shop.engine), Arc::clone(&self.shop.ledger));
-                let gateway = SimGateway { engine, ledger, who: self.who };
+                let (engine, ledger) =
+                    (Arc::clone(&self.shop.engine), Arc::clone(&self.shop.ledger));
+                let gateway = SimGateway {
+                    engine,
+                    ledger,
+                    who: self.who,
+                };
                 pay(orders, orders, &gateway, source, maker, envelope).await
             }
             Job::Notifications => {
                 let (engine, sink) = (Arc::clone(&self.shop.engine), Arc::clone(&self.shop.sink));
-                let mailer = SimMailer { engine, sink, who: self.who };
-                let switches = Switches { email: true, sms: false };
-                let post = Post { mailer: &mailer, texter: &NoTexts, composer: &Words, switches };
+                let mailer = SimMailer {
+                    engine,
+                    sink,
+                    who: self.who,
+                };
+                let switches = Switches {
+                    email: true,
+                    sms: false,
+                };
+                let post = Post {
+                    mailer: &mailer,
+                    texter: &NoTexts,
+                    composer: &Words,
+                    switches,
+                };
                 notify(orders, &post, source, envelope).await.handled
             }
-            Job::Relay | Job::Sweeper | Job::Inventory => Handled::park("this process reads no queue"),
+            Job::Relay | Job::Sweeper | Job::Inventory => {
+                Handled::park("this process reads no queue")
+            }
         }
     }
 
@@ -207,8 +267,20 @@ impl Process {
         };
         let chance = || engine.dice(|dice| dice.fraction());
         loop {
-            match relay_some(&self.orders, &publisher, &self.source, &chance, Outgoing::All).await {
-                Ok(relayed) if relayed.idle() => self.orders.outbox_changed(Duration::from_millis(LOOK_MS)).await,
+            match relay_some(
+                &self.orders,
+                &publisher,
+                &self.source,
+                &chance,
+                Outgoing::All,
+            )
+            .await
+            {
+                Ok(relayed) if relayed.idle() => {
+                    self.orders
+                        .outbox_changed(Duration::from_millis(LOOK_MS))
+                        .await
+                }
                 Ok(_) => {}
                 Err(_) => engine.sleep(AFTER_FAILURE_MS).await,
             }
@@ -220,7 +292,13 @@ impl Process {
         let mut round = 0;
         loop {
             engine.sleep(SWEEP_ORDERS_MS).await;
-            if let Ok(swept) = sweep_orders(&self.orders, &self.source, &self.maker, &Timeouts::default()).await
+            if let Ok(swept) = sweep_orders(
+                &self.orders,
+                &self.source,
+                &self.maker,
+                &Timeouts::default(),
+            )
+            .await
                 && swept.timed_out > 0
             {
                 engine.hit(Hit::TimedOutOrder);
@@ -238,10 +316,15 @@ impl Process {
     /// Holds that have expired while their order's payment is in flight.
     fn look_for_unpaid_holds(&self) {
         let (table, store) = (&self.shop.table, &self.shop.database.store);
-        let holds = at_once(table.stock.expired_holds(self.source.now(), u32::MAX)).unwrap_or_default();
+        let holds =
+            at_once(table.stock.expired_holds(self.source.now(), u32::MAX)).unwrap_or_default();
         for hold in holds {
             let stored = at_once(store.load(hold.order_id)).ok().flatten();
-            let paying = [State::Charging, State::AbandoningToCancel, State::AbandoningToFail];
+            let paying = [
+                State::Charging,
+                State::AbandoningToCancel,
+                State::AbandoningToFail,
+            ];
             if stored.is_some_and(|stored| paying.contains(&stored.order.state)) {
                 self.shop.engine.hit(Hit::HoldExpiredUnpaid);
             }
@@ -253,10 +336,17 @@ impl Process {
         let mut position = table.checkpoint();
         loop {
             let seen = table.stream_moved.count();
-            if engine.storms() && engine.dice(|dice| dice.permille(engine.plan.lost_stream)) && table.trim() {
+            if engine.storms()
+                && engine.dice(|dice| dice.permille(engine.plan.lost_stream))
+                && table.trim()
+            {
                 engine.hit(Hit::StreamLost);
             }
-            let Ok(page) = engine.call(self.who, Port::Stream, "read stream", None, || table.read(position)).await
+            let Ok(page) = engine
+                .call(self.who, Port::Stream, "read stream", None, || {
+                    table.read(position)
+                })
+                .await
             else {
                 engine.sleep(AFTER_FAILURE_MS).await;
                 continue;
@@ -274,7 +364,10 @@ impl Process {
                         if table.was_read(done) {
                             engine.hit(Hit::StreamReplayed);
                         }
-                        if watch_record(&self.orders, &self.source, &self.maker, record).await.is_err() {
+                        if watch_record(&self.orders, &self.source, &self.maker, record)
+                            .await
+                            .is_err()
+                        {
                             break;
                         }
                         done += 1;
@@ -283,7 +376,10 @@ impl Process {
                 }
                 Page::Trimmed => {
                     table.count_rebuild();
-                    if rebuild(&self.orders, &self.stock, &self.source, &self.maker).await.is_err() {
+                    if rebuild(&self.orders, &self.stock, &self.source, &self.maker)
+                        .await
+                        .is_err()
+                    {
                         engine.sleep(AFTER_FAILURE_MS).await;
                         continue;
                     }
@@ -297,7 +393,9 @@ impl Process {
             position = done;
             let checkpoint = || table.set_checkpoint(position);
             // A checkpoint that was not written costs a second look.
-            let _ = engine.call(self.who, Port::Stream, "write checkpoint", None, checkpoint).await;
+            let _ = engine
+                .call(self.who, Port::Stream, "write checkpoint", None, checkpoint)
+                .await;
         }
     }
 }

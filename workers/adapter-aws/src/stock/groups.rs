@@ -1,7 +1,9 @@
-//! Many orders in one transaction: a record each, one update a product for all of them, a line of the ledger each.
+//! Many orders in one transaction: a record each, one update a product for all of them, a line of
+//! the ledger each.
 //!
-//! It is as safe as one order alone: all is written or nothing, and each order's record refuses what was done before. A
-//! group that is refused is taken apart, and each order asked by itself, so that none pays for another.
+//! It is as safe as one order alone: all is written or nothing, and each order's record refuses
+//! what was done before. A group that is refused is taken apart, and each order asked by itself, so
+//! that none pays for another.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -42,21 +44,38 @@ impl DynamoStock {
 
     /// False: nothing was done, and at least one of them is the reason.
     async fn move_together(&self, group: &[OrderMove]) -> Result<bool, Unavailable> {
-        let [first, _, ..] = group else { return Ok(false) };
+        let [first, _, ..] = group else {
+            return Ok(false);
+        };
         // A transaction is not about one moment: the latest is as true as any.
-        let latest = group.iter().fold(first.now, |latest, one| latest.max(one.now));
+        let latest = group
+            .iter()
+            .fold(first.now, |latest, one| latest.max(one.now));
         let mut actions: Vec<TransactWriteItem> = Vec::with_capacity(ACTIONS_MAX);
         let mut products: BTreeMap<&ProductId, Vec<Movement>> = BTreeMap::new();
         let mut entries = Vec::new();
-        for OrderMove { order_id, lines, to, now } in group {
+        for OrderMove {
+            order_id,
+            lines,
+            to,
+            now,
+        } in group
+        {
             actions.push(match to {
                 MoveTo::Reserve { expires_at } => self.held(*order_id, lines, *now, *expires_at)?,
-                MoveTo::Confirm => self.settled(*order_id, HoldState::Held, HoldState::Confirmed, *now)?,
+                MoveTo::Confirm => {
+                    self.settled(*order_id, HoldState::Held, HoldState::Confirmed, *now)?
+                }
             });
             for line in lines {
                 let movement = movement(*to)(line.quantity.get());
                 products.entry(&line.product_id).or_default().push(movement);
-                entries.push(self.write_down(&self.entry(*order_id, &line.product_id, movement, *now))?);
+                entries.push(self.write_down(&self.entry(
+                    *order_id,
+                    &line.product_id,
+                    movement,
+                    *now,
+                ))?);
             }
         }
         for (product_id, movements) in products {
@@ -72,18 +91,34 @@ impl DynamoStock {
     }
 
     async fn move_alone(&self, one: &OrderMove) -> Result<Moved, Unavailable> {
-        let OrderMove { order_id, lines, to, now } = one;
+        let OrderMove {
+            order_id,
+            lines,
+            to,
+            now,
+        } = one;
         match to {
-            MoveTo::Reserve { expires_at } => {
-                self.reserve(*order_id, lines, *now, *expires_at).await.map(Moved::Reserve)
-            }
-            MoveTo::Confirm => self.confirm_lines(*order_id, lines, *now).await.map(Moved::Confirm),
+            MoveTo::Reserve { expires_at } => self
+                .reserve(*order_id, lines, *now, *expires_at)
+                .await
+                .map(Moved::Reserve),
+            MoveTo::Confirm => self
+                .confirm_lines(*order_id, lines, *now)
+                .await
+                .map(Moved::Confirm),
         }
     }
 
-    /// Turns the hold into a sale without reading it first: what it holds is known, and its state is a condition.
-    async fn confirm_lines(&self, order_id: OrderId, lines: &Lines, now: Timestamp) -> Result<Confirmed, Unavailable> {
-        let mut actions = vec![self.settled(order_id, HoldState::Held, HoldState::Confirmed, now)?];
+    /// Turns the hold into a sale without reading it first: what it holds is known, and its state
+    /// is a condition.
+    async fn confirm_lines(
+        &self,
+        order_id: OrderId,
+        lines: &Lines,
+        now: Timestamp,
+    ) -> Result<Confirmed, Unavailable> {
+        let mut actions =
+            vec![self.settled(order_id, HoldState::Held, HoldState::Confirmed, now)?];
         actions.extend(self.move_all(order_id, lines, Movement::Confirm, now)?);
         match self.write(actions).await? {
             Written::Done => Ok(Confirmed::Sold),
@@ -93,7 +128,8 @@ impl DynamoStock {
     }
 }
 
-/// How many of the next moves go into one transaction: different orders, within its limit. At least one.
+/// How many of the next moves go into one transaction: different orders, within its limit. At least
+/// one.
 fn fitting(moves: &[OrderMove]) -> usize {
     let (mut orders, mut products) = (BTreeSet::new(), BTreeSet::new());
     let mut of_orders = 0;

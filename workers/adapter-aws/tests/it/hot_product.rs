@@ -1,9 +1,10 @@
-//! What one hot product costs and how fast it sells, by several ways to hold a unit of it. For the decision see
-//! `docs/adr/0011-stock-in-transactions.md`; the figures are printed:
-//! `cargo test -p adapter-aws hot_product -- --nocapture`.
+//! What one hot product costs and how fast it sells, by several ways to hold a unit of it. For the
+//! decision see `docs/adr/0011-stock-in-transactions.md`; the figures are printed: `cargo test -p
+//! adapter-aws hot_product -- --nocapture`.
 //!
-//! Speeds are those of the local AWS on this machine and say how the ways compare, not what DynamoDB does. Write units
-//! are counted from DynamoDB's rules: one for an item of up to 1 KB, two in a transaction.
+//! Speeds are those of the local AWS on this machine and say how the ways compare, not what
+//! DynamoDB does. Write units are counted from DynamoDB's rules: one for an item of up to 1 KB, two
+//! in a transaction.
 
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
@@ -19,7 +20,8 @@ use uuid::Uuid;
 const NOW: Timestamp = time::macros::datetime!(2026-03-01 08:00 UTC);
 const CLIENTS: u32 = 16;
 const ORDERS: u32 = 240;
-/// Orders in one transaction: a record and a line of the ledger each, and one update of the counters. DynamoDB takes 100.
+/// Orders in one transaction: a record and a line of the ledger each, and one update of the
+/// counters. DynamoDB takes 100.
 const GROUP: u32 = 24;
 
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -28,7 +30,8 @@ enum Way {
     Transaction,
     /// The same without the ledger.
     WithoutLedger,
-    /// The record, then the counters: two calls, and a crash in between leaves a record without units.
+    /// The record, then the counters: two calls, and a crash in between leaves a record without
+    /// units.
     TwoCalls,
     /// The counters alone: a message that comes again takes another unit.
     CountersAlone,
@@ -55,16 +58,42 @@ async fn hot_product() {
     let aws = servers::local_aws().await;
     let clients = super::clients(&aws.access);
     println!("{CLIENTS} clients hold {ORDERS} units of one product");
-    for way in [Way::CountersAlone, Way::TwoCalls, Way::WithoutLedger, Way::Transaction, Way::Grouped] {
+    for way in [
+        Way::CountersAlone,
+        Way::TwoCalls,
+        Way::WithoutLedger,
+        Way::Transaction,
+        Way::Grouped,
+    ] {
         let (stock, tables, _) = super::stock(&clients).await;
         let product = laws::stock::product("hot");
-        assert!(stock.add_product(&product, ORDERS, 0, NOW).await.expect("added"));
-        let shop = Shop { clients: clients.clone(), stock, tables, product_id: product.product_id };
+        assert!(
+            stock
+                .add_product(&product, ORDERS, 0, NOW)
+                .await
+                .expect("added")
+        );
+        let shop = Shop {
+            clients: clients.clone(),
+            stock,
+            tables,
+            product_id: product.product_id,
+        };
         let began = Instant::now();
         let mut times = shop.sell_out(way).await;
         let seconds = began.elapsed().as_secs_f64();
-        let left = shop.stock.product(&shop.product_id).await.expect("read").expect("there").counters;
-        assert_eq!((left.available, left.reserved), (0, i64::from(ORDERS)), "{way:?}");
+        let left = shop
+            .stock
+            .product(&shop.product_id)
+            .await
+            .expect("read")
+            .expect("there")
+            .counters;
+        assert_eq!(
+            (left.available, left.reserved),
+            (0, i64::from(ORDERS)),
+            "{way:?}"
+        );
         times.sort();
         let (calls, units) = way.cost();
         println!(
@@ -98,7 +127,11 @@ impl Shop {
             }
             times
         };
-        futures::future::join_all((0..CLIENTS).map(|_| client())).await.into_iter().flatten().collect()
+        futures::future::join_all((0..CLIENTS).map(|_| client()))
+            .await
+            .into_iter()
+            .flatten()
+            .collect()
     }
 
     async fn hold(&self, way: Way) {
@@ -108,19 +141,30 @@ impl Shop {
             Way::Transaction => {
                 let lines = laws::stock::lines(&[(&self.product_id, 1)]);
                 // As a queue would: what met too many others comes again.
-                while self.stock.reserve(order_id, &lines, NOW, NOW + Duration::from_secs(60)).await
+                while self
+                    .stock
+                    .reserve(order_id, &lines, NOW, NOW + Duration::from_secs(60))
+                    .await
                     != Ok(Reserved::Held)
                 {}
             }
             Way::WithoutLedger => {
                 let actions = vec![self.record(order_id), self.take(1)];
-                let call = dynamodb.transact_write_items().set_transact_items(Some(actions));
+                let call = dynamodb
+                    .transact_write_items()
+                    .set_transact_items(Some(actions));
                 call.send().await.expect("held");
             }
             Way::TwoCalls => {
                 let put = self.record(order_id).put.expect("a record");
-                let call = dynamodb.put_item().table_name(put.table_name).set_item(Some(put.item));
-                call.condition_expression("attribute_not_exists(reservation_id)").send().await.expect("written");
+                let call = dynamodb
+                    .put_item()
+                    .table_name(put.table_name)
+                    .set_item(Some(put.item));
+                call.condition_expression("attribute_not_exists(reservation_id)")
+                    .send()
+                    .await
+                    .expect("written");
                 self.take_alone().await;
             }
             Way::CountersAlone => self.take_alone().await,
@@ -130,7 +174,9 @@ impl Shop {
                 for order_id in orders {
                     actions.extend([self.record(order_id), self.entry(order_id)]);
                 }
-                let call = dynamodb.transact_write_items().set_transact_items(Some(actions));
+                let call = dynamodb
+                    .transact_write_items()
+                    .set_transact_items(Some(actions));
                 call.send().await.expect("held");
             }
         }
@@ -161,7 +207,9 @@ impl Shop {
             .condition_expression("available >= :units")
             .expression_attribute_values(":units", AttributeValue::N(units.to_string()))
             .expression_attribute_values(":one", AttributeValue::N("1".to_owned()));
-        TransactWriteItem::builder().update(update.build().expect("an update")).build()
+        TransactWriteItem::builder()
+            .update(update.build().expect("an update"))
+            .build()
     }
 
     fn record(&self, order_id: OrderId) -> TransactWriteItem {
@@ -170,15 +218,22 @@ impl Shop {
             .item("reservation_id", text(&order_id.to_string()))
             .item("state", text("held"))
             .condition_expression("attribute_not_exists(reservation_id)");
-        TransactWriteItem::builder().put(put.build().expect("a record")).build()
+        TransactWriteItem::builder()
+            .put(put.build().expect("a record"))
+            .build()
     }
 
     fn entry(&self, order_id: OrderId) -> TransactWriteItem {
         let put = Put::builder()
             .table_name(&self.tables.movements)
             .item("product_id", text(self.product_id.as_str()))
-            .item("movement_id", text(&format!("2026-03-01T08:00:00.000000Z#reserve#{order_id}")));
-        TransactWriteItem::builder().put(put.build().expect("an entry")).build()
+            .item(
+                "movement_id",
+                text(&format!("2026-03-01T08:00:00.000000Z#reserve#{order_id}")),
+            );
+        TransactWriteItem::builder()
+            .put(put.build().expect("an entry"))
+            .build()
     }
 }
 

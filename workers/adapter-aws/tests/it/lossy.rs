@@ -23,10 +23,20 @@ struct State {
 
 impl Lossy {
     pub async fn before(access: &LocalAccess) -> Lossy {
-        let upstream = access.endpoint.trim_start_matches("http://").trim_end_matches('/').to_owned();
+        let upstream = access
+            .endpoint
+            .trim_start_matches("http://")
+            .trim_end_matches('/')
+            .to_owned();
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let endpoint = format!("http://{}", listener.local_addr().expect("an address"));
-        let lossy = Lossy { access: LocalAccess { endpoint, ..access.clone() }, state: Arc::default() };
+        let lossy = Lossy {
+            access: LocalAccess {
+                endpoint,
+                ..access.clone()
+            },
+            state: Arc::default(),
+        };
         let proxy = lossy.clone();
         tokio::spawn(async move {
             while let Ok((client, _)) = listener.accept().await {
@@ -44,8 +54,14 @@ impl Lossy {
     /// The bodies of the calls with this in their head.
     pub fn sent(&self, call: &str) -> Vec<String> {
         let state = self.state.lock().expect("not poisoned");
-        let bodies = state.seen.iter().filter_map(|sent| sent.split_once("\r\n\r\n"));
-        bodies.filter(|(head, _)| head.contains(call)).map(|(_, body)| body.to_owned()).collect()
+        let bodies = state
+            .seen
+            .iter()
+            .filter_map(|sent| sent.split_once("\r\n\r\n"));
+        bodies
+            .filter(|(head, _)| head.contains(call))
+            .map(|(_, body)| body.to_owned())
+            .collect()
     }
 
     async fn serve(&self, mut client: TcpStream, upstream: &str) -> Option<()> {
@@ -83,7 +99,9 @@ async fn message(from: &mut TcpStream) -> Option<Vec<u8>> {
         let text = String::from_utf8_lossy(&read).to_lowercase();
         if let Some(end) = read.windows(4).position(|bytes| bytes == b"\r\n\r\n") {
             let body = read.len() - end - 4;
-            let length = text.lines().find_map(|line| line.strip_prefix("content-length:")?.trim().parse().ok());
+            let length = text
+                .lines()
+                .find_map(|line| line.strip_prefix("content-length:")?.trim().parse().ok());
             let whole = match length {
                 Some(length) => body >= length,
                 None if text.contains("transfer-encoding: chunked") => read.ends_with(b"0\r\n\r\n"),

@@ -14,8 +14,8 @@ use std::sync::Arc;
 
 use adapter_aws::{Clients, DynamoStock, LocalAccess, StockTables, WriteTable};
 use aws_sdk_dynamodb::types::{
-    AttributeDefinition, BillingMode, GlobalSecondaryIndex, KeySchemaElement, KeyType as Place, Projection,
-    ProjectionType, ScalarAttributeType, StreamSpecification, StreamViewType,
+    AttributeDefinition, BillingMode, GlobalSecondaryIndex, KeySchemaElement, KeyType as Place,
+    Projection, ProjectionType, ScalarAttributeType, StreamSpecification, StreamViewType,
 };
 use contract::table::{Key, KeyType, MOVEMENTS, PRODUCTS, RESERVATIONS, Table};
 use uuid::Uuid;
@@ -33,7 +33,11 @@ async fn table(clients: &Clients, table: &Table) -> (String, Option<String>) {
     let name = unique(table.slug);
     let mut keys = vec![table.partition];
     keys.extend(table.sort);
-    let mut call = clients.dynamodb().create_table().table_name(&name).billing_mode(BillingMode::PayPerRequest);
+    let mut call = clients
+        .dynamodb()
+        .create_table()
+        .table_name(&name)
+        .billing_mode(BillingMode::PayPerRequest);
     for element in schema(table.partition, table.sort) {
         call = call.key_schema(element);
     }
@@ -41,7 +45,9 @@ async fn table(clients: &Clients, table: &Table) -> (String, Option<String>) {
         let more = [Some(index.partition), index.sort].into_iter().flatten();
         // A key of the table may be one of its index, too.
         keys.extend(more.filter(|key| !keys.contains(key)).collect::<Vec<_>>());
-        let projection = Projection::builder().projection_type(ProjectionType::All).build();
+        let projection = Projection::builder()
+            .projection_type(ProjectionType::All)
+            .build();
         let index = GlobalSecondaryIndex::builder()
             .index_name(index.name)
             .set_key_schema(Some(schema(index.partition, index.sort)))
@@ -53,24 +59,37 @@ async fn table(clients: &Clients, table: &Table) -> (String, Option<String>) {
             KeyType::Text => ScalarAttributeType::S,
             KeyType::Number => ScalarAttributeType::N,
         };
-        let definition = AttributeDefinition::builder().attribute_name(key.attribute).attribute_type(kind);
+        let definition = AttributeDefinition::builder()
+            .attribute_name(key.attribute)
+            .attribute_type(kind);
         call = call.attribute_definitions(definition.build().expect("a definition"));
     }
     if table.stream {
-        let both =
-            StreamSpecification::builder().stream_enabled(true).stream_view_type(StreamViewType::NewAndOldImages);
+        let both = StreamSpecification::builder()
+            .stream_enabled(true)
+            .stream_view_type(StreamViewType::NewAndOldImages);
         call = call.stream_specification(both.build().expect("a stream"));
     }
     let made = call.send().await.expect("the table is made");
-    (name, made.table_description.and_then(|table| table.latest_stream_arn))
+    (
+        name,
+        made.table_description
+            .and_then(|table| table.latest_stream_arn),
+    )
 }
 
 fn schema(partition: Key, sort: Option<Key>) -> Vec<KeySchemaElement> {
     let element = |key: Key, place: Place| {
-        KeySchemaElement::builder().attribute_name(key.attribute).key_type(place).build().expect("a key")
+        KeySchemaElement::builder()
+            .attribute_name(key.attribute)
+            .key_type(place)
+            .build()
+            .expect("a key")
     };
     let sort = sort.map(|key| element(key, Place::Range));
-    std::iter::once(element(partition, Place::Hash)).chain(sort).collect()
+    std::iter::once(element(partition, Place::Hash))
+        .chain(sort)
+        .collect()
 }
 
 /// The names of the tables of stock, for tests that look into them past the adapter.
@@ -92,7 +111,11 @@ impl StockNames {
 
     /// Stock with every right, through `clients`.
     fn stock(&self, clients: &Clients) -> DynamoStock {
-        DynamoStock::new(clients, self.tables(WriteTable::named(&self.reservations)), "test")
+        DynamoStock::new(
+            clients,
+            self.tables(WriteTable::named(&self.reservations)),
+            "test",
+        )
     }
 }
 
@@ -104,5 +127,9 @@ async fn stock(clients: &Clients) -> (DynamoStock, StockNames, String) {
         reservations: table(clients, &RESERVATIONS).await.0,
         movements: table(clients, &MOVEMENTS).await.0,
     };
-    (names.stock(clients), names, stream.expect("products have a stream"))
+    (
+        names.stock(clients),
+        names,
+        stream.expect("products have a stream"),
+    )
 }

@@ -3,8 +3,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use adapter_aws::{
-    Called, Clients, LocalAccess, MetricSink, ParameterReader, Series, Service, SesMailer, SnsTexter, Value, addresses,
-    secret, secret_versions,
+    Called, Clients, LocalAccess, MetricSink, ParameterReader, Series, Service, SesMailer,
+    SnsTexter, Value, addresses, secret, secret_versions,
 };
 use app::ports::notices::{Mail, Mailer, SendError, Text, Texter};
 use aws_sdk_ssm::types::ParameterType;
@@ -18,7 +18,13 @@ fn nowhere() -> Clients {
 }
 
 async fn set(clients: &Clients, name: &str, value: &str) {
-    let call = clients.ssm().put_parameter().name(name).value(value).r#type(ParameterType::String).overwrite(true);
+    let call = clients
+        .ssm()
+        .put_parameter()
+        .name(name)
+        .value(value)
+        .r#type(ParameterType::String)
+        .overwrite(true);
     call.send().await.expect("set");
 }
 
@@ -28,31 +34,89 @@ async fn settings_are_read_by_path_and_the_last_ones_stand() {
     let clients = super::clients(&aws.access);
     let environment = super::unique("env");
     let root = parameter_root(&environment);
-    assert!(addresses(&clients, &environment).await.is_err(), "nothing is deployed");
+    assert!(
+        addresses(&clients, &environment).await.is_err(),
+        "nothing is deployed"
+    );
     // More than the ten that a page holds.
     for address in Address::all() {
-        set(&clients, &format!("{root}/{}", address.parameter()), &format!("value of {}", address.variable())).await;
+        set(
+            &clients,
+            &format!("{root}/{}", address.parameter()),
+            &format!("value of {}", address.variable()),
+        )
+        .await;
     }
-    let found = addresses(&clients, &environment).await.expect("all are there");
+    let found = addresses(&clients, &environment)
+        .await
+        .expect("all are there");
     assert_eq!(found.len(), Address::all().count());
-    assert!(found.iter().all(|(variable, value)| *value == format!("value of {variable}")));
+    assert!(
+        found
+            .iter()
+            .all(|(variable, value)| *value == format!("value of {variable}"))
+    );
 
     set(&clients, &format!("{root}/{}", MAX_QUEUE_SIZE.key), "7").await;
     let reader = ParameterReader::new(&clients, &environment);
     assert_eq!(reader.get(&MAX_QUEUE_SIZE).await, "7");
-    assert_eq!(reader.get(&SMS_ENABLED).await, SMS_ENABLED.default, "not set: the default");
+    assert_eq!(
+        reader.get(&SMS_ENABLED).await,
+        SMS_ENABLED.default,
+        "not set: the default"
+    );
     set(&clients, &format!("{root}/{}", MAX_QUEUE_SIZE.key), "8").await;
-    assert_eq!(reader.get(&MAX_QUEUE_SIZE).await, "7", "not read by every message");
-    assert_eq!(ParameterReader::new(&nowhere(), &environment).get(&MAX_QUEUE_SIZE).await, "1000");
+    assert_eq!(
+        reader.get(&MAX_QUEUE_SIZE).await,
+        "7",
+        "not read by every message"
+    );
+    assert_eq!(
+        ParameterReader::new(&nowhere(), &environment)
+            .get(&MAX_QUEUE_SIZE)
+            .await,
+        "1000"
+    );
 
     let id = format!("{root}/{}", PAYMENT_WEBHOOK.slug);
-    assert!(secret(&clients, &environment, &PAYMENT_WEBHOOK).await.is_err());
-    clients.secrets().create_secret().name(&id).secret_string("s3cret").send().await.expect("made");
-    assert_eq!(secret(&clients, &environment, &PAYMENT_WEBHOOK).await.as_deref(), Ok("s3cret"));
-    let versions = async || secret_versions(&clients, &environment, &PAYMENT_WEBHOOK).await.expect("read");
+    assert!(
+        secret(&clients, &environment, &PAYMENT_WEBHOOK)
+            .await
+            .is_err()
+    );
+    clients
+        .secrets()
+        .create_secret()
+        .name(&id)
+        .secret_string("s3cret")
+        .send()
+        .await
+        .expect("made");
+    assert_eq!(
+        secret(&clients, &environment, &PAYMENT_WEBHOOK)
+            .await
+            .as_deref(),
+        Ok("s3cret")
+    );
+    let versions = async || {
+        secret_versions(&clients, &environment, &PAYMENT_WEBHOOK)
+            .await
+            .expect("read")
+    };
     assert_eq!(versions().await, ["s3cret"]);
-    clients.secrets().put_secret_value().secret_id(&id).secret_string("of-today").send().await.expect("changed");
-    assert_eq!(versions().await, ["of-today", "s3cret"], "the one before is still good");
+    clients
+        .secrets()
+        .put_secret_value()
+        .secret_id(&id)
+        .secret_string("of-today")
+        .send()
+        .await
+        .expect("changed");
+    assert_eq!(
+        versions().await,
+        ["of-today", "s3cret"],
+        "the one before is still good"
+    );
 }
 
 #[tokio::test]
@@ -70,14 +134,20 @@ async fn a_change_is_heard_of_and_while_parameter_store_is_away_the_last_value_s
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
     };
-    tokio::time::timeout(Duration::from_secs(10), changed).await.expect("heard of");
+    tokio::time::timeout(Duration::from_secs(10), changed)
+        .await
+        .expect("heard of");
     drop(aws);
     let begun = Instant::now();
     // Long enough for several reads to fail.
     while begun.elapsed() < Duration::from_secs(3) {
         let asked = Instant::now();
         assert_eq!(reader.get(&MAX_QUEUE_SIZE).await, "8");
-        assert!(asked.elapsed() < Duration::from_millis(500), "nobody waits for a read: {:?}", asked.elapsed());
+        assert!(
+            asked.elapsed() < Duration::from_millis(500),
+            "nobody waits for a read: {:?}",
+            asked.elapsed()
+        );
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
 }
@@ -94,12 +164,23 @@ async fn a_mail_is_sent_or_may_be_tried_again() {
     };
     let clients = super::clients(&aws.access);
     let from = "Brew Haven <orders@brew-haven.example>";
-    let verified = clients.ses().create_email_identity().email_identity("orders@brew-haven.example").send().await;
+    let verified = clients
+        .ses()
+        .create_email_identity()
+        .email_identity("orders@brew-haven.example")
+        .send()
+        .await;
     println!("identity: {}", verified.is_ok());
-    let id = SesMailer::new(&clients, from).send(&mail).await.expect("sent");
+    let id = SesMailer::new(&clients, from)
+        .send(&mail)
+        .await
+        .expect("sent");
     assert!(!id.is_empty(), "the provider's own id of it");
     let unreachable = SesMailer::new(&nowhere(), from).send(&mail).await;
-    assert!(matches!(unreachable, Err(SendError::Unavailable(_))), "{unreachable:?}");
+    assert!(
+        matches!(unreachable, Err(SendError::Unavailable(_))),
+        "{unreachable:?}"
+    );
 }
 
 #[tokio::test]
@@ -115,18 +196,34 @@ async fn a_text_reaches_its_number_with_the_id_that_tells_a_repeat() {
     let texter = SnsTexter::new(&clients);
     let first = texter.send_text(&ana).await.expect("sent");
     let again = texter.send_text(&ana).await.expect("sent");
-    assert!(!first.is_empty() && first != again, "SNS takes a repeat for a new text: {first} {again}");
+    assert!(
+        !first.is_empty() && first != again,
+        "SNS takes a repeat for a new text: {first} {again}"
+    );
 
-    let inbox: serde_json::Value = clients.inspect("/_ministack/sns/sms-messages").await.expect("the texts");
-    let sent = inbox["sms_messages"]["+15550100123"].as_array().unwrap_or_else(|| panic!("none: {inbox}"));
+    let inbox: serde_json::Value = clients
+        .inspect("/_ministack/sns/sms-messages")
+        .await
+        .expect("the texts");
+    let sent = inbox["sms_messages"]["+15550100123"]
+        .as_array()
+        .unwrap_or_else(|| panic!("none: {inbox}"));
     assert_eq!(sent.len(), 2);
     for message in sent {
         assert_eq!(message["Message"], ana.body);
         let attributes = message["MessageAttributes"].to_string();
-        assert!(attributes.contains("0195-event") && attributes.contains("Transactional"), "{attributes}");
+        assert!(
+            attributes.contains("0195-event") && attributes.contains("Transactional"),
+            "{attributes}"
+        );
     }
-    let unreachable = SnsTexter::new(&nowhere()).send_text(&text("+15550100124")).await;
-    assert!(matches!(unreachable, Err(SendError::Unavailable(_))), "{unreachable:?}");
+    let unreachable = SnsTexter::new(&nowhere())
+        .send_text(&text("+15550100124"))
+        .await;
+    assert!(
+        matches!(unreachable, Err(SendError::Unavailable(_))),
+        "{unreachable:?}"
+    );
 }
 
 #[tokio::test]
@@ -148,12 +245,23 @@ async fn numbers_arrive_and_every_call_is_counted() {
         value: if number.is_multiple_of(2) {
             Value::Single(1.0)
         } else {
-            Value::Statistics { count: 2.0, sum: 3.0, min: 1.0, max: 2.0 }
+            Value::Statistics {
+                count: 2.0,
+                sum: 3.0,
+                min: 1.0,
+                max: 2.0,
+            }
         },
         seconds: false,
     };
-    MetricSink::new(&clients).put((0..1_001).map(series).collect()).await.expect("put");
+    MetricSink::new(&clients)
+        .put((0..1_001).map(series).collect())
+        .await
+        .expect("put");
     assert_eq!(calls.load(Ordering::Relaxed), 2, "a thousand a call");
-    MetricSink::new(&clients).put(Vec::new()).await.expect("nothing to put");
+    MetricSink::new(&clients)
+        .put(Vec::new())
+        .await
+        .expect("nothing to put");
     assert_eq!(calls.load(Ordering::Relaxed), 2);
 }

@@ -23,7 +23,16 @@ async fn queues(clients: &Clients, of: &'static Queue) -> (SqsInbox, SqsParking)
         url: url.clone(),
         parking_url: parking_url.clone(),
     };
-    (inbox, SqsParking { client, polls, queue: of, url, parking_url })
+    (
+        inbox,
+        SqsParking {
+            client,
+            polls,
+            queue: of,
+            url,
+            parking_url,
+        },
+    )
 }
 
 /// As a consumer parks it.
@@ -37,15 +46,24 @@ async fn park(inbox: &SqsInbox, group: &str, body: &str) {
         sent_at: None,
         traceparent: None,
     };
-    inbox.park(&delivery, "it cannot happen").await.expect("parked");
+    inbox
+        .park(&delivery, "it cannot happen")
+        .await
+        .expect("parked");
 }
 
 async fn read(parking: &SqsParking) -> Vec<Parked> {
-    parking.read(1_000, &CancellationToken::new()).await.expect("read")
+    parking
+        .read(1_000, &CancellationToken::new())
+        .await
+        .expect("read")
 }
 
 async fn waiting(inbox: &SqsInbox) -> Vec<Delivery> {
-    inbox.receive(10, Duration::from_secs(1), LEASE).await.expect("received")
+    inbox
+        .receive(10, Duration::from_secs(1), LEASE)
+        .await
+        .expect("received")
 }
 
 #[tokio::test]
@@ -60,8 +78,18 @@ async fn reading_loses_and_hides_nothing() {
         }
         for look in 0..2 {
             let seen = read(&parking).await;
-            assert_eq!(seen.iter().map(|parked| parked.body.clone()).collect::<BTreeSet<_>>(), bodies, "look {look}");
-            assert!(seen.iter().all(|parked| parked.reason == "it cannot happen" && parked.deliveries == Some(7)));
+            assert_eq!(
+                seen.iter()
+                    .map(|parked| parked.body.clone())
+                    .collect::<BTreeSet<_>>(),
+                bodies,
+                "look {look}"
+            );
+            assert!(
+                seen.iter()
+                    .all(|parked| parked.reason == "it cannot happen"
+                        && parked.deliveries == Some(7))
+            );
         }
         // Told to stop, it hands back what it has.
         let stopped = CancellationToken::new();
@@ -77,13 +105,32 @@ async fn a_message_that_was_sent_a_moment_ago_is_sent_back_and_once() {
     let clients = super::clients(&aws.access);
     let (inbox, parking) = queues(&clients, &ORDERS).await;
     // As the relay sends it: the event's id deduplicates.
-    let send = inbox.client.send_message().queue_url(&inbox.url).message_body("body").message_group_id("order");
-    send.message_deduplication_id("event").send().await.expect("sent");
+    let send = inbox
+        .client
+        .send_message()
+        .queue_url(&inbox.url)
+        .message_body("body")
+        .message_group_id("order");
+    send.message_deduplication_id("event")
+        .send()
+        .await
+        .expect("sent");
     let received = waiting(&inbox).await;
-    inbox.park(&received[0], "it cannot happen").await.expect("parked");
-    inbox.delete(&[received[0].handle.clone()]).await.expect("deleted");
+    inbox
+        .park(&received[0], "it cannot happen")
+        .await
+        .expect("parked");
+    inbox
+        .delete(&[received[0].handle.clone()])
+        .await
+        .expect("deleted");
 
-    let parked = parking.receive().await.expect("received").pop().expect("parked");
+    let parked = parking
+        .receive()
+        .await
+        .expect("received")
+        .pop()
+        .expect("parked");
     assert_eq!(parked.original_id.as_ref(), Some(&received[0].message_id));
     let sent = parking.send_back(&parked).await.expect("sent");
     // A crash before the delete: whoever comes next sends it again.
@@ -91,12 +138,21 @@ async fn a_message_that_was_sent_a_moment_ago_is_sent_back_and_once() {
     parking.delete(&parked).await.expect("deleted");
 
     let again = waiting(&inbox).await;
-    let [delivery] = again.as_slice() else { panic!("{again:?}") };
+    let [delivery] = again.as_slice() else {
+        panic!("{again:?}")
+    };
     assert_eq!(
-        (&delivery.message_id, delivery.body.as_str(), delivery.group.as_deref()),
+        (
+            &delivery.message_id,
+            delivery.body.as_str(),
+            delivery.group.as_deref()
+        ),
         (&sent, "body", Some("order"))
     );
-    inbox.delete(std::slice::from_ref(&delivery.handle)).await.expect("deleted");
+    inbox
+        .delete(std::slice::from_ref(&delivery.handle))
+        .await
+        .expect("deleted");
     assert!(waiting(&inbox).await.is_empty(), "once");
     assert!(read(&parking).await.is_empty());
 }

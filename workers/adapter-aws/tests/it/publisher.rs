@@ -41,23 +41,51 @@ fn changed(order_id: OrderId, to: &str) -> Envelope {
 async fn drain(clients: &Clients, url: &str) -> Vec<Received> {
     let mut all = Vec::new();
     loop {
-        let call = clients.sqs().receive_message().queue_url(url).max_number_of_messages(10).wait_time_seconds(1);
-        let call = call.message_attribute_names("All").message_system_attribute_names(MessageSystemAttributeName::All);
-        let received = call.send().await.expect("received").messages.unwrap_or_default();
+        let call = clients
+            .sqs()
+            .receive_message()
+            .queue_url(url)
+            .max_number_of_messages(10)
+            .wait_time_seconds(1);
+        let call = call
+            .message_attribute_names("All")
+            .message_system_attribute_names(MessageSystemAttributeName::All);
+        let received = call
+            .send()
+            .await
+            .expect("received")
+            .messages
+            .unwrap_or_default();
         if received.is_empty() {
             return all;
         }
         for message in received {
             let handle = message.receipt_handle.clone().expect("a handle");
-            clients.sqs().delete_message().queue_url(url).receipt_handle(handle).send().await.expect("deleted");
+            clients
+                .sqs()
+                .delete_message()
+                .queue_url(url)
+                .receipt_handle(handle)
+                .send()
+                .await
+                .expect("deleted");
             all.push(message);
         }
     }
 }
 
 async fn arn(clients: &Clients, url: &str) -> String {
-    let call = clients.sqs().get_queue_attributes().queue_url(url).attribute_names(QueueAttributeName::QueueArn);
-    let attributes = call.send().await.expect("read").attributes.expect("attributes");
+    let call = clients
+        .sqs()
+        .get_queue_attributes()
+        .queue_url(url)
+        .attribute_names(QueueAttributeName::QueueArn);
+    let attributes = call
+        .send()
+        .await
+        .expect("read")
+        .attributes
+        .expect("attributes");
     attributes[&QueueAttributeName::QueueArn].clone()
 }
 
@@ -71,9 +99,16 @@ async fn publish(publisher: &AwsPublisher, messages: &[Envelope]) -> Vec<Result<
             continue;
         }
         done.push(*route);
-        let (indexes, along): (Vec<usize>, Vec<Envelope>) =
-            messages.iter().cloned().enumerate().filter(|(_, message)| routes(message).contains(route)).unzip();
-        for (index, sent) in indexes.into_iter().zip(publisher.publish(*route, &along).await) {
+        let (indexes, along): (Vec<usize>, Vec<Envelope>) = messages
+            .iter()
+            .cloned()
+            .enumerate()
+            .filter(|(_, message)| routes(message).contains(route))
+            .unzip();
+        for (index, sent) in indexes
+            .into_iter()
+            .zip(publisher.publish(*route, &along).await)
+        {
             results[index] = results[index].clone().and(sent);
         }
     }
@@ -88,11 +123,28 @@ fn event_id(body: &str) -> EventId {
 async fn every_message_takes_all_of_its_routes_and_an_order_stays_in_order() {
     let aws = servers::local_aws().await;
     let clients = super::clients(&aws.access);
-    let (orders, payments) = (queue(&clients, "orders", true).await, queue(&clients, "payments", false).await);
-    let (heard, seen) = (queue(&clients, "heard", false).await, queue(&clients, "seen", false).await);
-    let topic = clients.sns().create_topic().name(super::unique("status")).send().await.expect("made");
+    let (orders, payments) = (
+        queue(&clients, "orders", true).await,
+        queue(&clients, "payments", false).await,
+    );
+    let (heard, seen) = (
+        queue(&clients, "heard", false).await,
+        queue(&clients, "seen", false).await,
+    );
+    let topic = clients
+        .sns()
+        .create_topic()
+        .name(super::unique("status"))
+        .send()
+        .await
+        .expect("made");
     let topic = topic.topic_arn.expect("an ARN");
-    let subscribe = clients.sns().subscribe().topic_arn(&topic).protocol("sqs").endpoint(arn(&clients, &heard).await);
+    let subscribe = clients
+        .sns()
+        .subscribe()
+        .topic_arn(&topic)
+        .protocol("sqs")
+        .endpoint(arn(&clients, &heard).await);
     subscribe
         .attributes("RawMessageDelivery", "true")
         .attributes("FilterPolicy", r#"{"status":["confirmed"]}"#)
@@ -101,40 +153,90 @@ async fn every_message_takes_all_of_its_routes_and_an_order_stays_in_order() {
         .expect("subscribed");
     let bus = super::unique("events");
     let events = clients.eventbridge();
-    events.create_event_bus().name(&bus).send().await.expect("made");
+    events
+        .create_event_bus()
+        .name(&bus)
+        .send()
+        .await
+        .expect("made");
     let rule = super::unique("rule");
     let pattern = r#"{"source":["brew-haven.order-worker"],"detail":{"data":{"to":["failed"]}}}"#;
-    events.put_rule().name(&rule).event_bus_name(&bus).event_pattern(pattern).send().await.expect("made");
-    let target = Target::builder().id("seen").arn(arn(&clients, &seen).await).build().expect("a target");
-    events.put_targets().rule(&rule).event_bus_name(&bus).targets(target).send().await.expect("set");
+    events
+        .put_rule()
+        .name(&rule)
+        .event_bus_name(&bus)
+        .event_pattern(pattern)
+        .send()
+        .await
+        .expect("made");
+    let target = Target::builder()
+        .id("seen")
+        .arn(arn(&clients, &seen).await)
+        .build()
+        .expect("a target");
+    events
+        .put_targets()
+        .rule(&rule)
+        .event_bus_name(&bus)
+        .targets(target)
+        .send()
+        .await
+        .expect("set");
     let destinations = Destinations {
-        queues: [(ORDERS.slug, orders.clone()), (PAYMENTS.slug, payments.clone())].into(),
+        queues: [
+            (ORDERS.slug, orders.clone()),
+            (PAYMENTS.slug, payments.clone()),
+        ]
+        .into(),
         topics: [(ORDER_STATUS_CHANGED.slug, topic)].into(),
         bus,
     };
     let publisher = AwsPublisher::new(&clients, destinations);
 
     let (one, two) = (OrderId(Uuid::now_v7()), OrderId(Uuid::now_v7()));
-    let charge = Message::ChargeCard { amount_minor: 350, currency: "EUR".to_owned() };
-    let mut messages = vec![envelope(one, charge), changed(one, "confirmed"), changed(two, "failed")];
+    let charge = Message::ChargeCard {
+        amount_minor: 350,
+        currency: "EUR".to_owned(),
+    };
+    let mut messages = vec![
+        envelope(one, charge),
+        changed(one, "confirmed"),
+        changed(two, "failed"),
+    ];
     // Twelve for the queue of orders, turn by turn of two groups.
-    messages.extend((0..6).flat_map(|_| [one, two]).map(|order| envelope(order, Message::ReserveStock {})));
+    messages.extend(
+        (0..6)
+            .flat_map(|_| [one, two])
+            .map(|order| envelope(order, Message::ReserveStock {})),
+    );
     let results = publish(&publisher, &messages).await;
     assert!(results.iter().all(Result::is_ok), "{results:?}");
 
     let taken = drain(&clients, &orders).await;
     for order in [one, two] {
-        let sent: Vec<EventId> =
-            messages[3..].iter().filter(|sent| sent.order_id == Some(order)).map(|sent| sent.event_id).collect();
+        let sent: Vec<EventId> = messages[3..]
+            .iter()
+            .filter(|sent| sent.order_id == Some(order))
+            .map(|sent| sent.event_id)
+            .collect();
         let group = order.to_string();
         let of_group = taken.iter().filter(|message| {
-            message.attributes.as_ref().is_some_and(|all| all[&MessageSystemAttributeName::MessageGroupId] == group)
+            message
+                .attributes
+                .as_ref()
+                .is_some_and(|all| all[&MessageSystemAttributeName::MessageGroupId] == group)
         });
-        let came: Vec<EventId> = of_group.map(|message| event_id(message.body.as_deref().expect("a body"))).collect();
+        let came: Vec<EventId> = of_group
+            .map(|message| event_id(message.body.as_deref().expect("a body")))
+            .collect();
         assert_eq!(came, sent, "one group, one order");
     }
     let attribute = |message: &Received, name: &str| {
-        message.message_attributes.as_ref().and_then(|all| all.get(name)?.string_value.clone()).unwrap_or_default()
+        message
+            .message_attributes
+            .as_ref()
+            .and_then(|all| all.get(name)?.string_value.clone())
+            .unwrap_or_default()
     };
     let charged = drain(&clients, &payments).await;
     assert_eq!(charged.len(), 1);
@@ -142,16 +244,28 @@ async fn every_message_takes_all_of_its_routes_and_an_order_stays_in_order() {
     assert!(attribute(&charged[0], "traceparent").starts_with("00-0af7"));
     let confirmed = drain(&clients, &heard).await;
     assert_eq!(confirmed.len(), 1, "the filter let one through");
-    assert_eq!(event_id(confirmed[0].body.as_deref().expect("raw")), messages[1].event_id);
+    assert_eq!(
+        event_id(confirmed[0].body.as_deref().expect("raw")),
+        messages[1].event_id
+    );
     assert_eq!(attribute(&confirmed[0], "status"), "confirmed");
     let failed = drain(&clients, &seen).await;
     assert_eq!(failed.len(), 1, "the rule let one through");
-    assert!(failed[0].body.as_deref().expect("an event").contains(&messages[2].event_id.to_string()));
+    assert!(
+        failed[0]
+            .body
+            .as_deref()
+            .expect("an event")
+            .contains(&messages[2].event_id.to_string())
+    );
 
     // The same again: a FIFO queue recognises it for five minutes.
     let again = publish(&publisher, &messages[3..]).await;
     assert!(again.iter().all(Result::is_ok), "{again:?}");
-    assert!(drain(&clients, &orders).await.is_empty(), "no repeat within five minutes");
+    assert!(
+        drain(&clients, &orders).await.is_empty(),
+        "no repeat within five minutes"
+    );
 }
 
 #[tokio::test]
@@ -160,10 +274,20 @@ async fn a_route_that_fails_fails_only_its_messages() {
     let clients = super::clients(&aws.access);
     let orders = queue(&clients, "orders", true).await;
     let bus = super::unique("events");
-    clients.eventbridge().create_event_bus().name(&bus).send().await.expect("made");
+    clients
+        .eventbridge()
+        .create_event_bus()
+        .name(&bus)
+        .send()
+        .await
+        .expect("made");
     let destinations = Destinations {
         // The payments queue is gone; the topic of new orders was never given to this role.
-        queues: [(ORDERS.slug, orders.clone()), (PAYMENTS.slug, orders.replace("orders-", "gone-"))].into(),
+        queues: [
+            (ORDERS.slug, orders.clone()),
+            (PAYMENTS.slug, orders.replace("orders-", "gone-")),
+        ]
+        .into(),
         topics: Default::default(),
         bus,
     };
@@ -178,19 +302,35 @@ async fn a_route_that_fails_fails_only_its_messages() {
         total_minor: 0,
         currency: "EUR".to_owned(),
     };
-    let charge = Message::ChargeCard { amount_minor: 350, currency: "EUR".to_owned() };
+    let charge = Message::ChargeCard {
+        amount_minor: 350,
+        currency: "EUR".to_owned(),
+    };
     let sent = [charge, created, Message::ReserveStock {}].map(|message| envelope(order, message));
     let results = publish(&publisher, &sent).await;
-    assert!(results[0].is_err() && results[1].is_err() && results[2].is_ok(), "{results:?}");
-    assert!(results[1].as_ref().is_err_and(|why| why.contains(ORDER_CREATED.slug)));
+    assert!(
+        results[0].is_err() && results[1].is_err() && results[2].is_ok(),
+        "{results:?}"
+    );
+    assert!(
+        results[1]
+            .as_ref()
+            .is_err_and(|why| why.contains(ORDER_CREATED.slug))
+    );
     // One too large for the queue, and what follows it in its group.
-    let huge = Message::PaymentFailed { reason: "x".repeat(1_200_000), cause: PaymentFailure::Declined };
+    let huge = Message::PaymentFailed {
+        reason: "x".repeat(1_200_000),
+        cause: PaymentFailure::Declined,
+    };
     let sent = [
         envelope(order, huge),
         envelope(order, Message::ReleaseStock {}),
         envelope(OrderId(Uuid::now_v7()), Message::ReleaseStock {}),
     ];
     let results = publish(&publisher, &sent).await;
-    assert!(results[0].is_err() && results[1].is_err(), "nothing overtakes what was not taken: {results:?}");
+    assert!(
+        results[0].is_err() && results[1].is_err(),
+        "nothing overtakes what was not taken: {results:?}"
+    );
     assert!(results[2].is_ok(), "{:?}", results[2]);
 }

@@ -4,7 +4,9 @@ use std::time::Instant;
 use adapter_aws::{Clients, DynamoShopStock, DynamoStock, LocalAccess, ReadTable};
 use app::laws;
 use app::ports::ledger::{HoldState, Ledger as _};
-use app::ports::stock::{Adjusted, Adjustment, AdjustmentKind, Confirmed, Reservations as _, Reserved, Stock};
+use app::ports::stock::{
+    Adjusted, Adjustment, AdjustmentKind, Confirmed, Reservations as _, Reserved, Stock,
+};
 use aws_sdk_dynamodb::types::AttributeValue;
 use domain::Timestamp;
 use domain::ids::{OrderId, ProductId};
@@ -30,7 +32,10 @@ async fn a_race_for_a_hundred_units_sells_a_hundred() {
         let begun = Instant::now();
         let race = laws::stock::race(&stock).await;
         let seconds = begun.elapsed().as_secs_f64();
-        println!("{race:?}: {seconds:.2} s, {:.0} transactions/s", race.calls as f64 / seconds);
+        println!(
+            "{race:?}: {seconds:.2} s, {:.0} transactions/s",
+            race.calls as f64 / seconds
+        );
     }
 }
 
@@ -40,7 +45,12 @@ async fn behind_a_proxy(access: &LocalAccess, units: u32) -> (Lossy, DynamoStock
     let lossy = Lossy::before(access).await;
     let stock = names.stock(&super::clients(&lossy.access));
     let product = laws::stock::product("lost");
-    assert!(direct.add_product(&product, units, 0, NOW).await.expect("added"));
+    assert!(
+        direct
+            .add_product(&product, units, 0, NOW)
+            .await
+            .expect("added")
+    );
     (lossy, stock, product.product_id)
 }
 
@@ -52,20 +62,40 @@ async fn an_answer_that_is_lost_costs_no_unit() {
     let (lossy, stock, id) = behind_a_proxy(&aws.access, 3).await;
     let lines = laws::stock::lines(&[(&id, 1)]);
     let units = async || {
-        let counters = stock.product(&id).await.expect("read").expect("there").counters;
+        let counters = stock
+            .product(&id)
+            .await
+            .expect("read")
+            .expect("there")
+            .counters;
         (counters.available, counters.reserved, counters.sold)
     };
     // Lost once: the SDK asks again by itself.
     let order = OrderId(Uuid::now_v7());
     lossy.lose(TRANSACTION, 1);
-    assert_eq!(stock.reserve(order, &lines, NOW, NOW + Duration::MINUTE).await, Ok(Reserved::Held));
+    assert_eq!(
+        stock
+            .reserve(order, &lines, NOW, NOW + Duration::MINUTE)
+            .await,
+        Ok(Reserved::Held)
+    );
     assert_eq!(units().await, (2, 1, 0));
     // Lost for good: the message comes again, long after DynamoDB has forgotten the call.
     for held in [(1, 2, 0), (0, 3, 0)] {
         let order = OrderId(Uuid::now_v7());
         lossy.lose(TRANSACTION, 3);
-        assert!(stock.reserve(order, &lines, NOW, NOW + Duration::MINUTE).await.is_err());
-        assert_eq!(stock.reserve(order, &lines, NOW, NOW + Duration::MINUTE).await, Ok(Reserved::Held));
+        assert!(
+            stock
+                .reserve(order, &lines, NOW, NOW + Duration::MINUTE)
+                .await
+                .is_err()
+        );
+        assert_eq!(
+            stock
+                .reserve(order, &lines, NOW, NOW + Duration::MINUTE)
+                .await,
+            Ok(Reserved::Held)
+        );
         assert_eq!(units().await, held, "the last one too");
     }
     lossy.lose(TRANSACTION, 3);
@@ -85,7 +115,13 @@ async fn items_have_the_attributes_of_the_public_contract() {
     let (stock, tables, _) = super::stock(&clients).await;
     let product = laws::stock::product("item");
     stock.add_product(&product, 5, 2, NOW).await.expect("added");
-    let item = item(&clients, &tables.products, "product_id", product.product_id.as_str()).await;
+    let item = item(
+        &clients,
+        &tables.products,
+        "product_id",
+        product.product_id.as_str(),
+    )
+    .await;
     let names: BTreeSet<&str> = item.keys().map(String::as_str).collect();
     let documented = "product_id name description price_minor currency type image_url available reserved sold \
         written_off received low_stock_threshold last_restocked version created_at updated_at";
@@ -94,33 +130,63 @@ async fn items_have_the_attributes_of_the_public_contract() {
 
     let order = OrderId(Uuid::now_v7());
     let lines = laws::stock::lines(&[(&product.product_id, 2)]);
-    stock.reserve(order, &lines, NOW, NOW + Duration::MINUTE).await.expect("held");
+    stock
+        .reserve(order, &lines, NOW, NOW + Duration::MINUTE)
+        .await
+        .expect("held");
     let reservation = async |tables: &super::StockNames| {
-        self::item(&clients, &tables.reservations, "reservation_id", &order.to_string()).await
+        self::item(
+            &clients,
+            &tables.reservations,
+            "reservation_id",
+            &order.to_string(),
+        )
+        .await
     };
     let held = reservation(&tables).await;
     assert_eq!(held["state"], AttributeValue::S("held".to_owned()));
-    assert_eq!(held["expires_at"], AttributeValue::S("2026-03-01T08:01:00.000000Z".to_owned()));
+    assert_eq!(
+        held["expires_at"],
+        AttributeValue::S("2026-03-01T08:01:00.000000Z".to_owned())
+    );
     let entry = item_of(
         &clients,
         &tables.movements,
         &[
             ("product_id", product.product_id.as_str()),
-            ("movement_id", &format!("2026-03-01T08:00:00.000000Z#reserve#{order}")),
+            (
+                "movement_id",
+                &format!("2026-03-01T08:00:00.000000Z#reserve#{order}"),
+            ),
         ],
     )
     .await;
     let names: BTreeSet<&str> = entry.keys().map(String::as_str).collect();
-    assert_eq!(names, "product_id movement_id kind units reference actor at".split_whitespace().collect());
+    assert_eq!(
+        names,
+        "product_id movement_id kind units reference actor at"
+            .split_whitespace()
+            .collect()
+    );
     assert_eq!(
         (&entry["units"], &entry["actor"]),
-        (&AttributeValue::N("2".to_owned()), &AttributeValue::S("test".to_owned()))
+        (
+            &AttributeValue::N("2".to_owned()),
+            &AttributeValue::S("test".to_owned())
+        )
     );
-    assert!(held.contains_key("lines") && held.contains_key("held_shard") && !held.contains_key("forget_at"));
+    assert!(
+        held.contains_key("lines")
+            && held.contains_key("held_shard")
+            && !held.contains_key("forget_at")
+    );
     stock.confirm(order, NOW).await.expect("sold");
     let sold = reservation(&tables).await;
     assert_eq!(sold["state"], AttributeValue::S("confirmed".to_owned()));
-    assert!(!sold.contains_key("held_shard"), "out of the index of holds");
+    assert!(
+        !sold.contains_key("held_shard"),
+        "out of the index of holds"
+    );
     let forget_at = (NOW + Duration::days(30)).unix_timestamp();
     assert_eq!(sold["forget_at"], AttributeValue::N(forget_at.to_string()));
 }
@@ -133,33 +199,69 @@ async fn a_hand_in_the_table_does_not_close_the_shop() {
     let product = laws::stock::product("sound");
     stock.add_product(&product, 5, 2, NOW).await.expect("added");
     let broken = AttributeValue::S("broken".to_owned());
-    let put = clients.dynamodb().put_item().table_name(&tables.products).item("product_id", broken);
+    let put = clients
+        .dynamodb()
+        .put_item()
+        .table_name(&tables.products)
+        .item("product_id", broken);
     put.send().await.expect("put");
     let products = stock.products().await.expect("listed");
     assert_eq!(products.len(), 1, "what can be read is sold");
 
-    // A supplier's list that turns lines around, moves a terminal's cursor and adds a header to a mail.
-    let name = domain::menu::Product { name: "Lat\u{202e}te\r\nBcc: x".to_owned(), ..laws::stock::product("hostile") };
+    // A supplier's list that turns lines around, moves a terminal's cursor and adds a header to a
+    // mail.
+    let name = domain::menu::Product {
+        name: "Lat\u{202e}te\r\nBcc: x".to_owned(),
+        ..laws::stock::product("hostile")
+    };
     stock.add_product(&name, 5, 2, NOW).await.expect("added");
-    let unseen = domain::menu::Product { name: "\u{202e}\u{200b}".to_owned(), ..laws::stock::product("unseen") };
+    let unseen = domain::menu::Product {
+        name: "\u{202e}\u{200b}".to_owned(),
+        ..laws::stock::product("unseen")
+    };
     stock.add_product(&unseen, 5, 2, NOW).await.expect("added");
-    let shown = stock.product(&name.product_id).await.expect("read").expect("there").product;
+    let shown = stock
+        .product(&name.product_id)
+        .await
+        .expect("read")
+        .expect("there")
+        .product;
     assert_eq!(shown.name, "Latte Bcc: x");
-    assert_eq!(stock.products().await.expect("listed").len(), 2, "what nobody can see is not sold");
+    assert_eq!(
+        stock.products().await.expect("listed").len(),
+        2,
+        "what nobody can see is not sold"
+    );
 
-    // Counters that do not hold what a reservation says: no endless trying, and the product is named.
+    // Counters that do not hold what a reservation says: no endless trying, and the product is
+    // named.
     let order = OrderId(Uuid::now_v7());
     let lines = laws::stock::lines(&[(&product.product_id, 2)]);
-    stock.reserve(order, &lines, NOW, NOW + Duration::MINUTE).await.expect("held");
-    let set = clients.dynamodb().update_item().table_name(&tables.products);
-    set.key("product_id", AttributeValue::S(product.product_id.to_string()))
-        .update_expression("SET reserved = :one")
-        .expression_attribute_values(":one", AttributeValue::N("1".to_owned()))
-        .send()
+    stock
+        .reserve(order, &lines, NOW, NOW + Duration::MINUTE)
         .await
-        .expect("set");
-    let refused = stock.confirm(order, NOW).await.expect_err("two cannot be sold of one");
-    assert!(refused.why.contains(product.product_id.as_str()), "{refused}");
+        .expect("held");
+    let set = clients
+        .dynamodb()
+        .update_item()
+        .table_name(&tables.products);
+    set.key(
+        "product_id",
+        AttributeValue::S(product.product_id.to_string()),
+    )
+    .update_expression("SET reserved = :one")
+    .expression_attribute_values(":one", AttributeValue::N("1".to_owned()))
+    .send()
+    .await
+    .expect("set");
+    let refused = stock
+        .confirm(order, NOW)
+        .await
+        .expect_err("two cannot be sold of one");
+    assert!(
+        refused.why.contains(product.product_id.as_str()),
+        "{refused}"
+    );
 }
 
 /// As the storefront has it, which may read the reservations and not write them.
@@ -174,7 +276,10 @@ async fn stock_with_reservations_that_can_only_be_read_is_adjusted_and_read() {
     assert!(stock.add_product(&product, 5, 0, NOW).await.expect("added"));
     let order = OrderId(Uuid::now_v7());
     let lines = laws::stock::lines(&[(&product.product_id, 2)]);
-    stock.reserve(order, &lines, NOW, NOW + Duration::MINUTE).await.expect("held");
+    stock
+        .reserve(order, &lines, NOW, NOW + Duration::MINUTE)
+        .await
+        .expect("held");
 
     let adjustment = Adjustment {
         movement_id: "a-delivery".to_owned(),
@@ -185,7 +290,10 @@ async fn stock_with_reservations_that_can_only_be_read_is_adjusted_and_read() {
         at: NOW + Duration::HOUR,
     };
     // By the name of the trait: `Stock` has methods of the same names.
-    let after = match app::ports::stock::Adjustments::adjust(&shop, &adjustment).await.expect("an answer") {
+    let after = match app::ports::stock::Adjustments::adjust(&shop, &adjustment)
+        .await
+        .expect("an answer")
+    {
         Adjusted::Now(after) => after,
         other => panic!("{other:?}"),
     };
@@ -194,8 +302,15 @@ async fn stock_with_reservations_that_can_only_be_read_is_adjusted_and_read() {
     assert_eq!(read, Ok(Some(after)));
     let held = shop.reservation(order).await.expect("read").expect("there");
     assert_eq!(held.state, HoldState::Held);
-    let entries = shop.entries(&product.product_id, None, 10).await.expect("read");
-    assert_eq!(entries.len(), 3, "the first units, the hold and the delivery: {entries:?}");
+    let entries = shop
+        .entries(&product.product_id, None, 10)
+        .await
+        .expect("read");
+    assert_eq!(
+        entries.len(),
+        3,
+        "the first units, the hold and the delivery: {entries:?}"
+    );
 }
 
 async fn item(
@@ -212,7 +327,11 @@ async fn item_of(
     table: &str,
     key: &[(&str, &str)],
 ) -> std::collections::HashMap<String, AttributeValue> {
-    let mut call = clients.dynamodb().get_item().table_name(table).consistent_read(true);
+    let mut call = clients
+        .dynamodb()
+        .get_item()
+        .table_name(table)
+        .consistent_read(true);
     for (name, value) in key {
         call = call.key(*name, AttributeValue::S((*value).to_owned()));
     }

@@ -29,21 +29,49 @@ async fn changes_of_products_come_in_order_with_what_was_before() {
     }
 
     let shards = stream.shards().await.expect("shards");
-    let [shard] = shards.as_slice() else { panic!("one shard: {shards:?}") };
-    let all = read(&stream, &shard.id, &Position::Oldest).await.expect("read");
+    let [shard] = shards.as_slice() else {
+        panic!("one shard: {shards:?}")
+    };
+    let all = read(&stream, &shard.id, &Position::Oldest)
+        .await
+        .expect("read");
     let available = |stocked: &Option<app::ports::stock::StockedProduct>| {
         stocked.as_ref().map(|stocked| stocked.counters.available)
     };
-    let seen: Vec<_> = all.iter().map(|record| (available(&record.before), available(&record.after))).collect();
-    assert_eq!(seen, [(None, Some(5)), (Some(5), Some(6)), (Some(6), Some(7)), (Some(7), Some(8))]);
+    let seen: Vec<_> = all
+        .iter()
+        .map(|record| (available(&record.before), available(&record.after)))
+        .collect();
+    assert_eq!(
+        seen,
+        [
+            (None, Some(5)),
+            (Some(5), Some(6)),
+            (Some(6), Some(7)),
+            (Some(7), Some(8))
+        ]
+    );
     assert!(all.iter().all(|record| record.at.is_some()));
 
-    let rest = read(&stream, &shard.id, &Position::After(all[1].sequence.clone())).await.expect("read");
+    let rest = read(
+        &stream,
+        &shard.id,
+        &Position::After(all[1].sequence.clone()),
+    )
+    .await
+    .expect("read");
     assert_eq!(rest, all[2..]);
     // A checkpoint of a stream that was lost.
-    let lost = read(&stream, &shard.id, &Position::After("000000000000000000000001".to_owned())).await;
+    let lost = read(
+        &stream,
+        &shard.id,
+        &Position::After("000000000000000000000001".to_owned()),
+    )
+    .await;
     assert_eq!(lost, Err(StreamError::Trimmed));
-    let gone = stream.open("shardId-00000000000000000000-99999999", &Position::Oldest).await;
+    let gone = stream
+        .open("shardId-00000000000000000000-99999999", &Position::Oldest)
+        .await;
     assert_eq!(gone, Err(StreamError::Trimmed));
 }
 
@@ -72,13 +100,32 @@ async fn a_lease_is_written_by_who_knows_its_counter() {
     let clients = super::clients(&aws.access);
     let (table, _) = super::table(&clients, &LEASES).await;
     let leases = DynamoLeases::new(&clients, WriteTable::named(table));
-    let first = Lease { shard: "a".to_owned(), owner: "one".to_owned(), counter: 1, checkpoint: None, finished: false };
+    let first = Lease {
+        shard: "a".to_owned(),
+        owner: "one".to_owned(),
+        counter: 1,
+        checkpoint: None,
+        finished: false,
+    };
     assert_eq!(leases.write(&first, None).await, Ok(true));
-    assert_eq!(leases.write(&first, None).await, Ok(false), "somebody has it");
-    let second = Lease { owner: "two".to_owned(), counter: 2, checkpoint: Some("7".to_owned()), ..first.clone() };
+    assert_eq!(
+        leases.write(&first, None).await,
+        Ok(false),
+        "somebody has it"
+    );
+    let second = Lease {
+        owner: "two".to_owned(),
+        counter: 2,
+        checkpoint: Some("7".to_owned()),
+        ..first.clone()
+    };
     assert_eq!(leases.write(&second, Some(9)).await, Ok(false));
     assert_eq!(leases.write(&second, Some(1)).await, Ok(true));
-    let ended = Lease { counter: 3, finished: true, ..second.clone() };
+    let ended = Lease {
+        counter: 3,
+        finished: true,
+        ..second.clone()
+    };
     assert_eq!(leases.write(&ended, Some(2)).await, Ok(true));
     assert_eq!(leases.leases().await, Ok(vec![ended]));
 }

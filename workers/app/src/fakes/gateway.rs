@@ -28,7 +28,9 @@ impl MemoryGateway {
     /// What all customers together have paid, in minor units, less what was given back.
     pub fn balance(&self) -> i64 {
         let ledger = self.ledger();
-        let sum = |entries: &HashMap<String, Money>| entries.values().map(|amount| amount.minor).sum::<i64>();
+        let sum = |entries: &HashMap<String, Money>| {
+            entries.values().map(|amount| amount.minor).sum::<i64>()
+        };
         sum(&ledger.charges) - sum(&ledger.refunds)
     }
 
@@ -57,16 +59,30 @@ impl Gateway for MemoryGateway {
     ) -> Result<ChargeOutcome, GatewayError> {
         let mut ledger = self.ledger();
         let amount = *ledger.charges.entry(key.to_owned()).or_insert(amount);
-        let outcome = ChargeOutcome::Captured { charge_id: format!("ch:{key}"), amount };
-        if ledger.silent { Err(lost()) } else { Ok(outcome) }
+        let outcome = ChargeOutcome::Captured {
+            charge_id: format!("ch:{key}"),
+            amount,
+        };
+        if ledger.silent {
+            Err(lost())
+        } else {
+            Ok(outcome)
+        }
     }
 
-    async fn charge_by_key(&self, key: &str, _amount: Money) -> Result<Option<ChargeOutcome>, GatewayError> {
+    async fn charge_by_key(
+        &self,
+        key: &str,
+        _amount: Money,
+    ) -> Result<Option<ChargeOutcome>, GatewayError> {
         let ledger = self.ledger();
         if ledger.silent {
             return Err(lost());
         }
-        let outcome = |amount: &Money| ChargeOutcome::Captured { charge_id: format!("ch:{key}"), amount: *amount };
+        let outcome = |amount: &Money| ChargeOutcome::Captured {
+            charge_id: format!("ch:{key}"),
+            amount: *amount,
+        };
         Ok(ledger.charges.get(key).map(outcome))
     }
 

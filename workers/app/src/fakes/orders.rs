@@ -22,8 +22,9 @@ use crate::ports::access::{AuditEntry, StaffToken};
 use crate::ports::fulfilment::{Shipment, Ticket};
 use crate::ports::journey::TakenIn;
 use crate::ports::orders::{
-    Applied, Change, Due, KeyUse, Letter, NewOrder, OUTBOX_CLAIM, OrderChange, OrderFilter, OrderStore, OutboxRow,
-    Outgoing, Payment, PaymentBooks, PaymentChange, PaymentKind, PaymentState, Placement, SlotClaim, StoredOrder,
+    Applied, Change, Due, KeyUse, Letter, NewOrder, OUTBOX_CLAIM, OrderChange, OrderFilter,
+    OrderStore, OutboxRow, Outgoing, Payment, PaymentBooks, PaymentChange, PaymentKind,
+    PaymentState, Placement, SlotClaim, StoredOrder,
 };
 use crate::ports::redrives::Redrive;
 use crate::ports::scope::Scope;
@@ -113,11 +114,19 @@ impl MemoryOrders {
 
     /// Names the methods without a scope that were called since this was asked last.
     pub fn take_calls_without_scope(&self) -> BTreeSet<&'static str> {
-        std::mem::take(&mut self.without_scope.lock().unwrap_or_else(PoisonError::into_inner))
+        std::mem::take(
+            &mut self
+                .without_scope
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner),
+        )
     }
 
     pub(super) fn without_scope(&self, method: &'static str) {
-        self.without_scope.lock().unwrap_or_else(PoisonError::into_inner).insert(method);
+        self.without_scope
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .insert(method);
     }
 
     /// From now on this order cannot be read.
@@ -130,7 +139,8 @@ impl MemoryOrders {
         self.books().histories_lost = true;
     }
 
-    /// From now on placements and looks at slots are not answered, as by a database that hangs; an order is placed.
+    /// From now on placements and looks at slots are not answered, as by a database that hangs; an
+    /// order is placed.
     pub fn set_silent(&self, silent: bool) {
         self.silent.store(silent, Ordering::Relaxed);
     }
@@ -168,7 +178,11 @@ impl Books {
 
     pub(super) fn unpublished(&self) -> Vec<Envelope> {
         let mut envelopes: Vec<Envelope> = Vec::new();
-        for owed in self.outbox.iter().filter(|owed| owed.published_at.is_none()) {
+        for owed in self
+            .outbox
+            .iter()
+            .filter(|owed| owed.published_at.is_none())
+        {
             if !envelopes.contains(&owed.envelope) {
                 envelopes.push(owed.envelope.clone());
             }
@@ -184,7 +198,11 @@ impl Books {
     }
 
     pub(super) fn is_in(&self, scope: &Scope, order_id: OrderId) -> bool {
-        *scope == Scope::Everything || self.orders.get(&order_id).is_some_and(|kept| scope.has(&kept.stored.order))
+        *scope == Scope::Everything
+            || self
+                .orders
+                .get(&order_id)
+                .is_some_and(|kept| scope.has(&kept.stored.order))
     }
 
     pub(super) fn slot_of(&self, order_id: OrderId) -> Option<Timestamp> {
@@ -193,7 +211,11 @@ impl Books {
 
     /// False when there is no place left.
     fn take_place(&mut self, order: &Order, slot: SlotClaim) -> bool {
-        let key = (order.tenant_id.clone(), order.location_id.clone(), slot.starts_at);
+        let key = (
+            order.tenant_id.clone(),
+            order.location_id.clone(),
+            slot.starts_at,
+        );
         let taken = self.slots.entry(key).or_default();
         let free = *taken < slot.capacity;
         *taken += u32::from(free);
@@ -223,7 +245,10 @@ impl Books {
             charge_id: None,
             reason: None,
         };
-        self.payments.insert((order.order_id, PaymentKind::Charge), (charge, order.created_at));
+        self.payments.insert(
+            (order.order_id, PaymentKind::Charge),
+            (charge, order.created_at),
+        );
         self.owe(&new.outbox, order.created_at);
         let stored = StoredOrder {
             order: order.clone(),
@@ -244,8 +269,14 @@ impl Books {
         if self.inbox.contains_key(&(change.consumer, change.event_id)) {
             return Applied::Duplicate;
         }
-        let order_fits = change.order.as_ref().is_none_or(|order| self.is_as_read(order));
-        let payment_fits = change.payment.as_ref().is_none_or(|payment| self.is_as_expected(payment));
+        let order_fits = change
+            .order
+            .as_ref()
+            .is_none_or(|order| self.is_as_read(order));
+        let payment_fits = change
+            .payment
+            .as_ref()
+            .is_none_or(|payment| self.is_as_expected(payment));
         if !order_fits || !payment_fits {
             return Applied::Conflict;
         }
@@ -255,14 +286,22 @@ impl Books {
             at: change.at,
             delivery: change.delivery,
         };
-        self.inbox.insert((change.consumer, change.event_id), taken_in);
+        self.inbox
+            .insert((change.consumer, change.event_id), taken_in);
         if let Some(moved) = &change.order
             && let Some(kept) = self.orders.get_mut(&moved.order_id)
         {
             let order = &mut kept.stored.order;
             let ended = |status| matches!(status, Status::Cancelled | Status::Failed);
-            if let Some(starts_at) = kept.slot_at.filter(|_| ended(moved.status) && !ended(order.status)) {
-                let key = (order.tenant_id.clone(), order.location_id.clone(), starts_at);
+            if let Some(starts_at) = kept
+                .slot_at
+                .filter(|_| ended(moved.status) && !ended(order.status))
+            {
+                let key = (
+                    order.tenant_id.clone(),
+                    order.location_id.clone(),
+                    starts_at,
+                );
                 self.slots.entry(key).and_modify(|taken| *taken -= 1);
             }
             (order.state, order.status) = (moved.state, moved.status);
@@ -277,7 +316,10 @@ impl Books {
         }
         if let Some(PaymentChange { payment, .. }) = &change.payment {
             let key = (payment.order_id, payment.kind);
-            let (kept, at) = self.payments.entry(key).or_insert_with(|| (payment.clone(), change.at));
+            let (kept, at) = self
+                .payments
+                .entry(key)
+                .or_insert_with(|| (payment.clone(), change.at));
             *at = change.at;
             kept.state = payment.state;
             kept.charge_id.clone_from(&payment.charge_id);
@@ -288,19 +330,31 @@ impl Books {
     }
 
     fn is_as_read(&self, change: &OrderChange) -> bool {
-        self.orders.get(&change.order_id).is_some_and(|kept| kept.stored.order.version == change.expected_version)
+        self.orders
+            .get(&change.order_id)
+            .is_some_and(|kept| kept.stored.order.version == change.expected_version)
     }
 
     fn is_as_expected(&self, change: &PaymentChange) -> bool {
-        let kept = self.payments.get(&(change.payment.order_id, change.payment.kind));
+        let kept = self
+            .payments
+            .get(&(change.payment.order_id, change.payment.kind));
         kept.map(|(payment, _)| payment.state) == change.expected
     }
 }
 
 impl OrderStore for MemoryOrders {
-    async fn next_number(&self, tenant: &TenantId, location: &LocationId, day: Date) -> Result<u64, Unavailable> {
+    async fn next_number(
+        &self,
+        tenant: &TenantId,
+        location: &LocationId,
+        day: Date,
+    ) -> Result<u64, Unavailable> {
         let mut books = self.books();
-        let next = books.numbers.entry((tenant.clone(), location.clone(), day)).or_default();
+        let next = books
+            .numbers
+            .entry((tenant.clone(), location.clone(), day))
+            .or_default();
         *next += 1;
         Ok(*next - 1)
     }
@@ -317,7 +371,11 @@ impl OrderStore for MemoryOrders {
 
     async fn key_use(&self, scope: &Scope, key_hash: &str) -> Result<Option<KeyUse>, Unavailable> {
         let books = self.books();
-        Ok(books.keys.get(key_hash).filter(|used| books.is_in(scope, used.order_id)).cloned())
+        Ok(books
+            .keys
+            .get(key_hash)
+            .filter(|used| books.is_in(scope, used.order_id))
+            .cloned())
     }
 
     async fn load(&self, order_id: OrderId) -> Result<Option<StoredOrder>, Unavailable> {
@@ -325,11 +383,22 @@ impl OrderStore for MemoryOrders {
         self.books().read(order_id)
     }
 
-    async fn load_in(&self, scope: &Scope, order_id: OrderId) -> Result<Option<StoredOrder>, Unavailable> {
-        Ok(self.books().read(order_id)?.filter(|stored| scope.has(&stored.order)))
+    async fn load_in(
+        &self,
+        scope: &Scope,
+        order_id: OrderId,
+    ) -> Result<Option<StoredOrder>, Unavailable> {
+        Ok(self
+            .books()
+            .read(order_id)?
+            .filter(|stored| scope.has(&stored.order)))
     }
 
-    async fn newest_with_number(&self, scope: &Scope, number: OrderNumber) -> Result<Option<OrderId>, Unavailable> {
+    async fn newest_with_number(
+        &self,
+        scope: &Scope,
+        number: OrderNumber,
+    ) -> Result<Option<OrderId>, Unavailable> {
         let (books, number) = (self.books(), number.to_string());
         let orders = books.orders.values().rev().map(|kept| &kept.stored.order);
         Ok(orders
@@ -348,23 +417,42 @@ impl OrderStore for MemoryOrders {
         if books.histories_lost {
             return Err(Unavailable::new("orders", "the connection was lost"));
         }
-        let kept = books.orders.get(&order_id).filter(|kept| scope.has(&kept.stored.order));
+        let kept = books
+            .orders
+            .get(&order_id)
+            .filter(|kept| scope.has(&kept.stored.order));
         let lines = kept.map(|kept| kept.history.as_slice()).unwrap_or_default();
-        Ok(lines.iter().filter(|line| line.seq > after_seq).cloned().collect())
+        Ok(lines
+            .iter()
+            .filter(|line| line.seq > after_seq)
+            .cloned()
+            .collect())
     }
 
-    async fn list_stored(&self, scope: &Scope, filter: &OrderFilter) -> Result<Vec<StoredOrder>, Unavailable> {
+    async fn list_stored(
+        &self,
+        scope: &Scope,
+        filter: &OrderFilter,
+    ) -> Result<Vec<StoredOrder>, Unavailable> {
         let books = self.books();
         // UUIDv7: newest first is greatest first.
         let orders = books.orders.values().rev().map(|kept| &kept.stored);
         let wanted = orders.filter(|stored| {
             scope.has(&stored.order)
                 && (filter.statuses.is_empty() || filter.statuses.contains(&stored.order.status))
-                && filter.before.is_none_or(|before| stored.order.order_id < before)
+                && filter
+                    .before
+                    .is_none_or(|before| stored.order.order_id < before)
                 && (filter.session_hashes.is_empty()
-                    || stored.session_hash.as_ref().is_some_and(|session| filter.session_hashes.contains(session)))
+                    || stored
+                        .session_hash
+                        .as_ref()
+                        .is_some_and(|session| filter.session_hashes.contains(session)))
         });
-        Ok(wanted.take(filter.limit.clamp(1, LIST_MAX) as usize).cloned().collect())
+        Ok(wanted
+            .take(filter.limit.clamp(1, LIST_MAX) as usize)
+            .cloned()
+            .collect())
     }
 
     async fn find_order(
@@ -375,7 +463,9 @@ impl OrderStore for MemoryOrders {
     ) -> Result<Option<StoredOrder>, Unavailable> {
         let books = self.books();
         let wanted = |order: &Order| {
-            scope.has(order) && order.order_number == order_number && order.customer.email.eq_ignore_ascii_case(email)
+            scope.has(order)
+                && order.order_number == order_number
+                && order.customer.email.eq_ignore_ascii_case(email)
         };
         let mut newest_first = books.orders.values().rev().map(|kept| &kept.stored);
         Ok(newest_first.find(|stored| wanted(&stored.order)).cloned())
@@ -384,12 +474,22 @@ impl OrderStore for MemoryOrders {
     async fn pending_orders(&self, scope: &Scope) -> Result<u64, Unavailable> {
         let books = self.books();
         let orders = books.orders.values().map(|kept| &kept.stored.order);
-        Ok(orders.filter(|order| order.status == Status::Pending && scope.has(order)).count() as u64)
+        Ok(orders
+            .filter(|order| order.status == Status::Pending && scope.has(order))
+            .count() as u64)
     }
 
-    async fn payment(&self, order_id: OrderId, kind: PaymentKind) -> Result<Option<Payment>, Unavailable> {
+    async fn payment(
+        &self,
+        order_id: OrderId,
+        kind: PaymentKind,
+    ) -> Result<Option<Payment>, Unavailable> {
         self.without_scope("payment");
-        Ok(self.books().payments.get(&(order_id, kind)).map(|(payment, _)| payment.clone()))
+        Ok(self
+            .books()
+            .payments
+            .get(&(order_id, kind))
+            .map(|(payment, _)| payment.clone()))
     }
 
     async fn payment_in(
@@ -399,28 +499,45 @@ impl OrderStore for MemoryOrders {
         kind: PaymentKind,
     ) -> Result<Option<Payment>, Unavailable> {
         let books = self.books();
-        let payment = books.payments.get(&(order_id, kind)).map(|(payment, _)| payment.clone());
+        let payment = books
+            .payments
+            .get(&(order_id, kind))
+            .map(|(payment, _)| payment.clone());
         Ok(payment.filter(|_| books.is_in(scope, order_id)))
     }
 
     async fn apply(&self, changes: &[Change]) -> Vec<Result<Applied, Unavailable>> {
         self.without_scope("apply");
         let mut books = self.books();
-        changes.iter().map(|change| Ok(books.apply(change))).collect()
+        changes
+            .iter()
+            .map(|change| Ok(books.apply(change)))
+            .collect()
     }
 
-    async fn take_outbox(&self, which: Outgoing, now: Timestamp, limit: u32) -> Result<Vec<OutboxRow>, Unavailable> {
+    async fn take_outbox(
+        &self,
+        which: Outgoing,
+        now: Timestamp,
+        limit: u32,
+    ) -> Result<Vec<OutboxRow>, Unavailable> {
         self.without_scope("take_outbox");
         let mut books = self.books();
         let outbox = &mut books.outbox;
-        let is_free = |owed: &Owed| owed.claim.is_none_or(|(by, until)| by == self.claimant || until <= now);
+        let is_free = |owed: &Owed| {
+            owed.claim
+                .is_none_or(|(by, until)| by == self.claimant || until <= now)
+        };
         let mut heads: Vec<usize> = (0..outbox.len())
             .filter(|&index| {
                 let owed = &outbox[index];
                 let due = owed.published_at.is_none() && owed.retry_at <= now;
-                let meant =
-                    which.to_queues().is_none_or(|to_queues| to_queues == matches!(owed.route, Route::Queue(_)));
-                due && meant && is_free(owed) && !outbox.iter().any(|earlier| owed.is_behind(earlier))
+                let meant = which
+                    .to_queues()
+                    .is_none_or(|to_queues| to_queues == matches!(owed.route, Route::Queue(_)));
+                due && meant
+                    && is_free(owed)
+                    && !outbox.iter().any(|earlier| owed.is_behind(earlier))
             })
             .collect();
         heads.sort_by_key(|&index| outbox[index].retry_at);
@@ -429,15 +546,26 @@ impl OrderStore for MemoryOrders {
         let taken = heads.into_iter().map(|index| {
             let owed = &mut outbox[index];
             owed.claim = Some((self.claimant, now + OUTBOX_CLAIM));
-            let letter = Letter { envelope: owed.envelope.clone(), routes: std::slice::from_ref(owed.route) };
-            OutboxRow { id: owed.id, attempts: owed.attempts, letter: Ok(letter) }
+            let letter = Letter {
+                envelope: owed.envelope.clone(),
+                routes: std::slice::from_ref(owed.route),
+            };
+            OutboxRow {
+                id: owed.id,
+                attempts: owed.attempts,
+                letter: Ok(letter),
+            }
         });
         Ok(taken.collect())
     }
 
     async fn mark_published(&self, ids: &[i64], at: Timestamp) -> Result<(), Unavailable> {
         let mut books = self.books();
-        for owed in books.outbox.iter_mut().filter(|owed| ids.contains(&owed.id)) {
+        for owed in books
+            .outbox
+            .iter_mut()
+            .filter(|owed| ids.contains(&owed.id))
+        {
             owed.published_at = Some(at);
         }
         Ok(())
@@ -446,8 +574,15 @@ impl OrderStore for MemoryOrders {
     async fn put_off(&self, rows: &[(i64, Timestamp)]) -> Result<(), Unavailable> {
         let mut books = self.books();
         for (id, retry_at) in rows {
-            let ours = |owed: &&mut Owed| owed.id == *id && owed.claim.is_some_and(|(by, _)| by == self.claimant);
-            if let Some(owed) = books.outbox.iter_mut().find(ours).filter(|owed| owed.published_at.is_none()) {
+            let ours = |owed: &&mut Owed| {
+                owed.id == *id && owed.claim.is_some_and(|(by, _)| by == self.claimant)
+            };
+            if let Some(owed) = books
+                .outbox
+                .iter_mut()
+                .find(ours)
+                .filter(|owed| owed.published_at.is_none())
+            {
                 owed.attempts += 1;
                 (owed.retry_at, owed.claim) = (*retry_at, None);
             }
@@ -456,37 +591,70 @@ impl OrderStore for MemoryOrders {
     }
 
     async fn oldest_unpublished(&self) -> Result<Option<Timestamp>, Unavailable> {
-        Ok(self.books().outbox.iter().find(|owed| owed.published_at.is_none()).map(|owed| owed.created_at))
+        Ok(self
+            .books()
+            .outbox
+            .iter()
+            .find(|owed| owed.published_at.is_none())
+            .map(|owed| owed.created_at))
     }
 
     async fn outbox_changed(&self, _at_most: std::time::Duration) {
         // It may have something at any time: whoever drives the fake also drives the time.
     }
 
-    async fn take_due(&self, now: Timestamp, again_at: Timestamp, limit: u32) -> Result<Vec<Due>, Unavailable> {
+    async fn take_due(
+        &self,
+        now: Timestamp,
+        again_at: Timestamp,
+        limit: u32,
+    ) -> Result<Vec<Due>, Unavailable> {
         let mut books = self.books();
         let mut due: Vec<(Timestamp, OrderId)> = books
             .orders
             .iter()
-            .filter_map(|(order_id, kept)| Some((kept.next_action_at.filter(|at| *at <= now)?, *order_id)))
+            .filter_map(|(order_id, kept)| {
+                Some((kept.next_action_at.filter(|at| *at <= now)?, *order_id))
+            })
             .collect();
         due.sort();
         let mut taken = Vec::new();
         for (_, order_id) in due.into_iter().take(limit as usize) {
             if let Some(kept) = books.orders.get_mut(&order_id) {
                 kept.next_action_at = Some(again_at);
-                let Order { state, version, created_at, updated_at: since, pickup_at, .. } = kept.stored.order;
-                taken.push(Due { order_id, state, version, created_at, since, pickup_at });
+                let Order {
+                    state,
+                    version,
+                    created_at,
+                    updated_at: since,
+                    pickup_at,
+                    ..
+                } = kept.stored.order;
+                taken.push(Due {
+                    order_id,
+                    state,
+                    version,
+                    created_at,
+                    since,
+                    pickup_at,
+                });
             }
         }
         Ok(taken)
     }
 
-    async fn look_again(&self, orders: &[(OrderId, i64, Option<Timestamp>)]) -> Result<(), Unavailable> {
+    async fn look_again(
+        &self,
+        orders: &[(OrderId, i64, Option<Timestamp>)],
+    ) -> Result<(), Unavailable> {
         self.without_scope("look_again");
         let mut books = self.books();
         for (order_id, version, at) in orders {
-            if let Some(kept) = books.orders.get_mut(order_id).filter(|kept| kept.stored.order.version == *version) {
+            if let Some(kept) = books
+                .orders
+                .get_mut(order_id)
+                .filter(|kept| kept.stored.order.version == *version)
+            {
                 kept.next_action_at = *at;
             }
         }
@@ -497,9 +665,20 @@ impl OrderStore for MemoryOrders {
         let mut books = self.books();
         let limit = limit as usize;
         let sent = |owed: &&Owed| owed.published_at.is_some_and(|at| at < before);
-        let rows: Vec<i64> = books.outbox.iter().filter(sent).map(|owed| owed.id).take(limit).collect();
-        let applied: Vec<_> =
-            books.inbox.iter().filter(|(_, taken)| taken.at < before).map(|(key, _)| *key).take(limit).collect();
+        let rows: Vec<i64> = books
+            .outbox
+            .iter()
+            .filter(sent)
+            .map(|owed| owed.id)
+            .take(limit)
+            .collect();
+        let applied: Vec<_> = books
+            .inbox
+            .iter()
+            .filter(|(_, taken)| taken.at < before)
+            .map(|(key, _)| *key)
+            .take(limit)
+            .collect();
         books.outbox.retain(|owed| !rows.contains(&owed.id));
         books.inbox.retain(|key, _| !applied.contains(key));
         Ok((rows.len() + applied.len()) as u64)
@@ -511,7 +690,10 @@ impl PaymentBooks for MemoryOrders {
         self.without_scope("payments");
         let books = self.books();
         let payments = books.payments.values().map(|(payment, _)| payment);
-        Ok(payments.filter(|payment| orders.contains(&payment.order_id)).cloned().collect())
+        Ok(payments
+            .filter(|payment| orders.contains(&payment.order_id))
+            .cloned()
+            .collect())
     }
 }
 

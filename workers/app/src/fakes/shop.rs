@@ -28,7 +28,11 @@ impl MemoryOrders {
 impl LocationStore for MemoryOrders {
     async fn locations(&self) -> Result<Vec<Shop>, Unavailable> {
         let books = self.books();
-        Ok(if books.locations.is_empty() { vec![Shop::default_shop()] } else { books.locations.clone() })
+        Ok(if books.locations.is_empty() {
+            vec![Shop::default_shop()]
+        } else {
+            books.locations.clone()
+        })
     }
 
     async fn taken(
@@ -43,7 +47,9 @@ impl LocationStore for MemoryOrders {
         let of_location = books.slots.iter().filter(|((of, at, starts_at), taken)| {
             of == tenant && at == location && (from..before).contains(starts_at) && **taken > 0
         });
-        Ok(of_location.map(|((_, _, starts_at), taken)| (*starts_at, *taken)).collect())
+        Ok(of_location
+            .map(|((_, _, starts_at), taken)| (*starts_at, *taken))
+            .collect())
     }
 }
 
@@ -70,13 +76,26 @@ impl FulfilmentStore for MemoryOrders {
 
     async fn tickets(&self, scope: &Scope, orders: &[OrderId]) -> Result<Vec<Ticket>, Unavailable> {
         let books = self.books();
-        let tickets = orders.iter().filter_map(|order_id| books.tickets.get(order_id));
-        Ok(tickets.filter(|(_, (of, at))| scope.includes(of, at)).map(|(ticket, _)| ticket.clone()).collect())
+        let tickets = orders
+            .iter()
+            .filter_map(|order_id| books.tickets.get(order_id));
+        Ok(tickets
+            .filter(|(_, (of, at))| scope.includes(of, at))
+            .map(|(ticket, _)| ticket.clone())
+            .collect())
     }
 
-    async fn shipment(&self, scope: &Scope, order_id: OrderId) -> Result<Option<Shipment>, Unavailable> {
+    async fn shipment(
+        &self,
+        scope: &Scope,
+        order_id: OrderId,
+    ) -> Result<Option<Shipment>, Unavailable> {
         let books = self.books();
-        Ok(books.shipments.get(&order_id).filter(|_| books.is_in(scope, order_id)).cloned())
+        Ok(books
+            .shipments
+            .get(&order_id)
+            .filter(|_| books.is_in(scope, order_id))
+            .cloned())
     }
 }
 
@@ -85,22 +104,48 @@ impl Books {
     fn make(&mut self, fulfilment: &Fulfilment) -> bool {
         let order_id = fulfilment.order_id;
         match &fulfilment.work {
-            Work::Ticket { tenant_id, location_id, day } => {
+            Work::Ticket {
+                tenant_id,
+                location_id,
+                day,
+            } => {
                 if self.tickets.contains_key(&order_id) {
                     return false;
                 }
                 let place = (tenant_id.clone(), location_id.clone());
-                let before = self.tickets.values().filter(|(ticket, at)| ticket.day == *day && *at == place).count();
+                let before = self
+                    .tickets
+                    .values()
+                    .filter(|(ticket, at)| ticket.day == *day && *at == place)
+                    .count();
                 let position = u32::try_from(before + 1).unwrap_or(u32::MAX);
                 let slot_at = self.slot_of(order_id);
-                self.tickets.insert(order_id, (Ticket { order_id, day: *day, position, slot_at }, place));
+                self.tickets.insert(
+                    order_id,
+                    (
+                        Ticket {
+                            order_id,
+                            day: *day,
+                            position,
+                            slot_at,
+                        },
+                        place,
+                    ),
+                );
             }
             Work::Shipment { tracking_number } => {
                 if self.shipments.contains_key(&order_id) {
                     return false;
                 }
                 let (tracking_number, shipped_at) = (tracking_number.clone(), fulfilment.at);
-                self.shipments.insert(order_id, Shipment { order_id, tracking_number, shipped_at });
+                self.shipments.insert(
+                    order_id,
+                    Shipment {
+                        order_id,
+                        tracking_number,
+                        shipped_at,
+                    },
+                );
             }
         }
         true

@@ -13,8 +13,8 @@ use domain::stock::{Counters, Movement};
 use crate::ports::Unavailable;
 use crate::ports::ledger::{ENTRIES_MAX, Entry, Hold, HoldState, Ledger};
 use crate::ports::stock::{
-    Adjusted, Adjustment, AdjustmentKind, Confirmed, ExpiredHold, OPENING, Reservations, Reserved, Stock,
-    StockedProduct,
+    Adjusted, Adjustment, AdjustmentKind, Confirmed, ExpiredHold, OPENING, Reservations, Reserved,
+    Stock, StockedProduct,
 };
 
 /// Who moves the stock of orders here.
@@ -41,7 +41,8 @@ enum Reservation {
 }
 
 impl MemoryStock {
-    /// From now on no call is answered, as by a table that hangs: reads end nothing, and a write is made.
+    /// From now on no call is answered, as by a table that hangs: reads end nothing, and a write is
+    /// made.
     pub fn set_silent(&self, silent: bool) {
         self.silent.store(silent, Ordering::Relaxed);
     }
@@ -60,7 +61,9 @@ impl MemoryStock {
 
     /// The table deletes what settled long ago.
     pub fn forget_settled_holds(&self) {
-        self.books().reservations.retain(|_, reservation| matches!(reservation, Reservation::Held { .. }));
+        self.books()
+            .reservations
+            .retain(|_, reservation| matches!(reservation, Reservation::Held { .. }));
     }
 
     /// Returns when calls are answered, which may be never.
@@ -85,12 +88,24 @@ impl Books {
         now: Timestamp,
     ) -> Result<(), Vec<ProductId>> {
         let after = |product_id: &ProductId, units: u32| {
-            self.products.get(product_id).and_then(|there| there.counters.after(movement(units)).ok())
+            self.products
+                .get(product_id)
+                .and_then(|there| there.counters.after(movement(units)).ok())
         };
-        let counted: Vec<_> =
-            lines.iter().map(|line| (line.product_id.clone(), after(&line.product_id, line.quantity.get()))).collect();
-        let short: Vec<ProductId> =
-            counted.iter().filter(|(_, after)| after.is_none()).map(|(product_id, _)| product_id.clone()).collect();
+        let counted: Vec<_> = lines
+            .iter()
+            .map(|line| {
+                (
+                    line.product_id.clone(),
+                    after(&line.product_id, line.quantity.get()),
+                )
+            })
+            .collect();
+        let short: Vec<ProductId> = counted
+            .iter()
+            .filter(|(_, after)| after.is_none())
+            .map(|(product_id, _)| product_id.clone())
+            .collect();
         if !short.is_empty() {
             return Err(short);
         }
@@ -102,29 +117,52 @@ impl Books {
         }
         for line in lines {
             let movement = movement(line.quantity.get());
-            self.write_down(&line.product_id, movement, &order_id.to_string(), ACTOR, None, now);
+            self.write_down(
+                &line.product_id,
+                movement,
+                &order_id.to_string(),
+                ACTOR,
+                None,
+                now,
+            );
         }
         Ok(())
     }
 
     fn adjust(&mut self, adjustment: &Adjustment) -> Adjusted {
-        let made = (adjustment.product_id.clone(), adjustment.movement_id.clone());
+        let made = (
+            adjustment.product_id.clone(),
+            adjustment.movement_id.clone(),
+        );
         let before = self.adjustments.get(&made).copied();
         let Some(product) = self.products.get_mut(&adjustment.product_id) else {
             return Adjusted::NoSuchProduct;
         };
         if let Some(before) = before {
-            return if before == adjustment.change { Adjusted::Now(product.clone()) } else { Adjusted::IdReused };
+            return if before == adjustment.change {
+                Adjusted::Now(product.clone())
+            } else {
+                Adjusted::IdReused
+            };
         }
         let movement = adjustment.change.movement();
-        let Ok(after) = product.counters.after(movement) else { return Adjusted::TooFew };
+        let Ok(after) = product.counters.after(movement) else {
+            return Adjusted::TooFew;
+        };
         product.counters = after;
         product.version += 1;
         if let AdjustmentKind::Restock(_) = adjustment.change {
             product.last_restocked = Some(adjustment.at);
         }
         let now = product.clone();
-        let Adjustment { product_id, movement_id, actor, reason, at, .. } = adjustment;
+        let Adjustment {
+            product_id,
+            movement_id,
+            actor,
+            reason,
+            at,
+            ..
+        } = adjustment;
         self.write_down(product_id, movement, movement_id, actor, Some(reason), *at);
         self.adjustments.insert(made, adjustment.change);
         Adjusted::Now(now)
@@ -148,7 +186,8 @@ impl Books {
             note: note.map(str::to_owned),
             at,
         };
-        self.ledger.insert((product_id.clone(), entry.entry_id.clone()), entry);
+        self.ledger
+            .insert((product_id.clone(), entry.entry_id.clone()), entry);
     }
 }
 
@@ -180,7 +219,13 @@ impl Stock for MemoryStock {
         if let Err(short) = books.count(order_id, lines, Movement::Reserve, now) {
             return Ok(Reserved::TooFew(short));
         }
-        books.reservations.insert(order_id, Reservation::Held { lines: lines.clone(), expires_at });
+        books.reservations.insert(
+            order_id,
+            Reservation::Held {
+                lines: lines.clone(),
+                expires_at,
+            },
+        );
         Ok(Reserved::Held)
     }
 
@@ -193,15 +238,21 @@ impl Stock for MemoryStock {
         };
         let counted = books.count(order_id, &lines, Movement::Confirm, now);
         counted.map_err(|short| Unavailable::new("stock", format!("{short:?}")))?;
-        books.reservations.insert(order_id, Reservation::Confirmed { lines });
+        books
+            .reservations
+            .insert(order_id, Reservation::Confirmed { lines });
         Ok(Confirmed::Sold)
     }
 
     async fn release(&self, order_id: OrderId, now: Timestamp) -> Result<(), Unavailable> {
         let mut books = self.books();
         let given_back = match books.reservations.get(&order_id) {
-            Some(Reservation::Held { lines, .. }) => Some((lines.clone(), Movement::Release as fn(u32) -> Movement)),
-            Some(Reservation::Confirmed { lines }) => Some((lines.clone(), Movement::Return as fn(u32) -> Movement)),
+            Some(Reservation::Held { lines, .. }) => {
+                Some((lines.clone(), Movement::Release as fn(u32) -> Movement))
+            }
+            Some(Reservation::Confirmed { lines }) => {
+                Some((lines.clone(), Movement::Return as fn(u32) -> Movement))
+            }
             Some(Reservation::Released { .. }) => return Ok(()),
             None => None,
         };
@@ -211,18 +262,33 @@ impl Stock for MemoryStock {
             counted.map_err(|short| Unavailable::new("stock", format!("{short:?}")))?;
             lines_of_it = lines;
         }
-        books.reservations.insert(order_id, Reservation::Released { lines: lines_of_it });
+        books
+            .reservations
+            .insert(order_id, Reservation::Released { lines: lines_of_it });
         Ok(())
     }
 
-    async fn expired_holds(&self, now: Timestamp, limit: u32) -> Result<Vec<ExpiredHold>, Unavailable> {
+    async fn expired_holds(
+        &self,
+        now: Timestamp,
+        limit: u32,
+    ) -> Result<Vec<ExpiredHold>, Unavailable> {
         let books = self.books();
-        let holds = books.reservations.iter().filter_map(|(order_id, reservation)| match reservation {
-            Reservation::Held { expires_at, .. } if *expires_at < now => {
-                Some(ExpiredHold { order_id: *order_id, expires_at: *expires_at })
-            }
-            Reservation::Held { .. } | Reservation::Confirmed { .. } | Reservation::Released { .. } => None,
-        });
+        let holds =
+            books
+                .reservations
+                .iter()
+                .filter_map(|(order_id, reservation)| match reservation {
+                    Reservation::Held { expires_at, .. } if *expires_at < now => {
+                        Some(ExpiredHold {
+                            order_id: *order_id,
+                            expires_at: *expires_at,
+                        })
+                    }
+                    Reservation::Held { .. }
+                    | Reservation::Confirmed { .. }
+                    | Reservation::Released { .. } => None,
+                });
         Ok(holds.take(limit as usize).collect())
     }
 
@@ -252,24 +318,42 @@ impl Stock for MemoryStock {
         };
         books.products.insert(product.product_id.clone(), stocked);
         if received > 0 {
-            books.write_down(&product.product_id, Movement::Restock(received), OPENING, ACTOR, Some(OPENING), now);
+            books.write_down(
+                &product.product_id,
+                Movement::Restock(received),
+                OPENING,
+                ACTOR,
+                Some(OPENING),
+                now,
+            );
         }
         Ok(true)
     }
 }
 
 impl Reservations for MemoryStock {
-    async fn reservation(&self, order_id: OrderId) -> Result<Option<crate::ports::stock::Reservation>, Unavailable> {
+    async fn reservation(
+        &self,
+        order_id: OrderId,
+    ) -> Result<Option<crate::ports::stock::Reservation>, Unavailable> {
         self.answers().await;
         let books = self.books();
-        let Some(reservation) = books.reservations.get(&order_id) else { return Ok(None) };
+        let Some(reservation) = books.reservations.get(&order_id) else {
+            return Ok(None);
+        };
         let (state, lines, expires_at) = match reservation {
             Reservation::Held { lines, expires_at } => (HoldState::Held, lines, Some(*expires_at)),
             Reservation::Confirmed { lines } => (HoldState::Confirmed, lines, None),
             Reservation::Released { lines } => (HoldState::Released, lines, None),
         };
         let lines = Vec::from(lines.clone());
-        Ok(Some(crate::ports::stock::Reservation { state, lines, created_at: None, expires_at, settled_at: None }))
+        Ok(Some(crate::ports::stock::Reservation {
+            state,
+            lines,
+            created_at: None,
+            expires_at,
+            settled_at: None,
+        }))
     }
 }
 
@@ -281,8 +365,12 @@ impl Ledger for MemoryStock {
         limit: u32,
     ) -> Result<Vec<Entry>, Unavailable> {
         let books = self.books();
-        let of_product = books.ledger.values().filter(|entry| entry.product_id == *product_id);
-        let older = of_product.filter(|entry| before.is_none_or(|before| entry.entry_id.as_str() < before));
+        let of_product = books
+            .ledger
+            .values()
+            .filter(|entry| entry.product_id == *product_id);
+        let older =
+            of_product.filter(|entry| before.is_none_or(|before| entry.entry_id.as_str() < before));
         let mut entries: Vec<Entry> = older.cloned().collect();
         entries.reverse();
         entries.truncate(limit.min(ENTRIES_MAX) as usize);
@@ -299,7 +387,11 @@ impl Ledger for MemoryStock {
             };
             let mut lines = Vec::from(lines);
             lines.sort_by(|a, b| a.product_id.cmp(&b.product_id));
-            Hold { order_id: *order_id, state, lines }
+            Hold {
+                order_id: *order_id,
+                state,
+                lines,
+            }
         };
         Ok(books.reservations.iter().map(hold).collect())
     }

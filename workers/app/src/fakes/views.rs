@@ -43,7 +43,10 @@ impl OrderViews for MemoryViews {
             if shown.out_of_reach {
                 return Err(Unavailable::new("order view", "it is out of reach"));
             }
-            let kept = shown.views.entry(view.order_id).or_insert_with(|| view.clone());
+            let kept = shown
+                .views
+                .entry(view.order_id)
+                .or_insert_with(|| view.clone());
             if kept.version < view.version {
                 kept.clone_from(view);
             }

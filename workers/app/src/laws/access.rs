@@ -30,22 +30,56 @@ fn token() -> StaffToken {
 }
 
 async fn a_token_is_recorded_listed_and_revoked_once(store: &impl StaffTokens) {
-    let (first, second) = (token(), StaffToken { issued_at: NOON + Duration::minutes(1), ..token() });
+    let (first, second) = (
+        token(),
+        StaffToken {
+            issued_at: NOON + Duration::minutes(1),
+            ..token()
+        },
+    );
     for token in [&first, &second] {
         store.record_token(token).await.expect("recorded");
     }
     let listed = store.staff_tokens().await.expect("read");
-    let place = |wanted: &StaffToken| listed.iter().position(|token| token == wanted).expect("listed");
+    let place = |wanted: &StaffToken| {
+        listed
+            .iter()
+            .position(|token| token == wanted)
+            .expect("listed")
+    };
     assert!(place(&second) < place(&first), "newest first");
 
-    assert_eq!(store.revoke_token(Uuid::now_v7(), NOON).await.expect("asked"), None, "an unknown id");
-    let before = store.revoke_token(first.id, NOON + Duration::hours(1)).await.expect("revoked");
+    assert_eq!(
+        store
+            .revoke_token(Uuid::now_v7(), NOON)
+            .await
+            .expect("asked"),
+        None,
+        "an unknown id"
+    );
+    let before = store
+        .revoke_token(first.id, NOON + Duration::hours(1))
+        .await
+        .expect("revoked");
     assert_eq!(before, Some(first.clone()));
-    store.revoke_token(first.id, NOON + Duration::hours(2)).await.expect("again");
+    store
+        .revoke_token(first.id, NOON + Duration::hours(2))
+        .await
+        .expect("again");
     let listed = store.staff_tokens().await.expect("read");
-    let now = listed.iter().find(|token| token.id == first.id).expect("listed");
-    assert_eq!(now.revoked_at, Some(NOON + Duration::hours(1)), "the first revocation counts");
-    let other = listed.iter().find(|token| token.id == second.id).expect("listed");
+    let now = listed
+        .iter()
+        .find(|token| token.id == first.id)
+        .expect("listed");
+    assert_eq!(
+        now.revoked_at,
+        Some(NOON + Duration::hours(1)),
+        "the first revocation counts"
+    );
+    let other = listed
+        .iter()
+        .find(|token| token.id == second.id)
+        .expect("listed");
     assert_eq!(other.revoked_at, None);
 }
 
@@ -55,9 +89,18 @@ async fn revoked_tokens_are_told_until_they_expire(store: &impl StaffTokens) {
         store.record_token(token).await.expect("recorded");
     }
     store.revoke_token(revoked.id, NOON).await.expect("revoked");
-    let told = store.revoked_tokens(NOON + Duration::hours(11)).await.expect("read");
-    assert!(told.contains(&revoked.id) && !told.contains(&good.id), "{told:?}");
-    let told = store.revoked_tokens(NOON + Duration::hours(12)).await.expect("read");
+    let told = store
+        .revoked_tokens(NOON + Duration::hours(11))
+        .await
+        .expect("read");
+    assert!(
+        told.contains(&revoked.id) && !told.contains(&good.id),
+        "{told:?}"
+    );
+    let told = store
+        .revoked_tokens(NOON + Duration::hours(12))
+        .await
+        .expect("read");
     assert!(!told.contains(&revoked.id), "it has expired: {told:?}");
 }
 
@@ -75,15 +118,30 @@ fn entry(subject: String, before: Option<&str>) -> AuditEntry {
 
 async fn an_act_that_comes_twice_has_one_row(store: &impl AuditLog) {
     let id = Uuid::now_v7();
-    let act = |subject: &str| AuditEntry { act_id: Some(id.to_string()), ..entry(subject.to_owned(), None) };
-    store.append_audit(&act("product/espresso")).await.expect("appended");
-    store.append_audit(&act("product/tea")).await.expect("appended once");
-    assert_eq!(store.audit_entries(1).await.expect("read"), [act("product/espresso")]);
+    let act = |subject: &str| AuditEntry {
+        act_id: Some(id.to_string()),
+        ..entry(subject.to_owned(), None)
+    };
+    store
+        .append_audit(&act("product/espresso"))
+        .await
+        .expect("appended");
+    store
+        .append_audit(&act("product/tea"))
+        .await
+        .expect("appended once");
+    assert_eq!(
+        store.audit_entries(1).await.expect("read"),
+        [act("product/espresso")]
+    );
 }
 
 async fn an_order_is_moved_with_its_row_or_not_at_all(store: &(impl AuditLog + OrderStore)) {
     let new = new_order();
-    assert_eq!(store.place(std::slice::from_ref(&new)).await, [Ok(Placement::Placed)]);
+    assert_eq!(
+        store.place(std::slice::from_ref(&new)).await,
+        [Ok(Placement::Placed)]
+    );
     let by_staff = |version| {
         let subject = format!("order/{}", new.order.order_id);
         let mut change = step(&new, version, State::Validated);
@@ -93,11 +151,31 @@ async fn an_order_is_moved_with_its_row_or_not_at_all(store: &(impl AuditLog + O
         change
     };
     let (first, stale, second) = (by_staff(1), by_staff(7), by_staff(2));
-    let row = |change: &Change| change.order.as_ref().and_then(|order| order.audit.clone()).expect("an act");
+    let row = |change: &Change| {
+        change
+            .order
+            .as_ref()
+            .and_then(|order| order.audit.clone())
+            .expect("an act")
+    };
     let applied = store.apply(&[first.clone(), stale, second.clone()]).await;
-    assert_eq!(applied, [Ok(Applied::Applied), Ok(Applied::Conflict), Ok(Applied::Applied)]);
-    assert_eq!(store.apply(std::slice::from_ref(&first)).await, [Ok(Applied::Duplicate)]);
-    assert_eq!(store.audit_entries(2).await.expect("read"), [row(&second), row(&first)], "of what was done alone");
+    assert_eq!(
+        applied,
+        [
+            Ok(Applied::Applied),
+            Ok(Applied::Conflict),
+            Ok(Applied::Applied)
+        ]
+    );
+    assert_eq!(
+        store.apply(std::slice::from_ref(&first)).await,
+        [Ok(Applied::Duplicate)]
+    );
+    assert_eq!(
+        store.audit_entries(2).await.expect("read"),
+        [row(&second), row(&first)],
+        "of what was done alone"
+    );
 }
 
 async fn entries_are_read_newest_first(store: &impl AuditLog) {
@@ -106,7 +184,10 @@ async fn entries_are_read_newest_first(store: &impl AuditLog) {
     for entry in &entries {
         store.append_audit(entry).await.expect("appended");
     }
-    let last = entry(format!("order/{}", Uuid::now_v7()), Some(r#"{"status":"preparing"}"#));
+    let last = entry(
+        format!("order/{}", Uuid::now_v7()),
+        Some(r#"{"status":"preparing"}"#),
+    );
     store.append_audit(&last).await.expect("appended");
     let read = store.audit_entries(2).await.expect("read");
     assert_eq!(read, [last, entries[2].clone()]);

@@ -1,4 +1,5 @@
-//! What a `FulfilmentStore` must do. The laws take two stores on the same, migrated database: two processes.
+//! What a `FulfilmentStore` must do. The laws take two stores on the same, migrated database: two
+//! processes.
 
 use contract::messages::Message;
 use domain::ids::{EventId, OrderId};
@@ -11,10 +12,17 @@ use crate::ports::orders::{Applied, NewOrder, OrderStore, Outgoing};
 use crate::ports::scope::Scope;
 use crate::use_cases::{Maker, Shop};
 
-const MAKER: Maker = Maker { role: "fulfilment-worker", version: "0", traceparent: None };
+const MAKER: Maker = Maker {
+    role: "fulfilment-worker",
+    version: "0",
+    traceparent: None,
+};
 
 /// All laws, on orders of their own and on days that no other law has.
-pub async fn all(store: &(impl OrderStore + FulfilmentStore), other: &(impl OrderStore + FulfilmentStore)) {
+pub async fn all(
+    store: &(impl OrderStore + FulfilmentStore),
+    other: &(impl OrderStore + FulfilmentStore),
+) {
     one_order_has_one_ticket(store, other).await;
     positions_of_a_day_have_no_gap(store, other).await;
     one_order_has_one_shipment_and_says_so_once(store, other).await;
@@ -22,29 +30,49 @@ pub async fn all(store: &(impl OrderStore + FulfilmentStore), other: &(impl Orde
 
 async fn placed(store: &impl OrderStore) -> NewOrder {
     let new = super::orders::new_order();
-    store.place(std::slice::from_ref(&new)).await.pop().expect("an answer").expect("placed");
+    store
+        .place(std::slice::from_ref(&new))
+        .await
+        .pop()
+        .expect("an answer")
+        .expect("placed");
     new
 }
 
 fn ticket(new: &NewOrder, day: time::Date) -> Fulfilment {
-    let Shop { tenant_id, location_id, .. } = Shop::default_shop();
+    let Shop {
+        tenant_id,
+        location_id,
+        ..
+    } = Shop::default_shop();
     Fulfilment {
         consumer: MAKER.role,
         event_id: EventId(Uuid::now_v7()),
         order_id: new.order.order_id,
-        work: Work::Ticket { tenant_id, location_id, day },
+        work: Work::Ticket {
+            tenant_id,
+            location_id,
+            day,
+        },
         outbox: Vec::new(),
         at: new.order.created_at,
     }
 }
 
-async fn one_order_has_one_ticket(store: &(impl OrderStore + FulfilmentStore), other: &impl FulfilmentStore) {
+async fn one_order_has_one_ticket(
+    store: &(impl OrderStore + FulfilmentStore),
+    other: &impl FulfilmentStore,
+) {
     let day = date!(2026 - 05 - 01);
     let new = placed(store).await;
     let first = ticket(&new, day);
     assert_eq!(store.fulfil(&first).await, Ok(Applied::Applied));
     assert_eq!(other.fulfil(&first).await, Ok(Applied::Duplicate));
-    assert_eq!(other.fulfil(&ticket(&new, day)).await, Ok(Applied::Conflict), "another event, the same order");
+    assert_eq!(
+        other.fulfil(&ticket(&new, day)).await,
+        Ok(Applied::Conflict),
+        "another event, the same order"
+    );
     let id = new.order.order_id;
     let [made] = other
         .tickets(&Scope::Everything, &[id, OrderId(Uuid::now_v7())])
@@ -66,7 +94,10 @@ async fn positions_of_a_day_have_no_gap(
     for _ in 0..16 {
         orders.push(placed(store).await);
     }
-    let (here, there): (Vec<_>, Vec<_>) = orders.iter().map(|new| (ticket(new, day), ticket(new, day))).unzip();
+    let (here, there): (Vec<_>, Vec<_>) = orders
+        .iter()
+        .map(|new| (ticket(new, day), ticket(new, day)))
+        .unzip();
     let (here, there) = futures::join!(
         join_all(here.iter().map(|ticket| store.fulfil(ticket))),
         join_all(there.iter().map(|ticket| other.fulfil(ticket))),
@@ -101,8 +132,15 @@ async fn one_order_has_one_shipment_and_says_so_once(
         location_id: new.order.location_id.to_string(),
     };
     let shipment = || Fulfilment {
-        work: Work::Shipment { tracking_number: tracking_number.clone() },
-        outbox: vec![MAKER.envelope_with(EventId(Uuid::now_v7()), new.order.created_at, Some(id), said.clone())],
+        work: Work::Shipment {
+            tracking_number: tracking_number.clone(),
+        },
+        outbox: vec![MAKER.envelope_with(
+            EventId(Uuid::now_v7()),
+            new.order.created_at,
+            Some(id),
+            said.clone(),
+        )],
         ..ticket(&new, date!(2026 - 05 - 03))
     };
     let (first, second) = (shipment(), shipment());
@@ -111,19 +149,44 @@ async fn one_order_has_one_shipment_and_says_so_once(
     both.sort_by_key(|applied| *applied != Applied::Applied);
     assert_eq!(both, [Applied::Applied, Applied::Conflict]);
     let kept = other.shipment(&Scope::Everything, id).await.expect("read");
-    assert_eq!(kept, Some(Shipment { order_id: id, tracking_number, shipped_at: new.order.created_at }));
+    assert_eq!(
+        kept,
+        Some(Shipment {
+            order_id: id,
+            tracking_number,
+            shipped_at: new.order.created_at
+        })
+    );
     let mut told = 0;
     loop {
-        let rows = store.take_outbox(Outgoing::All, new.order.created_at, 100).await.expect("read");
+        let rows = store
+            .take_outbox(Outgoing::All, new.order.created_at, 100)
+            .await
+            .expect("read");
         if rows.is_empty() {
             break;
         }
         let of_order = rows.iter().filter_map(|row| row.letter.as_ref().ok());
-        told +=
-            of_order.filter(|letter| letter.envelope.order_id == Some(id) && letter.envelope.message == said).count();
+        told += of_order
+            .filter(|letter| {
+                letter.envelope.order_id == Some(id) && letter.envelope.message == said
+            })
+            .count();
         let ids: Vec<i64> = rows.iter().map(|row| row.id).collect();
-        store.mark_published(&ids, new.order.created_at).await.expect("marked");
+        store
+            .mark_published(&ids, new.order.created_at)
+            .await
+            .expect("marked");
     }
-    assert_eq!(told, said.kind().routes().len(), "once on each of its routes");
-    assert_eq!(store.shipment(&Scope::Everything, OrderId(Uuid::now_v7())).await, Ok(None));
+    assert_eq!(
+        told,
+        said.kind().routes().len(),
+        "once on each of its routes"
+    );
+    assert_eq!(
+        store
+            .shipment(&Scope::Everything, OrderId(Uuid::now_v7()))
+            .await,
+        Ok(None)
+    );
 }

@@ -1,4 +1,5 @@
-//! What a `JourneyStore` and a `RedriveLog` must do: what was written is read back, and of one order only.
+//! What a `JourneyStore` and a `RedriveLog` must do: what was written is read back, and of one
+//! order only.
 
 use contract::event::EventKind;
 use domain::channel::Channel;
@@ -28,20 +29,43 @@ async fn messages_are_followed_to_their_effect(store: &(impl OrderStore + Journe
     empty_the_outbox(store).await;
     let (new, _other) = (placed(store).await, placed(store).await);
     let order_id = new.order.order_id;
-    let before = store.records(&Scope::Everything, order_id).await.expect("read");
-    let written: Vec<(&str, bool)> =
-        before.sent.iter().map(|sent| (sent.kind.as_str(), sent.left_at.is_some())).collect();
-    assert_eq!(written, [("ReserveStock", false), ("OrderCreated", false), ("OrderCreated", false)]);
+    let before = store
+        .records(&Scope::Everything, order_id)
+        .await
+        .expect("read");
+    let written: Vec<(&str, bool)> = before
+        .sent
+        .iter()
+        .map(|sent| (sent.kind.as_str(), sent.left_at.is_some()))
+        .collect();
+    assert_eq!(
+        written,
+        [
+            ("ReserveStock", false),
+            ("OrderCreated", false),
+            ("OrderCreated", false)
+        ]
+    );
     assert_eq!(before.sent[0].route.as_deref(), Some("queue/orders"));
     assert!(before.taken_in.is_empty(), "{:?}", before.taken_in);
 
     empty_the_outbox(store).await;
     let asked = &new.outbox[0];
-    let taken_in = Change { event_id: asked.event_id, delivery: Some(3), ..step(&new, 1, State::Charging) };
+    let taken_in = Change {
+        event_id: asked.event_id,
+        delivery: Some(3),
+        ..step(&new, 1, State::Charging)
+    };
     assert_eq!(apply(store, &taken_in).await, Applied::Applied);
-    let after = store.records(&Scope::Everything, order_id).await.expect("read");
+    let after = store
+        .records(&Scope::Everything, order_id)
+        .await
+        .expect("read");
     assert_eq!(after.sent[0].envelope.as_ref(), Ok(asked));
-    assert_eq!((after.sent[0].written_at, after.sent[0].left_at), (new.order.created_at, Some(NOON)));
+    assert_eq!(
+        (after.sent[0].written_at, after.sent[0].left_at),
+        (new.order.created_at, Some(NOON))
+    );
     let expected = TakenIn {
         consumer: taken_in.consumer.to_owned(),
         event_id: asked.event_id,
@@ -50,20 +74,44 @@ async fn messages_are_followed_to_their_effect(store: &(impl OrderStore + Journe
     };
     assert_eq!(after.taken_in, std::slice::from_ref(&expected));
     assert_eq!(after.sent.len(), 4, "and what it sent: {:?}", after.sent);
-    let found = store.taken_in(taken_in.consumer, asked.event_id).await.expect("read");
+    let found = store
+        .taken_in(taken_in.consumer, asked.event_id)
+        .await
+        .expect("read");
     assert_eq!(found, Some(expected));
-    assert_eq!(store.taken_in("payment-worker", asked.event_id).await.expect("read"), None, "another consumer");
+    assert_eq!(
+        store
+            .taken_in("payment-worker", asked.event_id)
+            .await
+            .expect("read"),
+        None,
+        "another consumer"
+    );
 }
 
 async fn money_and_deadline_are_read(store: &(impl OrderStore + JourneyStore)) {
     let new = placed(store).await;
-    let records = store.records(&Scope::Everything, new.order.order_id).await.expect("read");
-    let [(charge, at)] = records.payments.as_slice() else { panic!("{:?}", records.payments) };
-    assert_eq!((charge.kind, charge.state, *at), (PaymentKind::Charge, PaymentState::Requested, new.order.created_at));
+    let records = store
+        .records(&Scope::Everything, new.order.order_id)
+        .await
+        .expect("read");
+    let [(charge, at)] = records.payments.as_slice() else {
+        panic!("{:?}", records.payments)
+    };
+    assert_eq!(
+        (charge.kind, charge.state, *at),
+        (
+            PaymentKind::Charge,
+            PaymentState::Requested,
+            new.order.created_at
+        )
+    );
     assert_eq!(records.next_action_at, Some(new.next_action_at));
 }
 
-async fn notices_are_read_by_order_and_by_event(store: &(impl OrderStore + JourneyStore + NoticeStore)) {
+async fn notices_are_read_by_order_and_by_event(
+    store: &(impl OrderStore + JourneyStore + NoticeStore),
+) {
     let new = placed(store).await;
     let notice = Notice {
         event_id: EventId(Uuid::now_v7()),
@@ -74,14 +122,35 @@ async fn notices_are_read_by_order_and_by_event(store: &(impl OrderStore + Journ
         at: NOON,
     };
     store.begin_notice(&notice).await.expect("begun");
-    let [begun] = store.notices_of(notice.event_id).await.expect("read").try_into().expect("one");
-    assert_eq!((begun.state.as_str(), begun.attempts, begun.sent_at), ("pending", 1, None));
+    let [begun] = store
+        .notices_of(notice.event_id)
+        .await
+        .expect("read")
+        .try_into()
+        .expect("one");
+    assert_eq!(
+        (begun.state.as_str(), begun.attempts, begun.sent_at),
+        ("pending", 1, None)
+    );
     let sent_at = NOON + Duration::seconds(2);
-    let sent = NoticeEnd::Sent { message_id: "0100-abc".to_owned() };
-    store.end_notice(notice.event_id, notice.channel, &sent, sent_at).await.expect("ended");
-    let [told] =
-        store.records(&Scope::Everything, new.order.order_id).await.expect("read").notices.try_into().expect("one");
-    assert_eq!((told.state.as_str(), told.created_at, told.sent_at), ("sent", NOON, Some(sent_at)));
+    let sent = NoticeEnd::Sent {
+        message_id: "0100-abc".to_owned(),
+    };
+    store
+        .end_notice(notice.event_id, notice.channel, &sent, sent_at)
+        .await
+        .expect("ended");
+    let [told] = store
+        .records(&Scope::Everything, new.order.order_id)
+        .await
+        .expect("read")
+        .notices
+        .try_into()
+        .expect("one");
+    assert_eq!(
+        (told.state.as_str(), told.created_at, told.sent_at),
+        ("sent", NOON, Some(sent_at))
+    );
 }
 
 async fn a_redrive_is_begun_once_and_ends(store: &(impl OrderStore + JourneyStore + RedriveLog)) {
@@ -98,29 +167,83 @@ async fn a_redrive_is_begun_once_and_ends(store: &(impl OrderStore + JourneyStor
         at: NOON,
         end: None,
     };
-    let read = async || store.records(&Scope::Everything, new.order.order_id).await.expect("read").redrives;
+    let read = async || {
+        store
+            .records(&Scope::Everything, new.order.order_id)
+            .await
+            .expect("read")
+            .redrives
+    };
     store.begin_redrive(&redrive).await.expect("begun");
-    store.begin_redrive(&Redrive { actor: "another".to_owned(), ..redrive.clone() }).await.expect("begun again");
-    assert_eq!(read().await, std::slice::from_ref(&redrive), "the first one stands");
+    store
+        .begin_redrive(&Redrive {
+            actor: "another".to_owned(),
+            ..redrive.clone()
+        })
+        .await
+        .expect("begun again");
+    assert_eq!(
+        read().await,
+        std::slice::from_ref(&redrive),
+        "the first one stands"
+    );
     let event_id = redrive.event_id.expect("an event");
-    assert_eq!(apply(store, &Change { event_id, ..step(&new, 1, State::Charging) }).await, Applied::Applied);
-    let taken_in = store.records(&Scope::Everything, new.order.order_id).await.expect("read").taken_in;
-    assert!(taken_in.iter().any(|taken| taken.event_id == event_id), "its effect is found: {taken_in:?}");
+    assert_eq!(
+        apply(
+            store,
+            &Change {
+                event_id,
+                ..step(&new, 1, State::Charging)
+            }
+        )
+        .await,
+        Applied::Applied
+    );
+    let taken_in = store
+        .records(&Scope::Everything, new.order.order_id)
+        .await
+        .expect("read")
+        .taken_in;
+    assert!(
+        taken_in.iter().any(|taken| taken.event_id == event_id),
+        "its effect is found: {taken_in:?}"
+    );
     for end in RedriveEnd::ALL {
-        store.end_redrive(redrive.redrive_id, end, NOON).await.expect("ended");
-        assert_eq!(read().await, [Redrive { end: Some((end, NOON)), ..redrive.clone() }]);
+        store
+            .end_redrive(redrive.redrive_id, end, NOON)
+            .await
+            .expect("ended");
+        assert_eq!(
+            read().await,
+            [Redrive {
+                end: Some((end, NOON)),
+                ..redrive.clone()
+            }]
+        );
     }
 }
 
 async fn the_newest_of_a_kind_is_found(store: &(impl OrderStore + JourneyStore)) {
     placed(store).await;
     let new = placed(store).await;
-    let newest = store.newest_of(EventKind::OrderCreated).await.expect("read");
+    let newest = store
+        .newest_of(EventKind::OrderCreated)
+        .await
+        .expect("read");
     assert_eq!(newest.as_ref(), Some(&new.outbox[1]));
-    assert_eq!(store.newest_of(EventKind::PaymentRefunded).await.expect("read"), None);
+    assert_eq!(
+        store
+            .newest_of(EventKind::PaymentRefunded)
+            .await
+            .expect("read"),
+        None
+    );
 }
 
 async fn of_nothing_there_is_nothing(store: &impl JourneyStore) {
-    let records = store.records(&Scope::Everything, OrderId(Uuid::now_v7())).await.expect("read");
+    let records = store
+        .records(&Scope::Everything, OrderId(Uuid::now_v7()))
+        .await
+        .expect("read");
     assert_eq!(records, crate::ports::journey::Records::default());
 }

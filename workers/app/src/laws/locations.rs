@@ -1,4 +1,5 @@
-//! What a store must do about the rows of locations, which people write by hand. On a migrated database of its own.
+//! What a store must do about the rows of locations, which people write by hand. On a migrated
+//! database of its own.
 
 use domain::money::TaxRate;
 
@@ -16,15 +17,24 @@ async fn shops(store: &impl LocationStore) -> Vec<Shop> {
     store.locations().await.expect("read")
 }
 
-async fn a_rate_that_is_set_in_one_unit_is_the_rate(store: &impl LocationStore, execute: &impl AsyncFn(String)) {
+async fn a_rate_that_is_set_in_one_unit_is_the_rate(
+    store: &impl LocationStore,
+    execute: &impl AsyncFn(String),
+) {
     for (set, millionths) in [
         // What is set alone decides, whatever the other column had.
         ("tax_rate_millionths = 45000", 45_000),
         ("tax_basis_points = 1250", 125_000),
         ("tax_rate_millionths = 88750", 88_750),
         // Haven's own way: both at once.
-        ("tax_rate_millionths = 72549, tax_basis_points = 725", 72_549),
-        ("tax_rate_millionths = 88750, tax_basis_points = 725", 88_750),
+        (
+            "tax_rate_millionths = 72549, tax_basis_points = 725",
+            72_549,
+        ),
+        (
+            "tax_rate_millionths = 88750, tax_basis_points = 725",
+            88_750,
+        ),
         // The basis points of the rate as it is rounded, and as somebody cuts it off.
         ("tax_basis_points = 888", 88_750),
         ("tax_basis_points = 887", 88_700),
@@ -33,8 +43,15 @@ async fn a_rate_that_is_set_in_one_unit_is_the_rate(store: &impl LocationStore, 
         ("tax_basis_points = 500", 50_000),
         ("name = 'Another name'", 50_000),
     ] {
-        execute(format!("UPDATE locations SET {set} WHERE location_id = 'main-street'")).await;
-        assert_eq!(shops(store).await[0].tax, TaxRate::of_millionths(millionths), "{set}");
+        execute(format!(
+            "UPDATE locations SET {set} WHERE location_id = 'main-street'"
+        ))
+        .await;
+        assert_eq!(
+            shops(store).await[0].tax,
+            TaxRate::of_millionths(millionths),
+            "{set}"
+        );
     }
     execute(
         "INSERT INTO locations (tenant_id, location_id, name, currency, tax_basis_points, tax_rate_millionths)
@@ -42,19 +59,36 @@ async fn a_rate_that_is_set_in_one_unit_is_the_rate(store: &impl LocationStore, 
             .to_owned(),
     )
     .await;
-    let kiosk = shops(store).await.into_iter().find(|shop| shop.location_id.as_str() == "kiosk").expect("read");
+    let kiosk = shops(store)
+        .await
+        .into_iter()
+        .find(|shop| shop.location_id.as_str() == "kiosk")
+        .expect("read");
     assert_eq!(kiosk.tax, TaxRate::of_millionths(66_250));
 }
 
-async fn a_location_with_a_refused_row_stops_no_other(store: &impl LocationStore, execute: &impl AsyncFn(String)) {
-    let ids = async || shops(store).await.into_iter().map(|shop| shop.location_id.to_string()).collect::<Vec<_>>();
+async fn a_location_with_a_refused_row_stops_no_other(
+    store: &impl LocationStore,
+    execute: &impl AsyncFn(String),
+) {
+    let ids = async || {
+        shops(store)
+            .await
+            .into_iter()
+            .map(|shop| shop.location_id.to_string())
+            .collect::<Vec<_>>()
+    };
     execute(format!(
         "INSERT INTO locations (tenant_id, location_id, name, currency, tax_basis_points)
         VALUES ('brew-haven', '{OTHER_LOCATION}', 'Another shop', 'USD', 888)"
     ))
     .await;
     let all = ids().await;
-    let others: Vec<_> = all.iter().filter(|id| *id != OTHER_LOCATION).cloned().collect();
+    let others: Vec<_> = all
+        .iter()
+        .filter(|id| *id != OTHER_LOCATION)
+        .cloned()
+        .collect();
     assert_eq!(all.len(), others.len() + 1);
     for (wrong, right) in [
         ("tax_basis_points = 6000", "tax_basis_points = 888"),
@@ -62,7 +96,8 @@ async fn a_location_with_a_refused_row_stops_no_other(store: &impl LocationStore
         ("country = 'XX'", "country = 'DE'"),
         ("currency = 'JPY'", "currency = 'USD'"),
     ] {
-        let set = |to: &str| format!("UPDATE locations SET {to} WHERE location_id = '{OTHER_LOCATION}'");
+        let set =
+            |to: &str| format!("UPDATE locations SET {to} WHERE location_id = '{OTHER_LOCATION}'");
         execute(set(wrong)).await;
         assert_eq!(ids().await, others, "{wrong}");
         execute(set(right)).await;

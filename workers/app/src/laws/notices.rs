@@ -6,8 +6,8 @@ use time::macros::datetime;
 use uuid::Uuid;
 
 use crate::ports::notices::{
-    CLAIM, MESSAGES_PER_DAY, NOTICES_MAX, Notice, NoticeEnd, NoticeFilter, NoticeKind, NoticeRow, NoticeState,
-    NoticeStore, TOO_MANY,
+    CLAIM, MESSAGES_PER_DAY, NOTICES_MAX, Notice, NoticeEnd, NoticeFilter, NoticeKind, NoticeRow,
+    NoticeState, NoticeStore, TOO_MANY,
 };
 
 /// All laws, on notices of their own.
@@ -36,15 +36,21 @@ fn notice(channel: Channel) -> Notice {
 }
 
 fn sent() -> NoticeEnd {
-    NoticeEnd::Sent { message_id: "0100-abc".to_owned() }
+    NoticeEnd::Sent {
+        message_id: "0100-abc".to_owned(),
+    }
 }
 
 fn failed() -> NoticeEnd {
-    NoticeEnd::Failed { reason: "MessageRejected".to_owned() }
+    NoticeEnd::Failed {
+        reason: "MessageRejected".to_owned(),
+    }
 }
 
 fn suppressed() -> NoticeEnd {
-    NoticeEnd::Suppressed { reason: "notification/email_enabled is false".to_owned() }
+    NoticeEnd::Suppressed {
+        reason: "notification/email_enabled is false".to_owned(),
+    }
 }
 
 async fn begin(notices: &impl NoticeStore, notice: &Notice) -> NoticeState {
@@ -52,30 +58,55 @@ async fn begin(notices: &impl NoticeStore, notice: &Notice) -> NoticeState {
 }
 
 async fn end(notices: &impl NoticeStore, notice: &Notice, end: &NoticeEnd) -> bool {
-    notices.end_notice(notice.event_id, notice.channel, end, notice.at).await.expect("ended")
+    notices
+        .end_notice(notice.event_id, notice.channel, end, notice.at)
+        .await
+        .expect("ended")
 }
 
 async fn give_back(notices: &impl NoticeStore, notice: &Notice, why: &str) {
-    notices.give_back_notice(notice.event_id, notice.channel, why).await.expect("given back");
+    notices
+        .give_back_notice(notice.event_id, notice.channel, why)
+        .await
+        .expect("given back");
 }
 
 async fn of_order(notices: &impl NoticeStore, order_id: OrderId, failed: bool) -> Vec<NoticeRow> {
-    notices.notices(&NoticeFilter { order_id: Some(order_id), failed }).await.expect("listed")
+    notices
+        .notices(&NoticeFilter {
+            order_id: Some(order_id),
+            failed,
+        })
+        .await
+        .expect("listed")
 }
 
 async fn tries_are_counted_until_an_end(notices: &impl NoticeStore) {
     let notice = notice(Channel::Email);
-    assert_eq!(begin(notices, &notice).await, NoticeState::Pending { attempt: 1 });
+    assert_eq!(
+        begin(notices, &notice).await,
+        NoticeState::Pending { attempt: 1 }
+    );
     give_back(notices, &notice, "Throttling").await;
-    assert_eq!(begin(notices, &notice).await, NoticeState::Pending { attempt: 2 }, "the first try came to nothing");
+    assert_eq!(
+        begin(notices, &notice).await,
+        NoticeState::Pending { attempt: 2 },
+        "the first try came to nothing"
+    );
     assert!(end(notices, &notice, &sent()).await);
-    assert_eq!(begin(notices, &notice).await, NoticeState::Sent, "what was sent is not sent again");
+    assert_eq!(
+        begin(notices, &notice).await,
+        NoticeState::Sent,
+        "what was sent is not sent again"
+    );
 }
 
 async fn every_end_is_an_end(notices: &impl NoticeStore) {
-    for (how, then) in
-        [(sent(), NoticeState::Sent), (failed(), NoticeState::NotSent), (suppressed(), NoticeState::NotSent)]
-    {
+    for (how, then) in [
+        (sent(), NoticeState::Sent),
+        (failed(), NoticeState::NotSent),
+        (suppressed(), NoticeState::NotSent),
+    ] {
         let notice = notice(Channel::Email);
         begin(notices, &notice).await;
         assert!(end(notices, &notice, &how).await);
@@ -86,7 +117,10 @@ async fn every_end_is_an_end(notices: &impl NoticeStore) {
 async fn the_first_end_stands(notices: &impl NoticeStore) {
     let slow = notice(Channel::Sms);
     begin(notices, &slow).await;
-    let other = Notice { at: slow.at + CLAIM, ..slow.clone() };
+    let other = Notice {
+        at: slow.at + CLAIM,
+        ..slow.clone()
+    };
     begin(notices, &other).await;
     assert!(end(notices, &other, &sent()).await);
     assert!(!end(notices, &slow, &failed()).await, "it was sent");
@@ -96,35 +130,67 @@ async fn the_first_end_stands(notices: &impl NoticeStore) {
 
 async fn channels_are_apart(notices: &impl NoticeStore) {
     let mail = notice(Channel::Email);
-    let text = Notice { channel: Channel::Sms, ..mail.clone() };
+    let text = Notice {
+        channel: Channel::Sms,
+        ..mail.clone()
+    };
     begin(notices, &mail).await;
     end(notices, &mail, &sent()).await;
-    assert_eq!(begin(notices, &text).await, NoticeState::Pending { attempt: 1 });
+    assert_eq!(
+        begin(notices, &text).await,
+        NoticeState::Pending { attempt: 1 }
+    );
 }
 
 async fn one_of_many_at_once_may_send(notices: &impl NoticeStore) {
     let notice = notice(Channel::Email);
     let states = futures::future::join_all((0..8).map(|_| begin(notices, &notice))).await;
-    let may = states.iter().filter(|state| **state == NoticeState::Pending { attempt: 1 }).count();
-    let told_to_wait = states.iter().filter(|state| **state == NoticeState::InHand).count();
+    let may = states
+        .iter()
+        .filter(|state| **state == NoticeState::Pending { attempt: 1 })
+        .count();
+    let told_to_wait = states
+        .iter()
+        .filter(|state| **state == NoticeState::InHand)
+        .count();
     assert_eq!((may, told_to_wait), (1, 7), "{states:?}");
 }
 
 async fn a_try_that_died_is_followed_by_another(notices: &impl NoticeStore) {
     let first = notice(Channel::Email);
     begin(notices, &first).await;
-    let soon = Notice { at: first.at + CLAIM / 2, ..first.clone() };
+    let soon = Notice {
+        at: first.at + CLAIM / 2,
+        ..first.clone()
+    };
     assert_eq!(begin(notices, &soon).await, NoticeState::InHand);
-    let later = Notice { at: first.at + CLAIM, ..first.clone() };
-    assert_eq!(begin(notices, &later).await, NoticeState::Pending { attempt: 2 });
-    assert_eq!(begin(notices, &later).await, NoticeState::InHand, "the second try is one alone, too");
+    let later = Notice {
+        at: first.at + CLAIM,
+        ..first.clone()
+    };
+    assert_eq!(
+        begin(notices, &later).await,
+        NoticeState::Pending { attempt: 2 }
+    );
+    assert_eq!(
+        begin(notices, &later).await,
+        NoticeState::InHand,
+        "the second try is one alone, too"
+    );
 }
 
 async fn how_each_fared_can_be_read(notices: &impl NoticeStore) {
     let order_id = OrderId(Uuid::now_v7());
-    let of = |kind, channel| Notice { order_id: Some(order_id), kind, ..notice(channel) };
+    let of = |kind, channel| Notice {
+        order_id: Some(order_id),
+        kind,
+        ..notice(channel)
+    };
     let refused = of(NoticeKind::OrderConfirmed, Channel::Sms);
-    let instead = Notice { channel: Channel::Email, ..refused.clone() };
+    let instead = Notice {
+        channel: Channel::Email,
+        ..refused.clone()
+    };
     let waiting = of(NoticeKind::OrderReady, Channel::Email);
     for notice in [&refused, &instead, &waiting] {
         begin(notices, notice).await;
@@ -134,18 +200,19 @@ async fn how_each_fared_can_be_read(notices: &impl NoticeStore) {
     give_back(notices, &waiting, "Throttling").await;
 
     let all = of_order(notices, order_id, false).await;
-    let row = |notice: &Notice, state: &str, reason: Option<&str>, message_id: Option<&str>| NoticeRow {
-        event_id: notice.event_id,
-        order_id: notice.order_id,
-        kind: notice.kind.code().to_owned(),
-        channel: notice.channel,
-        state: state.to_owned(),
-        attempts: 1,
-        reason: reason.map(str::to_owned),
-        message_id: message_id.map(str::to_owned),
-        created_at: notice.at,
-        sent_at: (state == "sent").then_some(notice.at),
-    };
+    let row =
+        |notice: &Notice, state: &str, reason: Option<&str>, message_id: Option<&str>| NoticeRow {
+            event_id: notice.event_id,
+            order_id: notice.order_id,
+            kind: notice.kind.code().to_owned(),
+            channel: notice.channel,
+            state: state.to_owned(),
+            attempts: 1,
+            reason: reason.map(str::to_owned),
+            message_id: message_id.map(str::to_owned),
+            created_at: notice.at,
+            sent_at: (state == "sent").then_some(notice.at),
+        };
     let expected = [
         row(&waiting, "pending", Some("Throttling"), None),
         row(&instead, "sent", None, Some("0100-abc")),
@@ -157,15 +224,29 @@ async fn how_each_fared_can_be_read(notices: &impl NoticeStore) {
 
     begin(notices, &waiting).await;
     end(notices, &waiting, &sent()).await;
-    assert_eq!(of_order(notices, order_id, false).await[0].reason, None, "what was sent at last has no fault");
+    assert_eq!(
+        of_order(notices, order_id, false).await[0].reason,
+        None,
+        "what was sent at last has no fault"
+    );
 }
 
 async fn a_list_is_bounded_and_begins_with_the_newest(notices: &impl NoticeStore) {
     let order_id = OrderId(Uuid::now_v7());
     for age in 0..=NOTICES_MAX {
         // The later its id, the older it is.
-        let notice = Notice { order_id: Some(order_id), ..notice(Channel::Email) };
-        begin(notices, &Notice { at: notice.at - time::Duration::seconds(age.into()), ..notice }).await;
+        let notice = Notice {
+            order_id: Some(order_id),
+            ..notice(Channel::Email)
+        };
+        begin(
+            notices,
+            &Notice {
+                at: notice.at - time::Duration::seconds(age.into()),
+                ..notice
+            },
+        )
+        .await;
     }
     let rows = of_order(notices, order_id, false).await;
     assert_eq!(rows.len() as u32, NOTICES_MAX);
@@ -183,9 +264,19 @@ async fn a_recipient_gets_so_many_messages_a_day(notices: &impl NoticeStore) {
     // At once, as workers claim them.
     let many: Vec<Notice> = (0..MESSAGES_PER_DAY + 8).map(|_| to(&recipient)).collect();
     let states = futures::future::join_all(many.iter().map(|notice| begin(notices, notice))).await;
-    let may = states.iter().filter(|state| **state == NoticeState::Pending { attempt: 1 }).count();
-    let suppressed = states.iter().filter(|state| **state == NoticeState::NotSent).count();
-    assert_eq!((may, suppressed), (MESSAGES_PER_DAY as usize, 8), "{states:?}");
+    let may = states
+        .iter()
+        .filter(|state| **state == NoticeState::Pending { attempt: 1 })
+        .count();
+    let suppressed = states
+        .iter()
+        .filter(|state| **state == NoticeState::NotSent)
+        .count();
+    assert_eq!(
+        (may, suppressed),
+        (MESSAGES_PER_DAY as usize, 8),
+        "{states:?}"
+    );
 
     // Another try of one that may be sent is no new message, and what was suppressed stays so.
     for (notice, state) in many.iter().zip(&states) {
@@ -197,11 +288,23 @@ async fn a_recipient_gets_so_many_messages_a_day(notices: &impl NoticeStore) {
         }
     }
     let rows = of_order(notices, order_id, false).await;
-    let reasons: Vec<_> =
-        rows.iter().filter(|row| row.state == "suppressed").map(|row| row.reason.as_deref()).collect();
+    let reasons: Vec<_> = rows
+        .iter()
+        .filter(|row| row.state == "suppressed")
+        .map(|row| row.reason.as_deref())
+        .collect();
     assert_eq!(reasons, [Some(TOO_MANY); 8]);
 
-    assert_eq!(begin(notices, &to("email:another@example.com")).await, NoticeState::Pending { attempt: 1 });
-    let tomorrow = Notice { at: many[0].at + time::Duration::DAY, ..to(&recipient) };
-    assert_eq!(begin(notices, &tomorrow).await, NoticeState::Pending { attempt: 1 });
+    assert_eq!(
+        begin(notices, &to("email:another@example.com")).await,
+        NoticeState::Pending { attempt: 1 }
+    );
+    let tomorrow = Notice {
+        at: many[0].at + time::Duration::DAY,
+        ..to(&recipient)
+    };
+    assert_eq!(
+        begin(notices, &tomorrow).await,
+        NoticeState::Pending { attempt: 1 }
+    );
 }

@@ -1,4 +1,5 @@
-//! What an `OrderStore` must do. The laws take two stores on the same, migrated database: two processes.
+//! What an `OrderStore` must do. The laws take two stores on the same, migrated database: two
+//! processes.
 
 use std::collections::BTreeMap;
 use std::sync::Mutex;
@@ -23,8 +24,8 @@ use uuid::Uuid;
 
 use crate::ports::Source;
 use crate::ports::orders::{
-    Applied, Change, Due, KeyUse, Letter, NewOrder, OUTBOX_CLAIM, OrderChange, OrderFilter, OrderStore, OutboxRow,
-    Outgoing, Payment, PaymentChange, PaymentKind, PaymentState, Placement,
+    Applied, Change, Due, KeyUse, Letter, NewOrder, OUTBOX_CLAIM, OrderChange, OrderFilter,
+    OrderStore, OutboxRow, Outgoing, Payment, PaymentChange, PaymentKind, PaymentState, Placement,
 };
 use crate::ports::publisher::Publisher;
 use crate::ports::scope::Scope;
@@ -56,10 +57,14 @@ pub async fn all(store: &impl OrderStore, other: &impl OrderStore) {
 }
 
 pub(super) const NOON: Timestamp = datetime!(2026-03-01 12:00 UTC);
-const MAKER: Maker = Maker { role: "order-worker", version: "0", traceparent: None };
+const MAKER: Maker = Maker {
+    role: "order-worker",
+    version: "0",
+    traceparent: None,
+};
 
-/// An order as `place_order` makes it: a coffee and two cakes, and text that a store might get wrong. Each is the 47th of
-/// a day of its own: a number is unique on its day.
+/// An order as `place_order` makes it: a coffee and two cakes, and text that a store might get
+/// wrong. Each is the 47th of a day of its own: a number is unique on its day.
 pub fn new_order() -> NewOrder {
     static DAYS: AtomicI64 = AtomicI64::new(0);
     let shop = Shop::default_shop();
@@ -70,16 +75,30 @@ pub fn new_order() -> NewOrder {
         quantity: Quantity::new(quantity).expect("1 to 99"),
         unit_price: price(minor),
     };
-    let items = vec![item("flat-white", "Flat white", 1, 420), item("apple-cake", "Ana's \"Apfelkuchen\" 🍰", 2, 390)];
+    let items = vec![
+        item("flat-white", "Flat white", 1, 420),
+        item("apple-cake", "Ana's \"Apfelkuchen\" 🍰", 2, 390),
+    ];
     let order = Order {
         order_id: OrderId(Uuid::now_v7()),
         tenant_id: shop.tenant_id,
         location_id: shop.location_id,
         order_number: "A-047".to_owned(),
         order_type: OrderType::DineIn,
-        customer: Customer::parse("Zoë O'Neill", "+1 555 010 0123", "zoe@example.com", Country::US)
-            .and_then(|zoe| zoe.told_by(Preferences { email: false, sms: true }).map_err(|error| vec![error]))
-            .expect("a customer"),
+        customer: Customer::parse(
+            "Zoë O'Neill",
+            "+1 555 010 0123",
+            "zoe@example.com",
+            Country::US,
+        )
+        .and_then(|zoe| {
+            zoe.told_by(Preferences {
+                email: false,
+                sms: true,
+            })
+            .map_err(|error| vec![error])
+        })
+        .expect("a customer"),
         special_instructions: "oat milk; no\ncinnamon -- 50% 'hot'".to_owned(),
         // Whatever its type: what is written is read again.
         delivery_address: Some(DeliveryAddress {
@@ -99,7 +118,8 @@ pub fn new_order() -> NewOrder {
         created_at: NOON,
         updated_at: NOON,
     };
-    let message = |message| MAKER.envelope_with(EventId(Uuid::now_v7()), NOON, Some(order.order_id), message);
+    let message =
+        |message| MAKER.envelope_with(EventId(Uuid::now_v7()), NOON, Some(order.order_id), message);
     NewOrder {
         tracking_token: Uuid::now_v7().to_string(),
         session_hash: Some("5e55".to_owned()),
@@ -110,14 +130,25 @@ pub fn new_order() -> NewOrder {
         next_action_at: NOON + time::Duration::seconds(20),
         slot: None,
         history: line(1, None, &order.state),
-        outbox: vec![message(ask_for(Command::ReserveStock, &order)), message(order_created(&order))],
+        outbox: vec![
+            message(ask_for(Command::ReserveStock, &order)),
+            message(order_created(&order)),
+        ],
         order,
     }
 }
 
 fn line(seq: i64, from: Option<Status>, state: &State) -> HistoryEntry {
     let to = state.status().unwrap_or(from.unwrap_or(Status::Pending));
-    HistoryEntry { seq, from, to, step: state.step(), actor: "Ana".to_owned(), note: None, at: NOON }
+    HistoryEntry {
+        seq,
+        from,
+        to,
+        step: state.step(),
+        actor: "Ana".to_owned(),
+        note: None,
+        at: NOON,
+    }
 }
 
 /// One step on from `version`, with one message.
@@ -163,7 +194,10 @@ fn one<T: std::fmt::Debug, E: std::fmt::Debug>(answers: Vec<Result<T, E>>) -> T 
 }
 
 fn all_of<T, E: std::fmt::Debug>(answers: Vec<Result<T, E>>) -> Vec<T> {
-    answers.into_iter().map(|answer| answer.expect("the store is there")).collect()
+    answers
+        .into_iter()
+        .map(|answer| answer.expect("the store is there"))
+        .collect()
 }
 
 pub(super) async fn placed(store: &impl OrderStore) -> NewOrder {
@@ -173,13 +207,21 @@ pub(super) async fn placed(store: &impl OrderStore) -> NewOrder {
 }
 
 async fn now(store: &impl OrderStore, new: &NewOrder) -> Order {
-    store.load(new.order.order_id).await.expect("read").expect("it is there").order
+    store
+        .load(new.order.order_id)
+        .await
+        .expect("read")
+        .expect("it is there")
+        .order
 }
 
 /// What is owed for one order, taken by this store and marked as gone.
 async fn owed(store: &impl OrderStore, order_id: OrderId) -> Vec<Letter> {
     let taken = empty_the_outbox(store).await;
-    taken.into_iter().filter(|letter| letter.envelope.order_id == Some(order_id)).collect()
+    taken
+        .into_iter()
+        .filter(|letter| letter.envelope.order_id == Some(order_id))
+        .collect()
 }
 
 pub(super) async fn empty_the_outbox(store: &impl OrderStore) -> Vec<Letter> {
@@ -195,7 +237,10 @@ pub(super) async fn empty_the_outbox(store: &impl OrderStore) -> Vec<Letter> {
 }
 
 async fn take(store: &impl OrderStore, limit: u32) -> Vec<OutboxRow> {
-    store.take_outbox(Outgoing::All, NOON, limit).await.expect("read")
+    store
+        .take_outbox(Outgoing::All, NOON, limit)
+        .await
+        .expect("read")
 }
 
 async fn mark(store: &impl OrderStore, rows: &[OutboxRow]) {
@@ -216,7 +261,10 @@ fn letters(envelopes: &[Envelope]) -> Vec<Letter> {
     let of = |envelope: &Envelope| {
         let routes = envelope.message.kind().routes().iter();
         routes
-            .map(|route| Letter { envelope: envelope.clone(), routes: std::slice::from_ref(route) })
+            .map(|route| Letter {
+                envelope: envelope.clone(),
+                routes: std::slice::from_ref(route),
+            })
             .collect::<Vec<_>>()
     };
     envelopes.iter().flat_map(of).collect()
@@ -224,59 +272,164 @@ fn letters(envelopes: &[Envelope]) -> Vec<Letter> {
 
 /// A step with a message of its own.
 fn one_more(new: &NewOrder, version: i64, state: State, message: Message) -> Change {
-    let envelope = MAKER.envelope_with(EventId(Uuid::now_v7()), NOON, Some(new.order.order_id), message);
-    Change { outbox: vec![envelope], ..step(new, version, state) }
+    let envelope = MAKER.envelope_with(
+        EventId(Uuid::now_v7()),
+        NOON,
+        Some(new.order.order_id),
+        message,
+    );
+    Change {
+        outbox: vec![envelope],
+        ..step(new, version, state)
+    }
 }
 
 async fn an_accepted_order_is_there_whole(store: &impl OrderStore, other: &impl OrderStore) {
-    let pending = store.pending_orders(&Scope::Everything).await.expect("counted");
+    let pending = store
+        .pending_orders(&Scope::Everything)
+        .await
+        .expect("counted");
     let new = placed(store).await;
     let id = new.order.order_id;
-    let read = other.load(id).await.expect("read").expect("another process sees it");
+    let read = other
+        .load(id)
+        .await
+        .expect("read")
+        .expect("another process sees it");
     assert_eq!(read.order, new.order);
-    assert_eq!((read.tracking_token, read.session_hash), (new.tracking_token.clone(), new.session_hash.clone()));
-    let used = KeyUse { order_id: id, request_hash: new.request_hash.clone(), session_hash: new.session_hash.clone() };
-    assert_eq!(other.key_use(&Scope::Everything, &new.key_hash).await.expect("read"), Some(used));
-    assert_eq!(other.history(&Scope::Everything, id, 0).await.expect("read"), std::slice::from_ref(&new.history));
-    assert_eq!(other.pending_orders(&Scope::Everything).await.expect("counted"), pending + 1);
-    let charge = other.payment(id, PaymentKind::Charge).await.expect("read").expect("the intent to charge");
-    assert_eq!((charge.state, charge.amount), (PaymentState::Requested, new.order.totals.total));
-    assert_eq!((charge.token.as_deref(), charge.charge_id), (Some("tok_ok"), None));
-    assert_eq!(other.payment(id, PaymentKind::Refund).await.expect("read"), None);
+    assert_eq!(
+        (read.tracking_token, read.session_hash),
+        (new.tracking_token.clone(), new.session_hash.clone())
+    );
+    let used = KeyUse {
+        order_id: id,
+        request_hash: new.request_hash.clone(),
+        session_hash: new.session_hash.clone(),
+    };
+    assert_eq!(
+        other
+            .key_use(&Scope::Everything, &new.key_hash)
+            .await
+            .expect("read"),
+        Some(used)
+    );
+    assert_eq!(
+        other
+            .history(&Scope::Everything, id, 0)
+            .await
+            .expect("read"),
+        std::slice::from_ref(&new.history)
+    );
+    assert_eq!(
+        other
+            .pending_orders(&Scope::Everything)
+            .await
+            .expect("counted"),
+        pending + 1
+    );
+    let charge = other
+        .payment(id, PaymentKind::Charge)
+        .await
+        .expect("read")
+        .expect("the intent to charge");
+    assert_eq!(
+        (charge.state, charge.amount),
+        (PaymentState::Requested, new.order.totals.total)
+    );
+    assert_eq!(
+        (charge.token.as_deref(), charge.charge_id),
+        (Some("tok_ok"), None)
+    );
+    assert_eq!(
+        other.payment(id, PaymentKind::Refund).await.expect("read"),
+        None
+    );
     assert!(other.oldest_unpublished().await.expect("read").is_some());
-    assert_eq!(owed(other, id).await, letters(&new.outbox), "messages leave as they were written, by each route");
+    assert_eq!(
+        owed(other, id).await,
+        letters(&new.outbox),
+        "messages leave as they were written, by each route"
+    );
 
     let unknown = OrderId(Uuid::now_v7());
     assert_eq!(store.load(unknown).await.expect("read"), None);
-    assert!(store.history(&Scope::Everything, unknown, 0).await.expect("read").is_empty());
-    assert_eq!(store.key_use(&Scope::Everything, "never used").await.expect("read"), None);
+    assert!(
+        store
+            .history(&Scope::Everything, unknown, 0)
+            .await
+            .expect("read")
+            .is_empty()
+    );
+    assert_eq!(
+        store
+            .key_use(&Scope::Everything, "never used")
+            .await
+            .expect("read"),
+        None
+    );
 }
 
 async fn one_key_gives_one_order(store: &impl OrderStore, other: &impl OrderStore) {
     let first = new_order();
-    let tries: Vec<NewOrder> = (0..16).map(|_| NewOrder { key_hash: first.key_hash.clone(), ..new_order() }).collect();
+    let tries: Vec<NewOrder> = (0..16)
+        .map(|_| NewOrder {
+            key_hash: first.key_hash.clone(),
+            ..new_order()
+        })
+        .collect();
     let tries_here = join_all(tries.iter().step_by(2).map(|new| place(store, new)));
     let tries_there = join_all(tries.iter().skip(1).step_by(2).map(|new| place(other, new)));
     let (here, there) = futures::join!(tries_here, tries_there);
     let outcomes: Vec<Placement> = here.into_iter().chain(there).collect();
-    let placed = outcomes.iter().filter(|outcome| **outcome == Placement::Placed).count();
+    let placed = outcomes
+        .iter()
+        .filter(|outcome| **outcome == Placement::Placed)
+        .count();
     assert_eq!(placed, 1, "{outcomes:?}");
-    let used = store.key_use(&Scope::Everything, &first.key_hash).await.expect("read").expect("used");
+    let used = store
+        .key_use(&Scope::Everything, &first.key_hash)
+        .await
+        .expect("read")
+        .expect("used");
     for outcome in outcomes {
-        assert!(outcome == Placement::Placed || outcome == Placement::KeyUsed(used.clone()), "{outcome:?}");
+        assert!(
+            outcome == Placement::Placed || outcome == Placement::KeyUsed(used.clone()),
+            "{outcome:?}"
+        );
     }
     let there = join_all(tries.iter().map(|new| store.load(new.order.order_id))).await;
-    assert_eq!(there.into_iter().filter(|read| matches!(read, Ok(Some(_)))).count(), 1, "the others left nothing");
+    assert_eq!(
+        there
+            .into_iter()
+            .filter(|read| matches!(read, Ok(Some(_))))
+            .count(),
+        1,
+        "the others left nothing"
+    );
 }
 
 async fn one_key_gives_one_order_within_a_batch(store: &impl OrderStore) {
     let (first, third) = (new_order(), new_order());
-    let repeat = NewOrder { key_hash: first.key_hash.clone(), ..new_order() };
+    let repeat = NewOrder {
+        key_hash: first.key_hash.clone(),
+        ..new_order()
+    };
     let batch = [first, repeat, third];
     let outcomes = all_of(store.place(&batch).await);
-    let used = store.key_use(&Scope::Everything, &batch[0].key_hash).await.expect("read").expect("used");
-    let placed = outcomes.iter().filter(|outcome| **outcome == Placement::Placed).count();
-    assert_eq!((placed, &outcomes[2]), (2, &Placement::Placed), "{outcomes:?}");
+    let used = store
+        .key_use(&Scope::Everything, &batch[0].key_hash)
+        .await
+        .expect("read")
+        .expect("used");
+    let placed = outcomes
+        .iter()
+        .filter(|outcome| **outcome == Placement::Placed)
+        .count();
+    assert_eq!(
+        (placed, &outcomes[2]),
+        (2, &Placement::Placed),
+        "{outcomes:?}"
+    );
     assert!(outcomes.contains(&Placement::KeyUsed(used)), "{outcomes:?}");
 }
 
@@ -290,20 +443,56 @@ async fn a_change_takes_effect_once_and_whole(store: &impl OrderStore) {
     }
     assert_eq!(apply(store, &change).await, Applied::Applied);
     let order = now(store, &new).await;
-    assert_eq!((order.state, order.status, order.version), (State::Charging, Status::Pending, 2));
-    assert_eq!((order.reason.as_deref(), order.updated_at), (Some("because"), change.at));
+    assert_eq!(
+        (order.state, order.status, order.version),
+        (State::Charging, Status::Pending, 2)
+    );
+    assert_eq!(
+        (order.reason.as_deref(), order.updated_at),
+        (Some("because"), change.at)
+    );
     let line = change.order.as_ref().expect("an order").history[0].clone();
-    assert_eq!(store.history(&Scope::Everything, new.order.order_id, 1).await.expect("read"), [line]);
-    assert_eq!(owed(store, new.order.order_id).await, letters(&change.outbox));
+    assert_eq!(
+        store
+            .history(&Scope::Everything, new.order.order_id, 1)
+            .await
+            .expect("read"),
+        [line]
+    );
+    assert_eq!(
+        owed(store, new.order.order_id).await,
+        letters(&change.outbox)
+    );
 
     assert_eq!(apply(store, &change).await, Applied::Duplicate);
-    assert_eq!(now(store, &new).await, order, "the second time changes nothing");
-    assert_eq!(store.history(&Scope::Everything, new.order.order_id, 0).await.expect("read").len(), 2);
-    assert!(owed(store, new.order.order_id).await.is_empty(), "and sends nothing");
+    assert_eq!(
+        now(store, &new).await,
+        order,
+        "the second time changes nothing"
+    );
+    assert_eq!(
+        store
+            .history(&Scope::Everything, new.order.order_id, 0)
+            .await
+            .expect("read")
+            .len(),
+        2
+    );
+    assert!(
+        owed(store, new.order.order_id).await.is_empty(),
+        "and sends nothing"
+    );
 
-    assert_eq!(apply(store, &step(&new, 2, State::Paid)).await, Applied::Applied);
+    assert_eq!(
+        apply(store, &step(&new, 2, State::Paid)).await,
+        Applied::Applied
+    );
     let order = now(store, &new).await;
-    assert_eq!(order.reason.as_deref(), Some("because"), "a reason is kept when none is given");
+    assert_eq!(
+        order.reason.as_deref(),
+        Some("because"),
+        "a reason is kept when none is given"
+    );
 }
 
 async fn a_change_of_what_has_moved_on_leaves_nothing(store: &impl OrderStore) {
@@ -312,7 +501,14 @@ async fn a_change_of_what_has_moved_on_leaves_nothing(store: &impl OrderStore) {
     let mut late = step(&new, 7, State::Paid);
     assert_eq!(apply(store, &late).await, Applied::Conflict);
     assert_eq!(now(store, &new).await, new.order);
-    assert_eq!(store.history(&Scope::Everything, new.order.order_id, 0).await.expect("read").len(), 1);
+    assert_eq!(
+        store
+            .history(&Scope::Everything, new.order.order_id, 0)
+            .await
+            .expect("read")
+            .len(),
+        1
+    );
     assert!(owed(store, new.order.order_id).await.is_empty());
     // Read again, decided again: the same message is not taken for a duplicate.
     if let Some(order) = &mut late.order {
@@ -329,18 +525,44 @@ async fn changes_at_once_take_effect_once(store: &impl OrderStore, other: &impl 
         join_all((0..8).map(|_| apply(other, &change)))
     );
     let outcomes: Vec<Applied> = here.into_iter().chain(there).collect();
-    assert_eq!(outcomes.iter().filter(|outcome| **outcome == Applied::Applied).count(), 1, "{outcomes:?}");
+    assert_eq!(
+        outcomes
+            .iter()
+            .filter(|outcome| **outcome == Applied::Applied)
+            .count(),
+        1,
+        "{outcomes:?}"
+    );
 
     let rivals: Vec<Change> = (0..8).map(|_| step(&new, 2, State::Paid)).collect();
     let outcomes = join_all(rivals.iter().map(|change| apply(store, change))).await;
-    assert_eq!(outcomes.iter().filter(|outcome| **outcome == Applied::Applied).count(), 1, "{outcomes:?}");
+    assert_eq!(
+        outcomes
+            .iter()
+            .filter(|outcome| **outcome == Applied::Applied)
+            .count(),
+        1,
+        "{outcomes:?}"
+    );
     assert!(!outcomes.contains(&Applied::Duplicate), "{outcomes:?}");
     assert_eq!(now(store, &new).await.version, 3, "no version twice");
-    assert_eq!(store.history(&Scope::Everything, new.order.order_id, 0).await.expect("read").len(), 3);
+    assert_eq!(
+        store
+            .history(&Scope::Everything, new.order.order_id, 0)
+            .await
+            .expect("read")
+            .len(),
+        3
+    );
 }
 
 async fn a_change_does_not_keep_back_its_neighbours(store: &impl OrderStore) {
-    let orders = [placed(store).await, placed(store).await, placed(store).await, placed(store).await];
+    let orders = [
+        placed(store).await,
+        placed(store).await,
+        placed(store).await,
+        placed(store).await,
+    ];
     let seen_before = step(&orders[2], 1, State::Charging);
     assert_eq!(apply(store, &seen_before).await, Applied::Applied);
     let batch = [
@@ -350,9 +572,21 @@ async fn a_change_does_not_keep_back_its_neighbours(store: &impl OrderStore) {
         step(&orders[3], 1, State::Charging),
     ];
     let outcomes = all_of(store.apply(&batch).await);
-    assert_eq!(outcomes, [Applied::Applied, Applied::Conflict, Applied::Duplicate, Applied::Applied]);
+    assert_eq!(
+        outcomes,
+        [
+            Applied::Applied,
+            Applied::Conflict,
+            Applied::Duplicate,
+            Applied::Applied
+        ]
+    );
     for (index, version) in [2, 1, 2, 2].into_iter().enumerate() {
-        assert_eq!(now(store, &orders[index]).await.version, version, "order {index}");
+        assert_eq!(
+            now(store, &orders[index]).await.version,
+            version,
+            "order {index}"
+        );
     }
     assert!(store.apply(&[]).await.is_empty());
 }
@@ -360,7 +594,10 @@ async fn a_change_does_not_keep_back_its_neighbours(store: &impl OrderStore) {
 async fn two_steps_of_one_order_in_a_batch(store: &impl OrderStore) {
     let new = placed(store).await;
     let batch = [step(&new, 1, State::Charging), step(&new, 2, State::Paid)];
-    assert_eq!(all_of(store.apply(&batch).await), [Applied::Applied, Applied::Applied]);
+    assert_eq!(
+        all_of(store.apply(&batch).await),
+        [Applied::Applied, Applied::Applied]
+    );
     assert_eq!(now(store, &new).await.version, 3);
 }
 
@@ -371,24 +608,69 @@ async fn a_payment_moves_only_from_what_was_read(store: &impl OrderStore) {
         let token = (kind == PaymentKind::Charge).then(|| "tok_ok".to_owned());
         let charge_id = (state == PaymentState::Captured).then(|| "ch_1".to_owned());
         let amount = new.order.totals.total;
-        let payment = Payment { order_id: id, kind, amount, state, token, charge_id, reason: None };
-        Change { payment: Some(PaymentChange { expected, payment }), ..step(&new, 1, State::Charging) }
+        let payment = Payment {
+            order_id: id,
+            kind,
+            amount,
+            state,
+            token,
+            charge_id,
+            reason: None,
+        };
+        Change {
+            payment: Some(PaymentChange { expected, payment }),
+            ..step(&new, 1, State::Charging)
+        }
     };
     let charge = PaymentKind::Charge;
     let captured = to(charge, PaymentState::Captured, Some(PaymentState::Unknown));
-    assert_eq!(apply(store, &captured).await, Applied::Conflict, "it was never unknown");
-    assert_eq!(now(store, &new).await.version, 1, "the order did not move without its payment");
-    let captured = to(charge, PaymentState::Captured, Some(PaymentState::Requested));
+    assert_eq!(
+        apply(store, &captured).await,
+        Applied::Conflict,
+        "it was never unknown"
+    );
+    assert_eq!(
+        now(store, &new).await.version,
+        1,
+        "the order did not move without its payment"
+    );
+    let captured = to(
+        charge,
+        PaymentState::Captured,
+        Some(PaymentState::Requested),
+    );
     assert_eq!(apply(store, &captured).await, Applied::Applied);
-    let read = store.payment(id, charge).await.expect("read").expect("it is there");
-    assert_eq!((read.state, read.charge_id.as_deref()), (PaymentState::Captured, Some("ch_1")));
+    let read = store
+        .payment(id, charge)
+        .await
+        .expect("read")
+        .expect("it is there");
+    assert_eq!(
+        (read.state, read.charge_id.as_deref()),
+        (PaymentState::Captured, Some("ch_1"))
+    );
 
-    let alone = |change: Change| Change { order: None, outbox: Vec::new(), ..change };
+    let alone = |change: Change| Change {
+        order: None,
+        outbox: Vec::new(),
+        ..change
+    };
     let refund = || alone(to(PaymentKind::Refund, PaymentState::Requested, None));
     assert_eq!(apply(store, &refund()).await, Applied::Applied);
-    assert_eq!(apply(store, &refund()).await, Applied::Conflict, "one refund an order");
-    let read = store.payment(id, PaymentKind::Refund).await.expect("read").expect("it is there");
-    assert_eq!((read.state, read.amount, read.token), (PaymentState::Requested, new.order.totals.total, None));
+    assert_eq!(
+        apply(store, &refund()).await,
+        Applied::Conflict,
+        "one refund an order"
+    );
+    let read = store
+        .payment(id, PaymentKind::Refund)
+        .await
+        .expect("read")
+        .expect("it is there");
+    assert_eq!(
+        (read.state, read.amount, read.token),
+        (PaymentState::Requested, new.order.totals.total, None)
+    );
 }
 
 async fn messages_leave_in_order_and_once(store: &impl OrderStore, other: &impl OrderStore) {
@@ -403,10 +685,22 @@ async fn messages_leave_in_order_and_once(store: &impl OrderStore, other: &impl 
     let first = take(store, 1).await;
     assert_eq!(letters_of(&first), letters(std::slice::from_ref(reserve)));
     let rest = take(other, 10).await;
-    assert_eq!(letters_of(&rest), letters(&new.outbox[1..]), "its other routes do not wait, the same route does");
-    assert_eq!(take(other, 10).await, rest, "what was not marked is still owed");
+    assert_eq!(
+        letters_of(&rest),
+        letters(&new.outbox[1..]),
+        "its other routes do not wait, the same route does"
+    );
+    assert_eq!(
+        take(other, 10).await,
+        rest,
+        "what was not marked is still owed"
+    );
     mark(other, &rest).await;
-    assert_eq!(take(other, 10).await, [], "nothing of the route while its first message is in somebody's hands");
+    assert_eq!(
+        take(other, 10).await,
+        [],
+        "nothing of the route while its first message is in somebody's hands"
+    );
     mark(store, &first).await;
 
     let second = take(other, 10).await;
@@ -419,39 +713,72 @@ async fn messages_leave_in_order_and_once(store: &impl OrderStore, other: &impl 
 async fn commands_and_events_are_taken_apart(store: &impl OrderStore) {
     empty_the_outbox(store).await;
     let new = placed(store).await;
-    let goes_to_a_queue = |letter: &Letter| letter.routes.iter().all(|route| matches!(route, Route::Queue(_)));
-    let (commands, others): (Vec<_>, Vec<_>) = letters(&new.outbox).into_iter().partition(goes_to_a_queue);
+    let goes_to_a_queue = |letter: &Letter| {
+        letter
+            .routes
+            .iter()
+            .all(|route| matches!(route, Route::Queue(_)))
+    };
+    let (commands, others): (Vec<_>, Vec<_>) =
+        letters(&new.outbox).into_iter().partition(goes_to_a_queue);
     assert!(!commands.is_empty() && !others.is_empty(), "{others:?}");
     let take = async |which| letters_of(&store.take_outbox(which, NOON, 100).await.expect("read"));
     assert_eq!(take(Outgoing::Events).await, others);
     assert_eq!(take(Outgoing::Commands).await, commands);
-    mark(store, &store.take_outbox(Outgoing::Commands, NOON, 100).await.expect("read")).await;
+    mark(
+        store,
+        &store
+            .take_outbox(Outgoing::Commands, NOON, 100)
+            .await
+            .expect("read"),
+    )
+    .await;
     assert_eq!(take(Outgoing::Commands).await, []);
     assert_eq!(empty_the_outbox(store).await, others);
 }
 
-async fn a_row_put_off_holds_back_its_order_and_route_only(store: &impl OrderStore, other: &impl OrderStore) {
+async fn a_row_put_off_holds_back_its_order_and_route_only(
+    store: &impl OrderStore,
+    other: &impl OrderStore,
+) {
     empty_the_outbox(store).await;
     let (late, well) = (placed(store).await, placed(store).await);
     let again = one_more(&late, 1, State::Charging, late.outbox[0].message.clone());
     assert_eq!(apply(store, &again).await, Applied::Applied);
     let rows = take(store, 10).await;
-    let (failed, sent): (Vec<OutboxRow>, Vec<OutboxRow>) =
-        rows.into_iter().partition(|row| letter(row).envelope == late.outbox[0]);
-    assert_eq!(letters_of(&sent), [letters(&late.outbox[1..]), letters(&well.outbox)].concat());
+    let (failed, sent): (Vec<OutboxRow>, Vec<OutboxRow>) = rows
+        .into_iter()
+        .partition(|row| letter(row).envelope == late.outbox[0]);
+    assert_eq!(
+        letters_of(&sent),
+        [letters(&late.outbox[1..]), letters(&well.outbox)].concat()
+    );
     mark(store, &sent).await;
     let retry_at = NOON + time::Duration::seconds(1);
-    store.put_off(&[(failed[0].id, retry_at)]).await.expect("put off");
+    store
+        .put_off(&[(failed[0].id, retry_at)])
+        .await
+        .expect("put off");
 
     let just_before = retry_at - time::Duration::milliseconds(1);
     assert_eq!(
-        other.take_outbox(Outgoing::All, just_before, 10).await.expect("read"),
+        other
+            .take_outbox(Outgoing::All, just_before, 10)
+            .await
+            .expect("read"),
         [],
         "it and what is behind it wait"
     );
     let fresh = placed(store).await;
-    let rows = other.take_outbox(Outgoing::All, retry_at, 1).await.expect("read");
-    assert_eq!(letters_of(&rows), letters(&fresh.outbox[..1]), "what was never tried goes first");
+    let rows = other
+        .take_outbox(Outgoing::All, retry_at, 1)
+        .await
+        .expect("read");
+    assert_eq!(
+        letters_of(&rows),
+        letters(&fresh.outbox[..1]),
+        "what was never tried goes first"
+    );
     let tried = other
         .take_outbox(Outgoing::All, retry_at, 10)
         .await
@@ -465,25 +792,57 @@ async fn a_row_put_off_holds_back_its_order_and_route_only(store: &impl OrderSto
     assert_eq!(empty_the_outbox(other).await, left);
 }
 
-async fn what_a_dead_relay_took_is_given_to_another(store: &impl OrderStore, other: &impl OrderStore) {
+async fn what_a_dead_relay_took_is_given_to_another(
+    store: &impl OrderStore,
+    other: &impl OrderStore,
+) {
     empty_the_outbox(store).await;
     placed(store).await;
     let taken = take(store, 10).await;
     let over = NOON + OUTBOX_CLAIM;
     let just_before = over - time::Duration::milliseconds(1);
-    assert_eq!(other.take_outbox(Outgoing::All, just_before, 10).await.expect("read"), [], "it may be alive");
-    assert_eq!(other.take_outbox(Outgoing::All, over, 10).await.expect("read"), taken);
+    assert_eq!(
+        other
+            .take_outbox(Outgoing::All, just_before, 10)
+            .await
+            .expect("read"),
+        [],
+        "it may be alive"
+    );
+    assert_eq!(
+        other
+            .take_outbox(Outgoing::All, over, 10)
+            .await
+            .expect("read"),
+        taken
+    );
     // It was only slow: what it says now of rows that are not its own any more does not count.
     let far = NOON + time::Duration::days(1);
-    store.put_off(&taken.iter().map(|row| (row.id, far)).collect::<Vec<_>>()).await.expect("put off");
-    assert_eq!(store.take_outbox(Outgoing::All, over, 10).await.expect("read"), []);
-    assert_eq!(other.take_outbox(Outgoing::All, over, 10).await.expect("read"), taken);
+    store
+        .put_off(&taken.iter().map(|row| (row.id, far)).collect::<Vec<_>>())
+        .await
+        .expect("put off");
+    assert_eq!(
+        store
+            .take_outbox(Outgoing::All, over, 10)
+            .await
+            .expect("read"),
+        []
+    );
+    assert_eq!(
+        other
+            .take_outbox(Outgoing::All, over, 10)
+            .await
+            .expect("read"),
+        taken
+    );
     mark(other, &taken).await;
 }
 
-/// Many relays, each with its own store, and many orders with many messages for one route. No relay may have a message
-/// in hand while an earlier one of its order has not been sent; and each is sent once. The clock stands, so that no
-/// claim ever runs out: nothing here depends on how long anything takes.
+/// Many relays, each with its own store, and many orders with many messages for one route. No relay
+/// may have a message in hand while an earlier one of its order has not been sent; and each is sent
+/// once. The clock stands, so that no claim ever runs out: nothing here depends on how long
+/// anything takes.
 pub async fn relays_keep_each_order_in_order(relays: &[impl OrderStore]) {
     const ORDERS: usize = 12;
     const MESSAGES: usize = 6;
@@ -495,7 +854,12 @@ pub async fn relays_keep_each_order_in_order(relays: &[impl OrderStore]) {
         let events = written.entry(new.order.order_id).or_default();
         events.push(new.outbox[0].event_id);
         for version in 1..MESSAGES as i64 {
-            let change = one_more(&new, version, State::Charging, new.outbox[0].message.clone());
+            let change = one_more(
+                &new,
+                version,
+                State::Charging,
+                new.outbox[0].message.clone(),
+            );
             assert_eq!(apply(store, &change).await, Applied::Applied);
             events.push(change.outbox[0].event_id);
         }
@@ -513,13 +877,21 @@ async fn relay_all(relay: &impl OrderStore, written: &Told, sent: &Mutex<Told>) 
         // Few at a time, so that a round ends within an order.
         let rows = take(relay, 3).await;
         for Letter { envelope, routes } in letters_of(&rows) {
-            let Some(order_id) = envelope.order_id.filter(|_| routes == [Route::Queue(&queue::ORDERS)]) else {
+            let Some(order_id) = envelope
+                .order_id
+                .filter(|_| routes == [Route::Queue(&queue::ORDERS)])
+            else {
                 continue;
             };
             let mut sent = sent.lock().expect("no relay panicked");
             let before = sent.entry(order_id).or_default();
             let next = written[&order_id].get(before.len());
-            assert_eq!(Some(&envelope.event_id), next, "in hand when {} of order {order_id} were sent", before.len());
+            assert_eq!(
+                Some(&envelope.event_id),
+                next,
+                "in hand when {} of order {order_id} were sent",
+                before.len()
+            );
             before.push(envelope.event_id);
         }
         mark(relay, &rows).await;
@@ -530,14 +902,25 @@ async fn what_has_served_its_time_is_deleted(store: &impl OrderStore) {
     let old = NOON + time::Duration::minutes(1);
     empty_the_outbox(store).await;
     let new = placed(store).await;
-    let (first, second) = (step(&new, 1, State::Charging), Change { at: old, ..step(&new, 2, State::Paid) });
+    let (first, second) = (
+        step(&new, 1, State::Charging),
+        Change {
+            at: old,
+            ..step(&new, 2, State::Paid)
+        },
+    );
     assert_eq!(apply(store, &first).await, Applied::Applied);
     assert_eq!(apply(store, &second).await, Applied::Applied);
     // One is not sent, and one was sent at a time that is not old yet.
     let rows = take(store, 10).await;
-    let [unsent, young, sent @ ..] = rows.as_slice() else { panic!("{rows:?}") };
+    let [unsent, young, sent @ ..] = rows.as_slice() else {
+        panic!("{rows:?}")
+    };
     mark(store, sent).await;
-    store.mark_published(&[young.id], old).await.expect("marked");
+    store
+        .mark_published(&[young.id], old)
+        .await
+        .expect("marked");
 
     let mut deleted = 0;
     loop {
@@ -549,13 +932,27 @@ async fn what_has_served_its_time_is_deleted(store: &impl OrderStore) {
             }
         }
     }
-    assert!(deleted > sent.len() as u64, "the sent rows and the inbox, not {deleted}");
-    assert_eq!(apply(store, &first).await, Applied::Conflict, "it is not known any more, and the order has moved on");
-    assert_eq!(apply(store, &second).await, Applied::Duplicate, "it is too young to be forgotten");
+    assert!(
+        deleted > sent.len() as u64,
+        "the sent rows and the inbox, not {deleted}"
+    );
+    assert_eq!(
+        apply(store, &first).await,
+        Applied::Conflict,
+        "it is not known any more, and the order has moved on"
+    );
+    assert_eq!(
+        apply(store, &second).await,
+        Applied::Duplicate,
+        "it is too young to be forgotten"
+    );
     let left = take(store, 10).await;
     assert_eq!(left[0], *unsent, "what was not sent is never too old");
     assert_eq!(
-        store.prune(old + time::Duration::seconds(1), 10).await.expect("pruned"),
+        store
+            .prune(old + time::Duration::seconds(1), 10)
+            .await
+            .expect("pruned"),
         2,
         "the young, when it is old"
     );
@@ -584,36 +981,83 @@ impl Source for At {
     }
 }
 
-/// What only a database can hold: rows that this program cannot read. `execute` runs a statement on it.
-pub async fn what_cannot_be_read_keeps_nothing_else_back(store: &impl OrderStore, execute: impl AsyncFn(String)) {
+/// What only a database can hold: rows that this program cannot read. `execute` runs a statement on
+/// it.
+pub async fn what_cannot_be_read_keeps_nothing_else_back(
+    store: &impl OrderStore,
+    execute: impl AsyncFn(String),
+) {
     // An order in a state that nobody knows.
     let (odd, fine) = (placed(store).await, placed(store).await);
-    execute(format!("UPDATE orders SET state = 'dreaming' WHERE order_id = '{}'", odd.order.order_id)).await;
+    execute(format!(
+        "UPDATE orders SET state = 'dreaming' WHERE order_id = '{}'",
+        odd.order.order_id
+    ))
+    .await;
     let again_at = odd.next_action_at + time::Duration::seconds(20);
-    let due = store.take_due(odd.next_action_at, again_at, 100).await.expect("the others are there");
+    let due = store
+        .take_due(odd.next_action_at, again_at, 100)
+        .await
+        .expect("the others are there");
     let ids: Vec<OrderId> = due.iter().map(|due| due.order_id).collect();
-    assert!(ids.contains(&fine.order.order_id) && !ids.contains(&odd.order.order_id), "{ids:?}");
-    assert_eq!(store.take_due(odd.next_action_at, again_at, 100).await.expect("taken"), [], "nor does it come at once");
+    assert!(
+        ids.contains(&fine.order.order_id) && !ids.contains(&odd.order.order_id),
+        "{ids:?}"
+    );
+    assert_eq!(
+        store
+            .take_due(odd.next_action_at, again_at, 100)
+            .await
+            .expect("taken"),
+        [],
+        "nor does it come at once"
+    );
 
     // A product whose name turns a line around, from before names were cleaned.
     let hostile = placed(store).await.order.order_id;
-    execute(format!("UPDATE order_items SET name = 'Lat\u{202e}te\u{9b}2J' WHERE order_id = '{hostile}'")).await;
-    let items = store.load(hostile).await.expect("read").expect("there").order.items;
-    assert!(items.iter().all(|item| item.name == "Latte 2J"), "{items:?}");
+    execute(format!(
+        "UPDATE order_items SET name = 'Lat\u{202e}te\u{9b}2J' WHERE order_id = '{hostile}'"
+    ))
+    .await;
+    let items = store
+        .load(hostile)
+        .await
+        .expect("read")
+        .expect("there")
+        .order
+        .items;
+    assert!(
+        items.iter().all(|item| item.name == "Latte 2J"),
+        "{items:?}"
+    );
 
     // A message of another time.
     empty_the_outbox(store).await;
     let (odd, fine) = (placed(store).await, placed(store).await);
-    let reserve = format!("order_id = '{}' AND kind = 'ReserveStock'", odd.order.order_id);
-    execute(format!("UPDATE outbox SET envelope = '{{\"type\":\"ReserveStock\",\"schema\":9}}' WHERE {reserve}")).await;
-    let relay =
-        async |at| relay_some(store, &TakesAll, &At(at), &|| 1.0, Outgoing::All).await.expect("the others leave");
+    let reserve = format!(
+        "order_id = '{}' AND kind = 'ReserveStock'",
+        odd.order.order_id
+    );
+    execute(format!(
+        "UPDATE outbox SET envelope = '{{\"type\":\"ReserveStock\",\"schema\":9}}' WHERE {reserve}"
+    ))
+    .await;
+    let relay = async |at| {
+        relay_some(store, &TakesAll, &At(at), &|| 1.0, Outgoing::All)
+            .await
+            .expect("the others leave")
+    };
     let relayed = relay(NOON).await;
     assert_eq!(
         (relayed.sent, relayed.failed),
-        (letters(&odd.outbox[1..]).len() as u64 + letters(&fine.outbox).len() as u64, 0)
+        (
+            letters(&odd.outbox[1..]).len() as u64 + letters(&fine.outbox).len() as u64,
+            0
+        )
     );
-    let [(id, why)] = relayed.unreadable.as_slice() else { panic!("{relayed:?}") };
+    let [(id, why)] = relayed.unreadable.as_slice() else {
+        panic!("{relayed:?}")
+    };
     assert!(why.contains("version 9"), "{why}");
     let later = one_more(&odd, 1, State::Charging, odd.outbox[0].message.clone());
     assert_eq!(apply(store, &later).await, Applied::Applied);
@@ -622,24 +1066,50 @@ pub async fn what_cannot_be_read_keeps_nothing_else_back(store: &impl OrderStore
         "it is put off for long, and what is behind it waits"
     );
     let mended = odd.outbox[0].encode().replace('\'', "''");
-    execute(format!("UPDATE outbox SET envelope = '{mended}' WHERE id = {id}")).await;
+    execute(format!(
+        "UPDATE outbox SET envelope = '{mended}' WHERE id = {id}"
+    ))
+    .await;
     let tomorrow = NOON + time::Duration::days(1);
-    assert_eq!([relay(tomorrow).await.sent, relay(tomorrow).await.sent], [1, 1], "one after the other");
+    assert_eq!(
+        [relay(tomorrow).await.sent, relay(tomorrow).await.sent],
+        [1, 1],
+        "one after the other"
+    );
 
     // A row of a program from before rows had a route.
     let new = placed(store).await;
     let of_order = format!("order_id = '{}'", new.order.order_id);
-    execute(format!("DELETE FROM outbox WHERE {of_order} AND route = 'bus'")).await;
-    execute(format!("UPDATE outbox SET route = NULL WHERE {of_order} AND kind = 'OrderCreated'")).await;
+    execute(format!(
+        "DELETE FROM outbox WHERE {of_order} AND route = 'bus'"
+    ))
+    .await;
+    execute(format!(
+        "UPDATE outbox SET route = NULL WHERE {of_order} AND kind = 'OrderCreated'"
+    ))
+    .await;
     let after = one_more(&new, 1, State::Charging, new.outbox[0].message.clone());
     assert_eq!(apply(store, &after).await, Applied::Applied);
     for expected in [
-        Letter { envelope: new.outbox[0].clone(), routes: new.outbox[0].message.kind().routes() },
-        Letter { envelope: new.outbox[1].clone(), routes: new.outbox[1].message.kind().routes() },
-        Letter { envelope: after.outbox[0].clone(), routes: after.outbox[0].message.kind().routes() },
+        Letter {
+            envelope: new.outbox[0].clone(),
+            routes: new.outbox[0].message.kind().routes(),
+        },
+        Letter {
+            envelope: new.outbox[1].clone(),
+            routes: new.outbox[1].message.kind().routes(),
+        },
+        Letter {
+            envelope: after.outbox[0].clone(),
+            routes: after.outbox[0].message.kind().routes(),
+        },
     ] {
         let rows = take(store, 10).await;
-        assert_eq!(letters_of(&rows), [expected], "one after the other: it goes everywhere");
+        assert_eq!(
+            letters_of(&rows),
+            [expected],
+            "one after the other: it goes everywhere"
+        );
         mark(store, &rows).await;
     }
 }
@@ -647,17 +1117,36 @@ pub async fn what_cannot_be_read_keeps_nothing_else_back(store: &impl OrderStore
 async fn what_is_due_is_taken_by_one(store: &impl OrderStore, other: &impl OrderStore) {
     // Other laws left orders that are due: these are let go first.
     let far = NOON + time::Duration::days(3650);
-    while !store.take_due(far, far + time::Duration::days(1), 100).await.expect("taken").is_empty() {}
-    let orders = [placed(store).await, placed(store).await, placed(store).await];
+    while !store
+        .take_due(far, far + time::Duration::days(1), 100)
+        .await
+        .expect("taken")
+        .is_empty()
+    {}
+    let orders = [
+        placed(store).await,
+        placed(store).await,
+        placed(store).await,
+    ];
     let due_at = orders[0].next_action_at;
     let again_at = due_at + time::Duration::seconds(20);
-    let early = store.take_due(due_at - time::Duration::milliseconds(1), again_at, 10).await.expect("taken");
+    let early = store
+        .take_due(due_at - time::Duration::milliseconds(1), again_at, 10)
+        .await
+        .expect("taken");
     assert_eq!(early, [], "not before its time");
 
     let first = store.take_due(due_at, again_at, 2).await.expect("taken");
     assert_eq!(first.len(), 2, "not more than was asked for");
-    let (here, there) = futures::join!(store.take_due(due_at, again_at, 10), other.take_due(due_at, again_at, 10));
-    let rest: Vec<Due> = here.expect("taken").into_iter().chain(there.expect("taken")).collect();
+    let (here, there) = futures::join!(
+        store.take_due(due_at, again_at, 10),
+        other.take_due(due_at, again_at, 10)
+    );
+    let rest: Vec<Due> = here
+        .expect("taken")
+        .into_iter()
+        .chain(there.expect("taken"))
+        .collect();
     let mut taken: Vec<Due> = first.into_iter().chain(rest).collect();
     taken.sort_by_key(|due| due.order_id);
     let expected = orders.each_ref().map(|new| Due {
@@ -669,29 +1158,80 @@ async fn what_is_due_is_taken_by_one(store: &impl OrderStore, other: &impl Order
         pickup_at: new.order.pickup_at,
     });
     assert_eq!(taken, expected, "each once");
-    assert_eq!(store.take_due(due_at, again_at, 10).await.expect("taken"), [], "left alone until then");
-    assert_eq!(store.take_due(again_at, far, 10).await.expect("taken").len(), 3);
+    assert_eq!(
+        store.take_due(due_at, again_at, 10).await.expect("taken"),
+        [],
+        "left alone until then"
+    );
+    assert_eq!(
+        store
+            .take_due(again_at, far, 10)
+            .await
+            .expect("taken")
+            .len(),
+        3
+    );
 
-    let (early, elsewhere) = (due_at + time::Duration::seconds(1), due_at - time::Duration::seconds(1));
+    let (early, elsewhere) = (
+        due_at + time::Duration::seconds(1),
+        due_at - time::Duration::seconds(1),
+    );
     let ids = orders.each_ref().map(|new| new.order.order_id);
-    store.look_again(&[(ids[0], 1, Some(early)), (ids[1], 7, Some(elsewhere))]).await.expect("noted");
+    store
+        .look_again(&[(ids[0], 1, Some(early)), (ids[1], 7, Some(elsewhere))])
+        .await
+        .expect("noted");
     let found = store.take_due(early, far, 10).await.expect("taken");
-    assert_eq!(found.iter().map(|due| due.order_id).collect::<Vec<_>>(), [ids[0]], "the other one has moved on");
+    assert_eq!(
+        found.iter().map(|due| due.order_id).collect::<Vec<_>>(),
+        [ids[0]],
+        "the other one has moved on"
+    );
     store.look_again(&[(ids[2], 1, None)]).await.expect("noted");
-    assert_eq!(store.take_due(far, far, 10).await.expect("taken").len(), 2, "not that one");
-    store.look_again(&[(ids[2], 1, Some(far))]).await.expect("noted");
+    assert_eq!(
+        store.take_due(far, far, 10).await.expect("taken").len(),
+        2,
+        "not that one"
+    );
+    store
+        .look_again(&[(ids[2], 1, Some(far))])
+        .await
+        .expect("noted");
 
-    assert_eq!(apply(store, &step(&orders[0], 1, State::Completed)).await, Applied::Applied);
-    assert_eq!(store.take_due(far, far + time::Duration::days(1), 10).await.expect("taken").len(), 2, "never again");
+    assert_eq!(
+        apply(store, &step(&orders[0], 1, State::Completed)).await,
+        Applied::Applied
+    );
+    assert_eq!(
+        store
+            .take_due(far, far + time::Duration::days(1), 10)
+            .await
+            .expect("taken")
+            .len(),
+        2,
+        "never again"
+    );
 }
 
-/// Sixty-four takers race over midnight, in two processes: each number once on its day, and each day begins anew.
-async fn numbers_restart_each_day_and_are_given_out_once(store: &impl OrderStore, other: &impl OrderStore) {
-    let Shop { tenant_id, location_id, .. } = Shop::default_shop();
+/// Sixty-four takers race over midnight, in two processes: each number once on its day, and each
+/// day begins anew.
+async fn numbers_restart_each_day_and_are_given_out_once(
+    store: &impl OrderStore,
+    other: &impl OrderStore,
+) {
+    let Shop {
+        tenant_id,
+        location_id,
+        ..
+    } = Shop::default_shop();
     let (today, tomorrow) = (date!(2031 - 12 - 31), date!(2032 - 01 - 01));
     let takers = (0..64).map(|taker: u32| {
         // Around midnight some clocks are ahead of others.
-        let day = if taker < 24 || (taker < 40 && taker.is_multiple_of(2)) { today } else { tomorrow };
+        let day = if taker < 24 || (taker < 40 && taker.is_multiple_of(2)) {
+            today
+        } else {
+            tomorrow
+        };
         let (tenant_id, location_id) = (&tenant_id, &location_id);
         async move {
             let number = match taker % 2 {
@@ -703,13 +1243,27 @@ async fn numbers_restart_each_day_and_are_given_out_once(store: &impl OrderStore
     });
     let taken = join_all(takers).await;
     for day in [today, tomorrow] {
-        let mut numbers: Vec<u64> = taken.iter().filter(|(of, _)| *of == day).map(|(_, number)| *number).collect();
+        let mut numbers: Vec<u64> = taken
+            .iter()
+            .filter(|(of, _)| *of == day)
+            .map(|(_, number)| *number)
+            .collect();
         let count = numbers.len();
         numbers.sort_unstable();
         numbers.dedup();
-        assert_eq!((numbers.len(), numbers[0]), (count, 0), "{day}: {numbers:?}");
+        assert_eq!(
+            (numbers.len(), numbers[0]),
+            (count, 0),
+            "{day}: {numbers:?}"
+        );
     }
-    assert_eq!(store.next_number(&tenant_id, &location_id, date!(2032 - 01 - 02)).await, Ok(0), "A-000");
+    assert_eq!(
+        store
+            .next_number(&tenant_id, &location_id, date!(2032 - 01 - 02))
+            .await,
+        Ok(0),
+        "A-000"
+    );
 }
 
 /// A number is said at the counter, where the newest order with it is meant.
@@ -718,8 +1272,16 @@ async fn a_number_alone_means_the_newest(store: &impl OrderStore) {
     assert_eq!(old.order.order_number, new.order.order_number);
     let number = OrderNumber::parse(&new.order.order_number).expect("a number");
     let here = Scope::of(&Shop::default_shop());
-    assert_eq!(store.newest_with_number(&here, number).await, Ok(Some(new.order.order_id)));
-    assert_eq!(store.newest_with_number(&here, OrderNumber::of(123_456)).await, Ok(None));
+    assert_eq!(
+        store.newest_with_number(&here, number).await,
+        Ok(Some(new.order.order_id))
+    );
+    assert_eq!(
+        store
+            .newest_with_number(&here, OrderNumber::of(123_456))
+            .await,
+        Ok(None)
+    );
 }
 
 async fn lists_are_newest_first_and_go_on(store: &impl OrderStore) {
@@ -727,35 +1289,86 @@ async fn lists_are_newest_first_and_go_on(store: &impl OrderStore) {
     for _ in 0..5 {
         orders.push(placed(store).await);
     }
-    assert_eq!(apply(store, &step(&orders[1], 1, State::Confirmed)).await, Applied::Applied);
-    let ids = |orders: Vec<Order>| orders.into_iter().map(|order| order.order_id).collect::<Vec<_>>();
+    assert_eq!(
+        apply(store, &step(&orders[1], 1, State::Confirmed)).await,
+        Applied::Applied
+    );
+    let ids = |orders: Vec<Order>| {
+        orders
+            .into_iter()
+            .map(|order| order.order_id)
+            .collect::<Vec<_>>()
+    };
     let id = |index: usize| orders[index].order.order_id;
 
-    let page = store.list(&Scope::Everything, &OrderFilter { limit: 2, ..OrderFilter::default() }).await.expect("read");
+    let page = store
+        .list(
+            &Scope::Everything,
+            &OrderFilter {
+                limit: 2,
+                ..OrderFilter::default()
+            },
+        )
+        .await
+        .expect("read");
     assert_eq!(ids(page), [id(4), id(3)]);
     let page = store
-        .list(&Scope::Everything, &OrderFilter { limit: 2, before: Some(id(3)), ..OrderFilter::default() })
+        .list(
+            &Scope::Everything,
+            &OrderFilter {
+                limit: 2,
+                before: Some(id(3)),
+                ..OrderFilter::default()
+            },
+        )
         .await
         .expect("read");
     assert_eq!(page[1].items, orders[1].order.items, "with their items");
     assert_eq!(ids(page), [id(2), id(1)]);
-    let pending =
-        OrderFilter { statuses: vec![Status::Pending], limit: 2, before: Some(id(2)), ..OrderFilter::default() };
+    let pending = OrderFilter {
+        statuses: vec![Status::Pending],
+        limit: 2,
+        before: Some(id(2)),
+        ..OrderFilter::default()
+    };
     assert_eq!(
-        ids(store.list(&Scope::Everything, &pending).await.expect("read"))[0],
+        ids(store
+            .list(&Scope::Everything, &pending)
+            .await
+            .expect("read"))[0],
         id(0),
         "the confirmed one is left out"
     );
-    let two = OrderFilter { statuses: vec![Status::Pending, Status::Confirmed], limit: 5, ..OrderFilter::default() };
-    assert_eq!(ids(store.list(&Scope::Everything, &two).await.expect("read")), [id(4), id(3), id(2), id(1), id(0)]);
+    let two = OrderFilter {
+        statuses: vec![Status::Pending, Status::Confirmed],
+        limit: 5,
+        ..OrderFilter::default()
+    };
+    assert_eq!(
+        ids(store.list(&Scope::Everything, &two).await.expect("read")),
+        [id(4), id(3), id(2), id(1), id(0)]
+    );
 
     let session = Uuid::now_v7().to_string();
-    let mine = NewOrder { session_hash: Some(session.clone()), ..new_order() };
+    let mine = NewOrder {
+        session_hash: Some(session.clone()),
+        ..new_order()
+    };
     assert_eq!(place(store, &mine).await, Placement::Placed);
-    let of_session = OrderFilter { session_hashes: vec![session], limit: 5, ..OrderFilter::default() };
-    let listed = store.list_stored(&Scope::Everything, &of_session).await.expect("read");
+    let of_session = OrderFilter {
+        session_hashes: vec![session],
+        limit: 5,
+        ..OrderFilter::default()
+    };
+    let listed = store
+        .list_stored(&Scope::Everything, &of_session)
+        .await
+        .expect("read");
     assert_eq!(listed.len(), 1, "nobody else's");
-    assert_eq!((listed[0].order.order_id, &listed[0].session_hash), (mine.order.order_id, &mine.session_hash));
+    assert_eq!(
+        (listed[0].order.order_id, &listed[0].session_hash),
+        (mine.order.order_id, &mine.session_hash)
+    );
 }
 
 async fn an_order_is_found_by_its_number_and_its_customer(store: &impl OrderStore) {
@@ -763,7 +1376,8 @@ async fn an_order_is_found_by_its_number_and_its_customer(store: &impl OrderStor
     for email in ["zoe@example.com", "Zoe@Example.com", "ana@example.com"] {
         let mut new = new_order();
         new.order.order_number = format!("T-{}", new.order.order_id);
-        new.order.customer = Customer::parse("Zoë", "+1 555 010 0123", email, Country::US).expect("a customer");
+        new.order.customer =
+            Customer::parse("Zoë", "+1 555 010 0123", email, Country::US).expect("a customer");
         assert_eq!(place(store, &new).await, Placement::Placed);
         placed.push(new.order);
     }
@@ -773,17 +1387,40 @@ async fn an_order_is_found_by_its_number_and_its_customer(store: &impl OrderStor
         found.map(|stored| (stored.order.order_id, stored.order.items.len()))
     };
     for order in &placed {
-        for email in [order.customer.email.clone(), order.customer.email.to_uppercase()] {
-            assert_eq!(find(&order.order_number, &email).await, Some((order.order_id, 2)), "{email}");
+        for email in [
+            order.customer.email.clone(),
+            order.customer.email.to_uppercase(),
+        ] {
+            assert_eq!(
+                find(&order.order_number, &email).await,
+                Some((order.order_id, 2)),
+                "{email}"
+            );
         }
     }
-    assert_eq!(find(&placed[0].order_number, "ana@example.com").await, None, "another customer");
+    assert_eq!(
+        find(&placed[0].order_number, "ana@example.com").await,
+        None,
+        "another customer"
+    );
     assert_eq!(find("T-0", "zoe@example.com").await, None, "another number");
     let tenant_id = TenantId::parse("somebody-else").expect("a slug");
     let location_id = LocationId::parse("elsewhere").expect("a slug");
-    for other in [Shop { tenant_id, ..Shop::default_shop() }, Shop { location_id, ..Shop::default_shop() }] {
+    for other in [
+        Shop {
+            tenant_id,
+            ..Shop::default_shop()
+        },
+        Shop {
+            location_id,
+            ..Shop::default_shop()
+        },
+    ] {
         let scope = Scope::of(&other);
-        let foreign = store.find_order(&scope, &placed[0].order_number, "zoe@example.com").await.expect("read");
+        let foreign = store
+            .find_order(&scope, &placed[0].order_number, "zoe@example.com")
+            .await
+            .expect("read");
         assert!(foreign.is_none(), "{scope:?}");
     }
 }

@@ -12,13 +12,24 @@ pub async fn all(store: &(impl OrderStore + PaymentBooks)) {
     for placed in store.place(&orders).await {
         placed.expect("placed");
     }
-    let ids = [orders[0].order.order_id, orders[2].order.order_id, OrderId(Uuid::now_v7())];
+    let ids = [
+        orders[0].order.order_id,
+        orders[2].order.order_id,
+        OrderId(Uuid::now_v7()),
+    ];
     let mut read = store.payments(&ids).await.expect("read");
     read.sort_by_key(|payment| payment.order_id);
     for (payment, order_id) in read.iter().zip(&ids) {
-        let alone = store.payment(*order_id, PaymentKind::Charge).await.expect("read");
+        let alone = store
+            .payment(*order_id, PaymentKind::Charge)
+            .await
+            .expect("read");
         assert_eq!(alone.as_ref(), Some(payment), "as it is read alone");
     }
-    assert_eq!(read.len(), 2, "those that were asked for, and of an unknown order none");
+    assert_eq!(
+        read.len(),
+        2,
+        "those that were asked for, and of an unknown order none"
+    );
     assert_eq!(store.payments(&[]).await.expect("read"), []);
 }

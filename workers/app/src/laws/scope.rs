@@ -1,5 +1,5 @@
-//! What every query that a person can reach must keep apart. The laws take a store whose database has two tenants with
-//! the same two locations each.
+//! What every query that a person can reach must keep apart. The laws take a store whose database
+//! has two tenants with the same two locations each.
 
 use contract::messages::Message;
 use domain::ids::{EventId, LocationId, OrderId, OrderNumber, TenantId};
@@ -14,7 +14,11 @@ use crate::ports::orders::{Applied, NewOrder, OrderFilter, OrderStore, PaymentKi
 use crate::ports::scope::Scope;
 use crate::use_cases::{Maker, Shop};
 
-const MAKER: Maker = Maker { role: "fulfilment-worker", version: "0", traceparent: None };
+const MAKER: Maker = Maker {
+    role: "fulfilment-worker",
+    version: "0",
+    traceparent: None,
+};
 
 /// The other tenant, which the store's owner adds before the laws.
 pub const OTHER_TENANT: &str = "other-house";
@@ -23,7 +27,10 @@ pub const OTHER_LOCATION: &str = "airport";
 
 /// Two tenants and two locations each: the first is the new installation's own.
 pub fn shops() -> [Shop; 4] {
-    let (tenant, location) = (TenantId::parse(OTHER_TENANT), LocationId::parse(OTHER_LOCATION));
+    let (tenant, location) = (
+        TenantId::parse(OTHER_TENANT),
+        LocationId::parse(OTHER_LOCATION),
+    );
     let (tenant, location) = (tenant.expect("a slug"), location.expect("a slug"));
     let of = |tenant_id: &TenantId, location_id: &LocationId| Shop {
         tenant_id: tenant_id.clone(),
@@ -73,18 +80,62 @@ pub async fn all(store: &(impl OrderStore + FulfilmentStore + JourneyStore)) {
         for (of, order_id) in shops.iter().zip(&orders) {
             let seen = sees(store, &scope, *order_id).await;
             let expected = if order_id == own { SEEN } else { [false; 7] };
-            assert_eq!(seen, expected, "{:?} asks for an order of {:?}", scope, Scope::of(of));
+            assert_eq!(
+                seen,
+                expected,
+                "{:?} asks for an order of {:?}",
+                scope,
+                Scope::of(of)
+            );
         }
-        assert_eq!(store.newest_with_number(&scope, number).await, Ok(Some(*own)), "{scope:?}");
+        assert_eq!(
+            store.newest_with_number(&scope, number).await,
+            Ok(Some(*own)),
+            "{scope:?}"
+        );
         for (filter, expected) in [
-            (OrderFilter { session_hashes: vec![session.clone()], limit: 10, ..OrderFilter::default() }, true),
-            (OrderFilter { statuses: vec![Status::Pending], limit: 200, ..OrderFilter::default() }, true),
-            (OrderFilter { limit: 200, ..OrderFilter::default() }, true),
-            (OrderFilter { statuses: vec![Status::Ready], limit: 200, ..OrderFilter::default() }, false),
+            (
+                OrderFilter {
+                    session_hashes: vec![session.clone()],
+                    limit: 10,
+                    ..OrderFilter::default()
+                },
+                true,
+            ),
+            (
+                OrderFilter {
+                    statuses: vec![Status::Pending],
+                    limit: 200,
+                    ..OrderFilter::default()
+                },
+                true,
+            ),
+            (
+                OrderFilter {
+                    limit: 200,
+                    ..OrderFilter::default()
+                },
+                true,
+            ),
+            (
+                OrderFilter {
+                    statuses: vec![Status::Ready],
+                    limit: 200,
+                    ..OrderFilter::default()
+                },
+                false,
+            ),
         ] {
             let listed = store.list(&scope, &filter).await.expect("read");
-            assert!(listed.iter().all(|order| scope.has(order)), "{scope:?} {filter:?}");
-            assert_eq!(listed.iter().any(|order| order.order_id == *own), expected, "{scope:?} {filter:?}");
+            assert!(
+                listed.iter().all(|order| scope.has(order)),
+                "{scope:?} {filter:?}"
+            );
+            assert_eq!(
+                listed.iter().any(|order| order.order_id == *own),
+                expected,
+                "{scope:?} {filter:?}"
+            );
         }
     }
     both_locations_of_a_tenant_are_seen_together(store, &shops, &orders, &session).await;
@@ -98,45 +149,97 @@ async fn both_locations_of_a_tenant_are_seen_together(
     session: &str,
 ) {
     let location_ids = vec![shops[0].location_id.clone(), shops[1].location_id.clone()];
-    let both = Scope::Shops { tenant_id: shops[0].tenant_id.clone(), location_ids };
+    let both = Scope::Shops {
+        tenant_id: shops[0].tenant_id.clone(),
+        location_ids,
+    };
     for statuses in [vec![], vec![Status::Pending, Status::Ready]] {
-        for session_hashes in [vec![], vec![session.to_owned()], vec![Uuid::now_v7().to_string(), session.to_owned()]] {
-            let filter = OrderFilter { limit: 200, statuses: statuses.clone(), session_hashes, before: None };
-            let listed: Vec<_> =
-                store.list(&both, &filter).await.expect("read").into_iter().map(|one| one.order_id).collect();
-            assert!(listed.contains(&orders[0]) && listed.contains(&orders[1]), "{filter:?}");
-            assert!(!listed.contains(&orders[2]) && !listed.contains(&orders[3]), "{filter:?}");
-            assert!(listed.is_sorted_by(|one, next| one > next), "newest first: {filter:?}");
+        for session_hashes in [
+            vec![],
+            vec![session.to_owned()],
+            vec![Uuid::now_v7().to_string(), session.to_owned()],
+        ] {
+            let filter = OrderFilter {
+                limit: 200,
+                statuses: statuses.clone(),
+                session_hashes,
+                before: None,
+            };
+            let listed: Vec<_> = store
+                .list(&both, &filter)
+                .await
+                .expect("read")
+                .into_iter()
+                .map(|one| one.order_id)
+                .collect();
+            assert!(
+                listed.contains(&orders[0]) && listed.contains(&orders[1]),
+                "{filter:?}"
+            );
+            assert!(
+                !listed.contains(&orders[2]) && !listed.contains(&orders[3]),
+                "{filter:?}"
+            );
+            assert!(
+                listed.is_sorted_by(|one, next| one > next),
+                "newest first: {filter:?}"
+            );
         }
     }
 }
 
-async fn numbers_and_pending_orders_are_counted_by_location(store: &impl OrderStore, shops: &[Shop; 4]) {
+async fn numbers_and_pending_orders_are_counted_by_location(
+    store: &impl OrderStore,
+    shops: &[Shop; 4],
+) {
     let mut before = Vec::new();
     for shop in shops {
-        let number = store.next_number(&shop.tenant_id, &shop.location_id, date!(2033 - 05 - 05)).await;
+        let number = store
+            .next_number(&shop.tenant_id, &shop.location_id, date!(2033 - 05 - 05))
+            .await;
         assert_eq!(number, Ok(0), "each location begins its own day");
-        before.push(store.pending_orders(&Scope::of(shop)).await.expect("counted"));
+        before.push(
+            store
+                .pending_orders(&Scope::of(shop))
+                .await
+                .expect("counted"),
+        );
     }
     place(store, &order_of(&shops[3], "")).await;
     for (index, shop) in shops.iter().enumerate() {
-        let now = store.pending_orders(&Scope::of(shop)).await.expect("counted");
+        let now = store
+            .pending_orders(&Scope::of(shop))
+            .await
+            .expect("counted");
         assert_eq!(now, before[index] + u64::from(index == 3), "{index}");
     }
 }
 
-/// What each method finds of an order that was fulfilled: the order, its history, ticket, shipment, records, charge and key.
+/// What each method finds of an order that was fulfilled: the order, its history, ticket, shipment,
+/// records, charge and key.
 const SEEN: [bool; 7] = [true; 7];
 
-async fn sees(store: &(impl OrderStore + FulfilmentStore + JourneyStore), scope: &Scope, id: OrderId) -> [bool; 7] {
+async fn sees(
+    store: &(impl OrderStore + FulfilmentStore + JourneyStore),
+    scope: &Scope,
+    id: OrderId,
+) -> [bool; 7] {
     [
         store.load_in(scope, id).await.expect("read").is_some(),
         !store.history(scope, id, 0).await.expect("read").is_empty(),
         !store.tickets(scope, &[id]).await.expect("read").is_empty(),
         store.shipment(scope, id).await.expect("read").is_some(),
         store.records(scope, id).await.expect("read") != Records::default(),
-        store.payment_in(scope, id, PaymentKind::Charge).await.expect("read").is_some(),
-        store.key_use(scope, &key_of(id)).await.expect("read").is_some(),
+        store
+            .payment_in(scope, id, PaymentKind::Charge)
+            .await
+            .expect("read")
+            .is_some(),
+        store
+            .key_use(scope, &key_of(id))
+            .await
+            .expect("read")
+            .is_some(),
     ]
 }
 
@@ -146,13 +249,17 @@ fn key_of(order_id: OrderId) -> String {
 
 fn order_of(shop: &Shop, session: &str) -> NewOrder {
     let mut new = new_order();
-    (new.order.tenant_id, new.order.location_id) = (shop.tenant_id.clone(), shop.location_id.clone());
+    (new.order.tenant_id, new.order.location_id) =
+        (shop.tenant_id.clone(), shop.location_id.clone());
     new.session_hash = Some(session.to_owned());
     new
 }
 
 async fn place(store: &impl OrderStore, new: &NewOrder) {
-    assert_eq!(store.place(std::slice::from_ref(new)).await, [Ok(Placement::Placed)]);
+    assert_eq!(
+        store.place(std::slice::from_ref(new)).await,
+        [Ok(Placement::Placed)]
+    );
 }
 
 /// An order of the shop with everything that people can ask for.
@@ -172,7 +279,9 @@ async fn fulfilled(
         location_id: shop.location_id.clone(),
         day: date!(2033 - 05 - 05),
     };
-    let shipment = Work::Shipment { tracking_number: order_id.to_string() };
+    let shipment = Work::Shipment {
+        tracking_number: order_id.to_string(),
+    };
     for work in [ticket, shipment] {
         let at = new.order.created_at;
         let message = Message::OrderShipped {

@@ -1,5 +1,5 @@
-//! What a store must do about locations and the places in their pick-up slots. Two stores on the same, migrated database:
-//! two processes.
+//! What a store must do about locations and the places in their pick-up slots. Two stores on the
+//! same, migrated database: two processes.
 
 use domain::Timestamp;
 use domain::saga::State;
@@ -14,7 +14,10 @@ use crate::ports::scope::Scope;
 use crate::use_cases::Shop;
 
 /// All laws, on slots that no other law has.
-pub async fn all(store: &(impl OrderStore + LocationStore), other: &(impl OrderStore + LocationStore)) {
+pub async fn all(
+    store: &(impl OrderStore + LocationStore),
+    other: &(impl OrderStore + LocationStore),
+) {
     the_first_location_is_the_default_one(store).await;
     the_last_places_go_to_as_many_as_there_are(store, other).await;
     a_place_is_taken_once_by_one_key(store).await;
@@ -24,23 +27,45 @@ pub async fn all(store: &(impl OrderStore + LocationStore), other: &(impl OrderS
 fn for_slot(starts_at: Timestamp, capacity: u32) -> NewOrder {
     let mut new = new_order();
     new.order.pickup_at = Some(starts_at);
-    new.slot = Some(SlotClaim { starts_at, capacity });
+    new.slot = Some(SlotClaim {
+        starts_at,
+        capacity,
+    });
     new
 }
 
 async fn place(store: &impl OrderStore, new: &NewOrder) -> Placement {
-    store.place(std::slice::from_ref(new)).await.pop().expect("an answer").expect("the store is there")
+    store
+        .place(std::slice::from_ref(new))
+        .await
+        .pop()
+        .expect("an answer")
+        .expect("the store is there")
 }
 
 async fn taken(store: &impl LocationStore, starts_at: Timestamp) -> u32 {
-    let Shop { tenant_id, location_id, .. } = Shop::default_shop();
+    let Shop {
+        tenant_id,
+        location_id,
+        ..
+    } = Shop::default_shop();
     let minute = time::Duration::minutes(1);
-    let slots = store.taken(&tenant_id, &location_id, starts_at, starts_at + minute).await.expect("read");
-    slots.iter().filter(|(at, _)| *at == starts_at).map(|(_, taken)| *taken).sum()
+    let slots = store
+        .taken(&tenant_id, &location_id, starts_at, starts_at + minute)
+        .await
+        .expect("read");
+    slots
+        .iter()
+        .filter(|(at, _)| *at == starts_at)
+        .map(|(_, taken)| *taken)
+        .sum()
 }
 
 async fn the_first_location_is_the_default_one(store: &impl LocationStore) {
-    assert_eq!(store.locations().await.expect("read"), [Shop::default_shop()]);
+    assert_eq!(
+        store.locations().await.expect("read"),
+        [Shop::default_shop()]
+    );
 }
 
 /// Sixty-four at once, from two processes.
@@ -57,13 +82,37 @@ async fn the_last_places_go_to_as_many_as_there_are(
         join_all(there.iter().map(|new| place(other, new))),
     );
     let answers: Vec<_> = here.into_iter().chain(there).collect();
-    assert_eq!(answers.iter().filter(|answer| **answer == Placement::Placed).count(), 3);
-    assert_eq!(answers.iter().filter(|answer| **answer == Placement::SlotFull).count(), 61);
+    assert_eq!(
+        answers
+            .iter()
+            .filter(|answer| **answer == Placement::Placed)
+            .count(),
+        3
+    );
+    assert_eq!(
+        answers
+            .iter()
+            .filter(|answer| **answer == Placement::SlotFull)
+            .count(),
+        61
+    );
     assert_eq!(taken(other, at).await, 4);
     for (new, answer) in orders.iter().zip(answers) {
-        let there = store.load(new.order.order_id).await.expect("read").is_some();
-        assert_eq!(there, answer == Placement::Placed, "an order that was refused left nothing");
-        let used = store.key_use(&Scope::Everything, &new.key_hash).await.expect("read").is_some();
+        let there = store
+            .load(new.order.order_id)
+            .await
+            .expect("read")
+            .is_some();
+        assert_eq!(
+            there,
+            answer == Placement::Placed,
+            "an order that was refused left nothing"
+        );
+        let used = store
+            .key_use(&Scope::Everything, &new.key_hash)
+            .await
+            .expect("read")
+            .is_some();
         assert_eq!(used, there, "and its key may be used again");
     }
 }
@@ -72,12 +121,24 @@ async fn a_place_is_taken_once_by_one_key(store: &(impl OrderStore + LocationSto
     let at = datetime!(2026-06-01 13:00 UTC);
     let new = for_slot(at, 1);
     assert_eq!(place(store, &new).await, Placement::Placed);
-    assert!(matches!(place(store, &new).await, Placement::KeyUsed(_)), "it is full, and yet this is no new order");
-    // In one batch: one has the place, its neighbour does not, and the third has nothing to do with it.
+    assert!(
+        matches!(place(store, &new).await, Placement::KeyUsed(_)),
+        "it is full, and yet this is no new order"
+    );
+    // In one batch: one has the place, its neighbour does not, and the third has nothing to do with
+    // it.
     let later = at + time::Duration::minutes(15);
     let batch = [for_slot(later, 1), for_slot(later, 1), new_order()];
-    let answers: Vec<_> = store.place(&batch).await.into_iter().map(|answer| answer.expect("there")).collect();
-    assert_eq!(answers, [Placement::Placed, Placement::SlotFull, Placement::Placed]);
+    let answers: Vec<_> = store
+        .place(&batch)
+        .await
+        .into_iter()
+        .map(|answer| answer.expect("there"))
+        .collect();
+    assert_eq!(
+        answers,
+        [Placement::Placed, Placement::SlotFull, Placement::Placed]
+    );
     assert_eq!((taken(store, at).await, taken(store, later).await), (1, 1));
 }
 
@@ -89,17 +150,42 @@ async fn an_order_that_ends_badly_gives_its_place_back_once(
     let (bad, good) = (for_slot(at, 2), for_slot(at, 2));
     assert_eq!(place(store, &bad).await, Placement::Placed);
     assert_eq!(place(store, &good).await, Placement::Placed);
-    let apply = async |change| store.apply(&[change]).await.pop().expect("an answer").expect("applied");
-    assert_eq!(apply(step(&bad, 1, State::ReleasingToCancel)).await, Applied::Applied);
+    let apply = async |change| {
+        store
+            .apply(&[change])
+            .await
+            .pop()
+            .expect("an answer")
+            .expect("applied")
+    };
+    assert_eq!(
+        apply(step(&bad, 1, State::ReleasingToCancel)).await,
+        Applied::Applied
+    );
     assert_eq!(taken(store, at).await, 2, "it may still need its place");
     let end = step(&bad, 2, State::Cancelled);
-    let same = crate::ports::orders::Change { event_id: domain::ids::EventId(Uuid::now_v7()), ..end.clone() };
-    let (here, there) =
-        futures::join!(store.apply(std::slice::from_ref(&end)), other.apply(std::slice::from_ref(&same)));
-    let applied: Vec<_> = here.into_iter().chain(there).map(|answer| answer.expect("there")).collect();
-    assert!(applied.contains(&Applied::Applied) && applied.contains(&Applied::Conflict), "{applied:?}");
+    let same = crate::ports::orders::Change {
+        event_id: domain::ids::EventId(Uuid::now_v7()),
+        ..end.clone()
+    };
+    let (here, there) = futures::join!(
+        store.apply(std::slice::from_ref(&end)),
+        other.apply(std::slice::from_ref(&same))
+    );
+    let applied: Vec<_> = here
+        .into_iter()
+        .chain(there)
+        .map(|answer| answer.expect("there"))
+        .collect();
+    assert!(
+        applied.contains(&Applied::Applied) && applied.contains(&Applied::Conflict),
+        "{applied:?}"
+    );
     assert_eq!(taken(store, at).await, 1, "given back once");
-    assert_eq!(apply(step(&good, 1, State::Completed)).await, Applied::Applied);
+    assert_eq!(
+        apply(step(&good, 1, State::Completed)).await,
+        Applied::Applied
+    );
     assert_eq!(taken(store, at).await, 1, "who was served had the place");
     assert_eq!(place(store, &for_slot(at, 2)).await, Placement::Placed);
     assert_eq!(place(store, &for_slot(at, 2)).await, Placement::SlotFull);

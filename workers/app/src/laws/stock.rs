@@ -1,5 +1,5 @@
-//! What a `Stock` must do. The one law behind all of them: no unit is made, lost, or sold twice, whatever is repeated,
-//! reordered or done at once.
+//! What a `Stock` must do. The one law behind all of them: no unit is made, lost, or sold twice,
+//! whatever is repeated, reordered or done at once.
 
 use std::collections::BTreeSet;
 use std::sync::Mutex;
@@ -19,11 +19,12 @@ mod ledger;
 use crate::ports::Unavailable;
 use crate::ports::ledger::{HoldState, Ledger};
 use crate::ports::stock::{
-    Adjusted, Adjustment, AdjustmentKind, Confirmed, MoveTo, Moved, OrderMove, Reservations, Reserved, Stock,
-    StockedProduct,
+    Adjusted, Adjustment, AdjustmentKind, Confirmed, MoveTo, Moved, OrderMove, Reservations,
+    Reserved, Stock, StockedProduct,
 };
 
-/// All laws but the race, on products and orders of their own: they may run again and again on one store.
+/// All laws but the race, on products and orders of their own: they may run again and again on one
+/// store.
 pub async fn all(stock: &(impl Stock + Ledger + Reservations)) {
     a_reservation_is_read_as_it_stands(stock).await;
     a_product_is_added_once(stock).await;
@@ -57,8 +58,8 @@ pub struct Race {
     pub calls: usize,
 }
 
-/// `CLIENTS` race for `UNITS` of one product in `TRIES` tries, `REPEATS` of which are for an order that another try is
-/// for as well: exactly the units there were are sold, and none stays held.
+/// `CLIENTS` race for `UNITS` of one product in `TRIES` tries, `REPEATS` of which are for an order
+/// that another try is for as well: exactly the units there were are sold, and none stays held.
 pub async fn race(stock: &(impl Stock + Ledger)) -> Race {
     const CLIENTS: usize = 64;
     const TRIES: usize = 600;
@@ -69,8 +70,12 @@ pub async fn race(stock: &(impl Stock + Ledger)) -> Race {
 
     let product = added(stock, "race", UNITS).await;
     let orders: Vec<OrderId> = (0..TRIES - REPEATS).map(|_| order()).collect();
-    let (next, calls, refused, unavailable) =
-        (AtomicUsize::new(0), AtomicUsize::new(0), AtomicUsize::new(0), AtomicUsize::new(0));
+    let (next, calls, refused, unavailable) = (
+        AtomicUsize::new(0),
+        AtomicUsize::new(0),
+        AtomicUsize::new(0),
+        AtomicUsize::new(0),
+    );
     let sold: Mutex<BTreeSet<OrderId>> = Mutex::default();
     let client = async || {
         loop {
@@ -78,13 +83,15 @@ pub async fn race(stock: &(impl Stock + Ledger)) -> Race {
             if number >= TRIES {
                 return;
             }
-            // The repeats come mixed with the rest: every sixth try is for the order of the try before it, so that
-            // both are under way at once.
+            // The repeats come mixed with the rest: every sixth try is for the order of the try
+            // before it, so that both are under way at once.
             let order_id = orders[number - (number + 1) / (TRIES / REPEATS)];
             let mut answered = false;
             for _ in 0..PATIENCE {
                 calls.fetch_add(1, Ordering::Relaxed);
-                let reserved = stock.reserve(order_id, &lines(&[(&product, 1)]), NOW, NOW + HOLD).await;
+                let reserved = stock
+                    .reserve(order_id, &lines(&[(&product, 1)]), NOW, NOW + HOLD)
+                    .await;
                 let sell = match reserved {
                     Ok(Reserved::Held | Reserved::Confirmed) => true,
                     Ok(Reserved::TooFew(short)) => {
@@ -122,7 +129,11 @@ pub async fn race(stock: &(impl Stock + Ledger)) -> Race {
     let sold = sold.into_inner().expect("not poisoned").len();
     let counters = counters(stock, &product).await;
     assert_eq!(counters.sold, i64::from(UNITS), "{counters:?}");
-    assert_eq!((counters.available, counters.reserved), (0, 0), "units are stranded: {counters:?}");
+    assert_eq!(
+        (counters.available, counters.reserved),
+        (0, 0),
+        "units are stranded: {counters:?}"
+    );
     ledger::sums_to_the_counters(stock, &product).await;
     assert_eq!(sold, UNITS as usize, "as many orders as units");
     Race {
@@ -164,7 +175,13 @@ fn order() -> OrderId {
 
 async fn added(stock: &impl Stock, name: &str, units: u32) -> ProductId {
     let product = product(name);
-    assert!(stock.add_product(&product, units, 2, NOW).await.expect("added"), "it was not there");
+    assert!(
+        stock
+            .add_product(&product, units, 2, NOW)
+            .await
+            .expect("added"),
+        "it was not there"
+    );
     product.product_id
 }
 
@@ -185,16 +202,32 @@ async fn units(stock: &impl Stock, id: &ProductId) -> (i64, i64, i64) {
 }
 
 async fn reserve(stock: &impl Stock, order_id: OrderId, wanted: &[(&ProductId, u32)]) -> Reserved {
-    stock.reserve(order_id, &lines(wanted), NOW, NOW + HOLD).await.expect("answered")
+    stock
+        .reserve(order_id, &lines(wanted), NOW, NOW + HOLD)
+        .await
+        .expect("answered")
 }
 
 async fn a_product_is_added_once(stock: &impl Stock) {
     let product = product("new");
     assert!(stock.add_product(&product, 7, 2, NOW).await.expect("added"));
-    assert!(!stock.add_product(&product, 99, 9, NOW).await.expect("asked"), "it was there already");
+    assert!(
+        !stock
+            .add_product(&product, 99, 9, NOW)
+            .await
+            .expect("asked"),
+        "it was there already"
+    );
     let there = stocked(stock, &product.product_id).await;
-    assert_eq!((&there.product, there.counters), (&product, Counters::received(7)), "as it was added first");
-    assert_eq!((there.low_stock_threshold, there.last_restocked), (2, Some(NOW)));
+    assert_eq!(
+        (&there.product, there.counters),
+        (&product, Counters::received(7)),
+        "as it was added first"
+    );
+    assert_eq!(
+        (there.low_stock_threshold, there.last_restocked),
+        (2, Some(NOW))
+    );
     assert!(stock.products().await.expect("listed").contains(&there));
     let unknown = self::product("unknown").product_id;
     assert_eq!(stock.product(&unknown).await.expect("read"), None);
@@ -217,8 +250,13 @@ async fn units_are_conserved_by_every_verb(stock: &impl Stock) {
     ] {
         match step {
             "reserve" => assert_eq!(reserve(stock, sold, &[(&id, 3)]).await, Reserved::Held),
-            "reserve another" => assert_eq!(reserve(stock, returned, &[(&id, 2)]).await, Reserved::Held),
-            "confirm" => assert_eq!(stock.confirm(sold, NOW).await.expect("answered"), Confirmed::Sold),
+            "reserve another" => {
+                assert_eq!(reserve(stock, returned, &[(&id, 2)]).await, Reserved::Held)
+            }
+            "confirm" => assert_eq!(
+                stock.confirm(sold, NOW).await.expect("answered"),
+                Confirmed::Sold
+            ),
             "release" => stock.release(returned, NOW).await.expect("released"),
             "return" => stock.release(sold, NOW).await.expect("released"),
             "restock" => drop(adjust(stock, &id, step, AdjustmentKind::Restock(5)).await),
@@ -227,7 +265,16 @@ async fn units_are_conserved_by_every_verb(stock: &impl Stock) {
         }
         let now = stocked(stock, &id).await;
         let counters = now.counters;
-        assert_eq!((counters.available, counters.reserved, counters.sold, counters.written_off), left, "{step}");
+        assert_eq!(
+            (
+                counters.available,
+                counters.reserved,
+                counters.sold,
+                counters.written_off
+            ),
+            left,
+            "{step}"
+        );
         assert!(now.version > version, "{step} is seen in the version");
         version = now.version;
     }
@@ -238,7 +285,10 @@ async fn an_order_holds_once_however_often_it_asks(stock: &impl Stock) {
     let order_id = order();
     let wanted = [(&id, 2)];
     let asked = futures::future::join_all((0..8).map(|_| reserve(stock, order_id, &wanted))).await;
-    assert!(asked.iter().all(|answer| *answer == Reserved::Held), "{asked:?}");
+    assert!(
+        asked.iter().all(|answer| *answer == Reserved::Held),
+        "{asked:?}"
+    );
     assert_eq!(reserve(stock, order_id, &wanted).await, Reserved::Held);
     assert_eq!(units(stock, &id).await, (8, 2, 0));
 }
@@ -247,30 +297,53 @@ async fn who_took_the_last_unit_is_told_again_that_it_is_held(stock: &impl Stock
     let id = added(stock, "last", 1).await;
     let (first, second) = (order(), order());
     assert_eq!(reserve(stock, first, &[(&id, 1)]).await, Reserved::Held);
-    assert_eq!(reserve(stock, second, &[(&id, 1)]).await, Reserved::TooFew(vec![id.clone()]));
+    assert_eq!(
+        reserve(stock, second, &[(&id, 1)]).await,
+        Reserved::TooFew(vec![id.clone()])
+    );
     // Its message came again, and there is nothing left: it is its own unit that is missing.
     assert_eq!(reserve(stock, first, &[(&id, 1)]).await, Reserved::Held);
-    assert_eq!(stock.confirm(first, NOW).await.expect("answered"), Confirmed::Sold);
-    assert_eq!(reserve(stock, first, &[(&id, 1)]).await, Reserved::Confirmed);
+    assert_eq!(
+        stock.confirm(first, NOW).await.expect("answered"),
+        Confirmed::Sold
+    );
+    assert_eq!(
+        reserve(stock, first, &[(&id, 1)]).await,
+        Reserved::Confirmed
+    );
     assert_eq!(units(stock, &id).await, (0, 0, 1));
 }
 
 async fn too_few_names_the_products_and_takes_nothing(stock: &impl Stock) {
-    let (enough, short) = (added(stock, "enough", 10).await, added(stock, "short", 1).await);
+    let (enough, short) = (
+        added(stock, "enough", 10).await,
+        added(stock, "short", 1).await,
+    );
     let (out, unknown) = (added(stock, "out", 0).await, product("unknown").product_id);
     let order_id = order();
     let wanted = [(&enough, 3), (&short, 2), (&out, 1), (&unknown, 1)];
-    let Reserved::TooFew(mut named) = reserve(stock, order_id, &wanted).await else { panic!("there are too few") };
+    let Reserved::TooFew(mut named) = reserve(stock, order_id, &wanted).await else {
+        panic!("there are too few")
+    };
     named.sort();
     let mut expected = [short.clone(), out.clone(), unknown];
     expected.sort();
     assert_eq!(named, expected);
     assert_eq!(units(stock, &enough).await, (10, 0, 0), "all lines or none");
     assert_eq!(units(stock, &short).await, (1, 0, 0));
-    assert_eq!(stock.confirm(order_id, NOW).await.expect("answered"), Confirmed::NoHold);
+    assert_eq!(
+        stock.confirm(order_id, NOW).await.expect("answered"),
+        Confirmed::NoHold
+    );
     // A refusal leaves nothing behind: the order may ask again.
-    assert_eq!(reserve(stock, order_id, &[(&enough, 3), (&short, 1)]).await, Reserved::Held);
-    assert_eq!((units(stock, &enough).await, units(stock, &short).await), ((7, 3, 0), (0, 1, 0)));
+    assert_eq!(
+        reserve(stock, order_id, &[(&enough, 3), (&short, 1)]).await,
+        Reserved::Held
+    );
+    assert_eq!(
+        (units(stock, &enough).await, units(stock, &short).await),
+        ((7, 3, 0), (0, 1, 0))
+    );
 }
 
 async fn a_release_that_comes_first_leaves_a_mark(stock: &impl Stock) {
@@ -278,15 +351,24 @@ async fn a_release_that_comes_first_leaves_a_mark(stock: &impl Stock) {
     let order_id = order();
     stock.release(order_id, NOW).await.expect("released");
     stock.release(order_id, NOW).await.expect("released again");
-    assert_eq!(reserve(stock, order_id, &[(&id, 1)]).await, Reserved::Released);
-    assert_eq!(stock.confirm(order_id, NOW).await.expect("answered"), Confirmed::NoHold);
+    assert_eq!(
+        reserve(stock, order_id, &[(&id, 1)]).await,
+        Reserved::Released
+    );
+    assert_eq!(
+        stock.confirm(order_id, NOW).await.expect("answered"),
+        Confirmed::NoHold
+    );
     assert_eq!(units(stock, &id).await, (5, 0, 0));
     // An ordinary release ends in the same state.
     let order_id = order();
     assert_eq!(reserve(stock, order_id, &[(&id, 2)]).await, Reserved::Held);
     stock.release(order_id, NOW).await.expect("released");
     stock.release(order_id, NOW).await.expect("released again");
-    assert_eq!(reserve(stock, order_id, &[(&id, 2)]).await, Reserved::Released);
+    assert_eq!(
+        reserve(stock, order_id, &[(&id, 2)]).await,
+        Reserved::Released
+    );
     assert_eq!(units(stock, &id).await, (5, 0, 0));
 }
 
@@ -297,60 +379,112 @@ async fn a_reservation_is_read_as_it_stands(stock: &(impl Stock + Reservations))
     assert_eq!(read().await, None);
     assert_eq!(reserve(stock, order_id, &[(&id, 2)]).await, Reserved::Held);
     let held = read().await.expect("held");
-    assert_eq!((held.state, held.lines.len(), held.lines[0].quantity.get()), (HoldState::Held, 1, 2));
+    assert_eq!(
+        (held.state, held.lines.len(), held.lines[0].quantity.get()),
+        (HoldState::Held, 1, 2)
+    );
     assert!(held.expires_at.is_some(), "{held:?}");
-    assert_eq!(stock.confirm(order_id, NOW).await.expect("answered"), Confirmed::Sold);
-    assert_eq!(read().await.map(|sold| sold.state), Some(HoldState::Confirmed));
+    assert_eq!(
+        stock.confirm(order_id, NOW).await.expect("answered"),
+        Confirmed::Sold
+    );
+    assert_eq!(
+        read().await.map(|sold| sold.state),
+        Some(HoldState::Confirmed)
+    );
     stock.release(order_id, NOW).await.expect("released");
-    assert_eq!(read().await.map(|released| released.state), Some(HoldState::Released));
+    assert_eq!(
+        read().await.map(|released| released.state),
+        Some(HoldState::Released)
+    );
 }
 
-/// However they are grouped: new ones and repeats, two of one order, more than there is, and one that was given back.
+/// However they are grouped: new ones and repeats, two of one order, more than there is, and one
+/// that was given back.
 async fn moves_made_together_are_moves_made_alone(stock: &(impl Stock + Ledger)) {
-    let (wanted, scarce) = (added(stock, "together", 200).await, added(stock, "scarce", 1).await);
-    let make = |order_id, lines: Lines, to| OrderMove { order_id, lines, to, now: NOW };
-    let reserve = MoveTo::Reserve { expires_at: NOW + HOLD };
+    let (wanted, scarce) = (
+        added(stock, "together", 200).await,
+        added(stock, "scarce", 1).await,
+    );
+    let make = |order_id, lines: Lines, to| OrderMove {
+        order_id,
+        lines,
+        to,
+        now: NOW,
+    };
+    let reserve = MoveTo::Reserve {
+        expires_at: NOW + HOLD,
+    };
     let held = Ok(Moved::Reserve(Reserved::Held));
     let sold = Ok(Moved::Confirm(Confirmed::Sold));
 
     // More than a transaction takes.
     let many: Vec<OrderId> = (0..60).map(|_| order()).collect();
     let two = lines(&[(&wanted, 2)]);
-    let holds: Vec<_> = many.iter().map(|id| make(*id, two.clone(), reserve)).collect();
+    let holds: Vec<_> = many
+        .iter()
+        .map(|id| make(*id, two.clone(), reserve))
+        .collect();
     assert_eq!(stock.move_orders(&holds).await, vec![held.clone(); 60]);
     assert_eq!(counters(stock, &wanted).await.reserved, 120);
 
     let [new, same, short, taker, early] = [(); 5].map(|()| order());
     stock.release(early, NOW).await.expect("marked");
-    let mut moves: Vec<_> = many.iter().map(|id| make(*id, two.clone(), MoveTo::Confirm)).collect();
+    let mut moves: Vec<_> = many
+        .iter()
+        .map(|id| make(*id, two.clone(), MoveTo::Confirm))
+        .collect();
     let mut wants = vec![sold.clone(); 60];
     let mut also = |one, want: &Result<Moved, Unavailable>| {
         moves.push(one);
         wants.push(want.clone());
     };
     also(make(many[0], two.clone(), MoveTo::Confirm), &sold);
-    also(make(many[1], two.clone(), reserve), &Ok(Moved::Reserve(Reserved::Confirmed)));
+    also(
+        make(many[1], two.clone(), reserve),
+        &Ok(Moved::Reserve(Reserved::Confirmed)),
+    );
     also(make(new, lines(&[(&wanted, 1)]), reserve), &held);
     also(make(new, lines(&[(&wanted, 1)]), MoveTo::Confirm), &sold);
     also(make(same, lines(&[(&wanted, 3)]), reserve), &held);
     also(make(same, lines(&[(&wanted, 3)]), reserve), &held);
     also(make(taker, lines(&[(&scarce, 1)]), reserve), &held);
     let too_few = Ok(Moved::Reserve(Reserved::TooFew(vec![scarce.clone()])));
-    also(make(short, lines(&[(&scarce, 1), (&wanted, 1)]), reserve), &too_few);
-    also(make(early, two.clone(), reserve), &Ok(Moved::Reserve(Reserved::Released)));
-    also(make(early, two.clone(), MoveTo::Confirm), &Ok(Moved::Confirm(Confirmed::NoHold)));
-    also(make(short, two.clone(), MoveTo::Confirm), &Ok(Moved::Confirm(Confirmed::NoHold)));
+    also(
+        make(short, lines(&[(&scarce, 1), (&wanted, 1)]), reserve),
+        &too_few,
+    );
+    also(
+        make(early, two.clone(), reserve),
+        &Ok(Moved::Reserve(Reserved::Released)),
+    );
+    also(
+        make(early, two.clone(), MoveTo::Confirm),
+        &Ok(Moved::Confirm(Confirmed::NoHold)),
+    );
+    also(
+        make(short, two.clone(), MoveTo::Confirm),
+        &Ok(Moved::Confirm(Confirmed::NoHold)),
+    );
     for time in ["once", "again"] {
         let answers = stock.move_orders(&moves).await;
         for (index, (answer, want)) in answers.iter().zip(&wants).enumerate() {
             // What was sold the first time is sold when it is asked for again.
             let sold_since = time == "again" && moves[index].order_id == new && index == 62;
-            let want = if sold_since { &Ok(Moved::Reserve(Reserved::Confirmed)) } else { want };
+            let want = if sold_since {
+                &Ok(Moved::Reserve(Reserved::Confirmed))
+            } else {
+                want
+            };
             assert_eq!(answer, want, "{time}, move {index}");
         }
         assert_eq!(answers.len(), moves.len());
         let all = counters(stock, &wanted).await;
-        assert_eq!((all.available, all.reserved, all.sold), (200 - 121 - 3, 3, 121), "{time}");
+        assert_eq!(
+            (all.available, all.reserved, all.sold),
+            (200 - 121 - 3, 3, 121),
+            "{time}"
+        );
     }
     for product in [&wanted, &scarce] {
         ledger::sums_to_the_counters(stock, product).await;
@@ -361,24 +495,52 @@ async fn moves_made_together_are_moves_made_alone(stock: &(impl Stock + Ledger))
 async fn a_hold_is_sold_once(stock: &impl Stock) {
     let id = added(stock, "sold", 5).await;
     let order_id = order();
-    assert_eq!(stock.confirm(order_id, NOW).await.expect("answered"), Confirmed::NoHold);
+    assert_eq!(
+        stock.confirm(order_id, NOW).await.expect("answered"),
+        Confirmed::NoHold
+    );
     assert_eq!(reserve(stock, order_id, &[(&id, 2)]).await, Reserved::Held);
     let confirms = futures::future::join_all((0..4).map(|_| stock.confirm(order_id, NOW))).await;
-    assert!(confirms.iter().all(|answer| *answer == Ok(Confirmed::Sold)), "{confirms:?}");
-    assert_eq!(stock.confirm(order_id, NOW).await.expect("answered"), Confirmed::Sold);
+    assert!(
+        confirms.iter().all(|answer| *answer == Ok(Confirmed::Sold)),
+        "{confirms:?}"
+    );
+    assert_eq!(
+        stock.confirm(order_id, NOW).await.expect("answered"),
+        Confirmed::Sold
+    );
     assert_eq!(units(stock, &id).await, (3, 0, 2));
 }
 
 async fn a_release_after_the_sale_returns_the_units(stock: &impl Stock) {
-    let (a, b) = (added(stock, "back-a", 5).await, added(stock, "back-b", 5).await);
+    let (a, b) = (
+        added(stock, "back-a", 5).await,
+        added(stock, "back-b", 5).await,
+    );
     let order_id = order();
-    assert_eq!(reserve(stock, order_id, &[(&a, 2), (&b, 1)]).await, Reserved::Held);
-    assert_eq!(stock.confirm(order_id, NOW).await.expect("answered"), Confirmed::Sold);
+    assert_eq!(
+        reserve(stock, order_id, &[(&a, 2), (&b, 1)]).await,
+        Reserved::Held
+    );
+    assert_eq!(
+        stock.confirm(order_id, NOW).await.expect("answered"),
+        Confirmed::Sold
+    );
     let releases = futures::future::join_all((0..4).map(|_| stock.release(order_id, NOW))).await;
     assert!(releases.iter().all(Result::is_ok), "{releases:?}");
-    assert_eq!((units(stock, &a).await, units(stock, &b).await), ((5, 0, 0), (5, 0, 0)), "given back once");
-    assert_eq!(stock.confirm(order_id, NOW).await.expect("answered"), Confirmed::NoHold);
-    assert_eq!(reserve(stock, order_id, &[(&a, 2)]).await, Reserved::Released);
+    assert_eq!(
+        (units(stock, &a).await, units(stock, &b).await),
+        ((5, 0, 0), (5, 0, 0)),
+        "given back once"
+    );
+    assert_eq!(
+        stock.confirm(order_id, NOW).await.expect("answered"),
+        Confirmed::NoHold
+    );
+    assert_eq!(
+        reserve(stock, order_id, &[(&a, 2)]).await,
+        Reserved::Released
+    );
 }
 
 async fn only_holds_that_have_expired_are_found(stock: &impl Stock) {
@@ -386,10 +548,15 @@ async fn only_holds_that_have_expired_are_found(stock: &impl Stock) {
     const ALL: u32 = 1_000;
     let id = added(stock, "expiring", 9).await;
     let (early, late, sold, released) = (order(), order(), order(), order());
-    for (order_id, expires_at) in
-        [(early, NOW + HOLD), (late, NOW + HOLD * 2), (sold, NOW + HOLD), (released, NOW + HOLD)]
-    {
-        let held = stock.reserve(order_id, &lines(&[(&id, 1)]), NOW, expires_at).await;
+    for (order_id, expires_at) in [
+        (early, NOW + HOLD),
+        (late, NOW + HOLD * 2),
+        (sold, NOW + HOLD),
+        (released, NOW + HOLD),
+    ] {
+        let held = stock
+            .reserve(order_id, &lines(&[(&id, 1)]), NOW, expires_at)
+            .await;
         assert_eq!(held, Ok(Reserved::Held));
     }
     assert_eq!(stock.confirm(sold, NOW).await, Ok(Confirmed::Sold));
@@ -397,20 +564,43 @@ async fn only_holds_that_have_expired_are_found(stock: &impl Stock) {
     let ours = async |now: Timestamp| {
         let found = stock.expired_holds(now, ALL).await.expect("found");
         assert!(found.iter().all(|hold| hold.expires_at < now), "{found:?}");
-        let ours = found.into_iter().filter(|hold| [early, late, sold, released].contains(&hold.order_id));
-        ours.map(|hold| (hold.order_id, hold.expires_at)).collect::<Vec<_>>()
+        let ours = found
+            .into_iter()
+            .filter(|hold| [early, late, sold, released].contains(&hold.order_id));
+        ours.map(|hold| (hold.order_id, hold.expires_at))
+            .collect::<Vec<_>>()
     };
     assert_eq!(ours(NOW).await, []);
     assert_eq!(ours(NOW + HOLD * 1.5).await, [(early, NOW + HOLD)]);
-    assert!(stock.expired_holds(NOW + HOLD * 3, 1).await.expect("found").len() <= 1, "no more than asked for");
+    assert!(
+        stock
+            .expired_holds(NOW + HOLD * 3, 1)
+            .await
+            .expect("found")
+            .len()
+            <= 1,
+        "no more than asked for"
+    );
     for expired in [early, late] {
-        stock.release(expired, NOW + HOLD * 3).await.expect("released");
+        stock
+            .release(expired, NOW + HOLD * 3)
+            .await
+            .expect("released");
     }
-    assert_eq!(ours(NOW + HOLD * 3).await, [], "given back, they are no holds");
+    assert_eq!(
+        ours(NOW + HOLD * 3).await,
+        [],
+        "given back, they are no holds"
+    );
     assert_eq!(units(stock, &id).await, (8, 0, 1));
 }
 
-async fn adjust(stock: &impl Stock, id: &ProductId, movement_id: &str, change: AdjustmentKind) -> Adjusted {
+async fn adjust(
+    stock: &impl Stock,
+    id: &ProductId,
+    movement_id: &str,
+    change: AdjustmentKind,
+) -> Adjusted {
     let adjustment = Adjustment {
         movement_id: movement_id.to_owned(),
         product_id: id.clone(),
@@ -425,19 +615,30 @@ async fn adjust(stock: &impl Stock, id: &ProductId, movement_id: &str, change: A
 async fn an_adjustment_is_made_once(stock: &impl Stock) {
     let id = added(stock, "restocked", 1).await;
     for _ in 0..2 {
-        let Adjusted::Now(now) = adjust(stock, &id, "delivery-1", AdjustmentKind::Restock(5)).await else {
+        let Adjusted::Now(now) = adjust(stock, &id, "delivery-1", AdjustmentKind::Restock(5)).await
+        else {
             panic!("it may be restocked")
         };
         assert_eq!((now.counters.available, now.counters.received), (6, 6));
         assert_eq!(now.last_restocked, Some(NOW + HOLD));
     }
     for other in [AdjustmentKind::Restock(50), AdjustmentKind::Correct(5)] {
-        assert_eq!(adjust(stock, &id, "delivery-1", other).await, Adjusted::IdReused, "{other:?} is another change");
+        assert_eq!(
+            adjust(stock, &id, "delivery-1", other).await,
+            Adjusted::IdReused,
+            "{other:?} is another change"
+        );
     }
     let again = adjust(stock, &id, "delivery-2", AdjustmentKind::Restock(5)).await;
-    assert!(matches!(again, Adjusted::Now(now) if now.counters.available == 11), "another delivery counts");
+    assert!(
+        matches!(again, Adjusted::Now(now) if now.counters.available == 11),
+        "another delivery counts"
+    );
     let unknown = product("unknown").product_id;
-    assert_eq!(adjust(stock, &unknown, "delivery-1", AdjustmentKind::Restock(5)).await, Adjusted::NoSuchProduct);
+    assert_eq!(
+        adjust(stock, &unknown, "delivery-1", AdjustmentKind::Restock(5)).await,
+        Adjusted::NoSuchProduct
+    );
 }
 
 async fn corrections_stop_at_what_is_there(stock: &impl Stock) {
@@ -448,26 +649,56 @@ async fn corrections_stop_at_what_is_there(stock: &impl Stock) {
         Adjusted::TooFew,
         "what is held for a customer cannot be written off"
     );
-    assert_eq!(adjust(stock, &id, "none-lost", AdjustmentKind::Correct(1)).await, Adjusted::TooFew);
-    assert_eq!(adjust(stock, &id, "absurd", AdjustmentKind::Correct(i64::MIN)).await, Adjusted::TooFew);
-    for (movement, change, left) in [("spilt", -3, (0, 3)), ("found", 2, (2, 1)), ("too-many", -2, (0, 3))] {
+    assert_eq!(
+        adjust(stock, &id, "none-lost", AdjustmentKind::Correct(1)).await,
+        Adjusted::TooFew
+    );
+    assert_eq!(
+        adjust(stock, &id, "absurd", AdjustmentKind::Correct(i64::MIN)).await,
+        Adjusted::TooFew
+    );
+    for (movement, change, left) in [
+        ("spilt", -3, (0, 3)),
+        ("found", 2, (2, 1)),
+        ("too-many", -2, (0, 3)),
+    ] {
         let adjusted = adjust(stock, &id, movement, AdjustmentKind::Correct(change)).await;
-        let Adjusted::Now(now) = adjusted else { panic!("{movement}: {adjusted:?}") };
+        let Adjusted::Now(now) = adjusted else {
+            panic!("{movement}: {adjusted:?}")
+        };
         // A refused movement was not made: its name is free.
-        assert_eq!((now.counters.available, now.counters.written_off), left, "{movement}");
+        assert_eq!(
+            (now.counters.available, now.counters.written_off),
+            left,
+            "{movement}"
+        );
     }
-    assert_eq!(counters(stock, &id).await.received, 5, "a correction delivers nothing");
+    assert_eq!(
+        counters(stock, &id).await.received,
+        5,
+        "a correction delivers nothing"
+    );
 }
 
 async fn orders_of_crossing_products_never_hold_half(stock: &impl Stock) {
     const ORDERS: usize = 40;
     const UNITS: u32 = 12;
-    let (a, b) = (added(stock, "cross-a", UNITS).await, added(stock, "cross-b", UNITS).await);
+    let (a, b) = (
+        added(stock, "cross-a", UNITS).await,
+        added(stock, "cross-b", UNITS).await,
+    );
     let buy = async |number: usize| {
-        let wanted = if number.is_multiple_of(2) { [(&a, 1), (&b, 2)] } else { [(&b, 2), (&a, 1)] };
+        let wanted = if number.is_multiple_of(2) {
+            [(&a, 1), (&b, 2)]
+        } else {
+            [(&b, 2), (&a, 1)]
+        };
         let order_id = order();
         loop {
-            match stock.reserve(order_id, &lines(&wanted), NOW, NOW + HOLD).await {
+            match stock
+                .reserve(order_id, &lines(&wanted), NOW, NOW + HOLD)
+                .await
+            {
                 Ok(Reserved::Held) => return 1,
                 Ok(Reserved::TooFew(short)) => {
                     assert_eq!(short, std::slice::from_ref(&b), "only that one runs out");
@@ -479,23 +710,34 @@ async fn orders_of_crossing_products_never_hold_half(stock: &impl Stock) {
             }
         }
     };
-    let held: u32 = futures::future::join_all((0..ORDERS).map(buy)).await.into_iter().sum();
+    let held: u32 = futures::future::join_all((0..ORDERS).map(buy))
+        .await
+        .into_iter()
+        .sum();
     assert_eq!(held, UNITS / 2, "every pair that there was, and no more");
-    assert_eq!(units(stock, &a).await, (i64::from(UNITS - held), i64::from(held), 0));
+    assert_eq!(
+        units(stock, &a).await,
+        (i64::from(UNITS - held), i64::from(held), 0)
+    );
     assert_eq!(units(stock, &b).await, (0, i64::from(UNITS), 0));
 }
 
-/// A record, and for each product its counters and a line in its ledger: as much as one transaction takes.
+/// A record, and for each product its counters and a line in its ledger: as much as one transaction
+/// takes.
 async fn the_longest_order_is_held_whole(stock: &impl Stock) {
     let mut products = Vec::new();
     for n in 0..LINES_MAX {
         products.push(added(stock, &format!("long-{n}"), 2).await);
     }
     // Each product twice: one line of it all the same.
-    let twice: Vec<(&ProductId, u32)> = products.iter().chain(&products).map(|id| (id, 1)).collect();
+    let twice: Vec<(&ProductId, u32)> =
+        products.iter().chain(&products).map(|id| (id, 1)).collect();
     let order_id = order();
     assert_eq!(reserve(stock, order_id, &twice).await, Reserved::Held);
-    assert_eq!(stock.confirm(order_id, NOW).await.expect("answered"), Confirmed::Sold);
+    assert_eq!(
+        stock.confirm(order_id, NOW).await.expect("answered"),
+        Confirmed::Sold
+    );
     for id in [&products[0], &products[LINES_MAX - 1]] {
         assert_eq!(units(stock, id).await, (0, 0, 2));
     }

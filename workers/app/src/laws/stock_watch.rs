@@ -12,7 +12,8 @@ use crate::ports::stock_watch::{Seen, StockWatch};
 
 const NOW: Timestamp = datetime!(2026-03-01 08:00 UTC);
 
-/// All laws, on products of their own. The store's outbox must not be read by anybody else meanwhile.
+/// All laws, on products of their own. The store's outbox must not be read by anybody else
+/// meanwhile.
 pub async fn all(store: &(impl OrderStore + StockWatch)) {
     what_is_remembered_is_read_back(store).await;
     who_was_slower_changes_nothing_and_tells_nothing(store).await;
@@ -20,11 +21,19 @@ pub async fn all(store: &(impl OrderStore + StockWatch)) {
 }
 
 fn product() -> ProductId {
-    ProductId::parse(&format!("watched-{}", &Uuid::now_v7().simple().to_string()[20..])).expect("a slug")
+    ProductId::parse(&format!(
+        "watched-{}",
+        &Uuid::now_v7().simple().to_string()[20..]
+    ))
+    .expect("a slug")
 }
 
 fn seen(version: i64, level: Availability) -> Seen {
-    Seen { version, level, received: 10 }
+    Seen {
+        version,
+        level,
+        received: 10,
+    }
 }
 
 fn alert(product_id: &ProductId) -> Envelope {
@@ -41,13 +50,20 @@ fn alert(product_id: &ProductId) -> Envelope {
         message,
         occurred_at: NOW,
         order_id: None,
-        metadata: Metadata { source: "test".to_owned(), version: "0".to_owned(), traceparent: None },
+        metadata: Metadata {
+            source: "test".to_owned(),
+            version: "0".to_owned(),
+            traceparent: None,
+        },
     }
 }
 
 /// How many rows of the outbox tell of the product.
 async fn told(store: &impl OrderStore, product_id: &ProductId) -> usize {
-    let rows = store.take_outbox(Outgoing::All, NOW + time::Duration::HOUR, 10_000).await.expect("taken");
+    let rows = store
+        .take_outbox(Outgoing::All, NOW + time::Duration::HOUR, 10_000)
+        .await
+        .expect("taken");
     let of_it = |row: &&crate::ports::orders::OutboxRow| {
         let message = row.letter.as_ref().map(|letter| &letter.envelope.message);
         matches!(message, Ok(Message::StockLevelReached { product_id: id, .. }) if *id == product_id.as_str())
@@ -64,8 +80,15 @@ async fn what_is_remembered_is_read_back(store: &(impl OrderStore + StockWatch))
     let product_id = product();
     assert_eq!(store.seen(&product_id).await, Ok(None));
     let mut before = None;
-    for now in [seen(3, Availability::Low), seen(5, Availability::InStock), seen(2, Availability::Out)] {
-        assert_eq!(store.remember(&product_id, before, now, None, NOW).await, Ok(true));
+    for now in [
+        seen(3, Availability::Low),
+        seen(5, Availability::InStock),
+        seen(2, Availability::Out),
+    ] {
+        assert_eq!(
+            store.remember(&product_id, before, now, None, NOW).await,
+            Ok(true)
+        );
         assert_eq!(store.seen(&product_id).await, Ok(Some(now)));
         before = Some(now);
     }
@@ -76,10 +99,25 @@ async fn who_was_slower_changes_nothing_and_tells_nothing(store: &(impl OrderSto
     let product_id = product();
     let (first, second) = (seen(3, Availability::Low), seen(4, Availability::Out));
     let told_of = alert(&product_id);
-    assert_eq!(store.remember(&product_id, None, first, Some(&told_of), NOW).await, Ok(true));
-    assert_eq!(store.remember(&product_id, None, second, Some(&alert(&product_id)), NOW).await, Ok(false));
+    assert_eq!(
+        store
+            .remember(&product_id, None, first, Some(&told_of), NOW)
+            .await,
+        Ok(true)
+    );
+    assert_eq!(
+        store
+            .remember(&product_id, None, second, Some(&alert(&product_id)), NOW)
+            .await,
+        Ok(false)
+    );
     let never = Some(seen(3, Availability::InStock));
-    assert_eq!(store.remember(&product_id, never, second, Some(&alert(&product_id)), NOW).await, Ok(false));
+    assert_eq!(
+        store
+            .remember(&product_id, never, second, Some(&alert(&product_id)), NOW)
+            .await,
+        Ok(false)
+    );
     assert_eq!(store.seen(&product_id).await, Ok(Some(first)));
     assert_eq!(told(store, &product_id).await, routes(&product_id));
 }
@@ -88,13 +126,22 @@ async fn of_many_at_once_one_tells(store: &(impl OrderStore + StockWatch)) {
     for before in [None, Some(seen(1, Availability::InStock))] {
         let product_id = product();
         if let Some(before) = before {
-            assert_eq!(store.remember(&product_id, None, before, None, NOW).await, Ok(true));
+            assert_eq!(
+                store.remember(&product_id, None, before, None, NOW).await,
+                Ok(true)
+            );
         }
         let alerts: Vec<Envelope> = (0..8).map(|_| alert(&product_id)).collect();
         let now = seen(7, Availability::Low);
-        let tries = alerts.iter().map(|alert| store.remember(&product_id, before, now, Some(alert), NOW));
+        let tries = alerts
+            .iter()
+            .map(|alert| store.remember(&product_id, before, now, Some(alert), NOW));
         let told_it = futures::future::join_all(tries).await;
-        assert_eq!(told_it.iter().filter(|told| **told == Ok(true)).count(), 1, "{told_it:?}");
+        assert_eq!(
+            told_it.iter().filter(|told| **told == Ok(true)).count(),
+            1,
+            "{told_it:?}"
+        );
         assert_eq!(told(store, &product_id).await, routes(&product_id));
     }
 }

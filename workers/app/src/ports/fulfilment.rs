@@ -1,4 +1,5 @@
-//! What is made of a confirmed order: a ticket for the counter, or a shipment. One of each order, for ever.
+//! What is made of a confirmed order: a ticket for the counter, or a shipment. One of each order,
+//! for ever.
 
 use std::future::Future;
 
@@ -11,8 +12,8 @@ use super::Unavailable;
 use super::orders::Applied;
 use super::scope::Scope;
 
-/// What the counter hands over: whose number is called, in which order. Number and items are the order's own, which
-/// never change.
+/// What the counter hands over: whose number is called, in which order. Number and items are the
+/// order's own, which never change.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Ticket {
     pub order_id: OrderId,
@@ -46,7 +47,8 @@ pub enum Work {
     },
 }
 
-/// One order's fulfilment, with the message that asks for it and those that follow from it: applied whole or not at all.
+/// One order's fulfilment, with the message that asks for it and those that follow from it: applied
+/// whole or not at all.
 #[derive(Debug, Clone)]
 pub struct Fulfilment {
     /// Who applies it: a role's slug. Together with `event_id` the key of the inbox.
@@ -59,9 +61,12 @@ pub struct Fulfilment {
 }
 
 pub trait FulfilmentStore: Send + Sync {
-    /// `Duplicate` when this consumer had applied this event, `Conflict` when the order has its ticket or its shipment
-    /// already, from another event.
-    fn fulfil(&self, fulfilment: &Fulfilment) -> impl Future<Output = Result<Applied, Unavailable>> + Send;
+    /// `Duplicate` when this consumer had applied this event, `Conflict` when the order has its
+    /// ticket or its shipment already, from another event.
+    fn fulfil(
+        &self,
+        fulfilment: &Fulfilment,
+    ) -> impl Future<Output = Result<Applied, Unavailable>> + Send;
 
     /// The tickets of those orders in scope that have one, in no order.
     fn tickets(

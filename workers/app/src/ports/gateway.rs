@@ -42,8 +42,8 @@ pub trait Gateway: Send + Sync {
         amount: Money,
     ) -> impl Future<Output = Result<Option<ChargeOutcome>, GatewayError>> + Send;
 
-    /// Refunds under `key`: the same key never refunds twice. `Ok` when the money is on its way back; anything less sure
-    /// is `Unknown`.
+    /// Refunds under `key`: the same key never refunds twice. `Ok` when the money is on its way
+    /// back; anything less sure is `Unknown`.
     fn refund(
         &self,
         key: &str,

@@ -34,7 +34,8 @@ pub struct TakenIn {
     pub consumer: String,
     pub event_id: EventId,
     pub at: Timestamp,
-    /// Which delivery had the effect, counted from 1; `None` where no queue delivered it, or nobody wrote it down.
+    /// Which delivery had the effect, counted from 1; `None` where no queue delivered it, or nobody
+    /// wrote it down.
     pub delivery: Option<u32>,
 }
 
@@ -65,7 +66,11 @@ pub struct Records {
 
 pub trait JourneyStore: Send + Sync {
     /// Empty for an order out of scope.
-    fn records(&self, scope: &Scope, order_id: OrderId) -> impl Future<Output = Result<Records, Unavailable>> + Send;
+    fn records(
+        &self,
+        scope: &Scope,
+        order_id: OrderId,
+    ) -> impl Future<Output = Result<Records, Unavailable>> + Send;
 
     /// Whether this consumer has applied this event.
     fn taken_in(
@@ -74,8 +79,14 @@ pub trait JourneyStore: Send + Sync {
         event_id: EventId,
     ) -> impl Future<Output = Result<Option<TakenIn>, Unavailable>> + Send;
 
-    fn notices_of(&self, event_id: EventId) -> impl Future<Output = Result<Vec<NoticeRecord>, Unavailable>> + Send;
+    fn notices_of(
+        &self,
+        event_id: EventId,
+    ) -> impl Future<Output = Result<Vec<NoticeRecord>, Unavailable>> + Send;
 
     /// The newest message of a kind that was sent: what a good one looks like.
-    fn newest_of(&self, kind: EventKind) -> impl Future<Output = Result<Option<Envelope>, Unavailable>> + Send;
+    fn newest_of(
+        &self,
+        kind: EventKind,
+    ) -> impl Future<Output = Result<Option<Envelope>, Unavailable>> + Send;
 }

@@ -1,5 +1,5 @@
-//! What was written about stock beside the counters: every movement, and every order's hold. For those who look back,
-//! order from suppliers, or compare the books.
+//! What was written about stock beside the counters: every movement, and every order's hold. For
+//! those who look back, order from suppliers, or compare the books.
 
 use std::future::Future;
 
@@ -13,7 +13,8 @@ use super::Unavailable;
 /// The longest page of a ledger.
 pub const ENTRIES_MAX: u32 = 200;
 
-/// A settled hold is remembered for so long: longer than any message can live. It may be forgotten some days later.
+/// A settled hold is remembered for so long: longer than any message can live. It may be forgotten
+/// some days later.
 pub const HOLDS_KEPT: time::Duration = time::Duration::days(30);
 /// An order of this age may have lost its hold, or lose it while we look.
 pub const HOLDS_SURELY_KEPT: time::Duration = time::Duration::days(29);
@@ -37,10 +38,14 @@ pub struct Entry {
 impl Entry {
     /// The id of an entry: it sorts by time, and the same movement has the same id.
     pub fn id_of(at: Timestamp, movement: Movement, reference: &str) -> String {
-        let format =
-            time::macros::format_description!("[year]-[month]-[day]T[hour]:[minute]:[second].[subsecond digits:6]Z");
+        let format = time::macros::format_description!(
+            "[year]-[month]-[day]T[hour]:[minute]:[second].[subsecond digits:6]Z"
+        );
         // Formatting fails only for a component that a timestamp lacks; it lacks none of these.
-        let at = at.to_offset(time::UtcOffset::UTC).format(format).unwrap_or_default();
+        let at = at
+            .to_offset(time::UtcOffset::UTC)
+            .format(format)
+            .unwrap_or_default();
         format!("{at}#{}#{reference}", movement.code())
     }
 }
@@ -63,7 +68,9 @@ impl HoldState {
     }
 
     pub fn from_code(code: &str) -> Option<HoldState> {
-        [HoldState::Held, HoldState::Confirmed, HoldState::Released].into_iter().find(|state| state.code() == code)
+        [HoldState::Held, HoldState::Confirmed, HoldState::Released]
+            .into_iter()
+            .find(|state| state.code() == code)
     }
 }
 

@@ -33,22 +33,35 @@ impl LocationRow {
     /// # Errors
     /// When something that is kept makes no sense: somebody wrote it by hand.
     pub fn read(self) -> Result<Shop, Unavailable> {
-        let corrupt = |what: &str| Unavailable::new("locations", format!("{} has no legal {what}", self.location_id));
+        let corrupt = |what: &str| {
+            Unavailable::new(
+                "locations",
+                format!("{} has no legal {what}", self.location_id),
+            )
+        };
         let mut week = [None; 7];
         for (weekday, opens, closes) in &self.hours {
-            let day = usize::try_from(weekday - 1).ok().and_then(|day| week.get_mut(day));
+            let day = usize::try_from(weekday - 1)
+                .ok()
+                .and_then(|day| week.get_mut(day));
             let minutes = u16::try_from(*opens).ok().zip(u16::try_from(*closes).ok());
             let opening = minutes.and_then(|(opens, closes)| Opening::new(opens, closes).ok());
-            *day.ok_or_else(|| corrupt("weekday"))? = Some(opening.ok_or_else(|| corrupt("opening hours"))?);
+            *day.ok_or_else(|| corrupt("weekday"))? =
+                Some(opening.ok_or_else(|| corrupt("opening hours"))?);
         }
-        let rule = u16::try_from(self.slot_minutes).ok().zip(u32::try_from(self.slot_capacity).ok());
+        let rule = u16::try_from(self.slot_minutes)
+            .ok()
+            .zip(u32::try_from(self.slot_capacity).ok());
         let rule = rule.and_then(|(minutes, capacity)| SlotRule::new(minutes, capacity).ok());
         Ok(Shop {
             tenant_id: TenantId::parse(&self.tenant_id).map_err(|_| corrupt("tenant"))?,
             location_id: LocationId::parse(&self.location_id).map_err(|_| corrupt("id"))?,
             currency: Currency::from_code(&self.currency).ok_or_else(|| corrupt("currency"))?,
             tax: self.tax()?,
-            hours: Hours { zone: Zone::parse(&self.time_zone).map_err(|_| corrupt("time zone"))?, week },
+            hours: Hours {
+                zone: Zone::parse(&self.time_zone).map_err(|_| corrupt("time zone"))?,
+                week,
+            },
             slots: rule.ok_or_else(|| corrupt("pick-up slots"))?,
             country: Country::parse(&self.country).map_err(|_| corrupt("country"))?,
             name: printable(&self.name),
@@ -58,22 +71,27 @@ impl LocationRow {
 
 impl LocationRow {
     /// # Errors
-    /// When one of the two units is below 0 % or above 50 %, or they are not one rate: a wrong one must not reach a
-    /// customer's bill.
+    /// When one of the two units is below 0 % or above 50 %, or they are not one rate: a wrong one
+    /// must not reach a customer's bill.
     fn tax(&self) -> Result<TaxRate, Unavailable> {
         let legal = |rate: &TaxRate| rate.millionths() <= TaxRate::MAX.millionths();
-        let read = |units: i32, of: fn(u32) -> TaxRate| u32::try_from(units).ok().map(of).filter(legal);
+        let read =
+            |units: i32, of: fn(u32) -> TaxRate| u32::try_from(units).ok().map(of).filter(legal);
         let rounded = read(self.tax_basis_points, TaxRate::of_basis_points);
         let exact = match self.tax_rate_millionths {
             None => rounded,
             Some(millionths) => read(millionths, TaxRate::of_millionths),
         };
         let wrong = match (rounded, exact) {
-            (Some(rounded), Some(exact)) if exact.basis_points() == rounded.basis_points() => return Ok(exact),
+            (Some(rounded), Some(exact)) if exact.basis_points() == rounded.basis_points() => {
+                return Ok(exact);
+            }
             (Some(_), Some(_)) => "has two values that are not the same",
             (None, _) | (_, None) => "is not from 0 % to 50 %",
         };
-        let millionths = self.tax_rate_millionths.map_or("none".to_owned(), |millionths| millionths.to_string());
+        let millionths = self
+            .tax_rate_millionths
+            .map_or("none".to_owned(), |millionths| millionths.to_string());
         let message = format!(
             "the tax rate of {} {wrong}: tax_basis_points {}, tax_rate_millionths {millionths}; set tax_rate_millionths \
              in its row of the table locations (88750 are 8.875 %)",
@@ -84,11 +102,12 @@ impl LocationRow {
 }
 
 pub trait LocationStore: Send + Sync {
-    /// Every location, in the order of their ids. One whose row makes no sense is left out, and the log names it: the
-    /// others stay open.
+    /// Every location, in the order of their ids. One whose row makes no sense is left out, and the
+    /// log names it: the others stay open.
     fn locations(&self) -> impl Future<Output = Result<Vec<Shop>, Unavailable>> + Send;
 
-    /// The places taken in the slots that start from then on and before then. A slot without any is left out.
+    /// The places taken in the slots that start from then on and before then. A slot without any is
+    /// left out.
     fn taken(
         &self,
         tenant: &TenantId,
@@ -120,7 +139,11 @@ mod tests {
 
     #[test]
     fn a_rate_outside_0_to_50_percent_is_refused_when_it_is_read() {
-        let tax = |basis_points, millionths| main_street(basis_points, millionths).read().map(|shop| shop.tax);
+        let tax = |basis_points, millionths| {
+            main_street(basis_points, millionths)
+                .read()
+                .map(|shop| shop.tax)
+        };
         assert_eq!(tax(888, Some(88_750)), Ok(TaxRate::of_millionths(88_750)));
         assert_eq!(tax(5_000, None), Ok(TaxRate::MAX));
         for (basis_points, millionths) in [
@@ -133,12 +156,22 @@ mod tests {
             (6_000, Some(88_750)),
             (i32::MAX, Some(88_750)),
         ] {
-            let refused = tax(basis_points, millionths).expect_err("out of range").to_string();
-            assert!(refused.contains("main-street") && refused.contains("0 % to 50 %"), "{refused}");
+            let refused = tax(basis_points, millionths)
+                .expect_err("out of range")
+                .to_string();
+            assert!(
+                refused.contains("main-street") && refused.contains("0 % to 50 %"),
+                "{refused}"
+            );
         }
         for (basis_points, millionths) in [(888, 45_000), (887, 88_750), (0, 88_750)] {
-            let refused = tax(basis_points, Some(millionths)).expect_err("two rates").to_string();
-            assert!(refused.contains("main-street") && refused.contains("not the same"), "{refused}");
+            let refused = tax(basis_points, Some(millionths))
+                .expect_err("two rates")
+                .to_string();
+            assert!(
+                refused.contains("main-street") && refused.contains("not the same"),
+                "{refused}"
+            );
         }
     }
 }

@@ -1,4 +1,5 @@
-//! What was sent to people, where a local AWS keeps it instead of delivering it. AWS has no such thing.
+//! What was sent to people, where a local AWS keeps it instead of delivering it. AWS has no such
+//! thing.
 
 use std::future::Future;
 use std::pin::Pin;

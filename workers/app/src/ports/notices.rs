@@ -55,10 +55,12 @@ pub trait Texter: Send + Sync {
     fn send_text(&self, text: &Text) -> impl Future<Output = Result<String, SendError>> + Send;
 }
 
-/// A try that has not ended is its beginner's for so long: above what a provider needs to answer or give up.
+/// A try that has not ended is its beginner's for so long: above what a provider needs to answer or
+/// give up.
 pub const CLAIM: Duration = Duration::from_secs(30);
 
-/// What a notice is about. People see the code: in the contract's view, in tables and in `haven notify`.
+/// What a notice is about. People see the code: in the contract's view, in tables and in `haven
+/// notify`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum NoticeKind {
     OrderConfirmed,
@@ -112,12 +114,14 @@ pub struct Notice {
     pub order_id: Option<OrderId>,
     pub kind: NoticeKind,
     pub channel: Channel,
-    /// Whose messages are counted: an address that a stranger could have typed. `None` for staff, whose address is ours.
+    /// Whose messages are counted: an address that a stranger could have typed. `None` for staff,
+    /// whose address is ours.
     pub recipient: Option<String>,
     pub at: Timestamp,
 }
 
-/// Messages that one recipient gets on a day (UTC), by each channel. The rest are recorded as suppressed.
+/// Messages that one recipient gets on a day (UTC), by each channel. The rest are recorded as
+/// suppressed.
 pub const MESSAGES_PER_DAY: u32 = 40;
 
 /// Why a message beyond `MESSAGES_PER_DAY` was not sent.
@@ -136,8 +140,8 @@ pub enum NoticeState {
 }
 
 impl NoticeState {
-    /// Returns where a notice stands whose try is not the caller's, by the state of its row. `None` for a state that is
-    /// none of ours.
+    /// Returns where a notice stands whose try is not the caller's, by the state of its row. `None`
+    /// for a state that is none of ours.
     pub fn of_row(state: &str) -> Option<NoticeState> {
         match state {
             "pending" => Some(NoticeState::InHand),
@@ -212,10 +216,14 @@ pub struct NoticeFilter {
 pub const NOTICES_MAX: u32 = 200;
 
 pub trait NoticeStore: Send + Sync {
-    /// Records that a try begins, and says whether there is still something to do. Keyed by event and channel. The try is
-    /// the caller's alone until it ends it, gives it back, or `CLAIM` is over. The first try counts for its recipient, in
-    /// the same statement: beyond `MESSAGES_PER_DAY` the notice is suppressed instead.
-    fn begin_notice(&self, notice: &Notice) -> impl Future<Output = Result<NoticeState, Unavailable>> + Send;
+    /// Records that a try begins, and says whether there is still something to do. Keyed by event
+    /// and channel. The try is the caller's alone until it ends it, gives it back, or `CLAIM` is
+    /// over. The first try counts for its recipient, in the same statement: beyond
+    /// `MESSAGES_PER_DAY` the notice is suppressed instead.
+    fn begin_notice(
+        &self,
+        notice: &Notice,
+    ) -> impl Future<Output = Result<NoticeState, Unavailable>> + Send;
 
     /// Whether it was this that ended it: the first end stands.
     fn end_notice(
@@ -234,6 +242,10 @@ pub trait NoticeStore: Send + Sync {
         why: &str,
     ) -> impl Future<Output = Result<(), Unavailable>> + Send;
 
-    /// At most `NOTICES_MAX`, the newest first. Ids do not tell: those of stock's events are made from what happened.
-    fn notices(&self, filter: &NoticeFilter) -> impl Future<Output = Result<Vec<NoticeRow>, Unavailable>> + Send;
+    /// At most `NOTICES_MAX`, the newest first. Ids do not tell: those of stock's events are made
+    /// from what happened.
+    fn notices(
+        &self,
+        filter: &NoticeFilter,
+    ) -> impl Future<Output = Result<Vec<NoticeRow>, Unavailable>> + Send;
 }

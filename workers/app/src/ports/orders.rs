@@ -87,7 +87,8 @@ pub struct Change {
     pub payment: Option<PaymentChange>,
     pub outbox: Vec<Envelope>,
     pub at: Timestamp,
-    /// Which delivery of the message this is, counted from 1; `None` where no queue delivered it. Kept in the inbox.
+    /// Which delivery of the message this is, counted from 1; `None` where no queue delivered it.
+    /// Kept in the inbox.
     pub delivery: Option<u32>,
 }
 
@@ -103,7 +104,8 @@ pub struct OrderChange {
     pub reason: Option<String>,
     /// When the sweeper is to look at it; `None` for never.
     pub next_action_at: Option<Timestamp>,
-    /// Not empty. The first has `seq` `expected_version + 1`; the last one's `seq` becomes the version.
+    /// Not empty. The first has `seq` `expected_version + 1`; the last one's `seq` becomes the
+    /// version.
     pub history: Vec<HistoryEntry>,
     /// What a member of staff did: its row stands with the change or not at all.
     pub audit: Option<AuditEntry>,
@@ -134,7 +136,9 @@ impl PaymentKind {
     }
 
     pub fn from_code(code: &str) -> Option<PaymentKind> {
-        [PaymentKind::Charge, PaymentKind::Refund].into_iter().find(|kind| kind.code() == code)
+        [PaymentKind::Charge, PaymentKind::Refund]
+            .into_iter()
+            .find(|kind| kind.code() == code)
     }
 }
 
@@ -142,7 +146,8 @@ impl PaymentKind {
 pub enum PaymentState {
     /// To be asked of the gateway, under a key that never changes.
     Requested,
-    /// The gateway was asked and did not answer: it must be asked what happened before anything else.
+    /// The gateway was asked and did not answer: it must be asked what happened before anything
+    /// else.
     Unknown,
     Captured,
     Declined,
@@ -169,7 +174,9 @@ impl PaymentState {
     }
 
     pub fn from_code(code: &str) -> Option<PaymentState> {
-        PaymentState::ALL.into_iter().find(|state| state.code() == code)
+        PaymentState::ALL
+            .into_iter()
+            .find(|state| state.code() == code)
     }
 }
 
@@ -195,8 +202,8 @@ pub struct PaymentChange {
     pub payment: Payment,
 }
 
-/// A relay that died gives its rows back after so long. One that is only slow may then send a row a second time, but
-/// never before an earlier one of the same order.
+/// A relay that died gives its rows back after so long. One that is only slow may then send a row a
+/// second time, but never before an earlier one of the same order.
 pub const OUTBOX_CLAIM: Duration = Duration::from_secs(10);
 
 /// A message waiting to leave for one destination.
@@ -221,19 +228,27 @@ pub struct Letter {
 impl OutboxRow {
     /// From what a database keeps of it.
     pub fn read(id: i64, attempts: i32, route: Option<&str>, envelope: &str) -> OutboxRow {
-        let letter = Envelope::decode(envelope).map_err(|error| error.to_string()).and_then(|envelope| {
-            let routes = envelope.message.kind().routes();
-            let routes = match route {
-                None => routes,
-                Some(code) => routes
-                    .iter()
-                    .find(|route| route.code() == code)
-                    .map(std::slice::from_ref)
-                    .ok_or_else(|| format!("{} does not go to {code}", envelope.message.kind().name()))?,
-            };
-            Ok(Letter { envelope, routes })
-        });
-        OutboxRow { id, attempts: attempts.unsigned_abs(), letter }
+        let letter = Envelope::decode(envelope)
+            .map_err(|error| error.to_string())
+            .and_then(|envelope| {
+                let routes = envelope.message.kind().routes();
+                let routes = match route {
+                    None => routes,
+                    Some(code) => routes
+                        .iter()
+                        .find(|route| route.code() == code)
+                        .map(std::slice::from_ref)
+                        .ok_or_else(|| {
+                            format!("{} does not go to {code}", envelope.message.kind().name())
+                        })?,
+                };
+                Ok(Letter { envelope, routes })
+            });
+        OutboxRow {
+            id,
+            attempts: attempts.unsigned_abs(),
+            letter,
+        }
     }
 }
 
@@ -300,8 +315,9 @@ pub fn address_of(text: Option<&str>) -> Result<Option<DeliveryAddress>, Unavail
 }
 
 pub trait OrderStore: Send + Sync {
-    /// Returns the number for the next order of a location on its own calendar day, counted from zero. Leaves gaps,
-    /// and never returns one twice for one day. Waits for no other order's commit.
+    /// Returns the number for the next order of a location on its own calendar day, counted from
+    /// zero. Leaves gaps, and never returns one twice for one day. Waits for no other order's
+    /// commit.
     fn next_number(
         &self,
         tenant: &TenantId,
@@ -309,10 +325,14 @@ pub trait OrderStore: Send + Sync {
         day: Date,
     ) -> impl Future<Output = Result<u64, Unavailable>> + Send;
 
-    /// Accepts orders, each in whole or not at all, in one commit where possible: order, items, first history line,
-    /// idempotency key, the intent to charge (`Requested`), outbox, and its place in a slot. One result an order, in
-    /// order. Two with the same key, at once or in a row: one is placed, the other learns what the key was used for.
-    fn place(&self, orders: &[NewOrder]) -> impl Future<Output = Vec<Result<Placement, Unavailable>>> + Send;
+    /// Accepts orders, each in whole or not at all, in one commit where possible: order, items,
+    /// first history line, idempotency key, the intent to charge (`Requested`), outbox, and its
+    /// place in a slot. One result an order, in order. Two with the same key, at once or in a row:
+    /// one is placed, the other learns what the key was used for.
+    fn place(
+        &self,
+        orders: &[NewOrder],
+    ) -> impl Future<Output = Vec<Result<Placement, Unavailable>>> + Send;
 
     /// Returns what a key was used for, by an order in scope.
     fn key_use(
@@ -321,8 +341,12 @@ pub trait OrderStore: Send + Sync {
         key_hash: &str,
     ) -> impl Future<Output = Result<Option<KeyUse>, Unavailable>> + Send;
 
-    /// For workers, which know an order by their messages. People's requests use [`OrderStore::load_in`].
-    fn load(&self, order_id: OrderId) -> impl Future<Output = Result<Option<StoredOrder>, Unavailable>> + Send;
+    /// For workers, which know an order by their messages. People's requests use
+    /// [`OrderStore::load_in`].
+    fn load(
+        &self,
+        order_id: OrderId,
+    ) -> impl Future<Output = Result<Option<StoredOrder>, Unavailable>> + Send;
 
     /// Returns the order if it is in scope.
     fn load_in(
@@ -331,14 +355,16 @@ pub trait OrderStore: Send + Sync {
         order_id: OrderId,
     ) -> impl Future<Output = Result<Option<StoredOrder>, Unavailable>> + Send;
 
-    /// Returns the newest order with this number. Numbers restart each day: a number alone means the newest.
+    /// Returns the newest order with this number. Numbers restart each day: a number alone means
+    /// the newest.
     fn newest_with_number(
         &self,
         scope: &Scope,
         number: OrderNumber,
     ) -> impl Future<Output = Result<Option<OrderId>, Unavailable>> + Send;
 
-    /// The history after `after_seq` (0 for all of it), oldest first; empty for an order out of scope.
+    /// The history after `after_seq` (0 for all of it), oldest first; empty for an order out of
+    /// scope.
     fn history(
         &self,
         scope: &Scope,
@@ -351,7 +377,14 @@ pub trait OrderStore: Send + Sync {
         scope: &Scope,
         filter: &OrderFilter,
     ) -> impl Future<Output = Result<Vec<Order>, Unavailable>> + Send {
-        async move { Ok(self.list_stored(scope, filter).await?.into_iter().map(|stored| stored.order).collect()) }
+        async move {
+            Ok(self
+                .list_stored(scope, filter)
+                .await?
+                .into_iter()
+                .map(|stored| stored.order)
+                .collect())
+        }
     }
 
     /// With what decides who may see them.
@@ -361,7 +394,8 @@ pub trait OrderStore: Send + Sync {
         filter: &OrderFilter,
     ) -> impl Future<Output = Result<Vec<StoredOrder>, Unavailable>> + Send;
 
-    /// Returns the newest order in scope with this number whose customer gave this e-mail address, whatever its case.
+    /// Returns the newest order in scope with this number whose customer gave this e-mail address,
+    /// whatever its case.
     fn find_order(
         &self,
         scope: &Scope,
@@ -370,9 +404,13 @@ pub trait OrderStore: Send + Sync {
     ) -> impl Future<Output = Result<Option<StoredOrder>, Unavailable>> + Send;
 
     /// How many orders are `pending`: accepted and not yet confirmed or ended.
-    fn pending_orders(&self, scope: &Scope) -> impl Future<Output = Result<u64, Unavailable>> + Send;
+    fn pending_orders(
+        &self,
+        scope: &Scope,
+    ) -> impl Future<Output = Result<u64, Unavailable>> + Send;
 
-    /// For workers, which know an order by their messages. People's requests use [`OrderStore::payment_in`].
+    /// For workers, which know an order by their messages. People's requests use
+    /// [`OrderStore::payment_in`].
     fn payment(
         &self,
         order_id: OrderId,
@@ -387,14 +425,18 @@ pub trait OrderStore: Send + Sync {
         kind: PaymentKind,
     ) -> impl Future<Output = Result<Option<Payment>, Unavailable>> + Send;
 
-    /// Applies changes, each in whole or not at all, in one statement where possible; one that cannot be applied
-    /// does not keep back its neighbours. One result a change, in order. An order that becomes `cancelled` or `failed`
-    /// gives back its place in a slot.
-    fn apply(&self, changes: &[Change]) -> impl Future<Output = Vec<Result<Applied, Unavailable>>> + Send;
+    /// Applies changes, each in whole or not at all, in one statement where possible; one that
+    /// cannot be applied does not keep back its neighbours. One result a change, in order. An order
+    /// that becomes `cancelled` or `failed` gives back its place in a slot.
+    fn apply(
+        &self,
+        changes: &[Change],
+    ) -> impl Future<Output = Vec<Result<Applied, Unavailable>>> + Send;
 
-    /// Up to `limit` of such rows of the outbox, for this relay alone until `OUTBOX_CLAIM` is over. Of the rows of one order and
-    /// one route only the oldest that has not left is given out: what is behind it waits until it was marked. Rows that
-    /// were put off come when their time has come, after those that were never tried.
+    /// Up to `limit` of such rows of the outbox, for this relay alone until `OUTBOX_CLAIM` is over.
+    /// Of the rows of one order and one route only the oldest that has not left is given out: what
+    /// is behind it waits until it was marked. Rows that were put off come when their time has
+    /// come, after those that were never tried.
     fn take_outbox(
         &self,
         which: Outgoing,
@@ -402,20 +444,29 @@ pub trait OrderStore: Send + Sync {
         limit: u32,
     ) -> impl Future<Output = Result<Vec<OutboxRow>, Unavailable>> + Send;
 
-    fn mark_published(&self, ids: &[i64], at: Timestamp) -> impl Future<Output = Result<(), Unavailable>> + Send;
+    fn mark_published(
+        &self,
+        ids: &[i64],
+        at: Timestamp,
+    ) -> impl Future<Output = Result<(), Unavailable>> + Send;
 
-    /// Gives back rows that could not be sent, each until its time; counts the try. Rows that somebody else has taken
-    /// meanwhile are left to them.
-    fn put_off(&self, rows: &[(i64, Timestamp)]) -> impl Future<Output = Result<(), Unavailable>> + Send;
+    /// Gives back rows that could not be sent, each until its time; counts the try. Rows that
+    /// somebody else has taken meanwhile are left to them.
+    fn put_off(
+        &self,
+        rows: &[(i64, Timestamp)],
+    ) -> impl Future<Output = Result<(), Unavailable>> + Send;
 
     /// When the oldest message that has not left was written.
-    fn oldest_unpublished(&self) -> impl Future<Output = Result<Option<Timestamp>, Unavailable>> + Send;
+    fn oldest_unpublished(
+        &self,
+    ) -> impl Future<Output = Result<Option<Timestamp>, Unavailable>> + Send;
 
     /// Returns when the outbox may have something, or after `at_most`.
     fn outbox_changed(&self, at_most: Duration) -> impl Future<Output = ()> + Send;
 
-    /// Up to `limit` orders whose time has come, which are then left alone until `again_at`. One that cannot be read
-    /// is logged and left out.
+    /// Up to `limit` orders whose time has come, which are then left alone until `again_at`. One
+    /// that cannot be read is logged and left out.
     fn take_due(
         &self,
         now: Timestamp,
@@ -423,18 +474,26 @@ pub trait OrderStore: Send + Sync {
         limit: u32,
     ) -> impl Future<Output = Result<Vec<Due>, Unavailable>> + Send;
 
-    /// Says when the sweeper is to look at orders again, each if it still has the version that was read.
+    /// Says when the sweeper is to look at orders again, each if it still has the version that was
+    /// read.
     fn look_again(
         &self,
         orders: &[(OrderId, i64, Option<Timestamp>)],
     ) -> impl Future<Output = Result<(), Unavailable>> + Send;
 
-    /// Deletes what nobody will ask for again: rows of the outbox that were sent before then, and rows of the inbox as
-    /// old. At most `limit` of each; returns how many.
-    fn prune(&self, before: Timestamp, limit: u32) -> impl Future<Output = Result<u64, Unavailable>> + Send;
+    /// Deletes what nobody will ask for again: rows of the outbox that were sent before then, and
+    /// rows of the inbox as old. At most `limit` of each; returns how many.
+    fn prune(
+        &self,
+        before: Timestamp,
+        limit: u32,
+    ) -> impl Future<Output = Result<u64, Unavailable>> + Send;
 }
 
 /// Payments of many orders at once, for those who compare the books.
 pub trait PaymentBooks: Send + Sync {
-    fn payments(&self, orders: &[OrderId]) -> impl Future<Output = Result<Vec<Payment>, Unavailable>> + Send;
+    fn payments(
+        &self,
+        orders: &[OrderId],
+    ) -> impl Future<Output = Result<Vec<Payment>, Unavailable>> + Send;
 }

@@ -1,5 +1,5 @@
-//! The record of parked messages that were sent back to work: who, when, what, and how it ended. Written before a
-//! message is sent, so that nothing is lost however the sending ends.
+//! The record of parked messages that were sent back to work: who, when, what, and how it ended.
+//! Written before a message is sent, so that nothing is lost however the sending ends.
 
 use std::future::Future;
 
@@ -21,8 +21,12 @@ pub enum RedriveEnd {
 }
 
 impl RedriveEnd {
-    pub const ALL: [RedriveEnd; 4] =
-        [RedriveEnd::Applied, RedriveEnd::Dropped, RedriveEnd::ParkedAgain, RedriveEnd::Unknown];
+    pub const ALL: [RedriveEnd; 4] = [
+        RedriveEnd::Applied,
+        RedriveEnd::Dropped,
+        RedriveEnd::ParkedAgain,
+        RedriveEnd::Unknown,
+    ];
 
     pub const fn code(self) -> &'static str {
         match self {
@@ -60,7 +64,10 @@ pub struct Redrive {
 
 pub trait RedriveLog: Send + Sync {
     /// Once a redrive, however often it is begun.
-    fn begin_redrive(&self, redrive: &Redrive) -> impl Future<Output = Result<(), Unavailable>> + Send;
+    fn begin_redrive(
+        &self,
+        redrive: &Redrive,
+    ) -> impl Future<Output = Result<(), Unavailable>> + Send;
 
     fn end_redrive(
         &self,

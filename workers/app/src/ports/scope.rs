@@ -5,8 +5,8 @@ use domain::order::Order;
 
 use crate::use_cases::Shop;
 
-/// The shops whose orders somebody may see. Every query that a person or a client can reach carries one, and returns
-/// nothing of another tenant or location: an order out of scope does not exist.
+/// The shops whose orders somebody may see. Every query that a person or a client can reach carries
+/// one, and returns nothing of another tenant or location: an order out of scope does not exist.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Scope {
     /// Operators' commands, which look after the whole database. Never in the storefront.
@@ -20,15 +20,19 @@ pub enum Scope {
 impl Scope {
     /// One location.
     pub fn of(shop: &Shop) -> Scope {
-        Scope::Shops { tenant_id: shop.tenant_id.clone(), location_ids: vec![shop.location_id.clone()] }
+        Scope::Shops {
+            tenant_id: shop.tenant_id.clone(),
+            location_ids: vec![shop.location_id.clone()],
+        }
     }
 
     pub fn includes(&self, tenant_id: &TenantId, location_id: &LocationId) -> bool {
         match self {
             Scope::Everything => true,
-            Scope::Shops { tenant_id: tenant, location_ids } => {
-                tenant == tenant_id && location_ids.contains(location_id)
-            }
+            Scope::Shops {
+                tenant_id: tenant,
+                location_ids,
+            } => tenant == tenant_id && location_ids.contains(location_id),
         }
     }
 
@@ -48,7 +52,9 @@ impl Scope {
     pub fn locations(&self) -> Vec<String> {
         match self {
             Scope::Everything => Vec::new(),
-            Scope::Shops { location_ids, .. } => location_ids.iter().map(ToString::to_string).collect(),
+            Scope::Shops { location_ids, .. } => {
+                location_ids.iter().map(ToString::to_string).collect()
+            }
         }
     }
 }

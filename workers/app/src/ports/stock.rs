@@ -1,4 +1,5 @@
-//! Units of products. Every verb may be repeated: the record of a reservation tells what was already done.
+//! Units of products. Every verb may be repeated: the record of a reservation tells what was
+//! already done.
 
 use std::future::Future;
 
@@ -85,7 +86,8 @@ pub struct Adjustment {
     /// Names the change: the same one twice is made once.
     pub movement_id: String,
     pub product_id: ProductId,
-    /// Units delivered (`Restock`), or found missing (negative) or found again (positive) (`Correct`).
+    /// Units delivered (`Restock`), or found missing (negative) or found again (positive)
+    /// (`Correct`).
     pub change: AdjustmentKind,
     pub actor: String,
     pub reason: String,
@@ -127,7 +129,10 @@ pub enum Adjusted {
 pub trait Stock: Send + Sync {
     fn products(&self) -> impl Future<Output = Result<Vec<StockedProduct>, Unavailable>> + Send;
 
-    fn product(&self, id: &ProductId) -> impl Future<Output = Result<Option<StockedProduct>, Unavailable>> + Send;
+    fn product(
+        &self,
+        id: &ProductId,
+    ) -> impl Future<Output = Result<Option<StockedProduct>, Unavailable>> + Send;
 
     /// Holds all lines for the order until `expires_at`, or none.
     fn reserve(
@@ -139,19 +144,32 @@ pub trait Stock: Send + Sync {
     ) -> impl Future<Output = Result<Reserved, Unavailable>> + Send;
 
     /// Turns the order's hold into a sale.
-    fn confirm(&self, order_id: OrderId, now: Timestamp)
-    -> impl Future<Output = Result<Confirmed, Unavailable>> + Send;
+    fn confirm(
+        &self,
+        order_id: OrderId,
+        now: Timestamp,
+    ) -> impl Future<Output = Result<Confirmed, Unavailable>> + Send;
 
-    /// Moves the units of many orders, each as if by itself; the answers are in the order of the moves. A store may need
-    /// fewer calls for many than for one after the other.
-    fn move_orders(&self, moves: &[OrderMove]) -> impl Future<Output = Vec<Result<Moved, Unavailable>>> + Send {
+    /// Moves the units of many orders, each as if by itself; the answers are in the order of the
+    /// moves. A store may need fewer calls for many than for one after the other.
+    fn move_orders(
+        &self,
+        moves: &[OrderMove],
+    ) -> impl Future<Output = Vec<Result<Moved, Unavailable>>> + Send {
         async move {
             let mut answers = Vec::with_capacity(moves.len());
-            for OrderMove { order_id, lines, to, now } in moves {
+            for OrderMove {
+                order_id,
+                lines,
+                to,
+                now,
+            } in moves
+            {
                 answers.push(match to {
-                    MoveTo::Reserve { expires_at } => {
-                        self.reserve(*order_id, lines, *now, *expires_at).await.map(Moved::Reserve)
-                    }
+                    MoveTo::Reserve { expires_at } => self
+                        .reserve(*order_id, lines, *now, *expires_at)
+                        .await
+                        .map(Moved::Reserve),
                     MoveTo::Confirm => self.confirm(*order_id, *now).await.map(Moved::Confirm),
                 });
             }
@@ -159,9 +177,13 @@ pub trait Stock: Send + Sync {
         }
     }
 
-    /// Gives back what is held or sold for the order. With nothing held it leaves a mark, so that a reserve that
-    /// comes later takes nothing.
-    fn release(&self, order_id: OrderId, now: Timestamp) -> impl Future<Output = Result<(), Unavailable>> + Send;
+    /// Gives back what is held or sold for the order. With nothing held it leaves a mark, so that a
+    /// reserve that comes later takes nothing.
+    fn release(
+        &self,
+        order_id: OrderId,
+        now: Timestamp,
+    ) -> impl Future<Output = Result<(), Unavailable>> + Send;
 
     /// Up to `limit` holds that have expired.
     fn expired_holds(
@@ -170,7 +192,10 @@ pub trait Stock: Send + Sync {
         limit: u32,
     ) -> impl Future<Output = Result<Vec<ExpiredHold>, Unavailable>> + Send;
 
-    fn adjust(&self, adjustment: &Adjustment) -> impl Future<Output = Result<Adjusted, Unavailable>> + Send;
+    fn adjust(
+        &self,
+        adjustment: &Adjustment,
+    ) -> impl Future<Output = Result<Adjusted, Unavailable>> + Send;
 
     /// Adds a product with its first units; false, and nothing changed, when it is there already.
     fn add_product(
@@ -182,11 +207,15 @@ pub trait Stock: Send + Sync {
     ) -> impl Future<Output = Result<bool, Unavailable>> + Send;
 }
 
-/// Looking at products and their counters, for a role that moves no stock: it has no more rights than that.
+/// Looking at products and their counters, for a role that moves no stock: it has no more rights
+/// than that.
 pub trait Catalogue: Send + Sync {
     fn products(&self) -> impl Future<Output = Result<Vec<StockedProduct>, Unavailable>> + Send;
 
-    fn product(&self, id: &ProductId) -> impl Future<Output = Result<Option<StockedProduct>, Unavailable>> + Send;
+    fn product(
+        &self,
+        id: &ProductId,
+    ) -> impl Future<Output = Result<Option<StockedProduct>, Unavailable>> + Send;
 }
 
 impl<T: Stock> Catalogue for T {
@@ -194,18 +223,27 @@ impl<T: Stock> Catalogue for T {
         Stock::products(self)
     }
 
-    fn product(&self, id: &ProductId) -> impl Future<Output = Result<Option<StockedProduct>, Unavailable>> + Send {
+    fn product(
+        &self,
+        id: &ProductId,
+    ) -> impl Future<Output = Result<Option<StockedProduct>, Unavailable>> + Send {
         Stock::product(self, id)
     }
 }
 
 /// Changing the units of products by hand, for a role that moves the stock of no order.
 pub trait Adjustments: Send + Sync {
-    fn adjust(&self, adjustment: &Adjustment) -> impl Future<Output = Result<Adjusted, Unavailable>> + Send;
+    fn adjust(
+        &self,
+        adjustment: &Adjustment,
+    ) -> impl Future<Output = Result<Adjusted, Unavailable>> + Send;
 }
 
 impl<T: Stock> Adjustments for T {
-    fn adjust(&self, adjustment: &Adjustment) -> impl Future<Output = Result<Adjusted, Unavailable>> + Send {
+    fn adjust(
+        &self,
+        adjustment: &Adjustment,
+    ) -> impl Future<Output = Result<Adjusted, Unavailable>> + Send {
         Stock::adjust(self, adjustment)
     }
 }
@@ -225,5 +263,8 @@ pub struct Reservation {
 
 /// Looking at a hold without changing it.
 pub trait Reservations: Send + Sync {
-    fn reservation(&self, order_id: OrderId) -> impl Future<Output = Result<Option<Reservation>, Unavailable>> + Send;
+    fn reservation(
+        &self,
+        order_id: OrderId,
+    ) -> impl Future<Output = Result<Option<Reservation>, Unavailable>> + Send;
 }

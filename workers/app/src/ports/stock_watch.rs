@@ -1,5 +1,5 @@
-//! What the inventory worker remembers of each product's stock level, so that whoever reads a record of the stream again,
-//! or the table instead, knows what was told.
+//! What the inventory worker remembers of each product's stock level, so that whoever reads a
+//! record of the stream again, or the table instead, knows what was told.
 
 use std::future::Future;
 
@@ -21,10 +21,13 @@ pub struct Seen {
 }
 
 pub trait StockWatch: Send + Sync {
-    fn seen(&self, product_id: &ProductId) -> impl Future<Output = Result<Option<Seen>, Unavailable>> + Send;
+    fn seen(
+        &self,
+        product_id: &ProductId,
+    ) -> impl Future<Output = Result<Option<Seen>, Unavailable>> + Send;
 
-    /// Remembers `now` and owes the world `alert`, both or neither. False, and nothing done, when what is remembered is
-    /// no longer `before`: somebody else was faster.
+    /// Remembers `now` and owes the world `alert`, both or neither. False, and nothing done, when
+    /// what is remembered is no longer `before`: somebody else was faster.
     fn remember(
         &self,
         product_id: &ProductId,

@@ -1,4 +1,5 @@
-//! A table's stream of changes, read shard by shard, and the leases that say who reads what and how far.
+//! A table's stream of changes, read shard by shard, and the leases that say who reads what and how
+//! far.
 
 use std::future::Future;
 
@@ -7,8 +8,8 @@ use domain::Timestamp;
 use super::Unavailable;
 use super::stock::StockedProduct;
 
-/// A shard of the stream. A parent is read to its end before its children, so that no change is seen before an
-/// earlier one to the same product.
+/// A shard of the stream. A parent is read to its end before its children, so that no change is
+/// seen before an earlier one to the same product.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Shard {
     pub id: String,
@@ -46,11 +47,12 @@ pub struct Page {
 pub enum StreamError {
     #[error(transparent)]
     Unavailable(#[from] Unavailable),
-    /// The iterator is older than fifteen minutes: open the shard again after the last sequence number.
+    /// The iterator is older than fifteen minutes: open the shard again after the last sequence
+    /// number.
     #[error("the iterator has expired")]
     IteratorExpired,
-    /// The records after the checkpoint are gone (older than 24 hours, or the stream is a new one): what they said
-    /// must be read from the table itself.
+    /// The records after the checkpoint are gone (older than 24 hours, or the stream is a new one):
+    /// what they said must be read from the table itself.
     #[error("the records are gone")]
     Trimmed,
 }
@@ -59,9 +61,17 @@ pub trait StockStream: Send + Sync {
     fn shards(&self) -> impl Future<Output = Result<Vec<Shard>, StreamError>> + Send;
 
     /// An iterator at the position.
-    fn open(&self, shard: &str, position: &Position) -> impl Future<Output = Result<String, StreamError>> + Send;
+    fn open(
+        &self,
+        shard: &str,
+        position: &Position,
+    ) -> impl Future<Output = Result<String, StreamError>> + Send;
 
-    fn read(&self, iterator: &str, limit: u32) -> impl Future<Output = Result<Page, StreamError>> + Send;
+    fn read(
+        &self,
+        iterator: &str,
+        limit: u32,
+    ) -> impl Future<Output = Result<Page, StreamError>> + Send;
 }
 
 /// Who reads a shard, and how far it was read.
@@ -69,7 +79,8 @@ pub trait StockStream: Send + Sync {
 pub struct Lease {
     pub shard: String,
     pub owner: String,
-    /// Grows with every renewal. Another worker that sees it stand still for a lease's length may take it over.
+    /// Grows with every renewal. Another worker that sees it stand still for a lease's length may
+    /// take it over.
     pub counter: i64,
     /// The last sequence number whose effects are durable.
     pub checkpoint: Option<String>,
@@ -80,8 +91,8 @@ pub struct Lease {
 pub trait LeaseStore: Send + Sync {
     fn leases(&self) -> impl Future<Output = Result<Vec<Lease>, Unavailable>> + Send;
 
-    /// Writes the lease if what is stored still has `expected_counter` (`None`: if there is none). False otherwise:
-    /// somebody else has it.
+    /// Writes the lease if what is stored still has `expected_counter` (`None`: if there is none).
+    /// False otherwise: somebody else has it.
     fn write(
         &self,
         lease: &Lease,

@@ -88,23 +88,38 @@ impl OrderView {
     pub fn is_in(&self, scope: &Scope) -> bool {
         match scope {
             Scope::Everything => true,
-            Scope::Shops { tenant_id, location_ids } => {
-                let ours = self.tenant_id.as_deref().is_none_or(|tenant| tenant == tenant_id.as_str());
-                ours && location_ids.iter().any(|location| location.as_str() == self.location_id)
+            Scope::Shops {
+                tenant_id,
+                location_ids,
+            } => {
+                let ours = self
+                    .tenant_id
+                    .as_deref()
+                    .is_none_or(|tenant| tenant == tenant_id.as_str());
+                ours && location_ids
+                    .iter()
+                    .any(|location| location.as_str() == self.location_id)
             }
         }
     }
 }
 
 pub trait OrderViews: Send + Sync {
-    /// Shows orders as they are in `views`, each unless it is shown in this version or a newer one already. One result a
-    /// view, in order.
-    fn show(&self, views: &[OrderView]) -> impl Future<Output = Vec<Result<(), Unavailable>>> + Send;
+    /// Shows orders as they are in `views`, each unless it is shown in this version or a newer one
+    /// already. One result a view, in order.
+    fn show(
+        &self,
+        views: &[OrderView],
+    ) -> impl Future<Output = Vec<Result<(), Unavailable>>> + Send;
 
     /// The version in which an order is shown; `None` for one that is not.
-    fn shown_version(&self, order_id: OrderId) -> impl Future<Output = Result<Option<i64>, Unavailable>> + Send;
+    fn shown_version(
+        &self,
+        order_id: OrderId,
+    ) -> impl Future<Output = Result<Option<i64>, Unavailable>> + Send;
 
-    /// A session's orders in scope, newest first, at most `limit`, only those created before `before`.
+    /// A session's orders in scope, newest first, at most `limit`, only those created before
+    /// `before`.
     fn of_session(
         &self,
         scope: &Scope,

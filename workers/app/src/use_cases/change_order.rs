@@ -47,9 +47,9 @@ impl From<Unavailable> for ChangeRefusal {
     }
 }
 
-/// Calls the order off while the customer may, in the name of `actor`: `customer`, or a member of staff who looks at the
-/// order as a customer does. Doing so twice is no error. The order is `cancelled` when its money
-/// and its stock are back, which takes a moment.
+/// Calls the order off while the customer may, in the name of `actor`: `customer`, or a member of
+/// staff who looks at the order as a customer does. Doing so twice is no error. The order is
+/// `cancelled` when its money and its stock are back, which takes a moment.
 pub async fn cancel_by_customer(
     orders: &impl OrderStore,
     source: &impl Source,
@@ -62,15 +62,27 @@ pub async fn cancel_by_customer(
         let order = load(orders, scope, order_id).await?;
         // Once the bar has begun, only staff may call it off.
         if order.status == Status::Preparing {
-            return Err(ChangeRefusal::Illegal { from: order.status, to: Status::Cancelled });
+            return Err(ChangeRefusal::Illegal {
+                from: order.status,
+                to: Status::Cancelled,
+            });
         }
         let from = order.status;
         let act = (actor != CUSTOMER).then(|| Act::of(&order, Action::CancelOrderAsStaff, actor));
         let mut progress = Progress::of(order, source, maker);
-        progress.because(if actor == CUSTOMER { "cancelled by the customer" } else { CANCELLED_BY_STAFF });
+        progress.because(if actor == CUSTOMER {
+            "cancelled by the customer"
+        } else {
+            CANCELLED_BY_STAFF
+        });
         match progress.on(Event::CancelRequested, actor, None) {
             Decision::AlreadyDone => return load(orders, scope, order_id).await,
-            Decision::Impossible => return Err(ChangeRefusal::Illegal { from, to: Status::Cancelled }),
+            Decision::Impossible => {
+                return Err(ChangeRefusal::Illegal {
+                    from,
+                    to: Status::Cancelled,
+                });
+            }
             Decision::Advance(_) => {}
         }
         if let Some(order) = apply(orders, source, progress, act).await? {
@@ -101,45 +113,91 @@ pub async fn move_by_staff(
     maker: &Maker,
     asked: Move,
 ) -> Result<Order, ChangeRefusal> {
-    let Move { scope, order_id, expected_version, to, actor, note } = asked;
+    let Move {
+        scope,
+        order_id,
+        expected_version,
+        to,
+        actor,
+        note,
+    } = asked;
     let order = load(orders, &scope, order_id).await?;
     if order.version != expected_version {
-        return Err(ChangeRefusal::Stale(Box::new(now(orders, &scope, order).await?)));
+        return Err(ChangeRefusal::Stale(Box::new(
+            now(orders, &scope, order).await?,
+        )));
     }
     let from = order.status;
     let illegal = ChangeRefusal::Illegal { from, to };
-    let Some(event) = to.set_by_staff() else { return Err(illegal) };
+    let Some(event) = to.set_by_staff() else {
+        return Err(illegal);
+    };
     let is_cancelled = event == Event::CancelRequested;
-    let act = Act::of(&order, if is_cancelled { Action::CancelOrderAsStaff } else { Action::MoveOrder }, &actor);
+    let act = Act::of(
+        &order,
+        if is_cancelled {
+            Action::CancelOrderAsStaff
+        } else {
+            Action::MoveOrder
+        },
+        &actor,
+    );
     let mut progress = Progress::of(order, source, maker);
     if is_cancelled {
         progress.because(
-            note.as_deref().map_or(CANCELLED_BY_STAFF.to_owned(), |note| format!("{CANCELLED_BY_STAFF}: {note}")),
+            note.as_deref()
+                .map_or(CANCELLED_BY_STAFF.to_owned(), |note| {
+                    format!("{CANCELLED_BY_STAFF}: {note}")
+                }),
         );
     }
     match progress.on(event, &actor, note) {
         Decision::Advance(_) => {}
-        // Staff who repeat a change have not seen the order as it is, or the change makes no sense here.
+        // Staff who repeat a change have not seen the order as it is, or the change makes no sense
+        // here.
         Decision::AlreadyDone | Decision::Impossible => return Err(illegal),
     }
     match apply(orders, source, progress, Some(act)).await? {
         Some(order) => Ok(order),
         None => {
             let order = load(orders, &scope, order_id).await?;
-            Err(ChangeRefusal::Stale(Box::new(now(orders, &scope, order).await?)))
+            Err(ChangeRefusal::Stale(Box::new(
+                now(orders, &scope, order).await?,
+            )))
         }
     }
 }
 
 /// What whoever came too late is told.
 async fn now(orders: &impl OrderStore, scope: &Scope, order: Order) -> Result<Now, Unavailable> {
-    let last = orders.history(scope, order.order_id, order.version - 1).await?.pop();
-    let Order { order_number, version, status, .. } = order;
-    Ok(Now { order_number, version, status, by: last.map(|line| line.actor) })
+    let last = orders
+        .history(scope, order.order_id, order.version - 1)
+        .await?
+        .pop();
+    let Order {
+        order_number,
+        version,
+        status,
+        ..
+    } = order;
+    Ok(Now {
+        order_number,
+        version,
+        status,
+        by: last.map(|line| line.actor),
+    })
 }
 
-async fn load(orders: &impl OrderStore, scope: &Scope, order_id: OrderId) -> Result<Order, ChangeRefusal> {
-    orders.load_in(scope, order_id).await?.map(|stored| stored.order).ok_or(ChangeRefusal::NotFound)
+async fn load(
+    orders: &impl OrderStore,
+    scope: &Scope,
+    order_id: OrderId,
+) -> Result<Order, ChangeRefusal> {
+    orders
+        .load_in(scope, order_id)
+        .await?
+        .map(|stored| stored.order)
+        .ok_or(ChangeRefusal::NotFound)
 }
 
 /// What a member of staff does to an order, for the audit log.
@@ -152,12 +210,17 @@ struct Act {
 impl Act {
     fn of(order: &Order, action: Action, actor: &str) -> Act {
         let before = json!({ "status": order.status.code(), "version": order.version });
-        Act { action, actor: actor.to_owned(), before }
+        Act {
+            action,
+            actor: actor.to_owned(),
+            before,
+        }
     }
 
     fn into_entry(self, order: &Order, at: Timestamp) -> AuditEntry {
         let step = order.state.step().code();
-        let after = json!({ "status": order.status.code(), "step": step, "version": order.version });
+        let after =
+            json!({ "status": order.status.code(), "step": step, "version": order.version });
         AuditEntry {
             at,
             actor: self.actor,

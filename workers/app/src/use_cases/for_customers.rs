@@ -1,5 +1,5 @@
-//! What a customer reads about an order that ended: why, and what became of the money. Codes of the gateway and notes of
-//! staff stay inside; they are for the timeline of the order.
+//! What a customer reads about an order that ended: why, and what became of the money. Codes of the
+//! gateway and notes of staff stay inside; they are for the timeline of the order.
 
 use contract::role::Role;
 use domain::ids::OrderId;
@@ -39,23 +39,38 @@ impl Charged {
 ///
 /// # Errors
 /// When the payments cannot be read.
-pub async fn charged(orders: &impl OrderStore, scope: &Scope, order_id: OrderId) -> Result<Charged, Unavailable> {
-    let Some(charge) = orders.payment_in(scope, order_id, PaymentKind::Charge).await? else {
+pub async fn charged(
+    orders: &impl OrderStore,
+    scope: &Scope,
+    order_id: OrderId,
+) -> Result<Charged, Unavailable> {
+    let Some(charge) = orders
+        .payment_in(scope, order_id, PaymentKind::Charge)
+        .await?
+    else {
         return Ok(Charged::Nothing);
     };
     // A wrong amount that was charged and given back counts as declined, and has a refund.
-    let refund = orders.payment_in(scope, order_id, PaymentKind::Refund).await?;
+    let refund = orders
+        .payment_in(scope, order_id, PaymentKind::Refund)
+        .await?;
     Ok(match (refund, charge.state) {
-        (Some(refund), _) if refund.state == PaymentState::Refunded => Charged::Refunded(refund.amount),
+        (Some(refund), _) if refund.state == PaymentState::Refunded => {
+            Charged::Refunded(refund.amount)
+        }
         (Some(refund), _) => Charged::BeingRefunded(refund.amount),
         (None, PaymentState::Refunded) => Charged::Refunded(charge.amount),
         (None, PaymentState::Captured) => Charged::Kept(charge.amount),
-        // A card that was asked and did not answer may have been charged. An order does not end before that is known.
-        (None, PaymentState::Declined | PaymentState::Requested | PaymentState::Unknown) => Charged::Nothing,
+        // A card that was asked and did not answer may have been charged. An order does not end
+        // before that is known.
+        (None, PaymentState::Declined | PaymentState::Requested | PaymentState::Unknown) => {
+            Charged::Nothing
+        }
     })
 }
 
-/// Says why an order was cancelled or failed. What was written for staff is put into words of our own, or left out.
+/// Says why an order was cancelled or failed. What was written for staff is put into words of our
+/// own, or left out.
 pub fn why_ended(order: &Order) -> String {
     let reason = order.reason.as_deref().unwrap_or_default();
     if let Some(code) = reason.strip_prefix("payment declined: ") {
@@ -64,36 +79,57 @@ pub fn why_ended(order: &Order) -> String {
         }
         // The gateway's own word for it, as it spells it.
         return match code.replace('_', " ").as_str() {
-            "insufficient funds" => "Your card does not have enough funds for this order.".to_owned(),
+            "insufficient funds" => {
+                "Your card does not have enough funds for this order.".to_owned()
+            }
             _ => "Your card was declined.".to_owned(),
         };
     }
     if let Some(products) = reason.strip_prefix("sold out: ") {
         let gone = products.split(", ");
-        let name = |id: &str| order.items.iter().find(|item| item.product_id.as_str() == id).map(|item| &item.name);
+        let name = |id: &str| {
+            order
+                .items
+                .iter()
+                .find(|item| item.product_id.as_str() == id)
+                .map(|item| &item.name)
+        };
         let names: Vec<&str> = gone.filter_map(|id| name(id).map(String::as_str)).collect();
         return match names.as_slice() {
             [] => "Something in your order sold out before we could set it aside.".to_owned(),
             [one] => format!("{one} sold out before we could set it aside."),
-            many => format!("{} sold out before we could set them aside.", many.join(" and ")),
+            many => format!(
+                "{} sold out before we could set them aside.",
+                many.join(" and ")
+            ),
         };
     }
     match reason {
         "cancelled by the customer" => "You cancelled it.",
         _ if reason.starts_with(CANCELLED_BY_STAFF) => "The shop had to cancel it.",
-        _ if reason.starts_with("the hold on the stock") => "Your payment took so long that your items were released.",
+        _ if reason.starts_with("the hold on the stock") => {
+            "Your payment took so long that your items were released."
+        }
         "it took too long" => "The payment did not go through in time.",
         _ => "We could not complete it.",
     }
     .to_owned()
 }
 
-/// Returns the reason of an order as its customer may read it in the API: without what staff wrote for each other.
+/// Returns the reason of an order as its customer may read it in the API: without what staff wrote
+/// for each other.
 pub fn public_reason(reason: Option<&str>) -> Option<&str> {
-    reason.map(|reason| if reason.starts_with(CANCELLED_BY_STAFF) { CANCELLED_BY_STAFF } else { reason })
+    reason.map(|reason| {
+        if reason.starts_with(CANCELLED_BY_STAFF) {
+            CANCELLED_BY_STAFF
+        } else {
+            reason
+        }
+    })
 }
 
-/// Returns the note of a line of the history as the customer may read it: what a role wrote, and nothing of staff.
+/// Returns the note of a line of the history as the customer may read it: what a role wrote, and
+/// nothing of staff.
 pub fn public_note(entry: &HistoryEntry) -> Option<&str> {
     let ours = entry.actor == CUSTOMER || Role::by_slug(&entry.actor).is_some();
     entry.note.as_deref().filter(|_| ours)
@@ -112,41 +148,78 @@ mod tests {
     use crate::ports::orders::{Change, Payment, PaymentChange};
 
     fn ended(reason: &str) -> Order {
-        Order { status: Status::Failed, reason: Some(reason.to_owned()), ..new_order().order }
+        Order {
+            status: Status::Failed,
+            reason: Some(reason.to_owned()),
+            ..new_order().order
+        }
     }
 
     /// Every reason that is written in this crate, with what could come after it.
     #[test]
     fn no_code_and_no_note_of_staff_reaches_a_customer() {
         for (reason, words) in [
-            ("payment declined: insufficient_funds", "Your card does not have enough funds for this order."),
-            ("payment declined: insufficient funds", "Your card does not have enough funds for this order."),
-            ("payment declined: do_not_honor_51", "Your card was declined."),
+            (
+                "payment declined: insufficient_funds",
+                "Your card does not have enough funds for this order.",
+            ),
+            (
+                "payment declined: insufficient funds",
+                "Your card does not have enough funds for this order.",
+            ),
+            (
+                "payment declined: do_not_honor_51",
+                "Your card was declined.",
+            ),
             (
                 "payment declined: $9.99 were charged instead of $8.17, and given back",
                 "Your card was charged a wrong amount, so we stopped your order.",
             ),
-            ("sold out: apple-cake", "Ana's \"Apfelkuchen\" 🍰 sold out before we could set it aside."),
+            (
+                "sold out: apple-cake",
+                "Ana's \"Apfelkuchen\" 🍰 sold out before we could set it aside.",
+            ),
             (
                 "sold out: apple-cake, flat-white",
                 "Ana's \"Apfelkuchen\" 🍰 and Flat white sold out before we could set them aside.",
             ),
             ("cancelled by the customer", "You cancelled it."),
             ("cancelled by staff", "The shop had to cancel it."),
-            ("cancelled by staff: he shouted at Ben again", "The shop had to cancel it."),
-            ("the hold on the stock had ended", "Your payment took so long that your items were released."),
-            ("it took too long", "The payment did not go through in time."),
+            (
+                "cancelled by staff: he shouted at Ben again",
+                "The shop had to cancel it.",
+            ),
+            (
+                "the hold on the stock had ended",
+                "Your payment took so long that your items were released.",
+            ),
+            (
+                "it took too long",
+                "The payment did not go through in time.",
+            ),
             ("E_4711", "We could not complete it."),
         ] {
             assert_eq!(why_ended(&ended(reason)), words, "{reason}");
         }
-        assert_eq!(why_ended(&Order { reason: None, ..ended("") }), "We could not complete it.");
+        assert_eq!(
+            why_ended(&Order {
+                reason: None,
+                ..ended("")
+            }),
+            "We could not complete it."
+        );
     }
 
     #[test]
     fn what_staff_wrote_for_each_other_is_not_in_the_api_of_a_customer() {
-        assert_eq!(public_reason(Some("cancelled by staff: he shouted")), Some("cancelled by staff"));
-        assert_eq!(public_reason(Some("payment declined: x")), Some("payment declined: x"));
+        assert_eq!(
+            public_reason(Some("cancelled by staff: he shouted")),
+            Some("cancelled by staff")
+        );
+        assert_eq!(
+            public_reason(Some("payment declined: x")),
+            Some("payment declined: x")
+        );
         let entry = |actor: &str| HistoryEntry {
             actor: actor.to_owned(),
             note: Some("a note".to_owned()),
@@ -164,28 +237,56 @@ mod tests {
             let orders = MemoryOrders::default();
             let new = new_order();
             let (id, total) = (new.order.order_id, new.order.totals.total);
-            orders.place(std::slice::from_ref(&new)).await.pop().expect("an answer").expect("placed");
+            orders
+                .place(std::slice::from_ref(&new))
+                .await
+                .pop()
+                .expect("an answer")
+                .expect("placed");
             assert_eq!(
                 charged(&orders, &Scope::Everything, id).await,
                 Ok(Charged::Nothing),
                 "asked for, and not charged yet"
             );
             let set = async |kind, expected, state| {
-                let payment =
-                    Payment { order_id: id, kind, amount: total, state, token: None, charge_id: None, reason: None };
+                let payment = Payment {
+                    order_id: id,
+                    kind,
+                    amount: total,
+                    state,
+                    token: None,
+                    charge_id: None,
+                    reason: None,
+                };
                 let change = Change {
                     order: None,
                     payment: Some(PaymentChange { expected, payment }),
                     ..crate::laws::orders::step(&new, 1, domain::saga::State::Validated)
                 };
-                orders.apply(&[change]).await.pop().expect("an answer").expect("applied");
-                charged(&orders, &Scope::Everything, id).await.expect("read")
+                orders
+                    .apply(&[change])
+                    .await
+                    .pop()
+                    .expect("an answer")
+                    .expect("applied");
+                charged(&orders, &Scope::Everything, id)
+                    .await
+                    .expect("read")
             };
             let (charge, refund) = (PaymentKind::Charge, PaymentKind::Refund);
             let requested = Some(PaymentState::Requested);
-            assert_eq!(set(charge, requested, PaymentState::Captured).await, Charged::Kept(total));
-            assert_eq!(set(refund, None, PaymentState::Requested).await, Charged::BeingRefunded(total));
-            assert_eq!(set(refund, requested, PaymentState::Refunded).await, Charged::Refunded(total));
+            assert_eq!(
+                set(charge, requested, PaymentState::Captured).await,
+                Charged::Kept(total)
+            );
+            assert_eq!(
+                set(refund, None, PaymentState::Requested).await,
+                Charged::BeingRefunded(total)
+            );
+            assert_eq!(
+                set(refund, requested, PaymentState::Refunded).await,
+                Charged::Refunded(total)
+            );
         });
     }
 }

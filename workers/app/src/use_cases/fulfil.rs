@@ -1,5 +1,6 @@
-//! The fulfilment worker: a confirmed order gets its ticket, or the number of its parcel. Each order one, however often and
-//! from wherever it is heard that the order is confirmed. That a parcel is on its way is told when it leaves.
+//! The fulfilment worker: a confirmed order gets its ticket, or the number of its parcel. Each
+//! order one, however often and from wherever it is heard that the order is confirmed. That a
+//! parcel is on its way is told when it leaves.
 
 use contract::messages::{Envelope, Message};
 use domain::Timestamp;
@@ -42,7 +43,11 @@ pub async fn decide<O: OrderStore + LocationStore, S: Source>(
     envelope: &Envelope,
 ) -> Result<Fulfilment, Handled> {
     let order_id = match (&envelope.message, envelope.order_id) {
-        (Message::OrderStatusChanged { to, .. }, Some(order_id)) if to == Status::Confirmed.code() => order_id,
+        (Message::OrderStatusChanged { to, .. }, Some(order_id))
+            if to == Status::Confirmed.code() =>
+        {
+            order_id
+        }
         (
             Message::OrderStatusChanged { .. }
             | Message::ReserveStock {}
@@ -65,28 +70,45 @@ pub async fn decide<O: OrderStore + LocationStore, S: Source>(
         Ok(None) => return Err(Handled::park(format!("order {order_id} does not exist"))),
         Err(error) => return Err(error.into()),
     };
-    // What was called off meanwhile is not made. The message that says so needs nothing undone here: the board shows the
-    // tickets of orders that are to be made.
+    // What was called off meanwhile is not made. The message that says so needs nothing undone
+    // here: the board shows the tickets of orders that are to be made.
     match order.status {
         Status::Confirmed | Status::Preparing | Status::Ready | Status::Completed => {}
         Status::Cancelled | Status::Failed => return Err(Handled::done()),
-        Status::Pending => return Err(Handled::park(format!("order {order_id} never was confirmed"))),
+        Status::Pending => {
+            return Err(Handled::park(format!(
+                "order {order_id} never was confirmed"
+            )));
+        }
     }
     let work = match order.order_type {
         OrderType::Pickup | OrderType::DineIn => {
             let zone = match store.locations().await {
-                Ok(all) => all.into_iter().find(|shop| is_at(shop, &order)).map(|shop| shop.hours.zone),
+                Ok(all) => all
+                    .into_iter()
+                    .find(|shop| is_at(shop, &order))
+                    .map(|shop| shop.hours.zone),
                 Err(error) => return Err(error.into()),
             };
-            // Its row is refused until somebody corrects it: then the order is made, without anybody who redrives it.
+            // Its row is refused until somebody corrects it: then the order is made, without
+            // anybody who redrives it.
             let Some(zone) = zone else {
-                return Err(Handled::retry(format!("{} has no usable row in the table locations", order.location_id)));
+                return Err(Handled::retry(format!(
+                    "{} has no usable row in the table locations",
+                    order.location_id
+                )));
             };
             let day = zone.date_of(order.pickup_at.unwrap_or(order.created_at));
             let (tenant_id, location_id) = (order.tenant_id.clone(), order.location_id.clone());
-            Work::Ticket { tenant_id, location_id, day }
+            Work::Ticket {
+                tenant_id,
+                location_id,
+                day,
+            }
         }
-        OrderType::Delivery => Work::Shipment { tracking_number: tracking_number(order_id) },
+        OrderType::Delivery => Work::Shipment {
+            tracking_number: tracking_number(order_id),
+        },
     };
     Ok(Fulfilment {
         consumer: maker.role,
@@ -102,9 +124,13 @@ fn is_at(shop: &super::Shop, order: &Order) -> bool {
     shop.tenant_id == order.tenant_id && shop.location_id == order.location_id
 }
 
-/// The event that a delivery has left. Named after what happened: however often it is said, it is one event.
+/// The event that a delivery has left. Named after what happened: however often it is said, it is
+/// one event.
 pub(super) fn shipped_id(order_id: OrderId) -> EventId {
-    EventId(Uuid::new_v5(&Uuid::NAMESPACE_OID, format!("{order_id} OrderShipped").as_bytes()))
+    EventId(Uuid::new_v5(
+        &Uuid::NAMESPACE_OID,
+        format!("{order_id} OrderShipped").as_bytes(),
+    ))
 }
 
 /// The message that a delivery has left.
@@ -118,7 +144,8 @@ pub(super) fn shipped(maker: &Maker, at: Timestamp, order: &Order) -> Envelope {
     maker.envelope_with(shipped_id(order_id), at, Some(order_id), message)
 }
 
-/// The parcel's number, from the random part of the order's id: the same however often it is asked for.
+/// The parcel's number, from the random part of the order's id: the same however often it is asked
+/// for.
 fn tracking_number(order_id: OrderId) -> String {
     format!("BH{:016X}", order_id.0.as_u64_pair().1)
 }

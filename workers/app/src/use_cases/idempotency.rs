@@ -1,4 +1,5 @@
-//! The keys under which orders are placed once. A key is a tenant's own: the same text in another house is another key.
+//! The keys under which orders are placed once. A key is a tenant's own: the same text in another
+//! house is another key.
 
 use domain::ids::TenantId;
 
@@ -9,8 +10,9 @@ use crate::ports::scope::Scope;
 
 /// Returns the hash under which a tenant's key is kept; `digest` is SHA-256 in hex.
 ///
-/// The keys of a new installation's own tenant are hashed as they are: outsiders find an order by the SHA-256 of its key in
-/// the contract's view. No key has a zero character, so that no hash of a tenant and a key is one of a key alone.
+/// The keys of a new installation's own tenant are hashed as they are: outsiders find an order by
+/// the SHA-256 of its key in the contract's view. No key has a zero character, so that no hash of a
+/// tenant and a key is one of a key alone.
 pub fn key_hash(tenant_id: &TenantId, key: &str, digest: fn(&[u8]) -> String) -> String {
     if tenant_id.as_str() == FIRST_TENANT {
         return digest(key.as_bytes());
@@ -56,9 +58,17 @@ mod tests {
         let store = MemoryOrders::default();
         let [home, _, other, _] = shops();
         let place = |shop: &Shop, key_hash: &str| {
-            let mut new = NewOrder { key_hash: key_hash.to_owned(), ..new_order() };
-            (new.order.tenant_id, new.order.location_id) = (shop.tenant_id.clone(), shop.location_id.clone());
-            assert_eq!(block_on(store.place(std::slice::from_ref(&new))), [Ok(Placement::Placed)], "{key_hash}");
+            let mut new = NewOrder {
+                key_hash: key_hash.to_owned(),
+                ..new_order()
+            };
+            (new.order.tenant_id, new.order.location_id) =
+                (shop.tenant_id.clone(), shop.location_id.clone());
+            assert_eq!(
+                block_on(store.place(std::slice::from_ref(&new))),
+                [Ok(Placement::Placed)],
+                "{key_hash}"
+            );
             new.order.order_id
         };
         let used = |shop: &Shop, key: &str| {
@@ -66,12 +76,26 @@ mod tests {
             let used = block_on(key_use(&store, &scope, &shop.tenant_id, key, digest));
             used.expect("read").map(|used| used.order_id)
         };
-        assert_eq!(key_hash(&home.tenant_id, "k-1", digest), "k-1", "as outsiders compute it");
+        assert_eq!(
+            key_hash(&home.tenant_id, "k-1", digest),
+            "k-1",
+            "as outsiders compute it"
+        );
         let ours = place(&home, &key_hash(&home.tenant_id, "k-1", digest));
-        assert_eq!(used(&other, "k-1"), None, "it says nothing to another tenant");
+        assert_eq!(
+            used(&other, "k-1"),
+            None,
+            "it says nothing to another tenant"
+        );
         let theirs = place(&other, &key_hash(&other.tenant_id, "k-1", digest));
-        assert_eq!((used(&home, "k-1"), used(&other, "k-1")), (Some(ours), Some(theirs)));
+        assert_eq!(
+            (used(&home, "k-1"), used(&other, "k-1")),
+            (Some(ours), Some(theirs))
+        );
         let before = place(&other, "k-2");
-        assert_eq!((used(&home, "k-2"), used(&other, "k-2")), (None, Some(before)));
+        assert_eq!(
+            (used(&home, "k-2"), used(&other, "k-2")),
+            (None, Some(before))
+        );
     }
 }

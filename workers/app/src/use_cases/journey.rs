@@ -73,12 +73,25 @@ pub struct Moment {
 
 impl Moment {
     pub fn new(at: Timestamp, record: Record, what: impl Into<String>) -> Moment {
-        Moment { at, gap_ms: 0, record, what: what.into(), by: None, note: None, event_id: None, trace_id: None }
+        Moment {
+            at,
+            gap_ms: 0,
+            record,
+            what: what.into(),
+            by: None,
+            note: None,
+            event_id: None,
+            trace_id: None,
+        }
     }
 
     fn of(self, envelope: &Envelope) -> Moment {
         let trace_id = envelope.metadata.traceparent.as_deref().and_then(trace_id);
-        Moment { event_id: Some(envelope.event_id), trace_id: trace_id.map(str::to_owned), ..self }
+        Moment {
+            event_id: Some(envelope.event_id),
+            trace_id: trace_id.map(str::to_owned),
+            ..self
+        }
     }
 }
 
@@ -89,7 +102,10 @@ pub struct Awaited {
     #[serde(serialize_with = "to_the_millisecond")]
     pub since: Timestamp,
     /// When somebody acts if it has not come by then.
-    #[serde(serialize_with = "optional_to_the_millisecond", skip_serializing_if = "Option::is_none")]
+    #[serde(
+        serialize_with = "optional_to_the_millisecond",
+        skip_serializing_if = "Option::is_none"
+    )]
     pub until: Option<Timestamp>,
 }
 
@@ -135,14 +151,24 @@ pub async fn journey<O: OrderStore + JourneyStore>(
     scope: &Scope,
     order_id: OrderId,
 ) -> Result<Option<Journey>, Unavailable> {
-    let Some(stored) = orders.load_in(scope, order_id).await? else { return Ok(None) };
-    let (history, records) = (orders.history(scope, order_id, 0).await?, orders.records(scope, order_id).await?);
+    let Some(stored) = orders.load_in(scope, order_id).await? else {
+        return Ok(None);
+    };
+    let (history, records) = (
+        orders.history(scope, order_id, 0).await?,
+        orders.records(scope, order_id).await?,
+    );
     let order = stored.order;
     let mut moments = Vec::new();
     for entry in history {
         let what = match entry.from {
             Some(from) if from != entry.to => {
-                format!("{} became {} ({})", from.code(), entry.to.code(), entry.step.code())
+                format!(
+                    "{} became {} ({})",
+                    from.code(),
+                    entry.to.code(),
+                    entry.step.code()
+                )
             }
             Some(_) => format!("{} ({})", entry.to.code(), entry.step.code()),
             None => format!("accepted, {} ({})", entry.to.code(), entry.step.code()),
@@ -154,14 +180,18 @@ pub async fn journey<O: OrderStore + JourneyStore>(
         });
     }
     moments.extend(money(&records));
-    // The order is worth showing without its stock. What broke is for the log: whoever looks learns that something is
-    // missing here, and not what a library says about it.
+    // The order is worth showing without its stock. What broke is for the log: whoever looks learns
+    // that something is missing here, and not what a library says about it.
     let mut missing = None;
     match stock.reservation(order_id).await {
         Ok(reservation) => moments.extend(reservation.iter().flat_map(units)),
         Err(error) => {
             missing = Some(error);
-            moments.push(Moment::new(order.updated_at, Record::Stock, "cannot be read now: look again in a moment"));
+            moments.push(Moment::new(
+                order.updated_at,
+                Record::Stock,
+                "cannot be read now: look again in a moment",
+            ));
         }
     }
     moments.extend(messages(&records));
@@ -187,20 +217,37 @@ pub async fn journey<O: OrderStore + JourneyStore>(
 
 fn money(records: &Records) -> Vec<Moment> {
     let moment = |(payment, at): &(Payment, Timestamp)| {
-        let mut what = format!("{} of {}: {}", payment.kind.code(), payment.amount, payment.state.code());
+        let mut what = format!(
+            "{} of {}: {}",
+            payment.kind.code(),
+            payment.amount,
+            payment.state.code()
+        );
         if let Some(charge_id) = &payment.charge_id {
             what.push_str(&format!(" as {charge_id}"));
         }
-        Moment { note: payment.reason.clone(), ..Moment::new(*at, Record::Payment, what) }
+        Moment {
+            note: payment.reason.clone(),
+            ..Moment::new(*at, Record::Payment, what)
+        }
     };
     records.payments.iter().map(moment).collect()
 }
 
 fn units(reservation: &Reservation) -> Vec<Moment> {
-    let lines: Vec<String> =
-        reservation.lines.iter().map(|line| format!("{} × {}", line.quantity.get(), line.product_id)).collect();
-    let lines = if lines.is_empty() { "nothing".to_owned() } else { lines.join(", ") };
-    let held = reservation.created_at.map(|at| Moment::new(at, Record::Stock, format!("held {lines}")));
+    let lines: Vec<String> = reservation
+        .lines
+        .iter()
+        .map(|line| format!("{} × {}", line.quantity.get(), line.product_id))
+        .collect();
+    let lines = if lines.is_empty() {
+        "nothing".to_owned()
+    } else {
+        lines.join(", ")
+    };
+    let held = reservation
+        .created_at
+        .map(|at| Moment::new(at, Record::Stock, format!("held {lines}")));
     let settled = reservation.settled_at.map(|at| {
         let what = match reservation.state {
             HoldState::Held => "changed",
@@ -223,12 +270,18 @@ fn messages(records: &Records) -> Vec<Moment> {
                 by: Some(envelope.metadata.source.clone()),
                 ..Moment::new(at, Record::Outbox, what).of(envelope)
             },
-            Err(why) => Moment { note: Some(why.clone()), ..Moment::new(at, Record::Outbox, what) },
+            Err(why) => Moment {
+                note: Some(why.clone()),
+                ..Moment::new(at, Record::Outbox, what)
+            },
         };
         if let Ok(envelope) = &sent.envelope {
             kinds.insert(envelope.event_id, envelope);
         }
-        moments.push(moment(sent.written_at, format!("{} written for {to}", sent.kind)));
+        moments.push(moment(
+            sent.written_at,
+            format!("{} written for {to}", sent.kind),
+        ));
         if let Some(left_at) = sent.left_at {
             let tries = match sent.failed_tries {
                 0 => String::new(),
@@ -242,16 +295,24 @@ fn messages(records: &Records) -> Vec<Moment> {
     }
     for taken in &records.taken_in {
         // One that nobody of ours had written, and that was parked, is known by its way back.
-        let sent_back = records.redrives.iter().find(|redrive| redrive.event_id == Some(taken.event_id));
+        let sent_back = records
+            .redrives
+            .iter()
+            .find(|redrive| redrive.event_id == Some(taken.event_id));
         let sent_back = sent_back.and_then(|redrive| Envelope::decode(&redrive.body).ok());
-        let Some(envelope) = kinds.get(&taken.event_id).copied().or(sent_back.as_ref()) else { continue };
+        let Some(envelope) = kinds.get(&taken.event_id).copied().or(sent_back.as_ref()) else {
+            continue;
+        };
         let kind = envelope.message.kind().name();
         let what = match taken.delivery {
             Some(delivery) => format!("{kind} taken in, delivery {delivery}"),
             None => format!("{kind} taken in"),
         };
         let moment = Moment::new(taken.at, Record::Delivery, what).of(envelope);
-        moments.push(Moment { by: Some(taken.consumer.clone()), ..moment });
+        moments.push(Moment {
+            by: Some(taken.consumer.clone()),
+            ..moment
+        });
     }
     moments
 }
@@ -262,10 +323,19 @@ fn people(records: &Records) -> Vec<Moment> {
     for notice in &records.notices {
         let what = format!("{} by {}: begun", notice.kind, notice.channel);
         let event_id = Some(notice.event_id);
-        moments.push(Moment { event_id, ..Moment::new(notice.created_at, Record::Notice, what) });
+        moments.push(Moment {
+            event_id,
+            ..Moment::new(notice.created_at, Record::Notice, what)
+        });
         if let Some(sent_at) = notice.sent_at {
-            let what = format!("{} by {}: {}, try {}", notice.kind, notice.channel, notice.state, notice.attempts);
-            moments.push(Moment { event_id, ..Moment::new(sent_at, Record::Notice, what) });
+            let what = format!(
+                "{} by {}: {}, try {}",
+                notice.kind, notice.channel, notice.state, notice.attempts
+            );
+            moments.push(Moment {
+                event_id,
+                ..Moment::new(sent_at, Record::Notice, what)
+            });
         }
     }
     for redrive in &records.redrives {
@@ -275,9 +345,18 @@ fn people(records: &Records) -> Vec<Moment> {
             event_id: redrive.event_id,
             ..Moment::new(at, Record::Redrive, what)
         };
-        moments.push(of(redrive.at, format!("a parked message was sent back to {}", redrive.queue)));
+        moments.push(of(
+            redrive.at,
+            format!("a parked message was sent back to {}", redrive.queue),
+        ));
         if let Some((end, at)) = redrive.end {
-            moments.push(of(at, format!("the message that was sent back: {}", end.code().replace('_', " "))));
+            moments.push(of(
+                at,
+                format!(
+                    "the message that was sent back: {}",
+                    end.code().replace('_', " ")
+                ),
+            ));
         }
     }
     moments
@@ -295,22 +374,49 @@ fn awaited(order: &Order, records: &Records) -> Vec<Awaited> {
             format!("an answer to {asked}, after which it is asked again")
         }),
     };
-    awaited.extend(by_state.map(|what| Awaited { what, since, until: records.next_action_at }));
+    awaited.extend(by_state.map(|what| Awaited {
+        what,
+        since,
+        until: records.next_action_at,
+    }));
     for sent in &records.sent {
         let to = sent.route.as_deref().unwrap_or("all its routes");
         if sent.left_at.is_none() {
             let until = (sent.failed_tries > 0).then_some(sent.retry_at);
-            let what = format!("{} leaves for {to} ({} failed tries)", sent.kind, sent.failed_tries);
-            awaited.push(Awaited { what, since: sent.written_at, until });
+            let what = format!(
+                "{} leaves for {to} ({} failed tries)",
+                sent.kind, sent.failed_tries
+            );
+            awaited.push(Awaited {
+                what,
+                since: sent.written_at,
+                until,
+            });
         }
     }
     // A repeat leaves no row in the inbox; an order at rest waits for none.
     if order.state.awaits().is_some() {
-        awaited.extend(records.sent.iter().filter_map(|sent| not_taken_in(sent, records)));
+        awaited.extend(
+            records
+                .sent
+                .iter()
+                .filter_map(|sent| not_taken_in(sent, records)),
+        );
     }
-    for notice in records.notices.iter().filter(|notice| notice.state == "pending") {
-        let what = format!("{} by {} is sent ({} tries)", notice.kind, notice.channel, notice.attempts);
-        awaited.push(Awaited { what, since: notice.created_at, until: None });
+    for notice in records
+        .notices
+        .iter()
+        .filter(|notice| notice.state == "pending")
+    {
+        let what = format!(
+            "{} by {} is sent ({} tries)",
+            notice.kind, notice.channel, notice.attempts
+        );
+        awaited.push(Awaited {
+            what,
+            since: notice.created_at,
+            until: None,
+        });
     }
     awaited
 }
@@ -318,11 +424,23 @@ fn awaited(order: &Order, records: &Records) -> Vec<Awaited> {
 /// A message that left for a queue and has had no effect there.
 fn not_taken_in(sent: &SentRecord, records: &Records) -> Option<Awaited> {
     let (since, route) = (sent.left_at?, sent.route.as_deref()?);
-    let queue = QUEUES.iter().find(|queue| Route::Queue(queue).code() == route)?;
+    let queue = QUEUES
+        .iter()
+        .find(|queue| Route::Queue(queue).code() == route)?;
     let event_id = sent.envelope.as_ref().ok()?.event_id;
-    let taken_in = records.taken_in.iter().any(|taken| taken.event_id == event_id);
-    let what = format!("{} is taken in from {}, if it is no repeat", sent.kind, queue.slug);
-    (!taken_in).then_some(Awaited { what, since, until: None })
+    let taken_in = records
+        .taken_in
+        .iter()
+        .any(|taken| taken.event_id == event_id);
+    let what = format!(
+        "{} is taken in from {}, if it is no repeat",
+        sent.kind, queue.slug
+    );
+    (!taken_in).then_some(Awaited {
+        what,
+        since,
+        until: None,
+    })
 }
 
 /// The second part of a `traceparent`.
@@ -340,14 +458,19 @@ const TO_THE_MILLISECOND: &[BorrowedFormatItem<'_>] =
 /// RFC 3339 in UTC, to the millisecond.
 pub fn time_text(at: Timestamp) -> String {
     // Formatting fails only for a component that a timestamp lacks; it lacks none of these.
-    at.to_offset(UtcOffset::UTC).format(TO_THE_MILLISECOND).unwrap_or_default()
+    at.to_offset(UtcOffset::UTC)
+        .format(TO_THE_MILLISECOND)
+        .unwrap_or_default()
 }
 
 fn to_the_millisecond<S: Serializer>(at: &Timestamp, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.serialize_str(&time_text(*at))
 }
 
-fn optional_to_the_millisecond<S: Serializer>(at: &Option<Timestamp>, serializer: S) -> Result<S::Ok, S::Error> {
+fn optional_to_the_millisecond<S: Serializer>(
+    at: &Option<Timestamp>,
+    serializer: S,
+) -> Result<S::Ok, S::Error> {
     serializer.serialize_some(&at.map(time_text))
 }
 

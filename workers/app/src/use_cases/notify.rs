@@ -1,4 +1,5 @@
-//! Telling customers and staff what happened, each once, by one channel: the first that works of those they want.
+//! Telling customers and staff what happened, each once, by one channel: the first that works of
+//! those they want.
 
 #[cfg(test)]
 mod tests;
@@ -16,14 +17,15 @@ use super::for_customers::{Charged, charged};
 use super::fulfil::shipped_id;
 use crate::inbox::Settlement;
 use crate::ports::notices::{
-    Mail, Mailer, Notice, NoticeEnd, NoticeFilter, NoticeKind, NoticeRow, NoticeState, NoticeStore, SEND_WITHIN,
-    SendError, Text, Texter,
+    Mail, Mailer, Notice, NoticeEnd, NoticeFilter, NoticeKind, NoticeRow, NoticeState, NoticeStore,
+    SEND_WITHIN, SendError, Text, Texter,
 };
 use crate::ports::orders::{OrderStore, StoredOrder};
 use crate::ports::scope::Scope;
 use crate::ports::{Source, Unavailable};
 
-/// Tries by one channel before the next takes over. The last channel is tried until the provider is back.
+/// Tries by one channel before the next takes over. The last channel is tried until the provider is
+/// back.
 const TRIES: u32 = 3;
 /// Between them. The queue's own back-off, which grows, is for when there is no other channel.
 const TRY_AGAIN_AFTER: Duration = Duration::from_secs(2);
@@ -31,23 +33,37 @@ const TRY_AGAIN_AFTER: Duration = Duration::from_secs(2);
 const TOLD_WITHIN: Duration = Duration::from_secs(30);
 
 const _: () = assert!(
-    TRIES as u64 * (SEND_WITHIN.as_secs() + TRY_AGAIN_AFTER.as_secs()) + SEND_WITHIN.as_secs() < TOLD_WITHIN.as_secs(),
+    TRIES as u64 * (SEND_WITHIN.as_secs() + TRY_AGAIN_AFTER.as_secs()) + SEND_WITHIN.as_secs()
+        < TOLD_WITHIN.as_secs(),
     "the fallback comes too late"
 );
 
 /// What there is to say.
 #[derive(Debug, Clone)]
 pub enum News<'a> {
-    /// To the customer. `charged` is what happened to the money of an order that was cancelled or failed.
-    Order { stored: &'a StoredOrder, status: Status, charged: Charged },
+    /// To the customer. `charged` is what happened to the money of an order that was cancelled or
+    /// failed.
+    Order {
+        stored: &'a StoredOrder,
+        status: Status,
+        charged: Charged,
+    },
     /// To the customer: the parcel is on its way.
-    Shipped { stored: &'a StoredOrder, tracking_number: &'a str },
+    Shipped {
+        stored: &'a StoredOrder,
+        tracking_number: &'a str,
+    },
     /// To the customer: it is ready and waits.
     Waiting { stored: &'a StoredOrder },
     /// To the staff: it waits for them.
     Overdue { stored: &'a StoredOrder },
     /// To the staff.
-    Stock { name: &'a str, level: StockLevel, available: i64, low_stock_threshold: i64 },
+    Stock {
+        name: &'a str,
+        level: StockLevel,
+        available: i64,
+        low_stock_threshold: i64,
+    },
 }
 
 /// How far a product fell.
@@ -82,34 +98,45 @@ impl News<'_> {
             News::Shipped { .. } => Some(NoticeKind::OrderShipped),
             News::Waiting { .. } => Some(NoticeKind::OrderWaiting),
             News::Overdue { .. } => Some(NoticeKind::OrderOverdue),
-            News::Stock { level: StockLevel::Low, .. } => Some(NoticeKind::StockLow),
-            News::Stock { level: StockLevel::Out, .. } => Some(NoticeKind::StockOut),
+            News::Stock {
+                level: StockLevel::Low,
+                ..
+            } => Some(NoticeKind::StockLow),
+            News::Stock {
+                level: StockLevel::Out,
+                ..
+            } => Some(NoticeKind::StockOut),
         }
     }
 
-    /// The event that the notice is recorded and deduplicated under: the message's own. Messages from before 0.1.0 that a
-    /// parcel left have an id of their own; they say the same as today's.
+    /// The event that the notice is recorded and deduplicated under: the message's own. Messages
+    /// from before 0.1.0 that a parcel left have an id of their own; they say the same as today's.
     pub(super) fn event_id(&self, envelope: &Envelope) -> EventId {
         match self {
             News::Shipped { stored, .. } => shipped_id(stored.order.order_id),
-            News::Order { .. } | News::Waiting { .. } | News::Overdue { .. } | News::Stock { .. } => envelope.event_id,
+            News::Order { .. }
+            | News::Waiting { .. }
+            | News::Overdue { .. }
+            | News::Stock { .. } => envelope.event_id,
         }
     }
 
-    /// The address that the message is counted for: `None` for staff. Addresses that one mailbox has under many names
-    /// (`ana+1@`, `Ana@`) are one.
+    /// The address that the message is counted for: `None` for staff. Addresses that one mailbox
+    /// has under many names (`ana+1@`, `Ana@`) are one.
     fn recipient(&self, channel: Channel) -> Option<String> {
         let customer = match self {
-            News::Order { stored, .. } | News::Shipped { stored, .. } | News::Waiting { stored } => {
-                &stored.order.customer
-            }
+            News::Order { stored, .. }
+            | News::Shipped { stored, .. }
+            | News::Waiting { stored } => &stored.order.customer,
             News::Overdue { .. } | News::Stock { .. } => return None,
         };
         let address = match channel {
             Channel::Email => {
                 let address = customer.email.to_ascii_lowercase();
                 match address.rsplit_once('@') {
-                    Some((user, host)) => format!("{}@{host}", user.split('+').next().unwrap_or(user)),
+                    Some((user, host)) => {
+                        format!("{}@{host}", user.split('+').next().unwrap_or(user))
+                    }
                     None => address,
                 }
             }
@@ -121,9 +148,9 @@ impl News<'_> {
     /// Best first. Staff read mail.
     pub(super) fn channels(&self) -> &'static [Channel] {
         match self {
-            News::Order { stored, .. } | News::Shipped { stored, .. } | News::Waiting { stored } => {
-                stored.order.customer.notify.channels()
-            }
+            News::Order { stored, .. }
+            | News::Shipped { stored, .. }
+            | News::Waiting { stored } => stored.order.customer.notify.channels(),
             News::Overdue { .. } | News::Stock { .. } => &[Channel::Email],
         }
     }
@@ -185,7 +212,9 @@ pub async fn notify<O: OrderStore + NoticeStore, M: Mailer, T: Texter, C: Compos
     envelope: &Envelope,
 ) -> Told {
     let mut tried = Vec::new();
-    let handled = tell(store, post, source, envelope, &mut tried).await.unwrap_or_else(Handled::from);
+    let handled = tell(store, post, source, envelope, &mut tried)
+        .await
+        .unwrap_or_else(Handled::from);
     Told { handled, tried }
 }
 
@@ -201,9 +230,13 @@ async fn tell<O: OrderStore + NoticeStore, M: Mailer, T: Texter, C: Compose, S: 
         Ok(news) => news,
         Err(handled) => return Ok(handled),
     };
-    let Some(kind) = news.kind() else { return Ok(Handled::done()) };
+    let Some(kind) = news.kind() else {
+        return Ok(Handled::done());
+    };
     let event_id = news.event_id(envelope);
-    if kind == NoticeKind::OrderShipped && was_told(store, envelope.order_id, kind, event_id).await? {
+    if kind == NoticeKind::OrderShipped
+        && was_told(store, envelope.order_id, kind, event_id).await?
+    {
         return Ok(Handled::duplicate());
     }
     let notice = |channel, recipient| Notice {
@@ -219,9 +252,16 @@ async fn tell<O: OrderStore + NoticeStore, M: Mailer, T: Texter, C: Compose, S: 
     if channels.is_empty() {
         // Recorded, so that nobody looks for a notice that was lost.
         let notice = notice(Channel::Email, None);
-        if matches!(store.begin_notice(&notice).await?, NoticeState::Pending { .. }) {
-            let end = NoticeEnd::Suppressed { reason: "the customer wants none".to_owned() };
-            store.end_notice(notice.event_id, notice.channel, &end, notice.at).await?;
+        if matches!(
+            store.begin_notice(&notice).await?,
+            NoticeState::Pending { .. }
+        ) {
+            let end = NoticeEnd::Suppressed {
+                reason: "the customer wants none".to_owned(),
+            };
+            store
+                .end_notice(notice.event_id, notice.channel, &end, notice.at)
+                .await?;
         }
         return Ok(Handled::done());
     }
@@ -240,25 +280,37 @@ async fn tell<O: OrderStore + NoticeStore, M: Mailer, T: Texter, C: Compose, S: 
             let sent = send(post, &news, channel, event_id.to_string()).await;
             let failed = sent.as_ref().err().map(ToString::to_string);
             tried.push(Tried { channel, failed });
-            let another = channels[index + 1..].iter().any(|next| post.switches.on(*next));
+            let another = channels[index + 1..]
+                .iter()
+                .any(|next| post.switches.on(*next));
             match sent {
                 Ok(message_id) => NoticeEnd::Sent { message_id },
                 Err(SendError::Refused(reason)) => NoticeEnd::Failed { reason },
-                // The answer may have been lost alone, and the customer hears of it twice. That is better than not at all.
+                // The answer may have been lost alone, and the customer hears of it twice. That is
+                // better than not at all.
                 Err(SendError::Unavailable(why)) if another && attempt >= TRIES => {
-                    NoticeEnd::Failed { reason: format!("given up after {attempt} tries: {why}") }
+                    NoticeEnd::Failed {
+                        reason: format!("given up after {attempt} tries: {why}"),
+                    }
                 }
                 Err(SendError::Unavailable(why)) => {
                     // Not given back, it would be free again a little later.
                     let _ = store.give_back_notice(notice.event_id, channel, &why).await;
                     let after = another.then_some(TRY_AGAIN_AFTER);
-                    return Ok(Handled { settlement: Settlement::Retry { reason: why, after }, ..Handled::done() });
+                    return Ok(Handled {
+                        settlement: Settlement::Retry { reason: why, after },
+                        ..Handled::done()
+                    });
                 }
             }
         } else {
-            NoticeEnd::Suppressed { reason: format!("notification/{}_enabled is false", channel.code()) }
+            NoticeEnd::Suppressed {
+                reason: format!("notification/{}_enabled is false", channel.code()),
+            }
         };
-        let ended = store.end_notice(notice.event_id, channel, &end, source.now()).await?;
+        let ended = store
+            .end_notice(notice.event_id, channel, &end, source.now())
+            .await?;
         match end {
             NoticeEnd::Sent { .. } => return Ok(Handled::done()),
             NoticeEnd::Failed { .. } | NoticeEnd::Suppressed { .. } if ended => {}
@@ -271,16 +323,23 @@ async fn tell<O: OrderStore + NoticeStore, M: Mailer, T: Texter, C: Compose, S: 
     Ok(Handled::done())
 }
 
-/// Whether another event than this one already told the customer. The version before 0.1.0 said that a parcel was on its way
-/// when it got its number, and an order of that time may leave now.
+/// Whether another event than this one already told the customer. The version before 0.1.0 said
+/// that a parcel was on its way when it got its number, and an order of that time may leave now.
 async fn was_told(
     store: &impl NoticeStore,
     order_id: Option<OrderId>,
     kind: NoticeKind,
     event_id: EventId,
 ) -> Result<bool, Unavailable> {
-    let told = store.notices(&NoticeFilter { order_id, failed: false }).await?;
-    let is_it = |row: &NoticeRow| row.event_id != event_id && row.kind == kind.code() && row.state == "sent";
+    let told = store
+        .notices(&NoticeFilter {
+            order_id,
+            failed: false,
+        })
+        .await?;
+    let is_it = |row: &NoticeRow| {
+        row.event_id != event_id && row.kind == kind.code() && row.state == "sent"
+    };
     Ok(told.iter().any(is_it))
 }
 
@@ -299,7 +358,8 @@ async fn send<M: Mailer, T: Texter, C: Compose>(
     }
 }
 
-/// What a message has to say, or what to do with one that has nothing to say. The order it is about is kept in `stored`.
+/// What a message has to say, or what to do with one that has nothing to say. The order it is about
+/// is kept in `stored`.
 pub(super) async fn news_of<'a>(
     store: &impl OrderStore,
     envelope: &'a Envelope,
@@ -307,26 +367,45 @@ pub(super) async fn news_of<'a>(
 ) -> Result<News<'a>, Handled> {
     match (&envelope.message, envelope.order_id) {
         (Message::OrderStatusChanged { to, .. }, Some(order_id)) => {
-            let Some(status) = Status::from_code(to) else { return Err(Handled::park(format!("no status {to}"))) };
+            let Some(status) = Status::from_code(to) else {
+                return Err(Handled::park(format!("no status {to}")));
+            };
             let stored = stored.insert(load(store, order_id).await?);
             if !happened(&stored.order, status) {
                 return Err(Handled::park(format!("order {order_id} never was {to}")));
             }
             let charged = match status {
-                Status::Cancelled | Status::Failed => charged(store, &Scope::Everything, order_id).await?,
-                Status::Pending | Status::Confirmed | Status::Preparing | Status::Ready | Status::Completed => {
-                    Charged::Nothing
+                Status::Cancelled | Status::Failed => {
+                    charged(store, &Scope::Everything, order_id).await?
                 }
+                Status::Pending
+                | Status::Confirmed
+                | Status::Preparing
+                | Status::Ready
+                | Status::Completed => Charged::Nothing,
             };
-            Ok(News::Order { stored, status, charged })
+            Ok(News::Order {
+                stored,
+                status,
+                charged,
+            })
         }
-        (Message::OrderShipped { tracking_number, .. }, Some(order_id)) => {
+        (
+            Message::OrderShipped {
+                tracking_number, ..
+            },
+            Some(order_id),
+        ) => {
             let stored = stored.insert(load(store, order_id).await?);
-            // From before 0.1.0, when it was said as soon as the parcel had its number. It is said again when it leaves.
+            // From before 0.1.0, when it was said as soon as the parcel had its number. It is said
+            // again when it leaves.
             if stored.order.status != Status::Completed {
                 return Err(Handled::done());
             }
-            Ok(News::Shipped { stored, tracking_number })
+            Ok(News::Shipped {
+                stored,
+                tracking_number,
+            })
         }
         (Message::OrderOverdue { status, tell, .. }, Some(order_id)) => {
             let stored = stored.insert(load(store, order_id).await?);
@@ -340,11 +419,27 @@ pub(super) async fn news_of<'a>(
                 other => Err(Handled::park(format!("nobody is called {other}"))),
             }
         }
-        (Message::StockLevelReached { name, level, available, low_stock_threshold, .. }, _) => {
+        (
+            Message::StockLevelReached {
+                name,
+                level,
+                available,
+                low_stock_threshold,
+                ..
+            },
+            _,
+        ) => {
             let Some(level) = StockLevel::from_code(level) else {
-                return Err(Handled::park(format!("{level} is no level that staff are told of")));
+                return Err(Handled::park(format!(
+                    "{level} is no level that staff are told of"
+                )));
             };
-            Ok(News::Stock { name, level, available: *available, low_stock_threshold: *low_stock_threshold })
+            Ok(News::Stock {
+                name,
+                level,
+                available: *available,
+                low_stock_threshold: *low_stock_threshold,
+            })
         }
         (
             Message::OrderStatusChanged { .. }

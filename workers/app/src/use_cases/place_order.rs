@@ -26,7 +26,8 @@ use crate::ports::{Source, Unavailable};
 pub const KEY_MAX: usize = 200;
 /// A pick-up time may lie so far ahead.
 pub const PICKUP_AHEAD: time::Duration = time::Duration::days(7);
-/// A pick-up time that has come is accepted for so long: whoever chose it in time still has to press the button.
+/// A pick-up time that has come is accepted for so long: whoever chose it in time still has to
+/// press the button.
 const PICKUP_LATE: time::Duration = time::Duration::minutes(1);
 
 /// Returns whether an order that is placed now comes too late for a pick-up time.
@@ -59,16 +60,18 @@ pub struct Request {
     /// The gateway's name for the card.
     pub payment_token: String,
     pub lines: Lines,
-    /// The request said "what is in my cart", not which products: its repeat comes when the cart is empty.
+    /// The request said "what is in my cart", not which products: its repeat comes when the cart is
+    /// empty.
     pub from_cart: bool,
     pub idempotency_key: String,
     /// SHA-256 in hex of the session, if there is one.
     pub session_hash: Option<String>,
-    /// What the browser's other sessions are, by the same: what was placed from one of them is its own.
+    /// What the browser's other sessions are, by the same: what was placed from one of them is its
+    /// own.
     pub other_sessions: Vec<String>,
     pub traceparent: Option<String>,
-    /// No part of what makes two requests the same: a request that was refused because it differed comes again under its
-    /// key with what is right.
+    /// No part of what makes two requests the same: a request that was refused because it differed
+    /// comes again under its key with what is right.
     pub expected: Expected,
 }
 
@@ -158,7 +161,8 @@ pub enum Refusal {
     Changed(Box<Changed>),
     /// Nothing was placed.
     Unavailable(Unavailable),
-    /// The order may have been placed: no answer came. The same request under the same key settles it.
+    /// The order may have been placed: no answer came. The same request under the same key settles
+    /// it.
     Uncertain(Unavailable),
 }
 
@@ -182,8 +186,12 @@ pub struct Means<'a, Src> {
 
 /// What is sold, for what, and whether there is enough of it.
 pub trait Offers: Sync {
-    /// The product; its count may be a moment old where it suffices for the line, and is exact where it does not.
-    fn offer(&self, line: &Line) -> impl Future<Output = Result<Option<StockedProduct>, Unavailable>> + Send;
+    /// The product; its count may be a moment old where it suffices for the line, and is exact
+    /// where it does not.
+    fn offer(
+        &self,
+        line: &Line,
+    ) -> impl Future<Output = Result<Option<StockedProduct>, Unavailable>> + Send;
 }
 
 impl<T: Stock> Offers for T {
@@ -192,8 +200,8 @@ impl<T: Stock> Offers for T {
     }
 }
 
-/// Accepts the order or says what is wrong with it. The same key and request give the same answer, however often and
-/// however concurrently they come.
+/// Accepts the order or says what is wrong with it. The same key and request give the same answer,
+/// however often and however concurrently they come.
 pub async fn place_order<O: OrderStore, T: Offers, S: Source>(
     orders: &O,
     offers: &T,
@@ -206,7 +214,14 @@ pub async fn place_order<O: OrderStore, T: Offers, S: Source>(
     let request_hash = (means.digest)(canonical(&request, &checked).as_bytes());
 
     // First the key: a repeat must get its answer even if the product has sold out since.
-    let used = key_use(orders, &Scope::of(shop), &shop.tenant_id, &request.idempotency_key, means.digest).await?;
+    let used = key_use(
+        orders,
+        &Scope::of(shop),
+        &shop.tenant_id,
+        &request.idempotency_key,
+        means.digest,
+    )
+    .await?;
     if let Some(used) = used {
         return replay(orders, shop, used, &request, &request_hash).await;
     }
@@ -221,7 +236,10 @@ pub async fn place_order<O: OrderStore, T: Offers, S: Source>(
     let totals = Totals::of(&items, shop.tax).map_err(|error| Refusal::Fields(vec![error]))?;
     // No gateway charges nothing.
     if totals.total.minor <= 0 {
-        return Err(Refusal::Fields(vec![FieldError::new("items", "must cost something")]));
+        return Err(Refusal::Fields(vec![FieldError::new(
+            "items",
+            "must cost something",
+        )]));
     }
 
     if let Some(changed) = changed(&request, &items, totals, means.digest) {
@@ -231,7 +249,9 @@ pub async fn place_order<O: OrderStore, T: Offers, S: Source>(
     // One instant decides the day of the number and stands in the order.
     let now = means.source.now();
     let day = shop.hours.zone.date_of(now);
-    let number = orders.next_number(&shop.tenant_id, &shop.location_id, day).await?;
+    let number = orders
+        .next_number(&shop.tenant_id, &shop.location_id, day)
+        .await?;
     let order = Order {
         order_id: OrderId(means.source.uuid()),
         tenant_id: shop.tenant_id.clone(),
@@ -262,9 +282,17 @@ pub async fn place_order<O: OrderStore, T: Offers, S: Source>(
     };
     let mut outbox = Vec::with_capacity(2);
     if let Some(command) = State::Placed.awaits() {
-        outbox.push(means.maker.envelope(means.source, Some(order.order_id), ask_for(command, &order)));
+        outbox.push(means.maker.envelope(
+            means.source,
+            Some(order.order_id),
+            ask_for(command, &order),
+        ));
     }
-    outbox.push(means.maker.envelope(means.source, Some(order.order_id), order_created(&order)));
+    outbox.push(
+        means
+            .maker
+            .envelope(means.source, Some(order.order_id), order_created(&order)),
+    );
     let new = NewOrder {
         order,
         day,
@@ -279,33 +307,65 @@ pub async fn place_order<O: OrderStore, T: Offers, S: Source>(
         outbox,
     };
     let placed = orders.place(std::slice::from_ref(&new)).await.pop();
-    let placed = placed.unwrap_or_else(|| Err(Unavailable::new("orders", "no answer to a placement")));
+    let placed =
+        placed.unwrap_or_else(|| Err(Unavailable::new("orders", "no answer to a placement")));
     match placed.map_err(Refusal::Uncertain)? {
-        Placement::Placed => Ok(Accepted { order: new.order, tracking_token: new.tracking_token, replayed: false }),
+        Placement::Placed => Ok(Accepted {
+            order: new.order,
+            tracking_token: new.tracking_token,
+            replayed: false,
+        }),
         Placement::KeyUsed(used) => replay(orders, shop, used, &request, &request_hash).await,
-        Placement::SlotFull => Err(Refusal::SlotFull(new.slot.map_or(now, |slot| slot.starts_at))),
+        Placement::SlotFull => Err(Refusal::SlotFull(
+            new.slot.map_or(now, |slot| slot.starts_at),
+        )),
     }
 }
 
-/// Why an empty cart is not ordered: another tab emptied it, or ordered what was in it, since the customer looked.
+/// Why an empty cart is not ordered: another tab emptied it, or ordered what was in it, since the
+/// customer looked.
 fn nothing_to_order(request: &Request, shop: &Shop, digest: fn(&[u8]) -> String) -> Refusal {
     let zero = Money::zero(shop.currency);
-    let totals = Totals { subtotal: zero, rate: shop.tax, tax: zero, total: zero };
+    let totals = Totals {
+        subtotal: zero,
+        rate: shop.tax,
+        tax: zero,
+        total: zero,
+    };
     match changed(request, &[], totals, digest) {
         Some(changed) => Refusal::Changed(Box::new(changed)),
-        None => Refusal::Fields(vec![FieldError::new("items", "must have at least one product")]),
+        None => Refusal::Fields(vec![FieldError::new(
+            "items",
+            "must have at least one product",
+        )]),
     }
 }
 
 /// What is not as the customer was shown; `None` when the total and the cart are, or were not said.
-fn changed(request: &Request, items: &[Item], totals: Totals, digest: fn(&[u8]) -> String) -> Option<Changed> {
+fn changed(
+    request: &Request,
+    items: &[Item],
+    totals: Totals,
+    digest: fn(&[u8]) -> String,
+) -> Option<Changed> {
     let expected = &request.expected;
-    let cart_version = request.from_cart.then(|| version_of(&request.lines, digest));
+    let cart_version = request
+        .from_cart
+        .then(|| version_of(&request.lines, digest));
     let of_order = |kind, was: Option<i64>, now: Option<i64>| {
         let (was, now) = (was?, now?);
-        (was != now).then_some(Difference { kind, product: None, was, now })
+        (was != now).then_some(Difference {
+            kind,
+            product: None,
+            was,
+            now,
+        })
     };
-    let total = of_order(Differs::Total, expected.total_minor, Some(totals.total.minor));
+    let total = of_order(
+        Differs::Total,
+        expected.total_minor,
+        Some(totals.total.minor),
+    );
     let cart = of_order(Differs::CartVersion, expected.cart_version, cart_version);
     let mut differences: Vec<_> = total.into_iter().chain(cart).collect();
     if differences.is_empty() {
@@ -313,10 +373,17 @@ fn changed(request: &Request, items: &[Item], totals: Totals, digest: fn(&[u8]) 
     }
     let shown_in_full = expected.lines.iter().any(|line| line.quantity.is_some());
     for item in items {
-        let of_line =
-            |kind, was, now| Difference { kind, product: Some((item.product_id.clone(), item.name.clone())), was, now };
+        let of_line = |kind, was, now| Difference {
+            kind,
+            product: Some((item.product_id.clone(), item.name.clone())),
+            was,
+            now,
+        };
         let (price, quantity) = (item.unit_price.minor, i64::from(item.quantity.get()));
-        let shown = expected.lines.iter().find(|line| line.product_id == item.product_id);
+        let shown = expected
+            .lines
+            .iter()
+            .find(|line| line.product_id == item.product_id);
         match shown {
             Some(shown) if shown.unit_price_minor != price => {
                 differences.push(of_line(Differs::UnitPrice, shown.unit_price_minor, price));
@@ -326,7 +393,9 @@ fn changed(request: &Request, items: &[Item], totals: Totals, digest: fn(&[u8]) 
             None => {}
         }
         match shown.and_then(|shown| shown.quantity).map(i64::from) {
-            Some(was) if was != quantity => differences.push(of_line(Differs::Quantity, was, quantity)),
+            Some(was) if was != quantity => {
+                differences.push(of_line(Differs::Quantity, was, quantity))
+            }
             _ => {}
         }
     }
@@ -334,25 +403,45 @@ fn changed(request: &Request, items: &[Item], totals: Totals, digest: fn(&[u8]) 
         let gone = !items.iter().any(|item| item.product_id == shown.product_id);
         if let (true, Some(was)) = (gone, shown.quantity) {
             let product = Some((shown.product_id.clone(), shown.product_id.to_string()));
-            differences.push(Difference { kind: Differs::Quantity, product, was: i64::from(was), now: 0 });
+            differences.push(Difference {
+                kind: Differs::Quantity,
+                product,
+                was: i64::from(was),
+                now: 0,
+            });
         }
     }
-    Some(Changed { differences, totals, cart_version })
+    Some(Changed {
+        differences,
+        totals,
+        cart_version,
+    })
 }
 
-/// The slot that an order for then takes a place in; one for now takes none, and is made while the shop is open. Asked
-/// after the key was looked for: a repeat gets its answer, whatever time it is by then.
-fn slot_of(shop: &Shop, pickup_at: Option<Timestamp>, now: Timestamp) -> Result<Option<SlotClaim>, Refusal> {
+/// The slot that an order for then takes a place in; one for now takes none, and is made while the
+/// shop is open. Asked after the key was looked for: a repeat gets its answer, whatever time it is
+/// by then.
+fn slot_of(
+    shop: &Shop,
+    pickup_at: Option<Timestamp>,
+    now: Timestamp,
+) -> Result<Option<SlotClaim>, Refusal> {
     let refused = |message: String| Refusal::Fields(vec![FieldError::new("pickup_at", message)]);
     let opens_after = |at: Timestamp| match shop.hours.opens_after(at) {
-        Some(opens) => format!("; it opens at {}", opens.format(&Rfc3339).unwrap_or_default()),
+        Some(opens) => format!(
+            "; it opens at {}",
+            opens.format(&Rfc3339).unwrap_or_default()
+        ),
         None => String::new(),
     };
     let Some(at) = pickup_at else {
         if shop.hours.is_open(now) {
             return Ok(None);
         }
-        return Err(refused(format!("is required, since the shop is closed now{}", opens_after(now))));
+        return Err(refused(format!(
+            "is required, since the shop is closed now{}",
+            opens_after(now)
+        )));
     };
     if is_past(at, now) {
         return Err(refused("is past".to_owned()));
@@ -361,8 +450,14 @@ fn slot_of(shop: &Shop, pickup_at: Option<Timestamp>, now: Timestamp) -> Result<
         return Err(refused("must lie in the next seven days".to_owned()));
     }
     match shop.hours.slot_at(at, shop.slots) {
-        Some(slot) => Ok(Some(SlotClaim { starts_at: slot.starts_at, capacity: shop.slots.capacity })),
-        None => Err(refused(format!("is when the shop is closed{}", opens_after(at)))),
+        Some(slot) => Ok(Some(SlotClaim {
+            starts_at: slot.starts_at,
+            capacity: shop.slots.capacity,
+        })),
+        None => Err(refused(format!(
+            "is when the shop is closed{}",
+            opens_after(at)
+        ))),
     }
 }
 
@@ -374,23 +469,42 @@ struct Checked {
 
 fn check(request: &Request, shop: &Shop) -> Result<Checked, Refusal> {
     let mut errors = Vec::new();
-    let (name, phone, email) = (&request.customer_name, &request.customer_phone, &request.customer_email);
+    let (name, phone, email) = (
+        &request.customer_name,
+        &request.customer_phone,
+        &request.customer_email,
+    );
     let customer = Customer::parse(name, phone, email, shop.country);
     let customer = customer.map_err(|wrong| errors.extend(wrong)).ok();
-    let customer = customer.and_then(|one| one.told_by(request.notify).map_err(|wrong| errors.push(wrong)).ok());
-    let special_instructions = parse_instructions(&request.special_instructions).map_err(|e| errors.push(e)).ok();
+    let customer = customer.and_then(|one| {
+        one.told_by(request.notify)
+            .map_err(|wrong| errors.push(wrong))
+            .ok()
+    });
+    let special_instructions = parse_instructions(&request.special_instructions)
+        .map_err(|e| errors.push(e))
+        .ok();
     let order_type = OrderType::from_code(&request.order_type);
     if order_type.is_none() {
         let legal = OrderType::ALL.map(OrderType::code).join(", ");
-        errors.push(FieldError::new("order_type", format!("must be one of {legal}")));
+        errors.push(FieldError::new(
+            "order_type",
+            format!("must be one of {legal}"),
+        ));
     }
     let delivers = order_type == Some(OrderType::Delivery);
     match &request.delivery_address {
         None if delivers && request.address_required => {
-            errors.push(FieldError::new("delivery_address", "is required for a delivery"));
+            errors.push(FieldError::new(
+                "delivery_address",
+                "is required for a delivery",
+            ));
         }
         Some(_) if order_type.is_some() && !delivers => {
-            errors.push(FieldError::new("delivery_address", "is only for order_type delivery"));
+            errors.push(FieldError::new(
+                "delivery_address",
+                "is only for order_type delivery",
+            ));
         }
         None | Some(_) => {}
     }
@@ -400,28 +514,44 @@ fn check(request: &Request, shop: &Shop) -> Result<Checked, Refusal> {
     let token = &request.payment_token;
     let is_token = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_';
     if !token.starts_with("tok_") || token.len() > 64 || !token.bytes().all(is_token) {
-        errors
-            .push(FieldError::new("payment_token", "must be the gateway's token, such as tok_ok; never a card number"));
+        errors.push(FieldError::new(
+            "payment_token",
+            "must be the gateway's token, such as tok_ok; never a card number",
+        ));
     } else if let Err(error) = refuse_card_number("payment_token", token) {
         errors.push(error);
     }
     let key = &request.idempotency_key;
-    if key.is_empty() || key.len() > KEY_MAX || !key.bytes().all(|byte| byte.is_ascii_graphic() || byte == b' ') {
-        let message = format!("is required: 1 to {KEY_MAX} printable ASCII characters, new for each order");
+    if key.is_empty()
+        || key.len() > KEY_MAX
+        || !key
+            .bytes()
+            .all(|byte| byte.is_ascii_graphic() || byte == b' ')
+    {
+        let message =
+            format!("is required: 1 to {KEY_MAX} printable ASCII characters, new for each order");
         errors.push(FieldError::new("Idempotency-Key", message));
     }
     match (customer, order_type, special_instructions) {
         (Some(customer), Some(order_type), Some(special_instructions)) if errors.is_empty() => {
-            Ok(Checked { customer, order_type, special_instructions })
+            Ok(Checked {
+                customer,
+                order_type,
+                special_instructions,
+            })
         }
         _ => Err(Refusal::Fields(errors)),
     }
 }
 
-/// The request in one unambiguous text, so that "the same body" does not depend on spelling. Free text comes last
-/// and has its length before it.
+/// The request in one unambiguous text, so that "the same body" does not depend on spelling. Free
+/// text comes last and has its length before it.
 fn canonical(request: &Request, checked: &Checked) -> String {
-    let mut text = format!("v1\n{}\n{}\n", checked.order_type.code(), request.payment_token);
+    let mut text = format!(
+        "v1\n{}\n{}\n",
+        checked.order_type.code(),
+        request.payment_token
+    );
     // No product's id begins so.
     if let Some(location_id) = &request.location_id {
         text.push_str(&format!("@{location_id}\n"));
@@ -433,40 +563,74 @@ fn canonical(request: &Request, checked: &Checked) -> String {
             text.push_str(&format!("{} {}\n", line.product_id, line.quantity.get()));
         }
     }
-    text.push_str(&format!("{:?}\n", request.pickup_at.map(Timestamp::unix_timestamp)));
+    text.push_str(&format!(
+        "{:?}\n",
+        request.pickup_at.map(Timestamp::unix_timestamp)
+    ));
     let notify = checked.customer.notify;
-    // What most want is left out: a request from before there was a choice is still the same request.
+    // What most want is left out: a request from before there was a choice is still the same
+    // request.
     if notify != Preferences::default() {
         text.push_str(&format!("notify {} {}\n", notify.email, notify.sms));
     }
-    if let Some(DeliveryAddress { line1, line2, city, postal_code, note }) = &request.delivery_address {
-        let (line2, note) = (line2.as_deref().unwrap_or_default(), note.as_deref().unwrap_or_default());
+    if let Some(DeliveryAddress {
+        line1,
+        line2,
+        city,
+        postal_code,
+        note,
+    }) = &request.delivery_address
+    {
+        let (line2, note) = (
+            line2.as_deref().unwrap_or_default(),
+            note.as_deref().unwrap_or_default(),
+        );
         text.push_str("to\n");
         for free in [line1.as_str(), line2, city, postal_code, note] {
             text.push_str(&format!("{}:{free}\n", free.len()));
         }
     }
-    // As they were typed: a key that was used before texts were normalised is still the key of the same request.
-    let Request { customer_name, customer_phone, customer_email, special_instructions, .. } = request;
-    for free in [customer_name, customer_phone, customer_email, special_instructions].map(|free| free.trim()) {
+    // As they were typed: a key that was used before texts were normalised is still the key of the
+    // same request.
+    let Request {
+        customer_name,
+        customer_phone,
+        customer_email,
+        special_instructions,
+        ..
+    } = request;
+    for free in [
+        customer_name,
+        customer_phone,
+        customer_email,
+        special_instructions,
+    ]
+    .map(|free| free.trim())
+    {
         text.push_str(&format!("{}:{free}\n", free.len()));
     }
     text
 }
 
-/// The price is the menu's, never the customer's. Too little stock is said here already, though only the saga holds it.
+/// The price is the menu's, never the customer's. Too little stock is said here already, though
+/// only the saga holds it.
 async fn price(offers: &impl Offers, shop: &Shop, lines: &Lines) -> Result<Vec<Item>, Refusal> {
     let (mut items, mut unknown, mut short) = (Vec::new(), Vec::new(), Vec::new());
     for (index, line) in lines.iter().enumerate() {
         let Some(found) = offers.offer(line).await? else {
             let field = format!("items[{index}].product_id");
-            unknown.push(FieldError::new(field, format!("there is no product {}", line.product_id)));
+            unknown.push(FieldError::new(
+                field,
+                format!("there is no product {}", line.product_id),
+            ));
             continue;
         };
         if found.product.price.currency != shop.currency {
-            return Err(
-                Unavailable::new("menu", format!("{} is not priced in {:?}", line.product_id, shop.currency)).into()
-            );
+            return Err(Unavailable::new(
+                "menu",
+                format!("{} is not priced in {:?}", line.product_id, shop.currency),
+            )
+            .into());
         }
         if found.counters.available < i64::from(line.quantity.get()) {
             short.push(line.product_id.clone());
@@ -495,16 +659,30 @@ async fn replay(
     request_hash: &str,
 ) -> Result<Accepted, Refusal> {
     // Another session's key is treated as a used one: its order is nobody else's business.
-    let own =
-        |owner: &String| request.session_hash.iter().chain(&request.other_sessions).any(|session| session == owner);
+    let own = |owner: &String| {
+        request
+            .session_hash
+            .iter()
+            .chain(&request.other_sessions)
+            .any(|session| session == owner)
+    };
     let foreign = !used.session_hash.as_ref().is_none_or(own);
     if foreign || used.request_hash != request_hash {
         return Err(Refusal::KeyReused);
     }
-    // Keys are unique over all locations of a tenant: one that was used at another is a used one, and says nothing more.
+    // Keys are unique over all locations of a tenant: one that was used at another is a used one,
+    // and says nothing more.
     let stored = orders.load_in(&Scope::of(shop), used.order_id).await?;
-    let StoredOrder { mut order, tracking_token, .. } = stored.ok_or(Refusal::KeyReused)?;
+    let StoredOrder {
+        mut order,
+        tracking_token,
+        ..
+    } = stored.ok_or(Refusal::KeyReused)?;
     // The first answer, not today's.
     (order.state, order.status, order.version) = (State::Placed, Status::Pending, 1);
-    Ok(Accepted { order, tracking_token, replayed: true })
+    Ok(Accepted {
+        order,
+        tracking_token,
+        replayed: true,
+    })
 }

@@ -1,5 +1,5 @@
-//! Moving an order along its saga: each step one history line, one message for each change of status, and in the end
-//! the request for what the new state awaits.
+//! Moving an order along its saga: each step one history line, one message for each change of
+//! status, and in the end the request for what the new state awaits.
 
 use contract::messages::{Envelope, Message, PricedItem};
 use domain::ids::EventId;
@@ -24,13 +24,22 @@ pub struct Progress<'a, S> {
 
 impl<'a, S: Source> Progress<'a, S> {
     pub fn of(order: Order, source: &'a S, maker: &'a Maker) -> Self {
-        Self { read_version: order.version, order, source, maker, history: Vec::new(), outbox: Vec::new() }
+        Self {
+            read_version: order.version,
+            order,
+            source,
+            maker,
+            history: Vec::new(),
+            outbox: Vec::new(),
+        }
     }
 
     /// Takes in one event; anything but `Advance` leaves the order as it was.
     pub fn on(&mut self, event: Event, actor: &str, note: Option<String>) -> Decision {
         let decision = self.order.state.on(event);
-        let Decision::Advance(next) = decision else { return decision };
+        let Decision::Advance(next) = decision else {
+            return decision;
+        };
         let at = self.source.now();
         let from = self.order.status;
         let to = next.status().unwrap_or(from);
@@ -72,7 +81,10 @@ impl<'a, S: Source> Progress<'a, S> {
 
     /// A message that leaves with the change.
     pub fn also(&mut self, message: Message) {
-        self.outbox.push(self.maker.envelope(self.source, Some(self.order.order_id), message));
+        self.outbox.push(
+            self.maker
+                .envelope(self.source, Some(self.order.order_id), message),
+        );
     }
 
     /// The change, with the request for what the state now awaits.
@@ -111,12 +123,14 @@ pub fn ask_for(command: Command, order: &Order) -> Message {
     match command {
         Command::ReserveStock => Message::ReserveStock {},
         Command::ReleaseStock => Message::ReleaseStock {},
-        Command::ChargeCard => {
-            Message::ChargeCard { amount_minor: total.minor, currency: total.currency.code().to_owned() }
-        }
-        Command::RefundCard => {
-            Message::RefundCard { amount_minor: total.minor, currency: total.currency.code().to_owned() }
-        }
+        Command::ChargeCard => Message::ChargeCard {
+            amount_minor: total.minor,
+            currency: total.currency.code().to_owned(),
+        },
+        Command::RefundCard => Message::RefundCard {
+            amount_minor: total.minor,
+            currency: total.currency.code().to_owned(),
+        },
     }
 }
 

@@ -1,7 +1,8 @@
 //! The projection worker: shows in the order view what has become of an order.
 //!
-//! An event only says that there is something new; what is shown is the order itself, by its version. So an event that
-//! comes twice, late or before an earlier one changes nothing, and the whole view can be made again from the orders.
+//! An event only says that there is something new; what is shown is the order itself, by its
+//! version. So an event that comes twice, late or before an earlier one changes nothing, and the
+//! whole view can be made again from the orders.
 
 use contract::messages::Envelope;
 
@@ -17,8 +18,14 @@ pub trait Show: Sync {
 }
 
 /// Handles one message of the `projections` queue.
-pub async fn project<O: OrderStore, V: Show>(orders: &O, views: &V, envelope: &Envelope) -> Handled {
-    let Some(order_id) = envelope.order_id else { return Handled::park("no order id in a message about an order") };
+pub async fn project<O: OrderStore, V: Show>(
+    orders: &O,
+    views: &V,
+    envelope: &Envelope,
+) -> Handled {
+    let Some(order_id) = envelope.order_id else {
+        return Handled::park("no order id in a message about an order");
+    };
     let stored = match orders.load(order_id).await {
         Ok(Some(stored)) => stored,
         Ok(None) => return Handled::park(format!("order {order_id} does not exist")),
@@ -30,11 +37,18 @@ pub async fn project<O: OrderStore, V: Show>(orders: &O, views: &V, envelope: &E
     }
 }
 
-/// Shows every order anew, and says how many. It may run beside the worker, and again after it was stopped.
-pub async fn reproject(orders: &impl OrderStore, views: &impl OrderViews) -> Result<u64, Unavailable> {
+/// Shows every order anew, and says how many. It may run beside the worker, and again after it was
+/// stopped.
+pub async fn reproject(
+    orders: &impl OrderStore,
+    views: &impl OrderViews,
+) -> Result<u64, Unavailable> {
     const PAGE: u32 = 100;
     let mut shown = 0;
-    let mut filter = OrderFilter { limit: PAGE, ..OrderFilter::default() };
+    let mut filter = OrderFilter {
+        limit: PAGE,
+        ..OrderFilter::default()
+    };
     loop {
         let page = orders.list_stored(&Scope::Everything, &filter).await?;
         let of_page: Vec<_> = page.iter().map(OrderView::of).collect();
@@ -66,27 +80,64 @@ mod tests {
         block_on(async {
             let (store, views) = (MemoryOrders::default(), MemoryViews::default());
             let new = new_order();
-            store.place(std::slice::from_ref(&new)).await.pop().expect("an answer").expect("placed");
+            store
+                .place(std::slice::from_ref(&new))
+                .await
+                .pop()
+                .expect("an answer")
+                .expect("placed");
             let session = new.session_hash.clone().expect("a session");
-            assert_eq!(project(&store, &views, &new.outbox[1]).await, Handled::done());
-            store.apply(&[step(&new, 1, State::Confirmed)]).await.pop().expect("an answer").expect("applied");
-            // The same event again, and one that is older than what is shown: it is the order that counts.
-            let again = Envelope { event_id: EventId(Uuid::now_v7()), ..new.outbox[1].clone() };
+            assert_eq!(
+                project(&store, &views, &new.outbox[1]).await,
+                Handled::done()
+            );
+            store
+                .apply(&[step(&new, 1, State::Confirmed)])
+                .await
+                .pop()
+                .expect("an answer")
+                .expect("applied");
+            // The same event again, and one that is older than what is shown: it is the order that
+            // counts.
+            let again = Envelope {
+                event_id: EventId(Uuid::now_v7()),
+                ..new.outbox[1].clone()
+            };
             assert_eq!(project(&store, &views, &again).await, Handled::done());
-            let shown = views.of_session(&Scope::Everything, &session, 10, None).await.expect("read");
-            assert_eq!((shown.len(), shown[0].version, shown[0].status.as_str()), (1, 2, "confirmed"));
+            let shown = views
+                .of_session(&Scope::Everything, &session, 10, None)
+                .await
+                .expect("read");
+            assert_eq!(
+                (shown.len(), shown[0].version, shown[0].status.as_str()),
+                (1, 2, "confirmed")
+            );
 
             let fresh = MemoryViews::default();
             assert_eq!(reproject(&store, &fresh).await, Ok(1));
-            assert_eq!(fresh.of_session(&Scope::Everything, &session, 10, None).await.expect("read"), shown);
+            assert_eq!(
+                fresh
+                    .of_session(&Scope::Everything, &session, 10, None)
+                    .await
+                    .expect("read"),
+                shown
+            );
         });
     }
 
     #[test]
     fn news_of_an_order_that_does_not_exist_is_parked() {
         block_on(async {
-            let handled = project(&MemoryOrders::default(), &MemoryViews::default(), &new_order().outbox[1]).await;
-            assert!(matches!(handled.settlement, crate::inbox::Settlement::Park { .. }));
+            let handled = project(
+                &MemoryOrders::default(),
+                &MemoryViews::default(),
+                &new_order().outbox[1],
+            )
+            .await;
+            assert!(matches!(
+                handled.settlement,
+                crate::inbox::Settlement::Park { .. }
+            ));
         });
     }
 }

@@ -1,9 +1,11 @@
-//! Comparing the books: orders, payments, the gateway's own ledger, holds on stock, counters, and the stock's ledger.
+//! Comparing the books: orders, payments, the gateway's own ledger, holds on stock, counters, and
+//! the stock's ledger.
 //!
-//! Each of them is written in its own place, in an order that makes every pair agree when an order has come to rest. So an
-//! order that is on its way is no difference, and is told by its state: it awaits something, and moved within
-//! `MOVES_WITHIN`. The books are read one after the other while the shop goes on; what looks different is therefore looked
-//! at again, and dropped when its order has moved since it was read.
+//! Each of them is written in its own place, in an order that makes every pair agree when an order
+//! has come to rest. So an order that is on its way is no difference, and is told by its state: it
+//! awaits something, and moved within `MOVES_WITHIN`. The books are read one after the other while
+//! the shop goes on; what looks different is therefore looked at again, and dropped when its order
+//! has moved since it was read.
 
 mod difference;
 mod find;
@@ -42,7 +44,8 @@ const LOOKS: u32 = 3;
 pub struct Shelf {
     pub product: StockedProduct,
     pub ledger: Counters,
-    /// It moved while the books were read: its counters, its ledger and the holds are of different instants.
+    /// It moved while the books were read: its counters, its ledger and the holds are of different
+    /// instants.
     pub moving: bool,
 }
 
@@ -89,10 +92,18 @@ pub async fn reconcile(
     let books = read(orders, gateway, stock).await?;
     let now = source.now();
     let suspected = find(&books, now);
-    let versions: HashMap<OrderId, i64> = books.orders.iter().map(|order| (order.order_id, order.version)).collect();
+    let versions: HashMap<OrderId, i64> = books
+        .orders
+        .iter()
+        .map(|order| (order.order_id, order.version))
+        .collect();
     let mut report = Report {
         orders: books.orders.len(),
-        in_flight: books.orders.iter().filter(|order| on_its_way(order, now)).count(),
+        in_flight: books
+            .orders
+            .iter()
+            .filter(|order| on_its_way(order, now))
+            .count(),
         payments: books.payments.len(),
         charges_and_refunds: books.gateway.len(),
         holds: books.holds.len(),
@@ -101,12 +112,17 @@ pub async fn reconcile(
         differences: Vec::new(),
     };
     for shelf in books.shelves.iter().filter(|shelf| shelf.moving) {
-        report.moving.push(shelf.product.product.product_id.to_string());
+        report
+            .moving
+            .push(shelf.product.product.product_id.to_string());
     }
     let mut moved = Vec::new();
     for difference in suspected {
         if let Some(order_id) = difference.subject.order() {
-            let version_now = orders.load(order_id).await?.map(|stored| stored.order.version);
+            let version_now = orders
+                .load(order_id)
+                .await?
+                .map(|stored| stored.order.version);
             if version_now != versions.get(&order_id).copied() {
                 moved.push(order_id);
                 continue;
@@ -125,14 +141,18 @@ pub fn on_its_way(order: &Order, now: Timestamp) -> bool {
     !order.state.settled() && now < order.updated_at + MOVES_WITHIN
 }
 
-/// Orders first: whatever is done for an order is done in the other books before the order itself says so.
+/// Orders first: whatever is done for an order is done in the other books before the order itself
+/// says so.
 async fn read(
     orders: &(impl OrderStore + PaymentBooks),
     gateway: &impl GatewayBooks,
     stock: &(impl Stock + Ledger),
 ) -> Result<Books, ReconcileError> {
     let mut books = Books::default();
-    let mut filter = OrderFilter { limit: PAGE, ..OrderFilter::default() };
+    let mut filter = OrderFilter {
+        limit: PAGE,
+        ..OrderFilter::default()
+    };
     loop {
         let page = orders.list(&Scope::Everything, &filter).await?;
         let ids: Vec<OrderId> = page.iter().map(|order| order.order_id).collect();
@@ -163,7 +183,11 @@ async fn read(
             .zip(ledgers)
             .map(|(product, ledger)| {
                 let moving = after.get(&product.product.product_id) != Some(&product.version);
-                Shelf { product, ledger, moving }
+                Shelf {
+                    product,
+                    ledger,
+                    moving,
+                }
             })
             .collect();
         if !books.shelves.iter().any(|shelf| shelf.moving) {
@@ -177,8 +201,12 @@ async fn sum(stock: &impl Ledger, product: &StockedProduct) -> Result<Counters, 
     let mut movements = Vec::new();
     let mut before: Option<String> = None;
     loop {
-        let page = stock.entries(&product.product.product_id, before.as_deref(), ENTRIES_MAX).await?;
-        let Some(last) = page.last() else { return Ok(Counters::of(movements)) };
+        let page = stock
+            .entries(&product.product.product_id, before.as_deref(), ENTRIES_MAX)
+            .await?;
+        let Some(last) = page.last() else {
+            return Ok(Counters::of(movements));
+        };
         before = Some(last.entry_id.clone());
         movements.extend(page.iter().map(|entry| entry.movement));
     }

@@ -1,5 +1,5 @@
-//! What would become of a message if it came now, by today's code: the real use-cases, on ports that read the world as
-//! it is and change nothing.
+//! What would become of a message if it came now, by today's code: the real use-cases, on ports
+//! that read the world as it is and change nothing.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
@@ -67,7 +67,11 @@ impl Foreseen {
 
 /// Who consumes a queue.
 pub fn consumer_of(queue: &Queue) -> &'static str {
-    let role = ROLES.iter().find(|role| role.consumes.iter().any(|consumed| consumed.slug == queue.slug));
+    let role = ROLES.iter().find(|role| {
+        role.consumes
+            .iter()
+            .any(|consumed| consumed.slug == queue.slug)
+    });
     role.map_or("", |role| role.slug)
 }
 
@@ -79,32 +83,65 @@ pub struct World<'a, O, T, V> {
 }
 
 /// Rehearses one message of a queue.
-pub async fn rehearse<O, T, V, S>(world: World<'_, O, T, V>, source: &S, queue: &Queue, body: &str) -> Foreseen
+pub async fn rehearse<O, T, V, S>(
+    world: World<'_, O, T, V>,
+    source: &S,
+    queue: &Queue,
+    body: &str,
+) -> Foreseen
 where
     O: OrderStore + JourneyStore + FulfilmentStore + LocationStore,
     T: Stock + Reservations,
     V: OrderViews,
     S: Source,
 {
-    let World { orders, stock, views } = world;
+    let World {
+        orders,
+        stock,
+        views,
+    } = world;
     let envelope = match Envelope::decode(body) {
         Ok(envelope) => envelope,
-        Err(error) => return Foreseen::Parked { reason: error.to_string() },
+        Err(error) => {
+            return Foreseen::Parked {
+                reason: error.to_string(),
+            };
+        }
     };
     let consumer = consumer_of(queue);
     match orders.taken_in(consumer, envelope.event_id).await {
         Ok(None) => {}
         Ok(Some(_)) => return Foreseen::Dropped,
-        Err(error) => return Foreseen::Later { reason: error.to_string() },
+        Err(error) => {
+            return Foreseen::Later {
+                reason: error.to_string(),
+            };
+        }
     }
-    let maker = Maker { role: consumer, version: "rehearsal", traceparent: None };
+    let maker = Maker {
+        role: consumer,
+        version: "rehearsal",
+        traceparent: None,
+    };
     let notes = Notes::default();
     let handled = match queue.id {
-        QueueId::Orders => run_saga(orders, &notes, &OnPaper(stock), source, &maker, &envelope).await,
+        QueueId::Orders => {
+            run_saga(orders, &notes, &OnPaper(stock), source, &maker, &envelope).await
+        }
         QueueId::Payments => pay(orders, &notes, &OnPaper(stock), source, &maker, &envelope).await,
         QueueId::Notifications => notice(orders, &notes, &envelope).await,
         QueueId::Fulfilment => fulfilment(orders, &notes, source, &maker, &envelope).await,
-        QueueId::Projections => project(orders, &ViewsOnPaper { views, notes: &notes }, &envelope).await,
+        QueueId::Projections => {
+            project(
+                orders,
+                &ViewsOnPaper {
+                    views,
+                    notes: &notes,
+                },
+                &envelope,
+            )
+            .await
+        }
     };
     match handled.settlement {
         // A view that shows as much already is left as it is, and so is everything else.
@@ -115,7 +152,11 @@ where
     }
 }
 
-async fn notice<O: OrderStore + JourneyStore>(orders: &O, notes: &Notes, envelope: &Envelope) -> Handled {
+async fn notice<O: OrderStore + JourneyStore>(
+    orders: &O,
+    notes: &Notes,
+    envelope: &Envelope,
+) -> Handled {
     let mut stored = None;
     let news = match news_of(orders, envelope, &mut stored).await {
         Ok(news) => news,
@@ -128,8 +169,11 @@ async fn notice<O: OrderStore + JourneyStore>(orders: &O, notes: &Notes, envelop
     if told.iter().any(|notice| notice.state == "sent") {
         return Handled::duplicate();
     }
-    let is_open =
-        |channel: &Channel| !told.iter().any(|notice| notice.channel == channel.code() && notice.state != "pending");
+    let is_open = |channel: &Channel| {
+        !told
+            .iter()
+            .any(|notice| notice.channel == channel.code() && notice.state != "pending")
+    };
     if news.kind().is_some() && news.channels().iter().any(is_open) {
         notes.write("somebody is told".to_owned());
     }
@@ -149,12 +193,14 @@ async fn fulfilment<O: OrderStore + FulfilmentStore + LocationStore, S: Source>(
     };
     // One of each order: what was made from another message is not made again.
     let made = match &fulfilment.work {
-        Work::Ticket { .. } => {
-            orders.tickets(&Scope::Everything, &[fulfilment.order_id]).await.map(|tickets| !tickets.is_empty())
-        }
-        Work::Shipment { .. } => {
-            orders.shipment(&Scope::Everything, fulfilment.order_id).await.map(|shipment| shipment.is_some())
-        }
+        Work::Ticket { .. } => orders
+            .tickets(&Scope::Everything, &[fulfilment.order_id])
+            .await
+            .map(|tickets| !tickets.is_empty()),
+        Work::Shipment { .. } => orders
+            .shipment(&Scope::Everything, fulfilment.order_id)
+            .await
+            .map(|shipment| shipment.is_some()),
     };
     match made {
         Ok(true) => return Handled::duplicate(),
@@ -162,8 +208,12 @@ async fn fulfilment<O: OrderStore + FulfilmentStore + LocationStore, S: Source>(
         Err(error) => return error.into(),
     }
     notes.write(match &fulfilment.work {
-        Work::Ticket { location_id, day, .. } => format!("the order gets the next ticket of {location_id} on {day}"),
-        Work::Shipment { tracking_number } => format!("the order is sent as parcel {tracking_number}"),
+        Work::Ticket {
+            location_id, day, ..
+        } => format!("the order gets the next ticket of {location_id} on {day}"),
+        Work::Shipment { tracking_number } => {
+            format!("the order is sent as parcel {tracking_number}")
+        }
     });
     notes.messages(&fulfilment.outbox);
     Handled::done()
@@ -178,9 +228,14 @@ struct ViewsOnPaper<'a, V> {
 impl<V: OrderViews> Show for ViewsOnPaper<'_, V> {
     async fn show_one(&self, view: OrderView) -> Result<(), Unavailable> {
         match self.views.shown_version(view.order_id).await? {
-            Some(shown) if shown >= view.version => self.notes.is_as_new.store(true, Ordering::Relaxed),
+            Some(shown) if shown >= view.version => {
+                self.notes.is_as_new.store(true, Ordering::Relaxed)
+            }
             Some(_) | None => {
-                self.notes.write(format!("the order view shows {} (version {})", view.status, view.version));
+                self.notes.write(format!(
+                    "the order view shows {} (version {})",
+                    view.status, view.version
+                ));
             }
         }
         Ok(())
@@ -197,11 +252,17 @@ struct Notes {
 
 impl Notes {
     fn write(&self, note: String) {
-        self.lines.lock().unwrap_or_else(PoisonError::into_inner).push(note);
+        self.lines
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .push(note);
     }
 
     fn messages(&self, outbox: &[Envelope]) {
-        let kinds: Vec<_> = outbox.iter().map(|envelope| envelope.message.kind().name()).collect();
+        let kinds: Vec<_> = outbox
+            .iter()
+            .map(|envelope| envelope.message.kind().name())
+            .collect();
         if !kinds.is_empty() {
             self.write(format!("{} leave", kinds.join(", ")));
         }
@@ -213,7 +274,11 @@ impl Notes {
 
     fn read(&self) -> String {
         let notes = self.lines.lock().unwrap_or_else(PoisonError::into_inner);
-        if notes.is_empty() { NOTHING_IS_WRITTEN.to_owned() } else { notes.join("; ") }
+        if notes.is_empty() {
+            NOTHING_IS_WRITTEN.to_owned()
+        } else {
+            notes.join("; ")
+        }
     }
 }
 
@@ -225,7 +290,10 @@ impl Apply for Notes {
         if let Some(PaymentChange { expected, payment }) = &change.payment {
             let kind = payment.kind.code();
             self.write(if *expected == Some(payment.state) {
-                format!("the {kind} is {} already, which is told again", payment.state.code())
+                format!(
+                    "the {kind} is {} already, which is told again",
+                    payment.state.code()
+                )
             } else {
                 // Whether the bank says yes is not known before it is asked.
                 format!("the gateway is asked for the {kind}")
@@ -255,7 +323,12 @@ impl<T: Stock + Reservations> Stock for OnPaper<'_, T> {
         _now: Timestamp,
         _expires_at: Timestamp,
     ) -> Result<Reserved, Unavailable> {
-        match self.0.reservation(order_id).await?.map(|reservation| reservation.state) {
+        match self
+            .0
+            .reservation(order_id)
+            .await?
+            .map(|reservation| reservation.state)
+        {
             Some(HoldState::Held) => return Ok(Reserved::Held),
             Some(HoldState::Confirmed) => return Ok(Reserved::Confirmed),
             Some(HoldState::Released) => return Ok(Reserved::Released),
@@ -268,26 +341,44 @@ impl<T: Stock + Reservations> Stock for OnPaper<'_, T> {
                 short.push(line.product_id.clone());
             }
         }
-        Ok(if short.is_empty() { Reserved::Held } else { Reserved::TooFew(short) })
+        Ok(if short.is_empty() {
+            Reserved::Held
+        } else {
+            Reserved::TooFew(short)
+        })
     }
 
     async fn confirm(&self, order_id: OrderId, _now: Timestamp) -> Result<Confirmed, Unavailable> {
-        Ok(match self.0.reservation(order_id).await?.map(|reservation| reservation.state) {
-            Some(HoldState::Held | HoldState::Confirmed) => Confirmed::Sold,
-            Some(HoldState::Released) | None => Confirmed::NoHold,
-        })
+        Ok(
+            match self
+                .0
+                .reservation(order_id)
+                .await?
+                .map(|reservation| reservation.state)
+            {
+                Some(HoldState::Held | HoldState::Confirmed) => Confirmed::Sold,
+                Some(HoldState::Released) | None => Confirmed::NoHold,
+            },
+        )
     }
 
     async fn release(&self, _order_id: OrderId, _now: Timestamp) -> Result<(), Unavailable> {
         Ok(())
     }
 
-    async fn expired_holds(&self, now: Timestamp, limit: u32) -> Result<Vec<ExpiredHold>, Unavailable> {
+    async fn expired_holds(
+        &self,
+        now: Timestamp,
+        limit: u32,
+    ) -> Result<Vec<ExpiredHold>, Unavailable> {
         self.0.expired_holds(now, limit).await
     }
 
     async fn adjust(&self, _adjustment: &Adjustment) -> Result<Adjusted, Unavailable> {
-        Err(Unavailable::new("stock", "nobody adjusts stock in a rehearsal"))
+        Err(Unavailable::new(
+            "stock",
+            "nobody adjusts stock in a rehearsal",
+        ))
     }
 
     async fn add_product(
@@ -297,7 +388,10 @@ impl<T: Stock + Reservations> Stock for OnPaper<'_, T> {
         _low_stock_threshold: i64,
         _now: Timestamp,
     ) -> Result<bool, Unavailable> {
-        Err(Unavailable::new("stock", "nobody adds products in a rehearsal"))
+        Err(Unavailable::new(
+            "stock",
+            "nobody adds products in a rehearsal",
+        ))
     }
 }
 
@@ -309,14 +403,26 @@ impl<T: Sync> Gateway for OnPaper<'_, T> {
         amount: Money,
         _token: &str,
     ) -> Result<ChargeOutcome, GatewayError> {
-        Ok(ChargeOutcome::Captured { charge_id: String::new(), amount })
+        Ok(ChargeOutcome::Captured {
+            charge_id: String::new(),
+            amount,
+        })
     }
 
-    async fn charge_by_key(&self, _key: &str, _amount: Money) -> Result<Option<ChargeOutcome>, GatewayError> {
+    async fn charge_by_key(
+        &self,
+        _key: &str,
+        _amount: Money,
+    ) -> Result<Option<ChargeOutcome>, GatewayError> {
         Ok(None)
     }
 
-    async fn refund(&self, _key: &str, _charge_id: &str, _amount: Money) -> Result<(), GatewayError> {
+    async fn refund(
+        &self,
+        _key: &str,
+        _charge_id: &str,
+        _amount: Money,
+    ) -> Result<(), GatewayError> {
         Ok(())
     }
 }

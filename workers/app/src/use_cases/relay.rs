@@ -14,7 +14,10 @@ use crate::ports::{Source, Unavailable};
 /// Rows taken at once: ten batches of ten.
 pub const ROWS: u32 = 100;
 /// Between tries of a row that its destination did not take.
-const BETWEEN_TRIES: Backoff = Backoff { base: Duration::from_secs(1), cap: Duration::from_secs(60) };
+const BETWEEN_TRIES: Backoff = Backoff {
+    base: Duration::from_secs(1),
+    cap: Duration::from_secs(60),
+};
 /// A row that cannot be read is looked at again so much later: a newer program may be able to.
 const UNREADABLE: Duration = Duration::from_secs(15 * 60);
 
@@ -37,7 +40,8 @@ impl Relayed {
     }
 }
 
-/// Rows of one destination. Those of an older program go to all of their kind's, and are a load of their own.
+/// Rows of one destination. Those of an older program go to all of their kind's, and are a load of
+/// their own.
 struct Load {
     routes: &'static [Route],
     /// Their ids and the tries that failed.
@@ -45,8 +49,8 @@ struct Load {
     messages: Vec<Envelope>,
 }
 
-/// Sends what waits and marks what was sent; what was not taken is put off. A crash between the two sends it again;
-/// consumers know it by its id. `chance` is drawn from 0.0..1.0 a row.
+/// Sends what waits and marks what was sent; what was not taken is put off. A crash between the two
+/// sends it again; consumers know it by its id. `chance` is drawn from 0.0..1.0 a row.
 pub async fn relay_some(
     orders: &impl OrderStore,
     publisher: &impl Publisher,
@@ -61,21 +65,39 @@ pub async fn relay_some(
         match row.letter {
             Err(why) => relayed.unreadable.push((row.id, why)),
             Ok(letter) => {
-                let index = loads.iter().position(|load| load.routes == letter.routes).unwrap_or_else(|| {
-                    loads.push(Load { routes: letter.routes, rows: Vec::new(), messages: Vec::new() });
-                    loads.len() - 1
-                });
+                let index = loads
+                    .iter()
+                    .position(|load| load.routes == letter.routes)
+                    .unwrap_or_else(|| {
+                        loads.push(Load {
+                            routes: letter.routes,
+                            rows: Vec::new(),
+                            messages: Vec::new(),
+                        });
+                        loads.len() - 1
+                    });
                 loads[index].rows.push((row.id, row.attempts));
                 loads[index].messages.push(letter.envelope);
             }
         }
     }
     if !relayed.unreadable.is_empty() {
-        let rows: Vec<_> = relayed.unreadable.iter().map(|(id, _)| (*id, now + UNREADABLE)).collect();
+        let rows: Vec<_> = relayed
+            .unreadable
+            .iter()
+            .map(|(id, _)| (*id, now + UNREADABLE))
+            .collect();
         orders.put_off(&rows).await?;
     }
-    // At once, and each settled when it ends: a slow destination does not keep back what another has taken.
-    for part in join_all(loads.into_iter().map(|load| send(orders, publisher, source, chance, load))).await {
+    // At once, and each settled when it ends: a slow destination does not keep back what another
+    // has taken.
+    for part in join_all(
+        loads
+            .into_iter()
+            .map(|load| send(orders, publisher, source, chance, load)),
+    )
+    .await
+    {
         let part = part?;
         relayed.sent += part.sent;
         relayed.failed += part.failed;
@@ -93,7 +115,10 @@ async fn send(
 ) -> Result<Relayed, Unavailable> {
     let mut results = vec![Ok(()); load.messages.len()];
     for route in load.routes {
-        for (result, sent) in results.iter_mut().zip(publisher.publish(*route, &load.messages).await) {
+        for (result, sent) in results
+            .iter_mut()
+            .zip(publisher.publish(*route, &load.messages).await)
+        {
             if let Err(why) = sent {
                 *result = Err(format!("{}: {why}", route.code()));
             }
@@ -105,7 +130,10 @@ async fn send(
         match result {
             Ok(()) => sent.push(id),
             Err(why) => {
-                late.push((id, now + BETWEEN_TRIES.delay(attempts.saturating_add(1), chance())));
+                late.push((
+                    id,
+                    now + BETWEEN_TRIES.delay(attempts.saturating_add(1), chance()),
+                ));
                 failure = failure.or(Some(why));
             }
         }
@@ -116,7 +144,12 @@ async fn send(
     if !late.is_empty() {
         orders.put_off(&late).await?;
     }
-    Ok(Relayed { sent: sent.len() as u64, failed: late.len() as u64, why: failure, unreadable: Vec::new() })
+    Ok(Relayed {
+        sent: sent.len() as u64,
+        failed: late.len() as u64,
+        why: failure,
+        unreadable: Vec::new(),
+    })
 }
 
 #[cfg(test)]

@@ -1,7 +1,8 @@
-//! The order worker: takes in one message about one order and carries the order as far as it can go.
+//! The order worker: takes in one message about one order and carries the order as far as it can
+//! go.
 //!
-//! What is done in the world (stock) comes before what is written about it (the order), and is safe to repeat. So a
-//! crash between the two costs a second delivery and nothing else.
+//! What is done in the world (stock) comes before what is written about it (the order), and is safe
+//! to repeat. So a crash between the two costs a second delivery and nothing else.
 
 use contract::messages::{Envelope, Message, ReservedItem};
 use domain::cart::{Line, Lines};
@@ -17,17 +18,26 @@ use crate::ports::orders::{Applied, Change, OrderStore};
 use crate::ports::stock::{Confirmed, MoveTo, Moved, OrderMove, Reserved, Stock};
 use crate::ports::{Source, Unavailable};
 
-/// Where changes are applied. The worker's own groups those of concurrent messages into one transaction.
+/// Where changes are applied. The worker's own groups those of concurrent messages into one
+/// transaction.
 pub trait Apply: Sync {
-    fn apply_one(&self, change: Change) -> impl Future<Output = Result<Applied, Unavailable>> + Send;
+    fn apply_one(
+        &self,
+        change: Change,
+    ) -> impl Future<Output = Result<Applied, Unavailable>> + Send;
 }
 
-/// Where the units of orders are moved. The worker's own groups those of concurrent messages into one transaction.
+/// Where the units of orders are moved. The worker's own groups those of concurrent messages into
+/// one transaction.
 pub trait Shelf: Sync {
     fn move_one(&self, one: OrderMove) -> impl Future<Output = Result<Moved, Unavailable>> + Send;
 
     /// See `Stock::release`.
-    fn give_back(&self, order_id: OrderId, now: Timestamp) -> impl Future<Output = Result<(), Unavailable>> + Send;
+    fn give_back(
+        &self,
+        order_id: OrderId,
+        now: Timestamp,
+    ) -> impl Future<Output = Result<(), Unavailable>> + Send;
 }
 
 impl<T: Stock> Shelf for T {
@@ -50,11 +60,14 @@ pub async fn run_saga<O: OrderStore, A: Apply, T: Shelf, S: Source>(
     maker: &Maker,
     envelope: &Envelope,
 ) -> Handled {
-    let Some(order_id) = envelope.order_id else { return Handled::park("no order id in a message about an order") };
+    let Some(order_id) = envelope.order_id else {
+        return Handled::park("no order id in a message about an order");
+    };
     for _ in 0..CONFLICTS_MAX {
         let order = match orders.load(order_id).await {
             Ok(Some(stored)) => stored.order,
-            // The message left in the same transaction as the order came: without the order it is not ours.
+            // The message left in the same transaction as the order came: without the order it is
+            // not ours.
             Ok(None) => return Handled::park(format!("order {order_id} does not exist")),
             Err(error) => return error.into(),
         };
@@ -80,7 +93,10 @@ pub async fn run_saga<O: OrderStore, A: Apply, T: Shelf, S: Source>(
             Ok(Applied::Applied) => {
                 let age = (order.updated_at - order.created_at).as_seconds_f64();
                 let reached = (order.status != before).then_some((order.status, age));
-                return Handled { reached, ..Handled::done() };
+                return Handled {
+                    reached,
+                    ..Handled::done()
+                };
             }
             Ok(Applied::Duplicate) => return Handled::duplicate(),
             // Somebody was faster, a cancellation for example: look again.
@@ -102,11 +118,18 @@ async fn advance<S: Source>(
     let actor = maker.role;
     match &envelope.message {
         Message::ReserveStock {} => reserve(progress, shelf, source, actor).await,
-        Message::PaymentCompleted { amount_minor, currency, .. } => {
-            let charged = Currency::from_code(currency).map(|currency| Money::new(*amount_minor, currency));
+        Message::PaymentCompleted {
+            amount_minor,
+            currency,
+            ..
+        } => {
+            let charged =
+                Currency::from_code(currency).map(|currency| Money::new(*amount_minor, currency));
             let due = progress.order.totals.total;
             if charged != Some(due) {
-                return Err(Handled::park(format!("charged {amount_minor} {currency}, due was {due}")));
+                return Err(Handled::park(format!(
+                    "charged {amount_minor} {currency}, due was {due}"
+                )));
             }
             charged_card(progress, shelf, source, actor).await
         }
@@ -119,7 +142,9 @@ async fn advance<S: Source>(
             // Ask first: a stray release must not take the stock of an order that is being made.
             let decision = progress.on(Event::StockReleased, actor, None);
             if let Decision::Advance(_) = decision {
-                shelf.give_back(progress.order.order_id, source.now()).await?;
+                shelf
+                    .give_back(progress.order.order_id, source.now())
+                    .await?;
             }
             Ok(decision)
         }
@@ -148,26 +173,45 @@ async fn reserve<S: Source>(
     let lines = lines_of(&progress.order).map_err(|error| Handled::park(error.to_string()))?;
     let now = source.now();
     let expires_at = now + HOLD;
-    let hold =
-        OrderMove { order_id: progress.order.order_id, lines: lines.clone(), to: MoveTo::Reserve { expires_at }, now };
-    let Moved::Reserve(reserved) = shelf.move_one(hold).await? else { return Err(mixed_up().into()) };
+    let hold = OrderMove {
+        order_id: progress.order.order_id,
+        lines: lines.clone(),
+        to: MoveTo::Reserve { expires_at },
+        now,
+    };
+    let Moved::Reserve(reserved) = shelf.move_one(hold).await? else {
+        return Err(mixed_up().into());
+    };
     Ok(match reserved {
         Reserved::Held | Reserved::Confirmed => {
-            let items = lines
-                .iter()
-                .map(|line| ReservedItem { product_id: line.product_id.to_string(), quantity: line.quantity.get() });
+            let items = lines.iter().map(|line| ReservedItem {
+                product_id: line.product_id.to_string(),
+                quantity: line.quantity.get(),
+            });
             let reservation_id = progress.order.order_id.to_string();
-            progress.also(Message::InventoryReserved { reservation_id, items: items.collect(), expires_at });
+            progress.also(Message::InventoryReserved {
+                reservation_id,
+                items: items.collect(),
+                expires_at,
+            });
             progress.on(Event::StockHeld, actor, None)
         }
         Reserved::TooFew(products) => {
             let names: Vec<_> = products.iter().map(ToString::to_string).collect();
             progress.because(format!("sold out: {}", names.join(", ")));
-            progress.on(Event::StockRefused, actor, Some(format!("sold out: {}", names.join(", "))))
+            progress.on(
+                Event::StockRefused,
+                actor,
+                Some(format!("sold out: {}", names.join(", "))),
+            )
         }
         Reserved::Released => {
             progress.because("the hold on the stock had ended");
-            progress.on(Event::StockRefused, actor, Some("the hold had ended".to_owned()))
+            progress.on(
+                Event::StockRefused,
+                actor,
+                Some("the hold had ended".to_owned()),
+            )
         }
     })
 }
@@ -185,13 +229,24 @@ async fn charged_card<S: Source>(
         return Ok(charged);
     }
     let lines = lines_of(&progress.order).map_err(|error| Handled::park(error.to_string()))?;
-    let sale = OrderMove { order_id: progress.order.order_id, lines, to: MoveTo::Confirm, now: source.now() };
-    let Moved::Confirm(confirmed) = shelf.move_one(sale).await? else { return Err(mixed_up().into()) };
+    let sale = OrderMove {
+        order_id: progress.order.order_id,
+        lines,
+        to: MoveTo::Confirm,
+        now: source.now(),
+    };
+    let Moved::Confirm(confirmed) = shelf.move_one(sale).await? else {
+        return Err(mixed_up().into());
+    };
     Ok(match confirmed {
         Confirmed::Sold => progress.on(Event::StockConfirmed, actor, None),
         Confirmed::NoHold => {
             progress.because("the hold on the stock had ended before the payment arrived");
-            progress.on(Event::StockLost, actor, Some("the hold had ended".to_owned()))
+            progress.on(
+                Event::StockLost,
+                actor,
+                Some("the hold had ended".to_owned()),
+            )
         }
     })
 }
@@ -202,5 +257,8 @@ fn mixed_up() -> Unavailable {
 
 /// The order's items as lines of stock.
 pub fn lines_of(order: &Order) -> Result<Lines, FieldError> {
-    Lines::merge(order.items.iter().map(|item| Line { product_id: item.product_id.clone(), quantity: item.quantity }))
+    Lines::merge(order.items.iter().map(|item| Line {
+        product_id: item.product_id.clone(),
+        quantity: item.quantity,
+    }))
 }

@@ -14,7 +14,8 @@ use crate::ports::{Source, Unavailable};
 /// How far back sales are looked at unless somebody asks otherwise, and at most.
 pub const DAYS: u32 = 28;
 pub const DAYS_MAX: u32 = 90;
-/// Entries read of one product once they reach back a week and a day of opening hours: as many sales say enough.
+/// Entries read of one product once they reach back a week and a day of opening hours: as many
+/// sales say enough.
 const READ_ENOUGH: usize = 2_000;
 /// Entries read of one product at most.
 const READ_MAX: usize = 20_000;
@@ -26,7 +27,8 @@ pub struct Reorder {
     pub suggestion: Suggestion,
 }
 
-/// Every product with its suggestion, most urgent first: what is to be ordered, then by the days left.
+/// Every product with its suggestion, most urgent first: what is to be ordered, then by the days
+/// left.
 pub async fn suggest_reorders(
     stock: &(impl Catalogue + Ledger),
     source: &impl Source,
@@ -35,9 +37,25 @@ pub async fn suggest_reorders(
 ) -> Result<Vec<Reorder>, Unavailable> {
     let products = stock.products().await?;
     let each = products.into_iter().map(async |product| {
-        let sales = sales(stock, source, hours, &product, Duration::days(i64::from(days))).await?;
-        let suggestion = suggest(product.counters.available, product.low_stock_threshold, sales, Policy::HOUSE);
-        Ok::<_, Unavailable>(Reorder { product, sales, suggestion })
+        let sales = sales(
+            stock,
+            source,
+            hours,
+            &product,
+            Duration::days(i64::from(days)),
+        )
+        .await?;
+        let suggestion = suggest(
+            product.counters.available,
+            product.low_stock_threshold,
+            sales,
+            Policy::HOUSE,
+        );
+        Ok::<_, Unavailable>(Reorder {
+            product,
+            sales,
+            suggestion,
+        })
     });
     let mut reorders = try_join_all(each).await?;
     let left = |reorder: &Reorder| reorder.suggestion.days_left.unwrap_or(f64::INFINITY);
@@ -63,7 +81,9 @@ async fn sales(
     let (mut since, mut read) = (now, 0);
     let mut before: Option<String> = None;
     'pages: loop {
-        let page = stock.entries(&product.product.product_id, before.as_deref(), ENTRIES_MAX).await?;
+        let page = stock
+            .entries(&product.product.product_id, before.as_deref(), ENTRIES_MAX)
+            .await?;
         let Some(last) = page.last() else { break };
         before = Some(last.entry_id.clone());
         for entry in &page {
@@ -84,7 +104,9 @@ async fn sales(
             }
         }
         // A whole week, or the best one would be a part of one.
-        if read >= READ_MAX || (read >= READ_ENOUGH && now - since >= Duration::WEEK && is_enough(since)) {
+        if read >= READ_MAX
+            || (read >= READ_ENOUGH && now - since >= Duration::WEEK && is_enough(since))
+        {
             break;
         }
     }
@@ -92,7 +114,12 @@ async fn sales(
     // A day of opening hours counts as a day, though fewer hours have passed.
     let days_open = hours.open_between(since, now) / (hours.longest_day() / Duration::DAY);
     let over = (now - since).max(days_open);
-    Ok(Sales { units, over, is_enough: is_enough(since), best_week: best_week(&changes) })
+    Ok(Sales {
+        units,
+        over,
+        is_enough: is_enough(since),
+        best_week: best_week(&changes),
+    })
 }
 
 /// The most that was sold, and not given back, within seven days. `changes` are newest first.
@@ -140,9 +167,15 @@ mod tests {
         Hours::always(Zone::utc())
     }
 
-    fn sold(stock: &MemoryStock, id: &domain::ids::ProductId, units: u32, days_ago: i64) -> OrderId {
+    fn sold(
+        stock: &MemoryStock,
+        id: &domain::ids::ProductId,
+        units: u32,
+        days_ago: i64,
+    ) -> OrderId {
         let (order, at) = (OrderId(Uuid::now_v7()), NOW - Duration::days(days_ago));
-        block_on(stock.reserve(order, &lines(&[(id, units)]), at, at + Duration::HOUR)).expect("held");
+        block_on(stock.reserve(order, &lines(&[(id, units)]), at, at + Duration::HOUR))
+            .expect("held");
         block_on(stock.confirm(order, at + Duration::MINUTE)).expect("sold");
         order
     }
@@ -152,7 +185,8 @@ mod tests {
         let stock = MemoryStock::default();
         let (slow, quick, old) = (product("slow"), product("quick"), product("old"));
         for (product, units) in [(&slow, 50), (&quick, 60), (&old, 80)] {
-            block_on(stock.add_product(product, units, 5, NOW - Duration::days(100))).expect("added");
+            block_on(stock.add_product(product, units, 5, NOW - Duration::days(100)))
+                .expect("added");
         }
         sold(&stock, &slow.product_id, 7, 3);
         sold(&stock, &old.product_id, 50, 40);
@@ -163,13 +197,27 @@ mod tests {
         block_on(stock.release(returned, NOW - Duration::DAY)).expect("given back");
 
         let suggested = block_on(suggest_reorders(&stock, &Clock, &always(), 7)).expect("read");
-        let names: Vec<_> = suggested.iter().map(|reorder| &reorder.product.product).collect();
+        let names: Vec<_> = suggested
+            .iter()
+            .map(|reorder| &reorder.product.product)
+            .collect();
         assert_eq!(names, [&quick, &slow, &old], "most urgent first");
-        let sales = Sales { units: 50, over: Duration::days(7), is_enough: true, best_week: 50 };
+        let sales = Sales {
+            units: 50,
+            over: Duration::days(7),
+            is_enough: true,
+            best_week: 50,
+        };
         assert_eq!(suggested[0].sales, sales);
-        assert_eq!(suggested[0].suggestion.quantity, 50, "95 would last two weeks");
+        assert_eq!(
+            suggested[0].suggestion.quantity, 50,
+            "95 would last two weeks"
+        );
         assert_eq!(suggested[1].suggestion.quantity, 0);
-        assert_eq!(suggested[2].sales.units, 0, "what was sold before that does not count");
+        assert_eq!(
+            suggested[2].sales.units, 0,
+            "what was sold before that does not count"
+        );
     }
 
     #[test]
@@ -179,7 +227,10 @@ mod tests {
         block_on(stock.add_product(&new, 30, 5, NOW - Duration::days(2))).expect("added");
         sold(&stock, &new.product_id, 20, 1);
         let suggested = block_on(suggest_reorders(&stock, &Clock, &always(), DAYS)).expect("read");
-        assert_eq!((suggested[0].sales.units, suggested[0].sales.over), (20, Duration::days(2)));
+        assert_eq!(
+            (suggested[0].sales.units, suggested[0].sales.over),
+            (20, Duration::days(2))
+        );
         assert_eq!(suggested[0].suggestion.sold_per_day, 10.0);
     }
 
@@ -189,17 +240,35 @@ mod tests {
         let new = product("new");
         // It opened at 9:00 in Berlin, an hour ago, after a night of nine hours and more.
         let day = Some(Opening::new(9 * 60, 17 * 60).expect("hours"));
-        let hours = Hours { zone: Zone::parse("Europe/Berlin").expect("a zone"), week: [day; 7] };
+        let hours = Hours {
+            zone: Zone::parse("Europe/Berlin").expect("a zone"),
+            week: [day; 7],
+        };
         block_on(stock.add_product(&new, 8, 5, NOW - Duration::hours(10))).expect("added");
         let (order, at) = (OrderId(Uuid::now_v7()), NOW - Duration::minutes(4));
-        block_on(stock.reserve(order, &lines(&[(&new.product_id, 7)]), at, at + Duration::HOUR)).expect("held");
+        block_on(stock.reserve(
+            order,
+            &lines(&[(&new.product_id, 7)]),
+            at,
+            at + Duration::HOUR,
+        ))
+        .expect("held");
         block_on(stock.confirm(order, at)).expect("sold");
-        let suggested = |days| block_on(suggest_reorders(&stock, &Clock, &hours, days)).expect("read").remove(0);
+        let suggested = |days| {
+            block_on(suggest_reorders(&stock, &Clock, &hours, days))
+                .expect("read")
+                .remove(0)
+        };
         assert!(!suggested(DAYS).sales.is_enough);
-        assert_eq!(suggested(DAYS).suggestion.quantity, 4, "up to the threshold, not 2,360");
+        assert_eq!(
+            suggested(DAYS).suggestion.quantity,
+            4,
+            "up to the threshold, not 2,360"
+        );
     }
 
-    /// The week is read to its end, however much was sold at its beginning: a part of it, carried on, was never sold.
+    /// The week is read to its end, however much was sold at its beginning: a part of it, carried
+    /// on, was never sold.
     #[test]
     fn a_rush_of_many_small_sales_does_not_hide_the_week_behind_it() {
         let stock = MemoryStock::default();
@@ -220,6 +289,10 @@ mod tests {
     fn the_best_week_is_any_seven_days() {
         let at = |days: i64, units| (NOW - Duration::days(days), units);
         assert_eq!(best_week(&[]), 0);
-        assert_eq!(best_week(&[at(1, 5), at(6, 7), at(8, 20), at(9, -2)]), 27, "7 and 20, before the two came back");
+        assert_eq!(
+            best_week(&[at(1, 5), at(6, 7), at(8, 20), at(9, -2)]),
+            27,
+            "7 and 20, before the two came back"
+        );
     }
 }

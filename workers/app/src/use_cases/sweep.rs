@@ -1,4 +1,5 @@
-//! The sweeper: what nobody else would do because a message was lost or a worker died at the worst moment.
+//! The sweeper: what nobody else would do because a message was lost or a worker died at the worst
+//! moment.
 
 use std::time::Duration;
 
@@ -15,7 +16,8 @@ use crate::ports::{Source, Unavailable};
 
 /// Orders or holds looked at in one round.
 const ROUND: u32 = 100;
-/// Rounds before the sweeper looks after its other duties: 10,000 orders, ten times what `order/max_queue_size` lets wait.
+/// Rounds before the sweeper looks after its other duties: 10,000 orders, ten times what
+/// `order/max_queue_size` lets wait.
 const ROUNDS_MAX: u32 = 100;
 /// Rows deleted in one transaction: short enough for whoever waits behind it.
 const PRUNED_AT_ONCE: u32 = 1_000;
@@ -37,8 +39,9 @@ pub struct Swept {
     pub holds_released: u64,
 }
 
-/// Orders whose awaited answer is overdue: asked for again, or given up after `ORDER_DEADLINE`. Orders that wait for
-/// people: these are told. Goes on until none is due, so that a backlog after an outage is worked off at once.
+/// Orders whose awaited answer is overdue: asked for again, or given up after `ORDER_DEADLINE`.
+/// Orders that wait for people: these are told. Goes on until none is due, so that a backlog after
+/// an outage is worked off at once.
 ///
 /// # Errors
 /// The first thing that failed; everything else was done all the same.
@@ -52,11 +55,18 @@ pub async fn sweep_orders(
     let mut failed = None;
     for _ in 0..ROUNDS_MAX {
         let now = source.now();
-        let due = orders.take_due(now, now + timeouts.processing, ROUND).await?;
+        let due = orders
+            .take_due(now, now + timeouts.processing, ROUND)
+            .await?;
         let last = due.len() < ROUND as usize;
         for due in due {
-            // One that cannot be read or written must not keep back those behind it. It is due again by itself.
-            failed = failed.or(sweep_order(orders, source, maker, timeouts, &due, &mut swept).await.err());
+            // One that cannot be read or written must not keep back those behind it. It is due
+            // again by itself.
+            failed = failed.or(
+                sweep_order(orders, source, maker, timeouts, &due, &mut swept)
+                    .await
+                    .err(),
+            );
         }
         if last {
             break;
@@ -86,11 +96,17 @@ async fn sweep_order(
             return Ok(());
         }
     }
-    let Some(stored) = orders.load(due.order_id).await? else { return Ok(()) };
+    let Some(stored) = orders.load(due.order_id).await? else {
+        return Ok(());
+    };
     let change = if give_up(due, now) {
         let mut progress = Progress::of(stored.order, source, maker);
         progress.because("it took too long");
-        match progress.on(Event::TimedOut, maker.role, Some("deadline passed".to_owned())) {
+        match progress.on(
+            Event::TimedOut,
+            maker.role,
+            Some("deadline passed".to_owned()),
+        ) {
             Decision::Advance(_) => {
                 swept.timed_out += 1;
                 progress.into_change(EventId(source.uuid())).0
@@ -98,7 +114,9 @@ async fn sweep_order(
             Decision::AlreadyDone | Decision::Impossible => return Ok(()),
         }
     } else {
-        let Some(command) = stored.order.state.awaits() else { return Ok(()) };
+        let Some(command) = stored.order.state.awaits() else {
+            return Ok(());
+        };
         swept.asked_again += 1;
         let message = ask_for(command, &stored.order);
         Change {
@@ -119,11 +137,16 @@ async fn sweep_order(
 }
 
 fn give_up(due: &Due, now: domain::Timestamp) -> bool {
-    now > due.created_at + ORDER_DEADLINE && matches!(due.state, State::Placed | State::Validated | State::Charging)
+    now > due.created_at + ORDER_DEADLINE
+        && matches!(
+            due.state,
+            State::Placed | State::Validated | State::Charging
+        )
 }
 
-/// Holds past their expiry. One whose order has ended badly, or does not exist, is given back; one whose order was
-/// sold is confirmed; the rest belongs to an order that is still on its way and has its own deadline.
+/// Holds past their expiry. One whose order has ended badly, or does not exist, is given back; one
+/// whose order was sold is confirmed; the rest belongs to an order that is still on its way and has
+/// its own deadline.
 pub async fn sweep_holds(
     orders: &impl OrderStore,
     stock: &impl Stock,
@@ -133,7 +156,11 @@ pub async fn sweep_holds(
     let now = source.now();
     let mut failed = None;
     for hold in stock.expired_holds(now, ROUND).await? {
-        let settled = match orders.load(hold.order_id).await.map(|stored| stored.map(|stored| stored.order.state)) {
+        let settled = match orders
+            .load(hold.order_id)
+            .await
+            .map(|stored| stored.map(|stored| stored.order.state))
+        {
             Err(error) => Err(error),
             Ok(None | Some(State::Cancelled | State::Failed)) => {
                 let released = stock.release(hold.order_id, now).await;
@@ -152,7 +179,10 @@ pub async fn sweep_holds(
 }
 
 /// Rows of inbox and outbox that have served their time. Returns how many were deleted.
-pub async fn sweep_messages(orders: &impl OrderStore, source: &impl Source) -> Result<u64, Unavailable> {
+pub async fn sweep_messages(
+    orders: &impl OrderStore,
+    source: &impl Source,
+) -> Result<u64, Unavailable> {
     let before = source.now() - KEPT;
     let mut deleted = 0;
     loop {

@@ -1,7 +1,9 @@
-//! What waits for people: an order that the bar does not begin, or does not finish, or that nobody collects.
+//! What waits for people: an order that the bar does not begin, or does not finish, or that nobody
+//! collects.
 //!
-//! Each is told once. The sweeper alone knows how long people may take, so that a change of the settings takes effect
-//! without a restart: an order that comes to such a state is looked at soon, and then again when its time has come.
+//! Each is told once. The sweeper alone knows how long people may take, so that a change of the
+//! settings takes effect without a restart: an order that comes to such a state is looked at soon,
+//! and then again when its time has come.
 
 use std::time::Duration;
 
@@ -45,7 +47,8 @@ impl Default for Timeouts {
     }
 }
 
-/// When the sweeper first looks at an order that came to the state; `None` where nothing is waited for.
+/// When the sweeper first looks at an order that came to the state; `None` where nothing is waited
+/// for.
 pub fn first_look(state: State) -> Option<Duration> {
     match state {
         State::Confirmed | State::Preparing | State::Ready => Some(LOOK_FIRST),
@@ -79,11 +82,19 @@ enum Wait {
 
 /// `None` for a state in which people have nothing to do.
 fn wait_of(due: &Due, timeouts: &Timeouts, now: Timestamp) -> Option<Wait> {
-    let tell_staff = |at: Timestamp| if now < at { Wait::Until(at) } else { Wait::TellStaff };
+    let tell_staff = |at: Timestamp| {
+        if now < at {
+            Wait::Until(at)
+        } else {
+            Wait::TellStaff
+        }
+    };
     // An order for later is not late before its time.
     let wanted = due.pickup_at.unwrap_or(due.since);
     match due.state {
-        State::Confirmed => Some(tell_staff((due.since + timeouts.preparation).max(wanted - timeouts.preparation))),
+        State::Confirmed => Some(tell_staff(
+            (due.since + timeouts.preparation).max(wanted - timeouts.preparation),
+        )),
         State::Preparing => Some(tell_staff((due.since + timeouts.preparation).max(wanted))),
         State::Ready => {
             let tell_at = due.since.max(wanted) + timeouts.collection;
@@ -131,7 +142,8 @@ pub async fn look_after(
     due: &Due,
 ) -> Result<Looked, Unavailable> {
     let now = source.now();
-    let again = async |at: Option<Timestamp>| orders.look_again(&[(due.order_id, due.version, at)]).await;
+    let again =
+        async |at: Option<Timestamp>| orders.look_again(&[(due.order_id, due.version, at)]).await;
     let wait = match wait_of(due, timeouts, now) {
         None => return Ok(Looked::NotForPeople),
         Some(Wait::Until(at)) => {
@@ -140,7 +152,9 @@ pub async fn look_after(
         }
         Some(wait) => wait,
     };
-    let Some(order) = orders.load(due.order_id).await?.map(|stored| stored.order) else { return Ok(Looked::NotYet) };
+    let Some(order) = orders.load(due.order_id).await?.map(|stored| stored.order) else {
+        return Ok(Looked::NotYet);
+    };
     // Somebody was faster, which is all that we want.
     if order.version != due.version {
         return Ok(Looked::NotYet);
@@ -149,20 +163,37 @@ pub async fn look_after(
     let (change, then, looked) = match wait {
         Wait::Close if !brought => (close(order, source, maker), None, Looked::Closed),
         // What is brought is collected by nobody: it is the shop that keeps it waiting.
-        Wait::TellStaff | Wait::Close => (Some(tell(&order, "staff", source, maker)), None, Looked::Told),
-        Wait::TellCustomer { .. } if brought => (Some(tell(&order, "staff", source, maker)), None, Looked::Told),
-        Wait::TellCustomer { closes_at } => {
-            (Some(tell(&order, "customer", source, maker)), Some(closes_at), Looked::Told)
-        }
+        Wait::TellStaff | Wait::Close => (
+            Some(tell(&order, "staff", source, maker)),
+            None,
+            Looked::Told,
+        ),
+        Wait::TellCustomer { .. } if brought => (
+            Some(tell(&order, "staff", source, maker)),
+            None,
+            Looked::Told,
+        ),
+        Wait::TellCustomer { closes_at } => (
+            Some(tell(&order, "customer", source, maker)),
+            Some(closes_at),
+            Looked::Told,
+        ),
         Wait::Until(_) => return Ok(Looked::NotYet),
     };
-    let Some(change) = change else { return Ok(Looked::NotYet) };
+    let Some(change) = change else {
+        return Ok(Looked::NotYet);
+    };
     let applied = orders.apply(std::slice::from_ref(&change)).await.pop();
-    let applied = applied.unwrap_or_else(|| Err(Unavailable::new("orders", "no answer to a change")))?;
+    let applied =
+        applied.unwrap_or_else(|| Err(Unavailable::new("orders", "no answer to a change")))?;
     if looked == Looked::Told {
         again(then).await?;
     }
-    Ok(if applied == Applied::Applied { looked } else { Looked::NotYet })
+    Ok(if applied == Applied::Applied {
+        looked
+    } else {
+        Looked::NotYet
+    })
 }
 
 /// Named after the order and its state: whoever tells it again tells the same, and it is known.
@@ -189,7 +220,11 @@ fn tell(order: &Order, whom: &str, source: &impl Source, maker: &Maker) -> Chang
 fn close<S: Source>(order: Order, source: &S, maker: &Maker) -> Option<Change> {
     let mut progress = Progress::of(order, source, maker);
     progress.because(NOT_COLLECTED);
-    match progress.on(Event::NotCollected, maker.role, Some(NOT_COLLECTED.to_owned())) {
+    match progress.on(
+        Event::NotCollected,
+        maker.role,
+        Some(NOT_COLLECTED.to_owned()),
+    ) {
         Decision::Advance(_) => Some(progress.into_change(EventId(source.uuid())).0),
         Decision::AlreadyDone | Decision::Impossible => None,
     }

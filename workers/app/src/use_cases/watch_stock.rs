@@ -1,8 +1,9 @@
-//! The inventory worker: staff are told once when a product falls to its threshold, and once when it is sold out.
+//! The inventory worker: staff are told once when a product falls to its threshold, and once when
+//! it is sold out.
 //!
-//! What was seen of a product is remembered with its version, in the transaction that tells of it. So a record that is
-//! read again, by this worker or by one that overlaps with it, is known for old; and a look at the table itself, after
-//! records were lost, knows what was told before.
+//! What was seen of a product is remembered with its version, in the transaction that tells of it.
+//! So a record that is read again, by this worker or by one that overlaps with it, is known for
+//! old; and a look at the table itself, after records were lost, knows what was told before.
 
 use contract::messages::Message;
 use domain::ids::EventId;
@@ -15,16 +16,22 @@ use crate::ports::stock_watch::{Seen, StockWatch};
 use crate::ports::stream::StockRecord;
 use crate::ports::{Source, Unavailable};
 
-/// Takes in one change of a product; gives the level that staff were told of, if they were told now.
+/// Takes in one change of a product; gives the level that staff were told of, if they were told
+/// now.
 pub async fn watch_record(
     watch: &impl StockWatch,
     source: &impl Source,
     maker: &Maker,
     record: &StockRecord,
 ) -> Result<Option<Availability>, Unavailable> {
-    let Some(after) = &record.after else { return Ok(None) };
+    let Some(after) = &record.after else {
+        return Ok(None);
+    };
     // A new product is expected to be there, so that one that comes sold out is news.
-    let before = record.before.as_ref().map_or(Availability::InStock, StockedProduct::availability);
+    let before = record
+        .before
+        .as_ref()
+        .map_or(Availability::InStock, StockedProduct::availability);
     let now = seen(after);
     // Most changes leave the level as it was, and cost nothing.
     if before == now.level {
@@ -40,11 +47,14 @@ pub async fn watch_record(
             return Ok(told);
         }
     }
-    Err(Unavailable::new("stock", "what is known of a product keeps changing"))
+    Err(Unavailable::new(
+        "stock",
+        "what is known of a product keeps changing",
+    ))
 }
 
-/// Reads the whole table, after records of the stream were lost: tells what got worse since it was last seen, and what
-/// was delivered since and is as low again. Gives how many were told.
+/// Reads the whole table, after records of the stream were lost: tells what got worse since it was
+/// last seen, and what was delivered since and is as low again. Gives how many were told.
 pub async fn rebuild(
     watch: &impl StockWatch,
     stock: &impl Catalogue,
@@ -69,13 +79,16 @@ async fn look_at(
     let product_id = &product.product.product_id;
     for _ in 0..CONFLICTS_MAX {
         let known = watch.seen(product_id).await?;
-        // Read after what is known of it: a table that is behind that has been restored from a backup, and its
-        // versions are used a second time.
-        let Some(product) = stock.product(product_id).await? else { return Ok(false) };
+        // Read after what is known of it: a table that is behind that has been restored from a
+        // backup, and its versions are used a second time.
+        let Some(product) = stock.product(product_id).await? else {
+            return Ok(false);
+        };
         let now = seen(&product);
         let before = known.map_or(Availability::InStock, |known| known.level);
         let delivered = known.is_some_and(|known| now.received > known.received);
-        let again = (delivered && now.level == before && now.level != Availability::InStock).then_some(now.level);
+        let again = (delivered && now.level == before && now.level != Availability::InStock)
+            .then_some(now.level);
         let told = before.worsened_to(now.level).or(again);
         let restored = known.is_some_and(|known| known.version > now.version);
         if told.is_none() && !restored && known.is_some_and(|known| known.level == now.level) {
@@ -85,10 +98,14 @@ async fn look_at(
             return Ok(told.is_some());
         }
     }
-    Err(Unavailable::new("stock", "what is known of a product keeps changing"))
+    Err(Unavailable::new(
+        "stock",
+        "what is known of a product keeps changing",
+    ))
 }
 
-/// Remembers the product as it is, and tells of its level if that is asked for. False when somebody was faster.
+/// Remembers the product as it is, and tells of its level if that is asked for. False when somebody
+/// was faster.
 async fn take_in(
     watch: &impl StockWatch,
     source: &impl Source,
@@ -109,18 +126,29 @@ async fn take_in(
         };
         maker.envelope_with(crossing_id(product, level), source.now(), None, message)
     });
-    watch.remember(product_id, known, now, alert.as_ref(), source.now()).await
+    watch
+        .remember(product_id, known, now, alert.as_ref(), source.now())
+        .await
 }
 
 fn seen(product: &StockedProduct) -> Seen {
-    Seen { version: product.version, level: product.availability(), received: product.counters.received }
+    Seen {
+        version: product.version,
+        level: product.availability(),
+        received: product.counters.received,
+    }
 }
 
 /// One crossing has one id, whoever sees it and however often.
 fn crossing_id(product: &StockedProduct, level: Availability) -> EventId {
     /// Ours alone: the ids derived in it meet no others.
     const NAMESPACE: Uuid = Uuid::from_u128(0x6272_6577_2d68_6176_656e_2d73_746f_636b);
-    let name = format!("crossing/{}/{}/{}", product.product.product_id, product.version, level.code());
+    let name = format!(
+        "crossing/{}/{}/{}",
+        product.product.product_id,
+        product.version,
+        level.code()
+    );
     EventId(Uuid::new_v5(&NAMESPACE, name.as_bytes()))
 }
 

@@ -1,4 +1,5 @@
-//! Deletes and changes of visibility, gathered into calls of ten: ten single calls cost ten times as much.
+//! Deletes and changes of visibility, gathered into calls of ten: ten single calls cost ten times
+//! as much.
 
 use std::future::Future;
 use std::sync::Arc;
@@ -17,16 +18,22 @@ use crate::{Metrics, chance};
 
 /// How long the first entry waits for company: less than a call takes, so nobody notices.
 const LINGER: Duration = Duration::from_millis(5);
-/// And where the last call had some: messages that were received together are done one after the other.
+/// And where the last call had some: messages that were received together are done one after the
+/// other.
 const LINGER_IN_COMPANY: Duration = Duration::from_millis(40);
-/// Then the entry is left to the lease: the message comes again, which its handler answers with "done before".
+/// Then the entry is left to the lease: the message comes again, which its handler answers with
+/// "done before".
 const TRIES: u32 = 4;
-const BETWEEN_TRIES: Backoff = Backoff { base: Duration::from_millis(100), cap: Duration::from_secs(1) };
+const BETWEEN_TRIES: Backoff = Backoff {
+    base: Duration::from_millis(100),
+    cap: Duration::from_secs(1),
+};
 /// An SDK call that hangs must not hold up those behind it for ever.
 const CALL_MAX: Duration = Duration::from_secs(10);
 /// Calls of one kind at once. One at a time would cap a consumer at ten messages a round trip.
 const CALLS_MAX: usize = 4;
-/// Entries that wait for a call, and as many that wait for another try; beyond that, lanes wait to settle.
+/// Entries that wait for a call, and as many that wait for another try; beyond that, lanes wait to
+/// settle.
 const WAITING_MAX: usize = 10 * BATCH_MAX;
 
 /// Where settled messages go. The tasks end when it is dropped, after what was sent before.
@@ -45,7 +52,12 @@ impl Batches {
         let (deletes, to_delete) = mpsc::channel(WAITING_MAX);
         let (hides, to_hide) = mpsc::channel(WAITING_MAX);
         let mut tasks = JoinSet::new();
-        tasks.spawn(gather::<Delete, I>(to_delete, inbox.clone(), queue, metrics.clone()));
+        tasks.spawn(gather::<Delete, I>(
+            to_delete,
+            inbox.clone(),
+            queue,
+            metrics.clone(),
+        ));
         tasks.spawn(gather::<Hide, I>(to_hide, inbox, queue, metrics));
         (Self { deletes, hides }, tasks)
     }
@@ -65,14 +77,22 @@ impl Batches {
 
 async fn send<E>(to: &mpsc::Sender<Request<E>>, entry: E, over: Option<oneshot::Sender<()>>) {
     // The receiving task ends only after this sender is dropped.
-    let _ = to.send(Request { entry, tries: 0, due: Instant::now(), _over: over }).await;
+    let _ = to
+        .send(Request {
+            entry,
+            tries: 0,
+            due: Instant::now(),
+            _over: over,
+        })
+        .await;
 }
 
 struct Request<E> {
     entry: E,
     tries: u32,
     due: Instant,
-    /// Dropped when the entry is carried out or given up: that is all its sender waits for, if it waits.
+    /// Dropped when the entry is carried out or given up: that is all its sender waits for, if it
+    /// waits.
     _over: Option<oneshot::Sender<()>>,
 }
 
@@ -121,7 +141,8 @@ async fn gather<V: Verb, I: Inbox + 'static>(
     metrics: Metrics,
 ) {
     let (mut open, mut company) = (true, false);
-    // At most `WAITING_MAX` and what `CALLS_MAX` calls give back: beyond that nothing more is taken from the line.
+    // At most `WAITING_MAX` and what `CALLS_MAX` calls give back: beyond that nothing more is taken
+    // from the line.
     let mut again: Vec<Request<V::Entry>> = Vec::new();
     let mut calls: JoinSet<Vec<Request<V::Entry>>> = JoinSet::new();
     loop {
@@ -141,7 +162,11 @@ async fn gather<V: Verb, I: Inbox + 'static>(
             continue;
         }
         let now = Instant::now();
-        batch.extend(again.extract_if(.., |request| request.due <= now).take(BATCH_MAX - batch.len()));
+        batch.extend(
+            again
+                .extract_if(.., |request| request.due <= now)
+                .take(BATCH_MAX - batch.len()),
+        );
         let linger = if company { LINGER_IN_COMPANY } else { LINGER };
         while !batch.is_empty() && batch.len() < BATCH_MAX && open {
             match timeout_at(now + linger, requests.recv()).await {
@@ -152,7 +177,12 @@ async fn gather<V: Verb, I: Inbox + 'static>(
         }
         if !batch.is_empty() {
             company = batch.len() > 1;
-            calls.spawn(carry_out::<V, I>(inbox.clone(), batch, queue, metrics.clone()));
+            calls.spawn(carry_out::<V, I>(
+                inbox.clone(),
+                batch,
+                queue,
+                metrics.clone(),
+            ));
         }
     }
 }
@@ -171,9 +201,17 @@ async fn carry_out<V: Verb, I: Inbox>(
     };
     let mut results = match answer {
         Ok(results) => results,
-        Err(reason) => batch.iter().map(|_| Err(EntryError::Failed(reason.clone()))).collect(),
+        Err(reason) => batch
+            .iter()
+            .map(|_| Err(EntryError::Failed(reason.clone())))
+            .collect(),
     };
-    results.resize(batch.len(), Err(EntryError::Failed("the queue did not answer for it".to_owned())));
+    results.resize(
+        batch.len(),
+        Err(EntryError::Failed(
+            "the queue did not answer for it".to_owned(),
+        )),
+    );
 
     let mut again = Vec::new();
     let mut expired = 0;
@@ -184,10 +222,16 @@ async fn carry_out<V: Verb, I: Inbox>(
             Err(EntryError::Failed(reason)) => {
                 request.tries += 1;
                 if request.tries < TRIES {
-                    request.due = Instant::now() + BETWEEN_TRIES.delay(request.tries, chance::fraction());
+                    request.due =
+                        Instant::now() + BETWEEN_TRIES.delay(request.tries, chance::fraction());
                     again.push(request);
                 } else {
-                    tracing::warn!(queue = queue.slug, act = V::ACT, reason, "Gave up; the message will come again");
+                    tracing::warn!(
+                        queue = queue.slug,
+                        act = V::ACT,
+                        reason,
+                        "Gave up; the message will come again"
+                    );
                 }
             }
         }

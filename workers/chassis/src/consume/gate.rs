@@ -1,4 +1,5 @@
-//! Whether messages may be received at all: not while something that their handler needs is left alone.
+//! Whether messages may be received at all: not while something that their handler needs is left
+//! alone.
 
 use std::sync::Arc;
 
@@ -18,16 +19,28 @@ pub(super) struct Gate {
 
 impl Gate {
     pub(super) fn new(needs: Vec<Breaker>, concurrency: usize) -> Gate {
-        Gate { needs: needs.into(), concurrency }
+        Gate {
+            needs: needs.into(),
+            concurrency,
+        }
     }
 
     /// As much as the worst of what is needed allows.
     pub(super) fn flow(&self) -> Flow {
-        self.needs.iter().map(Breaker::flow).min().unwrap_or(Flow::All)
+        self.needs
+            .iter()
+            .map(Breaker::flow)
+            .min()
+            .unwrap_or(Flow::All)
     }
 
-    /// Slots for the next receive, once one may be made: one, and nobody holding another, while the flow is `One`.
-    pub(super) async fn slots(&self, slots: Arc<Semaphore>, enough: usize) -> Vec<OwnedSemaphorePermit> {
+    /// Slots for the next receive, once one may be made: one, and nobody holding another, while the
+    /// flow is `One`.
+    pub(super) async fn slots(
+        &self,
+        slots: Arc<Semaphore>,
+        enough: usize,
+    ) -> Vec<OwnedSemaphorePermit> {
         loop {
             let flow = self.flow();
             let taken = async {
@@ -49,7 +62,9 @@ impl Gate {
     async fn only_slot(&self, slots: Arc<Semaphore>) -> Vec<OwnedSemaphorePermit> {
         let all = u32::try_from(self.concurrency).unwrap_or(u32::MAX);
         // The semaphore is never closed.
-        let Ok(mut all) = slots.acquire_many_owned(all).await else { return Vec::new() };
+        let Ok(mut all) = slots.acquire_many_owned(all).await else {
+            return Vec::new();
+        };
         all.split(1).into_iter().collect()
     }
 
@@ -62,7 +77,11 @@ impl Gate {
             if seen.iter().map(|(_, flow)| *flow).min() != Some(flow) {
                 return;
             }
-            select_all(seen.into_iter().map(|(need, flow)| Box::pin(need.flows_otherwise_than(flow)))).await;
+            select_all(
+                seen.into_iter()
+                    .map(|(need, flow)| Box::pin(need.flows_otherwise_than(flow))),
+            )
+            .await;
         }
     }
 }

@@ -1,4 +1,5 @@
-//! The messages now in hand, started or waiting, and the heartbeat that keeps them hidden from other consumers.
+//! The messages now in hand, started or waiting, and the heartbeat that keeps them hidden from
+//! other consumers.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -12,8 +13,9 @@ use tokio_util::sync::CancellationToken;
 
 use crate::Metrics;
 
-/// A lease is renewed once a third of it is over, and looked at twice in that time: a message that is settled quickly
-/// costs no call, and a renewal that fails is tried three times more before the lease ends.
+/// A lease is renewed once a third of it is over, and looked at twice in that time: a message that
+/// is settled quickly costs no call, and a renewal that fails is tried three times more before the
+/// lease ends.
 const RENEW_AFTER: u32 = 3;
 const LOOK_EVERY: u32 = 6;
 
@@ -45,12 +47,20 @@ struct Leased {
 
 impl InHand {
     pub(super) fn new(queue: &'static Queue) -> Self {
-        Self { queue, messages: Mutex::default(), renewed: Notify::new() }
+        Self {
+            queue,
+            messages: Mutex::default(),
+            renewed: Notify::new(),
+        }
     }
 
     /// A message that was just received.
     pub(super) fn take_in(&self, handle: &str) -> Ticket {
-        let leased = Leased { handle: handle.to_owned(), ends: Instant::now() + self.queue.lease, renewing: false };
+        let leased = Leased {
+            handle: handle.to_owned(),
+            ends: Instant::now() + self.queue.lease,
+            renewing: false,
+        };
         let mut messages = self.messages();
         let ticket = Ticket(messages.next);
         messages.next += 1;
@@ -60,36 +70,56 @@ impl InHand {
 
     /// Whether the message is still hidden from other consumers.
     pub(super) fn is_ours(&self, ticket: Ticket) -> bool {
-        self.messages().by_ticket.get(&ticket).is_some_and(|leased| Instant::now() < leased.ends)
+        self.messages()
+            .by_ticket
+            .get(&ticket)
+            .is_some_and(|leased| Instant::now() < leased.ends)
     }
 
     pub(super) fn len(&self) -> usize {
         self.messages().by_ticket.len()
     }
 
-    /// Call before the message is deleted or hidden: afterwards no renewal is under way and none will begin. A renewal
-    /// that overtook would undo a back-off, or speak of a handle that is gone. Gives the handle, if it was still ours.
+    /// Call before the message is deleted or hidden: afterwards no renewal is under way and none
+    /// will begin. A renewal that overtook would undo a back-off, or speak of a handle that is
+    /// gone. Gives the handle, if it was still ours.
     pub(super) async fn let_go(&self, ticket: Ticket) -> Option<String> {
         loop {
             // Before looking, so that a renewal that ends in between is not missed.
             let renewed = self.renewed.notified();
             {
                 let mut messages = self.messages();
-                if !messages.by_ticket.get(&ticket).is_some_and(|leased| leased.renewing) {
-                    return messages.by_ticket.remove(&ticket).map(|leased| leased.handle);
+                if !messages
+                    .by_ticket
+                    .get(&ticket)
+                    .is_some_and(|leased| leased.renewing)
+                {
+                    return messages
+                        .by_ticket
+                        .remove(&ticket)
+                        .map(|leased| leased.handle);
                 }
             }
             renewed.await;
         }
     }
 
-    /// Lets go of everything and returns the handles, in the order received. The heartbeat must have ended.
+    /// Lets go of everything and returns the handles, in the order received. The heartbeat must
+    /// have ended.
     pub(super) fn let_go_of_all(&self) -> Vec<String> {
-        std::mem::take(&mut self.messages().by_ticket).into_values().map(|leased| leased.handle).collect()
+        std::mem::take(&mut self.messages().by_ticket)
+            .into_values()
+            .map(|leased| leased.handle)
+            .collect()
     }
 
     /// The heartbeat: one task for all messages in hand.
-    pub(super) async fn keep<I: Inbox>(self: Arc<Self>, inbox: Arc<I>, metrics: Metrics, ends: CancellationToken) {
+    pub(super) async fn keep<I: Inbox>(
+        self: Arc<Self>,
+        inbox: Arc<I>,
+        metrics: Metrics,
+        ends: CancellationToken,
+    ) {
         let mut looks = interval(self.queue.lease / LOOK_EVERY);
         looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         while ends.run_until_cancelled(looks.tick()).await.is_some() {
@@ -108,7 +138,12 @@ impl InHand {
     fn due(&self) -> Vec<Ticket> {
         let renew_before = Instant::now() + self.queue.lease * (RENEW_AFTER - 1) / RENEW_AFTER;
         let messages = self.messages();
-        messages.by_ticket.iter().filter(|(_, leased)| leased.ends <= renew_before).map(|(ticket, _)| *ticket).collect()
+        messages
+            .by_ticket
+            .iter()
+            .filter(|(_, leased)| leased.ends <= renew_before)
+            .map(|(ticket, _)| *ticket)
+            .collect()
     }
 
     fn begin_renewal(&self, tickets: &[Ticket]) -> Vec<(Ticket, String)> {
@@ -123,7 +158,10 @@ impl InHand {
 
     async fn renew(&self, inbox: &impl Inbox, metrics: &Metrics, batch: &[(Ticket, String)]) {
         let lease = self.queue.lease;
-        let entries: Vec<_> = batch.iter().map(|(_, handle)| (handle.clone(), lease)).collect();
+        let entries: Vec<_> = batch
+            .iter()
+            .map(|(_, handle)| (handle.clone(), lease))
+            .collect();
         let asked = Instant::now();
         // Longer than until the next look, and it would stand in the way of the next try.
         let results = match timeout(lease / LOOK_EVERY, inbox.hide(&entries)).await {
@@ -133,13 +171,19 @@ impl InHand {
                 return;
             }
             Err(_) => {
-                tracing::warn!(queue = self.queue.slug, messages = batch.len(), "No answer when renewing leases");
+                tracing::warn!(
+                    queue = self.queue.slug,
+                    messages = batch.len(),
+                    "No answer when renewing leases"
+                );
                 return;
             }
         };
         for ((ticket, _), result) in batch.iter().zip(results) {
             let mut messages = self.messages();
-            let Some(leased) = messages.by_ticket.get_mut(ticket) else { continue };
+            let Some(leased) = messages.by_ticket.get_mut(ticket) else {
+                continue;
+            };
             match result {
                 Ok(()) => leased.ends = asked + lease,
                 Err(EntryError::HandleExpired) => {

@@ -1,4 +1,5 @@
-//! Handling and settling. A lane is a message without a group, or the messages of one group in their order.
+//! Handling and settling. A lane is a message without a group, or the messages of one group in
+//! their order.
 
 use std::any::Any;
 use std::collections::{HashMap, VecDeque};
@@ -27,12 +28,17 @@ use crate::breaker::Flow;
 use crate::trace::{self, Traceparent};
 use crate::{Metrics, chance};
 
-/// Between two deliveries of a message whose handler failed. At most so long, since a fault that has ended must be
-/// recovered from within a minute, and an order takes three hops.
-pub(crate) const BETWEEN_ATTEMPTS: Backoff = Backoff { base: Duration::from_secs(1), cap: Duration::from_secs(20) };
-/// SQS hides a message for 12 hours at most, counted from its receipt; an hour less for what has passed of it.
+/// Between two deliveries of a message whose handler failed. At most so long, since a fault that
+/// has ended must be recovered from within a minute, and an order takes three hops.
+pub(crate) const BETWEEN_ATTEMPTS: Backoff = Backoff {
+    base: Duration::from_secs(1),
+    cap: Duration::from_secs(20),
+};
+/// SQS hides a message for 12 hours at most, counted from its receipt; an hour less for what has
+/// passed of it.
 const HIDE_MAX: Duration = Duration::from_secs(11 * 3600);
-/// A parking queue that does not answer must not hold a slot for ever; the message is tried again instead.
+/// A parking queue that does not answer must not hold a slot for ever; the message is tried again
+/// instead.
 const PARK_MAX: Duration = Duration::from_secs(10);
 
 /// Everything between a received message and its settlement.
@@ -49,8 +55,8 @@ pub(super) struct Line<I, H> {
     pub(super) groups: Groups,
 }
 
-/// The messages that wait their turn, by group; bounded by the slots, of which each message holds one. A group has an entry
-/// exactly while a lane works on it.
+/// The messages that wait their turn, by group; bounded by the slots, of which each message holds
+/// one. A group has an entry exactly while a lane works on it.
 #[derive(Default)]
 pub(super) struct Groups(Mutex<HashMap<String, VecDeque<Held>>>);
 
@@ -71,22 +77,35 @@ enum Next {
 
 impl<I: Inbox + 'static, H: Handler> Line<I, H> {
     /// Puts received messages under the heartbeat.
-    pub(super) fn take_in(&self, deliveries: Vec<Delivery>, slots: Vec<OwnedSemaphorePermit>) -> Vec<Held> {
-        debug_assert!(deliveries.len() <= slots.len(), "the inbox gave more messages than it was asked for");
+    pub(super) fn take_in(
+        &self,
+        deliveries: Vec<Delivery>,
+        slots: Vec<OwnedSemaphorePermit>,
+    ) -> Vec<Held> {
+        debug_assert!(
+            deliveries.len() <= slots.len(),
+            "the inbox gave more messages than it was asked for"
+        );
         let hold = |(delivery, slot): (Delivery, _)| {
             let ticket = self.in_hand.take_in(&delivery.handle);
-            Held { delivery, ticket, _slot: slot }
+            Held {
+                delivery,
+                ticket,
+                _slot: slot,
+            }
         };
         deliveries.into_iter().zip(slots).map(hold).collect()
     }
 
-    /// Starts a lane for each message without a group, and for each group that has none. Lanes of one receive share a
-    /// task: they run side by side, and waking one of them wakes no other thread.
+    /// Starts a lane for each message without a group, and for each group that has none. Lanes of
+    /// one receive share a task: they run side by side, and waking one of them wakes no other
+    /// thread.
     pub(super) fn dispatch(self: &Arc<Self>, messages: Vec<Held>, lanes: &mut JoinSet<()>) {
         let mut alone = Vec::new();
         let mut started = Vec::new();
         {
-            // All at once: a lane that fails must find the rest of its group waiting, to hand it back.
+            // All at once: a lane that fails must find the rest of its group waiting, to hand it
+            // back.
             let mut groups = self.groups.lock();
             for held in messages {
                 let Some(group) = held.delivery.group.clone() else {
@@ -101,7 +120,11 @@ impl<I: Inbox + 'static, H: Handler> Line<I, H> {
             }
         }
         let mut together: FuturesUnordered<BoxFuture<'static, ()>> = FuturesUnordered::new();
-        together.extend(started.into_iter().map(|group| self.clone().work_through(group).boxed()));
+        together.extend(
+            started
+                .into_iter()
+                .map(|group| self.clone().work_through(group).boxed()),
+        );
         together.extend(alone.into_iter().map(|held| {
             let line = self.clone();
             async move { line.work_on_single(held).await }.boxed()
@@ -119,7 +142,12 @@ impl<I: Inbox + 'static, H: Handler> Line<I, H> {
             let ours = self.in_hand.is_ours(held.ticket);
             self.in_hand.let_go(held.ticket).await;
             if ours {
-                underway.push((self.batches.hide(held.delivery.handle.clone(), Duration::ZERO).await, held));
+                underway.push((
+                    self.batches
+                        .hide(held.delivery.handle.clone(), Duration::ZERO)
+                        .await,
+                    held,
+                ));
             }
         }
         for (over, _held) in underway {
@@ -141,8 +169,8 @@ impl<I: Inbox + 'static, H: Handler> Line<I, H> {
             if next == Next::Free && self.may_start(&held) {
                 next = self.work_on(held).await;
             } else {
-                // The queue keeps the group closed while the message before is in flight or backs off, so those behind
-                // it stay behind it; what has come meanwhile came in order.
+                // The queue keeps the group closed while the message before is in flight or backs
+                // off, so those behind it stay behind it; what has come meanwhile came in order.
                 let mut rest = vec![held];
                 rest.extend(self.groups.rest(&group));
                 self.hand_back(rest).await;
@@ -151,10 +179,12 @@ impl<I: Inbox + 'static, H: Handler> Line<I, H> {
         }
     }
 
-    /// A message whose lease ended while it waited is someone else's by now; one whose handler must fail is left for when
-    /// it need not.
+    /// A message whose lease ended while it waited is someone else's by now; one whose handler must
+    /// fail is left for when it need not.
     fn may_start(&self, held: &Held) -> bool {
-        !self.shutdown.is_cancelled() && self.gate.flow() != Flow::Nothing && self.in_hand.is_ours(held.ticket)
+        !self.shutdown.is_cancelled()
+            && self.gate.flow() != Flow::Nothing
+            && self.in_hand.is_ours(held.ticket)
     }
 
     async fn work_on(&self, held: Held) -> Next {
@@ -181,21 +211,35 @@ impl<I: Inbox + 'static, H: Handler> Line<I, H> {
         let crashed = |reason: String| match delivery.attempt {
             // While something that it needs is down, that is the fault.
             attempt if attempt >= self.queue.crashes_max && self.gate.flow() == Flow::All => {
-                Settlement::Park { reason: format!("gave up after {attempt} deliveries: {reason}") }
+                Settlement::Park {
+                    reason: format!("gave up after {attempt} deliveries: {reason}"),
+                }
             }
-            _ => Settlement::Retry { reason, after: None },
+            _ => Settlement::Retry {
+                reason,
+                after: None,
+            },
         };
         let started = Instant::now();
         let handling = trace::scope(traceparent, async { self.handler.handle(delivery).await });
         let handling = ATTEMPT.scope(delivery.attempt, handling);
-        // A handler that panicked is not used again for this message; what it shares with others is behind locks that
-        // are poisoned, or in transactions that are rolled back.
-        let settlement = match timeout(self.queue.handler_timeout, AssertUnwindSafe(handling).catch_unwind()).await {
+        // A handler that panicked is not used again for this message; what it shares with others is
+        // behind locks that are poisoned, or in transactions that are rolled back.
+        let settlement = match timeout(
+            self.queue.handler_timeout,
+            AssertUnwindSafe(handling).catch_unwind(),
+        )
+        .await
+        {
             Ok(Ok(settlement)) => settlement,
             Ok(Err(panic)) => crashed(format!("the handler panicked: {}", panic_message(&*panic))),
             Err(_) => crashed(format!("no result within {:?}", self.queue.handler_timeout)),
         };
-        self.metrics.observe(Metric::HandlerLatency, &[self.queue.slug], started.elapsed().as_secs_f64());
+        self.metrics.observe(
+            Metric::HandlerLatency,
+            &[self.queue.slug],
+            started.elapsed().as_secs_f64(),
+        );
         settlement
     }
 
@@ -210,7 +254,11 @@ impl<I: Inbox + 'static, H: Handler> Line<I, H> {
             }
             // After the last delivery the queue itself would park the message, without a reason.
             Settlement::Retry { reason, .. } if attempt >= self.queue.deliveries_max => {
-                self.park(held, &format!("gave up after {attempt} deliveries: {reason}")).await
+                self.park(
+                    held,
+                    &format!("gave up after {attempt} deliveries: {reason}"),
+                )
+                .await
             }
             Settlement::Retry { reason, after } => {
                 self.back_off(held, &reason, after).await;
@@ -232,27 +280,44 @@ impl<I: Inbox + 'static, H: Handler> Line<I, H> {
             Ok(Err(error)) => error.to_string(),
             Err(_) => format!("no answer within {PARK_MAX:?}"),
         };
-        self.back_off(held, &format!("cannot park ({failed}), which was called for by: {reason}"), None).await;
+        self.back_off(
+            held,
+            &format!("cannot park ({failed}), which was called for by: {reason}"),
+            None,
+        )
+        .await;
         Next::Blocked
     }
 
     async fn delete(&self, held: &Held) {
         let handle = self.in_hand.let_go(held.ticket).await;
-        self.batches.delete(handle.unwrap_or_else(|| held.delivery.handle.clone())).await;
+        self.batches
+            .delete(handle.unwrap_or_else(|| held.delivery.handle.clone()))
+            .await;
     }
 
     /// Returns when the queue knows: only then may others of the group be handed back.
     async fn back_off(&self, held: &Held, reason: &str, after: Option<Duration>) {
-        let delay = after.unwrap_or_else(|| BETWEEN_ATTEMPTS.delay(held.delivery.attempt, chance::fraction()));
+        let delay = after
+            .unwrap_or_else(|| BETWEEN_ATTEMPTS.delay(held.delivery.attempt, chance::fraction()));
         let delay = delay.min(HIDE_MAX);
-        tracing::warn!(reason, delay_ms = delay.as_millis() as u64, "Tries again later");
+        tracing::warn!(
+            reason,
+            delay_ms = delay.as_millis() as u64,
+            "Tries again later"
+        );
         self.count("retry");
         self.in_hand.let_go(held.ticket).await;
-        let _ = self.batches.hide(held.delivery.handle.clone(), delay).await.await;
+        let _ = self
+            .batches
+            .hide(held.delivery.handle.clone(), delay)
+            .await
+            .await;
     }
 
     fn count(&self, outcome: &str) {
-        self.metrics.count(Metric::MessagesHandled, &[self.queue.slug, outcome], 1);
+        self.metrics
+            .count(Metric::MessagesHandled, &[self.queue.slug, outcome], 1);
     }
 }
 
@@ -268,7 +333,10 @@ impl Groups {
     }
 
     fn rest(&self, group: &str) -> VecDeque<Held> {
-        self.lock().get_mut(group).map(std::mem::take).unwrap_or_default()
+        self.lock()
+            .get_mut(group)
+            .map(std::mem::take)
+            .unwrap_or_default()
     }
 
     fn lock(&self) -> MutexGuard<'_, HashMap<String, VecDeque<Held>>> {
@@ -278,5 +346,6 @@ impl Groups {
 
 fn panic_message(panic: &(dyn Any + Send)) -> &str {
     let text = panic.downcast_ref::<&str>().copied();
-    text.or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("no message")
+    text.or_else(|| panic.downcast_ref::<String>().map(String::as_str))
+        .unwrap_or("no message")
 }

@@ -1,8 +1,9 @@
 //! The consume loop: takes messages from a queue, has them handled, and settles each one.
 //!
-//! What it promises its handlers: a message in hand stays hidden from others until it is settled; messages of one group
-//! are handled in order, one at a time; a handler that hangs or panics costs one retry and nothing else. What it asks
-//! of them: to be idempotent, since any message may come again.
+//! What it promises its handlers: a message in hand stays hidden from others until it is settled;
+//! messages of one group are handled in order, one at a time; a handler that hangs or panics costs
+//! one retry and nothing else. What it asks of them: to be idempotent, since any message may come
+//! again.
 //!
 //! - [`gate`]: whether what the handler needs is there.
 //! - [`pollers`]: how many receives run, and for how many messages they ask.
@@ -41,14 +42,15 @@ use pollers::{Pace, Polled};
 
 /// Does the work that one message asks for.
 pub trait Handler: Send + Sync + 'static {
-    /// May be cancelled at any await (timeout, end of the drain), and may be called again for the same message.
+    /// May be cancelled at any await (timeout, end of the drain), and may be called again for the
+    /// same message.
     ///
-    /// Runs in a span with `queue`, `message.id`, `attempt` and `trace.id`, and an `order.id` to be recorded; what it
-    /// emits continues the message's trace ([`crate::trace::current`]).
+    /// Runs in a span with `queue`, `message.id`, `attempt` and `trace.id`, and an `order.id` to be
+    /// recorded; what it emits continues the message's trace ([`crate::trace::current`]).
     fn handle(&self, delivery: &Delivery) -> impl Future<Output = Settlement> + Send;
 
-    /// What it cannot work without. While one of these is open nothing is received; what was received and not begun is
-    /// handed back at once.
+    /// What it cannot work without. While one of these is open nothing is received; what was
+    /// received and not begun is handed back at once.
     fn needs(&self) -> &[Breaker] {
         &[]
     }
@@ -58,13 +60,15 @@ tokio::task_local! {
     static ATTEMPT: u32;
 }
 
-/// Which delivery is being handled, counted from 1; `None` outside of a handler, and in tasks that it spawns.
+/// Which delivery is being handled, counted from 1; `None` outside of a handler, and in tasks that
+/// it spawns.
 pub fn attempt() -> Option<u32> {
     ATTEMPT.try_with(|attempt| *attempt).ok()
 }
 
-/// Consumes the queue until shutdown, then drains: finishes what was begun, hands back the rest, and returns within
-/// `process.drain`. Errors of the queue never end it; they show in readiness and in the logs.
+/// Consumes the queue until shutdown, then drains: finishes what was begun, hands back the rest,
+/// and returns within `process.drain`. Errors of the queue never end it; they show in readiness and
+/// in the logs.
 ///
 /// At most `concurrency` messages are in hand at once, waiting ones included.
 pub async fn consume<I: Inbox + 'static, H: Handler>(
@@ -74,12 +78,24 @@ pub async fn consume<I: Inbox + 'static, H: Handler>(
     handler: Arc<H>,
     process: Process,
 ) {
-    tracing::info!(queue = queue.slug, concurrency, "Consuming `{}`", queue.slug);
+    tracing::info!(
+        queue = queue.slug,
+        concurrency,
+        "Consuming `{}`",
+        queue.slug
+    );
     let drain = process.drain;
     let mut consumer = Consumer::start(inbox, queue, concurrency.max(1), handler, process);
     consumer.consume_until_shutdown().await;
-    tracing::info!(queue = queue.slug, in_hand = consumer.in_hand.len(), "Draining `{}`", queue.slug);
-    consumer.drain(Instant::now() + drain, SETTLING_MAX.min(drain / 4)).await;
+    tracing::info!(
+        queue = queue.slug,
+        in_hand = consumer.in_hand.len(),
+        "Draining `{}`",
+        queue.slug
+    );
+    consumer
+        .drain(Instant::now() + drain, SETTLING_MAX.min(drain / 4))
+        .await;
 }
 
 /// How [`Health`] knows a queue that is consumed.
@@ -109,8 +125,19 @@ struct Consumer<I, H> {
 }
 
 impl<I: Inbox + 'static, H: Handler> Consumer<I, H> {
-    fn start(inbox: Arc<I>, queue: &'static Queue, concurrency: usize, handler: Arc<H>, process: Process) -> Self {
-        let Process { metrics, health, shutdown, .. } = process;
+    fn start(
+        inbox: Arc<I>,
+        queue: &'static Queue,
+        concurrency: usize,
+        handler: Arc<H>,
+        process: Process,
+    ) -> Self {
+        let Process {
+            metrics,
+            health,
+            shutdown,
+            ..
+        } = process;
         let dependency = dependency(queue);
         health.expect(&dependency);
         let in_hand = Arc::new(InHand::new(queue));
@@ -152,7 +179,13 @@ impl<I: Inbox + 'static, H: Handler> Consumer<I, H> {
             while self.polls.len() < self.pace.pollers() {
                 let poll = self.pace.next_poll();
                 let (slots, gate) = (self.slots.clone(), self.gate.clone());
-                self.polls.spawn(poll.run(self.inbox.clone(), self.queue, slots, gate, self.shutdown.clone()));
+                self.polls.spawn(poll.run(
+                    self.inbox.clone(),
+                    self.queue,
+                    slots,
+                    gate,
+                    self.shutdown.clone(),
+                ));
             }
             tokio::select! {
                 () = self.shutdown.cancelled() => {}
@@ -170,9 +203,15 @@ impl<I: Inbox + 'static, H: Handler> Consumer<I, H> {
 
     /// What a receive says about the queue.
     fn note(&mut self, polled: &Polled) {
-        let Self { queue, pace, dependency, .. } = self;
+        let Self {
+            queue,
+            pace,
+            dependency,
+            ..
+        } = self;
         pace.note(polled, self.slots.available_permits());
-        self.metrics.set(Metric::Pollers, &[queue.slug], pace.pollers() as f64);
+        self.metrics
+            .set(Metric::Pollers, &[queue.slug], pace.pollers() as f64);
         match &polled.answer {
             _ if polled.asked == 0 => {}
             Ok(deliveries) => {
@@ -199,7 +238,8 @@ impl<I: Inbox + 'static, H: Handler> Consumer<I, H> {
 
     /// Handlers end before the last of it, `settling`, which is for deletes and for handing back.
     async fn drain(mut self, ends: Instant, settling: Duration) {
-        // Lanes finish what they have started and hand back the rest by themselves, that of the last polls included.
+        // Lanes finish what they have started and hand back the rest by themselves, that of the
+        // last polls included.
         let in_time = timeout_at(ends - settling, async {
             while let Some(polled) = self.polls.join_next().await {
                 if let Some(polled) = unless_bug(polled) {
@@ -218,7 +258,11 @@ impl<I: Inbox + 'static, H: Handler> Consumer<I, H> {
             self.heartbeat.end().await;
             let unfinished = self.in_hand.let_go_of_all();
             if in_time.is_err() {
-                tracing::warn!(queue = queue.slug, messages = unfinished.len(), "Out of time; handing back the rest");
+                tracing::warn!(
+                    queue = queue.slug,
+                    messages = unfinished.len(),
+                    "Out of time; handing back the rest"
+                );
             }
             for handle in unfinished {
                 self.line.batches.hide(handle, Duration::ZERO).await;
@@ -230,7 +274,10 @@ impl<I: Inbox + 'static, H: Handler> Consumer<I, H> {
         .await;
         match settled {
             Ok(()) => tracing::info!(queue = queue.slug, "Drained `{}`", queue.slug),
-            Err(_) => tracing::warn!(queue = queue.slug, "Not all was settled in time; it will come again"),
+            Err(_) => tracing::warn!(
+                queue = queue.slug,
+                "Not all was settled in time; it will come again"
+            ),
         }
     }
 }
@@ -249,7 +296,11 @@ struct Heartbeat {
 impl Heartbeat {
     fn start<I: Inbox + 'static>(in_hand: &Arc<InHand>, inbox: &Arc<I>, metrics: &Metrics) -> Self {
         let (mut task, ends) = (JoinSet::new(), CancellationToken::new());
-        task.spawn(in_hand.clone().keep(inbox.clone(), metrics.clone(), ends.clone()));
+        task.spawn(
+            in_hand
+                .clone()
+                .keep(inbox.clone(), metrics.clone(), ends.clone()),
+        );
         Self { task, ends }
     }
 
@@ -261,5 +312,7 @@ impl Heartbeat {
 
 /// Handlers' panics are caught where they are called; what fails here is ours.
 fn unless_bug<T>(ended: Result<T, JoinError>) -> Option<T> {
-    ended.inspect_err(|error| tracing::error!(error = %error, "A task of the consume loop failed")).ok()
+    ended
+        .inspect_err(|error| tracing::error!(error = %error, "A task of the consume loop failed"))
+        .ok()
 }

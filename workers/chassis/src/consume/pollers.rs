@@ -1,5 +1,6 @@
-//! How many receives run at once. Each idle poller costs money (one long poll after another) and returns what one
-//! could have returned alone: so one polls, and others join only while there is more than one can carry.
+//! How many receives run at once. Each idle poller costs money (one long poll after another) and
+//! returns what one could have returned alone: so one polls, and others join only while there is
+//! more than one can carry.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,19 +16,30 @@ use super::gate::Gate;
 use crate::chance;
 
 /// After a failed receive: soon enough to notice a recovery, seldom enough not to hinder it.
-const AFTER_ERROR: Backoff = Backoff { base: Duration::from_millis(100), cap: Duration::from_secs(5) };
-/// After an empty answer that did not wait as asked: a queue that cannot long-poll must not be spun on.
-const AFTER_HASTE: Backoff = Backoff { base: Duration::from_millis(50), cap: Duration::from_millis(500) };
-/// A receive may hang past its wait (aws-sdk-rust #1094). Giving it up can strand messages for a lease, so not early.
+const AFTER_ERROR: Backoff = Backoff {
+    base: Duration::from_millis(100),
+    cap: Duration::from_secs(5),
+};
+/// After an empty answer that did not wait as asked: a queue that cannot long-poll must not be spun
+/// on.
+const AFTER_HASTE: Backoff = Backoff {
+    base: Duration::from_millis(50),
+    cap: Duration::from_millis(500),
+};
+/// A receive may hang past its wait (aws-sdk-rust #1094). Giving it up can strand messages for a
+/// lease, so not early.
 const RECEIVE_MAX: Duration = LONG_POLL.saturating_add(Duration::from_secs(10));
-/// With few slots free, more are awaited this long: a receive of ten costs as much as a receive of one.
+/// With few slots free, more are awaited this long: a receive of ten costs as much as a receive of
+/// one.
 const SLOTS_LINGER: Duration = Duration::from_millis(10);
-/// Messages that come steadily and fast are left to gather for so long at most: at 100 a second, one receive and one delete
-/// then carry five and more instead of one. Nobody notices, and both are paid for by the call.
+/// Messages that come steadily and fast are left to gather for so long at most: at 100 a second,
+/// one receive and one delete then carry five and more instead of one. Nobody notices, and both are
+/// paid for by the call.
 const GATHER_MAX: Duration = Duration::from_millis(75);
 /// The time that the rate of messages is an average of: two that come together are no stream.
 const RATE_OVER: Duration = Duration::from_secs(1);
-/// Fewer than so many would gather in that time: then nothing is gained, and a message is taken in as it comes.
+/// Fewer than so many would gather in that time: then nothing is gained, and a message is taken in
+/// as it comes.
 const GATHERED_MIN: f64 = 3.0;
 /// Below this average of messages a full receive, one poller is enough.
 const FILL_MIN: f64 = 5.0;
@@ -90,12 +102,22 @@ impl Pace {
             (0, hasty) => AFTER_HASTE.delay(hasty, chance::fraction()),
             (errors, _) => AFTER_ERROR.delay(errors, chance::fraction()),
         };
-        // The first receive, and the first after an error, answers at once: so readiness is known without a long wait.
-        let wait = if self.answers { LONG_POLL } else { Duration::ZERO };
-        Poll { delay, wait, slots_enough: self.slots_enough }
+        // The first receive, and the first after an error, answers at once: so readiness is known
+        // without a long wait.
+        let wait = if self.answers {
+            LONG_POLL
+        } else {
+            Duration::ZERO
+        };
+        Poll {
+            delay,
+            wait,
+            slots_enough: self.slots_enough,
+        }
     }
 
-    /// How long to let messages gather before the next receive. Not at all where the last one was full: more is there.
+    /// How long to let messages gather before the next receive. Not at all where the last one was
+    /// full: more is there.
     fn gather(&self) -> Duration {
         if self.rate * GATHER_MAX.as_secs_f64() < GATHERED_MIN || self.full {
             return Duration::ZERO;
@@ -105,7 +127,13 @@ impl Pace {
 
     /// Takes in how a receive went; `free` slots are left now.
     pub(super) fn note(&mut self, polled: &Polled, free: usize) {
-        let Polled { asked, wait, took, answer, .. } = polled;
+        let Polled {
+            asked,
+            wait,
+            took,
+            answer,
+            ..
+        } = polled;
         let received = match answer {
             // It was called off before it asked.
             _ if *asked == 0 => return,
@@ -121,9 +149,17 @@ impl Pace {
         self.answers = true;
         self.full = received == *asked;
         let now = Instant::now();
-        let passed = self.noted.replace(now).map_or(0.0, |before| (now - before).as_secs_f64());
-        self.rate = self.rate * (-passed / RATE_OVER.as_secs_f64()).exp() + received as f64 / RATE_OVER.as_secs_f64();
-        self.hasty = if received == 0 && *took < *wait / 2 { self.hasty.saturating_add(1) } else { 0 };
+        let passed = self
+            .noted
+            .replace(now)
+            .map_or(0.0, |before| (now - before).as_secs_f64());
+        self.rate = self.rate * (-passed / RATE_OVER.as_secs_f64()).exp()
+            + received as f64 / RATE_OVER.as_secs_f64();
+        self.hasty = if received == 0 && *took < *wait / 2 {
+            self.hasty.saturating_add(1)
+        } else {
+            0
+        };
         let fill = received as f64 * BATCH_MAX as f64 / *asked as f64;
         self.fill += (fill - self.fill) * FILL_WEIGHT;
         if received == BATCH_MAX && free > 0 && self.pollers < self.pollers_max {
@@ -155,8 +191,8 @@ pub(super) struct Polled {
 }
 
 impl Poll {
-    /// Waits for free slots and asks for as many messages. Until it asks it can be called off; then it is waited for,
-    /// since messages that nobody takes in are hidden for a whole lease.
+    /// Waits for free slots and asks for as many messages. Until it asks it can be called off; then
+    /// it is waited for, since messages that nobody takes in are hidden for a whole lease.
     pub(super) async fn run<I: Inbox>(
         self,
         inbox: Arc<I>,
@@ -165,22 +201,43 @@ impl Poll {
         gate: Gate,
         called_off: CancellationToken,
     ) -> Polled {
-        let Poll { delay, wait, slots_enough } = self;
+        let Poll {
+            delay,
+            wait,
+            slots_enough,
+        } = self;
         let ready = async {
             sleep(delay).await;
             gate.slots(slots, slots_enough).await
         };
-        let slots = called_off.run_until_cancelled(ready).await.unwrap_or_default();
+        let slots = called_off
+            .run_until_cancelled(ready)
+            .await
+            .unwrap_or_default();
         if slots.is_empty() || called_off.is_cancelled() {
-            return Polled { asked: 0, wait, took: Duration::ZERO, slots: Vec::new(), answer: Ok(Vec::new()) };
+            return Polled {
+                asked: 0,
+                wait,
+                took: Duration::ZERO,
+                slots: Vec::new(),
+                answer: Ok(Vec::new()),
+            };
         }
         let asked = slots.len();
         let started = Instant::now();
         let answer = match timeout(RECEIVE_MAX, inbox.receive(asked, wait, queue.lease)).await {
             Ok(answer) => answer,
-            Err(_) => Err(QueueError(format!("no answer to a receive within {RECEIVE_MAX:?}"))),
+            Err(_) => Err(QueueError(format!(
+                "no answer to a receive within {RECEIVE_MAX:?}"
+            ))),
         };
-        Polled { asked, wait, took: started.elapsed(), slots, answer }
+        Polled {
+            asked,
+            wait,
+            took: started.elapsed(),
+            slots,
+            answer,
+        }
     }
 }
 

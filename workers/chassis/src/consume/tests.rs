@@ -1,4 +1,5 @@
-//! The consume loop on a queue in memory that behaves as SQS does, in paused time: an hour takes milliseconds.
+//! The consume loop on a queue in memory that behaves as SQS does, in paused time: an hour takes
+//! milliseconds.
 
 mod breakers;
 mod fake_queue;
@@ -46,44 +47,93 @@ async fn no_more_messages_are_in_hand_than_allowed() {
     let took = worker.until_empty().await;
     assert_eq!(running.most(), 3);
     let done_but_not_yet_deleted = 3;
-    assert!(queue.most_in_flight() <= 3 + done_but_not_yet_deleted, "{} taken from others", queue.most_in_flight());
-    assert!((10.0..11.0).contains(&took.as_secs_f64()), "30 messages of a second, three at a time: {took:?}");
+    assert!(
+        queue.most_in_flight() <= 3 + done_but_not_yet_deleted,
+        "{} taken from others",
+        queue.most_in_flight()
+    );
+    assert!(
+        (10.0..11.0).contains(&took.as_secs_f64()),
+        "30 messages of a second, three at a time: {took:?}"
+    );
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_group_keeps_its_order_while_other_groups_go_on() {
     let queue = FakeQueue::new(&ORDERS);
-    for (id, group) in [("a1", "a"), ("b1", "b"), ("a2", "a"), ("b2", "b"), ("a3", "a"), ("c1", "c")] {
+    for (id, group) in [
+        ("a1", "a"),
+        ("b1", "b"),
+        ("a2", "a"),
+        ("b2", "b"),
+        ("a3", "a"),
+        ("c1", "c"),
+    ] {
         queue.send(id, Some(group));
     }
     let worker = Worker::start(&queue, 10, |delivery| async move {
-        sleep(if delivery.group.as_deref() == Some("a") { seconds(5) } else { millis(100) }).await;
+        sleep(if delivery.group.as_deref() == Some("a") {
+            seconds(5)
+        } else {
+            millis(100)
+        })
+        .await;
         Settlement::Done
     });
     worker.until_empty().await;
     assert_eq!(worker.began("a"), ["a1", "a2", "a3"]);
     assert_eq!(worker.began("b"), ["b1", "b2"]);
-    assert!(worker.at("b2") < millis(300) && worker.at("c1") < millis(300), "nobody waited for the slow group");
+    assert!(
+        worker.at("b2") < millis(300) && worker.at("c1") < millis(300),
+        "nobody waited for the slow group"
+    );
     assert_eq!(worker.at("a3").as_secs(), 10, "one at a time in a group");
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_failure_holds_up_its_own_group_and_no_other() {
     let queue = FakeQueue::new(&ORDERS);
-    for (id, group) in [("a1", "a"), ("a2", "a"), ("a3", "a"), ("b1", "b"), ("b2", "b")] {
+    for (id, group) in [
+        ("a1", "a"),
+        ("a2", "a"),
+        ("a3", "a"),
+        ("b1", "b"),
+        ("b2", "b"),
+    ] {
         queue.send(id, Some(group));
     }
     let worker = Worker::start(&queue, 10, |delivery| async move {
-        if delivery.message_id == "a1" && delivery.attempt < 3 { retry("not yet") } else { Settlement::Done }
+        if delivery.message_id == "a1" && delivery.attempt < 3 {
+            retry("not yet")
+        } else {
+            Settlement::Done
+        }
     });
     worker.until_empty().await;
-    assert_eq!(worker.began("a"), ["a1", "a1", "a1", "a2", "a3"], "in order in spite of the failures");
+    assert_eq!(
+        worker.began("a"),
+        ["a1", "a1", "a1", "a2", "a3"],
+        "in order in spite of the failures"
+    );
     assert_eq!(worker.began("b"), ["b1", "b2"]);
     assert!(worker.at("b2") < millis(100), "{:?}", worker.at("b2"));
-    assert!(worker.at("a2") < seconds(4), "given back at once, not after a lease: {:?}", worker.at("a2"));
-    let hidden: Vec<_> = queue.hides().into_iter().take(3).map(|(handle, time)| (handle, time.is_zero())).collect();
+    assert!(
+        worker.at("a2") < seconds(4),
+        "given back at once, not after a lease: {:?}",
+        worker.at("a2")
+    );
+    let hidden: Vec<_> = queue
+        .hides()
+        .into_iter()
+        .take(3)
+        .map(|(handle, time)| (handle, time.is_zero()))
+        .collect();
     let expected = [("a1#1", false), ("a2#1", true), ("a3#1", true)];
-    assert_eq!(hidden, expected.map(|(handle, zero)| (handle.to_owned(), zero)), "the failed one first");
+    assert_eq!(
+        hidden,
+        expected.map(|(handle, zero)| (handle.to_owned(), zero)),
+        "the failed one first"
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -93,11 +143,23 @@ async fn the_rest_of_a_group_is_given_back_only_when_the_queue_knows_of_the_back
     queue.send("a2", Some("a"));
     queue.fail_hides_until(millis(60));
     let worker = Worker::start(&queue, 10, |delivery| async move {
-        if delivery.attempt == 1 && delivery.message_id == "a1" { retry("once") } else { Settlement::Done }
+        if delivery.attempt == 1 && delivery.message_id == "a1" {
+            retry("once")
+        } else {
+            Settlement::Done
+        }
     });
     worker.until_empty().await;
-    let hidden: Vec<_> = queue.hides().into_iter().map(|(handle, _)| handle).collect();
-    assert_eq!(hidden, ["a1#1", "a1#1", "a2#1"], "the first call was refused");
+    let hidden: Vec<_> = queue
+        .hides()
+        .into_iter()
+        .map(|(handle, _)| handle)
+        .collect();
+    assert_eq!(
+        hidden,
+        ["a1#1", "a1#1", "a2#1"],
+        "the first call was refused"
+    );
     assert_eq!(worker.began("a"), ["a1", "a1", "a2"]);
 }
 
@@ -112,11 +174,22 @@ async fn messages_that_wait_their_turn_stay_ours() {
         Settlement::Done
     });
     let took = worker.until_empty().await;
-    assert_eq!(took.as_secs(), 120, "ten messages of twelve seconds, on a lease of twenty");
+    assert_eq!(
+        took.as_secs(),
+        120,
+        "ten messages of twelve seconds, on a lease of twenty"
+    );
     assert_eq!(worker.began("a").len(), 10, "none was delivered twice");
-    assert_eq!(queue.touched_after_deletion(), [""; 0], "the heartbeat stops before the delete");
+    assert_eq!(
+        queue.touched_after_deletion(),
+        [""; 0],
+        "the heartbeat stops before the delete"
+    );
     let calls = queue.calls(|call| matches!(call, Call::Hide(_)));
-    assert!(calls <= 120 / 6, "ten leases are renewed by one call, not by ten: {calls} calls");
+    assert!(
+        calls <= 120 / 6,
+        "ten leases are renewed by one call, not by ten: {calls} calls"
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -139,11 +212,19 @@ async fn a_renewal_under_way_does_not_overtake_a_back_off() {
     // The lease is renewed after ten seconds; the handler fails while that call is under way.
     let worker = Worker::start(&queue, 10, |delivery| async move {
         sleep(seconds(if delivery.attempt == 1 { 11 } else { 0 })).await;
-        if delivery.attempt == 1 { retry("once") } else { Settlement::Done }
+        if delivery.attempt == 1 {
+            retry("once")
+        } else {
+            Settlement::Done
+        }
     });
     worker.until_empty().await;
     let (first, second) = (&queue.hides()[0], &queue.hides()[1]);
-    assert_eq!((first.1, second.1 <= seconds(1)), (PAYMENTS.lease, true), "renewed, then backed off");
+    assert_eq!(
+        (first.1, second.1 <= seconds(1)),
+        (PAYMENTS.lease, true),
+        "renewed, then backed off"
+    );
     assert!(worker.at("p1") < seconds(16), "{:?}", worker.at("p1"));
 }
 
@@ -158,8 +239,16 @@ async fn a_message_that_someone_else_has_by_now_is_not_kept_from_them() {
     sleep(seconds(1)).await;
     queue.end_lease("p1");
     sleep(seconds(20)).await;
-    assert_eq!(queue.hides(), [("p1#1".to_owned(), PAYMENTS.lease)], "refused once, not asked again");
-    assert_eq!(worker.number("brewhaven_expired_handles_total{queue=\"payments\"}"), 2.0, "the renewal and the delete");
+    assert_eq!(
+        queue.hides(),
+        [("p1#1".to_owned(), PAYMENTS.lease)],
+        "refused once, not asked again"
+    );
+    assert_eq!(
+        worker.number("brewhaven_expired_handles_total{queue=\"payments\"}"),
+        2.0,
+        "the renewal and the delete"
+    );
     assert_eq!(worker.attempts("p1"), [1, 2]);
 }
 
@@ -169,15 +258,29 @@ async fn a_message_whose_lease_ended_while_it_waited_is_left_to_its_next_deliver
     for id in ["a1", "a2", "a3"] {
         queue.send(id, Some("a"));
     }
-    // The queue refuses every renewal for a while: the leases of those that wait end after twenty seconds.
+    // The queue refuses every renewal for a while: the leases of those that wait end after twenty
+    // seconds.
     queue.fail_hides_until(seconds(25));
     let worker = Worker::start(&queue, 10, |delivery| async move {
-        sleep(if delivery.attempt == 1 { seconds(14) } else { millis(1) }).await;
+        sleep(if delivery.attempt == 1 {
+            seconds(14)
+        } else {
+            millis(1)
+        })
+        .await;
         Settlement::Done
     });
     worker.until_empty().await;
-    assert_eq!(worker.began("a"), ["a1", "a2", "a2", "a3"], "a2 lost its lease while it was handled");
-    assert!(!worker.attempts("a3").contains(&1), "a3 while it waited: {:?}", worker.attempts("a3"));
+    assert_eq!(
+        worker.began("a"),
+        ["a1", "a2", "a2", "a3"],
+        "a2 lost its lease while it was handled"
+    );
+    assert!(
+        !worker.attempts("a3").contains(&1),
+        "a3 while it waited: {:?}",
+        worker.attempts("a3")
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -189,7 +292,11 @@ async fn deletes_share_a_call_and_the_one_that_failed_is_tried_again() {
     worker.until_empty().await;
     let deletes = queue.deletes();
     assert_eq!(deletes[0].len(), 10, "{deletes:?}");
-    assert_eq!(deletes[1..], [["m3#1".to_owned()], ["m3#1".to_owned()]], "alone, and no more often than needed");
+    assert_eq!(
+        deletes[1..],
+        [["m3#1".to_owned()], ["m3#1".to_owned()]],
+        "alone, and no more often than needed"
+    );
     assert_eq!(worker.attempts("m3"), [1]);
 }
 
@@ -203,7 +310,11 @@ async fn a_delete_that_never_succeeds_is_given_up_and_the_loop_goes_on() {
     queue.send("next", None);
     worker.until_empty().await;
     assert_eq!(worker.attempts("next"), [1]);
-    assert_eq!(worker.attempts("stuck"), [1, 2], "it came again after its lease");
+    assert_eq!(
+        worker.attempts("stuck"),
+        [1, 2],
+        "it came again after its lease"
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -214,8 +325,15 @@ async fn an_expired_handle_is_a_number_and_not_an_error() {
     let worker = Worker::start(&queue, 10, |_| async { Settlement::Done });
     worker.until_empty().await;
     assert_eq!(worker.attempts("p1"), [1, 2], "it came again");
-    assert_eq!(worker.number("brewhaven_expired_handles_total{queue=\"payments\"}"), 1.0);
-    assert_eq!(queue.deletes().len(), 2, "the refused delete was not repeated");
+    assert_eq!(
+        worker.number("brewhaven_expired_handles_total{queue=\"payments\"}"),
+        1.0
+    );
+    assert_eq!(
+        queue.deletes().len(),
+        2,
+        "the refused delete was not repeated"
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -223,14 +341,31 @@ async fn tries_again_later_and_later() {
     let queue = FakeQueue::new(&PAYMENTS);
     queue.send("p1", None);
     let worker = Worker::start(&queue, 10, |delivery| async move {
-        if delivery.attempt < 9 { retry("gateway is down") } else { Settlement::Done }
+        if delivery.attempt < 9 {
+            retry("gateway is down")
+        } else {
+            Settlement::Done
+        }
     });
     worker.until_empty().await;
-    let waits: Vec<f64> = queue.hides().iter().map(|(_, wait)| wait.as_secs_f64()).collect();
-    for (wait, longest) in waits.iter().zip([1.0, 2.0, 4.0, 8.0, 16.0, 20.0, 20.0, 20.0]) {
-        assert!((longest / 2.0..=longest).contains(wait), "{wait} is not in the upper half of {longest}: {waits:?}");
+    let waits: Vec<f64> = queue
+        .hides()
+        .iter()
+        .map(|(_, wait)| wait.as_secs_f64())
+        .collect();
+    for (wait, longest) in waits
+        .iter()
+        .zip([1.0, 2.0, 4.0, 8.0, 16.0, 20.0, 20.0, 20.0])
+    {
+        assert!(
+            (longest / 2.0..=longest).contains(wait),
+            "{wait} is not in the upper half of {longest}: {waits:?}"
+        );
     }
-    assert_eq!(worker.number("brewhaven_messages_handled_total{outcome=\"retry\",queue=\"payments\"}"), 8.0);
+    assert_eq!(
+        worker.number("brewhaven_messages_handled_total{outcome=\"retry\",queue=\"payments\"}"),
+        8.0
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -239,7 +374,14 @@ async fn a_handler_that_knows_when_is_believed() {
     queue.send("p1", None);
     let worker = Worker::start(&queue, 10, |delivery| async move {
         let after = Some(seconds(90));
-        if delivery.attempt == 1 { Settlement::Retry { reason: "busy".into(), after } } else { Settlement::Done }
+        if delivery.attempt == 1 {
+            Settlement::Retry {
+                reason: "busy".into(),
+                after,
+            }
+        } else {
+            Settlement::Done
+        }
     });
     worker.until_empty().await;
     assert_eq!(queue.hides(), [("p1#1".to_owned(), seconds(90))]);
@@ -253,22 +395,38 @@ async fn what_cannot_be_handled_is_parked_with_its_reason_and_the_group_goes_on(
     queue.fail_parks(1);
     let worker = Worker::start(&queue, 10, |delivery| async move {
         let reason = "not JSON".to_owned();
-        if delivery.message_id == "bad" { Settlement::Park { reason } } else { Settlement::Done }
+        if delivery.message_id == "bad" {
+            Settlement::Park { reason }
+        } else {
+            Settlement::Done
+        }
     });
     worker.until_empty().await;
     assert_eq!(queue.parked(), [("bad".to_owned(), "not JSON".to_owned())]);
-    assert_eq!(worker.began("a"), ["bad", "bad", "good"], "not lost when it could not be parked at first");
+    assert_eq!(
+        worker.began("a"),
+        ["bad", "bad", "good"],
+        "not lost when it could not be parked at first"
+    );
 }
 
 #[tokio::test(start_paused = true)]
 async fn after_the_last_delivery_it_is_parked_with_the_last_reason() {
     let queue = FakeQueue::new(&ORDERS);
     queue.send("a1", Some("a"));
-    let worker = Worker::start(&queue, 10, |delivery| async move { retry(&format!("try {}", delivery.attempt)) });
+    let worker = Worker::start(&queue, 10, |delivery| async move {
+        retry(&format!("try {}", delivery.attempt))
+    });
     worker.until_empty().await;
     let most = ORDERS.deliveries_max;
     assert_eq!(worker.attempts("a1"), (1..=most).collect::<Vec<_>>());
-    assert_eq!(queue.parked(), [("a1".to_owned(), format!("gave up after {most} deliveries: try {most}"))]);
+    assert_eq!(
+        queue.parked(),
+        [(
+            "a1".to_owned(),
+            format!("gave up after {most} deliveries: try {most}")
+        )]
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -302,7 +460,10 @@ async fn a_panic_or_a_hang_costs_one_retry_and_nothing_else() {
         }
     });
     worker.until_empty().await;
-    assert_eq!((worker.attempts("panics"), worker.attempts("hangs")), (vec![1, 2], vec![1, 2]));
+    assert_eq!(
+        (worker.attempts("panics"), worker.attempts("hangs")),
+        (vec![1, 2], vec![1, 2])
+    );
     assert!(worker.at("p2") < seconds(1), "the others did not wait");
     assert!(
         (15..18).contains(&worker.at("hangs").as_secs()),
@@ -325,9 +486,16 @@ async fn a_handler_continues_the_trace_of_its_message() {
         }
     });
     worker.until_empty().await;
-    let seen = seen.lock().expect("not poisoned").clone().expect("in a trace");
+    let seen = seen
+        .lock()
+        .expect("not poisoned")
+        .clone()
+        .expect("in a trace");
     let sent = fake_queue::TRACEPARENT;
-    assert!(seen[..35] == sent[..35] && seen[36..52] != sent[36..52], "{seen} is no child of {sent}");
+    assert!(
+        seen[..35] == sent[..35] && seen[36..52] != sent[36..52],
+        "{seen} is no child of {sent}"
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -348,8 +516,16 @@ async fn a_drain_finishes_what_was_begun_and_hands_back_the_rest() {
     queue.send("late", Some("c"));
     let took = stopping.await;
     assert_eq!(queue.deleted(), ["a1", "b1"]);
-    assert_eq!(queue.visible(), ["a2", "a3", "late"], "the next worker need not wait for a lease");
-    assert_eq!(queue.receives_dropped(), 0, "what a dropped receive had taken would be hidden for a lease");
+    assert_eq!(
+        queue.visible(),
+        ["a2", "a3", "late"],
+        "the next worker need not wait for a lease"
+    );
+    assert_eq!(
+        queue.receives_dropped(),
+        0,
+        "what a dropped receive had taken would be hidden for a lease"
+    );
     assert!(took < seconds(4), "{took:?}");
 }
 
@@ -371,7 +547,11 @@ async fn a_drain_ends_in_time_whatever_hangs() {
     sleep(millis(100)).await;
     let took = worker.stop().await;
     assert!((5..=8).contains(&took.as_secs()), "{took:?}");
-    assert_eq!(queue.visible(), ["p1"], "the unfinished one was handed back");
+    assert_eq!(
+        queue.visible(),
+        ["p1"],
+        "the unfinished one was handed back"
+    );
 
     // Nothing at all answers any more.
     let queue = FakeQueue::new(&PAYMENTS);
@@ -404,7 +584,10 @@ async fn an_idle_queue_costs_one_long_poll_after_another() {
     sleep(seconds(3_600)).await;
     let receives = queue.calls(|call| matches!(call, Call::Receive));
     let polls = seconds(3_600).div_duration_f64(LONG_POLL);
-    assert!(receives as f64 <= polls + 2.0, "{receives} receives in an hour");
+    assert!(
+        receives as f64 <= polls + 2.0,
+        "{receives} receives in an hour"
+    );
     assert_eq!(queue.most_receives_at_once(), 1);
     assert!(worker.number("brewhaven_empty_receives_total{queue=\"payments\"}") >= polls - 5.0);
 }
@@ -419,8 +602,15 @@ async fn pollers_join_under_a_backlog_and_leave_when_it_is_gone() {
     });
     worker.until_empty().await;
     let busy = queue.calls(|call| matches!(call, Call::Receive));
-    assert!((3..=5).contains(&queue.most_receives_at_once()), "{} at once", queue.most_receives_at_once());
-    assert!(busy <= 260, "receives come back full: {busy} for 2,000 messages");
+    assert!(
+        (3..=5).contains(&queue.most_receives_at_once()),
+        "{} at once",
+        queue.most_receives_at_once()
+    );
+    assert!(
+        busy <= 260,
+        "receives come back full: {busy} for 2,000 messages"
+    );
     sleep(seconds(60)).await;
     assert_eq!(worker.number("brewhaven_pollers{queue=\"payments\"}"), 1.0);
     let before = queue.calls(|call| matches!(call, Call::Receive));
@@ -438,7 +628,11 @@ async fn a_trickle_is_carried_by_one_poller_without_delay() {
         let id = format!("p{n}");
         queue.send(&id, None);
         sleep(millis(200)).await;
-        assert!(worker.at(&id) - sent < millis(60), "{:?}", worker.at(&id) - sent);
+        assert!(
+            worker.at(&id) - sent < millis(60),
+            "{:?}",
+            worker.at(&id) - sent
+        );
     }
     assert_eq!(queue.most_receives_at_once(), 1);
 }
@@ -459,7 +653,10 @@ async fn a_steady_stream_is_received_in_batches_and_nothing_waits_long() {
     assert!(longest < Some(millis(150)), "{longest:?}");
     let receives = queue.calls(|call| matches!(call, Call::Receive));
     let deletes = queue.calls(|call| matches!(call, Call::Delete(_)));
-    assert!((100..250).contains(&receives), "{receives} receives of 100 messages a second for ten seconds");
+    assert!(
+        (100..250).contains(&receives),
+        "{receives} receives of 100 messages a second for ten seconds"
+    );
     assert!((100..250).contains(&deletes), "{deletes} deletes");
 }
 
@@ -469,7 +666,10 @@ async fn a_queue_that_cannot_be_reached_is_asked_seldom_and_shows_in_readiness()
     let worker = Worker::start(&queue, 50, |_| async { Settlement::Done });
     assert!(!worker.health.is_ready(), "not reached yet");
     sleep(seconds(1)).await;
-    assert!(worker.health.is_ready(), "known without waiting for a long poll");
+    assert!(
+        worker.health.is_ready(),
+        "known without waiting for a long poll"
+    );
     queue.fail_receives_for(seconds(120));
     sleep(seconds(30)).await;
     assert!(!worker.health.is_ready());
@@ -490,7 +690,10 @@ async fn a_queue_that_answers_empty_at_once_is_not_spun_on() {
     let worker = Worker::start(&queue, 50, |_| async { Settlement::Done });
     sleep(seconds(60)).await;
     let receives = queue.calls(|call| matches!(call, Call::Receive));
-    assert!((100..=260).contains(&receives), "{receives} receives in a minute");
+    assert!(
+        (100..=260).contains(&receives),
+        "{receives} receives in a minute"
+    );
     queue.send("p1", None);
     worker.until_empty().await;
     assert_eq!(worker.attempts("p1"), [1]);
@@ -521,7 +724,10 @@ async fn two_workers_in_a_storm_lose_nothing_and_keep_every_group_in_order() {
         let done = book.done.lock().expect("not poisoned").clone();
         for group in 0..12 {
             let mut first = Vec::new();
-            for id in done.iter().filter(|id| id.starts_with(&format!("{group}-"))) {
+            for id in done
+                .iter()
+                .filter(|id| id.starts_with(&format!("{group}-")))
+            {
                 if !first.contains(id) {
                     first.push(id.clone());
                 }
@@ -529,7 +735,11 @@ async fn two_workers_in_a_storm_lose_nothing_and_keep_every_group_in_order() {
             let expected: Vec<_> = (0..10).map(|n| format!("{group}-{n}")).collect();
             assert_eq!(first, expected, "seed {seed}");
         }
-        assert_eq!(*book.at_once.lock().expect("not poisoned"), Vec::<String>::new(), "seed {seed}: two of one group");
+        assert_eq!(
+            *book.at_once.lock().expect("not poisoned"),
+            Vec::<String>::new(),
+            "seed {seed}: two of one group"
+        );
         assert_eq!(queue.touched_after_deletion(), [""; 0], "seed {seed}");
     }
 }
@@ -549,8 +759,16 @@ fn storm_worker(queue: &Arc<FakeQueue>, book: &Arc<Book>, seed: u64) -> Worker {
         let book = book.clone();
         async move {
             let group = delivery.group.clone().unwrap_or_default();
-            if !book.busy.lock().expect("not poisoned").insert(group.clone()) {
-                book.at_once.lock().expect("not poisoned").push(delivery.message_id.clone());
+            if !book
+                .busy
+                .lock()
+                .expect("not poisoned")
+                .insert(group.clone())
+            {
+                book.at_once
+                    .lock()
+                    .expect("not poisoned")
+                    .push(delivery.message_id.clone());
             }
             let _leaves = Leaves { group, book: &book };
             let mut dice = DefaultHasher::new();
@@ -562,7 +780,10 @@ fn storm_worker(queue: &Arc<FakeQueue>, book: &Arc<Book>, seed: u64) -> Worker {
                 1 if delivery.attempt < 4 => panic!("very unlucky"),
                 2 if delivery.attempt < 3 => std::future::pending().await,
                 _ => {
-                    book.done.lock().expect("not poisoned").push(delivery.message_id.clone());
+                    book.done
+                        .lock()
+                        .expect("not poisoned")
+                        .push(delivery.message_id.clone());
                     Settlement::Done
                 }
             }
@@ -577,12 +798,19 @@ struct Leaves<'a> {
 
 impl Drop for Leaves<'_> {
     fn drop(&mut self) {
-        self.book.busy.lock().expect("not poisoned").remove(&self.group);
+        self.book
+            .busy
+            .lock()
+            .expect("not poisoned")
+            .remove(&self.group);
     }
 }
 
 fn retry(reason: &str) -> Settlement {
-    Settlement::Retry { reason: reason.to_owned(), after: None }
+    Settlement::Retry {
+        reason: reason.to_owned(),
+        after: None,
+    }
 }
 
 /// A running consumer and what its handler saw.
@@ -619,15 +847,38 @@ impl Worker {
         let metrics = Metrics::new();
         let health = Health::new("test", "0");
         let shutdown = CancellationToken::new();
-        let handler = Arc::new(Noting { handle, began: began.clone(), started });
-        let process = Process { metrics: metrics.clone(), health: health.clone(), shutdown: shutdown.clone(), drain };
+        let handler = Arc::new(Noting {
+            handle,
+            began: began.clone(),
+            started,
+        });
+        let process = Process {
+            metrics: metrics.clone(),
+            health: health.clone(),
+            shutdown: shutdown.clone(),
+            drain,
+        };
         health.expect("queue payments");
         if queue.spec() != &PAYMENTS {
             health.up("queue payments");
         }
         let spec: &'static Queue = queue.spec();
-        let consumer = Some(tokio::spawn(consume(queue.clone(), spec, concurrency, handler, process)));
-        Self { queue: queue.clone(), started, metrics, health, shutdown, consumer, began }
+        let consumer = Some(tokio::spawn(consume(
+            queue.clone(),
+            spec,
+            concurrency,
+            handler,
+            process,
+        )));
+        Self {
+            queue: queue.clone(),
+            started,
+            metrics,
+            health,
+            shutdown,
+            consumer,
+            began,
+        }
     }
 
     fn now(&self) -> Duration {
@@ -657,26 +908,42 @@ impl Worker {
     /// The messages of a group, as often as handling began.
     fn began(&self, group: &str) -> Vec<String> {
         let began = self.began.lock().expect("not poisoned");
-        began.iter().filter(|(_, g, ..)| g.as_deref() == Some(group)).map(|(id, ..)| id.clone()).collect()
+        began
+            .iter()
+            .filter(|(_, g, ..)| g.as_deref() == Some(group))
+            .map(|(id, ..)| id.clone())
+            .collect()
     }
 
     fn attempts(&self, id: &str) -> Vec<u32> {
         let began = self.began.lock().expect("not poisoned");
-        began.iter().filter(|(began, ..)| began == id).map(|(.., attempt, _)| *attempt).collect()
+        began
+            .iter()
+            .filter(|(began, ..)| began == id)
+            .map(|(.., attempt, _)| *attempt)
+            .collect()
     }
 
     /// When its last handling began.
     fn at(&self, id: &str) -> Duration {
         let began = self.began.lock().expect("not poisoned");
-        let last: HashMap<_, _> = began.iter().map(|(id, .., at)| (id.as_str(), *at)).collect();
-        *last.get(id).unwrap_or_else(|| panic!("{id} was never handled"))
+        let last: HashMap<_, _> = began
+            .iter()
+            .map(|(id, .., at)| (id.as_str(), *at))
+            .collect();
+        *last
+            .get(id)
+            .unwrap_or_else(|| panic!("{id} was never handled"))
     }
 
     /// A line of `/metrics`.
     fn number(&self, series: &str) -> f64 {
         let text = self.metrics.render();
         let line = text.lines().find_map(|line| line.strip_prefix(series));
-        line.unwrap_or_else(|| panic!("no {series} in\n{text}")).trim().parse().expect("a number")
+        line.unwrap_or_else(|| panic!("no {series} in\n{text}"))
+            .trim()
+            .parse()
+            .expect("a number")
     }
 }
 
@@ -700,9 +967,17 @@ where
     H: Fn(Delivery) -> F + Send + Sync + 'static,
 {
     async fn handle(&self, delivery: &Delivery) -> Settlement {
-        let Delivery { message_id, group, attempt, .. } = delivery.clone();
+        let Delivery {
+            message_id,
+            group,
+            attempt,
+            ..
+        } = delivery.clone();
         let at = self.started.elapsed();
-        self.began.lock().expect("not poisoned").push((message_id, group, attempt, at));
+        self.began
+            .lock()
+            .expect("not poisoned")
+            .push((message_id, group, attempt, at));
         (self.handle)(delivery.clone()).await
     }
 }

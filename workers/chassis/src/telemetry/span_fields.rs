@@ -1,5 +1,6 @@
-//! The fields of a span as JSON, written as they come. There is a span a message: `JsonFields` of tracing-subscriber, which
-//! makes a map of them first, cost as much as half of all that the consume loop does with one.
+//! The fields of a span as JSON, written as they come. There is a span a message: `JsonFields` of
+//! tracing-subscriber, which makes a map of them first, cost as much as half of all that the
+//! consume loop does with one.
 
 use std::fmt;
 
@@ -13,7 +14,11 @@ pub(super) struct SpanFields;
 
 impl<'writer> FormatFields<'writer> for SpanFields {
     fn format_fields<R: RecordFields>(&self, writer: Writer<'writer>, fields: R) -> fmt::Result {
-        let mut object = Object { writer, written: false, outcome: Ok(()) };
+        let mut object = Object {
+            writer,
+            written: false,
+            outcome: Ok(()),
+        };
         object.outcome = object.writer.write_char('{');
         fields.record(&mut object);
         object.outcome?;
@@ -21,10 +26,18 @@ impl<'writer> FormatFields<'writer> for SpanFields {
     }
 
     /// A field is recorded later once at most: one that was there already would stand twice.
-    fn add_fields(&self, current: &'writer mut FormattedFields<Self>, fields: &Record<'_>) -> fmt::Result {
+    fn add_fields(
+        &self,
+        current: &'writer mut FormattedFields<Self>,
+        fields: &Record<'_>,
+    ) -> fmt::Result {
         let written = current.fields.len() > "{}".len();
         current.fields.pop();
-        let mut object = Object { writer: current.as_writer(), written, outcome: Ok(()) };
+        let mut object = Object {
+            writer: current.as_writer(),
+            written,
+            outcome: Ok(()),
+        };
         fields.record(&mut object);
         object.outcome?;
         object.writer.write_char('}')
@@ -44,7 +57,10 @@ impl Object<'_> {
         self.written = true;
         // Names are the code's own: they need no escapes.
         let name = write!(self.writer, "{comma}\"{}\":", field.name());
-        self.outcome = self.outcome.and(name).and_then(|()| value(&mut self.writer));
+        self.outcome = self
+            .outcome
+            .and(name)
+            .and_then(|()| value(&mut self.writer));
     }
 }
 
@@ -71,7 +87,10 @@ impl Visit for Object<'_> {
 }
 
 fn text(writer: &mut Writer<'_>, text: &str) -> fmt::Result {
-    if text.bytes().all(|byte| byte >= b' ' && byte != b'"' && byte != b'\\') {
+    if text
+        .bytes()
+        .all(|byte| byte >= b' ' && byte != b'"' && byte != b'\\')
+    {
         return write!(writer, "\"{text}\"");
     }
     writer.write_str(&serde_json::Value::from(text).to_string())
@@ -88,19 +107,35 @@ mod tests {
 
     #[test]
     fn every_kind_of_field_is_json_whenever_it_is_recorded() {
-        let layer = tracing_subscriber::fmt::layer().fmt_fields(SpanFields).with_writer(TestWriter::new);
+        let layer = tracing_subscriber::fmt::layer()
+            .fmt_fields(SpanFields)
+            .with_writer(TestWriter::new);
         let subscriber = tracing_subscriber::registry().with(layer);
         let written = tracing::subscriber::with_default(subscriber, || {
-            let span = tracing::info_span!("all", text = "a \"b\"\n", n = -1, m = 2_u64, is = true, later = Empty);
+            let span = tracing::info_span!(
+                "all",
+                text = "a \"b\"\n",
+                n = -1,
+                m = 2_u64,
+                is = true,
+                later = Empty
+            );
             let none = tracing::info_span!("none", later = Empty);
             span.record("later", tracing::field::debug(Some("x")));
             none.record("later", 0.5);
             let of = |span: &tracing::Span| {
                 let id = span.id().expect("enabled");
                 span.with_subscriber(|(_, dispatch)| {
-                    let registry = dispatch.downcast_ref::<tracing_subscriber::Registry>().expect("a registry");
+                    let registry = dispatch
+                        .downcast_ref::<tracing_subscriber::Registry>()
+                        .expect("a registry");
                     let span = registry.span(&id).expect("open");
-                    let fields = span.extensions().get::<FormattedFields<SpanFields>>().expect("fields").fields.clone();
+                    let fields = span
+                        .extensions()
+                        .get::<FormattedFields<SpanFields>>()
+                        .expect("fields")
+                        .fields
+                        .clone();
                     serde_json::from_str::<serde_json::Value>(&fields).expect("JSON")
                 })
                 .expect("a subscriber")

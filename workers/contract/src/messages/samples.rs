@@ -1,4 +1,5 @@
-//! One message of each kind and each version that is read: what a good one looks like, for people and for tests.
+//! One message of each kind and each version that is read: what a good one looks like, for people
+//! and for tests.
 //!
 //! Never edit a sample: a consumer must read what was written once. A new version is a new file.
 
@@ -6,24 +7,82 @@ use crate::event::EventKind;
 
 /// Kind, version, and the whole message as it travels.
 pub const SAMPLES: &[(EventKind, u16, &str)] = &[
-    (EventKind::ReserveStock, 1, include_str!("../../samples/ReserveStock.v1.json")),
-    (EventKind::ReleaseStock, 1, include_str!("../../samples/ReleaseStock.v1.json")),
-    (EventKind::ChargeCard, 1, include_str!("../../samples/ChargeCard.v1.json")),
-    (EventKind::RefundCard, 1, include_str!("../../samples/RefundCard.v1.json")),
-    (EventKind::OrderCreated, 1, include_str!("../../samples/OrderCreated.v1.json")),
-    (EventKind::InventoryReserved, 1, include_str!("../../samples/InventoryReserved.v1.json")),
-    (EventKind::PaymentCompleted, 1, include_str!("../../samples/PaymentCompleted.v1.json")),
-    (EventKind::PaymentFailed, 1, include_str!("../../samples/PaymentFailed.v1.json")),
-    (EventKind::PaymentFailed, 2, include_str!("../../samples/PaymentFailed.v2.json")),
-    (EventKind::PaymentRefunded, 1, include_str!("../../samples/PaymentRefunded.v1.json")),
-    (EventKind::OrderStatusChanged, 1, include_str!("../../samples/OrderStatusChanged.v1.json")),
-    (EventKind::OrderShipped, 1, include_str!("../../samples/OrderShipped.v1.json")),
-    (EventKind::OrderOverdue, 1, include_str!("../../samples/OrderOverdue.v1.json")),
-    (EventKind::StockLevelReached, 1, include_str!("../../samples/StockLevelReached.v1.json")),
+    (
+        EventKind::ReserveStock,
+        1,
+        include_str!("../../samples/ReserveStock.v1.json"),
+    ),
+    (
+        EventKind::ReleaseStock,
+        1,
+        include_str!("../../samples/ReleaseStock.v1.json"),
+    ),
+    (
+        EventKind::ChargeCard,
+        1,
+        include_str!("../../samples/ChargeCard.v1.json"),
+    ),
+    (
+        EventKind::RefundCard,
+        1,
+        include_str!("../../samples/RefundCard.v1.json"),
+    ),
+    (
+        EventKind::OrderCreated,
+        1,
+        include_str!("../../samples/OrderCreated.v1.json"),
+    ),
+    (
+        EventKind::InventoryReserved,
+        1,
+        include_str!("../../samples/InventoryReserved.v1.json"),
+    ),
+    (
+        EventKind::PaymentCompleted,
+        1,
+        include_str!("../../samples/PaymentCompleted.v1.json"),
+    ),
+    (
+        EventKind::PaymentFailed,
+        1,
+        include_str!("../../samples/PaymentFailed.v1.json"),
+    ),
+    (
+        EventKind::PaymentFailed,
+        2,
+        include_str!("../../samples/PaymentFailed.v2.json"),
+    ),
+    (
+        EventKind::PaymentRefunded,
+        1,
+        include_str!("../../samples/PaymentRefunded.v1.json"),
+    ),
+    (
+        EventKind::OrderStatusChanged,
+        1,
+        include_str!("../../samples/OrderStatusChanged.v1.json"),
+    ),
+    (
+        EventKind::OrderShipped,
+        1,
+        include_str!("../../samples/OrderShipped.v1.json"),
+    ),
+    (
+        EventKind::OrderOverdue,
+        1,
+        include_str!("../../samples/OrderOverdue.v1.json"),
+    ),
+    (
+        EventKind::StockLevelReached,
+        1,
+        include_str!("../../samples/StockLevelReached.v1.json"),
+    ),
 ];
 
 /// The sample of a kind as it is written today.
 pub fn of(kind: EventKind) -> &'static str {
-    let today = SAMPLES.iter().find(|(known, schema, _)| *known == kind && *schema == kind.schema());
+    let today = SAMPLES
+        .iter()
+        .find(|(known, schema, _)| *known == kind && *schema == kind.schema());
     today.map_or("", |(.., sample)| sample)
 }

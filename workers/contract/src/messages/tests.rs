@@ -11,27 +11,43 @@ fn json(text: &str) -> serde_json::Value {
     serde_json::from_str(text).expect("JSON")
 }
 
-/// The published files, not what would be published today: those of older versions are made by nobody any more.
+/// The published files, not what would be published today: those of older versions are made by
+/// nobody any more.
 fn published(kind: EventKind, schema: u16) -> jsonschema::Validator {
     let path = schemas().join(format!("{}.v{schema}.json", kind.name()));
-    let text = std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+    let text = std::fs::read_to_string(&path)
+        .unwrap_or_else(|error| panic!("{}: {error}", path.display()));
     jsonschema::validator_for(&json(&text)).expect("a legal schema")
 }
 
 #[test]
 fn every_version_that_is_read_has_a_sample_that_fits_its_published_schema() {
     for kind in EventKind::ALL {
-        let known: Vec<u16> = SAMPLES.iter().filter(|(of, ..)| *of == kind).map(|(_, schema, _)| *schema).collect();
+        let known: Vec<u16> = SAMPLES
+            .iter()
+            .filter(|(of, ..)| *of == kind)
+            .map(|(_, schema, _)| *schema)
+            .collect();
         let read = [kind.schema() - 1, kind.schema()].map(|schema| (schema > 0).then_some(schema));
         let read: Vec<u16> = read.into_iter().flatten().collect();
-        assert!(read.iter().all(|schema| known.contains(schema)), "{kind:?} lacks a sample: {known:?} of {read:?}");
+        assert!(
+            read.iter().all(|schema| known.contains(schema)),
+            "{kind:?} lacks a sample: {known:?} of {read:?}"
+        );
     }
     for (kind, schema, text) in SAMPLES {
         let (sample, validator) = (json(text), published(*kind, *schema));
-        let wrong: Vec<_> = validator.iter_errors(&sample).map(|error| error.to_string()).collect();
+        let wrong: Vec<_> = validator
+            .iter_errors(&sample)
+            .map(|error| error.to_string())
+            .collect();
         assert!(wrong.is_empty(), "{kind:?} version {schema}: {wrong:?}");
         let read = Envelope::decode(text).expect("read");
-        assert_eq!((read.message.kind(), read.schema), (*kind, kind.schema()), "lifted to today's");
+        assert_eq!(
+            (read.message.kind(), read.schema),
+            (*kind, kind.schema()),
+            "lifted to today's"
+        );
     }
 }
 
@@ -52,8 +68,11 @@ fn what_is_written_is_read_back_and_fits_the_published_schema() {
 fn a_schema_tells_a_bad_message_from_a_good_one() {
     let validator = published(EventKind::PaymentCompleted, 1);
     let good = json(samples::of(EventKind::PaymentCompleted));
-    for (field, wrong) in [("/data/amount_minor", "450".into()), ("/type", "ChargeCard".into()), ("/schema", 2.into())]
-    {
+    for (field, wrong) in [
+        ("/data/amount_minor", "450".into()),
+        ("/type", "ChargeCard".into()),
+        ("/schema", 2.into()),
+    ] {
         let mut bad = good.clone();
         *bad.pointer_mut(field).expect("a field") = wrong;
         assert!(!validator.is_valid(&bad), "{field} is not looked at");
@@ -63,17 +82,26 @@ fn a_schema_tells_a_bad_message_from_a_good_one() {
 #[test]
 fn a_payment_that_failed_is_read_as_both_versions_tell_it() {
     let cause = |schema: u16| {
-        let sample = SAMPLES.iter().find(|(kind, known, _)| *kind == EventKind::PaymentFailed && *known == schema);
-        match Envelope::decode(sample.expect("a sample").2).expect("read").message {
+        let sample = SAMPLES
+            .iter()
+            .find(|(kind, known, _)| *kind == EventKind::PaymentFailed && *known == schema);
+        match Envelope::decode(sample.expect("a sample").2)
+            .expect("read")
+            .message
+        {
             Message::PaymentFailed { reason, cause } => (reason, cause),
             other => panic!("{other:?}"),
         }
     };
-    assert_eq!(cause(1), ("insufficient funds".to_owned(), PaymentFailure::Declined));
+    assert_eq!(
+        cause(1),
+        ("insufficient funds".to_owned(), PaymentFailure::Declined)
+    );
     assert_eq!(cause(1), cause(2));
 }
 
-/// What version 1 looked like when it was published. Never edit a line: a consumer must read it for ever.
+/// What version 1 looked like when it was published. Never edit a line: a consumer must read it for
+/// ever.
 #[test]
 fn version_one_is_read_as_it_was_first_written() {
     for (body, kind) in [
@@ -86,35 +114,53 @@ fn version_one_is_read_as_it_was_first_written() {
             EventKind::ReserveStock,
         ),
     ] {
-        assert_eq!(Envelope::decode(body).map(|envelope| envelope.message.kind()), Ok(kind));
+        assert_eq!(
+            Envelope::decode(body).map(|envelope| envelope.message.kind()),
+            Ok(kind)
+        );
     }
 }
 
 #[test]
 fn a_body_that_cannot_be_read_says_why() {
     let said = |body: &str| Envelope::decode(body).expect_err("refused").to_string();
-    assert_eq!(said(r#"{"schema":1,"type":"Teapot"}"#), "no message of type \"Teapot\" is known here");
+    assert_eq!(
+        said(r#"{"schema":1,"type":"Teapot"}"#),
+        "no message of type \"Teapot\" is known here"
+    );
     let next = "schema version 2 of ChargeCard is not known here: only 1 is";
     assert_eq!(said(r#"{"schema":2,"type":"ChargeCard"}"#), next);
     for schema in [0, 3, u16::MAX] {
         let said = said(&format!(r#"{{"schema":{schema},"type":"PaymentFailed"}}"#));
-        assert_eq!(said, format!("schema version {schema} of PaymentFailed is not known here: 1 and 2 are"));
+        assert_eq!(
+            said,
+            format!("schema version {schema} of PaymentFailed is not known here: 1 and 2 are")
+        );
     }
     for (body, part) in [
         ("not json", "expected"),
         (r#"{"schema":999}"#, "`type`"),
         (r#"{"type":"ChargeCard"}"#, "`schema`"),
         (r#"{"schema":70000,"type":"ChargeCard"}"#, "70000"),
-        (r#"{"schema":1,"type":"PaymentFailed","data":5}"#, "not an envelope"),
+        (
+            r#"{"schema":1,"type":"PaymentFailed","data":5}"#,
+            "not an envelope",
+        ),
         // A list can pass for a struct.
         (r#"["PaymentFailed",1]"#, "not an envelope"),
         (r#"["PaymentFailed",2]"#, "not an envelope"),
     ] {
         let said = said(body);
-        assert!(said.starts_with("not an envelope: ") && said.contains(part), "{said}");
+        assert!(
+            said.starts_with("not an envelope: ") && said.contains(part),
+            "{said}"
+        );
     }
     let mut without = json(samples::of(EventKind::ChargeCard));
-    without["data"].as_object_mut().expect("an object").remove("amount_minor");
+    without["data"]
+        .as_object_mut()
+        .expect("an object")
+        .remove("amount_minor");
     assert!(said(&without.to_string()).contains("missing field `amount_minor`"));
 }
 
@@ -127,6 +173,9 @@ fn the_published_schemas_are_fresh() {
             std::fs::write(&path, &fresh).expect("the schemas folder can be written");
         }
         let published = std::fs::read_to_string(&path).unwrap_or_default();
-        assert!(published == fresh, "schemas/{name} is stale: run HAVEN_BLESS=1 cargo test -p contract");
+        assert!(
+            published == fresh,
+            "schemas/{name} is stale: run HAVEN_BLESS=1 cargo test -p contract"
+        );
     }
 }

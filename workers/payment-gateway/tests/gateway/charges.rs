@@ -13,16 +13,40 @@ async fn every_prompt_token_comes_to_what_it_says() {
     for (token, status, reason) in [
         ("tok_ok", "captured", Value::Null),
         ("tok_declined", "declined", json!("card_declined")),
-        ("tok_insufficient_funds", "declined", json!("insufficient_funds")),
+        (
+            "tok_insufficient_funds",
+            "declined",
+            json!("insufficient_funds"),
+        ),
         ("tok_never_seen", "declined", json!("unknown_token")),
     ] {
         let answer = gateway.charge(token, token).await;
-        assert_eq!((answer.status, answer.content_type.as_str()), (200, "application/json"), "{token}");
+        assert_eq!(
+            (answer.status, answer.content_type.as_str()),
+            (200, "application/json"),
+            "{token}"
+        );
         let charge = answer.json();
-        assert_eq!((&charge["status"], &charge["reason"]), (&json!(status), &reason), "{token}");
-        assert_eq!((&charge["amount_minor"], &charge["currency"]), (&json!(450), &json!("EUR")), "{token}");
-        assert_eq!(gateway.find(token).await, answer, "{token} is found by its key");
-        assert_eq!(gateway.entries().await.last().unwrap()["status"], status, "{token}");
+        assert_eq!(
+            (&charge["status"], &charge["reason"]),
+            (&json!(status), &reason),
+            "{token}"
+        );
+        assert_eq!(
+            (&charge["amount_minor"], &charge["currency"]),
+            (&json!(450), &json!("EUR")),
+            "{token}"
+        );
+        assert_eq!(
+            gateway.find(token).await,
+            answer,
+            "{token} is found by its key"
+        );
+        assert_eq!(
+            gateway.entries().await.last().unwrap()["status"],
+            status,
+            "{token}"
+        );
     }
     gateway.stop().await;
 }
@@ -36,8 +60,12 @@ async fn the_same_key_and_body_get_the_same_bytes_also_after_a_restart() {
     assert_eq!(gateway.charge("k-ok", "tok_ok").await, captured);
     assert_eq!(gateway.charge("k-declined", "tok_declined").await, declined);
     // The same body, written otherwise.
-    let rewritten = r#"{ "reference":"order-1","token":"tok_ok", "currency":"EUR", "amount_minor":450 }"#;
-    assert_eq!(gateway.post("/v1/charges", Some("k-ok"), rewritten).await, captured);
+    let rewritten =
+        r#"{ "reference":"order-1","token":"tok_ok", "currency":"EUR", "amount_minor":450 }"#;
+    assert_eq!(
+        gateway.post("/v1/charges", Some("k-ok"), rewritten).await,
+        captured
+    );
     gateway.stop().await;
 
     let gateway = Gateway::start(&file).await;
@@ -61,7 +89,10 @@ async fn the_same_key_with_another_body_is_refused() {
     ] {
         let mut body = charge_body("tok_ok");
         body[field] = other;
-        gateway.post("/v1/charges", Some("k"), body.to_string()).await.problem(422);
+        gateway
+            .post("/v1/charges", Some("k"), body.to_string())
+            .await
+            .problem(422);
     }
     gateway.refund("k", &charge_id, 450).await.problem(422);
     assert_eq!(gateway.entries().await.len(), 1);
@@ -83,7 +114,10 @@ async fn twenty_at_once_with_one_key_are_one_charge() {
         answers.push(answer.await.unwrap());
     }
     assert_eq!(answers[0].status, 200);
-    assert!(answers.iter().all(|answer| *answer == answers[0]), "{answers:?}");
+    assert!(
+        answers.iter().all(|answer| *answer == answers[0]),
+        "{answers:?}"
+    );
     assert_eq!(gateway.entries().await.len(), 1);
     gateway.stop().await;
 }
@@ -93,13 +127,29 @@ async fn a_key_is_required_and_has_a_form() {
     let file = LedgerFile::new();
     let gateway = Gateway::start(&file).await;
     let body = charge_body("tok_ok").to_string();
-    gateway.post("/v1/charges", None, body.clone()).await.problem(400);
-    gateway.post("/v1/refunds", None, json!({ "charge_id": "ch_1", "amount_minor": 1 }).to_string()).await.problem(400);
+    gateway
+        .post("/v1/charges", None, body.clone())
+        .await
+        .problem(400);
+    gateway
+        .post(
+            "/v1/refunds",
+            None,
+            json!({ "charge_id": "ch_1", "amount_minor": 1 }).to_string(),
+        )
+        .await
+        .problem(400);
     for key in ["", "with space", "a".repeat(256).as_str()] {
-        gateway.post("/v1/charges", Some(key), body.clone()).await.problem(400);
+        gateway
+            .post("/v1/charges", Some(key), body.clone())
+            .await
+            .problem(400);
     }
     gateway.get("/v1/charges").await.problem(400);
-    gateway.get("/v1/charges?idempotency_key=").await.problem(400);
+    gateway
+        .get("/v1/charges?idempotency_key=")
+        .await
+        .problem(400);
     gateway.find("never-used").await.problem(404);
     assert!(gateway.entries().await.is_empty());
     gateway.stop().await;
@@ -114,7 +164,10 @@ async fn a_wrong_body_is_refused_field_by_field() {
         (json!({ "amount_minor": 0 }), vec!["amount_minor"]),
         (json!({ "amount_minor": 4.5 }), vec!["amount_minor"]),
         (json!({ "amount_minor": "450" }), vec!["amount_minor"]),
-        (json!({ "amount_minor": 1_000_000_000_000_i64 }), vec!["amount_minor"]),
+        (
+            json!({ "amount_minor": 1_000_000_000_000_i64 }),
+            vec!["amount_minor"],
+        ),
         (json!({ "currency": "eur" }), vec!["currency"]),
         (json!({ "currency": "EURO" }), vec!["currency"]),
         (json!({ "currency": "€" }), vec!["currency"]),
@@ -123,19 +176,35 @@ async fn a_wrong_body_is_refused_field_by_field() {
         (json!({ "reference": "a\nb" }), vec!["reference"]),
         (json!({ "reference": "x".repeat(256) }), vec!["reference"]),
         (json!({ "surprise": 1 }), vec!["surprise"]),
-        (json!({ "amount_minor": -1, "currency": "", "tip": 1 }), vec!["amount_minor", "currency", "tip"]),
+        (
+            json!({ "amount_minor": -1, "currency": "", "tip": 1 }),
+            vec!["amount_minor", "currency", "tip"],
+        ),
     ] {
         let mut body = charge_body("tok_ok");
-        body.as_object_mut().unwrap().extend(change.as_object().unwrap().clone());
-        let answer = gateway.post("/v1/charges", Some("k"), body.to_string()).await;
+        body.as_object_mut()
+            .unwrap()
+            .extend(change.as_object().unwrap().clone());
+        let answer = gateway
+            .post("/v1/charges", Some("k"), body.to_string())
+            .await;
         assert_eq!(answer.problem(422), wrong, "{change}");
     }
-    let all = gateway.post("/v1/charges", Some("k"), "{}").await.problem(422);
+    let all = gateway
+        .post("/v1/charges", Some("k"), "{}")
+        .await
+        .problem(422);
     assert_eq!(all, ["amount_minor", "currency", "token", "reference"]);
     for body in ["", "{", "[]", "null", "\"x\""] {
-        gateway.post("/v1/charges", Some("k"), body).await.problem(400);
+        gateway
+            .post("/v1/charges", Some("k"), body)
+            .await
+            .problem(400);
     }
-    gateway.post("/v1/charges", Some("k"), "x".repeat(20_000)).await.problem(413);
+    gateway
+        .post("/v1/charges", Some("k"), "x".repeat(20_000))
+        .await
+        .problem(413);
     // What was refused has not taken the key.
     gateway.captured("k").await;
     gateway.stop().await;
@@ -148,28 +217,59 @@ async fn a_card_number_is_refused_by_field_and_kept_nowhere() {
     let gateway = Gateway::start(&file).await;
     for (key, change, wrong) in [
         ("k", json!({ "token": CARD }), vec!["token"]),
-        ("k", json!({ "token": "tok_4111111111111111" }), vec!["token"]),
-        ("k", json!({ "reference": format!("order {CARD}") }), vec!["reference"]),
-        ("k", json!({ "token": CARD, "reference": "4111111111111111a000000000000000" }), vec!["token", "reference"]),
-        ("charge:4111111111111111", json!({}), vec!["Idempotency-Key"]),
+        (
+            "k",
+            json!({ "token": "tok_4111111111111111" }),
+            vec!["token"],
+        ),
+        (
+            "k",
+            json!({ "reference": format!("order {CARD}") }),
+            vec!["reference"],
+        ),
+        (
+            "k",
+            json!({ "token": CARD, "reference": "4111111111111111a000000000000000" }),
+            vec!["token", "reference"],
+        ),
+        (
+            "charge:4111111111111111",
+            json!({}),
+            vec!["Idempotency-Key"],
+        ),
     ] {
         let mut body = charge_body("tok_ok");
-        body.as_object_mut().unwrap().extend(change.as_object().unwrap().clone());
-        let answer = gateway.post("/v1/charges", Some(key), body.to_string()).await;
+        body.as_object_mut()
+            .unwrap()
+            .extend(change.as_object().unwrap().clone());
+        let answer = gateway
+            .post("/v1/charges", Some(key), body.to_string())
+            .await;
         assert_eq!(answer.problem(422), wrong, "{change}");
         assert!(!answer.body.contains("4111"), "{answer:?}");
     }
     let charge_id = gateway.captured("k").await;
-    let answer = gateway.refund("refund:4111111111111111", &charge_id, 1).await;
+    let answer = gateway
+        .refund("refund:4111111111111111", &charge_id, 1)
+        .await;
     assert_eq!(answer.problem(422), ["Idempotency-Key"]);
     // Ids of orders may have such digits by chance.
     let order = "0a424242-4242-4242-a000-00000000b0c0";
     let mut body = charge_body("tok_ok");
     body["reference"] = json!(order);
-    let answer = gateway.post("/v1/charges", Some(&format!("charge:{order}")), body.to_string()).await;
+    let answer = gateway
+        .post(
+            "/v1/charges",
+            Some(&format!("charge:{order}")),
+            body.to_string(),
+        )
+        .await;
     assert_eq!(answer.status, 200, "{answer:?}");
     let kept = file.text();
-    assert!(!kept.contains("41111111") && !kept.contains("4111 1111"), "{kept}");
+    assert!(
+        !kept.contains("41111111") && !kept.contains("4111 1111"),
+        "{kept}"
+    );
     gateway.stop().await;
 }
 
@@ -189,9 +289,16 @@ async fn a_charge_whose_answer_is_lost_is_found_by_its_key() {
     let gateway = Gateway::start(&file).await;
     stays_silent(gateway.charge("k", "tok_timeout"), file.until_lines(1)).await;
     let found = gateway.find("k").await;
-    assert_eq!((found.status, &found.json()["status"]), (200, &json!("captured")));
+    assert_eq!(
+        (found.status, &found.json()["status"]),
+        (200, &json!("captured"))
+    );
     stays_silent(gateway.charge("k", "tok_timeout"), ready(())).await;
-    assert_eq!(gateway.entries().await.len(), 1, "a second try is not a second charge");
+    assert_eq!(
+        gateway.entries().await.len(),
+        1,
+        "a second try is not a second charge"
+    );
     gateway.stop().await;
 
     let gateway = Gateway::start(&file).await;
@@ -203,15 +310,26 @@ async fn a_charge_whose_answer_is_lost_is_found_by_its_key() {
 async fn a_charge_that_timed_out_before_execution_is_not_there_and_can_be_tried_again() {
     let file = LedgerFile::new();
     let gateway = Gateway::start(&file).await;
-    stays_silent(gateway.charge("k", "tok_timeout_before"), file.until_lines(1)).await;
+    stays_silent(
+        gateway.charge("k", "tok_timeout_before"),
+        file.until_lines(1),
+    )
+    .await;
     gateway.find("k").await.problem(404);
     assert!(gateway.entries().await.is_empty());
     let answer = gateway.charge("k", "tok_timeout_before").await;
-    assert_eq!((answer.status, &answer.json()["status"]), (200, &json!("captured")));
+    assert_eq!(
+        (answer.status, &answer.json()["status"]),
+        (200, &json!("captured"))
+    );
     assert_eq!(gateway.charge("k", "tok_timeout_before").await, answer);
     assert_eq!(gateway.entries().await.len(), 1);
     // The count is of one key, and outlives the process.
-    stays_silent(gateway.charge("k2", "tok_timeout_before"), file.until_lines(3)).await;
+    stays_silent(
+        gateway.charge("k2", "tok_timeout_before"),
+        file.until_lines(3),
+    )
+    .await;
     gateway.stop().await;
 
     let gateway = Gateway::start(&file).await;
@@ -232,7 +350,10 @@ async fn a_flaky_charge_fails_twice_a_key_then_is_captured_restart_or_not() {
     gateway.charge("k", "tok_flaky").await.problem(500);
     assert!(gateway.entries().await.is_empty());
     let answer = gateway.charge("k", "tok_flaky").await;
-    assert_eq!((answer.status, &answer.json()["status"]), (200, &json!("captured")));
+    assert_eq!(
+        (answer.status, &answer.json()["status"]),
+        (200, &json!("captured"))
+    );
     assert_eq!(gateway.charge("k", "tok_flaky").await, answer);
     gateway.stop().await;
 
@@ -277,7 +398,11 @@ async fn a_client_that_leaves_at_once_does_not_leave_half_a_charge() {
 
     let gateway = Gateway::start(&file).await;
     let after = gateway.entries().await;
-    assert_eq!(after[..entries.len()], entries, "the file has what the memory had");
+    assert_eq!(
+        after[..entries.len()],
+        entries,
+        "the file has what the memory had"
+    );
     gateway.stop().await;
 }
 
@@ -291,5 +416,8 @@ async fn stopping_releases_those_who_wait_for_an_answer_that_never_comes() {
     let started = Instant::now();
     gateway.stop().await;
     timeout(PATIENCE, held).await.unwrap().unwrap().problem(504);
-    assert!(started.elapsed() < Duration::from_secs(5), "the held request did not use up the drain");
+    assert!(
+        started.elapsed() < Duration::from_secs(5),
+        "the held request did not use up the drain"
+    );
 }

@@ -21,9 +21,11 @@ async fn three_lines() -> (LedgerFile, Vec<Value>) {
 async fn the_books_can_be_read() {
     let (_file, entries) = three_lines().await;
     let charge_id = entries[0]["charge_id"].clone();
-    for (entry, kind, status) in
-        [(&entries[0], "charge", "captured"), (&entries[1], "charge", "declined"), (&entries[2], "refund", "refunded")]
-    {
+    for (entry, kind, status) in [
+        (&entries[0], "charge", "captured"),
+        (&entries[1], "charge", "declined"),
+        (&entries[2], "refund", "refunded"),
+    ] {
         let at = OffsetDateTime::parse(entry["at"].as_str().unwrap(), &Rfc3339).unwrap();
         assert!(at.offset().is_utc() && at <= OffsetDateTime::now_utc());
         let expected = json!({
@@ -91,7 +93,10 @@ async fn any_other_unreadable_line_refuses_to_start_and_is_named() {
         (vec![charge, &declined[..30], refund], 2),
         (vec![charge, declined, "{}"], 3),
         (vec![charge, &declined.replace("\"kind\"", "\"kinds\"")], 2),
-        (vec![charge, &declined.replace("\"at\"", "\"extra\":1,\"at\"")], 2),
+        (
+            vec![charge, &declined.replace("\"at\"", "\"extra\":1,\"at\"")],
+            2,
+        ),
         // Readable, but it cannot be so.
         (vec![charge, declined, charge], 3),
         (vec![declined, refund], 2),

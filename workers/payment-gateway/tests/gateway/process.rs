@@ -1,4 +1,5 @@
-//! The binary: how it starts, how it ends, and that its sudden death loses nothing that it answered.
+//! The binary: how it starts, how it ends, and that its sudden death loses nothing that it
+//! answered.
 
 use std::process::Stdio;
 use std::time::Instant;
@@ -11,9 +12,15 @@ use crate::support::{API_KEY, Client, LedgerFile, PATIENCE};
 
 fn command(file: &LedgerFile) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_payment-gateway"));
-    command.env_clear().env("PAYMENT_LEDGER", &file.0).env("PAYMENT_BIND", "127.0.0.1:0");
+    command
+        .env_clear()
+        .env("PAYMENT_LEDGER", &file.0)
+        .env("PAYMENT_BIND", "127.0.0.1:0");
     command.env("PAYMENT_API_KEY", API_KEY);
-    command.stdout(Stdio::null()).stderr(Stdio::piped()).kill_on_drop(true);
+    command
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .kill_on_drop(true);
     command
 }
 
@@ -31,7 +38,11 @@ async fn start_with(mut command: Command) -> (Child, Client, Lines<BufReader<Chi
     let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
     let address = timeout(PATIENCE, async {
         loop {
-            let line = lines.next_line().await.unwrap().expect("the gateway says where it listens");
+            let line = lines
+                .next_line()
+                .await
+                .unwrap()
+                .expect("the gateway says where it listens");
             let event: serde_json::Value = serde_json::from_str(&line).unwrap();
             if let Some(address) = event["fields"]["address"].as_str() {
                 return address.parse().unwrap();
@@ -44,12 +55,23 @@ async fn start_with(mut command: Command) -> (Child, Client, Lines<BufReader<Chi
 }
 
 async fn exit_code(mut child: Child) -> Option<i32> {
-    timeout(PATIENCE, child.wait()).await.expect("it ends in time").unwrap().code()
+    timeout(PATIENCE, child.wait())
+        .await
+        .expect("it ends in time")
+        .unwrap()
+        .code()
 }
 
 async fn signal(child: &Child, name: &str) {
     let kill = format!("kill -{name} {}", child.id().unwrap());
-    assert!(Command::new("sh").args(["-c", &kill]).status().await.unwrap().success());
+    assert!(
+        Command::new("sh")
+            .args(["-c", &kill])
+            .status()
+            .await
+            .unwrap()
+            .success()
+    );
 }
 
 #[tokio::test]
@@ -92,22 +114,37 @@ async fn the_exit_code_tells_bad_configuration_from_failure() {
     let damaged = LedgerFile::with("nonsense\n");
     let occupant = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let taken = occupant.local_addr().unwrap().to_string();
-    let (damaged, taken) = (format!("--ledger {}", damaged.0.display()), format!("--bind {taken}"));
+    let (damaged, taken) = (
+        format!("--ledger {}", damaged.0.display()),
+        format!("--bind {taken}"),
+    );
     let cases = [
         ("--no-such-flag", None, 64),
         ("--bind nowhere", None, 64),
         ("", Some(("PAYMENT_BIND", "nowhere")), 64),
         ("--webhook-url http://127.0.0.1:1/", None, 64),
         ("", Some(("PAYMENT_API_KEY", "")), 64),
-        ("--webhook-url nonsense", Some(("PAYMENT_WEBHOOK_SECRET", "s")), 64),
+        (
+            "--webhook-url nonsense",
+            Some(("PAYMENT_WEBHOOK_SECRET", "s")),
+            64,
+        ),
         ("--help", None, 0),
         (&damaged, None, 1),
         (&taken, None, 1),
         ("--ledger /no/such/folder/ledger.jsonl", None, 1),
     ];
     for (arguments, variable, code) in cases {
-        let child = command(&file).args(arguments.split_whitespace()).envs(variable).spawn().unwrap();
-        assert_eq!(exit_code(child).await, Some(code), "{arguments:?} {variable:?}");
+        let child = command(&file)
+            .args(arguments.split_whitespace())
+            .envs(variable)
+            .spawn()
+            .unwrap();
+        assert_eq!(
+            exit_code(child).await,
+            Some(code),
+            "{arguments:?} {variable:?}"
+        );
     }
 }
 
@@ -129,7 +166,10 @@ async fn an_empty_variable_is_one_that_is_not_set() {
     client.captured("c").await;
     signal(&child, "TERM").await;
     assert_eq!(exit_code(child).await, Some(0));
-    assert!(folder.join("payment-ledger.jsonl").is_file(), "where the ledger is without the variable");
+    assert!(
+        folder.join("payment-ledger.jsonl").is_file(),
+        "where the ledger is without the variable"
+    );
     std::fs::remove_dir_all(folder).unwrap();
 }
 
@@ -137,13 +177,25 @@ async fn an_empty_variable_is_one_that_is_not_set() {
 async fn a_call_without_the_key_leaves_a_line_without_what_it_sent() {
     let file = LedgerFile::new();
     let (child, client, mut lines) = start_with(command(&file)).await;
-    client.authorized_by(Some("Bearer guess-4711")).find("secret-key").await.problem(401);
-    let line = timeout(PATIENCE, lines.next_line()).await.unwrap().unwrap().expect("a line");
+    client
+        .authorized_by(Some("Bearer guess-4711"))
+        .find("secret-key")
+        .await
+        .problem(401);
+    let line = timeout(PATIENCE, lines.next_line())
+        .await
+        .unwrap()
+        .unwrap()
+        .expect("a line");
     let event: serde_json::Value = serde_json::from_str(&line).unwrap();
     let fields = &event["fields"];
-    let said = [&fields["event"], &fields["method"], &fields["route"]].map(|field| field.as_str().unwrap_or_default());
+    let said = [&fields["event"], &fields["method"], &fields["route"]]
+        .map(|field| field.as_str().unwrap_or_default());
     assert_eq!(said, ["unauthorized", "GET", "/v1/charges"], "{line}");
-    assert!(!line.contains("guess") && !line.contains("secret"), "{line}");
+    assert!(
+        !line.contains("guess") && !line.contains("secret"),
+        "{line}"
+    );
     signal(&child, "TERM").await;
     assert_eq!(exit_code(child).await, Some(0));
 }

@@ -27,7 +27,9 @@ pub struct LedgerFile(pub PathBuf);
 
 impl LedgerFile {
     pub fn new() -> LedgerFile {
-        LedgerFile(PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(format!("{}.jsonl", Uuid::now_v7())))
+        LedgerFile(
+            PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(format!("{}.jsonl", Uuid::now_v7())),
+        )
     }
 
     pub fn with(content: &str) -> LedgerFile {
@@ -43,7 +45,12 @@ impl LedgerFile {
     /// Waits until so many entries are written.
     pub async fn until_lines(&self, count: usize) {
         // Not there at first: the gateway makes it.
-        let lines = || std::fs::read_to_string(&self.0).unwrap_or_default().lines().count();
+        let lines = || {
+            std::fs::read_to_string(&self.0)
+                .unwrap_or_default()
+                .lines()
+                .count()
+        };
         until(async || (lines() >= count).then_some(())).await
     }
 
@@ -96,18 +103,30 @@ impl Gateway {
         let client = Client::new(listener.local_addr().unwrap());
         let shutdown = CancellationToken::new();
         let served = tokio::spawn(serve(config, listener, shutdown.clone()));
-        Gateway { client, shutdown, served }
+        Gateway {
+            client,
+            shutdown,
+            served,
+        }
     }
 
     /// Stops it as SIGTERM would, and checks that it ended well.
     pub async fn stop(self) {
         self.shutdown.cancel();
-        timeout(PATIENCE, self.served).await.expect("the gateway stops in time").unwrap().unwrap();
+        timeout(PATIENCE, self.served)
+            .await
+            .expect("the gateway stops in time")
+            .unwrap()
+            .unwrap();
     }
 
     /// Why it did not start.
     pub async fn refusal(self) -> String {
-        let error = timeout(PATIENCE, self.served).await.expect("the gateway refuses in time").unwrap().unwrap_err();
+        let error = timeout(PATIENCE, self.served)
+            .await
+            .expect("the gateway refuses in time")
+            .unwrap()
+            .unwrap_err();
         format!("{error:#}")
     }
 }
@@ -122,22 +141,41 @@ impl std::ops::Deref for Gateway {
 impl Client {
     pub fn new(address: SocketAddr) -> Client {
         static PROVIDER: Once = Once::new();
-        PROVIDER.call_once(|| drop(rustls::crypto::aws_lc_rs::default_provider().install_default()));
-        let http = reqwest::Client::builder().no_proxy().timeout(PATIENCE).build().unwrap();
-        Client { http, url: format!("http://{address}"), authorization: Some(format!("Bearer {API_KEY}")) }
+        PROVIDER
+            .call_once(|| drop(rustls::crypto::aws_lc_rs::default_provider().install_default()));
+        let http = reqwest::Client::builder()
+            .no_proxy()
+            .timeout(PATIENCE)
+            .build()
+            .unwrap();
+        Client {
+            http,
+            url: format!("http://{address}"),
+            authorization: Some(format!("Bearer {API_KEY}")),
+        }
     }
 
     /// The same client with another `Authorization` header, or none.
     pub fn authorized_by(&self, authorization: Option<&str>) -> Client {
-        Client { authorization: authorization.map(str::to_owned), ..self.clone() }
+        Client {
+            authorization: authorization.map(str::to_owned),
+            ..self.clone()
+        }
     }
 
     fn request(&self, method: Method, path: &str) -> RequestBuilder {
         let request = self.http.request(method, format!("{}{path}", self.url));
-        self.authorization.iter().fold(request, |request, value| request.header("Authorization", value))
+        self.authorization.iter().fold(request, |request, value| {
+            request.header("Authorization", value)
+        })
     }
 
-    pub async fn post(&self, path: &str, key: Option<&str>, body: impl Into<reqwest::Body>) -> Answer {
+    pub async fn post(
+        &self,
+        path: &str,
+        key: Option<&str>,
+        body: impl Into<reqwest::Body>,
+    ) -> Answer {
         let mut request = self.request(Method::POST, path).body(body);
         if let Some(key) = key {
             request = request.header("Idempotency-Key", key);
@@ -155,7 +193,8 @@ impl Client {
 
     /// 4.50 EUR for order `order-1`.
     pub async fn charge(&self, key: &str, token: &str) -> Answer {
-        self.post("/v1/charges", Some(key), charge_body(token).to_string()).await
+        self.post("/v1/charges", Some(key), charge_body(token).to_string())
+            .await
     }
 
     pub async fn refund(&self, key: &str, charge_id: &str, amount_minor: i64) -> Answer {
@@ -164,7 +203,8 @@ impl Client {
     }
 
     pub async fn find(&self, key: &str) -> Answer {
-        self.get(&format!("/v1/charges?idempotency_key={key}")).await
+        self.get(&format!("/v1/charges?idempotency_key={key}"))
+            .await
     }
 
     pub async fn entries(&self) -> Vec<Value> {
@@ -191,15 +231,23 @@ impl Answer {
         serde_json::from_str(&self.body).unwrap()
     }
 
-    /// Checks that this is a problem of `status`, and gives the names of the fields that are held against the request.
+    /// Checks that this is a problem of `status`, and gives the names of the fields that are held
+    /// against the request.
     #[track_caller]
     pub fn problem(&self, status: u16) -> Vec<String> {
-        assert_eq!((self.status, self.content_type.as_str()), (status, "application/problem+json"), "{self:?}");
+        assert_eq!(
+            (self.status, self.content_type.as_str()),
+            (status, "application/problem+json"),
+            "{self:?}"
+        );
         let problem = self.json();
         assert_eq!(problem["status"], status);
         assert!(problem["type"].is_string() && problem["title"].is_string());
         let errors = problem["errors"].as_array().unwrap();
-        errors.iter().map(|error| error["field"].as_str().unwrap().to_owned()).collect()
+        errors
+            .iter()
+            .map(|error| error["field"].as_str().unwrap().to_owned())
+            .collect()
     }
 }
 
@@ -220,8 +268,12 @@ pub async fn until<T>(mut ask: impl AsyncFnMut() -> Option<T>) -> T {
     timeout(PATIENCE, asking).await.expect("it happens in time")
 }
 
-/// Watches, from when `begun` is done, that no answer comes; then leaves, which closes the connection.
-pub async fn stays_silent<T: std::fmt::Debug>(request: impl Future<Output = T>, begun: impl Future<Output = ()>) {
+/// Watches, from when `begun` is done, that no answer comes; then leaves, which closes the
+/// connection.
+pub async fn stays_silent<T: std::fmt::Debug>(
+    request: impl Future<Output = T>,
+    begun: impl Future<Output = ()>,
+) {
     let watched = async {
         begun.await;
         tokio::time::sleep(A_WHILE).await;
@@ -235,7 +287,10 @@ pub async fn stays_silent<T: std::fmt::Debug>(request: impl Future<Output = T>, 
 async fn read(response: reqwest::Response) -> Answer {
     Answer {
         status: response.status().as_u16(),
-        content_type: response.headers()["content-type"].to_str().unwrap().to_owned(),
+        content_type: response.headers()["content-type"]
+            .to_str()
+            .unwrap()
+            .to_owned(),
         body: response.text().await.unwrap(),
     }
 }

@@ -18,7 +18,11 @@ use crate::support::{A_WHILE, Gateway, LedgerFile, PATIENCE, stays_silent};
 
 const SECRET: &str = "whsec_test";
 
-const NOT_TAKEN: [StatusCode; 3] = [StatusCode::INTERNAL_SERVER_ERROR, StatusCode::FOUND, StatusCode::BAD_REQUEST];
+const NOT_TAKEN: [StatusCode; 3] = [
+    StatusCode::INTERNAL_SERVER_ERROR,
+    StatusCode::FOUND,
+    StatusCode::BAD_REQUEST,
+];
 
 /// The shop's end: fails the first `failures` webhooks, and hands on all that it was sent.
 struct Shop {
@@ -36,7 +40,11 @@ impl Shop {
             let signature = headers["payment-signature"].to_str().unwrap().to_owned();
             sender.send((signature, body)).unwrap();
             let number = seen.fetch_add(1, Ordering::Relaxed);
-            if number < failures { NOT_TAKEN[number % NOT_TAKEN.len()] } else { StatusCode::NO_CONTENT }
+            if number < failures {
+                NOT_TAKEN[number % NOT_TAKEN.len()]
+            } else {
+                StatusCode::NO_CONTENT
+            }
         };
         let routes = Router::new().route("/webhooks/payment", post(take));
         tokio::spawn(async move { axum::serve(listener, routes).await.unwrap() });
@@ -45,7 +53,10 @@ impl Shop {
 
     /// The next webhook, its signature checked.
     async fn next(&mut self) -> Value {
-        let (header, body) = timeout(PATIENCE, self.webhooks.recv()).await.expect("a webhook in time").unwrap();
+        let (header, body) = timeout(PATIENCE, self.webhooks.recv())
+            .await
+            .expect("a webhook in time")
+            .unwrap();
         let now = OffsetDateTime::now_utc().unix_timestamp();
         signature::verify(SECRET, &header, &body, now, PATIENCE).unwrap();
         serde_json::from_slice(&body).unwrap()
@@ -122,28 +133,43 @@ async fn a_webhook_that_is_not_taken_is_tried_again_as_the_same_event() {
 #[tokio::test]
 async fn a_shop_that_is_down_delays_neither_answers_nor_the_end() {
     // A port that was free a moment ago, and one whose listener accepts but never answers.
-    let closed = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
+    let closed = TcpListener::bind("127.0.0.1:0")
+        .await
+        .unwrap()
+        .local_addr()
+        .unwrap();
     let mute = TcpListener::bind("127.0.0.1:0").await.unwrap();
     for address in [closed, mute.local_addr().unwrap()] {
         let file = LedgerFile::new();
         let gateway = gateway_telling(&format!("http://{address}/"), &file).await;
         for number in 0..50 {
-            timeout(PATIENCE, gateway.captured(&format!("k{number}"))).await.unwrap();
+            timeout(PATIENCE, gateway.captured(&format!("k{number}")))
+                .await
+                .unwrap();
         }
-        timeout(A_WHILE + Duration::from_secs(10), gateway.stop()).await.unwrap();
+        timeout(A_WHILE + Duration::from_secs(10), gateway.stop())
+            .await
+            .unwrap();
     }
 }
 
 #[tokio::test]
 async fn webhooks_without_a_secret_or_to_nowhere_are_refused() {
-    for (url, secret) in [("http://127.0.0.1:1/", ""), ("nonsense", SECRET), ("ftp://127.0.0.1/", SECRET)] {
+    for (url, secret) in [
+        ("http://127.0.0.1:1/", ""),
+        ("nonsense", SECRET),
+        ("ftp://127.0.0.1/", SECRET),
+    ] {
         let file = LedgerFile::new();
         let config = payment_gateway::Config {
             webhook_url: Some(url.to_owned()),
             webhook_secret: secret.to_owned(),
             ..file.config()
         };
-        assert!(!format!("{config:?}").contains(SECRET), "the secret is not for logs");
+        assert!(
+            !format!("{config:?}").contains(SECRET),
+            "the secret is not for logs"
+        );
         let refusal = Gateway::start_with(config).await.refusal().await;
         assert!(refusal.contains("webhook"), "{refusal}");
     }

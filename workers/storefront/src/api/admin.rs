@@ -5,7 +5,9 @@ use std::time::Duration;
 
 use app::ports::fulfilment::{FulfilmentStore as _, Ticket};
 use app::ports::orders::{OrderFilter, OrderStore as _};
-use app::ports::stock::{Adjusted, Adjustment, AdjustmentKind, Adjustments as _, Catalogue as _, StockedProduct};
+use app::ports::stock::{
+    Adjusted, Adjustment, AdjustmentKind, Adjustments as _, Catalogue as _, StockedProduct,
+};
 use app::ports::{Source as _, Unavailable};
 use app::use_cases::change_order::{ChangeRefusal, Move, move_by_staff};
 use axum::Json;
@@ -44,20 +46,33 @@ pub async fn orders<P: Ports>(
 ) -> Result<Json<Value>, Problem> {
     staff_only(&app, &headers)?;
     let mut errors = Vec::new();
-    let mut filter = OrderFilter { limit: 50, ..OrderFilter::default() };
+    let mut filter = OrderFilter {
+        limit: 50,
+        ..OrderFilter::default()
+    };
     let mut number = None;
     for (name, value) in &query {
         let good = match name.as_str() {
             "status" => {
                 let statuses: Option<Vec<_>> = value.split(',').map(Status::from_code).collect();
-                statuses.map(|statuses| filter.statuses = statuses).is_some()
+                statuses
+                    .map(|statuses| filter.statuses = statuses)
+                    .is_some()
             }
             "limit" => {
-                let limit = value.parse().ok().filter(|limit| (1..=LIST_MAX).contains(limit));
+                let limit = value
+                    .parse()
+                    .ok()
+                    .filter(|limit| (1..=LIST_MAX).contains(limit));
                 limit.map(|limit| filter.limit = limit).is_some()
             }
-            "before" => value.parse().map(|before: OrderId| filter.before = Some(before)).is_ok(),
-            "number" => OrderNumber::parse(value).map(|wanted| number = Some(wanted)).is_some(),
+            "before" => value
+                .parse()
+                .map(|before: OrderId| filter.before = Some(before))
+                .is_ok(),
+            "number" => OrderNumber::parse(value)
+                .map(|wanted| number = Some(wanted))
+                .is_some(),
             _ => false,
         };
         if !good {
@@ -70,28 +85,54 @@ pub async fn orders<P: Ports>(
     }
     let orders = match number {
         // Numbers restart each day: the newest order is meant.
-        Some(number) => newest_with_number(&app, number).await?.into_iter().collect(),
+        Some(number) => newest_with_number(&app, number)
+            .await?
+            .into_iter()
+            .collect(),
         None => app.ports.orders().list(&app.staff_scope(), &filter).await?,
     };
     let tickets = tickets_of(&app, &orders).await?;
-    let next = (orders.len() == filter.limit as usize).then(|| orders.last().map(|order| order.order_id)).flatten();
+    let next = (orders.len() == filter.limit as usize)
+        .then(|| orders.last().map(|order| order.order_id))
+        .flatten();
     Ok(Json(
         json!({ "orders": orders.iter().map(|order| with_ticket(order, &tickets)).collect::<Vec<_>>(), "next_before": next }),
     ))
 }
 
 /// The newest order of the location with this number.
-pub async fn newest_with_number<P: Ports>(app: &App<P>, number: OrderNumber) -> Result<Option<Order>, Problem> {
+pub async fn newest_with_number<P: Ports>(
+    app: &App<P>,
+    number: OrderNumber,
+) -> Result<Option<Order>, Problem> {
     let scope = app.staff_scope();
-    let Some(order_id) = app.ports.orders().newest_with_number(&scope, number).await? else { return Ok(None) };
-    Ok(app.ports.orders().load_in(&scope, order_id).await?.map(|stored| stored.order))
+    let Some(order_id) = app
+        .ports
+        .orders()
+        .newest_with_number(&scope, number)
+        .await?
+    else {
+        return Ok(None);
+    };
+    Ok(app
+        .ports
+        .orders()
+        .load_in(&scope, order_id)
+        .await?
+        .map(|stored| stored.order))
 }
 
 /// The tickets of those that have one.
-pub async fn tickets_of<P: Ports>(app: &App<P>, orders: &[Order]) -> Result<HashMap<OrderId, Ticket>, Problem> {
+pub async fn tickets_of<P: Ports>(
+    app: &App<P>,
+    orders: &[Order],
+) -> Result<HashMap<OrderId, Ticket>, Problem> {
     let ids: Vec<_> = orders.iter().map(|order| order.order_id).collect();
     let tickets = app.ports.orders().tickets(&app.staff_scope(), &ids).await?;
-    Ok(tickets.into_iter().map(|ticket| (ticket.order_id, ticket)).collect())
+    Ok(tickets
+        .into_iter()
+        .map(|ticket| (ticket.order_id, ticket))
+        .collect())
 }
 
 fn with_ticket(order: &Order, tickets: &HashMap<OrderId, Ticket>) -> Value {
@@ -118,21 +159,34 @@ pub async fn set_status<P: Ports>(
     }
     let note = fields.optional_text("note");
     fields.finish();
-    let note = note.map(|note| line("note", &note, NOTE_MAX)).transpose().unwrap_or_else(|error| {
-        errors.push(error);
-        None
-    });
-    let (Some(to), []) = (to, errors.as_slice()) else { return Err(Problem::fields(errors)) };
+    let note = note
+        .map(|note| line("note", &note, NOTE_MAX))
+        .transpose()
+        .unwrap_or_else(|error| {
+            errors.push(error);
+            None
+        });
+    let (Some(to), []) = (to, errors.as_slice()) else {
+        return Err(Problem::fields(errors));
+    };
     may_set(&staff, to)?;
     let expected_version = if_match(&headers)?;
     let scope = app.staff_scope();
-    let asked = Move { scope: scope.clone(), order_id, expected_version, to, actor: staff.name, note };
+    let asked = Move {
+        scope: scope.clone(),
+        order_id,
+        expected_version,
+        to,
+        actor: staff.name,
+        note,
+    };
     let order = move_order(&app, asked).await?;
     let history = history_after(&app, &scope, &order).await;
     Ok(answer(&order, &history))
 }
 
-/// Whether this member of staff may bring orders to this status. The route let through whoever may cancel.
+/// Whether this member of staff may bring orders to this status. The route let through whoever may
+/// cancel.
 pub fn may_set(staff: &Staff, to: Status) -> Result<(), Problem> {
     let action = match to {
         Status::Cancelled => Action::CancelOrderAsStaff,
@@ -167,14 +221,25 @@ fn if_match(headers: &HeaderMap) -> Result<i64, Problem> {
             )
         });
     };
-    let tag = tag.to_str().unwrap_or_default().trim().trim_start_matches("W/").trim_matches('"');
-    tag.parse().map_err(|_| Problem::malformed("If-Match", "must be a version, such as 4"))
+    let tag = tag
+        .to_str()
+        .unwrap_or_default()
+        .trim()
+        .trim_start_matches("W/")
+        .trim_matches('"');
+    tag.parse()
+        .map_err(|_| Problem::malformed("If-Match", "must be a version, such as 4"))
 }
 
-pub async fn inventory<P: Ports>(State(app): State<App<P>>, headers: HeaderMap) -> Result<Json<Value>, Problem> {
+pub async fn inventory<P: Ports>(
+    State(app): State<App<P>>,
+    headers: HeaderMap,
+) -> Result<Json<Value>, Problem> {
     staff_only(&app, &headers)?;
     let products = app.ports.stock().products().await?;
-    Ok(Json(json!({ "products": products.iter().map(stocked).collect::<Vec<_>>() })))
+    Ok(Json(
+        json!({ "products": products.iter().map(stocked).collect::<Vec<_>>() }),
+    ))
 }
 
 pub async fn restock<P: Ports>(
@@ -222,8 +287,21 @@ pub async fn write_off<P: Ports>(
 ) -> Result<Json<Value>, Problem> {
     let staff = staff_only(&app, &headers)?;
     let legal = |units: i64| (1..=UNITS_MAX).contains(&units);
-    let asked = read(&headers, &body, "quantity", legal, "must be a whole number from 1 to 100000")?;
-    adjust_by(&app, &product_id, AdjustmentKind::Correct(-asked.units), asked, staff.name).await
+    let asked = read(
+        &headers,
+        &body,
+        "quantity",
+        legal,
+        "must be a whole number from 1 to 100000",
+    )?;
+    adjust_by(
+        &app,
+        &product_id,
+        AdjustmentKind::Correct(-asked.units),
+        asked,
+        staff.name,
+    )
+    .await
 }
 
 pub struct Asked {
@@ -274,7 +352,15 @@ pub fn check(
         errors.push(error);
         None
     });
-    if errors.is_empty() { Ok(Asked { units, reason, movement_id }) } else { Err(Problem::fields(errors)) }
+    if errors.is_empty() {
+        Ok(Asked {
+            units,
+            reason,
+            movement_id,
+        })
+    } else {
+        Err(Problem::fields(errors))
+    }
 }
 
 async fn adjust_by<P: Ports>(
@@ -284,7 +370,9 @@ async fn adjust_by<P: Ports>(
     asked: Asked,
     actor: String,
 ) -> Result<Json<Value>, Problem> {
-    adjust_stock(app, product_id, change, asked, actor).await.map(|product| Json(stocked(&product)))
+    adjust_stock(app, product_id, change, asked, actor)
+        .await
+        .map(|product| Json(stocked(&product)))
 }
 
 /// Changes the stock, with who and why beside it.
@@ -297,7 +385,9 @@ pub async fn adjust_stock<P: Ports>(
 ) -> Result<StockedProduct, Problem> {
     let product_id = ProductId::parse(product_id).map_err(|_| Problem::not_found())?;
     let source = app.ports.source();
-    let movement_id = asked.movement_id.unwrap_or_else(|| source.uuid().to_string());
+    let movement_id = asked
+        .movement_id
+        .unwrap_or_else(|| source.uuid().to_string());
     let adjustment = Adjustment {
         movement_id: movement_id.clone(),
         product_id,
@@ -308,7 +398,12 @@ pub async fn adjust_stock<P: Ports>(
     };
     let adjusted = timeout(ADJUSTED_WITHIN, app.ports.stock().adjust(&adjustment)).await;
     app.menu.forget();
-    let no_answer = |_| Err(Unavailable::new("stock", format!("no answer in {ADJUSTED_WITHIN:?}")));
+    let no_answer = |_| {
+        Err(Unavailable::new(
+            "stock",
+            format!("no answer in {ADJUSTED_WITHIN:?}"),
+        ))
+    };
     let adjusted = adjusted.unwrap_or_else(no_answer).map_err(|error| Problem {
         // With it a repeat is counted once, and the ledger can be searched.
         more: vec![("movement_id", json!(movement_id))],
@@ -328,19 +423,39 @@ pub async fn adjust_stock<P: Ports>(
                 AdjustmentKind::Correct(units) => (Action::CorrectStock, units),
             };
             let subject = format!("product/{}", adjustment.product_id);
-            // A repeat under the same movement id changed nothing: the counters before it are not known.
+            // A repeat under the same movement id changed nothing: the counters before it are not
+            // known.
             let after = json!({ "change": change, "available": product.counters.available, "reason": adjustment.reason,
                 "movement_id": adjustment.movement_id });
             // A repeat adds no second row, and adds the first where it was lost with the answer.
             let act_id = format!("stock/{}/{}", adjustment.product_id, adjustment.movement_id);
-            audit::append(app, adjustment.actor, action, subject, Some(after), Some(act_id)).await;
+            audit::append(
+                app,
+                adjustment.actor,
+                action,
+                subject,
+                Some(after),
+                Some(act_id),
+            )
+            .await;
             Ok(product)
         }
         Adjusted::NoSuchProduct => Err(Problem::not_found()),
-        Adjusted::IdReused => Err(Problem::field("movement_id", "was used for another change: give this one its own")),
+        Adjusted::IdReused => Err(Problem::field(
+            "movement_id",
+            "was used for another change: give this one its own",
+        )),
         Adjusted::TooFew => Err(Problem {
-            errors: vec![domain::FieldError::new("change", "is more than there is to take")],
-            ..Problem::new(StatusCode::CONFLICT, "too-few", "Too few", "There are fewer units than you want to take.")
+            errors: vec![domain::FieldError::new(
+                "change",
+                "is more than there is to take",
+            )],
+            ..Problem::new(
+                StatusCode::CONFLICT,
+                "too-few",
+                "Too few",
+                "There are fewer units than you want to take.",
+            )
         }),
     }
 }

@@ -1,4 +1,5 @@
-//! Many orders moved at once: each by itself, so that one that cannot be moved keeps nobody else's back.
+//! Many orders moved at once: each by itself, so that one that cannot be moved keeps nobody else's
+//! back.
 
 use app::use_cases::change_order::{ChangeRefusal, Move};
 use axum::Json;
@@ -78,7 +79,11 @@ fn refused(order_id: OrderId, refusal: ChangeRefusal) -> Value {
     let mut told = json!({ "id": order_id, "result": result, "detail": problem.detail });
     for (name, value) in problem.more {
         // An entry is no problem document: its `status` has always been the order's.
-        told[if name == "order_status" { "status" } else { name }] = value;
+        told[if name == "order_status" {
+            "status"
+        } else {
+            name
+        }] = value;
     }
     told
 }
@@ -90,7 +95,10 @@ fn read(headers: &HeaderMap, body: &Bytes) -> Result<Vec<Change>, Problem> {
     let entries = match fields.take("changes") {
         Some(Value::Array(entries)) if (1..=CHANGES_MAX).contains(&entries.len()) => entries,
         _ => {
-            fields.wrong("changes", format!("must be a list of 1 to {CHANGES_MAX} changes"));
+            fields.wrong(
+                "changes",
+                format!("must be a list of 1 to {CHANGES_MAX} changes"),
+            );
             Vec::new()
         }
     };
@@ -103,22 +111,43 @@ fn read(headers: &HeaderMap, body: &Bytes) -> Result<Vec<Change>, Problem> {
             continue;
         };
         let mut fields = Fields::new(entry, path.clone(), &mut errors);
-        let (id, version, status) = (fields.text("id"), fields.integer("version"), fields.text("status"));
+        let (id, version, status) = (
+            fields.text("id"),
+            fields.integer("version"),
+            fields.text("status"),
+        );
         let (order_id, to) = (id.parse().ok(), Status::from_code(&status));
         if order_id.is_none() && !id.is_empty() {
             fields.wrong("id", "must be the id of an order");
         }
         if to.is_none() && !status.is_empty() {
-            fields.wrong("status", format!("must be one of {}", Status::ALL.map(Status::code).join(", ")));
+            fields.wrong(
+                "status",
+                format!(
+                    "must be one of {}",
+                    Status::ALL.map(Status::code).join(", ")
+                ),
+            );
         }
         let note = fields.optional_text("note");
         fields.finish();
-        let note = note.map(|note| line(&format!("{path}.note"), &note, NOTE_MAX)).transpose();
+        let note = note
+            .map(|note| line(&format!("{path}.note"), &note, NOTE_MAX))
+            .transpose();
         match (order_id, version, to, note) {
-            (Some(order_id), Some(version), Some(to), Ok(note)) => changes.push(Change { order_id, version, to, note }),
+            (Some(order_id), Some(version), Some(to), Ok(note)) => changes.push(Change {
+                order_id,
+                version,
+                to,
+                note,
+            }),
             (.., Err(error)) => errors.push(error),
             _ => {}
         }
     }
-    if errors.is_empty() { Ok(changes) } else { Err(Problem::fields(errors)) }
+    if errors.is_empty() {
+        Ok(changes)
+    } else {
+        Err(Problem::fields(errors))
+    }
 }

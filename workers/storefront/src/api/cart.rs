@@ -43,7 +43,11 @@ pub struct PricedLine {
 }
 
 /// Prices are the menu's of this moment; a line that cannot be had says so and stays.
-pub fn price<P: Ports>(app: &App<P>, products: &[StockedProduct], cart: &Cart) -> Result<Priced, Problem> {
+pub fn price<P: Ports>(
+    app: &App<P>,
+    products: &[StockedProduct],
+    cart: &Cart,
+) -> Result<Priced, Problem> {
     let too_much = |_| Problem::field("items", "cost more than can be counted");
     let zero = Money::zero(app.settings.shops.home().currency);
     let (mut priced, mut subtotal) = (Vec::new(), zero);
@@ -55,36 +59,67 @@ pub fn price<P: Ports>(app: &App<P>, products: &[StockedProduct], cart: &Cart) -
         let seen = cart.seen.get(&line.product_id);
         priced.push(PricedLine {
             line: line.clone(),
-            name: found.map_or_else(|| line.product_id.to_string(), |found| found.product.name.clone()),
-            image_url: found.map(|found| found.product.image_url.clone()).unwrap_or_default(),
+            name: found.map_or_else(
+                || line.product_id.to_string(),
+                |found| found.product.name.clone(),
+            ),
+            image_url: found
+                .map(|found| found.product.image_url.clone())
+                .unwrap_or_default(),
             unit_price,
-            seen_unit_price: found.and(seen).map(|minor| Money::new(*minor, unit_price.currency)),
+            seen_unit_price: found
+                .and(seen)
+                .map(|minor| Money::new(*minor, unit_price.currency)),
             line_total,
             left: found.map(|found| found.counters.available.max(0)),
             conflict: conflict(found, line),
         });
     }
-    let tax = subtotal.tax(app.settings.shops.home().tax).map_err(too_much)?;
+    let tax = subtotal
+        .tax(app.settings.shops.home().tax)
+        .map_err(too_much)?;
     let total = subtotal.plus(tax).map_err(too_much)?;
-    Ok(Priced { lines: priced, subtotal, tax, total, version: version_of(&cart.lines, digest) })
+    Ok(Priced {
+        lines: priced,
+        subtotal,
+        tax,
+        total,
+        version: version_of(&cart.lines, digest),
+    })
 }
 
 fn conflict(found: Option<&StockedProduct>, line: &Line) -> Option<String> {
-    let Some(found) = found else { return Some("is no longer on the menu".to_owned()) };
+    let Some(found) = found else {
+        return Some("is no longer on the menu".to_owned());
+    };
     match found.counters.available {
         available if available <= 0 => Some("is sold out".to_owned()),
-        available if available < i64::from(line.quantity.get()) => Some(format!("only {available} left")),
+        available if available < i64::from(line.quantity.get()) => {
+            Some(format!("only {available} left"))
+        }
         _ => None,
     }
 }
 
-/// Adds to the cart of the session, if the shop has as many as would then be in it, and unless that would begin one more
-/// cart than its client may. Both limits of a line are checked for the sum: what is there already and what is added.
-pub async fn add_to<P: Ports>(app: &App<P>, client: Client, session: &Session, line: &Line) -> Result<Cart, Problem> {
+/// Adds to the cart of the session, if the shop has as many as would then be in it, and unless that
+/// would begin one more cart than its client may. Both limits of a line are checked for the sum:
+/// what is there already and what is added.
+pub async fn add_to<P: Ports>(
+    app: &App<P>,
+    client: Client,
+    session: &Session,
+    line: &Line,
+) -> Result<Cart, Problem> {
     let products = app.menu.products(&app.ports).await?;
     let Some(found) = menu::find(&products, &line.product_id) else {
-        let detail = format!("{} is no longer on the menu.", menu::name_of(&products, &line.product_id));
-        let unknown = Problem::field("product_id", format!("there is no product {}", line.product_id));
+        let detail = format!(
+            "{} is no longer on the menu.",
+            menu::name_of(&products, &line.product_id)
+        );
+        let unknown = Problem::field(
+            "product_id",
+            format!("there is no product {}", line.product_id),
+        );
         return Err(Problem { detail, ..unknown });
     };
     let cart = app.ports.carts().get(&session.hash).await?;
@@ -92,7 +127,10 @@ pub async fn add_to<P: Ports>(app: &App<P>, client: Client, session: &Session, l
     if is_new {
         app.rates.may_begin_cart(client)?;
     }
-    let in_cart = cart.lines.iter().find(|there| there.product_id == line.product_id);
+    let in_cart = cart
+        .lines
+        .iter()
+        .find(|there| there.product_id == line.product_id);
     let in_cart = in_cart.map_or(0, |there| there.quantity.get());
     let sum = in_cart + line.quantity.get();
     let name = &found.product.name;
@@ -101,22 +139,39 @@ pub async fn add_to<P: Ports>(app: &App<P>, client: Client, session: &Session, l
         let why = match (available, in_cart) {
             (0, _) => format!("{name} is sold out."),
             (left, 0) => format!("Only {left} of {name} left."),
-            (left, there) => format!("Only {left} of {name} left, and {there} in your cart already."),
+            (left, there) => {
+                format!("Only {left} of {name} left, and {there} in your cart already.")
+            }
         };
         return Err(Problem {
-            errors: vec![FieldError::new("quantity", why.trim_end_matches('.').to_owned())],
+            errors: vec![FieldError::new(
+                "quantity",
+                why.trim_end_matches('.').to_owned(),
+            )],
             more: vec![("left", json!(available)), ("in_cart", json!(in_cart))],
             ..Problem::new(StatusCode::CONFLICT, "sold-out", "Conflict", why)
         });
     }
     if sum > Quantity::MAX {
         let may = Quantity::MAX - in_cart;
-        let message =
-            format!("must be at most {may}: {in_cart} of {name} are in the cart, and {} may be", Quantity::MAX);
-        let detail = format!("{} of {name} are the most, and {in_cart} are in your cart already.", Quantity::MAX);
-        return Err(Problem { detail, ..Problem::field("quantity", message) });
+        let message = format!(
+            "must be at most {may}: {in_cart} of {name} are in the cart, and {} may be",
+            Quantity::MAX
+        );
+        let detail = format!(
+            "{} of {name} are the most, and {in_cart} are in your cart already.",
+            Quantity::MAX
+        );
+        return Err(Problem {
+            detail,
+            ..Problem::field("quantity", message)
+        });
     }
-    let added = app.ports.carts().add(&session.hash, line, found.product.price.minor).await;
+    let added = app
+        .ports
+        .carts()
+        .add(&session.hash, line, found.product.price.minor)
+        .await;
     let cart = added.map_err(|error| match error {
         CartError::Limit(error) => {
             let detail = format!("{name} does not fit into your cart: there are too many in it.");
@@ -130,15 +185,26 @@ pub async fn add_to<P: Ports>(app: &App<P>, client: Client, session: &Session, l
     })?;
     if is_new
         && let Some(shared) = app.rates.begun_cart(client)
-        && app.ports.count(&shared.key, shared.window).await.is_some_and(|count| count > shared.most)
+        && app
+            .ports
+            .count(&shared.key, shared.window)
+            .await
+            .is_some_and(|count| count > shared.most)
     {
-        app.ports.carts().clear(&session.hash).await.map_err(|error| Problem::cart_uncertain(&error))?;
+        app.ports
+            .carts()
+            .clear(&session.hash)
+            .await
+            .map_err(|error| Problem::cart_uncertain(&error))?;
         return Err(Problem::too_many(CART_LIFETIME));
     }
     Ok(cart)
 }
 
-pub async fn show<P: Ports>(State(app): State<App<P>>, headers: HeaderMap) -> Result<Response, Problem> {
+pub async fn show<P: Ports>(
+    State(app): State<App<P>>,
+    headers: HeaderMap,
+) -> Result<Response, Problem> {
     let cart = match session::of(&headers, &app.settings) {
         Some(session) => app.ports.carts().get(&session.hash).await?,
         None => Cart::default(),
@@ -164,9 +230,13 @@ pub async fn add<P: Ports>(
     let (Ok(product_id), Some(quantity), []) = (product_id, quantity, errors.as_slice()) else {
         return Err(Problem::fields(errors));
     };
-    let line = Line { product_id, quantity };
+    let line = Line {
+        product_id,
+        quantity,
+    };
     let session = session::of_or_new(&headers, &app.settings);
-    // What the answer needs is read before the cart is changed: a cart that was changed is not answered with an error.
+    // What the answer needs is read before the cart is changed: a cart that was changed is not
+    // answered with an error.
     let products = app.menu.products(&app.ports).await?;
     let cart = add_to(&app, client, &session, &line).await?;
     let view = view(&app, &products, &cart)?;
@@ -183,12 +253,20 @@ pub async fn set<P: Ports>(
     let mut fields = Fields::new(object(&headers, &body)?, "", &mut errors);
     let quantity = fields.quantity("quantity");
     fields.finish();
-    let (Some(quantity), []) = (quantity, errors.as_slice()) else { return Err(Problem::fields(errors)) };
+    let (Some(quantity), []) = (quantity, errors.as_slice()) else {
+        return Err(Problem::fields(errors));
+    };
     let product_id = ProductId::parse(&product_id).map_err(|_| Problem::not_found())?;
     let session = session::of(&headers, &app.settings).ok_or_else(Problem::not_found)?;
     let products = app.menu.products(&app.ports).await?;
-    let cart = app.ports.carts().set(&session.hash, &product_id, quantity).await;
-    let cart = cart.map_err(|error| Problem::cart_uncertain(&error))?.ok_or_else(Problem::not_found)?;
+    let cart = app
+        .ports
+        .carts()
+        .set(&session.hash, &product_id, quantity)
+        .await;
+    let cart = cart
+        .map_err(|error| Problem::cart_uncertain(&error))?
+        .ok_or_else(Problem::not_found)?;
     Ok(Json(view(&app, &products, &cart)?).into_response())
 }
 
@@ -209,14 +287,25 @@ pub async fn remove<P: Ports>(
     Ok(Json(view(&app, &products, &cart)?).into_response())
 }
 
-pub async fn clear<P: Ports>(State(app): State<App<P>>, headers: HeaderMap) -> Result<Response, Problem> {
+pub async fn clear<P: Ports>(
+    State(app): State<App<P>>,
+    headers: HeaderMap,
+) -> Result<Response, Problem> {
     if let Some(session) = session::of(&headers, &app.settings) {
-        app.ports.carts().clear(&session.hash).await.map_err(|error| Problem::cart_uncertain(&error))?;
+        app.ports
+            .carts()
+            .clear(&session.hash)
+            .await
+            .map_err(|error| Problem::cart_uncertain(&error))?;
     }
     Ok(StatusCode::NO_CONTENT.into_response())
 }
 
-fn view<P: Ports>(app: &App<P>, products: &[StockedProduct], cart: &Cart) -> Result<Value, Problem> {
+fn view<P: Ports>(
+    app: &App<P>,
+    products: &[StockedProduct],
+    cart: &Cart,
+) -> Result<Value, Problem> {
     let priced = price(app, products, cart)?;
     let shown = priced.lines.iter().map(|priced| {
         let mut shown = json!({

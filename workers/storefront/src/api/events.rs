@@ -55,15 +55,24 @@ pub async fn follow<P: Ports>(
     let stored = visible(&app, Action::ReadOrder, &id, &query, &headers).await?;
     let said = headers.get("last-event-id").and_then(|id| id.to_str().ok());
     let said = said.or_else(|| query.get("last_event_id").map(String::as_str));
-    let after: i64 = said.and_then(|id| id.parse().ok()).filter(|id| *id >= 0).unwrap_or(0);
+    let after: i64 = said
+        .and_then(|id| id.parse().ok())
+        .filter(|id| *id >= 0)
+        .unwrap_or(0);
     let order_id = stored.order.order_id;
     let (newest, subscribed) = watcher(&app, order_id);
     // Itself included.
     if newest.receiver_count() > FOLLOWERS_OF_AN_ORDER_MAX {
-        return Err(Problem::busy(10, "Too many follow this order already. The order page works without."));
+        return Err(Problem::busy(
+            10,
+            "Too many follow this order already. The order page works without.",
+        ));
     }
     let Some(place) = app.watchers.followers.enter(client, order_id) else {
-        return Err(Problem::busy(10, "Too many follow their orders at once. The order page works without."));
+        return Err(Problem::busy(
+            10,
+            "Too many follow their orders at once. The order page works without.",
+        ));
     };
     let follower = Follower {
         newest: subscribed,
@@ -76,17 +85,23 @@ pub async fn follow<P: Ports>(
         ended: false,
         place,
     };
-    let mut response = Sse::new(events(follower)).keep_alive(KeepAlive::new().interval(HEARTBEAT)).into_response();
+    let mut response = Sse::new(events(follower))
+        .keep_alive(KeepAlive::new().interval(HEARTBEAT))
+        .into_response();
     // Proxies must pass each event on at once.
-    response.headers_mut().insert(HeaderName::from_static("x-accel-buffering"), HeaderValue::from_static("no"));
+    response.headers_mut().insert(
+        HeaderName::from_static("x-accel-buffering"),
+        HeaderValue::from_static("no"),
+    );
     Ok(response)
 }
 
 /// Those who follow an order now, oldest first.
 ///
-/// Whoever would be one too many of an address takes the place of the address's own oldest follower, of the order that it
-/// follows most. When all places are taken, the address that holds most gives one up, unless the newcomer's own holds as many.
-/// A browser that lost its place connects again.
+/// Whoever would be one too many of an address takes the place of the address's own oldest
+/// follower, of the order that it follows most. When all places are taken, the address that holds
+/// most gives one up, unless the newcomer's own holds as many. A browser that lost its place
+/// connects again.
 #[derive(Clone, Default)]
 struct Followers(Arc<Mutex<Following>>);
 
@@ -119,7 +134,10 @@ impl Followers {
     fn enter(&self, client: Client, order_id: OrderId) -> Option<Place> {
         let mut following = self.following();
         let mut of: HashMap<Client, usize> = HashMap::new();
-        following.all.iter().for_each(|seat| *of.entry(seat.client).or_default() += 1);
+        following
+            .all
+            .iter()
+            .for_each(|seat| *of.entry(seat.client).or_default() += 1);
         let own = of.get(&client).copied().unwrap_or_default();
         if own >= FOLLOWERS_OF_A_CLIENT_MAX {
             following.give_up_one_of(client);
@@ -132,20 +150,35 @@ impl Followers {
             following.give_up_one_of(most);
         }
         following.entered += 1;
-        let seat = Seat { id: following.entered, client, order_id, lost: CancellationToken::new() };
+        let seat = Seat {
+            id: following.entered,
+            client,
+            order_id,
+            lost: CancellationToken::new(),
+        };
         following.all.push(seat.clone());
         drop(following);
-        Some(Place { seat, followers: self.clone() })
+        Some(Place {
+            seat,
+            followers: self.clone(),
+        })
     }
 }
 
 impl Following {
     fn give_up_one_of(&mut self, client: Client) {
         let theirs = || self.all.iter().filter(|seat| seat.client == client);
-        let followers = |order_id: OrderId| theirs().filter(|seat| seat.order_id == order_id).count();
+        let followers =
+            |order_id: OrderId| theirs().filter(|seat| seat.order_id == order_id).count();
         // Of equals the first, which is the oldest.
-        let most = theirs().rev().max_by_key(|seat| followers(seat.order_id)).map(|seat| seat.order_id);
-        let oldest = self.all.iter().position(|seat| seat.client == client && Some(seat.order_id) == most);
+        let most = theirs()
+            .rev()
+            .max_by_key(|seat| followers(seat.order_id))
+            .map(|seat| seat.order_id);
+        let oldest = self
+            .all
+            .iter()
+            .position(|seat| seat.client == client && Some(seat.order_id) == most);
         if let Some(oldest) = oldest {
             self.all.remove(oldest).lost.cancel();
         }
@@ -154,13 +187,23 @@ impl Following {
 
 impl Drop for Place {
     fn drop(&mut self) {
-        self.followers.following().all.retain(|seat| seat.id != self.seat.id);
+        self.followers
+            .following()
+            .all
+            .retain(|seat| seat.id != self.seat.id);
     }
 }
 
 /// The order's watcher, started if nobody follows it yet. It ends when the last follower has gone.
-fn watcher<P: Ports>(app: &App<P>, order_id: OrderId) -> (Arc<watch::Sender<i64>>, watch::Receiver<i64>) {
-    let mut orders = app.watchers.orders.lock().unwrap_or_else(PoisonError::into_inner);
+fn watcher<P: Ports>(
+    app: &App<P>,
+    order_id: OrderId,
+) -> (Arc<watch::Sender<i64>>, watch::Receiver<i64>) {
+    let mut orders = app
+        .watchers
+        .orders
+        .lock()
+        .unwrap_or_else(PoisonError::into_inner);
     orders.retain(|_, watcher| watcher.strong_count() > 0);
     if let Some(watcher) = orders.get(&order_id).and_then(Weak::upgrade) {
         let newest = watcher.subscribe();
@@ -173,9 +216,16 @@ fn watcher<P: Ports>(app: &App<P>, order_id: OrderId) -> (Arc<watch::Sender<i64>
     tokio::spawn(async move {
         loop {
             tokio::time::sleep(LOOK_EVERY).await;
-            let Some(watcher) = weak.upgrade() else { return };
+            let Some(watcher) = weak.upgrade() else {
+                return;
+            };
             // A database that is down is looked at again.
-            if let Ok(Some(stored)) = app.ports.orders().load_in(&app.customer_scope(), order_id).await {
+            if let Ok(Some(stored)) = app
+                .ports
+                .orders()
+                .load_in(&app.customer_scope(), order_id)
+                .await
+            {
                 watcher.send_if_modified(|version| {
                     std::mem::replace(version, stored.order.version) != stored.order.version
                 });
@@ -212,7 +262,10 @@ fn events<P: Ports>(follower: Follower<P>) -> impl Stream<Item = Result<Event, I
             let shutdown: CancellationToken = follower.app.settings.shutdown.clone();
             let scope = follower.app.customer_scope();
             let orders = follower.app.ports.orders();
-            let Ok(history) = orders.history(&scope, follower.order_id, follower.after).await else {
+            let Ok(history) = orders
+                .history(&scope, follower.order_id, follower.after)
+                .await
+            else {
                 // A database that is down is looked at again.
                 tokio::select! {
                     () = tokio::time::sleep(LOOK_EVERY) => continue,
@@ -246,7 +299,10 @@ fn events<P: Ports>(follower: Follower<P>) -> impl Stream<Item = Result<Event, I
 }
 
 fn over(status: Status) -> bool {
-    matches!(status, Status::Completed | Status::Cancelled | Status::Failed)
+    matches!(
+        status,
+        Status::Completed | Status::Cancelled | Status::Failed
+    )
 }
 
 /// Nothing more will come.
@@ -264,7 +320,11 @@ fn event(entry: &HistoryEntry) -> Event {
         "at": time_text(entry.at),
         "version": entry.seq,
     });
-    Event::default().id(entry.seq.to_string()).event("status").retry(RECONNECT_AFTER).data(data.to_string())
+    Event::default()
+        .id(entry.seq.to_string())
+        .event("status")
+        .retry(RECONNECT_AFTER)
+        .data(data.to_string())
 }
 
 #[cfg(test)]
@@ -290,16 +350,27 @@ mod tests {
     #[test]
     fn one_client_with_many_streams_takes_nobody_elses_place() {
         let followers = Followers::default();
-        let quiet: Vec<_> = (1..=50).map(|number| followers.enter(client(number), order()).expect("a place")).collect();
+        let quiet: Vec<_> = (1..=50)
+            .map(|number| followers.enter(client(number), order()).expect("a place"))
+            .collect();
         let orders: Vec<_> = (0..50).map(|_| order()).collect();
         // Fifty orders with twenty streams each, from one address.
-        let loud: Vec<_> =
-            (0..20).flat_map(|_| &orders).map(|order| followers.enter(client(99), *order).expect("taken")).collect();
-        assert_eq!(loud.iter().filter(|place| !is_lost(place)).count(), FOLLOWERS_OF_A_CLIENT_MAX);
+        let loud: Vec<_> = (0..20)
+            .flat_map(|_| &orders)
+            .map(|order| followers.enter(client(99), *order).expect("taken"))
+            .collect();
+        assert_eq!(
+            loud.iter().filter(|place| !is_lost(place)).count(),
+            FOLLOWERS_OF_A_CLIENT_MAX
+        );
         assert!(!quiet.iter().any(is_lost), "others keep theirs");
-        // Another customer behind the same address gets a place, and keeps it while the streams go on coming.
+        // Another customer behind the same address gets a place, and keeps it while the streams go
+        // on coming.
         let neighbour = followers.enter(client(99), order()).expect("a place");
-        let _more: Vec<_> = orders.iter().map(|order| followers.enter(client(99), *order).expect("taken")).collect();
+        let _more: Vec<_> = orders
+            .iter()
+            .map(|order| followers.enter(client(99), *order).expect("taken"))
+            .collect();
         assert!(!is_lost(&neighbour));
     }
 
@@ -316,14 +387,20 @@ mod tests {
         let newcomer = followers.enter(client(99), order()).expect("a place");
         assert_eq!(places.iter().filter(|place| is_lost(place)).count(), 1);
         drop(newcomer);
-        assert_eq!(followers.following().all.len(), FOLLOWERS_MAX - 1, "given back");
+        assert_eq!(
+            followers.following().all.len(),
+            FOLLOWERS_MAX - 1,
+            "given back"
+        );
     }
 
     #[test]
     fn a_crowd_of_clients_with_one_stream_each_sends_nobody_away() {
         let followers = Followers::default();
         let of = |number: u32| Client(Some(IpAddr::V4(Ipv4Addr::from_bits(0x0a00_0000 + number))));
-        let crowd: Vec<_> = (0..1_000).map(|number| followers.enter(of(number), order()).expect("a place")).collect();
+        let crowd: Vec<_> = (0..1_000)
+            .map(|number| followers.enter(of(number), order()).expect("a place"))
+            .collect();
         assert!(followers.enter(of(1_000), order()).is_none());
         assert!(!crowd.iter().any(is_lost));
     }

@@ -29,7 +29,13 @@ pub async fn show<P: Ports>(
 /// The journey of the order with this id; whoever calls has checked who asks.
 pub async fn of<P: Ports>(app: &App<P>, id: &str) -> Result<Journey, Problem> {
     let order_id: OrderId = id.parse().map_err(|_| Problem::no_such_order())?;
-    let found = journey(app.ports.orders(), &Timely(app.ports.stock()), &app.staff_scope(), order_id).await?;
+    let found = journey(
+        app.ports.orders(),
+        &Timely(app.ports.stock()),
+        &app.staff_scope(),
+        order_id,
+    )
+    .await?;
     let journey = found.ok_or_else(Problem::no_such_order)?;
     if let Some(error) = &journey.missing {
         tracing::warn!(%error, %order_id, "The timeline of an order lacks a record");
@@ -46,6 +52,11 @@ struct Timely<'a, R>(&'a R);
 impl<R: Reservations> Reservations for Timely<'_, R> {
     async fn reservation(&self, order_id: OrderId) -> Result<Option<Reservation>, Unavailable> {
         let answer = timeout(STOCK_WITHIN, self.0.reservation(order_id)).await;
-        answer.unwrap_or_else(|_| Err(Unavailable::new("stock", format!("no answer in {STOCK_WITHIN:?}"))))
+        answer.unwrap_or_else(|_| {
+            Err(Unavailable::new(
+                "stock",
+                format!("no answer in {STOCK_WITHIN:?}"),
+            ))
+        })
     }
 }

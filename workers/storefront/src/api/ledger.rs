@@ -31,21 +31,31 @@ pub async fn entries<P: Ports>(
     for (name, value) in &query {
         let good = match name.as_str() {
             "limit" => {
-                let asked = value.parse().ok().filter(|limit| (1..=ENTRIES_MAX).contains(limit));
+                let asked = value
+                    .parse()
+                    .ok()
+                    .filter(|limit| (1..=ENTRIES_MAX).contains(limit));
                 asked.map(|asked| limit = asked).is_some()
             }
-            "before" => cursor(value).map(|entry_id| before = Some(entry_id)).is_some(),
+            "before" => cursor(value)
+                .map(|entry_id| before = Some(entry_id))
+                .is_some(),
             _ => false,
         };
         if !good {
-            errors.push(FieldError::new(name, "must be limit (1 to 200) or before (an entry's id), each legal"));
+            errors.push(FieldError::new(
+                name,
+                "must be limit (1 to 200) or before (an entry's id), each legal",
+            ));
         }
     }
     if !errors.is_empty() {
         return Err(Problem::fields(errors));
     }
     let (product, entries) = page(&app, &product_id, before, limit).await?;
-    let next = (entries.len() == limit as usize).then(|| entries.last().map(|entry| &entry.entry_id)).flatten();
+    let next = (entries.len() == limit as usize)
+        .then(|| entries.last().map(|entry| &entry.entry_id))
+        .flatten();
     Ok(Json(json!({
         "product_id": product.product.product_id,
         "entries": entries.iter().map(shown).collect::<Vec<_>>(),
@@ -69,8 +79,19 @@ pub async fn page<P: Ports>(
     limit: u32,
 ) -> Result<(StockedProduct, Vec<Entry>), Problem> {
     let product_id = ProductId::parse(product_id).map_err(|_| Problem::not_found())?;
-    let product = app.ports.stock().product(&product_id).await?.ok_or_else(Problem::not_found)?;
-    Ok((product, app.ports.stock().entries(&product_id, before, limit).await?))
+    let product = app
+        .ports
+        .stock()
+        .product(&product_id)
+        .await?
+        .ok_or_else(Problem::not_found)?;
+    Ok((
+        product,
+        app.ports
+            .stock()
+            .entries(&product_id, before, limit)
+            .await?,
+    ))
 }
 
 fn shown(entry: &Entry) -> Value {
@@ -95,18 +116,31 @@ pub async fn suggestions<P: Ports>(
     staff_only(&app, &headers)?;
     let (mut days, mut errors) = (DAYS, Vec::new());
     for (name, value) in &query {
-        let asked = value.parse().ok().filter(|days| name == "days" && (1..=DAYS_MAX).contains(days));
+        let asked = value
+            .parse()
+            .ok()
+            .filter(|days| name == "days" && (1..=DAYS_MAX).contains(days));
         match asked {
             Some(asked) => days = asked,
-            None => errors.push(FieldError::new(name, format!("must be days, a whole number from 1 to {DAYS_MAX}"))),
+            None => errors.push(FieldError::new(
+                name,
+                format!("must be days, a whole number from 1 to {DAYS_MAX}"),
+            )),
         }
     }
     if !errors.is_empty() {
         return Err(Problem::fields(errors));
     }
-    let reorders =
-        suggest_reorders(app.ports.stock(), app.ports.source(), &app.settings.shops.home().hours, days).await?;
-    Ok(Json(json!({ "days": days, "suggestions": reorders.iter().map(suggested).collect::<Vec<_>>() })))
+    let reorders = suggest_reorders(
+        app.ports.stock(),
+        app.ports.source(),
+        &app.settings.shops.home().hours,
+        days,
+    )
+    .await?;
+    Ok(Json(
+        json!({ "days": days, "suggestions": reorders.iter().map(suggested).collect::<Vec<_>>() }),
+    ))
 }
 
 fn suggested(reorder: &Reorder) -> Value {
@@ -114,7 +148,11 @@ fn suggested(reorder: &Reorder) -> Value {
     fn rounded(number: f64) -> f64 {
         (number * 100.0).round() / 100.0
     }
-    let Reorder { product, sales, suggestion } = reorder;
+    let Reorder {
+        product,
+        sales,
+        suggestion,
+    } = reorder;
     json!({
         "product_id": product.product.product_id,
         "name": product.product.name,

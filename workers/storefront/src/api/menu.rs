@@ -17,7 +17,10 @@ pub async fn list<P: Ports>(State(app): State<App<P>>) -> Result<Json<Value>, Pr
     Ok(Json(menu))
 }
 
-pub async fn one<P: Ports>(State(app): State<App<P>>, Path(id): Path<String>) -> Result<Json<Value>, Problem> {
+pub async fn one<P: Ports>(
+    State(app): State<App<P>>,
+    Path(id): Path<String>,
+) -> Result<Json<Value>, Problem> {
     let id = ProductId::parse(&id).map_err(|_| Problem::not_found())?;
     let products = app.menu.products(&app.ports).await?;
     let found = menu::find(&products, &id).ok_or_else(Problem::not_found)?;

@@ -11,7 +11,9 @@ use app::ports::views::{OrderView, OrderViewReader as _};
 use app::ports::{Source as _, Unavailable};
 use app::use_cases::change_order::{CUSTOMER, ChangeRefusal, cancel_by_customer};
 use app::use_cases::for_customers::{public_note, public_reason};
-use app::use_cases::place_order::{Accepted, Expected, Means, Refusal, Request, ShownLine, place_order};
+use app::use_cases::place_order::{
+    Accepted, Expected, Means, Refusal, Request, ShownLine, place_order,
+};
 use axum::Json;
 use axum::body::Bytes;
 use axum::extract::{Path, Query, State};
@@ -39,12 +41,19 @@ use crate::{App, Observation, Ports, access, digest, random_token, session, staf
 /// Orders of a session listed at once: unless told otherwise, and at most.
 const LIST: u32 = 20;
 const LIST_MAX: u32 = 100;
-/// An order is placed within milliseconds, and within this or not at all as far as its customer can tell.
+/// An order is placed within milliseconds, and within this or not at all as far as its customer can
+/// tell.
 const PLACED_WITHIN: Duration = Duration::from_secs(7);
 
-pub async fn place<P: Ports>(State(app): State<App<P>>, headers: HeaderMap, body: Bytes) -> Result<Response, Problem> {
+pub async fn place<P: Ports>(
+    State(app): State<App<P>>,
+    headers: HeaderMap,
+    body: Bytes,
+) -> Result<Response, Problem> {
     let session = session::of(&headers, &app.settings);
-    let key = headers.get("idempotency-key").map(|key| key.to_str().unwrap_or("\u{7f}").to_owned());
+    let key = headers
+        .get("idempotency-key")
+        .map(|key| key.to_str().unwrap_or("\u{7f}").to_owned());
     let Some(key) = key else {
         return Err(Problem::malformed(
             "Idempotency-Key",
@@ -54,12 +63,19 @@ pub async fn place<P: Ports>(State(app): State<App<P>>, headers: HeaderMap, body
     let mut asked = read(object(&headers, &body)?)?;
     let from_cart = asked.lines.is_none();
     let cart = match (asked.lines.take(), &session) {
-        (Some(lines), _) => Cart { lines, ..Cart::default() },
+        (Some(lines), _) => Cart {
+            lines,
+            ..Cart::default()
+        },
         (None, Some(session)) => app.ports.carts().get(&session.hash).await?,
         (None, None) => Cart::default(),
     };
-    // The order of a cart belongs to the session that begins with it, as one that was placed on the page does.
-    let after = session.as_ref().filter(|_| from_cart).map(|session| session.after_checkout(&key, &app.settings));
+    // The order of a cart belongs to the session that begins with it, as one that was placed on the
+    // page does.
+    let after = session
+        .as_ref()
+        .filter(|_| from_cart)
+        .map(|session| session.after_checkout(&key, &app.settings));
     let owner = after.as_ref().or(session.as_ref());
     let mut request = Request {
         lines: cart.lines.clone(),
@@ -73,7 +89,8 @@ pub async fn place<P: Ports>(State(app): State<App<P>>, headers: HeaderMap, body
     let accepted = accept(&app, request).await?;
     if let (Some(before), Some(after)) = (&session, &after) {
         if !accepted.replayed {
-            // The order stands; what could not be taken out of the cart is taken out by the customer.
+            // The order stands; what could not be taken out of the cart is taken out by the
+            // customer.
             let _ = app.ports.carts().take_out(&before.hash, &cart.lines).await;
         }
         carry_cart(&app, before, after).await;
@@ -84,7 +101,8 @@ pub async fn place<P: Ports>(State(app): State<App<P>>, headers: HeaderMap, body
         response.headers_mut().insert(header::LOCATION, location);
     }
     if lacks_address(&accepted.order)
-        && let Ok(warning) = HeaderValue::from_str(&format!("299 - \"delivery_address {ADDRESS_WARNING}\""))
+        && let Ok(warning) =
+            HeaderValue::from_str(&format!("299 - \"delivery_address {ADDRESS_WARNING}\""))
     {
         response.headers_mut().insert(header::WARNING, warning);
     }
@@ -94,11 +112,15 @@ pub async fn place<P: Ports>(State(app): State<App<P>>, headers: HeaderMap, body
     })
 }
 
-/// The prices that the customer is likely to have seen: of a cart those that it remembers, else those before their last
-/// change. They decide nothing.
+/// The prices that the customer is likely to have seen: of a cart those that it remembers, else
+/// those before their last change. They decide nothing.
 fn remembered<P: Ports>(app: &App<P>, cart: &Cart) -> Vec<ShownLine> {
     let seen = |line: &Line| {
-        let price = cart.seen.get(&line.product_id).copied().or_else(|| app.menu.price_before(&line.product_id));
+        let price = cart
+            .seen
+            .get(&line.product_id)
+            .copied()
+            .or_else(|| app.menu.price_before(&line.product_id));
         price.map(|unit_price_minor| ShownLine {
             product_id: line.product_id.clone(),
             quantity: None,
@@ -125,9 +147,16 @@ pub async fn accept<P: Ports>(app: &App<P>, request: Request) -> Result<Accepted
     // Before the whole request is given up: the customer keeps the form and its key.
     let placed = timeout(PLACED_WITHIN, placing).await;
     let accepted = placed.unwrap_or_else(|_| {
-        Err(Refusal::Uncertain(Unavailable::new("orders", format!("no answer in {PLACED_WITHIN:?}"))))
+        Err(Refusal::Uncertain(Unavailable::new(
+            "orders",
+            format!("no answer in {PLACED_WITHIN:?}"),
+        )))
     })?;
-    app.ports.observe(if accepted.replayed { Observation::Replayed } else { Observation::Accepted });
+    app.ports.observe(if accepted.replayed {
+        Observation::Replayed
+    } else {
+        Observation::Accepted
+    });
     Ok(accepted)
 }
 
@@ -142,13 +171,19 @@ fn read(body: Map<String, Value>) -> Result<Asked, Problem> {
     let mut errors = Vec::new();
     let mut fields = Fields::new(body, "", &mut errors);
     let customer = fields.object("customer");
-    let order_type = fields.optional_text("order_type").unwrap_or_else(|| "pickup".to_owned());
-    let location = fields.optional_text("location_id").map(|id| LocationId::parse(&id));
+    let order_type = fields
+        .optional_text("order_type")
+        .unwrap_or_else(|| "pickup".to_owned());
+    let location = fields
+        .optional_text("location_id")
+        .map(|id| LocationId::parse(&id));
     if let Some(Err(error)) = &location {
         fields.wrong("location_id", error.message.clone());
     }
     let pickup_at = fields.time("pickup_at");
-    let special_instructions = fields.optional_text("special_instructions").unwrap_or_default();
+    let special_instructions = fields
+        .optional_text("special_instructions")
+        .unwrap_or_default();
     let address = match fields.take("delivery_address") {
         None => None,
         Some(Value::Object(address)) => Some(address),
@@ -183,7 +218,11 @@ fn read(body: Map<String, Value>) -> Result<Asked, Problem> {
     };
     fields.finish();
     let mut person = Fields::new(customer, "customer", &mut errors);
-    let (name, phone, email) = (person.text("name"), person.text("phone"), person.text("email"));
+    let (name, phone, email) = (
+        person.text("name"),
+        person.text("phone"),
+        person.text("email"),
+    );
     person.finish();
     let mut wishes = Fields::new(notify, "notify", &mut errors);
     let usual = Preferences::default();
@@ -215,27 +254,48 @@ fn read(body: Map<String, Value>) -> Result<Asked, Problem> {
         session_hash: None,
         other_sessions: Vec::new(),
         traceparent: chassis::trace::current(),
-        expected: Expected { total_minor: expected_total_minor, cart_version, lines: Vec::new() },
+        expected: Expected {
+            total_minor: expected_total_minor,
+            cart_version,
+            lines: Vec::new(),
+        },
     };
     Ok(Asked { request, lines })
 }
 
-/// From this version on a delivery needs an address; before, it is accepted without one and the answer has a warning.
+/// From this version on a delivery needs an address; before, it is accepted without one and the
+/// answer has a warning.
 const ADDRESS_REQUIRED_FROM: (u64, u64) = (0, 2);
 
 /// Whether a version of ours, such as `0.2.0`, refuses a delivery without an address.
 fn requires_address(version: &str) -> bool {
-    let mut numbers = version.split('.').map(|number| number.parse().unwrap_or_default());
-    (numbers.next().unwrap_or_default(), numbers.next().unwrap_or_default()) >= ADDRESS_REQUIRED_FROM
+    let mut numbers = version
+        .split('.')
+        .map(|number| number.parse().unwrap_or_default());
+    (
+        numbers.next().unwrap_or_default(),
+        numbers.next().unwrap_or_default(),
+    ) >= ADDRESS_REQUIRED_FROM
 }
 
-fn read_address(address: Map<String, Value>, errors: &mut Vec<domain::FieldError>) -> Option<DeliveryAddress> {
+fn read_address(
+    address: Map<String, Value>,
+    errors: &mut Vec<domain::FieldError>,
+) -> Option<DeliveryAddress> {
     let mut fields = Fields::new(address, "delivery_address", errors);
-    let [line1, line2, city, postal_code, note] =
-        ["line1", "line2", "city", "postal_code", "note"].map(|name| fields.optional_text(name).unwrap_or_default());
+    let [line1, line2, city, postal_code, note] = ["line1", "line2", "city", "postal_code", "note"]
+        .map(|name| fields.optional_text(name).unwrap_or_default());
     fields.finish();
-    let written = Written { line1: &line1, line2: &line2, city: &city, postal_code: &postal_code, note: &note };
-    DeliveryAddress::parse(written).map_err(|wrong| errors.extend(wrong)).ok()
+    let written = Written {
+        line1: &line1,
+        line2: &line2,
+        city: &city,
+        postal_code: &postal_code,
+        note: &note,
+    };
+    DeliveryAddress::parse(written)
+        .map_err(|wrong| errors.extend(wrong))
+        .ok()
 }
 
 fn read_items(items: Vec<Value>, errors: &mut Vec<domain::FieldError>) -> Lines {
@@ -255,7 +315,10 @@ fn read_items(items: Vec<Value>, errors: &mut Vec<domain::FieldError>) -> Lines 
         let quantity = fields.quantity("quantity");
         fields.finish();
         if let (Ok(product_id), Some(quantity)) = (product_id, quantity) {
-            lines.push(Line { product_id, quantity });
+            lines.push(Line {
+                product_id,
+                quantity,
+            });
         }
     }
     Lines::merge(lines).unwrap_or_else(|error| {
@@ -285,14 +348,17 @@ fn receipt(accepted: &Accepted) -> Value {
 }
 
 /// What a client reads that orders a delivery without saying where to.
-const ADDRESS_WARNING: &str = "is required for a delivery from version 0.2.0 on; until then the shop has to call";
+const ADDRESS_WARNING: &str =
+    "is required for a delivery from version 0.2.0 on; until then the shop has to call";
 
 fn lacks_address(order: &Order) -> bool {
     order.order_type == OrderType::Delivery && order.delivery_address.is_none()
 }
 
 fn links(order: &Order, token: Option<&str>) -> Value {
-    let query = token.map(|token| format!("?token={token}")).unwrap_or_default();
+    let query = token
+        .map(|token| format!("?token={token}"))
+        .unwrap_or_default();
     let api = format!("/api/v1/orders/{}", order.order_id);
     json!({
         "self": format!("{api}{query}"),
@@ -316,10 +382,18 @@ pub async fn show<P: Ports>(
     if staff_of(&app, &headers).is_none() {
         hide_notes(&mut body, &stored.order, &history);
     }
-    body["ticket"] = app.ports.orders().tickets(&scope, &[order_id]).await?.first().map_or(Value::Null, ticket);
+    body["ticket"] = app
+        .ports
+        .orders()
+        .tickets(&scope, &[order_id])
+        .await?
+        .first()
+        .map_or(Value::Null, ticket);
     body["shipment"] = match app.ports.orders().shipment(&scope, order_id).await? {
         // It has its number when it is to be made, and is on its way when staff hand it over.
-        Some(Shipment { tracking_number, .. }) => {
+        Some(Shipment {
+            tracking_number, ..
+        }) => {
             let left = history.iter().find(|entry| entry.to == Status::Completed);
             json!({ "tracking_number": tracking_number, "shipped_at": left.map(|entry| time_text(entry.at)) })
         }
@@ -333,8 +407,8 @@ pub fn ticket(ticket: &Ticket) -> Value {
     json!({ "day": ticket.day.to_string(), "position": ticket.position, "slot_at": slot_at })
 }
 
-/// A session's own orders, from the order view; from the orders themselves when the view does not answer. The view may be
-/// a moment behind.
+/// A session's own orders, from the order view; from the orders themselves when the view does not
+/// answer. The view may be a moment behind.
 pub async fn list<P: Ports>(
     State(app): State<App<P>>,
     Query(query): Query<HashMap<String, String>>,
@@ -344,7 +418,10 @@ pub async fn list<P: Ports>(
     for (name, value) in &query {
         let good = match name.as_str() {
             "limit" => {
-                let asked = value.parse().ok().filter(|limit| (1..=LIST_MAX).contains(limit));
+                let asked = value
+                    .parse()
+                    .ok()
+                    .filter(|limit| (1..=LIST_MAX).contains(limit));
                 asked.map(|asked| limit = asked).is_some()
             }
             "before" => value.parse().map(|id: OrderId| before = Some(id)).is_ok(),
@@ -372,8 +449,12 @@ pub async fn list<P: Ports>(
     for view in &mut views {
         view.reason = public_reason(view.reason.as_deref()).map(str::to_owned);
     }
-    let next = (views.len() == limit as usize).then(|| views.last().map(|view| view.order_id)).flatten();
-    Ok(Json(json!({ "orders": views, "next_before": next, "source": source })))
+    let next = (views.len() == limit as usize)
+        .then(|| views.last().map(|view| view.order_id))
+        .flatten();
+    Ok(Json(
+        json!({ "orders": views, "next_before": next, "source": source }),
+    ))
 }
 
 /// Ids of one browser that the order view is asked about: it takes a query for each.
@@ -381,8 +462,8 @@ const VIEW_QUERIES_MAX: usize = 8;
 /// For the order view to answer: the orders themselves are slower to list, and newer.
 const VIEWED_WITHIN: Duration = Duration::from_millis(500);
 
-/// The newest orders of a browser's sessions, from the order view. `None` when it does not answer in time, or would be asked
-/// too often.
+/// The newest orders of a browser's sessions, from the order view. `None` when it does not answer
+/// in time, or would be asked too often.
 async fn views_of<P: Ports>(
     app: &App<P>,
     session: &Session,
@@ -393,7 +474,9 @@ async fn views_of<P: Ports>(
     if hashes.len() > VIEW_QUERIES_MAX {
         return None;
     }
-    let each = hashes.iter().map(|hash| app.ports.views().of_session(&scope, hash, limit, before));
+    let each = hashes
+        .iter()
+        .map(|hash| app.ports.views().of_session(&scope, hash, limit, before));
     let why = match timeout(VIEWED_WITHIN, try_join_all(each)).await {
         Ok(Ok(views)) => return Some(newest(views, limit)),
         Ok(Err(error)) => error.to_string(),
@@ -410,8 +493,17 @@ async fn orders_of<P: Ports>(
     limit: u32,
     before: Option<OrderId>,
 ) -> Result<Vec<OrderView>, Unavailable> {
-    let filter = OrderFilter { statuses: Vec::new(), limit, before, session_hashes: session.hashes() };
-    let stored = app.ports.orders().list_stored(&app.customer_scope(), &filter).await?;
+    let filter = OrderFilter {
+        statuses: Vec::new(),
+        limit,
+        before,
+        session_hashes: session.hashes(),
+    };
+    let stored = app
+        .ports
+        .orders()
+        .list_stored(&app.customer_scope(), &filter)
+        .await?;
     Ok(stored.iter().map(OrderView::of).collect())
 }
 
@@ -452,11 +544,19 @@ pub async fn cancel_visible<P: Ports>(
     // Who may do so was decided when the order was found.
     let (scope, order_id) = (app.customer_scope(), stored.order.order_id);
     let orders = app.ports.orders();
-    cancel_by_customer(orders, app.ports.source(), &app.maker(), &scope, order_id, actor).await
+    cancel_by_customer(
+        orders,
+        app.ports.source(),
+        &app.maker(),
+        &scope,
+        order_id,
+        actor,
+    )
+    .await
 }
 
-/// The order, for its owner's session, whoever has its tracking token, and staff. For anybody else it is exactly as
-/// if it did not exist.
+/// The order, for its owner's session, whoever has its tracking token, and staff. For anybody else
+/// it is exactly as if it did not exist.
 pub async fn visible<P: Ports>(
     app: &App<P>,
     action: Action,
@@ -468,11 +568,24 @@ pub async fn visible<P: Ports>(
     let event = access::event_of(staff.as_ref().err().copied());
     let not_found = || Problem::not_found().noting(event);
     let order_id: OrderId = id.parse().map_err(|_| not_found())?;
-    let stored = app.ports.orders().load_in(&app.customer_scope(), order_id).await?.ok_or_else(not_found)?;
-    let by_token = tracking::is_carried(&stored.tracking_token, order_id, query, headers, &app.settings);
+    let stored = app
+        .ports
+        .orders()
+        .load_in(&app.customer_scope(), order_id)
+        .await?
+        .ok_or_else(not_found)?;
+    let by_token = tracking::is_carried(
+        &stored.tracking_token,
+        order_id,
+        query,
+        headers,
+        &app.settings,
+    );
     let by_session = || {
         let session = session::of(headers, &app.settings);
-        session.zip(stored.session_hash.as_ref()).is_some_and(|(session, owner)| session.owns(owner))
+        session
+            .zip(stored.session_hash.as_ref())
+            .is_some_and(|(session, owner)| session.owns(owner))
     };
     let owned = by_token || by_session();
     // An order of another location is none of a member of staff's business, whatever their role.
@@ -485,9 +598,13 @@ pub async fn visible<P: Ports>(
     }
 }
 
-/// The history of an order that was just changed. The change stands, so that it is answered as made even where its history
-/// cannot be read now: then there is none in the answer.
-pub async fn history_after<P: Ports>(app: &App<P>, scope: &Scope, order: &Order) -> Vec<HistoryEntry> {
+/// The history of an order that was just changed. The change stands, so that it is answered as made
+/// even where its history cannot be read now: then there is none in the answer.
+pub async fn history_after<P: Ports>(
+    app: &App<P>,
+    scope: &Scope,
+    order: &Order,
+) -> Vec<HistoryEntry> {
     app.ports.orders().history(scope, order.order_id, 0).await.unwrap_or_else(|error| {
         tracing::warn!(%error, order_id = %order.order_id, "An order was changed, and is answered without its history");
         Vec::new()
@@ -509,7 +626,12 @@ fn told(order: &Order, history: &[HistoryEntry]) -> Value {
 /// Takes out what staff wrote for each other.
 fn hide_notes(body: &mut Value, order: &Order, history: &[HistoryEntry]) {
     body["reason"] = json!(public_reason(order.reason.as_deref()));
-    for (shown, entry) in body["history"].as_array_mut().into_iter().flatten().zip(history) {
+    for (shown, entry) in body["history"]
+        .as_array_mut()
+        .into_iter()
+        .flatten()
+        .zip(history)
+    {
         shown["note"] = json!(public_note(entry));
     }
 }
@@ -524,7 +646,10 @@ fn tagged(order: &Order, body: Value) -> Response {
 
 pub fn summary(order: &Order) -> Value {
     let items = order.items.iter().map(|item| {
-        let line_total = item.unit_price.times(item.quantity.get()).unwrap_or(item.unit_price);
+        let line_total = item
+            .unit_price
+            .times(item.quantity.get())
+            .unwrap_or(item.unit_price);
         json!({
             "product_id": item.product_id,
             "name": item.name,

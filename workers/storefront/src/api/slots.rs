@@ -36,15 +36,25 @@ pub async fn list<P: Ports>(
 ) -> Result<Json<Value>, Problem> {
     let known = ["date", "location_id"];
     let unknown = query.keys().filter(|name| !known.contains(&name.as_str()));
-    let mut errors: Vec<_> = unknown.map(|name| FieldError::new(name, "is not a known field")).collect();
-    let location_id = query.get("location_id").map(|id| LocationId::parse(id)).transpose().unwrap_or_else(|error| {
-        errors.push(error);
-        None
-    });
-    let shop = app.settings.shops.named(location_id.as_ref()).unwrap_or_else(|error| {
-        errors.push(error);
-        app.settings.shops.home()
-    });
+    let mut errors: Vec<_> = unknown
+        .map(|name| FieldError::new(name, "is not a known field"))
+        .collect();
+    let location_id = query
+        .get("location_id")
+        .map(|id| LocationId::parse(id))
+        .transpose()
+        .unwrap_or_else(|error| {
+            errors.push(error);
+            None
+        });
+    let shop = app
+        .settings
+        .shops
+        .named(location_id.as_ref())
+        .unwrap_or_else(|error| {
+            errors.push(error);
+            app.settings.shops.home()
+        });
     let date = date_of(&app, &shop, query.get("date")).unwrap_or_else(|error| {
         errors.push(error);
         app.ports.source().now().date()
@@ -57,7 +67,8 @@ pub async fn list<P: Ports>(
         json!({
             "starts_at": time_text(offered.slot.starts_at),
             "ends_at": time_text(offered.slot.ends_at),
-            // As the pages show it: the script has no rules of its own for the hour that a clock shows twice.
+            // As the pages show it: the script has no rules of its own for the hour that a clock
+            // shows twice.
             "local_time": shop.hours.zone.clock_text(offered.slot.starts_at),
             "capacity": shop.slots.capacity,
             "left": offered.left,
@@ -88,12 +99,16 @@ fn date_of<P: Ports>(app: &App<P>, shop: &Shop, text: Option<&String>) -> Result
     let date = Date::parse(text, format_description!("[year]-[month]-[day]"));
     let date = date.map_err(|_| FieldError::new("date", "must be a date such as 2026-11-21"))?;
     if date < today || date > shop.hours.zone.date_of(now + PICKUP_AHEAD) {
-        return Err(FieldError::new("date", "must be today or one of the next seven days"));
+        return Err(FieldError::new(
+            "date",
+            "must be today or one of the next seven days",
+        ));
     }
     Ok(date)
 }
 
-/// For the database to say how many places are taken, where it has said it before or the page can do without.
+/// For the database to say how many places are taken, where it has said it before or the page can
+/// do without.
 const TAKEN_WITHIN: Duration = Duration::from_millis(500);
 /// Days of locations whose places are remembered: a week of twenty locations.
 const REMEMBERED_MAX: usize = 160;
@@ -114,25 +129,36 @@ pub struct Day {
     pub as_of: Option<Timestamp>,
 }
 
-/// Returns the slots of a date that are not too far ahead, with the places left in each as they are now: an order that comes
-/// first takes its place first. While the database does not answer, they are as they were when it last did: a place is counted again when it is
-/// taken.
+/// Returns the slots of a date that are not too far ahead, with the places left in each as they are
+/// now: an order that comes first takes its place first. While the database does not answer, they
+/// are as they were when it last did: a place is counted again when it is taken.
 ///
 /// # Errors
 /// When the database does not answer and never said anything about that date.
 pub async fn offered<P: Ports>(app: &App<P>, shop: &Shop, date: Date) -> Result<Day, Problem> {
     let slots = shop.hours.slots(date, shop.slots);
     let (Some(first), Some(last)) = (slots.first(), slots.last()) else {
-        return Ok(Day { slots: Vec::new(), as_of: None });
+        return Ok(Day {
+            slots: Vec::new(),
+            as_of: None,
+        });
     };
     let now = app.ports.source().now();
     let key = (shop.tenant_id.clone(), shop.location_id.clone(), date);
     let remembered = app.taken.of(&key);
-    let asked = app.ports.orders().taken(&shop.tenant_id, &shop.location_id, first.starts_at, last.ends_at);
+    let asked = app.ports.orders().taken(
+        &shop.tenant_id,
+        &shop.location_id,
+        first.starts_at,
+        last.ends_at,
+    );
     let answer = match &remembered {
         None => asked.await,
         Some(_) => timeout(TAKEN_WITHIN, asked).await.unwrap_or_else(|_| {
-            Err(Unavailable::new("orders", format!("no answer in {TAKEN_WITHIN:?} about the places of {date}")))
+            Err(Unavailable::new(
+                "orders",
+                format!("no answer in {TAKEN_WITHIN:?} about the places of {date}"),
+            ))
         }),
     };
     let (taken, as_of) = match (answer, remembered) {
@@ -148,25 +174,40 @@ pub async fn offered<P: Ports>(app: &App<P>, shop: &Shop, date: Date) -> Result<
         (Err(error), None) => return Err(error.into()),
     };
     let offer = |slot: Slot| Offered {
-        left: shop.slots.capacity.saturating_sub(taken.get(&slot.starts_at).copied().unwrap_or_default()),
+        left: shop
+            .slots
+            .capacity
+            .saturating_sub(taken.get(&slot.starts_at).copied().unwrap_or_default()),
         past: is_past(slot.starts_at, now),
         slot,
     };
     // Of the last day, the slots up to this time of day: a later one cannot be ordered yet.
-    let slots = slots.into_iter().filter(|slot| !is_too_far_ahead(slot.starts_at, now));
-    Ok(Day { slots: slots.map(offer).collect(), as_of })
+    let slots = slots
+        .into_iter()
+        .filter(|slot| !is_too_far_ahead(slot.starts_at, now));
+    Ok(Day {
+        slots: slots.map(offer).collect(),
+        as_of,
+    })
 }
 
 impl TakenPlaces {
     fn of(&self, key: &DayOf) -> Option<(Timestamp, Taken)> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).get(key).cloned()
+        self.0
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .get(key)
+            .cloned()
     }
 
     fn remember(&self, key: DayOf, at: Timestamp, taken: Taken) {
         let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if known.len() >= REMEMBERED_MAX && !known.contains_key(&key) {
             // Days that have passed are the oldest.
-            let oldest = known.iter().min_by_key(|(_, (at, _))| *at).map(|(key, _)| key.clone());
+            let oldest = known
+                .iter()
+                .min_by_key(|(_, (at, _))| *at)
+                .map(|(key, _)| key.clone());
             if let Some(key) = oldest {
                 known.remove(&key);
             }

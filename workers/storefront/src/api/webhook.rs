@@ -1,7 +1,8 @@
 //! `POST /webhooks/payment`: what the gateway tells by itself.
 //!
-//! A hint and nothing more: the outcome of a charge is what the gateway answers to the payment worker, which asks until
-//! it knows. So a webhook that is lost, doubled, late or early changes nothing. It is checked like any input.
+//! A hint and nothing more: the outcome of a charge is what the gateway answers to the payment
+//! worker, which asks until it knows. So a webhook that is lost, doubled, late or early changes
+//! nothing. It is checked like any input.
 
 use app::ports::Source as _;
 use axum::body::Bytes;
@@ -19,15 +20,25 @@ pub async fn payment<P: Ports>(
     headers: HeaderMap,
     body: Bytes,
 ) -> Result<StatusCode, Problem> {
-    let signed = headers.get(signature::HEADER).and_then(|header| header.to_str().ok()).unwrap_or_default();
+    let signed = headers
+        .get(signature::HEADER)
+        .and_then(|header| header.to_str().ok())
+        .unwrap_or_default();
     let now = app.ports.source().now().unix_timestamp();
     let verified = |secret: &str| signature::verify(secret, signed, &body, now).then_some(());
-    let sender = app.settings.webhook_secret.find(verified).map_or(Actor::Visitor, |()| Actor::Gateway);
+    let sender = app
+        .settings
+        .webhook_secret
+        .find(verified)
+        .map_or(Actor::Visitor, |()| Actor::Gateway);
     if may(sender, Action::ReceiveWebhook, Resource::Shop).is_err() {
         let why = "is missing, not the gateway's, or older than five minutes";
-        return Err(Problem::malformed(signature::HEADER, why).noting(SecurityEvent::WebhookRefused));
+        return Err(
+            Problem::malformed(signature::HEADER, why).noting(SecurityEvent::WebhookRefused)
+        );
     }
-    let event: Value = serde_json::from_slice(&body).map_err(|error| Problem::malformed("body", error.to_string()))?;
+    let event: Value = serde_json::from_slice(&body)
+        .map_err(|error| Problem::malformed("body", error.to_string()))?;
     let text = |field: &str| event.get(field).and_then(Value::as_str);
     let (Some(event_id), Some(kind)) = (text("event_id"), text("type")) else {
         return Err(Problem::malformed("body", "must have event_id and type"));

@@ -27,8 +27,8 @@ use domain::{FieldError, Timestamp};
 use super::lookup::{follow, not_found};
 use super::slots::{choice, wanted_time};
 use super::views::{
-    CartPage, CheckoutForm, CheckoutPage, ErrorView, HistoryView, LineView, MenuPage, MenuSection, OrderFragment,
-    OrderLineView, OrderPage, OrderView, ProductCard, Shell, ShownOrder, StepView,
+    CartPage, CheckoutForm, CheckoutPage, ErrorView, HistoryView, LineView, MenuPage, MenuSection,
+    OrderFragment, OrderLineView, OrderPage, OrderView, ProductCard, Shell, ShownOrder, StepView,
 };
 use super::{kept_form, page};
 use crate::api::PricedLine;
@@ -39,11 +39,19 @@ use crate::security::wants_page;
 use crate::session::Session;
 use crate::{App, Ports, api, menu, random_token, session, tracking};
 
-pub async fn show_menu<P: Ports>(State(app): State<App<P>>, headers: HeaderMap) -> Result<Response, Problem> {
+pub async fn show_menu<P: Ports>(
+    State(app): State<App<P>>,
+    headers: HeaderMap,
+) -> Result<Response, Problem> {
     let products = app.menu.products(&app.ports).await?;
     let session = session::of_or_new(&headers, &app.settings);
     // The count in the header is a convenience: without the carts it is zero, and the page stands.
-    let cart = app.ports.carts().get(&session.hash).await.unwrap_or_default();
+    let cart = app
+        .ports
+        .carts()
+        .get(&session.hash)
+        .await
+        .unwrap_or_default();
     let section = |kind: ProductType| MenuSection {
         title: match kind {
             ProductType::Coffee => "Coffee",
@@ -57,18 +65,36 @@ pub async fn show_menu<P: Ports>(State(app): State<App<P>>, headers: HeaderMap) 
             .map(|product| card(product, &cart))
             .collect(),
     };
-    let sections = ProductType::ALL.map(section).into_iter().filter(|section| !section.products.is_empty()).collect();
-    let shell = Shell { cart_count: Some(cart.lines.units()), ..Shell::of(&app) };
+    let sections = ProductType::ALL
+        .map(section)
+        .into_iter()
+        .filter(|section| !section.products.is_empty())
+        .collect();
+    let shell = Shell {
+        cart_count: Some(cart.lines.units()),
+        ..Shell::of(&app)
+    };
     let as_of = products.as_of.map(|at| time_of(&app, at));
-    let page = page(&MenuPage { shell, sections, as_of })?;
+    let page = page(&MenuPage {
+        shell,
+        sections,
+        as_of,
+    })?;
     Ok(session.onto(page))
 }
 
 fn card(stocked: &StockedProduct, cart: &Cart) -> ProductCard {
     let product = &stocked.product;
-    let in_cart = cart.lines.iter().find(|line| line.product_id == product.product_id);
+    let in_cart = cart
+        .lines
+        .iter()
+        .find(|line| line.product_id == product.product_id);
     let in_cart = in_cart.map_or(0, |line| line.quantity.get());
-    let may = stocked.counters.available.clamp(0, i64::from(Quantity::MAX)) - i64::from(in_cart);
+    let may = stocked
+        .counters
+        .available
+        .clamp(0, i64::from(Quantity::MAX))
+        - i64::from(in_cart);
     ProductCard {
         product_id: product.product_id.to_string(),
         name: product.name.clone(),
@@ -93,18 +119,43 @@ pub fn badge(stocked: &StockedProduct) -> String {
 
 /// The count in the header is a convenience: without the carts it is zero, and the page stands.
 pub async fn shell<P: Ports>(app: &App<P>, session: &Session) -> Shell {
-    let cart = app.ports.carts().get(&session.hash).await.unwrap_or_default();
-    Shell { cart_count: Some(cart.lines.units()), ..Shell::of(app) }
+    let cart = app
+        .ports
+        .carts()
+        .get(&session.hash)
+        .await
+        .unwrap_or_default();
+    Shell {
+        cart_count: Some(cart.lines.units()),
+        ..Shell::of(app)
+    }
 }
 
-pub async fn cart<P: Ports>(State(app): State<App<P>>, headers: HeaderMap) -> Result<Response, Problem> {
+pub async fn cart<P: Ports>(
+    State(app): State<App<P>>,
+    headers: HeaderMap,
+) -> Result<Response, Problem> {
     let session = session::of_or_new(&headers, &app.settings);
     let cart = app.ports.carts().get(&session.hash).await?;
     let receipt = receipt_of(&app, &cart).await?;
     let blocked = receipt.lines.iter().any(|line| line.conflict.is_some());
-    let shell = Shell { cart_count: Some(cart.lines.units()), ..Shell::of(&app) };
-    let Receipt { lines, totals: [subtotal, tax, total], .. } = receipt;
-    Ok(session.onto(page(&CartPage { shell, lines, subtotal, tax, total, blocked })?))
+    let shell = Shell {
+        cart_count: Some(cart.lines.units()),
+        ..Shell::of(&app)
+    };
+    let Receipt {
+        lines,
+        totals: [subtotal, tax, total],
+        ..
+    } = receipt;
+    Ok(session.onto(page(&CartPage {
+        shell,
+        lines,
+        subtotal,
+        tax,
+        total,
+        blocked,
+    })?))
 }
 
 /// A cart with its prices in words, and what a form sends back of them.
@@ -122,7 +173,12 @@ async fn receipt_of<P: Ports>(app: &App<P>, cart: &Cart) -> Result<Receipt, Prob
     let shown = ShownOrder::of(&priced);
     let totals = [priced.subtotal, priced.tax, priced.total].map(|money| money.to_string());
     let lines = priced.lines.into_iter().map(line_view).collect();
-    Ok(Receipt { units: cart.lines.units(), lines, totals, shown })
+    Ok(Receipt {
+        units: cart.lines.units(),
+        lines,
+        totals,
+        shown,
+    })
 }
 
 fn line_view(line: PricedLine) -> LineView {
@@ -130,14 +186,24 @@ fn line_view(line: PricedLine) -> LineView {
     LineView {
         product_id: line.line.product_id.to_string(),
         quantity: line.line.quantity.get(),
-        max: line.left.unwrap_or_default().clamp(1, i64::from(Quantity::MAX)),
-        left: line.left.filter(|left| *left > 0 && *left < i64::from(Quantity::MAX)),
+        max: line
+            .left
+            .unwrap_or_default()
+            .clamp(1, i64::from(Quantity::MAX)),
+        left: line
+            .left
+            .filter(|left| *left > 0 && *left < i64::from(Quantity::MAX)),
         unit_price: line.unit_price.to_string(),
         line_total: line.line_total.to_string(),
         price_change: changed.map(|seen| {
-            format!("The price of {} changed from {seen} to {} since you added it.", line.name, line.unit_price)
+            format!(
+                "The price of {} changed from {seen} to {} since you added it.",
+                line.name, line.unit_price
+            )
         }),
-        conflict: line.conflict.map(|conflict| sentence(conflict.strip_prefix("is ").unwrap_or(&conflict))),
+        conflict: line
+            .conflict
+            .map(|conflict| sentence(conflict.strip_prefix("is ").unwrap_or(&conflict))),
         name: line.name,
         image_url: line.image_url,
     }
@@ -149,7 +215,10 @@ pub async fn add<P: Ports>(
     headers: HeaderMap,
     Form(form): Form<HashMap<String, String>>,
 ) -> Result<Response, Problem> {
-    let line = Line { product_id: product_id(form.get("product_id"))?, quantity: quantity(&form)? };
+    let line = Line {
+        product_id: product_id(form.get("product_id"))?,
+        quantity: quantity(&form)?,
+    };
     let session = session::of_or_new(&headers, &app.settings);
     let cart = api::add_to_cart(&app, client, &session, &line).await?;
     // A script wants the new count, a browser the page it came from.
@@ -158,7 +227,9 @@ pub async fn add<P: Ports>(
     } else {
         Redirect::to("/cart").into_response()
     };
-    response.headers_mut().insert("x-cart-count", HeaderValue::from(cart.lines.units()));
+    response
+        .headers_mut()
+        .insert("x-cart-count", HeaderValue::from(cart.lines.units()));
     Ok(session.onto(response))
 }
 
@@ -170,7 +241,11 @@ pub async fn set<P: Ports>(
 ) -> Result<Response, Problem> {
     let (id, quantity) = (product_id(Some(&id))?, quantity(&form)?);
     if let Some(session) = session::of(&headers, &app.settings) {
-        app.ports.carts().set(&session.hash, &id, quantity).await.map_err(|error| Problem::cart_uncertain(&error))?;
+        app.ports
+            .carts()
+            .set(&session.hash, &id, quantity)
+            .await
+            .map_err(|error| Problem::cart_uncertain(&error))?;
     }
     Ok(Redirect::to("/cart").into_response())
 }
@@ -182,34 +257,59 @@ pub async fn remove<P: Ports>(
 ) -> Result<Response, Problem> {
     let id = product_id(Some(&id))?;
     if let Some(session) = session::of(&headers, &app.settings) {
-        app.ports.carts().remove(&session.hash, &id).await.map_err(|error| Problem::cart_uncertain(&error))?;
+        app.ports
+            .carts()
+            .remove(&session.hash, &id)
+            .await
+            .map_err(|error| Problem::cart_uncertain(&error))?;
     }
     Ok(Redirect::to("/cart").into_response())
 }
 
-pub async fn clear<P: Ports>(State(app): State<App<P>>, headers: HeaderMap) -> Result<Response, Problem> {
+pub async fn clear<P: Ports>(
+    State(app): State<App<P>>,
+    headers: HeaderMap,
+) -> Result<Response, Problem> {
     if let Some(session) = session::of(&headers, &app.settings) {
-        app.ports.carts().clear(&session.hash).await.map_err(|error| Problem::cart_uncertain(&error))?;
+        app.ports
+            .carts()
+            .clear(&session.hash)
+            .await
+            .map_err(|error| Problem::cart_uncertain(&error))?;
     }
     Ok(Redirect::to("/cart").into_response())
 }
 
 fn product_id(text: Option<&String>) -> Result<ProductId, Problem> {
     let text = text.map(String::as_str).unwrap_or_default();
-    let unknown = |error| Problem { detail: "There is no such product.".to_owned(), ..Problem::fields(vec![error]) };
+    let unknown = |error| Problem {
+        detail: "There is no such product.".to_owned(),
+        ..Problem::fields(vec![error])
+    };
     ProductId::parse(text).map_err(unknown)
 }
 
 fn quantity(form: &HashMap<String, String>) -> Result<Quantity, Problem> {
-    let quantity = form.get("quantity").and_then(|text| text.trim().parse().ok()).and_then(Quantity::new);
+    let quantity = form
+        .get("quantity")
+        .and_then(|text| text.trim().parse().ok())
+        .and_then(Quantity::new);
     quantity.ok_or_else(|| {
         let wrong = Problem::field("quantity", "must be a whole number from 1 to 99");
-        Problem { detail: "Choose a whole number from 1 to 99.".to_owned(), ..wrong }
+        Problem {
+            detail: "Choose a whole number from 1 to 99.".to_owned(),
+            ..wrong
+        }
     })
 }
 
-pub async fn checkout<P: Ports>(State(app): State<App<P>>, headers: HeaderMap) -> Result<Response, Problem> {
-    let Some(session) = session::of(&headers, &app.settings) else { return Ok(Redirect::to("/cart").into_response()) };
+pub async fn checkout<P: Ports>(
+    State(app): State<App<P>>,
+    headers: HeaderMap,
+) -> Result<Response, Problem> {
+    let Some(session) = session::of(&headers, &app.settings) else {
+        return Ok(Redirect::to("/cart").into_response());
+    };
     let form = CheckoutForm {
         order_type: "pickup".to_owned(),
         payment_token: "tok_ok".to_owned(),
@@ -248,7 +348,8 @@ async fn again<P: Ports>(
     };
     let page = match receipt {
         Ok(receipt) => form_page(app, form, errors, receipt).await?,
-        // What was written is worth more than what the cart costs now: that is compared when the order is placed.
+        // What was written is worth more than what the cart costs now: that is compared when the
+        // order is placed.
         Err(_) => kept_form::render(app, form, errors, false)?,
     };
     // One that came without a session goes on with a new one.
@@ -260,7 +361,8 @@ pub async fn place<P: Ports>(
     headers: HeaderMap,
     Form(form): Form<CheckoutForm>,
 ) -> Result<Response, Problem> {
-    // A session that is over has no cart: what became of the order is told with the form, which is not lost.
+    // A session that is over has no cart: what became of the order is told with the form, which is
+    // not lost.
     let session = session::of_or_new(&headers, &app.settings);
     let cart = app.ports.carts().get(&session.hash).await?;
     let ordered = cart.lines.clone();
@@ -281,9 +383,13 @@ pub async fn place<P: Ports>(
         let errors = wrong("notify", "must be email, sms or none");
         return again(StatusCode::UNPROCESSABLE_ENTITY, form, errors).await;
     };
-    // A form that does not say what it showed places nothing; a repeat of what was placed still gets its answer.
+    // A form that does not say what it showed places nothing; a repeat of what was placed still
+    // gets its answer.
     let shown = form.shown();
-    let nothing_shown = || Expected { total_minor: Some(i64::MIN), ..Expected::default() };
+    let nothing_shown = || Expected {
+        total_minor: Some(i64::MIN),
+        ..Expected::default()
+    };
     let expected = shown.clone().unwrap_or_else(nothing_shown);
     // The order belongs to the session that begins with it.
     let after = session.after_checkout(&form.idempotency_key, &app.settings);
@@ -314,25 +420,44 @@ pub async fn place<P: Ports>(
                 let _ = app.ports.carts().take_out(&session.hash, &ordered).await;
             }
             carry_cart(&app, &session, &after).await;
-            Ok(after.onto(Redirect::to(&order_url(&accepted.order.order_id.to_string(), "")).into_response()))
+            Ok(after.onto(
+                Redirect::to(&order_url(&accepted.order.order_id.to_string(), "")).into_response(),
+            ))
         }
         // Sent again with another name, say: the order stands as it was placed.
         Err(Refusal::KeyReused) => {
             let (scope, home) = (app.customer_scope(), app.settings.shops.home());
             let (orders, key) = (app.ports.orders(), &form.idempotency_key);
             match key_use(orders, &scope, &home.tenant_id, key, crate::digest).await? {
-                Some(used) if used.session_hash.as_deref().is_some_and(|owner| after.owns(owner)) => {
+                Some(used)
+                    if used
+                        .session_hash
+                        .as_deref()
+                        .is_some_and(|owner| after.owns(owner)) =>
+                {
                     let to = order_url(&used.order_id.to_string(), "");
                     // The answer that would have begun the order's session may be lost.
-                    let session = if used.session_hash.as_deref() == Some(&after.hash) { after } else { session };
+                    let session = if used.session_hash.as_deref() == Some(&after.hash) {
+                        after
+                    } else {
+                        session
+                    };
                     Ok(session.onto(Redirect::to(&to).into_response()))
                 }
                 // Such as by a session that is over.
                 Some(_) | None => {
                     let message = "This form was sent before, and may have placed an order: look it up under Track before \
                                    you order again.";
-                    let form = CheckoutForm { idempotency_key: random_token(), ..form };
-                    again(StatusCode::CONFLICT, form, vec![ErrorView::general(message)]).await
+                    let form = CheckoutForm {
+                        idempotency_key: random_token(),
+                        ..form
+                    };
+                    again(
+                        StatusCode::CONFLICT,
+                        form,
+                        vec![ErrorView::general(message)],
+                    )
+                    .await
                 }
             }
         }
@@ -345,7 +470,9 @@ pub async fn place<P: Ports>(
                 field => match line_of(field, &ordered) {
                     Some(line) => {
                         let name = menu::name_of(&known, &line.product_id);
-                        ErrorView::general(format!("{name} is no longer on the menu. Change your cart."))
+                        ErrorView::general(format!(
+                            "{name} is no longer on the menu. Change your cart."
+                        ))
                     }
                     None => ErrorView::of(error),
                 },
@@ -356,37 +483,69 @@ pub async fn place<P: Ports>(
                 true => random_token(),
                 false => form.idempotency_key.clone(),
             };
-            again(StatusCode::UNPROCESSABLE_ENTITY, CheckoutForm { idempotency_key: key, ..form }, views).await
+            again(
+                StatusCode::UNPROCESSABLE_ENTITY,
+                CheckoutForm {
+                    idempotency_key: key,
+                    ..form
+                },
+                views,
+            )
+            .await
         }
         // The page that follows shows what it costs now; its button places the order for that.
         Err(Refusal::Changed(mut changed)) => {
             let known = app.menu.last();
-            for (product_id, name) in changed.differences.iter_mut().filter_map(|one| one.product.as_mut()) {
+            for (product_id, name) in changed
+                .differences
+                .iter_mut()
+                .filter_map(|one| one.product.as_mut())
+            {
                 *name = menu::name_of(&known, product_id);
             }
             let errors = match shown {
-                Some(_) => what_changed(&changed).into_iter().map(ErrorView::general).collect(),
-                None => vec![ErrorView::general("Please check the total below, and place the order again.")],
+                Some(_) => what_changed(&changed)
+                    .into_iter()
+                    .map(ErrorView::general)
+                    .collect(),
+                None => vec![ErrorView::general(
+                    "Please check the total below, and place the order again.",
+                )],
             };
             again(StatusCode::CONFLICT, form, errors).await
         }
         Err(refusal @ Refusal::SlotFull(_)) => {
             let problem = Problem::from(refusal);
             let errors = problem.errors.iter().map(ErrorView::of).collect();
-            again(problem.status, CheckoutForm { pickup_at: String::new(), ..form }, errors).await
+            again(
+                problem.status,
+                CheckoutForm {
+                    pickup_at: String::new(),
+                    ..form
+                },
+                errors,
+            )
+            .await
         }
         Err(Refusal::SoldOut(products)) => {
             let known = app.menu.last();
             let left = |id| {
                 let name = menu::name_of(&known, id);
-                ErrorView::general(format!("{name} is sold out, or has fewer left. Change your cart."))
+                ErrorView::general(format!(
+                    "{name} is sold out, or has fewer left. Change your cart."
+                ))
             };
-            again(StatusCode::CONFLICT, form, products.iter().map(left).collect()).await
+            again(
+                StatusCode::CONFLICT,
+                form,
+                products.iter().map(left).collect(),
+            )
+            .await
         }
         // What may go well in a moment: `kept_form` gives the form back.
-        Err(refusal @ (Refusal::Uncertain(_) | Refusal::ShopFull { .. } | Refusal::Unavailable(_))) => {
-            Err(refusal.into())
-        }
+        Err(
+            refusal @ (Refusal::Uncertain(_) | Refusal::ShopFull { .. } | Refusal::Unavailable(_)),
+        ) => Err(refusal.into()),
     }
 }
 
@@ -405,18 +564,36 @@ pub async fn other_day<P: Ports>(
     let session = session::of_or_new(&headers, &app.settings);
     let receipt = receipt_of(&app, &app.ports.carts().get(&session.hash).await?).await?;
     let zone = &app.settings.shops.home().hours.zone;
-    let chosen =
-        wanted_time(&form.pickup_at).ok().flatten().filter(|at| zone.date_of(*at).to_string() == form.pickup_day);
-    let pickup_at = if chosen.is_some() { form.pickup_at.clone() } else { String::new() };
-    let page = form_page(&app, CheckoutForm { pickup_at, ..form }, Vec::new(), receipt).await?;
+    let chosen = wanted_time(&form.pickup_at)
+        .ok()
+        .flatten()
+        .filter(|at| zone.date_of(*at).to_string() == form.pickup_day);
+    let pickup_at = if chosen.is_some() {
+        form.pickup_at.clone()
+    } else {
+        String::new()
+    };
+    let page = form_page(
+        &app,
+        CheckoutForm { pickup_at, ..form },
+        Vec::new(),
+        receipt,
+    )
+    .await?;
     Ok(session.onto(page))
 }
 
-/// What is wrong with the chosen time, on the clock of the shop: the API's own words have times in UTC.
+/// What is wrong with the chosen time, on the clock of the shop: the API's own words have times in
+/// UTC.
 fn time_error(hours: &Hours, now: Timestamp, error: &FieldError) -> String {
     match hours.closed_notice(now) {
-        Some(closed) if error.message.starts_with("is required") => format!("{closed} Choose a time."),
-        _ => format!("The time {}.", error.message.split(';').next().unwrap_or_default()),
+        Some(closed) if error.message.starts_with("is required") => {
+            format!("{closed} Choose a time.")
+        }
+        _ => format!(
+            "The time {}.",
+            error.message.split(';').next().unwrap_or_default()
+        ),
     }
 }
 
@@ -424,8 +601,14 @@ fn time_error(hours: &Hours, now: Timestamp, error: &FieldError) -> String {
 fn wishes(choice: &str) -> Option<Preferences> {
     match choice {
         "" | "email" => Some(Preferences::default()),
-        "sms" => Some(Preferences { email: true, sms: true }),
-        "none" => Some(Preferences { email: false, sms: false }),
+        "sms" => Some(Preferences {
+            email: true,
+            sms: true,
+        }),
+        "none" => Some(Preferences {
+            email: false,
+            sms: false,
+        }),
         _ => None,
     }
 }
@@ -433,14 +616,22 @@ fn wishes(choice: &str) -> Option<Preferences> {
 /// What was put into the cart meanwhile, in another tab, follows the browser to its new session.
 pub async fn carry_cart<P: Ports>(app: &App<P>, from: &Session, to: &Session) {
     let carts = app.ports.carts();
-    let Ok(cart) = carts.get(&from.hash).await else { return };
+    let Ok(cart) = carts.get(&from.hash).await else {
+        return;
+    };
     let products = app.menu.products(&app.ports).await.ok();
     for line in &cart.lines {
         // A line from before prices were remembered takes today's.
-        let today = || menu::find(products.as_deref()?, &line.product_id).map(|found| found.product.price.minor);
-        let Some(seen) = cart.seen.get(&line.product_id).copied().or_else(today) else { continue };
+        let today = || {
+            menu::find(products.as_deref()?, &line.product_id)
+                .map(|found| found.product.price.minor)
+        };
+        let Some(seen) = cart.seen.get(&line.product_id).copied().or_else(today) else {
+            continue;
+        };
         if carts.add(&to.hash, line, seen).await.is_err() {
-            // A cart is a convenience: what cannot be carried now stays where it is until it is forgotten.
+            // A cart is a convenience: what cannot be carried now stays where it is until it is
+            // forgotten.
             return;
         }
     }
@@ -452,8 +643,9 @@ pub async fn carry_cart<P: Ports>(app: &App<P>, from: &Session, to: &Session) {
 /// Where the pages about orders are.
 const ORDER_PAGES: &str = "/orders";
 
-/// The order's page. A browser that may not see the order gets the page that asks for number and e-mail address, the same for
-/// every order and for none; its script opens the order where the link carries the token.
+/// The order's page. A browser that may not see the order gets the page that asks for number and
+/// e-mail address, the same for every order and for none; its script opens the order where the link
+/// carries the token.
 pub async fn order<P: Ports>(
     State(app): State<App<P>>,
     Path(id): Path<String>,
@@ -461,17 +653,27 @@ pub async fn order<P: Ports>(
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
     let stored = match visible(&app, Action::ReadOrder, &id, &query, &headers).await {
-        Err(problem) if problem.status == StatusCode::NOT_FOUND && wants_page(&headers, ORDER_PAGES) => {
+        Err(problem)
+            if problem.status == StatusCode::NOT_FOUND && wants_page(&headers, ORDER_PAGES) =>
+        {
             return not_found(&app, &headers, &HashMap::new(), None, problem.security).await;
         }
         visible => visible?,
     };
     let session = session::of_or_new(&headers, &app.settings);
-    let notice = query.contains_key("late").then(|| "It is too late to cancel.".to_owned());
-    let shell = Shell { notice, ..shell(&app, &session).await };
+    let notice = query
+        .contains_key("late")
+        .then(|| "It is too late to cancel.".to_owned());
+    let shell = Shell {
+        notice,
+        ..shell(&app, &session).await
+    };
     let order = order_view(&app, &stored).await?;
     let mut response = session.onto(page(&OrderPage { shell, order })?);
-    if query.get("token").is_some_and(|token| tracking::is_same(token, &stored.tracking_token)) {
+    if query
+        .get("token")
+        .is_some_and(|token| tracking::is_same(token, &stored.tracking_token))
+    {
         // An older link: what the page does next needs no token in an address.
         follow(&app, &mut response, &stored, &headers);
     }
@@ -485,7 +687,9 @@ pub async fn order_fragment<P: Ports>(
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
     let stored = visible(&app, Action::ReadOrder, &id, &query, &headers).await?;
-    page(&OrderFragment { order: order_view(&app, &stored).await? })
+    page(&OrderFragment {
+        order: order_view(&app, &stored).await?,
+    })
 }
 
 pub async fn cancel<P: Ports>(
@@ -510,17 +714,26 @@ pub async fn cancel<P: Ports>(
 
 /// The order as its page shows it.
 async fn order_view<P: Ports>(app: &App<P>, stored: &StoredOrder) -> Result<OrderView, Problem> {
-    let history = app.ports.orders().history(&app.customer_scope(), stored.order.order_id, 0).await?;
+    let history = app
+        .ports
+        .orders()
+        .history(&app.customer_scope(), stored.order.order_id, 0)
+        .await?;
     let order = &stored.order;
     let ended = match order.status {
         Status::Cancelled | Status::Failed => {
-            let charged = charged(app.ports.orders(), &app.customer_scope(), order.order_id).await?;
+            let charged =
+                charged(app.ports.orders(), &app.customer_scope(), order.order_id).await?;
             Some(format!("{} {}", why_ended(order), charged.sentence()))
         }
-        _ if was_not_collected(order) => {
-            Some("Nobody collected this order, so we closed it. Ask us if that is a mistake.".to_owned())
-        }
-        Status::Pending | Status::Confirmed | Status::Preparing | Status::Ready | Status::Completed => None,
+        _ if was_not_collected(order) => Some(
+            "Nobody collected this order, so we closed it. Ask us if that is a mistake.".to_owned(),
+        ),
+        Status::Pending
+        | Status::Confirmed
+        | Status::Preparing
+        | Status::Ready
+        | Status::Completed => None,
     };
     Ok(view(stored, &history, ended, &Clock::of(app, order)))
 }
@@ -536,8 +749,13 @@ impl Clock {
     pub fn of<P: Ports>(app: &App<P>, order: &Order) -> Clock {
         let shops = &app.settings.shops;
         // A location that is gone has left its orders behind.
-        let shop = shops.named(Some(&order.location_id)).unwrap_or_else(|_| shops.home());
-        Clock { zone: shop.hours.zone.clone(), now: app.ports.source().now() }
+        let shop = shops
+            .named(Some(&order.location_id))
+            .unwrap_or_else(|_| shops.home());
+        Clock {
+            zone: shop.hours.zone.clone(),
+            now: app.ports.source().now(),
+        }
     }
 
     /// A time, with its date where that is not today's.
@@ -548,18 +766,37 @@ impl Clock {
 
 /// A time on the clock of the shop that this storefront serves.
 pub fn time_of<P: Ports>(app: &App<P>, at: Timestamp) -> String {
-    app.settings.shops.home().hours.zone.time_text(at, app.ports.source().now())
+    app.settings
+        .shops
+        .home()
+        .hours
+        .zone
+        .time_text(at, app.ports.source().now())
 }
 
 pub fn order_url(id: &str, below: &str) -> String {
     format!("/orders/{id}{below}")
 }
 
-fn view(stored: &StoredOrder, history: &[HistoryEntry], ended: Option<String>, clock: &Clock) -> OrderView {
-    const WAY: [Status; 5] = [Status::Pending, Status::Confirmed, Status::Preparing, Status::Ready, Status::Completed];
+fn view(
+    stored: &StoredOrder,
+    history: &[HistoryEntry],
+    ended: Option<String>,
+    clock: &Clock,
+) -> OrderView {
+    const WAY: [Status; 5] = [
+        Status::Pending,
+        Status::Confirmed,
+        Status::Preparing,
+        Status::Ready,
+        Status::Completed,
+    ];
     let order = &stored.order;
     let id = order.order_id.to_string();
-    let reached = WAY.iter().position(|status| *status == order.status).unwrap_or_default();
+    let reached = WAY
+        .iter()
+        .position(|status| *status == order.status)
+        .unwrap_or_default();
     let steps = WAY.iter().enumerate().map(|(index, status)| StepView {
         label: step_label(*status, order.order_type),
         state: match index.cmp(&reached) {
@@ -580,7 +817,11 @@ fn view(stored: &StoredOrder, history: &[HistoryEntry], ended: Option<String>, c
             .map(|item| OrderLineView {
                 quantity: item.quantity.get(),
                 name: item.name.clone(),
-                line_total: item.unit_price.times(item.quantity.get()).unwrap_or(item.unit_price).to_string(),
+                line_total: item
+                    .unit_price
+                    .times(item.quantity.get())
+                    .unwrap_or(item.unit_price)
+                    .to_string(),
             })
             .collect(),
         subtotal: order.totals.subtotal.to_string(),
@@ -596,7 +837,8 @@ fn view(stored: &StoredOrder, history: &[HistoryEntry], ended: Option<String>, c
         fragment_url: order_url(&id, "/fragment"),
         history: history
             .iter()
-            // Once a status: what machines do between two is for the staff's timeline, and so are notes and names.
+            // Once a status: what machines do between two is for the staff's timeline, and so are
+            // notes and names.
             .filter(|entry| entry.from != Some(entry.to))
             .map(|entry| HistoryView {
                 at: clock.text(entry.at),
@@ -636,7 +878,11 @@ fn handover(order: &Order, clock: &Clock) -> String {
         (OrderType::DineIn, Some(when)) => format!("Served here: {when}."),
         (OrderType::DineIn, None) => "Served here as soon as it is ready.".to_owned(),
         (OrderType::Delivery, when) => {
-            let to = order.delivery_address.as_ref().map(|to| format!(" to {}", to.one_line())).unwrap_or_default();
+            let to = order
+                .delivery_address
+                .as_ref()
+                .map(|to| format!(" to {}", to.one_line()))
+                .unwrap_or_default();
             let when = when.unwrap_or_else(|| "as soon as it is ready".to_owned());
             format!("Delivery{to}: {when}.")
         }
@@ -645,7 +891,10 @@ fn handover(order: &Order, clock: &Clock) -> String {
 
 fn sentence(text: &str) -> String {
     let mut letters = text.chars();
-    letters.next().map(|first| first.to_uppercase().chain(letters).chain(['.']).collect()).unwrap_or_default()
+    letters
+        .next()
+        .map(|first| first.to_uppercase().chain(letters).chain(['.']).collect())
+        .unwrap_or_default()
 }
 
 fn status_label(order: &Order) -> &'static str {

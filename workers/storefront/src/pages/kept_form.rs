@@ -1,9 +1,9 @@
-//! The checkout form survives what refuses it before its handler (limits, overload, something that is down) or beside it (a
-//! cart that cannot be read, a defect of ours): the customer gets back what they wrote, with the key under which it is placed
-//! once.
+//! The checkout form survives what refuses it before its handler (limits, overload, something that
+//! is down) or beside it (a cart that cannot be read, a defect of ours): the customer gets back
+//! what they wrote, with the key under which it is placed once.
 //!
-//! The page is made of the form itself and of what is in memory. It asks nobody: whatever refused the form may be refusing
-//! because somebody else is overloaded.
+//! The page is made of the form itself and of what is in memory. It asks nobody: whatever refused
+//! the form may be refusing because somebody else is overloaded.
 
 use axum::Form;
 use axum::body::{Body, to_bytes};
@@ -49,20 +49,37 @@ pub async fn keep<P: Ports>(State(app): State<App<P>>, request: Request, next: N
     let mut copy = Request::new(Body::from(body.clone()));
     (*copy.method_mut(), *copy.headers_mut()) = (Method::POST, parts.headers.clone());
     let refused = next.run(Request::from_parts(parts, Body::from(body))).await;
-    let Some(problem) = refused.extensions().get::<Problem>().filter(|problem| passes(problem)) else { return refused };
-    let Ok(Form(form)) = Form::<CheckoutForm>::from_request(copy, &()).await else { return refused };
+    let Some(problem) = refused
+        .extensions()
+        .get::<Problem>()
+        .filter(|problem| passes(problem))
+    else {
+        return refused;
+    };
+    let Ok(Form(form)) = Form::<CheckoutForm>::from_request(copy, &()).await else {
+        return refused;
+    };
     let unsure = matches!(problem.kind, "uncertain" | "internal");
     let message = match (unsure, places) {
-        (true, true) => "We cannot say yet whether your order was placed. Press the button again: it is placed once.",
+        (true, true) => {
+            "We cannot say yet whether your order was placed. Press the button again: it is placed once."
+        }
         (true, false) => "That did not work. Please try again.",
         (false, _) => &problem.detail,
     };
-    let kept = render(&app, form, vec![ErrorView::general(message)], unsure && places);
+    let kept = render(
+        &app,
+        form,
+        vec![ErrorView::general(message)],
+        unsure && places,
+    );
     match kept {
         Ok(kept) => {
             let mut response = (problem.status, kept).into_response();
             if let Some(after) = refused.headers().get(header::RETRY_AFTER) {
-                response.headers_mut().insert(header::RETRY_AFTER, after.clone());
+                response
+                    .headers_mut()
+                    .insert(header::RETRY_AFTER, after.clone());
             }
             if let Some(event) = problem.security {
                 response.extensions_mut().insert(event);
@@ -90,11 +107,13 @@ pub fn render<P: Ports>(
 ) -> Result<Response, Problem> {
     let choice = choice_by_hours(app, &form);
     let receipt = as_shown(app, &form);
-    page(&CheckoutPage::of(app, form, errors, unsure, choice, receipt))
+    page(&CheckoutPage::of(
+        app, form, errors, unsure, choice, receipt,
+    ))
 }
 
-/// The order as the page that the form was on has shown it. Nothing is charged by it: the order is compared when it is
-/// placed.
+/// The order as the page that the form was on has shown it. Nothing is charged by it: the order is
+/// compared when it is placed.
 fn as_shown<P: Ports>(app: &App<P>, form: &CheckoutForm) -> Receipt {
     let shown = form.shown().unwrap_or_default();
     let (known, currency) = (app.menu.last(), app.settings.shops.home().currency);
@@ -103,7 +122,10 @@ fn as_shown<P: Ports>(app: &App<P>, form: &CheckoutForm) -> Receipt {
     for line in &shown.lines {
         let quantity = line.quantity.unwrap_or_default();
         let line_total = line.unit_price_minor.saturating_mul(i64::from(quantity));
-        (units, subtotal) = (units.saturating_add(quantity), subtotal.saturating_add(line_total));
+        (units, subtotal) = (
+            units.saturating_add(quantity),
+            subtotal.saturating_add(line_total),
+        );
         lines.push(LineView {
             product_id: line.product_id.to_string(),
             name: menu::name_of(&known, &line.product_id),
@@ -124,5 +146,10 @@ fn as_shown<P: Ports>(app: &App<P>, form: &CheckoutForm) -> Receipt {
         cart_version: shown.cart_version.unwrap_or_default(),
         lines: form.shown_lines.clone(),
     };
-    Receipt { units, lines, totals, shown }
+    Receipt {
+        units,
+        lines,
+        totals,
+        shown,
+    }
 }

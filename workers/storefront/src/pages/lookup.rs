@@ -18,7 +18,10 @@ use crate::security::SecurityEvent;
 use crate::session::Session;
 use crate::{App, Ports, session, tracking};
 
-pub async fn lookup<P: Ports>(State(app): State<App<P>>, headers: HeaderMap) -> Result<Response, Problem> {
+pub async fn lookup<P: Ports>(
+    State(app): State<App<P>>,
+    headers: HeaderMap,
+) -> Result<Response, Problem> {
     let session = session::of_or_new(&headers, &app.settings);
     let page = page(&lookup_page(&app, &session, &HashMap::new(), None).await)?;
     Ok(session.onto(page))
@@ -30,12 +33,21 @@ async fn lookup_page<P: Ports>(
     form: &HashMap<String, String>,
     error: Option<&'static str>,
 ) -> LookupPage {
-    let said = |name| form.get(name).map(|text| text.trim().to_owned()).unwrap_or_default();
-    LookupPage { shell: shell(app, session).await, order_number: said("order_number"), email: said("email"), error }
+    let said = |name| {
+        form.get(name)
+            .map(|text| text.trim().to_owned())
+            .unwrap_or_default()
+    };
+    LookupPage {
+        shell: shell(app, session).await,
+        order_number: said("order_number"),
+        email: said("email"),
+        error,
+    }
 }
 
-/// Finds an order by its number and the customer's e-mail address. One question to the database, whatever is wrong: the answer
-/// and its time do not tell whether there is such a number.
+/// Finds an order by its number and the customer's e-mail address. One question to the database,
+/// whatever is wrong: the answer and its time do not tell whether there is such a number.
 pub async fn find<P: Ports>(
     State(app): State<App<P>>,
     headers: HeaderMap,
@@ -43,12 +55,21 @@ pub async fn find<P: Ports>(
 ) -> Result<Response, Problem> {
     let said = |name| form.get(name).map(|text| text.trim()).unwrap_or_default();
     // No database keeps a zero character in text.
-    let number = said("order_number").trim_start_matches('#').to_uppercase().replace('\0', "");
+    let number = said("order_number")
+        .trim_start_matches('#')
+        .to_uppercase()
+        .replace('\0', "");
     let number = OrderNumber::parse(&number).map_or(number, |number| number.to_string());
-    // As it was stored: an address that no server accepts belongs to no order, and is asked for all the same.
+    // As it was stored: an address that no server accepts belongs to no order, and is asked for all
+    // the same.
     let email = said("email").replace('\0', "");
     let email = email::parse("email", &email).unwrap_or(email);
-    match app.ports.orders().find_order(&app.customer_scope(), &number, &email).await? {
+    match app
+        .ports
+        .orders()
+        .find_order(&app.customer_scope(), &number, &email)
+        .await?
+    {
         Some(stored) => {
             let order_id = stored.order.order_id;
             let mut response = Redirect::to(&order_url(&order_id.to_string(), "")).into_response();
@@ -57,7 +78,14 @@ pub async fn find<P: Ports>(
         }
         None => {
             let error = Some("No order was found under this number and e-mail address.");
-            not_found(&app, &headers, &form, error, Some(SecurityEvent::ForeignLookup)).await
+            not_found(
+                &app,
+                &headers,
+                &form,
+                error,
+                Some(SecurityEvent::ForeignLookup),
+            )
+            .await
         }
     }
 }
@@ -71,7 +99,11 @@ pub async fn open<P: Ports>(
 ) -> Result<Response, Problem> {
     let order_id: OrderId = id.parse().map_err(|_| Problem::no_such_order())?;
     let token = form.get("t").map(String::as_str).unwrap_or_default();
-    let stored = app.ports.orders().load_in(&app.customer_scope(), order_id).await?;
+    let stored = app
+        .ports
+        .orders()
+        .load_in(&app.customer_scope(), order_id)
+        .await?;
     let stored = stored.filter(|stored| tracking::is_same(token, &stored.tracking_token));
     let stored = stored.ok_or_else(Problem::no_such_order)?;
     let mut response = StatusCode::NO_CONTENT.into_response();
@@ -97,7 +129,12 @@ pub async fn not_found<P: Ports>(
 }
 
 /// Lets the browser follow the order from now on.
-pub fn follow<P: Ports>(app: &App<P>, response: &mut Response, stored: &StoredOrder, headers: &HeaderMap) {
+pub fn follow<P: Ports>(
+    app: &App<P>,
+    response: &mut Response,
+    stored: &StoredOrder,
+    headers: &HeaderMap,
+) {
     let (order_id, token) = (stored.order.order_id, &stored.tracking_token);
     if let Some(cookie) = tracking::cookie_with(order_id, token, headers, &app.settings) {
         response.headers_mut().append(header::SET_COOKIE, cookie);

@@ -1,5 +1,5 @@
-//! Mails and texts that a local AWS kept instead of delivering them. The page is there only with a local AWS, for staff
-//! (see `access`).
+//! Mails and texts that a local AWS kept instead of delivering them. The page is there only with a
+//! local AWS, for staff (see `access`).
 
 use app::ports::mailbox::{Kept, Mailbox};
 use askama::Template;
@@ -59,15 +59,28 @@ pub async fn list<P: Ports>(State(app): State<App<P>>) -> Result<Response, Probl
         to: mail.to.join(", "),
         subject: mail.subject,
     });
-    let texts = texts.into_iter().rev().take(SHOWN).map(|text| TextRow { to: text.to, text: text.text });
-    page(&MailboxPage { shell: Shell::of(&app), mails: mails.collect(), texts: texts.collect(), left_out })
+    let texts = texts.into_iter().rev().take(SHOWN).map(|text| TextRow {
+        to: text.to,
+        text: text.text,
+    });
+    page(&MailboxPage {
+        shell: Shell::of(&app),
+        mails: mails.collect(),
+        texts: texts.collect(),
+        left_out,
+    })
 }
 
 /// Shows one mail: its text, and the source of its HTML.
-pub async fn mail<P: Ports>(State(app): State<App<P>>, Path(id): Path<String>) -> Result<Response, Problem> {
+pub async fn mail<P: Ports>(
+    State(app): State<App<P>>,
+    Path(id): Path<String>,
+) -> Result<Response, Problem> {
     let mailbox = mailbox(&app)?;
     let mut mails = mailbox.kept().await?.mails.into_iter();
-    let mail = mails.find(|mail| mail.id == id).ok_or_else(Problem::not_found)?;
+    let mail = mails
+        .find(|mail| mail.id == id)
+        .ok_or_else(Problem::not_found)?;
     page(&MailPage {
         shell: Shell::of(&app),
         at: time_of(&app, mail.at),
@@ -79,5 +92,8 @@ pub async fn mail<P: Ports>(State(app): State<App<P>>, Path(id): Path<String>) -
 }
 
 fn mailbox<P: Ports>(app: &App<P>) -> Result<&dyn Mailbox, Problem> {
-    app.settings.mailbox.as_deref().ok_or_else(Problem::not_found)
+    app.settings
+        .mailbox
+        .as_deref()
+        .ok_or_else(Problem::not_found)
 }

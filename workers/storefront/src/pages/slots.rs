@@ -1,4 +1,5 @@
-//! The times that a customer may choose, in words: the days of a week, and the slots of one of them.
+//! The times that a customer may choose, in words: the days of a week, and the slots of one of
+//! them.
 
 use std::time::Duration;
 
@@ -18,24 +19,29 @@ use crate::api::orders::time_text;
 use crate::api::{OfferedSlot as Offered, offered_slots};
 use crate::{App, Ports};
 
-/// For the database to say how many places are left: a form that was filled in is shown again without.
+/// For the database to say how many places are left: a form that was filled in is shown again
+/// without.
 const PLACES_WITHIN: Duration = Duration::from_millis(800);
 const DATE: &[FormatItem<'_>] = format_description!("[year]-[month]-[day]");
 /// From so few places on, the page says how many are left.
 const FEW: u32 = 3;
 
-/// Returns the days of the next week that have a time to come, and the times of the day that the form asks for that have a
-/// place left.
+/// Returns the days of the next week that have a time to come, and the times of the day that the
+/// form asks for that have a place left.
 pub async fn choice<P: Ports>(app: &App<P>, form: &CheckoutForm) -> TimeChoice {
     let shop = app.settings.shops.home();
     let mut choice = choice_by_hours(app, form);
-    let Ok(day) = Date::parse(&choice.day, DATE) else { return choice };
-    // Without an answer all times are shown: whether a place is left is asked again when the order is placed.
+    let Ok(day) = Date::parse(&choice.day, DATE) else {
+        return choice;
+    };
+    // Without an answer all times are shown: whether a place is left is asked again when the order
+    // is placed.
     if let Ok(Ok(offered)) = timeout(PLACES_WITHIN, offered_slots(app, &shop, day)).await {
         let to_come: Vec<_> = hours_of(&shop, day, app.ports.source().now()).collect();
         let free = offered.slots.into_iter().filter(|offered| offered.left > 0);
         let free = free.filter(|offered| to_come.contains(&offered.slot.starts_at));
-        let time = |Offered { slot, left, .. }: Offered| time_view(&shop, slot.starts_at, Some(left));
+        let time =
+            |Offered { slot, left, .. }: Offered| time_view(&shop, slot.starts_at, Some(left));
         choice.times = free.map(time).collect();
     }
     choice
@@ -47,12 +53,21 @@ pub fn choice_by_hours<P: Ports>(app: &App<P>, form: &CheckoutForm) -> TimeChoic
     let (zone, now) = (&shop.hours.zone, app.ports.source().now());
     let today = zone.date_of(now);
     let last = zone.date_of(now + PICKUP_AHEAD);
-    let all = std::iter::successors(Some(today), |date| date.next_day()).take_while(|date| *date <= last);
-    let days: Vec<Date> = all.filter(|date| hours_of(&shop, *date, now).next().is_some()).collect();
+    let all =
+        std::iter::successors(Some(today), |date| date.next_day()).take_while(|date| *date <= last);
+    let days: Vec<Date> = all
+        .filter(|date| hours_of(&shop, *date, now).next().is_some())
+        .collect();
     let asked = Date::parse(&form.pickup_day, DATE).ok();
-    let kept = wanted_time(&form.pickup_at).ok().flatten().map(|at| zone.date_of(at));
+    let kept = wanted_time(&form.pickup_at)
+        .ok()
+        .flatten()
+        .map(|at| zone.date_of(at));
     let known = |date: &Date| days.contains(date);
-    let day = asked.filter(known).or(kept.filter(known)).or(days.first().copied());
+    let day = asked
+        .filter(known)
+        .or(kept.filter(known))
+        .or(days.first().copied());
     let label = |date: Date| match date {
         _ if date == today => "Today".to_owned(),
         _ if today.next_day() == Some(date) => format!("Tomorrow, {}", date_text(date)),
@@ -62,15 +77,27 @@ pub fn choice_by_hours<P: Ports>(app: &App<P>, form: &CheckoutForm) -> TimeChoic
     TimeChoice {
         // Who chooses a later day means a time of it.
         now: shop.hours.is_open(now) && day == days.first().copied(),
-        days: days.iter().map(|date| TimeView { value: date.to_string(), label: label(*date) }).collect(),
+        days: days
+            .iter()
+            .map(|date| TimeView {
+                value: date.to_string(),
+                label: label(*date),
+            })
+            .collect(),
         day: day.map(|date| date.to_string()).unwrap_or_default(),
-        times: times.map(|starts_at| time_view(&shop, starts_at, None)).collect(),
+        times: times
+            .map(|starts_at| time_view(&shop, starts_at, None))
+            .collect(),
     }
 }
 
 /// The starts of a date's slots that can still be chosen, by the opening hours alone.
 fn hours_of(shop: &Shop, date: Date, now: Timestamp) -> impl Iterator<Item = Timestamp> {
-    let slots = shop.hours.slots(date, shop.slots).into_iter().map(|slot| slot.starts_at);
+    let slots = shop
+        .hours
+        .slots(date, shop.slots)
+        .into_iter()
+        .map(|slot| slot.starts_at);
     slots.filter(move |starts_at| *starts_at > now && !is_too_far_ahead(*starts_at, now))
 }
 

@@ -18,7 +18,8 @@ use domain::order::{Order, OrderType, Status};
 use super::customer::{Clock, carry_cart};
 use super::page;
 use super::views::{
-    Board, BoardAction, BoardCard, BoardColumn, BoardFragment, BoardPage, JourneyPage, Shell, SignInPage,
+    Board, BoardAction, BoardCard, BoardColumn, BoardFragment, BoardPage, JourneyPage, Shell,
+    SignInPage,
 };
 use crate::problem::Problem;
 use crate::security::SecurityEvent;
@@ -50,28 +51,54 @@ pub async fn board<P: Ports>(
         None => None,
     };
     let is_foreign = faster == Some(None);
-    let notice =
-        faster.map(|who| who.unwrap_or_else(|| "Somebody was faster: that order had changed already.".to_owned()));
-    let mut board = page(&BoardPage { shell: Shell { notice, ..Shell::of(&app) }, board: open_orders(&app).await? })?;
+    let notice = faster.map(|who| {
+        who.unwrap_or_else(|| "Somebody was faster: that order had changed already.".to_owned())
+    });
+    let mut board = page(&BoardPage {
+        shell: Shell {
+            notice,
+            ..Shell::of(&app)
+        },
+        board: open_orders(&app).await?,
+    })?;
     if is_foreign {
         board.extensions_mut().insert(SecurityEvent::ForeignLookup);
     }
     Ok(board)
 }
 
-pub async fn board_fragment<P: Ports>(State(app): State<App<P>>, headers: HeaderMap) -> Result<Response, Problem> {
+pub async fn board_fragment<P: Ports>(
+    State(app): State<App<P>>,
+    headers: HeaderMap,
+) -> Result<Response, Problem> {
     if signed(&app, &headers).is_none() {
         return to_sign_in();
     }
-    page(&BoardFragment { board: open_orders(&app).await? })
+    page(&BoardFragment {
+        board: open_orders(&app).await?,
+    })
 }
 
 /// Who was faster, and what the order is now; `None` for an order that is not of this shop.
 async fn who_was_faster<P: Ports>(app: &App<P>, id: &str) -> Result<Option<String>, Problem> {
-    let Ok(order_id) = id.parse() else { return Ok(None) };
-    let Some(stored) = app.ports.orders().load_in(&app.staff_scope(), order_id).await? else { return Ok(None) };
+    let Ok(order_id) = id.parse() else {
+        return Ok(None);
+    };
+    let Some(stored) = app
+        .ports
+        .orders()
+        .load_in(&app.staff_scope(), order_id)
+        .await?
+    else {
+        return Ok(None);
+    };
     let order = stored.order;
-    let last = app.ports.orders().history(&app.staff_scope(), order_id, order.version - 1).await?.pop();
+    let last = app
+        .ports
+        .orders()
+        .history(&app.staff_scope(), order_id, order.version - 1)
+        .await?
+        .pop();
     let by = last.map_or("Somebody".to_owned(), |line| line.actor);
     let now = match order.status {
         Status::Pending => "waits to be confirmed",
@@ -82,20 +109,29 @@ async fn who_was_faster<P: Ports>(app: &App<P>, id: &str) -> Result<Option<Strin
         Status::Cancelled => "was cancelled",
         Status::Failed => "has failed",
     };
-    Ok(Some(format!("{by} was faster: order {} {now}.", order.order_number)))
+    Ok(Some(format!(
+        "{by} was faster: order {} {now}.",
+        order.order_number
+    )))
 }
 
 async fn open_orders<P: Ports>(app: &App<P>) -> Result<Board, Problem> {
     /// What a browser still shows at once. No bar has so many.
     const SHOWN_MAX: usize = 1_000;
     const PAGE: u32 = 200;
-    /// More than a week of pick-up places, with 20 in each quarter of an hour: a bound for the database, not for the bar.
+    /// More than a week of pick-up places, with 20 in each quarter of an hour: a bound for the
+    /// database, not for the bar.
     const READ_MAX: usize = 15_000;
     let now = app.ports.source().now();
     let statuses = vec![Status::Confirmed, Status::Preparing, Status::Ready];
-    let mut filter = OrderFilter { statuses, limit: PAGE, ..OrderFilter::default() };
+    let mut filter = OrderFilter {
+        statuses,
+        limit: PAGE,
+        ..OrderFilter::default()
+    };
     let mut orders = Vec::new();
-    // All of them: lists begin with what was ordered last, and what is due first may have been ordered a week ago.
+    // All of them: lists begin with what was ordered last, and what is due first may have been
+    // ordered a week ago.
     loop {
         let older = app.ports.orders().list(&app.staff_scope(), &filter).await?;
         let is_last = older.len() < PAGE as usize;
@@ -110,7 +146,11 @@ async fn open_orders<P: Ports>(app: &App<P>) -> Result<Board, Problem> {
     let is_cut = orders.len() > SHOWN_MAX;
     orders.truncate(SHOWN_MAX);
     let tickets = api::tickets_of(app, &orders).await?;
-    let place = |order: &Order| tickets.get(&order.order_id).map(|ticket| format!("No. {}", ticket.position));
+    let place = |order: &Order| {
+        tickets
+            .get(&order.order_id)
+            .map(|ticket| format!("No. {}", ticket.position))
+    };
     let column = |title, status, next: &[(&'static str, Status)]| BoardColumn {
         title,
         cards: orders
@@ -120,9 +160,17 @@ async fn open_orders<P: Ports>(app: &App<P>) -> Result<Board, Problem> {
             .collect(),
     };
     let columns = vec![
-        column("To make", Status::Confirmed, &[("Start", Status::Preparing), ("Cancel", Status::Cancelled)]),
+        column(
+            "To make",
+            Status::Confirmed,
+            &[("Start", Status::Preparing), ("Cancel", Status::Cancelled)],
+        ),
         column("Being made", Status::Preparing, &[("Ready", Status::Ready)]),
-        column("Ready", Status::Ready, &[("Handed over", Status::Completed)]),
+        column(
+            "Ready",
+            Status::Ready,
+            &[("Handed over", Status::Completed)],
+        ),
     ];
     Ok(Board { columns, is_cut })
 }
@@ -144,7 +192,10 @@ fn left_text(left: time::Duration) -> String {
 
 /// How long an order has been ready.
 fn ready_text(since: time::Duration) -> String {
-    length_text(since).map_or_else(|| "ready now".to_owned(), |length| format!("ready for {length}"))
+    length_text(since).map_or_else(
+        || "ready now".to_owned(),
+        |length| format!("ready for {length}"),
+    )
 }
 
 /// A length of time in words; `None` for less than a minute.
@@ -179,7 +230,10 @@ fn card(
         },
         due: match order.pickup_at {
             Some(at) => clock.text(at),
-            None => format!("as soon as possible, ordered {}", clock.text(order.created_at)),
+            None => format!(
+                "as soon as possible, ordered {}",
+                clock.text(order.created_at)
+            ),
         },
         left: match order.status {
             // Made in time or not, it is the customer who is waited for.
@@ -196,12 +250,20 @@ fn card(
             Some(note) => format!("{} ({note})", to.one_line()),
             None => to.one_line(),
         }),
-        lines: order.items.iter().map(|item| format!("{} × {}", item.quantity.get(), item.name)).collect(),
+        lines: order
+            .items
+            .iter()
+            .map(|item| format!("{} × {}", item.quantity.get(), item.name))
+            .collect(),
         note: Some(order.special_instructions.clone()).filter(|note| !note.is_empty()),
         actions: next
             .iter()
             .map(|(label, status)| BoardAction {
-                label: if for_rider && *status == Status::Completed { "Out for delivery" } else { label },
+                label: if for_rider && *status == Status::Completed {
+                    "Out for delivery"
+                } else {
+                    label
+                },
                 status: status.code(),
             })
             .collect(),
@@ -214,16 +276,30 @@ pub async fn set_status<P: Ports>(
     headers: HeaderMap,
     Form(form): Form<HashMap<String, String>>,
 ) -> Result<Response, Problem> {
-    let Some(staff) = signed(&app, &headers) else { return to_sign_in() };
+    let Some(staff) = signed(&app, &headers) else {
+        return to_sign_in();
+    };
     let order_id: OrderId = id.parse().map_err(|_| Problem::no_such_order())?;
-    let to = form.get("status").and_then(|status| Status::from_code(status));
+    let to = form
+        .get("status")
+        .and_then(|status| Status::from_code(status));
     let version = form.get("version").and_then(|version| version.parse().ok());
     let (Some(to), Some(expected_version)) = (to, version) else {
         let detail = "That form cannot be read. Open the board again.".to_owned();
-        return Err(Problem { detail, ..Problem::field("status", "and version must be given") });
+        return Err(Problem {
+            detail,
+            ..Problem::field("status", "and version must be given")
+        });
     };
     api::may_set(&staff, to)?;
-    let asked = Move { scope: app.staff_scope(), order_id, expected_version, to, actor: staff.name, note: None };
+    let asked = Move {
+        scope: app.staff_scope(),
+        order_id,
+        expected_version,
+        to,
+        actor: staff.name,
+        note: None,
+    };
     match api::move_order(&app, asked).await {
         Ok(_) => Ok(Redirect::to("/staff").into_response()),
         Err(ChangeRefusal::Stale(_) | ChangeRefusal::Illegal { .. }) => {
@@ -245,10 +321,15 @@ pub async fn search<P: Ports>(
     let said = query.get("number").map(String::as_str).unwrap_or_default();
     let Some(number) = OrderNumber::parse(said) else {
         let detail = "An order number is letters and three digits, such as A-047.".to_owned();
-        return Err(Problem { detail, ..Problem::field("number", "must be an order number, such as A-047") });
+        return Err(Problem {
+            detail,
+            ..Problem::field("number", "must be an order number, such as A-047")
+        });
     };
     match api::newest_with_number(&app, number).await? {
-        Some(order) => Ok(Redirect::to(&format!("/staff/orders/{}", order.order_id)).into_response()),
+        Some(order) => {
+            Ok(Redirect::to(&format!("/staff/orders/{}", order.order_id)).into_response())
+        }
         None => Err(Problem::not_found()),
     }
 }
@@ -263,11 +344,18 @@ pub async fn journey<P: Ports>(
         return to_sign_in();
     }
     let journey = api::journey_of(&app, &id).await?;
-    page(&JourneyPage::of(journey, Shell::of(&app), &app.settings.shops.home().hours.zone))
+    page(&JourneyPage::of(
+        journey,
+        Shell::of(&app),
+        &app.settings.shops.home().hours.zone,
+    ))
 }
 
 pub async fn sign_in<P: Ports>(State(app): State<App<P>>) -> Result<Response, Problem> {
-    page(&SignInPage { shell: Shell::of(&app), error: None })
+    page(&SignInPage {
+        shell: Shell::of(&app),
+        error: None,
+    })
 }
 
 pub async fn signed_in<P: Ports>(
@@ -275,21 +363,38 @@ pub async fn signed_in<P: Ports>(
     headers: HeaderMap,
     Form(form): Form<HashMap<String, String>>,
 ) -> Result<Response, Problem> {
-    let token = form.get("token").map(|token| token.trim().to_owned()).unwrap_or_default();
+    let token = form
+        .get("token")
+        .map(|token| token.trim().to_owned())
+        .unwrap_or_default();
     let now = app.ports.source().now();
     let staff = match accepted(&token, &app.settings, now) {
         Ok(staff) => staff,
         Err(refusal) => {
-            let page = page(&SignInPage { shell: Shell::of(&app), error: Some(refusal.detail()) })?;
+            let page = page(&SignInPage {
+                shell: Shell::of(&app),
+                error: Some(refusal.detail()),
+            })?;
             let mut response = (StatusCode::UNPROCESSABLE_ENTITY, page).into_response();
-            response.extensions_mut().insert(SecurityEvent::SignInFailed);
+            response
+                .extensions_mut()
+                .insert(SecurityEvent::SignInFailed);
             return Ok(response);
         }
     };
     let age = (staff.expires_at - now.unix_timestamp()).max(0);
     // Whoever has no board, such as support, starts where orders are found.
-    let first = may(Actor::Staff(staff.role), Action::ReadBoard, Resource::Shop).map_or("/orders", |()| "/staff");
-    audit::append(&app, staff.name, Action::SignIn, audit::token(staff.token_id), None, None).await;
+    let first = may(Actor::Staff(staff.role), Action::ReadBoard, Resource::Shop)
+        .map_or("/orders", |()| "/staff");
+    audit::append(
+        &app,
+        staff.name,
+        Action::SignIn,
+        audit::token(staff.token_id),
+        None,
+        None,
+    )
+    .await;
     let mut response = Redirect::to(first).into_response();
     set_cookie(&app, &mut response, &token, age);
     // Whoever knew the browser's session before learns nothing of the one after.
@@ -303,21 +408,54 @@ pub async fn signed_in<P: Ports>(
 }
 
 /// Revokes the token, so that no copy of it is good any more, and removes the cookie.
-pub async fn sign_out<P: Ports>(State(app): State<App<P>>, headers: HeaderMap) -> Result<Response, Problem> {
-    let Some(staff) = signed(&app, &headers) else { return to_sign_in() };
+pub async fn sign_out<P: Ports>(
+    State(app): State<App<P>>,
+    headers: HeaderMap,
+) -> Result<Response, Problem> {
+    let Some(staff) = signed(&app, &headers) else {
+        return to_sign_in();
+    };
     let (orders, now) = (app.ports.orders(), app.ports.source().now());
     let unsure = |error: Unavailable| {
-        Problem::uncertain(&error, "We cannot say whether you are signed out. Sign out again: twice does no harm.")
+        Problem::uncertain(
+            &error,
+            "We cannot say whether you are signed out. Sign out again: twice does no harm.",
+        )
     };
-    if orders.revoke_token(staff.token_id, now).await.map_err(unsure)?.is_none() {
+    if orders
+        .revoke_token(staff.token_id, now)
+        .await
+        .map_err(unsure)?
+        .is_none()
+    {
         // Its record was lost, such as with a database that was restored from a backup.
         let expires_at = Timestamp::from_unix_timestamp(staff.expires_at).unwrap_or(now);
-        let Staff { token_id: id, ref name, role, .. } = staff;
-        let lost = StaffToken { id, name: name.clone(), role, issued_at: now, expires_at, revoked_at: Some(now) };
+        let Staff {
+            token_id: id,
+            ref name,
+            role,
+            ..
+        } = staff;
+        let lost = StaffToken {
+            id,
+            name: name.clone(),
+            role,
+            issued_at: now,
+            expires_at,
+            revoked_at: Some(now),
+        };
         orders.record_token(&lost).await.map_err(unsure)?;
     }
     app.settings.revoked.add(staff.token_id);
-    audit::append(&app, staff.name, Action::SignOut, audit::token(staff.token_id), None, None).await;
+    audit::append(
+        &app,
+        staff.name,
+        Action::SignOut,
+        audit::token(staff.token_id),
+        None,
+        None,
+    )
+    .await;
     let mut response = Redirect::to("/staff/sign-in").into_response();
     set_cookie(&app, &mut response, "", 0);
     Ok(response)
@@ -325,8 +463,13 @@ pub async fn sign_out<P: Ports>(State(app): State<App<P>>, headers: HeaderMap) -
 
 fn set_cookie<P: Ports>(app: &App<P>, response: &mut Response, token: &str, age_s: i64) {
     let name = cookie_name(&app.settings);
-    let secure = if app.settings.secure_cookies { "; Secure" } else { "" };
-    let cookie = format!("{name}={token}; Path=/; HttpOnly; SameSite=Strict; Max-Age={age_s}{secure}");
+    let secure = if app.settings.secure_cookies {
+        "; Secure"
+    } else {
+        ""
+    };
+    let cookie =
+        format!("{name}={token}; Path=/; HttpOnly; SameSite=Strict; Max-Age={age_s}{secure}");
     // The token was verified: it has only characters that a header takes.
     if let Ok(cookie) = HeaderValue::from_str(&cookie) {
         response.headers_mut().append(header::SET_COOKIE, cookie);

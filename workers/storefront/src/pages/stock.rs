@@ -1,4 +1,5 @@
-//! The stock room: what is there, what to order, what happened to it, and what staff change about it.
+//! The stock room: what is there, what to order, what happened to it, and what staff change about
+//! it.
 
 use std::collections::HashMap;
 
@@ -21,8 +22,13 @@ use crate::problem::Problem;
 use crate::staff::Staff;
 use crate::{App, Ports, api, random_token};
 
-pub async fn stock<P: Ports>(State(app): State<App<P>>, headers: HeaderMap) -> Result<Response, Problem> {
-    let Some(staff) = signed(&app, &headers) else { return to_sign_in() };
+pub async fn stock<P: Ports>(
+    State(app): State<App<P>>,
+    headers: HeaderMap,
+) -> Result<Response, Problem> {
+    let Some(staff) = signed(&app, &headers) else {
+        return to_sign_in();
+    };
     stock_page(&app, &staff, None).await
 }
 
@@ -32,7 +38,12 @@ async fn stock_page<P: Ports>(
     staff: &Staff,
     refused: Option<(&str, StockChange)>,
 ) -> Result<Response, Problem> {
-    let suggests = may(Actor::Staff(staff.role), Action::ReadSuggestions, Resource::Shop).is_ok();
+    let suggests = may(
+        Actor::Staff(staff.role),
+        Action::ReadSuggestions,
+        Resource::Shop,
+    )
+    .is_ok();
     let hours = &app.settings.shops.home().hours;
     let mut reorders = suggest_reorders(app.ports.stock(), app.ports.source(), hours, DAYS).await?;
     // As on the menu: who looks for a product finds it where it always stands.
@@ -46,11 +57,20 @@ async fn stock_page<P: Ports>(
     {
         row.change = change;
     }
-    page(&StockPage { shell: Shell::of(app), days: DAYS, suggests, rows })
+    page(&StockPage {
+        shell: Shell::of(app),
+        days: DAYS,
+        suggests,
+        rows,
+    })
 }
 
 fn row(reorder: &Reorder) -> StockRow {
-    let Reorder { product, suggestion, .. } = reorder;
+    let Reorder {
+        product,
+        suggestion,
+        ..
+    } = reorder;
     StockRow {
         product_id: product.product.product_id.to_string(),
         name: product.product.name.clone(),
@@ -62,8 +82,14 @@ fn row(reorder: &Reorder) -> StockRow {
         written_off: product.counters.written_off,
         received: product.counters.received,
         sold_per_day: format!("{:.1}", suggestion.sold_per_day),
-        days_left: suggestion.days_left.map_or_else(|| "–".to_owned(), |days| format!("{days:.1}")),
-        order: if suggestion.quantity > 0 { suggestion.quantity.to_string() } else { "–".to_owned() },
+        days_left: suggestion
+            .days_left
+            .map_or_else(|| "–".to_owned(), |days| format!("{days:.1}")),
+        order: if suggestion.quantity > 0 {
+            suggestion.quantity.to_string()
+        } else {
+            "–".to_owned()
+        },
         change: StockChange::default(),
         movement_id: random_token(),
     }
@@ -75,7 +101,12 @@ pub async fn restock<P: Ports>(
     headers: HeaderMap,
     Form(form): Form<HashMap<String, String>>,
 ) -> Result<Response, Problem> {
-    let legal = |units: i64| u32::try_from(units).ok().filter(|units| *units > 0).map(AdjustmentKind::Restock);
+    let legal = |units: i64| {
+        u32::try_from(units)
+            .ok()
+            .filter(|units| *units > 0)
+            .map(AdjustmentKind::Restock)
+    };
     change(&app, &id, &headers, &form, "restock", legal).await
 }
 
@@ -85,7 +116,10 @@ pub async fn adjust<P: Ports>(
     headers: HeaderMap,
     Form(form): Form<HashMap<String, String>>,
 ) -> Result<Response, Problem> {
-    change(&app, &id, &headers, &form, "adjust", |units| (units != 0).then_some(AdjustmentKind::Correct(units))).await
+    change(&app, &id, &headers, &form, "adjust", |units| {
+        (units != 0).then_some(AdjustmentKind::Correct(units))
+    })
+    .await
 }
 
 pub async fn write_off<P: Ports>(
@@ -94,7 +128,10 @@ pub async fn write_off<P: Ports>(
     headers: HeaderMap,
     Form(form): Form<HashMap<String, String>>,
 ) -> Result<Response, Problem> {
-    change(&app, &id, &headers, &form, "write-off", |units| (units > 0).then(|| AdjustmentKind::Correct(-units))).await
+    change(&app, &id, &headers, &form, "write-off", |units| {
+        (units > 0).then(|| AdjustmentKind::Correct(-units))
+    })
+    .await
 }
 
 /// What happened to one product.
@@ -108,7 +145,9 @@ pub async fn ledger<P: Ports>(
         return to_sign_in();
     }
     // A cursor that is none of ours shows the newest.
-    let before = query.get("before").and_then(|before| api::ledger_cursor(before));
+    let before = query
+        .get("before")
+        .and_then(|before| api::ledger_cursor(before));
     let (product, entries) = api::ledger_page(&app, &id, before, api::LEDGER_PAGE).await?;
     let full = entries.len() == api::LEDGER_PAGE as usize;
     let shop = app.settings.shops.home();
@@ -118,15 +157,23 @@ pub async fn ledger<P: Ports>(
         product_id: product.product.product_id.to_string(),
         name: product.product.name,
         available: product.counters.available,
-        older: full.then(|| entries.last().map(|entry| entry.entry_id.clone())).flatten(),
+        older: full
+            .then(|| entries.last().map(|entry| entry.entry_id.clone()))
+            .flatten(),
         zone: zone.name().to_owned(),
-        entries: entries.into_iter().map(|entry| ledger_row(entry, zone)).collect(),
+        entries: entries
+            .into_iter()
+            .map(|entry| ledger_row(entry, zone))
+            .collect(),
     })
 }
 
 fn ledger_row(entry: Entry, zone: &Zone) -> LedgerRow {
-    let at =
-        zone.local(entry.at).format(time::macros::format_description!("[year]-[month]-[day] [hour]:[minute]:[second]"));
+    let at = zone
+        .local(entry.at)
+        .format(time::macros::format_description!(
+            "[year]-[month]-[day] [hour]:[minute]:[second]"
+        ));
     LedgerRow {
         // Formatting fails only for a component that a timestamp lacks; it lacks none of these.
         at: at.unwrap_or_default(),
@@ -148,7 +195,10 @@ fn ledger_row(entry: Entry, zone: &Zone) -> LedgerRow {
 
 /// The id under which the change was tried.
 fn movement_id_of(problem: &Problem) -> Option<String> {
-    let (_, id) = problem.more.iter().find(|(name, _)| *name == "movement_id")?;
+    let (_, id) = problem
+        .more
+        .iter()
+        .find(|(name, _)| *name == "movement_id")?;
     id.as_str().map(str::to_owned)
 }
 
@@ -160,31 +210,55 @@ async fn change<P: Ports>(
     action: &str,
     legal: impl Fn(i64) -> Option<AdjustmentKind>,
 ) -> Result<Response, Problem> {
-    let Some(staff) = signed(app, headers) else { return to_sign_in() };
+    let Some(staff) = signed(app, headers) else {
+        return to_sign_in();
+    };
     let said = |name| form.get(name).map(|text| text.trim()).unwrap_or_default();
-    let units: Option<i64> = said("units").parse().ok().filter(|units: &i64| units.unsigned_abs() <= 100_000);
+    let units: Option<i64> = said("units")
+        .parse()
+        .ok()
+        .filter(|units: &i64| units.unsigned_abs() <= 100_000);
     let asked = match units.and_then(legal) {
         Some(kind) => {
             let movement_id = form.get("movement_id").cloned();
-            api::check_adjustment(units.unwrap_or_default(), said("reason"), movement_id, Vec::new())
-                .map(|asked| (kind, asked))
+            api::check_adjustment(
+                units.unwrap_or_default(),
+                said("reason"),
+                movement_id,
+                Vec::new(),
+            )
+            .map(|asked| (kind, asked))
         }
-        None => {
-            Err(Problem::field("units", "must be a whole number, above 0 to restock or write off, not 0 to correct"))
-        }
+        None => Err(Problem::field(
+            "units",
+            "must be a whole number, above 0 to restock or write off, not 0 to correct",
+        )),
     };
     let changed = match asked {
         Ok((kind, asked)) => api::adjust_stock(app, id, kind, asked, staff.name.clone()).await,
         Err(problem) => Err(problem),
     };
     match changed {
-        Ok(product) => Ok(Redirect::to(&format!("/staff/stock#{}", product.product.product_id)).into_response()),
+        Ok(product) => Ok(
+            Redirect::to(&format!("/staff/stock#{}", product.product.product_id)).into_response(),
+        ),
         Err(problem) if !problem.errors.is_empty() => {
-            let told = problem.errors.iter().map(|error| format!("The {} {}.", error.field, error.message));
+            let told = problem
+                .errors
+                .iter()
+                .map(|error| format!("The {} {}.", error.field, error.message));
             let error = Some(told.collect::<Vec<_>>().join(" "));
             // The row gets a new id: a change that was refused and corrected is another one.
-            let change = StockChange { units: said("units").to_owned(), reason: said("reason").to_owned(), error };
-            Ok((problem.status, stock_page(app, &staff, Some((id, change))).await?).into_response())
+            let change = StockChange {
+                units: said("units").to_owned(),
+                reason: said("reason").to_owned(),
+                error,
+            };
+            Ok((
+                problem.status,
+                stock_page(app, &staff, Some((id, change))).await?,
+            )
+                .into_response())
         }
         Err(problem) if problem.kind == "uncertain" => {
             let (units, reason) = (said("units").to_owned(), said("reason").to_owned());
@@ -194,7 +268,9 @@ async fn change<P: Ports>(
                 action: action.to_owned(),
                 units,
                 reason,
-                movement_id: movement_id_of(&problem).or_else(|| form.get("movement_id").cloned()).unwrap_or_default(),
+                movement_id: movement_id_of(&problem)
+                    .or_else(|| form.get("movement_id").cloned())
+                    .unwrap_or_default(),
             };
             Ok((problem.status, page(&unsure)?).into_response())
         }

@@ -19,7 +19,8 @@ use crate::api::{Priced, PricedLine};
 use crate::problem::Problem;
 use crate::{App, Ports};
 
-/// What every page has around it. It has no default: only [`Shell::of`] makes one, so that no page forgets a closed shop.
+/// What every page has around it. It has no default: only [`Shell::of`] makes one, so that no page
+/// forgets a closed shop.
 pub struct Shell {
     /// `None` where the cart is not looked at.
     pub cart_count: Option<u32>,
@@ -32,9 +33,19 @@ pub struct Shell {
 
 impl Shell {
     pub fn of<P: Ports>(app: &App<P>) -> Shell {
-        let closed = app.settings.shops.home().hours.closed_notice(app.ports.source().now());
+        let closed = app
+            .settings
+            .shops
+            .home()
+            .hours
+            .closed_notice(app.ports.source().now());
         let has_mailbox = app.settings.mailbox.is_some();
-        Shell { cart_count: None, notice: None, closed, has_mailbox }
+        Shell {
+            cart_count: None,
+            notice: None,
+            closed,
+            has_mailbox,
+        }
     }
 }
 
@@ -110,7 +121,8 @@ pub struct CheckoutPage {
     pub shown: ShownOrder,
 }
 
-/// What the page shows of the order, as its form sends it back: the order is placed for that or not at all.
+/// What the page shows of the order, as its form sends it back: the order is placed for that or not
+/// at all.
 pub struct ShownOrder {
     pub total_minor: i64,
     pub cart_version: i64,
@@ -121,10 +133,19 @@ pub struct ShownOrder {
 impl ShownOrder {
     pub fn of(priced: &Priced) -> ShownOrder {
         let line = |line: &PricedLine| {
-            format!("{}:{}:{}", line.line.product_id, line.line.quantity.get(), line.unit_price.minor)
+            format!(
+                "{}:{}:{}",
+                line.line.product_id,
+                line.line.quantity.get(),
+                line.unit_price.minor
+            )
         };
         let lines: Vec<_> = priced.lines.iter().map(line).collect();
-        ShownOrder { total_minor: priced.total.minor, cart_version: priced.version, lines: lines.join(",") }
+        ShownOrder {
+            total_minor: priced.total.minor,
+            cart_version: priced.version,
+            lines: lines.join(","),
+        }
     }
 }
 
@@ -180,24 +201,69 @@ impl CheckoutForm {
             let mut parts = text.split(':');
             let product_id = ProductId::parse(parts.next()?).ok()?;
             let (quantity, price) = (parts.next()?.parse().ok()?, parts.next()?.parse().ok()?);
-            Some(ShownLine { product_id, quantity: Some(quantity), unit_price_minor: price })
+            Some(ShownLine {
+                product_id,
+                quantity: Some(quantity),
+                unit_price_minor: price,
+            })
         };
         Some(Expected {
             total_minor: Some(self.expected_total_minor.parse().ok()?),
             cart_version: Some(self.cart_version.parse().ok()?),
             // They decide nothing: one that cannot be read only names nothing that changed.
-            lines: self.shown_lines.split(',').filter_map(line).take(LINES_MAX).collect(),
+            lines: self
+                .shown_lines
+                .split(',')
+                .filter_map(line)
+                .take(LINES_MAX)
+                .collect(),
         })
     }
 }
 
-/// The inputs of an address: name, field of the API, label, what browsers fill in, length, and whether it may be empty.
+/// The inputs of an address: name, field of the API, label, what browsers fill in, length, and
+/// whether it may be empty.
 const ADDRESS: [(&str, &str, &str, &str, usize, bool); 5] = [
-    ("address_line1", "delivery_address.line1", "Street and number", "address-line1", address::LINE_MAX, false),
-    ("address_line2", "delivery_address.line2", "Apartment or floor", "address-line2", address::LINE_MAX, true),
-    ("address_city", "delivery_address.city", "City", "address-level2", address::CITY_MAX, false),
-    ("address_postal_code", "delivery_address.postal_code", "ZIP code", "postal-code", address::POSTAL_CODE_MAX, false),
-    ("address_note", "delivery_address.note", "Note for the rider", "off", address::NOTE_MAX, true),
+    (
+        "address_line1",
+        "delivery_address.line1",
+        "Street and number",
+        "address-line1",
+        address::LINE_MAX,
+        false,
+    ),
+    (
+        "address_line2",
+        "delivery_address.line2",
+        "Apartment or floor",
+        "address-line2",
+        address::LINE_MAX,
+        true,
+    ),
+    (
+        "address_city",
+        "delivery_address.city",
+        "City",
+        "address-level2",
+        address::CITY_MAX,
+        false,
+    ),
+    (
+        "address_postal_code",
+        "delivery_address.postal_code",
+        "ZIP code",
+        "postal-code",
+        address::POSTAL_CODE_MAX,
+        false,
+    ),
+    (
+        "address_note",
+        "delivery_address.note",
+        "Note for the rider",
+        "off",
+        address::NOTE_MAX,
+        true,
+    ),
 ];
 
 pub struct AddressField {
@@ -221,15 +287,20 @@ impl AddressField {
         ];
         let fields = ADDRESS.into_iter().zip(values);
         fields
-            .map(|((name, field, label, autocomplete, max, optional), value)| AddressField {
-                name,
-                label,
-                autocomplete,
-                max,
-                optional,
-                value: value.clone(),
-                error: errors.iter().find(|error| error.field == field).map(|error| error.message.clone()),
-            })
+            .map(
+                |((name, field, label, autocomplete, max, optional), value)| AddressField {
+                    name,
+                    label,
+                    autocomplete,
+                    max,
+                    optional,
+                    value: value.clone(),
+                    error: errors
+                        .iter()
+                        .find(|error| error.field == field)
+                        .map(|error| error.message.clone()),
+                },
+            )
             .collect()
     }
 }
@@ -269,32 +340,53 @@ impl ErrorView {
             "notify" => "How we tell you",
             "special_instructions" => "The note",
             "pickup_at" => "The time",
-            field => {
-                ADDRESS.iter().find(|(_, known, ..)| *known == field).map_or("The order", |(_, _, label, ..)| *label)
-            }
+            field => ADDRESS
+                .iter()
+                .find(|(_, known, ..)| *known == field)
+                .map_or("The order", |(_, _, label, ..)| *label),
         };
-        ErrorView { field: error.field.clone(), message: format!("{label} {}", error.message) }
+        ErrorView {
+            field: error.field.clone(),
+            message: format!("{label} {}", error.message),
+        }
     }
 
     /// A sentence about the field of an error.
     pub fn about(error: &FieldError, message: impl Into<String>) -> ErrorView {
-        ErrorView { field: error.field.clone(), message: message.into() }
+        ErrorView {
+            field: error.field.clone(),
+            message: message.into(),
+        }
     }
 
     /// About no field.
     pub fn general(message: impl Into<String>) -> ErrorView {
-        ErrorView { field: String::new(), message: message.into() }
+        ErrorView {
+            field: String::new(),
+            message: message.into(),
+        }
     }
 
     /// The id of the input that it is about, if the form has one for it.
     pub fn id(&self) -> Option<&str> {
         /// The inputs in which something can be wrong.
-        const INPUTS: [&str; 8] =
-            ["name", "phone", "email", "notify", "order_type", "pickup_at", "special_instructions", "payment_token"];
+        const INPUTS: [&str; 8] = [
+            "name",
+            "phone",
+            "email",
+            "notify",
+            "order_type",
+            "pickup_at",
+            "special_instructions",
+            "payment_token",
+        ];
         if let Some((name, ..)) = ADDRESS.iter().find(|(_, field, ..)| *field == self.field) {
             return Some(name);
         }
-        self.field.rsplit('.').next().filter(|id| INPUTS.contains(id))
+        self.field
+            .rsplit('.')
+            .next()
+            .filter(|id| INPUTS.contains(id))
     }
 }
 
@@ -307,14 +399,37 @@ impl CheckoutPage {
         choice: TimeChoice,
         receipt: Receipt,
     ) -> CheckoutPage {
-        let Receipt { units, lines, totals: [subtotal, tax, total], shown } = receipt;
-        let shell = Shell { cart_count: Some(units), ..Shell::of(app) };
+        let Receipt {
+            units,
+            lines,
+            totals: [subtotal, tax, total],
+            shown,
+        } = receipt;
+        let shell = Shell {
+            cart_count: Some(units),
+            ..Shell::of(app)
+        };
         let address = AddressField::all(&form, &errors);
-        CheckoutPage { shell, form, errors, unsure, choice, address, lines, subtotal, tax, total, shown }
+        CheckoutPage {
+            shell,
+            form,
+            errors,
+            unsure,
+            choice,
+            address,
+            lines,
+            subtotal,
+            tax,
+            total,
+            shown,
+        }
     }
 
     fn message(&self, field: &str) -> Option<&str> {
-        self.errors.iter().find(|error| error.field == field).map(|error| error.message.as_str())
+        self.errors
+            .iter()
+            .find(|error| error.field == field)
+            .map(|error| error.message.as_str())
     }
 
     fn wrong(&self, field: &str) -> bool {

@@ -1,5 +1,5 @@
-//! Who may see an order: its owner's session, whoever has its tracking token, and staff. To all others it does not
-//! exist.
+//! Who may see an order: its owner's session, whoever has its tracking token, and staff. To all
+//! others it does not exist.
 
 use axum::http::StatusCode;
 use domain::access::StaffRole;
@@ -31,15 +31,25 @@ fn seen(mut problem: Value) -> Value {
 async fn a_stranger_sees_exactly_what_an_unknown_id_gives() {
     let client = Client::new().await;
     let line = json!({ "product_id": "flat-white", "quantity": 1 });
-    let stranger = client.json("POST", "/api/v1/cart/items", &[], &line).await.cookie();
+    let stranger = client
+        .json("POST", "/api/v1/cart/items", &[], &line)
+        .await
+        .cookie();
     let order = client.accepted().await;
-    let (id, good) = (order["order_id"].as_str().expect("an id"), order["tracking_token"].as_str().expect("a token"));
+    let (id, good) = (
+        order["order_id"].as_str().expect("an id"),
+        order["tracking_token"].as_str().expect("a token"),
+    );
     let unknown = Uuid::now_v7().to_string();
     let another = client.accepted().await;
     let wrong_token = another["tracking_token"].as_str().expect("a token");
     for ((method, path), (_, nowhere)) in ways(id).into_iter().zip(ways(&unknown)) {
         let reference = client.send(method, &nowhere, &[], "").await;
-        assert_eq!(reference.status, StatusCode::NOT_FOUND, "{method} {nowhere}");
+        assert_eq!(
+            reference.status,
+            StatusCode::NOT_FOUND,
+            "{method} {nowhere}"
+        );
         for (query, headers) in [
             (String::new(), vec![]),
             (String::new(), vec![("cookie", stranger.as_str())]),
@@ -47,12 +57,24 @@ async fn a_stranger_sees_exactly_what_an_unknown_id_gives() {
             ("?token=".to_owned(), vec![]),
             (format!("?token={}", &good[..good.len() - 1]), vec![]),
         ] {
-            let answer = client.send(method, &format!("{path}{query}"), &headers, "").await;
-            assert_eq!(answer.status, StatusCode::NOT_FOUND, "{method} {path}{query}");
-            assert_eq!(seen(answer.json()), seen(reference.json()), "{method} {path}{query}");
+            let answer = client
+                .send(method, &format!("{path}{query}"), &headers, "")
+                .await;
+            assert_eq!(
+                answer.status,
+                StatusCode::NOT_FOUND,
+                "{method} {path}{query}"
+            );
+            assert_eq!(
+                seen(answer.json()),
+                seen(reference.json()),
+                "{method} {path}{query}"
+            );
         }
     }
-    let order = client.get(&format!("/api/v1/orders/{id}?token={good}"), &[]).await;
+    let order = client
+        .get(&format!("/api/v1/orders/{id}?token={good}"), &[])
+        .await;
     assert_eq!(order.json()["status"], "pending", "nobody cancelled it");
 }
 
@@ -60,23 +82,46 @@ async fn a_stranger_sees_exactly_what_an_unknown_id_gives() {
 async fn its_owner_the_token_and_staff_see_it() {
     let client = Client::new().await;
     let line = json!({ "product_id": "flat-white", "quantity": 1 });
-    let owner = client.json("POST", "/api/v1/cart/items", &[], &line).await.cookie();
+    let owner = client
+        .json("POST", "/api/v1/cart/items", &[], &line)
+        .await
+        .cookie();
     let headers = [("cookie", owner.as_str()), ("idempotency-key", "k-1")];
-    let order = client.json("POST", "/api/v1/orders", &headers, &an_espresso()).await.json();
-    let path = format!("/api/v1/orders/{}", order["order_id"].as_str().expect("an id"));
-    assert_eq!(client.get(&path, &[("cookie", &owner)]).await.status, StatusCode::OK);
-    let with_token = format!("{path}?token={}", order["tracking_token"].as_str().expect("a token"));
+    let order = client
+        .json("POST", "/api/v1/orders", &headers, &an_espresso())
+        .await
+        .json();
+    let path = format!(
+        "/api/v1/orders/{}",
+        order["order_id"].as_str().expect("an id")
+    );
+    assert_eq!(
+        client.get(&path, &[("cookie", &owner)]).await.status,
+        StatusCode::OK
+    );
+    let with_token = format!(
+        "{path}?token={}",
+        order["tracking_token"].as_str().expect("a token")
+    );
     assert_eq!(client.get(&with_token, &[]).await.status, StatusCode::OK);
-    assert_eq!(client.as_staff("GET", &path, &[], None).await.status, StatusCode::OK);
+    assert_eq!(
+        client.as_staff("GET", &path, &[], None).await.status,
+        StatusCode::OK
+    );
 }
 
 #[tokio::test]
 async fn another_session_s_key_opens_nothing() {
     let client = Client::new().await;
     let line = json!({ "product_id": "flat-white", "quantity": 1 });
-    let owner = client.json("POST", "/api/v1/cart/items", &[], &line).await.cookie();
+    let owner = client
+        .json("POST", "/api/v1/cart/items", &[], &line)
+        .await
+        .cookie();
     let headers = [("cookie", owner.as_str()), ("idempotency-key", "k-1")];
-    client.json("POST", "/api/v1/orders", &headers, &an_espresso()).await;
+    client
+        .json("POST", "/api/v1/orders", &headers, &an_espresso())
+        .await;
     let guessed = client.order("k-1", &an_espresso()).await;
     assert_eq!(guessed.status, StatusCode::UNPROCESSABLE_ENTITY);
     assert!(!guessed.text.contains("tracking_token"), "{}", guessed.text);
@@ -99,14 +144,23 @@ async fn a_staff_token_must_be_ours_whole_and_in_time() {
         "Bearer ".to_owned(),
         format!("Basic {good}"),
     ] {
-        let answer = client.get("/api/v1/admin/orders", &[("authorization", &wrong)]).await;
+        let answer = client
+            .get("/api/v1/admin/orders", &[("authorization", &wrong)])
+            .await;
         assert_eq!(answer.status, StatusCode::UNAUTHORIZED, "{wrong}");
         assert!(answer.header("www-authenticate").starts_with("Bearer"));
     }
     // RFC 9110: the scheme is case-insensitive.
-    for good in [format!("Bearer {good}"), format!("bearer {good}"), format!("BEARER   {good} ")] {
+    for good in [
+        format!("Bearer {good}"),
+        format!("bearer {good}"),
+        format!("BEARER   {good} "),
+    ] {
         assert_eq!(
-            client.get("/api/v1/admin/orders", &[("authorization", &good)]).await.status,
+            client
+                .get("/api/v1/admin/orders", &[("authorization", &good)])
+                .await
+                .status,
             StatusCode::OK,
             "{good}"
         );

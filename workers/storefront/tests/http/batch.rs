@@ -16,7 +16,11 @@ fn change(id: &str, version: i64, status: &str) -> Value {
 #[tokio::test]
 async fn each_entry_has_its_own_result() {
     let client = Client::new().await;
-    let (good, stale, illegal) = (confirmed(&client).await, confirmed(&client).await, confirmed(&client).await);
+    let (good, stale, illegal) = (
+        confirmed(&client).await,
+        confirmed(&client).await,
+        confirmed(&client).await,
+    );
     let nobodys = Uuid::now_v7().to_string();
     let changes = [
         change(&good, 2, "preparing"),
@@ -26,15 +30,32 @@ async fn each_entry_has_its_own_result() {
         // The same order again: what was seen is what the first entry has changed.
         change(&good, 3, "ready"),
     ];
-    let answer = client.as_staff("POST", PATH, &[], Some(&json!({ "changes": changes }))).await;
+    let answer = client
+        .as_staff("POST", PATH, &[], Some(&json!({ "changes": changes })))
+        .await;
     assert_eq!(answer.status, StatusCode::OK, "{}", answer.text);
-    let results = answer.json()["results"].as_array().cloned().expect("results");
-    let words: Vec<_> = results.iter().map(|result| result["result"].as_str().expect("a word")).collect();
+    let results = answer.json()["results"]
+        .as_array()
+        .cloned()
+        .expect("results");
+    let words: Vec<_> = results
+        .iter()
+        .map(|result| result["result"].as_str().expect("a word"))
+        .collect();
     assert_eq!(words, ["moved", "stale", "illegal", "not_found", "moved"]);
-    assert_eq!((results[0]["version"].as_i64(), results[4]["status"].as_str()), (Some(3), Some("ready")));
+    assert_eq!(
+        (
+            results[0]["version"].as_i64(),
+            results[4]["status"].as_str()
+        ),
+        (Some(3), Some("ready"))
+    );
     // Who came too late hears who was faster and what it is now.
     let late = &results[1];
-    assert_eq!((late["version"].as_i64(), late["status"].as_str()), (Some(2), Some("confirmed")));
+    assert_eq!(
+        (late["version"].as_i64(), late["status"].as_str()),
+        (Some(2), Some("confirmed"))
+    );
     assert_eq!(late["changed_by"], "Ana");
 }
 
@@ -49,10 +70,25 @@ async fn what_cannot_be_read_is_told_by_its_place_and_nothing_is_moved() {
     ] });
     let refused = client.as_staff("POST", PATH, &[], Some(&body)).await;
     assert_eq!(refused.status, StatusCode::UNPROCESSABLE_ENTITY);
-    assert_eq!(refused.fields(), ["changes[1].id", "changes[1].status", "changes[2].version", "changes[2].colour"]);
-    let order = client.as_staff("GET", &format!("/api/v1/orders/{id}"), &[], None).await.json();
+    assert_eq!(
+        refused.fields(),
+        [
+            "changes[1].id",
+            "changes[1].status",
+            "changes[2].version",
+            "changes[2].colour"
+        ]
+    );
+    let order = client
+        .as_staff("GET", &format!("/api/v1/orders/{id}"), &[], None)
+        .await
+        .json();
     assert_eq!(order["status"], "confirmed");
-    for wrong in [json!({}), json!({ "changes": [] }), json!({ "changes": vec![change(&id, 2, "ready"); 51] })] {
+    for wrong in [
+        json!({}),
+        json!({ "changes": [] }),
+        json!({ "changes": vec![change(&id, 2, "ready"); 51] }),
+    ] {
         let refused = client.as_staff("POST", PATH, &[], Some(&wrong)).await;
         assert_eq!(refused.fields(), ["changes"]);
     }
@@ -62,5 +98,8 @@ async fn what_cannot_be_read_is_told_by_its_place_and_nothing_is_moved() {
 async fn it_is_for_staff() {
     let client = Client::new().await;
     let body = json!({ "changes": [change(&confirmed(&client).await, 2, "ready")] });
-    assert_eq!(client.json("POST", PATH, &[], &body).await.status, StatusCode::UNAUTHORIZED);
+    assert_eq!(
+        client.json("POST", PATH, &[], &body).await.status,
+        StatusCode::UNAUTHORIZED
+    );
 }

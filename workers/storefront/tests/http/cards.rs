@@ -28,17 +28,30 @@ async fn every_text_of_an_order_but_the_phone_number_refuses_a_card_number_by_na
     let client = Client::new().await;
     let document = client.get("/openapi.json", &[]).await.json();
     let mut pointers = Vec::new();
-    texts(&document["components"]["schemas"]["NewOrder"], "", &mut pointers);
+    texts(
+        &document["components"]["schemas"]["NewOrder"],
+        "",
+        &mut pointers,
+    );
     // Refused as an unknown location anyway.
     pointers.retain(|pointer| pointer != "/location_id");
-    for needed in ["/customer/name", "/customer/email", "/special_instructions", "/payment_token"] {
-        assert!(pointers.iter().any(|pointer| pointer == needed), "{needed} is not in the schema: {pointers:?}");
+    for needed in [
+        "/customer/name",
+        "/customer/email",
+        "/special_instructions",
+        "/payment_token",
+    ] {
+        assert!(
+            pointers.iter().any(|pointer| pointer == needed),
+            "{needed} is not in the schema: {pointers:?}"
+        );
     }
     for pointer in &pointers {
         for card in CARDS {
             let mut order = an_espresso();
             if pointer.starts_with("/delivery_address/") {
-                order["delivery_address"] = json!({ "line1": "1 Main St", "city": "New York", "postal_code": "10001" });
+                order["delivery_address"] =
+                    json!({ "line1": "1 Main St", "city": "New York", "postal_code": "10001" });
             }
             let value = match pointer.as_str() {
                 "/payment_token" => format!("tok_{}", card.replace([' ', '-'], "")),
@@ -51,7 +64,12 @@ async fn every_text_of_an_order_but_the_phone_number_refuses_a_card_number_by_na
             if pointer == "/customer/phone" {
                 continue;
             }
-            assert_eq!(answer.status, StatusCode::UNPROCESSABLE_ENTITY, "{pointer}: {}", answer.text);
+            assert_eq!(
+                answer.status,
+                StatusCode::UNPROCESSABLE_ENTITY,
+                "{pointer}: {}",
+                answer.text
+            );
             assert_eq!(answer.fields(), [pointer[1..].replace('/', ".")]);
             assert!(!answer.text.contains(&value), "{pointer}: {}", answer.text);
         }
@@ -59,12 +77,21 @@ async fn every_text_of_an_order_but_the_phone_number_refuses_a_card_number_by_na
     // Thirteen digits that pass the check by chance are a phone number where one is asked for.
     let mut order = an_espresso();
     order["customer"]["phone"] = json!("+4915123456787");
-    assert_eq!(client.order("phone", &order).await.status, StatusCode::ACCEPTED);
+    assert_eq!(
+        client.order("phone", &order).await.status,
+        StatusCode::ACCEPTED
+    );
     let stored = client
         .world
         .0
         .orders
-        .list(&app::ports::scope::Scope::Everything, &OrderFilter { limit: 100, ..OrderFilter::default() })
+        .list(
+            &app::ports::scope::Scope::Everything,
+            &OrderFilter {
+                limit: 100,
+                ..OrderFilter::default()
+            },
+        )
         .await
         .expect("read");
     assert_eq!(stored.len(), 1, "nothing with a card number was kept");
@@ -77,28 +104,64 @@ async fn what_staff_write_refuses_a_card_number_by_name() {
     for card in CARDS {
         let text = format!("paid with {card}");
         for (path, body, field) in [
-            ("restock", json!({ "quantity": 1, "reason": text }), "reason"),
+            (
+                "restock",
+                json!({ "quantity": 1, "reason": text }),
+                "reason",
+            ),
             ("adjust", json!({ "change": 1, "reason": text }), "reason"),
-            ("write-off", json!({ "quantity": 1, "reason": text }), "reason"),
-            ("restock", json!({ "quantity": 1, "reason": "delivery", "movement_id": text }), "movement_id"),
+            (
+                "write-off",
+                json!({ "quantity": 1, "reason": text }),
+                "reason",
+            ),
+            (
+                "restock",
+                json!({ "quantity": 1, "reason": "delivery", "movement_id": text }),
+                "movement_id",
+            ),
         ] {
             let path = format!("/api/v1/admin/inventory/espresso/{path}");
             let refused = client.as_staff("POST", &path, &[], Some(&body)).await;
-            assert_eq!((refused.status, refused.fields()), (StatusCode::UNPROCESSABLE_ENTITY, vec![field.to_owned()]));
+            assert_eq!(
+                (refused.status, refused.fields()),
+                (StatusCode::UNPROCESSABLE_ENTITY, vec![field.to_owned()])
+            );
         }
         let path = format!("/api/v1/admin/orders/{order}/status");
         let change = json!({ "status": "cancelled", "note": text });
-        let refused = client.as_staff("PUT", &path, &[("if-match", "2")], Some(&change)).await;
-        assert_eq!((refused.status, refused.fields()), (StatusCode::UNPROCESSABLE_ENTITY, vec!["note".to_owned()]));
+        let refused = client
+            .as_staff("PUT", &path, &[("if-match", "2")], Some(&change))
+            .await;
+        assert_eq!(
+            (refused.status, refused.fields()),
+            (StatusCode::UNPROCESSABLE_ENTITY, vec!["note".to_owned()])
+        );
         let changes = json!({ "changes": [{ "id": order, "version": 2, "status": "cancelled", "note": text }] });
-        let refused = client.as_staff("POST", "/api/v1/admin/orders/status", &[], Some(&changes)).await;
+        let refused = client
+            .as_staff("POST", "/api/v1/admin/orders/status", &[], Some(&changes))
+            .await;
         assert_eq!(refused.fields(), ["changes[0].note"]);
     }
     let espresso = ProductId::parse("espresso").expect("a slug");
-    let kept = client.world.0.stock.product(&espresso).await.expect("read").expect("there");
+    let kept = client
+        .world
+        .0
+        .stock
+        .product(&espresso)
+        .await
+        .expect("read")
+        .expect("there");
     assert_eq!(kept.counters.available, 10);
     // An id that a program made is no card, whatever its digits.
     let body = json!({ "quantity": 1, "reason": "delivery", "movement_id": "41111111-1111-4111-8111-111111111111" });
-    let made = client.as_staff("POST", "/api/v1/admin/inventory/espresso/restock", &[], Some(&body)).await;
+    let made = client
+        .as_staff(
+            "POST",
+            "/api/v1/admin/inventory/espresso/restock",
+            &[],
+            Some(&body),
+        )
+        .await;
     assert_eq!(made.status, StatusCode::OK, "{}", made.text);
 }

@@ -19,7 +19,11 @@ pub struct TestCarts {
 
 impl TestCarts {
     pub fn new(clock: Clock) -> TestCarts {
-        TestCarts { carts: MemoryCarts::new(clock), away: AtomicBool::default(), meanwhile: Mutex::default() }
+        TestCarts {
+            carts: MemoryCarts::new(clock),
+            away: AtomicBool::default(),
+            meanwhile: Mutex::default(),
+        }
     }
 
     /// From now on every call is executed, and its answer is lost.

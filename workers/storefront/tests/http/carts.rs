@@ -8,7 +8,9 @@ use crate::pages::{open, submit};
 
 async fn add(client: &Client, cookie: &str, product: &str, quantity: u32) -> crate::Answer {
     let line = json!({ "product_id": product, "quantity": quantity });
-    client.json("POST", "/api/v1/cart/items", &[("cookie", cookie)], &line).await
+    client
+        .json("POST", "/api/v1/cart/items", &[("cookie", cookie)], &line)
+        .await
 }
 
 #[tokio::test]
@@ -16,13 +18,33 @@ async fn what_is_in_the_cart_counts_when_more_is_added() {
     let client = Client::new().await;
     let cookie = add(&client, "", "espresso", 8).await.cookie();
     let refused = add(&client, &cookie, "espresso", 3).await;
-    assert_eq!((refused.status, refused.fields()), (StatusCode::CONFLICT, vec!["quantity".to_owned()]));
+    assert_eq!(
+        (refused.status, refused.fields()),
+        (StatusCode::CONFLICT, vec!["quantity".to_owned()])
+    );
     let problem = refused.json();
-    assert_eq!((&problem["left"], &problem["in_cart"]), (&json!(10), &json!(8)));
-    assert_eq!(problem["detail"], "Only 10 of Espresso left, and 8 in your cart already.");
-    let cart = client.get("/api/v1/cart", &[("cookie", &cookie)]).await.json();
-    assert_eq!((&cart["units"], &cart["lines"][0]["left"]), (&json!(8), &json!(10)), "nothing was added: {cart:#}");
-    assert_eq!(add(&client, &cookie, "espresso", 2).await.status, StatusCode::OK, "the last two");
+    assert_eq!(
+        (&problem["left"], &problem["in_cart"]),
+        (&json!(10), &json!(8))
+    );
+    assert_eq!(
+        problem["detail"],
+        "Only 10 of Espresso left, and 8 in your cart already."
+    );
+    let cart = client
+        .get("/api/v1/cart", &[("cookie", &cookie)])
+        .await
+        .json();
+    assert_eq!(
+        (&cart["units"], &cart["lines"][0]["left"]),
+        (&json!(8), &json!(10)),
+        "nothing was added: {cart:#}"
+    );
+    assert_eq!(
+        add(&client, &cookie, "espresso", 2).await.status,
+        StatusCode::OK,
+        "the last two"
+    );
 }
 
 #[tokio::test]
@@ -30,25 +52,66 @@ async fn ninety_nine_are_the_most_however_they_come() {
     let client = Client::new().await;
     let restock = json!({ "quantity": 190, "reason": "delivery" });
     let path = "/api/v1/admin/inventory/espresso/restock";
-    assert_eq!(client.as_staff("POST", path, &[], Some(&restock)).await.status, StatusCode::OK);
+    assert_eq!(
+        client
+            .as_staff("POST", path, &[], Some(&restock))
+            .await
+            .status,
+        StatusCode::OK
+    );
     let cookie = add(&client, "", "espresso", 98).await.cookie();
     let refused = add(&client, &cookie, "espresso", 2).await;
-    assert_eq!((refused.status, refused.fields()), (StatusCode::UNPROCESSABLE_ENTITY, vec!["quantity".to_owned()]));
-    assert!(refused.text.contains("must be at most 1: 98 of Espresso are in the cart"), "{}", refused.text);
-    assert_eq!(add(&client, &cookie, "espresso", 1).await.json()["units"], 99);
+    assert_eq!(
+        (refused.status, refused.fields()),
+        (
+            StatusCode::UNPROCESSABLE_ENTITY,
+            vec!["quantity".to_owned()]
+        )
+    );
+    assert!(
+        refused
+            .text
+            .contains("must be at most 1: 98 of Espresso are in the cart"),
+        "{}",
+        refused.text
+    );
+    assert_eq!(
+        add(&client, &cookie, "espresso", 1).await.json()["units"],
+        99
+    );
 }
 
 #[tokio::test]
 async fn the_fields_of_the_pages_say_what_is_left() {
     let client = Client::new().await;
-    let cookie = submit(&client, "", "/cart/items", "product_id=espresso&quantity=8").await.cookie();
+    let cookie = submit(&client, "", "/cart/items", "product_id=espresso&quantity=8")
+        .await
+        .cookie();
     let menu = open(&client, &cookie, "/").await.text;
-    assert!(menu.contains("(8 in your cart)") && menu.contains("max=\"2\""), "{menu}");
+    assert!(
+        menu.contains("(8 in your cart)") && menu.contains("max=\"2\""),
+        "{menu}"
+    );
     let cart = open(&client, &cookie, "/cart").await.text;
-    assert!(cart.contains("max=\"10\"") && cart.contains("10 left"), "{cart}");
-    let refused = submit(&client, &cookie, "/cart/items", "product_id=espresso&quantity=3").await;
+    assert!(
+        cart.contains("max=\"10\"") && cart.contains("10 left"),
+        "{cart}"
+    );
+    let refused = submit(
+        &client,
+        &cookie,
+        "/cart/items",
+        "product_id=espresso&quantity=3",
+    )
+    .await;
     assert_eq!(refused.status, StatusCode::CONFLICT);
-    assert!(refused.text.contains("Only 10 of Espresso left, and 8 in your cart already."), "{}", refused.text);
+    assert!(
+        refused
+            .text
+            .contains("Only 10 of Espresso left, and 8 in your cart already."),
+        "{}",
+        refused.text
+    );
 }
 
 /// Whatever became of it: "try again" is no advice about what may have been done.
@@ -56,8 +119,14 @@ async fn the_fields_of_the_pages_say_what_is_left() {
 async fn a_change_whose_answer_was_lost_says_that_it_may_have_been_made() {
     let client = Client::new().await;
     let cookie = add(&client, "", "espresso", 1).await.cookie();
-    let json = [("content-type", "application/json"), ("cookie", cookie.as_str())];
-    let form = [("content-type", "application/x-www-form-urlencoded"), ("cookie", cookie.as_str())];
+    let json = [
+        ("content-type", "application/json"),
+        ("cookie", cookie.as_str()),
+    ];
+    let form = [
+        ("content-type", "application/x-www-form-urlencoded"),
+        ("cookie", cookie.as_str()),
+    ];
     let changes = [
         ("PUT", "/api/v1/cart/items/espresso", "{\"quantity\":2}"),
         ("DELETE", "/api/v1/cart/items/espresso", ""),
@@ -67,18 +136,39 @@ async fn a_change_whose_answer_was_lost_says_that_it_may_have_been_made() {
         ("POST", "/cart/clear", ""),
     ];
     for (method, path, body) in changes {
-        let headers = if path.starts_with("/api/") { &json } else { &form };
+        let headers = if path.starts_with("/api/") {
+            &json
+        } else {
+            &form
+        };
         client.world.0.carts.set_away(true);
         let lost = client.send(method, path, headers, body).await;
         client.world.0.carts.set_away(false);
-        assert_eq!(lost.status, StatusCode::SERVICE_UNAVAILABLE, "{method} {path}: {}", lost.text);
-        assert_eq!(lost.json()["type"], "https://brewhaven.example/problems/uncertain", "{method} {path}");
+        assert_eq!(
+            lost.status,
+            StatusCode::SERVICE_UNAVAILABLE,
+            "{method} {path}: {}",
+            lost.text
+        );
+        assert_eq!(
+            lost.json()["type"],
+            "https://brewhaven.example/problems/uncertain",
+            "{method} {path}"
+        );
         client.panics(true);
         let broken = client.send(method, path, headers, body).await;
         client.panics(false);
-        assert_eq!(broken.status, StatusCode::INTERNAL_SERVER_ERROR, "{method} {path}");
+        assert_eq!(
+            broken.status,
+            StatusCode::INTERNAL_SERVER_ERROR,
+            "{method} {path}"
+        );
         for answer in [lost, broken] {
-            assert!(!answer.text.to_lowercase().contains("try again"), "{method} {path}: {}", answer.text);
+            assert!(
+                !answer.text.to_lowercase().contains("try again"),
+                "{method} {path}: {}",
+                answer.text
+            );
         }
     }
 }

@@ -17,13 +17,25 @@ async fn every_documented_operation_is_a_route_and_no_other_method_is() {
     assert_eq!(document["openapi"], "3.1.0");
     let paths = document["paths"].as_object().expect("paths");
     for (path, operations) in paths {
-        let real = path.replace("{product_id}", "espresso").replace("{id}", "01890000-0000-7000-8000-000000000000");
+        let real = path
+            .replace("{product_id}", "espresso")
+            .replace("{id}", "01890000-0000-7000-8000-000000000000");
         for method in METHODS {
-            let answer = client.json(&method.to_uppercase(), &real, &[], &json!({})).await;
+            let answer = client
+                .json(&method.to_uppercase(), &real, &[], &json!({}))
+                .await;
             let documented = operations.get(method).is_some();
             let routed = answer.status != StatusCode::METHOD_NOT_ALLOWED;
-            assert_eq!(routed, documented, "{method} {path} answered {}", answer.status);
-            assert!(answer.status.as_u16() < 500, "{method} {path}: {}", answer.text);
+            assert_eq!(
+                routed, documented,
+                "{method} {path} answered {}",
+                answer.status
+            );
+            assert!(
+                answer.status.as_u16() < 500,
+                "{method} {path}: {}",
+                answer.text
+            );
         }
     }
 }
@@ -34,10 +46,17 @@ async fn every_route_of_the_api_is_documented() {
     let client = Client::new().await;
     let document = client.get("/openapi.json", &[]).await.json();
     let source = include_str!("../../src/api.rs");
-    let routes: Vec<&str> = source.split(".route(\"").skip(1).filter_map(|rest| rest.split('"').next()).collect();
+    let routes: Vec<&str> = source
+        .split(".route(\"")
+        .skip(1)
+        .filter_map(|rest| rest.split('"').next())
+        .collect();
     assert!(routes.len() > 10, "the routes were not found in the source");
     for route in routes.into_iter().filter(|route| *route != "/openapi.json") {
-        assert!(document["paths"].get(route).is_some(), "{route} is not documented");
+        assert!(
+            document["paths"].get(route).is_some(),
+            "{route} is not documented"
+        );
     }
 }
 
@@ -48,11 +67,20 @@ async fn references_lead_somewhere_and_names_are_unique() {
     let text = document.to_string();
     for rest in text.split("\"$ref\":\"#").skip(1) {
         let pointer = rest.split('"').next().unwrap_or_default();
-        assert!(document.pointer(pointer).is_some(), "{pointer} leads nowhere");
+        assert!(
+            document.pointer(pointer).is_some(),
+            "{pointer} leads nowhere"
+        );
     }
-    let operations = document["paths"].as_object().expect("paths").values().flat_map(|path| path.as_object());
-    let mut ids: Vec<String> =
-        operations.flat_map(|operations| operations.values()).map(|it| it["operationId"].to_string()).collect();
+    let operations = document["paths"]
+        .as_object()
+        .expect("paths")
+        .values()
+        .flat_map(|path| path.as_object());
+    let mut ids: Vec<String> = operations
+        .flat_map(|operations| operations.values())
+        .map(|it| it["operationId"].to_string())
+        .collect();
     let all = ids.len();
     ids.sort();
     ids.dedup();
@@ -65,30 +93,50 @@ async fn a_staff_operation_says_so_and_is_closed_to_others() {
     let document = client.get("/openapi.json", &[]).await.json();
     for (path, operations) in document["paths"].as_object().expect("paths") {
         for (method, operation) in operations.as_object().expect("operations") {
-            let real = path.replace("{product_id}", "espresso").replace("{id}", "01890000-0000-7000-8000-000000000000");
-            let answer = client.json(&method.to_uppercase(), &real, &[], &json!({})).await;
+            let real = path
+                .replace("{product_id}", "espresso")
+                .replace("{id}", "01890000-0000-7000-8000-000000000000");
+            let answer = client
+                .json(&method.to_uppercase(), &real, &[], &json!({}))
+                .await;
             let closed = answer.status == StatusCode::UNAUTHORIZED;
-            assert_eq!(closed, operation.get("security").is_some(), "{method} {path} answered {}", answer.status);
+            assert_eq!(
+                closed,
+                operation.get("security").is_some(),
+                "{method} {path} answered {}",
+                answer.status
+            );
         }
     }
 }
 
-/// Each documented operation is asked for nonsense, by nobody and by staff; `Client` holds every error that comes back
-/// against the published schema. That an operation can refuse at all is part of the test.
+/// Each documented operation is asked for nonsense, by nobody and by staff; `Client` holds every
+/// error that comes back against the published schema. That an operation can refuse at all is part
+/// of the test.
 #[tokio::test]
 async fn every_error_of_every_operation_is_what_the_document_says() {
     let client = Client::new().await;
     let order = client.accepted().await;
     let order_id = order["order_id"].as_str().expect("an id");
     let document = client.get("/openapi.json", &[]).await.json();
-    let bearer = format!("Bearer {}", token_as(StaffRole::Staff, "Ana", NOON + time::Duration::hours(1)));
-    let (json, staff) = (("content-type", "application/json"), ("authorization", bearer.as_str()));
+    let bearer = format!(
+        "Bearer {}",
+        token_as(StaffRole::Staff, "Ana", NOON + time::Duration::hours(1))
+    );
+    let (json, staff) = (
+        ("content-type", "application/json"),
+        ("authorization", bearer.as_str()),
+    );
     let requests: [&[(&str, &str)]; 6] = [
         &[json],
         &[json, staff],
         &[json, staff, ("if-match", "999"), ("idempotency-key", "k-1")],
         &[json, staff, ("if-match", "x"), ("idempotency-key", "")],
-        &[("content-type", "text/plain"), staff, ("idempotency-key", "k-2")],
+        &[
+            ("content-type", "text/plain"),
+            staff,
+            ("idempotency-key", "k-2"),
+        ],
         &[json, ("origin", "https://elsewhere.example")],
     ];
     let bodies = [
@@ -103,20 +151,45 @@ async fn every_error_of_every_operation_is_what_the_document_says() {
     let (mut seen, mut silent) = (BTreeSet::new(), BTreeSet::new());
     for (path, operations) in document["paths"].as_object().expect("paths") {
         // A real order's events never end.
-        let real = if path.ends_with("/events") { "nothing" } else { order_id };
-        let ids = [("espresso", real), ("nothing", "01890000-0000-7000-8000-000000000000"), ("%FF", "%FF")];
+        let real = if path.ends_with("/events") {
+            "nothing"
+        } else {
+            order_id
+        };
+        let ids = [
+            ("espresso", real),
+            ("nothing", "01890000-0000-7000-8000-000000000000"),
+            ("%FF", "%FF"),
+        ];
         for method in operations.as_object().expect("operations").keys() {
             let mut refused = false;
             for (product_id, order_id) in ids {
-                let path = path.replace("{product_id}", product_id).replace("{id}", order_id);
-                for path in [format!("{path}?limit=0&before=x&date=x&days=0"), format!("{path}?=x"), path] {
-                    for (headers, body) in requests.iter().flat_map(|headers| bodies.map(|body| (*headers, body))) {
-                        let status = client.send(&method.to_uppercase(), &path, headers, body).await.status.as_u16();
+                let path = path
+                    .replace("{product_id}", product_id)
+                    .replace("{id}", order_id);
+                for path in [
+                    format!("{path}?limit=0&before=x&date=x&days=0"),
+                    format!("{path}?=x"),
+                    path,
+                ] {
+                    for (headers, body) in requests
+                        .iter()
+                        .flat_map(|headers| bodies.map(|body| (*headers, body)))
+                    {
+                        let status = client
+                            .send(&method.to_uppercase(), &path, headers, body)
+                            .await
+                            .status
+                            .as_u16();
                         if status >= 400 {
                             let responses = &operations[method]["responses"];
                             let documented = [status.to_string(), format!("{}XX", status / 100)];
-                            let is_documented = documented.iter().any(|key| responses.get(key).is_some());
-                            assert!(is_documented, "{method} {path} answered {status}, which {responses} lacks");
+                            let is_documented =
+                                documented.iter().any(|key| responses.get(key).is_some());
+                            assert!(
+                                is_documented,
+                                "{method} {path} answered {status}, which {responses} lacks"
+                            );
                             refused = true;
                             seen.insert(status);
                         }
@@ -129,11 +202,18 @@ async fn every_error_of_every_operation_is_what_the_document_says() {
         }
     }
     for status in [400, 401, 403, 404, 409, 412, 415, 422, 428] {
-        assert!(seen.contains(&status), "no operation answered {status}: {seen:?}");
+        assert!(
+            seen.contains(&status),
+            "no operation answered {status}: {seen:?}"
+        );
     }
     // These take no input that could be wrong.
     let never = ["get /api/v1/cart", "get /api/v1/menu"].map(str::to_owned);
-    assert_eq!(silent, BTreeSet::from(never), "operations that refused nothing");
+    assert_eq!(
+        silent,
+        BTreeSet::from(never),
+        "operations that refused nothing"
+    );
 }
 
 /// What an order has become stands beside the HTTP status, and not in its place.
@@ -142,11 +222,21 @@ async fn the_problem_of_a_412_keeps_its_http_status() {
     let client = Client::new().await;
     let id = crate::staff::confirmed(&client).await;
     let path = format!("/api/v1/admin/orders/{id}/status");
-    let late = client.as_staff("PUT", &path, &[("if-match", "1")], Some(&json!({ "status": "preparing" }))).await;
+    let late = client
+        .as_staff(
+            "PUT",
+            &path,
+            &[("if-match", "1")],
+            Some(&json!({ "status": "preparing" })),
+        )
+        .await;
     assert_eq!(late.status, StatusCode::PRECONDITION_FAILED);
     let problem = late.json();
     assert_eq!(problem["status"], 412);
-    assert_eq!((&problem["order_status"], &problem["version"]), (&json!("confirmed"), &json!(2)));
+    assert_eq!(
+        (&problem["order_status"], &problem["version"]),
+        (&json!("confirmed"), &json!(2))
+    );
     assert_eq!(problem["changed_by"], "Ana");
 }
 
@@ -155,7 +245,11 @@ async fn the_problem_of_a_412_keeps_its_http_status() {
 async fn a_field_without_a_name_is_named_in_the_answer() {
     let client = Client::new().await;
     let order = client.order("k-1", &json!({ "": 1 })).await;
-    assert!(order.fields().contains(&"(empty)".to_owned()), "{}", order.text);
+    assert!(
+        order.fields().contains(&"(empty)".to_owned()),
+        "{}",
+        order.text
+    );
     for path in ["/api/v1/orders?=x", "/api/v1/pickup-slots?=x"] {
         assert_eq!(client.get(path, &[]).await.fields(), ["(empty)"], "{path}");
     }
@@ -170,7 +264,10 @@ async fn every_operation_documents_a_defect_and_an_outage() {
         for (method, operation) in operations.as_object().expect("operations") {
             for status in ["4XX", "500", "503"] {
                 let response = &operation["responses"][status]["$ref"];
-                assert_eq!(response, "#/components/responses/Problem", "{method} {path} {status}");
+                assert_eq!(
+                    response, "#/components/responses/Problem",
+                    "{method} {path} {status}"
+                );
             }
         }
     }

@@ -12,18 +12,37 @@ use crate::Client;
 
 async fn placed(client: &Client) -> NewOrder {
     let new = app::laws::orders::new_order();
-    client.world.0.orders.place(std::slice::from_ref(&new)).await.pop().expect("an answer").expect("placed");
+    client
+        .world
+        .0
+        .orders
+        .place(std::slice::from_ref(&new))
+        .await
+        .pop()
+        .expect("an answer")
+        .expect("placed");
     new
 }
 
 async fn moved(client: &Client, new: &NewOrder, version: i64, state: State) {
     let change = step(new, version, state);
-    client.world.0.orders.apply(&[change]).await.pop().expect("an answer").expect("applied");
+    client
+        .world
+        .0
+        .orders
+        .apply(&[change])
+        .await
+        .pop()
+        .expect("an answer")
+        .expect("applied");
 }
 
 /// Reads until the stream ends, or until `enough` is in what was read.
 async fn read(client: &Client, new: &NewOrder, headers: &[(&str, &str)], enough: &str) -> String {
-    let path = format!("/api/v1/orders/{}/events?token={}", new.order.order_id, new.tracking_token);
+    let path = format!(
+        "/api/v1/orders/{}/events?token={}",
+        new.order.order_id, new.tracking_token
+    );
     let response = client.response("GET", &path, headers, "").await;
     assert_eq!(response.status(), StatusCode::OK);
     assert_eq!(response.headers()["content-type"], "text/event-stream");
@@ -37,12 +56,19 @@ async fn read(client: &Client, new: &NewOrder, headers: &[(&str, &str)], enough:
             }
         }
     };
-    tokio::time::timeout(Duration::from_secs(20), reading).await.expect("the stream goes on or ends");
+    tokio::time::timeout(Duration::from_secs(20), reading)
+        .await
+        .expect("the stream goes on or ends");
     text
 }
 
 fn ids(text: &str) -> Vec<&str> {
-    text.lines().filter_map(|line| line.strip_prefix("id: ").or_else(|| line.strip_prefix("id:"))).collect()
+    text.lines()
+        .filter_map(|line| {
+            line.strip_prefix("id: ")
+                .or_else(|| line.strip_prefix("id:"))
+        })
+        .collect()
 }
 
 #[tokio::test]
@@ -58,7 +84,10 @@ async fn a_reader_who_comes_back_goes_on_after_the_last_line_and_hears_the_end()
     assert_eq!(ids(&rest), ["3", "4"]);
     assert!(rest.contains("event: end"), "{rest}");
     let nothing = read(&client, &new, &[("last-event-id", "4")], "").await;
-    assert!(ids(&nothing).is_empty() && nothing.contains("event: end"), "{nothing}");
+    assert!(
+        ids(&nothing).is_empty() && nothing.contains("event: end"),
+        "{nothing}"
+    );
 }
 
 #[tokio::test]
@@ -80,5 +109,8 @@ async fn a_shop_that_closes_ends_the_stream_so_that_the_page_connects_elsewhere(
     let new = placed(&client).await;
     client.shutdown.cancel();
     let heard = read(&client, &new, &[], "").await;
-    assert_eq!((ids(&heard), heard.contains("event: end")), (vec!["1"], false));
+    assert_eq!(
+        (ids(&heard), heard.contains("event: end")),
+        (vec!["1"], false)
+    );
 }

@@ -1,5 +1,6 @@
-//! A table or a database that never answers: pages are shown from their last copy within a second, and a write that may
-//! have been executed says so. Time is paused: what is waited for is counted and not waited.
+//! A table or a database that never answers: pages are shown from their last copy within a second,
+//! and a write that may have been executed says so. Time is paused: what is waited for is counted
+//! and not waited.
 
 use std::time::Duration;
 
@@ -30,19 +31,37 @@ async fn timed(answer: impl Future<Output = Answer>) -> (Answer, Duration) {
 #[tokio::test(start_paused = true)]
 async fn a_menu_that_was_read_once_is_shown_within_a_second() {
     let client = Client::new().await;
-    let cookie = submit(&client, "", "/cart/items", "product_id=espresso&quantity=1").await.cookie();
+    let cookie = submit(&client, "", "/cart/items", "product_id=espresso&quantity=1")
+        .await
+        .cookie();
     for path in ["/", "/cart", "/checkout"] {
-        assert_eq!(open(&client, &cookie, path).await.status, StatusCode::OK, "{path}");
+        assert_eq!(
+            open(&client, &cookie, path).await.status,
+            StatusCode::OK,
+            "{path}"
+        );
     }
     client.world.0.stock.set_silent(true);
     client.world.0.orders.set_silent(true);
-    for path in ["/", "/cart", "/checkout", "/api/v1/menu", "/api/v1/menu/espresso", "/api/v1/pickup-slots", "/"] {
+    for path in [
+        "/",
+        "/cart",
+        "/checkout",
+        "/api/v1/menu",
+        "/api/v1/menu/espresso",
+        "/api/v1/pickup-slots",
+        "/",
+    ] {
         later().await;
         let (answer, waited) = timed(open(&client, &cookie, path)).await;
         assert_eq!(answer.status, StatusCode::OK, "{path}: {}", answer.text);
         assert!(waited < PATIENCE, "{path} took {waited:?}");
         match path {
-            "/" => assert!(answer.text.contains("availability are as of"), "{}", answer.text),
+            "/" => assert!(
+                answer.text.contains("availability are as of"),
+                "{}",
+                answer.text
+            ),
             "/api/v1/menu" | "/api/v1/menu/espresso" | "/api/v1/pickup-slots" => {
                 assert_eq!(answer.json()["as_of"], "2026-03-01T12:00:00Z", "{path}");
             }
@@ -53,7 +72,10 @@ async fn a_menu_that_was_read_once_is_shown_within_a_second() {
     client.world.0.stock.set_silent(false);
     client.world.0.orders.set_silent(false);
     tokio::time::sleep(Duration::from_secs(15)).await;
-    assert_eq!(client.get("/api/v1/menu", &[]).await.json().get("as_of"), None);
+    assert_eq!(
+        client.get("/api/v1/menu", &[]).await.json().get("as_of"),
+        None
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -79,14 +101,36 @@ async fn a_delivery_that_may_have_been_counted_says_so_and_is_counted_once() {
     let path = "/staff/stock/espresso/restock";
     let unsure = submit(&client, &staff, path, &form(&hidden(&page, "movement_id"))).await;
     assert_eq!(unsure.status, StatusCode::SERVICE_UNAVAILABLE);
-    assert!(unsure.text.contains("We cannot say yet whether this was counted"), "{}", unsure.text);
+    assert!(
+        unsure
+            .text
+            .contains("We cannot say yet whether this was counted"),
+        "{}",
+        unsure.text
+    );
     assert!(!unsure.text.contains("try again"), "{}", unsure.text);
-    assert_eq!(hidden(&unsure.text, "movement_id"), hidden(&page, "movement_id"));
+    assert_eq!(
+        hidden(&unsure.text, "movement_id"),
+        hidden(&page, "movement_id")
+    );
     client.world.0.stock.set_silent(false);
-    let done = submit(&client, &staff, path, &form(&hidden(&unsure.text, "movement_id"))).await;
+    let done = submit(
+        &client,
+        &staff,
+        path,
+        &form(&hidden(&unsure.text, "movement_id")),
+    )
+    .await;
     assert_eq!(done.status, StatusCode::SEE_OTHER, "{}", done.text);
     let espresso = ProductId::parse("espresso").expect("a slug");
-    let stocked = client.world.0.stock.product(&espresso).await.expect("read").expect("there");
+    let stocked = client
+        .world
+        .0
+        .stock
+        .product(&espresso)
+        .await
+        .expect("read")
+        .expect("there");
     assert_eq!(stocked.counters.available, 15, "once");
 }
 
@@ -98,61 +142,119 @@ async fn a_client_without_a_movement_id_is_told_the_one_to_repeat_with() {
     let mut change = json!({ "quantity": 2, "reason": "spilt" });
     let unsure = client.as_staff("POST", path, &[], Some(&change)).await;
     assert_eq!(unsure.status, StatusCode::SERVICE_UNAVAILABLE);
-    assert_eq!(unsure.json()["type"], "https://brewhaven.example/problems/uncertain");
+    assert_eq!(
+        unsure.json()["type"],
+        "https://brewhaven.example/problems/uncertain"
+    );
     client.world.0.stock.set_silent(false);
     change["movement_id"] = unsure.json()["movement_id"].clone();
     let done = client.as_staff("POST", path, &[], Some(&change)).await;
-    assert_eq!((done.status, done.json()["available"].as_i64()), (StatusCode::OK, Some(8)), "once");
+    assert_eq!(
+        (done.status, done.json()["available"].as_i64()),
+        (StatusCode::OK, Some(8)),
+        "once"
+    );
 }
 
 #[tokio::test(start_paused = true)]
 async fn an_order_that_may_have_been_placed_says_so_and_is_placed_once() {
     let client = Client::new().await;
-    let cookie = submit(&client, "", "/cart/items", "product_id=espresso&quantity=1").await.cookie();
+    let cookie = submit(&client, "", "/cart/items", "product_id=espresso&quantity=1")
+        .await
+        .cookie();
     let page = open(&client, &cookie, "/checkout").await.text;
     client.world.0.orders.set_silent(true);
     let form = |page: &str| {
         let mut form =
             "name=Ana&phone=%2B15550100123&email=ana%40example.com&order_type=pickup&payment_token=tok_ok".to_owned();
-        for name in ["idempotency_key", "expected_total_minor", "cart_version", "shown_lines"] {
+        for name in [
+            "idempotency_key",
+            "expected_total_minor",
+            "cart_version",
+            "shown_lines",
+        ] {
             form.push_str(&format!("&{name}={}", hidden(page, name)));
         }
         form
     };
     let unsure = submit(&client, &cookie, "/checkout", &form(&page)).await;
     assert_eq!(unsure.status, StatusCode::SERVICE_UNAVAILABLE);
-    assert!(unsure.text.contains("Press the button again: it is placed once."), "{}", unsure.text);
-    assert!(unsure.text.contains("value=\"ana@example.com\""), "what was written is kept");
+    assert!(
+        unsure
+            .text
+            .contains("Press the button again: it is placed once."),
+        "{}",
+        unsure.text
+    );
+    assert!(
+        unsure.text.contains("value=\"ana@example.com\""),
+        "what was written is kept"
+    );
 
     let by_api = client.order("k-1", &an_espresso()).await;
     assert_eq!(by_api.status, StatusCode::SERVICE_UNAVAILABLE);
-    assert_eq!(by_api.json()["type"], "https://brewhaven.example/problems/uncertain");
+    assert_eq!(
+        by_api.json()["type"],
+        "https://brewhaven.example/problems/uncertain"
+    );
 
     client.world.0.orders.set_silent(false);
     let placed = submit(&client, &cookie, "/checkout", &form(&unsure.text)).await;
     assert_eq!(placed.status, StatusCode::SEE_OTHER, "{}", placed.text);
-    assert_eq!(client.order("k-1", &an_espresso()).await.status, StatusCode::ACCEPTED);
-    let filter = OrderFilter { limit: 10, ..OrderFilter::default() };
-    assert_eq!(client.world.0.orders.list(&Scope::Everything, &filter).await.expect("listed").len(), 2, "each once");
+    assert_eq!(
+        client.order("k-1", &an_espresso()).await.status,
+        StatusCode::ACCEPTED
+    );
+    let filter = OrderFilter {
+        limit: 10,
+        ..OrderFilter::default()
+    };
+    assert_eq!(
+        client
+            .world
+            .0
+            .orders
+            .list(&Scope::Everything, &filter)
+            .await
+            .expect("listed")
+            .len(),
+        2,
+        "each once"
+    );
 }
 
 #[tokio::test(start_paused = true)]
 async fn orders_are_listed_and_their_timeline_is_shown_while_the_tables_hang() {
     let client = Client::new().await;
-    let cookie = submit(&client, "", "/cart/items", "product_id=espresso&quantity=1").await.cookie();
+    let cookie = submit(&client, "", "/cart/items", "product_id=espresso&quantity=1")
+        .await
+        .cookie();
     let headers = [("cookie", cookie.as_str()), ("idempotency-key", "mine")];
-    let placed = client.json("POST", "/api/v1/orders", &headers, &an_espresso()).await.json();
+    let placed = client
+        .json("POST", "/api/v1/orders", &headers, &an_espresso())
+        .await
+        .json();
     let id = placed["order_id"].as_str().expect("an id");
     client.world.0.views.set_silent(true);
     client.world.0.stock.set_silent(true);
     let (list, waited) = timed(client.get("/api/v1/orders", &[("cookie", &cookie)])).await;
-    assert_eq!((list.status, &list.json()["source"]), (StatusCode::OK, &json!("orders")));
+    assert_eq!(
+        (list.status, &list.json()["source"]),
+        (StatusCode::OK, &json!("orders"))
+    );
     assert_eq!(list.json()["orders"][0]["order_id"], id);
     assert!(waited < PATIENCE, "{waited:?}");
-    for path in [format!("/staff/orders/{id}"), format!("/api/v1/orders/{id}/journey")] {
+    for path in [
+        format!("/staff/orders/{id}"),
+        format!("/api/v1/orders/{id}/journey"),
+    ] {
         let (shown, waited) = timed(client.as_staff("GET", &path, &[], None)).await;
         assert_eq!(shown.status, StatusCode::OK, "{path}: {}", shown.text);
-        assert!(shown.text.contains("cannot be read now") && shown.text.contains("accepted"), "{path}: {}", shown.text);
+        assert!(
+            shown.text.contains("cannot be read now") && shown.text.contains("accepted"),
+            "{path}: {}",
+            shown.text
+        );
         assert!(waited < PATIENCE, "{path} took {waited:?}");
     }
 }

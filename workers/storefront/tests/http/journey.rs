@@ -15,16 +15,40 @@ fn id(order: &Value) -> &str {
 async fn staff_see_every_record_with_gaps_and_what_is_awaited() {
     let client = Client::new().await;
     let order = client.accepted().await;
-    let journey = client.as_staff("GET", &format!("/api/v1/orders/{}/journey", id(&order)), &[], None).await;
+    let journey = client
+        .as_staff(
+            "GET",
+            &format!("/api/v1/orders/{}/journey", id(&order)),
+            &[],
+            None,
+        )
+        .await;
     assert_eq!(journey.status, StatusCode::OK, "{}", journey.text);
     let journey = journey.json();
-    assert_eq!((&journey["order_id"], &journey["status"]), (&order["order_id"], &json!("pending")));
+    assert_eq!(
+        (&journey["order_id"], &journey["status"]),
+        (&order["order_id"], &json!("pending"))
+    );
     let moments = journey["moments"].as_array().expect("moments");
-    let records: Vec<_> = moments.iter().map(|moment| moment["record"].as_str().expect("a record")).collect();
-    assert_eq!(records, ["history", "payment", "outbox", "outbox", "outbox"]);
-    assert_eq!((&moments[0]["at"], &moments[0]["gap_ms"]), (&json!("2026-03-01T12:00:00.000Z"), &json!(0)));
+    let records: Vec<_> = moments
+        .iter()
+        .map(|moment| moment["record"].as_str().expect("a record"))
+        .collect();
+    assert_eq!(
+        records,
+        ["history", "payment", "outbox", "outbox", "outbox"]
+    );
+    assert_eq!(
+        (&moments[0]["at"], &moments[0]["gap_ms"]),
+        (&json!("2026-03-01T12:00:00.000Z"), &json!(0))
+    );
     assert_eq!(moments[2]["what"], "ReserveStock written for queue/orders");
-    assert!(journey["awaited"][0]["what"].as_str().is_some_and(|what| what.contains("ReserveStock")), "{journey:#}");
+    assert!(
+        journey["awaited"][0]["what"]
+            .as_str()
+            .is_some_and(|what| what.contains("ReserveStock")),
+        "{journey:#}"
+    );
     assert_eq!(journey["awaited"][0]["since"], "2026-03-01T12:00:00.000Z");
 }
 
@@ -32,18 +56,29 @@ async fn staff_see_every_record_with_gaps_and_what_is_awaited() {
 async fn for_anybody_else_there_is_no_such_order() {
     let client = Client::new().await;
     let line = json!({ "product_id": "flat-white", "quantity": 1 });
-    let owner = client.json("POST", "/api/v1/cart/items", &[], &line).await.cookie();
+    let owner = client
+        .json("POST", "/api/v1/cart/items", &[], &line)
+        .await
+        .cookie();
     let headers = [("cookie", owner.as_str()), ("idempotency-key", "k-1")];
-    let order = client.json("POST", "/api/v1/orders", &headers, &an_espresso()).await.json();
+    let order = client
+        .json("POST", "/api/v1/orders", &headers, &an_espresso())
+        .await
+        .json();
     let path = format!("/api/v1/orders/{}/journey", id(&order));
     let seen = |mut problem: Value| {
         problem["request_id"] = json!("");
         problem
     };
-    let unknown = client.get(&format!("/api/v1/orders/{}/journey", Uuid::now_v7()), &[]).await;
+    let unknown = client
+        .get(&format!("/api/v1/orders/{}/journey", Uuid::now_v7()), &[])
+        .await;
     assert_eq!(unknown.status, StatusCode::NOT_FOUND);
     let over = format!("Bearer {}", token("Ana", NOON - Duration::seconds(1)));
-    let by_token = format!("{path}?token={}", order["tracking_token"].as_str().expect("a token"));
+    let by_token = format!(
+        "{path}?token={}",
+        order["tracking_token"].as_str().expect("a token")
+    );
     for (path, headers) in [
         (&path, vec![]),
         (&path, vec![("cookie", owner.as_str())]),
@@ -52,11 +87,19 @@ async fn for_anybody_else_there_is_no_such_order() {
     ] {
         let refused = client.get(path, &headers).await;
         assert_eq!(refused.status, StatusCode::NOT_FOUND, "{path} {headers:?}");
-        assert_eq!(seen(refused.json()), seen(unknown.json()), "{path} {headers:?}");
+        assert_eq!(
+            seen(refused.json()),
+            seen(unknown.json()),
+            "{path} {headers:?}"
+        );
     }
     for nowhere in [Uuid::now_v7().to_string(), "nonsense".to_owned()] {
         let path = format!("/api/v1/orders/{nowhere}/journey");
-        assert_eq!(client.as_staff("GET", &path, &[], None).await.status, StatusCode::NOT_FOUND, "{nowhere}");
+        assert_eq!(
+            client.as_staff("GET", &path, &[], None).await.status,
+            StatusCode::NOT_FOUND,
+            "{nowhere}"
+        );
     }
 }
 
@@ -66,19 +109,46 @@ async fn the_page_shows_text_as_text_and_asks_who_is_there() {
     let order = client.accepted().await;
     let page = format!("/staff/orders/{}", id(&order));
     let stranger = client.get(&page, &[("accept", "text/html")]).await;
-    assert_eq!((stranger.status, stranger.header("location")), (StatusCode::SEE_OTHER, "/staff/sign-in"));
+    assert_eq!(
+        (stranger.status, stranger.header("location")),
+        (StatusCode::SEE_OTHER, "/staff/sign-in")
+    );
 
     // A name that came with a valid token, and from there into the history.
     let name = "<script>alert(1)</script>";
     let bearer = format!("Bearer {}", token(name, NOON + Duration::hours(1)));
     let headers = [("authorization", bearer.as_str())];
-    let cancelled = client.json("POST", &format!("/api/v1/orders/{}/cancel", id(&order)), &headers, &json!({})).await;
+    let cancelled = client
+        .json(
+            "POST",
+            &format!("/api/v1/orders/{}/cancel", id(&order)),
+            &headers,
+            &json!({}),
+        )
+        .await;
     assert_eq!(cancelled.status, StatusCode::ACCEPTED, "{}", cancelled.text);
-    let shown = client.as_staff("GET", &page, &[("accept", "text/html")], None).await;
+    let shown = client
+        .as_staff("GET", &page, &[("accept", "text/html")], None)
+        .await;
     assert_eq!(shown.status, StatusCode::OK);
     assert!(!shown.text.contains(name), "{}", shown.text);
-    assert!(shown.text.contains("&#60;script&#62;") || shown.text.contains("&lt;script&gt;"), "{}", shown.text);
-    assert!(shown.text.contains("ReserveStock written for queue/orders"), "{}", shown.text);
-    let nowhere = client.as_staff("GET", &format!("/staff/orders/{}", Uuid::now_v7()), &[], None).await;
+    assert!(
+        shown.text.contains("&#60;script&#62;") || shown.text.contains("&lt;script&gt;"),
+        "{}",
+        shown.text
+    );
+    assert!(
+        shown.text.contains("ReserveStock written for queue/orders"),
+        "{}",
+        shown.text
+    );
+    let nowhere = client
+        .as_staff(
+            "GET",
+            &format!("/staff/orders/{}", Uuid::now_v7()),
+            &[],
+            None,
+        )
+        .await;
     assert_eq!(nowhere.status, StatusCode::NOT_FOUND);
 }

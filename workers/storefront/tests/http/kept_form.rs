@@ -10,9 +10,13 @@ use crate::{Answer, Client};
 
 /// The form is there with everything that was written in it, and with its key.
 fn is_kept(answer: &Answer, key: &str) {
-    for kept in
-        ["value=\"Ana\"", "value=\"ana@example.com\"", ">oat</textarea>", "2 × Espresso", "Place the order for $6.53"]
-    {
+    for kept in [
+        "value=\"Ana\"",
+        "value=\"ana@example.com\"",
+        ">oat</textarea>",
+        "2 × Espresso",
+        "Place the order for $6.53",
+    ] {
         assert!(answer.text.contains(kept), "{kept}: {}", answer.text);
     }
     assert_eq!(hidden(&answer.text, "idempotency_key"), key);
@@ -27,8 +31,15 @@ async fn the_form_survives_what_is_down_and_is_placed_afterwards() {
     for down in [Dependency::Database, Dependency::Stock] {
         *client.world.0.down.lock().expect("not poisoned") = vec![down];
         let refused = checkout.submit(&client).await;
-        assert_eq!((refused.status, refused.header("retry-after")), (StatusCode::SERVICE_UNAVAILABLE, "7"));
-        assert!(refused.text.contains("Your order is not placed yet"), "{}", refused.text);
+        assert_eq!(
+            (refused.status, refused.header("retry-after")),
+            (StatusCode::SERVICE_UNAVAILABLE, "7")
+        );
+        assert!(
+            refused.text.contains("Your order is not placed yet"),
+            "{}",
+            refused.text
+        );
         is_kept(&refused, &key);
     }
     client.world.0.down.lock().expect("not poisoned").clear();
@@ -48,8 +59,18 @@ async fn the_form_survives_what_is_down_and_is_placed_afterwards() {
     let failed = checkout.submit(&client).await;
     client.panics(false);
     assert_eq!(failed.status, StatusCode::INTERNAL_SERVER_ERROR);
-    assert!(failed.text.contains("Press the button again: it is placed once."), "{}", failed.text);
-    assert!(!failed.text.contains("Your order is not placed yet"), "{}", failed.text);
+    assert!(
+        failed
+            .text
+            .contains("Press the button again: it is placed once."),
+        "{}",
+        failed.text
+    );
+    assert!(
+        !failed.text.contains("Your order is not placed yet"),
+        "{}",
+        failed.text
+    );
     is_kept(&failed, &key);
 
     client.pending_max(0);
@@ -65,15 +86,43 @@ async fn the_form_survives_the_limit_of_orders() {
     let mut checkout = Checkout::open(&client).await;
     let key = hidden(&checkout.page, "idempotency_key");
     // Each is wrong, and counts.
-    while checkout.submit_with(&client, "payment_token=x").await.status == StatusCode::UNPROCESSABLE_ENTITY {}
+    while checkout
+        .submit_with(&client, "payment_token=x")
+        .await
+        .status
+        == StatusCode::UNPROCESSABLE_ENTITY
+    {}
     let refused = checkout.submit(&client).await;
-    assert_eq!(refused.status, StatusCode::TOO_MANY_REQUESTS, "{}", refused.text);
+    assert_eq!(
+        refused.status,
+        StatusCode::TOO_MANY_REQUESTS,
+        "{}",
+        refused.text
+    );
     assert!(!refused.header("retry-after").is_empty());
     is_kept(&refused, &key);
-    assert!(client.world.0.security.lock().expect("not poisoned").contains(&SecurityEvent::OverLimit));
+    assert!(
+        client
+            .world
+            .0
+            .security
+            .lock()
+            .expect("not poisoned")
+            .contains(&SecurityEvent::OverLimit)
+    );
     // A program reads a problem.
-    let headers = [("content-type", "application/x-www-form-urlencoded"), ("cookie", checkout.cookie.as_str())];
-    let problem = client.send("POST", "/checkout", &headers, checkout.form("payment_token=tok_ok")).await;
+    let headers = [
+        ("content-type", "application/x-www-form-urlencoded"),
+        ("cookie", checkout.cookie.as_str()),
+    ];
+    let problem = client
+        .send(
+            "POST",
+            "/checkout",
+            &headers,
+            checkout.form("payment_token=tok_ok"),
+        )
+        .await;
     assert_eq!(problem.json()["status"], 429);
 }
 
@@ -84,26 +133,84 @@ async fn what_is_wrong_with_an_order_is_said_in_words() {
     let mut checkout = Checkout::open(&client).await;
     let wrong = checkout.submit_with(&client, "payment_token=4711").await;
     assert_eq!(wrong.status, StatusCode::UNPROCESSABLE_ENTITY);
-    assert!(wrong.text.contains("Choose how you pay.") && !wrong.text.contains("tok_ok; never"), "{}", wrong.text);
-    let form = checkout.form("payment_token=tok_ok").replace("order_type=pickup", "order_type=drone");
-    let wrong = submit(&client, &checkout.cookie, "/checkout", &form).await;
-    assert!(wrong.text.contains("Choose how you take it.") && !wrong.text.contains("dine_in, "), "{}", wrong.text);
-
-    submit(&client, &checkout.cookie, "/cart/items", "product_id=flat-white&quantity=1").await;
-    checkout.page = open(&client, &checkout.cookie, "/checkout").await.text;
-    client.world.0.stock.remove_product(&domain::ids::ProductId::parse("flat-white").expect("a slug"));
-    let restock = serde_json::json!({ "quantity": 1, "reason": "so that the menu is read again" });
-    client.as_staff("POST", "/api/v1/admin/inventory/espresso/restock", &[], Some(&restock)).await;
-    let gone = checkout.submit(&client).await;
-    assert_eq!(gone.status, StatusCode::UNPROCESSABLE_ENTITY, "{}", gone.text);
-    assert!(gone.text.contains("Flat white is no longer on the menu. Change your cart."), "{}", gone.text);
-    assert!(!gone.text.contains("there is no product") && !gone.text.contains("items["), "{}", gone.text);
-    let gone = submit(&client, &checkout.cookie, "/cart/items", "product_id=flat-white&quantity=1").await;
-    assert!(gone.text.contains("Flat white is no longer on the menu."), "{}", gone.text);
-    assert!(!gone.text.contains("product_id"), "{}", gone.text);
-    let many = submit(&client, &checkout.cookie, "/cart/items", "product_id=espresso&quantity=many").await;
     assert!(
-        many.text.contains("Choose a whole number from 1 to 99.") && !many.text.contains("quantity"),
+        wrong.text.contains("Choose how you pay.") && !wrong.text.contains("tok_ok; never"),
+        "{}",
+        wrong.text
+    );
+    let form = checkout
+        .form("payment_token=tok_ok")
+        .replace("order_type=pickup", "order_type=drone");
+    let wrong = submit(&client, &checkout.cookie, "/checkout", &form).await;
+    assert!(
+        wrong.text.contains("Choose how you take it.") && !wrong.text.contains("dine_in, "),
+        "{}",
+        wrong.text
+    );
+
+    submit(
+        &client,
+        &checkout.cookie,
+        "/cart/items",
+        "product_id=flat-white&quantity=1",
+    )
+    .await;
+    checkout.page = open(&client, &checkout.cookie, "/checkout").await.text;
+    client
+        .world
+        .0
+        .stock
+        .remove_product(&domain::ids::ProductId::parse("flat-white").expect("a slug"));
+    let restock = serde_json::json!({ "quantity": 1, "reason": "so that the menu is read again" });
+    client
+        .as_staff(
+            "POST",
+            "/api/v1/admin/inventory/espresso/restock",
+            &[],
+            Some(&restock),
+        )
+        .await;
+    let gone = checkout.submit(&client).await;
+    assert_eq!(
+        gone.status,
+        StatusCode::UNPROCESSABLE_ENTITY,
+        "{}",
+        gone.text
+    );
+    assert!(
+        gone.text
+            .contains("Flat white is no longer on the menu. Change your cart."),
+        "{}",
+        gone.text
+    );
+    assert!(
+        !gone.text.contains("there is no product") && !gone.text.contains("items["),
+        "{}",
+        gone.text
+    );
+    let gone = submit(
+        &client,
+        &checkout.cookie,
+        "/cart/items",
+        "product_id=flat-white&quantity=1",
+    )
+    .await;
+    assert!(
+        gone.text.contains("Flat white is no longer on the menu."),
+        "{}",
+        gone.text
+    );
+    assert!(!gone.text.contains("product_id"), "{}", gone.text);
+    let many = submit(
+        &client,
+        &checkout.cookie,
+        "/cart/items",
+        "product_id=espresso&quantity=many",
+    )
+    .await;
+    assert!(
+        many.text.contains("Choose a whole number from 1 to 99.")
+            && !many.text.contains("quantity"),
         "{}",
         many.text
     );

@@ -18,14 +18,22 @@ const SHORT: Duration = Duration::from_millis(400);
 const PLENTY: Duration = Duration::from_secs(15);
 
 fn limits() -> Limits {
-    Limits { headers_within: SHORT, ..Limits::default() }
+    Limits {
+        headers_within: SHORT,
+        ..Limits::default()
+    }
 }
 
 /// Serves the client's shop on a port of its own until its shutdown.
 async fn open(client: &Client, limits: Limits) -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
     let address = listener.local_addr().expect("an address");
-    tokio::spawn(serve(listener, client.router.clone(), limits, client.shutdown.clone()));
+    tokio::spawn(serve(
+        listener,
+        client.router.clone(),
+        limits,
+        client.shutdown.clone(),
+    ));
     address
 }
 
@@ -71,8 +79,14 @@ async fn order(address: SocketAddr, forwarded_for: &str) -> (u16, Option<u32>) {
     );
     send(&mut stream, &head).await;
     let answer = answer(&mut stream).await;
-    let status = answer.split(' ').nth(1).and_then(|status| status.parse().ok()).expect("a status");
-    let after = answer.lines().find_map(|line| line.strip_prefix("retry-after: ")?.trim().parse().ok());
+    let status = answer
+        .split(' ')
+        .nth(1)
+        .and_then(|status| status.parse().ok())
+        .expect("a status");
+    let after = answer
+        .lines()
+        .find_map(|line| line.strip_prefix("retry-after: ")?.trim().parse().ok());
     (status, after)
 }
 
@@ -89,17 +103,29 @@ async fn headers_a_byte_at_a_time_end_the_connection_and_hold_up_nobody() {
             tokio::time::sleep(SHORT / 8).await;
         }
     });
-    assert!(menu(address).await.starts_with("HTTP/1.1 200"), "others are served meanwhile");
+    assert!(
+        menu(address).await.starts_with("HTTP/1.1 200"),
+        "others are served meanwhile"
+    );
     let mut rest = Vec::new();
-    let _ = timeout(PLENTY, reads.read_to_end(&mut rest)).await.expect("closed");
-    assert!(begun.elapsed() >= SHORT, "a slow line gets its time: {:?}", begun.elapsed());
+    let _ = timeout(PLENTY, reads.read_to_end(&mut rest))
+        .await
+        .expect("closed");
+    assert!(
+        begun.elapsed() >= SHORT,
+        "a slow line gets its time: {:?}",
+        begun.elapsed()
+    );
     trickling.abort();
 }
 
 #[tokio::test]
 async fn a_connection_between_two_requests_is_kept_and_one_without_any_is_not() {
     let client = Client::new().await;
-    let limits = Limits { idle_within: SHORT * 5, ..limits() };
+    let limits = Limits {
+        idle_within: SHORT * 5,
+        ..limits()
+    };
     let address = open(&client, limits).await;
     let mut stream = connected(address).await;
     for _ in 0..3 {
@@ -110,13 +136,19 @@ async fn a_connection_between_two_requests_is_kept_and_one_without_any_is_not() 
     }
     let mut idle = connected(address).await;
     let mut rest = Vec::new();
-    let _ = timeout(PLENTY, idle.read_to_end(&mut rest)).await.expect("closed");
+    let _ = timeout(PLENTY, idle.read_to_end(&mut rest))
+        .await
+        .expect("closed");
 }
 
 #[tokio::test]
 async fn silent_connections_make_room_for_whoever_asks() {
     let client = Client::new().await;
-    let limits = Limits { connections_max: 8, idle_within: PLENTY * 4, ..limits() };
+    let limits = Limits {
+        connections_max: 8,
+        idle_within: PLENTY * 4,
+        ..limits()
+    };
     let address = open(&client, limits).await;
     let mut held = Vec::new();
     for _ in 0..40 {
@@ -138,7 +170,12 @@ async fn silent_connections_make_room_for_whoever_asks() {
 #[tokio::test]
 async fn one_client_does_not_hold_every_connection_even_with_requests_in_hand() {
     let client = Client::new().await;
-    let limits = Limits { connections_max: 8, of_a_client_max: 4, idle_within: PLENTY * 4, ..limits() };
+    let limits = Limits {
+        connections_max: 8,
+        of_a_client_max: 4,
+        idle_within: PLENTY * 4,
+        ..limits()
+    };
     let address = open(&client, limits).await;
     let order = client.accepted().await;
     let events = order["links"]["events"].as_str().expect("a link");
@@ -146,7 +183,11 @@ async fn one_client_does_not_hold_every_connection_even_with_requests_in_hand() 
     for _ in 0..4 {
         // Whose answer has begun is in hand.
         let mut following = connected(address).await;
-        send(&mut following, &format!("GET {events} HTTP/1.1\r\nhost: shop.example\r\n\r\n")).await;
+        send(
+            &mut following,
+            &format!("GET {events} HTTP/1.1\r\nhost: shop.example\r\n\r\n"),
+        )
+        .await;
         assert!(answer(&mut following).await.starts_with("HTTP/1.1 200"));
         held.push(following);
     }
@@ -156,7 +197,9 @@ async fn one_client_does_not_hold_every_connection_even_with_requests_in_hand() 
     assert!(!matches!(read, Ok(1..)), "its fifth is refused");
     // Another address on this machine.
     let socket = tokio::net::TcpSocket::new_v4().expect("a socket");
-    socket.bind("127.0.0.2:0".parse().expect("an address")).expect("bound");
+    socket
+        .bind("127.0.0.2:0".parse().expect("an address"))
+        .expect("bound");
     let mut other = socket.connect(address).await.expect("connected");
     send(&mut other, MENU).await;
     assert!(answer(&mut other).await.starts_with("HTTP/1.1 200"));
@@ -166,13 +209,24 @@ async fn one_client_does_not_hold_every_connection_even_with_requests_in_hand() 
 async fn whoever_begins_ten_thousand_carts_pushes_nobody_s_out() {
     let client = Client::set(|settings| settings.trusted_proxies = 1).await;
     let line = r#"{"product_id":"espresso","quantity":1}"#;
-    let headers = [("content-type", "application/json"), ("x-forwarded-for", "203.0.113.5")];
-    let quiet = client.send("POST", "/api/v1/cart/items", &headers, line).await.cookie();
-    let headers = [("content-type", "application/json"), ("x-forwarded-for", "203.0.113.99")];
+    let headers = [
+        ("content-type", "application/json"),
+        ("x-forwarded-for", "203.0.113.5"),
+    ];
+    let quiet = client
+        .send("POST", "/api/v1/cart/items", &headers, line)
+        .await
+        .cookie();
+    let headers = [
+        ("content-type", "application/json"),
+        ("x-forwarded-for", "203.0.113.99"),
+    ];
     let mut refused = 0;
     let mut kept = String::new();
     for number in 0..10_001 {
-        let answer = client.send("POST", "/api/v1/cart/items", &headers, line).await;
+        let answer = client
+            .send("POST", "/api/v1/cart/items", &headers, line)
+            .await;
         match answer.status {
             StatusCode::OK => kept = answer.cookie(),
             StatusCode::TOO_MANY_REQUESTS => refused += 1,
@@ -180,23 +234,39 @@ async fn whoever_begins_ten_thousand_carts_pushes_nobody_s_out() {
         }
     }
     assert!(refused > 8_000, "{refused} were refused");
-    let cart = client.get("/api/v1/cart", &[("cookie", &quiet)]).await.json();
+    let cart = client
+        .get("/api/v1/cart", &[("cookie", &quiet)])
+        .await
+        .json();
     assert_eq!(cart["units"], 1, "another client's cart is still there");
     // A cart that is there already goes on.
     let headers = [headers[0], headers[1], ("cookie", kept.as_str())];
-    assert_eq!(client.send("POST", "/api/v1/cart/items", &headers, line).await.status, StatusCode::OK);
+    assert_eq!(
+        client
+            .send("POST", "/api/v1/cart/items", &headers, line)
+            .await
+            .status,
+        StatusCode::OK
+    );
 }
 
 #[tokio::test]
 async fn looking_up_orders_by_guesses_is_slow() {
     let client = Client::new().await;
     let address = open(&client, limits()).await;
-    for (path, tries) in [("/orders", 8), ("/orders/01890000-0000-7000-8000-000000000000/open", 60)] {
+    for (path, tries) in [
+        ("/orders", 8),
+        ("/orders/01890000-0000-7000-8000-000000000000/open", 60),
+    ] {
         let mut statuses = Vec::new();
         for _ in 0..tries {
             let mut stream = connected(address).await;
             let form = "content-type: application/x-www-form-urlencoded\r\ncontent-length: 7\r\n\r\nt=guess";
-            send(&mut stream, &format!("POST {path} HTTP/1.1\r\nhost: shop.example\r\n{form}")).await;
+            send(
+                &mut stream,
+                &format!("POST {path} HTTP/1.1\r\nhost: shop.example\r\n{form}"),
+            )
+            .await;
             statuses.push(answer(&mut stream).await[9..12].to_owned());
         }
         assert_eq!(statuses[tries - 1], "429", "{path}: {statuses:?}");
@@ -207,11 +277,25 @@ async fn looking_up_orders_by_guesses_is_slow() {
 #[tokio::test]
 async fn what_the_shared_store_has_counted_is_refused_here_too() {
     let client = Client::set(|settings| settings.trusted_proxies = 1).await;
-    let headers = [("content-type", "application/x-www-form-urlencoded"), ("x-forwarded-for", "203.0.113.5")];
-    let sign_in = async || client.send("POST", "/staff/sign-in", &headers, "token=guess").await.status;
+    let headers = [
+        ("content-type", "application/x-www-form-urlencoded"),
+        ("x-forwarded-for", "203.0.113.5"),
+    ];
+    let sign_in = async || {
+        client
+            .send("POST", "/staff/sign-in", &headers, "token=guess")
+            .await
+            .status
+    };
     assert_eq!(sign_in().await, StatusCode::UNPROCESSABLE_ENTITY);
     // What other storefronts counted.
-    client.world.0.counts.lock().expect("not poisoned").insert("sign-ins:203.0.113.5".to_owned(), 20);
+    client
+        .world
+        .0
+        .counts
+        .lock()
+        .expect("not poisoned")
+        .insert("sign-ins:203.0.113.5".to_owned(), 20);
     assert_eq!(sign_in().await, StatusCode::TOO_MANY_REQUESTS);
 }
 
@@ -219,23 +303,51 @@ async fn what_the_shared_store_has_counted_is_refused_here_too() {
 async fn what_a_session_ordered_at_other_storefronts_counts_here_too() {
     let client = Client::set(|settings| settings.orders_per_minute = 600).await;
     let line = serde_json::json!({ "product_id": "espresso", "quantity": 1 });
-    let cookie = client.json("POST", "/api/v1/cart/items", &[], &line).await.cookie();
+    let cookie = client
+        .json("POST", "/api/v1/cart/items", &[], &line)
+        .await
+        .cookie();
     let id = cookie.split('.').nth(1).expect("an id");
     let key = format!("session-orders:{}", storefront::digest(id.as_bytes()));
-    client.world.0.counts.lock().expect("not poisoned").insert(key.clone(), 29);
+    client
+        .world
+        .0
+        .counts
+        .lock()
+        .expect("not poisoned")
+        .insert(key.clone(), 29);
     let mut statuses = Vec::new();
     for number in ["k-1", "k-2"] {
         let headers = [("cookie", cookie.as_str()), ("idempotency-key", number)];
-        statuses.push(client.json("POST", "/api/v1/orders", &headers, &an_espresso()).await.status);
+        statuses.push(
+            client
+                .json("POST", "/api/v1/orders", &headers, &an_espresso())
+                .await
+                .status,
+        );
     }
-    assert_eq!(statuses, [StatusCode::ACCEPTED, StatusCode::TOO_MANY_REQUESTS], "the thirtieth, and one more");
-    assert_eq!(client.world.0.counts.lock().expect("not poisoned")[&key], 31);
+    assert_eq!(
+        statuses,
+        [StatusCode::ACCEPTED, StatusCode::TOO_MANY_REQUESTS],
+        "the thirtieth, and one more"
+    );
+    assert_eq!(
+        client.world.0.counts.lock().expect("not poisoned")[&key],
+        31
+    );
 }
 
 #[tokio::test]
 async fn whoever_reads_no_answer_is_let_go() {
     let client = Client::new().await;
-    let address = open(&client, Limits { read_within: SHORT, ..limits() }).await;
+    let address = open(
+        &client,
+        Limits {
+            read_within: SHORT,
+            ..limits()
+        },
+    )
+    .await;
     let mut deaf = connected(address).await;
     let asking = async {
         // Until the answers fill every buffer on the way, and then the connection is reset.
@@ -250,41 +362,72 @@ async fn a_body_that_does_not_come_is_given_up() {
     let client = Client::new().await;
     let address = open(&client, limits()).await;
     let mut slow = connected(address).await;
-    send(&mut slow, "POST /api/v1/orders HTTP/1.1\r\nhost: shop.example\r\ncontent-length: 100\r\n\r\n{").await;
-    assert_eq!(order(address, "").await.0, 202, "others are served meanwhile");
+    send(
+        &mut slow,
+        "POST /api/v1/orders HTTP/1.1\r\nhost: shop.example\r\ncontent-length: 100\r\n\r\n{",
+    )
+    .await;
+    assert_eq!(
+        order(address, "").await.0,
+        202,
+        "others are served meanwhile"
+    );
     assert!(answer(&mut slow).await.starts_with("HTTP/1.1 408"));
     let mut large = connected(address).await;
-    send(&mut large, "POST /checkout HTTP/1.1\r\nhost: shop.example\r\ncontent-length: 999999\r\n\r\n").await;
-    assert!(answer(&mut large).await.starts_with("HTTP/1.1 413"), "at once, without its body");
+    send(
+        &mut large,
+        "POST /checkout HTTP/1.1\r\nhost: shop.example\r\ncontent-length: 999999\r\n\r\n",
+    )
+    .await;
+    assert!(
+        answer(&mut large).await.starts_with("HTTP/1.1 413"),
+        "at once, without its body"
+    );
 }
 
-/// Behind a proxy every connection is the proxy's, and none with a request in hand is closed for another.
+/// Behind a proxy every connection is the proxy's, and none with a request in hand is closed for
+/// another.
 #[tokio::test]
 async fn one_client_with_slow_bodies_behind_a_proxy_keeps_nobody_out() {
     const CONNECTIONS: usize = 256;
     let client = Client::set(|settings| settings.trusted_proxies = 1).await;
-    let all = Limits { connections_max: CONNECTIONS, of_a_client_max: CONNECTIONS, ..limits() };
+    let all = Limits {
+        connections_max: CONNECTIONS,
+        of_a_client_max: CONNECTIONS,
+        ..limits()
+    };
     let address = open(&client, all).await;
     let (mut held, begun) = (Vec::new(), Instant::now());
     for _ in 0..CONNECTIONS + 40 {
         let mut slow = connected(address).await;
-        let head =
-            "POST /cart/items HTTP/1.1\r\nhost: shop.example\r\nx-forwarded-for: 203.0.113.5\r\ncontent-length: 100";
+        let head = "POST /cart/items HTTP/1.1\r\nhost: shop.example\r\nx-forwarded-for: 203.0.113.5\r\ncontent-length: 100";
         send(&mut slow, &format!("{head}\r\n\r\np")).await;
         held.push(slow);
     }
     let mut other = connected(address).await;
-    send(&mut other, &MENU.replace("\r\n\r\n", "\r\nx-forwarded-for: 203.0.113.6\r\n\r\n")).await;
+    send(
+        &mut other,
+        &MENU.replace("\r\n\r\n", "\r\nx-forwarded-for: 203.0.113.6\r\n\r\n"),
+    )
+    .await;
     assert!(answer(&mut other).await.starts_with("HTTP/1.1 200"));
-    assert!(begun.elapsed() < Duration::from_secs(5), "before the first of the slow bodies was given up");
+    assert!(
+        begun.elapsed() < Duration::from_secs(5),
+        "before the first of the slow bodies was given up"
+    );
     let last = held.last_mut().expect("many");
     let refused = answer(last).await;
-    assert!(refused.starts_with("HTTP/1.1 429") && refused.contains("retry-after: 1"), "{refused}");
+    assert!(
+        refused.starts_with("HTTP/1.1 429") && refused.contains("retry-after: 1"),
+        "{refused}"
+    );
 }
 
 #[tokio::test]
 async fn one_address_may_not_order_for_ever_whatever_it_says_it_is() {
-    let client = Client::set(|settings| (settings.orders_per_minute, settings.trusted_proxies) = (6, 1)).await;
+    let client =
+        Client::set(|settings| (settings.orders_per_minute, settings.trusted_proxies) = (6, 1))
+            .await;
     let address = open(&client, limits()).await;
     let mut refused = None;
     for forged in 0..6 {
@@ -295,9 +438,19 @@ async fn one_address_may_not_order_for_ever_whatever_it_says_it_is() {
             other => panic!("{other}"),
         }
     }
-    assert!(refused.is_some_and(|after| (1..=10).contains(&after)), "{refused:?}");
-    assert_eq!(order(address, "203.0.113.5, 203.0.113.6").await.0, 202, "another address");
-    assert!(menu(address).await.starts_with("HTTP/1.1 200"), "looking is free");
+    assert!(
+        refused.is_some_and(|after| (1..=10).contains(&after)),
+        "{refused:?}"
+    );
+    assert_eq!(
+        order(address, "203.0.113.5, 203.0.113.6").await.0,
+        202,
+        "another address"
+    );
+    assert!(
+        menu(address).await.starts_with("HTTP/1.1 200"),
+        "looking is free"
+    );
 }
 
 #[tokio::test]
@@ -307,45 +460,89 @@ async fn guessing_staff_tokens_is_slow() {
     let mut statuses = Vec::new();
     for _ in 0..8 {
         let mut stream = connected(address).await;
-        let form = "content-type: application/x-www-form-urlencoded\r\ncontent-length: 8\r\n\r\ntoken=ab";
-        send(&mut stream, &format!("POST /staff/sign-in HTTP/1.1\r\nhost: shop.example\r\n{form}")).await;
+        let form =
+            "content-type: application/x-www-form-urlencoded\r\ncontent-length: 8\r\n\r\ntoken=ab";
+        send(
+            &mut stream,
+            &format!("POST /staff/sign-in HTTP/1.1\r\nhost: shop.example\r\n{form}"),
+        )
+        .await;
         statuses.push(answer(&mut stream).await[9..12].to_owned());
     }
-    assert_eq!((statuses[0].as_str(), statuses[7].as_str()), ("422", "429"), "{statuses:?}");
+    assert_eq!(
+        (statuses[0].as_str(), statuses[7].as_str()),
+        ("422", "429"),
+        "{statuses:?}"
+    );
 }
 
 #[tokio::test]
 async fn while_something_is_down_what_needs_it_is_refused_at_once_and_the_rest_goes_on() {
     let client = Client::new().await;
     let receipt = client.accepted().await;
-    let mine = receipt["links"]["self"].as_str().expect("a link").to_owned();
-    let set = |down: &[Dependency]| *client.world.0.down.lock().expect("not poisoned") = down.to_vec();
+    let mine = receipt["links"]["self"]
+        .as_str()
+        .expect("a link")
+        .to_owned();
+    let set =
+        |down: &[Dependency]| *client.world.0.down.lock().expect("not poisoned") = down.to_vec();
 
     set(&[Dependency::Stock]);
     let refused = client.order("k-1", &an_espresso()).await;
-    assert_eq!((refused.status, refused.header("retry-after")), (StatusCode::SERVICE_UNAVAILABLE, "7"));
+    assert_eq!(
+        (refused.status, refused.header("retry-after")),
+        (StatusCode::SERVICE_UNAVAILABLE, "7")
+    );
     assert_eq!(refused.header("content-type"), "application/problem+json");
     assert_eq!(client.get("/api/v1/menu", &[]).await.status, StatusCode::OK);
-    assert_eq!(client.get(&mine, &[]).await.status, StatusCode::OK, "no stock is needed to look at an order");
+    assert_eq!(
+        client.get(&mine, &[]).await.status,
+        StatusCode::OK,
+        "no stock is needed to look at an order"
+    );
 
     set(&[Dependency::Database]);
-    assert_eq!(client.get(&mine, &[]).await.status, StatusCode::SERVICE_UNAVAILABLE);
-    assert_eq!(client.order("k-1", &an_espresso()).await.status, StatusCode::SERVICE_UNAVAILABLE);
+    assert_eq!(
+        client.get(&mine, &[]).await.status,
+        StatusCode::SERVICE_UNAVAILABLE
+    );
+    assert_eq!(
+        client.order("k-1", &an_espresso()).await.status,
+        StatusCode::SERVICE_UNAVAILABLE
+    );
     assert_eq!(client.get("/api/v1/menu", &[]).await.status, StatusCode::OK);
 
     set(&[]);
-    assert_eq!(client.order("k-1", &an_espresso()).await.status, StatusCode::ACCEPTED, "the same key, later");
+    assert_eq!(
+        client.order("k-1", &an_espresso()).await.status,
+        StatusCode::ACCEPTED,
+        "the same key, later"
+    );
 }
 
 #[tokio::test]
 async fn one_order_does_not_take_every_follower_s_place() {
     let client = Client::new().await;
-    let (new, other) = (app::laws::orders::new_order(), app::laws::orders::new_order());
+    let (new, other) = (
+        app::laws::orders::new_order(),
+        app::laws::orders::new_order(),
+    );
     for order in [&new, &other] {
-        client.world.0.orders.place(std::slice::from_ref(order)).await.pop().expect("an answer").expect("placed");
+        client
+            .world
+            .0
+            .orders
+            .place(std::slice::from_ref(order))
+            .await
+            .pop()
+            .expect("an answer")
+            .expect("placed");
     }
     let follow = async |order: &app::ports::orders::NewOrder| {
-        let path = format!("/api/v1/orders/{}/events?token={}", order.order.order_id, order.tracking_token);
+        let path = format!(
+            "/api/v1/orders/{}/events?token={}",
+            order.order.order_id, order.tracking_token
+        );
         client.response("GET", &path, &[], "").await
     };
     let mut following = Vec::new();
@@ -359,5 +556,9 @@ async fn one_order_does_not_take_every_follower_s_place() {
     assert_eq!(refused.headers()["retry-after"], "10");
     assert_eq!(follow(&other).await.status(), StatusCode::OK);
     following.pop();
-    assert_eq!(follow(&new).await.status(), StatusCode::OK, "a place was given back");
+    assert_eq!(
+        follow(&new).await.status(),
+        StatusCode::OK,
+        "a place was given back"
+    );
 }

@@ -1,4 +1,5 @@
-//! The page of what a local AWS kept: there with a local AWS alone, for staff alone, and nothing of a mail acts in it.
+//! The page of what a local AWS kept: there with a local AWS alone, for staff alone, and nothing of
+//! a mail acts in it.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -28,9 +29,19 @@ impl Mailbox for Full {
             html: Some(format!("<p>Come and get it. {EVIL}</p>")),
             at,
         };
-        let mails = vec![mail("1@ses", "Order received", NOON), mail("2/ses", EVIL, NOON + time::Duration::MINUTE)];
-        let text = KeptText { id: "3".to_owned(), to: "+15550100123".to_owned(), text: EVIL.to_owned() };
-        Box::pin(std::future::ready(Ok(Kept { mails, texts: vec![text] })))
+        let mails = vec![
+            mail("1@ses", "Order received", NOON),
+            mail("2/ses", EVIL, NOON + time::Duration::MINUTE),
+        ];
+        let text = KeptText {
+            id: "3".to_owned(),
+            to: "+15550100123".to_owned(),
+            text: EVIL.to_owned(),
+        };
+        Box::pin(std::future::ready(Ok(Kept {
+            mails,
+            texts: vec![text],
+        })))
     }
 }
 
@@ -38,7 +49,10 @@ struct Away;
 
 impl Mailbox for Away {
     fn kept(&self) -> Pin<Box<dyn Future<Output = Result<Kept, Unavailable>> + Send + '_>> {
-        Box::pin(std::future::ready(Err(Unavailable::new("mailbox", "secret cause"))))
+        Box::pin(std::future::ready(Err(Unavailable::new(
+            "mailbox",
+            "secret cause",
+        ))))
     }
 }
 
@@ -56,10 +70,16 @@ async fn mails_carry_the_time_of_the_shop_s_own_clock() {
     let client = with_mails().await;
     for path in ["/staff/mailbox", "/staff/mailbox/1@ses"] {
         let page = client.as_staff("GET", path, &[], None).await.text;
-        assert!(page.contains("7:00 am") && !page.contains("UTC"), "{path}: {page}");
+        assert!(
+            page.contains("7:00 am") && !page.contains("UTC"),
+            "{path}: {page}"
+        );
     }
     client.later(time::Duration::DAY);
-    let staff = format!("staff={}", token_as(StaffRole::Staff, "Ana", NOON + time::Duration::days(2)));
+    let staff = format!(
+        "staff={}",
+        token_as(StaffRole::Staff, "Ana", NOON + time::Duration::days(2))
+    );
     let list = open(&client, &staff, "/staff/mailbox").await.text;
     assert_eq!(list.matches("Sun 1 Mar, 7:0").count(), 2, "{list}");
 }
@@ -75,13 +95,30 @@ async fn staff_read_what_was_sent_newest_first_and_nothing_of_a_mail_acts() {
     for path in ["/staff/mailbox/1@ses", "/staff/mailbox/2%2Fses"] {
         let mail = client.as_staff("GET", path, &[], None).await;
         assert_eq!(mail.status, StatusCode::OK, "{}", mail.text);
-        assert!(mail.text.contains("Come and get it.") && mail.text.contains("&#60;p&#62;"), "{}", mail.text);
+        assert!(
+            mail.text.contains("Come and get it.") && mail.text.contains("&#60;p&#62;"),
+            "{}",
+            mail.text
+        );
         for page in [&mail, &list] {
-            assert!(!page.text.contains("<script>alert") && !page.text.contains("<img src=//evil"), "{}", page.text);
-            assert!(page.header("content-security-policy").contains("default-src 'self'"));
+            assert!(
+                !page.text.contains("<script>alert") && !page.text.contains("<img src=//evil"),
+                "{}",
+                page.text
+            );
+            assert!(
+                page.header("content-security-policy")
+                    .contains("default-src 'self'")
+            );
         }
     }
-    assert_eq!(client.as_staff("GET", "/staff/mailbox/3", &[], None).await.status, StatusCode::NOT_FOUND);
+    assert_eq!(
+        client
+            .as_staff("GET", "/staff/mailbox/3", &[], None)
+            .await
+            .status,
+        StatusCode::NOT_FOUND
+    );
 }
 
 #[tokio::test]
@@ -89,7 +126,10 @@ async fn whoever_is_not_signed_in_is_sent_to_sign_in() {
     let client = with(Full).await;
     for path in ["/staff/mailbox", "/staff/mailbox/1@ses"] {
         let answer = client.get(path, &[]).await;
-        assert_eq!((answer.status, answer.header("location")), (StatusCode::SEE_OTHER, "/staff/sign-in"));
+        assert_eq!(
+            (answer.status, answer.header("location")),
+            (StatusCode::SEE_OTHER, "/staff/sign-in")
+        );
         assert!(!answer.text.contains("Come and get it"));
     }
 }
@@ -97,18 +137,42 @@ async fn whoever_is_not_signed_in_is_sent_to_sign_in() {
 #[tokio::test]
 async fn on_aws_the_page_is_not_there() {
     const LINK: &str = "<a href=\"/staff/mailbox\">Mailbox</a>";
-    assert!(with_mails().await.as_staff("GET", "/staff", &[], None).await.text.contains(LINK));
-    assert!(!Client::new().await.as_staff("GET", "/staff", &[], None).await.text.contains(LINK));
+    assert!(
+        with_mails()
+            .await
+            .as_staff("GET", "/staff", &[], None)
+            .await
+            .text
+            .contains(LINK)
+    );
+    assert!(
+        !Client::new()
+            .await
+            .as_staff("GET", "/staff", &[], None)
+            .await
+            .text
+            .contains(LINK)
+    );
     let client = Client::new().await;
     for path in ["/staff/mailbox", "/staff/mailbox/1@ses"] {
-        assert_eq!(client.as_staff("GET", path, &[], None).await.status, StatusCode::NOT_FOUND);
-        assert_eq!(client.get(path, &[]).await.status, StatusCode::SEE_OTHER, "a visitor learns nothing");
+        assert_eq!(
+            client.as_staff("GET", path, &[], None).await.status,
+            StatusCode::NOT_FOUND
+        );
+        assert_eq!(
+            client.get(path, &[]).await.status,
+            StatusCode::SEE_OTHER,
+            "a visitor learns nothing"
+        );
     }
 }
 
 #[tokio::test]
 async fn while_the_local_aws_is_away_the_page_says_so_and_not_why() {
-    let answer = with(Away).await.as_staff("GET", "/staff/mailbox", &[], None).await;
+    let answer = with(Away)
+        .await
+        .as_staff("GET", "/staff/mailbox", &[], None)
+        .await;
     assert_eq!(answer.status, StatusCode::SERVICE_UNAVAILABLE);
     assert!(!answer.text.contains("secret cause"));
 }

@@ -1,4 +1,5 @@
-//! The storefront over HTTP, on ports in memory: what a client, a browser and an attacker would notice.
+//! The storefront over HTTP, on ports in memory: what a client, a browser and an attacker would
+//! notice.
 
 mod access;
 mod batch;
@@ -74,7 +75,8 @@ struct Things {
     clock: Clock,
     /// What is left alone because it fails.
     down: Mutex<Vec<Dependency>>,
-    /// What storefronts that share a store have counted; nothing is counted under a key that is not there.
+    /// What storefronts that share a store have counted; nothing is counted under a key that is not
+    /// there.
     counts: Mutex<HashMap<String, u64>>,
     /// What was seen that may be an attack.
     security: Mutex<Vec<SecurityEvent>>,
@@ -126,7 +128,10 @@ impl Ports for World {
 
     fn refuses(&self, needs: &[Dependency]) -> Option<Duration> {
         let down = self.0.down.lock().expect("not poisoned");
-        needs.iter().any(|need| down.contains(need)).then_some(Duration::from_millis(6_500))
+        needs
+            .iter()
+            .any(|need| down.contains(need))
+            .then_some(Duration::from_millis(6_500))
     }
 
     async fn count(&self, key: &str, _window: Duration) -> Option<u64> {
@@ -167,16 +172,25 @@ impl Answer {
     fn fields(&self) -> Vec<String> {
         let problem = self.json();
         let errors = problem["errors"].as_array().cloned().unwrap_or_default();
-        errors.iter().filter_map(|error| error["field"].as_str().map(str::to_owned)).collect()
+        errors
+            .iter()
+            .filter_map(|error| error["field"].as_str().map(str::to_owned))
+            .collect()
     }
 
     fn header(&self, name: &str) -> &str {
-        self.headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default()
+        self.headers
+            .get(name)
+            .and_then(|value| value.to_str().ok())
+            .unwrap_or_default()
     }
 
     /// The session's cookie, as a browser sends it back.
     fn cookie(&self) -> String {
-        let (pair, _) = self.header("set-cookie").split_once(';').expect("a cookie with attributes");
+        let (pair, _) = self
+            .header("set-cookie")
+            .split_once(';')
+            .expect("a cookie with attributes");
         pair.to_owned()
     }
 }
@@ -205,7 +219,12 @@ impl Client {
                 price: Money::new(minor, Currency::Usd),
                 image_url: format!("/static/menu/{product}.svg"),
             };
-            assert!(stock.add_product(&product, units, 3, NOON).await.expect("added"));
+            assert!(
+                stock
+                    .add_product(&product, units, 3, NOON)
+                    .await
+                    .expect("added")
+            );
         }
         let clock = Clock::default();
         let things = Things {
@@ -238,7 +257,14 @@ impl Client {
         };
         change(&mut settings);
         let world = World(Arc::new(things));
-        Client { router: router(world.clone(), settings), world, shops, pending_max, revoked, shutdown }
+        Client {
+            router: router(world.clone(), settings),
+            world,
+            shops,
+            pending_max,
+            revoked,
+            shutdown,
+        }
     }
 
     async fn response(
@@ -249,21 +275,38 @@ impl Client {
         body: impl Into<Body>,
     ) -> axum::response::Response {
         let method = Method::from_bytes(method.as_bytes()).expect("a method");
-        let mut request = Request::builder().method(method).uri(path).header("host", "shop.example");
+        let mut request = Request::builder()
+            .method(method)
+            .uri(path)
+            .header("host", "shop.example");
         for (name, value) in headers {
             request = request.header(*name, *value);
         }
         let request = request.body(body.into()).expect("a request");
-        self.router.clone().oneshot(request).await.expect("an answer")
+        self.router
+            .clone()
+            .oneshot(request)
+            .await
+            .expect("an answer")
     }
 
-    async fn send(&self, method: &str, path: &str, headers: &[(&str, &str)], body: impl Into<Body>) -> Answer {
+    async fn send(
+        &self,
+        method: &str,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: impl Into<Body>,
+    ) -> Answer {
         let response = self.response(method, path, headers, body).await;
         let (parts, body) = response.into_parts();
         // A board of a thousand orders has more than a mebibyte.
         let bytes = axum::body::to_bytes(body, 4 << 20).await.expect("a body");
         let text = String::from_utf8_lossy(&bytes).into_owned();
-        let answer = Answer { status: parts.status, headers: parts.headers, text };
+        let answer = Answer {
+            status: parts.status,
+            headers: parts.headers,
+            text,
+        };
         self.check_error(method, path, &answer).await;
         answer
     }
@@ -274,50 +317,98 @@ impl Client {
         if answer.status.as_u16() < 400 || answer.header("content-type").starts_with("text/html") {
             return;
         }
-        assert_eq!(answer.header("content-type"), "application/problem+json", "{method} {path}: {}", answer.text);
+        assert_eq!(
+            answer.header("content-type"),
+            "application/problem+json",
+            "{method} {path}: {}",
+            answer.text
+        );
         if SCHEMA.get().is_none() {
-            let document = self.response("GET", "/openapi.json", &[], Body::empty()).await.into_body();
-            let document = axum::body::to_bytes(document, 1 << 20).await.expect("a body");
+            let document = self
+                .response("GET", "/openapi.json", &[], Body::empty())
+                .await
+                .into_body();
+            let document = axum::body::to_bytes(document, 1 << 20)
+                .await
+                .expect("a body");
             let mut document: Value = serde_json::from_slice(&document).expect("JSON");
             document["$ref"] = json!("#/components/schemas/Problem");
             let members = document["components"]["schemas"]["Problem"]["properties"].clone();
-            let _ = SCHEMA.set((jsonschema::validator_for(&document).expect("a legal schema"), members));
+            let _ = SCHEMA.set((
+                jsonschema::validator_for(&document).expect("a legal schema"),
+                members,
+            ));
         }
         let ((schema, members), problem) = (SCHEMA.get().expect("set"), answer.json());
         for member in problem.as_object().expect("an object").keys() {
-            assert!(members.get(member).is_some(), "{method} {path}: the schema does not know {member}");
+            assert!(
+                members.get(member).is_some(),
+                "{method} {path}: the schema does not know {member}"
+            );
         }
-        let wrong: Vec<_> = schema.iter_errors(&problem).map(|error| error.to_string()).collect();
-        assert!(wrong.is_empty(), "{method} {path} answered {problem:#}: {wrong:?}");
-        assert_eq!(problem["status"], answer.status.as_u16(), "{method} {path}: {problem:#}");
+        let wrong: Vec<_> = schema
+            .iter_errors(&problem)
+            .map(|error| error.to_string())
+            .collect();
+        assert!(
+            wrong.is_empty(),
+            "{method} {path} answered {problem:#}: {wrong:?}"
+        );
+        assert_eq!(
+            problem["status"],
+            answer.status.as_u16(),
+            "{method} {path}: {problem:#}"
+        );
         let request_id = answer.header("x-request-id");
-        assert_eq!(problem["request_id"], request_id, "{method} {path}: {problem:#}");
+        assert_eq!(
+            problem["request_id"], request_id,
+            "{method} {path}: {problem:#}"
+        );
     }
 
     async fn get(&self, path: &str, headers: &[(&str, &str)]) -> Answer {
         self.send("GET", path, headers, Body::empty()).await
     }
 
-    async fn json(&self, method: &str, path: &str, headers: &[(&str, &str)], body: &Value) -> Answer {
-        let headers: Vec<_> =
-            std::iter::once(("content-type", "application/json")).chain(headers.iter().copied()).collect();
+    async fn json(
+        &self,
+        method: &str,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: &Value,
+    ) -> Answer {
+        let headers: Vec<_> = std::iter::once(("content-type", "application/json"))
+            .chain(headers.iter().copied())
+            .collect();
         self.send(method, path, &headers, body.to_string()).await
     }
 
     async fn order(&self, key: &str, body: &Value) -> Answer {
-        self.json("POST", "/api/v1/orders", &[("idempotency-key", key)], body).await
+        self.json("POST", "/api/v1/orders", &[("idempotency-key", key)], body)
+            .await
     }
 
     /// An accepted order: its receipt.
     async fn accepted(&self) -> Value {
-        let answer = self.order(&Uuid::now_v7().to_string(), &an_espresso()).await;
+        let answer = self
+            .order(&Uuid::now_v7().to_string(), &an_espresso())
+            .await;
         assert_eq!(answer.status, StatusCode::ACCEPTED, "{}", answer.text);
         answer.json()
     }
 
-    async fn as_staff(&self, method: &str, path: &str, headers: &[(&str, &str)], body: Option<&Value>) -> Answer {
+    async fn as_staff(
+        &self,
+        method: &str,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: Option<&Value>,
+    ) -> Answer {
         let role = StaffRole::Staff;
-        let bearer = format!("Bearer {}", token_as(role, "Ana", NOON + time::Duration::hours(1)));
+        let bearer = format!(
+            "Bearer {}",
+            token_as(role, "Ana", NOON + time::Duration::hours(1))
+        );
         let mut all = vec![("authorization", bearer.as_str())];
         all.extend_from_slice(headers);
         match body {
@@ -328,7 +419,11 @@ impl Client {
 
     /// Puts the clock on.
     fn later(&self, by: time::Duration) {
-        self.world.0.clock.0.fetch_add(by.whole_seconds(), Ordering::Relaxed);
+        self.world
+            .0
+            .clock
+            .0
+            .fetch_add(by.whole_seconds(), Ordering::Relaxed);
     }
 
     fn panics(&self, whether: bool) {
@@ -350,7 +445,14 @@ fn token_as(role: StaffRole, name: &str, expires_at: Timestamp) -> String {
 
 /// What is recorded about a token.
 fn recorded(role: StaffRole, name: &str, expires_at: Timestamp) -> StaffToken {
-    StaffToken { id: Uuid::now_v7(), name: name.to_owned(), role, issued_at: NOON, expires_at, revoked_at: None }
+    StaffToken {
+        id: Uuid::now_v7(),
+        name: name.to_owned(),
+        role,
+        issued_at: NOON,
+        expires_at,
+        revoked_at: None,
+    }
 }
 
 fn an_espresso() -> Value {

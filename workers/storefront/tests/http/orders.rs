@@ -18,10 +18,23 @@ async fn the_same_key_and_body_give_the_same_answer_and_one_order() {
     spelled_otherwise["customer"]["name"] = json!("  Ana ");
     spelled_otherwise["order_type"] = json!("pickup");
     let second = client.order("k-1", &spelled_otherwise).await;
-    assert_eq!((first.status, second.status), (StatusCode::ACCEPTED, StatusCode::ACCEPTED));
+    assert_eq!(
+        (first.status, second.status),
+        (StatusCode::ACCEPTED, StatusCode::ACCEPTED)
+    );
     assert_eq!(first.text, second.text);
-    let all =
-        client.world.0.orders.list(&Scope::Everything, &OrderFilter { limit: 10, ..OrderFilter::default() }).await;
+    let all = client
+        .world
+        .0
+        .orders
+        .list(
+            &Scope::Everything,
+            &OrderFilter {
+                limit: 10,
+                ..OrderFilter::default()
+            },
+        )
+        .await;
     assert_eq!(all.expect("listed").len(), 1);
 }
 
@@ -39,8 +52,13 @@ async fn a_key_that_was_used_for_something_else_is_refused() {
 #[tokio::test]
 async fn without_a_key_nothing_is_ordered() {
     let client = Client::new().await;
-    let refused = client.json("POST", "/api/v1/orders", &[], &an_espresso()).await;
-    assert_eq!((refused.status, refused.fields()), (StatusCode::BAD_REQUEST, vec!["Idempotency-Key".to_owned()]));
+    let refused = client
+        .json("POST", "/api/v1/orders", &[], &an_espresso())
+        .await;
+    assert_eq!(
+        (refused.status, refused.fields()),
+        (StatusCode::BAD_REQUEST, vec!["Idempotency-Key".to_owned()])
+    );
 }
 
 #[tokio::test]
@@ -69,18 +87,33 @@ async fn every_wrong_field_is_named_at_once() {
         "pickup_at",
         "total_minor",
     ] {
-        assert!(fields.iter().any(|named| named == field), "{field} is not among {fields:?}");
+        assert!(
+            fields.iter().any(|named| named == field),
+            "{field} is not among {fields:?}"
+        );
     }
 }
 
 #[tokio::test]
 async fn quantities_outside_one_to_ninety_nine_are_refused_by_name() {
     let client = Client::new().await;
-    for quantity in [json!(0), json!(100), json!(-1), json!(1.5), json!("2"), json!(null), json!(1e30)] {
+    for quantity in [
+        json!(0),
+        json!(100),
+        json!(-1),
+        json!(1.5),
+        json!("2"),
+        json!(null),
+        json!(1e30),
+    ] {
         let mut order = an_espresso();
         order["items"][0]["quantity"] = quantity.clone();
         let refused = client.order("k-1", &order).await;
-        assert_eq!(refused.status, StatusCode::UNPROCESSABLE_ENTITY, "{quantity}");
+        assert_eq!(
+            refused.status,
+            StatusCode::UNPROCESSABLE_ENTITY,
+            "{quantity}"
+        );
         assert_eq!(refused.fields(), ["items[0].quantity"], "{quantity}");
     }
 }
@@ -93,12 +126,18 @@ async fn what_is_not_on_the_menu_and_what_is_sold_out_are_said() {
     let refused = client.order("k-1", &unknown).await;
     assert_eq!(
         (refused.status, refused.fields()),
-        (StatusCode::UNPROCESSABLE_ENTITY, vec!["items[0].product_id".to_owned()])
+        (
+            StatusCode::UNPROCESSABLE_ENTITY,
+            vec!["items[0].product_id".to_owned()]
+        )
     );
 
     let mut sold_out = an_espresso();
     sold_out["items"][0]["product_id"] = json!("croissant");
-    assert_eq!(client.order("k-2", &sold_out).await.status, StatusCode::CONFLICT);
+    assert_eq!(
+        client.order("k-2", &sold_out).await.status,
+        StatusCode::CONFLICT
+    );
 }
 
 #[tokio::test]
@@ -112,32 +151,61 @@ async fn a_repeat_gets_its_answer_even_when_the_shop_has_since_filled_up_or_sold
         product_id: espresso,
         quantity: domain::cart::Quantity::new(10).expect("1 to 99"),
     }]);
-    let order_id = first.json()["order_id"].as_str().expect("an id").parse().expect("an id");
+    let order_id = first.json()["order_id"]
+        .as_str()
+        .expect("an id")
+        .parse()
+        .expect("an id");
     let stock = &client.world.0.stock;
-    stock.reserve(order_id, &lines.expect("lines"), crate::NOON, crate::NOON).await.expect("held");
+    stock
+        .reserve(order_id, &lines.expect("lines"), crate::NOON, crate::NOON)
+        .await
+        .expect("held");
     client.pending_max(1);
 
     assert_eq!(client.order("k-1", &all).await.text, first.text);
     let turned_away = client.order("k-2", &an_espresso()).await;
     assert_eq!(turned_away.status, StatusCode::SERVICE_UNAVAILABLE);
-    assert!(turned_away.header("retry-after").parse::<u32>().is_ok(), "it says when to come back");
+    assert!(
+        turned_away.header("retry-after").parse::<u32>().is_ok(),
+        "it says when to come back"
+    );
 }
 
 #[tokio::test]
 async fn a_body_that_is_too_large_or_no_json_is_refused() {
     let client = Client::new().await;
     let large = format!("{{\"a\":\"{}\"}}", "x".repeat(1 << 20));
-    let headers = [("content-type", "application/json"), ("idempotency-key", "k-1")];
-    assert_eq!(client.send("POST", "/api/v1/orders", &headers, large).await.status, StatusCode::PAYLOAD_TOO_LARGE);
+    let headers = [
+        ("content-type", "application/json"),
+        ("idempotency-key", "k-1"),
+    ];
+    assert_eq!(
+        client
+            .send("POST", "/api/v1/orders", &headers, large)
+            .await
+            .status,
+        StatusCode::PAYLOAD_TOO_LARGE
+    );
     for body in ["", "{", "[]", "null", "\u{0}"] {
         let refused = client.send("POST", "/api/v1/orders", &headers, body).await;
-        assert_eq!((refused.status, refused.fields()), (StatusCode::BAD_REQUEST, vec!["body".to_owned()]), "{body:?}");
+        assert_eq!(
+            (refused.status, refused.fields()),
+            (StatusCode::BAD_REQUEST, vec!["body".to_owned()]),
+            "{body:?}"
+        );
     }
-    let form = [("content-type", "application/x-www-form-urlencoded"), ("idempotency-key", "k-1")];
+    let form = [
+        ("content-type", "application/x-www-form-urlencoded"),
+        ("idempotency-key", "k-1"),
+    ];
     let refused = client.send("POST", "/api/v1/orders", &form, "a=b").await;
     assert_eq!(
         (refused.status, refused.fields()),
-        (StatusCode::UNSUPPORTED_MEDIA_TYPE, vec!["Content-Type".to_owned()])
+        (
+            StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            vec!["Content-Type".to_owned()]
+        )
     );
 }
 
@@ -147,19 +215,35 @@ async fn a_cart_is_ordered_at_todays_prices_and_is_empty_afterwards() {
     let line = json!({ "product_id": "espresso", "quantity": 2 });
     let added = client.json("POST", "/api/v1/cart/items", &[], &line).await;
     let cookie = added.cookie();
-    assert_eq!((added.status, added.json()["subtotal_minor"].as_i64()), (StatusCode::OK, Some(600)));
+    assert_eq!(
+        (added.status, added.json()["subtotal_minor"].as_i64()),
+        (StatusCode::OK, Some(600))
+    );
     let mut order = an_espresso();
     order.as_object_mut().expect("an object").remove("items");
     order["cart"] = json!(true);
     let headers = [("cookie", cookie.as_str()), ("idempotency-key", "k-1")];
-    let accepted = client.json("POST", "/api/v1/orders", &headers, &order).await;
+    let accepted = client
+        .json("POST", "/api/v1/orders", &headers, &order)
+        .await;
     // 8.87 % of 6.00 is 0.53.
-    assert_eq!((accepted.status, accepted.json()["total_minor"].as_i64()), (StatusCode::ACCEPTED, Some(653)));
-    let cart = client.get("/api/v1/cart", &[("cookie", &cookie)]).await.json();
+    assert_eq!(
+        (accepted.status, accepted.json()["total_minor"].as_i64()),
+        (StatusCode::ACCEPTED, Some(653))
+    );
+    let cart = client
+        .get("/api/v1/cart", &[("cookie", &cookie)])
+        .await
+        .json();
     assert_eq!(cart["units"], 0);
 
-    let again = client.json("POST", "/api/v1/orders", &headers, &order).await;
-    assert_eq!(again.text, accepted.text, "the repeat is recognised though the cart is empty now");
+    let again = client
+        .json("POST", "/api/v1/orders", &headers, &order)
+        .await;
+    assert_eq!(
+        again.text, accepted.text,
+        "the repeat is recognised though the cart is empty now"
+    );
 }
 
 #[tokio::test]
@@ -173,16 +257,39 @@ async fn how_a_customer_is_told_is_asked_kept_and_part_of_the_request() {
     let told = async |key: &str, body: &Value| {
         let receipt = client.order(key, body).await;
         assert_eq!(receipt.status, StatusCode::ACCEPTED, "{}", receipt.text);
-        let page = receipt.json()["links"]["self"].as_str().expect("a link").to_owned();
+        let page = receipt.json()["links"]["self"]
+            .as_str()
+            .expect("a link")
+            .to_owned();
         client.get(&page, &[]).await.json()["notify"].clone()
     };
-    assert_eq!(told("n-1", &an_espresso()).await, json!({ "email": true, "sms": false }), "e-mail unless asked");
-    assert_eq!(told("n-2", &ask(json!({ "sms": true }))).await, json!({ "email": true, "sms": true }));
-    assert_eq!(told("n-3", &ask(json!({ "email": false }))).await, json!({ "email": false, "sms": false }));
+    assert_eq!(
+        told("n-1", &an_espresso()).await,
+        json!({ "email": true, "sms": false }),
+        "e-mail unless asked"
+    );
+    assert_eq!(
+        told("n-2", &ask(json!({ "sms": true }))).await,
+        json!({ "email": true, "sms": true })
+    );
+    assert_eq!(
+        told("n-3", &ask(json!({ "email": false }))).await,
+        json!({ "email": false, "sms": false })
+    );
 
     let usual = ask(json!({ "email": true, "sms": false }));
-    assert_eq!(client.order("n-1", &usual).await.status, StatusCode::ACCEPTED, "the same, said in full");
-    assert_eq!(client.order("n-1", &ask(json!({ "sms": true }))).await.status, StatusCode::UNPROCESSABLE_ENTITY);
+    assert_eq!(
+        client.order("n-1", &usual).await.status,
+        StatusCode::ACCEPTED,
+        "the same, said in full"
+    );
+    assert_eq!(
+        client
+            .order("n-1", &ask(json!({ "sms": true })))
+            .await
+            .status,
+        StatusCode::UNPROCESSABLE_ENTITY
+    );
 
     for (notify, field) in [
         (json!({ "sms": "yes" }), "notify.sms"),
@@ -193,10 +300,15 @@ async fn how_a_customer_is_told_is_asked_kept_and_part_of_the_request() {
     }
     let mut switchboard = ask(json!({ "sms": true }));
     switchboard["customer"]["phone"] = json!("555 010 0123 x12");
-    assert_eq!(client.order("n-5", &switchboard).await.fields(), ["customer.phone"], "nobody texts an extension");
+    assert_eq!(
+        client.order("n-5", &switchboard).await.fields(),
+        ["customer.phone"],
+        "nobody texts an extension"
+    );
 }
 
-/// What people paste is stored in one form, and nothing of it reorders the board, a mail or a terminal.
+/// What people paste is stored in one form, and nothing of it reorders the board, a mail or a
+/// terminal.
 #[tokio::test]
 async fn texts_are_stored_in_one_form() {
     let client = Client::new().await;
@@ -209,12 +321,22 @@ async fn texts_are_stored_in_one_form() {
     pasted["special_instructions"] = json!("oat milk\r\nno \u{2066}sugar\u{2069}");
     let placed = client.order("text-1", &pasted).await;
     assert_eq!(placed.status, StatusCode::ACCEPTED, "{}", placed.text);
-    let path = placed.json()["links"]["self"].as_str().expect("a link").to_owned();
+    let path = placed.json()["links"]["self"]
+        .as_str()
+        .expect("a link")
+        .to_owned();
     let stored = client.get(&path, &[]).await.json();
     let customer = json!({ "name": "Zoë \u{1f468}\u{200d}\u{1f469}", "phone": "+12125550123", "phone_extension": "12",
         "email": "zoe@xn--bcher-kva.example" });
-    assert_eq!((&stored["customer"], &stored["special_instructions"]), (&customer, &json!("oat milk\nno sugar")));
-    assert_eq!(client.order("text-1", &pasted).await.json(), placed.json(), "a repeat is the same request");
+    assert_eq!(
+        (&stored["customer"], &stored["special_instructions"]),
+        (&customer, &json!("oat milk\nno sugar"))
+    );
+    assert_eq!(
+        client.order("text-1", &pasted).await.json(),
+        placed.json(),
+        "a repeat is the same request"
+    );
 
     for (field, value) in [
         ("name", "\u{202e}\u{200b}"),
@@ -228,7 +350,10 @@ async fn texts_are_stored_in_one_form() {
         let refused = client.order("text-2", &wrong).await;
         assert_eq!(
             (refused.status, refused.fields()),
-            (StatusCode::UNPROCESSABLE_ENTITY, vec![format!("customer.{field}")])
+            (
+                StatusCode::UNPROCESSABLE_ENTITY,
+                vec![format!("customer.{field}")]
+            )
         );
     }
 }

@@ -8,8 +8,11 @@ use domain::ids::ProductId;
 use crate::{Answer, Client, NOON, token, token_as};
 
 /// What a browser says with every form of ours.
-const BROWSER: [(&str, &str); 3] =
-    [("accept", "text/html"), ("content-type", "application/x-www-form-urlencoded"), ("sec-fetch-site", "same-origin")];
+const BROWSER: [(&str, &str); 3] = [
+    ("accept", "text/html"),
+    ("content-type", "application/x-www-form-urlencoded"),
+    ("sec-fetch-site", "same-origin"),
+];
 
 pub async fn submit(client: &Client, cookie: &str, path: &str, form: &str) -> Answer {
     let headers: Vec<_> = BROWSER.into_iter().chain([("cookie", cookie)]).collect();
@@ -17,7 +20,9 @@ pub async fn submit(client: &Client, cookie: &str, path: &str, form: &str) -> An
 }
 
 pub async fn open(client: &Client, cookie: &str, path: &str) -> Answer {
-    client.get(path, &[("accept", "text/html"), ("cookie", cookie)]).await
+    client
+        .get(path, &[("accept", "text/html"), ("cookie", cookie)])
+        .await
 }
 
 /// Sends the checkout form, with what its page shows now.
@@ -34,7 +39,9 @@ pub async fn check_out(client: &Client, cookie: &str, form: &str) -> Answer {
 
 /// The value of a hidden field.
 pub fn hidden(page: &str, name: &str) -> String {
-    let (_, rest) = page.split_once(&format!("name=\"{name}\" value=\"")).expect("a hidden field");
+    let (_, rest) = page
+        .split_once(&format!("name=\"{name}\" value=\""))
+        .expect("a hidden field");
     rest.split('"').next().expect("its end").to_owned()
 }
 
@@ -54,23 +61,42 @@ async fn a_coffee_is_ordered_by_forms_alone_and_a_second_click_orders_no_second(
     };
     let refused = check_out(&client, &cookie, &form("")).await;
     assert_eq!(refused.status, StatusCode::UNPROCESSABLE_ENTITY);
-    assert!(refused.text.contains("ana@example.com"), "what was written is kept");
+    assert!(
+        refused.text.contains("ana@example.com"),
+        "what was written is kept"
+    );
     assert_eq!(hidden(&refused.text, "idempotency_key"), key);
 
     let first = check_out(&client, &cookie, &form("Ana")).await;
     assert_eq!(first.status, StatusCode::SEE_OTHER, "{}", first.text);
-    assert!(open(&client, &first.cookie(), first.header("location")).await.text.contains("Espresso"));
-    submit(&client, &cookie, "/cart/items", "product_id=flat-white&quantity=1").await;
+    assert!(
+        open(&client, &first.cookie(), first.header("location"))
+            .await
+            .text
+            .contains("Espresso")
+    );
+    submit(
+        &client,
+        &cookie,
+        "/cart/items",
+        "product_id=flat-white&quantity=1",
+    )
+    .await;
     let second = check_out(&client, &cookie, &form("Ana")).await;
     assert_eq!(second.header("location"), first.header("location"));
-    let cart = client.get("/api/v1/cart", &[("cookie", &second.cookie())]).await.json();
+    let cart = client
+        .get("/api/v1/cart", &[("cookie", &second.cookie())])
+        .await
+        .json();
     assert_eq!(cart["units"], 1, "what was put in since stays");
 }
 
 #[tokio::test]
 async fn a_shop_that_is_full_keeps_what_was_written() {
     let client = Client::new().await;
-    let cookie = submit(&client, "", "/cart/items", "product_id=espresso&quantity=1").await.cookie();
+    let cookie = submit(&client, "", "/cart/items", "product_id=espresso&quantity=1")
+        .await
+        .cookie();
     client.pending_max(0);
     let form = "name=Ana&phone=%2B15550100123&email=ana%40example.com&order_type=pickup&special_instructions=oat\
                 &payment_token=tok_ok&idempotency_key=k-1";
@@ -83,14 +109,24 @@ async fn a_shop_that_is_full_keeps_what_was_written() {
 async fn who_comes_too_late_reads_who_was_faster_and_what_the_order_is_now() {
     let client = Client::new().await;
     let id = crate::staff::confirmed(&client).await;
-    let [ana, ben] = ["Ana", "Ben"].map(|name| format!("staff={}", token(name, NOON + time::Duration::hours(1))));
+    let [ana, ben] = ["Ana", "Ben"]
+        .map(|name| format!("staff={}", token(name, NOON + time::Duration::hours(1))));
     let path = format!("/staff/orders/{id}/status");
     let moved = submit(&client, &ben, &path, "status=preparing&version=2").await;
-    assert_eq!((moved.status, moved.header("location")), (StatusCode::SEE_OTHER, "/staff"));
+    assert_eq!(
+        (moved.status, moved.header("location")),
+        (StatusCode::SEE_OTHER, "/staff")
+    );
     let late = submit(&client, &ana, &path, "status=cancelled&version=2").await;
     assert_eq!(late.header("location"), format!("/staff?late={id}"));
     let board = open(&client, &ana, late.header("location")).await;
-    assert!(board.text.contains("Ben was faster: order A-047 is being made."), "{}", board.text);
+    assert!(
+        board
+            .text
+            .contains("Ben was faster: order A-047 is being made."),
+        "{}",
+        board.text
+    );
 }
 
 #[tokio::test]
@@ -105,9 +141,22 @@ async fn a_delivery_is_counted_once_however_often_the_form_is_sent() {
         assert_eq!(done.status, StatusCode::SEE_OTHER, "{}", done.text);
     }
     let espresso = ProductId::parse("espresso").expect("a slug");
-    let stocked = client.world.0.stock.product(&espresso).await.expect("read").expect("there");
+    let stocked = client
+        .world
+        .0
+        .stock
+        .product(&espresso)
+        .await
+        .expect("read")
+        .expect("there");
     assert_eq!(stocked.counters.available, 15);
-    let refused = submit(&client, &staff, "/staff/stock/espresso/restock", "units=-5&reason=typo").await;
+    let refused = submit(
+        &client,
+        &staff,
+        "/staff/stock/espresso/restock",
+        "units=-5&reason=typo",
+    )
+    .await;
     assert_eq!(refused.status, StatusCode::UNPROCESSABLE_ENTITY);
     assert!(refused.text.contains("typo"), "what was written is kept");
 }
@@ -115,9 +164,15 @@ async fn a_delivery_is_counted_once_however_often_the_form_is_sent() {
 #[tokio::test]
 async fn the_stock_room_says_what_to_order_and_what_happened() {
     let client = Client::new().await;
-    let staff = format!("staff={}", token_as(StaffRole::Manager, "Ana", NOON + time::Duration::hours(1)));
+    let staff = format!(
+        "staff={}",
+        token_as(StaffRole::Manager, "Ana", NOON + time::Duration::hours(1))
+    );
     let room = open(&client, &staff, "/staff/stock").await.text;
-    assert!(room.contains("<td data-label=\"Order\">3</td>"), "three croissants, up to their threshold: {room}");
+    assert!(
+        room.contains("<td data-label=\"Order\">3</td>"),
+        "three croissants, up to their threshold: {room}"
+    );
     let id = hidden(&room, "movement_id");
     let form = format!("units=2&reason=past+its+day&movement_id={id}");
     for _ in 0..2 {
@@ -125,9 +180,16 @@ async fn the_stock_room_says_what_to_order_and_what_happened() {
         assert_eq!(done.status, StatusCode::SEE_OTHER, "{}", done.text);
     }
     let ledger = open(&client, &staff, "/staff/stock/espresso").await.text;
-    assert!(ledger.contains("written off") && ledger.contains("past its day") && ledger.contains("8 available"));
+    assert!(
+        ledger.contains("written off")
+            && ledger.contains("past its day")
+            && ledger.contains("8 available")
+    );
     assert_eq!(ledger.matches("written off").count(), 1, "once");
-    assert_eq!(open(&client, &staff, "/staff/stock/tea").await.status, StatusCode::NOT_FOUND);
+    assert_eq!(
+        open(&client, &staff, "/staff/stock/tea").await.status,
+        StatusCode::NOT_FOUND
+    );
 }
 
 #[tokio::test]
@@ -141,19 +203,37 @@ async fn the_staff_pages_ask_for_a_token() {
             "{path}"
         );
     }
-    assert_eq!(submit(&client, "", "/staff/sign-in", "token=guess").await.status, StatusCode::UNPROCESSABLE_ENTITY);
+    assert_eq!(
+        submit(&client, "", "/staff/sign-in", "token=guess")
+            .await
+            .status,
+        StatusCode::UNPROCESSABLE_ENTITY
+    );
     let good = format!("token={}", token("Ana", NOON + time::Duration::hours(1)));
     let signed_in = submit(&client, "", "/staff/sign-in", &good).await;
     let cookie = signed_in.header("set-cookie").to_owned();
-    assert!(cookie.contains("HttpOnly") && cookie.contains("SameSite=Strict"), "{cookie}");
-    assert_eq!(open(&client, &signed_in.cookie(), "/staff").await.status, StatusCode::OK);
+    assert!(
+        cookie.contains("HttpOnly") && cookie.contains("SameSite=Strict"),
+        "{cookie}"
+    );
+    assert_eq!(
+        open(&client, &signed_in.cookie(), "/staff").await.status,
+        StatusCode::OK
+    );
 }
 
 #[tokio::test]
 async fn the_form_asks_how_to_tell_the_customer_and_keeps_the_choice() {
     let client = Client::new().await;
-    let cookie = submit(&client, "", "/cart/items", "product_id=espresso&quantity=1").await.cookie();
-    assert!(open(&client, &cookie, "/checkout").await.text.contains("name=\"notify\""));
+    let cookie = submit(&client, "", "/cart/items", "product_id=espresso&quantity=1")
+        .await
+        .cookie();
+    assert!(
+        open(&client, &cookie, "/checkout")
+            .await
+            .text
+            .contains("name=\"notify\"")
+    );
     let form = |phone: &str, notify: &str| {
         format!(
             "name=Ana&phone={phone}&email=ana%40example.com&notify={notify}&order_type=pickup&special_instructions=\
@@ -163,14 +243,22 @@ async fn the_form_asks_how_to_tell_the_customer_and_keeps_the_choice() {
     let refused = check_out(&client, &cookie, &form("555+010+0123+x12", "sms")).await;
     assert_eq!(refused.status, StatusCode::UNPROCESSABLE_ENTITY);
     assert!(refused.text.contains("id=\"e-phone\""), "{}", refused.text);
-    assert!(refused.text.contains("value=\"sms\" selected"), "what was chosen is kept");
+    assert!(
+        refused.text.contains("value=\"sms\" selected"),
+        "what was chosen is kept"
+    );
     let unknown = check_out(&client, &cookie, &form("%2B15550100123", "pigeon")).await;
     assert_eq!(unknown.status, StatusCode::UNPROCESSABLE_ENTITY);
     assert!(unknown.text.contains("id=\"e-notify\""), "{}", unknown.text);
 
     let placed = check_out(&client, &cookie, &form("%2B15550100123", "sms")).await;
     assert_eq!(placed.status, StatusCode::SEE_OTHER, "{}", placed.text);
-    let order = client.get(&format!("/api/v1{}", placed.header("location")), &[("cookie", &placed.cookie())]).await;
+    let order = client
+        .get(
+            &format!("/api/v1{}", placed.header("location")),
+            &[("cookie", &placed.cookie())],
+        )
+        .await;
     let order = order.json();
     assert_eq!(order["notify"]["sms"], true);
 }
@@ -182,18 +270,33 @@ async fn the_order_s_page_can_offer_notices_of_the_browser() {
     let receipt = client.accepted().await;
     let path = format!("/orders/{}", receipt["order_id"].as_str().expect("an id"));
     let token = receipt["tracking_token"].as_str().expect("a token");
-    let page = client.get(&path, &[("accept", "text/html"), ("tracking-token", token)]).await;
-    assert!(page.text.contains("id=\"tell-me\"") && page.text.contains("hidden>"), "hidden without a script");
+    let page = client
+        .get(&path, &[("accept", "text/html"), ("tracking-token", token)])
+        .await;
+    assert!(
+        page.text.contains("id=\"tell-me\"") && page.text.contains("hidden>"),
+        "hidden without a script"
+    );
     let worker = client.get("/static/notices.js", &[]).await;
-    assert_eq!((worker.status, worker.header("content-type")), (StatusCode::OK, "text/javascript; charset=utf-8"));
+    assert_eq!(
+        (worker.status, worker.header("content-type")),
+        (StatusCode::OK, "text/javascript; charset=utf-8")
+    );
     let script = client.get("/static/haven.js", &[]).await;
-    assert!(script.text.contains("\"/static/notices.js\""), "the script names the worker as it is served");
+    assert!(
+        script.text.contains("\"/static/notices.js\""),
+        "the script names the worker as it is served"
+    );
 }
 
-/// An answer that was lost may be that of an add that was made: the cart says so, and a second add would be one too many.
+/// An answer that was lost may be that of an add that was made: the cart says so, and a second add
+/// would be one too many.
 #[tokio::test]
 async fn the_script_looks_into_the_cart_where_it_does_not_know_whether_it_added() {
     let script = Client::new().await.get("/static/haven.js", &[]).await.text;
     assert!(script.contains("location.assign(\"/cart\")"), "{script}");
-    assert!(!script.contains(".submit()"), "no form is sent a second time");
+    assert!(
+        !script.contains(".submit()"),
+        "no form is sent a second time"
+    );
 }

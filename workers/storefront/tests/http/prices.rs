@@ -13,17 +13,39 @@ use crate::{Answer, Client, an_espresso};
 
 /// Staff change the price of an espresso, and the storefront has read it.
 async fn set_price(client: &Client, minor: i64) {
-    let shown = async || client.get("/api/v1/menu/espresso", &[]).await.json()["price_minor"].clone();
+    let shown =
+        async || client.get("/api/v1/menu/espresso", &[]).await.json()["price_minor"].clone();
     shown().await;
-    client.world.0.stock.set_price(&ProductId::parse("espresso").expect("a slug"), minor);
+    client
+        .world
+        .0
+        .stock
+        .set_price(&ProductId::parse("espresso").expect("a slug"), minor);
     let restock = json!({ "quantity": 1, "reason": "so that the menu is read again" });
-    client.as_staff("POST", "/api/v1/admin/inventory/espresso/restock", &[], Some(&restock)).await;
+    client
+        .as_staff(
+            "POST",
+            "/api/v1/admin/inventory/espresso/restock",
+            &[],
+            Some(&restock),
+        )
+        .await;
     assert_eq!(shown().await, minor);
 }
 
 pub async fn orders(client: &Client) -> usize {
-    let filter = OrderFilter { limit: 10, ..OrderFilter::default() };
-    client.world.0.orders.list(&Scope::Everything, &filter).await.expect("listed").len()
+    let filter = OrderFilter {
+        limit: 10,
+        ..OrderFilter::default()
+    };
+    client
+        .world
+        .0
+        .orders
+        .list(&Scope::Everything, &filter)
+        .await
+        .expect("listed")
+        .len()
 }
 
 fn expecting(total: i64) -> Value {
@@ -36,29 +58,57 @@ fn expecting(total: i64) -> Value {
 async fn an_order_at_another_total_is_not_placed_and_its_key_stays_free() {
     let client = Client::new().await;
     // 8.87 % of 3.00 is 0.27.
-    assert_eq!(client.order("k-0", &expecting(327)).await.status, StatusCode::ACCEPTED);
+    assert_eq!(
+        client.order("k-0", &expecting(327)).await.status,
+        StatusCode::ACCEPTED
+    );
     set_price(&client, 330).await;
     let refused = client.order("k-1", &expecting(327)).await;
-    assert_eq!((refused.status, refused.fields()), (StatusCode::CONFLICT, vec!["expected_total_minor".to_owned()]));
+    assert_eq!(
+        (refused.status, refused.fields()),
+        (
+            StatusCode::CONFLICT,
+            vec!["expected_total_minor".to_owned()]
+        )
+    );
     let problem = refused.json();
-    assert_eq!(problem["type"], "https://brewhaven.example/problems/price-changed");
-    assert_eq!((&problem["total_minor"], &problem["currency"]), (&json!(359), &json!("USD")));
+    assert_eq!(
+        problem["type"],
+        "https://brewhaven.example/problems/price-changed"
+    );
+    assert_eq!(
+        (&problem["total_minor"], &problem["currency"]),
+        (&json!(359), &json!("USD"))
+    );
     let price = json!({ "kind": "unit_price", "product_id": "espresso", "name": "Espresso", "was": 300, "now": 330 });
-    assert_eq!(problem["changes"], json!([{ "kind": "total", "was": 327, "now": 359 }, price]));
+    assert_eq!(
+        problem["changes"],
+        json!([{ "kind": "total", "was": 327, "now": 359 }, price])
+    );
     assert_eq!(orders(&client).await, 1, "nothing was placed");
 
     let placed = client.order("k-1", &expecting(359)).await;
-    assert_eq!((placed.status, placed.json()["total_minor"].as_i64()), (StatusCode::ACCEPTED, Some(359)));
+    assert_eq!(
+        (placed.status, placed.json()["total_minor"].as_i64()),
+        (StatusCode::ACCEPTED, Some(359))
+    );
     // A repeat of what was placed gets its answer, whatever it expects now.
     set_price(&client, 340).await;
     for repeat in [expecting(359), expecting(1), an_espresso()] {
         assert_eq!(client.order("k-1", &repeat).await.text, placed.text);
     }
-    assert_eq!(client.order("k-2", &an_espresso()).await.status, StatusCode::ACCEPTED, "who expects nothing is served");
+    assert_eq!(
+        client.order("k-2", &an_espresso()).await.status,
+        StatusCode::ACCEPTED,
+        "who expects nothing is served"
+    );
     for wrong in [json!("3.27"), json!(3.27), json!(true)] {
         let mut order = an_espresso();
         order["expected_total_minor"] = wrong;
-        assert_eq!(client.order("k-3", &order).await.fields(), ["expected_total_minor"]);
+        assert_eq!(
+            client.order("k-3", &order).await.fields(),
+            ["expected_total_minor"]
+        );
     }
 }
 
@@ -67,11 +117,18 @@ async fn a_cart_that_changed_in_another_tab_is_not_ordered() {
     let client = Client::new().await;
     let add = async |cookie: &str, product: &str| {
         let line = json!({ "product_id": product, "quantity": 1 });
-        client.json("POST", "/api/v1/cart/items", &[("cookie", cookie)], &line).await
+        client
+            .json("POST", "/api/v1/cart/items", &[("cookie", cookie)], &line)
+            .await
     };
     let first = add("", "espresso").await;
     let (cookie, version) = (first.cookie(), first.json()["version"].clone());
-    assert!(version.as_i64().is_some_and(|version| version > 0 && version < 1 << 53), "{version}");
+    assert!(
+        version
+            .as_i64()
+            .is_some_and(|version| version > 0 && version < 1 << 53),
+        "{version}"
+    );
     let mut order = an_espresso();
     order.as_object_mut().expect("an object").remove("items");
     (order["cart"], order["cart_version"]) = (json!(true), version.clone());
@@ -81,31 +138,50 @@ async fn a_cart_that_changed_in_another_tab_is_not_ordered() {
     };
     let second = add(&cookie, "flat-white").await.json();
     let refused = place(&order).await;
-    assert_eq!((refused.status, refused.fields()), (StatusCode::CONFLICT, vec!["cart_version".to_owned()]));
+    assert_eq!(
+        (refused.status, refused.fields()),
+        (StatusCode::CONFLICT, vec!["cart_version".to_owned()])
+    );
     assert_eq!(refused.json()["cart_version"], second["version"]);
     order["cart_version"] = second["version"].clone();
     assert_eq!(place(&order).await.status, StatusCode::ACCEPTED);
-    let cart = client.get("/api/v1/cart", &[("cookie", &cookie)]).await.json();
+    let cart = client
+        .get("/api/v1/cart", &[("cookie", &cookie)])
+        .await
+        .json();
     assert_eq!(cart["units"], 0);
     // The same lines are the same cart.
     let again = add(&cookie, "espresso").await.json();
     assert_eq!(again["version"], version);
     let mut items = an_espresso();
     items["cart_version"] = version;
-    assert_eq!(client.order("k-2", &items).await.fields(), ["cart_version"], "there is no cart in it");
+    assert_eq!(
+        client.order("k-2", &items).await.fields(),
+        ["cart_version"],
+        "there is no cart in it"
+    );
 }
 
 #[tokio::test]
 async fn the_cart_shows_what_became_of_a_price_since_a_line_was_added() {
     let client = Client::new().await;
-    let cookie = submit(&client, "", "/cart/items", "product_id=espresso&quantity=1").await.cookie();
+    let cookie = submit(&client, "", "/cart/items", "product_id=espresso&quantity=1")
+        .await
+        .cookie();
     let page = async || open(&client, &cookie, "/cart").await.text;
     assert!(!page().await.contains("changed from"));
     set_price(&client, 330).await;
     let text = "The price of Espresso changed from $3.00 to $3.30 since you added it.";
     assert!(page().await.contains(text), "{}", page().await);
-    let line = client.get("/api/v1/cart", &[("cookie", &cookie)]).await.json()["lines"][0].clone();
-    assert_eq!((&line["seen_unit_price_minor"], &line["unit_price_minor"]), (&json!(300), &json!(330)));
+    let line = client
+        .get("/api/v1/cart", &[("cookie", &cookie)])
+        .await
+        .json()["lines"][0]
+        .clone();
+    assert_eq!(
+        (&line["seen_unit_price_minor"], &line["unit_price_minor"]),
+        (&json!(300), &json!(330))
+    );
 }
 
 /// The checkout form of a session with two espressos, filled in.
@@ -116,7 +192,9 @@ pub struct Checkout {
 
 impl Checkout {
     pub async fn open(client: &Client) -> Checkout {
-        let cookie = submit(client, "", "/cart/items", "product_id=espresso&quantity=2").await.cookie();
+        let cookie = submit(client, "", "/cart/items", "product_id=espresso&quantity=2")
+            .await
+            .cookie();
         let page = open(client, &cookie, "/checkout").await.text;
         Checkout { cookie, page }
     }
@@ -140,7 +218,12 @@ impl Checkout {
         let mut form = format!(
             "name=Ana&phone=%2B15550100123&email=ana%40example.com&special_instructions=oat&order_type=pickup&{more}"
         );
-        for name in ["idempotency_key", "expected_total_minor", "cart_version", "shown_lines"] {
+        for name in [
+            "idempotency_key",
+            "expected_total_minor",
+            "cart_version",
+            "shown_lines",
+        ] {
             form.push_str(&format!("&{name}={}", hidden(&self.page, name)));
         }
         form
@@ -168,7 +251,13 @@ async fn the_form_is_kept_and_its_next_click_places_the_order_at_the_new_price()
     let placed = checkout.submit(&client).await;
     assert_eq!(placed.status, StatusCode::SEE_OTHER, "{}", placed.text);
     let own = placed.cookie();
-    let order = client.get(&format!("/api/v1{}", placed.header("location")), &[("cookie", &own)]).await.json();
+    let order = client
+        .get(
+            &format!("/api/v1{}", placed.header("location")),
+            &[("cookie", &own)],
+        )
+        .await
+        .json();
     assert_eq!(order["total_minor"], 719);
 }
 
@@ -176,12 +265,27 @@ async fn the_form_is_kept_and_its_next_click_places_the_order_at_the_new_price()
 async fn the_form_names_what_another_tab_did_to_the_cart() {
     let client = Client::new().await;
     let mut checkout = Checkout::open(&client).await;
-    submit(&client, &checkout.cookie, "/cart/items", "product_id=flat-white&quantity=1").await;
-    submit(&client, &checkout.cookie, "/cart/items/espresso", "quantity=1").await;
+    submit(
+        &client,
+        &checkout.cookie,
+        "/cart/items",
+        "product_id=flat-white&quantity=1",
+    )
+    .await;
+    submit(
+        &client,
+        &checkout.cookie,
+        "/cart/items/espresso",
+        "quantity=1",
+    )
+    .await;
     let refused = checkout.submit(&client).await;
     assert_eq!(refused.status, StatusCode::CONFLICT);
-    for told in ["Your cart changed", "1 × Flat white came into your cart.", "1 × Espresso are in your cart, not 2."]
-    {
+    for told in [
+        "Your cart changed",
+        "1 × Flat white came into your cart.",
+        "1 × Espresso are in your cart, not 2.",
+    ] {
         assert!(refused.text.contains(told), "{told}: {}", refused.text);
     }
     assert_eq!(checkout.submit(&client).await.status, StatusCode::SEE_OTHER);
@@ -197,7 +301,10 @@ async fn a_form_that_does_not_say_what_it_showed_places_nothing() {
     );
     let refused = submit(&client, &checkout.cookie, "/checkout", &form).await;
     assert_eq!(refused.status, StatusCode::CONFLICT);
-    assert!(refused.text.contains("Please check the total below") && refused.text.contains("value=\"Ana\""));
+    assert!(
+        refused.text.contains("Please check the total below")
+            && refused.text.contains("value=\"Ana\"")
+    );
     assert_eq!(orders(&client).await, 0);
 }
 
@@ -209,19 +316,41 @@ async fn a_cart_that_another_tab_emptied_is_a_conflict_and_the_form_is_kept() {
     submit(&client, &checkout.cookie, "/cart/clear", "").await;
     let refused = checkout.submit(&client).await;
     assert_eq!(refused.status, StatusCode::CONFLICT, "{}", refused.text);
-    for kept in
-        ["Espresso is no longer in your cart.", "value=\"Ana\"", ">oat</textarea>", "There is nothing in your cart"]
-    {
+    for kept in [
+        "Espresso is no longer in your cart.",
+        "value=\"Ana\"",
+        ">oat</textarea>",
+        "There is nothing in your cart",
+    ] {
         assert!(refused.text.contains(kept), "{kept}: {}", refused.text);
     }
-    assert!(!refused.text.contains("Place the order"), "there is none: {}", refused.text);
+    assert!(
+        !refused.text.contains("Place the order"),
+        "there is none: {}",
+        refused.text
+    );
 
     // Filled again in that tab, the form goes on where it was.
-    submit(&client, &checkout.cookie, "/cart/items", "product_id=espresso&quantity=1").await;
+    submit(
+        &client,
+        &checkout.cookie,
+        "/cart/items",
+        "product_id=espresso&quantity=1",
+    )
+    .await;
     let form = checkout.form("payment_token=tok_ok");
-    checkout.page = submit(&client, &checkout.cookie, "/checkout/times", &form).await.text;
-    assert!(checkout.page.contains("value=\"Ana\"") && checkout.page.contains("Place the order for $3.27"));
-    assert_eq!(hidden(&checkout.page, "idempotency_key"), key, "nothing was placed under it");
+    checkout.page = submit(&client, &checkout.cookie, "/checkout/times", &form)
+        .await
+        .text;
+    assert!(
+        checkout.page.contains("value=\"Ana\"")
+            && checkout.page.contains("Place the order for $3.27")
+    );
+    assert_eq!(
+        hidden(&checkout.page, "idempotency_key"),
+        key,
+        "nothing was placed under it"
+    );
     assert_eq!(checkout.submit(&client).await.status, StatusCode::SEE_OTHER);
     assert_eq!(orders(&client).await, 1);
 }
@@ -234,11 +363,22 @@ async fn a_cart_that_another_tab_ordered_is_not_ordered_twice_and_the_form_is_ke
     let placed = first.submit(&client).await;
     // A browser that has lost its session keeps the form too.
     for cookie in [placed.cookie(), String::new()] {
-        let mut second = Checkout { cookie, page: page.clone() };
+        let mut second = Checkout {
+            cookie,
+            page: page.clone(),
+        };
         let refused = second.submit(&client).await;
         assert_eq!(refused.status, StatusCode::CONFLICT, "{}", refused.text);
-        assert!(refused.text.contains("value=\"ana@example.com\""), "{}", refused.text);
-        assert!(refused.text.contains("Espresso is no longer in your cart."), "{}", refused.text);
+        assert!(
+            refused.text.contains("value=\"ana@example.com\""),
+            "{}",
+            refused.text
+        );
+        assert!(
+            refused.text.contains("Espresso is no longer in your cart."),
+            "{}",
+            refused.text
+        );
     }
     assert_eq!(orders(&client).await, 1);
 }
@@ -253,17 +393,42 @@ async fn a_client_is_told_that_the_cart_it_expected_is_empty() {
     order.as_object_mut().expect("an object").remove("items");
     order["cart"] = json!(true);
     let place = async |order: &Value| {
-        client.json("POST", "/api/v1/orders", &[("cookie", &cookie), ("idempotency-key", "k-1")], order).await
+        client
+            .json(
+                "POST",
+                "/api/v1/orders",
+                &[("cookie", &cookie), ("idempotency-key", "k-1")],
+                order,
+            )
+            .await
     };
-    client.send("DELETE", "/api/v1/cart", &[("cookie", &cookie)], "").await;
+    client
+        .send("DELETE", "/api/v1/cart", &[("cookie", &cookie)], "")
+        .await;
     let nothing = place(&order).await;
-    assert_eq!((nothing.status, nothing.fields()), (StatusCode::UNPROCESSABLE_ENTITY, vec!["items".to_owned()]));
-    (order["cart_version"], order["expected_total_minor"]) = (cart.json()["version"].clone(), json!(327));
+    assert_eq!(
+        (nothing.status, nothing.fields()),
+        (StatusCode::UNPROCESSABLE_ENTITY, vec!["items".to_owned()])
+    );
+    (order["cart_version"], order["expected_total_minor"]) =
+        (cart.json()["version"].clone(), json!(327));
     let refused = place(&order).await;
-    assert_eq!((refused.status, &refused.json()["total_minor"]), (StatusCode::CONFLICT, &json!(0)), "{}", refused.text);
+    assert_eq!(
+        (refused.status, &refused.json()["total_minor"]),
+        (StatusCode::CONFLICT, &json!(0)),
+        "{}",
+        refused.text
+    );
     assert_eq!(refused.fields(), ["expected_total_minor", "cart_version"]);
-    assert!(refused.text.contains("your cart is empty"), "{}", refused.text);
-    let empty = client.get("/api/v1/cart", &[("cookie", &cookie)]).await.json();
+    assert!(
+        refused.text.contains("your cart is empty"),
+        "{}",
+        refused.text
+    );
+    let empty = client
+        .get("/api/v1/cart", &[("cookie", &cookie)])
+        .await
+        .json();
     assert_eq!(refused.json()["cart_version"], empty["version"]);
 }
 
@@ -280,19 +445,41 @@ async fn what_is_added_while_the_order_is_placed_stays_in_the_cart() {
         client.world.0.carts.add_meanwhile(line(more));
         let placed = checkout.submit(&client).await;
         assert_eq!(placed.status, StatusCode::SEE_OTHER, "{}", placed.text);
-        let cart = client.get("/api/v1/cart", &[("cookie", &placed.cookie())]).await.json();
-        assert_eq!((&cart["units"], &cart["lines"][0]["product_id"]), (&json!(1), &json!(more)), "{cart:#}");
+        let cart = client
+            .get("/api/v1/cart", &[("cookie", &placed.cookie())])
+            .await
+            .json();
+        assert_eq!(
+            (&cart["units"], &cart["lines"][0]["product_id"]),
+            (&json!(1), &json!(more)),
+            "{cart:#}"
+        );
     }
-    let added =
-        client.json("POST", "/api/v1/cart/items", &[], &json!({ "product_id": "espresso", "quantity": 1 })).await;
+    let added = client
+        .json(
+            "POST",
+            "/api/v1/cart/items",
+            &[],
+            &json!({ "product_id": "espresso", "quantity": 1 }),
+        )
+        .await;
     let cookie = added.cookie();
     client.world.0.carts.add_meanwhile(line("flat-white"));
     let mut order = an_espresso();
     order.as_object_mut().expect("an object").remove("items");
     order["cart"] = json!(true);
     let headers = [("cookie", cookie.as_str()), ("idempotency-key", "k-1")];
-    let placed = client.json("POST", "/api/v1/orders", &headers, &order).await;
+    let placed = client
+        .json("POST", "/api/v1/orders", &headers, &order)
+        .await;
     assert_eq!(placed.status, StatusCode::ACCEPTED, "{}", placed.text);
-    let cart = client.get("/api/v1/cart", &[("cookie", &placed.cookie())]).await.json();
-    assert_eq!((&cart["units"], &cart["lines"][0]["product_id"]), (&json!(1), &json!("flat-white")), "{cart:#}");
+    let cart = client
+        .get("/api/v1/cart", &[("cookie", &placed.cookie())])
+        .await
+        .json();
+    assert_eq!(
+        (&cart["units"], &cart["lines"][0]["product_id"]),
+        (&json!(1), &json!("flat-white")),
+        "{cart:#}"
+    );
 }

@@ -11,10 +11,13 @@ use crate::{Client, NOON, token_as};
 const NO_ORDER: &str = "01890000-0000-7000-8000-000000000000";
 
 fn real(path: &str) -> String {
-    path.replace("{product_id}", "espresso").replace("{id}", NO_ORDER).replace("{*path}", "haven.css")
+    path.replace("{product_id}", "espresso")
+        .replace("{id}", NO_ORDER)
+        .replace("{*path}", "haven.css")
 }
 
-/// What a request without a legal body is answered with, as far as it tells whether the route was open.
+/// What a request without a legal body is answered with, as far as it tells whether the route was
+/// open.
 fn is_let_through(status: StatusCode) -> bool {
     !matches!(status, StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN)
 }
@@ -26,12 +29,22 @@ async fn every_operation_of_the_document_lets_in_the_roles_that_may() {
     let mut tried = 0;
     for (path, operations) in document["paths"].as_object().expect("paths") {
         for (method, operation) in operations.as_object().expect("operations") {
-            let route = ROUTES.iter().find(|(known, at, _)| at == path && known.eq_ignore_ascii_case(method));
-            let (method, _, action) = route.unwrap_or_else(|| panic!("{method} {path} is not in the access table"));
+            let route = ROUTES
+                .iter()
+                .find(|(known, at, _)| at == path && known.eq_ignore_ascii_case(method));
+            let (method, _, action) =
+                route.unwrap_or_else(|| panic!("{method} {path} is not in the access table"));
             let documented = operation["x-roles"].as_array().map(Vec::len);
             for role in StaffRole::ALL {
-                let bearer = format!("Bearer {}", token_as(role, "Ana", NOON + Duration::hours(1)));
-                let headers = [("authorization", bearer.as_str()), ("if-match", "1"), ("idempotency-key", "k")];
+                let bearer = format!(
+                    "Bearer {}",
+                    token_as(role, "Ana", NOON + Duration::hours(1))
+                );
+                let headers = [
+                    ("authorization", bearer.as_str()),
+                    ("if-match", "1"),
+                    ("idempotency-key", "k"),
+                ];
                 let answer = client.json(method, &real(path), &headers, &json!({})).await;
                 // The webhook is decided by its signature.
                 let allowed = match may(Actor::Staff(role), *action, Resource::Shop) {
@@ -47,11 +60,17 @@ async fn every_operation_of_the_document_lets_in_the_roles_that_may() {
                 }
                 tried += 1;
             }
-            let answer = client.json(method, &real(path), &[("idempotency-key", "k")], &json!({})).await;
+            let answer = client
+                .json(method, &real(path), &[("idempotency-key", "k")], &json!({}))
+                .await;
             let denied = may(Actor::Visitor, *action, Resource::Shop) == Err(Denial::NotSignedIn);
             let expected = denied && *action != Action::ReceiveWebhook;
             let refused = answer.status == StatusCode::UNAUTHORIZED;
-            assert_eq!(refused, expected, "{method} {path} as a visitor: {}", answer.status);
+            assert_eq!(
+                refused, expected,
+                "{method} {path} as a visitor: {}",
+                answer.status
+            );
         }
     }
     assert!(tried > 100, "only {tried} were tried");
@@ -60,19 +79,34 @@ async fn every_operation_of_the_document_lets_in_the_roles_that_may() {
 #[tokio::test]
 async fn the_staff_pages_let_in_the_roles_that_may() {
     let client = Client::new().await;
-    for (method, path, action) in ROUTES.iter().filter(|(_, path, _)| path.starts_with("/staff")) {
+    for (method, path, action) in ROUTES
+        .iter()
+        .filter(|(_, path, _)| path.starts_with("/staff"))
+    {
         for role in StaffRole::ALL {
             let cookie = format!("staff={}", token_as(role, "Ana", NOON + Duration::hours(1)));
             let form = ("content-type", "application/x-www-form-urlencoded");
             let headers = [("cookie", cookie.as_str()), ("accept", "text/html"), form];
             let answer = client.send(method, &real(path), &headers, "").await;
             let allowed = may(Actor::Staff(role), *action, Resource::Shop).is_ok();
-            assert_eq!(is_let_through(answer.status), allowed, "{method} {path} as {}: {}", role.code(), answer.status);
+            assert_eq!(
+                is_let_through(answer.status),
+                allowed,
+                "{method} {path} as {}: {}",
+                role.code(),
+                answer.status
+            );
         }
-        let answer = client.send(method, &real(path), &[("accept", "text/html")], "").await;
+        let answer = client
+            .send(method, &real(path), &[("accept", "text/html")], "")
+            .await;
         if *action != Action::SignIn {
             let to = (answer.status, answer.header("location"));
-            assert_eq!(to, (StatusCode::SEE_OTHER, "/staff/sign-in"), "{method} {path}");
+            assert_eq!(
+                to,
+                (StatusCode::SEE_OTHER, "/staff/sign-in"),
+                "{method} {path}"
+            );
         }
     }
 }
@@ -80,19 +114,30 @@ async fn the_staff_pages_let_in_the_roles_that_may() {
 /// The routers have no list of their routes: the source has.
 #[test]
 fn every_route_is_in_the_access_table_and_nothing_else_is() {
-    let sources = [include_str!("../../src/api.rs"), include_str!("../../src/pages.rs")];
+    let sources = [
+        include_str!("../../src/api.rs"),
+        include_str!("../../src/pages.rs"),
+    ];
     let mut routed: Vec<(String, String)> = Vec::new();
-    for rest in sources.iter().flat_map(|source| source.split(".route(\"").skip(1)) {
+    for rest in sources
+        .iter()
+        .flat_map(|source| source.split(".route(\"").skip(1))
+    {
         let (path, rest) = rest.split_once('"').expect("a path");
         let handlers = rest.split(".route(").next().unwrap_or_default();
         let handlers = handlers.split_once('\n').map_or(handlers, |(line, _)| line);
         for method in ["get", "post", "put", "delete"] {
-            if handlers.contains(&format!(" {method}(")) || handlers.contains(&format!(".{method}(")) {
+            if handlers.contains(&format!(" {method}("))
+                || handlers.contains(&format!(".{method}("))
+            {
                 routed.push((method.to_ascii_uppercase(), path.to_owned()));
             }
         }
     }
-    let mut known: Vec<_> = ROUTES.iter().map(|(method, path, _)| ((*method).to_owned(), (*path).to_owned())).collect();
+    let mut known: Vec<_> = ROUTES
+        .iter()
+        .map(|(method, path, _)| ((*method).to_owned(), (*path).to_owned()))
+        .collect();
     routed.sort();
     known.sort();
     assert_eq!(routed, known);
@@ -102,15 +147,28 @@ fn every_route_is_in_the_access_table_and_nothing_else_is() {
 async fn support_cancels_orders_and_moves_none() {
     let client = Client::new().await;
     let order = crate::staff::confirmed(&client).await;
-    let bearer = format!("Bearer {}", token_as(StaffRole::Support, "Ana", NOON + Duration::hours(1)));
+    let bearer = format!(
+        "Bearer {}",
+        token_as(StaffRole::Support, "Ana", NOON + Duration::hours(1))
+    );
     let headers = [("authorization", bearer.as_str()), ("if-match", "2")];
     let path = format!("/api/v1/admin/orders/{order}/status");
-    let moved = client.json("PUT", &path, &headers, &json!({ "status": "preparing" })).await;
+    let moved = client
+        .json("PUT", &path, &headers, &json!({ "status": "preparing" }))
+        .await;
     assert_eq!(moved.status, StatusCode::FORBIDDEN, "{}", moved.text);
     let many = json!({ "changes": [{ "id": order, "version": 2, "status": "preparing" }] });
-    let moved = client.json("POST", "/api/v1/admin/orders/status", &headers, &many).await;
+    let moved = client
+        .json("POST", "/api/v1/admin/orders/status", &headers, &many)
+        .await;
     assert_eq!(moved.status, StatusCode::FORBIDDEN, "{}", moved.text);
-    let cancelled =
-        client.json("PUT", &path, &headers, &json!({ "status": "cancelled", "note": "asked by phone" })).await;
+    let cancelled = client
+        .json(
+            "PUT",
+            &path,
+            &headers,
+            &json!({ "status": "cancelled", "note": "asked by phone" }),
+        )
+        .await;
     assert_eq!(cancelled.status, StatusCode::OK, "{}", cancelled.text);
 }

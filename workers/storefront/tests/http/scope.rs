@@ -1,5 +1,5 @@
-//! Two tenants with two locations each: nobody reaches an order of another tenant, and no member of staff one of another
-//! location, by any route.
+//! Two tenants with two locations each: nobody reaches an order of another tenant, and no member of
+//! staff one of another location, by any route.
 
 use app::fakes::orders::MemoryOrders;
 use app::laws::orders::new_order;
@@ -33,10 +33,16 @@ async fn routes(client: &Client) -> Vec<(String, String)> {
     let paths = document["paths"].as_object().expect("paths");
     let api = paths.iter().flat_map(|(path, operations)| {
         let methods = operations.as_object().expect("operations").keys();
-        methods.map(|method| (method.to_uppercase(), path.clone())).collect::<Vec<_>>()
+        methods
+            .map(|method| (method.to_uppercase(), path.clone()))
+            .collect::<Vec<_>>()
     });
-    let pages = PAGES.iter().map(|(method, path)| ((*method).to_owned(), (*path).to_owned()));
-    api.filter(|(_, path)| path.contains("{id}")).chain(pages).collect()
+    let pages = PAGES
+        .iter()
+        .map(|(method, path)| ((*method).to_owned(), (*path).to_owned()));
+    api.filter(|(_, path)| path.contains("{id}"))
+        .chain(pages)
+        .collect()
 }
 
 /// Two orders at home, and one in each other shop, all of one session: its cookie, and the orders.
@@ -44,10 +50,20 @@ async fn orders_everywhere(client: &Client) -> (String, Vec<OrderId>) {
     client.shops.replace(shops().into());
     let orders: &MemoryOrders = &client.world.0.orders;
     let line = json!({ "product_id": "espresso", "quantity": 1 });
-    let cookie = client.json("POST", "/api/v1/cart/items", &[], &line).await.cookie();
+    let cookie = client
+        .json("POST", "/api/v1/cart/items", &[], &line)
+        .await
+        .cookie();
     let headers = [("cookie", cookie.as_str()), ("idempotency-key", "k-1")];
-    let first = client.json("POST", "/api/v1/orders", &headers, &an_espresso()).await.json();
-    let first: OrderId = first["order_id"].as_str().expect("an id").parse().expect("an id");
+    let first = client
+        .json("POST", "/api/v1/orders", &headers, &an_espresso())
+        .await
+        .json();
+    let first: OrderId = first["order_id"]
+        .as_str()
+        .expect("an id")
+        .parse()
+        .expect("an id");
     let stored = orders.load(first).await.expect("read").expect("there");
     show(client, first).await;
     let mut placed = vec![first];
@@ -64,7 +80,14 @@ async fn orders_everywhere(client: &Client) -> (String, Vec<OrderId>) {
 }
 
 async fn show(client: &Client, order_id: OrderId) {
-    let stored = client.world.0.orders.load(order_id).await.expect("read").expect("there");
+    let stored = client
+        .world
+        .0
+        .orders
+        .load(order_id)
+        .await
+        .expect("read")
+        .expect("there");
     for shown in client.world.0.views.show(&[OrderView::of(&stored)]).await {
         shown.expect("shown");
     }
@@ -79,19 +102,41 @@ fn seen(answer: &crate::Answer, id: &str) -> (StatusCode, String) {
         }
         Err(_) => answer.text.clone(),
     };
-    (answer.status, format!("{} {}", answer.header("location"), text).replace(id, "ID"))
+    (
+        answer.status,
+        format!("{} {}", answer.header("location"), text).replace(id, "ID"),
+    )
 }
 
-async fn ask(client: &Client, method: &str, path: &str, id: &str, headers: &[(&str, &str)]) -> (StatusCode, String) {
+async fn ask(
+    client: &Client,
+    method: &str,
+    path: &str,
+    id: &str,
+    headers: &[(&str, &str)],
+) -> (StatusCode, String) {
     let path = path.replace("{id}", id);
     let (kind, body) = if path.starts_with("/api") {
-        ("application/json", json!({ "status": "preparing" }).to_string())
+        (
+            "application/json",
+            json!({ "status": "preparing" }).to_string(),
+        )
     } else {
-        ("application/x-www-form-urlencoded", "status=preparing&version=1".to_owned())
+        (
+            "application/x-www-form-urlencoded",
+            "status=preparing&version=1".to_owned(),
+        )
     };
     let mut all = vec![("content-type", kind), ("if-match", "\"1\"")];
     all.extend_from_slice(headers);
-    let answer = client.send(method, &path, &all, if method == "GET" { String::new() } else { body }).await;
+    let answer = client
+        .send(
+            method,
+            &path,
+            &all,
+            if method == "GET" { String::new() } else { body },
+        )
+        .await;
     seen(&answer, id)
 }
 
@@ -103,7 +148,8 @@ async fn an_order_out_of_scope_is_as_if_there_were_none() {
     let unknown = OrderId(uuid::Uuid::now_v7()).to_string();
     let staff = [("authorization", bearer.as_str())];
     let customer = [("cookie", cookie.as_str())];
-    // Another location of the house is out of the reach of staff, and another house out of everybody's.
+    // Another location of the house is out of the reach of staff, and another house out of
+    // everybody's.
     let routes = routes(&client).await;
     assert!(routes.len() > PAGES.len() + 4, "{routes:?}");
     for (index, order_id) in placed.iter().enumerate().skip(2) {
@@ -121,12 +167,16 @@ async fn an_order_out_of_scope_is_as_if_there_were_none() {
     }
 }
 
-/// What each route counts of a request for an order that is out of scope, or that nobody has, is one and the same.
+/// What each route counts of a request for an order that is out of scope, or that nobody has, is
+/// one and the same.
 #[tokio::test]
 async fn every_route_counts_a_request_for_an_order_out_of_scope() {
     let client = Client::new().await;
     let (cookie, placed) = orders_everywhere(&client).await;
-    let bearer = format!("Bearer {}", token_as(StaffRole::Staff, "Ana", NOON + time::Duration::hours(1)));
+    let bearer = format!(
+        "Bearer {}",
+        token_as(StaffRole::Staff, "Ana", NOON + time::Duration::hours(1))
+    );
     let over = token("Ana", NOON - time::Duration::hours(1));
     let (forged, staff_cookie) = ("Bearer hv2.e30.AAAA", format!("staff={over}"));
     let unknown = OrderId(uuid::Uuid::now_v7()).to_string();
@@ -136,17 +186,35 @@ async fn every_route_counts_a_request_for_an_order_out_of_scope() {
         // Its own token decides there; who is signed in does not.
         let opens = path.ends_with("/open");
         for (who, headers, ids) in [
-            ("staff", ("authorization", bearer.as_str()), [&unknown, &elsewhere, &foreign]),
-            ("customer", ("cookie", cookie.as_str()), [&unknown, &foreign, &foreign]),
-            ("a forged token", ("authorization", forged), [&unknown, &elsewhere, &foreign]),
-            ("an old cookie", ("cookie", staff_cookie.as_str()), [&unknown, &elsewhere, &foreign]),
+            (
+                "staff",
+                ("authorization", bearer.as_str()),
+                [&unknown, &elsewhere, &foreign],
+            ),
+            (
+                "customer",
+                ("cookie", cookie.as_str()),
+                [&unknown, &foreign, &foreign],
+            ),
+            (
+                "a forged token",
+                ("authorization", forged),
+                [&unknown, &elsewhere, &foreign],
+            ),
+            (
+                "an old cookie",
+                ("cookie", staff_cookie.as_str()),
+                [&unknown, &elsewhere, &foreign],
+            ),
         ] {
             let expected = match who {
                 "staff" => vec![SecurityEvent::ForeignLookup],
                 _ if opens => vec![SecurityEvent::ForeignLookup],
                 // Whoever has no staff token is sent to the sign-in, as anybody who begins to work.
                 "customer" if path.starts_with("/staff") => vec![],
-                "customer" if !path.starts_with("/api/v1/admin") => vec![SecurityEvent::ForeignLookup],
+                "customer" if !path.starts_with("/api/v1/admin") => {
+                    vec![SecurityEvent::ForeignLookup]
+                }
                 _ => vec![SecurityEvent::Unauthorized],
             };
             for id in ids {
@@ -156,9 +224,22 @@ async fn every_route_counts_a_request_for_an_order_out_of_scope() {
             }
         }
     }
-    for path in ["/staff", "/staff/board", "/staff/stock", "/staff/mailbox", "/staff/orders?number=A-047"] {
+    for path in [
+        "/staff",
+        "/staff/board",
+        "/staff/stock",
+        "/staff/mailbox",
+        "/staff/orders?number=A-047",
+    ] {
         counted();
-        assert_eq!(client.get(path, &[("cookie", &staff_cookie)]).await.header("location"), "/staff/sign-in", "{path}");
+        assert_eq!(
+            client
+                .get(path, &[("cookie", &staff_cookie)])
+                .await
+                .header("location"),
+            "/staff/sign-in",
+            "{path}"
+        );
         assert_eq!(counted(), [SecurityEvent::Unauthorized], "{path}");
     }
 }
@@ -169,9 +250,17 @@ async fn lists_hold_the_orders_of_the_scope_alone() {
     let (cookie, placed) = orders_everywhere(&client).await;
     let ids = |body: &Value| -> Vec<String> {
         let orders = body["orders"].as_array().expect("orders").iter();
-        orders.map(|order| order["order_id"].as_str().expect("an id").to_owned()).collect()
+        orders
+            .map(|order| order["order_id"].as_str().expect("an id").to_owned())
+            .collect()
     };
-    let expected = |orders: &[OrderId]| orders.iter().rev().map(ToString::to_string).collect::<Vec<_>>();
+    let expected = |orders: &[OrderId]| {
+        orders
+            .iter()
+            .rev()
+            .map(ToString::to_string)
+            .collect::<Vec<_>>()
+    };
     for (path, orders) in [
         ("/api/v1/admin/orders", &placed[..2]),
         ("/api/v1/admin/orders?status=pending", &placed[..2]),
@@ -180,20 +269,55 @@ async fn lists_hold_the_orders_of_the_scope_alone() {
         let listed = client.as_staff("GET", path, &[], None).await;
         assert_eq!(ids(&listed.json()), expected(orders), "{path}");
     }
-    let mine = client.get("/api/v1/orders", &[("cookie", cookie.as_str())]).await;
-    assert_eq!(ids(&mine.json()), expected(&placed[..3]), "both locations of the house");
+    let mine = client
+        .get("/api/v1/orders", &[("cookie", cookie.as_str())])
+        .await;
+    assert_eq!(
+        ids(&mine.json()),
+        expected(&placed[..3]),
+        "both locations of the house"
+    );
     client.world.0.views.set_out_of_reach(true);
-    let mine = client.get("/api/v1/orders", &[("cookie", cookie.as_str())]).await;
-    assert_eq!(ids(&mine.json()), expected(&placed[..3]), "from the orders themselves");
+    let mine = client
+        .get("/api/v1/orders", &[("cookie", cookie.as_str())])
+        .await;
+    assert_eq!(
+        ids(&mine.json()),
+        expected(&placed[..3]),
+        "from the orders themselves"
+    );
 
     let changes = json!({ "changes": placed.iter().skip(2).map(|id| json!({ "id": id, "version": 1, "status": "cancelled" })).collect::<Vec<_>>() });
-    client.world.0.security.lock().expect("not poisoned").clear();
-    let moved = client.as_staff("POST", "/api/v1/admin/orders/status", &[], Some(&changes)).await.json();
-    let results: Vec<_> =
-        moved["results"].as_array().expect("results").iter().map(|one| one["result"].clone()).collect();
+    client
+        .world
+        .0
+        .security
+        .lock()
+        .expect("not poisoned")
+        .clear();
+    let moved = client
+        .as_staff("POST", "/api/v1/admin/orders/status", &[], Some(&changes))
+        .await
+        .json();
+    let results: Vec<_> = moved["results"]
+        .as_array()
+        .expect("results")
+        .iter()
+        .map(|one| one["result"].clone())
+        .collect();
     assert_eq!(results, ["not_found", "not_found", "not_found"]);
-    let counted = client.world.0.security.lock().expect("not poisoned").clone();
-    assert_eq!(counted, [SecurityEvent::ForeignLookup; 3], "each of the list");
+    let counted = client
+        .world
+        .0
+        .security
+        .lock()
+        .expect("not poisoned")
+        .clone();
+    assert_eq!(
+        counted,
+        [SecurityEvent::ForeignLookup; 3],
+        "each of the list"
+    );
 }
 
 #[tokio::test]
@@ -201,22 +325,48 @@ async fn staff_find_the_newest_order_by_its_number() {
     let client = Client::new().await;
     orders_everywhere(&client).await;
     let newer = new_order();
-    client.world.0.orders.place(std::slice::from_ref(&newer)).await;
+    client
+        .world
+        .0
+        .orders
+        .place(std::slice::from_ref(&newer))
+        .await;
     let bearer = format!("Bearer {}", token("Ana", NOON + time::Duration::hours(1)));
-    let found = client.get("/staff/orders?number=a-47", &[("authorization", &bearer)]).await;
-    assert_eq!(found.header("location"), format!("/staff/orders/{}", newer.order.order_id));
-    let unknown = client.get("/staff/orders?number=Z-999", &[("authorization", &bearer)]).await;
+    let found = client
+        .get("/staff/orders?number=a-47", &[("authorization", &bearer)])
+        .await;
+    assert_eq!(
+        found.header("location"),
+        format!("/staff/orders/{}", newer.order.order_id)
+    );
+    let unknown = client
+        .get("/staff/orders?number=Z-999", &[("authorization", &bearer)])
+        .await;
     assert_eq!(unknown.status, StatusCode::NOT_FOUND);
-    assert_eq!(client.get("/staff/orders?number=A-047", &[]).await.header("location"), "/staff/sign-in");
+    assert_eq!(
+        client
+            .get("/staff/orders?number=A-047", &[])
+            .await
+            .header("location"),
+        "/staff/sign-in"
+    );
 }
 
-/// Methods of the stores that know an order by its id alone, or by no id at all. They are the workers', which have the id from
-/// a message of ours.
-const OF_WORKERS: [&str; 8] =
-    ["load", "payment", "payments", "look_again", "take_outbox", "taken_in", "notices_of", "newest_of"];
+/// Methods of the stores that know an order by its id alone, or by no id at all. They are the
+/// workers', which have the id from a message of ours.
+const OF_WORKERS: [&str; 8] = [
+    "load",
+    "payment",
+    "payments",
+    "look_again",
+    "take_outbox",
+    "taken_in",
+    "notices_of",
+    "newest_of",
+];
 
-/// The two that requests call: an order that is placed says whose it is, and what is changed was loaded with a scope just before,
-/// at the version that it still must have.
+/// The two that requests call: an order that is placed says whose it is, and what is changed was
+/// loaded with a scope just before, at the version that it still must have.
 const OF_REQUESTS: [&str; 2] = ["apply", "place"];
 
 /// Whatever lies between a route and the stores, what arrives there has a scope.
@@ -226,36 +376,85 @@ async fn no_request_calls_a_method_of_the_workers() {
     let (cookie, placed) = orders_everywhere(&client).await;
     let orders = &client.world.0.orders;
     let ended = app::laws::orders::new_order();
-    orders.place(std::slice::from_ref(&ended)).await.pop().expect("an answer").expect("placed");
+    orders
+        .place(std::slice::from_ref(&ended))
+        .await
+        .pop()
+        .expect("an answer")
+        .expect("placed");
     let end = app::laws::orders::step(&ended, 1, State::Cancelled);
-    orders.apply(&[end]).await.pop().expect("an answer").expect("applied");
-    let bearer = format!("Bearer {}", token_as(StaffRole::Staff, "Ana", NOON + time::Duration::hours(1)));
+    orders
+        .apply(&[end])
+        .await
+        .pop()
+        .expect("an answer")
+        .expect("applied");
+    let bearer = format!(
+        "Bearer {}",
+        token_as(StaffRole::Staff, "Ana", NOON + time::Duration::hours(1))
+    );
     orders.take_calls_without_scope();
 
-    let (staff, customer) = (("authorization", bearer.as_str()), ("cookie", cookie.as_str()));
+    let (staff, customer) = (
+        ("authorization", bearer.as_str()),
+        ("cookie", cookie.as_str()),
+    );
     for (method, path, _) in storefront::access::ROUTES {
         for id in [placed[0], placed[3], ended.order.order_id] {
             for who in [("accept", "*/*"), customer, staff] {
-                let path = path.replace("{id}", &id.to_string()).replace("{product_id}", "espresso");
+                let path = path
+                    .replace("{id}", &id.to_string())
+                    .replace("{product_id}", "espresso");
                 let (kind, body) = match path.starts_with("/api") {
                     true => ("application/json", an_espresso().to_string()),
-                    false => ("application/x-www-form-urlencoded", "status=preparing&version=1".to_owned()),
+                    false => (
+                        "application/x-www-form-urlencoded",
+                        "status=preparing&version=1".to_owned(),
+                    ),
                 };
                 let key = id.to_string();
-                let headers = [("content-type", kind), ("if-match", "1"), ("idempotency-key", key.as_str()), who];
+                let headers = [
+                    ("content-type", kind),
+                    ("if-match", "1"),
+                    ("idempotency-key", key.as_str()),
+                    who,
+                ];
                 // Whoever follows an order would be answered for ever.
                 drop(
-                    client.response(method, &path, &headers, if *method == "GET" { String::new() } else { body }).await,
+                    client
+                        .response(
+                            method,
+                            &path,
+                            &headers,
+                            if *method == "GET" {
+                                String::new()
+                            } else {
+                                body
+                            },
+                        )
+                        .await,
                 );
             }
         }
     }
     // A page that tells of money, and a key that was used.
-    let page = format!("/orders/{}?token={}", ended.order.order_id, ended.tracking_token);
-    assert!(client.get(&page, &[("accept", "text/html")]).await.text.contains("Your card was not charged."));
+    let page = format!(
+        "/orders/{}?token={}",
+        ended.order.order_id, ended.tracking_token
+    );
+    assert!(
+        client
+            .get(&page, &[("accept", "text/html")])
+            .await
+            .text
+            .contains("Your card was not charged.")
+    );
     client.order("k-1", &an_espresso()).await;
     let called = orders.take_calls_without_scope();
-    assert!(!called.iter().any(|method| OF_WORKERS.contains(method)), "{called:?}");
+    assert!(
+        !called.iter().any(|method| OF_WORKERS.contains(method)),
+        "{called:?}"
+    );
     assert_eq!(called, OF_REQUESTS.into());
     // The record is no empty one.
     orders.load(placed[0]).await.expect("read");
@@ -268,9 +467,13 @@ async fn a_key_of_another_tenant_is_no_used_key() {
     client.shops.replace(shops().into());
     let [_, _, other, _] = shops();
     let mut theirs = new_order();
-    (theirs.order.tenant_id, theirs.order.location_id) = (other.tenant_id.clone(), other.location_id);
+    (theirs.order.tenant_id, theirs.order.location_id) =
+        (other.tenant_id.clone(), other.location_id);
     theirs.key_hash = key_hash(&other.tenant_id, "k-1", storefront::digest);
-    assert_eq!(client.world.0.orders.place(&[theirs]).await, [Ok(Placement::Placed)]);
+    assert_eq!(
+        client.world.0.orders.place(&[theirs]).await,
+        [Ok(Placement::Placed)]
+    );
     let ours = client.order("k-1", &an_espresso()).await;
     assert_eq!(ours.status, StatusCode::ACCEPTED, "{}", ours.text);
 }
@@ -291,14 +494,26 @@ fn the_storefront_asks_for_orders_with_its_scope() {
             }
         }
     }
-    assert!(files > 20 && code.contains(".load_in("), "these are the sources");
+    assert!(
+        files > 20 && code.contains(".load_in("),
+        "these are the sources"
+    );
     for method in OF_WORKERS.iter().chain(&["apply"]) {
-        assert!(!code.contains(&format!("orders().{method}(")), "the storefront calls {method} without a scope");
+        assert!(
+            !code.contains(&format!("orders().{method}(")),
+            "the storefront calls {method} without a scope"
+        );
     }
-    assert!(!code.contains("Scope::Everything"), "the storefront looks after one house");
+    assert!(
+        !code.contains("Scope::Everything"),
+        "the storefront looks after one house"
+    );
     // The routes of the pages that are tried are those that there are.
     let pages = std::fs::read_to_string(format!("{sources}/pages.rs")).expect("text");
     let named = pages.matches("orders/{id}").count();
-    let tried = PAGES.iter().filter(|(_, path)| path.contains("orders/{id}")).count();
+    let tried = PAGES
+        .iter()
+        .filter(|(_, path)| path.contains("orders/{id}"))
+        .count();
     assert_eq!(named, tried, "every page that names an order is tried");
 }

@@ -1,4 +1,5 @@
-//! Tax by location, opening hours and pick-up slots, as a customer meets them. It is noon UTC on Sunday, 1 March 2026.
+//! Tax by location, opening hours and pick-up slots, as a customer meets them. It is noon UTC on
+//! Sunday, 1 March 2026.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -17,12 +18,16 @@ use uuid::Uuid;
 use crate::pages::{check_out, open, submit};
 use crate::{Client, an_espresso};
 
-/// Open on Sundays from 8:00 to 9:00 in New York, where it is 7:00: two slots of half an hour, with two places each.
+/// Open on Sundays from 8:00 to 9:00 in New York, where it is 7:00: two slots of half an hour, with
+/// two places each.
 fn corner() -> Shop {
     let mut week = [None; 7];
     week[6] = Some(Opening::new(8 * 60, 9 * 60).expect("hours"));
     Shop {
-        hours: Hours { zone: Zone::parse("America/New_York").expect("a zone"), week },
+        hours: Hours {
+            zone: Zone::parse("America/New_York").expect("a zone"),
+            week,
+        },
         slots: SlotRule::new(30, 2).expect("a rule"),
         ..Shop::default_shop()
     }
@@ -48,7 +53,9 @@ async fn an_order_pays_the_tax_of_its_location_as_it_is_when_it_is_placed() {
         tax: TaxRate::of_millionths(millionths),
         ..Shop::default_shop()
     };
-    client.shops.replace(vec![Shop::default_shop(), airport(125_000)]);
+    client
+        .shops
+        .replace(vec![Shop::default_shop(), airport(125_000)]);
     let mut there = an_espresso();
     there["location_id"] = json!("airport");
     let here = client.accepted().await;
@@ -59,27 +66,47 @@ async fn an_order_pays_the_tax_of_its_location_as_it_is_when_it_is_placed() {
         "8.875 and 12.5 % of 3.00"
     );
     // The rate goes up: what was placed keeps its own, and a repeat gets the same answer.
-    client.shops.replace(vec![Shop::default_shop(), airport(200_000)]);
+    client
+        .shops
+        .replace(vec![Shop::default_shop(), airport(200_000)]);
     assert_eq!(client.order("there-1", &there).await.json(), first);
     let path = first["links"]["self"].as_str().expect("a link").to_owned();
     let stored = client.get(&path, &[]).await.json();
-    assert_eq!((&stored["tax_basis_points"], &stored["tax_rate_millionths"]), (&json!(1_250), &json!(125_000)));
-    assert_eq!(client.order("there-2", &there).await.json()["tax_minor"], 60);
+    assert_eq!(
+        (&stored["tax_basis_points"], &stored["tax_rate_millionths"]),
+        (&json!(1_250), &json!(125_000))
+    );
+    assert_eq!(
+        client.order("there-2", &there).await.json()["tax_minor"],
+        60
+    );
     // The same key for another place is another request.
     let elsewhere = client.order("there-1", &an_espresso()).await;
     assert_eq!(
         (elsewhere.status, elsewhere.fields()),
-        (StatusCode::UNPROCESSABLE_ENTITY, vec!["Idempotency-Key".to_owned()])
+        (
+            StatusCode::UNPROCESSABLE_ENTITY,
+            vec!["Idempotency-Key".to_owned()]
+        )
     );
     there["location_id"] = json!("moon");
     let nowhere = client.order("there-3", &there).await;
-    assert_eq!((nowhere.status, nowhere.fields()), (StatusCode::UNPROCESSABLE_ENTITY, vec!["location_id".to_owned()]));
+    assert_eq!(
+        (nowhere.status, nowhere.fields()),
+        (
+            StatusCode::UNPROCESSABLE_ENTITY,
+            vec!["location_id".to_owned()]
+        )
+    );
 }
 
 #[tokio::test]
 async fn the_slots_of_a_day_follow_the_shops_own_clock() {
     let client = a_corner_shop().await;
-    let day = client.get("/api/v1/pickup-slots?date=2026-03-01", &[]).await.json();
+    let day = client
+        .get("/api/v1/pickup-slots?date=2026-03-01", &[])
+        .await
+        .json();
     assert_eq!(day["time_zone"], "America/New_York");
     let starts: Vec<_> = day["slots"]
         .as_array()
@@ -89,9 +116,15 @@ async fn the_slots_of_a_day_follow_the_shops_own_clock() {
         .collect();
     assert_eq!(starts, ["2026-03-01T13:00:00Z", "2026-03-01T13:30:00Z"]);
     // A week later the clocks have gone forward.
-    let later = client.get("/api/v1/pickup-slots?date=2026-03-08", &[]).await.json();
+    let later = client
+        .get("/api/v1/pickup-slots?date=2026-03-08", &[])
+        .await
+        .json();
     assert_eq!(later["slots"][0]["starts_at"], "2026-03-08T12:00:00Z");
-    let closed = client.get("/api/v1/pickup-slots?date=2026-03-02", &[]).await.json();
+    let closed = client
+        .get("/api/v1/pickup-slots?date=2026-03-02", &[])
+        .await
+        .json();
     assert_eq!(closed["slots"], json!([]));
     for (query, field) in [
         ("date=tomorrow", "date"),
@@ -100,26 +133,41 @@ async fn the_slots_of_a_day_follow_the_shops_own_clock() {
         ("location_id=moon", "location_id"),
         ("day=1", "day"),
     ] {
-        let refused = client.get(&format!("/api/v1/pickup-slots?{query}"), &[]).await;
-        assert_eq!((refused.status, refused.fields()), (StatusCode::UNPROCESSABLE_ENTITY, vec![field.to_owned()]));
+        let refused = client
+            .get(&format!("/api/v1/pickup-slots?{query}"), &[])
+            .await;
+        assert_eq!(
+            (refused.status, refused.fields()),
+            (StatusCode::UNPROCESSABLE_ENTITY, vec![field.to_owned()])
+        );
     }
 }
 
-/// The script of the checkout shows these words. In the night in which the clock goes back, two slots have the same time.
+/// The script of the checkout shows these words. In the night in which the clock goes back, two
+/// slots have the same time.
 #[tokio::test]
 async fn a_slot_tells_its_time_in_words_that_no_other_slot_of_the_day_has() {
     let client = Client::new().await;
-    client.shops.replace(vec![Shop { slots: SlotRule::new(60, 2).expect("a rule"), ..Shop::default_shop() }]);
+    client.shops.replace(vec![Shop {
+        slots: SlotRule::new(60, 2).expect("a rule"),
+        ..Shop::default_shop()
+    }]);
     // From the first of March to the last of October.
     client.later(time::Duration::days(244));
-    let day = client.get("/api/v1/pickup-slots?date=2026-11-01", &[]).await.json();
+    let day = client
+        .get("/api/v1/pickup-slots?date=2026-11-01", &[])
+        .await
+        .json();
     let words: Vec<&str> = day["slots"]
         .as_array()
         .expect("slots")
         .iter()
         .map(|slot| slot["local_time"].as_str().expect("words"))
         .collect();
-    assert_eq!(words[..4], ["12:00 am", "1:00 am EDT", "1:00 am EST", "2:00 am"]);
+    assert_eq!(
+        words[..4],
+        ["12:00 am", "1:00 am EDT", "1:00 am EST", "2:00 am"]
+    );
     assert_eq!(words.iter().collect::<BTreeSet<_>>().len(), 25, "{words:?}");
     let script = client.get("/static/haven.js", &[]).await.text;
     assert!(script.contains("slot.local_time"), "{script}");
@@ -128,24 +176,47 @@ async fn a_slot_tells_its_time_in_words_that_no_other_slot_of_the_day_has() {
 #[tokio::test]
 async fn every_slot_that_is_offered_can_be_ordered_and_no_day_offers_another() {
     let client = Client::new().await;
-    client.shops.replace(vec![Shop { slots: SlotRule::new(60, 2).expect("a rule"), ..Shop::default_shop() }]);
+    client.shops.replace(vec![Shop {
+        slots: SlotRule::new(60, 2).expect("a rule"),
+        ..Shop::default_shop()
+    }]);
     let restock = json!({ "quantity": 500, "reason": "delivery" });
     let path = "/api/v1/admin/inventory/espresso/restock";
-    assert_eq!(client.as_staff("POST", path, &[], Some(&restock)).await.status, StatusCode::OK);
+    assert_eq!(
+        client
+            .as_staff("POST", path, &[], Some(&restock))
+            .await
+            .status,
+        StatusCode::OK
+    );
     // The slot that began at seven in New York is running.
     client.later(time::Duration::minutes(5));
     let mut offered = 0;
     for day in 1..=8 {
-        let day = client.get(&format!("/api/v1/pickup-slots?date=2026-03-0{day}"), &[]).await.json();
+        let day = client
+            .get(&format!("/api/v1/pickup-slots?date=2026-03-0{day}"), &[])
+            .await
+            .json();
         let slots = day["slots"].as_array().expect("slots");
         for slot in slots.iter().filter(|slot| slot["state"] == "open") {
             let starts_at = slot["starts_at"].as_str().expect("a time");
-            let placed = client.order(&Uuid::now_v7().to_string(), &at(starts_at)).await;
-            assert_eq!(placed.status, StatusCode::ACCEPTED, "{slot}: {}", placed.text);
+            let placed = client
+                .order(&Uuid::now_v7().to_string(), &at(starts_at))
+                .await;
+            assert_eq!(
+                placed.status,
+                StatusCode::ACCEPTED,
+                "{slot}: {}",
+                placed.text
+            );
             offered += 1;
         }
     }
-    assert_eq!(offered, 7 * 24, "from one o'clock on, and on the last day until noon UTC");
+    assert_eq!(
+        offered,
+        7 * 24,
+        "from one o'clock on, and on the last day until noon UTC"
+    );
 }
 
 #[tokio::test]
@@ -164,8 +235,18 @@ async fn what_is_past_or_closed_is_refused_by_name() {
         assert!(refused.text.contains(why), "{time}: {}", refused.text);
     }
     let now = client.order("now", &an_espresso()).await;
-    assert_eq!((now.status, now.fields()), (StatusCode::UNPROCESSABLE_ENTITY, vec!["pickup_at".to_owned()]));
-    assert!(now.text.contains("opens at 2026-03-01T13:00:00Z"), "{}", now.text);
+    assert_eq!(
+        (now.status, now.fields()),
+        (
+            StatusCode::UNPROCESSABLE_ENTITY,
+            vec!["pickup_at".to_owned()]
+        )
+    );
+    assert!(
+        now.text.contains("opens at 2026-03-01T13:00:00Z"),
+        "{}",
+        now.text
+    );
 }
 
 #[tokio::test]
@@ -180,65 +261,158 @@ async fn the_last_place_goes_to_one_of_many_and_comes_back_when_the_order_ends_b
         async move { client.order(&format!("many-{n}"), &order).await }
     }))
     .await;
-    let accepted: Vec<_> = many.iter().filter(|answer| answer.status == StatusCode::ACCEPTED).collect();
+    let accepted: Vec<_> = many
+        .iter()
+        .filter(|answer| answer.status == StatusCode::ACCEPTED)
+        .collect();
     assert_eq!(accepted.len(), 1);
-    let refused = many.iter().find(|answer| answer.status != StatusCode::ACCEPTED).expect("one");
-    assert_eq!((refused.status, refused.fields()), (StatusCode::CONFLICT, vec!["pickup_at".to_owned()]));
-    assert_eq!(refused.json()["type"], "https://brewhaven.example/problems/slot-full");
-    let slot = async || client.get("/api/v1/pickup-slots?date=2026-03-01", &[]).await.json()["slots"][1].clone();
-    assert_eq!((slot().await["left"].as_i64(), slot().await["state"].as_str()), (Some(0), Some("full")));
+    let refused = many
+        .iter()
+        .find(|answer| answer.status != StatusCode::ACCEPTED)
+        .expect("one");
+    assert_eq!(
+        (refused.status, refused.fields()),
+        (StatusCode::CONFLICT, vec!["pickup_at".to_owned()])
+    );
+    assert_eq!(
+        refused.json()["type"],
+        "https://brewhaven.example/problems/slot-full"
+    );
+    let slot = async || {
+        client
+            .get("/api/v1/pickup-slots?date=2026-03-01", &[])
+            .await
+            .json()["slots"][1]
+            .clone()
+    };
+    assert_eq!(
+        (
+            slot().await["left"].as_i64(),
+            slot().await["state"].as_str()
+        ),
+        (Some(0), Some("full"))
+    );
     // A repeat of what was accepted is no new order.
     assert_eq!(client.order("first", &order).await.json(), first.json());
 
     // It fails: its place is free again.
-    let id = first.json()["order_id"].as_str().expect("an id").parse().expect("an id");
+    let id = first.json()["order_id"]
+        .as_str()
+        .expect("an id")
+        .parse()
+        .expect("an id");
     let orders = &client.world.0.orders;
     let mut new = app::laws::orders::new_order();
     new.order = orders.load(id).await.expect("read").expect("there").order;
     let ended = app::laws::orders::step(&new, 1, domain::saga::State::Failed);
-    orders.apply(&[ended]).await.pop().expect("an answer").expect("applied");
+    orders
+        .apply(&[ended])
+        .await
+        .pop()
+        .expect("an answer")
+        .expect("applied");
     assert_eq!(slot().await["left"], 1);
-    assert_eq!(client.order("again", &order).await.status, StatusCode::ACCEPTED);
+    assert_eq!(
+        client.order("again", &order).await.status,
+        StatusCode::ACCEPTED
+    );
 }
 
 #[tokio::test]
 async fn a_session_lists_its_orders_from_the_view_and_from_the_orders_when_the_view_is_gone() {
     let client = Client::new().await;
     let cookie = client
-        .json("POST", "/api/v1/cart/items", &[], &json!({ "product_id": "espresso", "quantity": 1 }))
+        .json(
+            "POST",
+            "/api/v1/cart/items",
+            &[],
+            &json!({ "product_id": "espresso", "quantity": 1 }),
+        )
         .await
         .cookie();
     let headers = [("cookie", cookie.as_str()), ("idempotency-key", "mine")];
-    let placed = client.json("POST", "/api/v1/orders", &headers, &an_espresso()).await.json();
+    let placed = client
+        .json("POST", "/api/v1/orders", &headers, &an_espresso())
+        .await
+        .json();
     client.accepted().await;
-    let list = async || client.get("/api/v1/orders", &[("cookie", cookie.as_str())]).await.json();
-    assert_eq!((list().await["orders"].clone(), list().await["source"].clone()), (json!([]), json!("view")), "not yet");
-    let id = placed["order_id"].as_str().expect("an id").parse().expect("an id");
-    let stored = client.world.0.orders.load(id).await.expect("read").expect("there");
-    client.world.0.views.show(&[OrderView::of(&stored)]).await.pop().expect("an answer").expect("shown");
+    let list = async || {
+        client
+            .get("/api/v1/orders", &[("cookie", cookie.as_str())])
+            .await
+            .json()
+    };
+    assert_eq!(
+        (
+            list().await["orders"].clone(),
+            list().await["source"].clone()
+        ),
+        (json!([]), json!("view")),
+        "not yet"
+    );
+    let id = placed["order_id"]
+        .as_str()
+        .expect("an id")
+        .parse()
+        .expect("an id");
+    let stored = client
+        .world
+        .0
+        .orders
+        .load(id)
+        .await
+        .expect("read")
+        .expect("there");
+    client
+        .world
+        .0
+        .views
+        .show(&[OrderView::of(&stored)])
+        .await
+        .pop()
+        .expect("an answer")
+        .expect("shown");
     let shown = list().await;
     assert_eq!(
-        (shown["orders"][0]["order_id"].clone(), shown["source"].clone()),
+        (
+            shown["orders"][0]["order_id"].clone(),
+            shown["source"].clone()
+        ),
         (placed["order_id"].clone(), json!("view"))
     );
-    assert!(!shown.to_string().contains("ana@example.com"), "nobody's address is in a view");
+    assert!(
+        !shown.to_string().contains("ana@example.com"),
+        "nobody's address is in a view"
+    );
     client.world.0.views.set_out_of_reach(true);
     let fallback = list().await;
-    assert_eq!((fallback["orders"].clone(), fallback["source"].clone()), (shown["orders"].clone(), json!("orders")));
+    assert_eq!(
+        (fallback["orders"].clone(), fallback["source"].clone()),
+        (shown["orders"].clone(), json!("orders"))
+    );
     assert_eq!(
         client.get("/api/v1/orders", &[]).await.json()["orders"],
         json!([]),
         "nobody's session, nobody's orders"
     );
-    assert_eq!(client.get("/api/v1/orders?limit=0", &[]).await.fields(), ["limit"]);
+    assert_eq!(
+        client.get("/api/v1/orders?limit=0", &[]).await.fields(),
+        ["limit"]
+    );
 }
 
 #[tokio::test]
 async fn the_checkout_offers_the_times_that_are_left_and_keeps_what_was_written() {
     let client = a_corner_shop().await;
-    let cookie = submit(&client, "", "/cart/items", "product_id=espresso&quantity=1").await.cookie();
+    let cookie = submit(&client, "", "/cart/items", "product_id=espresso&quantity=1")
+        .await
+        .cookie();
     let page = open(&client, &cookie, "/checkout").await;
-    assert!(page.text.contains("value=\"2026-03-01T13:30:00Z\"") && page.text.contains(">8:30 am"), "{}", page.text);
+    assert!(
+        page.text.contains("value=\"2026-03-01T13:30:00Z\"") && page.text.contains(">8:30 am"),
+        "{}",
+        page.text
+    );
     let place = async |pickup_at: &str| {
         let body = format!(
             "name=Ana&phone=%2B15550100123&email=ana%40example.com&order_type=pickup&payment_token=tok_ok\
@@ -249,7 +423,14 @@ async fn the_checkout_offers_the_times_that_are_left_and_keeps_what_was_written(
     };
     let closed = place("").await;
     assert_eq!(closed.status, StatusCode::UNPROCESSABLE_ENTITY);
-    assert!(closed.text.contains("id=\"e-time\"") && closed.text.contains("value=\"Ana\""), "{}", closed.text);
+    assert!(
+        closed.text.contains("id=\"e-time\"") && closed.text.contains("value=\"Ana\""),
+        "{}",
+        closed.text
+    );
     assert_eq!(place("soon").await.status, StatusCode::UNPROCESSABLE_ENTITY);
-    assert_eq!(place("2026-03-01T13:30:00Z").await.status, StatusCode::SEE_OTHER);
+    assert_eq!(
+        place("2026-03-01T13:30:00Z").await.status,
+        StatusCode::SEE_OTHER
+    );
 }

@@ -1,5 +1,5 @@
-//! Times as people read them: on the clock of the shop, with the date where it is not today. It is noon UTC on Sunday,
-//! 1 March 2026, and seven in the morning in New York.
+//! Times as people read them: on the clock of the shop, with the date where it is not today. It is
+//! noon UTC on Sunday, 1 March 2026, and seven in the morning in New York.
 
 use app::ports::orders::OrderStore as _;
 use app::use_cases::Shop;
@@ -23,14 +23,27 @@ pub async fn confirmed(client: &Client, change: impl FnOnce(&mut Order)) -> Orde
     new.order.order_id = OrderId(Uuid::now_v7());
     change(&mut new.order);
     let orders = &client.world.0.orders;
-    orders.place(std::slice::from_ref(&new)).await.pop().expect("an answer").expect("placed");
+    orders
+        .place(std::slice::from_ref(&new))
+        .await
+        .pop()
+        .expect("an answer")
+        .expect("placed");
     let step = app::laws::orders::step(&new, 1, State::Confirmed);
-    orders.apply(&[step]).await.pop().expect("an answer").expect("applied");
+    orders
+        .apply(&[step])
+        .await
+        .pop()
+        .expect("an answer")
+        .expect("applied");
     new.order.order_id
 }
 
 fn staff() -> String {
-    format!("staff={}", token_as(StaffRole::Staff, "Ana", NOON + Duration::hours(1)))
+    format!(
+        "staff={}",
+        token_as(StaffRole::Staff, "Ana", NOON + Duration::hours(1))
+    )
 }
 
 #[tokio::test]
@@ -43,14 +56,23 @@ async fn a_pickup_time_is_on_the_page_of_its_order_with_its_day() {
     ] {
         let mut order = an_espresso();
         order["pickup_at"] = pickup_at;
-        let receipt = client.order(&Uuid::now_v7().to_string(), &order).await.json();
-        let page = open(&client, "", &crate::words::page_path(&receipt)).await.text;
+        let receipt = client
+            .order(&Uuid::now_v7().to_string(), &order)
+            .await
+            .json();
+        let page = open(&client, "", &crate::words::page_path(&receipt))
+            .await
+            .text;
         assert!(page.contains(shown), "{shown}: {page}");
-        assert!(page.contains("ordered 7:00 am") && !page.contains("UTC"), "{page}");
+        assert!(
+            page.contains("ordered 7:00 am") && !page.contains("UTC"),
+            "{page}"
+        );
     }
 }
 
-/// Due first comes first, and late is what was due: an order for tomorrow is never late today, however old it is.
+/// Due first comes first, and late is what was due: an order for tomorrow is never late today,
+/// however old it is.
 #[tokio::test]
 async fn the_board_sorts_by_due_time_and_calls_late_what_was_due() {
     let client = Client::new().await;
@@ -61,23 +83,47 @@ async fn the_board_sorts_by_due_time_and_calls_late_what_was_due() {
         })
         .await
     };
-    order("T-900", NOON - Duration::hours(30), Some(NOON + Duration::hours(25))).await;
+    order(
+        "T-900",
+        NOON - Duration::hours(30),
+        Some(NOON + Duration::hours(25)),
+    )
+    .await;
     order("B-500", NOON - Duration::minutes(5), None).await;
-    order("C-200", NOON - Duration::minutes(1), Some(NOON + Duration::minutes(2))).await;
+    order(
+        "C-200",
+        NOON - Duration::minutes(1),
+        Some(NOON + Duration::minutes(2)),
+    )
+    .await;
     order("D-100", NOON - Duration::minutes(12), None).await;
     let board = open(&client, &staff(), "/staff").await.text;
-    let places: Vec<_> = ["D-100", "C-200", "B-500", "T-900"].map(|number| board.find(number)).into();
-    assert!(places.is_sorted() && places.iter().all(Option::is_some), "{places:?}: {board}");
+    let places: Vec<_> = ["D-100", "C-200", "B-500", "T-900"]
+        .map(|number| board.find(number))
+        .into();
+    assert!(
+        places.is_sorted() && places.iter().all(Option::is_some),
+        "{places:?}: {board}"
+    );
     assert_eq!(board.matches("is-late").count(), 1, "{board}");
-    assert!(board.contains("<strong>2 min late</strong>") && board.contains("in 1 d 1 h"), "{board}");
-    assert!(board.contains("Mon 2 Mar, 8:00 am") && board.contains("7:02 am"), "{board}");
+    assert!(
+        board.contains("<strong>2 min late</strong>") && board.contains("in 1 d 1 h"),
+        "{board}"
+    );
+    assert!(
+        board.contains("Mon 2 Mar, 8:00 am") && board.contains("7:02 am"),
+        "{board}"
+    );
 }
 
 #[tokio::test]
 async fn the_board_shows_what_is_due_first_however_much_is_open() {
     let client = Client::new().await;
     let order = async |number: String, pickup_at: Option<Timestamp>| {
-        confirmed(&client, |order| (order.order_number, order.pickup_at) = (number, pickup_at)).await
+        confirmed(&client, |order| {
+            (order.order_number, order.pickup_at) = (number, pickup_at)
+        })
+        .await
     };
     // Ordered before all the others, and due before and after them.
     order("A-001".to_owned(), Some(NOON + Duration::minutes(1))).await;
@@ -86,7 +132,10 @@ async fn the_board_shows_what_is_due_first_however_much_is_open() {
         order(format!("B-{number:03}"), None).await;
     }
     let board = open(&client, &staff(), "/staff").await.text;
-    assert!(board.contains("A-001") && board.contains("T-900") && board.contains("B-449"), "{board}");
+    assert!(
+        board.contains("A-001") && board.contains("T-900") && board.contains("B-449"),
+        "{board}"
+    );
     assert_eq!(board.matches("<li class=\"ticket").count(), 452);
     assert!(!board.contains("More orders are open"));
     for number in 450..1_000 {
@@ -95,7 +144,9 @@ async fn the_board_shows_what_is_due_first_however_much_is_open() {
     let board = open(&client, &staff(), "/staff").await.text;
     assert_eq!(board.matches("<li class=\"ticket").count(), 1_000);
     assert!(
-        board.contains("those that are due last are missing") && board.contains("A-001") && !board.contains("T-900")
+        board.contains("those that are due last are missing")
+            && board.contains("A-001")
+            && !board.contains("T-900")
     );
 }
 
@@ -103,22 +154,35 @@ async fn the_board_shows_what_is_due_first_however_much_is_open() {
 #[tokio::test]
 async fn an_order_that_is_ready_says_since_when_and_is_not_called_late() {
     let client = Client::new().await;
-    let id = confirmed(&client, |order| order.pickup_at = Some(NOON + Duration::minutes(5))).await;
+    let id = confirmed(&client, |order| {
+        order.pickup_at = Some(NOON + Duration::minutes(5))
+    })
+    .await;
     let mut new = app::laws::orders::new_order();
     let orders = &client.world.0.orders;
     new.order = orders.load(id).await.expect("read").expect("there").order;
     let mut ready = app::laws::orders::step(&new, 2, State::Ready);
     ready.at = NOON + Duration::minutes(2);
-    orders.apply(&[ready]).await.pop().expect("an answer").expect("applied");
+    orders
+        .apply(&[ready])
+        .await
+        .pop()
+        .expect("an answer")
+        .expect("applied");
     client.later(Duration::minutes(17));
     let board = open(&client, &staff(), "/staff").await.text;
-    assert!(board.contains("ready for 15 min") && !board.contains(" late"), "{board}");
+    assert!(
+        board.contains("ready for 15 min") && !board.contains(" late"),
+        "{board}"
+    );
 }
 
 #[tokio::test]
 async fn a_closed_shop_says_so_on_every_page_and_when_it_opens() {
     let client = crate::mailbox::with_mails().await;
-    let session = submit(&client, "", "/cart/items", "product_id=espresso&quantity=1").await.cookie();
+    let session = submit(&client, "", "/cart/items", "product_id=espresso&quantity=1")
+        .await
+        .cookie();
     let cookies = format!("{session}; {}", staff());
     let id = confirmed(&client, |_| {}).await.to_string();
     let is_page = |method: &str, path: &str| {
@@ -127,13 +191,23 @@ async fn a_closed_shop_says_so_on_every_page_and_when_it_opens() {
             // They are shown within pages.
             && !["/orders/{id}/fragment", "/staff/board"].contains(&path)
     };
-    let routes = storefront::access::ROUTES.iter().filter(|(method, path, _)| is_page(method, path));
+    let routes = storefront::access::ROUTES
+        .iter()
+        .filter(|(method, path, _)| is_page(method, path));
     let real = |path: &str| match path {
         "/staff/mailbox/{id}" => "/staff/mailbox/1@ses".to_owned(),
-        path => path.replace("{id}", &id).replace("{product_id}", "espresso"),
+        path => path
+            .replace("{id}", &id)
+            .replace("{product_id}", "espresso"),
     };
-    let pages: Vec<String> = routes.map(|(_, path, _)| real(path)).chain(["/nowhere".to_owned()]).collect();
-    assert!(pages.len() > 12 && pages.iter().any(|path| path == "/checkout"), "{pages:?}");
+    let pages: Vec<String> = routes
+        .map(|(_, path, _)| real(path))
+        .chain(["/nowhere".to_owned()])
+        .collect();
+    assert!(
+        pages.len() > 12 && pages.iter().any(|path| path == "/checkout"),
+        "{pages:?}"
+    );
     let notices = async || {
         let mut notices = Vec::new();
         for path in &pages {
@@ -146,22 +220,36 @@ async fn a_closed_shop_says_so_on_every_page_and_when_it_opens() {
         }
         notices
     };
-    assert!(notices().await.iter().all(Option::is_none), "it is always open");
+    assert!(
+        notices().await.iter().all(Option::is_none),
+        "it is always open"
+    );
     let hours = |opens: u16, weekday: usize| {
         let mut week = [None; 7];
         week[weekday] = Some(Opening::new(opens * 60, opens * 60 + 60).expect("hours"));
-        Hours { zone: Zone::parse("America/New_York").expect("a zone"), week }
+        Hours {
+            zone: Zone::parse("America/New_York").expect("a zone"),
+            week,
+        }
     };
     for (hours, notice) in [
         (hours(8, 6), "We are closed. We open at 8:00 am."),
-        (hours(15, 1), "We are closed. We open on Tue 3 Mar, 3:00 pm."),
+        (
+            hours(15, 1),
+            "We are closed. We open on Tue 3 Mar, 3:00 pm.",
+        ),
     ] {
-        client.shops.replace(vec![Shop { hours, ..Shop::default_shop() }]);
+        client.shops.replace(vec![Shop {
+            hours,
+            ..Shop::default_shop()
+        }]);
         for (path, found) in pages.iter().zip(notices().await) {
             assert_eq!(found.as_deref(), Some(notice), "{path}");
         }
     }
-    let cookie = submit(&client, "", "/cart/items", "product_id=espresso&quantity=1").await.cookie();
+    let cookie = submit(&client, "", "/cart/items", "product_id=espresso&quantity=1")
+        .await
+        .cookie();
     let refused = crate::pages::check_out(
         &client,
         &cookie,
@@ -169,14 +257,26 @@ async fn a_closed_shop_says_so_on_every_page_and_when_it_opens() {
     )
     .await;
     assert_eq!(refused.status, StatusCode::UNPROCESSABLE_ENTITY);
-    assert!(refused.text.contains("We open on Tue 3 Mar, 3:00 pm. Choose a time."), "{}", refused.text);
-    assert!(!refused.text.contains("As soon as it is ready"), "{}", refused.text);
+    assert!(
+        refused
+            .text
+            .contains("We open on Tue 3 Mar, 3:00 pm. Choose a time."),
+        "{}",
+        refused.text
+    );
+    assert!(
+        !refused.text.contains("As soon as it is ready"),
+        "{}",
+        refused.text
+    );
 }
 
 #[tokio::test]
 async fn a_time_can_be_chosen_on_every_day_of_a_week() {
     let client = Client::new().await;
-    let cookie = submit(&client, "", "/cart/items", "product_id=espresso&quantity=1").await.cookie();
+    let cookie = submit(&client, "", "/cart/items", "product_id=espresso&quantity=1")
+        .await
+        .cookie();
     let page = open(&client, &cookie, "/checkout").await.text;
     for (date, label) in [
         ("2026-03-01", "Today"),
@@ -184,28 +284,47 @@ async fn a_time_can_be_chosen_on_every_day_of_a_week() {
         ("2026-03-03", "Tue 3 Mar"),
         ("2026-03-07", "Sat 7 Mar"),
     ] {
-        assert!(page.contains(&format!("<option value=\"{date}\"")) && page.contains(label), "{label}: {page}");
+        assert!(
+            page.contains(&format!("<option value=\"{date}\"")) && page.contains(label),
+            "{label}: {page}"
+        );
     }
-    assert!(page.contains("<option value=\"2026-03-01T12:15:00Z\">7:15 am</option>"), "{page}");
-    let form =
-        "name=Ana&order_type=pickup&pickup_day=2026-03-05&pickup_at=2026-03-01T12%3A15%3A00Z&idempotency_key=k-1";
+    assert!(
+        page.contains("<option value=\"2026-03-01T12:15:00Z\">7:15 am</option>"),
+        "{page}"
+    );
+    let form = "name=Ana&order_type=pickup&pickup_day=2026-03-05&pickup_at=2026-03-01T12%3A15%3A00Z&idempotency_key=k-1";
     let other = submit(&client, &cookie, "/checkout/times", form).await;
     assert_eq!(other.status, StatusCode::OK);
-    for kept in
-        ["value=\"Ana\"", "value=\"k-1\"", "<option value=\"2026-03-05\" selected>", "\"2026-03-05T13:30:00Z\">8:30 am"]
-    {
+    for kept in [
+        "value=\"Ana\"",
+        "value=\"k-1\"",
+        "<option value=\"2026-03-05\" selected>",
+        "\"2026-03-05T13:30:00Z\">8:30 am",
+    ] {
         assert!(other.text.contains(kept), "{kept}: {}", other.text);
     }
-    assert!(!other.text.contains("2026-03-01T12:15:00Z"), "the times of one day");
-    assert!(page.contains("As soon as it is ready") && !other.text.contains("As soon as it is ready"));
+    assert!(
+        !other.text.contains("2026-03-01T12:15:00Z"),
+        "the times of one day"
+    );
+    assert!(
+        page.contains("As soon as it is ready") && !other.text.contains("As soon as it is ready")
+    );
 }
 
 #[tokio::test]
 async fn the_timeline_and_the_ledger_name_the_clock_that_they_show() {
     let client = Client::new().await;
     let id = confirmed(&client, |_| {}).await;
-    for path in [format!("/staff/orders/{id}"), "/staff/stock/espresso".to_owned()] {
+    for path in [
+        format!("/staff/orders/{id}"),
+        "/staff/stock/espresso".to_owned(),
+    ] {
         let page = open(&client, &staff(), &path).await.text;
-        assert!(page.contains("(America/New_York)") && page.contains("2026-03-01 07:00:00"), "{path}: {page}");
+        assert!(
+            page.contains("(America/New_York)") && page.contains("2026-03-01 07:00:00"),
+            "{path}: {page}"
+        );
     }
 }

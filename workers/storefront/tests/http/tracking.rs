@@ -16,29 +16,68 @@ async fn a_link_keeps_its_token_from_servers_and_a_script_sends_it_once_for_a_co
     let client = Client::new().await;
     let receipt = client.accepted().await;
     let link = receipt["links"]["page"].as_str().expect("a link");
-    let (page, fragment) = link.split_once("#t=").expect("the token is in the fragment");
-    assert!(!page.contains('?') && receipt["tracking_token"] == fragment, "{link}");
+    let (page, fragment) = link
+        .split_once("#t=")
+        .expect("the token is in the fragment");
+    assert!(
+        !page.contains('?') && receipt["tracking_token"] == fragment,
+        "{link}"
+    );
 
     // What a server sees of the link: the page that asks, and loads the script.
     let asks = open(&client, "", page).await;
     assert_eq!(asks.status, StatusCode::NOT_FOUND);
-    assert!(asks.text.contains("/static/track.js") && asks.text.contains("name=\"order_number\""), "{}", asks.text);
+    assert!(
+        asks.text.contains("/static/track.js") && asks.text.contains("name=\"order_number\""),
+        "{}",
+        asks.text
+    );
     let script = client.get("/static/track.js", &[]).await.text;
     let (before, answered) = script.split_once("fetch(").expect("it is sent");
-    assert!(before.contains("location.hash") && !before.contains("forget()"), "an answer that is lost loses no token");
-    assert!(answered.contains("answer.status !== 404") && answered.contains("forget()"), "{script}");
-    let opened = submit(&client, "", &format!("{page}/open"), &format!("t={fragment}")).await;
+    assert!(
+        before.contains("location.hash") && !before.contains("forget()"),
+        "an answer that is lost loses no token"
+    );
+    assert!(
+        answered.contains("answer.status !== 404") && answered.contains("forget()"),
+        "{script}"
+    );
+    let opened = submit(
+        &client,
+        "",
+        &format!("{page}/open"),
+        &format!("t={fragment}"),
+    )
+    .await;
     assert_eq!(opened.status, StatusCode::NO_CONTENT, "{}", opened.text);
     let cookie = opened.header("set-cookie");
-    assert!(cookie.starts_with("track=") && cookie.contains("HttpOnly") && cookie.contains("SameSite=Lax"), "{cookie}");
+    assert!(
+        cookie.starts_with("track=")
+            && cookie.contains("HttpOnly")
+            && cookie.contains("SameSite=Lax"),
+        "{cookie}"
+    );
     let order = open(&client, &opened.cookie(), page).await;
     assert_eq!(order.status, StatusCode::OK);
-    assert!(!order.text.contains(fragment), "nothing on the page repeats the token");
+    assert!(
+        !order.text.contains(fragment),
+        "nothing on the page repeats the token"
+    );
     // Following and cancelling need no token in an address either.
-    let events = client.response("GET", &format!("/api/v1{page}/events"), &[("cookie", &opened.cookie())], "").await;
+    let events = client
+        .response(
+            "GET",
+            &format!("/api/v1{page}/events"),
+            &[("cookie", &opened.cookie())],
+            "",
+        )
+        .await;
     assert_eq!(events.status(), StatusCode::OK);
     let cancelled = submit(&client, &opened.cookie(), &format!("{page}/cancel"), "").await;
-    assert_eq!((cancelled.status, cancelled.header("location")), (StatusCode::SEE_OTHER, page));
+    assert_eq!(
+        (cancelled.status, cancelled.header("location")),
+        (StatusCode::SEE_OTHER, page)
+    );
 }
 
 #[tokio::test]
@@ -48,12 +87,26 @@ async fn a_browser_follows_several_orders() {
     let mut pages = Vec::new();
     for _ in 0..3 {
         let receipt = client.accepted().await;
-        let (page, token) = receipt["links"]["page"].as_str().and_then(|link| link.split_once("#t=")).expect("a link");
-        cookie = submit(&client, &cookie, &format!("{page}/open"), &format!("t={token}")).await.cookie();
+        let (page, token) = receipt["links"]["page"]
+            .as_str()
+            .and_then(|link| link.split_once("#t="))
+            .expect("a link");
+        cookie = submit(
+            &client,
+            &cookie,
+            &format!("{page}/open"),
+            &format!("t={token}"),
+        )
+        .await
+        .cookie();
         pages.push(page.to_owned());
     }
     for page in pages {
-        assert_eq!(open(&client, &cookie, &page).await.status, StatusCode::OK, "{page}");
+        assert_eq!(
+            open(&client, &cookie, &page).await.status,
+            StatusCode::OK,
+            "{page}"
+        );
     }
 }
 
@@ -61,15 +114,29 @@ async fn a_browser_follows_several_orders() {
 async fn without_a_token_every_order_looks_like_one_that_is_not_there() {
     let client = Client::new().await;
     let receipt = client.accepted().await;
-    let page = receipt["links"]["page"].as_str().and_then(|link| link.split('#').next()).expect("a link").to_owned();
+    let page = receipt["links"]["page"]
+        .as_str()
+        .and_then(|link| link.split('#').next())
+        .expect("a link")
+        .to_owned();
     let nowhere = format!("/orders/{}", Uuid::now_v7());
-    assert_eq!(said(&open(&client, "", &page).await), said(&open(&client, "", &nowhere).await));
-    assert_eq!(open(&client, "", &page).await.text, open(&client, "", "/orders/not-an-id").await.text);
+    assert_eq!(
+        said(&open(&client, "", &page).await),
+        said(&open(&client, "", &nowhere).await)
+    );
+    assert_eq!(
+        open(&client, "", &page).await.text,
+        open(&client, "", "/orders/not-an-id").await.text
+    );
     for token in ["", "t=", "t=guess", "x=1"] {
         let [known, unknown] = [&page, &nowhere].map(|page| format!("{page}/open"));
         let known = submit(&client, "", &known, token).await;
         let unknown = submit(&client, "", &unknown, token).await;
-        assert_eq!((known.status, known.header("set-cookie")), (StatusCode::NOT_FOUND, ""), "{token}");
+        assert_eq!(
+            (known.status, known.header("set-cookie")),
+            (StatusCode::NOT_FOUND, ""),
+            "{token}"
+        );
         assert_eq!(unknown.status, StatusCode::NOT_FOUND);
     }
 }
@@ -79,16 +146,48 @@ async fn without_scripts_number_and_e_mail_find_an_order_and_a_wrong_one_tells_n
     let client = Client::new().await;
     let receipt = client.accepted().await;
     let number = receipt["order_number"].as_str().expect("a number");
-    for (number, email) in [(number.to_owned(), "ana%40example.com"), (number.to_lowercase(), "+Ana%40Example.com+")] {
-        let found = submit(&client, "", "/orders", &format!("order_number={number}&email={email}")).await;
+    for (number, email) in [
+        (number.to_owned(), "ana%40example.com"),
+        (number.to_lowercase(), "+Ana%40Example.com+"),
+    ] {
+        let found = submit(
+            &client,
+            "",
+            "/orders",
+            &format!("order_number={number}&email={email}"),
+        )
+        .await;
         assert_eq!(found.status, StatusCode::SEE_OTHER, "{}", found.text);
-        assert_eq!(open(&client, &found.cookie(), found.header("location")).await.status, StatusCode::OK);
+        assert_eq!(
+            open(&client, &found.cookie(), found.header("location"))
+                .await
+                .status,
+            StatusCode::OK
+        );
     }
-    let wrong = submit(&client, "", "/orders", &format!("order_number={number}&email=bob%40example.com")).await;
-    let unknown = submit(&client, "", "/orders", "order_number=Z-999&email=bob%40example.com").await;
-    assert_eq!((wrong.status, unknown.status), (StatusCode::NOT_FOUND, StatusCode::NOT_FOUND));
+    let wrong = submit(
+        &client,
+        "",
+        "/orders",
+        &format!("order_number={number}&email=bob%40example.com"),
+    )
+    .await;
+    let unknown = submit(
+        &client,
+        "",
+        "/orders",
+        "order_number=Z-999&email=bob%40example.com",
+    )
+    .await;
+    assert_eq!(
+        (wrong.status, unknown.status),
+        (StatusCode::NOT_FOUND, StatusCode::NOT_FOUND)
+    );
     assert!(wrong.text.contains("No order was found"), "{}", wrong.text);
-    assert_eq!(wrong.text.replace(number, "?"), unknown.text.replace("Z-999", "?"));
+    assert_eq!(
+        wrong.text.replace(number, "?"),
+        unknown.text.replace("Z-999", "?")
+    );
 }
 
 #[tokio::test]
@@ -96,16 +195,40 @@ async fn programs_send_the_token_in_a_header_and_old_ones_in_the_query() {
     let client = Client::new().await;
     let receipt = client.accepted().await;
     let token = receipt["tracking_token"].as_str().expect("a token");
-    let path = format!("/api/v1/orders/{}", receipt["order_id"].as_str().expect("an id"));
-    assert_eq!(client.get(&path, &[("tracking-token", token)]).await.status, StatusCode::OK);
-    assert_eq!(client.get(&path, &[("tracking-token", "guess")]).await.status, StatusCode::NOT_FOUND);
-    assert_eq!(client.get(&format!("{path}?token={token}"), &[]).await.status, StatusCode::OK);
+    let path = format!(
+        "/api/v1/orders/{}",
+        receipt["order_id"].as_str().expect("an id")
+    );
+    assert_eq!(
+        client.get(&path, &[("tracking-token", token)]).await.status,
+        StatusCode::OK
+    );
+    assert_eq!(
+        client
+            .get(&path, &[("tracking-token", "guess")])
+            .await
+            .status,
+        StatusCode::NOT_FOUND
+    );
+    assert_eq!(
+        client
+            .get(&format!("{path}?token={token}"), &[])
+            .await
+            .status,
+        StatusCode::OK
+    );
     // A link of an older mail works, and leaves a cookie for what the page does next.
     let page = format!("/orders/{}", receipt["order_id"].as_str().expect("an id"));
     let opened = open(&client, "", &format!("{page}?token={token}")).await;
     assert_eq!(opened.status, StatusCode::OK);
-    let track = opened.headers.get_all("set-cookie").iter().filter_map(|value| value.to_str().ok());
-    let track = track.filter(|cookie| cookie.starts_with("track=")).map(|cookie| cookie.split(';').next());
+    let track = opened
+        .headers
+        .get_all("set-cookie")
+        .iter()
+        .filter_map(|value| value.to_str().ok());
+    let track = track
+        .filter(|cookie| cookie.starts_with("track="))
+        .map(|cookie| cookie.split(';').next());
     let track = track.flatten().next().expect("a cookie").to_owned();
     assert_eq!(open(&client, &track, &page).await.status, StatusCode::OK);
 }

@@ -1,4 +1,5 @@
-//! What customers read, and what they do not: no codes, no notes of staff, no refund of what was never charged.
+//! What customers read, and what they do not: no codes, no notes of staff, no refund of what was
+//! never charged.
 
 use app::ports::orders::{Change, OrderStore as _};
 use axum::http::StatusCode;
@@ -13,23 +14,45 @@ use crate::{Client, NOON, an_espresso, token};
 /// The page of an order, as an older link names it: the token where a server sees it.
 pub fn page_path(receipt: &Value) -> String {
     let text = |name: &str| receipt[name].as_str().expect("text");
-    format!("/orders/{}?token={}", text("order_id"), text("tracking_token"))
+    format!(
+        "/orders/{}?token={}",
+        text("order_id"),
+        text("tracking_token")
+    )
 }
 
 /// The page of an order that came to a state for a reason.
-async fn page_of(client: &Client, order_type: OrderType, state: State, reason: Option<&str>) -> String {
+async fn page_of(
+    client: &Client,
+    order_type: OrderType,
+    state: State,
+    reason: Option<&str>,
+) -> String {
     let mut new = app::laws::orders::new_order();
     new.order.order_type = order_type;
     let orders = &client.world.0.orders;
-    orders.place(std::slice::from_ref(&new)).await.pop().expect("an answer").expect("placed");
+    orders
+        .place(std::slice::from_ref(&new))
+        .await
+        .pop()
+        .expect("an answer")
+        .expect("placed");
     let mut step: Change = app::laws::orders::step(&new, 1, state);
     if let Some(order) = &mut step.order {
         order.reason = reason.map(str::to_owned);
         order.history[0].note = reason.map(str::to_owned);
     }
-    orders.apply(&[step]).await.pop().expect("an answer").expect("applied");
+    orders
+        .apply(&[step])
+        .await
+        .pop()
+        .expect("an answer")
+        .expect("applied");
     // An older link, with its token where it used to be.
-    let path = format!("/orders/{}?token={}", new.order.order_id, new.tracking_token);
+    let path = format!(
+        "/orders/{}?token={}",
+        new.order.order_id, new.tracking_token
+    );
     let page = open(client, "", &path).await;
     assert_eq!(page.status, StatusCode::OK, "{}", page.text);
     page.text
@@ -38,15 +61,33 @@ async fn page_of(client: &Client, order_type: OrderType, state: State, reason: O
 #[tokio::test]
 async fn an_order_that_failed_says_why_in_words_and_what_became_of_the_money() {
     let client = Client::new().await;
-    let failed = page_of(&client, OrderType::Pickup, State::Failed, Some("payment declined: insufficient_funds")).await;
-    assert!(failed.contains("Your card does not have enough funds for this order."), "{failed}");
+    let failed = page_of(
+        &client,
+        OrderType::Pickup,
+        State::Failed,
+        Some("payment declined: insufficient_funds"),
+    )
+    .await;
+    assert!(
+        failed.contains("Your card does not have enough funds for this order."),
+        "{failed}"
+    );
     assert!(failed.contains("Your card was not charged."), "{failed}");
-    assert!(!failed.contains("insufficient_funds") && !failed.contains("refund"), "{failed}");
+    assert!(
+        !failed.contains("insufficient_funds") && !failed.contains("refund"),
+        "{failed}"
+    );
 
     let note = "cancelled by staff: he shouted at Ben again";
     let cancelled = page_of(&client, OrderType::Pickup, State::Cancelled, Some(note)).await;
-    assert!(cancelled.contains("The shop had to cancel it."), "{cancelled}");
-    assert!(!cancelled.contains("shouted") && !cancelled.contains("Ana</"), "{cancelled}");
+    assert!(
+        cancelled.contains("The shop had to cancel it."),
+        "{cancelled}"
+    );
+    assert!(
+        !cancelled.contains("shouted") && !cancelled.contains("Ana</"),
+        "{cancelled}"
+    );
 }
 
 /// What staff write for each other is theirs, also in the API and its events.
@@ -57,15 +98,29 @@ async fn a_note_of_staff_is_for_staff() {
     let id = receipt["order_id"].as_str().expect("an id");
     let step = json!({ "status": "cancelled", "note": "he shouted at Ben" });
     let path = format!("/api/v1/admin/orders/{id}/status");
-    let moved = client.as_staff("PUT", &path, &[("if-match", "1")], Some(&step)).await;
+    let moved = client
+        .as_staff("PUT", &path, &[("if-match", "1")], Some(&step))
+        .await;
     assert_eq!(moved.status, StatusCode::OK, "{}", moved.text);
-    let staff = client.as_staff("GET", &format!("/api/v1/orders/{id}"), &[], None).await.json();
+    let staff = client
+        .as_staff("GET", &format!("/api/v1/orders/{id}"), &[], None)
+        .await
+        .json();
     assert_eq!(staff["history"][1]["note"], "he shouted at Ben");
     assert_eq!(staff["reason"], "cancelled by staff: he shouted at Ben");
-    let own = client.get(&format!("/api/v1{}", page_path(&receipt)), &[]).await.json();
-    assert_eq!((&own["history"][1]["note"], &own["reason"]), (&Value::Null, &json!("cancelled by staff")));
+    let own = client
+        .get(&format!("/api/v1{}", page_path(&receipt)), &[])
+        .await
+        .json();
+    assert_eq!(
+        (&own["history"][1]["note"], &own["reason"]),
+        (&Value::Null, &json!("cancelled by staff"))
+    );
     let page = open(&client, "", &page_path(&receipt)).await.text;
-    assert!(page.contains("Preparing") && !page.contains("shouted"), "{page}");
+    assert!(
+        page.contains("Preparing") && !page.contains("shouted"),
+        "{page}"
+    );
 }
 
 #[tokio::test]
@@ -73,8 +128,17 @@ async fn who_did_not_come_is_not_told_to_enjoy_it() {
     let client = Client::new().await;
     let collected = page_of(&client, OrderType::Pickup, State::Completed, None).await;
     assert!(collected.contains("Enjoy!"), "{collected}");
-    let left = page_of(&client, OrderType::Pickup, State::Completed, Some("not collected")).await;
-    assert!(!left.contains("Enjoy!") && left.contains("Your order was not collected."), "{left}");
+    let left = page_of(
+        &client,
+        OrderType::Pickup,
+        State::Completed,
+        Some("not collected"),
+    )
+    .await;
+    assert!(
+        !left.contains("Enjoy!") && left.contains("Your order was not collected."),
+        "{left}"
+    );
 }
 
 #[tokio::test]
@@ -82,10 +146,16 @@ async fn a_delivery_is_on_its_way_when_staff_hand_it_over_and_not_before() {
     let client = Client::new().await;
     for state in [State::Confirmed, State::Preparing, State::Ready] {
         let page = page_of(&client, OrderType::Delivery, state, None).await;
-        assert!(!page.contains("on its way to you") && !page.contains("counter"), "{state:?}: {page}");
+        assert!(
+            !page.contains("on its way to you") && !page.contains("counter"),
+            "{state:?}: {page}"
+        );
     }
     let left = page_of(&client, OrderType::Delivery, State::Completed, None).await;
-    assert!(left.contains("Your order is on its way to you.") && !left.contains("Enjoy!"), "{left}");
+    assert!(
+        left.contains("Your order is on its way to you.") && !left.contains("Enjoy!"),
+        "{left}"
+    );
 }
 
 fn a_delivery(address: Option<Value>) -> Value {
@@ -107,47 +177,113 @@ async fn a_delivery_without_an_address_is_accepted_with_a_warning_for_now() {
     let accepted = client.order("k-1", &a_delivery(None)).await;
     assert_eq!(accepted.status, StatusCode::ACCEPTED, "{}", accepted.text);
     assert_eq!(accepted.json()["warnings"][0]["field"], "delivery_address");
-    assert!(accepted.header("warning").starts_with("299 - \"delivery_address is required"), "{:?}", accepted.headers);
-    assert_eq!(client.order("k-1", &a_delivery(None)).await.text, accepted.text, "a repeat gives the same answer");
+    assert!(
+        accepted
+            .header("warning")
+            .starts_with("299 - \"delivery_address is required"),
+        "{:?}",
+        accepted.headers
+    );
+    assert_eq!(
+        client.order("k-1", &a_delivery(None)).await.text,
+        accepted.text,
+        "a repeat gives the same answer"
+    );
     let told = client.order("k-2", &a_delivery(Some(home()))).await;
-    assert_eq!((told.json().get("warnings"), told.header("warning")), (None, ""));
+    assert_eq!(
+        (told.json().get("warnings"), told.header("warning")),
+        (None, "")
+    );
     let pickup = client.order("k-3", &an_espresso()).await;
-    assert_eq!((pickup.json().get("warnings"), pickup.header("warning")), (None, ""));
+    assert_eq!(
+        (pickup.json().get("warnings"), pickup.header("warning")),
+        (None, "")
+    );
 }
 
 #[tokio::test]
 async fn an_address_is_checked_kept_part_of_the_request_and_in_no_event() {
     let client = Client::new().await;
     let receipt = client.order("k-1", &a_delivery(Some(home()))).await.json();
-    let order = client.get(&format!("/api/v1{}", page_path(&receipt)), &[]).await.json();
+    let order = client
+        .get(&format!("/api/v1{}", page_path(&receipt)), &[])
+        .await
+        .json();
     let kept = json!({ "line1": "12 Main Street", "city": "New York", "postal_code": "10001", "note": "Ring twice" });
     assert_eq!(order["delivery_address"], kept);
-    let id: OrderId = receipt["order_id"].as_str().expect("an id").parse().expect("an id");
-    for envelope in client.world.0.orders.owed().iter().filter(|envelope| envelope.order_id == Some(id)) {
-        assert!(!envelope.encode().contains("Main Street"), "{}", envelope.encode());
+    let id: OrderId = receipt["order_id"]
+        .as_str()
+        .expect("an id")
+        .parse()
+        .expect("an id");
+    for envelope in client
+        .world
+        .0
+        .orders
+        .owed()
+        .iter()
+        .filter(|envelope| envelope.order_id == Some(id))
+    {
+        assert!(
+            !envelope.encode().contains("Main Street"),
+            "{}",
+            envelope.encode()
+        );
     }
     let mut elsewhere = home();
     elsewhere["line1"] = json!("13 Main Street");
-    assert_eq!(client.order("k-1", &a_delivery(Some(elsewhere))).await.fields(), ["Idempotency-Key"]);
+    assert_eq!(
+        client
+            .order("k-1", &a_delivery(Some(elsewhere)))
+            .await
+            .fields(),
+        ["Idempotency-Key"]
+    );
 
     for (address, fields) in [
         (json!({}), vec!["line1", "city", "postal_code"]),
-        (json!({ "line1": "x", "city": "y", "postal_code": "!", "planet": "z" }), vec!["planet", "postal_code"]),
-        (json!({ "line1": 1, "city": "y", "postal_code": "10001" }), vec!["line1", "line1"]),
+        (
+            json!({ "line1": "x", "city": "y", "postal_code": "!", "planet": "z" }),
+            vec!["planet", "postal_code"],
+        ),
+        (
+            json!({ "line1": 1, "city": "y", "postal_code": "10001" }),
+            vec!["line1", "line1"],
+        ),
     ] {
-        let expected: Vec<_> = fields.iter().map(|field| format!("delivery_address.{field}")).collect();
-        assert_eq!(client.order("k-2", &a_delivery(Some(address))).await.fields(), expected);
+        let expected: Vec<_> = fields
+            .iter()
+            .map(|field| format!("delivery_address.{field}"))
+            .collect();
+        assert_eq!(
+            client
+                .order("k-2", &a_delivery(Some(address)))
+                .await
+                .fields(),
+            expected
+        );
     }
-    assert_eq!(client.order("k-2", &a_delivery(Some(json!("home")))).await.fields(), ["delivery_address"]);
+    assert_eq!(
+        client
+            .order("k-2", &a_delivery(Some(json!("home"))))
+            .await
+            .fields(),
+        ["delivery_address"]
+    );
     let mut pickup = an_espresso();
     pickup["delivery_address"] = home();
-    assert_eq!(client.order("k-2", &pickup).await.fields(), ["delivery_address"]);
+    assert_eq!(
+        client.order("k-2", &pickup).await.fields(),
+        ["delivery_address"]
+    );
 }
 
 #[tokio::test]
 async fn the_form_asks_where_to_deliver_and_staff_read_it() {
     let client = Client::new().await;
-    let cookie = submit(&client, "", "/cart/items", "product_id=espresso&quantity=1").await.cookie();
+    let cookie = submit(&client, "", "/cart/items", "product_id=espresso&quantity=1")
+        .await
+        .cookie();
     let form = |address: &str| {
         format!(
             "name=Ana&phone=%2B15550100123&email=ana%40example.com&order_type=delivery&payment_token=tok_ok\
@@ -167,11 +303,22 @@ async fn the_form_asks_where_to_deliver_and_staff_read_it() {
     let full = "&address_line1=12+Main+Street&address_city=New+York&address_postal_code=10001&address_note=Ring+twice";
     let placed = check_out(&client, &cookie, &form(full)).await;
     assert_eq!(placed.status, StatusCode::SEE_OTHER, "{}", placed.text);
-    let page = open(&client, &placed.cookie(), placed.header("location")).await.text;
-    assert!(page.contains("Delivery to 12 Main Street, New York 10001: as soon as it is ready."), "{page}");
+    let page = open(&client, &placed.cookie(), placed.header("location"))
+        .await
+        .text;
+    assert!(
+        page.contains("Delivery to 12 Main Street, New York 10001: as soon as it is ready."),
+        "{page}"
+    );
 
-    crate::times::confirmed(&client, |order: &mut Order| order.order_type = OrderType::Delivery).await;
+    crate::times::confirmed(&client, |order: &mut Order| {
+        order.order_type = OrderType::Delivery
+    })
+    .await;
     let staff = format!("staff={}", token("Ana", NOON + time::Duration::hours(1)));
     let board = open(&client, &staff, "/staff").await.text;
-    assert!(board.contains("12 Main Street") && board.contains("(ring twice)"), "{board}");
+    assert!(
+        board.contains("12 Main Street") && board.contains("(ring twice)"),
+        "{board}"
+    );
 }

@@ -23,7 +23,14 @@ pub async fn run(wiring: Wiring) -> anyhow::Result<()> {
         store: wiring.store,
         metrics: wiring.process.metrics.clone(),
     };
-    chassis::consume(inbox, &FULFILMENT, wiring.role.concurrency, Arc::new(handler), wiring.process).await;
+    chassis::consume(
+        inbox,
+        &FULFILMENT,
+        wiring.role.concurrency,
+        Arc::new(handler),
+        wiring.process,
+    )
+    .await;
     Ok(())
 }
 

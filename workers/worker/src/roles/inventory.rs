@@ -16,14 +16,26 @@ use crate::stream::{RecordHandler, follow};
 
 pub async fn run(wiring: Wiring) -> anyhow::Result<()> {
     let (stream, leases, products) = adapters(&wiring.aws, &wiring.config)?;
-    let watcher = Watcher { role: wiring.role, products, store: wiring.store, metrics: wiring.process.metrics.clone() };
+    let watcher = Watcher {
+        role: wiring.role,
+        products,
+        store: wiring.store,
+        metrics: wiring.process.metrics.clone(),
+    };
     follow(stream, leases, watcher, wiring.process).await;
     Ok(())
 }
 
-pub fn adapters(aws: &Aws, config: &Config) -> anyhow::Result<(DynamoStockStream, DynamoLeases, DynamoProducts)> {
+pub fn adapters(
+    aws: &Aws,
+    config: &Config,
+) -> anyhow::Result<(DynamoStockStream, DynamoLeases, DynamoProducts)> {
     let grants = &config.grants;
-    Ok((aws.stream(grants)?, aws.leases(grants)?, aws.products(grants)?))
+    Ok((
+        aws.stream(grants)?,
+        aws.leases(grants)?,
+        aws.products(grants)?,
+    ))
 }
 
 struct Watcher {
@@ -44,8 +56,17 @@ impl RecordHandler for Watcher {
 
     async fn rebuild(&self) -> Result<(), Unavailable> {
         self.metrics.count(Metric::StreamRebuilds, &[], 1);
-        let told = rebuild(&self.store, &self.products, &SystemSource, &maker(self.role)).await?;
-        tracing::warn!(told, "Records of the stream were lost; the whole table was read instead");
+        let told = rebuild(
+            &self.store,
+            &self.products,
+            &SystemSource,
+            &maker(self.role),
+        )
+        .await?;
+        tracing::warn!(
+            told,
+            "Records of the stream were lost; the whole table was read instead"
+        );
         Ok(())
     }
 }

@@ -1,4 +1,5 @@
-//! What a role does when the database refuses its login, and the one that is read again as well (ADR 0010, 0013).
+//! What a role does when the database refuses its login, and the one that is read again as well
+//! (ADR 0010, 0013).
 
 use std::time::Duration;
 
@@ -11,8 +12,9 @@ use crate::stores::Store;
 
 /// How often the login is tried. One more connection a minute and process is nothing to the server.
 const TRY_EVERY: Duration = Duration::from_secs(60);
-/// Within this, at a moment of chance, a role leaves: the tasks of a service must not all leave at once. Connections that
-/// are open go on meanwhile, and live for half an hour (sqlx, `PoolOptions::max_lifetime`).
+/// Within this, at a moment of chance, a role leaves: the tasks of a service must not all leave at
+/// once. Connections that are open go on meanwhile, and live for half an hour (sqlx,
+/// `PoolOptions::max_lifetime`).
 const LEAVE_WITHIN: Duration = Duration::from_secs(180);
 
 /// Tries the login until shutdown; once it is refused, begins the shutdown and gives the reason.
@@ -29,7 +31,9 @@ pub fn watch(store: Store, process: Process) -> JoinHandle<anyhow::Result<()>> {
     })
 }
 
-async fn until_refused<F: Future<Output = Result<(), ConnectError>>>(check: impl Fn() -> F) -> ConnectError {
+async fn until_refused<F: Future<Output = Result<(), ConnectError>>>(
+    check: impl Fn() -> F,
+) -> ConnectError {
     loop {
         tokio::time::sleep(TRY_EVERY).await;
         // That it cannot be reached is told by whoever needs it.
@@ -54,7 +58,10 @@ mod tests {
     use super::*;
 
     fn refused() -> ConnectError {
-        ConnectError::LoginRefused { user: "barista".to_owned(), why: "password authentication failed".to_owned() }
+        ConnectError::LoginRefused {
+            user: "barista".to_owned(),
+            why: "password authentication failed".to_owned(),
+        }
     }
 
     /// How many checks it takes to leave, and when.
@@ -72,7 +79,10 @@ mod tests {
     async fn a_role_leaves_when_its_login_stays_refused() {
         let (asked, after) = left_after(|_| Err(refused())).await;
         assert_eq!(asked, 2);
-        assert!(after >= TRY_EVERY && after <= TRY_EVERY + LEAVE_WITHIN + Duration::from_secs(1), "{after:?}");
+        assert!(
+            after >= TRY_EVERY && after <= TRY_EVERY + LEAVE_WITHIN + Duration::from_secs(1),
+            "{after:?}"
+        );
     }
 
     #[tokio::test(start_paused = true)]

@@ -25,7 +25,13 @@ use crate::words::{Words, Zones};
 const READ_ZONES_EVERY: Duration = Duration::from_secs(60);
 
 pub async fn run(wiring: Wiring) -> anyhow::Result<()> {
-    let Adapters { inbox, mailer, texter, email_enabled, sms_enabled } = adapters(&wiring.aws, &wiring.config)?;
+    let Adapters {
+        inbox,
+        mailer,
+        texter,
+        email_enabled,
+        sms_enabled,
+    } = adapters(&wiring.aws, &wiring.config)?;
     let zones = Zones::default();
     read_zones(&wiring.store, &zones).await;
     let words = Words {
@@ -44,9 +50,17 @@ pub async fn run(wiring: Wiring) -> anyhow::Result<()> {
         breakers: wiring.breakers,
         metrics: wiring.process.metrics.clone(),
     };
-    let reading = every(READ_ZONES_EVERY, &process, async || read_zones(&store, &zones).await);
+    let reading = every(READ_ZONES_EVERY, &process, async || {
+        read_zones(&store, &zones).await
+    });
     let (inbox, handler) = (Arc::new(inbox), Arc::new(handler));
-    let consuming = chassis::consume(inbox, &NOTIFICATIONS, wiring.role.concurrency, handler, wiring.process);
+    let consuming = chassis::consume(
+        inbox,
+        &NOTIFICATIONS,
+        wiring.role.concurrency,
+        handler,
+        wiring.process,
+    );
     tokio::join!(reading, consuming);
     Ok(())
 }
@@ -74,7 +88,9 @@ pub fn adapters(aws: &Aws, config: &Config) -> anyhow::Result<Adapters> {
 async fn read_zones(store: &Store, zones: &Zones) {
     match store.locations().await {
         Ok(shops) => zones.set(&shops),
-        Err(error) => tracing::warn!(%error, "The locations cannot be read; their time zones stay as they were"),
+        Err(error) => {
+            tracing::warn!(%error, "The locations cannot be read; their time zones stay as they were")
+        }
     }
 }
 
@@ -99,8 +115,16 @@ impl Handler for Herald {
             Ok(envelope) => envelope,
             Err(settlement) => return settlement,
         };
-        let switches = Switches { email: is_on(&self.email_enabled).await, sms: is_on(&self.sms_enabled).await };
-        let post = Post { mailer: &self.mailer, texter: &self.texter, composer: &self.words, switches };
+        let switches = Switches {
+            email: is_on(&self.email_enabled).await,
+            sms: is_on(&self.sms_enabled).await,
+        };
+        let post = Post {
+            mailer: &self.mailer,
+            texter: &self.texter,
+            composer: &self.words,
+            switches,
+        };
         let told = notify(&self.store, &post, &SystemSource, &envelope).await;
         for tried in &told.tried {
             let channel = tried.channel.code();
@@ -108,11 +132,13 @@ impl Handler for Herald {
                 None => {
                     self.metrics.count(Metric::NotificationsSent, &[channel], 1);
                     let delay = (SystemSource.now() - envelope.occurred_at).as_seconds_f64();
-                    self.metrics.observe(Metric::NotificationDelay, &[], delay.max(0.0));
+                    self.metrics
+                        .observe(Metric::NotificationDelay, &[], delay.max(0.0));
                 }
                 Some(why) => {
                     tracing::warn!(event_id = %envelope.event_id, channel, why, "A notice was not taken");
-                    self.metrics.count(Metric::NotificationsFailed, &[channel], 1);
+                    self.metrics
+                        .count(Metric::NotificationsFailed, &[channel], 1);
                 }
             }
         }

@@ -31,12 +31,22 @@ pub async fn run(wiring: Wiring) -> anyhow::Result<()> {
         breakers: wiring.breakers,
         metrics: wiring.process.metrics.clone(),
     };
-    chassis::consume(Arc::new(inbox), &ORDERS, wiring.role.concurrency, Arc::new(handler), wiring.process).await;
+    chassis::consume(
+        Arc::new(inbox),
+        &ORDERS,
+        wiring.role.concurrency,
+        Arc::new(handler),
+        wiring.process,
+    )
+    .await;
     Ok(())
 }
 
 pub fn adapters(aws: &Aws, config: &Config) -> anyhow::Result<(SqsInbox, DynamoStock)> {
-    Ok((aws.inbox(&config.grants, &ORDERS)?, aws.stock(&config.grants, ORDER_WORKER.slug)?))
+    Ok((
+        aws.inbox(&config.grants, &ORDERS)?,
+        aws.stock(&config.grants, ORDER_WORKER.slug)?,
+    ))
 }
 
 struct Saga {
@@ -60,17 +70,21 @@ impl Together {
 
     fn new(stock: DynamoStock) -> Together {
         let counters = stock.clone();
-        let moves = GroupCommit::start_lingering(Together::MAX, LINGER, move |moves: Vec<OrderMove>| {
-            let stock = counters.clone();
-            async move { stock.move_orders(&moves).await }
-        });
+        let moves =
+            GroupCommit::start_lingering(Together::MAX, LINGER, move |moves: Vec<OrderMove>| {
+                let stock = counters.clone();
+                async move { stock.move_orders(&moves).await }
+            });
         Together { moves, stock }
     }
 }
 
 impl Shelf for Together {
     async fn move_one(&self, one: OrderMove) -> Result<Moved, Unavailable> {
-        self.moves.submit(one).await.unwrap_or_else(|lost| Err(Unavailable::new("stock", lost)))
+        self.moves
+            .submit(one)
+            .await
+            .unwrap_or_else(|lost| Err(Unavailable::new("stock", lost)))
     }
 
     async fn give_back(&self, order_id: OrderId, now: Timestamp) -> Result<(), Unavailable> {
@@ -85,9 +99,18 @@ impl Handler for Saga {
             Err(settlement) => return settlement,
         };
         let maker = maker(self.role);
-        let handled = run_saga(&self.store, &self.applier, &self.shelf, &SystemSource, &maker, &envelope).await;
+        let handled = run_saga(
+            &self.store,
+            &self.applier,
+            &self.shelf,
+            &SystemSource,
+            &maker,
+            &envelope,
+        )
+        .await;
         if let Some((status, age)) = handled.reached {
-            self.metrics.count(Metric::OrdersReached, &[status.code()], 1);
+            self.metrics
+                .count(Metric::OrdersReached, &[status.code()], 1);
             if status == Status::Confirmed {
                 self.metrics.observe(Metric::ConfirmLatency, &[], age);
             }

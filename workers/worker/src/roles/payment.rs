@@ -47,13 +47,21 @@ pub async fn run(wiring: Wiring) -> anyhow::Result<()> {
         breakers: wiring.breakers,
         metrics: wiring.process.metrics.clone(),
     };
-    let consuming =
-        chassis::consume(Arc::new(inbox), &PAYMENTS, wiring.role.concurrency, Arc::new(handler), wiring.process);
+    let consuming = chassis::consume(
+        Arc::new(inbox),
+        &PAYMENTS,
+        wiring.role.concurrency,
+        Arc::new(handler),
+        wiring.process,
+    );
     tokio::join!(consuming, rotating);
     Ok(())
 }
 
-pub fn adapters(aws: &Aws, config: &Config) -> anyhow::Result<(SqsInbox, HttpGateway, RotatedSecret)> {
+pub fn adapters(
+    aws: &Aws,
+    config: &Config,
+) -> anyhow::Result<(SqsInbox, HttpGateway, RotatedSecret)> {
     config.grants.gateway()?;
     let api_key = aws.secret(config, &PAYMENT_API)?;
     let gateway = HttpGateway::new(&config.payment_url, api_key.at_start())?;
@@ -76,7 +84,15 @@ impl Handler for Cashier {
             Err(settlement) => return settlement,
         };
         let maker = maker(self.role);
-        let handled = pay(&self.store, &self.applier, &self.gateway, &SystemSource, &maker, &envelope).await;
+        let handled = pay(
+            &self.store,
+            &self.applier,
+            &self.gateway,
+            &SystemSource,
+            &maker,
+            &envelope,
+        )
+        .await;
         settle(handled, &PAYMENTS, &self.metrics)
     }
 

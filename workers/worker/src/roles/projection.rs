@@ -24,12 +24,22 @@ pub async fn run(wiring: Wiring) -> anyhow::Result<()> {
         views: Together::new(views),
         metrics: wiring.process.metrics.clone(),
     };
-    chassis::consume(Arc::new(inbox), &PROJECTIONS, wiring.role.concurrency, Arc::new(handler), wiring.process).await;
+    chassis::consume(
+        Arc::new(inbox),
+        &PROJECTIONS,
+        wiring.role.concurrency,
+        Arc::new(handler),
+        wiring.process,
+    )
+    .await;
     Ok(())
 }
 
 pub fn adapters(aws: &Aws, config: &Config) -> anyhow::Result<(SqsInbox, DynamoViews)> {
-    Ok((aws.inbox(&config.grants, &PROJECTIONS)?, aws.views(&config.grants)?))
+    Ok((
+        aws.inbox(&config.grants, &PROJECTIONS)?,
+        aws.views(&config.grants)?,
+    ))
 }
 
 struct Painter {
@@ -47,16 +57,23 @@ impl Together {
     const MAX: usize = 20;
 
     fn new(views: DynamoViews) -> Together {
-        Together(GroupCommit::start_lingering(Together::MAX, LINGER, move |some: Vec<OrderView>| {
-            let views = views.clone();
-            async move { views.show(&some).await }
-        }))
+        Together(GroupCommit::start_lingering(
+            Together::MAX,
+            LINGER,
+            move |some: Vec<OrderView>| {
+                let views = views.clone();
+                async move { views.show(&some).await }
+            },
+        ))
     }
 }
 
 impl Show for Together {
     async fn show_one(&self, view: OrderView) -> Result<(), Unavailable> {
-        self.0.submit(view).await.unwrap_or_else(|lost| Err(Unavailable::new("order view", lost)))
+        self.0
+            .submit(view)
+            .await
+            .unwrap_or_else(|lost| Err(Unavailable::new("order view", lost)))
     }
 }
 
@@ -66,7 +83,11 @@ impl Handler for Painter {
             Ok(envelope) => envelope,
             Err(settlement) => return settlement,
         };
-        settle(project(&self.store, &self.views, &envelope).await, &PROJECTIONS, &self.metrics)
+        settle(
+            project(&self.store, &self.views, &envelope).await,
+            &PROJECTIONS,
+            &self.metrics,
+        )
     }
 
     fn needs(&self) -> &[Breaker] {

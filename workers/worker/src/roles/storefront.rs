@@ -31,18 +31,34 @@ use crate::stores::{Carts, Store, SystemSource};
 /// Mostly from memory: the reader asks Parameter Store every half minute.
 const READ_PARAMETERS_EVERY: Duration = Duration::from_secs(5);
 
-/// From the end of one read to the next. A revoked staff token is refused by every storefront within two seconds: this, and a
-/// second for the read.
+/// From the end of one read to the next. A revoked staff token is refused by every storefront
+/// within two seconds: this, and a second for the read.
 const READ_REVOKED_EVERY: Duration = Duration::from_secs(1);
-const _: () = assert!(READ_REVOKED_EVERY.as_millis() <= 1_000, "no second is left for the read");
+const _: () = assert!(
+    READ_REVOKED_EVERY.as_millis() <= 1_000,
+    "no second is left for the read"
+);
 
 pub async fn run(wiring: Wiring) -> anyhow::Result<()> {
-    let Wiring { config, process, aws, store, breakers, .. } = wiring;
+    let Wiring {
+        config,
+        process,
+        aws,
+        store,
+        breakers,
+        ..
+    } = wiring;
     let [redis_url, redis_password] = [&config.redis_url, &config.redis_password]
         .map(|secret| secret.as_ref().map(|secret| secret.expose().as_str()));
     tokio::task::spawn_blocking(Phone::prepare);
-    let Adapters { stock, views, cache_renewal, max_queue_size, signing_key, webhook_secret } =
-        adapters(&aws, &config)?;
+    let Adapters {
+        stock,
+        views,
+        cache_renewal,
+        max_queue_size,
+        signing_key,
+        webhook_secret,
+    } = adapters(&aws, &config)?;
     let things = Things {
         store,
         stock,
@@ -53,10 +69,16 @@ pub async fn run(wiring: Wiring) -> anyhow::Result<()> {
     };
     let shops = Arc::new(Shops::new(Shop::default_shop()));
     // Without them nobody knows which tax is due: it becomes ready when it has read them once.
-    read_shops(&things.store, &shops).await.context("read the locations")?;
-    let pending_max = Arc::new(AtomicU64::new(MAX_QUEUE_SIZE.default.parse().unwrap_or(u64::MAX)));
+    read_shops(&things.store, &shops)
+        .await
+        .context("read the locations")?;
+    let pending_max = Arc::new(AtomicU64::new(
+        MAX_QUEUE_SIZE.default.parse().unwrap_or(u64::MAX),
+    ));
     let revoked = Revoked::default();
-    read_revoked(&things.store, &revoked).await.context("read the revoked staff tokens")?;
+    read_revoked(&things.store, &revoked)
+        .await
+        .context("read the revoked staff tokens")?;
     let signing_keys = Keys::new(signing_key.at_start().expose().clone());
     let webhook_secrets = Keys::new(webhook_secret.at_start().expose().clone());
     let settings = Settings {
@@ -68,7 +90,10 @@ pub async fn run(wiring: Wiring) -> anyhow::Result<()> {
         pending_max: pending_max.clone(),
         orders_per_minute: config.orders_per_minute,
         trusted_proxies: config.trusted_proxies,
-        mailbox: config.aws.is_local().then(|| Arc::new(aws.local_mailbox()) as Arc<dyn Mailbox>),
+        mailbox: config
+            .aws
+            .is_local()
+            .then(|| Arc::new(aws.local_mailbox()) as Arc<dyn Mailbox>),
         shutdown: process.shutdown.clone(),
         clock: Arc::new(|| SystemSource.now()),
     };
@@ -88,10 +113,15 @@ pub async fn run(wiring: Wiring) -> anyhow::Result<()> {
     tune().await;
     let tuning = every(READ_PARAMETERS_EVERY, &process, tune);
     let rotating = every(READ_SECRETS_EVERY, &process, async || {
-        for (secret, keys) in [(&signing_key, &signing_keys), (&webhook_secret, &webhook_secrets)] {
+        for (secret, keys) in [
+            (&signing_key, &signing_keys),
+            (&webhook_secret, &webhook_secrets),
+        ] {
             match secret.versions().await {
                 Ok(versions) => keys.set(versions),
-                Err(error) => tracing::warn!(error = %error, "A secret cannot be read again; the last one stands"),
+                Err(error) => {
+                    tracing::warn!(error = %error, "A secret cannot be read again; the last one stands")
+                }
             }
         }
     });
@@ -143,12 +173,19 @@ pub fn adapters(aws: &Aws, config: &Config) -> anyhow::Result<Adapters> {
 }
 
 /// # Errors
-/// When the database does not answer, or the location that this storefront serves is not among what can be read.
+/// When the database does not answer, or the location that this storefront serves is not among what
+/// can be read.
 async fn read_shops(store: &impl LocationStore, shops: &Shops) -> Result<(), Unavailable> {
     let all = store.locations().await?;
     let home = shops.home();
-    if !all.iter().any(|shop| shop.tenant_id == home.tenant_id && shop.location_id == home.location_id) {
-        let message = format!("{} has no usable row in the table locations", home.location_id);
+    if !all
+        .iter()
+        .any(|shop| shop.tenant_id == home.tenant_id && shop.location_id == home.location_id)
+    {
+        let message = format!(
+            "{} has no usable row in the table locations",
+            home.location_id
+        );
         return Err(Unavailable::new("locations", message));
     }
     shops.replace(all);
@@ -209,7 +246,10 @@ impl Ports for Things {
         match observation {
             Observation::Accepted => self.metrics.count(Metric::OrdersAccepted, &[], 1),
             Observation::Replayed => self.metrics.count(Metric::IdempotentReplays, &[], 1),
-            Observation::Security(event) => self.metrics.count(Metric::SecurityEvents, &[event.code()], 1),
+            Observation::Security(event) => {
+                self.metrics
+                    .count(Metric::SecurityEvents, &[event.code()], 1)
+            }
             Observation::Shed(why) => self.metrics.count(Metric::RequestsShed, &[why.code()], 1),
             Observation::Answered { status, took } => {
                 let class = match status / 100 {
@@ -218,7 +258,8 @@ impl Ports for Things {
                     _ => "failed",
                 };
                 self.metrics.count(Metric::HttpRequests, &[class], 1);
-                self.metrics.observe(Metric::HttpLatency, &[], took.as_secs_f64());
+                self.metrics
+                    .observe(Metric::HttpLatency, &[], took.as_secs_f64());
             }
         }
     }
@@ -234,17 +275,28 @@ mod tests {
     #[tokio::test]
     async fn another_location_s_refused_row_is_no_matter_and_the_own_one_s_is_an_error() {
         let (store, shops) = (MemoryOrders::default(), Shops::new(Shop::default_shop()));
-        let home = Shop { name: "Renamed".to_owned(), ..Shop::default_shop() };
+        let home = Shop {
+            name: "Renamed".to_owned(),
+            ..Shop::default_shop()
+        };
         let airport = LocationId::parse("airport").expect("an id");
-        let other = Shop { location_id: airport.clone(), ..Shop::default_shop() };
+        let other = Shop {
+            location_id: airport.clone(),
+            ..Shop::default_shop()
+        };
         store.set_locations(vec![other.clone(), home.clone()]);
         read_shops(&store, &shops).await.expect("both are there");
         // Left out by the store: `laws::locations`.
         store.set_locations(vec![home.clone()]);
-        read_shops(&store, &shops).await.expect("the own one is there");
+        read_shops(&store, &shops)
+            .await
+            .expect("the own one is there");
         assert!(shops.named(Some(&airport)).is_err() && shops.home().name == "Renamed");
         store.set_locations(vec![other]);
-        let told = read_shops(&store, &shops).await.expect_err("the own one is not").to_string();
+        let told = read_shops(&store, &shops)
+            .await
+            .expect_err("the own one is not")
+            .to_string();
         assert!(told.contains(home.location_id.as_str()), "{told}");
         assert_eq!(shops.home().name, "Renamed", "what was read last stands");
     }

@@ -7,7 +7,9 @@ use app::ports::stock::Stock as _;
 use app::use_cases::sweep::{Swept, sweep_holds, sweep_messages, sweep_orders};
 use app::use_cases::time_out::Timeouts;
 use contract::metric::Metric;
-use contract::parameter::{COLLECTION_TIMEOUT, PREPARATION_TIMEOUT, PROCESSING_TIMEOUT, UNCOLLECTED_TIMEOUT};
+use contract::parameter::{
+    COLLECTION_TIMEOUT, PREPARATION_TIMEOUT, PROCESSING_TIMEOUT, UNCOLLECTED_TIMEOUT,
+};
 use contract::role::SWEEPER;
 
 use super::{Wiring, every, maker};
@@ -23,15 +25,30 @@ const MESSAGES_EVERY: Duration = Duration::from_secs(3600);
 
 pub async fn run(wiring: Wiring) -> anyhow::Result<()> {
     let (stock, live_timeouts) = adapters(&wiring.aws, &wiring.config)?;
-    let Wiring { role, store, process, .. } = wiring;
+    let Wiring {
+        role,
+        store,
+        process,
+        ..
+    } = wiring;
     let orders = every(ORDERS_EVERY, &process, async || {
         let timeouts = live_timeouts.get().await;
         match sweep_orders(&store, &SystemSource, &maker(role), &timeouts).await {
             Ok(swept) => {
-                process.metrics.count(Metric::OrdersRedriven, &[], swept.asked_again);
-                process.metrics.count(Metric::OrdersOverdue, &[], swept.told);
+                process
+                    .metrics
+                    .count(Metric::OrdersRedriven, &[], swept.asked_again);
+                process
+                    .metrics
+                    .count(Metric::OrdersOverdue, &[], swept.told);
                 if swept.asked_again + swept.timed_out + swept.told + swept.closed > 0 {
-                    let Swept { asked_again, timed_out, told, closed, .. } = swept;
+                    let Swept {
+                        asked_again,
+                        timed_out,
+                        told,
+                        closed,
+                        ..
+                    } = swept;
                     tracing::info!(asked_again, timed_out, told, closed, "Swept overdue orders");
                 }
             }
@@ -40,17 +57,26 @@ pub async fn run(wiring: Wiring) -> anyhow::Result<()> {
     });
     let holds = every(HOLDS_EVERY, &process, async || {
         match sweep_holds(&store, &stock, &SystemSource).await {
-            Ok(swept) => process.metrics.count(Metric::ReservationsExpired, &[], swept.holds_released),
+            Ok(swept) => {
+                process
+                    .metrics
+                    .count(Metric::ReservationsExpired, &[], swept.holds_released)
+            }
             Err(error) => tracing::warn!(error = %error, "Cannot sweep holds"),
         }
         match stock.products().await {
             Ok(products) => {
-                let adrift: Vec<_> = products.iter().filter(|product| !product.counters.conserved()).collect();
+                let adrift: Vec<_> = products
+                    .iter()
+                    .filter(|product| !product.counters.conserved())
+                    .collect();
                 for product in &adrift {
                     let (product_id, counters) = (&product.product.product_id, product.counters);
                     tracing::error!(%product_id, ?counters, "The stock does not add up");
                 }
-                process.metrics.set(Metric::StockDrift, &[], adrift.len() as f64);
+                process
+                    .metrics
+                    .set(Metric::StockDrift, &[], adrift.len() as f64);
             }
             Err(error) => tracing::warn!(error = %error, "Cannot look at the stock"),
         }
@@ -70,9 +96,19 @@ pub async fn run(wiring: Wiring) -> anyhow::Result<()> {
 }
 
 pub fn adapters(aws: &Aws, config: &Config) -> anyhow::Result<(DynamoStock, LiveTimeouts)> {
-    let parameters = [&PROCESSING_TIMEOUT, &PREPARATION_TIMEOUT, &COLLECTION_TIMEOUT, &UNCOLLECTED_TIMEOUT];
+    let parameters = [
+        &PROCESSING_TIMEOUT,
+        &PREPARATION_TIMEOUT,
+        &COLLECTION_TIMEOUT,
+        &UNCOLLECTED_TIMEOUT,
+    ];
     let [processing, preparation, collection, uncollected] = aws.parameters(config, parameters)?;
-    let timeouts = LiveTimeouts { processing, preparation, collection, uncollected };
+    let timeouts = LiveTimeouts {
+        processing,
+        preparation,
+        collection,
+        uncollected,
+    };
     Ok((aws.stock(&config.grants, SWEEPER.slug)?, timeouts))
 }
 
@@ -98,5 +134,9 @@ impl LiveTimeouts {
 }
 
 async fn seconds(parameter: &LiveParameter, default: Duration) -> Duration {
-    parameter.get().await.parse::<u64>().map_or(default, Duration::from_secs)
+    parameter
+        .get()
+        .await
+        .parse::<u64>()
+        .map_or(default, Duration::from_secs)
 }

@@ -32,20 +32,33 @@ impl Shared {
     }
 
     fn shard(&self, id: &str, parent: Option<&str>, records: u32, closed: bool) {
-        let shard = Shard { id: id.to_owned(), parent: parent.map(str::to_owned) };
+        let shard = Shard {
+            id: id.to_owned(),
+            parent: parent.map(str::to_owned),
+        };
         self.with(|world| world.shards.push((shard, records, closed)));
     }
 }
 
 impl StockStream for Shared {
     async fn shards(&self) -> Result<Vec<Shard>, StreamError> {
-        Ok(self.with(|world| world.shards.iter().map(|(shard, _, _)| shard.clone()).collect()))
+        Ok(self.with(|world| {
+            world
+                .shards
+                .iter()
+                .map(|(shard, _, _)| shard.clone())
+                .collect()
+        }))
     }
 
     async fn open(&self, shard: &str, position: &Position) -> Result<String, StreamError> {
         let from = match position {
             Position::Oldest => 0,
-            Position::After(sequence) => sequence.rsplit('/').next().and_then(|n| n.parse().ok()).unwrap_or(0),
+            Position::After(sequence) => sequence
+                .rsplit('/')
+                .next()
+                .and_then(|n| n.parse().ok())
+                .unwrap_or(0),
         };
         Ok(format!("{shard}/{from}"))
     }
@@ -57,7 +70,11 @@ impl StockStream for Shared {
             if let Some(failure) = world.failures.pop() {
                 return Err(failure);
             }
-            let (_, records, closed) = world.shards.iter().find(|(shard, _, _)| shard.id == id).expect("a known shard");
+            let (_, records, closed) = world
+                .shards
+                .iter()
+                .find(|(shard, _, _)| shard.id == id)
+                .expect("a known shard");
             let page = (from + 1..=*records).take(2).map(|n| StockRecord {
                 sequence: format!("{id}/{n}"),
                 before: None,
@@ -67,7 +84,10 @@ impl StockStream for Shared {
             let page: Vec<_> = page.collect();
             let next = from + page.len() as u32;
             let ended = *closed && next >= *records;
-            Ok(Page { records: page, next: (!ended).then(|| format!("{id}/{next}")) })
+            Ok(Page {
+                records: page,
+                next: (!ended).then(|| format!("{id}/{next}")),
+            })
         })
     }
 }
@@ -77,10 +97,15 @@ impl LeaseStore for Shared {
         Ok(self.with(|world| world.leases.values().cloned().collect()))
     }
 
-    async fn write(&self, lease: &Lease, expected_counter: Option<i64>) -> Result<bool, Unavailable> {
+    async fn write(
+        &self,
+        lease: &Lease,
+        expected_counter: Option<i64>,
+    ) -> Result<bool, Unavailable> {
         Ok(self.with(|world| {
             world.lease_writes += 1;
-            let fits = world.leases.get(&lease.shard).map(|there| there.counter) == expected_counter;
+            let fits =
+                world.leases.get(&lease.shard).map(|there| there.counter) == expected_counter;
             if fits {
                 world.leases.insert(lease.shard.clone(), lease.clone());
             }
@@ -98,7 +123,10 @@ impl RecordHandler for Shared {
         };
         let slow = self.with(|world| world.slow);
         sleep(slow).await;
-        assert!(!self.with(|world| take(&mut world.panics)), "a defect of the handler");
+        assert!(
+            !self.with(|world| take(&mut world.panics)),
+            "a defect of the handler"
+        );
         if self.with(|world| take(&mut world.unavailable)) {
             return Err(Unavailable::new("orders", "down"));
         }
@@ -138,7 +166,10 @@ async fn a_parent_is_read_to_its_end_before_its_child() {
     world.shard("parent", None, 3, true);
     follow_for(&world, 5).await;
     let handled = world.with(|world| world.handled.clone());
-    assert_eq!(handled, ["parent/1", "parent/2", "parent/3", "child/1", "child/2"]);
+    assert_eq!(
+        handled,
+        ["parent/1", "parent/2", "parent/3", "child/1", "child/2"]
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -149,20 +180,36 @@ async fn who_starts_again_goes_on_after_the_checkpoint() {
     world.with(|world| world.shards[0].1 = 5);
     follow_for(&world, 5).await;
     let handled = world.with(|world| world.handled.clone());
-    assert_eq!(handled, ["a/1", "a/2", "a/3", "a/4", "a/5"], "nothing twice, nothing left out");
+    assert_eq!(
+        handled,
+        ["a/1", "a/2", "a/3", "a/4", "a/5"],
+        "nothing twice, nothing left out"
+    );
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_shard_of_another_is_left_alone_until_its_lease_stands_still() {
     let world = Shared::default();
     world.shard("a", None, 1, false);
-    let lease =
-        Lease { shard: "a".to_owned(), owner: "other".to_owned(), counter: 7, checkpoint: None, finished: false };
+    let lease = Lease {
+        shard: "a".to_owned(),
+        owner: "other".to_owned(),
+        counter: 7,
+        checkpoint: None,
+        finished: false,
+    };
     world.with(|world| world.leases.insert("a".to_owned(), lease));
     follow_for(&world, 8).await;
-    assert!(world.with(|world| world.handled.is_empty()), "it was somebody else's");
+    assert!(
+        world.with(|world| world.handled.is_empty()),
+        "it was somebody else's"
+    );
     follow_for(&world, 40).await;
-    assert_eq!(world.with(|world| world.handled.clone()), ["a/1"], "it was taken over");
+    assert_eq!(
+        world.with(|world| world.handled.clone()),
+        ["a/1"],
+        "it was taken over"
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -172,7 +219,11 @@ async fn an_expired_iterator_costs_nothing_and_lost_records_cost_a_look_at_the_t
     world.with(|world| world.failures = vec![StreamError::Trimmed, StreamError::IteratorExpired]);
     follow_for(&world, 5).await;
     world.with(|world| {
-        assert_eq!((world.handled.len(), world.rebuilt), (2, 2), "once at first sight, once for the loss")
+        assert_eq!(
+            (world.handled.len(), world.rebuilt),
+            (2, 2),
+            "once at first sight, once for the loss"
+        )
     });
 }
 
@@ -185,7 +236,10 @@ async fn leases_of_a_stream_that_is_gone_mean_that_records_were_lost() {
     world.shard("new", None, 1, false);
     follow_for(&world, 3).await;
     world.with(|world| {
-        assert_eq!((world.handled.clone(), world.rebuilt), (vec!["old/1".to_owned(), "new/1".to_owned()], 2))
+        assert_eq!(
+            (world.handled.clone(), world.rebuilt),
+            (vec!["old/1".to_owned(), "new/1".to_owned()], 2)
+        )
     });
 }
 
@@ -205,7 +259,11 @@ async fn a_page_of_slow_records_does_not_cost_the_lease() {
     });
     let (first, ()) = tokio::join!(first, second);
     first.expect("it ends by itself");
-    assert_eq!(world.with(|world| world.handled.clone()), numbers(1..=6), "each once, by the one that began");
+    assert_eq!(
+        world.with(|world| world.handled.clone()),
+        numbers(1..=6),
+        "each once, by the one that began"
+    );
 }
 
 async fn follow_for_owned(world: Shared, seconds: u64) {
@@ -219,7 +277,10 @@ async fn a_stop_comes_between_two_records_and_says_how_far_it_got() {
     world.with(|world| world.slow = Duration::from_millis(700));
     let begun = Instant::now();
     follow_for(&world, 3).await;
-    assert!(begun.elapsed() < Duration::from_secs(4), "it does not finish the shard first");
+    assert!(
+        begun.elapsed() < Duration::from_secs(4),
+        "it does not finish the shard first"
+    );
     let (handled, lease) = world.with(|world| (world.handled.clone(), world.leases["a"].clone()));
     assert_eq!(lease.checkpoint.as_ref(), handled.last());
     assert_eq!(lease.owner, "", "the next one need not wait");
@@ -240,9 +301,20 @@ async fn what_a_killed_worker_had_in_hand_is_done_again_and_nothing_is_left_out(
     let mut distinct = handled.clone();
     distinct.dedup();
     let again = handled.len() - 40;
-    assert!(again <= 5, "a second's worth is done again, {again} records after {done}");
-    assert!(numbers(1..=40).iter().all(|number| handled.contains(number)), "{handled:?}");
-    assert!(begun.elapsed() < Duration::from_secs(60), "a fault is recovered from within a minute");
+    assert!(
+        again <= 5,
+        "a second's worth is done again, {again} records after {done}"
+    );
+    assert!(
+        numbers(1..=40)
+            .iter()
+            .all(|number| handled.contains(number)),
+        "{handled:?}"
+    );
+    assert!(
+        begun.elapsed() < Duration::from_secs(60),
+        "a fault is recovered from within a minute"
+    );
 }
 
 /// One shard, read in this very task, so that dropping it is a kill.
@@ -254,7 +326,10 @@ async fn follow_alone(world: Shared) {
         owner: "killed".to_owned(),
         process: process(),
     };
-    let taken = follower.to_take(&HashSet::new(), &mut HashMap::new()).await.expect("taken");
+    let taken = follower
+        .to_take(&HashSet::new(), &mut HashMap::new())
+        .await
+        .expect("taken");
     for lease in taken {
         follower.read_shard(lease).await;
     }
@@ -266,7 +341,11 @@ async fn a_record_that_cannot_be_handled_now_holds_up_those_behind_it() {
     world.shard("a", None, 5, false);
     world.with(|world| world.unavailable = ("a/2".to_owned(), 7));
     follow_for(&world, 20).await;
-    assert_eq!(world.with(|world| world.handled.clone()), numbers(1..=5), "each once and in order");
+    assert_eq!(
+        world.with(|world| world.handled.clone()),
+        numbers(1..=5),
+        "each once and in order"
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -276,7 +355,11 @@ async fn a_reader_that_breaks_off_is_started_again() {
     world.with(|world| world.panics = ("a/4".to_owned(), 1));
     follow_for(&world, 10).await;
     let handled = world.with(|world| world.handled.clone());
-    assert_eq!(handled.last().map(String::as_str), Some("a/5"), "{handled:?}");
+    assert_eq!(
+        handled.last().map(String::as_str),
+        Some("a/5"),
+        "{handled:?}"
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -286,7 +369,8 @@ async fn a_shard_that_was_lost_before_its_end_costs_a_look_at_the_table() {
     world.shard("parent", None, 3, false);
     follow_for(&world, 3).await;
     let before = world.with(|world| world.rebuilt);
-    // A day later: the parent is trimmed, unread to its end, and its child is there; the other shard still is.
+    // A day later: the parent is trimmed, unread to its end, and its child is there; the other
+    // shard still is.
     world.with(|world| world.shards.retain(|(shard, _, _)| shard.id != "parent"));
     world.shard("child", Some("parent"), 2, false);
     follow_for(&world, 3).await;
@@ -305,7 +389,11 @@ async fn a_shard_that_is_gone_is_not_asked_for_without_end() {
     world.with(|world| world.failures = vec![StreamError::Trimmed; 6]);
     follow_for(&world, 35).await;
     world.with(|world| {
-        assert!(world.rebuilt <= 5, "{} looks at the table in 35 s", world.rebuilt);
+        assert!(
+            world.rebuilt <= 5,
+            "{} looks at the table in 35 s",
+            world.rebuilt
+        );
         assert_eq!(world.handled, numbers(1..=2));
     });
 }

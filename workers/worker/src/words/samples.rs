@@ -26,12 +26,15 @@ impl Sample {
     pub fn of(kind: NoticeKind) -> Sample {
         let (status, reason) = match kind {
             NoticeKind::OrderCancelled => (Status::Cancelled, Some("cancelled by the customer")),
-            NoticeKind::OrderFailed => (Status::Failed, Some("payment declined: insufficient_funds")),
+            NoticeKind::OrderFailed => {
+                (Status::Failed, Some("payment declined: insufficient_funds"))
+            }
             NoticeKind::OrderReady | NoticeKind::OrderWaiting => (Status::Ready, None),
             NoticeKind::OrderShipped => (Status::Completed, None),
-            NoticeKind::OrderConfirmed | NoticeKind::OrderOverdue | NoticeKind::StockLow | NoticeKind::StockOut => {
-                (Status::Confirmed, None)
-            }
+            NoticeKind::OrderConfirmed
+            | NoticeKind::OrderOverdue
+            | NoticeKind::StockLow
+            | NoticeKind::StockOut => (Status::Confirmed, None),
         };
         let mut stored = order();
         stored.order.status = status;
@@ -41,14 +44,30 @@ impl Sample {
 
     pub fn news(&self) -> News<'_> {
         let total = self.stored.order.totals.total;
-        let of_order = |status, charged| News::Order { stored: &self.stored, status, charged };
-        let of_stock = |level, available| News::Stock { name: "Almond tart", level, available, low_stock_threshold: 5 };
+        let of_order = |status, charged| News::Order {
+            stored: &self.stored,
+            status,
+            charged,
+        };
+        let of_stock = |level, available| News::Stock {
+            name: "Almond tart",
+            level,
+            available,
+            low_stock_threshold: 5,
+        };
         match self.kind {
             NoticeKind::OrderConfirmed => of_order(Status::Confirmed, Charged::Nothing),
             NoticeKind::OrderReady => of_order(Status::Ready, Charged::Nothing),
-            NoticeKind::OrderShipped => News::Shipped { stored: &self.stored, tracking_number: "BH8000000000000047" },
-            NoticeKind::OrderWaiting => News::Waiting { stored: &self.stored },
-            NoticeKind::OrderOverdue => News::Overdue { stored: &self.stored },
+            NoticeKind::OrderShipped => News::Shipped {
+                stored: &self.stored,
+                tracking_number: "BH8000000000000047",
+            },
+            NoticeKind::OrderWaiting => News::Waiting {
+                stored: &self.stored,
+            },
+            NoticeKind::OrderOverdue => News::Overdue {
+                stored: &self.stored,
+            },
             NoticeKind::OrderCancelled => of_order(Status::Cancelled, Charged::Refunded(total)),
             NoticeKind::OrderFailed => of_order(Status::Failed, Charged::Nothing),
             NoticeKind::StockLow => of_stock(StockLevel::Low, 4),
@@ -67,7 +86,10 @@ fn order() -> StoredOrder {
             unit_price: Money::new(minor, shop.currency),
         })
     };
-    let items = [item("flat-white", "Flat white", 2, 420), item("almond-tart", "Almond tart", 1, 390)];
+    let items = [
+        item("flat-white", "Flat white", 2, 420),
+        item("almond-tart", "Almond tart", 1, 390),
+    ];
     let items: Vec<Item> = items.into_iter().flatten().collect();
     let nothing = Money::zero(shop.currency);
     let totals = Totals::of(&items, shop.tax);
@@ -84,14 +106,22 @@ fn order() -> StoredOrder {
                 phone: "+15550100123".to_owned(),
                 phone_extension: None,
                 email: "ana@example.com".to_owned(),
-                notify: Preferences { email: true, sms: true },
+                notify: Preferences {
+                    email: true,
+                    sms: true,
+                },
             },
             special_instructions: "Oat milk, please".to_owned(),
             delivery_address: None,
             // Half an hour after it was placed, in New York.
             pickup_at: Some(placed_at + time::Duration::minutes(30)),
             items,
-            totals: totals.unwrap_or(Totals { subtotal: nothing, rate: shop.tax, tax: nothing, total: nothing }),
+            totals: totals.unwrap_or(Totals {
+                subtotal: nothing,
+                rate: shop.tax,
+                tax: nothing,
+                total: nothing,
+            }),
             state: State::Confirmed,
             status: Status::Confirmed,
             version: 2,

@@ -42,7 +42,13 @@ fn sample_with(kind: &str, change: impl FnOnce(&mut StoredOrder)) -> Sample {
 fn every_mail_reads_as_it_did() {
     for kind in NoticeKind::ALL.map(NoticeKind::code) {
         let mail = mail(&sample(kind));
-        assert_snapshot!(format!("{kind}.txt"), format!("To: {}\nSubject: {}\n\n{}", mail.to, mail.subject, mail.text));
+        assert_snapshot!(
+            format!("{kind}.txt"),
+            format!(
+                "To: {}\nSubject: {}\n\n{}",
+                mail.to, mail.subject, mail.text
+            )
+        );
         assert_snapshot!(format!("{kind}.html"), mail.html);
     }
 }
@@ -51,11 +57,16 @@ fn every_mail_reads_as_it_did() {
 fn every_text_reads_as_it_did_and_is_one_message() {
     let mut all = String::new();
     for kind in NoticeKind::ALL.map(NoticeKind::code) {
-        let Some(text) = text(&sample(kind)) else { continue };
+        let Some(text) = text(&sample(kind)) else {
+            continue;
+        };
         let septets = gsm::septets(&text.body).expect("the letters of phones");
         assert!(septets <= gsm::SEPTETS_MAX, "{kind}: {septets}");
         assert!(text.body.contains("A-047"), "{kind}: which order?");
-        all.push_str(&format!("{kind} to {} ({septets})\n{}\n\n", text.to, text.body));
+        all.push_str(&format!(
+            "{kind} to {} ({septets})\n{}\n\n",
+            text.to, text.body
+        ));
     }
     assert_snapshot!("texts", all);
 }
@@ -70,11 +81,26 @@ fn a_sample_is_of_its_kind() {
 
 #[test]
 fn a_long_address_of_the_shop_costs_the_link_and_not_the_number() {
-    let words = Words { public_url: format!("https://{}.example", "a".repeat(120)), ..words() };
-    for kind in ["order_confirmed", "order_ready", "order_shipped", "order_waiting", "order_cancelled", "order_failed"]
-    {
-        let text = words.text(&sample(kind).news(), String::new()).expect("a text").body;
-        assert!(gsm::fits(&text) && text.contains("A-047") && !text.contains("https"), "{text}");
+    let words = Words {
+        public_url: format!("https://{}.example", "a".repeat(120)),
+        ..words()
+    };
+    for kind in [
+        "order_confirmed",
+        "order_ready",
+        "order_shipped",
+        "order_waiting",
+        "order_cancelled",
+        "order_failed",
+    ] {
+        let text = words
+            .text(&sample(kind).news(), String::new())
+            .expect("a text")
+            .body;
+        assert!(
+            gsm::fits(&text) && text.contains("A-047") && !text.contains("https"),
+            "{text}"
+        );
     }
 }
 
@@ -88,13 +114,25 @@ fn what_a_customer_wrote_is_words_and_nothing_else() {
             stored.order.items[0].name = name.to_owned();
         });
         let mail = mail(&hostile);
-        assert!(!mail.html.contains("<script") && !mail.html.contains(name), "{kind}: {}", mail.html);
-        assert!(!mail.subject.contains(['\r', '\n', '<']), "{kind}: {}", mail.subject);
-        assert!(text(&hostile).is_none_or(|text| !text.body.contains("script")), "{kind}");
+        assert!(
+            !mail.html.contains("<script") && !mail.html.contains(name),
+            "{kind}: {}",
+            mail.html
+        );
+        assert!(
+            !mail.subject.contains(['\r', '\n', '<']),
+            "{kind}: {}",
+            mail.subject
+        );
+        assert!(
+            text(&hostile).is_none_or(|text| !text.body.contains("script")),
+            "{kind}"
+        );
     }
 }
 
-/// Whoever orders for somebody else chooses the address and the name: neither may be a link in a mail of ours.
+/// Whoever orders for somebody else chooses the address and the name: neither may be a link in a
+/// mail of ours.
 #[test]
 fn nothing_that_a_customer_typed_is_a_link() {
     for kind in NoticeKind::ALL.map(NoticeKind::code) {
@@ -104,22 +142,38 @@ fn nothing_that_a_customer_typed_is_a_link() {
         });
         let mail = mail(&hostile);
         for text in [&mail.text, &mail.html, &mail.subject] {
-            assert!(!text.contains("win.example.com") && !text.contains("boss@example.org"), "{kind}: {text}");
+            assert!(
+                !text.contains("win.example.com") && !text.contains("boss@example.org"),
+                "{kind}: {text}"
+            );
         }
     }
-    let named = sample_with("order_ready", |stored| stored.order.customer.name = "win.example.com".to_owned());
-    assert!(mail(&named).text.contains("win[.]example[.]com"), "it can still be read");
+    let named = sample_with("order_ready", |stored| {
+        stored.order.customer.name = "win.example.com".to_owned()
+    });
+    assert!(
+        mail(&named).text.contains("win[.]example[.]com"),
+        "it can still be read"
+    );
 }
 
-/// The name of a product comes from a supplier's list, and into messages that wait since before it was cleaned.
+/// The name of a product comes from a supplier's list, and into messages that wait since before it
+/// was cleaned.
 #[test]
 fn a_product_s_name_neither_turns_a_subject_around_nor_ends_its_line() {
-    let news =
-        News::Stock { name: "Latte\u{202e}\r\nBcc: x", level: StockLevel::Out, available: 0, low_stock_threshold: 5 };
+    let news = News::Stock {
+        name: "Latte\u{202e}\r\nBcc: x",
+        level: StockLevel::Out,
+        available: 0,
+        low_stock_threshold: 5,
+    };
     let mail = words().mail(&news, "sample".to_owned());
     assert_eq!(mail.subject, "Sold out: Latte Bcc: x");
     for text in [mail.text, mail.html] {
-        assert!(text.contains("Latte Bcc: x") && !text.contains('\u{202e}'), "{text}");
+        assert!(
+            text.contains("Latte Bcc: x") && !text.contains('\u{202e}'),
+            "{text}"
+        );
     }
 }
 
@@ -132,28 +186,48 @@ fn no_line_of_a_mail_is_too_long_to_be_sent() {
             stored.order.reason = Some("x".repeat(300));
         });
         let mail = mail(&longest);
-        for line in mail.html.lines().chain(mail.text.lines()).chain([mail.subject.as_str()]) {
-            assert!(line.len() <= LINE_MAX, "{kind}: a line of {} octets", line.len());
+        for line in mail
+            .html
+            .lines()
+            .chain(mail.text.lines())
+            .chain([mail.subject.as_str()])
+        {
+            assert!(
+                line.len() <= LINE_MAX,
+                "{kind}: a line of {} octets",
+                line.len()
+            );
         }
     }
 }
 
-/// Codes of the gateway and notes of staff are for the timeline; and who was not charged is not told of a refund.
+/// Codes of the gateway and notes of staff are for the timeline; and who was not charged is not
+/// told of a refund.
 #[test]
 fn mails_and_texts_speak_to_customers() {
     let said = |sample: &Sample| {
         let mail = mail(sample);
-        [mail.text, mail.html, text(sample).map(|text| text.body).unwrap_or_default()]
+        [
+            mail.text,
+            mail.html,
+            text(sample).map(|text| text.body).unwrap_or_default(),
+        ]
     };
     for said in said(&sample("order_failed")) {
-        assert!(!said.contains("insufficient_funds") && !said.contains("refund"), "{said}");
+        assert!(
+            !said.contains("insufficient_funds") && !said.contains("refund"),
+            "{said}"
+        );
         assert!(said.contains("Your card was not charged."), "{said}");
     }
     let noted = sample_with("order_cancelled", |stored| {
         stored.order.reason = Some("cancelled by staff: he shouted at Ben again".to_owned());
     });
     for said in said(&noted) {
-        assert!(!said.contains("shouted") && said.contains("refunded $"), "{said}");
+        assert!(
+            !said.contains("shouted") && said.contains("refunded $"),
+            "{said}"
+        );
     }
 }
 
@@ -166,25 +240,43 @@ fn a_pickup_time_is_told_with_its_day_on_the_clock_of_the_shop() {
     let body = text(&sample("order_confirmed")).expect("a text").body;
     assert!(body.contains("confirmed for Sun 1 Mar, 4:00 am."), "{body}");
     // The link leads to the time: where both do not fit into one message, the link stays.
-    let longer = Words { public_url: "https://orders.main-street.brewhaven.example".to_owned(), ..words() };
-    let body = longer.text(&sample("order_confirmed").news(), String::new()).expect("a text").body;
+    let longer = Words {
+        public_url: "https://orders.main-street.brewhaven.example".to_owned(),
+        ..words()
+    };
+    let body = longer
+        .text(&sample("order_confirmed").news(), String::new())
+        .expect("a text")
+        .body;
     assert!(body.contains("https://") && !body.contains("Mar"), "{body}");
     let at_once = sample_with("order_confirmed", |stored| stored.order.pickup_at = None);
     assert!(!mail(&at_once).text.contains("Pickup"));
     // An unknown place says which clock it means.
-    let unread = Words { zones: Zones::default(), ..words() };
-    assert!(unread.mail(&sample("order_confirmed").news(), String::new()).text.contains("9:00 am UTC"));
+    let unread = Words {
+        zones: Zones::default(),
+        ..words()
+    };
+    assert!(
+        unread
+            .mail(&sample("order_confirmed").news(), String::new())
+            .text
+            .contains("9:00 am UTC")
+    );
 }
 
 #[test]
 fn a_number_without_its_country_is_not_texted() {
-    let local = sample_with("order_ready", |stored| stored.order.customer.phone = "555 010 0123".to_owned());
+    let local = sample_with("order_ready", |stored| {
+        stored.order.customer.phone = "555 010 0123".to_owned()
+    });
     assert_eq!(text(&local), None);
 }
 
 #[test]
 fn what_is_brought_does_not_wait_at_the_counter() {
-    let brought = sample_with("order_ready", |stored| stored.order.order_type = OrderType::Delivery);
+    let brought = sample_with("order_ready", |stored| {
+        stored.order.order_type = OrderType::Delivery
+    });
     assert!(!mail(&brought).text.contains("counter"));
     assert!(!text(&brought).expect("a text").body.contains("counter"));
 }

@@ -1,5 +1,5 @@
-//! The words of each text message. What customers and staff wrote is in none: it may have letters that phones have not.
-//! The order's number stands at the beginning of each.
+//! The words of each text message. What customers and staff wrote is in none: it may have letters
+//! that phones have not. The order's number stands at the beginning of each.
 
 use app::use_cases::for_customers::Charged;
 use domain::gsm;
@@ -14,23 +14,41 @@ pub fn of_status(order: &Order, status: Status, charged: Charged, when: Option<&
             None => format!("Brew Haven: order {number} is confirmed."),
         },
         Status::Ready => match order.order_type {
-            OrderType::Pickup | OrderType::DineIn => format!("Brew Haven: order {number} is ready at the counter."),
-            OrderType::Delivery => format!("Brew Haven: order {number} is ready and about to be brought to you."),
+            OrderType::Pickup | OrderType::DineIn => {
+                format!("Brew Haven: order {number} is ready at the counter.")
+            }
+            OrderType::Delivery => {
+                format!("Brew Haven: order {number} is ready and about to be brought to you.")
+            }
         },
         Status::Cancelled => {
-            format!("Brew Haven: order {number} was cancelled. {}", charged.sentence())
+            format!(
+                "Brew Haven: order {number} was cancelled. {}",
+                charged.sentence()
+            )
         }
-        Status::Failed => format!("Brew Haven: order {number} could not be made, sorry. {}", charged.sentence()),
-        Status::Pending | Status::Preparing | Status::Completed => format!("Brew Haven: about order {number}."),
+        Status::Failed => format!(
+            "Brew Haven: order {number} could not be made, sorry. {}",
+            charged.sentence()
+        ),
+        Status::Pending | Status::Preparing | Status::Completed => {
+            format!("Brew Haven: about order {number}.")
+        }
     }
 }
 
 pub fn shipped(order: &Order, tracking_number: &str) -> String {
-    format!("Brew Haven: order {} is on its way, tracking number {tracking_number}.", order.order_number)
+    format!(
+        "Brew Haven: order {} is on its way, tracking number {tracking_number}.",
+        order.order_number
+    )
 }
 
 pub fn waiting(order: &Order) -> String {
-    format!("Brew Haven: order {} waits for you at the counter. We keep it for a while.", order.order_number)
+    format!(
+        "Brew Haven: order {} waits for you at the counter. We keep it for a while.",
+        order.order_number
+    )
 }
 
 /// One message's worth: the link is left out where it does not fit.

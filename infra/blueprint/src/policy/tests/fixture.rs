@@ -1,5 +1,5 @@
-//! A stack without a fault, of what the platform has none of or has only with a waiver: so that the rules about it are
-//! shown to work before somebody needs it.
+//! A stack without a fault, of what the platform has none of or has only with a waiver: so that the
+//! rules about it are shown to work before somebody needs it.
 
 use serde_json::{Value, json};
 
@@ -42,7 +42,9 @@ pub fn stack() -> Stack {
 const KEY: &str = "arn:aws:kms:us-east-1:111122223333:key/1234abcd-12ab-34cd-56ef-1234567890ab";
 
 fn tags() -> Value {
-    Environment::named("prod").map(|environment| environment.tags()).unwrap_or_default()
+    Environment::named("prod")
+        .map(|environment| environment.tags())
+        .unwrap_or_default()
 }
 
 fn delivery() -> Value {

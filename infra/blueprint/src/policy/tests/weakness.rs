@@ -17,8 +17,9 @@ pub struct Weakness {
 }
 
 enum Step {
-    /// A property has another value. Paths are JSON pointers below `Properties`, or with a `/` in front below the
-    /// resource; `Name=rate` is that element of a list whose `Name` is `rate`, and `-` one more element.
+    /// A property has another value. Paths are JSON pointers below `Properties`, or with a `/` in
+    /// front below the resource; `Name=rate` is that element of a list whose `Name` is `rate`, and
+    /// `-` one more element.
     Set(&'static str, Value),
     /// A property is not there.
     Take(&'static str),
@@ -31,11 +32,21 @@ enum Step {
 }
 
 fn weakness(rule: &'static str, of: &'static str, step: Step) -> Weakness {
-    Weakness { rule, of, steps: vec![step], everywhere: false }
+    Weakness {
+        rule,
+        of,
+        steps: vec![step],
+        everywhere: false,
+    }
 }
 
 /// A property has another value.
-pub fn set(rule: &'static str, of: &'static str, path: &'static str, value: impl Into<Value>) -> Weakness {
+pub fn set(
+    rule: &'static str,
+    of: &'static str,
+    path: &'static str,
+    value: impl Into<Value>,
+) -> Weakness {
     weakness(rule, of, Step::Set(path, value.into()))
 }
 
@@ -50,12 +61,22 @@ pub fn away(rule: &'static str, of: &'static str) -> Weakness {
 }
 
 /// Beside the resource there is another one.
-pub fn beside(rule: &'static str, of: &'static str, kind: &'static str, properties: Value) -> Weakness {
+pub fn beside(
+    rule: &'static str,
+    of: &'static str,
+    kind: &'static str,
+    properties: Value,
+) -> Weakness {
     weakness(rule, of, Step::Beside(kind, properties))
 }
 
 /// The template of the resource has something more.
-pub fn in_template(rule: &'static str, of: &'static str, key: &'static str, value: Value) -> Weakness {
+pub fn in_template(
+    rule: &'static str,
+    of: &'static str,
+    key: &'static str,
+    value: Value,
+) -> Weakness {
     weakness(rule, of, Step::Template(key, value))
 }
 
@@ -67,7 +88,10 @@ impl Weakness {
     }
 
     pub fn everywhere(self) -> Weakness {
-        Weakness { everywhere: true, ..self }
+        Weakness {
+            everywhere: true,
+            ..self
+        }
     }
 
     /// The stacks with the weakness, and which of them has it.
@@ -78,7 +102,11 @@ impl Weakness {
             let mut planted = false;
             for id in self.candidates(stack) {
                 let mut changed = template.clone();
-                match self.steps.iter().try_for_each(|step| step.plant(&mut changed, id)) {
+                match self
+                    .steps
+                    .iter()
+                    .try_for_each(|step| step.plant(&mut changed, id))
+                {
                     Ok(()) => (template, planted) = (changed, true),
                     Err(error) => misfit = error,
                 }
@@ -98,12 +126,24 @@ impl Weakness {
     /// The resources that it can be planted in: those that do not waive the rule.
     fn candidates<'a>(&self, stack: &'a Stack) -> impl Iterator<Item = &'a str> {
         let (kind, within) = self.of.split_once(' ').unwrap_or((self.of, ""));
-        let resources = stack.template["Resources"].as_object().into_iter().flatten();
+        let resources = stack.template["Resources"]
+            .as_object()
+            .into_iter()
+            .flatten();
         let fits = move |(id, resource): &(&String, &Value)| {
-            let waived = resource["Metadata"]["haven"]["waive"].as_array().into_iter().flatten();
-            resource["Type"] == kind && id.contains(within) && !waived.into_iter().any(|it| it["rule"] == self.rule)
+            let waived = resource["Metadata"]["haven"]["waive"]
+                .as_array()
+                .into_iter()
+                .flatten();
+            resource["Type"] == kind
+                && id.contains(within)
+                && !waived.into_iter().any(|it| it["rule"] == self.rule)
         };
-        resources.filter(fits).map(|(id, _)| id.as_str()).collect::<Vec<_>>().into_iter()
+        resources
+            .filter(fits)
+            .map(|(id, _)| id.as_str())
+            .collect::<Vec<_>>()
+            .into_iter()
     }
 }
 
@@ -129,7 +169,8 @@ impl Step {
         match self {
             Step::Set(path, value) => {
                 let (parent, last) = split(path);
-                let parent = find(&mut template["Resources"][id], &parent).ok_or_else(|| nowhere(path))?;
+                let parent =
+                    find(&mut template["Resources"][id], &parent).ok_or_else(|| nowhere(path))?;
                 if let Some(there) = child(parent, last) {
                     if there == value {
                         return Err(format!("{id} has {path} as it is"));
@@ -137,7 +178,9 @@ impl Step {
                     *there = value.clone();
                 } else {
                     match parent {
-                        Value::Object(object) => drop(object.insert(last.to_owned(), value.clone())),
+                        Value::Object(object) => {
+                            drop(object.insert(last.to_owned(), value.clone()))
+                        }
                         Value::Array(list) if last == "-" => list.push(value.clone()),
                         _ => return Err(nowhere(path)),
                     }
@@ -145,11 +188,14 @@ impl Step {
             }
             Step::Take(path) => {
                 let (parent, last) = split(path);
-                let parent = find(&mut template["Resources"][id], &parent).ok_or_else(|| nowhere(path))?;
+                let parent =
+                    find(&mut template["Resources"][id], &parent).ok_or_else(|| nowhere(path))?;
                 let place = parent.as_array().and_then(|list| place(list, last));
                 match (parent, place) {
                     (Value::Array(list), Some(place)) => drop(list.remove(place)),
-                    (Value::Object(object), _) => drop(object.remove(last).ok_or_else(|| nowhere(path))?),
+                    (Value::Object(object), _) => {
+                        drop(object.remove(last).ok_or_else(|| nowhere(path))?)
+                    }
                     _ => return Err(nowhere(path)),
                 }
             }
@@ -160,7 +206,8 @@ impl Step {
                     .ok_or("gone before")?;
             }
             Step::Beside(kind, properties) => {
-                template["Resources"]["Planted"] = json!({ "Type": kind, "Properties": properties });
+                template["Resources"]["Planted"] =
+                    json!({ "Type": kind, "Properties": properties });
             }
             Step::Template(key, value) => template[*key] = value.clone(),
         }
@@ -172,14 +219,17 @@ impl Step {
 fn split(path: &str) -> (Vec<&str>, &str) {
     let mut parts: Vec<&str> = match path.strip_prefix('/') {
         Some(path) => path.split('/').collect(),
-        None => std::iter::once("Properties").chain(path.split('/')).collect(),
+        None => std::iter::once("Properties")
+            .chain(path.split('/'))
+            .collect(),
     };
     let last = parts.pop().unwrap_or_default();
     (parts, last)
 }
 
 fn find<'a>(value: &'a mut Value, path: &[&str]) -> Option<&'a mut Value> {
-    path.iter().try_fold(value, |value, part| child(value, part))
+    path.iter()
+        .try_fold(value, |value, part| child(value, part))
 }
 
 fn child<'a>(value: &'a mut Value, part: &str) -> Option<&'a mut Value> {

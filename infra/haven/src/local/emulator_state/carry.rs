@@ -1,5 +1,6 @@
-//! Carries the data of intact files over into files that a deployment has just made: items, messages, secrets, settings.
-//! Ids, addresses and stacks are those of the new files, so that every file fits the others.
+//! Carries the data of intact files over into files that a deployment has just made: items,
+//! messages, secrets, settings. Ids, addresses and stacks are those of the new files, so that every
+//! file fits the others.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -18,9 +19,17 @@ use crate::local::guard;
 pub fn over(old: &Path, new: &Path, damaged: &BTreeMap<String, String>) -> anyhow::Result<String> {
     let mut carried = Vec::new();
     for entry in fs::read_dir(old).with_context(|| format!("read {}", old.display()))? {
-        let path = entry.with_context(|| format!("read {}", old.display()))?.path();
-        let name = path.file_name().and_then(|name| name.to_str()).and_then(|name| name.strip_suffix(".json"));
-        let Some(service) = name.filter(|name| path.is_file() && !damaged.contains_key(*name)) else { continue };
+        let path = entry
+            .with_context(|| format!("read {}", old.display()))?
+            .path();
+        let name = path
+            .file_name()
+            .and_then(|name| name.to_str())
+            .and_then(|name| name.strip_suffix(".json"));
+        let Some(service) = name.filter(|name| path.is_file() && !damaged.contains_key(*name))
+        else {
+            continue;
+        };
         let target = new.join(format!("{service}.json"));
         match (service, target.exists()) {
             // No stack of ours has anything there.
@@ -42,22 +51,40 @@ pub fn over(old: &Path, new: &Path, damaged: &BTreeMap<String, String>) -> anyho
         copy_tree(&objects, &new.join("s3"))?;
     }
     carried.sort();
-    Ok(if carried.is_empty() { "nothing".to_owned() } else { carried.join(", ") })
+    Ok(if carried.is_empty() {
+        "nothing".to_owned()
+    } else {
+        carried.join(", ")
+    })
 }
 
-/// Merges the data of a service, and returns what it was; `None` for services that are as they were deployed.
+/// Merges the data of a service, and returns what it was; `None` for services that are as they were
+/// deployed.
 fn merge(service: &str, before: &Value, after: &mut Value) -> Option<String> {
     match service {
         "dynamodb" => {
-            let tables = fields(before, after, "tables", &["items", "ItemCount", "TableSizeBytes"]);
+            let tables = fields(
+                before,
+                after,
+                "tables",
+                &["items", "ItemCount", "TableSizeBytes"],
+            );
             Some(format!("items of {tables} tables"))
         }
         "sqs" => {
-            let queues = fields(before, after, "queues", &["messages", "dedup_cache", "fifo_seq"]);
+            let queues = fields(
+                before,
+                after,
+                "queues",
+                &["messages", "dedup_cache", "fifo_seq"],
+            );
             fields(before, after, "queue_name_to_url", &[]);
             Some(format!("messages of {queues} queues"))
         }
-        "secretsmanager" => Some(format!("{} secrets", fields(before, after, "secrets", &["Versions"]))),
+        "secretsmanager" => Some(format!(
+            "{} secrets",
+            fields(before, after, "secrets", &["Versions"])
+        )),
         "ssm" => Some(format!("{} settings", settings(before, after))),
         "sns" => {
             fields(before, after, "topics", &[]);
@@ -78,11 +105,17 @@ fn entries<'a>(payload: &'a Value, store: &str) -> Option<&'a Map<String, Value>
     payload.get(store)?.get("data")?.as_object()
 }
 
-/// Takes these fields of each entry that both have, and whole entries that only the old store has: they are the user's own.
-/// Returns how many entries of the new store were filled.
+/// Takes these fields of each entry that both have, and whole entries that only the old store has:
+/// they are the user's own. Returns how many entries of the new store were filled.
 fn fields(before: &Value, after: &mut Value, store: &str, fields: &[&str]) -> usize {
-    let Some(old) = entries(before, store) else { return 0 };
-    let Some(new) = after.get_mut(store).and_then(|store| store.get_mut("data")).and_then(Value::as_object_mut) else {
+    let Some(old) = entries(before, store) else {
+        return 0;
+    };
+    let Some(new) = after
+        .get_mut(store)
+        .and_then(|store| store.get_mut("data"))
+        .and_then(Value::as_object_mut)
+    else {
         return 0;
     };
     let mut filled = 0;
@@ -104,9 +137,21 @@ fn fields(before: &Value, after: &mut Value, store: &str, fields: &[&str]) -> us
 
 /// Takes the values of settings, and not of addresses: those are of the new resources.
 fn settings(before: &Value, after: &mut Value) -> usize {
-    let is_setting = |key: &str| PARAMETERS.iter().any(|setting| key.ends_with(&format!("/{}'", setting.key)));
-    let (old, new) = (entries(before, "parameters").cloned().unwrap_or_default(), after.get_mut("parameters"));
-    let Some(new) = new.and_then(|store| store.get_mut("data")).and_then(Value::as_object_mut) else { return 0 };
+    let is_setting = |key: &str| {
+        PARAMETERS
+            .iter()
+            .any(|setting| key.ends_with(&format!("/{}'", setting.key)))
+    };
+    let (old, new) = (
+        entries(before, "parameters").cloned().unwrap_or_default(),
+        after.get_mut("parameters"),
+    );
+    let Some(new) = new
+        .and_then(|store| store.get_mut("data"))
+        .and_then(Value::as_object_mut)
+    else {
+        return 0;
+    };
     let mut taken = 0;
     for (key, entry) in old {
         if is_setting(&key) || !new.contains_key(&key) {
@@ -156,10 +201,19 @@ mod tests {
             "shop": { "TableId": "new", "items": {}, "ItemCount": 0 },
             "fresh": { "TableId": "fresh", "items": {} },
         })) });
-        assert_eq!(merge("dynamodb", &before, &mut after).as_deref(), Some("items of 1 tables"));
+        assert_eq!(
+            merge("dynamodb", &before, &mut after).as_deref(),
+            Some("items of 1 tables")
+        );
         let tables = &after["tables"]["data"];
-        assert_eq!(tables["shop"], json!({ "TableId": "new", "items": { "espresso": 1 }, "ItemCount": 1 }));
-        assert_eq!((&tables["mine"]["TableId"], &tables["fresh"]["TableId"]), (&json!("mine"), &json!("fresh")));
+        assert_eq!(
+            tables["shop"],
+            json!({ "TableId": "new", "items": { "espresso": 1 }, "ItemCount": 1 })
+        );
+        assert_eq!(
+            (&tables["mine"]["TableId"], &tables["fresh"]["TableId"]),
+            (&json!("mine"), &json!("fresh"))
+        );
     }
 
     #[test]
@@ -171,9 +225,15 @@ mod tests {
             })) })
         };
         let (before, mut after) = (parameters("old"), parameters("new"));
-        assert_eq!(merge("ssm", &before, &mut after).as_deref(), Some("1 settings"));
-        let values: Vec<_> =
-            entries(&after, "parameters").expect("some").values().map(|entry| &entry["Value"]).collect();
+        assert_eq!(
+            merge("ssm", &before, &mut after).as_deref(),
+            Some("1 settings")
+        );
+        let values: Vec<_> = entries(&after, "parameters")
+            .expect("some")
+            .values()
+            .map(|entry| &entry["Value"])
+            .collect();
         assert_eq!(values, ["old", "new"]);
     }
 
@@ -181,7 +241,10 @@ mod tests {
     fn a_store_of_another_shape_is_left_as_it_was_deployed() {
         let mut after = json!({ "queues": store(json!({ "orders": { "messages": [] } })) });
         let deployed = after.clone();
-        assert_eq!(merge("sqs", &json!({ "queues": [] }), &mut after).as_deref(), Some("messages of 0 queues"));
+        assert_eq!(
+            merge("sqs", &json!({ "queues": [] }), &mut after).as_deref(),
+            Some("messages of 0 queues")
+        );
         assert_eq!(after, deployed);
         assert_eq!(merge("iam", &json!({}), &mut after), None);
     }

@@ -11,7 +11,10 @@ use tokio::process::Command;
 use uuid::Uuid;
 
 use super::super::guard;
-use super::{MARKER, Place, REQUIREMENTS, REQUIREMENTS_FILE, beside, clean, examine, find, interpreter, pinned};
+use super::{
+    MARKER, Place, REQUIREMENTS, REQUIREMENTS_FILE, beside, clean, examine, find, interpreter,
+    pinned,
+};
 use crate::local::tool;
 
 /// In the name of a folder that is being built.
@@ -22,8 +25,9 @@ const REPLACED: &str = ".haven-replaced-";
 const OF_HAVEN: &str = ".haven-";
 /// A build takes about 20 s; an unfinished folder of this age was abandoned.
 const ABANDONED_AFTER: Duration = Duration::from_secs(3600);
-/// Settings of pip that say how to reach the package index. All others have no influence: several of them change where
-/// packages are installed. These cannot change what is installed, since every file is checked against its hash.
+/// Settings of pip that say how to reach the package index. All others have no influence: several
+/// of them change where packages are installed. These cannot change what is installed, since every
+/// file is checked against its hash.
 const INDEX_SETTINGS: [&str; 11] = [
     "index-url",
     "extra-index-url",
@@ -52,7 +56,8 @@ const NETWORK_VARIABLES: [&str; 11] = [
     "REQUESTS_CA_BUNDLE",
 ];
 
-/// A finished environment that is not in its place yet. Its folder is removed when the value is dropped.
+/// A finished environment that is not in its place yet. Its folder is removed when the value is
+/// dropped.
 pub struct Fresh(PathBuf);
 
 impl Drop for Fresh {
@@ -67,7 +72,8 @@ impl Fresh {
     /// # Errors
     /// When there is something other than an empty folder.
     pub fn move_to(&self, folder: &Path) -> anyhow::Result<()> {
-        fs::rename(&self.0, folder).with_context(|| format!("put the Python environment in {}", folder.display()))
+        fs::rename(&self.0, folder)
+            .with_context(|| format!("put the Python environment in {}", folder.display()))
     }
 
     /// Renames the environment to the place of an older one that haven made, and removes that.
@@ -93,11 +99,23 @@ pub fn remove_abandoned(place: &Place) {
     let Some(above) = folder.parent() else { return };
     for entry in fs::read_dir(above).into_iter().flatten().flatten() {
         let path = entry.path();
-        let ours = names
-            .iter()
-            .any(|name| path.as_os_str().as_encoded_bytes().starts_with(name.as_os_str().as_encoded_bytes()));
-        let Some(metadata) = entry.metadata().ok().filter(|metadata| ours && metadata.is_dir()) else { continue };
-        let age = metadata.modified().ok().and_then(|at| at.elapsed().ok()).unwrap_or_default();
+        let ours = names.iter().any(|name| {
+            path.as_os_str()
+                .as_encoded_bytes()
+                .starts_with(name.as_os_str().as_encoded_bytes())
+        });
+        let Some(metadata) = entry
+            .metadata()
+            .ok()
+            .filter(|metadata| ours && metadata.is_dir())
+        else {
+            continue;
+        };
+        let age = metadata
+            .modified()
+            .ok()
+            .and_then(|at| at.elapsed().ok())
+            .unwrap_or_default();
         let abandoned = matches!(place, Place::InState(_)) || age > ABANDONED_AFTER;
         if abandoned && metadata.uid() == rustix::process::geteuid().as_raw() {
             let _ = fs::remove_dir_all(path);
@@ -123,7 +141,15 @@ pub async fn build(place: &Place) -> anyhow::Result<Fresh> {
     made.with_context(|| format!("make a Python environment beside {}", folder.display()))?;
     let fresh = Fresh(fresh);
 
-    let venv = run(place, "venv", Command::new(&python).args(["-I", "-m", "venv"]).arg(&fresh.0), &[]).await?;
+    let venv = run(
+        place,
+        "venv",
+        Command::new(&python)
+            .args(["-I", "-m", "venv"])
+            .arg(&fresh.0),
+        &[],
+    )
+    .await?;
     if !venv.status.success() {
         bail!(
             "{} cannot make a virtual environment: install its venv module (on Debian and Ubuntu: apt install python3-venv)\n{}",
@@ -132,11 +158,14 @@ pub async fn build(place: &Place) -> anyhow::Result<Fresh> {
         );
     }
     let requirements = fresh.0.join(REQUIREMENTS_FILE);
-    fs::write(&requirements, REQUIREMENTS).with_context(|| format!("write {}", requirements.display()))?;
+    fs::write(&requirements, REQUIREMENTS)
+        .with_context(|| format!("write {}", requirements.display()))?;
     install(place, &fresh.0, &requirements).await?;
     let pinned: Vec<&str> = pinned().collect();
     if let Err(why) = examine(&fresh.0, &pinned).await {
-        bail!("the local AWS was installed and does not work ({why}): choose another Python with HAVEN_PYTHON");
+        bail!(
+            "the local AWS was installed and does not work ({why}): choose another Python with HAVEN_PYTHON"
+        );
     }
     let marker = fresh.0.join(MARKER);
     fs::write(&marker, REQUIREMENTS).with_context(|| format!("write {}", marker.display()))?;
@@ -152,7 +181,10 @@ pub async fn build(place: &Place) -> anyhow::Result<Fresh> {
 
 /// Makes the folders above a shared environment readable for everybody, whatever the umask is.
 fn make_parents(above: &Path) -> anyhow::Result<()> {
-    let missing: Vec<&Path> = above.ancestors().take_while(|folder| !folder.exists()).collect();
+    let missing: Vec<&Path> = above
+        .ancestors()
+        .take_while(|folder| !folder.exists())
+        .collect();
     fs::create_dir_all(above).with_context(|| format!("make {}", above.display()))?;
     for folder in missing {
         let opened = fs::set_permissions(folder, Permissions::from_mode(0o755));
@@ -161,11 +193,20 @@ fn make_parents(above: &Path) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Installs with the user's way to the package index, and without it when that fails: a mirror that is gone must not stop
-/// a machine that reaches the public index.
+/// Installs with the user's way to the package index, and without it when that fails: a mirror that
+/// is gone must not stop a machine that reaches the public index.
 async fn install(place: &Place, fresh: &Path, requirements: &Path) -> anyhow::Result<()> {
     let settings = index_settings(fresh).await;
-    let arguments = ["-I", "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--require-hashes", "-r"];
+    let arguments = [
+        "-I",
+        "-m",
+        "pip",
+        "install",
+        "--quiet",
+        "--disable-pip-version-check",
+        "--require-hashes",
+        "-r",
+    ];
     let pip = || {
         let mut command = Command::new(interpreter(fresh));
         command.args(arguments).arg(requirements);
@@ -187,22 +228,35 @@ async fn install(place: &Place, fresh: &Path, requirements: &Path) -> anyhow::Re
     Ok(())
 }
 
-/// Returns the user's way to the package index, from pip.conf and `PIP_*` variables, as variables for pip.
+/// Returns the user's way to the package index, from pip.conf and `PIP_*` variables, as variables
+/// for pip.
 async fn index_settings(fresh: &Path) -> Vec<(String, String)> {
     let mut command = tool::command(interpreter(fresh));
     command.args(["-I", "-m", "pip", "config", "list"]);
-    let listed = tool::output(command, "pip").await.ok().filter(|listed| listed.status.success());
-    listed.map(|listed| read_settings(&String::from_utf8_lossy(&listed.stdout))).unwrap_or_default()
+    let listed = tool::output(command, "pip")
+        .await
+        .ok()
+        .filter(|listed| listed.status.success());
+    listed
+        .map(|listed| read_settings(&String::from_utf8_lossy(&listed.stdout)))
+        .unwrap_or_default()
 }
 
-/// Reads lines such as `global.index-url='https://mirror'`. pip lists a variable of the environment under `:env:`; it goes
-/// before `install.`, which goes before `global.`.
+/// Reads lines such as `global.index-url='https://mirror'`. pip lists a variable of the environment
+/// under `:env:`; it goes before `install.`, which goes before `global.`.
 pub fn read_settings(listed: &str) -> Vec<(String, String)> {
     let mut settings = Vec::new();
     for section in ["global", "install", ":env:"] {
         for line in listed.lines() {
-            let Some((name, value)) = line.split_once('=') else { continue };
-            let Some(key) = name.strip_prefix(section).and_then(|name| name.strip_prefix('.')) else { continue };
+            let Some((name, value)) = line.split_once('=') else {
+                continue;
+            };
+            let Some(key) = name
+                .strip_prefix(section)
+                .and_then(|name| name.strip_prefix('.'))
+            else {
+                continue;
+            };
             let value = value.trim().trim_matches(['\'', '"']).replace("\\n", " ");
             if INDEX_SETTINGS.contains(&key) && !value.trim().is_empty() {
                 let variable = format!("PIP_{}", key.replace('-', "_").to_uppercase());
@@ -229,7 +283,10 @@ async fn run(
         Place::Shared(_) => "umask 022; exec \"$@\"",
     };
     let mut shell = tool::command("/bin/sh");
-    shell.args(["-c", umask, "sh"]).arg(command.get_program()).args(command.get_args());
+    shell
+        .args(["-c", umask, "sh"])
+        .arg(command.get_program())
+        .args(command.get_args());
     clean(&mut shell).env("PIP_CONFIG_FILE", "/dev/null");
     for variable in NETWORK_VARIABLES {
         if let Some(value) = super::named(variable) {
@@ -237,7 +294,9 @@ async fn run(
         }
     }
     shell.envs(settings.iter().map(|(name, value)| (name, value)));
-    tool::output(shell, name).await.with_context(|| format!("start {shown}"))
+    tool::output(shell, name)
+        .await
+        .with_context(|| format!("start {shown}"))
 }
 
 /// Returns the last line of what a program printed to standard error.

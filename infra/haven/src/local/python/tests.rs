@@ -21,7 +21,10 @@ impl Drop for Folder {
 
 #[test]
 fn a_version_is_read_and_nonsense_is_not() {
-    assert_eq!(version("3 11\n/usr/bin/python3\n"), Some(((3, 11), "/usr/bin/python3")));
+    assert_eq!(
+        version("3 11\n/usr/bin/python3\n"),
+        Some(((3, 11), "/usr/bin/python3"))
+    );
     assert_eq!(version("Python was not found"), None);
     assert!((3, 9) < OLDEST && (3, 10) >= OLDEST && (4, 0) >= OLDEST);
 }
@@ -30,7 +33,10 @@ fn a_version_is_read_and_nonsense_is_not() {
 fn the_pinned_packages_are_read() {
     assert!(REQUIREMENTS.starts_with(REQUIREMENTS_TITLE));
     let pinned: Vec<&str> = pinned().collect();
-    assert!(pinned.iter().any(|one| one.starts_with("ministack==")), "{pinned:?}");
+    assert!(
+        pinned.iter().any(|one| one.starts_with("ministack==")),
+        "{pinned:?}"
+    );
     assert!(pinned.iter().all(|one| !one.contains(' ')), "{pinned:?}");
 }
 
@@ -40,10 +46,17 @@ fn only_the_way_to_the_index_is_taken_from_the_users_settings() {
                   global.index-url='https://global/simple'\nglobal.user='true'\ninstall.find-links='/a\\n/b'\n\
                   install.prefix='/opt'\n";
     let settings = install::read_settings(listed);
-    let settings: Vec<(&str, &str)> = settings.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
+    let settings: Vec<(&str, &str)> = settings
+        .iter()
+        .map(|(name, value)| (name.as_str(), value.as_str()))
+        .collect();
     assert_eq!(
         settings,
-        [("PIP_FIND_LINKS", "/a /b"), ("PIP_CERT", "/etc/ssl/ca.pem"), ("PIP_INDEX_URL", "https://env/simple")]
+        [
+            ("PIP_FIND_LINKS", "/a /b"),
+            ("PIP_CERT", "/etc/ssl/ca.pem"),
+            ("PIP_INDEX_URL", "https://env/simple")
+        ]
     );
 }
 
@@ -73,23 +86,48 @@ async fn a_folder_of_the_users_is_refused_with_its_path_and_stays_as_it_is() {
     }
     let before = modes(&folder.0);
 
-    let refused = ensure(&Place::Shared(lab.clone())).await.expect_err("the user's").to_string();
+    let refused = ensure(&Place::Shared(lab.clone()))
+        .await
+        .expect_err("the user's")
+        .to_string();
     assert!(refused.contains("haven made"), "{refused}");
     for place in [&named, &environment, &file, &dangling] {
         for place in [Place::Shared(place.clone()), Place::InState(place.clone())] {
-            let refused = ensure(&place).await.expect_err("not made by haven").to_string();
-            assert!(refused.contains(&place.folder().display().to_string()), "{refused}");
-            assert!(refused.contains("haven made") && refused.contains("HAVEN_PYTHON_ENV"), "{refused}");
+            let refused = ensure(&place)
+                .await
+                .expect_err("not made by haven")
+                .to_string();
+            assert!(
+                refused.contains(&place.folder().display().to_string()),
+                "{refused}"
+            );
+            assert!(
+                refused.contains("haven made") && refused.contains("HAVEN_PYTHON_ENV"),
+                "{refused}"
+            );
         }
     }
-    assert_eq!(fs::read_to_string(named.join("thesis.txt")).expect("it is there"), "three years");
-    assert_eq!(fs::read_to_string(folder.0.join("important.lock")).expect("it is there"), "mine");
-    assert_eq!(modes(&folder.0), before, "nothing was made, and no mode was changed");
+    assert_eq!(
+        fs::read_to_string(named.join("thesis.txt")).expect("it is there"),
+        "three years"
+    );
+    assert_eq!(
+        fs::read_to_string(folder.0.join("important.lock")).expect("it is there"),
+        "mine"
+    );
+    assert_eq!(
+        modes(&folder.0),
+        before,
+        "nothing was made, and no mode was changed"
+    );
 }
 
 /// Every path below and its mode.
 fn modes(path: &Path) -> Vec<(PathBuf, u32)> {
-    let mut below: Vec<_> = fs::read_dir(path).expect("a list").map(|entry| entry.expect("an entry").path()).collect();
+    let mut below: Vec<_> = fs::read_dir(path)
+        .expect("a list")
+        .map(|entry| entry.expect("an entry").path())
+        .collect();
     below.sort();
     let mut found = Vec::new();
     for path in below {
@@ -115,11 +153,19 @@ fn open_to_all(path: &Path) {
 fn an_environment_below_a_path_with_a_colon_is_kept_in_the_cache_folder() {
     let folder = Folder::new();
     let state = folder.0.join("a:b");
-    for place in [Place::InState(state.join("python")), Place::Shared(state.join("shared"))] {
+    for place in [
+        Place::InState(state.join("python")),
+        Place::Shared(state.join("shared")),
+    ] {
         match (usable(&place), in_cache()) {
             (Ok(found), Some(cache)) => assert_eq!(found, cache),
             // An account without a home.
-            (refused, _) => assert!(refused.expect_err("nowhere else").to_string().contains("contains ':'")),
+            (refused, _) => assert!(
+                refused
+                    .expect_err("nowhere else")
+                    .to_string()
+                    .contains("contains ':'")
+            ),
         }
     }
     let plain = Place::InState(fs::canonicalize(&folder.0).expect("there").join("python"));
@@ -138,7 +184,10 @@ async fn an_own_environment_that_others_may_write_to_is_closed() {
         fs::set_permissions(&made, fs::Permissions::from_mode(top)).expect("changed");
         fs::set_permissions(made.join("file"), fs::Permissions::from_mode(0o777)).expect("changed");
         let metadata = fs::symlink_metadata(&made).expect("metadata");
-        assert_eq!(trust::examine(&place, &metadata).expect("ours"), trust::Owner::Us);
+        assert_eq!(
+            trust::examine(&place, &metadata).expect("ours"),
+            trust::Owner::Us
+        );
         for path in [&made, &made.join("file")] {
             let mode = fs::metadata(path).expect("metadata").permissions().mode();
             assert_eq!(mode & 0o777, 0o755, "{}", path.display());
@@ -150,6 +199,11 @@ async fn an_own_environment_that_others_may_write_to_is_closed() {
         return;
     }
     let metadata = fs::symlink_metadata(&made).expect("metadata");
-    let refused = trust::examine(&place, &metadata).expect_err("somebody else wrote it").to_string();
-    assert!(refused.contains("file in the Python environment") && refused.contains("id 65534"), "{refused}");
+    let refused = trust::examine(&place, &metadata)
+        .expect_err("somebody else wrote it")
+        .to_string();
+    assert!(
+        refused.contains("file in the Python environment") && refused.contains("id 65534"),
+        "{refused}"
+    );
 }

@@ -21,8 +21,8 @@ const STICKY: u32 = 0o1000;
 /// Returns the owner of an existing environment of haven's. Our own is closed to other writers.
 ///
 /// # Errors
-/// When somebody else may write to the environment of another user, when that user is neither root nor the owner of the
-/// folder above, or when somebody else has written to our own.
+/// When somebody else may write to the environment of another user, when that user is neither root
+/// nor the owner of the folder above, or when somebody else has written to our own.
 pub fn examine(place: &Place, metadata: &Metadata) -> anyhow::Result<Owner> {
     let folder = place.folder();
     let us = rustix::process::geteuid().as_raw();
@@ -92,9 +92,14 @@ fn close(folder: &Path, us: u32) -> anyhow::Result<()> {
     })
 }
 
-/// Calls `visit` for the folder and everything in it but symbolic links, which have no mode of their own.
-fn walk(path: &Path, visit: &mut impl FnMut(&Path, &Metadata) -> anyhow::Result<()>) -> anyhow::Result<()> {
-    let metadata = fs::symlink_metadata(path).with_context(|| format!("look at {}", path.display()))?;
+/// Calls `visit` for the folder and everything in it but symbolic links, which have no mode of
+/// their own.
+fn walk(
+    path: &Path,
+    visit: &mut impl FnMut(&Path, &Metadata) -> anyhow::Result<()>,
+) -> anyhow::Result<()> {
+    let metadata =
+        fs::symlink_metadata(path).with_context(|| format!("look at {}", path.display()))?;
     if metadata.is_symlink() {
         return Ok(());
     }

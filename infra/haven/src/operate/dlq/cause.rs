@@ -1,4 +1,5 @@
-//! Messages that are parked for the same reason: the reason without what differs from one to the next.
+//! Messages that are parked for the same reason: the reason without what differs from one to the
+//! next.
 
 use app::use_cases::journey::time_text;
 use contract::queue::Queue;
@@ -26,15 +27,25 @@ pub struct Cause<'a> {
 
 impl Cause<'_> {
     pub fn oldest(&self) -> Option<String> {
-        self.letters.first().and_then(|letter| letter.parked.parked_at).map(time_text)
+        self.letters
+            .first()
+            .and_then(|letter| letter.parked.parked_at)
+            .map(time_text)
     }
 
     pub fn newest(&self) -> Option<String> {
-        self.letters.last().and_then(|letter| letter.parked.parked_at).map(time_text)
+        self.letters
+            .last()
+            .and_then(|letter| letter.parked.parked_at)
+            .map(time_text)
     }
 
     pub fn json(&self) -> Value {
-        let ids: Vec<&str> = self.letters.iter().map(|letter| letter.parked.message_id.as_str()).collect();
+        let ids: Vec<&str> = self
+            .letters
+            .iter()
+            .map(|letter| letter.parked.message_id.as_str())
+            .collect();
         json!({
             "fingerprint": self.fingerprint, "queue": self.queue.slug, "reason": self.reason, "count": ids.len(),
             "oldest": self.oldest(), "newest": self.newest(), "messages": ids,
@@ -49,9 +60,17 @@ pub fn group(letters: &[Letter]) -> Vec<Cause<'_>> {
     for letter in letters {
         let reason = normalised(&letter.parked.reason);
         let fingerprint = fingerprint(letter.queue, &reason);
-        match causes.iter_mut().find(|cause| cause.fingerprint == fingerprint) {
+        match causes
+            .iter_mut()
+            .find(|cause| cause.fingerprint == fingerprint)
+        {
             Some(cause) => cause.letters.push(letter),
-            None => causes.push(Cause { fingerprint, queue: letter.queue, reason, letters: vec![letter] }),
+            None => causes.push(Cause {
+                fingerprint,
+                queue: letter.queue,
+                reason,
+                letters: vec![letter],
+            }),
         }
     }
     causes.sort_by_key(|cause| std::cmp::Reverse(cause.letters.len()));
@@ -62,8 +81,14 @@ pub fn group(letters: &[Letter]) -> Vec<Cause<'_>> {
 ///
 /// # Errors
 /// When several begin so.
-pub fn find<'a, 'b>(causes: &'b [Cause<'a>], beginning: &str) -> anyhow::Result<Option<&'b Cause<'a>>> {
-    let fits: Vec<_> = causes.iter().filter(|cause| cause.fingerprint.starts_with(beginning)).collect();
+pub fn find<'a, 'b>(
+    causes: &'b [Cause<'a>],
+    beginning: &str,
+) -> anyhow::Result<Option<&'b Cause<'a>>> {
+    let fits: Vec<_> = causes
+        .iter()
+        .filter(|cause| cause.fingerprint.starts_with(beginning))
+        .collect();
     match fits.as_slice() {
         [cause] => Ok(Some(*cause)),
         [] if causes.is_empty() => {
@@ -72,15 +97,25 @@ pub fn find<'a, 'b>(causes: &'b [Cause<'a>], beginning: &str) -> anyhow::Result<
         }
         [] => {
             let there = names(&causes.iter().collect::<Vec<_>>());
-            eprintln!("haven: nothing that is parked has the fingerprint {beginning}; there are {there}");
+            eprintln!(
+                "haven: nothing that is parked has the fingerprint {beginning}; there are {there}"
+            );
             Ok(None)
         }
-        several => Err(BadUsage::Said(format!("fingerprint {beginning}: must be one of {}", names(several))).into()),
+        several => Err(BadUsage::Said(format!(
+            "fingerprint {beginning}: must be one of {}",
+            names(several)
+        ))
+        .into()),
     }
 }
 
 fn names(causes: &[&Cause<'_>]) -> String {
-    causes.iter().map(|cause| cause.fingerprint.as_str()).collect::<Vec<_>>().join(", ")
+    causes
+        .iter()
+        .map(|cause| cause.fingerprint.as_str())
+        .collect::<Vec<_>>()
+        .join(", ")
 }
 
 fn fingerprint(queue: &Queue, reason: &str) -> String {
@@ -92,10 +127,13 @@ fn fingerprint(queue: &Queue, reason: &str) -> String {
 /// The reason without ids, times and numbers.
 fn normalised(reason: &str) -> String {
     let mut text = String::with_capacity(reason.len());
-    let is_word = |letter: char| letter.is_alphanumeric() || matches!(letter, '-' | '_' | ':' | '.' | '+');
+    let is_word =
+        |letter: char| letter.is_alphanumeric() || matches!(letter, '-' | '_' | ':' | '.' | '+');
     let mut rest = reason;
     while let Some(first) = rest.chars().next() {
-        let ends = rest.find(|letter| is_word(letter) != is_word(first)).unwrap_or(rest.len());
+        let ends = rest
+            .find(|letter| is_word(letter) != is_word(first))
+            .unwrap_or(rest.len());
         let (run, after) = rest.split_at(ends);
         if is_word(first) {
             let word = run.trim_end_matches(['.', ':', '-']);
@@ -112,7 +150,10 @@ fn normalised(reason: &str) -> String {
 fn class(word: &str) -> String {
     /// Shorter ones may be words.
     const HEX_MIN: usize = 16;
-    let is_hex = word.len() >= HEX_MIN && word.chars().all(|letter| letter.is_ascii_hexdigit() || letter == '-');
+    let is_hex = word.len() >= HEX_MIN
+        && word
+            .chars()
+            .all(|letter| letter.is_ascii_hexdigit() || letter == '-');
     if Uuid::parse_str(word).is_ok() || is_hex {
         return "<id>".to_owned();
     }
@@ -141,7 +182,10 @@ mod tests {
     #[test]
     fn what_differs_from_one_message_to_the_next_is_left_out() {
         for (reason, expected) in [
-            ("order 01934d3c-2a00-7000-8000-000000000002 does not exist", "order <id> does not exist"),
+            (
+                "order 01934d3c-2a00-7000-8000-000000000002 does not exist",
+                "order <id> does not exist",
+            ),
             (
                 "not an envelope: missing field `total_minor` at line 1 column 45",
                 "not an envelope: missing field `total_minor` at line <n> column <n>",
@@ -154,9 +198,15 @@ mod tests {
                 "gave up after 100 deliveries: no result within 15s",
                 "gave up after <n> deliveries: no result within <n>s",
             ),
-            ("charged 450 USD, due was $13.06", "charged <n> USD, due was $<n>"),
+            (
+                "charged 450 USD, due was $13.06",
+                "charged <n> USD, due was $<n>",
+            ),
             ("late since 2026-03-01T12:00:00.182Z.", "late since <time>."),
-            ("trace 0af7651916cd43dd8448eb211c80319c of A-047", "trace <id> of A-<n>"),
+            (
+                "trace 0af7651916cd43dd8448eb211c80319c of A-047",
+                "trace <id> of A-<n>",
+            ),
             (
                 "PaymentCompleted cannot happen to an order that is placed",
                 "PaymentCompleted cannot happen to an order that is placed",
@@ -169,8 +219,8 @@ mod tests {
 
     #[test]
     fn one_reason_in_two_queues_is_two_causes() {
-        let [orders, payments] =
-            [&contract::queue::ORDERS, &contract::queue::PAYMENTS].map(|queue| fingerprint(queue, "x"));
+        let [orders, payments] = [&contract::queue::ORDERS, &contract::queue::PAYMENTS]
+            .map(|queue| fingerprint(queue, "x"));
         assert_ne!(orders, payments);
         assert_eq!(orders.len(), DIGITS);
     }

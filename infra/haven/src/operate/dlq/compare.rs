@@ -13,35 +13,61 @@ pub struct Difference {
 /// Fields whose value says what a message is, and not only its type.
 const TELLING: [&str; 2] = ["type", "schema"];
 /// Fields that a good message may lack.
-const OPTIONAL: [&str; 4] = ["metadata.traceparent", "order_id", "data.reason", "data.from"];
+const OPTIONAL: [&str; 4] = [
+    "metadata.traceparent",
+    "order_id",
+    "data.reason",
+    "data.from",
+];
 
-/// In the order of the good message; what it does not have comes last. `None` when the bad one is no JSON.
+/// In the order of the good message; what it does not have comes last. `None` when the bad one is
+/// no JSON.
 pub fn differences(good: &Value, bad: Option<&Value>) -> Vec<Difference> {
     let mut found = Vec::new();
     match bad {
         Some(bad) => compare("", good, bad, &mut found),
-        None => found.push(Difference { field: "body".to_owned(), problem: "is not JSON".to_owned() }),
+        None => found.push(Difference {
+            field: "body".to_owned(),
+            problem: "is not JSON".to_owned(),
+        }),
     }
     found
 }
 
 fn compare(path: &str, good: &Value, bad: &Value, found: &mut Vec<Difference>) {
-    let mut differs = |field: &str, problem: String| found.push(Difference { field: field.to_owned(), problem });
+    let mut differs = |field: &str, problem: String| {
+        found.push(Difference {
+            field: field.to_owned(),
+            problem,
+        })
+    };
     match (good, bad) {
         (Value::Object(good), Value::Object(bad)) => {
-            let below = |name: &str| if path.is_empty() { name.to_owned() } else { format!("{path}.{name}") };
+            let below = |name: &str| {
+                if path.is_empty() {
+                    name.to_owned()
+                } else {
+                    format!("{path}.{name}")
+                }
+            };
             for (name, good) in good {
                 let field = below(name);
                 match bad.get(name) {
                     Some(bad) => compare(&field, good, bad, found),
                     None if OPTIONAL.contains(&field.as_str()) => {}
-                    None => found.push(Difference { field, problem: "is missing".to_owned() }),
+                    None => found.push(Difference {
+                        field,
+                        problem: "is missing".to_owned(),
+                    }),
                 }
             }
             for name in bad.keys().filter(|name| !good.contains_key(*name)) {
                 let field = below(name);
                 if !OPTIONAL.contains(&field.as_str()) {
-                    found.push(Difference { field, problem: "is not in a good one".to_owned() });
+                    found.push(Difference {
+                        field,
+                        problem: "is not in a good one".to_owned(),
+                    });
                 }
             }
         }
@@ -52,7 +78,10 @@ fn compare(path: &str, good: &Value, bad: &Value, found: &mut Vec<Difference>) {
             }
         }
         (good, bad) if kind(good) != kind(bad) => {
-            differs(path, format!("is {}, in a good one {}", kind(bad), kind(good)));
+            differs(
+                path,
+                format!("is {}, in a good one {}", kind(bad), kind(good)),
+            );
         }
         (good, bad) if good != bad && TELLING.contains(&path) => {
             differs(path, format!("is {bad}, in a good one {good}"))
@@ -86,7 +115,10 @@ mod tests {
         let bad = json!({ "type": "OrderCreated", "schema": 9, "data": { "total_minor": "450", "vip": true,
             "items": [{ "product_id": "latte", "quantity": 2 }, { "product_id": "mocha", "quantity": 1.5 }] } });
         let found = differences(&good, Some(&bad));
-        let mut shown: Vec<String> = found.iter().map(|it| format!("{} {}", it.field, it.problem)).collect();
+        let mut shown: Vec<String> = found
+            .iter()
+            .map(|it| format!("{} {}", it.field, it.problem))
+            .collect();
         shown.sort();
         assert_eq!(
             shown,

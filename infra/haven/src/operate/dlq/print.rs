@@ -13,7 +13,14 @@ pub fn causes(causes: &[Cause<'_>]) {
         return;
     }
     let mut table = Table::new();
-    table.load_preset(presets::NOTHING).set_header(["Fingerprint", "Queue", "Count", "Oldest", "Newest", "Reason"]);
+    table.load_preset(presets::NOTHING).set_header([
+        "Fingerprint",
+        "Queue",
+        "Count",
+        "Oldest",
+        "Newest",
+        "Reason",
+    ]);
     for cause in causes {
         table.add_row([
             cause.fingerprint.clone(),
@@ -31,17 +38,30 @@ pub fn causes(causes: &[Cause<'_>]) {
 pub fn message(document: &Value) {
     let text = |value: &Value| value.as_str().map_or_else(|| value.to_string(), printable);
     let message = &document["message"];
-    println!("{} in {}-parking, {} like it", text(&message["message_id"]), text(&document["queue"]), document["count"]);
+    println!(
+        "{} in {}-parking, {} like it",
+        text(&message["message_id"]),
+        text(&document["queue"]),
+        document["count"]
+    );
     println!("  reason      {}", text(&message["reason"]));
     println!("  parked at   {}", text(&message["parked_at"]));
     println!(
         "  deliveries  {}",
-        message["deliveries"].as_u64().map_or("not said".to_owned(), |count| count.to_string())
+        message["deliveries"]
+            .as_u64()
+            .map_or("not said".to_owned(), |count| count.to_string())
     );
-    println!("  would be    {}: {}", text(&document["foreseen"]["verdict"]), text(&document["foreseen"]["what"]));
+    println!(
+        "  would be    {}: {}",
+        text(&document["foreseen"]["verdict"]),
+        text(&document["foreseen"]["what"])
+    );
     match &document["order"] {
         Value::Null => println!("  order       it names none"),
-        order if order["state"].is_null() => println!("  order       {} does not exist", text(&order["order_id"])),
+        order if order["state"].is_null() => {
+            println!("  order       {} does not exist", text(&order["order_id"]))
+        }
         order => println!(
             "  order       {} ({}) is {}, since {}",
             text(&order["order_number"]),
@@ -51,13 +71,23 @@ pub fn message(document: &Value) {
         ),
     }
     println!("\nThe message:\n{}", pretty(&message["body"]));
-    println!("\nA good one, from the {}:\n{}", text(&document["good"]["from"]), pretty(&document["good"]["body"]));
+    println!(
+        "\nA good one, from the {}:\n{}",
+        text(&document["good"]["from"]),
+        pretty(&document["good"]["body"])
+    );
     match document["differences"].as_array().map(Vec::as_slice) {
-        Some([]) | None => println!("\nTheir forms are the same: what is wrong is what it says, or when."),
+        Some([]) | None => {
+            println!("\nTheir forms are the same: what is wrong is what it says, or when.")
+        }
         Some(differences) => {
             println!("\nWhere it differs:");
             for difference in differences {
-                println!("  ! {} {}", text(&difference["field"]), text(&difference["problem"]));
+                println!(
+                    "  ! {} {}",
+                    text(&difference["field"]),
+                    text(&difference["problem"])
+                );
             }
         }
     }

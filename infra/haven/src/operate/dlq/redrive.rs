@@ -1,5 +1,6 @@
-//! Back to work: a rehearsal, one message as a canary, and then the rest at a steady rate. A message leaves the parking
-//! queue only after its copy was sent, and what is sent is written down before it is sent.
+//! Back to work: a rehearsal, one message as a canary, and then the rest at a steady rate. A
+//! message leaves the parking queue only after its copy was sent, and what is sent is written down
+//! before it is sent.
 
 use std::collections::BTreeSet;
 use std::io::IsTerminal as _;
@@ -25,9 +26,11 @@ use super::{Common, Desk, Letter, foreseen_json};
 use crate::target::BadUsage;
 use crate::terminal;
 
-/// A message without a fault in its way ends within a second; one whose consumer is being started within this.
+/// A message without a fault in its way ends within a second; one whose consumer is being started
+/// within this.
 const ENDS_WITHIN: Duration = Duration::from_secs(60);
-/// A repeat leaves no trace. One that has not been parked after so long, and would still be dropped, was or will be.
+/// A repeat leaves no trace. One that has not been parked after so long, and would still be
+/// dropped, was or will be.
 const DROPPED_AFTER: Duration = Duration::from_secs(3);
 /// Messages are taken in hand for no longer than this, well below their lease.
 const IN_HAND_S: f64 = 20.0;
@@ -56,7 +59,10 @@ pub struct Redrive {
 }
 
 fn rate(text: &str) -> Result<f64, String> {
-    let rate: Option<f64> = text.parse().ok().filter(|rate| *rate >= 0.1 && *rate <= RATE_MAX);
+    let rate: Option<f64> = text
+        .parse()
+        .ok()
+        .filter(|rate| *rate >= 0.1 && *rate <= RATE_MAX);
     rate.ok_or_else(|| format!("must be a number of messages a second, from 0.1 to {RATE_MAX}"))
 }
 
@@ -88,10 +94,15 @@ pub async fn redrive(options: &Redrive, stop: &CancellationToken) -> anyhow::Res
     let desk = Desk::open(&options.common.state).await?;
     let letters = desk.read(stop).await?;
     let causes = cause::group(&letters);
-    let Some(cause) = cause::find(&causes, &options.fingerprint)? else { return Ok(false) };
+    let Some(cause) = cause::find(&causes, &options.fingerprint)? else {
+        return Ok(false);
+    };
     let mut plan = Vec::new();
     for letter in &cause.letters {
-        plan.push(Planned { letter: (*letter).clone(), foreseen: desk.rehearse(letter).await });
+        plan.push(Planned {
+            letter: (*letter).clone(),
+            foreseen: desk.rehearse(letter).await,
+        });
     }
     if options.dry_run {
         print_plan(options, cause, &plan);
@@ -100,17 +111,44 @@ pub async fn redrive(options: &Redrive, stop: &CancellationToken) -> anyhow::Res
     if !options.yes && !is_agreed(options, cause, &plan)? {
         return Ok(false);
     }
-    let run = Run { desk: &desk, parking: desk.parking(cause.queue)?, cause, by: &options.by, stop };
+    let run = Run {
+        desk: &desk,
+        parking: desk.parking(cause.queue)?,
+        cause,
+        by: &options.by,
+        stop,
+    };
     let subject = format!("dead-letters/{}", cause.fingerprint);
     let before = json!({ "queue": cause.queue.slug, "messages": plan.len() });
     // Before the first is sent: a command that is killed leaves its entry.
-    audit::append(&desk.store, &options.by, "dlq.redrive", subject.clone(), Some(before), None).await?;
+    audit::append(
+        &desk.store,
+        &options.by,
+        "dlq.redrive",
+        subject.clone(),
+        Some(before),
+        None,
+    )
+    .await?;
     let report = run.all(&plan, options.rate).await?;
     let after = json!({ "sent": report.sent.len(), "stopped": report.stopped });
-    audit::append(&desk.store, &options.by, "dlq.redrive_ended", subject, None, Some(after)).await?;
+    audit::append(
+        &desk.store,
+        &options.by,
+        "dlq.redrive_ended",
+        subject,
+        None,
+        Some(after),
+    )
+    .await?;
     let left = plan.len() - report.sent.len();
     print_report(options, cause, &plan, &report, left);
-    let ended_well = |sent: &Sent| matches!(sent.end, Some((RedriveEnd::Applied | RedriveEnd::Dropped, _)));
+    let ended_well = |sent: &Sent| {
+        matches!(
+            sent.end,
+            Some((RedriveEnd::Applied | RedriveEnd::Dropped, _))
+        )
+    };
     Ok(report.stopped.is_none() && report.sent.iter().all(ended_well))
 }
 
@@ -122,7 +160,9 @@ fn is_agreed(options: &Redrive, cause: &Cause<'_>, plan: &[Planned]) -> anyhow::
     print_plan(options, cause, plan);
     eprint!("\nSend them back? Type yes: ");
     let mut typed = String::new();
-    std::io::stdin().read_line(&mut typed).context("read the answer")?;
+    std::io::stdin()
+        .read_line(&mut typed)
+        .context("read the answer")?;
     Ok(typed.trim() == "yes")
 }
 
@@ -139,29 +179,44 @@ impl Run<'_> {
     async fn all(&self, plan: &[Planned], rate: f64) -> anyhow::Result<Report> {
         let mut report = Report::default();
         // The one with the best prospect: if not even that one ends well, the cause is still there.
-        let Some(canary) = plan.iter().min_by_key(|planned| prospect(&planned.foreseen)) else { return Ok(report) };
+        let Some(canary) = plan
+            .iter()
+            .min_by_key(|planned| prospect(&planned.foreseen))
+        else {
+            return Ok(report);
+        };
         let canary_id = &canary.letter.parked.message_id;
         eprintln!("canary: {canary_id}");
-        report.sent = self.send(&mut BTreeSet::from([canary_id.clone()]), 1.0).await?;
+        report.sent = self
+            .send(&mut BTreeSet::from([canary_id.clone()]), 1.0)
+            .await?;
         self.await_ends(&mut report.sent).await?;
         report.stopped = match report.sent.first().map(|sent| &sent.end) {
             None => Some("the canary is not there any more: somebody else has taken it".to_owned()),
             Some(Some((RedriveEnd::Applied | RedriveEnd::Dropped, _))) => None,
-            Some(Some((RedriveEnd::ParkedAgain, reason))) => {
-                Some(format!("the canary was parked again: {}", reason.as_deref().unwrap_or_default()))
-            }
-            Some(Some((RedriveEnd::Unknown, _)) | None) => {
-                Some(format!("the canary has not ended within {} s", ENDS_WITHIN.as_secs()))
-            }
+            Some(Some((RedriveEnd::ParkedAgain, reason))) => Some(format!(
+                "the canary was parked again: {}",
+                reason.as_deref().unwrap_or_default()
+            )),
+            Some(Some((RedriveEnd::Unknown, _)) | None) => Some(format!(
+                "the canary has not ended within {} s",
+                ENDS_WITHIN.as_secs()
+            )),
         };
         if self.stop.is_cancelled() {
-            report.stopped.get_or_insert_with(|| "asked to stop".to_owned());
+            report
+                .stopped
+                .get_or_insert_with(|| "asked to stop".to_owned());
         }
         if report.stopped.is_some() {
             return Ok(report);
         }
-        let rest = plan.iter().filter(|planned| !matches!(planned.foreseen, Foreseen::Parked { .. }));
-        let mut rest: BTreeSet<String> = rest.map(|planned| planned.letter.parked.message_id.clone()).collect();
+        let rest = plan
+            .iter()
+            .filter(|planned| !matches!(planned.foreseen, Foreseen::Parked { .. }));
+        let mut rest: BTreeSet<String> = rest
+            .map(|planned| planned.letter.parked.message_id.clone())
+            .collect();
         rest.remove(canary_id);
         if !rest.is_empty() {
             let mut sent = self.send(&mut rest, rate).await?;
@@ -172,8 +227,8 @@ impl Run<'_> {
         Ok(report)
     }
 
-    /// Sends those of the wanted messages that are there, at most so many a second. Whatever else comes to hand on the
-    /// way, and everything when it is told to stop, is handed back.
+    /// Sends those of the wanted messages that are there, at most so many a second. Whatever else
+    /// comes to hand on the way, and everything when it is told to stop, is handed back.
     async fn send(&self, wanted: &mut BTreeSet<String>, rate: f64) -> anyhow::Result<Vec<Sent>> {
         let (all, mut sent, mut aside) = (wanted.len(), Vec::new(), Vec::<Parked>::new());
         let mut due = Instant::now();
@@ -183,9 +238,15 @@ impl Run<'_> {
             }
             let batch = match self.parking.receive().await {
                 Ok(batch) => batch.into_iter(),
-                Err(error) => break Err(anyhow::Error::from(error).context("read the parking queue")),
+                Err(error) => {
+                    break Err(anyhow::Error::from(error).context("read the parking queue"));
+                }
             };
-            let known = |parked: &Parked| aside.iter().any(|other| other.message_id == parked.message_id);
+            let known = |parked: &Parked| {
+                aside
+                    .iter()
+                    .any(|other| other.message_id == parked.message_id)
+            };
             // Round once: what was put aside comes again when its lease is over.
             if batch.as_slice().iter().all(known) {
                 aside.extend(batch);
@@ -219,7 +280,8 @@ impl Run<'_> {
                 break Err(error);
             }
             if here == at_once {
-                // What waited behind them comes next, and must not be taken for what was seen before.
+                // What waited behind them comes next, and must not be taken for what was seen
+                // before.
                 let back = std::mem::take(&mut aside);
                 if let Err(error) = self.parking.hand_back(&back).await {
                     break Err(error.into());
@@ -232,9 +294,15 @@ impl Run<'_> {
     }
 
     async fn send_one(&self, parked: Parked) -> anyhow::Result<Sent> {
-        let letter = Letter { queue: self.parking.queue, parked };
+        let letter = Letter {
+            queue: self.parking.queue,
+            parked,
+        };
         let (event_id, parked) = (letter.event_id(), &letter.parked);
-        let redrive_id = Uuid::new_v5(&Uuid::NAMESPACE_OID, format!("redrive {}", parked.message_id).as_bytes());
+        let redrive_id = Uuid::new_v5(
+            &Uuid::NAMESPACE_OID,
+            format!("redrive {}", parked.message_id).as_bytes(),
+        );
         let record = Record {
             redrive_id,
             queue: letter.queue.slug.to_owned(),
@@ -247,12 +315,31 @@ impl Run<'_> {
             at: SystemSource.now(),
             end: None,
         };
-        self.desk.store.begin_redrive(&record).await.context("write down what is sent")?;
+        self.desk
+            .store
+            .begin_redrive(&record)
+            .await
+            .context("write down what is sent")?;
         let applied_before = self.desk.is_applied(&letter).await?;
-        let copy_id = self.parking.send_back(parked).await.context("send a message back")?;
-        // Only now: a crash in between sends it twice, which its event id makes harmless; the other order would lose it.
-        self.parking.delete(parked).await.context("delete what was sent back")?;
-        Ok(Sent { redrive_id, copy_id, at: Instant::now(), applied_before, end: None, letter })
+        let copy_id = self
+            .parking
+            .send_back(parked)
+            .await
+            .context("send a message back")?;
+        // Only now: a crash in between sends it twice, which its event id makes harmless; the other
+        // order would lose it.
+        self.parking
+            .delete(parked)
+            .await
+            .context("delete what was sent back")?;
+        Ok(Sent {
+            redrive_id,
+            copy_id,
+            at: Instant::now(),
+            applied_before,
+            end: None,
+            letter,
+        })
     }
 
     /// Waits until each has ended, and writes down how.
@@ -260,9 +347,15 @@ impl Run<'_> {
         /// Looks at the database between two at the parking queue.
         const LOOKS: usize = 5;
         let until = Instant::now() + ENDS_WITHIN;
-        while sent.iter().any(|one| one.end.is_none()) && Instant::now() < until && !self.stop.is_cancelled() {
+        while sent.iter().any(|one| one.end.is_none())
+            && Instant::now() < until
+            && !self.stop.is_cancelled()
+        {
             for _ in 0..LOOKS {
-                for one in sent.iter_mut().filter(|one| one.end.is_none() && !one.applied_before) {
+                for one in sent
+                    .iter_mut()
+                    .filter(|one| one.end.is_none() && !one.applied_before)
+                {
                     if self.desk.is_applied(&one.letter).await? {
                         one.end = Some((RedriveEnd::Applied, None));
                     }
@@ -275,9 +368,15 @@ impl Run<'_> {
             if sent.iter().all(|one| one.end.is_some()) {
                 break;
             }
-            let parked = self.parking.read(super::READ_MAX, self.stop).await.context("read the parking queue")?;
+            let parked = self
+                .parking
+                .read(super::READ_MAX, self.stop)
+                .await
+                .context("read the parking queue")?;
             for one in sent.iter_mut().filter(|one| one.end.is_none()) {
-                let again = parked.iter().find(|parked| parked.original_id.as_ref() == Some(&one.copy_id));
+                let again = parked
+                    .iter()
+                    .find(|parked| parked.original_id.as_ref() == Some(&one.copy_id));
                 if let Some(again) = again {
                     one.end = Some((RedriveEnd::ParkedAgain, Some(again.reason.clone())));
                 } else if one.at.elapsed() > DROPPED_AFTER
@@ -311,8 +410,11 @@ fn prospect(foreseen: &Foreseen) -> u8 {
 }
 
 fn counts(plan: &[Planned]) -> Value {
-    let count =
-        |verdict: &str| plan.iter().filter(|planned| foreseen_json(&planned.foreseen)["verdict"] == verdict).count();
+    let count = |verdict: &str| {
+        plan.iter()
+            .filter(|planned| foreseen_json(&planned.foreseen)["verdict"] == verdict)
+            .count()
+    };
     json!({ "done": count("done"), "dropped": count("dropped"), "later": count("later"), "parked": count("parked") })
 }
 
@@ -330,17 +432,38 @@ fn print_plan(options: &Redrive, cause: &Cause<'_>, plan: &[Planned]) {
         println!("{}", terminal::json(&document));
         return;
     }
-    println!("{} of {}: {}", plan.len(), cause.queue.slug, printable(&cause.reason));
+    println!(
+        "{} of {}: {}",
+        plan.len(),
+        cause.queue.slug,
+        printable(&cause.reason)
+    );
     for planned in plan {
         let foreseen = foreseen_json(&planned.foreseen);
         let text = |name: &str| foreseen[name].as_str().unwrap_or_default().to_owned();
-        println!("  {}  would be {:<7}  {}", planned.letter.parked.message_id, text("verdict"), text("what"));
+        println!(
+            "  {}  would be {:<7}  {}",
+            planned.letter.parked.message_id,
+            text("verdict"),
+            text("what")
+        );
     }
 }
 
-fn print_report(options: &Redrive, cause: &Cause<'_>, plan: &[Planned], report: &Report, left: usize) {
-    let count =
-        |end: RedriveEnd| report.sent.iter().filter(|sent| sent.end.as_ref().is_some_and(|it| it.0 == end)).count();
+fn print_report(
+    options: &Redrive,
+    cause: &Cause<'_>,
+    plan: &[Planned],
+    report: &Report,
+    left: usize,
+) {
+    let count = |end: RedriveEnd| {
+        report
+            .sent
+            .iter()
+            .filter(|sent| sent.end.as_ref().is_some_and(|it| it.0 == end))
+            .count()
+    };
     let [applied, dropped, again, unknown] = RedriveEnd::ALL.map(count);
     let canary = report.sent.first().map(|sent| {
         let (end, reason) = sent.end.clone().unwrap_or((RedriveEnd::Unknown, None));

@@ -20,9 +20,19 @@ impl Counters {
     pub async fn read(client: &reqwest::Client, facts: &Facts) -> anyhow::Result<Counters> {
         let mut sums = BTreeMap::new();
         // The payment gateway is beside them, and counts nothing.
-        for role in facts.roles.iter().filter(|role| Role::by_slug(&role.name).is_some()) {
+        for role in facts
+            .roles
+            .iter()
+            .filter(|role| Role::by_slug(&role.name).is_some())
+        {
             let url = format!("{}{METRICS_PATH}", role.health);
-            let text = client.get(url).send().await?.error_for_status()?.text().await?;
+            let text = client
+                .get(url)
+                .send()
+                .await?
+                .error_for_status()?
+                .text()
+                .await?;
             for (series, value) in text.lines().filter_map(series) {
                 *sums.entry(series.to_owned()).or_default() += value;
             }
@@ -30,10 +40,14 @@ impl Counters {
         Ok(Counters(sums))
     }
 
-    /// How much each has grown. A role that began anew meanwhile counts from zero, so its share is too low.
+    /// How much each has grown. A role that began anew meanwhile counts from zero, so its share is
+    /// too low.
     pub fn since(&self, before: &Counters) -> Counters {
         let grown = |(series, value): (&String, &f64)| {
-            (series.clone(), (value - before.0.get(series).copied().unwrap_or_default()).max(0.0))
+            (
+                series.clone(),
+                (value - before.0.get(series).copied().unwrap_or_default()).max(0.0),
+            )
         };
         Counters(self.0.iter().map(grown).collect())
     }
@@ -72,7 +86,12 @@ mod tests {
 
     fn counters(metrics: &chassis::Metrics) -> Counters {
         Counters(
-            metrics.render().lines().filter_map(series).map(|(series, value)| (series.to_owned(), value)).collect(),
+            metrics
+                .render()
+                .lines()
+                .filter_map(series)
+                .map(|(series, value)| (series.to_owned(), value))
+                .collect(),
         )
     }
 
@@ -86,8 +105,14 @@ mod tests {
         metrics.observe(Metric::NotificationDelay, &[], 0.2);
         metrics.observe(Metric::NotificationDelay, &[], 45.0);
         let grown = counters(&metrics).since(&before);
-        assert_eq!(grown.by(Metric::AwsCalls), BTreeMap::from([("sns".to_owned(), 1.0), ("sqs".to_owned(), 3.0)]));
+        assert_eq!(
+            grown.by(Metric::AwsCalls),
+            BTreeMap::from([("sns".to_owned(), 1.0), ("sqs".to_owned(), 3.0)])
+        );
         assert_eq!(grown.total(Metric::AwsCalls), 4.0);
-        assert_eq!(grown.within(Metric::NotificationDelay, Duration::from_secs(30)), (1.0, 2.0));
+        assert_eq!(
+            grown.within(Metric::NotificationDelay, Duration::from_secs(30)),
+            (1.0, 2.0)
+        );
     }
 }

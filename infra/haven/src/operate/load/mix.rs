@@ -39,7 +39,10 @@ fn good_card() -> String {
 impl Customer {
     /// Whether the card is good in the end; `tok_timeout` and its like take longer.
     pub fn pays(&self) -> bool {
-        !matches!(self.payment_token.as_str(), "tok_declined" | "tok_insufficient_funds")
+        !matches!(
+            self.payment_token.as_str(),
+            "tok_declined" | "tok_insufficient_funds"
+        )
     }
 }
 
@@ -68,22 +71,34 @@ impl Mix {
     /// # Errors
     /// When it cannot be read, or a value makes no sense; names both.
     pub fn read(path: &Path) -> anyhow::Result<Mix> {
-        let text = std::fs::read_to_string(path).with_context(|| format!("--mix: read {}", path.display()))?;
+        let text = std::fs::read_to_string(path)
+            .with_context(|| format!("--mix: read {}", path.display()))?;
         Mix::parse(&text).with_context(|| format!("--mix: {}", path.display()))
     }
 
     fn parse(text: &str) -> anyhow::Result<Mix> {
-        let File { customer: customers } = toml::from_str(text)?;
+        let File {
+            customer: customers,
+        } = toml::from_str(text)?;
         for (index, customer) in customers.iter().enumerate() {
             let number = index + 1;
             if !(customer.share > 0.0 && customer.share.is_finite()) {
-                bail!("share of customer {number} must be above 0, not {}", customer.share);
+                bail!(
+                    "share of customer {number} must be above 0, not {}",
+                    customer.share
+                );
             }
             if !(1..=20).contains(&customer.products) {
-                bail!("products of customer {number} must be 1 to 20, not {}", customer.products);
+                bail!(
+                    "products of customer {number} must be 1 to 20, not {}",
+                    customer.products
+                );
             }
             if !(1..=99).contains(&customer.quantity) {
-                bail!("quantity of customer {number} must be 1 to 99, not {}", customer.quantity);
+                bail!(
+                    "quantity of customer {number} must be 1 to 99, not {}",
+                    customer.quantity
+                );
             }
         }
         if customers.is_empty() {
@@ -92,16 +107,25 @@ impl Mix {
         Ok(Mix(customers))
     }
 
-    /// The kind of the customer who comes as number `index`. Evenly spread, and the same each time: whoever lags most
-    /// behind its share comes next.
+    /// The kind of the customer who comes as number `index`. Evenly spread, and the same each time:
+    /// whoever lags most behind its share comes next.
     pub fn order_of(&self, count: usize) -> Vec<&Customer> {
         let total: f64 = self.0.iter().map(|customer| customer.share).sum();
         let mut come = vec![0.0; self.0.len()];
         let mut line = Vec::with_capacity(count);
         for index in 0..count {
-            let owed =
-                |(kind, customer): (usize, &Customer)| (kind, customer.share / total * (index + 1) as f64 - come[kind]);
-            let next = self.0.iter().enumerate().map(owed).max_by(|a, b| a.1.total_cmp(&b.1));
+            let owed = |(kind, customer): (usize, &Customer)| {
+                (
+                    kind,
+                    customer.share / total * (index + 1) as f64 - come[kind],
+                )
+            };
+            let next = self
+                .0
+                .iter()
+                .enumerate()
+                .map(owed)
+                .max_by(|a, b| a.1.total_cmp(&b.1));
             let kind = next.map_or(0, |(kind, _)| kind);
             come[kind] += 1.0;
             line.push(&self.0[kind]);
@@ -111,11 +135,19 @@ impl Mix {
 
     /// Units that one customer takes of a product, at most.
     pub fn quantity_max(&self) -> u32 {
-        self.0.iter().map(|customer| customer.quantity).max().unwrap_or(1)
+        self.0
+            .iter()
+            .map(|customer| customer.quantity)
+            .max()
+            .unwrap_or(1)
     }
 
     pub fn products_max(&self) -> usize {
-        self.0.iter().map(|customer| customer.products).max().unwrap_or(1)
+        self.0
+            .iter()
+            .map(|customer| customer.products)
+            .max()
+            .unwrap_or(1)
     }
 }
 
@@ -140,7 +172,8 @@ mod tests {
         let mix = Mix::parse(MIX).expect("a mix");
         let line = mix.order_of(100);
         for ten in line.chunks(10) {
-            let kinds = |kind: fn(&Customer) -> bool| ten.iter().filter(|customer| kind(customer)).count();
+            let kinds =
+                |kind: fn(&Customer) -> bool| ten.iter().filter(|customer| kind(customer)).count();
             assert_eq!(kinds(|customer| customer.products == 2), 8);
             assert_eq!(kinds(|customer| !customer.pays()), 1);
             assert_eq!(kinds(|customer| customer.cancels), 1);
@@ -151,7 +184,10 @@ mod tests {
     fn a_mistake_is_named() {
         for (text, named) in [
             ("[[customer]]\nshare = 0", "share of customer 1"),
-            ("[[customer]]\nshare = 1\nquantity = 100", "quantity of customer 1"),
+            (
+                "[[customer]]\nshare = 1\nquantity = 100",
+                "quantity of customer 1",
+            ),
             ("[[customer]]\nshare = 1\nproduct = 1", "product"),
             ("customer = []", "no [[customer]]"),
         ] {

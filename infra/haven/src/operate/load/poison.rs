@@ -26,10 +26,18 @@ impl Poison {
         let addresses = aws.addresses(ENVIRONMENT).await?;
         let url = |queue: &'static Queue| {
             let url = addresses.get(&Address::Queue(queue).variable()).cloned();
-            url.map(|url| (queue, url)).context("a queue was not deployed")
+            url.map(|url| (queue, url))
+                .context("a queue was not deployed")
         };
-        let urls = QUEUES.into_iter().map(url).collect::<anyhow::Result<Vec<_>>>()?;
-        Ok(Poison { client: aws.sqs(), urls, share: percent / (100.0 - percent) })
+        let urls = QUEUES
+            .into_iter()
+            .map(url)
+            .collect::<anyhow::Result<Vec<_>>>()?;
+        Ok(Poison {
+            client: aws.sqs(),
+            urls,
+            share: percent / (100.0 - percent),
+        })
     }
 
     /// How many are due between this order and the next.
@@ -41,12 +49,18 @@ impl Poison {
     /// One into each queue.
     pub async fn send(&self) -> anyhow::Result<()> {
         for (queue, url) in &self.urls {
-            let mut call = self.client.send_message().queue_url(url).message_body("{ poison");
+            let mut call = self
+                .client
+                .send_message()
+                .queue_url(url)
+                .message_body("{ poison");
             if queue.fifo {
                 let id = Uuid::now_v7().to_string();
                 call = call.message_group_id(&id).message_deduplication_id(&id);
             }
-            call.send().await.with_context(|| format!("send poison to {}", queue.slug))?;
+            call.send()
+                .await
+                .with_context(|| format!("send poison to {}", queue.slug))?;
         }
         Ok(())
     }
@@ -58,9 +72,14 @@ mod tests {
 
     #[test]
     fn one_message_in_a_hundred_is_poison() {
-        let config = aws_sdk_sqs::Config::builder().behavior_version(aws_sdk_sqs::config::BehaviorVersion::latest());
+        let config = aws_sdk_sqs::Config::builder()
+            .behavior_version(aws_sdk_sqs::config::BehaviorVersion::latest());
         let client = aws_sdk_sqs::Client::from_conf(config.build());
-        let poison = Poison { client, urls: Vec::new(), share: 1.0 / 99.0 };
+        let poison = Poison {
+            client,
+            urls: Vec::new(),
+            share: 1.0 / 99.0,
+        };
         assert_eq!((0..990).map(|index| poison.due(index)).sum::<usize>(), 10);
     }
 }

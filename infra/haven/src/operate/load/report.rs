@@ -24,17 +24,19 @@ pub struct Report {
     pub failed: usize,
     /// Accepted orders that came to no end in time.
     pub unsettled: usize,
-    /// Orders that did not end as their customer's card and wish demand, those without an end included.
+    /// Orders that did not end as their customer's card and wish demand, those without an end
+    /// included.
     pub wrong_end: usize,
     pub accept_ms: Option<Percentiles>,
     /// Also of orders that were called off after they had been confirmed.
     pub confirm_ms: Option<Percentiles>,
     pub notices: Notices,
-    /// CPU milliseconds of all roles and the gateway, an accepted order. `None` where processes cannot be read.
+    /// CPU milliseconds of all roles and the gateway, an accepted order. `None` where processes
+    /// cannot be read.
     pub cpu_ms_per_order: Option<f64>,
     pub aws: Aws,
-    /// Where orders, money and stock disagree at the end: the difference and what it is about, as `haven reconcile` names
-    /// them.
+    /// Where orders, money and stock disagree at the end: the difference and what it is about, as
+    /// `haven reconcile` names them.
     pub differences: Vec<String>,
 }
 
@@ -49,7 +51,8 @@ pub struct Percentiles {
 /// Mails and the like.
 #[derive(Debug, Default, Serialize)]
 pub struct Notices {
-    /// One for each order that was confirmed or ended; one more where a confirmed order was called off.
+    /// One for each order that was confirmed or ended; one more where a confirmed order was called
+    /// off.
     pub at_least: usize,
     pub sent: usize,
     /// Within 30 s of what they tell.
@@ -62,7 +65,8 @@ pub struct Aws {
     pub calls_per_order: f64,
     /// By service.
     pub calls: BTreeMap<String, f64>,
-    /// List prices; empty where there is no price table for the region. The fixed cost of the platform is `haven cost`.
+    /// List prices; empty where there is no price table for the region. The fixed cost of the
+    /// platform is `haven cost`.
     pub usd_per_million_orders: Vec<CallCost>,
     pub total_usd_per_million_orders: f64,
 }
@@ -74,38 +78,84 @@ impl Report {
 
     /// Whether everybody was served as they should be.
     pub fn holds(&self) -> bool {
-        let told = self.notices.sent >= self.notices.at_least && self.notices.in_time == self.notices.sent;
+        let told =
+            self.notices.sent >= self.notices.at_least && self.notices.in_time == self.notices.sent;
         self.accepted == self.sent && self.wrong_end == 0 && told && self.differences.is_empty()
     }
 
     pub fn print(&self) {
-        let errors = 100.0 * (self.sent - self.accepted + self.wrong_end) as f64 / self.sent.max(1) as f64;
+        let errors =
+            100.0 * (self.sent - self.accepted + self.wrong_end) as f64 / self.sent.max(1) as f64;
         println!("sent       {:>7}   in {:.1} s", self.sent, self.seconds);
-        println!("accepted   {:>7}   refused {:?}", self.accepted, self.refused);
-        println!("confirmed  {:>7}   cancelled {}   failed {}", self.confirmed, self.cancelled, self.failed);
-        println!("errors     {errors:>6.2}%   without an end {}, a wrong end {}", self.unsettled, self.wrong_end);
+        println!(
+            "accepted   {:>7}   refused {:?}",
+            self.accepted, self.refused
+        );
+        println!(
+            "confirmed  {:>7}   cancelled {}   failed {}",
+            self.confirmed, self.cancelled, self.failed
+        );
+        println!(
+            "errors     {errors:>6.2}%   without an end {}, a wrong end {}",
+            self.unsettled, self.wrong_end
+        );
         for (name, percentiles) in [("accept", &self.accept_ms), ("confirm", &self.confirm_ms)] {
             if let Some(Percentiles { p50, p95, p99, max }) = percentiles {
-                println!("{name:<8} ms   p50 {p50:.0}   p95 {p95:.0}   p99 {p99:.0}   max {max:.0}");
+                println!(
+                    "{name:<8} ms   p50 {p50:.0}   p95 {p95:.0}   p99 {p99:.0}   max {max:.0}"
+                );
             }
         }
-        let Notices { at_least, sent, in_time } = self.notices;
+        let Notices {
+            at_least,
+            sent,
+            in_time,
+        } = self.notices;
         println!("notices    {sent:>7}   due {at_least}, within 30 s {in_time}");
         match self.differences.as_slice() {
-            [] => println!("books      orders, payments, the gateway's ledger, holds and stock agree"),
+            [] => {
+                println!("books      orders, payments, the gateway's ledger, holds and stock agree")
+            }
             [first, ..] => {
-                println!("books      {} differences, {first} the first: see haven reconcile", self.differences.len())
+                println!(
+                    "books      {} differences, {first} the first: see haven reconcile",
+                    self.differences.len()
+                )
             }
         }
         if let Some(cpu) = self.cpu_ms_per_order {
             println!("CPU of our processes: {cpu:.1} ms an order");
         }
-        let calls = self.aws.calls.iter().map(|(service, calls)| format!("{service} {calls:.2}"));
-        println!("AWS calls: {:.2} an order ({})", self.aws.calls_per_order, calls.collect::<Vec<_>>().join(", "));
-        println!("A million such orders, at list prices: {:.2} USD", self.aws.total_usd_per_million_orders);
-        for CallCost { what, units, usd, confirmed } in &self.aws.usd_per_million_orders {
-            let doubt = if *confirmed { "" } else { "   (price unconfirmed)" };
-            println!("  {what:<26} {:>7.2} M   {usd:>8.2} USD{doubt}", units / 1e6);
+        let calls = self
+            .aws
+            .calls
+            .iter()
+            .map(|(service, calls)| format!("{service} {calls:.2}"));
+        println!(
+            "AWS calls: {:.2} an order ({})",
+            self.aws.calls_per_order,
+            calls.collect::<Vec<_>>().join(", ")
+        );
+        println!(
+            "A million such orders, at list prices: {:.2} USD",
+            self.aws.total_usd_per_million_orders
+        );
+        for CallCost {
+            what,
+            units,
+            usd,
+            confirmed,
+        } in &self.aws.usd_per_million_orders
+        {
+            let doubt = if *confirmed {
+                ""
+            } else {
+                "   (price unconfirmed)"
+            };
+            println!(
+                "  {what:<26} {:>7.2} M   {usd:>8.2} USD{doubt}",
+                units / 1e6
+            );
         }
     }
 }
@@ -117,14 +167,23 @@ impl Aws {
             return Aws::default();
         }
         let per_order = |value: f64| value / orders as f64;
-        let units = grown.by(Metric::AwsUnits).into_iter().filter_map(|(code, units)| {
-            let billed = Billed::from_code(&code)?;
-            Some((billed, per_order(units) * 1e6))
-        });
-        let costs = Prices::of(region).map(|prices| of_calls(&prices, &units.collect())).unwrap_or_default();
+        let units = grown
+            .by(Metric::AwsUnits)
+            .into_iter()
+            .filter_map(|(code, units)| {
+                let billed = Billed::from_code(&code)?;
+                Some((billed, per_order(units) * 1e6))
+            });
+        let costs = Prices::of(region)
+            .map(|prices| of_calls(&prices, &units.collect()))
+            .unwrap_or_default();
         Aws {
             calls_per_order: per_order(grown.total(Metric::AwsCalls)),
-            calls: grown.by(Metric::AwsCalls).into_iter().map(|(service, calls)| (service, per_order(calls))).collect(),
+            calls: grown
+                .by(Metric::AwsCalls)
+                .into_iter()
+                .map(|(service, calls)| (service, per_order(calls)))
+                .collect(),
             total_usd_per_million_orders: costs.iter().map(|cost| cost.usd).sum(),
             usd_per_million_orders: costs,
         }
@@ -139,7 +198,12 @@ impl Percentiles {
             let rank = (share * values.len() as f64).ceil() as usize;
             values.get(rank.saturating_sub(1)).copied()
         };
-        Some(Percentiles { p50: rank(0.50)?, p95: rank(0.95)?, p99: rank(0.99)?, max: rank(1.0)? })
+        Some(Percentiles {
+            p50: rank(0.50)?,
+            p95: rank(0.95)?,
+            p99: rank(0.99)?,
+            max: rank(1.0)?,
+        })
     }
 }
 
@@ -150,7 +214,9 @@ mod tests {
     #[test]
     fn percentiles_are_values_that_were_measured() {
         assert!(Percentiles::of(Vec::new()).is_none());
-        let Some(Percentiles { p50, p95, p99, max }) = Percentiles::of((1..=100).rev().map(f64::from).collect()) else {
+        let Some(Percentiles { p50, p95, p99, max }) =
+            Percentiles::of((1..=100).rev().map(f64::from).collect())
+        else {
             panic!("of a hundred values")
         };
         assert_eq!((p50, p95, p99, max), (50.0, 95.0, 99.0, 100.0));

@@ -38,13 +38,28 @@ pub struct List {
 /// When no platform runs on the state folder, or its database cannot be read.
 pub async fn print(options: &List) -> anyhow::Result<()> {
     let facts = Facts::read(&options.state)?;
-    let store = Store::connect(&facts.database_url, &Login::default()).await.context("open the database")?;
-    let filter = NoticeFilter { order_id: options.order, failed: options.failed };
+    let store = Store::connect(&facts.database_url, &Login::default())
+        .await
+        .context("open the database")?;
+    let filter = NoticeFilter {
+        order_id: options.order,
+        failed: options.failed,
+    };
     let notices = store.notices(&filter).await.context("read the notices")?;
     if options.json {
-        println!("{}", terminal::json(&json!({ "notices": notices.iter().map(as_json).collect::<Vec<_>>() })));
+        println!(
+            "{}",
+            terminal::json(&json!({ "notices": notices.iter().map(as_json).collect::<Vec<_>>() }))
+        );
     } else if notices.is_empty() {
-        println!("{}", if options.failed { "No notice failed" } else { "No notice yet" });
+        println!(
+            "{}",
+            if options.failed {
+                "No notice failed"
+            } else {
+                "No notice yet"
+            }
+        );
     } else {
         println!("{}", table(&notices));
     }
@@ -69,16 +84,32 @@ fn as_json(notice: &NoticeRow) -> Value {
 fn table(notices: &[NoticeRow]) -> Table {
     let mut table = Table::new();
     table.load_preset(presets::NOTHING);
-    table.set_header(["Order", "Notice", "By", "State", "Tries", "Begun", "Why, or the provider's id"]);
+    table.set_header([
+        "Order",
+        "Notice",
+        "By",
+        "State",
+        "Tries",
+        "Begun",
+        "Why, or the provider's id",
+    ]);
     for notice in notices {
         table.add_row([
-            notice.order_id.map_or_else(|| "(staff)".to_owned(), |id| id.to_string()),
+            notice
+                .order_id
+                .map_or_else(|| "(staff)".to_owned(), |id| id.to_string()),
             notice.kind.clone(),
             notice.channel.code().to_owned(),
             notice.state.clone(),
             notice.attempts.to_string(),
             time_text(notice.created_at),
-            printable(notice.reason.as_ref().or(notice.message_id.as_ref()).map_or("", String::as_str)),
+            printable(
+                notice
+                    .reason
+                    .as_ref()
+                    .or(notice.message_id.as_ref())
+                    .map_or("", String::as_str),
+            ),
         ]);
     }
     table
@@ -119,7 +150,12 @@ mod tests {
             ..failed.clone()
         };
         let text = table(&[failed.clone(), sent.clone()]).to_string();
-        assert!(text.contains("MessageRejected") && text.contains("0100-abc") && text.contains("(staff)"), "{text}");
+        assert!(
+            text.contains("MessageRejected")
+                && text.contains("0100-abc")
+                && text.contains("(staff)"),
+            "{text}"
+        );
         assert_eq!(as_json(&sent)["sent_at"], "2026-03-01T08:00:01Z");
         assert_eq!(as_json(&failed)["reason"], "MessageRejected");
     }

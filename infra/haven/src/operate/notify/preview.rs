@@ -35,8 +35,18 @@ pub struct Preview {
 /// One notice by one channel.
 #[derive(Debug, Clone, PartialEq)]
 enum Shown {
-    Email { kind: &'static str, to: String, subject: String, text: String, html: String },
-    Sms { kind: &'static str, to: String, text: String },
+    Email {
+        kind: &'static str,
+        to: String,
+        subject: String,
+        text: String,
+        html: String,
+    },
+    Sms {
+        kind: &'static str,
+        to: String,
+        text: String,
+    },
 }
 
 /// # Errors
@@ -50,16 +60,28 @@ pub fn print(options: &Preview) -> anyhow::Result<()> {
     }
     let shown = shown(options.kind.as_deref(), channel);
     if options.json {
-        println!("{:#}", json!({ "previews": shown.iter().map(Shown::to_json).collect::<Vec<_>>() }));
+        println!(
+            "{:#}",
+            json!({ "previews": shown.iter().map(Shown::to_json).collect::<Vec<_>>() })
+        );
     } else {
-        println!("{}", shown.iter().map(Shown::to_text).collect::<Vec<_>>().join("\n\n"));
+        println!(
+            "{}",
+            shown
+                .iter()
+                .map(Shown::to_text)
+                .collect::<Vec<_>>()
+                .join("\n\n")
+        );
     }
     Ok(())
 }
 
 fn html(kind: Option<&str>, channel: Option<Channel>) -> Result<String, BadUsage> {
     if channel == Some(Channel::Sms) {
-        return Err(BadUsage::Said("--html: a text message has no HTML; leave out --channel sms".to_owned()));
+        return Err(BadUsage::Said(
+            "--html: a text message has no HTML; leave out --channel sms".to_owned(),
+        ));
     }
     let Some(kind) = kind else {
         return Err(BadUsage::Said(format!(
@@ -82,7 +104,10 @@ fn shown(kind: Option<&str>, channel: Option<Channel>) -> Vec<Shown> {
         zones: Zones::of(&[Shop::default_shop()]),
     };
     let mut shown = Vec::new();
-    for known in NoticeKind::ALL.into_iter().filter(|known| kind.is_none_or(|kind| kind == known.code())) {
+    for known in NoticeKind::ALL
+        .into_iter()
+        .filter(|known| kind.is_none_or(|kind| kind == known.code()))
+    {
         let sample = Sample::of(known);
         let known = known.code();
         let wanted = |one| channel.is_none_or(|channel| channel == one);
@@ -96,8 +121,15 @@ fn shown(kind: Option<&str>, channel: Option<Channel>) -> Vec<Shown> {
                 html: mail.html,
             });
         }
-        if let (true, Some(text)) = (wanted(Channel::Sms), words.text(&sample.news(), String::new())) {
-            shown.push(Shown::Sms { kind: known, to: text.to, text: text.body });
+        if let (true, Some(text)) = (
+            wanted(Channel::Sms),
+            words.text(&sample.news(), String::new()),
+        ) {
+            shown.push(Shown::Sms {
+                kind: known,
+                to: text.to,
+                text: text.body,
+            });
         }
     }
     shown
@@ -106,7 +138,13 @@ fn shown(kind: Option<&str>, channel: Option<Channel>) -> Vec<Shown> {
 impl Shown {
     fn to_json(&self) -> Value {
         match self {
-            Shown::Email { kind, to, subject, text, html } => {
+            Shown::Email {
+                kind,
+                to,
+                subject,
+                text,
+                html,
+            } => {
                 json!({ "kind": kind, "channel": "email", "to": to, "subject": subject, "text": text, "html": html })
             }
             Shown::Sms { kind, to, text } => {
@@ -117,12 +155,24 @@ impl Shown {
 
     fn to_text(&self) -> String {
         match self {
-            Shown::Email { kind, to, subject, text, .. } => {
-                format!("== {kind} by e-mail to {to}\nSubject: {subject}\n\n{}", text.trim_end())
+            Shown::Email {
+                kind,
+                to,
+                subject,
+                text,
+                ..
+            } => {
+                format!(
+                    "== {kind} by e-mail to {to}\nSubject: {subject}\n\n{}",
+                    text.trim_end()
+                )
             }
             Shown::Sms { kind, to, text } => {
                 let septets = gsm::septets(text).unwrap_or_default();
-                format!("== {kind} by text message to {to} ({septets} of {} septets)\n{text}", gsm::SEPTETS_MAX)
+                format!(
+                    "== {kind} by text message to {to} ({septets} of {} septets)\n{text}",
+                    gsm::SEPTETS_MAX
+                )
             }
         }
     }
@@ -135,23 +185,46 @@ mod tests {
     #[test]
     fn every_notice_is_shown_by_every_channel_it_takes() {
         let all = shown(None, None);
-        let texts = all.iter().filter(|shown| matches!(shown, Shown::Sms { .. })).count();
-        assert_eq!((all.len(), texts), (15, 6), "nine mails; the three of staff have no text beside them");
+        let texts = all
+            .iter()
+            .filter(|shown| matches!(shown, Shown::Sms { .. }))
+            .count();
+        assert_eq!(
+            (all.len(), texts),
+            (15, 6),
+            "nine mails; the three of staff have no text beside them"
+        );
         assert_eq!(shown(Some("order_ready"), None).len(), 2);
         assert_eq!(shown(Some("stock_out"), Some(Channel::Sms)), []);
     }
 
     #[test]
     fn html_is_of_one_mail() {
-        assert!(html(Some("order_ready"), None).expect("a mail").starts_with("<!doctype html>"));
+        assert!(
+            html(Some("order_ready"), None)
+                .expect("a mail")
+                .starts_with("<!doctype html>")
+        );
         for (kind, channel) in [(None, None), (Some("order_ready"), Some(Channel::Sms))] {
-            assert!(html(kind, channel).expect_err("of what?").to_string().starts_with("--html: "));
+            assert!(
+                html(kind, channel)
+                    .expect_err("of what?")
+                    .to_string()
+                    .starts_with("--html: ")
+            );
         }
     }
 
     #[test]
     fn a_program_reads_how_long_a_text_is() {
-        let text = shown(Some("order_ready"), Some(Channel::Sms)).remove(0).to_json();
-        assert!(text["septets"].as_u64().is_some_and(|septets| (20..=160).contains(&septets)), "{text}");
+        let text = shown(Some("order_ready"), Some(Channel::Sms))
+            .remove(0)
+            .to_json();
+        assert!(
+            text["septets"]
+                .as_u64()
+                .is_some_and(|septets| (20..=160).contains(&septets)),
+            "{text}"
+        );
     }
 }

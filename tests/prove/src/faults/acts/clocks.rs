@@ -22,16 +22,24 @@ const SKEWS: [(&str, &str); 6] = [
 pub async fn skew(shop: &Shop, lasting: Duration) -> anyhow::Result<Outcome> {
     let mut outcome = Outcome::default();
     let Some(library) = library() else {
-        outcome.failures.push("needs libfaketime (on Debian: apt install libfaketime)".to_owned());
+        outcome
+            .failures
+            .push("needs libfaketime (on Debian: apt install libfaketime)".to_owned());
         return Ok(outcome);
     };
     let library = library.display().to_string();
     for (role, offset) in SKEWS {
         // What it waits and what it measures goes on: only the time of day is wrong.
-        let environment = [("LD_PRELOAD", library.as_str()), ("FAKETIME", offset), ("DONT_FAKE_MONOTONIC", "1")];
+        let environment = [
+            ("LD_PRELOAD", library.as_str()),
+            ("FAKETIME", offset),
+            ("DONT_FAKE_MONOTONIC", "1"),
+        ];
         shop.signal(role, Signal::TERM);
         shop.start_again(role, &environment).await?;
-        let maps = shop.life(role).and_then(|life| std::fs::read_to_string(format!("/proc/{}/maps", life.pid)).ok());
+        let maps = shop
+            .life(role)
+            .and_then(|life| std::fs::read_to_string(format!("/proc/{}/maps", life.pid)).ok());
         outcome.hits += u64::from(maps.is_some_and(|maps| maps.contains("libfaketime")));
     }
     tokio::time::sleep(lasting).await;
@@ -43,6 +51,11 @@ pub async fn skew(shop: &Shop, lasting: Duration) -> anyhow::Result<Outcome> {
 }
 
 fn library() -> Option<PathBuf> {
-    let folders = std::fs::read_dir("/usr/lib").ok()?.flatten().map(|entry| entry.path());
-    folders.map(|folder| folder.join("faketime/libfaketime.so.1")).find(|library| library.exists())
+    let folders = std::fs::read_dir("/usr/lib")
+        .ok()?
+        .flatten()
+        .map(|entry| entry.path());
+    folders
+        .map(|folder| folder.join("faketime/libfaketime.so.1"))
+        .find(|library| library.exists())
 }

@@ -22,15 +22,22 @@ pub async fn slow_clients(shop: &Shop, lasting: Duration) -> anyhow::Result<Outc
     let mut open = Vec::new();
     for _ in 0..200 {
         let mut stream = TcpStream::connect(&shop.surroundings.storefront).await?;
-        stream.write_all(b"POST /api/v1/orders HTTP/1.1\r\nHost: shop\r\nContent-Length: 500\r\n\r\n{").await?;
+        stream
+            .write_all(
+                b"POST /api/v1/orders HTTP/1.1\r\nHost: shop\r\nContent-Length: 500\r\n\r\n{",
+            )
+            .await?;
         open.push(stream);
     }
     tokio::time::sleep(lasting).await;
-    Ok(Outcome { hits: open.len() as u64, ..Outcome::default() })
+    Ok(Outcome {
+        hits: open.len() as u64,
+        ..Outcome::default()
+    })
 }
 
-/// Orders at twenty times the rate that the shop can do on two cores, from one moment to the next. What it cannot take it
-/// refuses soon and says when to come again; it neither breaks nor grows.
+/// Orders at twenty times the rate that the shop can do on two cores, from one moment to the next.
+/// What it cannot take it refuses soon and says when to come again; it neither breaks nor grows.
 pub async fn flood(shop: &Shop, lasting: Duration) -> anyhow::Result<Outcome> {
     /// It does 70 a second (docs/figures.md).
     const RATE: f64 = 20.0 * 70.0;
@@ -42,17 +49,30 @@ pub async fn flood(shop: &Shop, lasting: Duration) -> anyhow::Result<Outcome> {
     let orders = (0..(RATE * lasting.as_secs_f64()) as u32).map(|index| {
         let url = &url;
         async move {
-            tokio::time::sleep_until((begun + Duration::from_secs_f64(f64::from(index) / RATE)).into()).await;
+            tokio::time::sleep_until(
+                (begun + Duration::from_secs_f64(f64::from(index) / RATE)).into(),
+            )
+            .await;
             let (id, asked) = (Uuid::now_v7(), Instant::now());
             let email = format!("{}@example.com", id.simple());
-            let request = shop.http.post(url).header("Idempotency-Key", id.to_string()).json(&body(&email, 1));
+            let request = shop
+                .http
+                .post(url)
+                .header("Idempotency-Key", id.to_string())
+                .json(&body(&email, 1));
             let answer = request.send().await.map_err(|error| format!("{error:?}"))?;
-            let (status, again) = (answer.status(), answer.headers().contains_key("retry-after"));
+            let (status, again) = (
+                answer.status(),
+                answer.headers().contains_key("retry-after"),
+            );
             let answer: Value = answer.json().await.unwrap_or_default();
             match status.as_u16() {
                 202 => Ok(Some(placed_of(&answer, &email))),
                 429 | 503 if again && asked.elapsed() < SOON => Ok(None),
-                _ => Err(format!("{status} after {:.1} s, Retry-After {again}", asked.elapsed().as_secs_f64())),
+                _ => Err(format!(
+                    "{status} after {:.1} s, Retry-After {again}",
+                    asked.elapsed().as_secs_f64()
+                )),
             }
         }
     });
@@ -64,9 +84,13 @@ pub async fn flood(shop: &Shop, lasting: Duration) -> anyhow::Result<Outcome> {
         }
     }
     let most = u64::from(STOREFRONT.memory_mib) << 20;
-    let grown = shop.life(STOREFRONT.slug).and_then(|life| limits::status_bytes(life.pid, "VmHWM").ok());
+    let grown = shop
+        .life(STOREFRONT.slug)
+        .and_then(|life| limits::status_bytes(life.pid, "VmHWM").ok());
     if grown.is_none_or(|grown| grown > most) {
-        outcome.failures.push(format!("the storefront grew to {grown:?} bytes; its task has {most}"));
+        outcome.failures.push(format!(
+            "the storefront grew to {grown:?} bytes; its task has {most}"
+        ));
     }
     Ok(outcome)
 }
@@ -80,14 +104,22 @@ fn body(email: &str, quantity: u32) -> Value {
 }
 
 async fn post(shop: &Shop, key: &str, body: &Value) -> Option<(StatusCode, Value)> {
-    let request = shop.http.post(format!("{}/api/v1/orders", shop.url)).header("Idempotency-Key", key).json(body);
+    let request = shop
+        .http
+        .post(format!("{}/api/v1/orders", shop.url))
+        .header("Idempotency-Key", key)
+        .json(body);
     let answer = request.send().await.ok()?;
     Some((answer.status(), answer.json().await.unwrap_or_default()))
 }
 
 fn placed_of(answer: &Value, email: &str) -> Placed {
     let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
-    Placed { order_id: text(&answer["order_id"]), email: email.to_owned(), cancel: text(&answer["links"]["cancel"]) }
+    Placed {
+        order_id: text(&answer["order_id"]),
+        email: email.to_owned(),
+        cancel: text(&answer["links"]["cancel"]),
+    }
 }
 
 pub async fn double_click(shop: &Shop) -> anyhow::Result<Outcome> {
@@ -95,18 +127,29 @@ pub async fn double_click(shop: &Shop) -> anyhow::Result<Outcome> {
     let (email, key) = (format!("{}@example.com", id.simple()), id.to_string());
     let order = body(&email, 1);
     let answers = join_all((0..50).map(|_| post(shop, &key, &order))).await;
-    let mut outcome = Outcome { hits: answers.len() as u64, ..Outcome::default() };
+    let mut outcome = Outcome {
+        hits: answers.len() as u64,
+        ..Outcome::default()
+    };
     let accepted: Vec<&Value> = answers
         .iter()
         .flatten()
         .filter(|(status, _)| *status == StatusCode::ACCEPTED)
         .map(|(_, answer)| answer)
         .collect();
-    let others = answers.iter().flatten().filter(|(status, _)| !matches!(status.as_u16(), 202 | 409)).count();
+    let others = answers
+        .iter()
+        .flatten()
+        .filter(|(status, _)| !matches!(status.as_u16(), 202 | 409))
+        .count();
     if others > 0 || accepted.is_empty() || accepted.iter().any(|answer| *answer != accepted[0]) {
-        outcome.failures.push(format!("I6 one key gave {answers:?}"));
+        outcome
+            .failures
+            .push(format!("I6 one key gave {answers:?}"));
     }
-    outcome.placed.extend(accepted.first().map(|answer| placed_of(answer, &email)));
+    outcome
+        .placed
+        .extend(accepted.first().map(|answer| placed_of(answer, &email)));
     Ok(outcome)
 }
 
@@ -115,14 +158,23 @@ pub async fn other_body(shop: &Shop) -> anyhow::Result<Outcome> {
     for _ in 0..5 {
         let id = Uuid::now_v7();
         let (email, key) = (format!("{}@example.com", id.simple()), id.to_string());
-        let Some((_, first)) = post(shop, &key, &body(&email, 1)).await else { continue };
+        let Some((_, first)) = post(shop, &key, &body(&email, 1)).await else {
+            continue;
+        };
         outcome.placed.push(placed_of(&first, &email));
         outcome.hits += 1;
         let other = post(shop, &key, &body(&email, 2)).await;
-        let leaks =
-            other.as_ref().is_some_and(|(_, answer)| answer.to_string().contains(&placed_of(&first, "").order_id));
-        if other.as_ref().is_none_or(|(status, _)| *status != StatusCode::UNPROCESSABLE_ENTITY) || leaks {
-            outcome.failures.push(format!("I6 another body under a used key gave {other:?}"));
+        let leaks = other.as_ref().is_some_and(|(_, answer)| {
+            answer.to_string().contains(&placed_of(&first, "").order_id)
+        });
+        if other
+            .as_ref()
+            .is_none_or(|(status, _)| *status != StatusCode::UNPROCESSABLE_ENTITY)
+            || leaks
+        {
+            outcome
+                .failures
+                .push(format!("I6 another body under a used key gave {other:?}"));
         }
     }
     Ok(outcome)
@@ -131,31 +183,62 @@ pub async fn other_body(shop: &Shop) -> anyhow::Result<Outcome> {
 /// A cart is filled, lost, and checked out: no order comes of it, and no error without words.
 pub async fn flush_carts(shop: &Shop) -> anyhow::Result<Outcome> {
     let mut outcome = Outcome::default();
-    let Some(url) = &shop.redis_url else { return Ok(outcome) };
-    let own = url.strip_prefix("redis://:").and_then(|rest| rest.split_once('@'));
+    let Some(url) = &shop.redis_url else {
+        return Ok(outcome);
+    };
+    let own = url
+        .strip_prefix("redis://:")
+        .and_then(|rest| rest.split_once('@'));
     let (password, server) = own.context("the proofs' own Redis has a password")?;
     for _ in 0..5 {
         let item = json!({ "product_id": "latte", "quantity": 1 });
-        let filled = shop.http.post(format!("{}/api/v1/cart/items", shop.url)).json(&item).send().await?;
-        let cookies = filled.headers().get_all("set-cookie").iter().filter_map(|cookie| cookie.to_str().ok());
-        let cookies: Vec<&str> = cookies.filter_map(|cookie| cookie.split(';').next()).collect();
+        let filled = shop
+            .http
+            .post(format!("{}/api/v1/cart/items", shop.url))
+            .json(&item)
+            .send()
+            .await?;
+        let cookies = filled
+            .headers()
+            .get_all("set-cookie")
+            .iter()
+            .filter_map(|cookie| cookie.to_str().ok());
+        let cookies: Vec<&str> = cookies
+            .filter_map(|cookie| cookie.split(';').next())
+            .collect();
         let cookie = cookies.join("; ");
         let mut redis = TcpStream::connect(server).await?;
-        redis.write_all(format!("AUTH {password}\r\nFLUSHALL\r\n").as_bytes()).await?;
+        redis
+            .write_all(format!("AUTH {password}\r\nFLUSHALL\r\n").as_bytes())
+            .await?;
         let mut answers = [0; 10];
         redis.read_exact(&mut answers).await?;
-        ensure!(answers == *b"+OK\r\n+OK\r\n", "Redis answers {:?}", String::from_utf8_lossy(&answers));
+        ensure!(
+            answers == *b"+OK\r\n+OK\r\n",
+            "Redis answers {:?}",
+            String::from_utf8_lossy(&answers)
+        );
         let id = Uuid::now_v7();
         let mut order = body(&format!("{}@example.com", id.simple()), 1);
         if let Some(order) = order.as_object_mut() {
             order.remove("items");
             order.insert("cart".to_owned(), json!(true));
         }
-        let request = shop.http.post(format!("{}/api/v1/orders", shop.url)).header("Cookie", cookie);
-        let status = request.header("Idempotency-Key", id.to_string()).json(&order).send().await?.status();
+        let request = shop
+            .http
+            .post(format!("{}/api/v1/orders", shop.url))
+            .header("Cookie", cookie);
+        let status = request
+            .header("Idempotency-Key", id.to_string())
+            .json(&order)
+            .send()
+            .await?
+            .status();
         outcome.hits += 1;
         if !matches!(status.as_u16(), 409 | 422) {
-            outcome.failures.push(format!("I12 a cart that was lost gave {status}"));
+            outcome
+                .failures
+                .push(format!("I12 a cart that was lost gave {status}"));
         }
     }
     Ok(outcome)
@@ -165,23 +248,29 @@ pub async fn hot_product(shop: &Shop) -> anyhow::Result<Outcome> {
     const UNITS: usize = 40;
     let product = "mocha";
     customer::shelve(shop, product, UNITS as i64).await?;
-    let answers = join_all((0..64).map(|_| customer::order(shop, product, 1, "tok_ok", PATIENCE))).await;
+    let answers =
+        join_all((0..64).map(|_| customer::order(shop, product, 1, "tok_ok", PATIENCE))).await;
     let (mut outcome, mut sold) = (Outcome::default(), 0);
     for answer in answers {
         match answer {
             Answer::Ok(placed) => {
                 customer::until(shop, &placed, &["confirmed", "failed"]).await?;
-                let confirmed = customer::status(shop, &placed).await.as_deref() == Some("confirmed");
+                let confirmed =
+                    customer::status(shop, &placed).await.as_deref() == Some("confirmed");
                 sold += usize::from(confirmed);
                 outcome.hits += u64::from(!confirmed);
                 outcome.placed.push(placed);
             }
             Answer::Refused(StatusCode::CONFLICT) => outcome.hits += 1,
-            other => outcome.failures.push(format!("a customer of the hot product got {other:?}")),
+            other => outcome
+                .failures
+                .push(format!("a customer of the hot product got {other:?}")),
         }
     }
     if sold != UNITS {
-        outcome.failures.push(format!("I2 I3 {UNITS} were there, and {sold} were sold"));
+        outcome
+            .failures
+            .push(format!("I2 I3 {UNITS} were there, and {sold} were sold"));
     }
     Ok(outcome)
 }
@@ -205,7 +294,11 @@ pub async fn end_holds(shop: &Shop) -> anyhow::Result<Outcome> {
 
 pub async fn decline(shop: &Shop) -> anyhow::Result<Outcome> {
     let mut outcome = Outcome::default();
-    for token in ["tok_declined", "tok_insufficient_funds", "tok_unknown"].iter().cycle().take(12) {
+    for token in ["tok_declined", "tok_insufficient_funds", "tok_unknown"]
+        .iter()
+        .cycle()
+        .take(12)
+    {
         let placed = customer::must_order(shop, "latte", 1, token).await?;
         customer::until(shop, &placed, &["failed"]).await?;
         outcome.hits += 1;
@@ -219,29 +312,49 @@ pub async fn forged_webhooks(shop: &Shop) -> anyhow::Result<Outcome> {
     let mut outcome = Outcome::default();
     let event = json!({ "id": "evt_1", "type": "charge.captured", "data": {} }).to_string();
     let now = Timestamp::now_utc().unix_timestamp();
-    for signature in [None, Some(format!("t={now},v1={}", "0".repeat(64))), Some("t=0,v1=00".to_owned())] {
-        let mut request = shop.http.post(format!("{}/webhooks/payment", shop.url)).body(event.clone());
+    for signature in [
+        None,
+        Some(format!("t={now},v1={}", "0".repeat(64))),
+        Some("t=0,v1=00".to_owned()),
+    ] {
+        let mut request = shop
+            .http
+            .post(format!("{}/webhooks/payment", shop.url))
+            .body(event.clone());
         if let Some(signature) = signature {
-            request = request.header("Payment-Signature", signature.clone()).header("Webhook-Signature", signature);
+            request = request
+                .header("Payment-Signature", signature.clone())
+                .header("Webhook-Signature", signature);
         }
-        let status = request.header("Content-Type", "application/json").send().await?.status();
+        let status = request
+            .header("Content-Type", "application/json")
+            .send()
+            .await?
+            .status();
         outcome.hits += 1;
         if !status.is_client_error() {
-            outcome.failures.push(format!("I12 a forged webhook gave {status}"));
+            outcome
+                .failures
+                .push(format!("I12 a forged webhook gave {status}"));
         }
     }
     Ok(outcome)
 }
 
 pub async fn refund_later(shop: &Shop) -> anyhow::Result<Outcome> {
-    let no = Fault::Fail { status: 500, code: "later" };
+    let no = Fault::Fail {
+        status: 500,
+        code: "later",
+    };
     let mut outcome = Outcome::default();
     for _ in 0..3 {
         let placed = customer::must_order(shop, "latte", 1, "tok_ok").await?;
         customer::until(shop, &placed, &["confirmed"]).await?;
         outcome.placed.push(placed);
     }
-    let hits = shop.faults.add(Rule::on(Dependency::Gateway, "POST /v1/refunds", no).times(6));
+    let hits = shop
+        .faults
+        .add(Rule::on(Dependency::Gateway, "POST /v1/refunds", no).times(6));
     for placed in &outcome.placed {
         customer::cancel(shop, placed).await?;
     }

@@ -28,7 +28,10 @@ pub async fn terminate_backends(shop: &Shop, lasting: Duration) -> anyhow::Resul
 /// Longer than a statement waits for a lock.
 pub async fn hold_lock(shop: &Shop) -> anyhow::Result<Outcome> {
     shop.views.hold_lock(Duration::from_secs(5)).await?;
-    Ok(Outcome { hits: 1, ..Outcome::default() })
+    Ok(Outcome {
+        hits: 1,
+        ..Outcome::default()
+    })
 }
 
 pub async fn take_connections(shop: &Shop, lasting: Duration) -> anyhow::Result<Outcome> {
@@ -38,35 +41,49 @@ pub async fn take_connections(shop: &Shop, lasting: Duration) -> anyhow::Result<
     let more = shop.views.take_connections(&shop.database_url).await?;
     tokio::time::sleep(lasting).await;
     let hits = (taken.len() + more.len()) as u64;
-    Ok(Outcome { hits, ..Outcome::default() })
+    Ok(Outcome {
+        hits,
+        ..Outcome::default()
+    })
 }
 
 pub async fn read_only(shop: &Shop, lasting: Duration) -> anyhow::Result<Outcome> {
     let refused = Arc::new(AtomicU64::default());
     let counted = refused.clone();
-    shop.faults.watch(Arc::new(move |call: &Call, moment: Moment<'_>| {
-        if let (Dependency::Postgres, Moment::After { reply, .. }) = (call.dependency, moment)
-            && reply.windows(7).any(|part| part == b"C25006\0")
-        {
-            counted.fetch_add(1, Ordering::Relaxed);
-        }
-        Verdict::Go
-    }));
+    shop.faults
+        .watch(Arc::new(move |call: &Call, moment: Moment<'_>| {
+            if let (Dependency::Postgres, Moment::After { reply, .. }) = (call.dependency, moment)
+                && reply.windows(7).any(|part| part == b"C25006\0")
+            {
+                counted.fetch_add(1, Ordering::Relaxed);
+            }
+            Verdict::Go
+        }));
     for setting in ["on", "off"] {
-        shop.views.execute(&format!("ALTER SYSTEM SET default_transaction_read_only = {setting}")).await?;
+        shop.views
+            .execute(&format!(
+                "ALTER SYSTEM SET default_transaction_read_only = {setting}"
+            ))
+            .await?;
         shop.views.execute("SELECT pg_reload_conf()").await?;
         tokio::time::sleep(lasting).await;
     }
-    Ok(Outcome { hits: refused.load(Ordering::Relaxed), ..Outcome::default() })
+    Ok(Outcome {
+        hits: refused.load(Ordering::Relaxed),
+        ..Outcome::default()
+    })
 }
 
-/// The server ends as it is told to, and is started again: in good order (`INT`, a fast shutdown), or by a death after
-/// which it recovers from its log.
+/// The server ends as it is told to, and is started again: in good order (`INT`, a fast shutdown),
+/// or by a death after which it recovers from its log.
 pub async fn restart(shop: &Shop, signal: Signal) -> anyhow::Result<Outcome> {
     let server = Server::of(shop)?;
     server.end(signal).await?;
     server.start_again(shop).await?;
-    Ok(Outcome { hits: 1, ..Outcome::default() })
+    Ok(Outcome {
+        hits: 1,
+        ..Outcome::default()
+    })
 }
 
 /// PostgreSQL as it was found running.
@@ -80,24 +97,40 @@ pub struct Server {
 
 impl Server {
     pub fn of(shop: &Shop) -> anyhow::Result<Server> {
-        let folder = shop.postgres_folder().context("this fault is PostgreSQL's: --database postgres")?;
+        let folder = shop
+            .postgres_folder()
+            .context("this fault is PostgreSQL's: --database postgres")?;
         let pid = postmaster(&folder).context("the server's pid")?;
         // A zero after each argument; one of them is empty.
-        let line = std::fs::read_to_string(format!("/proc/{pid}/cmdline")).context("how it was started")?;
-        let line = line.strip_suffix('\0').unwrap_or(&line).split('\0').map(str::to_owned).collect();
+        let line = std::fs::read_to_string(format!("/proc/{pid}/cmdline"))
+            .context("how it was started")?;
+        let line = line
+            .strip_suffix('\0')
+            .unwrap_or(&line)
+            .split('\0')
+            .map(str::to_owned)
+            .collect();
         Ok(Server { folder, pid, line })
     }
 
     /// A program of the same installation.
     pub fn tool(&self, name: &str) -> PathBuf {
-        self.line.first().map_or_else(PathBuf::new, |server| Path::new(server).with_file_name(name))
+        self.line.first().map_or_else(PathBuf::new, |server| {
+            Path::new(server).with_file_name(name)
+        })
     }
 
     pub async fn end(&self, signal: Signal) -> anyhow::Result<()> {
         children::signal(self.pid, signal);
         let pid = children::pid(self.pid);
-        // It is a child of ours: until it is waited for, its pid lives, and no other server starts over its lock file.
-        let ended = async || Ok(!matches!(rustix::process::waitpid(pid, WaitOptions::NOHANG), Ok(None)));
+        // It is a child of ours: until it is waited for, its pid lives, and no other server starts
+        // over its lock file.
+        let ended = async || {
+            Ok(!matches!(
+                rustix::process::waitpid(pid, WaitOptions::NOHANG),
+                Ok(None)
+            ))
+        };
         ensure!(until(PATIENCE, ended).await?, "PostgreSQL does not end");
         Ok(())
     }
@@ -107,7 +140,9 @@ impl Server {
         while begun.elapsed() < PATIENCE {
             let mut server = start(&self.line, shop.log("postgres-again")?)?;
             // It is refused, and ends, while a child of the one before it lives.
-            while server.try_wait().context("look at the server")?.is_none() && begun.elapsed() < PATIENCE {
+            while server.try_wait().context("look at the server")?.is_none()
+                && begun.elapsed() < PATIENCE
+            {
                 if is_ready(&self.folder, server.id()) {
                     shop.adopt(server);
                     return Ok(());
@@ -115,32 +150,57 @@ impl Server {
                 tokio::time::sleep(Duration::from_millis(50)).await;
             }
         }
-        bail!("PostgreSQL does not start again within {} s", PATIENCE.as_secs())
+        bail!(
+            "PostgreSQL does not start again within {} s",
+            PATIENCE.as_secs()
+        )
     }
 }
 
-/// Whether this very server takes connections: a child of one that was killed may still answer for a while. What it says
-/// of itself is on the eighth line of its file (PostgreSQL's `miscadmin.h`, `LOCK_FILE_LINE_PM_STATUS`).
+/// Whether this very server takes connections: a child of one that was killed may still answer for
+/// a while. What it says of itself is on the eighth line of its file (PostgreSQL's `miscadmin.h`,
+/// `LOCK_FILE_LINE_PM_STATUS`).
 fn is_ready(folder: &Path, pid: Option<u32>) -> bool {
     let status = std::fs::read_to_string(folder.join("postmaster.pid"));
-    let status = status.ok().and_then(|file| file.lines().nth(7).map(str::to_owned));
+    let status = status
+        .ok()
+        .and_then(|file| file.lines().nth(7).map(str::to_owned));
     postmaster(folder) == pid && status.is_some_and(|status| status.trim() == "ready")
 }
 
 fn postmaster(folder: &Path) -> Option<u32> {
-    std::fs::read_to_string(folder.join("postmaster.pid")).ok()?.lines().next()?.trim().parse().ok()
+    std::fs::read_to_string(folder.join("postmaster.pid"))
+        .ok()?
+        .lines()
+        .next()?
+        .trim()
+        .parse()
+        .ok()
 }
 
-/// As `haven up` starts it: PostgreSQL refuses to run as root, and a user namespace gives it another user.
+/// As `haven up` starts it: PostgreSQL refuses to run as root, and a user namespace gives it
+/// another user.
 fn start(line: &[String], log: File) -> anyhow::Result<Child> {
     let prefix: &[&str] = if rustix::process::geteuid().is_root() {
         &["unshare", "--user", "--map-user=1000", "--map-group=1000"]
     } else {
         &[]
     };
-    let all: Vec<&str> = prefix.iter().copied().chain(line.iter().map(String::as_str)).collect();
+    let all: Vec<&str> = prefix
+        .iter()
+        .copied()
+        .chain(line.iter().map(String::as_str))
+        .collect();
     let (program, arguments) = all.split_first().context("a command")?;
     let mut command = Command::new(program);
-    command.args(arguments).stdin(Stdio::null()).stdout(Stdio::null()).stderr(log);
-    command.process_group(0).kill_on_drop(true).spawn().context("start PostgreSQL again")
+    command
+        .args(arguments)
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(log);
+    command
+        .process_group(0)
+        .kill_on_drop(true)
+        .spawn()
+        .context("start PostgreSQL again")
 }

@@ -1,4 +1,5 @@
-//! PostgreSQL's disk is lost, and the database made again from a base backup and the log that somebody else kept.
+//! PostgreSQL's disk is lost, and the database made again from a base backup and the log that
+//! somebody else kept.
 
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
@@ -15,10 +16,12 @@ use crate::shop::Shop;
 /// What the keeper of the log is called.
 const ARCHIVE: &str = "archive";
 
-/// A commit waits until the archive has its log, as with a standby in another zone: what was acknowledged is not lost.
+/// A commit waits until the archive has its log, as with a standby in another zone: what was
+/// acknowledged is not lost.
 pub async fn lose_the_disk(shop: &Shop, lasting: Duration) -> anyhow::Result<Outcome> {
     let server = Server::of(shop)?;
-    let [log, backup, lost] = ["wal", "backup", "lost"].map(|name| server.folder.with_extension(name));
+    let [log, backup, lost] =
+        ["wal", "backup", "lost"].map(|name| server.folder.with_extension(name));
     for folder in [&log, &backup, &lost] {
         // Of the run before.
         let _ = std::fs::remove_dir_all(folder);
@@ -30,11 +33,20 @@ pub async fn lose_the_disk(shop: &Shop, lasting: Duration) -> anyhow::Result<Out
     keep_in_step(shop).await?;
     let tool = server.tool("pg_basebackup");
     let mut copy = Command::new(tool);
-    copy.args(["--wal-method=none", "--checkpoint=fast", "--no-manifest", "--pgdata"]).arg(&backup);
+    copy.args([
+        "--wal-method=none",
+        "--checkpoint=fast",
+        "--no-manifest",
+        "--pgdata",
+    ])
+    .arg(&backup);
     copy.arg("--dbname").arg(&url).env("PGPASSWORD", &password);
     let copied = copy.stdin(Stdio::null()).output().await?;
     if !copied.status.success() {
-        bail!("no base backup: {}", String::from_utf8_lossy(&copied.stderr).trim());
+        bail!(
+            "no base backup: {}",
+            String::from_utf8_lossy(&copied.stderr).trim()
+        );
     }
     // Orders come on top of it.
     tokio::time::sleep(lasting).await;
@@ -46,12 +58,18 @@ pub async fn lose_the_disk(shop: &Shop, lasting: Duration) -> anyhow::Result<Out
     restore(&server.folder, &backup, &log)?;
     server.start_again(shop).await?;
     let recovers = server.folder.join("recovery.signal");
-    ensure!(until(PATIENCE, async || Ok(!recovers.exists())).await?, "PostgreSQL does not end its recovery");
+    ensure!(
+        until(PATIENCE, async || Ok(!recovers.exists())).await?,
+        "PostgreSQL does not end its recovery"
+    );
     haven::eprintln!(
         "     PostgreSQL is back from its backup and its log after {:.1} s",
         begun.elapsed().as_secs_f64()
     );
-    Ok(Outcome { hits: 1, ..Outcome::default() })
+    Ok(Outcome {
+        hits: 1,
+        ..Outcome::default()
+    })
 }
 
 /// Returns a URL without its password, and the password: arguments of programs carry none.
@@ -66,17 +84,34 @@ fn without_password(url: &str) -> (String, String) {
 
 fn archive(tool: &Path, from: &str, password: &str, log: &Path) -> anyhow::Result<Child> {
     let mut command = Command::new(tool);
-    command.args(["--synchronous", "--dbname", from, "--directory"]).arg(log).env("PGPASSWORD", password);
-    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
-    command.process_group(0).kill_on_drop(true).spawn().context("keep the log")
+    command
+        .args(["--synchronous", "--dbname", from, "--directory"])
+        .arg(log)
+        .env("PGPASSWORD", password);
+    command
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null());
+    command
+        .process_group(0)
+        .kill_on_drop(true)
+        .spawn()
+        .context("keep the log")
 }
 
 /// From now on a commit is answered when the archive has it.
 async fn keep_in_step(shop: &Shop) -> anyhow::Result<()> {
-    shop.views.execute(&format!("ALTER SYSTEM SET synchronous_standby_names = '{ARCHIVE}'")).await?;
+    shop.views
+        .execute(&format!(
+            "ALTER SYSTEM SET synchronous_standby_names = '{ARCHIVE}'"
+        ))
+        .await?;
     shop.views.execute("SELECT pg_reload_conf()").await?;
     let follows = async || Ok(shop.views.standbys_in_step().await? > 0);
-    ensure!(until(PATIENCE, follows).await?, "the archive does not follow");
+    ensure!(
+        until(PATIENCE, follows).await?,
+        "the archive does not follow"
+    );
     Ok(())
 }
 
@@ -86,11 +121,17 @@ fn restore(folder: &Path, backup: &Path, log: &Path) -> anyhow::Result<()> {
     for entry in std::fs::read_dir(log).context("look into the archive")? {
         let path: PathBuf = entry?.path();
         // The one that was being written; what it lacks was never acknowledged.
-        if path.extension().is_some_and(|extension| extension == "partial") {
+        if path
+            .extension()
+            .is_some_and(|extension| extension == "partial")
+        {
             std::fs::rename(&path, path.with_extension("")).context("take the last of the log")?;
         }
     }
-    let settings = format!("restore_command = 'cp {}/%f %p'\nsynchronous_standby_names = ''\n", log.display());
+    let settings = format!(
+        "restore_command = 'cp {}/%f %p'\nsynchronous_standby_names = ''\n",
+        log.display()
+    );
     let file = folder.join("postgresql.auto.conf");
     let before = std::fs::read_to_string(&file).context("the backup's settings")?;
     std::fs::write(&file, before + &settings).context("write the backup's settings")?;

@@ -32,13 +32,20 @@ pub async fn limits(shop: &Shop, lasting: Duration) -> anyhow::Result<Outcome> {
     drop(at_the_door);
     restore(pid, Resource::Nofile, before)?;
 
-    set(pid, Resource::Data, status_bytes(pid, "VmData")? + BYTES_LEFT)?;
+    set(
+        pid,
+        Resource::Data,
+        status_bytes(pid, "VmData")? + BYTES_LEFT,
+    )?;
     let with_bodies = connect(shop, BODY).await;
     let dead = async || Ok(status_bytes(pid, "VmData").is_err());
     outcome.hits += u64::from(until(lasting, dead).await?);
     drop(with_bodies);
     if outcome.hits < 2 {
-        outcome.failures.push(format!("one of two limits was not reached: {} was", outcome.hits));
+        outcome.failures.push(format!(
+            "one of two limits was not reached: {} was",
+            outcome.hits
+        ));
     }
     shop.revive()?;
     shop.until_ready(ROLE).await?;
@@ -47,10 +54,15 @@ pub async fn limits(shop: &Shop, lasting: Duration) -> anyhow::Result<Outcome> {
 
 /// Clients that send a request of which the last bytes do not come.
 async fn connect(shop: &Shop, body: usize) -> Vec<Option<TcpStream>> {
-    let head = format!("POST /api/v1/orders HTTP/1.1\r\nHost: shop\r\nContent-Length: {}\r\n\r\n", body + 1);
+    let head = format!(
+        "POST /api/v1/orders HTTP/1.1\r\nHost: shop\r\nContent-Length: {}\r\n\r\n",
+        body + 1
+    );
     let request = [head.as_bytes(), &vec![b' '; body]].concat();
     let clients = (0..CLIENTS).map(|_| async {
-        let mut stream = TcpStream::connect(&shop.surroundings.storefront).await.ok()?;
+        let mut stream = TcpStream::connect(&shop.surroundings.storefront)
+            .await
+            .ok()?;
         // Whoever is not let in waits at the door with what it cannot send.
         let _ = tokio::time::timeout(Duration::from_secs(1), stream.write_all(&request)).await;
         Some(stream)
@@ -60,30 +72,58 @@ async fn connect(shop: &Shop, body: usize) -> Vec<Option<TcpStream>> {
 
 /// Gives the limit that was.
 fn set(pid: u32, resource: Resource, most: u64) -> anyhow::Result<Rlimit> {
-    // The hard limit stays as it was inherited from this process, so that the other can be lifted again.
+    // The hard limit stays as it was inherited from this process, so that the other can be lifted
+    // again.
     let maximum = rustix::process::getrlimit(resource).maximum;
-    prlimit(children::pid(pid), resource, Rlimit { current: Some(most), maximum }).context("set a limit")
+    prlimit(
+        children::pid(pid),
+        resource,
+        Rlimit {
+            current: Some(most),
+            maximum,
+        },
+    )
+    .context("set a limit")
 }
 
 fn restore(pid: u32, resource: Resource, limit: Rlimit) -> anyhow::Result<()> {
-    prlimit(children::pid(pid), resource, limit).context("lift a limit").map(drop)
+    prlimit(children::pid(pid), resource, limit)
+        .context("lift a limit")
+        .map(drop)
 }
 
 fn open_files(pid: u32) -> anyhow::Result<u64> {
-    let files = std::fs::read_dir(format!("/proc/{pid}/fd")).context("the storefront's open files")?;
+    let files =
+        std::fs::read_dir(format!("/proc/{pid}/fd")).context("the storefront's open files")?;
     Ok(files.count() as u64)
 }
 
 fn open_files_max(pid: u32) -> anyhow::Result<u64> {
-    let limits = std::fs::read_to_string(format!("/proc/{pid}/limits")).context("the storefront's limits")?;
-    let line = limits.lines().find(|line| line.starts_with("Max open files")).context("a limit of open files")?;
-    line.split_whitespace().nth(3).context("a number")?.parse().context("a number")
+    let limits = std::fs::read_to_string(format!("/proc/{pid}/limits"))
+        .context("the storefront's limits")?;
+    let line = limits
+        .lines()
+        .find(|line| line.starts_with("Max open files"))
+        .context("a limit of open files")?;
+    line.split_whitespace()
+        .nth(3)
+        .context("a number")?
+        .parse()
+        .context("a number")
 }
 
 /// Such as `VmData`, of what the process says of itself.
 pub fn status_bytes(pid: u32, name: &str) -> anyhow::Result<u64> {
     let status = std::fs::read_to_string(format!("/proc/{pid}/status")).context("the process")?;
-    let line = status.lines().find(|line| line.starts_with(name)).context("it has ended")?;
-    let kibibytes: u64 = line.split_whitespace().nth(1).context("a number")?.parse().context("a number")?;
+    let line = status
+        .lines()
+        .find(|line| line.starts_with(name))
+        .context("it has ended")?;
+    let kibibytes: u64 = line
+        .split_whitespace()
+        .nth(1)
+        .context("a number")?
+        .parse()
+        .context("a number")?;
     Ok(kibibytes * 1024)
 }

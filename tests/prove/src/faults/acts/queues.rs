@@ -23,7 +23,12 @@ pub fn out_of_order() -> Vec<Letter> {
     vec![
         (&ORDERS, |id| envelope("ReleaseStock", id, json!({}), 1)),
         (&ORDERS, |id| {
-            envelope("PaymentRefunded", id, json!({ "payment_id": "x", "amount_minor": 1, "currency": "USD" }), 1)
+            envelope(
+                "PaymentRefunded",
+                id,
+                json!({ "payment_id": "x", "amount_minor": 1, "currency": "USD" }),
+                1,
+            )
         }),
     ]
 }
@@ -31,13 +36,21 @@ pub fn out_of_order() -> Vec<Letter> {
 pub fn poison() -> Vec<Letter> {
     vec![
         (&ORDERS, |_| "not a message".to_owned()),
-        (&PAYMENTS, |id| envelope("ChargeCard", id, json!({ "amount_minor": 1, "currency": "USD" }), 999)),
+        (&PAYMENTS, |id| {
+            envelope(
+                "ChargeCard",
+                id,
+                json!({ "amount_minor": 1, "currency": "USD" }),
+                999,
+            )
+        }),
         (&PAYMENTS, |_| "{}".to_owned()),
         (&NOTIFICATIONS, |_| "\u{1F4A9}".to_owned()),
     ]
 }
 
-/// Sends what does not belong there about an order that is sold: each is parked, and changes nothing.
+/// Sends what does not belong there about an order that is sold: each is parked, and changes
+/// nothing.
 pub async fn messages(shop: &Shop, letters: &[Letter]) -> anyhow::Result<Outcome> {
     let mut outcome = Outcome::default();
     let placed = customer::must_order(shop, "latte", 1, "tok_ok").await?;
@@ -45,9 +58,16 @@ pub async fn messages(shop: &Shop, letters: &[Letter]) -> anyhow::Result<Outcome
     let before = parked(shop).await?;
     for (queue, letter) in letters {
         let url = &shop.surroundings.addresses[&Address::Queue(queue).variable()];
-        let mut send = shop.aws.sqs().send_message().queue_url(url).message_body(letter(&placed.order_id));
+        let mut send = shop
+            .aws
+            .sqs()
+            .send_message()
+            .queue_url(url)
+            .message_body(letter(&placed.order_id));
         if queue.fifo {
-            send = send.message_group_id(&placed.order_id).message_deduplication_id(Uuid::now_v7().to_string());
+            send = send
+                .message_group_id(&placed.order_id)
+                .message_deduplication_id(Uuid::now_v7().to_string());
         }
         send.send().await?;
         outcome.hits += 1;
@@ -56,7 +76,10 @@ pub async fn messages(shop: &Shop, letters: &[Letter]) -> anyhow::Result<Outcome
     outcome.placed.push(placed);
     let all = before + outcome.hits;
     if !until(PATIENCE, async || Ok(parked(shop).await? >= all)).await? {
-        outcome.failures.push(format!("I4 {} messages were not parked", all - parked(shop).await?));
+        outcome.failures.push(format!(
+            "I4 {} messages were not parked",
+            all - parked(shop).await?
+        ));
     }
     Ok(outcome)
 }
@@ -67,17 +90,40 @@ pub async fn parked(shop: &Shop) -> anyhow::Result<u64> {
     let mut parked = 0;
     for queue in contract::queue::QUEUES {
         let url = &shop.surroundings.addresses[&Address::ParkingQueue(queue).variable()];
-        let asked = shop.aws.sqs().get_queue_attributes().queue_url(url).attribute_names(Waiting).send().await?;
-        parked += asked.attributes.and_then(|all| all.get(&Waiting)?.parse::<u64>().ok()).unwrap_or_default();
+        let asked = shop
+            .aws
+            .sqs()
+            .get_queue_attributes()
+            .queue_url(url)
+            .attribute_names(Waiting)
+            .send()
+            .await?;
+        parked += asked
+            .attributes
+            .and_then(|all| all.get(&Waiting)?.parse::<u64>().ok())
+            .unwrap_or_default();
     }
     Ok(parked)
 }
 
 pub async fn deny_queues(shop: &Shop) -> anyhow::Result<Outcome> {
-    let denied = Fault::Fail { status: 403, code: "AccessDeniedException" };
-    let hits = shop.faults.add(Rule::on(Dependency::Aws, "sqs.ReceiveMessage", denied).of("order-worker"));
+    let denied = Fault::Fail {
+        status: 403,
+        code: "AccessDeniedException",
+    };
+    let hits = shop
+        .faults
+        .add(Rule::on(Dependency::Aws, "sqs.ReceiveMessage", denied).of("order-worker"));
     let loud = until(PATIENCE, async || Ok(!shop.is_ready("order-worker").await)).await?;
     shop.faults.clear();
-    let failures = if loud { Vec::new() } else { vec!["I12 a worker without its queue says it is ready".to_owned()] };
-    Ok(Outcome { hits: hits.count(), failures, ..Outcome::default() })
+    let failures = if loud {
+        Vec::new()
+    } else {
+        vec!["I12 a worker without its queue says it is ready".to_owned()]
+    };
+    Ok(Outcome {
+        hits: hits.count(),
+        failures,
+        ..Outcome::default()
+    })
 }

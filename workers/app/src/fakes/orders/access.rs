@@ -19,9 +19,15 @@ impl StaffTokens for MemoryOrders {
         Ok(tokens)
     }
 
-    async fn revoke_token(&self, id: Uuid, at: Timestamp) -> Result<Option<StaffToken>, Unavailable> {
+    async fn revoke_token(
+        &self,
+        id: Uuid,
+        at: Timestamp,
+    ) -> Result<Option<StaffToken>, Unavailable> {
         let mut books = self.books();
-        let Some(token) = books.staff_tokens.iter_mut().find(|token| token.id == id) else { return Ok(None) };
+        let Some(token) = books.staff_tokens.iter_mut().find(|token| token.id == id) else {
+            return Ok(None);
+        };
         let before = token.clone();
         token.revoked_at.get_or_insert(at);
         Ok(Some(before))
@@ -29,7 +35,10 @@ impl StaffTokens for MemoryOrders {
 
     async fn revoked_tokens(&self, now: Timestamp) -> Result<Vec<Uuid>, Unavailable> {
         let books = self.books();
-        let revoked = books.staff_tokens.iter().filter(|token| token.revoked_at.is_some() && token.expires_at > now);
+        let revoked = books
+            .staff_tokens
+            .iter()
+            .filter(|token| token.revoked_at.is_some() && token.expires_at > now);
         Ok(revoked.map(|token| token.id).collect())
     }
 }
@@ -44,6 +53,13 @@ impl AuditLog for MemoryOrders {
     }
 
     async fn audit_entries(&self, limit: u32) -> Result<Vec<AuditEntry>, Unavailable> {
-        Ok(self.books().audit.iter().rev().take(limit as usize).cloned().collect())
+        Ok(self
+            .books()
+            .audit
+            .iter()
+            .rev()
+            .take(limit as usize)
+            .cloned()
+            .collect())
     }
 }

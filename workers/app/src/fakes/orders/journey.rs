@@ -18,7 +18,10 @@ impl JourneyStore for MemoryOrders {
         if !books.is_in(scope, order_id) {
             return Ok(Records::default());
         }
-        let of_order = books.outbox.iter().filter(|owed| owed.envelope.order_id == Some(order_id));
+        let of_order = books
+            .outbox
+            .iter()
+            .filter(|owed| owed.envelope.order_id == Some(order_id));
         let sent: Vec<SentRecord> = of_order
             .map(|owed| SentRecord {
                 kind: owed.envelope.message.kind().name().to_owned(),
@@ -30,28 +33,67 @@ impl JourneyStore for MemoryOrders {
                 retry_at: owed.retry_at,
             })
             .collect();
-        let redrives: Vec<Redrive> =
-            books.redrives.iter().filter(|redrive| redrive.order_id == Some(order_id)).cloned().collect();
+        let redrives: Vec<Redrive> = books
+            .redrives
+            .iter()
+            .filter(|redrive| redrive.order_id == Some(order_id))
+            .cloned()
+            .collect();
         let ours = |event_id: EventId| {
-            redrives.iter().any(|redrive| redrive.event_id == Some(event_id))
-                || sent.iter().any(|sent| sent.envelope.as_ref().is_ok_and(|envelope| envelope.event_id == event_id))
+            redrives
+                .iter()
+                .any(|redrive| redrive.event_id == Some(event_id))
+                || sent.iter().any(|sent| {
+                    sent.envelope
+                        .as_ref()
+                        .is_ok_and(|envelope| envelope.event_id == event_id)
+                })
         };
-        let mut taken_in: Vec<TakenIn> = books.inbox.values().filter(|taken| ours(taken.event_id)).cloned().collect();
+        let mut taken_in: Vec<TakenIn> = books
+            .inbox
+            .values()
+            .filter(|taken| ours(taken.event_id))
+            .cloned()
+            .collect();
         taken_in.sort_by(|a, b| (a.at, &a.consumer).cmp(&(b.at, &b.consumer)));
-        let mut payments: Vec<_> =
-            books.payments.values().filter(|(payment, _)| payment.order_id == order_id).cloned().collect();
+        let mut payments: Vec<_> = books
+            .payments
+            .values()
+            .filter(|(payment, _)| payment.order_id == order_id)
+            .cloned()
+            .collect();
         payments.sort_by_key(|(payment, _)| payment.kind.code());
-        let told = books.notices.values().filter(|telling| telling.notice.order_id == Some(order_id));
+        let told = books
+            .notices
+            .values()
+            .filter(|telling| telling.notice.order_id == Some(order_id));
         let mut notices: Vec<NoticeRecord> = told.map(Telling::record).collect();
         notices.sort_by_key(|notice| notice.created_at);
-        let next_action_at = books.orders.get(&order_id).and_then(|kept| kept.next_action_at);
-        Ok(Records { sent, taken_in, payments, notices, redrives, next_action_at })
+        let next_action_at = books
+            .orders
+            .get(&order_id)
+            .and_then(|kept| kept.next_action_at);
+        Ok(Records {
+            sent,
+            taken_in,
+            payments,
+            notices,
+            redrives,
+            next_action_at,
+        })
     }
 
-    async fn taken_in(&self, consumer: &str, event_id: EventId) -> Result<Option<TakenIn>, Unavailable> {
+    async fn taken_in(
+        &self,
+        consumer: &str,
+        event_id: EventId,
+    ) -> Result<Option<TakenIn>, Unavailable> {
         self.without_scope("taken_in");
         let books = self.books();
-        let found = books.inbox.values().find(|taken| taken.consumer == consumer && taken.event_id == event_id);
+        let found = books
+            .inbox
+            .values()
+            .find(|taken| taken.consumer == consumer && taken.event_id == event_id);
         Ok(found.cloned())
     }
 
@@ -59,13 +101,22 @@ impl JourneyStore for MemoryOrders {
         self.without_scope("notices_of");
         let books = self.books();
         let of = |telling: &&Telling| telling.notice.event_id == event_id;
-        Ok(books.notices.values().filter(of).map(Telling::record).collect())
+        Ok(books
+            .notices
+            .values()
+            .filter(of)
+            .map(Telling::record)
+            .collect())
     }
 
     async fn newest_of(&self, kind: EventKind) -> Result<Option<Envelope>, Unavailable> {
         self.without_scope("newest_of");
         let books = self.books();
-        let newest = books.outbox.iter().rev().find(|owed| owed.envelope.message.kind() == kind);
+        let newest = books
+            .outbox
+            .iter()
+            .rev()
+            .find(|owed| owed.envelope.message.kind() == kind);
         Ok(newest.map(|owed| owed.envelope.clone()))
     }
 }
@@ -73,14 +124,28 @@ impl JourneyStore for MemoryOrders {
 impl RedriveLog for MemoryOrders {
     async fn begin_redrive(&self, redrive: &Redrive) -> Result<(), Unavailable> {
         let mut books = self.books();
-        if !books.redrives.iter().any(|known| known.redrive_id == redrive.redrive_id) {
+        if !books
+            .redrives
+            .iter()
+            .any(|known| known.redrive_id == redrive.redrive_id)
+        {
             books.redrives.push(redrive.clone());
         }
         Ok(())
     }
 
-    async fn end_redrive(&self, redrive_id: Uuid, end: RedriveEnd, at: Timestamp) -> Result<(), Unavailable> {
-        if let Some(redrive) = self.books().redrives.iter_mut().find(|known| known.redrive_id == redrive_id) {
+    async fn end_redrive(
+        &self,
+        redrive_id: Uuid,
+        end: RedriveEnd,
+        at: Timestamp,
+    ) -> Result<(), Unavailable> {
+        if let Some(redrive) = self
+            .books()
+            .redrives
+            .iter_mut()
+            .find(|known| known.redrive_id == redrive_id)
+        {
             redrive.end = Some((end, at));
         }
         Ok(())

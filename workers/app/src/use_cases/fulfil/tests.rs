@@ -10,14 +10,32 @@ use crate::ports::orders::NewOrder;
 use crate::ports::scope::Scope;
 use crate::use_cases::change_order::{Move, move_by_staff};
 
-const MAKER: Maker = Maker { role: "fulfilment-worker", version: "0", traceparent: None };
+const MAKER: Maker = Maker {
+    role: "fulfilment-worker",
+    version: "0",
+    traceparent: None,
+};
 
 /// An order of a kind that came to a state, and the news that it was confirmed.
-async fn an_order(store: &MemoryOrders, order_type: OrderType, state: State) -> (NewOrder, Envelope) {
+async fn an_order(
+    store: &MemoryOrders,
+    order_type: OrderType,
+    state: State,
+) -> (NewOrder, Envelope) {
     let mut new = new_order();
     new.order.order_type = order_type;
-    store.place(std::slice::from_ref(&new)).await.pop().expect("an answer").expect("placed");
-    store.apply(&[step(&new, 1, state)]).await.pop().expect("an answer").expect("applied");
+    store
+        .place(std::slice::from_ref(&new))
+        .await
+        .pop()
+        .expect("an answer")
+        .expect("placed");
+    store
+        .apply(&[step(&new, 1, state)])
+        .await
+        .pop()
+        .expect("an answer")
+        .expect("applied");
     let message = Message::OrderStatusChanged {
         order_number: new.order.order_number.clone(),
         from: Some("pending".to_owned()),
@@ -36,10 +54,22 @@ fn each_pick_up_order_gets_one_ticket_and_the_next_position() {
         let mut positions = Vec::new();
         for order_type in [OrderType::Pickup, OrderType::DineIn] {
             let (new, envelope) = an_order(&store, order_type, State::Confirmed).await;
-            assert_eq!(fulfil(&store, &Noon, &MAKER, &envelope).await, Handled::done());
-            assert_eq!(fulfil(&store, &Noon, &MAKER, &envelope).await, Handled::duplicate());
-            let told_otherwise = Envelope { event_id: EventId(Uuid::now_v7()), ..envelope };
-            assert_eq!(fulfil(&store, &Noon, &MAKER, &told_otherwise).await, Handled::duplicate());
+            assert_eq!(
+                fulfil(&store, &Noon, &MAKER, &envelope).await,
+                Handled::done()
+            );
+            assert_eq!(
+                fulfil(&store, &Noon, &MAKER, &envelope).await,
+                Handled::duplicate()
+            );
+            let told_otherwise = Envelope {
+                event_id: EventId(Uuid::now_v7()),
+                ..envelope
+            };
+            assert_eq!(
+                fulfil(&store, &Noon, &MAKER, &told_otherwise).await,
+                Handled::duplicate()
+            );
             let [ticket] = store
                 .tickets(&Scope::Everything, &[new.order.order_id])
                 .await
@@ -59,17 +89,36 @@ fn a_delivery_gets_its_number_once_and_is_on_its_way_when_it_leaves() {
         let store = MemoryOrders::default();
         let (new, envelope) = an_order(&store, OrderType::Delivery, State::Ready).await;
         for _ in 0..2 {
-            let told_otherwise = Envelope { event_id: EventId(Uuid::now_v7()), ..envelope.clone() };
+            let told_otherwise = Envelope {
+                event_id: EventId(Uuid::now_v7()),
+                ..envelope.clone()
+            };
             let _ = fulfil(&store, &Noon, &MAKER, &told_otherwise).await;
         }
         let id = new.order.order_id;
-        let shipment = store.shipment(&Scope::Everything, id).await.expect("read").expect("it has a number");
-        assert!(store.tickets(&Scope::Everything, &[id]).await.expect("read").is_empty(), "nobody calls its number");
+        let shipment = store
+            .shipment(&Scope::Everything, id)
+            .await
+            .expect("read")
+            .expect("it has a number");
+        assert!(
+            store
+                .tickets(&Scope::Everything, &[id])
+                .await
+                .expect("read")
+                .is_empty(),
+            "nobody calls its number"
+        );
         let said = || {
-            let shipped = store.owed().into_iter().filter_map(|envelope| match envelope.message {
-                Message::OrderShipped { tracking_number, .. } => Some(tracking_number),
-                _ => None,
-            });
+            let shipped = store
+                .owed()
+                .into_iter()
+                .filter_map(|envelope| match envelope.message {
+                    Message::OrderShipped {
+                        tracking_number, ..
+                    } => Some(tracking_number),
+                    _ => None,
+                });
             shipped.collect::<Vec<_>>()
         };
         assert!(said().is_empty(), "it is still in the shop");
@@ -81,7 +130,9 @@ fn a_delivery_gets_its_number_once_and_is_on_its_way_when_it_leaves() {
             actor: "Ana".to_owned(),
             note: None,
         };
-        move_by_staff(&store, &Noon, &MAKER, handed_over).await.expect("moved");
+        move_by_staff(&store, &Noon, &MAKER, handed_over)
+            .await
+            .expect("moved");
         assert_eq!(said(), [shipment.tracking_number]);
     });
 }
@@ -91,8 +142,17 @@ fn what_was_called_off_is_not_made_and_what_was_never_confirmed_is_parked() {
     block_on(async {
         let store = MemoryOrders::default();
         let (new, envelope) = an_order(&store, OrderType::Pickup, State::Cancelled).await;
-        assert_eq!(fulfil(&store, &Noon, &MAKER, &envelope).await, Handled::done());
-        assert!(store.tickets(&Scope::Everything, &[new.order.order_id]).await.expect("read").is_empty());
+        assert_eq!(
+            fulfil(&store, &Noon, &MAKER, &envelope).await,
+            Handled::done()
+        );
+        assert!(
+            store
+                .tickets(&Scope::Everything, &[new.order.order_id])
+                .await
+                .expect("read")
+                .is_empty()
+        );
         let (_, early) = an_order(&store, OrderType::Pickup, State::Charging).await;
         assert_ne!(fulfil(&store, &Noon, &MAKER, &early).await, Handled::done());
         let stray = MAKER.envelope(&Noon, Some(new.order.order_id), Message::ReserveStock {});
@@ -103,18 +163,28 @@ fn what_was_called_off_is_not_made_and_what_was_never_confirmed_is_parked() {
     });
 }
 
-/// Another location's row is refused: its own orders wait until it is corrected, and need nobody to redrive them.
+/// Another location's row is refused: its own orders wait until it is corrected, and need nobody to
+/// redrive them.
 #[test]
 fn a_refused_location_stops_its_own_tickets_alone() {
     block_on(async {
         let store = MemoryOrders::default();
         let airport = domain::ids::LocationId::parse("airport").expect("an id");
-        let elsewhere = super::super::Shop { location_id: airport, ..super::super::Shop::default_shop() };
+        let elsewhere = super::super::Shop {
+            location_id: airport,
+            ..super::super::Shop::default_shop()
+        };
         let (_, envelope) = an_order(&store, OrderType::Pickup, State::Confirmed).await;
         store.set_locations(vec![elsewhere.clone()]);
         let waits = fulfil(&store, &Noon, &MAKER, &envelope).await.settlement;
-        assert!(matches!(waits, crate::inbox::Settlement::Retry { .. }), "{waits:?}");
+        assert!(
+            matches!(waits, crate::inbox::Settlement::Retry { .. }),
+            "{waits:?}"
+        );
         store.set_locations(vec![elsewhere, super::super::Shop::default_shop()]);
-        assert_eq!(fulfil(&store, &Noon, &MAKER, &envelope).await, Handled::done());
+        assert_eq!(
+            fulfil(&store, &Noon, &MAKER, &envelope).await,
+            Handled::done()
+        );
     });
 }

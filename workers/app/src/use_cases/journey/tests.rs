@@ -13,7 +13,14 @@ fn shown(journey: &Journey) -> Vec<String> {
     journey
         .moments
         .iter()
-        .map(|moment| format!("+{} {} {}", moment.gap_ms, moment.record.code(), moment.what))
+        .map(|moment| {
+            format!(
+                "+{} {} {}",
+                moment.gap_ms,
+                moment.record.code(),
+                moment.what
+            )
+        })
         .collect()
 }
 
@@ -36,7 +43,11 @@ fn one_line_of_time_has_every_record_of_the_order_and_says_what_it_waits_for() {
             "+0 outbox OrderCreated written for bus",
         ]
     );
-    let awaited: Vec<&str> = placed.awaited.iter().map(|awaited| awaited.what.as_str()).collect();
+    let awaited: Vec<&str> = placed
+        .awaited
+        .iter()
+        .map(|awaited| awaited.what.as_str())
+        .collect();
     assert_eq!(
         awaited[..2],
         [
@@ -47,24 +58,40 @@ fn one_line_of_time_has_every_record_of_the_order_and_says_what_it_waits_for() {
     assert_eq!(placed.awaited[0].until, Some(new.next_action_at));
 
     // It leaves after a failed try, and is taken in at its third delivery.
-    let taken = block_on(orders.take_outbox(Outgoing::All, new.order.created_at, 10)).expect("taken");
+    let taken =
+        block_on(orders.take_outbox(Outgoing::All, new.order.created_at, 10)).expect("taken");
     let late = taken[0].id;
     block_on(orders.put_off(&[(late, new.order.created_at)])).expect("put off");
-    block_on(orders.mark_published(&[late], new.order.created_at + Duration::microseconds(182_400))).expect("marked");
+    block_on(orders.mark_published(
+        &[late],
+        new.order.created_at + Duration::microseconds(182_400),
+    ))
+    .expect("marked");
     let missing = read().expect("a journey").awaited;
     assert!(
-        missing.iter().any(|awaited| awaited.what.starts_with("ReserveStock is taken in from orders")),
+        missing.iter().any(|awaited| awaited
+            .what
+            .starts_with("ReserveStock is taken in from orders")),
         "{missing:?}"
     );
-    let change = Change { event_id: new.outbox[0].event_id, delivery: Some(3), ..step(&new, 1, State::Confirmed) };
+    let change = Change {
+        event_id: new.outbox[0].event_id,
+        delivery: Some(3),
+        ..step(&new, 1, State::Confirmed)
+    };
     block_on(orders.apply(&[change]));
     let taken_in = read().expect("a journey");
     let shown = shown(&taken_in);
     assert!(
-        shown.contains(&"+182 outbox ReserveStock left for queue/orders after 1 failed tries".to_owned()),
+        shown.contains(
+            &"+182 outbox ReserveStock left for queue/orders after 1 failed tries".to_owned()
+        ),
         "{shown:#?}"
     );
-    assert!(shown.contains(&"+0 delivery ReserveStock taken in, delivery 3".to_owned()), "{shown:#?}");
+    assert!(
+        shown.contains(&"+0 delivery ReserveStock taken in, delivery 3".to_owned()),
+        "{shown:#?}"
+    );
     assert_eq!(taken_in.awaited[0].what, "the bar begins");
 }
 
@@ -72,16 +99,31 @@ fn one_line_of_time_has_every_record_of_the_order_and_says_what_it_waits_for() {
 fn gaps_add_up_to_the_times_that_are_shown() {
     let (orders, stock, new) = (MemoryOrders::default(), MemoryStock::default(), new_order());
     block_on(orders.place(std::slice::from_ref(&new)));
-    let journey =
-        block_on(journey(&orders, &stock, &Scope::Everything, new.order.order_id)).expect("read").expect("there");
+    let journey = block_on(journey(
+        &orders,
+        &stock,
+        &Scope::Everything,
+        new.order.order_id,
+    ))
+    .expect("read")
+    .expect("there");
     let at = |micros| new.order.created_at + Duration::microseconds(micros);
     let logs = [1_900, 900, 2_100].map(|micros| Moment::new(at(micros), Record::Log, "a line"));
     let journey = journey.with(logs.into());
-    let gaps: Vec<i64> = journey.moments.iter().rev().take(3).map(|moment| moment.gap_ms).collect();
+    let gaps: Vec<i64> = journey
+        .moments
+        .iter()
+        .rev()
+        .take(3)
+        .map(|moment| moment.gap_ms)
+        .collect();
     assert_eq!(gaps, [1, 1, 0]);
 }
 
 #[test]
 fn times_are_in_utc_to_the_millisecond() {
-    assert_eq!(time_text(datetime!(2026-03-01 13:00:00.1829 +1)), "2026-03-01T12:00:00.182Z");
+    assert_eq!(
+        time_text(datetime!(2026-03-01 13:00:00.1829 +1)),
+        "2026-03-01T12:00:00.182Z"
+    );
 }

@@ -1,4 +1,5 @@
-//! Over the in-memory store, with providers that do as they are told, and a clock that moves when told to.
+//! Over the in-memory store, with providers that do as they are told, and a clock that moves when
+//! told to.
 
 use std::sync::Mutex;
 
@@ -13,14 +14,28 @@ use uuid::Uuid;
 use super::*;
 use crate::fakes::orders::MemoryOrders;
 use crate::laws::orders::{new_order, step};
-use crate::ports::notices::{CLAIM, MESSAGES_PER_DAY, NoticeFilter, NoticeKind, NoticeRow, TOO_MANY};
+use crate::ports::notices::{
+    CLAIM, MESSAGES_PER_DAY, NoticeFilter, NoticeKind, NoticeRow, TOO_MANY,
+};
 use crate::use_cases::Maker;
 
 const NOON: Timestamp = datetime!(2026-03-01 12:00 UTC);
-const BOTH_ON: Switches = Switches { email: true, sms: true };
-const TEXTS: Preferences = Preferences { email: true, sms: true };
-const TEXTS_ONLY: Preferences = Preferences { email: false, sms: true };
-const NONE: Preferences = Preferences { email: false, sms: false };
+const BOTH_ON: Switches = Switches {
+    email: true,
+    sms: true,
+};
+const TEXTS: Preferences = Preferences {
+    email: true,
+    sms: true,
+};
+const TEXTS_ONLY: Preferences = Preferences {
+    email: false,
+    sms: true,
+};
+const NONE: Preferences = Preferences {
+    email: false,
+    sms: false,
+};
 
 struct Clock(Mutex<Timestamp>);
 
@@ -34,7 +49,8 @@ impl Source for Clock {
     }
 }
 
-/// A provider of both: what reached people, by the id it knows a repeat by; and what it answers now.
+/// A provider of both: what reached people, by the id it knows a repeat by; and what it answers
+/// now.
 #[derive(Default)]
 struct Provider {
     arrived: Mutex<Vec<(Channel, String)>>,
@@ -44,8 +60,16 @@ struct Provider {
 }
 
 impl Provider {
-    fn take(&self, channel: Channel, id: &str, fails: &Mutex<Option<SendError>>) -> Result<String, SendError> {
-        let (mut asked, mut arrived) = (self.asked.lock().expect("whole"), self.arrived.lock().expect("whole"));
+    fn take(
+        &self,
+        channel: Channel,
+        id: &str,
+        fails: &Mutex<Option<SendError>>,
+    ) -> Result<String, SendError> {
+        let (mut asked, mut arrived) = (
+            self.asked.lock().expect("whole"),
+            self.arrived.lock().expect("whole"),
+        );
         asked.push((channel, id.to_owned()));
         if let Some(error) = fails.lock().expect("whole").clone() {
             return Err(error);
@@ -75,11 +99,21 @@ struct Words;
 impl Compose for Words {
     fn mail(&self, _news: &News<'_>, dedup_id: String) -> Mail {
         let text = || "ready".to_owned();
-        Mail { to: "zoe@example.com".to_owned(), subject: text(), text: text(), html: text(), dedup_id }
+        Mail {
+            to: "zoe@example.com".to_owned(),
+            subject: text(),
+            text: text(),
+            html: text(),
+            dedup_id,
+        }
     }
 
     fn text(&self, _news: &News<'_>, dedup_id: String) -> Option<Text> {
-        Some(Text { to: "+15550100123".to_owned(), body: "ready".to_owned(), dedup_id })
+        Some(Text {
+            to: "+15550100123".to_owned(),
+            body: "ready".to_owned(),
+            dedup_id,
+        })
     }
 }
 
@@ -97,8 +131,14 @@ impl World {
         let store = MemoryOrders::default();
         let mut new = new_order();
         new.order.customer.notify = notify;
-        block_on(store.place(std::slice::from_ref(&new))).pop().expect("one").expect("placed");
-        block_on(store.apply(&[step(&new, 1, State::Confirmed)])).pop().expect("one").expect("applied");
+        block_on(store.place(std::slice::from_ref(&new)))
+            .pop()
+            .expect("one")
+            .expect("placed");
+        block_on(store.apply(&[step(&new, 1, State::Confirmed)]))
+            .pop()
+            .expect("one")
+            .expect("applied");
         let order_id = new.order.order_id;
         let message = Message::OrderStatusChanged {
             order_number: new.order.order_number.clone(),
@@ -107,14 +147,29 @@ impl World {
             step: "fulfilment".to_owned(),
             reason: None,
         };
-        let maker = Maker { role: "order-worker", version: "0", traceparent: None };
+        let maker = Maker {
+            role: "order-worker",
+            version: "0",
+            traceparent: None,
+        };
         let envelope = maker.envelope_with(EventId(Uuid::now_v7()), NOON, Some(order_id), message);
-        World { store, provider: Provider::default(), clock: Clock(Mutex::new(NOON)), order_id, envelope }
+        World {
+            store,
+            provider: Provider::default(),
+            clock: Clock(Mutex::new(NOON)),
+            order_id,
+            envelope,
+        }
     }
 
     /// One delivery of the event.
     fn delivered(&self, switches: Switches) -> Told {
-        let post = Post { mailer: &self.provider, texter: &self.provider, composer: &Words, switches };
+        let post = Post {
+            mailer: &self.provider,
+            texter: &self.provider,
+            composer: &Words,
+            switches,
+        };
         block_on(notify(&self.store, &post, &self.clock, &self.envelope))
     }
 
@@ -131,17 +186,29 @@ impl World {
     }
 
     fn arrived(&self) -> Vec<Channel> {
-        self.provider.arrived.lock().expect("whole").iter().map(|(channel, _)| *channel).collect()
+        self.provider
+            .arrived
+            .lock()
+            .expect("whole")
+            .iter()
+            .map(|(channel, _)| *channel)
+            .collect()
     }
 
     fn rows(&self) -> Vec<NoticeRow> {
-        let filter = NoticeFilter { order_id: Some(self.order_id), failed: false };
+        let filter = NoticeFilter {
+            order_id: Some(self.order_id),
+            failed: false,
+        };
         block_on(self.store.notices(&filter)).expect("listed")
     }
 
     /// State and reason of the channel's row.
     fn row(&self, channel: Channel) -> Option<(String, Option<String>)> {
-        self.rows().into_iter().find(|row| row.channel == channel).map(|row| (row.state, row.reason))
+        self.rows()
+            .into_iter()
+            .find(|row| row.channel == channel)
+            .map(|row| (row.state, row.reason))
     }
 }
 
@@ -180,23 +247,46 @@ fn a_customer_is_told_once_by_the_channel_they_chose() {
 fn a_wish_for_silence_is_on_record() {
     let world = World::of(NONE);
     world.delivered(BOTH_ON);
-    assert_eq!(world.row(Channel::Email), Some(("suppressed".to_owned(), Some("the customer wants none".to_owned()))));
+    assert_eq!(
+        world.row(Channel::Email),
+        Some((
+            "suppressed".to_owned(),
+            Some("the customer wants none".to_owned())
+        ))
+    );
 }
 
 #[test]
 fn a_channel_that_is_off_says_so_and_the_other_takes_over() {
     for wish in [TEXTS, TEXTS_ONLY] {
         let world = World::of(wish);
-        world.delivered(Switches { email: true, sms: false });
+        world.delivered(Switches {
+            email: true,
+            sms: false,
+        });
         assert_eq!(world.arrived(), [Channel::Email], "{wish:?}");
         let off = "notification/sms_enabled is false".to_owned();
-        assert_eq!(world.row(Channel::Sms), Some(("suppressed".to_owned(), Some(off))));
+        assert_eq!(
+            world.row(Channel::Sms),
+            Some(("suppressed".to_owned(), Some(off)))
+        );
         world.delivered(BOTH_ON);
-        assert_eq!(world.arrived(), [Channel::Email], "switched on again, it is not said twice");
+        assert_eq!(
+            world.arrived(),
+            [Channel::Email],
+            "switched on again, it is not said twice"
+        );
     }
     let world = World::of(Preferences::default());
-    world.delivered(Switches { email: false, sms: true });
-    assert_eq!(world.arrived(), [], "nobody is texted who did not ask for it");
+    world.delivered(Switches {
+        email: false,
+        sms: true,
+    });
+    assert_eq!(
+        world.arrived(),
+        [],
+        "nobody is texted who did not ask for it"
+    );
     assert_eq!(world.row(Channel::Email).expect("a row").0, "suppressed");
 }
 
@@ -206,9 +296,16 @@ fn a_number_that_takes_no_texts_gets_an_e_mail_at_once() {
     world.texts_fail(Some(opted_out()));
     let told = world.delivered(BOTH_ON);
     assert_eq!(told.handled.settlement, Settlement::Done);
-    let failed: Vec<(Channel, bool)> = told.tried.iter().map(|tried| (tried.channel, tried.failed.is_some())).collect();
+    let failed: Vec<(Channel, bool)> = told
+        .tried
+        .iter()
+        .map(|tried| (tried.channel, tried.failed.is_some()))
+        .collect();
     assert_eq!(failed, [(Channel::Sms, true), (Channel::Email, false)]);
-    assert_eq!(world.row(Channel::Sms).expect("a row"), ("failed".to_owned(), Some("OptedOut".to_owned())));
+    assert_eq!(
+        world.row(Channel::Sms).expect("a row"),
+        ("failed".to_owned(), Some("OptedOut".to_owned()))
+    );
 }
 
 #[test]
@@ -216,8 +313,14 @@ fn an_outage_of_one_provider_costs_a_few_tries_and_no_notice() {
     let world = World::of(TEXTS);
     world.texts_fail(Some(outage()));
     for _ in 1..TRIES {
-        assert_eq!(is_retry(&world.delivered(BOTH_ON)), Some(Some(TRY_AGAIN_AFTER)));
-        assert_eq!(world.row(Channel::Sms), Some(("pending".to_owned(), Some("Throttled".to_owned()))));
+        assert_eq!(
+            is_retry(&world.delivered(BOTH_ON)),
+            Some(Some(TRY_AGAIN_AFTER))
+        );
+        assert_eq!(
+            world.row(Channel::Sms),
+            Some(("pending".to_owned(), Some("Throttled".to_owned())))
+        );
         assert_eq!(world.arrived(), []);
         world.later(TRY_AGAIN_AFTER);
     }
@@ -233,7 +336,11 @@ fn the_last_channel_is_tried_until_its_provider_is_back() {
     let world = World::of(Preferences::default());
     world.mails_fail(Some(outage()));
     for _ in 0..5 * TRIES {
-        assert_eq!(is_retry(&world.delivered(BOTH_ON)), Some(None), "by the queue's own back-off");
+        assert_eq!(
+            is_retry(&world.delivered(BOTH_ON)),
+            Some(None),
+            "by the queue's own back-off"
+        );
     }
     world.mails_fail(None);
     assert_eq!(is_retry(&world.delivered(BOTH_ON)), None);
@@ -245,17 +352,29 @@ fn a_fallback_that_is_off_is_none() {
     let world = World::of(TEXTS);
     world.texts_fail(Some(outage()));
     for _ in 0..2 * TRIES {
-        assert_eq!(is_retry(&world.delivered(Switches { email: false, sms: true })), Some(None));
+        assert_eq!(
+            is_retry(&world.delivered(Switches {
+                email: false,
+                sms: true
+            })),
+            Some(None)
+        );
     }
     world.texts_fail(None);
-    world.delivered(Switches { email: false, sms: true });
+    world.delivered(Switches {
+        email: false,
+        sms: true,
+    });
     assert_eq!(world.arrived(), [Channel::Sms]);
 }
 
 /// The worker dies after the provider took the notice and before that is on record.
 #[test]
 fn a_death_between_sending_and_marking_repeats_the_same_id_and_one_alone_holds_the_claim() {
-    for (wish, channel) in [(Preferences::default(), Channel::Email), (TEXTS, Channel::Sms)] {
+    for (wish, channel) in [
+        (Preferences::default(), Channel::Email),
+        (TEXTS, Channel::Sms),
+    ] {
         let world = World::of(wish);
         let notice = Notice {
             event_id: world.envelope.event_id,
@@ -265,16 +384,32 @@ fn a_death_between_sending_and_marking_repeats_the_same_id_and_one_alone_holds_t
             recipient: None,
             at: NOON,
         };
-        assert_eq!(block_on(world.store.begin_notice(&notice)), Ok(NoticeState::Pending { attempt: 1 }));
+        assert_eq!(
+            block_on(world.store.begin_notice(&notice)),
+            Ok(NoticeState::Pending { attempt: 1 })
+        );
         let id = world.envelope.event_id.to_string();
-        world.provider.take(channel, &id, &Mutex::new(None)).expect("taken");
+        world
+            .provider
+            .take(channel, &id, &Mutex::new(None))
+            .expect("taken");
 
-        assert!(is_retry(&world.delivered(BOTH_ON)).is_some(), "the dead one's claim still stands");
+        assert!(
+            is_retry(&world.delivered(BOTH_ON)).is_some(),
+            "the dead one's claim still stands"
+        );
         assert_eq!(world.provider.asked.lock().expect("whole").len(), 1);
         world.later(CLAIM);
         assert_eq!(is_retry(&world.delivered(BOTH_ON)), None);
-        assert_eq!(*world.provider.asked.lock().expect("whole"), [(channel, id.clone()), (channel, id)]);
-        assert_eq!(world.arrived(), [channel], "a provider that knows the id sends it once");
+        assert_eq!(
+            *world.provider.asked.lock().expect("whole"),
+            [(channel, id.clone()), (channel, id)]
+        );
+        assert_eq!(
+            world.arrived(),
+            [channel],
+            "a provider that knows the id sends it once"
+        );
         assert_eq!(world.rows().len(), 1, "and no other channel says it too");
     }
 }
@@ -289,23 +424,43 @@ fn a_mailbox_that_had_its_messages_today_gets_no_more_under_any_name() {
             kind: NoticeKind::OrderConfirmed,
             channel: Channel::Email,
             // The customer is zoe@example.com.
-            recipient: News::Shipped { stored: &stored(&world, "Zoe+shop@example.com"), tracking_number: "" }
-                .recipient(Channel::Email),
+            recipient: News::Shipped {
+                stored: &stored(&world, "Zoe+shop@example.com"),
+                tracking_number: "",
+            }
+            .recipient(Channel::Email),
             at: NOON,
         };
-        assert_eq!(block_on(world.store.begin_notice(&notice)), Ok(NoticeState::Pending { attempt: 1 }));
+        assert_eq!(
+            block_on(world.store.begin_notice(&notice)),
+            Ok(NoticeState::Pending { attempt: 1 })
+        );
     }
     for _ in 0..2 {
         assert_eq!(is_retry(&world.delivered(BOTH_ON)), None);
     }
     assert_eq!(world.arrived(), []);
-    assert_eq!(world.row(Channel::Email), Some(("suppressed".to_owned(), Some(TOO_MANY.to_owned()))));
-    let staff = News::Stock { name: "Latte", level: StockLevel::Low, available: 1, low_stock_threshold: 2 };
-    assert_eq!(staff.recipient(Channel::Email), None, "our own address is nobody's to type");
+    assert_eq!(
+        world.row(Channel::Email),
+        Some(("suppressed".to_owned(), Some(TOO_MANY.to_owned())))
+    );
+    let staff = News::Stock {
+        name: "Latte",
+        level: StockLevel::Low,
+        available: 1,
+        low_stock_threshold: 2,
+    };
+    assert_eq!(
+        staff.recipient(Channel::Email),
+        None,
+        "our own address is nobody's to type"
+    );
 }
 
 fn stored(world: &World, email: &str) -> StoredOrder {
-    let mut stored = block_on(world.store.load(world.order_id)).expect("read").expect("there");
+    let mut stored = block_on(world.store.load(world.order_id))
+        .expect("read")
+        .expect("there");
     stored.order.customer.email = email.to_owned();
     stored
 }
@@ -317,14 +472,26 @@ fn shipped_before_the_upgrade(world: &mut World) {
         tracking_number: "BH1".to_owned(),
         location_id: "main-street".to_owned(),
     };
-    world.envelope = Envelope { event_id: EventId(Uuid::now_v7()), message, ..world.envelope.clone() };
+    world.envelope = Envelope {
+        event_id: EventId(Uuid::now_v7()),
+        message,
+        ..world.envelope.clone()
+    };
 }
 
 fn hand_over(world: &World) {
-    let stored = block_on(world.store.load(world.order_id)).expect("read").expect("there");
-    let new = crate::ports::orders::NewOrder { order: stored.order.clone(), ..new_order() };
+    let stored = block_on(world.store.load(world.order_id))
+        .expect("read")
+        .expect("there");
+    let new = crate::ports::orders::NewOrder {
+        order: stored.order.clone(),
+        ..new_order()
+    };
     let change = step(&new, stored.order.version, State::Completed);
-    block_on(world.store.apply(&[change])).pop().expect("one").expect("applied");
+    block_on(world.store.apply(&[change]))
+        .pop()
+        .expect("one")
+        .expect("applied");
 }
 
 #[test]
@@ -337,7 +504,10 @@ fn a_parcel_is_on_its_way_when_it_has_left_and_its_customer_hears_so_once() {
     hand_over(&world);
     // Today's message, and the old one, which lay among the dead letters.
     let old = world.envelope.clone();
-    world.envelope = Envelope { event_id: shipped_id(world.order_id), ..old.clone() };
+    world.envelope = Envelope {
+        event_id: shipped_id(world.order_id),
+        ..old.clone()
+    };
     assert_eq!(world.delivered(BOTH_ON).handled, Handled::done());
     world.envelope = old;
     assert_eq!(world.delivered(BOTH_ON).handled, Handled::duplicate());
@@ -357,8 +527,15 @@ fn who_was_told_too_early_before_the_upgrade_is_not_told_again() {
         at: NOON,
     };
     block_on(world.store.begin_notice(&early)).expect("begun");
-    let sent = NoticeEnd::Sent { message_id: "m-1".to_owned() };
-    block_on(world.store.end_notice(early.event_id, early.channel, &sent, NOON)).expect("ended");
+    let sent = NoticeEnd::Sent {
+        message_id: "m-1".to_owned(),
+    };
+    block_on(
+        world
+            .store
+            .end_notice(early.event_id, early.channel, &sent, NOON),
+    )
+    .expect("ended");
     hand_over(&world);
     world.envelope.event_id = shipped_id(world.order_id);
     assert_eq!(world.delivered(BOTH_ON).handled, Handled::duplicate());
@@ -377,6 +554,9 @@ fn a_level_that_staff_are_not_told_of_is_parked() {
             low_stock_threshold: 5,
         };
         let settlement = world.delivered(BOTH_ON).handled.settlement;
-        assert!(matches!(settlement, Settlement::Park { .. }), "{level}: {settlement:?}");
+        assert!(
+            matches!(settlement, Settlement::Park { .. }),
+            "{level}: {settlement:?}"
+        );
     }
 }

@@ -82,10 +82,18 @@ impl Kind {
     pub const fn meaning(self) -> &'static str {
         match self {
             Kind::OverdueOrder => "An order waits for an answer, and nobody works on it.",
-            Kind::HoldOfEndedOrder => "Units are held for an order that has ended: nobody can buy them.",
-            Kind::SaleOfEndedOrder => "Units count as sold to an order that was cancelled or failed.",
-            Kind::SoldOrderStillHeld => "An order is sold, and its units are only held: they may be given back.",
-            Kind::SoldOrderWithoutStock => "An order is sold, and no units were taken for it: others may buy them.",
+            Kind::HoldOfEndedOrder => {
+                "Units are held for an order that has ended: nobody can buy them."
+            }
+            Kind::SaleOfEndedOrder => {
+                "Units count as sold to an order that was cancelled or failed."
+            }
+            Kind::SoldOrderStillHeld => {
+                "An order is sold, and its units are only held: they may be given back."
+            }
+            Kind::SoldOrderWithoutStock => {
+                "An order is sold, and no units were taken for it: others may buy them."
+            }
             Kind::HoldIsNotTheOrder => "Other units are held or sold for an order than are in it.",
             Kind::HoldWithoutOrder => "Units are held for an order that does not exist.",
             Kind::SaleWithoutOrder => "Units count as sold to an order that does not exist.",
@@ -93,14 +101,20 @@ impl Kind {
             Kind::PaymentNotAtGateway => "We recorded a payment that the gateway does not know.",
             Kind::SoldButNotPaid => "An order is sold, and the gateway took no money for it.",
             Kind::RefundedButSold => "An order is sold, and its money was given back.",
-            Kind::MoneyOwed => "An order has ended, and the gateway still has the customer's money.",
+            Kind::MoneyOwed => {
+                "An order has ended, and the gateway still has the customer's money."
+            }
             Kind::ChargedTwice => "A customer was charged more than once for one order.",
             Kind::WrongAmount => "The gateway took another amount than the order's total.",
             Kind::ChargeWithoutOrder => "The gateway took money for an order that does not exist.",
-            Kind::CountersDoNotAddUp => "received = available + reserved + sold + written_off is broken.",
+            Kind::CountersDoNotAddUp => {
+                "received = available + reserved + sold + written_off is broken."
+            }
             Kind::ReservedIsNotHeld => "The units reserved are not the units that orders hold.",
             Kind::SoldIsNotOrdered => "The units sold are not the units that were sold to orders.",
-            Kind::CountersAreNotTheLedger => "The counters are not what the ledger of movements sums to.",
+            Kind::CountersAreNotTheLedger => {
+                "The counters are not what the ledger of movements sums to."
+            }
         }
     }
 
@@ -108,14 +122,18 @@ impl Kind {
     pub const fn advice(self) -> &'static str {
         match self {
             Kind::OverdueOrder => "--fix asks again",
-            Kind::HoldOfEndedOrder | Kind::SaleOfEndedOrder | Kind::HoldWithoutOrder => "--fix gives the units back",
+            Kind::HoldOfEndedOrder | Kind::SaleOfEndedOrder | Kind::HoldWithoutOrder => {
+                "--fix gives the units back"
+            }
             Kind::SoldOrderStillHeld => "--fix makes it a sale",
             Kind::PaymentBehindGateway => "--fix writes down what the gateway did",
             Kind::SoldOrderWithoutStock | Kind::HoldIsNotTheOrder | Kind::SaleWithoutOrder => {
                 "count the shelf, and adjust the product with the order as the reason"
             }
             Kind::PaymentNotAtGateway => "ask the gateway's support about the charge",
-            Kind::SoldButNotPaid | Kind::RefundedButSold => "ask the customer, or cancel the order as staff",
+            Kind::SoldButNotPaid | Kind::RefundedButSold => {
+                "ask the customer, or cancel the order as staff"
+            }
             Kind::MoneyOwed | Kind::ChargedTwice | Kind::WrongAmount | Kind::ChargeWithoutOrder => {
                 "refund the charge at the gateway by hand: money moves only by an order's saga"
             }
@@ -155,7 +173,8 @@ impl std::fmt::Display for Subject {
     }
 }
 
-/// What is safe to do: nothing that takes money, gives money, or takes units that somebody may be waiting for.
+/// What is safe to do: nothing that takes money, gives money, or takes units that somebody may be
+/// waiting for.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Repair {
     /// Give the order's units back.
@@ -164,8 +183,12 @@ pub enum Repair {
     Confirm(OrderId),
     /// Ask again for what the order awaits, through the outbox.
     AskAgain(OrderId),
-    /// Write down what the gateway did. `expected` is what stands there, `None` when there is no row.
-    Record { expected: Option<PaymentState>, payment: Payment },
+    /// Write down what the gateway did. `expected` is what stands there, `None` when there is no
+    /// row.
+    Record {
+        expected: Option<PaymentState>,
+        payment: Payment,
+    },
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -16,31 +16,55 @@ use crate::use_cases::run_saga::lines_of;
 
 /// Everything that differs, orders first.
 pub fn find(books: &Books, now: Timestamp) -> Vec<Difference> {
-    let holds: HashMap<OrderId, &Hold> = books.holds.iter().map(|hold| (hold.order_id, hold)).collect();
+    let holds: HashMap<OrderId, &Hold> = books
+        .holds
+        .iter()
+        .map(|hold| (hold.order_id, hold))
+        .collect();
     let mut payments: HashMap<OrderId, Vec<&Payment>> = HashMap::new();
     for payment in &books.payments {
         payments.entry(payment.order_id).or_default().push(payment);
     }
     let mut gateway: HashMap<&str, Vec<&GatewayMovement>> = HashMap::new();
     for movement in &books.gateway {
-        gateway.entry(&movement.reference).or_default().push(movement);
+        gateway
+            .entry(&movement.reference)
+            .or_default()
+            .push(movement);
     }
     let mut found = Vec::new();
     for order in books.orders.iter().filter(|order| !on_its_way(order, now)) {
         if let Some(command) = order.state.awaits() {
             let evidence = vec![
                 format!("state {}, which awaits {command:?}", order.state.code()),
-                format!("last moved {} s ago", (now - order.updated_at).whole_seconds()),
+                format!(
+                    "last moved {} s ago",
+                    (now - order.updated_at).whole_seconds()
+                ),
             ];
-            let (subject, repair) = (Subject::Order(order.order_id), Some(Repair::AskAgain(order.order_id)));
-            found.push(Difference { kind: Kind::OverdueOrder, subject, evidence, repair });
+            let (subject, repair) = (
+                Subject::Order(order.order_id),
+                Some(Repair::AskAgain(order.order_id)),
+            );
+            found.push(Difference {
+                kind: Kind::OverdueOrder,
+                subject,
+                evidence,
+                repair,
+            });
             continue;
         }
         let of_order = OfOrder {
             order,
             hold: holds.get(&order.order_id).copied(),
-            payments: payments.get(&order.order_id).map(Vec::as_slice).unwrap_or_default(),
-            gateway: gateway.get(order.order_id.to_string().as_str()).cloned().unwrap_or_default(),
+            payments: payments
+                .get(&order.order_id)
+                .map(Vec::as_slice)
+                .unwrap_or_default(),
+            gateway: gateway
+                .get(order.order_id.to_string().as_str())
+                .cloned()
+                .unwrap_or_default(),
         };
         of_order.stock(now, &mut found);
         of_order.money(&mut found);
@@ -61,16 +85,36 @@ struct OfOrder<'a> {
 }
 
 fn list(lines: &[Line]) -> String {
-    let each = lines.iter().map(|line| format!("{} {}", line.quantity.get(), line.product_id));
+    let each = lines
+        .iter()
+        .map(|line| format!("{} {}", line.quantity.get(), line.product_id));
     let all: Vec<String> = each.collect();
-    if all.is_empty() { "nothing".to_owned() } else { all.join(", ") }
+    if all.is_empty() {
+        "nothing".to_owned()
+    } else {
+        all.join(", ")
+    }
 }
 
 impl OfOrder<'_> {
-    fn differs(&self, kind: Kind, more: impl IntoIterator<Item = String>, repair: Option<Repair>) -> Difference {
-        let state = format!("order {}: {}", self.order.order_number, self.order.state.code());
+    fn differs(
+        &self,
+        kind: Kind,
+        more: impl IntoIterator<Item = String>,
+        repair: Option<Repair>,
+    ) -> Difference {
+        let state = format!(
+            "order {}: {}",
+            self.order.order_number,
+            self.order.state.code()
+        );
         let evidence = std::iter::once(state).chain(more).collect();
-        Difference { kind, subject: Subject::Order(self.order.order_id), evidence, repair }
+        Difference {
+            kind,
+            subject: Subject::Order(self.order.order_id),
+            evidence,
+            repair,
+        }
     }
 
     fn stock(&self, now: Timestamp, found: &mut Vec<Difference>) {
@@ -82,10 +126,16 @@ impl OfOrder<'_> {
             }
             return;
         };
-        let says = [format!("hold: {}, {}", hold.state.code(), list(&hold.lines))];
+        let says = [format!(
+            "hold: {}, {}",
+            hold.state.code(),
+            list(&hold.lines)
+        )];
         let (kind, repair) = match (self.order.state.is_sold(), hold.state) {
             (false, HoldState::Held) => (Kind::HoldOfEndedOrder, Some(Repair::Release(order_id))),
-            (false, HoldState::Confirmed) => (Kind::SaleOfEndedOrder, Some(Repair::Release(order_id))),
+            (false, HoldState::Confirmed) => {
+                (Kind::SaleOfEndedOrder, Some(Repair::Release(order_id)))
+            }
             (true, HoldState::Released) => (Kind::SoldOrderWithoutStock, None),
             (true, state) => {
                 if !self.holds_the_order(hold) {
@@ -102,7 +152,9 @@ impl OfOrder<'_> {
     }
 
     fn holds_the_order(&self, hold: &Hold) -> bool {
-        let Ok(lines) = lines_of(self.order) else { return false };
+        let Ok(lines) = lines_of(self.order) else {
+            return false;
+        };
         let mut lines = Vec::from(lines);
         lines.sort_by(|a, b| a.product_id.cmp(&b.product_id));
         lines == hold.lines
@@ -110,7 +162,11 @@ impl OfOrder<'_> {
 
     fn money(&self, found: &mut Vec<Difference>) {
         let total = self.order.totals.total;
-        let of = |kind: MovementKind| self.gateway.iter().filter(move |movement| movement.kind == kind);
+        let of = |kind: MovementKind| {
+            self.gateway
+                .iter()
+                .filter(move |movement| movement.kind == kind)
+        };
         let sum = |kind: MovementKind| of(kind).map(|movement| movement.amount.minor).sum::<i64>();
         let (captured, refunded) = (sum(MovementKind::Captured), sum(MovementKind::Refunded));
         let says = || {
@@ -122,12 +178,18 @@ impl OfOrder<'_> {
                         MovementKind::Declined => "declined",
                         MovementKind::Refunded => "refunded",
                     };
-                    format!("gateway: {kind} {} ({})", movement.amount, movement.charge_id)
+                    format!(
+                        "gateway: {kind} {} ({})",
+                        movement.amount, movement.charge_id
+                    )
                 })
                 .chain([format!("due: {total}")])
         };
         let captures = of(MovementKind::Captured).count();
-        let foreign = self.gateway.iter().any(|movement| movement.amount.currency != total.currency);
+        let foreign = self
+            .gateway
+            .iter()
+            .any(|movement| movement.amount.currency != total.currency);
         if captures > 1 {
             found.push(self.differs(Kind::ChargedTwice, says(), None));
         } else if self.order.state.is_sold() {
@@ -148,12 +210,29 @@ impl OfOrder<'_> {
 
     /// Our rows against what the gateway did.
     fn rows(&self, found: &mut Vec<Difference>, says: impl Iterator<Item = String>) {
-        let row = |kind: PaymentKind| self.payments.iter().find(|payment| payment.kind == kind).copied();
-        let first = |kind: MovementKind| self.gateway.iter().find(|movement| movement.kind == kind).copied();
-        let (capture, decline, refund) =
-            (first(MovementKind::Captured), first(MovementKind::Declined), first(MovementKind::Refunded));
-        let Some(charge) = row(PaymentKind::Charge) else { return };
-        let record = |expected: Option<PaymentState>, payment: Payment| Some(Repair::Record { expected, payment });
+        let row = |kind: PaymentKind| {
+            self.payments
+                .iter()
+                .find(|payment| payment.kind == kind)
+                .copied()
+        };
+        let first = |kind: MovementKind| {
+            self.gateway
+                .iter()
+                .find(|movement| movement.kind == kind)
+                .copied()
+        };
+        let (capture, decline, refund) = (
+            first(MovementKind::Captured),
+            first(MovementKind::Declined),
+            first(MovementKind::Refunded),
+        );
+        let Some(charge) = row(PaymentKind::Charge) else {
+            return;
+        };
+        let record = |expected: Option<PaymentState>, payment: Payment| {
+            Some(Repair::Record { expected, payment })
+        };
         let row_says = |payment: Option<&Payment>, kind: PaymentKind| match payment {
             Some(payment) => format!("our {}: {}", kind.code(), payment.state.code()),
             None => format!("our {}: no row", kind.code()),
@@ -166,17 +245,23 @@ impl OfOrder<'_> {
             ..charge.clone()
         };
         let behind = match (as_asked, decline, charge.state) {
-            (Some(capture), _, PaymentState::Requested | PaymentState::Unknown | PaymentState::Declined) => {
-                record(Some(charge.state), settled(capture, PaymentState::Captured))
-            }
-            (None, Some(decline), PaymentState::Requested | PaymentState::Unknown) if capture.is_none() => {
+            (
+                Some(capture),
+                _,
+                PaymentState::Requested | PaymentState::Unknown | PaymentState::Declined,
+            ) => record(Some(charge.state), settled(capture, PaymentState::Captured)),
+            (None, Some(decline), PaymentState::Requested | PaymentState::Unknown)
+                if capture.is_none() =>
+            {
                 record(Some(charge.state), settled(decline, PaymentState::Declined))
             }
             _ => None,
         };
         let refund_row = row(PaymentKind::Refund);
         let behind_refund = match (as_asked, refund) {
-            (Some(capture), Some(refund)) if refund_row.is_none_or(|row| row.state != PaymentState::Refunded) => {
+            (Some(capture), Some(refund))
+                if refund_row.is_none_or(|row| row.state != PaymentState::Refunded) =>
+            {
                 let payment = Payment {
                     kind: PaymentKind::Refund,
                     amount: refund.amount,
@@ -191,9 +276,10 @@ impl OfOrder<'_> {
             _ => None,
         };
         let mut says: Vec<String> = says.collect();
-        for (repair, row, kind) in
-            [(behind, Some(charge), PaymentKind::Charge), (behind_refund, refund_row, PaymentKind::Refund)]
-        {
+        for (repair, row, kind) in [
+            (behind, Some(charge), PaymentKind::Charge),
+            (behind_refund, refund_row, PaymentKind::Refund),
+        ] {
             if repair.is_some() {
                 let evidence = says.iter().cloned().chain([row_says(row, kind)]);
                 found.push(self.differs(Kind::PaymentBehindGateway, evidence, repair));
@@ -208,15 +294,31 @@ impl OfOrder<'_> {
 
 /// Holds and charges whose order does not exist.
 fn of_nobody(books: &Books, found: &mut Vec<Difference>) {
-    let known: HashMap<OrderId, ()> = books.orders.iter().map(|order| (order.order_id, ())).collect();
-    for hold in books.holds.iter().filter(|hold| !known.contains_key(&hold.order_id)) {
+    let known: HashMap<OrderId, ()> = books
+        .orders
+        .iter()
+        .map(|order| (order.order_id, ()))
+        .collect();
+    for hold in books
+        .holds
+        .iter()
+        .filter(|hold| !known.contains_key(&hold.order_id))
+    {
         let (kind, repair) = match hold.state {
             HoldState::Held => (Kind::HoldWithoutOrder, Some(Repair::Release(hold.order_id))),
             HoldState::Confirmed => (Kind::SaleWithoutOrder, None),
             HoldState::Released => continue,
         };
-        let evidence = vec!["no such order".to_owned(), format!("hold: {}, {}", hold.state.code(), list(&hold.lines))];
-        found.push(Difference { kind, subject: Subject::Order(hold.order_id), evidence, repair });
+        let evidence = vec![
+            "no such order".to_owned(),
+            format!("hold: {}, {}", hold.state.code(), list(&hold.lines)),
+        ];
+        found.push(Difference {
+            kind,
+            subject: Subject::Order(hold.order_id),
+            evidence,
+            repair,
+        });
     }
     let mut kept: BTreeMap<(&str, &str), Money> = BTreeMap::new();
     for movement in &books.gateway {
@@ -225,7 +327,9 @@ fn of_nobody(books: &Books, found: &mut Vec<Difference>) {
             continue;
         }
         let nothing = Money::zero(movement.amount.currency);
-        let kept = kept.entry((&movement.reference, &movement.charge_id)).or_insert(nothing);
+        let kept = kept
+            .entry((&movement.reference, &movement.charge_id))
+            .or_insert(nothing);
         match movement.kind {
             MovementKind::Captured => kept.minor += movement.amount.minor,
             MovementKind::Refunded => kept.minor -= movement.amount.minor,
@@ -233,10 +337,19 @@ fn of_nobody(books: &Books, found: &mut Vec<Difference>) {
         }
     }
     for ((reference, charge_id), kept) in kept.into_iter().filter(|(_, kept)| kept.minor > 0) {
-        let subject = reference.parse().map_or_else(|_| Subject::Charge(charge_id.to_owned()), Subject::Order);
-        let evidence =
-            vec![format!("gateway: kept {kept} ({charge_id})"), format!("reference {reference:?}: no such order")];
-        found.push(Difference { kind: Kind::ChargeWithoutOrder, subject, evidence, repair: None });
+        let subject = reference
+            .parse()
+            .map_or_else(|_| Subject::Charge(charge_id.to_owned()), Subject::Order);
+        let evidence = vec![
+            format!("gateway: kept {kept} ({charge_id})"),
+            format!("reference {reference:?}: no such order"),
+        ];
+        found.push(Difference {
+            kind: Kind::ChargeWithoutOrder,
+            subject,
+            evidence,
+            repair: None,
+        });
     }
 }
 
@@ -250,7 +363,12 @@ fn of_shelf(
     let product_id = &shelf.product.product.product_id;
     let counters = shelf.product.counters;
     let mut differs = |kind: Kind, evidence: Vec<String>| {
-        found.push(Difference { kind, subject: Subject::Product(product_id.clone()), evidence, repair: None });
+        found.push(Difference {
+            kind,
+            subject: Subject::Product(product_id.clone()),
+            evidence,
+            repair: None,
+        });
     };
     if !counters.conserved() {
         differs(Kind::CountersDoNotAddUp, vec![format!("{counters:?}")]);
@@ -260,7 +378,13 @@ fn of_shelf(
     }
     let held = in_holds(books, product_id, HoldState::Held);
     if held != counters.reserved {
-        differs(Kind::ReservedIsNotHeld, vec![format!("reserved {}", counters.reserved), format!("held {held}")]);
+        differs(
+            Kind::ReservedIsNotHeld,
+            vec![
+                format!("reserved {}", counters.reserved),
+                format!("held {held}"),
+            ],
+        );
     }
     // Sales whose hold is forgotten are counted by their orders.
     let forgotten: i64 = books
@@ -274,7 +398,13 @@ fn of_shelf(
         .sum();
     let sold = in_holds(books, product_id, HoldState::Confirmed) + forgotten;
     if sold != counters.sold {
-        differs(Kind::SoldIsNotOrdered, vec![format!("sold {}", counters.sold), format!("sold to orders {sold}")]);
+        differs(
+            Kind::SoldIsNotOrdered,
+            vec![
+                format!("sold {}", counters.sold),
+                format!("sold to orders {sold}"),
+            ],
+        );
     }
     let ledger = shelf.ledger;
     if ledger != counters {
@@ -285,13 +415,23 @@ fn of_shelf(
             ("written_off", counters.written_off, ledger.written_off),
             ("received", counters.received, ledger.received),
         ];
-        let unequal = each.into_iter().filter(|(_, counter, ledger)| counter != ledger);
-        let lines = unequal.map(|(name, counter, ledger)| format!("{name} {counter}, by the ledger {ledger}"));
+        let unequal = each
+            .into_iter()
+            .filter(|(_, counter, ledger)| counter != ledger);
+        let lines = unequal
+            .map(|(name, counter, ledger)| format!("{name} {counter}, by the ledger {ledger}"));
         differs(Kind::CountersAreNotTheLedger, lines.collect());
     }
 }
 
 fn in_holds(books: &Books, product_id: &ProductId, state: HoldState) -> i64 {
-    let lines = books.holds.iter().filter(|hold| hold.state == state).flat_map(|hold| &hold.lines);
-    lines.filter(|line| line.product_id == *product_id).map(|line| i64::from(line.quantity.get())).sum()
+    let lines = books
+        .holds
+        .iter()
+        .filter(|hold| hold.state == state)
+        .flat_map(|hold| &hold.lines);
+    lines
+        .filter(|line| line.product_id == *product_id)
+        .map(|line| i64::from(line.quantity.get()))
+        .sum()
 }

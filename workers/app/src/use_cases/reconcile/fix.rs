@@ -1,5 +1,5 @@
-//! Repairing what is safe. Each repair asks again, in the very call that makes it, whether it still fits: a hold's record,
-//! an order's version, a payment's state.
+//! Repairing what is safe. Each repair asks again, in the very call that makes it, whether it still
+//! fits: a hold's record, an order's version, a payment's state.
 
 use contract::messages::Envelope;
 use domain::ids::{EventId, OrderId};
@@ -12,8 +12,9 @@ use crate::ports::{Source, Unavailable};
 use crate::use_cases::progress::ask_for;
 use crate::use_cases::{ASK_AGAIN, Maker};
 
-/// Repairs a difference; false when there is nothing that may be done, or the order has moved on by itself. What is done
-/// stands under `ACTOR` in the order's history or in the ledger of `stock`, whose actor it must be.
+/// Repairs a difference; false when there is nothing that may be done, or the order has moved on by
+/// itself. What is done stands under `ACTOR` in the order's history or in the ledger of `stock`,
+/// whose actor it must be.
 pub async fn fix(
     orders: &impl OrderStore,
     stock: &impl Stock,
@@ -25,20 +26,31 @@ pub async fn fix(
     match &difference.repair {
         None => Ok(false),
         Some(Repair::Release(order_id)) => stock.release(*order_id, now).await.map(|()| true),
-        Some(Repair::Confirm(order_id)) => Ok(stock.confirm(*order_id, now).await? == Confirmed::Sold),
+        Some(Repair::Confirm(order_id)) => {
+            Ok(stock.confirm(*order_id, now).await? == Confirmed::Sold)
+        }
         Some(Repair::AskAgain(order_id)) => {
-            let Some(order) = load(orders, *order_id).await? else { return Ok(false) };
-            let Some(command) = order.state.awaits() else { return Ok(false) };
+            let Some(order) = load(orders, *order_id).await? else {
+                return Ok(false);
+            };
+            let Some(command) = order.state.awaits() else {
+                return Ok(false);
+            };
             let message = maker.envelope(source, Some(*order_id), ask_for(command, &order));
             let note = format!("overdue: asked again for {command:?}");
             apply(orders, source, &order, &note, None, vec![message]).await
         }
         Some(Repair::Record { expected, payment }) => {
-            let Some(order) = load(orders, payment.order_id).await? else { return Ok(false) };
+            let Some(order) = load(orders, payment.order_id).await? else {
+                return Ok(false);
+            };
             let (kind, state) = (payment.kind.code(), payment.state.code());
             let was = expected.map_or("not recorded", |state| state.code());
             let note = format!("the {kind} was {was}, the gateway says {state}");
-            let change = PaymentChange { expected: *expected, payment: payment.clone() };
+            let change = PaymentChange {
+                expected: *expected,
+                payment: payment.clone(),
+            };
             apply(orders, source, &order, &note, Some(change), Vec::new()).await
         }
     }

@@ -58,8 +58,11 @@ enum Units {
 
 impl World {
     fn new() -> World {
-        let world =
-            World { orders: MemoryOrders::default(), stock: MemoryStock::default(), gateway: Gateway::default() };
+        let world = World {
+            orders: MemoryOrders::default(),
+            stock: MemoryStock::default(),
+            gateway: Gateway::default(),
+        };
         for id in ["flat-white", "apple-cake"] {
             let product = Product {
                 product_id: ProductId::parse(id).expect("a slug"),
@@ -75,20 +78,36 @@ impl World {
     }
 
     /// An order in a state, with what the other books have of it.
-    fn order(&mut self, state: State, units: Units, row: PaymentState, gateway: &[MovementKind]) -> NewOrder {
+    fn order(
+        &mut self,
+        state: State,
+        units: Units,
+        row: PaymentState,
+        gateway: &[MovementKind],
+    ) -> NewOrder {
         let new = new_order();
         let order_id = new.order.order_id;
-        block_on(self.orders.place(std::slice::from_ref(&new))).pop().expect("an answer").expect("placed");
+        block_on(self.orders.place(std::slice::from_ref(&new)))
+            .pop()
+            .expect("an answer")
+            .expect("placed");
         let mut change = step(&new, 1, state);
         change.outbox.clear();
         if row != PaymentState::Requested {
-            let mut payment =
-                block_on(self.orders.payment(order_id, PaymentKind::Charge)).expect("read").expect("there");
+            let mut payment = block_on(self.orders.payment(order_id, PaymentKind::Charge))
+                .expect("read")
+                .expect("there");
             payment.state = row;
             payment.charge_id = Some(format!("ch_{order_id}"));
-            change.payment = Some(PaymentChange { expected: Some(PaymentState::Requested), payment });
+            change.payment = Some(PaymentChange {
+                expected: Some(PaymentState::Requested),
+                payment,
+            });
         }
-        block_on(self.orders.apply(&[change])).pop().expect("an answer").expect("applied");
+        block_on(self.orders.apply(&[change]))
+            .pop()
+            .expect("an answer")
+            .expect("applied");
         let lines = lines_of(&new.order).expect("lines");
         self.units(order_id, &lines, units);
         for kind in gateway {
@@ -111,7 +130,12 @@ impl World {
 
     fn moved(&mut self, kind: MovementKind, reference: &str, amount: Money) {
         let charge_id = format!("ch_{reference}");
-        self.gateway.0.push(GatewayMovement { kind, charge_id, reference: reference.to_owned(), amount });
+        self.gateway.0.push(GatewayMovement {
+            kind,
+            charge_id,
+            reference: reference.to_owned(),
+            amount,
+        });
     }
 
     fn report(&self) -> Report {
@@ -119,16 +143,24 @@ impl World {
     }
 
     fn kinds(&self) -> Vec<Kind> {
-        self.report().differences.iter().map(|difference| difference.kind).collect()
+        self.report()
+            .differences
+            .iter()
+            .map(|difference| difference.kind)
+            .collect()
     }
 
     /// Repairs what may be repaired; gives how many were.
     fn fix(&self) -> usize {
-        let maker = Maker { role: ACTOR, version: "0", traceparent: None };
+        let maker = Maker {
+            role: ACTOR,
+            version: "0",
+            traceparent: None,
+        };
         let differences = self.report().differences;
-        let fixed = differences
-            .iter()
-            .map(|difference| block_on(fix(&self.orders, &self.stock, &Clock, &maker, difference)).expect("answered"));
+        let fixed = differences.iter().map(|difference| {
+            block_on(fix(&self.orders, &self.stock, &Clock, &maker, difference)).expect("answered")
+        });
         fixed.filter(|fixed| *fixed).count()
     }
 }
@@ -138,37 +170,104 @@ use MovementKind::{Captured, Declined, Refunded};
 #[test]
 fn books_that_agree_have_no_difference_and_an_order_on_its_way_is_none() {
     let mut world = World::new();
-    world.order(State::Completed, Units::Sold, PaymentState::Captured, &[Captured]);
-    world.order(State::Failed, Units::GivenBack, PaymentState::Declined, &[Declined]);
+    world.order(
+        State::Completed,
+        Units::Sold,
+        PaymentState::Captured,
+        &[Captured],
+    );
+    world.order(
+        State::Failed,
+        Units::GivenBack,
+        PaymentState::Declined,
+        &[Declined],
+    );
     world.order(State::Failed, Units::Nothing, PaymentState::Requested, &[]);
-    let cancelled = world.order(State::Cancelled, Units::GivenBack, PaymentState::Captured, &[Captured, Refunded]);
+    let cancelled = world.order(
+        State::Cancelled,
+        Units::GivenBack,
+        PaymentState::Captured,
+        &[Captured, Refunded],
+    );
     let refund = Payment {
         kind: PaymentKind::Refund,
         state: PaymentState::Refunded,
-        ..block_on(world.orders.payment(cancelled.order.order_id, PaymentKind::Charge)).expect("read").expect("there")
+        ..block_on(
+            world
+                .orders
+                .payment(cancelled.order.order_id, PaymentKind::Charge),
+        )
+        .expect("read")
+        .expect("there")
     };
     let mut change = step(&cancelled, 2, State::Cancelled);
-    change.payment = Some(PaymentChange { expected: None, payment: refund });
-    block_on(world.orders.apply(&[change])).pop().expect("an answer").expect("applied");
+    change.payment = Some(PaymentChange {
+        expected: None,
+        payment: refund,
+    });
+    block_on(world.orders.apply(&[change]))
+        .pop()
+        .expect("an answer")
+        .expect("applied");
     // Charged, and nobody has heard of it yet.
-    let fresh = world.order(State::Charging, Units::Held, PaymentState::Requested, &[Captured]);
+    let fresh = world.order(
+        State::Charging,
+        Units::Held,
+        PaymentState::Requested,
+        &[Captured],
+    );
     let mut change = step(&fresh, 2, State::Charging);
     change.at = NOW - Duration::from_secs(59);
-    block_on(world.orders.apply(&[change])).pop().expect("an answer").expect("applied");
+    block_on(world.orders.apply(&[change]))
+        .pop()
+        .expect("an answer")
+        .expect("applied");
     let report = world.report();
     assert_eq!(report.differences, []);
-    assert_eq!((report.orders, report.in_flight, report.charges_and_refunds), (5, 1, 5));
+    assert_eq!(
+        (report.orders, report.in_flight, report.charges_and_refunds),
+        (5, 1, 5)
+    );
 }
 
-/// Each with the name that it must be found under, and what is left when all that is safe was repaired.
+/// Each with the name that it must be found under, and what is left when all that is safe was
+/// repaired.
 #[test]
 fn each_difference_is_found_by_its_name_and_only_what_is_safe_is_repaired() {
     use PaymentState::{Captured as Paid, Declined as Refused, Requested, Unknown};
-    type Case = (State, Units, PaymentState, &'static [MovementKind], &'static [Kind], &'static [Kind]);
+    type Case = (
+        State,
+        Units,
+        PaymentState,
+        &'static [MovementKind],
+        &'static [Kind],
+        &'static [Kind],
+    );
     let cases: &[Case] = &[
-        (State::Failed, Units::Held, Refused, &[Declined], &[Kind::HoldOfEndedOrder], &[]),
-        (State::Cancelled, Units::Sold, Refused, &[Declined], &[Kind::SaleOfEndedOrder], &[]),
-        (State::Ready, Units::Held, Paid, &[Captured], &[Kind::SoldOrderStillHeld], &[]),
+        (
+            State::Failed,
+            Units::Held,
+            Refused,
+            &[Declined],
+            &[Kind::HoldOfEndedOrder],
+            &[],
+        ),
+        (
+            State::Cancelled,
+            Units::Sold,
+            Refused,
+            &[Declined],
+            &[Kind::SaleOfEndedOrder],
+            &[],
+        ),
+        (
+            State::Ready,
+            Units::Held,
+            Paid,
+            &[Captured],
+            &[Kind::SoldOrderStillHeld],
+            &[],
+        ),
         (
             State::Ready,
             Units::GivenBack,
@@ -185,10 +284,38 @@ fn each_difference_is_found_by_its_name_and_only_what_is_safe_is_repaired() {
             &[Kind::SoldOrderWithoutStock],
             &[Kind::SoldOrderWithoutStock],
         ),
-        (State::Completed, Units::Sold, Unknown, &[Captured], &[Kind::PaymentBehindGateway], &[]),
-        (State::Failed, Units::GivenBack, Requested, &[Declined], &[Kind::PaymentBehindGateway], &[]),
-        (State::Cancelled, Units::GivenBack, Paid, &[Captured, Refunded], &[Kind::PaymentBehindGateway], &[]),
-        (State::Completed, Units::Sold, Refused, &[], &[Kind::SoldButNotPaid], &[Kind::SoldButNotPaid]),
+        (
+            State::Completed,
+            Units::Sold,
+            Unknown,
+            &[Captured],
+            &[Kind::PaymentBehindGateway],
+            &[],
+        ),
+        (
+            State::Failed,
+            Units::GivenBack,
+            Requested,
+            &[Declined],
+            &[Kind::PaymentBehindGateway],
+            &[],
+        ),
+        (
+            State::Cancelled,
+            Units::GivenBack,
+            Paid,
+            &[Captured, Refunded],
+            &[Kind::PaymentBehindGateway],
+            &[],
+        ),
+        (
+            State::Completed,
+            Units::Sold,
+            Refused,
+            &[],
+            &[Kind::SoldButNotPaid],
+            &[Kind::SoldButNotPaid],
+        ),
         (
             State::Completed,
             Units::Sold,
@@ -197,8 +324,22 @@ fn each_difference_is_found_by_its_name_and_only_what_is_safe_is_repaired() {
             &[Kind::SoldButNotPaid, Kind::PaymentNotAtGateway],
             &[Kind::SoldButNotPaid, Kind::PaymentNotAtGateway],
         ),
-        (State::Completed, Units::Sold, Paid, &[Captured, Captured], &[Kind::ChargedTwice], &[Kind::ChargedTwice]),
-        (State::Failed, Units::GivenBack, Paid, &[Captured], &[Kind::MoneyOwed], &[Kind::MoneyOwed]),
+        (
+            State::Completed,
+            Units::Sold,
+            Paid,
+            &[Captured, Captured],
+            &[Kind::ChargedTwice],
+            &[Kind::ChargedTwice],
+        ),
+        (
+            State::Failed,
+            Units::GivenBack,
+            Paid,
+            &[Captured],
+            &[Kind::MoneyOwed],
+            &[Kind::MoneyOwed],
+        ),
         (
             State::Completed,
             Units::Sold,
@@ -207,43 +348,100 @@ fn each_difference_is_found_by_its_name_and_only_what_is_safe_is_repaired() {
             &[Kind::RefundedButSold, Kind::PaymentBehindGateway],
             &[Kind::RefundedButSold],
         ),
-        (State::Charging, Units::Held, Requested, &[], &[Kind::OverdueOrder], &[]),
+        (
+            State::Charging,
+            Units::Held,
+            Requested,
+            &[],
+            &[Kind::OverdueOrder],
+            &[],
+        ),
     ];
     for (state, units, row, gateway, found, left) in cases {
         let mut world = World::new();
         let order = world.order(*state, *units, *row, gateway).order;
         assert_eq!(world.kinds(), *found, "{state:?}");
         let report = world.report();
-        assert!(report.differences.iter().all(|difference| !difference.evidence.is_empty()));
+        assert!(
+            report
+                .differences
+                .iter()
+                .all(|difference| !difference.evidence.is_empty())
+        );
         let money = world.gateway.0.len();
         assert_eq!(world.fix(), found.len() - left.len(), "{state:?}");
         // An overdue order is on its way again, as of now.
         assert_eq!(world.kinds(), *left, "{state:?} after the repair");
         assert_eq!(world.fix(), 0, "{state:?}: it is done once");
         assert_eq!(world.gateway.0.len(), money);
-        let after = block_on(world.orders.load(order.order_id)).expect("read").expect("there").order;
-        assert_eq!((after.state, after.status), (*state, state.status().unwrap_or(after.status)), "no order is moved");
+        let after = block_on(world.orders.load(order.order_id))
+            .expect("read")
+            .expect("there")
+            .order;
+        assert_eq!(
+            (after.state, after.status),
+            (*state, state.status().unwrap_or(after.status)),
+            "no order is moved"
+        );
     }
 }
 
 #[test]
 fn what_is_repaired_of_an_order_stands_in_its_history() {
     let mut world = World::new();
-    let paid = world.order(State::Completed, Units::Sold, PaymentState::Unknown, &[Captured]).order;
-    let overdue = world.order(State::Charging, Units::Held, PaymentState::Requested, &[]).order;
+    let paid = world
+        .order(
+            State::Completed,
+            Units::Sold,
+            PaymentState::Unknown,
+            &[Captured],
+        )
+        .order;
+    let overdue = world
+        .order(State::Charging, Units::Held, PaymentState::Requested, &[])
+        .order;
     assert_eq!(world.fix(), 2);
-    for (order, said) in [(&paid, "the charge was unknown, the gateway says captured"), (&overdue, "overdue: asked")] {
-        let history = block_on(world.orders.history(&Scope::Everything, order.order_id, 2)).expect("read");
-        let [line] = history.as_slice() else { panic!("one line: {history:?}") };
-        assert!(line.actor == ACTOR && line.note.as_deref().is_some_and(|note| note.starts_with(said)), "{line:?}");
+    for (order, said) in [
+        (&paid, "the charge was unknown, the gateway says captured"),
+        (&overdue, "overdue: asked"),
+    ] {
+        let history =
+            block_on(world.orders.history(&Scope::Everything, order.order_id, 2)).expect("read");
+        let [line] = history.as_slice() else {
+            panic!("one line: {history:?}")
+        };
+        assert!(
+            line.actor == ACTOR
+                && line
+                    .note
+                    .as_deref()
+                    .is_some_and(|note| note.starts_with(said)),
+            "{line:?}"
+        );
         assert_eq!(line.from, Some(line.to));
     }
-    let row = block_on(world.orders.payment(paid.order_id, PaymentKind::Charge)).expect("read").expect("there");
-    assert_eq!((row.state, row.charge_id), (PaymentState::Captured, Some(format!("ch_{}", paid.order_id))));
+    let row = block_on(world.orders.payment(paid.order_id, PaymentKind::Charge))
+        .expect("read")
+        .expect("there");
+    assert_eq!(
+        (row.state, row.charge_id),
+        (
+            PaymentState::Captured,
+            Some(format!("ch_{}", paid.order_id))
+        )
+    );
     let asked = block_on(world.orders.take_outbox(Outgoing::All, NOW, 100)).expect("taken");
-    let mut asked = asked.iter().filter_map(|row| row.letter.as_ref().ok()).map(|letter| &letter.envelope);
-    let last = asked.rfind(|envelope| envelope.order_id == Some(overdue.order_id)).expect("asked");
-    assert!(matches!(last.message, contract::messages::Message::ChargeCard { .. }), "{last:?}");
+    let mut asked = asked
+        .iter()
+        .filter_map(|row| row.letter.as_ref().ok())
+        .map(|letter| &letter.envelope);
+    let last = asked
+        .rfind(|envelope| envelope.order_id == Some(overdue.order_id))
+        .expect("asked");
+    assert!(
+        matches!(last.message, contract::messages::Message::ChargeCard { .. }),
+        "{last:?}"
+    );
 }
 
 #[test]
@@ -262,7 +460,11 @@ fn holds_sales_and_charges_of_orders_that_do_not_exist_are_found() {
     world.moved(Refunded, "refunded", amount);
     let mut kinds = world.kinds();
     kinds.sort();
-    let [charge, sale, hold] = [Kind::ChargeWithoutOrder, Kind::SaleWithoutOrder, Kind::HoldWithoutOrder];
+    let [charge, sale, hold] = [
+        Kind::ChargeWithoutOrder,
+        Kind::SaleWithoutOrder,
+        Kind::HoldWithoutOrder,
+    ];
     assert_eq!(kinds, [hold, sale, charge, charge]);
     assert_eq!(world.fix(), 1);
     assert!(!world.kinds().contains(&Kind::HoldWithoutOrder));
@@ -272,7 +474,9 @@ fn holds_sales_and_charges_of_orders_that_do_not_exist_are_found() {
 fn other_units_or_another_amount_than_the_order_s_are_found() {
     let mut world = World::new();
     let flat_white = ProductId::parse("flat-white").expect("a slug");
-    let order = world.order(State::Ready, Units::Nothing, PaymentState::Captured, &[]).order;
+    let order = world
+        .order(State::Ready, Units::Nothing, PaymentState::Captured, &[])
+        .order;
     world.units(order.order_id, &lines(&[(&flat_white, 5)]), Units::Held);
     let more = Money::new(order.totals.total.minor + 1, Currency::Usd);
     world.moved(Captured, &order.order_id.to_string(), more);
@@ -283,25 +487,48 @@ fn other_units_or_another_amount_than_the_order_s_are_found() {
 #[test]
 fn a_shelf_is_compared_with_its_holds_its_sales_and_its_ledger() {
     let mut world = World::new();
-    let order = world.order(State::Completed, Units::Sold, PaymentState::Captured, &[Captured]).order;
+    let order = world
+        .order(
+            State::Completed,
+            Units::Sold,
+            PaymentState::Captured,
+            &[Captured],
+        )
+        .order;
     let mut books = block_on(read(&world.orders, &world.gateway, &world.stock)).expect("read");
     assert_eq!(find(&books, NOW), []);
-    let kinds = |books: &Books| find(books, NOW).iter().map(|found| found.kind).collect::<Vec<_>>();
+    let kinds = |books: &Books| {
+        find(books, NOW)
+            .iter()
+            .map(|found| found.kind)
+            .collect::<Vec<_>>()
+    };
 
     books.shelves[0].product.counters.available += 1;
-    assert_eq!(kinds(&books), [Kind::CountersDoNotAddUp, Kind::CountersAreNotTheLedger]);
+    assert_eq!(
+        kinds(&books),
+        [Kind::CountersDoNotAddUp, Kind::CountersAreNotTheLedger]
+    );
     books.shelves[0].moving = true;
-    assert_eq!(kinds(&books), [Kind::CountersDoNotAddUp], "that must hold at every instant");
+    assert_eq!(
+        kinds(&books),
+        [Kind::CountersDoNotAddUp],
+        "that must hold at every instant"
+    );
     books.shelves[0].product.counters.available -= 1;
     assert_eq!(kinds(&books), []);
     books.shelves[0].moving = false;
 
     let shelf = &mut books.shelves[0];
-    let moved =
-        |counters: &mut Counters| (counters.reserved, counters.sold) = (counters.reserved + 1, counters.sold - 1);
+    let moved = |counters: &mut Counters| {
+        (counters.reserved, counters.sold) = (counters.reserved + 1, counters.sold - 1)
+    };
     moved(&mut shelf.product.counters);
     moved(&mut shelf.ledger);
-    assert_eq!(kinds(&books), [Kind::ReservedIsNotHeld, Kind::SoldIsNotOrdered]);
+    assert_eq!(
+        kinds(&books),
+        [Kind::ReservedIsNotHeld, Kind::SoldIsNotOrdered]
+    );
 
     // A month later the hold may be forgotten, and is no more expected.
     let mut books = block_on(read(&world.orders, &world.gateway, &world.stock)).expect("read");
@@ -316,5 +543,9 @@ fn names_are_unique_and_each_says_what_it_means() {
     codes.sort_unstable();
     codes.dedup();
     assert_eq!(codes.len(), Kind::ALL.len());
-    assert!(Kind::ALL.iter().all(|kind| kind.meaning().ends_with('.') && !kind.advice().is_empty()));
+    assert!(
+        Kind::ALL
+            .iter()
+            .all(|kind| kind.meaning().ends_with('.') && !kind.advice().is_empty())
+    );
 }

@@ -35,7 +35,11 @@ fn about(new: &NewOrder, message: Message) -> Envelope {
         message,
         occurred_at: Clock.now(),
         order_id: Some(new.order.order_id),
-        metadata: Metadata { source: "test".to_owned(), version: "0".to_owned(), traceparent: None },
+        metadata: Metadata {
+            source: "test".to_owned(),
+            version: "0".to_owned(),
+            traceparent: None,
+        },
     }
 }
 
@@ -69,16 +73,27 @@ impl Shop {
     fn with(new: NewOrder) -> Shop {
         let orders = MemoryOrders::default();
         block_on(orders.place(std::slice::from_ref(&new)));
-        Shop { orders, stock: MemoryStock::default(), views: MemoryViews::default(), new }
+        Shop {
+            orders,
+            stock: MemoryStock::default(),
+            views: MemoryViews::default(),
+            new,
+        }
     }
 
     fn foresee(&self, queue: &Queue, body: &str) -> Foreseen {
-        let world = World { orders: &self.orders, stock: &self.stock, views: &self.views };
+        let world = World {
+            orders: &self.orders,
+            stock: &self.stock,
+            views: &self.views,
+        };
         block_on(rehearse(world, &Clock, queue, body))
     }
 
     fn state(&self) -> State {
-        let stored = block_on(self.orders.load(self.new.order.order_id)).expect("read").expect("there");
+        let stored = block_on(self.orders.load(self.new.order.order_id))
+            .expect("read")
+            .expect("there");
         stored.order.state
     }
 }
@@ -87,34 +102,67 @@ impl Shop {
 fn what_is_impossible_now_is_done_once_the_order_has_come_that_far() {
     let world = Shop::new();
     let body = paid(&world.new).encode();
-    let Foreseen::Parked { reason } = world.foresee(&ORDERS, &body) else { panic!("it cannot be paid yet") };
-    assert!(reason.contains("PaymentCompleted cannot happen"), "{reason}");
+    let Foreseen::Parked { reason } = world.foresee(&ORDERS, &body) else {
+        panic!("it cannot be paid yet")
+    };
+    assert!(
+        reason.contains("PaymentCompleted cannot happen"),
+        "{reason}"
+    );
 
     block_on(world.orders.apply(&[step(&world.new, 1, State::Charging)]));
-    // Without a hold the stock is lost, and the money goes back: that, too, is what the code would do.
-    let Foreseen::Done { what } = world.foresee(&ORDERS, &body) else { panic!("now it can") };
-    assert!(what.starts_with("the order becomes refunding_to_fail"), "{what}");
+    // Without a hold the stock is lost, and the money goes back: that, too, is what the code would
+    // do.
+    let Foreseen::Done { what } = world.foresee(&ORDERS, &body) else {
+        panic!("now it can")
+    };
+    assert!(
+        what.starts_with("the order becomes refunding_to_fail"),
+        "{what}"
+    );
     assert_eq!(world.state(), State::Charging, "nothing has happened");
-    assert_eq!(world.foresee(&ORDERS, &body), Foreseen::Done { what }, "nor was the message taken in");
+    assert_eq!(
+        world.foresee(&ORDERS, &body),
+        Foreseen::Done { what },
+        "nor was the message taken in"
+    );
 }
 
 #[test]
 fn what_was_applied_is_foreseen_to_be_dropped() {
     let world = Shop::new();
     let event_id = world.new.outbox[0].event_id;
-    block_on(world.orders.apply(&[Change { event_id, ..step(&world.new, 1, State::Charging) }]));
-    assert_eq!(world.foresee(&ORDERS, &world.new.outbox[0].encode()), Foreseen::Dropped);
+    block_on(world.orders.apply(&[Change {
+        event_id,
+        ..step(&world.new, 1, State::Charging)
+    }]));
+    assert_eq!(
+        world.foresee(&ORDERS, &world.new.outbox[0].encode()),
+        Foreseen::Dropped
+    );
     let repeat = about(&world.new, Message::ReserveStock {});
-    assert_eq!(world.foresee(&ORDERS, &repeat.encode()), Foreseen::Dropped, "the state lies behind it");
+    assert_eq!(
+        world.foresee(&ORDERS, &repeat.encode()),
+        Foreseen::Dropped,
+        "the state lies behind it"
+    );
 }
 
 #[test]
 fn a_charge_is_foreseen_and_not_made() {
     let world = Shop::new();
     let total = world.new.order.totals.total;
-    let ask = Message::ChargeCard { amount_minor: total.minor, currency: total.currency.code().to_owned() };
-    let Foreseen::Done { what } = world.foresee(&PAYMENTS, &about(&world.new, ask).encode()) else { panic!("done") };
-    assert!(what.contains("the gateway is asked for the charge"), "{what}");
+    let ask = Message::ChargeCard {
+        amount_minor: total.minor,
+        currency: total.currency.code().to_owned(),
+    };
+    let Foreseen::Done { what } = world.foresee(&PAYMENTS, &about(&world.new, ask).encode()) else {
+        panic!("done")
+    };
+    assert!(
+        what.contains("the gateway is asked for the charge"),
+        "{what}"
+    );
 }
 
 #[test]
@@ -129,10 +177,22 @@ fn what_cannot_be_read_or_does_not_belong_is_foreseen_to_be_parked_again() {
         (&ORDERS, stray, "does not exist"),
         (&PAYMENTS, body.as_str(), "does not belong"),
         (&NOTIFICATIONS, body.as_str(), "does not belong"),
-        (&NOTIFICATIONS, samples::of(EventKind::OrderStatusChanged), "does not exist"),
+        (
+            &NOTIFICATIONS,
+            samples::of(EventKind::OrderStatusChanged),
+            "does not exist",
+        ),
         (&FULFILMENT, body.as_str(), "does not belong"),
-        (&FULFILMENT, samples::of(EventKind::OrderStatusChanged), "does not"),
-        (&PROJECTIONS, samples::of(EventKind::OrderStatusChanged), "does not exist"),
+        (
+            &FULFILMENT,
+            samples::of(EventKind::OrderStatusChanged),
+            "does not",
+        ),
+        (
+            &PROJECTIONS,
+            samples::of(EventKind::OrderStatusChanged),
+            "does not exist",
+        ),
     ] {
         match world.foresee(queue, body) {
             Foreseen::Parked { reason } => assert!(reason.contains(part), "{reason}"),
@@ -140,7 +200,12 @@ fn what_cannot_be_read_or_does_not_belong_is_foreseen_to_be_parked_again() {
         }
     }
     let stock = samples::of(EventKind::StockLevelReached);
-    assert_eq!(world.foresee(&NOTIFICATIONS, stock), Foreseen::Done { what: "somebody is told".to_owned() });
+    assert_eq!(
+        world.foresee(&NOTIFICATIONS, stock),
+        Foreseen::Done {
+            what: "somebody is told".to_owned()
+        }
+    );
 }
 
 fn confirmed(new: &NewOrder) -> Envelope {
@@ -157,26 +222,51 @@ fn confirmed(new: &NewOrder) -> Envelope {
 #[test]
 fn a_ticket_and_a_parcel_are_foreseen_and_not_made() {
     for (order_type, expected) in [
-        (OrderType::Pickup, "the order gets the next ticket of main-street on 2026-03-01"),
+        (
+            OrderType::Pickup,
+            "the order gets the next ticket of main-street on 2026-03-01",
+        ),
         (OrderType::Delivery, "the order is sent as parcel"),
     ] {
         let mut new = new_order();
         new.order.order_type = order_type;
         let world = Shop::with(new);
         let news = confirmed(&world.new);
-        let Foreseen::Parked { reason } = world.foresee(&FULFILMENT, &news.encode()) else { panic!("not confirmed") };
+        let Foreseen::Parked { reason } = world.foresee(&FULFILMENT, &news.encode()) else {
+            panic!("not confirmed")
+        };
         assert!(reason.contains("never was confirmed"), "{reason}");
 
         block_on(world.orders.apply(&[step(&world.new, 1, State::Confirmed)]));
         let foreseen = world.foresee(&FULFILMENT, &news.encode());
-        let Foreseen::Done { what } = &foreseen else { panic!("{foreseen:?}") };
+        let Foreseen::Done { what } = &foreseen else {
+            panic!("{foreseen:?}")
+        };
         assert!(what.contains(expected), "{what}");
-        assert_eq!(world.foresee(&FULFILMENT, &news.encode()), foreseen, "nothing was made");
+        assert_eq!(
+            world.foresee(&FULFILMENT, &news.encode()),
+            foreseen,
+            "nothing was made"
+        );
 
-        let maker = Maker { role: "fulfilment-worker", version: "0", traceparent: None };
-        assert_eq!(block_on(fulfil(&world.orders, &Clock, &maker, &news)), Handled::done());
-        let told_otherwise = Envelope { event_id: EventId(Uuid::now_v7()), ..news };
-        assert_eq!(world.foresee(&FULFILMENT, &told_otherwise.encode()), Foreseen::Dropped, "each order has one");
+        let maker = Maker {
+            role: "fulfilment-worker",
+            version: "0",
+            traceparent: None,
+        };
+        assert_eq!(
+            block_on(fulfil(&world.orders, &Clock, &maker, &news)),
+            Handled::done()
+        );
+        let told_otherwise = Envelope {
+            event_id: EventId(Uuid::now_v7()),
+            ..news
+        };
+        assert_eq!(
+            world.foresee(&FULFILMENT, &told_otherwise.encode()),
+            Foreseen::Dropped,
+            "each order has one"
+        );
     }
 }
 
@@ -184,16 +274,31 @@ fn a_ticket_and_a_parcel_are_foreseen_and_not_made() {
 fn a_view_is_foreseen_by_the_version_that_is_shown() {
     let world = Shop::new();
     let news = about(&world.new, Message::ReserveStock {}).encode();
-    let first = Foreseen::Done { what: "the order view shows pending (version 1)".to_owned() };
+    let first = Foreseen::Done {
+        what: "the order view shows pending (version 1)".to_owned(),
+    };
     assert_eq!(world.foresee(&PROJECTIONS, &news), first);
-    assert_eq!(world.foresee(&PROJECTIONS, &news), first, "nothing was shown");
+    assert_eq!(
+        world.foresee(&PROJECTIONS, &news),
+        first,
+        "nothing was shown"
+    );
 
     block_on(project(&world.orders, &world.views, &world.new.outbox[0]));
-    assert_eq!(world.foresee(&PROJECTIONS, &news), Foreseen::Dropped, "it is shown as it is");
+    assert_eq!(
+        world.foresee(&PROJECTIONS, &news),
+        Foreseen::Dropped,
+        "it is shown as it is"
+    );
     block_on(world.orders.apply(&[step(&world.new, 1, State::Confirmed)]));
-    let second = Foreseen::Done { what: "the order view shows confirmed (version 2)".to_owned() };
+    let second = Foreseen::Done {
+        what: "the order view shows confirmed (version 2)".to_owned(),
+    };
     assert_eq!(world.foresee(&PROJECTIONS, &news), second);
 
     world.views.set_out_of_reach(true);
-    assert!(matches!(world.foresee(&PROJECTIONS, &news), Foreseen::Later { .. }));
+    assert!(matches!(
+        world.foresee(&PROJECTIONS, &news),
+        Foreseen::Later { .. }
+    ));
 }

@@ -1,4 +1,5 @@
-//! Over the in-memory store, with destinations that refuse when told to, and a clock that moves when told to.
+//! Over the in-memory store, with destinations that refuse when told to, and a clock that moves
+//! when told to.
 
 use std::sync::Mutex;
 
@@ -37,7 +38,8 @@ struct World {
 
 impl Publisher for World {
     async fn publish(&self, route: Route, messages: &[Envelope]) -> Vec<Result<(), String>> {
-        let refused = *self.refuses.lock().expect("no test panicked") == Some(route.code().as_str());
+        let refused =
+            *self.refuses.lock().expect("no test panicked") == Some(route.code().as_str());
         let mut arrived = self.arrived.lock().expect("no test panicked");
         let take = |message: &Envelope| {
             if refused {
@@ -58,7 +60,11 @@ struct Shop {
 
 impl Shop {
     fn new() -> Shop {
-        Shop { orders: MemoryOrders::default(), world: World::default(), clock: Clock(Mutex::new(NOON)) }
+        Shop {
+            orders: MemoryOrders::default(),
+            world: World::default(),
+            clock: Clock(Mutex::new(NOON)),
+        }
     }
 
     fn place(&self) -> NewOrder {
@@ -78,12 +84,19 @@ impl Shop {
 
     /// With the longest waits.
     fn relay(&self) -> Relayed {
-        block_on(relay_some(&self.orders, &self.world, &self.clock, &|| 1.0, Outgoing::All))
-            .expect("the store is there")
+        block_on(relay_some(
+            &self.orders,
+            &self.world,
+            &self.clock,
+            &|| 1.0,
+            Outgoing::All,
+        ))
+        .expect("the store is there")
     }
 
     fn arrived(&self) -> Vec<(String, EventId)> {
-        let mut arrived = std::mem::take(&mut *self.world.arrived.lock().expect("no test panicked"));
+        let mut arrived =
+            std::mem::take(&mut *self.world.arrived.lock().expect("no test panicked"));
         arrived.sort();
         arrived
     }
@@ -101,18 +114,31 @@ fn a_destination_that_refuses_is_tried_again_alone_and_later_each_time() {
     let relayed = shop.relay();
     assert_eq!((relayed.sent, relayed.failed), (2, 1));
     assert_eq!(relayed.why.as_deref(), Some("bus: out of order"));
-    assert_eq!(shop.arrived(), [at("queue/orders", &new, 0), at("topic/order-created", &new, 1)]);
+    assert_eq!(
+        shop.arrived(),
+        [
+            at("queue/orders", &new, 0),
+            at("topic/order-created", &new, 1)
+        ]
+    );
 
     // One second, then two, four, ... and never more than a minute.
     let mut now = 0;
     for wait in [1, 2, 4, 8, 16, 32, 60, 60] {
-        assert!(shop.after(now + wait - 1).relay().idle(), "before {wait} s were over");
+        assert!(
+            shop.after(now + wait - 1).relay().idle(),
+            "before {wait} s were over"
+        );
         now += wait;
         assert_eq!(shop.after(now).relay().failed, 1, "after {wait} s");
     }
     shop.refuse(None);
     assert_eq!(shop.after(now + 60).relay().sent, 1);
-    assert_eq!(shop.arrived(), [at("bus", &new, 1)], "the others were not sent again");
+    assert_eq!(
+        shop.arrived(),
+        [at("bus", &new, 1)],
+        "the others were not sent again"
+    );
     assert!(shop.after(now + 600).relay().idle());
 }
 
@@ -126,7 +152,11 @@ fn other_orders_go_on_while_one_waits() {
     shop.refuse(None);
     let next = shop.place();
     assert_eq!(shop.relay().sent, 3);
-    let all = [at("bus", &next, 1), at("queue/orders", &next, 0), at("topic/order-created", &next, 1)];
+    let all = [
+        at("bus", &next, 1),
+        at("queue/orders", &next, 0),
+        at("topic/order-created", &next, 1),
+    ];
     assert_eq!(shop.arrived(), all);
     shop.after(1).relay();
     assert_eq!(shop.arrived(), [at("queue/orders", &waiting, 0)]);
@@ -136,8 +166,22 @@ fn other_orders_go_on_while_one_waits() {
 fn a_row_without_a_route_goes_everywhere_and_one_of_an_unknown_route_is_unreadable() {
     let created = &new_order().outbox[1];
     let read = |route| OutboxRow::read(1, 0, route, &created.encode()).letter;
-    let codes = |route| read(route).map(|letter| letter.routes.iter().map(|route| route.code()).collect::<Vec<_>>());
-    assert_eq!(codes(None), Ok(vec!["topic/order-created".to_owned(), "bus".to_owned()]));
+    let codes = |route| {
+        read(route).map(|letter| {
+            letter
+                .routes
+                .iter()
+                .map(|route| route.code())
+                .collect::<Vec<_>>()
+        })
+    };
+    assert_eq!(
+        codes(None),
+        Ok(vec!["topic/order-created".to_owned(), "bus".to_owned()])
+    );
     assert_eq!(codes(Some("bus")), Ok(vec!["bus".to_owned()]));
-    assert_eq!(codes(Some("queue/payments")), Err("OrderCreated does not go to queue/payments".to_owned()));
+    assert_eq!(
+        codes(Some("queue/payments")),
+        Err("OrderCreated does not go to queue/payments".to_owned())
+    );
 }

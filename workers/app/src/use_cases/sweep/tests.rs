@@ -16,7 +16,11 @@ use crate::ports::orders::NewOrder;
 use crate::use_cases::HOLD;
 
 const NOON: Timestamp = datetime!(2026-03-01 12:00 UTC);
-const MAKER: Maker = Maker { role: "sweeper", version: "0", traceparent: None };
+const MAKER: Maker = Maker {
+    role: "sweeper",
+    version: "0",
+    traceparent: None,
+};
 
 struct At(Timestamp);
 
@@ -44,7 +48,9 @@ fn an_order_that_cannot_be_read_does_not_keep_back_those_behind_it() {
         store.fail_to_load(ids[0]);
         let after_the_deadline = At(NOON + ORDER_DEADLINE + Duration::from_secs(1));
         assert!(
-            sweep_orders(&store, &after_the_deadline, &MAKER, &Timeouts::default()).await.is_err(),
+            sweep_orders(&store, &after_the_deadline, &MAKER, &Timeouts::default())
+                .await
+                .is_err(),
             "what failed is told"
         );
         for id in &ids[1..] {
@@ -60,10 +66,17 @@ fn a_backlog_of_many_rounds_is_worked_off_in_one_sweep() {
         let store = MemoryOrders::default();
         accept(&store, 2 * ROUND as usize + 1).await;
         let later = At(NOON + Duration::from_secs(60));
-        let swept = sweep_orders(&store, &later, &MAKER, &Timeouts::default()).await.expect("swept");
+        let swept = sweep_orders(&store, &later, &MAKER, &Timeouts::default())
+            .await
+            .expect("swept");
         assert_eq!(swept.asked_again, 2 * u64::from(ROUND) + 1);
-        let swept = sweep_orders(&store, &later, &MAKER, &Timeouts::default()).await.expect("swept");
-        assert_eq!(swept.asked_again, 0, "nobody is asked again before the time");
+        let swept = sweep_orders(&store, &later, &MAKER, &Timeouts::default())
+            .await
+            .expect("swept");
+        assert_eq!(
+            swept.asked_again, 0,
+            "nobody is asked again before the time"
+        );
     });
 }
 
@@ -80,18 +93,35 @@ fn a_hold_whose_order_cannot_be_read_does_not_keep_back_those_behind_it() {
             price: Money::new(300, Currency::Usd),
             image_url: String::new(),
         };
-        stock.add_product(&product, 2, 0, NOON).await.expect("added");
-        let lines = Lines::merge([Line { product_id: product_id.clone(), quantity: Quantity::new(1).expect("1") }]);
+        stock
+            .add_product(&product, 2, 0, NOON)
+            .await
+            .expect("added");
+        let lines = Lines::merge([Line {
+            product_id: product_id.clone(),
+            quantity: Quantity::new(1).expect("1"),
+        }]);
         let lines = lines.expect("one line");
-        // Holds of orders that do not exist, which are given back; the first cannot even be looked for.
+        // Holds of orders that do not exist, which are given back; the first cannot even be looked
+        // for.
         let (first, second) = (OrderId(Uuid::from_u128(1)), OrderId(Uuid::from_u128(2)));
         for order_id in [first, second] {
-            stock.reserve(order_id, &lines, NOON, NOON + HOLD).await.expect("held");
+            stock
+                .reserve(order_id, &lines, NOON, NOON + HOLD)
+                .await
+                .expect("held");
         }
         store.fail_to_load(first);
         let later = At(NOON + HOLD + Duration::from_secs(1));
-        assert!(sweep_holds(&store, &stock, &later).await.is_err(), "what failed is told");
-        let left = stock.product(&product_id).await.expect("read").expect("there");
+        assert!(
+            sweep_holds(&store, &stock, &later).await.is_err(),
+            "what failed is told"
+        );
+        let left = stock
+            .product(&product_id)
+            .await
+            .expect("read")
+            .expect("there");
         assert_eq!((left.counters.available, left.counters.reserved), (1, 1));
     });
 }
@@ -103,7 +133,10 @@ fn an_order_that_still_has_time_is_asked_after_and_not_given_up() {
         let ids = accept(&store, 1).await;
         let later = At(NOON + ORDER_DEADLINE / 2);
         assert_eq!(
-            sweep_orders(&store, &later, &MAKER, &Timeouts::default()).await.expect("swept").timed_out,
+            sweep_orders(&store, &later, &MAKER, &Timeouts::default())
+                .await
+                .expect("swept")
+                .timed_out,
             0,
             "there is still time"
         );

@@ -19,7 +19,11 @@ use crate::use_cases::run_saga::{Apply, run_saga};
 use crate::use_cases::sweep::{Swept, sweep_holds, sweep_orders};
 use crate::use_cases::{HOLD, ORDER_DEADLINE};
 
-const MAKER: Maker = Maker { role: "sweeper", version: "0", traceparent: None };
+const MAKER: Maker = Maker {
+    role: "sweeper",
+    version: "0",
+    traceparent: None,
+};
 const NOON: Timestamp = datetime!(2026-03-01 12:00 UTC);
 
 /// Goes on only when a test says so.
@@ -46,20 +50,32 @@ impl Clock {
 }
 
 async fn sweep(store: &MemoryOrders, clock: &Clock, timeouts: &Timeouts) -> Swept {
-    sweep_orders(store, clock, &MAKER, timeouts).await.expect("the store is there")
+    sweep_orders(store, clock, &MAKER, timeouts)
+        .await
+        .expect("the store is there")
 }
 
 /// An order that people have come so far with, for as soon as it is ready.
 async fn an_order(store: &MemoryOrders, order_type: OrderType, state: State) -> NewOrder {
     let mut new = new_order();
     (new.order.order_type, new.order.pickup_at) = (order_type, None);
-    store.place(std::slice::from_ref(&new)).await.pop().expect("an answer").expect("placed");
+    store
+        .place(std::slice::from_ref(&new))
+        .await
+        .pop()
+        .expect("an answer")
+        .expect("placed");
     let mut change = step(&new, 1, state);
     if let Some(order) = &mut change.order {
         order.next_action_at = first_look(state).map(|after| NOON + after);
     }
     (change.at, change.outbox) = (NOON, Vec::new());
-    store.apply(&[change]).await.pop().expect("an answer").expect("applied");
+    store
+        .apply(&[change])
+        .await
+        .pop()
+        .expect("an answer")
+        .expect("applied");
     new
 }
 
@@ -83,11 +99,24 @@ async fn look_for(store: &MemoryOrders, clock: &Clock, timeouts: &Timeouts, time
 
 #[test]
 fn staff_hear_once_of_an_order_that_is_not_begun_and_of_one_that_is_not_finished() {
-    for (state, status) in [(State::Confirmed, "confirmed"), (State::Preparing, "preparing")] {
+    for (state, status) in [
+        (State::Confirmed, "confirmed"),
+        (State::Preparing, "preparing"),
+    ] {
         block_on(async {
-            let (store, clock, timeouts) = (MemoryOrders::default(), Clock::at(NOON), Timeouts::default());
+            let (store, clock, timeouts) = (
+                MemoryOrders::default(),
+                Clock::at(NOON),
+                Timeouts::default(),
+            );
             an_order(&store, OrderType::Pickup, state).await;
-            look_for(&store, &clock, &timeouts, timeouts.preparation - Duration::from_secs(1)).await;
+            look_for(
+                &store,
+                &clock,
+                &timeouts,
+                timeouts.preparation - Duration::from_secs(1),
+            )
+            .await;
             assert_eq!(told(&store), [], "there is time");
             look_for(&store, &clock, &timeouts, Duration::from_secs(24 * 3600)).await;
             assert_eq!(told(&store), [("staff".to_owned(), status.to_owned())]);
@@ -98,16 +127,42 @@ fn staff_hear_once_of_an_order_that_is_not_begun_and_of_one_that_is_not_finished
 #[test]
 fn who_does_not_collect_is_told_once_and_the_order_is_closed_by_rule() {
     block_on(async {
-        let (store, clock, timeouts) = (MemoryOrders::default(), Clock::at(NOON), Timeouts::default());
+        let (store, clock, timeouts) = (
+            MemoryOrders::default(),
+            Clock::at(NOON),
+            Timeouts::default(),
+        );
         let new = an_order(&store, OrderType::Pickup, State::Ready).await;
-        look_for(&store, &clock, &timeouts, timeouts.collection + Duration::from_secs(5)).await;
+        look_for(
+            &store,
+            &clock,
+            &timeouts,
+            timeouts.collection + Duration::from_secs(5),
+        )
+        .await;
         assert_eq!(told(&store), [("customer".to_owned(), "ready".to_owned())]);
-        look_for(&store, &clock, &timeouts, timeouts.uncollected - Duration::from_secs(10)).await;
-        let now = async || store.load(new.order.order_id).await.expect("read").expect("there").order;
+        look_for(
+            &store,
+            &clock,
+            &timeouts,
+            timeouts.uncollected - Duration::from_secs(10),
+        )
+        .await;
+        let now = async || {
+            store
+                .load(new.order.order_id)
+                .await
+                .expect("read")
+                .expect("there")
+                .order
+        };
         assert_eq!(now().await.status, Status::Ready, "it is kept for a while");
         look_for(&store, &clock, &timeouts, Duration::from_secs(60)).await;
         let closed = now().await;
-        assert_eq!((closed.status, closed.reason.as_deref()), (Status::Completed, Some("not collected")));
+        assert_eq!(
+            (closed.status, closed.reason.as_deref()),
+            (Status::Completed, Some("not collected"))
+        );
         assert_eq!(told(&store).len(), 1);
         look_for(&store, &clock, &timeouts, Duration::from_secs(3600)).await;
         assert_eq!(now().await, closed, "nothing happens to it any more");
@@ -117,7 +172,11 @@ fn who_does_not_collect_is_told_once_and_the_order_is_closed_by_rule() {
 #[test]
 fn what_is_brought_waits_for_staff_and_an_order_for_later_is_not_late_before_its_time() {
     block_on(async {
-        let (store, clock, timeouts) = (MemoryOrders::default(), Clock::at(NOON), Timeouts::default());
+        let (store, clock, timeouts) = (
+            MemoryOrders::default(),
+            Clock::at(NOON),
+            Timeouts::default(),
+        );
         an_order(&store, OrderType::Delivery, State::Ready).await;
         look_for(&store, &clock, &timeouts, Duration::from_secs(24 * 3600)).await;
         assert_eq!(told(&store), [("staff".to_owned(), "ready".to_owned())]);
@@ -133,11 +192,26 @@ fn what_is_brought_waits_for_staff_and_an_order_for_later_is_not_late_before_its
             };
             wait_of(&due, &timeouts, NOON + now_in)
         };
-        let (hour, begun_by) = (Duration::from_secs(3600), Duration::from_secs(3600) - timeouts.preparation);
-        assert_eq!(wait(State::Confirmed, hour, Duration::ZERO), Some(Wait::Until(NOON + begun_by)));
-        assert_eq!(wait(State::Confirmed, hour, begun_by), Some(Wait::TellStaff));
-        assert_eq!(wait(State::Preparing, hour, begun_by), Some(Wait::Until(NOON + hour)));
-        assert_eq!(wait(State::Ready, hour, hour), Some(Wait::Until(NOON + hour + timeouts.collection)));
+        let (hour, begun_by) = (
+            Duration::from_secs(3600),
+            Duration::from_secs(3600) - timeouts.preparation,
+        );
+        assert_eq!(
+            wait(State::Confirmed, hour, Duration::ZERO),
+            Some(Wait::Until(NOON + begun_by))
+        );
+        assert_eq!(
+            wait(State::Confirmed, hour, begun_by),
+            Some(Wait::TellStaff)
+        );
+        assert_eq!(
+            wait(State::Preparing, hour, begun_by),
+            Some(Wait::Until(NOON + hour))
+        );
+        assert_eq!(
+            wait(State::Ready, hour, hour),
+            Some(Wait::Until(NOON + hour + timeouts.collection))
+        );
     });
 }
 
@@ -146,17 +220,35 @@ fn a_setting_that_is_changed_holds_from_the_next_look() {
     block_on(async {
         let (store, clock) = (MemoryOrders::default(), Clock::at(NOON));
         an_order(&store, OrderType::Pickup, State::Confirmed).await;
-        let patient = Timeouts { preparation: Duration::from_secs(60), ..Timeouts::default() };
+        let patient = Timeouts {
+            preparation: Duration::from_secs(60),
+            ..Timeouts::default()
+        };
         look_for(&store, &clock, &patient, Duration::from_secs(40)).await;
-        let more = Timeouts { preparation: Duration::from_secs(120), ..patient };
+        let more = Timeouts {
+            preparation: Duration::from_secs(120),
+            ..patient
+        };
         look_for(&store, &clock, &more, Duration::from_secs(70)).await;
-        assert_eq!(told(&store), [], "it was to be told after 60 s, and then was given more time");
+        assert_eq!(
+            told(&store),
+            [],
+            "it was to be told after 60 s, and then was given more time"
+        );
         look_for(&store, &clock, &more, Duration::from_secs(30)).await;
         assert_eq!(told(&store).len(), 1);
         // How often machines are asked again is read live, too.
         let new = new_order();
-        store.place(std::slice::from_ref(&new)).await.pop().expect("an answer").expect("placed");
-        let often = Timeouts { processing: Duration::from_secs(7), ..patient };
+        store
+            .place(std::slice::from_ref(&new))
+            .await
+            .pop()
+            .expect("an answer")
+            .expect("placed");
+        let often = Timeouts {
+            processing: Duration::from_secs(7),
+            ..patient
+        };
         assert_eq!(sweep(&store, &clock, &often).await.asked_again, 1);
         clock.pass(Duration::from_secs(6));
         assert_eq!(sweep(&store, &clock, &often).await.asked_again, 0);
@@ -177,7 +269,11 @@ struct Straight<'a>(&'a MemoryOrders);
 
 impl Apply for Straight<'_> {
     async fn apply_one(&self, change: Change) -> Result<Applied, Unavailable> {
-        self.0.apply(&[change]).await.pop().unwrap_or_else(|| Err(Unavailable::new("orders", "no answer")))
+        self.0
+            .apply(&[change])
+            .await
+            .pop()
+            .unwrap_or_else(|| Err(Unavailable::new("orders", "no answer")))
     }
 }
 
@@ -201,7 +297,12 @@ impl Shop {
             image_url: String::new(),
         };
         let stock = MemoryStock::default();
-        assert!(stock.add_product(&product, 1, 0, NOON).await.expect("added"));
+        assert!(
+            stock
+                .add_product(&product, 1, 0, NOON)
+                .await
+                .expect("added")
+        );
         Shop {
             store: MemoryOrders::default(),
             stock,
@@ -213,8 +314,15 @@ impl Shop {
 
     async fn place(&self) -> NewOrder {
         let mut new = new_order();
-        new.order.items.retain(|item| item.product_id == self.product);
-        self.store.place(std::slice::from_ref(&new)).await.pop().expect("an answer").expect("placed");
+        new.order
+            .items
+            .retain(|item| item.product_id == self.product);
+        self.store
+            .place(std::slice::from_ref(&new))
+            .await
+            .pop()
+            .expect("an answer")
+            .expect("placed");
         new
     }
 
@@ -222,7 +330,10 @@ impl Shop {
     async fn work(&self) {
         let (store, clock) = (&self.store, &self.clock);
         for _ in 0..50 {
-            let rows = store.take_outbox(Outgoing::All, clock.now(), 100).await.expect("read");
+            let rows = store
+                .take_outbox(Outgoing::All, clock.now(), 100)
+                .await
+                .expect("read");
             if rows.is_empty() {
                 return;
             }
@@ -230,45 +341,85 @@ impl Shop {
                 let letter = row.letter.expect("it can be read");
                 let handled = match letter.routes {
                     [contract::event::Route::Queue(queue)] if queue.slug == "payments" => {
-                        pay(store, &Straight(store), &self.gateway, clock, &MAKER, &letter.envelope).await
+                        pay(
+                            store,
+                            &Straight(store),
+                            &self.gateway,
+                            clock,
+                            &MAKER,
+                            &letter.envelope,
+                        )
+                        .await
                     }
                     [contract::event::Route::Queue(_)] => {
-                        run_saga(store, &Straight(store), &self.stock, clock, &MAKER, &letter.envelope).await
+                        run_saga(
+                            store,
+                            &Straight(store),
+                            &self.stock,
+                            clock,
+                            &MAKER,
+                            &letter.envelope,
+                        )
+                        .await
                     }
                     _ => crate::use_cases::Handled::done(),
                 };
-                assert!(!matches!(handled.settlement, Settlement::Park { .. }), "{handled:?}");
+                assert!(
+                    !matches!(handled.settlement, Settlement::Park { .. }),
+                    "{handled:?}"
+                );
                 // What is to be tried again is lost here: the sweeper asks again.
-                store.mark_published(&[row.id], clock.now()).await.expect("marked");
+                store
+                    .mark_published(&[row.id], clock.now())
+                    .await
+                    .expect("marked");
             }
         }
         panic!("it never comes to rest");
     }
 
     async fn sweep(&self) {
-        sweep_orders(&self.store, &self.clock, &MAKER, &Timeouts::default()).await.expect("swept");
-        sweep_holds(&self.store, &self.stock, &self.clock).await.expect("swept");
+        sweep_orders(&self.store, &self.clock, &MAKER, &Timeouts::default())
+            .await
+            .expect("swept");
+        sweep_holds(&self.store, &self.stock, &self.clock)
+            .await
+            .expect("swept");
         self.work().await;
     }
 
     /// The order is paid for and its stock sold, or neither.
     async fn settled(&self, new: &NewOrder) -> Status {
-        let order = self.store.load(new.order.order_id).await.expect("read").expect("there").order;
-        let counters = self.stock.product(&self.product).await.expect("read").expect("there").counters;
+        let order = self
+            .store
+            .load(new.order.order_id)
+            .await
+            .expect("read")
+            .expect("there")
+            .order;
+        let counters = self
+            .stock
+            .product(&self.product)
+            .await
+            .expect("read")
+            .expect("there")
+            .counters;
         let total = order.totals.total.minor;
         let (balance, sold, held) = (self.gateway.balance(), counters.sold, counters.reserved);
         assert!(counters.conserved());
         match order.status {
             Status::Confirmed => assert_eq!((balance, sold, held), (total, 1, 0), "paid and sold"),
-            Status::Failed | Status::Cancelled => assert_eq!((balance, sold, held), (0, 0, 0), "nothing is kept"),
+            Status::Failed | Status::Cancelled => {
+                assert_eq!((balance, sold, held), (0, 0, 0), "nothing is kept")
+            }
             other => panic!("it is {other:?}"),
         }
         order.status
     }
 }
 
-/// The gateway takes the money and says so only after so long: for each length of its silence the order is confirmed, or
-/// the money goes back, never both and never neither.
+/// The gateway takes the money and says so only after so long: for each length of its silence the
+/// order is confirmed, or the money goes back, never both and never neither.
 #[test]
 fn a_hold_that_ends_while_the_card_is_being_charged_ends_in_one_of_two_ways() {
     let mut ends = Vec::new();
@@ -278,8 +429,15 @@ fn a_hold_that_ends_while_the_card_is_being_charged_ends_in_one_of_two_ways() {
             let new = shop.place().await;
             shop.gateway.set_silent(true);
             shop.work().await;
-            let charge = shop.store.payment(new.order.order_id, PaymentKind::Charge).await.expect("read");
-            assert_eq!(charge.map(|charge| charge.state), Some(PaymentState::Unknown));
+            let charge = shop
+                .store
+                .payment(new.order.order_id, PaymentKind::Charge)
+                .await
+                .expect("read");
+            assert_eq!(
+                charge.map(|charge| charge.state),
+                Some(PaymentState::Unknown)
+            );
             let speaks_at = NOON + Duration::from_secs(silent_for);
             while shop.clock.now() < speaks_at {
                 shop.sweep().await;
@@ -292,13 +450,20 @@ fn a_hold_that_ends_while_the_card_is_being_charged_ends_in_one_of_two_ways() {
             }
             ends.push(shop.settled(&new).await);
             let (charges, refunds) = shop.gateway.entries();
-            assert_eq!((charges, refunds), (1, usize::from(ends.last() == Some(&Status::Failed))));
+            assert_eq!(
+                (charges, refunds),
+                (1, usize::from(ends.last() == Some(&Status::Failed)))
+            );
         });
     }
-    assert!(ends.contains(&Status::Confirmed) && ends.contains(&Status::Failed), "{ends:?}");
+    assert!(
+        ends.contains(&Status::Confirmed) && ends.contains(&Status::Failed),
+        "{ends:?}"
+    );
 }
 
-/// The hold is gone although the order still waits: somebody released it, or a clock was wrong. Then the payment arrives.
+/// The hold is gone although the order still waits: somebody released it, or a clock was wrong.
+/// Then the payment arrives.
 #[test]
 fn a_payment_that_arrives_after_its_hold_has_gone_is_given_back() {
     block_on(async {
@@ -306,21 +471,49 @@ fn a_payment_that_arrives_after_its_hold_has_gone_is_given_back() {
         let new = shop.place().await;
         shop.gateway.set_silent(true);
         shop.work().await;
-        shop.stock.release(new.order.order_id, shop.clock.now()).await.expect("released");
+        shop.stock
+            .release(new.order.order_id, shop.clock.now())
+            .await
+            .expect("released");
         // Somebody else buys the last one meanwhile.
-        let lines = Lines::merge([Line { product_id: shop.product.clone(), quantity: new.order.items[0].quantity }]);
+        let lines = Lines::merge([Line {
+            product_id: shop.product.clone(),
+            quantity: new.order.items[0].quantity,
+        }]);
         let other = domain::ids::OrderId(Uuid::now_v7());
         let (now, expires) = (shop.clock.now(), shop.clock.now() + HOLD);
-        shop.stock.reserve(other, &lines.expect("lines"), now, expires).await.expect("held");
+        shop.stock
+            .reserve(other, &lines.expect("lines"), now, expires)
+            .await
+            .expect("held");
         shop.gateway.set_silent(false);
         shop.clock.pass(ORDER_DEADLINE / 2);
         for _ in 0..20 {
             shop.sweep().await;
             shop.clock.pass(Duration::from_secs(5));
         }
-        let order = shop.store.load(new.order.order_id).await.expect("read").expect("there").order;
-        assert_eq!((order.status, shop.gateway.balance(), shop.gateway.entries()), (Status::Failed, 0, (1, 1)));
-        let counters = shop.stock.product(&shop.product).await.expect("read").expect("there").counters;
-        assert_eq!((counters.available, counters.reserved, counters.sold), (0, 1, 0), "it is the other's");
+        let order = shop
+            .store
+            .load(new.order.order_id)
+            .await
+            .expect("read")
+            .expect("there")
+            .order;
+        assert_eq!(
+            (order.status, shop.gateway.balance(), shop.gateway.entries()),
+            (Status::Failed, 0, (1, 1))
+        );
+        let counters = shop
+            .stock
+            .product(&shop.product)
+            .await
+            .expect("read")
+            .expect("there")
+            .counters;
+        assert_eq!(
+            (counters.available, counters.reserved, counters.sold),
+            (0, 1, 0),
+            "it is the other's"
+        );
     });
 }

@@ -29,7 +29,11 @@ impl Source for Clock {
 }
 
 fn maker() -> Maker {
-    Maker { role: "inventory-worker", version: "0", traceparent: None }
+    Maker {
+        role: "inventory-worker",
+        version: "0",
+        traceparent: None,
+    }
 }
 
 /// A product as its item said after each of its changes: its available units, one change a version.
@@ -37,7 +41,11 @@ fn states(available: &[i64], received: i64) -> Vec<StockedProduct> {
     let product = laws::stock::product("watched");
     let of = |(n, available): (usize, &i64)| StockedProduct {
         product: product.clone(),
-        counters: Counters { available: *available, received, ..Counters::default() },
+        counters: Counters {
+            available: *available,
+            received,
+            ..Counters::default()
+        },
         low_stock_threshold: 2,
         version: n as i64 + 1,
         last_restocked: None,
@@ -48,12 +56,13 @@ fn states(available: &[i64], received: i64) -> Vec<StockedProduct> {
 /// The stream of those changes: the first record has no state before it.
 fn records(states: &[StockedProduct]) -> Vec<StockRecord> {
     let before = std::iter::once(None).chain(states.iter().cloned().map(Some));
-    let record = |(n, (before, after)): (usize, (Option<StockedProduct>, &StockedProduct))| StockRecord {
-        sequence: n.to_string(),
-        before,
-        after: Some(after.clone()),
-        at: None,
-    };
+    let record =
+        |(n, (before, after)): (usize, (Option<StockedProduct>, &StockedProduct))| StockRecord {
+            sequence: n.to_string(),
+            before,
+            after: Some(after.clone()),
+            at: None,
+        };
     before.zip(states).enumerate().map(record).collect()
 }
 
@@ -71,11 +80,14 @@ fn crossings(states: &[StockedProduct]) -> Vec<(i64, Availability)> {
 
 /// What staff were told, by event: the level, in the order in which it was written.
 fn told(store: &MemoryOrders) -> Vec<(EventId, String)> {
-    let rows = block_on(store.take_outbox(Outgoing::All, NOW + time::Duration::HOUR, 10_000)).expect("taken");
+    let rows = block_on(store.take_outbox(Outgoing::All, NOW + time::Duration::HOUR, 10_000))
+        .expect("taken");
     let mut events = Vec::new();
     for row in rows {
         let envelope = row.letter.expect("readable").envelope;
-        let Message::StockLevelReached { level, .. } = envelope.message else { panic!("another message") };
+        let Message::StockLevelReached { level, .. } = envelope.message else {
+            panic!("another message")
+        };
         if !events.contains(&(envelope.event_id, level.clone())) {
             events.push((envelope.event_id, level));
         }
@@ -97,12 +109,16 @@ fn each_crossing_is_told_and_a_rise_is_not() {
     for record in records(&states(&[5, 2, 1, 0, 1, 0, 6, 2], 9)) {
         watch(&store, &record);
     }
-    assert_eq!(levels(&store), ["low", "out", "out", "low"], "falling again is another crossing");
+    assert_eq!(
+        levels(&store),
+        ["low", "out", "out", "low"],
+        "falling again is another crossing"
+    );
 }
 
 proptest! {
-    /// Two workers read one stream, each going back to an earlier record now and then, as after a crash before a
-    /// checkpoint.
+    /// Two workers read one stream, each going back to an earlier record now and then, as after a
+    /// crash before a checkpoint.
     #[test]
     fn every_crossing_is_told_once_whoever_reads_it_again(
         available in prop::collection::vec(0i64..6, 1..30),
@@ -152,7 +168,9 @@ impl Shop {
     }
 
     fn state(&self) -> StockedProduct {
-        block_on(Stock::product(&self.stock, &self.product.product_id)).expect("read").expect("there")
+        block_on(Stock::product(&self.stock, &self.product.product_id))
+            .expect("read")
+            .expect("there")
     }
 
     /// Changes the stock; gives the record that the stream has of it.
@@ -210,7 +228,10 @@ fn a_look_at_the_table_tells_what_was_lost_and_nothing_twice() {
     // Lost: full again. Read: low again.
     shop.change(AdjustmentKind::Restock(9));
     assert_eq!(shop.rebuild(), 0);
-    assert_eq!(watch(&shop.store, &shop.change(AdjustmentKind::Correct(-8))), Some(Availability::Low));
+    assert_eq!(
+        watch(&shop.store, &shop.change(AdjustmentKind::Correct(-8))),
+        Some(Availability::Low)
+    );
     assert_eq!(levels(&shop.store), ["low", "low", "out", "low"]);
 }
 
@@ -220,12 +241,27 @@ fn a_table_from_a_backup_is_watched_from_where_it_stands() {
     for _ in 0..4 {
         shop.change(AdjustmentKind::Restock(1));
     }
-    assert_eq!(watch(&shop.store, &shop.change(AdjustmentKind::Correct(-8))), Some(Availability::Low));
-    let restored = Shop { store: shop.store.another(), ..Shop::new(5) };
-    let restored = Shop { product: shop.product.clone(), ..restored };
+    assert_eq!(
+        watch(&shop.store, &shop.change(AdjustmentKind::Correct(-8))),
+        Some(Availability::Low)
+    );
+    let restored = Shop {
+        store: shop.store.another(),
+        ..Shop::new(5)
+    };
+    let restored = Shop {
+        product: shop.product.clone(),
+        ..restored
+    };
     block_on(restored.stock.add_product(&restored.product, 5, 2, NOW)).expect("added");
     assert_eq!(restored.rebuild(), 0, "in stock is no news");
-    assert_eq!(watch(&restored.store, &restored.change(AdjustmentKind::Correct(-4))), Some(Availability::Low));
+    assert_eq!(
+        watch(
+            &restored.store,
+            &restored.change(AdjustmentKind::Correct(-4))
+        ),
+        Some(Availability::Low)
+    );
 }
 
 #[test]
@@ -234,7 +270,16 @@ fn what_orders_take_is_a_crossing_like_any_other() {
     let before = shop.state();
     let lines: Lines = laws::stock::lines(&[(&shop.product.product_id, 3)]);
     let order = OrderId(Uuid::now_v7());
-    block_on(shop.stock.reserve(order, &lines, NOW, NOW + time::Duration::MINUTE)).expect("held");
-    let record = StockRecord { sequence: "1".to_owned(), before: Some(before), after: Some(shop.state()), at: None };
+    block_on(
+        shop.stock
+            .reserve(order, &lines, NOW, NOW + time::Duration::MINUTE),
+    )
+    .expect("held");
+    let record = StockRecord {
+        sequence: "1".to_owned(),
+        before: Some(before),
+        after: Some(shop.state()),
+        at: None,
+    };
     assert_eq!(watch(&shop.store, &record), Some(Availability::Out));
 }

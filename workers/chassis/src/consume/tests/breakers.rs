@@ -1,4 +1,5 @@
-//! What an outage of something that the handler needs costs: next to no deliveries, and a minute at most afterwards.
+//! What an outage of something that the handler needs costs: next to no deliveries, and a minute at
+//! most afterwards.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
@@ -31,7 +32,10 @@ struct Caller {
 
 impl Handler for Caller {
     async fn handle(&self, delivery: &Delivery) -> Settlement {
-        self.deliveries.lock().expect("not poisoned").insert(delivery.message_id.clone(), delivery.attempt);
+        self.deliveries
+            .lock()
+            .expect("not poisoned")
+            .insert(delivery.message_id.clone(), delivery.attempt);
         sleep(CALL).await;
         let now = Instant::now();
         let fails = now >= self.down.0 && now < self.down.1;
@@ -65,16 +69,36 @@ impl Outage {
         let breaker = Breaker::new(Dependency::Gateway, Weight::Hard, &health, &metrics);
         let (begins, deliveries) = (Instant::now(), Arc::<Mutex<HashMap<_, _>>>::default());
         let ends = begins + so_long;
-        let handler = Caller { needs: [breaker.clone()], down: (begins, ends), poison, deliveries: deliveries.clone() };
-        let process = Process { metrics, health: health.clone(), shutdown: CancellationToken::new(), drain: DRAIN };
+        let handler = Caller {
+            needs: [breaker.clone()],
+            down: (begins, ends),
+            poison,
+            deliveries: deliveries.clone(),
+        };
+        let process = Process {
+            metrics,
+            health: health.clone(),
+            shutdown: CancellationToken::new(),
+            drain: DRAIN,
+        };
         let consumer = tokio::spawn(consume(queue.clone(), spec, 20, Arc::new(handler), process));
-        Outage { queue, health, breaker, ends, deliveries, consumer }
+        Outage {
+            queue,
+            health,
+            breaker,
+            ends,
+            deliveries,
+            consumer,
+        }
     }
 
     /// As the payment worker has it: asked without a message.
     fn probed(self) -> Outage {
         let ends = self.ends;
-        self.breaker.probe_with(CancellationToken::new(), move || async move { Instant::now() >= ends });
+        self.breaker
+            .probe_with(CancellationToken::new(), move || async move {
+                Instant::now() >= ends
+            });
         self
     }
 
@@ -84,7 +108,13 @@ impl Outage {
 
     /// The most deliveries of one message.
     fn most_deliveries(&self) -> u32 {
-        self.deliveries.lock().expect("not poisoned").values().copied().max().unwrap_or_default()
+        self.deliveries
+            .lock()
+            .expect("not poisoned")
+            .values()
+            .copied()
+            .max()
+            .unwrap_or_default()
     }
 
     /// How long after the end of the outage everything was done.
@@ -109,14 +139,34 @@ async fn an_hour_without_the_gateway_costs_a_message_a_few_deliveries_and_no_rec
     outage.queue.send_many(100);
     sleep(seconds(60)).await;
     assert!(!outage.health.is_ready());
-    assert!(outage.health.describe().to_string().contains("calls to gateway"), "{}", outage.health.describe());
+    assert!(
+        outage
+            .health
+            .describe()
+            .to_string()
+            .contains("calls to gateway"),
+        "{}",
+        outage.health.describe()
+    );
     let (receives, deliveries) = (outage.receives(), outage.most_deliveries());
     sleep(seconds(3_500)).await;
-    assert_eq!(outage.receives(), receives, "nothing is received that would have to fail");
-    assert!(deliveries <= 3 && outage.most_deliveries() == deliveries, "{}", outage.most_deliveries());
+    assert_eq!(
+        outage.receives(),
+        receives,
+        "nothing is received that would have to fail"
+    );
+    assert!(
+        deliveries <= 3 && outage.most_deliveries() == deliveries,
+        "{}",
+        outage.most_deliveries()
+    );
     let took = outage.recovered_after().await;
     assert!(took < seconds(60), "{took:?}");
-    assert!(outage.most_deliveries() <= 5, "{}", outage.most_deliveries());
+    assert!(
+        outage.most_deliveries() <= 5,
+        "{}",
+        outage.most_deliveries()
+    );
     assert!(outage.health.is_ready());
 }
 
@@ -131,7 +181,11 @@ async fn without_a_probe_one_message_at_a_time_finds_out() {
     assert!((20..=60).contains(&tries), "{tries} tries in four minutes");
     let took = outage.recovered_after().await;
     assert!(took < seconds(60), "{took:?}");
-    assert!(outage.most_deliveries() <= 30, "{}", outage.most_deliveries());
+    assert!(
+        outage.most_deliveries() <= 30,
+        "{}",
+        outage.most_deliveries()
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -139,11 +193,17 @@ async fn what_was_received_and_not_begun_is_handed_back_in_order() {
     let outage = Outage::of(&ORDERS, seconds(30), None).probed();
     for group in 0..6 {
         for n in 0..5 {
-            outage.queue.send(&format!("{group}-{n}"), Some(&group.to_string()));
+            outage
+                .queue
+                .send(&format!("{group}-{n}"), Some(&group.to_string()));
         }
     }
     sleep(seconds(29)).await;
-    assert!(outage.queue.visible().len() >= 24, "kept from others: {:?}", outage.queue.visible());
+    assert!(
+        outage.queue.visible().len() >= 24,
+        "kept from others: {:?}",
+        outage.queue.visible()
+    );
     let took = outage.recovered_after().await;
     assert!(took < seconds(60), "{took:?}");
     assert_eq!(outage.queue.touched_after_deletion(), [""; 0]);

@@ -1,5 +1,6 @@
-//! A queue in memory that behaves as SQS does: leases, groups that are closed while a message of theirs is in flight,
-//! handles that end with their lease, batches that fail in part. And it can be told to fail.
+//! A queue in memory that behaves as SQS does: leases, groups that are closed while a message of
+//! theirs is in flight, handles that end with their lease, batches that fail in part. And it can be
+//! told to fail.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -74,7 +75,12 @@ impl Message {
 
 impl FakeQueue {
     pub fn new(spec: &'static Queue) -> Arc<Self> {
-        Arc::new(Self { spec, started: Instant::now(), state: Mutex::default(), changed: Notify::new() })
+        Arc::new(Self {
+            spec,
+            started: Instant::now(),
+            state: Mutex::default(),
+            changed: Notify::new(),
+        })
     }
 
     pub fn spec(&self) -> &'static Queue {
@@ -82,9 +88,19 @@ impl FakeQueue {
     }
 
     pub fn send(&self, id: &str, group: Option<&str>) {
-        assert_eq!(group.is_some(), self.spec.fifo, "messages of a FIFO queue, and only those, have a group");
+        assert_eq!(
+            group.is_some(),
+            self.spec.fifo,
+            "messages of a FIFO queue, and only those, have a group"
+        );
         let (id, group) = (id.to_owned(), group.map(str::to_owned));
-        let message = Message { id, group, attempts: 0, visible_from: Duration::ZERO, deleted: false };
+        let message = Message {
+            id,
+            group,
+            attempts: 0,
+            visible_from: Duration::ZERO,
+            deleted: false,
+        };
         self.state().messages.push(message);
         self.changed.notify_waiters();
     }
@@ -124,7 +140,12 @@ impl FakeQueue {
     /// As if its consumer had been out of reach for too long.
     pub fn end_lease(&self, id: &str) {
         let now = self.now();
-        for message in self.state().messages.iter_mut().filter(|message| message.id == id) {
+        for message in self
+            .state()
+            .messages
+            .iter_mut()
+            .filter(|message| message.id == id)
+        {
             message.visible_from = now;
         }
         self.changed.notify_waiters();
@@ -134,12 +155,20 @@ impl FakeQueue {
         self.state().messages.iter().all(|message| message.deleted)
     }
     pub fn deleted(&self) -> Vec<String> {
-        self.state().messages.iter().filter(|message| message.deleted).map(|message| message.id.clone()).collect()
+        self.state()
+            .messages
+            .iter()
+            .filter(|message| message.deleted)
+            .map(|message| message.id.clone())
+            .collect()
     }
     pub fn visible(&self) -> Vec<String> {
         let now = self.now();
         let state = self.state();
-        let visible = state.messages.iter().filter(|message| !message.deleted && message.visible_from <= now);
+        let visible = state
+            .messages
+            .iter()
+            .filter(|message| !message.deleted && message.visible_from <= now);
         visible.map(|message| message.id.clone()).collect()
     }
     pub fn parked(&self) -> Vec<(String, String)> {
@@ -149,12 +178,24 @@ impl FakeQueue {
         self.state().calls.iter().filter(|call| which(call)).count()
     }
     pub fn deletes(&self) -> Vec<Vec<String>> {
-        let of = |call: &Call| if let Call::Delete(handles) = call { Some(handles.clone()) } else { None };
+        let of = |call: &Call| {
+            if let Call::Delete(handles) = call {
+                Some(handles.clone())
+            } else {
+                None
+            }
+        };
         self.state().calls.iter().filter_map(of).collect()
     }
     /// Every entry of every call, in order.
     pub fn hides(&self) -> Vec<(String, Duration)> {
-        let of = |call: &Call| if let Call::Hide(entries) = call { Some(entries.clone()) } else { None };
+        let of = |call: &Call| {
+            if let Call::Hide(entries) = call {
+                Some(entries.clone())
+            } else {
+                None
+            }
+        };
         self.state().calls.iter().filter_map(of).flatten().collect()
     }
     pub fn most_receives_at_once(&self) -> usize {
@@ -181,8 +222,14 @@ impl FakeQueue {
     fn until_one_is_visible(&self) -> Duration {
         let now = self.now();
         let state = self.state();
-        let hidden = state.messages.iter().filter(|message| message.in_flight(now));
-        hidden.map(|message| message.visible_from - now).min().unwrap_or(Duration::MAX)
+        let hidden = state
+            .messages
+            .iter()
+            .filter(|message| message.in_flight(now));
+        hidden
+            .map(|message| message.visible_from - now)
+            .min()
+            .unwrap_or(Duration::MAX)
     }
 
     async fn travel(&self, time: Duration) {
@@ -196,10 +243,16 @@ impl FakeQueue {
     fn take(&self, max: usize, lease: Duration) -> Vec<Delivery> {
         let now = self.now();
         let mut state = self.state();
-        let closed: Vec<_> =
-            state.messages.iter().filter(|m| m.in_flight(now)).filter_map(|m| m.group.clone()).collect();
+        let closed: Vec<_> = state
+            .messages
+            .iter()
+            .filter(|m| m.in_flight(now))
+            .filter_map(|m| m.group.clone())
+            .collect();
         let is_free = |m: &&mut Message| {
-            !m.deleted && m.visible_from <= now && m.group.as_ref().is_none_or(|group| !closed.contains(group))
+            !m.deleted
+                && m.visible_from <= now
+                && m.group.as_ref().is_none_or(|group| !closed.contains(group))
         };
         let mut taken = Vec::new();
         for message in state.messages.iter_mut().filter(is_free).take(max) {
@@ -215,7 +268,11 @@ impl FakeQueue {
                 traceparent: Some(TRACEPARENT.to_owned()),
             });
         }
-        let in_flight = state.messages.iter().filter(|message| message.in_flight(now)).count();
+        let in_flight = state
+            .messages
+            .iter()
+            .filter(|message| message.in_flight(now))
+            .count();
         state.most_in_flight = state.most_in_flight.max(in_flight);
         taken
     }
@@ -224,7 +281,10 @@ impl FakeQueue {
 impl State {
     /// The message that the handle still names.
     fn named(&mut self, handle: &str, now: Duration) -> Result<&mut Message, EntryError> {
-        let message = self.messages.iter_mut().find(|message| message.handle() == handle);
+        let message = self
+            .messages
+            .iter_mut()
+            .find(|message| message.handle() == handle);
         match message {
             Some(message) if message.deleted => {
                 self.touched_after_deletion.push(handle.to_owned());
@@ -251,16 +311,31 @@ impl Drop for Receiving<'_> {
 }
 
 impl Inbox for FakeQueue {
-    async fn receive(&self, max: usize, wait: Duration, lease: Duration) -> Result<Vec<Delivery>, QueueError> {
-        assert!((1..=BATCH_MAX).contains(&max), "SQS refuses to give {max} messages");
+    async fn receive(
+        &self,
+        max: usize,
+        wait: Duration,
+        lease: Duration,
+    ) -> Result<Vec<Delivery>, QueueError> {
+        assert!(
+            (1..=BATCH_MAX).contains(&max),
+            "SQS refuses to give {max} messages"
+        );
         let mut receiving = {
             let mut state = self.state();
             state.calls.push(Call::Receive);
             state.receiving += 1;
             state.most_receiving = state.most_receiving.max(state.receiving);
-            Receiving { queue: self, answered: false }
+            Receiving {
+                queue: self,
+                answered: false,
+            }
         };
-        let wait = if self.state().faults.never_wait { Duration::ZERO } else { wait };
+        let wait = if self.state().faults.never_wait {
+            Duration::ZERO
+        } else {
+            wait
+        };
         let until = self.now() + wait;
         self.travel(ROUND_TRIP).await;
         let answer = loop {
@@ -272,7 +347,11 @@ impl Inbox for FakeQueue {
             if !taken.is_empty() || self.now() >= until {
                 break Ok(taken);
             }
-            let _ = timeout((until - self.now()).min(self.until_one_is_visible()), changed).await;
+            let _ = timeout(
+                (until - self.now()).min(self.until_one_is_visible()),
+                changed,
+            )
+            .await;
         };
         receiving.answered = true;
         answer
@@ -286,11 +365,20 @@ impl Inbox for FakeQueue {
         let mut state = self.state();
         let delete = |handle: &String| {
             let id = handle.split('#').next().unwrap_or_default().to_owned();
-            if let Some(times) = state.faults.deletes.get_mut(&id).filter(|times| **times > 0) {
+            if let Some(times) = state
+                .faults
+                .deletes
+                .get_mut(&id)
+                .filter(|times| **times > 0)
+            {
                 *times -= 1;
                 return Err(EntryError::Failed("internal error".to_owned()));
             }
-            let expires = state.faults.expire_at_delete.iter().position(|expiring| *expiring == id);
+            let expires = state
+                .faults
+                .expire_at_delete
+                .iter()
+                .position(|expiring| *expiring == id);
             let message = state.named(handle, now)?;
             if let Some(expires) = expires {
                 message.visible_from = Duration::ZERO;
@@ -305,11 +393,20 @@ impl Inbox for FakeQueue {
         Ok(results)
     }
 
-    async fn hide(&self, handles: &[(String, Duration)]) -> Result<Vec<Result<(), EntryError>>, QueueError> {
+    async fn hide(
+        &self,
+        handles: &[(String, Duration)],
+    ) -> Result<Vec<Result<(), EntryError>>, QueueError> {
         assert!((1..=BATCH_MAX).contains(&handles.len()));
         self.state().calls.push(Call::Hide(handles.to_vec()));
-        let renews = handles.iter().any(|(_, so_long)| *so_long == self.spec.lease);
-        let time = if renews { self.state().faults.renewals_take.max(ROUND_TRIP) } else { ROUND_TRIP };
+        let renews = handles
+            .iter()
+            .any(|(_, so_long)| *so_long == self.spec.lease);
+        let time = if renews {
+            self.state().faults.renewals_take.max(ROUND_TRIP)
+        } else {
+            ROUND_TRIP
+        };
         self.travel(time).await;
         let now = self.now();
         let mut state = self.state();
@@ -332,7 +429,9 @@ impl Inbox for FakeQueue {
             state.faults.parks -= 1;
             return Err(QueueError("throttled".to_owned()));
         }
-        state.parked.push((delivery.message_id.clone(), reason.to_owned()));
+        state
+            .parked
+            .push((delivery.message_id.clone(), reason.to_owned()));
         Ok(())
     }
 }
