@@ -1,8 +1,8 @@
-//! Words of customers and staff on a terminal: nothing in them moves the cursor, changes colours or
+//! Words of customers and staff on a terminal: nothing in them moves the cursor, changes colors or
 //! reorders a line.
 //!
 //! Everything that a person typed passes one of these functions before it is printed, stored text
-//! from before texts were normalised included.
+//! from before texts were normalized included.
 
 use domain::text::{is_printable, printable};
 use serde_json::Value;

@@ -1,9 +1,9 @@
 //! Text messages through SNS, straight to a phone.
 //!
-//! SNS recognises no repeat of one: deduplication is for FIFO topics alone. The claim in the
+//! SNS recognizes no repeat of one: deduplication is for FIFO topics alone. The claim in the
 //! database is what keeps two workers from sending the same text. When a worker dies after SNS took
 //! one and before that is on record, the next try sends it again, with the same `event_id` for
-//! whoever stands between us and the phones and does recognise it.
+//! whoever stands between us and the phones and does recognize it.
 
 use app::ports::notices::{SendError, Text, Texter};
 use aws_sdk_sns::Client;

@@ -458,7 +458,7 @@ impl OrderStore for PostgresStore {
         match (self.apply_all(changes).await, changes) {
             (Ok(Applied::Applied), _) => vec![Ok(Applied::Applied); changes.len()],
             (outcome, [_]) => vec![outcome.map_err(unavailable)],
-            // One of them did not fit: each for itself, so that its neighbours stand.
+            // One of them did not fit: each for itself, so that its neighbors stand.
             (_, _) => {
                 let mut each = Vec::with_capacity(changes.len());
                 for change in changes {

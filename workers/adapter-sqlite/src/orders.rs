@@ -68,7 +68,7 @@ impl SqliteStore {
         let mut placed = Vec::with_capacity(orders.len());
         for new in orders {
             // A point to go back to: one that finds no place in its slot leaves nothing behind, and
-            // its neighbours stand.
+            // its neighbors stand.
             let mut point = transaction.begin().await?;
             let mut outcome = place_one(&mut point, new).await?;
             if outcome == Placement::Placed && !take_place(&mut point, new).await? {
@@ -89,7 +89,7 @@ impl SqliteStore {
         let mut applied = Vec::with_capacity(changes.len());
         for change in changes {
             // A point to go back to: one that does not apply leaves nothing behind, and its
-            // neighbours stand.
+            // neighbors stand.
             let mut point = transaction.begin().await?;
             let outcome = apply_one(&mut point, change).await?;
             match outcome {

@@ -84,7 +84,7 @@ fn holds_a_card(text: &str) -> bool {
     run_holds_a_card(&run)
 }
 
-/// Tries every sequence of neighbouring groups whose digits are as many as those of a card.
+/// Tries every sequence of neighboring groups whose digits are as many as those of a card.
 fn run_holds_a_card(groups: &[Vec<u8>]) -> bool {
     (0..groups.len()).any(|first| {
         let mut digits = Vec::with_capacity(DIGITS_MAX);

@@ -23,7 +23,7 @@ pub struct Customer {
     /// Digits to dial once the number has answered.
     #[serde(default)]
     pub phone_extension: Option<String>,
-    /// Its host is in punycode where it is internationalised.
+    /// Its host is in punycode where it is internationalized.
     pub email: String,
     /// By which channels they want to hear of their order.
     #[serde(default)]
@@ -74,7 +74,7 @@ impl Customer {
     }
 
     /// Returns the number to text, in E.164: `None` where it has an extension, or was stored before
-    /// numbers were normalised and does not say its country.
+    /// numbers were normalized and does not say its country.
     pub fn text_number(&self) -> Option<String> {
         let digits: String = self.phone.chars().filter(char::is_ascii_digit).collect();
         // A country's code never begins with 0, and no number of a mobile phone is shorter than

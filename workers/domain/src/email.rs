@@ -4,20 +4,20 @@ use email_address::{EmailAddress, Options};
 
 use crate::FieldError;
 use crate::card::refuse_card_number;
-use crate::text::normalise;
+use crate::text::normalize;
 
 /// RFC 5321 section 4.5.3.1.3: a path is at most 256 octets, angle brackets included.
 pub const EMAIL_MAX: usize = 254;
 
 /// Returns the address as servers take it: the host in lower case, and in punycode where it is
-/// internationalised (RFC 5891). The part before the `@` is left as it is: only its host knows what
+/// internationalized (RFC 5891). The part before the `@` is left as it is: only its host knows what
 /// it means.
 ///
 /// # Errors
 /// When no server accepts it. The error names `field`.
 pub fn parse(field: &str, text: &str) -> Result<String, FieldError> {
     let wrong = || FieldError::new(field, "must be an e-mail address, such as ana@example.com");
-    let text = normalise(text);
+    let text = normalize(text);
     if text.is_empty() {
         return Err(FieldError::new(field, "is required"));
     }
@@ -61,7 +61,7 @@ mod tests {
     }
 
     #[test]
-    fn an_internationalised_host_is_stored_as_punycode() {
+    fn an_internationalized_host_is_stored_as_punycode() {
         for (typed, stored) in [
             ("ana@example.com", "ana@example.com"),
             (

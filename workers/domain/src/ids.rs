@@ -35,7 +35,7 @@ uuid_ids! {
     /// An order; UUIDv7, made by the storefront. It sorts by time, so it is no secret: see
     /// `TrackingToken`.
     OrderId;
-    /// One message or event, whatever road it takes. Consumers recognise a repeat by it.
+    /// One message or event, whatever road it takes. Consumers recognize a repeat by it.
     EventId;
 }
 

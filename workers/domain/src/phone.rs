@@ -9,7 +9,7 @@ use regex::RegexBuilder;
 use unicode_normalization::UnicodeNormalization as _;
 
 use crate::FieldError;
-use crate::text::normalise;
+use crate::text::normalize;
 
 /// Longest number as typed, in characters.
 pub const PHONE_MAX: usize = 40;
@@ -86,7 +86,7 @@ impl Phone {
         let end = text.find(|letter| !legal(letter)).unwrap_or(text.len());
         let (number, rest) = text.split_at(end);
         let extension = extension(rest)?;
-        let number = dialled(number.trim_end_matches(['(', ' ', '-', '.', '/']), country)?;
+        let number = dialed(number.trim_end_matches(['(', ' ', '-', '.', '/']), country)?;
         Ok(Phone { number, extension })
     }
 }
@@ -94,7 +94,7 @@ impl Phone {
 /// ASCII digits, dashes and spaces for those of other scripts and widths. Contacts are full of
 /// them: no-break spaces and hyphens, invisible marks of direction, full-width digits.
 fn plain(text: &str) -> String {
-    let letters = normalise(&text.nfkc().collect::<String>());
+    let letters = normalize(&text.nfkc().collect::<String>());
     let letters = letters.strip_prefix("tel:").unwrap_or(&letters).trim();
     letters
         .chars()
@@ -153,7 +153,7 @@ fn extension(rest: &str) -> Result<Option<String>, FieldError> {
 /// A number that says its country is read by that country's rules alone. The crate would also strip
 /// the trunk prefix of the default country from it: `+49 151 …` in a shop of the US, whose trunk
 /// prefix is 1, would become `+49 51 …`.
-fn dialled(number: &str, country: Country) -> Result<String, FieldError> {
+fn dialed(number: &str, country: Country) -> Result<String, FieldError> {
     const NORTH_AMERICA: &str = "+1";
     let wrong = || {
         let message = "must be a whole phone number with its area code, such as +1 212 555 0123; begin with + and the \

@@ -14,7 +14,7 @@ impl Backoff {
     /// The wait before the next try, after `attempts` failed ones.
     ///
     /// `chance` is drawn from 0.0..1.0; the wait lies between half of the exponential step and all
-    /// of it, so that it neither synchronises clients nor falls to nothing.
+    /// of it, so that it neither synchronizes clients nor falls to nothing.
     pub fn delay(self, attempts: u32, chance: f64) -> Duration {
         let doublings = attempts.saturating_sub(1).min(20);
         let step = self.base.saturating_mul(1 << doublings).min(self.cap);

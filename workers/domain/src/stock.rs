@@ -27,7 +27,7 @@ pub enum Movement {
     Return(u32),
     /// Units delivered to the shop.
     Restock(u32),
-    /// Units found to be missing or spoilt.
+    /// Units found to be missing or spoiled.
     WriteOff(u32),
     /// A write-off was a mistake: the units are there after all.
     WriteOn(u32),

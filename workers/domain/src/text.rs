@@ -20,11 +20,11 @@ const TAG_END: char = '\u{e007f}';
 
 /// Returns `text` in its one form, without white space at its ends. Applying it again changes
 /// nothing.
-pub fn normalise(text: &str) -> String {
+pub fn normalize(text: &str) -> String {
     visible(text).trim().to_owned()
 }
 
-/// Returns what may be shown of a text that was stored before texts were normalised. Text in its
+/// Returns what may be shown of a text that was stored before texts were normalized. Text in its
 /// form is not copied.
 pub fn shown(text: String) -> String {
     match visible(&text) {
@@ -34,7 +34,7 @@ pub fn shown(text: String) -> String {
 }
 
 /// Returns one line for a terminal: [`shown`], with a space for every control character, so that
-/// nothing in the text moves the cursor, changes a colour or begins a line of its own.
+/// nothing in the text moves the cursor, changes a color or begins a line of its own.
 pub fn printable(text: &str) -> String {
     visible(text)
         .chars()
@@ -43,7 +43,7 @@ pub fn printable(text: &str) -> String {
 }
 
 /// Whether a terminal shows the character where it stands: neither a control character nor one that
-/// is invisible or reorders its neighbours.
+/// is invisible or reorders its neighbors.
 pub fn is_printable(letter: char) -> bool {
     !letter.is_control() && !is_invisible(letter)
 }
@@ -54,7 +54,7 @@ pub fn is_printable(letter: char) -> bool {
 /// When it is empty, too long, or has control characters (a line break would reach mail headers) or
 /// a card number. The error names `field`.
 pub fn line(field: &str, text: &str, max: usize) -> Result<String, FieldError> {
-    let text = normalise(text);
+    let text = normalize(text);
     if !text.chars().any(leaves_ink) {
         return Err(FieldError::new(
             field,
@@ -80,7 +80,7 @@ pub fn line(field: &str, text: &str, max: usize) -> Result<String, FieldError> {
 /// # Errors
 /// When it is too long, or has other control characters or a card number. The error names `field`.
 pub fn paragraph(field: &str, text: &str, max: usize) -> Result<String, FieldError> {
-    let text = normalise(text);
+    let text = normalize(text);
     if text
         .chars()
         .any(|letter| letter.is_control() && !matches!(letter, '\n' | '\t'))
@@ -133,7 +133,7 @@ fn with_line_feeds(text: &str) -> String {
 /// selector behind one that it varies, and tags within the flag that they spell.
 fn without_invisible(text: &str) -> String {
     let mut kept = String::with_capacity(text.len());
-    // Joiners, selectors and flags need their neighbours: what is always removed goes first.
+    // Joiners, selectors and flags need their neighbors: what is always removed goes first.
     let letters: Vec<char> = text
         .chars()
         .filter(|letter| is_contextual(*letter) || !is_invisible(*letter))
@@ -266,10 +266,10 @@ mod tests {
     #[test]
     fn line_ends_and_letters_have_one_form_before_they_are_counted() {
         assert_eq!(
-            normalise("oat milk\r\nno sugar\rhot\u{2028}now"),
+            normalize("oat milk\r\nno sugar\rhot\u{2028}now"),
             "oat milk\nno sugar\nhot\nnow"
         );
-        assert_eq!(normalise(" Zoe\u{308} "), "Zoë");
+        assert_eq!(normalize(" Zoe\u{308} "), "Zoë");
         assert_eq!(line("name", &"e\u{301}".repeat(10), 10), Ok("é".repeat(10)));
         assert_eq!(
             paragraph("note", &"\r\n".repeat(3), 0),
@@ -304,7 +304,7 @@ mod tests {
             "\u{fffc}",
         ] {
             assert_eq!(
-                normalise(&format!("{hidden}A{hidden} na{hidden}")).replace('\u{fe0f}', ""),
+                normalize(&format!("{hidden}A{hidden} na{hidden}")).replace('\u{fe0f}', ""),
                 "A na",
                 "{hidden:?}"
             );
@@ -334,11 +334,11 @@ mod tests {
             assert_eq!(line("name", meant, 100).as_deref(), Ok(meant));
         }
         assert_eq!(
-            normalise("\u{200d}Ana\u{200c} \u{200d}B\u{200d}\u{200d}o\u{200d}"),
+            normalize("\u{200d}Ana\u{200c} \u{200d}B\u{200d}\u{200d}o\u{200d}"),
             "Ana B\u{200d}o"
         );
         assert_eq!(
-            normalise("\u{ae}\u{200c}\u{fe00}."),
+            normalize("\u{ae}\u{200c}\u{fe00}."),
             "\u{ae}\u{fe00}.",
             "a selector is nothing to join"
         );
@@ -364,9 +364,9 @@ mod tests {
 
     proptest! {
         #[test]
-        fn normalising_again_changes_nothing(text in "\\PC*|[\u{0}-\u{2ff}\u{300}-\u{36f}\u{1100}-\u{11ff}\u{200b}-\u{2069}\u{fe00}-\u{fe0f}\u{1f300}-\u{1f3ff}\u{e0020}-\u{e0080}]{0,40}") {
-            let once = normalise(&text);
-            prop_assert_eq!(&normalise(&once), &once);
+        fn normalizing_again_changes_nothing(text in "\\PC*|[\u{0}-\u{2ff}\u{300}-\u{36f}\u{1100}-\u{11ff}\u{200b}-\u{2069}\u{fe00}-\u{fe0f}\u{1f300}-\u{1f3ff}\u{e0020}-\u{e0080}]{0,40}") {
+            let once = normalize(&text);
+            prop_assert_eq!(&normalize(&once), &once);
             prop_assert!(is_nfc(&once));
             prop_assert!(!once.chars().any(|letter| is_invisible(letter) && !is_contextual(letter)));
         }

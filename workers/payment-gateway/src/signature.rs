@@ -33,7 +33,7 @@ pub fn sign(secret: &str, timestamp: i64, body: &[u8]) -> String {
 /// Whether `header` signs exactly these bytes of `body`, at most `tolerance` before or after `now`
 /// (unix seconds).
 ///
-/// Verify the raw bytes as received, not a re-serialisation. During a rotation of the secret call
+/// Verify the raw bytes as received, not a re-serialization. During a rotation of the secret call
 /// it once per secret; several `v1` in one header are accepted as well, one must match.
 pub fn verify(
     secret: &str,

@@ -299,7 +299,7 @@ fn schemas() -> Value {
             "properties": { "quantity": quantity } },
         "NewOrder": { "type": "object", "additionalProperties": false, "required": ["customer", "payment_token"], "properties": {
             "customer": { "type": "object", "additionalProperties": false, "required": ["name", "phone", "email"],
-                "description": "Texts are normalised before they are counted: line ends, Unicode NFC, and no invisible or \
+                "description": "Texts are normalized before they are counted: line ends, Unicode NFC, and no invisible or \
                     bidirectional characters. phone is stored in E.164, with its extension in phone_extension; without a \
                     country code it is of the location's country. email is stored with its host in punycode",
                 "properties": { "name": text(100), "phone": text(40), "email": text(254) } },

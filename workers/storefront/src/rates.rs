@@ -84,7 +84,7 @@ impl Rates {
         let taken = match limited(request) {
             Some(Limited::Order) => {
                 let session = session::of(request.headers(), settings).map(|session| session.hash);
-                // The session first: one that is refused uses up nothing of its neighbours'.
+                // The session first: one that is refused uses up nothing of its neighbors'.
                 session
                     .map_or(Ok(()), |session| self.orders_by_session.take(session))
                     .and_then(|()| of_address(&self.orders_by_address))

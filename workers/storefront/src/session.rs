@@ -75,7 +75,7 @@ pub fn of(headers: &HeaderMap, settings: &Settings) -> Option<Session> {
     // In constant time, and before anything in it is read.
     settings
         .signing_key
-        .find(|key| hmac::verify(&mac_key(key), &labelled(signed), &signature).ok())?;
+        .find(|key| hmac::verify(&mac_key(key), &labeled(signed), &signature).ok())?;
     let parts: [&str; 5] = signed.split('.').collect::<Vec<_>>().try_into().ok()?;
     let [version, id, issued_at, renewed_at, previous] = parts;
     if version != VERSION || id.len() != ID_LEN {
@@ -200,7 +200,7 @@ impl Session {
         let signed = format!("{VERSION}.{text}.{issued_at}.{now}.{previous}");
         let signature = settings
             .signing_key
-            .find(|key| Some(hmac::sign(&mac_key(key), &labelled(&signed))))?;
+            .find(|key| Some(hmac::sign(&mac_key(key), &labeled(&signed))))?;
         let age_s = IDLE
             .whole_seconds()
             .min(issued_at + ABSOLUTE.whole_seconds() - now)
@@ -232,7 +232,7 @@ fn mac_key(key: &str) -> hmac::Key {
 }
 
 /// The key signs staff tokens too: nothing that it signed as one thing passes for another.
-fn labelled(signed: &str) -> Vec<u8> {
+fn labeled(signed: &str) -> Vec<u8> {
     [b"session\0", signed.as_bytes()].concat()
 }
 

@@ -136,7 +136,7 @@ pub fn admit(folder: &Path) -> anyhow::Result<PathBuf> {
 }
 
 /// Refuses a state directory of another user, for commands that read one: its files name the
-/// processes that are signalled and the servers that secrets are sent to. A directory that is not
+/// processes that are signaled and the servers that secrets are sent to. A directory that is not
 /// there passes.
 ///
 /// # Errors

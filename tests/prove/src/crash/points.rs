@@ -1,4 +1,4 @@
-//! Which calls an order makes, and how one of them is recognised when it is made again.
+//! Which calls an order makes, and how one of them is recognized when it is made again.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};

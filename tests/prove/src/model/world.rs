@@ -1,7 +1,7 @@
 //! What the model knows of: orders, their stock, their money, their messages, and workers that may
 //! die anywhere.
 //!
-//! What may follow what is not modelled but asked of `domain::saga`, so that model and product
+//! What may follow what is not modeled but asked of `domain::saga`, so that model and product
 //! cannot disagree. A message waits until it is deleted, and any worker may take it at any time,
 //! also one that another has in hand: that is redelivery, a lost delete, a relay that sends twice,
 //! and any order of delivery, all in one.

@@ -259,7 +259,7 @@ async fn every_message_takes_all_of_its_routes_and_an_order_stays_in_order() {
             .contains(&messages[2].event_id.to_string())
     );
 
-    // The same again: a FIFO queue recognises it for five minutes.
+    // The same again: a FIFO queue recognizes it for five minutes.
     let again = publish(&publisher, &messages[3..]).await;
     assert!(again.iter().all(Result::is_ok), "{again:?}");
     assert!(

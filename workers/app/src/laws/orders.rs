@@ -41,7 +41,7 @@ pub async fn all(store: &impl OrderStore, other: &impl OrderStore) {
     a_change_takes_effect_once_and_whole(store).await;
     a_change_of_what_has_moved_on_leaves_nothing(store).await;
     changes_at_once_take_effect_once(store, other).await;
-    a_change_does_not_keep_back_its_neighbours(store).await;
+    a_change_does_not_keep_back_its_neighbors(store).await;
     two_steps_of_one_order_in_a_batch(store).await;
     a_payment_moves_only_from_what_was_read(store).await;
     messages_leave_in_order_and_once(store, other).await;
@@ -556,7 +556,7 @@ async fn changes_at_once_take_effect_once(store: &impl OrderStore, other: &impl 
     );
 }
 
-async fn a_change_does_not_keep_back_its_neighbours(store: &impl OrderStore) {
+async fn a_change_does_not_keep_back_its_neighbors(store: &impl OrderStore) {
     let orders = [
         placed(store).await,
         placed(store).await,

@@ -125,7 +125,7 @@ async fn a_place_is_taken_once_by_one_key(store: &(impl OrderStore + LocationSto
         matches!(place(store, &new).await, Placement::KeyUsed(_)),
         "it is full, and yet this is no new order"
     );
-    // In one batch: one has the place, its neighbour does not, and the third has nothing to do with
+    // In one batch: one has the place, its neighbor does not, and the third has nothing to do with
     // it.
     let later = at + time::Duration::minutes(15);
     let batch = [for_slot(later, 1), for_slot(later, 1), new_order()];

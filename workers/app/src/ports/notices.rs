@@ -16,7 +16,7 @@ pub struct Mail {
     pub subject: String,
     pub text: String,
     pub html: String,
-    /// The same for the same notice: a provider that recognises it sends it once.
+    /// The same for the same notice: a provider that recognizes it sends it once.
     pub dedup_id: String,
 }
 

@@ -426,7 +426,7 @@ pub trait OrderStore: Send + Sync {
     ) -> impl Future<Output = Result<Option<Payment>, Unavailable>> + Send;
 
     /// Applies changes, each in whole or not at all, in one statement where possible; one that
-    /// cannot be applied does not keep back its neighbours. One result a change, in order. An order
+    /// cannot be applied does not keep back its neighbors. One result a change, in order. An order
     /// that becomes `cancelled` or `failed` gives back its place in a slot.
     fn apply(
         &self,

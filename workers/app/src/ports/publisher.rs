@@ -8,7 +8,7 @@ use contract::messages::Envelope;
 pub trait Publisher: Send + Sync {
     /// Sends messages to one destination, in batches; to a FIFO queue in order within one order's
     /// group. One result a message, in order. One that failed may have arrived all the same;
-    /// consumers recognise the repeat by its event id.
+    /// consumers recognize the repeat by its event id.
     fn publish(
         &self,
         route: Route,

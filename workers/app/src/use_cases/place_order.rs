@@ -590,7 +590,7 @@ fn canonical(request: &Request, checked: &Checked) -> String {
             text.push_str(&format!("{}:{free}\n", free.len()));
         }
     }
-    // As they were typed: a key that was used before texts were normalised is still the key of the
+    // As they were typed: a key that was used before texts were normalized is still the key of the
     // same request.
     let Request {
         customer_name,

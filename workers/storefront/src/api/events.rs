@@ -366,12 +366,12 @@ mod tests {
         assert!(!quiet.iter().any(is_lost), "others keep theirs");
         // Another customer behind the same address gets a place, and keeps it while the streams go
         // on coming.
-        let neighbour = followers.enter(client(99), order()).expect("a place");
+        let neighbor = followers.enter(client(99), order()).expect("a place");
         let _more: Vec<_> = orders
             .iter()
             .map(|order| followers.enter(client(99), *order).expect("taken"))
             .collect();
-        assert!(!is_lost(&neighbour));
+        assert!(!is_lost(&neighbor));
     }
 
     #[test]

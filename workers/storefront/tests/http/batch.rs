@@ -66,7 +66,7 @@ async fn what_cannot_be_read_is_told_by_its_place_and_nothing_is_moved() {
     let body = json!({ "changes": [
         change(&id, 2, "preparing"),
         { "id": "x", "version": 2, "status": "burnt" },
-        { "id": id, "status": "ready", "colour": "red" },
+        { "id": id, "status": "ready", "color": "red" },
     ] });
     let refused = client.as_staff("POST", PATH, &[], Some(&body)).await;
     assert_eq!(refused.status, StatusCode::UNPROCESSABLE_ENTITY);
@@ -76,7 +76,7 @@ async fn what_cannot_be_read_is_told_by_its_place_and_nothing_is_moved() {
             "changes[1].id",
             "changes[1].status",
             "changes[2].version",
-            "changes[2].colour"
+            "changes[2].color"
         ]
     );
     let order = client

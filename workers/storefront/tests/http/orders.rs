@@ -242,7 +242,7 @@ async fn a_cart_is_ordered_at_todays_prices_and_is_empty_afterwards() {
         .await;
     assert_eq!(
         again.text, accepted.text,
-        "the repeat is recognised though the cart is empty now"
+        "the repeat is recognized though the cart is empty now"
     );
 }
 

@@ -58,7 +58,7 @@ impl Cause<'_> {
 pub fn group(letters: &[Letter]) -> Vec<Cause<'_>> {
     let mut causes: Vec<Cause<'_>> = Vec::new();
     for letter in letters {
-        let reason = normalised(&letter.parked.reason);
+        let reason = normalized(&letter.parked.reason);
         let fingerprint = fingerprint(letter.queue, &reason);
         match causes
             .iter_mut()
@@ -125,7 +125,7 @@ fn fingerprint(queue: &Queue, reason: &str) -> String {
 }
 
 /// The reason without ids, times and numbers.
-fn normalised(reason: &str) -> String {
+fn normalized(reason: &str) -> String {
     let mut text = String::with_capacity(reason.len());
     let is_word =
         |letter: char| letter.is_alphanumeric() || matches!(letter, '-' | '_' | ':' | '.' | '+');
@@ -213,7 +213,7 @@ mod tests {
             ),
             ("", ""),
         ] {
-            assert_eq!(normalised(reason), expected);
+            assert_eq!(normalized(reason), expected);
         }
     }
 
