@@ -8,12 +8,13 @@ use std::time::Duration;
 
 use adapter_aws::{Clients, LocalAccess, SqsInbox};
 use anyhow::{Context as _, bail};
-use app::inbox::{Delivery, Settlement};
 use aws_sdk_sqs::types::{DeleteMessageBatchRequestEntry, MessageSystemAttributeName};
 use chassis::health::Health;
+use chassis::inbox::Delivery;
 use chassis::{Handler, Metrics, Process};
 use clap::Args;
 use contract::queue::{LONG_POLL, NOTIFICATIONS};
+use contract::settlement::Settlement;
 use rustix::time::{ClockId, clock_gettime};
 use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
 use tokio::net::TcpStream;

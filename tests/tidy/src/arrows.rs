@@ -37,6 +37,11 @@ fn tree(package: &str) -> BTreeSet<String> {
 
 /// What each crate of ours names in its manifest, tests aside.
 fn direct() -> BTreeMap<String, BTreeSet<String>> {
+    direct_in(&["[dependencies]"])
+}
+
+/// What each crate of ours names in these sections of its manifest.
+fn direct_in(sections: &[&str]) -> BTreeMap<String, BTreeSet<String>> {
     let mut direct = BTreeMap::new();
     for folder in ["infra", "workers", "tests", "."] {
         for entry in std::fs::read_dir(root().join(folder))
@@ -56,7 +61,10 @@ fn direct() -> BTreeMap<String, BTreeSet<String>> {
             for line in manifest.lines() {
                 if line.starts_with('[') {
                     section = line;
-                } else if section == "[dependencies]" && line.contains('=') {
+                } else if sections.contains(&section)
+                    && line.contains('=')
+                    && !line.starts_with('#')
+                {
                     assert!(
                         line.contains("workspace = true"),
                         "{name}: versions stand in the root manifest: {line}"
@@ -143,9 +151,11 @@ fn arrows_between_our_crates_point_up() {
             "domain" => &[],
             "contract" => &["domain"],
             "app" | "blueprint" => &["contract", "domain"],
-            "chassis" | "adapter-aws" | "adapter-postgres" | "adapter-sqlite" | "adapter-redis" => {
+            "chassis" => &["contract"],
+            "adapter-postgres" | "adapter-sqlite" | "adapter-redis" => {
                 &["app", "contract", "domain"]
             }
+            "adapter-aws" => &["app", "chassis", "contract", "domain"],
             "migrations" | "payment-gateway" | "faults" | "front" => &[],
             "storefront" => &["app", "chassis", "contract", "domain"],
             "worker" => &[
@@ -175,6 +185,17 @@ fn arrows_between_our_crates_point_up() {
             );
         }
     }
+}
+
+/// `contract` has the names that loops and telemetry need. The tests of the loops need no more.
+#[test]
+fn the_chassis_knows_nothing_of_coffee() {
+    let all = direct_in(&["[dependencies]", "[dev-dependencies]"]);
+    let ours: Vec<&String> = all["chassis"]
+        .iter()
+        .filter(|name| all.contains_key(*name))
+        .collect();
+    assert_eq!(ours, ["contract"]);
 }
 
 #[test]

@@ -2,12 +2,12 @@
 
 use std::time::Duration;
 
-use app::inbox::{Delivery, EntryError, Inbox, QueueError};
 use aws_sdk_sqs::Client;
 use aws_sdk_sqs::types::{
     BatchResultErrorEntry, ChangeMessageVisibilityBatchRequestEntry,
     DeleteMessageBatchRequestEntry, Message, MessageAttributeValue, MessageSystemAttributeName,
 };
+use chassis::inbox::{Delivery, EntryError, Inbox, QueueError};
 use contract::queue::Queue;
 use contract::{
     DELIVERIES_ATTRIBUTE, ORIGINAL_ID_ATTRIBUTE, PARK_REASON_ATTRIBUTE, TRACEPARENT_ATTRIBUTE,

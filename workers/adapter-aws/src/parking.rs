@@ -1,12 +1,12 @@
 //! The parking queue beside a work queue, as an operator handles it: read whole, handed back, sent
 //! back to work.
 
-use app::inbox::QueueError;
 use aws_sdk_sqs::Client;
 use aws_sdk_sqs::types::{
     ChangeMessageVisibilityBatchRequestEntry, Message, MessageAttributeValue,
     MessageSystemAttributeName,
 };
+use chassis::inbox::QueueError;
 use contract::queue::{BATCH_MAX, Queue};
 use contract::{
     DELIVERIES_ATTRIBUTE, ORIGINAL_ID_ATTRIBUTE, PARK_REASON_ATTRIBUTE, TRACEPARENT_ATTRIBUTE,

@@ -23,6 +23,7 @@ pub mod watch_stock;
 use std::time::Duration;
 
 use contract::messages::{Envelope, Message, Metadata};
+use contract::settlement::Settlement;
 use domain::Timestamp;
 use domain::hours::{Hours, SlotRule, Zone};
 use domain::ids::{EventId, LocationId, OrderId, TenantId};
@@ -30,7 +31,6 @@ use domain::money::{Currency, TaxRate};
 use domain::order::Status;
 use domain::phone::Country;
 
-use crate::inbox::Settlement;
 use crate::ports::{Source, Unavailable};
 
 /// Stock is held so long for an order that is not paid. Longer than `ORDER_DEADLINE`, so that a

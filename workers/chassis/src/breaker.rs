@@ -13,7 +13,7 @@ use std::time::Duration;
 use contract::dependency::Dependency;
 use contract::metric::Metric;
 use contract::queue::LONG_POLL;
-use domain::retry::Backoff;
+use contract::retry::Backoff;
 use tokio::sync::Notify;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;

@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use contract::metric::{NAMESPACE, Shape};
-use domain::Timestamp;
 use serde_json::{Value, json};
+use time::OffsetDateTime;
 
 use crate::metrics::{Datum, Kind};
 
@@ -16,7 +16,7 @@ pub struct Source {
 }
 
 /// One line for each set of dimension values, ready for standard output.
-pub fn lines(data: &[Datum], source: &Source, at: Timestamp) -> Vec<String> {
+pub fn lines(data: &[Datum], source: &Source, at: OffsetDateTime) -> Vec<String> {
     let mut groups: BTreeMap<&[(&'static str, String)], Vec<&Datum>> = BTreeMap::new();
     for datum in data {
         groups.entry(&datum.dimensions).or_default().push(datum);
@@ -31,7 +31,7 @@ fn line(
     dimensions: &[(&'static str, String)],
     data: &[&Datum],
     source: &Source,
-    at: Timestamp,
+    at: OffsetDateTime,
 ) -> String {
     let names: Vec<&str> = ["Environment", "Service"]
         .into_iter()
@@ -96,7 +96,7 @@ mod tests {
             environment: "local".into(),
             service: "order-worker".into(),
         };
-        let lines = lines(&metrics.take_deltas(), &source, Timestamp::UNIX_EPOCH);
+        let lines = lines(&metrics.take_deltas(), &source, OffsetDateTime::UNIX_EPOCH);
         assert_eq!(
             lines.len(),
             3,

@@ -1,8 +1,10 @@
 //! What any long-running process needs: a consume loop, circuit breakers, configuration, telemetry,
 //! metrics, health, a clean stop.
 //!
-//! Knows neither SQS nor SQL: queues come in through [`app::inbox::Inbox`], everything else is an
-//! argument. The roles read the environment, signals and random numbers through this crate alone.
+//! Knows neither SQS nor SQL: queues come in through [`inbox::Inbox`], everything else is an
+//! argument. Knows nothing of coffee either: `app` and `domain` are not among the dependencies, and
+//! names such as those of queues and metrics come from `contract`. The roles read the environment,
+//! signals and random numbers through this crate alone.
 
 pub mod breaker;
 pub mod chance;
@@ -12,6 +14,7 @@ pub mod emf;
 pub mod group_commit;
 pub mod health;
 pub mod health_check;
+pub mod inbox;
 pub mod metrics;
 pub mod run;
 pub mod telemetry;

@@ -1,4 +1,4 @@
-//! W3C trace context: what ties the spans of one order together across processes and queues.
+//! W3C trace context: what ties the spans of one request together across processes and queues.
 
 use std::fmt;
 use std::future::Future;

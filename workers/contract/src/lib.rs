@@ -4,6 +4,9 @@
 //! reaches a process through the environment variable that stands here. A worker may use a resource
 //! only by naming it in its `Role`; its IAM statements follow from that. Relations between limits
 //! are `const` assertions: a drain shorter than its handler's timeout does not compile.
+//!
+//! Two modules do not concern the template: use cases and the loops that run them share
+//! [`settlement`] and [`retry`], and do not depend on each other.
 
 pub mod address;
 pub mod alarm;
@@ -14,7 +17,9 @@ pub mod messages;
 pub mod metric;
 pub mod parameter;
 pub mod queue;
+pub mod retry;
 pub mod role;
+pub mod settlement;
 pub mod table;
 pub mod topic;
 

@@ -20,7 +20,6 @@ pub mod money;
 pub mod order;
 pub mod phone;
 pub mod reorder;
-pub mod retry;
 pub mod saga;
 pub mod stock;
 pub mod text;

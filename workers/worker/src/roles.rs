@@ -15,19 +15,20 @@ use std::time::Duration;
 
 use adapter_postgres::ConnectError;
 use anyhow::Context as _;
-use app::inbox::{Delivery, Settlement};
 use app::ports::Unavailable;
 use app::ports::orders::{Applied, Change, OrderStore};
 use app::ports::stock::Catalogue as _;
 use app::use_cases::run_saga::Apply;
 use app::use_cases::{Handled, Maker};
 use chassis::health::{self, Health};
+use chassis::inbox::Delivery;
 use chassis::{GroupCommit, Metrics, Process};
 use contract::dependency::Dependency;
 use contract::messages::Envelope;
 use contract::metric::Metric;
 use contract::queue::Queue;
 use contract::role::{Role, RoleId};
+use contract::settlement::Settlement;
 use domain::ids::ProductId;
 
 use crate::VERSION;

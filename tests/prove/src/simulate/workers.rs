@@ -4,7 +4,6 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use app::inbox::Settlement;
 use app::ports::Source as _;
 use app::ports::orders::{OrderStore as _, Outgoing};
 use app::ports::stock::Stock as _;
@@ -17,8 +16,9 @@ use app::use_cases::time_out::Timeouts;
 use app::use_cases::watch_stock::{rebuild, watch_record};
 use app::use_cases::{Handled, Maker};
 use contract::queue::{NOTIFICATIONS, ORDERS, PAYMENTS, Queue};
+use contract::retry::Backoff;
 use contract::role;
-use domain::retry::Backoff;
+use contract::settlement::Settlement;
 use domain::saga::State;
 use futures::future::join_all;
 

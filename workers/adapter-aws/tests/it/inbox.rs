@@ -2,8 +2,8 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use adapter_aws::{Clients, SqsInbox};
-use app::inbox::{EntryError, Inbox};
 use aws_sdk_sqs::types::{MessageAttributeValue, QueueAttributeName};
+use chassis::inbox::{EntryError, Inbox};
 use contract::queue::{NOTIFICATIONS, ORDERS, Queue};
 use contract::{PARK_REASON_ATTRIBUTE, TRACEPARENT_ATTRIBUTE};
 
@@ -60,7 +60,7 @@ async fn send(inbox: &SqsInbox, group: &str, body: &str) {
     call.send().await.expect("sent");
 }
 
-async fn receive(inbox: &SqsInbox) -> Vec<app::inbox::Delivery> {
+async fn receive(inbox: &SqsInbox) -> Vec<chassis::inbox::Delivery> {
     inbox
         .receive(10, Duration::from_secs(1), LEASE)
         .await

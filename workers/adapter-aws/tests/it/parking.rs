@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use adapter_aws::{Clients, Parked, SqsInbox, SqsParking};
-use app::inbox::{Delivery, Inbox as _};
+use chassis::inbox::{Delivery, Inbox as _};
 use contract::queue::{ORDERS, PAYMENTS, Queue};
 use tokio_util::sync::CancellationToken;
 

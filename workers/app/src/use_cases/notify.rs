@@ -7,6 +7,7 @@ mod tests;
 use std::time::Duration;
 
 use contract::messages::{Envelope, Message};
+use contract::settlement::Settlement;
 use domain::channel::Channel;
 use domain::ids::{EventId, OrderId};
 use domain::order::{Order, Status};
@@ -15,7 +16,6 @@ use domain::stock::Availability;
 use super::Handled;
 use super::for_customers::{Charged, charged};
 use super::fulfil::shipped_id;
-use crate::inbox::Settlement;
 use crate::ports::notices::{
     Mail, Mailer, Notice, NoticeEnd, NoticeFilter, NoticeKind, NoticeRow, NoticeState, NoticeStore,
     SEND_WITHIN, SendError, Text, Texter,

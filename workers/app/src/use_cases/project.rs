@@ -136,7 +136,7 @@ mod tests {
             .await;
             assert!(matches!(
                 handled.settlement,
-                crate::inbox::Settlement::Park { .. }
+                contract::settlement::Settlement::Park { .. }
             ));
         });
     }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use contract::event::Route;
 use contract::messages::Envelope;
-use domain::retry::Backoff;
+use contract::retry::Backoff;
 use futures::future::join_all;
 
 use crate::ports::orders::{OrderStore, Outgoing};

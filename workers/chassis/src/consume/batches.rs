@@ -5,15 +5,15 @@ use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
-use app::inbox::{EntryError, Inbox, QueueError};
 use contract::metric::Metric;
 use contract::queue::{BATCH_MAX, Queue};
-use domain::retry::Backoff;
+use contract::retry::Backoff;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until, timeout, timeout_at};
 
 use super::unless_bug;
+use crate::inbox::{EntryError, Inbox, QueueError};
 use crate::{Metrics, chance};
 
 /// How long the first entry waits for company: less than a call takes, so nobody notices.

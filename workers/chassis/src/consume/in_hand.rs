@@ -4,7 +4,6 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use app::inbox::{EntryError, Inbox};
 use contract::metric::Metric;
 use contract::queue::{BATCH_MAX, Queue};
 use tokio::sync::Notify;
@@ -12,6 +11,7 @@ use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
 use tokio_util::sync::CancellationToken;
 
 use crate::Metrics;
+use crate::inbox::{EntryError, Inbox};
 
 /// A lease is renewed once a third of it is over, and looked at twice in that time: a message that
 /// is settled quickly costs no call, and a renewal that fails is tried three times more before the

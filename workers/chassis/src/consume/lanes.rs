@@ -7,10 +7,10 @@ use std::panic::AssertUnwindSafe;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use app::inbox::{Delivery, Inbox, Settlement};
 use contract::metric::Metric;
 use contract::queue::Queue;
-use domain::retry::Backoff;
+use contract::retry::Backoff;
+use contract::settlement::Settlement;
 use futures::FutureExt as _;
 use futures::future::BoxFuture;
 use futures::stream::{FuturesUnordered, StreamExt as _};
@@ -25,6 +25,7 @@ use super::gate::Gate;
 use super::in_hand::{InHand, Ticket};
 use super::{ATTEMPT, Handler};
 use crate::breaker::Flow;
+use crate::inbox::{Delivery, Inbox};
 use crate::trace::{self, Traceparent};
 use crate::{Metrics, chance};
 

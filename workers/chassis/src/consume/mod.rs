@@ -23,14 +23,15 @@ use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
-use app::inbox::{Delivery, Inbox, Settlement};
 use contract::metric::Metric;
 use contract::queue::Queue;
+use contract::settlement::Settlement;
 use tokio::sync::Semaphore;
 use tokio::task::{JoinError, JoinSet};
 use tokio::time::{Instant, timeout_at};
 use tokio_util::sync::CancellationToken;
 
+use crate::inbox::{Delivery, Inbox};
 use crate::{Breaker, Health, Metrics, Process};
 
 use batches::Batches;

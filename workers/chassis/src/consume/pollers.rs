@@ -5,15 +5,15 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use app::inbox::{Delivery, Inbox, QueueError};
 use contract::queue::{BATCH_MAX, LONG_POLL, Queue};
-use domain::retry::Backoff;
+use contract::retry::Backoff;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
 use super::gate::Gate;
 use crate::chance;
+use crate::inbox::{Delivery, Inbox, QueueError};
 
 /// After a failed receive: soon enough to notice a recovery, seldom enough not to hinder it.
 const AFTER_ERROR: Backoff = Backoff {

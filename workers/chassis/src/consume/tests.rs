@@ -11,13 +11,14 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use app::inbox::{Delivery, Settlement};
 use contract::queue::{LONG_POLL, ORDERS, PAYMENTS, Queue};
+use contract::settlement::Settlement;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 
 use super::{Handler, consume};
+use crate::inbox::Delivery;
 use crate::{Health, Metrics, Process, trace};
 use fake_queue::{Call, FakeQueue};
 

@@ -3,11 +3,12 @@
 use std::sync::Arc;
 
 use adapter_aws::SqsInbox;
-use app::inbox::{Delivery, Settlement};
 use app::use_cases::fulfil::fulfil;
+use chassis::inbox::Delivery;
 use chassis::{Breaker, Handler, Metrics};
 use contract::queue::FULFILMENT;
 use contract::role::Role;
+use contract::settlement::Settlement;
 
 use super::{Wiring, decode, maker, settle};
 use crate::aws::Aws;

@@ -4,14 +4,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use adapter_aws::{SesMailer, SnsTexter, SqsInbox};
-use app::inbox::{Delivery, Settlement};
 use app::ports::Source as _;
 use app::ports::locations::LocationStore as _;
 use app::use_cases::notify::{Post, Switches, notify};
+use chassis::inbox::Delivery;
 use chassis::{Breaker, Handler, Metrics};
 use contract::metric::Metric;
 use contract::parameter::{EMAIL_ENABLED, SMS_ENABLED};
 use contract::queue::NOTIFICATIONS;
+use contract::settlement::Settlement;
 
 use super::{Wiring, decode, every, settle};
 use crate::aws::{Aws, LiveParameter};

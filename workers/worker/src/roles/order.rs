@@ -3,14 +3,15 @@
 use std::sync::Arc;
 
 use adapter_aws::{DynamoStock, SqsInbox};
-use app::inbox::{Delivery, Settlement};
 use app::ports::Unavailable;
 use app::ports::stock::{Moved, OrderMove, Stock as _};
 use app::use_cases::run_saga::{Shelf, run_saga};
+use chassis::inbox::Delivery;
 use chassis::{Breaker, GroupCommit, Handler, Metrics};
 use contract::metric::Metric;
 use contract::queue::ORDERS;
 use contract::role::{ORDER_WORKER, Role};
+use contract::settlement::Settlement;
 use domain::Timestamp;
 use domain::ids::OrderId;
 use domain::order::Status;

@@ -3,13 +3,14 @@
 use std::sync::Arc;
 
 use adapter_aws::SqsInbox;
-use app::inbox::{Delivery, Settlement};
 use app::use_cases::pay::pay;
+use chassis::inbox::Delivery;
 use chassis::{Breaker, Handler, Metrics};
 use contract::dependency::Dependency;
 use contract::parameter::PAYMENT_API;
 use contract::queue::PAYMENTS;
 use contract::role::Role;
+use contract::settlement::Settlement;
 
 use super::{Applier, READ_SECRETS_EVERY, Wiring, decode, every, maker, settle};
 use crate::aws::{Aws, RotatedSecret};

@@ -3,12 +3,13 @@
 use std::sync::Arc;
 
 use adapter_aws::{DynamoViews, SqsInbox};
-use app::inbox::{Delivery, Settlement};
 use app::ports::Unavailable;
 use app::ports::views::{OrderView, OrderViews as _};
 use app::use_cases::project::{Show, project};
+use chassis::inbox::Delivery;
 use chassis::{Breaker, GroupCommit, Handler, Metrics};
 use contract::queue::PROJECTIONS;
+use contract::settlement::Settlement;
 
 use super::{LINGER, Wiring, decode, settle};
 use crate::aws::Aws;

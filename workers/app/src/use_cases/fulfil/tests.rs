@@ -158,7 +158,7 @@ fn what_was_called_off_is_not_made_and_what_was_never_confirmed_is_parked() {
         let stray = MAKER.envelope(&Noon, Some(new.order.order_id), Message::ReserveStock {});
         assert!(matches!(
             fulfil(&store, &Noon, &MAKER, &stray).await.settlement,
-            crate::inbox::Settlement::Park { .. }
+            contract::settlement::Settlement::Park { .. }
         ));
     });
 }
@@ -178,7 +178,7 @@ fn a_refused_location_stops_its_own_tickets_alone() {
         store.set_locations(vec![elsewhere.clone()]);
         let waits = fulfil(&store, &Noon, &MAKER, &envelope).await.settlement;
         assert!(
-            matches!(waits, crate::inbox::Settlement::Retry { .. }),
+            matches!(waits, contract::settlement::Settlement::Retry { .. }),
             "{waits:?}"
         );
         store.set_locations(vec![elsewhere, super::super::Shop::default_shop()]);

@@ -1,5 +1,6 @@
 use std::sync::Mutex;
 
+use contract::settlement::Settlement;
 use domain::cart::{Line, Lines};
 use domain::menu::{Product, ProductType};
 use domain::order::Status;
@@ -10,7 +11,6 @@ use super::*;
 use crate::fakes::gateway::MemoryGateway;
 use crate::fakes::orders::MemoryOrders;
 use crate::fakes::stock::MemoryStock;
-use crate::inbox::Settlement;
 use crate::laws::orders::{new_order, step};
 use crate::ports::orders::{NewOrder, Outgoing, PaymentKind, PaymentState};
 use crate::ports::stock::Stock as _;

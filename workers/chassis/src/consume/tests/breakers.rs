@@ -5,9 +5,9 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use app::inbox::{Delivery, Settlement};
 use contract::dependency::Dependency;
 use contract::queue::{ORDERS, PAYMENTS, Queue};
+use contract::settlement::Settlement;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
@@ -16,6 +16,7 @@ use super::fake_queue::{Call, FakeQueue};
 use super::{DRAIN, millis, retry, seconds};
 use crate::breaker::Weight;
 use crate::consume::{Handler, consume};
+use crate::inbox::Delivery;
 use crate::{Breaker, Health, Metrics, Process};
 
 /// A call to what is needed, and how long it takes to fail.

@@ -6,10 +6,11 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
-use app::inbox::{Delivery, EntryError, Inbox, QueueError};
 use contract::queue::{BATCH_MAX, Queue};
 use tokio::sync::Notify;
 use tokio::time::{Instant, sleep, timeout};
+
+use crate::inbox::{Delivery, EntryError, Inbox, QueueError};
 
 pub const TRACEPARENT: &str = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
 

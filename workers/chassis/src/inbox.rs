@@ -6,7 +6,7 @@
 use std::future::Future;
 use std::time::Duration;
 
-use domain::Timestamp;
+use time::OffsetDateTime;
 
 /// One delivery of a message. The same message may be delivered again.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -20,23 +20,8 @@ pub struct Delivery {
     pub group: Option<String>,
     /// 1 for the first delivery.
     pub attempt: u32,
-    pub sent_at: Option<Timestamp>,
+    pub sent_at: Option<OffsetDateTime>,
     pub traceparent: Option<String>,
-}
-
-/// How a handler leaves a message.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Settlement {
-    Done,
-    /// Later: after the queue's usual back-off, or after so long.
-    Retry {
-        reason: String,
-        after: Option<Duration>,
-    },
-    /// Never: trying again would not help. A human decides.
-    Park {
-        reason: String,
-    },
 }
 
 /// The queue could not be reached or refused the whole call.
