@@ -1,9 +1,9 @@
 //! Leases and checkpoints of stream readers, in a table.
 
 use app::ports::Unavailable;
-use app::ports::stream::{Lease, LeaseStore};
 use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::types::AttributeValue;
+use chassis::stream::{BoxError, Lease, LeaseStore};
 
 use crate::Clients;
 use crate::items::{Item, corrupt, get_number, get_text, number, text};
@@ -25,7 +25,7 @@ impl DynamoLeases {
 }
 
 impl LeaseStore for DynamoLeases {
-    async fn leases(&self) -> Result<Vec<Lease>, Unavailable> {
+    async fn leases(&self) -> Result<Vec<Lease>, BoxError> {
         let mut leases = Vec::new();
         let mut from: Option<Item> = None;
         loop {
@@ -54,11 +54,7 @@ impl LeaseStore for DynamoLeases {
         }
     }
 
-    async fn write(
-        &self,
-        lease: &Lease,
-        expected_counter: Option<i64>,
-    ) -> Result<bool, Unavailable> {
+    async fn write(&self, lease: &Lease, expected_counter: Option<i64>) -> Result<bool, BoxError> {
         let mut put = self
             .table
             .put_item(&self.client)
@@ -86,7 +82,7 @@ impl LeaseStore for DynamoLeases {
             {
                 Ok(false)
             }
-            Err(error) => Err(Unavailable::new("leases", crate::why(&error))),
+            Err(error) => Err(Unavailable::new("leases", crate::why(&error)).into()),
         }
     }
 }

@@ -3,12 +3,12 @@
 use std::collections::HashMap;
 
 use app::ports::Unavailable;
-use app::ports::stock::StockedProduct;
-use app::ports::stream::{Page, Position, Shard, StockRecord, StockStream, StreamError};
+use app::ports::stock::{StockChange, StockedProduct};
 use aws_sdk_dynamodb::types::AttributeValue as Value;
 use aws_sdk_dynamodbstreams::Client;
 use aws_sdk_dynamodbstreams::error::ProvideErrorMetadata as _;
-use aws_sdk_dynamodbstreams::types::{AttributeValue, Record, ShardIteratorType};
+use aws_sdk_dynamodbstreams::types::{self, AttributeValue, ShardIteratorType};
+use chassis::stream::{ChangeStream, Page, Position, Record, Shard, StreamError};
 use domain::Timestamp;
 
 use crate::Clients;
@@ -29,7 +29,9 @@ impl DynamoStockStream {
     }
 }
 
-impl StockStream for DynamoStockStream {
+impl ChangeStream for DynamoStockStream {
+    type Change = StockChange;
+
     async fn shards(&self) -> Result<Vec<Shard>, StreamError> {
         let mut shards = Vec::new();
         let mut from = None;
@@ -80,7 +82,7 @@ impl StockStream for DynamoStockStream {
         answer.shard_iterator.ok_or(StreamError::Trimmed)
     }
 
-    async fn read(&self, iterator: &str, limit: u32) -> Result<Page, StreamError> {
+    async fn read(&self, iterator: &str, limit: u32) -> Result<Page<StockChange>, StreamError> {
         let call = self
             .client
             .get_records()
@@ -106,23 +108,29 @@ fn failed(code: Option<&str>, why: String) -> StreamError {
     match code {
         Some("ExpiredIteratorException") => StreamError::IteratorExpired,
         Some("TrimmedDataAccessException" | "ResourceNotFoundException") => StreamError::Trimmed,
-        _ => StreamError::Unavailable(Unavailable::new("stream", why)),
+        _ => unavailable(why),
     }
 }
 
-fn stock_record(record: Record) -> Result<StockRecord, StreamError> {
+fn unavailable(why: impl std::fmt::Display) -> StreamError {
+    StreamError::Unavailable(Unavailable::new("stream", why).into())
+}
+
+fn stock_record(record: types::Record) -> Result<Record<StockChange>, StreamError> {
     let change = record
         .dynamodb
-        .ok_or_else(|| Unavailable::new("stream", "a record without a change"))?;
+        .ok_or_else(|| unavailable("a record without a change"))?;
     let at = change.approximate_creation_date_time;
     let at = at.and_then(|at| Timestamp::from_unix_timestamp_nanos(at.as_nanos()).ok());
-    Ok(StockRecord {
+    Ok(Record {
         sequence: change
             .sequence_number
-            .ok_or_else(|| Unavailable::new("stream", "a record without a number"))?,
-        before: change.old_image.and_then(product),
-        after: change.new_image.and_then(product),
+            .ok_or_else(|| unavailable("a record without a number"))?,
         at,
+        change: StockChange {
+            before: change.old_image.and_then(product),
+            after: change.new_image.and_then(product),
+        },
     })
 }
 

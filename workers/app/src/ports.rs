@@ -19,7 +19,6 @@ pub mod redrives;
 pub mod scope;
 pub mod stock;
 pub mod stock_watch;
-pub mod stream;
 pub mod views;
 
 use domain::Timestamp;

@@ -1,10 +1,12 @@
-//! What any long-running process needs: a consume loop, circuit breakers, configuration, telemetry,
-//! metrics, health, a clean stop.
+//! What any long-running process needs: a consume loop, a stream loop, circuit breakers,
+//! configuration, telemetry, metrics, health, a clean stop.
 //!
-//! Knows neither SQS nor SQL: queues come in through [`inbox::Inbox`], everything else is an
-//! argument. Knows nothing of coffee either: `app` and `domain` are not among the dependencies, and
-//! names such as those of queues and metrics come from `contract`. The roles read the environment,
-//! signals and random numbers through this crate alone.
+//! Knows neither SQS nor SQL: queues come in through [`inbox::Inbox`], streams through
+//! [`stream::ChangeStream`], everything else is an argument. Knows nothing of coffee either: `app`
+//! and `domain` are not among the dependencies, and names such as those of queues and metrics come
+//! from `contract`. The one word of the shop in this crate is the log field `order.id`.
+//!
+//! The roles read the environment, signals and random numbers through this crate alone.
 
 pub mod breaker;
 pub mod chance;
@@ -17,6 +19,7 @@ pub mod health_check;
 pub mod inbox;
 pub mod metrics;
 pub mod run;
+pub mod stream;
 pub mod telemetry;
 pub mod trace;
 

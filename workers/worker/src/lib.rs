@@ -14,7 +14,6 @@ pub mod renewal;
 pub mod roles;
 mod sent_once;
 pub mod stores;
-pub mod stream;
 pub mod words;
 
 use std::io::Write as _;

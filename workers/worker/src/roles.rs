@@ -22,6 +22,7 @@ use app::use_cases::run_saga::Apply;
 use app::use_cases::{Handled, Maker};
 use chassis::health::{self, Health};
 use chassis::inbox::Delivery;
+use chassis::stream;
 use chassis::{GroupCommit, Metrics, Process};
 use contract::dependency::Dependency;
 use contract::messages::Envelope;
@@ -36,7 +37,6 @@ use crate::aws::Aws;
 use crate::breakers::Breakers;
 use crate::config::Config;
 use crate::stores::Store;
-use crate::stream;
 
 /// A secret that was changed is good for so long only in its version of before.
 const READ_SECRETS_EVERY: Duration = Duration::from_secs(60);

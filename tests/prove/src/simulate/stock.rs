@@ -6,9 +6,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use app::fakes::stock::MemoryStock;
 use app::ports::Unavailable;
 use app::ports::stock::{
-    Adjusted, Adjustment, Confirmed, ExpiredHold, Reserved, Stock, StockedProduct,
+    Adjusted, Adjustment, Confirmed, ExpiredHold, Reserved, Stock, StockChange, StockedProduct,
 };
-use app::ports::stream::StockRecord;
 use domain::Timestamp;
 use domain::cart::Lines;
 use domain::ids::{OrderId, ProductId};
@@ -30,7 +29,7 @@ pub struct Table {
 
 #[derive(Default)]
 struct Inner {
-    records: Vec<StockRecord>,
+    records: Vec<StockChange>,
     /// Records before this one are gone.
     oldest: usize,
     /// How far the reader's effects are durable.
@@ -53,7 +52,7 @@ struct Reserve {
 
 /// What a reader of the stream gets.
 pub enum Page {
-    Records(Vec<StockRecord>),
+    Records(Vec<StockChange>),
     /// Records after the checkpoint are gone.
     Trimmed,
 }
@@ -84,13 +83,9 @@ impl Table {
                 .find(|product| product.product.product_id == now.product.product_id);
             if was.is_none_or(|was| was.version != now.version) {
                 let mut inner = self.inner();
-                let sequence = inner.records.len().to_string();
-                let at = Some(engine.now());
-                inner.records.push(StockRecord {
-                    sequence,
+                inner.records.push(StockChange {
                     before: was.cloned(),
                     after: Some(now),
-                    at,
                 });
             }
         }
@@ -177,7 +172,7 @@ impl Table {
 
     /// How often the product really fell to the level.
     pub fn crossings(&self, product_id: &ProductId, level: Availability) -> u64 {
-        let fell = |record: &&StockRecord| {
+        let fell = |record: &&StockChange| {
             let of = |product: &Option<StockedProduct>| {
                 product
                     .as_ref()

@@ -30,6 +30,15 @@ impl StockedProduct {
     }
 }
 
+/// One change of a product's item, as the stream of the table has it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StockChange {
+    /// `None` when the product was added.
+    pub before: Option<StockedProduct>,
+    /// `None` when the product was taken away.
+    pub after: Option<StockedProduct>,
+}
+
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Reserved {
     /// Held now, or held already for this very order.

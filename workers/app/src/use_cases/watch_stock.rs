@@ -11,9 +11,8 @@ use domain::stock::Availability;
 use uuid::Uuid;
 
 use super::{CONFLICTS_MAX, Maker};
-use crate::ports::stock::{Catalogue, StockedProduct};
+use crate::ports::stock::{Catalogue, StockChange, StockedProduct};
 use crate::ports::stock_watch::{Seen, StockWatch};
-use crate::ports::stream::StockRecord;
 use crate::ports::{Source, Unavailable};
 
 /// Takes in one change of a product; gives the level that staff were told of, if they were told
@@ -22,13 +21,13 @@ pub async fn watch_record(
     watch: &impl StockWatch,
     source: &impl Source,
     maker: &Maker,
-    record: &StockRecord,
+    change: &StockChange,
 ) -> Result<Option<Availability>, Unavailable> {
-    let Some(after) = &record.after else {
+    let Some(after) = &change.after else {
         return Ok(None);
     };
     // A new product is expected to be there, so that one that comes sold out is news.
-    let before = record
+    let before = change
         .before
         .as_ref()
         .map_or(Availability::InStock, StockedProduct::availability);

@@ -1,10 +1,10 @@
 //! `inventory-worker`: follows the stream of the products table.
 
 use adapter_aws::{DynamoLeases, DynamoProducts, DynamoStockStream};
-use app::ports::Unavailable;
-use app::ports::stream::StockRecord;
+use app::ports::stock::StockChange;
 use app::use_cases::watch_stock::{rebuild, watch_record};
 use chassis::Metrics;
+use chassis::stream::{BoxError, Record, RecordHandler, follow};
 use contract::metric::Metric;
 use contract::role::Role;
 
@@ -12,7 +12,6 @@ use super::{Wiring, maker};
 use crate::aws::Aws;
 use crate::config::Config;
 use crate::stores::{Store, SystemSource};
-use crate::stream::{RecordHandler, follow};
 
 pub async fn run(wiring: Wiring) -> anyhow::Result<()> {
     let (stream, leases, products) = adapters(&wiring.aws, &wiring.config)?;
@@ -45,16 +44,22 @@ struct Watcher {
     metrics: Metrics,
 }
 
-impl RecordHandler for Watcher {
-    async fn record(&self, record: &StockRecord) -> Result<(), Unavailable> {
-        let level = watch_record(&self.store, &SystemSource, &maker(self.role), record).await?;
+impl RecordHandler<StockChange> for Watcher {
+    async fn record(&self, record: &Record<StockChange>) -> Result<(), BoxError> {
+        let level = watch_record(
+            &self.store,
+            &SystemSource,
+            &maker(self.role),
+            &record.change,
+        )
+        .await?;
         if let Some(level) = level {
             self.metrics.count(Metric::StockAlerts, &[level.code()], 1);
         }
         Ok(())
     }
 
-    async fn rebuild(&self) -> Result<(), Unavailable> {
+    async fn rebuild(&self) -> Result<(), BoxError> {
         self.metrics.count(Metric::StreamRebuilds, &[], 1);
         let told = rebuild(
             &self.store,

@@ -54,16 +54,13 @@ fn states(available: &[i64], received: i64) -> Vec<StockedProduct> {
 }
 
 /// The stream of those changes: the first record has no state before it.
-fn records(states: &[StockedProduct]) -> Vec<StockRecord> {
+fn records(states: &[StockedProduct]) -> Vec<StockChange> {
     let before = std::iter::once(None).chain(states.iter().cloned().map(Some));
-    let record =
-        |(n, (before, after)): (usize, (Option<StockedProduct>, &StockedProduct))| StockRecord {
-            sequence: n.to_string(),
-            before,
-            after: Some(after.clone()),
-            at: None,
-        };
-    before.zip(states).enumerate().map(record).collect()
+    let change = |(before, after): (Option<StockedProduct>, &StockedProduct)| StockChange {
+        before,
+        after: Some(after.clone()),
+    };
+    before.zip(states).map(change).collect()
 }
 
 /// The crossings there are, by looking at all of it.
@@ -99,7 +96,7 @@ fn levels(store: &MemoryOrders) -> Vec<String> {
     told(store).into_iter().map(|(_, level)| level).collect()
 }
 
-fn watch(store: &MemoryOrders, record: &StockRecord) -> Option<Availability> {
+fn watch(store: &MemoryOrders, record: &StockChange) -> Option<Availability> {
     block_on(watch_record(store, &Clock, &maker(), record)).expect("answered")
 }
 
@@ -174,7 +171,7 @@ impl Shop {
     }
 
     /// Changes the stock; gives the record that the stream has of it.
-    fn change(&self, change: AdjustmentKind) -> StockRecord {
+    fn change(&self, change: AdjustmentKind) -> StockChange {
         let before = self.state();
         self.changes.set(self.changes.get() + 1);
         let adjustment = Adjustment {
@@ -186,11 +183,9 @@ impl Shop {
             at: NOW,
         };
         block_on(self.stock.adjust(&adjustment)).expect("adjusted");
-        StockRecord {
-            sequence: self.changes.get().to_string(),
+        StockChange {
             before: Some(before),
             after: Some(self.state()),
-            at: None,
         }
     }
 
@@ -275,11 +270,9 @@ fn what_orders_take_is_a_crossing_like_any_other() {
             .reserve(order, &lines, NOW, NOW + time::Duration::MINUTE),
     )
     .expect("held");
-    let record = StockRecord {
-        sequence: "1".to_owned(),
+    let record = StockChange {
         before: Some(before),
         after: Some(shop.state()),
-        at: None,
     };
     assert_eq!(watch(&shop.store, &record), Some(Availability::Out));
 }

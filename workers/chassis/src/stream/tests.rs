@@ -1,10 +1,8 @@
 use std::collections::BTreeMap;
 use std::sync::Mutex;
 
-use app::ports::stream::Page;
-use chassis::{Health, Metrics};
-
 use super::*;
+use crate::{Health, Metrics};
 
 /// A stream of shards with numbered records, and everything that was done with it.
 #[derive(Default)]
@@ -40,7 +38,9 @@ impl Shared {
     }
 }
 
-impl StockStream for Shared {
+impl ChangeStream for Shared {
+    type Change = ();
+
     async fn shards(&self) -> Result<Vec<Shard>, StreamError> {
         Ok(self.with(|world| {
             world
@@ -63,7 +63,7 @@ impl StockStream for Shared {
         Ok(format!("{shard}/{from}"))
     }
 
-    async fn read(&self, iterator: &str, _limit: u32) -> Result<Page, StreamError> {
+    async fn read(&self, iterator: &str, _limit: u32) -> Result<Page<()>, StreamError> {
         let (id, from) = iterator.rsplit_once('/').expect("an iterator of ours");
         let from: u32 = from.parse().expect("a number");
         self.with(|world| {
@@ -75,11 +75,10 @@ impl StockStream for Shared {
                 .iter()
                 .find(|(shard, _, _)| shard.id == id)
                 .expect("a known shard");
-            let page = (from + 1..=*records).take(2).map(|n| StockRecord {
+            let page = (from + 1..=*records).take(2).map(|n| Record {
                 sequence: format!("{id}/{n}"),
-                before: None,
-                after: None,
                 at: None,
+                change: (),
             });
             let page: Vec<_> = page.collect();
             let next = from + page.len() as u32;
@@ -93,15 +92,11 @@ impl StockStream for Shared {
 }
 
 impl LeaseStore for Shared {
-    async fn leases(&self) -> Result<Vec<Lease>, Unavailable> {
+    async fn leases(&self) -> Result<Vec<Lease>, BoxError> {
         Ok(self.with(|world| world.leases.values().cloned().collect()))
     }
 
-    async fn write(
-        &self,
-        lease: &Lease,
-        expected_counter: Option<i64>,
-    ) -> Result<bool, Unavailable> {
+    async fn write(&self, lease: &Lease, expected_counter: Option<i64>) -> Result<bool, BoxError> {
         Ok(self.with(|world| {
             world.lease_writes += 1;
             let fits =
@@ -114,8 +109,8 @@ impl LeaseStore for Shared {
     }
 }
 
-impl RecordHandler for Shared {
-    async fn record(&self, record: &StockRecord) -> Result<(), Unavailable> {
+impl RecordHandler<()> for Shared {
+    async fn record(&self, record: &Record<()>) -> Result<(), BoxError> {
         let take = |(sequence, times): &mut (String, usize)| {
             let now = *sequence == record.sequence && *times > 0;
             *times -= usize::from(now);
@@ -128,13 +123,13 @@ impl RecordHandler for Shared {
             "a defect of the handler"
         );
         if self.with(|world| take(&mut world.unavailable)) {
-            return Err(Unavailable::new("orders", "down"));
+            return Err("orders is unavailable: down".into());
         }
         self.with(|world| world.handled.push(record.sequence.clone()));
         Ok(())
     }
 
-    async fn rebuild(&self) -> Result<(), Unavailable> {
+    async fn rebuild(&self) -> Result<(), BoxError> {
         self.with(|world| world.rebuilt += 1);
         Ok(())
     }
@@ -386,7 +381,11 @@ async fn a_shard_that_was_lost_before_its_end_costs_a_look_at_the_table() {
 async fn a_shard_that_is_gone_is_not_asked_for_without_end() {
     let world = Shared::default();
     world.shard("a", None, 2, false);
-    world.with(|world| world.failures = vec![StreamError::Trimmed; 6]);
+    world.with(|world| {
+        world.failures = std::iter::repeat_with(|| StreamError::Trimmed)
+            .take(6)
+            .collect();
+    });
     follow_for(&world, 35).await;
     world.with(|world| {
         assert!(

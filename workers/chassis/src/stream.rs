@@ -2,26 +2,29 @@
 //! checkpoint says how far, a parent is read to its end before its children, and what was lost is
 //! read from the table itself.
 
+mod ports;
+#[cfg(test)]
+mod tests;
+
 use std::collections::{HashMap, HashSet};
 use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
-use app::ports::Source as _;
-use app::ports::Unavailable;
-use app::ports::stream::{
-    Lease, LeaseStore, Position, Shard, StockRecord, StockStream, StreamError,
-};
-use chassis::Process;
 use contract::metric::Metric;
+use time::OffsetDateTime;
 use tokio::task::{self, JoinSet};
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use crate::stores::SystemSource;
+use crate::Process;
 
-/// How [`chassis::Health`] knows the stream.
+pub use ports::{
+    BoxError, ChangeStream, Lease, LeaseStore, Page, Position, Record, Shard, StreamError,
+};
+
+/// How [`crate::Health`] knows the stream.
 pub const DEPENDENCY: &str = "stream";
 /// A lease whose counter stands still for so long is anybody's. Two renewals may fail before it is
 /// lost.
@@ -42,21 +45,21 @@ const _: () = assert!(
 /// DynamoDB gives at most 1,000 records a read.
 const PAGE: u32 = 1_000;
 
-/// Does what one change of a product asks for. Must be safe to repeat: a checkpoint follows its
+/// Does what one change of an item asks for. Must be safe to repeat: a checkpoint follows its
 /// effects.
-pub trait RecordHandler: Send + Sync + 'static {
-    fn record(&self, record: &StockRecord) -> impl Future<Output = Result<(), Unavailable>> + Send;
+pub trait RecordHandler<C>: Send + Sync + 'static {
+    fn record(&self, record: &Record<C>) -> impl Future<Output = Result<(), BoxError>> + Send;
 
     /// Records were lost: reads the whole table instead.
-    fn rebuild(&self) -> impl Future<Output = Result<(), Unavailable>> + Send;
+    fn rebuild(&self) -> impl Future<Output = Result<(), BoxError>> + Send;
 }
 
 /// Follows the stream until shutdown. Errors never end it.
 pub async fn follow<S, L, H>(stream: S, leases: L, handler: H, process: Process)
 where
-    S: StockStream + 'static,
+    S: ChangeStream + 'static,
     L: LeaseStore + 'static,
-    H: RecordHandler,
+    H: RecordHandler<S::Change>,
 {
     process.health.expect(DEPENDENCY);
     let follower = Arc::new(Follower {
@@ -123,13 +126,13 @@ struct Reading {
     handled: Option<String>,
 }
 
-impl<S: StockStream, L: LeaseStore, H: RecordHandler> Follower<S, L, H> {
+impl<S: ChangeStream, L: LeaseStore, H: RecordHandler<S::Change>> Follower<S, L, H> {
     /// Takes the leases of all shards that nobody reads and whose parents have been read.
     async fn to_take(
         &self,
         read_now: &HashSet<String>,
         seen: &mut HashMap<String, (i64, Instant)>,
-    ) -> Result<Vec<Lease>, StreamError> {
+    ) -> Result<Vec<Lease>, BoxError> {
         let shards = self.stream.shards().await?;
         let leases: HashMap<String, Lease> = self
             .leases
@@ -318,10 +321,10 @@ impl<S: StockStream, L: LeaseStore, H: RecordHandler> Follower<S, L, H> {
         )
     }
 
-    fn show_lag(&self, record: Option<&StockRecord>) {
+    fn show_lag(&self, record: Option<&Record<S::Change>>) {
         let lag = record.and_then(|record| record.at);
         let lag = lag.map_or(0.0, |at| {
-            (SystemSource.now() - at).as_seconds_f64().max(0.0)
+            (OffsetDateTime::now_utc() - at).as_seconds_f64().max(0.0)
         });
         self.process.metrics.set(Metric::StreamLag, &[], lag);
     }
@@ -397,6 +400,3 @@ async fn pause(time: Duration, shutdown: &CancellationToken) {
         () = shutdown.cancelled() => {}
     }
 }
-
-#[cfg(test)]
-mod tests;

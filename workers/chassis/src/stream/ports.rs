@@ -1,15 +1,15 @@
-//! A table's stream of changes, read shard by shard, and the leases that say who reads what and how
-//! far.
+//! The stream port: a table's stream of changes, read shard by shard, and the leases that say who
+//! reads a shard and how far it was read.
 
 use std::future::Future;
 
-use domain::Timestamp;
+use time::OffsetDateTime;
 
-use super::Unavailable;
-use super::stock::StockedProduct;
+/// An error of an adapter or of a handler. The loop logs the error and tries again.
+pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
 /// A shard of the stream. A parent is read to its end before its children, so that no change is
-/// seen before an earlier one to the same product.
+/// seen before an earlier one to the same item.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Shard {
     pub id: String,
@@ -25,28 +25,26 @@ pub enum Position {
     After(String),
 }
 
-/// One change of a product's item.
+/// One change of an item, and its place in the shard.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct StockRecord {
+pub struct Record<C> {
     pub sequence: String,
-    /// `None` when the product was added.
-    pub before: Option<StockedProduct>,
-    /// `None` when the product was taken away.
-    pub after: Option<StockedProduct>,
-    pub at: Option<Timestamp>,
+    pub at: Option<OffsetDateTime>,
+    pub change: C,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Page {
-    pub records: Vec<StockRecord>,
+pub struct Page<C> {
+    pub records: Vec<Record<C>>,
     /// `None` at the end of a closed shard.
     pub next: Option<String>,
 }
 
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, thiserror::Error)]
 pub enum StreamError {
+    /// The stream does not answer now. Trying again later may help.
     #[error(transparent)]
-    Unavailable(#[from] Unavailable),
+    Unavailable(#[from] BoxError),
     /// The iterator is older than fifteen minutes: open the shard again after the last sequence
     /// number.
     #[error("the iterator has expired")]
@@ -57,10 +55,13 @@ pub enum StreamError {
     Trimmed,
 }
 
-pub trait StockStream: Send + Sync {
+pub trait ChangeStream: Send + Sync {
+    /// What a record says about its item.
+    type Change: Send + Sync + 'static;
+
     fn shards(&self) -> impl Future<Output = Result<Vec<Shard>, StreamError>> + Send;
 
-    /// An iterator at the position.
+    /// Returns an iterator at the position.
     fn open(
         &self,
         shard: &str,
@@ -71,7 +72,7 @@ pub trait StockStream: Send + Sync {
         &self,
         iterator: &str,
         limit: u32,
-    ) -> impl Future<Output = Result<Page, StreamError>> + Send;
+    ) -> impl Future<Output = Result<Page<Self::Change>, StreamError>> + Send;
 }
 
 /// Who reads a shard, and how far it was read.
@@ -89,13 +90,13 @@ pub struct Lease {
 }
 
 pub trait LeaseStore: Send + Sync {
-    fn leases(&self) -> impl Future<Output = Result<Vec<Lease>, Unavailable>> + Send;
+    fn leases(&self) -> impl Future<Output = Result<Vec<Lease>, BoxError>> + Send;
 
     /// Writes the lease if what is stored still has `expected_counter` (`None`: if there is none).
-    /// False otherwise: somebody else has it.
+    /// Returns false otherwise: somebody else has it.
     fn write(
         &self,
         lease: &Lease,
         expected_counter: Option<i64>,
-    ) -> impl Future<Output = Result<bool, Unavailable>> + Send;
+    ) -> impl Future<Output = Result<bool, BoxError>> + Send;
 }
