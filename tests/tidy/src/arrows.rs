@@ -155,11 +155,12 @@ fn arrows_between_our_crates_point_up() {
             "adapter-postgres" | "adapter-sqlite" | "adapter-redis" => {
                 &["app", "contract", "domain"]
             }
-            "adapter-aws" => &["app", "chassis", "contract", "domain"],
+            "adapter-aws" | "adapter-gateway" => &["app", "chassis", "contract", "domain"],
             "migrations" | "payment-gateway" | "faults" | "front" => &[],
             "storefront" => &["app", "chassis", "contract", "domain"],
             "worker" => &[
                 "adapter-aws",
+                "adapter-gateway",
                 "adapter-postgres",
                 "adapter-redis",
                 "adapter-sqlite",

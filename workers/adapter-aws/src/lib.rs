@@ -11,7 +11,7 @@ mod local;
 mod mailer;
 mod metrics;
 mod parking;
-pub mod proxy;
+mod proxy;
 mod publisher;
 mod settings;
 mod stock;

@@ -18,6 +18,7 @@ pub mod health;
 pub mod health_check;
 pub mod inbox;
 pub mod metrics;
+pub mod proxy;
 pub mod run;
 pub mod stream;
 pub mod telemetry;

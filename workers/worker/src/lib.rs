@@ -8,8 +8,6 @@ mod breakers;
 mod command;
 pub mod config;
 pub mod grants;
-pub mod http;
-pub mod http_gateway;
 pub mod renewal;
 pub mod roles;
 mod sent_once;

@@ -1,6 +1,7 @@
 //! `haven reconcile`: whether the books agree, and the repair of what is safe to repair.
 
 use adapter_aws::DynamoStock;
+use adapter_gateway::HttpGateway;
 use adapter_postgres::Login;
 use anyhow::Context as _;
 use app::use_cases::Maker;
@@ -8,7 +9,6 @@ use app::use_cases::reconcile::{ACTOR, Difference, Report, fix, reconcile};
 use chassis::config::Secret;
 use domain::text::printable;
 use serde_json::{Value, json};
-use worker::http_gateway::HttpGateway;
 use worker::stores::{Store, SystemSource};
 
 use super::audit;

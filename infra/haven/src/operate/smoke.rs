@@ -233,7 +233,7 @@ async fn alarms(aws: &Aws, environment: &Environment) -> anyhow::Result<String> 
 }
 
 async fn answers(url: &str) -> anyhow::Result<String> {
-    let client = worker::http::client_of(url)
+    let client = chassis::proxy::client_of(url)
         .timeout(Duration::from_secs(10))
         .build()
         .context("an HTTP client")?;

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use adapter_aws::SqsInbox;
+use adapter_gateway::HttpGateway;
 use app::use_cases::pay::pay;
 use chassis::inbox::Delivery;
 use chassis::{Breaker, Handler, Metrics};
@@ -16,7 +17,6 @@ use super::{Applier, READ_SECRETS_EVERY, Wiring, decode, every, maker, settle};
 use crate::aws::{Aws, RotatedSecret};
 use crate::breakers::Breakers;
 use crate::config::Config;
-use crate::http_gateway::HttpGateway;
 use crate::stores::{Store, SystemSource};
 
 pub async fn run(wiring: Wiring) -> anyhow::Result<()> {

@@ -9,6 +9,7 @@ use app::ports::gateway::{
 };
 use chassis::Breaker;
 use chassis::config::Secret;
+use chassis::proxy::client_of;
 use contract::queue::PAYMENTS;
 use domain::ids::OrderId;
 use domain::money::{Currency, Money};
@@ -16,8 +17,6 @@ use reqwest::header::{AUTHORIZATION, HeaderValue};
 use reqwest::{Client, Method, RequestBuilder, StatusCode};
 use serde::Deserialize;
 use serde_json::json;
-
-use crate::http::client_of;
 
 /// Long enough for a slow bank, and three of them fit into a handler's time.
 const ANSWER_WITHIN: Duration = Duration::from_secs(4);
