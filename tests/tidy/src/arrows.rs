@@ -155,6 +155,7 @@ fn arrows_between_our_crates_point_up() {
             "adapter-postgres" | "adapter-sqlite" | "adapter-redis" => {
                 &["app", "contract", "domain"]
             }
+            "notices" => &["app", "domain"],
             "adapter-aws" | "adapter-gateway" => &["app", "chassis", "contract", "domain"],
             "migrations" | "payment-gateway" | "faults" | "front" => &[],
             "storefront" => &["app", "chassis", "contract", "domain"],
@@ -168,6 +169,7 @@ fn arrows_between_our_crates_point_up() {
                 "chassis",
                 "contract",
                 "domain",
+                "notices",
                 "storefront",
             ],
             "tidy" => &["contract"],

@@ -12,7 +12,6 @@ pub mod renewal;
 pub mod roles;
 mod sent_once;
 pub mod stores;
-pub mod words;
 
 use std::io::Write as _;
 use std::process::ExitCode;

@@ -13,6 +13,7 @@ use contract::metric::Metric;
 use contract::parameter::{EMAIL_ENABLED, SMS_ENABLED};
 use contract::queue::NOTIFICATIONS;
 use contract::settlement::Settlement;
+use notices::{Words, Zones};
 
 use super::{Wiring, decode, every, settle};
 use crate::aws::{Aws, LiveParameter};
@@ -20,7 +21,6 @@ use crate::breakers::Breakers;
 use crate::config::Config;
 use crate::sent_once::SentOnce;
 use crate::stores::{Store, SystemSource};
-use crate::words::{Words, Zones};
 
 /// A location that moves to another zone is rare.
 const READ_ZONES_EVERY: Duration = Duration::from_secs(60);

@@ -10,9 +10,9 @@ use clap::Args;
 use clap::builder::PossibleValuesParser;
 use domain::channel::Channel;
 use domain::gsm;
+use notices::samples::Sample;
+use notices::{Words, Zones};
 use serde_json::{Value, json};
-use worker::words::samples::Sample;
-use worker::words::{Words, Zones};
 
 use crate::target::BadUsage;
 

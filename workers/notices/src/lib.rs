@@ -1,5 +1,5 @@
-//! The words of each notice: of an e-mail by the templates in `templates/`, text and HTML; of a
-//! text message below.
+//! The texts of the notifications. The templates in `templates/` render each e-mail as text and as
+//! HTML; the module `texts` has the text messages.
 
 pub mod samples;
 mod texts;
