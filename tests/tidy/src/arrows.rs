@@ -152,7 +152,7 @@ fn arrows_between_our_crates_point_up() {
             "contract" => &["domain"],
             "app" | "blueprint" => &["contract", "domain"],
             "chassis" => &["contract"],
-            "adapter-postgres" | "adapter-sqlite" | "adapter-redis" => {
+            "adapter-memory" | "adapter-postgres" | "adapter-sqlite" | "adapter-redis" => {
                 &["app", "contract", "domain"]
             }
             "notices" => &["app", "domain"],
@@ -162,6 +162,7 @@ fn arrows_between_our_crates_point_up() {
             "worker" => &[
                 "adapter-aws",
                 "adapter-gateway",
+                "adapter-memory",
                 "adapter-postgres",
                 "adapter-redis",
                 "adapter-sqlite",

@@ -1,7 +1,6 @@
 //! Use-cases and the ports they need. No AWS, no SQL, no clock, no chance: all of these are
 //! arguments.
 
-pub mod memory_carts;
 pub mod ports;
 pub mod use_cases;
 

@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
+use adapter_memory::MemoryCarts;
 use adapter_postgres::{ConnectError, Login, PostgresStore};
 use adapter_redis::RedisCarts;
 use adapter_sqlite::SqliteStore;
-use app::memory_carts::MemoryCarts;
 use app::ports::access::{AuditEntry, AuditLog, StaffToken, StaffTokens};
 use app::ports::carts::{Cart, CartError, CartStore};
 use app::ports::fulfilment::{Fulfilment, FulfilmentStore, Shipment, Ticket};

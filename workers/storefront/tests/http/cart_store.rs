@@ -3,7 +3,7 @@
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use app::memory_carts::MemoryCarts;
+use adapter_memory::MemoryCarts;
 use app::ports::Unavailable;
 use app::ports::carts::{Cart, CartError, CartStore};
 use domain::cart::{Line, Lines, Quantity};

@@ -3,12 +3,11 @@
 use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use app::ports::carts::{CART_LIFETIME, Cart, CartError, CartStore};
+use app::ports::{Source, Unavailable};
 use domain::Timestamp;
 use domain::cart::{Line, Lines, Quantity};
 use domain::ids::ProductId;
-
-use crate::ports::carts::{CART_LIFETIME, Cart, CartError, CartStore};
-use crate::ports::{Source, Unavailable};
 
 /// Carts kept at once. Some kilobytes each at most; the one that was left alone longest makes room.
 const CARTS_MAX: usize = 10_000;
@@ -163,10 +162,10 @@ mod tests {
     use std::sync::Arc;
     use std::sync::atomic::{AtomicI64, Ordering};
 
+    use app::laws;
     use uuid::Uuid;
 
     use super::*;
-    use crate::laws;
 
     #[derive(Clone, Default)]
     struct Clock(Arc<AtomicI64>);
