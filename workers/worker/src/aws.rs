@@ -215,11 +215,8 @@ impl Aws {
     /// # Errors
     /// When the role may not use the database.
     pub fn database_renewal(&self, config: &Config) -> anyhow::Result<Option<Renewal<Login>>> {
-        config.grants.database()?;
-        Ok(config
-            .database_secret
-            .clone()
-            .map(|id| Renewal::of_database(self.clients.clone(), id)))
+        let secret = config.database()?.login_secret.clone();
+        Ok(secret.map(|id| Renewal::of_database(self.clients.clone(), id)))
     }
 
     /// The cache's token, read again from the secret that `config` names; `None` where it names
@@ -228,11 +225,10 @@ impl Aws {
     /// # Errors
     /// When the role may not use the cache.
     pub fn cache_renewal(&self, config: &Config) -> anyhow::Result<Option<Renewal<String>>> {
-        config.grants.cache()?;
-        Ok(config
-            .cache_secret
-            .clone()
-            .map(|id| Renewal::of_cache(self.clients.clone(), id)))
+        let secret = config
+            .cache()?
+            .and_then(|cache| cache.password_secret.clone());
+        Ok(secret.map(|id| Renewal::of_cache(self.clients.clone(), id)))
     }
 
     /// Sends the numbers every minute until shutdown, and once more then: as log lines in AWS, by

@@ -1,17 +1,22 @@
 //! A role's settings, read whole before anything is opened.
 
 use std::collections::HashMap;
-use std::net::{AddrParseError, SocketAddr};
-use std::num::ParseIntError;
+use std::fmt;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
+use std::str::FromStr;
 
 use adapter_postgres::Login;
+use anyhow::Context as _;
 use chassis::config::{AwsSettings, Environment, Problems, Reader, Secret, settings_for_aws};
 use contract::role::Role;
 
 use crate::grants::Grants;
 
-const NO_BIND: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 0);
+/// Where health is served locally if nothing else is set: on a port that the system picks.
+const ANY_PORT: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
+/// Where a local storefront listens if nothing else is set.
+const LOCAL_SHOP: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 8080);
 
 /// A busy office behind one address, and some more.
 const ORDERS_PER_MINUTE_ON_AWS: u32 = 600;
@@ -208,34 +213,68 @@ pub fn settings(role: &Role) -> Vec<(String, Origin)> {
     ours.chain(secrets).chain(addresses).collect()
 }
 
-/// What a role may need. A setting that the role does not need is empty.
+/// The configuration of one role: what every role has, and a struct for each concern that only
+/// some roles have. A concern that is not the role's is absent, and its method returns an error.
 #[derive(Debug, Clone)]
 pub struct Config {
     pub aws: AwsSettings,
-    pub database_url: Secret<String>,
-    pub database_login: Login,
-    /// Where the login is read again; without it a role whose login is refused leaves.
-    pub database_secret: Option<String>,
-    pub redis_url: Option<Secret<String>>,
-    pub redis_password: Option<Secret<String>>,
-    /// Where the cache's token is read again.
-    pub cache_secret: Option<String>,
-    pub payment_url: String,
+    pub health: HealthConfig,
     /// Those of the role, by variable.
     pub secrets: HashMap<&'static str, Secret<String>>,
-    /// The storefront's address.
+    /// What the role may use, and where CloudFormation put it.
+    pub grants: Grants,
+    database: Option<DatabaseConfig>,
+    cache: Option<CacheConfig>,
+    gateway: Option<GatewayConfig>,
+    http: Option<HttpConfig>,
+    mail: Option<MailConfig>,
+}
+
+/// Liveness, readiness and metrics.
+#[derive(Debug, Clone)]
+pub struct HealthConfig {
+    pub bind: SocketAddr,
+}
+
+#[derive(Debug, Clone)]
+pub struct DatabaseConfig {
+    pub url: Secret<String>,
+    pub login: Login,
+    /// The secret that the login is read from again. A role without one exits when its login is
+    /// refused.
+    pub login_secret: Option<String>,
+}
+
+#[derive(Debug, Clone)]
+pub struct CacheConfig {
+    pub url: Secret<String>,
+    pub password: Option<Secret<String>>,
+    /// The secret that the password is read from again.
+    pub password_secret: Option<String>,
+}
+
+/// The payment gateway.
+#[derive(Debug, Clone)]
+pub struct GatewayConfig {
+    pub url: String,
+}
+
+/// The HTTP server of the storefront.
+#[derive(Debug, Clone)]
+pub struct HttpConfig {
     pub bind: SocketAddr,
     pub trusted_proxies: usize,
     /// 0 for no limit.
     pub orders_per_minute: u32,
-    /// Where health and metrics are served.
-    pub health_bind: SocketAddr,
+}
+
+#[derive(Debug, Clone)]
+pub struct MailConfig {
+    pub from: String,
+    /// Who is told what staff must see.
+    pub staff: String,
     /// Where customers find the shop, without a slash at the end.
     pub public_url: String,
-    pub mail_from: String,
-    pub staff_mail: String,
-    /// What the role may use, and where CloudFormation put it.
-    pub grants: Grants,
 }
 
 impl Config {
@@ -244,119 +283,230 @@ impl Config {
     pub fn load(role: &'static Role, environment: &impl Environment) -> Result<Config, Problems> {
         let reader = Reader::new(environment);
         let aws = settings_for_aws(&reader);
-        // Where not even the environment is known, what only AWS needs is not asked for.
-        let on_aws = !aws.is_local() && !aws.environment.is_empty();
-        let read = |setting: &Setting| {
-            if !(setting.of)(role) {
-                return None;
-            }
-            let needed =
-                setting.needed == Needed::Always || (setting.needed == Needed::OnAws && on_aws);
-            let value = if needed {
-                reader.required(setting.variable, setting.about)
-            } else {
-                reader.optional(setting.variable)?
-            };
-            Some(value).filter(|value| !value.is_empty())
-        };
-        let address = |setting: &Setting, default: SocketAddr| {
-            let parsed = read(setting).map(|text| text.parse());
-            parsed
-                .unwrap_or(Ok(default))
-                .unwrap_or_else(|error: AddrParseError| {
-                    reader.problem(
-                        setting.variable,
-                        setting.about,
-                        format!("is no address: {error}"),
-                    );
-                    default
-                })
-        };
-        let number = |setting: &Setting, default: u32| {
-            let parsed = read(setting).map(|text| text.parse());
-            parsed
-                .unwrap_or(Ok(default))
-                .unwrap_or_else(|error: ParseIntError| {
-                    reader.problem(
-                        setting.variable,
-                        setting.about,
-                        format!("is no whole number: {error}"),
-                    );
-                    default
-                })
-        };
-        let text =
-            |setting: &Setting, default: &str| read(setting).unwrap_or_else(|| default.to_owned());
-        let secrets = role
-            .secrets
-            .iter()
-            .map(|known| (known.variable, reader.secret(known.variable, known.about)));
         let addresses = role
             .addresses()
             .into_iter()
             .map(|one| (one.variable(), reader.address(one)));
-        let database_url = read(&DATABASE_URL).unwrap_or_default();
-        let redis_url = read(&REDIS_URL);
-        check_urls(&reader, on_aws, &database_url, redis_url.as_deref());
+        let secrets = role
+            .secrets
+            .iter()
+            .map(|known| (known.variable, reader.secret(known.variable, known.about)));
+        let settings = RoleSettings {
+            role,
+            reader: &reader,
+            // Where not even the environment is known, what only AWS needs is not asked for.
+            on_aws: !aws.is_local() && !aws.environment.is_empty(),
+        };
         let config = Config {
-            database_url: Secret::new(database_url),
-            database_login: Login {
-                user: read(&DATABASE_USER),
-                password: read(&DATABASE_PASSWORD),
-                root_certificates: read(&DATABASE_ROOTS).map(PathBuf::from),
-            },
-            database_secret: read(&DATABASE_SECRET),
-            redis_url: redis_url.map(Secret::new),
-            redis_password: read(&REDIS_PASSWORD).map(Secret::new),
-            cache_secret: read(&CACHE_SECRET),
-            payment_url: read(&PAYMENT_URL).unwrap_or_default(),
+            database: DatabaseConfig::read(&settings),
+            cache: CacheConfig::read(&settings),
+            gateway: GatewayConfig::read(&settings),
             secrets: secrets.collect(),
-            bind: address(&BIND, SocketAddr::from(([0, 0, 0, 0], 8080))),
-            trusted_proxies: number(&TRUSTED_PROXIES, 0) as usize,
-            // A laptop's load comes from one address, and is meant.
-            orders_per_minute: number(
-                &ORDERS_PER_MINUTE,
-                if on_aws { ORDERS_PER_MINUTE_ON_AWS } else { 0 },
-            ),
-            health_bind: address(&HEALTH_BIND, NO_BIND),
-            public_url: text(&PUBLIC_URL, "http://localhost:8080")
-                .trim_end_matches('/')
-                .to_owned(),
-            mail_from: text(&MAIL_FROM, "Brew Haven <orders@brewhaven.example>"),
-            staff_mail: text(&STAFF_MAIL, "staff@brewhaven.example"),
+            http: HttpConfig::read(&settings),
+            health: HealthConfig::read(&settings),
+            mail: MailConfig::read(&settings),
             grants: Grants::of(role, addresses.collect()),
             aws,
         };
         reader.finish(config)
     }
+
+    /// # Errors
+    /// When the role may not use the database.
+    pub fn database(&self) -> anyhow::Result<&DatabaseConfig> {
+        self.grants.database()?;
+        present(&self.database, &DATABASE_URL)
+    }
+
+    /// Returns `None` when a local platform runs without Redis.
+    ///
+    /// # Errors
+    /// When the role may not use the cache.
+    pub fn cache(&self) -> anyhow::Result<Option<&CacheConfig>> {
+        self.grants.cache()?;
+        Ok(self.cache.as_ref())
+    }
+
+    /// # Errors
+    /// When the role may not call the payment gateway.
+    pub fn gateway(&self) -> anyhow::Result<&GatewayConfig> {
+        self.grants.gateway()?;
+        present(&self.gateway, &PAYMENT_URL)
+    }
+
+    /// # Errors
+    /// When the role is not public.
+    pub fn http(&self) -> anyhow::Result<&HttpConfig> {
+        present(&self.http, &BIND)
+    }
+
+    /// # Errors
+    /// When the role may not send e-mail.
+    pub fn mail(&self) -> anyhow::Result<&MailConfig> {
+        self.grants.mail()?;
+        present(&self.mail, &MAIL_FROM)
+    }
 }
 
-/// The kinds of URL that there is an adapter for; on AWS only those that prove who the server is
-/// before it gets a password.
-fn check_urls(reader: &Reader<'_>, on_aws: bool, database_url: &str, redis_url: Option<&str>) {
-    let begins = |url: &str, kinds: &[&str]| kinds.iter().any(|kind| url.starts_with(kind));
-    if !database_url.is_empty() {
-        let (variable, about) = (DATABASE_URL.variable, "the orders");
-        if !begins(database_url, &["postgres://", "postgresql://", "sqlite:"]) {
-            reader.problem(variable, about, "must begin with postgres:// or sqlite://");
-        } else if on_aws && !database_url.contains("sslmode=verify-full") {
-            reader.problem(variable, about, "must end with ?sslmode=verify-full");
+/// The main setting of a concern names the concern in the error.
+fn present<'a, T>(concern: &'a Option<T>, main: &Setting) -> anyhow::Result<&'a T> {
+    concern
+        .as_ref()
+        .with_context(|| format!("the role has no setting {} ({})", main.variable, main.about))
+}
+
+/// Reads the settings of one role.
+struct RoleSettings<'a> {
+    role: &'static Role,
+    reader: &'a Reader<'a>,
+    on_aws: bool,
+}
+
+impl RoleSettings<'_> {
+    /// Returns `None` for a setting that is absent or not the role's. A setting that must be there
+    /// and is absent is a problem.
+    fn text(&self, setting: &Setting) -> Option<String> {
+        if !(setting.of)(self.role) {
+            return None;
+        }
+        let needed =
+            setting.needed == Needed::Always || (setting.needed == Needed::OnAws && self.on_aws);
+        let value = if needed {
+            self.reader.required(setting.variable, setting.about)
+        } else {
+            self.reader.optional(setting.variable)?
+        };
+        Some(value).filter(|value| !value.is_empty())
+    }
+
+    /// As [`RoleSettings::text`]. A value that is no `kind` is a problem, and counts as absent.
+    fn parsed<T>(&self, setting: &Setting, kind: &str) -> Option<T>
+    where
+        T: FromStr,
+        T::Err: fmt::Display,
+    {
+        let text = self.text(setting)?;
+        text.parse()
+            .map_err(|error| self.problem(setting, format!("is no {kind}: {error}")))
+            .ok()
+    }
+
+    fn address(&self, setting: &Setting) -> Option<SocketAddr> {
+        self.parsed(setting, "address")
+    }
+
+    fn number(&self, setting: &Setting) -> Option<u32> {
+        self.parsed(setting, "whole number")
+    }
+
+    fn problem(&self, setting: &Setting, wrong: impl Into<String>) {
+        self.reader.problem(setting.variable, setting.about, wrong);
+    }
+}
+
+impl HealthConfig {
+    fn read(settings: &RoleSettings<'_>) -> HealthConfig {
+        HealthConfig {
+            bind: settings.address(&HEALTH_BIND).unwrap_or(ANY_PORT),
         }
     }
-    if let Some(url) = redis_url {
-        let kinds: &[&str] = if on_aws {
+}
+
+impl DatabaseConfig {
+    /// Only the kinds of URL that there is an adapter for; on AWS only those that prove who the
+    /// server is before it gets a password.
+    fn read(settings: &RoleSettings<'_>) -> Option<DatabaseConfig> {
+        let url = settings.text(&DATABASE_URL);
+        if let Some(url) = &url {
+            if !begins(url, &["postgres://", "postgresql://", "sqlite:"]) {
+                settings.problem(&DATABASE_URL, "must begin with postgres:// or sqlite://");
+            } else if settings.on_aws && !url.contains("sslmode=verify-full") {
+                settings.problem(&DATABASE_URL, "must end with ?sslmode=verify-full");
+            }
+        }
+        // All are read before the first that is absent ends this: one start names every problem.
+        let login = Login {
+            user: settings.text(&DATABASE_USER),
+            password: settings.text(&DATABASE_PASSWORD),
+            root_certificates: settings.text(&DATABASE_ROOTS).map(PathBuf::from),
+        };
+        let login_secret = settings.text(&DATABASE_SECRET);
+        Some(DatabaseConfig {
+            url: Secret::new(url?),
+            login,
+            login_secret,
+        })
+    }
+}
+
+impl CacheConfig {
+    /// As [`DatabaseConfig::read`].
+    fn read(settings: &RoleSettings<'_>) -> Option<CacheConfig> {
+        let url = settings.text(&REDIS_URL);
+        let kinds: &[&str] = if settings.on_aws {
             &["rediss://"]
         } else {
             &["redis://", "rediss://"]
         };
-        if !begins(url, kinds) {
-            reader.problem(
-                REDIS_URL.variable,
-                "the carts",
+        if url.as_ref().is_some_and(|url| !begins(url, kinds)) {
+            settings.problem(
+                &REDIS_URL,
                 format!("must begin with {}", kinds.join(" or ")),
             );
         }
+        let password = settings.text(&REDIS_PASSWORD).map(Secret::new);
+        let password_secret = settings.text(&CACHE_SECRET);
+        Some(CacheConfig {
+            url: Secret::new(url?),
+            password,
+            password_secret,
+        })
     }
+}
+
+impl GatewayConfig {
+    fn read(settings: &RoleSettings<'_>) -> Option<GatewayConfig> {
+        Some(GatewayConfig {
+            url: settings.text(&PAYMENT_URL)?,
+        })
+    }
+}
+
+impl HttpConfig {
+    fn read(settings: &RoleSettings<'_>) -> Option<HttpConfig> {
+        // A laptop's load comes from one address, and is meant.
+        let orders_per_minute_default = if settings.on_aws {
+            ORDERS_PER_MINUTE_ON_AWS
+        } else {
+            0
+        };
+        settings.role.public.then(|| HttpConfig {
+            bind: settings.address(&BIND).unwrap_or(LOCAL_SHOP),
+            trusted_proxies: settings.number(&TRUSTED_PROXIES).unwrap_or(0) as usize,
+            orders_per_minute: settings
+                .number(&ORDERS_PER_MINUTE)
+                .unwrap_or(orders_per_minute_default),
+        })
+    }
+}
+
+impl MailConfig {
+    fn read(settings: &RoleSettings<'_>) -> Option<MailConfig> {
+        let text = |setting: &Setting, local: &str| {
+            settings.text(setting).unwrap_or_else(|| local.to_owned())
+        };
+        settings.role.mail.then(|| MailConfig {
+            from: text(&MAIL_FROM, "Brew Haven <orders@brewhaven.example>"),
+            staff: text(&STAFF_MAIL, "staff@brewhaven.example"),
+            public_url: text(&PUBLIC_URL, "http://localhost:8080")
+                .trim_end_matches('/')
+                .to_owned(),
+        })
+    }
+}
+
+fn begins(url: &str, kinds: &[&str]) -> bool {
+    kinds.iter().any(|kind| url.starts_with(kind))
 }
 
 #[cfg(test)]
@@ -449,6 +599,28 @@ pub(crate) mod tests {
                 .expect_err(value)
                 .to_string();
             assert!(told.contains(variable), "{value}: {told}");
+        }
+    }
+
+    #[test]
+    fn a_role_has_the_concerns_that_its_role_names_and_no_others() {
+        for role in ROLES {
+            let config = Config::load(role, &on_aws(role)).expect("all is set");
+            let read = [
+                config.database.is_some(),
+                config.cache.is_some(),
+                config.gateway.is_some(),
+                config.http.is_some(),
+                config.mail.is_some(),
+            ];
+            let named = [
+                role.database,
+                role.cache,
+                role.gateway,
+                role.public,
+                role.mail,
+            ];
+            assert_eq!(read, named, "{}", role.slug);
         }
     }
 

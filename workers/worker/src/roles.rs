@@ -35,7 +35,7 @@ use domain::ids::ProductId;
 use crate::VERSION;
 use crate::aws::Aws;
 use crate::breakers::Breakers;
-use crate::config::Config;
+use crate::config::{Config, DatabaseConfig};
 use crate::stores::Store;
 
 /// A secret that was changed is good for so long only in its version of before.
@@ -53,32 +53,14 @@ struct Wiring {
 
 /// Runs the role until it is asked to stop.
 pub async fn run(role: &'static Role, config: Config) -> anyhow::Result<()> {
-    let process = Process {
-        metrics: Metrics::new(),
-        health: Health::new(role.slug, VERSION),
-        shutdown: chassis::run::shutdown_signal().context("listen for signals")?,
-        drain: role.drain,
-    };
-    // Answers before anything is reachable: alive, not ready, and why.
-    expect_all(role, &process.health);
-    let listener = chassis::listen("HAVEN_HEALTH_BIND", config.health_bind).await?;
-    health::serve(
-        listener,
-        process.health.clone(),
-        process.metrics.clone(),
-        process.shutdown.clone(),
-    )
-    .context("serve health")?;
+    let process = new_process(role)?;
+    serve_health(role, &config, &process).await?;
     let breakers = Breakers::of(role, &process);
     let aws = Aws::connect(process.metrics.clone(), breakers.clone()).await;
-    let metrics = aws.send_metrics(role.slug, &config.aws, &process);
-    let renewal = aws.database_renewal(&config)?;
-    let Some(store) = database(&config, &process).await? else {
+    let sending = aws.send_metrics(role.slug, &config.aws, &process);
+    let Some(store) = connect_store(&config, &aws, &breakers, &process).await? else {
         return Ok(());
     };
-    let store = store
-        .reporting_to(breakers.get(Dependency::Database))
-        .renewing(renewal);
     watch_database(store.clone(), process.clone());
     probe(&breakers, &process, &store, &aws, &config)?;
     let login = login::watch(store.clone(), process.clone());
@@ -90,36 +72,87 @@ pub async fn run(role: &'static Role, config: Config) -> anyhow::Result<()> {
         store,
         breakers,
     };
-    let working = async {
-        match role.id {
-            RoleId::Storefront => storefront::run(wiring).await,
-            RoleId::OutboxRelay => outbox_relay::run(wiring).await,
-            RoleId::OrderWorker => order::run(wiring).await,
-            RoleId::PaymentWorker => payment::run(wiring).await,
-            RoleId::InventoryWorker => inventory::run(wiring).await,
-            RoleId::NotificationWorker => notification::run(wiring).await,
-            RoleId::FulfilmentWorker => fulfilment::run(wiring).await,
-            RoleId::ProjectionWorker => projection::run(wiring).await,
-            RoleId::Sweeper => sweeper::run(wiring).await,
-        }
-    };
-    // Whatever is still in hand when the drain is over comes again: nothing is kept in memory
-    // alone.
+    let worked = until_drained(work(wiring), &process).await;
+    process.shutdown.cancel();
+    // The last minute's numbers.
+    let _ = sending.await;
+    worked.and(login.await.context("watch the login")?)
+}
+
+fn new_process(role: &'static Role) -> anyhow::Result<Process> {
+    Ok(Process {
+        metrics: Metrics::new(),
+        health: Health::new(role.slug, VERSION),
+        shutdown: chassis::run::shutdown_signal().context("listen for signals")?,
+        drain: role.drain,
+    })
+}
+
+/// Serves health and metrics before anything is reachable: alive, not ready, and why.
+async fn serve_health(
+    role: &'static Role,
+    config: &Config,
+    process: &Process,
+) -> anyhow::Result<()> {
+    expect_all(role, &process.health);
+    let listener = chassis::listen("HAVEN_HEALTH_BIND", config.health.bind).await?;
+    let address = health::serve(
+        listener,
+        process.health.clone(),
+        process.metrics.clone(),
+        process.shutdown.clone(),
+    )
+    .context("serve health")?;
+    tracing::info!(%address, "Serving health and metrics");
+    Ok(())
+}
+
+/// Returns the store with its circuit breaker and the renewal of its login, or `None` when the role
+/// is asked to stop before the database answers.
+async fn connect_store(
+    config: &Config,
+    aws: &Aws,
+    breakers: &Breakers,
+    process: &Process,
+) -> anyhow::Result<Option<Store>> {
+    let renewal = aws.database_renewal(config)?;
+    let store = wait_for_database(config.database()?, process).await?;
+    let breaker = breakers.get(Dependency::Database);
+    Ok(store.map(|store| store.reporting_to(breaker).renewing(renewal)))
+}
+
+/// Does the work of the role until shutdown.
+async fn work(wiring: Wiring) -> anyhow::Result<()> {
+    match wiring.role.id {
+        RoleId::Storefront => storefront::run(wiring).await,
+        RoleId::OutboxRelay => outbox_relay::run(wiring).await,
+        RoleId::OrderWorker => order::run(wiring).await,
+        RoleId::PaymentWorker => payment::run(wiring).await,
+        RoleId::InventoryWorker => inventory::run(wiring).await,
+        RoleId::NotificationWorker => notification::run(wiring).await,
+        RoleId::FulfilmentWorker => fulfilment::run(wiring).await,
+        RoleId::ProjectionWorker => projection::run(wiring).await,
+        RoleId::Sweeper => sweeper::run(wiring).await,
+    }
+}
+
+/// Waits for the work to end, and after the shutdown no longer than the drain. Whatever is still in
+/// hand then comes again: nothing is kept in memory alone.
+async fn until_drained(
+    working: impl Future<Output = anyhow::Result<()>>,
+    process: &Process,
+) -> anyhow::Result<()> {
     let drained = async {
         process.shutdown.cancelled().await;
         tokio::time::sleep(process.drain).await;
     };
-    let ran = tokio::select! {
-        ran = working => ran,
+    tokio::select! {
+        worked = working => worked,
         () = drained => {
             tracing::warn!("Still at work when the drain was over");
             Ok(())
         }
-    };
-    // The last minute's numbers.
-    process.shutdown.cancel();
-    let _ = metrics.await;
-    ran.and(login.await.context("watch the login")?)
+    }
 }
 
 /// Names all that the role cannot work without, before anybody can ask: between two of these it
@@ -137,11 +170,14 @@ fn expect_all(role: &Role, health: &Health) {
 /// Waits for the database instead of dying without it: a service that starts before its database
 /// becomes ready later. `None` when it is asked to stop meanwhile. A refused login and a bad URL
 /// are no matter of time: then it does die.
-async fn database(config: &Config, process: &Process) -> anyhow::Result<Option<Store>> {
+async fn wait_for_database(
+    database: &DatabaseConfig,
+    process: &Process,
+) -> anyhow::Result<Option<Store>> {
     let mut pause = Duration::from_millis(200);
     loop {
         let stopped = process.shutdown.cancelled();
-        match Store::connect(config.database_url.expose(), &config.database_login).await {
+        match Store::connect(database.url.expose(), &database.login).await {
             Ok(store) => {
                 process.health.up("database");
                 return Ok(Some(store));

@@ -32,6 +32,7 @@ use domain::order::HistoryEntry;
 use time::Date;
 use uuid::Uuid;
 
+use crate::config::CacheConfig;
 use crate::renewal::Renewal;
 
 /// Connections of one process. Nine processes with eight each stay well below PostgreSQL's default
@@ -491,17 +492,19 @@ pub enum Carts {
 }
 
 impl Carts {
-    /// A password that is refused is read again where there is a renewal.
+    /// Connects to Redis, or keeps the carts in memory when there is no cache. A password that is
+    /// refused is read again where there is a renewal.
     pub async fn connect(
-        redis_url: Option<&str>,
-        password: Option<&str>,
+        cache: Option<&CacheConfig>,
         renewal: Option<Renewal<String>>,
     ) -> Result<Carts, Unavailable> {
-        match redis_url {
-            Some(url) => Ok(Carts::Redis(
-                Box::new(RedisCarts::connect_as(url, password).await?),
-                renewal,
-            )),
+        match cache {
+            Some(cache) => {
+                let password = cache.password.as_ref();
+                let password = password.map(|password| password.expose().as_str());
+                let carts = RedisCarts::connect_as(cache.url.expose(), password).await?;
+                Ok(Carts::Redis(Box::new(carts), renewal))
+            }
             None => Ok(Carts::Memory(std::sync::Arc::new(MemoryCarts::new(
                 SystemSource,
             )))),

@@ -35,9 +35,10 @@ pub async fn run(wiring: Wiring) -> anyhow::Result<()> {
     } = adapters(&wiring.aws, &wiring.config)?;
     let zones = Zones::default();
     read_zones(&wiring.store, &zones).await;
+    let mail = wiring.config.mail()?;
     let words = Words {
-        public_url: wiring.config.public_url.clone(),
-        staff_mail: wiring.config.staff_mail.clone(),
+        public_url: mail.public_url.clone(),
+        staff_mail: mail.staff.clone(),
         zones: zones.clone(),
     };
     let (store, process) = (wiring.store.clone(), wiring.process.clone());
@@ -78,7 +79,7 @@ pub fn adapters(aws: &Aws, config: &Config) -> anyhow::Result<Adapters> {
     let [email_enabled, sms_enabled] = aws.parameters(config, [&EMAIL_ENABLED, &SMS_ENABLED])?;
     Ok(Adapters {
         inbox: aws.inbox(&config.grants, &NOTIFICATIONS)?,
-        mailer: aws.mailer(&config.grants, &config.mail_from)?,
+        mailer: aws.mailer(&config.grants, &config.mail()?.from)?,
         texter: aws.texter(&config.grants)?,
         email_enabled,
         sms_enabled,

@@ -63,9 +63,8 @@ pub fn adapters(
     aws: &Aws,
     config: &Config,
 ) -> anyhow::Result<(SqsInbox, HttpGateway, RotatedSecret)> {
-    config.grants.gateway()?;
     let api_key = aws.secret(config, &PAYMENT_API)?;
-    let gateway = HttpGateway::new(&config.payment_url, api_key.at_start())?;
+    let gateway = HttpGateway::new(&config.gateway()?.url, api_key.at_start())?;
     Ok((aws.inbox(&config.grants, &PAYMENTS)?, gateway, api_key))
 }
 

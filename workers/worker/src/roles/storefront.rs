@@ -48,8 +48,8 @@ pub async fn run(wiring: Wiring) -> anyhow::Result<()> {
         breakers,
         ..
     } = wiring;
-    let [redis_url, redis_password] = [&config.redis_url, &config.redis_password]
-        .map(|secret| secret.as_ref().map(|secret| secret.expose().as_str()));
+    let http = config.http()?;
+    let cache = config.cache()?;
     tokio::task::spawn_blocking(Phone::prepare);
     let Adapters {
         stock,
@@ -63,7 +63,7 @@ pub async fn run(wiring: Wiring) -> anyhow::Result<()> {
         store,
         stock,
         views,
-        carts: Carts::connect(redis_url, redis_password, cache_renewal).await?,
+        carts: Carts::connect(cache, cache_renewal).await?,
         breakers,
         metrics: process.metrics.clone(),
     };
@@ -88,8 +88,8 @@ pub async fn run(wiring: Wiring) -> anyhow::Result<()> {
         webhook_secret: webhook_secrets.clone(),
         secure_cookies: !config.aws.is_local(),
         pending_max: pending_max.clone(),
-        orders_per_minute: config.orders_per_minute,
-        trusted_proxies: config.trusted_proxies,
+        orders_per_minute: http.orders_per_minute,
+        trusted_proxies: http.trusted_proxies,
         mailbox: config
             .aws
             .is_local()
@@ -108,7 +108,8 @@ pub async fn run(wiring: Wiring) -> anyhow::Result<()> {
         }
     };
     // Whoever comes before all is read waits a moment, instead of being refused.
-    let listener = chassis::listen("HAVEN_BIND", config.bind).await?;
+    let listener = chassis::listen("HAVEN_BIND", http.bind).await?;
+    let address = listener.local_addr().context("read the shop's address")?;
     // Before the first order.
     tune().await;
     let tuning = every(READ_PARAMETERS_EVERY, &process, tune);
@@ -131,10 +132,10 @@ pub async fn run(wiring: Wiring) -> anyhow::Result<()> {
             tracing::warn!(%error, "Cannot read the revoked staff tokens; those that were read last stay refused");
         }
     });
-    tracing::info!(address = %config.bind, "Serving the shop");
+    tracing::info!(%address, "Serving the shop");
     let router = storefront::router(things, settings);
     let mut limits = server::Limits::default();
-    if config.trusted_proxies > 0 {
+    if http.trusted_proxies > 0 {
         // Every connection is the proxy's.
         limits.of_a_client_max = limits.connections_max;
     }
